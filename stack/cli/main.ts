@@ -1,0 +1,14 @@
+#!/usr/bin/env node
+// The one binary: `plinth <command>`. Commands live in `*-commands.ts`, one file per area; this file only wires them.
+import { Command } from "commander";
+import { describeError } from "../../base/errors/index.js";
+
+const program = new Command("plinth")
+  .description("A software-defined data centre: VMs, virtual switches, volumes and network functions.")
+  .version("0.1.0")
+  .showHelpAfterError("(plinth --help lists what there is)");
+
+program.parseAsync(process.argv).catch((thrown: unknown) => {
+  process.stderr.write(`plinth: ${describeError(thrown)}\n`);
+  process.exitCode = 1;
+});

@@ -1,0 +1,50 @@
+// The suites: `unit` stands beside its source; what crosses folders stands in test/.
+// Worker threads and daemons run from dist/, so every suite expects a finished `tsc -b`.
+import { defineConfig } from "vitest/config";
+
+const serial = { fileParallelism: false, maxWorkers: 1 } as const;
+
+export default defineConfig({
+  test: {
+    reporters: ["default"],
+    projects: [
+      {
+        test: {
+          name: "unit",
+          include: [
+            "{base,vswitch,sdn-controller,storage-pool,nfv,hypervisor-core,stack,tools}/**/*.test.ts",
+          ],
+          exclude: ["**/*.property.test.ts", "**/node_modules/**", "dist/**"],
+        },
+      },
+      {
+        test: {
+          name: "property",
+          include: [
+            "{base,vswitch,sdn-controller,storage-pool,nfv,hypervisor-core,stack,tools}/**/*.property.test.ts",
+          ],
+          testTimeout: 60_000,
+        },
+      },
+      { test: { name: "sim", include: ["test/sim/**/*.test.ts"], testTimeout: 120_000 } },
+      {
+        test: {
+          name: "conformance",
+          include: ["test/conformance/**/*.test.ts"],
+          testTimeout: 120_000,
+          hookTimeout: 120_000,
+          ...serial,
+        },
+      },
+      {
+        test: {
+          name: "e2e",
+          include: ["test/e2e/**/*.test.ts"],
+          testTimeout: 300_000,
+          hookTimeout: 300_000,
+          ...serial,
+        },
+      },
+    ],
+  },
+});
