@@ -1,0 +1,108 @@
+// Where everything of one installation lives, and the version of that layout.
+// Invariant: a directory of a newer format is refused before anything in it is touched.
+import { chmodSync, existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
+import { join, resolve } from "node:path";
+import { PlinthError } from "../../base/errors/index.js";
+
+/** Raised when a released layout can no longer be read by the one before. */
+export const DIRECTORY_FORMAT = 1;
+
+/** The longest directory that leaves room for every socket name below it (sun_path holds 107 bytes and a NUL, unix(7)). */
+export const DIRECTORY_LENGTH_MAX = 72;
+
+/** `--dir`, else $PLINTH_DIR, else /var/lib/plinth as root or $XDG_DATA_HOME/plinth. Always absolute. */
+export function defaultDirectory(given?: string): string {
+  const home = process.env["HOME"] ?? "/";
+  const data = process.env["XDG_DATA_HOME"] ?? join(home, ".local", "share");
+  const fallback = process.getuid?.() === 0 ? "/var/lib/plinth" : join(data, "plinth");
+  return resolve(given ?? process.env["PLINTH_DIR"] ?? fallback);
+}
+
+/** The named places below the data directory. Paths only; nothing is made. */
+export function directoryLayout(dir: string) {
+  return {
+    dir,
+    format: join(dir, "format"),
+    kubeconfig: join(dir, "kubeconfig"),
+    state: join(dir, "state"),
+    log: join(dir, "log"),
+    switch: join(dir, "switch"),
+    switchDatabaseSocket: join(dir, "switch", "db.sock"),
+    switchControlSocket: join(dir, "switch", "vswitchd.ctl"),
+    storage: join(dir, "storage"),
+    storageControlSocket: join(dir, "storage", "control.sock"),
+    defaultDisk: join(dir, "disk", "0"),
+    image: join(dir, "image"),
+    host: join(dir, "host"),
+    run: join(dir, "run"),
+    openflowSocket: join(dir, "run", "openflow.sock"),
+    controllerControlSocket: join(dir, "run", "controller.sock"),
+    hostControlSocket: join(dir, "run", "host.sock"),
+    nfdControlSocket: join(dir, "run", "nfd.sock"),
+  } as const;
+}
+
+export type DirectoryLayout = ReturnType<typeof directoryLayout>;
+
+/**
+ * Makes `dir` with its run/ and format file, or checks the ones that are there.
+ * Throws DIRECTORY_TOO_LONG, DIRECTORY_UNREADABLE, DIRECTORY_NEWER or DIRECTORY_DAMAGED; then nothing was changed.
+ */
+export function openDirectory(dir: string): DirectoryLayout {
+  const layout = directoryLayout(dir);
+  if (Buffer.byteLength(dir) > DIRECTORY_LENGTH_MAX) {
+    throw new PlinthError(
+      "DIRECTORY_TOO_LONG",
+      `--dir ${dir} has ${Buffer.byteLength(dir)} bytes; at most ${DIRECTORY_LENGTH_MAX} fit into a unix socket path`,
+      { field: "--dir", remedy: "choose a shorter directory" },
+    );
+  }
+  try {
+    if (existsSync(layout.format)) {
+      checkFormat(layout.format);
+    } else {
+      mkdirSync(dir, { recursive: true, mode: 0o711 });
+      const draft = `${layout.format}.new`;
+      writeFileSync(draft, `${JSON.stringify({ format: DIRECTORY_FORMAT })}\n`);
+      renameSync(draft, layout.format);
+    }
+    // Each VM's own uid must be able to walk through to its sockets, but not to list what else is there.
+    for (const open of [layout.run]) mkdirSync(open, { recursive: true });
+    chmodSync(dir, 0o711);
+    chmodSync(layout.run, 0o711);
+    for (const closed of [layout.log, layout.switch, layout.storage, layout.host]) {
+      mkdirSync(closed, { recursive: true, mode: 0o700 });
+    }
+  } catch (thrown) {
+    if (thrown instanceof PlinthError) throw thrown;
+    throw new PlinthError(
+      "DIRECTORY_UNREADABLE",
+      `cannot use directory ${dir}: ${(thrown as Error).message}`,
+      {
+        field: "--dir",
+        cause: thrown,
+        remedy: "choose another with --dir or $PLINTH_DIR",
+      },
+    );
+  }
+  return layout;
+}
+
+function checkFormat(path: string): void {
+  let format: unknown;
+  try {
+    format = (JSON.parse(readFileSync(path, "utf8")) as { format?: unknown }).format;
+  } catch (cause) {
+    throw new PlinthError("DIRECTORY_DAMAGED", `${path} is not a format file of Plinth`, { cause });
+  }
+  if (typeof format !== "number" || !Number.isInteger(format) || format < 1) {
+    throw new PlinthError("DIRECTORY_DAMAGED", `${path} names no format version`);
+  }
+  if (format > DIRECTORY_FORMAT) {
+    throw new PlinthError(
+      "DIRECTORY_NEWER",
+      `${path} says format ${format}; this Plinth reads up to ${DIRECTORY_FORMAT}`,
+      { remedy: "use the Plinth that wrote it, or another --dir" },
+    );
+  }
+}

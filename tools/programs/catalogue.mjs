@@ -1,0 +1,47 @@
+// Which programs Plinth runs or tests against, and the Debian package that brings each. Plain data, no dependencies:
+// it is read before anything is installed.
+
+/** @typedef {{ program: string, package: string, service?: string, why: string }} Program */
+
+/** What `npm start` needs. @type {Program[]} */
+export const START_PROGRAMS = [
+  { program: "qemu-system-x86_64", package: "qemu-system-x86", why: "runs the virtual machines" },
+  { program: "dpkg-deb", package: "dpkg", why: "unpacks the guest kernel and busybox" },
+];
+
+/** What `npm test` needs besides. @type {Program[]} */
+export const TEST_PROGRAMS = [
+  { program: "qemu-img", package: "qemu-utils", why: "a volume client that we did not write" },
+  { program: "qemu-io", package: "qemu-utils", why: "a volume client that we did not write" },
+  {
+    program: "ovs-vsctl",
+    package: "openvswitch-switch",
+    service: "openvswitch-switch",
+    why: "drives our OVSDB",
+  },
+  { program: "ovs-ofctl", package: "openvswitch-common", why: "drives our OpenFlow" },
+  {
+    program: "ovs-vswitchd",
+    package: "openvswitch-switch",
+    service: "openvswitch-switch",
+    why: "a real switch for our controller",
+  },
+  { program: "nbdinfo", package: "libnbd-bin", why: "drives our NBD" },
+  { program: "nbdcopy", package: "libnbd-bin", why: "drives our NBD" },
+  { program: "nbdkit", package: "nbdkit", why: "the peer of the volume benches" },
+  { program: "fio", package: "fio", why: "verifies what volumes hold" },
+  { program: "dpdk-testpmd", package: "dpdk", why: "drives vhost-user" },
+  { program: "tshark", package: "tshark", why: "reads our captures" },
+  { program: "debootstrap", package: "debootstrap", why: "a fresh machine to install on" },
+  { program: "ip", package: "iproute2", why: "network namespaces of the tests" },
+  { program: "setpriv", package: "util-linux", why: "the tests as an unprivileged user" },
+];
+
+/** Services that a package would start by itself; Plinth only wants the programs. */
+export const UNWANTED_SERVICES = [
+  "openvswitch-switch",
+  "ovs-vswitchd",
+  "ovsdb-server",
+  "nbd-server",
+  "ovs-record-hostname",
+];
