@@ -1,0 +1,14 @@
+// Every maximum of the store. Reaching one is an ordinary, named error.
+
+/** A key in UTF-8 bytes. */
+export const KEY_SIZE_BYTES_MAX = 1024;
+/** One value. */
+export const VALUE_SIZE_BYTES_MAX = 4 * 1024 * 1024;
+/** Operations in one transaction. */
+export const TRANSACTION_OPERATIONS_MAX = 4096;
+/** Transactions waiting for the disk; more are refused with STORE_OVERLOADED. */
+export const PENDING_TRANSACTIONS_MAX = 16_384;
+/** Events kept for watchers that come back. */
+export const HISTORY_EVENTS_MAX = 20_000;
+/** Bytes of values held by that history. */
+export const HISTORY_SIZE_BYTES_MAX = 64 * 1024 * 1024;
