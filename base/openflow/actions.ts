@@ -1,0 +1,222 @@
+// Match, action, instruction, bucket and band values: what flow-mods, group-mods and meter-mods are made of.
+// Source: OpenFlow Switch Specification 1.3.5, 7.2.3–7.2.5; Nicira actions as documented in ovs-actions(7).
+// All values are plain, immutable data: they may be shared, compared structurally and posted between threads.
+
+import type { OxmFieldName } from "./oxm-fields.js";
+
+/** One field of a match. `value` and `mask` have the field's size, big-endian; value bits outside the mask are 0. */
+export interface OxmEntry {
+  readonly field: OxmFieldName;
+  readonly value: Uint8Array;
+  /** Absent = every bit counts. Never present on a field that is not maskable. */
+  readonly mask?: Uint8Array;
+}
+
+/** A conjunction of fields, each at most once, prerequisites before the fields that need them. Empty matches all. */
+export type Match = readonly OxmEntry[];
+
+/** A run of bits inside a field, bit 0 being the least significant. */
+export interface BitRange {
+  readonly field: OxmFieldName;
+  readonly offset: number;
+  readonly bits: number;
+}
+
+// --- OpenFlow actions (7.2.5)
+
+export interface OutputAction {
+  readonly type: "output";
+  readonly port: number;
+  /** Bytes to send to the controller; OFPCML_NO_BUFFER = the whole packet. Only with port OFPP_CONTROLLER. */
+  readonly maxLength: number;
+}
+export interface GroupAction {
+  readonly type: "group";
+  readonly groupId: number;
+}
+export interface SetQueueAction {
+  readonly type: "set_queue";
+  readonly queueId: number;
+}
+export interface SetFieldAction {
+  readonly type: "set_field";
+  readonly field: OxmFieldName;
+  readonly value: Uint8Array;
+}
+export interface PushAction {
+  readonly type: "push_vlan" | "push_mpls" | "push_pbb";
+  readonly etherType: number;
+}
+export interface PopMplsAction {
+  readonly type: "pop_mpls";
+  readonly etherType: number;
+}
+export interface PlainAction {
+  readonly type: "pop_vlan" | "pop_pbb" | "copy_ttl_out" | "copy_ttl_in" | "dec_mpls_ttl" | "dec_nw_ttl";
+}
+export interface SetTtlAction {
+  readonly type: "set_mpls_ttl" | "set_nw_ttl";
+  readonly ttl: number;
+}
+
+// --- Nicira actions
+
+/** NXAST_REG_LOAD: puts the low bits of `value` into the range. */
+export interface LoadAction {
+  readonly type: "load";
+  readonly destination: BitRange;
+  readonly value: bigint;
+}
+/** NXAST_REG_MOVE: both ranges have the same number of bits. */
+export interface MoveAction {
+  readonly type: "move";
+  readonly source: BitRange;
+  readonly destination: BitRange;
+}
+/** NXAST_RESUBMIT_TABLE(_CT): looks the packet up again, then goes on with the next action. */
+export interface ResubmitAction {
+  readonly type: "resubmit";
+  /** OFPP_IN_PORT = the packet's own ingress port. */
+  readonly port: number;
+  /** OFPTT_ALL = the current table. */
+  readonly tableId: number;
+  /** Swap source and destination for connection tracking fields (resubmit(…,ct)). */
+  readonly withCt: boolean;
+}
+/** NXAST_CT: sends the packet through connection tracking. */
+export interface CtAction {
+  readonly type: "ct";
+  readonly commit: boolean;
+  /** Only with commit: replaces a connection that runs in the other direction. */
+  readonly force: boolean;
+  /** A fixed zone, or 16 bits of a field. */
+  readonly zone: number | BitRange;
+  /** The table in which a copy of the packet goes on with its ct fields set; absent = the packet just goes on. */
+  readonly tableId?: number;
+  /** 0 = none, 21 = FTP, 69 = TFTP. */
+  readonly alg: number;
+  /** Run when the connection is committed: nat, and load/set_field/move of ct_mark and ct_label. */
+  readonly actions: readonly Action[];
+}
+/** NXAST_NAT: only inside ct. Without `source` and `destination` it translates by the existing connection. */
+export interface NatAction {
+  readonly type: "nat";
+  readonly direction: "source" | "destination" | "existing";
+  readonly persistent: boolean;
+  readonly selection: "auto" | "hash" | "random";
+  /** Addresses, 4 or 16 bytes each; both ends inclusive. */
+  readonly addressMin?: Uint8Array;
+  readonly addressMax?: Uint8Array;
+  readonly portMin?: number;
+  readonly portMax?: number;
+}
+/** NXAST_CT_CLEAR: forgets the packet's ct fields. */
+export interface CtClearAction {
+  readonly type: "ct_clear";
+}
+/** NXAST_CONTROLLER: packet-in with a chosen length, reason and controller id. */
+export interface ControllerAction {
+  readonly type: "controller";
+  readonly maxLength: number;
+  readonly controllerId: number;
+  readonly reason: PacketInReason;
+}
+/** An experimenter action of which nothing is known but its bytes after the experimenter id. */
+export interface ExperimenterAction {
+  readonly type: "experimenter";
+  readonly experimenter: number;
+  readonly data: Uint8Array;
+}
+
+export type NiciraAction =
+  | LoadAction
+  | MoveAction
+  | ResubmitAction
+  | CtAction
+  | NatAction
+  | CtClearAction
+  | ControllerAction;
+
+export type Action =
+  | OutputAction
+  | GroupAction
+  | SetQueueAction
+  | SetFieldAction
+  | PushAction
+  | PopMplsAction
+  | PlainAction
+  | SetTtlAction
+  | NiciraAction
+  | ExperimenterAction;
+
+export type PacketInReason = "no_match" | "action" | "invalid_ttl";
+
+// --- Instructions (7.2.4)
+
+export interface GotoTableInstruction {
+  readonly type: "goto_table";
+  readonly tableId: number;
+}
+export interface WriteMetadataInstruction {
+  readonly type: "write_metadata";
+  readonly metadata: bigint;
+  readonly mask: bigint;
+}
+export interface ActionsInstruction {
+  readonly type: "write_actions" | "apply_actions";
+  readonly actions: readonly Action[];
+}
+export interface ClearActionsInstruction {
+  readonly type: "clear_actions";
+}
+export interface MeterInstruction {
+  readonly type: "meter";
+  readonly meterId: number;
+}
+export interface ExperimenterInstruction {
+  readonly type: "experimenter";
+  readonly experimenter: number;
+  readonly data: Uint8Array;
+}
+
+export type Instruction =
+  | GotoTableInstruction
+  | WriteMetadataInstruction
+  | ActionsInstruction
+  | ClearActionsInstruction
+  | MeterInstruction
+  | ExperimenterInstruction;
+
+// --- Groups (7.3.4.2) and meters (7.3.4.4)
+
+export type GroupType = "all" | "select" | "indirect" | "ff";
+
+export interface Bucket {
+  /** Share in a select group; 0 elsewhere. */
+  readonly weight: number;
+  /** OFPP_ANY = not watched. */
+  readonly watchPort: number;
+  /** OFPG_ANY = not watched. */
+  readonly watchGroup: number;
+  readonly actions: readonly Action[];
+}
+
+export interface DropBand {
+  readonly type: "drop";
+  readonly rate: number;
+  readonly burstSize: number;
+}
+export interface DscpRemarkBand {
+  readonly type: "dscp_remark";
+  readonly rate: number;
+  readonly burstSize: number;
+  readonly precedenceLevel: number;
+}
+export interface ExperimenterBand {
+  readonly type: "experimenter";
+  readonly rate: number;
+  readonly burstSize: number;
+  readonly experimenter: number;
+  readonly data: Uint8Array;
+}
+export type MeterBand = DropBand | DscpRemarkBand | ExperimenterBand;
