@@ -1,0 +1,125 @@
+// Listens for JSON-RPC peers on a unix or TCP socket. Thread: main.
+// Invariant: a live listener's path is never taken; a stale socket file is replaced; anything else is left alone.
+import { chmodSync, lstatSync, unlinkSync } from "node:fs";
+import { connect, createServer, type Server } from "node:net";
+import { isMainThread } from "node:worker_threads";
+import { PlinthError } from "../errors/index.js";
+import { checkUnixPath, type Endpoint, parsePassiveEndpoint } from "./endpoint.js";
+import { JsonRpcConnection, type JsonRpcHandler, type JsonRpcOptions } from "./jsonrpc-connection.js";
+
+export interface ListenOptions extends JsonRpcOptions {
+  /** Permission bits of a unix socket, in force from its first moment. */
+  readonly mode?: number;
+  /** Called for each new connection before its first message. */
+  readonly connected?: (connection: JsonRpcConnection) => void;
+}
+
+export interface JsonRpcServer {
+  /** The TCP port in use, also when 0 was asked for; undefined on a unix socket. */
+  readonly port: number | undefined;
+  readonly connections: ReadonlySet<JsonRpcConnection>;
+  /** Stops listening, removes the socket file and ends every connection. */
+  close(): Promise<void>;
+}
+
+/**
+ * Listens on `endpoint` ("punix:PATH", "ptcp:PORT[:HOST]" or parsed).
+ * Throws SOCKET_IN_USE, SOCKET_PATH_TAKEN, SOCKET_PATH_TOO_LONG or ENDPOINT_INVALID before anything is touched.
+ */
+export async function listenJsonRpc(
+  endpoint: Endpoint | string,
+  handler: JsonRpcHandler,
+  options: ListenOptions = {},
+): Promise<JsonRpcServer> {
+  const at = typeof endpoint === "string" ? parsePassiveEndpoint(endpoint) : endpoint;
+  if (at.kind === "unix") await clearStaleSocket(at.path);
+  const connections = new Set<JsonRpcConnection>();
+  const server = createServer((socket) => {
+    const connection = new JsonRpcConnection(
+      socket,
+      {
+        ...(handler.request ? { request: handler.request.bind(handler) } : {}),
+        ...(handler.notification ? { notification: handler.notification.bind(handler) } : {}),
+        closed: (gone, reason) => {
+          connections.delete(gone);
+          handler.closed?.(gone, reason);
+        },
+      },
+      options,
+    );
+    connections.add(connection);
+    options.connected?.(connection);
+  });
+  await bind(server, at, options.mode ?? 0o600);
+  const address = server.address();
+  return {
+    port: typeof address === "object" && address !== null ? address.port : undefined,
+    connections,
+    close: async () => {
+      const stopped = new Promise<void>((resolve) => {
+        server.close(() => resolve());
+      });
+      for (const connection of connections) void connection.end(200);
+      await stopped;
+    },
+  };
+}
+
+/**
+ * Makes room for a unix socket at `path`: removes one that nobody listens on any more.
+ * Throws SOCKET_IN_USE when somebody does, SOCKET_PATH_TAKEN when it is no socket.
+ */
+export async function clearStaleSocket(path: string): Promise<void> {
+  checkUnixPath(path);
+  let isSocket: boolean;
+  try {
+    isSocket = lstatSync(path).isSocket();
+  } catch (thrown) {
+    if ((thrown as NodeJS.ErrnoException).code === "ENOENT") return;
+    throw new PlinthError("SOCKET_PATH_TAKEN", `cannot look at ${path}: ${(thrown as Error).message}`, {
+      cause: thrown,
+    });
+  }
+  if (!isSocket) {
+    throw new PlinthError("SOCKET_PATH_TAKEN", `${path} is there and is no socket`, { remedy: "remove it" });
+  }
+  if (await someoneListens(path)) {
+    throw new PlinthError("SOCKET_IN_USE", `another process listens on ${path}`, { remedy: "stop it first" });
+  }
+  unlinkSync(path);
+}
+
+function someoneListens(path: string): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = connect({ path });
+    socket.once("connect", () => {
+      socket.destroy();
+      resolve(true);
+    });
+    // Only a refusal proves that nobody is there; a full backlog (EAGAIN) or EACCES does not.
+    socket.once("error", (error: NodeJS.ErrnoException) =>
+      resolve(error.code !== "ECONNREFUSED" && error.code !== "ENOENT"),
+    );
+  });
+}
+
+function bind(server: Server, at: Endpoint, mode: number): Promise<void> {
+  return new Promise((resolve, reject) => {
+    server.once("error", (error: NodeJS.ErrnoException) => {
+      const name = at.kind === "unix" ? at.path : `${at.host}:${at.port}`;
+      const code = error.code === "EADDRINUSE" ? "SOCKET_IN_USE" : "SOCKET_UNAVAILABLE";
+      reject(new PlinthError(code, `cannot listen on ${name}: ${error.message}`, { cause: error }));
+    });
+    if (at.kind === "tcp") {
+      server.listen({ host: at.host, port: at.port }, resolve);
+      return;
+    }
+    // bind(2) happens inside listen(); the umask makes the mode right from the first moment.
+    const before = isMainThread ? process.umask(0o777 & ~mode) : undefined;
+    server.listen({ path: at.path }, () => {
+      chmodSync(at.path, mode);
+      resolve();
+    });
+    if (before !== undefined) process.umask(before);
+  });
+}
