@@ -1,0 +1,253 @@
+// Keeps the daemons of one machine running: adopts those that live, starts those that do not, starts again those that die.
+// A daemon is known by its control socket and its lock, never by a process number that may have been given to another.
+// Daemons run in their own sessions: they outlive this process, and a terminal's Ctrl-C does not reach them.
+import { type ChildProcess, spawn } from "node:child_process";
+import { closeSync, mkdirSync, openSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { describeError, PlinthError } from "../../../base/errors/index.js";
+import { callControl, connectJsonRpc } from "../../../base/jsonrpc/index.js";
+import { lockHolder } from "../../../base/linux/index.js";
+import type { Logger } from "../../../base/log/index.js";
+import { waitFor } from "../../../base/time/index.js";
+import type { DaemonName, DaemonSpec } from "./daemon-set.js";
+
+const READY_DEADLINE_MS = 60_000;
+const STOP_DEADLINE_MS = 40_000;
+const PING_DEADLINE_MS = 3_000;
+/** How often the supervisor looks; also the longest time that a death of an adopted daemon goes unseen. */
+const WATCH_INTERVAL_MS = 500;
+/** A daemon that dies again within this time is started again ever more slowly. */
+const CALM_MS = 30_000;
+const BACKOFF_MS_MAX = 10_000;
+
+export type SupervisorEvent =
+  | { readonly kind: "adopted" | "started" | "ready" | "stopped"; readonly daemon: DaemonName }
+  | { readonly kind: "died"; readonly daemon: DaemonName; readonly detail: string };
+
+interface Watched {
+  readonly spec: DaemonSpec;
+  child: ChildProcess | undefined;
+  failures: number;
+  startedAtMs: number;
+  nextStartAtMs: number;
+  busy: boolean;
+}
+
+export class Supervisor {
+  readonly #daemons: readonly Watched[];
+  readonly #logDir: string;
+  readonly #log: Logger;
+  readonly #report: (event: SupervisorEvent) => void;
+  #timer: NodeJS.Timeout | undefined;
+
+  constructor(
+    specs: readonly DaemonSpec[],
+    modules: {
+      readonly logDir: string;
+      readonly log: Logger;
+      readonly report: (event: SupervisorEvent) => void;
+    },
+  ) {
+    this.#daemons = specs.map((spec) => ({
+      spec,
+      child: undefined,
+      failures: 0,
+      startedAtMs: 0,
+      nextStartAtMs: 0,
+      busy: false,
+    }));
+    this.#logDir = modules.logDir;
+    this.#log = modules.log;
+    this.#report = modules.report;
+  }
+
+  /** Resolves when every daemon is ready; rejects with DAEMON_NOT_READY naming the one that is not. */
+  async start(): Promise<void> {
+    const ready = new Map<DaemonName, Promise<void>>();
+    for (const daemon of this.#daemons) {
+      const before = Promise.all(daemon.spec.after.map((name) => ready.get(name)));
+      ready.set(
+        daemon.spec.name,
+        before.then(() => this.#bringUp(daemon)),
+      );
+    }
+    await Promise.all(ready.values());
+    this.#timer = setInterval(() => this.#watch(), WATCH_INTERVAL_MS);
+  }
+
+  /** Stops watching; the daemons go on. */
+  release(): void {
+    clearInterval(this.#timer);
+    this.#timer = undefined;
+    for (const { child } of this.#daemons) child?.unref();
+  }
+
+  /** Stops every daemon in reverse order. Resolves when the last lock is free. */
+  async stop(): Promise<void> {
+    this.release();
+    for (const { spec } of [...this.#daemons].reverse()) {
+      if (await stopDaemon(spec)) this.#report({ kind: "stopped", daemon: spec.name });
+    }
+  }
+
+  async #bringUp(daemon: Watched): Promise<void> {
+    const { spec } = daemon;
+    if (lockHolder(spec.lockFile) !== undefined) {
+      await this.#untilReady(daemon);
+      this.#report({ kind: "adopted", daemon: spec.name });
+      return;
+    }
+    this.#spawn(daemon);
+    this.#report({ kind: "started", daemon: spec.name });
+    await this.#untilReady(daemon);
+    this.#report({ kind: "ready", daemon: spec.name });
+  }
+
+  #spawn(daemon: Watched): void {
+    const { spec } = daemon;
+    mkdirSync(this.#logDir, { recursive: true, mode: 0o700 });
+    const stderrPath = errorLog(this.#logDir, spec.name);
+    const stderr = openSync(stderrPath, "w", 0o600);
+    try {
+      daemon.child = spawn(process.execPath, [mainScript(), ...spec.args], {
+        detached: true,
+        stdio: ["ignore", stderr, stderr],
+        cwd: "/",
+      });
+    } finally {
+      closeSync(stderr);
+    }
+    daemon.startedAtMs = performance.now();
+    const child = daemon.child;
+    child.on("error", (error) => this.#log.error({ daemon: spec.name, err: error }, "could not start"));
+    child.on("exit", () => {
+      if (daemon.child === child) daemon.child = undefined;
+    });
+  }
+
+  async #untilReady(daemon: Watched): Promise<void> {
+    const { spec } = daemon;
+    let exited = false;
+    daemon.child?.once("exit", () => {
+      exited = true;
+    });
+    try {
+      await waitFor(
+        async () => {
+          if (await isReady(spec)) return true;
+          if (exited)
+            throw new Error(lastLine(errorLog(this.#logDir, spec.name)) ?? "it ended without a word");
+          return false;
+        },
+        "its control socket does not answer",
+        READY_DEADLINE_MS,
+        50,
+      );
+    } catch (cause) {
+      throw new PlinthError(
+        "DAEMON_NOT_READY",
+        `${spec.name} did not become ready: ${describeError(cause)}`,
+        {
+          cause,
+          remedy: `see ${join(this.#logDir, `${spec.name}.log`)}`,
+        },
+      );
+    }
+  }
+
+  #watch(): void {
+    for (const daemon of this.#daemons) {
+      if (daemon.busy || lockHolder(daemon.spec.lockFile) !== undefined) continue;
+      daemon.busy = true;
+      this.#revive(daemon)
+        .catch((thrown: unknown) => this.#log.error({ daemon: daemon.spec.name, err: thrown }, "not revived"))
+        .finally(() => {
+          daemon.busy = false;
+        });
+    }
+  }
+
+  async #revive(daemon: Watched): Promise<void> {
+    const nowMs = performance.now();
+    if (nowMs < daemon.nextStartAtMs) return;
+    const detail = lastLine(errorLog(this.#logDir, daemon.spec.name)) ?? "no last word";
+    this.#log.warn({ daemon: daemon.spec.name, detail }, "died; starting it again");
+    this.#report({ kind: "died", daemon: daemon.spec.name, detail });
+    daemon.failures = nowMs - daemon.startedAtMs > CALM_MS ? 0 : daemon.failures + 1;
+    daemon.nextStartAtMs = nowMs + Math.min(BACKOFF_MS_MAX, daemon.failures * daemon.failures * 250);
+    await this.#bringUp(daemon);
+  }
+}
+
+/** True when the daemon answers on its control socket. */
+export async function isReady(spec: DaemonSpec): Promise<boolean> {
+  try {
+    await callDaemon(spec, spec.protocol === "unixctl" ? "version" : "ping", PING_DEADLINE_MS);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** Asks the daemon to end and waits until its lock is free; false when it was not running. Throws DAEMON_NOT_STOPPED. */
+export async function stopDaemon(spec: DaemonSpec): Promise<boolean> {
+  const holder = lockHolder(spec.lockFile);
+  if (holder === undefined) return false;
+  try {
+    await callDaemon(spec, spec.protocol === "unixctl" ? "exit" : "shutdown", STOP_DEADLINE_MS);
+  } catch {
+    // It may have closed the connection before it answered, or be stuck: the lock tells.
+  }
+  const free = () => lockHolder(spec.lockFile) === undefined;
+  try {
+    await waitFor(free, "still running", STOP_DEADLINE_MS);
+  } catch {
+    // The kernel says who holds the lock right now, so this cannot hit another process.
+    const stuck = lockHolder(spec.lockFile);
+    if (stuck !== undefined) process.kill(stuck, "SIGKILL");
+    try {
+      await waitFor(free, "still running", 5_000);
+    } catch (cause) {
+      throw new PlinthError("DAEMON_NOT_STOPPED", `${spec.name} (process ${stuck}) does not end`, { cause });
+    }
+  }
+  return true;
+}
+
+/** Kills a daemon without notice, as a crash would; false when it was not running. For drills and proofs. */
+export function killDaemon(spec: DaemonSpec): boolean {
+  const holder = lockHolder(spec.lockFile);
+  if (holder === undefined) return false;
+  process.kill(holder, "SIGKILL");
+  return true;
+}
+
+async function callDaemon(spec: DaemonSpec, method: string, timeoutMs: number): Promise<void> {
+  if (spec.protocol === "control") {
+    await callControl(spec.controlSocket, method, {}, timeoutMs);
+    return;
+  }
+  const connection = await connectJsonRpc({ kind: "unix", path: spec.controlSocket }, { timeoutMs });
+  try {
+    await connection.call(method, [], timeoutMs);
+  } finally {
+    connection.close();
+  }
+}
+
+function mainScript(): string {
+  return fileURLToPath(new URL("../../cli/main.js", import.meta.url));
+}
+
+function errorLog(logDir: string, name: string): string {
+  return join(logDir, `${name}.err`);
+}
+
+function lastLine(path: string): string | undefined {
+  try {
+    return readFileSync(path, "utf8").trim().split("\n").at(-1) || undefined;
+  } catch {
+    return undefined;
+  }
+}
