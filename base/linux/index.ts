@@ -1,0 +1,28 @@
+// The door to Linux: everything that needs a system call Node does not offer.
+export {
+  check,
+  EADDRINUSE,
+  EAGAIN,
+  ECONNREFUSED,
+  ECONNRESET,
+  EINTR,
+  EINVAL,
+  EIO,
+  ENOBUFS,
+  ENOENT,
+  ENOSPC,
+  EOPNOTSUPP,
+  EPIPE,
+  errnoName,
+  systemError,
+} from "./errno.js";
+export * from "./event.js";
+export { addressOf } from "./ffi.js";
+export * from "./file.js";
+export * from "./io-uring.js";
+export * from "./lock-file.js";
+export * from "./memory.js";
+export * from "./owner.js";
+export * from "./probe.js";
+export * from "./tap.js";
+export * from "./unix-socket.js";

@@ -1,0 +1,179 @@
+// Memory outside the JavaScript heap: anonymous blocks with a known address, memfd files, and the window into
+// which other processes' memory is mapped.
+// Invariant: an ArrayBuffer handed out here is detached before its pages go away, so that late use reads
+// `undefined` instead of killing the process. Views stay under 4 GiB (koffi aborts above).
+// Source: mmap(2), memfd_create(2). Thread: the one that created the object.
+import { alignUp } from "../bytes/index.js";
+import { PlinthError } from "../errors/index.js";
+import { check } from "./errno.js";
+import { define, viewOf } from "./ffi.js";
+
+const cMmap = define<(a: number, n: number, p: number, f: number, fd: number, o: number) => number>(
+  "intptr_t mmap(intptr_t address, size_t length, int protection, int flags, int fd, int64_t offset)",
+);
+const cMunmap = define<(a: number, n: number) => number>("int munmap(intptr_t address, size_t length)");
+const cMprotect = define<(a: number, n: number, p: number) => number>(
+  "int mprotect(intptr_t address, size_t length, int protection)",
+);
+const cMemfd = define<(name: string, flags: number) => number>(
+  "int memfd_create(const char *name, unsigned int flags)",
+);
+const cFcntl = define<(fd: number, command: number, argument: number) => number>(
+  "int fcntl(int fd, int command, int64_t argument)",
+);
+const cFtruncate = define<(fd: number, length: number) => number>("int ftruncate(int fd, int64_t length)");
+
+export const PROT_NONE = 0;
+export const PROT_READ = 1;
+export const PROT_WRITE = 2;
+const MAP_SHARED = 1;
+const MAP_PRIVATE = 2;
+const MAP_FIXED = 0x10;
+const MAP_ANONYMOUS = 0x20;
+const MAP_NORESERVE = 0x4000;
+const MAP_POPULATE = 0x8000;
+const MFD_CLOEXEC = 1;
+const MFD_ALLOW_SEALING = 2;
+const F_ADD_SEALS = 1033;
+const F_GET_SEALS = 1034;
+const F_SEAL_SHRINK = 2;
+
+export const PAGE_SIZE_BYTES = 4096;
+const VIEW_MAX_BYTES = 0xffff_f000;
+
+/** A block of anonymous memory at a fixed address, zero-filled, page-aligned. `free()` ends it. */
+export class MemoryBlock {
+  readonly address: number;
+  readonly sizeBytes: number;
+  readonly buffer: ArrayBuffer;
+  #freed = false;
+
+  constructor(sizeBytes: number, options: { readonly populate?: boolean } = {}) {
+    this.sizeBytes = alignUp(Math.max(1, sizeBytes), PAGE_SIZE_BYTES);
+    assertViewable(this.sizeBytes);
+    const flags = MAP_PRIVATE | MAP_ANONYMOUS | (options.populate === true ? MAP_POPULATE : 0);
+    const result = cMmap(0, this.sizeBytes, PROT_READ | PROT_WRITE, flags, -1, 0);
+    this.address = check(result, "mmap", `${this.sizeBytes} anonymous bytes`);
+    this.buffer = viewOf(this.address, this.sizeBytes);
+  }
+
+  free(): void {
+    if (this.#freed) return;
+    this.#freed = true;
+    detach(this.buffer);
+    check(cMunmap(this.address, this.sizeBytes), "munmap");
+  }
+}
+
+/** A shared mapping of a whole file range, for ring buffers of the kernel and tests. `unmap()` ends it. */
+export class FileMapping {
+  readonly address: number;
+  readonly sizeBytes: number;
+  readonly buffer: ArrayBuffer;
+  #unmapped = false;
+
+  constructor(fd: number, sizeBytes: number, fileOffset = 0, protection = PROT_READ | PROT_WRITE) {
+    assertViewable(sizeBytes);
+    this.sizeBytes = sizeBytes;
+    const result = cMmap(0, sizeBytes, protection, MAP_SHARED | MAP_POPULATE, fd, fileOffset);
+    this.address = check(result, "mmap", `${sizeBytes} bytes of descriptor ${fd} at ${fileOffset}`);
+    this.buffer = viewOf(this.address, sizeBytes);
+  }
+
+  unmap(): void {
+    if (this.#unmapped) return;
+    this.#unmapped = true;
+    detach(this.buffer);
+    check(cMunmap(this.address, this.sizeBytes), "munmap");
+  }
+}
+
+/**
+ * One reserved range of addresses, viewed once, into which files are mapped and from which they are dropped
+ * while the view stays valid. Untouched parts are PROT_NONE: touching one kills the process, so whoever
+ * computes offsets must have checked them.
+ */
+export class MemoryWindow {
+  readonly address: number;
+  readonly sizeBytes: number;
+  readonly buffer: ArrayBuffer;
+  #released = false;
+
+  constructor(sizeBytes: number) {
+    this.sizeBytes = alignUp(sizeBytes, PAGE_SIZE_BYTES);
+    assertViewable(this.sizeBytes);
+    const flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
+    this.address = check(cMmap(0, this.sizeBytes, PROT_NONE, flags, -1, 0), "mmap", "window");
+    this.buffer = viewOf(this.address, this.sizeBytes);
+  }
+
+  /** Maps `length` bytes of `fd` from `fileOffset` at `offset`; both page-aligned. Shared, readable, writable. */
+  mapFile(offset: number, length: number, fd: number, fileOffset: number): void {
+    this.#checkRange(offset, length);
+    const flags = MAP_SHARED | MAP_FIXED;
+    const result = cMmap(this.address + offset, length, PROT_READ | PROT_WRITE, flags, fd, fileOffset);
+    check(result, "mmap", `${length} bytes of descriptor ${fd} at ${fileOffset}`);
+  }
+
+  /** Puts zero-filled private memory over a range: late accesses stay harmless. */
+  mapAnonymous(offset: number, length: number): void {
+    this.#checkRange(offset, length);
+    const flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE;
+    check(cMmap(this.address + offset, length, PROT_READ | PROT_WRITE, flags, -1, 0), "mmap", "anonymous");
+  }
+
+  /** Takes a range back to PROT_NONE, its content is gone. */
+  unmap(offset: number, length: number): void {
+    this.#checkRange(offset, length);
+    const flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE;
+    check(cMmap(this.address + offset, length, PROT_NONE, flags, -1, 0), "mmap", "PROT_NONE");
+  }
+
+  protect(offset: number, length: number, protection: number): void {
+    this.#checkRange(offset, length);
+    check(cMprotect(this.address + offset, length, protection), "mprotect");
+  }
+
+  /** Gives the whole range back; the view is detached first. */
+  release(): void {
+    if (this.#released) return;
+    this.#released = true;
+    detach(this.buffer);
+    check(cMunmap(this.address, this.sizeBytes), "munmap");
+  }
+
+  #checkRange(offset: number, length: number): void {
+    const inside = offset >= 0 && length > 0 && offset + length <= this.sizeBytes;
+    if (this.#released || !inside || offset % PAGE_SIZE_BYTES !== 0) {
+      throw new PlinthError("WINDOW_RANGE", `${length} bytes at ${offset} are not in the window`, {
+        context: { offset, length, sizeBytes: this.sizeBytes },
+      });
+    }
+  }
+}
+
+/** A file without a name in memory, `sizeBytes` long, that can be passed to another process. */
+export function createMemfd(name: string, sizeBytes: number): number {
+  const fd = check(cMemfd(name, MFD_CLOEXEC | MFD_ALLOW_SEALING), "memfd_create", name);
+  check(cFtruncate(fd, sizeBytes), "ftruncate", `memfd ${name} to ${sizeBytes}`);
+  return fd;
+}
+
+/** Forbids that the file ever shrinks; true when it took. A mapping of such a file can never go stale. */
+export function sealShrink(fd: number): boolean {
+  return cFcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK) === 0;
+}
+
+export function hasSealShrink(fd: number): boolean {
+  const seals = cFcntl(fd, F_GET_SEALS, 0);
+  return seals !== -1 && (seals & F_SEAL_SHRINK) !== 0;
+}
+
+function assertViewable(sizeBytes: number): void {
+  if (sizeBytes <= VIEW_MAX_BYTES) return;
+  throw new PlinthError("VIEW_TOO_LARGE", `a view of ${sizeBytes} bytes; at most ${VIEW_MAX_BYTES} fit`);
+}
+
+function detach(buffer: ArrayBuffer): void {
+  structuredClone(buffer, { transfer: [buffer] });
+}
