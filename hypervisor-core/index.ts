@@ -1,0 +1,3 @@
+// The only door of the hypervisor core.
+export { hypervisorError } from "./errors.js";
+export { QmpClient } from "./qmp/qmp-client.js";
