@@ -41,7 +41,10 @@ export interface SetQueueAction {
 export interface SetFieldAction {
   readonly type: "set_field";
   readonly field: OxmFieldName;
+  /** Bits outside the mask are 0. */
   readonly value: Uint8Array;
+  /** Only these bits are set; absent = all. OpenFlow 1.3 has no masks here: on the wire it is NXAST_REG_LOAD2. */
+  readonly mask?: Uint8Array;
 }
 export interface PushAction {
   readonly type: "push_vlan" | "push_mpls" | "push_pbb";

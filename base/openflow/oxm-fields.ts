@@ -138,7 +138,6 @@ const ROWS = {
   tunnel_id: { header: [BASIC, 38], bits: 64, mask: true, ovs: "tun_id", nxm: [[NXM1, 16]] },
   ipv6_exthdr: { header: [BASIC, 39], bits: 9, mask: true, pre: "ipv6", readOnly: true },
   // ONF extension fields: class OFPXMC_EXPERIMENTER, experimenter ONF.
-  pbb_uca: { header: [EXP, 2560, ONF], bits: 1, pre: "pbb" },
   tcp_flags: { header: [EXP, 42, ONF], bits: 12, mask: true, pre: "tcp", readOnly: true, nxm: [[NXM1, 34]] },
   actset_output: { header: [EXP, 43, ONF], bits: 32, readOnly: true },
   // Nicira fields.

@@ -1,0 +1,119 @@
+// Instruction lists as bytes.
+// Source: OpenFlow Switch Specification 1.3.5, 7.2.4. Invariant: at most one instruction of each type.
+
+import type { Instruction } from "./actions.js";
+import { readActions, writeActions } from "./actions-wire.js";
+import { OFPM_MAX, OFPTT_MAX } from "./constants.js";
+import { nameOf, type Reader, type Writer } from "./wire.js";
+
+/** Instruction types on the wire. */
+export const OFPIT = {
+  goto_table: 1,
+  write_metadata: 2,
+  write_actions: 3,
+  apply_actions: 4,
+  clear_actions: 5,
+  meter: 6,
+  experimenter: 0xffff,
+} as const;
+
+/** Reads instructions to the reader's end. */
+export function readInstructions(reader: Reader): readonly Instruction[] {
+  const instructions: Instruction[] = [];
+  while (reader.left > 0) {
+    const at = reader.offset;
+    const instruction = readInstruction(reader);
+    if (
+      instruction.type !== "experimenter" &&
+      instructions.some((other) => other.type === instruction.type)
+    ) {
+      throw reader.fail("OFPBIC_DUP_INST", instruction.type, "occurs twice", at);
+    }
+    instructions.push(instruction);
+  }
+  return instructions;
+}
+
+function readInstruction(reader: Reader): Instruction {
+  const at = reader.offset;
+  const type = reader.u16("instruction.type");
+  const length = reader.u16("instruction.length");
+  if (length < 8 || length % 8 !== 0 || length - 4 > reader.left) {
+    throw reader.fail("OFPBIC_BAD_LEN", "instruction.length", `${length} of ${reader.left + 4} bytes`, at);
+  }
+  const name = nameOf(OFPIT, type);
+  if (name === undefined)
+    throw reader.fail("OFPBIC_UNKNOWN_INST", "instruction.type", `unknown type ${type}`, at);
+  const body = reader.within(length - 4, "instruction", "OFPBIC_BAD_LEN");
+  const instruction = readBody(name, body);
+  body.finish(`${name} instruction`);
+  return instruction;
+}
+
+function readBody(name: keyof typeof OFPIT, body: Reader): Instruction {
+  switch (name) {
+    case "goto_table": {
+      const tableId = body.u8("goto_table.table_id");
+      body.skip(3);
+      if (tableId > OFPTT_MAX) throw body.fail("OFPBIC_BAD_TABLE_ID", "goto_table.table_id", `${tableId}`);
+      return { type: name, tableId };
+    }
+    case "write_metadata": {
+      body.skip(4);
+      return {
+        type: name,
+        metadata: body.u64("write_metadata.value"),
+        mask: body.u64("write_metadata.mask"),
+      };
+    }
+    case "write_actions":
+    case "apply_actions":
+      body.skip(4);
+      return { type: name, actions: readActions(body.within(body.left, name, "OFPBAC_BAD_LEN")) };
+    case "clear_actions":
+      body.skip(4);
+      return { type: name };
+    case "meter": {
+      const meterId = body.u32("meter.meter_id");
+      if (meterId === 0 || meterId > OFPM_MAX) {
+        throw body.fail("OFPMMFC_INVALID_METER", "meter.meter_id", `0x${meterId.toString(16)}`);
+      }
+      return { type: name, meterId };
+    }
+    case "experimenter":
+      return { type: name, experimenter: body.u32("instruction.experimenter"), data: body.rest() };
+  }
+}
+
+export function writeInstructions(writer: Writer, instructions: readonly Instruction[]): void {
+  for (const instruction of instructions) {
+    const start = writer.size;
+    writer.u16(OFPIT[instruction.type]).u16(0);
+    writeBody(writer, instruction);
+    writer.setLength(start + 2, start);
+  }
+}
+
+function writeBody(writer: Writer, instruction: Instruction): void {
+  switch (instruction.type) {
+    case "goto_table":
+      writer.u8(instruction.tableId).zero(3);
+      return;
+    case "write_metadata":
+      writer.zero(4).u64(instruction.metadata).u64(instruction.mask);
+      return;
+    case "write_actions":
+    case "apply_actions":
+      writer.zero(4);
+      writeActions(writer, instruction.actions);
+      return;
+    case "clear_actions":
+      writer.zero(4);
+      return;
+    case "meter":
+      writer.u32(instruction.meterId);
+      return;
+    case "experimenter":
+      writer.u32(instruction.experimenter).put(instruction.data);
+  }
+}

@@ -1,0 +1,293 @@
+// Matches and single OXM fields as bytes, with the checks that the specification demands of a match.
+// Source: OpenFlow Switch Specification 1.3.5, 7.2.3; Nicira headers per ovs-fields(7).
+// Invariant: a parsed match has no field twice, prerequisites met in order, no value bit outside its mask, and no
+// mask of all ones or all zeros (the first is dropped, the second drops the field).
+
+import type { Match, OxmEntry } from "./actions.js";
+import { OFPVID_PRESENT } from "./constants.js";
+import type { OfpErrorName } from "./error-codes.js";
+import {
+  fieldByHeader,
+  OFPXMC_EXPERIMENTER,
+  OXM_FIELDS,
+  type OxmField,
+  type OxmFieldName,
+  type OxmPrerequisite,
+} from "./oxm-fields.js";
+import type { Reader, Writer } from "./wire.js";
+
+const OFPMT_OXM = 1;
+const HAS_MASK = 0x100;
+
+/** Which error each kind of fault in an OXM means; differs between a match and a set-field. */
+interface OxmErrors {
+  readonly unknown: OfpErrorName;
+  readonly size: OfpErrorName;
+  readonly value: OfpErrorName;
+  readonly mask: OfpErrorName;
+}
+
+const MATCH_ERRORS: OxmErrors = {
+  unknown: "OFPBMC_BAD_FIELD",
+  size: "OFPBMC_BAD_LEN",
+  value: "OFPBMC_BAD_VALUE",
+  mask: "OFPBMC_BAD_MASK",
+};
+
+const SET_ERRORS: OxmErrors = {
+  unknown: "OFPBAC_BAD_SET_TYPE",
+  size: "OFPBAC_BAD_SET_LEN",
+  value: "OFPBAC_BAD_SET_ARGUMENT",
+  mask: "OFPBAC_BAD_SET_TYPE",
+};
+
+// --- Headers
+
+export interface OxmHeader {
+  readonly field: OxmField;
+  readonly hasMask: boolean;
+  /** Value and mask together. */
+  readonly payloadSize: number;
+}
+
+/** Reads a 4-byte (or, for an experimenter class, 8-byte) header. `payloadSize` is checked against the field's size. */
+export function readOxmHeader(reader: Reader, errors: OxmErrors = SET_ERRORS): OxmHeader {
+  const at = reader.offset;
+  const header = reader.u32("oxm.header");
+  const oxmClass = header >>> 16;
+  const number = (header >>> 9) & 0x7f;
+  const hasMask = (header & HAS_MASK) !== 0;
+  let payloadSize = header & 0xff;
+  let experimenter = 0;
+  if (oxmClass === OFPXMC_EXPERIMENTER) {
+    experimenter = reader.u32("oxm.experimenter");
+    if (payloadSize < 4) throw reader.fail(errors.size, "oxm.length", "shorter than its experimenter id", at);
+    payloadSize -= 4;
+  }
+  const field = fieldByHeader(oxmClass, number, experimenter);
+  if (field === undefined) {
+    throw reader.fail(errors.unknown, "oxm.header", `unknown field 0x${header.toString(16)}`, at);
+  }
+  if (hasMask && !field.maskable) throw reader.fail(errors.mask, field.name, "may not be masked", at);
+  const expected = hasMask ? field.size * 2 : field.size;
+  if (payloadSize !== expected) {
+    throw reader.fail(errors.size, field.name, `${payloadSize} bytes instead of ${expected}`, at);
+  }
+  return { field, hasMask, payloadSize };
+}
+
+export function writeOxmHeader(writer: Writer, field: OxmField, hasMask: boolean): void {
+  const isExperimenter = field.oxmClass === OFPXMC_EXPERIMENTER;
+  const size = field.size * (hasMask ? 2 : 1) + (isExperimenter ? 4 : 0);
+  writer.u16(field.oxmClass).u8((field.number << 1) | (hasMask ? 1 : 0));
+  writer.u8(size);
+  if (isExperimenter) writer.u32(field.experimenter);
+}
+
+// --- One field with its value
+
+/** The value of a set-field action: never masked, only of a writable field. */
+export function readSetField(reader: Reader): { field: OxmFieldName; value: Uint8Array } {
+  const at = reader.offset;
+  const { field, hasMask } = readOxmHeader(reader, SET_ERRORS);
+  if (hasMask) throw reader.fail("OFPBAC_BAD_SET_TYPE", field.name, "a set-field may not be masked", at);
+  if (!field.writable) throw reader.fail("OFPBAC_BAD_SET_TYPE", field.name, "may not be set", at);
+  const value = reader.copy(field.size, field.name);
+  checkValue(reader, field, value, undefined, SET_ERRORS, at);
+  return { field: field.name, value };
+}
+
+/** Any field with value and mask, e.g. of NXAST_REG_LOAD2; the mask is all ones where the wire has none. */
+export function readMaskedField(reader: Reader): { field: OxmField; value: Uint8Array; mask: Uint8Array } {
+  const at = reader.offset;
+  const { field, hasMask } = readOxmHeader(reader, SET_ERRORS);
+  if (!field.writable) throw reader.fail("OFPBAC_BAD_SET_TYPE", field.name, "may not be set", at);
+  const value = reader.copy(field.size, field.name);
+  const mask = hasMask ? reader.copy(field.size, field.name) : onesMask(field);
+  if (!fits(field, value) || !fits(field, mask)) {
+    throw reader.fail("OFPBAC_BAD_SET_ARGUMENT", field.name, `has more than ${field.bits} bits`, at);
+  }
+  return { field, value, mask };
+}
+
+export function writeOxm(writer: Writer, entry: OxmEntry): void {
+  const field = OXM_FIELDS[entry.field];
+  if (entry.value.byteLength !== field.size || (entry.mask && entry.mask.byteLength !== field.size)) {
+    throw new RangeError(`${entry.field} takes ${field.size} bytes, not ${entry.value.byteLength}`);
+  }
+  writeOxmHeader(writer, field, entry.mask !== undefined);
+  writer.put(entry.value);
+  if (entry.mask !== undefined) writer.put(entry.mask);
+}
+
+/** A mask of the field's size with a 1 for each significant bit. */
+export function onesMask(field: OxmField): Uint8Array {
+  const mask = new Uint8Array(field.size).fill(0xff);
+  const unused = field.size * 8 - field.bits;
+  for (let i = 0; i < unused >> 3; i++) mask[i] = 0;
+  if (unused % 8 !== 0) mask[unused >> 3] = 0xff >> (unused % 8);
+  return mask;
+}
+
+function fits(field: OxmField, value: Uint8Array): boolean {
+  const unused = field.size * 8 - field.bits;
+  for (let i = 0; i < unused >> 3; i++) if (value[i] !== 0) return false;
+  return unused % 8 === 0 || (value[unused >> 3] as number) >> (8 - (unused % 8)) === 0;
+}
+
+function checkValue(
+  reader: Reader,
+  field: OxmField,
+  value: Uint8Array,
+  mask: Uint8Array | undefined,
+  errors: OxmErrors,
+  at: number,
+): void {
+  if (!fits(field, value))
+    throw reader.fail(errors.value, field.name, `has more than ${field.bits} bits`, at);
+  if (field.name !== "vlan_vid" || mask !== undefined) return;
+  const vid = ((value[0] as number) << 8) | (value[1] as number);
+  if (vid !== 0 && (vid & OFPVID_PRESENT) === 0) {
+    throw reader.fail(errors.value, field.name, `VID ${vid} without OFPVID_PRESENT`, at);
+  }
+}
+
+// --- Matches
+
+/** Reads an ofp_match with its padding. */
+export function readMatch(reader: Reader): Match {
+  const at = reader.offset;
+  const type = reader.u16("match.type");
+  const length = reader.u16("match.length");
+  if (type !== OFPMT_OXM) throw reader.fail("OFPBMC_BAD_TYPE", "match.type", `${type} is not OXM`, at);
+  if (length < 4) throw reader.fail("OFPBMC_BAD_LEN", "match.length", `${length} is less than 4`, at);
+  if (length - 4 > reader.left) {
+    throw reader.fail(
+      "OFPBMC_BAD_LEN",
+      "match.length",
+      `${length} exceeds the ${reader.left + 4} bytes left`,
+      at,
+    );
+  }
+  const match = readOxms(reader.within(length - 4, "match", "OFPBMC_BAD_LEN"));
+  reader.skip((8 - (length % 8)) % 8, "match.padding");
+  return match;
+}
+
+/** Reads OXM entries to the reader's end, without the ofp_match frame. */
+export function readOxms(reader: Reader): Match {
+  const match: OxmEntry[] = [];
+  const seen = new Set<OxmFieldName>();
+  while (reader.left > 0) {
+    const at = reader.offset;
+    const entry = readMatchEntry(reader);
+    if (seen.has(entry.field)) throw reader.fail("OFPBMC_DUP_FIELD", entry.field, "occurs twice", at);
+    seen.add(entry.field);
+    if (!prerequisiteHolds(OXM_FIELDS[entry.field].prerequisite, match)) {
+      throw reader.fail("OFPBMC_BAD_PREREQ", entry.field, "its prerequisites are not matched before it", at);
+    }
+    if (entry.mask === undefined || entry.mask.some((byte) => byte !== 0)) match.push(entry);
+  }
+  return match;
+}
+
+function readMatchEntry(reader: Reader): OxmEntry {
+  const at = reader.offset;
+  const { field, hasMask } = readOxmHeader(reader, MATCH_ERRORS);
+  const value = reader.copy(field.size, field.name);
+  const mask = hasMask ? reader.copy(field.size, field.name) : undefined;
+  checkValue(reader, field, value, mask, MATCH_ERRORS, at);
+  if (mask === undefined) return { field: field.name, value };
+  for (let i = 0; i < field.size; i++) {
+    if (((value[i] as number) & ~(mask[i] as number)) !== 0) {
+      throw reader.fail("OFPBMC_BAD_WILDCARDS", field.name, "has value bits outside its mask", at);
+    }
+  }
+  if (!fits(field, mask)) clip(field, mask);
+  const ones = onesMask(field);
+  return mask.every((byte, i) => byte === ones[i])
+    ? { field: field.name, value }
+    : { field: field.name, value, mask };
+}
+
+/** Mask bits above the field's width mean nothing: controllers send 0xffff for the 13 bits of a VLAN id. */
+function clip(field: OxmField, mask: Uint8Array): void {
+  const ones = onesMask(field);
+  for (let i = 0; i < mask.length; i++) mask[i] = (mask[i] as number) & (ones[i] as number);
+}
+
+export function writeMatch(writer: Writer, match: Match): void {
+  const start = writer.size;
+  writer.u16(OFPMT_OXM).u16(0);
+  for (const entry of match) writeOxm(writer, entry);
+  writer.setLength(start + 2, start);
+  writer.align8(start);
+}
+
+// --- Prerequisites (7.2.3.6)
+
+const IP_PROTOCOL: Partial<Record<OxmPrerequisite, number>> = {
+  tcp: 6,
+  udp: 17,
+  sctp: 132,
+  icmpv4: 1,
+  icmpv6: 58,
+  nd: 58,
+  nd_solicit: 58,
+  nd_advert: 58,
+};
+
+/** Whether `match` pins the packet to what `prerequisite` asks for. */
+export function prerequisiteHolds(prerequisite: OxmPrerequisite, match: Match): boolean {
+  if (prerequisite === "none") return true;
+  if (prerequisite === "in_port") return match.some((entry) => entry.field === "in_port");
+  if (prerequisite === "vlan_vid") return hasVlan(match);
+  const etherType = exact(match, "eth_type");
+  if (!etherTypeFits(prerequisite, etherType)) return false;
+  const protocol = IP_PROTOCOL[prerequisite];
+  if (protocol !== undefined && exact(match, "ip_proto") !== protocol) return false;
+  const type = exact(match, "icmpv6_type");
+  if (prerequisite === "nd") return type === 135 || type === 136;
+  if (prerequisite === "nd_solicit") return type === 135;
+  if (prerequisite === "nd_advert") return type === 136;
+  return true;
+}
+
+function etherTypeFits(prerequisite: OxmPrerequisite, etherType: number | undefined): boolean {
+  switch (prerequisite) {
+    case "arp":
+      return etherType === 0x0806 || etherType === 0x8035;
+    case "mpls":
+      return etherType === 0x8847 || etherType === 0x8848;
+    case "pbb":
+      return etherType === 0x88e7;
+    case "ipv4":
+    case "icmpv4":
+      return etherType === 0x0800;
+    case "ipv6":
+    case "icmpv6":
+    case "nd":
+    case "nd_solicit":
+    case "nd_advert":
+      return etherType === 0x86dd;
+    default:
+      return etherType === 0x0800 || etherType === 0x86dd;
+  }
+}
+
+/** VLAN_TCI with CFI set, or VLAN_VID with the PRESENT bit matched as set. */
+function hasVlan(match: Match): boolean {
+  return match.some(
+    (entry) =>
+      (entry.field === "vlan_vid" || entry.field === "vlan_tci") &&
+      ((entry.value[0] as number) & 0x10) !== 0 &&
+      (entry.mask === undefined || ((entry.mask[0] as number) & 0x10) !== 0),
+  );
+}
+
+/** The value of a field of at most 2 bytes that is matched exactly. */
+function exact(match: Match, name: OxmFieldName): number | undefined {
+  const entry = match.find((other) => other.field === name);
+  if (entry === undefined || entry.mask !== undefined) return undefined;
+  return entry.value.reduce((number, byte) => number * 256 + byte, 0);
+}

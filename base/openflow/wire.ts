@@ -1,0 +1,206 @@
+// Reader and writer of OpenFlow bytes: every length is checked, every complaint names a field and an offset.
+// Invariant: a Reader never looks outside its bytes; what it lacks is a WireError with the error the family asks for.
+
+import { OFP_ERRORS, type OfpErrorName } from "./error-codes.js";
+
+/** The peer's bytes are wrong. `error` is what the switch must answer; `offset` counts from the message's start. */
+export class WireError extends Error {
+  override readonly name = "WireError";
+  readonly error: OfpErrorName;
+  readonly field: string;
+  readonly offset: number;
+
+  constructor(error: OfpErrorName, field: string, offset: number, detail: string) {
+    super(`${field} at byte ${offset}: ${detail} (${error})`);
+    this.error = error;
+    this.field = field;
+    this.offset = offset;
+  }
+
+  /** The error type and code for an OpenFlow error message. */
+  get pair(): readonly [type: number, code: number] {
+    return OFP_ERRORS[this.error];
+  }
+}
+
+/** Reads big-endian values in order. All numbers are unsigned. */
+export class Reader {
+  readonly bytes: Uint8Array;
+  /** Where the next value is, from the start of the message. */
+  offset: number;
+  /** One past the last byte that may be read. */
+  readonly end: number;
+  /** What is wrong when bytes are missing. */
+  readonly lengthError: OfpErrorName;
+  readonly #view: DataView;
+
+  constructor(bytes: Uint8Array, offset: number, end: number, lengthError: OfpErrorName) {
+    this.bytes = bytes;
+    this.offset = offset;
+    this.end = end;
+    this.lengthError = lengthError;
+    this.#view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  }
+
+  get left(): number {
+    return this.end - this.offset;
+  }
+
+  /** Moves over `size` bytes and returns where they began. */
+  take(size: number, field: string): number {
+    const at = this.offset;
+    if (size > this.end - at) {
+      throw new WireError(this.lengthError, field, at, `needs ${size} bytes, ${this.end - at} are left`);
+    }
+    this.offset = at + size;
+    return at;
+  }
+
+  u8(field: string): number {
+    return this.#view.getUint8(this.take(1, field));
+  }
+
+  u16(field: string): number {
+    return this.#view.getUint16(this.take(2, field));
+  }
+
+  u32(field: string): number {
+    return this.#view.getUint32(this.take(4, field));
+  }
+
+  u64(field: string): bigint {
+    return this.#view.getBigUint64(this.take(8, field));
+  }
+
+  /** A copy of `size` bytes, owned by the caller. */
+  copy(size: number, field: string): Uint8Array {
+    const at = this.take(size, field);
+    return this.bytes.slice(at, at + size);
+  }
+
+  /** A copy of all that is left. */
+  rest(): Uint8Array {
+    return this.copy(this.left, "data");
+  }
+
+  skip(size: number, field = "padding"): void {
+    this.take(size, field);
+  }
+
+  /** A NUL-padded ASCII string in `size` bytes; bytes that are not printable become "?". */
+  text(size: number, field: string): string {
+    const at = this.take(size, field);
+    let out = "";
+    for (let i = at; i < at + size; i++) {
+      const byte = this.bytes[i] as number;
+      if (byte === 0) break;
+      out += byte >= 0x20 && byte < 0x7f ? String.fromCharCode(byte) : "?";
+    }
+    return out;
+  }
+
+  /** Moves over `size` bytes and returns a reader of just these. */
+  within(size: number, field: string, lengthError: OfpErrorName = this.lengthError): Reader {
+    const at = this.take(size, field);
+    return new Reader(this.bytes, at, at + size, lengthError);
+  }
+
+  /** A WireError about what was read last or comes next. */
+  fail(error: OfpErrorName, field: string, detail: string, offset = this.offset): WireError {
+    return new WireError(error, field, offset, detail);
+  }
+
+  /** Asserts that nothing is left over. */
+  finish(field: string): void {
+    if (this.left > 0) throw this.fail(this.lengthError, field, `${this.left} bytes too many`);
+  }
+}
+
+/** Writes big-endian values in order into a buffer that grows. */
+export class Writer {
+  #bytes = new Uint8Array(256);
+  #view = new DataView(this.#bytes.buffer);
+  #size = 0;
+
+  /** Bytes written so far = the offset of the next. */
+  get size(): number {
+    return this.#size;
+  }
+
+  #grow(size: number): number {
+    const at = this.#size;
+    const needed = at + size;
+    if (needed > this.#bytes.length) {
+      const larger = new Uint8Array(Math.max(needed, this.#bytes.length * 2));
+      larger.set(this.#bytes.subarray(0, at));
+      this.#bytes = larger;
+      this.#view = new DataView(larger.buffer);
+    }
+    this.#size = needed;
+    return at;
+  }
+
+  u8(value: number): this {
+    this.#view.setUint8(this.#grow(1), value);
+    return this;
+  }
+
+  u16(value: number): this {
+    this.#view.setUint16(this.#grow(2), value);
+    return this;
+  }
+
+  u32(value: number): this {
+    this.#view.setUint32(this.#grow(4), value);
+    return this;
+  }
+
+  u64(value: bigint): this {
+    this.#view.setBigUint64(this.#grow(8), value);
+    return this;
+  }
+
+  put(bytes: Uint8Array): this {
+    this.#bytes.set(bytes, this.#grow(bytes.byteLength));
+    return this;
+  }
+
+  zero(size: number): this {
+    this.#bytes.fill(0, this.#grow(size), this.#size);
+    return this;
+  }
+
+  /** Zeros until the bytes since `start` are a multiple of 8. */
+  align8(start: number): this {
+    return this.zero((8 - ((this.#size - start) % 8)) % 8);
+  }
+
+  /** ASCII in `size` bytes with at least one NUL at the end; longer text is cut. */
+  text(value: string, size: number): this {
+    const bytes = Buffer.from(value, "latin1").subarray(0, size - 1);
+    return this.put(bytes).zero(size - bytes.byteLength);
+  }
+
+  setU16(at: number, value: number): void {
+    this.#view.setUint16(at, value);
+  }
+
+  /** Writes a 16-bit length at `lengthAt` that counts from `start` to here. */
+  setLength(lengthAt: number, start: number): void {
+    const length = this.#size - start;
+    if (length > 0xffff)
+      throw new RangeError(`an OpenFlow structure of ${length} bytes does not fit 16 bits`);
+    this.setU16(lengthAt, length);
+  }
+
+  /** A copy of what was written. */
+  take(): Uint8Array {
+    return this.#bytes.slice(0, this.#size);
+  }
+}
+
+/** The name of `code` in a name → number table, or undefined. */
+export function nameOf<T extends string>(table: Readonly<Record<T, number>>, code: number): T | undefined {
+  for (const name in table) if (table[name] === code) return name;
+  return undefined;
+}
