@@ -1,0 +1,75 @@
+// IPv4 addresses and prefixes as unsigned 32-bit numbers. Source: RFC 791, RFC 4632. Pure.
+
+export interface Prefix {
+  /** Network address; the bits below the length are zero. */
+  readonly address: number;
+  /** 0–32. */
+  readonly length: number;
+}
+
+/** The address as an unsigned number, or undefined when `text` is not four decimal octets. */
+export function parseAddress(text: string): number | undefined {
+  const parts = text.split(".");
+  if (parts.length !== 4) return undefined;
+  let address = 0;
+  for (const part of parts) {
+    if (!/^(0|[1-9]\d{0,2})$/.test(part)) return undefined;
+    const octet = Number(part);
+    if (octet > 255) return undefined;
+    address = address * 256 + octet;
+  }
+  return address;
+}
+
+export function formatAddress(address: number): string {
+  return `${address >>> 24}.${(address >>> 16) & 255}.${(address >>> 8) & 255}.${address & 255}`;
+}
+
+/** The prefix with its host bits cleared, or undefined when `text` is not "a.b.c.d/len". */
+export function parsePrefix(text: string): Prefix | undefined {
+  const match = /^([\d.]+)\/(0|[1-9]\d?)$/.exec(text);
+  if (match === null) return undefined;
+  const address = parseAddress(match[1] as string);
+  const length = Number(match[2]);
+  if (address === undefined || length > 32) return undefined;
+  return { address: (address & maskOf(length)) >>> 0, length };
+}
+
+export function formatPrefix(prefix: Prefix): string {
+  return `${formatAddress(prefix.address)}/${prefix.length}`;
+}
+
+/** The netmask of a prefix length as an unsigned number. */
+export function maskOf(length: number): number {
+  return length === 0 ? 0 : (0xffffffff << (32 - length)) >>> 0;
+}
+
+export function prefixContains(prefix: Prefix, address: number): boolean {
+  return (address & maskOf(prefix.length)) >>> 0 === prefix.address;
+}
+
+/** Whether every address of `inner` is in `outer`. */
+export function prefixCovers(outer: Prefix, inner: Prefix): boolean {
+  return outer.length <= inner.length && prefixContains(outer, inner.address);
+}
+
+export function prefixesOverlap(a: Prefix, b: Prefix): boolean {
+  return prefixCovers(a, b) || prefixCovers(b, a);
+}
+
+export function lastAddressOf(prefix: Prefix): number {
+  return (prefix.address | ~maskOf(prefix.length)) >>> 0;
+}
+
+/** The fewest prefixes that cover `prefix` without any of `except`, in address order. */
+export function subtractPrefixes(prefix: Prefix, except: readonly Prefix[]): Prefix[] {
+  const touching = except.filter((other) => prefixesOverlap(prefix, other));
+  if (touching.length === 0) return [prefix];
+  if (touching.some((other) => prefixCovers(other, prefix))) return [];
+  const length = prefix.length + 1;
+  const upper = (prefix.address | (1 << (32 - length))) >>> 0;
+  return [
+    ...subtractPrefixes({ address: prefix.address, length }, touching),
+    ...subtractPrefixes({ address: upper, length }, touching),
+  ];
+}

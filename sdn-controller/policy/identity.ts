@@ -1,0 +1,112 @@
+// Identities: ports that no policy can tell apart share one number, and rules are compiled over those numbers.
+// A number is a hash of the namespace, the labels and the named ports that some policy mentions, so it survives
+// a restart. Invariant: two identities never share a number; 0 stands for everything that is not a port of ours.
+import { hash32 } from "../network/hash.js";
+import { type NetworkPolicySpec, rulesOf } from "./network-policy.js";
+import { keysOf, type Labels } from "./selector.js";
+
+/** Traffic whose source or destination is no port of ours; only an address rule can name it. */
+export const IDENTITY_WORLD = 0;
+
+export interface NamedPort {
+  readonly name: string;
+  readonly port: number;
+  readonly protocol?: string;
+}
+
+/** What policy can see of a port. */
+export interface PolicyEndpoint {
+  readonly namespace: string;
+  readonly labels: Labels;
+  readonly namedPorts: readonly NamedPort[];
+}
+
+export interface Identity extends PolicyEndpoint {
+  readonly number: number;
+}
+
+/** The label keys and port names that some policy mentions. */
+export interface Relevance {
+  readonly labelKeys: ReadonlySet<string>;
+  readonly portNames: ReadonlySet<string>;
+}
+
+/** What `spec` mentions of pods. Labels of namespaces do not count: the namespace is part of every identity. */
+export function relevanceOf(spec: NetworkPolicySpec): Relevance {
+  const labelKeys = new Set(keysOf(spec.podSelector ?? {}));
+  const portNames = new Set<string>();
+  for (const rule of rulesOf(spec)) {
+    for (const peer of rule.peers) for (const key of keysOf(peer.podSelector ?? {})) labelKeys.add(key);
+    for (const port of rule.ports) if (typeof port.port === "string") portNames.add(port.port);
+  }
+  return { labelKeys, portNames };
+}
+
+interface Entry {
+  readonly identity: Identity;
+  readonly key: string;
+  users: number;
+}
+
+/** Hands out identities and takes them back when the last port that shares one is gone. */
+export class IdentityTable {
+  readonly #byKey = new Map<string, Entry>();
+  readonly #byNumber = new Map<number, Entry>();
+
+  /** The identity of `endpoint` under `relevance`, made when it is new. Each call counts as one more user. */
+  acquire(endpoint: PolicyEndpoint, relevance: Relevance): { identity: Identity; created: boolean } {
+    const labels = projectLabels(endpoint.labels, relevance.labelKeys);
+    const namedPorts = projectPorts(endpoint.namedPorts, relevance.portNames);
+    const key = JSON.stringify([endpoint.namespace, Object.entries(labels), namedPorts]);
+    const existing = this.#byKey.get(key);
+    if (existing !== undefined) {
+      existing.users++;
+      return { identity: existing.identity, created: false };
+    }
+    const number = this.#freeNumber(key);
+    const identity: Identity = { number, namespace: endpoint.namespace, labels, namedPorts };
+    const entry: Entry = { identity, key, users: 1 };
+    this.#byKey.set(key, entry);
+    this.#byNumber.set(number, entry);
+    return { identity, created: true };
+  }
+
+  /** One user fewer; returns whether the identity ceased to exist. */
+  release(number: number): boolean {
+    const entry = this.#byNumber.get(number);
+    if (entry === undefined || --entry.users > 0) return false;
+    this.#byKey.delete(entry.key);
+    this.#byNumber.delete(number);
+    return true;
+  }
+
+  get(number: number): Identity | undefined {
+    return this.#byNumber.get(number)?.identity;
+  }
+
+  all(): Identity[] {
+    return [...this.#byNumber.values()].map((entry) => entry.identity);
+  }
+
+  #freeNumber(key: string): number {
+    let number = hash32(key);
+    while (number === IDENTITY_WORLD || this.#byNumber.has(number)) number = (number + 1) >>> 0;
+    return number;
+  }
+}
+
+function projectLabels(labels: Labels, keys: ReadonlySet<string>): Labels {
+  const kept = Object.entries(labels).filter(([key]) => keys.has(key));
+  return Object.fromEntries(kept.sort(([a], [b]) => (a < b ? -1 : 1)));
+}
+
+function projectPorts(ports: readonly NamedPort[], names: ReadonlySet<string>): NamedPort[] {
+  return ports
+    .filter((port) => names.has(port.name))
+    .map((port) => ({ name: port.name, port: port.port, protocol: port.protocol ?? "TCP" }))
+    .sort((a, b) => (sortKey(a) < sortKey(b) ? -1 : 1));
+}
+
+function sortKey(port: NamedPort): string {
+  return `${port.name}/${port.protocol}/${port.port}`;
+}

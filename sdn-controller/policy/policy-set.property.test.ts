@@ -1,0 +1,120 @@
+import fc from "fast-check";
+import { describe, expect, it } from "vitest";
+import { parseAddress } from "../network/ipv4.js";
+import { connectionOf, namespaceLabels, pod, pods, policies, policy, probe } from "./arbitraries.js";
+import { ruleKey } from "./compile.js";
+import { policyKey } from "./network-policy.js";
+import { judge, type OracleEnd } from "./oracle.js";
+import { PolicySet } from "./policy-set.js";
+import { type Verdict, verdictOf } from "./verdict.js";
+
+const PROTOCOLS: Record<string, number> = { TCP: 6, UDP: 17, SCTP: 132, ICMP: 1 };
+type Pod = NonNullable<OracleEnd["pod"]>;
+
+function verdict(set: PolicySet, all: readonly Pod[], connection: ReturnType<typeof connectionOf>): Verdict {
+  const end = (it: OracleEnd) => ({
+    identity: it.pod === undefined ? 0 : (set.identityOf(`pod${all.indexOf(it.pod)}`)?.number ?? 0),
+    address: parseAddress(it.address) as number,
+  });
+  return verdictOf(set, {
+    source: end(connection.source),
+    destination: end(connection.destination),
+    protocol: PROTOCOLS[connection.protocol] as number,
+    ...(connection.port === undefined ? {} : { port: connection.port }),
+  });
+}
+
+function setOf(all: readonly Pod[], namespaces: Readonly<Record<string, Record<string, string>>>): PolicySet {
+  const set = new PolicySet();
+  for (const [name, labels] of Object.entries(namespaces)) set.setNamespace(name, labels);
+  all.forEach((item, index) => {
+    set.setPort(`pod${index}`, item);
+  });
+  return set;
+}
+
+describe("compiled policies", () => {
+  it("say what the oracle says, for every policy, pod and connection", () => {
+    fc.assert(
+      fc.property(
+        policies,
+        pods,
+        namespaceLabels,
+        fc.array(probe, { minLength: 8, maxLength: 20 }),
+        (all, vms, names, probes) => {
+          const set = setOf(vms, names as Record<string, Record<string, string>>);
+          for (const item of all) set.setPolicy(policyKey(item), item);
+          set.settle();
+          for (const one of probes) {
+            const connection = connectionOf(one, vms);
+            const expected = judge(all, (name) => names[name] ?? {}, connection);
+            const actual = verdict(set, vms, connection);
+            expect(actual.allowed).toBe(expected.allowed);
+            if (expected.deniedBy === "Egress") expect(actual.egress.allowed).toBe(false);
+            if (expected.deniedBy === "Ingress") expect(actual.egress.allowed).toBe(true);
+          }
+        },
+      ),
+      { numRuns: 3000 },
+    );
+  });
+
+  it("come out the same change by change as from scratch", () => {
+    const change = fc.oneof(
+      fc.record({ kind: fc.constant("policy" as const), item: policy, gone: fc.boolean() }),
+      fc.record({ kind: fc.constant("port" as const), index: fc.nat(4), item: pod, gone: fc.boolean() }),
+      fc.record({ kind: fc.constant("namespaces" as const), item: namespaceLabels }),
+    );
+    fc.assert(
+      fc.property(
+        pods,
+        namespaceLabels,
+        fc.array(fc.array(change, { maxLength: 3 }), { maxLength: 6 }),
+        (vms, names, steps) => {
+          const set = setOf(vms, names as Record<string, Record<string, string>>);
+          const wanted = {
+            pods: new Map(vms.map((item, i) => [`pod${i}`, item])),
+            policies: new Map<string, typeof policy extends fc.Arbitrary<infer T> ? T : never>(),
+            names,
+          };
+          set.settle();
+          for (const step of steps) {
+            for (const one of step) {
+              if (one.kind === "policy") {
+                const key = policyKey(one.item);
+                if (one.gone) wanted.policies.delete(key);
+                else wanted.policies.set(key, one.item);
+                set.setPolicy(key, one.gone ? undefined : one.item);
+              } else if (one.kind === "port") {
+                if (one.gone) wanted.pods.delete(`pod${one.index}`);
+                else wanted.pods.set(`pod${one.index}`, one.item);
+                set.setPort(`pod${one.index}`, one.gone ? undefined : one.item);
+              } else {
+                wanted.names = one.item;
+                for (const [name, labels] of Object.entries(one.item)) set.setNamespace(name, labels);
+              }
+            }
+            set.settle();
+            const fresh = new PolicySet();
+            for (const [name, labels] of Object.entries(wanted.names)) fresh.setNamespace(name, labels);
+            for (const [key, item] of wanted.pods) fresh.setPort(key, item);
+            for (const [key, item] of wanted.policies) fresh.setPolicy(key, item);
+            fresh.settle();
+            expect(rulesText(set)).toEqual(rulesText(fresh));
+            expect(set.identities.map((i) => [i.number, set.isolationOf(i.number)]).sort()).toEqual(
+              fresh.identities.map((i) => [i.number, fresh.isolationOf(i.number)]).sort(),
+            );
+          }
+        },
+      ),
+      { numRuns: 500 },
+    );
+  });
+});
+
+function rulesText(set: PolicySet): string[] {
+  return set
+    .rules()
+    .map((rule) => `${rule.policy} ${ruleKey(rule)}`)
+    .sort();
+}

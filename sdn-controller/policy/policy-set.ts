@@ -1,0 +1,213 @@
+// All policies, compiled, kept up to date change by change. Only policies that a change can affect are compiled again;
+// the returned delta says which rules and identities to install. Invariant: after settle() the compiled state is what
+// compiling everything from scratch would give. Thread: the controller's. Pure apart from its own state.
+import { type AllowRule, type CompiledPolicy, compilePolicy, involves, type PolicyWorld } from "./compile.js";
+import {
+  type Identity,
+  IdentityTable,
+  type PolicyEndpoint,
+  type Relevance,
+  relevanceOf,
+} from "./identity.js";
+import type { Direction, Policy } from "./network-policy.js";
+import type { Labels } from "./selector.js";
+
+export interface PolicyDelta {
+  /** Ports whose identity number changed. */
+  readonly ports: ReadonlySet<string>;
+  /** Policies compiled again or gone; their rules replace what they had. */
+  readonly policies: ReadonlyMap<string, readonly AllowRule[]>;
+  /** Identities that appeared, disappeared or changed isolation. */
+  readonly identities: ReadonlySet<number>;
+  readonly rulesTouched: number;
+}
+
+export interface Isolation {
+  /** Keys of the policies that isolate, sorted. */
+  readonly Ingress: readonly string[];
+  readonly Egress: readonly string[];
+}
+
+export class PolicySet implements PolicyWorld {
+  readonly #table = new IdentityTable();
+  readonly #policies = new Map<string, Policy>();
+  readonly #compiled = new Map<string, CompiledPolicy>();
+  readonly #namespaces = new Map<string, Labels>();
+  readonly #ports = new Map<string, PolicyEndpoint>();
+  readonly #portIdentity = new Map<string, Identity>();
+  readonly #isolation = new Map<number, { Ingress: Set<string>; Egress: Set<string> }>();
+  #relevance: Relevance = { labelKeys: new Set(), portNames: new Set() };
+  #dirtyPolicies = new Set<string>();
+  #dirtyPorts = new Set<string>();
+
+  setNamespace(name: string, labels: Labels | undefined): void {
+    const before = JSON.stringify(sorted(this.#namespaces.get(name) ?? {}));
+    if (labels === undefined) this.#namespaces.delete(name);
+    else this.#namespaces.set(name, labels);
+    if (before === JSON.stringify(sorted(labels ?? {}))) return;
+    for (const [key, policy] of this.#policies) if (looksAtNamespaces(policy)) this.#dirtyPolicies.add(key);
+  }
+
+  setPolicy(key: string, policy: Policy | undefined): void {
+    if (policy === undefined) this.#policies.delete(key);
+    else this.#policies.set(key, policy);
+    this.#dirtyPolicies.add(key);
+  }
+
+  setPort(key: string, endpoint: PolicyEndpoint | undefined): void {
+    if (endpoint === undefined) this.#ports.delete(key);
+    else this.#ports.set(key, endpoint);
+    this.#dirtyPorts.add(key);
+  }
+
+  get identities(): readonly Identity[] {
+    return this.#table.all();
+  }
+
+  namespaceLabels(name: string): Labels {
+    return this.#namespaces.get(name) ?? {};
+  }
+
+  identityOf(portKey: string): Identity | undefined {
+    return this.#portIdentity.get(portKey);
+  }
+
+  identity(number: number): Identity | undefined {
+    return this.#table.get(number);
+  }
+
+  policy(key: string): Policy | undefined {
+    return this.#policies.get(key);
+  }
+
+  isolationOf(identity: number): Isolation {
+    const entry = this.#isolation.get(identity);
+    return { Ingress: [...(entry?.Ingress ?? [])].sort(), Egress: [...(entry?.Egress ?? [])].sort() };
+  }
+
+  rules(): AllowRule[] {
+    return [...this.#compiled.values()].flatMap((compiled) => compiled.rules);
+  }
+
+  rulesOf(key: string): readonly AllowRule[] {
+    return this.#compiled.get(key)?.rules ?? [];
+  }
+
+  /** Brings identities and compiled policies up to date with everything set since the last call. */
+  settle(): PolicyDelta {
+    const identities = new Set<number>();
+    const ports = this.#settlePorts(identities);
+    const policies = new Map<string, readonly AllowRule[]>();
+    let rulesTouched = 0;
+    const world: PolicyWorld = {
+      identities: this.identities,
+      namespaceLabels: (name) => this.namespaceLabels(name),
+    };
+    for (const key of this.#dirtyPolicies) {
+      const before = this.#compiled.get(key);
+      const policy = this.#policies.get(key);
+      const after = policy === undefined ? undefined : compilePolicy(policy, world);
+      this.#isolate(before, after, identities);
+      if (after === undefined) this.#compiled.delete(key);
+      else this.#compiled.set(key, after);
+      policies.set(key, after?.rules ?? []);
+      rulesTouched += (before?.rules.length ?? 0) + (after?.rules.length ?? 0);
+    }
+    this.#dirtyPolicies = new Set();
+    return { ports, policies, identities, rulesTouched };
+  }
+
+  #settlePorts(identities: Set<number>): Set<string> {
+    if (this.#dirtyPolicies.size > 0 && this.#refreshRelevance()) {
+      for (const key of this.#ports.keys()) this.#dirtyPorts.add(key);
+    }
+    const moved = new Set<string>();
+    const releases: Identity[] = [];
+    for (const key of this.#dirtyPorts) {
+      const before = this.#portIdentity.get(key);
+      const endpoint = this.#ports.get(key);
+      if (endpoint === undefined) this.#portIdentity.delete(key);
+      else {
+        const { identity, created } = this.#table.acquire(endpoint, this.#relevance);
+        this.#portIdentity.set(key, identity);
+        if (created) this.#touch(identity, identities);
+      }
+      if (before !== undefined) releases.push(before);
+      if (before?.number !== this.#portIdentity.get(key)?.number) moved.add(key);
+    }
+    for (const identity of releases)
+      if (this.#table.release(identity.number)) this.#touch(identity, identities);
+    this.#dirtyPorts = new Set();
+    return moved;
+  }
+
+  #touch(identity: Identity, identities: Set<number>): void {
+    identities.add(identity.number);
+    for (const [key, policy] of this.#policies) {
+      if (!this.#dirtyPolicies.has(key) && involves(policy, identity, this)) this.#dirtyPolicies.add(key);
+    }
+  }
+
+  /** Whether the set of relevant labels and port names changed. */
+  #refreshRelevance(): boolean {
+    const labelKeys = new Set<string>();
+    const portNames = new Set<string>();
+    for (const policy of this.#policies.values()) {
+      const relevance = relevanceOf(policy.spec);
+      for (const key of relevance.labelKeys) labelKeys.add(key);
+      for (const name of relevance.portNames) portNames.add(name);
+    }
+    const changed =
+      !sameSet(labelKeys, this.#relevance.labelKeys) || !sameSet(portNames, this.#relevance.portNames);
+    this.#relevance = { labelKeys, portNames };
+    return changed;
+  }
+
+  #isolate(
+    before: CompiledPolicy | undefined,
+    after: CompiledPolicy | undefined,
+    identities: Set<number>,
+  ): void {
+    const keep = new Set(after === undefined ? [] : pairs(after));
+    for (const pair of before === undefined ? [] : pairs(before)) {
+      if (keep.has(pair)) keep.delete(pair);
+      else this.#setIsolation(pair, (before as CompiledPolicy).key, false, identities);
+    }
+    for (const pair of keep) this.#setIsolation(pair, (after as CompiledPolicy).key, true, identities);
+  }
+
+  #setIsolation(pair: string, policy: string, on: boolean, identities: Set<number>): void {
+    const [direction, text] = pair.split(" ") as [Direction, string];
+    const number = Number(text);
+    const entry = this.#isolation.get(number) ?? { Ingress: new Set(), Egress: new Set() };
+    this.#isolation.set(number, entry);
+    if (on) entry[direction].add(policy);
+    else entry[direction].delete(policy);
+    if (entry.Ingress.size + entry.Egress.size === 0) this.#isolation.delete(number);
+    identities.add(number);
+  }
+}
+
+function pairs(compiled: CompiledPolicy): string[] {
+  return compiled.directions.flatMap((direction) =>
+    compiled.subjects.map((subject) => `${direction} ${subject}`),
+  );
+}
+
+function looksAtNamespaces(policy: Policy): boolean {
+  const peers = [
+    ...(policy.spec.ingress ?? []).flatMap((rule) => rule.from ?? []),
+    ...(policy.spec.egress ?? []).flatMap((rule) => rule.to ?? []),
+  ];
+  return peers.some((peer) => peer.namespaceSelector !== undefined);
+}
+
+function sameSet(a: ReadonlySet<string>, b: ReadonlySet<string>): boolean {
+  if (a.size !== b.size) return false;
+  for (const item of a) if (!b.has(item)) return false;
+  return true;
+}
+
+function sorted(labels: Labels): [string, string][] {
+  return Object.entries(labels).sort(([a], [b]) => (a < b ? -1 : 1));
+}
