@@ -1,0 +1,216 @@
+// Proofs about the network, each checked from inside the guests: addresses, policies, VLAN isolation, load balancing.
+import { waitFor } from "../../base/time/index.js";
+import { expectThat, type Proof, type World } from "./world.js";
+
+/** The example's virtual address. */
+export const VIRTUAL_ADDRESS = "10.10.0.100";
+const MACHINES = ["client", "web1", "web2", "app", "db"] as const;
+/** Seconds that a guest waits for a connection before it counts as denied. */
+const DENIED_AFTER_S = 2;
+
+/** The first IPv4 address of the VM on `network`, as the API reports it. */
+export async function addressOn(world: World, vm: string, network: string): Promise<string> {
+  const machine = await world.get("VirtualMachine", vm);
+  const index = (machine?.spec.interfaces as { network: string }[] | undefined)?.findIndex(
+    (entry) => entry.network === network,
+  );
+  const address = machine?.status?.interfaces?.[index ?? -1]?.addresses?.[0];
+  expectThat(typeof address === "string", `${vm} has no address on ${network}`);
+  return address;
+}
+
+/** Fetches http://ADDRESS:PORT/ in a guest; `exitCode` 0 means that the connection was allowed and answered. */
+export function fetchFrom(
+  world: World,
+  vm: string,
+  address: string,
+  port: number,
+  timeoutS = DENIED_AFTER_S,
+) {
+  return world.exec(
+    vm,
+    `wget -q -T ${timeoutS} -O - http://${address}:${port}/ 2>&1`,
+    (timeoutS + 15) * 1000,
+  );
+}
+
+const addresses: Proof = {
+  name: "every VM runs and got the address by DHCP that the API reports",
+  async run(world) {
+    const seen: string[] = [];
+    for (const vm of MACHINES) {
+      const machine = await world.get("VirtualMachine", vm);
+      expectThat(
+        machine?.status?.phase === "Running",
+        `${vm} is ${machine?.status?.phase ?? "missing"}, not Running`,
+      );
+      const reported = machine.status.interfaces as { name: string; addresses: string[] }[];
+      const inside = await world.exec(vm, "ip -4 -o addr show");
+      for (const { name, addresses: given } of reported) {
+        const address = given[0];
+        expectThat(
+          address !== undefined &&
+            new RegExp(` ${name}\\s+inet ${address.replaceAll(".", "\\.")}/`).test(inside.stdout),
+          `${vm} ${name} should have ${address}, but the guest says: ${inside.stdout.trim()}`,
+        );
+        seen.push(`${vm} ${address}`);
+      }
+    }
+    return seen.join(", ");
+  },
+};
+
+const allowed: Proof = {
+  name: "connections that a policy allows work",
+  async run(world) {
+    const flows = [
+      ["client", VIRTUAL_ADDRESS, 80],
+      ["client", await addressOn(world, "web1", "front"), 80],
+      ["web1", await addressOn(world, "app", "back"), 8080],
+      ["web2", await addressOn(world, "app", "back"), 8080],
+      ["app", await addressOn(world, "db", "back"), 5432],
+    ] as const;
+    for (const [vm, address, port] of flows) {
+      const got = await fetchFrom(world, vm, address, port, 5);
+      expectThat(got.exitCode === 0, `${vm} -> ${address}:${port} should be allowed: ${got.stdout.trim()}`);
+    }
+    return flows.map(([vm, address, port]) => `${vm}→${address}:${port}`).join(", ");
+  },
+};
+
+const denied: Proof = {
+  name: "connections that no policy allows time out",
+  async run(world) {
+    const web = await addressOn(world, "web1", "front");
+    const app = await addressOn(world, "app", "back");
+    const db = await addressOn(world, "db", "back");
+    const flows = [
+      ["client", web, 81],
+      ["web1", app, 81],
+      ["web1", db, 5432],
+      ["app", db, 81],
+      ["db", app, 8080],
+    ] as const;
+    // Each target listens on that port, so that a time-out is the policy's work and not a closed port's.
+    for (const [vm, port] of [
+      ["web1", 81],
+      ["app", 81],
+      ["db", 5432],
+      ["db", 81],
+      ["app", 8080],
+    ] as const) {
+      const local = await fetchFrom(world, vm, "127.0.0.1", port);
+      expectThat(local.exitCode === 0, `${vm} should listen on ${port}: ${local.stdout.trim()}`);
+    }
+    for (const [vm, address, port] of flows) {
+      const got = await fetchFrom(world, vm, address, port);
+      expectThat(got.exitCode !== 0, `${vm} -> ${address}:${port} should be denied, but was answered`);
+      expectThat(
+        /timed out/.test(got.stdout),
+        `${vm} -> ${address}:${port} should time out: ${got.stdout.trim()}`,
+      );
+    }
+    return flows.map(([vm, address, port]) => `${vm}↛${address}:${port}`).join(", ");
+  },
+};
+
+const vlan: Proof = {
+  name: "the other VLAN is unreachable, even to spoofed and tagged frames",
+  async run(world) {
+    const app = await addressOn(world, "app", "back");
+    const before = await received(world, "app");
+    const script = [
+      "modprobe 8021q 2>/dev/null; insmod /lib/modules/8021q.ko 2>/dev/null",
+      "ip link del eth0.20 2>/dev/null",
+      "ip link add link eth0 name eth0.20 type vlan id 20 || vconfig add eth0 20 || exit 99",
+      "ip addr add 10.20.0.250/24 dev eth0.20 && ip link set eth0.20 up",
+      `arping -c 3 -w 3 -I eth0.20 ${app}; answered=$?`,
+      `ip neigh replace ${app} lladdr ff:ff:ff:ff:ff:ff dev eth0.20 2>/dev/null`,
+      `ping -c 2 -W 1 ${app}; pinged=$?`,
+      "ip link del eth0.20 || vconfig rem eth0.20",
+      "echo answered=$answered pinged=$pinged",
+    ].join("\n");
+    const got = await world.exec("client", script, 30_000);
+    expectThat(got.exitCode === 0, `the guest could not make a tagged interface: ${got.stdout}${got.stderr}`);
+    expectThat(
+      /answered=[1-9]\d* pinged=[1-9]/.test(got.stdout),
+      `a tagged frame was answered: ${got.stdout.trim()}`,
+    );
+    const leaked = (await received(world, "app", "10.20.0.250")) - 0;
+    expectThat(leaked === 0, `${leaked} neighbour entries of the spoofed sender appeared in app`);
+    return `3 tagged ARP requests and 2 pings unanswered; app received ${(await received(world, "app")) - before} frames meanwhile`;
+  },
+};
+
+/** Frames that eth0 of the VM received, or how many neighbour entries name `sender`. */
+async function received(world: World, vm: string, sender?: string): Promise<number> {
+  const script =
+    sender === undefined
+      ? "cat /sys/class/net/eth0/statistics/rx_packets"
+      : `ip neigh | grep -c '${sender} ' || true`;
+  return Number((await world.exec(vm, script)).stdout.trim());
+}
+
+const spread: Proof = {
+  name: "the load balancer spreads connections over both web VMs",
+  async run(world) {
+    await untilHealthy(world, ["web1", "web2"]);
+    const counts = await manyFetches(world, 40);
+    expectThat(counts.failed === 0, `${counts.failed} of 40 connections failed`);
+    expectThat(counts.web1 > 0 && counts.web2 > 0, `web1 got ${counts.web1}, web2 ${counts.web2} of 40`);
+    return `web1 ${counts.web1}, web2 ${counts.web2} of 40`;
+  },
+};
+
+const failover: Proof = {
+  name: "the load balancer survives the loss of one web VM",
+  async run(world) {
+    await world.patch("VirtualMachine", "web2", { spec: { powerState: "Stopped" } });
+    await waitFor(
+      async () => (await world.get("VirtualMachine", "web2"))?.status?.phase === "Stopped",
+      "web2 does not stop",
+      40_000,
+      100,
+    );
+    await untilHealthy(world, ["web1"]);
+    const counts = await manyFetches(world, 20);
+    expectThat(
+      counts.failed === 0 && counts.web1 === 20,
+      `${counts.failed} of 20 connections failed, ${counts.web1} reached web1`,
+    );
+    await world.patch("VirtualMachine", "web2", { spec: { powerState: "Running" } });
+    await untilHealthy(world, ["web1", "web2"]);
+    const after = await manyFetches(world, 40);
+    expectThat(
+      after.failed === 0 && after.web2 > 0,
+      `web2 is back, but got ${after.web2} of 40 (${after.failed} failed)`,
+    );
+    return `20 of 20 answered by web1 while web2 was off; web2 got ${after.web2} of 40 when it was back`;
+  },
+};
+
+async function untilHealthy(world: World, expected: readonly string[]): Promise<void> {
+  let seen = "";
+  await waitFor(
+    async () => {
+      const balancer = await world.get("NetworkFunction", "web");
+      const health = (balancer?.status?.health ?? []) as { name: string; state: string }[];
+      seen = health.map(({ name, state }) => `${name} ${state}`).join(", ");
+      const healthy = health.filter(({ state }) => state === "Healthy").map(({ name }) => name);
+      return healthy.sort().join() === [...expected].sort().join();
+    },
+    () => `${expected.join(" and ")} should be the healthy endpoints; seen: ${seen || "none"}`,
+    60_000,
+    100,
+  );
+}
+
+async function manyFetches(world: World, count: number) {
+  const script = `for i in $(seq ${count}); do wget -q -T 3 -O - http://${VIRTUAL_ADDRESS}/ 2>/dev/null || echo failed; done`;
+  const got = await world.exec("client", script, 15_000 + count * 3_000);
+  const lines = got.stdout.trim().split("\n");
+  const of = (name: string) => lines.filter((line) => line === name).length;
+  return { web1: of("web1"), web2: of("web2"), failed: count - of("web1") - of("web2") };
+}
+
+export const NETWORK_PROOFS: readonly Proof[] = [addresses, allowed, denied, vlan, spread, failover];
