@@ -241,7 +241,8 @@ export function probeIoUring(): string | undefined {
   try {
     ring = new IoUring(4);
   } catch (thrown) {
-    return thrown instanceof PlinthError ? thrown.message : String(thrown);
+    if (thrown instanceof PlinthError) return thrown.message;
+    throw thrown;
   }
   try {
     const probe = new Uint8Array(16 + 256 * 8);

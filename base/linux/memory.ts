@@ -1,7 +1,8 @@
 // Memory outside the JavaScript heap: anonymous blocks with a known address, memfd files, and the window into
 // which other processes' memory is mapped.
-// Invariant: an ArrayBuffer handed out here is detached before its pages go away, so that late use reads
-// `undefined` instead of killing the process. Views stay under 4 GiB (koffi aborts above).
+// Invariant: addresses behind an ArrayBuffer handed out here stay mapped for as long as that buffer is reachable.
+// Freeing drops the pages at once and leaves empty private memory in their place; the addresses go back when the
+// garbage collector has taken the buffer. Late use is harmless. Views stay under 4 GiB (koffi aborts above).
 // Source: mmap(2), memfd_create(2). Thread: the one that created the object.
 import { alignUp } from "../bytes/index.js";
 import { PlinthError } from "../errors/index.js";
@@ -60,8 +61,7 @@ export class MemoryBlock {
   free(): void {
     if (this.#freed) return;
     this.#freed = true;
-    detach(this.buffer);
-    check(cMunmap(this.address, this.sizeBytes), "munmap");
+    retire(this.buffer, this.address, this.sizeBytes);
   }
 }
 
@@ -74,17 +74,16 @@ export class FileMapping {
 
   constructor(fd: number, sizeBytes: number, fileOffset = 0, protection = PROT_READ | PROT_WRITE) {
     assertViewable(sizeBytes);
-    this.sizeBytes = sizeBytes;
+    this.sizeBytes = alignUp(sizeBytes, PAGE_SIZE_BYTES);
     const result = cMmap(0, sizeBytes, protection, MAP_SHARED | MAP_POPULATE, fd, fileOffset);
     this.address = check(result, "mmap", `${sizeBytes} bytes of descriptor ${fd} at ${fileOffset}`);
-    this.buffer = viewOf(this.address, sizeBytes);
+    this.buffer = viewOf(this.address, this.sizeBytes);
   }
 
   unmap(): void {
     if (this.#unmapped) return;
     this.#unmapped = true;
-    detach(this.buffer);
-    check(cMunmap(this.address, this.sizeBytes), "munmap");
+    retire(this.buffer, this.address, this.sizeBytes);
   }
 }
 
@@ -134,12 +133,11 @@ export class MemoryWindow {
     check(cMprotect(this.address + offset, length, protection), "mprotect");
   }
 
-  /** Gives the whole range back; the view is detached first. */
+  /** Ends all mappings; what is left of the view reads as zeros. */
   release(): void {
     if (this.#released) return;
     this.#released = true;
-    detach(this.buffer);
-    check(cMunmap(this.address, this.sizeBytes), "munmap");
+    retire(this.buffer, this.address, this.sizeBytes);
   }
 
   #checkRange(offset: number, length: number): void {
@@ -174,6 +172,13 @@ function assertViewable(sizeBytes: number): void {
   throw new PlinthError("VIEW_TOO_LARGE", `a view of ${sizeBytes} bytes; at most ${VIEW_MAX_BYTES} fit`);
 }
 
-function detach(buffer: ArrayBuffer): void {
-  structuredClone(buffer, { transfer: [buffer] });
+const collected = new FinalizationRegistry<{ address: number; sizeBytes: number }>((range) => {
+  cMunmap(range.address, range.sizeBytes);
+});
+
+/** Drops the pages now, and the addresses once `buffer` was collected. */
+function retire(buffer: ArrayBuffer, address: number, sizeBytes: number): void {
+  const flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE;
+  check(cMmap(address, sizeBytes, PROT_READ | PROT_WRITE, flags, -1, 0), "mmap", "retired range");
+  collected.register(buffer, { address, sizeBytes });
 }

@@ -51,8 +51,8 @@ function facility(name: string, probe: () => unknown): Facility {
       ? { name, available: false, reason }
       : { name, available: true, reason: "" };
   } catch (thrown) {
-    const reason = thrown instanceof PlinthError ? thrown.message : String(thrown);
-    return { name, available: false, reason };
+    if (thrown instanceof PlinthError) return { name, available: false, reason: thrown.message };
+    throw thrown;
   }
 }
 
