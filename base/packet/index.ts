@@ -1,0 +1,30 @@
+// Packets and ports: the pool, the batch, the Port contract and the ports that need no operating system.
+export { Batch } from "./batch.js";
+export { CapturePort, type CapturePortOptions } from "./capture-port.js";
+export { type Faults, FaultyPort, type FaultyPortOptions } from "./faulty-port.js";
+export {
+  ARENA_SIZE_MAX,
+  BATCH_SIZE,
+  FRAME_SIZE_MAX,
+  FRAME_SIZE_MIN,
+  HEADROOM,
+  POOL_SLOTS,
+  SLOT_SIZE,
+} from "./limits.js";
+export { MemoryPort, type MemoryPortOptions } from "./memory-port.js";
+export { PacketPool, type PacketPoolOptions } from "./packet-pool.js";
+export { encodeCapturedFrame, encodeCaptureHeader } from "./pcapng-wire.js";
+export {
+  createPortCounters,
+  PORT_STATS_LENGTH,
+  type Port,
+  type PortCounters,
+  RX_BYTES,
+  RX_DROPPED,
+  RX_ERRORS,
+  RX_PACKETS,
+  TX_BYTES,
+  TX_DROPPED,
+  TX_ERRORS,
+  TX_PACKETS,
+} from "./port.js";

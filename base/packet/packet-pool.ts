@@ -1,0 +1,131 @@
+// The packet pool: fixed-size slots in one arena, so that the data path never allocates.
+// A packet is a small integer, the index of its slot; where its frame starts and how long it is stand in typed arrays.
+//
+//   arena  |----- slot 0 -----|----- slot 1 -----| …          slot: | headroom | frame … | tailroom |
+//          base               base + slotSize                        ^slotStart ^offset[p]  offset[p]+length[p]^
+//
+// Invariants: slotStart ≤ offset, offset + length ≤ slotStart + slotSize; references[p] = 0 exactly when p is free.
+// Thread: one (the datapath worker); the arena may live in shared memory, the bookkeeping never does.
+// Hot: yes.
+import { assert } from "../assert/index.js";
+import { ARENA_SIZE_MAX, HEADROOM, POOL_SLOTS, REFERENCES_MAX, SLOT_SIZE } from "./limits.js";
+
+export interface PacketPoolOptions {
+  /** Packets in the pool; POOL_SLOTS when absent. */
+  readonly slots?: number;
+  /** Memory to use, e.g. a mapped window that also holds guest memory; a private arena when absent. */
+  readonly arena?: Uint8Array;
+  /** Where in `arena` the first slot starts; 0 when absent. */
+  readonly arenaOffset?: number;
+}
+
+export class PacketPool {
+  /** The whole arena. Offsets below are relative to its start. Copy with `copyWithin`; never `subarray` per packet. */
+  readonly bytes: Uint8Array;
+  /** The same memory, for big-endian reads. */
+  readonly view: DataView;
+  /** Per packet: arena offset of the first byte of the frame. */
+  readonly offset: Int32Array;
+  /** Per packet: bytes in the frame. */
+  readonly length: Int32Array;
+  /** Per packet: datapath's mark of the port it came in by; the pool only zeroes it. */
+  readonly inPort: Uint32Array;
+  readonly slots: number;
+  readonly #references: Uint16Array;
+  readonly #base: number;
+  readonly #free: Int32Array;
+  #freeCount: number;
+
+  constructor(options: PacketPoolOptions = {}) {
+    this.slots = options.slots ?? POOL_SLOTS;
+    this.#base = options.arenaOffset ?? 0;
+    const end = this.#base + this.slots * SLOT_SIZE;
+    assert(this.slots > 0 && this.#base >= 0 && end <= ARENA_SIZE_MAX, "a packet pool lies below 2^31");
+    this.bytes = options.arena ?? new Uint8Array(end);
+    assert(this.bytes.byteLength >= end, "the arena holds every slot");
+    this.view = new DataView(this.bytes.buffer, this.bytes.byteOffset, this.bytes.byteLength);
+    this.offset = new Int32Array(this.slots);
+    this.length = new Int32Array(this.slots);
+    this.inPort = new Uint32Array(this.slots);
+    this.#references = new Uint16Array(this.slots);
+    this.#free = new Int32Array(this.slots);
+    for (let i = 0; i < this.slots; i++) this.#free[i] = this.slots - 1 - i;
+    this.#freeCount = this.slots;
+  }
+
+  /** Packets that can still be allocated. */
+  get available(): number {
+    return this.#freeCount;
+  }
+
+  /** A packet of length 0 with HEADROOM bytes in front, one reference, contents undefined; −1 when the pool is empty. */
+  allocate(): number {
+    if (this.#freeCount === 0) return -1;
+    const packet = this.#free[--this.#freeCount] as number;
+    this.#references[packet] = 1;
+    this.offset[packet] = this.#base + packet * SLOT_SIZE + HEADROOM;
+    this.length[packet] = 0;
+    this.inPort[packet] = 0;
+    return packet;
+  }
+
+  /** Gives one reference back; with the last one the packet returns to the pool. */
+  free(packet: number): void {
+    const references = this.#references[packet] as number;
+    if (!(references > 0)) assert(false, "a packet is freed once per reference");
+    this.#references[packet] = references - 1;
+    if (references === 1) this.#free[this.#freeCount++] = packet;
+  }
+
+  /** One more holder, who will call `free` too. A shared packet is read-only for all of them. */
+  retain(packet: number): void {
+    const references = this.#references[packet] as number;
+    if (references === 0 || references === REFERENCES_MAX) assert(false, "a held packet is retained");
+    this.#references[packet] = references + 1;
+  }
+
+  /** True when the caller's reference is not the only one: copy before changing a byte. */
+  isShared(packet: number): boolean {
+    return (this.#references[packet] as number) > 1;
+  }
+
+  /** A packet of its own with the same frame, headroom as far as it was, and inPort; −1 when the pool is empty. */
+  copy(packet: number): number {
+    const twin = this.allocate();
+    if (twin < 0) return -1;
+    const from = this.offset[packet] as number;
+    const to = (this.offset[twin] as number) + this.headroom(packet) - HEADROOM;
+    const length = this.length[packet] as number;
+    this.offset[twin] = to;
+    this.length[twin] = length;
+    this.inPort[twin] = this.inPort[packet] as number;
+    this.bytes.copyWithin(to, from, from + length);
+    return twin;
+  }
+
+  /** Bytes free before the frame. */
+  headroom(packet: number): number {
+    return (this.offset[packet] as number) - this.#base - packet * SLOT_SIZE;
+  }
+
+  /** Bytes that the frame may have in its slot, from where it starts now. */
+  capacity(packet: number): number {
+    return SLOT_SIZE - this.headroom(packet);
+  }
+
+  /** A packet holding a copy of `frame`; −1 when the pool is empty or the frame too long. Not for the hot path. */
+  allocateFrom(frame: Uint8Array): number {
+    if (frame.byteLength > SLOT_SIZE - HEADROOM) return -1;
+    const packet = this.allocate();
+    if (packet < 0) return -1;
+    this.bytes.set(frame, this.offset[packet] as number);
+    this.length[packet] = frame.byteLength;
+    return packet;
+  }
+
+  /** A copy of the frame, for control planes and tests. */
+  frame(packet: number): Uint8Array {
+    const offset = this.offset[packet] as number;
+    return this.bytes.slice(offset, offset + (this.length[packet] as number));
+  }
+}
