@@ -1,0 +1,27 @@
+// The smallest worker with a poll loop: answers what it is asked. Used by the tests of this folder, and an
+// example of the wiring. Thread: worker.
+import { workerData } from "node:worker_threads";
+import { PlinthError } from "../errors/index.js";
+import { EPOLLIN, Epoll } from "../linux/index.js";
+import { Mailbox, type MailboxSetup } from "./mailbox.js";
+
+const setup = workerData as { mailbox: MailboxSetup; data: unknown };
+const mailbox = new Mailbox(setup.mailbox, {
+  echo: (body) => body,
+  data: () => setup.data,
+  refuse: () => {
+    throw new PlinthError("REFUSED", "no", { field: "body", remedy: "ask for something else" });
+  },
+  emit: (body) => mailbox.emit("said", body),
+  crash: () => {
+    throw new Error("broken invariant");
+  },
+});
+const epoll = new Epoll();
+epoll.add(mailbox.doorbell, EPOLLIN);
+while (!mailbox.closing) {
+  epoll.wait(-1);
+  mailbox.onDoorbell();
+}
+epoll.close();
+mailbox.close();

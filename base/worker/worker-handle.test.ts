@@ -1,0 +1,58 @@
+import { expect, test } from "vitest";
+import { spawnWorker, WorkerHandle } from "./index.js";
+
+const entry = new URL("./echo-worker.js", import.meta.url);
+
+test("requests to a worker asleep in epoll_wait are answered in order", async () => {
+  const handle = new WorkerHandle(entry, { name: "echo", data: { a: 1 } });
+  expect(await handle.request("data")).toEqual({ a: 1 });
+  const order: number[] = [];
+  const asked = Array.from({ length: 200 }, (_, i) =>
+    handle.request<number>("echo", i).then((answer) => order.push(answer)),
+  );
+  await Promise.all(asked);
+  expect(order).toEqual(Array.from({ length: 200 }, (_, i) => i));
+  await handle.close();
+  await handle.close();
+  await expect(handle.request("echo", 1)).rejects.toMatchObject({ code: "WORKER_DIED" });
+});
+
+test("a PlinthError crosses the threads, an unknown method is refused, events arrive", async () => {
+  const events: unknown[] = [];
+  const handle = new WorkerHandle(entry, {
+    name: "echo",
+    onEvent: (event, body) => events.push([event, body]),
+  });
+  await expect(handle.request("refuse")).rejects.toMatchObject({
+    code: "REFUSED",
+    field: "body",
+    remedy: "ask for something else",
+  });
+  await expect(handle.request("nonsense")).rejects.toMatchObject({ code: "METHOD_UNKNOWN" });
+  handle.notify("emit", "hello");
+  await handle.request("echo", 0);
+  expect(events).toEqual([["said", "hello"]]);
+  await handle.close();
+});
+
+test("a worker that dies rejects what waits and is reported once", async () => {
+  let report!: (message: string) => void;
+  const died = new Promise<string>((resolve) => {
+    report = resolve;
+  });
+  const handle = new WorkerHandle(entry, { name: "echo", onDied: (error) => report(error.message) });
+  await expect(handle.request("crash")).rejects.toMatchObject({ code: "WORKER_DIED" });
+  expect(await died).toContain("broken invariant");
+  await handle.close();
+});
+
+test("close() right after start still ends the worker", async () => {
+  const handle = new WorkerHandle(entry, { name: "echo" });
+  await handle.close();
+});
+
+test("spawnWorker() names a worker that was not built", () => {
+  expect(() => spawnWorker(new URL("./missing-worker.js", import.meta.url))).toThrowError(
+    expect.objectContaining({ code: "WORKER_NOT_BUILT" }),
+  );
+});

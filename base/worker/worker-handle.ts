@@ -1,0 +1,147 @@
+// The main thread's end of a worker: ordered requests with answers, notices, events, and a clean end.
+// Invariant: requests are handled in the order in which they were made, each answered exactly once: by the
+// worker, or by WORKER_DIED. Thread: main.
+import { MessageChannel, type MessagePort, type Worker } from "node:worker_threads";
+import { PlinthError } from "../errors/index.js";
+import { closeFile, createEventfd, ringEventfd } from "../linux/index.js";
+import { CLOSE_METHOD, type MailboxSetup, type ReplyMessage, type RequestMessage } from "./mailbox.js";
+import { spawnWorker } from "./spawn-worker.js";
+
+export interface WorkerHandleOptions {
+  /** Shown in errors and as the thread's name. */
+  readonly name: string;
+  /** Reaches the worker as `workerData.data`. */
+  readonly data?: unknown;
+  /** Called for each `Mailbox.emit`. */
+  readonly onEvent?: (event: string, body: unknown) => void;
+  /** Called once when the thread ended without `close` having been asked. */
+  readonly onDied?: (error: PlinthError) => void;
+}
+
+interface Waiting {
+  resolve(result: unknown): void;
+  reject(error: PlinthError): void;
+}
+
+export class WorkerHandle {
+  readonly #name: string;
+  readonly #worker: Worker;
+  readonly #port: MessagePort;
+  readonly #flag = new SharedArrayBuffer(8);
+  readonly #flagWords = new Int32Array(this.#flag);
+  readonly #doorbell = createEventfd();
+  readonly #waiting = new Map<number, Waiting>();
+  readonly #options: WorkerHandleOptions;
+  readonly #exited: Promise<void>;
+  #nextId = 1;
+  #died: PlinthError | undefined;
+  #failure: unknown;
+  #closing: Promise<void> | undefined;
+
+  /** `entry` is `new URL("./x-worker.js", import.meta.url)`. */
+  constructor(entry: URL, options: WorkerHandleOptions) {
+    this.#options = options;
+    this.#name = options.name;
+    const channel = new MessageChannel();
+    this.#port = channel.port1;
+    const mailbox: MailboxSetup = { port: channel.port2, flag: this.#flag, doorbell: this.#doorbell };
+    this.#worker = spawnWorker(entry, {
+      name: options.name,
+      workerData: { mailbox, data: options.data },
+      transferList: [channel.port2],
+    });
+    this.#port.on("message", (message: ReplyMessage) => this.#onReply(message));
+    this.#worker.on("error", (error) => {
+      this.#failure = error;
+    });
+    this.#exited = new Promise((resolve) => {
+      this.#worker.on("exit", (code) => {
+        this.#onExit(code);
+        resolve();
+      });
+    });
+  }
+
+  /** Has the worker do `method`; resolves with what its handler returned, rejects with its PlinthError. */
+  request<Result>(method: string, body?: unknown, transfer: ArrayBuffer[] = []): Promise<Result> {
+    if (this.#died !== undefined) return Promise.reject(this.#died);
+    const id = this.#nextId++;
+    return new Promise<Result>((resolve, reject) => {
+      this.#waiting.set(id, { resolve: resolve as (result: unknown) => void, reject });
+      this.#post({ id, method, body }, transfer);
+    });
+  }
+
+  /** As request, without an answer. */
+  notify(method: string, body?: unknown, transfer: ArrayBuffer[] = []): void {
+    if (this.#died === undefined) this.#post({ id: 0, method, body }, transfer);
+  }
+
+  /**
+   * Asks the worker to end after everything asked before, and waits for it. A worker that does not end within
+   * `deadlineMs` is terminated. Closing twice is allowed.
+   */
+  close(deadlineMs = 5000): Promise<void> {
+    this.#closing ??= this.#close(deadlineMs);
+    return this.#closing;
+  }
+
+  async #close(deadlineMs: number): Promise<void> {
+    if (this.#died === undefined) {
+      this.request(CLOSE_METHOD).catch(() => undefined);
+      const timer = setTimeout(() => {
+        // terminate() does not interrupt epoll_wait; the doorbell does.
+        void this.#worker.terminate();
+        ringEventfd(this.#doorbell);
+      }, deadlineMs);
+      await this.#exited;
+      clearTimeout(timer);
+    }
+    await this.#exited;
+  }
+
+  #post(message: RequestMessage, transfer: ArrayBuffer[]): void {
+    this.#port.postMessage(message, transfer);
+    Atomics.store(this.#flagWords, 0, 1);
+    ringEventfd(this.#doorbell);
+  }
+
+  #onReply(message: ReplyMessage): void {
+    if ("event" in message) {
+      this.#options.onEvent?.(message.event, message.body);
+      return;
+    }
+    const waiting = this.#waiting.get(message.id);
+    if (waiting === undefined) return;
+    this.#waiting.delete(message.id);
+    if ("result" in message) {
+      waiting.resolve(message.result);
+      return;
+    }
+    const { code, message: text, field, remedy, context } = message.error;
+    waiting.reject(
+      new PlinthError(code, text, {
+        context,
+        ...(field === undefined ? {} : { field }),
+        ...(remedy === undefined ? {} : { remedy }),
+      }),
+    );
+  }
+
+  #onExit(code: number): void {
+    const why = this.#failure instanceof Error ? this.#failure.message : `exit code ${code}`;
+    this.#died = new PlinthError("WORKER_DIED", `the worker ${this.#name} has ended: ${why}`, {
+      context: { name: this.#name, code },
+      cause: this.#failure,
+    });
+    // Answers already posted are delivered first: the port's own queue is drained before it reports closing.
+    const finish = (): void => {
+      for (const waiting of this.#waiting.values()) waiting.reject(this.#died!);
+      this.#waiting.clear();
+      this.#port.close();
+      closeFile(this.#doorbell);
+      if (this.#closing === undefined) this.#options.onDied?.(this.#died!);
+    };
+    setImmediate(finish);
+  }
+}
