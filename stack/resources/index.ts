@@ -1,0 +1,96 @@
+// The resource model: every kind, its type, its documentation and its rules.
+import { eventKind } from "./event.js";
+import { hostKind } from "./host.js";
+import { imageKind } from "./image.js";
+import { apiVersionOf, type ResourceKind } from "./kind.js";
+import { namespaceKind } from "./namespace.js";
+import { networkKind } from "./network.js";
+import { networkFunctionKind } from "./network-function.js";
+import { networkPolicyKind } from "./network-policy.js";
+import { portKind } from "./port.js";
+import { secretKind } from "./secret.js";
+import { storagePoolKind } from "./storage-pool.js";
+import { virtualMachineKind } from "./virtual-machine.js";
+import { volumeKind } from "./volume.js";
+import { volumeSnapshotKind } from "./volume-snapshot.js";
+
+export * from "./cidr.js";
+export { type ConformReport, conform } from "./conform.js";
+export type { Event, ObjectReference } from "./event.js";
+export { type FieldError, FieldErrors } from "./field-errors.js";
+export type { Host } from "./host.js";
+export type { Image } from "./image.js";
+export {
+  type ApiObject,
+  apiVersionOf,
+  type Column,
+  PLINTH_API_VERSION,
+  PLINTH_GROUP,
+  PLINTH_VERSION,
+  type ResourceKind,
+  type ValidationContext,
+} from "./kind.js";
+export { isDnsLabel, isDnsSubdomain, selectorMatches, validateMetadata } from "./names.js";
+export type { Namespace } from "./namespace.js";
+export type { Network } from "./network.js";
+export type { NetworkFunction } from "./network-function.js";
+export type { NetworkPolicy, NetworkPolicyPeer, NetworkPolicyPort } from "./network-policy.js";
+export type { Port } from "./port.js";
+export { formatBytes, parseQuantity, quantityBytes } from "./quantity.js";
+export type { Condition, LabelSelector, ObjectMeta, OwnerReference, SchemaNode } from "./schema.js";
+export type { Secret } from "./secret.js";
+export type { StoragePool } from "./storage-pool.js";
+export type { VirtualMachine } from "./virtual-machine.js";
+export type { Volume } from "./volume.js";
+export type { VolumeSnapshot } from "./volume-snapshot.js";
+export {
+  eventKind,
+  hostKind,
+  imageKind,
+  namespaceKind,
+  networkFunctionKind,
+  networkKind,
+  networkPolicyKind,
+  portKind,
+  secretKind,
+  storagePoolKind,
+  virtualMachineKind,
+  volumeKind,
+  volumeSnapshotKind,
+};
+
+/** In the order in which documents are applied: what others refer to comes first. */
+export const ALL_KINDS: readonly ResourceKind[] = [
+  namespaceKind,
+  secretKind,
+  eventKind,
+  networkPolicyKind,
+  hostKind,
+  storagePoolKind,
+  imageKind,
+  networkKind,
+  volumeKind,
+  volumeSnapshotKind,
+  portKind,
+  virtualMachineKind,
+  networkFunctionKind,
+];
+
+/** By apiVersion and kind, as documents name it. */
+export function findKind(apiVersion: string, kind: string): ResourceKind | undefined {
+  return ALL_KINDS.find((each) => each.kind === kind && apiVersionOf(each) === apiVersion);
+}
+
+/** By whatever a person types: plural, singular, short name or kind, in any case; "plural.group" too. */
+export function findKindByWord(word: string): ResourceKind | undefined {
+  const wanted = word.toLowerCase();
+  return ALL_KINDS.find(
+    (each) =>
+      each.plural === wanted ||
+      each.singular === wanted ||
+      each.kind.toLowerCase() === wanted ||
+      each.shortNames.includes(wanted) ||
+      `${each.plural}.${each.group}` === wanted ||
+      `${each.plural}.${each.version}.${each.group}` === wanted,
+  );
+}

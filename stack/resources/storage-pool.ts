@@ -1,0 +1,80 @@
+// StoragePool: disks of a host that volumes are kept on.
+import Type from "typebox";
+import type { FieldErrors } from "./field-errors.js";
+import { defineKind, PLINTH_API_VERSION, plinthKind } from "./kind.js";
+import { formatBytes } from "./quantity.js";
+import { Conditions, resourceSchema } from "./schema.js";
+import { validateReference } from "./virtual-machine.js";
+
+export const StoragePoolSchema = resourceSchema(
+  PLINTH_API_VERSION,
+  "StoragePool",
+  "Disks (directories or files) of a host that volumes are kept on.",
+  {
+    spec: Type.Object(
+      {
+        host: Type.Optional(Type.String({ description: "Name of the Host that has the disks." })),
+        disks: Type.Array(Type.String({ minLength: 1 }), {
+          default: [],
+          maxItems: 64,
+          description: "Absolute paths of the disks on the host.",
+        }),
+      },
+      { description: "What is wanted.", default: {} },
+    ),
+    status: Type.Optional(
+      Type.Object(
+        {
+          sizeBytes: Type.Optional(Type.Integer({ description: "Space on all disks." })),
+          allocatedBytes: Type.Optional(Type.Integer({ description: "Space taken." })),
+          freeBytes: Type.Optional(Type.Integer({ description: "Space left." })),
+          disks: Type.Optional(
+            Type.Array(
+              Type.Object({
+                path: Type.String({ description: "Path of the disk." }),
+                state: Type.Optional(Type.String({ description: "Healthy or what is wrong." })),
+                sizeBytes: Type.Optional(Type.Integer({ description: "Space on the disk." })),
+                freeBytes: Type.Optional(Type.Integer({ description: "Space left on the disk." })),
+              }),
+              { description: "Each disk." },
+            ),
+          ),
+          observedGeneration: Type.Optional(
+            Type.Integer({ description: "Generation that the status reflects." }),
+          ),
+          conditions: Type.Optional(Conditions),
+        },
+        { description: "What is." },
+      ),
+    ),
+  },
+);
+export type StoragePool = Type.Static<typeof StoragePoolSchema>;
+
+const bytes = (value: number | undefined): string | undefined =>
+  value === undefined ? undefined : formatBytes(value);
+
+export const storagePoolKind = defineKind<StoragePool>({
+  ...plinthKind,
+  kind: "StoragePool",
+  plural: "storagepools",
+  singular: "storagepool",
+  shortNames: ["pool", "pools"],
+  namespaced: false,
+  nameForm: "label",
+  schema: StoragePoolSchema,
+  columns: [
+    { name: "Host", description: "The host", value: (pool) => pool.spec.host },
+    { name: "Size", description: "Space on all disks", value: (pool) => bytes(pool.status?.sizeBytes) },
+    { name: "Allocated", description: "Space taken", value: (pool) => bytes(pool.status?.allocatedBytes) },
+    { name: "Free", description: "Space left", value: (pool) => bytes(pool.status?.freeBytes) },
+    { name: "Disks", description: "Paths", wide: true, value: (pool) => pool.spec.disks.join(",") },
+  ],
+  validate(pool: StoragePool, errors: FieldErrors): void {
+    if (pool.spec.host !== undefined) validateReference("spec.host", pool.spec.host, errors);
+    for (const [i, disk] of pool.spec.disks.entries()) {
+      if (!disk.startsWith("/")) errors.invalid(`spec.disks[${i}]`, disk, "must be an absolute path");
+      if (pool.spec.disks.indexOf(disk) !== i) errors.duplicate(`spec.disks[${i}]`, disk);
+    }
+  },
+});

@@ -1,0 +1,75 @@
+// VolumeSnapshot: the content of a volume at one moment.
+import Type from "typebox";
+import type { FieldErrors } from "./field-errors.js";
+import { defineKind, PLINTH_API_VERSION, plinthKind, type ValidationContext } from "./kind.js";
+import { formatBytes } from "./quantity.js";
+import { Conditions, resourceSchema, Time } from "./schema.js";
+import { validateReference } from "./virtual-machine.js";
+
+export const VolumeSnapshotSchema = resourceSchema(
+  PLINTH_API_VERSION,
+  "VolumeSnapshot",
+  "The content of a volume at one moment. A volume can be reverted to it, and new volumes can start from it.",
+  {
+    spec: Type.Object(
+      {
+        volume: Type.String({
+          minLength: 1,
+          description: "Name of the Volume in the same namespace. Cannot be changed.",
+        }),
+      },
+      { description: "What is wanted." },
+    ),
+    status: Type.Optional(
+      Type.Object(
+        {
+          readyToUse: Type.Optional(
+            Type.Boolean({ description: "True once it can be reverted to and cloned." }),
+          ),
+          createdAt: Type.Optional(Time({ description: "The moment that it shows." })),
+          sizeBytes: Type.Optional(Type.Integer({ description: "Size of the volume at that moment." })),
+          exclusiveBytes: Type.Optional(Type.Integer({ description: "Space that deleting it would free." })),
+          observedGeneration: Type.Optional(
+            Type.Integer({ description: "Generation that the status reflects." }),
+          ),
+          conditions: Type.Optional(Conditions),
+        },
+        { description: "What is." },
+      ),
+    ),
+  },
+);
+export type VolumeSnapshot = Type.Static<typeof VolumeSnapshotSchema>;
+
+export const volumeSnapshotKind = defineKind<VolumeSnapshot>({
+  ...plinthKind,
+  kind: "VolumeSnapshot",
+  plural: "volumesnapshots",
+  singular: "volumesnapshot",
+  shortNames: ["snap", "snaps"],
+  namespaced: true,
+  schema: VolumeSnapshotSchema,
+  columns: [
+    { name: "Volume", description: "The volume", value: (snapshot) => snapshot.spec.volume },
+    {
+      name: "Ready",
+      type: "boolean",
+      description: "Can be used",
+      value: (snapshot) => snapshot.status?.readyToUse ?? false,
+    },
+    {
+      name: "Exclusive",
+      description: "Space that deleting it would free",
+      value: (snapshot) =>
+        snapshot.status?.exclusiveBytes === undefined
+          ? undefined
+          : formatBytes(snapshot.status.exclusiveBytes),
+    },
+  ],
+  validate(snapshot: VolumeSnapshot, errors: FieldErrors, context: ValidationContext<VolumeSnapshot>): void {
+    validateReference("spec.volume", snapshot.spec.volume, errors);
+    if (context.previous !== undefined && context.previous.spec.volume !== snapshot.spec.volume) {
+      errors.invalid("spec.volume", snapshot.spec.volume, "cannot be changed");
+    }
+  },
+});

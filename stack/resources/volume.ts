@@ -1,0 +1,126 @@
+// Volume: a thin virtual disk in a storage pool.
+import Type from "typebox";
+import type { FieldErrors } from "./field-errors.js";
+import { defineKind, PLINTH_API_VERSION, plinthKind, type ValidationContext } from "./kind.js";
+import { formatBytes, parseQuantity } from "./quantity.js";
+import { Conditions, OneOf, Quantity, resourceSchema } from "./schema.js";
+import { validateReference } from "./virtual-machine.js";
+
+export const VOLUME_SIZE_BYTES_MIN = 2 ** 20;
+export const VOLUME_SIZE_BYTES_MAX = 16 * 2 ** 40;
+const BLOCK_SIZE_BYTES = 4096;
+
+export const VolumeSchema = resourceSchema(
+  PLINTH_API_VERSION,
+  "Volume",
+  "A thin virtual disk: it takes space in its pool only where it was written.",
+  {
+    spec: Type.Object(
+      {
+        size: Quantity({
+          description: "Size that machines see, 1Mi to 16Ti, a multiple of 4Ki. It can grow, never shrink.",
+        }),
+        pool: Type.String({
+          default: "default",
+          minLength: 1,
+          description: "Name of the StoragePool. Cannot be changed.",
+        }),
+        copies: Type.Integer({
+          default: 1,
+          minimum: 1,
+          maximum: 5,
+          description: "How many copies are kept.",
+        }),
+        source: Type.Optional(
+          Type.Object(
+            {
+              snapshot: Type.String({
+                minLength: 1,
+                description: "Name of the VolumeSnapshot in the same namespace.",
+              }),
+            },
+            { description: "What it starts as; empty when absent. Cannot be changed." },
+          ),
+        ),
+      },
+      { description: "What is wanted." },
+    ),
+    status: Type.Optional(
+      Type.Object(
+        {
+          phase: Type.Optional(
+            OneOf(["Pending", "Available", "InUse", "Failed"], {
+              description: "Where the volume is in its life.",
+            }),
+          ),
+          sizeBytes: Type.Optional(Type.Integer({ description: "Size that machines see." })),
+          allocatedBytes: Type.Optional(Type.Integer({ description: "Space taken in the pool." })),
+          attachedTo: Type.Optional(Type.String({ description: "Name of the machine that has it." })),
+          observedGeneration: Type.Optional(
+            Type.Integer({ description: "Generation that the status reflects." }),
+          ),
+          conditions: Type.Optional(Conditions),
+        },
+        { description: "What is." },
+      ),
+    ),
+  },
+);
+export type Volume = Type.Static<typeof VolumeSchema>;
+
+export const volumeKind = defineKind<Volume>({
+  ...plinthKind,
+  kind: "Volume",
+  plural: "volumes",
+  singular: "volume",
+  shortNames: ["vol", "vols"],
+  namespaced: true,
+  schema: VolumeSchema,
+  actions: [{ name: "revert", method: "POST" }],
+  columns: [
+    {
+      name: "Phase",
+      description: "Where it is in its life",
+      value: (volume) => volume.status?.phase ?? "Pending",
+    },
+    { name: "Size", description: "Size that machines see", value: (volume) => volume.spec.size },
+    {
+      name: "Allocated",
+      description: "Space taken in the pool",
+      value: (volume) =>
+        volume.status?.allocatedBytes === undefined ? undefined : formatBytes(volume.status.allocatedBytes),
+    },
+    { name: "VM", description: "The machine that has it", value: (volume) => volume.status?.attachedTo },
+    { name: "Pool", description: "The storage pool", wide: true, value: (volume) => volume.spec.pool },
+    {
+      name: "Copies",
+      type: "integer",
+      description: "Copies kept",
+      wide: true,
+      value: (volume) => volume.spec.copies,
+    },
+  ],
+  validate: validateVolume,
+});
+
+function validateVolume(volume: Volume, errors: FieldErrors, context: ValidationContext<Volume>): void {
+  const { spec } = volume;
+  const size = parseQuantity(spec.size);
+  if (size === undefined || size < VOLUME_SIZE_BYTES_MIN || size > VOLUME_SIZE_BYTES_MAX) {
+    errors.invalid("spec.size", spec.size, "must be a quantity from 1Mi to 16Ti");
+  } else if (size % BLOCK_SIZE_BYTES !== 0) {
+    errors.invalid("spec.size", spec.size, `must be a multiple of ${BLOCK_SIZE_BYTES} bytes`);
+  }
+  validateReference("spec.pool", spec.pool, errors);
+  if (spec.source !== undefined) validateReference("spec.source.snapshot", spec.source.snapshot, errors);
+  const before = context.previous?.spec;
+  if (before === undefined) return;
+  const sizeBefore = parseQuantity(before.size) ?? 0;
+  if (size !== undefined && size < sizeBefore) {
+    errors.invalid("spec.size", spec.size, `cannot be less than before (${formatBytes(sizeBefore)})`);
+  }
+  if (before.pool !== spec.pool) errors.invalid("spec.pool", spec.pool, "cannot be changed");
+  if (before.source?.snapshot !== spec.source?.snapshot) {
+    errors.invalid("spec.source", spec.source ?? null, "cannot be changed");
+  }
+}
