@@ -1,8 +1,17 @@
 // The OpenFlow 1.3 codec and channel state machine, shared by the switch and the controller.
 
 export * from "./actions.js";
+export { OFPAT } from "./actions-wire.js";
 export * from "./constants.js";
 export * from "./error-codes.js";
+export { OFPGT } from "./group-wire.js";
+export { OFPIT } from "./instructions-wire.js";
+export { prerequisiteHolds } from "./match-wire.js";
+export { encodeMessage, type MessageHeader, parseHeader, parseMessage } from "./message-wire.js";
 export * from "./messages.js";
+export { OFPMBT } from "./meter-wire.js";
 export * from "./multipart.js";
+export { splitMultipartBody } from "./multipart-wire.js";
+export { OFPR } from "./nicira-wire.js";
 export * from "./oxm-fields.js";
+export { WireError } from "./wire.js";

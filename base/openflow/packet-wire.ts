@@ -1,0 +1,64 @@
+// Packet-in and packet-out as bytes.
+// Source: OpenFlow Switch Specification 1.3.5, 7.3.7 and 7.4.1.
+
+import { readActions, writeActions } from "./actions-wire.js";
+import { OFPP_ANY, OFPP_CONTROLLER, OFPP_LOCAL, OFPP_MAX } from "./constants.js";
+import { readMatch, writeMatch } from "./match-wire.js";
+import type { PacketIn, PacketOut } from "./messages.js";
+import { OFPR } from "./nicira-wire.js";
+import { nameOf, type Reader, type Writer } from "./wire.js";
+
+export function readPacketIn(reader: Reader, xid: number): PacketIn {
+  const bufferId = reader.u32("packet_in.buffer_id");
+  const totalLength = reader.u16("packet_in.total_len");
+  const reason = nameOf(OFPR, reader.u8("packet_in.reason"));
+  if (reason === undefined) throw reader.fail("OFPBRC_BAD_TYPE", "packet_in.reason", "unknown reason");
+  const tableId = reader.u8("packet_in.table_id");
+  const cookie = reader.u64("packet_in.cookie");
+  const match = readMatch(reader);
+  reader.skip(2);
+  return {
+    type: "packet_in",
+    xid,
+    bufferId,
+    totalLength,
+    reason,
+    tableId,
+    cookie,
+    match,
+    data: reader.rest(),
+  };
+}
+
+export function writePacketIn(writer: Writer, message: PacketIn): void {
+  writer.u32(message.bufferId).u16(message.totalLength).u8(OFPR[message.reason]).u8(message.tableId);
+  writer.u64(message.cookie);
+  writeMatch(writer, message.match);
+  writer.zero(2).put(message.data);
+}
+
+export function readPacketOut(reader: Reader, xid: number): PacketOut {
+  const bufferId = reader.u32("packet_out.buffer_id");
+  const inPort = reader.u32("packet_out.in_port");
+  if (inPort === 0 || (inPort > OFPP_MAX && !isSource(inPort))) {
+    throw reader.fail("OFPBRC_BAD_PORT", "packet_out.in_port", `0x${inPort.toString(16)} is no source`);
+  }
+  const actionsSize = reader.u16("packet_out.actions_len");
+  reader.skip(6);
+  const actions = readActions(reader.within(actionsSize, "packet_out.actions", "OFPBAC_BAD_LEN"));
+  return { type: "packet_out", xid, bufferId, inPort, actions, data: reader.rest() };
+}
+
+function isSource(port: number): boolean {
+  return port === OFPP_CONTROLLER || port === OFPP_LOCAL || port === OFPP_ANY;
+}
+
+export function writePacketOut(writer: Writer, message: PacketOut): void {
+  writer.u32(message.bufferId).u32(message.inPort);
+  const lengthAt = writer.size;
+  writer.u16(0).zero(6);
+  const start = writer.size;
+  writeActions(writer, message.actions);
+  writer.setLength(lengthAt, start);
+  writer.put(message.data);
+}
