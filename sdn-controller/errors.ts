@@ -1,0 +1,24 @@
+// Reasons that the SDN controller gives in conditions, events and errors. Stable: people and machines match on them.
+//
+// reason                 meaning                                              remedy
+// Allocated              addresses and MAC are assigned                       -
+// NetworkNotFound        the port's or function's network does not exist      create the network
+// NetworkNotReady        the network itself has no valid configuration        see the network's conditions
+// InvalidSubnet          a subnet is not an IPv4 prefix of length 8 to 30     correct spec.subnets
+// OverlappingSubnets     two subnets of one network overlap                   correct spec.subnets
+// InvalidAddress         a requested address or MAC cannot be used            choose one inside the subnet
+// AddressInUse           a requested address or MAC belongs to another        choose another
+// AddressesExhausted     no address is free in the network's subnets          add a subnet or remove ports
+// SegmentsExhausted      all 65535 segment numbers are taken                  remove networks
+// SwitchRefusedFlow      the switch answered a flow-mod with an error         report it: the pipeline and switch differ
+export type SdnReason =
+  | "Allocated"
+  | "NetworkNotFound"
+  | "NetworkNotReady"
+  | "InvalidSubnet"
+  | "OverlappingSubnets"
+  | "InvalidAddress"
+  | "AddressInUse"
+  | "AddressesExhausted"
+  | "SegmentsExhausted"
+  | "SwitchRefusedFlow";

@@ -1,0 +1,18 @@
+// Everything has a maximum; reaching it is ordinary, counted and tested.
+
+/** A segment number is also the connection-tracking zone, which has 16 bits. */
+export const SEGMENT_ID_MAX = 65535;
+export const VLAN_MAX = 4094;
+/** Packets that one port may send to the controller: burst, and refill per second. */
+export const PACKET_IN_BURST = 20;
+export const PACKET_IN_PER_SECOND = 5;
+/** Time that the switch has to answer a barrier or a statistics request. */
+export const SWITCH_REPLY_TIMEOUT_MS = 10_000;
+/** Flow-mods between two barriers, so that one change cannot outgrow socket buffers. */
+export const FLOW_MODS_PER_BARRIER = 1000;
+/** Period of the comparison of installed with intended flows. */
+export const AUDIT_INTERVAL_MS = 15_000;
+/** DHCP lease and maximum accepted hostname. Long: renewal needs the controller, forwarding does not. */
+export const DHCP_LEASE_SECONDS = 86_400;
+/** Changes remembered for inspection. */
+export const CHANGE_RECORDS_MAX = 256;

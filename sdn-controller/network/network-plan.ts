@@ -1,0 +1,59 @@
+// Checks one network's configuration and works out what follows from it: subnets, the DHCP server's address, reserves.
+// Pure.
+
+import type { SdnReason } from "../errors.js";
+import type { NetworkInput } from "../inputs.js";
+import { type Prefix, parseAddress, parsePrefix, prefixesOverlap } from "./ipv4.js";
+
+export interface NetworkPlan {
+  readonly subnets: readonly Prefix[];
+  readonly gateway: number | undefined;
+  readonly dnsServers: readonly number[];
+  readonly dhcpAddresses: readonly number[];
+  readonly mtu: number;
+}
+
+export interface Refusal {
+  readonly reason: SdnReason;
+  readonly message: string;
+}
+
+const SUBNET_LENGTH_MIN = 8;
+const SUBNET_LENGTH_MAX = 30;
+const MTU_MIN = 576;
+const MTU_MAX = 9216;
+
+export function planNetwork(input: NetworkInput): NetworkPlan | Refusal {
+  const subnets: Prefix[] = [];
+  for (const text of input.subnets) {
+    const subnet = parsePrefix(text);
+    if (subnet === undefined || subnet.length < SUBNET_LENGTH_MIN || subnet.length > SUBNET_LENGTH_MAX) {
+      return {
+        reason: "InvalidSubnet",
+        message: `"${text}" is not an IPv4 prefix with a length from ${SUBNET_LENGTH_MIN} to ${SUBNET_LENGTH_MAX}`,
+      };
+    }
+    if (subnets.some((other) => prefixesOverlap(other, subnet)))
+      return { reason: "OverlappingSubnets", message: `"${text}" overlaps another subnet of the network` };
+    subnets.push(subnet);
+  }
+  if (subnets.length === 0) return { reason: "InvalidSubnet", message: "the network has no IPv4 subnet" };
+  const gateway = input.gateway === undefined ? undefined : parseAddress(input.gateway);
+  return {
+    subnets,
+    gateway,
+    dnsServers: (input.dnsServers ?? []).flatMap((text) => parseAddress(text) ?? []),
+    dhcpAddresses: subnets.map((subnet) => firstHostExcept(subnet, gateway)),
+    mtu: Math.min(MTU_MAX, Math.max(MTU_MIN, input.mtu ?? 1500)),
+  };
+}
+
+export function isRefusal(plan: object): plan is Refusal {
+  return "reason" in plan;
+}
+
+/** The gateway may be a machine of the user's, so the DHCP server takes the first address beside it. */
+function firstHostExcept(subnet: Prefix, gateway: number | undefined): number {
+  const first = subnet.address + 1;
+  return first === gateway ? first + 1 : first;
+}
