@@ -1,4 +1,5 @@
 // The resource model: every kind, its type, its documentation and its rules.
+import { assert } from "../../base/assert/index.js";
 import { eventKind } from "./event.js";
 import { hostKind } from "./host.js";
 import { imageKind } from "./image.js";
@@ -8,6 +9,7 @@ import { networkKind } from "./network.js";
 import { networkFunctionKind } from "./network-function.js";
 import { networkPolicyKind } from "./network-policy.js";
 import { portKind } from "./port.js";
+import type { KindName } from "./resource-types.js";
 import { secretKind } from "./secret.js";
 import { storagePoolKind } from "./storage-pool.js";
 import { virtualMachineKind } from "./virtual-machine.js";
@@ -37,6 +39,7 @@ export type { NetworkFunction } from "./network-function.js";
 export type { NetworkPolicy, NetworkPolicyPeer, NetworkPolicyPort } from "./network-policy.js";
 export type { Port } from "./port.js";
 export { formatBytes, parseQuantity, quantityBytes } from "./quantity.js";
+export type { KindName, ResourceInput, ResourceTypes } from "./resource-types.js";
 export type { Condition, LabelSelector, ObjectMeta, OwnerReference, SchemaNode } from "./schema.js";
 export type { Secret } from "./secret.js";
 export type { StoragePool } from "./storage-pool.js";
@@ -79,6 +82,13 @@ export const ALL_KINDS: readonly ResourceKind[] = [
 /** By apiVersion and kind, as documents name it. */
 export function findKind(apiVersion: string, kind: string): ResourceKind | undefined {
   return ALL_KINDS.find((each) => each.kind === kind && apiVersionOf(each) === apiVersion);
+}
+
+/** By its name alone; names of kinds are unique here. */
+export function kindByName(name: KindName): ResourceKind {
+  const kind = ALL_KINDS.find((each) => each.kind === name);
+  assert(kind !== undefined, `kind ${name} is listed`);
+  return kind;
 }
 
 /** By whatever a person types: plural, singular, short name or kind, in any case; "plural.group" too. */

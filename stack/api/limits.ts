@@ -1,0 +1,30 @@
+// Every maximum of the API server.
+
+/** A request body. */
+export const BODY_SIZE_BYTES_MAX = 3 * 1024 * 1024;
+/** One object, as JSON in the store. */
+export const OBJECT_SIZE_BYTES_MAX = 1536 * 1024;
+/** Items of one list answer when the client asks for pages. */
+export const LIST_LIMIT_MAX = 10_000;
+/** Watches open at a time. */
+export const WATCHES_MAX = 2_000;
+/** Bytes that a slow watcher may leave unread before it is cut off. */
+export const WATCH_BACKLOG_BYTES_MAX = 16 * 1024 * 1024;
+/** Time between bookmarks on a quiet watch; also keeps the connection alive. */
+export const BOOKMARK_INTERVAL_MS = 10_000;
+/** A watch ends after this, or earlier when asked by timeoutSeconds. */
+export const WATCH_DURATION_MS_MAX = 60 * 60_000;
+/** Operations of one JSON patch. */
+export const PATCH_OPERATIONS_MAX = 1_000;
+/** How often a patch is tried again when another write came between. */
+export const PATCH_ATTEMPTS_MAX = 8;
+/** Time for a client to send its request. */
+export const REQUEST_TIMEOUT_MS = 60_000;
+/** Requests to the host agent (exec, reboot, revert) end after this unless they ask for less. */
+export const HOST_CALL_TIMEOUT_MS_MAX = 10 * 60_000;
+/** How long an Event is kept. */
+export const EVENT_TTL_MS = 60 * 60_000;
+/** Events kept at most; the oldest go first. */
+export const EVENTS_MAX = 5_000;
+/** Console connections at a time. */
+export const CONSOLES_MAX = 64;

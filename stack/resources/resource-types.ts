@@ -1,0 +1,43 @@
+// The TypeScript type of every kind by its name, for typed clients.
+import type { Event } from "./event.js";
+import type { Host } from "./host.js";
+import type { Image } from "./image.js";
+import type { Namespace } from "./namespace.js";
+import type { Network } from "./network.js";
+import type { NetworkFunction } from "./network-function.js";
+import type { NetworkPolicy } from "./network-policy.js";
+import type { Port } from "./port.js";
+import type { ObjectMeta } from "./schema.js";
+import type { Secret } from "./secret.js";
+import type { StoragePool } from "./storage-pool.js";
+import type { VirtualMachine } from "./virtual-machine.js";
+import type { Volume } from "./volume.js";
+import type { VolumeSnapshot } from "./volume-snapshot.js";
+
+export interface ResourceTypes {
+  Event: Event;
+  Host: Host;
+  Image: Image;
+  Namespace: Namespace;
+  Network: Network;
+  NetworkFunction: NetworkFunction;
+  NetworkPolicy: NetworkPolicy;
+  Port: Port;
+  Secret: Secret;
+  StoragePool: StoragePool;
+  VirtualMachine: VirtualMachine;
+  Volume: Volume;
+  VolumeSnapshot: VolumeSnapshot;
+}
+export type KindName = keyof ResourceTypes;
+
+type DeepPartial<T> = T extends readonly (infer U)[]
+  ? DeepPartial<U>[]
+  : T extends object
+    ? { [P in keyof T]?: DeepPartial<T[P]> | undefined }
+    : T;
+
+/** An object as one writes it: what the server fills in may be left out. */
+export type ResourceInput<K extends KindName> = Omit<DeepPartial<ResourceTypes[K]>, "metadata"> & {
+  metadata: Partial<ObjectMeta>;
+};
