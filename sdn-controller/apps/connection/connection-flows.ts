@@ -1,0 +1,123 @@
+// Tables track, connection, commit and denied: what connection tracking contributes. Each segment is a zone. Pure.
+import {
+  CT_STATE_EST,
+  CT_STATE_INV,
+  CT_STATE_NEW,
+  CT_STATE_REL,
+  CT_STATE_RPL,
+  CT_STATE_TRK,
+} from "../../../base/openflow/index.js";
+import type { LoadBalancerView, NetworkView } from "../../network/views.js";
+import { commit, load, loadBits, output, track } from "../../pipeline/actions.js";
+import { buildFlow, type Flow, type MaskedValue } from "../../pipeline/flow.js";
+import { FLAG_EXEMPT, MARK_CUT, MARK_FUNCTION_MASK } from "../../pipeline/tables.js";
+import { ETHERTYPE_IPV4 } from "../ethertypes.js";
+
+const PIPELINE = { resource: "Pipeline" } as const;
+const NEW = ctState(CT_STATE_TRK | CT_STATE_NEW);
+const ESTABLISHED = ctState(CT_STATE_TRK | CT_STATE_EST);
+const REPLY = ctState(CT_STATE_TRK | CT_STATE_EST | CT_STATE_RPL);
+const RELATED = ctState(CT_STATE_TRK | CT_STATE_REL);
+const INVALID = ctState(CT_STATE_TRK | CT_STATE_INV);
+const CUT: MaskedValue = { value: MARK_CUT, mask: MARK_CUT };
+const NOT_CUT: MaskedValue = { value: 0, mask: MARK_CUT };
+const IPV4 = { eth_type: ETHERTYPE_IPV4 } as const;
+
+/** All of `bits` set, whatever the others are. */
+function ctState(bits: number): MaskedValue {
+  return { value: bits, mask: bits };
+}
+
+export function connectionBaseFlows(): Flow[] {
+  const exempt = { actions: [load("reg6", FLAG_EXEMPT)], next: "destination", origin: PIPELINE } as const;
+  const cut = { resource: "Pipeline", reason: "connection-cut" } as const;
+  return [
+    buildFlow({
+      table: "track",
+      priority: 0,
+      match: {},
+      origin: { resource: "Pipeline", reason: "unknown-segment" },
+    }),
+    buildFlow({
+      table: "connection",
+      priority: 100,
+      match: { ct_state: INVALID },
+      origin: { resource: "Pipeline", reason: "invalid-connection" },
+    }),
+    buildFlow({ table: "connection", priority: 90, match: { ct_state: REPLY, ct_mark: CUT }, origin: cut }),
+    buildFlow({ table: "connection", priority: 90, match: { ct_state: RELATED, ct_mark: CUT }, origin: cut }),
+    buildFlow({ table: "connection", priority: 70, match: { ct_state: REPLY }, ...exempt }),
+    buildFlow({ table: "connection", priority: 70, match: { ct_state: RELATED }, ...exempt }),
+    buildFlow({ table: "connection", priority: 0, match: {}, next: "destination", origin: PIPELINE }),
+    buildFlow({ table: "commit", priority: 0, match: {}, next: "output", origin: PIPELINE }),
+    buildFlow({
+      table: "denied",
+      priority: 0,
+      match: {},
+      origin: { resource: "Pipeline/denied", reason: "connection-cut" },
+    }),
+  ];
+}
+
+/** The zone of one segment. */
+export function connectionNetworkFlows(network: NetworkView): Flow[] {
+  const origin = { resource: `Network/${network.key}` };
+  const zone = network.segmentId;
+  const here = { reg0: zone, ...IPV4 };
+  return [
+    buildFlow({
+      table: "track",
+      priority: 100,
+      match: here,
+      actions: [track(zone, "connection")],
+      origin,
+    }),
+    buildFlow({
+      table: "commit",
+      priority: 100,
+      match: { ...here, ct_state: NEW },
+      actions: [commit(zone)],
+      next: "output",
+      origin,
+    }),
+    buildFlow({
+      table: "commit",
+      priority: 90,
+      match: { ...here, ct_state: ESTABLISHED, ct_mark: CUT },
+      actions: [commit(zone, [loadBits("ct_mark", 31, 1, 0)])],
+      next: "output",
+      origin,
+    }),
+    buildFlow({
+      table: "denied",
+      priority: 100,
+      match: { ...here, ct_state: ESTABLISHED, ct_mark: NOT_CUT },
+      actions: [commit(zone, [loadBits("ct_mark", 31, 1, 1)])],
+      origin,
+    }),
+  ];
+}
+
+/** Connections that a load balancer made: marked when committed, their replies steered back to it. */
+export function connectionFunctionFlows(balancer: LoadBalancerView, ofport: number): Flow[] {
+  const origin = { resource: `NetworkFunction/${balancer.key}` };
+  const segmentId = balancer.network.segmentId;
+  const made: MaskedValue = { value: balancer.number, mask: MARK_FUNCTION_MASK };
+  return [
+    buildFlow({
+      table: "connection",
+      priority: 80,
+      match: { reg0: segmentId, ct_state: REPLY, ct_mark: made },
+      actions: [output(ofport)],
+      origin,
+    }),
+    buildFlow({
+      table: "commit",
+      priority: 110,
+      match: { reg0: segmentId, reg5: balancer.number, ...IPV4, ct_state: NEW },
+      actions: [commit(segmentId, [loadBits("ct_mark", 0, 24, balancer.number)])],
+      next: "output",
+      origin,
+    }),
+  ];
+}

@@ -1,0 +1,44 @@
+// One text for all values that mean the same, so that flows we want and flows a switch reports compare as strings. Pure.
+import { toHex } from "../../base/bytes/index.js";
+import type { Action, Instruction, Match } from "../../base/openflow/index.js";
+
+/** Fields in alphabetical order: a switch may report them in another order than they were sent. */
+export function canonicalMatch(match: Match): string {
+  return match
+    .map((entry) => `${entry.field}=${toHex(entry.value)}${entry.mask ? `/${toHex(entry.mask)}` : ""}`)
+    .sort()
+    .join(",");
+}
+
+/** Instructions in the order in which they are executed, whatever their order on the wire (5.9 of OpenFlow 1.3.5). */
+export function canonicalInstructions(instructions: readonly Instruction[]): string {
+  return instructions
+    .filter((instruction) => instruction.type !== "apply_actions" || instruction.actions.length > 0)
+    .map((instruction) =>
+      instruction.type === "apply_actions" || instruction.type === "write_actions"
+        ? `${instruction.type}(${instruction.actions.map(canonicalAction).join(",")})`
+        : textOf(instruction),
+    )
+    .sort()
+    .join(";");
+}
+
+function canonicalAction(action: Action): string {
+  // The length only matters towards the controller; switches report 0 or what was sent.
+  if (action.type === "output" && action.port < 0xffffff00) return `output(${action.port})`;
+  if (action.type === "ct")
+    return `ct(${textOf({ ...action, actions: action.actions.map(canonicalAction) })})`;
+  return textOf(action);
+}
+
+/** JSON with sorted keys, byte arrays as hex and bigints as decimal text. */
+function textOf(value: unknown): string {
+  return JSON.stringify(value, (_key, item: unknown) => {
+    if (typeof item === "bigint") return item.toString();
+    if (item instanceof Uint8Array) return toHex(item);
+    if (item !== null && typeof item === "object" && !Array.isArray(item)) {
+      return Object.fromEntries(Object.entries(item).sort(([a], [b]) => (a < b ? -1 : 1)));
+    }
+    return item;
+  });
+}

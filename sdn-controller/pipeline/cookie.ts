@@ -1,0 +1,50 @@
+// Cookies lead from a flow back to the resource and rule that made it. They are computed from names alone, so that a
+// restarted controller asks for exactly the flows that are already there. Pure.
+//
+//   63      56 55      48 47            32 31                          0
+//  ┌──────────┬──────────┬────────────────┬─────────────────────────────┐
+//  │ table + 1│  reason  │  rule index    │  hash of "Kind/namespace/…" │
+//  └──────────┴──────────┴────────────────┴─────────────────────────────┘
+import { hash32 } from "../network/hash.js";
+import { DROP_REASONS, type DropReason, TABLE_NAMES, TABLES, type TableName } from "./tables.js";
+
+/** Where a flow comes from. */
+export interface Origin {
+  /** "Kind/namespace/name", or "Pipeline" for flows that are always there. */
+  readonly resource: string;
+  /** Of the policy rule, counted within its direction. */
+  readonly ruleIndex?: number;
+  /** Given exactly when the flow drops. */
+  readonly reason?: DropReason;
+}
+
+export function cookieOf(table: TableName, origin: Origin): bigint {
+  const high =
+    (TABLES[table].id + 1) * 2 ** 24 +
+    (origin.reason === undefined ? 0 : DROP_REASONS[origin.reason]) * 2 ** 16 +
+    ((origin.ruleIndex ?? 0) & 0xffff);
+  return (BigInt(high) << 32n) | BigInt(hash32(origin.resource));
+}
+
+export interface CookieParts {
+  readonly table: TableName;
+  readonly reason: DropReason | undefined;
+  readonly ruleIndex: number;
+  readonly resourceHash: number;
+}
+
+const REASON_BY_CODE = new Map<number, DropReason>(
+  (Object.keys(DROP_REASONS) as DropReason[]).map((reason) => [DROP_REASONS[reason], reason]),
+);
+
+/** The parts of a cookie; undefined when no flow of ours has such a cookie. */
+export function parseCookie(cookie: bigint): CookieParts | undefined {
+  const table = TABLE_NAMES.find((name) => TABLES[name].id + 1 === Number(cookie >> 56n));
+  if (table === undefined) return undefined;
+  return {
+    table,
+    reason: REASON_BY_CODE.get(Number((cookie >> 48n) & 0xffn)),
+    ruleIndex: Number((cookie >> 32n) & 0xffffn),
+    resourceHash: Number(cookie & 0xffffffffn),
+  };
+}

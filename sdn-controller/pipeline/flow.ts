@@ -1,0 +1,156 @@
+// A flow as the apps write it, and the builder that checks it against the tables' declaration. A refused flow is a bug
+// of ours, so it asserts. Pure.
+import { assert } from "../../base/assert/index.js";
+import {
+  type Action,
+  type Instruction,
+  type Match,
+  OFPP_CONTROLLER,
+  OXM_FIELDS,
+  type OxmEntry,
+  type OxmFieldName,
+} from "../../base/openflow/index.js";
+import { canonicalInstructions, canonicalMatch } from "./canonical.js";
+import { cookieOf, type Origin } from "./cookie.js";
+import { TABLES, type TableName } from "./tables.js";
+
+/** Fields to match, as numbers; every field we use fits 48 bits. */
+export type MatchSpec = { readonly [Field in OxmFieldName]?: number | MaskedValue };
+
+export interface MaskedValue {
+  readonly value: number;
+  readonly mask: number;
+}
+
+export interface FlowSpec {
+  readonly table: TableName;
+  readonly priority: number;
+  readonly match: MatchSpec;
+  readonly actions?: readonly Action[];
+  readonly next?: TableName;
+  readonly origin: Origin;
+}
+
+/** A checked flow, ready to install. */
+export interface Flow {
+  /** Table, priority and match: what makes two flows the same flow. */
+  readonly key: string;
+  /** Cookie and instructions: what may differ between versions of one flow. */
+  readonly body: string;
+  readonly table: TableName;
+  readonly tableId: number;
+  readonly priority: number;
+  readonly match: Match;
+  readonly instructions: readonly Instruction[];
+  readonly cookie: bigint;
+  readonly origin: Origin;
+}
+
+/** Prerequisites stand before what needs them, in this order; other fields may stand anywhere after. */
+const FIELD_ORDER: readonly OxmFieldName[] = [
+  "in_port",
+  "vlan_vid",
+  "eth_dst",
+  "eth_src",
+  "eth_type",
+  "ip_proto",
+];
+
+export function buildFlow(spec: FlowSpec): Flow {
+  const declaration = TABLES[spec.table];
+  const actions = spec.actions ?? [];
+  const drops = actions.length === 0 && spec.next === undefined;
+  assert(!drops || spec.origin.reason !== undefined, `a drop in ${spec.table} has no reason`);
+  for (const action of actions) {
+    const permission = permissionOf(action);
+    assert(
+      (declaration.actions as readonly string[]).includes(permission),
+      `${permission} is not allowed in table ${spec.table}`,
+    );
+    if (action.type === "ct" && action.tableId !== undefined) {
+      const target = action.tableId;
+      assert(
+        declaration.next.some((name) => TABLES[name].id === target),
+        `table ${target} does not follow ${spec.table}`,
+      );
+    }
+  }
+  assert(
+    spec.next === undefined || declaration.next.includes(spec.next),
+    `table ${spec.next} does not follow ${spec.table}`,
+  );
+  const match = matchOf(spec.match, spec.table);
+  const instructions: Instruction[] = [];
+  if (actions.length > 0) instructions.push({ type: "apply_actions", actions });
+  if (spec.next !== undefined) instructions.push({ type: "goto_table", tableId: TABLES[spec.next].id });
+  const cookie = cookieOf(spec.table, spec.origin);
+  return {
+    key: flowKey(declaration.id, spec.priority, match),
+    body: flowBody(cookie, instructions),
+    table: spec.table,
+    tableId: declaration.id,
+    priority: spec.priority,
+    match,
+    instructions,
+    cookie,
+    origin: spec.origin,
+  };
+}
+
+export function flowKey(tableId: number, priority: number, match: Match): string {
+  return `${tableId} ${priority} ${canonicalMatch(match)}`;
+}
+
+export function flowBody(cookie: bigint, instructions: readonly Instruction[]): string {
+  return `${cookie.toString(16)} ${canonicalInstructions(instructions)}`;
+}
+
+function permissionOf(action: Action): string {
+  switch (action.type) {
+    case "load":
+    case "move":
+      return `${action.type}:${action.destination.field}`;
+    case "set_field":
+      return `set:${action.field}`;
+    case "output":
+      return action.port === OFPP_CONTROLLER ? "controller" : "output";
+    case "ct":
+      return action.commit ? "ct_commit" : "ct";
+    default:
+      return action.type;
+  }
+}
+
+function matchOf(spec: MatchSpec, table: TableName): Match {
+  const names = Object.keys(spec) as OxmFieldName[];
+  for (const name of names) {
+    assert(TABLES[table].matches.includes(name), `${name} is not matched in table ${table}`);
+  }
+  const rank = (name: OxmFieldName): number => {
+    const index = FIELD_ORDER.indexOf(name);
+    return index < 0 ? FIELD_ORDER.length : index;
+  };
+  return names
+    .sort((a, b) => rank(a) - rank(b) || (a < b ? -1 : 1))
+    .flatMap((name) => entryOf(name, spec[name] as number | MaskedValue));
+}
+
+function entryOf(field: OxmFieldName, wanted: number | MaskedValue): OxmEntry[] {
+  const { size, bits } = OXM_FIELDS[field];
+  if (typeof wanted === "number") return [{ field, value: bytesOf(wanted, size) }];
+  if (wanted.mask === 0) return [];
+  if (wanted.mask === 2 ** bits - 1) return [{ field, value: bytesOf(wanted.value, size) }];
+  return [{ field, value: bytesOf(wanted.value, size), mask: bytesOf(wanted.mask, size) }];
+}
+
+/** `value` (an integer of at most 53 bits) in `size` bytes, big-endian. */
+export function bytesOf(value: number, size: number): Uint8Array {
+  const bytes = new Uint8Array(size);
+  let rest = value;
+  for (let i = size - 1; i >= 0; i--) {
+    bytes[i] = rest % 256;
+    rest = Math.floor(rest / 256);
+  }
+  assert(rest === 0, `${value} does not fit ${size} bytes`);
+  return bytes;
+}

@@ -1,0 +1,236 @@
+// The pipeline as data: tables, registers, flags and cookies. The flow builder refuses what this file does not allow.
+//
+//   classify → guard ┬→ dhcp → controller
+//                    ├→ arp → ingress port
+//                    └→ steer ┬→ (network function's port)
+//                             ├→ source ┐
+//                             └─────────┴→ track → connection → destination → egress → ingress → commit → output
+//                                                                              └──────────┴→ denied
+//
+// Registers
+//   reg0  segment number (bits 0–15), also the connection-tracking zone
+//   reg2  identity of the source         reg3  identity of the destination      (0 = no port of ours)
+//   reg4  output port
+//   reg5  number of the network function that the frame came from (0 = none)
+//   reg6  bit 0: exempt from policy (replies, and what a network function sends in its own name)
+//
+// Mark of a connection: bits 0–23 the network function that made it, bit 31 set when policy has cut it.
+//
+// Connections and policy: the packets of the opener's direction are judged by policy one by one for as long as the
+// connection lives, so a connection that policy no longer allows is cut with the opener's next packet; that packet
+// also sets the cut mark, after which replies are dropped too. Allowing it again clears the mark.
+import type { OxmFieldName } from "../../base/openflow/index.js";
+
+export type TableName =
+  | "classify"
+  | "guard"
+  | "dhcp"
+  | "arp"
+  | "steer"
+  | "source"
+  | "track"
+  | "connection"
+  | "destination"
+  | "egress"
+  | "ingress"
+  | "commit"
+  | "output"
+  | "denied";
+
+/** What a table's flows may do: "load:F", "set:F" and "move:F" name the field that is written. */
+export type Permission =
+  | `load:${OxmFieldName}`
+  | `set:${OxmFieldName}`
+  | `move:${OxmFieldName}`
+  | "output"
+  | "controller"
+  | "ct"
+  | "ct_commit";
+
+export interface TableDeclaration {
+  readonly id: number;
+  /** The app folder that owns the table; nobody else adds flows to it. */
+  readonly owner: AppName;
+  readonly purpose: string;
+  readonly matches: readonly OxmFieldName[];
+  readonly actions: readonly Permission[];
+  readonly next: readonly TableName[];
+}
+
+export type AppName =
+  | "classify"
+  | "spoof-guard"
+  | "dhcp"
+  | "arp"
+  | "load-balancer"
+  | "connection"
+  | "l2"
+  | "policy";
+
+const IP: readonly OxmFieldName[] = ["eth_type", "ipv4_src", "ipv4_dst"];
+const L4: readonly OxmFieldName[] = ["ip_proto", "tcp_dst", "udp_dst", "sctp_dst"];
+
+export const TABLES: Readonly<Record<TableName, TableDeclaration>> = {
+  classify: {
+    id: 0,
+    owner: "classify",
+    purpose: "gives a frame from an access port its segment and source identity; drops tagged frames",
+    matches: ["in_port", "vlan_vid"],
+    actions: ["load:reg0", "load:reg2"],
+    next: ["guard"],
+  },
+  guard: {
+    id: 1,
+    owner: "spoof-guard",
+    purpose: "passes only what the port may send: its own MAC and addresses, IPv4, ARP and DHCP",
+    matches: [
+      "in_port",
+      "eth_src",
+      "eth_dst",
+      ...IP,
+      "ip_proto",
+      "udp_src",
+      "udp_dst",
+      "arp_op",
+      "arp_spa",
+      "arp_sha",
+    ],
+    actions: [],
+    next: ["dhcp", "arp", "steer"],
+  },
+  dhcp: {
+    id: 2,
+    owner: "dhcp",
+    purpose: "hands a port's DHCP requests to the controller",
+    matches: ["in_port"],
+    actions: ["controller"],
+    next: [],
+  },
+  arp: {
+    id: 3,
+    owner: "arp",
+    purpose: "answers ARP requests for every known address of the segment",
+    matches: ["in_port", "reg0", "eth_type", "arp_op", "arp_tpa"],
+    actions: [
+      "move:eth_dst",
+      "set:eth_src",
+      "set:arp_op",
+      "move:arp_tha",
+      "move:arp_tpa",
+      "set:arp_sha",
+      "set:arp_spa",
+      "output",
+    ],
+    next: [],
+  },
+  steer: {
+    id: 4,
+    owner: "load-balancer",
+    purpose: "takes frames for a network function to it, and judges whose name its own frames are sent in",
+    matches: ["in_port", "reg0", "eth_dst", ...IP],
+    actions: ["output", "load:reg5", "load:reg6"],
+    next: ["source", "track", "destination"],
+  },
+  source: {
+    id: 5,
+    owner: "l2",
+    purpose: "finds the identity behind a source address, for frames that a network function passes on",
+    matches: ["reg0", ...IP],
+    actions: ["load:reg2"],
+    next: ["track"],
+  },
+  track: {
+    id: 6,
+    owner: "connection",
+    purpose: "sends the packet through connection tracking in its segment's zone",
+    matches: ["reg0", ...IP],
+    actions: ["ct"],
+    next: ["connection"],
+  },
+  connection: {
+    id: 7,
+    owner: "connection",
+    purpose:
+      "exempts replies from policy, steers those of a network function, drops invalid and cut connections",
+    matches: ["reg0", "ct_state", "ct_mark", "in_port"],
+    actions: ["load:reg6", "output"],
+    next: ["destination"],
+  },
+  destination: {
+    id: 8,
+    owner: "l2",
+    purpose: "finds port and identity of the destination by its MAC and address together",
+    matches: ["reg0", "eth_dst", ...IP],
+    actions: ["load:reg3", "load:reg4"],
+    next: ["egress"],
+  },
+  egress: {
+    id: 9,
+    owner: "policy",
+    purpose: "judges what the source may send",
+    matches: ["reg2", "reg3", "reg6", ...IP, ...L4],
+    actions: [],
+    next: ["ingress", "output", "denied"],
+  },
+  ingress: {
+    id: 10,
+    owner: "policy",
+    purpose: "judges what the destination may receive",
+    matches: ["reg2", "reg3", ...IP, ...L4],
+    actions: [],
+    next: ["commit", "denied"],
+  },
+  commit: {
+    id: 11,
+    owner: "connection",
+    purpose: "remembers a new connection, and clears the cut mark of one that is allowed again",
+    matches: ["reg0", "reg5", "eth_type", "ct_state", "ct_mark"],
+    actions: ["ct_commit"],
+    next: ["output"],
+  },
+  output: {
+    id: 12,
+    owner: "l2",
+    purpose: "sends the frame out of its port",
+    matches: ["reg4"],
+    actions: ["output"],
+    next: [],
+  },
+  denied: {
+    id: 13,
+    owner: "connection",
+    purpose: "drops, and marks the connection as cut if there is one",
+    matches: ["reg0", "eth_type", "ct_state", "ct_mark"],
+    actions: ["ct_commit"],
+    next: [],
+  },
+};
+
+export const TABLE_NAMES = Object.keys(TABLES) as TableName[];
+
+export const FLAG_EXEMPT = 1;
+export const MARK_FUNCTION_MASK = 0x00ffffff;
+export const MARK_CUT = 0x80000000;
+
+/** Why a packet ends in a flow without output. Codes are part of cookies: never reuse one. */
+export const DROP_REASONS = {
+  "tagged-frame": 1,
+  "unknown-port": 2,
+  "spoofed-mac": 3,
+  "spoofed-ip": 4,
+  "spoofed-arp": 5,
+  "ipv6-not-enabled": 6,
+  "unsupported-ethertype": 7,
+  "dhcp-server-on-access-port": 8,
+  "arp-for-unknown-address": 9,
+  "arp-announcement": 10,
+  "invalid-connection": 11,
+  "connection-cut": 12,
+  "unknown-destination": 13,
+  "multicast-not-enabled": 14,
+  "egress-policy": 15,
+  "ingress-policy": 16,
+  "unknown-segment": 17,
+} as const;
+
+export type DropReason = keyof typeof DROP_REASONS;
