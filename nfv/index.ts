@@ -1,0 +1,2 @@
+// The only door of the network functions.
+export { type Nfd, type NfdOptions, startNfd } from "./nfd.js";
