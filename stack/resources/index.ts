@@ -32,7 +32,14 @@ export {
   type ResourceKind,
   type ValidationContext,
 } from "./kind.js";
-export { isDnsLabel, isDnsSubdomain, selectorMatches, validateMetadata } from "./names.js";
+export {
+  isDnsLabel,
+  isDnsSubdomain,
+  isLabelValue,
+  isQualifiedName,
+  selectorMatches,
+  validateMetadata,
+} from "./names.js";
 export type { Namespace } from "./namespace.js";
 export type { Network } from "./network.js";
 export type { NetworkFunction } from "./network-function.js";

@@ -46,6 +46,8 @@ export interface ResourceKind<T = ApiObject> {
   readonly columns: readonly Column<T>[];
   /** Further subresources that the host agent answers, by name and method. */
   readonly actions?: readonly { readonly name: string; readonly method: "GET" | "POST" }[];
+  /** True when `validate` looks at `siblings`: writes of the kind then happen one at a time. */
+  readonly comparesSiblings?: boolean;
   /** What names may look like; a DNS subdomain unless said otherwise. */
   readonly nameForm?: "label" | "subdomain";
   /** Fills in what depends on other fields; runs after schema defaults. May change `object`. */

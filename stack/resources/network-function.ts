@@ -137,6 +137,7 @@ export const networkFunctionKind = defineKind<NetworkFunction>({
   shortNames: ["nf", "nfs"],
   namespaced: true,
   schema: NetworkFunctionSchema,
+  comparesSiblings: true,
   columns: [
     { name: "Type", description: "What it does", value: (each) => each.spec.type },
     { name: "Network", description: "The network", value: (each) => each.spec.network },

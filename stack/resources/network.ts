@@ -66,6 +66,7 @@ export const networkKind = defineKind<Network>({
   shortNames: ["net", "nets"],
   namespaced: true,
   schema: NetworkSchema,
+  comparesSiblings: true,
   columns: [
     { name: "VLAN", type: "integer", description: "VLAN ID", value: (network) => network.spec.vlan },
     { name: "Subnets", description: "Address ranges", value: (network) => network.spec.subnets.join(",") },

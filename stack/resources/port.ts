@@ -59,6 +59,7 @@ export const portKind = defineKind<Port>({
   shortNames: ["pt"],
   namespaced: true,
   schema: PortSchema,
+  comparesSiblings: true,
   columns: [
     { name: "Network", description: "The network", value: (port) => port.spec.network },
     { name: "VM", description: "The machine", value: (port) => port.spec.virtualMachine },

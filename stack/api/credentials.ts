@@ -1,0 +1,95 @@
+// Who may use the API: one bearer token, kept in DIR/token and written into DIR/kubeconfig (both 0600).
+import { createHash, randomBytes, timingSafeEqual } from "node:crypto";
+import { readFile } from "node:fs/promises";
+import { parse, stringify } from "yaml";
+import { PlinthError } from "../../base/errors/index.js";
+import { writeFileSafely } from "./tls.js";
+
+const TOKEN_SIZE_BYTES = 32;
+
+/** The token in the file, made on first use. */
+export async function loadToken(path: string): Promise<string> {
+  try {
+    const token = (await readFile(path, "utf8")).trim();
+    if (/^[A-Za-z0-9_-]{32,}$/.test(token)) return token;
+  } catch (thrown) {
+    if ((thrown as NodeJS.ErrnoException).code !== "ENOENT") {
+      throw new PlinthError("TOKEN_UNREADABLE", `cannot read ${path}: ${(thrown as Error).message}`, {
+        cause: thrown,
+      });
+    }
+  }
+  const token = randomBytes(TOKEN_SIZE_BYTES).toString("base64url");
+  await writeFileSafely(path, `${token}\n`, 0o600);
+  return token;
+}
+
+/** Takes the same time whatever is given; hashes make lengths equal. */
+export function tokenChecker(token: string): (authorization: string | undefined) => boolean {
+  const digest = (text: string): Buffer => createHash("sha256").update(text).digest();
+  const expected = digest(token);
+  return (authorization) => {
+    const match = /^Bearer ([A-Za-z0-9._~+/=-]{1,4096})$/i.exec(authorization ?? "");
+    return timingSafeEqual(digest(match?.[1] ?? ""), expected) && match !== null;
+  };
+}
+
+export interface ServerAccess {
+  /** "https://127.0.0.1:6443" */
+  readonly server: string;
+  /** PEM of the authority that signed the server's certificate. */
+  readonly ca: string;
+  readonly token: string;
+}
+
+export async function writeKubeconfig(path: string, access: ServerAccess): Promise<void> {
+  const document = {
+    apiVersion: "v1",
+    kind: "Config",
+    "current-context": "plinth",
+    clusters: [
+      {
+        name: "plinth",
+        cluster: {
+          server: access.server,
+          "certificate-authority-data": Buffer.from(access.ca).toString("base64"),
+        },
+      },
+    ],
+    users: [{ name: "plinth", user: { token: access.token } }],
+    contexts: [{ name: "plinth", context: { cluster: "plinth", user: "plinth", namespace: "default" } }],
+  };
+  await writeFileSafely(path, stringify(document, { lineWidth: 0 }), 0o600);
+}
+
+/** Throws PlinthError KUBECONFIG_UNREADABLE. */
+export async function readKubeconfig(path: string): Promise<ServerAccess & { readonly namespace: string }> {
+  const unreadable = (why: string, cause?: unknown): PlinthError =>
+    new PlinthError("KUBECONFIG_UNREADABLE", `cannot use ${path}: ${why}`, {
+      cause,
+      remedy: "start the controller (plinth up) or name another with --kubeconfig",
+    });
+  let document: Record<string, unknown>;
+  try {
+    document = parse(await readFile(path, "utf8")) as Record<string, unknown>;
+  } catch (cause) {
+    throw unreadable((cause as Error).message, cause);
+  }
+  const named = (list: unknown, name: unknown): Record<string, unknown> | undefined =>
+    Array.isArray(list) ? list.find((each) => each?.name === name) : undefined;
+  const context = named(document?.["contexts"], document?.["current-context"])?.["context"] as
+    | { cluster?: string; user?: string; namespace?: string }
+    | undefined;
+  const cluster = named(document?.["clusters"], context?.cluster)?.["cluster"] as
+    | Record<string, unknown>
+    | undefined;
+  const user = named(document?.["users"], context?.user)?.["user"] as Record<string, unknown> | undefined;
+  const server = cluster?.["server"];
+  const authority = cluster?.["certificate-authority-data"];
+  const token = user?.["token"];
+  if (typeof server !== "string" || typeof authority !== "string" || typeof token !== "string") {
+    throw unreadable("it names no server with certificate-authority-data and a user with a token");
+  }
+  const ca = Buffer.from(authority, "base64").toString();
+  return { server, ca, token, namespace: context?.namespace ?? "default" };
+}
