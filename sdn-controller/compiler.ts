@@ -1,0 +1,195 @@
+// From inventory changes to desired flows and status: the pure heart of the controller. It recompiles the owners that a
+// change can affect and nothing else. Invariant: the flow store depends only on the present inventory and attachments.
+// Thread: the controller's. No I/O, no clock.
+import { arpBaseFlows, arpOwnFlow, arpResponderFlow } from "./apps/arp/arp-flows.js";
+import { classifyBaseFlows, classifyPortFlows } from "./apps/classify/classify-flows.js";
+import {
+  connectionBaseFlows,
+  connectionFunctionFlows,
+  connectionNetworkFlows,
+} from "./apps/connection/connection-flows.js";
+import { dhcpPortFlows } from "./apps/dhcp/dhcp-flows.js";
+import { l2BaseFlows, l2PortFlows } from "./apps/l2/l2-flows.js";
+import { steerBaseFlows, steeringFlows } from "./apps/load-balancer/steering-flows.js";
+import { identityFlows, policyBaseFlows, ruleFlow } from "./apps/policy/policy-flows.js";
+import { guardBaseFlows, guardFunctionFlows, guardPortFlows } from "./apps/spoof-guard/guard-flows.js";
+import type { InventoryChange, StatusPatch } from "./inputs.js";
+import { Inventory, type InventoryDelta } from "./network/inventory.js";
+import { isRefusal } from "./network/network-plan.js";
+import {
+  functionInterfaceId,
+  type LoadBalancerView,
+  type NetworkView,
+  type PortView,
+} from "./network/views.js";
+import type { Flow } from "./pipeline/flow.js";
+import { FlowStore } from "./pipeline/flow-store.js";
+import { IDENTITY_WORLD } from "./policy/identity.js";
+import { PolicySet } from "./policy/policy-set.js";
+import { functionStatus, networkStatus, portStatus } from "./status.js";
+
+export interface CompileResult {
+  readonly status: readonly StatusPatch[];
+  readonly rulesTouched: number;
+  /** Owners whose flows were made again: the measure of a change's cost. */
+  readonly ownersTouched: number;
+}
+
+export class Compiler {
+  readonly inventory = new Inventory();
+  readonly policies = new PolicySet();
+  readonly flows = new FlowStore();
+  /** Switch port numbers by iface-id. */
+  #attachments: ReadonlyMap<string, number> = new Map();
+  #moved = new Set<string>();
+
+  constructor() {
+    this.flows.set("Pipeline", [
+      ...classifyBaseFlows(),
+      ...guardBaseFlows(),
+      ...arpBaseFlows(),
+      ...steerBaseFlows(),
+      ...connectionBaseFlows(),
+      ...l2BaseFlows(),
+      ...policyBaseFlows(),
+    ]);
+  }
+
+  /** Which switch port carries which iface-id; replaces what was known. Takes effect with the next `apply`. */
+  setAttachments(attachments: ReadonlyMap<string, number>): void {
+    for (const [id, ofport] of attachments) if (this.#attachments.get(id) !== ofport) this.#moved.add(id);
+    for (const id of this.#attachments.keys()) if (!attachments.has(id)) this.#moved.add(id);
+    this.#attachments = new Map(attachments);
+  }
+
+  /** The port of ours behind a switch port. */
+  portAt(ofport: number): PortView | undefined {
+    for (const [id, number] of this.#attachments) if (number === ofport) return this.inventory.port(id);
+    return undefined;
+  }
+
+  ofportOf(interfaceId: string): number | undefined {
+    return this.#attachments.get(interfaceId);
+  }
+
+  apply(changes: readonly InventoryChange[]): CompileResult {
+    for (const change of changes) this.#take(change);
+    const delta = this.inventory.settle();
+    for (const key of delta.ports) {
+      const port = this.inventory.port(key);
+      this.policies.setPort(
+        key,
+        port && { namespace: port.namespace, labels: port.labels, namedPorts: port.namedPorts },
+      );
+    }
+    const policy = this.policies.settle();
+    const ports = new Set([...delta.ports, ...policy.ports]);
+    const functions = new Set(delta.functions);
+    for (const id of this.#moved) {
+      if (id.startsWith("nf:")) functions.add(id.slice("nf:".length));
+      else ports.add(id);
+    }
+    this.#moved = new Set();
+    for (const key of delta.networks) this.flows.set(`Network/${key}`, this.#networkFlows(key));
+    for (const key of ports) this.flows.set(`Port/${key}`, this.#portFlows(key));
+    for (const key of functions) this.flows.set(`NetworkFunction/${key}`, this.#functionFlows(key));
+    for (const number of policy.identities) this.flows.set(`Identity/${number}`, this.#identityFlows(number));
+    for (const [key, rules] of policy.policies) this.flows.set(`NetworkPolicy/${key}`, rules.map(ruleFlow));
+    return {
+      status: this.#status(delta),
+      rulesTouched: policy.rulesTouched,
+      ownersTouched:
+        delta.networks.size + ports.size + functions.size + policy.identities.size + policy.policies.size,
+    };
+  }
+
+  #take(change: InventoryChange): void {
+    switch (change.kind) {
+      case "Namespace":
+        this.policies.setNamespace(change.key, change.value?.labels);
+        break;
+      case "Network":
+        this.inventory.setNetwork(change.key, change.value);
+        break;
+      case "Port":
+        this.inventory.setPort(change.key, change.value);
+        break;
+      case "NetworkFunction":
+        this.inventory.setFunction(change.key, change.value);
+        break;
+      case "NetworkPolicy":
+        this.policies.setPolicy(change.key, change.value);
+        break;
+    }
+  }
+
+  #networkFlows(key: string): Flow[] {
+    const network = this.#network(key);
+    if (network === undefined) return [];
+    const resource = `Network/${key}`;
+    return [
+      ...connectionNetworkFlows(network),
+      ...network.dhcpAddresses.map((address) =>
+        arpResponderFlow(resource, network.segmentId, address, network.dhcpMac),
+      ),
+    ];
+  }
+
+  #network(key: string): NetworkView | undefined {
+    const network = this.inventory.network(key);
+    return network === undefined || isRefusal(network) ? undefined : network;
+  }
+
+  #portFlows(key: string): Flow[] {
+    const port = this.inventory.port(key);
+    const ofport = this.#attachments.get(key);
+    const identity = this.policies.identityOf(key)?.number;
+    if (port === undefined || ofport === undefined || identity === undefined) return [];
+    const resource = `Port/${key}`;
+    const { segmentId } = port.network;
+    return [
+      ...classifyPortFlows(resource, ofport, segmentId, identity),
+      ...guardPortFlows(port, ofport),
+      ...dhcpPortFlows(port, ofport),
+      ...port.addresses.flatMap((address) => [
+        arpResponderFlow(resource, segmentId, address, port.mac),
+        arpOwnFlow(resource, ofport, address),
+      ]),
+      ...l2PortFlows(port, ofport, identity),
+    ];
+  }
+
+  #functionFlows(key: string): Flow[] {
+    const balancer = this.inventory.function(key);
+    const ofport = this.#attachments.get(functionInterfaceId(key));
+    if (balancer === undefined || ofport === undefined) return [];
+    return [
+      ...classifyPortFlows(`NetworkFunction/${key}`, ofport, balancer.network.segmentId, IDENTITY_WORLD),
+      ...guardFunctionFlows(balancer, ofport),
+      ...steeringFlows(balancer, ofport),
+      ...connectionFunctionFlows(balancer, ofport),
+      ...this.#functionArp(balancer, ofport),
+    ];
+  }
+
+  #functionArp(balancer: LoadBalancerView, ofport: number): Flow[] {
+    const resource = `NetworkFunction/${balancer.key}`;
+    return [balancer.address, balancer.probeAddress].flatMap((address) => [
+      arpResponderFlow(resource, balancer.network.segmentId, address, balancer.mac),
+      arpOwnFlow(resource, ofport, address),
+    ]);
+  }
+
+  #identityFlows(number: number): Flow[] {
+    if (this.policies.identity(number) === undefined) return [];
+    return identityFlows(number, this.policies.isolationOf(number));
+  }
+
+  #status(delta: InventoryDelta): StatusPatch[] {
+    return [
+      ...[...delta.networks].flatMap((key) => networkStatus(this.inventory, key) ?? []),
+      ...[...delta.ports].flatMap((key) => portStatus(this.inventory, key) ?? []),
+      ...[...delta.functions].flatMap((key) => functionStatus(this.inventory, key) ?? []),
+    ];
+  }
+}

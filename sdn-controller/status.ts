@@ -1,0 +1,63 @@
+// What the user is told about networks, ports and functions: the part of their status that the controller owns. Pure.
+import type { StatusCondition, StatusPatch } from "./inputs.js";
+import type { Inventory } from "./network/inventory.js";
+import { formatAddress } from "./network/ipv4.js";
+import { formatMac } from "./network/mac.js";
+import { isRefusal, type Refusal } from "./network/network-plan.js";
+
+/** Undefined when the object does not exist any more; the same holds for the other two. */
+export function networkStatus(inventory: Inventory, key: string): StatusPatch | undefined {
+  const network = inventory.network(key);
+  if (network === undefined) return undefined;
+  if (isRefusal(network)) return { kind: "Network", key, status: { conditions: [notReady(network)] } };
+  const { segmentId } = network;
+  return { kind: "Network", key, status: { segmentId, conditions: [ready(`segment ${segmentId}`)] } };
+}
+
+export function portStatus(inventory: Inventory, key: string): StatusPatch | undefined {
+  const port = inventory.port(key);
+  if (port !== undefined) {
+    const addresses = port.addresses.map(formatAddress);
+    const macAddress = formatMac(port.mac);
+    const conditions = [ready(`${addresses.join(", ")} at ${macAddress}`)];
+    return { kind: "Port", key, status: { macAddress, addresses, conditions } };
+  }
+  const refusal = inventory.refusalOf("Port", key);
+  if (refusal === undefined) return undefined;
+  return { kind: "Port", key, status: { addresses: [], conditions: [notReady(refusal)] } };
+}
+
+export function functionStatus(inventory: Inventory, key: string): StatusPatch | undefined {
+  const balancer = inventory.function(key);
+  if (balancer === undefined) {
+    const refusal = inventory.refusalOf("NetworkFunction", key);
+    if (refusal === undefined) return undefined;
+    return { kind: "NetworkFunction", key, status: { endpoints: [], conditions: [notReady(refusal)] } };
+  }
+  const address = formatAddress(balancer.address);
+  const endpoints = balancer.endpoints.map((endpoint) => ({
+    name: endpoint.name,
+    address: formatAddress(endpoint.address),
+    macAddress: formatMac(endpoint.mac),
+    draining: endpoint.draining,
+  }));
+  return {
+    kind: "NetworkFunction",
+    key,
+    status: {
+      address,
+      macAddress: formatMac(balancer.mac),
+      probeAddress: formatAddress(balancer.probeAddress),
+      endpoints,
+      conditions: [ready(`${address} in front of ${endpoints.length} machines`)],
+    },
+  };
+}
+
+function ready(message: string): StatusCondition {
+  return { type: "Ready", status: "True", reason: "Allocated", message };
+}
+
+function notReady(refusal: Refusal): StatusCondition {
+  return { type: "Ready", status: "False", reason: refusal.reason, message: refusal.message };
+}
