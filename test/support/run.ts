@@ -1,0 +1,90 @@
+// Running programs in tests: everything they print, a deadline, and nothing left behind.
+import { type ChildProcess, type SpawnOptions, spawn } from "node:child_process";
+import { accessSync, constants } from "node:fs";
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+
+/** The repository's root. */
+export const ROOT = dirname(dirname(dirname(fileURLToPath(import.meta.url))));
+
+/** The compiled `plinth`. */
+export const PLINTH = join(ROOT, "dist", "stack", "cli", "main.js");
+
+export interface RunResult {
+  readonly code: number | null;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+export interface RunOptions extends SpawnOptions {
+  readonly deadlineMs?: number;
+  readonly input?: string | Uint8Array;
+}
+
+/** Runs a program to its end; rejects only when it cannot be started or outlives `deadlineMs` (then it is killed). */
+export function run(program: string, args: readonly string[], options: RunOptions = {}): Promise<RunResult> {
+  const { deadlineMs = 60_000, input, ...spawnOptions } = options;
+  return new Promise((resolve, reject) => {
+    const child = spawn(program, args, { ...spawnOptions, stdio: ["pipe", "pipe", "pipe"] });
+    const stdout: Buffer[] = [];
+    const stderr: Buffer[] = [];
+    child.stdout?.on("data", (chunk: Buffer) => stdout.push(chunk));
+    child.stderr?.on("data", (chunk: Buffer) => stderr.push(chunk));
+    child.stdin?.on("error", () => {}); // The program may end before it has read everything.
+    child.stdin?.end(input);
+    const text = (chunks: Buffer[]) => Buffer.concat(chunks).toString();
+    const timer = setTimeout(() => {
+      child.kill("SIGKILL");
+      const said = `${text(stdout)}\n${text(stderr)}`.trim().slice(-2000);
+      reject(
+        new Error(`${program} ${args.join(" ")} still ran after ${deadlineMs} ms; it had said:\n${said}`),
+      );
+    }, deadlineMs);
+    child.on("error", (error) => {
+      clearTimeout(timer);
+      reject(error);
+    });
+    child.on("close", (code) => {
+      clearTimeout(timer);
+      resolve({ code, stdout: text(stdout), stderr: text(stderr) });
+    });
+  });
+}
+
+/** As run(), but a failure of the program rejects with what it said. Returns standard output. */
+export async function runOk(
+  program: string,
+  args: readonly string[],
+  options: RunOptions = {},
+): Promise<string> {
+  const { code, stdout, stderr } = await run(program, args, options);
+  if (code !== 0) throw new Error(`${program} ${args.join(" ")} exited with ${code}:\n${stdout}${stderr}`);
+  return stdout;
+}
+
+/** Fails loudly when a program of the test is missing: `npm test` installs all of them. */
+export function requirePrograms(...programs: readonly string[]): void {
+  const folders = [...(process.env["PATH"] ?? "").split(":"), "/usr/sbin", "/sbin", "/usr/local/sbin"];
+  const missing = programs.filter(
+    (program) => !folders.some((folder) => isExecutable(join(folder, program))),
+  );
+  if (missing.length > 0)
+    throw new Error(`missing programs: ${missing.join(", ")}; run npm test, which installs them`);
+}
+
+function isExecutable(path: string): boolean {
+  try {
+    accessSync(path, constants.X_OK);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** Ends a child of the test whatever state it is in, and waits for it. */
+export async function endChild(child: ChildProcess, signal: NodeJS.Signals = "SIGKILL"): Promise<void> {
+  if (child.exitCode !== null || child.signalCode !== null) return;
+  const exited = new Promise((resolve) => child.once("exit", resolve));
+  child.kill(signal);
+  await exited;
+}
