@@ -1,0 +1,118 @@
+// Conditions on rows: the "where" of operations and monitors (RFC 7047, 5.1). Pure.
+import {
+  type ColumnType,
+  type Condition,
+  type ConditionOperator,
+  type Datum,
+  equalDatums,
+  excludesAll,
+  includesAll,
+  isMap,
+  parseDatum,
+  show,
+  syntaxError,
+  type TableSchema,
+  UUID_TYPE,
+} from "../../base/ovsdb/index.js";
+import { columnDatum, type DatabaseRow } from "./database.js";
+
+export interface ParsedCondition {
+  readonly column: string;
+  readonly operator: ConditionOperator;
+  readonly argument: Datum;
+}
+
+const OPERATORS: readonly string[] = ["<", "<=", "==", "!=", ">=", ">", "includes", "excludes"];
+const ORDERING: readonly string[] = ["<", "<=", ">=", ">"];
+
+/** The type of a real column or of _uuid and _version. Throws "syntax error" for any other name. */
+export function columnTypeOf(table: TableSchema, column: unknown): ColumnType {
+  if (column === "_uuid" || column === "_version") return UUID_TYPE;
+  const schema = typeof column === "string" ? table.columns.get(column) : undefined;
+  if (schema === undefined) throw syntaxError(`table ${table.name} has no column ${show(column)}`);
+  return schema.type;
+}
+
+/** Parses an array of <condition>. */
+export function parseWhere(
+  table: TableSchema,
+  json: unknown,
+  resolveName?: (name: string) => string,
+): ParsedCondition[] {
+  if (!Array.isArray(json)) throw syntaxError(`"where" is no array: ${show(json)}`);
+  return json.map((condition: unknown) => parseCondition(table, condition, resolveName));
+}
+
+function parseCondition(
+  table: TableSchema,
+  json: unknown,
+  resolveName: ((name: string) => string) | undefined,
+): ParsedCondition {
+  if (!Array.isArray(json) || json.length !== 3)
+    throw syntaxError(`a condition is [column, function, value], not ${show(json)}`);
+  const [column, operator, value] = json as unknown as Condition;
+  const type = columnTypeOf(table, column);
+  if (!OPERATORS.includes(operator)) throw syntaxError(`${show(operator)} is no function of a condition`);
+  if (ORDERING.includes(operator)) checkOrdered(table, column, operator, type);
+  const partial = operator === "includes" || operator === "excludes";
+  const options = resolveName === undefined ? {} : { resolveName };
+  const argument = parseDatum(value, type, { ...options, anySize: partial });
+  return { column, operator, argument };
+}
+
+function checkOrdered(table: TableSchema, column: string, operator: string, type: ColumnType): void {
+  const numeric = type.key.type === "integer" || type.key.type === "real";
+  if (!numeric || isMap(type) || type.max !== 1) {
+    throw syntaxError(`${operator} needs a number, and ${table.name}.${column} is none`);
+  }
+}
+
+/** The uuid that every matching row must have, when one condition says so. */
+export function uuidOf(where: readonly ParsedCondition[]): string | undefined {
+  for (const { column, operator, argument } of where) {
+    if (column === "_uuid" && (operator === "==" || operator === "includes") && argument.keys.length === 1)
+      return argument.keys[0] as string;
+  }
+  return undefined;
+}
+
+export function matchesAll(row: DatabaseRow, where: readonly ParsedCondition[]): boolean {
+  return where.every((condition) => matches(row, condition));
+}
+
+export function matchesAny(row: DatabaseRow, where: readonly ParsedCondition[]): boolean {
+  return where.some((condition) => matches(row, condition));
+}
+
+function matches(row: DatabaseRow, { column, operator, argument }: ParsedCondition): boolean {
+  const datum = columnDatum(row, column) as Datum;
+  switch (operator) {
+    case "==":
+      return equalDatums(datum, argument);
+    case "!=":
+      return !equalDatums(datum, argument);
+    case "includes":
+      return includesAll(datum, argument);
+    case "excludes":
+      return excludesAll(datum, argument);
+    default:
+      return inOrder(operator, datum, argument);
+  }
+}
+
+function inOrder(operator: ConditionOperator, datum: Datum, argument: Datum): boolean {
+  const [value] = datum.keys;
+  const [limit] = argument.keys;
+  // An empty optional number is never in order with anything (ovsdb-server(7)).
+  if (value === undefined || limit === undefined) return false;
+  switch (operator) {
+    case "<":
+      return value < limit;
+    case "<=":
+      return value <= limit;
+    case ">":
+      return value > limit;
+    default:
+      return value >= limit;
+  }
+}

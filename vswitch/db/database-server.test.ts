@@ -1,0 +1,168 @@
+import { mkdtempSync, rmSync } from "node:fs";
+import { join } from "node:path";
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { connectJsonRpc, type JsonRpcConnection } from "../../base/jsonrpc/index.js";
+import {
+  assertOp,
+  insertOp,
+  OvsdbClient,
+  OvsdbError,
+  type RowChange,
+  setValue,
+  updateOp,
+  waitOp,
+} from "../../base/ovsdb/index.js";
+import { waitFor } from "../../base/time/index.js";
+import { Database } from "./database.js";
+import { DatabaseServer } from "./database-server.js";
+import { OPEN_VSWITCH_SCHEMA } from "./open-vswitch-schema.js";
+
+let dir: string;
+let server: DatabaseServer;
+let database: Database;
+const cleanups: (() => unknown)[] = [];
+const endpoint = () => `unix:${join(dir, "db")}`;
+
+beforeEach(async () => {
+  dir = mkdtempSync("/tmp/odb-");
+  await start();
+});
+afterEach(async () => {
+  for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
+  await server.close();
+  rmSync(dir, { recursive: true, force: true });
+});
+
+async function start(): Promise<void> {
+  database = new Database(OPEN_VSWITCH_SCHEMA);
+  server = new DatabaseServer([{ database }]);
+  await server.listen(`punix:${join(dir, "db")}`);
+}
+
+async function peer(heard: unknown[][] = []): Promise<JsonRpcConnection> {
+  const connection = await connectJsonRpc(endpoint(), {
+    handler: { notification: (method, params) => heard.push([method, ...params]) },
+  });
+  cleanups.push(() => connection.close());
+  return connection;
+}
+
+function client(options: Partial<ConstructorParameters<typeof OvsdbClient>[0]> = {}): OvsdbClient {
+  const made = new OvsdbClient({ endpoint: endpoint(), ...options });
+  cleanups.push(() => made.close());
+  return made;
+}
+
+describe("DatabaseServer", () => {
+  it("lists its databases and gives their schemas", async () => {
+    const one = await peer();
+    expect(await one.call("list_dbs", [])).toEqual(["Open_vSwitch", "_Server"]);
+    expect(await one.call("get_schema", ["_Server"])).toMatchObject({ name: "_Server" });
+    await expect(one.call("get_schema", ["x"])).rejects.toMatchObject({
+      value: { error: "unknown database" },
+    });
+    await expect(one.call("fly", [])).rejects.toMatchObject({ value: { error: "unknown method" } });
+    const [found, , rows] = (await one.call("monitor_cond_since", [
+      "_Server",
+      "m",
+      { Database: [{}] },
+      null,
+    ])) as [boolean, string, { Database: object }];
+    expect(found).toBe(false);
+    expect(Object.keys(rows.Database)).toHaveLength(2);
+  });
+
+  it("sends the update of a transaction before its answer", async () => {
+    const heard: unknown[][] = [];
+    const one = await peer(heard);
+    await one.call("monitor", ["Open_vSwitch", "m", { Queue: [{ columns: ["dscp"] }] }]);
+    await one.call("transact", ["Open_vSwitch", insertOp("Queue", { dscp: 3 })]);
+    expect(heard).toEqual([
+      ["update", "m", { Queue: { [[...database.rows("Queue").keys()][0]!]: { new: { dscp: 3 } } } }],
+    ]);
+    await one.call("monitor_cancel", ["m"]);
+    await one.call("transact", ["Open_vSwitch", insertOp("Queue", {})]);
+    expect(heard).toHaveLength(1);
+  });
+
+  it("holds a waiting transaction back until another one fulfils it, or cancels it", async () => {
+    const one = await peer();
+    const two = await peer();
+    await two.call("transact", ["Open_vSwitch", insertOp("Open_vSwitch", { next_cfg: 1 })]);
+    const wait = waitOp("Open_vSwitch", [], ["cur_cfg"], "==", [{ cur_cfg: 1 }], 5000);
+    const waiting = one.call("transact", ["Open_vSwitch", wait]);
+    await two.call("transact", ["Open_vSwitch", updateOp("Open_vSwitch", [], { cur_cfg: 1 })]);
+    expect(await waiting).toEqual([{}]);
+    const never = waitOp("Open_vSwitch", [], ["cur_cfg"], "==", [{ cur_cfg: 9 }], 20);
+    expect(await one.call("transact", ["Open_vSwitch", never])).toEqual([
+      expect.objectContaining({ error: "timed out" }),
+    ]);
+    const dropped = one.call("transact", ["Open_vSwitch", { ...never, timeout: 60_000 }]);
+    one.notify("cancel", [3]);
+    one.notify("cancel", [2]);
+    await expect(dropped).rejects.toMatchObject({ value: { error: "canceled" } });
+  });
+
+  it("hands locks on when they are released, stolen or their owner goes", async () => {
+    const heard: unknown[][] = [];
+    const one = await peer();
+    const two = await peer(heard);
+    const three = await peer();
+    expect(await one.call("lock", ["L"])).toEqual({ locked: true });
+    expect(await two.call("lock", ["L"])).toEqual({ locked: false });
+    expect(await two.call("transact", ["Open_vSwitch", assertOp("L")])).toEqual([
+      expect.objectContaining({ error: "not owner" }),
+    ]);
+    one.close();
+    await waitFor(() => heard.length === 1, "the lock to be handed on", 2000);
+    expect(heard[0]).toEqual(["locked", "L"]);
+    expect(await two.call("transact", ["Open_vSwitch", assertOp("L")])).toEqual([{}]);
+    expect(await three.call("steal", ["L"])).toEqual({ locked: true });
+    await waitFor(() => heard.length === 2, "the lock to be stolen", 2000);
+    expect(heard[1]).toEqual(["stolen", "L"]);
+    await three.call("unlock", ["L"]);
+    await waitFor(() => heard.length === 3, "the lock to come back", 2000);
+    await expect(two.call("lock", ["L"])).rejects.toMatchObject({ value: { error: "syntax error" } });
+  });
+});
+
+describe("OvsdbClient", () => {
+  it("keeps its cache in step and reports each change once", async () => {
+    const changes: RowChange[] = [];
+    const one = client({ monitor: { Queue: {} }, onChange: (list) => changes.push(...list) });
+    await one.ready(2000);
+    const [{ uuid }] = (await one.transact([insertOp("Queue", { dscp: 1 })])) as [{ uuid: string }];
+    expect(one.rows("Queue").get(uuid)!.number("dscp")).toBe(1);
+    await one.transact([updateOp("Queue", [], { dscp: setValue([]) })]);
+    await one.transact([{ op: "delete", table: "Queue", where: [] }]);
+    expect(changes.map((change) => change.kind)).toEqual(["insert", "modify", "delete"]);
+    expect(one.rows("Queue").size).toBe(0);
+    await expect(one.transact([insertOp("Queue", { dscp: 99 })])).rejects.toMatchObject({
+      error: "constraint violation",
+    });
+    await expect(one.transact([insertOp("Queue", { dscp: 99 })])).rejects.toBeInstanceOf(OvsdbError);
+  });
+
+  it("comes back after the server went and reports the difference", async () => {
+    const changes: RowChange[] = [];
+    const states: boolean[] = [];
+    const one = client({
+      monitor: { Queue: { columns: ["dscp"] } },
+      onChange: (list) => changes.push(...list),
+      onState: (state) => states.push(state),
+    });
+    await one.transact([insertOp("Queue", { dscp: 1 })]);
+    await server.close();
+    await waitFor(() => !one.isConnected, "the loss to be seen", 2000);
+    expect(one.rows("Queue").size).toBe(1);
+    await start();
+    await one.ready(5000);
+    expect(states).toEqual([true, false, true]);
+    expect(changes.map((change) => change.kind)).toEqual(["insert", "delete"]);
+  });
+
+  it("rejects with a deadline when there is no server", async () => {
+    const one = client({ endpoint: `unix:${join(dir, "none")}` });
+    await expect(one.ready(30)).rejects.toMatchObject({ error: "timed out" });
+  });
+});

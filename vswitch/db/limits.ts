@@ -1,0 +1,15 @@
+// Everything about the configuration database that has a maximum.
+
+/** Rows in all tables together; beyond it an insert fails with "resources exhausted". */
+export const ROWS_MAX = 200_000;
+/** Operations in one transaction. */
+export const OPERATIONS_MAX = 20_000;
+/** Monitors of one connection. */
+export const MONITORS_MAX = 256;
+/** Locks that one connection holds or waits for. */
+export const LOCKS_MAX = 64;
+/** The longest single record of the file; a longer one is damage. */
+export const RECORD_BYTES_MAX = 256 * 1024 * 1024;
+/** The file is rewritten when it is at least this large and more than COMPACT_FACTOR times its last compact size. */
+export const COMPACT_BYTES_MIN = 1024 * 1024;
+export const COMPACT_FACTOR = 4;

@@ -1,0 +1,220 @@
+// What one monitor shows: initial rows and the differences of each commit, in the three notations of OVSDB.
+// Source: RFC 7047, 4.1.5 and 4.1.6 (update); ovsdb-server(7) for monitor_cond (update2) and monitor_cond_since (update3).
+// Pure. Invariant: initial rows plus all updates give exactly the rows that match, with their monitored columns.
+import {
+  type Datum,
+  defaultDatum,
+  diffDatums,
+  encodeDatum,
+  equalDatums,
+  show,
+  syntaxError,
+  type TableSchema,
+} from "../../base/ovsdb/index.js";
+import { columnTypeOf, matchesAny, type ParsedCondition, parseWhere } from "./conditions.js";
+import { columnDatum, type Database, type DatabaseChange, type DatabaseRow } from "./database.js";
+import { columnDiffers, encodeRow } from "./operations.js";
+
+export type MonitorNotation = "update" | "update2" | "update3";
+type Json = Record<string, unknown>;
+type ChangeKind = "initial" | "insert" | "delete" | "modify";
+
+const KINDS: readonly ChangeKind[] = ["initial", "insert", "delete", "modify"];
+
+interface MonitoredTable {
+  readonly table: TableSchema;
+  /** The columns to show for each kind of change. */
+  readonly columns: Readonly<Record<ChangeKind, readonly string[]>>;
+  /** Any of these must hold; undefined for every row. */
+  where: readonly ParsedCondition[] | undefined;
+}
+
+/** The tables and columns that a client asked to see. */
+export class Monitor {
+  readonly notation: MonitorNotation;
+  readonly #tables: Map<string, MonitoredTable>;
+
+  /** Parses <monitor-requests> (or <monitor-cond-requests>). Throws OvsdbError "syntax error". */
+  constructor(database: Database, requests: unknown, notation: MonitorNotation) {
+    this.notation = notation;
+    this.#tables = new Map();
+    for (const [name, json] of Object.entries(objectOf(requests, "monitor requests"))) {
+      const table = database.schema.tables.get(name);
+      if (table === undefined) throw syntaxError(`there is no table ${show(name)}`);
+      this.#tables.set(name, parseTable(table, json, notation !== "update"));
+    }
+  }
+
+  /** The rows there are, for the answer to the request. */
+  initial(database: Database): Json {
+    const updates: Json = {};
+    for (const [name, monitored] of this.#tables) {
+      if (monitored.columns.initial.length === 0) continue;
+      for (const row of database.rows(name).values()) {
+        if (isShown(monitored.where, row)) this.#add(updates, monitored, row.uuid, undefined, row, "initial");
+      }
+    }
+    return updates;
+  }
+
+  /** What a commit shows to this monitor; undefined when nothing. */
+  update(changes: readonly DatabaseChange[]): Json | undefined {
+    const updates: Json = {};
+    for (const { table, uuid, before, after } of changes) {
+      const monitored = this.#tables.get(table.name);
+      if (monitored === undefined) continue;
+      const was = before !== undefined && isShown(monitored.where, before) ? before : undefined;
+      const is = after !== undefined && isShown(monitored.where, after) ? after : undefined;
+      this.#add(updates, monitored, uuid, was, is, undefined);
+    }
+    return Object.keys(updates).length === 0 ? undefined : updates;
+  }
+
+  /** Takes new conditions (monitor_cond_change); returns what appears and vanishes by that. */
+  changeConditions(database: Database, requests: unknown): Json | undefined {
+    const fresh = new Map<MonitoredTable, readonly ParsedCondition[] | undefined>();
+    for (const [name, json] of Object.entries(objectOf(requests, "condition changes"))) {
+      const monitored = this.#tables.get(name);
+      if (monitored === undefined) throw syntaxError(`table ${show(name)} is not monitored`);
+      const list = (Array.isArray(json) ? json : [json]).map(
+        (one) => objectOf(one, "condition change")["where"],
+      );
+      fresh.set(monitored, parseConditions(monitored.table, list));
+    }
+    const updates: Json = {};
+    for (const [monitored, where] of fresh) {
+      const before = monitored.where;
+      monitored.where = where;
+      for (const row of database.rows(monitored.table.name).values()) {
+        const was = isShown(before, row) ? row : undefined;
+        const is = isShown(where, row) ? row : undefined;
+        if (was !== is) this.#add(updates, monitored, row.uuid, was, is, undefined);
+      }
+    }
+    return Object.keys(updates).length === 0 ? undefined : updates;
+  }
+
+  #add(
+    updates: Json,
+    monitored: MonitoredTable,
+    uuid: string,
+    before: DatabaseRow | undefined,
+    after: DatabaseRow | undefined,
+    kind: "initial" | undefined,
+  ): void {
+    if (before === undefined && after === undefined) return;
+    const change = kind ?? (before === undefined ? "insert" : after === undefined ? "delete" : "modify");
+    const columns = monitored.columns[change];
+    if (columns.length === 0) return;
+    const encode = this.notation === "update" ? encodeUpdate : encodeUpdate2;
+    const update = encode(change, columns, before, after);
+    if (update === undefined) return;
+    updates[monitored.table.name] ??= {};
+    (updates[monitored.table.name] as Json)[uuid] = update;
+  }
+}
+
+function encodeUpdate(
+  kind: ChangeKind,
+  columns: readonly string[],
+  before: DatabaseRow | undefined,
+  after: DatabaseRow | undefined,
+): Json | undefined {
+  if (before === undefined) return after && { new: encodeRow(after, columns) };
+  if (after === undefined) return { old: encodeRow(before, columns) };
+  const changed = columns.filter((column) => columnDiffers(before, after, column));
+  if (changed.length === 0 && kind === "modify") return undefined;
+  return { old: encodeRow(before, changed), new: encodeRow(after, columns) };
+}
+
+function encodeUpdate2(
+  kind: ChangeKind,
+  columns: readonly string[],
+  before: DatabaseRow | undefined,
+  after: DatabaseRow | undefined,
+): Json | undefined {
+  if (after === undefined) return { delete: null };
+  const row: Json = {};
+  for (const column of columns) {
+    const type = columnTypeOf(after.schema, column);
+    const datum = columnDatum(after, column) as Datum;
+    // A new row leaves out what holds its default.
+    const old = before === undefined ? defaultDatum(type) : (columnDatum(before, column) as Datum);
+    if (equalDatums(old, datum)) continue;
+    row[column] = encodeDatum(before === undefined ? datum : diffDatums(old, datum, type), type);
+  }
+  if (kind === "modify" && Object.keys(row).length === 0) return undefined;
+  return { [kind]: row };
+}
+
+function isShown(where: readonly ParsedCondition[] | undefined, row: DatabaseRow): boolean {
+  return where === undefined || matchesAny(row, where);
+}
+
+function parseTable(table: TableSchema, json: unknown, conditional: boolean): MonitoredTable {
+  const requests = Array.isArray(json) ? json : [json];
+  const columns = {
+    initial: [] as string[],
+    insert: [] as string[],
+    delete: [] as string[],
+    modify: [] as string[],
+  };
+  const seen = new Set<string>();
+  const wheres: unknown[] = [];
+  for (const request of requests) {
+    const object = objectOf(request, `monitor request for ${table.name}`);
+    for (const member of Object.keys(object)) {
+      if (member !== "columns" && member !== "select" && !(conditional && member === "where"))
+        throw syntaxError(`a monitor request takes no member ${show(member)}`);
+    }
+    const named = parseColumns(table, object["columns"]);
+    for (const column of named) {
+      if (seen.has(column)) throw syntaxError(`column ${table.name}.${column} is monitored twice`);
+      seen.add(column);
+    }
+    for (const kind of parseSelect(object["select"])) columns[kind].push(...named);
+    wheres.push(object["where"]);
+  }
+  return { table, columns, where: parseConditions(table, wheres) };
+}
+
+function parseColumns(table: TableSchema, json: unknown): readonly string[] {
+  if (json === undefined) return [...table.columns.keys()];
+  if (!Array.isArray(json)) throw syntaxError(`"columns" is no array: ${show(json)}`);
+  for (const column of json) columnTypeOf(table, column);
+  return json as string[];
+}
+
+function parseSelect(json: unknown): readonly ChangeKind[] {
+  if (json === undefined) return KINDS;
+  const select = objectOf(json, "select");
+  for (const [kind, wanted] of Object.entries(select)) {
+    if (!KINDS.includes(kind as ChangeKind) || typeof wanted !== "boolean")
+      throw syntaxError(`${show({ [kind]: wanted })} is no part of "select"`);
+  }
+  return KINDS.filter((kind) => select[kind] !== false);
+}
+
+/** All conditions of several requests: a row is shown when any holds; undefined when every row is. */
+function parseConditions(table: TableSchema, wheres: readonly unknown[]): ParsedCondition[] | undefined {
+  const all: ParsedCondition[] = [];
+  for (const where of wheres) {
+    if (where === undefined || where === true) return undefined;
+    if (where === false) continue;
+    if (!Array.isArray(where)) throw syntaxError(`"where" is no array: ${show(where)}`);
+    if (where.length === 0 || where.includes(true)) return undefined;
+    all.push(
+      ...parseWhere(
+        table,
+        where.filter((condition) => condition !== false),
+      ),
+    );
+  }
+  return all;
+}
+
+function objectOf(json: unknown, what: string): Json {
+  if (typeof json !== "object" || json === null || Array.isArray(json))
+    throw syntaxError(`${what}: expected an object, found ${show(json)}`);
+  return json as Json;
+}

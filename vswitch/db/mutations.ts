@@ -1,0 +1,123 @@
+// Mutations of a column's value: arithmetic, insert and delete (RFC 7047, 5.1). Pure.
+import {
+  type Atom,
+  type BaseType,
+  type ColumnType,
+  checkAtom,
+  checkSize,
+  type Datum,
+  isMap,
+  OvsdbError,
+  parseAtom,
+  parseDatum,
+  setOf,
+  show,
+  subtract,
+  syntaxError,
+  type TableSchema,
+  union,
+} from "../../base/ovsdb/index.js";
+
+export interface ParsedMutation {
+  readonly column: string;
+  readonly type: ColumnType;
+  readonly mutate: (datum: Datum) => Datum;
+}
+
+type Arithmetic = "+=" | "-=" | "*=" | "/=" | "%=";
+const ARITHMETIC: readonly string[] = ["+=", "-=", "*=", "/=", "%="];
+
+/** Parses an array of <mutation> for `table`. Immutable columns are refused. */
+export function parseMutations(
+  table: TableSchema,
+  json: unknown,
+  resolveName: (name: string) => string,
+): ParsedMutation[] {
+  if (!Array.isArray(json)) throw syntaxError(`"mutations" is no array: ${show(json)}`);
+  return json.map((mutation: unknown) => parseMutation(table, mutation, resolveName));
+}
+
+function parseMutation(
+  table: TableSchema,
+  json: unknown,
+  resolveName: (name: string) => string,
+): ParsedMutation {
+  if (!Array.isArray(json) || json.length !== 3)
+    throw syntaxError(`a mutation is [column, mutator, value], not ${show(json)}`);
+  const [column, mutator, value] = json as [unknown, unknown, unknown];
+  const schema = typeof column === "string" ? table.columns.get(column) : undefined;
+  if (schema === undefined) throw syntaxError(`table ${table.name} has no column ${show(column)}`);
+  const name = column as string;
+  if (!schema.mutable) {
+    throw new OvsdbError(
+      "constraint violation",
+      `column ${table.name}.${name} cannot be changed once its row is there`,
+    );
+  }
+  const { type } = schema;
+  if (mutator === "insert") {
+    const added = parseDatum(value, type, { resolveName, anySize: true });
+    return { column: name, type, mutate: (datum) => union(datum, added) };
+  }
+  if (mutator === "delete") {
+    const gone = parseDeleted(value, type, resolveName);
+    return { column: name, type, mutate: (datum) => subtract(datum, gone) };
+  }
+  if (typeof mutator !== "string" || !ARITHMETIC.includes(mutator))
+    throw syntaxError(`${show(mutator)} is no mutator`);
+  return {
+    column: name,
+    type,
+    mutate: arithmetic(mutator as Arithmetic, value, type, `${table.name}.${name}`),
+  };
+}
+
+/** From a map, either pairs or bare keys may be deleted. */
+function parseDeleted(value: unknown, type: ColumnType, resolveName: (name: string) => string): Datum {
+  const options = { resolveName, anySize: true, unconstrained: true };
+  if (!isMap(type) || (Array.isArray(value) && value[0] === "map")) return parseDatum(value, type, options);
+  return parseDatum(value, { key: type.key, min: 0, max: Number.POSITIVE_INFINITY }, options);
+}
+
+function arithmetic(
+  mutator: Arithmetic,
+  value: unknown,
+  type: ColumnType,
+  where: string,
+): (datum: Datum) => Datum {
+  const base: BaseType = type.key;
+  if (isMap(type) || (base.type !== "integer" && !(base.type === "real" && mutator !== "%="))) {
+    throw syntaxError(`${mutator} does not fit the type of ${where}`);
+  }
+  const operand = parseAtom(value, { type: base.type }) as number;
+  if (operand === 0 && (mutator === "/=" || mutator === "%=")) {
+    throw new OvsdbError("domain error", `division of ${where} by zero`);
+  }
+  return (datum) => setOf(datum.keys.map((atom) => compute(mutator, atom, operand, base, where)));
+}
+
+function compute(mutator: Arithmetic, atom: Atom, operand: number, base: BaseType, where: string): number {
+  const value = atom as number;
+  let result: number;
+  if (mutator === "+=") result = value + operand;
+  else if (mutator === "-=") result = value - operand;
+  else if (mutator === "*=") result = value * operand;
+  else if (mutator === "%=") result = value % operand;
+  else result = base.type === "integer" ? Math.trunc(value / operand) : value / operand;
+  const fits = base.type === "integer" ? Number.isSafeInteger(result) : Number.isFinite(result);
+  if (!fits) throw new OvsdbError("range error", `the result of ${mutator} on ${where} is out of range`);
+  checkAtom(result + 0, base);
+  return result + 0;
+}
+
+/** The row values after all `mutations`; the size of each column is checked once at the end. */
+export function applyMutations(
+  current: (column: string) => Datum,
+  mutations: readonly ParsedMutation[],
+): Map<string, Datum> {
+  const result = new Map<string, Datum>();
+  for (const { column, mutate } of mutations)
+    result.set(column, mutate(result.get(column) ?? current(column)));
+  for (const { column, type } of mutations) checkSize(result.get(column) as Datum, type);
+  return result;
+}

@@ -1,0 +1,268 @@
+// A transaction's own view of a database: its edits over the committed rows, and the integrity checks at its end.
+// Source: RFC 7047, 3.2 (references, maxRows, indexes) and 4.1.3. Pure but for the uuids of new versions.
+import {
+  checkSize,
+  type Datum,
+  equalDatums,
+  OvsdbError,
+  pick,
+  syntaxError,
+  type TableSchema,
+} from "../../base/ovsdb/index.js";
+import { columnDatum, type Database, type DatabaseChange, DatabaseRow } from "./database.js";
+import { ROWS_MAX } from "./limits.js";
+
+interface Edit {
+  readonly before: DatabaseRow | undefined;
+  after: DatabaseRow | undefined;
+}
+
+export class Transaction {
+  readonly #database: Database;
+  readonly #edits = new Map<string, Map<string, Edit>>();
+  #inserted = 0;
+  comment = "";
+
+  constructor(database: Database) {
+    this.#database = database;
+  }
+
+  table(name: unknown): TableSchema {
+    const schema = typeof name === "string" ? this.#database.schema.tables.get(name) : undefined;
+    if (schema === undefined) throw syntaxError(`there is no table ${JSON.stringify(name)?.slice(0, 60)}`);
+    return schema;
+  }
+
+  get(table: string, uuid: string): DatabaseRow | undefined {
+    const edit = this.#edits.get(table)?.get(uuid);
+    return edit === undefined ? this.#database.rows(table).get(uuid) : edit.after;
+  }
+
+  /** Every row of `table` as this transaction sees it. The list does not change while it is walked. */
+  rows(table: string): DatabaseRow[] {
+    const edits = this.#edits.get(table);
+    const committed = this.#database.rows(table);
+    if (edits === undefined) return [...committed.values()];
+    const rows: DatabaseRow[] = [];
+    for (const row of committed.values()) if (!edits.has(row.uuid)) rows.push(row);
+    for (const { after } of edits.values()) if (after !== undefined) rows.push(after);
+    return rows;
+  }
+
+  insert(table: TableSchema, uuid: string, data: ReadonlyMap<string, Datum>): void {
+    if (this.#database.rowCount + ++this.#inserted > ROWS_MAX) {
+      throw new OvsdbError("resources exhausted", `the database holds at most ${ROWS_MAX} rows`);
+    }
+    if (this.get(table.name, uuid) !== undefined) {
+      throw new OvsdbError("constraint violation", `a row ${uuid} is already in ${table.name}`);
+    }
+    this.#put(table.name, uuid, new DatabaseRow(uuid, table, data));
+  }
+
+  /** Replaces the columns in `data`; columns whose value stays leave the row as it is. */
+  update(row: DatabaseRow, data: ReadonlyMap<string, Datum>): void {
+    let next: Map<string, Datum> | undefined;
+    for (const [column, datum] of data) {
+      if (equalDatums(row.datum(column), datum)) continue;
+      next ??= new Map(row.data);
+      next.set(column, datum);
+    }
+    if (next !== undefined) this.#put(row.table, row.uuid, new DatabaseRow(row.uuid, row.schema, next));
+  }
+
+  remove(row: DatabaseRow): void {
+    this.#put(row.table, row.uuid, undefined);
+  }
+
+  #put(table: string, uuid: string, after: DatabaseRow | undefined): void {
+    let edits = this.#edits.get(table);
+    if (edits === undefined) {
+      edits = new Map();
+      this.#edits.set(table, edits);
+    }
+    const edit = edits.get(uuid);
+    if (edit === undefined) edits.set(uuid, { before: this.#database.rows(table).get(uuid), after });
+    else edit.after = after;
+  }
+
+  /**
+   * Collects what nothing refers to, checks integrity and applies everything to the database.
+   * Throws OvsdbError "referential integrity violation" or "constraint violation"; then nothing has changed.
+   */
+  commit(): readonly DatabaseChange[] {
+    const references = this.#countReferences();
+    this.#checkStrong(references);
+    this.#dropWeak();
+    const changes = this.#changes();
+    this.#checkRows(changes);
+    this.#checkIndexes(changes);
+    this.#database.apply({ changes, comment: this.comment }, references);
+    return changes;
+  }
+
+  /** Reference counts of every row that an edit touches, after deleting rows that lost their last one. */
+  #countReferences(): Map<string, number> {
+    const counts = new Map<string, number>();
+    const candidates: DatabaseRow[] = [];
+    const count = (row: DatabaseRow, step: 1 | -1): void => {
+      for (const { table, uuid } of strongReferences(row)) {
+        if (uuid === row.uuid) continue;
+        const next = (counts.get(uuid) ?? this.#database.referenceCount(uuid)) + step;
+        counts.set(uuid, next);
+        if (next > 0) continue;
+        const target = this.get(table, uuid);
+        if (target !== undefined) candidates.push(target);
+      }
+    };
+    for (const edits of this.#edits.values()) {
+      for (const { before, after } of edits.values()) {
+        if (before === after) continue;
+        if (after !== undefined) count(after, 1);
+        if (before !== undefined) count(before, -1);
+        if (after !== undefined) candidates.push(after);
+      }
+    }
+    for (let row = candidates.pop(); row !== undefined; row = candidates.pop()) {
+      if (row.schema.isRoot || (counts.get(row.uuid) ?? this.#database.referenceCount(row.uuid)) > 0)
+        continue;
+      if (this.get(row.table, row.uuid) === undefined) continue;
+      const current = this.get(row.table, row.uuid) as DatabaseRow;
+      this.remove(current);
+      count(current, -1);
+    }
+    return counts;
+  }
+
+  #checkStrong(references: ReadonlyMap<string, number>): void {
+    for (const edits of this.#edits.values()) {
+      for (const [uuid, { before, after }] of edits) {
+        if (after === undefined) {
+          const left = references.get(uuid) ?? this.#database.referenceCount(uuid);
+          if (before !== undefined && left > 0) {
+            throw new OvsdbError(
+              "referential integrity violation",
+              `cannot delete ${before.table} row ${uuid}: ${left} references to it remain`,
+            );
+          }
+          continue;
+        }
+        for (const { table, uuid: target, column } of strongReferences(after)) {
+          if (this.get(table, target) !== undefined) continue;
+          throw new OvsdbError(
+            "referential integrity violation",
+            `${after.table}.${column} of row ${uuid} refers to ${table} row ${target}, which is not there`,
+          );
+        }
+      }
+    }
+  }
+
+  /** Weak references go with the row that they name. */
+  #dropWeak(): void {
+    for (const schema of this.#database.schema.tables.values()) {
+      const columns = [...schema.columns].filter(
+        ([, { type }]) => type.key.refType === "weak" || type.value?.refType === "weak",
+      );
+      if (columns.length === 0) continue;
+      for (const row of this.rows(schema.name)) {
+        const data = new Map<string, Datum>();
+        for (const [column, { type }] of columns) {
+          const datum = row.datum(column);
+          const keep = datum.keys.flatMap((key, i) => {
+            const alive =
+              this.#isAlive(type.key.refTable, key) &&
+              (datum.values === undefined || this.#isAlive(type.value?.refTable, datum.values[i]));
+            return alive ? [i] : [];
+          });
+          if (keep.length < datum.keys.length) data.set(column, pick(datum, keep));
+        }
+        for (const [column, datum] of data) checkSize(datum, schema.columns.get(column)!.type);
+        if (data.size > 0) this.update(row, data);
+      }
+    }
+  }
+
+  #isAlive(table: string | undefined, atom: unknown): boolean {
+    return table === undefined || this.get(table, atom as string) !== undefined;
+  }
+
+  #changes(): DatabaseChange[] {
+    const changes: DatabaseChange[] = [];
+    for (const [name, edits] of this.#edits) {
+      const table = this.table(name);
+      for (const [uuid, { before, after }] of edits) {
+        if (before === after || (before && after && sameData(before, after))) continue;
+        changes.push({ table, uuid, before, after });
+      }
+    }
+    return changes;
+  }
+
+  #checkRows(changes: readonly DatabaseChange[]): void {
+    for (const { table } of changes) {
+      if (!Number.isFinite(table.maxRows)) continue;
+      const count = this.rows(table.name).length;
+      if (count > table.maxRows) {
+        throw new OvsdbError(
+          "constraint violation",
+          `table ${table.name} would have ${count} rows; at most ${table.maxRows} are allowed`,
+        );
+      }
+    }
+  }
+
+  #checkIndexes(changes: readonly DatabaseChange[]): void {
+    const touched = new Set(
+      changes.filter((change) => change.after !== undefined).map((change) => change.table),
+    );
+    for (const table of touched) {
+      for (const index of table.indexes) {
+        const seen = new Map<string, string>();
+        for (const row of this.rows(table.name)) {
+          const key = JSON.stringify(index.map((column) => columnDatum(row, column)));
+          const other = seen.get(key);
+          if (other === undefined) {
+            seen.set(key, row.uuid);
+            continue;
+          }
+          const value = index.map((column) => row.datum(column).keys.join(",")).join(", ");
+          throw new OvsdbError(
+            "constraint violation",
+            `rows ${other} and ${row.uuid} of ${table.name} would both have ${index.join(", ")} = "${value}"`,
+          );
+        }
+      }
+    }
+  }
+}
+
+interface Reference {
+  readonly table: string;
+  readonly uuid: string;
+  readonly column: string;
+}
+
+function strongReferences(row: DatabaseRow): Reference[] {
+  const found: Reference[] = [];
+  for (const [column, { type }] of row.schema.columns) {
+    const datum = row.data.get(column);
+    // A required reference that was never given counts as one to nothing.
+    if (datum === undefined && type.min === 0) continue;
+    const { keys, values } = row.datum(column);
+    for (const [base, atoms] of [
+      [type.key, keys],
+      [type.value, values ?? []],
+    ] as const) {
+      if (base?.refTable === undefined || base.refType === "weak") continue;
+      for (const atom of atoms) found.push({ table: base.refTable, uuid: atom as string, column });
+    }
+  }
+  return found;
+}
+
+function sameData(a: DatabaseRow, b: DatabaseRow): boolean {
+  for (const column of a.schema.columns.keys()) {
+    if (!equalDatums(a.datum(column), b.datum(column))) return false;
+  }
+  return true;
+}
