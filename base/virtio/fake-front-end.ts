@@ -1,0 +1,248 @@
+// A vhost-user front-end for tests: real sockets, a real memfd, real rings, one driver in this thread. It plays the
+// part of QEMU and of the guest, and can be told to misbehave by writing to `bytes` itself. Not for production.
+//
+//   memory of one region: ring i at i × RING_SPAN (descriptors, available, used), buffers behind all rings
+//
+// Thread: one. Hot: no.
+
+import {
+  addressOf,
+  closeFile,
+  createEventfd,
+  createMemfd,
+  drainEventfd,
+  FileMapping,
+  MessageChannel,
+  ringEventfd,
+  sealShrink,
+} from "../linux/index.js";
+import { waitFor } from "../time/index.js";
+import * as wire from "./vhost-user-wire.js";
+
+export const FRONT_END_GUEST_BASE = 0x4000_0000;
+export const FRONT_END_USER_BASE = 0x7f12_3456_0000;
+const RING_SPAN = 0x8000;
+export const BUFFER_SIZE = 2048;
+const MEMORY_SIZE = 8 << 20;
+
+export interface FrontEndOptions {
+  /** A connected, non-blocking socket; the front-end owns it. */
+  readonly fd: number;
+  readonly ringCount: number;
+  readonly ringSize?: number;
+  /** Features to accept, of those offered. */
+  readonly features?: bigint;
+  /** The back-end runs in this thread: called while waiting for an answer. */
+  readonly pump?: () => void;
+  readonly seal?: boolean;
+}
+
+/** One ring as the driver sees it. */
+interface DriverRing {
+  readonly index: number;
+  readonly kickFd: number;
+  readonly callFd: number;
+  nextAvailable: number;
+  nextUsed: number;
+  /** Buffer numbers not with the device. */
+  readonly free: number[];
+}
+
+export class FakeFrontEnd {
+  readonly bytes: Uint8Array;
+  readonly view: DataView;
+  readonly rings: DriverRing[] = [];
+  readonly ringSize: number;
+  /** Negotiated. */
+  features = 0n;
+  readonly #options: FrontEndOptions;
+  readonly #memfd: number;
+  readonly #mapping: FileMapping;
+  readonly #channel = new MessageChannel();
+  readonly #received = new Uint8Array(1024);
+  #closed = false;
+
+  constructor(options: FrontEndOptions) {
+    this.#options = options;
+    this.ringSize = options.ringSize ?? 256;
+    this.#memfd = createMemfd("guest", MEMORY_SIZE);
+    if (options.seal ?? true) sealShrink(this.#memfd);
+    this.#mapping = new FileMapping(this.#memfd, MEMORY_SIZE);
+    this.bytes = new Uint8Array(this.#mapping.buffer);
+    this.view = new DataView(this.#mapping.buffer);
+  }
+
+  /** The whole handshake, as QEMU does it; `bases` continue from an earlier life. */
+  async start(bases: readonly number[] = []): Promise<void> {
+    await this.negotiate();
+    this.shareMemory();
+    for (let index = 0; index < this.#options.ringCount; index++) this.startRing(index, bases[index] ?? 0);
+    for (let index = 0; index < this.#options.ringCount; index++) {
+      this.send(wire.VHOST_USER_SET_VRING_ENABLE, { kind: "vringState", index, num: 1 });
+    }
+  }
+
+  async negotiate(): Promise<void> {
+    const offered = await this.ask(wire.VHOST_USER_GET_FEATURES);
+    this.send(wire.VHOST_USER_SET_OWNER, { kind: "none" });
+    const protocol = await this.ask(wire.VHOST_USER_GET_PROTOCOL_FEATURES);
+    this.send(wire.VHOST_USER_SET_PROTOCOL_FEATURES, { kind: "u64", value: protocol });
+    const wanted = this.#options.features ?? 1n << BigInt(wire.VIRTIO_F_VERSION_1);
+    this.features = offered & (wanted | (1n << BigInt(wire.VHOST_USER_F_PROTOCOL_FEATURES)));
+    this.send(wire.VHOST_USER_SET_FEATURES, { kind: "u64", value: this.features });
+  }
+
+  shareMemory(): void {
+    const region = {
+      guestAddress: FRONT_END_GUEST_BASE,
+      sizeBytes: MEMORY_SIZE,
+      userAddress: FRONT_END_USER_BASE,
+      fileOffset: 0,
+    };
+    this.send(wire.VHOST_USER_SET_MEM_TABLE, { kind: "memoryTable", regions: [region] }, [this.#memfd]);
+  }
+
+  startRing(index: number, base: number): void {
+    const ring = this.#ring(index);
+    ring.nextAvailable = base;
+    ring.nextUsed = base;
+    this.send(wire.VHOST_USER_SET_VRING_NUM, { kind: "vringState", index, num: this.ringSize });
+    this.send(wire.VHOST_USER_SET_VRING_BASE, { kind: "vringState", index, num: base });
+    this.send(wire.VHOST_USER_SET_VRING_ADDR, {
+      kind: "vringAddress",
+      index,
+      flags: 0,
+      descriptors: FRONT_END_USER_BASE + this.descriptorsAt(index),
+      available: FRONT_END_USER_BASE + this.availableAt(index),
+      used: FRONT_END_USER_BASE + this.usedAt(index),
+      log: 0,
+    });
+    this.send(wire.VHOST_USER_SET_VRING_CALL, { kind: "u64", value: BigInt(index) }, [ring.callFd]);
+    this.send(wire.VHOST_USER_SET_VRING_KICK, { kind: "u64", value: BigInt(index) }, [ring.kickFd]);
+  }
+
+  descriptorsAt(index: number): number {
+    return index * RING_SPAN;
+  }
+  availableAt(index: number): number {
+    return index * RING_SPAN + 0x4000;
+  }
+  usedAt(index: number): number {
+    return index * RING_SPAN + 0x5000;
+  }
+  bufferAt(ring: number, buffer: number): number {
+    return this.#options.ringCount * RING_SPAN + (ring * this.ringSize + buffer) * BUFFER_SIZE;
+  }
+
+  setDescriptor(ring: number, slot: number, address: number, length: number, flags: number, next = 0): void {
+    const at = this.descriptorsAt(ring) + slot * 16;
+    this.view.setBigUint64(at, BigInt(address), true);
+    this.view.setUint32(at + 8, length, true);
+    this.view.setUint16(at + 12, flags, true);
+    this.view.setUint16(at + 14, next, true);
+  }
+
+  /** Puts chain `head` into the available ring and kicks if the device wants it. */
+  offer(index: number, head: number): void {
+    const ring = this.rings[index]!;
+    const at = this.availableAt(index);
+    this.view.setUint16(at + 4 + (ring.nextAvailable & (this.ringSize - 1)) * 2, head, true);
+    ring.nextAvailable = (ring.nextAvailable + 1) & 0xffff;
+    this.view.setUint16(at + 2, ring.nextAvailable, true);
+    if ((this.view.getUint16(this.usedAt(index), true) & 1) === 0) ringEventfd(ring.kickFd);
+  }
+
+  /** The next used element, or undefined. */
+  takeUsed(index: number): { head: number; length: number } | undefined {
+    const ring = this.rings[index]!;
+    const at = this.usedAt(index);
+    if (this.view.getUint16(at + 2, true) === ring.nextUsed) return undefined;
+    const element = at + 4 + (ring.nextUsed & (this.ringSize - 1)) * 8;
+    ring.nextUsed = (ring.nextUsed + 1) & 0xffff;
+    return { head: this.view.getUint32(element, true), length: this.view.getUint32(element + 4, true) };
+  }
+
+  /** True when the device called since the last time. */
+  wasCalled(index: number): boolean {
+    return drainEventfd(this.rings[index]!.callFd);
+  }
+
+  send(request: number, payload: wire.VhostUserPayload, fds: readonly number[] = [], flags = 1): void {
+    this.sendBytes(wire.encodeVhostUserMessage({ request, flags, payload }), fds);
+  }
+
+  sendBytes(bytes: Uint8Array, fds: readonly number[] = []): number {
+    return this.#channel.send(this.#options.fd, addressOf(bytes), bytes.byteLength, fds);
+  }
+
+  /** Sends a request without payload and waits for its u64. */
+  async ask(request: number): Promise<bigint> {
+    this.send(request, { kind: "none" });
+    const { payload } = await this.answer();
+    if (payload.kind !== "u64") throw new Error(`unexpected answer ${payload.kind}`);
+    return payload.value;
+  }
+
+  async stopRing(index: number): Promise<number> {
+    this.send(wire.VHOST_USER_GET_VRING_BASE, { kind: "vringState", index, num: 0 });
+    const { payload } = await this.answer();
+    if (payload.kind !== "vringState") throw new Error(`unexpected answer ${payload.kind}`);
+    return payload.num;
+  }
+
+  /** The next message from the back-end. */
+  async answer(): Promise<wire.VhostUserMessage> {
+    let have = 0;
+    await waitFor(
+      () => {
+        this.#options.pump?.();
+        const need = have < 12 ? 12 - have : 12 + wire.parseVhostUserHeader(this.#received).sizeBytes - have;
+        if (need > 0) {
+          const count = this.#channel.receive(this.#options.fd, addressOf(this.#received) + have, need);
+          if (count === 0) throw new Error("the back-end has closed");
+          if (count > 0) have += count;
+        }
+        return have >= 12 && have === 12 + wire.parseVhostUserHeader(this.#received).sizeBytes;
+      },
+      "an answer of the back-end",
+      5000,
+      1,
+    );
+    return wire.parseVhostUserMessage(this.#received.subarray(0, have));
+  }
+
+  /** True when the back-end has closed the connection. */
+  isClosed(): boolean {
+    const count = this.#channel.receive(this.#options.fd, addressOf(this.#received), 1);
+    return count === 0 || count === -104;
+  }
+
+  /** Vanishes like a killed process: no message, memory gone. */
+  close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#mapping.unmap();
+    for (const ring of this.rings) {
+      closeFile(ring.kickFd);
+      closeFile(ring.callFd);
+    }
+    closeFile(this.#memfd);
+    closeFile(this.#options.fd);
+  }
+
+  #ring(index: number): DriverRing {
+    const known = this.rings[index];
+    if (known !== undefined) return known;
+    const free = Array.from({ length: this.ringSize }, (_, i) => i);
+    const ring = {
+      index,
+      kickFd: createEventfd(),
+      callFd: createEventfd(),
+      nextAvailable: 0,
+      nextUsed: 0,
+      free,
+    };
+    this.rings[index] = ring;
+    return ring;
+  }
+}

@@ -1,0 +1,146 @@
+// One guest's memory: up to 8 regions of files mapped into the window, and the checked way in.
+// Invariant: translate answers an offset only when the whole range lies inside one region of this guest; the
+// window also shows other guests, so this check is the isolation between them.
+// A region's file must be sealed against shrinking, or a peer that truncates it could kill us with SIGBUS.
+// Thread: the owner of the window. Hot: yes (translate).
+import { fstatSync } from "node:fs";
+import { alignUp } from "../bytes/index.js";
+import { PlinthError } from "../errors/index.js";
+import { hasSealShrink, PAGE_SIZE_BYTES, sealShrink } from "../linux/index.js";
+import type { GuestWindow } from "./guest-window.js";
+import { VHOST_USER_REGIONS_MAX, type VhostUserRegion } from "./vhost-user-wire.js";
+
+const HUGE_PAGE_SIZE_MAX = 2 ** 30;
+
+export interface GuestMemoryOptions {
+  /** Takes files that can be truncated under us (hugetlbfs files, `dpdk-testpmd`). Only for peers that are trusted. */
+  readonly allowUnsealed?: boolean;
+}
+
+interface Mapping {
+  readonly windowOffset: number;
+  /** Where the region itself starts in the window. */
+  readonly start: number;
+}
+
+export class GuestMemory {
+  readonly window: GuestWindow;
+  regionCount = 0;
+  readonly #allowUnsealed: boolean;
+  readonly #guestBase = new Float64Array(VHOST_USER_REGIONS_MAX);
+  readonly #userBase = new Float64Array(VHOST_USER_REGIONS_MAX);
+  readonly #size = new Float64Array(VHOST_USER_REGIONS_MAX);
+  readonly #start = new Float64Array(VHOST_USER_REGIONS_MAX);
+  readonly #windowOffset = new Float64Array(VHOST_USER_REGIONS_MAX);
+
+  constructor(window: GuestWindow, options: GuestMemoryOptions = {}) {
+    this.window = window;
+    this.#allowUnsealed = options.allowUnsealed ?? false;
+  }
+
+  /**
+   * Replaces all regions. Throws GUEST_MEMORY_INVALID or GUEST_MEMORY_TOO_LARGE, and then has none. The
+   * descriptors stay the caller's; mappings do not need them.
+   */
+  map(regions: readonly VhostUserRegion[], fds: readonly number[]): void {
+    this.unmap();
+    assertDisjoint(regions);
+    try {
+      for (let i = 0; i < regions.length; i++) this.#add(regions[i]!, fds[i]!);
+    } catch (thrown) {
+      this.unmap();
+      throw thrown;
+    }
+  }
+
+  /** Drops all regions; every offset given out before is void. */
+  unmap(): void {
+    for (let i = 0; i < this.regionCount; i++) this.window.giveBack(this.#windowOffset[i]!);
+    this.regionCount = 0;
+  }
+
+  /** The window offset of `length` bytes at a guest address, or −1 when they are not all in one region. */
+  translate(low: number, high: number, length: number): number {
+    const address = high * 0x1_0000_0000 + low;
+    for (let i = 0; i < this.regionCount; i++) {
+      const relative = address - this.#guestBase[i]!;
+      if (relative >= 0 && relative + length <= this.#size[i]!) return this.#start[i]! + relative;
+    }
+    return -1;
+  }
+
+  /** As translate, for an address in the front-end's process (ring addresses). */
+  translateUser(address: number, length: number): number {
+    for (let i = 0; i < this.regionCount; i++) {
+      const relative = address - this.#userBase[i]!;
+      if (relative >= 0 && relative + length <= this.#size[i]!) return this.#start[i]! + relative;
+    }
+    return -1;
+  }
+
+  #add(region: VhostUserRegion, fd: number): void {
+    const mapping = this.#map(region, fd);
+    const i = this.regionCount++;
+    this.#guestBase[i] = region.guestAddress;
+    this.#userBase[i] = region.userAddress;
+    this.#size[i] = region.sizeBytes;
+    this.#start[i] = mapping.start;
+    this.#windowOffset[i] = mapping.windowOffset;
+  }
+
+  #map(region: VhostUserRegion, fd: number): Mapping {
+    const { sizeBytes, fileOffset } = region;
+    const stat = fstatSync(fd);
+    if (!stat.isFile() || stat.size < fileOffset + sizeBytes) {
+      throw invalid(`a region of ${sizeBytes} bytes at ${fileOffset} in a file of ${stat.size}`);
+    }
+    if (!this.#allowUnsealed && !hasSealShrink(fd) && !sealShrink(fd)) {
+      throw invalid("its file is not sealed against shrinking; use memory-backend-memfd, or allow it");
+    }
+    const pageSize = pageSizeOf(stat.blksize);
+    const from = Math.floor(fileOffset / pageSize) * pageSize;
+    const length = alignUp(fileOffset + sizeBytes - from, pageSize);
+    const windowOffset = this.window.reserve(length, pageSize);
+    if (windowOffset < 0) {
+      throw new PlinthError(
+        "GUEST_MEMORY_TOO_LARGE",
+        `no room for ${length} bytes of guest memory beside ${this.window.reservedBytes} bytes in use`,
+        { context: { length, reservedBytes: this.window.reservedBytes } },
+      );
+    }
+    try {
+      this.window.memory.mapFile(windowOffset, length, fd, from);
+    } catch (thrown) {
+      this.window.giveBack(windowOffset);
+      throw thrown;
+    }
+    return { windowOffset, start: windowOffset + (fileOffset - from) };
+  }
+}
+
+/** Huge pages must be mapped whole; anything odd counts as ordinary pages. */
+function pageSizeOf(blockSize: number): number {
+  const isHuge = blockSize > PAGE_SIZE_BYTES && blockSize <= HUGE_PAGE_SIZE_MAX;
+  return isHuge && (blockSize & (blockSize - 1)) === 0 ? blockSize : PAGE_SIZE_BYTES;
+}
+
+function assertDisjoint(regions: readonly VhostUserRegion[]): void {
+  if (regions.length > VHOST_USER_REGIONS_MAX) throw invalid(`${regions.length} regions`);
+  const sorted = [...regions].sort((a, b) => a.guestAddress - b.guestAddress);
+  let end = 0;
+  for (const region of sorted) {
+    const { sizeBytes, guestAddress, fileOffset, userAddress } = region;
+    if (sizeBytes === 0 || sizeBytes % PAGE_SIZE_BYTES !== 0) throw invalid(`a region of ${sizeBytes} bytes`);
+    if (fileOffset % PAGE_SIZE_BYTES !== 0 || guestAddress % 16 !== 0 || userAddress % 16 !== 0) {
+      throw invalid("a region is not aligned");
+    }
+    if (guestAddress < end) throw invalid("regions overlap");
+    end = guestAddress + sizeBytes;
+    const last = Math.max(end, userAddress + sizeBytes, fileOffset + sizeBytes);
+    if (!Number.isSafeInteger(last)) throw invalid("a region ends beyond 2^53");
+  }
+}
+
+function invalid(found: string): PlinthError {
+  return new PlinthError("GUEST_MEMORY_INVALID", `guest memory refused: ${found}`);
+}

@@ -1,0 +1,191 @@
+import { readdirSync } from "node:fs";
+import { afterEach, beforeEach, expect, test } from "vitest";
+import { closeFile, createEventfd, createMemfd, createSocketPair, Epoll } from "../linux/index.js";
+import { FakeFrontEnd, FRONT_END_GUEST_BASE } from "./fake-front-end.js";
+import { GuestWindow } from "./guest-window.js";
+import { VhostUserBackend } from "./vhost-user-backend.js";
+import * as wire from "./vhost-user-wire.js";
+import { POP_BAD, POP_EMPTY } from "./virtqueue.js";
+
+const device = {
+  features: (1n << 32n) | (1n << BigInt(wire.VIRTIO_RING_F_INDIRECT_DESC)),
+  protocolFeatures: 0n,
+  ringCount: 1,
+  queueCount: 1,
+};
+let window: GuestWindow;
+let epoll: Epoll;
+let backend: VhostUserBackend;
+let frontEnd: FakeFrontEnd;
+let fdsBefore = 0;
+
+function connect(features = device.features): void {
+  const [near, far] = createSocketPair();
+  backend = new VhostUserBackend({ fd: near, device, window, epoll });
+  frontEnd = new FakeFrontEnd({ fd: far, ringCount: 1, ringSize: 8, features, pump: () => backend.poll() });
+}
+beforeEach(() => {
+  fdsBefore = readdirSync("/proc/self/fd").length;
+  window = new GuestWindow(64 << 20);
+  epoll = new Epoll();
+  connect();
+});
+afterEach(() => {
+  backend.close();
+  backend.close();
+  frontEnd.close();
+  epoll.close();
+  expect(window.reservedBytes).toBe(0);
+  window.close();
+  expect(readdirSync("/proc/self/fd").length).toBe(fdsBefore);
+});
+
+const guest = (offset: number): number => FRONT_END_GUEST_BASE + offset;
+
+test("a chain goes from driver to device and back, with kick and call", async () => {
+  await frontEnd.start();
+  backend.poll();
+  const queue = backend.queues[0]!;
+  expect(queue.size).toBe(8);
+  expect(queue.available()).toBe(0);
+  queue.wantKicks(true);
+  while (epoll.wait(0) > 0) backend.poll();
+  const data = frontEnd.bufferAt(0, 0);
+  frontEnd.bytes.set([1, 2, 3], data);
+  frontEnd.setDescriptor(0, 3, guest(data), 3, 1, 5);
+  frontEnd.setDescriptor(0, 5, guest(data + 100), 50, 2);
+  frontEnd.wasCalled(0);
+  frontEnd.offer(0, 3);
+  expect(epoll.wait(1000)).toBe(1);
+  expect(queue.available()).toBe(1);
+  expect(queue.pop()).toBe(2);
+  expect([queue.head, queue.readableCount, queue.segmentLength[0], queue.segmentLength[1]]).toEqual([
+    3, 1, 3, 50,
+  ]);
+  expect(window.bytes[queue.segmentOffset[0]! + 2]).toBe(3);
+  window.bytes[queue.segmentOffset[1]!] = 99;
+  queue.push(queue.head, 1);
+  if (queue.publish()) backend.call(0);
+  expect(frontEnd.takeUsed(0)).toEqual({ head: 3, length: 1 });
+  expect(frontEnd.wasCalled(0)).toBe(true);
+  expect(frontEnd.bytes[data + 100]).toBe(99);
+  expect(queue.pop()).toBe(POP_EMPTY);
+  expect(await frontEnd.stopRing(0)).toBe(1);
+  expect(queue.available()).toBe(0);
+});
+
+test("an indirect table is followed once, nested ones are bad", async () => {
+  await frontEnd.start();
+  backend.poll();
+  const queue = backend.queues[0]!;
+  const table = frontEnd.bufferAt(0, 7);
+  for (const [slot, flags] of [
+    [0, 1],
+    [1, 4],
+  ] as const) {
+    frontEnd.view.setBigUint64(table + slot * 16, BigInt(guest(frontEnd.bufferAt(0, slot))), true);
+    frontEnd.view.setUint32(table + slot * 16 + 8, 16, true);
+    frontEnd.view.setUint16(table + slot * 16 + 12, flags, true);
+    frontEnd.view.setUint16(table + slot * 16 + 14, 1, true);
+  }
+  frontEnd.setDescriptor(0, 0, guest(table), 32, 4);
+  frontEnd.offer(0, 0);
+  expect(queue.available()).toBe(1);
+  expect(queue.pop()).toBe(POP_BAD);
+  frontEnd.view.setUint16(table + 16 + 12, 0, true);
+  frontEnd.offer(0, 0);
+  expect(queue.available()).toBe(1);
+  expect(queue.pop()).toBe(2);
+});
+
+test("a ring continues at the used index when the base given is wrong", async () => {
+  frontEnd.view.setUint16(frontEnd.usedAt(0) + 2, 7, true);
+  await frontEnd.start([3]);
+  backend.poll();
+  expect(backend.queues[0]!.nextAvailable).toBe(7);
+  expect(backend.queues[0]!.nextUsed).toBe(7);
+});
+
+test("an impossible available index breaks the ring and nothing else", async () => {
+  await frontEnd.start();
+  backend.poll();
+  frontEnd.view.setUint16(frontEnd.availableAt(0) + 2, 9, true);
+  const queue = backend.queues[0]!;
+  expect(queue.available()).toBe(0);
+  expect(queue.broken).toBe(true);
+  expect(backend.poll()).toBe(true);
+});
+
+test("memory that goes away takes its rings along", async () => {
+  await frontEnd.start();
+  backend.poll();
+  const tiny = createMemfd("tiny", 4096);
+  const region = { guestAddress: 0, sizeBytes: 4096, userAddress: 0x1000, fileOffset: 0 };
+  frontEnd.send(wire.VHOST_USER_SET_MEM_TABLE, { kind: "memoryTable", regions: [region] }, [tiny]);
+  closeFile(tiny);
+  expect(backend.poll()).toBe(true);
+  expect(backend.queues[0]!.size).toBe(0);
+  expect(backend.queues[0]!.available()).toBe(0);
+});
+
+test("a front-end that vanishes is noticed, its late memory harmless", async () => {
+  await frontEnd.start();
+  backend.poll();
+  frontEnd.setDescriptor(0, 0, guest(frontEnd.bufferAt(0, 0)), 16, 0);
+  frontEnd.offer(0, 0);
+  frontEnd.close();
+  const queue = backend.queues[0]!;
+  expect(queue.available()).toBe(1);
+  expect(queue.pop()).toBe(1);
+  expect(backend.poll()).toBe(false);
+  expect(backend.closedReason).toBe("the peer has gone");
+  backend.close();
+  expect(queue.available()).toBe(0);
+});
+
+test.each([
+  ["garbage", () => frontEnd.sendBytes(new Uint8Array(40).fill(0xee))],
+  [
+    "a header with an impossible length",
+    () => frontEnd.sendBytes(new Uint8Array(Uint32Array.of(1, 1, 0xffff_ffff).buffer)),
+  ],
+  [
+    "a kick descriptor that could block",
+    () => {
+      frontEnd.send(wire.VHOST_USER_SET_VRING_CALL, { kind: "u64", value: 0n }, [0]);
+    },
+  ],
+  [
+    "a ring outside its memory",
+    () => {
+      frontEnd.send(wire.VHOST_USER_SET_VRING_NUM, { kind: "vringState", index: 0, num: 8 });
+      const at = 0xdead_0000;
+      frontEnd.send(wire.VHOST_USER_SET_VRING_ADDR, {
+        kind: "vringAddress",
+        index: 0,
+        flags: 0,
+        descriptors: at,
+        available: at,
+        used: at,
+        log: 0,
+      });
+      const kick = createEventfd();
+      frontEnd.send(wire.VHOST_USER_SET_VRING_KICK, { kind: "u64", value: 0n }, [kick]);
+      closeFile(kick);
+    },
+  ],
+])("%s closes the connection and leaks nothing", (_name, misbehave) => {
+  misbehave();
+  expect(backend.poll()).toBe(false);
+  backend.close();
+  expect(frontEnd.isClosed()).toBe(true);
+});
+
+test("a message that arrives byte by byte is one message", () => {
+  const bytes = wire.encodeVhostUserMessage({ request: 1, flags: 1, payload: { kind: "none" } });
+  for (const byte of bytes) {
+    frontEnd.sendBytes(Uint8Array.of(byte));
+    expect(backend.poll()).toBe(true);
+  }
+  return expect(frontEnd.answer()).resolves.toMatchObject({ request: 1, flags: 5 });
+});

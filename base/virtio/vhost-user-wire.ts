@@ -1,0 +1,294 @@
+// vhost-user messages: bytes ⇄ values.
+// Source: QEMU docs/interop/vhost-user.rst. Layout, little-endian (the machine's own order on the wire; Plinth
+// runs on little-endian machines only):  u32 request │ u32 flags │ u32 payload size │ payload
+// Invariant: parse never trusts a length; it throws VHOST_USER_MALFORMED naming field and offset, nothing else.
+// Pure. Control path only: u64 values are BigInt or, for addresses and sizes below 2⁵³, numbers.
+import { PlinthError } from "../errors/index.js";
+
+export const VHOST_USER_GET_FEATURES = 1;
+export const VHOST_USER_SET_FEATURES = 2;
+export const VHOST_USER_SET_OWNER = 3;
+export const VHOST_USER_RESET_OWNER = 4;
+export const VHOST_USER_SET_MEM_TABLE = 5;
+export const VHOST_USER_SET_LOG_BASE = 6;
+export const VHOST_USER_SET_LOG_FD = 7;
+export const VHOST_USER_SET_VRING_NUM = 8;
+export const VHOST_USER_SET_VRING_ADDR = 9;
+export const VHOST_USER_SET_VRING_BASE = 10;
+export const VHOST_USER_GET_VRING_BASE = 11;
+export const VHOST_USER_SET_VRING_KICK = 12;
+export const VHOST_USER_SET_VRING_CALL = 13;
+export const VHOST_USER_SET_VRING_ERR = 14;
+export const VHOST_USER_GET_PROTOCOL_FEATURES = 15;
+export const VHOST_USER_SET_PROTOCOL_FEATURES = 16;
+export const VHOST_USER_GET_QUEUE_NUM = 17;
+export const VHOST_USER_SET_VRING_ENABLE = 18;
+export const VHOST_USER_SEND_RARP = 19;
+export const VHOST_USER_GET_CONFIG = 24;
+export const VHOST_USER_SET_CONFIG = 25;
+
+export const VHOST_USER_VERSION = 1;
+export const VHOST_USER_VERSION_MASK = 3;
+export const VHOST_USER_REPLY_FLAG = 4;
+export const VHOST_USER_NEED_REPLY_FLAG = 8;
+
+export const VHOST_USER_PROTOCOL_F_MQ = 0;
+export const VHOST_USER_PROTOCOL_F_LOG_SHMFD = 1;
+export const VHOST_USER_PROTOCOL_F_RARP = 2;
+export const VHOST_USER_PROTOCOL_F_REPLY_ACK = 3;
+export const VHOST_USER_PROTOCOL_F_CONFIG = 9;
+
+export const VIRTIO_NET_F_MRG_RXBUF = 15;
+export const VHOST_F_LOG_ALL = 26;
+export const VIRTIO_RING_F_INDIRECT_DESC = 28;
+export const VIRTIO_RING_F_EVENT_IDX = 29;
+export const VHOST_USER_F_PROTOCOL_FEATURES = 30;
+export const VIRTIO_F_VERSION_1 = 32;
+
+/** A vring message's u64: bits 0–7 the index, bit 8: no descriptor comes along. */
+export const VHOST_USER_VRING_INDEX_MASK = 0xff;
+export const VHOST_USER_VRING_NO_FD = 0x100;
+
+export const VHOST_USER_HEADER_SIZE = 12;
+export const VHOST_USER_REGIONS_MAX = 8;
+const CONFIG_SIZE_MAX = 256;
+/** The largest payload that any known message has: a configuration space with its header. */
+export const VHOST_USER_PAYLOAD_SIZE_MAX = Math.max(12 + CONFIG_SIZE_MAX, 8 + VHOST_USER_REGIONS_MAX * 32);
+
+export interface VhostUserRegion {
+  readonly guestAddress: number;
+  readonly sizeBytes: number;
+  /** Address in the front-end's process; ring addresses are given in these. */
+  readonly userAddress: number;
+  /** Where in the descriptor's file the region starts. */
+  readonly fileOffset: number;
+}
+
+export type VhostUserPayload =
+  | { readonly kind: "none" }
+  | { readonly kind: "u64"; readonly value: bigint }
+  | { readonly kind: "vringState"; readonly index: number; readonly num: number }
+  | {
+      readonly kind: "vringAddress";
+      readonly index: number;
+      readonly flags: number;
+      readonly descriptors: number;
+      readonly used: number;
+      readonly available: number;
+      readonly log: number;
+    }
+  | { readonly kind: "memoryTable"; readonly regions: readonly VhostUserRegion[] }
+  | { readonly kind: "log"; readonly sizeBytes: bigint; readonly offset: bigint }
+  | { readonly kind: "config"; readonly offset: number; readonly flags: number; readonly bytes: Uint8Array }
+  /** A request that this file does not know. */
+  | { readonly kind: "opaque"; readonly bytes: Uint8Array };
+
+export interface VhostUserMessage {
+  readonly request: number;
+  readonly flags: number;
+  readonly payload: VhostUserPayload;
+}
+
+type PayloadKind = VhostUserPayload["kind"];
+
+/** What a request carries. Requests from front-end to back-end; replies have the kinds of REPLY_KINDS. */
+const REQUEST_KINDS: ReadonlyMap<number, PayloadKind> = new Map<number, PayloadKind>([
+  [VHOST_USER_GET_FEATURES, "none"],
+  [VHOST_USER_SET_FEATURES, "u64"],
+  [VHOST_USER_SET_OWNER, "none"],
+  [VHOST_USER_RESET_OWNER, "none"],
+  [VHOST_USER_SET_MEM_TABLE, "memoryTable"],
+  [VHOST_USER_SET_LOG_BASE, "log"],
+  [VHOST_USER_SET_LOG_FD, "none"],
+  [VHOST_USER_SET_VRING_NUM, "vringState"],
+  [VHOST_USER_SET_VRING_ADDR, "vringAddress"],
+  [VHOST_USER_SET_VRING_BASE, "vringState"],
+  [VHOST_USER_GET_VRING_BASE, "vringState"],
+  [VHOST_USER_SET_VRING_KICK, "u64"],
+  [VHOST_USER_SET_VRING_CALL, "u64"],
+  [VHOST_USER_SET_VRING_ERR, "u64"],
+  [VHOST_USER_GET_PROTOCOL_FEATURES, "none"],
+  [VHOST_USER_SET_PROTOCOL_FEATURES, "u64"],
+  [VHOST_USER_GET_QUEUE_NUM, "none"],
+  [VHOST_USER_SET_VRING_ENABLE, "vringState"],
+  [VHOST_USER_SEND_RARP, "u64"],
+  [VHOST_USER_GET_CONFIG, "config"],
+  [VHOST_USER_SET_CONFIG, "config"],
+]);
+
+/** Kinds of the answers that are not a u64. */
+const REPLY_KINDS: ReadonlyMap<number, PayloadKind> = new Map<number, PayloadKind>([
+  [VHOST_USER_GET_VRING_BASE, "vringState"],
+  [VHOST_USER_GET_CONFIG, "config"],
+]);
+
+export interface VhostUserHeader {
+  readonly request: number;
+  readonly flags: number;
+  readonly sizeBytes: number;
+}
+
+/** The first 12 bytes. Throws when the version is not 1 or the payload larger than any message has. */
+export function parseVhostUserHeader(bytes: Uint8Array): VhostUserHeader {
+  if (bytes.byteLength < VHOST_USER_HEADER_SIZE) throw malformed("header", 0, `${bytes.byteLength} bytes`);
+  const view = viewOver(bytes);
+  const flags = view.getUint32(4, true);
+  const sizeBytes = view.getUint32(8, true);
+  if ((flags & VHOST_USER_VERSION_MASK) !== VHOST_USER_VERSION) {
+    throw malformed("flags", 4, `version ${flags & VHOST_USER_VERSION_MASK}`);
+  }
+  if (sizeBytes > VHOST_USER_PAYLOAD_SIZE_MAX) throw malformed("size", 8, `${sizeBytes} bytes`);
+  return { request: view.getUint32(0, true), flags, sizeBytes };
+}
+
+/** One whole message, header and payload, and nothing behind it. */
+export function parseVhostUserMessage(bytes: Uint8Array): VhostUserMessage {
+  const { request, flags, sizeBytes } = parseVhostUserHeader(bytes);
+  if (bytes.byteLength !== VHOST_USER_HEADER_SIZE + sizeBytes) {
+    throw malformed("size", 8, `${sizeBytes} bytes in a message of ${bytes.byteLength}`);
+  }
+  const isReply = (flags & VHOST_USER_REPLY_FLAG) !== 0;
+  const kind = isReply ? (REPLY_KINDS.get(request) ?? "u64") : (REQUEST_KINDS.get(request) ?? "opaque");
+  return { request, flags, payload: parsePayload(kind, bytes.subarray(VHOST_USER_HEADER_SIZE)) };
+}
+
+function parsePayload(kind: PayloadKind, bytes: Uint8Array): VhostUserPayload {
+  const view = viewOver(bytes);
+  const size = bytes.byteLength;
+  switch (kind) {
+    case "none":
+      expectSize(size, 0);
+      return { kind };
+    case "u64":
+      expectSize(size, 8);
+      return { kind, value: view.getBigUint64(0, true) };
+    case "vringState":
+      expectSize(size, 8);
+      return { kind, index: view.getUint32(0, true), num: view.getUint32(4, true) };
+    case "vringAddress":
+      expectSize(size, 40);
+      return {
+        kind,
+        index: view.getUint32(0, true),
+        flags: view.getUint32(4, true),
+        descriptors: getAddress(view, 8, "descriptors"),
+        used: getAddress(view, 16, "used"),
+        available: getAddress(view, 24, "available"),
+        log: getAddress(view, 32, "log"),
+      };
+    case "memoryTable":
+      return { kind, regions: parseRegions(view) };
+    case "log":
+      expectSize(size, 16);
+      return { kind, sizeBytes: view.getBigUint64(0, true), offset: view.getBigUint64(8, true) };
+    case "config":
+      return parseConfig(view, bytes);
+    case "opaque":
+      return { kind, bytes: bytes.slice() };
+  }
+}
+
+function parseRegions(view: DataView): VhostUserRegion[] {
+  if (view.byteLength < 8) throw malformed("regions", 12, `${view.byteLength} bytes`);
+  const count = view.getUint32(0, true);
+  if (count > VHOST_USER_REGIONS_MAX) throw malformed("regions", 12, `${count} regions`);
+  expectSize(view.byteLength, 8 + count * 32);
+  const regions: VhostUserRegion[] = [];
+  for (let at = 8; at < view.byteLength; at += 32) {
+    regions.push({
+      guestAddress: getAddress(view, at, "guest address"),
+      sizeBytes: getAddress(view, at + 8, "memory size"),
+      userAddress: getAddress(view, at + 16, "user address"),
+      fileOffset: getAddress(view, at + 24, "mmap offset"),
+    });
+  }
+  return regions;
+}
+
+function parseConfig(view: DataView, bytes: Uint8Array): VhostUserPayload {
+  if (view.byteLength < 12) throw malformed("config", 12, `${view.byteLength} bytes`);
+  const length = view.getUint32(4, true);
+  if (length > CONFIG_SIZE_MAX) throw malformed("config size", 16, `${length} bytes`);
+  expectSize(view.byteLength, 12 + length);
+  return {
+    kind: "config",
+    offset: view.getUint32(0, true),
+    flags: view.getUint32(8, true),
+    bytes: bytes.slice(12),
+  };
+}
+
+/** The bytes of `message`. The caller keeps numbers within their fields. */
+export function encodeVhostUserMessage(message: VhostUserMessage): Uint8Array {
+  const payload = encodePayload(message.payload);
+  const bytes = new Uint8Array(VHOST_USER_HEADER_SIZE + payload.byteLength);
+  const view = viewOver(bytes);
+  view.setUint32(0, message.request, true);
+  view.setUint32(4, message.flags, true);
+  view.setUint32(8, payload.byteLength, true);
+  bytes.set(payload, VHOST_USER_HEADER_SIZE);
+  return bytes;
+}
+
+function encodePayload(payload: VhostUserPayload): Uint8Array {
+  switch (payload.kind) {
+    case "none":
+      return new Uint8Array(0);
+    case "u64":
+      return new Uint8Array(BigUint64Array.of(payload.value).buffer);
+    case "vringState":
+      return new Uint8Array(Uint32Array.of(payload.index, payload.num).buffer);
+    case "vringAddress": {
+      const { index, flags, descriptors, used, available, log } = payload;
+      const bytes = new Uint8Array(40);
+      bytes.set(new Uint8Array(Uint32Array.of(index, flags).buffer));
+      bytes.set(encodeAddresses([descriptors, used, available, log]), 8);
+      return bytes;
+    }
+    case "memoryTable": {
+      const bytes = new Uint8Array(8 + payload.regions.length * 32);
+      viewOver(bytes).setUint32(0, payload.regions.length, true);
+      payload.regions.forEach((region, i) => {
+        const { guestAddress, sizeBytes, userAddress, fileOffset } = region;
+        bytes.set(encodeAddresses([guestAddress, sizeBytes, userAddress, fileOffset]), 8 + i * 32);
+      });
+      return bytes;
+    }
+    case "log":
+      return new Uint8Array(BigUint64Array.of(payload.sizeBytes, payload.offset).buffer);
+    case "config": {
+      const bytes = new Uint8Array(12 + payload.bytes.byteLength);
+      bytes.set(
+        new Uint8Array(Uint32Array.of(payload.offset, payload.bytes.byteLength, payload.flags).buffer),
+      );
+      bytes.set(payload.bytes, 12);
+      return bytes;
+    }
+    case "opaque":
+      return payload.bytes;
+  }
+}
+
+function encodeAddresses(values: readonly number[]): Uint8Array {
+  return new Uint8Array(BigUint64Array.from(values, (value) => BigInt(value)).buffer);
+}
+
+function getAddress(view: DataView, at: number, field: string): number {
+  const high = view.getUint32(at + 4, true);
+  if (high >= 0x20_0000) throw malformed(field, VHOST_USER_HEADER_SIZE + at, "not below 2^53");
+  return high * 0x1_0000_0000 + view.getUint32(at, true);
+}
+
+function expectSize(actual: number, expected: number): void {
+  if (actual !== expected) throw malformed("size", 8, `${actual} bytes, not ${expected}`);
+}
+
+function malformed(field: string, offset: number, found: string): PlinthError {
+  return new PlinthError("VHOST_USER_MALFORMED", `vhost-user message: ${field} at byte ${offset}: ${found}`, {
+    context: { field, offset },
+  });
+}
+
+function viewOver(bytes: Uint8Array): DataView {
+  return new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+}

@@ -1,0 +1,116 @@
+// A hostile driver: whatever it writes into rings and descriptor tables, the queue hands out only ranges inside the
+// guest's own regions, and writes only inside them.
+import fc from "fast-check";
+import { expect, test } from "vitest";
+import { closeFile, createMemfd } from "../linux/index.js";
+import { GuestMemory } from "./guest-memory.js";
+import { GuestWindow } from "./guest-window.js";
+import { POP_BAD, POP_BROKEN, POP_EMPTY, Virtqueue } from "./virtqueue.js";
+
+const SIZE = 8;
+const USER = 0x7000_0000_0000;
+const REGION = 0x2000;
+/** Two regions with a gap in guest addresses; rings are in the first one. */
+const regions = [
+  { guestAddress: 0x1_0000, sizeBytes: REGION, userAddress: USER, fileOffset: 0 },
+  { guestAddress: 0x2_0000, sizeBytes: REGION, userAddress: USER + 0x10_0000, fileOffset: REGION },
+];
+const DESCRIPTORS = 0;
+const AVAILABLE = 0x100;
+const USED = 0x200;
+const INDIRECT_TABLE = 0x400;
+
+/** Addresses near every edge, and far away. */
+const address = fc.oneof(
+  fc
+    .tuple(
+      fc.constantFrom(0x1_0000, 0x1_2000, 0x2_0000, 0x2_2000, 0, 2 ** 32, 2 ** 53, 2 ** 63),
+      fc.integer({ min: -20, max: 20 }),
+    )
+    .map(([base, delta]) => BigInt.asUintN(64, BigInt(base) + BigInt(delta))),
+  fc.nat(REGION - 1).map((offset) => BigInt(0x1_0000 + offset)),
+  fc.constant(BigInt(0x1_0000 + INDIRECT_TABLE)),
+  fc.bigInt(0n, 2n ** 64n - 1n),
+);
+const length = fc.oneof(fc.nat(64), fc.constantFrom(0, 16, 32, 0x1000, 0x2000, 0x2001, 0xffff_ffff));
+const descriptor = fc.record({
+  address,
+  length,
+  flags: fc.oneof(fc.nat(7), fc.nat(0xffff)),
+  next: fc.oneof(fc.nat(SIZE), fc.nat(0xffff)),
+});
+const script = fc.record({
+  table: fc.array(descriptor, { minLength: SIZE, maxLength: SIZE }),
+  indirectTable: fc.array(descriptor, { minLength: 4, maxLength: 4 }),
+  ring: fc.array(fc.oneof(fc.nat(SIZE - 1), fc.nat(0xffff)), { minLength: SIZE, maxLength: SIZE }),
+  index: fc.oneof(fc.nat(SIZE), fc.nat(0xffff)),
+  indirect: fc.boolean(),
+});
+
+test("a hostile ring gives nothing outside the guest's regions and never hangs", () => {
+  const window = new GuestWindow(1 << 20);
+  const neighbour = window.reserveAnonymous(0x4000);
+  const fd = createMemfd("guest", 2 * REGION);
+  const memory = new GuestMemory(window);
+  memory.map(regions, [fd, fd]);
+  const after = window.reserveAnonymous(0x4000);
+  const bases = [memory.translate(0x1_0000, 0, 1), memory.translate(0x2_0000, 0, 1)];
+  const view = new DataView(window.bytes.buffer);
+  const ringBase = bases[0]!;
+
+  fc.assert(
+    fc.property(script, ({ table, indirectTable, ring, index, indirect }) => {
+      window.bytes.fill(0, ringBase, ringBase + REGION);
+      writeTable(view, ringBase + DESCRIPTORS, table);
+      writeTable(view, ringBase + INDIRECT_TABLE, indirectTable);
+      for (let i = 0; i < SIZE; i++) view.setUint16(ringBase + AVAILABLE + 4 + i * 2, ring[i]!, true);
+      view.setUint16(ringBase + AVAILABLE + 2, index, true);
+      const queue = new Virtqueue(memory);
+      queue.indirect = indirect;
+      queue.enabled = true;
+      expect(queue.attach(SIZE, 0, USER + DESCRIPTORS, USER + AVAILABLE, USER + USED)).toBe(true);
+      const waiting = queue.available();
+      expect(waiting).toBeLessThanOrEqual(SIZE);
+      let taken = 0;
+      for (;;) {
+        const count = queue.pop();
+        if (count === POP_EMPTY || count === POP_BROKEN) break;
+        taken++;
+        expect(taken).toBeLessThanOrEqual(waiting);
+        expect(count).toBeLessThanOrEqual(SIZE + 256);
+        if (count !== POP_BAD) expectInside(queue, count, bases);
+        queue.push(queue.head, 0);
+      }
+      queue.publish();
+    }),
+    { numRuns: 3000 },
+  );
+  for (const own of [neighbour, after]) {
+    expect(window.bytes.slice(own, own + 0x4000).every((byte) => byte === 0)).toBe(true);
+  }
+  closeFile(fd);
+  window.close();
+});
+
+function expectInside(queue: Virtqueue, count: number, bases: readonly number[]): void {
+  for (let i = 0; i < count; i++) {
+    const from = queue.segmentOffset[i]!;
+    const to = from + queue.segmentLength[i]!;
+    expect(bases.some((base) => from >= base && to <= base + REGION)).toBe(true);
+    if (i < queue.readableCount) expect(queue.segmentWritable[i]).toBe(0);
+    else expect(queue.segmentWritable[i]).toBe(1);
+  }
+}
+
+function writeTable(
+  view: DataView,
+  at: number,
+  table: readonly { address: bigint; length: number; flags: number; next: number }[],
+): void {
+  table.forEach((entry, i) => {
+    view.setBigUint64(at + i * 16, entry.address, true);
+    view.setUint32(at + i * 16 + 8, entry.length, true);
+    view.setUint16(at + i * 16 + 12, entry.flags, true);
+    view.setUint16(at + i * 16 + 14, entry.next, true);
+  });
+}

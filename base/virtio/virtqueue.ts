@@ -1,0 +1,205 @@
+// A split virtqueue seen from the device: takes descriptor chains, gives used ones back.
+//
+//   driver: avail.ring[] ─► pop(): head, segments copied to scratch ─► device works ─► push() ─► publish()
+//
+// Source: VIRTIO 1.2, 2.7 (split virtqueues), 2.7.5.3 (indirect). Little-endian, VERSION_1 layout; no EVENT_IDX.
+// Invariant: the driver is hostile. A descriptor is read once into scratch and only the copy is judged; every
+// segment given out lies in one region of this guest; no chain is longer than the ring (or SEGMENTS_MAX).
+// Nothing outside the guest's regions is read or written. Thread: the owner of the window. Hot: yes.
+import type { GuestMemory } from "./guest-memory.js";
+
+export const VRING_DESC_F_NEXT = 1;
+export const VRING_DESC_F_WRITE = 2;
+export const VRING_DESC_F_INDIRECT = 4;
+export const VRING_AVAIL_F_NO_INTERRUPT = 1;
+export const VRING_USED_F_NO_NOTIFY = 1;
+
+/** Longest chain taken, of all segments together; longer ones are bad. */
+export const SEGMENTS_MAX = 1024;
+
+/** pop(): there is nothing. */
+export const POP_EMPTY = 0;
+/** pop(): the chain at `head` is bad; give it back with length 0. */
+export const POP_BAD = -1;
+/** pop(): the ring itself is unusable; see `broken`. */
+export const POP_BROKEN = -2;
+
+export class Virtqueue {
+  /** Number of descriptors; 0 while not attached. */
+  size = 0;
+  /** The driver enabled the ring. */
+  enabled = false;
+  /** The driver broke the ring itself (an impossible index); nothing more is done with it. */
+  broken = false;
+  /** INDIRECT_DESC was negotiated. */
+  indirect = false;
+  /** Chain that the last pop took. */
+  head = 0;
+  /** Segments of that chain: window offset, length and whether the device may write it. */
+  readonly segmentOffset = new Float64Array(SEGMENTS_MAX);
+  readonly segmentLength = new Uint32Array(SEGMENTS_MAX);
+  readonly segmentWritable = new Uint8Array(SEGMENTS_MAX);
+  /** How many of the segments are readable; they come first, or the chain is bad. */
+  readableCount = 0;
+  /** Chains taken so far, mod 2^16: the base for GET_VRING_BASE. */
+  nextAvailable = 0;
+  /** Chains pushed so far, mod 2^16; visible to the driver after publish(). */
+  nextUsed = 0;
+  readonly #memory: GuestMemory;
+  readonly #u16: Uint16Array;
+  readonly #u32: Uint32Array;
+  #descriptors = 0;
+  #available = 0;
+  #used = 0;
+  #limit = 0;
+  #segments = 0;
+
+  constructor(memory: GuestMemory) {
+    this.#memory = memory;
+    this.#u16 = memory.window.u16;
+    this.#u32 = memory.window.u32;
+  }
+
+  /**
+   * Takes the ring into use at `base`; false when an address is not in guest memory. The used index in memory
+   * wins over `base`: it is what the driver has seen, and after a crash of ours the two may differ.
+   */
+  attach(size: number, base: number, descriptors: number, available: number, used: number): boolean {
+    if (!this.#place(size, descriptors, available, used)) return false;
+    this.size = size;
+    this.broken = false;
+    const seen = this.#u16[(this.#used >>> 1) + 1]!;
+    this.nextUsed = seen;
+    this.nextAvailable = seen === base ? base : seen;
+    this.#limit = this.nextAvailable;
+    return true;
+  }
+
+  /** New addresses (or new memory) under a running ring; the indices stay. Detaches and answers false when bad. */
+  move(descriptors: number, available: number, used: number): boolean {
+    if (this.#place(this.size, descriptors, available, used)) return true;
+    this.detach();
+    return false;
+  }
+
+  /** Forgets the ring: its memory may go away. The indices stay for GET_VRING_BASE. */
+  detach(): void {
+    this.size = 0;
+    this.#limit = this.nextAvailable;
+  }
+
+  /** Chains that wait, as of now. 0 when not attached, disabled or broken. */
+  available(): number {
+    if (this.size === 0 || !this.enabled || this.broken) return 0;
+    const index = Atomics.load(this.#u16, (this.#available >>> 1) + 1);
+    const count = (index - this.nextAvailable) & 0xffff;
+    if (count > this.size) {
+      this.broken = true;
+      return 0;
+    }
+    this.#limit = index;
+    return count;
+  }
+
+  /**
+   * Takes the next of the chains that available() counted: its number of segments (> 0), or POP_EMPTY, POP_BAD,
+   * POP_BROKEN. Every chain taken is given back by exactly one push(), or by unpop().
+   */
+  pop(): number {
+    if (this.nextAvailable === this.#limit || this.size === 0) return POP_EMPTY;
+    const mask = this.size - 1;
+    const head = this.#u16[(this.#available >>> 1) + 2 + (this.nextAvailable & mask)]!;
+    if (head >= this.size) {
+      this.broken = true;
+      return POP_BROKEN;
+    }
+    this.nextAvailable = (this.nextAvailable + 1) & 0xffff;
+    this.head = head;
+    this.#segments = 0;
+    this.readableCount = 0;
+    return this.#walk(this.#descriptors, this.size, head, this.indirect) ? this.#segments : POP_BAD;
+  }
+
+  /** Puts the last `count` taken chains back, unused; they will be taken again. */
+  unpop(count: number): void {
+    this.nextAvailable = (this.nextAvailable - count) & 0xffff;
+  }
+
+  /** Gives a chain back with the number of bytes written to it. The driver sees it after publish(). */
+  push(head: number, length: number): void {
+    if (this.size === 0) return;
+    const at = (this.#used >>> 2) + 1 + ((this.nextUsed & (this.size - 1)) << 1);
+    this.#u32[at] = head;
+    this.#u32[at + 1] = length;
+    this.nextUsed = (this.nextUsed + 1) & 0xffff;
+  }
+
+  /** Shows the driver everything pushed. True when it wants to be called for it. */
+  publish(): boolean {
+    if (this.size === 0) return false;
+    Atomics.store(this.#u16, (this.#used >>> 1) + 1, this.nextUsed);
+    return (Atomics.load(this.#u16, this.#available >>> 1) & VRING_AVAIL_F_NO_INTERRUPT) === 0;
+  }
+
+  /** Tells the driver whether to kick. Ask available() again afterwards: something may have come in between. */
+  wantKicks(wanted: boolean): void {
+    if (this.size === 0) return;
+    Atomics.store(this.#u16, this.#used >>> 1, wanted ? 0 : VRING_USED_F_NO_NOTIFY);
+  }
+
+  #place(size: number, descriptors: number, available: number, used: number): boolean {
+    const memory = this.#memory;
+    this.#descriptors = memory.translateUser(descriptors, size * 16);
+    this.#available = memory.translateUser(available, 4 + size * 2);
+    this.#used = memory.translateUser(used, 4 + size * 8);
+    if (this.#descriptors < 0 || this.#available < 0 || this.#used < 0) return false;
+    return this.#descriptors % 4 === 0 && this.#available % 2 === 0 && this.#used % 4 === 0;
+  }
+
+  /** Follows a chain through a table at window offset `table`. False: bad. */
+  #walk(table: number, length: number, index: number, mayIndirect: boolean): boolean {
+    const u32 = this.#u32;
+    for (let steps = 0; steps < length; steps++) {
+      const at = (table >>> 2) + (index << 2);
+      const low = u32[at]!;
+      const high = u32[at + 1]!;
+      const size = u32[at + 2]!;
+      const flagsAndNext = u32[at + 3]!;
+      const flags = flagsAndNext & 0xffff;
+      if ((flags & VRING_DESC_F_INDIRECT) !== 0) {
+        if (!mayIndirect || (flags & VRING_DESC_F_NEXT) !== 0) return false;
+        return this.#walkIndirect(low, high, size);
+      }
+      if (!this.#segment(low, high, size, flags)) return false;
+      if ((flags & VRING_DESC_F_NEXT) === 0) return true;
+      index = flagsAndNext >>> 16;
+      if (index >= length) return false;
+    }
+    return false;
+  }
+
+  #walkIndirect(low: number, high: number, size: number): boolean {
+    const count = size >>> 4;
+    if (count === 0 || (size & 15) !== 0 || count > SEGMENTS_MAX) return false;
+    const table = this.#memory.translate(low, high, size);
+    if (table < 0 || table % 4 !== 0) return false;
+    return this.#walk(table, count, 0, false);
+  }
+
+  #segment(low: number, high: number, size: number, flags: number): boolean {
+    const i = this.#segments;
+    if (i >= SEGMENTS_MAX || size === 0) return false;
+    const offset = this.#memory.translate(low, high, size);
+    if (offset < 0) return false;
+    const writable = (flags & VRING_DESC_F_WRITE) !== 0 ? 1 : 0;
+    if (writable === 0) {
+      if (this.readableCount !== i) return false;
+      this.readableCount = i + 1;
+    }
+    this.segmentOffset[i] = offset;
+    this.segmentLength[i] = size;
+    this.segmentWritable[i] = writable;
+    this.#segments = i + 1;
+    return true;
+  }
+}
