@@ -2,7 +2,7 @@
 // Source: OpenFlow Switch Specification 1.3.5, 7.2.5.
 
 import type { Action, NiciraAction, PlainAction } from "./actions.js";
-import { NX_EXPERIMENTER, OFPG_MAX, OFPP_ANY, OFPP_CONTROLLER, OFPP_IN_PORT, OFPP_MAX } from "./constants.js";
+import { NX_EXPERIMENTER, OFPG_MAX, OFPP_ANY, OFPP_IN_PORT, OFPP_MAX } from "./constants.js";
 import { readSetField, writeOxm } from "./match-wire.js";
 import { isNiciraAction, readNiciraAction, writeNiciraAction } from "./nicira-wire.js";
 import { nameOf, type Reader, type Writer } from "./wire.js";
@@ -103,7 +103,7 @@ function readOutput(body: Reader): Action {
   if (port === 0 || port === OFPP_ANY || (port > OFPP_MAX && port < OFPP_IN_PORT)) {
     throw body.fail("OFPBAC_BAD_OUT_PORT", "output.port", `0x${port.toString(16)} is no output port`);
   }
-  return { type: "output", port, maxLength: port === OFPP_CONTROLLER ? maxLength : 0 };
+  return { type: "output", port, maxLength };
 }
 
 const PUSH_TYPES = {

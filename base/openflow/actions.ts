@@ -27,7 +27,7 @@ export interface BitRange {
 export interface OutputAction {
   readonly type: "output";
   readonly port: number;
-  /** Bytes to send to the controller; OFPCML_NO_BUFFER = the whole packet. Only with port OFPP_CONTROLLER. */
+  /** Bytes to send to the controller; OFPCML_NO_BUFFER = the whole packet. Means nothing with other ports. */
   readonly maxLength: number;
 }
 export interface GroupAction {

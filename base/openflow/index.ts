@@ -2,6 +2,7 @@
 
 export * from "./actions.js";
 export { OFPAT } from "./actions-wire.js";
+export { type ChannelOptions, type ChannelOutput, ChannelSession, encodeError } from "./channel-session.js";
 export * from "./constants.js";
 export * from "./error-codes.js";
 export { OFPGT } from "./group-wire.js";

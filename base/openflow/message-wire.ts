@@ -44,7 +44,7 @@ export function parseMessage(bytes: Uint8Array): OpenFlowMessage {
     throw new WireError(
       "OFPBRC_BAD_LEN",
       "header.length",
-      2,
+      header === undefined ? 0 : 2,
       `${header?.length} for ${bytes.byteLength} bytes`,
     );
   }

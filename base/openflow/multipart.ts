@@ -147,7 +147,7 @@ export interface SupportedType {
   readonly data?: Uint8Array;
 }
 
-/** A field that a table supports; `maskable` = arbitrary masks. */
+/** A field that a table supports; `maskable` = arbitrary masks, and only true in `match` (Open vSwitch insists). */
 export interface SupportedField {
   readonly field: OxmFieldName;
   readonly maskable: boolean;

@@ -35,7 +35,11 @@ export class Reader {
   readonly #view: DataView;
 
   constructor(bytes: Uint8Array, offset: number, end: number, lengthError: OfpErrorName) {
-    this.bytes = bytes;
+    // A Buffer's slice shares memory; ours must copy.
+    this.bytes =
+      bytes.constructor === Uint8Array
+        ? bytes
+        : new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.byteLength);
     this.offset = offset;
     this.end = end;
     this.lengthError = lengthError;
@@ -141,32 +145,38 @@ export class Writer {
   }
 
   u8(value: number): this {
-    this.#view.setUint8(this.#grow(1), value);
+    const at = this.#grow(1); // may replace the view
+    this.#view.setUint8(at, value);
     return this;
   }
 
   u16(value: number): this {
-    this.#view.setUint16(this.#grow(2), value);
+    const at = this.#grow(2); // may replace the view
+    this.#view.setUint16(at, value);
     return this;
   }
 
   u32(value: number): this {
-    this.#view.setUint32(this.#grow(4), value);
+    const at = this.#grow(4); // may replace the view
+    this.#view.setUint32(at, value);
     return this;
   }
 
   u64(value: bigint): this {
-    this.#view.setBigUint64(this.#grow(8), value);
+    const at = this.#grow(8); // may replace the view
+    this.#view.setBigUint64(at, value);
     return this;
   }
 
   put(bytes: Uint8Array): this {
-    this.#bytes.set(bytes, this.#grow(bytes.byteLength));
+    const at = this.#grow(bytes.byteLength);
+    this.#bytes.set(bytes, at);
     return this;
   }
 
   zero(size: number): this {
-    this.#bytes.fill(0, this.#grow(size), this.#size);
+    const at = this.#grow(size);
+    this.#bytes.fill(0, at, this.#size);
     return this;
   }
 
