@@ -1,0 +1,90 @@
+// What the OpenFlow agent needs of the switch behind it: message values in, message values out.
+// The datapath worker implements it (through its handle); MemorySwitch in tests does too.
+//
+// Contract: calls are carried out in the order in which they are made, whatever connection made them. When the
+// promise of `change` resolves, every packet that arrives from then on is judged by the changes; when a read
+// resolves, it saw all changes made before it. Nothing here rejects because of what a message says: a refusal is a
+// result. A rejected promise means that the switch itself is gone. Thread: main.
+
+import type {
+  AggregateStats,
+  FlowMod,
+  FlowRemoved,
+  FlowStats,
+  FlowStatsFilter,
+  GroupDescription,
+  GroupFeatures,
+  GroupMod,
+  GroupStats,
+  MeterConfig,
+  MeterFeatures,
+  MeterMod,
+  MeterStats,
+  OfpErrorName,
+  PacketIn,
+  PacketOut,
+  PortDescription,
+  PortMod,
+  PortStats,
+  PortStatus,
+  QueueStats,
+  SwitchDescription,
+  TableFeatures,
+  TableStats,
+  Unsent,
+} from "../../base/openflow/index.js";
+
+/** A message that changes the switch, or sends a packet through it in order with the changes. */
+export type SwitchChange = FlowMod | GroupMod | MeterMod | PortMod | PacketOut;
+
+/** Refused, with the error to answer. Nothing of the change was applied. */
+export interface ChangeRefusal {
+  readonly error: OfpErrorName;
+  /** For logs. */
+  readonly message: string;
+}
+
+/** What the agent passes on to the controllers that want it. */
+export type SwitchEvent =
+  /** `data` is the whole frame; the agent's connections decide what they send of it. */
+  | (Unsent<PacketIn> & {
+      /** As the output action asked, or OFPCML_NO_BUFFER. */
+      readonly maxLength: number;
+      /** Of the `controller` action; 0 = every controller. */
+      readonly controllerId: number;
+    })
+  | Unsent<FlowRemoved>
+  | Unsent<PortStatus>;
+
+export interface SwitchModel {
+  readonly datapathId: bigint;
+  readonly tableCount: number;
+  readonly description: SwitchDescription;
+
+  /** Applies all, in order; result n belongs to change n and is undefined when it is in force. */
+  change(changes: readonly SwitchChange[]): Promise<readonly (ChangeRefusal | undefined)[]>;
+  /** Resolves when everything asked before is in force (and packet-outs have left). */
+  barrier(): Promise<void>;
+  /** How IP fragments are handled: OFPC_FRAG_*. False = not supported. */
+  setFragmentHandling(flags: number): Promise<boolean>;
+
+  flowStats(filter: FlowStatsFilter): Promise<readonly FlowStats[]>;
+  aggregateStats(filter: FlowStatsFilter): Promise<AggregateStats>;
+  tableStats(): Promise<readonly TableStats[]>;
+  /** All ports, in order of number; OFPP_LOCAL last. */
+  ports(): Promise<readonly PortDescription[]>;
+  portStats(): Promise<readonly PortStats[]>;
+  groupStats(): Promise<readonly GroupStats[]>;
+  groupDescriptions(): Promise<readonly GroupDescription[]>;
+  meterStats(): Promise<readonly MeterStats[]>;
+  meterConfigs(): Promise<readonly MeterConfig[]>;
+  queueStats(): Promise<readonly QueueStats[]>;
+
+  /** What the switch can do; constant. */
+  readonly groupFeatures: GroupFeatures;
+  readonly meterFeatures: MeterFeatures;
+  readonly tableFeatures: readonly TableFeatures[];
+
+  /** Calls `listener` for every event from now on; returns how to stop. */
+  onEvent(listener: (event: SwitchEvent) => void): () => void;
+}
