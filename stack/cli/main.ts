@@ -2,11 +2,16 @@
 // The one binary: `plinth <command>`. Commands live in `*-commands.ts`, one file per area; this file only wires them.
 import { Command } from "commander";
 import { describeError } from "../../base/errors/index.js";
+import { register as registerFunctions } from "./function-commands.js";
+import { register as registerUp } from "./up-commands.js";
 
 const program = new Command("plinth")
   .description("A software-defined data centre: VMs, virtual switches, volumes and network functions.")
   .version("0.1.0")
   .showHelpAfterError("(plinth --help lists what there is)");
+
+registerUp(program);
+registerFunctions(program);
 
 program.parseAsync(process.argv).catch((thrown: unknown) => {
   process.stderr.write(`plinth: ${describeError(thrown)}\n`);

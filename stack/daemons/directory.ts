@@ -18,6 +18,14 @@ export function defaultDirectory(given?: string): string {
   return resolve(given ?? process.env["PLINTH_DIR"] ?? fallback);
 }
 
+/** Where guest images are kept between data centres: $PLINTH_CACHE, else /var/cache/plinth as root or $XDG_CACHE_HOME/plinth. */
+export function cacheDirectory(): string {
+  const home = process.env["HOME"] ?? "/";
+  const caches = process.env["XDG_CACHE_HOME"] ?? join(home, ".cache");
+  const fallback = process.getuid?.() === 0 ? "/var/cache/plinth" : join(caches, "plinth");
+  return resolve(process.env["PLINTH_CACHE"] ?? fallback);
+}
+
 /** The named places below the data directory. Paths only; nothing is made. */
 export function directoryLayout(dir: string) {
   return {
@@ -32,7 +40,6 @@ export function directoryLayout(dir: string) {
     storage: join(dir, "storage"),
     storageControlSocket: join(dir, "storage", "control.sock"),
     defaultDisk: join(dir, "disk", "0"),
-    image: join(dir, "image"),
     host: join(dir, "host"),
     run: join(dir, "run"),
     openflowSocket: join(dir, "run", "openflow.sock"),

@@ -22,7 +22,7 @@ const CALM_MS = 30_000;
 const BACKOFF_MS_MAX = 10_000;
 
 export type SupervisorEvent =
-  | { readonly kind: "adopted" | "started" | "ready" | "stopped"; readonly daemon: DaemonName }
+  | { readonly kind: "adopted" | "started" | "ready"; readonly daemon: DaemonName }
   | { readonly kind: "died"; readonly daemon: DaemonName; readonly detail: string };
 
 interface Watched {
@@ -83,12 +83,15 @@ export class Supervisor {
     for (const { child } of this.#daemons) child?.unref();
   }
 
-  /** Stops every daemon in reverse order. Resolves when the last lock is free. */
-  async stop(): Promise<void> {
+  /** Stops watching, waits for a restart that is under way, and then runs `stop`. */
+  async stop(stop: () => Promise<void>): Promise<void> {
     this.release();
-    for (const { spec } of [...this.#daemons].reverse()) {
-      if (await stopDaemon(spec)) this.#report({ kind: "stopped", daemon: spec.name });
-    }
+    await waitFor(
+      () => this.#daemons.every(({ busy }) => !busy),
+      "a daemon is still being started",
+      READY_DEADLINE_MS,
+    );
+    await stop();
   }
 
   async #bringUp(daemon: Watched): Promise<void> {
