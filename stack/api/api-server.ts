@@ -1,0 +1,230 @@
+// The HTTPS server of the resource API: authentication, errors, discovery, and the paths of every kind.
+import type { IncomingMessage } from "node:http";
+import type { AddressInfo } from "node:net";
+import type { Duplex } from "node:stream";
+import fastify, { type FastifyError, type FastifyInstance } from "fastify";
+import { AssertionError } from "../../base/assert/index.js";
+import { PlinthError } from "../../base/errors/index.js";
+import type { Logger } from "../../base/log/index.js";
+import type { Clock } from "../../base/time/index.js";
+import { ALL_KINDS } from "../resources/index.js";
+import { type ActionModules, Consoles, registerActions } from "./action-routes.js";
+import { type ServerAccess, tokenChecker } from "./credentials.js";
+import {
+  apiGroupList,
+  apiGroupVersions,
+  apiResourceList,
+  coreVersions,
+  findApiGroup,
+  serverVersion,
+} from "./discovery.js";
+import { ApiError } from "./errors.js";
+import { BODY_SIZE_BYTES_MAX, REQUEST_TIMEOUT_MS } from "./limits.js";
+import { requireJson } from "./negotiate.js";
+import { buildOpenApi } from "./openapi.js";
+import type { ResourceRegistry } from "./registry.js";
+import { registerKind } from "./resource-routes.js";
+import type { TlsFiles } from "./tls.js";
+import { WatchStreams } from "./watch-stream.js";
+
+export interface ApiServerOptions {
+  /** 0 = any free port. */
+  readonly port: number;
+  readonly host?: string;
+  readonly tls: TlsFiles;
+  readonly token: string;
+  readonly version: string;
+  /** DIR/run/host.sock */
+  readonly hostSocket: string;
+}
+
+export interface ApiServerModules {
+  readonly registry: ResourceRegistry;
+  readonly clock: Clock;
+  readonly log: Logger;
+  /** Why the server is not ready, or undefined when it is. */
+  readonly notReady?: () => string | undefined;
+}
+
+export interface ApiServer {
+  readonly access: ServerAccess;
+  readonly port: number;
+  /** New certificates for connections from now on. */
+  renewTls(tls: TlsFiles): void;
+  /** Ends every watch and console, finishes requests under way, and frees the port. */
+  close(): Promise<void>;
+}
+
+const OPEN_PATHS = new Set(["/healthz", "/livez", "/readyz", "/version"]);
+const HOST = "127.0.0.1";
+
+/** Listens when it resolves. Throws PlinthError PORT_IN_USE or PORT_REFUSED. */
+export async function startApiServer(
+  options: ApiServerOptions,
+  modules: ApiServerModules,
+): Promise<ApiServer> {
+  const { tls, token, hostSocket } = options;
+  const isAllowed = tokenChecker(token);
+  const actions: ActionModules = { registry: modules.registry, hostSocket };
+  const watches = new WatchStreams(modules);
+  const consoles = new Consoles(actions, isAllowed);
+  const server = fastify({
+    https: { key: tls.key, cert: tls.cert, minVersion: "TLSv1.2" },
+    bodyLimit: BODY_SIZE_BYTES_MAX,
+    requestTimeout: REQUEST_TIMEOUT_MS,
+    forceCloseConnections: "idle",
+    return503OnClosing: true,
+    exposeHeadRoutes: false,
+    routerOptions: { maxParamLength: 512, ignoreTrailingSlash: true },
+  } as const) as unknown as FastifyInstance;
+  addBodyParsers(server);
+  server.addHook("onRequest", async (request) => {
+    const path = request.url.split("?")[0] as string;
+    if (OPEN_PATHS.has(path) || isAllowed(request.headers.authorization)) return;
+    throw new ApiError("Unauthorized", "Unauthorized");
+  });
+  addErrorAnswers(server, modules.log);
+  addDiscovery(server, options, modules);
+  for (const kind of ALL_KINDS) registerKind(server, kind, { ...modules, watches });
+  registerActions(server, actions);
+  server.server.on("upgrade", (request: IncomingMessage, socket: Duplex, head: Buffer) => {
+    void consoles.upgrade(request, socket, head);
+  });
+  await listen(server, options.port, options.host ?? HOST);
+  const { port } = server.server.address() as AddressInfo;
+  return {
+    port,
+    access: { server: `https://${options.host ?? HOST}:${port}`, ca: tls.ca, token },
+    renewTls(fresh) {
+      (server.server as unknown as { setSecureContext(context: object): void }).setSecureContext({
+        key: fresh.key,
+        cert: fresh.cert,
+        minVersion: "TLSv1.2",
+      });
+    },
+    async close() {
+      watches.close();
+      consoles.close();
+      await server.close();
+    },
+  };
+}
+
+async function listen(server: FastifyInstance, port: number, host: string): Promise<void> {
+  try {
+    await server.ready();
+    await server.listen({ port, host });
+  } catch (cause) {
+    await server.close().catch(() => {});
+    throw portError(port, host, cause);
+  }
+}
+
+export function portError(port: number, host: string, cause: unknown): PlinthError {
+  const { code, message } = cause as NodeJS.ErrnoException;
+  if (code === "EADDRINUSE") {
+    return new PlinthError("PORT_IN_USE", `port ${port} of ${host} is in use`, {
+      cause,
+      field: "--port",
+      remedy: "stop what uses it, or choose another with --port (0 = any)",
+    });
+  }
+  return new PlinthError("PORT_REFUSED", `cannot listen on port ${port} of ${host}: ${message}`, {
+    cause,
+    field: "--port",
+  });
+}
+
+/** JSON and the patch types; a body named __proto__ or constructor.prototype is refused by the parser. */
+function addBodyParsers(server: FastifyInstance): void {
+  const parseJson = server.getDefaultJsonParser("error", "error");
+  const types = [
+    "application/json",
+    "application/json-patch+json",
+    "application/merge-patch+json",
+    "application/strategic-merge-patch+json",
+  ];
+  server.removeAllContentTypeParsers();
+  server.addContentTypeParser(types, { parseAs: "string" }, (request, body, done) => {
+    if (body === "") done(null, undefined);
+    else parseJson(request, body as string, done);
+  });
+  const applyTypes = ["application/apply-patch+yaml", "application/apply-patch+cbor"];
+  server.addContentTypeParser(applyTypes, { parseAs: "buffer" }, (_request, _body, done) => {
+    done(
+      new ApiError(
+        "UnsupportedMediaType",
+        "server-side apply is not offered yet: apply without --server-side",
+      ),
+    );
+  });
+}
+
+function addErrorAnswers(server: FastifyInstance, log: Logger): void {
+  server.setErrorHandler((thrown, request, reply) => {
+    const error = toApiError(thrown);
+    if (error.status === 500)
+      log.error({ err: thrown, method: request.method, url: request.url }, "request failed");
+    // A broken invariant is our bug: answer, then let the process end and be started again.
+    if (thrown instanceof AssertionError) setImmediate(() => Promise.reject(thrown));
+    const retryAfter = error.details?.retryAfterSeconds;
+    if (retryAfter !== undefined) reply.header("retry-after", String(retryAfter));
+    reply.code(error.status).type("application/json").send(error.toStatus());
+  });
+  server.setNotFoundHandler(() => {
+    throw new ApiError("NotFound", "the server could not find the requested resource");
+  });
+}
+
+const STORE_TROUBLE = new Set(["STORE_WRITE_FAILED", "STORE_OVERLOADED", "STORE_CLOSED"]);
+
+function toApiError(thrown: unknown): ApiError {
+  if (thrown instanceof ApiError) return thrown;
+  if (thrown instanceof PlinthError && STORE_TROUBLE.has(thrown.code)) {
+    return new ApiError("ServiceUnavailable", thrown.message, { retryAfterSeconds: 1 });
+  }
+  if (thrown instanceof PlinthError && thrown.code === "STORE_LIMIT")
+    return new ApiError("BadRequest", thrown.message);
+  const { statusCode, message } = thrown as Partial<FastifyError>;
+  if (statusCode === 413)
+    return new ApiError("RequestEntityTooLarge", `the body may have ${BODY_SIZE_BYTES_MAX} bytes`);
+  if (statusCode === 415) return new ApiError("UnsupportedMediaType", "the body must be application/json");
+  if (statusCode !== undefined && statusCode >= 400 && statusCode < 500) {
+    return new ApiError("BadRequest", message ?? "bad request");
+  }
+  return new ApiError("InternalError", "Internal error occurred; the server's log says more");
+}
+
+function addDiscovery(server: FastifyInstance, options: ApiServerOptions, modules: ApiServerModules): void {
+  const openApi = buildOpenApi(options.version);
+  const json = (path: string, answer: () => object): void => {
+    server.get(path, async (request) => {
+      requireJson(request.headers.accept);
+      return answer();
+    });
+  };
+  for (const path of ["/healthz", "/livez"])
+    server.get(path, async (_request, reply) => reply.type("text/plain").send("ok"));
+  server.get("/readyz", async (_request, reply) => {
+    const why = modules.notReady?.();
+    return reply
+      .code(why === undefined ? 200 : 503)
+      .type("text/plain")
+      .send(why ?? "ok");
+  });
+  server.get("/version", async () => serverVersion(options.version));
+  json("/api", () =>
+    coreVersions(`${options.host ?? HOST}:${(server.server.address() as AddressInfo).port}`),
+  );
+  json("/api/v1", () => apiResourceList("", "v1"));
+  json("/apis", apiGroupList);
+  for (const { group, version } of apiGroupVersions()) {
+    if (!server.hasRoute({ method: "GET", url: `/apis/${group}` }))
+      json(`/apis/${group}`, () => findApiGroup(group) as object);
+    json(`/apis/${group}/${version}`, () => apiResourceList(group, version));
+  }
+  server.get("/openapi/v3", async () => openApi.index);
+  for (const [path, text] of openApi.byPath) {
+    server.get(`/openapi/v3/${path}`, async (_request, reply) => reply.type("application/json").send(text));
+  }
+}

@@ -1,0 +1,108 @@
+// Query parameters of the resource paths, read once and checked.
+import type { ResourceKind } from "../resources/index.js";
+import { ApiError } from "./errors.js";
+import { LIST_LIMIT_MAX } from "./limits.js";
+import { type Matcher, parseSelectors } from "./selectors.js";
+import type { IncludeObject } from "./table.js";
+
+export type Query = Readonly<Record<string, string | string[] | undefined>>;
+
+export interface ListQuery {
+  readonly matches: Matcher;
+  readonly watch: boolean;
+  readonly bookmarks: boolean;
+  readonly sendInitialEvents: boolean;
+  readonly timeoutMs: number | undefined;
+  readonly resourceVersion: number | undefined;
+  /** Show exactly that version. */
+  readonly exact: boolean;
+  readonly limit: number | undefined;
+  readonly page: { readonly revision: number; readonly after: string } | undefined;
+  readonly includeObject: IncludeObject;
+}
+
+/** Throws ApiError BadRequest naming the parameter. */
+export function parseListQuery(kind: ResourceKind, query: Query): ListQuery {
+  const limit = number(query, "limit");
+  const timeoutSeconds = number(query, "timeoutSeconds");
+  const token = text(query, "continue");
+  return {
+    matches: parseSelectors(kind, text(query, "labelSelector"), text(query, "fieldSelector")),
+    watch: flag(query, "watch"),
+    bookmarks: flag(query, "allowWatchBookmarks"),
+    sendInitialEvents: flag(query, "sendInitialEvents"),
+    timeoutMs: timeoutSeconds === undefined || timeoutSeconds === 0 ? undefined : timeoutSeconds * 1000,
+    resourceVersion: number(query, "resourceVersion"),
+    exact: text(query, "resourceVersionMatch") === "Exact",
+    limit: limit === undefined || limit === 0 ? undefined : Math.min(limit, LIST_LIMIT_MAX),
+    page: token === undefined || token === "" ? undefined : parseContinue(token),
+    includeObject: parseIncludeObject(query),
+  };
+}
+
+export interface WriteQuery {
+  readonly dryRun: boolean;
+  readonly fieldValidation: "Strict" | "Warn" | "Ignore";
+}
+
+export function parseWriteQuery(query: Query): WriteQuery {
+  const fieldValidation = text(query, "fieldValidation") ?? "Warn";
+  if (fieldValidation !== "Strict" && fieldValidation !== "Warn" && fieldValidation !== "Ignore") {
+    throw new ApiError("BadRequest", 'fieldValidation: expected "Strict", "Warn" or "Ignore"');
+  }
+  return { dryRun: parseDryRun(query["dryRun"]), fieldValidation };
+}
+
+/** "All" or nothing, in a query or in DeleteOptions. */
+export function parseDryRun(value: unknown): boolean {
+  const given = [value ?? []].flat();
+  if (given.length === 0 || (given.length === 1 && given[0] === "")) return false;
+  if (given.every((each) => each === "All")) return true;
+  throw new ApiError("BadRequest", 'dryRun: expected "All"');
+}
+
+export function parseIncludeObject(query: Query): IncludeObject {
+  const given = text(query, "includeObject");
+  return given === "None" || given === "Object" ? given : "Metadata";
+}
+
+export function encodeContinue(revision: number, after: string): string {
+  return Buffer.from(JSON.stringify({ v: 1, revision, after })).toString("base64url");
+}
+
+function parseContinue(token: string): { revision: number; after: string } {
+  try {
+    const { v, revision, after } = JSON.parse(Buffer.from(token, "base64url").toString());
+    if (v === 1 && Number.isSafeInteger(revision) && revision >= 0 && typeof after === "string") {
+      return { revision, after };
+    }
+  } catch {
+    // Reported below, like any other nonsense.
+  }
+  throw new ApiError("BadRequest", "continue: not a token of this server");
+}
+
+function text(query: Query, name: string): string | undefined {
+  const value = query[name];
+  return Array.isArray(value) ? value[0] : value;
+}
+
+function flag(query: Query, name: string): boolean {
+  const value = text(query, name);
+  if (value === undefined || value === "" || value === "false" || value === "0") return false;
+  if (value === "true" || value === "1") return true;
+  throw new ApiError("BadRequest", `${name}: expected true or false`);
+}
+
+function number(query: Query, name: string): number | undefined {
+  const value = text(query, name);
+  if (value === undefined || value === "") return undefined;
+  const result = Number(value);
+  if (!/^\d{1,16}$/.test(value) || !Number.isSafeInteger(result)) {
+    throw new ApiError(
+      "BadRequest",
+      `${name}: expected a whole number, got ${JSON.stringify(value.slice(0, 40))}`,
+    );
+  }
+  return result;
+}

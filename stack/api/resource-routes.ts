@@ -1,0 +1,233 @@
+// The paths of one kind: list, watch, create, read, replace, patch, delete, and status.
+// Source: Kubernetes API concepts, "Standard API terminology" and "API verbs".
+import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
+import { isStoreError } from "../../base/store/index.js";
+import type { Clock } from "../../base/time/index.js";
+import type { ApiObject, ResourceKind } from "../resources/index.js";
+import type { Admitted } from "./admission.js";
+import { deletedAnswer, type FormOptions, listAnswer, objectAnswer } from "./answers.js";
+import { pathOf } from "./discovery.js";
+import { ApiError, isApiError } from "./errors.js";
+import { orphanDependents } from "./garbage-collector.js";
+import { negotiate } from "./negotiate.js";
+import { applyPatch, type PatchType } from "./patch/index.js";
+import { isObject } from "./patch/merge-patch.js";
+import {
+  encodeContinue,
+  type ListQuery,
+  parseDryRun,
+  parseIncludeObject,
+  parseListQuery,
+  parseWriteQuery,
+  type Query,
+} from "./query.js";
+import type { DeleteRequest, ResourceRegistry } from "./registry.js";
+import type { WatchStreams } from "./watch-stream.js";
+
+export interface RouteModules {
+  readonly registry: ResourceRegistry;
+  readonly watches: WatchStreams;
+  readonly clock: Clock;
+}
+
+interface PathParameters {
+  readonly namespace?: string;
+  readonly name: string;
+}
+type Request = FastifyRequest<{ Params: PathParameters; Querystring: Query }>;
+
+const PATCH_TYPES: Readonly<Record<string, PatchType>> = {
+  "application/json-patch+json": "json",
+  "application/merge-patch+json": "merge",
+  "application/strategic-merge-patch+json": "strategic",
+};
+
+export function registerKind(server: FastifyInstance, kind: ResourceKind, modules: RouteModules): void {
+  const base = pathOf(kind);
+  const routes = new KindRoutes(kind, modules);
+  const collection = kind.namespaced
+    ? `${base}/namespaces/:namespace/${kind.plural}`
+    : `${base}/${kind.plural}`;
+  if (kind.namespaced)
+    server.get(`${base}/${kind.plural}`, (request, reply) => routes.list(request as Request, reply));
+  server.get(collection, (request, reply) => routes.list(request as Request, reply));
+  server.post(collection, (request, reply) => routes.create(request as Request, reply));
+  server.delete(collection, (request) => routes.deleteCollection(request as Request));
+  const one = `${collection}/:name`;
+  server.get(one, (request) => routes.get(request as Request));
+  server.put(one, (request, reply) => routes.replace(request as Request, reply));
+  server.patch(one, (request, reply) => routes.patch(request as Request, reply));
+  server.delete(one, (request) => routes.delete(request as Request));
+  if (!kind.hasStatus) return;
+  server.get(`${one}/status`, (request) => routes.get(request as Request));
+  server.put(`${one}/status`, (request, reply) => routes.replace(request as Request, reply, "status"));
+  server.patch(`${one}/status`, (request, reply) => routes.patch(request as Request, reply, "status"));
+}
+
+class KindRoutes {
+  readonly #kind: ResourceKind;
+  readonly #modules: RouteModules;
+
+  constructor(kind: ResourceKind, modules: RouteModules) {
+    this.#kind = kind;
+    this.#modules = modules;
+  }
+
+  async get(request: Request): Promise<object> {
+    const object = await this.#modules.registry.get(this.#kind, request.params);
+    return objectAnswer(this.#kind, object, this.#form(request));
+  }
+
+  async list(request: Request, reply: FastifyReply): Promise<object> {
+    const query = parseListQuery(this.#kind, request.query);
+    const form = this.#form(request);
+    if (query.watch) return this.#watch(request, reply, query, form);
+    const { namespace } = request.params;
+    const revision = query.page?.revision ?? (query.exact ? query.resourceVersion : undefined);
+    try {
+      const { matches, limit } = query;
+      const answer = await this.#modules.registry.list(this.#kind, {
+        namespace,
+        matches,
+        limit,
+        revision,
+        after: query.page?.after,
+      });
+      const more = answer.next !== undefined && (answer.remaining ?? 0) > 0;
+      const metadata = {
+        resourceVersion: String(answer.revision),
+        ...(more ? { continue: encodeContinue(answer.revision, answer.next as string) } : {}),
+      };
+      return listAnswer(this.#kind, answer.objects, metadata, form);
+    } catch (thrown) {
+      if (isStoreError(thrown, "REVISION_COMPACTED") || isStoreError(thrown, "REVISION_FUTURE")) {
+        throw new ApiError(
+          "Expired",
+          "the resourceVersion or continue token is too old: list again from the start",
+        );
+      }
+      throw thrown;
+    }
+  }
+
+  async create(request: Request, reply: FastifyReply): Promise<object> {
+    const { namespace } = request.params;
+    const admitted = await this.#modules.registry.create(
+      this.#kind,
+      namespace,
+      request.body,
+      parseWriteQuery(request.query),
+    );
+    reply.code(201);
+    return this.#written(request, reply, admitted);
+  }
+
+  async replace(request: Request, reply: FastifyReply, subresource?: "status"): Promise<object> {
+    const { body } = request;
+    const write = { ...parseWriteQuery(request.query), subresource };
+    const admitted = await this.#modules.registry.update(this.#kind, request.params, () => body, write);
+    return this.#written(request, reply, admitted);
+  }
+
+  async patch(request: Request, reply: FastifyReply, subresource?: "status"): Promise<object> {
+    const contentType = (request.headers["content-type"] ?? "").split(";")[0]?.trim() ?? "";
+    const type = PATCH_TYPES[contentType];
+    if (type === undefined) {
+      throw new ApiError("UnsupportedMediaType", `a patch cannot be ${contentType || "of no type"}`);
+    }
+    const write = { ...parseWriteQuery(request.query), subresource };
+    const change = (current: ApiObject): unknown => applyPatch(this.#kind, type, current, request.body);
+    const admitted = await this.#modules.registry.update(this.#kind, request.params, change, write);
+    return this.#written(request, reply, admitted);
+  }
+
+  async delete(request: Request): Promise<object> {
+    const { object, gone } = await this.#deleteOne(request.params, parseDeleteOptions(request));
+    return gone ? deletedAnswer(this.#kind, object) : objectAnswer(this.#kind, object, this.#form(request));
+  }
+
+  async deleteCollection(request: Request): Promise<object> {
+    const { matches } = parseListQuery(this.#kind, request.query);
+    const { namespace } = request.params;
+    const { objects, revision } = await this.#modules.registry.list(this.#kind, { namespace, matches });
+    const options = parseDeleteOptions(request);
+    const deleted: ApiObject[] = [];
+    for (const { metadata } of objects) {
+      try {
+        deleted.push((await this.#deleteOne(metadata, { ...options, uid: metadata.uid })).object);
+      } catch (thrown) {
+        // Somebody else was faster, which is what was wanted.
+        if (!isApiError(thrown, "NotFound") && !isApiError(thrown, "Conflict")) throw thrown;
+      }
+    }
+    return listAnswer(this.#kind, deleted, { resourceVersion: String(revision) }, this.#form(request));
+  }
+
+  async #deleteOne(
+    name: { name: string; namespace?: string | undefined },
+    options: DeleteRequest,
+  ): Promise<{ object: ApiObject; gone: boolean }> {
+    const { registry } = this.#modules;
+    if (options.propagation === "Orphan" && !options.dryRun) {
+      await orphanDependents(registry, await registry.get(this.#kind, name));
+    }
+    return registry.delete(this.#kind, name, options);
+  }
+
+  async #watch(
+    request: Request,
+    reply: FastifyReply,
+    query: ListQuery,
+    form: FormOptions,
+  ): Promise<FastifyReply> {
+    const all = query.sendInitialEvents || query.resourceVersion === undefined || query.resourceVersion === 0;
+    const parameters = {
+      namespace: request.params.namespace,
+      matches: query.matches,
+      fromRevision: all ? undefined : query.resourceVersion,
+      bookmarks: query.bookmarks,
+      markInitialEnd: query.sendInitialEvents,
+      timeoutMs: query.timeoutMs,
+      form,
+    };
+    await this.#modules.watches.serve(this.#kind, parameters, () => {
+      reply.hijack();
+      return reply.raw;
+    });
+    return reply;
+  }
+
+  #written(request: Request, reply: FastifyReply, admitted: Admitted): object {
+    for (const warning of admitted.warnings) {
+      reply.header("warning", `299 - "${warning.replace(/[\\"]/g, "\\$&").replace(/[^\x20-\x7e]/g, "?")}"`);
+    }
+    return objectAnswer(this.#kind, admitted.object, this.#form(request));
+  }
+
+  #form(request: Request): FormOptions {
+    return {
+      form: negotiate(request.headers.accept),
+      includeObject: parseIncludeObject(request.query),
+      wallMs: this.#modules.clock.wallMs(),
+    };
+  }
+}
+
+/** DeleteOptions in the body, or the same words in the query. */
+function parseDeleteOptions(request: Request): DeleteRequest {
+  const body = isObject(request.body) ? request.body : {};
+  const preconditions = isObject(body["preconditions"]) ? body["preconditions"] : {};
+  const word = (value: unknown): string | undefined =>
+    typeof value === "string" && value !== "" ? value : undefined;
+  let propagation = word(body["propagationPolicy"]) ?? word(request.query["propagationPolicy"]);
+  if (propagation === undefined && body["orphanDependents"] === true) propagation = "Orphan";
+  if (propagation !== undefined && !["Background", "Foreground", "Orphan"].includes(propagation)) {
+    throw new ApiError("BadRequest", "propagationPolicy: expected Background, Foreground or Orphan");
+  }
+  return {
+    dryRun: parseDryRun(body["dryRun"] ?? request.query["dryRun"]),
+    propagation: propagation as DeleteRequest["propagation"],
+    uid: word(preconditions["uid"]),
+    resourceVersion: word(preconditions["resourceVersion"]),
+  };
+}
