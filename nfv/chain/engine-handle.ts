@@ -14,7 +14,10 @@ export class EngineHandle {
 
   /** `onDied` is called once if the thread ends by itself. */
   constructor(onDied: (error: Error) => void) {
-    this.#worker = new WorkerHandle(new URL("./engine-worker.js", import.meta.url), { name: "nfd-engine", onDied });
+    this.#worker = new WorkerHandle(new URL("./engine-worker.js", import.meta.url), {
+      name: "nfd-engine",
+      onDied,
+    });
   }
 
   /** Makes the function or changes it; live connections stay where they are. Rejects with FUNCTIONS_TOO_MANY or a socket error. */

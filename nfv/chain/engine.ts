@@ -81,11 +81,6 @@ export class Engine {
     for (let i = 0; i < this.#attached.length; i++) this.#attached[i]?.port.endSleep();
   }
 
-  /** Descriptors to sleep on. */
-  wakeFds(): number[] {
-    return this.#attached.map(({ port }) => port.wakeFd).filter((fd) => fd >= 0);
-  }
-
   close(): void {
     for (const { port } of this.#attached.splice(0)) port.close(); // cold
     this.#input.freeAll(this.#pool);
