@@ -25,4 +25,5 @@ export * from "./memory.js";
 export * from "./owner.js";
 export * from "./probe.js";
 export * from "./tap.js";
+export * from "./unix-link.js";
 export * from "./unix-socket.js";

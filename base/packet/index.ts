@@ -28,3 +28,4 @@ export {
   TX_ERRORS,
   TX_PACKETS,
 } from "./port.js";
+export { STREAM_FRAME_SIZE_MAX, StreamPort, type StreamPortOptions } from "./stream-port.js";

@@ -111,6 +111,11 @@ export class VhostUserBackend {
     if (fd >= 0) ringEventfd(fd);
   }
 
+  /** Whether the driver kicks queue `index`; otherwise it wants to be polled. */
+  kicks(index: number): boolean {
+    return (this.#rings[index]?.kickFd ?? -1) >= 0;
+  }
+
   /** Stops all rings, unmaps all memory and closes everything. */
   close(): void {
     if (this.#released) return;
