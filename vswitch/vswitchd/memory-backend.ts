@@ -1,0 +1,91 @@
+// A switch without a datapath: remembers what it was told. For tests.
+import { PlinthError } from "../../base/errors/index.js";
+import type { BridgeConfig, BridgeStatus, MacEntry, NumberedPort, SwitchBackend } from "./model.js";
+
+export class MemoryBackend implements SwitchBackend {
+  readonly bridges = new Map<string, { config: BridgeConfig; ports: Map<string, NumberedPort> }>();
+  readonly calls: string[] = [];
+  /** Names of bridges and ports that cannot be made. */
+  readonly broken = new Set<string>();
+  macs: MacEntry[] = [];
+  closed = false;
+
+  async addBridge(config: BridgeConfig): Promise<void> {
+    this.#call("addBridge", config.name);
+    if (this.bridges.has(config.name))
+      throw new PlinthError("BRIDGE_EXISTS", `bridge ${config.name} is there`);
+    this.bridges.set(config.name, { config, ports: new Map() });
+  }
+
+  async setBridge(config: BridgeConfig): Promise<void> {
+    this.#call("setBridge", config.name);
+    this.#bridge(config.name).config = config;
+  }
+
+  async removeBridge(name: string): Promise<void> {
+    this.#call("removeBridge", name);
+    if (this.#bridge(name).ports.size > 0) throw new PlinthError("BRIDGE_BUSY", `bridge ${name} has ports`);
+    this.bridges.delete(name);
+  }
+
+  async addPort(bridge: string, port: NumberedPort): Promise<void> {
+    this.#call("addPort", port.name);
+    const { ports } = this.#bridge(bridge);
+    for (const other of ports.values()) {
+      if (other.ofport === port.ofport || other.name === port.name) {
+        throw new PlinthError("PORT_EXISTS", `${other.name} has number ${other.ofport}`);
+      }
+    }
+    ports.set(port.name, port);
+  }
+
+  async setPort(bridge: string, port: NumberedPort): Promise<void> {
+    this.#call("setPort", port.name);
+    this.#bridge(bridge).ports.set(port.name, port);
+  }
+
+  async removePort(bridge: string, name: string): Promise<void> {
+    this.#call("removePort", name);
+    if (!this.#bridge(bridge).ports.delete(name)) throw new PlinthError("PORT_UNKNOWN", `no port ${name}`);
+  }
+
+  async status(bridge: string): Promise<BridgeStatus> {
+    const ports = [...this.#bridge(bridge).ports.keys()].map((name) => {
+      const status = {
+        linkUp: true,
+        mtu: 1500,
+        statistics: { rx_packets: 7 },
+        facts: { driver_name: "memory" },
+      };
+      return [name, status] as const;
+    });
+    return { ports: new Map(ports), controllers: [] };
+  }
+
+  async macTable(): Promise<readonly MacEntry[]> {
+    return this.macs;
+  }
+
+  async flushMacTable(): Promise<void> {
+    this.macs = [];
+  }
+
+  async counters(): Promise<Readonly<Record<string, number>>> {
+    return { path_hit: 3 };
+  }
+
+  async close(): Promise<void> {
+    this.closed = true;
+  }
+
+  #bridge(name: string) {
+    const bridge = this.bridges.get(name);
+    if (bridge === undefined) throw new PlinthError("BRIDGE_UNKNOWN", `no bridge ${name}`);
+    return bridge;
+  }
+
+  #call(method: string, name: string): void {
+    this.calls.push(`${method} ${name}`);
+    if (this.broken.has(name)) throw new PlinthError("BROKEN", `${name} cannot be made`);
+  }
+}

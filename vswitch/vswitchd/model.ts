@@ -1,0 +1,126 @@
+// What the configuration asks of the switch, and what the switch reports back. Plain data.
+
+/** OpenFlow's number for a bridge's own port, as the database shows it (OFPP_LOCAL, 16 bit). */
+export const OFPORT_LOCAL = 65534;
+/** The largest number an ordinary port may have. */
+export const OFPORT_MAX = 0xfeff;
+
+export type VlanMode = "access" | "trunk" | "native-tagged" | "native-untagged";
+
+/** How NORMAL treats a port's VLANs (ovs-vswitchd.conf.db(5), Port, VLAN Configuration). */
+export interface VlanConfig {
+  readonly mode: VlanMode;
+  /** The access or native VLAN; 0 for a trunk. */
+  readonly tag: number;
+  /** VLANs a trunk carries; empty for all. */
+  readonly trunks: readonly number[];
+}
+
+export interface ControllerConfig {
+  readonly uuid: string;
+  /** "unix:PATH", "tcp:HOST:PORT", "punix:PATH" or "ptcp:PORT[:HOST]". */
+  readonly target: string;
+  readonly inactivityProbeMs: number;
+  readonly maxBackoffMs: number;
+}
+
+export interface BridgeConfig {
+  readonly uuid: string;
+  readonly name: string;
+  /** 16 hex digits. */
+  readonly datapathId: string;
+  /** Of the local port, lower-case with colons. */
+  readonly macAddress: string;
+  readonly failMode: "standalone" | "secure";
+  /** "OpenFlow13" and so on; empty for all that there are. */
+  readonly protocols: readonly string[];
+  readonly controllers: readonly ControllerConfig[];
+  readonly macAgingMs: number;
+  readonly macTableSizeMax: number;
+}
+
+export interface PortConfig {
+  /** Of the Interface row. */
+  readonly uuid: string;
+  readonly name: string;
+  readonly type: string;
+  readonly options: Readonly<Record<string, string>>;
+  readonly macAddress: string | undefined;
+  readonly mtu: number | undefined;
+  readonly vlan: VlanConfig;
+  readonly ofportRequest: number | undefined;
+  /** The number it had before a restart. */
+  readonly ofportBefore: number | undefined;
+  /** Why it cannot be made; then it is not tried. */
+  readonly error: string | undefined;
+}
+
+export interface BridgeModel {
+  readonly config: BridgeConfig;
+  readonly ports: readonly PortConfig[];
+  readonly error: string | undefined;
+}
+
+/** The whole configuration of the switch. */
+export interface SwitchConfig {
+  readonly bridges: readonly BridgeModel[];
+  readonly nextCfg: number;
+  /** "ptcp:…" and "punix:…" targets of Manager rows. */
+  readonly managers: readonly string[];
+}
+
+/** A port that was given its number. */
+export interface NumberedPort extends PortConfig {
+  readonly ofport: number;
+}
+
+export interface PortStatus {
+  readonly linkUp: boolean;
+  readonly mtu: number;
+  /** By the names of the Interface.statistics column: rx_packets, rx_bytes, tx_dropped … */
+  readonly statistics: Readonly<Record<string, number>>;
+  /** Further facts for Interface.status. */
+  readonly facts: Readonly<Record<string, string>>;
+}
+
+export interface ControllerStatus {
+  readonly target: string;
+  readonly isConnected: boolean;
+  readonly role: "other" | "master" | "slave" | undefined;
+  /** "ACTIVE", "BACKOFF" … for Controller.status:state. */
+  readonly state: string;
+}
+
+export interface BridgeStatus {
+  readonly ports: ReadonlyMap<string, PortStatus>;
+  readonly controllers: readonly ControllerStatus[];
+}
+
+export interface MacEntry {
+  readonly ofport: number;
+  readonly vlan: number;
+  readonly macAddress: string;
+  readonly ageMs: number;
+}
+
+/**
+ * What carries the configuration out: the datapath and the OpenFlow agents. Calls come one after the other.
+ * A rejected call has changed nothing; its message becomes Interface.error or Bridge.status:error.
+ */
+export interface SwitchBackend {
+  addBridge(bridge: BridgeConfig): Promise<void>;
+  /** Anything but uuid and name may differ from before. Flows stay. */
+  setBridge(bridge: BridgeConfig): Promise<void>;
+  /** Its ports were removed before. */
+  removeBridge(name: string): Promise<void>;
+  addPort(bridge: string, port: NumberedPort): Promise<void>;
+  /** Only `vlan` differs from before. */
+  setPort(bridge: string, port: NumberedPort): Promise<void>;
+  removePort(bridge: string, name: string): Promise<void>;
+  status(bridge: string): Promise<BridgeStatus>;
+  macTable(bridge: string): Promise<readonly MacEntry[]>;
+  flushMacTable(bridge: string): Promise<void>;
+  /** Counters of the datapath by name, for coverage/show. */
+  counters(): Promise<Readonly<Record<string, number>>>;
+  close(): Promise<void>;
+}

@@ -1,0 +1,172 @@
+// Reads the switch's configuration out of the database. Pure: rows in, SwitchConfig out.
+// Source: ovs-vswitchd.conf.db(5). Invariant: any rows that the schema allows give a model; what cannot be done
+// carries its error.
+import { createHash } from "node:crypto";
+import type { Database, DatabaseRow } from "../db/index.js";
+import type {
+  BridgeConfig,
+  BridgeModel,
+  ControllerConfig,
+  PortConfig,
+  SwitchConfig,
+  VlanConfig,
+  VlanMode,
+} from "./model.js";
+
+/** Interface types that there are; "" means "system" in the database. */
+export const INTERFACE_TYPES: readonly string[] = [
+  "dpdkvhostuser",
+  "dpdkvhostuserclient",
+  "internal",
+  "patch",
+  "stream",
+];
+
+const MAC = /^[0-9a-fA-F]{2}(:[0-9a-fA-F]{2}){5}$/;
+const MAC_AGING_S = 300;
+const MAC_TABLE_SIZE = 8192;
+const BRIDGE_NAME = /^[A-Za-z0-9_][A-Za-z0-9_.+@-]{0,63}$/;
+
+export interface ReadOptions {
+  /** Where dpdkvhostuser ports make their sockets. */
+  readonly dir: string;
+}
+
+export function readModel(database: Database, options: ReadOptions): SwitchConfig {
+  const [root] = database.rows("Open_vSwitch").values();
+  if (root === undefined) return { bridges: [], nextCfg: 0, managers: [] };
+  return {
+    bridges: rowsOf(database, root, "bridges", "Bridge").map((row) => readBridge(database, row, options)),
+    nextCfg: root.number("next_cfg") ?? 0,
+    managers: rowsOf(database, root, "manager_options", "Manager").map((row) => row.string("target")),
+  };
+}
+
+function readBridge(database: Database, row: DatabaseRow, options: ReadOptions): BridgeModel {
+  const name = row.string("name");
+  const otherConfig = row.map("other_config");
+  const macAddress = macOf(otherConfig.get("hwaddr")) ?? derivedMac(row.uuid);
+  const config: BridgeConfig = {
+    uuid: row.uuid,
+    name,
+    datapathId: datapathIdOf(otherConfig.get("datapath-id"), macAddress),
+    macAddress,
+    failMode: row.string("fail_mode") === "secure" ? "secure" : "standalone",
+    protocols: row.strings("protocols"),
+    controllers: rowsOf(database, row, "controller", "Controller").map(readController),
+    macAgingMs: 1000 * boundedInteger(otherConfig.get("mac-aging-time"), MAC_AGING_S, 15, 3600),
+    macTableSizeMax: boundedInteger(otherConfig.get("mac-table-size"), MAC_TABLE_SIZE, 10, 1_000_000),
+  };
+  const ports = rowsOf(database, row, "ports", "Port").flatMap((port) => readPort(database, port, options));
+  return { config, ports, error: bridgeError(config, row) };
+}
+
+function bridgeError({ name }: BridgeConfig, row: DatabaseRow): string | undefined {
+  if (!BRIDGE_NAME.test(name)) return `"${name}" cannot name a bridge`;
+  const type = row.string("datapath_type");
+  if (type !== "" && type !== "netdev" && type !== "system") return `there is no datapath type "${type}"`;
+  return undefined;
+}
+
+function readController(row: DatabaseRow): ControllerConfig {
+  return {
+    uuid: row.uuid,
+    target: row.string("target"),
+    inactivityProbeMs: row.number("inactivity_probe") ?? 5000,
+    maxBackoffMs: row.number("max_backoff") ?? 8000,
+  };
+}
+
+function readPort(database: Database, row: DatabaseRow, options: ReadOptions): PortConfig[] {
+  const interfaces = rowsOf(database, row, "interfaces", "Interface");
+  const vlan = readVlan(row);
+  const portError =
+    interfaces.length > 1
+      ? "bonds of several interfaces are not built"
+      : typeof vlan === "string"
+        ? vlan
+        : undefined;
+  return interfaces.map((iface) => {
+    const type = iface.string("type");
+    const name = iface.string("name");
+    const interfaceOptions = Object.fromEntries(iface.map("options"));
+    const ofportBefore = iface.number("ofport");
+    return {
+      uuid: iface.uuid,
+      name,
+      type,
+      options:
+        type === "dpdkvhostuser"
+          ? { ...interfaceOptions, "vhost-server-path": `${options.dir}/${name}` }
+          : interfaceOptions,
+      macAddress: macOf(iface.optionalString("mac")),
+      mtu: iface.number("mtu_request"),
+      vlan: typeof vlan === "string" ? { mode: "trunk", tag: 0, trunks: [] } : vlan,
+      ofportRequest: iface.number("ofport_request"),
+      ofportBefore: ofportBefore !== undefined && ofportBefore > 0 ? ofportBefore : undefined,
+      error: portError ?? interfaceError(name, type, interfaceOptions),
+    };
+  });
+}
+
+/** The VLAN configuration, or why there is none. */
+function readVlan(row: DatabaseRow): VlanConfig | string {
+  const tag = row.number("tag");
+  const mode = row.optionalString("vlan_mode") ?? (tag === undefined ? "trunk" : "access");
+  if (mode === "dot1q-tunnel") return "vlan_mode dot1q-tunnel is not built";
+  return {
+    mode: mode as VlanMode,
+    tag: mode === "trunk" ? 0 : (tag ?? 0),
+    trunks: mode === "access" ? [] : row.numbers("trunks"),
+  };
+}
+
+function interfaceError(
+  name: string,
+  type: string,
+  options: Readonly<Record<string, string>>,
+): string | undefined {
+  if (type === "" || type === "system") {
+    return `could not open network device ${name}: host devices are not built; use one of ${INTERFACE_TYPES.join(", ")}`;
+  }
+  if (!INTERFACE_TYPES.includes(type)) return `there is no interface type "${type}"`;
+  const required = { dpdkvhostuserclient: "vhost-server-path", patch: "peer", stream: "path" }[type];
+  if (required !== undefined && !options[required]) return `type ${type} needs options:${required}`;
+  if (type === "dpdkvhostuser" && !BRIDGE_NAME.test(name)) return `"${name}" cannot name a socket`;
+  return undefined;
+}
+
+function rowsOf(database: Database, row: DatabaseRow, column: string, table: string): DatabaseRow[] {
+  const rows = database.rows(table);
+  const found = row.strings(column).flatMap((uuid) => rows.get(uuid) ?? []);
+  // By name, so that the same configuration is carried out in the same order whatever the uuids.
+  return found.sort((a, b) => (sortKey(a) < sortKey(b) ? -1 : 1));
+}
+
+function sortKey(row: DatabaseRow): string {
+  return row.string(row.schema.columns.has("name") ? "name" : "target");
+}
+
+function macOf(text: string | undefined): string | undefined {
+  return text !== undefined && MAC.test(text) && (Number.parseInt(text.slice(0, 2), 16) & 1) === 0
+    ? text.toLowerCase()
+    : undefined;
+}
+
+/** A locally administered address that stays with the bridge. */
+function derivedMac(uuid: string): string {
+  const digest = createHash("sha256").update(uuid).digest();
+  digest[0] = ((digest[0] as number) & 0xfc) | 0x02;
+  return [...digest.subarray(0, 6)].map((byte) => byte.toString(16).padStart(2, "0")).join(":");
+}
+
+function datapathIdOf(text: string | undefined, macAddress: string): string {
+  const hex = text?.replace(/^0x/i, "").toLowerCase();
+  if (hex !== undefined && /^[0-9a-f]{1,16}$/.test(hex) && !/^0+$/.test(hex)) return hex.padStart(16, "0");
+  return macAddress.replaceAll(":", "").padStart(16, "0");
+}
+
+function boundedInteger(text: string | undefined, absent: number, min: number, max: number): number {
+  if (text === undefined || !/^\d{1,9}$/.test(text)) return absent;
+  return Math.min(max, Math.max(min, Number(text)));
+}

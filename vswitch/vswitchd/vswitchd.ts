@@ -1,0 +1,243 @@
+// The switch daemon: configuration database, reconciliation, status, inspection, around a backend that forwards.
+//
+//   DIR/conf.db        the configuration (record-log.ts)      DIR/db.sock        OVSDB
+//   DIR/vswitchd.lock  held for life                          DIR/<bridge>.mgmt  OpenFlow, made by the backend
+//   DIR/vswitchd.ctl   inspection; made last: the daemon is ready
+//
+// Thread: main. Invariant: a second instance is refused before anything in DIR is touched.
+import { mkdirSync } from "node:fs";
+import { join } from "node:path";
+import { describeError } from "../../base/errors/index.js";
+import { checkUnixPath } from "../../base/jsonrpc/index.js";
+import { lockFile } from "../../base/linux/index.js";
+import type { Logger } from "../../base/log/index.js";
+import { insertOp, mapValue, type Operation, updateOp } from "../../base/ovsdb/index.js";
+import { type Clock, systemClock, type Timer } from "../../base/time/index.js";
+import {
+  type Database,
+  DatabaseServer,
+  OPEN_VSWITCH_SCHEMA,
+  openStorage,
+  type Storage,
+  transact,
+} from "../db/index.js";
+import { switchCommands } from "./commands.js";
+import { Managers } from "./managers.js";
+import type { BridgeStatus, SwitchBackend, SwitchConfig } from "./model.js";
+import { readModel } from "./read-model.js";
+import { Reconciler } from "./reconciler.js";
+import { createUnixctlServer, type UnixctlCommand } from "./unixctl.js";
+import { identityOperations, runOperations, statusOperations } from "./write-back.js";
+
+/** How often link and controller states are looked at, and after how many looks the counters are written too. */
+const STATUS_INTERVAL_MS = 500;
+const COUNTERS_EVERY = 10;
+
+export interface VswitchdOptions {
+  /** Made when absent, 0700. */
+  readonly dir: string;
+  /** Further OVSDB listeners: "punix:PATH" or "ptcp:PORT[:HOST]". */
+  readonly ovsdb?: readonly string[];
+  readonly version?: string;
+  readonly log: Logger;
+  readonly clock?: Clock;
+}
+
+export interface Backend extends SwitchBackend {
+  /** Commands of its own for ovs-appctl. */
+  readonly commands?: Readonly<Record<string, UnixctlCommand>>;
+}
+
+export type CreateBackend = (options: {
+  readonly dir: string;
+  readonly log: Logger;
+  readonly clock: Clock;
+  readonly version: string;
+}) => Promise<Backend>;
+
+export interface Vswitchd {
+  /** Settles when `exit` or `shutdown` was asked for; the caller then closes. */
+  readonly closed: Promise<void>;
+  close(): Promise<void>;
+}
+
+/**
+ * Starts the switch in `dir` and resolves when it is ready. Throws ALREADY_RUNNING, SOCKET_PATH_TOO_LONG,
+ * SOCKET_IN_USE, DATABASE_UNREADABLE, DATABASE_FOREIGN or ENDPOINT_INVALID; everything it had opened is closed then.
+ */
+export async function startVswitchdWith(
+  createBackend: CreateBackend,
+  options: VswitchdOptions,
+): Promise<Vswitchd> {
+  const { dir, log } = options;
+  const path = (name: string): string => join(dir, name);
+  for (const name of ["db.sock", "vswitchd.ctl"]) checkUnixPath(path(name));
+  mkdirSync(dir, { recursive: true, mode: 0o700 });
+  const opened: (() => void | Promise<void>)[] = [];
+  const closeAll = async (): Promise<void> => {
+    for (const close of opened.splice(0).reverse()) await close();
+  };
+  try {
+    const lock = lockFile(path("vswitchd.lock"));
+    opened.push(() => lock.close());
+    const storage = openStorage(path("conf.db"), OPEN_VSWITCH_SCHEMA, { log });
+    opened.push(() => storage.close());
+    return await assemble(createBackend, options, storage, opened, closeAll);
+  } catch (thrown) {
+    await closeAll();
+    throw thrown;
+  }
+}
+
+async function assemble(
+  createBackend: CreateBackend,
+  options: VswitchdOptions,
+  storage: Storage,
+  opened: (() => void | Promise<void>)[],
+  closeAll: () => Promise<void>,
+): Promise<Vswitchd> {
+  const { dir, log } = options;
+  const clock = options.clock ?? systemClock;
+  const version = options.version ?? "0.1.0";
+  const { database } = storage;
+  const server = new DatabaseServer([storage], clock);
+  opened.push(() => server.close());
+  const backend = await createBackend({ dir, log, clock, version });
+  opened.push(() => backend.close());
+
+  const core = new SwitchCore(database, server, backend, { dir, log, clock });
+  opened.push(() => core.stop());
+  core.write([
+    ...(database.rows("Open_vSwitch").size === 0 ? [insertOp("Open_vSwitch", {})] : []),
+    ...identityOperations({ version, databaseVersion: OPEN_VSWITCH_SCHEMA.version }),
+  ]);
+  await core.start();
+
+  for (const endpoint of [`punix:${join(dir, "db.sock")}`, ...(options.ovsdb ?? [])])
+    await server.listen(endpoint);
+  let exit = (): void => {};
+  const closed = new Promise<void>((resolve) => {
+    exit = resolve;
+  });
+  const commands = {
+    ...switchCommands({ backend, applied: core.reconciler.applied, server }),
+    ...backend.commands,
+  };
+  const control = await createUnixctlServer(join(dir, "vswitchd.ctl"), commands, {
+    name: "vswitchd",
+    version: `vswitchd (Plinth) ${version}`,
+    exit,
+  });
+  // Gone first: nobody finds a daemon that is leaving.
+  opened.push(() => control.close());
+  return { closed, close: closeAll };
+}
+
+/** Ties database and backend together: commits in, status out. */
+class SwitchCore {
+  readonly reconciler: Reconciler;
+  readonly #database: Database;
+  readonly #backend: SwitchBackend;
+  readonly #clock: Clock;
+  readonly #log: Logger;
+  readonly #managers: Managers;
+  #writing = false;
+  #unsubscribe = (): void => {};
+  #timer: Timer | undefined;
+  #looks = 0;
+  #looking: Promise<void> = Promise.resolve();
+  #stopped = false;
+
+  constructor(
+    database: Database,
+    server: DatabaseServer,
+    backend: SwitchBackend,
+    { dir, log, clock }: { readonly dir: string; readonly log: Logger; readonly clock: Clock },
+  ) {
+    this.#database = database;
+    this.#backend = backend;
+    this.#clock = clock;
+    this.#log = log;
+    this.#managers = new Managers(server);
+    this.reconciler = new Reconciler({
+      backend,
+      clock,
+      log,
+      read: () => readModel(database, { dir }),
+      report: (config) => this.#report(config),
+    });
+  }
+
+  /** Carries the configuration out for the first time, then follows it. */
+  async start(): Promise<void> {
+    await this.reconciler.trigger();
+    await this.#look();
+    this.#unsubscribe = this.#database.subscribe(() => {
+      if (!this.#writing) void this.reconciler.trigger();
+    });
+    this.#schedule();
+  }
+
+  async stop(): Promise<void> {
+    this.#stopped = true;
+    this.#unsubscribe();
+    this.#timer?.cancel();
+    await this.reconciler.stop();
+    await this.#looking;
+  }
+
+  /** Writes to the database without being woken by that. */
+  write(operations: readonly Operation[]): void {
+    this.#writing = true;
+    try {
+      const outcome = transact(this.#database, operations);
+      if (outcome.kind !== "done" || !outcome.committed) {
+        this.#log.error({ outcome }, "could not write to the database");
+      }
+    } finally {
+      this.#writing = false;
+    }
+  }
+
+  #report(config: SwitchConfig): void {
+    const { applied, errors } = this.reconciler;
+    this.write(runOperations(config, applied, errors));
+    // New ports show their counters with the next look.
+    this.#looks = 0;
+    void this.#followManagers(config.managers);
+  }
+
+  async #followManagers(targets: readonly string[]): Promise<void> {
+    await this.#managers.follow(targets);
+    if (this.#stopped) return;
+    this.write(
+      targets.map((target) => {
+        const error = this.#managers.errors.get(target);
+        const status = error === undefined ? { state: "ACTIVE" } : { state: "VOID", last_error: error };
+        return updateOp("Manager", [["target", "==", target]], { status: mapValue(status) });
+      }),
+    );
+  }
+
+  #schedule(): void {
+    this.#timer = this.#clock.after(STATUS_INTERVAL_MS, () => {
+      this.#looking = this.#look().then(() => {
+        if (!this.#stopped) this.#schedule();
+      });
+    });
+  }
+
+  async #look(): Promise<void> {
+    const statuses = new Map<string, BridgeStatus>();
+    try {
+      for (const name of this.reconciler.applied.keys()) statuses.set(name, await this.#backend.status(name));
+    } catch (thrown) {
+      // A bridge may go while it is asked; the next look tells.
+      this.#log.debug({ why: describeError(thrown) }, "no status");
+    }
+    if (this.#stopped) return;
+    const counters = this.#looks++ % COUNTERS_EVERY === 0;
+    const operations = statusOperations(this.reconciler.applied, statuses, counters);
+    if (operations.length > 0) this.write(operations);
+  }
+}

@@ -1,0 +1,126 @@
+// What the switch tells through the database: numbers, errors, link states, statistics, cur_cfg. Pure: status in,
+// operations out; columns that already hold the value cost nothing.
+import { release, type as systemType } from "node:os";
+import {
+  byUuid,
+  mapValue,
+  type Operation,
+  type OvsdbRowJson,
+  setValue,
+  updateOp,
+} from "../../base/ovsdb/index.js";
+import type { BridgeStatus, PortConfig, SwitchConfig } from "./model.js";
+import type { AppliedSwitch } from "./plan.js";
+import { INTERFACE_TYPES } from "./read-model.js";
+import { portKey } from "./reconciler.js";
+
+const NONE = setValue([]);
+
+export interface Identity {
+  readonly version: string;
+  readonly databaseVersion: string;
+}
+
+/** Facts about this switch that do not change while it runs. */
+export function identityOperations({ version, databaseVersion }: Identity): Operation[] {
+  return [
+    updateOp("Open_vSwitch", [], {
+      ovs_version: version,
+      db_version: databaseVersion,
+      system_type: systemType().toLowerCase(),
+      system_version: release(),
+      datapath_types: setValue(["netdev", "system"]),
+      iface_types: setValue(INTERFACE_TYPES),
+      dpdk_initialized: false,
+    }),
+  ];
+}
+
+/** After a run: who got which number, what failed, and that the configuration `nextCfg` is in force. */
+export function runOperations(
+  model: SwitchConfig,
+  applied: AppliedSwitch,
+  errors: ReadonlyMap<string, string>,
+): Operation[] {
+  const operations: Operation[] = [];
+  for (const { config, ports } of model.bridges) {
+    const bridge = applied.get(config.name);
+    const error = errors.get(config.name);
+    operations.push(
+      updateOp("Bridge", byUuid(config.uuid), {
+        datapath_id: bridge === undefined ? NONE : config.datapathId,
+        datapath_version: bridge === undefined ? "" : "<built-in>",
+        status: mapValue(error === undefined ? {} : { error }),
+      }),
+    );
+    for (const port of ports) {
+      const done = bridge?.ports.get(port.name);
+      const row =
+        done === undefined
+          ? absentPort(errors.get(portKey(config.name, port.name)))
+          : presentPort(done, config.macAddress, done.ofport);
+      operations.push(updateOp("Interface", byUuid(port.uuid), row));
+    }
+  }
+  operations.push(updateOp("Open_vSwitch", [], { cur_cfg: model.nextCfg }));
+  return operations;
+}
+
+function absentPort(error: string | undefined): OvsdbRowJson {
+  return {
+    ofport: -1,
+    error: error ?? "the switch has not made it",
+    admin_state: NONE,
+    link_state: NONE,
+    mac_in_use: NONE,
+    mtu: NONE,
+    statistics: mapValue({}),
+    status: mapValue({}),
+  };
+}
+
+function presentPort(port: PortConfig, bridgeMac: string, ofport: number): OvsdbRowJson {
+  return {
+    ofport,
+    error: NONE,
+    admin_state: "up",
+    mac_in_use: port.macAddress ?? bridgeMac,
+    ifindex: 0,
+  };
+}
+
+/** Link states and controllers, and with `counters` the statistics. */
+export function statusOperations(
+  applied: AppliedSwitch,
+  statuses: ReadonlyMap<string, BridgeStatus>,
+  counters: boolean,
+): Operation[] {
+  const operations: Operation[] = [];
+  for (const [name, { config, ports }] of applied) {
+    const status = statuses.get(name);
+    if (status === undefined) continue;
+    for (const [portName, port] of ports) {
+      const now = status.ports.get(portName);
+      if (now === undefined) continue;
+      operations.push(
+        updateOp("Interface", byUuid(port.uuid), {
+          link_state: now.linkUp ? "up" : "down",
+          mtu: now.mtu,
+          status: mapValue(now.facts),
+          ...(counters ? { statistics: mapValue(now.statistics) } : {}),
+        }),
+      );
+    }
+    for (const controller of config.controllers) {
+      const now = status.controllers.find(({ target }) => target === controller.target);
+      operations.push(
+        updateOp("Controller", byUuid(controller.uuid), {
+          is_connected: now?.isConnected ?? false,
+          role: now?.role ?? NONE,
+          status: mapValue({ state: now?.state ?? "VOID" }),
+        }),
+      );
+    }
+  }
+  return operations;
+}
