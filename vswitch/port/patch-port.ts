@@ -1,0 +1,128 @@
+// Two ports joined back to back, e.g. the ends of a patch between bridges of one datapath: what goes out of one comes
+// in at the other, without a copy. Both share the thread and the packet pool.
+// Invariant: a packet in the queue is owned by the port that will hand it out. Hot: yes.
+import {
+  type Batch,
+  createPortCounters,
+  type PacketPool,
+  type Port,
+  RX_BYTES,
+  RX_PACKETS,
+  TX_BYTES,
+  TX_DROPPED,
+  TX_PACKETS,
+} from "../../base/packet/index.js";
+
+const QUEUE_LENGTH = 1024;
+
+export interface PatchPortOptions {
+  readonly name: string;
+  readonly pool: PacketPool;
+}
+
+export class PatchPort implements Port {
+  readonly name: string;
+  readonly stats = createPortCounters();
+  readonly wakeFd = -1;
+  readonly #pool: PacketPool;
+  readonly #queue = new Int32Array(QUEUE_LENGTH);
+  #head = 0;
+  #length = 0;
+  #peer: PatchPort | undefined = undefined;
+
+  constructor(options: PatchPortOptions) {
+    this.name = options.name;
+    this.#pool = options.pool;
+  }
+
+  get linkUp(): boolean {
+    return this.#peer !== undefined;
+  }
+
+  /** Joins two ports of one datapath; earlier joints of either are undone. */
+  connect(peer: PatchPort): void {
+    this.disconnect();
+    peer.disconnect();
+    this.#peer = peer;
+    peer.#peer = this;
+  }
+
+  /** Takes the joint apart; packets on their way to either side are freed. */
+  disconnect(): void {
+    const peer = this.#peer;
+    this.#peer = undefined;
+    this.#freeQueue();
+    if (peer === undefined) return;
+    peer.#peer = undefined;
+    peer.#freeQueue();
+  }
+
+  rx(batch: Batch): number {
+    const { stats } = this;
+    const pool = this.#pool;
+    let count = this.#length;
+    if (count > batch.capacity - batch.length) count = batch.capacity - batch.length;
+    for (let i = 0; i < count; i++) {
+      const packet = this.#queue[(this.#head + i) & (QUEUE_LENGTH - 1)] as number;
+      pool.inPort[packet] = 0;
+      batch.packets[batch.length++] = packet;
+      stats[RX_BYTES] = (stats[RX_BYTES] as number) + (pool.length[packet] as number);
+    }
+    this.#head = (this.#head + count) & (QUEUE_LENGTH - 1);
+    this.#length -= count;
+    stats[RX_PACKETS] = (stats[RX_PACKETS] as number) + count;
+    return count;
+  }
+
+  tx(batch: Batch): void {
+    const { stats } = this;
+    const peer = this.#peer;
+    for (let i = 0; i < batch.length; i++) {
+      const packet = batch.packets[i] as number;
+      const length = this.#pool.length[packet] as number;
+      if (peer?.take(packet) === true) {
+        stats[TX_PACKETS] = (stats[TX_PACKETS] as number) + 1;
+        stats[TX_BYTES] = (stats[TX_BYTES] as number) + length;
+      } else {
+        this.#pool.free(packet);
+        stats[TX_DROPPED] = (stats[TX_DROPPED] as number) + 1;
+      }
+    }
+    batch.length = 0;
+  }
+
+  /** Called by the peer: a packet comes in. False when the queue is full or there was no room for a copy. */
+  take(packet: number): boolean {
+    if (this.#length === QUEUE_LENGTH) return false;
+    let own = packet;
+    if (this.#pool.isShared(packet)) {
+      // Others still read the packet; what comes in here must be free to change.
+      own = this.#pool.copy(packet);
+      if (own < 0) return false;
+      this.#pool.free(packet);
+    }
+    this.#queue[(this.#head + this.#length) & (QUEUE_LENGTH - 1)] = own;
+    this.#length++;
+    return true;
+  }
+
+  tick(_nowMs: number): void {}
+
+  /** Nobody but this thread puts packets in, so only what is there already counts. */
+  beginSleep(): boolean {
+    return this.#length === 0;
+  }
+
+  endSleep(): void {}
+
+  close(): void {
+    this.disconnect();
+  }
+
+  #freeQueue(): void {
+    for (let i = 0; i < this.#length; i++) {
+      this.#pool.free(this.#queue[(this.#head + i) & (QUEUE_LENGTH - 1)] as number);
+    }
+    this.#length = 0;
+  }
+}

@@ -1,0 +1,239 @@
+import { mkdtempSync, rmSync } from "node:fs";
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { Epoll } from "../../base/linux/index.js";
+import {
+  Batch,
+  PacketPool,
+  RX_ERRORS,
+  SLOT_SIZE,
+  TX_DROPPED,
+  TX_ERRORS,
+  TX_PACKETS,
+} from "../../base/packet/index.js";
+import { describePort, frameOf } from "../../base/packet/port.suite.js";
+import { waitFor } from "../../base/time/index.js";
+import { FRONT_END_GUEST_BASE } from "../../base/virtio/fake-front-end.js";
+import { GuestWindow } from "../../base/virtio/index.js";
+import { acceptGuest, dialGuest, type FakeGuest, type Layout, MERGEABLE, MODERN } from "./fake-guest.js";
+import { VhostUserPort } from "./vhost-user-port.js";
+
+const SLOTS = 512;
+let dir = "";
+let window: GuestWindow;
+let pool: PacketPool;
+beforeEach(() => {
+  dir = mkdtempSync("/tmp/pl-");
+  window = new GuestWindow(256 << 20);
+  const arenaOffset = window.reserveAnonymous(SLOTS * SLOT_SIZE);
+  pool = new PacketPool({ slots: SLOTS, arena: window.bytes, arenaOffset });
+});
+afterEach(() => {
+  window.close();
+  rmSync(dir, { recursive: true });
+});
+
+interface Setup {
+  readonly port: VhostUserPort;
+  readonly guest: FakeGuest;
+  readonly tick: () => void;
+}
+
+async function connected(
+  role: "dial" | "listen" = "dial",
+  features = MODERN,
+  layout: Layout = "one",
+): Promise<Setup> {
+  const path = `${dir}/n`;
+  const port = new VhostUserPort({ name: "vm", pool, window, path, role });
+  const tick = (): void => port.tick(performance.now());
+  const guest = await (role === "dial" ? acceptGuest : dialGuest)(path, tick, { features });
+  guest.layout = layout;
+  await guest.start();
+  await linkUp(port);
+  return { port, guest, tick };
+}
+
+async function linkUp(port: VhostUserPort): Promise<void> {
+  await waitFor(
+    () => {
+      port.tick(performance.now());
+      return port.linkUp;
+    },
+    () => `link: ${port.lastError}`,
+    5000,
+    1,
+  );
+}
+
+function fixture(role: "dial" | "listen", features: bigint, layout: Layout) {
+  return async () => {
+    const { port, guest, tick } = await connected(role, features, layout);
+    return {
+      pool,
+      port,
+      send: (frame: Uint8Array) => guest.send(frame, tick),
+      receive: () => guest.receive(),
+      close: () => guest.close(),
+    };
+  };
+}
+describePort("VhostUserPort that dials", fixture("dial", MODERN, "one"), 1514);
+describePort("VhostUserPort that listens", fixture("listen", MODERN, "two"), 1514);
+describePort("VhostUserPort with mergeable buffers", fixture("dial", MERGEABLE, "scattered"), 2000);
+
+function send(port: VhostUserPort, frames: readonly Uint8Array[]): void {
+  const batch = new Batch();
+  for (const frame of frames) batch.push(pool.allocateFrom(frame));
+  port.tx(batch);
+}
+
+describe("VhostUserPort", () => {
+  it("spreads a jumbo frame over mergeable buffers and refuses it without them", async () => {
+    const jumbo = frameOf(9216, 3);
+    const merging = await connected("dial", MERGEABLE);
+    send(merging.port, [jumbo, frameOf(60, 1)]);
+    expect(merging.guest.receive()).toEqual([jumbo, frameOf(60, 1)]);
+    merging.port.close();
+    merging.guest.close();
+    const plain = await connected("dial", MODERN);
+    send(plain.port, [jumbo, frameOf(60, 1)]);
+    expect(plain.guest.receive()).toEqual([frameOf(60, 1)]);
+    expect(plain.port.stats[TX_ERRORS]).toBe(1);
+    plain.port.close();
+    plain.guest.close();
+  });
+
+  it("drops and counts when the guest offers no buffers, and goes on when it does", async () => {
+    const { port, guest } = await connected();
+    const frames = Array.from({ length: 64 }, (_, i) => frameOf(60, i));
+    for (let i = 0; i < 6; i++) send(port, frames);
+    expect(port.stats[TX_DROPPED]).toBe(6 * 64 - 256);
+    expect(guest.receive()).toHaveLength(256);
+    send(port, frames);
+    expect(guest.receive()).toEqual(frames);
+    expect(port.stats[TX_PACKETS]).toBe(256 + 64);
+    port.close();
+    guest.close();
+  });
+
+  it("counts chains that carry no frame, gives them back, and stays up", async () => {
+    const { port, guest, tick } = await connected();
+    const { frontEnd } = guest;
+    const buffer = FRONT_END_GUEST_BASE + frontEnd.bufferAt(1, 0);
+    frontEnd.setDescriptor(1, 200, buffer, 12, 0);
+    frontEnd.setDescriptor(1, 201, buffer, 60, 2);
+    frontEnd.setDescriptor(1, 202, 0xdead_0000, 60, 0);
+    frontEnd.setDescriptor(1, 203, buffer, 60, 1, 203);
+    frontEnd.setDescriptor(1, 204, buffer, 10_000, 0);
+    for (let head = 200; head < 205; head++) frontEnd.offer(1, head);
+    const batch = new Batch();
+    expect(port.rx(batch)).toBe(0);
+    expect(port.stats[RX_ERRORS]).toBe(5);
+    for (let head = 200; head < 205; head++) expect(frontEnd.takeUsed(1)).toEqual({ head, length: 0 });
+    await guest.send(frameOf(60, 1), tick);
+    expect(port.rx(batch)).toBe(1);
+    batch.freeAll(pool);
+    port.close();
+    guest.close();
+  });
+
+  it("is back after its peer vanished in the middle of traffic, again and again", async () => {
+    const port = new VhostUserPort({ name: "vm", pool, window, path: `${dir}/n`, role: "dial" });
+    const tick = (): void => port.tick(performance.now());
+    const batch = new Batch();
+    for (let life = 0; life < 3; life++) {
+      const guest = await acceptGuest(`${dir}/n`, tick, {});
+      await guest.start();
+      await linkUp(port);
+      await guest.send(frameOf(100, life), tick);
+      expect(port.rx(batch)).toBe(1);
+      expect(pool.frame(batch.packets[0]!)).toEqual(frameOf(100, life));
+      port.tx(batch);
+      expect(guest.receive()).toEqual([frameOf(100, life)]);
+      await guest.send(frameOf(100, 9), tick);
+      guest.close();
+      expect(port.rx(batch)).toBe(1);
+      port.tx(batch);
+      await waitFor(
+        () => {
+          tick();
+          return !port.linkUp;
+        },
+        "the loss to be noticed",
+        5000,
+        1,
+      );
+      expect(port.rx(batch)).toBe(0);
+    }
+    port.close();
+    expect(pool.available).toBe(SLOTS);
+  });
+
+  it("a new port (the switch restarted) continues the guest's rings without loss or repetition", async () => {
+    const { port, guest, tick } = await connected();
+    for (let i = 0; i < 10; i++) await guest.send(frameOf(60, i), tick);
+    const batch = new Batch(4);
+    expect(port.rx(batch)).toBe(4);
+    batch.freeAll(pool);
+    port.close();
+    // The front-end does what QEMU does: it continues from the used indices in its own memory.
+    const bases = [0, 1].map((ring) => guest.frontEnd.view.getUint16(guest.frontEnd.usedAt(ring) + 2, true));
+    expect(bases).toEqual([0, 4]);
+    const again = new VhostUserPort({ name: "vm", pool, window, path: `${dir}/m`, role: "dial" });
+    const retick = (): void => again.tick(performance.now());
+    const successor = await acceptGuest(`${dir}/m`, retick, {});
+    successor.frontEnd.bytes.set(guest.frontEnd.bytes);
+    await successor.frontEnd.start(bases);
+    await linkUp(again);
+    const all = new Batch();
+    expect(again.rx(all)).toBe(6);
+    for (let i = 0; i < 6; i++) expect(pool.frame(all.packets[i]!)).toEqual(frameOf(60, 4 + i));
+    all.freeAll(pool);
+    again.close();
+    guest.close();
+    successor.close();
+  });
+
+  it("sleeps without missing a kick, and is quiet after waking", async () => {
+    const { port, guest, tick } = await connected();
+    const epoll = new Epoll();
+    epoll.add(port.wakeFd, 1);
+    const batch = new Batch();
+    for (let round = 0; round < 3; round++) {
+      await waitFor(
+        () => {
+          tick();
+          const asleep = port.beginSleep() && epoll.wait(0) === 0;
+          if (!asleep) port.endSleep();
+          return asleep;
+        },
+        "silence",
+        5000,
+        1,
+      );
+      await guest.send(frameOf(60, round), tick);
+      expect(epoll.wait(1000)).toBe(1);
+      port.endSleep();
+      expect(port.rx(batch)).toBe(1);
+      batch.freeAll(pool);
+    }
+    await guest.send(frameOf(60, 9), tick);
+    expect(port.beginSleep()).toBe(false);
+    port.endSleep();
+    epoll.close();
+    port.close();
+    guest.close();
+  });
+
+  it("names why there is no link", () => {
+    const port = new VhostUserPort({ name: "vm", pool, window, path: `${dir}/none`, role: "dial" });
+    port.tick(performance.now());
+    expect(port.lastError).toContain("ENOENT");
+    expect(port.linkUp).toBe(false);
+    port.close();
+    const path = `${dir}/${"x".repeat(120)}`;
+    expect(() => new VhostUserPort({ name: "vm", pool, window, path, role: "dial" })).toThrowError(
+      expect.objectContaining({ code: "PATH_TOO_LONG" }),
+    );
+  });
+});
