@@ -4,10 +4,10 @@ import { Compiler } from "./compiler.js";
 import { parseAddress } from "./network/ipv4.js";
 import type { PortView } from "./network/views.js";
 import type { Flow } from "./pipeline/flow.js";
-import { connectionOf, namespaceLabels, pods, policies, probe } from "./policy/arbitraries.js";
 import { judge } from "./policy/oracle.js";
 import { type Fields, FlowModel, type ModelResult } from "./proof/flow-model.js";
-import { createShop, OFPORTS, POLICIES, policyChange, type Shop } from "./world.js";
+import { connectionOf, namespaceLabels, pods, policies, probe } from "./testing/arbitraries.js";
+import { createShop, OFPORTS, POLICIES, policyChange, type Shop } from "./testing/shop.js";
 
 const TCP = 6;
 let shop: Shop;

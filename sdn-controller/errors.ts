@@ -2,6 +2,8 @@
 //
 // reason                 meaning                                              remedy
 // Allocated              addresses and MAC are assigned                       -
+// Forwarding             the switch has the port's flows                      -
+// NotAttached            the port is not plugged into a switch                start the machine
 // NetworkNotFound        the port's or function's network does not exist      create the network
 // NetworkNotReady        the network itself has no valid configuration        see the network's conditions
 // InvalidSubnet          a subnet is not an IPv4 prefix of length 8 to 30     correct spec.subnets
@@ -13,6 +15,8 @@
 // SwitchRefusedFlow      the switch answered a flow-mod with an error         report it: the pipeline and switch differ
 export type SdnReason =
   | "Allocated"
+  | "Forwarding"
+  | "NotAttached"
   | "NetworkNotFound"
   | "NetworkNotReady"
   | "InvalidSubnet"

@@ -14,17 +14,30 @@ export function networkStatus(inventory: Inventory, key: string): StatusPatch | 
   return { kind: "Network", key, status: { segmentId, conditions: [ready(`segment ${segmentId}`)] } };
 }
 
-export function portStatus(inventory: Inventory, key: string): StatusPatch | undefined {
+/** `forwards`: whether the switch has the port's flows; undefined = not known yet, so nothing is said about it. */
+export function portStatus(inventory: Inventory, key: string, forwards?: boolean): StatusPatch | undefined {
   const port = inventory.port(key);
   if (port !== undefined) {
     const addresses = port.addresses.map(formatAddress);
     const macAddress = formatMac(port.mac);
-    const conditions = [ready(`${addresses.join(", ")} at ${macAddress}`)];
-    return { kind: "Port", key, status: { macAddress, addresses, conditions } };
+    const allocated = { ...ready(`${addresses.join(", ")} at ${macAddress}`), type: "Allocated" };
+    return {
+      kind: "Port",
+      key,
+      status: { macAddress, addresses, conditions: [allocated, ...forwarding(forwards)] },
+    };
   }
   const refusal = inventory.refusalOf("Port", key);
   if (refusal === undefined) return undefined;
-  return { kind: "Port", key, status: { addresses: [], conditions: [notReady(refusal)] } };
+  const conditions = [{ ...notReady(refusal), type: "Allocated" }, notReady(refusal)];
+  return { kind: "Port", key, status: { addresses: [], conditions } };
+}
+
+function forwarding(forwards: boolean | undefined): StatusCondition[] {
+  if (forwards === undefined) return [];
+  return forwards
+    ? [{ type: "Ready", status: "True", reason: "Forwarding", message: "the switch has its flows" }]
+    : [{ type: "Ready", status: "False", reason: "NotAttached", message: "not plugged into a switch" }];
 }
 
 export function functionStatus(inventory: Inventory, key: string): StatusPatch | undefined {

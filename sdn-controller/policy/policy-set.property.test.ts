@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { parseAddress } from "../network/ipv4.js";
-import { connectionOf, namespaceLabels, pod, pods, policies, policy, probe } from "./arbitraries.js";
+import { connectionOf, namespaceLabels, pod, pods, policies, policy, probe } from "../testing/arbitraries.js";
 import { ruleKey } from "./compile.js";
 import { policyKey } from "./network-policy.js";
 import { judge, type OracleEnd } from "./oracle.js";

@@ -1,8 +1,8 @@
 // Random policies, pods and connections for the property tests: few labels, names and addresses, so that they meet.
 import fc from "fast-check";
-import type { NetworkPolicySpec, Policy, PolicyPeer, PolicyPort } from "./network-policy.js";
-import type { OracleConnection, OracleEnd } from "./oracle.js";
-import type { LabelSelector, Labels } from "./selector.js";
+import type { NetworkPolicySpec, Policy, PolicyPeer, PolicyPort } from "../policy/network-policy.js";
+import type { OracleConnection, OracleEnd } from "../policy/oracle.js";
+import type { LabelSelector, Labels } from "../policy/selector.js";
 
 const NAMESPACES = ["red", "blue", "green"] as const;
 const key = fc.constantFrom("tier", "app", "env");

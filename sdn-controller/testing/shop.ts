@@ -1,9 +1,9 @@
 // A small world for tests: the shop example's networks, machines, policies and load balancer, on switch ports 1 to 9.
-import { Compiler } from "./compiler.js";
-import type { InventoryChange, LoadBalancerInput, NetworkInput, PortInput } from "./inputs.js";
-import type { LoadBalancerView, NetworkView, PortView } from "./network/views.js";
-import type { Policy } from "./policy/network-policy.js";
-import type { Labels } from "./policy/selector.js";
+import { Compiler } from "../compiler.js";
+import type { InventoryChange, LoadBalancerInput, NetworkInput, PortInput } from "../inputs.js";
+import type { LoadBalancerView, NetworkView, PortView } from "../network/views.js";
+import type { Policy } from "../policy/network-policy.js";
+import type { Labels } from "../policy/selector.js";
 
 export const OFPORTS: ReadonlyMap<string, number> = new Map([
   ["shop/client", 1],

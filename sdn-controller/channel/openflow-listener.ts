@@ -1,0 +1,155 @@
+// The controller's end of OpenFlow: listens on a unix socket, speaks the handshake with whichever switch dials in, and
+// hands over a SwitchLink once the switch has said who it is. Source: OpenFlow 1.3.5, 6.3. Thread: the controller's.
+import { chmodSync, rmSync } from "node:fs";
+import { createServer, type Server, type Socket } from "node:net";
+import { PlinthError } from "../../base/errors/index.js";
+import type { Logger } from "../../base/log/index.js";
+import {
+  type ChannelOutput,
+  ChannelSession,
+  encodeMessage,
+  type OpenFlowMessage,
+} from "../../base/openflow/index.js";
+import type { Clock, Timer } from "../../base/time/index.js";
+import { SwitchLink, type SwitchLinkEvents } from "./switch-link.js";
+
+/** sun_path on Linux, without its final zero. */
+const UNIX_PATH_LENGTH_MAX = 107;
+
+export interface OpenFlowListenerOptions {
+  /** Path of the unix socket; a stale one is replaced. */
+  readonly path: string;
+  /** Called when a switch is there; the returned events get what it says until `onGone`. */
+  readonly onSwitch: (link: SwitchLink) => void;
+  readonly onGone: (link: SwitchLink) => void;
+  readonly eventsFor: () => SwitchLinkEvents;
+}
+
+export class OpenFlowListener {
+  readonly #server: Server;
+  readonly #connections = new Set<Connection>();
+
+  private constructor(server: Server) {
+    this.#server = server;
+  }
+
+  /** Listens; the caller guarantees that no other instance uses the path. */
+  static async open(
+    options: OpenFlowListenerOptions,
+    modules: { readonly clock: Clock; readonly log: Logger },
+  ): Promise<OpenFlowListener> {
+    const { path } = options;
+    if (Buffer.byteLength(path) > UNIX_PATH_LENGTH_MAX) {
+      throw new PlinthError("PATH_TOO_LONG", `${path} is longer than ${UNIX_PATH_LENGTH_MAX} bytes`, {
+        remedy: "use a shorter --dir",
+      });
+    }
+    rmSync(path, { force: true });
+    const server = createServer();
+    const listener = new OpenFlowListener(server);
+    server.on("connection", (socket) => {
+      const connection = new Connection(socket, options, modules);
+      listener.#connections.add(connection);
+      socket.on("close", () => listener.#connections.delete(connection));
+    });
+    await new Promise<void>((resolve, reject) => {
+      server.once("error", reject);
+      server.listen(path, () => resolve());
+    });
+    chmodSync(path, 0o600);
+    return listener;
+  }
+
+  /** Closes every channel and removes the socket. */
+  async close(): Promise<void> {
+    const closed = new Promise<void>((resolve) => this.#server.close(() => resolve()));
+    for (const connection of this.#connections) connection.destroy();
+    await closed;
+  }
+}
+
+class Connection {
+  readonly #socket: Socket;
+  readonly #options: OpenFlowListenerOptions;
+  readonly #clock: Clock;
+  readonly #log: Logger;
+  readonly #session = new ChannelSession({ answerMalformed: false });
+  #link: SwitchLink | undefined;
+  #timer: Timer | undefined;
+
+  constructor(
+    socket: Socket,
+    options: OpenFlowListenerOptions,
+    modules: { readonly clock: Clock; readonly log: Logger },
+  ) {
+    this.#socket = socket;
+    this.#options = options;
+    this.#clock = modules.clock;
+    this.#log = modules.log;
+    socket.on("data", (bytes: Buffer) => this.#handle(this.#session.receive(bytes, this.#clock.nowMs())));
+    socket.on("error", (error) => this.#log.debug({ err: error }, "OpenFlow channel failed"));
+    socket.on("close", () => this.#gone());
+    this.#handle(this.#session.start(this.#clock.nowMs()));
+  }
+
+  destroy(): void {
+    this.#socket.destroy();
+  }
+
+  #handle(outputs: readonly ChannelOutput[]): void {
+    for (const output of outputs) {
+      switch (output.type) {
+        case "send":
+          this.#socket.write(output.bytes);
+          break;
+        case "established":
+          this.#write({ type: "features_request", xid: this.#session.nextXid() });
+          break;
+        case "message":
+          this.#receive(output.message);
+          break;
+        case "malformed":
+          this.#log.warn({ err: output.error }, "the switch sent a malformed message");
+          break;
+        case "close":
+          this.#log.info({ reason: output.reason }, "OpenFlow channel closed");
+          this.#socket.end();
+          break;
+      }
+    }
+    this.#schedule();
+  }
+
+  #receive(message: OpenFlowMessage): void {
+    if (this.#link !== undefined) {
+      this.#link.receive(message);
+      return;
+    }
+    if (message.type !== "features_reply") return;
+    const write = (out: OpenFlowMessage): void => this.#write(out);
+    const events = this.#options.eventsFor();
+    this.#link = new SwitchLink({ datapathId: message.datapathId, write, events }, { clock: this.#clock });
+    this.#options.onSwitch(this.#link);
+  }
+
+  #write(message: OpenFlowMessage): void {
+    if (this.#socket.writable) this.#socket.write(encodeMessage(message));
+  }
+
+  #schedule(): void {
+    this.#timer?.cancel();
+    const deadlineMs = this.#session.nextDeadlineMs();
+    if (deadlineMs === undefined || this.#socket.destroyed) return;
+    const nowMs = this.#clock.nowMs();
+    this.#timer = this.#clock.after(Math.max(0, deadlineMs - nowMs), () =>
+      this.#handle(this.#session.tick(this.#clock.nowMs())),
+    );
+  }
+
+  #gone(): void {
+    this.#timer?.cancel();
+    if (this.#link === undefined) return;
+    this.#link.close();
+    this.#options.onGone(this.#link);
+  }
+}

@@ -1,0 +1,171 @@
+// One switch's OpenFlow channel after its handshake: requests with their replies, and what the switch says unasked.
+// The bytes are somebody else's. Invariant: every request settles, at the latest when the channel closes or the switch
+// takes longer than SWITCH_REPLY_TIMEOUT_MS. Thread: the controller's.
+import { PlinthError } from "../../base/errors/index.js";
+import {
+  type ErrorMessage,
+  errorName,
+  type FlowStats,
+  OFPG_ANY,
+  OFPMPF_REPLY_MORE,
+  OFPP_ANY,
+  OFPTT_ALL,
+  type OpenFlowMessage,
+  type PacketIn,
+} from "../../base/openflow/index.js";
+import type { Clock, Timer } from "../../base/time/index.js";
+import { SWITCH_REPLY_TIMEOUT_MS } from "../limits.js";
+
+/** A message without its xid. */
+export type Outgoing = OpenFlowMessage extends infer M
+  ? M extends { xid: number }
+    ? Omit<M, "xid">
+    : never
+  : never;
+
+export interface SwitchLinkEvents {
+  onPacketIn(message: PacketIn): void;
+  /** An error that answers a request which nobody waits for, such as a flow-mod. */
+  onError(xid: number, name: string): void;
+}
+
+interface Waiting {
+  readonly flows: FlowStats[];
+  readonly resolve: (flows: FlowStats[]) => void;
+  readonly reject: (error: Error) => void;
+  readonly timer: Timer;
+}
+
+export class SwitchLink {
+  readonly datapathId: bigint;
+  readonly #write: (message: OpenFlowMessage) => void;
+  readonly #events: SwitchLinkEvents;
+  readonly #clock: Clock;
+  readonly #waiting = new Map<number, Waiting>();
+  #xid = 0x10000;
+  #closed = false;
+
+  constructor(
+    options: {
+      readonly datapathId: bigint;
+      readonly write: (message: OpenFlowMessage) => void;
+      readonly events: SwitchLinkEvents;
+    },
+    modules: { readonly clock: Clock },
+  ) {
+    this.datapathId = options.datapathId;
+    this.#write = options.write;
+    this.#events = options.events;
+    this.#clock = modules.clock;
+  }
+
+  get isClosed(): boolean {
+    return this.#closed;
+  }
+
+  /** Sends without waiting; returns the xid, by which an error would name it. */
+  send(message: Outgoing): number {
+    const xid = this.#nextXid();
+    if (!this.#closed) this.#write({ ...message, xid } as OpenFlowMessage);
+    return xid;
+  }
+
+  /** Resolves when the switch has carried out everything sent before. */
+  async barrier(): Promise<void> {
+    await this.#request({ type: "barrier_request" });
+  }
+
+  /** Every flow of every table, with its counters. */
+  flowStats(): Promise<FlowStats[]> {
+    return this.#request({
+      type: "multipart_request",
+      flags: 0,
+      body: {
+        kind: "flow",
+        tableId: OFPTT_ALL,
+        outPort: OFPP_ANY,
+        outGroup: OFPG_ANY,
+        cookie: 0n,
+        cookieMask: 0n,
+        match: [],
+      },
+    });
+  }
+
+  /** Takes one message from the switch. */
+  receive(message: OpenFlowMessage): void {
+    switch (message.type) {
+      case "packet_in":
+        this.#events.onPacketIn(message);
+        break;
+      case "barrier_reply":
+        this.#settle(message.xid, (waiting) => waiting.resolve([]));
+        break;
+      case "multipart_reply":
+        this.#receiveFlows(message);
+        break;
+      case "error":
+        this.#receiveError(message);
+        break;
+      case "experimenter_error":
+        this.#events.onError(message.xid, `experimenter error ${message.expType}`);
+        break;
+      default:
+    }
+  }
+
+  /** The channel is gone: rejects everything that waits. */
+  close(): void {
+    this.#closed = true;
+    for (const xid of [...this.#waiting.keys()]) {
+      this.#settle(xid, (waiting) =>
+        waiting.reject(new PlinthError("SWITCH_GONE", "the switch disconnected")),
+      );
+    }
+  }
+
+  #receiveFlows(message: Extract<OpenFlowMessage, { type: "multipart_reply" }>): void {
+    const waiting = this.#waiting.get(message.xid);
+    if (waiting === undefined || message.body.kind !== "flow") return;
+    for (const flow of message.body.flows) waiting.flows.push(flow);
+    if ((message.flags & OFPMPF_REPLY_MORE) === 0)
+      this.#settle(message.xid, () => waiting.resolve(waiting.flows));
+  }
+
+  #receiveError(message: ErrorMessage): void {
+    const name = errorName(message.errorType, message.code) ?? `error ${message.errorType}/${message.code}`;
+    if (this.#waiting.has(message.xid)) {
+      const error = new PlinthError("SWITCH_REFUSED", `the switch refused a request: ${name}`);
+      this.#settle(message.xid, (waiting) => waiting.reject(error));
+    } else this.#events.onError(message.xid, name);
+  }
+
+  #request(message: Outgoing): Promise<FlowStats[]> {
+    return new Promise((resolve, reject) => {
+      if (this.#closed) {
+        reject(new PlinthError("SWITCH_GONE", "the switch disconnected"));
+        return;
+      }
+      const xid = this.#nextXid();
+      const timer = this.#clock.after(SWITCH_REPLY_TIMEOUT_MS, () => {
+        const text = `no answer to ${message.type} within ${SWITCH_REPLY_TIMEOUT_MS} ms`;
+        this.#settle(xid, (waiting) => waiting.reject(new PlinthError("SWITCH_TIMEOUT", text)));
+      });
+      this.#waiting.set(xid, { flows: [], resolve, reject, timer });
+      this.#write({ ...message, xid } as OpenFlowMessage);
+    });
+  }
+
+  #settle(xid: number, finish: (waiting: Waiting) => void): void {
+    const waiting = this.#waiting.get(xid);
+    if (waiting === undefined) return;
+    this.#waiting.delete(xid);
+    waiting.timer.cancel();
+    finish(waiting);
+  }
+
+  #nextXid(): number {
+    this.#xid = this.#xid >= 0xfffffff0 ? 0x10000 : this.#xid + 1;
+    return this.#xid;
+  }
+}

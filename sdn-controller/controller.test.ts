@@ -1,0 +1,254 @@
+import { mkdtempSync, rmSync } from "node:fs";
+import { join } from "node:path";
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { silentLog } from "../base/log/index.js";
+import { systemClock, waitFor } from "../base/time/index.js";
+import {
+  BOOTREQUEST,
+  encodeDhcp,
+  encodeEthernet,
+  encodeIpv4,
+  encodeUdp,
+  MAC_BROADCAST,
+  parseDhcp,
+  parseEthernet,
+  parseIpv4,
+  parseUdp,
+} from "../base/wire/index.js";
+import { OpenFlowListener } from "./channel/openflow-listener.js";
+import { SdnController } from "./controller.js";
+import type { SdnEvent, StatusPatch } from "./inputs.js";
+import { bytesOf } from "./pipeline/flow.js";
+import { FakeSwitch } from "./testing/fake-switch.js";
+import { OFPORTS, POLICIES, policyChange, shopChanges } from "./testing/shop.js";
+
+const DEADLINE_MS = 5_000;
+let dir: string;
+let device: FakeSwitch;
+let running: Running[];
+
+interface Running {
+  readonly controller: SdnController;
+  readonly patches: StatusPatch[];
+  readonly events: SdnEvent[];
+  close(): Promise<void>;
+}
+
+beforeEach(() => {
+  dir = mkdtempSync("/tmp/sdn-");
+  device = new FakeSwitch();
+  running = [];
+});
+afterEach(async () => {
+  await device.hangUp();
+  for (const one of running) await one.close();
+  rmSync(dir, { recursive: true, force: true });
+});
+
+const path = (): string => join(dir, "of.sock");
+
+async function start(): Promise<Running> {
+  const patches: StatusPatch[] = [];
+  const events: SdnEvent[] = [];
+  const modules = { clock: systemClock, log: silentLog };
+  const outputs = {
+    onStatus: (some: readonly StatusPatch[]) => patches.push(...some),
+    onEvent: (event: SdnEvent) => events.push(event),
+  };
+  const controller = new SdnController({ outputs }, modules);
+  const listener = await OpenFlowListener.open(
+    {
+      path: path(),
+      eventsFor: () => controller.switchEvents(),
+      onSwitch: (link) => controller.connectSwitch(link),
+      onGone: (link) => controller.disconnectSwitch(link),
+    },
+    modules,
+  );
+  const one = {
+    controller,
+    patches,
+    events,
+    async close() {
+      await listener.close();
+      controller.close();
+    },
+  };
+  running.push(one);
+  return one;
+}
+
+function giveShop(controller: SdnController): void {
+  controller.update([...shopChanges(), ...POLICIES.map((policy) => policyChange(policy))]);
+  controller.setAttachments(OFPORTS);
+  controller.inventoryComplete();
+}
+
+async function settled(controller: SdnController): Promise<void> {
+  await waitFor(() => controller.isSettled, "the controller to settle", DEADLINE_MS, 2);
+}
+
+describe("SdnController", () => {
+  it("installs nothing before the inventory and the attachments are complete, then exactly what is desired", async () => {
+    const { controller, patches } = await start();
+    controller.update(shopChanges());
+    await device.dial(path());
+    await waitFor(() => controller.metrics().switchConnected, "connection", DEADLINE_MS, 2);
+    expect(device.flowMods).toEqual([]);
+    controller.inventoryComplete();
+    expect(device.flowMods).toEqual([]);
+    controller.setAttachments(OFPORTS);
+    await settled(controller);
+    expect([...device.flows.keys()].sort()).toEqual([...controller.compiler.flows.keys()].sort());
+    const web = patches.filter((patch) => patch.kind === "Port" && patch.key === "shop/web1").at(-1);
+    expect(web?.status).toMatchObject({ addresses: ["10.10.0.4"] });
+    expect(web?.status.conditions.map((it) => [it.type, it.status])).toEqual([
+      ["Allocated", "True"],
+      ["Ready", "True"],
+    ]);
+  });
+
+  it("touches no flow that is already right when it restarts", async () => {
+    const first = await start();
+    giveShop(first.controller);
+    await device.dial(path());
+    await settled(first.controller);
+    await device.hangUp();
+    await first.close();
+    running = [];
+    device.flowMods.length = 0;
+    const second = await start();
+    giveShop(second.controller);
+    await device.dial(path());
+    await settled(second.controller);
+    expect(device.flowMods).toEqual([]);
+  });
+
+  it("brings back every flow after the switch lost them, and removes what is not ours", async () => {
+    const { controller } = await start();
+    giveShop(controller);
+    await device.dial(path());
+    await settled(controller);
+    const before = new Set(device.flows.keys());
+    await device.hangUp();
+    const [stray] = device.flows.values();
+    if (stray === undefined) throw new Error("no flows");
+    device.flows = new Map([["stray", { ...stray, priority: 7 }]]);
+    await device.dial(path());
+    await waitFor(() => device.flows.size === before.size + 1, "all flows", DEADLINE_MS, 2);
+    await settled(controller);
+    expect(device.flowMods.at(-1)).toMatchObject({ command: "delete_strict", priority: 7 });
+  });
+
+  it("sends only what a policy change touches, and records it", async () => {
+    const { controller } = await start();
+    giveShop(controller);
+    await device.dial(path());
+    await settled(controller);
+    device.flowMods.length = 0;
+    const db = POLICIES.find((policy) => policy.name === "db");
+    if (db === undefined) throw new Error("no policy");
+    controller.update([policyChange(db, true)]);
+    await settled(controller);
+    expect(device.flowMods.map((it) => [it.command, it.tableId])).toEqual([["delete_strict", 10]]);
+    expect(controller.metrics().changes.at(-1)).toMatchObject({
+      cause: "change",
+      added: 0,
+      changed: 0,
+      deleted: 1,
+    });
+    controller.update([policyChange(db)]);
+    await settled(controller);
+    expect(device.flowMods).toHaveLength(2);
+  });
+
+  it("repairs by audit what somebody else changed", async () => {
+    const { controller } = await start();
+    giveShop(controller);
+    await device.dial(path());
+    await settled(controller);
+    const [key, flow] = [...device.flows].find(([, it]) => it.instructions.length > 0) ?? [];
+    if (key === undefined || flow === undefined) throw new Error("no flows");
+    device.flows.set(key, { ...flow, instructions: [] });
+    controller.audit();
+    await settled(controller);
+    expect(controller.metrics().flowsRepaired).toBe(1);
+    expect(device.flows.get(key)?.instructions).not.toEqual([]);
+  });
+
+  it("reports a refused flow and goes on", async () => {
+    device.refuses = (message) => message.tableId === 5 && message.priority > 0;
+    const { controller, events } = await start();
+    giveShop(controller);
+    await device.dial(path());
+    await settled(controller);
+    expect(controller.metrics().flowsRefused).toBe(7);
+    expect(events[0]).toMatchObject({ reason: "SwitchRefusedFlow" });
+    expect(events[0]?.message).toContain("OFPFMFC_TABLE_FULL");
+  });
+
+  it("answers DHCP out of the port it came from, and stops when a port floods", async () => {
+    const { controller } = await start();
+    giveShop(controller);
+    await device.dial(path());
+    await settled(controller);
+    const flow = [...device.flows.values()].find((it) => it.tableId === 2 && it.match[0]?.value[3] === 1);
+    if (flow === undefined) throw new Error("no DHCP flow");
+    const mac = bytesOf(controller.compiler.inventory.port("shop/client")?.mac ?? 0, 6);
+    for (let i = 0; i < 60; i++) device.packetIn(flow.cookie, 2, 1, discover(mac));
+    await waitFor(
+      () => (controller.metrics().packetIns["rate-limited"] ?? 0) > 0,
+      "the limit",
+      DEADLINE_MS,
+      2,
+    );
+    await waitFor(() => device.packetOuts.length > 0, "an answer", DEADLINE_MS, 2);
+    const [answer] = device.packetOuts;
+    expect(answer?.actions).toMatchObject([{ type: "output", port: 1 }]);
+    const ip = parseIpv4(parseEthernet(answer?.data as Uint8Array).payload);
+    expect(parseDhcp(parseUdp(ip.payload).payload).messageType).toBe("offer");
+  });
+
+  it("explains a verdict by the rule and the flows that give it", async () => {
+    const { controller } = await start();
+    giveShop(controller);
+    const allowed = controller.explain({
+      source: "shop/app",
+      destination: "shop/db",
+      protocol: "TCP",
+      port: 5432,
+    });
+    expect(allowed.allowed).toBe(true);
+    expect(allowed.text[1]).toBe("may reach shop/db: ingress[0] of policy shop/db allows it");
+    expect(allowed.path.map((step) => step.table)).toContain("ingress");
+    const denied = controller.explain({
+      source: "shop/web1-back",
+      destination: "shop/db",
+      protocol: "TCP",
+      port: 5432,
+    });
+    expect(denied.allowed).toBe(false);
+    expect(denied.text[0]).toContain("may not leave shop/web1-back: no rule of");
+    expect(denied.path.at(-2)).toMatchObject({ table: "egress", reason: "egress-policy" });
+  });
+});
+
+function discover(mac: Uint8Array): Uint8Array {
+  const payload = encodeDhcp({
+    operation: BOOTREQUEST,
+    messageType: "discover",
+    transactionId: 7,
+    seconds: 0,
+    broadcast: false,
+    clientAddress: 0,
+    yourAddress: 0,
+    serverAddress: 0,
+    relayAddress: 0,
+    clientMac: mac,
+    options: new Map(),
+  });
+  const pair = { source: 0, destination: 0xffffffff };
+  const udp = encodeUdp({ sourcePort: 68, destinationPort: 67, payload }, pair);
+  const ip = encodeIpv4({ ...pair, protocol: 17, payload: udp });
+  return encodeEthernet({ destination: MAC_BROADCAST, source: mac, etherType: 0x0800, payload: ip });
+}

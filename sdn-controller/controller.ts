@@ -1,0 +1,294 @@
+// The SDN controller: inventory in, flows to the switch, status and events out. It knows no API and opens no socket:
+// start.ts wires it. Invariant: no flow is touched before the inventory and the attachments are complete, so a restart
+// never installs half a policy. Thread: one, the controller's.
+import type { Logger } from "../base/log/index.js";
+import { type FlowStats, OFP_NO_BUFFER, OFPP_CONTROLLER, type PacketIn } from "../base/openflow/index.js";
+import type { Clock } from "../base/time/index.js";
+import { answerDhcp } from "./apps/dhcp/dhcp-server.js";
+import { DropCounters } from "./channel/drop-counters.js";
+import { type ChangeRecord, FlowDriver } from "./channel/flow-driver.js";
+import type { FlowPlanStep } from "./channel/flow-sync.js";
+import { PacketInLimit } from "./channel/packet-in-limit.js";
+import type { SwitchLink, SwitchLinkEvents } from "./channel/switch-link.js";
+import { Compiler } from "./compiler.js";
+import type { InventoryChange, SdnEvent, StatusPatch } from "./inputs.js";
+import { hash32 } from "./network/hash.js";
+import { output } from "./pipeline/actions.js";
+import { parseCookie } from "./pipeline/cookie.js";
+import type { DropReason } from "./pipeline/tables.js";
+import { type ExplainQuestion, type Explanation, explain } from "./proof/explain.js";
+import { portStatus } from "./status.js";
+
+export interface SdnOutputs {
+  /** Status that changed; to be written to the objects. */
+  onStatus(patches: readonly StatusPatch[]): void;
+  onEvent(event: SdnEvent): void;
+}
+
+export interface SdnControllerOptions {
+  readonly outputs: SdnOutputs;
+  readonly auditIntervalMs?: number;
+}
+
+export interface SdnModules {
+  readonly clock: Clock;
+  readonly log: Logger;
+}
+
+export interface SdnMetrics {
+  readonly switchConnected: boolean;
+  readonly flowsDesired: number;
+  readonly flowsInstalled: number;
+  /** The latest changes, oldest first. */
+  readonly changes: readonly ChangeRecord[];
+  /** Flows that an audit found wrong. */
+  readonly flowsRepaired: number;
+  readonly flowsRefused: number;
+  readonly drops: readonly {
+    readonly reason: DropReason;
+    readonly resource: string;
+    readonly packets: number;
+  }[];
+  /** Packets from switches by what became of them. */
+  readonly packetIns: Readonly<Record<string, number>>;
+}
+
+export class SdnController {
+  readonly compiler = new Compiler();
+  readonly #outputs: SdnOutputs;
+  readonly #clock: Clock;
+  readonly #log: Logger;
+  readonly #driver: FlowDriver;
+  readonly #drops = new DropCounters();
+  readonly #limit = new PacketInLimit();
+  readonly #packetIns = new Map<string, number>();
+  readonly #sentStatus = new Map<string, string>();
+  #ready: ReadonlySet<string> | undefined;
+  #link: SwitchLink | undefined;
+  #early: InventoryChange[] = [];
+  #complete = false;
+  #attached = false;
+  #repaired = 0;
+  #refused = 0;
+  #waiting: (() => void)[] = [];
+
+  constructor(options: SdnControllerOptions, modules: SdnModules) {
+    this.#outputs = options.outputs;
+    this.#clock = modules.clock;
+    this.#log = modules.log;
+    this.#driver = new FlowDriver(
+      {
+        store: this.compiler.flows,
+        ...(options.auditIntervalMs === undefined ? {} : { auditIntervalMs: options.auditIntervalMs }),
+        events: {
+          onReport: (flows) => this.#report(flows),
+          onChanged: (record) => this.#changed(record),
+          onSettled: () => this.#settled(),
+          onRefused: (step, error) => this.#flowRefused(step, error),
+        },
+      },
+      modules,
+    );
+  }
+
+  /** Takes changes of the inventory. Before `inventoryComplete` they are only collected. */
+  update(changes: readonly InventoryChange[]): void {
+    if (this.#complete) this.#apply(changes);
+    else this.#early.push(...changes);
+  }
+
+  /** Everything that was there at first has been given. */
+  inventoryComplete(): void {
+    if (this.#complete) return;
+    this.#complete = true;
+    const early = this.#early;
+    this.#early = [];
+    this.#apply(early);
+    if (this.#attached) this.#driver.enable();
+  }
+
+  /** iface-id → switch port number, complete. */
+  setAttachments(attachments: ReadonlyMap<string, number>): void {
+    this.compiler.setAttachments(attachments);
+    this.#limit.keep(new Set(attachments.values()));
+    this.#attached = true;
+    if (!this.#complete) return;
+    this.#apply([]);
+    this.#driver.enable();
+  }
+
+  /** What a new channel reports its messages to. */
+  switchEvents(): SwitchLinkEvents {
+    return {
+      onPacketIn: (message) => this.#packetIn(message),
+      onError: (xid, name) => this.#driver.refuse(xid, name),
+    };
+  }
+
+  connectSwitch(link: SwitchLink): void {
+    this.#log.info({ datapathId: link.datapathId.toString(16) }, "switch connected");
+    this.#link = link;
+    this.#driver.connect(link);
+  }
+
+  disconnectSwitch(link: SwitchLink): void {
+    if (this.#link !== link) return;
+    this.#log.info("switch disconnected");
+    this.#link = undefined;
+    this.#driver.disconnect(link);
+  }
+
+  /** Resolves when the switch is connected and has every desired flow. */
+  whenSettled(): Promise<void> {
+    if (this.#driver.isSettled) return Promise.resolve();
+    return new Promise((resolve) => {
+      this.#waiting.push(resolve);
+    });
+  }
+
+  get isSettled(): boolean {
+    return this.#driver.isSettled;
+  }
+
+  /** Compares the switch with what it should have, now. */
+  audit(): void {
+    this.#driver.audit();
+  }
+
+  explain(question: ExplainQuestion): Explanation {
+    return explain(this.compiler, question);
+  }
+
+  metrics(): SdnMetrics {
+    const names = this.#resourceNames();
+    return {
+      switchConnected: this.#link !== undefined,
+      flowsDesired: this.compiler.flows.size,
+      flowsInstalled: this.#driver.installedCount,
+      changes: this.#driver.records,
+      flowsRepaired: this.#repaired,
+      flowsRefused: this.#refused,
+      drops: this.#drops.list().map(({ reason, resourceHash, packets }) => ({
+        reason,
+        resource: names.get(resourceHash) ?? `#${resourceHash.toString(16)}`,
+        packets,
+      })),
+      packetIns: Object.fromEntries(this.#packetIns),
+    };
+  }
+
+  close(): void {
+    this.#driver.close();
+    for (const resolve of this.#waiting.splice(0)) resolve();
+  }
+
+  #apply(changes: readonly InventoryChange[]): void {
+    const result = this.compiler.apply(changes);
+    this.#publish(result.status);
+    this.#forget(changes);
+    const touched = this.compiler.flows.takeTouched();
+    if (touched.size > 0) this.#driver.touch(touched);
+    else if (this.#driver.isSettled) this.#publishReady();
+  }
+
+  /** Sends what differs from what was sent before. Ports also say whether the switch forwards for them. */
+  #publish(patches: readonly StatusPatch[]): void {
+    const changed: StatusPatch[] = [];
+    for (const given of patches) {
+      const patch =
+        given.kind === "Port"
+          ? (portStatus(this.compiler.inventory, given.key, this.#forwards(given.key)) ?? given)
+          : given;
+      const name = `${patch.kind}/${patch.key}`;
+      const text = JSON.stringify(patch.status);
+      if (this.#sentStatus.get(name) === text) continue;
+      this.#sentStatus.set(name, text);
+      changed.push(patch);
+    }
+    if (changed.length > 0) this.#outputs.onStatus(changed);
+  }
+
+  #forget(changes: readonly InventoryChange[]): void {
+    for (const { kind, key, value } of changes)
+      if (value === undefined) this.#sentStatus.delete(`${kind}/${key}`);
+  }
+
+  /** Undefined until the switch has been brought up to date once. */
+  #forwards(key: string): boolean | undefined {
+    return this.#ready?.has(key);
+  }
+
+  #changed(record: ChangeRecord): void {
+    const count = record.added + record.changed + record.deleted;
+    if (count === 0) return;
+    this.#log.info(record, "flows changed");
+    if (record.cause === "audit") this.#repaired += count;
+  }
+
+  #settled(): void {
+    this.#publishReady();
+    for (const resolve of this.#waiting.splice(0)) resolve();
+  }
+
+  /** Says of ports that were plugged in or out since the last time whether the switch forwards for them. */
+  #publishReady(): void {
+    const before = this.#ready;
+    const ports = [...this.compiler.inventory.ports()];
+    const ready = new Set(
+      ports.filter((port) => this.compiler.ofportOf(port.key) !== undefined).map((port) => port.key),
+    );
+    this.#ready = ready;
+    const moved = ports.filter((port) => before?.has(port.key) !== ready.has(port.key));
+    this.#publish(moved.flatMap((port) => portStatus(this.compiler.inventory, port.key) ?? []));
+  }
+
+  #report(flows: readonly FlowStats[]): void {
+    this.#drops.take(flows);
+  }
+
+  #flowRefused(step: FlowPlanStep, error: string): void {
+    this.#refused++;
+    const origin = this.compiler.flows.flow(step.key)?.origin.resource ?? "a flow that is gone";
+    const message = `the switch refused a flow of ${origin}: ${error}`;
+    this.#log.error({ flow: step.key, error, origin }, "the switch refused a flow");
+    this.#outputs.onEvent({ kind: "Host", key: "", type: "Warning", reason: "SwitchRefusedFlow", message });
+  }
+
+  #packetIn(message: PacketIn): void {
+    this.#count(this.#answerPacketIn(message));
+  }
+
+  /** Answers it or not; returns the name to count it under. */
+  #answerPacketIn(message: PacketIn): string {
+    const entry = message.match.find(({ field }) => field === "in_port");
+    const ofport = entry === undefined ? 0 : Buffer.from(entry.value).readUIntBE(0, entry.value.byteLength);
+    if (parseCookie(message.cookie)?.table !== "dhcp") return "unexpected";
+    if (message.data.byteLength < message.totalLength) return "truncated";
+    if (!this.#limit.take(ofport, this.#clock.nowMs())) return "rate-limited";
+    const port = this.compiler.portAt(ofport);
+    if (port === undefined) return "unknown-port";
+    const outcome = answerDhcp(message.data, port);
+    if (outcome.kind === "none") return `dhcp-${outcome.reason}`;
+    this.#link?.send({
+      type: "packet_out",
+      bufferId: OFP_NO_BUFFER,
+      inPort: OFPP_CONTROLLER,
+      actions: [output(ofport)],
+      data: outcome.frame,
+    });
+    return `dhcp-${outcome.type}`;
+  }
+
+  #count(name: string): void {
+    this.#packetIns.set(name, (this.#packetIns.get(name) ?? 0) + 1);
+  }
+
+  #resourceNames(): Map<number, string> {
+    const names = new Map<number, string>();
+    for (const key of this.compiler.flows.keys()) {
+      const resource = this.compiler.flows.flow(key)?.origin.resource;
+      if (resource !== undefined) names.set(hash32(resource), resource);
+    }
+    return names;
+  }
+}

@@ -1,0 +1,15 @@
+// The SDN controller: compiles networks, ports, policies and functions into flows and keeps a switch's flows so.
+export type { ChangeRecord } from "./channel/flow-driver.js";
+export { Compiler } from "./compiler.js";
+export {
+  SdnController,
+  type SdnControllerOptions,
+  type SdnMetrics,
+  type SdnModules,
+  type SdnOutputs,
+} from "./controller.js";
+export type * from "./inputs.js";
+export type { Flow } from "./pipeline/flow.js";
+export { type DropReason, TABLES } from "./pipeline/tables.js";
+export type { ExplainQuestion, Explanation } from "./proof/explain.js";
+export { type Sdn, type SdnOptions, startSdn } from "./start.js";

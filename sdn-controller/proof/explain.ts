@@ -1,0 +1,113 @@
+// "May A reach B on this port, and why?": the compiled rules' verdict, and the flows that the first packet would hit.
+// Pure; runs the flow model, so it asks no switch.
+import type { Compiler } from "../compiler.js";
+import type { PortView } from "../network/views.js";
+import type { Flow } from "../pipeline/flow.js";
+import { type DirectionVerdict, type Verdict, verdictOf } from "../policy/verdict.js";
+import { type Fields, FlowModel } from "./flow-model.js";
+
+export interface ExplainQuestion {
+  /** "namespace/port" of both ends. */
+  readonly source: string;
+  readonly destination: string;
+  readonly protocol: "TCP" | "UDP" | "SCTP" | "ICMP";
+  /** Destination port; absent for ICMP. */
+  readonly port?: number;
+}
+
+export interface ExplainStep {
+  readonly table: string;
+  readonly priority: number;
+  readonly cookie: string;
+  /** The resource that the flow comes from. */
+  readonly resource: string;
+  readonly reason?: string;
+}
+
+export interface Explanation {
+  readonly allowed: boolean;
+  /** One sentence per direction, for people. */
+  readonly text: readonly string[];
+  readonly verdict?: Verdict;
+  /** What the first packet hits; empty while one of the ends is not plugged in. */
+  readonly path: readonly ExplainStep[];
+}
+
+const PROTOCOLS = { TCP: 6, UDP: 17, SCTP: 132, ICMP: 1 } as const;
+
+export function explain(compiler: Compiler, question: ExplainQuestion): Explanation {
+  const source = compiler.inventory.port(question.source);
+  const destination = compiler.inventory.port(question.destination);
+  if (source === undefined) return unknown(question.source);
+  if (destination === undefined) return unknown(question.destination);
+  if (source.network.key !== destination.network.key) {
+    const text = [
+      `${source.network.key} and ${destination.network.key} are different networks with no router`,
+    ];
+    return { allowed: false, text, path: [] };
+  }
+  const verdict = verdictOf(compiler.policies, {
+    source: endOf(compiler, source),
+    destination: endOf(compiler, destination),
+    protocol: PROTOCOLS[question.protocol],
+    ...(question.port === undefined ? {} : { port: question.port }),
+  });
+  return {
+    allowed: verdict.allowed,
+    text: [sentence(verdict.egress, question.source), sentence(verdict.ingress, question.destination)],
+    verdict,
+    path: pathOf(compiler, source, destination, question),
+  };
+}
+
+function unknown(key: string): Explanation {
+  return { allowed: false, text: [`there is no allocated port ${key}`], path: [] };
+}
+
+function endOf(compiler: Compiler, port: PortView): { identity: number; address: number } {
+  return { identity: compiler.policies.identityOf(port.key)?.number ?? 0, address: port.addresses[0] ?? 0 };
+}
+
+function sentence(verdict: DirectionVerdict, key: string): string {
+  const word = verdict.direction === "Egress" ? "leave" : "reach";
+  if (verdict.isolatedBy.length === 0)
+    return `may ${word} ${key}: no policy isolates it for ${verdict.direction.toLowerCase()}`;
+  if (verdict.rule !== undefined) {
+    const { policy, ruleIndex } = verdict.rule;
+    return `may ${word} ${key}: ${verdict.direction.toLowerCase()}[${ruleIndex}] of policy ${policy} allows it`;
+  }
+  return `may not ${word} ${key}: no rule of ${verdict.isolatedBy.join(", ")} allows it`;
+}
+
+function pathOf(
+  compiler: Compiler,
+  source: PortView,
+  destination: PortView,
+  question: ExplainQuestion,
+): ExplainStep[] {
+  const ofport = compiler.ofportOf(source.key);
+  if (ofport === undefined || compiler.ofportOf(destination.key) === undefined) return [];
+  const protocol = question.protocol.toLowerCase();
+  const packet: Fields = {
+    in_port: ofport,
+    eth_src: source.mac,
+    eth_dst: destination.mac,
+    eth_type: 0x0800,
+    ipv4_src: source.addresses[0] ?? 0,
+    ipv4_dst: destination.addresses[0] ?? 0,
+    ip_proto: PROTOCOLS[question.protocol],
+    ...(question.port === undefined ? {} : { [`${protocol}_dst`]: question.port }),
+  };
+  const flows = [...compiler.flows.keys()].flatMap((key) => compiler.flows.flow(key) ?? []);
+  return new FlowModel(flows).run(packet).path.map(stepOf);
+}
+
+function stepOf(flow: Flow): ExplainStep {
+  return {
+    table: flow.table,
+    priority: flow.priority,
+    cookie: `0x${flow.cookie.toString(16)}`,
+    resource: flow.origin.resource,
+    ...(flow.origin.reason === undefined ? {} : { reason: flow.origin.reason }),
+  };
+}

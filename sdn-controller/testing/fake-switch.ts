@@ -1,0 +1,150 @@
+// A switch for tests that keeps flows in a map and speaks OpenFlow over the controller's unix socket. It forwards nothing.
+import { connect, type Socket } from "node:net";
+import {
+  type ChannelOutput,
+  ChannelSession,
+  encodeMessage,
+  type FlowMod,
+  type FlowStats,
+  type OpenFlowMessage,
+  type PacketOut,
+} from "../../base/openflow/index.js";
+import { flowKey } from "../pipeline/flow.js";
+
+export class FakeSwitch {
+  /** Survives reconnection, as flows of a switch survive its controller. */
+  flows = new Map<string, FlowStats>();
+  readonly flowMods: FlowMod[] = [];
+  readonly packetOuts: PacketOut[] = [];
+  /** Answers flow-mods that it returns true for with an error. */
+  refuses: (message: FlowMod) => boolean = () => false;
+  #socket: Socket | undefined;
+
+  async dial(path: string): Promise<void> {
+    const session = new ChannelSession({ answerMalformed: true, probeIntervalMs: 0 });
+    const socket = connect(path);
+    this.#socket = socket;
+    await new Promise<void>((resolve, reject) => {
+      socket.once("connect", () => resolve());
+      socket.once("error", reject);
+    });
+    socket.on("error", () => {});
+    socket.on("data", (bytes) => this.#handle(session.receive(bytes, 0)));
+    this.#handle(session.start(0));
+  }
+
+  async hangUp(): Promise<void> {
+    const socket = this.#socket;
+    if (socket === undefined || socket.destroyed) return;
+    await new Promise<void>((resolve) => {
+      socket.once("close", () => resolve());
+      socket.destroy();
+    });
+  }
+
+  /** Sends a frame up, as from `inPort` through the flow with `cookie`. */
+  packetIn(cookie: bigint, tableId: number, inPort: number, data: Uint8Array): void {
+    const value = Uint8Array.of(0, 0, inPort >> 8, inPort & 255);
+    this.#send({
+      type: "packet_in",
+      xid: 0,
+      bufferId: 0xffffffff,
+      totalLength: data.byteLength,
+      reason: "action",
+      tableId,
+      cookie,
+      match: [{ field: "in_port", value }],
+      data,
+    });
+  }
+
+  #handle(outputs: readonly ChannelOutput[]): void {
+    for (const out of outputs) {
+      if (out.type === "send") this.#socket?.write(out.bytes);
+      else if (out.type === "message") this.#receive(out.message);
+    }
+  }
+
+  #receive(message: OpenFlowMessage): void {
+    const { xid } = message;
+    switch (message.type) {
+      case "features_request":
+        this.#send({
+          type: "features_reply",
+          xid,
+          datapathId: 1n,
+          bufferCount: 0,
+          tableCount: 254,
+          auxiliaryId: 0,
+          capabilities: 0,
+        });
+        break;
+      case "barrier_request":
+        this.#send({ type: "barrier_reply", xid });
+        break;
+      case "multipart_request": {
+        // In two parts, as a large table would be.
+        const all = [...this.flows.values()];
+        const half = all.length >> 1;
+        this.#send({
+          type: "multipart_reply",
+          xid,
+          flags: 1,
+          body: { kind: "flow", flows: all.slice(0, half) },
+        });
+        this.#send({
+          type: "multipart_reply",
+          xid,
+          flags: 0,
+          body: { kind: "flow", flows: all.slice(half) },
+        });
+        break;
+      }
+      case "flow_mod":
+        this.#flowMod(message);
+        break;
+      case "packet_out":
+        this.packetOuts.push(message);
+        break;
+      default:
+    }
+  }
+
+  #flowMod(message: FlowMod): void {
+    this.flowMods.push(message);
+    if (this.refuses(message)) {
+      this.#send({ type: "error", xid: message.xid, errorType: 5, code: 1, data: new Uint8Array(64) });
+      return;
+    }
+    const key = flowKey(message.tableId, message.priority, message.match);
+    if (message.command === "delete_strict") {
+      this.flows.delete(key);
+      return;
+    }
+    const { tableId, priority, match, instructions, cookie } = message;
+    this.flows.set(key, {
+      tableId,
+      priority,
+      // Another order than it was sent in: a switch may report fields as it likes.
+      match: [...match].reverse().sort((a, b) => rank(a.field) - rank(b.field)),
+      instructions,
+      cookie,
+      durationSeconds: 0,
+      durationNanoseconds: 0,
+      idleTimeoutSeconds: 0,
+      hardTimeoutSeconds: 0,
+      flags: 0,
+      packetCount: 0n,
+      byteCount: 0n,
+    });
+  }
+
+  #send(message: OpenFlowMessage): void {
+    this.#socket?.write(encodeMessage(message));
+  }
+}
+
+/** Prerequisites stay before what needs them. */
+function rank(field: string): number {
+  return field === "eth_type" ? 0 : field === "ip_proto" ? 1 : 2;
+}
