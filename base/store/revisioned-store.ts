@@ -69,6 +69,10 @@ export class RevisionedStore implements Store {
     return this.#history.revision;
   }
 
+  get failure(): Error | undefined {
+    return this.#failure;
+  }
+
   async get(key: string): Promise<StoreEntry | undefined> {
     this.#assertOpen();
     return this.#committed.get(key);

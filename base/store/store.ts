@@ -79,6 +79,9 @@ export interface Store {
   /** The newest revision that is durable; 0 in an empty store. */
   readonly revision: number;
 
+  /** Why the store has become read-only (STORE_WRITE_FAILED); undefined while it works. */
+  readonly failure: Error | undefined;
+
   /** The key's entry, or undefined. Sees every write that has resolved. */
   get(key: string): Promise<StoreEntry | undefined>;
 

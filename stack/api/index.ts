@@ -1,4 +1,6 @@
 // The resource API: server, registry and typed clients.
+
+export { type ApiServer, portError, startApiServer } from "./api-server.js";
 export {
   ApiClient,
   type ApiClientOptions,
@@ -6,8 +8,9 @@ export {
   connectWithKubeconfig,
   objectPath,
 } from "./client.js";
-export { readKubeconfig, type ServerAccess } from "./credentials.js";
+export { loadToken, readKubeconfig, type ServerAccess, writeKubeconfig } from "./credentials.js";
 export { ApiError, isApiError, type Status } from "./errors.js";
+export { GarbageCollector } from "./garbage-collector.js";
 export { LocalClient } from "./local-client.js";
 export { ResourceRegistry } from "./registry.js";
 export {
@@ -23,3 +26,5 @@ export {
   withCondition,
 } from "./resource-client.js";
 export { formatDuration, type Table } from "./table.js";
+export { loadTls, RENEW_BEFORE_MS } from "./tls.js";
+export { updateConditions, updateStatus } from "./update-status.js";

@@ -2,6 +2,7 @@
 // Invariant: key.pem is 0600; the server certificate is made anew before it expires or when the key is missing; the
 // authority stays as long as it is valid, so that kubeconfigs go on working. Its key is kept with it.
 
+import "./reflect-metadata.js";
 import { webcrypto } from "node:crypto";
 import { existsSync } from "node:fs";
 import { chmod, mkdir, readFile, rename, writeFile } from "node:fs/promises";

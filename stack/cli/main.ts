@@ -2,6 +2,7 @@
 // The one binary: `plinth <command>`. Commands live in `*-commands.ts`, one file per area; this file only wires them.
 import { Command } from "commander";
 import { describeError } from "../../base/errors/index.js";
+import { register as registerController } from "./controller-commands.js";
 import { register as registerFunctions } from "./function-commands.js";
 import { register as registerUp } from "./up-commands.js";
 
@@ -11,6 +12,7 @@ const program = new Command("plinth")
   .showHelpAfterError("(plinth --help lists what there is)");
 
 registerUp(program);
+registerController(program);
 registerFunctions(program);
 
 program.parseAsync(process.argv).catch((thrown: unknown) => {

@@ -1,0 +1,167 @@
+// `plinth controller`: store, resource API, controllers and, through a hook, the SDN part, in one process.
+//
+// Start: lock → port probed → certificates, token → store → controllers → API listens → kubeconfig → SDN part →
+// control socket (= ready). A second instance or a port in use is refused before anything is touched.
+// Stop: the same backwards. SIGKILL at any moment loses nothing that was acknowledged.
+import { createServer } from "node:net";
+import { join } from "node:path";
+import { createControlServer } from "../../../base/jsonrpc/index.js";
+import { lockFile } from "../../../base/linux/index.js";
+import type { Logger } from "../../../base/log/index.js";
+import { openLevelStore, type Store } from "../../../base/store/index.js";
+import { type Clock, systemClock, type Timer } from "../../../base/time/index.js";
+import {
+  GarbageCollector,
+  isApiError,
+  LocalClient,
+  loadTls,
+  loadToken,
+  portError,
+  type ResourceClient,
+  ResourceRegistry,
+  type ServerAccess,
+  startApiServer,
+  writeKubeconfig,
+} from "../../api/index.js";
+import type { DirectoryLayout } from "../directory.js";
+import { Controllers } from "./controllers.js";
+import { type ChooseHost, chooseHost } from "./scheduler.js";
+
+/** What a part that works on resources in this process is given, such as the SDN controller. */
+export interface PartContext {
+  /** Reads, writes and informers without HTTP. */
+  readonly client: ResourceClient;
+  readonly layout: DirectoryLayout;
+  readonly clock: Clock;
+  readonly log: Logger;
+}
+/** Starts a part; it is closed before the store is. */
+export type StartPart = (context: PartContext) => Promise<{ close(): Promise<void> }>;
+
+export interface ControllerOptions {
+  readonly layout: DirectoryLayout;
+  /** Of the API on 127.0.0.1; 0 = any free one. */
+  readonly port: number;
+  readonly version: string;
+  readonly parts?: readonly StartPart[];
+  readonly chooseHost?: ChooseHost;
+}
+
+export interface RunningController {
+  readonly access: ServerAccess;
+  readonly client: ResourceClient;
+  /** Settles after `shutdown` on the control socket. */
+  readonly closed: Promise<void>;
+  close(): Promise<void>;
+}
+
+const TLS_CHECK_MS = 12 * 60 * 60_000;
+
+/** Ready when it resolves. Throws ALREADY_RUNNING, PORT_IN_USE, STORE_LOCKED, STORE_CORRUPT, TLS_UNREADABLE … */
+export async function startController(
+  options: ControllerOptions,
+  modules: { readonly log: Logger; readonly clock?: Clock },
+): Promise<RunningController> {
+  const { log, clock = systemClock } = modules;
+  const { layout } = options;
+  const lock = lockFile(join(layout.run, "controller.lock"));
+  /** In the order in which they were opened. */
+  const opened: (() => Promise<void> | void)[] = [() => lock.close()];
+  const closeAll = async (): Promise<void> => {
+    for (let close = opened.pop(); close !== undefined; close = opened.pop()) await close();
+  };
+  try {
+    await probePort(options.port);
+    const tlsDirectory = join(layout.dir, "tls");
+    const tls = await loadTls(tlsDirectory, clock.wallMs());
+    const token = await loadToken(join(layout.dir, "token"));
+    const store = await openLevelStore(layout.state);
+    opened.push(() => store.close());
+    const registry = new ResourceRegistry({ store, clock });
+    const client = new LocalClient({ component: "controller" }, { registry, clock });
+    await makeDefaults(client);
+    const garbage = new GarbageCollector({ registry, clock, log });
+    opened.push(() => garbage.close());
+    await garbage.start();
+    const controllers = new Controllers({ client, clock, log, chooseHost: options.chooseHost ?? chooseHost });
+    opened.push(() => controllers.close());
+    await controllers.start();
+    const { port, version } = options;
+    const server = await startApiServer(
+      { port, tls, token, version, hostSocket: layout.hostControlSocket },
+      { registry, clock, log, notReady: () => storeTrouble(store) },
+    );
+    opened.push(() => server.close());
+    opened.push(renewCertificates(tlsDirectory, clock, log, (fresh) => server.renewTls(fresh)));
+    await writeKubeconfig(layout.kubeconfig, server.access);
+    for (const start of options.parts ?? []) {
+      const part = await start({ client, layout, clock, log });
+      opened.push(() => part.close());
+    }
+    let shutdown = (): void => {};
+    const closed = new Promise<void>((resolve) => {
+      shutdown = resolve;
+    });
+    const control = await createControlServer(
+      layout.controllerControlSocket,
+      {},
+      {
+        name: "controller",
+        version,
+        shutdown,
+        onInternalError: (thrown, method) => log.error({ err: thrown, method }, "control method failed"),
+      },
+    );
+    opened.push(() => control.close());
+    log.info({ server: server.access.server, revision: store.revision }, "API ready");
+    return { access: server.access, client, closed, close: closeAll };
+  } catch (thrown) {
+    await closeAll();
+    throw thrown;
+  }
+}
+
+/** A port in use is found before the store is opened. */
+async function probePort(port: number): Promise<void> {
+  if (port === 0) return;
+  const host = "127.0.0.1";
+  await new Promise<void>((resolve, reject) => {
+    const probe = createServer();
+    probe.once("error", (cause) => reject(portError(port, host, cause)));
+    probe.listen({ port, host, exclusive: true }, () => probe.close(() => resolve()));
+  });
+}
+
+/** What every data centre starts with. */
+async function makeDefaults(client: ResourceClient): Promise<void> {
+  const ifMissing = async (work: Promise<unknown>): Promise<void> => {
+    await work.catch((thrown: unknown) => {
+      if (!isApiError(thrown, "AlreadyExists")) throw thrown;
+    });
+  };
+  await ifMissing(client.create("Namespace", { metadata: { name: "default" } }));
+  await ifMissing(client.create("Image", { metadata: { name: "guest" }, spec: { type: "Builtin" } }));
+}
+
+function renewCertificates(
+  directory: string,
+  clock: Clock,
+  log: Logger,
+  onFresh: (tls: Awaited<ReturnType<typeof loadTls>>) => void,
+): () => void {
+  let timer: Timer;
+  const check = (): void => {
+    timer = clock.after(TLS_CHECK_MS, () => {
+      loadTls(directory, clock.wallMs())
+        .then(onFresh)
+        .catch((thrown: unknown) => log.error({ err: thrown }, "certificates could not be renewed"))
+        .finally(check);
+    });
+  };
+  check();
+  return () => timer.cancel();
+}
+
+function storeTrouble(store: Store): string | undefined {
+  return store.failure === undefined ? undefined : store.failure.message;
+}

@@ -1,0 +1,8 @@
+// The controller daemon.
+export {
+  type ControllerOptions,
+  type PartContext,
+  type RunningController,
+  type StartPart,
+  startController,
+} from "./controller.js";
