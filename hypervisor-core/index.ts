@@ -23,4 +23,5 @@ export type { MachineState } from "./machine/machine-states.js";
 export { findProcesses, findQemu, killProcesses } from "./machine/qemu-process.js";
 export { ControlGroups, type LimitOutcome } from "./machine/resource-limits.js";
 export { allocateUid, MACHINE_UID_COUNT, MACHINE_UID_MIN } from "./machine/uid-pool.js";
+export { type Placement, type PlacementHost, type PlacementRequest, place } from "./placement/scheduler.js";
 export { QmpClient } from "./qmp/qmp-client.js";

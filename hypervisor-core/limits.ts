@@ -11,8 +11,8 @@ export const QMP_DEPTH_MAX = 256;
 export const QMP_COMMANDS_IN_FLIGHT_MAX = 64;
 
 export const MACHINE_CPUS_MAX = 64;
-export const MACHINE_MEMORY_BYTES_MIN = 64 * 1024 * 1024;
-export const MACHINE_MEMORY_BYTES_MAX = 1024 * 1024 * 1024 * 1024;
+export const MACHINE_MEMORY_BYTES_MIN = 32 * 1024 * 1024;
+export const MACHINE_MEMORY_BYTES_MAX = 4 * 1024 * 1024 * 1024 * 1024;
 export const MACHINE_INTERFACES_MAX = 8;
 export const MACHINE_DISKS_MAX = 16;
 
