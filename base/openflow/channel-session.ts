@@ -20,8 +20,8 @@ export interface ChannelOptions {
   /** How long the peer may take to say hello. */
   readonly helloTimeoutMs?: number;
   /**
-   * Whether malformed messages are answered with the error they deserve (a switch does), or only reported
-   * (a controller does: the switch would not know what to do with an error).
+   * Whether malformed messages are answered here with the error they deserve, or only reported: by a switch that
+   * keeps its answers in order, and by a controller, whose peer would not know what to do with an error.
    */
   readonly answerMalformed: boolean;
 }
@@ -33,7 +33,12 @@ export type ChannelOutput =
   | { readonly type: "established" }
   /** Never hello or echo: these are the session's own. `request` is what an error answer has to quote. */
   | { readonly type: "message"; readonly message: OpenFlowMessage; readonly request: Uint8Array }
-  | { readonly type: "malformed"; readonly error: WireError; readonly header: MessageHeader }
+  | {
+      readonly type: "malformed";
+      readonly error: WireError;
+      readonly header: MessageHeader;
+      readonly request: Uint8Array;
+    }
   /** Write what was sent before, then close. Nothing comes after this. */
   | { readonly type: "close"; readonly reason: string };
 
@@ -155,7 +160,7 @@ export class ChannelSession {
       message = parseMessage(bytes);
     } catch (error) {
       if (!(error instanceof WireError)) throw error;
-      outputs.push({ type: "malformed", error, header });
+      outputs.push({ type: "malformed", error, header, request: bytes });
       if (this.#answerMalformed) {
         outputs.push({ type: "send", bytes: encodeError(error.error, header.xid, bytes) });
       }

@@ -1,0 +1,253 @@
+// One OpenFlow connection of the agent: a socket, its session, its role and filters, and its requests in order.
+// Invariant: answers leave in the order of their requests, so a barrier reply follows everything asked before it;
+// changes of one read are handed to the switch as one batch, before any later request. Thread: main.
+
+import type { Socket } from "node:net";
+import type { Logger } from "../../base/log/index.js";
+import {
+  type ChannelOutput,
+  ChannelSession,
+  encodeError,
+  encodeMessage,
+  type MessageHeader,
+  OFP_DEFAULT_MISS_SEND_LEN,
+  type OpenFlowMessage,
+  type Unsent,
+  type WireError,
+} from "../../base/openflow/index.js";
+import type { Clock, Timer } from "../../base/time/index.js";
+import { CONTROLLER_MASKS, SILENT_MASKS, wants } from "./async-config.js";
+import { PACKET_IN_QUEUE_BYTES_MAX, REQUESTS_OUTSTANDING_MAX, SEND_QUEUE_BYTES_MAX } from "./limits.js";
+import { type Answer, answer, type ConnectionState, isChange } from "./requests.js";
+import type { Roles } from "./roles.js";
+import type { SwitchChange, SwitchEvent, SwitchModel } from "./switch-model.js";
+
+export interface ConnectionOptions {
+  /** For logs: the target, or "management". */
+  readonly name: string;
+  /** A controller takes part in roles and gets unasked messages; management (ovs-ofctl) only when it asks. */
+  readonly kind: "controller" | "management";
+  readonly probeIntervalMs: number;
+  readonly onEstablished?: () => void;
+  /** Called once; the socket is destroyed by then. */
+  readonly onClosed: (reason: string) => void;
+}
+
+export interface ConnectionModules {
+  readonly model: SwitchModel;
+  readonly roles: Roles;
+  readonly clock: Clock;
+  readonly log: Logger;
+}
+
+/** How long a peer may take to read what was written before the close. */
+const LINGER_MS = 1_000;
+
+interface PendingChange {
+  readonly change: SwitchChange;
+  readonly request: Uint8Array;
+}
+
+export class Connection implements ConnectionState {
+  role: ConnectionState["role"] = "equal";
+  config: ConnectionState["config"];
+  masks: ConnectionState["masks"];
+  /** Packet-ins that the peer was too slow to take. */
+  droppedPacketIns = 0;
+
+  readonly #socket: Socket;
+  readonly #options: ConnectionOptions;
+  readonly #modules: ConnectionModules;
+  readonly #session: ChannelSession;
+  #batch: PendingChange[] = [];
+  #answers: Promise<void> = Promise.resolve();
+  #outstanding = 0;
+  #timer: Timer | undefined;
+  #isClosed = false;
+
+  /** Takes over `socket`, which is connected. */
+  constructor(socket: Socket, options: ConnectionOptions, modules: ConnectionModules) {
+    this.#socket = socket;
+    this.#options = options;
+    this.#modules = modules;
+    const isController = options.kind === "controller";
+    this.config = { flags: 0, missSendLength: isController ? OFP_DEFAULT_MISS_SEND_LEN : 0 };
+    this.masks = isController ? CONTROLLER_MASKS : SILENT_MASKS;
+    this.#session = new ChannelSession({ probeIntervalMs: options.probeIntervalMs, answerMalformed: false });
+    if (isController) modules.roles.join(this);
+    socket.setNoDelay(true);
+    socket.on("data", (bytes: Buffer) => this.#onData(bytes));
+    socket.on("drain", () => this.#resume());
+    socket.on("error", (error) => this.close(error.message));
+    socket.on("close", () => this.close("the peer closed the connection"));
+    this.#perform(this.#session.start(modules.clock.nowMs()));
+    this.#arm();
+  }
+
+  get isEstablished(): boolean {
+    return this.#session.isEstablished;
+  }
+
+  /** Closes at once; what was written before is still sent. */
+  close(reason: string): void {
+    if (this.#isClosed) return;
+    this.#isClosed = true;
+    this.#timer?.cancel();
+    this.#modules.roles.leave(this);
+    this.#socket.destroySoon();
+    this.#modules.clock.after(LINGER_MS, () => this.#socket.destroy());
+    this.#options.onClosed(reason);
+  }
+
+  /** Sends the event if this connection wants it. A packet-in to a slow peer is dropped and counted. */
+  offer(event: SwitchEvent): void {
+    if (!this.isEstablished || this.#isClosed || !wants(this.masks, this.role, event)) return;
+    if (event.type !== "packet_in") {
+      this.#send({ ...event, xid: 0 });
+      return;
+    }
+    if (this.#socket.writableLength > PACKET_IN_QUEUE_BYTES_MAX) {
+      this.droppedPacketIns++;
+      return;
+    }
+    const { maxLength: _maxLength, controllerId: _controllerId, ...message } = event;
+    this.#send({ ...message, xid: 0 });
+  }
+
+  // --- Bytes in
+
+  #onData(bytes: Buffer): void {
+    if (this.#isClosed) return;
+    this.#perform(this.#session.receive(bytes, this.#modules.clock.nowMs()));
+    this.#flushChanges();
+    if (this.#isBusy()) this.#socket.pause();
+  }
+
+  #isBusy(): boolean {
+    return this.#outstanding > REQUESTS_OUTSTANDING_MAX || this.#socket.writableLength > SEND_QUEUE_BYTES_MAX;
+  }
+
+  #resume(): void {
+    if (!this.#isClosed && this.#socket.isPaused() && !this.#isBusy()) this.#socket.resume();
+  }
+
+  #perform(outputs: readonly ChannelOutput[]): void {
+    for (const output of outputs) {
+      switch (output.type) {
+        case "send":
+          this.#write(output.bytes);
+          break;
+        case "established":
+          this.#options.onEstablished?.();
+          break;
+        case "message":
+          this.#onMessage(output.message, output.request);
+          break;
+        case "malformed":
+          this.#onMalformed(output.error, output.header, output.request);
+          break;
+        case "close":
+          this.close(output.reason);
+          return;
+      }
+    }
+  }
+
+  #onMessage(message: OpenFlowMessage, request: Uint8Array): void {
+    if (isChange(message)) {
+      if (this.role === "slave") this.#enqueue(Promise.resolve("OFPBRC_IS_SLAVE"), message.xid, request);
+      else this.#batch.push({ change: message, request });
+      return;
+    }
+    this.#flushChanges();
+    if (message.type === "set_config") this.#onSetConfig(message.missSendLength);
+    this.#enqueue(answer(this.#modules.model, this.#modules.roles, this, message), message.xid, request);
+  }
+
+  /** A management connection that sets a length wants to monitor: from then on it gets what controllers get. */
+  #onSetConfig(missSendLength: number): void {
+    if (this.#options.kind === "management" && this.masks === SILENT_MASKS && missSendLength > 0) {
+      this.masks = CONTROLLER_MASKS;
+    }
+  }
+
+  /** Its error takes its place among the answers. */
+  #onMalformed(error: WireError, header: MessageHeader, request: Uint8Array): void {
+    this.#modules.log.warn({ connection: this.#options.name, type: header.typeCode }, error.message);
+    this.#flushChanges();
+    this.#enqueue(Promise.resolve(error.error), header.xid, request);
+  }
+
+  #flushChanges(): void {
+    const batch = this.#batch;
+    if (batch.length === 0) return;
+    this.#batch = [];
+    const done = this.#modules.model.change(batch.map(({ change }) => change));
+    this.#afterOthers(
+      batch.length,
+      async () => {
+        const results = await done;
+        for (const [i, refusal] of results.entries()) {
+          const entry = batch[i];
+          if (refusal === undefined || entry === undefined) continue;
+          this.#modules.log.debug({ connection: this.#options.name, error: refusal.error }, refusal.message);
+          this.#write(encodeError(refusal.error, entry.change.xid, entry.request));
+        }
+      },
+      done,
+    );
+  }
+
+  // --- Answers out, in order
+
+  #enqueue(pending: Promise<Answer>, xid: number, request: Uint8Array): void {
+    this.#afterOthers(
+      1,
+      async () => {
+        const result = await pending;
+        if (typeof result === "string") this.#write(encodeError(result, xid, request));
+        else for (const message of result) this.#send(withXid(message, xid));
+      },
+      pending,
+    );
+  }
+
+  /** Runs `deliver` when all earlier answers have been written. `pending` rejects only when the switch is gone. */
+  #afterOthers(requests: number, deliver: () => Promise<void>, pending: Promise<unknown>): void {
+    pending.catch(() => {}); // handled in its turn below
+    this.#outstanding += requests;
+    this.#answers = this.#answers
+      .then(deliver)
+      .catch((error: Error) => this.close(`the switch does not answer: ${error.message}`))
+      .finally(() => {
+        this.#outstanding -= requests;
+        this.#resume();
+      });
+  }
+
+  #send(message: OpenFlowMessage): void {
+    this.#write(encodeMessage(message));
+  }
+
+  #write(bytes: Uint8Array): void {
+    if (!this.#isClosed && this.#socket.writable) this.#socket.write(bytes);
+  }
+
+  // --- Time
+
+  #arm(): void {
+    const deadlineMs = this.#session.nextDeadlineMs();
+    if (deadlineMs === undefined && this.isEstablished) return;
+    const { clock } = this.#modules;
+    const delayMs = Math.max(1, (deadlineMs ?? clock.nowMs() + 1000) - clock.nowMs());
+    this.#timer = clock.after(delayMs, () => {
+      if (this.#isClosed) return;
+      this.#perform(this.#session.tick(clock.nowMs()));
+      if (!this.#isClosed) this.#arm();
+    });
+  }
+}
+
+function withXid(message: Unsent, xid: number): OpenFlowMessage {
+  return { ...message, xid } as OpenFlowMessage;
+}

@@ -1,0 +1,140 @@
+// The link to one configured controller: dials, keeps one connection, dials again with growing pauses.
+//
+//   waiting ──pause over──► dialling ──connected──► active ──hello agreed──► established
+//      ▲                       │ failed                │ closed                  │ closed
+//      └───────────────────────┴───────────────────────┴─────────────────────────┘
+//
+// Thread: main.
+
+import { connect, type Socket } from "node:net";
+import type { Timer } from "../../base/time/index.js";
+import { Connection, type ConnectionModules } from "./connection.js";
+import { type ControllerTarget, parseControllerTarget } from "./controller-target.js";
+
+export interface ControllerSpec {
+  /** As in the Controller row: "unix:/run/openflow.sock", "tcp:127.0.0.1:6653". */
+  readonly target: string;
+  /** The longest pause between two attempts. */
+  readonly maxBackoffMs?: number;
+  /** Silence before an echo request; 0 = none. */
+  readonly probeIntervalMs?: number;
+}
+
+export interface ControllerStatus {
+  readonly target: string;
+  readonly isConnected: boolean;
+  readonly role: "other" | "master" | "slave";
+  readonly state: "BACKOFF" | "CONNECTING" | "ACTIVE" | "VOID";
+  readonly lastError: string | undefined;
+  /** Monotonic; when `isConnected` last changed. */
+  readonly changedMs: number;
+}
+
+const BACKOFF_FIRST_MS = 100;
+const BACKOFF_MAX_MS = 8_000;
+export const DEFAULT_PROBE_INTERVAL_MS = 5_000;
+
+export class ControllerLink {
+  readonly #spec: ControllerSpec;
+  readonly #target: ControllerTarget;
+  readonly #modules: ConnectionModules;
+  readonly #onChange: () => void;
+  #socket: Socket | undefined;
+  #connection: Connection | undefined;
+  #timer: Timer | undefined;
+  #backoffMs = BACKOFF_FIRST_MS;
+  #lastError: string | undefined;
+  #changedMs: number;
+  #isClosed = false;
+
+  /** Starts dialling. `onChange` is called whenever the status changed. Throws CONTROLLER_TARGET_INVALID. */
+  constructor(spec: ControllerSpec, modules: ConnectionModules, onChange: () => void) {
+    this.#spec = spec;
+    this.#target = parseControllerTarget(spec.target);
+    this.#modules = modules;
+    this.#onChange = onChange;
+    this.#changedMs = modules.clock.nowMs();
+    this.#dial();
+  }
+
+  /** The connection, once versions are agreed. */
+  get connection(): Connection | undefined {
+    return this.#connection?.isEstablished === true ? this.#connection : undefined;
+  }
+
+  get status(): ControllerStatus {
+    const role = this.connection?.role ?? "equal";
+    return {
+      target: this.#spec.target,
+      isConnected: this.connection !== undefined,
+      role: role === "equal" ? "other" : role,
+      state: this.#state(),
+      lastError: this.#lastError,
+      changedMs: this.#changedMs,
+    };
+  }
+
+  #state(): ControllerStatus["state"] {
+    if (this.#isClosed) return "VOID";
+    if (this.connection !== undefined) return "ACTIVE";
+    return this.#socket === undefined ? "BACKOFF" : "CONNECTING";
+  }
+
+  close(): void {
+    this.#isClosed = true;
+    this.#timer?.cancel();
+    this.#connection?.close("the controller was removed");
+    this.#socket?.destroy();
+  }
+
+  #dial(): void {
+    const target = this.#target;
+    const socket =
+      target.type === "unix" ? connect({ path: target.path }) : connect(target.port, target.host);
+    this.#socket = socket;
+    const onError = (error: Error): void => this.#onDown(error.message);
+    socket.once("error", onError);
+    socket.once("connect", () => {
+      socket.off("error", onError);
+      if (this.#isClosed) socket.destroy();
+      else this.#attach(socket);
+    });
+  }
+
+  #attach(socket: Socket): void {
+    this.#connection = new Connection(
+      socket,
+      {
+        name: this.#spec.target,
+        kind: "controller",
+        probeIntervalMs: this.#spec.probeIntervalMs ?? DEFAULT_PROBE_INTERVAL_MS,
+        onEstablished: () => this.#onUp(),
+        onClosed: (reason) => this.#onDown(reason),
+      },
+      this.#modules,
+    );
+  }
+
+  #onUp(): void {
+    this.#backoffMs = BACKOFF_FIRST_MS;
+    this.#lastError = undefined;
+    this.#changedMs = this.#modules.clock.nowMs();
+    this.#modules.log.info({ controller: this.#spec.target }, "connected to the controller");
+    this.#onChange();
+  }
+
+  #onDown(reason: string): void {
+    const wasUp = this.connection !== undefined;
+    this.#connection = undefined;
+    this.#socket = undefined;
+    if (this.#isClosed) return;
+    if (this.#lastError !== reason) {
+      this.#modules.log.warn({ controller: this.#spec.target, reason }, "no connection to the controller");
+    }
+    this.#lastError = reason;
+    if (wasUp) this.#changedMs = this.#modules.clock.nowMs();
+    this.#timer = this.#modules.clock.after(this.#backoffMs, () => this.#dial());
+    this.#backoffMs = Math.min(this.#backoffMs * 2, this.#spec.maxBackoffMs ?? BACKOFF_MAX_MS);
+    this.#onChange();
+  }
+}

@@ -1,0 +1,12 @@
+// Maxima of the OpenFlow agent; reaching one is ordinary, counted and answered.
+
+/** Management connections (ovs-ofctl) of one bridge at a time; further ones are closed at once. */
+export const MANAGEMENT_CONNECTIONS_MAX = 64;
+/** Controllers of one bridge. */
+export const CONTROLLERS_MAX = 16;
+/** Requests of one connection that wait for an answer; above, its socket is not read. */
+export const REQUESTS_OUTSTANDING_MAX = 4096;
+/** Bytes waiting to be written to one connection; above, its socket is not read. */
+export const SEND_QUEUE_BYTES_MAX = 4 * 1024 * 1024;
+/** Bytes waiting above which packet-ins to that connection are dropped and counted. */
+export const PACKET_IN_QUEUE_BYTES_MAX = 1024 * 1024;

@@ -1,0 +1,98 @@
+// Answers to multipart requests, from what the switch model reports.
+// Source: OpenFlow Switch Specification 1.3.5, 7.3.5.
+
+import {
+  type MultipartReplyBody,
+  type MultipartRequest,
+  NX_EXPERIMENTER,
+  OFPG_ALL,
+  OFPM_ALL,
+  OFPMPF_REQ_MORE,
+  OFPP_ANY,
+  OFPQ_ALL,
+  type OfpErrorName,
+  ONF_EXPERIMENTER,
+} from "../../base/openflow/index.js";
+import type { SwitchModel } from "./switch-model.js";
+
+/** The reply's body, whole, or the error to answer. Calls the model at once, so that order is kept. */
+export async function answerMultipart(
+  model: SwitchModel,
+  request: MultipartRequest,
+): Promise<MultipartReplyBody | OfpErrorName> {
+  const { body } = request;
+  // Only table features may be asked for in pieces, and we refuse to be reconfigured anyway.
+  if ((request.flags & OFPMPF_REQ_MORE) !== 0) return "OFPBRC_MULTIPART_BUFFER_OVERFLOW";
+  switch (body.kind) {
+    case "desc":
+      return { kind: "desc", ...model.description };
+    case "flow":
+      return { kind: "flow", flows: await model.flowStats(body) };
+    case "aggregate":
+      return { kind: "aggregate", ...(await model.aggregateStats(body)) };
+    case "table":
+      return { kind: "table", tables: await model.tableStats() };
+    case "port_stats":
+      return portStats(model, body.port);
+    case "queue":
+      return queueStats(model, body.port, body.queueId);
+    case "group": {
+      const groups = await model.groupStats();
+      const isAll = body.groupId === OFPG_ALL;
+      return { kind: "group", groups: groups.filter((group) => isAll || group.groupId === body.groupId) };
+    }
+    case "group_desc":
+      return { kind: "group_desc", groups: await model.groupDescriptions() };
+    case "group_features":
+      return { kind: "group_features", ...model.groupFeatures };
+    case "meter":
+    case "meter_config":
+      return meters(model, body.kind, body.meterId);
+    case "meter_features":
+      return { kind: "meter_features", ...model.meterFeatures };
+    case "table_features":
+      if (body.tables.length > 0) return "OFPTFFC_EPERM";
+      return { kind: "table_features", tables: model.tableFeatures };
+    case "port_desc":
+      return { kind: "port_desc", ports: await model.ports() };
+    case "experimenter":
+      return experimenterError(body.experimenter);
+  }
+}
+
+/** Experimenters whose messages we know of lack only the type; of the others we know nothing. */
+export function experimenterError(experimenter: number): OfpErrorName {
+  const isKnown = experimenter === NX_EXPERIMENTER || experimenter === ONF_EXPERIMENTER;
+  return isKnown ? "OFPBRC_BAD_EXP_TYPE" : "OFPBRC_BAD_EXPERIMENTER";
+}
+
+async function portStats(model: SwitchModel, port: number): Promise<MultipartReplyBody | OfpErrorName> {
+  const all = await model.portStats();
+  const ports = port === OFPP_ANY ? all : all.filter((stats) => stats.port === port);
+  return ports.length === 0 && port !== OFPP_ANY ? "OFPBRC_BAD_PORT" : { kind: "port_stats", ports };
+}
+
+async function queueStats(
+  model: SwitchModel,
+  port: number,
+  queueId: number,
+): Promise<MultipartReplyBody | OfpErrorName> {
+  const [ports, all] = await Promise.all([model.ports(), model.queueStats()]);
+  if (port !== OFPP_ANY && !ports.some((other) => other.port === port)) return "OFPQOFC_BAD_PORT";
+  const queues = all.filter(
+    (stats) =>
+      (port === OFPP_ANY || stats.port === port) && (queueId === OFPQ_ALL || stats.queueId === queueId),
+  );
+  return queues.length === 0 && queueId !== OFPQ_ALL ? "OFPQOFC_BAD_QUEUE" : { kind: "queue", queues };
+}
+
+async function meters(
+  model: SwitchModel,
+  kind: "meter" | "meter_config",
+  meterId: number,
+): Promise<MultipartReplyBody | OfpErrorName> {
+  const all = kind === "meter" ? await model.meterStats() : await model.meterConfigs();
+  const chosen = all.filter((meter) => meterId === OFPM_ALL || meter.meterId === meterId);
+  if (chosen.length === 0 && meterId !== OFPM_ALL) return "OFPMMFC_UNKNOWN_METER";
+  return { kind, meters: chosen } as MultipartReplyBody;
+}

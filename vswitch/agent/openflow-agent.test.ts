@@ -1,0 +1,301 @@
+// The agent over real sockets, with a switch model in memory.
+import { mkdtempSync, rmSync } from "node:fs";
+import { connect, createServer, type Server, type Socket } from "node:net";
+import { join } from "node:path";
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { silentLog } from "../../base/log/index.js";
+import {
+  ChannelSession,
+  encodeMessage,
+  type FlowMod,
+  OFP_NO_BUFFER,
+  OFPCML_NO_BUFFER,
+  OFPFF_SEND_FLOW_REM,
+  OFPG_ANY,
+  OFPP_ANY,
+  OFPP_CONTROLLER,
+  type OpenFlowMessage,
+  type Unsent,
+} from "../../base/openflow/index.js";
+import { systemClock, waitFor } from "../../base/time/index.js";
+import { MemorySwitch } from "./memory-switch.js";
+import { OpenFlowAgent } from "./openflow-agent.js";
+
+const DEADLINE_MS = 5_000;
+
+/** A controller's end of one connection. */
+class Peer {
+  readonly messages: OpenFlowMessage[] = [];
+  readonly socket: Socket;
+  readonly #session = new ChannelSession({ answerMalformed: false, probeIntervalMs: 0 });
+  isClosed = false;
+
+  constructor(socket: Socket) {
+    this.socket = socket;
+    for (const output of this.#session.start(0)) if (output.type === "send") socket.write(output.bytes);
+    socket.on("data", (bytes) => {
+      for (const output of this.#session.receive(bytes as Buffer, 0)) {
+        if (output.type === "send") socket.write(output.bytes);
+        if (output.type === "message") this.messages.push(output.message);
+      }
+    });
+    socket.on("error", () => {});
+    socket.on("close", () => {
+      this.isClosed = true;
+    });
+  }
+
+  send(...messages: Unsent[]): number[] {
+    const numbered = messages.map(
+      (message) => ({ ...message, xid: this.#session.nextXid() }) as OpenFlowMessage,
+    );
+    this.socket.write(Buffer.concat(numbered.map(encodeMessage)));
+    return numbered.map(({ xid }) => xid);
+  }
+
+  async established(): Promise<void> {
+    await waitFor(() => this.#session.isEstablished, "no hello", DEADLINE_MS, 2);
+  }
+
+  async next(type: OpenFlowMessage["type"]): Promise<OpenFlowMessage> {
+    await waitFor(
+      () => this.messages.some((message) => message.type === type),
+      () => `no ${type} among ${this.messages.map((message) => message.type).join(", ")}`,
+      DEADLINE_MS,
+      2,
+    );
+    const at = this.messages.findIndex((message) => message.type === type);
+    return this.messages.splice(at, 1)[0] as OpenFlowMessage;
+  }
+}
+
+function flowMod(change: Partial<FlowMod> = {}): Unsent<FlowMod> {
+  return {
+    type: "flow_mod",
+    command: "add",
+    tableId: 0,
+    cookie: 1n,
+    cookieMask: 0n,
+    idleTimeoutSeconds: 0,
+    hardTimeoutSeconds: 0,
+    priority: 100,
+    bufferId: OFP_NO_BUFFER,
+    outPort: OFPP_ANY,
+    outGroup: OFPG_ANY,
+    flags: 0,
+    match: [],
+    instructions: [],
+    ...change,
+  };
+}
+
+const allFlows: Unsent = {
+  type: "multipart_request",
+  flags: 0,
+  body: {
+    kind: "flow",
+    tableId: 255,
+    outPort: OFPP_ANY,
+    outGroup: OFPG_ANY,
+    cookie: 0n,
+    cookieMask: 0n,
+    match: [],
+  },
+};
+
+let directory: string;
+let model: MemorySwitch;
+let agent: OpenFlowAgent;
+const peers: Peer[] = [];
+const servers: Server[] = [];
+
+beforeEach(async () => {
+  directory = mkdtempSync("/tmp/of-agent-");
+  model = new MemorySwitch();
+  agent = await OpenFlowAgent.open(
+    { managementSocket: join(directory, "br0.mgmt") },
+    { model, clock: systemClock, log: silentLog },
+  );
+});
+
+afterEach(async () => {
+  await agent.close();
+  for (const peer of peers.splice(0)) peer.socket.destroy();
+  await Promise.all(servers.splice(0).map((server) => new Promise((resolve) => server.close(resolve))));
+  rmSync(directory, { recursive: true, force: true });
+});
+
+async function dial(): Promise<Peer> {
+  const peer = new Peer(connect(join(directory, "br0.mgmt")));
+  peers.push(peer);
+  await peer.established();
+  return peer;
+}
+
+/** Listens as a controller; resolves with the n-th connection that the switch makes. */
+async function listen(name: string): Promise<{ target: string; accepted: Peer[]; server: Server }> {
+  const accepted: Peer[] = [];
+  const server = createServer((socket) => {
+    const peer = new Peer(socket);
+    accepted.push(peer);
+    peers.push(peer);
+  });
+  servers.push(server);
+  const path = join(directory, name);
+  await new Promise<void>((resolve) => server.listen(path, resolve));
+  return { target: `unix:${path}`, accepted, server };
+}
+
+async function controller(name: string): Promise<Peer> {
+  const { target, accepted } = await listen(name);
+  agent.setControllers(
+    [...agent.controllers.map((status) => ({ target: status.target })), { target }],
+    "secure",
+  );
+  await waitFor(() => accepted.length > 0, "no connection", DEADLINE_MS, 2);
+  const peer = accepted[0] as Peer;
+  await peer.established();
+  await waitFor(
+    () => agent.controllers.every((status) => status.isConnected),
+    "not established",
+    DEADLINE_MS,
+    2,
+  );
+  return peer;
+}
+
+describe("OpenFlowAgent", () => {
+  it("answers a barrier only when the switch confirmed the changes before it", async () => {
+    const peer = await dial();
+    let open = (): void => {};
+    model.gate = new Promise((resolve) => {
+      open = resolve;
+    });
+    peer.send(flowMod(), { type: "barrier_request" }, { type: "features_request" });
+    peer.send({ type: "get_config_request" });
+    await new Promise((resolve) => setImmediate(resolve));
+    expect(peer.messages).toEqual([]);
+    open();
+    await peer.next("get_config_reply");
+    expect(peer.messages.map((message) => message.type)).toEqual(["barrier_reply", "features_reply"]);
+    expect(model.flows).toHaveLength(1);
+  });
+
+  it("answers a refused change with its error, in order, and applies the others", async () => {
+    const peer = await dial();
+    const xids = peer.send(flowMod({ priority: 1 }), flowMod({ tableId: 255 }), flowMod({ priority: 2 }), {
+      type: "barrier_request",
+    });
+    await peer.next("barrier_reply");
+    expect(peer.messages).toMatchObject([{ type: "error", xid: xids[1], errorType: 5, code: 2 }]);
+    expect(model.flows.map((flow) => flow.priority)).toEqual([1, 2]);
+  });
+
+  it("answers malformed bytes in their place and goes on", async () => {
+    const peer = await dial();
+    peer.socket.write(Buffer.from("0463000800000009", "hex"));
+    peer.send({ type: "barrier_request" });
+    await peer.next("barrier_reply");
+    expect(peer.messages).toMatchObject([{ type: "error", xid: 9, errorType: 1, code: 1 }]);
+  });
+
+  it("refuses what only a switch sends and what it has never heard of", async () => {
+    const peer = await dial();
+    peer.send(
+      { type: "barrier_reply" },
+      { type: "experimenter", experimenter: 0x2320, expType: 99, data: new Uint8Array(0) },
+      { type: "experimenter", experimenter: 0x123, expType: 1, data: new Uint8Array(0) },
+      { type: "barrier_request" },
+    );
+    await peer.next("barrier_reply");
+    expect(peer.messages).toMatchObject([
+      { errorType: 1, code: 1 },
+      { errorType: 1, code: 4 },
+      { errorType: 1, code: 3 },
+    ]);
+  });
+
+  it("cuts a long flow list into several replies", async () => {
+    const peer = await dial();
+    for (let priority = 0; priority < 3000; priority++) peer.send(flowMod({ priority }));
+    peer.send(allFlows, { type: "barrier_request" });
+    await peer.next("barrier_reply");
+    const replies = peer.messages.flatMap((message) => (message.type === "multipart_reply" ? [message] : []));
+    expect(replies.length).toBeGreaterThan(1);
+    expect(replies.map((reply) => reply.flags)).toEqual([...replies.slice(1).map(() => 1), 0]);
+    expect(replies.flatMap((reply) => (reply.body.kind === "flow" ? reply.body.flows : []))).toHaveLength(
+      3000,
+    );
+  });
+
+  it("tells controllers of packets and removals, and management only when it asks", async () => {
+    const first = await controller("c1");
+    const silent = await dial();
+    const monitor = await dial();
+    monitor.send({ type: "set_config", flags: 0, missSendLength: 128 }, { type: "barrier_request" });
+    await monitor.next("barrier_reply");
+    silent.send(
+      flowMod({ flags: OFPFF_SEND_FLOW_REM }),
+      flowMod({ command: "delete" }),
+      {
+        type: "packet_out",
+        bufferId: OFP_NO_BUFFER,
+        inPort: OFPP_CONTROLLER,
+        actions: [{ type: "output", port: OFPP_CONTROLLER, maxLength: OFPCML_NO_BUFFER }],
+        data: new Uint8Array(60).fill(7),
+      },
+      { type: "barrier_request" },
+    );
+    await silent.next("barrier_reply");
+    expect(silent.messages).toEqual([]);
+    for (const peer of [first, monitor]) {
+      expect(await peer.next("flow_removed")).toMatchObject({ reason: "delete", priority: 100, xid: 0 });
+      expect(await peer.next("packet_in")).toMatchObject({ totalLength: 60, reason: "action" });
+    }
+  });
+
+  it("keeps one master, refuses stale elections, and gives slaves no say", async () => {
+    const [first, second] = [await controller("c1"), await controller("c2")];
+    first.send({ type: "role_request", role: "master", generationId: 5n });
+    expect(await first.next("role_reply")).toMatchObject({ role: "master", generationId: 5n });
+    second.send({ type: "role_request", role: "master", generationId: 4n });
+    expect(await second.next("error")).toMatchObject({ errorType: 11, code: 0 });
+    second.send({ type: "role_request", role: "master", generationId: 6n });
+    await second.next("role_reply");
+    first.send(flowMod(), { type: "role_request", role: "nochange", generationId: 0n });
+    expect(await first.next("role_reply")).toMatchObject({ role: "slave", generationId: 6n });
+    expect(await first.next("error")).toMatchObject({ errorType: 1, code: 10 });
+    expect(model.flows).toEqual([]);
+    expect(agent.controllers.map((status) => status.role)).toEqual(["slave", "master"]);
+  });
+
+  it("dials again when a controller goes and comes back", async () => {
+    const { target, accepted } = await listen("c1");
+    agent.setControllers([{ target }], "secure");
+    await waitFor(() => agent.controllers[0]?.isConnected === true, "not connected", DEADLINE_MS, 2);
+    accepted[0]?.socket.destroy();
+    await waitFor(() => accepted.length === 2, "not dialled again", DEADLINE_MS, 2);
+    await waitFor(() => agent.controllers[0]?.isConnected === true, "not connected again", DEADLINE_MS, 2);
+  });
+
+  it("becomes a learning switch without controllers only when it stands alone", async () => {
+    agent.setControllers([], "standalone");
+    await waitFor(() => model.flows.length === 1, "no flow", DEADLINE_MS, 2);
+    expect(model.flows[0]).toMatchObject({ priority: 0, match: [] });
+    agent.setControllers([], "secure");
+    await waitFor(() => model.flows.length === 0, "the flow stayed", DEADLINE_MS, 2);
+  });
+
+  it("names a controller that it cannot dial and keeps the others", () => {
+    const problems = agent.setControllers([{ target: "ssl:1.2.3.4" }, { target: "unix:/nowhere" }], "secure");
+    expect(problems.map((problem) => problem.code)).toEqual(["CONTROLLER_TARGET_INVALID"]);
+    expect(agent.controllers).toMatchObject([{ target: "unix:/nowhere", isConnected: false }]);
+  });
+
+  it("refuses a socket path that the kernel would cut", async () => {
+    const options = { managementSocket: `/tmp/${"x".repeat(120)}` };
+    await expect(OpenFlowAgent.open(options, { model, clock: systemClock, log: silentLog })).rejects.toThrow(
+      /107 bytes/,
+    );
+  });
+});

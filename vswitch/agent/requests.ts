@@ -1,0 +1,143 @@
+// Answers to every message that a controller may send, except changes (the connection batches those).
+// Source: OpenFlow Switch Specification 1.3.5, 7.3. Order: the model is called before this returns its promise.
+
+import {
+  OFPC_FLOW_STATS,
+  OFPC_GROUP_STATS,
+  OFPC_PORT_STATS,
+  OFPC_QUEUE_STATS,
+  OFPC_TABLE_STATS,
+  OFPMPF_REPLY_MORE,
+  OFPP_ANY,
+  OFPTT_ALL,
+  type OfpErrorName,
+  type OpenFlowMessage,
+  type QueueGetConfigRequest,
+  type SwitchConfig,
+  splitMultipartBody,
+  type TableMod,
+  type Unsent,
+} from "../../base/openflow/index.js";
+import type { AsyncMasks } from "./async-config.js";
+import { answerMultipart, experimenterError } from "./multipart-requests.js";
+import type { RoleHolder, Roles } from "./roles.js";
+import type { SwitchChange, SwitchModel } from "./switch-model.js";
+
+/** What a connection keeps for itself. */
+export interface ConnectionState extends RoleHolder {
+  config: Pick<SwitchConfig, "flags" | "missSendLength">;
+  masks: AsyncMasks;
+}
+
+/** Replies without their xid, or the error to answer. */
+export type Answer = readonly Unsent[] | OfpErrorName;
+
+const CAPABILITIES =
+  OFPC_FLOW_STATS | OFPC_TABLE_STATS | OFPC_PORT_STATS | OFPC_GROUP_STATS | OFPC_QUEUE_STATS;
+
+export function isChange(message: OpenFlowMessage): message is SwitchChange {
+  switch (message.type) {
+    case "flow_mod":
+    case "group_mod":
+    case "meter_mod":
+    case "port_mod":
+    case "packet_out":
+      return true;
+    default:
+      return false;
+  }
+}
+
+/** Answers `message`, changing `state` where it says so. */
+export async function answer(
+  model: SwitchModel,
+  roles: Roles,
+  state: ConnectionState,
+  message: OpenFlowMessage,
+): Promise<Answer> {
+  switch (message.type) {
+    case "features_request":
+      return [features(model)];
+    case "get_config_request":
+      return [{ type: "get_config_reply", ...state.config }];
+    case "set_config":
+      return setConfig(model, state, message);
+    case "barrier_request":
+      await model.barrier();
+      return [{ type: "barrier_reply" }];
+    case "multipart_request": {
+      if (isRefusedToSlave(message) && state.role === "slave") return "OFPBRC_IS_SLAVE";
+      const body = await answerMultipart(model, message);
+      if (typeof body === "string") return body;
+      const parts = splitMultipartBody(body);
+      return parts.map((part, i) => ({
+        type: "multipart_reply",
+        flags: i < parts.length - 1 ? OFPMPF_REPLY_MORE : 0,
+        body: part,
+      }));
+    }
+    case "queue_get_config_request":
+      return queueConfig(model, message);
+    case "role_request":
+      if (!roles.request(state, message.role, message.generationId)) return "OFPRRFC_STALE";
+      return [{ type: "role_reply", role: state.role, generationId: roles.generationId }];
+    case "get_async_request":
+      return [{ type: "get_async_reply", ...state.masks }];
+    case "set_async":
+      state.masks = {
+        packetIn: message.packetIn,
+        portStatus: message.portStatus,
+        flowRemoved: message.flowRemoved,
+      };
+      return [];
+    case "table_mod":
+      return state.role === "slave" ? "OFPBRC_IS_SLAVE" : tableMod(model, message);
+    case "experimenter":
+      return experimenterError(message.experimenter);
+    case "error":
+    case "experimenter_error":
+      return [];
+    default:
+      // Only a switch sends the others.
+      return "OFPBRC_BAD_TYPE";
+  }
+}
+
+function isRefusedToSlave(message: OpenFlowMessage & { type: "multipart_request" }): boolean {
+  return message.body.kind === "table_features" && message.body.tables.length > 0;
+}
+
+function features(model: SwitchModel): Unsent {
+  return {
+    type: "features_reply",
+    datapathId: model.datapathId,
+    // Packets are never buffered: a packet-in carries the whole frame.
+    bufferCount: 0,
+    tableCount: model.tableCount,
+    auxiliaryId: 0,
+    capabilities: CAPABILITIES,
+  };
+}
+
+async function setConfig(model: SwitchModel, state: ConnectionState, message: SwitchConfig): Promise<Answer> {
+  if (!(await model.setFragmentHandling(message.flags))) return "OFPSCFC_BAD_FLAGS";
+  state.config = { flags: message.flags, missSendLength: message.missSendLength };
+  return [];
+}
+
+async function queueConfig(model: SwitchModel, message: QueueGetConfigRequest): Promise<Answer> {
+  const ports = await model.ports();
+  if (message.port !== OFPP_ANY && !ports.some((port) => port.port === message.port))
+    return "OFPQOFC_BAD_PORT";
+  const stats = await model.queueStats();
+  const queues = stats
+    .filter((queue) => message.port === OFPP_ANY || queue.port === message.port)
+    .map(({ queueId, port }) => ({ queueId, port, properties: [] }));
+  return [{ type: "queue_get_config_reply", port: message.port, queues }];
+}
+
+/** OpenFlow 1.3 has no table configuration left (7.3.3): only 0 is a good one. */
+function tableMod(model: SwitchModel, message: TableMod): Answer {
+  if (message.tableId !== OFPTT_ALL && message.tableId >= model.tableCount) return "OFPTMFC_BAD_TABLE";
+  return message.config === 0 ? [] : "OFPTMFC_BAD_CONFIG";
+}
