@@ -1,0 +1,133 @@
+import { mkdtempSync, rmSync } from "node:fs";
+import { join } from "node:path";
+import fc from "fast-check";
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { silentLog } from "../../base/log/index.js";
+import { type ColumnType, mapOf, OvsdbError, setOf } from "../../base/ovsdb/index.js";
+import { MemoryBackend } from "../vswitchd/memory-backend.js";
+import { startVswitchdWith, type Vswitchd } from "../vswitchd/vswitchd.js";
+import { runAppctl } from "./appctl.js";
+import { formatDatum, parseDatumText } from "./value-text.js";
+import { runVsctl } from "./vsctl.js";
+
+const UNLIMITED = Number.POSITIVE_INFINITY;
+const STRINGS: ColumnType = { key: { type: "string" }, min: 0, max: UNLIMITED };
+const INTEGERS: ColumnType = { key: { type: "integer" }, min: 0, max: UNLIMITED };
+const MAP: ColumnType = { key: { type: "string" }, value: { type: "string" }, min: 0, max: UNLIMITED };
+const TEXT: ColumnType = { key: { type: "string" }, min: 1, max: 1 };
+
+describe("values as text", () => {
+  it("are read back as they were shown", () => {
+    const text = fc.string({ maxLength: 6 });
+    fc.assert(
+      fc.property(
+        fc.uniqueArray(text),
+        fc.uniqueArray(fc.tuple(text, text), { selector: ([key]) => key }),
+        fc.uniqueArray(fc.integer()),
+        (texts, pairs, integers) => {
+          expect(parseDatumText(formatDatum(setOf(texts), STRINGS), STRINGS)).toEqual(setOf(texts));
+          expect(parseDatumText(formatDatum(mapOf(pairs), MAP), MAP)).toEqual(mapOf(pairs));
+          expect(parseDatumText(formatDatum(setOf(integers), INTEGERS), INTEGERS)).toEqual(setOf(integers));
+        },
+      ),
+    );
+  });
+
+  it("raise only OVSDB errors whatever is typed", () => {
+    const typed = fc.oneof(
+      fc.string(),
+      fc.array(fc.constantFrom(...'[]{}=," \\a1'), { maxLength: 12 }).map((list) => list.join("")),
+    );
+    fc.assert(
+      fc.property(typed, fc.constantFrom(STRINGS, INTEGERS, MAP, TEXT), (text, type) => {
+        try {
+          parseDatumText(text, type);
+        } catch (thrown) {
+          expect(thrown).toBeInstanceOf(OvsdbError);
+        }
+      }),
+      { numRuns: 500 },
+    );
+  });
+});
+
+describe("vsctl and appctl", () => {
+  let dir: string;
+  let daemon: Vswitchd;
+  let backend: MemoryBackend;
+  beforeEach(async () => {
+    dir = mkdtempSync("/tmp/vct-");
+    backend = new MemoryBackend();
+    daemon = await startVswitchdWith(async () => backend, { dir, log: silentLog });
+  });
+  afterEach(async () => {
+    await daemon.close();
+    rmSync(dir, { recursive: true, force: true });
+  });
+
+  async function vsctl(line: string, warnings: string[] = []): Promise<string[]> {
+    const printed: string[] = [];
+    const code = await runVsctl(line.split(" "), {
+      database: `unix:${join(dir, "db.sock")}`,
+      print: (text) => printed.push(text),
+      warn: (text) => warnings.push(text),
+    });
+    return code === 0 ? printed : [...printed, `exit ${code}`];
+  }
+
+  it("configure, show and remove bridges and ports", async () => {
+    await vsctl(
+      "add-br br0 -- add-port br0 p1 tag=7 -- set Interface p1 type=stream options:path=/a=b,c -- set-fail-mode br0 secure",
+    );
+    expect(backend.bridges.get("br0")!.ports.get("p1")).toMatchObject({
+      vlan: { tag: 7 },
+      options: { path: "/a=b,c" },
+    });
+    expect(await vsctl("--may-exist add-br br0 -- --may-exist add-port br0 p1")).toEqual([]);
+    expect(await vsctl("list-br")).toEqual(["br0"]);
+    expect(await vsctl("list-ports br0")).toEqual(["p1"]);
+    expect(await vsctl("port-to-br p1")).toEqual(["br0"]);
+    expect(await vsctl("get Port p1 tag trunks")).toEqual(["7", "[]"]);
+    expect(await vsctl("get interface p1 options options:path")).toEqual(['{path="/a=b,c"}', '"/a=b,c"']);
+    expect((await vsctl("show")).slice(1)).toEqual([
+      "    Bridge br0",
+      "        fail_mode: secure",
+      "        Port br0",
+      "            Interface br0",
+      "                type: internal",
+      "        Port p1",
+      "            tag: 7",
+      "            Interface p1",
+      "                type: stream",
+      '                options: {path="/a=b,c"}',
+    ]);
+    await vsctl("add Port p1 trunks 3 4 -- remove Port p1 trunks 3 -- clear Port p1 tag");
+    expect(await vsctl("get Port p1 trunks tag")).toEqual(["[4]", "[]"]);
+    expect((await vsctl("list Port p1")).find((line) => line.startsWith("name "))).toMatch(/: p1$/);
+    await vsctl("set-controller br0 unix:/x tcp:1.2.3.4:6653");
+    expect((await vsctl("get-controller br0")).sort()).toEqual(["tcp:1.2.3.4:6653", "unix:/x"]);
+    await vsctl("del-port br0 p1");
+    await vsctl("del-br br0");
+    expect(await vsctl("br-exists br0")).toEqual(["exit 2"]);
+    expect(backend.bridges.size).toBe(0);
+  });
+
+  it("say what is wrong and change nothing", async () => {
+    const warnings: string[] = [];
+    await vsctl("add-br br0 -- add-port br0 p1 -- set Interface p1 type=warp", warnings);
+    expect(warnings).toEqual([expect.stringContaining('"warp"')]);
+    await expect(vsctl("add-port br9 p2")).rejects.toMatchObject({ code: "ROW_UNKNOWN" });
+    await expect(vsctl("add-br br1 -- set Bridge br2 fail_mode=secure")).rejects.toThrow();
+    await expect(vsctl("set Port p1 tag=5000")).rejects.toMatchObject({ code: "CONSTRAINT_VIOLATION" });
+    await expect(vsctl("set Port p1 nothing=1")).rejects.toMatchObject({ code: "COLUMN_UNKNOWN" });
+    await expect(vsctl("fly")).rejects.toMatchObject({ code: "USAGE" });
+    expect(await vsctl("list-br")).toEqual(["br0"]);
+    expect(await vsctl("--if-exists del-port p9")).toEqual([]);
+  });
+
+  it("ask the daemon", async () => {
+    const target = join(dir, "vswitchd.ctl");
+    expect(await runAppctl("version", [], { target })).toContain("Plinth");
+    await expect(runAppctl("fdb/show", ["nope"], { target })).rejects.toThrow("no such bridge");
+  });
+});
