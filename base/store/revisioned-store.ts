@@ -108,6 +108,8 @@ export class RevisionedStore implements Store {
     for (const condition of transaction.conditions ?? []) {
       const actual = this.#head(condition.key)?.revision ?? 0;
       if (actual === condition.revision) continue;
+      // Whoever reads again after a conflict must see what it lost to.
+      if (this.#overlay.has(condition.key)) await this.#flushing;
       throw storeError(
         "REVISION_CONFLICT",
         `${condition.key} is at revision ${actual}, expected ${condition.revision}`,

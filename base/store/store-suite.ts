@@ -73,6 +73,14 @@ export function describeStore(name: string, create: () => Promise<StoreFixture>)
       expect(text((await store.get("a"))?.value)).toBe("1");
     });
 
+    test("a conflict is told when the write that it lost to can be read", async () => {
+      await store.put("a", bytes("0"));
+      const winner = store.put("a", bytes("1"), { expectedRevision: 1 });
+      expect(await codeOf(store.put("a", bytes("2"), { expectedRevision: 1 }))).toBe("REVISION_CONFLICT");
+      expect(text((await store.get("a"))?.value)).toBe("1");
+      await winner;
+    });
+
     test("transact() is all or nothing", async () => {
       await store.put("a", bytes("1"));
       const refused = store.transact({

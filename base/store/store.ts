@@ -97,7 +97,7 @@ export interface Store {
   /**
    * Applies all operations or none; resolves with the revision of the last change once all are durable (the newest
    * revision when nothing changed). Throws REVISION_CONFLICT, STORE_LIMIT, STORE_OVERLOADED, STORE_WRITE_FAILED.
-   * Transactions take effect in the order of the calls.
+   * Transactions take effect in the order of the calls. A conflict is told when the write that it lost to can be read.
    */
   transact(transaction: Transaction): Promise<number>;
 

@@ -25,6 +25,6 @@ export {
   type ResourceList,
   withCondition,
 } from "./resource-client.js";
-export { formatDuration, type Table } from "./table.js";
+export { formatDuration, type Table, type TableColumn } from "./table.js";
 export { loadTls, RENEW_BEFORE_MS } from "./tls.js";
 export { updateConditions, updateStatus } from "./update-status.js";

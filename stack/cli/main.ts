@@ -4,7 +4,9 @@ import { Command } from "commander";
 import { describeError } from "../../base/errors/index.js";
 import { register as registerController } from "./controller-commands.js";
 import { register as registerFunctions } from "./function-commands.js";
+import { register as registerResources } from "./resource-commands.js";
 import { register as registerUp } from "./up-commands.js";
+import { register as registerVm } from "./vm-commands.js";
 
 const program = new Command("plinth")
   .description("A software-defined data centre: VMs, virtual switches, volumes and network functions.")
@@ -13,6 +15,8 @@ const program = new Command("plinth")
 
 registerUp(program);
 registerController(program);
+registerResources(program);
+registerVm(program);
 registerFunctions(program);
 
 program.parseAsync(process.argv).catch((thrown: unknown) => {
