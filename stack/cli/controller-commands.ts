@@ -1,6 +1,6 @@
 // `plinth controller`: the control plane of a data centre.
 import { type Command, InvalidArgumentError } from "commander";
-import { startController } from "../daemons/controller/index.js";
+import { startController, startSdnPart } from "../daemons/controller/index.js";
 import { runDaemon } from "../daemons/daemon.js";
 import { defaultDirectory, openDirectory } from "../daemons/directory.js";
 
@@ -22,7 +22,7 @@ export function register(program: Command): void {
       await runDaemon({ name: "controller", logDir: options.logDir }, (log) => {
         const layout = openDirectory(defaultDirectory(options.dir));
         const version = program.version() ?? "0.0.0";
-        return startController({ layout, port: options.port, version, parts: [] }, { log });
+        return startController({ layout, port: options.port, version, parts: [startSdnPart] }, { log });
       });
     });
 }

@@ -6,3 +6,4 @@ export {
   type StartPart,
   startController,
 } from "./controller.js";
+export { SdnPart, startSdnPart } from "./sdn.js";
