@@ -9,7 +9,8 @@
 import { connect, type Socket } from "node:net";
 import type { Timer } from "../../base/time/index.js";
 import { Connection, type ConnectionModules } from "./connection.js";
-import { type ControllerTarget, parseControllerTarget } from "./controller-target.js";
+import type { ControllerTarget } from "./controller-target.js";
+import type { SwitchEvent } from "./switch-model.js";
 
 export interface ControllerSpec {
   /** As in the Controller row: "unix:/run/openflow.sock", "tcp:127.0.0.1:6653". */
@@ -19,6 +20,9 @@ export interface ControllerSpec {
   /** Silence before an echo request; 0 = none. */
   readonly probeIntervalMs?: number;
 }
+
+/** A target that is dialled. */
+export type DialTarget = ControllerTarget & { readonly type: "unix" | "tcp" };
 
 export interface ControllerStatus {
   readonly target: string;
@@ -36,7 +40,7 @@ export const DEFAULT_PROBE_INTERVAL_MS = 5_000;
 
 export class ControllerLink {
   readonly #spec: ControllerSpec;
-  readonly #target: ControllerTarget;
+  readonly #target: DialTarget;
   readonly #modules: ConnectionModules;
   readonly #onChange: () => void;
   #socket: Socket | undefined;
@@ -45,12 +49,13 @@ export class ControllerLink {
   #backoffMs = BACKOFF_FIRST_MS;
   #lastError: string | undefined;
   #changedMs: number;
+  #isUp = false;
   #isClosed = false;
 
-  /** Starts dialling. `onChange` is called whenever the status changed. Throws CONTROLLER_TARGET_INVALID. */
-  constructor(spec: ControllerSpec, modules: ConnectionModules, onChange: () => void) {
+  /** Starts dialling. `onChange` is called whenever the status changed. */
+  constructor(spec: ControllerSpec, target: DialTarget, modules: ConnectionModules, onChange: () => void) {
     this.#spec = spec;
-    this.#target = parseControllerTarget(spec.target);
+    this.#target = target;
     this.#modules = modules;
     this.#onChange = onChange;
     this.#changedMs = modules.clock.nowMs();
@@ -60,6 +65,10 @@ export class ControllerLink {
   /** The connection, once versions are agreed. */
   get connection(): Connection | undefined {
     return this.#connection?.isEstablished === true ? this.#connection : undefined;
+  }
+
+  offer(event: SwitchEvent): void {
+    this.connection?.offer(event);
   }
 
   get status(): ControllerStatus {
@@ -80,7 +89,7 @@ export class ControllerLink {
     return this.#socket === undefined ? "BACKOFF" : "CONNECTING";
   }
 
-  close(): void {
+  async close(): Promise<void> {
     this.#isClosed = true;
     this.#timer?.cancel();
     this.#connection?.close("the controller was removed");
@@ -116,6 +125,7 @@ export class ControllerLink {
   }
 
   #onUp(): void {
+    this.#isUp = true;
     this.#backoffMs = BACKOFF_FIRST_MS;
     this.#lastError = undefined;
     this.#changedMs = this.#modules.clock.nowMs();
@@ -124,7 +134,6 @@ export class ControllerLink {
   }
 
   #onDown(reason: string): void {
-    const wasUp = this.connection !== undefined;
     this.#connection = undefined;
     this.#socket = undefined;
     if (this.#isClosed) return;
@@ -132,7 +141,8 @@ export class ControllerLink {
       this.#modules.log.warn({ controller: this.#spec.target, reason }, "no connection to the controller");
     }
     this.#lastError = reason;
-    if (wasUp) this.#changedMs = this.#modules.clock.nowMs();
+    if (this.#isUp) this.#changedMs = this.#modules.clock.nowMs();
+    this.#isUp = false;
     this.#timer = this.#modules.clock.after(this.#backoffMs, () => this.#dial());
     this.#backoffMs = Math.min(this.#backoffMs * 2, this.#spec.maxBackoffMs ?? BACKOFF_MAX_MS);
     this.#onChange();

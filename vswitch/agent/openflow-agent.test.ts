@@ -286,6 +286,19 @@ describe("OpenFlowAgent", () => {
     await waitFor(() => model.flows.length === 0, "the flow stayed", DEADLINE_MS, 2);
   });
 
+  it("listens where a controller row asks for it", async () => {
+    const path = join(directory, "service");
+    agent.setControllers([{ target: `punix:${path}` }], "secure");
+    await waitFor(() => agent.controllers[0]?.state === "ACTIVE", "not listening", DEADLINE_MS, 2);
+    const peer = new Peer(connect(path));
+    peers.push(peer);
+    await peer.established();
+    peer.send({ type: "features_request" });
+    expect(await peer.next("features_reply")).toMatchObject({ datapathId: model.datapathId, bufferCount: 0 });
+    agent.setControllers([], "secure");
+    await waitFor(() => peer.isClosed, "still connected", DEADLINE_MS, 2);
+  });
+
   it("names a controller that it cannot dial and keeps the others", () => {
     const problems = agent.setControllers([{ target: "ssl:1.2.3.4" }, { target: "unix:/nowhere" }], "secure");
     expect(problems.map((problem) => problem.code)).toEqual(["CONTROLLER_TARGET_INVALID"]);

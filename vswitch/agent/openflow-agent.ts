@@ -1,21 +1,21 @@
 // The OpenFlow agent of one bridge: its management socket, its controllers, and who hears of what happens.
 // Thread: main.
 
-import { chmodSync, rmSync } from "node:fs";
-import { createServer, type Server, type Socket } from "node:net";
 import { PlinthError } from "../../base/errors/index.js";
 import type { Logger } from "../../base/log/index.js";
 import type { Clock } from "../../base/time/index.js";
-import { Connection, type ConnectionModules } from "./connection.js";
+import type { ConnectionModules } from "./connection.js";
 import {
   ControllerLink,
   type ControllerSpec,
   type ControllerStatus,
   DEFAULT_PROBE_INTERVAL_MS,
 } from "./controller-link.js";
-import { checkSocketPath } from "./controller-target.js";
+import { ControllerListener } from "./controller-listener.js";
+import { parseControllerTarget } from "./controller-target.js";
 import { type FailMode, FailModeKeeper } from "./fail-mode.js";
-import { CONTROLLERS_MAX, MANAGEMENT_CONNECTIONS_MAX } from "./limits.js";
+import { CONTROLLERS_MAX } from "./limits.js";
+import { Listener } from "./listener.js";
 import { Roles } from "./roles.js";
 import type { SwitchEvent, SwitchModel } from "./switch-model.js";
 
@@ -32,17 +32,18 @@ export interface AgentModules {
   readonly log: Logger;
 }
 
-/** ovs-ofctl answers echoes, but nothing hangs on noticing quickly that it is gone. */
-const MANAGEMENT_PROBE_INTERVAL_MS = 60_000;
+interface Controller {
+  readonly spec: ControllerSpec;
+  readonly link: ControllerLink | ControllerListener;
+}
 
 export class OpenFlowAgent {
   readonly #options: AgentOptions;
   readonly #log: Logger;
   readonly #modules: ConnectionModules;
   readonly #failMode: FailModeKeeper;
-  readonly #server: Server;
-  readonly #management = new Set<Connection>();
-  readonly #links = new Map<string, { readonly spec: ControllerSpec; readonly link: ControllerLink }>();
+  readonly #links = new Map<string, Controller>();
+  #management: Listener | undefined;
   readonly #stopEvents: () => void;
   #mode: FailMode = "standalone";
   #isClosed = false;
@@ -52,23 +53,19 @@ export class OpenFlowAgent {
     this.#log = modules.log;
     this.#modules = { ...modules, roles: new Roles() };
     this.#failMode = new FailModeKeeper(modules.model, modules.clock, modules.log);
-    this.#server = createServer((socket) => this.#onManagement(socket));
     this.#stopEvents = modules.model.onEvent((event) => this.#onEvent(event));
   }
 
   /** Listens; resolves when ovs-ofctl can connect. PlinthError OPENFLOW_LISTEN_FAILED, SOCKET_PATH_TOO_LONG. */
   static async open(options: AgentOptions, modules: AgentModules): Promise<OpenFlowAgent> {
-    checkSocketPath(options.managementSocket);
     const agent = new OpenFlowAgent(options, modules);
-    rmSync(options.managementSocket, { force: true });
-    await new Promise<void>((resolve, reject) => {
-      agent.#server.once("error", (cause) => {
-        agent.#stopEvents();
-        reject(new PlinthError("OPENFLOW_LISTEN_FAILED", cause.message, { cause }));
-      });
-      agent.#server.listen(options.managementSocket, resolve);
-    });
-    chmodSync(options.managementSocket, 0o600);
+    try {
+      const where = { type: "punix", path: options.managementSocket } as const;
+      agent.#management = await Listener.open("management", where, agent.#modules);
+    } catch (error) {
+      agent.#stopEvents();
+      throw error;
+    }
     return agent;
   }
 
@@ -81,14 +78,13 @@ export class OpenFlowAgent {
     const wanted = new Map(specs.slice(0, CONTROLLERS_MAX).map((spec) => [spec.target, spec]));
     for (const [target, { spec, link }] of this.#links) {
       if (isSame(wanted.get(target), spec)) continue;
-      link.close();
+      void link.close();
       this.#links.delete(target);
     }
     for (const [target, spec] of wanted) {
       if (this.#links.has(target)) continue;
       try {
-        const link = new ControllerLink(spec, this.#modules, () => this.#onLinkChange());
-        this.#links.set(target, { spec, link });
+        this.#links.set(target, { spec, link: this.#open(spec) });
       } catch (error) {
         if (!(error instanceof PlinthError)) throw error;
         this.#log.error({ target }, error.message);
@@ -98,6 +94,14 @@ export class OpenFlowAgent {
     this.#mode = mode;
     this.#onLinkChange();
     return problems;
+  }
+
+  #open(spec: ControllerSpec): ControllerLink | ControllerListener {
+    const target = parseControllerTarget(spec.target);
+    const onChange = (): void => this.#onLinkChange();
+    return target.type === "unix" || target.type === "tcp"
+      ? new ControllerLink(spec, target, this.#modules, onChange)
+      : new ControllerListener(spec.target, target, this.#modules, onChange);
   }
 
   get controllers(): readonly ControllerStatus[] {
@@ -110,44 +114,26 @@ export class OpenFlowAgent {
     this.#isClosed = true;
     this.#stopEvents();
     this.#failMode.close();
-    for (const { link } of this.#links.values()) link.close();
-    for (const connection of this.#management) connection.close("the switch is shutting down");
-    await new Promise<void>((resolve) => this.#server.close(() => resolve()));
+    await Promise.all([...this.#links.values()].map(({ link }) => link.close()));
+    await this.#management?.close();
   }
 
   #onLinkChange(): void {
     if (this.#isClosed) return;
-    const links = [...this.#links.values()];
+    // Those that connect to us by themselves are not what a bridge waits for.
+    const links = [...this.#links.values()].filter(({ link }) => link instanceof ControllerLink);
     const probes = links.map(({ spec }) => spec.probeIntervalMs ?? DEFAULT_PROBE_INTERVAL_MS);
     this.#failMode.update(this.#mode, {
       configured: links.length,
-      connected: links.filter(({ link }) => link.connection !== undefined).length,
+      connected: links.filter(({ link }) => link.status.isConnected).length,
       probeIntervalMs: Math.max(0, ...probes),
     });
     this.#options.onControllers?.();
   }
 
-  #onManagement(socket: Socket): void {
-    if (this.#isClosed || this.#management.size >= MANAGEMENT_CONNECTIONS_MAX) {
-      socket.destroy();
-      return;
-    }
-    const connection: Connection = new Connection(
-      socket,
-      {
-        name: "management",
-        kind: "management",
-        probeIntervalMs: MANAGEMENT_PROBE_INTERVAL_MS,
-        onClosed: () => this.#management.delete(connection),
-      },
-      this.#modules,
-    );
-    this.#management.add(connection);
-  }
-
   #onEvent(event: SwitchEvent): void {
-    for (const { link } of this.#links.values()) link.connection?.offer(event);
-    for (const connection of this.#management) connection.offer(event);
+    for (const { link } of this.#links.values()) link.offer(event);
+    this.#management?.offer(event);
   }
 }
 

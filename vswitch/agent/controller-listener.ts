@@ -1,0 +1,52 @@
+// A Controller row that asks the switch to listen ("ptcp:6653", "punix:PATH"): a service controller.
+// Thread: main.
+
+import type { ConnectionModules } from "./connection.js";
+import type { ControllerStatus } from "./controller-link.js";
+import { Listener, type ListenTarget } from "./listener.js";
+import type { SwitchEvent } from "./switch-model.js";
+
+export class ControllerListener {
+  readonly #target: string;
+  readonly #changedMs: number;
+  readonly #opening: Promise<Listener | undefined>;
+  #listener: Listener | undefined;
+  #lastError: string | undefined;
+
+  constructor(target: string, where: ListenTarget, modules: ConnectionModules, onChange: () => void) {
+    this.#target = target;
+    this.#changedMs = modules.clock.nowMs();
+    this.#opening = Listener.open(target, where, modules).then(
+      (listener) => {
+        this.#listener = listener;
+        onChange();
+        return listener;
+      },
+      (error: Error) => {
+        this.#lastError = error.message;
+        modules.log.error({ target }, error.message);
+        onChange();
+        return undefined;
+      },
+    );
+  }
+
+  get status(): ControllerStatus {
+    return {
+      target: this.#target,
+      isConnected: (this.#listener?.connectionCount ?? 0) > 0,
+      role: "other",
+      state: this.#listener === undefined ? "VOID" : "ACTIVE",
+      lastError: this.#lastError,
+      changedMs: this.#changedMs,
+    };
+  }
+
+  offer(event: SwitchEvent): void {
+    this.#listener?.offer(event);
+  }
+
+  async close(): Promise<void> {
+    await (await this.#opening)?.close();
+  }
+}
