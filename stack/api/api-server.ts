@@ -19,6 +19,7 @@ import {
   serverVersion,
 } from "./discovery.js";
 import { ApiError } from "./errors.js";
+import { parseKubernetesProtobuf } from "./kubernetes-protobuf.js";
 import { BODY_SIZE_BYTES_MAX, REQUEST_TIMEOUT_MS } from "./limits.js";
 import { requireJson } from "./negotiate.js";
 import { buildOpenApi } from "./openapi.js";
@@ -149,6 +150,17 @@ function addBodyParsers(server: FastifyInstance): void {
     if (body === "") done(null, undefined);
     else parseJson(request, body as string, done);
   });
+  server.addContentTypeParser(
+    "application/vnd.kubernetes.protobuf",
+    { parseAs: "buffer" },
+    (_request, body, done) => {
+      try {
+        done(null, body.length === 0 ? undefined : parseKubernetesProtobuf(body as Buffer));
+      } catch (thrown) {
+        done(thrown as Error);
+      }
+    },
+  );
   const applyTypes = ["application/apply-patch+yaml", "application/apply-patch+cbor"];
   server.addContentTypeParser(applyTypes, { parseAs: "buffer" }, (_request, _body, done) => {
     done(
