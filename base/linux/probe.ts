@@ -2,11 +2,11 @@
 // Shown by `plinth host describe`. Thread: main.
 import { accessSync, constants, existsSync, readFileSync } from "node:fs";
 import { PlinthError } from "../errors/index.js";
-import { check, raw, systemError } from "./errno.js";
+import { raw, systemError } from "./errno.js";
 import { define } from "./ffi.js";
 import { closeFile, O_RDWR, openFile } from "./file.js";
 import { probeIoUring } from "./io-uring.js";
-import { cIoctl } from "./ioctl.js";
+import { probeKvm } from "./kvm.js";
 import { createMemfd } from "./memory.js";
 import { CAP_NET_ADMIN, CAP_NET_RAW, hasCapability } from "./owner.js";
 
@@ -20,10 +20,6 @@ export interface Facility {
   /** Why it is missing; empty when it is there. */
   readonly reason: string;
 }
-
-const KVM_GET_API_VERSION = 0xae00;
-const KVM_CREATE_VM = 0xae01;
-const KVM_CREATE_VCPU = 0xae41;
 
 /** All facilities, in a fixed order. Leaves nothing behind. */
 export function probeFacilities(): Facility[] {
@@ -53,24 +49,6 @@ function facility(name: string, probe: () => unknown): Facility {
   } catch (thrown) {
     if (thrown instanceof PlinthError) return { name, available: false, reason: thrown.message };
     throw thrown;
-  }
-}
-
-/** Goes as far as making a virtual machine with one processor: /dev/kvm alone proves nothing. */
-function probeKvm(): string | undefined {
-  const fd = openFile("/dev/kvm", O_RDWR);
-  try {
-    const version = check(cIoctl(fd, KVM_GET_API_VERSION, 0), "ioctl(KVM_GET_API_VERSION)");
-    if (version !== 12) return `KVM speaks version ${version}, not 12`;
-    const vm = check(cIoctl(fd, KVM_CREATE_VM, 0), "ioctl(KVM_CREATE_VM)");
-    try {
-      closeFile(check(cIoctl(vm, KVM_CREATE_VCPU, 0), "ioctl(KVM_CREATE_VCPU)"));
-    } finally {
-      closeFile(vm);
-    }
-    return undefined;
-  } finally {
-    closeFile(fd);
   }
 }
 
