@@ -1,4 +1,5 @@
-// A switch for tests that keeps flows in a map and speaks OpenFlow over the controller's unix socket. It forwards nothing.
+// A switch for tests that speaks OpenFlow over the controller's unix socket. It keeps its flows in a map and forwards
+// nothing, unless it is given tables that do.
 import { connect, type Socket } from "node:net";
 import {
   type ChannelOutput,
@@ -11,6 +12,14 @@ import {
 } from "../../base/openflow/index.js";
 import { flowKey } from "../pipeline/flow.js";
 
+/** What keeps the flows in place of the map. */
+export interface FakeSwitchTables {
+  /** Throws when it refuses. */
+  applyFlowMod(message: FlowMod): void;
+  flowStats(): readonly FlowStats[];
+  packetOut(message: PacketOut): void;
+}
+
 export class FakeSwitch {
   /** Survives reconnection, as flows of a switch survive its controller. */
   flows = new Map<string, FlowStats>();
@@ -18,7 +27,12 @@ export class FakeSwitch {
   readonly packetOuts: PacketOut[] = [];
   /** Answers flow-mods that it returns true for with an error. */
   refuses: (message: FlowMod) => boolean = () => false;
+  readonly #tables: FakeSwitchTables | undefined;
   #socket: Socket | undefined;
+
+  constructor(tables?: FakeSwitchTables) {
+    this.#tables = tables;
+  }
 
   async dial(path: string): Promise<void> {
     const session = new ChannelSession({ answerMalformed: true, probeIntervalMs: 0 });
@@ -84,7 +98,7 @@ export class FakeSwitch {
         break;
       case "multipart_request": {
         // In two parts, as a large table would be.
-        const all = [...this.flows.values()];
+        const all = [...(this.#tables?.flowStats() ?? this.flows.values())];
         const half = all.length >> 1;
         this.#send({
           type: "multipart_reply",
@@ -105,6 +119,7 @@ export class FakeSwitch {
         break;
       case "packet_out":
         this.packetOuts.push(message);
+        this.#tables?.packetOut(message);
         break;
       default:
     }
@@ -114,6 +129,10 @@ export class FakeSwitch {
     this.flowMods.push(message);
     if (this.refuses(message)) {
       this.#send({ type: "error", xid: message.xid, errorType: 5, code: 1, data: new Uint8Array(64) });
+      return;
+    }
+    if (this.#tables !== undefined) {
+      this.#tables.applyFlowMod(message);
       return;
     }
     const key = flowKey(message.tableId, message.priority, message.match);

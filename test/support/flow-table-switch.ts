@@ -1,0 +1,87 @@
+// Our own flow tables and pipeline as a switch: no daemon, no threads, no ports. Frames go in by a call, and what comes
+// out is kept per port. It speaks OpenFlow with the controller over its unix socket, through the real codec.
+import {
+  type FlowMod,
+  type FlowStats,
+  OFPG_ANY,
+  OFPP_ANY,
+  OFPTT_ALL,
+  type PacketOut,
+} from "../../base/openflow/index.js";
+import { PacketPool } from "../../base/packet/index.js";
+import { FakeSwitch, type FakeSwitchTables } from "../../sdn-controller/testing/fake-switch.js";
+import {
+  compileActions,
+  type Flow,
+  FlowTables,
+  type PacketSink,
+  Pipeline,
+  type Tracker,
+} from "../../vswitch/flow/index.js";
+
+const EVERYTHING = {
+  tableId: OFPTT_ALL,
+  outPort: OFPP_ANY,
+  outGroup: OFPG_ANY,
+  cookie: 0n,
+  cookieMask: 0n,
+  match: [],
+};
+
+export class FlowTableSwitch implements FakeSwitchTables {
+  readonly device: FakeSwitch;
+  readonly #pool = new PacketPool();
+  readonly #tables = new FlowTables();
+  readonly #pipeline: Pipeline;
+  readonly #sent = new Map<number, Uint8Array[]>();
+  #inPort = 0;
+
+  constructor(createTracker: (pool: PacketPool) => Tracker) {
+    this.device = new FakeSwitch(this);
+    const sink: PacketSink = {
+      output: (packet, port) => this.sentBy(port).push(this.#pool.frame(packet).slice()),
+      flood: () => {
+        throw new Error("the pipeline never floods");
+      },
+      normal: () => false,
+      controller: (packet, _key, _length, _reason, _id, tableId, flow) =>
+        this.#packetIn(packet, tableId, flow),
+      isLive: () => true,
+    };
+    this.#pipeline = new Pipeline({
+      pool: this.#pool,
+      tables: this.#tables,
+      tracker: createTracker(this.#pool),
+      sink,
+    });
+  }
+
+  inject(inPort: number, frame: Uint8Array): void {
+    this.#inPort = inPort;
+    this.#pipeline.process(this.#pool.allocateFrom(frame), inPort, performance.now());
+  }
+
+  sentBy(port: number): Uint8Array[] {
+    const frames = this.#sent.get(port) ?? [];
+    this.#sent.set(port, frames);
+    return frames;
+  }
+
+  applyFlowMod(message: FlowMod): void {
+    this.#tables.applyFlowMod(message, performance.now());
+  }
+
+  flowStats(): readonly FlowStats[] {
+    return this.#tables.flowStats(EVERYTHING, performance.now());
+  }
+
+  packetOut(message: PacketOut): void {
+    const context = { groupExists: () => false, portExists: () => true };
+    const program = compileActions(message.actions, context, undefined);
+    this.#pipeline.execute(this.#pool.allocateFrom(message.data), message.inPort, program, performance.now());
+  }
+
+  #packetIn(packet: number, tableId: number, flow: Flow | null): void {
+    this.device.packetIn(flow?.cookie ?? 0n, tableId, this.#inPort, this.#pool.frame(packet).slice());
+  }
+}
