@@ -3,6 +3,7 @@
 // changes of one read are handed to the switch as one batch, before any later request. Thread: main.
 
 import type { Socket } from "node:net";
+import { PlinthError } from "../../base/errors/index.js";
 import type { Logger } from "../../base/log/index.js";
 import {
   type ChannelOutput,
@@ -11,6 +12,8 @@ import {
   encodeMessage,
   type MessageHeader,
   OFP_DEFAULT_MISS_SEND_LEN,
+  OFP_ERRORS,
+  type OfpErrorName,
   type OpenFlowMessage,
   type Unsent,
   type WireError,
@@ -161,7 +164,8 @@ export class Connection implements ConnectionState {
     }
     this.#flushChanges();
     if (message.type === "set_config") this.#onSetConfig(message.missSendLength);
-    this.#enqueue(answer(this.#modules.model, this.#modules.roles, this, message), message.xid, request);
+    const { model, roles } = this.#modules;
+    this.#enqueue(answer(model, roles, this, message).catch(refusalOf), message.xid, request);
   }
 
   /** A management connection that sets a length wants to monitor: from then on it gets what controllers get. */
@@ -246,6 +250,13 @@ export class Connection implements ConnectionState {
       if (!this.#isClosed) this.#arm();
     });
   }
+}
+
+/** The OpenFlow error in a rejection; rethrows every other. */
+function refusalOf(thrown: unknown): OfpErrorName {
+  if (thrown instanceof PlinthError && Object.hasOwn(OFP_ERRORS, thrown.code))
+    return thrown.code as OfpErrorName;
+  throw thrown;
 }
 
 function withXid(message: Unsent, xid: number): OpenFlowMessage {

@@ -55,7 +55,7 @@ class Refused extends Error {
 
 export class MemorySwitch implements SwitchModel {
   readonly datapathId = 0x0000_0200_0000_0001n;
-  readonly tableCount = TABLE_COUNT;
+  readonly tableCount: number = TABLE_COUNT;
   readonly description = {
     manufacturer: "Plinth",
     hardware: "memory",
@@ -86,6 +86,10 @@ export class MemorySwitch implements SwitchModel {
   groups: GroupDescription[] = [];
   portList: PortDescription[] = [];
   readonly #listeners = new Set<(event: SwitchEvent) => void>();
+
+  get flowCount(): number {
+    return this.flows.length;
+  }
 
   onEvent(listener: (event: SwitchEvent) => void): () => void {
     this.#listeners.add(listener);

@@ -3,6 +3,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { connect, createServer, type Server, type Socket } from "node:net";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { PlinthError } from "../../base/errors/index.js";
 import { silentLog } from "../../base/log/index.js";
 import {
   ChannelSession,
@@ -197,6 +198,25 @@ describe("OpenFlowAgent", () => {
     peer.send({ type: "barrier_request" });
     await peer.next("barrier_reply");
     expect(peer.messages).toMatchObject([{ type: "error", xid: 9, errorType: 1, code: 1 }]);
+  });
+
+  it("answers a read that the switch refuses with its error", async () => {
+    const peer = await dial();
+    model.flowStats = async () => {
+      throw new PlinthError("OFPBMC_BAD_FIELD", "pbb_isid cannot be matched");
+    };
+    peer.send(allFlows, { type: "barrier_request" });
+    await peer.next("barrier_reply");
+    expect(peer.messages).toMatchObject([{ type: "error", errorType: 4, code: 6 }]);
+  });
+
+  it("hangs up when the switch behind it is gone", async () => {
+    const peer = await dial();
+    model.barrier = async () => {
+      throw new PlinthError("WORKER_DIED", "the datapath died");
+    };
+    peer.send({ type: "barrier_request" });
+    await waitFor(() => peer.isClosed, "still connected", DEADLINE_MS, 2);
   });
 
   it("refuses what only a switch sends and what it has never heard of", async () => {

@@ -3,8 +3,9 @@
 //
 // Contract: calls are carried out in the order in which they are made, whatever connection made them. When the
 // promise of `change` resolves, every packet that arrives from then on is judged by the changes; when a read
-// resolves, it saw all changes made before it. Nothing here rejects because of what a message says: a refusal is a
-// result. A rejected promise means that the switch itself is gone. Thread: main.
+// resolves, it saw all changes made before it. A refused change is a result; a read that asks for the impossible
+// rejects with a PlinthError whose code is the OpenFlow error's name. Any other rejection means that the switch
+// itself is gone, and ends the connection. Thread: main.
 
 import type {
   AggregateStats,
