@@ -215,6 +215,7 @@ export class MemorySwitch implements SwitchModel {
     const isDelete = mod.command === "delete" || mod.command === "delete_strict";
     if (mod.tableId === OFPTT_ALL ? !isDelete : mod.tableId >= TABLE_COUNT)
       throw new Refused("OFPFMFC_BAD_TABLE_ID");
+    if (!isDelete) checkInstructions(mod);
     if (mod.command === "add") {
       this.#add(mod);
     } else if (isDelete) {
@@ -228,11 +229,6 @@ export class MemorySwitch implements SwitchModel {
   }
 
   #add(mod: FlowMod): void {
-    for (const instruction of mod.instructions) {
-      if (instruction.type === "goto_table" && instruction.tableId <= mod.tableId) {
-        throw new Refused("OFPBIC_BAD_TABLE_ID");
-      }
-    }
     const rivals = this.flows.filter(
       (flow) => flow.tableId === mod.tableId && flow.priority === mod.priority,
     );
@@ -300,6 +296,14 @@ export class MemorySwitch implements SwitchModel {
         maxLength: OFPCML_NO_BUFFER,
         controllerId: 0,
       });
+    }
+  }
+}
+
+function checkInstructions(mod: FlowMod): void {
+  for (const instruction of mod.instructions) {
+    if (instruction.type === "goto_table" && instruction.tableId <= mod.tableId) {
+      throw new Refused("OFPBIC_BAD_TABLE_ID");
     }
   }
 }
