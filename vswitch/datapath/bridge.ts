@@ -1,0 +1,307 @@
+// One bridge: ports, flow tables and MAC table around a pipeline; takes OpenFlow messages as values.
+// Invariant: messages are applied between packets, so a packet sees either all of a change or nothing of it.
+// Thread: datapath worker. Hot: yes (receive, output).
+import { PlinthError } from "../../base/errors/index.js";
+import {
+  type FlowMod,
+  type GroupMod,
+  type MeterMod,
+  OFP_NO_BUFFER,
+  OFPP_CONTROLLER,
+  OFPP_LOCAL,
+  OFPPC_PORT_DOWN,
+  type PacketOut,
+  type PortMod,
+  type PortStatusReason,
+} from "../../base/openflow/index.js";
+import { type Batch, FRAME_SIZE_MAX, FRAME_SIZE_MIN, type PacketPool } from "../../base/packet/index.js";
+import {
+  compileActions,
+  DROP_BAD_PORT,
+  DROP_NO_BUFFER,
+  DROP_NO_RECEIVE,
+  DROP_PACKET_IN_LIMIT,
+  type Flow,
+  FlowTables,
+  flowError,
+  type Headers,
+  type PacketSink,
+  Pipeline,
+  pipelineMatch,
+  REASONS,
+  type Tracker,
+} from "../flow/index.js";
+import { MAC_TABLE_ENTRIES, MacTable, NormalForwarder, type VlanConfig, VlanPort } from "../learn/index.js";
+import type { BridgeEvent } from "./events.js";
+import { OFPORT_MAX } from "./limits.js";
+import { PORT_CONFIG_MASK, PortSlot, type PortSlotOptions } from "./port-slot.js";
+
+const NO_COOKIE = 0xffffffffffffffffn; // cold
+
+/** A change to the bridge, as OpenFlow says it. */
+export type BridgeChange = FlowMod | GroupMod | MeterMod | PortMod | PacketOut;
+
+export interface BridgeOptions {
+  readonly name: string;
+  readonly pool: PacketPool;
+  readonly tracker: Tracker;
+  /** Takes an event; false when there is no room and the event may be lost (packet-ins only). */
+  readonly emit: (event: BridgeEvent) => boolean;
+  readonly macTableEntries?: number;
+}
+
+export class Bridge implements PacketSink {
+  readonly name: string;
+  readonly tables: FlowTables;
+  readonly pipeline: Pipeline;
+  readonly slots: PortSlot[] = [];
+  macs: MacTable;
+  readonly #pool: PacketPool;
+  readonly #tracker: Tracker;
+  readonly #emit: (event: BridgeEvent) => boolean;
+  readonly #byNumber: (PortSlot | null)[] = [];
+  #local: PortSlot | null = null;
+  #normal: NormalForwarder;
+  #nowMs = 0;
+
+  constructor(options: BridgeOptions) {
+    this.name = options.name;
+    this.#pool = options.pool;
+    this.#tracker = options.tracker;
+    this.#emit = options.emit;
+    this.tables = new FlowTables({ onRemoved: (message) => void this.#emit(message) });
+    this.pipeline = new Pipeline({
+      pool: options.pool,
+      tables: this.tables,
+      tracker: options.tracker,
+      sink: this,
+    });
+    this.macs = new MacTable(options.macTableEntries ?? MAC_TABLE_ENTRIES);
+    this.#normal = this.#createNormal();
+  }
+
+  // --- Packets
+
+  /** Takes every packet of the batch, all of which came in by `slot`, through the pipeline. */
+  receive(slot: PortSlot, batch: Batch, nowMs: number): void {
+    this.#nowMs = nowMs;
+    if (!slot.receives) {
+      for (let i = 0; i < batch.length; i++) this.pipeline.drop(DROP_NO_RECEIVE);
+      batch.freeAll(this.#pool);
+      return;
+    }
+    for (let i = 0; i < batch.length; i++) this.pipeline.process(batch.packets[i]!, slot.ofport, nowMs);
+    batch.length = 0;
+  }
+
+  /** Hands what waits in every port's batch to the port. */
+  flush(): void {
+    for (let i = 0; i < this.slots.length; i++) {
+      const slot = this.slots[i]!;
+      if (slot.out.length > 0) slot.port.tx(slot.out);
+    }
+  }
+
+  output(packet: number, port: number): void {
+    const slot = this.slot(port);
+    if (slot === null || !slot.forwards) this.pipeline.drop(DROP_BAD_PORT);
+    else this.send(packet, slot);
+  }
+
+  flood(packet: number, inPort: number, _all: boolean): void {
+    for (let i = 0; i < this.slots.length; i++) {
+      const slot = this.slots[i]!;
+      if (slot.ofport !== inPort && slot.forwards) this.send(packet, slot);
+    }
+  }
+
+  normal(packet: number, key: Int32Array, headers: Headers): boolean {
+    return this.#normal.forward(packet, key, headers, key[0]! >>> 0, this.#nowMs);
+  }
+
+  isLive(port: number): boolean {
+    const slot = this.slot(port);
+    return slot?.linkUp === true && (slot.config & OFPPC_PORT_DOWN) === 0;
+  }
+
+  controller(
+    packet: number,
+    key: Int32Array,
+    maxLength: number,
+    reason: number,
+    controllerId: number,
+    tableId: number,
+    flow: Flow | null,
+  ): void {
+    const input = this.slot(key[0]! >>> 0);
+    if (input !== null && !input.takePacketIn(this.#nowMs)) {
+      this.pipeline.drop(DROP_PACKET_IN_LIMIT);
+      return;
+    }
+    const miss = flow !== null && flow.priority === 0 && flow.match.length === 0 && reason === 1;
+    const data = this.#pool.frame(packet);
+    const sent = this.#emit({
+      type: "packet_in",
+      bufferId: OFP_NO_BUFFER,
+      totalLength: data.byteLength,
+      reason: REASONS[miss ? 0 : reason]!,
+      tableId,
+      cookie: flow === null ? NO_COOKIE : flow.cookie,
+      match: pipelineMatch(key),
+      data,
+      maxLength,
+      controllerId,
+    });
+    if (!sent) this.pipeline.drop(DROP_PACKET_IN_LIMIT);
+  }
+
+  /** Queues the packet at the port, with a reference of its own. */
+  send(packet: number, slot: PortSlot): void {
+    this.#pool.retain(packet);
+    slot.out.push(packet);
+    if (slot.out.room === 0) slot.port.tx(slot.out);
+  }
+
+  /** The port with this OpenFlow number, or null. */
+  slot(ofport: number): PortSlot | null {
+    if (ofport === OFPP_LOCAL) return this.#local;
+    return ofport < this.#byNumber.length ? (this.#byNumber[ofport] ?? null) : null;
+  }
+
+  // --- Changes
+
+  /** Throws PlinthError with the OpenFlow error's name as code; nothing has been changed then. */
+  change(change: BridgeChange, nowMs: number): void {
+    this.#nowMs = nowMs;
+    switch (change.type) {
+      case "flow_mod":
+        this.tables.applyFlowMod(change, nowMs);
+        return;
+      case "group_mod":
+        this.tables.applyGroupMod(change, nowMs);
+        return;
+      case "meter_mod":
+        this.tables.applyMeterMod(change, nowMs);
+        return;
+      case "port_mod":
+        this.#portMod(change);
+        return;
+      case "packet_out":
+        this.#packetOut(change, nowMs);
+        return;
+    }
+  }
+
+  #packetOut(message: PacketOut, nowMs: number): void {
+    if (message.bufferId !== OFP_NO_BUFFER)
+      throw flowError("OFPBRC_BUFFER_UNKNOWN", "this switch buffers no packets");
+    const size = message.data.byteLength;
+    if (size < FRAME_SIZE_MIN || size > FRAME_SIZE_MAX)
+      throw flowError("OFPBRC_BAD_PACKET", `a frame of ${size} bytes`);
+    if (message.inPort !== OFPP_CONTROLLER && message.inPort !== OFPP_LOCAL && message.inPort > OFPORT_MAX)
+      throw flowError("OFPBRC_BAD_PORT", `in_port ${message.inPort}`);
+    const context = { groupExists: (id: number) => this.tables.groups.has(id), portExists: () => true };
+    const program = compileActions(message.actions, context, undefined);
+    const packet = this.#pool.allocateFrom(message.data);
+    if (packet < 0) this.pipeline.drop(DROP_NO_BUFFER);
+    else this.pipeline.execute(packet, message.inPort, program, nowMs);
+    this.flush();
+  }
+
+  #portMod(mod: PortMod): void {
+    const slot = this.slot(mod.port);
+    if (slot === null) throw flowError("OFPPMFC_BAD_PORT", `there is no port ${mod.port}`);
+    if (slot.mac.some((byte, i) => byte !== mod.macAddress[i]))
+      throw flowError("OFPPMFC_BAD_HW_ADDR", `port ${mod.port} has another address`);
+    if ((mod.mask & ~PORT_CONFIG_MASK) !== 0)
+      throw flowError("OFPPMFC_BAD_CONFIG", `mask 0x${mod.mask.toString(16)}`); // cold
+    slot.config = (slot.config & ~mod.mask) | (mod.config & mod.mask);
+    this.#changed(slot, "modify");
+  }
+
+  // --- Ports
+
+  /** Throws PORT_EXISTS or PORT_NUMBER_INVALID; the port then still belongs to the caller. */
+  addPort(options: PortSlotOptions): PortSlot {
+    const { ofport, port } = options;
+    if (ofport !== OFPP_LOCAL && !(ofport >= 1 && ofport <= OFPORT_MAX))
+      throw new PlinthError("PORT_NUMBER_INVALID", `${ofport} is no port number; 1–${OFPORT_MAX} are`);
+    const other = this.slots.find((slot) => slot.ofport === ofport || slot.port.name === port.name);
+    if (other !== undefined)
+      throw new PlinthError("PORT_EXISTS", `${other.port.name} of ${this.name} has number ${other.ofport}`);
+    const slot = new PortSlot(options);
+    this.slots.push(slot);
+    if (ofport === OFPP_LOCAL) this.#local = slot;
+    else {
+      while (this.#byNumber.length <= ofport) this.#byNumber.push(null);
+      this.#byNumber[ofport] = slot;
+    }
+    this.#changed(slot, "add");
+    return slot;
+  }
+
+  setVlan(slot: PortSlot, vlan: VlanConfig): void {
+    slot.vlan = new VlanPort(vlan);
+    this.macs.flush(slot.ofport);
+  }
+
+  /** The port is out of every table afterwards and still open. */
+  removePort(slot: PortSlot): void {
+    this.slots.splice(this.slots.indexOf(slot), 1);
+    if (slot.ofport === OFPP_LOCAL) this.#local = null;
+    else this.#byNumber[slot.ofport] = null;
+    slot.out.freeAll(this.#pool);
+    this.macs.flush(slot.ofport);
+    this.#changed(slot, "delete");
+  }
+
+  /** Calls every port's tick and tells what changed. */
+  tick(nowMs: number): void {
+    this.#nowMs = nowMs;
+    for (let i = 0; i < this.slots.length; i++) {
+      const slot = this.slots[i]!;
+      slot.port.tick(nowMs);
+      if (slot.port.linkUp === slot.linkUp) continue;
+      slot.linkUp = slot.port.linkUp;
+      if (!slot.linkUp) this.macs.flush(slot.ofport);
+      this.#changed(slot, "modify");
+    }
+  }
+
+  setMacTable(entries: number, ageingMs: number): void {
+    this.macs = new MacTable(entries);
+    this.macs.ageingMs = ageingMs;
+    this.#normal = this.#createNormal();
+  }
+
+  /** Frees what waits and closes every port. */
+  close(): void {
+    for (let i = 0; i < this.slots.length; i++) {
+      this.slots[i]!.out.freeAll(this.#pool);
+      this.slots[i]!.port.close();
+    }
+    this.slots.length = 0;
+  }
+
+  /** What this bridge's pipeline runs on, for a trace. */
+  get tracker(): Tracker {
+    return this.#tracker;
+  }
+
+  #changed(slot: PortSlot, reason: PortStatusReason): void {
+    slot.update();
+    this.tables.invalidate();
+    this.#emit({ type: "port_status", reason, description: slot.description() });
+  }
+
+  #createNormal(): NormalForwarder {
+    return new NormalForwarder({
+      pool: this.#pool,
+      macs: this.macs,
+      ports: this.slots,
+      find: (ofport) => this.slot(ofport),
+      send: (packet, port) => this.send(packet, port as PortSlot),
+      drop: (reason) => this.pipeline.drop(reason),
+    });
+  }
+}

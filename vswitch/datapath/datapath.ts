@@ -1,0 +1,175 @@
+// The datapath: one loop over all ports of all bridges. A breath takes a burst from each port, runs it through the
+// bridge's tables and hands the results to the ports; changes are made between breaths.
+// Invariant: after breathe() no packet is left inside but in ports. Thread: datapath worker (or a test). Hot: yes.
+import { PlinthError } from "../../base/errors/index.js";
+import { Batch, type PacketPool } from "../../base/packet/index.js";
+import { Conntrack } from "../conntrack/index.js";
+import { DROP_REASONS } from "../flow/index.js";
+import { Bridge } from "./bridge.js";
+import type { BridgeEvent } from "./events.js";
+import { BRIDGES_MAX, BURST_SIZE, EVENTS_MAX, SWEEP_INTERVAL_MS, TICK_INTERVAL_MS } from "./limits.js";
+
+export interface DatapathOptions {
+  readonly pool: PacketPool;
+  /** Gets what happened, in order, at the end of a breath or change; the array is the receiver's. */
+  readonly onEvents: (bridge: string, events: readonly BridgeEvent[]) => void;
+  /** Connections to remember at most; a power of two. */
+  readonly connectionsMax?: number;
+}
+
+interface EventQueue {
+  readonly bridge: string;
+  events: BridgeEvent[];
+}
+
+export class Datapath {
+  readonly pool: PacketPool;
+  readonly conntrack: Conntrack;
+  readonly bridges: Bridge[] = [];
+  breaths = 0;
+  readonly #onEvents: (bridge: string, events: readonly BridgeEvent[]) => void;
+  readonly #batch = new Batch(BURST_SIZE);
+  readonly #queues = new Map<string, EventQueue>();
+  #tickMs = Number.NEGATIVE_INFINITY;
+  #sweepMs = Number.NEGATIVE_INFINITY;
+
+  constructor(options: DatapathOptions) {
+    this.pool = options.pool;
+    this.#onEvents = options.onEvents;
+    this.conntrack = new Conntrack(
+      options.connectionsMax === undefined
+        ? { pool: options.pool }
+        : { pool: options.pool, connectionsMax: options.connectionsMax },
+    );
+  }
+
+  /** Throws BRIDGE_EXISTS or TOO_MANY_BRIDGES. */
+  addBridge(name: string, macTableEntries?: number): Bridge {
+    if (this.#queues.has(name)) throw new PlinthError("BRIDGE_EXISTS", `there is a bridge ${name}`);
+    if (this.bridges.length >= BRIDGES_MAX)
+      throw new PlinthError("TOO_MANY_BRIDGES", `a datapath has at most ${BRIDGES_MAX} bridges`);
+    const queue: EventQueue = { bridge: name, events: [] };
+    this.#queues.set(name, queue);
+    const bridge = new Bridge({
+      name,
+      pool: this.pool,
+      tracker: this.conntrack,
+      emit: (event) => emit(queue, event),
+      ...(macTableEntries === undefined ? {} : { macTableEntries }),
+    });
+    this.bridges.push(bridge);
+    return bridge;
+  }
+
+  /** Throws BRIDGE_UNKNOWN. */
+  bridge(name: string): Bridge {
+    const bridge = this.bridges.find((one) => one.name === name);
+    if (bridge === undefined) throw new PlinthError("BRIDGE_UNKNOWN", `there is no bridge ${name}`);
+    return bridge;
+  }
+
+  removeBridge(name: string): void {
+    const bridge = this.bridge(name);
+    bridge.close();
+    this.bridges.splice(this.bridges.indexOf(bridge), 1);
+    this.#queues.delete(name);
+  }
+
+  /** One round over all ports; returns how many packets came in. `nowMs` is monotonic. */
+  breathe(nowMs: number): number {
+    this.breaths++;
+    if (nowMs - this.#tickMs >= TICK_INTERVAL_MS) this.tick(nowMs);
+    const batch = this.#batch;
+    let received = 0;
+    for (let b = 0; b < this.bridges.length; b++) {
+      const bridge = this.bridges[b]!;
+      for (let p = 0; p < bridge.slots.length; p++) {
+        const slot = bridge.slots[p]!;
+        const count = slot.port.rx(batch);
+        if (count === 0) continue;
+        received += count;
+        bridge.receive(slot, batch, nowMs);
+      }
+      if (received > 0) bridge.flush();
+    }
+    if (received > 0) this.deliver();
+    return received;
+  }
+
+  /** Housekeeping: ports, and now and then everything that has a time-out. */
+  tick(nowMs: number): void {
+    this.#tickMs = nowMs;
+    const sweep = nowMs - this.#sweepMs >= SWEEP_INTERVAL_MS;
+    if (sweep) {
+      this.#sweepMs = nowMs;
+      this.conntrack.sweep(nowMs);
+    }
+    for (let b = 0; b < this.bridges.length; b++) {
+      const bridge = this.bridges[b]!;
+      bridge.tick(nowMs);
+      if (sweep) bridge.tables.expire(nowMs);
+    }
+    this.deliver();
+  }
+
+  /** Sends collected events on their way. Called at the end of a breath, and after changes. */
+  deliver(): void {
+    for (const queue of this.#queues.values()) {
+      // cold
+      if (queue.events.length === 0) continue;
+      const { events } = queue;
+      queue.events = [];
+      this.#onEvents(queue.bridge, events);
+    }
+  }
+
+  /** True when every port promises to wake a sleeper; then endSleep() must be called after waking, also when false. */
+  beginSleep(): boolean {
+    let ready = true;
+    for (let b = 0; b < this.bridges.length; b++) {
+      const { slots } = this.bridges[b]!;
+      for (let p = 0; p < slots.length; p++) if (!slots[p]!.port.beginSleep()) ready = false;
+    }
+    return ready;
+  }
+
+  endSleep(): void {
+    for (let b = 0; b < this.bridges.length; b++) {
+      const { slots } = this.bridges[b]!;
+      for (let p = 0; p < slots.length; p++) slots[p]!.port.endSleep();
+    }
+  }
+
+  /** Counters by name: drops by reason over all bridges, caches, connections. */
+  counters(): Record<string, number> {
+    const counters: Record<string, number> = {
+      breaths: this.breaths,
+      connections: this.conntrack.size,
+      packets_free: this.pool.available,
+      path_hit: 0,
+      path_miss: 0,
+    };
+    for (const bridge of this.bridges) {
+      // cold
+      counters["path_hit"] = counters["path_hit"]! + bridge.pipeline.cache.hits;
+      counters["path_miss"] = counters["path_miss"]! + bridge.pipeline.cache.misses;
+      for (let reason = 0; reason < DROP_REASONS.length; reason++) {
+        const name = `drop_${DROP_REASONS[reason]!.replaceAll("-", "_")}`;
+        counters[name] = (counters[name] ?? 0) + bridge.pipeline.drops[reason]!;
+      }
+    }
+    return counters;
+  }
+
+  close(): void {
+    for (const bridge of this.bridges) bridge.close(); // cold
+    this.bridges.length = 0;
+  }
+}
+
+/** Packet-ins beyond the bound are refused; what a controller must hear never is. */
+function emit(queue: EventQueue, event: BridgeEvent): boolean {
+  if (event.type === "packet_in" && queue.events.length >= EVENTS_MAX) return false;
+  queue.events.push(event);
+  return true;
+}

@@ -1,0 +1,22 @@
+// Rhythm and bounds of the datapath.
+
+/** Ports of one datapath, over all bridges. */
+export const PORTS_MAX = 4096;
+export const BRIDGES_MAX = 64;
+/** Largest ordinary OpenFlow port number (OFPP_MAX − 1 lies beyond what OVSDB shows). */
+export const OFPORT_MAX = 0xfeff;
+/** Packet-ins per port: this many a second, and this many at once. */
+export const PACKET_INS_PER_SECOND = 1000;
+export const PACKET_INS_BURST = 200;
+/** Events that wait for the main thread within one breath; further packet-ins are dropped. */
+export const EVENTS_MAX = 1024;
+/** Housekeeping of ports under load. */
+export const TICK_INTERVAL_MS = 5;
+/** Time-outs of flows and connections, ageing. */
+export const SWEEP_INTERVAL_MS = 500;
+/** The longest sleep of an idle datapath: ports are ticked at least this often. */
+export const SLEEP_MAX_MS = 250;
+/** Empty breaths in a row before the datapath goes to sleep. */
+export const IDLE_BREATHS_MAX = 2000;
+/** Frames per port and breath. */
+export const BURST_SIZE = 32;

@@ -1,0 +1,50 @@
+// Why the data path let go of a packet: one counter each. The names are stable; they appear in statistics and traces.
+
+export const DROP_REASONS = [
+  /** No flow matched, and the table has no table-miss flow. */
+  "table-miss",
+  /** The flows that matched sent it nowhere. */
+  "no-output",
+  "meter",
+  "ttl-exceeded",
+  /** A group had no live bucket, or was gone. */
+  "no-live-bucket",
+  /** The packet pool was empty. */
+  "no-buffer",
+  /** Too many resubmits, nested groups or recirculations. */
+  "nesting",
+  /** Output to a port that does not exist, is down or may not forward. */
+  "bad-port",
+  /** Output to the port it came in by, without IN_PORT. */
+  "output-to-input",
+  /** The port may not receive (OFPPC_NO_RECV or OFPPC_PORT_DOWN). */
+  "no-receive",
+  /** Frame tagged with a VLAN that its port is not a member of. */
+  "vlan-not-allowed",
+  /** Reserved destination address that NORMAL never forwards (01-80-C2-00-00-0x). */
+  "reserved-address",
+  /** The connection table was full of younger or busier connections. */
+  "conntrack-full",
+  /** NAT found no free port. */
+  "nat-exhausted",
+  /** More packet-ins than the controller's queue takes. */
+  "packet-in-limit",
+] as const;
+
+export type DropReason = (typeof DROP_REASONS)[number];
+
+export const DROP_TABLE_MISS = 0;
+export const DROP_NO_OUTPUT = 1;
+export const DROP_METER = 2;
+export const DROP_TTL = 3;
+export const DROP_NO_LIVE_BUCKET = 4;
+export const DROP_NO_BUFFER = 5;
+export const DROP_NESTING = 6;
+export const DROP_BAD_PORT = 7;
+export const DROP_OUTPUT_TO_INPUT = 8;
+export const DROP_NO_RECEIVE = 9;
+export const DROP_VLAN = 10;
+export const DROP_RESERVED_ADDRESS = 11;
+export const DROP_CONNTRACK_FULL = 12;
+export const DROP_NAT_EXHAUSTED = 13;
+export const DROP_PACKET_IN_LIMIT = 14;

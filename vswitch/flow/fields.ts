@@ -1,0 +1,194 @@
+// Where each OXM field lies in the flow key, and matches compiled to masked keys.
+// Source: base/openflow/oxm-fields.ts for names and widths, key.ts for the layout. Thread: any.
+import {
+  type Match,
+  OFPVID_PRESENT,
+  OXM_FIELDS,
+  type OxmEntry,
+  type OxmFieldName,
+} from "../../base/openflow/index.js";
+import { flowError } from "./errors.js";
+import * as K from "./key.js";
+
+/** A run of bits in the key: `start` counts from the most significant bit of word 0. */
+export interface KeyField {
+  readonly name: OxmFieldName;
+  readonly start: number;
+  readonly bits: number;
+}
+
+const at = (word: number, bit: number, bits: number): readonly [number, number] => [word * 32 + bit, bits];
+const reg = (n: number): readonly [number, number] => at(K.K_REG + n, 0, 32);
+
+const PLACES: Partial<Record<OxmFieldName, readonly [start: number, bits: number]>> = {
+  in_port: at(K.K_IN_PORT, 0, 32),
+  eth_dst: at(K.K_ETH_DST, 0, 48),
+  eth_src: at(K.K_ETH_DST, 48, 48),
+  eth_type: at(K.K_TYPE_TCI, 0, 16),
+  vlan_tci: at(K.K_TYPE_TCI, 16, 16),
+  vlan_pcp: at(K.K_TYPE_TCI, 16, 3),
+  vlan_vid: at(K.K_TYPE_TCI, 19, 13),
+  ip_proto: at(K.K_IP, 0, 8),
+  ip_tos: at(K.K_IP, 8, 8),
+  ip_dscp: at(K.K_IP, 8, 6),
+  ip_ecn: at(K.K_IP, 14, 2),
+  nw_ttl: at(K.K_IP, 16, 8),
+  ip_frag: at(K.K_IP, 30, 2),
+  tcp_src: at(K.K_TP, 0, 16),
+  tcp_dst: at(K.K_TP, 16, 16),
+  udp_src: at(K.K_TP, 0, 16),
+  udp_dst: at(K.K_TP, 16, 16),
+  sctp_src: at(K.K_TP, 0, 16),
+  sctp_dst: at(K.K_TP, 16, 16),
+  icmpv4_type: at(K.K_TP, 8, 8),
+  icmpv4_code: at(K.K_TP, 24, 8),
+  icmpv6_type: at(K.K_TP, 8, 8),
+  icmpv6_code: at(K.K_TP, 24, 8),
+  arp_op: at(K.K_TP, 0, 16),
+  ipv4_src: at(K.K_SRC, 0, 32),
+  ipv4_dst: at(K.K_DST, 0, 32),
+  arp_spa: at(K.K_SRC, 0, 32),
+  arp_tpa: at(K.K_DST, 0, 32),
+  ipv6_src: at(K.K_SRC, 0, 128),
+  ipv6_dst: at(K.K_DST, 0, 128),
+  arp_sha: at(K.K_HARDWARE, 0, 48),
+  arp_tha: at(K.K_HARDWARE, 48, 48),
+  ipv6_nd_sll: at(K.K_HARDWARE, 0, 48),
+  ipv6_nd_tll: at(K.K_HARDWARE, 48, 48),
+  ipv6_nd_target: at(K.K_TARGET, 0, 128),
+  ipv6_exthdr: at(K.K_V6, 3, 9),
+  ipv6_flabel: at(K.K_V6, 12, 20),
+  mpls_label: at(K.K_MPLS, 0, 20),
+  mpls_tc: at(K.K_MPLS, 20, 3),
+  mpls_bos: at(K.K_MPLS, 23, 1),
+  mpls_ttl: at(K.K_MPLS, 24, 8),
+  pbb_isid: at(K.K_ISID, 8, 24),
+  tcp_flags: at(K.K_TCP_FLAGS, 20, 12),
+  tunnel_id: at(K.K_TUNNEL, 0, 64),
+  metadata: at(K.K_METADATA, 0, 64),
+  ct_state: at(K.K_CT_STATE, 0, 32),
+  ct_zone: at(K.K_CT_ZONE, 16, 16),
+  ct_mark: at(K.K_CT_MARK, 0, 32),
+  pkt_mark: at(K.K_PKT_MARK, 0, 32),
+  reg0: reg(0),
+  reg1: reg(1),
+  reg2: reg(2),
+  reg3: reg(3),
+  reg4: reg(4),
+  reg5: reg(5),
+  reg6: reg(6),
+  reg7: reg(7),
+  xreg0: at(K.K_REG, 0, 64),
+  xreg1: at(K.K_REG + 2, 0, 64),
+  xreg2: at(K.K_REG + 4, 0, 64),
+  xreg3: at(K.K_REG + 6, 0, 64),
+  xxreg0: at(K.K_REG, 0, 128),
+  xxreg1: at(K.K_REG + 4, 0, 128),
+};
+
+/** The field's place; undefined when this switch does not know the field. */
+export function keyField(name: OxmFieldName): KeyField | undefined {
+  const place = PLACES[name];
+  return place === undefined ? undefined : { name, start: place[0], bits: place[1] };
+}
+
+/** Every field that this switch matches. */
+export const MATCHABLE_FIELDS = Object.keys(PLACES) as readonly OxmFieldName[];
+
+/** A match as a masked key. Invariant: value & ~mask = 0 in every word. */
+export interface MaskedKey {
+  readonly value: Int32Array;
+  readonly mask: Int32Array;
+}
+
+/** Throws OFPBMC_BAD_FIELD for a field that this switch does not match. */
+export function compileMatch(match: Match): MaskedKey {
+  const value = new Int32Array(K.KEY_WORDS);
+  const mask = new Int32Array(K.KEY_WORDS);
+  for (const entry of match) {
+    const field = keyField(entry.field);
+    if (field === undefined) throw flowError("OFPBMC_BAD_FIELD", `${entry.field} cannot be matched`);
+    addEntry(field, entry, value, mask);
+  }
+  return { value, mask };
+}
+
+function addEntry(field: KeyField, entry: OxmEntry, value: Int32Array, mask: Int32Array): void {
+  const valueBits = toBigInt(entry.value);
+  const maskBits = entry.mask === undefined ? ones(field.bits) : toBigInt(entry.mask) & ones(field.bits);
+  putBits(value, field.start, field.bits, valueBits & maskBits);
+  putBits(mask, field.start, field.bits, maskBits);
+}
+
+export function ones(bits: number): bigint {
+  return (1n << BigInt(bits)) - 1n;
+}
+
+export function toBigInt(bytes: Uint8Array): bigint {
+  let value = 0n;
+  for (const byte of bytes) value = (value << 8n) | BigInt(byte);
+  return value;
+}
+
+export function toBytes(value: bigint, size: number): Uint8Array {
+  const bytes = new Uint8Array(size);
+  for (let i = size - 1; i >= 0; i--) {
+    bytes[i] = Number(value & 255n);
+    value >>= 8n;
+  }
+  return bytes;
+}
+
+/** ORs `value` into the run of bits. */
+export function putBits(words: Int32Array, start: number, bits: number, value: bigint): void {
+  for (let i = 0; i < bits; i++) {
+    if (((value >> BigInt(bits - 1 - i)) & 1n) === 0n) continue;
+    const bit = start + i;
+    words[bit >>> 5] = (words[bit >>> 5] as number) | (1 << (31 - (bit & 31)));
+  }
+}
+
+/** The run of bits as a number. */
+export function getBits(words: Int32Array, start: number, bits: number): bigint {
+  let value = 0n;
+  for (let bit = start; bit < start + bits; bit++) {
+    value = (value << 1n) | BigInt(((words[bit >>> 5] as number) >>> (31 - (bit & 31))) & 1);
+  }
+  return value;
+}
+
+/** One field of a key as an exact OXM entry; undefined for unknown fields. */
+export function readField(key: Int32Array, name: OxmFieldName): OxmEntry | undefined {
+  const field = keyField(name);
+  if (field === undefined) return undefined;
+  return { field: name, value: toBytes(getBits(key, field.start, field.bits), OXM_FIELDS[name].size) };
+}
+
+const PIPELINE_FIELDS: readonly OxmFieldName[] = [
+  "tunnel_id",
+  "metadata",
+  "ct_state",
+  "ct_zone",
+  "ct_mark",
+  "pkt_mark",
+  "reg0",
+  "reg1",
+  "reg2",
+  "reg3",
+  "reg4",
+  "reg5",
+  "reg6",
+  "reg7",
+];
+
+/** The match of a packet-in: in_port, and the other pipeline fields where they are not zero (7.4.1). */
+export function pipelineMatch(key: Int32Array): Match {
+  const match: OxmEntry[] = [readField(key, "in_port") as OxmEntry];
+  for (const name of PIPELINE_FIELDS) {
+    const entry = readField(key, name) as OxmEntry;
+    if (entry.value.some((byte) => byte !== 0)) match.push(entry);
+  }
+  return match;
+}
+
+export { OFPVID_PRESENT };

@@ -1,0 +1,373 @@
+// The tables of one bridge: flow-mods in, lookups out, with counters, time-outs and statistics.
+// Source: OpenFlow 1.3.5, 5.2–5.5, 6.4 (flow table modification), 6.5 (removal), 7.3.4.1.
+// Invariants: a modification is applied whole or refused whole; `version` grows with every change that could alter a
+// verdict, and nothing that was cached under an older version is used again.
+// Thread: datapath worker. Hot: yes (lookup, count).
+import {
+  type AggregateStats,
+  type FlowMod,
+  type FlowRemoved,
+  type FlowRemovedReason,
+  type FlowStats,
+  type FlowStatsFilter,
+  type GroupMod,
+  type Instruction,
+  type MeterMod,
+  OFP_NO_BUFFER,
+  OFPFF_CHECK_OVERLAP,
+  OFPFF_NO_BYT_COUNTS,
+  OFPFF_NO_PKT_COUNTS,
+  OFPFF_RESET_COUNTS,
+  OFPFF_SEND_FLOW_REM,
+  OFPG_ANY,
+  OFPP_ANY,
+  OFPTT_ALL,
+  type TableStats,
+  type Unsent,
+} from "../../base/openflow/index.js";
+import { Classifier, covers, overlaps } from "./classifier.js";
+import { flowError } from "./errors.js";
+import { compileMatch, type MaskedKey } from "./fields.js";
+import { Flow, FlowCounters } from "./flow.js";
+import { GroupTable } from "./groups.js";
+import { FLOWS_MAX, TABLES } from "./limits.js";
+import { MeterTable } from "./meters.js";
+import { compileInstructions, type FlowProgram } from "./program.js";
+import { refersToGroup, refersToMeter, refersToPort } from "./references.js";
+
+const FLAGS_KNOWN =
+  OFPFF_SEND_FLOW_REM | OFPFF_CHECK_OVERLAP | OFPFF_RESET_COUNTS | OFPFF_NO_PKT_COUNTS | OFPFF_NO_BYT_COUNTS;
+
+export interface FlowTablesOptions {
+  /** Tables 0 to `tables` − 1; all 255 when absent. */
+  readonly tables?: number;
+  /** Whether a port may be named by an output; every number when absent. */
+  readonly portExists?: (port: number) => boolean;
+  /** Called for each flow that goes and wants it told (OFPFF_SEND_FLOW_REM). */
+  readonly onRemoved?: (message: Unsent<FlowRemoved>) => void;
+}
+
+export class FlowTables {
+  readonly groups: GroupTable;
+  readonly meters = new MeterTable();
+  readonly counters = new FlowCounters();
+  /** Changes whenever a packet might fare differently than before. */
+  version = 0;
+  readonly #tables: (Classifier | null)[];
+  readonly #lookups: Float64Array;
+  readonly #matches: Float64Array;
+  /** Flows with a time-out. */
+  readonly #timed = new Set<Flow>();
+  readonly #portExists: (port: number) => boolean;
+  readonly #onRemoved: (message: Unsent<FlowRemoved>) => void;
+  #flowCount = 0;
+
+  constructor(options: FlowTablesOptions = {}) {
+    this.#tables = new Array<Classifier | null>(options.tables ?? TABLES).fill(null);
+    this.#lookups = new Float64Array(this.#tables.length);
+    this.#matches = new Float64Array(this.#tables.length);
+    this.#portExists = options.portExists ?? (() => true);
+    this.#onRemoved = options.onRemoved ?? (() => undefined);
+    this.groups = new GroupTable(this.#portExists);
+  }
+
+  get tableCount(): number {
+    return this.#tables.length;
+  }
+  get flowCount(): number {
+    return this.#flowCount;
+  }
+
+  // --- Packets
+
+  /** The flow for `key` in the table, or null; see Classifier.lookup. */
+  lookup(tableId: number, key: Int32Array, consulted: Int32Array | null): Flow | null {
+    const table = this.#tables[tableId];
+    return table === null || table === undefined ? null : table.lookup(key, consulted);
+  }
+
+  /** Counts one packet that was looked up in the table and met `flow`. */
+  count(tableId: number, flow: Flow | null, sizeBytes: number, nowMs: number): void {
+    this.#lookups[tableId] = this.#lookups[tableId]! + 1;
+    if (flow === null) return;
+    this.#matches[tableId] = this.#matches[tableId]! + 1;
+    this.counters.count(flow.slot, sizeBytes, nowMs);
+  }
+
+  /** Whatever is cached is to be judged anew, e.g. because a port came or went. */
+  invalidate(): void {
+    this.version++;
+  }
+
+  // --- Flow modifications
+
+  /** Throws PlinthError with the OpenFlow error's name as code; nothing has been changed then. */
+  applyFlowMod(mod: FlowMod, nowMs: number): void {
+    if ((mod.flags & ~FLAGS_KNOWN) !== 0)
+      throw flowError("OFPFMFC_BAD_FLAGS", `flow-mod flags 0x${mod.flags.toString(16)}`); // cold
+    const deleting = mod.command === "delete" || mod.command === "delete_strict";
+    if (mod.tableId >= this.#tables.length && !(deleting && mod.tableId === OFPTT_ALL))
+      throw flowError("OFPFMFC_BAD_TABLE_ID", `there is no table ${mod.tableId}`);
+    if (!deleting && mod.bufferId !== OFP_NO_BUFFER)
+      throw flowError("OFPBRC_BUFFER_UNKNOWN", "this switch buffers no packets");
+    const key = compileMatch(mod.match);
+    if (deleting) this.#delete(mod, key, nowMs);
+    else {
+      const program = this.#compile(mod.instructions, mod);
+      if (mod.command === "add") this.#add(mod, key, program, nowMs);
+      else this.#modify(mod, key, program);
+    }
+    this.version++;
+  }
+
+  applyGroupMod(mod: GroupMod, nowMs: number): void {
+    const gone = this.groups.apply(mod, nowMs);
+    if (gone.length > 0) {
+      for (const flow of this.#all()) {
+        // cold
+        if (gone.some((groupId) => refersToGroup(flow.instructions, groupId)))
+          this.#remove(flow, "group_delete", nowMs);
+      }
+    }
+    this.version++;
+  }
+
+  applyMeterMod(mod: MeterMod, nowMs: number): void {
+    const gone = this.meters.apply(mod, nowMs);
+    if (gone.length > 0) {
+      for (const flow of this.#all()) {
+        // cold
+        if (gone.some((meterId) => refersToMeter(flow.instructions, meterId)))
+          this.#remove(flow, "delete", nowMs);
+      }
+    }
+    this.version++;
+  }
+
+  #compile(instructions: readonly Instruction[], mod: FlowMod): FlowProgram {
+    const context = {
+      groupExists: (groupId: number) => this.groups.has(groupId),
+      portExists: this.#portExists,
+      meterExists: (meterId: number) => this.meters.has(meterId),
+    };
+    return compileInstructions(instructions, mod.tableId, this.#tables.length - 1, context, mod.match);
+  }
+
+  #add(mod: FlowMod, key: MaskedKey, program: FlowProgram, nowMs: number): void {
+    const table = this.#table(mod.tableId);
+    const old = table.findStrict(key, mod.priority);
+    if ((mod.flags & OFPFF_CHECK_OVERLAP) !== 0) {
+      const overlap = table.flows().find((flow) => flow.priority === mod.priority && overlaps(flow.key, key));
+      if (overlap !== undefined)
+        throw flowError(
+          "OFPFMFC_OVERLAP",
+          `overlaps a flow of priority ${mod.priority} in table ${mod.tableId}`,
+        );
+    }
+    if (old === null && this.#flowCount >= FLOWS_MAX)
+      throw flowError("OFPFMFC_TABLE_FULL", `at most ${FLOWS_MAX} flows`);
+    let kept: readonly [number, number] | null = null;
+    if (old !== null) {
+      if ((mod.flags & OFPFF_RESET_COUNTS) === 0)
+        kept = [this.counters.packets[old.slot]!, this.counters.bytes[old.slot]!];
+      this.#unlink(old);
+    }
+    const flow = new Flow({
+      tableId: mod.tableId,
+      priority: mod.priority,
+      cookie: mod.cookie,
+      match: mod.match,
+      key,
+      flags: mod.flags,
+      idleTimeoutSeconds: mod.idleTimeoutSeconds,
+      hardTimeoutSeconds: mod.hardTimeoutSeconds,
+      instructions: mod.instructions,
+      program,
+      slot: this.counters.allocate(nowMs),
+      nowMs,
+    });
+    if (kept !== null) {
+      this.counters.packets[flow.slot] = kept[0];
+      this.counters.bytes[flow.slot] = kept[1];
+    }
+    table.add(flow);
+    this.#flowCount++;
+    if (flow.idleTimeoutSeconds !== 0 || flow.hardTimeoutSeconds !== 0) this.#timed.add(flow);
+  }
+
+  #modify(mod: FlowMod, key: MaskedKey, program: FlowProgram): void {
+    const table = this.#tables[mod.tableId];
+    if (table === null || table === undefined) return;
+    for (const flow of this.#chosen(mod, key, table, mod.command === "modify_strict")) {
+      // cold
+      flow.instructions = mod.instructions;
+      flow.program = program;
+      if ((mod.flags & OFPFF_RESET_COUNTS) !== 0) {
+        this.counters.packets[flow.slot] = 0;
+        this.counters.bytes[flow.slot] = 0;
+      }
+    }
+  }
+
+  #delete(mod: FlowMod, key: MaskedKey, nowMs: number): void {
+    const strict = mod.command === "delete_strict";
+    for (const table of this.#tablesOf(mod.tableId)) {
+      // cold
+      for (const flow of this.#chosen(mod, key, table, strict)) {
+        // cold
+        if (isSentTo(flow, mod.outPort, mod.outGroup)) this.#remove(flow, "delete", nowMs);
+      }
+    }
+  }
+
+  /** The flows that a modify or delete means, by match, priority and cookie. */
+  #chosen(mod: FlowMod, key: MaskedKey, table: Classifier, strict: boolean): Flow[] {
+    const one = strict ? table.findStrict(key, mod.priority) : null;
+    const flows = strict
+      ? one === null
+        ? []
+        : [one]
+      : table.flows().filter((flow) => covers(key, flow.key));
+    return flows.filter((flow) => (flow.cookie & mod.cookieMask) === (mod.cookie & mod.cookieMask));
+  }
+
+  // --- Removal
+
+  /** Removes flows whose time is over. Call about once a second. */
+  expire(nowMs: number): void {
+    for (const flow of this.#timed) {
+      // cold
+      const idleMs = flow.idleTimeoutSeconds * 1000;
+      const hardMs = flow.hardTimeoutSeconds * 1000;
+      if (hardMs !== 0 && nowMs - flow.createdMs >= hardMs) this.#expired(flow, "hard_timeout", nowMs);
+      else if (idleMs !== 0 && nowMs - this.counters.lastUsedMs[flow.slot]! >= idleMs)
+        this.#expired(flow, "idle_timeout", nowMs);
+    }
+  }
+
+  #expired(flow: Flow, reason: FlowRemovedReason, nowMs: number): void {
+    this.#remove(flow, reason, nowMs);
+    this.version++;
+  }
+
+  #remove(flow: Flow, reason: FlowRemovedReason, nowMs: number): void {
+    if ((flow.flags & OFPFF_SEND_FLOW_REM) !== 0) {
+      this.#onRemoved({
+        type: "flow_removed",
+        cookie: flow.cookie,
+        priority: flow.priority,
+        reason,
+        tableId: flow.tableId,
+        ...duration(nowMs - flow.createdMs),
+        idleTimeoutSeconds: flow.idleTimeoutSeconds,
+        hardTimeoutSeconds: flow.hardTimeoutSeconds,
+        packetCount: BigInt(this.counters.packets[flow.slot]!), // cold
+        byteCount: BigInt(this.counters.bytes[flow.slot]!), // cold
+        match: flow.match,
+      });
+    }
+    this.#unlink(flow);
+  }
+
+  #unlink(flow: Flow): void {
+    (this.#tables[flow.tableId] as Classifier).remove(flow);
+    this.counters.free(flow.slot);
+    this.#timed.delete(flow);
+    this.#flowCount--;
+  }
+
+  // --- Statistics
+
+  flowStats(filter: FlowStatsFilter, nowMs: number): FlowStats[] {
+    return this.#filtered(filter).map((flow) => ({
+      tableId: flow.tableId,
+      ...duration(nowMs - flow.createdMs),
+      priority: flow.priority,
+      idleTimeoutSeconds: flow.idleTimeoutSeconds,
+      hardTimeoutSeconds: flow.hardTimeoutSeconds,
+      flags: flow.flags,
+      cookie: flow.cookie,
+      packetCount: BigInt(this.counters.packets[flow.slot]!), // cold
+      byteCount: BigInt(this.counters.bytes[flow.slot]!), // cold
+      match: flow.match,
+      instructions: flow.instructions,
+    }));
+  }
+
+  aggregateStats(filter: FlowStatsFilter): AggregateStats {
+    let packets = 0;
+    let bytes = 0;
+    const flows = this.#filtered(filter);
+    for (const flow of flows) {
+      // cold
+      packets += this.counters.packets[flow.slot]!;
+      bytes += this.counters.bytes[flow.slot]!;
+    }
+    return { packetCount: BigInt(packets), byteCount: BigInt(bytes), flowCount: flows.length }; // cold
+  }
+
+  tableStats(): TableStats[] {
+    return this.#tables.map((table, tableId) => ({
+      tableId,
+      activeCount: table?.size ?? 0,
+      lookupCount: BigInt(this.#lookups[tableId]!), // cold
+      matchedCount: BigInt(this.#matches[tableId]!), // cold
+    }));
+  }
+
+  flowsOfGroup(groupId: number): number {
+    return this.#all().filter((flow) => refersToGroup(flow.instructions, groupId)).length;
+  }
+
+  flowsOfMeter(meterId: number): number {
+    return this.#all().filter((flow) => refersToMeter(flow.instructions, meterId)).length;
+  }
+
+  #filtered(filter: FlowStatsFilter): Flow[] {
+    const key = compileMatch(filter.match);
+    const found: Flow[] = [];
+    for (const table of this.#tablesOf(filter.tableId)) {
+      // cold
+      for (const flow of table.flows()) {
+        // cold
+        if (
+          covers(key, flow.key) &&
+          (flow.cookie & filter.cookieMask) === (filter.cookie & filter.cookieMask) &&
+          isSentTo(flow, filter.outPort, filter.outGroup)
+        )
+          found.push(flow);
+      }
+    }
+    return found.sort((a, b) => a.tableId - b.tableId || b.priority - a.priority);
+  }
+
+  #all(): Flow[] {
+    return this.#tablesOf(OFPTT_ALL).flatMap((table) => table.flows());
+  }
+
+  #tablesOf(tableId: number): Classifier[] {
+    const tables = tableId === OFPTT_ALL ? this.#tables : [this.#tables[tableId] ?? null];
+    return tables.filter((table) => table !== null);
+  }
+
+  #table(tableId: number): Classifier {
+    let table = this.#tables[tableId];
+    if (table === null || table === undefined) {
+      table = new Classifier();
+      this.#tables[tableId] = table;
+    }
+    return table;
+  }
+}
+
+function isSentTo(flow: Flow, outPort: number, outGroup: number): boolean {
+  return (
+    (outPort === OFPP_ANY || refersToPort(flow.instructions, outPort)) &&
+    (outGroup === OFPG_ANY || refersToGroup(flow.instructions, outGroup))
+  );
+}
+
+function duration(ms: number): { readonly durationSeconds: number; readonly durationNanoseconds: number } {
+  const seconds = Math.floor(ms / 1000);
+  return { durationSeconds: seconds, durationNanoseconds: Math.floor((ms - seconds * 1000) * 1e6) };
+}

@@ -1,0 +1,93 @@
+// One flow entry: what it matches, what it does, and where its counters are.
+// Thread: datapath worker.
+import type { Instruction, Match } from "../../base/openflow/index.js";
+import type { MaskedKey } from "./fields.js";
+import type { FlowProgram } from "./program.js";
+
+export interface FlowOptions {
+  readonly tableId: number;
+  readonly priority: number;
+  readonly cookie: bigint;
+  readonly match: Match;
+  readonly key: MaskedKey;
+  readonly flags: number;
+  readonly idleTimeoutSeconds: number;
+  readonly hardTimeoutSeconds: number;
+  readonly instructions: readonly Instruction[];
+  readonly program: FlowProgram;
+  /** Index of its counters. */
+  readonly slot: number;
+  readonly nowMs: number;
+}
+
+export class Flow {
+  readonly tableId: number;
+  readonly priority: number;
+  readonly match: Match;
+  readonly key: MaskedKey;
+  readonly idleTimeoutSeconds: number;
+  readonly hardTimeoutSeconds: number;
+  readonly slot: number;
+  readonly createdMs: number;
+  readonly cookie: bigint;
+  flags: number;
+  instructions: readonly Instruction[];
+  program: FlowProgram;
+  /** Bucket chain of its subtable. */
+  next: Flow | null = null;
+  hash = 0;
+
+  constructor(options: FlowOptions) {
+    this.tableId = options.tableId;
+    this.priority = options.priority;
+    this.match = options.match;
+    this.key = options.key;
+    this.idleTimeoutSeconds = options.idleTimeoutSeconds;
+    this.hardTimeoutSeconds = options.hardTimeoutSeconds;
+    this.slot = options.slot;
+    this.createdMs = options.nowMs;
+    this.cookie = options.cookie;
+    this.flags = options.flags;
+    this.instructions = options.instructions;
+    this.program = options.program;
+  }
+}
+
+/** Packet and byte counts and the time of last use, by slot; slots are reused. Exact up to 2^53. Hot: yes. */
+export class FlowCounters {
+  packets = new Float64Array(1024);
+  bytes = new Float64Array(1024);
+  lastUsedMs = new Float64Array(1024);
+  #free: number[] = [];
+  #next = 0;
+
+  allocate(nowMs: number): number {
+    const slot = this.#free.pop() ?? this.#next++;
+    if (slot >= this.packets.length) this.#grow();
+    this.packets[slot] = 0;
+    this.bytes[slot] = 0;
+    this.lastUsedMs[slot] = nowMs;
+    return slot;
+  }
+
+  free(slot: number): void {
+    this.#free.push(slot);
+  }
+
+  count(slot: number, sizeBytes: number, nowMs: number): void {
+    this.packets[slot] = this.packets[slot]! + 1;
+    this.bytes[slot] = this.bytes[slot]! + sizeBytes;
+    this.lastUsedMs[slot] = nowMs;
+  }
+
+  #grow(): void {
+    const grown = (old: Float64Array): Float64Array<ArrayBuffer> => {
+      const larger = new Float64Array(old.length * 2);
+      larger.set(old);
+      return larger;
+    };
+    this.packets = grown(this.packets);
+    this.bytes = grown(this.bytes);
+    this.lastUsedMs = grown(this.lastUsedMs);
+  }
+}

@@ -1,0 +1,180 @@
+// The group table: groups with compiled buckets, checked against loops and missing references.
+// Source: OpenFlow 1.3.5, 5.6 and 7.3.4.2. Thread: datapath worker.
+import {
+  type GroupDescription,
+  type GroupMod,
+  type GroupStats,
+  type GroupType,
+  OFPG_ALL,
+  OFPG_ANY,
+  OFPP_ANY,
+} from "../../base/openflow/index.js";
+import { flowError } from "./errors.js";
+import { BUCKETS_MAX, GROUPS_MAX } from "./limits.js";
+import { type ActionContext, compileBucket, type Program } from "./program.js";
+
+/** Number for anything that is not watched. */
+export const NOT_WATCHED = -1;
+
+export class GroupBucket {
+  readonly program: Program;
+  readonly weight: number;
+  /** NOT_WATCHED or a port number. */
+  readonly watchPort: number;
+  readonly watchGroup: number;
+  packets = 0;
+  bytes = 0;
+
+  constructor(program: Program, weight: number, watchPort: number, watchGroup: number) {
+    this.program = program;
+    this.weight = weight;
+    this.watchPort = watchPort;
+    this.watchGroup = watchGroup;
+  }
+}
+
+export const GROUP_ALL = 0;
+export const GROUP_SELECT = 1;
+export const GROUP_INDIRECT = 2;
+export const GROUP_FF = 3;
+const KINDS: Readonly<Record<GroupType, number>> = {
+  all: GROUP_ALL,
+  select: GROUP_SELECT,
+  indirect: GROUP_INDIRECT,
+  ff: GROUP_FF,
+};
+
+export class Group {
+  readonly description: GroupDescription;
+  readonly kind: number;
+  readonly buckets: readonly GroupBucket[];
+  readonly createdMs: number;
+  packets = 0;
+  bytes = 0;
+
+  constructor(description: GroupDescription, buckets: readonly GroupBucket[], createdMs: number) {
+    this.description = description;
+    this.kind = KINDS[description.groupType];
+    this.buckets = buckets;
+    this.createdMs = createdMs;
+  }
+}
+
+export class GroupTable {
+  readonly #groups = new Map<number, Group>();
+  readonly #portExists: (port: number) => boolean;
+
+  constructor(portExists: (port: number) => boolean) {
+    this.#portExists = portExists;
+  }
+
+  get(groupId: number): Group | undefined {
+    return this.#groups.get(groupId);
+  }
+
+  has(groupId: number): boolean {
+    return this.#groups.has(groupId);
+  }
+
+  /** Throws with an OFPGMFC_ (or OFPBAC_) code. Returns the ids of deleted groups, whose flows must go too. */
+  apply(mod: GroupMod, nowMs: number): readonly number[] {
+    if (mod.command === "delete") return this.#delete(mod.groupId);
+    if (mod.groupId > 0xffffff00) throw flowError("OFPGMFC_INVALID_GROUP", `group number ${mod.groupId}`);
+    const exists = this.#groups.has(mod.groupId);
+    if (mod.command === "add" && exists)
+      throw flowError("OFPGMFC_GROUP_EXISTS", `there is a group ${mod.groupId}`);
+    if (mod.command === "modify" && !exists)
+      throw flowError("OFPGMFC_UNKNOWN_GROUP", `there is no group ${mod.groupId}`);
+    if (!exists && this.#groups.size >= GROUPS_MAX)
+      throw flowError("OFPGMFC_OUT_OF_GROUPS", `at most ${GROUPS_MAX} groups`);
+    this.#check(mod);
+    const context: ActionContext = {
+      groupExists: (groupId) => this.#groups.has(groupId),
+      portExists: this.#portExists,
+    };
+    const buckets = mod.buckets.map(
+      (bucket) =>
+        new GroupBucket(
+          compileBucket(bucket.actions, context),
+          bucket.weight,
+          bucket.watchPort === OFPP_ANY ? NOT_WATCHED : bucket.watchPort,
+          bucket.watchGroup === OFPG_ANY ? NOT_WATCHED : bucket.watchGroup,
+        ),
+    );
+    const { groupType, groupId } = mod;
+    this.#groups.set(groupId, new Group({ groupType, groupId, buckets: mod.buckets }, buckets, nowMs));
+    return [];
+  }
+
+  stats(nowMs: number, flowReferences: (groupId: number) => number): GroupStats[] {
+    return [...this.#groups.values()].map((group) => {
+      const { groupId } = group.description;
+      const referring = [...this.#groups.values()].filter((other) => referencesOf(other).includes(groupId));
+      return {
+        groupId,
+        referenceCount: flowReferences(groupId) + referring.length,
+        packetCount: BigInt(group.packets),
+        byteCount: BigInt(group.bytes),
+        durationSeconds: Math.floor((nowMs - group.createdMs) / 1000),
+        durationNanoseconds: Math.floor(((nowMs - group.createdMs) % 1000) * 1e6),
+        buckets: group.buckets.map((bucket) => ({
+          packetCount: BigInt(bucket.packets),
+          byteCount: BigInt(bucket.bytes),
+        })),
+      };
+    });
+  }
+
+  descriptions(): GroupDescription[] {
+    return [...this.#groups.values()].map((group) => group.description);
+  }
+
+  #check(mod: GroupMod): void {
+    if (mod.buckets.length > BUCKETS_MAX)
+      throw flowError("OFPGMFC_OUT_OF_BUCKETS", `${mod.buckets.length} buckets; at most ${BUCKETS_MAX}`);
+    if (mod.groupType === "indirect" && mod.buckets.length !== 1)
+      throw flowError("OFPGMFC_INVALID_GROUP", "an indirect group has exactly one bucket");
+    for (const bucket of mod.buckets) {
+      if (mod.groupType !== "select" && bucket.weight > 1)
+        throw flowError("OFPGMFC_INVALID_GROUP", "only select groups have weights");
+      if (mod.groupType === "ff" && bucket.watchPort === OFPP_ANY && bucket.watchGroup === OFPG_ANY)
+        throw flowError("OFPGMFC_INVALID_GROUP", "a fast-failover bucket watches a port or a group");
+      for (const action of bucket.actions) {
+        if (action.type === "group" && this.#reaches(action.groupId, mod.groupId))
+          throw flowError("OFPGMFC_LOOP", `group ${mod.groupId} would contain itself`);
+      }
+    }
+  }
+
+  #reaches(from: number, target: number): boolean {
+    const seen = new Set<number>();
+    const todo = [from];
+    for (let id = todo.pop(); id !== undefined; id = todo.pop()) {
+      if (id === target) return true;
+      if (seen.has(id)) continue;
+      seen.add(id);
+      const group = this.#groups.get(id);
+      if (group !== undefined) todo.push(...referencesOf(group));
+    }
+    return false;
+  }
+
+  /** Groups that refer to a deleted one go with it (6.7). */
+  #delete(groupId: number): readonly number[] {
+    const gone = groupId === OFPG_ALL ? [...this.#groups.keys()] : this.#groups.has(groupId) ? [groupId] : [];
+    for (let i = 0; i < gone.length; i++) {
+      const id = gone[i] as number;
+      this.#groups.delete(id);
+      for (const [other, group] of this.#groups) {
+        if (referencesOf(group).includes(id) && !gone.includes(other)) gone.push(other);
+      }
+    }
+    return gone;
+  }
+}
+
+function referencesOf(group: Group): number[] {
+  return group.description.buckets.flatMap((bucket) =>
+    bucket.actions.flatMap((action) => (action.type === "group" ? [action.groupId] : [])),
+  );
+}

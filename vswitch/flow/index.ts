@@ -1,0 +1,37 @@
+// Flow tables: keys, classifier, tables, groups, meters, and the pipeline that runs packets through them.
+export { Classifier, covers, overlaps } from "./classifier.js";
+export * from "./drop-reasons.js";
+export { flowError, openFlowErrorOf } from "./errors.js";
+export {
+  compileMatch,
+  keyField,
+  MATCHABLE_FIELDS,
+  type MaskedKey,
+  pipelineMatch,
+  readField,
+} from "./fields.js";
+export { Flow, FlowCounters } from "./flow.js";
+export { FlowTables, type FlowTablesOptions } from "./flow-tables.js";
+export * as FlowKey from "./key.js";
+export { Headers, KEY_WORDS } from "./key.js";
+export { BANDS_MAX, BUCKETS_MAX, FLOWS_MAX, GROUPS_MAX, METERS_MAX, TABLES } from "./limits.js";
+export { PathCache } from "./path-cache.js";
+export {
+  type PacketSink,
+  Pipeline,
+  type PipelineObserver,
+  type PipelineOptions,
+  type Tracker,
+} from "./pipeline.js";
+export {
+  type ActionContext,
+  type CtProgram,
+  compileActions,
+  type Program,
+  REASONS,
+  W_DESTINATION,
+  W_PORTS,
+  W_SOURCE,
+} from "./program.js";
+export { Rewriter } from "./rewrite.js";
+export { runOnKey } from "./run-on-key.js";

@@ -1,0 +1,285 @@
+// The flow key: everything a flow can match, as fixed 32-bit words, and where the headers of the packet are.
+// Source: OpenFlow 1.3.5, 7.2.3.7 and 7.2.3.8; ovs-fields(7) for Nicira fields.
+//
+// Words are Int32 (comparisons stay small-integer); a field is a run of bits in the big-endian string of words.
+//
+//   0  in_port                      | 1–3  eth_dst 48, eth_src 48
+//   4  eth_type 16, VLAN TCI 16 (bit 12 = a tag is present, DEI is not kept)
+//   5  ip_proto 8, tos 8, ttl 8, fragment 8 (1 = any, 2 = not the first)
+//   6  L4 source 16, destination 16; ICMP type and code; ARP operation in the first half
+//   7–10 source address, IPv4 and ARP in the first word | 11–14 destination address
+//   -- zero for plain IPv4 --
+//   15 IPv6 extension headers 9 (bits 20–28), flow label 20 | 16 MPLS label stack entry | 17 I-SID | 18 TCP flags
+//   19–21 arp_sha or nd_sll 48, arp_tha or nd_tll 48 | 22–25 nd_target
+//   -- pipeline --
+//   26–27 tunnel_id | 28–29 metadata | 30 ct_state | 31 ct_zone | 32 ct_mark | 33 pkt_mark | 34–41 reg0–reg7
+//
+// Invariant: a word that the packet has no header for is 0. Every offset is checked against the packet's end.
+// Thread: datapath worker. Hot: yes.
+import type { PacketPool } from "../../base/packet/index.js";
+
+export const K_IN_PORT = 0;
+export const K_ETH_DST = 1;
+export const K_ETH_SRC_LOW = 3;
+export const K_TYPE_TCI = 4;
+export const K_IP = 5;
+export const K_TP = 6;
+export const K_SRC = 7;
+export const K_DST = 11;
+export const K_V6 = 15;
+export const K_MPLS = 16;
+export const K_ISID = 17;
+export const K_TCP_FLAGS = 18;
+export const K_HARDWARE = 19;
+export const K_TARGET = 22;
+export const K_TUNNEL = 26;
+export const K_METADATA = 28;
+export const K_CT_STATE = 30;
+export const K_CT_ZONE = 31;
+export const K_CT_MARK = 32;
+export const K_PKT_MARK = 33;
+export const K_REG = 34;
+export const KEY_WORDS = 42;
+/** The first word that does not come from the packet's bytes (besides in_port). */
+export const K_PIPELINE = 26;
+
+export const FRAGMENT_ANY = 1;
+export const FRAGMENT_LATER = 2;
+
+export const L3_NONE = 0;
+export const L3_IPV4 = 4;
+export const L3_IPV6 = 6;
+export const L3_ARP = 1;
+
+const TAGS_MAX = 4;
+const EXTENSIONS_MAX = 16;
+
+/** Header positions of one packet, as arena offsets; −1 = not there. Filled together with the key. */
+export class Headers {
+  /** Of the EtherType that says what the payload after all VLAN tags is. */
+  type = 0;
+  /** VLAN tags seen. */
+  tags = 0;
+  /** First byte after that EtherType. */
+  payload = 0;
+  l3Kind = L3_NONE;
+  l3 = -1;
+  l4 = -1;
+  /** Protocol at l4; −1 when there is none that is understood. */
+  l4Protocol = -1;
+  /** Neighbour discovery: of the link-layer address in the option that belongs to the type. */
+  ndLinkLayer = -1;
+  /** One past the last byte that the innermost parsed length field allows. */
+  end = 0;
+
+  /** Parses the frame into `key` (words K_ETH_DST up to K_PIPELINE) and this. Words outside are left alone. */
+  parse(pool: PacketPool, packet: number, key: Int32Array): void {
+    const view = pool.view;
+    const start = pool.offset[packet] as number;
+    const end = start + (pool.length[packet] as number);
+    for (let i = K_TYPE_TCI; i < K_PIPELINE; i++) key[i] = 0;
+    this.l3Kind = L3_NONE;
+    this.l3 = -1;
+    this.l4 = -1;
+    this.l4Protocol = -1;
+    this.ndLinkLayer = -1;
+    this.tags = 0;
+    this.end = end;
+    key[K_ETH_DST] = view.getInt32(start);
+    key[K_ETH_DST + 1] = view.getInt32(start + 4);
+    key[K_ETH_SRC_LOW] = view.getInt32(start + 8);
+    let at = start + 12;
+    let type = view.getUint16(at);
+    let tci = 0;
+    while ((type === 0x8100 || type === 0x88a8) && this.tags < TAGS_MAX && at + 6 <= end) {
+      if (this.tags === 0) tci = view.getUint16(at + 2) | 0x1000;
+      this.tags++;
+      at += 4;
+      type = view.getUint16(at);
+    }
+    this.type = at;
+    this.payload = at + 2;
+    key[K_TYPE_TCI] = (type << 16) | tci;
+    if (type === 0x0800) this.#ipv4(view, at + 2, key);
+    else if (type === 0x86dd) this.#ipv6(view, at + 2, key);
+    else if (type === 0x0806 || type === 0x8035) this.#arp(view, at + 2, key);
+    else if (type === 0x8847 || type === 0x8848) {
+      if (at + 6 <= end) key[K_MPLS] = view.getInt32(at + 2);
+    } else if (type === 0x88e7 && at + 6 <= end) key[K_ISID] = view.getInt32(at + 2) & 0xffffff;
+  }
+
+  #arp(view: DataView, at: number, key: Int32Array): void {
+    if (at + 28 > this.end || view.getUint32(at) !== 0x00010800 || view.getUint16(at + 4) !== 0x0604) return;
+    this.l3Kind = L3_ARP;
+    this.l3 = at;
+    key[K_TP] = view.getUint16(at + 6) << 16;
+    key[K_HARDWARE] = view.getInt32(at + 8);
+    key[K_HARDWARE + 1] = (view.getUint16(at + 12) << 16) | view.getUint16(at + 18);
+    key[K_HARDWARE + 2] = view.getInt32(at + 20);
+    key[K_SRC] = view.getInt32(at + 14);
+    key[K_DST] = view.getInt32(at + 24);
+  }
+
+  #ipv4(view: DataView, at: number, key: Int32Array): void {
+    if (at + 20 > this.end) return;
+    const first = view.getUint8(at);
+    const headerSize = (first & 15) << 2;
+    const total = view.getUint16(at + 2);
+    if (first >>> 4 !== 4 || headerSize < 20 || total < headerSize || at + total > this.end) return;
+    this.l3Kind = L3_IPV4;
+    this.l3 = at;
+    this.end = at + total;
+    const protocol = view.getUint8(at + 9);
+    const fragment = view.getUint16(at + 6) & 0x3fff;
+    let kind = 0;
+    if (fragment !== 0) kind = (fragment & 0x1fff) !== 0 ? FRAGMENT_ANY | FRAGMENT_LATER : FRAGMENT_ANY;
+    key[K_IP] = (protocol << 24) | (view.getUint8(at + 1) << 16) | (view.getUint8(at + 8) << 8) | kind;
+    key[K_SRC] = view.getInt32(at + 12);
+    key[K_DST] = view.getInt32(at + 16);
+    if (kind === 0) this.#transport(view, at + headerSize, protocol, key);
+  }
+
+  #ipv6(view: DataView, at: number, key: Int32Array): void {
+    if (at + 40 > this.end || view.getUint8(at) >>> 4 !== 6) return;
+    const length = view.getUint16(at + 4);
+    if (at + 40 + length > this.end) return;
+    this.l3Kind = L3_IPV6;
+    this.l3 = at;
+    this.end = at + 40 + length;
+    const first = view.getInt32(at);
+    for (let i = 0; i < 4; i++) {
+      key[K_SRC + i] = view.getInt32(at + 8 + 4 * i);
+      key[K_DST + i] = view.getInt32(at + 24 + 4 * i);
+    }
+    const tos = (first >>> 20) & 0xff;
+    const ttl = view.getUint8(at + 7);
+    key[K_V6] = first & 0xfffff;
+    this.#extensions(view, at + 40, view.getUint8(at + 6), key, (tos << 16) | (ttl << 8));
+  }
+
+  /** Walks the extension headers; sets K_IP, the extension bits of K_V6 (OFPIEH_*), then the transport header. */
+  #extensions(view: DataView, at: number, next: number, key: Int32Array, ip: number): void {
+    let bits = 0;
+    let rank = 0;
+    let fragment = 0;
+    let broken = false;
+    for (let n = 0; n < EXTENSIONS_MAX; n++) {
+      const kind = extensionKind(next);
+      if (kind === 0) break;
+      if (kind === NO_NEXT) {
+        bits |= EXTHDR_NONEXT;
+        break;
+      }
+      const bit = kind === DESTINATION ? EXTHDR_DEST : EXTENSION_BITS[kind]!;
+      // Destination options may stand twice: before routing and at the end.
+      if ((bits & bit) !== 0 && kind !== DESTINATION) bits |= EXTHDR_UNREP;
+      const place = kind === DESTINATION && rank >= 3 ? 7 : EXTENSION_RANKS[kind]!;
+      if (place < rank) bits |= EXTHDR_UNSEQ;
+      if (place > rank) rank = place;
+      bits |= bit;
+      if (kind === ESP) break;
+      if (at + 8 > this.end) {
+        broken = true;
+        break;
+      }
+      if (kind === FRAGMENT) {
+        const field = view.getUint16(at + 2);
+        if ((field & 0xfff9) !== 0)
+          fragment = (field & 0xfff8) !== 0 ? FRAGMENT_ANY | FRAGMENT_LATER : FRAGMENT_ANY;
+      }
+      next = view.getUint8(at);
+      const units = view.getUint8(at + 1);
+      at += kind === FRAGMENT ? 8 : kind === AUTHENTICATION ? (units + 2) << 2 : (units + 1) << 3;
+      if (at > this.end) {
+        broken = true;
+        break;
+      }
+      if (fragment > 1) break;
+    }
+    key[K_V6] = (key[K_V6] as number) | (bits << 20);
+    key[K_IP] = (next << 24) | ip | fragment;
+    if (!broken && fragment === 0 && extensionKind(next) === 0) this.#transport(view, at, next, key);
+  }
+
+  #transport(view: DataView, at: number, protocol: number, key: Int32Array): void {
+    const room = this.end - at;
+    if (protocol === 6) {
+      if (room < 20) return;
+      key[K_TCP_FLAGS] = view.getUint16(at + 12) & 0xfff;
+      key[K_TP] = view.getInt32(at);
+    } else if (protocol === 17) {
+      if (room < 8) return;
+      key[K_TP] = view.getInt32(at);
+    } else if (protocol === 132) {
+      if (room < 12) return;
+      key[K_TP] = view.getInt32(at);
+    } else if ((protocol === 1 && this.l3Kind === L3_IPV4) || (protocol === 58 && this.l3Kind === L3_IPV6)) {
+      if (room < 4) return;
+      key[K_TP] = (view.getUint8(at) << 16) | view.getUint8(at + 1);
+    } else return;
+    this.l4 = at;
+    this.l4Protocol = protocol;
+    if (protocol === 58) this.#neighbour(view, at, key);
+  }
+
+  #neighbour(view: DataView, at: number, key: Int32Array): void {
+    const type = view.getUint8(at);
+    if ((type !== 135 && type !== 136) || view.getUint8(at + 1) !== 0 || at + 24 > this.end) return;
+    for (let i = 0; i < 4; i++) key[K_TARGET + i] = view.getInt32(at + 8 + 4 * i);
+    const wanted = type - 134;
+    for (let option = at + 24; option + 8 <= this.end; ) {
+      const size = view.getUint8(option + 1) << 3;
+      if (size === 0) return;
+      if (view.getUint8(option) === wanted && size === 8) {
+        this.ndLinkLayer = option + 2;
+        if (type === 135) {
+          key[K_HARDWARE] = view.getInt32(option + 2);
+          key[K_HARDWARE + 1] = view.getUint16(option + 6) << 16;
+        } else {
+          key[K_HARDWARE + 1] = view.getUint16(option + 2);
+          key[K_HARDWARE + 2] = view.getInt32(option + 4);
+        }
+        return;
+      }
+      option += size;
+    }
+  }
+}
+
+// OFPIEH_* (7.2.3.8)
+const EXTHDR_NONEXT = 1 << 0;
+const EXTHDR_DEST = 1 << 3;
+const EXTHDR_UNREP = 1 << 7;
+const EXTHDR_UNSEQ = 1 << 8;
+
+const NO_NEXT = 1;
+const ESP = 2;
+const AUTHENTICATION = 3;
+const DESTINATION = 4;
+const FRAGMENT = 5;
+const ROUTING = 6;
+const HOP_BY_HOP = 7;
+/** By kind: the OFPIEH bit, and the place in the order of RFC 8200 4.1 (destination options also come last, 7). */
+const EXTENSION_BITS = [0, 1 << 0, 1 << 1, 1 << 2, 1 << 3, 1 << 4, 1 << 5, 1 << 6];
+const EXTENSION_RANKS = [0, 9, 6, 5, 2, 4, 3, 1];
+
+function extensionKind(next: number): number {
+  switch (next) {
+    case 0:
+      return HOP_BY_HOP;
+    case 43:
+      return ROUTING;
+    case 44:
+      return FRAGMENT;
+    case 50:
+      return ESP;
+    case 51:
+      return AUTHENTICATION;
+    case 59:
+      return NO_NEXT;
+    case 60:
+      return DESTINATION;
+    default:
+      return 0;
+  }
+}

@@ -1,0 +1,22 @@
+// Everything in the flow tables has a maximum; reaching it is an ordinary error or a counted drop.
+
+/** Tables 0 to OFPTT_MAX. */
+export const TABLES = 255;
+/** Flows in one bridge. */
+export const FLOWS_MAX = 1_000_000;
+export const GROUPS_MAX = 65_536;
+export const BUCKETS_MAX = 1024;
+export const METERS_MAX = 65_536;
+export const BANDS_MAX = 16;
+/** Actions in one list. */
+export const ACTIONS_MAX = 4096;
+/** Resubmits within resubmits, and groups within groups. */
+export const NESTING_MAX = 32;
+/** Table lookups that one packet may cause: ends resubmit loops that fan out. */
+export const LOOKUPS_MAX = 4096;
+/** Copies of one packet waiting for recirculation. */
+export const RECIRCULATIONS_MAX = 64;
+/** Entries of the path cache: a power of two. */
+export const PATH_CACHE_ENTRIES = 8192;
+/** Flows on one cached path; longer paths are looked up anew. */
+export const PATH_LENGTH_MAX = 32;

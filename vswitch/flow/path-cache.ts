@@ -1,0 +1,98 @@
+// Exact-match cache from a packet's whole key to the flows it met on its way through the tables.
+// Invariants: an entry carries the tables' version and counts only while that is current, so a packet after a
+// change is never judged by what was before it; entries are two-way associative, the older one gives way.
+// Thread: datapath worker. Hot: yes.
+import type { Flow } from "./flow.js";
+import { K_DST, K_IN_PORT, K_PIPELINE, K_V6, KEY_WORDS } from "./key.js";
+import { PATH_CACHE_ENTRIES, PATH_LENGTH_MAX } from "./limits.js";
+
+/** Words beyond plain Ethernet + IPv4 are in use. */
+export const SHAPE_WIDE = 1;
+/** Pipeline words are in use: tunnel, metadata, conntrack, registers. */
+export const SHAPE_PIPELINE = 2;
+
+export class PathCache {
+  /** Flow n of entry e is flows[e * PATH_LENGTH_MAX + n]; null = table miss. */
+  readonly flows: (Flow | null)[];
+  readonly lengths: Uint8Array;
+  hits = 0;
+  misses = 0;
+  readonly #entries: number;
+  readonly #keys: Int32Array;
+  readonly #versions: Float64Array;
+  readonly #places: Int32Array;
+
+  constructor(entries: number = PATH_CACHE_ENTRIES) {
+    this.#entries = entries;
+    this.flows = new Array<Flow | null>(entries * PATH_LENGTH_MAX).fill(null);
+    this.lengths = new Uint8Array(entries);
+    this.#keys = new Int32Array(entries * KEY_WORDS);
+    this.#versions = new Float64Array(entries).fill(-1);
+    this.#places = new Int32Array(entries);
+  }
+
+  /** The entry for `key` starting at `tableId`, or −1 − the entry to fill. */
+  find(key: Int32Array, tableId: number, shape: number, version: number): number {
+    const place = (tableId << 2) | shape;
+    const first = (hashKey(key, place) & (this.#entries - 1) & ~1) >>> 0;
+    if (this.#holds(first, key, place, shape, version)) return first;
+    const second = first + 1;
+    if (this.#holds(second, key, place, shape, version)) return second;
+    this.misses++;
+    return -1 - (this.#versions[first]! <= this.#versions[second]! ? first : second);
+  }
+
+  /** Makes `entry` the one for `key`. The caller fills its flows and length. */
+  fill(entry: number, key: Int32Array, tableId: number, shape: number, version: number): void {
+    const base = entry * KEY_WORDS;
+    for (let i = 0; i < KEY_WORDS; i++) this.#keys[base + i] = key[i]!;
+    this.#places[entry] = (tableId << 2) | shape;
+    this.#versions[entry] = version;
+  }
+
+  #holds(entry: number, key: Int32Array, place: number, shape: number, version: number): boolean {
+    if (this.#versions[entry]! !== version || this.#places[entry]! !== place) return false;
+    const keys = this.#keys;
+    const base = entry * KEY_WORDS;
+    for (let i = 0; i < K_V6; i++) if (keys[base + i]! !== key[i]!) return false;
+    if ((shape & SHAPE_WIDE) !== 0) {
+      for (let i = K_V6; i < K_PIPELINE; i++) if (keys[base + i]! !== key[i]!) return false;
+    }
+    if ((shape & SHAPE_PIPELINE) !== 0) {
+      for (let i = K_PIPELINE; i < KEY_WORDS; i++) if (keys[base + i]! !== key[i]!) return false;
+    }
+    this.hits++;
+    return true;
+  }
+}
+
+/** Hashes what tells packets apart best; equality is checked in full. */
+function hashKey(key: Int32Array, place: number): number {
+  let hash = Math.imul(key[K_IN_PORT]! ^ place, 0x9e3779b1);
+  for (let i = 1; i <= 7; i++) {
+    hash = Math.imul(hash ^ key[i]!, 0x85ebca6b);
+    hash ^= hash >>> 13;
+  }
+  hash = Math.imul(hash ^ key[K_DST]!, 0xc2b2ae35);
+  hash ^= hash >>> 16;
+  if ((place & SHAPE_WIDE) !== 0) {
+    for (let i = 8; i < K_PIPELINE; i++) hash = Math.imul(hash ^ key[i]!, 0x85ebca6b) ^ (hash >>> 13);
+  }
+  if ((place & SHAPE_PIPELINE) !== 0) {
+    for (let i = K_PIPELINE; i < KEY_WORDS; i++) hash = Math.imul(hash ^ key[i]!, 0x85ebca6b) ^ (hash >>> 13);
+  }
+  return hash ^ (hash >>> 15);
+}
+
+/** Hash over the fields that stay the same for a whole conversation, in one direction: for select groups. */
+export function hashConversation(key: Int32Array): number {
+  let hash = 0x9747b28c;
+  for (let i = 1; i <= 4; i++) hash = Math.imul(hash ^ key[i]!, 0x85ebca6b) ^ (hash >>> 13);
+  hash = Math.imul(hash ^ (key[5]! & 0xff000000), 0x85ebca6b) ^ (hash >>> 13);
+  for (let i = 6; i <= 14; i++) hash = Math.imul(hash ^ key[i]!, 0xc2b2ae35) ^ (hash >>> 15);
+  hash ^= hash >>> 16;
+  hash = Math.imul(hash, 0x85ebca6b);
+  hash ^= hash >>> 13;
+  hash = Math.imul(hash, 0xc2b2ae35);
+  return (hash ^ (hash >>> 16)) >>> 0;
+}

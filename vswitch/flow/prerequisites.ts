@@ -1,0 +1,60 @@
+// Follows through an action list what kind of packet it must be by then, to refuse a set-field that cannot apply.
+// Source: OpenFlow 1.3.5, 7.2.3.6 and 7.2.5 (OFPBAC_MATCH_INCONSISTENT). Thread: any.
+import {
+  type Action,
+  type Match,
+  type OfpErrorName,
+  OXM_FIELDS,
+  type OxmEntry,
+  type OxmFieldName,
+  prerequisiteHolds,
+} from "../../base/openflow/index.js";
+import { flowError } from "./errors.js";
+
+export class Prerequisites {
+  /** What is known to hold; undefined = nothing is known, so nothing can be refused. */
+  #match: OxmEntry[] | undefined;
+
+  constructor(match: Match | undefined) {
+    this.#match = match === undefined ? undefined : [...match];
+  }
+
+  /** Throws `error` when the packet is known to lack what `field` needs. */
+  check(field: OxmFieldName, error: OfpErrorName): void {
+    if (this.#match === undefined) return;
+    const { prerequisite } = OXM_FIELDS[field];
+    if (!prerequisiteHolds(prerequisite, this.#match))
+      throw flowError(error, `${field} needs ${prerequisite}, which the match does not ask for`);
+  }
+
+  /** `action` has been done. */
+  after(action: Action): void {
+    if (this.#match === undefined) return;
+    switch (action.type) {
+      case "push_vlan":
+        this.#put("vlan_vid", 0x1000, 2, Uint8Array.of(0x10, 0));
+        return;
+      case "push_mpls":
+      case "pop_mpls":
+      case "push_pbb":
+        this.#put("eth_type", action.etherType, 2);
+        return;
+      case "pop_vlan":
+      case "pop_pbb":
+      case "resubmit":
+        this.#match = undefined;
+        return;
+      case "set_field":
+        this.#match = this.#match.filter((entry) => entry.field !== action.field);
+        this.#match.push({ field: action.field, value: action.value });
+        return;
+      default:
+    }
+  }
+
+  #put(field: OxmFieldName, value: number, size: number, mask?: Uint8Array): void {
+    const bytes = Uint8Array.from({ length: size }, (_, i) => (value >>> (8 * (size - 1 - i))) & 255);
+    this.#match = (this.#match as OxmEntry[]).filter((entry) => entry.field !== field);
+    this.#match.push(mask === undefined ? { field, value: bytes } : { field, value: bytes, mask });
+  }
+}

@@ -1,0 +1,22 @@
+// Which ports, groups and meters a flow's instructions name. Thread: any.
+import type { Action, Instruction } from "../../base/openflow/index.js";
+
+export function refersToPort(instructions: readonly Instruction[], port: number): boolean {
+  return anyAction(instructions, (action) => action.type === "output" && action.port === port);
+}
+
+export function refersToGroup(instructions: readonly Instruction[], groupId: number): boolean {
+  return anyAction(instructions, (action) => action.type === "group" && action.groupId === groupId);
+}
+
+export function refersToMeter(instructions: readonly Instruction[], meterId: number): boolean {
+  return instructions.some((instruction) => instruction.type === "meter" && instruction.meterId === meterId);
+}
+
+function anyAction(instructions: readonly Instruction[], test: (action: Action) => boolean): boolean {
+  return instructions.some(
+    (instruction) =>
+      (instruction.type === "apply_actions" || instruction.type === "write_actions") &&
+      instruction.actions.some(test),
+  );
+}
