@@ -4,6 +4,8 @@ import { Command } from "commander";
 import { describeError } from "../../base/errors/index.js";
 import { register as registerController } from "./controller-commands.js";
 import { register as registerFunctions } from "./function-commands.js";
+import { register as registerHost } from "./host-commands.js";
+import { register as registerPolicy } from "./policy-commands.js";
 import { register as registerResources } from "./resource-commands.js";
 import { register as registerUp } from "./up-commands.js";
 import { register as registerVm } from "./vm-commands.js";
@@ -15,9 +17,11 @@ const program = new Command("plinth")
 
 registerUp(program);
 registerController(program);
+registerHost(program);
 registerResources(program);
 registerVm(program);
 registerFunctions(program);
+registerPolicy(program);
 
 program.parseAsync(process.argv).catch((thrown: unknown) => {
   process.stderr.write(`plinth: ${describeError(thrown)}\n`);

@@ -1,0 +1,172 @@
+// The host's side of storaged's control socket: typed calls, and answers checked before use. Thread: main.
+import { PlinthError } from "../../../base/errors/index.js";
+import { callControl } from "../../../base/jsonrpc/index.js";
+
+export interface VolumeFacts {
+  readonly name: string;
+  readonly sizeBytes: number;
+  readonly allocatedBytes: number;
+  readonly snapshots: readonly SnapshotFacts[];
+}
+
+export interface SnapshotFacts {
+  readonly name: string;
+  readonly createdAt: string | undefined;
+  readonly sizeBytes: number | undefined;
+  readonly exclusiveBytes: number | undefined;
+}
+
+export interface PoolFacts {
+  readonly name: string;
+  readonly sizeBytes: number;
+  readonly allocatedBytes: number;
+  readonly freeBytes: number;
+  readonly disks: readonly { readonly path: string; readonly state?: string }[];
+}
+
+export interface ExportFacts {
+  readonly volume: string;
+  readonly socket: string;
+}
+
+const CALL_TIMEOUT_MS = 20_000;
+type Fields = Readonly<Record<string, unknown>>;
+
+export class StorageClient {
+  readonly #socket: string;
+
+  constructor(socket: string) {
+    this.#socket = socket;
+  }
+
+  async pools(): Promise<PoolFacts[]> {
+    return listOf(await this.#call("pool.list"), "pools").map((pool) => ({
+      name: text(pool["name"]),
+      sizeBytes: number(pool["sizeBytes"]),
+      allocatedBytes: number(pool["allocatedBytes"]),
+      freeBytes: number(pool["freeBytes"]),
+      disks: listOf(pool["disks"], "disks").map((disk) => ({
+        path: text(disk["path"]),
+        ...(typeof disk["state"] === "string" ? { state: disk["state"] } : {}),
+      })),
+    }));
+  }
+
+  createPool(name: string, disks: readonly string[]): Promise<unknown> {
+    return this.#call("pool.create", { name, disks });
+  }
+
+  async volumes(): Promise<VolumeFacts[]> {
+    return listOf(await this.#call("volume.list"), "volumes").map(volumeFacts);
+  }
+
+  /** Undefined when there is none of that name. */
+  async volume(name: string): Promise<VolumeFacts | undefined> {
+    const answer = await unlessMissing(this.#call("volume.get", { name }), "VOLUME_NOT_FOUND");
+    return answer === undefined ? undefined : volumeFacts(answer as Fields);
+  }
+
+  createVolume(volume: {
+    readonly name: string;
+    readonly pool: string;
+    readonly sizeBytes: number;
+    readonly copies: number;
+  }): Promise<unknown> {
+    return this.#call("volume.create", volume);
+  }
+
+  growVolume(name: string, sizeBytes: number): Promise<unknown> {
+    return this.#call("volume.grow", { name, sizeBytes });
+  }
+
+  cloneVolume(name: string, volume: string, snapshot: string): Promise<unknown> {
+    return this.#call("volume.clone", { name, volume, snapshot });
+  }
+
+  async deleteVolume(name: string): Promise<void> {
+    await unlessMissing(this.#call("volume.delete", { name }), "VOLUME_NOT_FOUND");
+  }
+
+  revertVolume(name: string, snapshot: string): Promise<unknown> {
+    return this.#call("volume.revert", { name, snapshot });
+  }
+
+  async createSnapshot(volume: string, name: string): Promise<void> {
+    await this.#call("snapshot.create", { volume, name }).catch((thrown) => {
+      if ((thrown as PlinthError).code !== "SNAPSHOT_EXISTS") throw thrown;
+    });
+  }
+
+  async deleteSnapshot(volume: string, name: string): Promise<void> {
+    const gone = unlessMissing(this.#call("snapshot.delete", { volume, name }), "SNAPSHOT_NOT_FOUND");
+    await unlessMissing(gone, "VOLUME_NOT_FOUND");
+  }
+
+  async exports(): Promise<ExportFacts[]> {
+    return listOf(await this.#call("export.list"), "exports").map((each) => ({
+      volume: text(each["volume"]),
+      socket: text(each["socket"]),
+    }));
+  }
+
+  /** Makes sure that `volume` is served on `socket`, to `uid` alone when given. Throws VOLUME_IN_USE. */
+  async openExport(volume: string, socket: string, uid: number | undefined): Promise<void> {
+    const present = (await this.exports()).find((each) => each.socket === socket);
+    if (present?.volume === volume) return;
+    if (present !== undefined) await this.closeExport(socket);
+    await this.#call("export.open", { volume, socket, ...(uid === undefined ? {} : { uid }) });
+  }
+
+  async closeExport(socket: string): Promise<void> {
+    await unlessMissing(this.#call("export.close", { socket }), "EXPORT_NOT_FOUND");
+  }
+
+  #call(method: string, params: Fields = {}): Promise<unknown> {
+    return callControl(this.#socket, method, params, CALL_TIMEOUT_MS);
+  }
+}
+
+/** True for the failures that say nothing about the request: storaged is not there or not answering. */
+export function isStorageAway(thrown: unknown): boolean {
+  return thrown instanceof PlinthError && thrown.code.startsWith("RPC_");
+}
+
+async function unlessMissing(call: Promise<unknown>, code: string): Promise<unknown> {
+  try {
+    return await call;
+  } catch (thrown) {
+    if (thrown instanceof PlinthError && thrown.code === code) return undefined;
+    throw thrown;
+  }
+}
+
+function volumeFacts(volume: Fields): VolumeFacts {
+  return {
+    name: text(volume["name"]),
+    sizeBytes: number(volume["sizeBytes"]),
+    allocatedBytes: number(volume["allocatedBytes"]),
+    snapshots: listOf(volume["snapshots"] ?? [], "snapshots").map((snapshot) => ({
+      name: text(snapshot["name"]),
+      createdAt: typeof snapshot["createdAt"] === "string" ? snapshot["createdAt"] : undefined,
+      sizeBytes: typeof snapshot["sizeBytes"] === "number" ? snapshot["sizeBytes"] : undefined,
+      exclusiveBytes: typeof snapshot["exclusiveBytes"] === "number" ? snapshot["exclusiveBytes"] : undefined,
+    })),
+  };
+}
+
+/** A list, plain or under `field`. */
+function listOf(answer: unknown, field: string): Fields[] {
+  const list = Array.isArray(answer) ? answer : (answer as Fields | null)?.[field];
+  if (!Array.isArray(list)) throw new PlinthError("RPC_ANSWER_INVALID", `storaged gave no list of ${field}`);
+  return list as Fields[];
+}
+
+function text(value: unknown): string {
+  if (typeof value !== "string") throw new PlinthError("RPC_ANSWER_INVALID", "storaged gave no text");
+  return value;
+}
+
+function number(value: unknown): number {
+  if (typeof value !== "number") throw new PlinthError("RPC_ANSWER_INVALID", "storaged gave no number");
+  return value;
+}

@@ -1,0 +1,276 @@
+// Makes storaged hold the volumes and snapshots that the API wants, and shows what it holds. Thread: main.
+// Invariant: a Volume or VolumeSnapshot leaves the API only after storaged has let go of it.
+import { describeError, PlinthError } from "../../../base/errors/index.js";
+import type { Logger } from "../../../base/log/index.js";
+import type { Clock, Timer } from "../../../base/time/index.js";
+import { formatTime, type Informer, type ResourceClient } from "../../api/index.js";
+import { quantityBytes, type StoragePool, type Volume, type VolumeSnapshot } from "../../resources/index.js";
+import { addFinalizer, HOST_FINALIZER, removeFinalizer, writeStatus } from "./api-writer.js";
+import { isStorageAway, type StorageClient, type VolumeFacts } from "./storage-client.js";
+import { WorkQueue } from "./work-queue.js";
+
+export interface StorageReconcilerOptions {
+  readonly host: string;
+  /** Disks of the pool `default`, which is made when it is not there. */
+  readonly defaultDisks: readonly string[];
+  /** The machine of this host that has "namespace/volume", by name. */
+  readonly attachedTo: (volume: string) => string | undefined;
+  /** A Volume of this namespace changed: machines may have waited for it. */
+  readonly onVolume: (namespace: string) => void;
+}
+
+export interface StorageModules {
+  readonly client: ResourceClient;
+  readonly storage: StorageClient;
+  readonly clock: Clock;
+  readonly log: Logger;
+}
+
+/** How often the figures of the pool are brought up to date. */
+const REFRESH_MS = 3_000;
+
+export class StorageReconciler {
+  readonly #options: StorageReconcilerOptions;
+  readonly #modules: StorageModules;
+  readonly #queue: WorkQueue;
+  readonly #volumes: Informer<Volume>;
+  readonly #snapshots: Informer<VolumeSnapshot>;
+  readonly #pools: Informer<StoragePool>;
+  #timer: Timer | undefined;
+  #closed = false;
+
+  constructor(options: StorageReconcilerOptions, modules: StorageModules) {
+    this.#options = options;
+    this.#modules = modules;
+    const { client } = modules;
+    this.#queue = new WorkQueue({ name: "storage", concurrency: 4, run: (key) => this.#run(key) }, modules);
+    const watch = <K extends "Volume" | "VolumeSnapshot" | "StoragePool">(kind: K) =>
+      client.watchKind(kind, {
+        onChange: ({ object }) => {
+          this.#queue.add(`${kind} ${keyOf(object.metadata)}`);
+          if (kind === "Volume") options.onVolume(object.metadata.namespace as string);
+        },
+      });
+    this.#volumes = watch("Volume");
+    this.#snapshots = watch("VolumeSnapshot");
+    this.#pools = watch("StoragePool");
+  }
+
+  /** Resolves when what the API wants is known; from then on volume() can be asked. */
+  async start(): Promise<void> {
+    await Promise.all([this.#volumes.synced, this.#snapshots.synced, this.#pools.synced]);
+    this.#queue.add("default");
+    this.#scheduleRefresh();
+  }
+
+  volume(namespace: string, name: string): Volume | undefined {
+    return this.#volumes.get({ namespace, name });
+  }
+
+  /** A machine took or gave back "namespace/volume". */
+  attachmentChanged(volume: string): void {
+    this.#queue.add(`Volume ${volume}`);
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true;
+    this.#timer?.cancel();
+    for (const informer of [this.#volumes, this.#snapshots, this.#pools]) informer.close();
+    await this.#queue.close();
+  }
+
+  async #run(key: string): Promise<undefined> {
+    const [kind, path = ""] = key.split(" ");
+    const slash = path.indexOf("/");
+    const name = { namespace: path.slice(0, Math.max(0, slash)), name: path.slice(slash + 1) };
+    if (kind === "default") await this.#makeDefaultPool();
+    else if (kind === "Volume") await this.#reconcile("Volume", this.#volumes.get(name));
+    else if (kind === "VolumeSnapshot") await this.#reconcile("VolumeSnapshot", this.#snapshots.get(name));
+    else await this.#reconcilePool(this.#pools.get({ name: path }));
+    return undefined;
+  }
+
+  async #makeDefaultPool(): Promise<void> {
+    const { client } = this.#modules;
+    if ((await client.get("StoragePool", { name: "default" })) !== undefined) return;
+    const spec = { host: this.#options.host, disks: [...this.#options.defaultDisks] };
+    await client.create("StoragePool", { metadata: { name: "default" }, spec });
+  }
+
+  #isOurs(pool: string): boolean {
+    const host = this.#pools.get({ name: pool })?.spec.host;
+    return host === undefined || host === this.#options.host;
+  }
+
+  /** Runs one object's turn; a refusal of storaged becomes a condition, and the turn comes again. */
+  async #reconcile(
+    kind: "Volume" | "VolumeSnapshot",
+    object: Volume | VolumeSnapshot | undefined,
+  ): Promise<void> {
+    if (object === undefined) return;
+    try {
+      if (kind === "Volume") await this.#reconcileVolume(object as Volume);
+      else await this.#reconcileSnapshot(object as VolumeSnapshot);
+    } catch (thrown) {
+      if (!(thrown instanceof PlinthError)) throw thrown;
+      const reason = isStorageAway(thrown) ? "StorageUnavailable" : reasonOf(thrown.code);
+      const message = isStorageAway(thrown) ? "waiting for storaged to answer" : describeError(thrown);
+      const phase = kind === "Volume" && object.status === undefined ? { phase: "Pending" } : {};
+      await writeStatus(this.#modules.client, kind, object, phase, [
+        { type: "Ready", status: "False", reason, message },
+      ]);
+      await this.#modules.client.recordEvent(object, { type: "Warning", reason, message });
+      throw thrown;
+    }
+  }
+
+  async #reconcileVolume(volume: Volume): Promise<void> {
+    const { client, storage } = this.#modules;
+    if (!this.#isOurs(volume.spec.pool)) return;
+    const name = keyOf(volume.metadata);
+    if (volume.metadata.deletionTimestamp !== undefined) {
+      const machine = this.#options.attachedTo(name);
+      if (machine !== undefined) {
+        throw new PlinthError(
+          "VOLUME_IN_USE",
+          `waiting for VirtualMachine ${machine} to give the volume back`,
+        );
+      }
+      await storage.deleteVolume(name);
+      await removeFinalizer(client, "Volume", volume);
+      return;
+    }
+    if (!(await addFinalizer(client, "Volume", volume))) return;
+    const facts = (await storage.volume(name)) ?? (await this.#makeVolume(volume, name));
+    const wantedBytes = quantityBytes(volume.spec.size);
+    if (facts.sizeBytes < wantedBytes) {
+      await storage.growVolume(name, wantedBytes);
+      await client.recordEvent(volume, { reason: "Grown", message: `grown to ${volume.spec.size}` });
+      await this.#showVolume(volume, { ...facts, sizeBytes: wantedBytes });
+    } else await this.#showVolume(volume, facts);
+  }
+
+  async #makeVolume(volume: Volume, name: string): Promise<VolumeFacts> {
+    const { client, storage } = this.#modules;
+    const { namespace } = volume.metadata;
+    const { source, pool, copies, size } = volume.spec;
+    if (source === undefined) {
+      await storage.createVolume({ name, pool, sizeBytes: quantityBytes(size), copies });
+    } else {
+      const snapshot = this.#snapshots.get({ namespace: namespace as string, name: source.snapshot });
+      if (snapshot?.status?.readyToUse !== true) {
+        const message = `waiting for VolumeSnapshot ${namespace}/${source.snapshot} to be ready`;
+        throw new PlinthError("WAITING_FOR_SNAPSHOT", message);
+      }
+      await storage.cloneVolume(name, `${namespace}/${snapshot.spec.volume}`, source.snapshot);
+    }
+    const facts = await storage.volume(name);
+    if (facts === undefined)
+      throw new PlinthError("VOLUME_NOT_FOUND", `${name} is not there after its creation`);
+    await client.recordEvent(volume, { reason: "Created", message: `made in pool ${pool}` });
+    return facts;
+  }
+
+  async #showVolume(volume: Volume, facts: VolumeFacts): Promise<void> {
+    const attachedTo = this.#options.attachedTo(facts.name);
+    const fields = {
+      phase: attachedTo === undefined ? "Available" : "InUse",
+      sizeBytes: facts.sizeBytes,
+      allocatedBytes: facts.allocatedBytes,
+      attachedTo,
+      observedGeneration: volume.metadata.generation,
+    };
+    await writeStatus(this.#modules.client, "Volume", volume, fields, [
+      { type: "Ready", status: "True", reason: "Available", message: "" },
+    ]);
+  }
+
+  async #reconcileSnapshot(snapshot: VolumeSnapshot): Promise<void> {
+    const { client, storage } = this.#modules;
+    const { namespace, name } = snapshot.metadata;
+    const volume = `${namespace}/${snapshot.spec.volume}`;
+    if (snapshot.metadata.deletionTimestamp !== undefined) {
+      if (snapshot.metadata.finalizers?.includes(HOST_FINALIZER) !== true) return;
+      await storage.deleteSnapshot(volume, name);
+      await removeFinalizer(client, "VolumeSnapshot", snapshot);
+      return;
+    }
+    if (!(await addFinalizer(client, "VolumeSnapshot", snapshot))) return;
+    let facts = (await storage.volume(volume))?.snapshots.find((each) => each.name === name);
+    if (facts === undefined) {
+      if (snapshot.status?.readyToUse === true) {
+        throw new PlinthError("SNAPSHOT_NOT_FOUND", "the snapshot is gone from the pool");
+      }
+      await storage.createSnapshot(volume, name);
+      facts = (await storage.volume(volume))?.snapshots.find((each) => each.name === name);
+      await client.recordEvent(snapshot, { reason: "Created", message: `${volume} was cut` });
+    }
+    const fields = {
+      readyToUse: true,
+      createdAt: snapshot.status?.createdAt ?? facts?.createdAt ?? formatTime(this.#modules.clock.wallMs()),
+      ...(facts?.sizeBytes === undefined ? {} : { sizeBytes: facts.sizeBytes }),
+      ...(facts?.exclusiveBytes === undefined ? {} : { exclusiveBytes: facts.exclusiveBytes }),
+    };
+    await writeStatus(client, "VolumeSnapshot", snapshot, fields, [
+      { type: "Ready", status: "True", reason: "Created", message: "" },
+    ]);
+  }
+
+  async #reconcilePool(pool: StoragePool | undefined): Promise<void> {
+    if (pool === undefined || !this.#isOurs(pool.metadata.name)) return;
+    const { client, storage } = this.#modules;
+    const { name } = pool.metadata;
+    try {
+      let facts = (await storage.pools()).find((each) => each.name === name);
+      if (facts === undefined) {
+        await storage.createPool(name, pool.spec.disks);
+        facts = (await storage.pools()).find((each) => each.name === name);
+      }
+      const { sizeBytes, allocatedBytes, freeBytes, disks } = facts ?? {};
+      await writeStatus(client, "StoragePool", pool, { sizeBytes, allocatedBytes, freeBytes, disks }, [
+        { type: "Ready", status: "True", reason: "Open", message: "" },
+      ]);
+    } catch (thrown) {
+      if (!(thrown instanceof PlinthError)) throw thrown;
+      const reason = isStorageAway(thrown) ? "StorageUnavailable" : reasonOf(thrown.code);
+      await writeStatus(client, "StoragePool", pool, {}, [
+        { type: "Ready", status: "False", reason, message: describeError(thrown) },
+      ]);
+      throw thrown;
+    }
+  }
+
+  #scheduleRefresh(): void {
+    if (this.#closed) return;
+    this.#timer = this.#modules.clock.after(REFRESH_MS, () => {
+      this.#refresh()
+        .catch((thrown: unknown) => this.#modules.log.debug({ err: thrown }, "storage figures are old"))
+        .finally(() => this.#scheduleRefresh());
+    });
+  }
+
+  /** Figures change with every write of a guest: read in one call, written where they differ. */
+  async #refresh(): Promise<void> {
+    for (const facts of await this.#modules.storage.volumes()) {
+      const [namespace = "", name = ""] = facts.name.split("/");
+      const volume = this.#volumes.get({ namespace, name });
+      if (volume?.status?.phase === undefined || volume.metadata.deletionTimestamp !== undefined) continue;
+      const differs =
+        volume.status.allocatedBytes !== facts.allocatedBytes || volume.status.sizeBytes !== facts.sizeBytes;
+      if (differs) await this.#showVolume(volume, facts);
+    }
+    for (const pool of this.#pools.list()) this.#queue.add(`StoragePool ${pool.metadata.name}`);
+  }
+}
+
+function keyOf(metadata: { readonly namespace?: string | undefined; readonly name: string }): string {
+  return metadata.namespace === undefined ? metadata.name : `${metadata.namespace}/${metadata.name}`;
+}
+
+/** "VOLUME_IN_USE" as the reason of a condition: "VolumeInUse". */
+export function reasonOf(code: string): string {
+  return code
+    .split("_")
+    .map((word) => word.slice(0, 1) + word.slice(1).toLowerCase())
+    .join("");
+}
