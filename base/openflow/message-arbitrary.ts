@@ -1,208 +1,30 @@
 // Arbitrary canonical OpenFlow messages for property tests (fast-check); not exported from the folder's door.
 
 import fc from "fast-check";
-import type { Action, Bucket, Instruction, Match, MeterBand, OxmEntry } from "./actions.js";
-import { OFPP_CONTROLLER, OFPP_MAX } from "./constants.js";
-import { onesMask } from "./match-wire.js";
+import {
+  actions,
+  bands,
+  buckets,
+  bytes,
+  groupId,
+  groupType,
+  instructionsArbitrary,
+  matchArbitrary,
+  of,
+  port,
+  u8,
+  u16,
+  u32,
+  u64,
+  words,
+} from "./flow-arbitrary.js";
 import type { OpenFlowMessage, PortDescription } from "./messages.js";
 import type { FlowStats, MultipartReplyBody, MultipartRequestBody } from "./multipart.js";
-import { OFPXMC_EXPERIMENTER, OXM_FIELDS, type OxmField, type OxmFieldName } from "./oxm-fields.js";
+import type { OxmFieldName } from "./oxm-fields.js";
 
-const u8 = fc.integer({ min: 0, max: 0xff });
-const u16 = fc.integer({ min: 0, max: 0xffff });
-const u32 = fc.integer({ min: 0, max: 0xffffffff });
-const u64 = fc.bigInt({ min: 0n, max: 0xffffffffffffffffn });
-const bytes = (length: number): fc.Arbitrary<Uint8Array> =>
-  fc.uint8Array({ minLength: length, maxLength: length });
 const blob = (maxLength: number): fc.Arbitrary<Uint8Array> => fc.uint8Array({ maxLength });
-/** Experimenter bodies fill whole 8-byte words together with the 8 bytes before them. */
-const words = fc.uint8Array({ maxLength: 24 }).map((data) => data.slice(0, data.length - (data.length % 8)));
 const text = (maxLength: number): fc.Arbitrary<string> =>
   fc.string({ unit: fc.constantFrom("a", "b", "-", "0", " "), maxLength });
-const port = fc.oneof(fc.integer({ min: 1, max: OFPP_MAX }), fc.constant(OFPP_CONTROLLER));
-const outPort = fc.oneof(port, fc.integer({ min: 0xfffffff8, max: 0xfffffffe }));
-
-// --- Matches
-
-function clip(field: OxmField, value: Uint8Array): Uint8Array {
-  const ones = onesMask(field);
-  const out = value.map((byte, i) => byte & (ones[i] as number));
-  if (field.name === "vlan_vid" && (out[0] as number) + (out[1] as number) > 0)
-    out[0] = (out[0] as number) | 0x10;
-  return out;
-}
-
-const fieldValue = (field: OxmField): fc.Arbitrary<Uint8Array> =>
-  bytes(field.size).map((raw) => clip(field, raw));
-
-function entryOf(field: OxmField): fc.Arbitrary<OxmEntry> {
-  const exact = fieldValue(field).map((value) => ({ field: field.name, value }));
-  if (!field.maskable) return exact;
-  const ones = onesMask(field);
-  const masked = fc
-    .tuple(bytes(field.size), bytes(field.size))
-    .map(([value, raw]) => {
-      const mask = raw.map((byte, i) => byte & (ones[i] as number));
-      return { field: field.name, value: value.map((byte, i) => byte & (mask[i] as number)), mask };
-    })
-    .filter(({ mask }) => mask.some((byte) => byte !== 0) && mask.some((byte, i) => byte !== ones[i]));
-  return fc.oneof(exact, masked);
-}
-
-const FREE_FIELDS = Object.values(OXM_FIELDS).filter((field) => field.prerequisite === "none");
-const fixed = (field: OxmFieldName, ...value: number[]): OxmEntry => ({
-  field,
-  value: Uint8Array.from(value),
-});
-const TCP_PREFIX = [fixed("eth_type", 8, 0), fixed("ip_proto", 6)];
-const ND_PREFIX = [fixed("eth_type", 0x86, 0xdd), fixed("ip_proto", 58), fixed("icmpv6_type", 135)];
-const ARP_PREFIX = [fixed("eth_type", 8, 6)];
-
-const someOf = (fields: readonly OxmField[]): fc.Arbitrary<OxmEntry[]> =>
-  fc
-    .subarray([...fields], { maxLength: Math.min(6, fields.length) })
-    .chain((chosen) => fc.tuple(...chosen.map(entryOf)));
-const withPrerequisite = (...names: string[]): readonly OxmField[] =>
-  Object.values(OXM_FIELDS).filter((field) => names.includes(field.prerequisite));
-
-export const matchArbitrary: fc.Arbitrary<Match> = fc.oneof(
-  someOf(FREE_FIELDS),
-  someOf(withPrerequisite("ipv4", "tcp")).map((entries) => [...TCP_PREFIX, ...entries]),
-  someOf(withPrerequisite("ipv6", "nd", "nd_solicit")).map((entries) => [...ND_PREFIX, ...entries]),
-  someOf(withPrerequisite("arp")).map((entries) => [...ARP_PREFIX, ...entries]),
-);
-
-// --- Actions
-
-const WRITABLE = Object.values(OXM_FIELDS).filter((field) => field.writable);
-const SHORT_WRITABLE = WRITABLE.filter((field) => field.oxmClass !== OFPXMC_EXPERIMENTER);
-const of = <T extends string>(...types: T[]): fc.Arbitrary<T> => fc.constantFrom(...types);
-
-const range = (fields: readonly OxmField[], maxBits = 64) =>
-  fc
-    .constantFrom(...fields)
-    .chain((field) =>
-      fc
-        .integer({ min: 1, max: Math.min(field.bits, maxBits) })
-        .chain((bits) =>
-          fc
-            .integer({ min: 0, max: Math.min(field.bits - bits, 63) })
-            .map((offset) => ({ field: field.name, offset, bits })),
-        ),
-    );
-
-const load = (fields: readonly OxmField[]): fc.Arbitrary<Action> =>
-  fc.tuple(range(fields), u64).map(([destination, value]) => ({
-    type: "load",
-    destination,
-    value: BigInt.asUintN(destination.bits, value),
-  }));
-
-const move: fc.Arbitrary<Action> = range(SHORT_WRITABLE).chain((destination) =>
-  fc
-    .constantFrom(...Object.values(OXM_FIELDS).filter((field) => field.bits >= destination.bits))
-    .map((field) => ({
-      type: "move",
-      destination,
-      source: { field: field.name, offset: 0, bits: destination.bits },
-    })),
-);
-
-const setField: fc.Arbitrary<Action> = fc
-  .constantFrom(...WRITABLE)
-  .chain((field) => fieldValue(field).map((value) => ({ type: "set_field", field: field.name, value })));
-
-const maskedSet: fc.Arbitrary<Action> = fc
-  .constantFrom(OXM_FIELDS.reg0, OXM_FIELDS.ct_mark, OXM_FIELDS.eth_dst)
-  .chain(entryOf)
-  .map((entry) => ({ type: "set_field", ...entry }));
-
-const nat: fc.Arbitrary<Action> = fc
-  .tuple(of("source", "destination"), fc.boolean(), of("auto", "hash", "random"), fc.constantFrom(4, 16), u16)
-  .chain(([direction, persistent, selection, size, portMin]) =>
-    bytes(size).map((addressMin) => ({
-      type: "nat" as const,
-      direction,
-      persistent,
-      selection,
-      addressMin,
-      addressMax: new Uint8Array(size).fill(0xff),
-      portMin,
-      portMax: 0xffff,
-    })),
-  );
-
-const ct: fc.Arbitrary<Action> = fc
-  .record({
-    force: fc.boolean(),
-    zone: fc.oneof(u16, fc.constant({ field: "reg3" as const, offset: 16, bits: 16 })),
-    alg: fc.constantFrom(0, 21),
-    tableId: fc.option(fc.integer({ min: 0, max: 0xfe }), { nil: undefined }),
-    actions: fc.array(fc.oneof(nat, load([OXM_FIELDS.ct_mark])), { maxLength: 3 }),
-  })
-  .map(({ tableId, ...rest }) => ({
-    type: "ct",
-    commit: true,
-    ...rest,
-    ...(tableId === undefined ? {} : { tableId }),
-  }));
-
-const plainAction: fc.Arbitrary<Action> = fc.oneof(
-  fc.record({ type: of("output"), port: outPort, maxLength: u16 }),
-  fc.record({ type: of("group"), groupId: fc.integer({ min: 0, max: 0xffffff00 }) }),
-  fc.record({ type: of("set_queue"), queueId: u32 }),
-  fc.record({ type: of("push_vlan"), etherType: fc.constantFrom(0x8100, 0x88a8) }),
-  fc.record({ type: of("push_mpls"), etherType: fc.constantFrom(0x8847, 0x8848) }),
-  fc.record({ type: of("push_pbb"), etherType: fc.constant(0x88e7) }),
-  fc.record({ type: of("pop_mpls"), etherType: u16 }),
-  fc.record({ type: of("pop_vlan", "pop_pbb", "copy_ttl_out", "copy_ttl_in", "dec_mpls_ttl", "dec_nw_ttl") }),
-  fc.record({ type: of("set_mpls_ttl", "set_nw_ttl"), ttl: u8 }),
-  fc.record({ type: of("experimenter"), experimenter: fc.constant(0x00aabbcc), data: words }),
-);
-
-const resubmitPort = fc.oneof(fc.integer({ min: 1, max: 0xfeff }), fc.constant(0xfffffff8));
-
-export const actionArbitrary: fc.Arbitrary<Action> = fc.oneof(
-  plainAction,
-  setField,
-  maskedSet,
-  load(SHORT_WRITABLE),
-  move,
-  ct,
-  fc.record({ type: of("resubmit"), port: resubmitPort, tableId: u8, withCt: fc.boolean() }),
-  fc.record({ type: of("ct_clear") }),
-  fc.record({ type: of("controller"), maxLength: u16, controllerId: u16, reason: of("no_match", "action") }),
-);
-
-const actions = fc.array(actionArbitrary, { maxLength: 5 });
-
-export const instructionsArbitrary: fc.Arbitrary<Instruction[]> = fc.uniqueArray(
-  fc.oneof<fc.Arbitrary<Instruction>[]>(
-    fc.record({ type: of("goto_table"), tableId: fc.integer({ min: 0, max: 0xfe }) }),
-    fc.record({ type: of("write_metadata"), metadata: u64, mask: u64 }),
-    fc.record({ type: of("write_actions", "apply_actions"), actions }),
-    fc.record({ type: of("clear_actions") }),
-    fc.record({ type: of("meter"), meterId: fc.integer({ min: 1, max: 0xffff0000 }) }),
-    fc.record({ type: of("experimenter"), experimenter: u32, data: words }),
-  ),
-  { selector: (instruction) => instruction.type, maxLength: 4 },
-);
-
-const buckets: fc.Arbitrary<Bucket[]> = fc.array(
-  fc.record({ weight: u16, watchPort: u32, watchGroup: u32, actions }),
-  { maxLength: 3 },
-);
-const groupType = of("all", "select", "indirect", "ff");
-const groupId = fc.integer({ min: 0, max: 0xffffff00 });
-
-const bands: fc.Arbitrary<MeterBand[]> = fc.array(
-  fc.oneof<fc.Arbitrary<MeterBand>[]>(
-    fc.record({ type: of("drop"), rate: u32, burstSize: u32 }),
-    fc.record({ type: of("dscp_remark"), rate: u32, burstSize: u32, precedenceLevel: u8 }),
-    fc.record({ type: of("experimenter"), rate: u32, burstSize: u32, experimenter: u32, data: words }),
-  ),
-  { maxLength: 3 },
-);
 
 const portDescription: fc.Arbitrary<PortDescription> = fc.record({
   port: u32,
