@@ -4,10 +4,9 @@
 import type { LoadBalancerInput, NetworkInput, PortInput } from "../inputs.js";
 import { selects } from "../policy/selector.js";
 import { AddressPool } from "./address-pool.js";
+import { functionRequest, portRequest } from "./claim-requests.js";
 import { type Claim, type ClaimRequest, settleClaims } from "./claims.js";
 import { hash32 } from "./hash.js";
-import { parseAddress } from "./ipv4.js";
-import { parseMac } from "./mac.js";
 import { isRefusal, planNetwork, type Refusal } from "./network-plan.js";
 import { Segments } from "./segments.js";
 import type { EndpointView, LoadBalancerView, NetworkView, PortView } from "./views.js";
@@ -324,53 +323,4 @@ function requestOf(
   return member.kind === "Port"
     ? portRequest(owner, member.input, pool, previous)
     : functionRequest(owner, member.input, pool, previous);
-}
-
-function portRequest(
-  owner: string,
-  input: PortInput,
-  pool: AddressPool,
-  previous: Claim | undefined,
-): ClaimRequest {
-  const asked = input.addresses ?? [];
-  const addresses = asked.flatMap((text) => parseAddress(text) ?? []);
-  const mac = input.macAddress === undefined ? undefined : parseMac(input.macAddress);
-  const bad =
-    asked.find((text) => parseAddress(text) === undefined) ??
-    (input.macAddress !== undefined && mac === undefined ? input.macAddress : undefined);
-  const before = input.allocated;
-  return {
-    owner,
-    pool,
-    ...(bad === undefined ? {} : { invalid: `"${bad}" is not an address` }),
-    mac,
-    addresses,
-    extraCount: addresses.length === 0 ? 1 : 0,
-    previousMac: previous?.mac ?? parseMac(before?.macAddress ?? ""),
-    previousAddresses:
-      previous?.addresses ?? (before?.addresses ?? []).flatMap((text) => parseAddress(text) ?? []),
-  };
-}
-
-function functionRequest(
-  owner: string,
-  input: LoadBalancerInput,
-  pool: AddressPool,
-  previous: Claim | undefined,
-): ClaimRequest {
-  const address = parseAddress(input.address);
-  const probe = parseAddress(input.allocated?.probeAddress ?? "");
-  return {
-    owner,
-    pool,
-    ...(address === undefined ? { invalid: `"${input.address}" is not an address` } : {}),
-    mac: undefined,
-    addresses: address === undefined ? [] : [address],
-    extraCount: 1,
-    previousMac: previous?.mac ?? parseMac(input.allocated?.macAddress ?? ""),
-    previousAddresses: previous?.addresses ?? [
-      ...(address === undefined ? [] : [address]),
-      ...(probe === undefined ? [] : [probe]),
-    ],
-  };
 }

@@ -4,7 +4,7 @@ import { isDeepStrictEqual } from "node:util";
 import { type InventoryChange, type Sdn, type StatusPatch, startSdn } from "../../../sdn-controller/index.js";
 import { type Informer, type ResourceClient, updateStatus, withCondition } from "../../api/index.js";
 import type { KindName, Port, ResourceTypes, VirtualMachine } from "../../resources/index.js";
-import type { PartContext, StartPart } from "./controller.js";
+import type { Part, PartContext, StartPart } from "./controller.js";
 import { PassRunner } from "./pass-runner.js";
 import {
   functionInput,
@@ -15,6 +15,7 @@ import {
   portInput,
   wishOf,
 } from "./sdn-inputs.js";
+import { sdnMethods } from "./sdn-methods.js";
 
 const WATCHED = [
   "Namespace",
@@ -33,7 +34,8 @@ export const startSdnPart: StartPart = async (context) => {
   return part;
 };
 
-export class SdnPart {
+export class SdnPart implements Part {
+  readonly methods = sdnMethods(() => this.#sdn?.controller);
   readonly #context: PartContext;
   readonly #informers = new Map<Watched, Informer<ResourceTypes[Watched]>>();
   /** What was last said about each object, to leave out our own status writes coming back. */
@@ -47,11 +49,6 @@ export class SdnPart {
   constructor(context: PartContext) {
     this.#context = context;
     this.#status = new StatusWriter(context);
-  }
-
-  /** The running SDN controller, for metrics and explanations. */
-  get sdn(): Sdn | undefined {
-    return this.#sdn;
   }
 
   /** Resolves when the inventory is complete; the switch may come later. */

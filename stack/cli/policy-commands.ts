@@ -1,0 +1,91 @@
+// `plinth policy explain A B:port` and `plinth policy drops`: why a connection is allowed or not, and what was dropped.
+import { type Command, InvalidArgumentError } from "commander";
+import { PlinthError } from "../../base/errors/index.js";
+import { callControl } from "../../base/jsonrpc/index.js";
+import type { Explanation, SdnMetrics } from "../../sdn-controller/index.js";
+import { defaultDirectory, directoryLayout } from "../daemons/directory.js";
+import { type ConnectionOptions, usingApi, withConnection } from "./connection.js";
+import { print } from "./output.js";
+
+interface ExplainOptions extends ConnectionOptions {
+  readonly protocol: string;
+  readonly output?: string;
+}
+
+interface Target {
+  readonly machine: string;
+  readonly port?: number;
+}
+
+export function register(program: Command): void {
+  const policy = program.command("policy").description("network policies at work");
+  withConnection(policy.command("explain"))
+    .argument("<source>", "machine that connects, as NAME or NAMESPACE/NAME")
+    .argument("<destination>", "machine and port that it connects to, as NAME:PORT", parseTarget)
+    .description("say whether a connection is allowed, and which policy and rule decides")
+    .option("--protocol <protocol>", "TCP, UDP, SCTP or ICMP", "TCP")
+    .option("-o, --output <form>", "json")
+    .action(explainAction);
+  policy
+    .command("drops")
+    .description("count dropped packets by reason and by the port or policy that was the cause")
+    .option("--dir <dir>", "data directory (default: $PLINTH_DIR, else /var/lib/plinth as root)")
+    .action(async (options: { dir?: string }) => {
+      const { drops } = (await ask(options.dir, "sdn.metrics", {})) as SdnMetrics;
+      const sorted = [...drops].sort((a, b) => b.packets - a.packets);
+      if (sorted.length === 0) print("Nothing was dropped.");
+      else print(formatDrops(sorted));
+    });
+}
+
+async function explainAction(source: string, target: Target, options: ExplainOptions): Promise<void> {
+  await usingApi(options, async ({ client, namespace }) => {
+    const { items } = await client.list("Port");
+    const portsOf = (machine: string): { key: string; network: string }[] => {
+      const [name, space] = machine.split("/").reverse() as [string, string | undefined];
+      const ports = items.filter(
+        (port) => port.spec.virtualMachine === name && port.metadata.namespace === (space ?? namespace),
+      );
+      if (ports.length === 0) throw new PlinthError("NOT_FOUND", `machine ${machine} has no port`);
+      return ports.map((port) => ({
+        key: `${port.metadata.namespace}/${port.metadata.name}`,
+        network: `${port.metadata.namespace}/${port.spec.network}`,
+      }));
+    };
+    const destinations = portsOf(target.machine);
+    const pairs = portsOf(source).flatMap((from) =>
+      destinations.filter((to) => to.network === from.network).map((to) => ({ from, to })),
+    );
+    if (pairs.length === 0) print(`${source} and ${target.machine} have no network in common.`);
+    for (const { from, to } of pairs) {
+      const answer = (await ask(options.dir, "sdn.explain", {
+        source: from.key,
+        destination: to.key,
+        protocol: options.protocol.toUpperCase(),
+        ...(target.port === undefined ? {} : { port: target.port }),
+      })) as Explanation;
+      if (options.output === "json") print(JSON.stringify(answer, null, 2));
+      else print(`${from.network}: ${answer.allowed ? "allowed" : "denied"}\n  ${answer.text.join("\n  ")}`);
+    }
+  });
+}
+
+function ask(dir: string | undefined, method: string, params: Record<string, unknown>): Promise<unknown> {
+  return callControl(directoryLayout(defaultDirectory(dir)).controllerControlSocket, method, params);
+}
+
+function formatDrops(drops: SdnMetrics["drops"]): string {
+  const rows = drops.map(({ packets, reason, resource }) => [String(packets), reason, resource]);
+  return [["PACKETS", "REASON", "RESOURCE"], ...rows]
+    .map(
+      ([packets = "", reason = "", resource = ""]) => `${packets.padEnd(10)}${reason.padEnd(28)}${resource}`,
+    )
+    .join("\n");
+}
+
+function parseTarget(text: string): Target {
+  const match = /^([^:]+)(?::(\d{1,5}))?$/.exec(text);
+  if (match === null) throw new InvalidArgumentError("expected NAME:PORT");
+  const machine = match[1] as string;
+  return match[2] === undefined ? { machine } : { machine, port: Number(match[2]) };
+}
