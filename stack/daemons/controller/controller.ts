@@ -5,7 +5,7 @@
 // Stop: the same backwards. SIGKILL at any moment loses nothing that was acknowledged.
 import { createServer } from "node:net";
 import { join } from "node:path";
-import { createControlServer } from "../../../base/jsonrpc/index.js";
+import { type ControlMethod, createControlServer } from "../../../base/jsonrpc/index.js";
 import { lockFile } from "../../../base/linux/index.js";
 import type { Logger } from "../../../base/log/index.js";
 import { openLevelStore, type Store } from "../../../base/store/index.js";
@@ -25,7 +25,6 @@ import {
 } from "../../api/index.js";
 import type { DirectoryLayout } from "../directory.js";
 import { Controllers } from "./controllers.js";
-import { type ChooseHost, chooseHost } from "./scheduler.js";
 
 /** What a part that works on resources in this process is given, such as the SDN controller. */
 export interface PartContext {
@@ -35,8 +34,13 @@ export interface PartContext {
   readonly clock: Clock;
   readonly log: Logger;
 }
+export interface Part {
+  /** Further methods of the control socket. */
+  readonly methods?: Readonly<Record<string, ControlMethod>>;
+  close(): Promise<void>;
+}
 /** Starts a part; it is closed before the store is. */
-export type StartPart = (context: PartContext) => Promise<{ close(): Promise<void> }>;
+export type StartPart = (context: PartContext) => Promise<Part>;
 
 export interface ControllerOptions {
   readonly layout: DirectoryLayout;
@@ -44,7 +48,6 @@ export interface ControllerOptions {
   readonly port: number;
   readonly version: string;
   readonly parts?: readonly StartPart[];
-  readonly chooseHost?: ChooseHost;
 }
 
 export interface RunningController {
@@ -83,7 +86,7 @@ export async function startController(
     const garbage = new GarbageCollector({ registry, clock, log });
     opened.push(() => garbage.close());
     await garbage.start();
-    const controllers = new Controllers({ client, clock, log, chooseHost: options.chooseHost ?? chooseHost });
+    const controllers = new Controllers({ client, clock, log });
     opened.push(() => controllers.close());
     await controllers.start();
     const { port, version } = options;
@@ -94,24 +97,22 @@ export async function startController(
     opened.push(() => server.close());
     opened.push(renewCertificates(tlsDirectory, clock, log, (fresh) => server.renewTls(fresh)));
     await writeKubeconfig(layout.kubeconfig, server.access);
+    const methods: Record<string, ControlMethod> = {};
     for (const start of options.parts ?? []) {
       const part = await start({ client, layout, clock, log });
       opened.push(() => part.close());
+      Object.assign(methods, part.methods);
     }
     let shutdown = (): void => {};
     const closed = new Promise<void>((resolve) => {
       shutdown = resolve;
     });
-    const control = await createControlServer(
-      layout.controllerControlSocket,
-      {},
-      {
-        name: "controller",
-        version,
-        shutdown,
-        onInternalError: (thrown, method) => log.error({ err: thrown, method }, "control method failed"),
-      },
-    );
+    const control = await createControlServer(layout.controllerControlSocket, methods, {
+      name: "controller",
+      version,
+      shutdown,
+      onInternalError: (thrown, method) => log.error({ err: thrown, method }, "control method failed"),
+    });
     opened.push(() => control.close());
     log.info({ server: server.access.server, revision: store.revision }, "API ready");
     return { access: server.access, client, closed, close: closeAll };

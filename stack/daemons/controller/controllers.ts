@@ -13,13 +13,12 @@ import {
   REFERRING_KINDS,
   type ReferringKind,
 } from "./references.js";
-import { type ChooseHost, schedule } from "./scheduler.js";
+import { schedule } from "./scheduler.js";
 
 export interface ControllersModules {
   readonly client: ResourceClient;
   readonly clock: Clock;
   readonly log: Logger;
-  readonly chooseHost: ChooseHost;
 }
 
 const WATCHED = [
@@ -47,7 +46,7 @@ export class Controllers {
   constructor(modules: ControllersModules) {
     this.#modules = modules;
     this.#heartbeats = new HeartbeatMonitor(modules);
-    const { client, chooseHost } = modules;
+    const { client } = modules;
     this.#runners = [
       {
         kinds: ["VirtualMachine", "Port", "Network"],
@@ -61,7 +60,7 @@ export class Controllers {
         kinds: ["VirtualMachine", "Host"],
         runner: new PassRunner(
           "scheduler",
-          () => schedule(client, this.#all("Host"), this.#all("VirtualMachine"), chooseHost),
+          () => schedule(client, this.#all("Host"), this.#all("VirtualMachine")),
           modules,
         ),
       },
@@ -112,7 +111,7 @@ export class Controllers {
   ): Promise<void> {
     const verdict = judgeReferences(kind, object, inventory);
     const before = object.status?.conditions?.find((condition) => condition.type === REFERENCES_RESOLVED);
-    if (before?.status === verdict.status && (before.message ?? "") === verdict.message) return;
+    if (before?.status === verdict.status && before.message === verdict.message) return;
     const { client } = this.#modules;
     await updateConditions(client, kind, object.metadata, [verdict]);
     if (verdict.status === "True") return;

@@ -1,6 +1,7 @@
 // The controller daemon.
 export {
   type ControllerOptions,
+  type Part,
   type PartContext,
   type RunningController,
   type StartPart,

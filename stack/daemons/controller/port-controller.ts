@@ -67,9 +67,8 @@ async function report(
   // A machine without interfaces has nothing to say until something goes wrong.
   if (before === undefined && status === "True" && vm.spec.interfaces.length === 0) return;
   const reason = status === "True" ? "Created" : "Refused";
-  await updateConditions(client, "VirtualMachine", vm.metadata, [
-    { type: CONDITION, status, reason, message },
-  ]);
+  const verdict = { type: CONDITION, status, reason, ...(message === "" ? {} : { message }) } as const;
+  await updateConditions(client, "VirtualMachine", vm.metadata, [verdict]);
   if (status === "False") await client.recordEvent(vm, { type: "Warning", reason: "PortRefused", message });
 }
 

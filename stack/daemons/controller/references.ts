@@ -34,7 +34,7 @@ export function judgeReferences<K extends ReferringKind>(
     type: REFERENCES_RESOLVED,
     status: missing.length === 0 ? "True" : "False",
     reason: missing.length === 0 ? "Resolved" : "NotFound",
-    message: missing.join("; "),
+    ...(missing.length === 0 ? {} : { message: missing.join("; ") }),
   };
 }
 
