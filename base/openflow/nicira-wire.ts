@@ -1,12 +1,23 @@
 // The Nicira actions as bytes: load, move, resubmit, ct, nat, ct_clear, controller.
-// Source: ovs-actions(7) for meaning; the layouts are those that Open vSwitch prints and accepts (checked against
-// ovs-ofctl in nicira-wire.test.ts). A reader here starts behind the experimenter id.
+// Source: ovs-actions(7) for meaning; the layouts are those that Open vSwitch prints and accepts (checked in
+// message-wire.test.ts). A reader here starts behind the experimenter id.
 
-import type { Action, BitRange, CtAction, NatAction, NiciraAction, SetFieldAction } from "./actions.js";
+import type { Action, NiciraAction, SetFieldAction } from "./actions.js";
+import { packRange, rangeOf, readFieldHeader } from "./bit-range-wire.js";
 import { OFPP_IN_PORT, OFPP_MAX, OFPTT_ALL } from "./constants.js";
-import { onesMask, readMaskedField, readOxmHeader, writeOxm, writeOxmHeader } from "./match-wire.js";
+import { onesMask, readMaskedField, writeOxm, writeOxmHeader } from "./match-wire.js";
+import {
+  NXAST_CT,
+  NXAST_NAT,
+  type ReadNested,
+  readCt,
+  readNat,
+  type WriteNested,
+  writeCt,
+  writeNat,
+} from "./nicira-ct-wire.js";
 import { OFPXMC_EXPERIMENTER, OXM_FIELDS, type OxmField } from "./oxm-fields.js";
-import { nameOf, Reader, type Writer } from "./wire.js";
+import { nameOf, type Reader, type Writer } from "./wire.js";
 
 const NXAST_RESUBMIT = 1;
 const NXAST_SET_TUNNEL = 2;
@@ -16,32 +27,11 @@ const NXAST_SET_TUNNEL64 = 9;
 const NXAST_RESUBMIT_TABLE = 14;
 const NXAST_CONTROLLER = 20;
 const NXAST_REG_LOAD2 = 33;
-const NXAST_CT = 35;
-const NXAST_NAT = 36;
 const NXAST_CT_CLEAR = 43;
 const NXAST_RESUBMIT_TABLE_CT = 44;
 
-const NX_CT_F_COMMIT = 1;
-const NX_CT_F_FORCE = 2;
-const NX_CT_RECIRC_NONE = 0xff;
-
-const NX_NAT_F_SRC = 1;
-const NX_NAT_F_DST = 2;
-const NX_NAT_F_PERSISTENT = 4;
-const NX_NAT_F_HASH = 8;
-const NX_NAT_F_RANDOM = 16;
-const NX_NAT_RANGE_IPV4_MIN = 1;
-const NX_NAT_RANGE_IPV4_MAX = 2;
-const NX_NAT_RANGE_IPV6_MIN = 4;
-const NX_NAT_RANGE_IPV6_MAX = 8;
-const NX_NAT_RANGE_PORT_MIN = 16;
-const NX_NAT_RANGE_PORT_MAX = 32;
-
 /** Reasons of packet-ins, shared with packet_in messages. */
 export const OFPR = { no_match: 0, action: 1, invalid_ttl: 2 } as const;
-
-type ReadNested = (reader: Reader) => readonly Action[];
-type WriteNested = (writer: Writer, actions: readonly Action[]) => void;
 
 /** Reads one Nicira action to the body's end; `readNested` reads the actions inside ct. */
 export function readNiciraAction(body: Reader, readNested: ReadNested): Action {
@@ -146,31 +136,11 @@ function setTunnel(id: bigint): SetFieldAction {
   return { type: "set_field", field: "tunnel_id", value };
 }
 
-// --- Ranges of bits
-
-function packRange(range: BitRange): number {
-  return (range.offset << 6) | (range.bits - 1);
-}
-
-function rangeOf(body: Reader, field: OxmField, offset: number, bits: number, name: string): BitRange {
-  if (bits < 1 || offset + bits > field.bits) {
-    throw body.fail("OFPBAC_BAD_ARGUMENT", name, `bits ${offset}..${offset + bits - 1} exceed ${field.name}`);
-  }
-  return { field: field.name, offset, bits };
-}
-
-/** The field of an OXM header inside an action: without mask. */
-function readFieldHeader(body: Reader, name: string): OxmField {
-  const { field, hasMask } = readOxmHeader(body);
-  if (hasMask) throw body.fail("OFPBAC_BAD_SET_TYPE", name, "the header of a field says that it is masked");
-  return field;
-}
+// --- Loads and moves
 
 function requireWritable(body: Reader, field: OxmField, name: string): void {
   if (!field.writable) throw body.fail("OFPBAC_BAD_SET_TYPE", name, `${field.name} may not be set`);
 }
-
-// --- Loads and moves
 
 function readLoad(body: Reader): Action {
   const packed = body.u16("load.ofs_nbits");
@@ -239,139 +209,4 @@ function readController(body: Reader): Action {
   body.skip(1);
   if (reason === undefined) throw body.fail("OFPBAC_BAD_ARGUMENT", "controller.reason", "unknown reason");
   return { type: "controller", maxLength, controllerId, reason };
-}
-
-// --- Connection tracking
-
-function readCt(body: Reader, readNested: ReadNested): Action {
-  const flags = body.u16("ct.flags");
-  const zoneSource = body.u32("ct.zone_src");
-  const zoneValue = body.u16("ct.zone");
-  const table = body.u8("ct.recirc_table");
-  body.skip(3);
-  const alg = body.u16("ct.alg");
-  const commit = (flags & NX_CT_F_COMMIT) !== 0;
-  const force = (flags & NX_CT_F_FORCE) !== 0;
-  if (flags > 3 || (force && !commit))
-    throw body.fail("OFPBAC_BAD_ARGUMENT", "ct.flags", `0x${flags.toString(16)}`);
-  const zone = zoneSource === 0 ? zoneValue : readZoneRange(body, zoneSource, zoneValue);
-  const actions = readNested(body.within(body.left, "ct.actions"));
-  for (const action of actions) checkInsideCt(body, action, commit);
-  const action: CtAction = { type: "ct", commit, force, zone, alg, actions };
-  return table === NX_CT_RECIRC_NONE ? action : { ...action, tableId: table };
-}
-
-function readZoneRange(body: Reader, header: number, packed: number): BitRange {
-  const bytes = new Uint8Array(4);
-  new DataView(bytes.buffer).setUint32(0, header);
-  const field = readFieldHeader(new Reader(bytes, 0, 4, "OFPBAC_BAD_SET_LEN"), "ct.zone_src");
-  const range = rangeOf(body, field, packed >> 6, (packed & 0x3f) + 1, "ct.zone_src");
-  if (range.bits !== 16)
-    throw body.fail("OFPBAC_BAD_ARGUMENT", "ct.zone_src", `${range.bits} bits instead of 16`);
-  return range;
-}
-
-/** Only nat, and changes of ct_mark and ct_label, may stand inside ct, and the latter only where it commits. */
-function checkInsideCt(body: Reader, action: Action, commit: boolean): void {
-  if (action.type === "nat") return;
-  const target =
-    action.type === "load" || action.type === "move"
-      ? action.destination.field
-      : action.type === "set_field"
-        ? action.field
-        : undefined;
-  if (target === undefined || (target !== "ct_mark" && target !== "ct_label")) {
-    throw body.fail("OFPBAC_BAD_ARGUMENT", "ct.actions", `${action.type} may not stand inside ct`);
-  }
-  if (!commit) throw body.fail("OFPBAC_BAD_ARGUMENT", "ct.actions", `${action.type} needs commit`);
-}
-
-function writeCt(writer: Writer, action: CtAction, writeNested: WriteNested): void {
-  writer.u16(NXAST_CT).u16((action.commit ? NX_CT_F_COMMIT : 0) | (action.force ? NX_CT_F_FORCE : 0));
-  if (typeof action.zone === "number") {
-    writer.u32(0).u16(action.zone);
-  } else {
-    writeOxmHeader(writer, OXM_FIELDS[action.zone.field], false);
-    writer.u16(packRange(action.zone));
-  }
-  writer
-    .u8(action.tableId ?? NX_CT_RECIRC_NONE)
-    .zero(3)
-    .u16(action.alg);
-  writeNested(writer, action.actions);
-}
-
-// --- NAT
-
-function readNat(body: Reader): Action {
-  body.skip(2);
-  const flags = body.u16("nat.flags");
-  const present = body.u16("nat.range_present");
-  if (flags > 31 || (flags & 3) === 3 || (flags & 24) === 24) {
-    throw body.fail("OFPBAC_BAD_ARGUMENT", "nat.flags", `0x${flags.toString(16)}`);
-  }
-  const isExisting = (flags & (NX_NAT_F_SRC | NX_NAT_F_DST)) === 0;
-  const bad = badRange(present);
-  if (bad !== undefined || (isExisting && (flags !== 0 || present !== 0))) {
-    throw body.fail("OFPBAC_BAD_ARGUMENT", "nat.range_present", bad ?? "a range without src or dst");
-  }
-  const action: NatAction = {
-    type: "nat",
-    direction: isExisting ? "existing" : (flags & NX_NAT_F_SRC) !== 0 ? "source" : "destination",
-    persistent: (flags & NX_NAT_F_PERSISTENT) !== 0,
-    selection: (flags & NX_NAT_F_HASH) !== 0 ? "hash" : (flags & NX_NAT_F_RANDOM) !== 0 ? "random" : "auto",
-    ...readNatRange(body, present),
-  };
-  checkNatRange(body, action);
-  body.skip(body.left);
-  return action;
-}
-
-function badRange(present: number): string | undefined {
-  const has = (bit: number): boolean => (present & bit) !== 0;
-  if (present > 63) return `unknown bits in 0x${present.toString(16)}`;
-  if (has(NX_NAT_RANGE_IPV4_MIN) && has(NX_NAT_RANGE_IPV6_MIN)) return "both IPv4 and IPv6";
-  if (has(NX_NAT_RANGE_IPV4_MAX) && !has(NX_NAT_RANGE_IPV4_MIN)) return "an end without a beginning";
-  if (has(NX_NAT_RANGE_IPV6_MAX) && !has(NX_NAT_RANGE_IPV6_MIN)) return "an end without a beginning";
-  if (has(NX_NAT_RANGE_PORT_MAX) && !has(NX_NAT_RANGE_PORT_MIN)) return "an end without a beginning";
-  return undefined;
-}
-
-function readNatRange(body: Reader, present: number): Partial<NatAction> {
-  const range: { -readonly [K in keyof NatAction]?: NatAction[K] } = {};
-  if (present & NX_NAT_RANGE_IPV4_MIN) range.addressMin = body.copy(4, "nat.ipv4_min");
-  if (present & NX_NAT_RANGE_IPV4_MAX) range.addressMax = body.copy(4, "nat.ipv4_max");
-  if (present & NX_NAT_RANGE_IPV6_MIN) range.addressMin = body.copy(16, "nat.ipv6_min");
-  if (present & NX_NAT_RANGE_IPV6_MAX) range.addressMax = body.copy(16, "nat.ipv6_max");
-  if (present & NX_NAT_RANGE_PORT_MIN) range.portMin = body.u16("nat.proto_min");
-  if (present & NX_NAT_RANGE_PORT_MAX) range.portMax = body.u16("nat.proto_max");
-  return range;
-}
-
-function checkNatRange(body: Reader, action: NatAction): void {
-  const { addressMin, addressMax, portMin, portMax } = action;
-  if (addressMin && addressMax && Buffer.compare(addressMin, addressMax) > 0) {
-    throw body.fail("OFPBAC_BAD_ARGUMENT", "nat.range", "its last address comes before its first");
-  }
-  if (portMin !== undefined && portMax !== undefined && portMin > portMax) {
-    throw body.fail("OFPBAC_BAD_ARGUMENT", "nat.range", "its last port comes before its first");
-  }
-}
-
-function writeNat(writer: Writer, action: NatAction): void {
-  const { addressMin, addressMax, portMin, portMax } = action;
-  let flags = action.persistent ? NX_NAT_F_PERSISTENT : 0;
-  if (action.direction !== "existing") flags |= action.direction === "source" ? NX_NAT_F_SRC : NX_NAT_F_DST;
-  if (action.selection !== "auto") flags |= action.selection === "hash" ? NX_NAT_F_HASH : NX_NAT_F_RANDOM;
-  const isIpv6 = addressMin?.byteLength === 16;
-  let present = 0;
-  if (addressMin) present |= isIpv6 ? NX_NAT_RANGE_IPV6_MIN : NX_NAT_RANGE_IPV4_MIN;
-  if (addressMax) present |= isIpv6 ? NX_NAT_RANGE_IPV6_MAX : NX_NAT_RANGE_IPV4_MAX;
-  if (portMin !== undefined) present |= NX_NAT_RANGE_PORT_MIN;
-  if (portMax !== undefined) present |= NX_NAT_RANGE_PORT_MAX;
-  writer.u16(NXAST_NAT).zero(2).u16(flags).u16(present);
-  if (addressMin) writer.put(addressMin);
-  if (addressMax) writer.put(addressMax);
-  if (portMin !== undefined) writer.u16(portMin);
-  if (portMax !== undefined) writer.u16(portMax);
 }
