@@ -84,12 +84,17 @@ function hashKey(key: Int32Array, place: number): number {
   return hash ^ (hash >>> 15);
 }
 
-/** Hash over the fields that stay the same for a whole conversation, in one direction: for select groups. */
+/** Hash (murmur3) over the fields that stay the same for a whole conversation, in one direction: for select groups. */
 export function hashConversation(key: Int32Array): number {
   let hash = 0x9747b28c;
-  for (let i = 1; i <= 4; i++) hash = Math.imul(hash ^ key[i]!, 0x85ebca6b) ^ (hash >>> 13);
-  hash = Math.imul(hash ^ (key[5]! & 0xff000000), 0x85ebca6b) ^ (hash >>> 13);
-  for (let i = 6; i <= 14; i++) hash = Math.imul(hash ^ key[i]!, 0xc2b2ae35) ^ (hash >>> 15);
+  for (let i = 1; i <= 14; i++) {
+    // Of the word with TTL and TOS only the protocol counts.
+    let word = i === 5 ? key[i]! & 0xff000000 : key[i]!;
+    word = Math.imul(word, 0xcc9e2d51);
+    word = Math.imul((word << 15) | (word >>> 17), 0x1b873593);
+    hash ^= word;
+    hash = (Math.imul((hash << 13) | (hash >>> 19), 5) + 0xe6546b64) | 0;
+  }
   hash ^= hash >>> 16;
   hash = Math.imul(hash, 0x85ebca6b);
   hash ^= hash >>> 13;

@@ -156,12 +156,21 @@ export class Rewriter {
   #protocol(packet: number): void {
     const { l3, l3Kind } = this.#headers;
     const protocol = this.#key[K.K_IP]! >>> 24;
+    this.#protocolInChecksum(protocol);
     if (l3Kind === K.L3_IPV4) {
       this.#put16(l3 + 8, (this.#view.getUint16(l3 + 8) & 0xff00) | protocol, l3 + 10);
     } else if (l3Kind === K.L3_IPV6 && this.#key[K.K_V6]! >>> 20 === 0) {
       this.#view.setUint8(l3 + 6, protocol);
     }
     this.reparse(packet);
+  }
+
+  /** The pseudo header covers the protocol too; the payload's checksum stays where the former protocol has it. */
+  #protocolInChecksum(protocol: number): void {
+    const { l4, l4Protocol, l3Kind } = this.#headers;
+    if (l4 < 0 || (l3Kind === K.L3_IPV6 && this.#key[K.K_V6]! >>> 20 !== 0)) return;
+    const at = this.#pseudoChecksumAt();
+    if (at >= 0) this.#fix32(at, l4Protocol, protocol);
   }
 
   /** Sets the TTL or hop limit of the IP header, if there is one; true when there was. */
