@@ -27,7 +27,7 @@ export function isIdentifier(value: unknown): value is string {
 /** Parses a <value> for a column of `type`. Throws OvsdbError "syntax error" or "constraint violation". */
 export function parseDatum(json: unknown, type: ColumnType, options: ParseOptions = {}): Datum {
   const datum = type.value === undefined ? parseSet(json, type, options) : parseMap(json, type, options);
-  if (options.anySize !== true) checkSize(datum, type);
+  if (options.anySize !== true) checkSize(datum, type, "syntax error");
   return datum;
 }
 
@@ -61,15 +61,16 @@ function taggedList(json: unknown, tag: "set" | "map"): readonly unknown[] | und
   return json[1];
 }
 
-/** Throws "constraint violation" when `datum` has fewer or more elements than `type` allows. */
-export function checkSize(datum: Datum, type: ColumnType): void {
+/** Throws `error` when `datum` has fewer or more elements than `type` allows. */
+export function checkSize(
+  datum: Datum,
+  type: ColumnType,
+  error: "syntax error" | "constraint violation" = "constraint violation",
+): void {
   const count = datum.keys.length;
   if (count >= type.min && count <= type.max) return;
   const most = type.max === Number.POSITIVE_INFINITY ? "any number of" : `at most ${type.max}`;
-  throw new OvsdbError(
-    "constraint violation",
-    `${count} elements, but the column takes at least ${type.min} and ${most}`,
-  );
+  throw new OvsdbError(error, `${count} elements, but the column takes at least ${type.min} and ${most}`);
 }
 
 /** Parses an <atom> of `base`, with its constraints. */

@@ -4,6 +4,9 @@ import { PlinthError } from "../errors/index.js";
 /** The error texts of RFC 7047 and of ovsdb-server(7). */
 export type OvsdbErrorText =
   | "syntax error"
+  | "unknown column"
+  | "unknown mutator"
+  | "unknown function"
   | "unknown database"
   | "unknown method"
   | "constraint violation"

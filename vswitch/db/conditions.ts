@@ -8,6 +8,7 @@ import {
   excludesAll,
   includesAll,
   isMap,
+  OvsdbError,
   parseDatum,
   show,
   syntaxError,
@@ -15,6 +16,10 @@ import {
   UUID_TYPE,
 } from "../../base/ovsdb/index.js";
 import { columnDatum, type DatabaseRow } from "./database.js";
+
+export function unknownColumn(table: TableSchema, column: unknown): OvsdbError {
+  return new OvsdbError("unknown column", `table ${table.name} has no column ${show(column)}`);
+}
 
 export interface ParsedCondition {
   readonly column: string;
@@ -29,7 +34,7 @@ const ORDERING: readonly string[] = ["<", "<=", ">=", ">"];
 export function columnTypeOf(table: TableSchema, column: unknown): ColumnType {
   if (column === "_uuid" || column === "_version") return UUID_TYPE;
   const schema = typeof column === "string" ? table.columns.get(column) : undefined;
-  if (schema === undefined) throw syntaxError(`table ${table.name} has no column ${show(column)}`);
+  if (schema === undefined) throw unknownColumn(table, column);
   return schema.type;
 }
 
@@ -52,7 +57,7 @@ function parseCondition(
     throw syntaxError(`a condition is [column, function, value], not ${show(json)}`);
   const [column, operator, value] = json as unknown as Condition;
   const type = columnTypeOf(table, column);
-  if (!OPERATORS.includes(operator)) throw syntaxError(`${show(operator)} is no function of a condition`);
+  if (!OPERATORS.includes(operator)) throw new OvsdbError("unknown function", show(operator));
   if (ORDERING.includes(operator)) checkOrdered(table, column, operator, type);
   const partial = operator === "includes" || operator === "excludes";
   const options = resolveName === undefined ? {} : { resolveName };

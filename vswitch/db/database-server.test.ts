@@ -61,7 +61,7 @@ describe("DatabaseServer", () => {
     await expect(one.call("get_schema", ["x"])).rejects.toMatchObject({
       value: { error: "unknown database" },
     });
-    await expect(one.call("fly", [])).rejects.toMatchObject({ value: { error: "unknown method" } });
+    await expect(one.call("fly", [])).rejects.toMatchObject({ value: "unknown method" });
     const [found, , rows] = (await one.call("monitor_cond_since", [
       "_Server",
       "m",

@@ -152,7 +152,8 @@ export class DatabaseServer {
   #request(request: JsonRpcRequest, client: Client): unknown {
     try {
       const method = this.#methods.get(request.method);
-      if (method === undefined) throw new OvsdbError("unknown method", show(request.method));
+      // A bare text, which clients compare to learn what an older server lacks.
+      if (method === undefined) throw new JsonRpcFault("unknown method");
       return method(request.params, client, request);
     } catch (thrown) {
       throw thrown instanceof OvsdbError ? new JsonRpcFault(thrown.toJson()) : thrown;
@@ -238,7 +239,7 @@ export class DatabaseServer {
   }
 
   #cancelMonitor(id: unknown, client: Client): unknown {
-    if (!client.monitors.delete(JSON.stringify(id ?? null))) throw unknownMonitor(id);
+    if (!client.monitors.delete(JSON.stringify(id ?? null))) throw new JsonRpcFault("unknown monitor");
     return {};
   }
 
@@ -286,7 +287,7 @@ function notify(client: Client, { id, hosted, monitor }: OpenMonitor, updates: u
 }
 
 function unknownMonitor(id: unknown): OvsdbError {
-  return new OvsdbError("unknown monitor", `there is no monitor ${show(id)}`);
+  return syntaxError(`there is no monitor ${show(id)}`);
 }
 
 function describeDatabases(own: Database, databases: readonly Database[]): void {

@@ -13,7 +13,7 @@ import {
 } from "../../base/ovsdb/index.js";
 import { columnTypeOf, matchesAny, type ParsedCondition, parseWhere } from "./conditions.js";
 import { columnDatum, type Database, type DatabaseChange, type DatabaseRow } from "./database.js";
-import { columnDiffers, encodeRow } from "./operations.js";
+import { checkColumn, columnDiffers, encodeRow } from "./operations.js";
 
 export type MonitorNotation = "update" | "update2" | "update3";
 type Json = Record<string, unknown>;
@@ -181,7 +181,7 @@ function parseTable(table: TableSchema, json: unknown, conditional: boolean): Mo
 function parseColumns(table: TableSchema, json: unknown): readonly string[] {
   if (json === undefined) return [...table.columns.keys()];
   if (!Array.isArray(json)) throw syntaxError(`"columns" is no array: ${show(json)}`);
-  for (const column of json) columnTypeOf(table, column);
+  for (const column of json) checkColumn(table, column);
   return json as string[];
 }
 

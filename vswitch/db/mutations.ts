@@ -17,6 +17,7 @@ import {
   type TableSchema,
   union,
 } from "../../base/ovsdb/index.js";
+import { unknownColumn } from "./conditions.js";
 
 export interface ParsedMutation {
   readonly column: string;
@@ -46,7 +47,7 @@ function parseMutation(
     throw syntaxError(`a mutation is [column, mutator, value], not ${show(json)}`);
   const [column, mutator, value] = json as [unknown, unknown, unknown];
   const schema = typeof column === "string" ? table.columns.get(column) : undefined;
-  if (schema === undefined) throw syntaxError(`table ${table.name} has no column ${show(column)}`);
+  if (schema === undefined) throw unknownColumn(table, column);
   const name = column as string;
   if (!schema.mutable) {
     throw new OvsdbError(
@@ -64,7 +65,7 @@ function parseMutation(
     return { column: name, type, mutate: (datum) => subtract(datum, gone) };
   }
   if (typeof mutator !== "string" || !ARITHMETIC.includes(mutator))
-    throw syntaxError(`${show(mutator)} is no mutator`);
+    throw new OvsdbError("unknown mutator", show(mutator));
   return {
     column: name,
     type,
@@ -90,13 +91,13 @@ function arithmetic(
     throw syntaxError(`${mutator} does not fit the type of ${where}`);
   }
   const operand = parseAtom(value, { type: base.type }) as number;
-  if (operand === 0 && (mutator === "/=" || mutator === "%=")) {
-    throw new OvsdbError("domain error", `division of ${where} by zero`);
-  }
   return (datum) => setOf(datum.keys.map((atom) => compute(mutator, atom, operand, base, where)));
 }
 
 function compute(mutator: Arithmetic, atom: Atom, operand: number, base: BaseType, where: string): number {
+  if (operand === 0 && (mutator === "/=" || mutator === "%=")) {
+    throw new OvsdbError("domain error", `division of ${where} by zero`);
+  }
   const value = atom as number;
   let result: number;
   if (mutator === "+=") result = value + operand;

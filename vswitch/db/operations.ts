@@ -12,7 +12,14 @@ import {
   syntaxError,
   type TableSchema,
 } from "../../base/ovsdb/index.js";
-import { columnTypeOf, matchesAll, type ParsedCondition, parseWhere, uuidOf } from "./conditions.js";
+import {
+  columnTypeOf,
+  matchesAll,
+  type ParsedCondition,
+  parseWhere,
+  unknownColumn,
+  uuidOf,
+} from "./conditions.js";
 import { columnDatum, type DatabaseRow } from "./database.js";
 import { applyMutations, parseMutations } from "./mutations.js";
 import type { Transaction } from "./transaction.js";
@@ -107,12 +114,17 @@ function select(operation: Json, { transaction, names }: OperationContext): Json
   const table = transaction.table(operation["table"]);
   const rows = matching(transaction, table, parseWhere(table, operation["where"], names.resolve));
   const columns = parseColumns(table, operation["columns"]);
-  return { rows: rows.map((row) => encodeRow(row, columns)) };
+  // Distinct rows only, as seen in these columns.
+  const distinct = new Map<string, Json>();
+  for (const row of rows) {
+    const json = encodeRow(row, columns);
+    distinct.set(JSON.stringify(json), json);
+  }
+  return { rows: [...distinct.values()] };
 }
 
 function update(operation: Json, { transaction, names }: OperationContext): Json {
   const table = transaction.table(operation["table"]);
-  const where = parseWhere(table, operation["where"], names.resolve);
   const data = parseRow(table, operation["row"], names);
   for (const column of data.keys()) {
     if (table.columns.get(column)?.mutable === false) {
@@ -122,16 +134,15 @@ function update(operation: Json, { transaction, names }: OperationContext): Json
       );
     }
   }
-  const rows = matching(transaction, table, where);
+  const rows = matching(transaction, table, parseWhere(table, operation["where"], names.resolve));
   for (const row of rows) transaction.update(row, data);
   return { count: rows.length };
 }
 
 function mutate(operation: Json, { transaction, names }: OperationContext): Json {
   const table = transaction.table(operation["table"]);
-  const where = parseWhere(table, operation["where"], names.resolve);
   const mutations = parseMutations(table, operation["mutations"], names.resolve);
-  const rows = matching(transaction, table, where);
+  const rows = matching(transaction, table, parseWhere(table, operation["where"], names.resolve));
   for (const row of rows)
     transaction.update(
       row,
@@ -212,7 +223,7 @@ function parseRow(table: TableSchema, json: unknown, names: RowNames): Map<strin
   const data = new Map<string, Datum>();
   for (const [column, value] of Object.entries(objectOf(json, `a row of ${table.name}`))) {
     const schema = table.columns.get(column);
-    if (schema === undefined) throw syntaxError(`table ${table.name} has no column ${show(column)} to write`);
+    if (schema === undefined) throw unknownColumn(table, column);
     try {
       data.set(column, parseDatum(value, schema.type, { resolveName: names.resolve }));
     } catch (thrown) {
@@ -227,8 +238,16 @@ function parseRow(table: TableSchema, json: unknown, names: RowNames): Map<strin
 function parseColumns(table: TableSchema, json: unknown): readonly string[] {
   if (json === undefined) return ["_uuid", "_version", ...table.columns.keys()];
   if (!Array.isArray(json)) throw syntaxError(`"columns" is no array: ${show(json)}`);
-  for (const column of json) columnTypeOf(table, column);
+  for (const column of json) checkColumn(table, column);
   return json as string[];
+}
+
+/** Throws "syntax error" unless `column` is one of the table's, _uuid or _version. */
+export function checkColumn(table: TableSchema, column: unknown): void {
+  if (column === "_uuid" || column === "_version") return;
+  if (typeof column !== "string" || !table.columns.has(column)) {
+    throw syntaxError(`${show(column)} is no column of ${table.name}`);
+  }
 }
 
 /** The JSON of `columns` of a row. */

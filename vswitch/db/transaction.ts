@@ -90,18 +90,19 @@ export class Transaction {
    * Throws OvsdbError "referential integrity violation" or "constraint violation"; then nothing has changed.
    */
   commit(): readonly DatabaseChange[] {
-    const references = this.#countReferences();
-    this.#checkStrong(references);
+    const { counts, candidates, count } = this.#countReferences();
+    this.#checkStrong(counts);
+    this.#collect(counts, candidates, count);
     this.#dropWeak();
     const changes = this.#changes();
     this.#checkRows(changes);
     this.#checkIndexes(changes);
-    this.#database.apply({ changes, comment: this.comment }, references);
+    this.#database.apply({ changes, comment: this.comment }, counts);
     return changes;
   }
 
-  /** Reference counts of every row that an edit touches, after deleting rows that lost their last one. */
-  #countReferences(): Map<string, number> {
+  /** Reference counts of every row that an edit touches, and the rows that may have lost their last one. */
+  #countReferences(): ReferenceCounts {
     const counts = new Map<string, number>();
     const candidates: DatabaseRow[] = [];
     const count = (row: DatabaseRow, step: 1 | -1): void => {
@@ -122,15 +123,23 @@ export class Transaction {
         if (after !== undefined) candidates.push(after);
       }
     }
+    return { counts, candidates, count };
+  }
+
+  /** Deletes the rows outside root tables that nothing refers to, and what only they referred to. */
+  #collect(
+    counts: ReadonlyMap<string, number>,
+    candidates: DatabaseRow[],
+    count: ReferenceCounts["count"],
+  ): void {
     for (let row = candidates.pop(); row !== undefined; row = candidates.pop()) {
       if (row.schema.isRoot || (counts.get(row.uuid) ?? this.#database.referenceCount(row.uuid)) > 0)
         continue;
-      if (this.get(row.table, row.uuid) === undefined) continue;
-      const current = this.get(row.table, row.uuid) as DatabaseRow;
+      const current = this.get(row.table, row.uuid);
+      if (current === undefined) continue;
       this.remove(current);
       count(current, -1);
     }
-    return counts;
   }
 
   #checkStrong(references: ReadonlyMap<string, number>): void {
@@ -234,6 +243,13 @@ export class Transaction {
       }
     }
   }
+}
+
+interface ReferenceCounts {
+  readonly counts: Map<string, number>;
+  readonly candidates: DatabaseRow[];
+  /** Adds or takes away the references of a row; what has none left becomes a candidate. */
+  readonly count: (row: DatabaseRow, step: 1 | -1) => void;
 }
 
 interface Reference {
