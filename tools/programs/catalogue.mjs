@@ -30,7 +30,7 @@ export const TEST_PROGRAMS = [
   { program: "nbdcopy", package: "libnbd-bin", why: "drives our NBD" },
   { program: "nbdkit", package: "nbdkit", why: "the peer of the volume benches" },
   { program: "fio", package: "fio", why: "verifies what volumes hold" },
-  { program: "dpdk-testpmd", package: "dpdk", why: "drives vhost-user" },
+  { program: "dpdk-testpmd", package: "dpdk-dev", why: "drives vhost-user" },
   { program: "tshark", package: "tshark", why: "reads our captures" },
   { program: "debootstrap", package: "debootstrap", why: "a fresh machine to install on" },
   { program: "ip", package: "iproute2", why: "network namespaces of the tests" },
