@@ -6,17 +6,28 @@ import {
   type FlowStatsFilter,
   type GroupDescription,
   type GroupStats,
+  type MeterConfig,
+  type MeterStats,
   OFP_ERRORS,
   type OfpErrorName,
   type TableStats,
 } from "../../base/openflow/index.js";
-import type { ChangeRefusal, SwitchChange } from "../../vswitch/agent/index.js";
+import {
+  type ChangeRefusal,
+  GROUP_FEATURES,
+  METER_FEATURES,
+  type SwitchChange,
+  TABLE_FEATURES,
+} from "../../vswitch/agent/index.js";
 import { MemorySwitch } from "../../vswitch/agent/memory-switch.js";
 import { FlowTables } from "../../vswitch/flow/index.js";
 
 export class TablesSwitch extends MemorySwitch {
   readonly #tables = new FlowTables({ onRemoved: (message) => this.emit(message) });
   override readonly tableCount = this.#tables.tableCount;
+  override readonly tableFeatures = TABLE_FEATURES;
+  override readonly groupFeatures = GROUP_FEATURES;
+  override readonly meterFeatures = METER_FEATURES;
 
   override async change(changes: readonly SwitchChange[]): Promise<readonly (ChangeRefusal | undefined)[]> {
     const results: (ChangeRefusal | undefined)[] = [];
@@ -29,6 +40,7 @@ export class TablesSwitch extends MemorySwitch {
     try {
       if (change.type === "flow_mod") this.#tables.applyFlowMod(change, nowMs);
       else if (change.type === "group_mod") this.#tables.applyGroupMod(change, nowMs);
+      else if (change.type === "meter_mod") this.#tables.applyMeterMod(change, nowMs);
       else return (await super.change([change]))[0];
       return undefined;
     } catch (thrown) {
@@ -59,5 +71,13 @@ export class TablesSwitch extends MemorySwitch {
 
   override async groupDescriptions(): Promise<readonly GroupDescription[]> {
     return this.#tables.groups.descriptions();
+  }
+
+  override async meterStats(): Promise<readonly MeterStats[]> {
+    return this.#tables.meters.stats(performance.now(), (meterId) => this.#tables.flowsOfMeter(meterId));
+  }
+
+  override async meterConfigs(): Promise<readonly MeterConfig[]> {
+    return this.#tables.meters.configs();
   }
 }

@@ -9,10 +9,14 @@ import {
   type FlowStats,
   type FlowStatsFilter,
   type GroupDescription,
+  type GroupFeatures,
   type GroupMod,
   type GroupStats,
   type Instruction,
   type Match,
+  type MeterConfig,
+  type MeterFeatures,
+  type MeterStats,
   OFPCML_NO_BUFFER,
   OFPFF_CHECK_OVERLAP,
   OFPFF_SEND_FLOW_REM,
@@ -28,6 +32,7 @@ import {
   type PortDescription,
   type PortStats,
   type QueueStats,
+  type TableFeatures,
   type TableStats,
 } from "../../base/openflow/index.js";
 import { describeGroups, describeTables, NO_METERS } from "./capabilities.js";
@@ -63,14 +68,14 @@ export class MemorySwitch implements SwitchModel {
     serialNumber: "None",
     datapath: "memory",
   };
-  readonly groupFeatures = describeGroups({
+  readonly groupFeatures: GroupFeatures = describeGroups({
     types: ["all", "indirect"],
     maxGroups: 1000,
     actions: ["output", "group"],
     canChain: true,
   });
-  readonly meterFeatures = NO_METERS;
-  readonly tableFeatures = describeTables({
+  readonly meterFeatures: MeterFeatures = NO_METERS;
+  readonly tableFeatures: readonly TableFeatures[] = describeTables({
     tableCount: TABLE_COUNT,
     maxEntries: 1_000_000,
     matchFields: FIELDS,
@@ -181,11 +186,11 @@ export class MemorySwitch implements SwitchModel {
     return this.groups;
   }
 
-  async meterStats(): Promise<readonly []> {
+  async meterStats(): Promise<readonly MeterStats[]> {
     return [];
   }
 
-  async meterConfigs(): Promise<readonly []> {
+  async meterConfigs(): Promise<readonly MeterConfig[]> {
     return [];
   }
 
