@@ -1,0 +1,163 @@
+// What a disk needs from the file below it, and the implementation on Linux files, directories and block devices.
+// Source: pread(2), pwrite(2), fdatasync(2), fallocate(2). Thread: the pool's worker. Hot: yes (read, write).
+import { existsSync, mkdirSync, statfsSync, statSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { PlinthError } from "../../base/errors/index.js";
+import {
+  closeFile,
+  EINTR,
+  EOPNOTSUPP,
+  fsyncFile,
+  O_CREAT,
+  O_DIRECTORY,
+  O_RDONLY,
+  O_RDWR,
+  openFile,
+  punchHole,
+  sysFdatasync,
+  sysPread,
+  sysPwrite,
+} from "../../base/linux/index.js";
+import { storageError } from "../errors.js";
+import { DataBuffer } from "./data-buffer.js";
+
+/**
+ * Random-access bytes with a size. All calls return 0 or a positive errno and never throw. A write is in the system's
+ * page cache when it returns (it survives this process), and on the medium after the next successful `sync`.
+ */
+export interface DiskFile {
+  readonly path: string;
+  readonly sizeBytes: number;
+  /** For io_uring; −1 when there is none. */
+  readonly descriptor: number;
+  /** Fills the whole range; what was never written reads as zeros. */
+  read(target: DataBuffer, at: number, length: number, offset: number): number;
+  /** All or an error; after an error any part of the range may hold old or new bytes. */
+  write(source: DataBuffer, at: number, length: number, offset: number): number;
+  /** Everything written before is on the medium, with what is needed to read it back. */
+  sync(): number;
+  /** The range reads as zeros; its space goes back where the file system can. */
+  punch(offset: number, length: number): number;
+  close(): void;
+}
+
+/** A regular file, made when missing; one inside a directory; or a block device. */
+export class LinuxDiskFile implements DiskFile {
+  readonly path: string;
+  readonly sizeBytes: number;
+  readonly descriptor: number;
+  #punches = true;
+
+  constructor(path: string, sizeBytes: number, descriptor: number) {
+    this.path = path;
+    this.sizeBytes = sizeBytes;
+    this.descriptor = descriptor;
+  }
+
+  read(target: DataBuffer, at: number, length: number, offset: number): number {
+    let done = 0;
+    while (done < length) {
+      const count = sysPread(this.descriptor, target.address + at + done, length - done, offset + done);
+      if (count === -EINTR) continue;
+      if (count < 0) return -count;
+      if (count === 0) {
+        target.bytes.fill(0, at + done, at + length);
+        return 0;
+      }
+      done += count;
+    }
+    return 0;
+  }
+
+  write(source: DataBuffer, at: number, length: number, offset: number): number {
+    let done = 0;
+    while (done < length) {
+      const count = sysPwrite(this.descriptor, source.address + at + done, length - done, offset + done);
+      if (count === -EINTR) continue;
+      if (count < 0) return -count;
+      done += count;
+    }
+    return 0;
+  }
+
+  sync(): number {
+    for (;;) {
+      const result = sysFdatasync(this.descriptor);
+      if (result !== -EINTR) return -result;
+    }
+  }
+
+  punch(offset: number, length: number): number {
+    if (!this.#punches) return 0;
+    try {
+      punchHole(this.descriptor, offset, length);
+      return 0;
+    } catch (thrown) {
+      // A file system without holes keeps the space; nothing relies on the zeros.
+      if (thrown instanceof PlinthError && thrown.context["errno"] === EOPNOTSUPP) {
+        this.#punches = false;
+        return 0;
+      }
+      return thrown instanceof PlinthError ? Number(thrown.context["errno"] ?? 5) : 5;
+    }
+  }
+
+  close(): void {
+    closeFile(this.descriptor);
+  }
+}
+
+const SEGMENTS_FILE = "segments";
+
+/**
+ * Opens what the user named as a disk: an existing directory (or a path ending in "/", or one that does not exist: made
+ * as a directory) holds one sparse file and grows up to the size of its file system; an existing file or block device
+ * is used as it is, with its own size.
+ */
+export function openDiskFile(path: string): LinuxDiskFile {
+  const existing = statSync(path, { throwIfNoEntry: false });
+  if (existing === undefined || existing.isDirectory()) {
+    mkdirSync(path, { recursive: true, mode: 0o700 });
+    const { blocks, bsize } = statfsSync(path);
+    const inner = join(path, SEGMENTS_FILE);
+    const fresh = !existsSync(inner);
+    const descriptor = openFile(inner, O_RDWR | O_CREAT);
+    if (fresh) syncDirectory(path);
+    return new LinuxDiskFile(path, blocks * bsize, descriptor);
+  }
+  if (existing.isFile()) return new LinuxDiskFile(path, existing.size, openFile(path, O_RDWR));
+  if (existing.isBlockDevice()) {
+    const descriptor = openFile(path, O_RDWR);
+    return new LinuxDiskFile(path, deviceSize(path, descriptor), descriptor);
+  }
+  throw storageError("PARAMETER_INVALID", `${path} is no file, directory or block device`, {
+    field: "disks",
+  });
+}
+
+/** Makes new names in a directory durable. */
+export function syncDirectory(path: string): void {
+  for (const each of [path, dirname(path)]) {
+    const descriptor = openFile(each, O_RDONLY | O_DIRECTORY);
+    try {
+      fsyncFile(descriptor);
+    } finally {
+      closeFile(descriptor);
+    }
+  }
+}
+
+/** The largest offset that can be read, found by halving: Node has no call for a device's size. */
+function deviceSize(path: string, descriptor: number): number {
+  let low = 0;
+  let high = 2 ** 46;
+  const scratch = new DataBuffer(512);
+  const readable = (offset: number) => sysPread(descriptor, scratch.address, 512, offset) > 0;
+  while (high - low > 512) {
+    const middle = low + Math.floor((high - low) / 1024) * 512;
+    if (readable(middle)) low = middle;
+    else high = middle;
+  }
+  if (low === 0) throw storageError("DISK_TOO_SMALL", `${path} has no readable size`, { field: "disks" });
+  return low + 512;
+}

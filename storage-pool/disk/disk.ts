@@ -1,0 +1,200 @@
+// One disk of a pool: its superblock, its slots and the header cells that say what they hold.
+// Invariant: a slot is free exactly when nothing in memory uses it; a freed slot's cell is cleared and its space
+// punched before anybody can get it again. Thread: the pool's worker. Hot: no (slots change once per 4 MiB).
+
+import { storageError } from "../errors.js";
+import { BLOCK_SIZE } from "../limits.js";
+import {
+  CELL_SIZE,
+  CELLS_AT,
+  encodeCell,
+  encodeSuperblock,
+  FORMAT_VERSION,
+  parseCell,
+  parseSuperblock,
+  SEGMENT_SIZE,
+  type SegmentHeader,
+  type Superblock,
+  slotCountOf,
+  slotsAt,
+} from "../log/format.js";
+import { DataBuffer } from "./data-buffer.js";
+import type { DiskFile } from "./disk-file.js";
+
+/** Fewer could not hold a log, a cleaner and their reserve. */
+export const SLOTS_MIN = 8;
+const CELLS_PER_READ = 2048;
+
+export interface FoundSegment {
+  readonly slot: number;
+  readonly header: SegmentHeader;
+}
+
+export interface DiskIdentity {
+  readonly poolId: string;
+  readonly poolName: string;
+  readonly diskId: string;
+  readonly diskIndex: number;
+  readonly diskCount: number;
+}
+
+export class Disk {
+  readonly file: DiskFile;
+  readonly superblock: Superblock;
+  readonly slotCount: number;
+  freeSlots: number;
+  /** Something was written since the last sync. */
+  dirty = false;
+  /** Set once a sync failed: what the medium holds is unknown, so nothing is acknowledged any more. */
+  failed = false;
+  readonly #used: Uint8Array;
+  readonly #slotsAt: number;
+  readonly #scratch = new DataBuffer(CELLS_PER_READ * CELL_SIZE);
+  #hint = 0;
+
+  constructor(file: DiskFile, superblock: Superblock) {
+    this.file = file;
+    this.superblock = superblock;
+    this.slotCount = superblock.slotCount;
+    this.freeSlots = superblock.slotCount;
+    this.#used = new Uint8Array(superblock.slotCount);
+    this.#slotsAt = slotsAt(superblock.slotCount);
+  }
+
+  get index(): number {
+    return this.superblock.diskIndex;
+  }
+
+  /** Byte position of a slot in the file. */
+  position(slot: number): number {
+    return this.#slotsAt + slot * SEGMENT_SIZE;
+  }
+
+  /** Takes the lowest free slot, or −1. */
+  takeSlot(): number {
+    for (let i = this.#hint; i < this.slotCount; i++) {
+      if (this.#used[i] !== 0) continue;
+      this.markUsed(i);
+      this.#hint = i + 1;
+      return i;
+    }
+    return -1;
+  }
+
+  markUsed(slot: number): void {
+    if (this.#used[slot] === 0) this.freeSlots--;
+    this.#used[slot] = 1;
+  }
+
+  /** Gives a slot back: clears its cell and its space. */
+  freeSlot(slot: number): void {
+    this.clearCell(slot);
+    this.file.punch(this.position(slot), SEGMENT_SIZE);
+    this.dirty = true;
+    if (this.#used[slot] === 1) this.freeSlots++;
+    this.#used[slot] = 0;
+    if (slot < this.#hint) this.#hint = slot;
+  }
+
+  /** Writes what `slot` holds. Returns 0 or an errno. */
+  writeCell(slot: number, header: SegmentHeader): number {
+    this.#scratch.bytes.set(encodeCell(header));
+    return this.#writeScratch(slot);
+  }
+
+  clearCell(slot: number): number {
+    this.#scratch.bytes.fill(0, 0, CELL_SIZE);
+    return this.#writeScratch(slot);
+  }
+
+  /** Writes `length` bytes into a slot. Returns 0 or an errno. */
+  write(slot: number, source: DataBuffer, at: number, length: number, offset: number): number {
+    this.dirty = true;
+    return this.file.write(source, at, length, this.position(slot) + offset);
+  }
+
+  read(slot: number, target: DataBuffer, at: number, length: number, offset: number): number {
+    return this.file.read(target, at, length, this.position(slot) + offset);
+  }
+
+  /** Syncs when needed. After a failure every later call fails too. */
+  sync(): number {
+    if (this.failed) return 5;
+    if (!this.dirty) return 0;
+    this.dirty = false;
+    const result = this.file.sync();
+    if (result !== 0) this.failed = true;
+    return result;
+  }
+
+  /** All cells that hold a segment. */
+  readCells(): FoundSegment[] {
+    const found: FoundSegment[] = [];
+    for (let first = 0; first < this.slotCount; first += CELLS_PER_READ) {
+      const count = Math.min(CELLS_PER_READ, this.slotCount - first);
+      const result = this.file.read(this.#scratch, 0, count * CELL_SIZE, CELLS_AT + first * CELL_SIZE);
+      if (result !== 0)
+        throw storageError("DISK_DAMAGED", `the header cells of ${this.file.path} cannot be read`);
+      for (let i = 0; i < count; i++) {
+        if (this.#scratch.view.getUint32(i * CELL_SIZE, true) === 0) continue;
+        const header = parseCell(this.#scratch.bytes.subarray(i * CELL_SIZE, (i + 1) * CELL_SIZE));
+        if (header !== undefined) found.push({ slot: first + i, header });
+      }
+    }
+    return found;
+  }
+
+  #writeScratch(slot: number): number {
+    this.dirty = true;
+    return this.file.write(this.#scratch, 0, CELL_SIZE, CELLS_AT + slot * CELL_SIZE);
+  }
+}
+
+/** The superblock of `file`; undefined when it is empty. */
+export function readSuperblock(file: DiskFile): Superblock | undefined {
+  const scratch = new DataBuffer(BLOCK_SIZE);
+  const result = file.read(scratch, 0, BLOCK_SIZE, 0);
+  if (result !== 0) throw storageError("DISK_DAMAGED", `${file.path} cannot be read (errno ${result})`);
+  return parseSuperblock(scratch.bytes, file.path);
+}
+
+/** Makes an empty file a disk of a pool. Throws DISK_TOO_SMALL, and DISK_FOREIGN when something is there. */
+export function formatDisk(file: DiskFile, identity: DiskIdentity): Disk {
+  if (readSuperblock(file) !== undefined) {
+    throw storageError("DISK_FOREIGN", `${file.path} belongs to another pool`, {
+      remedy: "give an empty file, directory or device",
+    });
+  }
+  const slotCount = slotCountOf(file.sizeBytes);
+  if (slotCount < SLOTS_MIN) {
+    throw storageError(
+      "DISK_TOO_SMALL",
+      `${file.path} has ${file.sizeBytes} bytes; at least ${(SLOTS_MIN + 1) * SEGMENT_SIZE} are needed`,
+      { field: "disks" },
+    );
+  }
+  const superblock: Superblock = {
+    formatVersion: FORMAT_VERSION,
+    ...identity,
+    segmentSizeBytes: SEGMENT_SIZE,
+    blockSizeBytes: BLOCK_SIZE,
+    slotCount,
+  };
+  const scratch = new DataBuffer(BLOCK_SIZE);
+  scratch.bytes.set(encodeSuperblock(superblock));
+  const result = file.write(scratch, 0, BLOCK_SIZE, 0) || file.sync();
+  if (result !== 0) throw storageError("DISK_DAMAGED", `${file.path} cannot be written (errno ${result})`);
+  return new Disk(file, superblock);
+}
+
+/** Opens a disk that was formatted before. Throws when it is not disk `index` of pool `poolId`. */
+export function openDisk(file: DiskFile, poolId: string, index: number): Disk {
+  const superblock = readSuperblock(file);
+  if (superblock === undefined || superblock.poolId !== poolId || superblock.diskIndex !== index) {
+    throw storageError("DISK_FOREIGN", `${file.path} is not disk ${index} of this pool`, {
+      remedy: "give the disks in the order in which the pool was made",
+      context: { expected: poolId, found: superblock?.poolId },
+    });
+  }
+  return new Disk(file, superblock);
+}

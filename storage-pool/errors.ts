@@ -1,0 +1,60 @@
+// What can go wrong in the pool, and how NBD clients are told.
+//
+//   code                  meaning                                              remedy                     HTTP  NBD
+//   POOL_FULL             no segment is free                                   delete, trim, add a disk   507   ENOSPC
+//   VOLUME_EXISTS         a volume of that name differs from the one asked     choose another name        409   –
+//   VOLUME_NOT_FOUND      no volume of that name                               –                          404   –
+//   VOLUME_IN_USE         attached read-write already, or busy                 detach it first            409   –
+//   VOLUME_DAMAGED        records below the durable position cannot be read    restore a snapshot         500   EIO
+//   SNAPSHOT_NOT_FOUND    no snapshot of that name                             –                          404   –
+//   SNAPSHOT_EXISTS       that name is taken                                   choose another             409   –
+//   POOL_EXISTS           a pool of that name has other disks                  choose another             409   –
+//   POOL_NOT_FOUND        no pool of that name                                 create it                  404   –
+//   EXPORT_NOT_FOUND      nothing is exported at that socket                   –                          404   –
+//   DISK_FOREIGN          the disk belongs to another pool or to nobody        give an empty one          409   –
+//   DISK_FORMAT           an unknown version of the on-disk format             use the newer Plinth       409   –
+//   DISK_MISSING          a disk of the pool is not there                      give all disks             409   –
+//   DISK_DAMAGED          the superblock cannot be read                        replace the disk           500   –
+//   DISK_TOO_SMALL        fewer than eight segments fit                        give a larger one          422   –
+//   CATALOGUE_FORMAT      the catalogue was written by a newer program         use the newer Plinth       409   –
+//   PARAMETER_INVALID     a parameter is missing or out of range (`field`)     –                          422   –
+//   LIMIT_REACHED         one of limits.ts                                     –                          422   –
+import { PlinthError, type PlinthErrorOptions } from "../base/errors/index.js";
+
+export type StorageErrorCode =
+  | "POOL_FULL"
+  | "VOLUME_EXISTS"
+  | "VOLUME_NOT_FOUND"
+  | "VOLUME_IN_USE"
+  | "VOLUME_DAMAGED"
+  | "SNAPSHOT_NOT_FOUND"
+  | "SNAPSHOT_EXISTS"
+  | "POOL_EXISTS"
+  | "POOL_NOT_FOUND"
+  | "EXPORT_NOT_FOUND"
+  | "DISK_FOREIGN"
+  | "DISK_FORMAT"
+  | "DISK_MISSING"
+  | "DISK_DAMAGED"
+  | "DISK_TOO_SMALL"
+  | "CATALOGUE_FORMAT"
+  | "PARAMETER_INVALID"
+  | "LIMIT_REACHED";
+
+export function storageError(
+  code: StorageErrorCode,
+  message: string,
+  options: PlinthErrorOptions = {},
+): PlinthError {
+  return new PlinthError(code, message, options);
+}
+
+/** What data-path calls return: 0, or one of these. The numbers are Linux's and NBD's alike. */
+export const OK = 0;
+export const EPERM = 1;
+export const EIO = 5;
+/** Not now: the cleaner is making room. The caller tries the same call again when told to. */
+export const EAGAIN = 11;
+export const EINVAL = 22;
+export const ENOSPC = 28;
+export const ENOTSUP = 95;

@@ -1,0 +1,39 @@
+// Every maximum of the storage pool. Reaching one is an ordinary, named error.
+
+/** Bytes of one block: the unit of the map, of checksums and of alignment. */
+export const BLOCK_SIZE = 4096;
+/** Largest volume: block numbers stay far inside 32 bits. */
+export const VOLUME_SIZE_BYTES_MAX = 4 * 1024 ** 4;
+/** Volumes, snapshots and frozen maps that one pool holds; keeps a block's reference count inside 16 bits. */
+export const ROOTS_MAX = 30_000;
+export const SNAPSHOTS_PER_VOLUME_MAX = 1024;
+export const COPIES_MAX = 2;
+export const DISKS_MAX = 16;
+/** "namespace/volume", or a snapshot's name. */
+export const NAME_LENGTH_MAX = 253;
+
+/** One NBD request's payload. */
+export const REQUEST_SIZE_BYTES_MAX = 32 * 1024 * 1024;
+/** Replies of one connection that the client has not taken yet; then no more requests are read from it. */
+export const REPLY_QUEUE_BYTES_MAX = 4 * 1024 * 1024;
+export const NBD_STRING_BYTES_MAX = 4096;
+export const NBD_OPTION_BYTES_MAX = 64 * 1024;
+/** Options in one handshake, and the time for it: a client that neither goes nor leaves is closed. */
+export const NBD_OPTIONS_MAX = 128;
+export const NBD_HANDSHAKE_MS = 10_000;
+export const CONNECTIONS_MAX = 256;
+/** Extents in one block status reply. */
+export const STATUS_EXTENTS_MAX = 4096;
+
+/** Bytes of log written before a checkpoint is made, so that recovery reads a bounded tail. */
+export const CHECKPOINT_LOG_BYTES = 256 * 1024 * 1024;
+/** A changed volume gets its checkpoint after this time at the latest when the space of dead blocks waits for it. */
+export const CHECKPOINT_IDLE_MS = 500;
+/** Segments kept back from writers, so that the cleaner and TRIM can always make progress. */
+export const RESERVE_SEGMENTS = 3;
+/** A sealed segment with a smaller share of live blocks is worth moving (percent). */
+export const CLEAN_LIVE_PERCENT = 50;
+/** The same when free segments run out. */
+export const CLEAN_LIVE_PERCENT_URGENT = 90;
+/** Blocks that the cleaner moves before clients are served again. */
+export const CLEAN_SLICE_BLOCKS = 256;

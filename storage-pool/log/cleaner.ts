@@ -1,0 +1,187 @@
+// The cleaner: moves what is still alive out of mostly dead segments, so that these can be freed.
+//
+//   victim ──copy live blocks (checked)──► a segment of kind "moved" ──maps point there──► next checkpoint frees victim
+//
+// Moved segments are not part of any volume's log: until a checkpoint names them they count for nothing, and until that
+// checkpoint is on the medium the victim stays as it is. So a crash at any point loses nothing and needs no replay.
+// Invariant: every live map page that names the old place names the new one afterwards, and pages that were shared stay
+// shared. Thread: the pool's worker. Hot: no (one segment at a time, between requests).
+import { DataBuffer } from "../disk/data-buffer.js";
+import { BLOCK_SIZE } from "../limits.js";
+import type { MapPage } from "../volume/block-map.js";
+import type { MapReader } from "../volume/map-reader.js";
+import type { Root, Volume } from "../volume/volume.js";
+import { checksum, DATA_BLOCKS, PAGE_ENTRIES, RECORD_DATA, SEGMENT_BLOCKS, SEGMENT_MOVED } from "./format.js";
+import { LogWriter, type SpaceGate, type Staging } from "./log-writer.js";
+import { readRecords } from "./recovery.js";
+import type { Segment, SegmentTable } from "./segment-table.js";
+
+export interface CleanerOptions {
+  readonly table: SegmentTable;
+  readonly staging: Staging;
+  readonly gate: SpaceGate;
+  readonly reader: MapReader;
+  readonly volumes: ReadonlyMap<number, Volume>;
+}
+
+interface LiveBlock {
+  readonly block: number;
+  readonly from: number;
+  readonly sum: number;
+}
+
+export class Cleaner {
+  movedBlocks = 0;
+  readonly #options: CleanerOptions;
+  readonly #writers = new Map<number, LogWriter>();
+  readonly #buffer = new DataBuffer(DATA_BLOCKS * BLOCK_SIZE);
+  #moving: LiveBlock[] = [];
+  #applied = 0;
+
+  constructor(options: CleanerOptions) {
+    this.#options = options;
+  }
+
+  /** The sealed segment with the least that is alive, if its share is below `livePercent`. */
+  victim(livePercent: number): Segment | undefined {
+    let best: Segment | undefined;
+    const limit = (DATA_BLOCKS * livePercent) / 100;
+    this.#options.table.forEach((segment) => {
+      if (!segment.sealed || segment.evacuated || segment.disks.length === 0) return;
+      if (segment.liveBlocks === 0 || segment.liveBlocks >= limit) return;
+      if (best === undefined || segment.liveBlocks < best.liveBlocks) best = segment;
+    });
+    return best;
+  }
+
+  /**
+   * Moves the live blocks of `victim`. 0, or an errno: then nothing changed. Blocks that only an old checkpoint names
+   * stay; blocks of which no good copy is left stay too, and keep the segment.
+   */
+  evacuate(victim: Segment): number {
+    victim.evacuated = true;
+    const live = this.#liveBlocks(victim);
+    if (live.length === 0) return 0;
+    this.#moving = [];
+    for (const each of live) {
+      const at = this.#moving.length * BLOCK_SIZE;
+      const offset = (each.from & (SEGMENT_BLOCKS - 1)) * BLOCK_SIZE;
+      const result = victim.disks[0]!.read(victim.slots[0]!, this.#buffer, at, BLOCK_SIZE, offset);
+      const good = result === 0 && checksum(this.#buffer.bytes, at, BLOCK_SIZE) === each.sum;
+      if (!good && !this.#options.reader.repair(victim, offset, each.sum, this.#buffer, at)) continue;
+      this.#moving.push(each);
+    }
+    return this.#write(victim);
+  }
+
+  #write(victim: Segment): number {
+    const writer = this.#writerFor(Math.max(1, victim.disks.length));
+    this.#applied = 0;
+    for (let first = 0; first < this.#moving.length; ) {
+      let count = 1;
+      const block = this.#moving[first]!.block;
+      while (this.#moving[first + count]?.block === block + count) count++;
+      const result = writer.stageData(this.#buffer, first * BLOCK_SIZE, block * BLOCK_SIZE, count);
+      if (result !== 0) {
+        writer.commit();
+        return result;
+      }
+      first += count;
+    }
+    const result = writer.commit();
+    this.movedBlocks += this.#applied;
+    return result;
+  }
+
+  /** Seals what is open, e.g. before the pool closes. */
+  seal(): void {
+    for (const writer of this.#writers.values()) writer.seal();
+  }
+
+  #writerFor(copies: number): LogWriter {
+    let writer = this.#writers.get(copies);
+    if (writer !== undefined) return writer;
+    const { table, staging, gate } = this.#options;
+    writer = new LogWriter({
+      table,
+      staging,
+      gate,
+      kind: SEGMENT_MOVED,
+      volume: 0,
+      epoch: 0,
+      copies,
+      sequence: 0,
+      privileged: true,
+      apply: (_kind, offset, blockCount, location) => this.#apply(offset / BLOCK_SIZE, blockCount, location),
+    });
+    this.#writers.set(copies, writer);
+    return writer;
+  }
+
+  /** Records are applied in the order in which they were staged, which is the order of `#moving`. */
+  #apply(block: number, count: number, location: number): void {
+    for (let i = 0; i < count; i++) {
+      const each = this.#moving[this.#applied++]!;
+      if (each.block === block + i) this.#redirect(each, location + i);
+    }
+  }
+
+  /** Every live page that names the old place gets the new one; pages frozen by checkpoints keep the old. */
+  #redirect(each: LiveBlock, location: number): void {
+    const { table } = this.#options;
+    const index = each.block >>> 9;
+    const entry = each.block & (PAGE_ENTRIES - 1);
+    const users = new Map<MapPage, { volume: Volume; root: Root }[]>();
+    for (const volume of this.#options.volumes.values()) {
+      for (const root of volume.roots()) {
+        const page = root.map.pages[index] ?? null;
+        if (page === null || page.words[entry] !== each.from) continue;
+        const known = users.get(page) ?? [];
+        known.push({ volume, root });
+        users.set(page, known);
+      }
+    }
+    for (const [page, roots] of users) {
+      let target = page;
+      if (page.refs > roots.length) {
+        // A checkpoint names this page too: the live maps share a copy from now on.
+        target = roots[0]!.root.map.copyPage(page);
+        target.refs = roots.length;
+        page.refs -= roots.length;
+        for (const { root } of roots) root.map.pages[index] = target;
+      }
+      table.reference(location);
+      table.release(each.from);
+      target.words[entry] = location;
+      for (const { volume, root } of roots) {
+        root.dirty = true;
+        volume.generation++;
+      }
+    }
+  }
+
+  /** Blocks of the segment that a live map names, in the order of volume blocks. */
+  #liveBlocks(victim: Segment): LiveBlock[] {
+    const live: LiveBlock[] = [];
+    for (const record of readRecords(victim)) {
+      if (record.kind !== RECORD_DATA) continue;
+      for (let i = 0; i < record.checksums.length; i++) {
+        const from = victim.index * SEGMENT_BLOCKS + record.dataBlock + i;
+        if (this.#options.table.countOf(from) === 0) continue;
+        const block = record.offset / BLOCK_SIZE + i;
+        if (this.#isNamed(block, from)) live.push({ block, from, sum: record.checksums[i]! });
+      }
+    }
+    return live.sort((a, b) => a.block - b.block);
+  }
+
+  #isNamed(block: number, location: number): boolean {
+    for (const volume of this.#options.volumes.values()) {
+      for (const root of volume.roots()) {
+        const page = root.map.pages[block >>> 9] ?? null;
+        if (page !== null && page.words[block & 511] === location) return true;
+      }
+    }
+    return false;
+  }
+}

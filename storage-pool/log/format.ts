@@ -1,0 +1,371 @@
+// The on-disk format: everything that is ever written to a pool's disks, and its encoding.
+//
+//  disk (a file, a block device, or DIRECTORY/segments)
+//  ┌────────────┬───────────────────────────┬─ … ─┬──────────┬──────────┬─
+//  │ superblock │ header cells, 512 B each  │     │ slot 0   │ slot 1   │ …          slot = SEGMENT_SIZE = 4 MiB
+//  │ 4 KiB      │ one per slot (protobuf)   │     │          │          │
+//  └────────────┴───────────────────────────┴─ … ─┴──────────┴──────────┴─
+//  0            4096                         slotsAt (multiple of 4 MiB)
+//
+//  superblock, header cell:  "PLsb"|"PLsg" · u32 crc32c of what follows · u32 record length · record (protobuf)
+//
+//  slot:  index area (18 blocks)                             data area (1006 blocks)
+//  ┌────────────────────────────────────────────────┬──────────────────────────────────────────┐
+//  │ record 0 │ record 1 │ record 2 │ …             │ 4 KiB │ 4 KiB │ 4 KiB │ …                │
+//  └────────────────────────────────────────────────┴──────────────────────────────────────────┘
+//  Records and payload both only grow to the right. Payload is written before its record. All cells stand together
+//  at the disk's head so that a start reads them in one sweep; a cell is one sector, hence written whole or not.
+//
+//  record (little endian), 64 B + 4 B per block of payload, padded to 8 B:
+//   0 u32 magic "PLr1"           the version of this layout is part of the magic
+//   4 u32 checksum               crc32c of bytes 8 to the record's end
+//   8 u32 volume
+//  12 u32 epoch                  raised each time the volume is opened
+//  16 u64 sequence               1, 2, 3 … without gaps within a volume
+//  24 u64 durable position       every sequence up to this one was on the medium when this record was made
+//  32 u64 offset                 bytes into the volume, multiple of 4096
+//  40 u64 length                 bytes, multiple of 4096
+//  48 u32 kind                   1 data, 2 unmap (the range reads as zeros, no payload)
+//  52 u32 data block             first payload block, counted from the start of the slot
+//  56 u64 serial                 of the segment: what an earlier life of the slot left behind never passes
+//  64 u32 × n                    crc32c of each payload block
+//
+//  Why records stand apart from payload: both are appended by one write per batch, a 4 KiB read reads 4 KiB at a
+//  4 KiB boundary, recovery reads 72 KiB per 4 MiB, and a 4 KiB write costs 72 bytes of overhead, not 4096.
+//  Where the checksums live: on disk in the records and in checkpoints, in memory in the map (4 of its 8 bytes).
+//
+//  map file (checkpoint or snapshot), in the daemon's directory; sealed like a cell:
+//   4 KiB "PLmp" header (MapHeader) │ pages, 4 KiB each │ "PLmt" trailer (MapTrailer: page numbers, sums, segments)
+//   page: 512 × u32 location, 512 × u32 crc32c of the block
+//   location = segment index × 1024 + block within the slot; 0 = nothing stored, reads as zeros.
+//
+// Versioned by FORMAT_VERSION: a reader refuses what it does not know. Invariant: all encoders are here and nowhere
+// else. Thread: any. Hot: yes (encodeRecord).
+import { crc32c } from "@node-rs/crc32";
+import { defineRecord, type RecordType } from "../../base/schema/index.js";
+import { storageError } from "../errors.js";
+import { BLOCK_SIZE } from "../limits.js";
+
+export const FORMAT_VERSION = 1;
+export const SEGMENT_SIZE = 4 * 1024 * 1024;
+export const SEGMENT_BLOCKS = SEGMENT_SIZE / BLOCK_SIZE;
+/** Enough records for one per block of payload: 1006 × 72 bytes. */
+export const INDEX_BLOCKS = 18;
+export const INDEX_SIZE = INDEX_BLOCKS * BLOCK_SIZE;
+export const DATA_BLOCKS = SEGMENT_BLOCKS - INDEX_BLOCKS;
+export const CELL_SIZE = 512;
+export const CELLS_AT = BLOCK_SIZE;
+export const RECORD_SIZE = 64;
+export const RECORD_DATA = 1;
+export const RECORD_UNMAP = 2;
+export const PAGE_ENTRIES = 512;
+export const PAGE_SIZE = PAGE_ENTRIES * 8;
+
+const MAGIC_SUPERBLOCK = 0x6273_4c50;
+const MAGIC_CELL = 0x6773_4c50;
+const MAGIC_MAP = 0x706d_4c50;
+const MAGIC_TRAILER = 0x746d_4c50;
+const MAGIC_RECORD = 0x3172_4c50;
+const ENVELOPE_SIZE = 12;
+const U32 = 0x1_0000_0000;
+
+/** Identity and geometry of one disk; written once. */
+export interface Superblock {
+  formatVersion: number;
+  poolId: string;
+  poolName: string;
+  diskId: string;
+  /** Place of the disk within the pool, from 0. */
+  diskIndex: number;
+  diskCount: number;
+  segmentSizeBytes: number;
+  blockSizeBytes: number;
+  slotCount: number;
+}
+
+export const SEGMENT_LOG = 1;
+export const SEGMENT_MOVED = 2;
+
+/** What a slot holds; an empty cell means that the slot is free. */
+export interface SegmentHeader {
+  formatVersion: number;
+  /** Unique for ever within the pool, rising. */
+  serial: number;
+  /** The segment's number, which locations name; shared by all copies. */
+  index: number;
+  /** SEGMENT_LOG: records of `volume` in sequence. SEGMENT_MOVED: payload put together by the cleaner. */
+  kind: number;
+  volume: number;
+  epoch: number;
+  /** Sequence of the first record that may stand here. */
+  firstSequence: number;
+  /** Disk index and slot of each copy, in pairs. */
+  places: number[];
+}
+
+/** What a map file says about itself. */
+export interface MapHeader {
+  formatVersion: number;
+  volume: number;
+  /** The map holds every record up to this one. */
+  sequence: number;
+  sizeBytes: number;
+  pageCount: number;
+}
+
+export interface MapTrailer {
+  pageIndexes: number[];
+  /** crc32c of each page. */
+  checksums: number[];
+  /** Segments that locations name: index and serial, in pairs. */
+  segments: number[];
+}
+
+export const superblockRecord: RecordType<Superblock> = defineRecord<Superblock>("Superblock", {
+  formatVersion: { number: 1, type: "uint32" },
+  poolId: { number: 2, type: "string" },
+  poolName: { number: 3, type: "string" },
+  diskId: { number: 4, type: "string" },
+  diskIndex: { number: 5, type: "uint32" },
+  diskCount: { number: 6, type: "uint32" },
+  segmentSizeBytes: { number: 7, type: "uint32" },
+  blockSizeBytes: { number: 8, type: "uint32" },
+  slotCount: { number: 9, type: "uint32" },
+});
+
+export const segmentHeaderRecord: RecordType<SegmentHeader> = defineRecord<SegmentHeader>("SegmentHeader", {
+  formatVersion: { number: 1, type: "uint32" },
+  serial: { number: 2, type: "uint64" },
+  index: { number: 3, type: "uint32" },
+  kind: { number: 4, type: "uint32" },
+  volume: { number: 5, type: "uint32" },
+  epoch: { number: 6, type: "uint32" },
+  firstSequence: { number: 7, type: "uint64" },
+  places: { number: 8, type: "uint32", repeated: true },
+});
+
+export const mapHeaderRecord: RecordType<MapHeader> = defineRecord<MapHeader>("MapHeader", {
+  formatVersion: { number: 1, type: "uint32" },
+  volume: { number: 2, type: "uint32" },
+  sequence: { number: 3, type: "uint64" },
+  sizeBytes: { number: 4, type: "uint64" },
+  pageCount: { number: 5, type: "uint32" },
+});
+
+export const mapTrailerRecord: RecordType<MapTrailer> = defineRecord<MapTrailer>("MapTrailer", {
+  pageIndexes: { number: 1, type: "uint32", repeated: true },
+  checksums: { number: 2, type: "uint32", repeated: true },
+  segments: { number: 3, type: "uint64", repeated: true },
+});
+
+/** Byte position of slot 0 on a disk with `slotCount` slots. */
+export function slotsAt(slotCount: number): number {
+  return Math.ceil((CELLS_AT + slotCount * CELL_SIZE) / SEGMENT_SIZE) * SEGMENT_SIZE;
+}
+
+/** How many slots fit into `sizeBytes`. */
+export function slotCountOf(sizeBytes: number): number {
+  let count = Math.max(0, Math.floor(sizeBytes / SEGMENT_SIZE) - 1);
+  while (count > 0 && slotsAt(count) + count * SEGMENT_SIZE > sizeBytes) count--;
+  return count;
+}
+
+/** Bytes of a record with `blockCount` payload blocks. */
+export function recordSize(blockCount: number): number {
+  return (RECORD_SIZE + blockCount * 4 + 7) & ~7;
+}
+
+/**
+ * Completes the record at `at`, whose block checksums already stand at `at + RECORD_SIZE`; `bytes` and `view` cover the
+ * same memory. Numbers are below 2⁵³. Returns the record's size.
+ */
+export function encodeRecord(
+  bytes: Uint8Array,
+  view: DataView,
+  at: number,
+  volume: number,
+  epoch: number,
+  sequence: number,
+  durable: number,
+  offset: number,
+  length: number,
+  kind: number,
+  dataBlock: number,
+  serial: number,
+  blockCount: number,
+): number {
+  const size = recordSize(blockCount);
+  view.setUint32(at, MAGIC_RECORD, true);
+  view.setUint32(at + 8, volume, true);
+  view.setUint32(at + 12, epoch, true);
+  setUint64(view, at + 16, sequence);
+  setUint64(view, at + 24, durable);
+  setUint64(view, at + 32, offset);
+  setUint64(view, at + 40, length);
+  view.setUint32(at + 48, kind, true);
+  view.setUint32(at + 52, dataBlock, true);
+  setUint64(view, at + 56, serial);
+  if ((blockCount & 1) === 1) view.setUint32(at + size - 4, 0, true);
+  view.setUint32(at + 4, checksum(bytes, at + 8, size - 8), true);
+  return size;
+}
+
+export interface LogRecord {
+  readonly volume: number;
+  readonly epoch: number;
+  readonly sequence: number;
+  readonly durable: number;
+  readonly offset: number;
+  readonly length: number;
+  readonly kind: number;
+  readonly dataBlock: number;
+  readonly checksums: Uint32Array;
+  /** Bytes that the record takes in the index area. */
+  readonly size: number;
+}
+
+/** The record at `at` of an index area, or undefined when no whole and valid one of segment `serial` is there. */
+export function parseRecord(index: Uint8Array, at: number, serial: number): LogRecord | undefined {
+  if (at + RECORD_SIZE > index.byteLength) return undefined;
+  const view = new DataView(index.buffer, index.byteOffset, index.byteLength);
+  if (view.getUint32(at, true) !== MAGIC_RECORD || getUint64(view, at + 56) !== serial) return undefined;
+  const kind = view.getUint32(at + 48, true);
+  const offset = getUint64(view, at + 32);
+  const length = getUint64(view, at + 40);
+  const dataBlock = view.getUint32(at + 52, true);
+  if (length === 0 || length % BLOCK_SIZE !== 0 || offset % BLOCK_SIZE !== 0) return undefined;
+  if (!Number.isSafeInteger(offset + length)) return undefined;
+  const blockCount = kind === RECORD_DATA ? length / BLOCK_SIZE : 0;
+  if (kind !== RECORD_DATA && kind !== RECORD_UNMAP) return undefined;
+  if (blockCount > DATA_BLOCKS) return undefined;
+  if (blockCount > 0 && (dataBlock < INDEX_BLOCKS || dataBlock + blockCount > SEGMENT_BLOCKS))
+    return undefined;
+  const size = recordSize(blockCount);
+  if (at + size > index.byteLength) return undefined;
+  if (view.getUint32(at + 4, true) !== checksum(index, at + 8, size - 8)) return undefined;
+  const checksums = new Uint32Array(blockCount);
+  for (let i = 0; i < blockCount; i++) checksums[i] = view.getUint32(at + RECORD_SIZE + i * 4, true);
+  return {
+    volume: view.getUint32(at + 8, true),
+    epoch: view.getUint32(at + 12, true),
+    sequence: getUint64(view, at + 16),
+    durable: getUint64(view, at + 24),
+    offset,
+    length,
+    kind,
+    dataBlock,
+    checksums,
+    size,
+  };
+}
+
+/** A superblock as its 4 KiB on the disk. */
+export function encodeSuperblock(superblock: Superblock): Uint8Array {
+  return seal(MAGIC_SUPERBLOCK, superblockRecord.encode(superblock), BLOCK_SIZE);
+}
+
+/** Undefined when nothing of ours is there (an empty disk). Throws DISK_FORMAT and DISK_DAMAGED. */
+export function parseSuperblock(bytes: Uint8Array, path: string): Superblock | undefined {
+  if (bytes.every((byte) => byte === 0)) return undefined;
+  const opened = unseal(MAGIC_SUPERBLOCK, bytes);
+  if (opened === "foreign") {
+    throw storageError("DISK_FOREIGN", `${path} holds data that is not Plinth's`, {
+      remedy: "give an empty file, directory or device",
+    });
+  }
+  if (opened === "damaged") throw storageError("DISK_DAMAGED", `the superblock of ${path} is damaged`);
+  const superblock = superblockRecord.parse(opened);
+  const known =
+    superblock.formatVersion === FORMAT_VERSION &&
+    superblock.segmentSizeBytes === SEGMENT_SIZE &&
+    superblock.blockSizeBytes === BLOCK_SIZE;
+  if (!known) {
+    throw storageError(
+      "DISK_FORMAT",
+      `${path} has format ${superblock.formatVersion}; this Plinth reads ${FORMAT_VERSION}`,
+      { remedy: "use the Plinth that wrote it" },
+    );
+  }
+  return superblock;
+}
+
+export function encodeCell(header: SegmentHeader): Uint8Array {
+  return seal(MAGIC_CELL, segmentHeaderRecord.encode(header), CELL_SIZE);
+}
+
+/** Undefined for a free slot, and for a cell that was never written whole (its segment holds nothing durable). */
+export function parseCell(bytes: Uint8Array): SegmentHeader | undefined {
+  const opened = unseal(MAGIC_CELL, bytes);
+  if (typeof opened === "string") return undefined;
+  const header = segmentHeaderRecord.parse(opened);
+  if (header.formatVersion !== FORMAT_VERSION) {
+    throw storageError(
+      "DISK_FORMAT",
+      `a segment has format ${header.formatVersion}, known is ${FORMAT_VERSION}`,
+    );
+  }
+  return header;
+}
+
+/** The first block of a map file. */
+export function encodeMapHeader(header: MapHeader): Uint8Array {
+  return seal(MAGIC_MAP, mapHeaderRecord.encode(header), BLOCK_SIZE);
+}
+
+/** Undefined when the bytes are no whole and valid header. Throws DISK_FORMAT. */
+export function parseMapHeader(bytes: Uint8Array): MapHeader | undefined {
+  const opened = unseal(MAGIC_MAP, bytes);
+  if (typeof opened === "string") return undefined;
+  const header = mapHeaderRecord.parse(opened);
+  if (header.formatVersion !== FORMAT_VERSION) {
+    throw storageError("DISK_FORMAT", `a map has format ${header.formatVersion}, known is ${FORMAT_VERSION}`);
+  }
+  return header;
+}
+
+export function encodeMapTrailer(trailer: MapTrailer): Uint8Array {
+  const record = mapTrailerRecord.encode(trailer);
+  return seal(MAGIC_TRAILER, record, record.byteLength + ENVELOPE_SIZE);
+}
+
+export function parseMapTrailer(bytes: Uint8Array): MapTrailer | undefined {
+  const opened = unseal(MAGIC_TRAILER, bytes);
+  return typeof opened === "string" ? undefined : mapTrailerRecord.parse(opened);
+}
+
+/** crc32c (Castagnoli) of a range. */
+export function checksum(bytes: Uint8Array, at: number, length: number): number {
+  return crc32c(bytes.subarray(at, at + length)); // cold: one view per call is the price of the native checksum
+}
+
+function seal(magic: number, record: Uint8Array, size: number): Uint8Array {
+  const bytes = new Uint8Array(size);
+  if (record.byteLength + ENVELOPE_SIZE > size)
+    throw new RangeError(`a record of ${record.byteLength} bytes`);
+  const view = new DataView(bytes.buffer);
+  view.setUint32(0, magic, true);
+  view.setUint32(8, record.byteLength, true);
+  bytes.set(record, ENVELOPE_SIZE);
+  view.setUint32(4, checksum(bytes, 8, record.byteLength + 4), true);
+  return bytes;
+}
+
+function unseal(magic: number, bytes: Uint8Array): Uint8Array | "foreign" | "damaged" {
+  if (bytes.byteLength < ENVELOPE_SIZE) return "foreign";
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  if (view.getUint32(0, true) !== magic) return "foreign";
+  const length = view.getUint32(8, true);
+  if (length > bytes.byteLength - ENVELOPE_SIZE) return "damaged";
+  if (view.getUint32(4, true) !== checksum(bytes, 8, length + 4)) return "damaged";
+  return bytes.slice(ENVELOPE_SIZE, ENVELOPE_SIZE + length);
+}
+
+function setUint64(view: DataView, at: number, value: number): void {
+  view.setUint32(at, value >>> 0, true);
+  view.setUint32(at + 4, (value / U32) >>> 0, true);
+}
+
+/** Beyond 2⁵³ the result is not exact, and then no valid number of ours either. */
+function getUint64(view: DataView, at: number): number {
+  return view.getUint32(at + 4, true) * U32 + view.getUint32(at, true);
+}

@@ -1,0 +1,312 @@
+// Appends records to the open segment of one log: stages a batch, writes its payload, then its records, then applies.
+//
+//   stageData / stageUnmap … ─► commit: payload ─► records ─► sequence rises, `apply` for each record
+//
+// Small payloads are gathered in the pool's staging buffer (one write per batch), large ones go straight from the
+// caller's buffer. Invariants: nothing is applied before its record is in the page cache of every copy; a segment in
+// which a write failed is sealed, so that no half-written record can ever be followed by a good one; the sequence has
+// no gaps. Thread: the pool's worker. Hot: yes.
+import { assert } from "../../base/assert/index.js";
+import { DataBuffer } from "../disk/data-buffer.js";
+import { BLOCK_SIZE } from "../limits.js";
+import {
+  checksum,
+  DATA_BLOCKS,
+  encodeRecord,
+  INDEX_BLOCKS,
+  INDEX_SIZE,
+  RECORD_DATA,
+  RECORD_SIZE,
+  RECORD_UNMAP,
+  recordSize,
+  SEGMENT_BLOCKS,
+} from "./format.js";
+import type { Segment, SegmentTable } from "./segment-table.js";
+
+const STAGING_BLOCKS = 256;
+/** From here on payload is written from where it stands. */
+const DIRECT_BLOCKS = 16;
+const PENDING_MAX = Math.floor(INDEX_SIZE / RECORD_SIZE);
+
+/** Buffers shared by all logs of a pool; one log at a time has something staged. */
+export class Staging {
+  readonly data = new DataBuffer(STAGING_BLOCKS * BLOCK_SIZE);
+  readonly index = new DataBuffer(INDEX_SIZE);
+  readonly offsets = new Float64Array(PENDING_MAX);
+  readonly blockCounts = new Uint32Array(PENDING_MAX);
+  readonly kinds = new Uint8Array(PENDING_MAX);
+  readonly dataBlocks = new Uint32Array(PENDING_MAX);
+  readonly indexAt = new Uint32Array(PENDING_MAX);
+  owner: LogWriter | undefined;
+}
+
+/** Whoever gives out space: 0, EAGAIN (room is being made) or ENOSPC. */
+export interface SpaceGate {
+  admit(segments: number, copies: number, privileged: boolean): number;
+}
+
+/** Takes a committed record into the maps. `index` and `at` say where its block checksums stand. */
+export type RecordSink = (
+  kind: number,
+  offset: number,
+  blockCount: number,
+  location: number,
+  index: DataView,
+  at: number,
+) => void;
+
+export interface LogWriterOptions {
+  readonly table: SegmentTable;
+  readonly staging: Staging;
+  readonly gate: SpaceGate;
+  readonly kind: number;
+  readonly volume: number;
+  readonly epoch: number;
+  readonly copies: number;
+  /** Sequence of the last record that the log already has. */
+  readonly sequence: number;
+  /** May use the reserve: the cleaner. */
+  readonly privileged: boolean;
+  readonly apply: RecordSink;
+}
+
+export class LogWriter {
+  /** The last committed sequence. */
+  sequence: number;
+  /** The highest sequence known to be on the medium. */
+  durable: number;
+  /** Bytes of payload and records written since the counter was last set. */
+  writtenBytes = 0;
+  segment: Segment | undefined;
+  readonly #options: LogWriterOptions;
+  readonly #table: SegmentTable;
+  readonly #staging: Staging;
+  #nextBlock = SEGMENT_BLOCKS;
+  #nextIndex = INDEX_SIZE;
+  #pending = 0;
+  #stagedFrom = 0;
+  #stagedBlocks = 0;
+  #indexFrom = 0;
+  #error = 0;
+
+  constructor(options: LogWriterOptions) {
+    this.#options = options;
+    this.#table = options.table;
+    this.#staging = options.staging;
+    this.sequence = options.sequence;
+    this.durable = options.sequence;
+  }
+
+  /** Stages `blockCount` blocks for `offset`, both in whole blocks. 0, or an errno; EAGAIN and ENOSPC stage nothing. */
+  stageData(source: DataBuffer, at: number, offset: number, blockCount: number): number {
+    if (this.#error !== 0) return this.#error;
+    const room = Math.min(SEGMENT_BLOCKS - this.#nextBlock, this.#recordsRoom(blockCount));
+    if (blockCount > room) {
+      const segments = Math.ceil((blockCount - room) / DATA_BLOCKS);
+      const refused = this.#options.gate.admit(segments, this.#options.copies, this.#options.privileged);
+      if (refused !== 0) return refused;
+    }
+    this.#own();
+    let left = blockCount;
+    while (left > 0 && this.#error === 0) {
+      const count = this.#prepare(left);
+      if (count === 0) break;
+      this.#stageRecord(source, at, offset, count);
+      at += count * BLOCK_SIZE;
+      offset += count * BLOCK_SIZE;
+      left -= count;
+    }
+    return this.#error;
+  }
+
+  /** Stages that a range reads as zeros. May use the reserve: it is how space comes back. */
+  stageUnmap(offset: number, length: number): number {
+    if (this.#error !== 0) return this.#error;
+    if (this.#nextIndex + RECORD_SIZE > INDEX_SIZE) {
+      const refused = this.#options.gate.admit(1, this.#options.copies, true);
+      if (refused !== 0) return refused;
+    }
+    this.#own();
+    if (!this.#ensureSegment(RECORD_SIZE, 0)) return this.#error;
+    const staging = this.#staging;
+    const n = this.#pending++;
+    staging.kinds[n] = RECORD_UNMAP;
+    staging.offsets[n] = offset;
+    staging.blockCounts[n] = length / BLOCK_SIZE;
+    staging.dataBlocks[n] = 0;
+    this.#encode(n, offset, length, RECORD_UNMAP, 0, 0);
+    return 0;
+  }
+
+  /** Writes what is staged and applies it. Reports what went wrong since the last call, too. */
+  commit(): number {
+    if (this.#pending > 0) this.#write();
+    const error = this.#error;
+    this.#error = 0;
+    return error;
+  }
+
+  /** As commit, but what went wrong stays to be reported. */
+  settle(): void {
+    if (this.#pending > 0) this.#write();
+  }
+
+  /** Nothing is staged. */
+  get idle(): boolean {
+    return this.#pending === 0;
+  }
+
+  /** Nothing more goes into the open segment. */
+  seal(): void {
+    if (this.segment !== undefined) this.segment.sealed = true;
+    this.segment = undefined;
+    this.#nextBlock = SEGMENT_BLOCKS;
+    this.#nextIndex = INDEX_SIZE;
+  }
+
+  /** Blocks that one more record could take in the open segment's index area. */
+  #recordsRoom(wanted: number): number {
+    const bytes = INDEX_SIZE - this.#nextIndex - RECORD_SIZE;
+    return bytes < 4 ? 0 : Math.min(wanted, (bytes & ~7) >>> 2);
+  }
+
+  #own(): void {
+    const staging = this.#staging;
+    if (staging.owner === this) return;
+    if (staging.owner !== undefined) staging.owner.#write();
+    staging.owner = this;
+  }
+
+  /** Makes sure that a record fits; returns how many of `wanted` blocks it may have (0: an error was noted). */
+  #prepare(wanted: number): number {
+    if (!this.#ensureSegment(recordSize(1), 1)) return 0;
+    const count = Math.min(wanted, SEGMENT_BLOCKS - this.#nextBlock, this.#recordsRoom(wanted));
+    if (count >= DIRECT_BLOCKS) return count;
+    if (this.#stagedBlocks + count > STAGING_BLOCKS) this.#writeStagedData();
+    return this.#error === 0 ? count : 0;
+  }
+
+  #ensureSegment(indexBytes: number, blocks: number): boolean {
+    const fits = this.#nextIndex + indexBytes <= INDEX_SIZE && this.#nextBlock + blocks <= SEGMENT_BLOCKS;
+    if (this.segment !== undefined && fits) return true;
+    if (this.#pending > 0) this.#write();
+    if (this.#error !== 0) return false;
+    this.seal();
+    const { kind, volume, epoch, copies } = this.#options;
+    const segment = this.#table.allocate(kind, volume, epoch, this.sequence + 1, copies);
+    if (typeof segment === "number") {
+      this.#error = segment;
+      return false;
+    }
+    this.segment = segment;
+    this.#nextBlock = INDEX_BLOCKS;
+    this.#nextIndex = 0;
+    return true;
+  }
+
+  #stageRecord(source: DataBuffer, at: number, offset: number, count: number): void {
+    const staging = this.#staging;
+    const n = this.#pending++;
+    const dataBlock = this.#nextBlock;
+    const indexAt = this.#nextIndex;
+    staging.kinds[n] = RECORD_DATA;
+    staging.offsets[n] = offset;
+    staging.blockCounts[n] = count;
+    staging.dataBlocks[n] = dataBlock;
+    for (let i = 0; i < count; i++) {
+      const sum = checksum(source.bytes, at + i * BLOCK_SIZE, BLOCK_SIZE);
+      staging.index.view.setUint32(indexAt + RECORD_SIZE + i * 4, sum, true);
+    }
+    if (count >= DIRECT_BLOCKS) {
+      this.#writeStagedData();
+      if (this.#error === 0) this.#writeCopies(source, at, count * BLOCK_SIZE, dataBlock * BLOCK_SIZE);
+    } else {
+      if (this.#stagedBlocks === 0) this.#stagedFrom = dataBlock;
+      const to = this.#stagedBlocks * BLOCK_SIZE;
+      source.bytes.copy(staging.data.bytes, to, at, at + count * BLOCK_SIZE);
+      this.#stagedBlocks += count;
+    }
+    this.#nextBlock += count;
+    this.#encode(n, offset, count * BLOCK_SIZE, RECORD_DATA, dataBlock, count);
+  }
+
+  #encode(n: number, offset: number, length: number, kind: number, dataBlock: number, count: number): void {
+    const { index, indexAt } = this.#staging;
+    const segment = this.segment as Segment;
+    if (n === 0) this.#indexFrom = this.#nextIndex;
+    indexAt[n] = this.#nextIndex;
+    this.#nextIndex += encodeRecord(
+      index.bytes,
+      index.view,
+      this.#nextIndex,
+      this.#options.volume,
+      this.#options.epoch,
+      this.sequence + n + 1,
+      this.durable,
+      offset,
+      length,
+      kind,
+      dataBlock,
+      segment.serial,
+      count,
+    );
+  }
+
+  #write(): void {
+    assert(this.#staging.owner === this, "only the owner of the staging buffers has something pending");
+    if (this.#pending === 0) return;
+    this.#writeStagedData();
+    if (this.#error === 0) {
+      this.#writeCopies(
+        this.#staging.index,
+        this.#indexFrom,
+        this.#nextIndex - this.#indexFrom,
+        this.#indexFrom,
+      );
+    }
+    if (this.#error !== 0) {
+      this.#pending = 0;
+      this.#stagedBlocks = 0;
+      this.seal();
+      return;
+    }
+    this.#apply();
+  }
+
+  #apply(): void {
+    const staging = this.#staging;
+    const segment = this.segment as Segment;
+    const count = this.#pending;
+    this.#pending = 0;
+    this.sequence += count;
+    segment.lastSequence = this.sequence;
+    const base = segment.index * SEGMENT_BLOCKS;
+    for (let n = 0; n < count; n++) {
+      this.#options.apply(
+        staging.kinds[n] as number,
+        staging.offsets[n] as number,
+        staging.blockCounts[n] as number,
+        base + (staging.dataBlocks[n] as number),
+        staging.index.view,
+        (staging.indexAt[n] as number) + RECORD_SIZE,
+      );
+    }
+  }
+
+  #writeStagedData(): void {
+    if (this.#stagedBlocks === 0) return;
+    const length = this.#stagedBlocks * BLOCK_SIZE;
+    this.#stagedBlocks = 0;
+    this.#writeCopies(this.#staging.data, 0, length, this.#stagedFrom * BLOCK_SIZE);
+  }
+
+  #writeCopies(source: DataBuffer, at: number, length: number, offset: number): void {
+    const segment = this.segment as Segment;
+    this.writtenBytes += length;
+    for (let i = 0; i < segment.disks.length; i++) {
+      const disk = segment.disks[i] as Segment["disks"][number];
+      const result = disk.failed ? 5 : disk.write(segment.slots[i] as number, source, at, length, offset);
+      if (result !== 0 && this.#error === 0) this.#error = result;
+    }
+  }
+}

@@ -1,0 +1,31 @@
+// The BlockDevice: what an export serves. Volumes, snapshots, memory and filters are all this one thing.
+import type { DataBuffer } from "../disk/data-buffer.js";
+
+/** Told about a run of equal blocks; returning false ends the walk. */
+export type ExtentVisitor = (lengthBytes: number, mapped: boolean) => boolean;
+
+/**
+ * A sequence of bytes that survives. Called by one thread, never from inside another call. The caller guarantees that
+ * ranges lie inside the device and are not empty. Nothing here throws: calls return 0 or a positive errno of
+ * errors.ts, and the content of a range whose write failed is either the old or the new, block by block.
+ *
+ * Writing is staged: `stageWrite` and `stageUnmap` take effect in order, at the latest when `commit` returns; only then
+ * may they be answered. If `commit` fails, every call staged since the commit before counts as failed. `EAGAIN` from a
+ * staging call means that nothing of it happened and that the same call may succeed after cleaning.
+ */
+export interface BlockDevice {
+  /** Multiple of 4096; may grow. */
+  readonly sizeBytes: number;
+  readonly readOnly: boolean;
+  /** Reads committed bytes into `target` from `at`. Verified against checksums; EIO when no good copy is left. */
+  read(target: DataBuffer, at: number, offset: number, length: number): number;
+  /** Takes the bytes before it returns: `source` may be changed afterwards. ENOSPC leaves nothing half-written. */
+  stageWrite(source: DataBuffer, at: number, offset: number, length: number): number;
+  /** The range reads as zeros; the space of whole 4 KiB blocks is given back. */
+  stageUnmap(offset: number, length: number): number;
+  commit(): number;
+  /** Commits, then makes everything that was ever committed survive power loss. */
+  flush(): number;
+  /** Walks a range in runs; neighbours of one kind are one run. */
+  extents(offset: number, length: number, visit: ExtentVisitor): void;
+}

@@ -1,0 +1,119 @@
+// Reads through a map: runs of neighbouring blocks in one go, every block checked, a bad copy repaired from a good one.
+// Invariant: bytes are returned only if their checksum is the one in the map. Thread: the pool's worker. Hot: yes.
+import { DataBuffer } from "../disk/data-buffer.js";
+import { EIO, OK } from "../errors.js";
+import { BLOCK_SIZE } from "../limits.js";
+import { checksum, SEGMENT_BLOCKS } from "../log/format.js";
+import type { Segment, SegmentTable } from "../log/segment-table.js";
+import type { BlockMap } from "./block-map.js";
+
+export class MapReader {
+  readonly #table: SegmentTable;
+  readonly #scratch = new DataBuffer(BLOCK_SIZE);
+  /** Blocks put right from another copy, and blocks of which no good copy was left. */
+  repairedBlocks = 0;
+  lostBlocks = 0;
+
+  constructor(table: SegmentTable) {
+    this.#table = table;
+  }
+
+  /** Any range inside the map; 0 or EIO. */
+  read(map: BlockMap, target: DataBuffer, at: number, offset: number, length: number): number {
+    const head = offset % BLOCK_SIZE;
+    if (head === 0 && length % BLOCK_SIZE === 0) {
+      return this.readBlocks(map, target, at, offset / BLOCK_SIZE, length / BLOCK_SIZE);
+    }
+    let block = (offset - head) / BLOCK_SIZE;
+    let from = head;
+    let left = length;
+    while (left > 0) {
+      const count = Math.min(left, BLOCK_SIZE - from);
+      if (from === 0 && left >= BLOCK_SIZE) {
+        const whole = Math.floor(left / BLOCK_SIZE);
+        const result = this.readBlocks(map, target, at, block, whole);
+        if (result !== OK) return result;
+        block += whole;
+        at += whole * BLOCK_SIZE;
+        left -= whole * BLOCK_SIZE;
+        continue;
+      }
+      const result = this.readBlocks(map, this.#scratch, 0, block, 1);
+      if (result !== OK) return result;
+      this.#scratch.bytes.copy(target.bytes, at, from, from + count);
+      block++;
+      at += count;
+      left -= count;
+      from = 0;
+    }
+    return OK;
+  }
+
+  /** Whole blocks. */
+  readBlocks(map: BlockMap, target: DataBuffer, at: number, block: number, count: number): number {
+    const end = block + count;
+    while (block < end) {
+      const location = map.location(block);
+      let run = 1;
+      if (location === 0) {
+        while (block + run < end && map.location(block + run) === 0) run++;
+        target.bytes.fill(0, at, at + run * BLOCK_SIZE);
+      } else {
+        const max = Math.min(end - block, SEGMENT_BLOCKS - (location & (SEGMENT_BLOCKS - 1)));
+        while (run < max && map.location(block + run) === location + run) run++;
+        const result = this.#readRun(map, target, at, block, location, run);
+        if (result !== OK) return result;
+      }
+      block += run;
+      at += run * BLOCK_SIZE;
+    }
+    return OK;
+  }
+
+  #readRun(
+    map: BlockMap,
+    target: DataBuffer,
+    at: number,
+    block: number,
+    location: number,
+    run: number,
+  ): number {
+    const segment = this.#table.of(location);
+    const offset = (location & (SEGMENT_BLOCKS - 1)) * BLOCK_SIZE;
+    const disk = segment.disks[0];
+    const result =
+      disk === undefined ? EIO : disk.read(segment.slots[0] as number, target, at, run * BLOCK_SIZE, offset);
+    for (let i = 0; i < run; i++) {
+      const here = at + i * BLOCK_SIZE;
+      const expected = map.checksum(block + i);
+      if (result === OK && checksum(target.bytes, here, BLOCK_SIZE) === expected) continue;
+      if (!this.repair(segment, offset + i * BLOCK_SIZE, expected, target, here)) return EIO;
+    }
+    return OK;
+  }
+
+  /** Looks for a copy with the right checksum, puts it into `target` and over every copy that differs. */
+  repair(segment: Segment, offset: number, expected: number, target: DataBuffer, at: number): boolean {
+    let good = -1;
+    for (let i = 0; i < segment.disks.length && good < 0; i++) {
+      const disk = segment.disks[i] as Segment["disks"][number];
+      const result = disk.read(segment.slots[i] as number, target, at, BLOCK_SIZE, offset);
+      if (result === OK && checksum(target.bytes, at, BLOCK_SIZE) === expected) good = i;
+    }
+    if (good < 0) {
+      this.lostBlocks++;
+      return false;
+    }
+    for (let i = 0; i < segment.disks.length; i++) {
+      if (i === good) continue;
+      const disk = segment.disks[i] as Segment["disks"][number];
+      const result = disk.read(segment.slots[i] as number, this.#repairScratch, 0, BLOCK_SIZE, offset);
+      if (result === OK && checksum(this.#repairScratch.bytes, 0, BLOCK_SIZE) === expected) continue;
+      disk.write(segment.slots[i] as number, target, at, BLOCK_SIZE, offset);
+      this.repairedBlocks++;
+    }
+    return true;
+  }
+
+  readonly #repairScratch = new DataBuffer(BLOCK_SIZE);
+}

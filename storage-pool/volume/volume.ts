@@ -1,0 +1,286 @@
+// A volume: a log of writes and the map that says where each block's newest copy lies; with its snapshots.
+//
+//   head ── map (live) ── durable (as the last map file says; keeps its blocks from being freed)
+//   snapshot roots ── the same, without writes
+//
+// Invariants: every answered write is in the page cache; after power loss the volume is a prefix of its writes that
+// contains everything up to the last successful flush. Thread: the pool's worker. Hot: yes.
+import { DataBuffer } from "../disk/data-buffer.js";
+import { EIO, ENOSPC, EPERM, OK } from "../errors.js";
+import { BLOCK_SIZE } from "../limits.js";
+import { RECORD_DATA } from "../log/format.js";
+import { LogWriter, type LogWriterOptions } from "../log/log-writer.js";
+import type { BlockDevice, ExtentVisitor } from "./block-device.js";
+import type { BlockMap } from "./block-map.js";
+import type { MapReader } from "./map-reader.js";
+
+/** A map with what is on the medium of it. */
+export class Root {
+  /** "" for the head, else the snapshot's name. */
+  readonly name: string;
+  map: BlockMap;
+  /** The map as in `file`; undefined while there is none. Shares pages with `map`. */
+  durable: BlockMap | undefined;
+  /** The map that a checkpoint under way is writing down. */
+  pending: BlockMap | undefined;
+  file: string;
+  sizeBytes: number;
+  /** Sequence that the map stands for. */
+  sequence: number;
+  /** `map` differs from `file`. */
+  dirty = false;
+
+  constructor(name: string, map: BlockMap, file: string, sizeBytes: number, sequence: number) {
+    this.name = name;
+    this.map = map;
+    this.durable = file === "" ? undefined : map.freeze();
+    this.pending = undefined;
+    this.file = file;
+    this.sizeBytes = sizeBytes;
+    this.sequence = sequence;
+  }
+
+  release(): void {
+    this.map.release();
+    this.durable?.release();
+    this.durable = undefined;
+  }
+}
+
+export interface VolumeOptions {
+  readonly id: number;
+  readonly name: string;
+  readonly copies: number;
+  readonly epoch: number;
+  readonly head: Root;
+  readonly snapshots: ReadonlyMap<string, Root>;
+  /** The last sequence of the log, after replay. */
+  readonly sequence: number;
+  readonly log: Pick<LogWriterOptions, "table" | "staging" | "gate">;
+  readonly reader: MapReader;
+  /** Makes everything committed so far durable: 0 or an errno. */
+  readonly sync: () => number;
+}
+
+const ZEROES = new DataBuffer(BLOCK_SIZE);
+
+export class Volume implements BlockDevice {
+  readonly id: number;
+  name: string;
+  readonly copies: number;
+  readonly epoch: number;
+  readonly head: Root;
+  readonly snapshots = new Map<string, Root>();
+  readonly writer: LogWriter;
+  readonly readOnly = false;
+  /** Blocks that lost their place in the head since the last checkpoint: the space that a checkpoint would free. */
+  releasedBlocks = 0;
+  /** Shares blocks with another volume, or did once. */
+  related = false;
+  /** Records up to this one are in the map file of the head. */
+  checkpointSequence: number;
+  /** Rises with every change of a map; for caching what is computed from them. */
+  generation = 0;
+  readonly #reader: MapReader;
+  readonly #sync: () => number;
+  #scratch = ZEROES;
+
+  constructor(options: VolumeOptions) {
+    this.id = options.id;
+    this.name = options.name;
+    this.copies = options.copies;
+    this.epoch = options.epoch;
+    this.head = options.head;
+    this.checkpointSequence = options.head.sequence;
+    for (const [name, root] of options.snapshots) this.snapshots.set(name, root); // cold
+    this.#reader = options.reader;
+    this.#sync = options.sync;
+    this.writer = new LogWriter({
+      ...options.log,
+      kind: 1,
+      volume: options.id,
+      epoch: options.epoch,
+      copies: options.copies,
+      sequence: options.sequence,
+      privileged: false,
+      apply: (kind, offset, blockCount, location, index, at) =>
+        this.#apply(kind, offset / BLOCK_SIZE, blockCount, location, index, at),
+    });
+  }
+
+  get sizeBytes(): number {
+    return this.head.sizeBytes;
+  }
+
+  read(target: DataBuffer, at: number, offset: number, length: number): number {
+    return this.#reader.read(this.head.map, target, at, offset, length);
+  }
+
+  stageWrite(source: DataBuffer, at: number, offset: number, length: number): number {
+    if (offset % BLOCK_SIZE === 0 && length % BLOCK_SIZE === 0) {
+      return this.writer.stageData(source, at, offset, length / BLOCK_SIZE);
+    }
+    return this.#stageUnaligned(source, at, offset, length);
+  }
+
+  stageUnmap(offset: number, length: number): number {
+    const end = offset + length;
+    const first = Math.ceil(offset / BLOCK_SIZE) * BLOCK_SIZE;
+    const last = Math.floor(end / BLOCK_SIZE) * BLOCK_SIZE;
+    if (first >= last) return this.#stageZeroes(offset, length);
+    let result: number = OK;
+    if (offset < first) result = this.#stageZeroes(offset, first - offset);
+    if (result === OK && !this.#isHole(first, last - first)) {
+      result = this.writer.stageUnmap(first, last - first);
+    }
+    if (result === OK && last < end) result = this.#stageZeroes(last, end - last);
+    return result;
+  }
+
+  commit(): number {
+    return toDeviceError(this.writer.commit());
+  }
+
+  flush(): number {
+    const result = this.commit();
+    return result !== OK ? result : toDeviceError(this.#sync());
+  }
+
+  extents(offset: number, length: number, visit: ExtentVisitor): void {
+    walkExtents(this.head.map, offset, length, visit);
+  }
+
+  /** Writes what is staged; what goes wrong is reported by the next commit. */
+  settle(): void {
+    this.writer.settle();
+  }
+
+  grow(sizeBytes: number): void {
+    this.head.map.grow(sizeBytes / BLOCK_SIZE);
+    this.head.sizeBytes = sizeBytes;
+    this.head.dirty = true;
+  }
+
+  /** All roots: the head first. */
+  roots(): Root[] {
+    return [this.head, ...this.snapshots.values()]; // cold
+  }
+
+  #apply(kind: number, block: number, count: number, location: number, index: DataView, at: number): void {
+    const { map } = this.head;
+    const before = map.mappedBlocks;
+    if (kind === RECORD_DATA) {
+      for (let i = 0; i < count; i++) map.set(block + i, location + i, index.getUint32(at + i * 4, true));
+      this.releasedBlocks += count - (map.mappedBlocks - before);
+    } else {
+      map.unmap(block, count);
+      this.releasedBlocks += before - map.mappedBlocks;
+    }
+    this.head.dirty = true;
+    this.generation++;
+  }
+
+  /** Nothing staged could change the answer: only then is a hole known to stay one. */
+  #isHole(offset: number, length: number): boolean {
+    if (!this.writer.idle) return false;
+    const { map } = this.head;
+    const end = (offset + length) / BLOCK_SIZE;
+    for (let block = offset / BLOCK_SIZE; block < end; block++) {
+      if ((block & 511) === 0 && map.pages[block >>> 9] === null) block += 511;
+      else if (map.location(block) !== 0) return false;
+    }
+    return true;
+  }
+
+  #stageZeroes(offset: number, length: number): number {
+    const result = this.#stageUnaligned(ZEROES, 0, offset, Math.min(length, BLOCK_SIZE));
+    if (result !== OK || length <= BLOCK_SIZE) return result;
+    return this.#stageZeroes(offset + BLOCK_SIZE, length - BLOCK_SIZE);
+  }
+
+  /** Reads the blocks at the edges, which must see everything staged before, and writes whole blocks. */
+  #stageUnaligned(source: DataBuffer, at: number, offset: number, length: number): number {
+    this.writer.settle();
+    const first = Math.floor(offset / BLOCK_SIZE) * BLOCK_SIZE;
+    const size = Math.ceil((offset + length) / BLOCK_SIZE) * BLOCK_SIZE - first;
+    if (this.#scratch === ZEROES || this.#scratch.bytes.byteLength < size) {
+      this.#scratch = new DataBuffer(Math.max(size, 16 * BLOCK_SIZE));
+    }
+    const scratch = this.#scratch;
+    let result = this.read(scratch, 0, first, BLOCK_SIZE);
+    if (result === OK && size > BLOCK_SIZE) {
+      result = this.read(scratch, size - BLOCK_SIZE, first + size - BLOCK_SIZE, BLOCK_SIZE);
+    }
+    if (result !== OK) return result;
+    source.bytes.copy(scratch.bytes, offset - first, at, at + length);
+    return this.writer.stageData(scratch, 0, first, size / BLOCK_SIZE);
+  }
+}
+
+/** A snapshot as a device that cannot be written. */
+export class SnapshotDevice implements BlockDevice {
+  readonly readOnly = true;
+  readonly #root: Root;
+  readonly #reader: MapReader;
+
+  constructor(root: Root, reader: MapReader) {
+    this.#root = root;
+    this.#reader = reader;
+  }
+
+  get sizeBytes(): number {
+    return this.#root.sizeBytes;
+  }
+
+  read(target: DataBuffer, at: number, offset: number, length: number): number {
+    return this.#reader.read(this.#root.map, target, at, offset, length);
+  }
+
+  stageWrite(): number {
+    return EPERM;
+  }
+
+  stageUnmap(): number {
+    return EPERM;
+  }
+
+  commit(): number {
+    return OK;
+  }
+
+  flush(): number {
+    return OK;
+  }
+
+  extents(offset: number, length: number, visit: ExtentVisitor): void {
+    walkExtents(this.#root.map, offset, length, visit);
+  }
+}
+
+/** Runs of stored and absent blocks; the first and last run are cut to the range. */
+function walkExtents(map: BlockMap, offset: number, length: number, visit: ExtentVisitor): void {
+  const end = offset + length;
+  let start = offset;
+  let block = Math.floor(offset / BLOCK_SIZE);
+  let kind = map.location(block) !== 0;
+  while (start < end) {
+    block++;
+    while (block * BLOCK_SIZE < end) {
+      if (!kind && (block & 511) === 0 && map.pages[block >>> 9] === null) {
+        block += 512;
+        continue;
+      }
+      if ((map.location(block) !== 0) !== kind) break;
+      block++;
+    }
+    const stop = Math.min(end, block * BLOCK_SIZE);
+    if (!visit(stop - start, kind)) return;
+    start = stop;
+    kind = !kind;
+  }
+}
+
+/** What the disk below says, in the words a device may use. */
+function toDeviceError(errno: number): number {
+  return errno === OK || errno === ENOSPC || errno === EIO ? errno : EIO;
+}
