@@ -44,6 +44,8 @@ export interface LoadBalancerInput {
   readonly network: string;
   /** The virtual address. */
   readonly address: string;
+  /** TCP ports on which the machines behind it serve. */
+  readonly targetPorts: readonly number[];
   /** Of the virtual machines behind it. */
   readonly selector: LabelSelector;
   /** Names of virtual machines that finish what they have and get nothing new. */

@@ -27,6 +27,7 @@ const balancer = (more: Partial<LoadBalancerInput> = {}): LoadBalancerInput => (
   name: "web",
   network: "front",
   address: "10.10.0.100",
+  targetPorts: [80],
   selector: { matchLabels: { tier: "web" } },
   drain: [],
   ...more,

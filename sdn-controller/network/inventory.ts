@@ -266,6 +266,7 @@ export class Inventory {
       address,
       mac: outcome.mac,
       probeAddress,
+      targetPorts: member.input.targetPorts,
       endpoints: this.#endpointsOf(member.input, state.view.key),
     };
   }

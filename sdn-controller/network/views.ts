@@ -43,6 +43,8 @@ export interface LoadBalancerView {
   readonly address: number;
   readonly mac: number;
   readonly probeAddress: number;
+  /** TCP ports on which the endpoints serve. */
+  readonly targetPorts: readonly number[];
   readonly endpoints: readonly EndpointView[];
 }
 

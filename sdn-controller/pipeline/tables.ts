@@ -14,7 +14,8 @@
 //   reg5  number of the network function that the frame came from (0 = none)
 //   reg6  bit 0: exempt from policy (replies, and what a network function sends in its own name)
 //
-// Mark of a connection: bits 0–23 the network function that made it, bit 31 set when policy has cut it.
+// Mark of a connection: bits 0–23 the network function that made it, bit 30 set on every connection that we committed,
+// bit 31 set when policy has cut it.
 //
 // Connections and policy: the packets of the opener's direction are judged by policy one by one for as long as the
 // connection lives, so a connection that policy no longer allows is cut with the opener's next packet; that packet
@@ -152,7 +153,7 @@ export const TABLES: Readonly<Record<TableName, TableDeclaration>> = {
     owner: "connection",
     purpose:
       "exempts replies from policy, steers those of a network function, drops invalid and cut connections",
-    matches: ["reg0", "ct_state", "ct_mark", "in_port"],
+    matches: ["reg0", "ct_state", "ct_mark", "eth_type", "ip_proto", "ipv4_src", "tcp_src"],
     actions: ["load:reg6", "output"],
     next: ["destination"],
   },
@@ -210,6 +211,7 @@ export const TABLE_NAMES = Object.keys(TABLES) as TableName[];
 
 export const FLAG_EXEMPT = 1;
 export const MARK_FUNCTION_MASK = 0x00ffffff;
+export const MARK_KNOWN = 0x40000000;
 export const MARK_CUT = 0x80000000;
 
 /** Why a packet ends in a flow without output. Codes are part of cookies: never reuse one. */

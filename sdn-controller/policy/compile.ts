@@ -22,7 +22,8 @@ export const NAMESPACE_NAME_LABEL = "kubernetes.io/metadata.name";
 export type RulePeer =
   | { readonly kind: "any" }
   | { readonly kind: "identity"; readonly identity: number }
-  | { readonly kind: "prefix"; readonly prefix: Prefix };
+  /** With `identity` both must hold: a named port was resolved for exactly that identity. */
+  | { readonly kind: "prefix"; readonly prefix: Prefix; readonly identity?: number };
 
 /** The connection's destination ports; without `ports` every packet of the protocol. */
 export interface RulePorts {
@@ -84,11 +85,11 @@ export function isSubject(policy: Policy, identity: Identity): boolean {
 /** Whether compiling `policy` can come out differently when `identity` appears or disappears. */
 export function involves(policy: Policy, identity: Identity, world: PolicyWorld): boolean {
   if (isSubject(policy, identity)) return true;
-  return rulesOf(policy.spec).some(
-    (rule) =>
-      (rule.peers.length === 0 && rule.ports.some((port) => typeof port.port === "string")) ||
-      rule.peers.some((peer) => peerSelects(policy, peer, identity, world)),
-  );
+  return rulesOf(policy.spec).some((rule) => {
+    const byAddress = rule.peers.length === 0 || rule.peers.some((peer) => peer.ipBlock !== undefined);
+    if (byAddress && rule.ports.some((port) => typeof port.port === "string")) return true;
+    return rule.peers.some((peer) => peerSelects(policy, peer, identity, world));
+  });
 }
 
 /** Two rules with the same key permit the same packets. */
@@ -103,7 +104,8 @@ export function ruleKey(rule: AllowRule): string {
 
 function peerText(peer: RulePeer): string {
   if (peer.kind === "any") return "*";
-  return peer.kind === "identity" ? `#${peer.identity}` : formatPrefix(peer.prefix);
+  if (peer.kind === "identity") return `#${peer.identity}`;
+  return `${formatPrefix(peer.prefix)}${peer.identity === undefined ? "" : `#${peer.identity}`}`;
 }
 
 function peersOf(policy: Policy, rule: PolicyRule, world: PolicyWorld): RulePeer[] {
@@ -164,10 +166,15 @@ function isNamedEgress(rule: PolicyRule, port: PolicyPort): boolean {
   return rule.direction === "Egress" && typeof port.port === "string";
 }
 
-/** A named port is a property of the destination, so "any destination" means each one that we know. */
+/** A named port is a property of the destination, so an address stands for each destination that we know. */
 function resolvedPeers(peers: readonly RulePeer[], world: PolicyWorld): RulePeer[] {
-  if (!peers.some((peer) => peer.kind === "any")) return [...peers];
-  return world.identities.map((identity) => ({ kind: "identity", identity: identity.number }));
+  const named = world.identities.filter((identity) => identity.namedPorts.length > 0);
+  return peers.flatMap((peer): RulePeer[] => {
+    if (peer.kind === "identity") return [peer];
+    return named.map(({ number }) =>
+      peer.kind === "any" ? { kind: "identity", identity: number } : { ...peer, identity: number },
+    );
+  });
 }
 
 function destinationOf(
@@ -177,7 +184,7 @@ function destinationOf(
   world: PolicyWorld,
 ): Identity | undefined {
   if (rule.direction === "Ingress") return subject;
-  if (peer.kind !== "identity") return undefined;
+  if (peer.kind === "any" || peer.identity === undefined) return undefined;
   return world.identities.find((identity) => identity.number === peer.identity);
 }
 

@@ -60,6 +60,7 @@ function judgeDirection(policies: PolicySet, direction: Direction, connection: C
 function peerFits(rule: AllowRule, peer: ConnectionEnd): boolean {
   if (rule.peer.kind === "any") return true;
   if (rule.peer.kind === "identity") return rule.peer.identity === peer.identity;
+  if (rule.peer.identity !== undefined && rule.peer.identity !== peer.identity) return false;
   return prefixContains(rule.peer.prefix, peer.address);
 }
 

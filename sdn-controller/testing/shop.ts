@@ -82,6 +82,7 @@ export const BALANCER: LoadBalancerInput = {
   name: "web",
   network: "front",
   address: "10.10.0.100",
+  targetPorts: [80],
   selector: { matchLabels: { tier: "web" } },
   drain: [],
 };

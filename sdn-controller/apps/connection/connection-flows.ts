@@ -1,5 +1,6 @@
 // Tables track, connection, commit and denied: what connection tracking contributes. Each segment is a zone. Pure.
 import {
+  type Action,
   CT_STATE_EST,
   CT_STATE_INV,
   CT_STATE_NEW,
@@ -10,8 +11,8 @@ import {
 import type { LoadBalancerView, NetworkView } from "../../network/views.js";
 import { commit, load, loadBits, output, track } from "../../pipeline/actions.js";
 import { buildFlow, type Flow, type MaskedValue } from "../../pipeline/flow.js";
-import { FLAG_EXEMPT, MARK_CUT, MARK_FUNCTION_MASK } from "../../pipeline/tables.js";
-import { ETHERTYPE_IPV4 } from "../ethertypes.js";
+import { FLAG_EXEMPT, MARK_CUT, MARK_FUNCTION_MASK, MARK_KNOWN } from "../../pipeline/tables.js";
+import { ETHERTYPE_IPV4, IPPROTO_TCP } from "../ethertypes.js";
 
 const PIPELINE = { resource: "Pipeline" } as const;
 const NEW = ctState(CT_STATE_TRK | CT_STATE_NEW);
@@ -22,6 +23,11 @@ const INVALID = ctState(CT_STATE_TRK | CT_STATE_INV);
 const CUT: MaskedValue = { value: MARK_CUT, mask: MARK_CUT };
 const NOT_CUT: MaskedValue = { value: 0, mask: MARK_CUT };
 const IPV4 = { eth_type: ETHERTYPE_IPV4 } as const;
+
+/** The mark of a new connection, made by a network function or (0) by the machine itself. */
+function markOf(functionNumber: number): Action {
+  return loadBits("ct_mark", 0, 31, functionNumber + MARK_KNOWN);
+}
 
 /** All of `bits` set, whatever the others are. */
 function ctState(bits: number): MaskedValue {
@@ -76,7 +82,7 @@ export function connectionNetworkFlows(network: NetworkView): Flow[] {
       table: "commit",
       priority: 100,
       match: { ...here, ct_state: NEW },
-      actions: [commit(zone)],
+      actions: [commit(zone, [markOf(0)])],
       next: "output",
       origin,
     }),
@@ -104,6 +110,7 @@ export function connectionFunctionFlows(balancer: LoadBalancerView, ofport: numb
   const segmentId = balancer.network.segmentId;
   const made: MaskedValue = { value: balancer.number, mask: MARK_FUNCTION_MASK };
   return [
+    ...pickedUpFlows(balancer, ofport),
     buildFlow({
       table: "connection",
       priority: 80,
@@ -115,9 +122,38 @@ export function connectionFunctionFlows(balancer: LoadBalancerView, ofport: numb
       table: "commit",
       priority: 110,
       match: { reg0: segmentId, reg5: balancer.number, ...IPV4, ct_state: NEW },
-      actions: [commit(segmentId, [loadBits("ct_mark", 0, 24, balancer.number)])],
+      actions: [commit(segmentId, [markOf(balancer.number)])],
       next: "output",
       origin,
     }),
   ];
+}
+
+/**
+ * After a switch lost its connections it may let segments of the answering side pass as replies although it knows no
+ * connection (no mark). What an endpoint answers from a balanced port then belongs to the balancer: the client knows
+ * only the virtual address, and would reset the connection.
+ */
+function pickedUpFlows(balancer: LoadBalancerView, ofport: number): Flow[] {
+  const unknown: MaskedValue = { value: 0, mask: MARK_KNOWN };
+  const ports = new Set(balancer.targetPorts);
+  return balancer.endpoints.flatMap((endpoint) =>
+    [...ports].map((port) =>
+      buildFlow({
+        table: "connection",
+        priority: 75,
+        match: {
+          reg0: balancer.network.segmentId,
+          ct_state: REPLY,
+          ct_mark: unknown,
+          ...IPV4,
+          ip_proto: IPPROTO_TCP,
+          ipv4_src: endpoint.address,
+          tcp_src: port,
+        },
+        actions: [output(ofport)],
+        origin: { resource: `NetworkFunction/${balancer.key}` },
+      }),
+    ),
+  );
 }

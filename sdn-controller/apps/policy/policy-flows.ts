@@ -85,9 +85,10 @@ export function ruleFlow(rule: AllowRule): Flow {
 
 function peerMatch(peer: RulePeer, egress: boolean): MatchSpec {
   if (peer.kind === "any") return {};
-  if (peer.kind === "identity") return { [egress ? "reg3" : "reg2"]: peer.identity };
+  const identity = peer.identity === undefined ? {} : { [egress ? "reg3" : "reg2"]: peer.identity };
+  if (peer.kind === "identity") return identity;
   const prefix = { value: peer.prefix.address, mask: maskOf(peer.prefix.length) };
-  return { [egress ? "ipv4_dst" : "ipv4_src"]: prefix };
+  return { ...identity, [egress ? "ipv4_dst" : "ipv4_src"]: prefix };
 }
 
 const PORT_FIELD: Readonly<Record<number, "tcp_dst" | "udp_dst" | "sctp_dst">> = {

@@ -76,6 +76,9 @@ export function functionInput(given: NetworkFunction): Change<"NetworkFunction">
     ...nameOf(given),
     network: spec.network,
     address: balancer.address,
+    targetPorts: balancer.ports
+      .filter((port) => port.protocol === "TCP")
+      .map((port) => port.targetPort ?? port.port),
     selector: balancer.selector,
     drain: balancer.drain,
     allocated: {
