@@ -140,6 +140,27 @@ describe("SdnController", () => {
     expect(device.flowMods.at(-1)).toMatchObject({ command: "delete_strict", priority: 7 });
   });
 
+  it("waits for port numbers before it drives a switch that came back without its database", async () => {
+    const { controller } = await start();
+    giveShop(controller);
+    await device.dial(path());
+    await settled(controller);
+    await device.hangUp();
+    await waitFor(() => !controller.metrics().switchConnected, "the loss", DEADLINE_MS, 2);
+    controller.attachmentsLost();
+    device.flows.clear();
+    device.flowMods.length = 0;
+    await device.dial(path());
+    await waitFor(() => controller.metrics().switchConnected, "connection", DEADLINE_MS, 2);
+    controller.update([{ kind: "Namespace", key: "new", value: { name: "new", labels: {} } }]);
+    expect(device.flowMods).toEqual([]);
+    controller.setAttachments(new Map([["shop/client", 7]]));
+    await settled(controller);
+    const classified = device.flowMods.filter((it) => it.tableId === 0).map((it) => it.match[0]?.value[3]);
+    expect(classified).toContain(7);
+    expect(classified).not.toContain(1);
+  });
+
   it("sends only what a policy change touches, and records it", async () => {
     const { controller } = await start();
     giveShop(controller);

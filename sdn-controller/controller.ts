@@ -112,9 +112,19 @@ export class SdnController {
     this.compiler.setAttachments(attachments);
     this.#limit.keep(new Set(attachments.values()));
     this.#attached = true;
-    if (!this.#complete) return;
-    this.#apply([]);
-    this.#driver.enable();
+    if (this.#complete) {
+      this.#apply([]);
+      this.#driver.enable();
+    }
+    if (this.#link !== undefined && !this.#driver.drives(this.#link)) this.#driver.connect(this.#link);
+  }
+
+  /**
+   * Nobody tells of attachments any more. A switch that is connected keeps being driven; one that comes now may have
+   * numbered its ports anew, so it waits until they are known.
+   */
+  attachmentsLost(): void {
+    this.#attached = false;
   }
 
   /** What a new channel reports its messages to. */
@@ -128,7 +138,7 @@ export class SdnController {
   connectSwitch(link: SwitchLink): void {
     this.#log.info({ datapathId: link.datapathId.toString(16) }, "switch connected");
     this.#link = link;
-    this.#driver.connect(link);
+    if (this.#attached) this.#driver.connect(link);
   }
 
   disconnectSwitch(link: SwitchLink): void {

@@ -46,6 +46,7 @@ export async function startSdn(options: SdnOptions, modules: SdnModules): Promis
     },
     onState: (connected) => {
       if (connected) refresh();
+      else controller.attachmentsLost();
     },
   });
   return {

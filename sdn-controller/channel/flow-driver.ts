@@ -102,6 +102,10 @@ export class FlowDriver {
     this.#kick();
   }
 
+  drives(link: SwitchLink): boolean {
+    return this.#link === link;
+  }
+
   disconnect(link: SwitchLink): void {
     if (this.#link !== link) return;
     this.#link = undefined;
