@@ -5,6 +5,7 @@ import { join } from "node:path";
 import fc from "fast-check";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { connectJsonRpc, type JsonRpcConnection } from "../../base/jsonrpc/index.js";
+import { byUuid, deleteOp, insertOp, mapValue, mutateOp, OvsdbClient } from "../../base/ovsdb/index.js";
 import { waitFor } from "../../base/time/index.js";
 import { DatabaseServer, OPEN_VSWITCH_SCHEMA, openStorage, type Storage } from "../../vswitch/index.js";
 import { endChild, requirePrograms, runOk } from "../support/run.js";
@@ -322,6 +323,40 @@ describe("beside ovsdb-server", () => {
       return result;
     });
   }
+
+  it("is spoken to by our client in the same way", async () => {
+    for (const at of [endpoint, `unix:${join(dir, "peer")}.sock`]) {
+      const kinds: string[] = [];
+      const one = new OvsdbClient({
+        endpoint: at,
+        monitor: { Queue: { columns: ["dscp", "external_ids"] } },
+        onChange: (changes) => kinds.push(...changes.map(({ kind }) => kind)),
+      });
+      try {
+        await one.ready(10_000);
+        expect(one.schema?.tables.size).toBe(OPEN_VSWITCH_SCHEMA.tables.size);
+        const [{ uuid }] = (await one.transact([
+          insertOp("Queue", { dscp: 5, external_ids: mapValue({ a: "1" }) }),
+        ])) as [{ uuid: string }];
+        await one.transact([
+          mutateOp("Queue", byUuid(uuid), [["external_ids", "insert", mapValue({ b: "2" })]]),
+        ]);
+        await waitFor(() => kinds.length >= 2, "the changes", 10_000);
+        expect(Object.fromEntries(one.rows("Queue").get(uuid)!.map("external_ids"))).toEqual({
+          a: "1",
+          b: "2",
+        });
+        await one.transact([deleteOp("Queue", byUuid(uuid))]);
+        await waitFor(() => kinds.length === 3, "the deletion", 10_000);
+        expect(kinds).toEqual(["insert", "modify", "delete"]);
+        await expect(one.transact([insertOp("Queue", { dscp: 99 })])).rejects.toMatchObject({
+          error: "constraint violation",
+        });
+      } finally {
+        one.close();
+      }
+    }
+  });
 
   it("answers any transactions in the same way", async () => {
     const call = (peer: JsonRpcConnection, operations: readonly unknown[]) =>
