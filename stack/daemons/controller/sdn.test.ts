@@ -1,11 +1,13 @@
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { parseAllDocuments } from "yaml";
 import { silentLog } from "../../../base/log/index.js";
 import { openMemoryStore, type Store } from "../../../base/store/index.js";
 import { systemClock, waitFor } from "../../../base/time/index.js";
 import { LocalClient, ResourceRegistry } from "../../api/index.js";
-import type { KindName, ResourceTypes } from "../../resources/index.js";
+import type { KindName, ResourceInput, ResourceTypes } from "../../resources/index.js";
 import { openDirectory } from "../directory.js";
+import { reconcilePorts } from "./port-controller.js";
 import { SdnPart } from "./sdn.js";
 
 const DEADLINE_MS = 5_000;
@@ -122,5 +124,40 @@ describe("SdnPart", () => {
     await eventually("Port", "b", (it) => it.status?.addresses?.length === 1);
     const again = await client.get("Port", { namespace: "shop", name: "a" });
     expect(again?.metadata.resourceVersion).toBe(port.metadata.resourceVersion);
+  });
+
+  it("allows exactly the three flows of the example", async () => {
+    const text = readFileSync(new URL("../../../examples/three-tier.yaml", import.meta.url), "utf8");
+    for (const document of parseAllDocuments(text)) {
+      const { kind, ...object } = document.toJS() as { kind: KindName } & ResourceInput<KindName>;
+      if (kind !== "Namespace") await client.create(kind, object);
+    }
+    await reconcilePorts(client, (await client.list("VirtualMachine")).items, []);
+    const names = ["client-eth0", "web1-eth0", "web2-eth0", "web1-eth1", "web2-eth1", "app-eth0", "db-eth0"];
+    for (const name of names) await eventually("Port", name, (port) => port.status?.addresses?.length === 1);
+    const explain = part.methods["sdn.explain"] as (params: object) => { allowed: boolean };
+    const allowed: string[] = [];
+    for (const from of names) {
+      for (const to of names) {
+        for (const port of [80, 81, 5432, 8080]) {
+          if (from === to) continue;
+          const question = { source: `shop/${from}`, destination: `shop/${to}`, port };
+          if (explain(question).allowed) allowed.push(`${from} ${to}:${port}`);
+        }
+      }
+    }
+    expect(allowed).toEqual([
+      "client-eth0 web1-eth0:80",
+      "client-eth0 web2-eth0:80",
+      "web1-eth1 app-eth0:8080",
+      "web2-eth1 app-eth0:8080",
+      "app-eth0 db-eth0:5432",
+    ]);
+    const balancer = await eventually("NetworkFunction", "web", (it) => it.status?.endpoints?.length === 2);
+    expect(balancer.status?.endpoints?.map((endpoint) => endpoint.name)).toEqual(["web1", "web2"]);
+    expect(() => explain({ source: "client", destination: "shop/db-eth0", port: 1 })).toThrow(
+      "source must be",
+    );
+    expect(() => explain({ source: "a/b", destination: "a/c", port: 0 })).toThrow("port must be");
   });
 });
