@@ -116,7 +116,7 @@ test("an impossible available index breaks the ring and nothing else", async () 
   expect(backend.poll()).toBe(true);
 });
 
-test("memory that goes away takes its rings along", async () => {
+test("memory that goes away takes its rings along, and they come back with it", async () => {
   await frontEnd.start();
   backend.poll();
   const tiny = createMemfd("tiny", 4096);
@@ -126,6 +126,12 @@ test("memory that goes away takes its rings along", async () => {
   expect(backend.poll()).toBe(true);
   expect(backend.queues[0]!.size).toBe(0);
   expect(backend.queues[0]!.available()).toBe(0);
+  frontEnd.shareMemory();
+  expect(backend.poll()).toBe(true);
+  expect(backend.queues[0]!.size).toBe(8);
+  frontEnd.setDescriptor(0, 0, guest(frontEnd.bufferAt(0, 0)), 16, 0);
+  frontEnd.offer(0, 0);
+  expect(backend.queues[0]!.available()).toBe(1);
 });
 
 test("a front-end that vanishes is noticed, its late memory harmless", async () => {

@@ -52,6 +52,7 @@ export interface VhostUserBackendOptions {
 }
 
 interface RunningRing {
+  readonly size: number;
   addresses: RingAddresses;
   kickFd: number;
 }
@@ -231,7 +232,7 @@ export class VhostUserBackend {
     const queue = this.queues[index]!;
     const running = this.#rings[index] !== undefined;
     this.#haltRing(index);
-    const ring: RunningRing = { addresses, kickFd: -1 };
+    const ring: RunningRing = { size, addresses, kickFd: -1 };
     this.#rings[index] = ring;
     if (kickFd >= 0) {
       ring.kickFd = kickFd;
@@ -254,7 +255,10 @@ export class VhostUserBackend {
     ring.addresses = addresses;
     this.generation++;
     const { descriptors, available, used } = addresses;
-    if (this.queues[index]!.size > 0) this.queues[index]!.move(descriptors, available, used);
+    const queue = this.queues[index]!;
+    // A ring whose memory was away for a while comes back where it stopped.
+    if (queue.size > 0) queue.move(descriptors, available, used);
+    else queue.attach(ring.size, queue.nextAvailable, descriptors, available, used);
   }
 
   #haltRing(index: number): undefined {
