@@ -8,7 +8,6 @@ import {
   ALL_KINDS,
   type ApiObject,
   eventKind,
-  findKind,
   namespaceKind,
   type OwnerReference,
   type ResourceKind,
@@ -74,7 +73,8 @@ export class GarbageCollector {
     while (this.#again && !this.#closed) {
       this.#again = false;
       try {
-        await collectGarbage(this.#modules.registry);
+        // What was removed may have been the last thing that something else waited for.
+        if (await collectGarbage(this.#modules.registry)) this.#again = true;
       } catch (thrown) {
         this.#modules.log.warn(
           { err: thrown },
@@ -104,8 +104,8 @@ export class GarbageCollector {
   }
 }
 
-/** One pass over everything. */
-export async function collectGarbage(registry: ResourceRegistry): Promise<void> {
+/** One pass over everything; true when it removed something, so that another pass may find more to do. */
+export async function collectGarbage(registry: ResourceRegistry): Promise<boolean> {
   const everything: { kind: ResourceKind; object: ApiObject }[] = [];
   for (const kind of ALL_KINDS) {
     const { objects } = await registry.list(kind, { matches: () => true });
@@ -124,6 +124,7 @@ export async function collectGarbage(registry: ResourceRegistry): Promise<void> 
       .map(({ object }) => object.metadata.name),
   );
   const blocked = new Set<string>();
+  let removed = false;
   const occupied = new Set<string>();
   for (const { kind, object } of everything) {
     const { metadata } = object;
@@ -134,7 +135,7 @@ export async function collectGarbage(registry: ResourceRegistry): Promise<void> 
     const orphaned =
       owners.length > 0 && owners.every((owner) => !living.has(owner.uid) || dying.has(owner.uid));
     const homeless = metadata.namespace !== undefined && terminating.has(metadata.namespace);
-    if (orphaned || homeless) await deleteQuietly(registry, kind, object);
+    if ((orphaned || homeless) && (await deleteQuietly(registry, kind, object))) removed = true;
   }
   for (const { kind, object } of everything) {
     if (dying.has(object.metadata.uid) && !blocked.has(object.metadata.uid)) {
@@ -143,6 +144,7 @@ export async function collectGarbage(registry: ResourceRegistry): Promise<void> 
   }
   for (const namespace of terminating)
     if (!occupied.has(namespace)) await registry.finishNamespace(namespace);
+  return removed;
 }
 
 /** Takes `owner` out of the owner references of everything that names it. */
@@ -191,19 +193,20 @@ async function releaseForeground(
   }
 }
 
+/** True when the object is gone; false when it was already, or waits for its finalizers. */
 async function deleteQuietly(
   registry: ResourceRegistry,
   kind: ResourceKind,
   object: ApiObject,
-): Promise<void> {
+): Promise<boolean> {
   try {
-    await registry.delete(kind, object.metadata, { uid: object.metadata.uid, propagation: "Background" });
+    const { gone } = await registry.delete(kind, object.metadata, {
+      uid: object.metadata.uid,
+      propagation: "Background",
+    });
+    return gone;
   } catch (thrown) {
     if (!isApiError(thrown, "NotFound") && !isApiError(thrown, "Conflict")) throw thrown;
+    return false;
   }
-}
-
-/** The kind that an owner reference names; undefined for one that we do not know. */
-export function ownerKind(owner: OwnerReference): ResourceKind | undefined {
-  return findKind(owner.apiVersion, owner.kind);
 }

@@ -40,13 +40,21 @@ export function parseDocuments(text: string, file: string, namespace: string): R
     const [error] = document.errors;
     if (error !== undefined) throw new PlinthError("DOCUMENT_INVALID", `${where}: ${error.message}`);
     // Aliases may not blow a small file up.
-    const value: unknown = document.toJS({ maxAliasCount: 1000 });
+    const value = toPlain(document, where);
     if (value === null || value === undefined) continue;
     for (const object of isList(value) ? value.items : [value]) {
       result.push(toDocument(object, where, namespace));
     }
   }
   return result;
+}
+
+function toPlain(document: { toJS(options: { maxAliasCount: number }): unknown }, where: string): unknown {
+  try {
+    return document.toJS({ maxAliasCount: 1000 });
+  } catch (cause) {
+    throw new PlinthError("DOCUMENT_INVALID", `${where}: ${(cause as Error).message}`, { cause });
+  }
 }
 
 function toDocument(value: unknown, where: string, namespace: string): ResourceDocument {

@@ -105,7 +105,7 @@ export const VirtualMachineSchema = resourceSchema(
           }),
         ),
       },
-      { description: "What is wanted." },
+      { description: "What is wanted.", default: {} },
     ),
     status: Type.Optional(VirtualMachineStatus),
   },
