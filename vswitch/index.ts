@@ -4,3 +4,5 @@ export { OFCTL_VERBS, runOfctl } from "./cli/ofctl.js";
 export { runVsctl } from "./cli/vsctl.js";
 export { VERBS as VSCTL_VERBS } from "./cli/vsctl-verbs.js";
 export { DatabaseServer, OPEN_VSWITCH_SCHEMA, openStorage, type Storage } from "./db/index.js";
+export { type StartVswitchdOptions, startVswitchd } from "./vswitchd/start.js";
+export type { Vswitchd } from "./vswitchd/vswitchd.js";

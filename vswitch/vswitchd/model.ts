@@ -45,7 +45,7 @@ export interface PortConfig {
   readonly name: string;
   readonly type: string;
   readonly options: Readonly<Record<string, string>>;
-  readonly macAddress: string | undefined;
+  readonly macAddress: string;
   readonly mtu: number | undefined;
   readonly vlan: VlanConfig;
   readonly ofportRequest: number | undefined;

@@ -12,7 +12,7 @@ const port = fc.record({
   uuid: fc.constantFrom("u1", "u2"),
   type: fc.constantFrom("internal", "stream"),
   options: fc.constantFrom({}, { path: "/x" }, { path: "/y" }),
-  macAddress: fc.constant(undefined),
+  macAddress: fc.constant("02:00:00:00:00:02"),
   mtu: fc.constantFrom(undefined, 1500),
   vlan: fc.record({
     mode: fc.constantFrom("access" as const, "trunk" as const),

@@ -20,6 +20,7 @@ export const INTERFACE_TYPES: readonly string[] = [
   "internal",
   "patch",
   "stream",
+  "tap",
 ];
 
 const MAC = /^[0-9a-fA-F]{2}(:[0-9a-fA-F]{2}){5}$/;
@@ -57,7 +58,9 @@ function readBridge(database: Database, row: DatabaseRow, options: ReadOptions):
     macAgingMs: 1000 * boundedInteger(otherConfig.get("mac-aging-time"), MAC_AGING_S, 15, 3600),
     macTableSizeMax: boundedInteger(otherConfig.get("mac-table-size"), MAC_TABLE_SIZE, 10, 1_000_000),
   };
-  const ports = rowsOf(database, row, "ports", "Port").flatMap((port) => readPort(database, port, options));
+  const ports = rowsOf(database, row, "ports", "Port").flatMap((port) =>
+    readPort(database, port, config, options),
+  );
   return { config, ports, error: bridgeError(config, row) };
 }
 
@@ -77,7 +80,12 @@ function readController(row: DatabaseRow): ControllerConfig {
   };
 }
 
-function readPort(database: Database, row: DatabaseRow, options: ReadOptions): PortConfig[] {
+function readPort(
+  database: Database,
+  row: DatabaseRow,
+  bridge: BridgeConfig,
+  options: ReadOptions,
+): PortConfig[] {
   const interfaces = rowsOf(database, row, "interfaces", "Interface");
   const vlan = readVlan(row);
   const portError =
@@ -96,10 +104,10 @@ function readPort(database: Database, row: DatabaseRow, options: ReadOptions): P
       name,
       type,
       options:
-        type === "dpdkvhostuser"
-          ? { ...interfaceOptions, "vhost-server-path": `${options.dir}/${name}` }
-          : interfaceOptions,
-      macAddress: macOf(iface.optionalString("mac")),
+        type === "dpdkvhostuser" ? { ...interfaceOptions, path: `${options.dir}/${name}` } : interfaceOptions,
+      macAddress:
+        macOf(iface.optionalString("mac")) ??
+        (name === bridge.name ? bridge.macAddress : derivedMac(iface.uuid)),
       mtu: iface.number("mtu_request"),
       vlan: typeof vlan === "string" ? { mode: "trunk", tag: 0, trunks: [] } : vlan,
       ofportRequest: iface.number("ofport_request"),
@@ -153,7 +161,7 @@ function macOf(text: string | undefined): string | undefined {
     : undefined;
 }
 
-/** A locally administered address that stays with the bridge. */
+/** A locally administered address that stays with the row. */
 function derivedMac(uuid: string): string {
   const digest = createHash("sha256").update(uuid).digest();
   digest[0] = ((digest[0] as number) & 0xfc) | 0x02;

@@ -9,7 +9,7 @@ import {
   setValue,
   updateOp,
 } from "../../base/ovsdb/index.js";
-import type { BridgeStatus, PortConfig, SwitchConfig } from "./model.js";
+import type { BridgeStatus, NumberedPort, SwitchConfig } from "./model.js";
 import type { AppliedSwitch } from "./plan.js";
 import { INTERFACE_TYPES } from "./read-model.js";
 import { portKey } from "./reconciler.js";
@@ -56,9 +56,7 @@ export function runOperations(
     for (const port of ports) {
       const done = bridge?.ports.get(port.name);
       const row =
-        done === undefined
-          ? absentPort(errors.get(portKey(config.name, port.name)))
-          : presentPort(done, config.macAddress, done.ofport);
+        done === undefined ? absentPort(errors.get(portKey(config.name, port.name))) : presentPort(done);
       operations.push(updateOp("Interface", byUuid(port.uuid), row));
     }
   }
@@ -79,14 +77,8 @@ function absentPort(error: string | undefined): OvsdbRowJson {
   };
 }
 
-function presentPort(port: PortConfig, bridgeMac: string, ofport: number): OvsdbRowJson {
-  return {
-    ofport,
-    error: NONE,
-    admin_state: "up",
-    mac_in_use: port.macAddress ?? bridgeMac,
-    ifindex: 0,
-  };
+function presentPort({ ofport, macAddress }: NumberedPort): OvsdbRowJson {
+  return { ofport, error: NONE, admin_state: "up", mac_in_use: macAddress, ifindex: 0 };
 }
 
 /** Link states and controllers, and with `counters` the statistics. */

@@ -1,0 +1,140 @@
+// `plinth vswitchd`, the switch's daemon, and `plinth vsctl|ofctl|appctl`, the everyday verbs of the ovs tools.
+import { existsSync } from "node:fs";
+import { join, resolve } from "node:path";
+import { type Command, InvalidArgumentError } from "commander";
+import {
+  OFCTL_VERBS,
+  runAppctl,
+  runOfctl,
+  runVsctl,
+  startVswitchd,
+  VSCTL_VERBS,
+} from "../../vswitch/index.js";
+import { runDaemon } from "../daemons/daemon.js";
+import { defaultDirectory, directoryLayout } from "../daemons/directory.js";
+
+const DIR_HELP = "data directory of Plinth, or that of a vswitchd standing alone (default: $PLINTH_DIR …)";
+
+interface VswitchdFlags {
+  readonly dir?: string;
+  readonly ovsdb: readonly string[];
+  readonly hostDevices: boolean;
+  readonly logDir?: string;
+}
+
+interface ClientFlags {
+  readonly dir?: string;
+  readonly timeout: number;
+}
+
+export function register(program: Command): void {
+  // The verbs have options of their own, which are not ours to parse.
+  program.enablePositionalOptions();
+  registerVswitchd(program);
+  registerVsctl(program);
+  registerOfctl(program);
+  registerAppctl(program);
+}
+
+function registerVswitchd(program: Command): void {
+  program
+    .command("vswitchd")
+    .description(
+      "run the virtual switch: OVSDB at DIR/db.sock, OpenFlow at DIR/<bridge>.mgmt, DIR/vswitchd.ctl",
+    )
+    .option("--dir <dir>", "directory of the switch (default: switch/ below the data directory of Plinth)")
+    .option(
+      "--ovsdb <endpoint>",
+      "a further OVSDB listener: punix:PATH or ptcp:PORT[:HOST]; may be repeated",
+      collect,
+      [],
+    )
+    .option("--host-devices", "make a TAP device for each internal port (needs CAP_NET_ADMIN)", false)
+    .option("--log-dir <dir>", "directory of the log file (default: standard error)")
+    .action(async (flags: VswitchdFlags) => {
+      const dir = flags.dir === undefined ? directoryLayout(defaultDirectory()).switch : resolve(flags.dir);
+      await runDaemon({ name: "vswitchd", logDir: flags.logDir }, (log) =>
+        startVswitchd({ dir, ovsdb: flags.ovsdb, hostDevices: flags.hostDevices, log }),
+      );
+    });
+}
+
+function registerVsctl(program: Command): void {
+  client(program, "vsctl", "configure a switch through its database")
+    .option("--db <endpoint>", "unix:PATH or tcp:HOST:PORT (default: unix:DIR/db.sock)")
+    .option("--no-wait", "do not wait until the switch has taken the configuration")
+    .argument("<command...>", 'verbs with their arguments; several, separated by "--", are one transaction')
+    .allowUnknownOption()
+    .passThroughOptions()
+    .addHelpText("after", verbsHelp(VSCTL_VERBS, ""))
+    .action(
+      async (words: string[], flags: ClientFlags & { readonly db?: string; readonly wait: boolean }) => {
+        process.exitCode = await runVsctl(words, {
+          database: flags.db ?? `unix:${inSwitchDirectory(flags.dir, "db.sock")}`,
+          noWait: !flags.wait,
+          timeoutMs: flags.timeout * 1000,
+          print: printLine,
+          warn: (line) => process.stderr.write(`plinth vsctl: ${line}\n`),
+        });
+      },
+    );
+}
+
+function registerOfctl(program: Command): void {
+  client(program, "ofctl", "look at and change the flows of a bridge through OpenFlow 1.3")
+    .argument("<verb>", "what to do")
+    .argument("<switch>", "a bridge of DIR, unix:PATH or tcp:HOST:PORT")
+    .argument("[argument...]", "flows, ports")
+    .passThroughOptions()
+    .addHelpText("after", verbsHelp(OFCTL_VERBS, " SWITCH"))
+    .action(async (verb: string, target: string, args: string[], flags: ClientFlags) => {
+      const endpoint = target.includes(":")
+        ? target
+        : `unix:${inSwitchDirectory(flags.dir, `${target}.mgmt`)}`;
+      await runOfctl(verb, args, { target: endpoint, timeoutMs: flags.timeout * 1000, print: printLine });
+    });
+}
+
+function registerAppctl(program: Command): void {
+  client(program, "appctl", "ask a running switch")
+    .option("-t, --target <socket>", "path of the daemon's control socket (default: DIR/vswitchd.ctl)")
+    .argument("<command>", "for example list-commands, version, fdb/show BRIDGE, dpif/show, coverage/show")
+    .argument("[argument...]", "its arguments")
+    .passThroughOptions()
+    .action(async (command: string, args: string[], flags: ClientFlags & { readonly target?: string }) => {
+      const target = flags.target ?? inSwitchDirectory(flags.dir, "vswitchd.ctl");
+      process.stdout.write(await runAppctl(command, args, { target, timeoutMs: flags.timeout * 1000 }));
+    });
+}
+
+function client(program: Command, name: string, description: string): Command {
+  return program
+    .command(name)
+    .description(description)
+    .option("--dir <dir>", DIR_HELP)
+    .option("--timeout <seconds>", "give up after this long", parseSeconds, 10);
+}
+
+/** A switch standing alone has its sockets in DIR itself, one under `plinth up` in DIR/switch. */
+function inSwitchDirectory(given: string | undefined, name: string): string {
+  const dir = defaultDirectory(given);
+  return existsSync(join(dir, "vswitchd.lock")) ? join(dir, name) : join(directoryLayout(dir).switch, name);
+}
+
+function verbsHelp(verbs: ReadonlyMap<string, { readonly usage: string }>, target: string): string {
+  return `\nVerbs:\n${[...verbs].map(([name, { usage }]) => `  ${name}${target} ${usage}`.trimEnd()).join("\n")}\n`;
+}
+
+function printLine(line: string): void {
+  process.stdout.write(`${line}\n`);
+}
+
+function collect(value: string, before: readonly string[]): readonly string[] {
+  return [...before, value];
+}
+
+function parseSeconds(text: string): number {
+  const seconds = Number(text);
+  if (!(seconds > 0 && seconds <= 3600)) throw new InvalidArgumentError("expected 1 to 3600 seconds");
+  return seconds;
+}

@@ -1,0 +1,190 @@
+// The real backend: bridges and ports in the datapath worker, one OpenFlow agent per bridge.
+// Thread: main. Invariant: a bridge is either in the datapath with its agent listening, or in neither.
+import { join } from "node:path";
+import type { Logger } from "../../base/log/index.js";
+import { OFPP_LOCAL } from "../../base/openflow/index.js";
+import type { Clock } from "../../base/time/index.js";
+import { OpenFlowAgent } from "../agent/index.js";
+import { DatapathHandle } from "../datapath/index.js";
+import { connectionCommands } from "./connection-commands.js";
+import {
+  type BridgeConfig,
+  type BridgeStatus,
+  type MacEntry,
+  type NumberedPort,
+  OFPORT_LOCAL,
+  type PortStatus,
+} from "./model.js";
+import type { UnixctlCommand } from "./unixctl.js";
+import type { Backend } from "./vswitchd.js";
+
+const MTU_DEFAULT = 1500;
+
+export interface SwitchBackendOptions {
+  readonly dir: string;
+  readonly log: Logger;
+  readonly clock: Clock;
+  readonly version: string;
+  /** Internal ports get a TAP device. */
+  readonly hostDevices: boolean;
+}
+
+interface Bridge {
+  config: BridgeConfig;
+  agent: OpenFlowAgent;
+  readonly ports: Map<string, NumberedPort>;
+}
+
+export class DatapathBackend implements Backend {
+  readonly #options: SwitchBackendOptions;
+  readonly #datapath: DatapathHandle;
+  readonly #bridges = new Map<string, Bridge>();
+  readonly commands: Readonly<Record<string, UnixctlCommand>>;
+
+  constructor(options: SwitchBackendOptions) {
+    this.#options = options;
+    this.#datapath = new DatapathHandle({
+      hostDevices: options.hostDevices,
+      // Nothing is forwarded any more and flows are lost: end, so that whoever supervises us starts afresh.
+      onDied: (error) =>
+        setImmediate(() => {
+          throw error;
+        }),
+    });
+    this.commands = connectionCommands(this.#datapath);
+  }
+
+  async addBridge(config: BridgeConfig): Promise<void> {
+    const { name, macTableSizeMax, macAgingMs } = config;
+    await this.#datapath.addBridge({ name, macTableEntries: macTableSizeMax, macAgeingMs: macAgingMs });
+    try {
+      const agent = await this.#openAgent(config);
+      this.#bridges.set(name, { config, agent, ports: new Map() });
+    } catch (thrown) {
+      await this.#datapath.removeBridge(name);
+      throw thrown;
+    }
+  }
+
+  async setBridge(config: BridgeConfig): Promise<void> {
+    const bridge = this.#bridge(config.name);
+    const before = bridge.config;
+    if (before.macTableSizeMax !== config.macTableSizeMax || before.macAgingMs !== config.macAgingMs) {
+      const { name, macTableSizeMax, macAgingMs } = config;
+      await this.#datapath.call("setBridge", {
+        name,
+        macTableEntries: macTableSizeMax,
+        macAgeingMs: macAgingMs,
+      });
+    }
+    if (before.datapathId !== config.datapathId) {
+      await bridge.agent.close();
+      bridge.agent = await this.#openAgent(config);
+    } else {
+      this.#setControllers(bridge.agent, config);
+    }
+    bridge.config = config;
+  }
+
+  async removeBridge(name: string): Promise<void> {
+    await this.#bridge(name).agent.close();
+    this.#bridges.delete(name);
+    await this.#datapath.removeBridge(name);
+  }
+
+  async addPort(bridge: string, port: NumberedPort): Promise<void> {
+    const { ports } = this.#bridge(bridge);
+    const { name, type, options, vlan } = port;
+    await this.#datapath.addPort({
+      bridge,
+      spec: { name, type, options, mac: macBytes(port.macAddress), mtu: port.mtu ?? MTU_DEFAULT },
+      ofport: port.ofport === OFPORT_LOCAL ? OFPP_LOCAL : port.ofport,
+      vlan,
+    });
+    ports.set(name, port);
+  }
+
+  async setPort(bridge: string, port: NumberedPort): Promise<void> {
+    await this.#datapath.setVlan(bridge, port.name, port.vlan);
+    this.#bridge(bridge).ports.set(port.name, port);
+  }
+
+  async removePort(bridge: string, name: string): Promise<void> {
+    await this.#datapath.removePort(bridge, name);
+    this.#bridge(bridge).ports.delete(name);
+  }
+
+  async status(bridge: string): Promise<BridgeStatus> {
+    const { agent, ports } = this.#bridge(bridge);
+    const states = await this.#datapath.call("portStates", { bridge });
+    const statuses = states.map(({ name, linkUp, mtu, statistics, lastError }): [string, PortStatus] => {
+      const facts = {
+        driver_name: ports.get(name)?.type ?? "",
+        ...(lastError === undefined ? {} : { reason: lastError }),
+      };
+      return [name, { linkUp, mtu, statistics, facts }];
+    });
+    return { ports: new Map(statuses), controllers: agent.controllers };
+  }
+
+  async macTable(bridge: string): Promise<readonly MacEntry[]> {
+    const entries = await this.#datapath.call("macTable", { bridge });
+    return entries.map(({ vlan, mac, port, ageMs }) => ({
+      ofport: port === OFPP_LOCAL ? OFPORT_LOCAL : port,
+      vlan,
+      macAddress: [...mac].map((byte) => byte.toString(16).padStart(2, "0")).join(":"),
+      ageMs,
+    }));
+  }
+
+  async flushMacTable(bridge: string): Promise<void> {
+    await this.#datapath.call("flushMacTable", { bridge });
+  }
+
+  counters(): Promise<Readonly<Record<string, number>>> {
+    return this.#datapath.call("counters", {});
+  }
+
+  async close(): Promise<void> {
+    for (const { agent } of this.#bridges.values()) await agent.close();
+    this.#bridges.clear();
+    await this.#datapath.close();
+  }
+
+  async #openAgent(config: BridgeConfig): Promise<OpenFlowAgent> {
+    const { dir, log, clock, version } = this.#options;
+    const model = this.#datapath.model(config.name, BigInt(`0x${config.datapathId}`), {
+      manufacturer: "Plinth",
+      hardware: "Plinth",
+      software: version,
+      serialNumber: "",
+      datapath: config.name,
+    });
+    const agent = await OpenFlowAgent.open(
+      { managementSocket: join(dir, `${config.name}.mgmt`) },
+      { model, clock, log: log.child({ bridge: config.name }) },
+    );
+    this.#setControllers(agent, config);
+    return agent;
+  }
+
+  /** Targets that cannot be used are logged by the agent, and VOID in their rows. */
+  #setControllers(agent: OpenFlowAgent, { controllers, failMode }: BridgeConfig): void {
+    const specs = controllers.map(({ target, maxBackoffMs, inactivityProbeMs }) => ({
+      target,
+      maxBackoffMs,
+      probeIntervalMs: inactivityProbeMs,
+    }));
+    agent.setControllers(specs, failMode);
+  }
+
+  #bridge(name: string): Bridge {
+    const bridge = this.#bridges.get(name);
+    if (bridge === undefined) throw new Error(`bridge ${name} is not there`);
+    return bridge;
+  }
+}
+
+function macBytes(text: string): Uint8Array {
+  return Uint8Array.from(text.split(":"), (part) => Number.parseInt(part, 16));
+}
