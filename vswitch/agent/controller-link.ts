@@ -36,6 +36,9 @@ export interface ControllerStatus {
 
 const BACKOFF_FIRST_MS = 100;
 const BACKOFF_MAX_MS = 8_000;
+/** Dialling on this machine costs nothing, and a controller that was restarted is waiting. */
+const BACKOFF_LOCAL_MAX_MS = 1_000;
+const CONNECT_TIMEOUT_MS = 10_000;
 export const DEFAULT_PROBE_INTERVAL_MS = 5_000;
 
 export class ControllerLink {
@@ -103,11 +106,20 @@ export class ControllerLink {
     this.#socket = socket;
     const onError = (error: Error): void => this.#onDown(error.message);
     socket.once("error", onError);
+    socket.setTimeout(CONNECT_TIMEOUT_MS, () => {
+      socket.destroy(new Error(`no connection within ${CONNECT_TIMEOUT_MS} ms`));
+    });
     socket.once("connect", () => {
+      socket.setTimeout(0);
       socket.off("error", onError);
       if (this.#isClosed) socket.destroy();
       else this.#attach(socket);
     });
+  }
+
+  #backoffMaxMs(): number {
+    const wanted = this.#spec.maxBackoffMs ?? BACKOFF_MAX_MS;
+    return this.#target.type === "unix" ? Math.min(wanted, BACKOFF_LOCAL_MAX_MS) : wanted;
   }
 
   #attach(socket: Socket): void {
@@ -144,7 +156,7 @@ export class ControllerLink {
     if (this.#isUp) this.#changedMs = this.#modules.clock.nowMs();
     this.#isUp = false;
     this.#timer = this.#modules.clock.after(this.#backoffMs, () => this.#dial());
-    this.#backoffMs = Math.min(this.#backoffMs * 2, this.#spec.maxBackoffMs ?? BACKOFF_MAX_MS);
+    this.#backoffMs = Math.min(this.#backoffMs * 2, this.#backoffMaxMs());
     this.#onChange();
   }
 }

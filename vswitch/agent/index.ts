@@ -9,15 +9,6 @@ export {
 } from "./capabilities.js";
 export type { ControllerSpec, ControllerStatus } from "./controller-link.js";
 export { type ControllerTarget, parseControllerTarget } from "./controller-target.js";
-export { GROUP_FEATURES, METER_FEATURES, TABLE_FEATURES } from "./datapath-abilities.js";
-export {
-  type BridgeRequest,
-  type DatapathHandlers,
-  type DatapathMethod,
-  type DatapathRequests,
-  datapathHandlers,
-} from "./datapath-requests.js";
-export { DatapathSwitch, type DatapathSwitchOptions, type RequestDatapath } from "./datapath-switch.js";
 export type { FailMode } from "./fail-mode.js";
 export { type AgentModules, type AgentOptions, OpenFlowAgent } from "./openflow-agent.js";
 export type { ChangeRefusal, SwitchChange, SwitchEvent, SwitchModel } from "./switch-model.js";
