@@ -35,6 +35,13 @@ describe("FailModeKeeper", () => {
     expect(await priorities()).toEqual([]);
   });
 
+  it("takes away what an earlier agent of the bridge left", async () => {
+    keeper.update("standalone", { configured: 0, connected: 0, ...PROBE });
+    expect(await priorities()).toEqual([0]);
+    new FailModeKeeper(model, clock, silentLog).update("secure", { configured: 1, connected: 1, ...PROBE });
+    expect(await priorities()).toEqual([]);
+  });
+
   it("opens a standalone bridge after three probe intervals without its controllers, until one is back", async () => {
     keeper.update("standalone", { configured: 2, connected: 1, ...PROBE });
     keeper.update("standalone", { configured: 2, connected: 0, ...PROBE });

@@ -36,7 +36,8 @@ export class FailModeKeeper {
   readonly #log: Logger;
   #mode: FailMode = "standalone";
   #seen: ControllersSeen = { configured: 0, connected: 0, probeIntervalMs: 0 };
-  #installed: number | undefined;
+  /** The priority of our flow; undefined = there is none; "unknown" = an agent before us may have left one. */
+  #installed: number | undefined | "unknown" = "unknown";
   #timer: Timer | undefined;
 
   constructor(model: SwitchModel, clock: Clock, log: Logger) {
@@ -72,7 +73,7 @@ export class FailModeKeeper {
   #install(priority: number | undefined): void {
     if (priority === this.#installed) return;
     const changes: FlowMod[] = [];
-    if (this.#installed !== undefined) changes.push(failModeFlow("delete_strict", this.#installed));
+    if (this.#installed !== undefined) changes.push(failModeFlow("delete", 0));
     if (priority !== undefined) changes.push(failModeFlow("add", priority));
     this.#installed = priority;
     this.#model.change(changes).then(
@@ -85,8 +86,9 @@ export class FailModeKeeper {
   }
 }
 
+/** "delete" means every flow with our cookie, whatever its priority. */
 function failModeFlow(command: FlowModCommand, priority: number): FlowMod {
-  const isDelete = command === "delete_strict";
+  const isDelete = command === "delete";
   return {
     type: "flow_mod",
     xid: 0,
