@@ -34,16 +34,17 @@ export class Reader {
   readonly lengthError: OfpErrorName;
   readonly #view: DataView;
 
-  constructor(bytes: Uint8Array, offset: number, end: number, lengthError: OfpErrorName) {
+  /** Without `view`, one is made over `bytes`. */
+  constructor(bytes: Uint8Array, offset: number, end: number, lengthError: OfpErrorName, view?: DataView) {
+    this.offset = offset;
+    this.end = end;
+    this.lengthError = lengthError;
     // A Buffer's slice shares memory; ours must copy.
     this.bytes =
       bytes.constructor === Uint8Array
         ? bytes
         : new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-    this.offset = offset;
-    this.end = end;
-    this.lengthError = lengthError;
-    this.#view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+    this.#view = view ?? new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   }
 
   get left(): number {
@@ -106,7 +107,7 @@ export class Reader {
   /** Moves over `size` bytes and returns a reader of just these. */
   within(size: number, field: string, lengthError: OfpErrorName = this.lengthError): Reader {
     const at = this.take(size, field);
-    return new Reader(this.bytes, at, at + size, lengthError);
+    return new Reader(this.bytes, at, at + size, lengthError, this.#view);
   }
 
   /** A WireError about what was read last or comes next. */
