@@ -18,6 +18,9 @@ export interface HostControlModules {
 }
 
 const EXEC_TIMEOUT_MS = 30_000;
+/** The guest's answer may come this much after the command's time is up; callers wait 5 s longer than that time. */
+const EXEC_GRACE_MS = 3_000;
+const POLL_MS = 50;
 type Fields = Readonly<Record<string, unknown>>;
 
 export function hostControlMethods(modules: HostControlModules): Readonly<Record<string, ControlMethod>> {
@@ -34,7 +37,8 @@ export function hostControlMethods(modules: HostControlModules): Readonly<Record
       const stdin = params["stdin"];
       if (stdin !== undefined && typeof stdin !== "string") throw invalid("stdin", "text");
       const input = stdin === undefined ? undefined : Buffer.from(stdin);
-      const result = await driver.exec({ command, input, timeoutMs });
+      await untilRunning(driver, timeoutMs);
+      const result = await driver.exec({ command, input, timeoutMs }, EXEC_GRACE_MS);
       return {
         exitCode: result.exitCode,
         stdout: Buffer.from(result.stdout).toString("utf8"),
@@ -71,6 +75,14 @@ export function hostControlMethods(modules: HostControlModules): Readonly<Record
     },
     "host.describe": () => modules.describe(),
   };
+}
+
+/** A machine that is on its way up is waited for; any other state is told by the command itself. */
+async function untilRunning(driver: MachineDriver, deadlineMs: number): Promise<void> {
+  const endMs = performance.now() + deadlineMs;
+  while ((driver.state === "starting" || driver.state === "failed") && performance.now() < endMs) {
+    await new Promise((resolve) => setTimeout(resolve, POLL_MS));
+  }
 }
 
 /** The driver of the machine that the parameters name. Throws MACHINE_STATE when none of that name runs here. */

@@ -22,8 +22,8 @@ export function hostName(name: string = hostname()): string {
   const label = name
     .toLowerCase()
     .replace(/[^a-z0-9-]+/g, "-")
-    .replace(/^-+|-+$/g, "")
-    .slice(0, 63);
+    .slice(0, 63)
+    .replace(/^-+|-+$/g, "");
   return label === "" ? "host" : label;
 }
 

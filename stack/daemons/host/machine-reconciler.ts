@@ -263,7 +263,7 @@ export class MachineReconciler {
       return wait(reasonOf(thrown.code), describeError(thrown), 2_000);
     }
     try {
-      await this.#options.syncSwitch();
+      if (desired.interfaces.length > 0) await this.#options.syncSwitch();
     } catch (thrown) {
       return wait("SwitchUnavailable", `waiting for the switch: ${describeError(thrown)}`, 1_000);
     }

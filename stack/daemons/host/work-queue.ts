@@ -1,6 +1,6 @@
 // Level-triggered work by key: whatever was said about a key while it waited or ran leads to one more run. A run that
 // fails comes back after a pause of its own key, so that one broken object holds up no other. Thread: main.
-import { describeError } from "../../../base/errors/index.js";
+import { describeError, PlinthError } from "../../../base/errors/index.js";
 import type { Logger } from "../../../base/log/index.js";
 import type { Clock, Timer } from "../../../base/time/index.js";
 
@@ -76,7 +76,9 @@ export class WorkQueue {
     } catch (thrown) {
       const retryMs = this.#retryMs.get(key) ?? RETRY_MS_MIN;
       this.#retryMs.set(key, Math.min(retryMs * 2, RETRY_MS_MAX));
-      this.#log.warn({ err: thrown, key, retryMs }, `${this.#options.name}: ${describeError(thrown)}`);
+      // The world's failures are said in a line; ours come with where they happened.
+      const where = thrown instanceof PlinthError ? { code: thrown.code } : { err: thrown };
+      this.#log.warn({ ...where, key, retryMs }, `${this.#options.name}: ${describeError(thrown)}`);
       if (!this.#due.has(key)) this.addAfter(key, retryMs);
     } finally {
       this.#running.delete(key);
