@@ -56,6 +56,8 @@ export interface ApiServer {
   close(): Promise<void>;
 }
 
+/** Requests under way when the server closes may take this long. */
+const CLOSE_GRACE_MS = 5_000;
 const OPEN_PATHS = new Set(["/healthz", "/livez", "/readyz", "/version"]);
 const HOST = "127.0.0.1";
 
@@ -67,6 +69,7 @@ export async function startApiServer(
   const { tls, token, hostSocket } = options;
   const isAllowed = tokenChecker(token);
   const actions: ActionModules = { registry: modules.registry, hostSocket };
+  const { clock } = modules;
   const watches = new WatchStreams(modules);
   const consoles = new Consoles(actions, isAllowed);
   const server = fastify({
@@ -106,7 +109,9 @@ export async function startApiServer(
     async close() {
       watches.close();
       consoles.close();
+      const deadline = clock.after(CLOSE_GRACE_MS, () => server.server.closeAllConnections());
       await server.close();
+      deadline.cancel();
     },
   };
 }

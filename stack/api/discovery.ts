@@ -62,7 +62,9 @@ function resourcesOf(kind: ResourceKind): object[] {
       ...common,
       verbs: VERBS,
       ...(kind.shortNames.length === 0 ? {} : { shortNames: kind.shortNames }),
-      ...(kind.group === "plinth.dev" ? { categories: ["plinth"] } : {}),
+      ...(kind.group === "plinth.dev"
+        ? { categories: kind.namespaced ? ["all", "plinth"] : ["plinth"] }
+        : {}),
     },
   ];
   if (kind.hasStatus) {

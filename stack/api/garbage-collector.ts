@@ -14,10 +14,10 @@ import {
 } from "../resources/index.js";
 import { isApiError } from "./errors.js";
 import { EVENT_TTL_MS, EVENTS_MAX } from "./limits.js";
-import { FOREGROUND_FINALIZER, type ResourceRegistry } from "./registry.js";
+import { FOREGROUND_FINALIZER, type ResourceRegistry, type WatchEvent } from "./registry.js";
 
-/** Old Events are looked for this often. */
-const EVENT_SWEEP_MS = 60_000;
+/** Everything, and old Events, are looked at this often, whatever happens. */
+const SWEEP_MS = 60_000;
 const RETRY_MS = 1_000;
 
 export interface GarbageCollectorModules {
@@ -45,9 +45,12 @@ export class GarbageCollector {
       const request = { matches: () => true, fromRevision: registry.revision };
       this.#watches.push(
         await registry.watch(kind, request, (events) => {
-          const due = ({ metadata }: ApiObject): boolean =>
-            metadata.deletionTimestamp !== undefined || metadata.ownerReferences !== undefined;
-          if (events.some((event) => event.type === "DELETED" || due(event.object))) this.#trigger();
+          // Owner references that change later are looked at by the next sweep.
+          const isDue = ({ type, object }: WatchEvent): boolean =>
+            type === "DELETED" ||
+            object.metadata.deletionTimestamp !== undefined ||
+            (type === "ADDED" && object.metadata.ownerReferences !== undefined);
+          if (events.some(isDue)) this.#trigger();
         }),
       );
     }
@@ -91,7 +94,10 @@ export class GarbageCollector {
     dropOldEvents(registry, clock.wallMs()).catch((thrown: unknown) => {
       log.warn({ err: thrown }, `old events stay for now: ${describeError(thrown)}`);
     });
-    this.#later(EVENT_SWEEP_MS, () => this.#sweepEvents());
+    this.#later(SWEEP_MS, () => {
+      this.#trigger();
+      this.#sweepEvents();
+    });
   }
 
   #later(delayMs: number, work: () => void): void {

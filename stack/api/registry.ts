@@ -244,9 +244,8 @@ export class ResourceRegistry {
     previous: ApiObject | undefined,
     request: WriteRequest,
   ): Promise<Admitted> {
-    const everyone = kind.comparesSiblings
-      ? await this.list(kind, { namespace, matches: () => true })
-      : undefined;
+    const compares = kind.comparesSiblings === true && request.subresource === undefined;
+    const everyone = compares ? await this.list(kind, { namespace, matches: () => true }) : undefined;
     const own = previous?.metadata.name;
     return admit(document, {
       kind,

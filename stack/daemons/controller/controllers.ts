@@ -7,7 +7,7 @@ import { HEARTBEAT_CHECK_MS, HeartbeatMonitor, reportSilent } from "./heartbeat.
 import { PassRunner } from "./pass-runner.js";
 import { reconcilePorts } from "./port-controller.js";
 import {
-  type Inventory,
+  Inventory,
   judgeReferences,
   REFERENCES_RESOLVED,
   REFERRING_KINDS,
@@ -98,7 +98,8 @@ export class Controllers {
   }
 
   async #judgeAll(): Promise<void> {
-    const inventory: Inventory = Object.fromEntries(WATCHED.map((kind) => [kind, this.#all(kind)]));
+    const inventory = new Inventory();
+    for (const kind of WATCHED) inventory.add(kind, this.#all(kind));
     for (const kind of REFERRING_KINDS) {
       for (const object of this.#all(kind)) await this.#judge(kind, object, inventory);
     }

@@ -3,7 +3,7 @@ import { isDeepStrictEqual } from "node:util";
 import { describeError } from "../../../base/errors/index.js";
 import { isApiError, type ResourceClient, updateConditions, updateStatus } from "../../api/index.js";
 import type { Port, VirtualMachine } from "../../resources/index.js";
-import { interfaceStatus, type PortAction, planPorts } from "./vm-ports.js";
+import { interfaceStatus, type PortAction, PortIndex, planPorts } from "./vm-ports.js";
 
 const CONDITION = "PortsCreated";
 
@@ -13,23 +13,16 @@ export async function reconcilePorts(
   vms: readonly VirtualMachine[],
   ports: readonly Port[],
 ): Promise<void> {
-  const byNamespace = new Map<string, Port[]>();
-  for (const port of ports) {
-    const namespace = port.metadata.namespace as string;
-    const list = byNamespace.get(namespace);
-    if (list === undefined) byNamespace.set(namespace, [port]);
-    else list.push(port);
-  }
+  const index = new PortIndex(ports);
   for (const vm of vms) {
-    const here = byNamespace.get(vm.metadata.namespace as string) ?? [];
-    const { actions, taken } = planPorts(vm, here);
+    const { actions, taken } = planPorts(vm, index);
     const refusals = taken.map((name) => `port ${name} belongs to somebody else`);
     for (const action of actions) {
       const refusal = await carryOut(client, vm, action);
       if (refusal !== undefined) refusals.push(refusal);
     }
     await report(client, vm, refusals);
-    await showInterfaces(client, vm, here);
+    await showInterfaces(client, vm, index);
   }
 }
 
@@ -72,11 +65,7 @@ async function report(
   if (status === "False") await client.recordEvent(vm, { type: "Warning", reason: "PortRefused", message });
 }
 
-async function showInterfaces(
-  client: ResourceClient,
-  vm: VirtualMachine,
-  ports: readonly Port[],
-): Promise<void> {
+async function showInterfaces(client: ResourceClient, vm: VirtualMachine, ports: PortIndex): Promise<void> {
   const interfaces = interfaceStatus(vm, ports);
   if (isDeepStrictEqual(interfaces, vm.status?.interfaces ?? [])) return;
   await updateStatus(client, "VirtualMachine", vm.metadata, (current) =>

@@ -12,7 +12,20 @@ import {
 export const REFERENCES_RESOLVED = "ReferencesResolved";
 
 /** Everything that can be named, as it is now. */
-export type Inventory = { readonly [K in KindName]?: readonly ResourceTypes[K][] };
+export class Inventory {
+  readonly #byPlace = new Map<string, ResourceTypes[KindName]>();
+
+  add<K extends KindName>(kind: K, objects: readonly ResourceTypes[K][]): void {
+    for (const object of objects) {
+      const { namespace = "", name } = object.metadata;
+      this.#byPlace.set(`${kind}/${namespace}/${name}`, object);
+    }
+  }
+
+  get<K extends KindName>(kind: K, name: string, namespace = ""): ResourceTypes[K] | undefined {
+    return this.#byPlace.get(`${kind}/${namespace}/${name}`) as ResourceTypes[K] | undefined;
+  }
+}
 
 export type ReferringKind = "VirtualMachine" | "Port" | "NetworkFunction" | "Volume" | "VolumeSnapshot";
 export const REFERRING_KINDS: readonly ReferringKind[] = [
@@ -46,8 +59,7 @@ function describeMissing<K extends ReferringKind>(
   const { namespace } = object.metadata;
   const missing: string[] = [];
   const need = (referred: KindName, name: string, field: string, scope?: string): boolean => {
-    const list = (inventory[referred] ?? []) as readonly ResourceTypes[KindName][];
-    const found = list.some(({ metadata }) => metadata.name === name && metadata.namespace === scope);
+    const found = inventory.get(referred, name, scope) !== undefined;
     if (!found) missing.push(`${field}: ${referred} "${name}" does not exist`);
     return found;
   };
@@ -98,9 +110,7 @@ function addressTrouble(
   text: string,
   field: string,
 ): string[] {
-  const network = inventory.Network?.find(
-    ({ metadata }) => metadata.name === networkName && metadata.namespace === namespace,
-  );
+  const network = inventory.get("Network", networkName, namespace);
   const address = parseAddress(text);
   const fits = network?.spec.subnets.some((subnet) => {
     const prefix = parsePrefix(subnet);

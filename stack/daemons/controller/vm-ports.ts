@@ -23,26 +23,51 @@ export function portName(vmName: string, interfaceName: string): string {
   return `${vmName}-${interfaceName}`;
 }
 
-/** `ports` are all Ports of the machine's namespace. A machine that is being deleted keeps its ports until it is gone. */
-export function planPorts(vm: VirtualMachine, ports: readonly Port[]): PortPlan {
+/** All Ports, found by place and by owner. */
+export class PortIndex {
+  readonly #byName = new Map<string, Port>();
+  readonly #byOwner = new Map<string, Port[]>();
+
+  constructor(ports: readonly Port[]) {
+    for (const port of ports) {
+      const { namespace, name, ownerReferences = [] } = port.metadata;
+      this.#byName.set(`${namespace}/${name}`, port);
+      for (const { uid } of ownerReferences) {
+        const owned = this.#byOwner.get(uid);
+        if (owned === undefined) this.#byOwner.set(uid, [port]);
+        else owned.push(port);
+      }
+    }
+  }
+
+  get(namespace: string | undefined, name: string): Port | undefined {
+    return this.#byName.get(`${namespace}/${name}`);
+  }
+
+  ownedBy(vm: VirtualMachine): readonly Port[] {
+    return this.#byOwner.get(vm.metadata.uid) ?? [];
+  }
+}
+
+/** A machine that is being deleted keeps its ports until it is gone. */
+export function planPorts(vm: VirtualMachine, ports: PortIndex): PortPlan {
   const actions: PortAction[] = [];
   const taken: string[] = [];
   if (vm.metadata.deletionTimestamp !== undefined) return { actions, taken };
-  const byName = new Map(ports.map((port) => [port.metadata.name, port]));
   const wanted = new Set<string>();
   for (const each of vm.spec.interfaces) {
     const name = portName(vm.metadata.name, each.name);
     wanted.add(name);
     const desired = desiredPort(vm, name, each);
-    const existing = byName.get(name);
+    const existing = ports.get(vm.metadata.namespace, name);
     if (existing === undefined) actions.push({ type: "create", port: desired });
     else if (!isOwnedBy(existing, vm)) taken.push(name);
     else if (existing.metadata.deletionTimestamp === undefined)
       actions.push(...alterations(existing, desired));
   }
-  for (const port of ports) {
+  for (const port of ports.ownedBy(vm)) {
     const { name, uid, deletionTimestamp } = port.metadata;
-    if (!isOwnedBy(port, vm) || wanted.has(name) || deletionTimestamp !== undefined) continue;
+    if (wanted.has(name) || deletionTimestamp !== undefined) continue;
     actions.push({ type: "delete", name, uid });
   }
   return { actions, taken };
@@ -105,12 +130,13 @@ function alterations(existing: Port, desired: ResourceInput<"Port">): PortAction
 /** status.interfaces of a machine as its Ports show it. */
 export function interfaceStatus(
   vm: VirtualMachine,
-  ports: readonly Port[],
+  ports: PortIndex,
 ): NonNullable<NonNullable<VirtualMachine["status"]>["interfaces"]> {
   return vm.spec.interfaces.map((each) => {
     const name = portName(vm.metadata.name, each.name);
-    const port = ports.find((other) => other.metadata.name === name && isOwnedBy(other, vm));
-    const { macAddress, addresses } = port?.status ?? {};
+    const port = ports.get(vm.metadata.namespace, name);
+    const { macAddress, addresses } =
+      (port !== undefined && isOwnedBy(port, vm) ? port.status : undefined) ?? {};
     return {
       name: each.name,
       port: name,
