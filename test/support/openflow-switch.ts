@@ -5,58 +5,73 @@ import { silentLog } from "../../base/log/index.js";
 import { OFPP_LOCAL } from "../../base/openflow/index.js";
 import { MemoryPort, PacketPool } from "../../base/packet/index.js";
 import { systemClock } from "../../base/time/index.js";
-import {
-  DatapathSwitch,
-  datapathHandlers,
-  OpenFlowAgent,
-  type RequestDatapath,
-} from "../../vswitch/agent/index.js";
-import { Datapath } from "../../vswitch/datapath/index.js";
+import { OpenFlowAgent, type SwitchEvent } from "../../vswitch/agent/index.js";
+import { datapathMethods } from "../../vswitch/datapath/control.js";
+import { BridgeModel, Datapath, type DatapathHandle } from "../../vswitch/datapath/index.js";
+import type { PortFactory } from "../../vswitch/datapath/port-factory.js";
+import type { DatapathMethods } from "../../vswitch/datapath/requests.js";
 
 const BRIDGE = "br0";
+const DATAPATH_ID = 0x0000_0200_0000_0001n;
+const DESCRIPTION = {
+  manufacturer: "Plinth",
+  hardware: "memory ports",
+  software: "test",
+  serialNumber: "None",
+  datapath: BRIDGE,
+};
 
 export class OpenFlowSwitch {
   readonly datapath: Datapath;
-  readonly model: DatapathSwitch;
-  readonly pool = new PacketPool({ slots: 512 });
+  readonly methods: DatapathMethods;
   readonly ports = new Map<string, MemoryPort>();
+  readonly #listeners = new Set<(event: SwitchEvent) => void>();
+  readonly #pool = new PacketPool({ slots: 512 });
   #agent: OpenFlowAgent | undefined;
 
   private constructor() {
     this.datapath = new Datapath({
-      pool: this.pool,
-      onEvents: (_bridge, events) => this.model.deliver(events),
+      pool: this.#pool,
+      onEvents: (_bridge, events) => {
+        for (const event of events) for (const listener of this.#listeners) listener(event);
+      },
     });
-    const handlers = datapathHandlers(this.datapath, () => performance.now());
-    const request: RequestDatapath = async (method, body) => handlers[method](body);
-    this.model = new DatapathSwitch({
-      bridge: BRIDGE,
-      datapathId: 0x0000_0200_0000_0001n,
-      version: "test",
-      request,
+    const factory: Pick<PortFactory, "create" | "forget"> = {
+      create: ({ name }) => {
+        const port = new MemoryPort({ name, pool: this.#pool });
+        this.ports.set(name, port);
+        return port;
+      },
+      forget: (name) => void this.ports.delete(name),
+    };
+    this.methods = datapathMethods({
+      datapath: this.datapath,
+      factory: factory as PortFactory,
+      nowMs: () => performance.now(),
+      watch: () => {},
+      unwatch: () => {},
     });
   }
 
   /** Ports vm1 (1), vm2 (2) and br0 (local); the management socket is `directory`/br0.mgmt. */
   static async open(directory: string): Promise<OpenFlowSwitch> {
     const created = new OpenFlowSwitch();
-    created.datapath.addBridge(BRIDGE);
+    created.methods.addBridge({ name: BRIDGE, macTableEntries: 1024, macAgeingMs: 300_000 });
     created.addPort("vm1", 1);
     created.addPort("vm2", 2);
     created.addPort(BRIDGE, OFPP_LOCAL);
+    const model = new BridgeModel(created.#handle(), BRIDGE, DATAPATH_ID, DESCRIPTION);
     created.#agent = await OpenFlowAgent.open(
       { managementSocket: join(directory, `${BRIDGE}.mgmt`) },
-      { model: created.model, clock: systemClock, log: silentLog },
+      { model, clock: systemClock, log: silentLog },
     );
     return created;
   }
 
   addPort(name: string, ofport: number): void {
-    const port = new MemoryPort({ name, pool: this.pool });
     const mac = Uint8Array.of(2, 0, 0, 0, 0, ofport & 0xff);
-    this.datapath.bridge(BRIDGE).addPort({ port, ofport, mac, mtu: 1500, nowMs: performance.now() });
-    this.ports.set(name, port);
-    this.datapath.deliver();
+    const spec = { name, type: "memory", options: {}, mac, mtu: 1500 };
+    this.methods.addPort({ bridge: BRIDGE, spec, ofport, vlan: { mode: "trunk", tag: 0, trunks: [] } });
   }
 
   get flowCount(): number {
@@ -76,5 +91,19 @@ export class OpenFlowSwitch {
   async close(): Promise<void> {
     await this.#agent?.close();
     this.datapath.close();
+  }
+
+  /** What DatapathHandle does across threads, in this one. */
+  #handle(): Pick<DatapathHandle, "call" | "onEvent"> {
+    const call = async (method: keyof DatapathMethods, body: unknown): Promise<unknown> => {
+      return (this.methods[method] as (body: unknown) => unknown)(body);
+    };
+    return {
+      call: call as DatapathHandle["call"],
+      onEvent: (_bridge, listener) => {
+        this.#listeners.add(listener);
+        return () => this.#listeners.delete(listener);
+      },
+    };
   }
 }
