@@ -33,7 +33,7 @@ import {
 } from "../flow/index.js";
 import { MAC_TABLE_ENTRIES, MacTable, NormalForwarder, type VlanConfig, VlanPort } from "../learn/index.js";
 import type { BridgeEvent } from "./events.js";
-import { OFPORT_MAX } from "./limits.js";
+import { OFPORT_MAX, TABLE_COUNT } from "./limits.js";
 import { PORT_CONFIG_MASK, PortSlot, type PortSlotOptions } from "./port-slot.js";
 
 const NO_COOKIE = 0xffffffffffffffffn; // cold
@@ -69,7 +69,7 @@ export class Bridge implements PacketSink {
     this.#pool = options.pool;
     this.#tracker = options.tracker;
     this.#emit = options.emit;
-    this.tables = new FlowTables({ onRemoved: (message) => void this.#emit(message) });
+    this.tables = new FlowTables({ tables: TABLE_COUNT, onRemoved: (message) => void this.#emit(message) });
     this.pipeline = new Pipeline({
       pool: options.pool,
       tables: this.tables,

@@ -1,5 +1,8 @@
 // The datapath: bridges, ports, the poll loop, its worker and the handle on it.
 export { Bridge, type BridgeChange, type BridgeOptions } from "./bridge.js";
 export { Datapath, type DatapathOptions } from "./datapath.js";
+export { BridgeModel, DatapathHandle, type DatapathHandleOptions } from "./datapath-handle.js";
 export type { BridgeEvent } from "./events.js";
+export type { PortSpec } from "./port-factory.js";
 export { PortSlot, type PortSlotOptions } from "./port-slot.js";
+export type { AddPort, BridgeSpec, PortState } from "./requests.js";

@@ -16,7 +16,11 @@ export const TICK_INTERVAL_MS = 5;
 export const SWEEP_INTERVAL_MS = 500;
 /** The longest sleep of an idle datapath: ports are ticked at least this often. */
 export const SLEEP_MAX_MS = 250;
-/** Empty breaths in a row before the datapath goes to sleep. */
-export const IDLE_BREATHS_MAX = 2000;
+/** How long to poll without work before sleeping: after at least SPIN_PACKETS since the last sleep, and after fewer. */
+export const SPIN_BUSY_MS = 0.2;
+export const SPIN_CALM_MS = 0.02;
+export const SPIN_PACKETS = 256;
+/** Tables of a bridge: 0–253, as Open vSwitch has them. */
+export const TABLE_COUNT = 254;
 /** Frames per port and breath. */
 export const BURST_SIZE = 32;

@@ -321,6 +321,7 @@ function compileAction(
       compileMove(action.source, action.destination, code);
       return;
     case "resubmit":
+      if (action.withCt) throw flowError("OFPBAC_BAD_ARGUMENT", "resubmit with ct is not supported");
       code.push(OP_RESUBMIT, action.port, action.tableId);
       return;
     case "ct":

@@ -1,0 +1,97 @@
+import fc from "fast-check";
+import { describe, expect, it } from "vitest";
+import { ConnectionTable, SEEN_REPLY } from "./connection-table.js";
+import { STATE_SINGLE } from "./timeouts.js";
+import { invert } from "./tuple.js";
+
+const CAPACITY = 16;
+const tuple = fc
+  .tuple(fc.nat(3), fc.nat(3), fc.nat(3), fc.nat(3))
+  .map(([a, b, ports, zone]) =>
+    Int32Array.of(0x0a000000 + a, 0x0b000000 + b, (1000 + ports) * 65536 + 80, (17 << 16) | zone),
+  );
+const step = fc.oneof(
+  fc.record({ do: fc.constant("add" as const), tuple, answered: fc.boolean() }),
+  fc.record({ do: fc.constant("remove" as const), tuple }),
+  fc.record({ do: fc.constant("pass" as const), ms: fc.integer({ min: 1, max: 40 }) }),
+);
+const TIMEOUT_MS = 100;
+const text = (words: Int32Array): string => Array.from(words).join(":");
+
+describe("ConnectionTable", () => {
+  it("agrees with a map of tuples through additions, removals, expiry and eviction", () => {
+    fc.assert(
+      fc.property(fc.array(step, { maxLength: 120 }), (steps) => {
+        const table = new ConnectionTable(CAPACITY);
+        /** By either tuple: when it expires and its partner. */
+        const model = new Map<string, { expiresMs: number; other: string; direction: number }>();
+        const seen: Int32Array[] = [];
+        const reply = new Int32Array(4);
+        let nowMs = 0;
+        for (const one of steps) {
+          if (one.do === "pass") {
+            nowMs += one.ms;
+            if (one.ms > 30) table.sweep(nowMs);
+            for (const [key, entry] of model) if (entry.expiresMs <= nowMs) model.delete(key);
+          } else if (one.do === "remove") {
+            const found = table.find(one.tuple, nowMs);
+            const expected = model.get(text(one.tuple));
+            expect(found >= 0 ? found & 1 : undefined).toBe(expected?.direction);
+            if (found < 0 || expected === undefined) continue;
+            table.remove(found >> 1);
+            model.delete(text(one.tuple));
+            model.delete(expected.other);
+          } else {
+            invert(one.tuple, reply);
+            seen.push(one.tuple);
+            if (table.find(one.tuple, nowMs) >= 0 || table.find(reply, nowMs) >= 0) continue;
+            const evictions = table.evictions;
+            const added = table.add(one.tuple, reply, STATE_SINGLE, nowMs, TIMEOUT_MS);
+            if (added < 0) {
+              expect(table.size).toBe(CAPACITY);
+              continue;
+            }
+            if (one.answered) table.flags[added] = SEEN_REPLY;
+            if (table.evictions > evictions) {
+              // Whoever was evicted: the model learns it by asking.
+              for (const [key] of model) if (table.find(wordsOf(key), nowMs) < 0) model.delete(key);
+            }
+            model.set(text(one.tuple), { expiresMs: nowMs + TIMEOUT_MS, other: text(reply), direction: 0 });
+            model.set(text(reply), { expiresMs: nowMs + TIMEOUT_MS, other: text(one.tuple), direction: 1 });
+          }
+          expect(table.size).toBeLessThanOrEqual(CAPACITY);
+        }
+        for (const key of model.keys())
+          expect(table.find(wordsOf(key), nowMs) & 1).toBe(model.get(key)?.direction);
+        for (const words of seen) expect(table.find(words, nowMs) >= 0).toBe(model.has(text(words)));
+        table.sweep(nowMs);
+        expect(table.size).toBe(model.size / 2);
+      }),
+      { numRuns: 500 },
+    );
+  });
+
+  it("gives up unanswered connections of the fullest zone first, and answered ones only to emptier zones", () => {
+    const table = new ConnectionTable(CAPACITY);
+    const add = (zone: number, n: number): number => {
+      const original = Int32Array.of(n, 2, 3, (17 << 16) | zone);
+      const reply = new Int32Array(4);
+      invert(original, reply);
+      return table.add(original, reply, STATE_SINGLE, 0, TIMEOUT_MS);
+    };
+    const old = add(1, 1);
+    table.flags[old] = SEEN_REPLY;
+    for (let n = 2; n < 500; n++) add(2, n);
+    expect(table.size).toBe(CAPACITY);
+    expect(table.states[old]).toBe(STATE_SINGLE);
+    expect(table.tuples[old * 8 + 3]! & 0xffff).toBe(1);
+    for (let c = 0; c < CAPACITY; c++) table.flags[c] = SEEN_REPLY;
+    expect(add(2, 1000)).toBe(-1);
+    expect(add(3, 1000)).toBeGreaterThanOrEqual(0);
+    expect(table.find(Int32Array.of(1, 2, 3, (17 << 16) | 1), 0)).toBeGreaterThanOrEqual(0);
+  });
+});
+
+function wordsOf(text: string): Int32Array {
+  return Int32Array.from(text.split(":"), Number);
+}

@@ -1,0 +1,150 @@
+import { describe, expect, it } from "vitest";
+import {
+  type Action,
+  OFPP_CONTROLLER,
+  OFPPC_NO_FWD,
+  OFPPC_NO_RECV,
+  type PacketOut,
+} from "../../base/openflow/index.js";
+import { MemoryPort } from "../../base/packet/index.js";
+import { plainFrame } from "../testing/frames.js";
+import { apply, field, match, output, Rig } from "../testing/rig.js";
+
+const frame = plainFrame("52:54:00:00:00:01", "52:54:00:00:00:02");
+const toController: Action = { type: "output", port: OFPP_CONTROLLER, maxLength: 20 };
+
+function packetOut(inPort: number, ...actions: readonly Action[]): PacketOut {
+  return { type: "packet_out", xid: 1, bufferId: 0xffffffff, inPort, actions, data: frame };
+}
+
+describe("Bridge", () => {
+  it("hands packets to the controller: as a table miss, as an action, with pipeline fields", () => {
+    const rig = new Rig(2);
+    rig.flow({ priority: 0, cookie: 9n, instructions: [apply(toController)] });
+    rig.send(1, frame);
+    expect(rig.events).toMatchObject([
+      {
+        type: "packet_in",
+        reason: "no_match",
+        cookie: 9n,
+        tableId: 0,
+        totalLength: frame.byteLength,
+        maxLength: 20,
+        data: frame,
+      },
+    ]);
+    rig.flow({
+      match: match(field("in_port", 2)),
+      instructions: [
+        apply({ type: "load", destination: { field: "reg3", offset: 0, bits: 8 }, value: 5n }, toController),
+      ],
+    });
+    rig.events = [];
+    rig.send(2, frame);
+    expect(rig.events).toMatchObject([{ reason: "action", match: [field("in_port", 2), field("reg3", 5)] }]);
+  });
+
+  it("limits packet-ins per port, so that one port cannot starve another", () => {
+    const rig = new Rig(2, { slots: 1024 });
+    rig.flow({ instructions: [apply(toController)] });
+    rig.send(1, ...Array.from({ length: 500 }, () => frame));
+    const flood = rig.events.length;
+    expect(flood).toBeLessThan(500);
+    expect(rig.datapath.counters()["drop_packet_in_limit"]).toBe(500 - flood);
+    rig.send(2, frame);
+    expect(rig.events.length).toBe(flood + 1);
+  });
+
+  it("sends packet-outs to ports, through the tables and to all", () => {
+    const rig = new Rig(3);
+    const out = (message: PacketOut): number[] => {
+      rig.bridge.change(message, rig.nowMs);
+      return rig.ports.flatMap((port, index) => (port.takeSent().length > 0 ? [index + 1] : []));
+    };
+    expect(out(packetOut(OFPP_CONTROLLER, output(2)))).toEqual([2]);
+    expect(out(packetOut(1, output(0xfffffffb)))).toEqual([2, 3]);
+    expect(out(packetOut(1, output(0xfffffff8)))).toEqual([1]);
+    rig.flow({ match: match(field("in_port", 2)), instructions: [apply(output(3))] });
+    expect(out(packetOut(2, output(0xfffffff9)))).toEqual([3]);
+    expect(() => rig.bridge.change({ ...packetOut(1, output(2)), data: new Uint8Array(5) }, 0)).toThrow(
+      "OFPBRC_BAD_PACKET",
+    );
+    expect(rig.pool.available).toBe(256);
+  });
+
+  it("obeys port-mod and tells of ports that come, go and change", () => {
+    const rig = new Rig(2);
+    rig.flow({ instructions: [apply(output(0xfffffffc))] });
+    const mod = (port: number, config: number) =>
+      rig.bridge.change(
+        {
+          type: "port_mod",
+          xid: 1,
+          port,
+          macAddress: Uint8Array.of(2, 0, 0, 0, 0, port),
+          config,
+          mask: OFPPC_NO_FWD | OFPPC_NO_RECV,
+          advertise: 0,
+        },
+        rig.nowMs,
+      );
+    mod(2, OFPPC_NO_FWD);
+    expect(rig.where(1, frame)).toEqual([]);
+    mod(2, 0);
+    expect(rig.where(1, frame)).toEqual([2]);
+    mod(1, OFPPC_NO_RECV);
+    expect(rig.where(1, frame)).toEqual([]);
+    expect(() => mod(9, 0)).toThrow("OFPPMFC_BAD_PORT");
+    rig.events = [];
+    (rig.ports[1] as MemoryPort).linkUp = false;
+    rig.nowMs += 10;
+    rig.send(1);
+    rig.bridge.removePort(rig.bridge.slots[1]!);
+    rig.datapath.deliver();
+    expect(rig.events).toMatchObject([
+      { type: "port_status", reason: "modify", description: { port: 2, name: "p2" } },
+      { type: "port_status", reason: "delete" },
+    ]);
+    const port = new MemoryPort({ name: "p1", pool: rig.pool });
+    const options = { port, mac: new Uint8Array(6), mtu: 1500, nowMs: 0 };
+    expect(() => rig.bridge.addPort({ ...options, ofport: 5 })).toThrow("p1");
+    expect(() => rig.bridge.addPort({ ...options, ofport: 70_000 })).toThrow("no port number");
+  });
+
+  it("fails over to the next live bucket when a port goes down", () => {
+    const rig = new Rig(3);
+    const bucket = (port: number) => ({
+      weight: 0,
+      watchPort: port,
+      watchGroup: 0xffffffff,
+      actions: [output(port)],
+    });
+    rig.bridge.change(
+      {
+        type: "group_mod",
+        xid: 1,
+        command: "add",
+        groupType: "ff",
+        groupId: 1,
+        buckets: [bucket(2), bucket(3)],
+      },
+      0,
+    );
+    rig.flow({ instructions: [apply({ type: "group", groupId: 1 })] });
+    expect(rig.where(1, frame)).toEqual([2]);
+    (rig.ports[1] as MemoryPort).linkUp = false;
+    rig.nowMs += 10;
+    expect(rig.where(1, frame)).toEqual([3]);
+  });
+
+  it("counts why a packet went nowhere", () => {
+    const rig = new Rig(2);
+    rig.send(1, frame);
+    rig.flow({ instructions: [] });
+    rig.send(1, frame);
+    rig.flow({ instructions: [apply(output(1), output(77))] });
+    rig.send(1, frame);
+    const { drop_table_miss, drop_no_output, drop_output_to_input, drop_bad_port } = rig.datapath.counters();
+    expect([drop_table_miss, drop_no_output, drop_output_to_input, drop_bad_port]).toEqual([1, 1, 1, 1]);
+  });
+});

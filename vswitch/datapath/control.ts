@@ -1,0 +1,136 @@
+// Carries the main thread's requests out on a datapath. Thread: datapath worker, between breaths.
+import { PlinthError } from "../../base/errors/index.js";
+import type { OfpErrorName } from "../../base/openflow/index.js";
+import type { Port } from "../../base/packet/index.js";
+import { openFlowErrorOf } from "../flow/index.js";
+import type { Bridge, BridgeChange } from "./bridge.js";
+import type { Datapath } from "./datapath.js";
+import type { PortFactory } from "./port-factory.js";
+import type { PortSlot } from "./port-slot.js";
+import type { AddPort, DatapathMethods, PortState, Refusal } from "./requests.js";
+
+export interface ControlModules {
+  readonly datapath: Datapath;
+  readonly factory: PortFactory;
+  readonly nowMs: () => number;
+  /** The port's descriptor is to be slept on, or no longer. */
+  readonly watch: (fd: number) => void;
+  readonly unwatch: (fd: number) => void;
+}
+
+/** Names of Interface.statistics, in the order of the port's counters. */
+const STATISTICS = [
+  "rx_packets",
+  "rx_bytes",
+  "tx_packets",
+  "tx_bytes",
+  "rx_dropped",
+  "tx_dropped",
+  "rx_errors",
+  "tx_errors",
+] as const;
+
+export function datapathMethods(modules: ControlModules): DatapathMethods {
+  const { datapath, nowMs } = modules;
+  const at = (name: string): Bridge => datapath.bridge(name);
+  return {
+    addBridge: ({ name, macTableEntries, macAgeingMs }) => {
+      datapath.addBridge(name, macTableEntries).macs.ageingMs = macAgeingMs;
+    },
+    setBridge: ({ name, macTableEntries, macAgeingMs }) => at(name).setMacTable(macTableEntries, macAgeingMs),
+    removeBridge: ({ bridge }) => {
+      for (const slot of [...at(bridge).slots]) removePort(modules, at(bridge), slot);
+      datapath.removeBridge(bridge);
+    },
+    addPort: (body) => addPort(modules, at(body.bridge), body),
+    removePort: ({ bridge, name }) => removePort(modules, at(bridge), slotOf(at(bridge), name)),
+    setVlan: ({ bridge, name, vlan }) => at(bridge).setVlan(slotOf(at(bridge), name), vlan),
+    change: ({ bridge, changes }) => {
+      const results = changes.map((change) => applyChange(at(bridge), change, nowMs()));
+      datapath.deliver();
+      return results;
+    },
+    barrier: ({ bridge }) => void at(bridge),
+    flowStats: ({ bridge, filter }) => at(bridge).tables.flowStats(filter, nowMs()),
+    aggregateStats: ({ bridge, filter }) => at(bridge).tables.aggregateStats(filter),
+    tableStats: ({ bridge }) => at(bridge).tables.tableStats(),
+    ports: ({ bridge }) => inOrder(at(bridge)).map((slot) => slot.description()),
+    portStats: ({ bridge }) => inOrder(at(bridge)).map((slot) => slot.portStats(nowMs())),
+    portStates: ({ bridge }) => inOrder(at(bridge)).map(portState),
+    groupStats: ({ bridge }) => {
+      const { tables } = at(bridge);
+      return tables.groups.stats(nowMs(), (groupId) => tables.flowsOfGroup(groupId));
+    },
+    groupDescriptions: ({ bridge }) => at(bridge).tables.groups.descriptions(),
+    meterStats: ({ bridge }) => {
+      const { tables } = at(bridge);
+      return tables.meters.stats(nowMs(), (meterId) => tables.flowsOfMeter(meterId));
+    },
+    meterConfigs: ({ bridge }) => at(bridge).tables.meters.configs(),
+    macTable: ({ bridge }) => at(bridge).macs.entries(nowMs()),
+    flushMacTable: ({ bridge }) => at(bridge).macs.flush(),
+    connections: () => datapath.conntrack.connections(nowMs()),
+    flushConnections: ({ zone }) => datapath.conntrack.flush(zone),
+    counters: () => datapath.counters(),
+  };
+}
+
+function applyChange(bridge: Bridge, change: BridgeChange, nowMs: number): Refusal | undefined {
+  try {
+    bridge.change(change, nowMs);
+    return undefined;
+  } catch (thrown) {
+    if (openFlowErrorOf(thrown) === undefined) throw thrown;
+    const { code, message } = thrown as PlinthError;
+    return { error: code as OfpErrorName, message };
+  }
+}
+
+function addPort(modules: ControlModules, bridge: Bridge, body: AddPort): void {
+  const { spec, ofport, vlan } = body;
+  const port = modules.factory.create(spec);
+  try {
+    bridge.addPort({ port, ofport, mac: spec.mac, mtu: spec.mtu, vlan, nowMs: modules.nowMs() });
+  } catch (thrown) {
+    port.close();
+    modules.factory.forget(spec.name);
+    throw thrown;
+  }
+  if (port.wakeFd >= 0) modules.watch(port.wakeFd);
+  modules.datapath.deliver();
+}
+
+function removePort(modules: ControlModules, bridge: Bridge, slot: PortSlot): void {
+  const { port } = slot;
+  bridge.removePort(slot);
+  if (port.wakeFd >= 0) modules.unwatch(port.wakeFd);
+  modules.factory.forget(port.name);
+  port.close();
+  modules.datapath.deliver();
+}
+
+function slotOf(bridge: Bridge, name: string): PortSlot {
+  const slot = bridge.slots.find((one) => one.port.name === name);
+  if (slot === undefined) throw new PlinthError("PORT_UNKNOWN", `bridge ${bridge.name} has no port ${name}`);
+  return slot;
+}
+
+/** By number; the local port has the largest. */
+function inOrder(bridge: Bridge): PortSlot[] {
+  return [...bridge.slots].sort((a, b) => a.ofport - b.ofport);
+}
+
+function portState(slot: PortSlot): PortState {
+  const statistics = Object.fromEntries(
+    STATISTICS.map((name, index) => [name, slot.port.stats[index] as number]),
+  );
+  const { lastError } = slot.port as Port & { readonly lastError?: string };
+  return {
+    name: slot.port.name,
+    ofport: slot.ofport,
+    linkUp: slot.linkUp,
+    mtu: slot.mtu,
+    statistics,
+    lastError: slot.linkUp ? undefined : lastError,
+  };
+}

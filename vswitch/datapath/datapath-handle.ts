@@ -1,0 +1,187 @@
+// The main thread's end of the datapath: bridges and ports by name, and each bridge as the OpenFlow agent's SwitchModel.
+// Invariant: requests are carried out in the order in which they are made; what change() was told is in force for
+// every packet that arrives after its promise resolved. Thread: main.
+import type { PlinthError } from "../../base/errors/index.js";
+import type { FlowStatsFilter, QueueStats, SwitchDescription } from "../../base/openflow/index.js";
+import { POOL_SLOTS } from "../../base/packet/index.js";
+import { WorkerHandle } from "../../base/worker/index.js";
+import type { SwitchChange, SwitchEvent, SwitchModel } from "../agent/index.js";
+import { CONNECTIONS_MAX } from "../conntrack/index.js";
+import type { VlanConfig } from "../learn/index.js";
+import { TABLE_COUNT } from "./limits.js";
+import {
+  type AddPort,
+  type BridgeSpec,
+  type DatapathMethods,
+  type DatapathSetup,
+  EVENTS,
+  type EventsMessage,
+} from "./requests.js";
+import { GROUP_FEATURES, METER_FEATURES, TABLE_FEATURES } from "./switch-features.js";
+
+export interface DatapathHandleOptions extends Partial<DatapathSetup> {
+  /** The worker ended by itself: nothing is forwarded any more. */
+  readonly onDied?: (error: PlinthError) => void;
+}
+
+type Method = keyof DatapathMethods;
+type Result<M extends Method> = ReturnType<DatapathMethods[M]>;
+type Body<M extends Method> = Parameters<DatapathMethods[M]>[0];
+
+export class DatapathHandle {
+  readonly #worker: WorkerHandle;
+  readonly #listeners = new Map<string, Set<(event: SwitchEvent) => void>>();
+
+  /** Starts the worker. */
+  constructor(options: DatapathHandleOptions = {}) {
+    const { slots = POOL_SLOTS, connectionsMax = CONNECTIONS_MAX, hostDevices = false, onDied } = options;
+    this.#worker = new WorkerHandle(new URL("./datapath-worker.js", import.meta.url), {
+      name: "datapath",
+      data: { slots, connectionsMax, hostDevices } satisfies DatapathSetup,
+      onEvent: (event, body) => {
+        if (event === EVENTS) this.#onEvents(body as EventsMessage);
+      },
+      ...(onDied === undefined ? {} : { onDied }),
+    });
+  }
+
+  /** Any of the worker's methods. Rejects with its PlinthError, or WORKER_DIED. */
+  call<M extends Method>(method: M, body: Body<M>): Promise<Result<M>> {
+    return this.#worker.request<Result<M>>(method, body);
+  }
+
+  /** Throws BRIDGE_EXISTS, TOO_MANY_BRIDGES. */
+  addBridge(spec: BridgeSpec): Promise<void> {
+    return this.call("addBridge", spec);
+  }
+
+  /** Closes its ports too. Throws BRIDGE_UNKNOWN. */
+  async removeBridge(bridge: string): Promise<void> {
+    await this.call("removeBridge", { bridge });
+    this.#listeners.delete(bridge);
+  }
+
+  /** Throws PORT_EXISTS, PORT_NUMBER_INVALID, PORT_TYPE_UNKNOWN, PORT_OPTION_MISSING, PORT_FAILED. */
+  addPort(port: AddPort): Promise<void> {
+    return this.call("addPort", port);
+  }
+
+  /** Throws PORT_UNKNOWN. */
+  removePort(bridge: string, name: string): Promise<void> {
+    return this.call("removePort", { bridge, name });
+  }
+
+  setVlan(bridge: string, name: string, vlan: VlanConfig): Promise<void> {
+    return this.call("setVlan", { bridge, name, vlan });
+  }
+
+  /** The bridge as the OpenFlow agent sees it. */
+  model(bridge: string, datapathId: bigint, description: SwitchDescription): SwitchModel {
+    return new BridgeModel(this, bridge, datapathId, description);
+  }
+
+  /** Calls `listener` for every event of the bridge from now on; returns how to stop. */
+  onEvent(bridge: string, listener: (event: SwitchEvent) => void): () => void {
+    let listeners = this.#listeners.get(bridge);
+    if (listeners === undefined) {
+      listeners = new Set();
+      this.#listeners.set(bridge, listeners);
+    }
+    listeners.add(listener);
+    return () => listeners.delete(listener);
+  }
+
+  /** Ends the worker; ports are closed, flows forgotten. */
+  close(): Promise<void> {
+    return this.#worker.close();
+  }
+
+  #onEvents({ bridge, events }: EventsMessage): void {
+    const listeners = this.#listeners.get(bridge);
+    if (listeners === undefined) return;
+    for (const event of events) for (const listener of listeners) listener(event);
+  }
+}
+
+/** A bridge as the OpenFlow agent's switch model, over anything that carries the worker's methods out in order. */
+export class BridgeModel implements SwitchModel {
+  readonly tableCount = TABLE_COUNT;
+  readonly groupFeatures = GROUP_FEATURES;
+  readonly meterFeatures = METER_FEATURES;
+  readonly tableFeatures = TABLE_FEATURES;
+  readonly datapathId: bigint;
+  readonly description: SwitchDescription;
+  readonly #handle: Pick<DatapathHandle, "call" | "onEvent">;
+  readonly #bridge: string;
+
+  constructor(
+    handle: Pick<DatapathHandle, "call" | "onEvent">,
+    bridge: string,
+    datapathId: bigint,
+    description: SwitchDescription,
+  ) {
+    this.#handle = handle;
+    this.#bridge = bridge;
+    this.datapathId = datapathId;
+    this.description = description;
+  }
+
+  change(changes: readonly SwitchChange[]): Promise<Result<"change">> {
+    return this.#handle.call("change", { bridge: this.#bridge, changes });
+  }
+  barrier(): Promise<void> {
+    return this.#ask("barrier");
+  }
+  /** Fragments are matched as they are (OFPC_FRAG_NORMAL); nothing else is supported. */
+  async setFragmentHandling(flags: number): Promise<boolean> {
+    return flags === 0;
+  }
+  flowStats(filter: FlowStatsFilter): Promise<Result<"flowStats">> {
+    return this.#handle.call("flowStats", { bridge: this.#bridge, filter });
+  }
+  aggregateStats(filter: FlowStatsFilter): Promise<Result<"aggregateStats">> {
+    return this.#handle.call("aggregateStats", { bridge: this.#bridge, filter });
+  }
+  tableStats(): Promise<Result<"tableStats">> {
+    return this.#ask("tableStats");
+  }
+  ports(): Promise<Result<"ports">> {
+    return this.#ask("ports");
+  }
+  portStats(): Promise<Result<"portStats">> {
+    return this.#ask("portStats");
+  }
+  groupStats(): Promise<Result<"groupStats">> {
+    return this.#ask("groupStats");
+  }
+  groupDescriptions(): Promise<Result<"groupDescriptions">> {
+    return this.#ask("groupDescriptions");
+  }
+  meterStats(): Promise<Result<"meterStats">> {
+    return this.#ask("meterStats");
+  }
+  meterConfigs(): Promise<Result<"meterConfigs">> {
+    return this.#ask("meterConfigs");
+  }
+  /** There are no queues. */
+  async queueStats(): Promise<readonly QueueStats[]> {
+    return [];
+  }
+  onEvent(listener: (event: SwitchEvent) => void): () => void {
+    return this.#handle.onEvent(this.#bridge, listener);
+  }
+
+  #ask<
+    M extends
+      | "barrier"
+      | "tableStats"
+      | "ports"
+      | "portStats"
+      | "groupStats"
+      | "groupDescriptions"
+      | "meterStats"
+      | "meterConfigs",
+  >(method: M): Promise<Result<M>> {
+    return this.#handle.call(method, { bridge: this.#bridge } as Body<M>);
+  }
+}

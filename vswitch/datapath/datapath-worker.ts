@@ -1,0 +1,61 @@
+// The datapath's thread: breathes while there is work, sleeps in epoll when there is none. Wiring only.
+// Hot: yes (the loop).
+import { workerData } from "node:worker_threads";
+import { EPOLLIN, Epoll } from "../../base/linux/index.js";
+import { PacketPool, SLOT_SIZE } from "../../base/packet/index.js";
+import { GuestWindow } from "../../base/virtio/index.js";
+import { Mailbox, type MailboxHandler, type MailboxSetup } from "../../base/worker/index.js";
+import { datapathMethods } from "./control.js";
+import { Datapath } from "./datapath.js";
+import { SLEEP_MAX_MS, SPIN_BUSY_MS, SPIN_CALM_MS, SPIN_PACKETS } from "./limits.js";
+import { PortFactory } from "./port-factory.js";
+import { type DatapathSetup, EVENTS, type EventsMessage } from "./requests.js";
+
+const { mailbox: mailboxSetup, data } = workerData as { mailbox: MailboxSetup; data: DatapathSetup };
+
+const window = new GuestWindow();
+const arenaOffset = window.reserveAnonymous(data.slots * SLOT_SIZE);
+const pool = new PacketPool({ slots: data.slots, arena: window.bytes, arenaOffset });
+const epoll = new Epoll(256);
+const datapath = new Datapath({
+  pool,
+  connectionsMax: data.connectionsMax,
+  onEvents: (bridge, events) => mailbox.emit(EVENTS, { bridge, events } satisfies EventsMessage),
+});
+const methods = datapathMethods({
+  datapath,
+  factory: new PortFactory({ pool, window, hostDevices: data.hostDevices }),
+  nowMs: () => performance.now(), // cold
+  watch: (fd) => epoll.add(fd, EPOLLIN),
+  unwatch: (fd) => epoll.remove(fd),
+});
+const mailbox = new Mailbox(mailboxSetup, methods as unknown as Record<string, MailboxHandler>);
+epoll.add(mailbox.doorbell, EPOLLIN);
+
+loop();
+datapath.close();
+epoll.close();
+window.close();
+mailbox.close();
+
+/** A busy datapath spins for a while before it sleeps, a calm one hardly: it shares the cores with the guests. */
+function loop(): void {
+  let lastWorkMs = 0;
+  let packets = 0;
+  while (!mailbox.closing) {
+    const nowMs = performance.now(); // cold: once per breath
+    if (mailbox.poll() > 0) lastWorkMs = nowMs;
+    const received = datapath.breathe(nowMs);
+    if (received > 0) {
+      lastWorkMs = nowMs;
+      packets += received;
+      continue;
+    }
+    if (nowMs - lastWorkMs < (packets >= SPIN_PACKETS ? SPIN_BUSY_MS : SPIN_CALM_MS)) continue;
+    packets = 0;
+    if (datapath.beginSleep()) epoll.wait(SLEEP_MAX_MS);
+    datapath.endSleep();
+    mailbox.onDoorbell();
+    datapath.tick(performance.now()); // cold: once per sleep
+  }
+}

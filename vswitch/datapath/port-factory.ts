@@ -1,0 +1,103 @@
+// Makes ports from what the configuration says of them. Types and options bear Open vSwitch's names; stream is ours.
+//
+//   dpdkvhostuserclient  options:vhost-server-path   QEMU listens, we dial
+//   dpdkvhostuser        options:path                we listen, QEMU dials
+//   stream               options:path, options:server=true
+//   patch                options:peer                the other patch port's name
+//   internal             a TAP device where the host allows it, else no device
+//   tap                  a TAP device
+//
+// Thread: datapath worker.
+import { PlinthError } from "../../base/errors/index.js";
+import { type PacketPool, type Port, StreamPort } from "../../base/packet/index.js";
+import type { GuestWindow } from "../../base/virtio/index.js";
+import { InternalPort, PatchPort, TapPort, VhostUserPort } from "../port/index.js";
+import { refusable } from "./errors.js";
+
+export interface PortSpec {
+  readonly name: string;
+  readonly type: string;
+  readonly options: Readonly<Record<string, string>>;
+  readonly mac: Uint8Array;
+  readonly mtu: number;
+}
+
+export interface PortFactoryModules {
+  readonly pool: PacketPool;
+  readonly window: GuestWindow;
+  /** Whether TAP devices may be made for internal ports. */
+  readonly hostDevices: boolean;
+}
+
+export class PortFactory {
+  readonly #modules: PortFactoryModules;
+  /** Patch ports by name, with the name of the peer they want. */
+  readonly #patches = new Map<string, { readonly port: PatchPort; readonly peer: string }>();
+
+  constructor(modules: PortFactoryModules) {
+    this.#modules = modules;
+  }
+
+  /** Throws PORT_TYPE_UNKNOWN, PORT_OPTION_MISSING or PORT_FAILED. */
+  create(spec: PortSpec): Port {
+    return refusable(spec.name, () => this.#create(spec));
+  }
+
+  /** The port has been closed. */
+  forget(name: string): void {
+    const patch = this.#patches.get(name);
+    patch?.port.disconnect();
+    this.#patches.delete(name);
+  }
+
+  #create(spec: PortSpec): Port {
+    const { name } = spec;
+    const { pool, window } = this.#modules;
+    // Memory that its owner can truncate (testpmd, hugetlbfs) could take the worker down: only on request.
+    const allowUnsealed = spec.options["allow-unsealed-memory"] === "true";
+    switch (spec.type) {
+      case "dpdkvhostuserclient": {
+        const path = need(spec, "vhost-server-path");
+        return new VhostUserPort({ name, pool, window, path, role: "dial", allowUnsealed });
+      }
+      case "dpdkvhostuser": {
+        const path = need(spec, "path");
+        return new VhostUserPort({ name, pool, window, path, role: "listen", allowUnsealed });
+      }
+      case "stream": {
+        const role = spec.options["server"] === "true" ? "listen" : "dial";
+        return new StreamPort({ name, pool, path: need(spec, "path"), role });
+      }
+      case "patch":
+        return this.#createPatch(spec);
+      case "internal":
+        if (!this.#modules.hostDevices) return new InternalPort({ name, pool });
+        return new TapPort({ name, pool, mac: spec.mac, mtu: spec.mtu });
+      case "tap":
+        return new TapPort({ name, pool, mtu: spec.mtu });
+      default:
+        throw new PlinthError("PORT_TYPE_UNKNOWN", `"${spec.type}" is no type of port`, { field: "type" });
+    }
+  }
+
+  #createPatch(spec: PortSpec): Port {
+    const peer = need(spec, "peer");
+    const port = new PatchPort({ name: spec.name, pool: this.#modules.pool });
+    this.#patches.set(spec.name, { port, peer });
+    const other = this.#patches.get(peer);
+    if (other !== undefined && other.peer === spec.name && other.port !== port) port.connect(other.port);
+    return port;
+  }
+}
+
+function need(spec: PortSpec, option: string): string {
+  const value = spec.options[option];
+  if (value !== undefined && value !== "") return value;
+  throw new PlinthError(
+    "PORT_OPTION_MISSING",
+    `port ${spec.name} of type ${spec.type} needs options:${option}`,
+    {
+      field: `options:${option}`,
+    },
+  );
+}

@@ -1,0 +1,94 @@
+// What the main thread asks of the datapath worker: methods of its mailbox with their arguments and results.
+// Every request is carried out whole, between two breaths, in the order in which it was made.
+import type {
+  AggregateStats,
+  FlowStats,
+  FlowStatsFilter,
+  GroupDescription,
+  GroupStats,
+  MeterConfig,
+  MeterStats,
+  OfpErrorName,
+  PortDescription,
+  PortStats,
+  TableStats,
+} from "../../base/openflow/index.js";
+import type { ConnectionInfo } from "../conntrack/index.js";
+import type { MacTableEntry, VlanConfig } from "../learn/index.js";
+import type { BridgeChange } from "./bridge.js";
+import type { BridgeEvent } from "./events.js";
+import type { PortSpec } from "./port-factory.js";
+
+/** Given to the worker when it starts. */
+export interface DatapathSetup {
+  /** Packets in the pool. */
+  readonly slots: number;
+  /** Connections that are remembered at most. */
+  readonly connectionsMax: number;
+  readonly hostDevices: boolean;
+}
+
+export interface BridgeSpec {
+  readonly name: string;
+  readonly macTableEntries: number;
+  readonly macAgeingMs: number;
+}
+
+export interface AddPort {
+  readonly bridge: string;
+  readonly spec: PortSpec;
+  /** OpenFlow number. */
+  readonly ofport: number;
+  readonly vlan: VlanConfig;
+}
+
+export interface Refusal {
+  readonly error: OfpErrorName;
+  readonly message: string;
+}
+
+export interface PortState {
+  readonly name: string;
+  readonly ofport: number;
+  readonly linkUp: boolean;
+  readonly mtu: number;
+  /** By the names of the Interface.statistics column. */
+  readonly statistics: Readonly<Record<string, number>>;
+  /** Why the link is down, where the port knows. */
+  readonly lastError: string | undefined;
+}
+
+type OfBridge = { readonly bridge: string };
+
+export interface DatapathMethods {
+  addBridge(body: BridgeSpec): void;
+  setBridge(body: BridgeSpec): void;
+  removeBridge(body: OfBridge): void;
+  addPort(body: AddPort): void;
+  removePort(body: OfBridge & { readonly name: string }): void;
+  setVlan(body: OfBridge & { readonly name: string; readonly vlan: VlanConfig }): void;
+  change(body: OfBridge & { readonly changes: readonly BridgeChange[] }): readonly (Refusal | undefined)[];
+  barrier(body: OfBridge): void;
+  flowStats(body: OfBridge & { readonly filter: FlowStatsFilter }): readonly FlowStats[];
+  aggregateStats(body: OfBridge & { readonly filter: FlowStatsFilter }): AggregateStats;
+  tableStats(body: OfBridge): readonly TableStats[];
+  ports(body: OfBridge): readonly PortDescription[];
+  portStats(body: OfBridge): readonly PortStats[];
+  portStates(body: OfBridge): readonly PortState[];
+  groupStats(body: OfBridge): readonly GroupStats[];
+  groupDescriptions(body: OfBridge): readonly GroupDescription[];
+  meterStats(body: OfBridge): readonly MeterStats[];
+  meterConfigs(body: OfBridge): readonly MeterConfig[];
+  macTable(body: OfBridge): readonly MacTableEntry[];
+  flushMacTable(body: OfBridge): void;
+  connections(body: Record<string, never>): readonly ConnectionInfo[];
+  flushConnections(body: { readonly zone?: number }): void;
+  counters(body: Record<string, never>): Readonly<Record<string, number>>;
+}
+
+/** Name and body of the worker's one event. */
+export const EVENTS = "events";
+export interface EventsMessage {
+  readonly bridge: string;
+  readonly events: readonly BridgeEvent[];
+}

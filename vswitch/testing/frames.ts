@@ -1,0 +1,66 @@
+// Frames for the tests of the data plane, built with base/wire.
+import {
+  ETHERTYPE_IPV4,
+  ETHERTYPE_VLAN,
+  encodeEthernet,
+  encodeIcmp,
+  encodeIpv4,
+  encodeTcp,
+  encodeUdp,
+  encodeVlan,
+  IPPROTO_ICMP,
+  IPPROTO_TCP,
+  IPPROTO_UDP,
+  parseIpv4Address,
+  parseMac,
+} from "../../base/wire/index.js";
+
+export interface Ends {
+  readonly source: string;
+  readonly destination: string;
+  readonly sourcePort?: number;
+  readonly destinationPort?: number;
+}
+
+const MAC_A = parseMac("52:54:00:00:00:0a");
+const MAC_B = parseMac("52:54:00:00:00:0b");
+
+function frame(
+  ends: Ends,
+  protocol: number,
+  make: (pair: { source: number; destination: number }) => Uint8Array,
+): Uint8Array {
+  const pair = { source: parseIpv4Address(ends.source), destination: parseIpv4Address(ends.destination) };
+  const payload = encodeIpv4({ ...pair, protocol, payload: make(pair) });
+  return encodeEthernet({ destination: MAC_B, source: MAC_A, etherType: ETHERTYPE_IPV4, payload });
+}
+
+export function tcpFrame(ends: Ends, flags: number, payload: Uint8Array = new Uint8Array(0)): Uint8Array {
+  const { sourcePort = 40000, destinationPort = 80 } = ends;
+  return frame(ends, IPPROTO_TCP, (pair) =>
+    encodeTcp({ sourcePort, destinationPort, sequence: 1, flags, payload }, pair),
+  );
+}
+
+export function udpFrame(ends: Ends, payload: Uint8Array = new Uint8Array(4)): Uint8Array {
+  const { sourcePort = 40000, destinationPort = 53 } = ends;
+  return frame(ends, IPPROTO_UDP, (pair) => encodeUdp({ sourcePort, destinationPort, payload }, pair));
+}
+
+export function icmpFrame(
+  ends: Ends,
+  type: number,
+  rest: number,
+  payload: Uint8Array = new Uint8Array(8),
+): Uint8Array {
+  return frame(ends, IPPROTO_ICMP, () => encodeIcmp({ type, code: 0, rest, payload }));
+}
+
+/** An Ethernet frame with a payload of zeros, tagged when `vid` is given. */
+export function plainFrame(source: string, destination: string, vid?: number, priority = 0): Uint8Array {
+  const inner = { etherType: 0x88b5, payload: new Uint8Array(46) };
+  const ends = { source: parseMac(source), destination: parseMac(destination) };
+  if (vid === undefined) return encodeEthernet({ ...ends, ...inner });
+  const payload = encodeVlan({ vid, priority, dropEligible: false, ...inner });
+  return encodeEthernet({ ...ends, etherType: ETHERTYPE_VLAN, payload });
+}
