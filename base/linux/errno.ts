@@ -53,7 +53,7 @@ export function check(result: number, call: string, detail = ""): number {
   return result;
 }
 
-/** A libc result as the kernel gives it: at least 0, or the negated errno. Hot: yes. */
+/** A libc result as the kernel gives it: at least 0, or the negated errno. Part of hot calls. */
 export function raw(result: number): number {
   return result === -1 ? -lastErrno() : result;
 }

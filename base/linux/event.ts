@@ -118,7 +118,7 @@ export class Epoll {
 }
 
 function createDoorbell(): { memory: BigUint64Array; oneAddress: number; sinkAddress: number } {
-  const memory = new BigUint64Array([1n, 0n]);
+  const memory = new BigUint64Array([1n, 0n]); // cold
   const oneAddress = process.platform === "linux" ? addressOf(memory) : 0;
   return { memory, oneAddress, sinkAddress: oneAddress + 8 };
 }

@@ -260,11 +260,11 @@ function setup(entries: number, params: Uint32Array): number {
   const base = SETUP_CLAMP;
   const best = base | SETUP_SUBMIT_ALL | SETUP_SINGLE_ISSUER | SETUP_DEFER_TASKRUN;
   let result = -EINVAL;
-  for (const flags of [best, base | SETUP_SUBMIT_ALL, base]) {
+  const choices = [best, base | SETUP_SUBMIT_ALL, base];
+  for (let i = 0; i < choices.length && result === -EINVAL; i++) {
     params.fill(0);
-    params[2] = flags;
+    params[2] = choices[i]!;
     result = raw(cSyscall(SYS_IO_URING_SETUP, entries, addressOf(params), 0, 0, 0, 0));
-    if (result !== -EINVAL) break;
   }
   if (result < 0) throw systemError("io_uring_setup", result);
   return result;

@@ -60,7 +60,7 @@ export const MESSAGE_FDS_MAX = 32;
 export function assertUnixPath(path: string): void {
   const length = Buffer.byteLength(path);
   if (length === 0 || path.includes("\0")) {
-    throw new PlinthError("PATH_INVALID", `not a path for a unix socket: ${JSON.stringify(path)}`);
+    throw new PlinthError("PATH_INVALID", `not a path for a unix socket: ${JSON.stringify(path)}`); // cold
   }
   if (length <= UNIX_PATH_MAX_BYTES) return;
   throw new PlinthError(

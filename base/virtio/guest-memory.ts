@@ -128,8 +128,8 @@ function assertDisjoint(regions: readonly VhostUserRegion[]): void {
   if (regions.length > VHOST_USER_REGIONS_MAX) throw invalid(`${regions.length} regions`);
   const sorted = [...regions].sort((a, b) => a.guestAddress - b.guestAddress);
   let end = 0;
-  for (const region of sorted) {
-    const { sizeBytes, guestAddress, fileOffset, userAddress } = region;
+  for (let i = 0; i < sorted.length; i++) {
+    const { sizeBytes, guestAddress, fileOffset, userAddress } = sorted[i]!;
     if (sizeBytes === 0 || sizeBytes % PAGE_SIZE_BYTES !== 0) throw invalid(`a region of ${sizeBytes} bytes`);
     if (fileOffset % PAGE_SIZE_BYTES !== 0 || guestAddress % 16 !== 0 || userAddress % 16 !== 0) {
       throw invalid("a region is not aligned");

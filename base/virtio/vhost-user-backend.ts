@@ -3,7 +3,7 @@
 // Invariant: whatever the peer sends or however it vanishes, the worst that happens is `closedReason`; all its
 // descriptors are closed and all its memory is gone after close(). Descriptors to be polled and rung must be
 // eventfds and are made non-blocking; kicks are watched edge-triggered and never read.
-// Thread: the owner of the window. Hot: yes (call only).
+// Thread: the owner of the window. Hot: no (control messages; call() is one system call).
 import { readlinkSync } from "node:fs";
 import { PlinthError } from "../errors/index.js";
 import {

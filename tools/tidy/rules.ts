@@ -136,7 +136,9 @@ function importProblem(from: string, specifier: string): string | undefined {
   const target = resolveFrom(from, specifier);
   const source = from.split("/")[0] ?? "";
   const folder = target.split("/")[0] ?? "";
-  if (/(^|\/)main\.js$|-worker\.js$/.test(target) && !isTest(from)) {
+  // spawn-worker starts the leaves and is none.
+  const isLeaf = /(^|\/)main\.js$|-worker\.js$/.test(target) && !target.endsWith("/spawn-worker.js");
+  if (isLeaf && !isTest(from)) {
     return `${target} is a leaf with wiring only; nothing imports it`;
   }
   if (source === folder) return undefined;

@@ -55,8 +55,8 @@ export interface VhostUserPortOptions {
 
 const GUEST_RECEIVE = 0;
 const GUEST_TRANSMIT = 1;
-const MRG_RXBUF_BIT = 1n << BigInt(VIRTIO_NET_F_MRG_RXBUF);
-const VERSION_1_BIT = 1n << BigInt(VIRTIO_F_VERSION_1);
+const MRG_RXBUF_BIT = 1n << BigInt(VIRTIO_NET_F_MRG_RXBUF); // cold
+const VERSION_1_BIT = 1n << BigInt(VIRTIO_F_VERSION_1); // cold
 const HEADER_SIZE = 12;
 /** Of a legacy driver without MRG_RXBUF: no num_buffers. */
 const HEADER_SIZE_LEGACY = 10;
@@ -66,8 +66,8 @@ const CHAINS_MAX = 64;
 const WORD_COPY_MAX = 160;
 
 const DEVICE: VhostUserDevice = {
-  features: VERSION_1_BIT | MRG_RXBUF_BIT | (1n << BigInt(VIRTIO_RING_F_INDIRECT_DESC)),
-  protocolFeatures: 1n << BigInt(VHOST_USER_PROTOCOL_F_MQ),
+  features: VERSION_1_BIT | MRG_RXBUF_BIT | (1n << BigInt(VIRTIO_RING_F_INDIRECT_DESC)), // cold
+  protocolFeatures: 1n << BigInt(VHOST_USER_PROTOCOL_F_MQ), // cold
   ringCount: 2,
   queueCount: 1,
 };
@@ -209,8 +209,8 @@ export class VhostUserPort implements Port {
   #refresh(backend: VhostUserBackend): void {
     this.#generation = backend.generation;
     const { features } = backend;
-    this.#mergeable = (features & MRG_RXBUF_BIT) !== 0n;
-    const modern = this.#mergeable || (features & VERSION_1_BIT) !== 0n;
+    this.#mergeable = (features & MRG_RXBUF_BIT) !== 0n; // cold
+    const modern = this.#mergeable || (features & VERSION_1_BIT) !== 0n; // cold
     this.#headerSize = modern ? HEADER_SIZE : HEADER_SIZE_LEGACY;
     const receive = backend.queues[GUEST_RECEIVE] as Virtqueue;
     const transmit = backend.queues[GUEST_TRANSMIT] as Virtqueue;
