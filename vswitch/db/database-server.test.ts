@@ -85,6 +85,24 @@ describe("DatabaseServer", () => {
     expect(heard).toHaveLength(1);
   });
 
+  it("shows rows of which no column is monitored, but only the kinds selected", async () => {
+    const heard: unknown[][] = [];
+    const one = await peer(heard);
+    const uuid = "11111111-1111-1111-1111-111111111111";
+    await one.call("transact", ["Open_vSwitch", { ...insertOp("Queue", { dscp: 1 }), uuid }]);
+    const initial = await one.call("monitor_cond", ["Open_vSwitch", "m", { Queue: [{ columns: [] }] }]);
+    expect(initial).toEqual({ Queue: { [uuid]: { initial: {} } } });
+    const none = { initial: false, insert: false, modify: false };
+    expect(await one.call("monitor_cond", ["Open_vSwitch", "n", { Queue: [{ select: none }] }])).toEqual({});
+    await one.call("transact", ["Open_vSwitch", updateOp("Queue", [], { dscp: 2 })]);
+    expect(heard).toEqual([]);
+    await one.call("transact", ["Open_vSwitch", { op: "delete", table: "Queue", where: [] }]);
+    expect(heard.map(([, id, updates]) => [id, updates])).toEqual([
+      ["m", { Queue: { [uuid]: { delete: null } } }],
+      ["n", { Queue: { [uuid]: { delete: null } } }],
+    ]);
+  });
+
   it("holds a waiting transaction back until another one fulfils it, or cancels it", async () => {
     const one = await peer();
     const two = await peer();

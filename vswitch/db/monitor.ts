@@ -23,8 +23,8 @@ const KINDS: readonly ChangeKind[] = ["initial", "insert", "delete", "modify"];
 
 interface MonitoredTable {
   readonly table: TableSchema;
-  /** The columns to show for each kind of change. */
-  readonly columns: Readonly<Record<ChangeKind, readonly string[]>>;
+  /** The columns to show for each kind of change, perhaps none; a kind that is left out is not shown at all. */
+  readonly columns: Readonly<Partial<Record<ChangeKind, readonly string[]>>>;
   /** Any of these must hold; undefined for every row. */
   where: readonly ParsedCondition[] | undefined;
 }
@@ -49,7 +49,7 @@ export class Monitor {
   initial(database: Database): Json {
     const updates: Json = {};
     for (const [name, monitored] of this.#tables) {
-      if (monitored.columns.initial.length === 0) continue;
+      if (monitored.columns.initial === undefined) continue;
       for (const row of database.rows(name).values()) {
         if (isShown(monitored.where, row)) this.#add(updates, monitored, row.uuid, undefined, row, "initial");
       }
@@ -105,7 +105,7 @@ export class Monitor {
     if (before === undefined && after === undefined) return;
     const change = kind ?? (before === undefined ? "insert" : after === undefined ? "delete" : "modify");
     const columns = monitored.columns[change];
-    if (columns.length === 0) return;
+    if (columns === undefined) return;
     const encode = this.notation === "update" ? encodeUpdate : encodeUpdate2;
     const update = encode(change, columns, before, after);
     if (update === undefined) return;
@@ -153,12 +153,7 @@ function isShown(where: readonly ParsedCondition[] | undefined, row: DatabaseRow
 
 function parseTable(table: TableSchema, json: unknown, conditional: boolean): MonitoredTable {
   const requests = Array.isArray(json) ? json : [json];
-  const columns = {
-    initial: [] as string[],
-    insert: [] as string[],
-    delete: [] as string[],
-    modify: [] as string[],
-  };
+  const columns: Partial<Record<ChangeKind, string[]>> = {};
   const seen = new Set<string>();
   const wheres: unknown[] = [];
   for (const request of requests) {
@@ -172,7 +167,9 @@ function parseTable(table: TableSchema, json: unknown, conditional: boolean): Mo
       if (seen.has(column)) throw syntaxError(`column ${table.name}.${column} is monitored twice`);
       seen.add(column);
     }
-    for (const kind of parseSelect(object["select"])) columns[kind].push(...named);
+    for (const kind of parseSelect(object["select"])) {
+      columns[kind] = [...(columns[kind] ?? []), ...named];
+    }
     wheres.push(object["where"]);
   }
   return { table, columns, where: parseConditions(table, wheres) };

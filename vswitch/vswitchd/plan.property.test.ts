@@ -62,7 +62,7 @@ describe("plan()", () => {
           clock: new SimulatedClock(),
           log: silentLog,
           read: () => current,
-          report: () => {},
+          report: async () => {},
         });
         for (current of configs) {
           await reconciler.trigger();

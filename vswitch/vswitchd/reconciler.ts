@@ -20,8 +20,8 @@ export interface ReconcilerModules {
   readonly log: Logger;
   /** The configuration as of now. */
   readonly read: () => SwitchConfig;
-  /** Called after each run, with the model that was carried out. */
-  readonly report: (model: SwitchConfig) => void;
+  /** Called after each run, with the model that was carried out; the next run waits for it. */
+  readonly report: (model: SwitchConfig) => Promise<void>;
 }
 
 export class Reconciler {
@@ -77,7 +77,7 @@ export class Reconciler {
       }
     }
     for (const action of plan(this.applied, model)) await this.#carryOut(action);
-    this.#modules.report(model);
+    await this.#modules.report(model);
     if (this.#failures > 0 && !this.#stopped) {
       this.#retry = this.#modules.clock.after(RETRY_MS, () => void this.trigger());
     }

@@ -171,7 +171,6 @@ class SwitchCore {
   /** Carries the configuration out for the first time, then follows it. */
   async start(): Promise<void> {
     await this.reconciler.trigger();
-    await this.#look();
     this.#unsubscribe = this.#database.subscribe(() => {
       if (!this.#writing) void this.reconciler.trigger();
     });
@@ -199,11 +198,11 @@ class SwitchCore {
     }
   }
 
-  #report(config: SwitchConfig): void {
+  /** One transaction, so that whoever waits for cur_cfg finds numbers, errors and link states in place. */
+  async #report(config: SwitchConfig): Promise<void> {
     const { applied, errors } = this.reconciler;
-    this.write(runOperations(config, applied, errors));
-    // New ports show their counters with the next look.
-    this.#looks = 0;
+    const statuses = await this.#statuses();
+    this.write([...statusOperations(applied, statuses, true), ...runOperations(config, applied, errors)]);
     void this.#followManagers(config.managers);
   }
 
@@ -228,16 +227,24 @@ class SwitchCore {
   }
 
   async #look(): Promise<void> {
+    const statuses = await this.#statuses();
+    if (this.#stopped) return;
+    this.#looks++;
+    const counters = this.#looks % COUNTERS_EVERY === 0;
+    const operations = statusOperations(this.reconciler.applied, statuses, counters);
+    if (operations.length > 0) this.write(operations);
+  }
+
+  async #statuses(): Promise<Map<string, BridgeStatus>> {
     const statuses = new Map<string, BridgeStatus>();
     try {
-      for (const name of this.reconciler.applied.keys()) statuses.set(name, await this.#backend.status(name));
+      for (const name of [...this.reconciler.applied.keys()]) {
+        statuses.set(name, await this.#backend.status(name));
+      }
     } catch (thrown) {
       // A bridge may go while it is asked; the next look tells.
       this.#log.debug({ why: describeError(thrown) }, "no status");
     }
-    if (this.#stopped) return;
-    const counters = this.#looks++ % COUNTERS_EVERY === 0;
-    const operations = statusOperations(this.reconciler.applied, statuses, counters);
-    if (operations.length > 0) this.write(operations);
+    return statuses;
   }
 }
