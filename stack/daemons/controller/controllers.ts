@@ -4,7 +4,7 @@ import type { Clock, Timer } from "../../../base/time/index.js";
 import { type Informer, type ResourceClient, updateConditions } from "../../api/index.js";
 import type { KindName, ResourceTypes } from "../../resources/index.js";
 import { HEARTBEAT_CHECK_MS, HeartbeatMonitor, reportSilent } from "./heartbeat.js";
-import { PassRunner } from "./pass-runner.js";
+import { inParallel, PassRunner } from "./pass-runner.js";
 import { reconcilePorts } from "./port-controller.js";
 import {
   Inventory,
@@ -101,7 +101,7 @@ export class Controllers {
     const inventory = new Inventory();
     for (const kind of WATCHED) inventory.add(kind, this.#all(kind));
     for (const kind of REFERRING_KINDS) {
-      for (const object of this.#all(kind)) await this.#judge(kind, object, inventory);
+      await inParallel(this.#all(kind), (object) => this.#judge(kind, object, inventory));
     }
   }
 

@@ -6,6 +6,7 @@ import type { Clock, Timer } from "../../../base/time/index.js";
 
 const RETRY_MS_MIN = 200;
 const RETRY_MS_MAX = 10_000;
+const PARALLEL_MAX = 32;
 
 export class PassRunner {
   readonly #name: string;
@@ -59,4 +60,13 @@ export class PassRunner {
     }
     this.#running = undefined;
   }
+}
+
+/** Works on many items at a time, so that their writes share the store's disk writes. Rejects with the first failure. */
+export async function inParallel<T>(items: readonly T[], work: (item: T) => Promise<void>): Promise<void> {
+  let next = 0;
+  const worker = async (): Promise<void> => {
+    while (next < items.length) await work(items[next++] as T);
+  };
+  await Promise.all(Array.from({ length: Math.min(PARALLEL_MAX, items.length) }, worker));
 }

@@ -3,6 +3,7 @@ import { isDeepStrictEqual } from "node:util";
 import { describeError } from "../../../base/errors/index.js";
 import { isApiError, type ResourceClient, updateConditions, updateStatus } from "../../api/index.js";
 import type { Port, VirtualMachine } from "../../resources/index.js";
+import { inParallel } from "./pass-runner.js";
 import { interfaceStatus, type PortAction, PortIndex, planPorts } from "./vm-ports.js";
 
 const CONDITION = "PortsCreated";
@@ -14,7 +15,7 @@ export async function reconcilePorts(
   ports: readonly Port[],
 ): Promise<void> {
   const index = new PortIndex(ports);
-  for (const vm of vms) {
+  await inParallel(vms, async (vm) => {
     const { actions, taken } = planPorts(vm, index);
     const refusals = taken.map((name) => `port ${name} belongs to somebody else`);
     for (const action of actions) {
@@ -23,7 +24,7 @@ export async function reconcilePorts(
     }
     await report(client, vm, refusals);
     await showInterfaces(client, vm, index);
-  }
+  });
 }
 
 /** Why the action was refused for good; undefined when it was done or will come round again. */

@@ -1,7 +1,9 @@
 // Gives machines without a host to one that has room. The choice itself is `place` of hypervisor-core, a pure function.
+
 import { type PlacementHost, place } from "../../../hypervisor-core/index.js";
 import { isApiError, type ResourceClient, updateConditions, updateStatus } from "../../api/index.js";
 import { type Host, parseQuantity, type VirtualMachine } from "../../resources/index.js";
+import { inParallel } from "./pass-runner.js";
 
 const CONDITION = "Scheduled";
 
@@ -47,16 +49,25 @@ export async function schedule(
   hosts: readonly Host[],
   vms: readonly VirtualMachine[],
 ): Promise<void> {
-  // Decisions of this pass count at once, before the copy of the state shows them.
+  // Decisions of this pass count at once, before the copy of the state shows them; what fails is decided again.
   const allocated = allocations(vms);
+  const decisions: {
+    readonly vm: VirtualMachine;
+    readonly host: string | undefined;
+    readonly message: string;
+  }[] = [];
   for (const vm of vms) {
     if (vm.spec.host !== undefined || vm.metadata.deletionTimestamp !== undefined) continue;
     const candidates = hosts.map((host) => placementHost(host, allocated.get(host.metadata.name)));
     const { host, message } = place(amountsOf(vm), candidates);
-    if (host === undefined) {
-      await reportWaiting(client, vm, { reason: hosts.length === 0 ? "NoHost" : "NoRoom", message });
-    } else if (await bind(client, vm, host, message)) allocate(allocated, host, amountsOf(vm));
+    decisions.push({ vm, host, message });
+    if (host !== undefined) allocate(allocated, host, amountsOf(vm));
   }
+  const reason = hosts.length === 0 ? "NoHost" : "NoRoom";
+  await inParallel(decisions, async ({ vm, host, message }) => {
+    if (host === undefined) await reportWaiting(client, vm, { reason, message });
+    else await bind(client, vm, host, message);
+  });
   await showAllocated(client, hosts, allocated);
 }
 
@@ -78,24 +89,23 @@ function sameAmounts(a: Amounts | undefined, b: Amounts): boolean {
   return a?.cpus === b.cpus && a.memoryBytes === b.memoryBytes;
 }
 
-/** False when somebody changed or removed the machine: the pass that this causes decides again. */
 async function bind(
   client: ResourceClient,
   vm: VirtualMachine,
   host: string,
   message: string,
-): Promise<boolean> {
+): Promise<void> {
   const { resourceVersion } = vm.metadata;
   try {
     await client.patch("VirtualMachine", vm.metadata, { metadata: { resourceVersion }, spec: { host } });
   } catch (thrown) {
-    if (isApiError(thrown, "Conflict") || isApiError(thrown, "NotFound")) return false;
+    // Somebody changed or removed it: the pass that this causes decides again.
+    if (isApiError(thrown, "Conflict") || isApiError(thrown, "NotFound")) return;
     throw thrown;
   }
   const verdict = { type: CONDITION, status: "True", reason: "Bound", message } as const;
   await updateConditions(client, "VirtualMachine", vm.metadata, [verdict]);
   await client.recordEvent(vm, { reason: "Scheduled", message });
-  return true;
 }
 
 async function reportWaiting(
