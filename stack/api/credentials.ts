@@ -3,7 +3,7 @@ import { createHash, randomBytes, timingSafeEqual } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import { parse, stringify } from "yaml";
 import { PlinthError } from "../../base/errors/index.js";
-import { writeFileSafely } from "./tls.js";
+import { writeFileSafely } from "./write-file.js";
 
 const TOKEN_SIZE_BYTES = 32;
 

@@ -1,6 +1,5 @@
-// The resource API: server, registry and typed clients.
-
-export { type ApiServer, portError, startApiServer } from "./api-server.js";
+// The resource API: typed clients and the registry behind them. The server, which loads much more, has a door of its
+// own: server.ts.
 export {
   ApiClient,
   type ApiClientOptions,
@@ -26,5 +25,4 @@ export {
   withCondition,
 } from "./resource-client.js";
 export { formatDuration, type Table, type TableColumn } from "./table.js";
-export { loadTls, RENEW_BEFORE_MS } from "./tls.js";
 export { updateConditions, updateStatus } from "./update-status.js";

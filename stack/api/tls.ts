@@ -5,10 +5,11 @@
 import "./reflect-metadata.js";
 import { webcrypto } from "node:crypto";
 import { existsSync } from "node:fs";
-import { chmod, mkdir, readFile, rename, writeFile } from "node:fs/promises";
+import { mkdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import * as x509 from "@peculiar/x509";
 import { PlinthError } from "../../base/errors/index.js";
+import { writeFileSafely } from "./write-file.js";
 
 export interface TlsFiles {
   readonly ca: string;
@@ -144,12 +145,4 @@ function serialNumber(): string {
 async function writeKey(path: string, key: webcrypto.CryptoKey): Promise<void> {
   const der = await webcrypto.subtle.exportKey("pkcs8", key);
   await writeFileSafely(path, `${x509.PemConverter.encode(der, "PRIVATE KEY")}\n`, 0o600);
-}
-
-/** Whole or not at all, never with wider permissions than asked for. */
-export async function writeFileSafely(path: string, text: string, mode: number): Promise<void> {
-  const draft = `${path}.new`;
-  await writeFile(draft, text, { mode });
-  await chmod(draft, mode);
-  await rename(draft, path);
 }

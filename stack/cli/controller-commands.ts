@@ -1,6 +1,5 @@
 // `plinth controller`: the control plane of a data centre.
 import { type Command, InvalidArgumentError } from "commander";
-import { startController, startSdnPart } from "../daemons/controller/index.js";
 import { runDaemon } from "../daemons/daemon.js";
 import { defaultDirectory, openDirectory } from "../daemons/directory.js";
 
@@ -19,7 +18,9 @@ export function register(program: Command): void {
     )
     .option("--log-dir <dir>", "directory of the log file (default: standard error)")
     .action(async (options: { dir?: string; port: number; logDir?: string }) => {
-      await runDaemon({ name: "controller", logDir: options.logDir }, (log) => {
+      await runDaemon({ name: "controller", logDir: options.logDir }, async (log) => {
+        // Loaded only here: the server's packages would slow every other command down.
+        const { startController, startSdnPart } = await import("../daemons/controller/index.js");
         const layout = openDirectory(defaultDirectory(options.dir));
         const version = program.version() ?? "0.0.0";
         return startController({ layout, port: options.port, version, parts: [startSdnPart] }, { log });

@@ -14,15 +14,13 @@ import {
   GarbageCollector,
   isApiError,
   LocalClient,
-  loadTls,
   loadToken,
-  portError,
   type ResourceClient,
   ResourceRegistry,
   type ServerAccess,
-  startApiServer,
   writeKubeconfig,
 } from "../../api/index.js";
+import { loadTls, portError, startApiServer } from "../../api/server.js";
 import type { DirectoryLayout } from "../directory.js";
 import { Controllers } from "./controllers.js";
 
