@@ -1,5 +1,7 @@
 // `plinth vswitchd` driven by ovs-vsctl, ovs-ofctl and ovs-appctl, unmodified, with frames on stream ports.
+import { once } from "node:events";
 import { existsSync } from "node:fs";
+import { connect } from "node:net";
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
 import { waitFor } from "../../base/time/index.js";
 import { PLINTH, requirePrograms, run, runOk } from "../support/run.js";
@@ -270,3 +272,86 @@ describe("two VLANs on stream ports under NORMAL", () => {
     expect(await daemon.ofctl("show", "br0")).toContain("(x): addr:");
   });
 });
+
+describe("other kinds of port", () => {
+  it("join two bridges by patch ports, and listen for a stream peer", async () => {
+    await daemon.vsctl("add-br", "br0", "--", "add-br", "br1");
+    const patch = (bridge: string, name: string, peer: string) =>
+      daemon.vsctl(
+        "add-port",
+        bridge,
+        name,
+        "--",
+        "set",
+        "Interface",
+        name,
+        "type=patch",
+        `options:peer=${peer}`,
+      );
+    await patch("br0", "patch0", "patch1");
+    await patch("br1", "patch1", "patch0");
+    const { near } = (await addPorts({ near: ["tag=6"] })) as { near: StreamPeer };
+    const path = daemon.path("far.sock");
+    await daemon.vsctl(
+      "add-port",
+      "br1",
+      "far",
+      "tag=6",
+      "--",
+      "set",
+      "Interface",
+      "far",
+      "type=stream",
+      `options:path=${path}`,
+      "options:server=true",
+    );
+    const { far, received, close } = await dial(path);
+    try {
+      await waitFor(
+        async () => (await daemon.vsctl("get", "Interface", "far", "link_state")) === "up",
+        "link of far",
+        15_000,
+        100,
+      );
+      near.send(ethernetFrame({ to: 0xff, from: 1, text: "Across" }));
+      await waitFor(() => received().includes("Across"), "the frame on the other bridge", 10_000);
+      const frame = ethernetFrame({ to: 1, from: 2, text: "Back" });
+      const length = Buffer.alloc(4);
+      length.writeUInt32BE(frame.length);
+      far.write(Buffer.concat([length, frame]));
+      await waitFor(() => texts(near).includes("Back"), "the answer", 10_000);
+    } finally {
+      await close();
+    }
+  });
+
+  it("wait for QEMU without an error, and need their options", async () => {
+    await daemon.vsctl("add-br", "br0");
+    const add = (name: string, ...settings: string[]) =>
+      daemon.tryVsctl("add-port", "br0", name, "--", "set", "Interface", name, ...settings);
+    await add("vm1", "type=dpdkvhostuserclient", `options:vhost-server-path=${daemon.path("vm1.sock")}`);
+    expect(await daemon.vsctl("get", "Interface", "vm1", "link_state", "error")).toBe("down\n[]");
+    await add("vm2", "type=dpdkvhostuser");
+    expect(await daemon.vsctl("get", "Interface", "vm2", "error")).toBe("[]");
+    expect(existsSync(daemon.path("vm2"))).toBe(true);
+    expect((await add("vm3", "type=dpdkvhostuserclient")).stderr).toContain("options:vhost-server-path");
+    await daemon.vsctl("del-port", "vm2");
+    expect(existsSync(daemon.path("vm2"))).toBe(false);
+  });
+});
+
+/** Dials a stream port that listens, as QEMU's `-netdev stream` does. */
+async function dial(path: string) {
+  await waitFor(() => existsSync(path), `${path}`, 10_000);
+  const far = connect(path);
+  let bytes = "";
+  far.on("data", (chunk) => {
+    bytes += chunk.toString("latin1");
+  });
+  await once(far, "connect");
+  const close = async (): Promise<void> => {
+    far.destroy();
+    await once(far, "close");
+  };
+  return { far, received: () => bytes, close };
+}

@@ -1,7 +1,10 @@
+import { mkdtempSync, rmSync } from "node:fs";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
+import { connectJsonRpc, JsonRpcFault } from "../../base/jsonrpc/index.js";
 import { type Operation, OvsdbError, RowCache, setValue, type UpdateFormat } from "../../base/ovsdb/index.js";
 import { Database } from "./database.js";
+import { DatabaseServer } from "./database-server.js";
 import { transact } from "./execute.js";
 import { Monitor } from "./monitor.js";
 import { OPEN_VSWITCH_SCHEMA } from "./open-vswitch-schema.js";
@@ -273,6 +276,56 @@ describe("outside input", () => {
       }),
       { numRuns: 500 },
     );
+  });
+
+  it("never breaks the server: every request is answered", async () => {
+    const dir = mkdtempSync("/tmp/odf-");
+    const database = fresh();
+    const server = new DatabaseServer([{ database }]);
+    try {
+      await server.listen(`punix:${dir}/db`);
+      const method = fc.constantFrom(
+        "list_dbs",
+        "get_schema",
+        "get_server_id",
+        "set_db_change_aware",
+        "transact",
+        "monitor",
+        "monitor_cond",
+        "monitor_cond_since",
+        "monitor_cond_change",
+        "monitor_cancel",
+        "lock",
+        "steal",
+        "unlock",
+        "convert",
+        "__proto__",
+      );
+      const params = fc.oneof(
+        fc.array(json, { maxLength: 4 }),
+        fc.array(json, { maxLength: 3 }).map((rest) => ["Open_vSwitch", ...rest]),
+        fc.array(op, { maxLength: 3 }).map((rest) => ["Open_vSwitch", ...rest]),
+      );
+      await fc.assert(
+        fc.asyncProperty(fc.array(fc.tuple(method, params), { maxLength: 5 }), async (calls) => {
+          const peer = await connectJsonRpc(`unix:${dir}/db`);
+          for (const [name, args] of calls) {
+            // A wait may rightly take for ever.
+            if (JSON.stringify(args).includes('"wait"')) continue;
+            peer.notify("cancel", args);
+            await peer
+              .call(name, args)
+              .catch((thrown: unknown) => expect(thrown).toBeInstanceOf(JsonRpcFault));
+          }
+          peer.close();
+          checkIntegrity(database);
+        }),
+        { numRuns: 200 },
+      );
+    } finally {
+      await server.close();
+      rmSync(dir, { recursive: true, force: true });
+    }
   });
 
   it("never breaks the reader of the file", () => {

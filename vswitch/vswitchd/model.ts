@@ -89,6 +89,7 @@ export interface ControllerStatus {
   readonly role: "other" | "master" | "slave" | undefined;
   /** "ACTIVE", "BACKOFF" … for Controller.status:state. */
   readonly state: string;
+  readonly lastError: string | undefined;
 }
 
 export interface BridgeStatus {

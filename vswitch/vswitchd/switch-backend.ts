@@ -1,15 +1,17 @@
 // The real backend: bridges and ports in the datapath worker, one OpenFlow agent per bridge.
 // Thread: main. Invariant: a bridge is either in the datapath with its agent listening, or in neither.
 import { join } from "node:path";
+import { describeError } from "../../base/errors/index.js";
 import type { Logger } from "../../base/log/index.js";
 import { OFPP_LOCAL } from "../../base/openflow/index.js";
 import type { Clock } from "../../base/time/index.js";
-import { OpenFlowAgent } from "../agent/index.js";
+import { OpenFlowAgent, parseControllerTarget } from "../agent/index.js";
 import { DatapathHandle } from "../datapath/index.js";
 import { connectionCommands } from "./connection-commands.js";
 import {
   type BridgeConfig,
   type BridgeStatus,
+  type ControllerStatus,
   type MacEntry,
   type NumberedPort,
   OFPORT_LOCAL,
@@ -33,6 +35,8 @@ interface Bridge {
   config: BridgeConfig;
   agent: OpenFlowAgent;
   readonly ports: Map<string, NumberedPort>;
+  /** Controllers whose target cannot be used, with the reason. */
+  refused: readonly ControllerStatus[];
 }
 
 export class DatapathBackend implements Backend {
@@ -59,7 +63,7 @@ export class DatapathBackend implements Backend {
     await this.#datapath.addBridge({ name, macTableEntries: macTableSizeMax, macAgeingMs: macAgingMs });
     try {
       const agent = await this.#openAgent(config);
-      this.#bridges.set(name, { config, agent, ports: new Map() });
+      this.#bridges.set(name, { config, agent, ports: new Map(), refused: setControllers(agent, config) });
     } catch (thrown) {
       await this.#datapath.removeBridge(name);
       throw thrown;
@@ -80,9 +84,8 @@ export class DatapathBackend implements Backend {
     if (before.datapathId !== config.datapathId) {
       await bridge.agent.close();
       bridge.agent = await this.#openAgent(config);
-    } else {
-      this.#setControllers(bridge.agent, config);
     }
+    bridge.refused = setControllers(bridge.agent, config);
     bridge.config = config;
   }
 
@@ -115,7 +118,7 @@ export class DatapathBackend implements Backend {
   }
 
   async status(bridge: string): Promise<BridgeStatus> {
-    const { agent, ports } = this.#bridge(bridge);
+    const { agent, ports, refused } = this.#bridge(bridge);
     const states = await this.#datapath.call("portStates", { bridge });
     const statuses = states.map(({ name, linkUp, mtu, statistics, lastError }): [string, PortStatus] => {
       const facts = {
@@ -124,7 +127,7 @@ export class DatapathBackend implements Backend {
       };
       return [name, { linkUp, mtu, statistics, facts }];
     });
-    return { ports: new Map(statuses), controllers: agent.controllers };
+    return { ports: new Map(statuses), controllers: [...agent.controllers, ...refused] };
   }
 
   async macTable(bridge: string): Promise<readonly MacEntry[]> {
@@ -160,22 +163,10 @@ export class DatapathBackend implements Backend {
       serialNumber: "",
       datapath: config.name,
     });
-    const agent = await OpenFlowAgent.open(
+    return OpenFlowAgent.open(
       { managementSocket: join(dir, `${config.name}.mgmt`) },
       { model, clock, log: log.child({ bridge: config.name }) },
     );
-    this.#setControllers(agent, config);
-    return agent;
-  }
-
-  /** Targets that cannot be used are logged by the agent, and VOID in their rows. */
-  #setControllers(agent: OpenFlowAgent, { controllers, failMode }: BridgeConfig): void {
-    const specs = controllers.map(({ target, maxBackoffMs, inactivityProbeMs }) => ({
-      target,
-      maxBackoffMs,
-      probeIntervalMs: inactivityProbeMs,
-    }));
-    agent.setControllers(specs, failMode);
   }
 
   #bridge(name: string): Bridge {
@@ -187,4 +178,26 @@ export class DatapathBackend implements Backend {
 
 function macBytes(text: string): Uint8Array {
   return Uint8Array.from(text.split(":"), (part) => Number.parseInt(part, 16));
+}
+
+/** Makes the agent's controllers those of `config`; returns the ones that it cannot use. */
+function setControllers(agent: OpenFlowAgent, { controllers, failMode }: BridgeConfig): ControllerStatus[] {
+  const refused: ControllerStatus[] = [];
+  const usable = controllers.filter(({ target }) => {
+    try {
+      parseControllerTarget(target);
+      return true;
+    } catch (thrown) {
+      const lastError = describeError(thrown);
+      refused.push({ target, isConnected: false, role: undefined, state: "VOID", lastError });
+      return false;
+    }
+  });
+  const specs = usable.map(({ target, maxBackoffMs, inactivityProbeMs }) => ({
+    target,
+    maxBackoffMs,
+    probeIntervalMs: inactivityProbeMs,
+  }));
+  agent.setControllers(specs, failMode);
+  return refused;
 }

@@ -145,6 +145,8 @@ class SwitchCore {
   #unsubscribe = (): void => {};
   #timer: Timer | undefined;
   #looks = 0;
+  /** What the last looks wrote, by row. */
+  readonly #written = new Map<string, string>();
   #looking: Promise<void> = Promise.resolve();
   #stopped = false;
 
@@ -202,6 +204,7 @@ class SwitchCore {
   async #report(config: SwitchConfig): Promise<void> {
     const { applied, errors } = this.reconciler;
     const statuses = await this.#statuses();
+    this.#written.clear();
     this.write([...statusOperations(applied, statuses, true), ...runOperations(config, applied, errors)]);
     void this.#followManagers(config.managers);
   }
@@ -232,7 +235,17 @@ class SwitchCore {
     this.#looks++;
     const counters = this.#looks % COUNTERS_EVERY === 0;
     const operations = statusOperations(this.reconciler.applied, statuses, counters);
-    if (operations.length > 0) this.write(operations);
+    const news = operations.filter((operation) => this.#isNews(operation));
+    if (news.length > 0) this.write(news);
+  }
+
+  /** False when exactly this was written by an earlier look. */
+  #isNews(operation: Operation): boolean {
+    const key = JSON.stringify(operation["where"]);
+    const row = JSON.stringify(operation["row"]);
+    if (this.#written.get(key) === row) return false;
+    this.#written.set(key, row);
+    return true;
   }
 
   async #statuses(): Promise<Map<string, BridgeStatus>> {

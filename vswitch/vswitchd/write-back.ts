@@ -109,7 +109,10 @@ export function statusOperations(
         updateOp("Controller", byUuid(controller.uuid), {
           is_connected: now?.isConnected ?? false,
           role: now?.role ?? NONE,
-          status: mapValue({ state: now?.state ?? "VOID" }),
+          status: mapValue({
+            state: now?.state ?? "VOID",
+            ...(now?.lastError === undefined ? {} : { last_error: now.lastError }),
+          }),
         }),
       );
     }

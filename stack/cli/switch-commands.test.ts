@@ -1,0 +1,21 @@
+import { Command } from "commander";
+import { expect, it } from "vitest";
+import { register } from "./switch-commands.js";
+
+function help(name: string): string {
+  const program = new Command("plinth");
+  register(program);
+  const command = program.commands.find((one) => one.name() === name);
+  let text = "";
+  command?.configureOutput({ writeOut: (part) => (text += part) }).outputHelp();
+  return text;
+}
+
+it.each([
+  ["vswitchd", ["--dir", "--ovsdb", "--host-devices"]],
+  ["vsctl", ["--db", "add-br BRIDGE", "set TABLE RECORD"]],
+  ["ofctl", ["dump-flows SWITCH", "add-flow SWITCH FLOW"]],
+  ["appctl", ["--target", "fdb/show"]],
+])("plinth %s --help tells what there is", (name, words) => {
+  for (const word of words) expect(help(name)).toContain(word);
+});
