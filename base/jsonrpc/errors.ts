@@ -12,6 +12,11 @@
 // SOCKET_PATH_TOO_LONG a unix path of more than 107 bytes                   choose a shorter directory
 // SOCKET_IN_USE        another process listens there                        stop it first
 // SOCKET_PATH_TAKEN    something that is no socket stands at the path       remove it
+// SOCKET_UNAVAILABLE   the system refuses to listen there                   as the message says
+// METHOD_UNKNOWN       a control socket has no such method                  the message lists them
+// PARAMS_INVALID       a control method takes one object                    –
+// RPC_BUSY             a peer has too many requests under way               wait for answers
+// RPC_FAULT            the peer answered with an error without a code       as the message says
 import { PlinthError } from "../errors/index.js";
 
 /** The peer answered with an error; `value` is the error member of its response, unchanged. */

@@ -10,9 +10,9 @@ import {
   OFPP_IN_PORT,
   OXM_FIELDS,
 } from "../../base/openflow/index.js";
+import { flowTextError } from "./errors.js";
 import {
   fieldNamed,
-  flowTextError,
   formatFieldValue,
   formatPort,
   parseFieldValue,

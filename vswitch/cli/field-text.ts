@@ -1,6 +1,5 @@
 // Values of match fields as people write them: addresses, numbers, connection states. Pure.
 // Source: ovs-fields(7).
-import { PlinthError } from "../../base/errors/index.js";
 import {
   OFPP_ANY,
   OFPP_CONTROLLER,
@@ -10,10 +9,7 @@ import {
   type OxmField,
   type OxmFieldName,
 } from "../../base/openflow/index.js";
-
-export function flowTextError(message: string): PlinthError {
-  return new PlinthError("FLOW_TEXT_INVALID", message, { remedy: "see ovs-ofctl(8), Flow Syntax" });
-}
+import { flowTextError } from "./errors.js";
 
 const BY_NAME = new Map<string, OxmField>();
 for (const field of Object.values(OXM_FIELDS)) BY_NAME.set(field.name, field);

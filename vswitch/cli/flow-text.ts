@@ -3,10 +3,10 @@
 import type { FlowStats, Instruction, Match, OxmEntry, OxmFieldName } from "../../base/openflow/index.js";
 import { OXM_FIELDS } from "../../base/openflow/index.js";
 import { formatInstructions, parseInstructions, splitList } from "./action-text.js";
+import { flowTextError } from "./errors.js";
 import {
   bytesToNumber,
   fieldNamed,
-  flowTextError,
   formatFieldValue,
   numberToBytes,
   parseFieldValue,

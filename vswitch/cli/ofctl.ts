@@ -1,5 +1,4 @@
 // `plinth ofctl`: the everyday verbs of ovs-ofctl over OpenFlow 1.3, against any switch.
-import { PlinthError } from "../../base/errors/index.js";
 import {
   type FlowMod,
   type FlowModCommand,
@@ -11,6 +10,7 @@ import {
   type PortStats,
 } from "../../base/openflow/index.js";
 import { formatAction } from "./action-text.js";
+import { flowTextError, usageError } from "./errors.js";
 import { formatPort, parsePort } from "./field-text.js";
 import { type FlowText, formatFlow, parseFlow } from "./flow-text.js";
 import { OpenFlowClient } from "./openflow-client.js";
@@ -60,7 +60,7 @@ export async function runOfctl(name: string, args: readonly string[], options: O
       found === undefined
         ? `verbs: ${[...OFCTL_VERBS.keys()].join(", ")}`
         : `usage: ${name} SWITCH ${found.usage}`;
-    throw new PlinthError("USAGE", form, { remedy: "plinth ofctl --help" });
+    throw usageError("ofctl", form);
   }
   const client = await OpenFlowClient.connect(options.target, options.timeoutMs ?? 10_000);
   try {
@@ -74,9 +74,7 @@ export async function runOfctl(name: string, args: readonly string[], options: O
 export function flowModOf(command: FlowModCommand, flow: FlowText): Omit<FlowMod, "xid"> {
   const isDelete = command === "delete" || command === "delete_strict";
   if (!isDelete && flow.instructions === undefined) {
-    throw new PlinthError("FLOW_TEXT_INVALID", "the flow lacks its actions", {
-      remedy: "end it with actions=…",
-    });
+    throw flowTextError("the flow lacks its actions: end it with actions=…");
   }
   return {
     type: "flow_mod",

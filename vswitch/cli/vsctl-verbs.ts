@@ -19,6 +19,7 @@ import {
   uuidValue,
   waitOp,
 } from "../../base/ovsdb/index.js";
+import { usageError } from "./errors.js";
 import { formatDatum, parseValueText } from "./value-text.js";
 
 export interface VsctlContext {
@@ -313,14 +314,14 @@ function pushSettings(
 ): void {
   for (const setting of settings) {
     const match = /^([A-Za-z_][A-Za-z0-9_]*)(?::([^=]+))?=([\s\S]*)$/.exec(setting);
-    if (match === null) throw new PlinthError("USAGE", `"${setting}" is not COLUMN[:KEY]=VALUE`);
+    if (match === null) throw usageError("vsctl", `"${setting}" is not COLUMN[:KEY]=VALUE`);
     const [, column, key, text] = match as unknown as [string, string, string | undefined, string];
     const type = typeOf(table, column);
     if (key === undefined) {
       context.operations.push(updateOp(table.name, where, { [column]: parseValueText(text, type) }));
       continue;
     }
-    if (!isMap(type)) throw new PlinthError("USAGE", `${table.name}.${column} is no map`);
+    if (!isMap(type)) throw usageError("vsctl", `${table.name}.${column} is no map`);
     const pair = parseValueText(`${quoted(key)}=${quoted(text)}`, type, { anySize: true });
     const keys = parseValueText(quoted(key), { key: type.key, min: 0, max: 1 });
     const mutations = [[column, "delete", setValue([keys])] as const, [column, "insert", pair] as const];

@@ -10,6 +10,7 @@ import {
   selectOp,
 } from "../../base/ovsdb/index.js";
 import { waitFor } from "../../base/time/index.js";
+import { usageError } from "./errors.js";
 import { VERBS, type VsctlContext } from "./vsctl-verbs.js";
 
 export interface VsctlOptions {
@@ -43,7 +44,7 @@ export function parseCommands(words: readonly string[]): Command[] {
     current = [];
   }
   if (commands.length === 0 || commands.length > COMMANDS_MAX)
-    throw usage(`expected 1 to ${COMMANDS_MAX} commands`);
+    throw usageError("vsctl", `expected 1 to ${COMMANDS_MAX} commands`);
   return commands;
 }
 
@@ -52,11 +53,15 @@ function parseCommand(words: readonly string[]): Command {
   while (words[at]?.startsWith("--")) at++;
   const verb = words[at];
   if (verb === undefined || !VERBS.has(verb)) {
-    throw usage(`there is no verb ${JSON.stringify(verb ?? "")}; verbs: ${[...VERBS.keys()].join(", ")}`);
+    throw usageError(
+      "vsctl",
+      `there is no verb ${JSON.stringify(verb ?? "")}; verbs: ${[...VERBS.keys()].join(", ")}`,
+    );
   }
   const { usage: form, argumentsMin, argumentsMax } = VERBS.get(verb)!;
   const args = words.slice(at + 1);
-  if (args.length < argumentsMin || args.length > argumentsMax) throw usage(`usage: ${verb} ${form}`);
+  if (args.length < argumentsMin || args.length > argumentsMax)
+    throw usageError("vsctl", `usage: ${verb} ${form}`);
   return { verb, args, flags: new Set(words.slice(0, at)) };
 }
 
@@ -118,8 +123,4 @@ async function commit(
     const error = row?.optionalString("error");
     if (error !== undefined) options.warn(`interface ${name}: ${error}`);
   }
-}
-
-function usage(message: string): PlinthError {
-  return new PlinthError("USAGE", message, { remedy: "plinth vsctl --help" });
 }

@@ -20,8 +20,8 @@ import {
   writeSync,
 } from "node:fs";
 import { dirname } from "node:path";
-import { PlinthError } from "../../base/errors/index.js";
 import { OvsdbError } from "../../base/ovsdb/index.js";
+import { unreadable } from "./errors.js";
 import { RECORD_BYTES_MAX } from "./limits.js";
 
 const HEADER = /^OVSDB JSON (\d{1,12}) ([0-9a-f]{40})$/;
@@ -119,9 +119,7 @@ export class RecordLog {
       }
       return { log: new RecordLog(path, writable, parsed.goodBytes, files), parsed };
     } catch (cause) {
-      throw new PlinthError("DATABASE_UNREADABLE", `cannot open ${path}: ${(cause as Error).message}`, {
-        cause,
-      });
+      throw unreadable(path, cause);
     }
   }
 

@@ -1,6 +1,5 @@
 // Keeps a database in its file: loads it, writes each commit, rewrites the file when it has grown.
 // Invariant: what `persist` took is what the next `openStorage` brings back, without ephemeral columns.
-import { PlinthError } from "../../base/errors/index.js";
 import { type Logger, silentLog } from "../../base/log/index.js";
 import {
   applyDiff,
@@ -16,6 +15,7 @@ import {
   type TableSchema,
 } from "../../base/ovsdb/index.js";
 import { type Commit, Database, type DatabaseChange, type DatabaseRow } from "./database.js";
+import { foreign } from "./errors.js";
 import { COMPACT_BYTES_MIN, COMPACT_FACTOR } from "./limits.js";
 import { type LogFileSystem, RecordLog } from "./record-log.js";
 import { Transaction } from "./transaction.js";
@@ -93,9 +93,7 @@ function checkHeader(path: string, header: unknown, schema: DatabaseSchema): voi
   if (header === undefined) return;
   const name = typeof header === "object" && header !== null ? (header as Json)["name"] : undefined;
   if (name === schema.name) return;
-  throw new PlinthError("DATABASE_FOREIGN", `${path} does not hold the database ${schema.name}`, {
-    remedy: "use another directory, or move the file away",
-  });
+  throw foreign(path, schema.name);
 }
 
 /** The rows that the records add up to. Unknown tables and columns (an older or newer schema) are left out. */

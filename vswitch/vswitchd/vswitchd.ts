@@ -148,6 +148,7 @@ class SwitchCore {
   /** What the last looks wrote, by row. */
   readonly #written = new Map<string, string>();
   #looking: Promise<void> = Promise.resolve();
+  #following: Promise<void> = Promise.resolve();
   #stopped = false;
 
   constructor(
@@ -185,6 +186,7 @@ class SwitchCore {
     this.#timer?.cancel();
     await this.reconciler.stop();
     await this.#looking;
+    await this.#following;
   }
 
   /** Writes to the database without being woken by that. */
@@ -206,10 +208,11 @@ class SwitchCore {
     const statuses = await this.#statuses();
     this.#written.clear();
     this.write([...statusOperations(applied, statuses, true), ...runOperations(config, applied, errors)]);
-    void this.#followManagers(config.managers);
+    this.#following = this.#following.then(() => this.#followManagers(config.managers));
   }
 
   async #followManagers(targets: readonly string[]): Promise<void> {
+    if (this.#stopped) return;
     await this.#managers.follow(targets);
     if (this.#stopped) return;
     this.write(
