@@ -29,7 +29,7 @@ export class Datapath {
   breaths = 0;
   readonly #onEvents: (bridge: string, events: readonly BridgeEvent[]) => void;
   readonly #batch = new Batch(BURST_SIZE);
-  readonly #queues = new Map<string, EventQueue>();
+  #queues: EventQueue[] = [];
   #tickMs = Number.NEGATIVE_INFINITY;
   #sweepMs = Number.NEGATIVE_INFINITY;
 
@@ -45,11 +45,12 @@ export class Datapath {
 
   /** Throws BRIDGE_EXISTS or TOO_MANY_BRIDGES. */
   addBridge(name: string, macTableEntries?: number): Bridge {
-    if (this.#queues.has(name)) throw new PlinthError("BRIDGE_EXISTS", `there is a bridge ${name}`);
+    if (this.bridges.some((one) => one.name === name))
+      throw new PlinthError("BRIDGE_EXISTS", `there is a bridge ${name}`);
     if (this.bridges.length >= BRIDGES_MAX)
       throw new PlinthError("TOO_MANY_BRIDGES", `a datapath has at most ${BRIDGES_MAX} bridges`);
     const queue: EventQueue = { bridge: name, events: [] };
-    this.#queues.set(name, queue);
+    this.#queues.push(queue);
     const bridge = new Bridge({
       name,
       pool: this.pool,
@@ -72,7 +73,7 @@ export class Datapath {
     const bridge = this.bridge(name);
     bridge.close();
     this.bridges.splice(this.bridges.indexOf(bridge), 1);
-    this.#queues.delete(name);
+    this.#queues = this.#queues.filter((queue) => queue.bridge !== name);
   }
 
   /** One round over all ports; returns how many packets came in. `nowMs` is monotonic. */
@@ -114,8 +115,8 @@ export class Datapath {
 
   /** Sends collected events on their way. Called at the end of a breath, and after changes. */
   deliver(): void {
-    for (const queue of this.#queues.values()) {
-      // cold
+    for (let i = 0; i < this.#queues.length; i++) {
+      const queue = this.#queues[i]!;
       if (queue.events.length === 0) continue;
       const { events } = queue;
       queue.events = [];
@@ -149,8 +150,9 @@ export class Datapath {
       path_hit: 0,
       path_miss: 0,
     };
-    for (const bridge of this.bridges) {
-      // cold
+    const bridges = this.bridges;
+    for (let i = 0; i < bridges.length; i++) {
+      const bridge = bridges[i]!;
       counters["path_hit"] = counters["path_hit"]! + bridge.pipeline.cache.hits;
       counters["path_miss"] = counters["path_miss"]! + bridge.pipeline.cache.misses;
       for (let reason = 0; reason < DROP_REASONS.length; reason++) {

@@ -89,8 +89,9 @@ class Subtable {
   #resize(length: number): void {
     const old = this.buckets;
     this.buckets = new Array<Flow | null>(length).fill(null);
-    for (const head of old) {
-      // cold
+    const heads = old;
+    for (let i = 0; i < heads.length; i++) {
+      const head = heads[i] as Flow | null;
       for (let flow = head; flow !== null; ) {
         const next: Flow | null = flow.next;
         this.#link(flow);
@@ -101,8 +102,9 @@ class Subtable {
 
   #findPriorityMax(): void {
     this.priorityMax = -1;
-    for (const head of this.buckets) {
-      // cold
+    const heads = this.buckets;
+    for (let i = 0; i < heads.length; i++) {
+      const head = heads[i] as Flow | null;
       if (head !== null && head.priority > this.priorityMax) this.priorityMax = head.priority;
     }
   }
@@ -170,10 +172,12 @@ export class Classifier {
   /** All flows, in no particular order. */
   flows(): Flow[] {
     const all: Flow[] = [];
-    for (const subtable of this.#subtables) {
-      // cold
-      for (const head of subtable.buckets) {
-        // cold
+    const subtables = this.#subtables;
+    for (let i = 0; i < subtables.length; i++) {
+      const subtable = subtables[i]!;
+      const heads = subtable.buckets;
+      for (let h = 0; h < heads.length; h++) {
+        const head = heads[h] as Flow | null;
         for (let flow = head; flow !== null; flow = flow.next) all.push(flow);
       }
     }

@@ -123,8 +123,9 @@ export class FlowTables {
   applyGroupMod(mod: GroupMod, nowMs: number): void {
     const gone = this.groups.apply(mod, nowMs);
     if (gone.length > 0) {
-      for (const flow of this.#all()) {
-        // cold
+      const list = this.#all();
+      for (let f = 0; f < list.length; f++) {
+        const flow = list[f]!;
         if (gone.some((groupId) => refersToGroup(flow.instructions, groupId)))
           this.#remove(flow, "group_delete", nowMs);
       }
@@ -135,8 +136,9 @@ export class FlowTables {
   applyMeterMod(mod: MeterMod, nowMs: number): void {
     const gone = this.meters.apply(mod, nowMs);
     if (gone.length > 0) {
-      for (const flow of this.#all()) {
-        // cold
+      const list = this.#all();
+      for (let f = 0; f < list.length; f++) {
+        const flow = list[f]!;
         if (gone.some((meterId) => refersToMeter(flow.instructions, meterId)))
           this.#remove(flow, "delete", nowMs);
       }
@@ -198,8 +200,9 @@ export class FlowTables {
   #modify(mod: FlowMod, key: MaskedKey, program: FlowProgram): void {
     const table = this.#tables[mod.tableId];
     if (table === null || table === undefined) return;
-    for (const flow of this.#chosen(mod, key, table, mod.command === "modify_strict")) {
-      // cold
+    const list = this.#chosen(mod, key, table, mod.command === "modify_strict");
+    for (let f = 0; f < list.length; f++) {
+      const flow = list[f]!;
       flow.instructions = mod.instructions;
       flow.program = program;
       if ((mod.flags & OFPFF_RESET_COUNTS) !== 0) {
@@ -211,10 +214,12 @@ export class FlowTables {
 
   #delete(mod: FlowMod, key: MaskedKey, nowMs: number): void {
     const strict = mod.command === "delete_strict";
-    for (const table of this.#tablesOf(mod.tableId)) {
-      // cold
-      for (const flow of this.#chosen(mod, key, table, strict)) {
-        // cold
+    const tables = this.#tablesOf(mod.tableId);
+    for (let t = 0; t < tables.length; t++) {
+      const table = tables[t]!;
+      const list = this.#chosen(mod, key, table, strict);
+      for (let f = 0; f < list.length; f++) {
+        const flow = list[f]!;
         if (isSentTo(flow, mod.outPort, mod.outGroup)) this.#remove(flow, "delete", nowMs);
       }
     }
@@ -235,8 +240,9 @@ export class FlowTables {
 
   /** Removes flows whose time is over. Call about once a second. */
   expire(nowMs: number): void {
-    for (const flow of this.#timed) {
-      // cold
+    const list = [...this.#timed];
+    for (let f = 0; f < list.length; f++) {
+      const flow = list[f]!;
       const idleMs = flow.idleTimeoutSeconds * 1000;
       const hardMs = flow.hardTimeoutSeconds * 1000;
       if (hardMs !== 0 && nowMs - flow.createdMs >= hardMs) this.#expired(flow, "hard_timeout", nowMs);
@@ -298,8 +304,9 @@ export class FlowTables {
     let packets = 0;
     let bytes = 0;
     const flows = this.#filtered(filter);
-    for (const flow of flows) {
-      // cold
+    const list = flows;
+    for (let f = 0; f < list.length; f++) {
+      const flow = list[f]!;
       packets += this.counters.packets[flow.slot]!;
       bytes += this.counters.bytes[flow.slot]!;
     }
@@ -326,10 +333,12 @@ export class FlowTables {
   #filtered(filter: FlowStatsFilter): Flow[] {
     const key = compileMatch(filter.match);
     const found: Flow[] = [];
-    for (const table of this.#tablesOf(filter.tableId)) {
-      // cold
-      for (const flow of table.flows()) {
-        // cold
+    const tables = this.#tablesOf(filter.tableId);
+    for (let t = 0; t < tables.length; t++) {
+      const table = tables[t]!;
+      const list = table.flows();
+      for (let f = 0; f < list.length; f++) {
+        const flow = list[f]!;
         if (
           covers(key, flow.key) &&
           (flow.cookie & filter.cookieMask) === (filter.cookie & filter.cookieMask) &&

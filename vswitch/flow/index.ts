@@ -16,13 +16,8 @@ export * as FlowKey from "./key.js";
 export { Headers, KEY_WORDS } from "./key.js";
 export { BANDS_MAX, BUCKETS_MAX, FLOWS_MAX, GROUPS_MAX, METERS_MAX, TABLES } from "./limits.js";
 export { PathCache } from "./path-cache.js";
-export {
-  type PacketSink,
-  Pipeline,
-  type PipelineObserver,
-  type PipelineOptions,
-  type Tracker,
-} from "./pipeline.js";
+export { Pipeline } from "./pipeline.js";
+export type { PacketSink, PipelineObserver, PipelineOptions, Tracker } from "./pipeline-modules.js";
 export {
   type ActionContext,
   type CtProgram,

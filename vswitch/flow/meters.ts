@@ -143,8 +143,9 @@ function check(mod: MeterMod): void {
   )
     throw flowError("OFPMMFC_BAD_FLAGS", `meter flags 0x${mod.flags.toString(16)}`); // cold
   if (mod.bands.length > BANDS_MAX) throw flowError("OFPMMFC_OUT_OF_BANDS", `${mod.bands.length} bands`);
-  for (const band of mod.bands) {
-    // cold
+  const bands = mod.bands;
+  for (let i = 0; i < bands.length; i++) {
+    const band = bands[i]!;
     if (band.type === "experimenter")
       throw flowError("OFPMMFC_BAD_BAND", "experimenter bands are not supported");
     if (band.rate === 0) throw flowError("OFPMMFC_BAD_RATE", "a band's rate is more than 0");

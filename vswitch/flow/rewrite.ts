@@ -362,7 +362,40 @@ export class Rewriter {
     this.#pool.length[packet] = this.#pool.length[packet]! - size;
   }
 
+  /** Raises the drop precedence of an assured-forwarding DSCP (RFC 2597) by `levels`, at most to 3; true if it changed. */
+  lowerPrecedence(packet: number, levels: number): boolean {
+    const tos = (this.#key[K.K_IP]! >>> 16) & 0xff;
+    const dscp = tos >>> 2;
+    const { l3Kind } = this.#headers;
+    if ((l3Kind !== K.L3_IPV4 && l3Kind !== K.L3_IPV6) || dscp < 10 || dscp > 38 || (dscp & 1) !== 0)
+      return false;
+    const precedence = (dscp >>> 1) & 3;
+    const raised = Math.min(3, precedence + levels);
+    if (precedence === 0 || raised === precedence) return false;
+    const after = (((dscp & ~6) | (raised << 1)) << 2) | (tos & 3);
+    this.#key[K.K_IP] = (this.#key[K.K_IP]! & ~0xff0000) | (after << 16);
+    this.write(packet, P.W_TOS);
+    return true;
+  }
+
   // --- TTLs
+
+  /** False when the packet may travel no further; a packet without an IP header is left alone. */
+  decrementTtl(): boolean {
+    const { l3Kind } = this.#headers;
+    if (l3Kind !== K.L3_IPV4 && l3Kind !== K.L3_IPV6) return true;
+    const ttl = (this.#key[K.K_IP]! >>> 8) & 0xff;
+    if (ttl <= 1) return false;
+    return this.setTtl(ttl - 1);
+  }
+
+  decrementMplsTtl(): boolean {
+    if (!this.hasMpls()) return true;
+    const ttl = this.#key[K.K_MPLS]! & 0xff;
+    if (ttl <= 1) return false;
+    this.setMplsTtl(ttl - 1);
+    return true;
+  }
 
   setMplsTtl(ttl: number): void {
     if (!this.hasMpls()) return;

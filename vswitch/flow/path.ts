@@ -1,0 +1,80 @@
+// The way of the packet in hand through the tables: followed from the cache, or recorded for it.
+// Invariant: a path is kept only if every flow on it follows from the key at its start: whatever brings something else
+// into play (bytes that were hidden, translation, a meter) calls leave(). Thread: datapath worker. Hot: yes.
+import type { Flow } from "./flow.js";
+import type { FlowTables } from "./flow-tables.js";
+import { K_PIPELINE, K_TYPE_TCI, K_V6, KEY_WORDS } from "./key.js";
+import { PATH_LENGTH_MAX } from "./limits.js";
+import { type PathCache, SHAPE_PIPELINE, SHAPE_WIDE } from "./path-cache.js";
+
+export class Path {
+  readonly #cache: PathCache;
+  readonly #tables: FlowTables;
+  /** Entry that is followed, or −1 − the entry to fill. */
+  #entry = -1;
+  #position = 0;
+  #length = 0;
+  #cacheable = false;
+  readonly #recorded: (Flow | null)[] = new Array<Flow | null>(PATH_LENGTH_MAX).fill(null);
+  readonly #startKey = new Int32Array(KEY_WORDS);
+
+  constructor(cache: PathCache, tables: FlowTables) {
+    this.#cache = cache;
+    this.#tables = tables;
+  }
+
+  /** A run begins in `tableId`. */
+  open(key: Int32Array, tableId: number): void {
+    this.#position = 0;
+    this.#cacheable = true;
+    this.#entry = this.#cache.find(key, tableId, shapeOf(key), this.#tables.version);
+    if (this.#entry >= 0) this.#length = this.#cache.lengths[this.#entry]!;
+    else this.#startKey.set(key);
+  }
+
+  /** A run begins that is neither followed nor recorded. */
+  openUncached(): void {
+    this.#entry = -1;
+    this.#position = 0;
+    this.#cacheable = false;
+  }
+
+  /** The next flow, or null for a table miss. */
+  next(tableId: number, key: Int32Array): Flow | null {
+    if (this.#entry >= 0 && this.#position < this.#length) {
+      return this.#cache.flows[this.#entry * PATH_LENGTH_MAX + this.#position++]!;
+    }
+    const flow = this.#tables.lookup(tableId, key, null);
+    if (this.#entry >= 0 || this.#position >= PATH_LENGTH_MAX) this.#cacheable = false;
+    else this.#recorded[this.#position++] = flow;
+    return flow;
+  }
+
+  /** From here on the flows do not follow from the key at the start: neither follow the path nor keep it. */
+  leave(): void {
+    this.#cacheable = false;
+    if (this.#entry >= 0) this.#length = this.#position;
+  }
+
+  /** The run is over; `cut`: the packet was dropped on the way. Keeps what was recorded if it may be kept. */
+  close(tableId: number, cut: boolean): void {
+    if (this.#entry >= 0 || !this.#cacheable || this.#position === 0) return;
+    // A path cut short, other than by a table miss, would be taken for the whole of it.
+    if (cut && this.#recorded[this.#position - 1] !== null) return;
+    const entry = -1 - this.#entry;
+    this.#cache.fill(entry, this.#startKey, tableId, shapeOf(this.#startKey), this.#tables.version);
+    this.#cache.lengths[entry] = this.#position;
+    const base = entry * PATH_LENGTH_MAX;
+    for (let i = 0; i < this.#position; i++) this.#cache.flows[base + i] = this.#recorded[i]!;
+  }
+}
+
+function shapeOf(key: Int32Array): number {
+  let pipeline = 0;
+  for (let i = K_PIPELINE; i < KEY_WORDS; i++) pipeline |= key[i]!;
+  const type = key[K_TYPE_TCI]! >>> 16;
+  let wide = 0;
+  if (type !== 0x0800) wide = SHAPE_WIDE;
+  else for (let i = K_V6; i < K_PIPELINE; i++) if (key[i]! !== 0) wide = SHAPE_WIDE;
+  return wide | (pipeline === 0 ? 0 : SHAPE_PIPELINE);
+}

@@ -1,0 +1,66 @@
+// What a pipeline is given: where packets go, who tracks connections, and who watches when a packet is traced.
+// Thread: datapath worker.
+import type { PacketPool } from "../../base/packet/index.js";
+import type { DropReason } from "./drop-reasons.js";
+import type { Flow } from "./flow.js";
+import type { FlowTables } from "./flow-tables.js";
+import type { Headers } from "./key.js";
+import type { CtProgram, Program } from "./program.js";
+import type { Rewriter } from "./rewrite.js";
+
+/** Where packets go. A sink that keeps a packet retains it. */
+export interface PacketSink {
+  /** `port` is no reserved port, but may not exist. */
+  output(packet: number, port: number): void;
+  /** To every port but `inPort`; with `all` also to those that do not take part in flooding. */
+  flood(packet: number, inPort: number, all: boolean): void;
+  /** Forwards as an ordinary learning switch; answers false when it dropped the packet (and counted it). */
+  normal(packet: number, key: Int32Array, headers: Headers): boolean;
+  /** `reason` indexes REASONS; `flow` is null for a packet-out. */
+  controller(
+    packet: number,
+    key: Int32Array,
+    maxLength: number,
+    reason: number,
+    controllerId: number,
+    tableId: number,
+    flow: Flow | null,
+  ): void;
+  /** Whether a group may use the port. */
+  isLive(port: number): boolean;
+}
+
+/** Connection tracking, as the pipeline needs it. */
+export interface Tracker {
+  /**
+   * Looks the packet's connection up in `zone`, commits it if asked, translates addresses, and sets the ct words of
+   * `key`. Returns −1, or the drop reason of a packet that may not go on. `dry` changes nothing but packet and key.
+   */
+  track(
+    packet: number,
+    key: Int32Array,
+    headers: Headers,
+    rewriter: Rewriter,
+    ct: CtProgram,
+    zone: number,
+    nowMs: number,
+    dry: boolean,
+  ): number;
+}
+
+/** Sees every step; only for traces. */
+export interface PipelineObserver {
+  table(tableId: number, flow: Flow | null, key: Int32Array): void;
+  operation(program: Program, at: number, key: Int32Array): void;
+  drop(reason: DropReason): void;
+  recirculate(tableId: number, key: Int32Array): void;
+}
+
+export interface PipelineOptions {
+  readonly pool: PacketPool;
+  readonly tables: FlowTables;
+  readonly tracker: Tracker;
+  readonly sink: PacketSink;
+  /** A trace: counters, caches and connections stay as they are. */
+  readonly observer?: PipelineObserver;
+}
