@@ -10,7 +10,7 @@ const RECOVERY_DEADLINE_MS = 45_000;
 
 /** Each loop writes its guest's uptime (1/100 s) after each success, and stops when its flag file is gone. */
 const TRAFFIC = `touch /tmp/go; : > /tmp/ok
-( while [ -e /tmp/go ]; do wget -q -T 1 -O /dev/null http://${VIRTUAL_ADDRESS}/ && cut -d' ' -f1 /proc/uptime >> /tmp/ok; usleep 20000; done ) >/dev/null 2>&1 &`;
+( while [ -e /tmp/go ]; do timeout 1 wget -q -O /dev/null http://${VIRTUAL_ADDRESS}/ && cut -d' ' -f1 /proc/uptime >> /tmp/ok; usleep 20000; done ) >/dev/null 2>&1 &`;
 const WRITES = `touch /tmp/go; : > /tmp/ok; rm -f /data/journal
 ( n=0; while [ -e /tmp/go ]; do n=$((n+1)); echo $n | dd of=/data/journal oflag=append conv=notrunc,fsync && { cut -d' ' -f1 /proc/uptime; echo $n > /tmp/acked; } >> /tmp/ok; usleep 20000; done ) >/dev/null 2>&1 &`;
 

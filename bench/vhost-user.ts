@@ -1,0 +1,188 @@
+// vhost-user: 64-byte frames per second between two ports, plinth vswitchd against Open vSwitch with DPDK, the same
+// generator for both: one dpdk-testpmd whose two virtio-user cards send every frame back where it came from.
+// Both switches have the same two flows, one polling thread, and the first processor to themselves.
+//   node dist/bench/vhost-user.js [--runs 5] [--seconds 6]
+import { type ChildProcess, spawn } from "node:child_process";
+import { existsSync, mkdirSync, mkdtempSync, rmSync } from "node:fs";
+import { join } from "node:path";
+import { parseArgs } from "node:util";
+import { waitFor } from "../base/time/index.js";
+import { endChild, PLINTH, requirePrograms, run, runOk } from "../test/support/run.js";
+import { type Contender, compare, type Outcome, writeResults } from "./support/compare.js";
+
+const { values } = parseArgs({
+  options: { runs: { type: "string", default: "5" }, seconds: { type: "string", default: "6" } },
+});
+const runs = Number(values.runs);
+const seconds = Number(values.seconds);
+const OVS_DPDK = "/usr/lib/openvswitch-switch-dpdk/ovs-vswitchd-dpdk";
+const OVS_SCHEMA = "/usr/share/openvswitch/vswitch.ovsschema";
+const START_DEADLINE_MS = 20_000;
+const WORKS = [
+  { title: "64-byte frames forwarded by two flows", bytes: 64, unit: "million frames/s" },
+  { title: "1500-byte frames forwarded by two flows", bytes: 1500, unit: "million frames/s" },
+] as const;
+
+requirePrograms("dpdk-testpmd", "ovsdb-server", "ovsdb-tool", "ovs-vsctl", "ovs-ofctl", "taskset");
+if (!existsSync(OVS_DPDK)) throw new Error(`${OVS_DPDK} is missing: apt-get install openvswitch-switch-dpdk`);
+const dir = mkdtempSync("/tmp/plv-");
+try {
+  const outcomes: Outcome[] = [];
+  for (const { title, bytes, unit } of WORKS) {
+    const contender = (name: string, start: (home: string) => Promise<ChildProcess[]>): Contender => ({
+      name,
+      measure: () => measure(start, bytes),
+    });
+    outcomes.push(
+      await compare({
+        title,
+        unit,
+        better: "higher",
+        ours: contender("plinth vswitchd", startPlinth),
+        peers: [contender("Open vSwitch with DPDK", startOvs)],
+        runs,
+      }),
+    );
+  }
+  writeResults("vhost-user", `node dist/bench/vhost-user.js --runs ${runs} --seconds ${seconds}`, outcomes, [
+    "Sum of both directions; the switch on one processor, the generator on the other.",
+    "The generator's memory is no hugetlbfs, the same for both; Open vSwitch itself uses hugepages (vm.nr_hugepages=600).",
+  ]);
+} finally {
+  rmSync(dir, { recursive: true, force: true });
+}
+
+async function measure(start: (home: string) => Promise<ChildProcess[]>, bytes: number): Promise<number> {
+  const home = mkdtempSync(join(dir, "s"));
+  const children = await start(home);
+  try {
+    return await generate(home, bytes);
+  } finally {
+    for (const child of children) await endChild(child);
+    rmSync(home, { recursive: true, force: true });
+  }
+}
+
+/** Frames per second in millions, both ports together, in the last whole interval. */
+async function generate(home: string, bytes: number): Promise<number> {
+  const device = (i: number) => `--vdev=net_virtio_user${i},path=${home}/${i}.sock,server=1,queue_size=1024`;
+  const prefix = home.replaceAll("/", "_");
+  const arguments_ = [
+    "--lcores",
+    "0@1,1@1",
+    "--no-pci",
+    "--no-huge",
+    "-m",
+    "512",
+    "--no-telemetry",
+    "--file-prefix",
+    prefix,
+  ];
+  const work = [
+    "--total-num-mbufs=16384",
+    "--forward-mode=io",
+    "--tx-first",
+    `--txpkts=${bytes}`,
+    "--txd=1024",
+    "--rxd=1024",
+    "--stats-period=1",
+  ];
+  const child = spawn("dpdk-testpmd", [...arguments_, device(0), device(1), "--", ...work], {
+    stdio: ["ignore", "pipe", "pipe"],
+  });
+  let said = "";
+  child.stdout?.on("data", (chunk: Buffer) => {
+    said += chunk.toString();
+  });
+  const rates = () => [...said.matchAll(/Rx-pps:\s+(\d+)/g)].map((match) => Number(match[1]));
+  try {
+    // Two figures per interval; the first intervals hold the start.
+    await waitFor(
+      () => rates().length >= 2 * (seconds + 2),
+      () => `the generator does not run:\n${said.slice(-1500)}`,
+      START_DEADLINE_MS + seconds * 1500,
+    );
+    const steady = rates().slice(4);
+    return steady.reduce((sum, rate) => sum + rate, 0) / (steady.length / 2) / 1e6;
+  } finally {
+    await endChild(child);
+    rmSync(`/var/run/dpdk/${prefix}`, { recursive: true, force: true });
+  }
+}
+
+async function startPlinth(home: string): Promise<ChildProcess[]> {
+  const child = spawn("taskset", ["-c", "0", process.execPath, PLINTH, "vswitchd", "--dir", home], {
+    stdio: "ignore",
+  });
+  await waitFor(() => existsSync(join(home, "vswitchd.ctl")), "vswitchd does not start", START_DEADLINE_MS);
+  await configure(home, ["options:allow-unsealed-memory=true"]);
+  return [child];
+}
+
+async function startOvs(home: string): Promise<ChildProcess[]> {
+  const env = { ...process.env, OVS_RUNDIR: home, OVS_LOGDIR: home, OVS_DBDIR: home, OVS_SYSCONFDIR: home };
+  const children: ChildProcess[] = [];
+  const start = (program: string, args: string[]) => {
+    const child = spawn(program, args, { env, stdio: "ignore" });
+    children.push(child);
+    return child;
+  };
+  mkdirSync(home, { recursive: true });
+  await runOk("ovsdb-tool", ["create", join(home, "conf.db"), OVS_SCHEMA], { env });
+  start("ovsdb-server", [
+    join(home, "conf.db"),
+    `--remote=punix:${home}/db.sock`,
+    `--unixctl=${home}/db.ctl`,
+  ]);
+  const vsctl = (...args: string[]) =>
+    run("ovs-vsctl", ["--timeout=5", `--db=unix:${home}/db.sock`, "--no-wait", ...args], { env });
+  await waitFor(
+    async () => (await vsctl("init")).code === 0,
+    "ovsdb-server does not start",
+    START_DEADLINE_MS,
+  );
+  const options = [
+    "dpdk-init=true",
+    "dpdk-extra=--no-pci --no-telemetry -m 512",
+    "pmd-cpu-mask=0x1",
+    "dpdk-lcore-mask=0x2",
+  ];
+  await vsctl(
+    "set",
+    "Open_vSwitch",
+    ".",
+    ...options.map((option) => option.replace(/^([^=]+)=(.*)$/, 'other_config:$1="$2"')),
+  );
+  start(OVS_DPDK, [
+    `unix:${home}/db.sock`,
+    `--unixctl=${home}/vs.ctl`,
+    "--no-chdir",
+    `--log-file=${home}/vs.log`,
+  ]);
+  await waitFor(
+    () => existsSync(join(home, "vs.ctl")),
+    "ovs-vswitchd does not start: does it find hugepages?",
+    START_DEADLINE_MS,
+  );
+  await configure(home, []);
+  return children;
+}
+
+async function configure(home: string, extra: readonly string[]): Promise<void> {
+  const port = (i: number) => [
+    ...["--", "add-port", "br0", `v${i}`, "--", "set", "Interface", `v${i}`, "type=dpdkvhostuserclient"],
+    ...[`ofport_request=${i + 1}`, `options:vhost-server-path=${home}/${i}.sock`, ...extra],
+  ];
+  const bridge = ["add-br", "br0", "--", "set", "bridge", "br0", "datapath_type=netdev", "fail_mode=secure"];
+  await runOk("ovs-vsctl", [
+    "--timeout=15",
+    `--db=unix:${home}/db.sock`,
+    "--",
+    ...bridge,
+    ...port(0),
+    ...port(1),
+  ]);
+  for (const flow of ["in_port=1,actions=output:2", "in_port=2,actions=output:1"]) {
+    await runOk("ovs-ofctl", ["-O", "OpenFlow13", "add-flow", `unix:${home}/br0.mgmt`, flow]);
+  }
+}
