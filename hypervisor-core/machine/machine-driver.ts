@@ -136,7 +136,9 @@ export class MachineDriver {
         throw hypervisorError("MACHINE_STATE", `the machine is ${this.#state}`);
       }
       const words = commandLine(spec, this.paths, process.arch === "arm64" ? "arm64" : "x64");
-      this.#change("starting", "Starting", "QEMU is being started");
+      const dialled = spec.interfaces.some((each) => each.backend === "vhost-user");
+      const waits = dialled ? "; it runs as soon as the switch has connected its interfaces" : "";
+      this.#change("starting", "Starting", `QEMU is being started${waits}`);
       try {
         const qemu = await this.#spawn(spec, seed, words);
         await this.#awaitMonitor(() => qemu.ended());

@@ -222,6 +222,45 @@ describe("a virtual machine", () => {
     );
   });
 
+  it("rides through the death of a disk's server, and lets go of one that stays dead", async () => {
+    const driver = driverFor("h");
+    driver.prepare();
+    const disk = join(dir, "ride.raw");
+    execFileSync("qemu-img", ["create", "-f", "raw", disk, "64M"]);
+    const socket = driver.paths.disk(0);
+    const serve = async (): Promise<ReturnType<typeof spawn>> => {
+      rmSync(socket, { force: true });
+      const server = spawn("qemu-nbd", ["-f", "raw", "-x", "data", "--persistent", "-k", socket, disk]);
+      servers.push({ close: () => void server.kill("SIGKILL") });
+      await waitFor(() => existsSync(socket), "qemu-nbd", 10_000);
+      if (uid !== undefined) execFileSync("chown", [String(uid), socket]);
+      return server;
+    };
+    const first = await serve();
+    await driver.start(
+      spec({ disks: [{ name: "data", socket, exportName: "data", readOnly: false }] }),
+      seed,
+    );
+    const write = (mark: string) =>
+      exec(
+        driver,
+        `echo ${mark} | dd of=/dev/disk/data bs=512 count=1 conv=sync,fsync 2>/dev/null && echo done`,
+      );
+    expect(await write("one")).toBe("done");
+    first.kill("SIGKILL");
+    const riding = write("two");
+    const second = await serve();
+    expect(await riding).toBe("done");
+    second.kill("SIGKILL");
+    // A write that nobody will ever answer hangs in the guest; ending the machine does not wait for it.
+    await exec(
+      driver,
+      "(echo three | dd of=/dev/disk/data bs=512 count=1 conv=sync,fsync) >/dev/null 2>&1 </dev/null & :",
+    );
+    await driver.stop(1_000);
+    expect(findProcesses(driver.paths.qmp)).toEqual([]);
+  });
+
   it("waits for the switch, and says why it did not start", async () => {
     const waiting = driverFor("e");
     const nic = { name: "eth0", macAddress: "52:54:00:00:00:0c", backend: "vhost-user" } as const;
