@@ -45,6 +45,8 @@ export class Disk {
   freeSlots: number;
   /** Something was written since the last sync. */
   dirty = false;
+  /** A sync beside other work is under way: what it covers is not durable yet. */
+  syncing = false;
   /** Set once a sync failed: what the medium holds is unknown, so nothing is acknowledged any more. */
   failed = false;
   readonly #used: Uint8Array;
@@ -120,7 +122,7 @@ export class Disk {
   /** Syncs when needed. After a failure every later call fails too. */
   sync(): number {
     if (this.failed) return 5;
-    if (!this.dirty) return 0;
+    if (!this.dirty && !this.syncing) return 0;
     this.dirty = false;
     const result = this.file.sync();
     if (result !== 0) this.failed = true;

@@ -110,8 +110,10 @@ export function openPool(
     volumes.push({ spec, head, snapshots, sequence: replay.sequence, replayedRecords: replay.records });
   }
   for (const segment of dropped) {
-    segment.disks.forEach((disk, i) => disk.markUsed(segment.slots[i] as number));
-    segment.disks.forEach((disk, i) => disk.freeSlot(segment.slots[i] as number));
+    for (const [i, disk] of segment.disks.entries()) {
+      disk.markUsed(segment.slots[i] as number);
+      disk.freeSlot(segment.slots[i] as number);
+    }
   }
   for (const disk of disks) {
     disk.dirty = true;

@@ -43,6 +43,13 @@ export interface PoolUsage {
   readonly disks: readonly { path: string; sizeBytes: number; freeBytes: number; failed: boolean }[];
 }
 
+export interface SyncRound {
+  /** To be synced by the caller. */
+  readonly disks: readonly Disk[];
+  /** `result`: 0 when all were. Returns what writers are told. */
+  finish(result: number): number;
+}
+
 export interface NewMap {
   readonly mapFile: string;
   readonly sequence: number;
@@ -204,6 +211,8 @@ export class Pool implements SpaceGate {
     this.#checkRoots();
     const origin = this.volume(originId);
     const from = this.#snapshot(origin, snapshot);
+    // The cleaner may have moved blocks of the snapshot just now.
+    this.#mustFlush(origin);
     const map = from.map.freeze();
     map.grow(spec.sizeBytes / BLOCK_SIZE);
     const root = this.#writeRoot(spec.id, "", map, spec.sizeBytes, 0);
@@ -241,6 +250,34 @@ export class Pool implements SpaceGate {
     if (result !== OK) return EIO;
     for (const volume of this.volumes.values()) volume.writer.durable = volume.writer.sequence;
     return OK;
+  }
+
+  /** The same in two halves, for a sync that runs beside other work. Only one at a time. */
+  beginSync(): SyncRound {
+    const positions = [...this.volumes.values()].map((volume) => ({
+      volume,
+      sequence: volume.writer.sequence,
+    }));
+    const disks = this.table.disks.filter((disk) => disk.dirty || disk.failed);
+    const failed = disks.some((disk) => disk.failed);
+    for (const disk of disks) {
+      disk.dirty = false;
+      disk.syncing = true;
+    }
+    return {
+      disks,
+      finish: (result) => {
+        for (const disk of disks) {
+          disk.syncing = false;
+          if (result !== OK) disk.failed = true;
+        }
+        if (result !== OK || failed) return EIO;
+        for (const { volume, sequence } of positions) {
+          volume.writer.durable = Math.max(volume.writer.durable, sequence);
+        }
+        return OK;
+      },
+    };
   }
 
   admit(segments: number, copies: number, privileged: boolean): number {

@@ -1,0 +1,216 @@
+// The catalogue: pools, disks, volumes, snapshots, exports and the checkpoints that maps are read from.
+// Protobuf values in a Store, each change one transaction that is on the medium when it resolves; never in the data
+// path. Keys: format · pool/NAME · volume/NAMESPACE/NAME · export/SOCKET. Invariant: memory shows exactly what the store
+// holds. Thread: main. Hot: no.
+import { defineRecord } from "../../base/schema/index.js";
+import type { Operation, Store } from "../../base/store/index.js";
+import { storageError } from "../errors.js";
+import type { SnapshotSpec, VolumeSpec } from "../pool/open-pool.js";
+
+export const CATALOGUE_FORMAT = 1;
+
+export interface PoolEntry {
+  name: string;
+  id: string;
+  /** Raised before each opening. */
+  epoch: number;
+  disks: string[];
+  /** The disks carry their superblocks. */
+  formatted: boolean;
+}
+
+export interface VolumeEntry extends Omit<VolumeSpec, "snapshots"> {
+  readonly pool: string;
+  readonly snapshots: readonly SnapshotEntry[];
+}
+
+export interface SnapshotEntry extends SnapshotSpec {
+  readonly createdAtMs: number;
+}
+
+export interface ExportEntry {
+  readonly socket: string;
+  readonly volume: string;
+  readonly hasUid: boolean;
+  readonly uid: number;
+  readonly readOnly: boolean;
+}
+
+interface FormatEntry {
+  formatVersion: number;
+  nextVolumeId: number;
+}
+
+const formatRecord = defineRecord<FormatEntry>("CatalogueFormat", {
+  formatVersion: { number: 1, type: "uint32" },
+  nextVolumeId: { number: 2, type: "uint32" },
+});
+
+const poolRecord = defineRecord<PoolEntry>("PoolEntry", {
+  name: { number: 1, type: "string" },
+  id: { number: 2, type: "string" },
+  epoch: { number: 3, type: "uint32" },
+  disks: { number: 4, type: "string", repeated: true },
+  formatted: { number: 5, type: "bool" },
+});
+
+const snapshotRecord = defineRecord<SnapshotEntry>("SnapshotEntry", {
+  name: { number: 1, type: "string" },
+  sequence: { number: 2, type: "uint64" },
+  sizeBytes: { number: 3, type: "uint64" },
+  mapFile: { number: 4, type: "string" },
+  createdAtMs: { number: 5, type: "uint64" },
+});
+
+const volumeRecord = defineRecord<VolumeEntry>("VolumeEntry", {
+  id: { number: 1, type: "uint32" },
+  name: { number: 2, type: "string" },
+  pool: { number: 3, type: "string" },
+  sizeBytes: { number: 4, type: "uint64" },
+  copies: { number: 5, type: "uint32" },
+  epoch: { number: 6, type: "uint32" },
+  mapFile: { number: 7, type: "string" },
+  checkpointSequence: { number: 8, type: "uint64" },
+  originVolume: { number: 9, type: "uint32" },
+  snapshots: { number: 10, type: snapshotRecord, repeated: true },
+});
+
+const exportRecord = defineRecord<ExportEntry>("ExportEntry", {
+  socket: { number: 1, type: "string" },
+  volume: { number: 2, type: "string" },
+  hasUid: { number: 3, type: "bool" },
+  uid: { number: 4, type: "uint32" },
+  readOnly: { number: 5, type: "bool" },
+});
+
+export class Catalogue {
+  readonly pools = new Map<string, PoolEntry>();
+  readonly volumes = new Map<string, VolumeEntry>();
+  readonly exports = new Map<string, ExportEntry>();
+  readonly #store: Store;
+  #format: FormatEntry = { formatVersion: CATALOGUE_FORMAT, nextVolumeId: 1 };
+
+  private constructor(store: Store) {
+    this.#store = store;
+  }
+
+  /** Reads everything. Throws CATALOGUE_FORMAT when a newer program wrote it; then nothing was changed. */
+  static async open(store: Store): Promise<Catalogue> {
+    const catalogue = new Catalogue(store);
+    const { entries } = await store.list({ prefix: "" });
+    const format = entries.find((entry) => entry.key === "format");
+    if (format !== undefined) catalogue.#format = formatRecord.parse(format.value);
+    if (catalogue.#format.formatVersion > CATALOGUE_FORMAT) {
+      throw storageError("CATALOGUE_FORMAT", `the catalogue has format ${catalogue.#format.formatVersion}`, {
+        remedy: "use the Plinth that wrote it",
+      });
+    }
+    for (const { key, value } of entries) catalogue.#load(key, value);
+    return catalogue;
+  }
+
+  /** Writes a pool. */
+  async putPool(pool: PoolEntry): Promise<void> {
+    await this.#transact([
+      { type: "put", key: `pool/${pool.name}`, value: poolRecord.encode(pool) },
+      this.#formatOperation(),
+    ]);
+    this.pools.set(pool.name, pool);
+  }
+
+  /** Forgets a pool that could not be made. */
+  async deletePool(name: string): Promise<void> {
+    await this.#transact([{ type: "delete", key: `pool/${name}` }]);
+    this.pools.delete(name);
+  }
+
+  /** Raises the epochs of a pool and all its volumes, before it is opened. */
+  async raiseEpochs(name: string): Promise<PoolEntry> {
+    const pool = { ...(this.pools.get(name) as PoolEntry) };
+    pool.epoch++;
+    const volumes = [...this.volumes.values()]
+      .filter((volume) => volume.pool === name)
+      .map((volume) => ({ ...volume, epoch: volume.epoch + 1 }));
+    const puts = volumes.map((volume) => putVolume(volume));
+    const poolPut: Operation = { type: "put", key: `pool/${name}`, value: poolRecord.encode(pool) };
+    // A transaction has a bounded number of operations; the pool's own epoch goes last.
+    for (let i = 0; i < puts.length; i += 1000) await this.#transact(puts.slice(i, i + 1000));
+    await this.#transact([poolPut]);
+    for (const volume of volumes) this.volumes.set(volume.name, volume);
+    this.pools.set(name, pool);
+    return pool;
+  }
+
+  /** A number that no volume ever had; it is used up by the next putVolume. */
+  get nextVolumeId(): number {
+    return this.#format.nextVolumeId;
+  }
+
+  async putVolume(volume: VolumeEntry): Promise<void> {
+    const format = { ...this.#format, nextVolumeId: Math.max(this.#format.nextVolumeId, volume.id + 1) };
+    const operations: Operation[] = [putVolume(volume)];
+    if (format.nextVolumeId !== this.#format.nextVolumeId) {
+      operations.push({ type: "put", key: "format", value: formatRecord.encode(format) });
+    }
+    await this.#transact(operations);
+    this.#format = format;
+    this.volumes.set(volume.name, volume);
+  }
+
+  /** Forgets a volume with its snapshots and exports. */
+  async deleteVolume(name: string): Promise<void> {
+    const sockets = [...this.exports.values()]
+      .filter((each) => each.volume === name)
+      .map((each) => each.socket);
+    await this.#transact([
+      { type: "delete", key: `volume/${name}` },
+      ...sockets.map((socket): Operation => ({ type: "delete", key: `export/${socket}` })),
+    ]);
+    this.volumes.delete(name);
+    for (const socket of sockets) this.exports.delete(socket);
+  }
+
+  async putExport(entry: ExportEntry): Promise<void> {
+    await this.#transact([{ type: "put", key: `export/${entry.socket}`, value: exportRecord.encode(entry) }]);
+    this.exports.set(entry.socket, entry);
+  }
+
+  async deleteExport(socket: string): Promise<void> {
+    await this.#transact([{ type: "delete", key: `export/${socket}` }]);
+    this.exports.delete(socket);
+  }
+
+  volumeById(id: number): VolumeEntry | undefined {
+    for (const volume of this.volumes.values()) if (volume.id === id) return volume;
+    return undefined;
+  }
+
+  close(): Promise<void> {
+    return this.#store.close();
+  }
+
+  #formatOperation(): Operation {
+    return { type: "put", key: "format", value: formatRecord.encode(this.#format) };
+  }
+
+  async #transact(operations: readonly Operation[]): Promise<void> {
+    if (operations.length > 0) await this.#store.transact({ operations });
+  }
+
+  #load(key: string, value: Uint8Array): void {
+    if (key.startsWith("pool/")) {
+      const pool = poolRecord.parse(value);
+      this.pools.set(pool.name, pool);
+    } else if (key.startsWith("volume/")) {
+      const volume = volumeRecord.parse(value);
+      this.volumes.set(volume.name, volume);
+    } else if (key.startsWith("export/")) {
+      const entry = exportRecord.parse(value);
+      this.exports.set(entry.socket, entry);
+    }
+  }
+}
+
+function putVolume(volume: VolumeEntry): Operation {
+  return { type: "put", key: `volume/${volume.name}`, value: volumeRecord.encode(volume) };
+}

@@ -1,0 +1,404 @@
+// The control methods of storaged, as its socket offers them. Each checks its own parameters, changes the catalogue
+// and the worker in an order that a crash between the two survives, and may be repeated. Thread: main.
+import type { ControlMethod } from "../base/jsonrpc/index.js";
+import type { ExportEntry, SnapshotEntry, VolumeEntry } from "./catalogue/catalogue.js";
+import { storageError } from "./errors.js";
+import {
+  absolutePath,
+  copies,
+  diskPaths,
+  flag,
+  label,
+  optionalUid,
+  type Params,
+  sizeBytes,
+  volumeName,
+} from "./parameters.js";
+import { type StorageDaemon, specOf } from "./storaged.js";
+
+export interface AttachmentView {
+  readonly socket: string;
+  readonly readOnly: boolean;
+}
+
+export interface SnapshotView {
+  readonly name: string;
+  readonly createdAt: string;
+  readonly sizeBytes: number;
+  /** Freed by deleting it. */
+  readonly exclusiveBytes: number;
+}
+
+export interface VolumeView {
+  readonly name: string;
+  readonly pool: string;
+  readonly sizeBytes: number;
+  readonly copies: number;
+  readonly allocatedBytes: number;
+  readonly exclusiveBytes: number;
+  readonly snapshots: readonly SnapshotView[];
+  readonly attachments: readonly AttachmentView[];
+  /** NBD clients that are connected now. */
+  readonly connections: number;
+  /** Why the volume is not served; absent when nothing is wrong. */
+  readonly damage?: string;
+}
+
+export interface PoolView {
+  readonly name: string;
+  readonly sizeBytes: number;
+  readonly allocatedBytes: number;
+  readonly freeBytes: number;
+  readonly repairedBlocks: number;
+  readonly lostBlocks: number;
+  readonly volumes: number;
+  readonly disks: readonly { path: string; sizeBytes: number; freeBytes: number; failed: boolean }[];
+}
+
+/** Method name → what it does. Changing methods run one after the other. */
+export function controlMethods(daemon: StorageDaemon): Record<string, ControlMethod> {
+  const alone =
+    (method: (daemon: StorageDaemon, params: Params) => Promise<unknown>): ControlMethod =>
+    (params) =>
+      daemon.exclusive(() => method(daemon, params));
+  return {
+    "pool.list": async () =>
+      Promise.all([...daemon.catalogue.pools.keys()].sort().map((name) => poolView(daemon, name))),
+    "pool.create": alone(createPool),
+    "volume.list": async () =>
+      Promise.all(
+        [...daemon.catalogue.volumes.values()].sort(byName).map((entry) => volumeView(daemon, entry)),
+      ),
+    "volume.get": async (params) => volumeView(daemon, find(daemon, volumeName(params))),
+    "volume.create": alone(createVolume),
+    "volume.clone": alone((_, params) =>
+      cloneVolume(
+        daemon,
+        volumeName(params),
+        volumeName(params, "volume"),
+        label(params, "snapshot"),
+        params,
+      ),
+    ),
+    "volume.delete": alone(deleteVolume),
+    "volume.grow": alone(growVolume),
+    "volume.revert": alone(revertVolume),
+    "snapshot.create": alone(createSnapshot),
+    "snapshot.delete": alone(deleteSnapshot),
+    "snapshot.list": async (params) =>
+      (await volumeView(daemon, find(daemon, volumeName(params, "volume")))).snapshots,
+    "export.open": alone(openExport),
+    "export.close": alone(closeExport),
+    "export.list": async () => [...daemon.catalogue.exports.values()].map(exportView),
+  };
+}
+
+async function createPool(daemon: StorageDaemon, params: Params): Promise<PoolView> {
+  const name = label(params, "name");
+  await daemon.createPool(name, diskPaths(params));
+  return poolView(daemon, name);
+}
+
+async function createVolume(daemon: StorageDaemon, params: Params): Promise<VolumeView> {
+  const name = volumeName(params);
+  const from = params["fromSnapshot"];
+  if (from !== undefined && from !== null) {
+    const { volume, snapshot } = snapshotReference(from);
+    return cloneVolume(daemon, name, volume, snapshot, params);
+  }
+  const size = sizeBytes(params);
+  const pool = label(params, "pool", "default");
+  const copyCount = copies(params);
+  const known = daemon.catalogue.volumes.get(name);
+  if (known !== undefined) {
+    if (known.pool === pool && known.sizeBytes === size && known.copies === copyCount)
+      return volumeView(daemon, known);
+    throw storageError("VOLUME_EXISTS", `volume ${name} exists with other properties`, { field: "name" });
+  }
+  const poolEntry = daemon.catalogue.pools.get(pool);
+  if (poolEntry === undefined)
+    throw storageError("POOL_NOT_FOUND", `there is no pool ${pool}`, { field: "pool" });
+  if (copyCount > poolEntry.disks.length) {
+    throw storageError(
+      "PARAMETER_INVALID",
+      `${copyCount} copies need ${copyCount} disks; ${pool} has ${poolEntry.disks.length}`,
+      {
+        field: "copies",
+      },
+    );
+  }
+  const entry = newEntry(daemon, { name, pool, sizeBytes: size, copies: copyCount, originVolume: 0 });
+  // In the catalogue first: a volume that only the worker knows would be gone after a crash, with its writes.
+  await daemon.catalogue.putVolume(entry);
+  await daemon.target.ask("createVolume", { pool, spec: specOf(entry) });
+  return volumeView(daemon, entry);
+}
+
+async function cloneVolume(
+  daemon: StorageDaemon,
+  name: string,
+  originName: string,
+  snapshotName: string,
+  params: Params,
+): Promise<VolumeView> {
+  const origin = find(daemon, originName, "volume");
+  const snapshot = findSnapshot(origin, snapshotName);
+  const size = params["sizeBytes"] === undefined ? snapshot.sizeBytes : sizeBytes(params);
+  if (size < snapshot.sizeBytes) {
+    throw storageError(
+      "PARAMETER_INVALID",
+      `a clone is at least as large as its snapshot (${snapshot.sizeBytes} bytes)`,
+      {
+        field: "sizeBytes",
+      },
+    );
+  }
+  const known = daemon.catalogue.volumes.get(name);
+  if (known !== undefined) {
+    if (known.originVolume === origin.id && known.sizeBytes === size) return volumeView(daemon, known);
+    throw storageError("VOLUME_EXISTS", `volume ${name} exists already`, { field: "name" });
+  }
+  const { pool } = origin;
+  const entry = newEntry(daemon, {
+    name,
+    pool,
+    sizeBytes: size,
+    copies: origin.copies,
+    originVolume: origin.id,
+  });
+  return daemon.held(pool, async () => {
+    const made = await daemon.target.ask("cloneVolume", {
+      pool,
+      spec: specOf(entry),
+      origin: origin.id,
+      snapshot: snapshotName,
+    });
+    const complete = { ...entry, mapFile: made.mapFile };
+    try {
+      await daemon.catalogue.putVolume(complete);
+    } catch (thrown) {
+      await daemon.target.ask("deleteVolume", { pool, id: entry.id, name });
+      throw thrown;
+    }
+    return volumeView(daemon, complete);
+  });
+}
+
+async function deleteVolume(daemon: StorageDaemon, params: Params): Promise<object> {
+  const entry = find(daemon, volumeName(params));
+  await refuseInUse(daemon, entry, "delete");
+  await daemon.held(entry.pool, async () => {
+    await daemon.catalogue.deleteVolume(entry.name);
+    await daemon.target.ask("deleteVolume", { pool: entry.pool, id: entry.id, name: entry.name });
+  });
+  daemon.damaged.delete(entry.name);
+  return {};
+}
+
+async function growVolume(daemon: StorageDaemon, params: Params): Promise<VolumeView> {
+  const entry = find(daemon, volumeName(params));
+  const size = sizeBytes(params);
+  if (size < entry.sizeBytes) {
+    throw storageError("PARAMETER_INVALID", `a volume does not shrink (it has ${entry.sizeBytes} bytes)`, {
+      field: "sizeBytes",
+    });
+  }
+  await daemon.held(entry.pool, async () => {
+    await daemon.catalogue.putVolume({ ...entry, ...find(daemon, entry.name), sizeBytes: size });
+    await daemon.target.ask("growVolume", { pool: entry.pool, id: entry.id, sizeBytes: size });
+  });
+  return volumeView(daemon, find(daemon, entry.name));
+}
+
+async function createSnapshot(daemon: StorageDaemon, params: Params): Promise<SnapshotView> {
+  const name = volumeName(params, "volume");
+  const snapshot = label(params, "name");
+  const { pool, id, snapshots } = find(daemon, name, "volume");
+  if (snapshots.some((each) => each.name === snapshot)) return snapshotView(daemon, name, snapshot);
+  await daemon.held(pool, async () => {
+    const made = await daemon.target.ask("createSnapshot", { pool, id, name: snapshot });
+    const entry = find(daemon, name, "volume");
+    const added: SnapshotEntry = { name: snapshot, ...made, createdAtMs: Date.now() };
+    try {
+      await daemon.catalogue.putVolume({ ...entry, snapshots: [...entry.snapshots, added] });
+    } catch (thrown) {
+      await daemon.target.ask("deleteSnapshot", { pool, id, name: snapshot });
+      throw thrown;
+    }
+  });
+  return snapshotView(daemon, name, snapshot);
+}
+
+async function deleteSnapshot(daemon: StorageDaemon, params: Params): Promise<object> {
+  const name = volumeName(params, "volume");
+  const snapshot = label(params, "name");
+  const { pool, id } = find(daemon, name, "volume");
+  findSnapshot(find(daemon, name, "volume"), snapshot);
+  await daemon.held(pool, async () => {
+    const entry = find(daemon, name, "volume");
+    await daemon.catalogue.putVolume({
+      ...entry,
+      snapshots: entry.snapshots.filter((each) => each.name !== snapshot),
+    });
+    await daemon.target.ask("deleteSnapshot", { pool, id, name: snapshot });
+  });
+  return {};
+}
+
+async function revertVolume(daemon: StorageDaemon, params: Params): Promise<VolumeView> {
+  const entry = find(daemon, volumeName(params));
+  const snapshot = label(params, "snapshot");
+  findSnapshot(entry, snapshot);
+  await refuseInUse(daemon, entry, "revert");
+  const { pool, id } = entry;
+  await daemon.held(pool, async () => {
+    const made = await daemon.target.ask("prepareRevert", { pool, id, snapshot });
+    let recorded = false;
+    try {
+      const now = find(daemon, entry.name);
+      await daemon.catalogue.putVolume({ ...now, mapFile: made.mapFile, checkpointSequence: made.sequence });
+      recorded = true;
+    } finally {
+      await daemon.target.ask("finishRevert", { pool, id, recorded });
+    }
+  });
+  return volumeView(daemon, find(daemon, entry.name));
+}
+
+async function openExport(daemon: StorageDaemon, params: Params): Promise<ExportView> {
+  const volume = volumeName(params, "volume");
+  const socket = absolutePath(params, "socket");
+  const readOnly = flag(params, "readOnly");
+  const uid = optionalUid(params);
+  const entry = find(daemon, volume, "volume");
+  if (daemon.damaged.has(volume)) {
+    throw storageError("VOLUME_DAMAGED", `${volume}: ${daemon.damaged.get(volume)}`, { field: "volume" });
+  }
+  const known = daemon.catalogue.exports.get(socket);
+  if (known !== undefined && (known.volume !== entry.name || known.readOnly !== readOnly)) {
+    throw storageError("VOLUME_IN_USE", `${socket} exports ${known.volume}`, { field: "socket" });
+  }
+  const other = [...daemon.catalogue.exports.values()].find(
+    (each) => each.volume === entry.name && !each.readOnly && each.socket !== socket,
+  );
+  if (!readOnly && other !== undefined) {
+    throw storageError("VOLUME_IN_USE", `${volume} is attached read-write at ${other.socket}`, {
+      field: "volume",
+    });
+  }
+  const wanted: ExportEntry = {
+    socket,
+    volume: entry.name,
+    hasUid: uid !== undefined,
+    uid: uid ?? 0,
+    readOnly,
+  };
+  // Asked again: a socket that was lost with its directory comes back, a living one stays untouched.
+  await daemon.target.ask("listen", { path: socket, volume: entry.name, uid, readOnly });
+  await daemon.catalogue.putExport(wanted);
+  return exportView(wanted);
+}
+
+async function closeExport(daemon: StorageDaemon, params: Params): Promise<object> {
+  const socket = absolutePath(params, "socket");
+  if (!daemon.catalogue.exports.has(socket)) return {};
+  await daemon.catalogue.deleteExport(socket);
+  await daemon.target.ask("unlisten", { path: socket });
+  return {};
+}
+
+export interface ExportView {
+  readonly socket: string;
+  readonly volume: string;
+  readonly readOnly: boolean;
+  readonly uid?: number;
+}
+
+function exportView({ socket, volume, readOnly, hasUid, uid }: ExportEntry): ExportView {
+  return { socket, volume, readOnly, ...(hasUid ? { uid } : {}) };
+}
+
+async function poolView(daemon: StorageDaemon, name: string): Promise<PoolView> {
+  const usage = await daemon.target.ask("poolUsage", { pool: name });
+  const volumes = [...daemon.catalogue.volumes.values()].filter((volume) => volume.pool === name).length;
+  return { name, ...usage, volumes };
+}
+
+async function volumeView(daemon: StorageDaemon, entry: VolumeEntry): Promise<VolumeView> {
+  const { name, pool, sizeBytes: size, copies: copyCount } = entry;
+  const attachments = [...daemon.catalogue.exports.values()]
+    .filter((each) => each.volume === name)
+    .map(({ socket, readOnly }) => ({ socket, readOnly }));
+  const fixed = { name, pool, sizeBytes: size, copies: copyCount, attachments };
+  const damage = daemon.damaged.get(name);
+  if (damage !== undefined) {
+    return { ...fixed, damage, allocatedBytes: 0, exclusiveBytes: 0, snapshots: [], connections: 0 };
+  }
+  const usage = await daemon.target.ask("usage", { pool, id: entry.id });
+  const snapshots = entry.snapshots.map((each) => ({
+    name: each.name,
+    createdAt: new Date(each.createdAtMs).toISOString(),
+    sizeBytes: each.sizeBytes,
+    exclusiveBytes: usage.snapshots[each.name] ?? 0,
+  }));
+  const { allocatedBytes, exclusiveBytes, connections } = usage;
+  return { ...fixed, allocatedBytes, exclusiveBytes, snapshots, connections };
+}
+
+async function snapshotView(daemon: StorageDaemon, volume: string, snapshot: string): Promise<SnapshotView> {
+  const { snapshots } = await volumeView(daemon, find(daemon, volume, "volume"));
+  return snapshots.find((each) => each.name === snapshot) as SnapshotView;
+}
+
+function find(daemon: StorageDaemon, name: string, field = "name"): VolumeEntry {
+  const entry = daemon.catalogue.volumes.get(name);
+  if (entry === undefined) throw storageError("VOLUME_NOT_FOUND", `there is no volume ${name}`, { field });
+  return entry;
+}
+
+function findSnapshot(volume: VolumeEntry, name: string): SnapshotEntry {
+  const entry = volume.snapshots.find((each) => each.name === name);
+  if (entry !== undefined) return entry;
+  throw storageError("SNAPSHOT_NOT_FOUND", `volume ${volume.name} has no snapshot ${name}`, {
+    field: "snapshot",
+  });
+}
+
+async function refuseInUse(daemon: StorageDaemon, entry: VolumeEntry, verb: string): Promise<void> {
+  const view = await volumeView(daemon, entry);
+  const [attachment] = view.attachments;
+  if (attachment === undefined && view.connections === 0) return;
+  const where = attachment === undefined ? `${view.connections} NBD clients` : attachment.socket;
+  throw storageError("VOLUME_IN_USE", `cannot ${verb} ${entry.name}: it is attached at ${where}`, {
+    remedy: "detach it first",
+  });
+}
+
+/** "namespace/volume@snapshot", or {volume, snapshot}. */
+function snapshotReference(given: unknown): { volume: string; snapshot: string } {
+  const parts = typeof given === "string" ? given.split("@") : [];
+  const from: Params =
+    typeof given === "object" && given !== null
+      ? (given as Params)
+      : { volume: parts[0], snapshot: parts.length === 2 ? parts[1] : undefined };
+  try {
+    return { volume: volumeName(from, "volume"), snapshot: label(from, "snapshot") };
+  } catch (cause) {
+    throw storageError("PARAMETER_INVALID", "fromSnapshot must be namespace/volume@snapshot", {
+      field: "fromSnapshot",
+      cause,
+    });
+  }
+}
+
+function newEntry(
+  daemon: StorageDaemon,
+  given: Pick<VolumeEntry, "name" | "pool" | "sizeBytes" | "copies" | "originVolume">,
+): VolumeEntry {
+  const id = daemon.catalogue.nextVolumeId;
+  return { id, epoch: 1, mapFile: "", checkpointSequence: 0, snapshots: [], ...given };
+}
+
+function byName(a: VolumeEntry, b: VolumeEntry): number {
+  return a.name < b.name ? -1 : 1;
+}

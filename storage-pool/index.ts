@@ -1,0 +1,3 @@
+// The storage pool: thin volumes on logs, served over NBD. The only door for other folders.
+export type { AttachmentView, ExportView, PoolView, SnapshotView, VolumeView } from "./control.js";
+export { type Storaged, type StoragedOptions, startStoraged } from "./storaged.js";

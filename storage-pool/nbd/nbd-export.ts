@@ -1,0 +1,47 @@
+// An export: a device under a name, with what the connections of one breath have done to it.
+// Thread: the pool's worker.
+import type { BlockDevice } from "../volume/block-device.js";
+import type { ExportInfo } from "./nbd-session.js";
+import {
+  NBD_FLAG_CAN_MULTI_CONN,
+  NBD_FLAG_HAS_FLAGS,
+  NBD_FLAG_READ_ONLY,
+  NBD_FLAG_SEND_DF,
+  NBD_FLAG_SEND_FAST_ZERO,
+  NBD_FLAG_SEND_FLUSH,
+  NBD_FLAG_SEND_FUA,
+  NBD_FLAG_SEND_TRIM,
+  NBD_FLAG_SEND_WRITE_ZEROES,
+} from "./nbd-wire.js";
+
+export class NbdExport implements ExportInfo {
+  readonly name: string;
+  readonly description: string;
+  readonly device: BlockDevice;
+  readonly readOnly: boolean;
+  /** Connections in transmission. */
+  connections = 0;
+  /** Something was staged in this breath; then how its commit ended. */
+  staged = false;
+  commitResult = 0;
+
+  constructor(name: string, description: string, device: BlockDevice, readOnly: boolean) {
+    this.name = name;
+    this.description = description;
+    this.device = device;
+    this.readOnly = readOnly || device.readOnly;
+  }
+
+  get sizeBytes(): number {
+    return this.device.sizeBytes;
+  }
+
+  /** A flush covers every connection of the pool, so that several connections may be used. */
+  get flags(): number {
+    const always = NBD_FLAG_HAS_FLAGS | NBD_FLAG_SEND_FLUSH | NBD_FLAG_SEND_FUA | NBD_FLAG_CAN_MULTI_CONN;
+    if (this.readOnly) return always | NBD_FLAG_SEND_DF | NBD_FLAG_READ_ONLY;
+    return (
+      always | NBD_FLAG_SEND_DF | NBD_FLAG_SEND_TRIM | NBD_FLAG_SEND_WRITE_ZEROES | NBD_FLAG_SEND_FAST_ZERO
+    );
+  }
+}

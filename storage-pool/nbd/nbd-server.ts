@@ -1,0 +1,426 @@
+// The NBD server's poll loop: listeners, connections and exports on raw sockets, in one thread.
+//
+//   breath:  epoll_wait ─► accept / receive ─► parse ─► commit each touched device ─► finish ─► flush queue ─► send
+//
+// One commit and at most one flush serve all connections of a breath. Invariant: a reply is sent only after the commit
+// (and, for FLUSH and FUA, the sync) that it speaks of. Thread: the pool's worker. Hot: yes.
+import { chownSync, unlinkSync } from "node:fs";
+import { PlinthError } from "../../base/errors/index.js";
+import {
+  closeFile,
+  EAGAIN,
+  EINTR,
+  EPOLLERR,
+  EPOLLHUP,
+  EPOLLIN,
+  EPOLLOUT,
+  type Epoll,
+  listenUnix,
+  setSocketBuffers,
+  sysAccept,
+  sysReceive,
+  sysSend,
+} from "../../base/linux/index.js";
+import { DataBuffer } from "../disk/data-buffer.js";
+import { CONNECTIONS_MAX, NBD_HANDSHAKE_MS } from "../limits.js";
+import type { NbdExport } from "./nbd-export.js";
+import { type ExportDirectory, NbdSession } from "./nbd-session.js";
+import { type FlushQueue, INPUT_SIZE, NbdTransmission } from "./nbd-transmission.js";
+
+const SOCKET_BUFFER_BYTES = 4 * 1024 * 1024;
+
+/** Finds the device behind a name that the handshake accepted. */
+export interface ExportSource extends ExportDirectory {
+  open(name: string): NbdExport | undefined;
+}
+
+/** Makes everything committed durable, for all exports at once. */
+export interface Syncer {
+  /** Starts one; `onSynced` is called with 0 or an errno, at once or from a later `poll`. */
+  sync(onSynced: (result: number) => void): void;
+}
+
+interface Listener {
+  readonly path: string;
+  readonly fd: number;
+  readonly exports: ExportSource;
+}
+
+class Connection {
+  readonly fd: number;
+  readonly listener: Listener;
+  readonly session: NbdSession;
+  readonly sinceMs: number;
+  readonly input = new DataBuffer(INPUT_SIZE);
+  inputEnd = 0;
+  transmission: NbdTransmission | undefined;
+  closed = false;
+  /** Handshake bytes that the client has not taken. */
+  greeting: DataBuffer | undefined;
+  greetingStart = 0;
+  greetingEnd = 0;
+  closing = false;
+  waitsForWrite = false;
+  parsed = false;
+  peerGone = false;
+  interest = EPOLLIN;
+
+  constructor(fd: number, listener: Listener, nowMs: number) {
+    this.fd = fd;
+    this.listener = listener;
+    this.session = new NbdSession(listener.exports);
+    this.sinceMs = nowMs;
+  }
+}
+
+interface Waiting {
+  readonly transmission: NbdTransmission;
+  readonly hi: number;
+  readonly lo: number;
+}
+
+export class NbdServer implements FlushQueue {
+  readonly #epoll: Epoll;
+  readonly #syncer: Syncer;
+  readonly #listeners = new Map<number, Listener>();
+  readonly #connections = new Map<number, Connection>();
+  readonly #touched: Connection[] = [];
+  #waiting: Waiting[] = [];
+  #syncing = false;
+  #nowMs = 0;
+  acceptedCount = 0;
+  refusedCount = 0;
+
+  constructor(epoll: Epoll, syncer: Syncer) {
+    this.#epoll = epoll;
+    this.#syncer = syncer;
+  }
+
+  /** Serves `exports` at `path`; as root the socket is given to `uid`. Throws EADDRINUSE and PATH_TOO_LONG. */
+  listen(path: string, exports: ExportSource, uid: number | undefined): void {
+    const fd = listenUnix(path, { mode: 0o600 });
+    try {
+      if (uid !== undefined && process.getuid?.() === 0) chownSync(path, uid, uid);
+    } catch (cause) {
+      closeFile(fd);
+      throw new PlinthError("EPERM", `the socket ${path} cannot be given to user ${uid}`, { cause });
+    }
+    this.#listeners.set(fd, { path, fd, exports });
+    this.#epoll.add(fd, EPOLLIN);
+  }
+
+  /** Stops listening, ends the connections that came that way, and removes the socket. */
+  unlisten(path: string): void {
+    for (const [fd, listener] of this.#listeners) {
+      // cold
+      if (listener.path !== path) continue;
+      this.#listeners.delete(fd);
+      this.#epoll.remove(fd);
+      closeFile(fd);
+      removeSocket(path);
+      for (const connection of [...this.#connections.values()]) {
+        // cold
+        if (connection.listener === listener) this.#close(connection);
+      }
+    }
+  }
+
+  isListening(path: string): boolean {
+    return [...this.#listeners.values()].some((listener) => listener.path === path); // cold
+  }
+
+  /** Ends every connection that uses `target`. */
+  disconnect(target: NbdExport): void {
+    for (const connection of [...this.#connections.values()]) {
+      // cold
+      if (connection.transmission?.export === target) this.#close(connection);
+    }
+  }
+
+  get connectionCount(): number {
+    return this.#connections.size;
+  }
+
+  /** Handles a descriptor that epoll reported; false when it is not one of ours. */
+  onReady(fd: number, events: number, nowMs: number): boolean {
+    this.#nowMs = nowMs;
+    const connection = this.#connections.get(fd);
+    if (connection !== undefined) {
+      if ((events & EPOLLOUT) !== 0) this.#send(connection);
+      if ((events & (EPOLLIN | EPOLLHUP | EPOLLERR)) !== 0 && !connection.closed) this.#receive(connection);
+      return true;
+    }
+    const listener = this.#listeners.get(fd);
+    if (listener === undefined) return false;
+    this.#accept(listener);
+    return true;
+  }
+
+  /** Ends a breath: commits, answers, starts a flush, sends. Returns true when requests are left in the buffers. */
+  endBreath(): boolean {
+    let more = false;
+    const touched = this.#touched.splice(0);
+    for (let i = 0; i < touched.length; i++) {
+      const { export: target } = touched[i]!.transmission as NbdTransmission;
+      if (!target.staged) continue;
+      target.staged = false;
+      target.commitResult = target.device.commit();
+    }
+    for (let i = 0; i < touched.length; i++) {
+      const connection = touched[i]!;
+      connection.parsed = false;
+      if (connection.closed) continue;
+      connection.transmission!.finish();
+    }
+    for (let i = 0; i < touched.length; i++) {
+      touched[i]!.transmission!.export.commitResult = 0;
+    }
+    if (this.#waiting.length > 0 && !this.#syncing) this.#startSync();
+    for (let i = 0; i < touched.length; i++) {
+      const connection = touched[i]!;
+      if (connection.closed) continue;
+      this.#send(connection);
+      if (!connection.closed && connection.transmission!.hungry) {
+        this.#parse(connection);
+        more = more || connection.parsed;
+      }
+    }
+    return more;
+  }
+
+  /** The cleaner made room, or gave up: writes that were put off are tried again. */
+  retryStalled(): void {
+    for (const connection of this.#connections.values()) {
+      // cold
+      if (connection.transmission?.stalled === true) this.#parse(connection);
+    }
+  }
+
+  /** Closes clients that neither finished their handshake nor left. */
+  expire(nowMs: number): void {
+    for (const connection of [...this.#connections.values()]) {
+      // cold
+      if (connection.transmission === undefined && nowMs - connection.sinceMs > NBD_HANDSHAKE_MS) {
+        this.#close(connection);
+      }
+    }
+  }
+
+  wait(transmission: NbdTransmission, hi: number, lo: number): void {
+    this.#waiting.push({ transmission, hi, lo });
+  }
+
+  close(): void {
+    for (const connection of [...this.#connections.values()]) this.#close(connection); // cold
+    for (const listener of [...this.#listeners.values()]) this.unlisten(listener.path); // cold
+  }
+
+  #startSync(): void {
+    const served = this.#waiting;
+    this.#waiting = [];
+    this.#syncing = true;
+    this.#syncer.sync((result) => {
+      this.#syncing = false;
+      for (let i = 0; i < served.length; i++) {
+        const { transmission, hi, lo } = served[i]!;
+        transmission.flushed(hi, lo, result);
+      }
+      this.#sendAll(served);
+      if (this.#waiting.length > 0) this.#startSync();
+    });
+  }
+
+  #sendAll(served: readonly Waiting[]): void {
+    for (const connection of this.#connections.values()) {
+      // cold
+      const { transmission } = connection;
+      if (transmission !== undefined && served.some((each) => each.transmission === transmission))
+        this.#send(connection);
+    }
+  }
+
+  #accept(listener: Listener): void {
+    for (;;) {
+      const fd = sysAccept(listener.fd);
+      if (fd < 0) return;
+      if (this.#connections.size >= CONNECTIONS_MAX) {
+        this.refusedCount++;
+        closeFile(fd);
+        continue;
+      }
+      this.acceptedCount++;
+      setSocketBuffers(fd, SOCKET_BUFFER_BYTES);
+      const connection = new Connection(fd, listener, this.#nowMs);
+      this.#connections.set(fd, connection);
+      this.#epoll.add(fd, EPOLLIN);
+      this.#handshake(connection);
+    }
+  }
+
+  #receive(connection: Connection): void {
+    const { transmission, input } = connection;
+    if (transmission === undefined) {
+      const count = sysReceive(
+        connection.fd,
+        input.address + connection.inputEnd,
+        INPUT_SIZE - connection.inputEnd,
+      );
+      if (this.#ended(connection, count)) return;
+      connection.inputEnd += count;
+      this.#handshake(connection);
+      return;
+    }
+    if (transmission.largeLeft > 0) {
+      const large = transmission.large!;
+      const count = sysReceive(connection.fd, large.address + transmission.largeAt, transmission.largeLeft);
+      if (this.#ended(connection, count)) return;
+      transmission.largeAt += count;
+      transmission.largeLeft -= count;
+      if (transmission.largeLeft === 0) this.#parse(connection);
+      return;
+    }
+    if (INPUT_SIZE - transmission.inputEnd < INPUT_SIZE / 2) transmission.compact();
+    const room = INPUT_SIZE - transmission.inputEnd;
+    if (room > 0) {
+      const count = sysReceive(connection.fd, input.address + transmission.inputEnd, room);
+      if (this.#ended(connection, count)) return;
+      transmission.inputEnd += count;
+    }
+    this.#parse(connection);
+  }
+
+  /** True when nothing was received; the connection is closed unless it only has to wait. */
+  #ended(connection: Connection, count: number): boolean {
+    if (count > 0) return false;
+    if (count === -EAGAIN || count === -EINTR) return true;
+    // The client is gone: what it sent completely has been done, nobody waits for the answers.
+    this.#close(connection);
+    return true;
+  }
+
+  #parse(connection: Connection): void {
+    const transmission = connection.transmission!;
+    if (transmission.full && !transmission.disconnecting) return;
+    const pending = transmission.parse();
+    if (transmission.broken) {
+      this.#close(connection);
+      return;
+    }
+    if ((pending || transmission.disconnecting) && !connection.parsed) {
+      connection.parsed = true;
+      this.#touched.push(connection);
+    }
+    this.#updateInterest(connection);
+  }
+
+  #handshake(connection: Connection): void {
+    const { session, input } = connection;
+    const output = session.receive(input.bytes.subarray(0, connection.inputEnd)); // cold
+    this.#queueGreeting(connection, output.replies);
+    if (output.state === "closed") connection.closing = true;
+    if (output.state === "open" && connection.inputEnd === INPUT_SIZE) connection.closing = true;
+    input.bytes.copyWithin(0, output.consumed, connection.inputEnd);
+    connection.inputEnd -= output.consumed;
+    if (output.state === "transmission") this.#enterTransmission(connection);
+    this.#send(connection);
+  }
+
+  #enterTransmission(connection: Connection): void {
+    const { negotiated } = connection.session;
+    const target = connection.listener.exports.open(negotiated.exportName);
+    if (target === undefined) {
+      connection.closing = true;
+      return;
+    }
+    target.connections++;
+    const transmission = new NbdTransmission(target, connection.input, negotiated, this);
+    transmission.inputEnd = connection.inputEnd;
+    connection.transmission = transmission;
+    if (transmission.inputEnd > 0) this.#parse(connection);
+  }
+
+  #queueGreeting(connection: Connection, replies: readonly Uint8Array[]): void {
+    const held = connection.greetingEnd - connection.greetingStart;
+    let size = held;
+    for (let i = 0; i < replies.length; i++) size += replies[i]!.byteLength;
+    if (size === held) return;
+    const buffer = new DataBuffer(size);
+    if (connection.greeting !== undefined) {
+      connection.greeting.bytes.copy(buffer.bytes, 0, connection.greetingStart, connection.greetingEnd);
+    }
+    let at = held;
+    for (let i = 0; i < replies.length; i++) {
+      buffer.bytes.set(replies[i]!, at);
+      at += replies[i]!.byteLength;
+    }
+    connection.greeting = buffer;
+    connection.greetingStart = 0;
+    connection.greetingEnd = size;
+  }
+
+  #send(connection: Connection): void {
+    while (connection.greetingStart < connection.greetingEnd) {
+      const left = connection.greetingEnd - connection.greetingStart;
+      const count = sysSend(connection.fd, connection.greeting!.address + connection.greetingStart, left);
+      if (!this.#sent(connection, count)) return;
+      connection.greetingStart += count;
+    }
+    const { transmission } = connection;
+    if (transmission !== undefined) {
+      const wasFull = transmission.full;
+      while (transmission.outputStart < transmission.outputEnd) {
+        const left = transmission.outputEnd - transmission.outputStart;
+        const count = sysSend(connection.fd, transmission.output.address + transmission.outputStart, left);
+        if (!this.#sent(connection, count)) return;
+        transmission.outputStart += count;
+      }
+      transmission.outputStart = 0;
+      transmission.outputEnd = 0;
+      if (transmission.disconnecting && transmission.idle) connection.closing = true;
+      if (wasFull && !transmission.full) this.#parse(connection);
+    }
+    connection.waitsForWrite = false;
+    if (connection.closing) this.#close(connection);
+    else this.#updateInterest(connection);
+  }
+
+  /** False when nothing more can be sent now. */
+  #sent(connection: Connection, count: number): boolean {
+    if (count > 0) return true;
+    if (count === -EAGAIN || count === -EINTR) {
+      connection.waitsForWrite = true;
+      this.#updateInterest(connection);
+      return false;
+    }
+    this.#close(connection);
+    return false;
+  }
+
+  /** Reading stops while the client does not read, and while a write waits for room. */
+  #updateInterest(connection: Connection): void {
+    if (connection.closed) return;
+    const { transmission } = connection;
+    const blocked = transmission !== undefined && (transmission.full || transmission.stalled);
+    const interest = (blocked ? 0 : EPOLLIN) | (connection.waitsForWrite ? EPOLLOUT : 0);
+    if (interest === connection.interest) return;
+    connection.interest = interest;
+    this.#epoll.modify(connection.fd, interest);
+  }
+
+  #close(connection: Connection): void {
+    if (connection.closed) return;
+    connection.closed = true;
+    if (connection.transmission !== undefined) connection.transmission.export.connections--;
+    this.#connections.delete(connection.fd);
+    this.#epoll.remove(connection.fd);
+    closeFile(connection.fd);
+  }
+}
+
+function removeSocket(path: string): void {
+  try {
+    unlinkSync(path);
+  } catch {
+    // Whoever owns the directory may have removed it already.
+  }
+}

@@ -1,0 +1,353 @@
+// The NBD handshake as a state machine: bytes of a client in, replies and finally a choice of export out.
+//
+//   greeting ─► flags ─► options ⟲ ─┬─ GO, EXPORT_NAME ─► transmission (the rest of the bytes is requests)
+//                                   └─ ABORT, bad bytes, too many ─► closed
+//
+// Source: NBD protocol, "Fixed newstyle negotiation". Every length is checked before use; strings are at most 4096
+// bytes of UTF-8; unknown options are consumed and refused. Pure. Thread: any.
+import {
+  NBD_OPTION_BYTES_MAX,
+  NBD_OPTIONS_MAX,
+  NBD_STRING_BYTES_MAX,
+  REQUEST_SIZE_BYTES_MAX,
+} from "../limits.js";
+import {
+  encodeGreeting,
+  encodeOptionReply,
+  IHAVEOPT_HI,
+  IHAVEOPT_LO,
+  NBD_FLAG_FIXED_NEWSTYLE,
+  NBD_FLAG_NO_ZEROES,
+  NBD_INFO_BLOCK_SIZE,
+  NBD_INFO_DESCRIPTION,
+  NBD_INFO_EXPORT,
+  NBD_INFO_NAME,
+  NBD_OPT_ABORT,
+  NBD_OPT_EXPORT_NAME,
+  NBD_OPT_GO,
+  NBD_OPT_INFO,
+  NBD_OPT_LIST,
+  NBD_OPT_LIST_META_CONTEXT,
+  NBD_OPT_SET_META_CONTEXT,
+  NBD_OPT_STRUCTURED_REPLY,
+  NBD_REP_ACK,
+  NBD_REP_ERR_INVALID,
+  NBD_REP_ERR_TOO_BIG,
+  NBD_REP_ERR_UNKNOWN,
+  NBD_REP_ERR_UNSUP,
+  NBD_REP_INFO,
+  NBD_REP_META_CONTEXT,
+  NBD_REP_SERVER,
+  setUint64,
+} from "./nbd-wire.js";
+
+/** What the handshake says of an export. */
+export interface ExportInfo {
+  /** As LIST shows it. */
+  readonly name: string;
+  readonly description: string;
+  readonly sizeBytes: number;
+  /** NBD_FLAG_… of transmission. */
+  readonly flags: number;
+}
+
+/** The exports that one socket offers. */
+export interface ExportDirectory {
+  list(): readonly ExportInfo[];
+  /** By any of its names; "" is the default export, if there is one. */
+  find(name: string): ExportInfo | undefined;
+}
+
+/** How the handshake ended. */
+export interface Negotiated {
+  readonly exportName: string;
+  readonly structuredReplies: boolean;
+  /** The client asked for base:allocation. */
+  readonly blockStatus: boolean;
+}
+
+export interface SessionOutput {
+  /** To be sent, in order. */
+  readonly replies: readonly Uint8Array[];
+  /** How many of the bytes given belonged to the handshake. */
+  readonly consumed: number;
+  readonly state: "open" | "transmission" | "closed";
+}
+
+export const BASE_ALLOCATION = "base:allocation";
+export const BASE_ALLOCATION_ID = 1;
+const FLAGS_SIZE = 4;
+const OPTION_SIZE = 16;
+
+type OptionHandler = (session: NbdSession, option: number, data: Uint8Array) => void;
+
+export class NbdSession {
+  state: "flags" | "options" | "transmission" | "closed" = "flags";
+  readonly #exports: ExportDirectory;
+  #replies: Uint8Array[] = [encodeGreeting()];
+  #noZeroes = false;
+  #structured = false;
+  /** Export for which base:allocation was chosen. */
+  #contextFor: string | undefined;
+  #chosen: string | undefined;
+  #options = 0;
+
+  constructor(exports: ExportDirectory) {
+    this.#exports = exports;
+  }
+
+  /** Takes what has arrived and is not yet consumed. Call again with the rest and more. */
+  receive(bytes: Uint8Array): SessionOutput {
+    let consumed = 0;
+    while (this.state === "flags" || this.state === "options") {
+      const took = this.state === "flags" ? this.#receiveFlags(bytes) : this.#receiveOption(bytes, consumed);
+      if (took === 0) break;
+      consumed += took;
+    }
+    const replies = this.#replies;
+    this.#replies = [];
+    const state = this.state === "transmission" || this.state === "closed" ? this.state : "open";
+    return { replies, consumed, state };
+  }
+
+  /** After the state "transmission". */
+  get negotiated(): Negotiated {
+    const exportName = this.#chosen ?? "";
+    return {
+      exportName,
+      structuredReplies: this.#structured,
+      blockStatus: this.#contextFor !== undefined && this.#contextFor === exportName,
+    };
+  }
+
+  #receiveFlags(bytes: Uint8Array): number {
+    if (bytes.byteLength < FLAGS_SIZE) return 0;
+    const flags = viewOf(bytes).getUint32(0);
+    const unknown = (flags & ~(NBD_FLAG_FIXED_NEWSTYLE | NBD_FLAG_NO_ZEROES)) !== 0;
+    this.#noZeroes = (flags & NBD_FLAG_NO_ZEROES) !== 0;
+    this.state = unknown ? "closed" : "options";
+    return FLAGS_SIZE;
+  }
+
+  #receiveOption(bytes: Uint8Array, at: number): number {
+    if (bytes.byteLength - at < OPTION_SIZE) return 0;
+    const view = viewOf(bytes);
+    const option = view.getUint32(at + 8);
+    const length = view.getUint32(at + 12);
+    const isOption = view.getUint32(at) === IHAVEOPT_HI && view.getUint32(at + 4) === IHAVEOPT_LO;
+    if (!isOption || length > NBD_OPTION_BYTES_MAX || ++this.#options > NBD_OPTIONS_MAX) {
+      this.state = "closed";
+      return OPTION_SIZE;
+    }
+    if (bytes.byteLength - at < OPTION_SIZE + length) {
+      this.#options--;
+      return 0;
+    }
+    const data = bytes.subarray(at + OPTION_SIZE, at + OPTION_SIZE + length);
+    const handler = OPTIONS.get(option);
+    if (handler === undefined) this.reply(option, NBD_REP_ERR_UNSUP);
+    else handler(this, option, data);
+    return OPTION_SIZE + length;
+  }
+
+  reply(option: number, type: number, payload: Uint8Array = EMPTY): void {
+    this.#replies.push(encodeOptionReply(option, type, payload));
+  }
+
+  /** An error with a reason for people. */
+  refuse(option: number, type: number, reason: string): void {
+    this.reply(option, type, new TextEncoder().encode(reason));
+  }
+
+  list(option: number, data: Uint8Array): void {
+    if (data.byteLength !== 0) {
+      this.refuse(option, NBD_REP_ERR_INVALID, "LIST takes no data");
+      return;
+    }
+    for (const { name } of this.#exports.list()) this.reply(option, NBD_REP_SERVER, withLength(name));
+    this.reply(option, NBD_REP_ACK);
+  }
+
+  abort(option: number): void {
+    this.reply(option, NBD_REP_ACK);
+    this.state = "closed";
+  }
+
+  /** Has no way to say no: an unknown name ends the connection. */
+  exportName(data: Uint8Array): void {
+    const name = data.byteLength > NBD_STRING_BYTES_MAX ? undefined : textOf(data);
+    const found = name === undefined ? undefined : this.#exports.find(name);
+    if (name === undefined || found === undefined) {
+      this.state = "closed";
+      return;
+    }
+    const reply = new Uint8Array(this.#noZeroes ? 10 : 134);
+    setUint64(viewOf(reply), 0, found.sizeBytes);
+    viewOf(reply).setUint16(8, found.flags);
+    this.#replies.push(reply);
+    this.#enter(name);
+  }
+
+  info(option: number, data: Uint8Array): void {
+    const asked = parseInfoRequest(data);
+    if (asked === undefined) {
+      this.refuse(option, NBD_REP_ERR_INVALID, "malformed request");
+      return;
+    }
+    if (asked === "too big") {
+      this.refuse(option, NBD_REP_ERR_TOO_BIG, "the name is too long");
+      return;
+    }
+    const found = this.#exports.find(asked.name);
+    if (found === undefined) {
+      this.refuse(option, NBD_REP_ERR_UNKNOWN, `there is no export ${JSON.stringify(asked.name)}`);
+      return;
+    }
+    for (const payload of describe(found, asked.wanted)) this.reply(option, NBD_REP_INFO, payload);
+    this.reply(option, NBD_REP_ACK);
+    if (option === NBD_OPT_GO) this.#enter(asked.name);
+  }
+
+  structured(option: number, data: Uint8Array): void {
+    if (data.byteLength !== 0) {
+      this.refuse(option, NBD_REP_ERR_INVALID, "STRUCTURED_REPLY takes no data");
+      return;
+    }
+    this.#structured = true;
+    this.reply(option, NBD_REP_ACK);
+  }
+
+  metaContext(option: number, data: Uint8Array): void {
+    const choosing = option === NBD_OPT_SET_META_CONTEXT;
+    // What was chosen before is gone, also when this request fails.
+    if (choosing) this.#contextFor = undefined;
+    const asked = parseMetaRequest(data);
+    if (!this.#structured || asked === undefined) {
+      this.refuse(option, NBD_REP_ERR_INVALID, asked ? "needs structured replies" : "malformed request");
+      return;
+    }
+    if (asked === "too big") {
+      this.refuse(option, NBD_REP_ERR_TOO_BIG, "a string is too long");
+      return;
+    }
+    if (this.#exports.find(asked.name) === undefined) {
+      this.refuse(option, NBD_REP_ERR_UNKNOWN, `there is no export ${JSON.stringify(asked.name)}`);
+      return;
+    }
+    const all = !choosing && (asked.queries.length === 0 || asked.queries.includes("base:"));
+    if (all || asked.queries.includes(BASE_ALLOCATION)) {
+      const payload = new Uint8Array(4 + BASE_ALLOCATION.length);
+      viewOf(payload).setUint32(0, choosing ? BASE_ALLOCATION_ID : 0);
+      payload.set(new TextEncoder().encode(BASE_ALLOCATION), 4);
+      this.reply(option, NBD_REP_META_CONTEXT, payload);
+      if (choosing) this.#contextFor = asked.name;
+    }
+    this.reply(option, NBD_REP_ACK);
+  }
+
+  #enter(name: string): void {
+    this.#chosen = name;
+    this.state = "transmission";
+  }
+}
+
+const EMPTY = new Uint8Array();
+
+const OPTIONS: ReadonlyMap<number, OptionHandler> = new Map<number, OptionHandler>([
+  [NBD_OPT_EXPORT_NAME, (session, _option, data) => session.exportName(data)],
+  [NBD_OPT_ABORT, (session, option) => session.abort(option)],
+  [NBD_OPT_LIST, (session, option, data) => session.list(option, data)],
+  [NBD_OPT_INFO, (session, option, data) => session.info(option, data)],
+  [NBD_OPT_GO, (session, option, data) => session.info(option, data)],
+  [NBD_OPT_STRUCTURED_REPLY, (session, option, data) => session.structured(option, data)],
+  [NBD_OPT_LIST_META_CONTEXT, (session, option, data) => session.metaContext(option, data)],
+  [NBD_OPT_SET_META_CONTEXT, (session, option, data) => session.metaContext(option, data)],
+]);
+
+function describe(found: ExportInfo, wanted: readonly number[]): Uint8Array[] {
+  const size = new Uint8Array(12);
+  viewOf(size).setUint16(0, NBD_INFO_EXPORT);
+  setUint64(viewOf(size), 2, found.sizeBytes);
+  viewOf(size).setUint16(10, found.flags);
+  const blocks = new Uint8Array(14);
+  viewOf(blocks).setUint16(0, NBD_INFO_BLOCK_SIZE);
+  viewOf(blocks).setUint32(2, 1);
+  viewOf(blocks).setUint32(6, 4096);
+  viewOf(blocks).setUint32(10, REQUEST_SIZE_BYTES_MAX);
+  const infos: Uint8Array[] = [size, blocks];
+  if (wanted.includes(NBD_INFO_NAME)) infos.push(infoText(NBD_INFO_NAME, found.name));
+  if (wanted.includes(NBD_INFO_DESCRIPTION)) infos.push(infoText(NBD_INFO_DESCRIPTION, found.description));
+  return infos;
+}
+
+function infoText(type: number, text: string): Uint8Array {
+  const encoded = new TextEncoder().encode(text);
+  const payload = new Uint8Array(2 + encoded.byteLength);
+  viewOf(payload).setUint16(0, type);
+  payload.set(encoded, 2);
+  return payload;
+}
+
+/** u32 name length, name, u16 count, u16 × count. */
+function parseInfoRequest(data: Uint8Array): { name: string; wanted: number[] } | "too big" | undefined {
+  if (data.byteLength < 6) return undefined;
+  const view = viewOf(data);
+  const length = view.getUint32(0);
+  if (length > data.byteLength - 6) return undefined;
+  if (length > NBD_STRING_BYTES_MAX) return "too big";
+  const count = view.getUint16(4 + length);
+  const name = textOf(data.subarray(4, 4 + length));
+  if (name === undefined || data.byteLength !== 6 + length + count * 2) return undefined;
+  const wanted: number[] = [];
+  for (let i = 0; i < count; i++) wanted.push(view.getUint16(6 + length + i * 2));
+  return { name, wanted };
+}
+
+/** u32 name length, name, u32 count, then u32 length and text of each query. */
+function parseMetaRequest(data: Uint8Array): { name: string; queries: string[] } | "too big" | undefined {
+  const view = viewOf(data);
+  const texts: string[] = [];
+  let at = 0;
+  let count = 1;
+  for (let i = 0; i < count; i++) {
+    if (at + 4 > data.byteLength) return undefined;
+    const length = view.getUint32(at);
+    if (length > data.byteLength - at - 4) return undefined;
+    if (length > NBD_STRING_BYTES_MAX) return "too big";
+    const text = textOf(data.subarray(at + 4, at + 4 + length));
+    if (text === undefined) return undefined;
+    texts.push(text);
+    at += 4 + length;
+    if (i > 0) continue;
+    if (at + 4 > data.byteLength) return undefined;
+    // Each query takes at least its length: a larger count cannot be true.
+    const queries = view.getUint32(at);
+    at += 4;
+    if (queries > (data.byteLength - at) / 4) return undefined;
+    count += queries;
+  }
+  const [name, ...queries] = texts;
+  return at === data.byteLength ? { name: name as string, queries } : undefined;
+}
+
+/** Undefined when the bytes are not UTF-8, or hold a NUL. */
+function textOf(bytes: Uint8Array): string | undefined {
+  try {
+    const text = new TextDecoder("utf-8", { fatal: true }).decode(bytes);
+    return text.includes("\0") ? undefined : text;
+  } catch {
+    return undefined;
+  }
+}
+
+function withLength(name: string): Uint8Array {
+  const encoded = new TextEncoder().encode(name);
+  const payload = new Uint8Array(4 + encoded.byteLength);
+  viewOf(payload).setUint32(0, encoded.byteLength);
+  payload.set(encoded, 4);
+  return payload;
+}
+
+function viewOf(bytes: Uint8Array): DataView {
+  return new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+}

@@ -1,0 +1,84 @@
+// Reading control parameters: they come from outside, each is checked and named when it is wrong. Pure. Thread: main.
+import { isAbsolute } from "node:path";
+import { storageError } from "./errors.js";
+import { BLOCK_SIZE, COPIES_MAX, DISKS_MAX, NAME_LENGTH_MAX, VOLUME_SIZE_BYTES_MAX } from "./limits.js";
+
+export type Params = Readonly<Record<string, unknown>>;
+
+const LABEL = /^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$/;
+
+function invalid(field: string, expected: string, got: unknown): never {
+  const shown = got === undefined ? "nothing" : JSON.stringify(got)?.slice(0, 80);
+  throw storageError("PARAMETER_INVALID", `${field} must be ${expected}, not ${shown}`, { field });
+}
+
+/** "namespace/volume"; a name alone belongs to the namespace "default". */
+export function volumeName(params: Params, field = "name"): string {
+  const given = params[field];
+  if (typeof given !== "string" || given.length > NAME_LENGTH_MAX) invalid(field, "namespace/volume", given);
+  const full = given.includes("/") ? given : `default/${given}`;
+  const parts = full.split("/");
+  if (parts.length !== 2 || !parts.every((part) => LABEL.test(part))) {
+    invalid(field, "namespace/volume in lower-case letters, digits, - and .", given);
+  }
+  return full;
+}
+
+export function label(params: Params, field: string, fallback?: string): string {
+  const given = params[field] ?? fallback;
+  if (typeof given !== "string" || given.length > NAME_LENGTH_MAX || !LABEL.test(given)) {
+    invalid(field, "a name in lower-case letters, digits, - and .", given);
+  }
+  return given;
+}
+
+export function sizeBytes(params: Params): number {
+  const given = params["sizeBytes"];
+  const good =
+    typeof given === "number" && Number.isInteger(given) && given > 0 && given <= VOLUME_SIZE_BYTES_MAX;
+  if (!good || given % BLOCK_SIZE !== 0) {
+    invalid("sizeBytes", `a multiple of ${BLOCK_SIZE}, at most ${VOLUME_SIZE_BYTES_MAX}`, given);
+  }
+  return given;
+}
+
+export function copies(params: Params): number {
+  const given = params["copies"] ?? 1;
+  if (typeof given !== "number" || !Number.isInteger(given) || given < 1 || given > COPIES_MAX) {
+    invalid("copies", `1 to ${COPIES_MAX}`, given);
+  }
+  return given;
+}
+
+export function absolutePath(params: Params, field: string): string {
+  const given = params[field];
+  if (typeof given !== "string" || !isAbsolute(given) || given.includes("\0")) {
+    invalid(field, "an absolute path", given);
+  }
+  return given;
+}
+
+export function diskPaths(params: Params): string[] {
+  const given = params["disks"];
+  const good = Array.isArray(given) && given.length > 0 && given.length <= DISKS_MAX;
+  if (!good || !given.every((path) => typeof path === "string" && isAbsolute(path))) {
+    invalid("disks", `1 to ${DISKS_MAX} absolute paths`, given);
+  }
+  if (new Set(given).size !== given.length) invalid("disks", "distinct paths", given);
+  return given as string[];
+}
+
+export function optionalUid(params: Params): number | undefined {
+  const given = params["uid"];
+  if (given === undefined || given === null) return undefined;
+  if (typeof given !== "number" || !Number.isInteger(given) || given < 0 || given > 0xffff_fffe) {
+    invalid("uid", "a user id", given);
+  }
+  return given;
+}
+
+export function flag(params: Params, field: string): boolean {
+  const given = params[field] ?? false;
+  if (typeof given !== "boolean") invalid(field, "true or false", given);
+  return given;
+}

@@ -1,0 +1,90 @@
+// Makes a breath's writes durable: inline when nobody else would wait, through io_uring beside other work otherwise.
+// Invariant: one sync at a time per pool; a failed sync fails the disk for good (what the kernel dropped cannot be
+// written again). Thread: the pool's worker. Hot: yes.
+import {
+  closeFile,
+  createEventfd,
+  drainEventfd,
+  EPOLLIN,
+  type Epoll,
+  IoUring,
+  probeIoUring,
+} from "../../base/linux/index.js";
+import { EIO, OK } from "../errors.js";
+import type { Syncer } from "../nbd/nbd-server.js";
+import type { Pool, SyncRound } from "../pool/pool.js";
+
+const RING_ENTRIES = 64;
+
+export class PoolSyncer implements Syncer {
+  /** Why io_uring is not used; undefined when it is. */
+  readonly plainReason: string | undefined;
+  readonly #pools: ReadonlyMap<string, Pool>;
+  readonly #isBusy: () => boolean;
+  readonly #ring: IoUring | undefined;
+  readonly #eventfd: number;
+  #rounds: SyncRound[] = [];
+  #left = 0;
+  #result = OK as number;
+  #onSynced: (result: number) => void = () => {};
+
+  /** `isBusy` tells whether anybody would have to wait for an inline sync. */
+  constructor(pools: ReadonlyMap<string, Pool>, epoll: Epoll, isBusy: () => boolean) {
+    this.#pools = pools;
+    this.#isBusy = isBusy;
+    this.plainReason = probeIoUring();
+    this.#eventfd = createEventfd();
+    if (this.plainReason !== undefined) return;
+    this.#ring = new IoUring(RING_ENTRIES);
+    this.#ring.registerEventfd(this.#eventfd);
+    epoll.add(this.#eventfd, EPOLLIN);
+  }
+
+  sync(onSynced: (result: number) => void): void {
+    this.#rounds = [...this.#pools.values()].map((pool) => pool.beginSync()); // cold
+    const disks = this.#rounds.flatMap((round) => round.disks);
+    this.#onSynced = onSynced;
+    this.#result = OK;
+    if (this.#ring !== undefined && disks.length <= RING_ENTRIES && this.#isBusy()) {
+      this.#left = disks.length;
+      for (let i = 0; i < disks.length; i++) this.#ring.prepareFsync(disks[i]!.file.descriptor, i);
+      if (disks.length > 0) {
+        this.#ring.submit();
+        return;
+      }
+    } else {
+      for (let i = 0; i < disks.length; i++) this.#result = disks[i]!.file.sync() || this.#result;
+    }
+    this.#finish();
+  }
+
+  /** True when `fd` was ours. */
+  onReady(fd: number): boolean {
+    if (fd !== this.#eventfd || this.#ring === undefined) return false;
+    drainEventfd(fd);
+    this.#ring.submit();
+    const count = this.#ring.reap();
+    for (let i = 0; i < count; i++) if ((this.#ring.results[i] as number) < 0) this.#result = EIO;
+    this.#left -= count;
+    if (count > 0 && this.#left === 0) this.#finish();
+    return true;
+  }
+
+  /** Waits for what is under way. */
+  close(): void {
+    while (this.#ring !== undefined && this.#ring.inFlight > 0) {
+      this.#ring.submit(1);
+      this.#ring.reap();
+    }
+    this.#ring?.close();
+    closeFile(this.#eventfd);
+  }
+
+  #finish(): void {
+    let result = this.#result;
+    const rounds = this.#rounds;
+    this.#rounds = [];
+    for (let i = 0; i < rounds.length; i++) result = rounds[i]!.finish(this.#result) || result;
+    this.#onSynced(result);
+  }
+}

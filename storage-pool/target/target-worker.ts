@@ -1,0 +1,61 @@
+// The storage worker: a mailbox, a target and the loop that serves both. Wiring only. Thread: worker.
+import { workerData } from "node:worker_threads";
+import { EPOLLIN, Epoll } from "../../base/linux/index.js";
+import { Mailbox, type MailboxSetup } from "../../base/worker/index.js";
+import { asPlinthError, Target } from "./target.js";
+import type { TargetMethods } from "./target-methods.js";
+
+const setup = workerData as { mailbox: MailboxSetup };
+const epoll = new Epoll(256);
+const target = new Target(epoll, (pool, record) => mailbox.emit("checkpoint", { pool, record }));
+
+const methods: { [M in keyof TargetMethods]: (body: TargetMethods[M][0]) => TargetMethods[M][1] } = {
+  io: () => ({ plainReason: target.ioReason ?? "" }),
+  formatPool: ({ name, poolId, disks }) => target.formatPool(name, poolId, disks),
+  openPool: (opening) => target.openPool(opening),
+  poolUsage: ({ pool }) => target.poolUsage(pool),
+  createVolume: ({ pool, spec }) => target.createVolume(pool, spec),
+  cloneVolume: ({ pool, spec, origin, snapshot }) => target.cloneVolume(pool, spec, origin, snapshot),
+  deleteVolume: ({ pool, id, name }) => target.deleteVolume(pool, id, name),
+  growVolume: ({ pool, id, sizeBytes }) => target.growVolume(pool, id, sizeBytes),
+  createSnapshot: ({ pool, id, name }) => target.pool(pool).createSnapshot(id, name),
+  deleteSnapshot: ({ pool, id, name }) => target.deleteSnapshot(pool, id, name),
+  prepareRevert: ({ pool, id, snapshot }) => target.pool(pool).prepareRevert(id, snapshot),
+  finishRevert: ({ pool, id, recorded }) => target.pool(pool).finishRevert(id, recorded),
+  usage: ({ pool, id }) => target.usage(pool, id),
+  hold: ({ pool }) => target.pool(pool).hold(),
+  release: ({ pool }) => target.pool(pool).release(),
+  checkpointNow: ({ pool, id }) => target.pool(pool).checkpointNow(id),
+  checkpointRecorded: ({ pool, recorded }) => target.checkpointRecorded(pool, recorded),
+  listen: (listening) => target.listen(listening),
+  unlisten: ({ path }) => target.server.unlisten(path),
+};
+
+const handlers = Object.fromEntries(
+  Object.entries(methods).map(([name, method]) => [
+    name,
+    (body: never) => asPlinthError(() => (method as (body: never) => unknown)(body)),
+  ]),
+);
+const mailbox = new Mailbox(setup.mailbox, handlers);
+epoll.add(mailbox.doorbell, EPOLLIN);
+
+let sleepMs = 250;
+let lastExpiryMs = 0;
+while (!mailbox.closing) {
+  const count = epoll.wait(sleepMs);
+  const nowMs = performance.now();
+  for (let i = 0; i < count; i++) {
+    const fd = epoll.fds[i] as number;
+    if (fd === mailbox.doorbell) mailbox.onDoorbell();
+    else if (!target.onReady(fd)) target.server.onReady(fd, epoll.events[i] as number, nowMs);
+  }
+  while (target.server.endBreath());
+  sleepMs = target.housekeep(nowMs);
+  if (sleepMs === 0 || nowMs - lastExpiryMs < 1000) continue;
+  lastExpiryMs = nowMs;
+  target.server.expire(nowMs);
+}
+target.close();
+epoll.close();
+mailbox.close();

@@ -1,0 +1,294 @@
+// The target: pools and the NBD exports of their volumes, as one thing that a worker thread runs.
+// All methods are called by the mailbox, in order, between breaths. Thread: the pool's worker.
+import { randomUUID } from "node:crypto";
+import { existsSync } from "node:fs";
+import { PlinthError } from "../../base/errors/index.js";
+import type { Epoll } from "../../base/linux/index.js";
+import { formatDisk, openDisk, readSuperblock } from "../disk/disk.js";
+import { openDiskFile } from "../disk/disk-file.js";
+import { storageError } from "../errors.js";
+import { DirectoryMapFiles } from "../log/map-files.js";
+import { NbdExport } from "../nbd/nbd-export.js";
+import { type ExportSource, NbdServer } from "../nbd/nbd-server.js";
+import type { ExportInfo } from "../nbd/nbd-session.js";
+import type { CheckpointRecord } from "../pool/checkpoint.js";
+import type { VolumeSpec } from "../pool/open-pool.js";
+import { type NewMap, Pool, type PoolUsage } from "../pool/pool.js";
+import { SnapshotDevice, type Volume } from "../volume/volume.js";
+import { PoolSyncer } from "./syncer.js";
+
+export interface PoolOpening {
+  readonly name: string;
+  readonly poolId: string;
+  readonly epoch: number;
+  readonly disks: readonly string[];
+  readonly mapDirectory: string;
+  readonly volumes: readonly VolumeSpec[];
+}
+
+export interface Listening {
+  readonly path: string;
+  /** One export only; without it the socket offers everything. */
+  readonly volume?: string | undefined;
+  readonly uid?: number | undefined;
+  readonly readOnly: boolean;
+}
+
+export interface UsageReport {
+  readonly allocatedBytes: number;
+  readonly exclusiveBytes: number;
+  readonly snapshots: Readonly<Record<string, number>>;
+  readonly connections: number;
+}
+
+interface Served {
+  readonly pool: Pool;
+  readonly volume: Volume;
+  readonly target: NbdExport;
+}
+
+const DEFAULT_NAMESPACE = "default/";
+
+export class Target {
+  readonly server: NbdServer;
+  readonly #pools = new Map<string, Pool>();
+  readonly #served = new Map<string, Served>();
+  readonly #snapshotExports = new Map<string, NbdExport>();
+  readonly #syncer: PoolSyncer;
+  readonly #onCheckpoint: (pool: string, record: CheckpointRecord) => void;
+  #wasUrgent = false;
+
+  constructor(epoll: Epoll, onCheckpoint: (pool: string, record: CheckpointRecord) => void) {
+    this.#onCheckpoint = onCheckpoint;
+    this.#syncer = new PoolSyncer(this.#pools, epoll, () => this.server.connectionCount > 1);
+    this.server = new NbdServer(epoll, this.#syncer);
+  }
+
+  /** How the thread does its I/O, for the log. */
+  get ioReason(): string | undefined {
+    return this.#syncer.plainReason;
+  }
+
+  /**
+   * Makes empty disks the disks of a new pool. All are looked at before any is written. One that a crash left formatted
+   * for this very pool is taken as it is.
+   */
+  formatPool(name: string, poolId: string, paths: readonly string[]): void {
+    const files = paths.map((path) => openDiskFile(path));
+    try {
+      const found = files.map((file) => readSuperblock(file));
+      for (const [i, superblock] of found.entries()) {
+        if (superblock === undefined || superblock.poolId === poolId) continue;
+        throw storageError(
+          "DISK_FOREIGN",
+          `${paths[i]} belongs to the pool ${superblock.poolName} (${superblock.poolId})`,
+          {
+            field: "disks",
+            remedy:
+              "give an empty file, directory or device, or the data directory that the pool was made with",
+          },
+        );
+      }
+      for (const [i, file] of files.entries()) {
+        if (found[i] !== undefined) continue;
+        const place = { diskIndex: i, diskCount: files.length, diskId: randomUUID() };
+        formatDisk(file, { poolId, poolName: name, ...place });
+      }
+    } finally {
+      for (const file of files) file.close();
+    }
+  }
+
+  /** Opens a pool and recovers its volumes; returns what is wrong with those that cannot be served. */
+  openPool(opening: PoolOpening): Record<number, string> {
+    const disks = opening.disks.map((path, i) => openDisk(openDiskFile(path), opening.poolId, i));
+    const pool = new Pool(disks, new DirectoryMapFiles(opening.mapDirectory), opening.volumes, opening.epoch);
+    this.#pools.set(opening.name, pool);
+    for (const volume of pool.volumes.values()) this.#serve(pool, volume);
+    return Object.fromEntries(pool.damaged);
+  }
+
+  pool(name: string): Pool {
+    const pool = this.#pools.get(name);
+    if (pool === undefined)
+      throw storageError("POOL_NOT_FOUND", `there is no pool ${name}`, { field: "pool" });
+    return pool;
+  }
+
+  poolUsage(name: string): PoolUsage {
+    return this.pool(name).usage();
+  }
+
+  createVolume(pool: string, spec: VolumeSpec): void {
+    this.#serve(this.pool(pool), this.pool(pool).createVolume(spec));
+  }
+
+  cloneVolume(pool: string, spec: VolumeSpec, origin: number, snapshot: string): NewMap {
+    const made = this.pool(pool).cloneVolume(spec, origin, snapshot);
+    this.#serve(this.pool(pool), this.pool(pool).volume(spec.id));
+    return made;
+  }
+
+  deleteVolume(pool: string, id: number, name: string): void {
+    const served = this.#served.get(name);
+    if (served !== undefined) this.server.disconnect(served.target);
+    for (const [key, target] of this.#snapshotExports) {
+      if (!key.startsWith(`${name}@`)) continue;
+      this.server.disconnect(target);
+      this.#snapshotExports.delete(key);
+    }
+    this.#served.delete(name);
+    this.pool(pool).deleteVolume(id);
+  }
+
+  growVolume(pool: string, id: number, sizeBytes: number): void {
+    this.pool(pool).volume(id).grow(sizeBytes);
+  }
+
+  deleteSnapshot(pool: string, id: number, name: string): void {
+    const key = `${this.pool(pool).volumes.get(id)?.name}@${name}`;
+    const target = this.#snapshotExports.get(key);
+    if (target !== undefined) this.server.disconnect(target);
+    this.#snapshotExports.delete(key);
+    this.pool(pool).deleteSnapshot(id, name);
+  }
+
+  usage(pool: string, id: number): UsageReport {
+    const volume = this.pool(pool).volume(id);
+    const { allocatedBytes, exclusiveBytes, snapshotExclusiveBytes } = this.pool(pool).usageOf(id);
+    const connections = this.#served.get(volume.name)?.target.connections ?? 0;
+    return {
+      allocatedBytes,
+      exclusiveBytes,
+      snapshots: Object.fromEntries(snapshotExclusiveBytes),
+      connections,
+    };
+  }
+
+  /** Listening already, with the socket in its place, is no error and disturbs nobody. */
+  listen({ path, volume, uid, readOnly }: Listening): void {
+    if (this.server.isListening(path)) {
+      if (existsSync(path)) return;
+      this.server.unlisten(path);
+    }
+    const source = volume === undefined ? this.#everything() : this.#only(volume, readOnly);
+    this.server.listen(path, source, uid);
+  }
+
+  /** A little housekeeping; how long the loop may sleep when nothing arrives (ms). */
+  housekeep(nowMs: number): number {
+    let sleepMs = 1000;
+    let urgent = false;
+    for (const [name, pool] of this.#pools) {
+      const outcome = pool.housekeep(nowMs);
+      if (outcome === "busy") sleepMs = 0;
+      else if (outcome !== "idle") this.#onCheckpoint(name, outcome);
+      urgent ||= pool.urgent;
+    }
+    if (urgent) sleepMs = Math.min(sleepMs, 5);
+    else if (this.#wasUrgent) {
+      this.server.retryStalled();
+      sleepMs = 0;
+    }
+    this.#wasUrgent = urgent;
+    return Math.min(sleepMs, 250);
+  }
+
+  checkpointRecorded(pool: string, recorded: boolean): void {
+    this.pool(pool).checkpointRecorded(recorded);
+  }
+
+  onReady(fd: number): boolean {
+    return this.#syncer.onReady(fd);
+  }
+
+  /** Ends all connections, makes everything durable and lets go of the disks. */
+  close(): void {
+    this.server.close();
+    this.#syncer.close();
+    for (const pool of this.#pools.values()) {
+      for (const volume of pool.volumes.values()) volume.settle();
+      pool.sync();
+      pool.close();
+    }
+    this.#pools.clear();
+  }
+
+  #serve(pool: Pool, volume: Volume): void {
+    this.#served.set(volume.name, {
+      pool,
+      volume,
+      target: new NbdExport(volume.name, "Plinth volume", volume, false),
+    });
+  }
+
+  /** `namespace/volume`, `volume` of the default namespace, and `…@snapshot` read-only. */
+  #everything(): ExportSource {
+    const open = (name: string): NbdExport | undefined => {
+      const at = name.lastIndexOf("@");
+      const volume = at < 0 ? name : name.slice(0, at);
+      const served = this.#served.get(volume) ?? this.#served.get(DEFAULT_NAMESPACE + volume);
+      if (served === undefined || at < 0) return served?.target;
+      return this.#snapshotExport(served, name.slice(at + 1));
+    };
+    return {
+      open,
+      find: open,
+      list: () => [...this.#served.values()].map(({ target }) => listed(target)),
+    };
+  }
+
+  #snapshotExport({ pool, volume }: Served, snapshot: string): NbdExport | undefined {
+    const root = volume.snapshots.get(snapshot);
+    if (root === undefined) return undefined;
+    const key = `${volume.name}@${snapshot}`;
+    const known = this.#snapshotExports.get(key);
+    if (known !== undefined) return known;
+    const made = new NbdExport(key, "Plinth snapshot", new SnapshotDevice(root, pool.reader), true);
+    this.#snapshotExports.set(key, made);
+    return made;
+  }
+
+  /** Just one volume, under its names and as the default export. */
+  #only(name: string, readOnly: boolean): ExportSource {
+    const view = new Map<NbdExport, NbdExport>();
+    const open = (asked: string): NbdExport | undefined => {
+      const served = this.#served.get(name);
+      const names = [
+        "",
+        name,
+        name.startsWith(DEFAULT_NAMESPACE) ? name.slice(DEFAULT_NAMESPACE.length) : name,
+      ];
+      if (served === undefined || !names.includes(asked)) return undefined;
+      if (!readOnly) return served.target;
+      const made = view.get(served.target) ?? new NbdExport(name, "Plinth volume", served.volume, true);
+      view.set(served.target, made);
+      return made;
+    };
+    return {
+      open,
+      find: open,
+      list: () => {
+        const target = open("");
+        return target === undefined ? [] : [listed(target)];
+      },
+    };
+  }
+}
+
+/** As LIST shows an export: the default namespace is left out, as users type it. */
+function listed(target: NbdExport): ExportInfo {
+  const { name, description, sizeBytes, flags } = target;
+  const shown = name.startsWith(DEFAULT_NAMESPACE) ? name.slice(DEFAULT_NAMESPACE.length) : name;
+  return { name: shown, description, sizeBytes, flags };
+}
+
+/** Pools that could not be opened must not take the worker with them. */
+export function asPlinthError<T>(action: () => T): T {
+  try {
+    return action();
+  } catch (thrown) {
+    if (thrown instanceof PlinthError || !(thrown instanceof Error) || !("code" in thrown)) throw thrown;
+    throw new PlinthError(String(thrown.code), thrown.message, { cause: thrown });
+  }
+}
