@@ -25,7 +25,7 @@ const datapath = new Datapath({
 const methods = datapathMethods({
   datapath,
   factory: new PortFactory({ pool, window, hostDevices: data.hostDevices }),
-  nowMs: () => performance.now(), // cold
+  nowMs: () => Math.floor(performance.now()), // cold
   watch: (fd) => epoll.add(fd, EPOLLIN),
   unwatch: (fd) => epoll.remove(fd),
 });
@@ -45,7 +45,8 @@ function loop(): void {
   while (!mailbox.closing) {
     const nowMs = performance.now(); // cold: once per breath
     if (mailbox.poll() > 0) lastWorkMs = nowMs;
-    const received = datapath.breathe(nowMs);
+    // Whole milliseconds: a small integer, which is passed along without allocation.
+    const received = datapath.breathe(Math.floor(nowMs));
     if (received > 0) {
       lastWorkMs = nowMs;
       packets += received;
@@ -56,6 +57,6 @@ function loop(): void {
     if (datapath.beginSleep()) epoll.wait(SLEEP_MAX_MS);
     datapath.endSleep();
     mailbox.onDoorbell();
-    datapath.tick(performance.now()); // cold: once per sleep
+    datapath.tick(Math.floor(performance.now())); // cold: once per sleep
   }
 }

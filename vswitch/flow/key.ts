@@ -8,8 +8,9 @@
 //   5  ip_proto 8, tos 8, ttl 8, fragment 8 (1 = any, 2 = not the first)
 //   6  L4 source 16, destination 16; ICMP type and code; ARP operation in the first half
 //   7–10 source address, IPv4 and ARP in the first word | 11–14 destination address
-//   -- zero for plain IPv4 --
-//   15 IPv6 extension headers 9 (bits 20–28), flow label 20 | 16 MPLS label stack entry | 17 I-SID | 18 TCP flags
+//   15 TCP flags
+//   -- zero for plain IPv4: from K_WIDE --
+//   16 IPv6 extension headers 9 (bits 20–28), flow label 20 | 17 MPLS label stack entry | 18 I-SID
 //   19–21 arp_sha or nd_sll 48, arp_tha or nd_tll 48 | 22–25 nd_target
 //   -- pipeline --
 //   26–27 tunnel_id | 28–29 metadata | 30 ct_state | 31 ct_zone | 32 ct_mark | 33 pkt_mark | 34–41 reg0–reg7
@@ -26,10 +27,11 @@ export const K_IP = 5;
 export const K_TP = 6;
 export const K_SRC = 7;
 export const K_DST = 11;
-export const K_V6 = 15;
-export const K_MPLS = 16;
-export const K_ISID = 17;
-export const K_TCP_FLAGS = 18;
+export const K_TCP_FLAGS = 15;
+export const K_WIDE = 16;
+export const K_V6 = 16;
+export const K_MPLS = 17;
+export const K_ISID = 18;
 export const K_HARDWARE = 19;
 export const K_TARGET = 22;
 export const K_TUNNEL = 26;

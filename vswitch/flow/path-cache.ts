@@ -3,7 +3,7 @@
 // change is never judged by what was before it; entries are two-way associative, the older one gives way.
 // Thread: datapath worker. Hot: yes.
 import type { Flow } from "./flow.js";
-import { K_DST, K_IN_PORT, K_PIPELINE, K_V6, KEY_WORDS } from "./key.js";
+import { K_DST, K_IN_PORT, K_PIPELINE, K_TCP_FLAGS, K_WIDE, KEY_WORDS } from "./key.js";
 import { PATH_CACHE_ENTRIES, PATH_LENGTH_MAX } from "./limits.js";
 
 /** Words beyond plain Ethernet + IPv4 are in use. */
@@ -54,9 +54,9 @@ export class PathCache {
     if (this.#versions[entry]! !== version || this.#places[entry]! !== place) return false;
     const keys = this.#keys;
     const base = entry * KEY_WORDS;
-    for (let i = 0; i < K_V6; i++) if (keys[base + i]! !== key[i]!) return false;
+    for (let i = 0; i < K_WIDE; i++) if (keys[base + i]! !== key[i]!) return false;
     if ((shape & SHAPE_WIDE) !== 0) {
-      for (let i = K_V6; i < K_PIPELINE; i++) if (keys[base + i]! !== key[i]!) return false;
+      for (let i = K_WIDE; i < K_PIPELINE; i++) if (keys[base + i]! !== key[i]!) return false;
     }
     if ((shape & SHAPE_PIPELINE) !== 0) {
       for (let i = K_PIPELINE; i < KEY_WORDS; i++) if (keys[base + i]! !== key[i]!) return false;
@@ -73,7 +73,7 @@ function hashKey(key: Int32Array, place: number): number {
     hash = Math.imul(hash ^ key[i]!, 0x85ebca6b);
     hash ^= hash >>> 13;
   }
-  hash = Math.imul(hash ^ key[K_DST]!, 0xc2b2ae35);
+  hash = Math.imul(hash ^ key[K_DST]! ^ (key[K_TCP_FLAGS]! << 8), 0xc2b2ae35);
   hash ^= hash >>> 16;
   if ((place & SHAPE_WIDE) !== 0) {
     for (let i = 8; i < K_PIPELINE; i++) hash = Math.imul(hash ^ key[i]!, 0x85ebca6b) ^ (hash >>> 13);

@@ -3,7 +3,7 @@
 // into play (bytes that were hidden, translation, a meter) calls leave(). Thread: datapath worker. Hot: yes.
 import type { Flow } from "./flow.js";
 import type { FlowTables } from "./flow-tables.js";
-import { K_PIPELINE, K_TYPE_TCI, K_V6, KEY_WORDS } from "./key.js";
+import { K_PIPELINE, K_TYPE_TCI, K_WIDE, KEY_WORDS } from "./key.js";
 import { PATH_LENGTH_MAX } from "./limits.js";
 import { type PathCache, SHAPE_PIPELINE, SHAPE_WIDE } from "./path-cache.js";
 
@@ -15,6 +15,7 @@ export class Path {
   #position = 0;
   #length = 0;
   #cacheable = false;
+  #shape = 0;
   readonly #recorded: (Flow | null)[] = new Array<Flow | null>(PATH_LENGTH_MAX).fill(null);
   readonly #startKey = new Int32Array(KEY_WORDS);
 
@@ -23,13 +24,14 @@ export class Path {
     this.#tables = tables;
   }
 
-  /** A run begins in `tableId`. */
-  open(key: Int32Array, tableId: number): void {
+  /** A run begins in `tableId`; `first`: the packet has just come in, with all pipeline fields zero. */
+  open(key: Int32Array, tableId: number, first: boolean): void {
     this.#position = 0;
     this.#cacheable = true;
-    this.#entry = this.#cache.find(key, tableId, shapeOf(key), this.#tables.version);
+    this.#shape = isWide(key) | (first ? 0 : SHAPE_PIPELINE);
+    this.#entry = this.#cache.find(key, tableId, this.#shape, this.#tables.version);
     if (this.#entry >= 0) this.#length = this.#cache.lengths[this.#entry]!;
-    else this.#startKey.set(key);
+    else for (let i = 0; i < KEY_WORDS; i++) this.#startKey[i] = key[i]!;
   }
 
   /** A run begins that is neither followed nor recorded. */
@@ -62,19 +64,16 @@ export class Path {
     // A path cut short, other than by a table miss, would be taken for the whole of it.
     if (cut && this.#recorded[this.#position - 1] !== null) return;
     const entry = -1 - this.#entry;
-    this.#cache.fill(entry, this.#startKey, tableId, shapeOf(this.#startKey), this.#tables.version);
+    this.#cache.fill(entry, this.#startKey, tableId, this.#shape, this.#tables.version);
     this.#cache.lengths[entry] = this.#position;
     const base = entry * PATH_LENGTH_MAX;
     for (let i = 0; i < this.#position; i++) this.#cache.flows[base + i] = this.#recorded[i]!;
   }
 }
 
-function shapeOf(key: Int32Array): number {
-  let pipeline = 0;
-  for (let i = K_PIPELINE; i < KEY_WORDS; i++) pipeline |= key[i]!;
-  const type = key[K_TYPE_TCI]! >>> 16;
+function isWide(key: Int32Array): number {
+  if (key[K_TYPE_TCI]! >>> 16 !== 0x0800) return SHAPE_WIDE;
   let wide = 0;
-  if (type !== 0x0800) wide = SHAPE_WIDE;
-  else for (let i = K_V6; i < K_PIPELINE; i++) if (key[i]! !== 0) wide = SHAPE_WIDE;
-  return wide | (pipeline === 0 ? 0 : SHAPE_PIPELINE);
+  for (let i = K_WIDE; i < K_PIPELINE; i++) wide |= key[i]!;
+  return wide === 0 ? 0 : SHAPE_WIDE;
 }

@@ -79,7 +79,7 @@ export class Pipeline {
   /** Takes the packet (one reference) through the tables from table 0. `nowMs` is monotonic. */
   process(packet: number, inPort: number, nowMs: number): void {
     this.#begin(packet, inPort, nowMs);
-    this.#run(0);
+    this.#run(0, true);
     this.#finish();
   }
 
@@ -128,15 +128,15 @@ export class Pipeline {
       this.headers.parse(this.#pool, this.#packet, this.key);
       const table = waiting.tables[next]!;
       if (this.#observer !== null) this.#observer.recirculate(table, this.key);
-      this.#run(table);
+      this.#run(table, false);
       this.#pool.free(this.#packet);
     }
   }
 
   // --- Tables
 
-  #run(tableId: number): void {
-    if (this.#observer === null) this.#path.open(this.key, tableId);
+  #run(tableId: number, first: boolean): void {
+    if (this.#observer === null) this.#path.open(this.key, tableId, first);
     else this.#path.openUncached();
     this.#set.clear();
     let table = tableId;
