@@ -76,7 +76,18 @@ export class HttpTransport {
     this.#agent.destroy();
   }
 
-  #send(request: HttpRequest, timeoutMs: number): Promise<IncomingMessage> {
+  /** A kept connection may be closed by the server just as it is used again; a read is then sent once more. */
+  async #send(request: HttpRequest, timeoutMs: number): Promise<IncomingMessage> {
+    try {
+      return await this.#sendOnce(request, timeoutMs);
+    } catch (thrown) {
+      if (!(thrown instanceof StaleConnection)) throw thrown;
+      if (request.method === "GET") return this.#sendOnce(request, timeoutMs);
+      throw this.#unreachable(thrown.cause);
+    }
+  }
+
+  #sendOnce(request: HttpRequest, timeoutMs: number): Promise<IncomingMessage> {
     const url = new URL(request.path, this.#access.server);
     for (const [name, value] of Object.entries(request.query ?? {})) {
       if (value !== undefined) url.searchParams.set(name, String(value));
@@ -102,7 +113,10 @@ export class HttpTransport {
         resolve(response);
       });
       sent.on("timeout", () => sent.destroy(new Error(`no answer within ${timeoutMs} ms`)));
-      sent.on("error", (cause) => reject(this.#unreachable(cause)));
+      sent.on("error", (cause: NodeJS.ErrnoException) => {
+        const stale = sent.reusedSocket && (cause.code === "ECONNRESET" || cause.code === "EPIPE");
+        reject(stale ? new StaleConnection(cause) : this.#unreachable(cause));
+      });
       sent.end(body);
     });
   }
@@ -113,6 +127,12 @@ export class HttpTransport {
       cause,
       remedy: "is the controller running? (plinth up)",
     });
+  }
+}
+
+class StaleConnection extends Error {
+  constructor(cause: Error) {
+    super(cause.message, { cause });
   }
 }
 

@@ -117,8 +117,21 @@ function withLastApplied(object: ApiObject): ApiObject {
   const plain = { ...rest, metadata: { ...metadata, annotations: others } };
   return {
     ...rest,
-    metadata: { ...metadata, annotations: { ...others, [LAST_APPLIED]: `${JSON.stringify(plain)}\n` } },
+    metadata: { ...metadata, annotations: { ...others, [LAST_APPLIED]: encodeLastApplied(plain) } },
   } as ApiObject;
+}
+
+/** As kubectl writes it, letter by letter (keys in order, escapes of Go), so that it sees nothing to do after us. */
+function encodeLastApplied(object: object): string {
+  const text = JSON.stringify(sortKeys(object));
+  return `${text.replace(/[<>&\u2028\u2029]/g, (letter) => `\\u${letter.charCodeAt(0).toString(16).padStart(4, "0")}`)}\n`;
+}
+
+function sortKeys(value: unknown): unknown {
+  if (Array.isArray(value)) return value.map(sortKeys);
+  if (!isObject(value)) return value;
+  const names = Object.keys(value).sort();
+  return Object.fromEntries(names.map((name) => [name, sortKeys(value[name])]));
 }
 
 function judgeLocally(

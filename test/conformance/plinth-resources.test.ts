@@ -3,6 +3,7 @@ import { spawn } from "node:child_process";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { createControlServer } from "../../base/jsonrpc/index.js";
 import { waitFor } from "../../base/time/index.js";
+import { ensureKubectl } from "../../tools/programs/kubectl.mjs";
 import { ControllerProcess } from "../support/controller-process.js";
 import { endChild, PLINTH, type RunResult, run } from "../support/run.js";
 
@@ -60,6 +61,17 @@ describe("apply", () => {
     const changed = SHOP.replace(", gateway: 10.10.0.1", "");
     expect(await ok("apply -f -", changed)).toContain("network/front configured");
     expect(JSON.parse(await ok("get net front -n shop -o json")).spec).not.toHaveProperty("gateway");
+  });
+
+  test("takes turns with kubectl", async () => {
+    const env = { ...process.env, KUBECONFIG: controller.kubeconfig, HOME: controller.dir };
+    const kubectl = (document: string) =>
+      run(ensureKubectl(), ["apply", "-f", "-"], { env, input: document, deadlineMs: 60_000 });
+    const own = SHOP.replace("tier: web", "tier: web, note: a").replace(", gateway: 10.10.0.1", "");
+    await ok("apply -f -", own);
+    expect((await kubectl(own)).stdout).not.toMatch(/configured|created/);
+    expect((await kubectl(own.replace(", note: a", ""))).stdout).toContain("web1 configured");
+    expect(await ok("apply -f -", own.replace(", note: a", ""))).not.toMatch(/configured|created/);
   });
 
   test("changes nothing when one document would be refused, and names every field", async () => {
