@@ -4,8 +4,8 @@ import { accessSync, constants } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 
-/** The repository's root. */
-export const ROOT = dirname(dirname(dirname(fileURLToPath(import.meta.url))));
+/** The repository's root, also when this runs compiled, from dist/. */
+export const ROOT = dirname(dirname(dirname(fileURLToPath(import.meta.url)))).replace(/\/dist$/, "");
 
 /** The compiled `plinth`. */
 export const PLINTH = join(ROOT, "dist", "stack", "cli", "main.js");
