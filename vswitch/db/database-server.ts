@@ -196,10 +196,15 @@ export class DatabaseServer {
           elapsedMs: this.#clock.nowMs() - beganMs,
           ownsLock: (lock) => this.#locks.holds(client, lock),
         }),
-      finish: async (outcome) => {
+      finish: async ({ committed, results }) => {
         // Every commit is durable before it is answered; one that changed nothing may still show what another wrote.
-        if (outcome.committed) await hosted.sync();
-        return outcome.results;
+        try {
+          if (committed) await hosted.sync();
+          return results;
+        } catch (thrown) {
+          if (!(thrown instanceof OvsdbError)) throw thrown;
+          return [...results, thrown.toJson()];
+        }
       },
     });
   }

@@ -77,10 +77,12 @@ export function encodeRecord(value: unknown): Buffer {
 /** What the log needs of the file system; tests put faults in. */
 export interface LogFileSystem {
   write(fd: number, bytes: Uint8Array, position: number): number;
+  sync(fd: number, done: (error: Error | null) => void): void;
 }
 
 const systemFiles: LogFileSystem = {
   write: (fd, bytes, position) => writeSync(fd, bytes, 0, bytes.length, position),
+  sync: (fd, done) => fdatasync(fd, done),
 };
 
 export class RecordLog {
@@ -144,33 +146,28 @@ export class RecordLog {
 
   /** Resolves when everything appended so far is on the medium. Callers in between share one fdatasync. */
   sync(): Promise<void> {
-    if (this.#syncing === undefined) {
-      this.#syncing = this.#flush();
-      return this.#syncing;
-    }
-    this.#next ??= this.#syncing.then(
-      () => this.#startNext(),
-      () => this.#startNext(),
-    );
+    if (this.#syncing === undefined) return this.#beginSync();
+    // What is on its way may have begun before the last append; the one after it has not.
+    this.#next ??= this.#syncing
+      .catch(() => {})
+      .then(() => {
+        this.#next = undefined;
+        return this.#syncing ?? this.#beginSync();
+      });
     return this.#next;
   }
 
-  #startNext(): Promise<void> {
-    this.#next = undefined;
-    this.#syncing = this.#flush();
-    return this.#syncing;
-  }
-
-  #flush(): Promise<void> {
-    return new Promise<void>((resolve, reject) => {
-      fdatasync(this.#fd, (error) => {
+  #beginSync(): Promise<void> {
+    const syncing = new Promise<void>((resolve, reject) => {
+      this.#files.sync(this.#fd, (error) => {
+        this.#syncing = undefined;
+        for (const fd of this.#retired.splice(0)) closeSync(fd);
         if (error === null) resolve();
         else reject(new OvsdbError("I/O error", `cannot sync ${this.path}: ${error.message}`));
       });
-    }).finally(() => {
-      this.#syncing = undefined;
-      for (const fd of this.#retired.splice(0)) closeSync(fd);
     });
+    this.#syncing = syncing;
+    return syncing;
   }
 
   /** Replaces the whole file by `records`, durably and at once: after a crash there is the old file or the new one. */
@@ -195,8 +192,11 @@ export class RecordLog {
 
   /** Syncs and closes the file. */
   async close(): Promise<void> {
-    await this.sync();
-    closeSync(this.#fd);
+    try {
+      await this.sync();
+    } finally {
+      closeSync(this.#fd);
+    }
   }
 }
 

@@ -1,8 +1,10 @@
 import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { connectJsonRpc } from "../../base/jsonrpc/index.js";
 import { insertOp, setValue, updateOp } from "../../base/ovsdb/index.js";
 import type { Database } from "./database.js";
+import { DatabaseServer } from "./database-server.js";
 import { transact } from "./execute.js";
 import { OPEN_VSWITCH_SCHEMA } from "./open-vswitch-schema.js";
 import { encodeRecord, type LogFileSystem } from "./record-log.js";
@@ -99,6 +101,7 @@ describe("openStorage()", () => {
         writeSync(fd, bytes, 0, 5, position);
         throw new Error("ENOSPC: no space left on device");
       },
+      sync: (_fd, done) => done(null),
     };
     const first = open({ files });
     addQueue(first.database, 1);
@@ -179,5 +182,58 @@ describe("openStorage()", () => {
     expect(row.number("dscp")).toBe(5);
     expect(Object.fromEntries(row.map("other_config"))).toEqual({ b: "2", c: "3" });
     await close();
+  });
+
+  it("shares one sync between callers, never one that began before their commit", async () => {
+    const begun: (() => void)[] = [];
+    let synced = 0;
+    const { writeSync } = await import("node:fs");
+    const files: LogFileSystem = {
+      write: (fd, bytes, position) => writeSync(fd, bytes, 0, bytes.length, position),
+      sync: (_fd, done) => begun.push(() => done(null)),
+    };
+    const storage = open({ files });
+    const commit = (dscp: number): void => {
+      addQueue(storage.database, dscp);
+      void storage.sync().then(() => synced++);
+    };
+    const settle = () => new Promise((resolve) => setImmediate(resolve));
+    for (const dscp of [1, 2, 3]) commit(dscp);
+    expect(begun).toHaveLength(1);
+    begun[0]!();
+    await settle();
+    expect(synced).toBe(1);
+    expect(begun).toHaveLength(2);
+    commit(4);
+    begun[1]!();
+    await settle();
+    expect(synced).toBe(3);
+    expect(begun).toHaveLength(3);
+    begun[2]!();
+    await settle();
+    expect(synced).toBe(4);
+    const closed = storage.close();
+    begun[3]!();
+    await closed;
+  });
+
+  it("answers with an error when the medium refuses a commit", async () => {
+    const { writeSync } = await import("node:fs");
+    const files: LogFileSystem = {
+      write: (fd, bytes, position) => writeSync(fd, bytes, 0, bytes.length, position),
+      sync: (_fd, done) => setImmediate(() => done(new Error("EIO: i/o error"))),
+    };
+    const storage = open({ files });
+    const server = new DatabaseServer([storage]);
+    await server.listen(`punix:${join(dir, "db")}`);
+    const peer = await connectJsonRpc(`unix:${join(dir, "db")}`);
+    try {
+      const answer = await peer.call("transact", ["Open_vSwitch", insertOp("Queue", { dscp: 1 })]);
+      expect(answer).toEqual([{ uuid: expect.anything() }, expect.objectContaining({ error: "I/O error" })]);
+    } finally {
+      peer.close();
+      await server.close();
+      await expect(storage.close()).rejects.toMatchObject({ error: "I/O error" });
+    }
   });
 });

@@ -75,7 +75,14 @@ export async function startVswitchdWith(
   mkdirSync(dir, { recursive: true, mode: 0o700 });
   const opened: (() => void | Promise<void>)[] = [];
   const closeAll = async (): Promise<void> => {
-    for (const close of opened.splice(0).reverse()) await close();
+    for (const close of opened.splice(0).reverse()) {
+      try {
+        await close();
+      } catch (thrown) {
+        // What comes after must be closed all the same, the lock above all.
+        log.error({ err: thrown }, "could not close in order");
+      }
+    }
   };
   try {
     const lock = lockFile(path("vswitchd.lock"));
