@@ -7,6 +7,7 @@ import { register as registerFunctions } from "./function-commands.js";
 import { register as registerHost } from "./host-commands.js";
 import { register as registerPolicy } from "./policy-commands.js";
 import { register as registerResources } from "./resource-commands.js";
+import { register as registerStorage } from "./storage-commands.js";
 import { register as registerSwitch } from "./switch-commands.js";
 import { register as registerUp } from "./up-commands.js";
 import { register as registerVm } from "./vm-commands.js";
@@ -23,6 +24,7 @@ registerResources(program);
 registerVm(program);
 registerFunctions(program);
 registerSwitch(program);
+registerStorage(program);
 registerPolicy(program);
 
 program.parseAsync(process.argv).catch((thrown: unknown) => {

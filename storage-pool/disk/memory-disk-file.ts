@@ -18,8 +18,8 @@ export class SparseBytes {
 
   write(source: Uint8Array, at: number, length: number, offset: number): void {
     this.#each(at, length, offset, (chunk, from, to, position) => {
-      let bytes = this.#chunks.get(chunk);
-      if (bytes === undefined) this.#chunks.set(chunk, (bytes = new Uint8Array(CHUNK)));
+      const bytes = this.#chunks.get(chunk) ?? new Uint8Array(CHUNK);
+      this.#chunks.set(chunk, bytes);
       bytes.set(source.subarray(position, position + to - from), from);
     });
   }

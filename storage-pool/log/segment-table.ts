@@ -145,7 +145,7 @@ export class SegmentTable {
   }
 
   #giveBack(segment: Segment): void {
-    segment.disks.forEach((disk, i) => disk.freeSlot(segment.slots[i] as number));
+    for (const [i, disk] of segment.disks.entries()) disk.freeSlot(segment.slots[i] as number); // cold
     this.#freeIndexes.push(segment.index);
   }
 
@@ -155,7 +155,7 @@ export class SegmentTable {
       assert(this.#segments[segment.index] === undefined, "segment indexes are unique");
       this.#segments[segment.index] = segment;
       segment.sealed = true;
-      segment.disks.forEach((disk, i) => disk.markUsed(segment.slots[i] as number));
+      for (const [i, disk] of segment.disks.entries()) disk.markUsed(segment.slots[i] as number); // cold
       this.usedCount++;
     }
     for (let i = 1; i < this.#segments.length; i++) {

@@ -11,23 +11,23 @@ interface OfVolume {
 
 export interface TargetMethods {
   io: [undefined, { plainReason: string }];
-  formatPool: [{ name: string; poolId: string; disks: readonly string[] }, void];
+  formatPool: [{ name: string; poolId: string; disks: readonly string[] }, undefined];
   /** Volume id → damage. */
   openPool: [PoolOpening, Record<number, string>];
   poolUsage: [{ pool: string }, PoolUsage];
-  createVolume: [{ pool: string; spec: VolumeSpec }, void];
+  createVolume: [{ pool: string; spec: VolumeSpec }, undefined];
   cloneVolume: [{ pool: string; spec: VolumeSpec; origin: number; snapshot: string }, NewMap];
-  deleteVolume: [OfVolume & { name: string }, void];
-  growVolume: [OfVolume & { sizeBytes: number }, void];
+  deleteVolume: [OfVolume & { name: string }, undefined];
+  growVolume: [OfVolume & { sizeBytes: number }, undefined];
   createSnapshot: [OfVolume & { name: string }, NewMap];
-  deleteSnapshot: [OfVolume & { name: string }, void];
+  deleteSnapshot: [OfVolume & { name: string }, undefined];
   prepareRevert: [OfVolume & { snapshot: string }, NewMap];
-  finishRevert: [OfVolume & { recorded: boolean }, void];
+  finishRevert: [OfVolume & { recorded: boolean }, undefined];
   usage: [OfVolume, UsageReport];
-  hold: [{ pool: string }, void];
-  release: [{ pool: string }, void];
+  hold: [{ pool: string }, undefined];
+  release: [{ pool: string }, undefined];
   checkpointNow: [OfVolume, CheckpointRecord | undefined];
-  checkpointRecorded: [{ pool: string; recorded: boolean }, void];
-  listen: [Listening, void];
-  unlisten: [{ path: string }, void];
+  checkpointRecorded: [{ pool: string; recorded: boolean }, undefined];
+  listen: [Listening, undefined];
+  unlisten: [{ path: string }, undefined];
 }

@@ -9,7 +9,8 @@ const setup = workerData as { mailbox: MailboxSetup };
 const epoll = new Epoll(256);
 const target = new Target(epoll, (pool, record) => mailbox.emit("checkpoint", { pool, record }));
 
-const methods: { [M in keyof TargetMethods]: (body: TargetMethods[M][0]) => TargetMethods[M][1] } = {
+type Answers<R> = R extends undefined ? unknown : R;
+const methods: { [M in keyof TargetMethods]: (body: TargetMethods[M][0]) => Answers<TargetMethods[M][1]> } = {
   io: () => ({ plainReason: target.ioReason ?? "" }),
   formatPool: ({ name, poolId, disks }) => target.formatPool(name, poolId, disks),
   openPool: (opening) => target.openPool(opening),
