@@ -24,12 +24,14 @@ import {
   type Flow,
   FlowTables,
   flowError,
+  formatTrace,
   type Headers,
   type PacketSink,
   Pipeline,
   pipelineMatch,
   REASONS,
   type Tracker,
+  traceFrame,
 } from "../flow/index.js";
 import { MAC_TABLE_ENTRIES, MacTable, NormalForwarder, type VlanConfig, VlanPort } from "../learn/index.js";
 import type { BridgeEvent } from "./events.js";
@@ -283,9 +285,11 @@ export class Bridge implements PacketSink {
     this.slots.length = 0;
   }
 
-  /** What this bridge's pipeline runs on, for a trace. */
-  get tracker(): Tracker {
-    return this.#tracker;
+  /** What would happen to the frame now, for people; nothing is changed. */
+  trace(frame: Uint8Array, inPort: number, nowMs: number): string {
+    const isLive = (port: number): boolean => this.isLive(port);
+    const modules = { pool: this.#pool, tables: this.tables, tracker: this.#tracker, isLive };
+    return formatTrace(traceFrame(modules, frame, inPort, nowMs));
   }
 
   #changed(slot: PortSlot, reason: PortStatusReason): void {

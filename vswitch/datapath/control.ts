@@ -69,6 +69,7 @@ export function datapathMethods(modules: ControlModules): DatapathMethods {
     meterConfigs: ({ bridge }) => at(bridge).tables.meters.configs(),
     macTable: ({ bridge }) => at(bridge).macs.entries(nowMs()),
     flushMacTable: ({ bridge }) => at(bridge).macs.flush(),
+    trace: ({ bridge, frame, inPort }) => at(bridge).trace(frame, inPort, nowMs()),
     connections: () => datapath.conntrack.connections(nowMs()),
     flushConnections: ({ zone }) => datapath.conntrack.flush(zone),
     counters: () => datapath.counters(),

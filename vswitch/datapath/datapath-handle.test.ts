@@ -155,6 +155,12 @@ describe("DatapathHandle", () => {
     await expect(handle.removePort("br0", "x")).rejects.toMatchObject({ code: "PORT_UNKNOWN" });
   });
 
+  it("traces a frame that is not there", async () => {
+    await model.change([flowMod({ match: match(field("in_port", 1)), instructions: [apply(output(2))] })]);
+    expect(await handle.call("trace", { bridge: "br0", frame, inPort: 1 })).toContain("-> port 2");
+    expect(await handle.call("trace", { bridge: "br0", frame, inPort: 3 })).toContain("dropped: table-miss");
+  });
+
   it("joins bridges by patch ports", async () => {
     await handle.addBridge({ name: "br1", macTableEntries: 64, macAgeingMs: 300_000 });
     const patch = (bridge: string, name: string, peer: string) =>

@@ -81,6 +81,8 @@ export interface DatapathMethods {
   meterConfigs(body: OfBridge): readonly MeterConfig[];
   macTable(body: OfBridge): readonly MacTableEntry[];
   flushMacTable(body: OfBridge): void;
+  /** What would happen to the frame now, for people; nothing is changed. */
+  trace(body: OfBridge & { readonly frame: Uint8Array; readonly inPort: number }): string;
   connections(body: Record<string, never>): readonly ConnectionInfo[];
   flushConnections(body: { readonly zone?: number }): void;
   counters(body: Record<string, never>): Readonly<Record<string, number>>;

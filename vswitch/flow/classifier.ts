@@ -16,6 +16,8 @@ class Subtable {
   priorityMax = -1;
   flows = 0;
   buckets: (Flow | null)[] = new Array<Flow | null>(BUCKETS_MIN).fill(null);
+  /** Flows by priority. */
+  readonly #priorities = new Map<number, number>();
 
   constructor(mask: Int32Array) {
     this.mask = mask;
@@ -56,6 +58,7 @@ class Subtable {
     if (this.flows >= this.buckets.length * 2) this.#resize(this.buckets.length * 4);
     this.#link(flow);
     this.flows++;
+    this.#priorities.set(flow.priority, (this.#priorities.get(flow.priority) ?? 0) + 1);
     if (flow.priority > this.priorityMax) this.priorityMax = flow.priority;
   }
 
@@ -70,7 +73,7 @@ class Subtable {
     }
     flow.next = null;
     this.flows--;
-    if (flow.priority === this.priorityMax) this.#findPriorityMax();
+    this.#forgetPriority(flow.priority);
   }
 
   #link(flow: Flow): void {
@@ -100,13 +103,15 @@ class Subtable {
     }
   }
 
-  #findPriorityMax(): void {
-    this.priorityMax = -1;
-    const heads = this.buckets;
-    for (let i = 0; i < heads.length; i++) {
-      const head = heads[i] as Flow | null;
-      if (head !== null && head.priority > this.priorityMax) this.priorityMax = head.priority;
+  /** One flow of `priority` is gone. */
+  #forgetPriority(priority: number): void {
+    const left = (this.#priorities.get(priority) as number) - 1;
+    if (left > 0) {
+      this.#priorities.set(priority, left);
+      return;
     }
+    this.#priorities.delete(priority);
+    if (priority === this.priorityMax) this.priorityMax = Math.max(-1, ...this.#priorities.keys());
   }
 }
 

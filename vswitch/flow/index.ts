@@ -30,3 +30,4 @@ export {
 } from "./program.js";
 export { Rewriter } from "./rewrite.js";
 export { runOnKey } from "./run-on-key.js";
+export { formatTrace, type TraceOptions, type TraceStep, traceFrame } from "./trace.js";

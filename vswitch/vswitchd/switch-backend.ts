@@ -17,6 +17,7 @@ import {
   OFPORT_LOCAL,
   type PortStatus,
 } from "./model.js";
+import { traceCommands } from "./trace-commands.js";
 import type { UnixctlCommand } from "./unixctl.js";
 import type { Backend } from "./vswitchd.js";
 
@@ -55,7 +56,7 @@ export class DatapathBackend implements Backend {
           throw error;
         }),
     });
-    this.commands = connectionCommands(this.#datapath);
+    this.commands = { ...connectionCommands(this.#datapath), ...traceCommands(this.#datapath) };
   }
 
   async addBridge(config: BridgeConfig): Promise<void> {
