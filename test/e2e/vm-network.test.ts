@@ -15,6 +15,7 @@ let controller: ControllerProcess;
 let host: HostProcess;
 let client: ApiClient;
 let vswitchd: ChildProcess | undefined;
+let nfd: ChildProcess | undefined;
 let said = "";
 
 async function startSwitch(): Promise<void> {
@@ -47,7 +48,8 @@ beforeAll(async () => {
   await client.create("Network", network);
   for (const name of ["one", "two"]) {
     const interfaces = [{ name: "eth0", network: "front" }];
-    await client.create("VirtualMachine", { metadata: { name, namespace: "lab" }, spec: { interfaces } });
+    const spec = { interfaces, userData: "mkdir /www; hostname >/www/index.html; httpd -p 80 -h /www" };
+    await client.create("VirtualMachine", { metadata: { name, namespace: "lab", labels: { name } }, spec });
   }
 }, 120_000);
 
@@ -55,6 +57,7 @@ afterAll(async () => {
   await host?.call("vms.stop", {}).catch(() => {});
   await host?.end("SIGKILL");
   client?.close();
+  if (nfd !== undefined) await endChild(nfd, "SIGTERM");
   if (vswitchd !== undefined) await endChild(vswitchd, "SIGTERM");
   await controller?.kill("SIGTERM");
   await controller?.destroy();
@@ -120,5 +123,51 @@ describe("two machines on one network", () => {
     await host.start();
     const summary = await exec("one", "sleep 1; killall -INT ping; usleep 300000; tail -2 /root/pings");
     expect(summary.stdout).toContain(" 0% packet loss");
+  });
+
+  it("reach a service through a load balancer, which comes back after nfd was killed", async () => {
+    const startNfd = (): void => {
+      nfd = spawn(process.execPath, [PLINTH, "nfd", "--dir", controller.dir], { stdio: "ignore" });
+    };
+    startNfd();
+    await client.create("NetworkFunction", {
+      metadata: { name: "web", namespace: "lab" },
+      spec: {
+        type: "LoadBalancer",
+        network: "front",
+        loadBalancer: {
+          address: "10.10.0.100",
+          ports: [{ port: 80 }],
+          selector: { matchLabels: { name: "two" } },
+          healthCheck: { intervalMs: 300, timeoutMs: 300 },
+        },
+      },
+    });
+    const health = async () =>
+      (await client.get("NetworkFunction", { namespace: "lab", name: "web" }))?.status;
+    const healthy = async () => (await health())?.health?.[0]?.state === "Healthy";
+    let status: unknown;
+    const untilHealthy = () =>
+      waitFor(
+        async () => {
+          status = await health();
+          return await healthy();
+        },
+        () => `not healthy: ${JSON.stringify(status)}\n${host.said.slice(-2000)}\n${said.slice(-2000)}`,
+        30_000,
+        100,
+      );
+    await untilHealthy();
+    const fetch = () =>
+      exec(
+        "one",
+        "n=0; until timeout 2 wget -q -O - http://10.10.0.100/ || [ $n = 15 ]; do n=$((n+1)); usleep 200000; done",
+      );
+    expect((await fetch()).stdout.trim()).toBe("two");
+    if (nfd !== undefined) await endChild(nfd, "SIGKILL");
+    startNfd();
+    expect((await fetch()).stdout.trim()).toBe("two");
+    await client.delete("NetworkFunction", { namespace: "lab", name: "web" });
+    await waitFor(async () => (await health()) === undefined, "the function to go", 20_000, 100);
   });
 });
