@@ -12,6 +12,7 @@ import {
   OFPMF_PKTPS,
   OFPMF_STATS,
 } from "../../base/openflow/index.js";
+import { FRAME_SIZE_MAX } from "../../base/packet/index.js";
 import { flowError } from "./errors.js";
 import { BANDS_MAX, METERS_MAX } from "./limits.js";
 
@@ -34,11 +35,9 @@ class Band {
     this.precedenceLevel = band.type === "dscp_remark" ? band.precedenceLevel : 0;
     this.perMs = packetsPerSecond ? band.rate / 1000 : band.rate;
     const scale = packetsPerSecond ? 1 : 1000;
-    // Without a burst size: what the rate allows in one second.
-    this.tokensMax = Math.max(
-      burst && band.burstSize > 0 ? band.burstSize * scale : band.rate * scale,
-      packetsPerSecond ? 1 : 12_000,
-    );
+    // Without a burst size: what the rate allows in a tenth of a second, and at least one packet of any size.
+    const tokens = burst && band.burstSize > 0 ? band.burstSize * scale : (band.rate * scale) / 10;
+    this.tokensMax = Math.max(tokens, packetsPerSecond ? 1 : FRAME_SIZE_MAX * 8);
     this.tokens = this.tokensMax;
   }
 }
