@@ -225,7 +225,7 @@ describe("OpenFlow 1.3 packet vectors", () => {
     if (process.env["PLINTH_SHOW_FAILURES"] !== undefined) process.stdout.write(`${failures.join("\n")}\n`);
     const ratchet = JSON.parse(readFileSync(ratchetPath, "utf8")) as { readonly passed: number };
     if (passed > ratchet.passed && process.env["CI"] !== "true")
-      writeFileSync(ratchetPath, `${JSON.stringify({ passed })}\n`);
+      writeFileSync(ratchetPath, `{ "passed": ${passed} }\n`);
     expect(passed, failures.slice(0, 10).join("\n")).toBeGreaterThanOrEqual(ratchet.passed);
   });
 });
