@@ -18,6 +18,7 @@ import {
   type MachineSpec,
   probeAccelerator,
 } from "../../hypervisor-core/index.js";
+import { cacheDirectory } from "../../stack/daemons/directory.js";
 
 const isRoot = process.getuid?.() === 0;
 const uid = isRoot ? MACHINE_UID_MIN + 7 : undefined;
@@ -36,7 +37,7 @@ const drivers: MachineDriver[] = [];
 const servers: { close(): void }[] = [];
 
 beforeAll(async () => {
-  image = await ensureGuestImage({ cacheDir: join(tmpdir(), "plinth-image-cache") });
+  image = await ensureGuestImage({ cacheDir: join(cacheDirectory(), "images") });
   dir = mkdtempSync("/tmp/pvm-");
   execFileSync("chmod", ["711", dir]);
 }, 300_000);

@@ -56,7 +56,7 @@ class FakeStoraged {
         sizeBytes: 100,
         allocatedBytes: 1,
         freeBytes: 99,
-        disks: disks.map((path) => ({ path })),
+        disks: disks.map((path) => ({ path, sizeBytes: 100, freeBytes: 99, failed: false })),
       })),
     "pool.create": ({ name, disks }) => done(this.pools.set(String(name), disks as string[])),
     "volume.list": () => [...this.volumes.keys()].map((name) => this.#show(name)),

@@ -7,6 +7,8 @@ export interface VolumeFacts {
   readonly sizeBytes: number;
   readonly allocatedBytes: number;
   readonly snapshots: readonly SnapshotFacts[];
+  /** Why storaged does not serve it; undefined when nothing is wrong. */
+  readonly damage: string | undefined;
 }
 
 export interface SnapshotFacts {
@@ -21,7 +23,12 @@ export interface PoolFacts {
   readonly sizeBytes: number;
   readonly allocatedBytes: number;
   readonly freeBytes: number;
-  readonly disks: readonly { readonly path: string; readonly state?: string }[];
+  readonly disks: readonly {
+    readonly path: string;
+    readonly state: string;
+    readonly sizeBytes: number;
+    readonly freeBytes: number;
+  }[];
 }
 
 export interface ExportFacts {
@@ -47,7 +54,9 @@ export class StorageClient {
       freeBytes: number(pool["freeBytes"]),
       disks: listOf(pool["disks"], "disks").map((disk) => ({
         path: text(disk["path"]),
-        ...(typeof disk["state"] === "string" ? { state: disk["state"] } : {}),
+        state: disk["failed"] === true ? "Failed" : "Healthy",
+        sizeBytes: number(disk["sizeBytes"]),
+        freeBytes: number(disk["freeBytes"]),
       })),
     }));
   }
@@ -145,6 +154,7 @@ function volumeFacts(volume: Fields): VolumeFacts {
     name: text(volume["name"]),
     sizeBytes: number(volume["sizeBytes"]),
     allocatedBytes: number(volume["allocatedBytes"]),
+    damage: typeof volume["damage"] === "string" ? volume["damage"] : undefined,
     snapshots: listOf(volume["snapshots"] ?? [], "snapshots").map((snapshot) => ({
       name: text(snapshot["name"]),
       createdAt: typeof snapshot["createdAt"] === "string" ? snapshot["createdAt"] : undefined,

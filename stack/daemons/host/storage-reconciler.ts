@@ -173,15 +173,19 @@ export class StorageReconciler {
 
   async #showVolume(volume: Volume, facts: VolumeFacts): Promise<void> {
     const attachedTo = this.#options.attachedTo(facts.name);
+    const { damage } = facts;
+    const phase = attachedTo === undefined ? "Available" : "InUse";
     const fields = {
-      phase: attachedTo === undefined ? "Available" : "InUse",
+      phase: damage === undefined ? phase : "Failed",
       sizeBytes: facts.sizeBytes,
       allocatedBytes: facts.allocatedBytes,
       attachedTo,
       observedGeneration: volume.metadata.generation,
     };
     await writeStatus(this.#modules.client, "Volume", volume, fields, [
-      { type: "Ready", status: "True", reason: "Available", message: "" },
+      damage === undefined
+        ? { type: "Ready", status: "True", reason: "Available", message: "" }
+        : { type: "Ready", status: "False", reason: "Damaged", message: damage },
     ]);
   }
 

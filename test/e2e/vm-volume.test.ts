@@ -1,0 +1,143 @@
+// A virtual machine on a volume of our own pool: what it wrote is there after the machine was deleted, after storaged
+// was killed under it, and is gone again after a revert.
+import { type ChildProcess, spawn } from "node:child_process";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { callControl } from "../../base/jsonrpc/index.js";
+import { waitFor } from "../../base/time/index.js";
+import { type ApiClient, connectWithKubeconfig } from "../../stack/api/index.js";
+import { ControllerProcess } from "../support/controller-process.js";
+import { HostProcess } from "../support/host-process.js";
+import { endChild, PLINTH } from "../support/run.js";
+
+let controller: ControllerProcess;
+let host: HostProcess;
+let client: ApiClient;
+let storaged: ChildProcess | undefined;
+let said = "";
+
+async function startStorage(): Promise<void> {
+  const dir = join(controller.dir, "storage");
+  const args = [PLINTH, "storaged", "--dir", dir, "--disk", join(controller.dir, "disk", "0")];
+  storaged = spawn(process.execPath, args, { stdio: ["ignore", "ignore", "pipe"] });
+  storaged.stderr?.on("data", (chunk: Buffer) => {
+    said = (said + chunk.toString()).slice(-8_000);
+  });
+  const answers = async () =>
+    await callControl(join(dir, "control.sock"), "ping", {}, 1_000).then(
+      (answer) => (answer as { pid?: number }).pid === storaged?.pid,
+      () => false,
+    );
+  await waitFor(answers, () => `storaged is not ready\n${said}`, 20_000, 50);
+}
+
+const VM = { name: "db", namespace: "lab" };
+const DATA = { name: "data", namespace: "lab" };
+const createMachine = () =>
+  client.create("VirtualMachine", { metadata: VM, spec: { disks: [{ name: "data", volume: "data" }] } });
+
+beforeAll(async () => {
+  controller = await ControllerProcess.create();
+  await controller.start();
+  client = await connectWithKubeconfig(controller.kubeconfig);
+  await startStorage();
+  host = new HostProcess(controller.dir);
+  await host.start();
+  await client.create("Namespace", { metadata: { name: "lab" } });
+  await client.create("Volume", { metadata: DATA, spec: { size: "256Mi" } });
+  await createMachine();
+}, 120_000);
+
+afterAll(async () => {
+  await host?.call("vms.stop", {}).catch(() => {});
+  await host?.end("SIGKILL");
+  client?.close();
+  if (storaged !== undefined) await endChild(storaged, "SIGTERM");
+  await controller?.kill("SIGTERM");
+  await controller?.destroy();
+}, 120_000);
+
+const phase = async () => (await client.get("VirtualMachine", VM))?.status?.phase;
+const volume = async () => (await client.get("Volume", DATA))?.status;
+
+async function untilPhase(wanted: string): Promise<void> {
+  let seen: unknown;
+  await waitFor(
+    async () => {
+      seen = (await client.get("VirtualMachine", VM))?.status;
+      return (await phase()) === wanted;
+    },
+    () => `${JSON.stringify(seen)}\n${host.said.slice(-2500)}\n${said.slice(-1500)}`,
+    60_000,
+    100,
+  );
+}
+
+async function exec(script: string): Promise<string> {
+  const params = { ...VM, command: ["sh", "-c", script], timeoutMs: 40_000 };
+  const answer = (await host.call("vm.exec", params)) as { exitCode: number; stdout: string; stderr: string };
+  expect([answer.exitCode, answer.stderr]).toEqual([0, ""]);
+  return answer.stdout.trim();
+}
+
+const MOUNT = "mount /dev/disk/data /mnt";
+
+describe("a machine with a volume", () => {
+  it("keeps what it wrote over its own deletion", async () => {
+    await untilPhase("Running");
+    await exec(`mke2fs -q /dev/disk/data && ${MOUNT} && echo precious >/mnt/file && sync`);
+    expect(await volume()).toMatchObject({ phase: "InUse", attachedTo: "db", sizeBytes: 256 * 2 ** 20 });
+    await client.delete("VirtualMachine", VM);
+    await waitFor(async () => (await phase()) === undefined, "the machine to go", 40_000, 100);
+    await waitFor(async () => (await volume())?.phase === "Available", "the volume to be free", 10_000, 100);
+    await createMachine();
+    await untilPhase("Running");
+    expect(await exec(`${MOUNT} && cat /mnt/file`)).toBe("precious");
+  });
+
+  it("gives space back that it does not need", async () => {
+    await exec("head -c 33554432 /dev/urandom >/mnt/big && sync");
+    await waitFor(
+      async () => ((await volume())?.allocatedBytes ?? 0) > 32 * 2 ** 20,
+      "the space",
+      20_000,
+      100,
+    );
+    await exec("rm /mnt/big && sync && fstrim /mnt");
+    await waitFor(
+      async () => ((await volume())?.allocatedBytes ?? 0) < 16 * 2 ** 20,
+      "less space",
+      20_000,
+      100,
+    );
+  });
+
+  it("rides through the death of storaged", async () => {
+    if (storaged !== undefined) await endChild(storaged, "SIGKILL");
+    const write = exec("echo ridden >/mnt/ride && sync && cat /mnt/ride");
+    await startStorage();
+    expect(await write).toBe("ridden");
+    expect(
+      await exec("umount /mnt; echo 3 >/proc/sys/vm/drop_caches; mount /dev/disk/data /mnt; cat /mnt/ride"),
+    ).toBe("ridden");
+  });
+
+  it("goes back to a snapshot, but only while nobody has the volume", async () => {
+    const snapshot = { name: "before", namespace: "lab" };
+    await exec("sync");
+    await client.create("VolumeSnapshot", { metadata: snapshot, spec: { volume: "data" } });
+    const cut = async () => (await client.get("VolumeSnapshot", snapshot))?.status?.readyToUse === true;
+    await waitFor(cut, () => `no snapshot\n${host.said.slice(-2000)}`, 20_000, 100);
+    await exec("echo ruined >/mnt/file && sync && umount /mnt");
+    const revert = () => host.call("volume.revert", { ...DATA, snapshot: "before" });
+    await expect(revert()).rejects.toMatchObject({ code: "VOLUME_IN_USE" });
+    const power = (powerState: string) => client.patch("VirtualMachine", VM, { spec: { powerState } });
+    await power("Stopped");
+    await untilPhase("Stopped");
+    await waitFor(async () => (await volume())?.phase === "Available", "the volume to be free", 10_000, 100);
+    await revert();
+    await power("Running");
+    await untilPhase("Running");
+    expect(await exec(`${MOUNT} && cat /mnt/file`)).toBe("precious");
+  });
+});
