@@ -18,6 +18,7 @@ import { type ApiObject, namespaceKind, type ResourceKind } from "../resources/i
 import { type Admitted, admit, sameWants } from "./admission.js";
 import { ApiError, alreadyExists, conflict, notFound } from "./errors.js";
 import { OBJECT_SIZE_BYTES_MAX, PATCH_ATTEMPTS_MAX } from "./limits.js";
+import { isObject } from "./patch/merge-patch.js";
 import { formatTime, type ObjectName } from "./resource-client.js";
 import type { Matcher } from "./selectors.js";
 
@@ -246,7 +247,8 @@ export class ResourceRegistry {
   ): Promise<Admitted> {
     const compares = kind.comparesSiblings === true && request.subresource === undefined;
     const everyone = compares ? await this.list(kind, { namespace, matches: () => true }) : undefined;
-    const own = previous?.metadata.name;
+    // A creation under a name that is taken is told that, and not what it shares with its own namesake.
+    const own = previous?.metadata.name ?? nameOf(document);
     return admit(document, {
       kind,
       namespace,
@@ -400,4 +402,8 @@ function checkPreconditions(kind: ResourceKind, current: ApiObject, request: Del
 
 function nameSuffix(): string {
   return [...randomBytes(5)].map((byte) => NAME_LETTERS[byte % NAME_LETTERS.length]).join("");
+}
+
+function nameOf(document: unknown): unknown {
+  return isObject(document) && isObject(document["metadata"]) ? document["metadata"]["name"] : undefined;
 }

@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { PlinthError } from "../../base/errors/index.js";
-import { parseDocuments } from "./documents.js";
+import { parseDocuments } from "../apply/documents.js";
 import { explain } from "./explain.js";
 import { formatRows } from "./output.js";
 import { parseSelection } from "./selection.js";

@@ -5,9 +5,9 @@ import { PlinthError } from "../../base/errors/index.js";
 import { waitFor } from "../../base/time/index.js";
 import { type ApiClient, collectionPath, isApiError, objectPath, type Table } from "../api/index.js";
 import { applyOne, describeProblem, displayName, findProblems } from "../apply/apply.js";
+import { type ResourceDocument, readDocuments } from "../apply/documents.js";
 import { type ApiObject, eventKind, type ResourceKind } from "../resources/index.js";
 import { type ConnectionOptions, usingApi, withConnection } from "./connection.js";
-import { type ResourceDocument, readDocuments } from "./documents.js";
 import { explain } from "./explain.js";
 import {
   formatObjects,

@@ -1,8 +1,8 @@
 // The world of the proofs on a running data centre: the API by HTTPS with the kubeconfig, as any user's program.
-import { parseAllDocuments } from "yaml";
-import { PlinthError } from "../../base/errors/index.js";
 import { waitFor } from "../../base/time/index.js";
-import { type ApiClient, connectWithKubeconfig, isApiError, objectPath } from "../api/index.js";
+import { connectWithKubeconfig, objectPath } from "../api/index.js";
+import { applyOne } from "../apply/apply.js";
+import { parseDocuments } from "../apply/documents.js";
 import type { DirectoryLayout } from "../daemons/directory.js";
 import type { DaemonSpec } from "../daemons/up/daemon-set.js";
 import { isReady, killDaemon } from "../daemons/up/supervisor.js";
@@ -71,7 +71,8 @@ export async function connectWorld(
       await client.patch(target.kind, target.name, patch);
     },
     async create(document) {
-      await createOrUpdate(client, document as Resource, false);
+      const { kind } = document as Resource;
+      await client.create(kind as KindName, document as unknown as ResourceInput<KindName>);
     },
     async remove(kind, name) {
       const target = named(kind, name);
@@ -84,11 +85,8 @@ export async function connectWorld(
       );
     },
     async applyExample() {
-      for (const document of parseAllDocuments(options.example)) {
-        const [error] = document.errors;
-        if (error !== undefined)
-          throw new PlinthError("MANIFEST_INVALID", `the example is no valid YAML: ${error.message}`);
-        if (document.contents !== null) await createOrUpdate(client, document.toJS() as Resource, true);
+      for (const document of parseDocuments(options.example, "examples/three-tier.yaml", namespace)) {
+        await applyOne(client, document);
       }
     },
     async act(kind, name, action, body) {
@@ -124,15 +122,4 @@ function whyItWaits(machine: Resource): string {
   const conditions = (machine.status?.conditions ?? []) as { status: string; message?: string }[];
   const why = conditions.find(({ status, message }) => status === "False" && message)?.message;
   return why ?? machine.status?.phase ?? "Pending";
-}
-
-async function createOrUpdate(client: ApiClient, document: Resource, update: boolean): Promise<void> {
-  const kind = document.kind as KindName;
-  try {
-    await client.create(kind, document as unknown as ResourceInput<KindName>);
-  } catch (thrown) {
-    if (!update || !isApiError(thrown, "AlreadyExists")) throw thrown;
-    const { name, namespace } = document.metadata;
-    await client.patch(kind, { name, namespace }, document);
-  }
 }

@@ -19,6 +19,8 @@ export async function addressOn(world: World, vm: string, network: string): Prom
   return address;
 }
 
+/** A guest that has just begun to boot asks for its lease within this. */
+const LEASE_DEADLINE_MS = 60_000;
 /** What `timeout` answers when it had to end the program (128 + SIGTERM, as busybox reports it). */
 const TIMED_OUT = 143;
 
@@ -46,13 +48,18 @@ const addresses: Proof = {
         `${vm} is ${machine?.status?.phase ?? "missing"}, not Running`,
       );
       const reported = machine.status.interfaces as { name: string; addresses: string[] }[];
-      const inside = await world.exec(vm, "ip -4 -o addr show");
       for (const { name, addresses: given } of reported) {
-        const address = given[0];
-        expectThat(
-          address !== undefined &&
-            new RegExp(` ${name}\\s+inet ${address.replaceAll(".", "\\.")}/`).test(inside.stdout),
-          `${vm} ${name} should have ${address}, but the guest says: ${inside.stdout.trim()}`,
+        const [address] = given;
+        expectThat(address !== undefined, `the API reports no address for ${vm} ${name}`);
+        let inside = "";
+        await waitFor(
+          async () => {
+            inside = (await world.exec(vm, "ip -4 -o addr show", 60_000)).stdout;
+            return new RegExp(` ${name}\\s+inet ${address.replaceAll(".", "\\.")}/`).test(inside);
+          },
+          () => `${vm} ${name} should have ${address}, but the guest says: ${inside.trim()}`,
+          LEASE_DEADLINE_MS,
+          250,
         );
         seen.push(`${vm} ${address}`);
       }
