@@ -24,6 +24,7 @@ export * from "./lock-file.js";
 export * from "./memory.js";
 export * from "./owner.js";
 export * from "./probe.js";
+export * from "./raw-ip.js";
 export * from "./tap.js";
 export * from "./unix-link.js";
 export * from "./unix-socket.js";

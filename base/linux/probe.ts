@@ -8,7 +8,8 @@ import { closeFile, O_RDWR, openFile } from "./file.js";
 import { probeIoUring } from "./io-uring.js";
 import { probeKvm } from "./kvm.js";
 import { createMemfd } from "./memory.js";
-import { CAP_NET_ADMIN, CAP_NET_RAW, hasCapability } from "./owner.js";
+import { CAP_NET_ADMIN, hasCapability } from "./owner.js";
+import { rawIpProblem } from "./raw-ip.js";
 
 const cSocket = define<(domain: number, type: number, protocol: number) => number>(
   "int socket(int domain, int type, int protocol)",
@@ -28,7 +29,7 @@ export function probeFacilities(): Facility[] {
     facility("memfd", () => closeFile(createMemfd("plinth-probe", 4096))),
     facility("kvm", probeKvm),
     facility("tap", probeTap),
-    facility("raw-socket", () => (hasCapability(CAP_NET_RAW) ? undefined : "CAP_NET_RAW is missing")),
+    facility("raw-socket", () => rawIpProblem()),
     facility("af-xdp", probeXdp),
     facility("cgroup", probeCgroup),
   ];
