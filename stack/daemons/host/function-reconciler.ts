@@ -29,6 +29,8 @@ export interface FunctionModules {
 }
 
 const POLL_MS = 1_000;
+/** While nfd is away: how soon its return is noticed adds to the time without its functions. */
+const AWAY_POLL_MS = 100;
 const CALL_TIMEOUT_MS = 5_000;
 
 type Health = NonNullable<NonNullable<NetworkFunction["status"]>["health"]>;
@@ -189,12 +191,16 @@ export class FunctionReconciler {
     );
   }
 
-  #schedulePoll(): void {
+  #schedulePoll(delayMs = POLL_MS): void {
     if (this.#closed) return;
-    this.#timer = this.#modules.clock.after(POLL_MS, () => {
-      this.#poll()
-        .catch((thrown: unknown) => this.#modules.log.debug({ err: thrown }, "health is not known"))
-        .finally(() => this.#schedulePoll());
+    this.#timer = this.#modules.clock.after(delayMs, () => {
+      this.#poll().then(
+        () => this.#schedulePoll(),
+        (thrown: unknown) => {
+          this.#modules.log.debug({ err: thrown }, "health is not known");
+          this.#schedulePoll(AWAY_POLL_MS);
+        },
+      );
     });
   }
 
