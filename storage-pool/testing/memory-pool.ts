@@ -83,7 +83,10 @@ export class MemoryPool {
       ...spec,
       mapFile: record.files[""] ?? spec.mapFile,
       checkpointSequence: record.sequence,
-      snapshots: spec.snapshots.map((each) => ({ ...each, mapFile: record.files[each.name] ?? each.mapFile })),
+      snapshots: spec.snapshots.map((each) => ({
+        ...each,
+        mapFile: record.files[each.name] ?? each.mapFile,
+      })),
     });
     this.pool.checkpointRecorded(true);
   }

@@ -7,7 +7,12 @@ import type { BlockDevice } from "./block-device.js";
 const SIZE = 64 * 4096;
 
 type Step =
-  | { readonly kind: "write" | "unmap"; readonly offset: number; readonly length: number; readonly fill: number }
+  | {
+      readonly kind: "write" | "unmap";
+      readonly offset: number;
+      readonly length: number;
+      readonly fill: number;
+    }
   | { readonly kind: "read" | "extents"; readonly offset: number; readonly length: number }
   | { readonly kind: "commit" | "flush" };
 
@@ -19,7 +24,10 @@ const range = fc
     return { offset: from, length: to - from };
   });
 const step: fc.Arbitrary<Step> = fc.oneof(
-  { weight: 5, arbitrary: fc.tuple(range, fc.nat(255)).map(([at, fill]) => ({ kind: "write" as const, ...at, fill })) },
+  {
+    weight: 5,
+    arbitrary: fc.tuple(range, fc.nat(255)).map(([at, fill]) => ({ kind: "write" as const, ...at, fill })),
+  },
   { weight: 2, arbitrary: range.map((at) => ({ kind: "unmap" as const, ...at, fill: 0 })) },
   { weight: 3, arbitrary: range.map((at) => ({ kind: "read" as const, ...at })) },
   { weight: 1, arbitrary: range.map((at) => ({ kind: "extents" as const, ...at })) },
@@ -51,7 +59,10 @@ export function blockDeviceSuite(
     expect(device.commit()).toBe(0);
     expect(device.read(buffer, 0, 0, 32 * 4096)).toBe(0);
     expect(buffer.bytes.subarray(0, 32 * 4096).every((byte) => byte === 5)).toBe(true);
-    expect(extentsOf(device, 4096, SIZE - 4096)).toEqual([[31 * 4096, true], [SIZE - 32 * 4096, false]]);
+    expect(extentsOf(device, 4096, SIZE - 4096)).toEqual([
+      [31 * 4096, true],
+      [SIZE - 32 * 4096, false],
+    ]);
   });
 
   test(`${name}: any sequence of calls does what an array of bytes does`, () => {
