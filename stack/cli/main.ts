@@ -1,33 +1,41 @@
 #!/usr/bin/env node
 // The one binary: `plinth <command>`. Commands live in `*-commands.ts`, one file per area; this file only wires them.
+// Only the area that is asked for is loaded: a daemon that is started again after a crash should be back soon.
 import { Command } from "commander";
 import { describeError } from "../../base/errors/index.js";
-import { register as registerController } from "./controller-commands.js";
-import { register as registerFunctions } from "./function-commands.js";
-import { register as registerHost } from "./host-commands.js";
-import { register as registerPolicy } from "./policy-commands.js";
-import { register as registerResources } from "./resource-commands.js";
-import { register as registerStorage } from "./storage-commands.js";
-import { register as registerSwitch } from "./switch-commands.js";
-import { register as registerUp } from "./up-commands.js";
-import { register as registerVm } from "./vm-commands.js";
 
-const program = new Command("plinth")
-  .description("A software-defined data centre: VMs, virtual switches, volumes and network functions.")
-  .version("0.1.0")
-  .showHelpAfterError("(plinth --help lists what there is)");
+interface Area {
+  readonly commands: readonly string[];
+  load(): Promise<{ register(program: Command): void }>;
+}
 
-registerUp(program);
-registerController(program);
-registerHost(program);
-registerResources(program);
-registerVm(program);
-registerFunctions(program);
-registerSwitch(program);
-registerStorage(program);
-registerPolicy(program);
+const AREAS: readonly Area[] = [
+  { commands: ["up", "down", "logs"], load: () => import("./up-commands.js") },
+  { commands: ["controller"], load: () => import("./controller-commands.js") },
+  { commands: ["host"], load: () => import("./host-commands.js") },
+  {
+    commands: ["get", "describe", "apply", "delete", "events", "explain"],
+    load: () => import("./resource-commands.js"),
+  },
+  { commands: ["vm"], load: () => import("./vm-commands.js") },
+  { commands: ["storaged", "volume", "pool"], load: () => import("./storage-commands.js") },
+  { commands: ["nfd", "probe"], load: () => import("./function-commands.js") },
+  { commands: ["vswitchd", "vsctl", "ofctl", "appctl"], load: () => import("./switch-commands.js") },
+  { commands: ["policy"], load: () => import("./policy-commands.js") },
+];
 
-program.parseAsync(process.argv).catch((thrown: unknown) => {
+async function main(): Promise<void> {
+  const program = new Command("plinth")
+    .description("A software-defined data centre: VMs, virtual switches, volumes and network functions.")
+    .version("0.1.0")
+    .showHelpAfterError("(plinth --help lists what there is)");
+  const asked = process.argv[2] ?? "";
+  const area = AREAS.find(({ commands }) => commands.includes(asked));
+  for (const { load } of area === undefined ? AREAS : [area]) (await load()).register(program);
+  await program.parseAsync(process.argv);
+}
+
+main().catch((thrown: unknown) => {
   process.stderr.write(`plinth: ${describeError(thrown)}\n`);
   process.exitCode = 1;
 });
