@@ -16,7 +16,13 @@ export {
   type JsonRpcOptions,
   type JsonRpcRequest,
 } from "./jsonrpc-connection.js";
-export { clearStaleSocket, type JsonRpcServer, type ListenOptions, listenJsonRpc } from "./jsonrpc-server.js";
+export {
+  clearStaleSocket,
+  type JsonRpcServer,
+  type ListenOptions,
+  listenJsonRpc,
+  probeListen,
+} from "./jsonrpc-server.js";
 export {
   encodeFault,
   encodeNotification,

@@ -66,6 +66,20 @@ export async function listenJsonRpc(
 }
 
 /**
+ * Finds out whether `listenJsonRpc` would succeed now, so that a caller can refuse before it changes anything.
+ * Throws as it does.
+ */
+export async function probeListen(endpoint: string): Promise<void> {
+  const at = parsePassiveEndpoint(endpoint);
+  if (at.kind === "unix") return clearStaleSocket(at.path);
+  const server = createServer();
+  await bind(server, at, 0);
+  await new Promise<void>((resolve) => {
+    server.close(() => resolve());
+  });
+}
+
+/**
  * Makes room for a unix socket at `path`: removes one that nobody listens on any more.
  * Throws SOCKET_IN_USE when somebody does, SOCKET_PATH_TAKEN when it is no socket.
  */

@@ -1,7 +1,16 @@
 // Starts QEMU as a process that outlives us, and finds it again. Identity is the monitor's socket in its arguments;
 // a process number is looked up freshly each time it is needed and never kept. Thread: main.
 import { spawn } from "node:child_process";
-import { closeSync, existsSync, openSync, readdirSync, readFileSync, statSync } from "node:fs";
+import {
+  accessSync,
+  closeSync,
+  constants,
+  existsSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  statSync,
+} from "node:fs";
 import { basename, delimiter, join } from "node:path";
 import { hypervisorError } from "../errors.js";
 import type { Accelerator } from "./machine-spec.js";
@@ -76,13 +85,22 @@ function groupOf(options: QemuProcessOptions): number {
 export function findQemu(architecture: string = process.arch): string {
   const name = architecture === "arm64" ? "qemu-system-aarch64" : "qemu-system-x86_64";
   const places = [...(process.env["PATH"] ?? "").split(delimiter), "/usr/bin", "/usr/libexec"];
-  const found = places.map((place) => join(place, name)).find((path) => existsSync(path));
+  const found = places.map((place) => join(place, name)).find(isProgram);
   if (found === undefined) {
     throw hypervisorError("PROGRAM_MISSING", `the program ${name} is not installed`, {
       remedy: "install qemu-system-x86 (Debian, Ubuntu) or your distribution's QEMU",
     });
   }
   return found;
+}
+
+function isProgram(path: string): boolean {
+  try {
+    accessSync(path, constants.X_OK);
+    return statSync(path).isFile();
+  } catch {
+    return false;
+  }
 }
 
 /** Process numbers of the QEMUs that have `path` as the path=… of one option; ended ones are not counted. */

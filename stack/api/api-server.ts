@@ -2,7 +2,7 @@
 import type { IncomingMessage } from "node:http";
 import type { AddressInfo } from "node:net";
 import type { Duplex } from "node:stream";
-import fastify, { type FastifyError, type FastifyInstance } from "fastify";
+import fastify, { type FastifyError, type FastifyInstance, type FastifyReply } from "fastify";
 import { AssertionError } from "../../base/assert/index.js";
 import { PlinthError } from "../../base/errors/index.js";
 import type { Logger } from "../../base/log/index.js";
@@ -10,6 +10,7 @@ import type { Clock } from "../../base/time/index.js";
 import { ALL_KINDS } from "../resources/index.js";
 import { type ActionModules, Consoles, registerActions } from "./action-routes.js";
 import { type ServerAccess, tokenChecker } from "./credentials.js";
+import { checkDepth } from "./depth.js";
 import {
   apiGroupList,
   apiGroupVersions,
@@ -23,6 +24,7 @@ import { parseKubernetesProtobuf } from "./kubernetes-protobuf.js";
 import { BODY_SIZE_BYTES_MAX, REQUEST_TIMEOUT_MS } from "./limits.js";
 import { requireJson } from "./negotiate.js";
 import { buildOpenApi } from "./openapi.js";
+import { API_HOST, portError } from "./port.js";
 import type { ResourceRegistry } from "./registry.js";
 import { registerKind } from "./resource-routes.js";
 import type { TlsFiles } from "./tls.js";
@@ -59,7 +61,6 @@ export interface ApiServer {
 /** Requests under way when the server closes may take this long. */
 const CLOSE_GRACE_MS = 5_000;
 const OPEN_PATHS = new Set(["/healthz", "/livez", "/readyz", "/version"]);
-const HOST = "127.0.0.1";
 
 /** Listens when it resolves. Throws PlinthError PORT_IN_USE or PORT_REFUSED. */
 export async function startApiServer(
@@ -79,6 +80,11 @@ export async function startApiServer(
     forceCloseConnections: "idle",
     return503OnClosing: true,
     exposeHeadRoutes: false,
+    // A path that is no URL is refused before there is a route with an error handler.
+    frameworkErrors: (thrown: FastifyError, _request: unknown, reply: FastifyReply) => {
+      const error = toApiError(thrown);
+      reply.code(error.status).type("application/json").send(error.toStatus());
+    },
     routerOptions: { maxParamLength: 512, ignoreTrailingSlash: true },
   } as const) as unknown as FastifyInstance;
   addBodyParsers(server);
@@ -87,6 +93,7 @@ export async function startApiServer(
     if (OPEN_PATHS.has(path) || isAllowed(request.headers.authorization)) return;
     throw new ApiError("Unauthorized", "Unauthorized");
   });
+  server.addHook("preValidation", async (request) => checkDepth(request.body));
   addErrorAnswers(server, modules.log);
   addDiscovery(server, options, modules);
   for (const kind of ALL_KINDS) registerKind(server, kind, { ...modules, watches });
@@ -94,11 +101,11 @@ export async function startApiServer(
   server.server.on("upgrade", (request: IncomingMessage, socket: Duplex, head: Buffer) => {
     void consoles.upgrade(request, socket, head);
   });
-  await listen(server, options.port, options.host ?? HOST);
+  await listen(server, options.port, options.host ?? API_HOST);
   const { port } = server.server.address() as AddressInfo;
   return {
     port,
-    access: { server: `https://${options.host ?? HOST}:${port}`, ca: tls.ca, token },
+    access: { server: `https://${options.host ?? API_HOST}:${port}`, ca: tls.ca, token },
     renewTls(fresh) {
       (server.server as unknown as { setSecureContext(context: object): void }).setSecureContext({
         key: fresh.key,
@@ -124,21 +131,6 @@ async function listen(server: FastifyInstance, port: number, host: string): Prom
     await server.close().catch(() => {});
     throw portError(port, host, cause);
   }
-}
-
-export function portError(port: number, host: string, cause: unknown): PlinthError {
-  const { code, message } = cause as NodeJS.ErrnoException;
-  if (code === "EADDRINUSE") {
-    return new PlinthError("PORT_IN_USE", `port ${port} of ${host} is in use`, {
-      cause,
-      field: "--port",
-      remedy: "stop what uses it, or choose another with --port (0 = any)",
-    });
-  }
-  return new PlinthError("PORT_REFUSED", `cannot listen on port ${port} of ${host}: ${message}`, {
-    cause,
-    field: "--port",
-  });
 }
 
 /** JSON and the patch types; a body named __proto__ or constructor.prototype is refused by the parser. */
@@ -231,7 +223,7 @@ function addDiscovery(server: FastifyInstance, options: ApiServerOptions, module
   });
   server.get("/version", async () => serverVersion(options.version));
   json("/api", () =>
-    coreVersions(`${options.host ?? HOST}:${(server.server.address() as AddressInfo).port}`),
+    coreVersions(`${options.host ?? API_HOST}:${(server.server.address() as AddressInfo).port}`),
   );
   json("/api/v1", () => apiResourceList("", "v1"));
   json("/apis", apiGroupList);

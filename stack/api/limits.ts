@@ -2,6 +2,8 @@
 
 /** A request body. */
 export const BODY_SIZE_BYTES_MAX = 3 * 1024 * 1024;
+/** Objects and lists inside each other in a request body, and in what a patch makes. */
+export const DOCUMENT_DEPTH_MAX = 128;
 /** One object, as JSON in the store. */
 export const OBJECT_SIZE_BYTES_MAX = 1536 * 1024;
 /** Items of one list answer when the client asks for pages. */

@@ -1,6 +1,6 @@
 // `plinth host`: the agent of this machine, and what it says about the machine.
 import { join } from "node:path";
-import type { Command } from "commander";
+import { type Command, Option } from "commander";
 import { callControl } from "../../base/jsonrpc/index.js";
 import { runDaemon } from "../daemons/daemon.js";
 import { cacheDirectory, defaultDirectory, directoryLayout, openDirectory } from "../daemons/directory.js";
@@ -46,7 +46,9 @@ export function register(program: Command): void {
     .command("describe")
     .description("show what this machine offers: processors, memory, accelerator, facilities of the kernel")
     .option("--dir <dir>", DIR_HELP)
-    .option("-o, --output <format>", "json, or text", "text")
+    .addOption(
+      new Option("-o, --output <format>", "form of the answer").choices(["json", "text"]).default("text"),
+    )
     .action(async (options: { dir?: string; output: string }) => {
       const dir = options.dir ?? (host.opts() as { dir?: string }).dir;
       const socket = directoryLayout(defaultDirectory(dir)).hostControlSocket;

@@ -85,7 +85,6 @@ function registerOfctl(program: Command): void {
     .argument("<verb>", "what to do")
     .argument("<switch>", "a bridge of DIR, unix:PATH or tcp:HOST:PORT")
     .argument("[argument...]", "flows, ports")
-    .passThroughOptions()
     .addHelpText("after", verbsHelp(OFCTL_VERBS, " SWITCH"))
     .action(async (verb: string, target: string, args: string[], flags: ClientFlags) => {
       const endpoint = target.includes(":")
@@ -100,7 +99,7 @@ function registerAppctl(program: Command): void {
     .option("-t, --target <socket>", "path of the daemon's control socket (default: DIR/vswitchd.ctl)")
     .argument("<command>", "for example list-commands, version, fdb/show BRIDGE, dpif/show, coverage/show")
     .argument("[argument...]", "its arguments")
-    .passThroughOptions()
+    .allowUnknownOption()
     .action(async (command: string, args: string[], flags: ClientFlags & { readonly target?: string }) => {
       const target = flags.target ?? inSwitchDirectory(flags.dir, "vswitchd.ctl");
       process.stdout.write(await runAppctl(command, args, { target, timeoutMs: flags.timeout * 1000 }));

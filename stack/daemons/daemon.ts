@@ -29,12 +29,7 @@ export async function runDaemon(
   options: DaemonOptions,
   start: (log: Logger) => Promise<RunningDaemon>,
 ): Promise<void> {
-  const file = options.logDir === undefined ? undefined : join(options.logDir, `${options.name}.log`);
-  const log = createLogger({
-    name: options.name,
-    level: options.level ?? "info",
-    ...(file === undefined ? {} : { file }),
-  });
+  const log = openLog(options);
   const fatal = (thrown: unknown): void => {
     log.fatal({ err: thrown }, "internal error");
     process.stderr.write(`plinth ${options.name}: internal error: ${describeError(thrown)}\n`);
@@ -50,10 +45,10 @@ export async function runDaemon(
   try {
     daemon = await start(log);
   } catch (thrown) {
-    const code = thrown instanceof PlinthError ? thrown.code : "INTERNAL";
-    log.error({ err: thrown, code }, "could not start");
-    process.stderr.write(`plinth ${options.name}: ${describeError(thrown)} [${code}]\n`);
-    process.exit(1);
+    // By hand the log is standard error too; one clear line is enough there, unless it is our bug.
+    if (options.logDir !== undefined || !(thrown instanceof PlinthError))
+      log.error({ err: thrown }, "could not start");
+    refuseToStart(options.name, thrown);
   }
   log.info("started");
 
@@ -73,4 +68,21 @@ export async function runDaemon(
   await daemon.close();
   log.info("stopped");
   process.exit(0);
+}
+
+/** Ends the process when the log cannot be written: a daemon that nobody can ask what happened is no use. */
+function openLog({ name, logDir, level = "info" }: DaemonOptions): Logger {
+  if (logDir === undefined) return createLogger({ name, level });
+  try {
+    return createLogger({ name, level, file: join(logDir, `${name}.log`) });
+  } catch (cause) {
+    const why = `cannot write logs to ${logDir}: ${describeError(cause)}`;
+    return refuseToStart(name, new PlinthError("LOG_UNWRITABLE", why, { field: "--log-dir", cause }));
+  }
+}
+
+function refuseToStart(name: string, thrown: unknown): never {
+  const code = thrown instanceof PlinthError ? thrown.code : "INTERNAL";
+  process.stderr.write(`plinth ${name}: ${describeError(thrown)} [${code}]\n`);
+  process.exit(1);
 }

@@ -1,4 +1,13 @@
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { DIRECTORY_FORMAT, defaultDirectory, openDirectory } from "./directory.js";
@@ -36,6 +45,18 @@ describe("openDirectory()", () => {
     const long = join(base, "x".repeat(100));
     expect(() => openDirectory(long)).toThrow(expect.objectContaining({ code: "DIRECTORY_TOO_LONG" }));
     expect(existsSync(long)).toBe(false);
+  });
+
+  it("refuses a directory that holds something else, and leaves it as it was", () => {
+    writeFileSync(join(base, "letter.txt"), "");
+    const { mode } = statSync(base);
+    expect(() => openDirectory(base)).toThrow(expect.objectContaining({ code: "DIRECTORY_FOREIGN" }));
+    expect([readdirSync(base), statSync(base).mode]).toEqual([["letter.txt"], mode]);
+  });
+
+  it("takes a directory in which a part was started by hand", () => {
+    mkdirSync(join(base, "switch"));
+    expect(existsSync(openDirectory(base).format)).toBe(true);
   });
 
   it("names the directory when it is a file", () => {

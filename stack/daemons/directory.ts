@@ -1,6 +1,14 @@
 // Where everything of one installation lives, and the version of that layout.
 // Invariant: a directory of a newer format is refused before anything in it is touched.
-import { chmodSync, existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  writeFileSync,
+} from "node:fs";
 import { join, resolve } from "node:path";
 import { PlinthError } from "../../base/errors/index.js";
 
@@ -9,6 +17,24 @@ export const DIRECTORY_FORMAT = 1;
 
 /** The longest directory that leaves room for every socket name below it (sun_path holds 107 bytes and a NUL, unix(7)). */
 export const DIRECTORY_LENGTH_MAX = 72;
+
+/** What may lie in a directory that has no format file yet: parts started by hand, and what a file system brings along. */
+const OWN_NAMES = new Set([
+  ...[
+    "format.new",
+    "kubeconfig",
+    "token",
+    "tls",
+    "state",
+    "log",
+    "switch",
+    "storage",
+    "disk",
+    "image",
+    "host",
+  ],
+  ...["run", "lost+found"],
+]);
 
 /** `--dir`, else $PLINTH_DIR, else /var/lib/plinth as root or $XDG_DATA_HOME/plinth. Always absolute. */
 export function defaultDirectory(given?: string): string {
@@ -53,7 +79,8 @@ export type DirectoryLayout = ReturnType<typeof directoryLayout>;
 
 /**
  * Makes `dir` with its run/ and format file, or checks the ones that are there.
- * Throws DIRECTORY_TOO_LONG, DIRECTORY_UNREADABLE, DIRECTORY_NEWER or DIRECTORY_DAMAGED; then nothing was changed.
+ * Throws DIRECTORY_TOO_LONG, DIRECTORY_UNREADABLE, DIRECTORY_NEWER, DIRECTORY_DAMAGED or DIRECTORY_FOREIGN; then
+ * nothing was changed.
  */
 export function openDirectory(dir: string): DirectoryLayout {
   const layout = directoryLayout(dir);
@@ -69,6 +96,7 @@ export function openDirectory(dir: string): DirectoryLayout {
       checkFormat(layout.format);
     } else {
       mkdirSync(dir, { recursive: true, mode: 0o711 });
+      checkOwn(dir);
       const draft = `${layout.format}.new`;
       writeFileSync(draft, `${JSON.stringify({ format: DIRECTORY_FORMAT })}\n`);
       renameSync(draft, layout.format);
@@ -93,6 +121,16 @@ export function openDirectory(dir: string): DirectoryLayout {
     );
   }
   return layout;
+}
+
+/** A home directory or /tmp given by mistake keeps its rights and gets nothing of ours. */
+function checkOwn(dir: string): void {
+  const foreign = readdirSync(dir).find((name) => !OWN_NAMES.has(name));
+  if (foreign === undefined) return;
+  throw new PlinthError("DIRECTORY_FOREIGN", `${dir} holds ${foreign}, which is nothing of Plinth`, {
+    field: "--dir",
+    remedy: "choose an empty directory, or one that is not there yet",
+  });
 }
 
 function checkFormat(path: string): void {

@@ -30,6 +30,7 @@ interface Command {
 }
 
 const COMMANDS_MAX = 1000;
+const FLAGS: ReadonlySet<string> = new Set(["--may-exist", "--if-exists"]);
 
 /** Splits at "--" and takes the flags that precede each verb. Throws USAGE. */
 export function parseCommands(words: readonly string[]): Command[] {
@@ -50,7 +51,11 @@ export function parseCommands(words: readonly string[]): Command[] {
 
 function parseCommand(words: readonly string[]): Command {
   let at = 0;
-  while (words[at]?.startsWith("--")) at++;
+  for (; words[at]?.startsWith("-"); at++) {
+    if (!FLAGS.has(words[at] as string)) {
+      throw usageError("vsctl", `there is no option ${words[at]}; before a verb: ${[...FLAGS].join(", ")}`);
+    }
+  }
   const verb = words[at];
   if (verb === undefined || !VERBS.has(verb)) {
     throw usageError(
@@ -60,6 +65,8 @@ function parseCommand(words: readonly string[]): Command {
   }
   const { usage: form, argumentsMin, argumentsMax } = VERBS.get(verb)!;
   const args = words.slice(at + 1);
+  const late = args.find((word) => word.startsWith("--"));
+  if (late !== undefined) throw usageError("vsctl", `${late} must stand before the verb ${verb}`);
   if (args.length < argumentsMin || args.length > argumentsMax)
     throw usageError("vsctl", `usage: ${verb} ${form}`);
   return { verb, args, flags: new Set(words.slice(0, at)) };

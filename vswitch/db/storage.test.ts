@@ -90,6 +90,11 @@ describe("openStorage()", () => {
     writeFileSync(path, foreign);
     expect(() => open()).toThrow(expect.objectContaining({ code: "DATABASE_FOREIGN" }));
     expect(readFileSync(path)).toEqual(foreign);
+    const [major = 0] = OPEN_VSWITCH_SCHEMA.version.split(".").map(Number);
+    const newer = encodeRecord({ name: "Open_vSwitch", version: `${major + 1}.0.0`, tables: {} });
+    writeFileSync(path, newer);
+    expect(() => open()).toThrow(expect.objectContaining({ code: "DATABASE_NEWER" }));
+    expect(readFileSync(path)).toEqual(newer);
   });
 
   it("refuses a transaction that cannot be written and stays as it was", async () => {

@@ -15,7 +15,7 @@ import {
   type TableSchema,
 } from "../../base/ovsdb/index.js";
 import { type Commit, Database, type DatabaseChange, type DatabaseRow } from "./database.js";
-import { foreign } from "./errors.js";
+import { foreign, newer } from "./errors.js";
 import { COMPACT_BYTES_MIN, COMPACT_FACTOR } from "./limits.js";
 import { type LogFileSystem, RecordLog } from "./record-log.js";
 import { Transaction } from "./transaction.js";
@@ -36,7 +36,7 @@ export interface StorageOptions {
   readonly files?: LogFileSystem;
 }
 
-/** Opens the database of `schema` in the file at `path`, made when absent. Throws DATABASE_UNREADABLE. */
+/** Opens the database of `schema` in the file at `path`, made when absent. Throws DATABASE_UNREADABLE, DATABASE_FOREIGN, DATABASE_NEWER. */
 export function openStorage(path: string, schema: DatabaseSchema, options: StorageOptions = {}): Storage {
   const log = options.log ?? silentLog;
   const wallMs = options.wallMs ?? Date.now;
@@ -91,9 +91,15 @@ export function openStorage(path: string, schema: DatabaseSchema, options: Stora
 
 function checkHeader(path: string, header: unknown, schema: DatabaseSchema): void {
   if (header === undefined) return;
-  const name = typeof header === "object" && header !== null ? (header as Json)["name"] : undefined;
-  if (name === schema.name) return;
-  throw foreign(path, schema.name);
+  const { name, version } = (typeof header === "object" ? (header ?? {}) : {}) as Json;
+  if (name !== schema.name) throw foreign(path, schema.name);
+  // The first of x.y.z rises when what is there takes another meaning (ovsdb(7)); columns that were added are left out.
+  if (typeof version === "string" && majorOf(version) > majorOf(schema.version))
+    throw newer(path, version, schema.version);
+}
+
+function majorOf(version: string): number {
+  return Number.parseInt(version, 10);
 }
 
 /** The rows that the records add up to. Unknown tables and columns (an older or newer schema) are left out. */

@@ -5,10 +5,10 @@
 //   DIR/vswitchd.ctl   inspection; made last: the daemon is ready
 //
 // Thread: main. Invariant: a second instance is refused before anything in DIR is touched.
-import { mkdirSync } from "node:fs";
+import { accessSync, constants, mkdirSync } from "node:fs";
 import { join } from "node:path";
-import { describeError } from "../../base/errors/index.js";
-import { checkUnixPath } from "../../base/jsonrpc/index.js";
+import { describeError, PlinthError } from "../../base/errors/index.js";
+import { checkUnixPath, probeListen } from "../../base/jsonrpc/index.js";
 import { lockFile } from "../../base/linux/index.js";
 import type { Logger } from "../../base/log/index.js";
 import { insertOp, mapValue, type Operation, updateOp } from "../../base/ovsdb/index.js";
@@ -63,7 +63,8 @@ export interface Vswitchd {
 
 /**
  * Starts the switch in `dir` and resolves when it is ready. Throws ALREADY_RUNNING, SOCKET_PATH_TOO_LONG,
- * SOCKET_IN_USE, DATABASE_UNREADABLE, DATABASE_FOREIGN or ENDPOINT_INVALID; everything it had opened is closed then.
+ * SOCKET_IN_USE, SOCKET_UNAVAILABLE, ENDPOINT_INVALID, DIRECTORY_UNREADABLE, DATABASE_UNREADABLE, DATABASE_FOREIGN or
+ * DATABASE_NEWER; everything it had opened is closed then.
  */
 export async function startVswitchdWith(
   createBackend: CreateBackend,
@@ -72,7 +73,7 @@ export async function startVswitchdWith(
   const { dir, log } = options;
   const path = (name: string): string => join(dir, name);
   for (const name of ["db.sock", "vswitchd.ctl"]) checkUnixPath(path(name));
-  mkdirSync(dir, { recursive: true, mode: 0o700 });
+  makeDirectory(dir);
   const opened: (() => void | Promise<void>)[] = [];
   const closeAll = async (): Promise<void> => {
     for (const close of opened.splice(0).reverse()) {
@@ -87,12 +88,27 @@ export async function startVswitchdWith(
   try {
     const lock = lockFile(path("vswitchd.lock"));
     opened.push(() => lock.close());
+    for (const endpoint of options.ovsdb ?? []) await probeListen(endpoint);
     const storage = openStorage(path("conf.db"), OPEN_VSWITCH_SCHEMA, { log });
     opened.push(() => storage.close());
     return await assemble(createBackend, options, storage, opened, closeAll);
   } catch (thrown) {
     await closeAll();
     throw thrown;
+  }
+}
+
+/** Made when absent. Throws DIRECTORY_UNREADABLE before anything in it is touched. */
+function makeDirectory(dir: string): void {
+  try {
+    mkdirSync(dir, { recursive: true, mode: 0o700 });
+    accessSync(dir, constants.R_OK | constants.W_OK | constants.X_OK);
+  } catch (cause) {
+    throw new PlinthError("DIRECTORY_UNREADABLE", `cannot use directory ${dir}: ${describeError(cause)}`, {
+      cause,
+      field: "--dir",
+      remedy: "choose another with --dir",
+    });
   }
 }
 

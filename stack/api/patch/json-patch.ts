@@ -1,6 +1,7 @@
 // JSON patch. Source: RFC 6902, through the package of that name. The input is never changed.
-// Invariant: the result cannot outgrow OBJECT_SIZE_BYTES_MAX by copying, and no operation can reach a prototype.
+// Invariant: the result cannot outgrow OBJECT_SIZE_BYTES_MAX by copying, nor nest without end, and no operation can reach a prototype.
 import { applyPatch, type Operation } from "rfc6902";
+import { checkDepth } from "../depth.js";
 import { ApiError } from "../errors.js";
 import { OBJECT_SIZE_BYTES_MAX, PATCH_OPERATIONS_MAX } from "../limits.js";
 
@@ -23,10 +24,12 @@ export function applyJsonPatch(target: unknown, patch: unknown): unknown {
       throw new ApiError("Invalid", `the patch does not fit the object: operation ${i}: ${failure}`);
     }
     if ((operation as Operation).op !== "copy") continue;
+    checkDepth(holder);
     if (JSON.stringify(holder).length > OBJECT_SIZE_BYTES_MAX) {
       throw new ApiError("RequestEntityTooLarge", "the patched object is too large");
     }
   }
+  checkDepth(holder);
   return holder;
 }
 

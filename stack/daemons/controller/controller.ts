@@ -3,7 +3,6 @@
 // Start: lock → port probed → certificates, token → store → controllers → API listens → kubeconfig → SDN part →
 // control socket (= ready). A second instance or a port in use is refused before anything is touched.
 // Stop: the same backwards. SIGKILL at any moment loses nothing that was acknowledged.
-import { createServer } from "node:net";
 import { join } from "node:path";
 import { type ControlMethod, createControlServer } from "../../../base/jsonrpc/index.js";
 import { lockFile } from "../../../base/linux/index.js";
@@ -20,7 +19,8 @@ import {
   type ServerAccess,
   writeKubeconfig,
 } from "../../api/index.js";
-import { loadTls, portError, startApiServer } from "../../api/server.js";
+import { probePort } from "../../api/port.js";
+import { loadTls, startApiServer } from "../../api/server.js";
 import type { DirectoryLayout } from "../directory.js";
 import { Controllers } from "./controllers.js";
 
@@ -118,17 +118,6 @@ export async function startController(
     await closeAll();
     throw thrown;
   }
-}
-
-/** A port in use is found before the store is opened. */
-async function probePort(port: number): Promise<void> {
-  if (port === 0) return;
-  const host = "127.0.0.1";
-  await new Promise<void>((resolve, reject) => {
-    const probe = createServer();
-    probe.once("error", (cause) => reject(portError(port, host, cause)));
-    probe.listen({ port, host, exclusive: true }, () => probe.close(() => resolve()));
-  });
 }
 
 /** What every data centre starts with. */

@@ -10,8 +10,8 @@ export interface Progress {
   say(text: string): void;
 }
 
-/** Writes to `out`; rewrites the current line when it is a terminal. */
-export function createProgress(out: NodeJS.WriteStream): Progress {
+/** Writes to `out`, failures to `errors`; rewrites the current line when it is a terminal. */
+export function createProgress(out: NodeJS.WriteStream, errors: NodeJS.WriteStream): Progress {
   const terminal = out.isTTY === true;
   let shown = "";
   let beganMs = performance.now();
@@ -19,9 +19,9 @@ export function createProgress(out: NodeJS.WriteStream): Progress {
     if (terminal && shown !== "") out.write("\r\u001b[K");
   };
   const seconds = () => `${((performance.now() - beganMs) / 1000).toFixed(1)} s`;
-  const finish = (mark: string, text: string) => {
+  const finish = (to: NodeJS.WriteStream, mark: string, text: string) => {
     clear();
-    out.write(`${mark} ${text}${shown === "" ? "" : ` (${seconds()})`}\n`);
+    to.write(`${mark} ${text}${shown === "" ? "" : ` (${seconds()})`}\n`);
     shown = "";
   };
   return {
@@ -32,8 +32,8 @@ export function createProgress(out: NodeJS.WriteStream): Progress {
       shown = text;
       out.write(terminal ? `… ${text.slice(0, Math.max(20, (out.columns ?? 80) - 3))}` : `… ${text}\n`);
     },
-    done: (text) => finish("✓", text),
-    failed: (text) => finish("✗", text),
+    done: (text) => finish(out, "✓", text),
+    failed: (text) => finish(errors, "✗", text),
     say(text) {
       clear();
       out.write(`${text}\n`);

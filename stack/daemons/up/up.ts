@@ -6,12 +6,13 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { describeError, PlinthError } from "../../../base/errors/index.js";
 import { createControlServer } from "../../../base/jsonrpc/index.js";
-import { lockFile } from "../../../base/linux/index.js";
+import { lockFile, lockHolder } from "../../../base/linux/index.js";
 import { createLogger } from "../../../base/log/index.js";
-import { ensureGuestImage } from "../../../hypervisor-core/index.js";
+import { ensureGuestImage, findQemu } from "../../../hypervisor-core/index.js";
+import { probePort } from "../../api/port.js";
 import { GREETING_PROOFS, PROOFS, type Proof } from "../../proofs/index.js";
 import { connectWorld, type LiveWorld } from "../../proofs/live-world.js";
-import { cacheDirectory, type DirectoryLayout, openDirectory } from "../directory.js";
+import { cacheDirectory, type DirectoryLayout, directoryLayout, openDirectory } from "../directory.js";
 import { type DaemonSpec, daemonSet } from "./daemon-set.js";
 import { stopEverything } from "./down.js";
 import { createProgress, type Progress } from "./progress.js";
@@ -31,9 +32,14 @@ export interface UpOptions {
   readonly only?: string | undefined;
 }
 
-/** Runs until Ctrl-C, `plinth down`, or the end of the check. Returns the exit code; throws what stopped it early. */
+/**
+ * Runs until Ctrl-C, `plinth down`, or the end of the check. Returns the exit code; throws what stopped it early.
+ * A missing program or a port in use is told before anything is made.
+ */
 export async function up(options: UpOptions): Promise<number> {
-  const progress = createProgress(process.stdout);
+  const progress = createProgress(process.stdout, process.stderr);
+  findQemu();
+  if (!options.check) await checkPort(options);
   const dir = options.check ? mkdtempSync("/tmp/plinth-check-") : options.dir;
   const layout = openDirectory(dir);
   const lock = lockFile(join(layout.run, "up.lock"));
@@ -143,6 +149,16 @@ async function prove(options: UpOptions, world: LiveWorld, progress: Progress): 
   }
   progress.say(`${chosen.length} of ${chosen.length} proofs held`);
   return 0;
+}
+
+/** The port must be free, unless our controller has it already. */
+async function checkPort(options: UpOptions): Promise<void> {
+  try {
+    if (lockHolder(join(directoryLayout(options.dir).run, "controller.lock")) !== undefined) return;
+  } catch {
+    return; // A directory that we may not read is refused when it is opened.
+  }
+  await probePort(options.apiPort);
 }
 
 /** Port 0 must become a number now: a controller that is started again has to come back at the same place. */
