@@ -29,11 +29,13 @@ export const STATUS_EXTENTS_MAX = 4096;
 export const CHECKPOINT_LOG_BYTES = 256 * 1024 * 1024;
 /** A changed volume gets its checkpoint after this time at the latest when the space of dead blocks waits for it. */
 export const CHECKPOINT_IDLE_MS = 500;
+/** Freed segments whose space may wait for reuse while writers are busy; more are given back at once. */
+export const UNPUNCHED_MAX = 32;
+/** Segments whose space is given back in one step of housekeeping. */
+export const PUNCH_STEP = 8;
 /** Segments kept back from writers, so that the cleaner and TRIM can always make progress. */
 export const RESERVE_SEGMENTS = 3;
 /** A sealed segment with a smaller share of live blocks is worth moving (percent). */
 export const CLEAN_LIVE_PERCENT = 50;
 /** The same when free segments run out. */
 export const CLEAN_LIVE_PERCENT_URGENT = 90;
-/** Blocks that the cleaner moves before clients are served again. */
-export const CLEAN_SLICE_BLOCKS = 256;

@@ -28,6 +28,8 @@ import { DataBuffer } from "./data-buffer.js";
 export interface DiskFile {
   readonly path: string;
   readonly sizeBytes: number;
+  /** Punching what holds nothing costs next to nothing. */
+  readonly sparse: boolean;
   /** For io_uring; −1 when there is none. */
   readonly descriptor: number;
   /** Fills the whole range; what was never written reads as zeros. */
@@ -45,11 +47,13 @@ export interface DiskFile {
 export class LinuxDiskFile implements DiskFile {
   readonly path: string;
   readonly sizeBytes: number;
+  readonly sparse: boolean;
   readonly descriptor: number;
   #punches = true;
 
-  constructor(path: string, sizeBytes: number, descriptor: number) {
+  constructor(path: string, sizeBytes: number, descriptor: number, sparse: boolean) {
     this.path = path;
+    this.sparse = sparse;
     this.sizeBytes = sizeBytes;
     this.descriptor = descriptor;
   }
@@ -123,12 +127,12 @@ export function openDiskFile(path: string): LinuxDiskFile {
     const fresh = !existsSync(inner);
     const descriptor = openFile(inner, O_RDWR | O_CREAT);
     if (fresh) syncDirectory(path);
-    return new LinuxDiskFile(path, blocks * bsize, descriptor);
+    return new LinuxDiskFile(path, blocks * bsize, descriptor, true);
   }
-  if (existing.isFile()) return new LinuxDiskFile(path, existing.size, openFile(path, O_RDWR));
+  if (existing.isFile()) return new LinuxDiskFile(path, existing.size, openFile(path, O_RDWR), true);
   if (existing.isBlockDevice()) {
     const descriptor = openFile(path, O_RDWR);
-    return new LinuxDiskFile(path, deviceSize(path, descriptor), descriptor);
+    return new LinuxDiskFile(path, deviceSize(path, descriptor), descriptor, false);
   }
   throw storageError("PARAMETER_INVALID", `${path} is no file, directory or block device`, {
     field: "disks",
@@ -137,13 +141,16 @@ export function openDiskFile(path: string): LinuxDiskFile {
 
 /** Makes new names in a directory durable. */
 export function syncDirectory(path: string): void {
-  for (const each of [path, dirname(path)]) {
-    const descriptor = openFile(each, O_RDONLY | O_DIRECTORY);
-    try {
-      fsyncFile(descriptor);
-    } finally {
-      closeFile(descriptor);
-    }
+  syncOne(path);
+  syncOne(dirname(path));
+}
+
+function syncOne(directory: string): void {
+  const descriptor = openFile(directory, O_RDONLY | O_DIRECTORY);
+  try {
+    fsyncFile(descriptor);
+  } finally {
+    closeFile(descriptor);
   }
 }
 

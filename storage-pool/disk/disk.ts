@@ -1,6 +1,8 @@
 // One disk of a pool: its superblock, its slots and the header cells that say what they hold.
-// Invariant: a slot is free exactly when nothing in memory uses it; a freed slot's cell is cleared and its space
-// punched before anybody can get it again. Thread: the pool's worker. Hot: no (slots change once per 4 MiB).
+// Invariant: a slot is free exactly when nothing in memory uses it; a freed slot's cell is cleared before anybody can get
+// it again. What an earlier segment left in a slot never passes for content: records carry the segment's serial, and
+// payload its checksum. So a slot that is wanted again at once keeps its space (and its pages in the cache); the space
+// of the others is punched soon. Thread: the pool's worker. Hot: no (slots change once per 4 MiB).
 
 import { storageError } from "../errors.js";
 import { BLOCK_SIZE } from "../limits.js";
@@ -52,6 +54,8 @@ export class Disk {
   readonly #used: Uint8Array;
   readonly #slotsAt: number;
   readonly #scratch = new DataBuffer(CELLS_PER_READ * CELL_SIZE);
+  /** Free slots that still have their space. */
+  readonly #unpunched: number[] = [];
   #hint = 0;
 
   constructor(file: DiskFile, superblock: Superblock) {
@@ -72,8 +76,13 @@ export class Disk {
     return this.#slotsAt + slot * SEGMENT_SIZE;
   }
 
-  /** Takes the lowest free slot, or −1. */
+  /** Takes a free slot, or −1: one that still has its space if possible, else the lowest. */
   takeSlot(): number {
+    const warm = this.#unpunched.pop();
+    if (warm !== undefined) {
+      this.markUsed(warm);
+      return warm;
+    }
     for (let i = this.#hint; i < this.slotCount; i++) {
       if (this.#used[i] !== 0) continue;
       this.markUsed(i);
@@ -88,14 +97,39 @@ export class Disk {
     this.#used[slot] = 1;
   }
 
-  /** Gives a slot back: clears its cell and its space. */
+  /** Gives a slot back: clears its cell. Its space goes back later, unless the slot is wanted again before. */
   freeSlot(slot: number): void {
     this.clearCell(slot);
-    this.file.punch(this.position(slot), SEGMENT_SIZE);
-    this.dirty = true;
+    this.#unpunched.push(slot);
     if (this.#used[slot] === 1) this.freeSlots++;
     this.#used[slot] = 0;
     if (slot < this.#hint) this.#hint = slot;
+  }
+
+  get unpunchedCount(): number {
+    return this.#unpunched.length;
+  }
+
+  /** Gives the space of everything that is free back: after a crash nobody knows what still has some. */
+  punchFree(): void {
+    if (!this.file.sparse) return;
+    this.#unpunched.length = 0;
+    for (let first = 0; first < this.slotCount; first++) {
+      if (this.#used[first] !== 0) continue;
+      let end = first + 1;
+      while (end < this.slotCount && this.#used[end] === 0) end++;
+      this.file.punch(this.position(first), (end - first) * SEGMENT_SIZE);
+      first = end;
+    }
+  }
+
+  /** Gives the space of a few free slots back to the file system; true when there are more. */
+  punchSome(count: number): boolean {
+    for (let i = 0; i < count && this.#unpunched.length > 0; i++) {
+      this.file.punch(this.position(this.#unpunched.pop() as number), SEGMENT_SIZE);
+      this.dirty = true;
+    }
+    return this.#unpunched.length > 0;
   }
 
   /** Writes what `slot` holds. Returns 0 or an errno. */

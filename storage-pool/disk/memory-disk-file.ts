@@ -62,6 +62,7 @@ export class SparseBytes {
 export class MemoryDiskFile implements DiskFile {
   readonly path: string;
   readonly sizeBytes: number;
+  readonly sparse = true;
   readonly descriptor = -1;
   readonly content = new SparseBytes();
   syncCount = 0;

@@ -46,7 +46,7 @@ export class Cleaner {
   victim(livePercent: number): Segment | undefined {
     let best: Segment | undefined;
     const limit = (DATA_BLOCKS * livePercent) / 100;
-    this.#options.table.forEach((segment) => {
+    this.#options.table.visit((segment) => {
       if (!segment.sealed || segment.evacuated || segment.disks.length === 0) return;
       if (segment.liveBlocks === 0 || segment.liveBlocks >= limit) return;
       if (best === undefined || segment.liveBlocks < best.liveBlocks) best = segment;

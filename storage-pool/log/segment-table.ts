@@ -7,7 +7,6 @@
 // Thread: the pool's worker. Hot: yes (reference, release).
 import { assert } from "../../base/assert/index.js";
 import type { Disk } from "../disk/disk.js";
-import { storageError } from "../errors.js";
 import { FORMAT_VERSION, SEGMENT_BLOCKS, SEGMENT_LOG, type SegmentHeader } from "./format.js";
 
 export class Segment {
@@ -89,9 +88,10 @@ export class SegmentTable {
     if (copies === 1) return this.disks.reduce((sum, disk) => sum + disk.freeSlots, 0);
     let total = 0;
     let largest = 0;
-    for (const disk of this.disks) {
-      total += disk.freeSlots;
-      largest = Math.max(largest, disk.freeSlots);
+    for (let i = 0; i < this.disks.length; i++) {
+      const { freeSlots } = this.disks[i] as Disk;
+      total += freeSlots;
+      largest = Math.max(largest, freeSlots);
     }
     return Math.min(Math.floor(total / 2), total - largest);
   }
@@ -151,7 +151,8 @@ export class SegmentTable {
 
   /** Takes over what was found on the disks at start. Every segment is sealed: writing goes on in a new one. */
   adopt(segments: readonly Segment[]): void {
-    for (const segment of segments) {
+    for (let n = 0; n < segments.length; n++) {
+      const segment = segments[n] as Segment;
       assert(this.#segments[segment.index] === undefined, "segment indexes are unique");
       this.#segments[segment.index] = segment;
       segment.sealed = true;
@@ -172,8 +173,12 @@ export class SegmentTable {
     return this.#nextSerial - 1;
   }
 
-  forEach(visit: (segment: Segment) => void): void {
-    for (const segment of this.#segments) if (segment !== undefined) visit(segment); // cold
+  /** Calls `visit` for each segment, by index. */
+  visit(visit: (segment: Segment) => void): void {
+    for (let i = 1; i < this.#segments.length; i++) {
+      const segment = this.#segments[i];
+      if (segment !== undefined) visit(segment);
+    }
   }
 
   /** Space in use on all disks. */
@@ -184,7 +189,7 @@ export class SegmentTable {
   /** Blocks in sealed segments that nothing names: what the cleaner could win. */
   deadBlocks(): number {
     let dead = 0;
-    this.forEach((segment) => {
+    this.visit((segment) => {
       if (segment.sealed) dead += SEGMENT_BLOCKS - segment.liveBlocks;
     });
     return dead;
@@ -193,37 +198,9 @@ export class SegmentTable {
   /** Log segments of a volume, oldest first. */
   logOf(volume: number): Segment[] {
     const found: Segment[] = [];
-    this.forEach((segment) => {
+    this.visit((segment) => {
       if (segment.kind === SEGMENT_LOG && segment.volume === volume) found.push(segment);
     });
     return found.sort((a, b) => a.serial - b.serial);
   }
-}
-
-/** Groups the cells found on all disks into segments: one per serial, with the copies that are there. */
-export function collectSegments(disks: readonly Disk[]): Segment[] {
-  const bySerial = new Map<number, { header: SegmentHeader; disks: Disk[]; slots: number[] }>();
-  for (const disk of disks) {
-    for (const { slot, header } of disk.readCells()) {
-      if (!isPlace(header, disk.index, slot)) continue;
-      const known = bySerial.get(header.serial) ?? { header, disks: [], slots: [] };
-      known.disks.push(disk);
-      known.slots.push(slot);
-      bySerial.set(header.serial, known);
-    }
-  }
-  const found = [...bySerial.values()];
-  for (const { header } of found) {
-    if (header.index === 0 || header.index >= 2 ** 22) {
-      throw storageError("DISK_DAMAGED", `a segment has the impossible index ${header.index}`);
-    }
-  }
-  return found.map(({ header, disks: on, slots }) => new Segment(header, on, slots));
-}
-
-function isPlace(header: SegmentHeader, disk: number, slot: number): boolean {
-  for (let i = 0; i + 1 < header.places.length; i += 2) {
-    if (header.places[i] === disk && header.places[i + 1] === slot) return true;
-  }
-  return false;
 }

@@ -111,18 +111,13 @@ export class NbdServer implements FlushQueue {
 
   /** Stops listening, ends the connections that came that way, and removes the socket. */
   unlisten(path: string): void {
-    for (const [fd, listener] of this.#listeners) {
-      // cold
-      if (listener.path !== path) continue;
-      this.#listeners.delete(fd);
-      this.#epoll.remove(fd);
-      closeFile(fd);
-      removeSocket(path);
-      for (const connection of [...this.#connections.values()]) {
-        // cold
-        if (connection.listener === listener) this.#close(connection);
-      }
-    }
+    const listener = [...this.#listeners.values()].find((each) => each.path === path); // cold
+    if (listener === undefined) return;
+    this.#listeners.delete(listener.fd);
+    this.#epoll.remove(listener.fd);
+    closeFile(listener.fd);
+    removeSocket(path);
+    this.#closeWhere((connection) => connection.listener === listener);
   }
 
   isListening(path: string): boolean {
@@ -131,10 +126,7 @@ export class NbdServer implements FlushQueue {
 
   /** Ends every connection that uses `target`. */
   disconnect(target: NbdExport): void {
-    for (const connection of [...this.#connections.values()]) {
-      // cold
-      if (connection.transmission?.export === target) this.#close(connection);
-    }
+    this.#closeWhere((connection) => connection.transmission?.export === target);
   }
 
   get connectionCount(): number {
@@ -190,20 +182,15 @@ export class NbdServer implements FlushQueue {
 
   /** The cleaner made room, or gave up: writes that were put off are tried again. */
   retryStalled(): void {
-    for (const connection of this.#connections.values()) {
-      // cold
-      if (connection.transmission?.stalled === true) this.#parse(connection);
-    }
+    const stalled = this.#where((connection) => connection.transmission?.stalled === true);
+    for (let i = 0; i < stalled.length; i++) this.#parse(stalled[i]!);
   }
 
   /** Closes clients that neither finished their handshake nor left. */
   expire(nowMs: number): void {
-    for (const connection of [...this.#connections.values()]) {
-      // cold
-      if (connection.transmission === undefined && nowMs - connection.sinceMs > NBD_HANDSHAKE_MS) {
-        this.#close(connection);
-      }
-    }
+    this.#closeWhere(
+      (connection) => connection.transmission === undefined && nowMs - connection.sinceMs > NBD_HANDSHAKE_MS,
+    );
   }
 
   wait(transmission: NbdTransmission, hi: number, lo: number): void {
@@ -211,8 +198,9 @@ export class NbdServer implements FlushQueue {
   }
 
   close(): void {
-    for (const connection of [...this.#connections.values()]) this.#close(connection); // cold
-    for (const listener of [...this.#listeners.values()]) this.unlisten(listener.path); // cold
+    this.#closeWhere(() => true);
+    const listeners = [...this.#listeners.values()]; // cold
+    for (let i = 0; i < listeners.length; i++) this.unlisten(listeners[i]!.path);
   }
 
   #startSync(): void {
@@ -231,12 +219,20 @@ export class NbdServer implements FlushQueue {
   }
 
   #sendAll(served: readonly Waiting[]): void {
-    for (const connection of this.#connections.values()) {
-      // cold
-      const { transmission } = connection;
-      if (transmission !== undefined && served.some((each) => each.transmission === transmission))
-        this.#send(connection);
-    }
+    const answered = new Set(served.map((each) => each.transmission));
+    const connections = this.#where(
+      ({ transmission }) => transmission !== undefined && answered.has(transmission),
+    );
+    for (let i = 0; i < connections.length; i++) this.#send(connections[i]!);
+  }
+
+  #where(predicate: (connection: Connection) => boolean): Connection[] {
+    return [...this.#connections.values()].filter(predicate);
+  }
+
+  #closeWhere(predicate: (connection: Connection) => boolean): void {
+    const chosen = this.#where(predicate);
+    for (let i = 0; i < chosen.length; i++) this.#close(chosen[i]!);
   }
 
   #accept(listener: Listener): void {

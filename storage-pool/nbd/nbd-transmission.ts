@@ -44,6 +44,7 @@ export const INPUT_SIZE = 320 * 1024;
 const PENDING_MAX = 512;
 /** Reads queued before they are answered; one larger request goes alone. */
 const READ_BYTES_MAX = 1024 * 1024;
+const SPARE_MAX = 2 * 1024 * 1024;
 const HOLE_MIN = 64 * 1024;
 const ZERO_CHUNK = 256 * 1024;
 const zeroes = new DataBuffer(ZERO_CHUNK);
@@ -95,6 +96,8 @@ export class NbdTransmission {
   readonly #errors = new Int32Array(PENDING_MAX);
   readonly #offsets = new Float64Array(PENDING_MAX);
   readonly #lengths = new Float64Array(PENDING_MAX);
+  /** Kept for the next large write: fresh memory costs more than the copy into it. */
+  #spare: DataBuffer | undefined;
   #pending = 0;
   #readBytes = 0;
   #discard = 0;
@@ -222,7 +225,10 @@ export class NbdTransmission {
 
   /** The header moves into the large buffer too, so that it is there when the payload is complete. */
   #beginLarge(at: number, length: number, have: number): void {
-    this.large = new DataBuffer(REQUEST_SIZE + length);
+    const size = REQUEST_SIZE + length;
+    const spare = this.#spare;
+    this.large = spare !== undefined && spare.bytes.byteLength >= size ? spare : new DataBuffer(size);
+    if (size <= SPARE_MAX) this.#spare = this.large;
     this.input.bytes.copy(this.large.bytes, 0, at, at + REQUEST_SIZE + have);
     this.largeAt = REQUEST_SIZE + have;
     this.largeLeft = length - have;

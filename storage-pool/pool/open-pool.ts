@@ -5,10 +5,11 @@
 import { PlinthError } from "../../base/errors/index.js";
 import type { Disk } from "../disk/disk.js";
 import { BLOCK_SIZE } from "../limits.js";
+import { collectSegments } from "../log/collect-segments.js";
 import { RECORD_DATA, SEGMENT_BLOCKS, SEGMENT_LOG } from "../log/format.js";
 import { type LoadedMap, loadMapFile, type MapFiles, MapInstaller } from "../log/map-files.js";
 import { replayLog, replayRange } from "../log/recovery.js";
-import { collectSegments, Segment, SegmentTable } from "../log/segment-table.js";
+import { Segment, SegmentTable } from "../log/segment-table.js";
 import { BlockMap } from "../volume/block-map.js";
 import { MapReader } from "../volume/map-reader.js";
 import { Root } from "../volume/volume.js";
@@ -116,6 +117,7 @@ export function openPool(
     }
   }
   for (const disk of disks) {
+    disk.punchFree();
     disk.dirty = true;
     if (disk.sync() !== 0) throw new PlinthError("DISK_DAMAGED", `${disk.file.path} cannot be synced`);
   }

@@ -1,37 +1,21 @@
-// A pool at work: its disks, its segments, its volumes, and the housekeeping that keeps space coming back.
-//
-//   housekeeping, one small step at a time between requests:
-//     checkpoint (when due) ─► catalogue ─► free dead segments ─► move live blocks out of mostly dead ones ─► again
-//
-// Everything is synchronous; the catalogue answers through `checkpointRecorded`. Invariant: a segment is freed only when
-// no map, live or on the medium, names a block of it and no log needs its records. Thread: the pool's worker.
+// A pool at work: its disks, its segments, its volumes and what can be done with them.
+// Everything is synchronous; what the catalogue has to know is returned, and called "recorded" by the caller afterwards.
+// Invariant: a change that the catalogue must know first (deleting) or after (creating) is undone or orphaned by a crash
+// in between, never half there. Thread: the pool's worker.
 import { assert } from "../../base/assert/index.js";
 import type { Disk } from "../disk/disk.js";
-import { EAGAIN, EIO, ENOSPC, OK, storageError } from "../errors.js";
-import {
-  BLOCK_SIZE,
-  CHECKPOINT_IDLE_MS,
-  CHECKPOINT_LOG_BYTES,
-  CLEAN_LIVE_PERCENT,
-  CLEAN_LIVE_PERCENT_URGENT,
-  RESERVE_SEGMENTS,
-  ROOTS_MAX,
-  SNAPSHOTS_PER_VOLUME_MAX,
-} from "../limits.js";
-import { Cleaner } from "../log/cleaner.js";
-import { DATA_BLOCKS, SEGMENT_LOG, SEGMENT_SIZE } from "../log/format.js";
-import { type SpaceGate, Staging } from "../log/log-writer.js";
+import { EIO, OK, storageError } from "../errors.js";
+import { BLOCK_SIZE, ROOTS_MAX, SNAPSHOTS_PER_VOLUME_MAX } from "../limits.js";
+import { SEGMENT_SIZE } from "../log/format.js";
+import { Staging } from "../log/log-writer.js";
 import { MapFileJob, type MapFiles } from "../log/map-files.js";
-import type { Segment, SegmentTable } from "../log/segment-table.js";
+import type { SegmentTable } from "../log/segment-table.js";
 import { BlockMap } from "../volume/block-map.js";
 import type { MapReader } from "../volume/map-reader.js";
 import { usageOf, type VolumeUsage } from "../volume/usage.js";
 import { Root, Volume } from "../volume/volume.js";
-import { Checkpoint, type CheckpointRecord } from "./checkpoint.js";
+import { Housekeeper } from "./housekeeper.js";
 import { openPool, type VolumeSpec } from "./open-pool.js";
-
-/** Released blocks that make a checkpoint worth while although clients are busy. */
-const RELEASED_BLOCKS_DUE = 16 * DATA_BLOCKS;
 
 export interface PoolUsage {
   readonly sizeBytes: number;
@@ -56,7 +40,7 @@ export interface NewMap {
   readonly sizeBytes: number;
 }
 
-export class Pool implements SpaceGate {
+export class Pool {
   readonly table: SegmentTable;
   readonly reader: MapReader;
   readonly volumes = new Map<number, Volume>();
@@ -64,19 +48,9 @@ export class Pool implements SpaceGate {
   readonly #files: MapFiles;
   readonly #epoch: number;
   readonly #staging = new Staging();
-  readonly #cleaner: Cleaner;
-  #checkpoint: Checkpoint | undefined;
-  #recording = false;
-  #urgent = false;
-  /** Dead blocks when cleaning last ended without winning anything; −1 while it may still help. */
-  #exhaustedAt = -1;
-  #cleanAgain = true;
+  /** Checkpoints, cleaning and freeing; the worker gives it time. */
+  readonly housekeeper: Housekeeper;
   #nameCounter = 0;
-  #lastChangeMs = 0;
-  #lastGeneration = 0;
-  #failedUntilMs = 0;
-  #holds = 0;
-  #cleanedSince = false;
   /** Heads that a revert will put in place. */
   readonly #prepared = new Map<number, Root>();
 
@@ -88,22 +62,26 @@ export class Pool implements SpaceGate {
     this.table = opened.table;
     this.reader = opened.reader;
     this.damaged = opened.damaged;
-    for (const { spec, head, snapshots, sequence } of opened.volumes)
-      this.#addVolume(spec, head, snapshots, sequence);
     const named = new Set(
       specs.flatMap((spec) => [spec.mapFile, ...spec.snapshots.map((each) => each.mapFile)]),
     );
     if (opened.damaged.size === 0) {
       for (const file of files.list()) if (!named.has(file)) files.remove(file);
     }
-    this.#cleaner = new Cleaner({
-      table: this.table,
+    const { table, reader, volumes, damaged } = this;
+    this.housekeeper = new Housekeeper({
+      table,
+      reader,
+      volumes,
+      damaged,
+      files,
       staging: this.#staging,
-      gate: this,
-      reader: this.reader,
-      volumes: this.volumes,
+      sync: () => this.sync(),
+      nameOf: (volume, root) => this.#fileName(volume.id, root.name),
     });
-    this.#freeDead();
+    for (const { spec, head, snapshots, sequence } of opened.volumes)
+      this.#addVolume(spec, head, snapshots, sequence);
+    this.housekeeper.freeDead();
   }
 
   /** The open volume, or VOLUME_NOT_FOUND or VOLUME_DAMAGED. */
@@ -130,7 +108,7 @@ export class Pool implements SpaceGate {
   deleteVolume(id: number): void {
     const volume = this.volumes.get(id);
     if (volume === undefined) return;
-    this.#abandonCheckpointOf(volume);
+    this.housekeeper.abandonCheckpointOf(volume);
     volume.commit();
     volume.writer.seal();
     for (const root of volume.roots()) {
@@ -138,7 +116,7 @@ export class Pool implements SpaceGate {
       if (root.file !== "") this.#files.remove(root.file);
     }
     this.volumes.delete(id);
-    this.#freeDead();
+    this.housekeeper.freeDead();
   }
 
   /** Everything committed so far, frozen under a name, on the medium. The catalogue records it or calls deleteSnapshot. */
@@ -160,19 +138,19 @@ export class Pool implements SpaceGate {
     const volume = this.volumes.get(id);
     const root = volume?.snapshots.get(name);
     if (volume === undefined || root === undefined) return;
-    this.#abandonCheckpointOf(volume);
+    this.housekeeper.abandonCheckpointOf(volume);
     volume.snapshots.delete(name);
     root.release();
     this.#files.remove(root.file);
     volume.generation++;
-    this.#freeDead();
+    this.housekeeper.freeDead();
   }
 
   /** Writes the map that `target`'s head will have; `finishRevert` puts it in place once the catalogue names it. */
   prepareRevert(id: number, snapshot: string): NewMap {
     const volume = this.volume(id);
     const from = this.#snapshot(volume, snapshot);
-    this.#abandonCheckpointOf(volume);
+    this.housekeeper.abandonCheckpointOf(volume);
     this.#mustFlush(volume);
     const map = from.map.freeze();
     map.grow(volume.sizeBytes / BLOCK_SIZE);
@@ -203,7 +181,7 @@ export class Pool implements SpaceGate {
     head.sequence = root.sequence;
     volume.checkpointSequence = root.sequence;
     volume.generation++;
-    this.#freeDead();
+    this.housekeeper.freeDead();
   }
 
   /** A new volume that starts as a snapshot of another; `spec` lacks only the map. */
@@ -280,171 +258,8 @@ export class Pool implements SpaceGate {
     };
   }
 
-  admit(segments: number, copies: number, privileged: boolean): number {
-    const free = this.table.freeCount(copies) - (privileged ? 0 : RESERVE_SEGMENTS);
-    if (free >= segments) return OK;
-    if (privileged || (this.#exhaustedAt >= 0 && this.table.deadBlocks() <= this.#exhaustedAt)) return ENOSPC;
-    this.#exhaustedAt = -1;
-    this.#urgent = true;
-    return EAGAIN;
-  }
-
-  /** Writers wait for room: housekeeping comes first. */
-  get urgent(): boolean {
-    return this.#urgent;
-  }
-
-  /** A checkpoint waits for the catalogue. */
-  get recording(): boolean {
-    return this.#recording;
-  }
-
-  /**
-   * Does a little of what is due. A record must be written to the catalogue, then `checkpointRecorded` called;
-   * "busy": call again soon; "idle": nothing is due at `nowMs`.
-   */
-  housekeep(nowMs: number): CheckpointRecord | "busy" | "idle" {
-    if (this.#recording || this.#holds > 0) return "idle";
-    if (nowMs < this.#failedUntilMs && !this.#urgent) return "idle";
-    if (this.#checkpoint !== undefined) return this.#stepCheckpoint(nowMs);
-    // After a checkpoint cleaning comes first: writers could make the next one due for ever.
-    const due = this.#cleanAgain ? undefined : this.#dueForCheckpoint(nowMs);
-    if (due !== undefined) {
-      due.settle();
-      this.#checkpoint = this.#newCheckpoint(due);
-      return "busy";
-    }
-    if (this.#cleanAgain || this.#urgent) return this.#clean();
-    return "idle";
-  }
-
-  /** No checkpoint begins until `release` was called as often: the caller is about to change what the catalogue says. */
-  hold(): void {
-    this.#holds++;
-  }
-
-  release(): void {
-    assert(this.#holds > 0, "a hold is released once");
-    this.#holds--;
-  }
-
-  /** The catalogue's answer to the last record. */
-  checkpointRecorded(recorded: boolean): void {
-    const checkpoint = this.#checkpoint;
-    this.#recording = false;
-    this.#checkpoint = undefined;
-    if (checkpoint === undefined) return;
-    if (recorded) checkpoint.commit();
-    else checkpoint.abort();
-    this.#freeDead();
-    this.#cleanAgain = true;
-  }
-
-  /** A checkpoint of one volume in one go, for an orderly end; undefined when nothing changed. */
-  checkpointNow(id: number): CheckpointRecord | undefined {
-    const volume = this.volume(id);
-    assert(!this.#recording, "one checkpoint at a time");
-    this.#checkpoint?.abort();
-    this.#checkpoint = undefined;
-    volume.settle();
-    if (!volume.roots().some((root) => root.dirty)) return undefined;
-    const checkpoint = this.#newCheckpoint(volume);
-    this.#checkpoint = checkpoint;
-    while (!checkpoint.step());
-    this.#recording = true;
-    return checkpoint.record;
-  }
-
   close(): void {
     for (const disk of this.table.disks) disk.file.close();
-  }
-
-  #newCheckpoint(volume: Volume): Checkpoint {
-    const modules = { files: this.#files, table: this.table, sync: () => this.sync() };
-    return new Checkpoint(volume, modules, (root) => this.#fileName(volume.id, root.name));
-  }
-
-  #stepCheckpoint(nowMs: number): CheckpointRecord | "busy" | "idle" {
-    const checkpoint = this.#checkpoint as Checkpoint;
-    try {
-      if (!checkpoint.step()) return "busy";
-    } catch {
-      // The daemon's own file system is full, or a disk failed: the checkpoint before stays good. Later again.
-      checkpoint.abort();
-      this.#checkpoint = undefined;
-      this.#failedUntilMs = nowMs + 1000;
-      this.#giveUp();
-      return "idle";
-    }
-    this.#recording = true;
-    return checkpoint.record;
-  }
-
-  #dueForCheckpoint(nowMs: number): Volume | undefined {
-    let generation = 0;
-    for (const volume of this.volumes.values()) generation += volume.generation;
-    if (generation !== this.#lastGeneration) {
-      this.#lastGeneration = generation;
-      this.#lastChangeMs = nowMs;
-    }
-    const quiet = nowMs - this.#lastChangeMs >= CHECKPOINT_IDLE_MS;
-    for (const volume of this.volumes.values()) {
-      const dirty = volume.roots().some((root) => root.dirty);
-      if (!dirty) continue;
-      if (this.#urgent || volume.writer.writtenBytes >= CHECKPOINT_LOG_BYTES) return volume;
-      if (volume.releasedBlocks >= RELEASED_BLOCKS_DUE) return volume;
-      const waiting =
-        volume.releasedBlocks > 0 || volume.roots().some((root) => root.dirty && root.name !== "");
-      if (quiet && (waiting || this.#evacuatedFor(volume))) return volume;
-    }
-    return undefined;
-  }
-
-  /** The cleaner changed the volume's maps: the segments it emptied wait for this checkpoint. */
-  #evacuatedFor(volume: Volume): boolean {
-    return this.#cleanedSince && volume.head.dirty;
-  }
-
-  #clean(): "busy" | "idle" {
-    const victim = this.#cleaner.victim(this.#urgent ? CLEAN_LIVE_PERCENT_URGENT : CLEAN_LIVE_PERCENT);
-    const moved = victim !== undefined && this.#mayMove(victim) && this.#cleaner.evacuate(victim) === OK;
-    if (moved) {
-      this.#cleanedSince = true;
-      // Room is short: one at a time, each freed by its own checkpoint.
-      if (this.#urgent) this.#cleanAgain = false;
-      return "busy";
-    }
-    this.#cleanAgain = false;
-    const dirty = [...this.volumes.values()].some((volume) => volume.roots().some((root) => root.dirty));
-    if (this.#urgent && !(dirty && this.#cleanedSince)) this.#giveUp();
-    return "idle";
-  }
-
-  /** Moving out of the last free segment would leave nothing for the next one. */
-  #mayMove(victim: Segment): boolean {
-    return this.table.freeCount(Math.max(1, victim.disks.length)) >= 1;
-  }
-
-  /** Nothing more can be won now: writers are told that the pool is full until something changes. */
-  #giveUp(): void {
-    this.#urgent = false;
-    this.#exhaustedAt = this.table.deadBlocks();
-  }
-
-  #freeDead(): void {
-    const dead: Segment[] = [];
-    this.table.forEach((segment) => {
-      if (!segment.sealed || segment.liveBlocks > 0) return;
-      if (this.damaged.has(segment.volume) && segment.kind === SEGMENT_LOG) return;
-      const volume = this.volumes.get(segment.volume);
-      const replayed = segment.kind !== SEGMENT_LOG || volume === undefined;
-      if (replayed || segment.lastSequence <= volume.checkpointSequence) dead.push(segment);
-    });
-    for (const segment of dead) this.table.free(segment);
-    if (dead.length === 0) return;
-    this.#exhaustedAt = -1;
-    this.#cleanedSince = false;
-    if (this.table.freeCount(1) > RESERVE_SEGMENTS) this.#urgent = false;
   }
 
   #addVolume(spec: VolumeSpec, head: Root, snapshots: ReadonlyMap<string, Root>, sequence: number): Volume {
@@ -456,7 +271,7 @@ export class Pool implements SpaceGate {
       head,
       snapshots,
       sequence,
-      log: { table: this.table, staging: this.#staging, gate: this },
+      log: { table: this.table, staging: this.#staging, gate: this.housekeeper },
       reader: this.reader,
       sync: () => this.sync(),
     });
@@ -516,16 +331,5 @@ export class Pool implements SpaceGate {
     for (const volume of this.volumes.values()) roots += 1 + volume.snapshots.size;
     if (roots < ROOTS_MAX) return;
     throw storageError("LIMIT_REACHED", `a pool has at most ${ROOTS_MAX} volumes and snapshots`);
-  }
-
-  #abandonCheckpointOf(volume: Volume): void {
-    if (this.#checkpoint?.volume !== volume) return;
-    if (this.#recording) {
-      throw storageError("VOLUME_IN_USE", `a checkpoint of ${volume.name} is being recorded`, {
-        remedy: "try again",
-      });
-    }
-    this.#checkpoint.abort();
-    this.#checkpoint = undefined;
   }
 }

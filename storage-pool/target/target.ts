@@ -180,10 +180,10 @@ export class Target {
     let sleepMs = 1000;
     let urgent = false;
     for (const [name, pool] of this.#pools) {
-      const outcome = pool.housekeep(nowMs);
+      const outcome = pool.housekeeper.housekeep(nowMs);
       if (outcome === "busy") sleepMs = 0;
       else if (outcome !== "idle") this.#onCheckpoint(name, outcome);
-      urgent ||= pool.urgent;
+      urgent ||= pool.housekeeper.urgent;
     }
     if (urgent) sleepMs = Math.min(sleepMs, 5);
     else if (this.#wasUrgent) {
@@ -195,7 +195,7 @@ export class Target {
   }
 
   checkpointRecorded(pool: string, recorded: boolean): void {
-    this.pool(pool).checkpointRecorded(recorded);
+    this.pool(pool).housekeeper.checkpointRecorded(recorded);
   }
 
   onReady(fd: number): boolean {

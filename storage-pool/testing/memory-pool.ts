@@ -71,7 +71,7 @@ export class MemoryPool {
   settle(): void {
     for (let quiet = 0; quiet < 3; ) {
       this.#nowMs += 1000;
-      const outcome = this.pool.housekeep(this.#nowMs);
+      const outcome = this.pool.housekeeper.housekeep(this.#nowMs);
       quiet = outcome === "idle" ? quiet + 1 : 0;
       if (typeof outcome === "object") this.record(outcome);
     }
@@ -88,6 +88,6 @@ export class MemoryPool {
         mapFile: record.files[each.name] ?? each.mapFile,
       })),
     });
-    this.pool.checkpointRecorded(true);
+    this.pool.housekeeper.checkpointRecorded(true);
   }
 }

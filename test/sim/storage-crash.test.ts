@@ -178,7 +178,7 @@ class World {
   housekeep(steps: number): void {
     this.nowMs += 1000;
     for (let i = 0; i < steps; i++) {
-      const outcome = this.pool.housekeep(this.nowMs);
+      const outcome = this.pool.housekeeper.housekeep(this.nowMs);
       if (outcome === "idle") return;
       if (outcome !== "busy") this.record(outcome);
     }
@@ -194,14 +194,14 @@ class World {
       mapFile: record.files[each.name] ?? each.mapFile,
     }));
     this.fuse.burn();
-    this.pool.checkpointRecorded(true);
+    this.pool.housekeeper.checkpointRecorded(true);
   }
 
   /** No checkpoint is half way while the catalogue changes. */
   held(change: () => void): void {
-    this.pool.hold();
+    this.pool.housekeeper.hold();
     change();
-    this.pool.release();
+    this.pool.housekeeper.release();
   }
 
   snapshot(id: number): void {

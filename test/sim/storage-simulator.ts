@@ -38,6 +38,7 @@ interface Effect {
 export class SimulatedDiskFile implements DiskFile {
   readonly path: string;
   readonly sizeBytes: number;
+  readonly sparse = false;
   readonly descriptor = -1;
   readonly #fuse: Fuse;
   readonly #random: Random;

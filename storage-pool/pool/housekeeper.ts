@@ -1,0 +1,251 @@
+// Housekeeping of a pool: checkpoints when they are due, space back from what died, room for writers who wait for it.
+//
+//   a little at a time, between requests:
+//     checkpoint (when due) ─► catalogue ─► free dead segments ─► move live blocks out of mostly dead ones ─► again
+//
+// Invariant: a segment is freed only when no map, live or on the medium, names a block of it and no log needs its
+// records. Writers are told that the pool is full only after cleaning has won nothing. Thread: the pool's worker.
+import { assert } from "../../base/assert/index.js";
+import { EAGAIN, ENOSPC, OK, storageError } from "../errors.js";
+import {
+  CHECKPOINT_IDLE_MS,
+  CHECKPOINT_LOG_BYTES,
+  CLEAN_LIVE_PERCENT,
+  CLEAN_LIVE_PERCENT_URGENT,
+  PUNCH_STEP,
+  RESERVE_SEGMENTS,
+  UNPUNCHED_MAX,
+} from "../limits.js";
+import { Cleaner } from "../log/cleaner.js";
+import { DATA_BLOCKS, SEGMENT_LOG } from "../log/format.js";
+import type { SpaceGate, Staging } from "../log/log-writer.js";
+import type { MapFiles } from "../log/map-files.js";
+import type { Segment, SegmentTable } from "../log/segment-table.js";
+import type { MapReader } from "../volume/map-reader.js";
+import type { Root, Volume } from "../volume/volume.js";
+import { Checkpoint, type CheckpointRecord } from "./checkpoint.js";
+
+/** Released blocks that make a checkpoint worth while although clients are busy. */
+const RELEASED_BLOCKS_DUE = 16 * DATA_BLOCKS;
+
+export interface HousekeeperOptions {
+  readonly table: SegmentTable;
+  readonly reader: MapReader;
+  readonly volumes: ReadonlyMap<number, Volume>;
+  readonly damaged: ReadonlyMap<number, string>;
+  readonly files: MapFiles;
+  readonly staging: Staging;
+  readonly sync: () => number;
+  /** A name for a map file that was never used. */
+  readonly nameOf: (volume: Volume, root: Root) => string;
+}
+
+export class Housekeeper implements SpaceGate {
+  readonly #options: HousekeeperOptions;
+  readonly #cleaner: Cleaner;
+  #checkpoint: Checkpoint | undefined;
+  #recording = false;
+  #urgent = false;
+  /** Dead blocks when cleaning last ended without winning anything; −1 while it may still help. */
+  #exhaustedAt = -1;
+  #cleanAgain = true;
+  #cleanedSince = false;
+  #lastChangeMs = 0;
+  #lastGeneration = 0;
+  #failedUntilMs = 0;
+  #holds = 0;
+
+  constructor(options: HousekeeperOptions) {
+    this.#options = options;
+    this.#cleaner = new Cleaner({ ...options, gate: this });
+  }
+
+  admit(segments: number, copies: number, privileged: boolean): number {
+    const free = this.#options.table.freeCount(copies) - (privileged ? 0 : RESERVE_SEGMENTS);
+    if (free >= segments) return OK;
+    if (privileged || (this.#exhaustedAt >= 0 && this.#options.table.deadBlocks() <= this.#exhaustedAt))
+      return ENOSPC;
+    this.#exhaustedAt = -1;
+    this.#urgent = true;
+    return EAGAIN;
+  }
+
+  /** Writers wait for room: housekeeping comes first. */
+  get urgent(): boolean {
+    return this.#urgent;
+  }
+
+  /** A checkpoint waits for the catalogue. */
+  get recording(): boolean {
+    return this.#recording;
+  }
+
+  /**
+   * Does a little of what is due. A record must be written to the catalogue, then `checkpointRecorded` called;
+   * "busy": call again soon; "idle": nothing is due at `nowMs`.
+   */
+  housekeep(nowMs: number): CheckpointRecord | "busy" | "idle" {
+    if (this.#recording || this.#holds > 0) return "idle";
+    if (nowMs < this.#failedUntilMs && !this.#urgent) return "idle";
+    if (this.#checkpoint !== undefined) return this.#stepCheckpoint(nowMs);
+    // After a checkpoint cleaning comes first: writers could make the next one due for ever.
+    const due = this.#cleanAgain ? undefined : this.#dueForCheckpoint(nowMs);
+    if (due !== undefined) {
+      due.settle();
+      this.#checkpoint = this.#newCheckpoint(due);
+      return "busy";
+    }
+    if (this.#cleanAgain || this.#urgent) return this.#clean();
+    return this.#giveSpaceBack(nowMs);
+  }
+
+  /** Space of free slots goes back once nobody wants it at once, or when there is much of it. */
+  #giveSpaceBack(nowMs: number): "busy" | "idle" {
+    const quiet = nowMs - this.#lastChangeMs >= CHECKPOINT_IDLE_MS;
+    let more = false;
+    for (const disk of this.#options.table.disks) {
+      if (!quiet && disk.unpunchedCount <= UNPUNCHED_MAX) continue;
+      more = disk.punchSome(PUNCH_STEP) || more;
+    }
+    return more ? "busy" : "idle";
+  }
+
+  /** No checkpoint begins until `release` was called as often: the caller is about to change what the catalogue says. */
+  hold(): void {
+    this.#holds++;
+  }
+
+  release(): void {
+    assert(this.#holds > 0, "a hold is released once");
+    this.#holds--;
+  }
+
+  /** The catalogue's answer to the last record. */
+  checkpointRecorded(recorded: boolean): void {
+    const checkpoint = this.#checkpoint;
+    this.#recording = false;
+    this.#checkpoint = undefined;
+    if (checkpoint === undefined) return;
+    if (recorded) checkpoint.commit();
+    else checkpoint.abort();
+    this.freeDead();
+    this.#cleanAgain = true;
+  }
+
+  /** A checkpoint of one volume in one go, for an orderly end; undefined when nothing changed. */
+  checkpointNow(volume: Volume): CheckpointRecord | undefined {
+    assert(!this.#recording, "one checkpoint at a time");
+    this.#checkpoint?.abort();
+    this.#checkpoint = undefined;
+    volume.settle();
+    if (!volume.roots().some((root) => root.dirty)) return undefined;
+    const checkpoint = this.#newCheckpoint(volume);
+    this.#checkpoint = checkpoint;
+    while (!checkpoint.step());
+    this.#recording = true;
+    return checkpoint.record;
+  }
+
+  #newCheckpoint(volume: Volume): Checkpoint {
+    const { files, table, sync, nameOf } = this.#options;
+    return new Checkpoint(volume, { files, table, sync }, (root) => nameOf(volume, root));
+  }
+
+  #stepCheckpoint(nowMs: number): CheckpointRecord | "busy" | "idle" {
+    const checkpoint = this.#checkpoint as Checkpoint;
+    try {
+      if (!checkpoint.step()) return "busy";
+    } catch {
+      // The daemon's own file system is full, or a disk failed: the checkpoint before stays good. Later again.
+      checkpoint.abort();
+      this.#checkpoint = undefined;
+      this.#failedUntilMs = nowMs + 1000;
+      this.#giveUp();
+      return "idle";
+    }
+    this.#recording = true;
+    return checkpoint.record;
+  }
+
+  #dueForCheckpoint(nowMs: number): Volume | undefined {
+    let generation = 0;
+    for (const volume of this.#options.volumes.values()) generation += volume.generation;
+    if (generation !== this.#lastGeneration) {
+      this.#lastGeneration = generation;
+      this.#lastChangeMs = nowMs;
+    }
+    const quiet = nowMs - this.#lastChangeMs >= CHECKPOINT_IDLE_MS;
+    for (const volume of this.#options.volumes.values()) {
+      const dirty = volume.roots().some((root) => root.dirty);
+      if (!dirty) continue;
+      if (this.#urgent || volume.writer.writtenBytes >= CHECKPOINT_LOG_BYTES) return volume;
+      if (volume.releasedBlocks >= RELEASED_BLOCKS_DUE) return volume;
+      const waiting =
+        volume.releasedBlocks > 0 || volume.roots().some((root) => root.dirty && root.name !== "");
+      if (quiet && (waiting || this.#evacuatedFor(volume))) return volume;
+    }
+    return undefined;
+  }
+
+  /** The cleaner changed the volume's maps: the segments it emptied wait for this checkpoint. */
+  #evacuatedFor(volume: Volume): boolean {
+    return this.#cleanedSince && volume.head.dirty;
+  }
+
+  #clean(): "busy" | "idle" {
+    const victim = this.#cleaner.victim(this.#urgent ? CLEAN_LIVE_PERCENT_URGENT : CLEAN_LIVE_PERCENT);
+    const moved = victim !== undefined && this.#mayMove(victim) && this.#cleaner.evacuate(victim) === OK;
+    if (moved) {
+      this.#cleanedSince = true;
+      // Room is short: one at a time, each freed by its own checkpoint.
+      if (this.#urgent) this.#cleanAgain = false;
+      return "busy";
+    }
+    this.#cleanAgain = false;
+    const dirty = [...this.#options.volumes.values()].some((volume) =>
+      volume.roots().some((root) => root.dirty),
+    );
+    if (this.#urgent && !(dirty && this.#cleanedSince)) this.#giveUp();
+    return "idle";
+  }
+
+  /** Moving out of the last free segment would leave nothing for the next one. */
+  #mayMove(victim: Segment): boolean {
+    return this.#options.table.freeCount(Math.max(1, victim.disks.length)) >= 1;
+  }
+
+  /** Nothing more can be won now: writers are told that the pool is full until something changes. */
+  #giveUp(): void {
+    this.#urgent = false;
+    this.#exhaustedAt = this.#options.table.deadBlocks();
+  }
+
+  /** Frees every segment that nothing needs any more. */
+  freeDead(): void {
+    const dead: Segment[] = [];
+    this.#options.table.visit((segment) => {
+      if (!segment.sealed || segment.liveBlocks > 0) return;
+      if (this.#options.damaged.has(segment.volume) && segment.kind === SEGMENT_LOG) return;
+      const volume = this.#options.volumes.get(segment.volume);
+      const replayed = segment.kind !== SEGMENT_LOG || volume === undefined;
+      if (replayed || segment.lastSequence <= volume.checkpointSequence) dead.push(segment);
+    });
+    for (const segment of dead) this.#options.table.free(segment);
+    if (dead.length === 0) return;
+    this.#exhaustedAt = -1;
+    this.#cleanedSince = false;
+    if (this.#options.table.freeCount(1) > RESERVE_SEGMENTS) this.#urgent = false;
+  }
+
+  /** A checkpoint of `volume` that is being written is given up. */
+  abandonCheckpointOf(volume: Volume): void {
+    if (this.#checkpoint?.volume !== volume) return;
+    if (this.#recording) {
+      throw storageError("VOLUME_IN_USE", `a checkpoint of ${volume.name} is being recorded`, {
+        remedy: "try again",
+      });
+    }
+    this.#checkpoint.abort();
+    this.#checkpoint = undefined;
+  }
+}
