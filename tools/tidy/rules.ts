@@ -28,8 +28,11 @@ const DOORS: Readonly<Record<string, readonly string[]>> = {
   "@peculiar/x509": ["stack/api/"],
   pino: ["base/log/"],
   commander: ["stack/cli/"],
-  ajv: ["stack/"],
   typebox: ["stack/"],
+  yaml: ["stack/"],
+  "ipaddr.js": ["stack/"],
+  rfc6902: ["stack/api/"],
+  "@node-rs/crc32": ["storage-pool/"],
 };
 
 /** Node modules that do I/O; a pure file may not reach them. */
