@@ -14,3 +14,5 @@ export const CONNECTION_IDLE_S = 3_600;
 export const TICK_MS = 20;
 /** Polls without a packet before the engine sleeps. */
 export const IDLE_POLLS_MAX = 64;
+/** Longest path of an HTTP check: with it the request fits into one segment on every link. */
+export const HTTP_PATH_MAX = 256;

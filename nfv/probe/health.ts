@@ -11,13 +11,18 @@ export interface HealthThresholds {
 }
 
 export class Health {
-  readonly #thresholds: HealthThresholds;
+  #thresholds: HealthThresholds;
   #state: HealthState = "Unknown";
   #reason = "not probed yet";
   #run = 0;
   #lastGood: boolean | undefined;
 
   constructor(thresholds: HealthThresholds) {
+    this.#thresholds = thresholds;
+  }
+
+  /** Takes other thresholds; they count from the next probe. */
+  configure(thresholds: HealthThresholds): void {
     this.#thresholds = thresholds;
   }
 

@@ -1,6 +1,6 @@
 // What a load balancer is told to do, checked field by field: it comes over the control socket.
 import { nfvError } from "../../errors.js";
-import { ENDPOINTS_MAX, SERVICES_MAX } from "../../limits.js";
+import { ENDPOINTS_MAX, HTTP_PATH_MAX, SERVICES_MAX } from "../../limits.js";
 
 export interface ServicePort {
   /** The port that clients use, and the one that endpoints listen on. 1 to 65535. */
@@ -18,7 +18,13 @@ export interface Endpoint {
   readonly draining: boolean;
 }
 
+export type CheckProtocol = "TCP" | "HTTP" | "ICMP";
+
 export interface HealthCheck {
+  /** TCP and HTTP go to the target port of the first TCP port. */
+  readonly protocol: CheckProtocol;
+  /** What HTTP asks for; absent for the others. */
+  readonly path?: string;
   readonly intervalMs: number;
   readonly timeoutMs: number;
   readonly healthyThreshold: number;
@@ -42,6 +48,7 @@ export interface LoadBalancerConfig {
 }
 
 const DEFAULT_CHECK: HealthCheck = {
+  protocol: "TCP",
   intervalMs: 1000,
   timeoutMs: 500,
   healthyThreshold: 2,
@@ -70,18 +77,24 @@ export function parseLoadBalancerConfig(params: Fields): LoadBalancerConfig {
     "endpoints",
   );
   const probe = params["probeAddress"];
+  const healthCheck = parseCheck(params["healthCheck"]);
+  const probes = probe !== undefined && probe !== null;
+  if (probes && healthCheck.protocol !== "ICMP" && !ports.some(({ protocol }) => protocol === "TCP")) {
+    throw invalid(
+      "healthCheck.protocol",
+      `ICMP, for there is no TCP port that ${healthCheck.protocol} could check`,
+    );
+  }
   return {
     name: text(params, "name", "name"),
     type: "LoadBalancer",
     socket: text(params, "socket", "socket"),
     macAddress: mac(params, "macAddress", "macAddress"),
     address: ipv4(params, "address", "address"),
-    ...(probe === undefined || probe === null
-      ? {}
-      : { probeAddress: ipv4(params, "probeAddress", "probeAddress") }),
+    ...(probes ? { probeAddress: ipv4(params, "probeAddress", "probeAddress") } : {}),
     ports,
     endpoints,
-    healthCheck: parseCheck(params["healthCheck"]),
+    healthCheck,
   };
 }
 
@@ -108,6 +121,7 @@ function parseCheck(value: unknown): HealthCheck {
   if (typeof value !== "object" || Array.isArray(value)) throw invalid("healthCheck", "an object");
   const given = { ...DEFAULT_CHECK, ...value } as unknown as Fields;
   const check = {
+    ...parseCheckProtocol(given),
     intervalMs: integer(given, "intervalMs", "healthCheck.intervalMs", 50, 3_600_000),
     timeoutMs: integer(given, "timeoutMs", "healthCheck.timeoutMs", 10, 3_600_000),
     healthyThreshold: integer(given, "healthyThreshold", "healthCheck.healthyThreshold", 1, 100),
@@ -116,6 +130,23 @@ function parseCheck(value: unknown): HealthCheck {
   if (check.timeoutMs > check.intervalMs)
     throw invalid("healthCheck.timeoutMs", `at most intervalMs (${check.intervalMs})`);
   return check;
+}
+
+function parseCheckProtocol(given: Fields): Pick<HealthCheck, "protocol" | "path"> {
+  const { protocol, path } = given;
+  if (protocol !== "TCP" && protocol !== "HTTP" && protocol !== "ICMP")
+    throw invalid("healthCheck.protocol", "TCP, HTTP or ICMP");
+  if (protocol !== "HTTP") {
+    if (path !== undefined) throw invalid("healthCheck.path", "nothing unless protocol is HTTP");
+    return { protocol };
+  }
+  if (path === undefined) return { protocol, path: "/" };
+  if (typeof path !== "string" || path.length > HTTP_PATH_MAX || !/^\/[!-~]*$/.test(path))
+    throw invalid(
+      "healthCheck.path",
+      `a path such as /healthz, at most ${HTTP_PATH_MAX} characters, no blanks`,
+    );
+  return { protocol, path };
 }
 
 function list(from: Fields, key: string, min: number, max: number): readonly Fields[] {

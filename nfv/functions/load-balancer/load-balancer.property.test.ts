@@ -12,8 +12,15 @@ const config = {
   probeAddress: "10.10.0.101",
   ports: [{ port: 80, targetPort: 8080, protocol: "TCP" }],
   endpoints: [{ name: "web1", address: "10.10.0.2", macAddress: "02:00:00:00:00:02", draining: false }],
-  healthCheck: { intervalMs: 1000, timeoutMs: 400, healthyThreshold: 1, unhealthyThreshold: 2 },
+  healthCheck: {
+    protocol: "TCP",
+    intervalMs: 1000,
+    timeoutMs: 400,
+    healthyThreshold: 1,
+    unhealthyThreshold: 2,
+  },
 } as const;
+const protocols = ["TCP", "HTTP", "ICMP"] as const;
 
 /** Arbitrary bytes that often look like IPv4 or ARP, so that the deeper checks are reached. */
 const frame = fc
@@ -36,23 +43,28 @@ describe("LoadBalancer.push()", () => {
     const input = new Batch();
     const output = new Batch();
     fc.assert(
-      fc.property(fc.array(frame, { minLength: 1, maxLength: 8 }), (frames) => {
-        const balancer = new LoadBalancer(config, { pool });
-        pool.bytes.fill(0xa5);
-        const packets = frames.map((bytes) => pool.allocateFrom(bytes));
-        const inside = new Set<number>();
-        for (const packet of packets) {
-          const offset = pool.offset[packet] as number;
-          for (let i = 0; i < (pool.length[packet] as number); i++) inside.add(offset + i);
-          input.push(packet);
-        }
-        balancer.push(input, output, 1000);
-        output.freeAll(pool);
-        expect(input.length).toBe(0);
-        expect(pool.available).toBe(16);
-        for (let i = 0; i < pool.bytes.length; i++)
-          if (pool.bytes[i] !== 0xa5 && !inside.has(i)) expect.fail(`byte ${i} was written`);
-      }),
+      fc.property(
+        fc.array(frame, { minLength: 1, maxLength: 8 }),
+        fc.constantFrom(...protocols),
+        (frames, protocol) => {
+          const healthCheck = { ...config.healthCheck, protocol };
+          const balancer = new LoadBalancer({ ...config, healthCheck }, { pool });
+          pool.bytes.fill(0xa5);
+          const packets = frames.map((bytes) => pool.allocateFrom(bytes));
+          const inside = new Set<number>();
+          for (const packet of packets) {
+            const offset = pool.offset[packet] as number;
+            for (let i = 0; i < (pool.length[packet] as number); i++) inside.add(offset + i);
+            input.push(packet);
+          }
+          balancer.push(input, output, 1000);
+          output.freeAll(pool);
+          expect(input.length).toBe(0);
+          expect(pool.available).toBe(16);
+          for (let i = 0; i < pool.bytes.length; i++)
+            if (pool.bytes[i] !== 0xa5 && !inside.has(i)) expect.fail(`byte ${i} was written`);
+        },
+      ),
       { numRuns: 60 },
     );
   });

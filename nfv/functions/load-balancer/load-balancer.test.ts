@@ -5,20 +5,25 @@ import {
   ETHERTYPE_IPV4,
   encodeArp,
   encodeEthernet,
+  encodeIcmp,
   encodeIpv4,
   encodeTcp,
   encodeUdp,
   formatIpv4Address,
   formatMac,
+  ICMP_ECHO_REPLY,
+  IPPROTO_ICMP,
   IPPROTO_TCP,
   IPPROTO_UDP,
   parseArp,
   parseEthernet,
+  parseIcmp,
   parseIpv4,
   parseIpv4Address,
   parseMac,
   parseTcp,
   TCP_ACK,
+  TCP_RST,
   TCP_SYN,
 } from "../../../base/wire/index.js";
 import { LoadBalancer } from "./load-balancer.js";
@@ -43,7 +48,13 @@ const config: LoadBalancerConfig = {
     { name: "web1", address: "10.10.0.2", macAddress: "02:00:00:00:00:02", draining: false },
     { name: "web2", address: "10.10.0.3", macAddress: "02:00:00:00:00:03", draining: false },
   ],
-  healthCheck: { intervalMs: 1000, timeoutMs: 400, healthyThreshold: 1, unhealthyThreshold: 2 },
+  healthCheck: {
+    protocol: "TCP",
+    intervalMs: 1000,
+    timeoutMs: 400,
+    healthyThreshold: 1,
+    unhealthyThreshold: 2,
+  },
 };
 
 let pool: PacketPool;
@@ -87,6 +98,7 @@ function tcp(
 }
 
 const request = (port: number) => tcp([CLIENT, CLIENT_MAC, port], [VIP, LB_MAC, 80]);
+const opening = (port: number) => tcp([CLIENT, CLIENT_MAC, port], [VIP, LB_MAC, 80], TCP_SYN, "");
 
 /** Addresses and ports of a TCP frame; both checksums are verified on the way. */
 function read(frame: Uint8Array | undefined) {
@@ -263,22 +275,110 @@ describe("LoadBalancer with probes", () => {
         etherType: ETHERTYPE_IPV4,
         payload: encodeIpv4({ ...pair, protocol: IPPROTO_TCP, payload }),
       });
-      expect(through(balancer, answer, nowMs + 1)).toBeUndefined();
+      // The half-open connection is reset at once.
+      const reset = parseIpv4(parseEthernet(through(balancer, answer, nowMs + 1) as Uint8Array).payload);
+      expect(parseTcp(reset.payload, reset).flags).toBe(TCP_RST);
     }
   }
 
   it("sends connections to healthy endpoints only, and back when one recovers", () => {
     const balancer = new LoadBalancer(probed, { pool });
-    expect(through(balancer, request(1), 0)).toBeUndefined();
+    expect(through(balancer, opening(1), 0)).toBeUndefined();
     answerProbes(balancer, 0, ["10.10.0.2"]);
     balancer.tick(output, 500);
     output.freeAll(pool);
     expect(balancer.status(500).endpoints).toMatchObject([{ state: "Healthy" }, { state: "Unhealthy" }]);
     for (let port = 1; port < 30; port++)
-      expect(read(through(balancer, request(port), 600)).to).toBe("10.10.0.2:8080");
+      expect(read(through(balancer, opening(port), 600)).to).toBe("10.10.0.2:8080");
     answerProbes(balancer, 1000, ["10.10.0.2", "10.10.0.3"]);
     const reached = new Set<string>();
-    for (let port = 100; port < 160; port++) reached.add(read(through(balancer, request(port), 1100)).to);
+    for (let port = 100; port < 160; port++) reached.add(read(through(balancer, opening(port), 1100)).to);
     expect(reached.size).toBe(2);
+  });
+
+  it("finds the endpoint of a connection from before a restart before the first check is answered", () => {
+    const balancer = new LoadBalancer(probed, { pool });
+    answerProbes(balancer, 0, ["10.10.0.2", "10.10.0.3"]);
+    const before = new Map<number, string>();
+    for (let port = 1; port < 60; port++) before.set(port, read(through(balancer, opening(port), 50)).to);
+    expect(new Set(before.values()).size).toBe(2);
+    const restarted = new LoadBalancer(probed, { pool });
+    expect(through(restarted, opening(999), 60)).toBeUndefined();
+    for (const [port, to] of before) expect(read(through(restarted, request(port), 60)).to).toBe(to);
+    answerProbes(restarted, 100, ["10.10.0.2"]);
+    for (const [port, to] of before) expect(read(through(restarted, request(port), 150)).to).toBe(to);
+    restarted.tick(output, 600);
+    output.freeAll(pool);
+    for (const port of before.keys())
+      expect(read(through(restarted, request(port), 650)).to).toBe("10.10.0.2:8080");
+  });
+
+  it("applies changed thresholds to endpoints that it knows", () => {
+    const balancer = new LoadBalancer(probed, { pool });
+    balancer.configure({ ...probed, healthCheck: { ...probed.healthCheck, healthyThreshold: 2 } });
+    answerProbes(balancer, 0, ["10.10.0.2", "10.10.0.3"]);
+    expect(balancer.status(10).endpoints).toMatchObject([{ state: "Unknown" }, { state: "Unknown" }]);
+    answerProbes(balancer, 1000, ["10.10.0.2", "10.10.0.3"]);
+    expect(balancer.status(1010).endpoints).toMatchObject([{ state: "Healthy" }, { state: "Healthy" }]);
+  });
+
+  /** Sends back what is out as ICMP echo, except to those who are dead. */
+  function answerEchoes(balancer: LoadBalancer, nowMs: number, alive: readonly string[]): number {
+    balancer.tick(output, nowMs);
+    const frames = [...output.packets.subarray(0, output.length)].map((packet) => pool.frame(packet));
+    output.freeAll(pool);
+    for (const frame of frames) {
+      const { source, destination, payload } = parseEthernet(frame);
+      const ip = parseIpv4(payload);
+      expect(ip.protocol).toBe(IPPROTO_ICMP);
+      if (!alive.includes(formatIpv4Address(ip.destination))) continue;
+      const echo = parseIcmp(ip.payload);
+      const answer = encodeEthernet({
+        source: destination,
+        destination: source,
+        etherType: ETHERTYPE_IPV4,
+        payload: encodeIpv4({
+          source: ip.destination,
+          destination: ip.source,
+          protocol: IPPROTO_ICMP,
+          payload: encodeIcmp({ ...echo, type: ICMP_ECHO_REPLY }),
+        }),
+      });
+      expect(through(balancer, answer, nowMs + 1)).toBeUndefined();
+    }
+    return frames.length;
+  }
+
+  it("checks by ICMP where there is no TCP port, and drops ICMP that is no answer", () => {
+    const udp: LoadBalancerConfig = {
+      ...probed,
+      ports: [{ port: 53, targetPort: 53, protocol: "UDP" }],
+      healthCheck: { ...probed.healthCheck, protocol: "ICMP" },
+    };
+    const balancer = new LoadBalancer(udp, { pool });
+    expect(answerEchoes(balancer, 0, ["10.10.0.3"])).toBe(2);
+    balancer.tick(output, 500);
+    output.freeAll(pool);
+    expect(balancer.status(500).endpoints).toMatchObject([{ state: "Unhealthy" }, { state: "Healthy" }]);
+    const pair = { source: parseIpv4Address("10.10.0.3"), destination: parseIpv4Address(CLIENT) };
+    const echo = encodeIcmp({ type: ICMP_ECHO_REPLY, code: 0, rest: 1, payload: new Uint8Array(4) });
+    const stray = encodeEthernet({
+      source: parseMac("02:00:00:00:00:03"),
+      destination: parseMac(LB_MAC),
+      etherType: ETHERTYPE_IPV4,
+      payload: encodeIpv4({ ...pair, protocol: IPPROTO_ICMP, payload: echo }),
+    });
+    expect(through(balancer, stray, 600)).toBeUndefined();
+    expect(balancer.status(600).counters).toMatchObject({ probes: 1, "dropped-not-ours": 1 });
+    expect(pool.available).toBe(128);
+  });
+
+  it("keeps what it knows of its endpoints when the kind of check changes", () => {
+    const balancer = new LoadBalancer(probed, { pool });
+    answerProbes(balancer, 0, ["10.10.0.2", "10.10.0.3"]);
+    balancer.configure({ ...probed, healthCheck: { ...probed.healthCheck, protocol: "ICMP" } });
+    expect(balancer.status(10).endpoints).toMatchObject([{ state: "Healthy" }, { state: "Healthy" }]);
+    expect(answerEchoes(balancer, 20, ["10.10.0.2", "10.10.0.3"])).toBe(2);
+    expect(balancer.status(30).endpoints[0]?.reason).toMatch(/answered/);
   });
 });

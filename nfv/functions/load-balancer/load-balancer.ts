@@ -5,7 +5,8 @@
 //
 // The switch steers replies here, so both directions of a connection pass. A connection stays with its endpoint while
 // that endpoint lives (connection table); new ones, and all after a restart, follow the Maglev table, which every
-// restart computes alike. Source: RFC 1624 (checksums), RFC 791, RFC 9293, RFC 768.
+// restart computes alike (endpoint-set.ts).
+// Source: RFC 1624 (checksums), RFC 791, RFC 9293, RFC 768.
 // Thread: the engine's worker. Hot: yes (push). Configuration and status are not.
 import type { Batch, PacketPool } from "../../../base/packet/index.js";
 import {
@@ -15,25 +16,23 @@ import {
   ETHERNET_SIZE,
   ETHERTYPE_ARP,
   ETHERTYPE_IPV4,
+  ICMP_SIZE,
+  IPPROTO_ICMP,
   IPPROTO_TCP,
   IPPROTO_UDP,
   parseIpv4Address,
   parseMac,
+  TCP_ACK,
+  TCP_SYN,
   updateChecksum16,
   updateChecksum32,
 } from "../../../base/wire/index.js";
-import type {
-  EndpointStatus,
-  FunctionModules,
-  FunctionStatus,
-  NetworkFunction,
-} from "../../chain/network-function.js";
-import { CONNECTION_IDLE_S, CONNECTIONS_MAX, ENDPOINTS_MAX } from "../../limits.js";
-import { Health } from "../../probe/health.js";
-import { type ProbeTarget, TcpProber } from "../../probe/tcp-prober.js";
+import type { FunctionModules, FunctionStatus, NetworkFunction } from "../../chain/network-function.js";
+import { CONNECTION_IDLE_S, CONNECTIONS_MAX } from "../../limits.js";
 import { ConnectionTable, MISSING } from "./connection-table.js";
-import type { Endpoint, LoadBalancerConfig } from "./load-balancer-config.js";
-import { buildMaglevTable, MAGLEV_SIZE, mix32 } from "./maglev.js";
+import { EndpointSet } from "./endpoint-set.js";
+import type { LoadBalancerConfig } from "./load-balancer-config.js";
+import { MAGLEV_SIZE, mix32 } from "./maglev.js";
 
 const COUNTERS = [
   "forwarded",
@@ -48,27 +47,24 @@ const COUNTERS = [
 ] as const;
 type Counter = (typeof COUNTERS)[number];
 
-/** One endpoint that we have ever been told of; its slot is its number in the connection table. */
-interface Slot {
-  endpoint: Endpoint;
-  health: Health;
-  /** False once it is no longer in the configuration. */
-  present: boolean;
-}
-
-interface SlotTarget extends ProbeTarget {
-  readonly slot: Slot;
-}
+/** The least that a header takes, by IP protocol; 0: not for us. */
+const HEADER_SIZE = new Uint8Array(256);
+HEADER_SIZE[IPPROTO_TCP] = 20;
+HEADER_SIZE[IPPROTO_UDP] = 8;
+HEADER_SIZE[IPPROTO_ICMP] = ICMP_SIZE;
 
 export class LoadBalancer implements NetworkFunction {
   readonly #pool: PacketPool;
   readonly #connections = new ConnectionTable(CONNECTIONS_MAX, CONNECTION_IDLE_S);
   readonly #counts = new Float64Array(COUNTERS.length);
-  readonly #slots: Slot[] = [];
-  #config: LoadBalancerConfig;
-  #prober: TcpProber<SlotTarget> | undefined;
+  readonly #endpoints: EndpointSet;
+  /** Where answers to what push() takes may go. */
+  #output: Batch | undefined;
+  readonly #answer = (frame: Uint8Array): void => {
+    if (this.#output !== undefined) this.#send(this.#output, frame);
+  };
 
-  // What push() reads, rebuilt by #publish().
+  // What push() reads, rebuilt by #configureServices().
   #address = 0;
   #probeAddress = 0;
   readonly #mac = new Uint8Array(6);
@@ -76,40 +72,22 @@ export class LoadBalancer implements NetworkFunction {
   readonly #servicePort = new Uint16Array(64);
   readonly #serviceTarget = new Uint16Array(64);
   readonly #serviceProtocol = new Uint8Array(64);
-  readonly #slotAddress = new Uint32Array(ENDPOINTS_MAX);
-  readonly #slotMac = new Uint8Array(ENDPOINTS_MAX * 6);
-  /** 1: may keep the connections it has. */
-  readonly #slotAlive = new Uint8Array(ENDPOINTS_MAX);
-  #maglev: Int16Array = new Int16Array(MAGLEV_SIZE).fill(-1);
-  /** Maglev index → slot. */
-  #members: Int16Array = new Int16Array(0);
 
   constructor(config: LoadBalancerConfig, modules: FunctionModules) {
     this.#pool = modules.pool;
-    this.#config = config;
-    this.configure(config);
+    this.#endpoints = new EndpointSet(config, (slot) => this.#connections.forget(slot));
+    this.#configureServices(config);
   }
 
   /** Takes a new configuration; connections to endpoints that stay are not touched. */
   configure(config: LoadBalancerConfig): void {
-    this.#config = config;
-    this.#address = parseIpv4Address(config.address);
-    this.#mac.set(parseMac(config.macAddress));
-    this.#probeAddress = config.probeAddress === undefined ? 0 : parseIpv4Address(config.probeAddress);
-    this.#serviceCount = config.ports.length;
-    config.ports.forEach((service, i) => {
-      // cold
-      this.#servicePort[i] = service.port;
-      this.#serviceTarget[i] = service.targetPort;
-      this.#serviceProtocol[i] = service.protocol === "TCP" ? IPPROTO_TCP : IPPROTO_UDP;
-    });
-    this.#placeEndpoints(config);
-    this.#publish();
-    this.#configureProber(config);
+    this.#endpoints.configure(config);
+    this.#configureServices(config);
   }
 
   push(input: Batch, output: Batch, nowMs: number): void {
     const nowS = (nowMs / 1000) | 0;
+    this.#output = output;
     for (let i = 0; i < input.length; i++) {
       const packet = input.packets[i] as number;
       if (this.#handle(packet, nowS, nowMs)) output.push(packet);
@@ -119,7 +97,7 @@ export class LoadBalancer implements NetworkFunction {
   }
 
   tick(output: Batch, nowMs: number): void {
-    this.#prober?.tick(nowMs, (frame) => this.#send(output, frame));
+    this.#endpoints.prober?.tick(nowMs, (frame) => this.#send(output, frame));
   }
 
   status(nowMs: number): FunctionStatus {
@@ -129,21 +107,8 @@ export class LoadBalancer implements NetworkFunction {
       counters[name] = this.#counts[i] as number;
     });
     return {
-      endpoints: this.#config.endpoints.map((endpoint) => this.#statusOf(endpoint, (nowMs / 1000) | 0)),
+      endpoints: this.#endpoints.status((slot) => this.#connections.countOf(slot, (nowMs / 1000) | 0)),
       counters,
-    };
-  }
-
-  #statusOf(endpoint: Endpoint, nowS: number): EndpointStatus {
-    const index = this.#slots.findIndex((slot) => slot.present && slot.endpoint.name === endpoint.name);
-    const slot = this.#slots[index] as Slot;
-    const state = endpoint.draining && slot.health.state !== "Unhealthy" ? "Draining" : slot.health.state;
-    return {
-      name: endpoint.name,
-      address: endpoint.address,
-      state,
-      reason: slot.health.reason,
-      connections: this.#connections.countOf(index, nowS),
     };
   }
 
@@ -165,21 +130,24 @@ export class LoadBalancer implements NetworkFunction {
     // A later fragment has no ports, and the first alone cannot be delivered.
     if ((view.getUint16(ip + 6) & 0x3fff) !== 0) return this.#drop("dropped-fragment");
     const protocol = view.getUint8(ip + 9);
-    const minimum = protocol === IPPROTO_TCP ? 20 : protocol === IPPROTO_UDP ? 8 : 0;
+    const minimum = HEADER_SIZE[protocol] as number;
     if (minimum === 0) return this.#drop("dropped-not-ours");
     if (total < header + minimum) return this.#drop("dropped-malformed");
     const destination = view.getUint32(ip + 16);
-    if (destination === this.#address) return this.#forward(at, ip, ip + header, protocol, nowS);
-    if (destination === this.#probeAddress && protocol === IPPROTO_TCP && this.#prober !== undefined) {
+    const { prober } = this.#endpoints;
+    if (destination === this.#probeAddress && prober?.protocol === protocol) {
       this.#count("probes");
-      this.#prober.receive(view, ip, header, nowMs);
+      prober.receive(view, ip, header, nowMs, this.#answer);
       return false;
     }
+    if (protocol === IPPROTO_ICMP) return this.#drop("dropped-not-ours");
+    if (destination === this.#address) return this.#forward(at, ip, ip + header, protocol, nowS);
     return this.#reply(at, ip, ip + header, protocol, nowS);
   }
 
   #forward(at: number, ip: number, l4: number, protocol: number, nowS: number): boolean {
     const { view, bytes } = this.#pool;
+    const endpoints = this.#endpoints;
     const port = view.getUint16(l4 + 2);
     let service = 0;
     while (
@@ -192,16 +160,17 @@ export class LoadBalancer implements NetworkFunction {
     const client = view.getUint32(ip + 12);
     const ports = view.getUint32(l4);
     let slot = this.#connections.find(client, ports, service, protocol, nowS);
-    if (slot === MISSING || this.#slotAlive[slot] === 0) {
-      const index = this.#maglev[
-        mix32(mix32(client ^ Math.imul(protocol, 0x9e3779b1)) ^ ports) % MAGLEV_SIZE
-      ] as number;
+    if (slot === MISSING || endpoints.alive[slot] === 0) {
+      const begins = protocol !== IPPROTO_TCP || (view.getUint8(l4 + 13) & (TCP_SYN | TCP_ACK)) === TCP_SYN;
+      const ring = begins ? endpoints.opening : endpoints.resuming;
+      const hash = mix32(mix32(client ^ Math.imul(protocol, 0x9e3779b1)) ^ ports) % MAGLEV_SIZE;
+      const index = ring.table[hash] as number;
       if (index < 0) return this.#drop("dropped-no-endpoint");
-      slot = this.#members[index] as number;
+      slot = ring.members[index] as number;
       this.#connections.put(client, ports, service, protocol, slot, nowS);
     }
     for (let i = 0; i < 6; i++) {
-      bytes[at + i] = this.#slotMac[slot * 6 + i] as number;
+      bytes[at + i] = endpoints.mac[slot * 6 + i] as number;
       bytes[at + 6 + i] = this.#mac[i] as number;
     }
     this.#rewrite(
@@ -210,7 +179,7 @@ export class LoadBalancer implements NetworkFunction {
       protocol,
       16,
       2,
-      this.#slotAddress[slot] as number,
+      endpoints.address[slot] as number,
       this.#serviceTarget[service] as number,
     );
     return this.#count("forwarded");
@@ -291,7 +260,8 @@ export class LoadBalancer implements NetworkFunction {
   }
 
   #slotOf(address: number): number {
-    for (let i = 0; i < this.#slots.length; i++) if (this.#slotAddress[i] === address) return i;
+    const { length, address: known } = this.#endpoints;
+    for (let i = 0; i < length; i++) if (known[i] === address) return i;
     return -1;
   }
 
@@ -306,65 +276,16 @@ export class LoadBalancer implements NetworkFunction {
     return true;
   }
 
-  /** Gives every endpoint a slot: its old one if it is known with the same address, else a free one. */
-  #placeEndpoints(config: LoadBalancerConfig): void {
-    for (const slot of this.#slots) slot.present = false; // cold
-    const added: Endpoint[] = [];
-    for (const endpoint of config.endpoints) {
+  #configureServices(config: LoadBalancerConfig): void {
+    this.#address = parseIpv4Address(config.address);
+    this.#mac.set(parseMac(config.macAddress));
+    this.#probeAddress = config.probeAddress === undefined ? 0 : parseIpv4Address(config.probeAddress);
+    this.#serviceCount = config.ports.length;
+    config.ports.forEach((service, i) => {
       // cold
-      const slot = this.#slots.find(
-        (other) => other.endpoint.name === endpoint.name && other.endpoint.address === endpoint.address,
-      );
-      if (slot === undefined) added.push(endpoint);
-      else {
-        slot.endpoint = endpoint;
-        slot.present = true;
-      }
-    }
-    for (const endpoint of added) {
-      // cold
-      let index = this.#slots.findIndex((slot) => !slot.present);
-      if (index < 0) index = this.#slots.length;
-      else this.#connections.forget(index);
-      this.#slots[index] = { endpoint, health: new Health(config.healthCheck), present: true };
-    }
-  }
-
-  /** Recomputes what push() reads from slots and their health. */
-  #publish(): void {
-    const members: number[] = [];
-    this.#slotAddress.fill(0);
-    this.#slots.forEach((slot, i) => {
-      // cold
-      const healthy = this.#config.probeAddress === undefined || slot.health.state === "Healthy";
-      this.#slotAlive[i] = slot.present && healthy ? 1 : 0;
-      if (!slot.present) return;
-      this.#slotAddress[i] = parseIpv4Address(slot.endpoint.address);
-      this.#slotMac.set(parseMac(slot.endpoint.macAddress), i * 6);
-      if (healthy && !slot.endpoint.draining) members.push(i);
-    });
-    this.#members = Int16Array.from(members);
-    this.#maglev = buildMaglevTable(members.map((i) => (this.#slots[i] as Slot).endpoint.name));
-  }
-
-  #configureProber(config: LoadBalancerConfig): void {
-    const port = config.ports.find(({ protocol }) => protocol === "TCP")?.targetPort;
-    if (config.probeAddress === undefined || port === undefined) {
-      this.#prober = undefined;
-      return;
-    }
-    const targets = this.#slots
-      .filter((slot) => slot.present)
-      .map((slot) => ({
-        address: parseIpv4Address(slot.endpoint.address),
-        mac: parseMac(slot.endpoint.macAddress),
-        port,
-        slot,
-      }));
-    const probe = { address: this.#probeAddress, mac: this.#mac, ...config.healthCheck };
-    this.#prober ??= new TcpProber();
-    this.#prober.configure(probe, targets, ({ slot }, good, reason) => {
-      if (slot.health.report(good, reason)) this.#publish();
+      this.#servicePort[i] = service.port;
+      this.#serviceTarget[i] = service.targetPort;
+      this.#serviceProtocol[i] = service.protocol === "TCP" ? IPPROTO_TCP : IPPROTO_UDP;
     });
   }
 
