@@ -44,6 +44,11 @@ export class UnixLink {
     return this.#options.role === "dial" ? this.#dial() : this.#listen();
   }
 
+  /** Role "listen": the socket file is there and peers may connect. */
+  get listening(): boolean {
+    return this.#listenFd >= 0;
+  }
+
   /** Call when a connection given out by poll() has ended. */
   lost(reason: string): void {
     this.lastError = reason;

@@ -101,7 +101,9 @@ export function listenUnix(path: string, options: ListenOptions = {}): number {
     check(cListen(fd, options.backlog ?? 64), "listen", path);
   } catch (thrown) {
     closeFile(fd);
-    throw thrown;
+    if (thrown instanceof PlinthError) throw thrown;
+    const code = (thrown as NodeJS.ErrnoException).code ?? "EIO";
+    throw new PlinthError(code, `listening at ${path} failed: ${code}`, { cause: thrown, context: { path } });
   }
   return fd;
 }

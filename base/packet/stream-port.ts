@@ -92,6 +92,11 @@ export class StreamPort implements Port {
     return this.#link.lastError;
   }
 
+  /** Role "listen", after a tick(): the socket is there; if not, lastError says why. */
+  get listening(): boolean {
+    return this.#link.listening;
+  }
+
   rx(batch: Batch): number {
     if (this.#fd < 0) return 0;
     let count = this.#takeFrames(batch);

@@ -1,6 +1,7 @@
 // The engine's thread: wiring only. It breathes while there is work and sleeps on its ports and its mailbox otherwise.
 import { workerData } from "node:worker_threads";
-import { EPOLLIN, Epoll } from "../../base/linux/index.js";
+import { describeError } from "../../base/errors/index.js";
+import { assertUnixPath, EPOLLIN, Epoll } from "../../base/linux/index.js";
 import { PacketPool } from "../../base/packet/index.js";
 import { StreamPort } from "../../base/packet/stream-port.js";
 import { Mailbox, type MailboxSetup } from "../../base/worker/index.js";
@@ -34,8 +35,7 @@ const mailbox = new Mailbox(setup, {
       throw nfvError("FUNCTIONS_TOO_MANY", `nfd already runs ${FUNCTIONS_MAX} functions`);
     }
     // The new port first: when its socket cannot be made, the function stays as it was.
-    const port = new StreamPort({ name: config.name, pool, path: config.socket, role: "listen" });
-    port.tick(performance.now()); // Listens from now on: the caller may name the socket to the switch.
+    const port = listen(config);
     if (before !== undefined) remove(config.name);
     const balancer = new LoadBalancer(config, { pool });
     engine.attach(config.name, port, balancer);
@@ -54,6 +54,20 @@ const mailbox = new Mailbox(setup, {
     }));
   },
 });
+
+/** A port that listens: the caller may name its socket to the switch. Throws FUNCTION_SOCKET_UNAVAILABLE. */
+function listen({ name, socket }: LoadBalancerConfig): StreamPort {
+  try {
+    assertUnixPath(socket);
+  } catch (thrown) {
+    throw nfvError("FUNCTION_SOCKET_UNAVAILABLE", `socket: ${describeError(thrown)}`, "socket");
+  }
+  const port = new StreamPort({ name, pool, path: socket, role: "listen" });
+  port.tick(performance.now());
+  if (port.listening) return port;
+  port.close();
+  throw nfvError("FUNCTION_SOCKET_UNAVAILABLE", `socket: ${port.lastError}`, "socket");
+}
 
 function remove(name: string): boolean {
   const entry = running.get(name);
