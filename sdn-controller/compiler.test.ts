@@ -9,6 +9,7 @@ import { type Fields, FlowModel, type ModelResult } from "./proof/flow-model.js"
 import { connectionOf, namespaceLabels, pods, policies, probe } from "./testing/arbitraries.js";
 import { createShop, OFPORTS, POLICIES, policyChange, type Shop } from "./testing/shop.js";
 
+const ICMP = 1;
 const TCP = 6;
 let shop: Shop;
 let model: FlowModel;
@@ -248,6 +249,40 @@ describe("load balancer steering", () => {
       ipv4_dst: balancer.probeAddress,
     });
     expect(reason(model.run(stranger))).toBe("unknown-destination");
+  });
+
+  it("lets health checks by ICMP and their replies through, and no other machine's", () => {
+    const { balancer, endpoint, client } = throughBalancer("web1");
+    const echo: Fields = {
+      in_port: 9,
+      eth_src: balancer.mac,
+      eth_dst: endpoint.mac,
+      eth_type: 0x0800,
+      ipv4_src: balancer.probeAddress,
+      ipv4_dst: endpoint.addresses[0] as number,
+      ip_proto: ICMP,
+      icmpv4_type: 8,
+      icmpv4_code: 0,
+    };
+    expect(ports(model.run(echo))).toEqual([2]);
+    const reply: Fields = {
+      ...echo,
+      in_port: 2,
+      eth_src: endpoint.mac,
+      eth_dst: balancer.mac,
+      ipv4_src: endpoint.addresses[0] as number,
+      ipv4_dst: balancer.probeAddress,
+      icmpv4_type: 0,
+    };
+    expect(ports(model.run(reply))).toEqual([9]);
+    const stranger = {
+      ...reply,
+      in_port: 1,
+      eth_src: client.mac,
+      ipv4_src: client.addresses[0] as number,
+    };
+    expect(ports(model.run(stranger))).toEqual([]);
+    expect(ports(model.run({ ...stranger, ipv4_dst: endpoint.addresses[0] as number }))).toEqual([]);
   });
 
   it("refuses the balancer's port any address outside the network", () => {

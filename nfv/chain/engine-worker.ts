@@ -1,9 +1,10 @@
 // The engine's thread: wiring only. It breathes while there is work and sleeps on its ports and its mailbox otherwise.
 import { workerData } from "node:worker_threads";
 import { describeError } from "../../base/errors/index.js";
-import { assertUnixPath, EPOLLIN, Epoll } from "../../base/linux/index.js";
+import { EPOLLIN, Epoll } from "../../base/linux/index.js";
 import { PacketPool } from "../../base/packet/index.js";
 import { StreamPort } from "../../base/packet/stream-port.js";
+import { checkUnixPath } from "../../base/unix-path/index.js";
 import { Mailbox, type MailboxSetup } from "../../base/worker/index.js";
 import { nfvError } from "../errors.js";
 import { LoadBalancer } from "../functions/load-balancer/load-balancer.js";
@@ -58,7 +59,7 @@ const mailbox = new Mailbox(setup, {
 /** A port that listens: the caller may name its socket to the switch. Throws FUNCTION_SOCKET_UNAVAILABLE. */
 function listen({ name, socket }: LoadBalancerConfig): StreamPort {
   try {
-    assertUnixPath(socket);
+    checkUnixPath(socket);
   } catch (thrown) {
     throw nfvError("FUNCTION_SOCKET_UNAVAILABLE", `socket: ${describeError(thrown)}`, "socket");
   }

@@ -20,8 +20,18 @@ const LoadBalancerPort = Type.Object({
   protocol: OneOf(["TCP", "UDP"], { default: "TCP", description: "Transport protocol." }),
 });
 
+const HTTP_PATH_MAX = 256;
+
 const HealthCheck = Type.Object(
   {
+    protocol: OneOf(["TCP", "HTTP", "ICMP"], {
+      default: "TCP",
+      description:
+        "TCP opens a connection to the target port of the first TCP port, HTTP asks there for path and wants a status from 200 to 399, ICMP sends an echo request to the machine.",
+    }),
+    path: Type.Optional(
+      Type.String({ description: "What HTTP asks for; / when absent. Not used by TCP and ICMP." }),
+    ),
     intervalMs: Type.Integer({
       default: 1000,
       minimum: 100,
@@ -47,7 +57,7 @@ const HealthCheck = Type.Object(
       description: "Failures in a row that make unhealthy.",
     }),
   },
-  { description: "How machines are checked, by TCP connections to the first port.", default: {} },
+  { description: "How machines are checked.", default: {} },
 );
 
 const LoadBalancer = Type.Object(
@@ -160,6 +170,15 @@ export const networkFunctionKind = defineKind<NetworkFunction>({
       wide: true,
       value: (each) => each.spec.loadBalancer?.ports.map((port) => `${port.port}/${port.protocol}`).join(","),
     },
+    {
+      name: "Check",
+      description: "How machines are checked",
+      wide: true,
+      value: (each) => {
+        const check = each.spec.loadBalancer?.healthCheck;
+        return check?.protocol === "HTTP" ? `HTTP ${check.path ?? "/"}` : check?.protocol;
+      },
+    },
   ],
   validate: validateNetworkFunction,
 });
@@ -199,12 +218,28 @@ function validateNetworkFunction(
       errors.invalid(`${field}.ports[${i}].name`, port.name, PORT_NAME_EXPECTED);
     }
   }
+  validateHealthCheck(balancer, `${field}.healthCheck`, errors);
+}
+
+function validateHealthCheck(
+  balancer: Type.Static<typeof LoadBalancer>,
+  field: string,
+  errors: FieldErrors,
+): void {
   const check = balancer.healthCheck;
   if (check.timeoutMs > check.intervalMs) {
+    errors.invalid(`${field}.timeoutMs`, check.timeoutMs, `must be at most intervalMs (${check.intervalMs})`);
+  }
+  if (check.protocol !== "ICMP" && !balancer.ports.some(({ protocol }) => protocol === "TCP")) {
+    errors.invalid(`${field}.protocol`, check.protocol, "needs a port with protocol TCP; ICMP needs none");
+  }
+  if (check.path === undefined) return;
+  if (check.protocol !== "HTTP") errors.forbidden(`${field}.path`, `not used by protocol ${check.protocol}`);
+  else if (check.path.length > HTTP_PATH_MAX || !/^\/[!-~]*$/.test(check.path)) {
     errors.invalid(
-      `${field}.healthCheck.timeoutMs`,
-      check.timeoutMs,
-      `must be at most intervalMs (${check.intervalMs})`,
+      `${field}.path`,
+      check.path,
+      `must be a path such as /healthz, at most ${HTTP_PATH_MAX} characters, without blanks`,
     );
   }
 }

@@ -152,6 +152,30 @@ describe("documents that are refused", () => {
       /at most intervalMs/,
     ],
     [
+      "balancer check protocol",
+      balancer({ healthCheck: { protocol: "SCTP" } }),
+      "spec.loadBalancer.healthCheck.protocol",
+      /supported values: "TCP", "HTTP", "ICMP"/,
+    ],
+    [
+      "balancer check without a TCP port",
+      balancer({ ports: [{ port: 53, protocol: "UDP" }] }),
+      "spec.loadBalancer.healthCheck.protocol",
+      /needs a port with protocol TCP/,
+    ],
+    [
+      "balancer check path",
+      balancer({ healthCheck: { protocol: "HTTP", path: "/a b" } }),
+      "spec.loadBalancer.healthCheck.path",
+      /without blanks/,
+    ],
+    [
+      "balancer check path without HTTP",
+      balancer({ healthCheck: { path: "/" } }),
+      "spec.loadBalancer.healthCheck.path",
+      /not used by protocol TCP/,
+    ],
+    [
       "balancer selector",
       balancer({ selector: { matchLabels: { "a b": "c" } } }),
       "spec.loadBalancer.selector.matchLabels",

@@ -381,6 +381,9 @@ export function pipelineSuite(name: string, open: () => Promise<PipelineBench>):
         const answer = { source: 80, destination: 50_000 };
         expect(await ports(WEB1, tcpFrame(web1, probe, answer, TCP_SYN | TCP_ACK, 1, 2))).toEqual([BALANCER]);
         expect(await ports(CLIENT, tcpFrame(end("client"), probe, check, TCP_SYN, 1, 0))).toEqual([]);
+        expect(await ports(BALANCER, icmpFrame(probe, web1, ICMP_ECHO_REQUEST))).toEqual([WEB1]);
+        expect(await ports(WEB1, icmpFrame(web1, probe, ICMP_ECHO_REPLY))).toEqual([BALANCER]);
+        expect(await ports(CLIENT, icmpFrame(end("client"), probe, ICMP_ECHO_REPLY))).toEqual([]);
       });
     });
 
