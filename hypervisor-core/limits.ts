@@ -1,8 +1,5 @@
 // Every maximum of the hypervisor core. Reaching one is ordinary: it is refused with a name, counted, and tested.
 
-/** The longest path of a unix socket: sun_path holds 108 bytes with its NUL (unix(7)); Node truncates longer ones. */
-export const UNIX_PATH_BYTES_MAX = 107;
-
 /** One QMP message; `query-qmp-schema` (about 200 KiB) is the largest in practice. */
 export const QMP_MESSAGE_SIZE_BYTES_MAX = 4 * 1024 * 1024;
 /** Nesting of one QMP message. */

@@ -1,7 +1,8 @@
 // Control sockets of our daemons: named methods that take one object and return one value.
 // Every control socket also answers `ping` → {name, version, pid} and `shutdown` (when the daemon offers it).
 import { PlinthError } from "../errors/index.js";
-import { checkUnixPath } from "./endpoint.js";
+import { isObject } from "../json/index.js";
+import { checkUnixPath } from "../unix-path/index.js";
 import { errorOfFault, JsonRpcFault } from "./errors.js";
 import { connectJsonRpc } from "./jsonrpc-client.js";
 import { listenJsonRpc } from "./jsonrpc-server.js";
@@ -72,10 +73,10 @@ export async function createControlServer(
 function paramsObject(method: string, params: readonly unknown[]): Record<string, unknown> {
   const [only] = params;
   if (params.length === 0) return {};
-  if (params.length > 1 || typeof only !== "object" || only === null || Array.isArray(only)) {
+  if (params.length > 1 || !isObject(only)) {
     throw new PlinthError("PARAMS_INVALID", `${method} takes one object`, { field: "params" });
   }
-  return only as Record<string, unknown>;
+  return only;
 }
 
 /**

@@ -1,13 +1,12 @@
 // Where to connect or listen, in the words of ovsdb(7): unix:PATH, tcp:HOST:PORT, punix:PATH, ptcp:PORT[:HOST].
-import { Buffer } from "node:buffer";
 import { PlinthError } from "../errors/index.js";
-import { UNIX_PATH_BYTES_MAX } from "./limits.js";
+import { checkUnixPath } from "../unix-path/index.js";
 
 export type Endpoint =
   | { readonly kind: "unix"; readonly path: string }
   | { readonly kind: "tcp"; readonly host: string; readonly port: number };
 
-/** An endpoint to connect to. Throws ENDPOINT_INVALID or SOCKET_PATH_TOO_LONG. */
+/** An endpoint to connect to. Throws ENDPOINT_INVALID, SOCKET_PATH_INVALID or SOCKET_PATH_TOO_LONG. */
 export function parseActiveEndpoint(text: string): Endpoint {
   if (text.startsWith("unix:")) return unixEndpoint(text.slice("unix:".length));
   const match = /^tcp:(\[[0-9a-fA-F:.]+\]|[^:[\]\s]+)(?::(\d{1,5}))?$/.exec(text);
@@ -23,20 +22,7 @@ export function parsePassiveEndpoint(text: string): Endpoint {
   return { kind: "tcp", host: bare(match[2] ?? "0.0.0.0"), port: portOf(match[1] as string, text, 0) };
 }
 
-/** Throws SOCKET_PATH_TOO_LONG when the kernel would cut `path`. */
-export function checkUnixPath(path: string): void {
-  const sizeBytes = Buffer.byteLength(path);
-  if (sizeBytes > UNIX_PATH_BYTES_MAX) {
-    throw new PlinthError(
-      "SOCKET_PATH_TOO_LONG",
-      `socket path ${path} has ${sizeBytes} bytes; at most ${UNIX_PATH_BYTES_MAX} are possible`,
-      { remedy: "choose a shorter directory" },
-    );
-  }
-}
-
 function unixEndpoint(path: string): Endpoint {
-  if (path === "" || path.includes("\0")) throw invalid(path, "a path");
   checkUnixPath(path);
   return { kind: "unix", path };
 }

@@ -6,7 +6,7 @@ export {
   callControl,
   createControlServer,
 } from "./control.js";
-export { checkUnixPath, type Endpoint, parseActiveEndpoint, parsePassiveEndpoint } from "./endpoint.js";
+export { type Endpoint, parseActiveEndpoint, parsePassiveEndpoint } from "./endpoint.js";
 export { errorOfFault, faultValueOf, JsonRpcFault } from "./errors.js";
 export { JsonStream, type JsonStreamOptions } from "./json-stream.js";
 export { type ConnectOptions, connectJsonRpc } from "./jsonrpc-client.js";
@@ -30,4 +30,3 @@ export {
   type JsonRpcEvent,
   JsonRpcSession,
 } from "./jsonrpc-session.js";
-export { UNIX_PATH_BYTES_MAX } from "./limits.js";

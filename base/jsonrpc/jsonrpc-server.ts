@@ -4,7 +4,8 @@ import { chmodSync, lstatSync, unlinkSync } from "node:fs";
 import { connect, createServer, type Server } from "node:net";
 import { isMainThread } from "node:worker_threads";
 import { PlinthError } from "../errors/index.js";
-import { checkUnixPath, type Endpoint, parsePassiveEndpoint } from "./endpoint.js";
+import { checkUnixPath } from "../unix-path/index.js";
+import { type Endpoint, parsePassiveEndpoint } from "./endpoint.js";
 import { JsonRpcConnection, type JsonRpcHandler, type JsonRpcOptions } from "./jsonrpc-connection.js";
 
 export interface ListenOptions extends JsonRpcOptions {

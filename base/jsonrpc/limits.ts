@@ -8,7 +8,5 @@ export const JSON_DEPTH_MAX = 128;
 export const BACKLOG_BYTES_MAX = 128 * 1024 * 1024;
 /** Requests of one peer that may be under way at once; further ones are answered with an error. */
 export const REQUESTS_PENDING_MAX = 1024;
-/** sun_path holds 108 bytes with its NUL (unix(7)); Node truncates longer ones without a word. */
-export const UNIX_PATH_BYTES_MAX = 107;
 /** A call without its own deadline waits this long. */
 export const CALL_TIMEOUT_MS = 10_000;

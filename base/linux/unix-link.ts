@@ -3,10 +3,11 @@
 // Thread: one. Hot: no.
 import { rmSync } from "node:fs";
 import { PlinthError } from "../errors/index.js";
+import { checkUnixPath } from "../unix-path/index.js";
 import { EAGAIN, errnoName } from "./errno.js";
 import { EPOLLIN, type Epoll } from "./event.js";
 import { closeFile } from "./file.js";
-import { assertUnixPath, listenUnix, sysAccept, sysConnectUnix } from "./unix-socket.js";
+import { listenUnix, sysAccept, sysConnectUnix } from "./unix-socket.js";
 
 export interface UnixLinkOptions {
   readonly path: string;
@@ -29,9 +30,9 @@ export class UnixLink {
   #pauseMs = PAUSE_MIN_MS;
   #nextAttemptMs = 0;
 
-  /** Throws PATH_TOO_LONG. */
+  /** Throws SOCKET_PATH_TOO_LONG. */
   constructor(options: UnixLinkOptions) {
-    assertUnixPath(options.path);
+    checkUnixPath(options.path);
     this.#options = options;
   }
 

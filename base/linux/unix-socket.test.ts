@@ -70,9 +70,9 @@ test("listenUnix() replaces a stale socket file but neither a live one nor anoth
 test("a path over 107 bytes is refused by name", () => {
   const path = `${dir}/${"x".repeat(108 - dir.length - 1)}`;
   expect(() => listenUnix(path)).toThrowError(
-    expect.objectContaining({ code: "PATH_TOO_LONG", message: expect.stringContaining("108 bytes") }),
+    expect.objectContaining({ code: "SOCKET_PATH_TOO_LONG", message: expect.stringContaining("108 bytes") }),
   );
-  expect(() => sysConnectUnix(path)).toThrowError(expect.objectContaining({ code: "PATH_TOO_LONG" }));
+  expect(() => sysConnectUnix(path)).toThrowError(expect.objectContaining({ code: "SOCKET_PATH_TOO_LONG" }));
   closeFile(listenUnix(path.slice(0, 107)));
 });
 

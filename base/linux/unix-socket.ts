@@ -4,6 +4,7 @@
 // (the kernel and Node would truncate or fail unclearly). Thread: any. Hot: yes (receive, send).
 import { chmodSync, lstatSync, unlinkSync } from "node:fs";
 import { PlinthError } from "../errors/index.js";
+import { checkUnixPath } from "../unix-path/index.js";
 import { check, EADDRINUSE, ECONNREFUSED, EINPROGRESS, raw, systemError } from "./errno.js";
 import { addressOf, define } from "./ffi.js";
 import { closeFile } from "./file.js";
@@ -52,26 +53,11 @@ const MSG_NOSIGNAL = 0x4000;
 const MSG_CMSG_CLOEXEC = 0x4000_0000;
 const SHUT_RDWR = 2;
 
-export const UNIX_PATH_MAX_BYTES = 107;
 /** More descriptors than this in one message are closed unseen. vhost-user sends at most 8. */
 export const MESSAGE_FDS_MAX = 32;
 
-/** Throws PATH_TOO_LONG, naming the path and its length, when a unix socket cannot have this path. */
-export function assertUnixPath(path: string): void {
-  const length = Buffer.byteLength(path);
-  if (length === 0 || path.includes("\0")) {
-    throw new PlinthError("PATH_INVALID", `not a path for a unix socket: ${JSON.stringify(path)}`); // cold
-  }
-  if (length <= UNIX_PATH_MAX_BYTES) return;
-  throw new PlinthError(
-    "PATH_TOO_LONG",
-    `the unix socket path ${path} has ${length} bytes, at most ${UNIX_PATH_MAX_BYTES} are possible`,
-    { remedy: "choose a shorter directory with --dir", context: { path, length } },
-  );
-}
-
 function unixAddress(path: string): Uint8Array {
-  assertUnixPath(path);
+  checkUnixPath(path);
   const bytes = Buffer.alloc(110);
   bytes.writeUInt16LE(AF_UNIX, 0);
   bytes.write(path, 2);

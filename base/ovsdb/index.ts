@@ -32,6 +32,7 @@ export {
   union,
 } from "./datum.js";
 export { OvsdbError, type OvsdbErrorText, show, syntaxError } from "./errors.js";
+export { type JsonObject, objectOf } from "./json-object.js";
 export {
   assertOp,
   byUuid,

@@ -4,6 +4,7 @@
 import { isUuid, parseDatum } from "./codec.js";
 import { applyDiff, equalDatums } from "./datum.js";
 import { show, syntaxError } from "./errors.js";
+import { objectOf } from "./json-object.js";
 import { OvsdbRow } from "./row.js";
 import type { DatabaseSchema, Datum, TableSchema } from "./types.js";
 
@@ -20,7 +21,6 @@ export type RowChange =
 
 export type UpdateFormat = "update" | "update2";
 
-type JsonObject = Readonly<Record<string, unknown>>;
 type RowEdit = (table: TableSchema, before: OvsdbRow | undefined) => Map<string, Datum> | undefined;
 
 export class RowCache {
@@ -138,10 +138,4 @@ function equalRows(a: OvsdbRow, b: OvsdbRow): boolean {
     if (!equalDatums(a.datum(column), b.datum(column))) return false;
   }
   return true;
-}
-
-function objectOf(json: unknown, what: string): JsonObject {
-  if (typeof json !== "object" || json === null || Array.isArray(json))
-    throw syntaxError(`${what}: expected an object, found ${show(json)}`);
-  return json as JsonObject;
 }

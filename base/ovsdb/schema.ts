@@ -1,6 +1,7 @@
 // Database schemas ⇄ their JSON (RFC 7047, 3.2). Pure.
 import { encodeAtom, isIdentifier, parseDatum } from "./codec.js";
 import { show, syntaxError } from "./errors.js";
+import { type JsonObject, objectOf } from "./json-object.js";
 import type {
   Atom,
   AtomicType,
@@ -13,8 +14,6 @@ import type {
 
 const ATOMIC_TYPES: readonly string[] = ["integer", "real", "boolean", "string", "uuid"];
 const VERSION = /^\d+\.\d+\.\d+$/;
-
-type JsonObject = Readonly<Record<string, unknown>>;
 
 /** Parses a <database-schema>. Throws OvsdbError "syntax error" naming the table and column. */
 export function parseSchema(json: unknown): DatabaseSchema {
@@ -173,12 +172,6 @@ function encodeBaseType(base: BaseType): unknown {
       ? {}
       : { enum: ["set", base.enum.map((atom: Atom) => encodeAtom(atom, base.type))] }),
   };
-}
-
-function objectOf(json: unknown, what: string): JsonObject {
-  if (typeof json !== "object" || json === null || Array.isArray(json))
-    throw syntaxError(`${what}: expected an object, found ${show(json)}`);
-  return Object.assign(Object.create(null), json) as JsonObject;
 }
 
 function booleanOf(json: unknown, absent: boolean, what: string): boolean {

@@ -77,7 +77,7 @@ export class StreamPort implements Port {
   #watchesOut = false;
   #closed = false;
 
-  /** Throws PATH_TOO_LONG. */
+  /** Throws SOCKET_PATH_TOO_LONG. */
   constructor(options: StreamPortOptions) {
     this.name = options.name;
     this.#pool = options.pool;

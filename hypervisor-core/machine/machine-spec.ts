@@ -1,5 +1,6 @@
 // A virtual machine as the hypervisor core knows it: inert data, complete enough to start QEMU from it alone.
 // Nothing here names a resource of the API; the host agent translates. Pure.
+import { UNIX_PATH_BYTES_MAX } from "../../base/unix-path/index.js";
 import { hypervisorError } from "../errors.js";
 import {
   MACHINE_CPUS_MAX,
@@ -7,7 +8,6 @@ import {
   MACHINE_INTERFACES_MAX,
   MACHINE_MEMORY_BYTES_MAX,
   MACHINE_MEMORY_BYTES_MIN,
-  UNIX_PATH_BYTES_MAX,
 } from "../limits.js";
 
 export type Accelerator = "kvm" | "tcg";

@@ -2,6 +2,7 @@
 // Invariant: at most QMP_MESSAGE_SIZE_BYTES_MAX bytes of one unfinished message are kept; anything else is refused.
 // Pure: no I/O, no clock.
 import { PlinthError } from "../../base/errors/index.js";
+import { isObject } from "../../base/json/index.js";
 import { JsonStream } from "../../base/jsonrpc/index.js";
 import { hypervisorError } from "../errors.js";
 import { QMP_DEPTH_MAX, QMP_MESSAGE_SIZE_BYTES_MAX } from "../limits.js";
@@ -41,7 +42,5 @@ export function encodeQmpCommand(id: number, command: string, args: JsonObject |
 
 /** The value as an object, or undefined: monitors send what they like. */
 export function asObject(value: unknown): JsonObject | undefined {
-  return typeof value === "object" && value !== null && !Array.isArray(value)
-    ? (value as JsonObject)
-    : undefined;
+  return isObject(value) ? value : undefined;
 }

@@ -2,7 +2,6 @@
 // hands over a SwitchLink once the switch has said who it is. Source: OpenFlow 1.3.5, 6.3. Thread: the controller's.
 import { chmodSync, rmSync } from "node:fs";
 import { createServer, type Server, type Socket } from "node:net";
-import { PlinthError } from "../../base/errors/index.js";
 import type { Logger } from "../../base/log/index.js";
 import {
   type ChannelOutput,
@@ -11,10 +10,8 @@ import {
   type OpenFlowMessage,
 } from "../../base/openflow/index.js";
 import type { Clock, Timer } from "../../base/time/index.js";
+import { checkUnixPath } from "../../base/unix-path/index.js";
 import { SwitchLink, type SwitchLinkEvents } from "./switch-link.js";
-
-/** sun_path on Linux, without its final zero. */
-const UNIX_PATH_LENGTH_MAX = 107;
 
 export interface OpenFlowListenerOptions {
   /** Path of the unix socket; a stale one is replaced. */
@@ -39,11 +36,7 @@ export class OpenFlowListener {
     modules: { readonly clock: Clock; readonly log: Logger },
   ): Promise<OpenFlowListener> {
     const { path } = options;
-    if (Buffer.byteLength(path) > UNIX_PATH_LENGTH_MAX) {
-      throw new PlinthError("PATH_TOO_LONG", `${path} is longer than ${UNIX_PATH_LENGTH_MAX} bytes`, {
-        remedy: "use a shorter --dir",
-      });
-    }
+    checkUnixPath(path);
     rmSync(path, { force: true });
     const server = createServer();
     const listener = new OpenFlowListener(server);

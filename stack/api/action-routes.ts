@@ -6,12 +6,12 @@ import type { Duplex } from "node:stream";
 import type { FastifyInstance, FastifyRequest } from "fastify";
 import { type WebSocket, WebSocketServer } from "ws";
 import { PlinthError } from "../../base/errors/index.js";
+import { isObject } from "../../base/json/index.js";
 import { callControl } from "../../base/jsonrpc/index.js";
 import { FieldErrors, type ResourceKind, virtualMachineKind, volumeKind } from "../resources/index.js";
 import { pathOf } from "./discovery.js";
 import { ApiError, invalid } from "./errors.js";
 import { CONSOLES_MAX, HOST_CALL_TIMEOUT_MS_MAX } from "./limits.js";
-import { isObject } from "./patch/merge-patch.js";
 import type { ResourceRegistry } from "./registry.js";
 
 export interface ActionModules {

@@ -1,6 +1,7 @@
 // From a document that somebody sent to an object that may be stored: form, defaults, metadata and rules. Pure, but for
 // the identity that it is given.
 import { isDeepStrictEqual } from "node:util";
+import { isObject } from "../../base/json/index.js";
 import {
   type ApiObject,
   apiVersionOf,
@@ -12,7 +13,6 @@ import {
   validateMetadata,
 } from "../resources/index.js";
 import { ApiError, invalid } from "./errors.js";
-import { isObject } from "./patch/merge-patch.js";
 
 export interface AdmissionRequest {
   readonly kind: ResourceKind;

@@ -6,6 +6,7 @@
 // Invariant: every object in the store has passed admission; objects handed out are shared and never changed.
 import { randomBytes, randomUUID } from "node:crypto";
 import { isDeepStrictEqual } from "node:util";
+import { isObject } from "../../base/json/index.js";
 import {
   isStoreError,
   type Operation,
@@ -18,7 +19,6 @@ import { type ApiObject, namespaceKind, type ResourceKind } from "../resources/i
 import { type Admitted, admit, sameWants } from "./admission.js";
 import { ApiError, alreadyExists, conflict, notFound } from "./errors.js";
 import { OBJECT_SIZE_BYTES_MAX, PATCH_ATTEMPTS_MAX } from "./limits.js";
-import { isObject } from "./patch/merge-patch.js";
 import { formatTime, type ObjectName } from "./resource-client.js";
 import type { Matcher } from "./selectors.js";
 

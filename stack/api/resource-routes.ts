@@ -1,6 +1,7 @@
 // The paths of one kind: list, watch, create, read, replace, patch, delete, and status.
 // Source: Kubernetes API concepts, "Standard API terminology" and "API verbs".
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
+import { isObject } from "../../base/json/index.js";
 import { isStoreError } from "../../base/store/index.js";
 import type { Clock } from "../../base/time/index.js";
 import type { ApiObject, ResourceKind } from "../resources/index.js";
@@ -11,7 +12,6 @@ import { ApiError, isApiError } from "./errors.js";
 import { orphanDependents } from "./garbage-collector.js";
 import { negotiate } from "./negotiate.js";
 import { applyPatch, type PatchType } from "./patch/index.js";
-import { isObject } from "./patch/merge-patch.js";
 import {
   encodeContinue,
   type ListQuery,

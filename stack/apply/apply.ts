@@ -3,9 +3,9 @@
 // the new one does not is removed.
 import { randomUUID } from "node:crypto";
 import { PlinthError } from "../../base/errors/index.js";
+import { isObject } from "../../base/json/index.js";
 import { admit } from "../api/admission.js";
 import { type ApiClient, ApiError, collectionPath, isApiError, objectPath } from "../api/index.js";
-import { isObject } from "../api/patch/merge-patch.js";
 import type { ApiObject, ResourceKind } from "../resources/index.js";
 
 export const LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration";

@@ -2,6 +2,7 @@
 // Source: ovs-vswitchd.conf.db(5), Controller table. `ssl:` and `pssl:` are refused.
 
 import { PlinthError } from "../../base/errors/index.js";
+import { checkUnixPath } from "../../base/unix-path/index.js";
 
 export type ControllerTarget =
   | { readonly type: "unix"; readonly path: string }
@@ -10,8 +11,6 @@ export type ControllerTarget =
   | { readonly type: "ptcp"; readonly host: string; readonly port: number };
 
 const OPENFLOW_PORT = 6653;
-/** sun_path without its NUL; Node cuts longer paths silently. */
-const UNIX_PATH_MAX = 107;
 
 /**
  * Parses `unix:PATH`, `tcp:HOST[:PORT]`, `punix:PATH` or `ptcp:[PORT][:HOST]`, IPv6 addresses in brackets.
@@ -21,7 +20,7 @@ export function parseControllerTarget(target: string): ControllerTarget {
   const unix = /^(p?unix):(.+)$/.exec(target);
   if (unix !== null) {
     const path = unix[2] as string;
-    checkSocketPath(path);
+    checkUnixPath(path);
     return { type: unix[1] as "unix" | "punix", path };
   }
   const tcp = /^tcp:(?:\[([0-9a-fA-F:.%]+)\]|([^:[\]]+))(?::(\d{1,5}))?$/.exec(target);
@@ -47,17 +46,4 @@ function invalid(target: string): PlinthError {
     field: "target",
     remedy: "use unix:PATH, tcp:HOST:PORT, tcp:[IPV6]:PORT, punix:PATH or ptcp:PORT:HOST",
   });
-}
-
-/** PlinthError SOCKET_PATH_TOO_LONG when the kernel would not take the path. */
-export function checkSocketPath(path: string): void {
-  const size = Buffer.byteLength(path);
-  if (size > 0 && size <= UNIX_PATH_MAX) return;
-  throw new PlinthError(
-    "SOCKET_PATH_TOO_LONG",
-    `a unix socket's path has 1 to ${UNIX_PATH_MAX} bytes: ${path}`,
-    {
-      context: { size },
-    },
-  );
 }

@@ -4,8 +4,8 @@
 import { chmodSync, rmSync } from "node:fs";
 import { createServer, type Server, type Socket } from "node:net";
 import { PlinthError } from "../../base/errors/index.js";
+import { checkUnixPath } from "../../base/unix-path/index.js";
 import { Connection, type ConnectionModules } from "./connection.js";
-import { checkSocketPath } from "./controller-target.js";
 import { MANAGEMENT_CONNECTIONS_MAX } from "./limits.js";
 import type { SwitchEvent } from "./switch-model.js";
 
@@ -34,7 +34,7 @@ export class Listener {
   static async open(name: string, target: ListenTarget, modules: ConnectionModules): Promise<Listener> {
     const listener = new Listener(name, modules);
     if (target.type === "punix") {
-      checkSocketPath(target.path);
+      checkUnixPath(target.path);
       rmSync(target.path, { force: true });
     }
     await new Promise<void>((resolve, reject) => {

@@ -7,6 +7,7 @@ import {
   diffDatums,
   encodeDatum,
   equalDatums,
+  objectOf,
   show,
   syntaxError,
   type TableSchema,
@@ -208,10 +209,4 @@ function parseConditions(table: TableSchema, wheres: readonly unknown[]): Parsed
     );
   }
   return all;
-}
-
-function objectOf(json: unknown, what: string): Json {
-  if (typeof json !== "object" || json === null || Array.isArray(json))
-    throw syntaxError(`${what}: expected an object, found ${show(json)}`);
-  return json as Json;
 }

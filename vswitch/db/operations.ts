@@ -7,6 +7,7 @@ import {
   isIdentifier,
   isUuid,
   OvsdbError,
+  objectOf,
   parseDatum,
   show,
   syntaxError,
@@ -262,10 +263,4 @@ export function encodeRow(row: DatabaseRow, columns: Iterable<string>): Record<s
 /** True when `column` differs between two versions of a row. */
 export function columnDiffers(before: DatabaseRow, after: DatabaseRow, column: string): boolean {
   return !equalDatums(columnDatum(before, column) as Datum, columnDatum(after, column) as Datum);
-}
-
-function objectOf(json: unknown, what: string): Json {
-  if (typeof json !== "object" || json === null || Array.isArray(json))
-    throw syntaxError(`${what} is no object: ${show(json)}`);
-  return json as Json;
 }

@@ -233,7 +233,7 @@ describe("VhostUserPort", () => {
     port.close();
     const path = `${dir}/${"x".repeat(120)}`;
     expect(() => new VhostUserPort({ name: "vm", pool, window, path, role: "dial" })).toThrowError(
-      expect.objectContaining({ code: "PATH_TOO_LONG" }),
+      expect.objectContaining({ code: "SOCKET_PATH_TOO_LONG" }),
     );
   });
 });

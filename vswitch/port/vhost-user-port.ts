@@ -97,7 +97,7 @@ export class VhostUserPort implements Port {
   #touched = 0;
   #closed = false;
 
-  /** Throws PATH_TOO_LONG. */
+  /** Throws SOCKET_PATH_TOO_LONG. */
   constructor(options: VhostUserPortOptions) {
     assert(options.pool.bytes.buffer === options.window.bytes.buffer, "packets and guests share one window");
     this.name = options.name;

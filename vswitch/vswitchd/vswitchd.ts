@@ -8,11 +8,12 @@
 import { accessSync, constants, mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { describeError, PlinthError } from "../../base/errors/index.js";
-import { checkUnixPath, probeListen } from "../../base/jsonrpc/index.js";
+import { probeListen } from "../../base/jsonrpc/index.js";
 import { lockFile } from "../../base/linux/index.js";
 import type { Logger } from "../../base/log/index.js";
 import { insertOp, mapValue, type Operation, updateOp } from "../../base/ovsdb/index.js";
 import { type Clock, systemClock, type Timer } from "../../base/time/index.js";
+import { checkUnixPath } from "../../base/unix-path/index.js";
 import {
   type Database,
   DatabaseServer,

@@ -1,8 +1,9 @@
 // The three ways to change an object by saying only the difference.
+import { isObject } from "../../../base/json/index.js";
 import type { ApiObject, ResourceKind, SchemaNode } from "../../resources/index.js";
 import { ApiError } from "../errors.js";
 import { applyJsonPatch } from "./json-patch.js";
-import { applyMergePatch, isObject } from "./merge-patch.js";
+import { applyMergePatch } from "./merge-patch.js";
 import { applyStrategicMerge } from "./strategic-merge.js";
 
 export type PatchType = "merge" | "json" | "strategic";

@@ -1,4 +1,5 @@
 // JSON merge patch. Source: RFC 7386. Pure: neither input is changed.
+import { isObject } from "../../../base/json/index.js";
 
 export function applyMergePatch(target: unknown, patch: unknown): unknown {
   if (!isObject(patch)) return structuredClone(patch);
@@ -8,8 +9,4 @@ export function applyMergePatch(target: unknown, patch: unknown): unknown {
     else result[name] = applyMergePatch(Object.hasOwn(result, name) ? result[name] : undefined, value);
   }
   return result;
-}
-
-export function isObject(value: unknown): value is Record<string, unknown> {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
 }

@@ -2,9 +2,9 @@
 // Source: Kubernetes "Update API objects in place using kubectl patch" and k8s.io/apimachinery/pkg/util/strategicpatch:
 // lists with x-kubernetes-patch-strategy "merge" merge by their merge key (objects) or as a set (scalars); directives
 // $patch (replace, delete, merge), $deleteFromPrimitiveList/F, $setElementOrder/F, $retainKeys.
+import { isObject } from "../../../base/json/index.js";
 import type { SchemaNode } from "../../resources/index.js";
 import { ApiError } from "../errors.js";
-import { isObject } from "./merge-patch.js";
 
 const DELETE_FROM = "$deleteFromPrimitiveList/";
 const ORDER_OF = "$setElementOrder/";

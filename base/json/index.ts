@@ -1,0 +1,6 @@
+// What JSON.parse gives back, looked at before it is trusted. Pure.
+
+/** True for a JSON object: neither null nor an array. */
+export function isObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}
