@@ -92,6 +92,26 @@ describe("ConnectionTable", () => {
   });
 });
 
+describe("a flood in one zone", () => {
+  it("takes no connection of a zone that has fewer, answered or not", () => {
+    const capacity = 256;
+    const table = new ConnectionTable(capacity);
+    const reply = new Int32Array(4);
+    const add = (zone: number, n: number): number => {
+      const original = Int32Array.of(n, 2, 3, (17 << 16) | zone);
+      invert(original, reply);
+      return table.add(original, reply, STATE_SINGLE, 0, TIMEOUT_MS);
+    };
+    // More than one look for a victim takes in, side by side.
+    for (let n = 0; n < 100; n++) add(1, n);
+    for (let n = 0; n < 2000; n++) add(2, n);
+    expect(table.size).toBe(capacity);
+    for (let n = 0; n < 100; n++) {
+      expect(table.find(Int32Array.of(n, 2, 3, (17 << 16) | 1), 0)).toBeGreaterThanOrEqual(0);
+    }
+  });
+});
+
 function wordsOf(text: string): Int32Array {
   return Int32Array.from(text.split(":"), Number);
 }

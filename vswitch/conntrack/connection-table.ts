@@ -4,6 +4,7 @@
 //
 // Invariants: a live connection has exactly two index entries; the index is at most half full; zoneCounts add up to size.
 // Thread: datapath worker. Hot: yes.
+import { randomInt } from "node:crypto";
 import { assert } from "../../base/assert/index.js";
 import { STATE_NONE } from "./timeouts.js";
 import { TUPLE_WORDS } from "./tuple.js";
@@ -108,11 +109,12 @@ export class ConnectionTable {
 
   /**
    * Makes room for a connection of `zone`. The zone with most connections pays first, and in it those that nobody
-   * answered; an answered connection goes only for a zone that has fewer than its own.
+   * answered; no connection goes for a zone that has more than its own, an answered one only for one that has fewer.
    */
   #evict(zone: number, nowMs: number): boolean {
     let victim = -1;
     let victimScore = -1;
+    const own = this.#zoneCounts[zone]!;
     for (let n = 0; n < EVICTION_SAMPLE && n < this.capacity; n++) {
       const c = this.#hand;
       this.#hand = (c + 1) & (this.capacity - 1);
@@ -123,7 +125,7 @@ export class ConnectionTable {
       }
       const count = this.#zoneCounts[this.tuples[c * 2 * TUPLE_WORDS + 3]! & 0xffff]!;
       const answered = (this.flags[c]! & SEEN_REPLY) !== 0;
-      if (answered && count <= this.#zoneCounts[zone]!) continue;
+      if (answered ? count <= own : count < own) continue;
       const score = count * 2 + (answered ? 0 : 1);
       if (score > victimScore) {
         victim = c;
@@ -170,10 +172,21 @@ export class ConnectionTable {
   }
 }
 
+// Secret and of this process: who knew them could choose ports that all fall into one place, and make every lookup
+// there a walk past thousands of entries. Odd, so that nothing is lost by multiplying.
+const MIX_0 = secretOdd();
+const MIX_1 = secretOdd();
+const MIX_2 = secretOdd();
+const MIX_3 = secretOdd();
+
+function secretOdd(): number {
+  return randomInt(2 ** 31) | 1;
+}
+
 function hashTuple(words: Int32Array, at: number): number {
-  let hash = Math.imul(words[at]!, 0x9e3779b1);
-  hash = Math.imul((hash ^ (hash >>> 15)) + words[at + 1]!, 0x85ebca6b);
-  hash = Math.imul((hash ^ (hash >>> 13)) + words[at + 2]!, 0xc2b2ae35);
-  hash = Math.imul((hash ^ (hash >>> 16)) + words[at + 3]!, 0x27d4eb2f);
+  let hash = Math.imul(words[at]!, MIX_0);
+  hash = Math.imul((hash ^ (hash >>> 15)) + words[at + 1]!, MIX_1);
+  hash = Math.imul((hash ^ (hash >>> 13)) + words[at + 2]!, MIX_2);
+  hash = Math.imul((hash ^ (hash >>> 16)) + words[at + 3]!, MIX_3);
   return hash ^ (hash >>> 15);
 }

@@ -148,6 +148,16 @@ describe("Conntrack", () => {
     ).toBe(INVALID);
   });
 
+  it("takes an ICMP error only on its way to the sender of what it quotes", () => {
+    const rig = new TrackRig();
+    const sent = udpFrame(forward);
+    rig.state(1, sent);
+    for (const destination of [A.destination, "10.0.0.77"]) {
+      const error = icmpFrame({ source: A.source, destination }, 3, 0, sent.subarray(14, 42));
+      expect(rig.state(2, error)).toBe(INVALID);
+    }
+  });
+
   it("picks established TCP up in the middle: the opener as new, for a while the other side as a reply", () => {
     const rig = new TrackRig();
     expect(rig.state(2, tcpFrame(back, ACK))).toBe(NEW);

@@ -8,7 +8,7 @@ import { FlowKey, type Headers } from "../flow/index.js";
 
 export const TUPLE_WORDS = 4;
 
-/** The packet cannot be tracked: not IPv4, a fragment, cut short, or an unknown kind of ICMP. */
+/** The packet cannot be tracked: not IPv4, a fragment, cut short, an unknown or misdirected kind of ICMP. */
 export const KIND_INVALID = 0;
 export const KIND_QUERY = 1;
 /** An ICMP error; the tuple is that of the packet it speaks of. */
@@ -45,7 +45,10 @@ export function readTuple(
     return KIND_QUERY;
   }
   if (type !== 3 && type !== 4 && type !== 5 && type !== 11 && type !== 12) return KIND_INVALID;
-  return readQuoted(view, l4 + 8, end, zone, tuple) ? KIND_ERROR : KIND_INVALID;
+  if (!readQuoted(view, l4 + 8, end, zone, tuple)) return KIND_INVALID;
+  // An error goes to whoever sent the packet that it speaks of. Otherwise a machine could reach any other past policy by
+  // quoting a connection of its own.
+  return tuple[0] === key[FlowKey.K_DST] ? KIND_ERROR : KIND_INVALID;
 }
 
 /** The tuple of the packet that an ICMP error quotes. Its length fields may exceed what is quoted. */
