@@ -26,11 +26,11 @@ export const CONNECTIONS_MAX = 256;
 export const STATUS_EXTENTS_MAX = 4096;
 
 /** Bytes of log written before a checkpoint is made, so that recovery reads a bounded tail. */
-export const CHECKPOINT_LOG_BYTES = 256 * 1024 * 1024;
+export const CHECKPOINT_LOG_BYTES = 1024 * 1024 * 1024;
 /** A changed volume gets its checkpoint after this time at the latest when the space of dead blocks waits for it. */
 export const CHECKPOINT_IDLE_MS = 500;
 /** Freed segments whose space may wait for reuse while writers are busy; more are given back at once. */
-export const UNPUNCHED_MAX = 32;
+export const UNPUNCHED_MAX = 256;
 /** Segments whose space is given back in one step of housekeeping. */
 export const PUNCH_STEP = 8;
 /** Segments kept back from writers, so that the cleaner and TRIM can always make progress. */

@@ -25,7 +25,7 @@ import { DataBuffer } from "../disk/data-buffer.js";
 import { CONNECTIONS_MAX, NBD_HANDSHAKE_MS } from "../limits.js";
 import type { NbdExport } from "./nbd-export.js";
 import { type ExportDirectory, NbdSession } from "./nbd-session.js";
-import { type FlushQueue, INPUT_SIZE, NbdTransmission } from "./nbd-transmission.js";
+import { type FlushQueue, type FlushWaiter, INPUT_SIZE, NbdTransmission } from "./nbd-transmission.js";
 
 const SOCKET_BUFFER_BYTES = 4 * 1024 * 1024;
 
@@ -36,8 +36,8 @@ export interface ExportSource extends ExportDirectory {
 
 /** Makes everything committed durable, for all exports at once. */
 export interface Syncer {
-  /** Starts one; `onSynced` is called with 0 or an errno, at once or from a later `poll`. */
-  sync(onSynced: (result: number) => void): void;
+  /** Starts one; `onSynced` is called with 0 or an errno, at once or later; `inline`: at once, whoever has to wait. */
+  sync(inline: boolean, onSynced: (result: number) => void): void;
 }
 
 interface Listener {
@@ -74,7 +74,7 @@ class Connection {
 }
 
 interface Waiting {
-  readonly transmission: NbdTransmission;
+  readonly waiter: FlushWaiter;
   readonly hi: number;
   readonly lo: number;
 }
@@ -87,6 +87,7 @@ export class NbdServer implements FlushQueue {
   readonly #touched: Connection[] = [];
   #waiting: Waiting[] = [];
   #syncing = false;
+  #aside = false;
   #nowMs = 0;
   acceptedCount = 0;
   refusedCount = 0;
@@ -96,7 +97,7 @@ export class NbdServer implements FlushQueue {
     this.#syncer = syncer;
   }
 
-  /** Serves `exports` at `path`; as root the socket is given to `uid`. Throws EADDRINUSE and PATH_TOO_LONG. */
+  /** Serves `exports` at `path`; as root the socket is given to `uid`. Throws EADDRINUSE and SOCKET_PATH_TOO_LONG. */
   listen(path: string, exports: ExportSource, uid: number | undefined): void {
     const fd = listenUnix(path, { mode: 0o600 });
     try {
@@ -193,8 +194,15 @@ export class NbdServer implements FlushQueue {
     );
   }
 
-  wait(transmission: NbdTransmission, hi: number, lo: number): void {
-    this.#waiting.push({ transmission, hi, lo });
+  wait(waiter: FlushWaiter, hi: number, lo: number): void {
+    this.#waiting.push({ waiter, hi, lo });
+  }
+
+  /** Joins the next flush without being a client: `onSynced` gets 0 or an errno. */
+  syncAside(onSynced: (result: number) => void): void {
+    this.#aside = true;
+    this.wait({ flushed: (_hi, _lo, error) => onSynced(error) }, 0, 0);
+    if (!this.#syncing) this.#startSync();
   }
 
   close(): void {
@@ -207,11 +215,14 @@ export class NbdServer implements FlushQueue {
     const served = this.#waiting;
     this.#waiting = [];
     this.#syncing = true;
-    this.#syncer.sync((result) => {
+    // An inline sync is quicker, but everybody waits for it: only for one client that waits anyway.
+    const inline = !this.#aside && this.#connections.size <= 1;
+    this.#aside = false;
+    this.#syncer.sync(inline, (result) => {
       this.#syncing = false;
       for (let i = 0; i < served.length; i++) {
-        const { transmission, hi, lo } = served[i]!;
-        transmission.flushed(hi, lo, result);
+        const { waiter, hi, lo } = served[i]!;
+        waiter.flushed(hi, lo, result);
       }
       this.#sendAll(served);
       if (this.#waiting.length > 0) this.#startSync();
@@ -219,7 +230,7 @@ export class NbdServer implements FlushQueue {
   }
 
   #sendAll(served: readonly Waiting[]): void {
-    const answered = new Set(served.map((each) => each.transmission));
+    const answered = new Set(served.map((each) => each.waiter));
     const connections = this.#where(
       ({ transmission }) => transmission !== undefined && answered.has(transmission),
     );

@@ -61,12 +61,17 @@ const FLAGS_OF: readonly number[] = [
   NBD_CMD_FLAG_FUA | NBD_CMD_FLAG_REQ_ONE,
 ];
 
-/** Told of flushes: `transmission.flushed` is called once everything committed before is durable. */
-export interface FlushQueue {
-  wait(transmission: NbdTransmission, hi: number, lo: number): void;
+/** Waits for a flush; `hi` and `lo` are the cookie of the request that asked for it. */
+export interface FlushWaiter {
+  flushed(hi: number, lo: number, error: number): void;
 }
 
-export class NbdTransmission {
+/** Told of flushes: `waiter.flushed` is called once everything committed before is durable. */
+export interface FlushQueue {
+  wait(waiter: FlushWaiter, hi: number, lo: number): void;
+}
+
+export class NbdTransmission implements FlushWaiter {
   readonly export: NbdExport;
   readonly input: DataBuffer;
   inputStart = 0;

@@ -1,7 +1,7 @@
-// One checkpoint of one volume: freeze the maps that changed, write them down in slices, sync, hand over for the
-// catalogue, and only after the catalogue has it let go of what the checkpoint before needed.
+// One checkpoint of one volume: freeze the maps that changed, write them down in slices, have the disks synced, hand
+// over for the catalogue, and only after the catalogue has it let go of what the checkpoint before needed.
 //
-//   new ──step…──► written and synced ──(catalogue, durable)──► commit
+//   new ──step…──► files written ──(disks synced, catalogue durable)──► commit
 //                                     └─(refused)────────────► abort
 //
 // Invariant: until `commit` every block that the old map files name stays counted. Thread: the pool's worker. Hot: no.
@@ -31,7 +31,6 @@ export class Checkpoint {
   readonly record: CheckpointRecord;
   readonly #files: MapFiles;
   readonly #table: SegmentTable;
-  readonly #sync: () => number;
   readonly #parts: Part[];
   readonly #releasedBefore: number;
   #current = 0;
@@ -39,13 +38,12 @@ export class Checkpoint {
   /** `nameOf` gives file names that were never used. The caller has committed what was staged. */
   constructor(
     volume: Volume,
-    modules: { files: MapFiles; table: SegmentTable; sync: () => number },
+    modules: { files: MapFiles; table: SegmentTable },
     nameOf: (root: Root) => string,
   ) {
     this.volume = volume;
     this.#files = modules.files;
     this.#table = modules.table;
-    this.#sync = modules.sync;
     const changed = volume.roots().filter((root) => root.dirty || root.file === "" || root === volume.head);
     this.#parts = changed.map((root) => {
       const frozen = root.map.freeze();
@@ -62,22 +60,18 @@ export class Checkpoint {
     };
   }
 
-  /** Writes a slice; true once everything is on the medium. Throws when the map files cannot be written. */
+  /** Writes a slice; true once the map files are on the medium. Throws when they cannot be written. */
   step(): boolean {
     const part = this.#parts[this.#current];
-    if (part !== undefined) {
-      part.job ??= new MapFileJob(this.#files, this.#table, part.frozen, {
-        name: part.name,
-        volume: this.volume.id,
-        sequence: this.record.sequence,
-        sizeBytes: part.root.sizeBytes,
-      });
-      if (part.job.step()) this.#current++;
-      return false;
-    }
-    const result = this.#sync();
-    if (result !== 0) throw new Error(`the disks cannot be synced (errno ${result})`);
-    return true;
+    if (part === undefined) return true;
+    part.job ??= new MapFileJob(this.#files, this.#table, part.frozen, {
+      name: part.name,
+      volume: this.volume.id,
+      sequence: this.record.sequence,
+      sizeBytes: part.root.sizeBytes,
+    });
+    if (part.job.step()) this.#current++;
+    return this.#current === this.#parts.length;
   }
 
   /** The catalogue names the new files. */

@@ -25,8 +25,12 @@ import type { MapReader } from "../volume/map-reader.js";
 import type { Root, Volume } from "../volume/volume.js";
 import { Checkpoint, type CheckpointRecord } from "./checkpoint.js";
 
-/** Released blocks that make a checkpoint worth while although clients are busy. */
-const RELEASED_BLOCKS_DUE = 16 * DATA_BLOCKS;
+/** Share of the pool that released blocks take before a checkpoint is made although clients are busy; bounded. */
+const RELEASED_SHARE = 1 / 8;
+const RELEASED_BLOCKS_MIN = 16 * DATA_BLOCKS;
+const RELEASED_BLOCKS_MAX = 256 * DATA_BLOCKS;
+
+type SyncState = "due" | "under way" | "done" | "failed";
 
 export interface HousekeeperOptions {
   readonly table: SegmentTable;
@@ -35,7 +39,10 @@ export interface HousekeeperOptions {
   readonly damaged: ReadonlyMap<number, string>;
   readonly files: MapFiles;
   readonly staging: Staging;
+  /** Makes everything committed durable; 0 or an errno. */
   readonly sync: () => number;
+  /** The same beside other work: `onSynced` is called at once or later. */
+  readonly syncAside: (onSynced: (result: number) => void) => void;
   /** A name for a map file that was never used. */
   readonly nameOf: (volume: Volume, root: Root) => string;
 }
@@ -44,6 +51,8 @@ export class Housekeeper implements SpaceGate {
   readonly #options: HousekeeperOptions;
   readonly #cleaner: Cleaner;
   #checkpoint: Checkpoint | undefined;
+  /** How far the disks are with what the checkpoint under way needs. */
+  #sync: SyncState = "due";
   #recording = false;
   #urgent = false;
   /** Dead blocks when cleaning last ended without winning anything; −1 while it may still help. */
@@ -142,29 +151,48 @@ export class Housekeeper implements SpaceGate {
     const checkpoint = this.#newCheckpoint(volume);
     this.#checkpoint = checkpoint;
     while (!checkpoint.step());
+    if (this.#options.sync() !== OK) {
+      checkpoint.abort();
+      this.#checkpoint = undefined;
+      throw storageError("VOLUME_DAMAGED", `${volume.name} cannot be flushed`);
+    }
     this.#recording = true;
     return checkpoint.record;
   }
 
   #newCheckpoint(volume: Volume): Checkpoint {
-    const { files, table, sync, nameOf } = this.#options;
-    return new Checkpoint(volume, { files, table, sync }, (root) => nameOf(volume, root));
+    const { files, table, nameOf } = this.#options;
+    this.#sync = "due";
+    return new Checkpoint(volume, { files, table }, (root) => nameOf(volume, root));
   }
 
   #stepCheckpoint(nowMs: number): CheckpointRecord | "busy" | "idle" {
     const checkpoint = this.#checkpoint as Checkpoint;
     try {
-      if (!checkpoint.step()) return "busy";
+      if (this.#sync === "due" && !checkpoint.step()) return "busy";
     } catch {
-      // The daemon's own file system is full, or a disk failed: the checkpoint before stays good. Later again.
-      checkpoint.abort();
-      this.#checkpoint = undefined;
-      this.#failedUntilMs = nowMs + 1000;
-      this.#giveUp();
-      return "idle";
+      this.#sync = "failed";
     }
-    this.#recording = true;
-    return checkpoint.record;
+    if (this.#sync === "due") {
+      this.#sync = "under way";
+      this.#options.syncAside((result) => {
+        if (this.#checkpoint === checkpoint) this.#sync = result === OK ? "done" : "failed";
+      });
+    }
+    switch (this.#sync as SyncState) {
+      case "done":
+        this.#recording = true;
+        return checkpoint.record;
+      case "failed":
+        // The daemon's own file system is full, or a disk failed: the checkpoint before stays good. Later again.
+        checkpoint.abort();
+        this.#checkpoint = undefined;
+        this.#failedUntilMs = nowMs + 1000;
+        this.#giveUp();
+        return "idle";
+      default:
+        return "idle";
+    }
   }
 
   #dueForCheckpoint(nowMs: number): Volume | undefined {
@@ -179,7 +207,7 @@ export class Housekeeper implements SpaceGate {
       const dirty = volume.roots().some((root) => root.dirty);
       if (!dirty) continue;
       if (this.#urgent || volume.writer.writtenBytes >= CHECKPOINT_LOG_BYTES) return volume;
-      if (volume.releasedBlocks >= RELEASED_BLOCKS_DUE) return volume;
+      if (volume.releasedBlocks >= this.#releasedDue) return volume;
       const waiting =
         volume.releasedBlocks > 0 || volume.roots().some((root) => root.dirty && root.name !== "");
       if (quiet && (waiting || this.#evacuatedFor(volume))) return volume;
@@ -190,6 +218,12 @@ export class Housekeeper implements SpaceGate {
   /** The cleaner changed the volume's maps: the segments it emptied wait for this checkpoint. */
   #evacuatedFor(volume: Volume): boolean {
     return this.#cleanedSince && volume.head.dirty;
+  }
+
+  get #releasedDue(): number {
+    const slots = this.#options.table.disks.reduce((sum, disk) => sum + disk.slotCount, 0);
+    const share = slots * DATA_BLOCKS * RELEASED_SHARE;
+    return Math.min(Math.max(share, RELEASED_BLOCKS_MIN), RELEASED_BLOCKS_MAX);
   }
 
   #clean(): "busy" | "idle" {

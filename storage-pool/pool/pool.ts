@@ -54,8 +54,17 @@ export class Pool {
   /** Heads that a revert will put in place. */
   readonly #prepared = new Map<number, Root>();
 
-  /** Opens the pool from its disks, map files and what the catalogue knows (see openPool). Throws DISK_… errors. */
-  constructor(disks: readonly Disk[], files: MapFiles, specs: readonly VolumeSpec[], epoch: number) {
+  /**
+   * Opens the pool from its disks, map files and what the catalogue knows (see openPool). Throws DISK_… errors.
+   * `syncAside` syncs the pool beside other work; without it checkpoints wait for the disks.
+   */
+  constructor(
+    disks: readonly Disk[],
+    files: MapFiles,
+    specs: readonly VolumeSpec[],
+    epoch: number,
+    syncAside?: (onSynced: (result: number) => void) => void,
+  ) {
     this.#files = files;
     this.#epoch = epoch;
     const opened = openPool(disks, files, specs, epoch);
@@ -77,6 +86,7 @@ export class Pool {
       files,
       staging: this.#staging,
       sync: () => this.sync(),
+      syncAside: syncAside ?? ((onSynced) => onSynced(this.sync())),
       nameOf: (volume, root) => this.#fileName(volume.id, root.name),
     });
     for (const { spec, head, snapshots, sequence } of opened.volumes)

@@ -20,7 +20,6 @@ export class PoolSyncer implements Syncer {
   /** Why io_uring is not used; undefined when it is. */
   readonly plainReason: string | undefined;
   readonly #pools: ReadonlyMap<string, Pool>;
-  readonly #isBusy: () => boolean;
   readonly #ring: IoUring | undefined;
   readonly #eventfd: number;
   #rounds: SyncRound[] = [];
@@ -28,10 +27,8 @@ export class PoolSyncer implements Syncer {
   #result = OK as number;
   #onSynced: (result: number) => void = () => {};
 
-  /** `isBusy` tells whether anybody would have to wait for an inline sync. */
-  constructor(pools: ReadonlyMap<string, Pool>, epoll: Epoll, isBusy: () => boolean) {
+  constructor(pools: ReadonlyMap<string, Pool>, epoll: Epoll) {
     this.#pools = pools;
-    this.#isBusy = isBusy;
     this.plainReason = probeIoUring();
     this.#eventfd = createEventfd();
     if (this.plainReason !== undefined) return;
@@ -40,12 +37,12 @@ export class PoolSyncer implements Syncer {
     epoll.add(this.#eventfd, EPOLLIN);
   }
 
-  sync(onSynced: (result: number) => void): void {
+  sync(inline: boolean, onSynced: (result: number) => void): void {
     this.#rounds = [...this.#pools.values()].map((pool) => pool.beginSync()); // cold
     const disks = this.#rounds.flatMap((round) => round.disks);
     this.#onSynced = onSynced;
     this.#result = OK;
-    if (this.#ring !== undefined && disks.length <= RING_ENTRIES && this.#isBusy()) {
+    if (this.#ring !== undefined && disks.length <= RING_ENTRIES && !inline) {
       this.#left = disks.length;
       for (let i = 0; i < disks.length; i++) this.#ring.prepareFsync(disks[i]!.file.descriptor, i);
       if (disks.length > 0) {

@@ -60,7 +60,7 @@ export class Target {
 
   constructor(epoll: Epoll, onCheckpoint: (pool: string, record: CheckpointRecord) => void) {
     this.#onCheckpoint = onCheckpoint;
-    this.#syncer = new PoolSyncer(this.#pools, epoll, () => this.server.connectionCount > 1);
+    this.#syncer = new PoolSyncer(this.#pools, epoll);
     this.server = new NbdServer(epoll, this.#syncer);
   }
 
@@ -102,7 +102,13 @@ export class Target {
   /** Opens a pool and recovers its volumes; returns what is wrong with those that cannot be served. */
   openPool(opening: PoolOpening): Record<number, string> {
     const disks = opening.disks.map((path, i) => openDisk(openDiskFile(path), opening.poolId, i));
-    const pool = new Pool(disks, new DirectoryMapFiles(opening.mapDirectory), opening.volumes, opening.epoch);
+    const pool = new Pool(
+      disks,
+      new DirectoryMapFiles(opening.mapDirectory),
+      opening.volumes,
+      opening.epoch,
+      (onSynced) => this.server.syncAside(onSynced),
+    );
     this.#pools.set(opening.name, pool);
     for (const volume of pool.volumes.values()) this.#serve(pool, volume);
     return Object.fromEntries(pool.damaged);
