@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { beforeEach, describe, expect, it } from "vitest";
+import { tryParseIpv4Address } from "../base/wire/index.js";
 import { Compiler } from "./compiler.js";
-import { parseAddress } from "./network/ipv4.js";
 import type { PortView } from "./network/views.js";
 import type { Flow } from "./pipeline/flow.js";
 import { judge } from "./policy/oracle.js";
@@ -287,7 +287,7 @@ describe("load balancer steering", () => {
 
   it("refuses the balancer's port any address outside the network", () => {
     const { rewritten } = throughBalancer("web1");
-    expect(reason(model.run({ ...rewritten, ipv4_src: parseAddress("8.8.8.8") as number }))).toBe(
+    expect(reason(model.run({ ...rewritten, ipv4_src: tryParseIpv4Address("8.8.8.8") as number }))).toBe(
       "spoofed-ip",
     );
   });

@@ -1,7 +1,8 @@
 // What the user is told about networks, ports and functions: the part of their status that the controller owns. Pure.
+
+import { formatIpv4Address } from "../base/wire/index.js";
 import type { StatusCondition, StatusPatch } from "./inputs.js";
 import type { Inventory } from "./network/inventory.js";
-import { formatAddress } from "./network/ipv4.js";
 import { formatMac } from "./network/mac.js";
 import { isRefusal, type Refusal } from "./network/network-plan.js";
 
@@ -18,7 +19,7 @@ export function networkStatus(inventory: Inventory, key: string): StatusPatch | 
 export function portStatus(inventory: Inventory, key: string, forwards?: boolean): StatusPatch | undefined {
   const port = inventory.port(key);
   if (port !== undefined) {
-    const addresses = port.addresses.map(formatAddress);
+    const addresses = port.addresses.map(formatIpv4Address);
     const macAddress = formatMac(port.mac);
     const allocated = { ...ready(`${addresses.join(", ")} at ${macAddress}`), type: "Allocated" };
     return {
@@ -47,10 +48,10 @@ export function functionStatus(inventory: Inventory, key: string): StatusPatch |
     if (refusal === undefined) return undefined;
     return { kind: "NetworkFunction", key, status: { endpoints: [], conditions: [notReady(refusal)] } };
   }
-  const address = formatAddress(balancer.address);
+  const address = formatIpv4Address(balancer.address);
   const endpoints = balancer.endpoints.map((endpoint) => ({
     name: endpoint.name,
-    address: formatAddress(endpoint.address),
+    address: formatIpv4Address(endpoint.address),
     macAddress: formatMac(endpoint.mac),
     draining: endpoint.draining,
   }));
@@ -60,7 +61,7 @@ export function functionStatus(inventory: Inventory, key: string): StatusPatch |
     status: {
       address,
       macAddress: formatMac(balancer.mac),
-      probeAddress: formatAddress(balancer.probeAddress),
+      probeAddress: formatIpv4Address(balancer.probeAddress),
       endpoints,
       conditions: [ready(`${address} in front of ${endpoints.length} machines`)],
     },

@@ -18,11 +18,23 @@ export function formatMac(mac: Uint8Array): string {
 
 /** Dotted decimal → u32. Throws WireError. */
 export function parseIpv4Address(text: string): number {
-  const match = /^(\d{1,3})\.(\d{1,3})\.(\d{1,3})\.(\d{1,3})$/.exec(text);
-  const parts = match === null ? [] : match.slice(1).map(Number);
-  if (parts.length !== 4 || parts.some((part) => part > 255))
+  const address = tryParseIpv4Address(text);
+  if (address === undefined)
     throw new WireError("ipv4", "text", 0, `"${text.slice(0, 40)}" is no IPv4 address`);
-  return parts.reduce((value, part) => value * 256 + part, 0);
+  return address;
+}
+
+/** The same, undefined when `text` is not four decimal octets without leading zeros (octal to some readers). */
+export function tryParseIpv4Address(text: string): number | undefined {
+  const parts = text.split(".");
+  if (parts.length !== 4) return undefined;
+  let address = 0;
+  for (const part of parts) {
+    const octet = Number(part);
+    if (!/^(0|[1-9]\d{0,2})$/.test(part) || octet > 255) return undefined;
+    address = address * 256 + octet;
+  }
+  return address;
 }
 
 export function formatIpv4Address(address: number): string {

@@ -13,6 +13,15 @@ describe("checksums against known values", () => {
   });
 });
 
+describe("tryParseIpv4Address()", () => {
+  it("takes four decimal octets and nothing that another reader might take for octal", () => {
+    expect(wire.tryParseIpv4Address("10.0.0.255")).toBe(0x0a0000ff);
+    for (const text of ["10.0.0.256", "10.0.0", "10.0.0.010", "10.0.0.1.", "", "0x0a.0.0.1", "1e1.0.0.0"])
+      expect(wire.tryParseIpv4Address(text), text).toBeUndefined();
+    expect(() => wire.parseIpv4Address("10.0.0.010")).toThrow(wire.WireError);
+  });
+});
+
 describe("formatIpv6Address()", () => {
   it("shortens as RFC 5952 asks", () => {
     const through = (text: string) => wire.formatIpv6Address(wire.parseIpv6Address(text));

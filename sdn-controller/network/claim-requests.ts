@@ -1,8 +1,9 @@
 // What ports and functions ask of their network, from the text that users wrote. Pure.
+
+import { tryParseIpv4Address } from "../../base/wire/index.js";
 import type { LoadBalancerInput, PortInput } from "../inputs.js";
 import type { AddressPool } from "./address-pool.js";
 import type { Claim, ClaimRequest } from "./claims.js";
-import { parseAddress } from "./ipv4.js";
 import { parseMac } from "./mac.js";
 
 /** `previous` is what the port held until now; failing that its status says what it held before a restart. */
@@ -13,10 +14,10 @@ export function portRequest(
   previous: Claim | undefined,
 ): ClaimRequest {
   const asked = input.addresses ?? [];
-  const addresses = asked.flatMap((text) => parseAddress(text) ?? []);
+  const addresses = asked.flatMap((text) => tryParseIpv4Address(text) ?? []);
   const mac = input.macAddress === undefined ? undefined : parseMac(input.macAddress);
   const bad =
-    asked.find((text) => parseAddress(text) === undefined) ??
+    asked.find((text) => tryParseIpv4Address(text) === undefined) ??
     (input.macAddress !== undefined && mac === undefined ? input.macAddress : undefined);
   const before = input.allocated;
   return {
@@ -28,7 +29,7 @@ export function portRequest(
     extraCount: addresses.length === 0 ? 1 : 0,
     previousMac: previous?.mac ?? parseMac(before?.macAddress ?? ""),
     previousAddresses:
-      previous?.addresses ?? (before?.addresses ?? []).flatMap((text) => parseAddress(text) ?? []),
+      previous?.addresses ?? (before?.addresses ?? []).flatMap((text) => tryParseIpv4Address(text) ?? []),
   };
 }
 
@@ -39,8 +40,8 @@ export function functionRequest(
   pool: AddressPool,
   previous: Claim | undefined,
 ): ClaimRequest {
-  const address = parseAddress(input.address);
-  const probe = parseAddress(input.allocated?.probeAddress ?? "");
+  const address = tryParseIpv4Address(input.address);
+  const probe = tryParseIpv4Address(input.allocated?.probeAddress ?? "");
   return {
     owner,
     pool,

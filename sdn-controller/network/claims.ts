@@ -1,8 +1,8 @@
 // What a port or function asks of its network, and how a batch of such claims is settled: what was had before is kept,
 // then explicit requests are served, then the rest is chosen. Pure apart from the pools it is given.
 
+import { formatIpv4Address } from "../../base/wire/index.js";
 import type { AddressPool } from "./address-pool.js";
-import { formatAddress } from "./ipv4.js";
 import { formatMac, isUnicastMac } from "./mac.js";
 import type { Refusal } from "./network-plan.js";
 
@@ -75,10 +75,11 @@ function claimRequested(request: ClaimRequest): Refusal | undefined {
     if (!pool.isHostAddress(address)) {
       return {
         reason: "InvalidAddress",
-        message: `${formatAddress(address)} is not a host address of the network's subnets`,
+        message: `${formatIpv4Address(address)} is not a host address of the network's subnets`,
       };
     }
-    if (!pool.claimAddress(address, owner)) return inUse(formatAddress(address), pool.addressOwner(address));
+    if (!pool.claimAddress(address, owner))
+      return inUse(formatIpv4Address(address), pool.addressOwner(address));
   }
   return undefined;
 }

@@ -1,8 +1,8 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
+import { formatIpv4Address } from "../../base/wire/index.js";
 import type { LoadBalancerInput, NetworkInput, PortInput } from "../inputs.js";
 import { Inventory } from "./inventory.js";
-import { formatAddress } from "./ipv4.js";
 import { formatMac } from "./mac.js";
 import type { NetworkView } from "./views.js";
 
@@ -34,7 +34,7 @@ const balancer = (more: Partial<LoadBalancerInput> = {}): LoadBalancerInput => (
 });
 
 function addressesOf(inventory: Inventory, key: string): string[] | undefined {
-  return inventory.port(key)?.addresses.map(formatAddress);
+  return inventory.port(key)?.addresses.map(formatIpv4Address);
 }
 
 function withPorts(...ports: PortInput[]): Inventory {
@@ -129,8 +129,8 @@ describe("Inventory", () => {
     inventory.setFunction("shop/web", balancer({ drain: ["web2"] }));
     inventory.settle();
     const view = inventory.function("shop/web");
-    expect(formatAddress(view?.address as number)).toBe("10.10.0.100");
-    expect(formatAddress(view?.probeAddress as number)).toBe("10.10.0.5");
+    expect(formatIpv4Address(view?.address as number)).toBe("10.10.0.100");
+    expect(formatIpv4Address(view?.probeAddress as number)).toBe("10.10.0.5");
     expect(view?.endpoints.map((it) => [it.name, it.draining])).toEqual([
       ["web1", false],
       ["web2", true],

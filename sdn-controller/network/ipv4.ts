@@ -1,4 +1,5 @@
-// IPv4 addresses and prefixes as unsigned 32-bit numbers. Source: RFC 791, RFC 4632. Pure.
+// IPv4 prefixes over addresses as unsigned 32-bit numbers. Source: RFC 4632. Pure.
+import { formatIpv4Address, tryParseIpv4Address } from "../../base/wire/index.js";
 
 export interface Prefix {
   /** Network address; the bits below the length are zero. */
@@ -7,36 +8,18 @@ export interface Prefix {
   readonly length: number;
 }
 
-/** The address as an unsigned number, or undefined when `text` is not four decimal octets. */
-export function parseAddress(text: string): number | undefined {
-  const parts = text.split(".");
-  if (parts.length !== 4) return undefined;
-  let address = 0;
-  for (const part of parts) {
-    if (!/^(0|[1-9]\d{0,2})$/.test(part)) return undefined;
-    const octet = Number(part);
-    if (octet > 255) return undefined;
-    address = address * 256 + octet;
-  }
-  return address;
-}
-
-export function formatAddress(address: number): string {
-  return `${address >>> 24}.${(address >>> 16) & 255}.${(address >>> 8) & 255}.${address & 255}`;
-}
-
 /** The prefix with its host bits cleared, or undefined when `text` is not "a.b.c.d/len". */
 export function parsePrefix(text: string): Prefix | undefined {
   const match = /^([\d.]+)\/(0|[1-9]\d?)$/.exec(text);
   if (match === null) return undefined;
-  const address = parseAddress(match[1] as string);
+  const address = tryParseIpv4Address(match[1] as string);
   const length = Number(match[2]);
   if (address === undefined || length > 32) return undefined;
   return { address: (address & maskOf(length)) >>> 0, length };
 }
 
 export function formatPrefix(prefix: Prefix): string {
-  return `${formatAddress(prefix.address)}/${prefix.length}`;
+  return `${formatIpv4Address(prefix.address)}/${prefix.length}`;
 }
 
 /** The netmask of a prefix length as an unsigned number. */

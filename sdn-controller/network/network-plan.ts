@@ -1,9 +1,10 @@
 // Checks one network's configuration and works out what follows from it: subnets, the DHCP server's address, reserves.
 // Pure.
 
+import { tryParseIpv4Address } from "../../base/wire/index.js";
 import type { SdnReason } from "../errors.js";
 import type { NetworkInput } from "../inputs.js";
-import { type Prefix, parseAddress, parsePrefix, prefixesOverlap } from "./ipv4.js";
+import { type Prefix, parsePrefix, prefixesOverlap } from "./ipv4.js";
 
 export interface NetworkPlan {
   readonly subnets: readonly Prefix[];
@@ -38,11 +39,11 @@ export function planNetwork(input: NetworkInput): NetworkPlan | Refusal {
     subnets.push(subnet);
   }
   if (subnets.length === 0) return { reason: "InvalidSubnet", message: "the network has no IPv4 subnet" };
-  const gateway = input.gateway === undefined ? undefined : parseAddress(input.gateway);
+  const gateway = input.gateway === undefined ? undefined : tryParseIpv4Address(input.gateway);
   return {
     subnets,
     gateway,
-    dnsServers: (input.dnsServers ?? []).flatMap((text) => parseAddress(text) ?? []),
+    dnsServers: (input.dnsServers ?? []).flatMap((text) => tryParseIpv4Address(text) ?? []),
     dhcpAddresses: subnets.map((subnet) => firstHostExcept(subnet, gateway)),
     mtu: Math.min(MTU_MAX, Math.max(MTU_MIN, input.mtu ?? 1500)),
   };

@@ -1,6 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { parseAddress } from "../network/ipv4.js";
+
+import { tryParseIpv4Address } from "../../base/wire/index.js";
 import { connectionOf, namespaceLabels, pod, pods, policies, policy, probe } from "../testing/arbitraries.js";
 import { ruleKey } from "./compile.js";
 import { policyKey } from "./network-policy.js";
@@ -14,7 +15,7 @@ type Pod = NonNullable<OracleEnd["pod"]>;
 function verdict(set: PolicySet, all: readonly Pod[], connection: ReturnType<typeof connectionOf>): Verdict {
   const end = (it: OracleEnd) => ({
     identity: it.pod === undefined ? 0 : (set.identityOf(`pod${all.indexOf(it.pod)}`)?.number ?? 0),
-    address: parseAddress(it.address) as number,
+    address: tryParseIpv4Address(it.address) as number,
   });
   return verdictOf(set, {
     source: end(connection.source),

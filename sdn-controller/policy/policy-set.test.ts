@@ -1,5 +1,6 @@
 import { describe, expect, it } from "vitest";
-import { formatPrefix, type Prefix, parseAddress, parsePrefix, subtractPrefixes } from "../network/ipv4.js";
+import { tryParseIpv4Address } from "../../base/wire/index.js";
+import { formatPrefix, type Prefix, parsePrefix, subtractPrefixes } from "../network/ipv4.js";
 import type { NetworkPolicySpec } from "./network-policy.js";
 import { directionsOf } from "./network-policy.js";
 import { PolicySet } from "./policy-set.js";
@@ -28,7 +29,7 @@ function three(): PolicySet {
 function can(set: PolicySet, from: string, to: string, port: number, protocol = 6): boolean {
   const end = (key: string, address: string) => ({
     identity: set.identityOf(key)?.number ?? 0,
-    address: parseAddress(address) as number,
+    address: tryParseIpv4Address(address) as number,
   });
   return verdictOf(set, { source: end(from, "10.0.0.1"), destination: end(to, "10.0.0.2"), protocol, port })
     .allowed;

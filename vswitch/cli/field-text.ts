@@ -9,6 +9,14 @@ import {
   type OxmField,
   type OxmFieldName,
 } from "../../base/openflow/index.js";
+import {
+  formatIpv6Address,
+  formatMac,
+  ipv4Bytes,
+  parseIpv4Address,
+  parseIpv6Address,
+  WireError,
+} from "../../base/wire/index.js";
 import { flowTextError } from "./errors.js";
 
 const BY_NAME = new Map<string, OxmField>();
@@ -95,10 +103,9 @@ function parseBytes(field: OxmField, text: string): Uint8Array {
 }
 
 function formatBytes(field: OxmField, bytes: Uint8Array): string {
-  if (MAC_FIELDS.includes(field.name))
-    return [...bytes].map((byte) => byte.toString(16).padStart(2, "0")).join(":");
+  if (MAC_FIELDS.includes(field.name)) return formatMac(bytes);
   if (IPV4_FIELDS.includes(field.name)) return bytes.join(".");
-  if (IPV6_FIELDS.includes(field.name)) return formatIpv6(bytes);
+  if (IPV6_FIELDS.includes(field.name)) return formatIpv6Address(bytes);
   const number = bytesToNumber(bytes);
   if (field.name === "in_port" || field.name === "actset_output") return formatPort(Number(number));
   return number > 9n && field.bits > 8 && !/^(tcp|udp|sctp)_(src|dst)$/.test(field.name)
@@ -164,32 +171,20 @@ function formatState(value: Uint8Array, mask: Uint8Array): string {
 }
 
 export function parseIpv4(text: string): Uint8Array {
-  const parts = /^(\d{1,3})\.(\d{1,3})\.(\d{1,3})\.(\d{1,3})$/.exec(text)?.slice(1).map(Number);
-  if (parts === undefined || parts.some((part) => part > 255))
-    throw flowTextError(`"${text.slice(0, 60)}" is no IPv4 address`);
-  return Uint8Array.from(parts);
+  return parseAs("IPv4", text, () => ipv4Bytes(parseIpv4Address(text)));
 }
 
 function parseIpv6(text: string): Uint8Array {
-  const halves = text.split("::");
-  const groups = (half: string | undefined): string[] =>
-    half === undefined || half === "" ? [] : half.split(":");
-  const [head, tail] = [groups(halves[0]), groups(halves[1])];
-  const missing = 8 - head.length - tail.length;
-  const all = halves.length === 2 ? [...head, ...Array(Math.max(0, missing)).fill("0"), ...tail] : head;
-  const fits = halves.length <= 2 && all.length === 8 && (halves.length === 1 || missing >= 1);
-  if (!fits || !all.every((group) => /^[0-9a-fA-F]{1,4}$/.test(group)))
-    throw flowTextError(`"${text.slice(0, 60)}" is no IPv6 address`);
-  return Uint8Array.from(
-    all.flatMap((group) => [Number.parseInt(group, 16) >> 8, Number.parseInt(group, 16) & 0xff]),
-  );
+  return parseAs("IPv6", text, () => parseIpv6Address(text));
 }
 
-function formatIpv6(bytes: Uint8Array): string {
-  const groups = Array.from({ length: 8 }, (_, i) =>
-    (((bytes[2 * i] as number) << 8) | (bytes[2 * i + 1] as number)).toString(16),
-  );
-  return groups.join(":").replace(/(^|:)0(:0)+(:|$)/, "::");
+function parseAs(family: string, text: string, parse: () => Uint8Array): Uint8Array {
+  try {
+    return parse();
+  } catch (thrown) {
+    if (!(thrown instanceof WireError)) throw thrown;
+    throw flowTextError(`"${text.slice(0, 60)}" is no ${family} address`);
+  }
 }
 
 function prefixMask(size: number, bits: number): Uint8Array {

@@ -1,7 +1,7 @@
 // Address translation of a connection: finding a free reply tuple, and changing packets by the connection's tuples.
 // Source: RFC 3022, RFC 5508 for ICMP errors. Thread: datapath worker. Hot: yes (translate).
 import type { NatAction } from "../../base/openflow/index.js";
-import { checksum, updateChecksum16 } from "../../base/wire/index.js";
+import { checksum, ipv4FromBytes, updateChecksum16 } from "../../base/wire/index.js";
 import { FlowKey, type Headers, type Rewriter, W_DESTINATION, W_PORTS, W_SOURCE } from "../flow/index.js";
 import type { ConnectionTable } from "./connection-table.js";
 import { TUPLE_WORDS } from "./tuple.js";
@@ -53,15 +53,11 @@ export function chooseReply(
 function chooseAddress(nat: NatAction, original: Int32Array): number | null {
   const { addressMin, addressMax } = nat;
   if (addressMin === undefined || addressMin.byteLength !== 4) return null;
-  const low = addressOf(addressMin);
-  const high = addressMax === undefined ? low : addressOf(addressMax);
+  const low = ipv4FromBytes(addressMin);
+  const high = addressMax === undefined ? low : ipv4FromBytes(addressMax);
   const count = high - low + 1;
   const hash = (Math.imul(original[0]! ^ original[1]!, 0x9e3779b1) >>> 0) % Math.max(1, count);
   return (low + hash) | 0;
-}
-
-function addressOf(bytes: Uint8Array): number {
-  return ((bytes[0]! << 24) | (bytes[1]! << 16) | (bytes[2]! << 8) | bytes[3]!) >>> 0;
 }
 
 /** Makes the packet look as the other side of `connection` expects it: its tuple becomes the inverse of the other. */

@@ -5,6 +5,7 @@ import { describeError } from "../../base/errors/index.js";
 import type { Logger } from "../../base/log/index.js";
 import { OFPP_LOCAL } from "../../base/openflow/index.js";
 import type { Clock } from "../../base/time/index.js";
+import { parseMac } from "../../base/wire/index.js";
 import { OpenFlowAgent, parseControllerTarget } from "../agent/index.js";
 import { DatapathHandle } from "../datapath/index.js";
 import { connectionCommands } from "./connection-commands.js";
@@ -101,7 +102,7 @@ export class DatapathBackend implements Backend {
     const { name, type, options, vlan } = port;
     await this.#datapath.addPort({
       bridge,
-      spec: { name, type, options, mac: macBytes(port.macAddress), mtu: port.mtu ?? MTU_DEFAULT },
+      spec: { name, type, options, mac: parseMac(port.macAddress), mtu: port.mtu ?? MTU_DEFAULT },
       ofport: port.ofport === OFPORT_LOCAL ? OFPP_LOCAL : port.ofport,
       vlan,
     });
@@ -175,10 +176,6 @@ export class DatapathBackend implements Backend {
     if (bridge === undefined) throw new Error(`bridge ${name} is not there`);
     return bridge;
   }
-}
-
-function macBytes(text: string): Uint8Array {
-  return Uint8Array.from(text.split(":"), (part) => Number.parseInt(part, 16));
 }
 
 /** Makes the agent's controllers those of `config`; returns the ones that it cannot use. */

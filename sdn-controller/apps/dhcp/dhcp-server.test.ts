@@ -14,12 +14,14 @@ import {
   parseEthernet,
   parseIpv4,
   parseUdp,
+  tryParseIpv4Address,
 } from "../../../base/wire/index.js";
-import { type Prefix, parseAddress, parsePrefix } from "../../network/ipv4.js";
+import { type Prefix, parsePrefix } from "../../network/ipv4.js";
+
 import type { PortView } from "../../network/views.js";
 import { answerDhcp } from "./dhcp-server.js";
 
-const address = (text: string): number => parseAddress(text) as number;
+const address = (text: string): number => tryParseIpv4Address(text) as number;
 const MAC = Uint8Array.of(2, 0x50, 1, 2, 3, 4);
 const port: PortView = {
   key: "shop/web1-eth0",
