@@ -130,7 +130,12 @@ async function createVolume(daemon: StorageDaemon, params: Params): Promise<Volu
   const entry = newEntry(daemon, { name, pool, sizeBytes: size, copies: copyCount, originVolume: 0 });
   // In the catalogue first: a volume that only the worker knows would be gone after a crash, with its writes.
   await daemon.catalogue.putVolume(entry);
-  await daemon.target.ask("createVolume", { pool, spec: specOf(entry) });
+  try {
+    await daemon.target.ask("createVolume", { pool, spec: specOf(entry) });
+  } catch (thrown) {
+    await daemon.catalogue.deleteVolume(name);
+    throw thrown;
+  }
   return volumeView(daemon, entry);
 }
 

@@ -21,7 +21,9 @@ export const NBD_OPTION_BYTES_MAX = 64 * 1024;
 /** Options in one handshake, and the time for it: a client that neither goes nor leaves is closed. */
 export const NBD_OPTIONS_MAX = 128;
 export const NBD_HANDSHAKE_MS = 10_000;
-export const CONNECTIONS_MAX = 256;
+export const CONNECTIONS_MAX = 512;
+/** Connections of one socket: a hostile client takes only its own share. */
+export const CONNECTIONS_PER_SOCKET_MAX = 64;
 /** Extents in one block status reply. */
 export const STATUS_EXTENTS_MAX = 4096;
 

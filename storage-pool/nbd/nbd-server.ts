@@ -22,7 +22,7 @@ import {
   sysSend,
 } from "../../base/linux/index.js";
 import { DataBuffer } from "../disk/data-buffer.js";
-import { CONNECTIONS_MAX, NBD_HANDSHAKE_MS } from "../limits.js";
+import { CONNECTIONS_MAX, CONNECTIONS_PER_SOCKET_MAX, NBD_HANDSHAKE_MS } from "../limits.js";
 import type { NbdExport } from "./nbd-export.js";
 import { type ExportDirectory, NbdSession } from "./nbd-session.js";
 import { type FlushQueue, type FlushWaiter, INPUT_SIZE, NbdTransmission } from "./nbd-transmission.js";
@@ -44,6 +44,7 @@ interface Listener {
   readonly path: string;
   readonly fd: number;
   readonly exports: ExportSource;
+  connections: number;
 }
 
 class Connection {
@@ -89,6 +90,8 @@ export class NbdServer implements FlushQueue {
   #syncing = false;
   #aside = false;
   #nowMs = 0;
+  /** Some connection may have a write that waits for room. */
+  hasStalled = false;
   acceptedCount = 0;
   refusedCount = 0;
 
@@ -106,7 +109,7 @@ export class NbdServer implements FlushQueue {
       closeFile(fd);
       throw new PlinthError("EPERM", `the socket ${path} cannot be given to user ${uid}`, { cause });
     }
-    this.#listeners.set(fd, { path, fd, exports });
+    this.#listeners.set(fd, { path, fd, exports, connections: 0 });
     this.#epoll.add(fd, EPOLLIN);
   }
 
@@ -183,6 +186,7 @@ export class NbdServer implements FlushQueue {
 
   /** The cleaner made room, or gave up: writes that were put off are tried again. */
   retryStalled(): void {
+    this.hasStalled = false;
     const stalled = this.#where((connection) => connection.transmission?.stalled === true);
     for (let i = 0; i < stalled.length; i++) this.#parse(stalled[i]!);
   }
@@ -250,7 +254,7 @@ export class NbdServer implements FlushQueue {
     for (;;) {
       const fd = sysAccept(listener.fd);
       if (fd < 0) return;
-      if (this.#connections.size >= CONNECTIONS_MAX) {
+      if (this.#connections.size >= CONNECTIONS_MAX || listener.connections >= CONNECTIONS_PER_SOCKET_MAX) {
         this.refusedCount++;
         closeFile(fd);
         continue;
@@ -259,6 +263,7 @@ export class NbdServer implements FlushQueue {
       setSocketBuffers(fd, SOCKET_BUFFER_BYTES);
       const connection = new Connection(fd, listener, this.#nowMs);
       this.#connections.set(fd, connection);
+      listener.connections++;
       this.#epoll.add(fd, EPOLLIN);
       this.#handshake(connection);
     }
@@ -309,6 +314,7 @@ export class NbdServer implements FlushQueue {
     const transmission = connection.transmission!;
     if (transmission.full && !transmission.disconnecting) return;
     const pending = transmission.parse();
+    this.hasStalled ||= transmission.stalled;
     if (transmission.broken) {
       this.#close(connection);
       return;
@@ -417,6 +423,7 @@ export class NbdServer implements FlushQueue {
   #close(connection: Connection): void {
     if (connection.closed) return;
     connection.closed = true;
+    connection.listener.connections--;
     if (connection.transmission !== undefined) connection.transmission.export.connections--;
     this.#connections.delete(connection.fd);
     this.#epoll.remove(connection.fd);

@@ -85,6 +85,7 @@ export class Checkpoint {
     }
     this.volume.releasedBlocks -= this.#releasedBefore;
     this.volume.checkpointSequence = this.record.sequence;
+    this.volume.generation++;
     this.volume.head.sequence = this.record.sequence;
   }
 

@@ -56,7 +56,6 @@ export class Target {
   readonly #snapshotExports = new Map<string, NbdExport>();
   readonly #syncer: PoolSyncer;
   readonly #onCheckpoint: (pool: string, record: CheckpointRecord) => void;
-  #wasUrgent = false;
 
   constructor(epoll: Epoll, onCheckpoint: (pool: string, record: CheckpointRecord) => void) {
     this.#onCheckpoint = onCheckpoint;
@@ -101,6 +100,13 @@ export class Target {
 
   /** Opens a pool and recovers its volumes; returns what is wrong with those that cannot be served. */
   openPool(opening: PoolOpening): Record<number, string> {
+    const missing = opening.disks.filter((path) => !existsSync(path));
+    if (missing.length > 0) {
+      throw storageError("DISK_MISSING", `pool ${opening.name} needs ${missing.join(", ")}, not found`, {
+        field: "disks",
+        remedy: "mount or attach what is missing, then start again",
+      });
+    }
     const disks = opening.disks.map((path, i) => openDisk(openDiskFile(path), opening.poolId, i));
     const pool = new Pool(
       disks,
@@ -192,11 +198,11 @@ export class Target {
       urgent ||= pool.housekeeper.urgent;
     }
     if (urgent) sleepMs = Math.min(sleepMs, 5);
-    else if (this.#wasUrgent) {
+    else if (this.server.hasStalled) {
+      // Room was made, or there is none to be had: either way writers get their answer now.
       this.server.retryStalled();
       sleepMs = 0;
     }
-    this.#wasUrgent = urgent;
     return Math.min(sleepMs, 250);
   }
 

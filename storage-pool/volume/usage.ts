@@ -34,6 +34,12 @@ export function usageOf(volume: Volume, table: SegmentTable): VolumeUsage {
   };
 }
 
+/** How many of the maps looked at name a page, and whether a live one does. */
+interface PageUse {
+  uses: number;
+  live: boolean;
+}
+
 function countBlocks(roots: readonly Root[], table: SegmentTable): { allocated: number; exclusive: number } {
   let allocated = 0;
   let exclusive = 0;
@@ -44,9 +50,20 @@ function countBlocks(roots: readonly Root[], table: SegmentTable): { allocated: 
   const live = new Set(roots.map((root) => root.map));
   const pageCount = Math.max(...maps.map((map) => map.pages.length));
   for (let index = 0; index < pageCount; index++) {
-    const pages = new Map<MapPage, { uses: number; live: boolean }>();
+    const pages = new Map<MapPage, PageUse>();
     for (const map of maps) note(pages, map, index, live.has(map));
     if (pages.size === 0) continue;
+    if (pages.size === 1) {
+      // The usual case, kept cheap: every map of the volume has the same page here.
+      const [[page, { uses, live: isLive }]] = [...pages] as [[MapPage, PageUse]];
+      for (let entry = 0; isLive && entry < PAGE_ENTRIES; entry++) {
+        const location = page.words[entry] as number;
+        if (location === 0) continue;
+        allocated++;
+        if (uses === page.refs && table.countOf(location) === 1) exclusive++;
+      }
+      continue;
+    }
     for (let entry = 0; entry < PAGE_ENTRIES; entry++) {
       counts.clear();
       const named = new Set<number>();
@@ -64,12 +81,7 @@ function countBlocks(roots: readonly Root[], table: SegmentTable): { allocated: 
   return { allocated, exclusive };
 }
 
-function note(
-  pages: Map<MapPage, { uses: number; live: boolean }>,
-  map: BlockMap,
-  index: number,
-  live: boolean,
-): void {
+function note(pages: Map<MapPage, PageUse>, map: BlockMap, index: number, live: boolean): void {
   const page = map.pages[index] ?? null;
   if (page === null) return;
   const known = pages.get(page) ?? { uses: 0, live: false };

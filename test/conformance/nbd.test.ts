@@ -1,7 +1,7 @@
 // The NBD server against clients that others wrote: libnbd (nbdinfo, nbdcopy), QEMU (qemu-img, qemu-io) and fio.
 import { execFile, spawn } from "node:child_process";
 import { randomBytes } from "node:crypto";
-import { readFileSync, statSync, truncateSync, writeFileSync } from "node:fs";
+import { readFileSync, renameSync, statSync, truncateSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { join } from "node:path";
 import { afterEach, beforeAll, expect, test } from "vitest";
@@ -456,6 +456,9 @@ test("bad starts are named: a second instance, other disks, a foreign disk", asy
     stderr: expect.stringContaining("ALREADY_RUNNING"),
   });
   await storage.end("SIGTERM");
+  renameSync(join(storage.dir, "d0"), join(storage.dir, "away"));
+  await expect(storage.start()).rejects.toThrow("DISK_MISSING");
+  renameSync(join(storage.dir, "away"), join(storage.dir, "d0"));
   await expect(storage.plinth("storaged", "--disk", join(storage.dir, "other"))).rejects.toMatchObject({
     stderr: expect.stringContaining("POOL_EXISTS"),
   });
