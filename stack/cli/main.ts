@@ -19,7 +19,8 @@ const AREAS: readonly Area[] = [
   },
   { commands: ["vm"], load: () => import("./vm-commands.js") },
   { commands: ["storaged", "volume", "pool"], load: () => import("./storage-commands.js") },
-  { commands: ["nfd", "probe"], load: () => import("./function-commands.js") },
+  { commands: ["nfd"], load: () => import("./function-commands.js") },
+  { commands: ["probe"], load: () => import("./probe-commands.js") },
   { commands: ["vswitchd", "vsctl", "ofctl", "appctl"], load: () => import("./switch-commands.js") },
   { commands: ["policy"], load: () => import("./policy-commands.js") },
 ];
