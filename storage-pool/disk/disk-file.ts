@@ -40,6 +40,8 @@ export interface DiskFile {
   sync(): number;
   /** The range reads as zeros; its space goes back where the file system can. */
   punch(offset: number, length: number): number;
+  /** What the system below would still give: a directory shares its file system with others. */
+  availableBytes(): number;
   close(): void;
 }
 
@@ -104,6 +106,12 @@ export class LinuxDiskFile implements DiskFile {
       }
       return thrown instanceof PlinthError ? Number(thrown.context["errno"] ?? 5) : 5;
     }
+  }
+
+  availableBytes(): number {
+    if (!statSync(this.path, { throwIfNoEntry: false })?.isDirectory()) return this.sizeBytes;
+    const { bavail, bsize } = statfsSync(this.path);
+    return bavail * bsize;
   }
 
   close(): void {

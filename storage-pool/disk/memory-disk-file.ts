@@ -92,5 +92,9 @@ export class MemoryDiskFile implements DiskFile {
     return 0;
   }
 
+  availableBytes(): number {
+    return this.sizeBytes;
+  }
+
   close(): void {}
 }

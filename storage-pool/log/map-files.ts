@@ -11,7 +11,7 @@ import {
   rmSync,
   writeSync,
 } from "node:fs";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { syncDirectory } from "../disk/disk-file.js";
 import { storageError } from "../errors.js";
 import { BLOCK_SIZE } from "../limits.js";
@@ -54,6 +54,7 @@ export class DirectoryMapFiles implements MapFiles {
   constructor(directory: string) {
     this.#directory = directory;
     mkdirSync(directory, { recursive: true, mode: 0o700 });
+    syncDirectory(dirname(directory));
   }
 
   create(name: string): MapFileSink {

@@ -234,7 +234,7 @@ export class Pool {
     const disks = this.table.disks.map((disk) => ({
       path: disk.file.path,
       sizeBytes: disk.slotCount * SEGMENT_SIZE,
-      freeBytes: disk.freeSlots * SEGMENT_SIZE,
+      freeBytes: Math.min(disk.freeSlots * SEGMENT_SIZE, disk.file.availableBytes()),
       failed: disk.failed,
     }));
     return {

@@ -86,6 +86,10 @@ export class SimulatedDiskFile implements DiskFile {
     return 0;
   }
 
+  availableBytes(): number {
+    return this.sizeBytes;
+  }
+
   close(): void {}
 
   /** Flips one bit on the medium, e.g. of a payload block. */
