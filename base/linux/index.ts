@@ -25,6 +25,8 @@ export * from "./memory.js";
 export * from "./owner.js";
 export * from "./probe.js";
 export * from "./raw-ip.js";
+export * from "./socket-dial.js";
+export { changeSocketMode, giveSocketFile } from "./socket-file.js";
 export * from "./tap.js";
 export * from "./unix-link.js";
 export * from "./unix-socket.js";

@@ -7,7 +7,8 @@ import { checkUnixPath } from "../unix-path/index.js";
 import { EAGAIN, errnoName } from "./errno.js";
 import { EPOLLIN, type Epoll } from "./event.js";
 import { closeFile } from "./file.js";
-import { listenUnix, sysAccept, sysConnectUnix } from "./unix-socket.js";
+import { sysDialUnix } from "./socket-dial.js";
+import { listenUnix, sysAccept } from "./unix-socket.js";
 
 export interface UnixLinkOptions {
   readonly path: string;
@@ -70,7 +71,8 @@ export class UnixLink {
   }
 
   #dial(): number {
-    const fd = sysConnectUnix(this.#options.path);
+    // In a machine's directory its user could have put a link to somebody else's socket there.
+    const fd = sysDialUnix(this.#options.path);
     this.lastError = fd >= 0 ? "" : `cannot connect to ${this.#options.path}: ${errnoName(fd)}`;
     return fd >= 0 ? fd : -1;
   }

@@ -2,12 +2,13 @@
 // Everything is non-blocking and close-on-exec. `sys…` calls return the result or the negated errno.
 // Source: unix(7), cmsg(3), on 64-bit Linux. Invariant: a path is at most 107 bytes, checked before use
 // (the kernel and Node would truncate or fail unclearly). Thread: any. Hot: yes (receive, send).
-import { chmodSync, lstatSync, unlinkSync } from "node:fs";
+import { lstatSync, unlinkSync } from "node:fs";
 import { PlinthError } from "../errors/index.js";
 import { checkUnixPath } from "../unix-path/index.js";
 import { check, EADDRINUSE, ECONNREFUSED, EINPROGRESS, raw, systemError } from "./errno.js";
 import { addressOf, define } from "./ffi.js";
 import { closeFile } from "./file.js";
+import { changeSocketMode } from "./socket-file.js";
 
 const cSocket = define<(domain: number, type: number, protocol: number) => number>(
   "int socket(int domain, int type, int protocol)",
@@ -83,7 +84,7 @@ export function listenUnix(path: string, options: ListenOptions = {}): number {
     const mode = options.mode ?? 0o600;
     check(cFchmod(fd, mode), "fchmod", path);
     check(cBind(fd, addressOf(address), address.byteLength), "bind", path);
-    chmodSync(path, mode);
+    changeSocketMode(path, mode);
     check(cListen(fd, options.backlog ?? 64), "listen", path);
   } catch (thrown) {
     closeFile(fd);

@@ -1,8 +1,9 @@
 // Runs commands inside a guest through QEMU's socket of the agent port. QEMU serves one connection at a time, so this
 // client shares one among all commands and gives it back as soon as none is in flight. Thread: main.
 import { randomBytes } from "node:crypto";
-import { connect, type Socket } from "node:net";
+import type { Socket } from "node:net";
 import type { PlinthError } from "../../base/errors/index.js";
+import { connectSocketFile } from "../../base/linux/index.js";
 import { type Clock, systemClock } from "../../base/time/index.js";
 import { hypervisorError } from "../errors.js";
 import { type ExecResult, ExecSession } from "./exec-session.js";
@@ -65,7 +66,7 @@ export class ExecClient {
 
   #connection(): Socket {
     if (this.#socket !== undefined) return this.#socket;
-    const socket = connect(this.#path);
+    const socket = connectSocketFile(this.#path);
     this.#socket = socket;
     this.#session.restart();
     const gone = (why: string): void => {

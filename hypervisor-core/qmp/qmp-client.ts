@@ -1,7 +1,8 @@
 // A QMP monitor over a unix socket. The protocol is in qmp-session.ts; this file owns the socket and the timers.
 // Invariant: every promise settles, at the latest at its deadline. Thread: main.
-import { connect, type Socket } from "node:net";
+import type { Socket } from "node:net";
 import { describeError, PlinthError } from "../../base/errors/index.js";
+import { connectSocketFile } from "../../base/linux/index.js";
 import { type Clock, systemClock, type Timer } from "../../base/time/index.js";
 import { hypervisorError } from "../errors.js";
 import { type QmpEvent, type QmpOutput, QmpSession } from "./qmp-session.js";
@@ -57,7 +58,7 @@ export class QmpClient {
         hypervisorError("QMP_TIMEOUT", `QMP: ${options.path} did not greet within ${options.deadlineMs} ms`),
       ),
     );
-    this.#socket = connect(options.path);
+    this.#socket = connectSocketFile(options.path);
     this.#socket.on("data", (bytes) => this.#receive(bytes));
     this.#socket.on("error", (cause) =>
       this.#end(hypervisorError("QMP_CLOSED", `QMP: ${options.path}: ${cause.message}`, { cause })),

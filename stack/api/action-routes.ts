@@ -1,13 +1,13 @@
 // Subresources that the host agent answers: exec, reboot, revert, and the serial console as a WebSocket.
 // The agent listens on DIR/run/host.sock and speaks the JSON-RPC of base/jsonrpc.
 import type { IncomingMessage } from "node:http";
-import { connect } from "node:net";
 import type { Duplex } from "node:stream";
 import type { FastifyInstance, FastifyRequest } from "fastify";
 import { type WebSocket, WebSocketServer } from "ws";
 import { PlinthError } from "../../base/errors/index.js";
 import { isObject } from "../../base/json/index.js";
 import { callControl } from "../../base/jsonrpc/index.js";
+import { connectSocketFile } from "../../base/linux/index.js";
 import { FieldErrors, type ResourceKind, virtualMachineKind, volumeKind } from "../resources/index.js";
 import { pathOf } from "./discovery.js";
 import { ApiError, invalid } from "./errors.js";
@@ -120,7 +120,7 @@ export class Consoles {
 
 /** Bytes both ways until one side ends. */
 function join(webSocket: WebSocket, path: string): void {
-  const serial = connect(path);
+  const serial = connectSocketFile(path);
   serial.on("data", (bytes) => {
     webSocket.send(bytes, { binary: true });
     if (webSocket.bufferedAmount > 1024 * 1024) {
@@ -134,7 +134,11 @@ function join(webSocket: WebSocket, path: string): void {
   });
   serial.on("error", () => webSocket.close(1011, "the console is not there"));
   serial.on("close", () => webSocket.close(1000));
-  webSocket.on("message", (data) => serial.write(data as Buffer));
+  // A guest that does not read its console holds up whoever types there, not this process's memory.
+  webSocket.on("message", (data) => {
+    if (!serial.write(data as Buffer)) webSocket.pause();
+  });
+  serial.on("drain", () => webSocket.resume());
   webSocket.on("close", () => serial.destroy());
   webSocket.on("error", () => serial.destroy());
 }
