@@ -2,7 +2,7 @@
 // The one binary: `plinth <command>`. Commands live in `*-commands.ts`, one file per area; this file only wires them.
 // Only the area that is asked for is loaded: a daemon that is started again after a crash should be back soon.
 import { Command } from "commander";
-import { describeError } from "../../base/errors/index.js";
+import { describeError, PlinthError } from "../../base/errors/index.js";
 
 interface Area {
   readonly commands: readonly string[];
@@ -25,18 +25,32 @@ const AREAS: readonly Area[] = [
   { commands: ["policy"], load: () => import("./policy-commands.js") },
 ];
 
+const STAYING = new Set(["up", "controller", "host", "storaged", "nfd", "vswitchd"]);
+
+/** A reader that has seen enough (`plinth get vm | head -1`) ends a command, but never what stays: up and the daemons. */
+function outliveReader(stays: boolean): void {
+  for (const stream of [process.stdout, process.stderr]) {
+    stream.on("error", (error: NodeJS.ErrnoException) => {
+      if (error.code !== "EPIPE") throw error;
+      if (!stays) process.exit(process.exitCode ?? 0);
+    });
+  }
+}
+
 async function main(): Promise<void> {
   const program = new Command("plinth")
     .description("A software-defined data centre: VMs, virtual switches, volumes and network functions.")
     .version("0.1.0")
     .showHelpAfterError("(plinth --help lists what there is)");
   const asked = process.argv[2] ?? "";
+  outliveReader(STAYING.has(asked));
   const area = AREAS.find(({ commands }) => commands.includes(asked));
   for (const { load } of area === undefined ? AREAS : [area]) (await load()).register(program);
   await program.parseAsync(process.argv);
 }
 
 main().catch((thrown: unknown) => {
-  process.stderr.write(`plinth: ${describeError(thrown)}\n`);
+  const code = thrown instanceof PlinthError ? ` [${thrown.code}]` : "";
+  process.stderr.write(`plinth: ${describeError(thrown)}${code}\n`);
   process.exitCode = 1;
 });

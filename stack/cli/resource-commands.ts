@@ -117,7 +117,14 @@ function get(words: readonly string[], options: GetOptions): Promise<void> {
       if (nameAt >= 0) for (const row of rows) row[nameAt] = prefix + row[nameAt];
       print(`${shown++ > 0 ? "\n" : ""}${formatRows(header, rows)}`);
     }
-    if (shown === 0) process.stderr.write("No resources found.\n");
+    if (shown === 0) {
+      const where = selections.every(({ kind }) => kind.namespaced) && !options.allNamespaces;
+      process.stderr.write(
+        where
+          ? `No resources found in namespace ${namespace} (-n chooses another, -A takes all).\n`
+          : "No resources found.\n",
+      );
+    }
   });
 }
 

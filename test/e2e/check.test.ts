@@ -1,26 +1,13 @@
 // The main job as a user runs it: `npm start -- --check`, as root and as a user without any capability.
-import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { cpSync, mkdirSync, mkdtempSync, readdirSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
+import { processesMentioning } from "../support/leftovers.js";
 import { ROOT, requirePrograms, run } from "../support/run.js";
 
 const DEADLINE_MS = 280_000;
 const NOBODY = 65_534;
-
-/** Processes whose command line mentions `text`. */
-function processesMentioning(text: string): string[] {
-  return readdirSync("/proc")
-    .filter((name) => /^\d+$/.test(name) && Number(name) !== process.pid)
-    .flatMap((pid) => {
-      try {
-        return [readFileSync(`/proc/${pid}/cmdline`, "utf8").replaceAll("\0", " ")];
-      } catch {
-        return [];
-      }
-    })
-    .filter((line) => line.includes(text));
-}
 
 function checkDirectories(): string[] {
   return readdirSync("/tmp").filter((name) => name.startsWith("plinth-check-"));

@@ -2,7 +2,7 @@
 // A daemon is known by its control socket and its lock, never by a process number that may have been given to another.
 // Daemons run in their own sessions: they outlive this process, and a terminal's Ctrl-C does not reach them.
 import { type ChildProcess, spawn } from "node:child_process";
-import { closeSync, mkdirSync, openSync, readFileSync } from "node:fs";
+import { closeSync, mkdirSync, openSync, readFileSync, renameSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { describeError, PlinthError } from "../../../base/errors/index.js";
@@ -15,7 +15,7 @@ import type { DaemonName, DaemonSpec } from "./daemon-set.js";
 const READY_DEADLINE_MS = 60_000;
 const STOP_DEADLINE_MS = 40_000;
 const PING_DEADLINE_MS = 3_000;
-/** How often the supervisor looks; also the longest time that a death of an adopted daemon goes unseen. */
+/** How often the supervisor looks. A child's death is seen at once; that of an adopted daemon within this time. */
 const WATCH_INTERVAL_MS = 500;
 /** A daemon that dies again within this time is started again ever more slowly. */
 const CALM_MS = 30_000;
@@ -28,6 +28,8 @@ export type SupervisorEvent =
 interface Watched {
   readonly spec: DaemonSpec;
   child: ChildProcess | undefined;
+  /** How the child ended, in words; undefined while it runs or when the daemon is not our child. */
+  ended: string | undefined;
   failures: number;
   startedAtMs: number;
   nextStartAtMs: number;
@@ -40,6 +42,8 @@ export class Supervisor {
   readonly #log: Logger;
   readonly #report: (event: SupervisorEvent) => void;
   #timer: NodeJS.Timeout | undefined;
+  #starting: Promise<unknown> = Promise.resolve();
+  #stopping = false;
 
   constructor(
     specs: readonly DaemonSpec[],
@@ -52,6 +56,7 @@ export class Supervisor {
     this.#daemons = specs.map((spec) => ({
       spec,
       child: undefined,
+      ended: undefined,
       failures: 0,
       startedAtMs: 0,
       nextStartAtMs: 0,
@@ -72,20 +77,17 @@ export class Supervisor {
         before.then(() => this.#bringUp(daemon)),
       );
     }
+    this.#starting = Promise.allSettled(ready.values());
     await Promise.all(ready.values());
-    this.#timer = setInterval(() => this.#watch(), WATCH_INTERVAL_MS);
+    if (!this.#stopping) this.#timer = setInterval(() => this.#watch(), WATCH_INTERVAL_MS);
   }
 
-  /** Stops watching; the daemons go on. */
-  release(): void {
+  /** Starts no more daemons, waits for those that are being started, and then runs `stop`. */
+  async stop(stop: () => Promise<void>): Promise<void> {
+    this.#stopping = true;
     clearInterval(this.#timer);
     this.#timer = undefined;
-    for (const { child } of this.#daemons) child?.unref();
-  }
-
-  /** Stops watching, waits for a restart that is under way, and then runs `stop`. */
-  async stop(stop: () => Promise<void>): Promise<void> {
-    this.release();
+    await this.#starting;
     await waitFor(
       () => this.#daemons.every(({ busy }) => !busy),
       "a daemon is still being started",
@@ -96,6 +98,7 @@ export class Supervisor {
 
   async #bringUp(daemon: Watched): Promise<void> {
     const { spec } = daemon;
+    if (this.#stopping) return;
     if (lockHolder(spec.lockFile) !== undefined) {
       await this.#untilReady(daemon);
       this.#report({ kind: "adopted", daemon: spec.name });
@@ -110,8 +113,7 @@ export class Supervisor {
   #spawn(daemon: Watched): void {
     const { spec } = daemon;
     mkdirSync(this.#logDir, { recursive: true, mode: 0o700 });
-    const stderrPath = errorLog(this.#logDir, spec.name);
-    const stderr = openSync(stderrPath, "w", 0o600);
+    const stderr = openErrorLog(errorLog(this.#logDir, spec.name));
     try {
       daemon.child = spawn(process.execPath, [mainScript(), ...spec.args], {
         detached: true,
@@ -121,26 +123,25 @@ export class Supervisor {
     } finally {
       closeSync(stderr);
     }
+    daemon.ended = undefined;
     daemon.startedAtMs = performance.now();
     const child = daemon.child;
     child.on("error", (error) => this.#log.error({ daemon: spec.name, err: error }, "could not start"));
-    child.on("exit", () => {
-      if (daemon.child === child) daemon.child = undefined;
+    child.on("exit", (code, signal) => {
+      if (daemon.child !== child) return;
+      daemon.child = undefined;
+      daemon.ended = signal === null ? `it ended with ${code}` : `it was ended by ${signal}`;
+      if (this.#timer !== undefined) this.#look(daemon);
     });
   }
 
   async #untilReady(daemon: Watched): Promise<void> {
     const { spec } = daemon;
-    let exited = false;
-    daemon.child?.once("exit", () => {
-      exited = true;
-    });
     try {
       await waitFor(
         async () => {
           if (await isReady(spec)) return true;
-          if (exited)
-            throw new Error(lastLine(errorLog(this.#logDir, spec.name)) ?? "it ended without a word");
+          if (daemon.ended !== undefined) throw new Error(this.#lastWord(daemon));
           return false;
         },
         "its control socket does not answer",
@@ -160,26 +161,33 @@ export class Supervisor {
   }
 
   #watch(): void {
-    for (const daemon of this.#daemons) {
-      if (daemon.busy || lockHolder(daemon.spec.lockFile) !== undefined) continue;
-      daemon.busy = true;
-      this.#revive(daemon)
-        .catch((thrown: unknown) => this.#log.error({ daemon: daemon.spec.name, err: thrown }, "not revived"))
-        .finally(() => {
-          daemon.busy = false;
-        });
-    }
+    for (const daemon of this.#daemons) this.#look(daemon);
+  }
+
+  /** Brings `daemon` back when nobody holds its lock. */
+  #look(daemon: Watched): void {
+    if (daemon.busy || lockHolder(daemon.spec.lockFile) !== undefined) return;
+    daemon.busy = true;
+    this.#revive(daemon)
+      .catch((thrown: unknown) => this.#log.error({ daemon: daemon.spec.name, err: thrown }, "not revived"))
+      .finally(() => {
+        daemon.busy = false;
+      });
   }
 
   async #revive(daemon: Watched): Promise<void> {
     const nowMs = performance.now();
     if (nowMs < daemon.nextStartAtMs) return;
-    const detail = lastLine(errorLog(this.#logDir, daemon.spec.name)) ?? "no last word";
+    const detail = this.#lastWord(daemon);
     this.#log.warn({ daemon: daemon.spec.name, detail }, "died; starting it again");
     this.#report({ kind: "died", daemon: daemon.spec.name, detail });
     daemon.failures = nowMs - daemon.startedAtMs > CALM_MS ? 0 : daemon.failures + 1;
     daemon.nextStartAtMs = nowMs + Math.min(BACKOFF_MS_MAX, daemon.failures * daemon.failures * 250);
     await this.#bringUp(daemon);
+  }
+
+  #lastWord(daemon: Watched): string {
+    return lastWord(errorLog(this.#logDir, daemon.spec.name)) ?? daemon.ended ?? "it left no word";
   }
 }
 
@@ -200,15 +208,15 @@ export async function stopDaemon(spec: DaemonSpec): Promise<boolean> {
   try {
     await callDaemon(spec, spec.protocol === "unixctl" ? "exit" : "shutdown", STOP_DEADLINE_MS);
   } catch {
-    // It may have closed the connection before it answered, or be stuck: the lock tells.
+    // It closed the connection before it answered, or is not far enough in its start to be asked, or is stuck. The
+    // kernel says who holds the lock right now, so a signal cannot hit another process.
+    signalHolder(spec, "SIGTERM");
   }
   const free = () => lockHolder(spec.lockFile) === undefined;
   try {
     await waitFor(free, "still running", STOP_DEADLINE_MS);
   } catch {
-    // The kernel says who holds the lock right now, so this cannot hit another process.
-    const stuck = lockHolder(spec.lockFile);
-    if (stuck !== undefined) process.kill(stuck, "SIGKILL");
+    const stuck = signalHolder(spec, "SIGKILL");
     try {
       await waitFor(free, "still running", 5_000);
     } catch (cause) {
@@ -220,10 +228,19 @@ export async function stopDaemon(spec: DaemonSpec): Promise<boolean> {
 
 /** Kills a daemon without notice, as a crash would; false when it was not running. For drills and proofs. */
 export function killDaemon(spec: DaemonSpec): boolean {
+  return signalHolder(spec, "SIGKILL") !== undefined;
+}
+
+/** Signals the process that holds the daemon's lock and returns its number; undefined when nobody does. */
+function signalHolder(spec: DaemonSpec, signal: NodeJS.Signals): number | undefined {
   const holder = lockHolder(spec.lockFile);
-  if (holder === undefined) return false;
-  process.kill(holder, "SIGKILL");
-  return true;
+  if (holder === undefined) return undefined;
+  try {
+    process.kill(holder, signal);
+  } catch {
+    // It has ended since.
+  }
+  return holder;
 }
 
 async function callDaemon(spec: DaemonSpec, method: string, timeoutMs: number): Promise<void> {
@@ -247,10 +264,25 @@ function errorLog(logDir: string, name: string): string {
   return join(logDir, `${name}.err`);
 }
 
-function lastLine(path: string): string | undefined {
+/** A new file; what an earlier process said last is kept beside it. */
+function openErrorLog(path: string): number {
+  if (statSync(path, { throwIfNoEntry: false })?.size) renameSync(path, `${path}.1`);
+  return openSync(path, "w", 0o600);
+}
+
+/** What a daemon said as it ended: its own line, else that of an error which Node printed, else whatever came first. */
+function lastWord(path: string): string | undefined {
+  let lines: string[];
   try {
-    return readFileSync(path, "utf8").trim().split("\n").at(-1) || undefined;
+    lines = readFileSync(path, "utf8")
+      .split("\n")
+      .filter((line) => line.trim() !== "");
   } catch {
     return undefined;
   }
+  return (
+    lines.find((line) => line.startsWith("plinth ")) ??
+    lines.find((line) => /^\w*Error\b/.test(line)) ??
+    lines[0]
+  );
 }

@@ -1,6 +1,6 @@
 // `plinth up`: the whole data centre of one machine, from nothing to a proved example, and down again.
 // Stages: directory and lock → guest image → daemons → example → proofs → stay. Each can be left by Ctrl-C.
-import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { createServer } from "node:net";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -9,17 +9,26 @@ import { createControlServer } from "../../../base/jsonrpc/index.js";
 import { lockFile, lockHolder } from "../../../base/linux/index.js";
 import { createLogger } from "../../../base/log/index.js";
 import { ensureGuestImage, findQemu } from "../../../hypervisor-core/index.js";
+import { readKubeconfig } from "../../api/index.js";
 import { probePort } from "../../api/port.js";
 import { GREETING_PROOFS, PROOFS, type Proof } from "../../proofs/index.js";
 import { connectWorld, type LiveWorld } from "../../proofs/live-world.js";
-import { cacheDirectory, type DirectoryLayout, directoryLayout, openDirectory } from "../directory.js";
+import {
+  cacheDirectory,
+  type DirectoryLayout,
+  defaultDirectory,
+  directoryLayout,
+  openDirectory,
+} from "../directory.js";
 import { type DaemonSpec, daemonSet } from "./daemon-set.js";
 import { stopEverything } from "./down.js";
-import { createProgress, type Progress } from "./progress.js";
+import { createProgress, mutable, type Progress } from "./progress.js";
 import { Supervisor } from "./supervisor.js";
 
 export const DEFAULT_API_PORT = 6443;
 const MACHINES_DEADLINE_MS = 120_000;
+/** Of the repository; this file runs from dist/. */
+const ROOT = fileURLToPath(new URL("../../../..", import.meta.url)).replace(/\/$/, "");
 
 export interface UpOptions {
   readonly dir: string;
@@ -39,6 +48,7 @@ export interface UpOptions {
 export async function up(options: UpOptions): Promise<number> {
   const progress = createProgress(process.stdout, process.stderr);
   findQemu();
+  const proofs = chooseProofs(options);
   if (!options.check) await checkPort(options);
   const dir = options.check ? mkdtempSync("/tmp/plinth-check-") : options.dir;
   const layout = openDirectory(dir);
@@ -46,7 +56,7 @@ export async function up(options: UpOptions): Promise<number> {
   const log = createLogger({ name: "up", file: join(layout.log, "up.log") });
   const interrupted = new Interrupt();
   const specs = daemonSet(layout, {
-    apiPort: await choosePort(options),
+    apiPort: await choosePort(options, layout, progress),
     ...(options.kernel === undefined ? {} : { kernel: options.kernel }),
   });
   const supervisor = new Supervisor(specs, {
@@ -64,7 +74,8 @@ export async function up(options: UpOptions): Promise<number> {
   );
   let failed = 0;
   try {
-    failed = await interrupted.race(bringUp(options, layout, specs, supervisor, progress));
+    const told = mutable(progress, () => interrupted.raised);
+    failed = await interrupted.race(bringUp(options, layout, specs, proofs, supervisor, told));
     if (!options.check) {
       progress.say(howToLookAround(layout, options.example));
       await interrupted.happened;
@@ -77,7 +88,9 @@ export async function up(options: UpOptions): Promise<number> {
     }
   }
   progress.step("stopping");
-  await supervisor.stop(() => stopEverything(layout, specs, (text) => progress.step(text)));
+  await supervisor.stop(async () => {
+    await stopEverything(layout, specs, (text) => progress.step(text));
+  });
   progress.done("stopped");
   await control.close();
   lock.close();
@@ -93,6 +106,7 @@ async function bringUp(
   options: UpOptions,
   layout: DirectoryLayout,
   specs: readonly DaemonSpec[],
+  proofs: readonly Proof[],
   supervisor: Supervisor,
   progress: Progress,
 ): Promise<number> {
@@ -111,10 +125,7 @@ async function bringUp(
   if (!options.example) return 0;
   const world = await connectWorld(layout, specs, {
     namespace: "shop",
-    example: readFileSync(
-      fileURLToPath(new URL("../../../../examples/three-tier.yaml", import.meta.url)),
-      "utf8",
-    ),
+    example: readFileSync(join(ROOT, "examples", "three-tier.yaml"), "utf8"),
     say: (text) => progress.say(`    ${text}`),
   });
   try {
@@ -123,19 +134,29 @@ async function bringUp(
     progress.done("examples/three-tier.yaml is applied");
     await world.untilMachinesRun(MACHINES_DEADLINE_MS, (text) => progress.step(text));
     progress.done("the VMs run");
-    return await prove(options, world, progress);
+    return await prove(proofs, world, progress);
   } finally {
     world.close();
   }
 }
 
+/** Throws NO_SUCH_PROOF. */
+function chooseProofs({ check, only }: UpOptions): readonly Proof[] {
+  if (!check && only !== undefined)
+    throw new PlinthError("ONLY_WITHOUT_CHECK", "--only goes with --check", { field: "--only" });
+  const all = check ? PROOFS : GREETING_PROOFS;
+  const chosen = all.filter(({ name }) => only === undefined || name.includes(only));
+  if (chosen.length === 0) {
+    throw new PlinthError("NO_SUCH_PROOF", `no proof's name contains "${only}"`, {
+      field: "--only",
+      remedy: `there are: ${all.map(({ name }) => name).join("; ")}`,
+    });
+  }
+  return chosen;
+}
+
 /** Runs the proofs in order and returns how many did not hold. A later one may rest on an earlier, so the first failure ends it. */
-async function prove(options: UpOptions, world: LiveWorld, progress: Progress): Promise<number> {
-  const chosen = (options.check ? PROOFS : GREETING_PROOFS).filter(
-    (proof: Proof) => options.only === undefined || proof.name.includes(options.only),
-  );
-  if (chosen.length === 0)
-    throw new PlinthError("NO_SUCH_PROOF", `no proof's name contains "${options.only}"`, { field: "--only" });
+async function prove(chosen: readonly Proof[], world: LiveWorld, progress: Progress): Promise<number> {
   for (const proof of chosen) {
     progress.step(proof.name);
     try {
@@ -161,8 +182,17 @@ async function checkPort(options: UpOptions): Promise<void> {
   await probePort(options.apiPort);
 }
 
-/** Port 0 must become a number now: a controller that is started again has to come back at the same place. */
-async function choosePort(options: UpOptions): Promise<number> {
+/**
+ * Port 0 must become a number now: a controller that is started again has to come back at the same place. A controller
+ * that is adopted keeps the port that it has.
+ */
+async function choosePort(options: UpOptions, layout: DirectoryLayout, progress: Progress): Promise<number> {
+  const adopted = await adoptedPort(layout);
+  if (adopted !== undefined) {
+    if (options.apiPort !== 0 && options.apiPort !== adopted)
+      progress.say(`! the API still runs at port ${adopted}; plinth down, then up, takes it to --port`);
+    return adopted;
+  }
   if (!options.check && options.apiPort !== 0) return options.apiPort;
   const server = createServer();
   await new Promise<void>((resolve, reject) => {
@@ -175,25 +205,35 @@ async function choosePort(options: UpOptions): Promise<number> {
   return address.port;
 }
 
+/** The port of the controller that an earlier `plinth up` left running; undefined without one. */
+async function adoptedPort(layout: DirectoryLayout): Promise<number | undefined> {
+  if (lockHolder(join(layout.run, "controller.lock")) === undefined) return undefined;
+  try {
+    const port = Number(new URL((await readKubeconfig(layout.kubeconfig)).server).port);
+    return port > 0 ? port : undefined;
+  } catch {
+    return undefined; // It is still on its way up and has written none.
+  }
+}
+
 function howToLookAround(layout: DirectoryLayout, example: boolean): string {
-  const plinth = existsSync("/usr/local/bin/plinth") ? "plinth" : "npx plinth";
-  const dir = `--dir ${layout.dir}`;
+  const dir = layout.dir === defaultDirectory() ? "" : ` --dir ${layout.dir}`;
   const lines = [
     "",
-    "Look around from another terminal:",
+    `Look around from another terminal, in ${ROOT}:`,
     `  export KUBECONFIG=${layout.kubeconfig}`,
     "  kubectl get virtualmachines,networks,volumes,networkpolicies --all-namespaces",
-    `  ${plinth} get vm -A ${dir}`,
+    `  npx plinth get vm -A${dir}`,
   ];
   if (example) {
     lines.push(
-      `  ${plinth} vm exec client -n shop ${dir} -- wget -q -O - http://10.10.0.100/`,
-      `  ${plinth} vm console client -n shop ${dir}`,
+      `  npx plinth vm exec client -n shop${dir} -- wget -q -O - http://10.10.0.100/`,
+      `  npx plinth vm console client -n shop${dir}`,
     );
   }
   lines.push(
-    `  ${plinth} ofctl dump-flows br-int --dir ${layout.switch}`,
-    `  ${plinth} volume list --dir ${layout.storage}`,
+    `  npx plinth ofctl${dir} dump-flows br-int`,
+    `  npx plinth volume list${dir}`,
     "",
     "Ctrl-C stops everything; the next start finds its state again.",
   );
