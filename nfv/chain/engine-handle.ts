@@ -16,6 +16,7 @@ export class EngineHandle {
   constructor(onDied: (error: Error) => void) {
     this.#worker = new WorkerHandle(new URL("./engine-worker.js", import.meta.url), {
       name: "nfd-engine",
+      answerDeadlineMs: ANSWER_DEADLINE_MS,
       onDied,
     });
   }

@@ -31,7 +31,7 @@ import type { FunctionModules, FunctionStatus, NetworkFunction } from "../../cha
 import { CONNECTION_IDLE_S, CONNECTIONS_MAX } from "../../limits.js";
 import { ConnectionTable, MISSING } from "./connection-table.js";
 import { EndpointSet } from "./endpoint-set.js";
-import type { LoadBalancerConfig } from "./load-balancer-config.js";
+import type { LoadBalancerConfig, ServicePort } from "./load-balancer-config.js";
 import { MAGLEV_SIZE, mix32 } from "./maglev.js";
 
 const COUNTERS = [
@@ -102,10 +102,7 @@ export class LoadBalancer implements NetworkFunction {
 
   status(nowMs: number): FunctionStatus {
     const counters: Record<string, number> = { evicted: this.#connections.evicted };
-    COUNTERS.forEach((name, i) => {
-      // cold
-      counters[name] = this.#counts[i] as number;
-    });
+    for (let i = 0; i < COUNTERS.length; i++) counters[COUNTERS[i] as Counter] = this.#counts[i] as number;
     return {
       endpoints: this.#endpoints.status((slot) => this.#connections.countOf(slot, (nowMs / 1000) | 0)),
       counters,
@@ -281,12 +278,12 @@ export class LoadBalancer implements NetworkFunction {
     this.#mac.set(parseMac(config.macAddress));
     this.#probeAddress = config.probeAddress === undefined ? 0 : parseIpv4Address(config.probeAddress);
     this.#serviceCount = config.ports.length;
-    config.ports.forEach((service, i) => {
-      // cold
+    for (let i = 0; i < config.ports.length; i++) {
+      const service = config.ports[i] as ServicePort;
       this.#servicePort[i] = service.port;
       this.#serviceTarget[i] = service.targetPort;
       this.#serviceProtocol[i] = service.protocol === "TCP" ? IPPROTO_TCP : IPPROTO_UDP;
-    });
+    }
   }
 
   #send(output: Batch, frame: Uint8Array): void {
