@@ -4,7 +4,7 @@
 //
 // One commit and at most one flush serve all connections of a breath. Invariant: a reply is sent only after the commit
 // (and, for FLUSH and FUA, the sync) that it speaks of. Thread: the pool's worker. Hot: yes.
-import { chownSync, unlinkSync } from "node:fs";
+import { unlinkSync } from "node:fs";
 import { PlinthError } from "../../base/errors/index.js";
 import {
   closeFile,
@@ -15,6 +15,7 @@ import {
   EPOLLIN,
   EPOLLOUT,
   type Epoll,
+  giveSocketFile,
   listenUnix,
   setSocketBuffers,
   sysAccept,
@@ -104,7 +105,7 @@ export class NbdServer implements FlushQueue {
   listen(path: string, exports: ExportSource, uid: number | undefined): void {
     const fd = listenUnix(path, { mode: 0o600 });
     try {
-      if (uid !== undefined && process.getuid?.() === 0) chownSync(path, uid, uid);
+      if (uid !== undefined && process.getuid?.() === 0) giveSocketFile(path, uid);
     } catch (cause) {
       closeFile(fd);
       throw new PlinthError("EPERM", `the socket ${path} cannot be given to user ${uid}`, { cause });
@@ -387,8 +388,7 @@ export class NbdServer implements FlushQueue {
         if (!this.#sent(connection, count)) return;
         transmission.outputStart += count;
       }
-      transmission.outputStart = 0;
-      transmission.outputEnd = 0;
+      transmission.resetOutput();
       if (transmission.disconnecting && transmission.idle) connection.closing = true;
       if (wasFull && !transmission.full) this.#parse(connection);
     }

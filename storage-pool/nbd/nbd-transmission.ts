@@ -41,6 +41,7 @@ import {
 } from "./nbd-wire.js";
 
 export const INPUT_SIZE = 320 * 1024;
+const OUTPUT_SIZE = 64 * 1024;
 const PENDING_MAX = 512;
 /** Reads queued before they are answered; one larger request goes alone. */
 const READ_BYTES_MAX = 1024 * 1024;
@@ -80,7 +81,7 @@ export class NbdTransmission implements FlushWaiter {
   large: DataBuffer | undefined;
   largeAt = 0;
   largeLeft = 0;
-  output = new DataBuffer(64 * 1024);
+  output = new DataBuffer(OUTPUT_SIZE);
   outputStart = 0;
   outputEnd = 0;
   /** Broken protocol: close at once. */
@@ -454,6 +455,13 @@ export class NbdTransmission implements FlushWaiter {
     writeChunk(view, at, hi, lo, NBD_REPLY_FLAG_DONE, NBD_REPLY_TYPE_BLOCK_STATUS, 4 + count * 8);
     view.setUint32(at + CHUNK_SIZE, BASE_ALLOCATION_ID);
     this.outputEnd = to;
+  }
+
+  /** Everything was sent; a buffer that one huge read needed is not kept. */
+  resetOutput(): void {
+    this.outputStart = 0;
+    this.outputEnd = 0;
+    if (this.output.bytes.byteLength > REPLY_QUEUE_BYTES_MAX) this.output = new DataBuffer(OUTPUT_SIZE);
   }
 
   /** Makes room for `size` bytes of reply. Addresses of the buffer may change: nothing is being sent meanwhile. */

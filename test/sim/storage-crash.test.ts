@@ -382,8 +382,17 @@ function simulate(seed: number, rounds: number): void {
 
 const NIGHTLY = process.env["PLINTH_NIGHTLY"] === "1";
 const given = process.env["PLINTH_SIM_SEED"];
-const seeds =
-  given === undefined ? Array.from({ length: NIGHTLY ? 2000 : 60 }, (_, i) => i + 1) : [Number(given)];
+const seeds = given === undefined ? range(1, NIGHTLY ? 2000 : 60) : range(...parseSeeds(given));
+
+/** "7" or "100-200". */
+function parseSeeds(text: string): [number, number] {
+  const [first, last] = text.split("-").map(Number);
+  return [first as number, last ?? (first as number)];
+}
+
+function range(first: number, last: number): number[] {
+  return Array.from({ length: last - first + 1 }, (_, i) => first + i);
+}
 
 test("no crash loses an answered write, and what is left is always a prefix", { timeout: 600_000 }, () => {
   for (const seed of seeds) {
