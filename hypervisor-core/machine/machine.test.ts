@@ -7,7 +7,7 @@ import { commandLine } from "./command-line.js";
 import { type MachineSpec, machinePaths } from "./machine-spec.js";
 import { MACHINE_TRANSITIONS, type MachineState, moveState, stateOfRunState } from "./machine-states.js";
 import { ControlGroups } from "./resource-limits.js";
-import { readLogTail, trimLog } from "./run-directory.js";
+import { readLogTail, stageBoot, trimLog } from "./run-directory.js";
 import { allocateUid, MACHINE_UID_COUNT, MACHINE_UID_MIN } from "./uid-pool.js";
 
 let dir: string;
@@ -139,6 +139,28 @@ describe("logs of a machine", () => {
     trimLog(join(dir, "link"), 0);
     expect(readLogTail(join(dir, "link"))).toBe("");
     expect(readLogTail(secret)).toBe("secret");
+    writeFileSync(log, "first\nred \u001b[31m\u0007\u202e\n");
+    expect(readLogTail(log)).toBe("first; red ?[31m??");
+  });
+});
+
+describe("stageBoot()", () => {
+  it("puts nothing where a machine's user has put a link, and gives nothing away through one", () => {
+    const paths = machinePaths(join(dir, "run"));
+    mkdirSync(paths.runDir);
+    const original = join(dir, "kernel");
+    const victim = join(dir, "victim");
+    for (const path of [original, victim]) writeFileSync(path, "mine");
+    const boot = { type: "kernel", kernel: original, initramfs: original, arguments: "" } as const;
+    for (const planted of [paths.kernel, paths.initramfs]) {
+      symlinkSync(victim, planted);
+      expect(() => stageBoot(boot, undefined, paths, undefined)).toThrow(/EEXIST/);
+      expect(readFileSync(victim, "utf8")).toBe("mine");
+      for (const path of [paths.kernel, paths.initramfs]) rmSync(path, { force: true });
+    }
+    stageBoot(boot, undefined, paths, undefined);
+    expect(readFileSync(paths.initramfs, "utf8")).toBe("mine");
+    expect(readFileSync(paths.kernel, "utf8")).toBe("mine");
   });
 });
 

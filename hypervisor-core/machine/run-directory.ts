@@ -5,8 +5,9 @@ import {
   chownSync,
   closeSync,
   constants,
-  copyFileSync,
   existsSync,
+  fchmodSync,
+  fchownSync,
   fstatSync,
   ftruncateSync,
   linkSync,
@@ -47,10 +48,14 @@ export function stageBoot(
   stageFile(boot.kernel, paths.kernel);
   if (boot.initramfs === undefined) return;
   const initramfs = readFileSync(boot.initramfs);
-  writeFileSync(paths.initramfs, seed === undefined ? initramfs : appendGuestSeed(initramfs, seed), {
-    mode: 0o600,
-  });
-  if (uid !== undefined) chownSync(paths.initramfs, uid, uid);
+  // Made anew or not at all: whatever stands there already is not ours to write through, nor to give away.
+  const fd = openSync(paths.initramfs, "wx", 0o600);
+  try {
+    writeFileSync(fd, seed === undefined ? initramfs : appendGuestSeed(initramfs, seed));
+    if (uid !== undefined) fchownSync(fd, uid, uid);
+  } finally {
+    closeSync(fd);
+  }
 }
 
 /** QEMU has read them; a restart of the guest uses QEMU's own copy. */
@@ -67,8 +72,13 @@ function stageFile(from: string, to: string): void {
       // Another file system: copy.
     }
   }
-  copyFileSync(from, to);
-  chmodSync(to, 0o644);
+  const fd = openSync(to, "wx", 0o644);
+  try {
+    writeFileSync(fd, readFileSync(from));
+    fchmodSync(fd, 0o644);
+  } finally {
+    closeSync(fd);
+  }
 }
 
 /** Opens a file that belongs to a machine: never through a link, never anything but a plain file with one name. */
@@ -96,13 +106,18 @@ export function trimLog(path: string, sizeBytesMax: number): void {
   }
 }
 
-/** The last lines of a log, for an error message; empty when there is none. */
+/** The last lines of a log, for an error message, without what would steer a terminal; empty when there is none. */
 export function readLogTail(path: string, lines = 3, sizeBytesMax = 4096): string {
   const file = openOwn(path, constants.O_RDONLY);
   if (file === undefined) return "";
   try {
     const text = readFileSync(file.fd).subarray(-sizeBytesMax).toString("utf8");
-    return text.trim().split("\n").slice(-lines).join("; ");
+    return text
+      .trim()
+      .split("\n")
+      .slice(-lines)
+      .map((line) => line.replaceAll(/\p{C}/gu, "?"))
+      .join("; ");
   } finally {
     closeSync(file.fd);
   }
