@@ -16,3 +16,5 @@ export const TICK_MS = 20;
 export const IDLE_POLLS_MAX = 64;
 /** Longest path of an HTTP check: with it the request fits into one segment on every link. */
 export const HTTP_PATH_MAX = 256;
+/** The longest that the worker may take to answer the main thread; then the daemon ends and is started again. */
+export const ANSWER_DEADLINE_MS = 30_000;

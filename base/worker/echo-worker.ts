@@ -13,6 +13,9 @@ const mailbox = new Mailbox(setup.mailbox, {
     throw new PlinthError("REFUSED", "no", { field: "body", remedy: "ask for something else" });
   },
   emit: (body) => mailbox.emit("said", body),
+  hang: () => {
+    for (;;) Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 10);
+  },
   crash: () => {
     throw new Error("broken invariant");
   },

@@ -46,6 +46,23 @@ test("a worker that dies rejects what waits and is reported once", async () => {
   await handle.close();
 });
 
+test("a worker that does not answer in time is ended as one that died", async () => {
+  let report!: (message: string) => void;
+  const died = new Promise<string>((resolve) => {
+    report = resolve;
+  });
+  const handle = new WorkerHandle(entry, {
+    name: "echo",
+    answerDeadlineMs: 300,
+    onDied: (error) => report(error.message),
+  });
+  const hanging = expect(handle.request("hang")).rejects.toMatchObject({ code: "WORKER_DIED" });
+  await expect(handle.request("echo", 1)).rejects.toMatchObject({ code: "WORKER_DIED" });
+  await hanging;
+  expect(await died).toContain("did not answer hang within 300 ms");
+  await handle.close();
+});
+
 test("close() right after start still ends the worker", async () => {
   const handle = new WorkerHandle(entry, { name: "echo" });
   await handle.close();

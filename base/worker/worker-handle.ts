@@ -1,6 +1,6 @@
 // The main thread's end of a worker: ordered requests with answers, notices, events, and a clean end.
 // Invariant: requests are handled in the order in which they were made, each answered exactly once: by the
-// worker, or by WORKER_DIED. Thread: main.
+// worker, or by WORKER_DIED. A worker that answers too late is ended, as one that died. Thread: main.
 import { MessageChannel, type MessagePort, type Worker } from "node:worker_threads";
 import { PlinthError } from "../errors/index.js";
 import { closeFile, createEventfd, ringEventfd } from "../linux/index.js";
@@ -12,13 +12,18 @@ export interface WorkerHandleOptions {
   readonly name: string;
   /** Reaches the worker as `workerData.data`. */
   readonly data?: unknown;
+  /** How long any one answer may take, 10 minutes unless given. */
+  readonly answerDeadlineMs?: number;
   /** Called for each `Mailbox.emit`. */
   readonly onEvent?: (event: string, body: unknown) => void;
-  /** Called once when the thread ended without `close` having been asked. */
+  /** Called once when the thread ended, or was ended at a deadline, without `close` having been asked. */
   readonly onDied?: (error: PlinthError) => void;
 }
 
+const ANSWER_DEADLINE_MS = 600_000;
+
 interface Waiting {
+  readonly timer: NodeJS.Timeout;
   resolve(result: unknown): void;
   reject(error: PlinthError): void;
 }
@@ -32,6 +37,7 @@ export class WorkerHandle {
   readonly #doorbell = createEventfd();
   readonly #waiting = new Map<number, Waiting>();
   readonly #options: WorkerHandleOptions;
+  readonly #answerDeadlineMs: number;
   readonly #exited: Promise<void>;
   #nextId = 1;
   #died: PlinthError | undefined;
@@ -42,6 +48,7 @@ export class WorkerHandle {
   constructor(entry: URL, options: WorkerHandleOptions) {
     this.#options = options;
     this.#name = options.name;
+    this.#answerDeadlineMs = options.answerDeadlineMs ?? ANSWER_DEADLINE_MS;
     const channel = new MessageChannel();
     this.#port = channel.port1;
     const mailbox: MailboxSetup = { port: channel.port2, flag: this.#flag, doorbell: this.#doorbell };
@@ -67,7 +74,9 @@ export class WorkerHandle {
     if (this.#died !== undefined) return Promise.reject(this.#died);
     const id = this.#nextId++;
     return new Promise<Result>((resolve, reject) => {
-      this.#waiting.set(id, { resolve: resolve as (result: unknown) => void, reject });
+      const timer = setTimeout(() => this.#hangs(method), this.#answerDeadlineMs);
+      timer.unref();
+      this.#waiting.set(id, { timer, resolve: resolve as (result: unknown) => void, reject });
       this.#post({ id, method, body }, transfer);
     });
   }
@@ -89,15 +98,23 @@ export class WorkerHandle {
   async #close(deadlineMs: number): Promise<void> {
     if (this.#died === undefined) {
       this.request(CLOSE_METHOD).catch(() => undefined);
-      const timer = setTimeout(() => {
-        // terminate() does not interrupt epoll_wait; the doorbell does.
-        void this.#worker.terminate();
-        ringEventfd(this.#doorbell);
-      }, deadlineMs);
+      const timer = setTimeout(() => this.#terminate(), deadlineMs);
       await this.#exited;
       clearTimeout(timer);
     }
     await this.#exited;
+  }
+
+  /** Its state is unknown from here on: it is ended, and everything that waits is told. */
+  #hangs(method: string): void {
+    this.#failure ??= new Error(`it did not answer ${method} within ${this.#answerDeadlineMs} ms`);
+    this.#terminate();
+  }
+
+  #terminate(): void {
+    // terminate() does not interrupt epoll_wait; the doorbell does.
+    void this.#worker.terminate();
+    ringEventfd(this.#doorbell);
   }
 
   #post(message: RequestMessage, transfer: ArrayBuffer[]): void {
@@ -114,6 +131,7 @@ export class WorkerHandle {
     const waiting = this.#waiting.get(message.id);
     if (waiting === undefined) return;
     this.#waiting.delete(message.id);
+    clearTimeout(waiting.timer);
     if ("result" in message) {
       waiting.resolve(message.result);
       return;
@@ -136,7 +154,10 @@ export class WorkerHandle {
     });
     // Answers already posted are delivered first: the port's own queue is drained before it reports closing.
     const finish = (): void => {
-      for (const waiting of this.#waiting.values()) waiting.reject(this.#died!);
+      for (const { timer, reject } of this.#waiting.values()) {
+        clearTimeout(timer);
+        reject(this.#died!);
+      }
       this.#waiting.clear();
       this.#port.close();
       closeFile(this.#doorbell);

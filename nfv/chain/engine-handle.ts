@@ -1,6 +1,7 @@
 // The main thread's proxy of the engine: requests are carried out in order between two breaths. Thread: main.
 import { WorkerHandle } from "../../base/worker/index.js";
 import type { LoadBalancerConfig } from "../functions/load-balancer/load-balancer-config.js";
+import { ANSWER_DEADLINE_MS } from "../limits.js";
 import type { FunctionStatus } from "./network-function.js";
 
 export interface NamedStatus extends FunctionStatus {

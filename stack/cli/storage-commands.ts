@@ -13,7 +13,7 @@ import {
   type VolumeView,
 } from "../../storage-pool/index.js";
 import { runDaemon } from "../daemons/daemon.js";
-import { defaultDirectory, directoryLayout } from "../daemons/directory.js";
+import { defaultDirectory, directoryLayout, openPartDirectory } from "../daemons/directory.js";
 import { formatBytes, parseQuantity } from "../resources/index.js";
 import { formatRows, print } from "./output.js";
 
@@ -48,8 +48,8 @@ function registerStoraged(program: Command): void {
     .action(async (flags: { dir?: string; disk: readonly string[]; logDir?: string }) => {
       const dir = flags.dir === undefined ? directoryLayout(defaultDirectory()).storage : resolve(flags.dir);
       const disks = flags.disk.map((path) => resolve(path));
-      await runDaemon({ name: "storaged", logDir: flags.logDir }, (log) =>
-        startStoraged({ dir, disks, log }),
+      await runDaemon({ name: "storaged", logDir: flags.logDir }, async (log) =>
+        startStoraged({ dir: openPartDirectory(dir), disks, log }),
       );
     });
 }

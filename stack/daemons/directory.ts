@@ -1,7 +1,9 @@
 // Where everything of one installation lives, and the version of that layout.
 // Invariant: a directory of a newer format is refused before anything in it is touched.
 import {
+  accessSync,
   chmodSync,
+  constants,
   existsSync,
   mkdirSync,
   readdirSync,
@@ -84,13 +86,7 @@ export type DirectoryLayout = ReturnType<typeof directoryLayout>;
  */
 export function openDirectory(dir: string): DirectoryLayout {
   const layout = directoryLayout(dir);
-  if (Buffer.byteLength(dir) > DIRECTORY_LENGTH_MAX) {
-    throw new PlinthError(
-      "DIRECTORY_TOO_LONG",
-      `--dir ${dir} has ${Buffer.byteLength(dir)} bytes; at most ${DIRECTORY_LENGTH_MAX} fit into a unix socket path`,
-      { field: "--dir", remedy: "choose a shorter directory" },
-    );
-  }
+  checkLength(dir, DIRECTORY_LENGTH_MAX);
   try {
     if (existsSync(layout.format)) {
       checkFormat(layout.format);
@@ -110,17 +106,43 @@ export function openDirectory(dir: string): DirectoryLayout {
     }
   } catch (thrown) {
     if (thrown instanceof PlinthError) throw thrown;
-    throw new PlinthError(
-      "DIRECTORY_UNREADABLE",
-      `cannot use directory ${dir}: ${(thrown as Error).message}`,
-      {
-        field: "--dir",
-        cause: thrown,
-        remedy: "choose another with --dir or $PLINTH_DIR",
-      },
-    );
+    throw unusable(dir, thrown);
   }
   return layout;
+}
+
+/**
+ * Makes the directory of one part that stands alone, 0700, or finds it. Throws DIRECTORY_TOO_LONG or
+ * DIRECTORY_UNREADABLE; then nothing was changed.
+ */
+export function openPartDirectory(dir: string): string {
+  checkLength(dir, DIRECTORY_LENGTH_MAX + "/storage".length);
+  try {
+    mkdirSync(dir, { recursive: true, mode: 0o700 });
+    accessSync(dir, constants.R_OK | constants.W_OK | constants.X_OK);
+  } catch (thrown) {
+    throw unusable(dir, thrown);
+  }
+  return dir;
+}
+
+function checkLength(dir: string, lengthMax: number): void {
+  const length = Buffer.byteLength(dir);
+  if (length <= lengthMax) return;
+  throw new PlinthError(
+    "DIRECTORY_TOO_LONG",
+    `--dir ${dir} has ${length} bytes; at most ${lengthMax} fit into a unix socket path`,
+    { field: "--dir", remedy: "choose a shorter directory" },
+  );
+}
+
+function unusable(dir: string, cause: unknown): PlinthError {
+  const why = (cause as Error).message;
+  return new PlinthError("DIRECTORY_UNREADABLE", `cannot use directory ${dir}: ${why}`, {
+    field: "--dir",
+    cause,
+    remedy: "choose another with --dir or $PLINTH_DIR",
+  });
 }
 
 /** A home directory or /tmp given by mistake keeps its rights and gets nothing of ours. */

@@ -42,10 +42,11 @@ const DAEMONS: Readonly<Record<string, (dir: string) => string[]>> = {
   host: (dir) => ["host", "--dir", dir],
   up: (dir) => ["up", "--port", "0", "--no-example", "--dir", dir],
   vswitchd: (dir) => ["vswitchd", "--dir", dir],
+  storaged: (dir) => ["storaged", "--dir", dir, "--disk", join(base, "disk")],
 };
 const names = Object.keys(DAEMONS);
 /** Those whose directory is the whole installation's. */
-const whole = names.filter((name) => name !== "vswitchd");
+const whole = names.filter((name) => name !== "vswitchd" && name !== "storaged");
 
 function argumentsOf(name: string, dir: string): string[] {
   return (DAEMONS[name] as (dir: string) => string[])(dir);
@@ -85,7 +86,7 @@ describe("a directory that cannot be used", () => {
     const cases = [
       ...whole.map((name) => [name, home, /holds letter.txt, which is nothing of Plinth/] as const),
       ...names.map((name) => [name, join(home, "letter.txt"), /cannot use directory .*letter.txt/] as const),
-      ...names.map((name) => [name, long, /at most (72|107)/] as const),
+      ...names.map((name) => [name, long, /at most (72|80|107)/] as const),
     ];
     await inPairs(cases, async ([name, dir, reason]) => {
       expect(await plinthRefuses(argumentsOf(name, dir)), name).toMatch(reason);

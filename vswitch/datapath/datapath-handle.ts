@@ -8,7 +8,7 @@ import { WorkerHandle } from "../../base/worker/index.js";
 import type { SwitchChange, SwitchEvent, SwitchModel } from "../agent/index.js";
 import { CONNECTIONS_MAX } from "../conntrack/index.js";
 import type { VlanConfig } from "../learn/index.js";
-import { TABLE_COUNT } from "./limits.js";
+import { ANSWER_DEADLINE_MS, TABLE_COUNT } from "./limits.js";
 import {
   type AddPort,
   type BridgeSpec,
@@ -38,6 +38,7 @@ export class DatapathHandle {
     this.#worker = new WorkerHandle(new URL("./datapath-worker.js", import.meta.url), {
       name: "datapath",
       data: { slots, connectionsMax, hostDevices } satisfies DatapathSetup,
+      answerDeadlineMs: ANSWER_DEADLINE_MS,
       onEvent: (event, body) => {
         if (event === EVENTS) this.#onEvents(body as EventsMessage);
       },

@@ -24,3 +24,5 @@ export const SPIN_PACKETS = 256;
 export const TABLE_COUNT = 254;
 /** Frames per port and breath. */
 export const BURST_SIZE = 32;
+/** The longest that the worker may take to answer the main thread; then the daemon ends and is started again. */
+export const ANSWER_DEADLINE_MS = 30_000;
