@@ -27,6 +27,10 @@ interface ClientFlags {
   readonly timeout: number;
 }
 
+interface AppctlFlags extends ClientFlags {
+  readonly target?: string;
+}
+
 export function register(program: Command): void {
   // The verbs have options of their own, which are not ours to parse.
   program.enablePositionalOptions();
@@ -100,7 +104,9 @@ function registerAppctl(program: Command): void {
     .argument("<command>", "for example list-commands, version, fdb/show BRIDGE, dpif/show, coverage/show")
     .argument("[argument...]", "its arguments")
     .allowUnknownOption()
-    .action(async (command: string, args: string[], flags: ClientFlags & { readonly target?: string }) => {
+    .action(async (command: string, args: string[], flags: AppctlFlags, self: Command) => {
+      // Unknown options behind the command are the daemon's; one in its place is a mistake.
+      if (command.startsWith("-")) self.error(`error: unknown option '${command}'`);
       const target = flags.target ?? inSwitchDirectory(flags.dir, "vswitchd.ctl");
       process.stdout.write(await runAppctl(command, args, { target, timeoutMs: flags.timeout * 1000 }));
     });
