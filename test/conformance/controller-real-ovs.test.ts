@@ -1,66 +1,27 @@
 // Our controller drives a real Open vSwitch with the pipeline that it gives to our own: the southbound is the standard.
-import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { silentLog } from "../../base/log/index.js";
-import { systemClock, waitFor } from "../../base/time/index.js";
-import { type Sdn, startSdn } from "../../sdn-controller/index.js";
-import { OFPORTS, POLICIES, policyChange, shopChanges } from "../../sdn-controller/testing/shop.js";
+import { waitFor } from "../../base/time/index.js";
+import type { Sdn } from "../../sdn-controller/index.js";
 import { type PipelineBench, pipelineSuite } from "../support/pipeline-suite.js";
 import { RealOvs } from "../support/real-ovs.js";
+import { addShopBridge, BRIDGE, settled, startShopController } from "../support/shop-controller.js";
 
-const BRIDGE = "br-int";
 const DEADLINE_MS = 20_000;
-const portName = (ofport: number): string => `p${ofport}`;
 
 async function openOvs(): Promise<RealOvs> {
   const ovs = await RealOvs.start();
-  await ovs.vsctl(
-    "add-br",
-    BRIDGE,
-    "--",
-    "set",
-    "bridge",
-    BRIDGE,
-    "datapath_type=netdev",
-    "fail_mode=secure",
-  );
-  await ovs.vsctl("set-controller", BRIDGE, `unix:${join(ovs.dir, "of.sock")}`);
-  for (const [id, ofport] of OFPORTS) await ovs.addPort(BRIDGE, portName(ofport), ofport, id);
+  await addShopBridge(ovs);
   return ovs;
-}
-
-async function startController(ovs: RealOvs): Promise<Sdn> {
-  const sdn = await startSdn(
-    {
-      openflowSocket: join(ovs.dir, "of.sock"),
-      ovsdbEndpoint: ovs.endpoint,
-      outputs: { onStatus: () => {}, onEvent: () => {} },
-    },
-    { clock: systemClock, log: silentLog },
-  );
-  sdn.controller.update([...shopChanges(), ...POLICIES.map((policy) => policyChange(policy))]);
-  sdn.controller.inventoryComplete();
-  return sdn;
-}
-
-async function settled({ controller }: Sdn): Promise<void> {
-  const complete = (): boolean =>
-    controller.isSettled && controller.metrics().flowsInstalled === controller.metrics().flowsDesired;
-  await waitFor(
-    () => complete() && [...OFPORTS.keys()].every((id) => controller.compiler.ofportOf(id) !== undefined),
-    () => `the switch to have every flow: ${JSON.stringify(controller.metrics().changes)}`,
-    DEADLINE_MS,
-  );
 }
 
 pipelineSuite("a real ovs-vswitchd", async (): Promise<PipelineBench> => {
   const ovs = await openOvs();
-  const sdn = await startController(ovs);
+  const sdn = await startShopController(ovs);
   await settled(sdn);
   return {
     controller: sdn.controller,
-    inject: (ofport, frame) => ovs.inject(portName(ofport), frame),
-    sentBy: (ofport) => ovs.sentBy(portName(ofport)),
+    inject: (ofport, frame) => ovs.inject(`p${ofport}`, frame),
+    sentBy: (ofport) => ovs.sentBy(`p${ofport}`),
     async close() {
       await sdn.close();
       await ovs.stop();
@@ -73,7 +34,7 @@ describe("the controller and a real ovs-vswitchd", () => {
   let sdn: Sdn;
   beforeAll(async () => {
     ovs = await openOvs();
-    sdn = await startController(ovs);
+    sdn = await startShopController(ovs);
     await settled(sdn);
   });
   afterAll(async () => {
@@ -144,7 +105,7 @@ describe("the controller and a real ovs-vswitchd", () => {
     const before = await ovs.ofctl("dump-flows", BRIDGE, "--no-stats", "--sort");
     const durations = async () => (await ovs.ofctl("dump-flows", BRIDGE)).match(/duration=[\d.]+/g)?.length;
     const count = await durations();
-    sdn = await startController(ovs);
+    sdn = await startShopController(ovs);
     await settled(sdn);
     expect(sdn.controller.metrics().changes).toMatchObject([
       { cause: "connect", added: 0, changed: 0, deleted: 0 },

@@ -429,7 +429,7 @@ test("kill -9 loses nothing that was acknowledged, and clients go on", async () 
     }
   });
   await waitFor(() => acknowledged.length > 40, "nothing is written", 30_000);
-  await controller.kill("SIGKILL");
+  await controller.end("SIGKILL");
   stop = true;
   await Promise.all(writers);
   await controller.start();

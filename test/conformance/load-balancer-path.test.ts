@@ -1,90 +1,64 @@
 // The load balancer in the path, all of it real but the machines: `plinth nfd` behind a stream port of `plinth
 // vswitchd`, driven by the SDN controller. The test is the client and the two web machines.
-import { type ChildProcess, spawn } from "node:child_process";
-import { existsSync, mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { callControl } from "../../base/jsonrpc/index.js";
-import { silentLog } from "../../base/log/index.js";
-import { systemClock, waitFor } from "../../base/time/index.js";
+import { waitFor } from "../../base/time/index.js";
 import {
   ETHERTYPE_IPV4,
   formatIpv4Address,
-  formatMac,
   parseEthernet,
   parseIpv4,
   parseTcp,
   TCP_ACK,
   TCP_SYN,
 } from "../../base/wire/index.js";
-import { type Sdn, startSdn } from "../../sdn-controller/index.js";
-import { OFPORTS, POLICIES, policyChange, shopChanges } from "../../sdn-controller/testing/shop.js";
+import type { Sdn } from "../../sdn-controller/index.js";
+import { formatMac } from "../../sdn-controller/network/mac.js";
+import { bytesOf } from "../../sdn-controller/pipeline/flow.js";
+import { DaemonProcess } from "../support/daemon-process.js";
 import { tcpFrame } from "../support/pipeline-suite.js";
 import { PlinthSwitch } from "../support/plinth-switch.js";
-import { endChild, PLINTH } from "../support/run.js";
+import { addShopBridge, BRIDGE, startShopController } from "../support/shop-controller.js";
 
-const BRIDGE = "br-int";
 const DEADLINE_MS = 20_000;
 const CLIENT = 1;
 const WEBS = [2, 3];
 const CONNECTIONS = 20;
 
-const macBytes = (mac: number): Uint8Array =>
-  Uint8Array.from(Buffer.from(mac.toString(16).padStart(12, "0"), "hex"));
-
 describe("a load balancer in the path", () => {
   let device: PlinthSwitch;
   let sdn: Sdn;
-  let nfd: ChildProcess;
+  let nfd: DaemonProcess;
   let dir: string;
   const answered = new Map<number, number>();
 
   beforeAll(async () => {
     dir = mkdtempSync("/tmp/plb-");
-    nfd = spawn(process.execPath, [PLINTH, "nfd", "--dir", dir], { stdio: "ignore" });
-    const control = join(dir, "run", "nfd.sock");
-    await waitFor(() => existsSync(control), "nfd to be ready", DEADLINE_MS);
-    device = await PlinthSwitch.start();
-    await device.vsctl(
-      "add-br",
-      BRIDGE,
-      "--",
-      "set",
-      "bridge",
-      BRIDGE,
-      "datapath_type=netdev",
-      "fail_mode=secure",
-    );
-    await device.vsctl("set-controller", BRIDGE, `unix:${join(device.dir, "of.sock")}`);
-    for (const [id, ofport] of OFPORTS) {
-      if (!id.startsWith("nf:")) await device.addPort(BRIDGE, `p${ofport}`, ofport, id);
-    }
-    sdn = await startSdn(
-      {
-        openflowSocket: join(device.dir, "of.sock"),
-        ovsdbEndpoint: device.endpoint,
-        outputs: { onStatus: () => {}, onEvent: () => {} },
-      },
-      { clock: systemClock, log: silentLog },
-    );
+    nfd = new DaemonProcess({
+      args: ["nfd", "--dir", dir],
+      controlSocket: join(dir, "run", "nfd.sock"),
+    });
+    await nfd.start();
+    device = await PlinthSwitch.open();
+    await addShopBridge(device, (id) => !id.startsWith("nf:"));
+    sdn = await startShopController(device);
     const { controller } = sdn;
-    controller.update([...shopChanges(), ...POLICIES.map((policy) => policyChange(policy))]);
-    controller.inventoryComplete();
     const view = controller.compiler.inventory.function("shop/web");
     if (view === undefined) throw new Error("no load balancer");
     const socket = join(dir, "nf.sock");
-    await callControl(control, "function.apply", {
+    await nfd.call("function.apply", {
       name: "shop/web",
       type: "LoadBalancer",
       socket,
-      macAddress: formatMac(macBytes(view.mac)),
+      macAddress: formatMac(view.mac),
       address: formatIpv4Address(view.address),
       probeAddress: formatIpv4Address(view.probeAddress),
       ports: [{ port: 80, targetPort: 80, protocol: "TCP" }],
       endpoints: view.endpoints.map(({ name, address, mac, draining }) => ({
         name,
         address: formatIpv4Address(address),
-        macAddress: formatMac(macBytes(mac)),
+        macAddress: formatMac(mac),
         draining,
       })),
       healthCheck: { intervalMs: 200, timeoutMs: 100, healthyThreshold: 1, unhealthyThreshold: 5 },
@@ -101,8 +75,8 @@ describe("a load balancer in the path", () => {
   });
   afterAll(async () => {
     await sdn?.close();
-    await device?.stop();
-    if (nfd !== undefined) await endChild(nfd, "SIGTERM");
+    await device?.destroy();
+    await nfd?.end("SIGTERM");
     rmSync(dir, { recursive: true, force: true });
   });
 
@@ -128,7 +102,7 @@ describe("a load balancer in the path", () => {
 
   function macOf(address: number): Uint8Array | undefined {
     for (const port of sdn.controller.compiler.inventory.ports()) {
-      if (port.addresses.includes(address)) return macBytes(port.mac);
+      if (port.addresses.includes(address)) return bytesOf(port.mac, 6);
     }
     return undefined;
   }
@@ -136,7 +110,7 @@ describe("a load balancer in the path", () => {
   it("finds its endpoints healthy through its own port", async () => {
     const healthy = async (): Promise<boolean> => {
       serve();
-      const list = (await callControl(join(dir, "run", "nfd.sock"), "function.list")) as {
+      const list = (await nfd.call("function.list")) as {
         endpoints: { state: string }[];
       }[];
       return list[0]?.endpoints.length === 2 && list[0].endpoints.every(({ state }) => state === "Healthy");
@@ -148,8 +122,8 @@ describe("a load balancer in the path", () => {
     const client = sdn.controller.compiler.inventory.port("shop/client");
     const view = sdn.controller.compiler.inventory.function("shop/web");
     if (client === undefined || view === undefined) throw new Error("no client");
-    const self = { ofport: CLIENT, mac: macBytes(client.mac), address: client.addresses[0] as number };
-    const vip = { ofport: 9, mac: macBytes(view.mac), address: view.address };
+    const self = { ofport: CLIENT, mac: bytesOf(client.mac, 6), address: client.addresses[0] as number };
+    const vip = { ofport: 9, mac: bytesOf(view.mac, 6), address: view.address };
     const before = device.sentBy(CLIENT).length;
     for (let i = 0; i < CONNECTIONS; i++) {
       device.inject(CLIENT, tcpFrame(self, vip, { source: 30_000 + i, destination: 80 }, TCP_SYN, 100, 0));

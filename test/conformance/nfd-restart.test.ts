@@ -1,11 +1,9 @@
 // `plinth nfd` killed in the middle of connections, and one that is asked the same again: every connection goes on at
 // the endpoint that it had, whether the endpoints are checked or not. The test is the switch.
-import { type ChildProcess, spawn } from "node:child_process";
 import { mkdtempSync, rmSync } from "node:fs";
 import { connect, type Socket } from "node:net";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { callControl } from "../../base/jsonrpc/index.js";
 import { waitFor } from "../../base/time/index.js";
 import {
   formatIpv4Address,
@@ -17,8 +15,9 @@ import {
   TCP_ACK,
   TCP_SYN,
 } from "../../base/wire/index.js";
+import { DaemonProcess } from "../support/daemon-process.js";
 import { tcpFrame } from "../support/pipeline-suite.js";
-import { endChild, PLINTH } from "../support/run.js";
+import { encodeStreamFrame, StreamFrames } from "../support/stream-peer.js";
 
 const DEADLINE_MS = 20_000;
 const CONNECTIONS = 60;
@@ -44,7 +43,7 @@ interface Seen {
 class SwitchEnd {
   readonly #socket: Socket;
   readonly seen: Seen[] = [];
-  #received = Buffer.alloc(0);
+  readonly #frames = new StreamFrames();
 
   private constructor(socket: Socket) {
     this.#socket = socket;
@@ -67,9 +66,7 @@ class SwitchEnd {
     acknowledgment = 0,
   ): void {
     const frame = tcpFrame(from, to, { source: ports[0], destination: ports[1] }, flags, 1, acknowledgment);
-    const length = Buffer.alloc(4);
-    length.writeUInt32BE(frame.byteLength);
-    this.#socket.write(Buffer.concat([length, frame]));
+    this.#socket.write(encodeStreamFrame(frame));
   }
 
   close(): void {
@@ -77,11 +74,8 @@ class SwitchEnd {
   }
 
   #take(chunk: Buffer): void {
-    this.#received = Buffer.concat([this.#received, chunk]);
-    while (this.#received.length >= 4 && this.#received.length >= 4 + this.#received.readUInt32BE(0)) {
-      const size = 4 + this.#received.readUInt32BE(0);
-      const ip = parseIpv4(parseEthernet(this.#received.subarray(4, size)).payload);
-      this.#received = this.#received.subarray(size);
+    for (const frame of this.#frames.push(chunk)) {
+      const ip = parseIpv4(parseEthernet(frame).payload);
       const tcp = parseTcp(ip.payload, ip);
       const to = formatIpv4Address(ip.destination);
       this.seen.push({ to, sourcePort: tcp.sourcePort, flags: tcp.flags, sequence: tcp.sequence });
@@ -111,24 +105,22 @@ describe.each([
   ["checked", { probeAddress: PROBE }],
 ])("plinth nfd with endpoints that are %s", (_, probes) => {
   let dir: string;
-  let nfd: ChildProcess | undefined;
+  let nfd: DaemonProcess;
   let device: SwitchEnd | undefined;
   beforeEach(() => {
     dir = mkdtempSync("/tmp/pnr-");
+    nfd = new DaemonProcess({ args: ["nfd", "--dir", dir], controlSocket: join(dir, "run", "nfd.sock") });
   });
   afterEach(async () => {
     device?.close();
-    if (nfd !== undefined) await endChild(nfd, "SIGTERM");
+    await nfd.end();
     rmSync(dir, { recursive: true, force: true });
   });
 
   /** Starts nfd, applies the function, and attaches to it as the switch does. */
   async function start(): Promise<SwitchEnd> {
-    const control = join(dir, "run", "nfd.sock");
-    nfd = spawn(process.execPath, [PLINTH, "nfd", "--dir", dir], { stdio: "ignore" });
-    const ready = () => callControl(control, "ping").then(Boolean, () => false);
-    await waitFor(ready, "nfd to be ready", DEADLINE_MS);
-    await callControl(control, "function.apply", {
+    await nfd.start();
+    await nfd.call("function.apply", {
       name: "shop/web",
       type: "LoadBalancer",
       socket: join(dir, "nf.sock"),
@@ -147,7 +139,7 @@ describe.each([
   }
 
   async function allHealthy(): Promise<boolean> {
-    const list = (await callControl(join(dir, "run", "nfd.sock"), "function.list")) as {
+    const list = (await nfd.call("function.list")) as {
       endpoints: { state: string }[];
     }[];
     return list[0]?.endpoints.every(({ state }) => state === "Healthy") === true;
@@ -158,7 +150,7 @@ describe.each([
     if ("probeAddress" in probes) await waitFor(allHealthy, "the endpoints to be healthy", DEADLINE_MS);
     const before = await device.place(TCP_SYN);
     expect(new Set(before.values())).toEqual(new Set(WEBS));
-    await endChild(nfd as ChildProcess, "SIGKILL");
+    await nfd.end("SIGKILL");
     device.close();
     device = await start();
     // At once, before any check can have been answered twice.

@@ -5,7 +5,8 @@ import { connect } from "node:net";
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
 import { waitFor } from "../../base/time/index.js";
 import { PLINTH, requirePrograms, run, runOk } from "../support/run.js";
-import { ethernetFrame, StreamPeer, SwitchProcess } from "../support/switch.js";
+import { StreamPeer } from "../support/stream-peer.js";
+import { ethernetFrame, SwitchProcess, textOf } from "../support/switch.js";
 
 let daemon: SwitchProcess;
 const peers: StreamPeer[] = [];
@@ -54,13 +55,7 @@ async function addPorts(ports: Record<string, string[]>): Promise<Record<string,
 }
 
 /** The payloads that a peer got, as ethernetFrame put them in. */
-const texts = (peer: StreamPeer) =>
-  peer.received.map((frame) =>
-    frame
-      .subarray(frame.length - 46)
-      .toString("latin1")
-      .replaceAll("\0", ""),
-  );
+const texts = (peer: StreamPeer): string[] => peer.received.map(textOf);
 
 describe("ovs-vsctl", () => {
   it("adds, shows and removes bridges and ports, and returns when they are in force", async () => {

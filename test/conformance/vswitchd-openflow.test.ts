@@ -10,7 +10,8 @@ import {
 } from "../../base/openflow/index.js";
 import { waitFor } from "../../base/time/index.js";
 import { requirePrograms } from "../support/run.js";
-import { ethernetFrame, StreamPeer, SwitchProcess } from "../support/switch.js";
+import { StreamPeer } from "../support/stream-peer.js";
+import { ethernetFrame, SwitchProcess, textOf } from "../support/switch.js";
 
 const DEADLINE_MS = 20_000;
 let daemon: SwitchProcess;
@@ -47,9 +48,8 @@ afterEach(async () => {
 });
 
 const peer = (name: string): StreamPeer => peers.get(name) as StreamPeer;
-const frame = (text: string): Buffer => ethernetFrame({ to: 9, from: 1, text });
-const texts = (name: string): string[] =>
-  peer(name).received.map((bytes) => bytes.toString("latin1", 14, 24).trim());
+const frame = (text: string): Uint8Array => ethernetFrame({ to: 9, from: 1, text });
+const texts = (name: string): string[] => peer(name).received.map(textOf);
 
 async function arrives(name: string, text: string): Promise<void> {
   await waitFor(

@@ -4,7 +4,8 @@ import { existsSync, readdirSync, writeFileSync } from "node:fs";
 import { afterEach, beforeEach, expect, it } from "vitest";
 import { waitFor } from "../../base/time/index.js";
 import { PLINTH, requirePrograms, run, runOk } from "../support/run.js";
-import { ethernetFrame, StreamPeer, SwitchProcess } from "../support/switch.js";
+import { StreamPeer } from "../support/stream-peer.js";
+import { ethernetFrame, SwitchProcess } from "../support/switch.js";
 
 let daemon: SwitchProcess;
 beforeEach(async () => {

@@ -31,7 +31,7 @@ afterAll(async () => {
   await host?.call("vms.stop", {}).catch(() => {});
   await host?.end("SIGKILL");
   client?.close();
-  await controller?.kill("SIGTERM");
+  await controller?.end("SIGTERM");
   await database?.close();
   await storage?.close();
   await controller?.destroy();

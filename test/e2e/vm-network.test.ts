@@ -1,43 +1,34 @@
 // Two virtual machines on our own switch under our own controller: addresses by DHCP, frames through vhost-user, and
 // kills of the switch and of the agent while they talk.
-import { type ChildProcess, spawn } from "node:child_process";
-import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { waitFor } from "../../base/time/index.js";
 import { type ApiClient, connectWithKubeconfig } from "../../stack/api/index.js";
 import type { VirtualMachine } from "../../stack/resources/index.js";
 import { ControllerProcess } from "../support/controller-process.js";
+import { DaemonProcess } from "../support/daemon-process.js";
 import { HostProcess } from "../support/host-process.js";
-import { endChild, PLINTH } from "../support/run.js";
 
 let controller: ControllerProcess;
 let host: HostProcess;
 let client: ApiClient;
-let vswitchd: ChildProcess | undefined;
-let nfd: ChildProcess | undefined;
-let said = "";
-
-async function startSwitch(): Promise<void> {
-  const dir = join(controller.dir, "switch");
-  vswitchd = spawn(process.execPath, [PLINTH, "vswitchd", "--dir", dir], {
-    stdio: ["ignore", "ignore", "pipe"],
-  });
-  vswitchd.stderr?.on("data", (chunk: Buffer) => {
-    said = (said + chunk.toString()).slice(-8_000);
-  });
-  await waitFor(
-    () => existsSync(join(dir, "vswitchd.ctl")),
-    () => `vswitchd is not ready\n${said}`,
-    20_000,
-  );
-}
+let vswitchd: DaemonProcess;
+let nfd: DaemonProcess;
 
 beforeAll(async () => {
   controller = await ControllerProcess.create();
   await controller.start();
   client = await connectWithKubeconfig(controller.kubeconfig);
-  await startSwitch();
+  const dir = join(controller.dir, "switch");
+  vswitchd = new DaemonProcess({
+    args: ["vswitchd", "--dir", dir],
+    controlSocket: join(dir, "vswitchd.ctl"),
+  });
+  nfd = new DaemonProcess({
+    args: ["nfd", "--dir", controller.dir],
+    controlSocket: join(controller.dir, "run", "nfd.sock"),
+  });
+  await vswitchd.start();
   host = new HostProcess(controller.dir);
   await host.start();
   await client.create("Namespace", { metadata: { name: "lab" } });
@@ -57,9 +48,9 @@ afterAll(async () => {
   await host?.call("vms.stop", {}).catch(() => {});
   await host?.end("SIGKILL");
   client?.close();
-  if (nfd !== undefined) await endChild(nfd, "SIGTERM");
-  if (vswitchd !== undefined) await endChild(vswitchd, "SIGTERM");
-  await controller?.kill("SIGTERM");
+  await nfd?.end("SIGTERM");
+  await vswitchd?.end("SIGTERM");
+  await controller?.end("SIGTERM");
   await controller?.destroy();
 }, 120_000);
 
@@ -72,7 +63,8 @@ async function addressOf(name: string): Promise<string> {
       seen = await get(name);
       return seen?.status?.phase === "Running";
     },
-    () => `${name} is ${JSON.stringify(seen?.status)}\n${host.said.slice(-2000)}\n${said.slice(-2000)}`,
+    () =>
+      `${name} is ${JSON.stringify(seen?.status)}\n${host.said.slice(-2000)}\n${vswitchd.said.slice(-2000)}`,
     90_000,
     100,
   );
@@ -106,8 +98,8 @@ describe("two machines on one network", () => {
     const uptime = async (): Promise<number> =>
       Number((await exec("one", "cut -d' ' -f1 /proc/uptime")).stdout);
     const before = await uptime();
-    if (vswitchd !== undefined) await endChild(vswitchd, "SIGKILL");
-    await startSwitch();
+    await vswitchd.end("SIGKILL");
+    await vswitchd.start();
     const ping = await exec(
       "one",
       `n=0; until ping -c 1 -W 1 ${two} >/dev/null || [ $n = 30 ]; do n=$((n+1)); done; ping -c 3 -W 2 ${two}`,
@@ -126,10 +118,7 @@ describe("two machines on one network", () => {
   });
 
   it("reach a service through a load balancer, which comes back after nfd was killed", async () => {
-    const startNfd = (): void => {
-      nfd = spawn(process.execPath, [PLINTH, "nfd", "--dir", controller.dir], { stdio: "ignore" });
-    };
-    startNfd();
+    await nfd.start();
     await client.create("NetworkFunction", {
       metadata: { name: "web", namespace: "lab" },
       spec: {
@@ -153,7 +142,8 @@ describe("two machines on one network", () => {
           status = await health();
           return await healthy();
         },
-        () => `not healthy: ${JSON.stringify(status)}\n${host.said.slice(-2000)}\n${said.slice(-2000)}`,
+        () =>
+          `not healthy: ${JSON.stringify(status)}\n${host.said.slice(-2000)}\n${vswitchd.said.slice(-2000)}`,
         30_000,
         100,
       );
@@ -164,8 +154,8 @@ describe("two machines on one network", () => {
         "n=0; until timeout 2 wget -q -O - http://10.10.0.100/ || [ $n = 15 ]; do n=$((n+1)); usleep 200000; done",
       );
     expect((await fetch()).stdout.trim()).toBe("two");
-    if (nfd !== undefined) await endChild(nfd, "SIGKILL");
-    startNfd();
+    await nfd.end("SIGKILL");
+    await nfd.start();
     expect((await fetch()).stdout.trim()).toBe("two");
     await client.delete("NetworkFunction", { namespace: "lab", name: "web" });
     await waitFor(async () => (await health()) === undefined, "the function to go", 20_000, 100);

@@ -1,35 +1,17 @@
 // A virtual machine on a volume of our own pool: what it wrote is there after the machine was deleted, after storaged
 // was killed under it, and is gone again after a revert.
-import { type ChildProcess, spawn } from "node:child_process";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { callControl } from "../../base/jsonrpc/index.js";
 import { waitFor } from "../../base/time/index.js";
 import { type ApiClient, connectWithKubeconfig } from "../../stack/api/index.js";
 import { ControllerProcess } from "../support/controller-process.js";
+import { DaemonProcess } from "../support/daemon-process.js";
 import { HostProcess } from "../support/host-process.js";
-import { endChild, PLINTH } from "../support/run.js";
 
 let controller: ControllerProcess;
 let host: HostProcess;
 let client: ApiClient;
-let storaged: ChildProcess | undefined;
-let said = "";
-
-async function startStorage(): Promise<void> {
-  const dir = join(controller.dir, "storage");
-  const args = [PLINTH, "storaged", "--dir", dir, "--disk", join(controller.dir, "disk", "0")];
-  storaged = spawn(process.execPath, args, { stdio: ["ignore", "ignore", "pipe"] });
-  storaged.stderr?.on("data", (chunk: Buffer) => {
-    said = (said + chunk.toString()).slice(-8_000);
-  });
-  const answers = async () =>
-    await callControl(join(dir, "control.sock"), "ping", {}, 1_000).then(
-      (answer) => (answer as { pid?: number }).pid === storaged?.pid,
-      () => false,
-    );
-  await waitFor(answers, () => `storaged is not ready\n${said}`, 20_000, 50);
-}
+let storaged: DaemonProcess;
 
 const VM = { name: "db", namespace: "lab" };
 const DATA = { name: "data", namespace: "lab" };
@@ -40,7 +22,12 @@ beforeAll(async () => {
   controller = await ControllerProcess.create();
   await controller.start();
   client = await connectWithKubeconfig(controller.kubeconfig);
-  await startStorage();
+  const dir = join(controller.dir, "storage");
+  storaged = new DaemonProcess({
+    args: ["storaged", "--dir", dir, "--disk", join(controller.dir, "disk", "0")],
+    controlSocket: join(dir, "control.sock"),
+  });
+  await storaged.start();
   host = new HostProcess(controller.dir);
   await host.start();
   await client.create("Namespace", { metadata: { name: "lab" } });
@@ -52,8 +39,8 @@ afterAll(async () => {
   await host?.call("vms.stop", {}).catch(() => {});
   await host?.end("SIGKILL");
   client?.close();
-  if (storaged !== undefined) await endChild(storaged, "SIGTERM");
-  await controller?.kill("SIGTERM");
+  await storaged?.end("SIGTERM");
+  await controller?.end("SIGTERM");
   await controller?.destroy();
 }, 120_000);
 
@@ -67,7 +54,7 @@ async function untilPhase(wanted: string): Promise<void> {
       seen = (await client.get("VirtualMachine", VM))?.status;
       return (await phase()) === wanted;
     },
-    () => `${JSON.stringify(seen)}\n${host.said.slice(-2500)}\n${said.slice(-1500)}`,
+    () => `${JSON.stringify(seen)}\n${host.said.slice(-2500)}\n${storaged.said.slice(-1500)}`,
     60_000,
     100,
   );
@@ -113,9 +100,9 @@ describe("a machine with a volume", () => {
   });
 
   it("rides through the death of storaged", async () => {
-    if (storaged !== undefined) await endChild(storaged, "SIGKILL");
+    await storaged.end("SIGKILL");
     const write = exec("echo ridden >/mnt/ride && sync && cat /mnt/ride");
-    await startStorage();
+    await storaged.start();
     expect(await write).toBe("ridden");
     expect(
       await exec("umount /mnt; echo 3 >/proc/sys/vm/drop_caches; mount /dev/disk/data /mnt; cat /mnt/ride"),

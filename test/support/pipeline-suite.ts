@@ -38,6 +38,7 @@ import {
   TCP_SYN,
 } from "../../base/wire/index.js";
 import type { SdnController } from "../../sdn-controller/index.js";
+import { bytesOf } from "../../sdn-controller/pipeline/flow.js";
 import { OFPORTS, POLICIES, policyChange, portInput } from "../../sdn-controller/testing/shop.js";
 
 /** A switch with the shop example's ports, driven by a controller that has the whole example. */
@@ -84,13 +85,13 @@ export function pipelineSuite(name: string, open: () => Promise<PipelineBench>):
       const view = bench.controller.compiler.inventory.port(`shop/${port}`);
       if (view === undefined) throw new Error(`no port ${port}`);
       const ofport = OFPORTS.get(`shop/${port}`) as number;
-      return { ofport, mac: macBytes(view.mac), address: view.addresses[0] as number };
+      return { ofport, mac: bytesOf(view.mac, 6), address: view.addresses[0] as number };
     }
 
     function balancer(): { mac: Uint8Array; vip: End; probe: End } {
       const view = bench.controller.compiler.inventory.function("shop/web");
       if (view === undefined) throw new Error("no load balancer");
-      const mac = macBytes(view.mac);
+      const mac = bytesOf(view.mac, 6);
       return {
         mac,
         vip: { ofport: BALANCER, mac, address: view.address },
@@ -400,10 +401,6 @@ export function pipelineSuite(name: string, open: () => Promise<PipelineBench>):
       expect(bench.controller.metrics()).toMatchObject({ flowsRefused: 0, flowsRepaired: 0 });
     });
   });
-}
-
-function macBytes(mac: number): Uint8Array {
-  return Uint8Array.from(Buffer.from(mac.toString(16).padStart(12, "0"), "hex"));
 }
 
 function arpSender(frame: Uint8Array): number | undefined {

@@ -1,0 +1,54 @@
+// The SDN controller with the network and policies of the example, and a switch that it drives.
+import { join } from "node:path";
+import { silentLog } from "../../base/log/index.js";
+import { systemClock, waitFor } from "../../base/time/index.js";
+import { type Sdn, startSdn } from "../../sdn-controller/index.js";
+import { OFPORTS, POLICIES, policyChange, shopChanges } from "../../sdn-controller/testing/shop.js";
+
+export const BRIDGE = "br-int";
+const SETTLED_DEADLINE_MS = 20_000;
+
+/** A switch as the controller meets it: ours, or a real Open vSwitch. */
+export interface ShopSwitch {
+  readonly dir: string;
+  /** Where its database answers. */
+  readonly endpoint: string;
+  vsctl(...args: string[]): Promise<string>;
+  addPort(bridge: string, name: string, ofport: number, interfaceId: string): Promise<void>;
+}
+
+/** Makes the bridge, points it at the controller and adds port `p<ofport>` for every attachment that `wanted` takes. */
+export async function addShopBridge(device: ShopSwitch, wanted = (_id: string) => true): Promise<void> {
+  const settings = ["datapath_type=netdev", "fail_mode=secure"];
+  await device.vsctl("add-br", BRIDGE, "--", "set", "bridge", BRIDGE, ...settings);
+  await device.vsctl("set-controller", BRIDGE, `unix:${openflowSocket(device)}`);
+  for (const [id, ofport] of OFPORTS) {
+    if (wanted(id)) await device.addPort(BRIDGE, `p${ofport}`, ofport, id);
+  }
+}
+
+export async function startShopController(device: ShopSwitch): Promise<Sdn> {
+  const outputs = { onStatus: () => {}, onEvent: () => {} };
+  const sdn = await startSdn(
+    { openflowSocket: openflowSocket(device), ovsdbEndpoint: device.endpoint, outputs },
+    { clock: systemClock, log: silentLog },
+  );
+  sdn.controller.update([...shopChanges(), ...POLICIES.map((policy) => policyChange(policy))]);
+  sdn.controller.inventoryComplete();
+  return sdn;
+}
+
+/** Resolves when the switch has every flow for every attachment. */
+export async function settled({ controller }: Sdn): Promise<void> {
+  const complete = (): boolean =>
+    controller.isSettled && controller.metrics().flowsInstalled === controller.metrics().flowsDesired;
+  await waitFor(
+    () => complete() && [...OFPORTS.keys()].every((id) => controller.compiler.ofportOf(id) !== undefined),
+    () => `the switch to have every flow: ${JSON.stringify(controller.metrics())}`,
+    SETTLED_DEADLINE_MS,
+  );
+}
+
+function openflowSocket(device: ShopSwitch): string {
+  return join(device.dir, "of.sock");
+}

@@ -1,0 +1,37 @@
+// A `plinth storaged` of a test with a directory and disks of its own.
+import { mkdtempSync, rmSync } from "node:fs";
+import { join } from "node:path";
+import { DaemonProcess } from "./daemon-process.js";
+import { PLINTH, runOk } from "./run.js";
+
+export class StorageProcess extends DaemonProcess {
+  readonly dir: string;
+  readonly disks: readonly string[];
+
+  constructor(diskNames: readonly string[] = ["d0"], env: NodeJS.ProcessEnv = {}) {
+    const dir = mkdtempSync("/tmp/st-");
+    const disks = diskNames.map((name) => join(dir, name));
+    super({
+      args: ["storaged", "--dir", join(dir, "s"), "--disk", disks.join(",")],
+      controlSocket: join(dir, "s", "control.sock"),
+      env,
+    });
+    this.dir = dir;
+    this.disks = disks;
+  }
+
+  /** The shared socket as a URI of one export. */
+  uri(name: string): string {
+    return `nbd+unix:///${name}?socket=${join(this.dir, "s", "nbd.sock")}`;
+  }
+
+  /** The command line against this daemon. */
+  plinth(...args: string[]): Promise<string> {
+    return runOk(process.execPath, [PLINTH, ...args, "--dir", join(this.dir, "s")]);
+  }
+
+  async destroy(): Promise<void> {
+    await this.end("SIGKILL");
+    rmSync(this.dir, { recursive: true, force: true });
+  }
+}
