@@ -15,7 +15,7 @@ const say = (text) => console.log(`plinth: ${text}`);
 try {
   checkPlatform();
   ensurePackages(say);
-  build(say);
+  build(say, ["stack"]);
   ensurePrograms(START_PROGRAMS, say);
   ensurePackageLists("linux-image-cloud-amd64", say);
 } catch (error) {
