@@ -247,9 +247,8 @@ function honest(from: Station, to: Station, sourcePort = 1000, destinationPort =
 
 describe("two tenants with the same VLAN, subnet and addresses", () => {
   it("have segments, and so connections, of their own", () => {
-    const { inventory } = controller.compiler;
-    const [red, blue] = [inventory.network("red/lan"), inventory.network("blue/lan")];
-    expect(red?.segmentId).not.toBe(blue?.segmentId);
+    const segmentOf = (key: string) => controller.compiler.inventory.port(key)?.network.segmentId;
+    expect(segmentOf("red/a")).not.toBe(segmentOf("blue/a"));
     expect(machine("red/a").address).toBe(machine("blue/a").address);
     expect(machine("red/a").mac).not.toEqual(machine("blue/a").mac);
     expect(reached(1, honest(machine("red/a"), machine("red/b")))).toEqual([2]);
