@@ -1,6 +1,5 @@
 // Malformed bytes on the real sockets of running daemons: the protocol's own error or a closed connection, and a daemon
 // that is the same process afterwards and serves. What each codec does with arbitrary bytes is told beside it.
-import { type ChildProcess, spawn } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { connect as connectTcp, type Socket } from "node:net";
 import { join } from "node:path";
@@ -11,7 +10,8 @@ import { OFPT } from "../../base/openflow/index.js";
 import { Random } from "../../base/random/index.js";
 import { waitFor } from "../../base/time/index.js";
 import { ControllerProcess } from "../support/controller-process.js";
-import { endChild, PLINTH, requirePrograms, runOk } from "../support/run.js";
+import { DaemonProcess } from "../support/daemon-process.js";
+import { PLINTH, requirePrograms, runOk } from "../support/run.js";
 
 const DEADLINE_MS = 20_000;
 /** How long a peer that answers nothing is listened to: it holds the connection, which is right for half a message. */
@@ -19,7 +19,7 @@ const QUIET_MS = 150;
 
 let controller: ControllerProcess;
 let token: string;
-const daemons = new Map<string, ChildProcess>();
+const daemons = new Map<string, DaemonProcess>();
 const at = (...names: string[]): string => join(controller.dir, ...names);
 
 beforeAll(async () => {
@@ -44,19 +44,14 @@ beforeAll(async () => {
 }, 90_000);
 
 afterAll(async () => {
-  for (const child of daemons.values()) await endChild(child, "SIGTERM");
+  for (const daemon of daemons.values()) await daemon.end();
   await controller?.destroy();
 });
 
 async function start(name: string, socket: string, ...args: string[]): Promise<void> {
-  const child = spawn(process.execPath, [PLINTH, name, ...args], { stdio: "ignore" });
-  daemons.set(name, child);
-  const ready = (): Promise<boolean> =>
-    callControl(socket, "ping", {}, 1000).then(
-      (answer) => (answer as { pid: number }).pid === child.pid,
-      () => false,
-    );
-  await waitFor(ready, `${name} is not ready`, 60_000);
+  const daemon = new DaemonProcess({ args: [name, ...args], controlSocket: socket });
+  daemons.set(name, daemon);
+  await daemon.start();
 }
 
 function vsctl(...words: string[]): Promise<string> {
