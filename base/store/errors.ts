@@ -6,7 +6,7 @@
 //   REVISION_FUTURE       that revision has not happened here                list again
 //   STORE_LIMIT           a key, value or transaction is too large           make it smaller
 //   STORE_OVERLOADED      too many writes wait for the disk                  retry later
-//   STORE_WRITE_FAILED    the disk refused a write; the store is read-only   free space, restart
+//   STORE_WRITE_FAILED    the disk refused a write; nothing more is written  free space; then by itself
 //   STORE_LOCKED          another process holds the directory                stop it
 //   STORE_CORRUPT         the directory cannot be read                       restore a backup
 //   STORE_CLOSED          used after close                                   –

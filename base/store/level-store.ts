@@ -55,6 +55,13 @@ class LevelJournal implements Journal {
     await batch.write({ sync: true });
   }
 
+  /** LevelDB writes nothing more after an error until it is opened again; that drops a torn batch. */
+  async reopen(): Promise<number> {
+    await this.#database.close();
+    await this.#database.open();
+    return readRevision(await this.#database.get(REVISION_KEY));
+  }
+
   async close(): Promise<void> {
     await this.#database.close();
   }
@@ -65,16 +72,22 @@ async function load(database: Database): Promise<InitialState> {
   let revision = 0;
   for await (const [key, record] of database.iterator()) {
     if (key.startsWith(ENTRY_PREFIX)) entries.push(parseEntry(key.slice(ENTRY_PREFIX.length), record));
-    else if (key === REVISION_KEY) revision = Number(Buffer.from(record).toString());
+    else if (key === REVISION_KEY) revision = readRevision(record);
     else throw storeError("STORE_CORRUPT", `unknown record ${JSON.stringify(key.slice(0, 80))}`);
   }
-  if (!Number.isSafeInteger(revision)) throw storeError("STORE_CORRUPT", "the revision is not a number");
   for (const entry of entries) {
     if (entry.revision > revision) {
       throw storeError("STORE_CORRUPT", `${entry.key} has revision ${entry.revision} beyond ${revision}`);
     }
   }
   return { entries, revision };
+}
+
+/** 0 in a store that was never written. */
+function readRevision(record: Uint8Array | undefined): number {
+  const revision = record === undefined ? 0 : Number(Buffer.from(record).toString());
+  if (!Number.isSafeInteger(revision)) throw storeError("STORE_CORRUPT", "the revision is not a number");
+  return revision;
 }
 
 function encodeEntry(entry: StoreEntry): Uint8Array {

@@ -8,6 +8,8 @@ export const VALUE_SIZE_BYTES_MAX = 4 * 1024 * 1024;
 export const TRANSACTION_OPERATIONS_MAX = 4096;
 /** Transactions waiting for the disk; more are refused with STORE_OVERLOADED. */
 export const PENDING_TRANSACTIONS_MAX = 16_384;
+/** After a failed write, how often writing is tried again at most. */
+export const RECOVERY_INTERVAL_MS = 1000;
 /** Events kept for watchers that come back. */
 export const HISTORY_EVENTS_MAX = 20_000;
 /** Bytes of values held by that history. */

@@ -1,5 +1,6 @@
 // What only shows with a journal that is slow or fails: group commit, and the end of writing.
-import { expect, test } from "vitest";
+import { expect, test, vi } from "vitest";
+import { RECOVERY_INTERVAL_MS } from "./limits.js";
 import { type Journal, RevisionedStore } from "./revisioned-store.js";
 import type { StoreEvent } from "./store.js";
 
@@ -66,4 +67,47 @@ test("after a failed journal write nothing more is written and everything stays 
   expect([store.revision, told, (await store.list({ prefix: "" })).entries.length]).toEqual([1, [], 1]);
   expect(store.failure?.message).toContain("ENOSPC");
   await store.close();
+});
+
+test.each([
+  ["nothing of", 1, ["a"]],
+  ["all of", 2, ["a", "b"]],
+])("with space again it writes on when %s the failed write is on the disk", async (_what, onDisk, keys) => {
+  vi.useFakeTimers({ toFake: ["performance"] });
+  try {
+    let full = false;
+    const revisions: number[] = [];
+    const journal: Journal = {
+      write: async (_events, revision) => {
+        if (full) throw new Error("ENOSPC: no space left on device");
+        revisions.push(revision);
+      },
+      reopen: async () => {
+        if (full) throw new Error("ENOSPC: no space left on device");
+        return onDisk;
+      },
+      close: async () => {},
+    };
+    const store = new RevisionedStore(journal, { entries: [], revision: 0 });
+    await store.put("a", value);
+    const told: string[] = [];
+    await store.watch({ prefix: "" }, (events) =>
+      told.push(...events.map((event) => (event.type === "put" ? event.entry.key : ""))),
+    );
+    full = true;
+    expect(await codeOf(store.put("b", value))).toBe("STORE_WRITE_FAILED");
+    vi.advanceTimersByTime(RECOVERY_INTERVAL_MS);
+    expect(await codeOf(store.put("c", value))).toBe("STORE_WRITE_FAILED");
+    full = false;
+    expect(await codeOf(store.put("c", value))).toBe("STORE_WRITE_FAILED");
+    vi.advanceTimersByTime(RECOVERY_INTERVAL_MS);
+    expect(await store.put("d", value)).toBe(onDisk + 1);
+    expect([store.failure, store.revision, revisions]).toEqual([undefined, onDisk + 1, [1, onDisk + 1]]);
+    const { entries } = await store.list({ prefix: "" });
+    expect(entries.map(({ key }) => key)).toEqual([...keys, "d"]);
+    expect(told).toEqual([...keys.slice(1), "d"]);
+    await store.close();
+  } finally {
+    vi.useRealTimers();
+  }
 });

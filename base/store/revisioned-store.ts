@@ -3,7 +3,8 @@
 //
 //   transact ──judge against committed + pending──▶ pending ──one journal write at a time──▶ committed ──▶ watchers
 //
-// Writes that arrive while the journal is busy share the next journal write (group commit).
+// Writes that arrive while the journal is busy share the next journal write (group commit). After a failed write the
+// store is read-only until the journal, read again, agrees with what is known: a full disk is got over without a restart.
 // Invariant: readers and watchers see committed changes only; conditions are judged on what will be committed.
 import { assert } from "../assert/index.js";
 import { storeError } from "./errors.js";
@@ -11,6 +12,7 @@ import { History, type HistoryLimits } from "./history.js";
 import {
   KEY_SIZE_BYTES_MAX,
   PENDING_TRANSACTIONS_MAX,
+  RECOVERY_INTERVAL_MS,
   TRANSACTION_OPERATIONS_MAX,
   VALUE_SIZE_BYTES_MAX,
 } from "./limits.js";
@@ -29,8 +31,10 @@ import type {
 
 /** Where committed changes go. One write is under way at a time. */
 export interface Journal {
-  /** Resolves once all `events` are durable together; a rejection makes the store read-only. */
+  /** Resolves once all `events` are durable together; a rejection makes the store read-only, at least for a while. */
   write(events: readonly StoreEvent[], revision: number): Promise<void>;
+  /** After a failed write: opens what is durable again and tells its revision. Rejects while that cannot be done. */
+  reopen?(): Promise<number>;
   close(): Promise<void>;
 }
 
@@ -56,6 +60,10 @@ export class RevisionedStore implements Store {
   #headRevision: number;
   #flushing: Promise<void> | undefined;
   #failure: Error | undefined;
+  /** Of the write that failed: all or nothing of it is on the disk. */
+  #inDoubt: readonly StoreEvent[] = [];
+  #recovering: Promise<void> | undefined;
+  #recoverAtMs = 0;
   #closed = false;
 
   constructor(journal: Journal, initial: InitialState, limits: HistoryLimits = {}) {
@@ -103,6 +111,7 @@ export class RevisionedStore implements Store {
   }
 
   async transact(transaction: Transaction): Promise<number> {
+    if (this.#failure !== undefined) await this.#recover();
     this.#assertWritable();
     checkLimits(transaction);
     for (const condition of transaction.conditions ?? []) {
@@ -132,6 +141,7 @@ export class RevisionedStore implements Store {
     if (this.#closed) return;
     this.#closed = true;
     await this.#flushing;
+    await this.#recovering;
     this.#history.close();
     await this.#journal.close();
   }
@@ -173,7 +183,7 @@ export class RevisionedStore implements Store {
       try {
         if (events.length > 0) await this.#journal.write(events, (events.at(-1) as StoreEvent).revision);
       } catch (cause) {
-        this.#fail(group, cause);
+        this.#fail(group, events, cause);
         break;
       }
       this.#commit(events);
@@ -198,14 +208,42 @@ export class RevisionedStore implements Store {
     this.#history.append(events);
   }
 
-  /** What was in flight may or may not be on the disk, so nothing more is written; a restart finds out. */
-  #fail(group: readonly PendingTransaction[], cause: unknown): void {
+  /** What was in flight may or may not be on the disk, so nothing more is written until that is found out. */
+  #fail(group: readonly PendingTransaction[], events: readonly StoreEvent[], cause: unknown): void {
     const failure = storeError("STORE_WRITE_FAILED", `the store cannot write: ${String(cause)}`, {}, cause);
     this.#failure = failure;
+    this.#inDoubt = events;
+    this.#recoverAtMs = performance.now() + RECOVERY_INTERVAL_MS;
     for (const transaction of [...group, ...this.#pending]) transaction.reject(failure);
     this.#pending = [];
     this.#overlay.clear();
     this.#headRevision = this.#history.revision;
+  }
+
+  /** One attempt at a time, and not more often than RECOVERY_INTERVAL_MS. Never rejects. */
+  async #recover(): Promise<void> {
+    if (this.#recovering === undefined) {
+      if (this.#closed || performance.now() < this.#recoverAtMs) return;
+      this.#recoverAtMs = performance.now() + RECOVERY_INTERVAL_MS;
+      this.#recovering = this.#reopen().finally(() => {
+        this.#recovering = undefined;
+      });
+    }
+    await this.#recovering;
+  }
+
+  async #reopen(): Promise<void> {
+    let revision: number | undefined;
+    try {
+      revision = await this.#journal.reopen?.();
+    } catch {
+      return; // What made the write fail is still so.
+    }
+    if (revision === this.#inDoubt.at(-1)?.revision) this.#commit(this.#inDoubt);
+    else if (revision !== this.revision) return; // Not what we wrote: only a restart can tell.
+    this.#headRevision = this.revision;
+    this.#inDoubt = [];
+    this.#failure = undefined;
   }
 
   #rewind(entries: readonly StoreEntry[], prefix: string, revision: number): StoreEntry[] {

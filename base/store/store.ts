@@ -79,7 +79,7 @@ export interface Store {
   /** The newest revision that is durable; 0 in an empty store. */
   readonly revision: number;
 
-  /** Why the store has become read-only (STORE_WRITE_FAILED); undefined while it works. */
+  /** Why the store is read-only (STORE_WRITE_FAILED); undefined while it works. A later write finds out whether it may again. */
   readonly failure: Error | undefined;
 
   /** The key's entry, or undefined. Sees every write that has resolved. */

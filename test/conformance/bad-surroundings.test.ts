@@ -321,10 +321,14 @@ test("a full disk refuses writes to API and switch, keeps what was there, and is
 
     rmSync(filler);
     expect((await vsctl("add-br", "later")).code).toBe(0);
+    await waitFor(
+      async () => (await create("later", 30_000)).code === 0,
+      "the API does not write again",
+      20_000,
+    );
     for (const daemon of daemons) await endChild(daemon);
     await controller();
     await vswitchd();
-    expect((await create("later", 30_000)).code).toBe(0);
     expect(await namespaces()).toBe("namespace/before\nnamespace/default\nnamespace/later\n");
     expect((await vsctl("list-br")).stdout).toBe("br0\nlater\n");
   } finally {
