@@ -73,6 +73,7 @@ export async function up(options: UpOptions): Promise<number> {
     { name: "up", shutdown: () => interrupted.raise("plinth down") },
   );
   let failed = 0;
+  if (options.check) progress.say(`proving in ${dir}, which is removed when everything held`);
   try {
     const told = mutable(progress, () => interrupted.raised);
     failed = await interrupted.race(bringUp(options, layout, specs, proofs, supervisor, told));
