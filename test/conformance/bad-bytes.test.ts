@@ -8,7 +8,6 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { callControl } from "../../base/jsonrpc/index.js";
 import { OFPT } from "../../base/openflow/index.js";
 import { Random } from "../../base/random/index.js";
-import { waitFor } from "../../base/time/index.js";
 import { ControllerProcess } from "../support/controller-process.js";
 import { DaemonProcess } from "../support/daemon-process.js";
 import { PLINTH, requirePrograms, runOk } from "../support/run.js";
