@@ -48,6 +48,8 @@ const READ_BYTES_MAX = 1024 * 1024;
 const SPARE_MAX = 2 * 1024 * 1024;
 const HOLE_MIN = 64 * 1024;
 const ZERO_CHUNK = 256 * 1024;
+/** Zeroes written in one breath: a request may ask for 4 GiB, and everybody else would have to wait. */
+const ZERO_SLICE = 4 * 1024 * 1024;
 const zeroes = new DataBuffer(ZERO_CHUNK);
 
 /** Which flags each command may carry; anything else is EINVAL. */
@@ -107,6 +109,9 @@ export class NbdTransmission implements FlushWaiter {
   #pending = 0;
   #readBytes = 0;
   #discard = 0;
+  /** Of the WRITE_ZEROES at the front of the input: bytes already written in earlier breaths, and what failed there. */
+  #zeroed = 0;
+  #zeroError: number = OK;
 
   constructor(
     target: NbdExport,
@@ -148,7 +153,7 @@ export class NbdTransmission implements FlushWaiter {
       this.inputStart = 0;
       this.inputEnd = 0;
     }
-    return this.#pending > 0;
+    return this.#pending > 0 || this.#zeroed > 0;
   }
 
   /** Makes room at the end of the input buffer. */
@@ -267,7 +272,15 @@ export class NbdTransmission implements FlushWaiter {
       if (end > first) result = device.stageUnmap(first, end - first);
     } else if ((flags & NBD_CMD_FLAG_NO_HOLE) === 0) result = device.stageUnmap(offset, length);
     else if ((flags & NBD_CMD_FLAG_FAST_ZERO) !== 0) result = ENOTSUP;
-    else result = this.#writeZeroes(offset, length);
+    else {
+      const slice = Math.min(length - this.#zeroed, ZERO_SLICE);
+      result = this.#zeroError === OK ? this.#writeZeroes(offset + this.#zeroed, slice) : this.#zeroError;
+      if (result === OK && this.#zeroed + slice < length) {
+        this.#zeroed += slice;
+        this.export.staged = true;
+        return false;
+      }
+    }
     if (result === EAGAIN) {
       this.stalled = true;
       return false;
@@ -301,6 +314,8 @@ export class NbdTransmission implements FlushWaiter {
     length: number,
     error: number,
   ): void {
+    this.#zeroed = 0;
+    this.#zeroError = OK;
     const n = this.#pending++;
     this.#cookieHi[n] = source.view.getUint32(at + 8);
     this.#cookieLo[n] = source.view.getUint32(at + 12);
@@ -333,6 +348,7 @@ export class NbdTransmission implements FlushWaiter {
       else if (((this.#flags[n] as number) & NBD_CMD_FLAG_FUA) !== 0) this.#waitForFlush(n);
       else this.#answer(n, OK);
     }
+    if (this.#zeroed > 0 && this.#zeroError === OK) this.#zeroError = committed;
     this.#pending = 0;
     this.#readBytes = 0;
   }

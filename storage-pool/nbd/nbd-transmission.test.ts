@@ -1,0 +1,69 @@
+import { describe, expect, it } from "vitest";
+import { DataBuffer } from "../disk/data-buffer.js";
+import { EIO } from "../errors.js";
+import { MemoryDevice } from "../volume/memory-device.js";
+import { NbdExport } from "./nbd-export.js";
+import { INPUT_SIZE, NbdTransmission } from "./nbd-transmission.js";
+import { NBD_CMD_FLAG_NO_HOLE, NBD_CMD_READ, NBD_CMD_WRITE_ZEROES, NBD_REQUEST_MAGIC } from "./nbd-wire.js";
+
+const MIB = 1024 * 1024;
+
+function rig(requests: readonly (readonly [type: number, flags: number, offset: number, length: number])[]) {
+  const target = new NbdExport("v", "", new MemoryDevice(16 * MIB), false);
+  const options = { structuredReplies: false, blockStatus: false };
+  const input = new DataBuffer(INPUT_SIZE);
+  const transmission = new NbdTransmission(target, input, options, { wait: () => {} });
+  for (const [cookie, [type, flags, offset, length]] of requests.entries()) {
+    const at = transmission.inputEnd;
+    input.view.setUint32(at, NBD_REQUEST_MAGIC);
+    input.view.setUint16(at + 4, flags);
+    input.view.setUint16(at + 6, type);
+    input.view.setUint32(at + 12, cookie);
+    input.view.setUint32(at + 20, offset);
+    input.view.setUint32(at + 24, length);
+    transmission.inputEnd += 28;
+  }
+  /** What a breath of the server does; true when there is more to do. */
+  const breath = (commitResult: number): boolean => {
+    expect(transmission.parse()).toBe(true);
+    expect(target.staged).toBe(true);
+    target.commitResult = target.device.commit() || commitResult;
+    transmission.finish();
+    target.staged = false;
+    target.commitResult = 0;
+    return transmission.hungry;
+  };
+  const answers = (): number => transmission.outputEnd - transmission.outputStart;
+  const errorOf = (at: number): number => transmission.output.view.getUint32(at + 4);
+  return { target, breath, answers, errorOf };
+}
+
+describe("WRITE_ZEROES that keeps the space", () => {
+  const zeroes = [NBD_CMD_WRITE_ZEROES, NBD_CMD_FLAG_NO_HOLE, 4096, 12 * MIB] as const;
+
+  it("is done in slices, so that others get their turn, and answered once, in its place", () => {
+    const { target, breath, answers, errorOf } = rig([zeroes, [NBD_CMD_READ, 0, 0, 512]]);
+    const ones = new DataBuffer(16 * MIB);
+    ones.bytes.fill(1);
+    target.device.stageWrite(ones, 0, 0, 16 * MIB);
+    target.device.commit();
+    for (let breaths = 0; breaths < 2; breaths++) {
+      expect(breath(0)).toBe(true);
+      expect(answers()).toBe(0);
+    }
+    expect(breath(0)).toBe(false);
+    expect([answers(), errorOf(0)]).toEqual([16 + 16 + 512, 0]);
+    const back = new DataBuffer(16 * MIB);
+    target.device.read(back, 0, 0, 16 * MIB);
+    expect([back.bytes[4095], back.bytes[4096 + 12 * MIB]]).toEqual([1, 1]);
+    expect(back.bytes.subarray(4096, 4096 + 12 * MIB).every((byte) => byte === 0)).toBe(true);
+  });
+
+  it("fails when any slice could not be committed", () => {
+    const { breath, answers, errorOf } = rig([zeroes]);
+    expect(breath(EIO)).toBe(true);
+    expect(answers()).toBe(0);
+    breath(0);
+    expect([answers(), errorOf(0)]).toEqual([16, EIO]);
+  });
+});
