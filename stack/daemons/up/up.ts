@@ -25,7 +25,6 @@ import { stopEverything } from "./down.js";
 import { createProgress, mutable, type Progress } from "./progress.js";
 import { Supervisor } from "./supervisor.js";
 
-export const DEFAULT_API_PORT = 6443;
 const MACHINES_DEADLINE_MS = 120_000;
 /** Of the repository; this file runs from dist/. */
 const ROOT = fileURLToPath(new URL("../../../..", import.meta.url)).replace(/\/$/, "");
