@@ -5,7 +5,7 @@
 //   npm start -- --help          every option of `plinth up`
 import { spawn } from "node:child_process";
 import { join } from "node:path";
-import { START_PROGRAMS } from "./programs/catalogue.mjs";
+import { KERNEL_PACKAGES, START_PROGRAMS } from "./programs/catalogue.mjs";
 import { ensurePackageLists, ensurePrograms } from "./programs/install.mjs";
 import { build, checkPlatform, ensurePackages, ROOT } from "./setup.mjs";
 
@@ -17,7 +17,7 @@ try {
   ensurePackages(say);
   build(say, ["stack"]);
   ensurePrograms(START_PROGRAMS, say);
-  ensurePackageLists("linux-image-cloud-amd64", say);
+  ensurePackageLists(KERNEL_PACKAGES, say);
 } catch (error) {
   console.error(`plinth: ${error.message}`);
   process.exit(1);

@@ -9,6 +9,9 @@ export const START_PROGRAMS = [
   { program: "dpkg-deb", package: "dpkg", why: "unpacks the guest kernel and busybox" },
 ];
 
+/** The guest's kernel comes from one of these: Debian's, Ubuntu's. It is downloaded, never installed. */
+export const KERNEL_PACKAGES = ["linux-image-cloud-amd64", "linux-image-virtual"];
+
 /** What `npm test` needs besides. @type {Program[]} */
 export const TEST_PROGRAMS = [
   { program: "qemu-img", package: "qemu-utils", why: "a volume client that we did not write" },

@@ -55,11 +55,18 @@ export function ensurePrograms(wanted, say = console.log) {
   }
 }
 
-/** Package lists for `apt-get download` of the guest kernel; a fresh machine has none. */
-export function ensurePackageLists(packageName, say = console.log) {
-  if (process.getuid() !== 0 || findProgram("apt-get") === undefined || isKnownPackage(packageName)) return;
-  say("fetching Debian's package lists");
-  apt(["update", "-q"]);
+/**
+ * Package lists for `apt-get download` of one of `packages`; a fresh machine has none. A machine without network may
+ * have the guest image already, so a failure is only told.
+ */
+export function ensurePackageLists(packages, say = console.log) {
+  if (process.getuid() !== 0 || findProgram("apt-get") === undefined || packages.some(isKnownPackage)) return;
+  say("fetching the package lists");
+  try {
+    apt(["update", "-q"]);
+  } catch (error) {
+    say(error.message);
+  }
 }
 
 function isKnownPackage(name) {
