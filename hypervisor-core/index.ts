@@ -20,7 +20,7 @@ export {
   machinePaths,
 } from "./machine/machine-spec.js";
 export type { MachineState } from "./machine/machine-states.js";
-export { findProcesses, findQemu, killProcesses } from "./machine/qemu-process.js";
+export { findProcesses, findQemu, killProcesses, usersOfProcesses } from "./machine/qemu-process.js";
 export { ControlGroups, type LimitOutcome } from "./machine/resource-limits.js";
 export { allocateUid, MACHINE_UID_COUNT, MACHINE_UID_MIN } from "./machine/uid-pool.js";
 export { type Placement, type PlacementHost, type PlacementRequest, place } from "./placement/scheduler.js";

@@ -1,5 +1,7 @@
 // Seeded randomness: one seed reproduces a whole simulation.
 
+export { secretMultiplier } from "./secret.js";
+
 /** xoshiro128** (Blackman and Vigna, 2018), seeded through splitmix32. Not for secrets. */
 export class Random {
   #s0: number;

@@ -14,8 +14,11 @@ export const VRING_DESC_F_INDIRECT = 4;
 export const VRING_AVAIL_F_NO_INTERRUPT = 1;
 export const VRING_USED_F_NO_NOTIFY = 1;
 
-/** Longest chain taken, of all segments together; longer ones are bad. */
-export const SEGMENTS_MAX = 1024;
+/**
+ * Longest chain taken, of all segments together; longer ones are bad. Drivers need about 20 for a frame; walking a
+ * chain is time that everybody else's packets wait for.
+ */
+export const SEGMENTS_MAX = 256;
 
 /** pop(): there is nothing. */
 export const POP_EMPTY = 0;

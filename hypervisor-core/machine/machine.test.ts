@@ -1,3 +1,4 @@
+import { spawn } from "node:child_process";
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import fc from "fast-check";
@@ -6,6 +7,7 @@ import { AssertionError } from "../../base/assert/index.js";
 import { commandLine } from "./command-line.js";
 import { type MachineSpec, machinePaths } from "./machine-spec.js";
 import { MACHINE_TRANSITIONS, type MachineState, moveState, stateOfRunState } from "./machine-states.js";
+import { usersOfProcesses } from "./qemu-process.js";
 import { ControlGroups } from "./resource-limits.js";
 import { readLogTail, stageBoot, trimLog } from "./run-directory.js";
 import { allocateUid, MACHINE_UID_COUNT, MACHINE_UID_MIN } from "./uid-pool.js";
@@ -122,6 +124,19 @@ describe("allocateUid()", () => {
     );
     const all = new Set(Array.from({ length: MACHINE_UID_COUNT }, (_, i) => MACHINE_UID_MIN + i));
     expect(() => allocateUid(all, 1)).toThrow(expect.objectContaining({ code: "MACHINE_STATE" }));
+  });
+});
+
+describe("usersOfProcesses()", () => {
+  it("knows the user of every process, so that no machine gets one that is in use", async () => {
+    expect(usersOfProcesses()).toContain(process.getuid?.());
+    if (process.getuid?.() !== 0) return;
+    const uid = MACHINE_UID_MIN + MACHINE_UID_COUNT - 1;
+    const child = spawn("sleep", ["60"], { uid, gid: uid, stdio: "ignore" });
+    await new Promise((resolve) => child.once("spawn", resolve));
+    expect(allocateUid(usersOfProcesses(), MACHINE_UID_COUNT - 1)).not.toBe(uid);
+    child.kill("SIGKILL");
+    await new Promise((resolve) => child.once("exit", resolve));
   });
 });
 

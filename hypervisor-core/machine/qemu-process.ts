@@ -119,6 +119,24 @@ export function findProcesses(path: string): number[] {
   return found;
 }
 
+/**
+ * The users that any process of this host has. A machine's user is taken from the others: what is left of an earlier
+ * machine, or belongs to another data centre, must not come into the new one's directory.
+ */
+export function usersOfProcesses(): Set<number> {
+  const users = new Set<number>();
+  for (const entry of readdirSync("/proc")) {
+    if (!/^\d+$/.test(entry)) continue;
+    try {
+      const line = /^Uid:(.*)$/m.exec(readFileSync(`/proc/${entry}/status`, "utf8"))?.[1] ?? "";
+      for (const uid of line.trim().split(/\s+/)) users.add(Number(uid));
+    } catch {
+      // Ended between listing and reading.
+    }
+  }
+  return users;
+}
+
 /** SIGKILL to whatever holds `path` in its arguments. True when there was something to kill. */
 export function killProcesses(path: string): boolean {
   const found = findProcesses(path);

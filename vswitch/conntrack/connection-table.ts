@@ -4,8 +4,8 @@
 //
 // Invariants: a live connection has exactly two index entries; the index is at most half full; zoneCounts add up to size.
 // Thread: datapath worker. Hot: yes.
-import { randomInt } from "node:crypto";
 import { assert } from "../../base/assert/index.js";
+import { secretMultiplier } from "../../base/random/index.js";
 import { STATE_NONE } from "./timeouts.js";
 import { TUPLE_WORDS } from "./tuple.js";
 
@@ -172,16 +172,10 @@ export class ConnectionTable {
   }
 }
 
-// Secret and of this process: who knew them could choose ports that all fall into one place, and make every lookup
-// there a walk past thousands of entries. Odd, so that nothing is lost by multiplying.
-const MIX_0 = secretOdd();
-const MIX_1 = secretOdd();
-const MIX_2 = secretOdd();
-const MIX_3 = secretOdd();
-
-function secretOdd(): number {
-  return randomInt(2 ** 31) | 1;
-}
+const MIX_0 = secretMultiplier();
+const MIX_1 = secretMultiplier();
+const MIX_2 = secretMultiplier();
+const MIX_3 = secretMultiplier();
 
 function hashTuple(words: Int32Array, at: number): number {
   let hash = Math.imul(words[at]!, MIX_0);

@@ -2,7 +2,11 @@
 // Invariants: a (VLAN, address) is in at most one place of its set; a full set gives up its oldest entry, so one
 // station that invents addresses cannot push out the whole table at once. Source: IEEE 802.1Q-2022 8.7 and 8.8.
 // Thread: datapath worker. Hot: yes (learn, find).
+import { secretMultiplier } from "../../base/random/index.js";
 
+// A station that could aim at the set of another would push it out, and have its frames flooded.
+const MIX_LOW = secretMultiplier();
+const MIX_ALL = secretMultiplier();
 /** Entries that are compared per address. */
 const WAYS = 8;
 const EMPTY = -1;
@@ -97,7 +101,8 @@ export class MacTable {
   }
 
   #first(high: number, low: number): number {
-    let hash = Math.imul(high ^ Math.imul(low, 0x9e3779b1), 0x85ebca6b);
+    let hash = Math.imul(high ^ Math.imul(low, MIX_LOW), MIX_ALL);
+    hash = Math.imul(hash ^ (hash >>> 16), MIX_ALL);
     hash ^= hash >>> 15;
     return (hash & (this.#sets - 1)) * WAYS;
   }

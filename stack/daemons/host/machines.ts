@@ -12,6 +12,7 @@ import {
   type MachineChange,
   MachineDriver,
   type MachineSpec,
+  usersOfProcesses,
 } from "../../../hypervisor-core/index.js";
 import type { DesiredMachine } from "./machine-plan.js";
 import { type MachineRecord, MachineRecords, shortId } from "./machine-records.js";
@@ -211,7 +212,8 @@ export class Machines {
 
   #newUser(id: string): number | undefined {
     if (!this.isolated) return undefined;
-    const used = new Set(this.records.list().flatMap(({ user }) => (user === undefined ? [] : [user])));
+    const used = usersOfProcesses();
+    for (const { user } of this.records.list()) if (user !== undefined) used.add(user);
     return allocateUid(used, Number.parseInt(id, 16));
   }
 }
