@@ -2,6 +2,7 @@
 import type { Command } from "commander";
 import { ApiClient, readKubeconfig } from "../api/index.js";
 import { defaultDirectory, directoryLayout } from "../daemons/directory.js";
+import { withDir } from "./options.js";
 
 export interface ConnectionOptions {
   readonly dir?: string;
@@ -16,14 +17,13 @@ export interface Connection {
 }
 
 export function withConnection(command: Command): Command {
-  return command
-    .option("--dir <dir>", "data directory (default: $PLINTH_DIR, else /var/lib/plinth as root)")
+  return withDir(command)
     .option("--kubeconfig <file>", "kubeconfig to use in place of DIR/kubeconfig")
     .option("-n, --namespace <namespace>", "namespace (default: the kubeconfig's)");
 }
 
 /** Throws KUBECONFIG_UNREADABLE. Close the client when done. */
-export async function connectApi(options: ConnectionOptions): Promise<Connection> {
+async function connectApi(options: ConnectionOptions): Promise<Connection> {
   const path = options.kubeconfig ?? directoryLayout(defaultDirectory(options.dir)).kubeconfig;
   const { namespace, ...access } = await readKubeconfig(path);
   const client = new ApiClient({

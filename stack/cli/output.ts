@@ -1,36 +1,34 @@
-// How answers are printed: tables, JSON, YAML, names.
-import { InvalidArgumentError } from "commander";
+// How answers are printed: tables for people, JSON and YAML for programs.
+import { type Command, InvalidArgumentError } from "commander";
 import { stringify } from "yaml";
-import type { Table, TableColumn } from "../api/index.js";
-import { displayName } from "../apply/apply.js";
-import type { ApiObject, ResourceKind } from "../resources/index.js";
 
-export type OutputForm = "table" | "wide" | "json" | "yaml" | "name";
-export const OUTPUT_HELP = "json, yaml, wide or name";
+export type DataForm = "json" | "yaml";
 
-export function parseOutputForm(text: string): OutputForm {
-  if (text === "json" || text === "yaml" || text === "wide" || text === "name") return text;
-  throw new InvalidArgumentError(`expected ${OUTPUT_HELP}`);
+export interface OutputOptions {
+  readonly output?: DataForm;
+}
+
+/** -o for an answer that is one value. */
+export function withOutput(command: Command): Command {
+  return command.option("-o, --output <form>", "json or yaml (default: for people)", parseDataForm);
+}
+
+function parseDataForm(text: string): DataForm {
+  if (text === "json" || text === "yaml") return text;
+  throw new InvalidArgumentError("expected json or yaml");
+}
+
+/** Prints `value` in the form asked for, else what `people` makes of it. */
+export function show(options: OutputOptions, value: unknown, people: () => string): void {
+  print(options.output === undefined ? people() : formatData(value, options.output));
+}
+
+export function formatData(value: unknown, form: DataForm): string {
+  return form === "json" ? JSON.stringify(value, null, 2) : stringify(value, { lineWidth: 0 });
 }
 
 export function print(text: string): void {
   process.stdout.write(text.endsWith("\n") ? text : `${text}\n`);
-}
-
-/** Objects as JSON, YAML or names; a single one stands alone, several as a List. */
-export function formatObjects(
-  found: readonly { readonly kind: ResourceKind; readonly object: ApiObject }[],
-  form: "json" | "yaml" | "name",
-  single: boolean,
-): string {
-  if (form === "name")
-    return found.map(({ kind, object }) => displayName(kind, object.metadata.name)).join("\n");
-  const objects = found.map(({ object }) => object);
-  const document =
-    single && objects.length === 1
-      ? objects[0]
-      : { apiVersion: "v1", kind: "List", metadata: {}, items: objects };
-  return form === "json" ? JSON.stringify(document, null, 2) : stringify(document, { lineWidth: 0 });
 }
 
 /** Columns as wide as their widest cell, three spaces apart. */
@@ -50,22 +48,4 @@ export function formatRows(
         .trimEnd(),
     )
     .join("\n");
-}
-
-/** Cells of the columns that are shown, with the namespace first when asked for. */
-export function tableCells(
-  table: Pick<Table, "rows">,
-  columns: readonly TableColumn[],
-  options: { readonly wide: boolean; readonly withNamespace: boolean },
-): { header: string[]; rows: string[][] } {
-  const shown = columns
-    .map((column, i) => ({ column, i }))
-    .filter(({ column }) => options.wide || column.priority === 0);
-  const header = shown.map(({ column }) => column.name.toUpperCase());
-  const rows = table.rows.map((row) => {
-    const cells = shown.map(({ i }) => String(row.cells[i] ?? ""));
-    const { namespace } = (row.object as ApiObject | undefined)?.metadata ?? {};
-    return options.withNamespace ? [namespace ?? "", ...cells] : cells;
-  });
-  return { header: options.withNamespace ? ["NAMESPACE", ...header] : header, rows };
 }

@@ -5,11 +5,11 @@ import { callControl } from "../../base/jsonrpc/index.js";
 import type { Explanation, SdnMetrics } from "../../sdn-controller/index.js";
 import { defaultDirectory, directoryLayout } from "../daemons/directory.js";
 import { type ConnectionOptions, usingApi, withConnection } from "./connection.js";
-import { print } from "./output.js";
+import { withDir } from "./options.js";
+import { formatRows, type OutputOptions, print, show, withOutput } from "./output.js";
 
-interface ExplainOptions extends ConnectionOptions {
+interface ExplainOptions extends ConnectionOptions, OutputOptions {
   readonly protocol: string;
-  readonly output?: string;
 }
 
 interface Target {
@@ -19,23 +19,20 @@ interface Target {
 
 export function register(program: Command): void {
   const policy = program.command("policy").description("network policies at work");
-  withConnection(policy.command("explain"))
+  withOutput(withConnection(policy.command("explain")))
     .argument("<source>", "machine that connects, as NAME or NAMESPACE/NAME")
     .argument("<destination>", "machine and port that it connects to, as NAME:PORT", parseTarget)
     .description("say whether a connection is allowed, and which policy and rule decides")
     .option("--protocol <protocol>", "TCP, UDP, SCTP or ICMP", "TCP")
-    .option("-o, --output <form>", "json")
     .action(explainAction);
-  policy
+  const drops = policy
     .command("drops")
-    .description("count dropped packets by reason and by the port or policy that was the cause")
-    .option("--dir <dir>", "data directory (default: $PLINTH_DIR, else /var/lib/plinth as root)")
-    .action(async (options: { dir?: string }) => {
-      const { drops } = (await ask(options.dir, "sdn.metrics", {})) as SdnMetrics;
-      const sorted = [...drops].sort((a, b) => b.packets - a.packets);
-      if (sorted.length === 0) print("Nothing was dropped.");
-      else print(formatDrops(sorted));
-    });
+    .description("count dropped packets by reason and by the port or policy that was the cause");
+  withOutput(withDir(drops)).action(async (options: OutputOptions & { dir?: string }) => {
+    const { drops } = (await ask(options.dir, "sdn.metrics", {})) as SdnMetrics;
+    const sorted = [...drops].sort((a, b) => b.packets - a.packets);
+    show(options, sorted, () => (sorted.length === 0 ? "Nothing was dropped." : formatDrops(sorted)));
+  });
 }
 
 async function explainAction(source: string, target: Target, options: ExplainOptions): Promise<void> {
@@ -64,8 +61,8 @@ async function explainAction(source: string, target: Target, options: ExplainOpt
         protocol: options.protocol.toUpperCase(),
         ...(target.port === undefined ? {} : { port: target.port }),
       })) as Explanation;
-      if (options.output === "json") print(JSON.stringify(answer, null, 2));
-      else print(`${from.network}: ${answer.allowed ? "allowed" : "denied"}\n  ${answer.text.join("\n  ")}`);
+      const verdict = answer.allowed ? "allowed" : "denied";
+      show(options, answer, () => `${from.network}: ${verdict}\n  ${answer.text.join("\n  ")}`);
     }
   });
 }
@@ -76,11 +73,7 @@ function ask(dir: string | undefined, method: string, params: Record<string, unk
 
 function formatDrops(drops: SdnMetrics["drops"]): string {
   const rows = drops.map(({ packets, reason, resource }) => [String(packets), reason, resource]);
-  return [["PACKETS", "REASON", "RESOURCE"], ...rows]
-    .map(
-      ([packets = "", reason = "", resource = ""]) => `${packets.padEnd(10)}${reason.padEnd(28)}${resource}`,
-    )
-    .join("\n");
+  return formatRows(["PACKETS", "REASON", "RESOURCE"], rows);
 }
 
 function parseTarget(text: string): Target {

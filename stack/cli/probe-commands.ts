@@ -1,9 +1,10 @@
 // `plinth probe`: a health check by hand, from this machine. Exit code 0 when anything answered, else 1, as ping does.
 import { lookup } from "node:dns/promises";
-import { type Command, InvalidArgumentError, Option } from "commander";
+import { type Command, Option } from "commander";
 import { PlinthError } from "../../base/errors/index.js";
 import { createIcmpAttempt, createTcpAttempt } from "../probe/attempt.js";
 import { runProbe } from "../probe/run-probe.js";
+import { seconds, wholeNumber } from "./options.js";
 import { print } from "./output.js";
 
 interface Flags {
@@ -20,13 +21,13 @@ export function register(program: Command): void {
     .description("check by hand whether an address answers, from this machine")
     .addOption(
       new Option("--tcp <port>", "open a TCP connection to this port")
-        .argParser(wholeNumber(1, 65_535))
+        .argParser(wholeNumber(1, 65_535, "a port"))
         .conflicts("icmp"),
     )
     .option("--icmp", "send ICMP echo requests (the default); needs the package raw-socket and CAP_NET_RAW")
     .option("--count <n>", "how many checks", wholeNumber(1, 1_000_000), 4)
-    .option("--interval <ms>", "from one check to the next, in milliseconds", wholeNumber(1, 3_600_000), 1000)
-    .option("--timeout <ms>", "how long an answer may take, in milliseconds", wholeNumber(1, 600_000), 1000)
+    .option("--interval <seconds>", "from one check to the next", seconds(3600), 1)
+    .option("--timeout <seconds>", "how long an answer may take", seconds(600), 1)
     .addHelpText(
       "after",
       "\nEnds with 0 when at least one check was answered, else with 1. Ctrl-C prints the summary.\n",
@@ -35,7 +36,8 @@ export function register(program: Command): void {
 }
 
 async function probe(name: string, flags: Flags): Promise<void> {
-  const { tcp: port, timeout: timeoutMs } = flags;
+  const { tcp: port } = flags;
+  const timeoutMs = flags.timeout * 1000;
   const address = await resolveName(name, port === undefined ? 4 : 0);
   const attempt =
     port === undefined ? createIcmpAttempt(address, timeoutMs) : createTcpAttempt(address, port, timeoutMs);
@@ -44,11 +46,11 @@ async function probe(name: string, flags: Flags): Promise<void> {
   const interrupt = (): void => stop.abort();
   process.once("SIGINT", interrupt);
   try {
-    print(`probing ${what} by ${port === undefined ? "ICMP echo" : "TCP"}, every ${flags.interval} ms`);
+    print(`probing ${what} by ${port === undefined ? "ICMP echo" : "TCP"}, every ${flags.interval} s`);
     const { answered } = await runProbe(attempt, {
       what,
       count: flags.count,
-      intervalMs: flags.interval,
+      intervalMs: flags.interval * 1000,
       signal: stop.signal,
       print,
     });
@@ -71,12 +73,4 @@ async function resolveName(name: string, family: 0 | 4): Promise<string> {
 
 function isLookup(found: unknown): found is { readonly address: string; readonly family: number } {
   return typeof (found as { address?: unknown } | null)?.address === "string";
-}
-
-function wholeNumber(min: number, max: number): (text: string) => number {
-  return (text) => {
-    const value = /^\d{1,9}$/.test(text) ? Number(text) : Number.NaN;
-    if (value >= min && value <= max) return value;
-    throw new InvalidArgumentError(`expected a whole number from ${min} to ${max}`);
-  };
 }

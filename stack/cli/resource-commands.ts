@@ -11,13 +11,12 @@ import { type ConnectionOptions, usingApi, withConnection } from "./connection.j
 import { explain } from "./explain.js";
 import {
   formatObjects,
-  formatRows,
-  OUTPUT_HELP,
-  type OutputForm,
-  parseOutputForm,
-  print,
+  OBJECT_FORM_HELP,
+  type ObjectForm,
+  parseObjectForm,
   tableCells,
-} from "./output.js";
+} from "./object-output.js";
+import { formatRows, print } from "./output.js";
 import { fetchObjects, parseSelection, type Scope, type Selection } from "./selection.js";
 
 const TABLE = "application/json;as=Table;v=v1;g=meta.k8s.io";
@@ -30,7 +29,7 @@ interface SelectOptions extends ConnectionOptions {
   readonly fieldSelector?: string;
 }
 interface GetOptions extends SelectOptions {
-  readonly output?: OutputForm;
+  readonly output?: ObjectForm;
   readonly watch?: boolean;
 }
 
@@ -40,7 +39,7 @@ export function register(program: Command): void {
       .command("get <kind> [names...]")
       .description("show objects: get vm, get vm web1, get net,vol, get all"),
   )
-    .option("-o, --output <form>", OUTPUT_HELP, parseOutputForm)
+    .option("-o, --output <form>", OBJECT_FORM_HELP, parseObjectForm)
     .option("-w, --watch", "go on showing changes until Ctrl-C")
     .action((kind: string, names: string[], options: GetOptions) => get([kind, ...names], options));
   withSelection(
@@ -148,7 +147,7 @@ async function watch(
   client: ApiClient,
   selections: readonly Selection[],
   scope: Scope,
-  form: OutputForm,
+  form: ObjectForm,
 ): Promise<void> {
   const [selection] = selections;
   if (selection === undefined || selections.length > 1 || selection.names.length > 1) {

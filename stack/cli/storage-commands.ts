@@ -3,7 +3,6 @@
 import { existsSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { type Command, InvalidArgumentError } from "commander";
-import { stringify } from "yaml";
 import { PlinthError } from "../../base/errors/index.js";
 import { callControl } from "../../base/jsonrpc/index.js";
 import {
@@ -15,14 +14,13 @@ import {
 import { runDaemon } from "../daemons/daemon.js";
 import { defaultDirectory, directoryLayout, openPartDirectory } from "../daemons/directory.js";
 import { formatBytes, parseQuantity } from "../resources/index.js";
-import { formatRows, print } from "./output.js";
+import { wholeNumber, withLogDir, withPartDir } from "./options.js";
+import { formatRows, type OutputOptions, show, withOutput } from "./output.js";
 
-const DIR_HELP = "data directory of Plinth, or that of a storaged standing alone (default: $PLINTH_DIR …)";
 const CALL_TIMEOUT_MS = 60_000;
 
-interface Flags {
+interface Flags extends OutputOptions {
   readonly dir?: string;
-  readonly output?: "json" | "yaml";
 }
 
 type Params = Readonly<Record<string, unknown>>;
@@ -34,9 +32,10 @@ export function register(program: Command): void {
 }
 
 function registerStoraged(program: Command): void {
-  program
+  const command = program
     .command("storaged")
-    .description("run the storage daemon: NBD at DIR/nbd.sock, management at DIR/control.sock")
+    .description("run the storage daemon: NBD at DIR/nbd.sock, management at DIR/control.sock");
+  withLogDir(command)
     .option("--dir <dir>", "directory of the daemon (default: storage/ below the data directory of Plinth)")
     .option(
       "--disk <path[,path…]>",
@@ -44,7 +43,6 @@ function registerStoraged(program: Command): void {
       parseList,
       [],
     )
-    .option("--log-dir <dir>", "directory of the log file (default: standard error)")
     .action(async (flags: { dir?: string; disk: readonly string[]; logDir?: string }) => {
       const dir = flags.dir === undefined ? directoryLayout(defaultDirectory()).storage : resolve(flags.dir);
       const disks = flags.disk.map((path) => resolve(path));
@@ -91,7 +89,7 @@ function registerVolume(program: Command): void {
       .command("create <name>")
       .description("make a thin volume; NAME is namespace/volume, or volume in the namespace default")
       .requiredOption("--size <size>", "e.g. 1GiB", parseSize)
-      .option("--copies <n>", "copies on distinct disks, 1 or 2", parseCount, 1)
+      .option("--copies <n>", "copies on distinct disks, 1 or 2", wholeNumber(1, 2), 1)
       .option("--pool <pool>", "pool to take the space from", "default"),
   ).action(async (name: string, flags: Flags & { size: number; copies: number; pool: string }) => {
     const { size: sizeBytes, copies, pool } = flags;
@@ -234,12 +232,6 @@ async function change(
   show(flags, made, () => text(made));
 }
 
-function show(flags: Flags, value: unknown, table: () => string): void {
-  if (flags.output === "json") print(JSON.stringify(value, null, 2));
-  else if (flags.output === "yaml") print(stringify(value, { lineWidth: 0 }));
-  else print(table());
-}
-
 function call(flags: Flags, method: string, params: Params): Promise<unknown> {
   return callControl(controlSocket(flags.dir), method, params, CALL_TIMEOUT_MS);
 }
@@ -252,26 +244,13 @@ function controlSocket(given: string | undefined): string {
 }
 
 function withFlags(command: Command): Command {
-  return command
-    .option("--dir <dir>", DIR_HELP)
-    .option("-o, --output <form>", "json or yaml (default: a table)", parseForm);
-}
-
-function parseForm(text: string): string {
-  if (text === "json" || text === "yaml") return text;
-  throw new InvalidArgumentError("expected json or yaml");
+  return withOutput(withPartDir(command, "storaged"));
 }
 
 function parseList(text: string): string[] {
   const parts = text.split(",").filter((part) => part !== "");
   if (parts.length === 0) throw new InvalidArgumentError("expected PATH or PATH,PATH…");
   return parts;
-}
-
-function parseCount(text: string): number {
-  const count = Number(text);
-  if (!Number.isInteger(count) || count < 1) throw new InvalidArgumentError("expected a whole number from 1");
-  return count;
 }
 
 /** Whole blocks: a size that is none is rounded up. */

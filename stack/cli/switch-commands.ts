@@ -1,7 +1,7 @@
 // `plinth vswitchd`, the switch's daemon, and `plinth vsctl|ofctl|appctl`, the everyday verbs of the ovs tools.
 import { existsSync } from "node:fs";
 import { join, resolve } from "node:path";
-import { type Command, InvalidArgumentError } from "commander";
+import type { Command } from "commander";
 import {
   OFCTL_VERBS,
   runAppctl,
@@ -12,8 +12,10 @@ import {
 } from "../../vswitch/index.js";
 import { runDaemon } from "../daemons/daemon.js";
 import { defaultDirectory, directoryLayout } from "../daemons/directory.js";
+import { withLogDir, withPartDir, withTimeout } from "./options.js";
+import { print } from "./output.js";
 
-const DIR_HELP = "data directory of Plinth, or that of a vswitchd standing alone (default: $PLINTH_DIR …)";
+const TIMEOUT = { default: 10, max: 3600 };
 
 interface VswitchdFlags {
   readonly dir?: string;
@@ -41,11 +43,12 @@ export function register(program: Command): void {
 }
 
 function registerVswitchd(program: Command): void {
-  program
+  const command = program
     .command("vswitchd")
     .description(
       "run the virtual switch: OVSDB at DIR/db.sock, OpenFlow at DIR/<bridge>.mgmt, DIR/vswitchd.ctl",
-    )
+    );
+  withLogDir(command)
     .option("--dir <dir>", "directory of the switch (default: switch/ below the data directory of Plinth)")
     .option(
       "--ovsdb <endpoint>",
@@ -54,7 +57,6 @@ function registerVswitchd(program: Command): void {
       [],
     )
     .option("--host-devices", "make a TAP device for each internal port (needs CAP_NET_ADMIN)", false)
-    .option("--log-dir <dir>", "directory of the log file (default: standard error)")
     .action(async (flags: VswitchdFlags) => {
       const dir = flags.dir === undefined ? directoryLayout(defaultDirectory()).switch : resolve(flags.dir);
       await runDaemon({ name: "vswitchd", logDir: flags.logDir }, (log) =>
@@ -77,7 +79,7 @@ function registerVsctl(program: Command): void {
           database: flags.db ?? `unix:${inSwitchDirectory(flags.dir, "db.sock")}`,
           noWait: !flags.wait,
           timeoutMs: flags.timeout * 1000,
-          print: printLine,
+          print,
           warn: (line) => process.stderr.write(`plinth vsctl: ${line}\n`),
         });
       },
@@ -94,7 +96,7 @@ function registerOfctl(program: Command): void {
       const endpoint = target.includes(":")
         ? target
         : `unix:${inSwitchDirectory(flags.dir, `${target}.mgmt`)}`;
-      await runOfctl(verb, args, { target: endpoint, timeoutMs: flags.timeout * 1000, print: printLine });
+      await runOfctl(verb, args, { target: endpoint, timeoutMs: flags.timeout * 1000, print });
     });
 }
 
@@ -113,11 +115,7 @@ function registerAppctl(program: Command): void {
 }
 
 function client(program: Command, name: string, description: string): Command {
-  return program
-    .command(name)
-    .description(description)
-    .option("--dir <dir>", DIR_HELP)
-    .option("--timeout <seconds>", "give up after this long", parseSeconds, 10);
+  return withTimeout(withPartDir(program.command(name).description(description), "vswitchd"), TIMEOUT);
 }
 
 /** A switch standing alone has its sockets in DIR itself, one under `plinth up` in DIR/switch. */
@@ -130,16 +128,6 @@ function verbsHelp(verbs: ReadonlyMap<string, { readonly usage: string }>, targe
   return `\nVerbs:\n${[...verbs].map(([name, { usage }]) => `  ${name}${target} ${usage}`.trimEnd()).join("\n")}\n`;
 }
 
-function printLine(line: string): void {
-  process.stdout.write(`${line}\n`);
-}
-
 function collect(value: string, before: readonly string[]): readonly string[] {
   return [...before, value];
-}
-
-function parseSeconds(text: string): number {
-  const seconds = Number(text);
-  if (!(seconds > 0 && seconds <= 3600)) throw new InvalidArgumentError("expected 1 to 3600 seconds");
-  return seconds;
 }

@@ -1,29 +1,21 @@
 // `plinth up`, `plinth down` and `plinth logs`: one machine's data centre as a whole.
 import { closeSync, existsSync, openSync, readdirSync, readSync, statSync } from "node:fs";
 import { join } from "node:path";
-import { type Command, InvalidArgumentError } from "commander";
+import type { Command } from "commander";
 import { PlinthError } from "../../base/errors/index.js";
 import { defaultDirectory, directoryLayout } from "../daemons/directory.js";
 import { down } from "../daemons/up/down.js";
-import { DEFAULT_API_PORT, up } from "../daemons/up/up.js";
+import { up } from "../daemons/up/up.js";
+import { withApiPort, withDir, withKernel } from "./options.js";
 
-const DIR_HELP =
-  "data directory (default: $PLINTH_DIR, else /var/lib/plinth as root, $XDG_DATA_HOME/plinth otherwise)";
 const TAIL_BYTES = 64 * 1024;
 const FOLLOW_INTERVAL_MS = 250;
 
 export function register(program: Command): void {
-  program
+  const upCommand = program
     .command("up")
-    .description("start the data centre of this machine with the example, and stay until Ctrl-C")
-    .option("--dir <dir>", DIR_HELP)
-    .option(
-      "--port <port>",
-      "port of the API on 127.0.0.1; 0 lets the system choose",
-      parsePort,
-      DEFAULT_API_PORT,
-    )
-    .option("--kernel <file>", "guest kernel to use in place of the distribution's")
+    .description("start the data centre of this machine with the example, and stay until Ctrl-C");
+  withKernel(withApiPort(withDir(upCommand)))
     .option("--no-example", "start without applying examples/three-tier.yaml")
     .option("--check", "prove everything in a temporary directory, stop, exit 0 or 1", false)
     .option("--only <text>", "with --check: only the proofs whose name contains TEXT")
@@ -49,10 +41,7 @@ export function register(program: Command): void {
       },
     );
 
-  program
-    .command("down")
-    .description("stop the VMs and daemons of this machine; state is kept")
-    .option("--dir <dir>", DIR_HELP)
+  withDir(program.command("down").description("stop the VMs and daemons of this machine; state is kept"))
     .option("--purge", "remove the data directory too, with every volume in it", false)
     .action(async (options: { dir?: string; purge: boolean }) => {
       const dir = defaultDirectory(options.dir);
@@ -62,22 +51,15 @@ export function register(program: Command): void {
       await down({ dir, purge: options.purge }, (text) => process.stdout.write(`${text}\n`));
     });
 
-  program
-    .command("logs [daemon]")
-    .description("show a daemon's log (without a name: which logs there are)")
-    .option("--dir <dir>", DIR_HELP)
+  withDir(
+    program
+      .command("logs [daemon]")
+      .description("show a daemon's log (without a name: which logs there are)"),
+  )
     .option("-f, --follow", "go on as the log grows", false)
     .action(async (daemon: string | undefined, options: { dir?: string; follow: boolean }) => {
       await showLog(directoryLayout(defaultDirectory(options.dir)).log, daemon, options.follow);
     });
-}
-
-function parsePort(text: string): number {
-  const port = Number(text);
-  if (!Number.isInteger(port) || port < 0 || port > 65_535) {
-    throw new InvalidArgumentError("expected a port, 0 to 65535");
-  }
-  return port;
 }
 
 async function showLog(folder: string, daemon: string | undefined, follow: boolean): Promise<void> {

@@ -1,14 +1,16 @@
 // `plinth vm start | stop | pause | reboot | exec | console`: what one does with a machine.
 import type { Command } from "commander";
-import { InvalidArgumentError } from "commander";
 import { WebSocket } from "ws";
 import { PlinthError } from "../../base/errors/index.js";
 import { objectPath } from "../api/index.js";
 import { virtualMachineKind } from "../resources/index.js";
 import { type Connection, type ConnectionOptions, usingApi, withConnection } from "./connection.js";
+import { withTimeout } from "./options.js";
 import { print } from "./output.js";
 
-const EXEC_TIMEOUT_MS = 60_000;
+const EXEC_TIMEOUT = { default: 60, max: 600 };
+/** How much later than the command we give up on the answer. */
+const ANSWER_MARGIN_MS = 15_000;
 /** Ctrl-] leaves the console, as in telnet and virsh. */
 const ESCAPE_BYTE = 0x1d;
 
@@ -36,11 +38,11 @@ export function register(program: Command): void {
         }
       }),
   );
-  withConnection(
-    vm.command("exec <name> <command...>").description("run a program in the machine: exec web1 -- ip addr"),
-  )
+  const execCommand = vm
+    .command("exec <name> <command...>")
+    .description("run a program in the machine: exec web1 -- ip addr");
+  withTimeout(withConnection(execCommand), EXEC_TIMEOUT)
     .option("-i, --stdin", "give it our standard input")
-    .option("--timeout <seconds>", "how long it may take", parseSeconds, EXEC_TIMEOUT_MS)
     .action((name: string, command: string[], options: ExecOptions) =>
       usingApi(options, (connection) => exec(connection, name, command, options)),
     );
@@ -64,6 +66,7 @@ async function exec(
   options: ExecOptions,
 ): Promise<void> {
   const { client, namespace } = connection;
+  const timeoutMs = options.timeout * 1000;
   const chunks: Buffer[] = [];
   if (options.stdin) for await (const chunk of process.stdin) chunks.push(chunk as Buffer);
   const answer = (await client.transport.json({
@@ -71,10 +74,10 @@ async function exec(
     path: objectPath(virtualMachineKind, { namespace, name }, "exec"),
     body: {
       command,
-      timeoutMs: options.timeout,
+      timeoutMs,
       ...(options.stdin ? { stdin: Buffer.concat(chunks).toString() } : {}),
     },
-    timeoutMs: options.timeout + 15_000,
+    timeoutMs: timeoutMs + ANSWER_MARGIN_MS,
   })) as { exitCode?: number; stdout?: string; stderr?: string };
   process.stdout.write(answer.stdout ?? "");
   process.stderr.write(answer.stderr ?? "");
@@ -128,10 +131,4 @@ function refusal(status: number, body: string): PlinthError {
     // Not from our server; the status has to do.
   }
   return new PlinthError("CONSOLE_REFUSED", `the server answered ${status}`);
-}
-
-function parseSeconds(text: string): number {
-  const seconds = Number(text);
-  if (!(seconds > 0 && seconds <= 600)) throw new InvalidArgumentError("expected seconds, up to 600");
-  return Math.round(seconds * 1000);
 }

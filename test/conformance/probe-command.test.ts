@@ -13,7 +13,7 @@ describe("plinth probe", () => {
     await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
     const { port } = server.address() as { port: number };
     try {
-      const good = await probe("127.0.0.1", "--tcp", String(port), "--count", "2", "--interval", "1");
+      const good = await probe("127.0.0.1", "--tcp", String(port), "--count", "2", "--interval", "0.001");
       expect(good).toMatchObject({ code: 0, stderr: "" });
       expect(good.stdout).toMatch(/2 sent, 2 answered, 0 % lost; round trip min\/mean\/max/);
     } finally {
@@ -25,7 +25,7 @@ describe("plinth probe", () => {
 
   it("asks by ICMP, or says what is missing", async () => {
     const problem = rawIpProblem();
-    const { code, stdout, stderr } = await probe("127.0.0.1", "--count", "2", "--interval", "1");
+    const { code, stdout, stderr } = await probe("127.0.0.1", "--count", "2", "--interval", "0.001");
     if (problem === undefined) {
       expect(stdout).toMatch(/2 sent, 2 answered, 0 % lost/);
       expect(code).toBe(0);
@@ -49,7 +49,7 @@ describe("plinth probe", () => {
   });
 
   it.each([
-    [["127.0.0.1", "--tcp", "0"], /whole number from 1 to 65535/],
+    [["127.0.0.1", "--tcp", "0"], /port from 1 to 65535/],
     [["127.0.0.1", "--tcp", "80", "--icmp"], /cannot be used with/],
     [["127.0.0.1", "--count", "many"], /whole number/],
     [["::1"], /not an IPv4 address/],
