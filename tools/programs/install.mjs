@@ -75,7 +75,7 @@ function isKnownPackage(name) {
 }
 
 function apt(args) {
-  const done = spawnSync("apt-get", ["-o", "DPkg::Lock::Timeout=300", ...args], {
+  const done = spawnSync("apt-get", ["-o", "DPkg::Lock::Timeout=300", "-o", "Acquire::Retries=3", ...args], {
     env: { ...process.env, DEBIAN_FRONTEND: "noninteractive", LC_ALL: "C" },
     encoding: "utf8",
     maxBuffer: 64 << 20,
