@@ -5,6 +5,7 @@ import {
   chmodSync,
   closeSync,
   existsSync,
+  mkdirSync,
   mkdtempSync,
   openSync,
   readdirSync,
@@ -18,6 +19,7 @@ import { createServer, type Server } from "node:net";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { callControl } from "../../base/jsonrpc/index.js";
+import { lockFile } from "../../base/linux/index.js";
 import { waitFor } from "../../base/time/index.js";
 import { encodeRecord } from "../../vswitch/db/record-log.js";
 import { ControllerProcess, freePort } from "../support/controller-process.js";
@@ -98,9 +100,12 @@ describe("a directory that cannot be used", () => {
   test.runIf(isRoot)("that we may not read or write", async () => {
     const dir = mkdtempSync(join(base, "u-"));
     const drop = ["--reuid", `${NOBODY}`, "--regid", `${NOBODY}`, "--clear-groups", process.execPath, PLINTH];
-    for (const mode of [0o755, 0o700]) {
+    for (const [mode, some] of [
+      [0o755, names],
+      [0o700, ["nfd", "vswitchd"]],
+    ] as const) {
       chmodSync(dir, mode);
-      await inPairs(names, async (name) => {
+      await inPairs(some, async (name) => {
         const { code, stderr } = await run("setpriv", [...drop, ...argumentsOf(name, dir)], {
           deadlineMs: 20_000,
         });
@@ -169,6 +174,22 @@ describe("what somebody else has", () => {
     expect(await callControl(join(controller.dir, "switch", "vswitchd.ctl"), "ping")).toMatchObject({
       name: "vswitchd",
     });
+  });
+
+  test("up and storaged are refused by the lock alone, before anything is made", async () => {
+    const dir = mkdtempSync(join(base, "k-"));
+    for (const name of ["run", "storage"]) mkdirSync(join(dir, name));
+    const locks = [lockFile(join(dir, "run", "up.lock")), lockFile(join(dir, "storage", "storaged.lock"))];
+    try {
+      expect(await plinthRefuses(argumentsOf("up", dir))).toMatch(`process ${process.pid} already runs here`);
+      expect(await plinthRefuses(argumentsOf("storaged", join(dir, "storage")))).toContain(
+        "[ALREADY_RUNNING]",
+      );
+      expect(readdirSync(join(dir, "storage"))).toEqual(["storaged.lock"]);
+      expect(readdirSync(join(dir, "run"))).toEqual(["up.lock"]);
+    } finally {
+      for (const lock of locks) lock.close();
+    }
   });
 
   test("a port in use is told before anything is made", async () => {
