@@ -30,3 +30,9 @@ export function concatBytes(parts: readonly Uint8Array[]): Uint8Array {
   }
   return out;
 }
+
+/** Writes an unsigned integer below 2⁵³ in 64 bits, big endian unless told otherwise, as DataView does. */
+export function setUint64(view: DataView, at: number, value: number, littleEndian = false): void {
+  view.setUint32(littleEndian ? at : at + 4, value >>> 0, littleEndian);
+  view.setUint32(littleEndian ? at + 4 : at, (value / 0x1_0000_0000) >>> 0, littleEndian);
+}

@@ -2,7 +2,9 @@
 // Everything is non-blocking and close-on-exec. `sys…` calls return the result or the negated errno.
 // Source: unix(7), cmsg(3), on 64-bit Linux. Invariant: a path is at most 107 bytes, checked before use
 // (the kernel and Node would truncate or fail unclearly). Thread: any. Hot: yes (receive, send).
+
 import { lstatSync, unlinkSync } from "node:fs";
+import { setUint64 } from "../bytes/index.js";
 import { PlinthError } from "../errors/index.js";
 import { checkUnixPath } from "../unix-path/index.js";
 import { check, EADDRINUSE, ECONNREFUSED, EINPROGRESS, raw, systemError } from "./errno.js";
@@ -208,7 +210,7 @@ export class MessageChannel {
     const controlSize = fds.length === 0 ? 0 : (16 + fds.length * 4 + 7) & ~7;
     this.#prepare(address, length, controlSize);
     if (fds.length > 0) {
-      setUint64(view, CONTROL_AT, 16 + fds.length * 4);
+      setUint64(view, CONTROL_AT, 16 + fds.length * 4, true);
       view.setInt32(CONTROL_AT + 8, SOL_SOCKET, true);
       view.setInt32(CONTROL_AT + 12, SCM_RIGHTS, true);
       for (let i = 0; i < fds.length; i++) view.setInt32(CONTROL_AT + 16 + i * 4, fds[i]!, true);
@@ -218,13 +220,13 @@ export class MessageChannel {
 
   #prepare(address: number, length: number, controlSize: number): void {
     const view = this.#view;
-    setUint64(view, 16, this.#address + IOVEC_AT);
-    setUint64(view, 24, 1);
-    setUint64(view, 32, controlSize === 0 ? 0 : this.#address + CONTROL_AT);
-    setUint64(view, 40, controlSize);
+    setUint64(view, 16, this.#address + IOVEC_AT, true);
+    setUint64(view, 24, 1, true);
+    setUint64(view, 32, controlSize === 0 ? 0 : this.#address + CONTROL_AT, true);
+    setUint64(view, 40, controlSize, true);
     view.setInt32(48, 0, true);
-    setUint64(view, IOVEC_AT, address);
-    setUint64(view, IOVEC_AT + 8, length);
+    setUint64(view, IOVEC_AT, address, true);
+    setUint64(view, IOVEC_AT + 8, length, true);
   }
 
   #takeFds(): void {
@@ -245,9 +247,4 @@ export class MessageChannel {
       at += (length + 7) & ~7;
     }
   }
-}
-
-function setUint64(view: DataView, at: number, value: number): void {
-  view.setUint32(at, value >>> 0, true);
-  view.setUint32(at + 4, (value / 0x1_0000_0000) >>> 0, true);
 }

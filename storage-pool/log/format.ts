@@ -41,7 +41,9 @@
 //
 // Versioned by FORMAT_VERSION: a reader refuses what it does not know. Invariant: all encoders are here and nowhere
 // else. Thread: any. Hot: yes (encodeRecord).
+
 import { crc32c } from "@node-rs/crc32";
+import { setUint64 } from "../../base/bytes/index.js";
 import { defineRecord, type RecordType } from "../../base/schema/index.js";
 import { storageError } from "../errors.js";
 import { BLOCK_SIZE } from "../limits.js";
@@ -198,13 +200,13 @@ export function encodeRecord(
   view.setUint32(at, MAGIC_RECORD, true);
   view.setUint32(at + 8, volume, true);
   view.setUint32(at + 12, epoch, true);
-  setUint64(view, at + 16, sequence);
-  setUint64(view, at + 24, durable);
-  setUint64(view, at + 32, offset);
-  setUint64(view, at + 40, length);
+  setUint64(view, at + 16, sequence, true);
+  setUint64(view, at + 24, durable, true);
+  setUint64(view, at + 32, offset, true);
+  setUint64(view, at + 40, length, true);
   view.setUint32(at + 48, kind, true);
   view.setUint32(at + 52, dataBlock, true);
-  setUint64(view, at + 56, serial);
+  setUint64(view, at + 56, serial, true);
   if ((blockCount & 1) === 1) view.setUint32(at + size - 4, 0, true);
   view.setUint32(at + 4, checksum(bytes, at + 8, size - 8), true);
   return size;
@@ -358,11 +360,6 @@ function unseal(magic: number, bytes: Uint8Array): Uint8Array | "foreign" | "dam
   if (length > bytes.byteLength - ENVELOPE_SIZE) return "damaged";
   if (view.getUint32(4, true) !== checksum(bytes, 8, length + 4)) return "damaged";
   return bytes.slice(ENVELOPE_SIZE, ENVELOPE_SIZE + length);
-}
-
-function setUint64(view: DataView, at: number, value: number): void {
-  view.setUint32(at, value >>> 0, true);
-  view.setUint32(at + 4, (value / U32) >>> 0, true);
 }
 
 /** Beyond 2⁵³ the result is not exact, and then no valid number of ours either. */

@@ -5,6 +5,7 @@
 //
 // Source: NBD protocol, "Fixed newstyle negotiation". Every length is checked before use; strings are at most 4096
 // bytes of UTF-8; unknown options are consumed and refused. Pure. Thread: any.
+import { setUint64 } from "../../base/bytes/index.js";
 import {
   NBD_OPTION_BYTES_MAX,
   NBD_OPTIONS_MAX,
@@ -38,7 +39,6 @@ import {
   NBD_REP_INFO,
   NBD_REP_META_CONTEXT,
   NBD_REP_SERVER,
-  setUint64,
 } from "./nbd-wire.js";
 
 /** What the handshake says of an export. */

@@ -6,8 +6,9 @@
 // own. Replies: simple, or structured where it was negotiated (never a simple reply to READ then). Everything is
 // bounded: pending requests, bytes of queued reads, bytes of replies that the client does not take.
 // Source: NBD protocol, "Transmission". Pure but for the device. Thread: the pool's worker. Hot: yes.
+import { setUint64 } from "../../base/bytes/index.js";
 import { DataBuffer } from "../disk/data-buffer.js";
-import { EAGAIN, EINVAL, EIO, ENOSPC, ENOTSUP, EPERM, OK } from "../errors.js";
+import { EAGAIN, EINVAL, ENOSPC, ENOTSUP, EPERM, OK } from "../errors.js";
 import { BLOCK_SIZE, REPLY_QUEUE_BYTES_MAX, REQUEST_SIZE_BYTES_MAX, STATUS_EXTENTS_MAX } from "../limits.js";
 import type { NbdExport } from "./nbd-export.js";
 import { BASE_ALLOCATION_ID } from "./nbd-session.js";
@@ -25,6 +26,7 @@ import {
   NBD_CMD_TRIM,
   NBD_CMD_WRITE,
   NBD_CMD_WRITE_ZEROES,
+  NBD_FLAGS_OF,
   NBD_REPLY_FLAG_DONE,
   NBD_REPLY_TYPE_BLOCK_STATUS,
   NBD_REPLY_TYPE_ERROR,
@@ -33,9 +35,9 @@ import {
   NBD_REQUEST_MAGIC,
   NBD_STATE_HOLE,
   NBD_STATE_ZERO,
+  nbdError,
   REQUEST_SIZE,
   SIMPLE_REPLY_SIZE,
-  setUint64,
   writeChunk,
   writeSimpleReply,
 } from "./nbd-wire.js";
@@ -51,18 +53,6 @@ const ZERO_CHUNK = 256 * 1024;
 /** Zeroes written in one breath: a request may ask for 4 GiB, and everybody else would have to wait. */
 const ZERO_SLICE = 4 * 1024 * 1024;
 const zeroes = new DataBuffer(ZERO_CHUNK);
-
-/** Which flags each command may carry; anything else is EINVAL. */
-const FLAGS_OF: readonly number[] = [
-  NBD_CMD_FLAG_FUA | NBD_CMD_FLAG_DF,
-  NBD_CMD_FLAG_FUA,
-  0xffff,
-  NBD_CMD_FLAG_FUA,
-  NBD_CMD_FLAG_FUA,
-  0,
-  NBD_CMD_FLAG_FUA | NBD_CMD_FLAG_NO_HOLE | NBD_CMD_FLAG_FAST_ZERO,
-  NBD_CMD_FLAG_FUA | NBD_CMD_FLAG_REQ_ONE,
-];
 
 /** Waits for a flush; `hi` and `lo` are the cookie of the request that asked for it. */
 export interface FlushWaiter {
@@ -195,7 +185,7 @@ export class NbdTransmission implements FlushWaiter {
   }
 
   #check(type: number, flags: number, offset: number, length: number): number {
-    const allowed = FLAGS_OF[type];
+    const allowed = NBD_FLAGS_OF[type];
     if (allowed === undefined || type === 5 || (flags & ~allowed) !== 0) return EINVAL;
     if (type === NBD_CMD_FLUSH) return OK;
     const writing = type === NBD_CMD_WRITE || type === NBD_CMD_TRIM || type === NBD_CMD_WRITE_ZEROES;
@@ -493,20 +483,5 @@ export class NbdTransmission implements FlushWaiter {
     this.output = target;
     this.outputStart = 0;
     this.outputEnd = held;
-  }
-}
-
-/** NBD knows few errors; everything else is EIO. */
-function nbdError(error: number): number {
-  switch (error) {
-    case OK:
-    case EPERM:
-    case EIO:
-    case EINVAL:
-    case ENOSPC:
-    case ENOTSUP:
-      return error;
-    default:
-      return EIO;
   }
 }

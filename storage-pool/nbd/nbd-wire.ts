@@ -1,6 +1,7 @@
 // NBD on the wire: constants and the encoding of what a server sends. All numbers big endian.
 // Source: the NBD protocol specification, https://github.com/NetworkBlockDevice/nbd/blob/master/doc/proto.md.
 // Pure. Thread: any. Hot: yes (write…Reply).
+import { EINVAL, EIO, ENOSPC, ENOTSUP, EPERM, OK } from "../errors.js";
 
 export const NBDMAGIC_HI = 0x4e42444d;
 export const NBDMAGIC_LO = 0x41474943;
@@ -132,7 +133,29 @@ export function writeChunk(
   return CHUNK_SIZE;
 }
 
-export function setUint64(view: DataView, at: number, value: number): void {
-  view.setUint32(at, Math.floor(value / 0x1_0000_0000));
-  view.setUint32(at + 4, value >>> 0);
+/** Which flags each command may carry; anything else is EINVAL. */
+export const NBD_FLAGS_OF: readonly number[] = [
+  NBD_CMD_FLAG_FUA | NBD_CMD_FLAG_DF,
+  NBD_CMD_FLAG_FUA,
+  0xffff,
+  NBD_CMD_FLAG_FUA,
+  NBD_CMD_FLAG_FUA,
+  0,
+  NBD_CMD_FLAG_FUA | NBD_CMD_FLAG_NO_HOLE | NBD_CMD_FLAG_FAST_ZERO,
+  NBD_CMD_FLAG_FUA | NBD_CMD_FLAG_REQ_ONE,
+];
+
+/** NBD knows few errors; everything else is EIO. */
+export function nbdError(error: number): number {
+  switch (error) {
+    case OK:
+    case EPERM:
+    case EIO:
+    case EINVAL:
+    case ENOSPC:
+    case ENOTSUP:
+      return error;
+    default:
+      return EIO;
+  }
 }
