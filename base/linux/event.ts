@@ -31,7 +31,6 @@ export const EPOLLIN = 1;
 export const EPOLLOUT = 4;
 export const EPOLLERR = 8;
 export const EPOLLHUP = 16;
-export const EPOLLRDHUP = 0x2000;
 export const EPOLLET = 0x8000_0000;
 /** struct epoll_event is packed (12 bytes) on x86-64 only. */
 const EVENT_SIZE = process.arch === "x64" ? 12 : 16;

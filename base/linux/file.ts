@@ -47,7 +47,6 @@ export const O_NONBLOCK = constants.O_NONBLOCK;
 export const O_CLOEXEC = 0o2000000;
 export const FALLOC_FL_KEEP_SIZE = 1;
 export const FALLOC_FL_PUNCH_HOLE = 2;
-export const FALLOC_FL_ZERO_RANGE = 16;
 const F_DUPFD_CLOEXEC = 1030;
 const F_GETFL = 3;
 const F_SETFL = 4;
@@ -84,7 +83,6 @@ export const sysPwrite: Io = (fd, address, length, offset) => raw(cPwrite(fd, ad
 export const sysPreadv: Vector = (fd, iov, count, offset) => raw(cPreadv(fd, iov, count, offset));
 export const sysPwritev: Vector = (fd, iov, count, offset) => raw(cPwritev(fd, iov, count, offset));
 export const sysFdatasync = (fd: number): number => raw(cFdatasync(fd));
-export const sysFsync = (fd: number): number => raw(cFsync(fd));
 
 /** Fills `bytes` from `offset`; returns how many bytes were there (fewer only at the end of the file). */
 export function preadFile(fd: number, bytes: Uint8Array, offset: number): number {
@@ -123,7 +121,7 @@ export function truncateFile(fd: number, sizeBytes: number): void {
 }
 
 /** fallocate(2) with the FALLOC_FL_ mode given; EOPNOTSUPP where the filesystem cannot. */
-export function allocateFile(fd: number, mode: number, offset: number, length: number): void {
+function allocateFile(fd: number, mode: number, offset: number, length: number): void {
   check(cFallocate(fd, mode, offset, length), "fallocate", `descriptor ${fd}, ${length} bytes at ${offset}`);
 }
 

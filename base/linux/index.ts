@@ -8,7 +8,6 @@ export {
   EINTR,
   EINVAL,
   EIO,
-  ENOBUFS,
   ENOENT,
   ENOSPC,
   EOPNOTSUPP,

@@ -35,22 +35,14 @@ const REGISTER_PROBE = 8;
 const SQE_SIZE = 64;
 const CQE_SIZE = 16;
 
-export const IORING_OP_NOP = 0;
 export const IORING_OP_READV = 1;
 export const IORING_OP_WRITEV = 2;
 export const IORING_OP_FSYNC = 3;
-export const IORING_OP_READ_FIXED = 4;
-export const IORING_OP_WRITE_FIXED = 5;
-export const IORING_OP_FALLOCATE = 17;
 export const IORING_OP_READ = 22;
 export const IORING_OP_WRITE = 23;
 const IORING_FSYNC_DATASYNC = 1;
 /** Flag for prepare calls: `fd` is an index into the registered files. */
 export const IOSQE_FIXED_FILE = 1;
-/** Flag for prepare calls: starts only after all earlier requests completed. */
-export const IOSQE_IO_DRAIN = 2;
-/** Flag for prepare calls: the next request starts only if this one succeeds. */
-export const IOSQE_IO_LINK = 4;
 
 /** What the pool needs; a kernel without one of these counts as having no io_uring. */
 const OPS_NEEDED = [IORING_OP_READV, IORING_OP_WRITEV, IORING_OP_FSYNC, IORING_OP_READ, IORING_OP_WRITE];

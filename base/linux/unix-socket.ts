@@ -31,7 +31,6 @@ const cSendmsg = define<Message>("int64_t sendmsg(int fd, intptr_t header, int f
 type Transfer = (fd: number, address: number, length: number, flags: number) => number;
 const cSend = define<Transfer>("int64_t send(int fd, intptr_t buffer, size_t length, int flags)");
 const cRecv = define<Transfer>("int64_t recv(int fd, intptr_t buffer, size_t length, int flags)");
-const cShutdown = define<(fd: number, how: number) => number>("int shutdown(int fd, int how)");
 type Option = (fd: number, level: number, name: number, value: number, length: number) => number;
 const cGetsockopt = define<Option>(
   "int getsockopt(int fd, int level, int name, intptr_t value, intptr_t length)",
@@ -54,7 +53,6 @@ const MSG_CTRUNC = 8;
 const MSG_DONTWAIT = 0x40;
 const MSG_NOSIGNAL = 0x4000;
 const MSG_CMSG_CLOEXEC = 0x4000_0000;
-const SHUT_RDWR = 2;
 
 /** More descriptors than this in one message are closed unseen. vhost-user sends at most 8. */
 export const MESSAGE_FDS_MAX = 32;
@@ -133,11 +131,6 @@ export const sysSend = (fd: number, address: number, length: number): number =>
   raw(cSend(fd, address, length, MSG_NOSIGNAL | MSG_DONTWAIT));
 export const sysReceive = (fd: number, address: number, length: number): number =>
   raw(cRecv(fd, address, length, MSG_DONTWAIT));
-
-/** Ends both directions; needed before close() where a poll request still holds the socket. */
-export function shutdownSocket(fd: number): void {
-  cShutdown(fd, SHUT_RDWR);
-}
 
 export interface PeerCredentials {
   readonly pid: number;

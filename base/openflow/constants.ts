@@ -1,7 +1,6 @@
 // Numbers of OpenFlow 1.3, spelled as the specification spells them.
 // Source: OpenFlow Switch Specification 1.3.5 (ONF TS-023), clause 7 and appendix A; Nicira numbers as Open vSwitch documents them.
 
-export const OFP10_VERSION = 0x01;
 export const OFP13_VERSION = 0x04;
 export const OFP_HEADER_SIZE = 8;
 export const OFP_DEFAULT_MISS_SEND_LEN = 128;
@@ -82,13 +81,10 @@ export const OFPG_ANY = 0xffffffff;
 
 // Meters (7.3.4.4)
 export const OFPM_MAX = 0xffff0000;
-export const OFPM_SLOWPATH = 0xfffffffd;
-export const OFPM_CONTROLLER = 0xfffffffe;
 export const OFPM_ALL = 0xffffffff;
 
 // Queues (7.2.2)
 export const OFPQ_ALL = 0xffffffff;
-export const OFPQ_MIN_RATE_UNCFG = 0xffff;
 
 // Tables (7.3.3)
 export const OFPTT_MAX = 0xfe;
@@ -100,39 +96,18 @@ export const OFPPC_NO_RECV = 1 << 2;
 export const OFPPC_NO_FWD = 1 << 5;
 export const OFPPC_NO_PACKET_IN = 1 << 6;
 export const OFPPS_LINK_DOWN = 1 << 0;
-export const OFPPS_BLOCKED = 1 << 1;
 export const OFPPS_LIVE = 1 << 2;
-export const OFPPF_10MB_HD = 1 << 0;
-export const OFPPF_10MB_FD = 1 << 1;
-export const OFPPF_100MB_HD = 1 << 2;
-export const OFPPF_100MB_FD = 1 << 3;
-export const OFPPF_1GB_HD = 1 << 4;
-export const OFPPF_1GB_FD = 1 << 5;
 export const OFPPF_10GB_FD = 1 << 6;
-export const OFPPF_40GB_FD = 1 << 7;
-export const OFPPF_100GB_FD = 1 << 8;
-export const OFPPF_1TB_FD = 1 << 9;
-export const OFPPF_OTHER = 1 << 10;
-export const OFPPF_COPPER = 1 << 11;
-export const OFPPF_FIBER = 1 << 12;
-export const OFPPF_AUTONEG = 1 << 13;
-export const OFPPF_PAUSE = 1 << 14;
-export const OFPPF_PAUSE_ASYM = 1 << 15;
 
 // Switch capabilities (7.3.1)
 export const OFPC_FLOW_STATS = 1 << 0;
 export const OFPC_TABLE_STATS = 1 << 1;
 export const OFPC_PORT_STATS = 1 << 2;
 export const OFPC_GROUP_STATS = 1 << 3;
-export const OFPC_IP_REASM = 1 << 5;
 export const OFPC_QUEUE_STATS = 1 << 6;
-export const OFPC_PORT_BLOCKED = 1 << 8;
 
 // Fragment handling (7.3.2)
 export const OFPC_FRAG_NORMAL = 0;
-export const OFPC_FRAG_DROP = 1;
-export const OFPC_FRAG_REASM = 2;
-export const OFPC_FRAG_MASK = 3;
 
 // Flow-mod flags (7.3.4.1)
 export const OFPFF_SEND_FLOW_REM = 1 << 0;
@@ -142,8 +117,6 @@ export const OFPFF_NO_PKT_COUNTS = 1 << 3;
 export const OFPFF_NO_BYT_COUNTS = 1 << 4;
 
 // Group capabilities (7.3.5.10), meter flags (7.3.4.4)
-export const OFPGFC_SELECT_WEIGHT = 1 << 0;
-export const OFPGFC_SELECT_LIVENESS = 1 << 1;
 export const OFPGFC_CHAINING = 1 << 2;
 export const OFPGFC_CHAINING_CHECKS = 1 << 3;
 export const OFPMF_KBPS = 1 << 0;

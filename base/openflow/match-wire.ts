@@ -175,7 +175,7 @@ export function readMatch(reader: Reader): Match {
 }
 
 /** Reads OXM entries to the reader's end, without the ofp_match frame. */
-export function readOxms(reader: Reader): Match {
+function readOxms(reader: Reader): Match {
   const match: OxmEntry[] = [];
   const seen = new Set<OxmFieldName>();
   while (reader.left > 0) {

@@ -32,11 +32,6 @@ export function mapOf(pairs: readonly (readonly [Atom, Atom])[]): Datum {
   return { keys: sorted.map((pair) => pair[0]), values: sorted.map((pair) => pair[1]) };
 }
 
-/** A map of strings (or a string-keyed map of numbers). */
-export function mapOfObject(object: Readonly<Record<string, Atom>>): Datum {
-  return mapOf(Object.entries(object));
-}
-
 export function defaultAtom(type: AtomicType): Atom {
   switch (type) {
     case "integer":

@@ -67,7 +67,6 @@ export const waitOp = (
   rows: readonly OvsdbRowJson[],
   timeoutMs: number,
 ): Operation => ({ op: "wait", table, where, columns, until, rows, timeout: timeoutMs });
-export const commentOp = (comment: string): Operation => ({ op: "comment", comment });
 export const assertOp = (lock: string): Operation => ({ op: "assert", lock });
 
 export interface OperationResult {

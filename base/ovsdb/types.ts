@@ -69,11 +69,6 @@ export function isMap(type: ColumnType): boolean {
   return type.value !== undefined;
 }
 
-/** Exactly one atom. */
-export function isScalar(type: ColumnType): boolean {
-  return type.value === undefined && type.min === 1 && type.max === 1;
-}
-
 /** More than one element is possible: such columns change by differences. */
 export function isComposite(type: ColumnType): boolean {
   return type.max > 1;

@@ -33,15 +33,10 @@ export const VHOST_USER_REPLY_FLAG = 4;
 export const VHOST_USER_NEED_REPLY_FLAG = 8;
 
 export const VHOST_USER_PROTOCOL_F_MQ = 0;
-export const VHOST_USER_PROTOCOL_F_LOG_SHMFD = 1;
-export const VHOST_USER_PROTOCOL_F_RARP = 2;
 export const VHOST_USER_PROTOCOL_F_REPLY_ACK = 3;
-export const VHOST_USER_PROTOCOL_F_CONFIG = 9;
 
 export const VIRTIO_NET_F_MRG_RXBUF = 15;
-export const VHOST_F_LOG_ALL = 26;
 export const VIRTIO_RING_F_INDIRECT_DESC = 28;
-export const VIRTIO_RING_F_EVENT_IDX = 29;
 export const VHOST_USER_F_PROTOCOL_FEATURES = 30;
 export const VIRTIO_F_VERSION_1 = 32;
 

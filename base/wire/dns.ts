@@ -42,7 +42,7 @@ export function parseDnsName(message: Uint8Array, offset: number): DnsName {
 }
 
 /** Uncompressed. Throws WireError when a label or the name is too long, empty or not Latin-1. */
-export function encodeDnsName(name: string): Uint8Array {
+function encodeDnsName(name: string): Uint8Array {
   if (name === "" || name === ".") return new Uint8Array(1);
   const labels = name.replace(/\.$/, "").split(".");
   const parts = labels.map((label) => {

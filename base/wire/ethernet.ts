@@ -4,20 +4,12 @@ import { concatBytes } from "../bytes/index.js";
 import { needBytes, viewOf } from "./errors.js";
 
 export const ETHERNET_SIZE = 14;
-export const ETHERNET_DESTINATION = 0;
-export const ETHERNET_SOURCE = 6;
 export const ETHERNET_TYPE = 12;
 
 export const ETHERTYPE_IPV4 = 0x0800;
 export const ETHERTYPE_ARP = 0x0806;
-export const ETHERTYPE_TEB = 0x6558;
 export const ETHERTYPE_VLAN = 0x8100;
 export const ETHERTYPE_IPV6 = 0x86dd;
-export const ETHERTYPE_MPLS = 0x8847;
-export const ETHERTYPE_MPLS_MULTICAST = 0x8848;
-export const ETHERTYPE_SERVICE_VLAN = 0x88a8;
-export const ETHERTYPE_PBB = 0x88e7;
-export const ETHERTYPE_LLDP = 0x88cc;
 
 export interface EthernetFrame {
   readonly destination: Uint8Array;
@@ -41,9 +33,4 @@ export function parseEthernet(frame: Uint8Array): EthernetFrame {
 export function encodeEthernet(frame: EthernetFrame): Uint8Array {
   const type = Uint8Array.of(frame.etherType >>> 8, frame.etherType & 255);
   return concatBytes([frame.destination, frame.source, type, frame.payload]);
-}
-
-/** True for broadcast and multicast destinations. */
-export function isGroupAddress(mac: Uint8Array): boolean {
-  return ((mac[0] as number) & 1) === 1;
 }

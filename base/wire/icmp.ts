@@ -9,14 +9,8 @@ export const ICMP_SIZE = 8;
 export const ICMP_CHECKSUM = 2;
 export const ICMP_ECHO_REPLY = 0;
 export const ICMP_UNREACHABLE = 3;
-export const ICMP_REDIRECT = 5;
 export const ICMP_ECHO_REQUEST = 8;
 export const ICMP_TIME_EXCEEDED = 11;
-export const ICMP_PARAMETER_PROBLEM = 12;
-export const ICMPV6_ECHO_REQUEST = 128;
-export const ICMPV6_ECHO_REPLY = 129;
-export const ND_NEIGHBOR_SOLICIT = 135;
-export const ND_NEIGHBOR_ADVERT = 136;
 
 export interface IcmpMessage {
   readonly type: number;

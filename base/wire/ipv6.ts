@@ -11,14 +11,6 @@ export const IPV6_HOP_LIMIT = 7;
 export const IPV6_SOURCE = 8;
 export const IPV6_DESTINATION = 24;
 
-export const IPV6_HOP_BY_HOP = 0;
-export const IPV6_ROUTING = 43;
-export const IPV6_FRAGMENT = 44;
-export const IPV6_ESP = 50;
-export const IPV6_AUTHENTICATION = 51;
-export const IPV6_NO_NEXT_HEADER = 59;
-export const IPV6_DESTINATION_OPTIONS = 60;
-
 export interface Ipv6Packet {
   readonly source: Uint8Array;
   readonly destination: Uint8Array;

@@ -71,7 +71,7 @@ function consoleArguments(paths: MachinePaths): string[] {
 }
 
 /** Arguments of the guest's kernel: quiet, and what an emulated processor need not spend time on. */
-export function kernelArguments(
+function kernelArguments(
   boot: Extract<MachineBoot, { type: "kernel" }>,
   accelerator: MachineSpec["accelerator"],
   architecture: HostArchitecture,

@@ -32,7 +32,7 @@ export function prefixContains(prefix: Prefix, address: number): boolean {
 }
 
 /** Whether every address of `inner` is in `outer`. */
-export function prefixCovers(outer: Prefix, inner: Prefix): boolean {
+function prefixCovers(outer: Prefix, inner: Prefix): boolean {
   return outer.length <= inner.length && prefixContains(outer, inner.address);
 }
 

@@ -78,7 +78,7 @@ export function compilePolicy(policy: Policy, world: PolicyWorld): CompiledPolic
 }
 
 /** Whether the policy selects `identity`. */
-export function isSubject(policy: Policy, identity: Identity): boolean {
+function isSubject(policy: Policy, identity: Identity): boolean {
   return identity.namespace === policy.namespace && selects(policy.spec.podSelector ?? {}, identity.labels);
 }
 

@@ -56,7 +56,7 @@ function schemaName(kind: ResourceKind): string {
 }
 
 /** The schema without what is only ours; what the server fills in is not required. */
-export function toOpenApi(schema: SchemaNode): Record<string, unknown> {
+function toOpenApi(schema: SchemaNode): Record<string, unknown> {
   const { required, properties, items, additionalProperties, ...rest } = schema;
   const result: Record<string, unknown> = {};
   for (const [name, value] of Object.entries(rest)) {
@@ -143,7 +143,7 @@ function addPaths(paths: Record<string, object>, kind: ResourceKind, name: strin
   }
 }
 
-export function patchTypes(kind: ResourceKind): string[] {
+function patchTypes(kind: ResourceKind): string[] {
   const types = ["application/json-patch+json", "application/merge-patch+json"];
   return kind.strategicMerge ? [...types, "application/strategic-merge-patch+json"] : types;
 }

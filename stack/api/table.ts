@@ -25,7 +25,7 @@ export interface Table {
 
 export type IncludeObject = "None" | "Metadata" | "Object";
 
-export function tableColumns(kind: ResourceKind): TableColumn[] {
+function tableColumns(kind: ResourceKind): TableColumn[] {
   const own = (columns: readonly Column<ApiObject>[]): TableColumn[] =>
     columns.map((column) => ({
       name: column.name,
@@ -62,7 +62,7 @@ export function toTable(
   };
 }
 
-export function tableRow(
+function tableRow(
   kind: ResourceKind,
   object: ApiObject,
   wallMs: number,

@@ -18,11 +18,6 @@ export interface AppliedDocument {
 
 export type Outcome = "created" | "configured" | "unchanged";
 
-export interface ApplyResult {
-  readonly document: AppliedDocument;
-  readonly outcome: Outcome;
-}
-
 /** What is wrong with one document. */
 export interface ApplyProblem {
   readonly document: AppliedDocument;

@@ -9,7 +9,7 @@ const MACHINES = ["client", "web1", "web2", "app", "db"] as const;
 const DENIED_AFTER_S = 2;
 
 /** The first IPv4 address of the VM on `network`, as the API reports it. */
-export async function addressOn(world: World, vm: string, network: string): Promise<string> {
+async function addressOn(world: World, vm: string, network: string): Promise<string> {
   const machine = await world.get("VirtualMachine", vm);
   const index = (machine?.spec.interfaces as { network: string }[] | undefined)?.findIndex(
     (entry) => entry.network === network,
@@ -25,13 +25,7 @@ const LEASE_DEADLINE_MS = 60_000;
 const TIMED_OUT = 143;
 
 /** Fetches http://ADDRESS:PORT/ in a guest: exit code 0 when it was answered, TIMED_OUT when nothing came back. */
-export function fetchFrom(
-  world: World,
-  vm: string,
-  address: string,
-  port: number,
-  timeoutS = DENIED_AFTER_S,
-) {
+function fetchFrom(world: World, vm: string, address: string, port: number, timeoutS = DENIED_AFTER_S) {
   // busybox-static 1.35 crashes on `wget -T`, so the time limit comes from outside.
   const script = `timeout ${timeoutS} wget -q -O - http://${address}:${port}/ 2>&1`;
   return world.exec(vm, script, (timeoutS + 15) * 1000);

@@ -37,7 +37,6 @@ export {
   isDnsSubdomain,
   isLabelValue,
   isQualifiedName,
-  selectorMatches,
   validateMetadata,
 } from "./names.js";
 export type { Namespace } from "./namespace.js";

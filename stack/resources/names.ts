@@ -107,23 +107,3 @@ export function validateSelector(
     }
   }
 }
-
-/** True when `labels` meet every requirement of `selector`; an empty selector selects everything. */
-export function selectorMatches(
-  selector: LabelSelector,
-  labels: Readonly<Record<string, string>> | undefined,
-): boolean {
-  const has = labels ?? {};
-  for (const [key, value] of Object.entries(selector.matchLabels ?? {})) {
-    if (!Object.hasOwn(has, key) || has[key] !== value) return false;
-  }
-  for (const { key, operator, values } of selector.matchExpressions ?? []) {
-    const present = Object.hasOwn(has, key);
-    const listed = present && (values ?? []).includes(has[key] as string);
-    if (operator === "In" && !listed) return false;
-    if (operator === "NotIn" && listed) return false;
-    if (operator === "Exists" && !present) return false;
-    if (operator === "DoesNotExist" && present) return false;
-  }
-  return true;
-}

@@ -46,7 +46,7 @@ export interface DiskFile {
 }
 
 /** A regular file, made when missing; one inside a directory; or a block device. */
-export class LinuxDiskFile implements DiskFile {
+class LinuxDiskFile implements DiskFile {
   readonly path: string;
   readonly sizeBytes: number;
   readonly sparse: boolean;

@@ -29,7 +29,6 @@ export const NBD_REP_META_CONTEXT = 4;
 export const NBD_REP_ERR_UNSUP = 0x8000_0001;
 export const NBD_REP_ERR_INVALID = 0x8000_0003;
 export const NBD_REP_ERR_UNKNOWN = 0x8000_0006;
-export const NBD_REP_ERR_SHUTDOWN = 0x8000_0007;
 export const NBD_REP_ERR_TOO_BIG = 0x8000_0009;
 
 export const NBD_INFO_EXPORT = 0;
@@ -76,9 +75,6 @@ export const NBD_REPLY_TYPE_ERROR = 0x8001;
 
 export const NBD_STATE_HOLE = 1;
 export const NBD_STATE_ZERO = 2;
-
-/** The only error numbers that NBD knows. */
-export const NBD_ERRORS: readonly number[] = [1, 5, 12, 22, 28, 75, 95, 108];
 
 /** One reply to an option, header and payload. */
 export function encodeOptionReply(option: number, type: number, payload: Uint8Array): Uint8Array {

@@ -9,7 +9,7 @@ import type { Volume } from "../volume/volume.js";
 
 const MIB = 1024 * 1024;
 
-export class MemoryMapFiles implements MapFiles {
+class MemoryMapFiles implements MapFiles {
   readonly files = new Map<string, Uint8Array>();
 
   create(name: string) {

@@ -408,7 +408,7 @@ function arpSender(frame: Uint8Array): number | undefined {
   return etherType === ETHERTYPE_ARP ? parseArp(payload).senderAddress : undefined;
 }
 
-export function arpFrame(from: End, targetAddress: number): Uint8Array {
+function arpFrame(from: End, targetAddress: number): Uint8Array {
   const payload = encodeArp({
     operation: ARP_REQUEST,
     senderMac: from.mac,

@@ -79,7 +79,7 @@ export function isPure(path: string): boolean {
   );
 }
 
-export function isTest(path: string): boolean {
+function isTest(path: string): boolean {
   return (
     path.startsWith("test/") ||
     path.startsWith("bench/") ||

@@ -92,7 +92,7 @@ function splitName(text: string): [name: string, argument: string] {
   return [match[1] as string, match[2] ?? match[3] ?? ""];
 }
 
-export function parseActions(text: string, depth = 0): Action[] {
+function parseActions(text: string, depth = 0): Action[] {
   return splitList(text).flatMap((part) => (part === "drop" ? [] : [parseAction(part, depth)]));
 }
 
@@ -173,7 +173,7 @@ function splitArrow(text: string): [string, string] {
 }
 
 /** FIELD, FIELD[], FIELD[BIT] or FIELD[FIRST..LAST]. */
-export function parseRange(text: string): BitRange {
+function parseRange(text: string): BitRange {
   const match = /^([A-Za-z_0-9]+)(?:\[(?:(\d{1,3})(?:\.\.(\d{1,3}))?)?\])?$/.exec(text.trim());
   if (match === null) throw flowTextError(`"${text.slice(0, 60)}" is no part of a field`);
   const field = fieldNamed(match[1] as string);

@@ -33,7 +33,7 @@ const COMMANDS_MAX = 1000;
 const FLAGS: ReadonlySet<string> = new Set(["--may-exist", "--if-exists"]);
 
 /** Splits at "--" and takes the flags that precede each verb. Throws USAGE. */
-export function parseCommands(words: readonly string[]): Command[] {
+function parseCommands(words: readonly string[]): Command[] {
   const commands: Command[] = [];
   let current: string[] = [];
   for (const word of [...words, "--"]) {

@@ -1,7 +1,5 @@
 // Rhythm and bounds of the datapath.
 
-/** Ports of one datapath, over all bridges. */
-export const PORTS_MAX = 4096;
 export const BRIDGES_MAX = 64;
 /** Largest ordinary OpenFlow port number (OFPP_MAX − 1 lies beyond what OVSDB shows). */
 export const OFPORT_MAX = 0xfeff;

@@ -196,7 +196,7 @@ function onlyAlive(
 }
 
 /** The record of a commit; undefined when it changed ephemeral columns only. */
-export function encodeCommit({ changes }: Commit): Json | undefined {
+function encodeCommit({ changes }: Commit): Json | undefined {
   const record: Json = {};
   let any = false;
   for (const change of changes) {

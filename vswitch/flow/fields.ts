@@ -130,7 +130,7 @@ export function toBigInt(bytes: Uint8Array): bigint {
   return value;
 }
 
-export function toBytes(value: bigint, size: number): Uint8Array {
+function toBytes(value: bigint, size: number): Uint8Array {
   const bytes = new Uint8Array(size);
   for (let i = size - 1; i >= 0; i--) {
     bytes[i] = Number(value & 255n);
@@ -149,7 +149,7 @@ export function putBits(words: Int32Array, start: number, bits: number, value: b
 }
 
 /** The run of bits as a number. */
-export function getBits(words: Int32Array, start: number, bits: number): bigint {
+function getBits(words: Int32Array, start: number, bits: number): bigint {
   let value = 0n;
   for (let bit = start; bit < start + bits; bit++) {
     value = (value << 1n) | BigInt(((words[bit >>> 5] as number) >>> (31 - (bit & 31))) & 1);

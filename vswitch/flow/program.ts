@@ -196,7 +196,7 @@ export function compileActions(
 }
 
 /** Compiles actions in the order of an action set: for write-actions and buckets. */
-export function compileActionSet(
+function compileActionSet(
   actions: readonly Action[],
   context: ActionContext,
   match: Match | undefined,

@@ -48,7 +48,7 @@ function command(
 }
 
 /** The table of `fdb/show`, as ovs-vswitchd prints it. */
-export function formatMacTable(entries: readonly MacEntry[]): string {
+function formatMacTable(entries: readonly MacEntry[]): string {
   const lines = entries.map(({ ofport, vlan, macAddress, ageMs }) => {
     const port = ofport === 65534 ? "LOCAL" : String(ofport);
     return `${port.padStart(5)}  ${String(vlan).padStart(4)}  ${macAddress}  ${String(Math.floor(ageMs / 1000)).padStart(3)}\n`;

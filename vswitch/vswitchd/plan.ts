@@ -74,7 +74,7 @@ function planPorts(
 }
 
 /** The number of each port that can be made: as requested, as it is, as it was before a restart, or the next free. */
-export function numberPorts(
+function numberPorts(
   bridge: string,
   ports: readonly PortConfig[],
   applied: ReadonlyMap<string, NumberedPort>,

@@ -30,7 +30,7 @@ function allocate(byHost: Map<string, Amounts>, host: string, more: Amounts): vo
 
 const NOTHING: Amounts = { cpus: 0, memoryBytes: 0 };
 
-export function placementHost(host: Host, allocated: Amounts | undefined): PlacementHost {
+function placementHost(host: Host, allocated: Amounts | undefined): PlacementHost {
   const { name, deletionTimestamp } = host.metadata;
   const ready = host.status?.conditions?.find((condition) => condition.type === "Ready")?.status === "True";
   return {
