@@ -14,9 +14,9 @@ const say = (text) => console.log(`plinth: ${text}`);
 
 try {
   checkPlatform();
+  ensurePrograms(START_PROGRAMS, say);
   ensurePackages(say);
   build(say, ["stack"]);
-  ensurePrograms(START_PROGRAMS, say);
   ensurePackageLists(KERNEL_PACKAGES, say);
 } catch (error) {
   console.error(`plinth: ${error.message}`);
