@@ -111,6 +111,16 @@ export function fsyncFile(fd: number): void {
   check(cFsync(fd), "fsync", `descriptor ${fd}`);
 }
 
+/** Makes the names in a directory durable. */
+export function syncDirectory(path: string): void {
+  const fd = openFile(path, O_RDONLY | O_DIRECTORY);
+  try {
+    fsyncFile(fd);
+  } finally {
+    closeFile(fd);
+  }
+}
+
 /** Data and what is needed to read it back is on the medium when this returns. */
 export function fdatasyncFile(fd: number): void {
   check(cFdatasync(fd), "fdatasync", `descriptor ${fd}`);

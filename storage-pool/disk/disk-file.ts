@@ -7,13 +7,11 @@ import {
   closeFile,
   EINTR,
   EOPNOTSUPP,
-  fsyncFile,
   O_CREAT,
-  O_DIRECTORY,
-  O_RDONLY,
   O_RDWR,
   openFile,
   punchHole,
+  syncDirectory,
   sysFdatasync,
   sysPread,
   sysPwrite,
@@ -134,7 +132,7 @@ export function openDiskFile(path: string): LinuxDiskFile {
     const inner = join(path, SEGMENTS_FILE);
     const fresh = !existsSync(inner);
     const descriptor = openFile(inner, O_RDWR | O_CREAT);
-    if (fresh) syncDirectory(path);
+    if (fresh) syncNames(path);
     return new LinuxDiskFile(path, blocks * bsize, descriptor, true);
   }
   if (existing.isFile()) return new LinuxDiskFile(path, existing.size, openFile(path, O_RDWR), true);
@@ -147,19 +145,10 @@ export function openDiskFile(path: string): LinuxDiskFile {
   });
 }
 
-/** Makes new names in a directory durable. */
-export function syncDirectory(path: string): void {
-  syncOne(path);
-  syncOne(dirname(path));
-}
-
-function syncOne(directory: string): void {
-  const descriptor = openFile(directory, O_RDONLY | O_DIRECTORY);
-  try {
-    fsyncFile(descriptor);
-  } finally {
-    closeFile(descriptor);
-  }
+/** Makes new names in a directory durable, and the directory's own. */
+export function syncNames(path: string): void {
+  syncDirectory(path);
+  syncDirectory(dirname(path));
 }
 
 /** The largest offset that can be read, found by halving: Node has no call for a device's size. */

@@ -12,7 +12,7 @@ import {
   writeSync,
 } from "node:fs";
 import { dirname, join } from "node:path";
-import { syncDirectory } from "../disk/disk-file.js";
+import { syncNames } from "../disk/disk-file.js";
 import { storageError } from "../errors.js";
 import { BLOCK_SIZE } from "../limits.js";
 import { BlockMap, MapPage, mappedIn, pageCountOf } from "../volume/block-map.js";
@@ -54,7 +54,7 @@ export class DirectoryMapFiles implements MapFiles {
   constructor(directory: string) {
     this.#directory = directory;
     mkdirSync(directory, { recursive: true, mode: 0o700 });
-    syncDirectory(dirname(directory));
+    syncNames(dirname(directory));
   }
 
   create(name: string): MapFileSink {
@@ -67,7 +67,7 @@ export class DirectoryMapFiles implements MapFiles {
       finish: () => {
         fsyncSync(descriptor);
         closeSync(descriptor);
-        syncDirectory(this.#directory);
+        syncNames(this.#directory);
       },
       abort() {
         closeSync(descriptor);

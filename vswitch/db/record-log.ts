@@ -20,6 +20,7 @@ import {
   writeSync,
 } from "node:fs";
 import { dirname } from "node:path";
+import { syncDirectory } from "../../base/linux/index.js";
 import { OvsdbError } from "../../base/ovsdb/index.js";
 import { unreadable } from "./errors.js";
 import { RECORD_BYTES_MAX } from "./limits.js";
@@ -197,14 +198,5 @@ export class RecordLog {
     } finally {
       closeSync(this.#fd);
     }
-  }
-}
-
-function syncDirectory(path: string): void {
-  const fd = openSync(path, "r");
-  try {
-    fsyncSync(fd);
-  } finally {
-    closeSync(fd);
   }
 }
