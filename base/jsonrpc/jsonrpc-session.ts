@@ -1,6 +1,8 @@
 // One peer's half of a JSON-RPC 1.0 conversation, as OVSDB (RFC 7047, 4) and unixctl speak it. Pure: no I/O, no clock.
 // Invariant: every id handed out by `request` is answered exactly once: response, fault, expiry or `end`.
+
 import { describeError, PlinthError } from "../errors/index.js";
+import { isObject } from "../json/index.js";
 import { JsonStream, type JsonStreamOptions } from "./json-stream.js";
 
 export type JsonRpcId = unknown;
@@ -76,10 +78,8 @@ export class JsonRpcSession {
     return open;
   }
 
-  #classify(value: unknown): JsonRpcEvent | undefined {
-    if (typeof value !== "object" || value === null || Array.isArray(value))
-      return broken("a message is no object");
-    const message = value as Record<string, unknown>;
+  #classify(message: unknown): JsonRpcEvent | undefined {
+    if (!isObject(message)) return broken("a message is no object");
     if (Object.hasOwn(message, "method")) return classifyCall(message);
     if (!Object.hasOwn(message, "id")) return broken("a message has neither method nor id");
     const id = message["id"];

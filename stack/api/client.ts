@@ -12,7 +12,7 @@ import {
 import { readKubeconfig, type ServerAccess } from "./credentials.js";
 import { pathOf } from "./discovery.js";
 import { fromStatus, isApiError, type Status } from "./errors.js";
-import { eventDocument, eventName } from "./event-recorder.js";
+import { recordEvent } from "./event-recorder.js";
 import { HttpTransport } from "./http-transport.js";
 import { type InformerSource, startInformer, type WatchedEvent } from "./informer.js";
 import { BOOKMARK_INTERVAL_MS } from "./limits.js";
@@ -167,20 +167,9 @@ export class ApiClient implements ResourceClient {
     return startInformer(this.#source(kindByName(kindName), options), options, { clock: this.#clock });
   }
 
-  async recordEvent(
-    object: Pick<ApiObject, "apiVersion" | "kind" | "metadata">,
-    event: EventInput,
-  ): Promise<void> {
-    const nowMs = this.#clock.wallMs();
-    const name = eventName(object, event, this.#component);
-    try {
-      const before = await this.get("Event", name);
-      const document = eventDocument(object, event, { component: this.#component, nowMs, before });
-      if (before === undefined) await this.create("Event", document);
-      else await this.patch("Event", name, { count: document.count, lastTimestamp: document.lastTimestamp });
-    } catch {
-      // An event is a courtesy; what it tells of has happened all the same.
-    }
+  recordEvent(object: Pick<ApiObject, "apiVersion" | "kind" | "metadata">, event: EventInput): Promise<void> {
+    const context = { component: this.#component, nowMs: this.#clock.wallMs() };
+    return recordEvent(this, object, event, context);
   }
 
   /** Ends idle connections; requests under way finish. */

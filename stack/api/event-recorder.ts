@@ -1,14 +1,32 @@
-// Events about objects: the same thing happening again is counted on one Event. Pure.
+// Events about objects: the same thing happening again is counted on one Event.
 import { createHash } from "node:crypto";
 import type { ApiObject, Event, ResourceInput } from "../resources/index.js";
-import { type EventInput, formatTime, type ObjectName } from "./resource-client.js";
+import { type EventInput, formatTime, type ObjectName, type ResourceClient } from "./resource-client.js";
 
 type Subject = Pick<ApiObject, "apiVersion" | "kind" | "metadata">;
 
 const MESSAGE_LENGTH_MAX = 1024;
 
+/** Creates the Event, or counts it once more. Never rejects: what it tells of has happened all the same. */
+export async function recordEvent(
+  client: Pick<ResourceClient, "get" | "create" | "patch">,
+  subject: Subject,
+  event: EventInput,
+  context: { readonly component: string; readonly nowMs: number },
+): Promise<void> {
+  const name = eventName(subject, event, context.component);
+  try {
+    const before = await client.get("Event", name);
+    const document = eventDocument(subject, event, { ...context, before });
+    if (before === undefined) await client.create("Event", document);
+    else await client.patch("Event", name, { count: document.count, lastTimestamp: document.lastTimestamp });
+  } catch {
+    // An event is a courtesy.
+  }
+}
+
 /** The name that equal events share. Events about cluster-wide objects stand in the namespace default. */
-export function eventName(subject: Subject, event: EventInput, component: string): ObjectName {
+function eventName(subject: Subject, event: EventInput, component: string): ObjectName {
   const { name, namespace, uid } = subject.metadata;
   const digest = createHash("sha256")
     .update(
@@ -18,7 +36,7 @@ export function eventName(subject: Subject, event: EventInput, component: string
   return { namespace: namespace ?? "default", name: `${name.slice(0, 200)}.${digest.slice(0, 16)}` };
 }
 
-export function eventDocument(
+function eventDocument(
   subject: Subject,
   event: EventInput,
   context: { readonly component: string; readonly nowMs: number; readonly before: Event | undefined },

@@ -10,7 +10,7 @@ import {
   type ResourceTypes,
 } from "../resources/index.js";
 import { isApiError } from "./errors.js";
-import { eventDocument, eventName } from "./event-recorder.js";
+import { recordEvent } from "./event-recorder.js";
 import { type InformerSource, startInformer } from "./informer.js";
 import { applyPatch } from "./patch/index.js";
 import type { ResourceRegistry } from "./registry.js";
@@ -111,20 +111,9 @@ export class LocalClient implements ResourceClient {
     return startInformer(this.#source(kindByName(kind), options), options, { clock: this.#clock });
   }
 
-  async recordEvent(
-    object: Pick<ApiObject, "apiVersion" | "kind" | "metadata">,
-    event: EventInput,
-  ): Promise<void> {
-    const nowMs = this.#clock.wallMs();
-    const name = eventName(object, event, this.#component);
-    try {
-      const before = await this.get("Event", name);
-      const document = eventDocument(object, event, { component: this.#component, nowMs, before });
-      if (before === undefined) await this.create("Event", document);
-      else await this.patch("Event", name, { count: document.count, lastTimestamp: document.lastTimestamp });
-    } catch {
-      // An event is a courtesy; what it tells of has happened all the same.
-    }
+  recordEvent(object: Pick<ApiObject, "apiVersion" | "kind" | "metadata">, event: EventInput): Promise<void> {
+    const context = { component: this.#component, nowMs: this.#clock.wallMs() };
+    return recordEvent(this, object, event, context);
   }
 
   #source(kind: ResourceKind, options: ListOptions): InformerSource {

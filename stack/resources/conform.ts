@@ -1,5 +1,6 @@
 // Brings outside JSON into the form of a schema: fills in defaults, drops nulls and unknown fields, and reports what
 // does not fit, field by field. Pure; the input is never changed; the result shares nothing with it.
+import { isObject } from "../../base/json/index.js";
 import type { FieldErrors } from "./field-errors.js";
 import { parseQuantity } from "./quantity.js";
 import type { SchemaNode } from "./schema.js";
@@ -55,7 +56,7 @@ function conformObject(
   report: ConformReport,
   depth: number,
 ): unknown {
-  if (typeof value !== "object" || value === null || Array.isArray(value)) {
+  if (!isObject(value)) {
     report.errors.wrongType(field === "" ? "<root>" : field, value, "an object");
     return value;
   }

@@ -5,16 +5,15 @@ import {
   type FlowMod,
   type GroupType,
   type Match,
-  OFP_NO_BUFFER,
   OFPAT,
   OFPG_ANY,
-  OFPP_ANY,
   OXM_FIELDS,
   type OxmEntry,
   type OxmFieldName,
   type OxmPrerequisite,
 } from "../../base/openflow/index.js";
 import { FlowTables } from "../flow/index.js";
+import { flowMod } from "../testing/rig.js";
 import { GROUP_FEATURES, TABLE_FEATURES } from "./switch-features.js";
 
 const entry = (field: OxmFieldName, ...value: number[]): OxmEntry => ({
@@ -45,23 +44,7 @@ const NEEDED: Readonly<Record<OxmPrerequisite, Match>> = {
 };
 
 function flow(match: Match, actions: readonly Action[]): FlowMod {
-  return {
-    type: "flow_mod",
-    xid: 1,
-    command: "add",
-    tableId: 0,
-    cookie: 0n,
-    cookieMask: 0n,
-    idleTimeoutSeconds: 0,
-    hardTimeoutSeconds: 0,
-    priority: 1,
-    bufferId: OFP_NO_BUFFER,
-    outPort: OFPP_ANY,
-    outGroup: OFPG_ANY,
-    flags: 0,
-    match,
-    instructions: [{ type: "apply_actions", actions }],
-  };
+  return flowMod({ priority: 1, cookie: 0n, match, instructions: [{ type: "apply_actions", actions }] });
 }
 
 const properties = TABLE_FEATURES[0]?.properties ?? [];
