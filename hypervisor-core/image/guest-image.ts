@@ -11,7 +11,7 @@ import {
   rmSync,
   writeFileSync,
 } from "node:fs";
-import { join } from "node:path";
+import { dirname, join, resolve } from "node:path";
 import { gunzipSync } from "node:zlib";
 import { describeError, PlinthError } from "../../base/errors/index.js";
 import { hypervisorError } from "../errors.js";
@@ -41,14 +41,14 @@ export interface GuestImage {
 export interface GuestImageOptions {
   /** Where images are kept, one directory per key. */
   readonly cacheDir: string;
-  /** A kernel of the user's own; its modules are looked for in `modulesDir`, else /lib/modules/RELEASE. */
+  /** A kernel of the user's own; its modules are looked for in `modulesDir`, else beside it and in /lib/modules. */
   readonly kernelFile?: string | undefined;
   readonly modulesDir?: string | undefined;
   readonly progress?: Progress;
 }
 
 /** Raised when the builder changes in a way that the guest files do not show. */
-const BUILDER_VERSION = 1;
+const BUILDER_VERSION = 2;
 const TOOL_DEADLINE_MS = 120_000;
 
 /**
@@ -128,7 +128,7 @@ async function buildImage(options: GuestImageOptions, work: string, progress: Pr
   const kernelFile = options.kernelFile ?? findOne(join(root, "boot"), /^vmlinu[xz]-/);
   const kernel = readKernel(kernelFile);
   const release = parseKernelRelease(kernel) ?? /vmlinu[xz]-(.+)$/.exec(kernelFile)?.[1] ?? "";
-  const modulesRoot = options.modulesDir ?? findModules(root, release);
+  const modulesRoot = options.modulesDir ?? findModules(root, kernelFile, release);
   const busybox = hostBusybox ?? join(root, "bin", "busybox");
   progress("writing the initramfs");
   const result = join(work, "result");
@@ -152,9 +152,27 @@ function findOne(dir: string, pattern: RegExp): string {
   return join(dir, name);
 }
 
-function findModules(root: string, release: string): string | undefined {
-  const places = [join(root, "lib/modules"), join(root, "usr/lib/modules"), "/lib/modules"];
-  return places.map((place) => join(place, release)).find((place) => release !== "" && existsSync(place));
+/** In the unpacked packages; for a kernel of the user's own beside it, as its package has them, or on this machine. */
+function findModules(root: string, kernelFile: string, release: string): string {
+  const beside = dirname(resolve(kernelFile));
+  const places = [
+    join(root, "lib/modules"),
+    join(root, "usr/lib/modules"),
+    join(dirname(beside), "lib/modules"),
+    join(beside, "modules"),
+    "/lib/modules",
+  ].map((place) => join(place, release));
+  const found = release === "" ? undefined : places.find((place) => existsSync(place));
+  if (found !== undefined) return found;
+  const name = release === "" ? "a release that it does not tell" : release;
+  throw hypervisorError(
+    "IMAGE_BUILD_FAILED",
+    `${kernelFile} is Linux ${name}; its modules are in none of ${places.slice(2).join(", ")}`,
+    {
+      field: "--kernel",
+      remedy: "put them into one of these directories; an empty directory says that the kernel needs none",
+    },
+  );
 }
 
 async function decompress(bytes: Uint8Array, work: string): Promise<Uint8Array> {

@@ -1,5 +1,5 @@
 import { execFileSync } from "node:child_process";
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { gzipSync } from "node:zlib";
@@ -152,5 +152,21 @@ describe("ensureGuestImage()", () => {
       code: "IMAGE_BUILD_FAILED",
       field: "--kernel",
     });
+  });
+
+  it("refuses a kernel whose modules are nowhere, and takes an empty directory for none", async () => {
+    const boot = join(dir, "boot");
+    mkdirSync(boot);
+    const kernelFile = join(boot, "vmlinuz-6.9.9-test");
+    writeFileSync(kernelFile, "not looked into");
+    const options = { cacheDir: join(dir, "cache"), kernelFile };
+    await expect(ensureGuestImage(options)).rejects.toMatchObject({
+      code: "IMAGE_BUILD_FAILED",
+      field: "--kernel",
+      message: expect.stringContaining(join(dir, "lib/modules/6.9.9-test")),
+    });
+    expect(readdirSync(join(dir, "cache"))).toEqual([]);
+    mkdirSync(join(dir, "lib/modules/6.9.9-test"), { recursive: true });
+    expect((await ensureGuestImage(options)).release).toBe("6.9.9-test");
   });
 });
