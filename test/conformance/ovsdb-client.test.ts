@@ -252,6 +252,8 @@ describe("beside ovsdb-server", () => {
     })),
     fc
       .tuple(fc.constantFrom("+=", "-=", "*=", "/=", "%="), fc.integer({ min: -2, max: 3 }))
+      // ovsdb-server 3.1.0 ends when a negative number is multiplied by zero: it divides by the factor first.
+      .filter(([mutator, value]) => mutator !== "*=" || value !== 0)
       .map(([mutator, value]) => ({
         op: "mutate",
         table: "Open_vSwitch",

@@ -190,6 +190,14 @@ describe("transact()", () => {
     const [row] = database.rows("Open_vSwitch").values();
     expect(row!.number("next_cfg")).toBe(2);
     expect(failure([["next_cfg", "/=", 0]])).toBe("domain error");
+    const toZero: Parameters<typeof mutateOp>[2] = [
+      ["next_cfg", "-=", 9],
+      ["next_cfg", "*=", 0],
+    ];
+    expect(failure(toZero)).toBeUndefined();
+    const [zeroed] = database.rows("Open_vSwitch").values();
+    expect(Object.is(zeroed!.number("next_cfg"), 0)).toBe(true);
+    run(database, [mutateOp("Open_vSwitch", [], [["next_cfg", "+=", 2]])]);
     expect(failure([["next_cfg", "+=", Number.MAX_SAFE_INTEGER]])).toBe("range error");
     expect(failure([["external_ids", "+=", 1]])).toBe("syntax error");
     expect(failure([["tag", "insert", setValue([1, 2])]], "Port")).toBe("constraint violation");
