@@ -1,4 +1,5 @@
 import { describe, expect, it } from "vitest";
+import { PlinthError } from "../../base/errors/index.js";
 import { Epoll, probeFacility } from "../../base/linux/index.js";
 import { Batch, PacketPool, TX_DROPPED } from "../../base/packet/index.js";
 import { describePort, frameOf } from "../../base/packet/port.suite.js";
@@ -62,9 +63,13 @@ describe("InternalPort", () => {
   });
 });
 
-describe.skipIf(!probeFacility("tap").available)("TapPort", () => {
-  it("makes a device, carries what the host says on it, and leaves nothing behind", () => {
+describe("TapPort", () => {
+  it("makes a device, carries what the host says on it, and leaves nothing behind; else it is refused", () => {
     const pool = new PacketPool({ slots: 64 });
+    if (!probeFacility("tap").available) {
+      expect(() => new TapPort({ name: "plinth0", pool })).toThrow(PlinthError);
+      return;
+    }
     const name = `pl${process.pid % 100000}`;
     const port = new TapPort({ name, pool, mac: Uint8Array.of(0x52, 0x54, 0, 0, 0, 9), mtu: 1400 });
     const epoll = new Epoll();
