@@ -4,6 +4,7 @@ import type { PacketPool } from "../../base/packet/index.js";
 import type { DropReason } from "./drop-reasons.js";
 import type { Flow } from "./flow.js";
 import type { FlowTables } from "./flow-tables.js";
+import type { GroupBucket } from "./groups.js";
 import type { Headers } from "./key.js";
 import type { CtProgram, Program } from "./program.js";
 import type { Rewriter } from "./rewrite.js";
@@ -52,6 +53,13 @@ export interface Tracker {
 export interface PipelineObserver {
   table(tableId: number, flow: Flow | null, key: Int32Array): void;
   operation(program: Program, at: number, key: Int32Array): void;
+  /** The flow's meter and apply-actions are behind the packet; its other instructions follow. */
+  applied(flow: Flow): void;
+  /** The action set is about to be executed; it may be empty. */
+  actionSet(): void;
+  /** What follows, until leave(), happens inside a bucket, or inside a resubmit (null). */
+  enter(bucket: GroupBucket | null): void;
+  leave(): void;
   drop(reason: DropReason): void;
   recirculate(tableId: number, key: Int32Array): void;
 }

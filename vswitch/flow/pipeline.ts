@@ -168,6 +168,7 @@ export class Pipeline {
       this.#execute(program.apply);
       if (this.#dropped) return -1;
     }
+    if (this.#observer !== null) this.#observer.applied(flow);
     if (program.clear) this.#set.clear();
     this.#set.write(program.write);
     const metadata = program.metadata;
@@ -192,6 +193,7 @@ export class Pipeline {
 
   #executeSet(): void {
     const set = this.#set;
+    if (this.#observer !== null) this.#observer.actionSet();
     for (let slot = set.first; slot <= set.last && !this.#dropped; slot++) {
       const program = set.at(slot);
       if (program !== null) this.#execute(program);
@@ -387,7 +389,9 @@ export class Pipeline {
     for (let i = 0; i < K.KEY_WORDS; i++) this.#savedKeys[base + i] = this.key[i]!;
     const packet = this.#packet;
     this.#pool.retain(packet);
+    if (this.#observer !== null) this.#observer.enter(bucket);
     this.#execute(bucket.program);
+    if (this.#observer !== null) this.#observer.leave();
     this.#pool.free(this.#packet);
     this.#packet = packet;
     this.#dropped = false;
@@ -420,6 +424,7 @@ export class Pipeline {
     const tableBefore = this.#tableId;
     if (port !== OFPP_IN_PORT) this.#setInPort(port);
     this.#nesting++;
+    if (this.#observer !== null) this.#observer.enter(null);
     let table = tableId === OFPTT_ALL ? tableBefore : tableId;
     while (table >= 0 && !this.#dropped) {
       const flow = this.#lookup(table);
@@ -427,6 +432,7 @@ export class Pipeline {
       table = this.#instructions(flow, table);
     }
     this.#nesting--;
+    if (this.#observer !== null) this.#observer.leave();
     this.#setInPort(inPort);
     this.#flow = flowBefore;
     this.#tableId = tableBefore;
@@ -448,16 +454,8 @@ export class Pipeline {
     const zoneBefore = key[K.K_CT_ZONE]!;
     const mark = key[K.K_CT_MARK]!;
     const dry = this.#observer !== null;
-    const reason = this.#tracker.track(
-      this.#packet,
-      key,
-      this.headers,
-      this.#rewriter,
-      ct,
-      zone,
-      this.#nowMs,
-      dry,
-    );
+    const now = this.#nowMs;
+    const reason = this.#tracker.track(this.#packet, key, this.headers, this.#rewriter, ct, zone, now, dry);
     if (reason >= 0) {
       this.#dropNow(reason);
       return;

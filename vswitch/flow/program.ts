@@ -126,6 +126,9 @@ export interface CtProgram {
 export interface Program {
   readonly code: Int32Array;
   readonly ct: readonly CtProgram[];
+  /** What was compiled, for traces: action n begins at offsets[n]. */
+  readonly actions: readonly Action[];
+  readonly offsets: readonly number[];
 }
 
 /** A flow's instructions, in the order in which they are executed (5.9). */
@@ -187,12 +190,14 @@ export function compileActions(
     throw flowError("OFPBAC_TOO_MANY", `${actions.length} actions; at most ${ACTIONS_MAX}`);
   const code: number[] = [];
   const ct: CtProgram[] = [];
+  const offsets: number[] = [];
   const prerequisites = new Prerequisites(match);
   for (const action of actions) {
+    offsets.push(code.length);
     compileAction(action, context, prerequisites, code, ct);
     prerequisites.after(action);
   }
-  return { code: Int32Array.from(code), ct };
+  return { code: Int32Array.from(code), ct, actions, offsets };
 }
 
 /** Compiles actions in the order of an action set: for write-actions and buckets. */

@@ -99,6 +99,10 @@ class Recorder implements PipelineObserver {
     const name = OPERATIONS[program.code[at] as number] ?? "?";
     this.#steps.push({ kind: "action", text: name });
   }
+  applied(): void {}
+  actionSet(): void {}
+  enter(): void {}
+  leave(): void {}
   drop(reason: DropReason): void {
     this.#steps.push({ kind: "drop", text: reason });
   }
