@@ -8,6 +8,7 @@ import { KERNEL_PACKAGES, START_PROGRAMS, TEST_PROGRAMS } from "./programs/catal
 import { ensurePackageLists, ensurePrograms } from "./programs/install.mjs";
 import { ensureKubectl } from "./programs/kubectl.mjs";
 import { build, checkPlatform, ensurePackages, ROOT } from "./setup.mjs";
+import { summarise } from "./summary.mjs";
 
 const HELP = `npm test                  every suite, after installing what it needs
 npm test -- unit sim      only these suites: unit, property, sim, conformance, e2e
@@ -86,20 +87,20 @@ function install() {
   }
 }
 
-/** Runs `work`, which returns { ok, bad } or nothing for one thing that passed; its failure is one failure. */
+/** Runs `work`, which returns { ok, failed, skipped } or nothing for one thing that passed; its failure is one failure. */
 async function step(name, work) {
   const budget = BUDGET_MINUTES[name];
   console.log(`\n== ${name} (at most ${budget} ${budget === 1 ? "minute" : "minutes"})`);
   const begin = performance.now();
-  let counts = { ok: 1, bad: 0 };
+  let outcome = { ok: 1, failed: [], skipped: [] };
   try {
-    counts = (await work()) ?? counts;
+    outcome = (await work()) ?? outcome;
   } catch (error) {
-    counts = { ok: 0, bad: 1 };
+    outcome = { ok: 0, failed: [error.message], skipped: [] };
     console.error(`${name}: ${error.message}`);
   }
-  results.push({ name, ...counts, minutes: (performance.now() - begin) / 60_000 });
-  return counts.bad === 0;
+  results.push({ name, ...outcome, minutes: (performance.now() - begin) / 60_000 });
+  return outcome.failed.length === 0;
 }
 
 async function tool(...argv) {
@@ -118,14 +119,10 @@ async function runSuite(suite) {
     ...["--project", suite, "--reporter=default", "--reporter=json", `--outputFile.json=${report}`],
   ]);
   if (!existsSync(report)) throw new Error(`vitest left no report (exit ${status})`);
-  const summary = JSON.parse(readFileSync(report, "utf8"));
-  const ok = summary.numPassedTests;
-  // A file that does not load has no tests to count as failed.
-  const unloaded = summary.testResults.filter(
-    (file) => file.status === "failed" && file.assertionResults.length === 0,
-  ).length;
-  const bad = summary.numFailedTests + unloaded;
-  return { ok, bad: bad === 0 && (status !== 0 || ok === 0) ? 1 : bad };
+  const { ok, failed, skipped } = summarise(JSON.parse(readFileSync(report, "utf8")), ROOT);
+  if (failed.length === 0 && status !== 0) failed.push(`vitest ended with ${status}, though no test failed`);
+  if (failed.length === 0 && ok === 0) failed.push("no test ran");
+  return { ok, failed, skipped };
 }
 
 function runNode(argv) {
@@ -144,11 +141,16 @@ function cleanUp() {
 }
 
 function printTotals() {
-  const sum = (key) => results.reduce((total, result) => total + result[key], 0);
-  console.log("\nsuite         passed  failed  minutes  budget");
-  for (const { name, ok, bad, minutes } of results) {
+  const sum = (count) => results.reduce((total, result) => total + count(result), 0);
+  console.log("\nsuite         passed  failed  not run  minutes  budget");
+  for (const { name, ok, failed, skipped, minutes } of results) {
     const budget = BUDGET_MINUTES[name];
-    const cells = [String(ok).padStart(6), String(bad).padStart(6), minutes.toFixed(1).padStart(7)];
+    const counts = [
+      String(ok).padStart(6),
+      String(failed.length).padStart(6),
+      String(skipped.length).padStart(7),
+    ];
+    const cells = [...counts, minutes.toFixed(1).padStart(7)];
     const over = minutes > budget ? "  OVER BUDGET" : "";
     console.log(`${name.padEnd(13)} ${cells.join("  ")}  ${String(budget).padStart(6)}${over}`);
   }
@@ -156,8 +158,10 @@ function printTotals() {
     (name) => !results.some((result) => result.name === name),
   );
   if (notRun.length > 0) console.log(`not run: ${notRun.join(", ")}`);
-  if (!existsSync(join(ROOT, "..", "shared", "conformance")))
-    console.log("not run: packet vectors (../shared/conformance is not here)");
-  console.log(`${sum("ok")} passed, ${sum("bad")} failed`);
-  return sum("bad") === 0 ? 0 : 1;
+  for (const { name, skipped } of results)
+    for (const line of skipped) console.log(`not run: ${name}: ${line}`);
+  for (const { name, failed } of results) for (const line of failed) console.log(`failed: ${name}: ${line}`);
+  const bad = sum(({ failed }) => failed.length);
+  console.log(`${sum(({ ok }) => ok)} passed, ${bad} failed`);
+  return bad === 0 ? 0 : 1;
 }

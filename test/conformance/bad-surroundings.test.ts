@@ -23,6 +23,7 @@ import { lockFile } from "../../base/linux/index.js";
 import { waitFor } from "../../base/time/index.js";
 import { encodeRecord } from "../../vswitch/db/record-log.js";
 import { ControllerProcess, freePort } from "../support/controller-process.js";
+import { needsRoot } from "../support/needs.js";
 import { plinthRefuses } from "../support/refusal.js";
 import { endChild, PLINTH, type RunResult, requirePrograms, run } from "../support/run.js";
 
@@ -97,7 +98,7 @@ describe("a directory that cannot be used", () => {
     expect(existsSync(long)).toBe(false);
   });
 
-  test.runIf(isRoot)("that we may not read or write", async () => {
+  test("that we may not read or write", needsRoot, async () => {
     const dir = mkdtempSync(join(base, "u-"));
     const drop = ["--reuid", `${NOBODY}`, "--regid", `${NOBODY}`, "--clear-groups", process.execPath, PLINTH];
     for (const [mode, some] of [

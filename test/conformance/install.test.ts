@@ -4,26 +4,11 @@ import { copyFileSync, cpSync, existsSync, mkdirSync, mkdtempSync, readdirSync, 
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { needsRoot } from "../support/needs.js";
 import { ROOT, requirePrograms, run, runOk } from "../support/run.js";
 
 const DEADLINE_MS = 400_000;
 let machine: string;
-
-beforeAll(async () => {
-  requirePrograms("debootstrap", "chroot", "unshare", "git");
-  machine = mkdtempSync(join(tmpdir(), "plinth-fresh-"));
-  await runOk(
-    "debootstrap",
-    ["--variant=minbase", "--include=ca-certificates", "bookworm", machine, "http://deb.debian.org/debian"],
-    {
-      deadlineMs: DEADLINE_MS,
-    },
-  );
-  giveItNode(machine);
-  await runOk("git", ["clone", "--quiet", "--no-hardlinks", ROOT, join(machine, "plinth")]);
-}, DEADLINE_MS);
-
-afterAll(() => rmSync(machine, { recursive: true, force: true }));
 
 /** Node and npm as on this machine; a user would have installed them. Network settings are the machine's own. */
 function giveItNode(root: string): void {
@@ -53,7 +38,23 @@ function inside(script: string) {
   });
 }
 
-describe("npm start on a fresh machine", () => {
+describe("npm start on a fresh machine", needsRoot, () => {
+  beforeAll(async () => {
+    requirePrograms("debootstrap", "chroot", "unshare", "git");
+    machine = mkdtempSync(join(tmpdir(), "plinth-fresh-"));
+    await runOk(
+      "debootstrap",
+      ["--variant=minbase", "--include=ca-certificates", "bookworm", machine, "http://deb.debian.org/debian"],
+      {
+        deadlineMs: DEADLINE_MS,
+      },
+    );
+    giveItNode(machine);
+    await runOk("git", ["clone", "--quiet", "--no-hardlinks", ROOT, join(machine, "plinth")]);
+  }, DEADLINE_MS);
+
+  afterAll(() => rmSync(machine, { recursive: true, force: true }));
+
   it(
     "installs what is missing without a question and enables no service",
     async () => {

@@ -1,10 +1,11 @@
 // The OpenFlow codec against programs and data of others: Open vSwitch prints what we encode, and we parse every
 // message of the shared packet vectors.
-import { existsSync, readFileSync } from "node:fs";
+import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { beforeAll, describe, expect, it } from "vitest";
 import { fromHex, toHex } from "../../base/bytes/index.js";
 import { encodeMessage, type OpenFlowMessage, parseMessage } from "../../base/openflow/index.js";
+import { needsVectors } from "../support/needs.js";
 import { ROOT, requirePrograms, run } from "../support/run.js";
 
 const bytes = (...values: number[]): Uint8Array => Uint8Array.from(values);
@@ -221,14 +222,13 @@ describe("encodeMessage()", () => {
   );
 });
 
-// The vectors are not part of the project: where they are absent, the closing summary names this suite as not run.
-const VECTORS = join(ROOT, "..", "shared", "conformance", "openflow13-packets.jsonl");
-const hasVectors = existsSync(VECTORS);
-if (!hasVectors && process.env["CI"] === "true") throw new Error(`CI needs ${VECTORS}`);
+const VECTORS = "openflow13-packets.jsonl";
 
-describe.skipIf(!hasVectors)("the shared OpenFlow packet vectors", () => {
+describe("the shared OpenFlow packet vectors", needsVectors(VECTORS), () => {
   it("parse, all of them, and encode to the same bytes", () => {
-    const lines = readFileSync(VECTORS, "utf8").trim().split("\n");
+    const lines = readFileSync(join(ROOT, "..", "shared", "conformance", VECTORS), "utf8")
+      .trim()
+      .split("\n");
     const messages = lines.flatMap((line) => (JSON.parse(line) as { msgs: string[] }).msgs);
     expect(messages.length).toBeGreaterThan(700);
     for (const hex of messages) expect(toHex(encodeMessage(parseMessage(fromHex(hex))))).toBe(hex);

@@ -1,7 +1,7 @@
 // The packet vectors of ../shared/conformance against our own tables: frames in at port 1, frames out at port 2 and 3,
 // packet-ins at the controller. Prints pass/total by group; the number of passes is a ratchet that may only rise.
 // Where the folder is absent (a user's clone) the suite is listed as not run; with CI=true that is a failure.
-import { existsSync, readFileSync, writeFileSync } from "node:fs";
+import { readFileSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { describe, expect, it } from "vitest";
@@ -10,10 +10,12 @@ import { type OpenFlowMessage, parseMessage } from "../../base/openflow/index.js
 import { MemoryPort, PacketPool } from "../../base/packet/index.js";
 import { Random } from "../../base/random/index.js";
 import { type Bridge, type BridgeChange, type BridgeEvent, Datapath } from "../../vswitch/datapath/index.js";
+import { needsVectors } from "../support/needs.js";
 
 const here = fileURLToPath(new URL(".", import.meta.url));
 const root = resolve(here, "../..");
-const vectorsPath = join(resolve(root, "../shared/conformance"), "openflow13-packets.jsonl");
+const VECTORS = "openflow13-packets.jsonl";
+const vectorsPath = join(resolve(root, "../shared/conformance"), VECTORS);
 const ratchetPath = join(root, "test/conformance/packet-vectors.ratchet.json");
 
 interface Throughput {
@@ -193,15 +195,8 @@ function matches(wanted: Throughput, port: number, frame: Uint8Array): boolean {
   });
 }
 
-const present = existsSync(vectorsPath);
-if (!present) process.stdout.write(`not run: OpenFlow packet vectors (${vectorsPath} is absent)\n`);
-
-describe("OpenFlow 1.3 packet vectors", () => {
-  it(present ? "pass at least as often as before" : "are absent here, which is only right outside CI", () => {
-    if (!present) {
-      expect(process.env["CI"], "the vectors must be there in CI").not.toBe("true");
-      return;
-    }
+describe("OpenFlow 1.3 packet vectors", needsVectors(VECTORS), () => {
+  it("pass at least as often as before", () => {
     const cases = readFileSync(vectorsPath, "utf8")
       .trim()
       .split("\n")

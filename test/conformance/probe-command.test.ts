@@ -1,7 +1,8 @@
 // `plinth probe` as people run it: what it prints, how it ends, and what it says where raw sockets are refused.
 import { createServer } from "node:net";
 import { describe, expect, it } from "vitest";
-import { currentUid, rawIpProblem } from "../../base/linux/index.js";
+import { rawIpProblem } from "../../base/linux/index.js";
+import { needsRoot } from "../support/needs.js";
 import { PLINTH, run } from "../support/run.js";
 
 const probe = (...args: string[]) =>
@@ -35,7 +36,7 @@ describe("plinth probe", () => {
     }
   });
 
-  it.runIf(currentUid() === 0)("names the capability that is missing", async () => {
+  it("names the capability that is missing", needsRoot, async () => {
     const { code, stdout, stderr } = await run("setpriv", [
       "--bounding-set=-net_raw",
       process.execPath,

@@ -10,10 +10,10 @@ import { type ApiClient, connectWithKubeconfig } from "../../stack/api/index.js"
 import { ControllerProcess } from "../support/controller-process.js";
 import { DaemonProcess } from "../support/daemon-process.js";
 import { HostProcess } from "../support/host-process.js";
+import { needsRoot } from "../support/needs.js";
 import { requirePrograms, run, runOk } from "../support/run.js";
 
 const NOBODY = 65_534;
-const isRoot = process.getuid?.() === 0;
 
 interface Machine {
   readonly runDir: string;
@@ -159,7 +159,7 @@ async function reachOf(uid: number, pids: readonly number[]): Promise<string[]> 
 const daemonPids = (): number[] =>
   [controller.pid, host.pid, ...daemons.map((daemon) => daemon.pid)].filter((pid) => pid !== undefined);
 
-describe.runIf(isRoot)("somebody who broke out of a machine", () => {
+describe("somebody who broke out of a machine", needsRoot, () => {
   it("is a user of its own, without groups, rights or new programs", () => {
     expect(red.uid).not.toBe(blue.uid);
     for (const { pid, uid } of [red, blue]) {
@@ -231,7 +231,7 @@ describe.runIf(isRoot)("somebody who broke out of a machine", () => {
   });
 });
 
-describe.runIf(isRoot)("any other user of the host", () => {
+describe("any other user of the host", needsRoot, () => {
   it("reads only the format of the data directory", async () => {
     expect(await reachOf(NOBODY, daemonPids())).toEqual(["read format"]);
     for (const name of ["kubeconfig", "token", "tls/key.pem"]) {

@@ -1,0 +1,6 @@
+export interface Summary {
+  readonly ok: number;
+  readonly failed: readonly string[];
+  readonly skipped: readonly string[];
+}
+export declare function summarise(report: object, root: string): Summary;
