@@ -54,6 +54,8 @@ const fixed = (field: OxmFieldName, ...value: number[]): OxmEntry => ({
 });
 const TCP_PREFIX = [fixed("eth_type", 8, 0), fixed("ip_proto", 6)];
 const ND_PREFIX = [fixed("eth_type", 0x86, 0xdd), fixed("ip_proto", 58), fixed("icmpv6_type", 135)];
+const CT_PREFIX = [fixed("eth_type", 8, 0), fixed("ct_state", 0, 0, 0, 0x22)];
+const CT6_PREFIX = [fixed("eth_type", 0x86, 0xdd), fixed("ct_state", 0, 0, 0, 0x21)];
 const ARP_PREFIX = [fixed("eth_type", 8, 6)];
 
 const someOf = (fields: readonly OxmField[]): fc.Arbitrary<OxmEntry[]> =>
@@ -68,6 +70,8 @@ export const matchArbitrary: fc.Arbitrary<Match> = fc.oneof(
   someOf(withPrerequisite("ipv4", "tcp")).map((entries) => [...TCP_PREFIX, ...entries]),
   someOf(withPrerequisite("ipv6", "nd", "nd_solicit")).map((entries) => [...ND_PREFIX, ...entries]),
   someOf(withPrerequisite("arp")).map((entries) => [...ARP_PREFIX, ...entries]),
+  someOf(withPrerequisite("ct", "ct_ipv4")).map((entries) => [...CT_PREFIX, ...entries]),
+  someOf(withPrerequisite("ct", "ct_ipv6")).map((entries) => [...CT6_PREFIX, ...entries]),
 );
 
 // --- Actions

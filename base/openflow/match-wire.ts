@@ -4,7 +4,17 @@
 // mask of all ones or all zeros (the first is dropped, the second drops the field).
 
 import type { Match, OxmEntry } from "./actions.js";
-import { OFPVID_PRESENT } from "./constants.js";
+import {
+  CT_STATE_DNAT,
+  CT_STATE_EST,
+  CT_STATE_INV,
+  CT_STATE_NEW,
+  CT_STATE_REL,
+  CT_STATE_RPL,
+  CT_STATE_SNAT,
+  CT_STATE_TRK,
+  OFPVID_PRESENT,
+} from "./constants.js";
 import type { OfpErrorName } from "./error-codes.js";
 import {
   fieldByHeader,
@@ -18,6 +28,8 @@ import type { Reader, Writer } from "./wire.js";
 
 const OFPMT_OXM = 1;
 const HAS_MASK = 0x100;
+const CT_STATE_KNOWN =
+  CT_STATE_NEW | CT_STATE_EST | CT_STATE_REL | CT_STATE_RPL | CT_STATE_SNAT | CT_STATE_DNAT;
 
 /** Which error each kind of fault in an OXM means; differs between a match and a set-field. */
 interface OxmErrors {
@@ -242,8 +254,10 @@ export function prerequisiteHolds(prerequisite: OxmPrerequisite, match: Match): 
   if (prerequisite === "none") return true;
   if (prerequisite === "in_port") return match.some((entry) => entry.field === "in_port");
   if (prerequisite === "vlan_vid") return hasVlan(match);
+  if (prerequisite === "ct") return hasConnection(match);
   const etherType = exact(match, "eth_type");
   if (!etherTypeFits(prerequisite, etherType)) return false;
+  if (prerequisite === "ct_ipv4" || prerequisite === "ct_ipv6") return hasConnection(match);
   const protocol = IP_PROTOCOL[prerequisite];
   if (protocol !== undefined && exact(match, "ip_proto") !== protocol) return false;
   const type = exact(match, "icmpv6_type");
@@ -263,12 +277,14 @@ function etherTypeFits(prerequisite: OxmPrerequisite, etherType: number | undefi
       return etherType === 0x88e7;
     case "ipv4":
     case "icmpv4":
+    case "ct_ipv4":
       return etherType === 0x0800;
     case "ipv6":
     case "icmpv6":
     case "nd":
     case "nd_solicit":
     case "nd_advert":
+    case "ct_ipv6":
       return etherType === 0x86dd;
     default:
       return etherType === 0x0800 || etherType === 0x86dd;
@@ -283,6 +299,16 @@ function hasVlan(match: Match): boolean {
       ((entry.value[0] as number) & 0x10) !== 0 &&
       (entry.mask === undefined || ((entry.mask[0] as number) & 0x10) !== 0),
   );
+}
+
+/** A bit of ct_state is set that only a known connection has, or the packet is tracked and not invalid. */
+function hasConnection(match: Match): boolean {
+  const entry = match.find((other) => other.field === "ct_state");
+  if (entry === undefined) return false;
+  const value = entry.value[3] as number;
+  const mask = entry.mask === undefined ? 0xff : (entry.mask[3] as number);
+  if ((value & CT_STATE_KNOWN) !== 0) return true;
+  return (value & CT_STATE_TRK) !== 0 && (mask & CT_STATE_INV) !== 0 && (value & CT_STATE_INV) === 0;
 }
 
 /** The value of a field of at most 2 bytes that is matched exactly. */

@@ -26,7 +26,11 @@ export type OxmPrerequisite =
   | "nd"
   | "nd_solicit"
   | "nd_advert"
-  | "pbb";
+  | "pbb"
+  /** A match of ct_state that implies a known connection; with it the EtherType of the addresses. */
+  | "ct"
+  | "ct_ipv4"
+  | "ct_ipv6";
 
 export interface OxmField {
   readonly name: OxmFieldName;
@@ -164,13 +168,13 @@ const ROWS = {
   ct_zone: { header: [NXM1, 106], bits: 16, readOnly: true },
   ct_mark: { header: [NXM1, 107], bits: 32, mask: true },
   ct_label: { header: [NXM1, 108], bits: 128, mask: true },
-  ct_nw_proto: { header: [NXM1, 119], bits: 8, readOnly: true },
-  ct_nw_src: { header: [NXM1, 120], bits: 32, mask: true, readOnly: true },
-  ct_nw_dst: { header: [NXM1, 121], bits: 32, mask: true, readOnly: true },
-  ct_ipv6_src: { header: [NXM1, 122], bits: 128, mask: true, readOnly: true },
-  ct_ipv6_dst: { header: [NXM1, 123], bits: 128, mask: true, readOnly: true },
-  ct_tp_src: { header: [NXM1, 124], bits: 16, mask: true, readOnly: true },
-  ct_tp_dst: { header: [NXM1, 125], bits: 16, mask: true, readOnly: true },
+  ct_nw_proto: { header: [NXM1, 119], bits: 8, pre: "ct", readOnly: true },
+  ct_nw_src: { header: [NXM1, 120], bits: 32, mask: true, pre: "ct_ipv4", readOnly: true },
+  ct_nw_dst: { header: [NXM1, 121], bits: 32, mask: true, pre: "ct_ipv4", readOnly: true },
+  ct_ipv6_src: { header: [NXM1, 122], bits: 128, mask: true, pre: "ct_ipv6", readOnly: true },
+  ct_ipv6_dst: { header: [NXM1, 123], bits: 128, mask: true, pre: "ct_ipv6", readOnly: true },
+  ct_tp_src: { header: [NXM1, 124], bits: 16, mask: true, pre: "ct", readOnly: true },
+  ct_tp_dst: { header: [NXM1, 125], bits: 16, mask: true, pre: "ct", readOnly: true },
   xxreg0: { header: [NXM1, 111], bits: 128, mask: true },
   xxreg1: { header: [NXM1, 112], bits: 128, mask: true },
   xreg0: { header: [OFPXMC_PACKET_REGS, 0], bits: 64, mask: true },

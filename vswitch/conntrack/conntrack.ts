@@ -185,7 +185,7 @@ export class Conntrack implements Tracker {
     if (!ct.commit || dry) return -1;
     const reply = this.#reply;
     invert(tuple, reply);
-    const translates = ct.nat !== null && ct.nat.direction !== "existing";
+    const translates = ct.nat !== null && ct.nat.kind !== "existing";
     if (translates) {
       if (!chooseReply(this.#table, ct.nat, tuple, reply, nowMs)) return DROP_NAT_EXHAUSTED;
     } else if (this.#table.find(reply, nowMs) >= 0) {
@@ -197,7 +197,7 @@ export class Conntrack implements Tracker {
     if (flags >= 0) this.#table.flags[connection] = finFlag(flags, 0);
     if (translates) {
       this.#table.flags[connection] =
-        this.#table.flags[connection]! | (ct.nat.direction === "source" ? FLAG_SNAT : FLAG_DNAT);
+        this.#table.flags[connection]! | (ct.nat.kind === "source" ? FLAG_SNAT : FLAG_DNAT);
       translate(this.#table, connection, 0, packet, this.#pool.view, key, headers, rewriter);
       key[FlowKey.K_CT_STATE] = this.#stateBits(connection, 0) | CT_STATE_NEW;
     }

@@ -1,8 +1,15 @@
 // Address translation of a connection: finding a free reply tuple, and changing packets by the connection's tuples.
 // Source: RFC 3022, RFC 5508 for ICMP errors. Thread: datapath worker. Hot: yes (translate).
-import type { NatAction } from "../../base/openflow/index.js";
-import { checksum, ipv4FromBytes, updateChecksum16 } from "../../base/wire/index.js";
-import { FlowKey, type Headers, type Rewriter, W_DESTINATION, W_PORTS, W_SOURCE } from "../flow/index.js";
+import { checksum, updateChecksum16 } from "../../base/wire/index.js";
+import {
+  FlowKey,
+  type Headers,
+  type NatProgram,
+  type Rewriter,
+  W_DESTINATION,
+  W_PORTS,
+  W_SOURCE,
+} from "../flow/index.js";
 import type { ConnectionTable } from "./connection-table.js";
 import { TUPLE_WORDS } from "./tuple.js";
 
@@ -16,12 +23,12 @@ const ATTEMPTS_MAX = 1024;
  */
 export function chooseReply(
   table: ConnectionTable,
-  nat: NatAction,
+  nat: NatProgram,
   original: Int32Array,
   reply: Int32Array,
   nowMs: number,
 ): boolean {
-  const source = nat.direction === "source";
+  const source = nat.kind === "source";
   const address = chooseAddress(nat, original);
   // A reply goes to the translated source, or comes from the translated destination.
   if (address !== null) reply[source ? 1 : 0] = address;
@@ -31,9 +38,9 @@ export function chooseReply(
   if (icmp && !source) return table.find(reply, nowMs) < 0;
   const keep = ~(0xffff << shift);
   const wanted = (reply[2]! >>> shift) & 0xffff;
-  const ranged = nat.portMin !== undefined;
-  const low = nat.portMin ?? PORT_FIRST;
-  const high = nat.portMax ?? nat.portMin ?? 0xffff;
+  const ranged = nat.portMin >= 0;
+  const low = ranged ? nat.portMin : PORT_FIRST;
+  const high = ranged ? nat.portMax : 0xffff;
   const inRange = !ranged || (wanted >= low && wanted <= high);
   if (inRange && table.find(reply, nowMs) < 0) return true;
   // A destination keeps its port unless the action says otherwise.
@@ -50,11 +57,10 @@ export function chooseReply(
 }
 
 /** The same client always gets the same address of a range. */
-function chooseAddress(nat: NatAction, original: Int32Array): number | null {
-  const { addressMin, addressMax } = nat;
-  if (addressMin === undefined || addressMin.byteLength !== 4) return null;
-  const low = ipv4FromBytes(addressMin);
-  const high = addressMax === undefined ? low : ipv4FromBytes(addressMax);
+function chooseAddress(nat: NatProgram, original: Int32Array): number | null {
+  if (nat.family !== 4) return null;
+  const low = nat.addressMin[0]! >>> 0;
+  const high = nat.addressMax[0]! >>> 0;
   const count = high - low + 1;
   const hash = (Math.imul(original[0]! ^ original[1]!, 0x9e3779b1) >>> 0) % Math.max(1, count);
   return (low + hash) | 0;

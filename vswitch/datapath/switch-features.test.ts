@@ -22,6 +22,7 @@ const entry = (field: OxmFieldName, ...value: number[]): OxmEntry => ({
 });
 const IPV4 = entry("eth_type", 8, 0);
 const IPV6 = entry("eth_type", 0x86, 0xdd);
+const TRACKED = entry("ct_state", 0, 0, 0, 0x22);
 const ND = [IPV6, entry("ip_proto", 58)];
 const NEEDED: Readonly<Record<OxmPrerequisite, Match>> = {
   none: [],
@@ -41,6 +42,9 @@ const NEEDED: Readonly<Record<OxmPrerequisite, Match>> = {
   nd_solicit: [...ND, entry("icmpv6_type", 135)],
   nd_advert: [...ND, entry("icmpv6_type", 136)],
   pbb: [entry("eth_type", 0x88, 0xe7)],
+  ct: [TRACKED],
+  ct_ipv4: [IPV4, TRACKED],
+  ct_ipv6: [IPV6, TRACKED],
 };
 
 function flow(match: Match, actions: readonly Action[]): FlowMod {

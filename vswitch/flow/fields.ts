@@ -69,6 +69,14 @@ const PLACES: Partial<Record<OxmFieldName, readonly [start: number, bits: number
   ct_state: at(K.K_CT_STATE, 0, 32),
   ct_zone: at(K.K_CT_ZONE, 16, 16),
   ct_mark: at(K.K_CT_MARK, 0, 32),
+  ct_label: at(K.K_CT_LABEL, 0, 128),
+  ct_nw_proto: at(K.K_CT_ZONE, 0, 8),
+  ct_nw_src: at(K.K_CT_SRC, 0, 32),
+  ct_nw_dst: at(K.K_CT_DST, 0, 32),
+  ct_ipv6_src: at(K.K_CT_SRC, 0, 128),
+  ct_ipv6_dst: at(K.K_CT_DST, 0, 128),
+  ct_tp_src: at(K.K_CT_TP, 0, 16),
+  ct_tp_dst: at(K.K_CT_TP, 16, 16),
   pkt_mark: at(K.K_PKT_MARK, 0, 32),
   reg0: reg(0),
   reg1: reg(1),
@@ -170,6 +178,7 @@ const PIPELINE_FIELDS: readonly OxmFieldName[] = [
   "ct_state",
   "ct_zone",
   "ct_mark",
+  "ct_label",
   "pkt_mark",
   "reg0",
   "reg1",
@@ -188,7 +197,20 @@ export function pipelineMatch(key: Int32Array): Match {
     const entry = readField(key, name) as OxmEntry;
     if (entry.value.some((byte) => byte !== 0)) match.push(entry);
   }
+  match.push(...connectionMatch(key));
   return match;
+}
+
+/** The tuple of the packet's connection, where it has one; the packet's EtherType goes before, as it must. */
+function connectionMatch(key: Int32Array): Match {
+  const words = key.subarray(K.K_CT_SRC, K.K_PKT_MARK);
+  const etherType = (key[K.K_TYPE_TCI] as number) >>> 16;
+  if (words.every((word) => word === 0) || (etherType !== 0x0800 && etherType !== 0x86dd)) return [];
+  const names =
+    etherType === 0x0800 ? (["ct_nw_src", "ct_nw_dst"] as const) : (["ct_ipv6_src", "ct_ipv6_dst"] as const);
+  return (["eth_type", "ct_nw_proto", ...names, "ct_tp_src", "ct_tp_dst"] as const).map(
+    (name) => readField(key, name) as OxmEntry,
+  );
 }
 
 export { OFPVID_PRESENT };

@@ -1,5 +1,13 @@
 // Flow tables: keys, classifier, tables, groups, meters, and the pipeline that runs packets through them.
 export { Classifier, covers, overlaps } from "./classifier.js";
+export {
+  ALG_FTP,
+  ALG_NONE,
+  ALG_TFTP,
+  type CtProgram,
+  clearConnection,
+  type NatProgram,
+} from "./ct-program.js";
 export * from "./drop-reasons.js";
 export { flowError, openFlowErrorOf } from "./errors.js";
 export {
@@ -20,7 +28,6 @@ export { Pipeline } from "./pipeline.js";
 export type { PacketSink, PipelineObserver, PipelineOptions, Tracker } from "./pipeline-modules.js";
 export {
   type ActionContext,
-  type CtProgram,
   compileActions,
   type Program,
   REASONS,

@@ -13,7 +13,9 @@
 //   16 IPv6 extension headers 9 (bits 20–28), flow label 20 | 17 MPLS label stack entry | 18 I-SID
 //   19–21 arp_sha or nd_sll 48, arp_tha or nd_tll 48 | 22–25 nd_target
 //   -- pipeline --
-//   26–27 tunnel_id | 28–29 metadata | 30 ct_state | 31 ct_zone | 32 ct_mark | 33 pkt_mark | 34–41 reg0–reg7
+//   26–27 tunnel_id | 28–29 metadata | 30 ct_state | 31 ct_nw_proto 8 (bits 24–31), ct_zone 16 | 32 ct_mark
+//   33–36 ct_label | 37–40 ct source address, IPv4 in the first word | 41–44 ct destination address
+//   45 ct_tp_src 16, ct_tp_dst 16 | 46 pkt_mark | 47–54 reg0–reg7
 //
 // Invariant: a word that the packet has no header for is 0. Every offset is checked against the packet's end.
 // Thread: datapath worker. Hot: yes.
@@ -39,9 +41,14 @@ export const K_METADATA = 28;
 export const K_CT_STATE = 30;
 export const K_CT_ZONE = 31;
 export const K_CT_MARK = 32;
-export const K_PKT_MARK = 33;
-export const K_REG = 34;
-export const KEY_WORDS = 42;
+export const K_CT_LABEL = 33;
+/** From here to K_PKT_MARK: the tuple of the connection's first packet. */
+export const K_CT_SRC = 37;
+export const K_CT_DST = 41;
+export const K_CT_TP = 45;
+export const K_PKT_MARK = 46;
+export const K_REG = 47;
+export const KEY_WORDS = 55;
 /** The first word that does not come from the packet's bytes (besides in_port). */
 export const K_PIPELINE = 26;
 

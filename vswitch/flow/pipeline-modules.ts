@@ -1,12 +1,13 @@
 // What a pipeline is given: where packets go, who tracks connections, and who watches when a packet is traced.
 // Thread: datapath worker.
 import type { PacketPool } from "../../base/packet/index.js";
+import type { CtProgram } from "./ct-program.js";
 import type { DropReason } from "./drop-reasons.js";
 import type { Flow } from "./flow.js";
 import type { FlowTables } from "./flow-tables.js";
 import type { GroupBucket } from "./groups.js";
 import type { Headers } from "./key.js";
-import type { CtProgram, Program } from "./program.js";
+import type { Program } from "./program.js";
 import type { Rewriter } from "./rewrite.js";
 
 /** Where packets go. A sink that keeps a packet retains it. */

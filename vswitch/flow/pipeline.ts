@@ -19,6 +19,7 @@ import {
 } from "../../base/openflow/index.js";
 import type { PacketPool } from "../../base/packet/index.js";
 import { ActionSet } from "./action-set.js";
+import { type CtProgram, clearConnection } from "./ct-program.js";
 import * as D from "./drop-reasons.js";
 import type { Flow } from "./flow.js";
 import type { FlowTables } from "./flow-tables.js";
@@ -234,9 +235,7 @@ export class Pipeline {
           at += 2;
           break;
         case P.OP_CT_CLEAR:
-          this.key[K.K_CT_STATE] = 0;
-          this.key[K.K_CT_ZONE] = 0;
-          this.key[K.K_CT_MARK] = 0;
+          clearConnection(this.key);
           at += 1;
           break;
         default:
@@ -443,16 +442,13 @@ export class Pipeline {
     this.key[K.K_IN_PORT] = port;
   }
 
-  #ct(ct: P.CtProgram): void {
+  #ct(ct: CtProgram): void {
     const key = this.key;
     const zone = ct.zone >= 0 ? ct.zone : (key[ct.zoneWord]! >>> ct.zoneShift) & 0xffff;
     if (ct.nat !== null) {
       this.#path.leave();
       if (!this.#writable()) return;
     }
-    const state = key[K.K_CT_STATE]!;
-    const zoneBefore = key[K.K_CT_ZONE]!;
-    const mark = key[K.K_CT_MARK]!;
     const dry = this.#observer !== null;
     const now = this.#nowMs;
     const reason = this.#tracker.track(this.#packet, key, this.headers, this.#rewriter, ct, zone, now, dry);
@@ -465,9 +461,7 @@ export class Pipeline {
       this.#outputs++;
     }
     // Only the copy that goes on in the table sees what was found.
-    key[K.K_CT_STATE] = state;
-    key[K.K_CT_ZONE] = zoneBefore;
-    key[K.K_CT_MARK] = mark;
+    clearConnection(key);
   }
 
   /** A copy of the packet goes on in `tableId` when this run is over. */

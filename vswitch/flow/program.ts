@@ -7,14 +7,13 @@
 import {
   type Action,
   type BitRange,
-  type CtAction,
   type Instruction,
   type Match,
-  type NatAction,
   OFPP_CONTROLLER,
   OXM_FIELDS,
   type OxmFieldName,
 } from "../../base/openflow/index.js";
+import { type CtProgram, compileCt } from "./ct-program.js";
 import { flowError } from "./errors.js";
 import { keyField, ones, putBits, toBigInt } from "./fields.js";
 import * as K from "./key.js";
@@ -107,21 +106,6 @@ const WRITERS: Partial<Record<OxmFieldName, number>> = {
 };
 
 export const REASONS = ["no_match", "action", "invalid_ttl"] as const;
-
-/** A ct action ready to run. */
-export interface CtProgram {
-  readonly commit: boolean;
-  readonly force: boolean;
-  /** −1 when the zone comes from a field. */
-  readonly zone: number;
-  readonly zoneWord: number;
-  readonly zoneShift: number;
-  /** −1: no recirculation. */
-  readonly tableId: number;
-  readonly nat: NatAction | null;
-  /** Run on the key when committed; may only set ct_mark. */
-  readonly program: Program | null;
-}
 
 export interface Program {
   readonly code: Int32Array;
@@ -331,7 +315,7 @@ function compileAction(
       return;
     case "ct":
       code.push(OP_CT, ct.length);
-      ct.push(compileCt(action, context));
+      ct.push(compileCt(action, rangeStart, (inner) => compileActions(inner, context, undefined)));
       return;
     case "ct_clear":
       code.push(OP_CT_CLEAR);
@@ -450,31 +434,4 @@ function compileMove(source: BitRange, destination: BitRange, code: number[]): v
     left -= bits;
   }
   code.push(OP_MOVE, WRITERS[destination.field] ?? W_NONE, pieces.length / 5, ...pieces);
-}
-
-function compileCt(action: CtAction, context: ActionContext): CtProgram {
-  if (action.alg !== 0) throw flowError("OFPBAC_BAD_ARGUMENT", `ct alg ${action.alg} is not supported`);
-  const nat = action.actions.find((inner): inner is NatAction => inner.type === "nat") ?? null;
-  if (nat !== null && ((nat.addressMin?.byteLength ?? 4) !== 4 || (nat.addressMax?.byteLength ?? 4) !== 4))
-    throw flowError("OFPBAC_BAD_ARGUMENT", "nat to IPv6 addresses is not supported");
-  const rest = action.actions.filter((inner) => inner.type !== "nat");
-  for (const inner of rest) {
-    const target =
-      inner.type === "set_field" ? inner.field : "destination" in inner ? inner.destination.field : "";
-    if (target !== "ct_mark") throw flowError("OFPBAC_BAD_ARGUMENT", `${inner.type} ${target} inside ct`);
-  }
-  const zone = typeof action.zone === "number" ? action.zone : -1;
-  const start = typeof action.zone === "number" ? 0 : rangeStart(action.zone);
-  if (zone < 0 && (start & 31) > 16)
-    throw flowError("OFPBAC_BAD_ARGUMENT", "a ct zone may not straddle two words of its field");
-  return {
-    commit: action.commit,
-    force: action.force,
-    zone,
-    zoneWord: start >>> 5,
-    zoneShift: 16 - (start & 31),
-    tableId: action.tableId ?? -1,
-    nat,
-    program: rest.length === 0 ? null : compileActions(rest, context, undefined),
-  };
 }
