@@ -8,8 +8,8 @@
 // Invariant: no message is delivered before the versions are agreed or after close; at most one incomplete message
 // (64 KiB) is kept.
 
-import { OFP_HEADER_SIZE, OFP13_VERSION } from "./constants.js";
-import { OFP_ERRORS, OFPET_HELLO_FAILED, type OfpErrorName } from "./error-codes.js";
+import { OFP_HEADER_SIZE, OFP13_VERSION, ONF_EXPERIMENTER } from "./constants.js";
+import { isOnfError, OFP_ERRORS, OFPET_HELLO_FAILED, type OfpErrorName, ONF_ERRORS } from "./error-codes.js";
 import { encodeMessage, type MessageHeader, parseHeader, parseMessage } from "./message-wire.js";
 import type { Hello, OpenFlowMessage } from "./messages.js";
 import { WireError } from "./wire.js";
@@ -228,6 +228,17 @@ function speaks13(hello: Hello): boolean {
 
 /** An error message that quotes the request it answers. */
 export function encodeError(error: OfpErrorName, xid: number, request: Uint8Array): Uint8Array {
+  const data = request.slice(0, ERROR_QUOTE_SIZE);
+  if (isOnfError(error)) {
+    const expType = ONF_ERRORS[error];
+    return encodeMessage({
+      type: "experimenter_error",
+      xid,
+      expType,
+      experimenter: ONF_EXPERIMENTER,
+      data,
+    });
+  }
   const [errorType, code] = OFP_ERRORS[error];
-  return encodeMessage({ type: "error", xid, errorType, code, data: request.slice(0, ERROR_QUOTE_SIZE) });
+  return encodeMessage({ type: "error", xid, errorType, code, data });
 }

@@ -131,6 +131,10 @@ export const OFPVID_PRESENT = 0x1000;
 export const NX_EXPERIMENTER = 0x00002320;
 export const ONF_EXPERIMENTER = 0x4f4e4600;
 
+// Bundle flags (ONF extension 230)
+export const OFPBF_ATOMIC = 1 << 0;
+export const OFPBF_ORDERED = 1 << 1;
+
 // Bits of ct_state (ovs-fields(7))
 export const CT_STATE_NEW = 1 << 0;
 export const CT_STATE_EST = 1 << 1;

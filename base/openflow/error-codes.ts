@@ -1,5 +1,7 @@
 // Error types and codes of OpenFlow 1.3 (7.4.4): the pair that an error message carries.
-// Source: OpenFlow Switch Specification 1.3.5, clause 7.4.4.
+// Source: OpenFlow Switch Specification 1.3.5, clause 7.4.4; bundle errors: ONF extension 230.
+
+import { ONF_EXPERIMENTER } from "./constants.js";
 
 export const OFPET_HELLO_FAILED = 0;
 export const OFPET_BAD_REQUEST = 1;
@@ -146,11 +148,43 @@ export const OFP_ERRORS = {
   OFPTFFC_EPERM: [OFPET_TABLE_FEATURES_FAILED, 5],
 } as const satisfies Record<string, readonly [type: number, code: number]>;
 
-/** The name of a specified error, e.g. "OFPFMFC_OVERLAP". It stands for both type and code. */
-export type OfpErrorName = keyof typeof OFP_ERRORS;
+/** Errors of the ONF's extension for bundles: experimenter errors of ONF_EXPERIMENTER with these types. */
+export const ONF_ERRORS = {
+  OFPBFC_UNKNOWN: 2300,
+  OFPBFC_EPERM: 2301,
+  OFPBFC_BAD_ID: 2302,
+  OFPBFC_BUNDLE_EXIST: 2303,
+  OFPBFC_BUNDLE_CLOSED: 2304,
+  OFPBFC_OUT_OF_BUNDLES: 2305,
+  OFPBFC_BAD_TYPE: 2306,
+  OFPBFC_BAD_FLAGS: 2307,
+  OFPBFC_MSG_BAD_LEN: 2308,
+  OFPBFC_MSG_BAD_XID: 2309,
+  OFPBFC_MSG_UNSUP: 2310,
+  OFPBFC_MSG_CONFLICT: 2311,
+  OFPBFC_MSG_TOO_MANY: 2312,
+  OFPBFC_MSG_FAILED: 2313,
+  OFPBFC_TIMEOUT: 2314,
+  OFPBFC_BUNDLE_IN_PROGRESS: 2315,
+} as const satisfies Record<string, number>;
 
-const NAMES = new Map<number, OfpErrorName>(
-  (Object.keys(OFP_ERRORS) as OfpErrorName[]).map((name) => {
+type SpecifiedErrorName = keyof typeof OFP_ERRORS;
+type OnfErrorName = keyof typeof ONF_ERRORS;
+
+/** The name of a known error, e.g. "OFPFMFC_OVERLAP". It stands for type, code and experimenter. */
+export type OfpErrorName = SpecifiedErrorName | OnfErrorName;
+
+export function isOnfError(name: OfpErrorName): name is OnfErrorName {
+  return Object.hasOwn(ONF_ERRORS, name);
+}
+
+/** Whether a PlinthError's code, or any text, is the name of an OpenFlow error. */
+export function isErrorName(name: string): name is OfpErrorName {
+  return Object.hasOwn(OFP_ERRORS, name) || Object.hasOwn(ONF_ERRORS, name);
+}
+
+const NAMES = new Map<number, SpecifiedErrorName>(
+  (Object.keys(OFP_ERRORS) as SpecifiedErrorName[]).map((name) => {
     const [type, code] = OFP_ERRORS[name];
     return [type * 0x10000 + code, name];
   }),
@@ -159,4 +193,10 @@ const NAMES = new Map<number, OfpErrorName>(
 /** The specification's name of an error pair, or undefined where it has none. */
 export function errorName(type: number, code: number): OfpErrorName | undefined {
   return NAMES.get(type * 0x10000 + code);
+}
+
+/** The name of an experimenter error, or undefined where we know none. */
+export function experimenterErrorName(experimenter: number, expType: number): OfpErrorName | undefined {
+  if (experimenter !== ONF_EXPERIMENTER) return undefined;
+  return (Object.keys(ONF_ERRORS) as OnfErrorName[]).find((name) => ONF_ERRORS[name] === expType);
 }

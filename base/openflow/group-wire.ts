@@ -6,7 +6,8 @@ import { readActions, writeActions } from "./actions-wire.js";
 import type { GroupMod, GroupModCommand } from "./messages.js";
 import { nameOf, type Reader, type Writer } from "./wire.js";
 
-const OFPGC: Readonly<Record<GroupModCommand, number>> = { add: 0, modify: 1, delete: 2 };
+/** add_or_mod is Open vSwitch's: adds the group, or replaces the one there is. */
+const OFPGC: Readonly<Record<GroupModCommand, number>> = { add: 0, modify: 1, delete: 2, add_or_mod: 0x8000 };
 /** Group types on the wire, also the bit numbers of the group features. */
 export const OFPGT: Readonly<Record<GroupType, number>> = { all: 0, select: 1, indirect: 2, ff: 3 };
 

@@ -5,6 +5,7 @@ export { OFPAT } from "./actions-wire.js";
 export { type ChannelOptions, type ChannelOutput, ChannelSession, encodeError } from "./channel-session.js";
 export * from "./constants.js";
 export * from "./error-codes.js";
+export * from "./extension-messages.js";
 export { OFPGT } from "./group-wire.js";
 export { OFPIT } from "./instructions-wire.js";
 export { prerequisiteHolds } from "./match-wire.js";

@@ -223,6 +223,20 @@ export const messageArbitrary: fc.Arbitrary<OpenFlowMessage> = fc.oneof<fc.Arbit
   fc.record({ type: of("echo_request", "echo_reply"), xid, data: blob(80) }),
   fc.record({ type: of("experimenter"), xid, experimenter: u32, expType: u32, data: blob(80) }),
   fc.record({
+    type: of("bundle_control"),
+    xid,
+    bundleId: u32,
+    control: of("open_request", "open_reply", "close_request", "commit_reply", "discard_request"),
+    flags: u16,
+  }),
+  fc.record({
+    type: of("bundle_add"),
+    xid,
+    bundleId: u32,
+    flags: u16,
+    message: blob(40).map((body) => Uint8Array.of(4, 2, 0, 8 + body.length, 0, 0, 0, 0, ...body)),
+  }),
+  fc.record({
     type: of(
       "features_request",
       "get_config_request",
@@ -263,7 +277,7 @@ export const messageArbitrary: fc.Arbitrary<OpenFlowMessage> = fc.oneof<fc.Arbit
   fc.record({
     type: of("group_mod"),
     xid,
-    command: of("add", "modify", "delete"),
+    command: of("add", "modify", "delete", "add_or_mod"),
     groupType,
     groupId,
     buckets,

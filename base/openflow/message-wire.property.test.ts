@@ -2,7 +2,7 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { OFPT } from "./constants.js";
-import { OFP_ERRORS } from "./error-codes.js";
+import { isErrorName } from "./error-codes.js";
 import { messageArbitrary, replyBodyArbitrary } from "./message-arbitrary.js";
 import { encodeMessage, parseMessage } from "./message-wire.js";
 import { splitMultipartBody } from "./multipart-wire.js";
@@ -15,7 +15,7 @@ function parsesOrComplains(bytes: Uint8Array): void {
     if (!(error instanceof WireError)) throw error;
     expect(error.field).not.toBe("");
     expect(error.offset).toBeLessThanOrEqual(bytes.byteLength);
-    expect(OFP_ERRORS[error.error]).toBe(error.pair);
+    expect(isErrorName(error.error)).toBe(true);
   }
 }
 

@@ -4,6 +4,7 @@
 // returns a message or throws a WireError, nothing else.
 
 import { OFP_HEADER_SIZE, OFP13_VERSION, OFPT } from "./constants.js";
+import { readExperimenter, writeExperimenter } from "./extension-wire.js";
 import * as flow from "./flow-wire.js";
 import * as group from "./group-wire.js";
 import type { OpenFlowMessage } from "./messages.js";
@@ -72,7 +73,7 @@ function readBody(type: WireType, reader: Reader, { xid, version }: MessageHeade
     case "echo_reply":
       return { type, xid, data: reader.rest() };
     case "experimenter":
-      return sw.readExperimenter(reader, xid);
+      return readExperimenter(reader, xid);
     case "features_request":
     case "get_config_request":
     case "barrier_request":
@@ -122,7 +123,7 @@ function readBody(type: WireType, reader: Reader, { xid, version }: MessageHeade
 /** The bytes of one message. Throws RangeError when it does not fit 65535 bytes (see splitMultipartBody). */
 export function encodeMessage(message: OpenFlowMessage): Uint8Array {
   const writer = new Writer();
-  const type = message.type === "experimenter_error" ? "error" : message.type;
+  const type = wireType(message.type);
   writer
     .u8(message.type === "hello" ? message.version : OFP13_VERSION)
     .u8(OFPT[type])
@@ -131,6 +132,18 @@ export function encodeMessage(message: OpenFlowMessage): Uint8Array {
   writeBody(writer, message);
   writer.setLength(2, 0);
   return writer.take();
+}
+
+function wireType(type: OpenFlowMessage["type"]): WireType {
+  switch (type) {
+    case "experimenter_error":
+      return "error";
+    case "bundle_control":
+    case "bundle_add":
+      return "experimenter";
+    default:
+      return type;
+  }
 }
 
 function writeBody(writer: Writer, message: OpenFlowMessage): void {
@@ -149,7 +162,9 @@ function writeBody(writer: Writer, message: OpenFlowMessage): void {
       writer.put(message.data);
       return;
     case "experimenter":
-      sw.writeExperimenter(writer, message);
+    case "bundle_control":
+    case "bundle_add":
+      writeExperimenter(writer, message);
       return;
     case "features_reply":
       sw.writeFeaturesReply(writer, message);

@@ -4,6 +4,7 @@
 // are the codec's business.
 
 import type { Action, Bucket, GroupType, Instruction, Match, MeterBand, PacketInReason } from "./actions.js";
+import type { ExtensionMessage } from "./extension-messages.js";
 import type { MultipartReplyBody, MultipartRequestBody } from "./multipart.js";
 
 interface Base<T extends string> {
@@ -84,7 +85,7 @@ export interface FlowMod extends Base<"flow_mod"> {
   /** In the order of the wire; none means drop. */
   readonly instructions: readonly Instruction[];
 }
-export type GroupModCommand = "add" | "modify" | "delete";
+export type GroupModCommand = "add" | "modify" | "delete" | "add_or_mod";
 export interface GroupMod extends Base<"group_mod"> {
   readonly command: GroupModCommand;
   readonly groupType: GroupType;
@@ -209,6 +210,7 @@ export type OpenFlowMessage =
   | ExperimenterError
   | Echo
   | Experimenter
+  | ExtensionMessage
   | FeaturesRequest
   | FeaturesReply
   | GetConfigRequest

@@ -1,4 +1,4 @@
-// Bytes of the messages about the channel and the switch as a whole: hello, error, echo, experimenter, features,
+// Bytes of the messages about the channel and the switch as a whole: hello, error, echo, features,
 // configuration, table-mod, role, asynchronous configuration.
 // Source: OpenFlow Switch Specification 1.3.5, 7.3.1–7.3.3, 7.3.9, 7.3.10, 7.4.4, 7.5.
 
@@ -8,7 +8,6 @@ import type {
   AsyncMask,
   ControllerRole,
   ErrorMessage,
-  Experimenter,
   ExperimenterError,
   FeaturesReply,
   Hello,
@@ -76,16 +75,6 @@ export function writeError(writer: Writer, error: ErrorMessage): void {
 
 export function writeExperimenterError(writer: Writer, error: ExperimenterError): void {
   writer.u16(OFPET_EXPERIMENTER).u16(error.expType).u32(error.experimenter).put(error.data);
-}
-
-export function readExperimenter(reader: Reader, xid: number): Experimenter {
-  const experimenter = reader.u32("experimenter.experimenter");
-  const expType = reader.u32("experimenter.exp_type");
-  return { type: "experimenter", xid, experimenter, expType, data: reader.rest() };
-}
-
-export function writeExperimenter(writer: Writer, message: Experimenter): void {
-  writer.u32(message.experimenter).u32(message.expType).put(message.data);
 }
 
 export function readFeaturesReply(reader: Reader, xid: number): FeaturesReply {

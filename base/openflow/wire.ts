@@ -1,7 +1,7 @@
 // Reader and writer of OpenFlow bytes: every length is checked, every complaint names a field and an offset.
 // Invariant: a Reader never looks outside its bytes; what it lacks is a WireError with the error the family asks for.
 
-import { OFP_ERRORS, type OfpErrorName } from "./error-codes.js";
+import type { OfpErrorName } from "./error-codes.js";
 
 /** The peer's bytes are wrong. `error` is what the switch must answer; `offset` counts from the message's start. */
 export class WireError extends Error {
@@ -15,11 +15,6 @@ export class WireError extends Error {
     this.error = error;
     this.field = field;
     this.offset = offset;
-  }
-
-  /** The error type and code for an OpenFlow error message. */
-  get pair(): readonly [type: number, code: number] {
-    return OFP_ERRORS[this.error];
   }
 }
 

@@ -6,13 +6,15 @@ import type { Socket } from "node:net";
 import { PlinthError } from "../../base/errors/index.js";
 import type { Logger } from "../../base/log/index.js";
 import {
+  type BundleAdd,
+  type BundleControl,
   type ChannelOutput,
   ChannelSession,
   encodeError,
   encodeMessage,
+  isErrorName,
   type MessageHeader,
   OFP_DEFAULT_MISS_SEND_LEN,
-  OFP_ERRORS,
   type OfpErrorName,
   type OpenFlowMessage,
   type Unsent,
@@ -20,10 +22,16 @@ import {
 } from "../../base/openflow/index.js";
 import type { Clock, Timer } from "../../base/time/index.js";
 import { CONTROLLER_MASKS, SILENT_MASKS, wants } from "./async-config.js";
-import { PACKET_IN_QUEUE_BYTES_MAX, REQUESTS_OUTSTANDING_MAX, SEND_QUEUE_BYTES_MAX } from "./limits.js";
+import { Bundles, type PendingChange } from "./bundles.js";
+import {
+  BUNDLE_IDLE_MS,
+  PACKET_IN_QUEUE_BYTES_MAX,
+  REQUESTS_OUTSTANDING_MAX,
+  SEND_QUEUE_BYTES_MAX,
+} from "./limits.js";
 import { type Answer, answer, type ConnectionState, isChange } from "./requests.js";
 import type { Roles } from "./roles.js";
-import type { SwitchChange, SwitchEvent, SwitchModel } from "./switch-model.js";
+import type { SwitchEvent, SwitchModel } from "./switch-model.js";
 
 export interface ConnectionOptions {
   /** For logs: the target, or "management". */
@@ -46,11 +54,6 @@ export interface ConnectionModules {
 /** How long a peer may take to read what was written before the close. */
 const LINGER_MS = 1_000;
 
-interface PendingChange {
-  readonly change: SwitchChange;
-  readonly request: Uint8Array;
-}
-
 export class Connection implements ConnectionState {
   role: ConnectionState["role"] = "equal";
   config: ConnectionState["config"];
@@ -62,6 +65,8 @@ export class Connection implements ConnectionState {
   readonly #options: ConnectionOptions;
   readonly #modules: ConnectionModules;
   readonly #session: ChannelSession;
+  readonly #bundles = new Bundles();
+  #bundleTimer: Timer | undefined;
   #batch: PendingChange[] = [];
   #answers: Promise<void> = Promise.resolve();
   #outstanding = 0;
@@ -96,6 +101,7 @@ export class Connection implements ConnectionState {
     if (this.#isClosed) return;
     this.#isClosed = true;
     this.#timer?.cancel();
+    this.#bundleTimer?.cancel();
     this.#modules.roles.leave(this);
     this.#socket.destroySoon();
     this.#modules.clock.after(LINGER_MS, () => this.#socket.destroy());
@@ -162,7 +168,15 @@ export class Connection implements ConnectionState {
       else this.#batch.push({ change: message, request });
       return;
     }
+    if (message.type === "bundle_add") {
+      this.#onBundleAdd(message, request);
+      return;
+    }
     this.#flushChanges();
+    if (message.type === "bundle_control") {
+      this.#onBundleControl(message, request);
+      return;
+    }
     if (message.type === "set_config") this.#onSetConfig(message.missSendLength);
     const { model, roles } = this.#modules;
     this.#enqueue(answer(model, roles, this, message).catch(refusalOf), message.xid, request);
@@ -200,6 +214,68 @@ export class Connection implements ConnectionState {
       },
       done,
     );
+  }
+
+  // --- Bundles
+
+  /** Only an error is answered: behind the answers to what came before. */
+  #onBundleAdd(message: BundleAdd, request: Uint8Array): void {
+    const error =
+      this.role === "slave"
+        ? "OFPBRC_IS_SLAVE"
+        : this.#bundles.add(message, request, this.#modules.clock.nowMs());
+    this.#armBundles();
+    if (error === undefined) return;
+    this.#flushChanges();
+    this.#enqueue(Promise.resolve(error), message.xid, request);
+  }
+
+  #onBundleControl(message: BundleControl, request: Uint8Array): void {
+    const outcome =
+      this.role === "slave"
+        ? { error: "OFPBRC_IS_SLAVE" as const }
+        : this.#bundles.control(message, request, this.#modules.clock.nowMs());
+    this.#armBundles();
+    if ("error" in outcome) {
+      this.#enqueue(Promise.resolve(outcome.error), message.xid, request);
+      return;
+    }
+    const { bundleId, flags, xid } = message;
+    const reply: OpenFlowMessage = { type: "bundle_control", xid, bundleId, control: outcome.reply, flags };
+    if (outcome.changes === undefined) this.#enqueue(Promise.resolve([reply]), xid, request);
+    else this.#commit(outcome.changes, reply, request);
+  }
+
+  /** The refused message's own error comes first, then the commit's. */
+  #commit(changes: readonly PendingChange[], reply: OpenFlowMessage, request: Uint8Array): void {
+    const done = this.#modules.model.changeAtomically(changes.map(({ change }) => change));
+    this.#afterOthers(
+      1,
+      async () => {
+        const refusal = await done;
+        if (refusal === undefined) {
+          this.#send(reply);
+          return;
+        }
+        this.#modules.log.debug({ connection: this.#options.name, error: refusal.error }, refusal.message);
+        const failed = changes[refusal.index];
+        if (failed !== undefined) this.#write(encodeError(refusal.error, failed.change.xid, failed.request));
+        this.#write(encodeError("OFPBFC_MSG_FAILED", reply.xid, request));
+      },
+      done,
+    );
+  }
+
+  #armBundles(): void {
+    if (this.#bundleTimer !== undefined || this.#bundles.count === 0) return;
+    this.#bundleTimer = this.#modules.clock.after(BUNDLE_IDLE_MS, () => {
+      this.#bundleTimer = undefined;
+      if (this.#isClosed) return;
+      for (const { xid, request } of this.#bundles.expire(this.#modules.clock.nowMs())) {
+        this.#enqueue(Promise.resolve("OFPBFC_TIMEOUT"), xid, request);
+      }
+      this.#armBundles();
+    });
   }
 
   // --- Answers out, in order
@@ -254,8 +330,7 @@ export class Connection implements ConnectionState {
 
 /** The OpenFlow error in a rejection; rethrows every other. */
 function refusalOf(thrown: unknown): OfpErrorName {
-  if (thrown instanceof PlinthError && Object.hasOwn(OFP_ERRORS, thrown.code))
-    return thrown.code as OfpErrorName;
+  if (thrown instanceof PlinthError && isErrorName(thrown.code)) return thrown.code;
   throw thrown;
 }
 

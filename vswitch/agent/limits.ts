@@ -10,3 +10,10 @@ export const REQUESTS_OUTSTANDING_MAX = 4096;
 export const SEND_QUEUE_BYTES_MAX = 4 * 1024 * 1024;
 /** Bytes waiting above which packet-ins to that connection are dropped and counted. */
 export const PACKET_IN_QUEUE_BYTES_MAX = 1024 * 1024;
+/** Bundles of one connection that are open or closed but not committed. */
+export const BUNDLES_MAX = 64;
+/** Messages in one bundle, and bytes of messages in all bundles of one connection. */
+export const BUNDLE_MESSAGES_MAX = 262_144;
+export const BUNDLE_BYTES_MAX = 32 * 1024 * 1024;
+/** A bundle of which nothing is heard for so long is discarded. */
+export const BUNDLE_IDLE_MS = 10_000;

@@ -36,7 +36,7 @@ import {
   type TableStats,
 } from "../../base/openflow/index.js";
 import { describeGroups, describeTables, NO_METERS } from "./capabilities.js";
-import type { ChangeRefusal, SwitchChange, SwitchEvent, SwitchModel } from "./switch-model.js";
+import type { AtomicRefusal, ChangeRefusal, SwitchChange, SwitchEvent, SwitchModel } from "./switch-model.js";
 
 const TABLE_COUNT = 254;
 const FIELDS = [
@@ -90,6 +90,8 @@ export class MemorySwitch implements SwitchModel {
   flows: FlowStats[] = [];
   groups: GroupDescription[] = [];
   portList: PortDescription[] = [];
+  /** While a bundle is being applied: what is told when it succeeded. */
+  #held: SwitchEvent[] | undefined;
   readonly #listeners = new Set<(event: SwitchEvent) => void>();
 
   get flowCount(): number {
@@ -102,7 +104,8 @@ export class MemorySwitch implements SwitchModel {
   }
 
   emit(event: SwitchEvent): void {
-    for (const listener of this.#listeners) listener(event);
+    if (this.#held !== undefined) this.#held.push(event);
+    else for (const listener of this.#listeners) listener(event);
   }
 
   async change(changes: readonly SwitchChange[]): Promise<readonly (ChangeRefusal | undefined)[]> {
@@ -116,6 +119,28 @@ export class MemorySwitch implements SwitchModel {
         throw thrown;
       }
     });
+  }
+
+  async changeAtomically(changes: readonly SwitchChange[]): Promise<AtomicRefusal | undefined> {
+    await this.gate;
+    const before = { flows: this.flows, groups: this.groups, packetOuts: this.packetOuts.length };
+    const held: SwitchEvent[] = [];
+    this.#held = held;
+    for (const [index, change] of changes.entries()) {
+      try {
+        this.#apply(change);
+      } catch (thrown) {
+        if (!(thrown instanceof Refused)) throw thrown;
+        this.#held = undefined;
+        this.flows = before.flows;
+        this.groups = before.groups;
+        this.packetOuts.length = before.packetOuts;
+        return { index, error: thrown.error, message: thrown.message };
+      }
+    }
+    this.#held = undefined;
+    for (const event of held) this.emit(event);
+    return undefined;
   }
 
   async barrier(): Promise<void> {
@@ -240,8 +265,7 @@ export class MemorySwitch implements SwitchModel {
     const same = rivals.find((flow) => isSameMatch(flow.match, mod.match));
     const overlaps = rivals.some((flow) => overlap(flow.match, mod.match));
     if ((mod.flags & OFPFF_CHECK_OVERLAP) !== 0 && overlaps) throw new Refused("OFPFMFC_OVERLAP");
-    this.flows = this.flows.filter((flow) => flow !== same);
-    this.flows.push({
+    const added: FlowStats = {
       tableId: mod.tableId,
       durationSeconds: 0,
       durationNanoseconds: 0,
@@ -254,7 +278,8 @@ export class MemorySwitch implements SwitchModel {
       byteCount: 0n,
       match: mod.match,
       instructions: mod.instructions,
-    });
+    };
+    this.flows = [...this.flows.filter((flow) => flow !== same), added];
   }
 
   #removed(flow: FlowStats, reason: FlowRemovedReason): void {

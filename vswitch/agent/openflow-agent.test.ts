@@ -1,13 +1,11 @@
 // The agent over real sockets, with a switch model in memory.
 import { mkdtempSync, rmSync } from "node:fs";
-import { connect, createServer, type Server, type Socket } from "node:net";
+import { connect, createServer, type Server } from "node:net";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { PlinthError } from "../../base/errors/index.js";
 import { silentLog } from "../../base/log/index.js";
 import {
-  ChannelSession,
-  encodeMessage,
   type FlowMod,
   OFP_NO_BUFFER,
   OFPCML_NO_BUFFER,
@@ -15,60 +13,14 @@ import {
   OFPG_ANY,
   OFPP_ANY,
   OFPP_CONTROLLER,
-  type OpenFlowMessage,
   type Unsent,
 } from "../../base/openflow/index.js";
 import { systemClock, waitFor } from "../../base/time/index.js";
+import { ControllerPeer as Peer } from "../testing/controller-peer.js";
 import { MemorySwitch } from "./memory-switch.js";
 import { OpenFlowAgent } from "./openflow-agent.js";
 
 const DEADLINE_MS = 5_000;
-
-/** A controller's end of one connection. */
-class Peer {
-  readonly messages: OpenFlowMessage[] = [];
-  readonly socket: Socket;
-  readonly #session = new ChannelSession({ answerMalformed: false, probeIntervalMs: 0 });
-  isClosed = false;
-
-  constructor(socket: Socket) {
-    this.socket = socket;
-    for (const output of this.#session.start(0)) if (output.type === "send") socket.write(output.bytes);
-    socket.on("data", (bytes) => {
-      for (const output of this.#session.receive(bytes as Buffer, 0)) {
-        if (output.type === "send") socket.write(output.bytes);
-        if (output.type === "message") this.messages.push(output.message);
-      }
-    });
-    socket.on("error", () => {});
-    socket.on("close", () => {
-      this.isClosed = true;
-    });
-  }
-
-  send(...messages: Unsent[]): number[] {
-    const numbered = messages.map(
-      (message) => ({ ...message, xid: this.#session.nextXid() }) as OpenFlowMessage,
-    );
-    this.socket.write(Buffer.concat(numbered.map(encodeMessage)));
-    return numbered.map(({ xid }) => xid);
-  }
-
-  async established(): Promise<void> {
-    await waitFor(() => this.#session.isEstablished, "no hello", DEADLINE_MS, 2);
-  }
-
-  async next(type: OpenFlowMessage["type"]): Promise<OpenFlowMessage> {
-    await waitFor(
-      () => this.messages.some((message) => message.type === type),
-      () => `no ${type} among ${this.messages.map((message) => message.type).join(", ")}`,
-      DEADLINE_MS,
-      2,
-    );
-    const at = this.messages.findIndex((message) => message.type === type);
-    return this.messages.splice(at, 1)[0] as OpenFlowMessage;
-  }
-}
 
 function flowMod(change: Partial<FlowMod> = {}): Unsent<FlowMod> {
   return {

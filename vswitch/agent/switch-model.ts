@@ -45,6 +45,12 @@ export interface ChangeRefusal {
   readonly message: string;
 }
 
+/** A list of changes was refused because of this one. Nothing of the list was applied. */
+export interface AtomicRefusal extends ChangeRefusal {
+  /** Position of the change in the list. */
+  readonly index: number;
+}
+
 /** What the agent passes on to the controllers that want it. */
 export type SwitchEvent =
   /** `data` is the whole frame; the agent's connections decide what they send of it. */
@@ -64,6 +70,11 @@ export interface SwitchModel {
 
   /** Applies all, in order; result n belongs to change n and is undefined when it is in force. */
   change(changes: readonly SwitchChange[]): Promise<readonly (ChangeRefusal | undefined)[]>;
+  /**
+   * Applies all, in order, or nothing: undefined when all are in force. No packet that arrives at a port is judged
+   * by a part of them.
+   */
+  changeAtomically(changes: readonly SwitchChange[]): Promise<AtomicRefusal | undefined>;
   /** Resolves when everything asked before is in force (and packet-outs have left). */
   barrier(): Promise<void>;
   /** How IP fragments are handled: OFPC_FRAG_*. False = not supported. */

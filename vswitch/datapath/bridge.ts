@@ -28,6 +28,7 @@ import {
   type Headers,
   type PacketSink,
   Pipeline,
+  type Program,
   pipelineMatch,
   REASONS,
   type Tracker,
@@ -65,13 +66,15 @@ export class Bridge implements PacketSink {
   #local: PortSlot | null = null;
   #normal: NormalForwarder;
   #nowMs = 0;
+  /** While a bundle is being applied: what is to be told when it is committed, and how ports were before. */
+  #held: { readonly events: BridgeEvent[]; readonly configs: readonly number[] } | null = null;
 
   constructor(options: BridgeOptions) {
     this.name = options.name;
     this.#pool = options.pool;
     this.#tracker = options.tracker;
     this.#emit = options.emit;
-    this.tables = new FlowTables({ tables: TABLE_COUNT, onRemoved: (message) => void this.#emit(message) });
+    this.tables = new FlowTables({ tables: TABLE_COUNT, onRemoved: (message) => void this.#tell(message) });
     this.pipeline = new Pipeline({
       pool: options.pool,
       tables: this.tables,
@@ -142,7 +145,7 @@ export class Bridge implements PacketSink {
     }
     const miss = flow !== null && flow.priority === 0 && flow.match.length === 0 && reason === 1;
     const data = this.#pool.frame(packet);
-    const sent = this.#emit({
+    const sent = this.#tell({
       type: "packet_in",
       bufferId: OFP_NO_BUFFER,
       totalLength: data.byteLength,
@@ -194,7 +197,47 @@ export class Bridge implements PacketSink {
     }
   }
 
+  /** From here on every change can be undone, and is told of only when it is committed. */
+  begin(): void {
+    this.#held = { events: [], configs: this.slots.map((slot) => slot.config) };
+    this.tables.begin();
+  }
+
+  commit(): void {
+    this.tables.commit();
+    const events = this.#held?.events ?? [];
+    this.#held = null;
+    for (let i = 0; i < events.length; i++) this.#emit(events[i]!);
+  }
+
+  /** Tables and ports are what they were at begin(). */
+  rollBack(): void {
+    this.tables.rollBack();
+    const configs = this.#held?.configs ?? [];
+    this.#held = null;
+    for (let i = 0; i < configs.length; i++) {
+      const slot = this.slots[i]!;
+      slot.config = configs[i]!;
+      slot.update();
+    }
+  }
+
+  #tell(event: BridgeEvent): boolean {
+    if (this.#held === null) return this.#emit(event);
+    this.#held.events.push(event);
+    return true;
+  }
+
   #packetOut(message: PacketOut, nowMs: number): void {
+    const program = this.checkPacketOut(message);
+    const packet = this.#pool.allocateFrom(message.data);
+    if (packet < 0) this.pipeline.drop(DROP_NO_BUFFER);
+    else this.pipeline.execute(packet, message.inPort, program, nowMs);
+    this.flush();
+  }
+
+  /** Its compiled actions; throws as change() does, and sends nothing. */
+  checkPacketOut(message: PacketOut): Program {
     if (message.bufferId !== OFP_NO_BUFFER)
       throw flowError("OFPBRC_BUFFER_UNKNOWN", "this switch buffers no packets");
     const size = message.data.byteLength;
@@ -203,11 +246,7 @@ export class Bridge implements PacketSink {
     if (message.inPort !== OFPP_CONTROLLER && message.inPort !== OFPP_LOCAL && message.inPort > OFPORT_MAX)
       throw flowError("OFPBRC_BAD_PORT", `in_port ${message.inPort}`);
     const context = { groupExists: (id: number) => this.tables.groups.has(id), portExists: () => true };
-    const program = compileActions(message.actions, context, undefined);
-    const packet = this.#pool.allocateFrom(message.data);
-    if (packet < 0) this.pipeline.drop(DROP_NO_BUFFER);
-    else this.pipeline.execute(packet, message.inPort, program, nowMs);
-    this.flush();
+    return compileActions(message.actions, context, undefined);
   }
 
   #portMod(mod: PortMod): void {
@@ -295,7 +334,7 @@ export class Bridge implements PacketSink {
   #changed(slot: PortSlot, reason: PortStatusReason): void {
     slot.update();
     this.tables.invalidate();
-    this.#emit({ type: "port_status", reason, description: slot.description() });
+    this.#tell({ type: "port_status", reason, description: slot.description() });
   }
 
   #createNormal(): NormalForwarder {

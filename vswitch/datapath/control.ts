@@ -1,13 +1,12 @@
 // Carries the main thread's requests out on a datapath. Thread: datapath worker, between breaths.
 import { PlinthError } from "../../base/errors/index.js";
-import type { OfpErrorName } from "../../base/openflow/index.js";
 import type { Port } from "../../base/packet/index.js";
-import { openFlowErrorOf } from "../flow/index.js";
-import type { Bridge, BridgeChange } from "./bridge.js";
+import { applyAtomically, attempt } from "./atomic-change.js";
+import type { Bridge } from "./bridge.js";
 import type { Datapath } from "./datapath.js";
 import type { PortFactory } from "./port-factory.js";
 import type { PortSlot } from "./port-slot.js";
-import type { AddPort, DatapathMethods, PortState, Refusal } from "./requests.js";
+import type { AddPort, DatapathMethods, PortState } from "./requests.js";
 
 export interface ControlModules {
   readonly datapath: Datapath;
@@ -46,9 +45,14 @@ export function datapathMethods(modules: ControlModules): DatapathMethods {
     removePort: ({ bridge, name }) => removePort(modules, at(bridge), slotOf(at(bridge), name)),
     setVlan: ({ bridge, name, vlan }) => at(bridge).setVlan(slotOf(at(bridge), name), vlan),
     change: ({ bridge, changes }) => {
-      const results = changes.map((change) => applyChange(at(bridge), change, nowMs()));
+      const results = changes.map((change) => attempt(() => at(bridge).change(change, nowMs())));
       datapath.deliver();
       return results;
+    },
+    changeAtomically: ({ bridge, changes }) => {
+      const refusal = applyAtomically(at(bridge), changes, nowMs());
+      datapath.deliver();
+      return refusal;
     },
     barrier: ({ bridge }) => void at(bridge),
     flowStats: ({ bridge, filter }) => at(bridge).tables.flowStats(filter, nowMs()),
@@ -74,17 +78,6 @@ export function datapathMethods(modules: ControlModules): DatapathMethods {
     flushConnections: ({ zone }) => datapath.conntrack.flush(zone),
     counters: () => datapath.counters(),
   };
-}
-
-function applyChange(bridge: Bridge, change: BridgeChange, nowMs: number): Refusal | undefined {
-  try {
-    bridge.change(change, nowMs);
-    return undefined;
-  } catch (thrown) {
-    if (openFlowErrorOf(thrown) === undefined) throw thrown;
-    const { code, message } = thrown as PlinthError;
-    return { error: code as OfpErrorName, message };
-  }
 }
 
 function addPort(modules: ControlModules, bridge: Bridge, body: AddPort): void {

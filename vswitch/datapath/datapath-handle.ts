@@ -130,6 +130,9 @@ export class BridgeModel implements SwitchModel {
   change(changes: readonly SwitchChange[]): Promise<Result<"change">> {
     return this.#handle.call("change", { bridge: this.#bridge, changes });
   }
+  changeAtomically(changes: readonly SwitchChange[]): Promise<Result<"changeAtomically">> {
+    return this.#handle.call("changeAtomically", { bridge: this.#bridge, changes });
+  }
   barrier(): Promise<void> {
     return this.#ask("barrier");
   }

@@ -15,6 +15,7 @@ import type {
 } from "../../base/openflow/index.js";
 import type { ConnectionInfo } from "../conntrack/index.js";
 import type { MacTableEntry, VlanConfig } from "../learn/index.js";
+import type { AtomicRefusal } from "./atomic-change.js";
 import type { BridgeChange } from "./bridge.js";
 import type { BridgeEvent } from "./events.js";
 import type { PortSpec } from "./port-factory.js";
@@ -68,6 +69,8 @@ export interface DatapathMethods {
   removePort(body: OfBridge & { readonly name: string }): void;
   setVlan(body: OfBridge & { readonly name: string; readonly vlan: VlanConfig }): void;
   change(body: OfBridge & { readonly changes: readonly BridgeChange[] }): readonly (Refusal | undefined)[];
+  /** All or nothing; undefined when all of it is in force. */
+  changeAtomically(body: OfBridge & { readonly changes: readonly BridgeChange[] }): AtomicRefusal | undefined;
   barrier(body: OfBridge): void;
   flowStats(body: OfBridge & { readonly filter: FlowStatsFilter }): readonly FlowStats[];
   aggregateStats(body: OfBridge & { readonly filter: FlowStatsFilter }): AggregateStats;

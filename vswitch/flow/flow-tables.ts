@@ -29,6 +29,7 @@ import { Classifier, covers, overlaps } from "./classifier.js";
 import { flowError } from "./errors.js";
 import { compileMatch, type MaskedKey } from "./fields.js";
 import { Flow, FlowCounters } from "./flow.js";
+import { type FlowBefore, FlowJournal, type JournalledTables } from "./flow-journal.js";
 import { GroupTable } from "./groups.js";
 import { FLOWS_MAX, TABLES } from "./limits.js";
 import { MeterTable } from "./meters.js";
@@ -61,6 +62,8 @@ export class FlowTables {
   readonly #portExists: (port: number) => boolean;
   readonly #onRemoved: (message: Unsent<FlowRemoved>) => void;
   #flowCount = 0;
+  /** While a bundle is being applied. */
+  #journal: FlowJournal | undefined;
 
   constructor(options: FlowTablesOptions = {}) {
     this.#tables = new Array<Classifier | null>(options.tables ?? TABLES).fill(null);
@@ -121,6 +124,7 @@ export class FlowTables {
   }
 
   applyGroupMod(mod: GroupMod, nowMs: number): void {
+    if (this.#journal !== undefined) this.#journal.groups ??= this.groups.snapshot();
     const gone = this.groups.apply(mod, nowMs);
     if (gone.length > 0) {
       const list = this.#all();
@@ -134,6 +138,7 @@ export class FlowTables {
   }
 
   applyMeterMod(mod: MeterMod, nowMs: number): void {
+    if (this.#journal !== undefined) this.#journal.meters ??= this.meters.snapshot();
     const gone = this.meters.apply(mod, nowMs);
     if (gone.length > 0) {
       const list = this.#all();
@@ -192,7 +197,12 @@ export class FlowTables {
       this.counters.packets[flow.slot] = kept[0];
       this.counters.bytes[flow.slot] = kept[1];
     }
-    table.add(flow);
+    this.#link(flow);
+    this.#journal?.added(flow);
+  }
+
+  #link(flow: Flow): void {
+    this.#table(flow.tableId).add(flow);
     this.#flowCount++;
     if (flow.idleTimeoutSeconds !== 0 || flow.hardTimeoutSeconds !== 0) this.#timed.add(flow);
   }
@@ -203,6 +213,7 @@ export class FlowTables {
     const list = this.#chosen(mod, key, table, mod.command === "modify_strict");
     for (let f = 0; f < list.length; f++) {
       const flow = list[f]!;
+      this.#journal?.modified(flow, this.#stateOf(flow));
       flow.instructions = mod.instructions;
       flow.program = program;
       if ((mod.flags & OFPFF_RESET_COUNTS) !== 0) {
@@ -210,6 +221,11 @@ export class FlowTables {
         this.counters.bytes[flow.slot] = 0;
       }
     }
+  }
+
+  #stateOf({ instructions, program, slot }: Flow): FlowBefore {
+    const { packets, bytes } = this.counters;
+    return { instructions, program, packets: packets[slot]!, bytes: bytes[slot]! };
   }
 
   #delete(mod: FlowMod, key: MaskedKey, nowMs: number): void {
@@ -276,11 +292,51 @@ export class FlowTables {
   }
 
   #unlink(flow: Flow): void {
+    this.#takeOut(flow);
+    if (this.#journal === undefined) this.counters.free(flow.slot);
+    else this.#journal.removed(flow);
+  }
+
+  #takeOut(flow: Flow): void {
     (this.#tables[flow.tableId] as Classifier).remove(flow);
-    this.counters.free(flow.slot);
     this.#timed.delete(flow);
     this.#flowCount--;
   }
+
+  // --- Bundles
+
+  /** From here on every modification can be undone; ended by commit() or rollBack(). */
+  begin(): void {
+    this.#journal = new FlowJournal();
+  }
+
+  commit(): void {
+    this.#journal?.commit(this.#journalled);
+    this.#journal = undefined;
+  }
+
+  /** Flows, groups and meters are what they were at begin(), counters included. */
+  rollBack(): void {
+    const journal = this.#journal;
+    if (journal === undefined) return;
+    this.#journal = undefined;
+    journal.rollBack(this.#journalled);
+    if (journal.groups !== undefined) this.groups.restore(journal.groups);
+    if (journal.meters !== undefined) this.meters.restore(journal.meters);
+    this.version++;
+  }
+
+  readonly #journalled: JournalledTables = {
+    link: (flow) => this.#link(flow),
+    unlink: (flow) => this.#takeOut(flow),
+    freeCounters: (flow) => this.counters.free(flow.slot),
+    restore: (flow, before) => {
+      flow.instructions = before.instructions;
+      flow.program = before.program;
+      this.counters.packets[flow.slot] = before.packets;
+      this.counters.bytes[flow.slot] = before.bytes;
+    },
+  };
 
   // --- Statistics
 

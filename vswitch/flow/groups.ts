@@ -61,7 +61,7 @@ export class Group {
 }
 
 export class GroupTable {
-  readonly #groups = new Map<number, Group>();
+  #groups = new Map<number, Group>();
   readonly #portExists: (port: number) => boolean;
 
   constructor(portExists: (port: number) => boolean) {
@@ -74,6 +74,15 @@ export class GroupTable {
 
   has(groupId: number): boolean {
     return this.#groups.has(groupId);
+  }
+
+  /** All groups as of now, for restore(). */
+  snapshot(): ReadonlyMap<number, Group> {
+    return new Map(this.#groups);
+  }
+
+  restore(groups: ReadonlyMap<number, Group>): void {
+    this.#groups = new Map(groups);
   }
 
   /** Throws with an OFPGMFC_ (or OFPBAC_) code. Returns the ids of deleted groups, whose flows must go too. */

@@ -42,7 +42,7 @@ class Band {
   }
 }
 
-class Meter {
+export class Meter {
   readonly config: MeterConfig;
   readonly bands: readonly Band[];
   readonly packetsPerSecond: boolean;
@@ -64,10 +64,19 @@ class Meter {
 }
 
 export class MeterTable {
-  readonly #meters = new Map<number, Meter>();
+  #meters = new Map<number, Meter>();
 
   has(meterId: number): boolean {
     return this.#meters.has(meterId);
+  }
+
+  /** All meters as of now, for restore(). */
+  snapshot(): ReadonlyMap<number, Meter> {
+    return new Map(this.#meters);
+  }
+
+  restore(meters: ReadonlyMap<number, Meter>): void {
+    this.#meters = new Map(meters);
   }
 
   /** Throws with an OFPMMFC_ code. Returns the ids of deleted meters, whose flows must go too. */

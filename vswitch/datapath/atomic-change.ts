@@ -1,0 +1,64 @@
+// A list of changes to a bridge as one: all of it or nothing, and no packet of a port sees a part.
+// Packet-outs of the list are judged by the tables as of their place in it, and leave only when all of it succeeds:
+// a trial without them comes first, is undone, and then everything is done in order.
+// Thread: datapath worker, between breaths.
+import { assert } from "../../base/assert/index.js";
+import { openFlowErrorOf } from "../flow/index.js";
+import type { Bridge, BridgeChange } from "./bridge.js";
+import type { Refusal } from "./requests.js";
+
+/** Which change was refused, and why. */
+export interface AtomicRefusal extends Refusal {
+  readonly index: number;
+}
+
+/** Undefined when all of it is in force. */
+export function applyAtomically(
+  bridge: Bridge,
+  changes: readonly BridgeChange[],
+  nowMs: number,
+): AtomicRefusal | undefined {
+  bridge.begin();
+  const refusal = firstRefusal(bridge, changes, nowMs);
+  if (refusal !== undefined) {
+    bridge.rollBack();
+    return refusal;
+  }
+  if (changes.some((change) => change.type === "packet_out")) {
+    bridge.rollBack();
+    bridge.begin();
+    for (const change of changes) {
+      const surprise = attempt(() => bridge.change(change, nowMs));
+      assert(surprise === undefined, `a bundle that was tried out is refused: ${surprise?.message}`);
+    }
+  }
+  bridge.commit();
+  return undefined;
+}
+
+function firstRefusal(
+  bridge: Bridge,
+  changes: readonly BridgeChange[],
+  nowMs: number,
+): AtomicRefusal | undefined {
+  for (const [index, change] of changes.entries()) {
+    const refusal = attempt(() => {
+      if (change.type === "packet_out") bridge.checkPacketOut(change);
+      else bridge.change(change, nowMs);
+    });
+    if (refusal !== undefined) return { index, ...refusal };
+  }
+  return undefined;
+}
+
+/** The OpenFlow error that `run` throws; rethrows every other. */
+export function attempt(run: () => void): Refusal | undefined {
+  try {
+    run();
+    return undefined;
+  } catch (thrown) {
+    const error = openFlowErrorOf(thrown);
+    if (error === undefined) throw thrown;
+    return { error, message: (thrown as Error).message };
+  }
+}
