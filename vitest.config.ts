@@ -2,6 +2,7 @@
 // Worker threads and daemons run from dist/, so every suite expects a finished `tsc -b`.
 import { defineConfig } from "vitest/config";
 
+const setupFiles = ["test/support/property-seed.ts"];
 const serial = { fileParallelism: false, maxWorkers: 1 } as const;
 
 export default defineConfig({
@@ -11,6 +12,7 @@ export default defineConfig({
       {
         test: {
           name: "unit",
+          setupFiles,
           include: [
             "{base,vswitch,sdn-controller,storage-pool,nfv,hypervisor-core,stack,tools}/**/*.test.ts",
           ],
@@ -20,16 +22,18 @@ export default defineConfig({
       {
         test: {
           name: "property",
+          setupFiles,
           include: [
             "{base,vswitch,sdn-controller,storage-pool,nfv,hypervisor-core,stack,tools}/**/*.property.test.ts",
           ],
           testTimeout: 60_000,
         },
       },
-      { test: { name: "sim", include: ["test/sim/**/*.test.ts"], testTimeout: 120_000 } },
+      { test: { name: "sim", setupFiles, include: ["test/sim/**/*.test.ts"], testTimeout: 120_000 } },
       {
         test: {
           name: "conformance",
+          setupFiles,
           include: ["test/conformance/**/*.test.ts"],
           testTimeout: 120_000,
           hookTimeout: 120_000,
@@ -39,6 +43,7 @@ export default defineConfig({
       {
         test: {
           name: "e2e",
+          setupFiles,
           include: ["test/e2e/**/*.test.ts"],
           testTimeout: 300_000,
           hookTimeout: 300_000,
