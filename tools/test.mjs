@@ -4,7 +4,7 @@ import { spawn } from "node:child_process";
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
-import { KERNEL_PACKAGES, START_PROGRAMS, TEST_PROGRAMS } from "./programs/catalogue.mjs";
+import { KERNEL_PACKAGES, START_PROGRAMS, TEST_PROGRAMS, UNIT_PROGRAMS } from "./programs/catalogue.mjs";
 import { ensurePackageLists, ensurePrograms } from "./programs/install.mjs";
 import { ensureKubectl } from "./programs/kubectl.mjs";
 import { build, checkPlatform, ensurePackages, ROOT } from "./setup.mjs";
@@ -79,6 +79,7 @@ function install() {
   checkPlatform();
   ensurePackages();
   build();
+  if (suites.includes("unit")) ensurePrograms(UNIT_PROGRAMS);
   if (suites.some((suite) => suite === "conformance" || suite === "e2e")) {
     ensurePrograms([...START_PROGRAMS, ...TEST_PROGRAMS]);
     ensurePackageLists(KERNEL_PACKAGES);

@@ -12,7 +12,13 @@ export const START_PROGRAMS = [
 /** The guest's kernel comes from one of these: Debian's, Ubuntu's. It is downloaded, never installed. */
 export const KERNEL_PACKAGES = ["linux-image-cloud-amd64", "linux-image-virtual"];
 
-/** What `npm test` needs besides. @type {Program[]} */
+/** What the unit tests need besides, and with them `npm run ok`. @type {Program[]} */
+export const UNIT_PROGRAMS = [
+  { program: "cpio", package: "cpio", why: "reads our initramfs" },
+  { program: "busybox", package: "busybox-static", why: "judges the guest's scripts" },
+];
+
+/** What the suites with real clients and VMs need besides. @type {Program[]} */
 export const TEST_PROGRAMS = [
   { program: "qemu-img", package: "qemu-utils", why: "a volume client that we did not write" },
   { program: "qemu-io", package: "qemu-utils", why: "a volume client that we did not write" },
