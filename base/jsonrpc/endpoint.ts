@@ -1,25 +1,28 @@
-// Where to connect or listen, in the words of ovsdb(7): unix:PATH, tcp:HOST:PORT, punix:PATH, ptcp:PORT[:HOST].
+// Where to connect or listen, in the words of ovsdb(7): unix:PATH, tcp:HOST:PORT, ssl:HOST:PORT, and punix:PATH,
+// ptcp:PORT[:HOST], pssl:PORT[:HOST].
 import { PlinthError } from "../errors/index.js";
 import { checkUnixPath } from "../unix-path/index.js";
 
 export type Endpoint =
   | { readonly kind: "unix"; readonly path: string }
-  | { readonly kind: "tcp"; readonly host: string; readonly port: number };
+  | { readonly kind: "tcp" | "tls"; readonly host: string; readonly port: number };
 
 /** An endpoint to connect to. Throws ENDPOINT_INVALID, SOCKET_PATH_INVALID or SOCKET_PATH_TOO_LONG. */
 export function parseActiveEndpoint(text: string): Endpoint {
   if (text.startsWith("unix:")) return unixEndpoint(text.slice("unix:".length));
-  const match = /^tcp:(\[[0-9a-fA-F:.]+\]|[^:[\]\s]+)(?::(\d{1,5}))?$/.exec(text);
-  if (match === null) throw invalid(text, "unix:PATH or tcp:HOST:PORT");
-  return { kind: "tcp", host: bare(match[1] as string), port: portOf(match[2] ?? "6640", text, 1) };
+  const match = /^(tcp|ssl):(\[[0-9a-fA-F:.]+\]|[^:[\]\s]+)(?::(\d{1,5}))?$/.exec(text);
+  if (match === null) throw invalid(text, "unix:PATH, tcp:HOST:PORT or ssl:HOST:PORT");
+  const kind = match[1] === "ssl" ? "tls" : "tcp";
+  return { kind, host: bare(match[2] as string), port: portOf(match[3] ?? "6640", text, 1) };
 }
 
 /** An endpoint to listen on; port 0 lets the system choose. Throws as above. */
 export function parsePassiveEndpoint(text: string): Endpoint {
   if (text.startsWith("punix:")) return unixEndpoint(text.slice("punix:".length));
-  const match = /^ptcp:(\d{1,5})(?::(\[[0-9a-fA-F:.]+\]|[^:[\]\s]+))?$/.exec(text);
-  if (match === null) throw invalid(text, "punix:PATH or ptcp:PORT[:HOST]");
-  return { kind: "tcp", host: bare(match[2] ?? "0.0.0.0"), port: portOf(match[1] as string, text, 0) };
+  const match = /^p(tcp|ssl):(\d{1,5})?(?::(\[[0-9a-fA-F:.]+\]|[^:[\]\s]+))?$/.exec(text);
+  if (match === null) throw invalid(text, "punix:PATH, ptcp:PORT[:HOST] or pssl:PORT[:HOST]");
+  const kind = match[1] === "ssl" ? "tls" : "tcp";
+  return { kind, host: bare(match[3] ?? "0.0.0.0"), port: portOf(match[2] ?? "6640", text, 0) };
 }
 
 function unixEndpoint(path: string): Endpoint {

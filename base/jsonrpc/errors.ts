@@ -8,7 +8,7 @@
 // RPC_TIMEOUT          no response before the deadline                      the peer is busy or hung
 // RPC_CLOSED           the connection ended before the response             reconnect
 // RPC_UNREACHABLE      nobody listens at the endpoint                       start the daemon
-// ENDPOINT_INVALID     an endpoint text that cannot be understood           unix:PATH, tcp:HOST:PORT, punix:PATH, ptcp:PORT[:HOST]
+// ENDPOINT_INVALID     an endpoint text that cannot be understood           unix:PATH, tcp:HOST:PORT, ssl:HOST:PORT and so on
 // SOCKET_PATH_INVALID  an empty unix path, or one with a NUL                –
 // SOCKET_PATH_TOO_LONG a unix path of more than 107 bytes                   choose a shorter directory
 // SOCKET_IN_USE        another process listens there                        stop it first

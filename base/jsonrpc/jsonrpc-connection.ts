@@ -37,6 +37,8 @@ export interface JsonRpcOptions {
   readonly sizeBytesMax?: number;
   readonly depthMax?: number;
   readonly backlogBytesMax?: number;
+  /** A peer that says nothing for so long is asked by an echo, and hung up on when it stays silent; 0 for never. */
+  readonly inactivityProbeMs?: number;
 }
 
 interface Waiter {
@@ -54,6 +56,10 @@ export class JsonRpcConnection {
   readonly #waiters = new Map<number, Waiter>();
   #serving = 0;
   #open = true;
+  #inactivityProbeMs = 0;
+  #inactivity: Timer | undefined;
+  #heard = false;
+  #asked = false;
   /** Resolves when the connection is gone. Never rejects. */
   readonly closed: Promise<void>;
 
@@ -64,8 +70,12 @@ export class JsonRpcConnection {
     this.#clock = options.clock ?? systemClock;
     this.#session = new JsonRpcSession(options);
     this.#backlogBytesMax = options.backlogBytesMax ?? BACKLOG_BYTES_MAX;
+    this.setInactivityProbe(options.inactivityProbeMs ?? 0);
     socket.setNoDelay(true);
-    socket.on("data", (bytes) => this.#receive(bytes));
+    socket.on("data", (bytes) => {
+      this.#heard = true;
+      this.#receive(bytes);
+    });
     let failure: Error | undefined;
     socket.on("error", (error) => {
       failure = error;
@@ -103,6 +113,30 @@ export class JsonRpcConnection {
       () => true,
       () => false,
     );
+  }
+
+  /** See `inactivityProbeMs`; holds from now on. */
+  setInactivityProbe(intervalMs: number): void {
+    if (intervalMs === this.#inactivityProbeMs) return;
+    this.#inactivityProbeMs = intervalMs;
+    this.#inactivity?.cancel();
+    this.#asked = false;
+    if (intervalMs > 0) this.#watch();
+  }
+
+  #watch(): void {
+    this.#heard = false;
+    this.#inactivity = this.#clock.after(this.#inactivityProbeMs, () => {
+      if (!this.#open) return;
+      if (!this.#heard && this.#asked) {
+        const silentMs = 2 * this.#inactivityProbeMs;
+        this.close(new PlinthError("RPC_CLOSED", `the peer has said nothing for ${silentMs} ms`));
+        return;
+      }
+      this.#asked = !this.#heard;
+      if (this.#asked) void this.probe(this.#inactivityProbeMs);
+      this.#watch();
+    });
   }
 
   /** Ends the connection now; open calls reject with RPC_CLOSED. */
@@ -209,6 +243,7 @@ export class JsonRpcConnection {
 
   #ended(failure: Error | undefined): void {
     this.#open = false;
+    this.#inactivity?.cancel();
     this.#session.end();
     for (const id of [...this.#waiters.keys()]) this.#take(id)?.reject(closedError("a call", failure));
     this.#handler.closed?.(this, failure);

@@ -1,16 +1,23 @@
-// Listens for JSON-RPC peers on a unix or TCP socket. Thread: main.
+// Listens for JSON-RPC peers on a unix, TCP or TLS socket. Thread: main.
 // Invariant: a live listener's path is never taken; a stale socket file is replaced; anything else is left alone.
 import { chmodSync, lstatSync, unlinkSync } from "node:fs";
-import { connect, createServer, type Server } from "node:net";
+import { connect, createServer, type Server, type Socket } from "node:net";
+import { createServer as createTlsServer } from "node:tls";
 import { isMainThread } from "node:worker_threads";
 import { PlinthError } from "../errors/index.js";
+import { readTlsFiles, type TlsFiles } from "../tls/index.js";
 import { checkUnixPath } from "../unix-path/index.js";
 import { type Endpoint, parsePassiveEndpoint } from "./endpoint.js";
 import { JsonRpcConnection, type JsonRpcHandler, type JsonRpcOptions } from "./jsonrpc-connection.js";
+import { CONNECTIONS_MAX, HANDSHAKE_TIMEOUT_MS } from "./limits.js";
 
 export interface ListenOptions extends JsonRpcOptions {
   /** Permission bits of a unix socket, in force from its first moment. */
   readonly mode?: number;
+  /** For pssl endpoints. */
+  readonly tls?: TlsFiles | undefined;
+  /** Peers at once; further ones are hung up on. */
+  readonly connectionsMax?: number;
   /** Called for each new connection before its first message. */
   readonly connected?: (connection: JsonRpcConnection) => void;
 }
@@ -25,7 +32,8 @@ export interface JsonRpcServer {
 
 /**
  * Listens on `endpoint` ("punix:PATH", "ptcp:PORT[:HOST]" or parsed).
- * Throws SOCKET_IN_USE, SOCKET_PATH_TAKEN, SOCKET_PATH_TOO_LONG or ENDPOINT_INVALID before anything is touched.
+ * Throws SOCKET_IN_USE, SOCKET_PATH_TAKEN, SOCKET_PATH_TOO_LONG, ENDPOINT_INVALID or a TLS_ code before anything is
+ * touched.
  */
 export async function listenJsonRpc(
   endpoint: Endpoint | string,
@@ -35,7 +43,11 @@ export async function listenJsonRpc(
   const at = typeof endpoint === "string" ? parsePassiveEndpoint(endpoint) : endpoint;
   if (at.kind === "unix") await clearStaleSocket(at.path);
   const connections = new Set<JsonRpcConnection>();
-  const server = createServer((socket) => {
+  const server = createListener(at, options, (socket) => {
+    if (connections.size >= (options.connectionsMax ?? CONNECTIONS_MAX)) {
+      socket.destroy();
+      return;
+    }
     const connection = new JsonRpcConnection(
       socket,
       {
@@ -52,6 +64,7 @@ export async function listenJsonRpc(
     options.connected?.(connection);
   });
   await bind(server, at, options.mode ?? 0o600);
+  server.on("error", () => {}); // A connection that could not be accepted is its peer's to try again.
   const address = server.address();
   return {
     port: typeof address === "object" && address !== null ? address.port : undefined,
@@ -64,6 +77,14 @@ export async function listenJsonRpc(
       await stopped;
     },
   };
+}
+
+function createListener(at: Endpoint, { tls }: ListenOptions, accept: (socket: Socket) => void): Server {
+  if (at.kind !== "tls") return createServer(accept);
+  const server = createTlsServer({ ...readTlsFiles(tls), handshakeTimeout: HANDSHAKE_TIMEOUT_MS }, accept);
+  // Who fails the handshake, or breaks off in it, is gone; nobody else is concerned.
+  server.on("tlsClientError", (_error, socket) => socket.destroy());
+  return server;
 }
 
 /**
@@ -125,7 +146,7 @@ function bind(server: Server, at: Endpoint, mode: number): Promise<void> {
       const code = error.code === "EADDRINUSE" ? "SOCKET_IN_USE" : "SOCKET_UNAVAILABLE";
       reject(new PlinthError(code, `cannot listen on ${name}: ${error.message}`, { cause: error }));
     });
-    if (at.kind === "tcp") {
+    if (at.kind !== "unix") {
       server.listen({ host: at.host, port: at.port }, resolve);
       return;
     }

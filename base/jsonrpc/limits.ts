@@ -10,3 +10,7 @@ export const BACKLOG_BYTES_MAX = 128 * 1024 * 1024;
 export const REQUESTS_PENDING_MAX = 1024;
 /** A call without its own deadline waits this long. */
 export const CALL_TIMEOUT_MS = 10_000;
+/** Peers that a listener serves at once. */
+export const CONNECTIONS_MAX = 1024;
+/** A TLS peer must be done with the handshake after this. */
+export const HANDSHAKE_TIMEOUT_MS = 10_000;

@@ -46,6 +46,8 @@ export class OpenFlowClient {
   /** Connects to "unix:PATH" or "tcp:HOST:PORT" and agrees on OpenFlow 1.3; everything must end within `timeoutMs`. */
   static async connect(endpoint: string, timeoutMs: number): Promise<OpenFlowClient> {
     const target = parseActiveEndpoint(endpoint);
+    if (target.kind === "tls")
+      throw new PlinthError("ENDPOINT_INVALID", `"${endpoint}": OpenFlow over TLS is not spoken here`);
     const socket =
       target.kind === "unix"
         ? connect({ path: target.path })
