@@ -1,5 +1,5 @@
 // JSON ⇄ column values (RFC 7047, 5.1), with errors that name what was wrong. Pure.
-import { defaultAtom, EMPTY_MAP, mapOf, setOf } from "./datum.js";
+import { defaultAtom, mapOf, setOf } from "./datum.js";
 import { OvsdbError, show, syntaxError } from "./errors.js";
 import type { Atom, AtomicType, BaseType, ColumnType, Datum } from "./types.js";
 
@@ -24,7 +24,7 @@ export function isIdentifier(value: unknown): value is string {
   return typeof value === "string" && IDENTIFIER.test(value);
 }
 
-/** Parses a <value> for a column of `type`. Throws OvsdbError "syntax error" or "constraint violation". */
+/** Parses a <value> for a column of `type`. Throws OvsdbError "syntax error", "constraint violation" or "ovsdb error". */
 export function parseDatum(json: unknown, type: ColumnType, options: ParseOptions = {}): Datum {
   const datum = type.value === undefined ? parseSet(json, type, options) : parseMap(json, type, options);
   if (options.anySize !== true) checkSize(datum, type, "syntax error");
@@ -38,8 +38,6 @@ function parseSet(json: unknown, type: ColumnType, options: ParseOptions): Datum
 }
 
 function parseMap(json: unknown, type: ColumnType, options: ParseOptions): Datum {
-  // An empty set stands for an empty map (ovsdb-server accepts it, and ovs-vsctl sends it).
-  if (taggedList(json, "set")?.length === 0) return EMPTY_MAP;
   const list = taggedList(json, "map");
   if (list === undefined) throw syntaxError(`expected ["map", [...]], found ${show(json)}`);
   return mapOf(

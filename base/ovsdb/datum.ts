@@ -10,23 +10,22 @@ export function compareAtoms(a: Atom, b: Atom): number {
   return a < b ? -1 : a > b ? 1 : 0;
 }
 
-/** A set (or scalar) of `atoms`, sorted. Throws "constraint violation" on duplicates. */
+/** A set (or scalar) of `atoms`, sorted. Throws "ovsdb error" on duplicates (ovsdb-server(7), 3.1). */
 export function setOf(atoms: readonly Atom[]): Datum {
   if (atoms.length < 2) return { keys: atoms.slice(), values: undefined };
   const keys = atoms.slice().sort(compareAtoms);
   for (let i = 1; i < keys.length; i++) {
-    if (keys[i] === keys[i - 1])
-      throw new OvsdbError("constraint violation", `set contains ${show(keys[i])} twice`);
+    if (keys[i] === keys[i - 1]) throw new OvsdbError("ovsdb error", `set contains ${show(keys[i])} twice`);
   }
   return { keys, values: undefined };
 }
 
-/** A map of `pairs`, sorted by key. Throws "constraint violation" on duplicate keys. */
+/** A map of `pairs`, sorted by key. Throws "ovsdb error" on duplicate keys (ovsdb-server(7), 3.1). */
 export function mapOf(pairs: readonly (readonly [Atom, Atom])[]): Datum {
   const sorted = pairs.slice().sort((a, b) => compareAtoms(a[0], b[0]));
   for (let i = 1; i < sorted.length; i++) {
     if (sorted[i]![0] === sorted[i - 1]![0]) {
-      throw new OvsdbError("constraint violation", `map contains key ${show(sorted[i]![0])} twice`);
+      throw new OvsdbError("ovsdb error", `map contains key ${show(sorted[i]![0])} twice`);
     }
   }
   return { keys: sorted.map((pair) => pair[0]), values: sorted.map((pair) => pair[1]) };

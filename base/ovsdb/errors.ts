@@ -18,8 +18,9 @@ export type OvsdbErrorText =
   | "aborted"
   | "not owner"
   | "duplicate uuid-name"
-  | "unknown monitor"
-  | "duplicate monitor ID"
+  | "duplicate uuid"
+  | "not allowed"
+  | "ovsdb error"
   | "resources exhausted"
   | "I/O error"
   | "canceled";

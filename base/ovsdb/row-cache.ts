@@ -111,6 +111,7 @@ function parseUpdate2(update: unknown): RowEdit {
     if (before === undefined) throw syntaxError(`a row of ${table.name} changed that was never shown`);
     const data = new Map(before.data);
     for (const [column, json] of Object.entries(objectOf(object["modify"], "modify"))) {
+      if (column === "_version") continue;
       const type = columnType(table, column);
       const diff = parseDatum(json, type, { anySize: true, unconstrained: true });
       data.set(column, applyDiff(before.datum(column), diff, type));

@@ -21,16 +21,19 @@ export function unknownColumn(table: TableSchema, column: unknown): OvsdbError {
   return new OvsdbError("unknown column", `table ${table.name} has no column ${show(column)}`);
 }
 
-export interface ParsedCondition {
+interface ColumnCondition {
   readonly column: string;
   readonly operator: ConditionOperator;
   readonly argument: Datum;
 }
 
+/** A test of one column, or what holds for every row or none. */
+export type ParsedCondition = ColumnCondition | boolean;
+
 const OPERATORS: readonly string[] = ["<", "<=", "==", "!=", ">=", ">", "includes", "excludes"];
 const ORDERING: readonly string[] = ["<", "<=", ">=", ">"];
 
-/** The type of a real column or of _uuid and _version. Throws "syntax error" for any other name. */
+/** The type of a real column or of _uuid and _version. Throws "unknown column" for any other name. */
 export function columnTypeOf(table: TableSchema, column: unknown): ColumnType {
   if (column === "_uuid" || column === "_version") return UUID_TYPE;
   const schema = typeof column === "string" ? table.columns.get(column) : undefined;
@@ -38,7 +41,7 @@ export function columnTypeOf(table: TableSchema, column: unknown): ColumnType {
   return schema.type;
 }
 
-/** Parses an array of <condition>. */
+/** Parses an array of <condition>; a bare boolean in it holds for every row or for none (ovsdb-server(7), 5.1). */
 export function parseWhere(
   table: TableSchema,
   json: unknown,
@@ -53,16 +56,28 @@ function parseCondition(
   json: unknown,
   resolveName: ((name: string) => string) | undefined,
 ): ParsedCondition {
-  if (!Array.isArray(json) || json.length !== 3)
-    throw syntaxError(`a condition is [column, function, value], not ${show(json)}`);
-  const [column, operator, value] = json as unknown as Condition;
+  if (typeof json === "boolean") return json;
+  if (!isCondition(json)) throw syntaxError(`a condition is [column, function, value], not ${show(json)}`);
+  const [column, operator, value] = json;
   const type = columnTypeOf(table, column);
   if (!OPERATORS.includes(operator)) throw new OvsdbError("unknown function", show(operator));
   if (ORDERING.includes(operator)) checkOrdered(table, column, operator, type);
-  const partial = operator === "includes" || operator === "excludes";
   const options = resolveName === undefined ? {} : { resolveName };
-  const argument = parseDatum(value, type, { ...options, anySize: partial });
-  return { column, operator, argument };
+  return { column, operator, argument: parseDatum(value, argumentType(operator, type), options) };
+}
+
+function isCondition(json: unknown): json is Condition {
+  return (
+    Array.isArray(json) && json.length === 3 && typeof json[0] === "string" && typeof json[1] === "string"
+  );
+}
+
+/** What a condition's value must be: one number to order by, part of a set or map, or a whole value. */
+function argumentType(operator: ConditionOperator, type: ColumnType): ColumnType {
+  if (ORDERING.includes(operator)) return { ...type, min: 1 };
+  if (type.min === 1 && type.max === 1) return type;
+  if (operator === "includes") return { ...type, min: 0 };
+  return operator === "excludes" ? { ...type, min: 0, max: Number.POSITIVE_INFINITY } : type;
 }
 
 function checkOrdered(table: TableSchema, column: string, operator: string, type: ColumnType): void {
@@ -74,7 +89,9 @@ function checkOrdered(table: TableSchema, column: string, operator: string, type
 
 /** The uuid that every matching row must have, when one condition says so. */
 export function uuidOf(where: readonly ParsedCondition[]): string | undefined {
-  for (const { column, operator, argument } of where) {
+  for (const condition of where) {
+    if (typeof condition === "boolean") continue;
+    const { column, operator, argument } = condition;
     if (column === "_uuid" && (operator === "==" || operator === "includes") && argument.keys.length === 1)
       return argument.keys[0] as string;
   }
@@ -89,7 +106,9 @@ export function matchesAny(row: DatabaseRow, where: readonly ParsedCondition[]):
   return where.some((condition) => matches(row, condition));
 }
 
-function matches(row: DatabaseRow, { column, operator, argument }: ParsedCondition): boolean {
+function matches(row: DatabaseRow, condition: ParsedCondition): boolean {
+  if (typeof condition === "boolean") return condition;
+  const { column, operator, argument } = condition;
   const datum = columnDatum(row, column) as Datum;
   switch (operator) {
     case "==":
@@ -108,7 +127,7 @@ function matches(row: DatabaseRow, { column, operator, argument }: ParsedConditi
 function inOrder(operator: ConditionOperator, datum: Datum, argument: Datum): boolean {
   const [value] = datum.keys;
   const [limit] = argument.keys;
-  // An empty optional number is never in order with anything (ovsdb-server(7)).
+  // An empty optional number is never in order with anything (ovsdb-server(7), 5.1).
   if (value === undefined || limit === undefined) return false;
   switch (operator) {
     case "<":

@@ -66,7 +66,7 @@ describe("DatabaseServer", () => {
       "_Server",
       "m",
       { Database: [{}] },
-      null,
+      "00000000-0000-0000-0000-000000000000",
     ])) as [boolean, string, { Database: object }];
     expect(found).toBe(false);
     expect(Object.keys(rows.Database)).toHaveLength(2);

@@ -8,8 +8,6 @@ import {
   JsonRpcFault,
   type JsonRpcHandler,
   type JsonRpcRequest,
-  type JsonRpcServer,
-  listenJsonRpc,
 } from "../../base/jsonrpc/index.js";
 import {
   encodeSchema,
@@ -20,77 +18,64 @@ import {
   syntaxError,
 } from "../../base/ovsdb/index.js";
 import { type Clock, systemClock } from "../../base/time/index.js";
-import { type Commit, Database } from "./database.js";
+import { ClientMonitors } from "./client-monitors.js";
+import { Database } from "./database.js";
 import { transact } from "./execute.js";
-import { LOCKS_MAX, MONITORS_MAX } from "./limits.js";
+import { HostedDatabase, type ServedDatabase } from "./hosted-database.js";
+import { LOCKS_MAX } from "./limits.js";
 import { type LockNotice, LockTable } from "./locks.js";
-import { Monitor, type MonitorNotation } from "./monitor.js";
+import type { MonitorNotation } from "./monitor.js";
+import { openRemote, type Remote, type RemoteOptions } from "./remote.js";
 import { SERVER_SCHEMA } from "./server-schema.js";
-import { WaitingTransactions } from "./waiting.js";
-
-interface Hosted {
-  readonly database: Database;
-  readonly sync: () => Promise<void>;
-  readonly waiting: WaitingTransactions;
-  /** Changes with each commit: the last transaction id of monitor_cond_since. */
-  lastId: string;
-}
-
-interface OpenMonitor {
-  readonly id: unknown;
-  readonly hosted: Hosted;
-  readonly monitor: Monitor;
-}
 
 /** What the server keeps of one connection. */
 class Client {
   readonly connection: JsonRpcConnection;
-  readonly monitors = new Map<string, OpenMonitor>();
+  readonly monitors: ClientMonitors;
   constructor(connection: JsonRpcConnection) {
     this.connection = connection;
+    this.monitors = new ClientMonitors((method, params) => connection.notify(method, params));
   }
 }
 
 type Method = (params: readonly unknown[], client: Client, request: JsonRpcRequest) => unknown;
 
-export interface ServedDatabase {
-  readonly database: Database;
-  /** Resolves when every commit so far is on the medium; absent for one in memory only. */
-  readonly sync?: () => Promise<void>;
-}
-
 export class DatabaseServer {
   readonly #clock: Clock;
-  readonly #hosted = new Map<string, Hosted>();
+  readonly #hosted = new Map<string, HostedDatabase>();
   readonly #clients = new Map<JsonRpcConnection, Client>();
   readonly #locks = new LockTable<Client>();
   readonly #serverId = randomUUID();
-  readonly #servers = new Set<JsonRpcServer>();
+  readonly #remotes = new Set<Remote>();
   readonly #methods: ReadonlyMap<string, Method>;
-  readonly #unsubscribe: (() => void)[] = [];
 
   constructor(served: readonly ServedDatabase[], clock: Clock = systemClock) {
     this.#clock = clock;
     this.#methods = this.#table();
     const own = new Database(SERVER_SCHEMA);
-    for (const { database, sync } of [...served, { database: own, sync: undefined }]) {
-      this.#host(database, sync ?? (() => Promise.resolve()));
+    describeDatabases(own, [...served.map(({ database }) => database), own]);
+    for (const one of [...served, { database: own, isReserved: true }]) {
+      const hosted = new HostedDatabase(one, clock, (changed, { changes }) => {
+        for (const { monitors } of this.#clients.values()) monitors.publish(changed, changes);
+      });
+      this.#hosted.set(hosted.name, hosted);
     }
-    describeDatabases(
-      own,
-      [...this.#hosted.values()].map(({ database }) => database),
-    );
   }
 
-  /** Serves clients at "punix:PATH" or "ptcp:PORT[:HOST]". Throws as `listenJsonRpc`. */
-  async listen(endpoint: string): Promise<{ readonly port: number | undefined; close(): Promise<void> }> {
-    const server = await listenJsonRpc(endpoint, this.#handler(), { mode: 0o600, clock: this.#clock });
-    this.#servers.add(server);
+  /**
+   * Serves clients at "punix:PATH", "ptcp:PORT[:HOST]" or "pssl:PORT[:HOST]", or dials one at "unix:PATH",
+   * "tcp:HOST:PORT" or "ssl:HOST:PORT" again and again. A listener throws as `listenJsonRpc`.
+   */
+  async listen(endpoint: string, options: RemoteOptions = {}): Promise<Remote> {
+    const remote = await openRemote(endpoint, this.#handler(), this.#clock, options);
+    this.#remotes.add(remote);
     return {
-      port: server.port,
+      port: remote.port,
+      connections: remote.connections,
+      status: () => remote.status(),
       close: async () => {
-        this.#servers.delete(server);
-        await server.close();
+        this.#remotes.delete(remote);
+        await remote.close();
       },
     };
   }
@@ -100,28 +85,24 @@ export class DatabaseServer {
     return this.#clients.size;
   }
 
-  /** Ends all listeners, connections and waiting transactions. The databases stay open. */
-  async close(): Promise<void> {
-    for (const stop of this.#unsubscribe) stop();
-    for (const { waiting } of this.#hosted.values()) waiting.close();
-    await Promise.all([...this.#servers].map((server) => server.close()));
+  get databaseNames(): readonly string[] {
+    return [...this.#hosted.keys()];
   }
 
-  #host(database: Database, sync: () => Promise<void>): void {
-    const hosted: Hosted = {
-      database,
-      sync,
-      waiting: new WaitingTransactions(this.#clock),
-      lastId: randomUUID(),
-    };
-    this.#hosted.set(database.schema.name, hosted);
-    this.#unsubscribe.push(
-      database.subscribe((commit) => {
-        hosted.lastId = randomUUID();
-        this.#publish(hosted, commit);
-        hosted.waiting.changed();
-      }),
-    );
+  /** The locks that a client holds, waits for and has lost to a thief. */
+  locksOf(connection: JsonRpcConnection): {
+    readonly held: readonly string[];
+    readonly waiting: readonly string[];
+    readonly lost: readonly string[];
+  } {
+    const client = this.#clients.get(connection);
+    return client === undefined ? { held: [], waiting: [], lost: [] } : this.#locks.locksOf(client);
+  }
+
+  /** Ends all remotes, connections and waiting transactions. The databases stay open. */
+  async close(): Promise<void> {
+    for (const hosted of this.#hosted.values()) hosted.close();
+    await Promise.all([...this.#remotes].map((remote) => remote.close()));
   }
 
   #handler(): JsonRpcHandler {
@@ -162,24 +143,26 @@ export class DatabaseServer {
 
   #table(): ReadonlyMap<string, Method> {
     return new Map<string, Method>([
-      ["list_dbs", () => [...this.#hosted.keys()]],
+      ["list_dbs", () => this.databaseNames],
       ["get_schema", ([name]) => encodeSchema(this.#find(name).database.schema)],
       ["get_server_id", () => this.#serverId],
-      ["set_db_change_aware", () => ({})],
+      ["set_db_change_aware", setDbChangeAware],
       ["transact", (params, client, request) => this.#transact(params, client, request)],
       ["monitor", (params, client) => this.#monitor(params, client, "update")],
       ["monitor_cond", (params, client) => this.#monitor(params, client, "update2")],
       ["monitor_cond_since", (params, client) => this.#monitor(params, client, "update3")],
-      ["monitor_cond_change", (params, client) => this.#changeMonitor(params, client)],
-      ["monitor_cancel", ([id], client) => this.#cancelMonitor(id, client)],
-      ["lock", ([lock], client) => ({ locked: this.#locks.lock(client, this.#newLock(lock, client)) })],
-      ["steal", ([lock], client) => this.#steal(lock, client)],
-      ["unlock", ([lock], client) => this.#unlock(lock, client)],
+      ["monitor_cond_change", (params, client) => client.monitors.change(params)],
+      ["monitor_cancel", (params, client) => client.monitors.cancel(params)],
+      ["lock", (params, client) => ({ locked: this.#locks.lock(client, this.#newLock(params, client)) })],
+      ["steal", (params, client) => this.#steal(params, client)],
+      ["unlock", (params, client) => this.#unlock(params, client)],
+      ["convert", ([name]) => this.#convert(name)],
     ]);
   }
 
-  #find(name: unknown): Hosted {
-    const hosted = typeof name === "string" ? this.#hosted.get(name) : undefined;
+  #find(name: unknown): HostedDatabase {
+    if (typeof name !== "string") throw syntaxError("the parameters must begin with the name of a database");
+    const hosted = this.#hosted.get(name);
     if (hosted === undefined) throw new OvsdbError("unknown database", `there is no database ${show(name)}`);
     return hosted;
   }
@@ -195,6 +178,7 @@ export class DatabaseServer {
         transact(hosted.database, operations, {
           elapsedMs: this.#clock.nowMs() - beganMs,
           ownsLock: (lock) => this.#locks.holds(client, lock),
+          readOnly: hosted.isReserved,
         }),
       finish: async ({ committed, results }) => {
         // Every commit is durable before it is answered; one that changed nothing may still show what another wrote.
@@ -213,53 +197,19 @@ export class DatabaseServer {
     for (const { waiting } of this.#hosted.values()) waiting.cancel(client, JSON.stringify(id));
   }
 
-  #monitor(params: readonly unknown[], client: Client, notation: MonitorNotation): unknown {
-    const [name, id, requests] = params;
-    const hosted = this.#find(name);
-    const key = JSON.stringify(id ?? null);
-    if (client.monitors.has(key)) throw new OvsdbError("duplicate monitor ID", key.slice(0, 60));
-    if (client.monitors.size >= MONITORS_MAX) {
-      throw new OvsdbError("resources exhausted", `a client has at most ${MONITORS_MAX} monitors`);
-    }
-    const monitor = new Monitor(hosted.database, requests, notation);
-    client.monitors.set(key, { id, hosted, monitor });
-    const initial = monitor.initial(hosted.database);
-    // No history is kept, so what a returning client saw last is never found and it gets everything.
-    return notation === "update3" ? [false, hosted.lastId, initial] : initial;
+  #monitor([name, ...params]: readonly unknown[], client: Client, notation: MonitorNotation): unknown {
+    return client.monitors.open(this.#find(name), params, notation);
   }
 
-  #changeMonitor([oldId, newId, requests]: readonly unknown[], client: Client): unknown {
-    const open = client.monitors.get(JSON.stringify(oldId ?? null));
-    if (open === undefined || open.monitor.notation === "update") throw unknownMonitor(oldId);
-    const newKey = JSON.stringify(newId ?? null);
-    if (newKey !== JSON.stringify(oldId ?? null) && client.monitors.has(newKey)) {
-      throw new OvsdbError("duplicate monitor ID", newKey.slice(0, 60));
-    }
-    const updates = open.monitor.changeConditions(open.hosted.database, requests);
-    client.monitors.delete(JSON.stringify(oldId ?? null));
-    const moved = { ...open, id: newId };
-    client.monitors.set(newKey, moved);
-    if (updates !== undefined) notify(client, moved, updates);
-    return {};
+  /** The schema is part of the switch: another one could not be acted on. */
+  #convert(name: unknown): never {
+    const { schema } = this.#find(name).database;
+    const details = `${schema.name} stays at version ${schema.version}: its schema comes with the program`;
+    throw new OvsdbError("not supported", details);
   }
 
-  #cancelMonitor(id: unknown, client: Client): unknown {
-    if (!client.monitors.delete(JSON.stringify(id ?? null))) throw new JsonRpcFault("unknown monitor");
-    return {};
-  }
-
-  #publish(hosted: Hosted, { changes }: Commit): void {
-    for (const client of this.#clients.values()) {
-      for (const open of client.monitors.values()) {
-        if (open.hosted !== hosted) continue;
-        const updates = open.monitor.update(changes);
-        if (updates !== undefined) notify(client, open, updates);
-      }
-    }
-  }
-
-  #newLock(lock: unknown, client: Client): string {
-    if (!isIdentifier(lock)) throw syntaxError(`${show(lock)} cannot name a lock`);
+  #newLock(params: readonly unknown[], client: Client): string {
+    const lock = lockOf(params);
     if (this.#locks.isQueued(client, lock))
       throw syntaxError(`lock ${lock} was asked for before; unlock it first`);
     if (this.#locks.countOf(client) >= LOCKS_MAX) {
@@ -268,15 +218,14 @@ export class DatabaseServer {
     return lock;
   }
 
-  #steal(lock: unknown, client: Client): unknown {
-    this.#tell(this.#locks.steal(client, this.#newLock(lock, client)));
+  #steal(params: readonly unknown[], client: Client): unknown {
+    this.#tell(this.#locks.steal(client, this.#newLock(params, client)));
     return { locked: true };
   }
 
-  #unlock(lock: unknown, client: Client): unknown {
-    if (typeof lock !== "string" || !this.#locks.isQueued(client, lock)) {
-      throw syntaxError(`${show(lock)} is no lock of this client`);
-    }
+  #unlock(params: readonly unknown[], client: Client): unknown {
+    const lock = lockOf(params);
+    if (!this.#locks.isQueued(client, lock)) throw syntaxError(`${show(lock)} is no lock of this client`);
     this.#tell(this.#locks.unlock(client, lock));
     return {};
   }
@@ -286,13 +235,17 @@ export class DatabaseServer {
   }
 }
 
-function notify(client: Client, { id, hosted, monitor }: OpenMonitor, updates: unknown): void {
-  const { notation } = monitor;
-  client.connection.notify(notation, notation === "update3" ? [id, hosted.lastId, updates] : [id, updates]);
+/** Databases come and go only with the program, so that there is nothing to become aware of. */
+function setDbChangeAware(params: readonly unknown[]): unknown {
+  if (params.length !== 1 || typeof params[0] !== "boolean")
+    throw syntaxError("set_db_change_aware takes true or false");
+  return {};
 }
 
-function unknownMonitor(id: unknown): OvsdbError {
-  return syntaxError(`there is no monitor ${show(id)}`);
+function lockOf(params: readonly unknown[]): string {
+  const [lock] = params;
+  if (params.length !== 1 || !isIdentifier(lock)) throw syntaxError(`${show(params)} cannot name a lock`);
+  return lock;
 }
 
 function describeDatabases(own: Database, databases: readonly Database[]): void {

@@ -2,6 +2,7 @@
 //
 // code                 meaning                                        remedy
 // DATABASE_UNREADABLE  the file cannot be opened or is none of OVSDB  its rights; another directory
+// DATABASE_DAMAGED     a bad record with good ones after it           a backup; or cut the file where the message says
 // DATABASE_FOREIGN     the file holds another database                another directory; move the file away
 // DATABASE_NEWER       a later version wrote the file                 that version; another directory
 import { PlinthError } from "../../base/errors/index.js";
@@ -9,6 +10,22 @@ import { PlinthError } from "../../base/errors/index.js";
 export function unreadable(path: string, cause: unknown): PlinthError {
   const why = cause instanceof Error ? cause.message : String(cause);
   return new PlinthError("DATABASE_UNREADABLE", `cannot open ${path}: ${why}`, { cause });
+}
+
+export function damaged(
+  path: string,
+  found: {
+    readonly goodBytes: number;
+    readonly damage: string | undefined;
+    readonly nextGoodBytes: number | undefined;
+  },
+): PlinthError {
+  const { goodBytes, damage, nextGoodBytes } = found;
+  return new PlinthError(
+    "DATABASE_DAMAGED",
+    `${path} is damaged at byte ${goodBytes} (${damage}); good records begin again at byte ${nextGoodBytes}`,
+    { remedy: `restore a backup, or give up what follows with: truncate -s ${goodBytes} ${path}` },
+  );
 }
 
 export function foreign(path: string, name: string): PlinthError {

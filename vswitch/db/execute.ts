@@ -20,6 +20,8 @@ export type TransactOutcome =
 export interface TransactOptions {
   readonly elapsedMs?: number;
   readonly ownsLock?: (lock: string) => boolean;
+  /** Operations that could change a row are refused with "not allowed". */
+  readonly readOnly?: boolean;
 }
 
 /** Executes `operations` all or nothing. Failures are in the results; throws only for our own bugs. */
@@ -40,7 +42,10 @@ export function transact(
   try {
     if (operations.length > OPERATIONS_MAX)
       throw syntaxError(`a transaction has at most ${OPERATIONS_MAX} operations`);
-    for (const operation of operations) results.push(executeOperation(operation, context));
+    for (const operation of operations) {
+      if (options.readOnly === true) checkReads(operation, database);
+      results.push(executeOperation(operation, context));
+    }
     const changed = transaction.commit().length > 0;
     return { kind: "done", results, committed: true, changed, durable: context.durable };
   } catch (thrown) {
@@ -50,4 +55,10 @@ export function transact(
     while (results.length < operations.length) results.push(null);
     return { kind: "done", results, committed: false, changed: false, durable: false };
   }
+}
+
+function checkReads(operation: unknown, { schema }: Database): void {
+  const op = (operation as { op?: unknown } | null)?.op;
+  if (op !== "insert" && op !== "update" && op !== "mutate" && op !== "delete") return;
+  throw new OvsdbError("not allowed", `database ${schema.name} is reserved: clients may only read it`);
 }

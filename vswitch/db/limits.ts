@@ -4,6 +4,11 @@
 export const ROWS_MAX = 200_000;
 /** Operations in one transaction. */
 export const OPERATIONS_MAX = 20_000;
+/** Transactions that a returning client's monitor may have missed, and the changes in them. */
+export const HISTORY_TRANSACTIONS_MAX = 1_000;
+export const HISTORY_CHANGES_MAX = 20_000;
+/** Clients of one listener. */
+export const CLIENTS_MAX = 256;
 /** Monitors of one connection. */
 export const MONITORS_MAX = 256;
 /** Locks that one connection holds or waits for. */

@@ -9,6 +9,8 @@ export interface LockNotice<Owner> {
 /** One queue of owners per lock; the first one holds it. */
 export class LockTable<Owner> {
   readonly #queues = new Map<string, Owner[]>();
+  /** Who lost a lock to a thief and does not have it back. */
+  readonly #lost = new Map<string, Set<Owner>>();
 
   holds(owner: Owner, lock: string): boolean {
     return this.#queues.get(lock)?.[0] === owner;
@@ -17,6 +19,18 @@ export class LockTable<Owner> {
   /** True when `owner` holds or waits for `lock`. */
   isQueued(owner: Owner, lock: string): boolean {
     return this.#queues.get(lock)?.includes(owner) === true;
+  }
+
+  locksOf(owner: Owner): {
+    readonly held: readonly string[];
+    readonly waiting: readonly string[];
+    readonly lost: readonly string[];
+  } {
+    const queued = [...this.#queues].filter(([, queue]) => queue.includes(owner)).map(([lock]) => lock);
+    const held = queued.filter((lock) => this.holds(owner, lock));
+    const isLost = (lock: string): boolean => this.#lost.get(lock)?.has(owner) === true;
+    const others = queued.filter((lock) => !held.includes(lock));
+    return { held, waiting: others.filter((lock) => !isLost(lock)), lost: others.filter(isLost) };
   }
 
   countOf(owner: Owner): number {
@@ -38,7 +52,10 @@ export class LockTable<Owner> {
     const queue = this.#queues.get(lock) ?? [];
     const [holder] = queue;
     this.#queues.set(lock, [owner, ...queue.filter((other) => other !== owner)]);
-    return holder === undefined || holder === owner ? [] : [{ owner: holder, kind: "stolen", lock }];
+    if (holder === undefined || holder === owner) return [];
+    const losers = this.#lost.get(lock) ?? new Set();
+    this.#lost.set(lock, losers.add(holder));
+    return [{ owner: holder, kind: "stolen", lock }];
   }
 
   /** Takes `owner` out; the next one is told that it holds the lock now. */
@@ -48,7 +65,16 @@ export class LockTable<Owner> {
     const rest = queue.filter((other) => other !== owner);
     if (rest.length === 0) this.#queues.delete(lock);
     else this.#queues.set(lock, rest);
-    return held && rest[0] !== undefined ? [{ owner: rest[0], kind: "locked", lock }] : [];
+    this.#found(owner, lock);
+    if (!held || rest[0] === undefined) return [];
+    this.#found(rest[0], lock);
+    return [{ owner: rest[0], kind: "locked", lock }];
+  }
+
+  #found(owner: Owner, lock: string): void {
+    const losers = this.#lost.get(lock);
+    losers?.delete(owner);
+    if (losers?.size === 0) this.#lost.delete(lock);
   }
 
   /** Takes `owner` out of every queue. */

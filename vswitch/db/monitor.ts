@@ -77,10 +77,8 @@ export class Monitor {
     for (const [name, json] of Object.entries(objectOf(requests, "condition changes"))) {
       const monitored = this.#tables.get(name);
       if (monitored === undefined) throw syntaxError(`table ${show(name)} is not monitored`);
-      const list = (Array.isArray(json) ? json : [json]).map(
-        (one) => objectOf(one, "condition change")["where"],
-      );
-      fresh.set(monitored, parseConditions(monitored.table, list));
+      const wheres = (Array.isArray(json) ? json : [json]).map((one) => parseChange(one, name));
+      fresh.set(monitored, parseConditions(monitored.table, wheres));
     }
     const updates: Json = {};
     for (const [monitored, where] of fresh) {
@@ -176,8 +174,9 @@ function parseTable(table: TableSchema, json: unknown, conditional: boolean): Mo
   return { table, columns, where: parseConditions(table, wheres) };
 }
 
+/** The columns named, or all but _uuid (RFC 7047, 4.1.5). */
 function parseColumns(table: TableSchema, json: unknown): readonly string[] {
-  if (json === undefined) return [...table.columns.keys()];
+  if (json === undefined) return ["_version", ...table.columns.keys()];
   if (!Array.isArray(json)) throw syntaxError(`"columns" is no array: ${show(json)}`);
   for (const column of json) checkColumn(table, column);
   return json as string[];
@@ -193,20 +192,24 @@ function parseSelect(json: unknown): readonly ChangeKind[] {
   return KINDS.filter((kind) => select[kind] !== false);
 }
 
+/** The new "where" of a condition change. */
+function parseChange(json: unknown, table: string): unknown {
+  const change = objectOf(json, `condition change for ${table}`);
+  for (const member of Object.keys(change)) {
+    if (member === "columns") throw syntaxError("the columns of a monitor cannot be changed");
+    if (member !== "where") throw syntaxError(`a condition change takes no member ${show(member)}`);
+  }
+  return change["where"];
+}
+
 /** All conditions of several requests: a row is shown when any holds; undefined when every row is. */
 function parseConditions(table: TableSchema, wheres: readonly unknown[]): ParsedCondition[] | undefined {
   const all: ParsedCondition[] = [];
   for (const where of wheres) {
-    if (where === undefined || where === true) return undefined;
-    if (where === false) continue;
-    if (!Array.isArray(where)) throw syntaxError(`"where" is no array: ${show(where)}`);
-    if (where.length === 0 || where.includes(true)) return undefined;
-    all.push(
-      ...parseWhere(
-        table,
-        where.filter((condition) => condition !== false),
-      ),
-    );
+    if (where === undefined) return undefined;
+    const conditions = parseWhere(table, where);
+    if (conditions.length === 0 || conditions.includes(true)) return undefined;
+    all.push(...conditions);
   }
   return all;
 }

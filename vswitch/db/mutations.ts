@@ -2,13 +2,13 @@
 import {
   type Atom,
   type BaseType,
+  type ColumnSchema,
   type ColumnType,
   checkAtom,
   checkSize,
   type Datum,
   isMap,
   OvsdbError,
-  parseAtom,
   parseDatum,
   setOf,
   show,
@@ -43,34 +43,50 @@ function parseMutation(
   json: unknown,
   resolveName: (name: string) => string,
 ): ParsedMutation {
-  if (!Array.isArray(json) || json.length !== 3)
-    throw syntaxError(`a mutation is [column, mutator, value], not ${show(json)}`);
-  const [column, mutator, value] = json as [unknown, unknown, unknown];
-  const schema = typeof column === "string" ? table.columns.get(column) : undefined;
-  if (schema === undefined) throw unknownColumn(table, column);
-  const name = column as string;
-  if (!schema.mutable) {
-    throw new OvsdbError(
-      "constraint violation",
-      `column ${table.name}.${name} cannot be changed once its row is there`,
-    );
+  if (!isMutation(json)) throw syntaxError(`a mutation is [column, mutator, value], not ${show(json)}`);
+  const [column, mutator, value] = json;
+  checkMutable(table, column);
+  const { type } = table.columns.get(column) as ColumnSchema;
+  const where = `${table.name}.${column}`;
+  if (mutator === "insert" || mutator === "delete") {
+    const isScalar = type.min === 1 && type.max === 1;
+    if (isScalar) throw syntaxError(`${mutator} needs a set or map, and ${where} is neither`);
+    return { column, type, mutate: partial(mutator, value, type, resolveName) };
   }
-  const { type } = schema;
+  if (!ARITHMETIC.includes(mutator)) throw new OvsdbError("unknown mutator", show(mutator));
+  return { column, type, mutate: arithmetic(mutator as Arithmetic, value, type, where) };
+}
+
+function isMutation(json: unknown): json is readonly [string, string, unknown] {
+  return (
+    Array.isArray(json) && json.length === 3 && typeof json[0] === "string" && typeof json[1] === "string"
+  );
+}
+
+/** Throws "unknown column", or "constraint violation" for a column that cannot be changed. */
+export function checkMutable(table: TableSchema, column: string): void {
+  const schema = table.columns.get(column);
+  const isFixed = column === "_uuid" || column === "_version";
+  if (schema === undefined && !isFixed) throw unknownColumn(table, column);
+  if (schema?.mutable === true) return;
+  throw new OvsdbError(
+    "constraint violation",
+    `column ${table.name}.${column} cannot be changed once its row is there`,
+  );
+}
+
+function partial(
+  mutator: "insert" | "delete",
+  value: unknown,
+  type: ColumnType,
+  resolveName: (name: string) => string,
+): (datum: Datum) => Datum {
   if (mutator === "insert") {
-    const added = parseDatum(value, type, { resolveName, anySize: true });
-    return { column: name, type, mutate: (datum) => union(datum, added) };
+    const added = parseDatum(value, { ...type, min: 0 }, { resolveName });
+    return (datum) => union(datum, added);
   }
-  if (mutator === "delete") {
-    const gone = parseDeleted(value, type, resolveName);
-    return { column: name, type, mutate: (datum) => subtract(datum, gone) };
-  }
-  if (typeof mutator !== "string" || !ARITHMETIC.includes(mutator))
-    throw new OvsdbError("unknown mutator", show(mutator));
-  return {
-    column: name,
-    type,
-    mutate: arithmetic(mutator as Arithmetic, value, type, `${table.name}.${name}`),
-  };
+  const gone = parseDeleted(value, type, resolveName);
+  return (datum) => subtract(datum, gone);
 }
 
 /** From a map, either pairs or bare keys may be deleted. */
@@ -90,8 +106,12 @@ function arithmetic(
   if (isMap(type) || (base.type !== "integer" && !(base.type === "real" && mutator !== "%="))) {
     throw syntaxError(`${mutator} does not fit the type of ${where}`);
   }
-  const operand = parseAtom(value, { type: base.type }) as number;
-  return (datum) => setOf(datum.keys.map((atom) => compute(mutator, atom, operand, base, where)));
+  const [operand] = parseDatum(value, { key: { type: base.type }, min: 1, max: 1 }).keys as [number];
+  return (datum) => {
+    const results = datum.keys.map((atom) => compute(mutator, atom, operand, base, where));
+    if (new Set(results).size === results.length) return setOf(results);
+    throw new OvsdbError("constraint violation", `${mutator} makes two elements of ${where} equal`);
+  };
 }
 
 function compute(mutator: Arithmetic, atom: Atom, operand: number, base: BaseType, where: string): number {

@@ -1,7 +1,10 @@
 // The operations of a transaction (RFC 7047, 5.2), each on the transaction's own view.
 import { randomUUID } from "node:crypto";
 import {
+  type BaseType,
+  checkAtom,
   type Datum,
+  defaultDatum,
   encodeDatum,
   equalDatums,
   isIdentifier,
@@ -13,16 +16,9 @@ import {
   syntaxError,
   type TableSchema,
 } from "../../base/ovsdb/index.js";
-import {
-  columnTypeOf,
-  matchesAll,
-  type ParsedCondition,
-  parseWhere,
-  unknownColumn,
-  uuidOf,
-} from "./conditions.js";
+import { columnTypeOf, matchesAll, type ParsedCondition, parseWhere, uuidOf } from "./conditions.js";
 import { columnDatum, type DatabaseRow } from "./database.js";
-import { applyMutations, parseMutations } from "./mutations.js";
+import { applyMutations, checkMutable, parseMutations } from "./mutations.js";
 import type { Transaction } from "./transaction.js";
 
 type Json = Readonly<Record<string, unknown>>;
@@ -107,7 +103,11 @@ function insert(operation: Json, { transaction, names }: OperationContext): Json
   if (wanted !== undefined && !isUuid(wanted)) throw syntaxError(`"uuid" ${show(wanted)} is no uuid`);
   const given = wanted?.toLowerCase();
   const uuid = name === undefined ? (given ?? randomUUID()) : names.define(name, given);
-  transaction.insert(table, uuid, parseRow(table, operation["row"], names));
+  const data = parseRow(table, operation["row"], names);
+  // ovsdb-server takes these two along without a word; a row's identity is not the client's to choose here.
+  for (const column of ["_uuid", "_version"]) data.delete(column);
+  checkDefaults(table, data);
+  transaction.insert(table, uuid, data);
   return { uuid: ["uuid", uuid] };
 }
 
@@ -127,14 +127,7 @@ function select(operation: Json, { transaction, names }: OperationContext): Json
 function update(operation: Json, { transaction, names }: OperationContext): Json {
   const table = transaction.table(operation["table"]);
   const data = parseRow(table, operation["row"], names);
-  for (const column of data.keys()) {
-    if (table.columns.get(column)?.mutable === false) {
-      throw new OvsdbError(
-        "constraint violation",
-        `column ${table.name}.${column} cannot be changed once its row is there`,
-      );
-    }
-  }
+  for (const column of data.keys()) checkMutable(table, column);
   const rows = matching(transaction, table, parseWhere(table, operation["where"], names.resolve));
   for (const row of rows) transaction.update(row, data);
   return { count: rows.length };
@@ -162,10 +155,11 @@ function remove(operation: Json, { transaction, names }: OperationContext): Json
 function wait(operation: Json, { transaction, names, elapsedMs }: OperationContext): Json {
   const table = transaction.table(operation["table"]);
   const where = parseWhere(table, operation["where"], names.resolve);
-  const columns = parseColumns(table, operation["columns"]).filter((column) => !column.startsWith("_"));
+  const columns = parseColumns(table, operation["columns"] ?? [...table.columns.keys()]);
   const { until, rows: wanted } = operation;
   const timeoutMs = operation["timeout"] ?? Number.POSITIVE_INFINITY;
-  if (typeof timeoutMs !== "number" || timeoutMs < 0)
+  const isDuration = timeoutMs === Number.POSITIVE_INFINITY || Number.isSafeInteger(timeoutMs);
+  if (typeof timeoutMs !== "number" || !isDuration || timeoutMs < 0)
     throw syntaxError(`"timeout" ${show(timeoutMs)} is no duration`);
   if (until !== "==" && until !== "!=") throw syntaxError(`"until" is == or !=, not ${show(until)}`);
   if (!Array.isArray(wanted)) throw syntaxError(`"rows" is no array: ${show(wanted)}`);
@@ -173,11 +167,13 @@ function wait(operation: Json, { transaction, names, elapsedMs }: OperationConte
   const expected = new Set(
     wanted.map((json: unknown) => {
       const row = parseRow(table, json, names);
-      return key(columns.map((column) => row.get(column) ?? { keys: [], values: undefined }));
+      return key(columns.map((column) => row.get(column) ?? defaultDatum(columnTypeOf(table, column))));
     }),
   );
   const actual = new Set(
-    matching(transaction, table, where).map((row) => key(columns.map((column) => row.datum(column)))),
+    matching(transaction, table, where).map((row) =>
+      key(columns.map((column) => columnDatum(row, column) as Datum)),
+    ),
   );
   const equal = actual.size === expected.size && [...actual].every((row) => expected.has(row));
   if (equal === (until === "==")) return {};
@@ -223,10 +219,9 @@ function matching(
 function parseRow(table: TableSchema, json: unknown, names: RowNames): Map<string, Datum> {
   const data = new Map<string, Datum>();
   for (const [column, value] of Object.entries(objectOf(json, `a row of ${table.name}`))) {
-    const schema = table.columns.get(column);
-    if (schema === undefined) throw unknownColumn(table, column);
+    const type = columnTypeOf(table, column);
     try {
-      data.set(column, parseDatum(value, schema.type, { resolveName: names.resolve }));
+      data.set(column, parseDatum(value, type, { resolveName: names.resolve }));
     } catch (thrown) {
       if (!(thrown instanceof OvsdbError)) throw thrown;
       throw new OvsdbError(thrown.error, `${table.name}.${column}: ${thrown.details}`);
@@ -235,11 +230,22 @@ function parseRow(table: TableSchema, json: unknown, names: RowNames): Map<strin
   return data;
 }
 
+/** Throws "constraint violation" when a column that was not given would hold a default that its type excludes. */
+function checkDefaults(table: TableSchema, data: ReadonlyMap<string, Datum>): void {
+  for (const [column, { type }] of table.columns) {
+    if (type.min === 0 || data.has(column)) continue;
+    const { keys, values } = defaultDatum(type);
+    for (const key of keys) checkAtom(key, type.key);
+    for (const value of values ?? []) checkAtom(value, type.value as BaseType);
+  }
+}
+
 /** The columns named, or all with _uuid and _version. */
 function parseColumns(table: TableSchema, json: unknown): readonly string[] {
   if (json === undefined) return ["_uuid", "_version", ...table.columns.keys()];
   if (!Array.isArray(json)) throw syntaxError(`"columns" is no array: ${show(json)}`);
   for (const column of json) checkColumn(table, column);
+  if (new Set(json).size < json.length) throw syntaxError(`"columns" names a column twice: ${show(json)}`);
   return json as string[];
 }
 

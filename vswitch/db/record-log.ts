@@ -3,7 +3,8 @@
 //   OVSDB JSON <bytes> <sha1 of the JSON, hex>\n
 //   <JSON>\n                                       first record: the schema; each further one: a transaction
 //
-// Invariants: a record is whole or it is cut off with all after it; a failed append leaves no trace.
+// Invariants: what a crash tore at the end is cut off; a bad record that whole ones follow is damage, and then nothing
+// is touched; a failed append leaves no trace.
 // Thread: main. A record is handed to the kernel before `append` returns (SIGKILL loses none) and is on the
 // medium when `sync` resolves (power loss loses none).
 import { createHash } from "node:crypto";
@@ -20,13 +21,15 @@ import {
   writeSync,
 } from "node:fs";
 import { dirname } from "node:path";
+import { PlinthError } from "../../base/errors/index.js";
 import { syncDirectory } from "../../base/linux/index.js";
 import { OvsdbError } from "../../base/ovsdb/index.js";
-import { unreadable } from "./errors.js";
+import { damaged, unreadable } from "./errors.js";
 import { RECORD_BYTES_MAX } from "./limits.js";
 
 const HEADER = /^OVSDB JSON (\d{1,12}) ([0-9a-f]{40})$/;
 const HEADER_BYTES_MAX = 80;
+const MAGIC = "OVSDB JSON ";
 
 export interface ParsedLog {
   readonly records: readonly unknown[];
@@ -34,6 +37,8 @@ export interface ParsedLog {
   readonly goodBytes: number;
   /** Why the rest is no record; undefined when there is no rest. */
   readonly damage: string | undefined;
+  /** Where a whole record begins in that rest: then a crash did not make it. */
+  readonly nextGoodBytes: number | undefined;
 }
 
 /** Reads records from the start of `bytes` until the first that is not whole. Never throws. */
@@ -43,11 +48,21 @@ export function parseLog(bytes: Uint8Array): ParsedLog {
   let offset = 0;
   while (offset < buffer.length) {
     const next = parseRecord(buffer, offset);
-    if (typeof next === "string") return { records, goodBytes: offset, damage: next };
+    if (typeof next === "string") {
+      return { records, goodBytes: offset, damage: next, nextGoodBytes: findRecord(buffer, offset + 1) };
+    }
     records.push(next.value);
     offset = next.end;
   }
-  return { records, goodBytes: offset, damage: undefined };
+  return { records, goodBytes: offset, damage: undefined, nextGoodBytes: undefined };
+}
+
+/** The first place at or after `offset` where a whole record begins. */
+function findRecord(buffer: Buffer, offset: number): number | undefined {
+  for (let at = buffer.indexOf(MAGIC, offset); at >= 0; at = buffer.indexOf(MAGIC, at + 1)) {
+    if (typeof parseRecord(buffer, at) !== "string") return at;
+  }
+  return undefined;
 }
 
 function parseRecord(buffer: Buffer, offset: number): { value: unknown; end: number } | string {
@@ -104,7 +119,7 @@ export class RecordLog {
 
   /**
    * Opens or makes the file and returns its records. A torn tail is cut; the bytes are kept in `PATH.cut`.
-   * Throws DATABASE_UNREADABLE.
+   * Throws DATABASE_UNREADABLE or DATABASE_DAMAGED.
    */
   static open(path: string, files: LogFileSystem = systemFiles): { log: RecordLog; parsed: ParsedLog } {
     try {
@@ -114,6 +129,7 @@ export class RecordLog {
       const parsed = parseLog(bytes);
       // The first record is written by `rewrite`, never torn: without it this is somebody else's file.
       if (bytes.length > 0 && parsed.goodBytes === 0) throw new Error("it is no OVSDB file");
+      if (parsed.nextGoodBytes !== undefined) throw damaged(path, parsed);
       const writable = openSync(path, "r+");
       if (parsed.goodBytes < bytes.length) {
         writeFileSync(`${path}.cut`, bytes.subarray(parsed.goodBytes), { mode: 0o600 });
@@ -122,6 +138,7 @@ export class RecordLog {
       }
       return { log: new RecordLog(path, writable, parsed.goodBytes, files), parsed };
     } catch (cause) {
+      if (cause instanceof PlinthError) throw cause;
       throw unreadable(path, cause);
     }
   }

@@ -2,7 +2,7 @@ import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync 
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { connectJsonRpc } from "../../base/jsonrpc/index.js";
-import { insertOp, setValue, updateOp } from "../../base/ovsdb/index.js";
+import { insertOp, parseSchema, setValue, updateOp } from "../../base/ovsdb/index.js";
 import type { Database } from "./database.js";
 import { DatabaseServer } from "./database-server.js";
 import { transact } from "./execute.js";
@@ -46,7 +46,9 @@ describe("openStorage()", () => {
     await close();
   });
 
-  it("survives a file cut at any byte: all whole records are there, later commits are kept", async () => {
+  it("survives a file cut at any byte: all whole records are there, later commits are kept", {
+    timeout: 60_000,
+  }, async () => {
     const first = open();
     const sizes = [statSync(path).size];
     for (const dscp of [1, 2, 3]) {
@@ -68,7 +70,48 @@ describe("openStorage()", () => {
     }
   });
 
-  it("cuts a flipped byte and what follows, and keeps that aside", async () => {
+  it("refuses a bad record that whole ones follow, names the place and touches nothing", async () => {
+    const first = open();
+    const begin = statSync(path).size;
+    for (const dscp of [1, 2, 3]) addQueue(first.database, dscp);
+    await first.close();
+    const bytes = readFileSync(path);
+    const end = bytes.indexOf("OVSDB JSON ", begin + 1);
+    for (let at = begin; at < end; at += 7) {
+      const broken = Buffer.from(bytes);
+      broken[at]! ^= 1;
+      writeFileSync(path, broken);
+      expect(() => open()).toThrow(
+        expect.objectContaining({
+          code: "DATABASE_DAMAGED",
+          message: expect.stringContaining(`at byte ${begin} `),
+        }),
+      );
+      expect(readFileSync(path).equals(broken)).toBe(true);
+    }
+  });
+
+  it("keeps aside whole a file of another schema whose contents have no place in this one", async () => {
+    const older = parseSchema({
+      name: "Open_vSwitch",
+      version: "8.0.0",
+      tables: {
+        Queue: { columns: { dscp: { type: "integer" }, colour: { type: "string" } }, isRoot: true },
+        Gone: { columns: { x: { type: "integer" } }, isRoot: true },
+      },
+    });
+    const first = openStorage(path, older);
+    transact(first.database, [insertOp("Queue", { dscp: 7, colour: "red" }), insertOp("Gone", { x: 1 })]);
+    await first.close();
+    const bytes = readFileSync(path);
+    const second = open();
+    expect(queues(second.database)).toEqual([7]);
+    await second.close();
+    expect(readFileSync(`${path}.before-${OPEN_VSWITCH_SCHEMA.version}`)).toEqual(bytes);
+    expect(readFileSync(path, "utf8")).not.toContain("colour");
+  });
+
+  it("cuts a flipped byte of the last record, and keeps that aside", async () => {
     const first = open();
     for (const dscp of [1, 2]) addQueue(first.database, dscp);
     const middle = statSync(path).size - 20;

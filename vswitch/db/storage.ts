@@ -1,5 +1,6 @@
 // Keeps a database in its file: loads it, writes each commit, rewrites the file when it has grown.
 // Invariant: what `persist` took is what the next `openStorage` brings back, without ephemeral columns.
+import { copyFileSync } from "node:fs";
 import { type Logger, silentLog } from "../../base/log/index.js";
 import {
   applyDiff,
@@ -25,6 +26,9 @@ type LoadedRows = Map<string, Map<string, Map<string, Datum>>>;
 
 export interface Storage {
   readonly database: Database;
+  readonly sizeBytes: number;
+  /** Rewrites the file without its past. Throws OvsdbError "I/O error"; the file then stays as it was. */
+  compact(): void;
   /** Resolves when every commit so far is on the medium. */
   sync(): Promise<void>;
   close(): Promise<void>;
@@ -36,7 +40,7 @@ export interface StorageOptions {
   readonly files?: LogFileSystem;
 }
 
-/** Opens the database of `schema` in the file at `path`, made when absent. Throws DATABASE_UNREADABLE, DATABASE_FOREIGN, DATABASE_NEWER. */
+/** Opens the database of `schema` in the file at `path`, made when absent. Throws DATABASE_UNREADABLE, DATABASE_DAMAGED, DATABASE_FOREIGN, DATABASE_NEWER. */
 export function openStorage(path: string, schema: DatabaseSchema, options: StorageOptions = {}): Storage {
   const log = options.log ?? silentLog;
   const wallMs = options.wallMs ?? Date.now;
@@ -50,7 +54,17 @@ export function openStorage(path: string, schema: DatabaseSchema, options: Stora
   const database = new Database(schema);
   const [header, ...records] = parsed.records;
   checkHeader(path, header, schema);
-  loadRows(database, replay(schema, records), log);
+  const { rows, leftOut } = replay(schema, records);
+  if (leftOut.size > 0) {
+    // Of another schema: kept aside whole, because compacting forgets what this one has no place for.
+    const copy = `${path}.before-${schema.version}`;
+    copyFileSync(path, copy);
+    log.warn(
+      { path, copy, leftOut: [...leftOut] },
+      "the database file holds what this schema has no place for",
+    );
+  }
+  loadRows(database, rows, log);
   const encodedSchema = encodeSchema(schema);
   const compact = (): void => {
     file.rewrite([encodedSchema, { _date: wallMs(), _comment: "compacted", ...encodeAll(database) }]);
@@ -80,6 +94,10 @@ export function openStorage(path: string, schema: DatabaseSchema, options: Stora
   });
   return {
     database,
+    get sizeBytes() {
+      return file.sizeBytes;
+    },
+    compact,
     sync: () => file.sync(),
     close: async () => {
       unsubscribe();
@@ -102,14 +120,22 @@ function majorOf(version: string): number {
   return Number.parseInt(version, 10);
 }
 
+interface Replayed {
+  readonly rows: LoadedRows;
+  /** Tables and columns ("Table.column") of another schema whose contents have no place in this one. */
+  readonly leftOut: Set<string>;
+}
+
 /** The rows that the records add up to. Unknown tables and columns (an older or newer schema) are left out. */
-function replay(schema: DatabaseSchema, records: readonly unknown[]): LoadedRows {
+function replay(schema: DatabaseSchema, records: readonly unknown[]): Replayed {
   const loaded: LoadedRows = new Map();
+  const leftOut = new Set<string>();
   for (const record of records) {
     if (typeof record !== "object" || record === null) continue;
     const isDiff = (record as Json)["_is_diff"] === true;
     for (const [name, rows] of Object.entries(record as Json)) {
       const table = schema.tables.get(name);
+      if (table === undefined && !name.startsWith("_")) leftOut.add(name);
       if (table === undefined || typeof rows !== "object" || rows === null) continue;
       let target = loaded.get(name);
       if (target === undefined) {
@@ -119,24 +145,30 @@ function replay(schema: DatabaseSchema, records: readonly unknown[]): LoadedRows
       for (const [uuid, row] of Object.entries(rows)) {
         if (!isUuid(uuid)) continue;
         if (row === null) target.delete(uuid);
-        else if (typeof row === "object") replayRow(table, target, uuid, row as Json, isDiff);
+        else if (typeof row === "object") {
+          for (const column of replayRow(table, target, uuid, row as Json, isDiff))
+            leftOut.add(`${name}.${column}`);
+        }
       }
     }
   }
-  return loaded;
+  return { rows: loaded, leftOut };
 }
 
+/** Returns the columns that could not be taken. */
 function replayRow(
   table: TableSchema,
   rows: Map<string, Map<string, Datum>>,
   uuid: string,
   json: Json,
   isDiff: boolean,
-): void {
+): string[] {
+  const leftOut: string[] = [];
   const known = rows.get(uuid);
   const data = known ?? new Map<string, Datum>();
   for (const [column, value] of Object.entries(json)) {
     const schema = table.columns.get(column);
+    if (schema === undefined) leftOut.push(column);
     if (schema === undefined || schema.ephemeral) continue;
     try {
       const datum = parseDatum(value, schema.type, { unconstrained: true, anySize: true });
@@ -146,9 +178,11 @@ function replayRow(
     } catch (thrown) {
       // A value of another schema's type: the column keeps its default.
       if (!(thrown instanceof OvsdbError)) throw thrown;
+      leftOut.push(column);
     }
   }
   rows.set(uuid, data);
+  return leftOut;
 }
 
 function loadRows(database: Database, loaded: LoadedRows, log: Logger): void {

@@ -200,7 +200,7 @@ describe("transact()", () => {
     run(database, [mutateOp("Open_vSwitch", [], [["next_cfg", "+=", 2]])]);
     expect(failure([["next_cfg", "+=", Number.MAX_SAFE_INTEGER]])).toBe("range error");
     expect(failure([["external_ids", "+=", 1]])).toBe("syntax error");
-    expect(failure([["tag", "insert", setValue([1, 2])]], "Port")).toBe("constraint violation");
+    expect(failure([["tag", "insert", setValue([1, 2])]], "Port")).toBe("syntax error");
     run(database, [mutateOp("Port", [], [["external_ids", "insert", mapValue({ a: "1", b: "2" })]])]);
     run(database, [mutateOp("Port", [], [["external_ids", "insert", mapValue({ a: "9", c: "3" })]])]);
     run(database, [

@@ -53,8 +53,9 @@ export class Transaction {
     if (this.#database.rowCount + ++this.#inserted > ROWS_MAX) {
       throw new OvsdbError("resources exhausted", `the database holds at most ${ROWS_MAX} rows`);
     }
-    if (this.get(table.name, uuid) !== undefined) {
-      throw new OvsdbError("constraint violation", `a row ${uuid} is already in ${table.name}`);
+    // A row deleted by this transaction still counts: its uuid must not come to mean another row.
+    if (this.#edits.get(table.name)?.has(uuid) || this.#database.rows(table.name).has(uuid)) {
+      throw new OvsdbError("duplicate uuid", `a row ${uuid} is already in ${table.name}`);
     }
     this.#put(table.name, uuid, new DatabaseRow(uuid, table, data));
   }

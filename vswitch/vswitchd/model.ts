@@ -1,4 +1,5 @@
 // What the configuration asks of the switch, and what the switch reports back. Plain data.
+import type { TlsFiles } from "../../base/tls/index.js";
 
 /** OpenFlow's number for a bridge's own port, as the database shows it (OFPP_LOCAL, 16 bit). */
 export const OFPORT_LOCAL = 65534;
@@ -22,6 +23,16 @@ export interface ControllerConfig {
   readonly target: string;
   readonly inactivityProbeMs: number;
   readonly maxBackoffMs: number;
+}
+
+/** A target at which the database can be reached (ovs-vswitchd.conf.db(5), Manager table). */
+export interface ManagerConfig {
+  readonly uuid: string;
+  /** "unix:PATH", "tcp:HOST:PORT", "ssl:HOST:PORT", "punix:PATH", "ptcp:PORT[:HOST]" or "pssl:PORT[:HOST]". */
+  readonly target: string;
+  /** 0 for never; undefined for what is usual. */
+  readonly inactivityProbeMs: number | undefined;
+  readonly maxBackoffMs: number | undefined;
 }
 
 export interface BridgeConfig {
@@ -65,8 +76,9 @@ export interface BridgeModel {
 export interface SwitchConfig {
   readonly bridges: readonly BridgeModel[];
   readonly nextCfg: number;
-  /** "ptcp:…" and "punix:…" targets of Manager rows. */
-  readonly managers: readonly string[];
+  readonly managers: readonly ManagerConfig[];
+  /** The SSL row, for every ssl and pssl target. */
+  readonly tls: TlsFiles | undefined;
 }
 
 /** A port that was given its number. */

@@ -49,7 +49,7 @@ const bridge = (name: string): fc.Arbitrary<BridgeModel> =>
 const config: fc.Arbitrary<SwitchConfig> = fc
   .subarray(["br0", "br1"])
   .chain((names) => fc.tuple(...names.map(bridge)))
-  .map((bridges) => ({ bridges, nextCfg: 1, managers: [] }));
+  .map((bridges) => ({ bridges, nextCfg: 1, managers: [], tls: undefined }));
 
 describe("plan()", () => {
   it("leads from any configuration to any other, and is empty afterwards", async () => {

@@ -2,11 +2,13 @@
 // Source: ovs-vswitchd.conf.db(5). Invariant: any rows that the schema allows give a model; what cannot be done
 // carries its error.
 import { createHash } from "node:crypto";
+import type { TlsFiles } from "../../base/tls/index.js";
 import type { Database, DatabaseRow } from "../db/index.js";
 import type {
   BridgeConfig,
   BridgeModel,
   ControllerConfig,
+  ManagerConfig,
   PortConfig,
   SwitchConfig,
   VlanConfig,
@@ -35,11 +37,32 @@ export interface ReadOptions {
 
 export function readModel(database: Database, options: ReadOptions): SwitchConfig {
   const [root] = database.rows("Open_vSwitch").values();
-  if (root === undefined) return { bridges: [], nextCfg: 0, managers: [] };
+  if (root === undefined) return { bridges: [], nextCfg: 0, managers: [], tls: undefined };
   return {
     bridges: rowsOf(database, root, "bridges", "Bridge").map((row) => readBridge(database, row, options)),
     nextCfg: root.number("next_cfg") ?? 0,
-    managers: rowsOf(database, root, "manager_options", "Manager").map((row) => row.string("target")),
+    managers: rowsOf(database, root, "manager_options", "Manager").map(readManager),
+    tls: readTls(database, root),
+  };
+}
+
+function readManager(row: DatabaseRow): ManagerConfig {
+  return {
+    uuid: row.uuid,
+    target: row.string("target"),
+    inactivityProbeMs: row.number("inactivity_probe"),
+    maxBackoffMs: row.number("max_backoff"),
+  };
+}
+
+function readTls(database: Database, root: DatabaseRow): TlsFiles | undefined {
+  const [row] = rowsOf(database, root, "ssl", "SSL");
+  if (row === undefined) return undefined;
+  return {
+    privateKey: row.string("private_key"),
+    certificate: row.string("certificate"),
+    caCert: row.string("ca_cert"),
+    bootstrapCaCert: row.boolean("bootstrap_ca_cert"),
   };
 }
 

@@ -8,10 +8,10 @@
 import { accessSync, constants, mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { describeError, PlinthError } from "../../base/errors/index.js";
-import { probeListen } from "../../base/jsonrpc/index.js";
+import { parseActiveEndpoint, probeListen } from "../../base/jsonrpc/index.js";
 import { lockFile } from "../../base/linux/index.js";
 import type { Logger } from "../../base/log/index.js";
-import { insertOp, mapValue, type Operation, updateOp } from "../../base/ovsdb/index.js";
+import { insertOp, type Operation } from "../../base/ovsdb/index.js";
 import { type Clock, systemClock, type Timer } from "../../base/time/index.js";
 import { checkUnixPath } from "../../base/unix-path/index.js";
 import {
@@ -23,6 +23,7 @@ import {
   transact,
 } from "../db/index.js";
 import { switchCommands } from "./commands.js";
+import { databaseCommands } from "./database-commands.js";
 import { Managers } from "./managers.js";
 import type { BridgeStatus, SwitchBackend, SwitchConfig } from "./model.js";
 import { readModel } from "./read-model.js";
@@ -37,7 +38,7 @@ const COUNTERS_EVERY = 10;
 export interface VswitchdOptions {
   /** Made when absent, 0700. */
   readonly dir: string;
-  /** Further OVSDB listeners: "punix:PATH" or "ptcp:PORT[:HOST]". */
+  /** Further places for OVSDB: punix, ptcp and pssl to listen at, unix, tcp and ssl to dial. */
   readonly ovsdb?: readonly string[];
   readonly version?: string;
   readonly log: Logger;
@@ -89,7 +90,7 @@ export async function startVswitchdWith(
   try {
     const lock = lockFile(path("vswitchd.lock"));
     opened.push(() => lock.close());
-    for (const endpoint of options.ovsdb ?? []) await probeListen(endpoint);
+    for (const endpoint of options.ovsdb ?? []) await probeRemote(endpoint);
     const storage = openStorage(path("conf.db"), OPEN_VSWITCH_SCHEMA, { log });
     opened.push(() => storage.close());
     return await assemble(createBackend, options, storage, opened, closeAll);
@@ -97,6 +98,12 @@ export async function startVswitchdWith(
     await closeAll();
     throw thrown;
   }
+}
+
+/** Finds out before anything is touched whether a remote of the command line makes sense. */
+async function probeRemote(endpoint: string): Promise<void> {
+  if (endpoint.startsWith("p")) await probeListen(endpoint);
+  else parseActiveEndpoint(endpoint);
 }
 
 /** Made when absent. Throws DIRECTORY_UNREADABLE before anything in it is touched. */
@@ -138,13 +145,14 @@ async function assemble(
   await core.start();
 
   for (const endpoint of [`punix:${join(dir, "db.sock")}`, ...(options.ovsdb ?? [])])
-    await server.listen(endpoint);
+    await core.managers.add(endpoint);
   let exit = (): void => {};
   const closed = new Promise<void>((resolve) => {
     exit = resolve;
   });
   const commands = {
     ...switchCommands({ backend, applied: core.reconciler.applied, server }),
+    ...databaseCommands({ server, storage, managers: core.managers }),
     ...backend.commands,
   };
   const control = await createUnixctlServer(join(dir, "vswitchd.ctl"), commands, {
@@ -164,7 +172,7 @@ class SwitchCore {
   readonly #backend: SwitchBackend;
   readonly #clock: Clock;
   readonly #log: Logger;
-  readonly #managers: Managers;
+  readonly managers: Managers;
   #writing = false;
   #unsubscribe = (): void => {};
   #timer: Timer | undefined;
@@ -185,7 +193,7 @@ class SwitchCore {
     this.#backend = backend;
     this.#clock = clock;
     this.#log = log;
-    this.#managers = new Managers(server);
+    this.managers = new Managers(server, clock);
     this.reconciler = new Reconciler({
       backend,
       clock,
@@ -232,20 +240,13 @@ class SwitchCore {
     const statuses = await this.#statuses();
     this.#written.clear();
     this.write([...statusOperations(applied, statuses, true), ...runOperations(config, applied, errors)]);
-    this.#following = this.#following.then(() => this.#followManagers(config.managers));
+    this.#following = this.#following.then(() => this.#followManagers(config));
   }
 
-  async #followManagers(targets: readonly string[]): Promise<void> {
+  async #followManagers({ managers, tls }: SwitchConfig): Promise<void> {
     if (this.#stopped) return;
-    await this.#managers.follow(targets);
-    if (this.#stopped) return;
-    this.write(
-      targets.map((target) => {
-        const error = this.#managers.errors.get(target);
-        const status = error === undefined ? { state: "ACTIVE" } : { state: "VOID", last_error: error };
-        return updateOp("Manager", [["target", "==", target]], { status: mapValue(status) });
-      }),
-    );
+    await this.managers.follow(managers, tls);
+    if (!this.#stopped) this.write(this.managers.operations(true));
   }
 
   #schedule(): void {
@@ -261,7 +262,10 @@ class SwitchCore {
     if (this.#stopped) return;
     this.#looks++;
     const counters = this.#looks % COUNTERS_EVERY === 0;
-    const operations = statusOperations(this.reconciler.applied, statuses, counters);
+    const operations = [
+      ...statusOperations(this.reconciler.applied, statuses, counters),
+      ...this.managers.operations(counters),
+    ];
     const news = operations.filter((operation) => this.#isNews(operation));
     if (news.length > 0) this.write(news);
   }
