@@ -77,6 +77,10 @@ export interface SwitchConfig {
   readonly bridges: readonly BridgeModel[];
   readonly nextCfg: number;
   readonly managers: readonly ManagerConfig[];
+  /** How often counters are written. */
+  readonly statsIntervalMs: number;
+  /** Whether Open_vSwitch.statistics is wanted. */
+  readonly wantsStatistics: boolean;
   /** The SSL row, for every ssl and pssl target. */
   readonly tls: TlsFiles | undefined;
 }
@@ -88,6 +92,9 @@ export interface NumberedPort extends PortConfig {
 
 export interface PortStatus {
   readonly linkUp: boolean;
+  /** Of a host device; true and 0 for a port that has none. */
+  readonly adminUp?: boolean;
+  readonly ifindex?: number;
   readonly mtu: number;
   /** By the names of the Interface.statistics column: rx_packets, rx_bytes, tx_dropped … */
   readonly statistics: Readonly<Record<string, number>>;

@@ -49,7 +49,14 @@ const bridge = (name: string): fc.Arbitrary<BridgeModel> =>
 const config: fc.Arbitrary<SwitchConfig> = fc
   .subarray(["br0", "br1"])
   .chain((names) => fc.tuple(...names.map(bridge)))
-  .map((bridges) => ({ bridges, nextCfg: 1, managers: [], tls: undefined }));
+  .map((bridges) => ({
+    bridges,
+    nextCfg: 1,
+    managers: [],
+    tls: undefined,
+    statsIntervalMs: 5_000,
+    wantsStatistics: false,
+  }));
 
 describe("plan()", () => {
   it("leads from any configuration to any other, and is empty afterwards", async () => {

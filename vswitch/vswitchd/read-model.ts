@@ -28,6 +28,15 @@ export const INTERFACE_TYPES: readonly string[] = [
 const MAC = /^[0-9a-fA-F]{2}(:[0-9a-fA-F]{2}){5}$/;
 const MAC_AGING_S = 300;
 const MAC_TABLE_SIZE = 8192;
+const STATS_INTERVAL_MS = 5_000;
+const EMPTY: SwitchConfig = {
+  bridges: [],
+  nextCfg: 0,
+  managers: [],
+  tls: undefined,
+  statsIntervalMs: STATS_INTERVAL_MS,
+  wantsStatistics: false,
+};
 const BRIDGE_NAME = /^[A-Za-z0-9_][A-Za-z0-9_.+@-]{0,63}$/;
 
 export interface ReadOptions {
@@ -37,12 +46,20 @@ export interface ReadOptions {
 
 export function readModel(database: Database, options: ReadOptions): SwitchConfig {
   const [root] = database.rows("Open_vSwitch").values();
-  if (root === undefined) return { bridges: [], nextCfg: 0, managers: [], tls: undefined };
+  if (root === undefined) return EMPTY;
+  const otherConfig = root.map("other_config");
   return {
     bridges: rowsOf(database, root, "bridges", "Bridge").map((row) => readBridge(database, row, options)),
     nextCfg: root.number("next_cfg") ?? 0,
     managers: rowsOf(database, root, "manager_options", "Manager").map(readManager),
     tls: readTls(database, root),
+    statsIntervalMs: boundedInteger(
+      otherConfig.get("stats-update-interval"),
+      STATS_INTERVAL_MS,
+      STATS_INTERVAL_MS,
+      999_999_999,
+    ),
+    wantsStatistics: otherConfig.get("enable-statistics") === "true",
   };
 }
 

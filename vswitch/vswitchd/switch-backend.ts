@@ -1,5 +1,6 @@
 // The real backend: bridges and ports in the datapath worker, one OpenFlow agent per bridge.
 // Thread: main. Invariant: a bridge is either in the datapath with its agent listening, or in neither.
+import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { describeError } from "../../base/errors/index.js";
 import type { Logger } from "../../base/log/index.js";
@@ -23,6 +24,7 @@ import type { UnixctlCommand } from "./unixctl.js";
 import type { Backend } from "./vswitchd.js";
 
 const MTU_DEFAULT = 1500;
+const IFF_UP = 1;
 
 export interface SwitchBackendOptions {
   readonly dir: string;
@@ -127,9 +129,15 @@ export class DatapathBackend implements Backend {
         driver_name: ports.get(name)?.type ?? "",
         ...(lastError === undefined ? {} : { reason: lastError }),
       };
-      return [name, { linkUp, mtu, statistics, facts }];
+      return [name, { linkUp, mtu, statistics, facts, ...this.#deviceOf(ports.get(name)) }];
     });
     return { ports: new Map(statuses), controllers: [...agent.controllers, ...refused] };
+  }
+
+  /** What the host tells about the device of a port, if it has one. */
+  #deviceOf(port: NumberedPort | undefined): Pick<PortStatus, "adminUp" | "ifindex"> {
+    const isDevice = port?.type === "tap" || (port?.type === "internal" && this.#options.hostDevices);
+    return (isDevice ? hostDevice(port.name) : undefined) ?? {};
   }
 
   async macTable(bridge: string): Promise<readonly MacEntry[]> {
@@ -175,6 +183,17 @@ export class DatapathBackend implements Backend {
     const bridge = this.#bridges.get(name);
     if (bridge === undefined) throw new Error(`bridge ${name} is not there`);
     return bridge;
+  }
+}
+
+/** A network device of the host as /sys/class/net has it; undefined when there is none of that name. */
+function hostDevice(name: string): { readonly adminUp: boolean; readonly ifindex: number } | undefined {
+  const read = (file: string): number =>
+    Number(readFileSync(join("/sys/class/net", name, file), "latin1").trim());
+  try {
+    return { adminUp: (read("flags") & IFF_UP) !== 0, ifindex: read("ifindex") };
+  } catch {
+    return undefined;
   }
 }
 

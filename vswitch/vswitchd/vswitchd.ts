@@ -11,7 +11,7 @@ import { describeError, PlinthError } from "../../base/errors/index.js";
 import { parseActiveEndpoint, probeListen } from "../../base/jsonrpc/index.js";
 import { lockFile } from "../../base/linux/index.js";
 import type { Logger } from "../../base/log/index.js";
-import { insertOp, type Operation } from "../../base/ovsdb/index.js";
+import { insertOp, mapValue, type Operation, updateOp } from "../../base/ovsdb/index.js";
 import { type Clock, systemClock, type Timer } from "../../base/time/index.js";
 import { checkUnixPath } from "../../base/unix-path/index.js";
 import {
@@ -24,16 +24,17 @@ import {
 } from "../db/index.js";
 import { switchCommands } from "./commands.js";
 import { databaseCommands } from "./database-commands.js";
+import { LinkResets } from "./link-resets.js";
 import { Managers } from "./managers.js";
 import type { BridgeStatus, SwitchBackend, SwitchConfig } from "./model.js";
 import { readModel } from "./read-model.js";
 import { Reconciler } from "./reconciler.js";
+import { systemStatistics } from "./system-statistics.js";
 import { createUnixctlServer, type UnixctlCommand } from "./unixctl.js";
 import { identityOperations, runOperations, statusOperations } from "./write-back.js";
 
-/** How often link and controller states are looked at, and after how many looks the counters are written too. */
+/** How often link and controller states are looked at; counters are written as often as the database asks. */
 const STATUS_INTERVAL_MS = 500;
-const COUNTERS_EVERY = 10;
 
 export interface VswitchdOptions {
   /** Made when absent, 0700. */
@@ -140,7 +141,7 @@ async function assemble(
   opened.push(() => core.stop());
   core.write([
     ...(database.rows("Open_vSwitch").size === 0 ? [insertOp("Open_vSwitch", {})] : []),
-    ...identityOperations({ version, databaseVersion: OPEN_VSWITCH_SCHEMA.version }),
+    ...identityOperations({ version, databaseVersion: OPEN_VSWITCH_SCHEMA.version, dir }),
   ]);
   await core.start();
 
@@ -176,7 +177,9 @@ class SwitchCore {
   #writing = false;
   #unsubscribe = (): void => {};
   #timer: Timer | undefined;
-  #looks = 0;
+  readonly #linkResets = new LinkResets();
+  #statistics: Pick<SwitchConfig, "statsIntervalMs" | "wantsStatistics"> | undefined;
+  #countedMs = 0;
   /** What the last looks wrote, by row. */
   readonly #written = new Map<string, string>();
   #looking: Promise<void> = Promise.resolve();
@@ -239,7 +242,12 @@ class SwitchCore {
     const { applied, errors } = this.reconciler;
     const statuses = await this.#statuses();
     this.#written.clear();
-    this.write([...statusOperations(applied, statuses, true), ...runOperations(config, applied, errors)]);
+    this.#statistics = config;
+    const linkResets = this.#linkResets.observe(applied, statuses);
+    this.write([
+      ...statusOperations(applied, { statuses, linkResets, counters: true }),
+      ...runOperations(config, applied, errors),
+    ]);
     this.#following = this.#following.then(() => this.#followManagers(config));
   }
 
@@ -260,14 +268,28 @@ class SwitchCore {
   async #look(): Promise<void> {
     const statuses = await this.#statuses();
     if (this.#stopped) return;
-    this.#looks++;
-    const counters = this.#looks % COUNTERS_EVERY === 0;
+    const { applied } = this.reconciler;
+    const counters = this.#isTimeToCount();
+    const linkResets = this.#linkResets.observe(applied, statuses);
     const operations = [
-      ...statusOperations(this.reconciler.applied, statuses, counters),
+      ...statusOperations(applied, { statuses, linkResets, counters }),
       ...this.managers.operations(counters),
+      ...(counters ? this.#systemOperations() : []),
     ];
     const news = operations.filter((operation) => this.#isNews(operation));
     if (news.length > 0) this.write(news);
+  }
+
+  #isTimeToCount(): boolean {
+    const nowMs = this.#clock.nowMs();
+    if (nowMs - this.#countedMs < (this.#statistics?.statsIntervalMs ?? 0)) return false;
+    this.#countedMs = nowMs;
+    return true;
+  }
+
+  #systemOperations(): Operation[] {
+    const statistics = this.#statistics?.wantsStatistics === true ? systemStatistics("vswitchd") : {};
+    return [updateOp("Open_vSwitch", [], { statistics: mapValue(statistics) })];
   }
 
   /** False when exactly this was written by an earlier look. */

@@ -1,9 +1,11 @@
 // What the switch tells through the database: numbers, errors, link states, statistics, cur_cfg. Pure: status in,
 // operations out; columns that already hold the value cost nothing.
-import { release, type as systemType } from "node:os";
+import { randomUUID } from "node:crypto";
+import { hostname, release, type as systemType } from "node:os";
 import {
   byUuid,
   mapValue,
+  mutateOp,
   type Operation,
   type OvsdbRowJson,
   setValue,
@@ -19,10 +21,12 @@ const NONE = setValue([]);
 export interface Identity {
   readonly version: string;
   readonly databaseVersion: string;
+  /** Where the switch's sockets are. */
+  readonly dir: string;
 }
 
-/** Facts about this switch that do not change while it runs. */
-export function identityOperations({ version, databaseVersion }: Identity): Operation[] {
+/** Facts about this switch that do not change while it runs. What an operator has named stays. */
+export function identityOperations({ version, databaseVersion, dir }: Identity): Operation[] {
   return [
     updateOp("Open_vSwitch", [], {
       ovs_version: version,
@@ -33,6 +37,19 @@ export function identityOperations({ version, databaseVersion }: Identity): Oper
       iface_types: setValue(INTERFACE_TYPES),
       dpdk_initialized: false,
     }),
+    mutateOp(
+      "Open_vSwitch",
+      [],
+      [
+        ["external_ids", "delete", setValue(["rundir"])],
+        // Keys that are there keep their value (RFC 7047, 5.1).
+        [
+          "external_ids",
+          "insert",
+          mapValue({ "system-id": randomUUID(), hostname: hostname(), rundir: dir }),
+        ],
+      ],
+    ),
   ];
 }
 
@@ -70,6 +87,8 @@ function absentPort(error: string | undefined): OvsdbRowJson {
     error: error ?? "the switch has not made it",
     admin_state: NONE,
     link_state: NONE,
+    link_resets: NONE,
+    ifindex: NONE,
     mac_in_use: NONE,
     mtu: NONE,
     statistics: mapValue({}),
@@ -78,15 +97,20 @@ function absentPort(error: string | undefined): OvsdbRowJson {
 }
 
 function presentPort({ ofport, macAddress }: NumberedPort): OvsdbRowJson {
-  return { ofport, error: NONE, admin_state: "up", mac_in_use: macAddress, ifindex: 0 };
+  return { ofport, error: NONE, mac_in_use: macAddress };
+}
+
+export interface StatusOptions {
+  readonly statuses: ReadonlyMap<string, BridgeStatus>;
+  /** By Interface uuid. */
+  readonly linkResets: ReadonlyMap<string, number>;
+  /** Whether statistics are told too. */
+  readonly counters: boolean;
 }
 
 /** Link states and controllers, and with `counters` the statistics. */
-export function statusOperations(
-  applied: AppliedSwitch,
-  statuses: ReadonlyMap<string, BridgeStatus>,
-  counters: boolean,
-): Operation[] {
+export function statusOperations(applied: AppliedSwitch, options: StatusOptions): Operation[] {
+  const { statuses, linkResets, counters } = options;
   const operations: Operation[] = [];
   for (const [name, { config, ports }] of applied) {
     const status = statuses.get(name);
@@ -96,7 +120,10 @@ export function statusOperations(
       if (now === undefined) continue;
       operations.push(
         updateOp("Interface", byUuid(port.uuid), {
+          admin_state: now.adminUp === false ? "down" : "up",
           link_state: now.linkUp ? "up" : "down",
+          link_resets: linkResets.get(port.uuid) ?? 0,
+          ifindex: now.ifindex ?? 0,
           mtu: now.mtu,
           status: mapValue(now.facts),
           ...(counters ? { statistics: mapValue(now.statistics) } : {}),
