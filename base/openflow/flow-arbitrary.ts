@@ -35,7 +35,8 @@ const fieldValue = (field: OxmField): fc.Arbitrary<Uint8Array> =>
 
 function entryOf(field: OxmField): fc.Arbitrary<OxmEntry> {
   const exact = fieldValue(field).map((value) => ({ field: field.name, value }));
-  if (!field.maskable) return exact;
+  // A single bit has no mask between none and all.
+  if (!field.maskable || field.bits === 1) return exact;
   const ones = onesMask(field);
   const masked = fc
     .tuple(bytes(field.size), bytes(field.size))

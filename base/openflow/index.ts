@@ -16,4 +16,5 @@ export * from "./multipart.js";
 export { splitMultipartBody } from "./multipart-wire.js";
 export { OFPR } from "./nicira-wire.js";
 export * from "./oxm-fields.js";
+export { type FieldNames, OXM_NAMES } from "./oxm-names.js";
 export { WireError } from "./wire.js";

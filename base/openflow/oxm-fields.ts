@@ -4,6 +4,7 @@
 
 export const OFPXMC_NXM_0 = 0x0000;
 export const OFPXMC_NXM_1 = 0x0001;
+export const OFPXMC_ERICSSON = 0x1000;
 export const OFPXMC_OPENFLOW_BASIC = 0x8000;
 export const OFPXMC_PACKET_REGS = 0x8001;
 export const OFPXMC_EXPERIMENTER = 0xffff;
@@ -144,7 +145,13 @@ const ROWS = {
   // ONF extension fields: class OFPXMC_EXPERIMENTER, experimenter ONF.
   tcp_flags: { header: [EXP, 42, ONF], bits: 12, mask: true, pre: "tcp", readOnly: true, nxm: [[NXM1, 34]] },
   actset_output: { header: [EXP, 43, ONF], bits: 32, readOnly: true },
+  // OpenFlow 1.5; what Open vSwitch's clients send with an otherwise empty match.
+  packet_type: { header: [BASIC, 44], bits: 32, readOnly: true },
+  // Ericsson's fields of neighbour discovery.
+  nd_reserved: { header: [OFPXMC_ERICSSON, 1], bits: 32, pre: "nd" },
+  nd_options_type: { header: [OFPXMC_ERICSSON, 2], bits: 8, pre: "nd" },
   // Nicira fields.
+  nxm_in_port: { header: [NXM0, 0], bits: 16, ovs: "in_port" },
   vlan_tci: { header: [NXM0, 4], bits: 16, mask: true },
   ip_tos: { header: [NXM0, 5], bits: 8, pre: "ip", ovs: "nw_tos" },
   reg0: { header: [NXM1, 0], bits: 32, mask: true },
@@ -155,11 +162,22 @@ const ROWS = {
   reg5: { header: [NXM1, 5], bits: 32, mask: true },
   reg6: { header: [NXM1, 6], bits: 32, mask: true },
   reg7: { header: [NXM1, 7], bits: 32, mask: true },
+  reg8: { header: [NXM1, 8], bits: 32, mask: true },
+  reg9: { header: [NXM1, 9], bits: 32, mask: true },
+  reg10: { header: [NXM1, 10], bits: 32, mask: true },
+  reg11: { header: [NXM1, 11], bits: 32, mask: true },
+  reg12: { header: [NXM1, 12], bits: 32, mask: true },
+  reg13: { header: [NXM1, 13], bits: 32, mask: true },
+  reg14: { header: [NXM1, 14], bits: 32, mask: true },
+  reg15: { header: [NXM1, 15], bits: 32, mask: true },
   ip_frag: { header: [NXM1, 26], bits: 2, mask: true, pre: "ip", readOnly: true },
   nw_ttl: { header: [NXM1, 29], bits: 8, pre: "ip" },
   mpls_ttl: { header: [NXM1, 30], bits: 8, pre: "mpls" },
   tun_src: { header: [NXM1, 31], bits: 32, mask: true },
   tun_dst: { header: [NXM1, 32], bits: 32, mask: true },
+  tun_ipv6_src: { header: [NXM1, 109], bits: 128, mask: true },
+  tun_ipv6_dst: { header: [NXM1, 110], bits: 128, mask: true },
+  tun_flags: { header: [NXM1, 104], bits: 1, size: 2, mask: true },
   pkt_mark: { header: [NXM1, 33], bits: 32, mask: true },
   conj_id: { header: [NXM1, 37], bits: 32, readOnly: true },
   tun_gbp_id: { header: [NXM1, 38], bits: 16, mask: true },
@@ -177,10 +195,16 @@ const ROWS = {
   ct_tp_dst: { header: [NXM1, 125], bits: 16, mask: true, pre: "ct", readOnly: true },
   xxreg0: { header: [NXM1, 111], bits: 128, mask: true },
   xxreg1: { header: [NXM1, 112], bits: 128, mask: true },
+  xxreg2: { header: [NXM1, 113], bits: 128, mask: true },
+  xxreg3: { header: [NXM1, 114], bits: 128, mask: true },
   xreg0: { header: [OFPXMC_PACKET_REGS, 0], bits: 64, mask: true },
   xreg1: { header: [OFPXMC_PACKET_REGS, 1], bits: 64, mask: true },
   xreg2: { header: [OFPXMC_PACKET_REGS, 2], bits: 64, mask: true },
   xreg3: { header: [OFPXMC_PACKET_REGS, 3], bits: 64, mask: true },
+  xreg4: { header: [OFPXMC_PACKET_REGS, 4], bits: 64, mask: true },
+  xreg5: { header: [OFPXMC_PACKET_REGS, 5], bits: 64, mask: true },
+  xreg6: { header: [OFPXMC_PACKET_REGS, 6], bits: 64, mask: true },
+  xreg7: { header: [OFPXMC_PACKET_REGS, 7], bits: 64, mask: true },
 } as const satisfies Record<string, Row>;
 
 export type OxmFieldName = keyof typeof ROWS;

@@ -9,11 +9,13 @@ import {
   OFPP_CONTROLLER,
   OFPP_IN_PORT,
   OXM_FIELDS,
+  OXM_NAMES,
 } from "../../base/openflow/index.js";
 import { flowTextError } from "./errors.js";
 import {
-  fieldNamed,
+  actionFieldNamed,
   formatFieldValue,
+  formatHex,
   formatPort,
   parseFieldValue,
   parseIpv4,
@@ -112,7 +114,7 @@ const outputTo = (port: number): Action => ({
 });
 
 function setField(name: string, argument: string): Action {
-  const field = fieldNamed(name);
+  const field = actionFieldNamed(name);
   return { type: "set_field", field: field.name, ...parseFieldValue(field, argument) };
 }
 
@@ -176,7 +178,7 @@ function splitArrow(text: string): [string, string] {
 function parseRange(text: string): BitRange {
   const match = /^([A-Za-z_0-9]+)(?:\[(?:(\d{1,3})(?:\.\.(\d{1,3}))?)?\])?$/.exec(text.trim());
   if (match === null) throw flowTextError(`"${text.slice(0, 60)}" is no part of a field`);
-  const field = fieldNamed(match[1] as string);
+  const field = actionFieldNamed(match[1] as string);
   const offset = Number(match[2] ?? 0);
   const last = match[3] === undefined ? (match[2] === undefined ? field.bits - 1 : offset) : Number(match[3]);
   if (last < offset || last >= field.bits)
@@ -185,8 +187,9 @@ function parseRange(text: string): BitRange {
 }
 
 function formatRange({ field, offset, bits }: BitRange): string {
-  if (bits === OXM_FIELDS[field].bits) return `${field}[]`;
-  return bits === 1 ? `${field}[${offset}]` : `${field}[${offset}..${offset + bits - 1}]`;
+  const { header } = OXM_NAMES[field];
+  if (bits === OXM_FIELDS[field].bits) return `${header}[]`;
+  return bits === 1 ? `${header}[${offset}]` : `${header}[${offset}..${offset + bits - 1}]`;
 }
 
 function parseController(argument: string): Action {
@@ -321,9 +324,9 @@ export function formatAction(action: Action): string {
     case "set_mpls_ttl":
       return `set_mpls_ttl:${action.ttl}`;
     case "set_field":
-      return `set_field:${formatFieldValue(OXM_FIELDS[action.field], action)}->${action.field}`;
+      return `set_field:${formatFieldValue(OXM_FIELDS[action.field], action)}->${OXM_NAMES[action.field].manual}`;
     case "load":
-      return `load:0x${action.value.toString(16)}->${formatRange(action.destination)}`;
+      return `load:${formatHex(action.value)}->${formatRange(action.destination)}`;
     case "move":
       return `move:${formatRange(action.source)}->${formatRange(action.destination)}`;
     case "resubmit":

@@ -1,11 +1,12 @@
 // Values of match fields as people write them: addresses, numbers, connection states. Pure.
-// Source: ovs-fields(7).
+// Source: ovs-fields(7). Invariant: what is formatted parses to the same value.
 import {
   OFPP_ANY,
   OFPP_CONTROLLER,
   OFPP_IN_PORT,
   OFPP_LOCAL,
   OXM_FIELDS,
+  OXM_NAMES,
   type OxmField,
   type OxmFieldName,
 } from "../../base/openflow/index.js";
@@ -18,46 +19,56 @@ import {
   WireError,
 } from "../../base/wire/index.js";
 import { flowTextError } from "./errors.js";
+import { type FlagSet, flagsOf, formatFlags, parseFlags } from "./flag-text.js";
 
 const BY_NAME = new Map<string, OxmField>();
-for (const field of Object.values(OXM_FIELDS)) BY_NAME.set(field.name, field);
-for (const field of Object.values(OXM_FIELDS))
-  if (!BY_NAME.has(field.ovsName)) BY_NAME.set(field.ovsName, field);
+for (const field of Object.values(OXM_FIELDS)) {
+  const { manual, dump, header, others } = OXM_NAMES[field.name];
+  for (const name of [dump, header, manual, ...others]) if (!BY_NAME.has(name)) BY_NAME.set(name, field);
+}
 
-/** The field called `name` (our name, that of ovs-fields(7), or NXM_NX_REG0 and the like). */
+/** The field called `name`: our name, that of ovs-fields(7), or a header's such as NXM_NX_REG0. */
 export function fieldNamed(name: string): OxmField {
-  const plain = name.replace(/^(NXM_NX_|NXM_OF_|OXM_OF_)/, "");
-  const field = BY_NAME.get(name) ?? (plain === name ? undefined : BY_NAME.get(plain.toLowerCase()));
+  const field = BY_NAME.get(name);
   if (field === undefined) throw flowTextError(`there is no field "${name.slice(0, 60)}"`);
   return field;
 }
 
-const STATE_BITS = ["new", "est", "rel", "rpl", "inv", "trk", "snat", "dnat"] as const;
-const MAC_FIELDS: readonly OxmFieldName[] = [
-  "eth_dst",
-  "eth_src",
-  "arp_sha",
-  "arp_tha",
-  "ipv6_nd_sll",
-  "ipv6_nd_tll",
-];
-const IPV4_FIELDS: readonly OxmFieldName[] = [
-  "ipv4_src",
-  "ipv4_dst",
-  "arp_spa",
-  "arp_tpa",
-  "tun_src",
-  "tun_dst",
-  "ct_nw_src",
-  "ct_nw_dst",
-];
-const IPV6_FIELDS: readonly OxmFieldName[] = [
-  "ipv6_src",
-  "ipv6_dst",
-  "ipv6_nd_target",
-  "ct_ipv6_src",
-  "ct_ipv6_dst",
-];
+/** The same inside an action, where in_port has 16 bits as the header NXM_OF_IN_PORT. */
+export function actionFieldNamed(name: string): OxmField {
+  return fieldNamed(name === "in_port" ? "NXM_OF_IN_PORT" : name);
+}
+
+type Format = "ethernet" | "ipv4" | "ipv6" | "hexadecimal" | "port" | "fragment" | "flags";
+const FORMATS: Partial<Record<OxmFieldName, Format>> = {
+  ...formats("ethernet", "eth_dst", "eth_src", "arp_sha", "arp_tha", "ipv6_nd_sll", "ipv6_nd_tll"),
+  ...formats("ipv4", "ipv4_src", "ipv4_dst", "arp_spa", "arp_tpa", "tun_src", "tun_dst"),
+  ...formats("ipv4", "ct_nw_src", "ct_nw_dst"),
+  ...formats("ipv6", "ipv6_src", "ipv6_dst", "ipv6_nd_target", "tun_ipv6_src", "tun_ipv6_dst"),
+  ...formats("ipv6", "ct_ipv6_src", "ct_ipv6_dst"),
+  ...formats("hexadecimal", "eth_type", "vlan_tci", "ipv6_flabel", "ipv6_exthdr", "pbb_isid", "packet_type"),
+  ...formats("hexadecimal", "tunnel_id", "metadata", "pkt_mark", "ct_mark", "ct_label", "tun_gbp_flags"),
+  ...formats("port", "in_port", "nxm_in_port", "in_phy_port", "actset_output"),
+  ...formats("fragment", "ip_frag"),
+  ...formats("flags", "ct_state", "tcp_flags", "tun_flags"),
+};
+
+function formats(format: Format, ...names: OxmFieldName[]): Partial<Record<OxmFieldName, Format>> {
+  return Object.fromEntries(names.map((name) => [name, format]));
+}
+
+function formatOf(field: OxmField): Format | undefined {
+  return FORMATS[field.name] ?? (/^x{0,2}reg\d+$/.test(field.name) ? "hexadecimal" : undefined);
+}
+
+/** ovs-fields(7), "fragment": value and mask of the two bits. */
+const FRAGMENTS: Readonly<Record<string, readonly [value: number, mask: number]>> = {
+  no: [0, 3],
+  yes: [1, 1],
+  first: [1, 3],
+  later: [3, 3],
+  not_later: [0, 2],
+};
 
 export interface FieldValue {
   readonly value: Uint8Array;
@@ -66,58 +77,111 @@ export interface FieldValue {
 
 /** Parses VALUE or VALUE/MASK for `field`. Throws FLOW_TEXT_INVALID. */
 export function parseFieldValue(field: OxmField, text: string): FieldValue {
-  if (field.name === "ct_state" && /^[+-]/.test(text)) return parseState(text, field);
+  const format = formatOf(field);
+  if (format === "fragment") return parseFragment(field, text);
+  const flags = flagsOf(field.name);
+  if (flags !== undefined && !/^[\d]/.test(text)) return parseFlagValue(field, flags, text);
   const [valueText, maskText, more] = text.split("/") as [string, string?, string?];
   if (more !== undefined) throw flowTextError(`"${text.slice(0, 60)}" has two masks`);
-  const value = parseBytes(field, valueText);
+  const value = parseBytes(field, format, valueText);
   if (maskText === undefined) return { value };
   const mask =
-    IPV4_FIELDS.includes(field.name) && /^\d+$/.test(maskText)
-      ? prefixMask(4, Number(maskText))
-      : IPV6_FIELDS.includes(field.name) && /^\d+$/.test(maskText)
-        ? prefixMask(16, Number(maskText))
-        : parseBytes(field, maskText);
+    (format === "ipv4" || format === "ipv6") && /^\d+$/.test(maskText)
+      ? prefixMask(field.size, Number(maskText))
+      : parseBytes(field, format, maskText);
   return { value: value.map((byte, i) => byte & (mask[i] as number)), mask };
 }
 
 export function formatFieldValue(field: OxmField, { value, mask }: FieldValue): string {
-  const text = formatBytes(field, value);
+  const format = formatOf(field);
+  if (format === "fragment") return formatFragment(value, mask);
+  const flags = flagsOf(field.name);
+  if (flags !== undefined)
+    return formatFlags(flags, Number(bytesToNumber(value)), mask && Number(bytesToNumber(mask)));
+  const text = formatBytes(field, format, value);
   if (mask === undefined) return text;
-  if (field.name === "ct_state" && (bytesToNumber(mask) & ~0xffn) === 0n) return formatState(value, mask);
-  const prefix = prefixOf(mask);
-  const isAddress = IPV4_FIELDS.includes(field.name) || IPV6_FIELDS.includes(field.name);
-  return `${text}/${isAddress && prefix !== undefined ? prefix : formatBytes(field, mask)}`;
+  const prefix = format === "ipv4" || format === "ipv6" ? prefixOf(mask) : undefined;
+  return `${text}/${prefix ?? formatBytes(field, format, mask)}`;
 }
 
-function parseBytes(field: OxmField, text: string): Uint8Array {
-  if (MAC_FIELDS.includes(field.name) && /^[0-9a-fA-F]{1,2}(:[0-9a-fA-F]{1,2}){5}$/.test(text))
+function parseBytes(field: OxmField, format: Format | undefined, text: string): Uint8Array {
+  if (format === "ethernet" && /^[0-9a-fA-F]{1,2}(:[0-9a-fA-F]{1,2}){5}$/.test(text))
     return Uint8Array.from(text.split(":"), (part) => Number.parseInt(part, 16));
-  if (IPV4_FIELDS.includes(field.name) && text.includes(".")) return parseIpv4(text);
-  if (IPV6_FIELDS.includes(field.name) && text.includes(":")) return parseIpv6(text);
-  if (field.name === "in_port" || field.name === "actset_output")
-    return numberToBytes(BigInt(parsePort(text)), 4);
+  if (format === "ipv4" && text.includes(".")) return parseIpv4(text);
+  if (format === "ipv6" && text.includes(":")) return parseIpv6(text);
+  if (format === "port") return parsePortBytes(field, text);
   const number = parseNumber(text);
   if (number >= 1n << BigInt(field.bits))
     throw flowTextError(`${text.slice(0, 60)} does not fit ${field.name} (${field.bits} bits)`);
   return numberToBytes(number, field.size);
 }
 
-function formatBytes(field: OxmField, bytes: Uint8Array): string {
-  if (MAC_FIELDS.includes(field.name)) return formatMac(bytes);
-  if (IPV4_FIELDS.includes(field.name)) return bytes.join(".");
-  if (IPV6_FIELDS.includes(field.name)) return formatIpv6Address(bytes);
+function parsePortBytes(field: OxmField, text: string): Uint8Array {
+  if (field.name === "actset_output" && text.toUpperCase() === "UNSET") return numberToBytes(OFPP_UNSET, 4);
+  const port = parsePort(text);
+  return numberToBytes(BigInt(field.size === 2 ? port & 0xffff : port), field.size);
+}
+
+function formatBytes(field: OxmField, format: Format | undefined, bytes: Uint8Array): string {
   const number = bytesToNumber(bytes);
-  if (field.name === "in_port" || field.name === "actset_output") return formatPort(Number(number));
-  return number > 9n && field.bits > 8 && !/^(tcp|udp|sctp)_(src|dst)$/.test(field.name)
-    ? `0x${number.toString(16)}`
-    : number.toString();
+  switch (format) {
+    case "ethernet":
+      return formatMac(bytes);
+    case "ipv4":
+      return bytes.join(".");
+    case "ipv6":
+      return formatIpv6Address(bytes);
+    case "port":
+      if (number === OFPP_UNSET) return "UNSET";
+      return formatPort(Number(field.size === 2 && number >= 0xfff8n ? number | 0xffff0000n : number));
+    case "hexadecimal":
+      if (field.name === "vlan_tci") return `0x${number.toString(16).padStart(4, "0")}`;
+      if (field.name === "ipv6_flabel") return `0x${number.toString(16).padStart(5, "0")}`;
+      return formatHex(number);
+    default:
+      return number.toString();
+  }
+}
+
+/** In hexadecimal as C prints it with "%#x": zero has no prefix. */
+export function formatHex(number: bigint | number): string {
+  return number === 0n || number === 0 ? "0" : `0x${number.toString(16)}`;
+}
+
+const OFPP_UNSET = 0xfffffff7n;
+
+function parseFragment(field: OxmField, text: string): FieldValue {
+  const known = Object.hasOwn(FRAGMENTS, text) ? FRAGMENTS[text] : undefined;
+  const [value, mask] = known ?? text.split("/", 2).map((part) => parseSmall(part, 3));
+  if (value === undefined)
+    throw flowTextError(`"${text.slice(0, 60)}" is no fragment type: ${Object.keys(FRAGMENTS).join(", ")}`);
+  return masked(field, value, mask);
+}
+
+function formatFragment(value: Uint8Array, mask: Uint8Array | undefined): string {
+  const bits = mask === undefined ? 3 : (mask[0] as number);
+  const name = Object.entries(FRAGMENTS).find(([, known]) => known[0] === value[0] && known[1] === bits)?.[0];
+  return name ?? `${value[0]}${mask === undefined ? "" : `/${bits}`}`;
+}
+
+function parseFlagValue(field: OxmField, flags: FlagSet, text: string): FieldValue {
+  const [value, mask] = parseFlags(flags, text, field.bits);
+  return masked(field, value, mask);
+}
+
+/** `mask` of all bits, or none, means an exact value. */
+function masked(field: OxmField, value: number, mask: number | undefined): FieldValue {
+  const bytes = numberToBytes(BigInt(value >>> 0), field.size);
+  const ones = (1n << BigInt(field.bits)) - 1n;
+  if (mask === undefined || BigInt(mask >>> 0) === ones) return { value: bytes };
+  return { value: bytes, mask: numberToBytes(BigInt(mask >>> 0), field.size) };
 }
 
 /** A number in decimal or hexadecimal, up to 128 bits. */
 export function parseNumber(text: string, max = (1n << 128n) - 1n): bigint {
-  if (!/^(\d{1,39}|0x[0-9a-fA-F]{1,32})$/.test(text))
+  if (!/^(\d{1,39}|0x[0-9a-fA-F]{1,32})$/i.test(text))
     throw flowTextError(`"${text.slice(0, 60)}" is no number`);
-  const number = BigInt(text);
+  const number = BigInt(text.toLowerCase());
   if (number > max) throw flowTextError(`${text} is larger than ${max}`);
   return number;
 }
@@ -149,32 +213,11 @@ export function formatPort(port: number): string {
   return PORT_NAMES.find(([, number]) => number === port)?.[0] ?? String(port);
 }
 
-function parseState(text: string, field: OxmField): FieldValue {
-  let value = 0;
-  let mask = 0;
-  for (const [part, sign, name] of text.matchAll(/([+-])([a-z]*)/g)) {
-    const bit = STATE_BITS.indexOf(name as (typeof STATE_BITS)[number]);
-    if (bit < 0) throw flowTextError(`"${part}" is no connection state`);
-    mask |= 1 << bit;
-    if (sign === "+") value |= 1 << bit;
-  }
-  if (!/^([+-][a-z]+)+$/.test(text)) throw flowTextError(`"${text.slice(0, 60)}" is no connection state`);
-  return { value: numberToBytes(BigInt(value), field.size), mask: numberToBytes(BigInt(mask), field.size) };
-}
-
-function formatState(value: Uint8Array, mask: Uint8Array): string {
-  const bits = bytesToNumber(mask);
-  const set = bytesToNumber(value);
-  return STATE_BITS.flatMap((name, i) =>
-    (bits >> BigInt(i)) & 1n ? [`${(set >> BigInt(i)) & 1n ? "+" : "-"}${name}`] : [],
-  ).join("");
-}
-
 export function parseIpv4(text: string): Uint8Array {
   return parseAs("IPv4", text, () => ipv4Bytes(parseIpv4Address(text)));
 }
 
-function parseIpv6(text: string): Uint8Array {
+export function parseIpv6(text: string): Uint8Array {
   return parseAs("IPv6", text, () => parseIpv6Address(text));
 }
 

@@ -18,10 +18,18 @@ export interface KeyField {
 }
 
 const at = (word: number, bit: number, bits: number): readonly [number, number] => [word * 32 + bit, bits];
-const reg = (n: number): readonly [number, number] => at(K.K_REG + n, 0, 32);
+type Places = Partial<Record<OxmFieldName, readonly [start: number, bits: number]>>;
 
-const PLACES: Partial<Record<OxmFieldName, readonly [start: number, bits: number]>> = {
+/** reg0 to reg15, and the same words two and four at a time. */
+const REGISTERS: Places = Object.fromEntries([
+  ...Array.from({ length: 16 }, (_, n) => [`reg${n}`, at(K.K_REG + n, 0, 32)]),
+  ...Array.from({ length: 8 }, (_, n) => [`xreg${n}`, at(K.K_REG + 2 * n, 0, 64)]),
+  ...Array.from({ length: 4 }, (_, n) => [`xxreg${n}`, at(K.K_REG + 4 * n, 0, 128)]),
+]);
+
+const PLACES: Places = {
   in_port: at(K.K_IN_PORT, 0, 32),
+  nxm_in_port: at(K.K_IN_PORT, 16, 16),
   eth_dst: at(K.K_ETH_DST, 0, 48),
   eth_src: at(K.K_ETH_DST, 48, 48),
   eth_type: at(K.K_TYPE_TCI, 0, 16),
@@ -78,20 +86,18 @@ const PLACES: Partial<Record<OxmFieldName, readonly [start: number, bits: number
   ct_tp_src: at(K.K_CT_TP, 0, 16),
   ct_tp_dst: at(K.K_CT_TP, 16, 16),
   pkt_mark: at(K.K_PKT_MARK, 0, 32),
-  reg0: reg(0),
-  reg1: reg(1),
-  reg2: reg(2),
-  reg3: reg(3),
-  reg4: reg(4),
-  reg5: reg(5),
-  reg6: reg(6),
-  reg7: reg(7),
-  xreg0: at(K.K_REG, 0, 64),
-  xreg1: at(K.K_REG + 2, 0, 64),
-  xreg2: at(K.K_REG + 4, 0, 64),
-  xreg3: at(K.K_REG + 6, 0, 64),
-  xxreg0: at(K.K_REG, 0, 128),
-  xxreg1: at(K.K_REG + 4, 0, 128),
+  nd_reserved: at(K.K_ND_RESERVED, 0, 32),
+  nd_options_type: at(K.K_ND_OPTION, 0, 8),
+  conj_id: at(K.K_CONJ_ID, 0, 32),
+  actset_output: at(K.K_ACTSET_OUTPUT, 0, 32),
+  tun_src: at(K.K_TUN_SRC, 0, 32),
+  tun_dst: at(K.K_TUN_DST, 0, 32),
+  tun_ipv6_src: at(K.K_TUN_IPV6_SRC, 0, 128),
+  tun_ipv6_dst: at(K.K_TUN_IPV6_DST, 0, 128),
+  tun_gbp_id: at(K.K_TUN_GBP, 0, 16),
+  tun_gbp_flags: at(K.K_TUN_GBP, 16, 8),
+  tun_flags: at(K.K_TUN_GBP, 31, 1),
+  ...REGISTERS,
 };
 
 /** The field's place; undefined when this switch does not know the field. */
@@ -114,11 +120,19 @@ export function compileMatch(match: Match): MaskedKey {
   const value = new Int32Array(K.KEY_WORDS);
   const mask = new Int32Array(K.KEY_WORDS);
   for (const entry of match) {
+    if (isEthernet(entry)) continue;
     const field = keyField(entry.field);
     if (field === undefined) throw flowError("OFPBMC_BAD_FIELD", `${entry.field} cannot be matched`);
     addEntry(field, entry, value, mask);
   }
   return { value, mask };
+}
+
+/** Every packet here begins with an Ethernet header: the one packet type that can be asked for. */
+function isEthernet(entry: OxmEntry): boolean {
+  if (entry.field !== "packet_type") return false;
+  if (toBigInt(entry.value) !== 0n) throw flowError("OFPBMC_BAD_VALUE", "packets are Ethernet frames");
+  return true;
 }
 
 function addEntry(field: KeyField, entry: OxmEntry, value: Int32Array, mask: Int32Array): void {
@@ -174,20 +188,19 @@ export function readField(key: Int32Array, name: OxmFieldName): OxmEntry | undef
 
 const PIPELINE_FIELDS: readonly OxmFieldName[] = [
   "tunnel_id",
+  "tun_src",
+  "tun_dst",
+  "tun_ipv6_src",
+  "tun_ipv6_dst",
+  "tun_gbp_id",
+  "tun_gbp_flags",
   "metadata",
   "ct_state",
   "ct_zone",
   "ct_mark",
   "ct_label",
   "pkt_mark",
-  "reg0",
-  "reg1",
-  "reg2",
-  "reg3",
-  "reg4",
-  "reg5",
-  "reg6",
-  "reg7",
+  ...Array.from({ length: 16 }, (_, n) => `reg${n}` as OxmFieldName),
 ];
 
 /** The match of a packet-in: in_port, and the other pipeline fields where they are not zero (7.4.1). */

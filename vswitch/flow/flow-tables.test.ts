@@ -61,7 +61,7 @@ describe("FlowTables", () => {
     expect(refused({ tableId: 3, instructions: [goto(3)] })).toBe("OFPBIC_BAD_TABLE_ID");
     expect(refused({ flags: 0x80 })).toBe("OFPFMFC_BAD_FLAGS");
     expect(refused({ bufferId: 5 })).toBe("OFPBRC_BUFFER_UNKNOWN");
-    expect(refused({ match: match(field("conj_id", 1)) })).toBe("OFPBMC_BAD_FIELD");
+    expect(refused({ match: match(field("in_phy_port", 1)) })).toBe("OFPBMC_BAD_FIELD");
     expect(refused({ instructions: [apply({ type: "group", groupId: 9 })] })).toBe("OFPBAC_BAD_OUT_GROUP");
     expect(refused({ instructions: [{ type: "meter", meterId: 9 }] })).toBe("OFPMMFC_UNKNOWN_METER");
     expect(

@@ -11,11 +11,13 @@
 //   15 TCP flags
 //   -- zero for plain IPv4: from K_WIDE --
 //   16 IPv6 extension headers 9 (bits 20–28), flow label 20 | 17 MPLS label stack entry | 18 I-SID
-//   19–21 arp_sha or nd_sll 48, arp_tha or nd_tll 48 | 22–25 nd_target
-//   -- pipeline --
-//   26–27 tunnel_id | 28–29 metadata | 30 ct_state | 31 ct_nw_proto 8 (bits 24–31), ct_zone 16 | 32 ct_mark
-//   33–36 ct_label | 37–40 ct source address, IPv4 in the first word | 41–44 ct destination address
-//   45 ct_tp_src 16, ct_tp_dst 16 | 46 pkt_mark | 47–54 reg0–reg7
+//   19–21 arp_sha or nd_sll 48, arp_tha or nd_tll 48 | 22–25 nd_target | 26 nd_reserved | 27 nd_options_type 8
+//   -- pipeline: from K_PIPELINE --
+//   28–29 tunnel_id | 30–31 metadata | 32 ct_state | 33 ct_nw_proto 8 (bits 24–31), ct_zone 16 | 34 ct_mark
+//   35–38 ct_label | 39–42 ct source address, IPv4 in the first word | 43–46 ct destination address
+//   47 ct_tp_src 16, ct_tp_dst 16 | 48 pkt_mark | 49–64 reg0–reg15 | 65 conj_id, only in a lookup
+//   66 actset_output | 67 tun_src | 68 tun_dst | 69–72 tun_ipv6_src | 73–76 tun_ipv6_dst
+//   77 tun_gbp_id 16, tun_gbp_flags 8, tun_flags 8
 //
 // Invariant: a word that the packet has no header for is 0. Every offset is checked against the packet's end.
 // Thread: datapath worker. Hot: yes.
@@ -36,21 +38,30 @@ export const K_MPLS = 17;
 export const K_ISID = 18;
 export const K_HARDWARE = 19;
 export const K_TARGET = 22;
-export const K_TUNNEL = 26;
-export const K_METADATA = 28;
-export const K_CT_STATE = 30;
-export const K_CT_ZONE = 31;
-export const K_CT_MARK = 32;
-export const K_CT_LABEL = 33;
+export const K_ND_RESERVED = 26;
+export const K_ND_OPTION = 27;
+export const K_TUNNEL = 28;
+export const K_METADATA = 30;
+export const K_CT_STATE = 32;
+export const K_CT_ZONE = 33;
+export const K_CT_MARK = 34;
+export const K_CT_LABEL = 35;
 /** From here to K_PKT_MARK: the tuple of the connection's first packet. */
-export const K_CT_SRC = 37;
-export const K_CT_DST = 41;
-export const K_CT_TP = 45;
-export const K_PKT_MARK = 46;
-export const K_REG = 47;
-export const KEY_WORDS = 55;
+export const K_CT_SRC = 39;
+export const K_CT_DST = 43;
+export const K_CT_TP = 47;
+export const K_PKT_MARK = 48;
+export const K_REG = 49;
+export const K_CONJ_ID = 65;
+export const K_ACTSET_OUTPUT = 66;
+export const K_TUN_SRC = 67;
+export const K_TUN_DST = 68;
+export const K_TUN_IPV6_SRC = 69;
+export const K_TUN_IPV6_DST = 73;
+export const K_TUN_GBP = 77;
+export const KEY_WORDS = 78;
 /** The first word that does not come from the packet's bytes (besides in_port). */
-export const K_PIPELINE = 26;
+export const K_PIPELINE = 28;
 
 export const FRAGMENT_ANY = 1;
 export const FRAGMENT_LATER = 2;
@@ -234,6 +245,7 @@ export class Headers {
   #neighbour(view: DataView, at: number, key: Int32Array): void {
     const type = view.getUint8(at);
     if ((type !== 135 && type !== 136) || view.getUint8(at + 1) !== 0 || at + 24 > this.end) return;
+    key[K_ND_RESERVED] = view.getInt32(at + 4);
     for (let i = 0; i < 4; i++) key[K_TARGET + i] = view.getInt32(at + 8 + 4 * i);
     const wanted = type - 134;
     for (let option = at + 24; option + 8 <= this.end; ) {
@@ -241,6 +253,7 @@ export class Headers {
       if (size === 0) return;
       if (view.getUint8(option) === wanted && size === 8) {
         this.ndLinkLayer = option + 2;
+        key[K_ND_OPTION] = wanted << 24;
         if (type === 135) {
           key[K_HARDWARE] = view.getInt32(option + 2);
           key[K_HARDWARE + 1] = view.getUint16(option + 6) << 16;

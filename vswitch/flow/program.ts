@@ -62,6 +62,8 @@ export const W_ND_LINK_LAYER = 16;
 export const W_FLOW_LABEL = 17;
 export const W_MPLS = 18;
 export const W_ISID = 19;
+export const W_ND_RESERVED = 20;
+export const W_ND_OPTION = 21;
 
 const WRITERS: Partial<Record<OxmFieldName, number>> = {
   eth_dst: W_ETH_DST,
@@ -103,6 +105,8 @@ const WRITERS: Partial<Record<OxmFieldName, number>> = {
   mpls_bos: W_MPLS,
   mpls_ttl: W_MPLS,
   pbb_isid: W_ISID,
+  nd_reserved: W_ND_RESERVED,
+  nd_options_type: W_ND_OPTION,
 };
 
 export const REASONS = ["no_match", "action", "invalid_ttl"] as const;

@@ -98,6 +98,18 @@ export class Rewriter {
       case P.W_ND_LINK_LAYER:
         this.#ndLinkLayer();
         return;
+      case P.W_ND_RESERVED:
+        if (headers.l4Protocol !== 58 || headers.l4 + 24 > headers.end) return;
+        this.#put32(headers.l4 + 4, key[K.K_ND_RESERVED]!, headers.l4 + 2);
+        return;
+      case P.W_ND_OPTION: {
+        if (headers.ndLinkLayer < 0) return;
+        const at = headers.ndLinkLayer - 2;
+        const value = ((key[K.K_ND_OPTION]! >>> 24) << 8) | view.getUint8(at + 1);
+        this.#put16(at, value, headers.l4 + 2);
+        this.reparse(packet);
+        return;
+      }
       case P.W_FLOW_LABEL:
         if (headers.l3Kind !== K.L3_IPV6) return;
         view.setInt32(headers.l3, (view.getInt32(headers.l3) & ~0xfffff) | (key[K.K_V6]! & 0xfffff));
