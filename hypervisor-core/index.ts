@@ -9,6 +9,7 @@ export type { GuestSeed } from "./image/guest-seed.js";
 export * as limits from "./limits.js";
 export { type AcceleratorVerdict, probeAccelerator } from "./machine/accelerator.js";
 export { commandLine } from "./machine/command-line.js";
+export { diskSize, growDisk } from "./machine/disk-growth.js";
 export { type MachineChange, MachineDriver, type MachineDriverOptions } from "./machine/machine-driver.js";
 export {
   type Accelerator,

@@ -20,7 +20,7 @@ export function summarise(report, root) {
       const name = [place, ...test.ancestorTitles.filter((title) => title !== ""), test.title].join(" > ");
       if (test.status === "passed") ok++;
       else if (test.status === "failed") failed.push(`${name}: ${firstLine(test.failureMessages[0])}`);
-      else skipped.push(`${name}: ${reasonOf(test)}`);
+      else skipped.push(`${name}: ${reasonOf(test, file)}`);
     }
     // A file that does not load, or whose hook fails, may have no test that is counted as failed.
     if (file.status === "failed" && !file.assertionResults.some((test) => test.status === "failed"))
@@ -30,9 +30,12 @@ export function summarise(report, root) {
 }
 
 /** Tests that need something say so in their meta (test/support/needs.ts). */
-function reasonOf(test) {
+function reasonOf(test, file) {
   if (test.meta?.needs !== undefined) return `needs ${test.meta.needs}`;
-  return test.status === "todo" ? "not written yet" : "left out without a reason";
+  if (test.status === "todo") return "not written yet";
+  return file.assertionResults.every((each) => each.status === "skipped") && file.status === "failed"
+    ? "its file failed"
+    : "left out without a reason";
 }
 
 /** The first line that says something, without colours. */

@@ -74,5 +74,9 @@ describe("summarise()", () => {
     ]);
   });
 
+  it("blames the file for tests that a failed hook kept from running", () => {
+    expect(summary.skipped).toContainEqual("c.test.mjs > never runs: its file failed");
+  });
+
   it("counts what passed", () => expect(summary.ok).toBe(1));
 });

@@ -16,6 +16,8 @@ const DISK_OPEN_SECONDS = 10;
 /** Translated code of an emulated machine. QEMU's default of an eighth of the host's memory is meant for one machine. */
 const TCG_BUFFER_MIB = 64;
 const DISK_SERIAL_BYTES_MAX = 20;
+/** Where QEMU finds the open image that it boots from. */
+export const BOOT_DISK_FD = 3;
 
 export type HostArchitecture = "x64" | "arm64";
 
@@ -84,8 +86,11 @@ function kernelArguments(
 function bootArguments(spec: MachineSpec, paths: MachinePaths, architecture: HostArchitecture): string[] {
   const { boot } = spec;
   if (boot.type === "disk") {
-    const drive = { if: "none", id: "boot", file: boot.path, format: boot.format, snapshot: "on" };
-    return ["-drive", optionList(drive), "-device", "virtio-blk-pci,drive=boot,bootindex=0"];
+    // Opened by us, since the machine's user may have no rights to the file or to the folders on the way to it.
+    const descriptor = ["-add-fd", `fd=${BOOT_DISK_FD},set=${BOOT_DISK_FD}`];
+    const file = `/dev/fdset/${BOOT_DISK_FD}`;
+    const drive = { if: "none", id: "boot", file, format: boot.format, snapshot: "on" };
+    return [...descriptor, "-drive", optionList(drive), "-device", "virtio-blk-pci,drive=boot,bootindex=0"];
   }
   return [
     ...["-kernel", paths.kernel],

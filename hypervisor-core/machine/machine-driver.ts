@@ -2,9 +2,9 @@
 // again by its monitor's socket. Thread: main.
 // Invariant: commands run one after the other; state only changes through moveState; the driver never waits for a
 // guest or for QEMU without a deadline, and stop() always ends with no QEMU.
-import { mkdirSync, rmSync } from "node:fs";
+import { closeSync, mkdirSync, rmSync } from "node:fs";
 import { dirname } from "node:path";
-import { describeError, PlinthError } from "../../base/errors/index.js";
+import { describeError } from "../../base/errors/index.js";
 import type { Logger } from "../../base/log/index.js";
 import { type Clock, systemClock } from "../../base/time/index.js";
 import { hypervisorError } from "../errors.js";
@@ -17,18 +17,22 @@ import { SERIAL_LOG_BYTES_MAX } from "../limits.js";
 import { isNobodyThere, QmpClient } from "../qmp/qmp-client.js";
 import type { QmpEvent } from "../qmp/qmp-session.js";
 import { commandLine } from "./command-line.js";
+import { diskSize, growDisk } from "./disk-growth.js";
 import { type MachinePaths, type MachineSpec, machinePaths } from "./machine-spec.js";
 import { type MachineState, moveState, stateOfRunState } from "./machine-states.js";
+import { pressPowerButton } from "./power-button.js";
 import { findProcesses, killProcesses, spawnQemu } from "./qemu-process.js";
 import type { ControlGroups, LimitOutcome } from "./resource-limits.js";
 import {
   clearRunDirectory,
+  openBootDisk,
   prepareRunDirectory,
   readLogTail,
   stageBoot,
   trimLog,
   unstageBoot,
 } from "./run-directory.js";
+import { within } from "./within.js";
 
 export interface MachineChange {
   readonly state: MachineState;
@@ -60,8 +64,6 @@ const QUIT_DEADLINE_MS = 5_000;
 const LOST_DEADLINE_MS = 5_000;
 const REBOOT_DEADLINE_MS = 8_000;
 const RESET_REPEAT_MS = 1_000;
-/** A guest that is still booting does not hear the button: it is pressed again. */
-const BUTTON_REPEAT_MS = 1_500;
 
 export class MachineDriver {
   readonly paths: MachinePaths;
@@ -165,7 +167,8 @@ export class MachineDriver {
           "Stopping",
           graceMs > 0 ? "the guest is asked to power off" : "QEMU is ended",
         );
-        if (graceMs > 0) await this.#pressPowerButton(graceMs);
+        if (graceMs > 0 && this.#qmp !== undefined)
+          await pressPowerButton(this.#qmp, this.#qmpGone, graceMs, this.#clock);
       }
       await this.#removeQemu();
       this.#change("stopped", "Stopped", "QEMU has ended");
@@ -210,12 +213,22 @@ export class MachineDriver {
         .then((result) => (result.exitCode === 0 ? new Promise<never>(() => {}) : undefined))
         .catch(() => undefined);
       const done =
-        (await this.#within(Promise.race([reset.then(() => true), refused]), REBOOT_DEADLINE_MS)) === true;
+        (await within(Promise.race([reset.then(() => true), refused]), REBOOT_DEADLINE_MS)) === true;
       this.#onReset = undefined;
       if (!done) await monitor.execute("system_reset");
       this.#resetAtMs = this.#clock.nowMs();
       this.#change("running", "Rebooted", done ? "the guest restarted itself" : "the guest was reset");
     });
+  }
+
+  /** Bytes of a disk as the guest sees it; undefined when there is no such disk. Throws MACHINE_STATE, QmpError. */
+  diskSize(index: number): Promise<number | undefined> {
+    return this.#enqueue(() => diskSize(this.#monitor("look at a disk"), index));
+  }
+
+  /** Shows the guest that a disk has grown, after its server has closed the connection. Throws as diskSize() does. */
+  growDisk(index: number, sizeBytes: number): Promise<void> {
+    return this.#enqueue(() => growDisk(this.#monitor("grow a disk"), index, sizeBytes, this.#clock));
   }
 
   /** Runs a command in the guest, beside whatever else goes on. Throws MACHINE_STATE, GUEST_AGENT_SILENT. */
@@ -248,16 +261,19 @@ export class MachineDriver {
     clearRunDirectory(this.paths);
     this.prepare();
     mkdirSync(dirname(logFile), { recursive: true, mode: 0o700 });
-    if (spec.boot.type === "kernel") stageBoot(spec.boot, seed, this.paths, uid);
-    const { memoryBytes, accelerator } = spec;
+    const { boot, memoryBytes, accelerator } = spec;
+    if (boot.type === "kernel") stageBoot(boot, seed, this.paths, uid);
+    const bootDisk = boot.type === "disk" ? openBootDisk(boot) : undefined;
     const started = await spawnQemu({
       program: qemu,
       arguments: words,
       log: logFile,
       uid,
+      temporaryDir: this.paths.runDir,
+      bootDisk,
       memoryBytes,
       accelerator,
-    });
+    }).finally(() => bootDisk !== undefined && closeSync(bootDisk));
     this.#limits = this.#options.limits.apply(id, started.pid, spec);
     this.#options.log.info(
       { machine: id, pid: started.pid, uid, limits: this.#limits.message },
@@ -419,34 +435,13 @@ export class MachineDriver {
       );
   }
 
-  async #pressPowerButton(graceMs: number): Promise<void> {
-    const qmp = this.#qmp;
-    if (qmp === undefined) return;
-    try {
-      await qmp.execute("cont", undefined, QUIT_DEADLINE_MS); // A halted guest cannot hear the button.
-      const endMs = this.#clock.nowMs() + graceMs;
-      for (let leftMs = graceMs; leftMs > 0; leftMs = endMs - this.#clock.nowMs()) {
-        await qmp.execute("system_powerdown", undefined, QUIT_DEADLINE_MS);
-        if (
-          await this.#within(
-            this.#qmpGone.then(() => true),
-            Math.min(leftMs, BUTTON_REPEAT_MS),
-          )
-        )
-          return;
-      }
-    } catch (thrown) {
-      if (!(thrown instanceof PlinthError)) throw thrown;
-    }
-  }
-
   /** Makes sure that no QEMU of this machine is left, and nothing it held. */
   async #removeQemu(): Promise<void> {
     const qmp = this.#qmp;
     this.#qmp = undefined;
     if (qmp !== undefined && !qmp.closed) {
       void qmp.execute("quit", undefined, QUIT_DEADLINE_MS).catch(() => {});
-      await this.#within(this.#qmpGone, QUIT_DEADLINE_MS);
+      await within(this.#qmpGone, QUIT_DEADLINE_MS);
       qmp.close();
     }
     this.#exec.close();
@@ -481,17 +476,5 @@ export class MachineDriver {
 
   #sleep(delayMs: number): Promise<void> {
     return new Promise((resolve) => setTimeout(resolve, delayMs));
-  }
-
-  /** What `event` gave, or undefined once `deadlineMs` has passed. */
-  async #within<T>(event: Promise<T>, deadlineMs: number): Promise<T | undefined> {
-    let cancel = (): void => {};
-    const late = new Promise<undefined>((resolve) => {
-      const timer = setTimeout(() => resolve(undefined), deadlineMs);
-      cancel = () => clearTimeout(timer);
-    });
-    const happened = await Promise.race([event, late]);
-    cancel();
-    return happened;
   }
 }

@@ -23,6 +23,10 @@ export interface QemuProcessOptions {
   readonly log: string;
   /** Runs under this user and nothing else; our own when undefined. */
   readonly uid?: number | undefined;
+  /** Where QEMU keeps what a guest writes to an image that is only read. */
+  readonly temporaryDir: string;
+  /** Open for reading; QEMU gets it as number 3. Stays the caller's to close. */
+  readonly bootDisk?: number | undefined;
   readonly memoryBytes: number;
   readonly accelerator: Accelerator;
 }
@@ -51,8 +55,8 @@ export function spawnQemu(options: QemuProcessOptions): Promise<StartedQemu> {
       {
         detached: true,
         cwd: "/",
-        stdio: ["ignore", words, words],
-        env: { PATH: process.env["PATH"] ?? "/usr/bin:/bin", HOME: "/", TMPDIR: "/var/tmp" },
+        stdio: ["ignore", words, words, ...(options.bootDisk === undefined ? [] : [options.bootDisk])],
+        env: { PATH: process.env["PATH"] ?? "/usr/bin:/bin", HOME: "/", TMPDIR: options.temporaryDir },
         ...(options.uid === undefined ? {} : { uid: options.uid, gid: groupOf(options) }),
       },
     );

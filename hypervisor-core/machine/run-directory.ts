@@ -20,6 +20,7 @@ import {
   writeFileSync,
 } from "node:fs";
 import { join } from "node:path";
+import { hypervisorError } from "../errors.js";
 import { appendGuestSeed, type GuestSeed } from "../image/guest-seed.js";
 import type { MachineBoot, MachinePaths } from "./machine-spec.js";
 
@@ -55,6 +56,15 @@ export function stageBoot(
     if (uid !== undefined) fchownSync(fd, uid, uid);
   } finally {
     closeSync(fd);
+  }
+}
+
+/** The disk image of `boot`, open for reading. Throws MACHINE_START_FAILED. */
+export function openBootDisk(boot: Extract<MachineBoot, { type: "disk" }>): number {
+  try {
+    return openSync(boot.path, constants.O_RDONLY);
+  } catch (cause) {
+    throw hypervisorError("MACHINE_START_FAILED", `cannot open the disk image ${boot.path}`, { cause });
   }
 }
 

@@ -27,6 +27,7 @@ import { buildOpenApi } from "./openapi.js";
 import { API_HOST, portError } from "./port.js";
 import type { ResourceRegistry } from "./registry.js";
 import { registerKind } from "./resource-routes.js";
+import { registerReviews } from "./reviews.js";
 import type { TlsFiles } from "./tls.js";
 import { WatchStreams } from "./watch-stream.js";
 
@@ -60,6 +61,7 @@ export interface ApiServer {
 
 /** Requests under way when the server closes may take this long. */
 const CLOSE_GRACE_MS = 5_000;
+const NO_RESOURCE = "the server could not find the requested resource";
 const OPEN_PATHS = new Set(["/healthz", "/livez", "/readyz", "/version"]);
 
 /** Listens when it resolves. Throws PlinthError PORT_IN_USE or PORT_REFUSED. */
@@ -90,14 +92,17 @@ export async function startApiServer(
   addBodyParsers(server);
   server.addHook("onRequest", async (request) => {
     const path = request.url.split("?")[0] as string;
-    if (OPEN_PATHS.has(path) || isAllowed(request.headers.authorization)) return;
-    throw new ApiError("Unauthorized", "Unauthorized");
+    if (!OPEN_PATHS.has(path) && !isAllowed(request.headers.authorization))
+      throw new ApiError("Unauthorized", "Unauthorized");
+    // Before the body is looked at: whatever it is, there is nobody to take it.
+    if (request.is404) throw new ApiError("NotFound", NO_RESOURCE);
   });
   server.addHook("preValidation", async (request) => checkDepth(request.body));
   addErrorAnswers(server, modules.log);
   addDiscovery(server, options, modules);
   for (const kind of ALL_KINDS) registerKind(server, kind, { ...modules, watches });
   registerActions(server, actions);
+  registerReviews(server);
   server.server.on("upgrade", (request: IncomingMessage, socket: Duplex, head: Buffer) => {
     void consoles.upgrade(request, socket, head);
   });
@@ -181,7 +186,7 @@ function addErrorAnswers(server: FastifyInstance, log: Logger): void {
     reply.code(error.status).type("application/json").send(error.toStatus());
   });
   server.setNotFoundHandler(() => {
-    throw new ApiError("NotFound", "the server could not find the requested resource");
+    throw new ApiError("NotFound", NO_RESOURCE);
   });
 }
 

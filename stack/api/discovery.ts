@@ -1,5 +1,6 @@
 // What kinds there are, for clients that ask. Source: Kubernetes API, APIGroupList and APIResourceList (plain lists).
 import { ALL_KINDS, apiVersionOf, type ResourceKind } from "../resources/index.js";
+import { REVIEWS, SERVICES } from "./reviews.js";
 
 const VERBS = ["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
 
@@ -8,6 +9,7 @@ export function apiGroupVersions(): { group: string; version: string }[] {
   const seen = new Map<string, { group: string; version: string }>();
   for (const { group, version } of ALL_KINDS)
     if (group !== "") seen.set(`${group}/${version}`, { group, version });
+  for (const { group, version } of REVIEWS) seen.set(`${group}/${version}`, { group, version });
   return [...seen.values()];
 }
 
@@ -49,8 +51,20 @@ export function apiResourceList(group: string, version: string): object {
     kind: "APIResourceList",
     apiVersion: "v1",
     groupVersion: group === "" ? version : `${group}/${version}`,
-    resources: kinds.flatMap(resourcesOf),
+    resources: [...kinds.flatMap(resourcesOf), ...reviewsOf(group, version), ...servicesOf(group)],
   };
+}
+
+function reviewsOf(group: string, version: string): object[] {
+  return REVIEWS.filter((review) => review.group === group && review.version === version).map(
+    ({ plural, kind }) => ({ name: plural, singularName: "", namespaced: false, kind, verbs: ["create"] }),
+  );
+}
+
+function servicesOf(group: string): object[] {
+  const { plural, singular, kind, shortName } = SERVICES;
+  const common = { name: plural, singularName: singular, kind, shortNames: [shortName] };
+  return group === "" ? [{ ...common, namespaced: true, verbs: ["list"] }] : [];
 }
 
 function resourcesOf(kind: ResourceKind): object[] {

@@ -1,7 +1,7 @@
 // Request bodies in the binary form that kubectl's typed commands (`create namespace`, `create secret`) insist on.
 // Only the kinds that those commands send are known; answers are always JSON, which every client accepts.
 // Source: Kubernetes API concepts, "Protobuf encoding" (magic "k8s\0" and runtime.Unknown); field numbers from
-// k8s.io/api/core/v1/generated.proto and k8s.io/apimachinery/pkg/apis/meta/v1/generated.proto; protobuf wire format.
+// k8s.io/api/{core,authorization,authentication}/v1/generated.proto and k8s.io/apimachinery/pkg/apis/meta/v1/generated.proto; protobuf wire format.
 // Pure. Any bytes raise only ApiError.
 import { ApiError } from "./errors.js";
 
@@ -58,6 +58,32 @@ const MESSAGES: Readonly<Record<string, Message>> = {
     4: map("stringData", "string"),
     5: truth("immutable"),
   },
+  "authorization.k8s.io/v1 SelfSubjectAccessReview": {
+    1: METADATA,
+    2: {
+      name: "spec",
+      type: {
+        1: {
+          name: "resourceAttributes",
+          type: {
+            1: text("namespace"),
+            2: text("verb"),
+            3: text("group"),
+            4: text("version"),
+            5: text("resource"),
+            6: text("subresource"),
+            7: text("name"),
+          },
+        },
+        2: { name: "nonResourceAttributes", type: { 1: text("path"), 2: text("verb") } },
+      },
+    },
+  },
+  "authorization.k8s.io/v1 SelfSubjectRulesReview": {
+    1: METADATA,
+    2: { name: "spec", type: { 1: text("namespace") } },
+  },
+  "authentication.k8s.io/v1 SelfSubjectReview": { 1: METADATA },
   "v1 DeleteOptions": {
     1: whole("gracePeriodSeconds"),
     2: { name: "preconditions", type: { 1: text("uid"), 2: text("resourceVersion") } },

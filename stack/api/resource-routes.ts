@@ -1,6 +1,6 @@
 // The paths of one kind: list, watch, create, read, replace, patch, delete, and status.
 // Source: Kubernetes API concepts, "Standard API terminology" and "API verbs".
-import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
+import type { FastifyInstance, FastifyReply, FastifyRequest, HTTPMethods } from "fastify";
 import { isObject } from "../../base/json/index.js";
 import { isStoreError } from "../../base/store/index.js";
 import type { Clock } from "../../base/time/index.js";
@@ -54,6 +54,13 @@ export function registerKind(server: FastifyInstance, kind: ResourceKind, module
   server.post(collection, (request, reply) => routes.create(request as Request, reply));
   server.delete(collection, (request) => routes.deleteCollection(request as Request));
   const one = `${collection}/:name`;
+  refuse(
+    server,
+    `${base}/${kind.plural}`,
+    kind.namespaced ? ["POST", "PUT", "PATCH", "DELETE"] : ["PUT", "PATCH"],
+  );
+  if (kind.namespaced) refuse(server, collection, ["PUT", "PATCH"]);
+  refuse(server, one, ["POST"]);
   server.get(one, (request) => routes.get(request as Request));
   server.put(one, (request, reply) => routes.replace(request as Request, reply));
   server.patch(one, (request, reply) => routes.patch(request as Request, reply));
@@ -62,6 +69,15 @@ export function registerKind(server: FastifyInstance, kind: ResourceKind, module
   server.get(`${one}/status`, (request) => routes.get(request as Request));
   server.put(`${one}/status`, (request, reply) => routes.replace(request as Request, reply, "status"));
   server.patch(`${one}/status`, (request, reply) => routes.patch(request as Request, reply, "status"));
+  refuse(server, `${one}/status`, ["POST", "DELETE"]);
+}
+
+/** What the path is there for, it says; other methods are refused as such, not as a path that is not there. */
+function refuse(server: FastifyInstance, url: string, method: HTTPMethods[]): void {
+  const refusal = async (): Promise<never> => {
+    throw new ApiError("MethodNotAllowed", "the server does not allow this method on the requested resource");
+  };
+  server.route({ url, method, onRequest: refusal, handler: refusal });
 }
 
 class KindRoutes {

@@ -99,6 +99,32 @@ describe("a machine with a volume", () => {
     );
   });
 
+  it("sees its volume grow while it runs and writes", async () => {
+    const size = (): Promise<string> => exec("cat /sys/block/$(basename $(readlink -f /dev/disk/data))/size");
+    expect(Number(await size()) * 512).toBe(256 * 2 ** 20);
+    const write = exec(
+      "for i in 1 2 3 4 5 6 7 8; do head -c 1000000 /dev/urandom >/mnt/g$i && sync || exit 1; done; cat /mnt/g? | wc -c",
+    );
+    await client.patch("Volume", DATA, { spec: { size: "512Mi" } });
+    let seen = "";
+    await waitFor(
+      async () => {
+        seen = await size();
+        return Number(seen) * 512 === 512 * 2 ** 20;
+      },
+      () => `the guest still sees ${seen} sectors\n${host.said.slice(-3000)}`,
+      40_000,
+      200,
+    );
+    expect(await write).toBe("8000000");
+    expect(
+      await exec("dd if=/dev/urandom of=/dev/disk/data bs=1M seek=500 count=1 2>/dev/null && echo ok"),
+    ).toBe("ok");
+    const { conditions } = (await client.get("VirtualMachine", VM))?.status ?? {};
+    expect(conditions?.find(({ type }) => type === "RestartRequired")?.status).toBe("False");
+    await exec("rm /mnt/g? && sync");
+  });
+
   it("rides through the death of storaged", async () => {
     await storaged.end("SIGKILL");
     const write = exec("echo ridden >/mnt/ride && sync && cat /mnt/ride");

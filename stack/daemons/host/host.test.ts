@@ -8,7 +8,14 @@ import type { MachineChange } from "../../../hypervisor-core/index.js";
 import type { Network, Port, VirtualMachine, Volume } from "../../resources/index.js";
 import { statusChange } from "./api-writer.js";
 import { hostName } from "./host-registration.js";
-import { desiredMachine, type MachineView, needsRestart, phaseOf, planMachine } from "./machine-plan.js";
+import {
+  desiredMachine,
+  type MachineView,
+  needsRestart,
+  phaseOf,
+  planMachine,
+  retaggedInterfaces,
+} from "./machine-plan.js";
 import { type MachineRecord, MachineRecords, shortId } from "./machine-records.js";
 import { WorkQueue } from "./work-queue.js";
 
@@ -123,6 +130,43 @@ describe("planMachine()", () => {
     expect(needsRestart(view({ record: { ...RECORD, digest, active: false }, vm: vm({ cpus: 2 }) }))).toBe(
       false,
     );
+  });
+});
+
+describe("retaggedInterfaces()", () => {
+  const eth0 = {
+    name: "eth0",
+    port: "shop/web1-eth0",
+    macAddress: "02:00:00:00:00:01",
+    network: "shop/front",
+  };
+  const record = { ...RECORD, interfaces: [{ ...eth0, vlan: 10 }] };
+  const moved = { spec: { vlan: 30 } } as Network;
+
+  it("follows the network's VLAN, which is nothing that a restart is needed for", () => {
+    const desired = desiredMachine(view());
+    const digest = "digest" in desired ? desired.digest : "";
+    const changed = view({ record: { ...record, digest }, network: () => moved });
+    expect(retaggedInterfaces(changed)).toEqual([{ ...eth0, vlan: 30 }]);
+    expect(needsRestart(changed)).toBe(false);
+  });
+
+  it("says nothing when nothing changes, the network is gone, or was another at the start", () => {
+    expect(retaggedInterfaces(view())).toBeUndefined();
+    expect(retaggedInterfaces(view({ record }))).toBeUndefined();
+    expect(retaggedInterfaces(view({ record, network: () => undefined }))).toBeUndefined();
+    const old = { ...RECORD, interfaces: [{ ...eth0, network: undefined, vlan: 10 }] };
+    expect(retaggedInterfaces(view({ record: old, network: () => moved }))).toBeUndefined();
+  });
+
+  it("leaves a change of the network itself to the restart", () => {
+    const desired = desiredMachine(view());
+    const digest = "digest" in desired ? desired.digest : "";
+    const other = vm({ interfaces: [{ name: "eth0", network: "back" }] });
+    const network = (name: string) => (name === "back" ? moved : NETWORK);
+    const changed = view({ record: { ...record, digest }, vm: other, network });
+    expect(retaggedInterfaces(changed)).toBeUndefined();
+    expect(needsRestart(changed)).toBe(true);
   });
 });
 

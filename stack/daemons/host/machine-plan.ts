@@ -92,7 +92,9 @@ export function desiredMachine(view: MachineView): DesiredMachine | Extract<Mach
     interfaces,
     disks,
   };
-  return { ...facts, digest: digestOf(facts) };
+  // The VLAN is the switch's: it changes under a running machine.
+  const guestSide = interfaces.map(({ vlan: _vlan, ...rest }) => rest);
+  return { ...facts, digest: digestOf({ ...facts, interfaces: guestSide }) };
 }
 
 /** True when QEMU runs something else than what is wanted now; a restart would change that. */
@@ -100,6 +102,19 @@ export function needsRestart(view: MachineView): boolean {
   if (view.record?.active !== true || view.record.digest === undefined) return false;
   const desired = desiredMachine(view);
   return !("step" in desired) && desired.digest !== view.record.digest;
+}
+
+/** The machine's interfaces with the VLANs that their networks have now; undefined when that changes nothing. */
+export function retaggedInterfaces(view: MachineView): readonly RecordedInterface[] | undefined {
+  const { record } = view;
+  if (record === undefined) return undefined;
+  const namespace = `${record.namespace}/`;
+  const interfaces = record.interfaces.map((each) => {
+    if (each.network?.startsWith(namespace) !== true) return each;
+    return { ...each, vlan: view.network(each.network.slice(namespace.length))?.spec.vlan ?? each.vlan };
+  });
+  const changed = interfaces.some(({ vlan }, index) => vlan !== record.interfaces[index]?.vlan);
+  return changed ? interfaces : undefined;
 }
 
 function desiredInterface(
@@ -119,7 +134,13 @@ function desiredInterface(
   if (macAddress === undefined || (port.status?.addresses ?? []).length === 0) {
     return wait("WaitingForPort", `waiting for Port ${namespace}/${portName} to get an address`);
   }
-  return { name, port: `${namespace}/${portName}`, macAddress, vlan };
+  return {
+    name,
+    port: `${namespace}/${portName}`,
+    macAddress,
+    network: `${namespace}/${network}`,
+    vlan,
+  };
 }
 
 function missingVolume(view: MachineView, name: string): Extract<MachinePlan, { step: "wait" }> | undefined {

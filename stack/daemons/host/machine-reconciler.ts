@@ -13,6 +13,7 @@ import type {
 import type { Informer, ResourceClient } from "../../api/index.js";
 import type { Network, Port, VirtualMachine, Volume } from "../../resources/index.js";
 import { addFinalizer, HOST_FINALIZER, removeFinalizer, type Verdict, writeStatus } from "./api-writer.js";
+import { LiveChanges } from "./live-changes.js";
 import {
   DISK_PAUSES,
   type MachinePlan,
@@ -51,6 +52,7 @@ const STOP_GRACE_MS = 20_000;
 /** A machine that is deleted is asked too, so that what it wrote last is on its volumes. */
 const DELETE_GRACE_MS = 5_000;
 const DISK_RETRY_MS = 5_000;
+const LIVE_RETRY_MS = 2_000;
 const RESTART_MS_MIN = 500;
 const RESTART_MS_MAX = 30_000;
 
@@ -69,6 +71,7 @@ export class MachineReconciler {
   readonly #networks: Informer<Network>;
   readonly #failures = new Map<string, Failures>();
   readonly #startedMs = new Map<string, number>();
+  readonly #live: LiveChanges;
   #synced = false;
   /** Set by stopAll(): this host is being taken down and starts nothing. */
   #draining = false;
@@ -77,6 +80,7 @@ export class MachineReconciler {
     this.#options = options;
     this.#modules = modules;
     const { client } = modules;
+    this.#live = new LiveChanges(options.syncSwitch, modules);
     this.#queue = new WorkQueue({ name: "machines", concurrency: 8, run: (key) => this.#run(key) }, modules);
     this.#vms = client.watchKind("VirtualMachine", {
       onChange: ({ object }) => this.trigger(object.metadata.namespace as string, object.metadata.name),
@@ -192,6 +196,8 @@ export class MachineReconciler {
       againMs = await this.#carryOut(plan.step, driver, id);
     } else if (plan.step === "stop") machines.deactivate(id);
     await this.#released(machines.records.get(id), driver);
+    againMs =
+      (await this.#applyLive(this.#view(vm, NO_MACHINE, machines.records.get(id)), driver)) ?? againMs;
     const after = machines.get(id)?.driver;
     await this.#show(vm, plan, after, this.#view(vm, after?.change ?? NO_MACHINE, machines.records.get(id)));
     return againMs;
@@ -224,6 +230,22 @@ export class MachineReconciler {
     if (step === "resume" && refused && !this.#isDue(id, DISK_RETRY_MS)) return DISK_RETRY_MS;
     await (step === "pause" ? driver.pause() : driver.resume());
     return undefined;
+  }
+
+  /** When to try again, or undefined when all of it is done. */
+  async #applyLive(view: MachineView, driver: MachineDriver | undefined): Promise<number | undefined> {
+    if (driver?.state !== "running") return undefined;
+    try {
+      await this.#live.apply(view, driver);
+      return undefined;
+    } catch (thrown) {
+      if (!(thrown instanceof PlinthError)) throw thrown;
+      this.#modules.log.warn(
+        { err: thrown },
+        `a running machine keeps what it has: ${describeError(thrown)}`,
+      );
+      return LIVE_RETRY_MS;
+    }
   }
 
   /** Starts the machine once everything around it is ready; else why it waits and when to look again. */
@@ -282,7 +304,9 @@ export class MachineReconciler {
     const wanted = this.#vms.get(record)?.spec.powerState !== "Stopped" && !this.#draining;
     if (change.state !== "stopped" || wanted) return;
     machines.deactivate(record.id);
-    const paths = machines.get(record.id)?.driver.paths;
+    const stopped = driver ?? machines.get(record.id)?.driver;
+    if (stopped !== undefined) this.#live.forget(stopped, record);
+    const paths = stopped?.paths;
     for (const [index, disk] of record.disks.entries()) {
       await storage
         .closeExport(paths?.disk(index) ?? "")

@@ -11,6 +11,9 @@ export interface RecordedInterface {
   /** "namespace/port" */
   readonly port: string;
   readonly macAddress: string;
+  /** "namespace/network"; the guest's part of it comes with a restart only. */
+  readonly network?: string | undefined;
+  /** Of the switch's port: follows the network at once. */
   readonly vlan: number;
 }
 

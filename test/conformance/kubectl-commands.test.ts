@@ -1,0 +1,122 @@
+// Commands of kubectl beside get and apply, as people try them: who am I, edit, diff, and words for what is not there.
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { ensureKubectl } from "../../tools/programs/kubectl.mjs";
+import { ControllerProcess } from "../support/controller-process.js";
+import { type RunResult, run } from "../support/run.js";
+
+let controller: ControllerProcess;
+let kubectlPath: string;
+let dir: string;
+
+beforeAll(async () => {
+  kubectlPath = ensureKubectl();
+  dir = mkdtempSync("/tmp/pkc-");
+  controller = await ControllerProcess.create();
+  await controller.start();
+  await ok("create namespace shop");
+  await ok(`apply -f ${file("front.yaml", network(10))}`);
+}, 120_000);
+afterAll(async () => {
+  await controller?.destroy();
+  rmSync(dir, { recursive: true, force: true });
+});
+
+function kubectl(words: string, environment: NodeJS.ProcessEnv = {}): Promise<RunResult> {
+  const env = { ...process.env, KUBECONFIG: controller.kubeconfig, HOME: dir, ...environment };
+  return run(kubectlPath, words.split(" "), { env, deadlineMs: 60_000 });
+}
+
+async function ok(words: string, environment: NodeJS.ProcessEnv = {}): Promise<string> {
+  const { code, stdout, stderr } = await kubectl(words, environment);
+  if (code !== 0) throw new Error(`kubectl ${words} ended with ${code}:\n${stdout}${stderr}`);
+  return stdout;
+}
+
+const network = (vlan: number): string => `
+apiVersion: plinth.dev/v1alpha1
+kind: Network
+metadata: {name: front, namespace: shop}
+spec: {vlan: ${vlan}, subnets: [10.10.0.0/24]}
+`;
+
+function file(name: string, text: string): string {
+  const path = join(dir, name);
+  writeFileSync(path, text, { mode: 0o755 });
+  return path;
+}
+
+describe("asks about itself", () => {
+  test("the bearer of the token may do everything", async () => {
+    expect(await ok("auth can-i create vm")).toBe("yes\n");
+    expect(await ok("auth can-i delete networkpolicies -n shop")).toBe("yes\n");
+    expect(await ok("auth can-i --list")).toMatch(/^\*\.\* +\[\] +\[\] +\[\*\]$/m);
+    expect(await ok("auth whoami")).toMatch(
+      /Username +plinth\nGroups +\[system:masters system:authenticated\]/,
+    );
+  });
+
+  test("cluster-info names the server", async () => {
+    expect(await ok("cluster-info")).toContain(`is running at https://127.0.0.1:${controller.port}`);
+  });
+});
+
+describe("edit", () => {
+  const editor = (expression: string): NodeJS.ProcessEnv => ({
+    KUBE_EDITOR: file("editor", `#!/bin/sh\nexec sed -i '${expression}' "$1"\n`),
+  });
+
+  test("sends what the editor left", async () => {
+    expect(await ok("edit net front -n shop", editor("s/vlan: 10/vlan: 12/"))).toContain("front edited");
+    expect(await ok("get net front -n shop -o jsonpath={.spec.vlan}")).toBe("12");
+    expect((await kubectl("edit net front -n shop", editor("s/^ *$//"))).stderr).toContain("no changes made");
+  });
+
+  test("is refused with the field, and nothing has changed", async () => {
+    const { code, stderr } = await kubectl("edit net front -n shop", editor("s/vlan: 12/vlan: 5000/"));
+    expect([code, stderr]).toEqual([1, expect.stringContaining('networks.plinth.dev "front" is invalid')]);
+    expect(await ok("get net front -n shop -o jsonpath={.spec.vlan}")).toBe("12");
+  });
+});
+
+test("diff shows what apply would change, and ends with 1 exactly then", async () => {
+  await ok(`apply -f ${file("front.yaml", network(20))}`);
+  const same = await kubectl(`diff -f ${file("front.yaml", network(20))}`);
+  expect([same.code, same.stdout]).toEqual([0, ""]);
+  const other = await kubectl(`diff -f ${file("front.yaml", network(21))}`);
+  expect(other.code).toBe(1);
+  expect(other.stdout).toMatch(/^- {2}vlan: 20\n\+ {2}vlan: 21$/m);
+});
+
+test("wait sees values, creation and deletion", async () => {
+  await ok("wait --for=jsonpath={.status.segmentId} net/front -n shop --timeout=20s");
+  await ok("wait --for=create net/front -n shop --timeout=20s");
+  const gone = ok("wait --for=delete net/late -n shop --timeout=30s");
+  await ok(`create -f ${file("late.yaml", network(30).replace("front", "late").replace("10.10", "10.11"))}`);
+  await ok("delete net late -n shop");
+  await gone;
+  const { code, stderr } = await kubectl("wait --for=condition=Never net/front -n shop --timeout=1s");
+  expect([code, stderr]).toEqual([1, expect.stringContaining("timed out waiting")]);
+});
+
+describe("what is not there is refused in words that say so", () => {
+  test.each([
+    ["create configmap x --from-literal=a=b", "the server could not find the requested resource"],
+    ["create token default", "the server could not find the requested resource"],
+    ["get pods", `the server doesn't have a resource type "pods"`],
+    ["logs web1", `the server doesn't have a resource type "pods"`],
+    ["exec web1 -- ls", `the server doesn't have a resource type "pods"`],
+    ["scale net front -n shop --replicas=2", "the server could not find the requested resource"],
+    ["get --raw /apis/plinth.dev/v1beta1", "the server could not find the requested resource"],
+    ["delete --raw /apis/plinth.dev/v1alpha1/networks", "does not allow this method"],
+    ["replace --raw /apis/plinth.dev/v1alpha1/namespaces/shop/networks -f -", "does not allow this method"],
+  ])("%s", async (words, message) => {
+    const { code, stdout, stderr } = await run(kubectlPath, words.split(" "), {
+      env: { ...process.env, KUBECONFIG: controller.kubeconfig, HOME: dir },
+      deadlineMs: 60_000,
+      input: "{}",
+    });
+    expect([code, stdout + stderr]).toEqual([1, expect.stringContaining(message)]);
+  });
+});
