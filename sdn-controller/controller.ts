@@ -6,13 +6,13 @@ import { type FlowStats, OFP_NO_BUFFER, OFPP_CONTROLLER, type PacketIn } from ".
 import type { Clock } from "../base/time/index.js";
 import { answerDhcp } from "./apps/dhcp/dhcp-server.js";
 import { DropCounters } from "./channel/drop-counters.js";
+import { type DropSource, DropSources } from "./channel/drop-sources.js";
 import { type ChangeRecord, FlowDriver } from "./channel/flow-driver.js";
 import type { FlowPlanStep } from "./channel/flow-sync.js";
 import { PacketInLimit } from "./channel/packet-in-limit.js";
 import type { SwitchLink, SwitchLinkEvents } from "./channel/switch-link.js";
 import { Compiler } from "./compiler.js";
 import type { InventoryChange, SdnEvent, StatusPatch } from "./inputs.js";
-import { hash32 } from "./network/hash.js";
 import { output } from "./pipeline/actions.js";
 import { parseCookie } from "./pipeline/cookie.js";
 import type { DropReason } from "./pipeline/tables.js";
@@ -44,11 +44,10 @@ export interface SdnMetrics {
   /** Flows that an audit found wrong. */
   readonly flowsRepaired: number;
   readonly flowsRefused: number;
-  readonly drops: readonly {
+  readonly drops: readonly (DropSource & {
     readonly reason: DropReason;
-    readonly resource: string;
     readonly packets: number;
-  }[];
+  })[];
   /** Packets from switches by what became of them. */
   readonly packetIns: Readonly<Record<string, number>>;
 }
@@ -60,6 +59,7 @@ export class SdnController {
   readonly #log: Logger;
   readonly #driver: FlowDriver;
   readonly #drops = new DropCounters();
+  readonly #dropSources = new DropSources();
   readonly #limit = new PacketInLimit();
   readonly #packetIns = new Map<string, number>();
   readonly #sentStatus = new Map<string, string>();
@@ -170,7 +170,6 @@ export class SdnController {
   }
 
   metrics(): SdnMetrics {
-    const names = this.#resourceNames();
     return {
       switchConnected: this.#link !== undefined,
       flowsDesired: this.compiler.flows.size,
@@ -180,7 +179,7 @@ export class SdnController {
       flowsRefused: this.#refused,
       drops: this.#drops.list().map(({ reason, resourceHash, packets }) => ({
         reason,
-        resource: names.get(resourceHash) ?? `#${resourceHash.toString(16)}`,
+        ...this.#dropSources.get(resourceHash),
         packets,
       })),
       packetIns: Object.fromEntries(this.#packetIns),
@@ -254,6 +253,8 @@ export class SdnController {
 
   #report(flows: readonly FlowStats[]): void {
     this.#drops.take(flows);
+    const hashes = new Set(this.#drops.list().map(({ resourceHash }) => resourceHash));
+    this.#dropSources.learn(this.compiler, hashes);
   }
 
   #flowRefused(step: FlowPlanStep, error: string): void {
@@ -291,14 +292,5 @@ export class SdnController {
 
   #count(name: string): void {
     this.#packetIns.set(name, (this.#packetIns.get(name) ?? 0) + 1);
-  }
-
-  #resourceNames(): Map<number, string> {
-    const names = new Map<number, string>();
-    for (const key of this.compiler.flows.keys()) {
-      const resource = this.compiler.flows.flow(key)?.origin.resource;
-      if (resource !== undefined) names.set(hash32(resource), resource);
-    }
-    return names;
   }
 }

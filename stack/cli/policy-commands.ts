@@ -17,6 +17,9 @@ interface Target {
   readonly port?: number;
 }
 
+/** Machines that one line names. */
+const DROP_MACHINES_SHOWN = 4;
+
 export function register(program: Command): void {
   const policy = program.command("policy").description("network policies at work");
   withOutput(withConnection(policy.command("explain")))
@@ -72,8 +75,18 @@ function ask(dir: string | undefined, method: string, params: Record<string, unk
 }
 
 function formatDrops(drops: SdnMetrics["drops"]): string {
-  const rows = drops.map(({ packets, reason, resource }) => [String(packets), reason, resource]);
+  const rows = drops.map((drop) => [String(drop.packets), drop.reason, formatSource(drop)]);
   return formatRows(["PACKETS", "REASON", "RESOURCE"], rows);
+}
+
+/** Machines that policies cannot tell apart are counted together. */
+function formatSource({ resource, machines, policies }: SdnMetrics["drops"][number]): string {
+  if (machines === undefined || machines.length === 0) return resource;
+  const shown = machines.slice(0, DROP_MACHINES_SHOWN).join(", ");
+  const more = machines.length - DROP_MACHINES_SHOWN;
+  const by =
+    policies === undefined || policies.length === 0 ? "" : ` by NetworkPolicy ${policies.join(", ")}`;
+  return `VirtualMachine ${shown}${more > 0 ? ` and ${more} more` : ""}${by}`;
 }
 
 function parseTarget(text: string): Target {

@@ -19,7 +19,12 @@ export const ImageSchema = resourceSchema(
         initrd: Type.Optional(
           Type.String({ description: "Absolute path of the initial RAM disk, for type Kernel." }),
         ),
-        path: Type.Optional(Type.String({ description: "Absolute path of the disk image, for type Disk." })),
+        path: Type.Optional(
+          Type.String({
+            description:
+              "Absolute path of the disk image, for type Disk. It is only read: what a machine writes to its system disk is gone when the machine stops; what is to stay goes to Volumes.",
+          }),
+        ),
         format: Type.Optional(
           OneOf(["raw", "qcow2"], { description: "Form of the disk image, for type Disk." }),
         ),

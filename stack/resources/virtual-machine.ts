@@ -101,7 +101,8 @@ export const VirtualMachineSchema = resourceSchema(
         userData: Type.Optional(
           Type.String({
             maxLength: 65536,
-            description: "Shell script that the guest image runs when it boots.",
+            description:
+              "Shell script that the built-in guest image runs when it boots; other images do not see it.",
           }),
         ),
       },

@@ -5,10 +5,12 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { OvsdbClient } from "../../base/ovsdb/index.js";
 import { waitFor } from "../../base/time/index.js";
-import { findProcesses } from "../../hypervisor-core/index.js";
+import { ensureGuestImage, findProcesses, type GuestImage } from "../../hypervisor-core/index.js";
 import { type ApiClient, connectWithKubeconfig } from "../../stack/api/index.js";
+import { cacheDirectory } from "../../stack/daemons/directory.js";
 import type { VirtualMachine } from "../../stack/resources/index.js";
 import { DatabaseServer, OPEN_VSWITCH_SCHEMA, openStorage, type Storage } from "../../vswitch/index.js";
+import { BOOT_DISK_MARK, makeBootDisk, sha256 } from "../support/boot-disk.js";
 import { ControllerProcess } from "../support/controller-process.js";
 import { HostProcess } from "../support/host-process.js";
 
@@ -76,6 +78,8 @@ async function exec(name: string, script: string): Promise<string> {
   return answer.stdout.trim();
 }
 
+const guestImage = (): Promise<GuestImage> =>
+  ensureGuestImage({ cacheDir: join(cacheDirectory(), "images") });
 const runDir = (): string => join(controller.dir, "run");
 const machineDirs = (): string[] => readdirSync(runDir()).filter((name) => /^[0-9a-f]{8}$/.test(name));
 /** Of the only machine that is on. */
@@ -106,7 +110,7 @@ describe("plinth host", () => {
   it("boots a machine, runs commands in it, and follows powerState", async () => {
     await machine("solo", { userData: "echo $((6 * 7)) >/root/answer" });
     await untilPhase("solo", "Running", 90_000);
-    expect(await exec("solo", "hostname; until cat /root/answer 2>/dev/null; do usleep 50000; done")).toBe(
+    expect(await exec("solo", "hostname; until grep . /root/answer 2>/dev/null; do usleep 50000; done")).toBe(
       "solo\n42",
     );
     const power = (powerState: string) =>
@@ -126,6 +130,27 @@ describe("plinth host", () => {
       expect.arrayContaining(["Scheduled", "Started", "Paused", "Resumed", "Stopped"]),
     );
   });
+
+  it.each(["raw", "qcow2"] as const)(
+    "boots a disk image (%s) that only we may read, and keeps nothing of what the machine writes to it",
+    async (format) => {
+      const path = join(controller.dir, "images", `disk.${format}`);
+      const before = makeBootDisk(await guestImage(), path, format);
+      await client.create("Image", { metadata: { name: format }, spec: { type: "Disk", path, format } });
+      await machine(format, { image: format });
+      await untilPhase(format, "Running", 90_000);
+      expect(await exec(format, "cat /proc/cmdline")).toContain(BOOT_DISK_MARK);
+      await exec(format, "dd if=/dev/urandom of=/dev/vda bs=512 count=1 conv=fsync 2>/dev/null");
+      expect(sha256(path)).toBe(before);
+      await client.delete("VirtualMachine", { namespace: "lab", name: format });
+      await untilGone(format);
+      await machine(format, { image: format });
+      await untilPhase(format, "Running", 90_000);
+      expect(await exec(format, "hostname")).not.toBe("");
+      await client.delete("VirtualMachine", { namespace: "lab", name: format });
+      await untilGone(format);
+    },
+  );
 
   it("is killed and comes back without any machine noticing", async () => {
     await exec("solo", "echo kept >/root/memory");

@@ -398,6 +398,10 @@ export function pipelineSuite(name: string, open: () => Promise<PipelineBench>):
       expect(packets("spoofed-ip", "Port/shop/app")).toBeGreaterThanOrEqual(1);
       expect(packets("ipv6-not-enabled", "Port/shop/app")).toBeGreaterThanOrEqual(1);
       expect(packets("tagged-frame", "Pipeline")).toBeGreaterThanOrEqual(1);
+      const policies = ["shop/db", "shop/default-deny"];
+      expect(drops).toContainEqual(
+        expect.objectContaining({ reason: "ingress-policy", machines: ["shop/db"], policies }),
+      );
       expect(bench.controller.metrics()).toMatchObject({ flowsRefused: 0, flowsRepaired: 0 });
     });
   });

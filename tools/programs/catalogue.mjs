@@ -43,6 +43,9 @@ export const TEST_PROGRAMS = [
   { program: "tshark", package: "tshark", why: "reads our captures" },
   { program: "debootstrap", package: "debootstrap", why: "a fresh machine to install on" },
   { program: "ip", package: "iproute2", why: "network namespaces of the tests" },
+  { program: "syslinux", package: "syslinux", why: "makes a disk image that boots" },
+  { program: "mcopy", package: "mtools", why: "fills a disk image" },
+  { program: "mkfs.fat", package: "dosfstools", why: "formats a disk image" },
   { program: "setpriv", package: "util-linux", why: "the tests as an unprivileged user" },
 ];
 
