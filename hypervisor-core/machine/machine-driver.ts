@@ -193,7 +193,10 @@ export class MachineDriver {
   resume(): Promise<void> {
     return this.#enqueue(async () => {
       await this.#monitor("resume").execute("cont");
-      if (this.#state !== "running") this.#change("running", "Resumed", "the processors run again");
+      // By now a full disk may have halted them again; what QEMU said before this answer is taken in already.
+      const { status } = await this.#runState("resume");
+      if (stateOfRunState(status) !== "running" || this.#state === "running") return;
+      this.#change("running", "Resumed", "the processors run again");
     });
   }
 
@@ -239,7 +242,7 @@ export class MachineDriver {
     return this.#exec.run(request, graceMs);
   }
 
-  /** Bounds what the guest can write to the disk of this host through its serial port. */
+  /** Bounds what the guest can write here through its serial port. */
   trimLogs(): void {
     trimLog(this.paths.serialLog, SERIAL_LOG_BYTES_MAX);
     trimLog(this.#options.logFile, SERIAL_LOG_BYTES_MAX);
@@ -345,19 +348,21 @@ export class MachineDriver {
   async #readRunState(reason: string, message: string): Promise<void> {
     const endMs = this.#clock.nowMs() + START_DEADLINE_MS;
     for (;;) {
-      const status = (await this.#monitor("query").execute("query-status")) as
-        | { status?: unknown }
-        | undefined;
-      const state = stateOfRunState(status?.status);
+      const { status } = await this.#runState("query");
+      const state = stateOfRunState(status);
       if (state !== undefined) {
         this.#change(state, reason, message);
         return;
       }
       if (this.#clock.nowMs() > endMs) {
-        throw hypervisorError("MACHINE_START_FAILED", `QEMU stayed in run state ${String(status?.status)}`);
+        throw hypervisorError("MACHINE_START_FAILED", `QEMU stayed in run state ${String(status)}`);
       }
       await this.#sleep(POLL_MS);
     }
+  }
+
+  async #runState(verb: string): Promise<{ readonly status?: unknown }> {
+    return ((await this.#monitor(verb).execute("query-status")) ?? {}) as { status?: unknown };
   }
 
   #onEvent(event: QmpEvent): void {
@@ -427,12 +432,10 @@ export class MachineDriver {
     }
     await this.#removeQemu();
     if (why === "guest-shutdown") this.#change("stopped", "GuestShutdown", "the guest powered itself off");
-    else
-      this.#change(
-        "failed",
-        "Died",
-        `QEMU ended${why === undefined ? "" : ` (${why})`}: ${readLogTail(this.#options.logFile)}`,
-      );
+    else {
+      const cause = why === undefined ? "" : ` (${why})`;
+      this.#change("failed", "Died", `QEMU ended${cause}: ${readLogTail(this.#options.logFile)}`);
+    }
   }
 
   /** Makes sure that no QEMU of this machine is left, and nothing it held. */
