@@ -15,6 +15,7 @@ import {
   volumeName,
 } from "./parameters.js";
 import { type StorageDaemon, specOf } from "./storaged.js";
+import type { LostRange } from "./volume/lost-blocks.js";
 
 export interface AttachmentView {
   readonly socket: string;
@@ -40,6 +41,8 @@ export interface VolumeView {
   readonly attachments: readonly AttachmentView[];
   /** NBD clients that are connected now. */
   readonly connections: number;
+  /** What was found unreadable since storaged started; absent when nothing was. */
+  readonly lostRanges?: readonly LostRange[];
   /** Why the volume is not served; absent when nothing is wrong. */
   readonly damage?: string;
 }
@@ -346,8 +349,9 @@ async function volumeView(daemon: StorageDaemon, entry: VolumeEntry): Promise<Vo
     sizeBytes: each.sizeBytes,
     exclusiveBytes: usage.snapshots[each.name] ?? 0,
   }));
-  const { allocatedBytes, exclusiveBytes, connections } = usage;
-  return { ...fixed, allocatedBytes, exclusiveBytes, snapshots, connections };
+  const { allocatedBytes, exclusiveBytes, connections, lostRanges } = usage;
+  const lost = lostRanges.length === 0 ? {} : { lostRanges };
+  return { ...fixed, allocatedBytes, exclusiveBytes, snapshots, connections, ...lost };
 }
 
 async function snapshotView(daemon: StorageDaemon, volume: string, snapshot: string): Promise<SnapshotView> {

@@ -35,6 +35,8 @@ export const CHECKPOINT_IDLE_MS = 500;
 export const UNPUNCHED_MAX = 256;
 /** Segments whose space is given back in one step of housekeeping. */
 export const PUNCH_STEP = 8;
+/** Unreadable blocks of one volume or snapshot that are remembered by name; the pool counts all. */
+export const LOST_BLOCKS_MAX = 4096;
 /** Segments kept back from writers, so that the cleaner and TRIM can always make progress. */
 export const RESERVE_SEGMENTS = 3;
 /** A sealed segment with a smaller share of live blocks is worth moving (percent). */

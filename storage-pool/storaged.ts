@@ -14,6 +14,7 @@ import type { Logger } from "../base/log/index.js";
 import { openLevelStore } from "../base/store/index.js";
 import { Catalogue, type PoolEntry, type VolumeEntry } from "./catalogue/catalogue.js";
 import { controlMethods } from "./control.js";
+import { isDiskPresent } from "./disk/disk-file.js";
 import { storageError } from "./errors.js";
 import type { CheckpointRecord } from "./pool/checkpoint.js";
 import type { VolumeSpec } from "./pool/open-pool.js";
@@ -59,6 +60,7 @@ export class StorageDaemon implements Storaged {
   #control: ControlServer | undefined;
   /** Volume name → what is wrong with it. */
   readonly damaged = new Map<string, string>();
+  readonly #openPools = new Set<string>();
   #operations: Promise<unknown> = Promise.resolve();
   #checkpoints: Promise<void> = Promise.resolve();
   #shutdown: () => void = () => {};
@@ -89,6 +91,11 @@ export class StorageDaemon implements Storaged {
       onCheckpoint: (pool, record) => {
         this.#checkpoints = this.#checkpoints.then(() => this.#record(pool, record));
       },
+      onLost: (volume, range) =>
+        log.error(
+          { volume, ...range },
+          "a block has no copy with its checksum: reads of it fail until it is written",
+        ),
       onDied: (error) => {
         log.fatal({ err: error }, "the storage worker died");
         setImmediate(() => {
@@ -178,7 +185,7 @@ export class StorageDaemon implements Storaged {
   }
 
   async #lastCheckpoints(): Promise<void> {
-    for (const pool of this.catalogue.pools.keys()) {
+    for (const pool of this.#openPools) {
       await this.target.ask("hold", { pool });
       await this.#checkpoints;
       for (const { id, name, pool: home } of [...this.catalogue.volumes.values()]) {
@@ -217,6 +224,7 @@ export class StorageDaemon implements Storaged {
   }
 
   async #openPool(name: string): Promise<void> {
+    requireDisks(name, this.catalogue.pools.get(name)?.disks ?? []);
     const pool = await this.catalogue.raiseEpochs(name);
     const volumes = [...this.catalogue.volumes.values()].filter((volume) => volume.pool === name);
     const damaged = await this.target.ask("openPool", {
@@ -227,6 +235,7 @@ export class StorageDaemon implements Storaged {
       mapDirectory: join(this.#options.dir, "maps", pool.id),
       volumes: volumes.map(specOf),
     });
+    this.#openPools.add(name);
     for (const volume of volumes) {
       const damage = damaged[volume.id];
       if (damage === undefined) continue;
@@ -262,6 +271,17 @@ export class StorageDaemon implements Storaged {
 export function specOf(entry: VolumeEntry): VolumeSpec {
   const { id, name, sizeBytes, copies, epoch, mapFile, checkpointSequence, originVolume, snapshots } = entry;
   return { id, name, sizeBytes, copies, epoch, mapFile, checkpointSequence, originVolume, snapshots };
+}
+
+/** Throws DISK_MISSING, before anything is changed or made where a disk should be. */
+function requireDisks(pool: string, disks: readonly string[]): void {
+  const missing = disks.filter((path) => !isDiskPresent(path));
+  if (missing.length === 0) return;
+  const where = `${missing.join(", ")}: not there, or the file system on it is not mounted`;
+  throw storageError("DISK_MISSING", `pool ${pool} needs ${where}`, {
+    field: "disks",
+    remedy: "mount or attach what is missing, then start again",
+  });
 }
 
 function sameDisks(a: readonly string[], b: readonly string[]): boolean {

@@ -67,7 +67,11 @@ function registerPool(program: Command): void {
           remedy: `pools: ${pools.map((each) => each.name).join(", ") || "none"}`,
         });
       }
-      show(flags, found, () => `${formatRows(POOL_HEADER, [poolRow(found)])}\n\n${diskTable(found)}`);
+      show(
+        flags,
+        found,
+        () => `${formatRows(POOL_HEADER, [poolRow(found)])}\n\n${diskTable(found)}${integrityText(found)}`,
+      );
     },
   );
   withFlags(
@@ -191,6 +195,13 @@ function diskTable(pool: PoolView): string {
   return formatRows(["DISK", "SIZE", "FREE", "STATE"], rows);
 }
 
+function integrityText({ repairedBlocks, lostBlocks }: PoolView): string {
+  if (repairedBlocks === 0 && lostBlocks === 0) return "";
+  const lost =
+    lostBlocks === 0 ? "" : `; ${lostBlocks} reads found no good copy (plinth volume show tells where)`;
+  return `\n\n${repairedBlocks} blocks repaired from another copy${lost}`;
+}
+
 function volumeRow(volume: VolumeView): string[] {
   return [
     volume.name,
@@ -211,7 +222,7 @@ function attached(volume: VolumeView): string {
 
 function describe(volume: VolumeView): string {
   const table = formatRows(VOLUME_HEADER, [volumeRow(volume)]);
-  const damage = volume.damage === undefined ? "" : `\n\ndamaged: ${volume.damage}`;
+  const damage = (volume.damage === undefined ? "" : `\n\ndamaged: ${volume.damage}`) + lostText(volume);
   if (volume.snapshots.length === 0) return table + damage;
   const rows = volume.snapshots.map((each) => [
     each.name,
@@ -220,6 +231,17 @@ function describe(volume: VolumeView): string {
     formatBytes(each.exclusiveBytes),
   ]);
   return `${table}${damage}\n\n${formatRows(["SNAPSHOT", "CREATED", "SIZE", "FREED BY DELETING"], rows)}`;
+}
+
+/** Reads of these fail; writing them anew, or going back to a snapshot, ends that. */
+function lostText({ lostRanges = [] }: VolumeView): string {
+  if (lostRanges.length === 0) return "";
+  const rows = lostRanges.map(({ snapshot, offsetBytes, lengthBytes }) => [
+    snapshot ?? "-",
+    String(offsetBytes),
+    String(lengthBytes),
+  ]);
+  return `\n\n${formatRows(["LOST IN SNAPSHOT", "OFFSET", "BYTES"], rows)}`;
 }
 
 async function change(

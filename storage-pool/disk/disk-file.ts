@@ -119,6 +119,11 @@ class LinuxDiskFile implements DiskFile {
 
 const SEGMENTS_FILE = "segments";
 
+/** Whether a disk that was used before is there: an empty directory is a mount point without its file system. */
+export function isDiskPresent(path: string): boolean {
+  return existsSync(path) && (!statSync(path).isDirectory() || existsSync(join(path, SEGMENTS_FILE)));
+}
+
 /**
  * Opens what the user named as a disk: an existing directory (or a path ending in "/", or one that does not exist: made
  * as a directory) holds one sparse file and grows up to the size of its file system; an existing file or block device

@@ -11,6 +11,7 @@ import { Staging } from "../log/log-writer.js";
 import { MapFileJob, type MapFiles } from "../log/map-files.js";
 import type { SegmentTable } from "../log/segment-table.js";
 import { BlockMap } from "../volume/block-map.js";
+import { LostBlocks, type LostRange } from "../volume/lost-blocks.js";
 import type { MapReader } from "../volume/map-reader.js";
 import { usageOf, type VolumeUsage } from "../volume/usage.js";
 import { Root, Volume } from "../volume/volume.js";
@@ -25,6 +26,13 @@ export interface PoolUsage {
   readonly repairedBlocks: number;
   readonly lostBlocks: number;
   readonly disks: readonly { path: string; sizeBytes: number; freeBytes: number; failed: boolean }[];
+}
+
+export interface PoolHooks {
+  /** Syncs the pool beside other work; without it checkpoints wait for the disks. */
+  readonly syncAside?: (onSynced: (result: number) => void) => void;
+  /** A block of `volume` was found unreadable, for the first time. */
+  readonly onLost?: (volume: string, range: LostRange) => void;
 }
 
 export interface SyncRound {
@@ -51,26 +59,27 @@ export class Pool {
   /** Checkpoints, cleaning and freeing; the worker gives it time. */
   readonly housekeeper: Housekeeper;
   readonly #usages = new WeakMap<Volume, { usage: VolumeUsage; generation: number; untilMs: number }>();
+  readonly #lost = new LostBlocks();
+  readonly #hooks: PoolHooks;
   #nameCounter = 0;
   /** Heads that a revert will put in place. */
   readonly #prepared = new Map<number, Root>();
 
-  /**
-   * Opens the pool from its disks, map files and what the catalogue knows (see openPool). Throws DISK_… errors.
-   * `syncAside` syncs the pool beside other work; without it checkpoints wait for the disks.
-   */
+  /** Opens the pool from its disks, map files and what the catalogue knows (see openPool). Throws DISK_… errors. */
   constructor(
     disks: readonly Disk[],
     files: MapFiles,
     specs: readonly VolumeSpec[],
     epoch: number,
-    syncAside?: (onSynced: (result: number) => void) => void,
+    hooks: PoolHooks = {},
   ) {
     this.#files = files;
+    this.#hooks = hooks;
     this.#epoch = epoch;
     const opened = openPool(disks, files, specs, epoch);
     this.table = opened.table;
     this.reader = opened.reader;
+    this.reader.onLost = (map, block) => this.#noteLost(map, block);
     this.damaged = opened.damaged;
     const named = new Set(
       specs.flatMap((spec) => [spec.mapFile, ...spec.snapshots.map((each) => each.mapFile)]),
@@ -87,7 +96,7 @@ export class Pool {
       files,
       staging: this.#staging,
       sync: () => this.sync(),
-      syncAside: syncAside ?? ((onSynced) => onSynced(this.sync())),
+      syncAside: hooks.syncAside ?? ((onSynced) => onSynced(this.sync())),
       nameOf: (volume, root) => this.#fileName(volume.id, root.name),
     });
     for (const { spec, head, snapshots, sequence } of opened.volumes)
@@ -228,6 +237,24 @@ export class Pool {
     const endMs = performance.now();
     this.#usages.set(volume, { usage, generation, untilMs: endMs + 50 * (endMs - startMs) });
     return usage;
+  }
+
+  /** What was found unreadable in a volume and its snapshots since the pool was opened. */
+  lostRangesOf(id: number): LostRange[] {
+    return this.volume(id)
+      .roots()
+      .flatMap((root) => this.#lost.rangesOf(root.map, root.name));
+  }
+
+  #noteLost(map: BlockMap, block: number): void {
+    if (!this.#lost.note(map, block)) return;
+    for (const volume of this.volumes.values()) {
+      const root = volume.roots().find((each) => each.map === map);
+      if (root === undefined) continue;
+      const range = { offsetBytes: block * BLOCK_SIZE, lengthBytes: BLOCK_SIZE };
+      this.#hooks.onLost?.(volume.name, root.name === "" ? range : { snapshot: root.name, ...range });
+      return;
+    }
   }
 
   usage(): PoolUsage {

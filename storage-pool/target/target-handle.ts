@@ -3,11 +3,14 @@
 import type { PlinthError } from "../../base/errors/index.js";
 import { WorkerHandle } from "../../base/worker/index.js";
 import type { CheckpointRecord } from "../pool/checkpoint.js";
+import type { LostRange } from "../volume/lost-blocks.js";
 import type { TargetMethods } from "./target-methods.js";
 
 export interface TargetEvents {
   /** A checkpoint is on the medium: record it in the catalogue, then call `checkpointRecorded`. */
   onCheckpoint(pool: string, record: CheckpointRecord): void;
+  /** A block of a volume was found unreadable. */
+  onLost(volume: string, range: LostRange): void;
   /** The thread died: a broken invariant. */
   onDied(error: PlinthError): void;
 }
@@ -18,7 +21,12 @@ export class TargetHandle {
   constructor(events: TargetEvents) {
     this.#worker = new WorkerHandle(new URL("./target-worker.js", import.meta.url), {
       name: "storage",
-      onEvent: (_event, body) => {
+      onEvent: (event, body) => {
+        if (event === "lost") {
+          const { volume, range } = body as { volume: string; range: LostRange };
+          events.onLost(volume, range);
+          return;
+        }
         const { pool, record } = body as { pool: string; record: CheckpointRecord };
         events.onCheckpoint(pool, record);
       },

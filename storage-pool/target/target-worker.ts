@@ -7,7 +7,10 @@ import type { TargetMethods } from "./target-methods.js";
 
 const setup = workerData as { mailbox: MailboxSetup };
 const epoll = new Epoll(256);
-const target = new Target(epoll, (pool, record) => mailbox.emit("checkpoint", { pool, record }));
+const target = new Target(epoll, {
+  onCheckpoint: (pool, record) => mailbox.emit("checkpoint", { pool, record }),
+  onLost: (volume, range) => mailbox.emit("lost", { volume, range }),
+});
 
 type Answers<R> = R extends undefined ? unknown : R;
 const methods: { [M in keyof TargetMethods]: (body: TargetMethods[M][0]) => Answers<TargetMethods[M][1]> } = {

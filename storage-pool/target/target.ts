@@ -14,6 +14,7 @@ import type { ExportInfo } from "../nbd/nbd-session.js";
 import type { CheckpointRecord } from "../pool/checkpoint.js";
 import type { VolumeSpec } from "../pool/open-pool.js";
 import { type NewMap, Pool, type PoolUsage } from "../pool/pool.js";
+import type { LostRange } from "../volume/lost-blocks.js";
 import { SnapshotDevice, type Volume } from "../volume/volume.js";
 import { PoolSyncer } from "./syncer.js";
 
@@ -38,7 +39,15 @@ export interface UsageReport {
   readonly allocatedBytes: number;
   readonly exclusiveBytes: number;
   readonly snapshots: Readonly<Record<string, number>>;
+  readonly lostRanges: readonly LostRange[];
   readonly connections: number;
+}
+
+export interface TargetHooks {
+  /** A checkpoint is on the medium and waits for the catalogue. */
+  onCheckpoint(pool: string, record: CheckpointRecord): void;
+  /** A block was found unreadable. */
+  onLost(volume: string, range: LostRange): void;
 }
 
 interface Served {
@@ -55,10 +64,10 @@ export class Target {
   readonly #served = new Map<string, Served>();
   readonly #snapshotExports = new Map<string, NbdExport>();
   readonly #syncer: PoolSyncer;
-  readonly #onCheckpoint: (pool: string, record: CheckpointRecord) => void;
+  readonly #hooks: TargetHooks;
 
-  constructor(epoll: Epoll, onCheckpoint: (pool: string, record: CheckpointRecord) => void) {
-    this.#onCheckpoint = onCheckpoint;
+  constructor(epoll: Epoll, hooks: TargetHooks) {
+    this.#hooks = hooks;
     this.#syncer = new PoolSyncer(this.#pools, epoll);
     this.server = new NbdServer(epoll, this.#syncer);
   }
@@ -100,20 +109,16 @@ export class Target {
 
   /** Opens a pool and recovers its volumes; returns what is wrong with those that cannot be served. */
   openPool(opening: PoolOpening): Record<number, string> {
-    const missing = opening.disks.filter((path) => !existsSync(path));
-    if (missing.length > 0) {
-      throw storageError("DISK_MISSING", `pool ${opening.name} needs ${missing.join(", ")}, not found`, {
-        field: "disks",
-        remedy: "mount or attach what is missing, then start again",
-      });
-    }
     const disks = opening.disks.map((path, i) => openDisk(openDiskFile(path), opening.poolId, i));
     const pool = new Pool(
       disks,
       new DirectoryMapFiles(opening.mapDirectory),
       opening.volumes,
       opening.epoch,
-      (onSynced) => this.server.syncAside(onSynced),
+      {
+        syncAside: (onSynced) => this.server.syncAside(onSynced),
+        onLost: (volume, range) => this.#hooks.onLost(volume, range),
+      },
     );
     this.#pools.set(opening.name, pool);
     for (const volume of pool.volumes.values()) this.#serve(pool, volume);
@@ -173,6 +178,7 @@ export class Target {
       allocatedBytes,
       exclusiveBytes,
       snapshots: Object.fromEntries(snapshotExclusiveBytes),
+      lostRanges: this.pool(pool).lostRangesOf(id),
       connections,
     };
   }
@@ -194,7 +200,7 @@ export class Target {
     for (const [name, pool] of this.#pools) {
       const outcome = pool.housekeeper.housekeep(nowMs);
       if (outcome === "busy") sleepMs = 0;
-      else if (outcome !== "idle") this.#onCheckpoint(name, outcome);
+      else if (outcome !== "idle") this.#hooks.onCheckpoint(name, outcome);
       urgent ||= pool.housekeeper.urgent;
     }
     if (urgent) sleepMs = Math.min(sleepMs, 5);

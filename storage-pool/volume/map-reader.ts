@@ -13,6 +13,8 @@ export class MapReader {
   /** Blocks put right from another copy, and blocks of which no good copy was left. */
   repairedBlocks = 0;
   lostBlocks = 0;
+  /** Told of each block that cannot be read. */
+  onLost: ((map: BlockMap, block: number) => void) | undefined;
 
   constructor(table: SegmentTable) {
     this.#table = table;
@@ -87,7 +89,9 @@ export class MapReader {
       const here = at + i * BLOCK_SIZE;
       const expected = map.checksum(block + i);
       if (result === OK && checksum(target.bytes, here, BLOCK_SIZE) === expected) continue;
-      if (!this.repair(segment, offset + i * BLOCK_SIZE, expected, target, here)) return EIO;
+      if (this.repair(segment, offset + i * BLOCK_SIZE, expected, target, here)) continue;
+      this.onLost?.(map, block + i);
+      return EIO;
     }
     return OK;
   }

@@ -1,8 +1,7 @@
 // The NBD server against clients that others wrote: libnbd (nbdinfo, nbdcopy), QEMU (qemu-img, qemu-io) and fio.
 import { execFile, spawn } from "node:child_process";
 import { randomBytes } from "node:crypto";
-import { readFileSync, renameSync, statSync, truncateSync, writeFileSync } from "node:fs";
-import { createServer } from "node:net";
+import { readFileSync, statSync, truncateSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterEach, beforeAll, expect, test } from "vitest";
 import { waitFor } from "../../base/time/index.js";
@@ -435,47 +434,4 @@ test("one-export sockets are exclusive, survive kill -9, and an orderly end leav
   expect(() => statSync(socket)).toThrow();
   expect(() => statSync(join(storage.dir, "s/nbd.sock"))).toThrow();
   expect(() => statSync(join(storage.dir, "s/control.sock"))).toThrow();
-});
-
-test("two copies: a disk's flipped bits are repaired from the other", async () => {
-  await start({}, ["d0", "d1"]);
-  await storage.call("volume.create", { name: "v", sizeBytes: 64 * MIB, copies: 2 });
-  await program("qemu-io", "-f", "raw", "-c", "write -P 171 0 3M", "-c", "flush", storage.uri("v"));
-  await storage.end("SIGTERM");
-  const file = join(storage.disks[0] as string, "segments");
-  const content = readFileSync(file);
-  let flipped = 0;
-  for (let at = 0; at + 4096 <= content.length; at += 4096) {
-    if (content[at] !== 171 || content[at + 4095] !== 171 || flipped++ % 3 !== 0) continue;
-    content[at + 100] = 0;
-  }
-  expect(flipped).toBe(768);
-  writeFileSync(file, content);
-  await storage.start();
-  expect(await program("qemu-io", "-f", "raw", "-c", "read -P 171 0 3M", storage.uri("v"))).not.toMatch(
-    /Pattern|error/,
-  );
-  const [pool] = (await storage.call("pool.list")) as PoolView[];
-  expect((pool as PoolView).repairedBlocks).toBe(256);
-  expect((pool as PoolView).lostBlocks).toBe(0);
-});
-
-test("bad starts are named: a second instance, other disks, a foreign disk", async () => {
-  await start();
-  const args = ["storaged", "--disk", join(storage.dir, "d0")];
-  await expect(storage.plinth(...args)).rejects.toThrow("ALREADY_RUNNING");
-  await storage.end("SIGTERM");
-  renameSync(join(storage.dir, "d0"), join(storage.dir, "away"));
-  await expect(storage.start()).rejects.toThrow("DISK_MISSING");
-  renameSync(join(storage.dir, "away"), join(storage.dir, "d0"));
-  await expect(storage.plinth("storaged", "--disk", join(storage.dir, "other"))).rejects.toThrow(
-    "POOL_EXISTS",
-  );
-  const other = new StorageProcess([join("..", storage.dir.slice(5), "d0")]);
-  await expect(other.start()).rejects.toThrow("DISK_FOREIGN");
-  await other.destroy();
-  const taken = createServer().listen(join(storage.dir, "s/nbd.sock"));
-  await new Promise((resolve) => taken.once("listening", resolve));
-  await expect(storage.start()).rejects.toThrow("EADDRINUSE");
-  await new Promise((resolve) => taken.close(resolve));
 });

@@ -1,0 +1,117 @@
+// What becomes of a pool whose disks are not as it left them: flipped bits, disks that are away, foreign or taken.
+import { mkdirSync, readdirSync, readFileSync, renameSync, rmdirSync, writeFileSync } from "node:fs";
+import { createServer } from "node:net";
+import { join } from "node:path";
+import { afterEach, beforeAll, expect, test } from "vitest";
+import type { PoolView, VolumeView } from "../../storage-pool/index.js";
+import { requirePrograms, runOk } from "../support/run.js";
+import { StorageProcess } from "../support/storage-process.js";
+
+const MIB = 1024 * 1024;
+
+beforeAll(() => requirePrograms("qemu-io"));
+
+let storage: StorageProcess;
+afterEach(() => storage.destroy());
+
+async function start(disks?: string[]): Promise<void> {
+  storage = new StorageProcess(disks);
+  await storage.start();
+}
+
+function volume(name: string): Promise<VolumeView> {
+  return storage.call("volume.get", { name }) as Promise<VolumeView>;
+}
+
+function program(name: string, ...args: string[]): Promise<string> {
+  return runOk(name, args, { cwd: storage.dir, deadlineMs: 60_000 });
+}
+
+test("two copies: a disk's flipped bits are repaired from the other", async () => {
+  await start(["d0", "d1"]);
+  await storage.call("volume.create", { name: "v", sizeBytes: 64 * MIB, copies: 2 });
+  await program("qemu-io", "-f", "raw", "-c", "write -P 171 0 3M", "-c", "flush", storage.uri("v"));
+  await storage.end("SIGTERM");
+  const file = join(storage.disks[0] as string, "segments");
+  const content = readFileSync(file);
+  let flipped = 0;
+  for (let at = 0; at + 4096 <= content.length; at += 4096) {
+    if (content[at] !== 171 || content[at + 4095] !== 171 || flipped++ % 3 !== 0) continue;
+    content[at + 100] = 0;
+  }
+  expect(flipped).toBe(768);
+  writeFileSync(file, content);
+  await storage.start();
+  expect(await program("qemu-io", "-f", "raw", "-c", "read -P 171 0 3M", storage.uri("v"))).not.toMatch(
+    /Pattern|error/,
+  );
+  const [pool] = (await storage.call("pool.list")) as PoolView[];
+  expect((pool as PoolView).repairedBlocks).toBe(256);
+  expect((pool as PoolView).lostBlocks).toBe(0);
+});
+
+test("one copy: a flipped bit is an error of its own block, named until that is written again", async () => {
+  await start();
+  await storage.call("volume.create", { name: "v", sizeBytes: 64 * MIB });
+  await program("qemu-io", "-f", "raw", "-c", "write -P 171 0 3M", "-c", "flush", storage.uri("v"));
+  await storage.plinth("volume", "snapshot", "v", "kept");
+  await storage.end("SIGTERM");
+  const file = join(storage.disks[0] as string, "segments");
+  const content = readFileSync(file);
+  const first = content.indexOf(Buffer.alloc(4096, 171));
+  for (const block of [100, 101, 300]) content.writeUInt8(0, first + block * 4096 + 9);
+  writeFileSync(file, content);
+  await storage.start();
+  const uri = storage.uri("v");
+  const read = (...ranges: string[]): Promise<string> =>
+    program("qemu-io", "-f", "raw", ...ranges.flatMap((range) => ["-c", `read -P 171 ${range}`]), uri).catch(
+      (thrown: Error) => thrown.message,
+    );
+  expect(await read("0 400k", "408k 792k", "1204k 1868k")).not.toMatch(/Pattern|error|failed/);
+  for (const range of ["0 3M", "404k 4k", "1M 1M"])
+    expect(await read(range)).toContain("read failed: Input/output error");
+  expect((await volume("v")).lostRanges).toEqual([
+    { offsetBytes: 100 * 4096, lengthBytes: 2 * 4096 },
+    { offsetBytes: 300 * 4096, lengthBytes: 4096 },
+  ]);
+  expect(await storage.plinth("volume", "show", "v")).toMatch(
+    /LOST IN SNAPSHOT.*\n- +409600 +8192\n- +1228800 /,
+  );
+  expect(await storage.plinth("pool", "show", "default")).toContain("reads found no good copy");
+  expect(storage.said.match(/"volume":"default\/v","offsetBytes":1228800,"lengthBytes":4096/g)).toHaveLength(
+    1,
+  );
+  await program("qemu-io", "-f", "raw", "-c", "write -P 171 400k 8k", "-c", "write -P 171 1200k 4k", uri);
+  expect(await read("0 3M")).not.toMatch(/Pattern|error|failed/);
+  expect(await volume("v")).not.toHaveProperty("lostRanges");
+  await program("qemu-io", "-r", "-f", "raw", "-c", "read 1200k 4k", storage.uri("v@kept")).catch(() => "");
+  expect((await volume("v")).lostRanges).toEqual([
+    { snapshot: "kept", offsetBytes: 1_228_800, lengthBytes: 4096 },
+  ]);
+});
+
+test("bad starts are named: a second instance, other disks, a foreign disk", async () => {
+  await start();
+  const args = ["storaged", "--disk", join(storage.dir, "d0")];
+  await expect(storage.plinth(...args)).rejects.toThrow("ALREADY_RUNNING");
+  await storage.end("SIGTERM");
+  renameSync(join(storage.dir, "d0"), join(storage.dir, "away"));
+  await expect(storage.start()).rejects.toThrow("DISK_MISSING");
+  // A mount point whose file system is not there: nothing is made in it.
+  mkdirSync(join(storage.dir, "d0"));
+  await expect(storage.start()).rejects.toThrow(/is not mounted \(mount or attach .*DISK_MISSING/);
+  expect(readdirSync(join(storage.dir, "d0"))).toEqual([]);
+  expect(storage.said).not.toContain("the last checkpoint was not made");
+  rmdirSync(join(storage.dir, "d0"));
+  renameSync(join(storage.dir, "away"), join(storage.dir, "d0"));
+  await expect(storage.plinth("storaged", "--disk", join(storage.dir, "other"))).rejects.toThrow(
+    "POOL_EXISTS",
+  );
+  const other = new StorageProcess([join("..", storage.dir.slice(5), "d0")]);
+  await expect(other.start()).rejects.toThrow("DISK_FOREIGN");
+  await other.destroy();
+  const taken = createServer().listen(join(storage.dir, "s/nbd.sock"));
+  await new Promise((resolve) => taken.once("listening", resolve));
+  await expect(storage.start()).rejects.toThrow("EADDRINUSE");
+  await new Promise((resolve) => taken.close(resolve));
+});
