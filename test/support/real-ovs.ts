@@ -22,11 +22,11 @@ export class RealOvs {
     requirePrograms("ovsdb-tool", "ovsdb-server", "ovs-vswitchd", "ovs-vsctl", "ovs-ofctl", "ovs-appctl");
     const ovs = new RealOvs(mkdtempSync("/tmp/ovs-"));
     try {
-      await runOk("ovsdb-tool", ["create", ovs.#path("conf.db"), SCHEMA]);
+      await runOk("ovsdb-tool", ["create", ovs.path("conf.db"), SCHEMA]);
       ovs.#database = ovs.#spawn("ovsdb-server", [
-        ovs.#path("conf.db"),
+        ovs.path("conf.db"),
         `--remote=p${ovs.endpoint}`,
-        `--unixctl=${ovs.#path("db.ctl")}`,
+        `--unixctl=${ovs.path("db.ctl")}`,
       ]);
       await waitFor(
         async () => (await ovs.#tryVsctl("--no-wait", "init")) === 0,
@@ -43,7 +43,7 @@ export class RealOvs {
 
   /** For OVSDB clients. */
   get endpoint(): string {
-    return `unix:${this.#path("db.sock")}`;
+    return `unix:${this.path("db.sock")}`;
   }
 
   async startSwitch(): Promise<void> {
@@ -51,7 +51,7 @@ export class RealOvs {
       this.endpoint,
       "--enable-dummy=override",
       "--disable-system",
-      `--unixctl=${this.#path("vs.ctl")}`,
+      `--unixctl=${this.path("vs.ctl")}`,
     ]);
     await waitFor(async () => (await this.#tryVsctl("show")) === 0, "ovs-vswitchd", DEADLINE_MS);
   }
@@ -65,11 +65,11 @@ export class RealOvs {
   }
 
   ofctl(command: string, bridge: string, ...args: string[]): Promise<string> {
-    return runOk("ovs-ofctl", ["-O", "OpenFlow13", command, `unix:${this.#path(`${bridge}.mgmt`)}`, ...args]);
+    return runOk("ovs-ofctl", ["-O", "OpenFlow13", command, `unix:${this.path(`${bridge}.mgmt`)}`, ...args]);
   }
 
   appctl(...args: string[]): Promise<string> {
-    return runOk("ovs-appctl", ["-t", this.#path("vs.ctl"), ...args]);
+    return runOk("ovs-appctl", ["-t", this.path("vs.ctl"), ...args]);
   }
 
   /** A dummy port of `bridge` with the OpenFlow number and iface-id given. */
@@ -78,7 +78,7 @@ export class RealOvs {
       ...["add-port", bridge, name, "--", "set", "interface", name, "type=dummy"],
       `ofport_request=${ofport}`,
       `external_ids:iface-id="${interfaceId}"`,
-      `options:tx_pcap=${this.#path(`${name}.pcap`)}`,
+      `options:tx_pcap=${this.path(`${name}.pcap`)}`,
     );
   }
 
@@ -89,7 +89,7 @@ export class RealOvs {
 
   /** Every frame that the port has sent so far. */
   sentBy(name: string): Uint8Array[] {
-    const bytes = readFileSync(this.#path(`${name}.pcap`));
+    const bytes = readFileSync(this.path(`${name}.pcap`));
     const frames: Uint8Array[] = [];
     for (let at = 24; at + 16 <= bytes.byteLength; ) {
       const length = bytes.readUInt32LE(at + 8);
@@ -106,7 +106,8 @@ export class RealOvs {
     rmSync(this.dir, { recursive: true, force: true });
   }
 
-  #path(name: string): string {
+  /** A file in its directory. */
+  path(name: string): string {
     return join(this.dir, name);
   }
 
@@ -116,7 +117,7 @@ export class RealOvs {
 
   #spawn(program: string, args: readonly string[]): ChildProcess {
     const env = { ...process.env, OVS_RUNDIR: this.dir, OVS_LOGDIR: this.dir, OVS_DBDIR: this.dir };
-    const options = ["--no-chdir", `--pidfile=${this.#path(`${program}.pid`)}`, "-vconsole:off"];
+    const options = ["--no-chdir", `--pidfile=${this.path(`${program}.pid`)}`, "-vconsole:off"];
     return spawn(program, [...args, ...options], { env, stdio: "ignore" });
   }
 }

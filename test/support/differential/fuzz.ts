@@ -1,0 +1,71 @@
+// Random cases until a number of frames has passed or the time is up. A failure prints the seed that leads to it again
+// and the smallest case that still differs.
+//
+//   PLINTH_FUZZ_SEED=N     only the batch of this seed
+//   PLINTH_FUZZ_FRAMES=N   so many frames instead of the usual
+//   PLINTH_NIGHTLY=1       10^6 frames, within an hour
+import fc from "fast-check";
+import { compareCase, type DifferentialCase, describeCase } from "./compare.js";
+import { minimise } from "./minimise.js";
+import type { SwitchPair } from "./switch-pair.js";
+
+const CASES_PER_BATCH = 16;
+
+export interface FuzzOptions {
+  /** Of the run in CI; the seeds of the batches count up from it. */
+  readonly seed: number;
+  readonly frames: number;
+  readonly timeMs: number;
+}
+
+export interface FuzzResult {
+  readonly frames: number;
+  readonly cases: number;
+}
+
+/** Throws an Error that tells the whole story of the first case in which the switches differ. */
+export async function fuzz(
+  pair: SwitchPair,
+  cases: fc.Arbitrary<DifferentialCase>,
+  options: FuzzOptions,
+): Promise<FuzzResult> {
+  const { seed: firstSeed, frames: framesMax, timeMs } = fromEnvironment(options);
+  const end = performance.now() + timeMs;
+  const done = { frames: 0, cases: 0 };
+  for (let seed = firstSeed; done.frames < framesMax && performance.now() < end; seed++) {
+    await runBatch(pair, cases, seed, (one) => {
+      done.frames += one.frames.length;
+      done.cases++;
+    });
+    if (process.env["PLINTH_FUZZ_SEED"] !== undefined) break;
+  }
+  return done;
+}
+
+async function runBatch(
+  pair: SwitchPair,
+  cases: fc.Arbitrary<DifferentialCase>,
+  seed: number,
+  onCase: (one: DifferentialCase) => void,
+): Promise<void> {
+  for (const one of fc.sample(cases, { seed, numRuns: CASES_PER_BATCH })) {
+    const found = await compareCase(pair, one);
+    onCase(one);
+    if (found === undefined) continue;
+    const smallest = await minimise(pair, one, found);
+    throw new Error(
+      `the switches differ; again with PLINTH_FUZZ_SEED=${seed}. The smallest case that shows it:\n` +
+        `${describeCase(smallest.one)}\n${smallest.difference.text}`,
+    );
+  }
+}
+
+function fromEnvironment(options: FuzzOptions): FuzzOptions {
+  const { PLINTH_FUZZ_SEED: seed, PLINTH_FUZZ_FRAMES: frames, PLINTH_NIGHTLY: nightly } = process.env;
+  const base = nightly === "1" ? { seed: Date.now() % 0x3fffffff, frames: 1e6, timeMs: 3_600_000 } : options;
+  return {
+    seed: seed === undefined ? base.seed : Number(seed),
+    frames: frames === undefined ? base.frames : Number(frames),
+    timeMs: frames === undefined ? base.timeMs : 3_600_000,
+  };
+}

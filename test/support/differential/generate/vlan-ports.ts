@@ -1,0 +1,68 @@
+// Random VLAN configurations of ports, as ovs-vsctl is told them (ovs-vswitchd.conf.db(5), Port, VLAN Configuration).
+import fc from "fast-check";
+
+const MODES = ["access", "trunk", "native-tagged", "native-untagged", "dot1q-tunnel"] as const;
+const PRIORITY_TAGS = ["never", "if-nonzero", "always"] as const;
+const QINQ_TYPES = ["802.1ad", "802.1q"] as const;
+
+/** Commands that configure each port, or leave it as it is. */
+export function vlanPorts(ports: number, vlans: readonly number[]): fc.Arbitrary<string[][]> {
+  const names = Array.from({ length: ports }, (_, index) => `p${index + 1}`);
+  return fc
+    .tuple(...names.map((name) => fc.option(vlanPort(name, vlans), { freq: 5 })))
+    .map((commands) => commands.flatMap((command) => (command === null ? [] : [command])));
+}
+
+function vlanPort(name: string, vlans: readonly number[]): fc.Arbitrary<string[]> {
+  const seldom = <Value>(arbitrary: fc.Arbitrary<Value>) =>
+    fc.oneof({ weight: 3, arbitrary: fc.constant(null) }, { weight: 1, arbitrary });
+  return (
+    fc
+      .record({
+        // Modes may be left to follow from the other columns.
+        mode: fc.option(fc.constantFrom(...MODES), { freq: 4 }),
+        tag: fc.option(fc.constantFrom(...vlans), { freq: 3 }),
+        trunks: fc.subarray([...vlans]),
+        cvlans: seldom(fc.subarray([...vlans])),
+        priorityTags: seldom(fc.constantFrom(...PRIORITY_TAGS)),
+        qinq: seldom(fc.constantFrom(...QINQ_TYPES)),
+        isProtected: seldom(fc.constant(true)),
+      })
+      // A tunnel in VLAN 0 is none: Open vSwitch then loses customers' tags.
+      .filter(({ mode, tag }) => mode !== "dot1q-tunnel" || (tag !== null && tag !== 0))
+      .map(({ mode, tag, trunks, cvlans, priorityTags, qinq, isProtected }) => [
+        ...["set", "Port", name, `protected=${isProtected === true}`],
+        ...(mode === null ? [] : [`vlan_mode=${mode}`]),
+        ...(tag === null ? [] : [`tag=${tag}`]),
+        ...(trunks.length === 0 ? [] : [`trunks=${trunks.join(",")}`]),
+        ...(cvlans === null || cvlans.length === 0 ? [] : [`cvlans=${cvlans.join(",")}`]),
+        ...(priorityTags === null ? [] : [`other_config:priority-tags=${priorityTags}`]),
+        ...(qinq === null ? [] : [`other_config:qinq-ethtype=${qinq}`]),
+      ])
+  );
+}
+
+/**
+ * Ports and bridge together. With tunnels nothing is learned: Open vSwitch sends to a station that it has seen
+ * whatever the customer VLANs of its port.
+ */
+export function vlanSwitch(
+  bridge: string,
+  ports: number,
+  vlans: readonly number[],
+): fc.Arbitrary<string[][]> {
+  const options = fc.record({
+    floodVlans: fc.option(fc.subarray([...vlans], { minLength: 1 })),
+    forwardReserved: fc.option(fc.boolean()),
+  });
+  return fc.tuple(vlanPorts(ports, vlans), options).map(([commands, { floodVlans, forwardReserved }]) => {
+    const flooded = commands.flat().includes("vlan_mode=dot1q-tunnel") ? vlans : floodVlans;
+    return [
+      ...commands,
+      ...(flooded === null ? [] : [["set", "Bridge", bridge, `flood_vlans=${flooded.join(",")}`]]),
+      ...(forwardReserved === null
+        ? []
+        : [["set", "Bridge", bridge, `other_config:forward-bpdu=${forwardReserved}`]]),
+    ];
+  });
+}

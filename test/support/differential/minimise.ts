@@ -1,0 +1,62 @@
+// Makes a case that shows a difference smaller, by leaving parts of it out as long as a difference remains.
+import { compareCase, type Difference, type DifferentialCase } from "./compare.js";
+import type { SwitchPair } from "./switch-pair.js";
+
+const TIME_MS = 60_000;
+const PARTS = ["frames", "configuration", "openflow"] as const;
+
+interface Found {
+  readonly one: DifferentialCase;
+  readonly difference: Difference;
+}
+
+/** The smallest case that was found within a minute. */
+export async function minimise(
+  pair: SwitchPair,
+  one: DifferentialCase,
+  difference: Difference,
+): Promise<Found> {
+  const end = performance.now() + TIME_MS;
+  let found: Found = { one: cut(one, difference), difference };
+  for (let before = -1; before !== size(found.one); ) {
+    before = size(found.one);
+    for (const part of PARTS) {
+      for (let length = half(found.one[part].length); length > 0; length = half(length)) {
+        found = await withoutPieces(pair, found, part, length, end);
+        if (length === 1) break;
+      }
+    }
+  }
+  return found;
+}
+
+/** Tries to do without every piece of `length` elements, from the end. */
+async function withoutPieces(
+  pair: SwitchPair,
+  found: Found,
+  part: (typeof PARTS)[number],
+  length: number,
+  end: number,
+): Promise<Found> {
+  for (let first = found.one[part].length - length; first > -length; first -= length) {
+    if (performance.now() > end) return found;
+    const rest = found.one[part].filter((_, n) => n < first || n >= first + length);
+    const smaller = { ...found.one, [part]: rest };
+    const difference = await compareCase(pair, smaller);
+    if (difference !== undefined) found = { one: cut(smaller, difference), difference };
+  }
+  return found;
+}
+
+/** What comes after the difference has no part in it. */
+function cut(one: DifferentialCase, { frames }: Difference): DifferentialCase {
+  return { ...one, frames: one.frames.slice(0, frames) };
+}
+
+function half(length: number): number {
+  return Math.ceil(length / 2);
+}
+
+function size(one: DifferentialCase): number {
+  return PARTS.reduce((sum, part) => sum + one[part].length, 0);
+}
