@@ -1,4 +1,4 @@
-// One bridge: ports, flow tables and MAC table around a pipeline; takes OpenFlow messages as values.
+// One bridge: ports, flow tables and what it forwards by itself, around a pipeline; takes OpenFlow messages as values.
 // Invariant: messages are applied between packets, so a packet sees either all of a change or nothing of it.
 // Thread: datapath worker. Hot: yes (receive, output).
 import { PlinthError } from "../../base/errors/index.js";
@@ -18,14 +18,15 @@ import { type Batch, FRAME_SIZE_MAX, FRAME_SIZE_MIN, type PacketPool } from "../
 import {
   compileActions,
   DROP_BAD_PORT,
+  DROP_MIRROR_OUTPUT,
   DROP_NO_BUFFER,
   DROP_NO_RECEIVE,
   DROP_PACKET_IN_LIMIT,
+  DROP_PROTECTED,
   type Flow,
   FlowTables,
   flowError,
   formatTrace,
-  type Headers,
   type PacketSink,
   Pipeline,
   type Program,
@@ -34,10 +35,12 @@ import {
   type Tracker,
   traceFrame,
 } from "../flow/index.js";
-import { MAC_TABLE_ENTRIES, MacTable, NormalForwarder, type VlanConfig, VlanPort } from "../learn/index.js";
+import type { Mirrors } from "../learn/index.js";
 import type { BridgeEvent } from "./events.js";
+import { Forwarding } from "./forwarding.js";
 import { OFPORT_MAX, TABLE_COUNT } from "./limits.js";
 import { PORT_CONFIG_MASK, PortSlot, type PortSlotOptions } from "./port-slot.js";
+import type { BridgeSettings, PortSettings } from "./settings.js";
 
 const NO_COOKIE = 0xffffffffffffffffn; // cold
 
@@ -50,7 +53,6 @@ export interface BridgeOptions {
   readonly tracker: Tracker;
   /** Takes an event; false when there is no room and the event may be lost (packet-ins only). */
   readonly emit: (event: BridgeEvent) => boolean;
-  readonly macTableEntries?: number;
 }
 
 export class Bridge implements PacketSink {
@@ -58,14 +60,15 @@ export class Bridge implements PacketSink {
   readonly tables: FlowTables;
   readonly pipeline: Pipeline;
   readonly slots: PortSlot[] = [];
-  macs: MacTable;
+  readonly forwarding: Forwarding;
   readonly #pool: PacketPool;
   readonly #tracker: Tracker;
   readonly #emit: (event: BridgeEvent) => boolean;
   readonly #byNumber: (PortSlot | null)[] = [];
   #local: PortSlot | null = null;
-  #normal: NormalForwarder;
   #nowMs = 0;
+  /** The packet in hand came in by a protected port. */
+  #fromProtected = false;
   /** While a bundle is being applied: what is to be told when it is committed, and how ports were before. */
   #held: { readonly events: BridgeEvent[]; readonly configs: readonly number[] } | null = null;
 
@@ -81,8 +84,13 @@ export class Bridge implements PacketSink {
       tracker: options.tracker,
       sink: this,
     });
-    this.macs = new MacTable(options.macTableEntries ?? MAC_TABLE_ENTRIES);
-    this.#normal = this.#createNormal();
+    this.forwarding = new Forwarding({
+      pool: options.pool,
+      slots: this.slots,
+      find: (ofport) => this.slot(ofport),
+      send: (packet, slot) => this.send(packet, slot),
+      drop: (reason) => this.pipeline.drop(reason),
+    });
   }
 
   // --- Packets
@@ -90,13 +98,30 @@ export class Bridge implements PacketSink {
   /** Takes every packet of the batch, all of which came in by `slot`, through the pipeline. */
   receive(slot: PortSlot, batch: Batch, nowMs: number): void {
     this.#nowMs = nowMs;
+    this.#fromProtected = slot.isProtected;
     if (!slot.receives) {
       for (let i = 0; i < batch.length; i++) this.pipeline.drop(DROP_NO_RECEIVE);
       batch.freeAll(this.#pool);
       return;
     }
-    for (let i = 0; i < batch.length; i++) this.pipeline.process(batch.packets[i]!, slot.ofport, nowMs);
+    if (this.forwarding.mirrors === null) {
+      for (let i = 0; i < batch.length; i++) this.pipeline.process(batch.packets[i]!, slot.ofport, nowMs);
+    } else this.#receiveMirrored(slot, batch, this.forwarding.mirrors);
     batch.length = 0;
+  }
+
+  #receiveMirrored(slot: PortSlot, batch: Batch, mirrors: Mirrors): void {
+    for (let i = 0; i < batch.length; i++) {
+      const packet = batch.packets[i]!;
+      if (slot.isMirrorOutput) {
+        this.pipeline.drop(DROP_MIRROR_OUTPUT);
+        this.#pool.free(packet);
+        continue;
+      }
+      mirrors.begin();
+      if (slot.mirrorsIn !== 0) mirrors.ingress(packet, slot);
+      this.pipeline.process(packet, slot.ofport, this.#nowMs);
+    }
   }
 
   /** Hands what waits in every port's batch to the port. */
@@ -110,18 +135,20 @@ export class Bridge implements PacketSink {
   output(packet: number, port: number): void {
     const slot = this.slot(port);
     if (slot === null || !slot.forwards) this.pipeline.drop(DROP_BAD_PORT);
+    else if (slot.isProtected && this.#fromProtected) this.pipeline.drop(DROP_PROTECTED);
     else this.send(packet, slot);
   }
 
-  flood(packet: number, inPort: number, _all: boolean): void {
+  flood(packet: number, inPort: number, all: boolean): void {
     for (let i = 0; i < this.slots.length; i++) {
       const slot = this.slots[i]!;
-      if (slot.ofport !== inPort && slot.forwards) this.send(packet, slot);
+      if (slot.ofport === inPort || !slot.forwards || !(all || slot.floods)) continue;
+      if (!slot.isProtected || !this.#fromProtected) this.send(packet, slot);
     }
   }
 
-  normal(packet: number, key: Int32Array, headers: Headers): boolean {
-    return this.#normal.forward(packet, key, headers, key[0]! >>> 0, this.#nowMs);
+  normal(packet: number, key: Int32Array): boolean {
+    return this.forwarding.normal.forward(packet, key, key[0]! >>> 0, this.#nowMs);
   }
 
   isLive(port: number): boolean {
@@ -165,6 +192,7 @@ export class Bridge implements PacketSink {
     this.#pool.retain(packet);
     slot.out.push(packet);
     if (slot.out.room === 0) slot.port.tx(slot.out);
+    if (slot.mirrorsOut !== 0) this.forwarding.mirrors!.egress(packet, slot);
   }
 
   /** The port with this OpenFlow number, or null. */
@@ -231,6 +259,8 @@ export class Bridge implements PacketSink {
   #packetOut(message: PacketOut, nowMs: number): void {
     const program = this.checkPacketOut(message);
     const packet = this.#pool.allocateFrom(message.data);
+    this.forwarding.mirrors?.begin();
+    this.#fromProtected = this.slot(message.inPort)?.isProtected === true;
     if (packet < 0) this.pipeline.drop(DROP_NO_BUFFER);
     else this.pipeline.execute(packet, message.inPort, program, nowMs);
     this.flush();
@@ -281,9 +311,13 @@ export class Bridge implements PacketSink {
     return slot;
   }
 
-  setVlan(slot: PortSlot, vlan: VlanConfig): void {
-    slot.vlan = new VlanPort(vlan);
-    this.macs.flush(slot.ofport);
+  setPort(slot: PortSlot, settings: PortSettings): void {
+    slot.configure(settings);
+    this.forwarding.macs.flush(slot.ofport);
+  }
+
+  setBridge(settings: BridgeSettings): void {
+    this.forwarding.configure(settings);
   }
 
   /** The port is out of every table afterwards and still open. */
@@ -292,7 +326,7 @@ export class Bridge implements PacketSink {
     if (slot.ofport === OFPP_LOCAL) this.#local = null;
     else this.#byNumber[slot.ofport] = null;
     slot.out.freeAll(this.#pool);
-    this.macs.flush(slot.ofport);
+    this.forwarding.macs.removePort(slot.ofport);
     this.#changed(slot, "delete");
   }
 
@@ -304,15 +338,9 @@ export class Bridge implements PacketSink {
       slot.port.tick(nowMs);
       if (slot.port.linkUp === slot.linkUp) continue;
       slot.linkUp = slot.port.linkUp;
-      if (!slot.linkUp) this.macs.flush(slot.ofport);
+      if (!slot.linkUp) this.forwarding.macs.flush(slot.ofport);
       this.#changed(slot, "modify");
     }
-  }
-
-  setMacTable(entries: number, ageingMs: number): void {
-    this.macs = new MacTable(entries);
-    this.macs.ageingMs = ageingMs;
-    this.#normal = this.#createNormal();
   }
 
   /** Frees what waits and closes every port. */
@@ -333,18 +361,8 @@ export class Bridge implements PacketSink {
 
   #changed(slot: PortSlot, reason: PortStatusReason): void {
     slot.update();
+    if (reason !== "modify") this.forwarding.portsChanged();
     this.tables.invalidate();
     this.#tell({ type: "port_status", reason, description: slot.description() });
-  }
-
-  #createNormal(): NormalForwarder {
-    return new NormalForwarder({
-      pool: this.#pool,
-      macs: this.macs,
-      ports: this.slots,
-      find: (ofport) => this.slot(ofport),
-      send: (packet, port) => this.send(packet, port as PortSlot),
-      drop: (reason) => this.pipeline.drop(reason),
-    });
   }
 }

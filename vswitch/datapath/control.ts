@@ -33,17 +33,15 @@ export function datapathMethods(modules: ControlModules): DatapathMethods {
   const { datapath, nowMs } = modules;
   const at = (name: string): Bridge => datapath.bridge(name);
   return {
-    addBridge: ({ name, macTableEntries, macAgeingMs }) => {
-      datapath.addBridge(name, macTableEntries).macs.ageingMs = macAgeingMs;
-    },
-    setBridge: ({ name, macTableEntries, macAgeingMs }) => at(name).setMacTable(macTableEntries, macAgeingMs),
+    addBridge: ({ name, ...settings }) => datapath.addBridge(name).setBridge(settings),
+    setBridge: ({ name, ...settings }) => at(name).setBridge(settings),
     removeBridge: ({ bridge }) => {
       for (const slot of [...at(bridge).slots]) removePort(modules, at(bridge), slot);
       datapath.removeBridge(bridge);
     },
     addPort: (body) => addPort(modules, at(body.bridge), body),
     removePort: ({ bridge, name }) => removePort(modules, at(bridge), slotOf(at(bridge), name)),
-    setVlan: ({ bridge, name, vlan }) => at(bridge).setVlan(slotOf(at(bridge), name), vlan),
+    setPort: ({ bridge, name, ...settings }) => at(bridge).setPort(slotOf(at(bridge), name), settings),
     change: ({ bridge, changes }) => {
       const results = changes.map((change) => attempt(() => at(bridge).change(change, nowMs())));
       datapath.deliver();
@@ -71,8 +69,17 @@ export function datapathMethods(modules: ControlModules): DatapathMethods {
       return tables.meters.stats(nowMs(), (meterId) => tables.flowsOfMeter(meterId));
     },
     meterConfigs: ({ bridge }) => at(bridge).tables.meters.configs(),
-    macTable: ({ bridge }) => at(bridge).macs.entries(nowMs()),
-    flushMacTable: ({ bridge }) => at(bridge).macs.flush(),
+    macTable: ({ bridge }) => at(bridge).forwarding.macs.entries(nowMs()),
+    macTableStats: ({ bridge }) => at(bridge).forwarding.macs.stats,
+    flushMacTable: ({ bridge }) => at(bridge).forwarding.macs.flush(),
+    addStaticMac: ({ bridge, name, vlan, mac }) => {
+      const [high, low] = halves(mac);
+      const { ofport } = slotOf(at(bridge), name);
+      if (!at(bridge).forwarding.macs.addStatic(high, low, vlan, ofport))
+        throw new PlinthError("MAC_TABLE_FULL", `bridge ${bridge} has no room for another static address`);
+    },
+    removeMac: ({ bridge, vlan, mac }) => at(bridge).forwarding.macs.remove(...halves(mac), vlan),
+    mirrorStats: ({ bridge }) => at(bridge).forwarding.mirrors?.stats() ?? [],
     trace: ({ bridge, frame, inPort }) => at(bridge).trace(frame, inPort, nowMs()),
     connections: () => datapath.conntrack.connections(nowMs()),
     flushConnections: ({ zone }) => datapath.conntrack.flush(zone),
@@ -81,10 +88,10 @@ export function datapathMethods(modules: ControlModules): DatapathMethods {
 }
 
 function addPort(modules: ControlModules, bridge: Bridge, body: AddPort): void {
-  const { spec, ofport, vlan } = body;
+  const { bridge: _, spec, ofport, ...settings } = body;
   const port = modules.factory.create(spec);
   try {
-    bridge.addPort({ port, ofport, mac: spec.mac, mtu: spec.mtu, vlan, nowMs: modules.nowMs() });
+    bridge.addPort({ port, ofport, mac: spec.mac, mtu: spec.mtu, settings, nowMs: modules.nowMs() });
   } catch (thrown) {
     port.close();
     modules.factory.forget(spec.name);
@@ -101,6 +108,12 @@ function removePort(modules: ControlModules, bridge: Bridge, slot: PortSlot): vo
   modules.factory.forget(port.name);
   port.close();
   modules.datapath.deliver();
+}
+
+/** The address as the MAC table has it: 32 and 16 bits. */
+function halves(mac: Uint8Array): [high: number, low16: number] {
+  const view = new DataView(mac.buffer, mac.byteOffset, 6);
+  return [view.getInt32(0), view.getUint16(4)];
 }
 
 function slotOf(bridge: Bridge, name: string): PortSlot {

@@ -7,7 +7,6 @@ import { POOL_SLOTS } from "../../base/packet/index.js";
 import { WorkerHandle } from "../../base/worker/index.js";
 import type { SwitchChange, SwitchEvent, SwitchModel } from "../agent/index.js";
 import { CONNECTIONS_MAX } from "../conntrack/index.js";
-import type { VlanConfig } from "../learn/index.js";
 import { ANSWER_DEADLINE_MS, TABLE_COUNT } from "./limits.js";
 import {
   type AddPort,
@@ -17,6 +16,7 @@ import {
   EVENTS,
   type EventsMessage,
 } from "./requests.js";
+import type { PortSettings } from "./settings.js";
 import { GROUP_FEATURES, METER_FEATURES, TABLE_FEATURES } from "./switch-features.js";
 
 export interface DatapathHandleOptions extends Partial<DatapathSetup> {
@@ -72,8 +72,8 @@ export class DatapathHandle {
     return this.call("removePort", { bridge, name });
   }
 
-  setVlan(bridge: string, name: string, vlan: VlanConfig): Promise<void> {
-    return this.call("setVlan", { bridge, name, vlan });
+  setPort(bridge: string, name: string, settings: PortSettings): Promise<void> {
+    return this.call("setPort", { bridge, name, ...settings });
   }
 
   /** The bridge as the OpenFlow agent sees it. */

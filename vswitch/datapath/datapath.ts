@@ -44,7 +44,7 @@ export class Datapath {
   }
 
   /** Throws BRIDGE_EXISTS or TOO_MANY_BRIDGES. */
-  addBridge(name: string, macTableEntries?: number): Bridge {
+  addBridge(name: string): Bridge {
     if (this.bridges.some((one) => one.name === name))
       throw new PlinthError("BRIDGE_EXISTS", `there is a bridge ${name}`);
     if (this.bridges.length >= BRIDGES_MAX)
@@ -56,7 +56,6 @@ export class Datapath {
       pool: this.pool,
       tracker: this.conntrack,
       emit: (event) => emit(queue, event),
-      ...(macTableEntries === undefined ? {} : { macTableEntries }),
     });
     this.bridges.push(bridge);
     return bridge;
@@ -108,7 +107,9 @@ export class Datapath {
     for (let b = 0; b < this.bridges.length; b++) {
       const bridge = this.bridges[b]!;
       bridge.tick(nowMs);
-      if (sweep) bridge.tables.expire(nowMs);
+      if (!sweep) continue;
+      bridge.tables.expire(nowMs);
+      bridge.forwarding.macs.expire(nowMs);
     }
     this.deliver();
   }

@@ -5,6 +5,7 @@
 // BRIDGE_UNKNOWN        no bridge of that name                             add it first
 // TOO_MANY_BRIDGES      BRIDGES_MAX reached                                remove some
 // PORT_EXISTS           name or number is taken in the bridge              choose another
+// MAC_TABLE_FULL        every station of the MAC table is static    remove some
 // PORT_UNKNOWN          no port of that name in the bridge                 –
 // PORT_NUMBER_INVALID   not 1–65279 nor the local port                     choose another
 // PORT_TYPE_UNKNOWN     no such type of interface                          see Open_vSwitch.iface_types

@@ -6,3 +6,4 @@ export type { BridgeEvent } from "./events.js";
 export type { PortSpec } from "./port-factory.js";
 export { PortSlot, type PortSlotOptions } from "./port-slot.js";
 export type { AddPort, BridgeSpec, PortState } from "./requests.js";
+export type { BridgeSettings, PortSettings } from "./settings.js";

@@ -23,11 +23,16 @@ import {
   TX_ERRORS,
   TX_PACKETS,
 } from "../../base/packet/index.js";
-import { type NormalPort, TRUNK_ALL, type VlanConfig, VlanPort } from "../learn/index.js";
+import { type MirrorPort, type NormalPort, TRUNK_ALL, VlanPort } from "../learn/index.js";
 import { PACKET_INS_BURST, PACKET_INS_PER_SECOND } from "./limits.js";
+import type { PortSettings } from "./settings.js";
+
+/** OpenFlow 1.0.2, 5.2.1: takes no part in flooding. Later versions have no name for the bit. */
+export const OFPPC_NO_FLOOD = 1 << 4;
 
 /** Configuration bits that a port-mod may change. */
-export const PORT_CONFIG_MASK = OFPPC_PORT_DOWN | OFPPC_NO_RECV | OFPPC_NO_FWD | OFPPC_NO_PACKET_IN;
+export const PORT_CONFIG_MASK =
+  OFPPC_PORT_DOWN | OFPPC_NO_RECV | OFPPC_NO_FLOOD | OFPPC_NO_FWD | OFPPC_NO_PACKET_IN;
 
 export interface PortSlotOptions {
   readonly port: Port;
@@ -35,11 +40,11 @@ export interface PortSlotOptions {
   readonly ofport: number;
   readonly mac: Uint8Array;
   readonly mtu: number;
-  readonly vlan?: VlanConfig;
+  readonly settings?: PortSettings;
   readonly nowMs: number;
 }
 
-export class PortSlot implements NormalPort {
+export class PortSlot implements NormalPort, MirrorPort {
   readonly port: Port;
   readonly ofport: number;
   readonly mac: Uint8Array;
@@ -47,13 +52,18 @@ export class PortSlot implements NormalPort {
   readonly createdMs: number;
   /** Packets for the port's next tx(). */
   readonly out = new Batch();
-  vlan: VlanPort;
+  vlan = new VlanPort(TRUNK_ALL);
+  isProtected = false;
+  mirrorsIn = 0;
+  mirrorsOut = 0;
+  isMirrorOutput = false;
   /** OFPPC_* bits. */
   config = 0;
   linkUp: boolean;
   /** Link up, and not told to be silent. */
   forwards = false;
   receives = true;
+  floods = true;
   #packetInTokens = PACKET_INS_BURST;
   #packetInMs: number;
 
@@ -63,15 +73,21 @@ export class PortSlot implements NormalPort {
     this.mac = options.mac;
     this.mtu = options.mtu;
     this.createdMs = options.nowMs;
-    this.vlan = new VlanPort(options.vlan ?? TRUNK_ALL);
     this.linkUp = options.port.linkUp;
     this.#packetInMs = options.nowMs;
+    if (options.settings !== undefined) this.configure(options.settings);
     this.update();
+  }
+
+  configure(settings: PortSettings): void {
+    this.vlan = new VlanPort(settings.vlan);
+    this.isProtected = settings.isProtected === true;
   }
 
   /** Works out what follows from link and configuration. */
   update(): void {
     this.forwards = this.linkUp && (this.config & (OFPPC_PORT_DOWN | OFPPC_NO_FWD)) === 0;
+    this.floods = (this.config & OFPPC_NO_FLOOD) === 0;
     this.receives = (this.config & (OFPPC_PORT_DOWN | OFPPC_NO_RECV)) === 0;
   }
 

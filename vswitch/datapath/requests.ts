@@ -14,11 +14,12 @@ import type {
   TableStats,
 } from "../../base/openflow/index.js";
 import type { ConnectionInfo } from "../conntrack/index.js";
-import type { MacTableEntry, VlanConfig } from "../learn/index.js";
+import type { MacTableEntry, MacTableStats, MirrorStats } from "../learn/index.js";
 import type { AtomicRefusal } from "./atomic-change.js";
 import type { BridgeChange } from "./bridge.js";
 import type { BridgeEvent } from "./events.js";
 import type { PortSpec } from "./port-factory.js";
+import type { BridgeSettings, PortSettings } from "./settings.js";
 
 /** Given to the worker when it starts. */
 export interface DatapathSetup {
@@ -29,18 +30,15 @@ export interface DatapathSetup {
   readonly hostDevices: boolean;
 }
 
-export interface BridgeSpec {
+export interface BridgeSpec extends BridgeSettings {
   readonly name: string;
-  readonly macTableEntries: number;
-  readonly macAgeingMs: number;
 }
 
-export interface AddPort {
+export interface AddPort extends PortSettings {
   readonly bridge: string;
   readonly spec: PortSpec;
   /** OpenFlow number. */
   readonly ofport: number;
-  readonly vlan: VlanConfig;
 }
 
 export interface Refusal {
@@ -60,6 +58,8 @@ export interface PortState {
 }
 
 type OfBridge = { readonly bridge: string };
+/** `mac` has 6 bytes. */
+type Station = { readonly vlan: number; readonly mac: Uint8Array };
 
 export interface DatapathMethods {
   addBridge(body: BridgeSpec): void;
@@ -67,7 +67,7 @@ export interface DatapathMethods {
   removeBridge(body: OfBridge): void;
   addPort(body: AddPort): void;
   removePort(body: OfBridge & { readonly name: string }): void;
-  setVlan(body: OfBridge & { readonly name: string; readonly vlan: VlanConfig }): void;
+  setPort(body: OfBridge & PortSettings & { readonly name: string }): void;
   change(body: OfBridge & { readonly changes: readonly BridgeChange[] }): readonly (Refusal | undefined)[];
   /** All or nothing; undefined when all of it is in force. */
   changeAtomically(body: OfBridge & { readonly changes: readonly BridgeChange[] }): AtomicRefusal | undefined;
@@ -83,7 +83,14 @@ export interface DatapathMethods {
   meterStats(body: OfBridge): readonly MeterStats[];
   meterConfigs(body: OfBridge): readonly MeterConfig[];
   macTable(body: OfBridge): readonly MacTableEntry[];
+  macTableStats(body: OfBridge): MacTableStats;
+  /** Learned stations; static ones stay. */
   flushMacTable(body: OfBridge): void;
+  /** Throws PORT_UNKNOWN, MAC_TABLE_FULL. */
+  addStaticMac(body: OfBridge & Station & { readonly name: string }): void;
+  /** Static or learned; false when it was not there. */
+  removeMac(body: OfBridge & Station): boolean;
+  mirrorStats(body: OfBridge): readonly MirrorStats[];
   /** What would happen to the frame now, for people; nothing is changed. */
   trace(body: OfBridge & { readonly frame: Uint8Array; readonly inPort: number }): string;
   connections(body: Record<string, never>): readonly ConnectionInfo[];

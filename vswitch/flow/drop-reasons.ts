@@ -29,6 +29,14 @@ export const DROP_REASONS = [
   "nat-exhausted",
   /** More packet-ins than the controller's queue takes. */
   "packet-in-limit",
+  /** Came in by a port that is set aside for the output of a mirror. */
+  "mirror-output",
+  /** From one protected port to another. */
+  "protected-port",
+  /** More than the port's ingress policing lets in. */
+  "policed",
+  /** Longer than the port's MTU allows. */
+  "too-long",
 ] as const;
 
 export type DropReason = (typeof DROP_REASONS)[number];
@@ -48,3 +56,7 @@ export const DROP_RESERVED_ADDRESS = 11;
 export const DROP_CONNTRACK_FULL = 12;
 export const DROP_NAT_EXHAUSTED = 13;
 export const DROP_PACKET_IN_LIMIT = 14;
+export const DROP_MIRROR_OUTPUT = 15;
+export const DROP_PROTECTED = 16;
+export const DROP_POLICED = 17;
+export const DROP_TOO_LONG = 18;

@@ -1,4 +1,17 @@
-// Learning: MAC addresses per VLAN, and the NORMAL action built on them.
-export { MAC_AGEING_MS, MAC_TABLE_ENTRIES, MacTable, type MacTableEntry } from "./mac-table.js";
-export { NormalForwarder, type NormalModules, type NormalPort } from "./normal.js";
-export { TRUNK_ALL, type VlanConfig, type VlanMode, VlanPort } from "./vlan-port.js";
+// Learning: MAC addresses per VLAN, the NORMAL action built on them, and mirrors.
+export {
+  MAC_AGEING_MS,
+  MAC_TABLE_ENTRIES,
+  MacTable,
+  type MacTableEntry,
+  type MacTableStats,
+} from "./mac-table.js";
+export { MIRRORS_MAX, type MirrorConfig, type MirrorPort, type MirrorStats, Mirrors } from "./mirrors.js";
+export {
+  NORMAL_DEFAULTS,
+  type NormalConfig,
+  NormalForwarder,
+  type NormalModules,
+  type NormalPort,
+} from "./normal.js";
+export { type PriorityTags, TRUNK_ALL, type VlanConfig, type VlanMode, VlanPort } from "./vlan-port.js";

@@ -106,9 +106,153 @@ describe("MacTable", () => {
     );
   });
 
-  it("is bounded: an address flood leaves its size as it is", () => {
+  it("is bounded: a flood of addresses costs the port that makes it, and no other", () => {
     const table = new MacTable(64);
-    for (let n = 0; n < 10_000; n++) table.learn(n, n & 0xffff, 1, 1, n);
-    expect(table.entries(10_000).length).toBeLessThanOrEqual(64);
+    for (let n = 0; n < 30; n++) table.learn(1000 + n, n, 1, 2, n);
+    for (let n = 0; n < 10_000; n++) table.learn(n, n & 0xffff, 1, 1, 100 + n);
+    const entries = table.entries(10_000);
+    expect(entries.length).toBe(64);
+    expect(entries.filter(({ port }) => port === 2).length).toBe(30);
+    expect(table.find(9_999, 9_999, 1, 10_100)).toBe(1);
+    expect(table.find(0, 0, 1, 10_100)).toBe(-1);
+    expect(table.stats).toMatchObject({
+      current: 64,
+      maximum: 64,
+      learned: 10_030,
+      evicted: 9966,
+      statics: 0,
+    });
+  });
+
+  it("keeps static stations where they are, whoever else sends with their address", () => {
+    const table = new MacTable(2);
+    expect(table.addStatic(1, 1, 5, 7)).toBe(true);
+    table.learn(1, 1, 5, 8, 10);
+    expect(table.find(1, 1, 5, 1e9)).toBe(7);
+    for (let n = 0; n < 10; n++) table.learn(2, n, 5, 3, n);
+    table.flush();
+    table.expire(1e9);
+    expect(table.entries(1e9)).toMatchObject([{ vlan: 5, port: 7, isStatic: true }]);
+    expect(table.addStatic(1, 2, 5, 7)).toBe(true);
+    expect(table.addStatic(1, 3, 5, 7)).toBe(false);
+    table.learn(9, 9, 5, 1, 0);
+    expect(table.stats).toMatchObject({ current: 2, statics: 2, moved: 0, evicted: 9 });
+    expect(table.remove(1, 1, 5)).toBe(true);
+    expect(table.remove(1, 1, 5)).toBe(false);
+    expect(table.find(1, 1, 5, 0)).toBe(-1);
+  });
+
+  it("counts what expires and moves, and shrinks to a smaller size", () => {
+    const table = new MacTable(8);
+    for (let n = 0; n < 6; n++) table.learn(3, n, 0, n % 2, n);
+    table.learn(3, 5, 0, 0, 6);
+    table.resize(4);
+    expect(table.stats).toMatchObject({ current: 4, maximum: 4, moved: 1, evicted: 2 });
+    table.expire(300_005);
+    expect(table.stats).toMatchObject({ current: 1, expired: 3 });
+    expect(table.entries(300_005)).toMatchObject([{ port: 0xfffffffe, ageMs: 299_999 }]);
+  });
+
+  it("agrees with a naive table: size, fairness, order and counters", () => {
+    const step = fc.record({
+      kind: fc.constantFrom("learn", "learn", "learn", "static", "remove", "expire", "flush"),
+      low: fc.nat(11),
+      port: fc.integer({ min: 1, max: 3 }),
+      waitMs: fc.nat(100),
+    });
+    fc.assert(
+      fc.property(fc.array(step, { maxLength: 120 }), fc.integer({ min: 1, max: 9 }), (steps, size) => {
+        const table = new MacTable(size);
+        table.ageingMs = 500;
+        const naive = new NaiveMacTable(size, 500);
+        let nowMs = 0;
+        for (const { kind, low, port, waitMs } of steps) {
+          nowMs += waitMs;
+          if (kind === "learn") {
+            table.learn(7, low, 1, port, nowMs);
+            naive.learn(low, port, nowMs);
+          } else if (kind === "static") {
+            expect(table.addStatic(7, low, 1, port)).toBe(naive.addStatic(low, port));
+          } else if (kind === "remove") {
+            expect(table.remove(7, low, 1)).toBe(naive.remove(low));
+          } else if (kind === "expire") {
+            table.expire(nowMs);
+            naive.expire(nowMs);
+          } else {
+            table.flush(port);
+            naive.flush(port);
+          }
+          expect(table.stats.current).toBe(naive.stations.length);
+          expect(table.stats.evicted).toBe(naive.evicted);
+        }
+        for (let low = 0; low < 12; low++) expect(table.find(7, low, 1, nowMs)).toBe(naive.find(low, nowMs));
+      }),
+    );
   });
 });
+
+interface Station {
+  readonly low: number;
+  port: number;
+  /** Infinity when static. */
+  seenMs: number;
+}
+
+/** The rules of the MAC table as a list that is searched; the least recently seen stations come first. */
+class NaiveMacTable {
+  stations: Station[] = [];
+  evicted = 0;
+  readonly #size: number;
+  readonly #ageingMs: number;
+
+  constructor(size: number, ageingMs: number) {
+    this.#size = size;
+    this.#ageingMs = ageingMs;
+  }
+
+  learn(low: number, port: number, seenMs: number): void {
+    const found = this.stations.find((one) => one.low === low);
+    if (found?.seenMs === Number.POSITIVE_INFINITY) return;
+    if (found !== undefined) this.remove(low);
+    if (found !== undefined || this.#makeRoom()) this.stations.push({ low, port, seenMs });
+  }
+
+  addStatic(low: number, port: number): boolean {
+    this.remove(low);
+    if (!this.#makeRoom()) return false;
+    this.stations.push({ low, port, seenMs: Number.POSITIVE_INFINITY });
+    return true;
+  }
+
+  remove(low: number): boolean {
+    const before = this.stations.length;
+    this.stations = this.stations.filter((one) => one.low !== low);
+    return this.stations.length < before;
+  }
+
+  expire(nowMs: number): void {
+    this.stations = this.stations.filter(({ seenMs }) => nowMs - seenMs <= this.#ageingMs);
+  }
+
+  flush(port: number): void {
+    this.stations = this.stations.filter(
+      (one) => one.port !== port || one.seenMs === Number.POSITIVE_INFINITY,
+    );
+  }
+
+  find(low: number, nowMs: number): number {
+    const found = this.stations.find((one) => one.low === low);
+    return found === undefined || nowMs - found.seenMs > this.#ageingMs ? -1 : found.port;
+  }
+
+  #makeRoom(): boolean {
+    if (this.stations.length < this.#size) return true;
+    const learned = this.stations.filter(({ seenMs }) => seenMs !== Number.POSITIVE_INFINITY);
+    const count = (port: number): number => learned.filter((one) => one.port === port).length;
+    const [victim] = learned.toSorted((a, b) => count(b.port) - count(a.port) || a.port - b.port);
+    if (victim === undefined) return false;
+    this.remove(victim.low);
+    this.evicted++;
+    return true;
+  }
+}

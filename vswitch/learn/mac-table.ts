@@ -1,15 +1,22 @@
-// Which port a MAC address was last seen on, per VLAN: a bounded, set-associative table in typed arrays.
-// Invariants: a (VLAN, address) is in at most one place of its set; a full set gives up its oldest entry, so one
-// station that invents addresses cannot push out the whole table at once. Source: IEEE 802.1Q-2022 8.7 and 8.8.
-// Thread: datapath worker. Hot: yes (learn, find).
+// Which port a MAC address was last seen on, per VLAN: a hash table in typed arrays with one list per port, oldest
+// station first.
+//
+//   buckets ─► entry ─► entry        ports ─► oldest ⇄ … ⇄ newest
+//
+// Invariants: a (VLAN, address) is there at most once; never more than `entriesMax` stations; a full table gives up
+// the oldest station of the port that has most, so that one port's flood of addresses costs that port alone; static
+// stations neither age, move nor give way. Source: IEEE 802.1Q-2022 8.7 and 8.8; ovs-vswitchd.conf.db(5), Bridge
+// other_config:mac-table-size. Thread: datapath worker. Hot: yes (learn, find).
 import { secretMultiplier } from "../../base/random/index.js";
 
-// A station that could aim at the set of another would push it out, and have its frames flooded.
+// A station that could aim at the chain of another would make it long.
 const MIX_LOW = secretMultiplier();
 const MIX_ALL = secretMultiplier();
-/** Entries that are compared per address. */
-const WAYS = 8;
-const EMPTY = -1;
+const NONE = -1;
+/** OFPP_LOCAL; its number in the table is 0, which no other port has. */
+const LOCAL = 0xfffffffe;
+/** Added entries until the arrays are made larger. */
+const ENTRIES_FIRST = 1024;
 
 export const MAC_TABLE_ENTRIES = 8192;
 export const MAC_AGEING_MS = 300_000;
@@ -19,91 +26,305 @@ export interface MacTableEntry {
   readonly mac: Uint8Array;
   readonly port: number;
   readonly ageMs: number;
+  readonly isStatic: boolean;
+}
+
+/** As `fdb/stats-show` has them; the last four count since the table was made. */
+export interface MacTableStats {
+  readonly current: number;
+  readonly maximum: number;
+  readonly statics: number;
+  readonly learned: number;
+  readonly expired: number;
+  readonly evicted: number;
+  readonly moved: number;
 }
 
 export class MacTable {
   ageingMs = MAC_AGEING_MS;
-  /** Stations that were seen on another port than before. */
-  moves = 0;
-  readonly #sets: number;
-  /** High 32 bits of the address. */
-  readonly #high: Int32Array;
-  /** Low 16 bits of the address, and the VLAN above them. */
-  readonly #low: Int32Array;
-  readonly #ports: Float64Array;
-  readonly #seenMs: Float64Array;
+  #entriesMax: number;
+  #size = 0;
+  #statics = 0;
+  #learned = 0;
+  #expired = 0;
+  #evicted = 0;
+  #moved = 0;
 
-  /** Holds at least `entries` stations at best; rounded up to a power of two. */
-  constructor(entries: number = MAC_TABLE_ENTRIES) {
-    this.#sets = 1;
-    while (this.#sets * WAYS < entries) this.#sets *= 2;
-    const size = this.#sets * WAYS;
-    this.#high = new Int32Array(size);
-    this.#low = new Int32Array(size);
-    this.#ports = new Float64Array(size).fill(EMPTY);
-    this.#seenMs = new Float64Array(size);
+  // By entry. `high` is the address's first 32 bits, `low` its last 16 with the VLAN above them.
+  #high = new Int32Array(ENTRIES_FIRST);
+  #low = new Int32Array(ENTRIES_FIRST);
+  #port = new Int32Array(ENTRIES_FIRST);
+  /** Infinity for static stations. */
+  #seenMs = new Float64Array(ENTRIES_FIRST);
+  #chain = new Int32Array(ENTRIES_FIRST);
+  #older = new Int32Array(ENTRIES_FIRST);
+  #newer = new Int32Array(ENTRIES_FIRST);
+  #buckets = new Int32Array(ENTRIES_FIRST).fill(NONE);
+  /** First of the unused entries, linked by #chain; then those that never were used. */
+  #free = NONE;
+  #used = 0;
+
+  // By port.
+  #oldest = new Int32Array(64).fill(NONE);
+  #newest = new Int32Array(64).fill(NONE);
+  #count = new Int32Array(64);
+
+  constructor(entriesMax: number = MAC_TABLE_ENTRIES) {
+    this.#entriesMax = entriesMax;
+  }
+
+  get stats(): MacTableStats {
+    return {
+      current: this.#size,
+      maximum: this.#entriesMax,
+      statics: this.#statics,
+      learned: this.#learned,
+      expired: this.#expired,
+      evicted: this.#evicted,
+      moved: this.#moved,
+    };
   }
 
   /** Remembers that the station sent from `port`. `high` and `low16` are the address's 32 and 16 bits. */
   learn(high: number, low16: number, vlan: number, port: number, nowMs: number): void {
     const low = (vlan << 16) | low16;
-    const first = this.#first(high, low);
-    let oldest = first;
-    for (let i = first; i < first + WAYS; i++) {
-      if (this.#ports[i]! !== EMPTY && this.#high[i]! === high && this.#low[i]! === low) {
-        if (this.#ports[i]! !== port) {
-          this.#ports[i] = port;
-          this.moves++;
-        }
-        this.#seenMs[i] = nowMs;
-        return;
-      }
-      if (this.#ports[oldest]! === EMPTY) continue;
-      if (this.#ports[i]! === EMPTY || this.#seenMs[i]! < this.#seenMs[oldest]!) oldest = i;
+    const found = this.#lookup(high, low);
+    if (found === NONE) {
+      const entry = this.#insert(high, low, port, nowMs);
+      if (entry !== NONE) this.#learned++;
+      return;
     }
-    this.#high[oldest] = high;
-    this.#low[oldest] = low;
-    this.#ports[oldest] = port;
-    this.#seenMs[oldest] = nowMs;
+    if (this.#seenMs[found]! === Number.POSITIVE_INFINITY) return;
+    const number = numberOf(port);
+    if (this.#port[found]! === number && this.#newest[number]! === found) {
+      this.#seenMs[found] = nowMs;
+      return;
+    }
+    if (this.#port[found]! !== number) this.#moved++;
+    this.#detach(found);
+    this.#attach(found, number, nowMs);
   }
 
   /** The port of the station, or −1. */
   find(high: number, low16: number, vlan: number, nowMs: number): number {
+    const found = this.#lookup(high, (vlan << 16) | low16);
+    if (found === NONE || nowMs - this.#seenMs[found]! > this.ageingMs) return -1;
+    return portOf(this.#port[found]!);
+  }
+
+  /** A station that stays on `port` until it is removed. False when the table is full of static ones. */
+  addStatic(high: number, low16: number, vlan: number, port: number): boolean {
     const low = (vlan << 16) | low16;
-    const first = this.#first(high, low);
-    for (let i = first; i < first + WAYS; i++) {
-      if (this.#ports[i]! === EMPTY || this.#high[i]! !== high || this.#low[i]! !== low) continue;
-      return nowMs - this.#seenMs[i]! > this.ageingMs ? -1 : this.#ports[i]!;
-    }
-    return -1;
+    const found = this.#lookup(high, low);
+    if (found !== NONE) this.#remove(found);
+    if (this.#insert(high, low, port, Number.POSITIVE_INFINITY) === NONE) return false;
+    this.#statics++;
+    return true;
   }
 
-  /** Forgets the stations of a port, or all. */
-  flush(port?: number): void {
-    for (let i = 0; i < this.#ports.length; i++) {
-      if (port === undefined || this.#ports[i] === port) this.#ports[i] = EMPTY;
+  /** Forgets one station, static or not; false when it was not there. */
+  remove(high: number, low16: number, vlan: number): boolean {
+    const found = this.#lookup(high, (vlan << 16) | low16);
+    if (found === NONE) return false;
+    this.#remove(found);
+    return true;
+  }
+
+  /** Forgets the learned stations: of a port, of the VLANs for which `inVlan` says so, or all. */
+  flush(port?: number, inVlan?: (vlan: number) => boolean): void {
+    const only = port === undefined ? NONE : numberOf(port);
+    for (let number = 0; number < this.#oldest.length; number++) {
+      if (only !== NONE && number !== only) continue;
+      for (let entry = this.#oldest[number]!; entry !== NONE; ) {
+        const next = this.#newer[entry]!;
+        const isStatic = this.#seenMs[entry]! === Number.POSITIVE_INFINITY;
+        if (!isStatic && (inVlan === undefined || inVlan(this.#low[entry]! >>> 16))) this.#remove(entry);
+        entry = next;
+      }
     }
   }
 
-  /** Every station that is not too old, in no particular order. */
+  /** Forgets everything of a port that goes, static stations too. */
+  removePort(port: number): void {
+    const number = numberOf(port);
+    if (number >= this.#oldest.length) return;
+    while (this.#oldest[number]! !== NONE) this.#remove(this.#oldest[number]!);
+  }
+
+  /** Forgets stations that were silent for too long. */
+  expire(nowMs: number): void {
+    for (let number = 0; number < this.#oldest.length; number++) {
+      for (let entry = this.#oldest[number]!; entry !== NONE; entry = this.#oldest[number]!) {
+        if (!(nowMs - this.#seenMs[entry]! > this.ageingMs)) break;
+        this.#remove(entry);
+        this.#expired++;
+      }
+    }
+  }
+
+  /** A larger or smaller table; what is too much gives way as in a full one. */
+  resize(entriesMax: number): void {
+    this.#entriesMax = entriesMax;
+    while (this.#size > this.#entriesMax && this.#evict());
+  }
+
+  /** Every station that is not too old, the oldest first, static ones last. */
   entries(nowMs: number): MacTableEntry[] {
     const all: MacTableEntry[] = [];
-    for (let i = 0; i < this.#ports.length; i++) {
-      const ageMs = nowMs - this.#seenMs[i]!;
-      if (this.#ports[i]! === EMPTY || ageMs > this.ageingMs) continue;
-      const mac = new Uint8Array(6);
-      const view = new DataView(mac.buffer);
-      view.setInt32(0, this.#high[i]!);
-      view.setUint16(4, this.#low[i]! & 0xffff);
-      all.push({ vlan: this.#low[i]! >>> 16, mac, port: this.#ports[i]!, ageMs });
+    for (let number = 0; number < this.#oldest.length; number++) {
+      for (let entry = this.#oldest[number]!; entry !== NONE; entry = this.#newer[entry]!) {
+        const seenMs = this.#seenMs[entry]!;
+        if (nowMs - seenMs > this.ageingMs) continue;
+        const isStatic = seenMs === Number.POSITIVE_INFINITY;
+        const mac = new Uint8Array(6);
+        const view = new DataView(mac.buffer);
+        view.setInt32(0, this.#high[entry]!);
+        view.setUint16(4, this.#low[entry]! & 0xffff);
+        const port = portOf(number);
+        all.push({
+          vlan: this.#low[entry]! >>> 16,
+          mac,
+          port,
+          ageMs: isStatic ? 0 : nowMs - seenMs,
+          isStatic,
+        });
+      }
     }
-    return all;
+    return all.sort((a, b) => Number(a.isStatic) - Number(b.isStatic) || b.ageMs - a.ageMs);
   }
 
-  #first(high: number, low: number): number {
+  #lookup(high: number, low: number): number {
+    let entry = this.#buckets[this.#bucket(high, low)]!;
+    while (entry !== NONE && (this.#high[entry]! !== high || this.#low[entry]! !== low))
+      entry = this.#chain[entry]!;
+    return entry;
+  }
+
+  /** The new entry, or NONE when nobody could give way. */
+  #insert(high: number, low: number, port: number, seenMs: number): number {
+    if (this.#size >= this.#entriesMax && !this.#evict()) return NONE;
+    const number = numberOf(port);
+    if (number >= this.#oldest.length) this.#growPorts(number);
+    let entry = this.#free;
+    if (entry !== NONE) this.#free = this.#chain[entry]!;
+    else {
+      if (this.#used === this.#high.length) this.#growEntries();
+      entry = this.#used++;
+    }
+    const bucket = this.#bucket(high, low);
+    this.#high[entry] = high;
+    this.#low[entry] = low;
+    this.#chain[entry] = this.#buckets[bucket]!;
+    this.#buckets[bucket] = entry;
+    this.#size++;
+    this.#attach(entry, number, seenMs);
+    return entry;
+  }
+
+  #remove(entry: number): void {
+    if (this.#seenMs[entry]! === Number.POSITIVE_INFINITY) this.#statics--;
+    this.#detach(entry);
+    const bucket = this.#bucket(this.#high[entry]!, this.#low[entry]!);
+    if (this.#buckets[bucket]! === entry) this.#buckets[bucket] = this.#chain[entry]!;
+    else {
+      let before = this.#buckets[bucket]!;
+      while (this.#chain[before]! !== entry) before = this.#chain[before]!;
+      this.#chain[before] = this.#chain[entry]!;
+    }
+    this.#chain[entry] = this.#free;
+    this.#free = entry;
+    this.#size--;
+  }
+
+  /** Takes the oldest station from the port that has most of those that can give way. */
+  #evict(): boolean {
+    let port = NONE;
+    for (let number = 0; number < this.#count.length; number++) {
+      if (this.#count[number]! > (port === NONE ? 0 : this.#count[port]!)) port = number;
+    }
+    if (port === NONE) return false;
+    this.#remove(this.#oldest[port]!);
+    this.#evicted++;
+    return true;
+  }
+
+  /** As the newest station of the port; static ones stand behind all others and are not counted. */
+  #attach(entry: number, number: number, seenMs: number): void {
+    if (number >= this.#oldest.length) this.#growPorts(number);
+    const isStatic = seenMs === Number.POSITIVE_INFINITY;
+    let older = this.#newest[number]!;
+    if (!isStatic) {
+      while (older !== NONE && this.#seenMs[older]! === Number.POSITIVE_INFINITY) older = this.#older[older]!;
+      this.#count[number] = this.#count[number]! + 1;
+    }
+    const newer = older === NONE ? this.#oldest[number]! : this.#newer[older]!;
+    this.#port[entry] = number;
+    this.#seenMs[entry] = seenMs;
+    this.#older[entry] = older;
+    this.#newer[entry] = newer;
+    if (older === NONE) this.#oldest[number] = entry;
+    else this.#newer[older] = entry;
+    if (newer === NONE) this.#newest[number] = entry;
+    else this.#older[newer] = entry;
+  }
+
+  #detach(entry: number): void {
+    const number = this.#port[entry]!;
+    const older = this.#older[entry]!;
+    const newer = this.#newer[entry]!;
+    if (older === NONE) this.#oldest[number] = newer;
+    else this.#newer[older] = newer;
+    if (newer === NONE) this.#newest[number] = older;
+    else this.#older[newer] = older;
+    if (this.#seenMs[entry]! !== Number.POSITIVE_INFINITY) this.#count[number] = this.#count[number]! - 1;
+  }
+
+  #bucket(high: number, low: number): number {
     let hash = Math.imul(high ^ Math.imul(low, MIX_LOW), MIX_ALL);
     hash = Math.imul(hash ^ (hash >>> 16), MIX_ALL);
     hash ^= hash >>> 15;
-    return (hash & (this.#sets - 1)) * WAYS;
+    return hash & (this.#buckets.length - 1);
   }
+
+  #growEntries(): void {
+    const length = this.#high.length * 2;
+    this.#high = grown(this.#high, length);
+    this.#low = grown(this.#low, length);
+    this.#port = grown(this.#port, length);
+    this.#chain = grown(this.#chain, length);
+    this.#older = grown(this.#older, length);
+    this.#newer = grown(this.#newer, length);
+    const seenMs = new Float64Array(length);
+    seenMs.set(this.#seenMs);
+    this.#seenMs = seenMs;
+    this.#buckets = new Int32Array(length).fill(NONE);
+    // Arrays only grow when no entry is unused: every one below #used is in a chain.
+    for (let entry = 0; entry < this.#used; entry++) {
+      const bucket = this.#bucket(this.#high[entry]!, this.#low[entry]!);
+      this.#chain[entry] = this.#buckets[bucket]!;
+      this.#buckets[bucket] = entry;
+    }
+  }
+
+  #growPorts(number: number): void {
+    let length = this.#oldest.length;
+    while (length <= number) length *= 2;
+    this.#oldest = grown(this.#oldest, length);
+    this.#newest = grown(this.#newest, length);
+    this.#count = grown(this.#count, length, 0);
+  }
+}
+
+function grown(old: Int32Array, length: number, fill = NONE): Int32Array<ArrayBuffer> {
+  const larger = new Int32Array(length).fill(fill);
+  larger.set(old);
+  return larger;
+}
+
+function numberOf(port: number): number {
+  return port === LOCAL ? 0 : port;
+}
+
+function portOf(number: number): number {
+  return number === 0 ? LOCAL : number;
 }

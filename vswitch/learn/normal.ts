@@ -1,17 +1,20 @@
 // The NORMAL action: an ordinary VLAN-aware learning switch.
 // Source: IEEE 802.1Q-2022 8.6; ovs-actions(7), normal. Thread: datapath worker. Hot: yes.
-// Invariant: the packet it is given is left as it was; ports that need another tag get a copy that is changed once.
+// Invariant: the packet it is given is left as it was; ports that need other tags get a copy that is changed once.
 import type { PacketPool } from "../../base/packet/index.js";
 import {
+  DROP_MIRROR_OUTPUT,
   DROP_NO_BUFFER,
   DROP_OUTPUT_TO_INPUT,
+  DROP_PROTECTED,
   DROP_RESERVED_ADDRESS,
   DROP_VLAN,
   FlowKey,
-  type Headers,
 } from "../flow/index.js";
+import { FrameVlans, TaggedCopies } from "./frame-vlans.js";
 import type { MacTable } from "./mac-table.js";
-import type { VlanPort } from "./vlan-port.js";
+import { isReservedAddress } from "./reserved-addresses.js";
+import { TRUNK_ALL, VlanPort } from "./vlan-port.js";
 
 /** A port as NORMAL sees it. */
 export interface NormalPort {
@@ -19,6 +22,12 @@ export interface NormalPort {
   readonly vlan: VlanPort;
   /** False when it is down or may not forward. */
   readonly forwards: boolean;
+  /** False when it takes no part in flooding. */
+  readonly floods: boolean;
+  /** Gets nothing from other protected ports. */
+  readonly isProtected: boolean;
+  /** Set aside for what mirrors send. */
+  readonly isMirrorOutput: boolean;
 }
 
 export interface NormalModules {
@@ -32,105 +41,107 @@ export interface NormalModules {
   readonly drop: (reason: number) => void;
 }
 
+/** What the bridge as a whole is told. */
+export interface NormalConfig {
+  /** VLANs without learning: every frame is flooded. */
+  readonly floodVlans: readonly number[];
+  /** Frames to reserved addresses are forwarded like any other. */
+  readonly forwardReserved: boolean;
+  /** How many tags of a frame are looked at: 1 or 2. */
+  readonly tagsRead: number;
+}
+
+export const NORMAL_DEFAULTS: NormalConfig = { floodVlans: [], forwardReserved: false, tagsRead: 1 };
+
 export class NormalForwarder {
   readonly #modules: NormalModules;
-  /** Copies of the packet in hand with and without a tag of the VLAN; −1 = not made. */
-  #tagged = -1;
-  #untagged = -1;
+  readonly #frame = new FrameVlans();
+  readonly #copies: TaggedCopies;
+  /** For frames that come from no port of the bridge. */
+  readonly #anywhere = new VlanPort(TRUNK_ALL);
+  readonly #tagsRead: number;
+  readonly #forwardReserved: boolean;
+  /** Index VLAN: 1 = no learning. */
+  readonly #floodVlans = new Uint8Array(4096);
 
-  constructor(modules: NormalModules) {
+  constructor(modules: NormalModules, config: NormalConfig = NORMAL_DEFAULTS) {
     this.#modules = modules;
+    this.#copies = new TaggedCopies(modules.pool);
+    this.#tagsRead = config.tagsRead;
+    this.#forwardReserved = config.forwardReserved;
+    for (let i = 0; i < config.floodVlans.length; i++) this.#floodVlans[config.floodVlans[i]! & 0xfff] = 1;
   }
 
-  /** Learns the source and sends the frame where it belongs; false when it was dropped. */
-  forward(packet: number, key: Int32Array, headers: Headers, inPort: number, nowMs: number): boolean {
-    const { macs, ports, find, drop } = this.#modules;
-    const tci = key[FlowKey.K_TYPE_TCI]! & 0xffff;
+  /** Learns the source and sends the frame where it belongs; false when it was dropped (and counted). */
+  forward(packet: number, key: Int32Array, inPort: number, nowMs: number): boolean {
+    const { find } = this.#modules;
     const input = find(inPort);
-    const vid = headers.tags > 0 ? tci & 0xfff : 0;
+    const reason = this.#admit(packet, key, input);
+    if (reason >= 0) {
+      this.#modules.drop(reason);
+      return false;
+    }
+    const frame = this.#frame;
+    if (input !== null) this.#learn(key, frame.vlan, inPort, nowMs);
+    this.#copies.begin(packet, frame);
+    const known = this.#find(key, frame.vlan, nowMs);
+    let reasonNow = -1;
+    if (known < 0) this.#flood(input, inPort);
+    else if (known === inPort) reasonNow = DROP_OUTPUT_TO_INPUT;
+    else reasonNow = this.#forwardTo(find(known), input);
+    this.#copies.end();
+    if (reasonNow >= 0) this.#modules.drop(reasonNow);
+    return reasonNow < 0;
+  }
+
+  /** Reads the frame's tags and puts it into its VLAN; −1, or why it may not come in. */
+  #admit(packet: number, key: Int32Array, input: NormalPort | null): number {
+    if (input?.isMirrorOutput === true) return DROP_MIRROR_OUTPUT;
+    const frame = this.#frame;
+    if (!frame.read(this.#modules.pool, packet, this.#tagsRead)) return DROP_VLAN;
     // A frame from nowhere (packet-out) is trusted as it is.
-    const vlan = input === null ? vid : input.vlan.ingress(vid);
-    if (vlan < 0) {
-      drop(DROP_VLAN);
-      return false;
-    }
-    const dstHigh = key[FlowKey.K_ETH_DST]!;
-    const dstLow = key[FlowKey.K_ETH_DST + 1]! >>> 16;
-    if (dstHigh === (0x0180c200 | 0) && dstLow <= 0x0f) {
-      drop(DROP_RESERVED_ADDRESS);
-      return false;
-    }
-    if (input !== null) this.#learn(key, vlan, inPort, nowMs);
-    this.#tagged = headers.tags > 0 && vid !== 0 ? packet : -1;
-    this.#untagged = headers.tags === 0 ? packet : -1;
-    const known = (dstHigh & 0x01000000) !== 0 ? -1 : macs.find(dstHigh, dstLow, vlan, nowMs);
-    if (known >= 0) {
-      const port = find(known);
-      if (known === inPort) drop(DROP_OUTPUT_TO_INPUT);
-      else if (port?.forwards === true && port.vlan.carries(vlan)) this.#send(packet, port, vlan, tci);
-    } else {
-      for (let i = 0; i < ports.length; i++) {
-        const port = ports[i]!;
-        if (port.ofport !== inPort && port.forwards && port.vlan.carries(vlan))
-          this.#send(packet, port, vlan, tci);
-      }
-    }
-    this.#release(packet);
-    return true;
+    if (!(input === null ? this.#anywhere : input.vlan).ingress(frame)) return DROP_VLAN;
+    const low = key[FlowKey.K_ETH_DST + 1]! >>> 16;
+    return !this.#forwardReserved && isReservedAddress(key[FlowKey.K_ETH_DST]!, low)
+      ? DROP_RESERVED_ADDRESS
+      : -1;
   }
 
   #learn(key: Int32Array, vlan: number, inPort: number, nowMs: number): void {
     const srcHigh = ((key[FlowKey.K_ETH_DST + 1]! & 0xffff) << 16) | (key[FlowKey.K_ETH_SRC_LOW]! >>> 16);
-    if ((srcHigh & 0x01000000) !== 0) return;
+    if ((srcHigh & 0x01000000) !== 0 || this.#floodVlans[vlan]! === 1) return;
     this.#modules.macs.learn(srcHigh, key[FlowKey.K_ETH_SRC_LOW]! & 0xffff, vlan, inPort, nowMs);
   }
 
-  #send(packet: number, port: NormalPort, vlan: number, tci: number): void {
-    const wantsTag = port.vlan.egressTagged(vlan);
-    let out = wantsTag ? this.#tagged : this.#untagged;
-    if (out < 0) {
-      out = wantsTag ? this.#makeTagged(packet, vlan, tci) : this.#makeUntagged(packet);
-      if (out < 0) {
-        this.#modules.drop(DROP_NO_BUFFER);
-        return;
-      }
+  /** Where the destination was seen, or −1. */
+  #find(key: Int32Array, vlan: number, nowMs: number): number {
+    const high = key[FlowKey.K_ETH_DST]!;
+    if ((high & 0x01000000) !== 0) return -1;
+    return this.#modules.macs.find(high, key[FlowKey.K_ETH_DST + 1]! >>> 16, vlan, nowMs);
+  }
+
+  #flood(input: NormalPort | null, inPort: number): void {
+    const { ports } = this.#modules;
+    for (let i = 0; i < ports.length; i++) {
+      const port = ports[i]!;
+      if (port.ofport === inPort || !port.forwards || !port.floods || port.isMirrorOutput) continue;
+      if (port.isProtected && input?.isProtected === true) continue;
+      if (port.vlan.carries(this.#frame)) this.#send(port);
     }
-    this.#modules.send(out, port);
   }
 
-  /** From an untagged frame, or from one with a priority tag, whose priority is kept. */
-  #makeTagged(packet: number, vlan: number, tci: number): number {
-    const { pool } = this.#modules;
-    const twin = pool.copy(packet);
-    if (twin < 0) return -1;
-    const old = pool.offset[twin]!;
-    const hasTag = this.#untagged !== packet;
-    if (!hasTag) {
-      pool.bytes.copyWithin(old - 4, old, old + 12);
-      pool.offset[twin] = old - 4;
-      pool.length[twin] = pool.length[twin]! + 4;
-      pool.view.setUint16(old + 8, 0x8100);
-    }
-    pool.view.setUint16(pool.offset[twin]! + 14, (tci & 0xe000) | vlan);
-    this.#tagged = twin;
-    return twin;
+  /** To the port where the destination was seen; −1, or why not. */
+  #forwardTo(port: NormalPort | null, input: NormalPort | null): number {
+    if (port === null || !port.forwards || !port.vlan.reaches(this.#frame)) return DROP_VLAN;
+    if (port.isProtected && input?.isProtected === true) return DROP_PROTECTED;
+    this.#send(port);
+    return -1;
   }
 
-  #makeUntagged(packet: number): number {
-    const { pool } = this.#modules;
-    const twin = pool.copy(packet);
-    if (twin < 0) return -1;
-    const old = pool.offset[twin]!;
-    pool.bytes.copyWithin(old + 4, old, old + 12);
-    pool.offset[twin] = old + 4;
-    pool.length[twin] = pool.length[twin]! - 4;
-    this.#untagged = twin;
-    return twin;
-  }
-
-  #release(packet: number): void {
-    const { pool } = this.#modules;
-    if (this.#tagged >= 0 && this.#tagged !== packet) pool.free(this.#tagged);
-    if (this.#untagged >= 0 && this.#untagged !== packet) pool.free(this.#untagged);
+  #send(port: NormalPort): void {
+    const frame = this.#frame;
+    const out = this.#copies.with(port.vlan.outer(frame), port.vlan.inner(frame));
+    if (out < 0) this.#modules.drop(DROP_NO_BUFFER);
+    else this.#modules.send(out, port);
   }
 }

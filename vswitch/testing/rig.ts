@@ -43,7 +43,7 @@ export class Rig {
         mac: Uint8Array.of(2, 0, 0, 0, 0, n),
         mtu: 1500,
         nowMs: this.nowMs,
-        ...(vlan === undefined ? {} : { vlan }),
+        ...(vlan === undefined ? {} : { settings: { vlan } }),
       });
       this.ports.push(port);
     }

@@ -1,5 +1,6 @@
 // A switch without a datapath: remembers what it was told. For tests.
 import { PlinthError } from "../../base/errors/index.js";
+import type { MacTableStats } from "../learn/index.js";
 import type { BridgeConfig, BridgeStatus, MacEntry, NumberedPort, SwitchBackend } from "./model.js";
 
 export class MemoryBackend implements SwitchBackend {
@@ -59,11 +60,29 @@ export class MemoryBackend implements SwitchBackend {
       };
       return [name, status] as const;
     });
-    return { ports: new Map(ports), controllers: [] };
+    return { ports: new Map(ports), controllers: [], mirrors: [] };
   }
 
   async macTable(): Promise<readonly MacEntry[]> {
     return this.macs;
+  }
+
+  async macTableStats(): Promise<MacTableStats> {
+    const current = this.macs.length;
+    return { current, maximum: 8192, statics: 0, learned: current, expired: 0, evicted: 0, moved: 0 };
+  }
+
+  async addStaticMac(bridge: string, port: string, vlan: number, macAddress: string): Promise<void> {
+    const ofport = this.#bridge(bridge).ports.get(port)?.ofport;
+    if (ofport === undefined) throw new PlinthError("PORT_UNKNOWN", `no port ${port}`);
+    await this.removeMac(bridge, vlan, macAddress);
+    this.macs.push({ ofport, vlan, macAddress, ageMs: 0, isStatic: true });
+  }
+
+  async removeMac(_bridge: string, vlan: number, macAddress: string): Promise<boolean> {
+    const before = this.macs.length;
+    this.macs = this.macs.filter((one) => one.vlan !== vlan || one.macAddress !== macAddress);
+    return this.macs.length < before;
   }
 
   async flushMacTable(): Promise<void> {

@@ -1,21 +1,12 @@
 // What the configuration asks of the switch, and what the switch reports back. Plain data.
 import type { TlsFiles } from "../../base/tls/index.js";
 
+import type { MacTableStats, MirrorConfig, MirrorStats, VlanConfig } from "../learn/index.js";
+
 /** OpenFlow's number for a bridge's own port, as the database shows it (OFPP_LOCAL, 16 bit). */
 export const OFPORT_LOCAL = 65534;
 /** The largest number an ordinary port may have. */
 export const OFPORT_MAX = 0xfeff;
-
-export type VlanMode = "access" | "trunk" | "native-tagged" | "native-untagged";
-
-/** How NORMAL treats a port's VLANs (ovs-vswitchd.conf.db(5), Port, VLAN Configuration). */
-export interface VlanConfig {
-  readonly mode: VlanMode;
-  /** The access or native VLAN; 0 for a trunk. */
-  readonly tag: number;
-  /** VLANs a trunk carries; empty for all. */
-  readonly trunks: readonly number[];
-}
 
 export interface ControllerConfig {
   readonly uuid: string;
@@ -48,6 +39,14 @@ export interface BridgeConfig {
   readonly controllers: readonly ControllerConfig[];
   readonly macAgingMs: number;
   readonly macTableSizeMax: number;
+  /** VLANs without learning. */
+  readonly floodVlans: readonly number[];
+  /** NORMAL forwards frames of control protocols like any other. */
+  readonly forwardReserved: boolean;
+  /** VLAN tags of a frame that NORMAL and mirrors look at: 1 or 2. */
+  readonly tagsRead: number;
+  /** Named by their rows. */
+  readonly mirrors: readonly MirrorConfig[];
 }
 
 export interface PortConfig {
@@ -59,6 +58,7 @@ export interface PortConfig {
   readonly macAddress: string;
   readonly mtu: number | undefined;
   readonly vlan: VlanConfig;
+  readonly isProtected: boolean;
   readonly ofportRequest: number | undefined;
   /** The number it had before a restart. */
   readonly ofportBefore: number | undefined;
@@ -114,6 +114,8 @@ export interface ControllerStatus {
 export interface BridgeStatus {
   readonly ports: ReadonlyMap<string, PortStatus>;
   readonly controllers: readonly ControllerStatus[];
+  /** By the names in BridgeConfig.mirrors. */
+  readonly mirrors: readonly MirrorStats[];
 }
 
 export interface MacEntry {
@@ -121,6 +123,7 @@ export interface MacEntry {
   readonly vlan: number;
   readonly macAddress: string;
   readonly ageMs: number;
+  readonly isStatic: boolean;
 }
 
 /**
@@ -134,12 +137,18 @@ export interface SwitchBackend {
   /** Its ports were removed before. */
   removeBridge(name: string): Promise<void>;
   addPort(bridge: string, port: NumberedPort): Promise<void>;
-  /** Only `vlan` differs from before. */
+  /** Only what changeable() of plan.ts names differs from before. */
   setPort(bridge: string, port: NumberedPort): Promise<void>;
   removePort(bridge: string, name: string): Promise<void>;
   status(bridge: string): Promise<BridgeStatus>;
   macTable(bridge: string): Promise<readonly MacEntry[]>;
+  macTableStats(bridge: string): Promise<MacTableStats>;
+  /** Forgets what was learned; static entries stay. */
   flushMacTable(bridge: string): Promise<void>;
+  /** An entry that neither ages nor moves. Rejects with PORT_UNKNOWN or MAC_TABLE_FULL. */
+  addStaticMac(bridge: string, port: string, vlan: number, macAddress: string): Promise<void>;
+  /** Static or learned; false when it was not there. */
+  removeMac(bridge: string, vlan: number, macAddress: string): Promise<boolean>;
   /** Counters of the datapath by name, for coverage/show. */
   counters(): Promise<Readonly<Record<string, number>>>;
   close(): Promise<void>;

@@ -69,7 +69,7 @@ function planPorts(
   for (const [name, port] of wanted) {
     const before = applied.get(name);
     if (before === undefined || !sameDevice(before, port)) changes.push({ kind: "addPort", bridge, port });
-    else if (!equal(before.vlan, port.vlan)) changes.push({ kind: "setPort", bridge, port });
+    else if (!equal(changeable(before), changeable(port))) changes.push({ kind: "setPort", bridge, port });
   }
 }
 
@@ -106,7 +106,12 @@ function numberPorts(
   return numbered;
 }
 
-/** True when only the VLAN configuration may differ. */
+/** What can be changed while the port stays. */
+function changeable({ vlan, isProtected }: NumberedPort): Pick<NumberedPort, "vlan" | "isProtected"> {
+  return { vlan, isProtected };
+}
+
+/** True when only what is changeable may differ. */
 function sameDevice(a: NumberedPort, b: NumberedPort): boolean {
   return (
     a.uuid === b.uuid &&

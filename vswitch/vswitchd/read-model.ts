@@ -11,9 +11,9 @@ import type {
   ManagerConfig,
   PortConfig,
   SwitchConfig,
-  VlanConfig,
-  VlanMode,
 } from "./model.js";
+import { readMirrors } from "./read-mirrors.js";
+import { readVlan } from "./read-vlan.js";
 
 /** Interface types that there are; "" means "system" in the database. */
 export const INTERFACE_TYPES: readonly string[] = [
@@ -37,6 +37,7 @@ const EMPTY: SwitchConfig = {
   statsIntervalMs: STATS_INTERVAL_MS,
   wantsStatistics: false,
 };
+const TAGS_READ_MAX = 2;
 const BRIDGE_NAME = /^[A-Za-z0-9_][A-Za-z0-9_.+@-]{0,63}$/;
 
 export interface ReadOptions {
@@ -48,8 +49,11 @@ export function readModel(database: Database, options: ReadOptions): SwitchConfi
   const [root] = database.rows("Open_vSwitch").values();
   if (root === undefined) return EMPTY;
   const otherConfig = root.map("other_config");
+  const tagsRead = boundedInteger(otherConfig.get("vlan-limit"), 1, 0, TAGS_READ_MAX) || TAGS_READ_MAX;
   return {
-    bridges: rowsOf(database, root, "bridges", "Bridge").map((row) => readBridge(database, row, options)),
+    bridges: rowsOf(database, root, "bridges", "Bridge").map((row) =>
+      readBridge(database, row, { ...options, tagsRead }),
+    ),
     nextCfg: root.number("next_cfg") ?? 0,
     managers: rowsOf(database, root, "manager_options", "Manager").map(readManager),
     tls: readTls(database, root),
@@ -83,7 +87,11 @@ function readTls(database: Database, root: DatabaseRow): TlsFiles | undefined {
   };
 }
 
-function readBridge(database: Database, row: DatabaseRow, options: ReadOptions): BridgeModel {
+function readBridge(
+  database: Database,
+  row: DatabaseRow,
+  options: ReadOptions & { readonly tagsRead: number },
+): BridgeModel {
   const name = row.string("name");
   const otherConfig = row.map("other_config");
   const macAddress = macOf(otherConfig.get("hwaddr")) ?? derivedMac(row.uuid);
@@ -97,6 +105,10 @@ function readBridge(database: Database, row: DatabaseRow, options: ReadOptions):
     controllers: rowsOf(database, row, "controller", "Controller").map(readController),
     macAgingMs: 1000 * boundedInteger(otherConfig.get("mac-aging-time"), MAC_AGING_S, 15, 3600),
     macTableSizeMax: boundedInteger(otherConfig.get("mac-table-size"), MAC_TABLE_SIZE, 10, 1_000_000),
+    floodVlans: row.numbers("flood_vlans"),
+    forwardReserved: otherConfig.get("forward-bpdu") === "true",
+    tagsRead: options.tagsRead,
+    mirrors: readMirrors(database, row),
   };
   const ports = rowsOf(database, row, "ports", "Port").flatMap((port) =>
     readPort(database, port, config, options),
@@ -128,12 +140,7 @@ function readPort(
 ): PortConfig[] {
   const interfaces = rowsOf(database, row, "interfaces", "Interface");
   const vlan = readVlan(row);
-  const portError =
-    interfaces.length > 1
-      ? "bonds of several interfaces are not built"
-      : typeof vlan === "string"
-        ? vlan
-        : undefined;
+  const portError = interfaces.length > 1 ? "bonds of several interfaces are not built" : undefined;
   return interfaces.map((iface) => {
     const type = iface.string("type");
     const name = iface.string("name");
@@ -149,24 +156,13 @@ function readPort(
         macOf(iface.optionalString("mac")) ??
         (name === bridge.name ? bridge.macAddress : derivedMac(iface.uuid)),
       mtu: iface.number("mtu_request"),
-      vlan: typeof vlan === "string" ? { mode: "trunk", tag: 0, trunks: [] } : vlan,
+      vlan,
+      isProtected: row.boolean("protected"),
       ofportRequest: iface.number("ofport_request"),
       ofportBefore: ofportBefore !== undefined && ofportBefore > 0 ? ofportBefore : undefined,
       error: portError ?? interfaceError(name, type, interfaceOptions),
     };
   });
-}
-
-/** The VLAN configuration, or why there is none. */
-function readVlan(row: DatabaseRow): VlanConfig | string {
-  const tag = row.number("tag");
-  const mode = row.optionalString("vlan_mode") ?? (tag === undefined ? "trunk" : "access");
-  if (mode === "dot1q-tunnel") return "vlan_mode dot1q-tunnel is not built";
-  return {
-    mode: mode as VlanMode,
-    tag: mode === "trunk" ? 0 : (tag ?? 0),
-    trunks: mode === "access" ? [] : row.numbers("trunks"),
-  };
 }
 
 function interfaceError(

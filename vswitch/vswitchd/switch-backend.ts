@@ -8,7 +8,8 @@ import { OFPP_LOCAL } from "../../base/openflow/index.js";
 import type { Clock } from "../../base/time/index.js";
 import { parseMac } from "../../base/wire/index.js";
 import { OpenFlowAgent, parseControllerTarget } from "../agent/index.js";
-import { DatapathHandle } from "../datapath/index.js";
+import { type BridgeSettings, DatapathHandle, type PortSettings } from "../datapath/index.js";
+import type { MacTableStats } from "../learn/index.js";
 import { connectionCommands } from "./connection-commands.js";
 import {
   type BridgeConfig,
@@ -63,8 +64,8 @@ export class DatapathBackend implements Backend {
   }
 
   async addBridge(config: BridgeConfig): Promise<void> {
-    const { name, macTableSizeMax, macAgingMs } = config;
-    await this.#datapath.addBridge({ name, macTableEntries: macTableSizeMax, macAgeingMs: macAgingMs });
+    const { name } = config;
+    await this.#datapath.addBridge({ name, ...settingsOf(config) });
     try {
       const agent = await this.#openAgent(config);
       this.#bridges.set(name, { config, agent, ports: new Map(), refused: setControllers(agent, config) });
@@ -77,14 +78,8 @@ export class DatapathBackend implements Backend {
   async setBridge(config: BridgeConfig): Promise<void> {
     const bridge = this.#bridge(config.name);
     const before = bridge.config;
-    if (before.macTableSizeMax !== config.macTableSizeMax || before.macAgingMs !== config.macAgingMs) {
-      const { name, macTableSizeMax, macAgingMs } = config;
-      await this.#datapath.call("setBridge", {
-        name,
-        macTableEntries: macTableSizeMax,
-        macAgeingMs: macAgingMs,
-      });
-    }
+    if (JSON.stringify(settingsOf(before)) !== JSON.stringify(settingsOf(config)))
+      await this.#datapath.call("setBridge", { name: config.name, ...settingsOf(config) });
     if (before.datapathId !== config.datapathId) {
       await bridge.agent.close();
       bridge.agent = await this.#openAgent(config);
@@ -101,18 +96,18 @@ export class DatapathBackend implements Backend {
 
   async addPort(bridge: string, port: NumberedPort): Promise<void> {
     const { ports } = this.#bridge(bridge);
-    const { name, type, options, vlan } = port;
+    const { name, type, options } = port;
     await this.#datapath.addPort({
       bridge,
       spec: { name, type, options, mac: parseMac(port.macAddress), mtu: port.mtu ?? MTU_DEFAULT },
       ofport: port.ofport === OFPORT_LOCAL ? OFPP_LOCAL : port.ofport,
-      vlan,
+      ...portSettingsOf(port),
     });
     ports.set(name, port);
   }
 
   async setPort(bridge: string, port: NumberedPort): Promise<void> {
-    await this.#datapath.setVlan(bridge, port.name, port.vlan);
+    await this.#datapath.setPort(bridge, port.name, portSettingsOf(port));
     this.#bridge(bridge).ports.set(port.name, port);
   }
 
@@ -131,7 +126,8 @@ export class DatapathBackend implements Backend {
       };
       return [name, { linkUp, mtu, statistics, facts, ...this.#deviceOf(ports.get(name)) }];
     });
-    return { ports: new Map(statuses), controllers: [...agent.controllers, ...refused] };
+    const mirrors = await this.#datapath.call("mirrorStats", { bridge });
+    return { ports: new Map(statuses), controllers: [...agent.controllers, ...refused], mirrors };
   }
 
   /** What the host tells about the device of a port, if it has one. */
@@ -142,12 +138,25 @@ export class DatapathBackend implements Backend {
 
   async macTable(bridge: string): Promise<readonly MacEntry[]> {
     const entries = await this.#datapath.call("macTable", { bridge });
-    return entries.map(({ vlan, mac, port, ageMs }) => ({
+    return entries.map(({ vlan, mac, port, ageMs, isStatic }) => ({
       ofport: port === OFPP_LOCAL ? OFPORT_LOCAL : port,
       vlan,
       macAddress: [...mac].map((byte) => byte.toString(16).padStart(2, "0")).join(":"),
       ageMs,
+      isStatic,
     }));
+  }
+
+  macTableStats(bridge: string): Promise<MacTableStats> {
+    return this.#datapath.call("macTableStats", { bridge });
+  }
+
+  addStaticMac(bridge: string, port: string, vlan: number, macAddress: string): Promise<void> {
+    return this.#datapath.call("addStaticMac", { bridge, name: port, vlan, mac: parseMac(macAddress) });
+  }
+
+  removeMac(bridge: string, vlan: number, macAddress: string): Promise<boolean> {
+    return this.#datapath.call("removeMac", { bridge, vlan, mac: parseMac(macAddress) });
   }
 
   async flushMacTable(bridge: string): Promise<void> {
@@ -195,6 +204,21 @@ function hostDevice(name: string): { readonly adminUp: boolean; readonly ifindex
   } catch {
     return undefined;
   }
+}
+
+function settingsOf(config: BridgeConfig): BridgeSettings {
+  return {
+    macTableEntries: config.macTableSizeMax,
+    macAgeingMs: config.macAgingMs,
+    floodVlans: config.floodVlans,
+    forwardReserved: config.forwardReserved,
+    tagsRead: config.tagsRead,
+    mirrors: config.mirrors,
+  };
+}
+
+function portSettingsOf({ vlan, isProtected }: NumberedPort): PortSettings {
+  return { vlan, isProtected };
 }
 
 /** Makes the agent's controllers those of `config`; returns the ones that it cannot use. */

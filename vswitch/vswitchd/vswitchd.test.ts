@@ -195,7 +195,9 @@ describe("startVswitchd()", () => {
     await configure(...addBridge());
     expect(await control.call("version", [])).toMatch(/^vswitchd \(Plinth\)/);
     expect(await control.call("list-commands", [])).toContain("fdb/show");
-    backend.macs = [{ ofport: 65534, vlan: 3, macAddress: "02:00:00:00:00:09", ageMs: 2500 }];
+    backend.macs = [
+      { ofport: 65534, vlan: 3, macAddress: "02:00:00:00:00:09", ageMs: 2500, isStatic: false },
+    ];
     expect(await control.call("fdb/show", ["br0"])).toBe(
       " port  VLAN  MAC                Age\nLOCAL     3  02:00:00:00:00:09    2\n",
     );

@@ -130,6 +130,10 @@ export function statusOperations(applied: AppliedSwitch, options: StatusOptions)
         }),
       );
     }
+    for (const { name: uuid, packets, bytes } of status.mirrors) {
+      const statistics = mapValue({ tx_bytes: bytes, tx_packets: packets });
+      if (counters) operations.push(updateOp("Mirror", byUuid(uuid), { statistics }));
+    }
     for (const controller of config.controllers) {
       const now = status.controllers.find(({ target }) => target === controller.target);
       operations.push(

@@ -1,0 +1,41 @@
+// NORMAL in Open vSwitch and in Plinth, side by side: random VLAN configurations and frames must leave by the same
+// ports with the same bytes.
+import fc from "fast-check";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import type { DifferentialCase } from "../support/differential/compare.js";
+import { fuzz } from "../support/differential/fuzz.js";
+import { frameIn } from "../support/differential/generate/frames.js";
+import { vlanSwitch } from "../support/differential/generate/vlan-ports.js";
+import { SwitchPair } from "../support/differential/switch-pair.js";
+import { BRIDGE } from "../support/differential/wired-switch.js";
+
+const PORTS = 5;
+const VLANS = [0, 1, 10, 20, 4094];
+const NIGHTLY_DEADLINE_MS = 2 * 3_600_000;
+
+let pair: SwitchPair;
+
+beforeAll(async () => {
+  pair = await SwitchPair.open(PORTS);
+});
+
+afterAll(async () => {
+  await pair?.close();
+});
+
+const cases: fc.Arbitrary<DifferentialCase> = fc.record({
+  configuration: vlanSwitch(BRIDGE, PORTS, VLANS),
+  openflow: fc.constant([]),
+  frames: fc.array(frameIn({ ports: PORTS, vlans: VLANS }), { minLength: 1, maxLength: 60, size: "max" }),
+});
+
+describe("NORMAL", () => {
+  it(
+    "forwards as Open vSwitch does, whatever the ports' VLANs",
+    async () => {
+      const { frames } = await fuzz(pair, cases, { seed: 1, frames: 1500, timeMs: 25_000 });
+      expect(frames).toBeGreaterThan(0);
+    },
+    NIGHTLY_DEADLINE_MS,
+  );
+});

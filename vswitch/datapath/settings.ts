@@ -1,0 +1,20 @@
+// What can be told to a bridge and to a port while it is there. Plain data: it is posted between threads.
+import type { MirrorConfig, VlanConfig } from "../learn/index.js";
+
+export interface BridgeSettings {
+  readonly macTableEntries: number;
+  readonly macAgeingMs: number;
+  /** VLANs without learning. */
+  readonly floodVlans?: readonly number[];
+  /** NORMAL forwards frames to reserved addresses like any other. */
+  readonly forwardReserved?: boolean;
+  /** How many VLAN tags of a frame NORMAL and mirrors look at: 1 (when absent) or 2. */
+  readonly tagsRead?: number;
+  readonly mirrors?: readonly MirrorConfig[];
+}
+
+export interface PortSettings {
+  readonly vlan: VlanConfig;
+  /** Gets nothing from other protected ports. */
+  readonly isProtected?: boolean;
+}
