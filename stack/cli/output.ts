@@ -31,13 +31,16 @@ export function print(text: string): void {
   process.stdout.write(text.endsWith("\n") ? text : `${text}\n`);
 }
 
-/** Columns as wide as their widest cell, three spaces apart. */
+/**
+ * Columns as wide as their widest cell, three spaces apart. `widths` keeps the columns of later calls in line with
+ * those of earlier ones.
+ */
 export function formatRows(
   header: readonly string[] | undefined,
   rows: readonly (readonly string[])[],
+  widths: number[] = [],
 ): string {
   const all = header === undefined ? rows : [header, ...rows];
-  const widths: number[] = [];
   for (const row of all)
     for (const [i, cell] of row.entries()) widths[i] = Math.max(widths[i] ?? 0, cell.length);
   return all

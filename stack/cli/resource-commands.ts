@@ -16,7 +16,7 @@ import {
   parseObjectForm,
   tableCells,
 } from "./object-output.js";
-import { formatRows, print } from "./output.js";
+import { type DataForm, formatRows, print } from "./output.js";
 import { fetchObjects, parseSelection, type Scope, type Selection } from "./selection.js";
 
 const TABLE = "application/json;as=Table;v=v1;g=meta.k8s.io";
@@ -156,30 +156,41 @@ async function watch(
   const { kind, names } = selection;
   const [name] = names;
   const asTable = form === "table" || form === "wide";
+  const fieldSelector = name === undefined ? scope.fieldSelector : `metadata.name=${name}`;
+  const path = collectionPath(kind, scope.namespace);
+  if (asTable) return watchTable(client, kind, { ...scope, fieldSelector }, form === "wide");
   const query = {
     watch: true,
     allowWatchBookmarks: true,
     labelSelector: scope.labelSelector,
-    fieldSelector: name === undefined ? scope.fieldSelector : `metadata.name=${name}`,
+    fieldSelector,
   };
+  await client.transport.lines({ method: "GET", path, query }, WATCH_IDLE_MS, (line) => {
+    const { type, object } = line as { type: string; object: ApiObject };
+    if (type !== "BOOKMARK") print(formatObjects([{ kind, object }], form as DataForm | "name", true));
+  });
+}
+
+/** What is there as one table, then a line for each change since, in the same columns. */
+async function watchTable(client: ApiClient, kind: ResourceKind, scope: Scope, wide: boolean): Promise<void> {
   const path = collectionPath(kind, scope.namespace);
-  let columns: Table["columnDefinitions"] = [];
-  await client.transport.lines(
-    { method: "GET", path, query, ...(asTable ? { accept: TABLE } : {}) },
-    WATCH_IDLE_MS,
-    (line) => {
-      const { type, object } = line as { type: string; object: Table | ApiObject };
-      if (type === "BOOKMARK") return;
-      if (!asTable) return print(formatObjects([{ kind, object: object as ApiObject }], form, true));
-      const table = object as Table;
-      const isFirst = columns.length === 0;
-      if (table.columnDefinitions.length > 0) columns = table.columnDefinitions;
-      const withNamespace = scope.namespace === undefined && kind.namespaced;
-      const { header, rows } = tableCells(table, columns, { wide: form === "wide", withNamespace });
-      const marked = type === "DELETED" ? rows.map((row) => [...row, "(deleted)"]) : rows;
-      print(formatRows(isFirst ? header : undefined, marked));
-    },
-  );
+  const { labelSelector, fieldSelector } = scope;
+  const table = await fetchTable(client, { kind, names: [] }, scope);
+  const columns = table.columnDefinitions;
+  const layout = { wide, withNamespace: scope.namespace === undefined && kind.namespaced };
+  const widths: number[] = [];
+  const { header, rows } = tableCells(table, columns, layout);
+  print(formatRows(header, rows, widths));
+  const { resourceVersion } = table.metadata as { resourceVersion: string };
+  const query = { watch: true, allowWatchBookmarks: true, resourceVersion, labelSelector, fieldSelector };
+  const request = { method: "GET", path, query, accept: TABLE } as const;
+  await client.transport.lines(request, WATCH_IDLE_MS, (line) => {
+    const { type, object } = line as { type: string; object: Table };
+    if (type === "BOOKMARK") return;
+    const changed = tableCells(object, columns, layout).rows;
+    const marked = type === "DELETED" ? changed.map((row) => [...row, "(deleted)"]) : changed;
+    print(formatRows(undefined, marked, widths));
+  });
 }
 
 function describe(words: readonly string[], options: SelectOptions): Promise<void> {
@@ -202,13 +213,23 @@ async function describeObject(client: ApiClient, object: ApiObject): Promise<str
     Object.entries(annotations ?? {}).filter(([name]) => !name.startsWith("kubectl.kubernetes.io/")),
   );
   const withNotes = Object.keys(notes).length === 0 ? shown : { ...shown, annotations: notes };
-  const body = stringify({ kind, apiVersion, metadata: withNotes, ...rest }, { lineWidth: 0 }).trimEnd();
+  const described = kind === "Secret" ? withoutSecrets(rest) : rest;
+  const body = stringify({ kind, apiVersion, metadata: withNotes, ...described }, { lineWidth: 0 }).trimEnd();
   const happened = await fetchEvents(
     client,
     metadata.namespace ?? "default",
     `involvedObject.uid=${metadata.uid}`,
   );
   return `${body}\nevents:${happened.length === 0 ? " none" : `\n${indent(formatEvents(happened, false))}`}`;
+}
+
+/** Describing is for looking; `get -o yaml` is for values. */
+function withoutSecrets(secret: Record<string, unknown>): Record<string, unknown> {
+  const data = Object.entries((secret["data"] ?? {}) as Record<string, string>).map(([name, value]) => [
+    name,
+    `${Buffer.from(value, "base64").length} bytes`,
+  ]);
+  return { ...secret, data: Object.fromEntries(data) };
 }
 
 const indent = (text: string): string => text.replace(/^/gm, "  ");

@@ -111,7 +111,19 @@ test("get, describe and events show what is there", async () => {
   expect(await refused("get spaceships")).toContain('there is no kind "spaceships"');
 });
 
-test("get --watch shows changes as they happen", async () => {
+test("describe tells how long secrets are, get tells what they are", async () => {
+  await ok(
+    "apply -f -",
+    "apiVersion: v1\nkind: Secret\nmetadata: {name: key, namespace: shop}\nstringData: {a: hush}",
+  );
+  const described = await ok("describe secret key -n shop");
+  expect(described).toContain("a: 4 bytes");
+  expect(described).not.toContain("aHVzaA==");
+  expect(await ok("get secret key -n shop -o yaml")).toContain("aHVzaA==");
+  await ok("delete secret key -n shop");
+});
+
+test("get --watch shows changes as they happen, in the columns of the list", async () => {
   const args = [PLINTH, "get", "net", "-n", "shop", "--watch", "--dir", controller.dir];
   const child = spawn(process.execPath, args, { stdio: ["ignore", "pipe", "inherit"] });
   let said = "";
@@ -126,6 +138,8 @@ test("get --watch shows changes as they happen", async () => {
       () => `the change does not show: ${said}`,
       20_000,
     );
+    const lines = said.split("\n");
+    expect(lines.find((line) => line.includes("99"))?.indexOf("99")).toBe(lines[0]?.indexOf("VLAN"));
   } finally {
     await endChild(child);
   }
