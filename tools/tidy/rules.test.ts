@@ -49,6 +49,7 @@ describe("check()", () => {
   it("asks for a header and refuses skipped tests", () => {
     expect(rules("base/a.ts", "export const a = 1;")).toEqual(["header"]);
     expect(rules("base/a.test.ts", `it.${"only"}("x", () => {});`)).toEqual(["test"]);
+    expect(rules("base/a.test.ts", `it.${"runIf"}(isRoot)("x", () => {});`)).toEqual(["test"]);
   });
 
   it("refuses imports of leaves", () => {

@@ -104,6 +104,9 @@ export function check(file: SourceFile): Finding[] {
     if (/\b(it|test|describe)\.(only|skip|todo)\b/.test(text) && isTest(file.path)) {
       add(index + 1, "test", "no test may be left out or singled out");
     }
+    if (/\.(skipIf|runIf)\b/.test(text) && isTest(file.path)) {
+      add(index + 1, "test", "say what the test needs, with the options of test/support/needs.ts");
+    }
     if (isPure(file.path) && IMPURE_CALLS.test(withoutComment(text))) {
       add(index + 1, "pure", "this file is pure: time and randomness come in as parameters");
     }
