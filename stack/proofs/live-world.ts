@@ -7,6 +7,7 @@ import type { DirectoryLayout } from "../daemons/directory.js";
 import type { DaemonSpec } from "../daemons/up/daemon-set.js";
 import { isReady, killDaemon } from "../daemons/up/supervisor.js";
 import { type KindName, kindByName, type ResourceInput } from "../resources/index.js";
+import { describeWaiting } from "./waiting.js";
 import type { ExecResult, Resource, World } from "./world.js";
 
 export interface LiveWorldOptions {
@@ -103,7 +104,7 @@ export async function connectWorld(
         async () => {
           const machines = (await list("VirtualMachine")).filter(({ spec }) => spec.powerState === "Running");
           const rest = machines.filter(({ status }) => status?.phase !== "Running");
-          waiting = rest.map((machine) => `${machine.metadata.name}: ${whyItWaits(machine)}`).join("; ");
+          waiting = describeWaiting(rest);
           say(
             `${machines.length - rest.length} of ${machines.length} VMs run${waiting === "" ? "" : ` (${waiting})`}`,
           );
@@ -116,10 +117,4 @@ export async function connectWorld(
     },
     close: () => client.close(),
   };
-}
-
-function whyItWaits(machine: Resource): string {
-  const conditions = (machine.status?.conditions ?? []) as { status: string; message?: string }[];
-  const why = conditions.find(({ status, message }) => status === "False" && message)?.message;
-  return why ?? machine.status?.phase ?? "Pending";
 }
