@@ -1,6 +1,7 @@
 // The virtual switch: its daemon, and the command-line verbs that speak to any switch of the same protocols.
 export { runAppctl } from "./cli/appctl.js";
-export { OFCTL_VERBS, runOfctl } from "./cli/ofctl.js";
+export type { CommandIo } from "./cli/command-io.js";
+export { ofctlHelp, runOfctl } from "./cli/ofctl.js";
 export { runVsctl } from "./cli/vsctl.js";
 export { VERBS as VSCTL_VERBS } from "./cli/vsctl-verbs.js";
 export { DatabaseServer, OPEN_VSWITCH_SCHEMA, openStorage, type Storage } from "./db/index.js";

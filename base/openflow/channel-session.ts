@@ -31,7 +31,7 @@ export type ChannelOutput =
   | { readonly type: "send"; readonly bytes: Uint8Array }
   /** Versions are agreed: messages may be sent now. */
   | { readonly type: "established" }
-  /** Never hello or echo: these are the session's own. `request` is what an error answer has to quote. */
+  /** Never hello or echo: these are the session's own, but for echo replies where it never probes. `request` is what an error answer has to quote. */
   | { readonly type: "message"; readonly message: OpenFlowMessage; readonly request: Uint8Array }
   | {
       readonly type: "malformed";
@@ -168,7 +168,7 @@ export class ChannelSession {
     }
     if (message.type === "echo_request") {
       outputs.push({ type: "send", bytes: encodeMessage({ ...message, type: "echo_reply" }) });
-    } else if (message.type !== "echo_reply" && message.type !== "hello") {
+    } else if ((message.type !== "echo_reply" || this.#probeIntervalMs === 0) && message.type !== "hello") {
       outputs.push({ type: "message", message, request: bytes });
     }
   }

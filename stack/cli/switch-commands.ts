@@ -2,18 +2,12 @@
 import { existsSync } from "node:fs";
 import { join, resolve } from "node:path";
 import type { Command } from "commander";
-import {
-  OFCTL_VERBS,
-  runAppctl,
-  runOfctl,
-  runVsctl,
-  startVswitchd,
-  VSCTL_VERBS,
-} from "../../vswitch/index.js";
+import { ofctlHelp, runAppctl, runOfctl, runVsctl, startVswitchd, VSCTL_VERBS } from "../../vswitch/index.js";
 import { runDaemon } from "../daemons/daemon.js";
 import { defaultDirectory, directoryLayout } from "../daemons/directory.js";
 import { withLogDir, withPartDir, withTimeout } from "./options.js";
 import { print } from "./output.js";
+import { registerTool } from "./tool-command.js";
 
 const TIMEOUT = { default: 10, max: 3600 };
 
@@ -87,17 +81,12 @@ function registerVsctl(program: Command): void {
 }
 
 function registerOfctl(program: Command): void {
-  client(program, "ofctl", "look at and change the flows of a bridge through OpenFlow 1.3")
-    .argument("<verb>", "what to do")
-    .argument("<switch>", "a bridge of DIR, unix:PATH or tcp:HOST:PORT")
-    .argument("[argument...]", "flows, ports")
-    .addHelpText("after", verbsHelp(OFCTL_VERBS, " SWITCH"))
-    .action(async (verb: string, target: string, args: string[], flags: ClientFlags) => {
-      const endpoint = target.includes(":")
-        ? target
-        : `unix:${inSwitchDirectory(flags.dir, `${target}.mgmt`)}`;
-      await runOfctl(verb, args, { target: endpoint, timeoutMs: flags.timeout * 1000, print });
-    });
+  registerTool(program, {
+    name: "ofctl",
+    description: "look at and change the flows of a bridge through OpenFlow 1.3",
+    help: ofctlHelp,
+    run: runOfctl,
+  });
 }
 
 function registerAppctl(program: Command): void {

@@ -103,7 +103,7 @@ function parseAction(text: string, depth: number): Action {
   if (/^\d+$/.test(name) || /^(IN_PORT|NORMAL|FLOOD|ALL|LOCAL|TABLE)$/i.test(name))
     return outputTo(parsePort(name));
   const build = ACTIONS[name.toLowerCase()];
-  if (build === undefined) throw flowTextError(`there is no action "${name.slice(0, 60)}"`);
+  if (build === undefined) throw flowTextError(`unknown action ${name.slice(0, 60)}`);
   return build(argument, depth);
 }
 

@@ -6,6 +6,8 @@
 // COLUMN_UNKNOWN     no such column in the table                          the same
 // ROW_UNKNOWN        no such record                                       `vsctl list TABLE` shows what there is
 // KEY_UNKNOWN        the map has no such key                              –
+// COMMAND_FAILED     a command cannot be carried out; the message is that of  as the message says
+//                    Open vSwitch's own tool
 // BRIDGE_EXISTS      add-br of a bridge that is there                     --may-exist
 // PORT_EXISTS        add-port of a port that is there                     --may-exist
 // FLOW_TEXT_INVALID  a flow that cannot be understood                     ovs-ofctl(8), Flow Syntax
@@ -23,4 +25,9 @@ export function usageError(tool: string, message: string): PlinthError {
 /** FLOW_TEXT_INVALID. */
 export function flowTextError(message: string): PlinthError {
   return new PlinthError("FLOW_TEXT_INVALID", message, { remedy: "see ovs-ofctl(8), Flow Syntax" });
+}
+
+/** COMMAND_FAILED: printed as "plinth ofctl: MESSAGE", as the original prints it behind its own name. */
+export function commandError(message: string): PlinthError {
+  return new PlinthError("COMMAND_FAILED", message);
 }

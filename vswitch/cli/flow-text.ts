@@ -1,19 +1,24 @@
 // Flows as people write them: "table=0,priority=100,tcp,nw_dst=10.0.0.1,actions=output:2". Pure.
 // Source: ovs-ofctl(8), Flow Syntax.
-import type { FlowStats, Instruction, Match, OxmEntry, OxmFieldName } from "../../base/openflow/index.js";
-import { OXM_FIELDS } from "../../base/openflow/index.js";
-import { formatInstructions, parseInstructions, splitList } from "./action-text.js";
-import { flowTextError } from "./errors.js";
 import {
-  bytesToNumber,
-  fieldNamed,
-  formatFieldValue,
-  numberToBytes,
-  parseFieldValue,
-  parseNumber,
-  parsePort,
-  parseSmall,
-} from "./field-text.js";
+  type FlowStats,
+  type Instruction,
+  type Match,
+  OFPFF_CHECK_OVERLAP,
+  OFPFF_NO_BYT_COUNTS,
+  OFPFF_NO_PKT_COUNTS,
+  OFPFF_RESET_COUNTS,
+  OFPFF_SEND_FLOW_REM,
+} from "../../base/openflow/index.js";
+import { formatInstructions, parseInstructions } from "./action-text.js";
+import { formatDuration } from "./duration-text.js";
+import { flowTextError } from "./errors.js";
+import { parsePort } from "./field-text.js";
+import { splitKeyValues } from "./key-values.js";
+import { MatchReader, type PortNumbers } from "./match-reader.js";
+import { matchParts, type PortNames } from "./match-text.js";
+
+export { formatMatch } from "./match-text.js";
 
 export interface FlowText {
   readonly tableId: number | undefined;
@@ -23,150 +28,164 @@ export interface FlowText {
   readonly idleTimeoutSeconds: number;
   readonly hardTimeoutSeconds: number;
   readonly outPort: number | undefined;
+  readonly outGroup: number | undefined;
+  /** OFPFF_* bits. */
+  readonly flags: number;
   readonly match: Match;
-  /** undefined when no actions were given. */
+  /** undefined when no actions were asked for. */
   readonly instructions: readonly Instruction[] | undefined;
+  /** What had to be left out of the match, to be told. */
+  readonly notes: readonly string[];
 }
 
-const PROTOCOLS: Readonly<Record<string, readonly [etherType: number, protocol?: number]>> = {
-  ip: [0x0800],
-  icmp: [0x0800, 1],
-  tcp: [0x0800, 6],
-  udp: [0x0800, 17],
-  sctp: [0x0800, 132],
-  arp: [0x0806],
-  ipv6: [0x86dd],
-  icmp6: [0x86dd, 58],
-  tcp6: [0x86dd, 6],
-  udp6: [0x86dd, 17],
-  sctp6: [0x86dd, 132],
-  mpls: [0x8847],
-};
+/** Parts that a flow may have beside its match. "actions" are then required. */
+export type FlowPart = "actions" | "priority" | "timeouts" | "flags" | "out";
+/** For add-flow. */
+export const FLOW_PARTS: ReadonlySet<FlowPart> = new Set(["actions", "priority", "timeouts", "flags"]);
+/** For dump-flows and its like. */
+export const FILTER_PARTS: ReadonlySet<FlowPart> = new Set(["out"]);
+
+export interface ParseFlowOptions {
+  /** Default: all parts, and actions are optional. */
+  readonly parts?: ReadonlySet<FlowPart>;
+  readonly ports?: PortNumbers;
+}
+
 const FLOW_TEXT_LENGTH_MAX = 64 * 1024;
 const U64 = (1n << 64n) - 1n;
+const FLAGS: Readonly<Record<string, number>> = {
+  send_flow_rem: OFPFF_SEND_FLOW_REM,
+  check_overlap: OFPFF_CHECK_OVERLAP,
+  reset_counts: OFPFF_RESET_COUNTS,
+  no_packet_counts: OFPFF_NO_PKT_COUNTS,
+  no_byte_counts: OFPFF_NO_BYT_COUNTS,
+};
+/** What dump-flows prints beside a flow: its own output can be read back. */
+const IGNORED = new Set(["duration", "n_packets", "n_bytes", "idle_age", "hard_age"]);
+
+type Draft = { -readonly [K in keyof FlowText]: FlowText[K] };
 
 /** Parses a flow or, without actions, a selection of flows. Throws FLOW_TEXT_INVALID. */
-export function parseFlow(text: string): FlowText {
+export function parseFlow(text: string, options: ParseFlowOptions = {}): FlowText {
   if (text.length > FLOW_TEXT_LENGTH_MAX) throw flowTextError("the flow is too long");
-  const at = /(^|[\s,])actions=/.exec(text);
-  const head = at === null ? text : text.slice(0, at.index);
-  const actions = at === null ? undefined : text.slice(at.index + at[0].length);
-  const flow = {
-    tableId: undefined as number | undefined,
-    priority: undefined as number | undefined,
+  const { parts, ports } = options;
+  const withActions = parts === undefined || parts.has("actions");
+  const [head, actions] = withActions ? splitActions(text) : [text, undefined];
+  if (parts?.has("actions") === true && actions === undefined) throw flowTextError("must specify an action");
+  const flow: Draft = {
+    tableId: undefined,
+    priority: undefined,
     cookie: 0n,
     cookieMask: 0n,
     idleTimeoutSeconds: 0,
     hardTimeoutSeconds: 0,
-    outPort: undefined as number | undefined,
+    outPort: undefined,
+    outGroup: undefined,
+    flags: 0,
+    match: [],
+    instructions: undefined,
+    notes: [],
   };
-  const matchParts: string[] = [];
-  for (const part of splitList(head.replace(/\s+/g, ","))) {
-    const [key, value = ""] = part.split(/=(.*)/s, 2) as [string, string?];
-    if (key === "table") flow.tableId = parseSmall(value, 254);
-    else if (key === "priority") flow.priority = parseSmall(value, 0xffff);
-    else if (key === "idle_timeout") flow.idleTimeoutSeconds = parseSmall(value, 0xffff);
-    else if (key === "hard_timeout") flow.hardTimeoutSeconds = parseSmall(value, 0xffff);
-    else if (key === "out_port") flow.outPort = parsePort(value);
-    else if (key === "cookie") {
-      const [number, mask] = value.split("/", 2) as [string, string?];
-      flow.cookie = parseNumber(number, U64);
-      flow.cookieMask = mask === undefined ? 0n : mask === "-1" ? U64 : parseNumber(mask, U64);
-    } else matchParts.push(part);
+  const reader = new MatchReader(ports);
+  const has = (part: FlowPart): boolean => parts === undefined || parts.has(part);
+  for (const { key, value } of splitKeyValues(head)) {
+    if (reader.takeProtocol(key)) continue;
+    const flag = Object.hasOwn(FLAGS, key) ? FLAGS[key] : undefined;
+    if (flag !== undefined && has("flags")) flow.flags |= flag;
+    else if (value === "") throw flowTextError(`field ${key} missing value`);
+    else if (!takePart(flow, key, value, has, ports) && !reader.takeField(key, value)) {
+      if (!IGNORED.has(key)) throw flowTextError(`unknown keyword ${key}`);
+    }
   }
+  const { match, notes } = reader.finish();
   return {
     ...flow,
-    match: parseMatch(matchParts),
+    match,
+    notes,
     instructions: actions === undefined ? undefined : parseInstructions(actions),
   };
 }
 
-function parseMatch(parts: readonly string[]): Match {
-  const entries = new Map<OxmFieldName, OxmEntry>();
-  const add = (field: OxmFieldName, value: Uint8Array, mask?: Uint8Array): void => {
-    if (entries.has(field)) throw flowTextError(`${field} is given twice`);
-    entries.set(field, { field, value, ...(mask === undefined ? {} : { mask }) });
-  };
-  for (const part of parts) {
-    const [key, value] = part.split(/=(.*)/s, 2) as [string, string?];
-    const protocol = value === undefined && Object.hasOwn(PROTOCOLS, key) ? PROTOCOLS[key] : undefined;
-    if (protocol !== undefined) {
-      add("eth_type", numberToBytes(BigInt(protocol[0]), 2));
-      if (protocol[1] !== undefined) add("ip_proto", Uint8Array.of(protocol[1]));
-    } else if (value === undefined) {
-      throw flowTextError(`"${part.slice(0, 60)}" is no match`);
-    } else if (key === "dl_vlan") {
-      const vid = parseSmall(value, 0xffff);
-      add("vlan_vid", numberToBytes(vid === 0xffff ? 0n : BigInt((vid & 0xfff) | 0x1000), 2));
-    } else if (key === "dl_vlan_pcp") {
-      add("vlan_pcp", Uint8Array.of(parseSmall(value, 7)));
-    } else {
-      const field = fieldNamed(specificName(key, entries));
-      const parsed = parseFieldValue(field, value);
-      if (parsed.mask !== undefined && !field.maskable) throw flowTextError(`${field.name} takes no mask`);
-      add(field.name, parsed.value, parsed.mask);
-    }
-  }
-  return [...entries.values()];
+/** Everything before "actions=" or "action=", and everything behind it. */
+function splitActions(text: string): [head: string, actions: string | undefined] {
+  const at = /(^|[\s,])actions?=/.exec(text);
+  return at === null
+    ? [text, undefined]
+    : [text.slice(0, at.index), text.slice(at.index + at[0].length).trim()];
 }
 
-/** tp_src means a field of the protocol that was named before; nw_src of an ARP flow is its address. */
-function specificName(key: string, entries: ReadonlyMap<OxmFieldName, OxmEntry>): string {
-  const number = (field: OxmFieldName): number =>
-    Number(bytesToNumber(entries.get(field)?.value ?? new Uint8Array(0)));
-  if (key === "tp_src" || key === "tp_dst") {
-    const prefix = { 6: "tcp", 17: "udp", 132: "sctp" }[number("ip_proto")];
-    if (prefix === undefined) throw flowTextError(`${key} needs tcp, udp or sctp before it`);
-    return `${prefix}_${key.slice(3)}`;
-  }
-  if (number("eth_type") === 0x0806) {
-    return { nw_src: "arp_spa", nw_dst: "arp_tpa", nw_proto: "arp_op" }[key] ?? key;
-  }
-  if (number("ip_proto") === 58 && (key === "icmp_type" || key === "icmp_code"))
-    return key.replace("icmp", "icmpv6");
-  return key;
+/** Takes what is no match field; false when `key` is none of it. */
+function takePart(
+  flow: Draft,
+  key: string,
+  value: string,
+  has: (part: FlowPart) => boolean,
+  ports: PortNumbers | undefined,
+): boolean {
+  const u16 = (): number => bounded(value, 0xffffn, `invalid ${key} "${value}"`);
+  if (key === "table") flow.tableId = bounded(value, 255n, `unknown table "${value}"`);
+  else if (key === "priority" && has("priority")) flow.priority = u16();
+  else if (key === "idle_timeout" && has("timeouts")) flow.idleTimeoutSeconds = u16();
+  else if (key === "hard_timeout" && has("timeouts")) flow.hardTimeoutSeconds = u16();
+  else if (key === "importance" && has("timeouts")) u16();
+  else if (key === "out_port" && has("out")) flow.outPort = outPort(value, ports);
+  else if (key === "out_group" && has("out"))
+    flow.outGroup = bounded(value, 0xffffffffn, `invalid out_group "${value}"`);
+  else if (key === "cookie") {
+    const [number, mask] = value.split("/", 2) as [string, string?];
+    flow.cookie = cookieOf(number);
+    flow.cookieMask = mask === undefined ? 0n : mask === "-1" ? U64 : cookieOf(mask);
+    // Without a mask a cookie selects nothing; in a selection it counts in full.
+    if (mask === undefined && has("out") && !has("actions")) flow.cookieMask = U64;
+  } else return false;
+  return true;
 }
 
-/** A match as text; empty for one that everything matches. */
-export function formatMatch(match: Match): string {
-  const etherType = match.find(({ field }) => field === "eth_type");
-  const protocol = match.find(({ field }) => field === "ip_proto");
-  const number = (entry: OxmEntry | undefined): number | undefined =>
-    entry && Number(bytesToNumber(entry.value));
-  const named = Object.entries(PROTOCOLS).find(
-    ([, [type, proto]]) =>
-      type === number(etherType) &&
-      proto === number(protocol) &&
-      (proto !== undefined) === (protocol !== undefined),
-  );
-  return match
-    .flatMap((entry) => {
-      if (named !== undefined && entry.field === "eth_type") return [named[0]];
-      if (named !== undefined && entry.field === "ip_proto") return [];
-      if (
-        entry.field === "vlan_vid" &&
-        entry.mask === undefined &&
-        ((number(entry) as number) & 0x1000) !== 0
-      )
-        return [`dl_vlan=${(number(entry) as number) & 0xfff}`];
-      const field = OXM_FIELDS[entry.field];
-      return [`${field.ovsName}=${formatFieldValue(field, entry)}`];
-    })
-    .join(",");
+function outPort(value: string, ports: PortNumbers | undefined): number {
+  const named = ports?.(value);
+  if (named !== undefined) return named;
+  try {
+    return parsePort(value);
+  } catch {
+    throw flowTextError(`${value} is not a valid OpenFlow port`);
+  }
+}
+
+function bounded(text: string, max: bigint, refusal: string): number {
+  if (!/^(\d{1,20}|0x[0-9a-fA-F]{1,16})$/.test(text) || BigInt(text) > max) throw flowTextError(refusal);
+  return Number(text);
+}
+
+function cookieOf(text: string): bigint {
+  if (/^(\d{1,20}|0x[0-9a-fA-F]{1,16})$/.test(text) && BigInt(text) <= U64) return BigInt(text);
+  throw flowTextError(`${text}: invalid cookie`);
+}
+
+export interface FlowFormat {
+  /** false: only what describes the flow, no counters. */
+  readonly stats?: boolean;
+  readonly names?: PortNames | undefined;
 }
 
 /** One line of dump-flows. */
-export function formatFlow(flow: FlowStats): string {
-  const seconds = flow.durationSeconds + flow.durationNanoseconds / 1e9;
+export function formatFlow(flow: FlowStats, format: FlowFormat = {}): string {
+  const stats = format.stats !== false;
   const head = [
-    `cookie=0x${flow.cookie.toString(16)}`,
-    `duration=${seconds.toFixed(3)}s`,
-    `table=${flow.tableId}`,
-    `n_packets=${flow.packetCount}`,
-    `n_bytes=${flow.byteCount}`,
+    ...(stats || flow.cookie !== 0n ? [`cookie=0x${flow.cookie.toString(16)}`] : []),
+    ...(stats ? [`duration=${formatDuration(flow)}`] : []),
+    ...(stats || flow.tableId !== 0 ? [`table=${flow.tableId}`] : []),
+    ...(stats ? [`n_packets=${flow.packetCount}`, `n_bytes=${flow.byteCount}`] : []),
     ...(flow.idleTimeoutSeconds > 0 ? [`idle_timeout=${flow.idleTimeoutSeconds}`] : []),
     ...(flow.hardTimeoutSeconds > 0 ? [`hard_timeout=${flow.hardTimeoutSeconds}`] : []),
-  ];
-  const match = formatMatch(flow.match);
-  return ` ${head.join(", ")}, priority=${flow.priority}${match === "" ? "" : `,${match}`} actions=${formatInstructions(flow.instructions)}`;
+  ].map((part) => `${part}, `);
+  const flags = Object.entries(FLAGS).flatMap(([name, bit]) =>
+    (flow.flags & bit) === 0 ? [] : [`${name} `],
+  );
+  const match = formatPriorityAndMatch(flow.priority, flow.match, format.names);
+  return ` ${[...head, ...flags].join("")}${match === "" ? "" : `${match} `}actions=${formatInstructions(flow.instructions)}`;
+}
+
+/** "priority=100,tcp,…"; the default priority is not told. */
+export function formatPriorityAndMatch(priority: number, match: Match, names?: PortNames): string {
+  return [...(priority === 0x8000 ? [] : [`priority=${priority}`]), ...matchParts(match, names)].join(",");
 }

@@ -1,196 +1,271 @@
-// `plinth ofctl`: the everyday verbs of ovs-ofctl over OpenFlow 1.3, against any switch.
+// `plinth ofctl`: the verbs of ovs-ofctl over OpenFlow 1.3, against any switch, with its options, output and wording.
+// Source: ovs-ofctl(8).
+import { PlinthError } from "../../base/errors/index.js";
+import type { CommandIo } from "./command-io.js";
+import { type OptionSpec, parseOptions, parseTimeout } from "./command-options.js";
+import { commandError } from "./errors.js";
+import { sortKey } from "./flow-order.js";
+import { formatMessage } from "./message-text.js";
+import { OfctlContext, type OfctlFlags } from "./ofctl-context.js";
 import {
-  type FlowMod,
-  type FlowModCommand,
-  OFP_NO_BUFFER,
-  OFPG_ANY,
-  OFPP_ANY,
-  OFPTT_ALL,
-  type PortDescription,
-  type PortStats,
-} from "../../base/openflow/index.js";
-import { formatAction } from "./action-text.js";
-import { flowTextError, usageError } from "./errors.js";
-import { formatPort, parsePort } from "./field-text.js";
-import { type FlowText, formatFlow, parseFlow } from "./flow-text.js";
-import { OpenFlowClient } from "./openflow-client.js";
+  diffFlows,
+  dumpAggregate,
+  dumpFlows,
+  type FlowSet,
+  flowsOfFile,
+  flowsOfSwitch,
+  modifyFlows,
+  modifyFlowsOfFile,
+  replaceFlows,
+} from "./ofctl-flows.js";
+import {
+  addGroups,
+  changeBuckets,
+  deleteGroups,
+  deleteMeters,
+  dumpGroupStats,
+  dumpGroups,
+  dumpMeters,
+  modifyGroup,
+  modifyMeter,
+} from "./ofctl-groups.js";
+import { monitor } from "./ofctl-monitor.js";
+import { parseFlowsVerb, parseFlowVerb, parseGroupVerb, parseMessages } from "./ofctl-parse.js";
+import * as S from "./ofctl-switch.js";
+import { OpenFlowClient, OpenFlowRefusal } from "./openflow-client.js";
 
-export interface OfctlOptions {
-  /** "unix:PATH" or "tcp:HOST:PORT" of the switch. */
-  readonly target: string;
-  readonly timeoutMs?: number;
-  readonly print: (line: string) => void;
-}
-
-type Run = (client: OpenFlowClient, args: readonly string[], print: (line: string) => void) => Promise<void>;
+type Run = (context: OfctlContext, args: readonly string[]) => Promise<number>;
+type RunAlone = (io: CommandIo, args: readonly string[]) => Promise<number>;
 
 interface OfctlVerb {
+  /** Of its arguments, as help shows them. */
   readonly usage: string;
   readonly argumentsMin: number;
   readonly argumentsMax: number;
-  readonly run: Run;
+  /** The first argument is the switch. */
+  readonly run?: Run;
+  readonly runAlone?: RunAlone;
 }
 
-const FLOWS_MAX = 100_000;
+const MANY = Number.POSITIVE_INFINITY;
 
-export const OFCTL_VERBS: ReadonlyMap<string, OfctlVerb> = new Map([
-  ["show", verb("", 0, 0, show)],
-  ["dump-flows", verb("[FLOW]", 0, 1, dumpFlows)],
-  ["dump-tables", verb("", 0, 0, dumpTables)],
-  ["dump-groups", verb("", 0, 0, dumpGroups)],
-  ["dump-ports", verb("[PORT]", 0, 1, dumpPorts)],
-  ["dump-ports-desc", verb("", 0, 0, dumpPortDescriptions)],
-  ["add-flow", verb("FLOW...", 1, FLOWS_MAX, (client, flows) => modify(client, "add", flows))],
-  ["mod-flows", verb("FLOW...", 1, FLOWS_MAX, (client, flows) => modify(client, "modify", flows))],
-  [
-    "del-flows",
-    verb("[FLOW]", 0, 1, (client, flows) => modify(client, "delete", flows.length === 0 ? [""] : flows)),
-  ],
+export const OFCTL_VERBS: ReadonlyMap<string, OfctlVerb> = new Map<string, OfctlVerb>([
+  ["show", at("SWITCH", 1, 1, S.show)],
+  ["dump-desc", at("SWITCH", 1, 1, S.dump("desc"))],
+  ["dump-tables", at("SWITCH", 1, 1, S.dump("table"))],
+  ["dump-table-features", at("SWITCH", 1, 1, S.dumpTableFeatures)],
+  ["dump-table-desc", at("SWITCH", 1, 1, S.dumpTableDesc)],
+  ["mod-port", at("SWITCH IFACE ACT", 3, 3, S.modPort)],
+  ["mod-table", at("SWITCH TABLE MOD", 3, 3, S.modTable)],
+  ["get-frags", at("SWITCH", 1, 1, S.getFrags)],
+  ["set-frags", at("SWITCH FRAG_MODE", 2, 2, S.setFrags)],
+  ["dump-ports", at("SWITCH [PORT]", 1, 2, S.dumpPorts)],
+  ["dump-ports-desc", at("SWITCH [PORT]", 1, 2, S.dump("port_desc"))],
+  ["dump-flows", at("SWITCH [FLOW]", 1, 2, dumpFlows)],
+  ["dump-aggregate", at("SWITCH [FLOW]", 1, 2, dumpAggregate)],
+  ["queue-stats", at("SWITCH [PORT [QUEUE]]", 1, 3, S.queueStats)],
+  ["queue-get-config", at("SWITCH [PORT [QUEUE]]", 1, 3, S.queueGetConfig)],
+  ["add-flow", at("SWITCH FLOW", 2, 2, modifyFlows("add"))],
+  ["add-flows", at("SWITCH FILE", 2, 2, modifyFlowsOfFile("add"))],
+  ["mod-flows", at("SWITCH FLOW", 2, 2, modifyFlows("modify"))],
+  ["del-flows", at("SWITCH [FLOW]", 1, 2, modifyFlows("delete"))],
+  ["replace-flows", at("SWITCH FILE", 2, 2, replaceFlows)],
+  ["packet-out", at("SWITCH IN_PORT ACTIONS PACKET...", 2, MANY, S.packetOut)],
+  ["monitor", at("SWITCH [MISSLEN] [invalid_ttl]", 1, 4, monitor)],
+  ["snoop", at("SWITCH", 1, 1, monitor)],
+  ["add-group", at("SWITCH GROUP", 2, 2, modifyGroup("add"))],
+  ["add-groups", at("SWITCH FILE", 1, 2, addGroups)],
+  ["mod-group", at("SWITCH GROUP", 1, 2, modifyGroup("modify"))],
+  ["del-groups", at("SWITCH [GROUP]", 1, 2, deleteGroups)],
+  ["insert-buckets", at("SWITCH GROUP", 1, 2, changeBuckets("insert-bucket"))],
+  ["remove-buckets", at("SWITCH GROUP", 1, 2, changeBuckets("remove-bucket"))],
+  ["dump-groups", at("SWITCH [GROUP]", 1, 2, dumpGroups)],
+  ["dump-group-stats", at("SWITCH [GROUP]", 1, 2, dumpGroupStats)],
+  ["dump-group-features", at("SWITCH", 1, 1, S.dump("group_features"))],
+  ["add-meter", at("SWITCH METER", 2, 2, modifyMeter("add"))],
+  ["mod-meter", at("SWITCH METER", 2, 2, modifyMeter("modify"))],
+  ["del-meter", at("SWITCH METER", 2, 2, deleteMeters)],
+  ["del-meters", at("SWITCH [METER]", 1, 2, deleteMeters)],
+  ["dump-meter", at("SWITCH METER", 2, 2, dumpMeters("meter_config"))],
+  ["dump-meters", at("SWITCH [METER]", 1, 2, dumpMeters("meter_config"))],
+  ["meter-stats", at("SWITCH [METER]", 1, 2, dumpMeters("meter"))],
+  ["meter-features", at("SWITCH", 1, 1, S.dump("meter_features"))],
+  ["probe", at("SWITCH", 1, 1, S.probe)],
+  ["ping", at("SWITCH [N]", 1, 2, S.ping)],
+  ["diff-flows", { usage: "SOURCE1 SOURCE2", argumentsMin: 2, argumentsMax: 2 }],
+  ["parse-flow", alone("FLOW", 1, 1, parseFlowVerb)],
+  ["parse-flows", alone("FILE", 1, 1, parseFlowsVerb)],
+  ["parse-group", alone("GROUP", 1, 1, parseGroupVerb)],
+  ["ofp-parse", alone("FILE", 1, 1, parseMessages)],
 ]);
 
-function verb(usage: string, argumentsMin: number, argumentsMax: number, run: Run): OfctlVerb {
+function at(usage: string, argumentsMin: number, argumentsMax: number, run: Run): OfctlVerb {
   return { usage, argumentsMin, argumentsMax, run };
 }
 
-/** Runs one verb. Rejects with USAGE, FLOW_TEXT_INVALID, OPENFLOW_REFUSED, OPENFLOW_UNREACHABLE or OPENFLOW_TIMEOUT. */
-export async function runOfctl(name: string, args: readonly string[], options: OfctlOptions): Promise<void> {
-  const found = OFCTL_VERBS.get(name);
-  if (found === undefined || args.length < found.argumentsMin || args.length > found.argumentsMax) {
-    const form =
-      found === undefined
-        ? `verbs: ${[...OFCTL_VERBS.keys()].join(", ")}`
-        : `usage: ${name} SWITCH ${found.usage}`;
-    throw usageError("ofctl", form);
+function alone(usage: string, argumentsMin: number, argumentsMax: number, runAlone: RunAlone): OfctlVerb {
+  return { usage, argumentsMin, argumentsMax, runAlone };
+}
+
+/** Options that are taken and change nothing: what they choose is what we do anyway, or concerns logs. */
+const IGNORED = new Set([
+  "verbose",
+  "log-file",
+  "syslog-target",
+  "syslog-method",
+  "packet-in-format",
+  "timestamp",
+  "read-only",
+  "color",
+  "more",
+]);
+
+const OPTIONS: readonly OptionSpec[] = [
+  { name: "timeout", short: "t", argument: "required" },
+  { name: "strict", argument: "none" },
+  { name: "read-only", argument: "none" },
+  { name: "readd", argument: "none" },
+  { name: "bundle", argument: "none" },
+  { name: "flow-format", short: "F", argument: "required" },
+  { name: "packet-in-format", short: "P", argument: "required" },
+  { name: "protocols", short: "O", argument: "required" },
+  { name: "more", short: "m", argument: "none" },
+  { name: "timestamp", argument: "none" },
+  { name: "sort", argument: "optional" },
+  { name: "rsort", argument: "optional" },
+  { name: "names", argument: "none" },
+  { name: "no-names", argument: "none" },
+  { name: "stats", argument: "none" },
+  { name: "no-stats", argument: "none" },
+  { name: "may-create", argument: "none" },
+  { name: "color", argument: "optional" },
+  { name: "verbose", short: "v", argument: "optional" },
+  { name: "log-file", argument: "optional" },
+  { name: "syslog-target", argument: "required" },
+  { name: "syslog-method", argument: "required" },
+  { name: "output", short: "o", argument: "required" },
+  { name: "version", short: "V", argument: "none" },
+  { name: "help", short: "h", argument: "none" },
+];
+
+interface Given {
+  readonly flags: OfctlFlags;
+  readonly asked: "version" | "help" | undefined;
+  readonly args: readonly string[];
+}
+
+function parseCommandLine(words: readonly string[]): Given {
+  const { options, args } = parseOptions(words, OPTIONS);
+  const flags = {
+    strict: false,
+    names: undefined as boolean | undefined,
+    stats: true,
+    sort: [] as OfctlFlags["sort"][number][],
+    mayCreate: false,
+    readd: false,
+    bundle: false,
+    json: false,
+    timeoutMs: undefined as number | undefined,
+    version: undefined as string | undefined,
+  };
+  let asked: Given["asked"];
+  for (const { name, value } of options) {
+    if (name === "strict") flags.strict = true;
+    else if (name === "readd") flags.readd = true;
+    else if (name === "bundle") flags.bundle = true;
+    else if (name === "may-create") flags.mayCreate = true;
+    else if (name === "names" || name === "no-names") flags.names = name === "names";
+    else if (name === "stats" || name === "no-stats") flags.stats = name === "stats";
+    else if (name === "sort" || name === "rsort") flags.sort.push(sortKey(value, name === "rsort"));
+    else if (name === "timeout") flags.timeoutMs = parseTimeout(value);
+    else if (name === "protocols") flags.version = checkVersions(value ?? "");
+    else if (name === "flow-format") flags.version = value;
+    else if (name === "output") flags.json = isJson(value);
+    else if (name === "version" || name === "help") asked ??= name;
+    else if (!IGNORED.has(name)) throw commandError(`unrecognized option '--${name}'`);
   }
-  const client = await OpenFlowClient.connect(options.target, options.timeoutMs ?? 10_000);
+  return { flags, asked, args };
+}
+
+/** -O: a list of versions of which we speak one. */
+function checkVersions(text: string): string {
+  const names = text.split(",").map((name) => name.trim());
+  const unknown = names.find((name) => !/^OpenFlow1[0-5]$/i.test(name));
+  if (unknown !== undefined) throw commandError(`Unknown OpenFlow version: "${unknown}"`);
+  if (!names.some((name) => name.toLowerCase() === "openflow13"))
+    throw commandError(`this client speaks OpenFlow13, not ${text}`);
+  return text;
+}
+
+export function isJson(value: string | undefined): boolean {
+  if (value === "json") return true;
+  throw commandError(`output ${value} is not json`);
+}
+
+/** Runs one command line. Resolves with the exit code; rejects with COMMAND_FAILED and the like. */
+export async function runOfctl(words: readonly string[], io: CommandIo): Promise<number> {
+  const { flags, asked, args } = parseCommandLine(words);
+  if (asked === "help") io.out(ofctlHelp());
+  else if (asked === "version") io.out("plinth ofctl (Plinth) 0.1.0\nOpenFlow versions 0x4:0x4\n");
+  if (asked !== undefined) return 0;
+  const [name, ...rest] = args;
+  if (name === undefined) throw commandError("missing command name; use --help for help");
+  const verb = OFCTL_VERBS.get(name);
+  if (verb === undefined) throw commandError(`unknown command '${name}'; use --help for help`);
+  if (rest.length < verb.argumentsMin)
+    throw commandError(`'${name}' command requires at least ${verb.argumentsMin} arguments`);
+  if (rest.length > verb.argumentsMax)
+    throw commandError(`'${name}' command takes at most ${verb.argumentsMax} arguments`);
+  if (verb.runAlone !== undefined) return verb.runAlone(io, rest);
+  if (verb.run === undefined) return diff(rest as [string, string], flags, io);
+  const { run } = verb;
+  return withSwitch(rest[0] as string, flags, io, (context) => run(context, rest.slice(1)));
+}
+
+async function withSwitch<Result>(
+  target: string,
+  flags: OfctlFlags,
+  io: CommandIo,
+  use: (context: OfctlContext) => Promise<Result>,
+): Promise<Result> {
+  const endpoint = target.includes(":") ? target : io.endpointOf(target);
+  if (endpoint === undefined) throw commandError(`${target} is not a bridge or a socket`);
+  const client = await OpenFlowClient.connect(endpoint, flags.timeoutMs);
   try {
-    await found.run(client, args, options.print);
+    return await use(new OfctlContext(client, target, flags, io));
+  } catch (thrown) {
+    if (!(thrown instanceof OpenFlowRefusal)) throw thrown;
+    // As the original: the error, and what it was about.
+    io.err(formatMessage({ ...thrown.error }));
+    io.err(formatMessage(thrown.request));
+    throw new PlinthError("REFUSAL_TOLD", thrown.message);
   } finally {
     client.close();
   }
 }
 
-/** The flow-mod for a flow as text. */
-export function flowModOf(command: FlowModCommand, flow: FlowText): Omit<FlowMod, "xid"> {
-  const isDelete = command === "delete" || command === "delete_strict";
-  if (!isDelete && flow.instructions === undefined) {
-    throw flowTextError("the flow lacks its actions: end it with actions=…");
-  }
-  return {
-    type: "flow_mod",
-    command,
-    tableId: flow.tableId ?? (isDelete ? OFPTT_ALL : 0),
-    cookie: flow.cookie,
-    cookieMask: flow.cookieMask,
-    idleTimeoutSeconds: flow.idleTimeoutSeconds,
-    hardTimeoutSeconds: flow.hardTimeoutSeconds,
-    priority: flow.priority ?? 0x8000,
-    bufferId: OFP_NO_BUFFER,
-    outPort: flow.outPort ?? OFPP_ANY,
-    outGroup: OFPG_ANY,
-    flags: 0,
-    match: flow.match,
-    instructions: isDelete ? [] : (flow.instructions ?? []),
-  };
+/** Exit code 2 when they differ. */
+async function diff(sources: readonly [string, string], flags: OfctlFlags, io: CommandIo): Promise<number> {
+  const flowsOf = (source: string): Promise<FlowSet> =>
+    source.includes(":") || io.endpointOf(source) !== undefined
+      ? withSwitch(source, flags, io, flowsOfSwitch)
+      : flowsOfFile(io, source, async () => () => undefined);
+  const lines = diffFlows(await flowsOf(sources[0]), await flowsOf(sources[1]));
+  io.out(lines.join(""));
+  return lines.length === 0 ? 0 : 2;
 }
 
-async function modify(
-  client: OpenFlowClient,
-  command: FlowModCommand,
-  flows: readonly string[],
-): Promise<void> {
-  await client.send(flows.map((text) => flowModOf(command, parseFlow(text))));
-}
-
-async function show(
-  client: OpenFlowClient,
-  _args: readonly string[],
-  print: (line: string) => void,
-): Promise<void> {
-  const features = await client.features();
-  print(
-    `dpid:${features.datapathId.toString(16).padStart(16, "0")} n_tables:${features.tableCount} n_buffers:${features.bufferCount}`,
-  );
-  await dumpPortDescriptions(client, [], print);
-}
-
-async function dumpFlows(
-  client: OpenFlowClient,
-  [text]: readonly string[],
-  print: (line: string) => void,
-): Promise<void> {
-  const flow = parseFlow(text ?? "");
-  const replies = await client.request({
-    kind: "flow",
-    tableId: flow.tableId ?? OFPTT_ALL,
-    outPort: flow.outPort ?? OFPP_ANY,
-    outGroup: OFPG_ANY,
-    cookie: flow.cookie,
-    cookieMask: flow.cookieMask,
-    match: flow.match,
+export function ofctlHelp(): string {
+  const verbs = [...OFCTL_VERBS].map(([name, { usage }]) => `  ${name} ${usage}\n`);
+  const options = OPTIONS.map(({ name, short, argument }) => {
+    const value = argument === "none" ? "" : argument === "required" ? "=ARG" : "[=ARG]";
+    return `  ${short === undefined ? "    " : `-${short}, `}--${name}${value}\n`;
   });
-  for (const reply of replies)
-    if (reply.kind === "flow") for (const one of reply.flows) print(formatFlow(one));
-}
-
-async function dumpTables(
-  client: OpenFlowClient,
-  _args: readonly string[],
-  print: (line: string) => void,
-): Promise<void> {
-  for (const reply of await client.request({ kind: "table" })) {
-    if (reply.kind !== "table") continue;
-    for (const { tableId, activeCount, lookupCount, matchedCount } of reply.tables) {
-      if (activeCount > 0 || lookupCount > 0n)
-        print(` table ${tableId}: active=${activeCount}, lookup=${lookupCount}, matched=${matchedCount}`);
-    }
-  }
-}
-
-async function dumpGroups(
-  client: OpenFlowClient,
-  _args: readonly string[],
-  print: (line: string) => void,
-): Promise<void> {
-  for (const reply of await client.request({ kind: "group_desc" })) {
-    if (reply.kind !== "group_desc") continue;
-    for (const { groupId, groupType, buckets } of reply.groups) {
-      const parts = buckets.map(({ actions }) => `bucket=actions=${actions.map(formatAction).join(",")}`);
-      print([` group_id=${groupId}`, `type=${groupType}`, ...parts].join(","));
-    }
-  }
-}
-
-async function dumpPorts(
-  client: OpenFlowClient,
-  [port]: readonly string[],
-  print: (line: string) => void,
-): Promise<void> {
-  const replies = await client.request({
-    kind: "port_stats",
-    port: port === undefined ? OFPP_ANY : parsePort(port),
-  });
-  for (const reply of replies)
-    if (reply.kind === "port_stats") for (const one of reply.ports) print(formatPortStats(one));
-}
-
-function formatPortStats(stats: PortStats): string {
-  const rx = `rx pkts=${stats.rxPackets}, bytes=${stats.rxBytes}, drop=${stats.rxDropped}, errs=${stats.rxErrors}`;
-  const tx = `tx pkts=${stats.txPackets}, bytes=${stats.txBytes}, drop=${stats.txDropped}, errs=${stats.txErrors}`;
-  return `  port ${formatPort(stats.port)}: ${rx}\n           ${tx}`;
-}
-
-async function dumpPortDescriptions(
-  client: OpenFlowClient,
-  _args: readonly string[],
-  print: (line: string) => void,
-): Promise<void> {
-  for (const reply of await client.request({ kind: "port_desc" })) {
-    if (reply.kind === "port_desc") for (const port of reply.ports) print(formatPortDescription(port));
-  }
-}
-
-function formatPortDescription({ port, name, macAddress, config, state }: PortDescription): string {
-  const mac = [...macAddress].map((byte) => byte.toString(16).padStart(2, "0")).join(":");
-  return ` ${formatPort(port)}(${name}): addr:${mac} config:${config} state:${(state & 1) !== 0 ? "LINK_DOWN" : "LIVE"}`;
+  return [
+    "plinth ofctl: OpenFlow switch management, with the verbs of ovs-ofctl(8)\n",
+    "usage: plinth ofctl [OPTIONS] COMMAND [ARG...]\n\nCommands:\n",
+    ...verbs,
+    "\nSWITCH is a bridge of the switch in --dir, unix:FILE or tcp:HOST:PORT.\n\nOptions:\n",
+    ...options,
+  ].join("");
 }

@@ -8,43 +8,71 @@ import {
   encodeMessage,
   type MultipartReplyBody,
   type MultipartRequestBody,
-  OFP_ERRORS,
+  OFPMPF_REPLY_MORE,
   type OpenFlowMessage,
   type Unsent,
 } from "../../base/openflow/index.js";
 import { systemClock, type Timer } from "../../base/time/index.js";
+import { commandError } from "./errors.js";
+import { errorName } from "./message-text.js";
 
 interface Pending {
-  readonly replies: MultipartReplyBody[];
-  readonly resolve: (replies: readonly MultipartReplyBody[]) => void;
+  readonly request: OpenFlowMessage;
+  readonly replies: OpenFlowMessage[];
+  readonly resolve: (replies: readonly OpenFlowMessage[]) => void;
   readonly reject: (error: Error) => void;
+}
+
+/** The switch answered with an error. code: OPENFLOW_REFUSED. */
+export class OpenFlowRefusal extends PlinthError {
+  readonly error: OpenFlowMessage & { type: "error" };
+  readonly request: OpenFlowMessage;
+
+  constructor(error: OpenFlowMessage & { type: "error" }, request: OpenFlowMessage) {
+    super("OPENFLOW_REFUSED", `the switch refused: ${errorName(error.errorType, error.code)}`);
+    this.error = error;
+    this.request = request;
+  }
+}
+
+export interface MultipartReply {
+  readonly xid: number;
+  readonly body: MultipartReplyBody;
 }
 
 export class OpenFlowClient {
   readonly #socket: Socket;
   readonly #session = new ChannelSession({ answerMalformed: false, probeIntervalMs: 0 });
   readonly #pending = new Map<number, Pending>();
-  readonly #timer: Timer;
-  #established: Pending | undefined;
+  readonly #timer: Timer | undefined;
+  readonly #name: string;
+  #established: { resolve: () => void; reject: (error: Error) => void } | undefined;
   #failure: Error | undefined;
+  /** Gets messages that answer nothing. */
+  onMessage: (message: OpenFlowMessage) => void = () => {};
+  /** Settles when the connection has ended, with the reason. */
+  readonly ended: Promise<Error>;
+  #end: (error: Error) => void = () => {};
 
-  private constructor(socket: Socket, name: string, timeoutMs: number) {
+  private constructor(socket: Socket, name: string, timeoutMs: number | undefined) {
     this.#socket = socket;
-    this.#timer = systemClock.after(timeoutMs, () =>
-      this.#fail(new PlinthError("OPENFLOW_TIMEOUT", `${name} did not answer within ${timeoutMs} ms`)),
-    );
+    this.#name = name;
+    this.ended = new Promise((resolve) => {
+      this.#end = resolve;
+    });
+    if (timeoutMs !== undefined) {
+      this.#timer = systemClock.after(timeoutMs, () =>
+        this.#fail(new PlinthError("OPENFLOW_TIMEOUT", `${name} did not answer within ${timeoutMs} ms`)),
+      );
+    }
     socket.on("connect", () => this.#handle(this.#session.start(systemClock.nowMs())));
     socket.on("data", (bytes) => this.#handle(this.#session.receive(bytes, systemClock.nowMs())));
-    socket.on("error", (cause) =>
-      this.#fail(
-        new PlinthError("OPENFLOW_UNREACHABLE", `cannot talk to ${name}: ${cause.message}`, { cause }),
-      ),
-    );
+    socket.on("error", (cause: NodeJS.ErrnoException) => this.#fail(unreachable(name, cause)));
     socket.on("close", () => this.#fail(new PlinthError("OPENFLOW_CLOSED", `${name} closed the connection`)));
   }
 
   /** Connects to "unix:PATH" or "tcp:HOST:PORT" and agrees on OpenFlow 1.3; everything must end within `timeoutMs`. */
-  static async connect(endpoint: string, timeoutMs: number): Promise<OpenFlowClient> {
+  static async connect(endpoint: string, timeoutMs: number | undefined): Promise<OpenFlowClient> {
     const target = parseActiveEndpoint(endpoint);
     if (target.kind === "tls")
       throw new PlinthError("ENDPOINT_INVALID", `"${endpoint}": OpenFlow over TLS is not spoken here`);
@@ -53,60 +81,57 @@ export class OpenFlowClient {
         ? connect({ path: target.path })
         : connect({ host: target.host, port: target.port });
     const client = new OpenFlowClient(socket, endpoint, timeoutMs);
-    await new Promise<unknown>((resolve, reject) => {
-      client.#established = { replies: [], resolve, reject };
+    await new Promise<void>((resolve, reject) => {
+      client.#established = { resolve, reject };
     });
     return client;
   }
 
-  /** Sends `messages` and a barrier; rejects with OPENFLOW_REFUSED at the first error. */
+  /** Sends `messages` and a barrier; rejects with OpenFlowRefusal at the first error. */
   async send(messages: readonly Unsent[]): Promise<void> {
     let refusal: unknown;
     for (const message of messages) {
       // Answered only when refused; the barrier's answer comes after all refusals.
-      this.#ask(message).catch((thrown: unknown) => {
+      this.ask(message).catch((thrown: unknown) => {
         refusal ??= thrown;
       });
     }
-    await this.#ask({ type: "barrier_request" });
+    await this.ask({ type: "barrier_request" });
     if (refusal !== undefined) throw refusal;
   }
 
   /** All parts of a multipart reply. */
-  request(body: MultipartRequestBody): Promise<readonly MultipartReplyBody[]> {
-    return this.#ask({ type: "multipart_request", flags: 0, body });
+  async request(body: MultipartRequestBody): Promise<readonly MultipartReply[]> {
+    const replies = await this.ask({ type: "multipart_request", flags: 0, body });
+    return replies.flatMap((reply) =>
+      reply.type === "multipart_reply" ? [{ xid: reply.xid, body: reply.body }] : [],
+    );
   }
 
-  async features(): Promise<Extract<OpenFlowMessage, { type: "features_reply" }>> {
-    return new Promise((resolve, reject) => {
-      this.#features = resolve;
-      this.#ask({ type: "features_request" }).catch(reject);
-    });
-  }
-
-  #features: ((reply: Extract<OpenFlowMessage, { type: "features_reply" }>) => void) | undefined;
-
-  close(): void {
-    this.#timer.cancel();
-    this.#socket.destroy();
-  }
-
-  #ask(message: Unsent): Promise<readonly MultipartReplyBody[]> {
+  /** Everything that answers `message`. */
+  ask(message: Unsent): Promise<readonly OpenFlowMessage[]> {
     const xid = this.#session.nextXid();
     return new Promise((resolve, reject) => {
       if (this.#failure !== undefined) {
         reject(this.#failure);
         return;
       }
-      this.#pending.set(xid, { replies: [], resolve, reject });
-      this.#socket.write(encodeMessage({ ...message, xid } as OpenFlowMessage));
+      const request = { ...message, xid } as OpenFlowMessage;
+      this.#pending.set(xid, { request, replies: [], resolve, reject });
+      this.#socket.write(encodeMessage(request));
     });
+  }
+
+  close(): void {
+    this.#timer?.cancel();
+    this.#failure ??= new PlinthError("OPENFLOW_CLOSED", `${this.#name} is no longer needed`);
+    this.#socket.destroy();
   }
 
   #handle(outputs: readonly ChannelOutput[]): void {
     for (const output of outputs) {
       if (output.type === "send") this.#socket.write(output.bytes);
-      else if (output.type === "established") this.#established?.resolve([]);
+      else if (output.type === "established") this.#established?.resolve();
       else if (output.type === "message") this.#receive(output.message);
       else if (output.type === "close") this.#fail(new PlinthError("OPENFLOW_CLOSED", output.reason));
       else this.#fail(new PlinthError("OPENFLOW_MALFORMED", `the switch sent: ${output.error.message}`));
@@ -115,26 +140,17 @@ export class OpenFlowClient {
 
   #receive(message: OpenFlowMessage): void {
     const pending = this.#pending.get(message.xid);
-    if (pending === undefined) return;
-    switch (message.type) {
-      case "multipart_reply":
-        pending.replies.push(message.body);
-        if ((message.flags & 1) !== 0) return;
-        break;
-      case "error":
-        this.#pending.delete(message.xid);
-        pending.reject(
-          new PlinthError(
-            "OPENFLOW_REFUSED",
-            `the switch refused: ${errorName(message.errorType, message.code)}`,
-          ),
-        );
-        return;
-      case "features_reply":
-        this.#features?.(message);
-        break;
-      default:
+    if (pending === undefined) {
+      this.onMessage(message);
+      return;
     }
+    if (message.type === "error") {
+      this.#pending.delete(message.xid);
+      pending.reject(new OpenFlowRefusal(message, pending.request));
+      return;
+    }
+    pending.replies.push(message);
+    if (message.type === "multipart_reply" && (message.flags & OFPMPF_REPLY_MORE) !== 0) return;
     this.#pending.delete(message.xid);
     pending.resolve(pending.replies);
   }
@@ -142,15 +158,24 @@ export class OpenFlowClient {
   #fail(error: Error): void {
     if (this.#failure !== undefined) return;
     this.#failure = error;
-    this.#timer.cancel();
+    this.#timer?.cancel();
     this.#socket.destroy();
     this.#established?.reject(error);
     for (const { reject } of this.#pending.values()) reject(error);
     this.#pending.clear();
+    this.#end(error);
   }
 }
 
-function errorName(type: number, code: number): string {
-  const found = Object.entries(OFP_ERRORS).find(([, pair]) => pair[0] === type && pair[1] === code);
-  return found?.[0] ?? `type ${type} code ${code}`;
+const REASONS: Readonly<Record<string, string>> = {
+  ENOENT: "No such file or directory",
+  ECONNREFUSED: "Connection refused",
+  EACCES: "Permission denied",
+  EHOSTUNREACH: "No route to host",
+  ETIMEDOUT: "Connection timed out",
+};
+
+function unreachable(name: string, cause: NodeJS.ErrnoException): PlinthError {
+  const reason = REASONS[cause.code ?? ""] ?? cause.message;
+  return commandError(`connecting to ${name} (${reason})`);
 }

@@ -10,6 +10,7 @@ export {
 } from "./ct-program.js";
 export * from "./drop-reasons.js";
 export { flowError, openFlowErrorOf } from "./errors.js";
+export { frameView, type PacketView, packetView } from "./exact-match.js";
 export {
   compileMatch,
   keyField,

@@ -1,0 +1,32 @@
+// A packet by its fields: "tcp,in_port=1,vlan_tci=0x0000,dl_src=…,tcp_flags=syn". Pure.
+import { FRAME_SIZE_MIN } from "../../base/packet/index.js";
+import { frameView, type PacketView } from "../flow/index.js";
+import { matchParts, type PortNames } from "./match-text.js";
+
+/** Open vSwitch knows two tags. */
+const TAGS_SHOWN = 2;
+
+export interface PacketFormat {
+  readonly names?: PortNames;
+  /** Stands first, as in the flows of a recirculated packet: "recirc_id=0x1". */
+  readonly prefix?: readonly string[];
+}
+
+export function formatPacket({ match, tags }: PacketView, format: PacketFormat = {}): string {
+  const parts = [...(format.prefix ?? []), ...matchParts(match, format.names)];
+  if (tags.length === 0) return parts.join(",");
+  const last = parts.findIndex((part) => part.startsWith("dl_vlan_pcp="));
+  const inner = tags.slice(1, TAGS_SHOWN).flatMap((tci, i) => {
+    return [`dl_vlan${i + 1}=${tci & 0xfff}`, `dl_vlan_pcp${i + 1}=${tci >> 13}`];
+  });
+  if (tags.length < TAGS_SHOWN) inner.push(`vlan_tci${tags.length}=0x0000`);
+  parts.splice(last + 1, 0, ...inner);
+  return parts.join(",");
+}
+
+/** The line that follows a packet-in: fields without the port, and the transport checksum. */
+export function formatFrame(frame: Uint8Array): string {
+  const view = frame.byteLength < FRAME_SIZE_MIN ? undefined : frameView(frame, 0);
+  if (view === undefined) return `${frame.byteLength} bytes`;
+  return formatPacket({ ...view, match: view.match.filter(({ field }) => field !== "in_port") });
+}

@@ -1,0 +1,232 @@
+// A match as ovs-ofctl prints it: "priority=100,tcp,in_port=1,nw_dst=10.0.0.0/8,tp_dst=80". Pure.
+// Source: ovs-fields(7) for names; the order of the parts is that of ovs-ofctl(8) dump-flows.
+// Invariant: what is printed parses to a match of the same packets.
+import {
+  type Match,
+  OXM_FIELDS,
+  type OxmEntry,
+  type OxmField,
+  type OxmFieldName,
+} from "../../base/openflow/index.js";
+import { bytesToNumber, formatFieldValue, formatPort } from "./field-text.js";
+import { protocolOf } from "./protocol-text.js";
+
+/** Names of ports by number, where names are to be shown. */
+export type PortNames = ReadonlyMap<number, string>;
+
+interface Bits {
+  readonly value: bigint;
+  /** undefined = every bit counts. */
+  readonly mask: bigint | undefined;
+}
+
+type Entries = ReadonlyMap<OxmFieldName, OxmEntry>;
+
+/** Fields in the order in which they are printed; "protocol", "registers" and "vlan" stand for several. */
+const ORDER: readonly string[] = [
+  ...["pkt_mark", "conj_id", "actset_output", "ct_state", "ct_zone", "ct_mark", "ct_label"],
+  ...["ct_nw_src", "ct_nw_dst", "ct_ipv6_src", "ct_ipv6_dst", "ct_nw_proto", "ct_tp_src", "ct_tp_dst"],
+  ...["protocol", "registers", "tunnel_id", "tunnel", "metadata", "in_port", "in_phy_port", "vlan"],
+  ...["eth_src", "eth_dst", "eth_type", "arp_spa", "arp_tpa", "ipv4_src", "ipv4_dst", "ipv6_src", "ipv6_dst"],
+  ...[
+    "ipv6_flabel",
+    "ipv6_exthdr",
+    "ip_proto",
+    "arp_op",
+    "arp_sha",
+    "arp_tha",
+    "ip_tos",
+    "ip_dscp",
+    "ip_ecn",
+  ],
+  ...["nw_ttl", "mpls_label", "mpls_tc", "mpls_ttl", "mpls_bos", "pbb_isid", "ip_frag", "icmpv4_type"],
+  ...["icmpv4_code", "icmpv6_type", "icmpv6_code", "ipv6_nd_target", "ipv6_nd_sll", "ipv6_nd_tll", "tcp_src"],
+  ...["tcp_dst", "udp_src", "udp_dst", "sctp_src", "sctp_dst", "tcp_flags"],
+];
+const TCP_FLAGS = ["fin", "syn", "rst", "psh", "ack", "urg", "ece", "cwr", "ns", "[200]", "[400]", "[800]"];
+const CT_STATES = ["new", "est", "rel", "rpl", "inv", "trk", "snat", "dnat"];
+
+/** The parts of a match, "" for one that everything matches. */
+export function formatMatch(match: Match, names?: PortNames): string {
+  return matchParts(match, names).join(",");
+}
+
+/** As formatMatch(), part by part. */
+export function matchParts(match: Match, names?: PortNames): string[] {
+  const entries: Entries = new Map(match.map((entry) => [entry.field, entry]));
+  const protocol = protocolOf(entries);
+  const parts: string[] = [];
+  for (const name of ORDER) {
+    if (name === "protocol") parts.push(...(protocol === undefined ? [] : [protocol.name]));
+    else if (name === "registers") parts.push(...registerParts(match));
+    else if (name === "vlan") parts.push(...vlanParts(entries));
+    else if (name === "tunnel") parts.push(...tunnelParts(match));
+    else {
+      const entry = entries.get(name as OxmFieldName);
+      if (entry === undefined || protocol?.covers.includes(entry.field) === true) continue;
+      parts.push(fieldPart(entry, names));
+    }
+  }
+  const known = (field: OxmFieldName): boolean => ORDER.includes(field) || /^(x*reg|vlan_|tun_)/.test(field);
+  return [
+    ...parts,
+    ...match.filter(({ field }) => !known(field)).map((entry) => fieldPart(entry, undefined)),
+  ];
+}
+
+function fieldPart(entry: OxmEntry, names: PortNames | undefined): string {
+  const field = OXM_FIELDS[entry.field];
+  const { value, mask } = bitsOf(entry);
+  switch (entry.field) {
+    case "in_port":
+    case "actset_output":
+      return `${entry.field}=${formatNamedPort(Number(value), names)}`;
+    case "ct_state":
+      return `ct_state=${formatStateBits(value, mask)}`;
+    case "tcp_flags":
+      return `tcp_flags=${mask === undefined ? exactFlags(value, TCP_FLAGS) : maskedFlags(value, mask, TCP_FLAGS)}`;
+    case "eth_type":
+      return `dl_type=0x${value.toString(16).padStart(4, "0")}`;
+    case "ip_dscp":
+      return `nw_tos=${value << 2n}`;
+    case "ip_tos":
+      return `nw_tos=${value}`;
+    case "ip_frag":
+      return `nw_frag=${formatFragment(Number(value), mask === undefined ? 3 : Number(mask))}`;
+    case "ipv6_flabel":
+      return `ipv6_label=${label(value)}${mask === undefined ? "" : `/${label(mask)}`}`;
+    default:
+      return plainPart(field, entry);
+  }
+}
+
+const DECIMAL: readonly OxmFieldName[] = ["conj_id", "ct_zone", "ct_nw_proto"];
+
+function plainPart(field: OxmField, entry: OxmEntry): string {
+  const { value, mask } = bitsOf(entry);
+  if (/^(tcp|udp|sctp)_(src|dst)$/.test(field.name))
+    return `tp_${field.name.slice(-3)}=${short(value, mask)}`;
+  if (/^icmpv[46]_/.test(field.name)) return `icmp_${field.name.slice(7)}=${value}`;
+  if (/^(ct_tp_|mpls_)/.test(field.name) || DECIMAL.includes(field.name))
+    return `${field.ovsName}=${short(value, mask)}`;
+  if (field.name === "ip_proto" || field.name === "nw_ttl" || field.name === "ip_ecn")
+    return `${field.ovsName}=${value}`;
+  if (field.name === "arp_op") return `arp_op=${value}`;
+  if (/^(pkt_mark|ct_mark|ct_label|metadata|tunnel_id)$/.test(field.name))
+    return `${field.ovsName}=${long(value, mask)}`;
+  return `${field.ovsName}=${formatFieldValue(field, entry)}`;
+}
+
+export function formatNamedPort(port: number, names: PortNames | undefined): string {
+  const name = names?.get(port);
+  if (name === undefined) return formatPort(port);
+  return /^[A-Za-z][A-Za-z0-9_.-]*$/.test(name) ? name : JSON.stringify(name);
+}
+
+function bitsOf({ value, mask }: OxmEntry): Bits {
+  return { value: bytesToNumber(value), mask: mask === undefined ? undefined : bytesToNumber(mask) };
+}
+
+/** Decimal, or both in hexadecimal when masked. */
+function short(value: bigint, mask: bigint | undefined): string {
+  return mask === undefined ? String(value) : `0x${value.toString(16)}/0x${mask.toString(16)}`;
+}
+
+function long(value: bigint, mask: bigint | undefined): string {
+  return mask === undefined ? hex(value) : `${hex(value)}/${hex(mask)}`;
+}
+
+function hex(value: bigint): string {
+  return value === 0n ? "0" : `0x${value.toString(16)}`;
+}
+
+function label(value: bigint): string {
+  return `0x${value.toString(16).padStart(5, "0")}`;
+}
+
+/** "syn|ack", or 0. */
+function exactFlags(value: bigint, names: readonly string[]): string {
+  const set = names.filter((_, bit) => ((value >> BigInt(bit)) & 1n) === 1n);
+  const rest = value >> BigInt(names.length);
+  if (rest !== 0n) set.push(`0x${(rest << BigInt(names.length)).toString(16)}`);
+  return set.length === 0 ? "0" : set.join("|");
+}
+
+function maskedFlags(value: bigint, mask: bigint, names: readonly string[]): string {
+  const text = names.flatMap((name, bit) => {
+    if (((mask >> BigInt(bit)) & 1n) === 0n) return [];
+    return [`${((value >> BigInt(bit)) & 1n) === 1n ? "+" : "-"}${name}`];
+  });
+  return text.join("");
+}
+
+/** An exact state is written with "|", a partial one with signs. */
+export function formatStateBits(value: bigint, mask: bigint | undefined): string {
+  if (mask !== undefined && mask >> 8n !== 0n && mask !== 0xffffffffn) return long(value, mask);
+  return mask === undefined || mask === 0xffffffffn
+    ? exactFlags(value, CT_STATES)
+    : maskedFlags(value, mask, CT_STATES);
+}
+
+function formatFragment(value: number, mask: number): string {
+  if (mask === 1) return (value & 1) !== 0 ? "yes" : "no";
+  if (mask === 2) return (value & 2) !== 0 ? "later" : "not_later";
+  return ["no", "first", "<error>", "later"][value & 3] as string;
+}
+
+/** Registers one by one, 64 and 128 bit views taken apart. */
+function registerParts(match: Match): string[] {
+  const words = new Map<number, Bits>();
+  for (const entry of match) {
+    const [, wide, number] = /^(x{0,2})reg(\d+)$/.exec(entry.field) ?? [];
+    if (wide === undefined) continue;
+    const count = 1 << wide.length;
+    for (let i = 0; i < count; i++) {
+      const mask =
+        entry.mask === undefined ? 0xffffffffn : bytesToNumber(entry.mask.subarray(4 * i, 4 * i + 4));
+      const value = bytesToNumber(entry.value.subarray(4 * i, 4 * i + 4));
+      if (mask !== 0n)
+        words.set(Number(number) * count + i, { value, mask: mask === 0xffffffffn ? undefined : mask });
+    }
+  }
+  return [...words].sort(([a], [b]) => a - b).map(([n, { value, mask }]) => `reg${n}=${long(value, mask)}`);
+}
+
+function tunnelParts(match: Match): string[] {
+  return match
+    .filter(({ field }) => field.startsWith("tun_"))
+    .map((entry) => plainPart(OXM_FIELDS[entry.field], entry));
+}
+
+/** dl_vlan and dl_vlan_pcp where whole, else the tag's 16 bits with a mask. */
+function vlanParts(entries: Entries): string[] {
+  const pieces = [
+    [entries.get("vlan_tci"), 0xffffn, 0n],
+    [entries.get("vlan_vid"), 0x1fffn, 0n],
+    [entries.get("vlan_pcp"), 0x7n, 13n],
+  ] as const;
+  let value = 0n;
+  let mask = 0n;
+  for (const [entry, all, shift] of pieces) {
+    if (entry === undefined) continue;
+    value |= bytesToNumber(entry.value) << shift;
+    mask |= (entry.mask === undefined ? all : bytesToNumber(entry.mask) & all) << shift;
+  }
+  // A priority can only be that of a tag.
+  if (entries.has("vlan_pcp")) [value, mask] = [value | 0x1000n, mask | 0x1000n];
+  if (mask === 0n) return [];
+  const [vid, pcp] = [mask & 0xfffn, mask & 0xe000n];
+  const whole = (vid === 0n || vid === 0xfffn) && (pcp === 0n || pcp === 0xe000n) && vid + pcp > 0n;
+  if ((mask & value & 0x1000n) !== 0n && whole) {
+    return [
+      ...(vid === 0n ? [] : [`dl_vlan=${value & 0xfffn}`]),
+      ...(pcp === 0n ? [] : [`dl_vlan_pcp=${value >> 13n}`]),
+    ];
+  }
+  const tci = (number: bigint): string => `0x${number.toString(16).padStart(4, "0")}`;
+  return [
+    mask === 0xffffn && entries.has("vlan_tci")
+      ? `vlan_tci=${tci(value)}`
+      : `vlan_tci=${tci(value)}/${tci(mask)}`,
+  ];
+}

@@ -1,0 +1,67 @@
+// Verbs of `plinth ofctl` that need no switch: they show how a text or a recording is understood.
+import {
+  encodeMessage,
+  type OpenFlowMessage,
+  parseHeader,
+  parseMessage,
+  WireError,
+} from "../../base/openflow/index.js";
+import type { CommandIo } from "./command-io.js";
+import { commandError } from "./errors.js";
+import { readFile, readLines } from "./flow-file.js";
+import { FLOW_PARTS, parseFlow } from "./flow-text.js";
+import { parseGroup } from "./group-text.js";
+import { formatMessage } from "./message-text.js";
+import { flowModOf } from "./ofctl-flows.js";
+
+/** The version that this client speaks. */
+const CHOSEN = "usable protocols: any\nchosen protocol: OXM-OpenFlow13\n";
+
+export async function parseFlowVerb(io: CommandIo, [text = ""]: readonly string[]): Promise<number> {
+  io.out(CHOSEN);
+  io.out(formatFlowMod(text, 1));
+  return 0;
+}
+
+export async function parseFlowsVerb(io: CommandIo, [path = "-"]: readonly string[]): Promise<number> {
+  const lines = await readLines(io, path);
+  io.out(CHOSEN);
+  let xid = 0;
+  for (const line of lines) io.out(line.parse((text) => formatFlowMod(text, ++xid)));
+  return 0;
+}
+
+function formatFlowMod(text: string, xid: number): string {
+  const mod = { ...flowModOf("add", parseFlow(text, { parts: FLOW_PARTS })), xid } as OpenFlowMessage;
+  // Once over the wire: what is shown is what a switch would see.
+  return formatMessage(parseMessage(encodeMessage(mod)));
+}
+
+export async function parseGroupVerb(io: CommandIo, [text = ""]: readonly string[]): Promise<number> {
+  const { groupId = 0, groupType = "all", buckets } = parseGroup(text, { needsId: true });
+  io.out(CHOSEN);
+  io.out(formatMessage({ type: "group_mod", xid: 1, command: "add", groupId, groupType, buckets }));
+  return 0;
+}
+
+/** Messages of a file, one behind the other, as a recording of a connection has them. */
+export async function parseMessages(io: CommandIo, [path = "-"]: readonly string[]): Promise<number> {
+  const bytes = Uint8Array.from(Buffer.from(await readFile(io, path), "latin1"));
+  for (let at = 0; at < bytes.byteLength; ) {
+    const header = parseHeader(bytes, at);
+    if (header === undefined || header.length < 8 || at + header.length > bytes.byteLength)
+      throw commandError(`${path}: unexpected end of file`);
+    io.out(describe(bytes.slice(at, at + header.length)));
+    at += header.length;
+  }
+  return 0;
+}
+
+function describe(message: Uint8Array): string {
+  try {
+    return formatMessage(parseMessage(message));
+  } catch (thrown) {
+    if (thrown instanceof WireError) return `***decode error: ${thrown.message}***\n`;
+    throw thrown;
+  }
+}

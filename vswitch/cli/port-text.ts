@@ -1,0 +1,93 @@
+// Ports, their counters and queues as ovs-ofctl prints them. Pure.
+import type { PortDescription, PortStats, QueueStats } from "../../base/openflow/index.js";
+import { formatMac } from "../../base/wire/index.js";
+import { formatDuration } from "./duration-text.js";
+import { formatPort } from "./field-text.js";
+import { formatNamedPort, type PortNames } from "./match-text.js";
+
+const CONFIG_BITS: Readonly<Record<number, string>> = {
+  0: "PORT_DOWN",
+  1: "NO_STP",
+  2: "NO_RECV",
+  3: "NO_RECV_STP",
+  4: "NO_FLOOD",
+  5: "NO_FWD",
+  6: "NO_PACKET_IN",
+};
+const STATE_BITS: Readonly<Record<number, string>> = { 0: "LINK_DOWN", 1: "BLOCKED", 2: "LIVE" };
+const FEATURES: readonly string[] = [
+  ...["10MB-HD", "10MB-FD", "100MB-HD", "100MB-FD", "1GB-HD", "1GB-FD", "10GB-FD", "40GB-FD", "100GB-FD"],
+  ...["1TB-FD", "OTHER", "COPPER", "FIBER", "AUTO_NEG", "AUTO_PAUSE", "AUTO_PAUSE_ASYM"],
+];
+const ALL_ONES = 0xffffffffffffffffn;
+
+/** Names of the bits that are set, with a space between; "0" for none. */
+export function formatBits(
+  bits: number,
+  names: Readonly<Record<number, string>> | readonly string[],
+): string {
+  const table = names as Readonly<Record<number, string>>;
+  const words: string[] = [];
+  let rest = bits >>> 0;
+  for (let bit = 0; bit < 32; bit++) {
+    const name = table[bit];
+    if (((bits >>> bit) & 1) === 0 || name === undefined) continue;
+    words.push(name);
+    rest = (rest & ~(1 << bit)) >>> 0;
+  }
+  if (rest !== 0) words.push(`0x${rest.toString(16)}`);
+  return words.length === 0 ? "0" : words.join(" ");
+}
+
+/** The lines of one port of `show` and dump-ports-desc. */
+export function formatPortDescription(port: PortDescription): string {
+  const features = (label: string, bits: number): string =>
+    bits === 0 ? "" : `     ${label.padEnd(11)} ${formatBits(bits, FEATURES)}\n`;
+  const mbps = (kbps: number): number => Math.floor(kbps / 1000);
+  return [
+    ` ${formatPort(port.port)}(${port.name}): addr:${formatMac(port.macAddress)}\n`,
+    `     config:     ${formatBits(port.config, CONFIG_BITS)}\n`,
+    `     state:      ${formatBits(port.state, STATE_BITS)}\n`,
+    features("current:", port.current),
+    features("advertised:", port.advertised),
+    features("supported:", port.supported),
+    features("peer:", port.peer),
+    `     speed: ${mbps(port.currentSpeedKbps)} Mbps now, ${mbps(port.maxSpeedKbps)} Mbps max\n`,
+  ].join("");
+}
+
+/** The lines of one port of dump-ports. A counter that the switch does not keep is "?". */
+export function formatPortStats(stats: PortStats, names?: PortNames): string {
+  const rx = [
+    ["pkts", stats.rxPackets],
+    ["bytes", stats.rxBytes],
+    ["drop", stats.rxDropped],
+    ["errs", stats.rxErrors],
+    ["frame", stats.rxFrameErrors],
+    ["over", stats.rxOverErrors],
+    ["crc", stats.rxCrcErrors],
+  ] as const;
+  const tx = [
+    ["pkts", stats.txPackets],
+    ["bytes", stats.txBytes],
+    ["drop", stats.txDropped],
+    ["errs", stats.txErrors],
+    ["coll", stats.collisions],
+  ] as const;
+  const list = (counters: readonly (readonly [string, bigint])[]): string =>
+    counters.map(([name, value]) => `${name}=${counter(value)}`).join(", ");
+  const port = formatNamedPort(stats.port, names).padStart(2);
+  const duration =
+    stats.durationSeconds === 0xffffffff ? "" : `           duration=${formatDuration(stats)}\n`;
+  return `  port ${port}: rx ${list(rx)}\n           tx ${list(tx)}\n${duration}`;
+}
+
+export function formatQueueStats(queue: QueueStats, names?: PortNames): string {
+  const duration = queue.durationSeconds === 0xffffffff ? "?" : formatDuration(queue);
+  const counters = `bytes=${counter(queue.txBytes)}, pkts=${counter(queue.txPackets)}, errors=${counter(queue.txErrors)}`;
+  return `  port ${formatNamedPort(queue.port, names)} queue ${queue.queueId}: ${counters}, duration=${duration}\n`;
+}
+
+function counter(value: bigint): string {
+  return value === ALL_ONES ? "?" : String(value);
+}

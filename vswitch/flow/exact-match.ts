@@ -1,0 +1,85 @@
+// A flow key as the exact match of its packet: what traces, dumps of caches and messages about packets show.
+// Pure. Thread: any.
+import type { Match, OxmEntry, OxmFieldName } from "../../base/openflow/index.js";
+import { type PacketPool, PacketPool as Pool } from "../../base/packet/index.js";
+import { readField } from "./fields.js";
+import * as K from "./key.js";
+
+/** A packet by its fields. */
+export interface PacketView {
+  /** Exact values; pipeline fields only where they are not zero, in_port always. */
+  readonly match: Match;
+  /** Tag control information of each VLAN tag, outermost first, with the bit 0x1000 set. */
+  readonly tags: readonly number[];
+}
+
+const IP_FIELDS: readonly OxmFieldName[] = ["ip_proto", "ip_dscp", "ip_ecn", "nw_ttl", "ip_frag"];
+const PIPELINE: readonly OxmFieldName[] = [
+  ...(["tunnel_id", "tun_src", "tun_dst", "metadata", "ct_state", "ct_zone", "ct_mark"] as const),
+  ...(["ct_label", "pkt_mark", "reg0", "reg1", "reg2", "reg3", "reg4", "reg5", "reg6", "reg7"] as const),
+];
+
+/** `tags` of the frame are the caller's: the key holds only the outermost. */
+export function packetView(key: Int32Array, tags: readonly number[]): PacketView {
+  const fields: OxmFieldName[] = ["in_port", "eth_src", "eth_dst", "eth_type"];
+  const type = (key[K.K_TYPE_TCI] as number) >>> 16;
+  const protocol = (key[K.K_IP] as number) >>> 24;
+  if (type === 0x0800) fields.push("ipv4_src", "ipv4_dst", ...IP_FIELDS);
+  else if (type === 0x86dd) fields.push("ipv6_src", "ipv6_dst", "ipv6_flabel", ...IP_FIELDS);
+  else if (type === 0x0806 || type === 0x8035)
+    fields.push("arp_spa", "arp_tpa", "arp_op", "arp_sha", "arp_tha");
+  else if (type === 0x8847 || type === 0x8848) fields.push("mpls_label", "mpls_tc", "mpls_ttl", "mpls_bos");
+  else if (type === 0x88e7) fields.push("pbb_isid");
+  if (type === 0x0800 || type === 0x86dd) fields.push(...transportFields(type, protocol, key));
+  const match = fields
+    .map((name) => readField(key, name))
+    .filter((entry): entry is OxmEntry => entry !== undefined);
+  for (const name of PIPELINE) {
+    const entry = readField(key, name);
+    if (entry?.value.some((byte) => byte !== 0)) match.push(entry);
+  }
+  const tci = tags[0] ?? 0;
+  match.push({ field: "vlan_tci", value: Uint8Array.of(tci >> 8, tci & 0xff) });
+  return { match, tags };
+}
+
+function transportFields(type: number, protocol: number, key: Int32Array): readonly OxmFieldName[] {
+  if (protocol === 6) return ["tcp_src", "tcp_dst", "tcp_flags"];
+  if (protocol === 17) return ["udp_src", "udp_dst"];
+  if (protocol === 132) return ["sctp_src", "sctp_dst"];
+  if (protocol === 1 && type === 0x0800) return ["icmpv4_type", "icmpv4_code"];
+  if (protocol !== 58 || type !== 0x86dd) return [];
+  const kind = ((key[K.K_TP] as number) >>> 16) & 0xff;
+  const base: readonly OxmFieldName[] = ["icmpv6_type", "icmpv6_code"];
+  if (kind === 135) return [...base, "ipv6_nd_target", "ipv6_nd_sll"];
+  return kind === 136 ? [...base, "ipv6_nd_target", "ipv6_nd_tll"] : base;
+}
+
+/** The VLAN tags of a packet, outermost first. */
+export function tagsOf(pool: PacketPool, packet: number): number[] {
+  const { view } = pool;
+  const start = pool.offset[packet] as number;
+  const end = start + (pool.length[packet] as number);
+  const tags: number[] = [];
+  for (let at = start + 12; at + 6 <= end; at += 4) {
+    const type = view.getUint16(at);
+    if (type !== 0x8100 && type !== 0x88a8) break;
+    tags.push(view.getUint16(at + 2) | 0x1000);
+  }
+  return tags;
+}
+
+let scratch: PacketPool | undefined;
+
+/** The frame by its fields, as if it had come in by `inPort`; undefined when it is too long for a packet. */
+export function frameView(frame: Uint8Array, inPort: number): PacketView | undefined {
+  scratch ??= new Pool({ slots: 1 });
+  const packet = scratch.allocateFrom(frame);
+  if (packet < 0) return undefined;
+  const key = new Int32Array(K.KEY_WORDS);
+  key[K.K_IN_PORT] = inPort;
+  new K.Headers().parse(scratch, packet, key);
+  const view = packetView(key, tagsOf(scratch, packet));
+  scratch.free(packet);
+  return view;
+}
