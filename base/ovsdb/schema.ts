@@ -29,7 +29,10 @@ export function parseSchema(json: unknown): DatabaseSchema {
     tables.set(table, parseTable(table, value));
   }
   checkReferences(tables);
-  return { name, version, tables: withRoots(tables) };
+  const cksum = object["cksum"];
+  if (cksum !== undefined && typeof cksum !== "string")
+    throw syntaxError(`cksum ${show(cksum)} is no string`);
+  return { name, version, tables: withRoots(tables), ...(cksum === undefined ? {} : { cksum }) };
 }
 
 /** A schema in which no table is a root is from before that notion: all of them are (RFC 7047, 3.2). */
@@ -132,7 +135,8 @@ function checkReferences(tables: ReadonlyMap<string, TableSchema>): void {
 export function encodeSchema(schema: DatabaseSchema): JsonObject {
   const tables: Record<string, unknown> = {};
   for (const table of schema.tables.values()) tables[table.name] = encodeTable(table);
-  return { name: schema.name, version: schema.version, tables };
+  const { name, version, cksum } = schema;
+  return { name, version, ...(cksum === undefined ? {} : { cksum }), tables };
 }
 
 function encodeTable(table: TableSchema): JsonObject {

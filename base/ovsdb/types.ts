@@ -48,6 +48,8 @@ export interface TableSchema {
 }
 
 export interface DatabaseSchema {
+  /** Of the published file that says the same, so that ovsdb-client finds no conversion needed; "" or absent for none. */
+  readonly cksum?: string;
   readonly name: string;
   readonly version: string;
   readonly tables: ReadonlyMap<string, TableSchema>;

@@ -210,7 +210,7 @@ export class DatabaseServer {
 
   #newLock(params: readonly unknown[], client: Client): string {
     const lock = lockOf(params);
-    if (this.#locks.isQueued(client, lock))
+    if (this.#locks.isAsked(client, lock))
       throw syntaxError(`lock ${lock} was asked for before; unlock it first`);
     if (this.#locks.countOf(client) >= LOCKS_MAX) {
       throw new OvsdbError("resources exhausted", `a client has at most ${LOCKS_MAX} locks`);
@@ -225,7 +225,7 @@ export class DatabaseServer {
 
   #unlock(params: readonly unknown[], client: Client): unknown {
     const lock = lockOf(params);
-    if (!this.#locks.isQueued(client, lock)) throw syntaxError(`${show(lock)} is no lock of this client`);
+    if (!this.#locks.isAsked(client, lock)) throw syntaxError(`${show(lock)} is no lock of this client`);
     this.#tell(this.#locks.unlock(client, lock));
     return {};
   }

@@ -6,19 +6,19 @@ export interface LockNotice<Owner> {
   readonly lock: string;
 }
 
-/** One queue of owners per lock; the first one holds it. */
+/** One queue of owners per lock; the first one holds it. Who was robbed is out of it, until it unlocks and asks again. */
 export class LockTable<Owner> {
   readonly #queues = new Map<string, Owner[]>();
-  /** Who lost a lock to a thief and does not have it back. */
+  /** Who lost a lock to a thief and has not unlocked it since. */
   readonly #lost = new Map<string, Set<Owner>>();
 
   holds(owner: Owner, lock: string): boolean {
     return this.#queues.get(lock)?.[0] === owner;
   }
 
-  /** True when `owner` holds or waits for `lock`. */
-  isQueued(owner: Owner, lock: string): boolean {
-    return this.#queues.get(lock)?.includes(owner) === true;
+  /** True when `owner` holds, waits for or has lost `lock`: it must unlock before it may ask again. */
+  isAsked(owner: Owner, lock: string): boolean {
+    return this.#queues.get(lock)?.includes(owner) === true || this.#lost.get(lock)?.has(owner) === true;
   }
 
   locksOf(owner: Owner): {
@@ -27,16 +27,16 @@ export class LockTable<Owner> {
     readonly lost: readonly string[];
   } {
     const queued = [...this.#queues].filter(([, queue]) => queue.includes(owner)).map(([lock]) => lock);
-    const held = queued.filter((lock) => this.holds(owner, lock));
-    const isLost = (lock: string): boolean => this.#lost.get(lock)?.has(owner) === true;
-    const others = queued.filter((lock) => !held.includes(lock));
-    return { held, waiting: others.filter((lock) => !isLost(lock)), lost: others.filter(isLost) };
+    return {
+      held: queued.filter((lock) => this.holds(owner, lock)),
+      waiting: queued.filter((lock) => !this.holds(owner, lock)),
+      lost: [...this.#lost].filter(([, losers]) => losers.has(owner)).map(([lock]) => lock),
+    };
   }
 
   countOf(owner: Owner): number {
-    let count = 0;
-    for (const queue of this.#queues.values()) if (queue.includes(owner)) count++;
-    return count;
+    const { held, waiting, lost } = this.locksOf(owner);
+    return held.length + waiting.length + lost.length;
   }
 
   /** Queues `owner`; returns whether it holds the lock at once. */
@@ -47,38 +47,32 @@ export class LockTable<Owner> {
     return queue === undefined;
   }
 
-  /** Puts `owner` first; the one before is told. */
+  /** Makes `owner` the holder; the one before is told, and waits no more. */
   steal(owner: Owner, lock: string): LockNotice<Owner>[] {
-    const queue = this.#queues.get(lock) ?? [];
-    const [holder] = queue;
-    this.#queues.set(lock, [owner, ...queue.filter((other) => other !== owner)]);
-    if (holder === undefined || holder === owner) return [];
+    const [holder, ...waiting] = this.#queues.get(lock) ?? [];
+    this.#queues.set(lock, [owner, ...waiting]);
+    if (holder === undefined) return [];
     const losers = this.#lost.get(lock) ?? new Set();
     this.#lost.set(lock, losers.add(holder));
     return [{ owner: holder, kind: "stolen", lock }];
   }
 
-  /** Takes `owner` out; the next one is told that it holds the lock now. */
+  /** Takes `owner` out; when it held the lock, the next one is told that it holds it now. */
   unlock(owner: Owner, lock: string): LockNotice<Owner>[] {
+    const losers = this.#lost.get(lock);
+    losers?.delete(owner);
+    if (losers?.size === 0) this.#lost.delete(lock);
     const queue = this.#queues.get(lock) ?? [];
     const held = queue[0] === owner;
     const rest = queue.filter((other) => other !== owner);
     if (rest.length === 0) this.#queues.delete(lock);
     else this.#queues.set(lock, rest);
-    this.#found(owner, lock);
-    if (!held || rest[0] === undefined) return [];
-    this.#found(rest[0], lock);
-    return [{ owner: rest[0], kind: "locked", lock }];
+    return held && rest[0] !== undefined ? [{ owner: rest[0], kind: "locked", lock }] : [];
   }
 
-  #found(owner: Owner, lock: string): void {
-    const losers = this.#lost.get(lock);
-    losers?.delete(owner);
-    if (losers?.size === 0) this.#lost.delete(lock);
-  }
-
-  /** Takes `owner` out of every queue. */
+  /** Takes `owner` out of everything. */
   release(owner: Owner): LockNotice<Owner>[] {
-    return [...this.#queues.keys()].flatMap((lock) => this.unlock(owner, lock));
+    const locks = new Set([...this.#queues.keys(), ...this.#lost.keys()]);
+    return [...locks].flatMap((lock) => this.unlock(owner, lock));
   }
 }

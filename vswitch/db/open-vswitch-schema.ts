@@ -305,6 +305,8 @@ const telemetryTables: readonly TableSchema[] = [
 export const OPEN_VSWITCH_SCHEMA: DatabaseSchema = {
   name: "Open_vSwitch",
   version: "8.3.1",
+  // `ovsdb-tool schema-cksum` of the file that Open vSwitch publishes for this version.
+  cksum: "3012963480 26720",
   tables: new Map(
     [...bridgeTables, ...connectionTables, ...trafficTables, ...datapathTables, ...telemetryTables].map(
       (schema) => [schema.name, schema],
