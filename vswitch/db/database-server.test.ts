@@ -139,11 +139,18 @@ describe("DatabaseServer", () => {
     await waitFor(() => heard.length === 2, "the lock to be stolen", 2000);
     expect(heard[1]).toEqual(["stolen", "L"]);
     await three.call("unlock", ["L"]);
-    // Who was robbed must unlock before it asks again (RFC 7047, 4.1.11).
+    await waitFor(() => heard.length === 3, "the lock to come back to who had waited for it", 2000);
+    expect(heard[2]).toEqual(["locked", "L"]);
+    await expect(two.call("lock", ["L"])).rejects.toMatchObject({ value: { error: "syntax error" } });
+    await two.call("unlock", ["L"]);
+    // A thief that is robbed is out, until it unlocks and asks again.
+    await two.call("steal", ["L"]);
+    await three.call("steal", ["L"]);
+    await three.call("unlock", ["L"]);
     await expect(two.call("lock", ["L"])).rejects.toMatchObject({ value: { error: "syntax error" } });
     await two.call("unlock", ["L"]);
     expect(await two.call("lock", ["L"])).toEqual({ locked: true });
-    expect(heard).toHaveLength(2);
+    expect(heard.map(([kind]) => kind)).toEqual(["locked", "stolen", "locked", "stolen"]);
   });
 });
 

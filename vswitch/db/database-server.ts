@@ -23,7 +23,7 @@ import { Database } from "./database.js";
 import { transact } from "./execute.js";
 import { HostedDatabase, type ServedDatabase } from "./hosted-database.js";
 import { LOCKS_MAX } from "./limits.js";
-import { type LockNotice, LockTable } from "./locks.js";
+import { type LockNotice, LockTable, type OwnersLocks } from "./locks.js";
 import type { MonitorNotation } from "./monitor.js";
 import { openRemote, type Remote, type RemoteOptions } from "./remote.js";
 import { SERVER_SCHEMA } from "./server-schema.js";
@@ -90,11 +90,7 @@ export class DatabaseServer {
   }
 
   /** The locks that a client holds, waits for and has lost to a thief. */
-  locksOf(connection: JsonRpcConnection): {
-    readonly held: readonly string[];
-    readonly waiting: readonly string[];
-    readonly lost: readonly string[];
-  } {
+  locksOf(connection: JsonRpcConnection): OwnersLocks {
     const client = this.#clients.get(connection);
     return client === undefined ? { held: [], waiting: [], lost: [] } : this.#locks.locksOf(client);
   }

@@ -33,7 +33,7 @@ export function transact(
   const transaction = new Transaction(database);
   const context: OperationContext = {
     transaction,
-    names: new RowNames(),
+    names: new RowNames(operations),
     elapsedMs: options.elapsedMs ?? 0,
     ownsLock: options.ownsLock ?? (() => false),
     durable: false,

@@ -1,4 +1,4 @@
-// The named locks of an OVSDB server (RFC 7047, 4.1.8 to 4.1.10). Pure: says who must be told what.
+// The named locks of an OVSDB server (RFC 7047, 4.1.8 to 4.1.11). Pure: says who must be told what.
 
 export interface LockNotice<Owner> {
   readonly owner: Owner;
@@ -6,27 +6,41 @@ export interface LockNotice<Owner> {
   readonly lock: string;
 }
 
-/** One queue of owners per lock; the first one holds it. Who was robbed is out of it, until it unlocks and asks again. */
+interface Request<Owner> {
+  readonly owner: Owner;
+  readonly how: "lock" | "steal";
+}
+
+export interface OwnersLocks {
+  readonly held: readonly string[];
+  readonly waiting: readonly string[];
+  /** Stolen from a thief. */
+  readonly lost: readonly string[];
+}
+
+/**
+ * One queue of requests per lock; the first one holds it. Who is robbed of a lock that it waited for is next in the
+ * queue; a thief that is robbed is out of it, until it unlocks and asks again.
+ */
 export class LockTable<Owner> {
-  readonly #queues = new Map<string, Owner[]>();
-  /** Who lost a lock to a thief and has not unlocked it since. */
+  readonly #queues = new Map<string, Request<Owner>[]>();
+  /** Thieves that were robbed and have not unlocked since. */
   readonly #lost = new Map<string, Set<Owner>>();
 
   holds(owner: Owner, lock: string): boolean {
-    return this.#queues.get(lock)?.[0] === owner;
+    return this.#queues.get(lock)?.[0]?.owner === owner;
   }
 
   /** True when `owner` holds, waits for or has lost `lock`: it must unlock before it may ask again. */
   isAsked(owner: Owner, lock: string): boolean {
-    return this.#queues.get(lock)?.includes(owner) === true || this.#lost.get(lock)?.has(owner) === true;
+    const isQueued = this.#queues.get(lock)?.some((request) => request.owner === owner) === true;
+    return isQueued || this.#lost.get(lock)?.has(owner) === true;
   }
 
-  locksOf(owner: Owner): {
-    readonly held: readonly string[];
-    readonly waiting: readonly string[];
-    readonly lost: readonly string[];
-  } {
-    const queued = [...this.#queues].filter(([, queue]) => queue.includes(owner)).map(([lock]) => lock);
+  locksOf(owner: Owner): OwnersLocks {
+    const queued = [...this.#queues]
+      .filter(([, queue]) => queue.some((request) => request.owner === owner))
+      .map(([lock]) => lock);
     return {
       held: queued.filter((lock) => this.holds(owner, lock)),
       waiting: queued.filter((lock) => !this.holds(owner, lock)),
@@ -42,19 +56,22 @@ export class LockTable<Owner> {
   /** Queues `owner`; returns whether it holds the lock at once. */
   lock(owner: Owner, lock: string): boolean {
     const queue = this.#queues.get(lock);
-    if (queue === undefined) this.#queues.set(lock, [owner]);
-    else queue.push(owner);
+    if (queue === undefined) this.#queues.set(lock, [{ owner, how: "lock" }]);
+    else queue.push({ owner, how: "lock" });
     return queue === undefined;
   }
 
-  /** Makes `owner` the holder; the one before is told, and waits no more. */
+  /** Makes `owner` the holder; the one before is told. */
   steal(owner: Owner, lock: string): LockNotice<Owner>[] {
     const [holder, ...waiting] = this.#queues.get(lock) ?? [];
-    this.#queues.set(lock, [owner, ...waiting]);
+    const robbed = holder?.how === "lock" ? [holder] : [];
+    this.#queues.set(lock, [{ owner, how: "steal" }, ...robbed, ...waiting]);
     if (holder === undefined) return [];
-    const losers = this.#lost.get(lock) ?? new Set();
-    this.#lost.set(lock, losers.add(holder));
-    return [{ owner: holder, kind: "stolen", lock }];
+    if (holder.how === "steal") {
+      const losers = this.#lost.get(lock) ?? new Set();
+      this.#lost.set(lock, losers.add(holder.owner));
+    }
+    return [{ owner: holder.owner, kind: "stolen", lock }];
   }
 
   /** Takes `owner` out; when it held the lock, the next one is told that it holds it now. */
@@ -62,12 +79,11 @@ export class LockTable<Owner> {
     const losers = this.#lost.get(lock);
     losers?.delete(owner);
     if (losers?.size === 0) this.#lost.delete(lock);
-    const queue = this.#queues.get(lock) ?? [];
-    const held = queue[0] === owner;
-    const rest = queue.filter((other) => other !== owner);
+    const held = this.holds(owner, lock);
+    const rest = (this.#queues.get(lock) ?? []).filter((request) => request.owner !== owner);
     if (rest.length === 0) this.#queues.delete(lock);
     else this.#queues.set(lock, rest);
-    return held && rest[0] !== undefined ? [{ owner: rest[0], kind: "locked", lock }] : [];
+    return held && rest[0] !== undefined ? [{ owner: rest[0].owner, kind: "locked", lock }] : [];
   }
 
   /** Takes `owner` out of everything. */

@@ -43,25 +43,32 @@ export interface OperationContext {
 
 /** The uuids that the names of a transaction stand for; a name may be used before its insert. */
 export class RowNames {
-  readonly #uuids = new Map<string, { readonly uuid: string; inserted: boolean }>();
+  readonly #uuids = new Map<string, string>();
+  readonly #inserted = new Set<string>();
 
-  readonly resolve = (name: string): string => this.#entry(name, undefined).uuid;
-
-  /** The uuid for an insert under `name`. Throws "duplicate uuid-name" the second time. */
-  define(name: string, wanted: string | undefined): string {
-    const entry = this.#entry(name, wanted);
-    if (entry.inserted) throw new OvsdbError("duplicate uuid-name", `two inserts are named ${name}`);
-    entry.inserted = true;
-    return entry.uuid;
+  /** Looks ahead, so that a name means the uuid that its insert asks for wherever it is used. */
+  constructor(operations: readonly unknown[]) {
+    for (const operation of operations) {
+      const { "uuid-name": name, uuid } = (operation ?? {}) as Json;
+      if (isIdentifier(name) && isUuid(uuid) && !this.#uuids.has(name))
+        this.#uuids.set(name, uuid.toLowerCase());
+    }
   }
 
-  #entry(name: string, wanted: string | undefined) {
-    let entry = this.#uuids.get(name);
-    if (entry === undefined) {
-      entry = { uuid: wanted ?? randomUUID(), inserted: false };
-      this.#uuids.set(name, entry);
-    }
-    return entry;
+  readonly resolve = (name: string): string => {
+    const known = this.#uuids.get(name);
+    if (known !== undefined) return known;
+    const uuid: string = randomUUID();
+    this.#uuids.set(name, uuid);
+    return uuid;
+  };
+
+  /** The uuid for an insert under `name`. Throws "duplicate uuid-name" the second time. */
+  define(name: string): string {
+    if (this.#inserted.has(name))
+      throw new OvsdbError("duplicate uuid-name", `two inserts are named ${name}`);
+    this.#inserted.add(name);
+    return this.resolve(name);
   }
 }
 
@@ -101,8 +108,7 @@ function insert(operation: Json, { transaction, names }: OperationContext): Json
   if (name !== undefined && !isIdentifier(name))
     throw syntaxError(`"uuid-name" ${show(name)} is no identifier`);
   if (wanted !== undefined && !isUuid(wanted)) throw syntaxError(`"uuid" ${show(wanted)} is no uuid`);
-  const given = wanted?.toLowerCase();
-  const uuid = name === undefined ? (given ?? randomUUID()) : names.define(name, given);
+  const uuid = name === undefined ? (wanted?.toLowerCase() ?? randomUUID()) : names.define(name);
   const data = parseRow(table, operation["row"], names);
   // ovsdb-server takes these two along without a word; a row's identity is not the client's to choose here.
   for (const column of ["_uuid", "_version"]) data.delete(column);
