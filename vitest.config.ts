@@ -17,6 +17,9 @@ export default defineConfig({
             "{base,vswitch,sdn-controller,storage-pool,nfv,hypervisor-core,stack,tools}/**/*.test.ts",
           ],
           exclude: ["**/*.property.test.ts", "**/node_modules/**", "dist/**"],
+          // Most take milliseconds; a machine with other work on it must not fail them.
+          testTimeout: 60_000,
+          hookTimeout: 60_000,
         },
       },
       {

@@ -78,9 +78,11 @@ async function exec(
       ...(options.stdin ? { stdin: Buffer.concat(chunks).toString() } : {}),
     },
     timeoutMs: timeoutMs + ANSWER_MARGIN_MS,
-  })) as { exitCode?: number; stdout?: string; stderr?: string };
+  })) as { exitCode?: number; stdout?: string; stderr?: string; timedOut?: boolean };
   process.stdout.write(answer.stdout ?? "");
   process.stderr.write(answer.stderr ?? "");
+  if (answer.timedOut)
+    process.stderr.write(`plinth: ended after ${options.timeout} s (--timeout gives it longer)\n`);
   process.exitCode = answer.exitCode ?? 0;
 }
 

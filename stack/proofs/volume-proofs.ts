@@ -101,9 +101,16 @@ async function untilUp(world: World): Promise<void> {
   );
 }
 
+/** Filling 64 MiB takes an emulated machine some seconds, on a busy host a minute. */
+const COMMAND_DEADLINE_MS = 120_000;
+
 async function inDatabase(world: World, script: string): Promise<string> {
-  const got = await world.exec("db", script, 60_000);
-  expectThat(got.exitCode === 0, `in db: ${script}: ${got.stderr || got.stdout || `exit ${got.exitCode}`}`);
+  const got = await world.exec("db", script, COMMAND_DEADLINE_MS);
+  const late = got.timedOut ? `not done after ${COMMAND_DEADLINE_MS / 1000} s: is this machine busy?` : "";
+  expectThat(
+    got.exitCode === 0,
+    `in db: ${script}: ${late || got.stderr || got.stdout || `exit ${got.exitCode}`}`,
+  );
   return got.stdout;
 }
 

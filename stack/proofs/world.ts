@@ -6,6 +6,8 @@ export interface ExecResult {
   readonly exitCode: number;
   readonly stdout: string;
   readonly stderr: string;
+  /** It was ended because its time was over. */
+  readonly timedOut?: boolean;
 }
 
 /** A resource as the API returns it. */

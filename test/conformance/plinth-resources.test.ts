@@ -157,6 +157,8 @@ test("vm verbs reach the API and the host agent", async () => {
   const agent = await createControlServer(`${controller.dir}/run/host.sock`, {
     "vm.exec": (parameters) => {
       asked.push(parameters);
+      if ((parameters["command"] as string[])[0] === "sleep")
+        return { exitCode: 137, stdout: "", stderr: "", timedOut: true };
       return { exitCode: 7, stdout: "out\n", stderr: "err\n" };
     },
     "vm.reboot": (parameters) => void asked.push(parameters),
@@ -168,9 +170,12 @@ test("vm verbs reach the API and the host agent", async () => {
       stderr: "err\n",
     });
     await ok("vm reboot web1 -n shop");
+    const late = await plinth("vm exec web1 -n shop --timeout 1 -- sleep 9");
+    expect(late).toEqual({ code: 137, stdout: "", stderr: expect.stringContaining("ended after 1 s") });
     expect(asked).toMatchObject([
       { name: "web1", command: ["ls", "-l"] },
       { namespace: "shop", name: "web1" },
+      { name: "web1", command: ["sleep", "9"], timeoutMs: 1_000 },
     ]);
   } finally {
     await agent.close();

@@ -52,7 +52,7 @@ const STOP_GRACE_MS = 20_000;
 /** A machine that is deleted is asked too, so that what it wrote last is on its volumes. */
 const DELETE_GRACE_MS = 5_000;
 const DISK_RETRY_MS = 5_000;
-const LIVE_RETRY_MS = 2_000;
+const LIVE_RETRY_MS = 10_000;
 const RESTART_MS_MIN = 500;
 const RESTART_MS_MAX = 30_000;
 
