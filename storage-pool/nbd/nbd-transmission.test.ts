@@ -1,15 +1,24 @@
 import { describe, expect, it } from "vitest";
 import { DataBuffer } from "../disk/data-buffer.js";
-import { EIO } from "../errors.js";
+import { EINVAL, EIO, ENOSPC } from "../errors.js";
 import { MemoryDevice } from "../volume/memory-device.js";
 import { NbdExport } from "./nbd-export.js";
 import { INPUT_SIZE, NbdTransmission } from "./nbd-transmission.js";
-import { NBD_CMD_FLAG_NO_HOLE, NBD_CMD_READ, NBD_CMD_WRITE_ZEROES, NBD_REQUEST_MAGIC } from "./nbd-wire.js";
+import {
+  NBD_CMD_FLAG_NO_HOLE,
+  NBD_CMD_READ,
+  NBD_CMD_WRITE,
+  NBD_CMD_WRITE_ZEROES,
+  NBD_REQUEST_MAGIC,
+} from "./nbd-wire.js";
 
 const MIB = 1024 * 1024;
 
-function rig(requests: readonly (readonly [type: number, flags: number, offset: number, length: number])[]) {
-  const target = new NbdExport("v", "", new MemoryDevice(16 * MIB), false);
+function rig(
+  requests: readonly (readonly [type: number, flags: number, offset: number, length: number])[],
+  sizeBytes = 16 * MIB,
+) {
+  const target = new NbdExport("v", "", new MemoryDevice(sizeBytes), false);
   const options = { structuredReplies: false, blockStatus: false };
   const input = new DataBuffer(INPUT_SIZE);
   const transmission = new NbdTransmission(target, input, options, { wait: () => {} });
@@ -35,7 +44,7 @@ function rig(requests: readonly (readonly [type: number, flags: number, offset: 
   };
   const answers = (): number => transmission.outputEnd - transmission.outputStart;
   const errorOf = (at: number): number => transmission.output.view.getUint32(at + 4);
-  return { target, breath, answers, errorOf };
+  return { target, transmission, breath, answers, errorOf };
 }
 
 describe("WRITE_ZEROES that keeps the space", () => {
@@ -66,4 +75,26 @@ describe("WRITE_ZEROES that keeps the space", () => {
     breath(0);
     expect([answers(), errorOf(0)]).toEqual([16, EIO]);
   });
+});
+
+describe("a WRITE that is refused", () => {
+  it.each([
+    ["too long", 0, 33 * MIB, 64 * MIB, EINVAL],
+    ["beyond the end", 16 * MIB - 512, MIB, 16 * MIB, ENOSPC],
+  ])(
+    "because it is %s is answered once its payload has come, and not before",
+    (_why, offset, length, sizeBytes, error) => {
+      const { transmission, answers, errorOf } = rig([[NBD_CMD_WRITE, 0, offset, length]], sizeBytes);
+      for (let left = length; left > 0; ) {
+        expect([transmission.parse(), answers(), transmission.inputEnd]).toEqual([false, 0, 0]);
+        const count = Math.min(left, INPUT_SIZE);
+        transmission.inputEnd = count;
+        left -= count;
+      }
+      expect(transmission.parse()).toBe(true);
+      transmission.finish();
+      expect([answers(), errorOf(0), transmission.output.view.getUint32(12)]).toEqual([16, error, 0]);
+      expect(transmission.broken).toBe(false);
+    },
+  );
 });

@@ -98,7 +98,10 @@ export class NbdTransmission implements FlushWaiter {
   #spare: DataBuffer | undefined;
   #pending = 0;
   #readBytes = 0;
+  /** Payload of a refused WRITE that is still to come; its header, and why it is refused. */
   #discard = 0;
+  readonly #refused = new DataBuffer(REQUEST_SIZE);
+  #refusal: number = OK;
   /** Of the WRITE_ZEROES at the front of the input: bytes already written in earlier breaths, and what failed there. */
   #zeroed = 0;
   #zeroError: number = OK;
@@ -199,10 +202,16 @@ export class NbdTransmission implements FlushWaiter {
   }
 
   #parseWrite(at: number, offset: number, length: number, error: number): boolean {
-    if (error !== OK || length === 0) {
+    if (error !== OK && length > 0) {
+      this.input.bytes.copy(this.#refused.bytes, 0, at, at + REQUEST_SIZE);
+      this.#refusal = error;
+      this.#discard = length;
+      this.inputStart += REQUEST_SIZE;
+      return true;
+    }
+    if (length === 0) {
       this.#note(at, NBD_CMD_WRITE, offset, length, error);
       this.inputStart += REQUEST_SIZE;
-      this.#discard = length;
       return true;
     }
     const have = this.inputEnd - at - REQUEST_SIZE;
@@ -321,7 +330,10 @@ export class NbdTransmission implements FlushWaiter {
     const count = Math.min(this.#discard, this.inputEnd - this.inputStart);
     this.inputStart += count;
     this.#discard -= count;
-    return this.#discard === 0;
+    if (this.#discard > 0) return false;
+    // Only now: clients do not expect an answer to what they are still sending.
+    this.#noteFrom(this.#refused, 0, NBD_CMD_WRITE, 0, 0, this.#refusal);
+    return true;
   }
 
   /** Answers everything that was parsed; the export's device has been committed. */
