@@ -41,7 +41,7 @@ beforeAll(async () => {
     const [name = "", ...columns] = words.split(" ");
     await vsctl("add-port", "br-test", name, "--", "set", "interface", name, ...columns);
   }
-}, 90_000);
+}, 300_000);
 
 afterAll(async () => {
   for (const daemon of daemons.values()) await daemon.end();

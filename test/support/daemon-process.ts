@@ -5,7 +5,7 @@ import { callControl } from "../../base/jsonrpc/index.js";
 import { waitFor } from "../../base/time/index.js";
 import { endChild, PLINTH } from "./run.js";
 
-const READY_DEADLINE_MS = 30_000;
+const READY_DEADLINE_MS = 90_000;
 const SAID_LENGTH_MAX = 20_000;
 
 export interface DaemonOptions {
