@@ -28,8 +28,8 @@ export const OFPAT = {
   experimenter: 0xffff,
 } as const;
 
-/** How deep actions may nest: ct inside a list, its own actions inside ct. */
-const NESTING_MAX = 2;
+/** How deep actions may nest: ct or clone inside a list, their own actions inside them. */
+const NESTING_MAX = 4;
 
 /** Reads actions to the reader's end. `depth` counts the actions around this list. */
 export function readActions(reader: Reader, depth = 0): readonly Action[] {
@@ -132,7 +132,7 @@ function readExperimenter(body: Reader, depth: number): Action {
   }
   return readNiciraAction(body, (nested) => {
     if (depth + 1 >= NESTING_MAX) {
-      throw body.fail("OFPBAC_BAD_ARGUMENT", "ct.actions", "actions are nested too deeply");
+      throw body.fail("OFPBAC_BAD_ARGUMENT", "actions", "are nested too deeply");
     }
     return readActions(nested, depth + 1);
   });

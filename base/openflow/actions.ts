@@ -2,7 +2,10 @@
 // Source: OpenFlow Switch Specification 1.3.5, 7.2.3–7.2.5; Nicira actions as documented in ovs-actions(7).
 // All values are plain, immutable data: they may be shared, compared structurally and posted between threads.
 
+import type { NiciraAction } from "./nicira-actions.js";
 import type { OxmFieldName } from "./oxm-fields.js";
+
+export type * from "./nicira-actions.js";
 
 /** One field of a match. `value` and `mask` have the field's size, big-endian; value bits outside the mask are 0. */
 export interface OxmEntry {
@@ -62,83 +65,12 @@ export interface SetTtlAction {
   readonly ttl: number;
 }
 
-// --- Nicira actions
-
-/** NXAST_REG_LOAD: puts the low bits of `value` into the range. */
-export interface LoadAction {
-  readonly type: "load";
-  readonly destination: BitRange;
-  readonly value: bigint;
-}
-/** NXAST_REG_MOVE: both ranges have the same number of bits. */
-export interface MoveAction {
-  readonly type: "move";
-  readonly source: BitRange;
-  readonly destination: BitRange;
-}
-/** NXAST_RESUBMIT_TABLE(_CT): looks the packet up again, then goes on with the next action. */
-export interface ResubmitAction {
-  readonly type: "resubmit";
-  /** OFPP_IN_PORT = the packet's own ingress port. */
-  readonly port: number;
-  /** OFPTT_ALL = the current table. */
-  readonly tableId: number;
-  /** Swap source and destination for connection tracking fields (resubmit(…,ct)). */
-  readonly withCt: boolean;
-}
-/** NXAST_CT: sends the packet through connection tracking. */
-export interface CtAction {
-  readonly type: "ct";
-  readonly commit: boolean;
-  /** Only with commit: replaces a connection that runs in the other direction. */
-  readonly force: boolean;
-  /** A fixed zone, or 16 bits of a field. */
-  readonly zone: number | BitRange;
-  /** The table in which a copy of the packet goes on with its ct fields set; absent = the packet just goes on. */
-  readonly tableId?: number;
-  /** 0 = none, 21 = FTP, 69 = TFTP. */
-  readonly alg: number;
-  /** Run when the connection is committed: nat, and load/set_field/move of ct_mark and ct_label. */
-  readonly actions: readonly Action[];
-}
-/** NXAST_NAT: only inside ct. Without `source` and `destination` it translates by the existing connection. */
-export interface NatAction {
-  readonly type: "nat";
-  readonly direction: "source" | "destination" | "existing";
-  readonly persistent: boolean;
-  readonly selection: "auto" | "hash" | "random";
-  /** Addresses, 4 or 16 bytes each; both ends inclusive. */
-  readonly addressMin?: Uint8Array;
-  readonly addressMax?: Uint8Array;
-  readonly portMin?: number;
-  readonly portMax?: number;
-}
-/** NXAST_CT_CLEAR: forgets the packet's ct fields. */
-export interface CtClearAction {
-  readonly type: "ct_clear";
-}
-/** NXAST_CONTROLLER: packet-in with a chosen length, reason and controller id. */
-export interface ControllerAction {
-  readonly type: "controller";
-  readonly maxLength: number;
-  readonly controllerId: number;
-  readonly reason: PacketInReason;
-}
 /** An experimenter action of which nothing is known but its bytes after the experimenter id. */
 export interface ExperimenterAction {
   readonly type: "experimenter";
   readonly experimenter: number;
   readonly data: Uint8Array;
 }
-
-export type NiciraAction =
-  | LoadAction
-  | MoveAction
-  | ResubmitAction
-  | CtAction
-  | NatAction
-  | CtClearAction
-  | ControllerAction;
 
 export type Action =
   | OutputAction

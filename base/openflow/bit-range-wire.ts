@@ -1,9 +1,9 @@
 // Ranges of bits inside fields, as Nicira actions write them: a field's header, an offset and a number of bits.
 
 import type { BitRange } from "./actions.js";
-import { readOxmHeader } from "./match-wire.js";
-import type { OxmField } from "./oxm-fields.js";
-import type { Reader } from "./wire.js";
+import { readOxmHeader, writeOxmHeader } from "./match-wire.js";
+import { OXM_FIELDS, type OxmField, type OxmFieldName } from "./oxm-fields.js";
+import type { Reader, Writer } from "./wire.js";
 
 export function packRange(range: BitRange): number {
   return (range.offset << 6) | (range.bits - 1);
@@ -21,4 +21,27 @@ export function readFieldHeader(body: Reader, name: string): OxmField {
   const { field, hasMask } = readOxmHeader(body);
   if (hasMask) throw body.fail("OFPBAC_BAD_SET_TYPE", name, "the header of a field says that it is masked");
   return field;
+}
+
+/** As Open vSwitch does inside its actions: the field's Nicira header where it has one. */
+export function writeFieldHeader(writer: Writer, name: OxmFieldName): void {
+  const field = OXM_FIELDS[name];
+  const [alias] = field.aliases;
+  if (alias === undefined) writeOxmHeader(writer, field, false);
+  else
+    writer
+      .u16(alias[0])
+      .u8(alias[1] << 1)
+      .u8(field.size);
+}
+
+/** A header and an offset; the number of bits stands elsewhere. */
+export function readRange(body: Reader, bits: number, name: string): BitRange {
+  const field = readFieldHeader(body, name);
+  return rangeOf(body, field, body.u16(name), bits, name);
+}
+
+export function writeRange(writer: Writer, range: BitRange): void {
+  writeFieldHeader(writer, range.field);
+  writer.u16(range.offset);
 }

@@ -2,7 +2,7 @@
 // from the folder's door.
 
 import fc from "fast-check";
-import type { Action, Bucket, Instruction, Match, MeterBand, OxmEntry } from "./actions.js";
+import type { Action, Bucket, Instruction, LearnSpec, Match, MeterBand, OxmEntry } from "./actions.js";
 import { OFPP_CONTROLLER, OFPP_MAX } from "./constants.js";
 import { onesMask } from "./match-wire.js";
 import { OFPXMC_EXPERIMENTER, OXM_FIELDS, type OxmField, type OxmFieldName } from "./oxm-fields.js";
@@ -165,16 +165,120 @@ const plainAction: fc.Arbitrary<Action> = fc.oneof(
 
 const resubmitPort = fc.oneof(fc.integer({ min: 1, max: 0xfeff }), fc.constant(0xfffffff8));
 
-export const actionArbitrary: fc.Arbitrary<Action> = fc.oneof(
+const hashedFields = of(
+  "eth_src",
+  "symmetric_l4",
+  "symmetric_l3l4",
+  "symmetric_l3l4+udp",
+  "nw_src",
+  "nw_dst",
+);
+const oneBit = range(SHORT_WRITABLE, 1);
+const portRange = range(SHORT_WRITABLE).filter(({ bits }) => bits >= 16);
+const port16 = fc.integer({ min: 1, max: 0xfeff });
+
+const learnSpec: fc.Arbitrary<LearnSpec> = fc.oneof(
+  fc.tuple(of("match", "load"), range(SHORT_WRITABLE), u64).map(([kind, destination, value]) => ({
+    kind,
+    destination,
+    source: BigInt.asUintN(destination.bits, value),
+  })),
+  fc.tuple(of("match", "load"), range(SHORT_WRITABLE)).map(([kind, destination]) => ({
+    kind,
+    destination,
+    source: { field: "xxreg3" as const, offset: 1, bits: destination.bits },
+  })),
+  range(SHORT_WRITABLE).map((source) => ({ kind: "output" as const, source })),
+);
+
+const learn: fc.Arbitrary<Action> = fc
+  .record({
+    type: of("learn"),
+    idleTimeoutSeconds: u16,
+    hardTimeoutSeconds: u16,
+    priority: u16,
+    cookie: u64,
+    tableId: fc.integer({ min: 0, max: 0xfe }),
+    finIdleTimeoutSeconds: u16,
+    finHardTimeoutSeconds: u16,
+    sendFlowRemoved: fc.boolean(),
+    deleteLearned: fc.boolean(),
+    limit: fc.oneof(fc.constant(0), u32),
+    specs: fc.array(learnSpec, { maxLength: 4 }),
+    result: fc.option(oneBit, { nil: undefined }),
+  })
+  .map(({ result, ...rest }) => (result === undefined ? rest : { ...rest, result }));
+
+const controller: fc.Arbitrary<Action> = fc
+  .record({
+    userdata: fc.option(fc.uint8Array({ maxLength: 20 }), { nil: undefined }),
+    pause: fc.option(fc.constant(true as const), { nil: undefined }),
+    meterId: fc.option(u32, { nil: undefined }),
+    maxLength: u16,
+    controllerId: u16,
+    reason: of("no_match", "action", "invalid_ttl"),
+  })
+  .map(({ userdata, pause, meterId, ...rest }) => ({
+    type: "controller",
+    ...rest,
+    ...(userdata === undefined ? {} : { userdata }),
+    ...(pause === undefined ? {} : { pause }),
+    ...(meterId === undefined ? {} : { meterId }),
+  }));
+
+const bundle: fc.Arbitrary<Action> = fc
+  .record({
+    type: of("bundle"),
+    fields: hashedFields,
+    basis: u16,
+    algorithm: of("active_backup", "hrw"),
+    members: fc.array(port16, { maxLength: 5 }),
+    destination: fc.option(portRange, { nil: undefined }),
+  })
+  .map(({ destination, ...rest }) => (destination === undefined ? rest : { ...rest, destination }));
+
+const leaf: fc.Arbitrary<Action> = fc.oneof(
   plainAction,
   setField,
   maskedSet,
   load(SHORT_WRITABLE),
   move,
   ct,
+  learn,
+  controller,
+  bundle,
   fc.record({ type: of("resubmit"), port: resubmitPort, tableId: u8, withCt: fc.boolean() }),
-  fc.record({ type: of("ct_clear") }),
-  fc.record({ type: of("controller"), maxLength: u16, controllerId: u16, reason: of("no_match", "action") }),
+  fc.record({ type: of("ct_clear", "exit", "pop_queue") }),
+  range(Object.values(OXM_FIELDS)).chain((source) =>
+    u16.map((maxLength) => ({ type: "output_reg" as const, source, maxLength })),
+  ),
+  fc.record({ type: of("output_trunc"), port: port16, maxLength: fc.integer({ min: 14, max: 0xffffffff }) }),
+  fc.record({ type: of("note"), data: fc.constantFrom(6, 14, 22).chain(bytes) }),
+  range(Object.values(OXM_FIELDS)).map((one) => ({ type: "push" as const, range: one })),
+  range(SHORT_WRITABLE).map((one) => ({ type: "pop" as const, range: one })),
+  fc.record({ type: of("dec_ttl_ids"), controllerIds: fc.array(u16, { minLength: 1, maxLength: 5 }) }),
+  fc.record({
+    type: of("multipath"),
+    fields: hashedFields,
+    basis: u16,
+    algorithm: of("modulo_n", "hash_threshold", "hrw", "iter_hash"),
+    linkMax: u16,
+    argument: u32,
+    destination: portRange,
+  }),
+  fc.record({ type: of("fin_timeout"), idleTimeoutSeconds: u16, hardTimeoutSeconds: u16 }),
+  fc.tuple(u32, fc.integer({ min: 2, max: 64 }), u8).map(([id, clauseCount, n]) => ({
+    type: "conjunction" as const,
+    id,
+    clauseCount,
+    clause: n % clauseCount,
+  })),
+  fc.record({ type: of("check_pkt_larger"), sizeBytes: u16, destination: oneBit }),
+);
+
+export const actionArbitrary: fc.Arbitrary<Action> = fc.oneof(
+  { weight: 9, arbitrary: leaf },
+  { weight: 1, arbitrary: fc.record({ type: of("clone"), actions: fc.array(leaf, { maxLength: 3 }) }) },
 );
 
 export const actions = fc.array(actionArbitrary, { maxLength: 5 });

@@ -8,6 +8,7 @@ export * from "./error-codes.js";
 export * from "./extension-messages.js";
 export { OFPGT } from "./group-wire.js";
 export { OFPIT } from "./instructions-wire.js";
+export { inWireOrder } from "./match-order.js";
 export { prerequisiteHolds } from "./match-wire.js";
 export { encodeMessage, type MessageHeader, parseHeader, parseMessage } from "./message-wire.js";
 export * from "./messages.js";

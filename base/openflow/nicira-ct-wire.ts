@@ -3,9 +3,7 @@
 // subtype.
 
 import type { Action, BitRange, CtAction, NatAction } from "./actions.js";
-import { packRange, rangeOf, readFieldHeader } from "./bit-range-wire.js";
-import { writeOxmHeader } from "./match-wire.js";
-import { OXM_FIELDS } from "./oxm-fields.js";
+import { packRange, rangeOf, readFieldHeader, writeFieldHeader } from "./bit-range-wire.js";
 import { Reader, type Writer } from "./wire.js";
 
 export const NXAST_CT = 35;
@@ -77,7 +75,7 @@ export function writeCt(writer: Writer, action: CtAction, writeNested: WriteNest
   if (typeof action.zone === "number") {
     writer.u32(0).u16(action.zone);
   } else {
-    writeOxmHeader(writer, OXM_FIELDS[action.zone.field], false);
+    writeFieldHeader(writer, action.zone.field);
     writer.u16(packRange(action.zone));
   }
   writer

@@ -1,11 +1,19 @@
-// The Nicira actions as bytes: load, move, resubmit, ct, nat, ct_clear, controller.
+// The Nicira actions as bytes: which one a subtype is, and the small ones.
 // Source: ovs-actions(7) for meaning; the layouts are those that Open vSwitch prints and accepts (checked in
-// message-wire.test.ts). A reader here starts behind the experimenter id.
+// test/conformance/flow-text.test.ts). A reader here starts behind the experimenter id.
 
-import type { Action, NiciraAction, SetFieldAction } from "./actions.js";
-import { packRange, rangeOf, readFieldHeader } from "./bit-range-wire.js";
-import { OFPP_IN_PORT, OFPP_MAX, OFPTT_ALL } from "./constants.js";
-import { onesMask, readMaskedField, writeOxm, writeOxmHeader } from "./match-wire.js";
+import type { Action, SetFieldAction } from "./actions.js";
+import {
+  NXAST_BUNDLE,
+  NXAST_BUNDLE_LOAD,
+  NXAST_MULTIPATH,
+  readBundle,
+  readMultipath,
+  writeBundle,
+  writeMultipath,
+} from "./choice-wire.js";
+import { NXAST_LEARN, NXAST_LEARN2, readLearn, writeLearn } from "./learn-wire.js";
+import type { NiciraAction } from "./nicira-actions.js";
 import {
   NXAST_CT,
   NXAST_NAT,
@@ -16,74 +24,171 @@ import {
   writeCt,
   writeNat,
 } from "./nicira-ct-wire.js";
-import { OFPXMC_EXPERIMENTER, OXM_FIELDS, type OxmField } from "./oxm-fields.js";
-import { nameOf, type Reader, type Writer } from "./wire.js";
+import * as F from "./nicira-field-wire.js";
+import * as O from "./nicira-output-wire.js";
+import type { Reader, Writer } from "./wire.js";
 
-const NXAST_RESUBMIT = 1;
+export { OFPR } from "./nicira-output-wire.js";
+
 const NXAST_SET_TUNNEL = 2;
-const NXAST_REG_MOVE = 6;
-const NXAST_REG_LOAD = 7;
+const NXAST_SET_QUEUE = 4;
+const NXAST_POP_QUEUE = 5;
+const NXAST_NOTE = 8;
 const NXAST_SET_TUNNEL64 = 9;
-const NXAST_RESUBMIT_TABLE = 14;
-const NXAST_CONTROLLER = 20;
-const NXAST_REG_LOAD2 = 33;
+const NXAST_EXIT = 17;
+const NXAST_DEC_TTL = 18;
+const NXAST_FIN_TIMEOUT = 19;
+const NXAST_DEC_TTL_CNT_IDS = 21;
+const NXAST_PUSH_MPLS = 23;
+const NXAST_POP_MPLS = 24;
+const NXAST_SET_MPLS_TTL = 25;
+const NXAST_DEC_MPLS_TTL = 26;
+const NXAST_CONJUNCTION = 34;
+const NXAST_CLONE = 42;
 const NXAST_CT_CLEAR = 43;
-const NXAST_RESUBMIT_TABLE_CT = 44;
 
-/** Reasons of packet-ins, shared with packet_in messages. */
-export const OFPR = { no_match: 0, action: 1, invalid_ttl: 2 } as const;
+const NOTE_MIN = 6;
+const CLAUSES_MIN = 2;
+const CLAUSES_MAX = 64;
 
-/** Reads one Nicira action to the body's end; `readNested` reads the actions inside ct. */
+type Read = (body: Reader, readNested: ReadNested, subtype: number) => Action;
+
+const READERS = new Map<number, Read>([
+  [O.NXAST_RESUBMIT, (body, _, subtype) => O.readResubmit(body, subtype)],
+  [O.NXAST_RESUBMIT_TABLE, (body, _, subtype) => O.readResubmit(body, subtype)],
+  [O.NXAST_RESUBMIT_TABLE_CT, (body, _, subtype) => O.readResubmit(body, subtype)],
+  [O.NXAST_OUTPUT_REG, (body, _, subtype) => O.readOutputReg(body, subtype)],
+  [O.NXAST_OUTPUT_REG2, (body, _, subtype) => O.readOutputReg(body, subtype)],
+  [O.NXAST_OUTPUT_TRUNC, O.readOutputTrunc],
+  [O.NXAST_CONTROLLER, O.readController],
+  [O.NXAST_CONTROLLER2, O.readController2],
+  [F.NXAST_REG_MOVE, F.readMove],
+  [F.NXAST_REG_LOAD, F.readLoad],
+  [F.NXAST_REG_LOAD2, F.readLoad2],
+  [F.NXAST_STACK_PUSH, (body) => F.readStack(body, "push")],
+  [F.NXAST_STACK_POP, (body) => F.readStack(body, "pop")],
+  [F.NXAST_CHECK_PKT_LARGER, F.readCheckPacketLarger],
+  [NXAST_MULTIPATH, readMultipath],
+  [NXAST_BUNDLE, (body, _, subtype) => readBundle(body, subtype)],
+  [NXAST_BUNDLE_LOAD, (body, _, subtype) => readBundle(body, subtype)],
+  [NXAST_LEARN, (body, _, subtype) => readLearn(body, subtype)],
+  [NXAST_LEARN2, (body, _, subtype) => readLearn(body, subtype)],
+  [NXAST_CT, readCt],
+  [NXAST_NAT, readNat],
+  [NXAST_SET_TUNNEL, (body) => F.setTunnel(BigInt(after(body, 2).u32("set_tunnel.tun_id")))],
+  [NXAST_SET_TUNNEL64, (body) => F.setTunnel(after(body, 6).u64("set_tunnel.tun_id"))],
+  [NXAST_SET_QUEUE, (body) => ({ type: "set_queue", queueId: after(body, 2).u32("set_queue.queue_id") })],
+  [NXAST_NOTE, readNote],
+  [NXAST_FIN_TIMEOUT, readFinTimeout],
+  [NXAST_DEC_TTL_CNT_IDS, readDecTtlIds],
+  [NXAST_CONJUNCTION, readConjunction],
+  [NXAST_CLONE, (body, readNested) => ({ type: "clone", actions: readNested(after(body, 6)) })],
+  [NXAST_PUSH_MPLS, readPushMpls],
+  [NXAST_POP_MPLS, (body) => ({ type: "pop_mpls", etherType: padded(body, body.u16("pop_mpls.ethertype")) })],
+  [NXAST_SET_MPLS_TTL, (body) => ({ type: "set_mpls_ttl", ttl: padded(body, body.u8("set_mpls_ttl.ttl")) })],
+  ...bare(NXAST_CT_CLEAR, "ct_clear"),
+  ...bare(NXAST_EXIT, "exit"),
+  ...bare(NXAST_POP_QUEUE, "pop_queue"),
+  ...bare(NXAST_DEC_TTL, "dec_nw_ttl"),
+  ...bare(NXAST_DEC_MPLS_TTL, "dec_mpls_ttl"),
+]);
+
+function bare(
+  subtype: number,
+  type: "ct_clear" | "exit" | "pop_queue" | "dec_nw_ttl" | "dec_mpls_ttl",
+): [number, Read][] {
+  return [[subtype, (body) => padded(body, { type })]];
+}
+
+/** The body behind `size` bytes of padding. */
+function after(body: Reader, size: number): Reader {
+  body.skip(size);
+  return body;
+}
+
+/** `value`, after which there is only padding. */
+function padded<T>(body: Reader, value: T): T {
+  body.skip(body.left);
+  return value;
+}
+
+/** Reads one Nicira action to the body's end; `readNested` reads the actions inside ct and clone. */
 export function readNiciraAction(body: Reader, readNested: ReadNested): Action {
   const at = body.offset;
   const subtype = body.u16("action.subtype");
-  switch (subtype) {
-    case NXAST_RESUBMIT:
-    case NXAST_RESUBMIT_TABLE:
-    case NXAST_RESUBMIT_TABLE_CT:
-      return readResubmit(body, subtype);
-    case NXAST_SET_TUNNEL:
-      body.skip(2);
-      return setTunnel(BigInt(body.u32("set_tunnel.tun_id")));
-    case NXAST_SET_TUNNEL64:
-      body.skip(6);
-      return setTunnel(body.u64("set_tunnel.tun_id"));
-    case NXAST_REG_MOVE:
-      return readMove(body);
-    case NXAST_REG_LOAD:
-      return readLoad(body);
-    case NXAST_REG_LOAD2:
-      return readLoad2(body);
-    case NXAST_CONTROLLER:
-      return readController(body);
-    case NXAST_CT:
-      return readCt(body, readNested);
-    case NXAST_NAT:
-      return readNat(body);
-    case NXAST_CT_CLEAR:
-      body.skip(body.left);
-      return { type: "ct_clear" };
-    default:
-      throw body.fail("OFPBAC_BAD_EXP_TYPE", "action.subtype", `unknown Nicira action ${subtype}`, at);
-  }
+  const read = READERS.get(subtype);
+  if (read === undefined)
+    throw body.fail("OFPBAC_BAD_EXP_TYPE", "action.subtype", `unknown Nicira action ${subtype}`, at);
+  return read(body, readNested, subtype);
 }
+
+function readNote(body: Reader): Action {
+  return { type: "note", data: body.rest() };
+}
+
+function readFinTimeout(body: Reader): Action {
+  const idleTimeoutSeconds = body.u16("fin_timeout.idle_timeout");
+  const hardTimeoutSeconds = body.u16("fin_timeout.hard_timeout");
+  body.skip(2);
+  return { type: "fin_timeout", idleTimeoutSeconds, hardTimeoutSeconds };
+}
+
+function readDecTtlIds(body: Reader): Action {
+  const count = body.u16("dec_ttl.n_controllers");
+  body.skip(4);
+  if (count === 0) throw body.fail("OFPBAC_BAD_ARGUMENT", "dec_ttl.n_controllers", "names no controller");
+  const controllerIds = Array.from({ length: count }, () => body.u16("dec_ttl.controller_id"));
+  return padded(body, { type: "dec_ttl_ids", controllerIds });
+}
+
+function readConjunction(body: Reader): Action {
+  const clause = body.u8("conjunction.clause");
+  const clauseCount = body.u8("conjunction.n_clauses");
+  const id = body.u32("conjunction.id");
+  if (clauseCount < CLAUSES_MIN || clauseCount > CLAUSES_MAX || clause >= clauseCount)
+    throw body.fail("OFPBAC_BAD_ARGUMENT", "conjunction.clause", `${clause + 1} of ${clauseCount}`);
+  return { type: "conjunction", id, clause, clauseCount };
+}
+
+function readPushMpls(body: Reader): Action {
+  const etherType = body.u16("push_mpls.ethertype");
+  if (etherType !== 0x8847 && etherType !== 0x8848)
+    throw body.fail(
+      "OFPBAC_BAD_ARGUMENT",
+      "push_mpls.ethertype",
+      `0x${etherType.toString(16)} may not be pushed`,
+    );
+  return padded(body, { type: "push_mpls", etherType });
+}
+
+const NICIRA_TYPES: ReadonlySet<string> = new Set<NiciraAction["type"]>([
+  "load",
+  "move",
+  "resubmit",
+  "ct",
+  "nat",
+  "ct_clear",
+  "exit",
+  "pop_queue",
+  "controller",
+  "output_reg",
+  "output_trunc",
+  "note",
+  "push",
+  "pop",
+  "dec_ttl_ids",
+  "multipath",
+  "bundle",
+  "learn",
+  "fin_timeout",
+  "conjunction",
+  "clone",
+  "check_pkt_larger",
+]);
 
 /** Whether the action is a Nicira extension on the wire. */
 export function isNiciraAction(action: Action): action is NiciraAction | SetFieldAction {
-  switch (action.type) {
-    case "load":
-    case "move":
-    case "resubmit":
-    case "ct":
-    case "nat":
-    case "ct_clear":
-    case "controller":
-      return true;
-    case "set_field":
-      return action.mask !== undefined;
-    default:
-      return false;
-  }
+  return action.type === "set_field" ? action.mask !== undefined : NICIRA_TYPES.has(action.type);
 }
 
 /** Writes the action from its subtype on; the caller has written the header before and pads after. */
@@ -94,30 +199,32 @@ export function writeNiciraAction(
 ): void {
   switch (action.type) {
     case "load":
-      writer.u16(NXAST_REG_LOAD).u16(packRange(action.destination));
-      writeOxmHeader(writer, OXM_FIELDS[action.destination.field], false);
-      writer.u64(action.value);
+      F.writeLoad(writer, action);
       return;
     case "move":
-      writer.u16(NXAST_REG_MOVE).u16(action.source.bits);
-      writer.u16(action.source.offset).u16(action.destination.offset);
-      writeOxmHeader(writer, OXM_FIELDS[action.source.field], false);
-      writeOxmHeader(writer, OXM_FIELDS[action.destination.field], false);
+      F.writeMove(writer, action);
       return;
     case "set_field":
-      writer.u16(NXAST_REG_LOAD2).zero(6);
-      writeOxm(writer, action);
+      F.writeLoad2(writer, action);
+      return;
+    case "push":
+    case "pop":
+      F.writeStack(writer, action);
+      return;
+    case "check_pkt_larger":
+      F.writeCheckPacketLarger(writer, action);
       return;
     case "resubmit":
-      writer.u16(action.withCt ? NXAST_RESUBMIT_TABLE_CT : NXAST_RESUBMIT_TABLE);
-      writer
-        .u16(action.port & 0xffff)
-        .u8(action.tableId)
-        .zero(3);
+      O.writeResubmit(writer, action);
       return;
     case "controller":
-      writer.u16(NXAST_CONTROLLER).u16(action.maxLength).u16(action.controllerId);
-      writer.u8(OFPR[action.reason]).zero(1);
+      O.writeController(writer, action);
+      return;
+    case "output_reg":
+      O.writeOutputReg(writer, action);
+      return;
+    case "output_trunc":
+      O.writeOutputTrunc(writer, action);
       return;
     case "ct":
       writeCt(writer, action, writeNested);
@@ -125,88 +232,66 @@ export function writeNiciraAction(
     case "nat":
       writeNat(writer, action);
       return;
+    case "learn":
+      writeLearn(writer, action);
+      return;
+    case "multipath":
+      writeMultipath(writer, action);
+      return;
+    case "bundle":
+      writeBundle(writer, action);
+      return;
+    default:
+      writeSmall(writer, action, writeNested);
+  }
+}
+
+type SmallAction = Extract<
+  NiciraAction,
+  {
+    readonly type:
+      | "ct_clear"
+      | "exit"
+      | "pop_queue"
+      | "note"
+      | "dec_ttl_ids"
+      | "fin_timeout"
+      | "conjunction"
+      | "clone";
+  }
+>;
+
+function writeSmall(writer: Writer, action: SmallAction, writeNested: WriteNested): void {
+  switch (action.type) {
     case "ct_clear":
       writer.u16(NXAST_CT_CLEAR);
+      return;
+    case "exit":
+      writer.u16(NXAST_EXIT);
+      return;
+    case "pop_queue":
+      writer.u16(NXAST_POP_QUEUE);
+      return;
+    case "note": {
+      const { data } = action;
+      writer
+        .u16(NXAST_NOTE)
+        .put(data)
+        .zero(Math.max(0, NOTE_MIN - data.byteLength));
+      return;
+    }
+    case "dec_ttl_ids":
+      writer.u16(NXAST_DEC_TTL_CNT_IDS).u16(action.controllerIds.length).zero(4);
+      for (const id of action.controllerIds) writer.u16(id);
+      return;
+    case "fin_timeout":
+      writer.u16(NXAST_FIN_TIMEOUT).u16(action.idleTimeoutSeconds).u16(action.hardTimeoutSeconds).zero(2);
+      return;
+    case "conjunction":
+      writer.u16(NXAST_CONJUNCTION).u8(action.clause).u8(action.clauseCount).u32(action.id);
+      return;
+    case "clone":
+      writer.u16(NXAST_CLONE).zero(6);
+      writeNested(writer, action.actions);
   }
-}
-
-function setTunnel(id: bigint): SetFieldAction {
-  const value = new Uint8Array(8);
-  new DataView(value.buffer).setBigUint64(0, id);
-  return { type: "set_field", field: "tunnel_id", value };
-}
-
-// --- Loads and moves
-
-function requireWritable(body: Reader, field: OxmField, name: string): void {
-  if (!field.writable) throw body.fail("OFPBAC_BAD_SET_TYPE", name, `${field.name} may not be set`);
-}
-
-function readLoad(body: Reader): Action {
-  const packed = body.u16("load.ofs_nbits");
-  const field = readFieldHeader(body, "load.dst");
-  if (field.oxmClass === OFPXMC_EXPERIMENTER) {
-    throw body.fail("OFPBAC_BAD_SET_TYPE", "load.dst", `${field.name} has no 4-byte header`);
-  }
-  requireWritable(body, field, "load.dst");
-  const value = body.u64("load.value");
-  const destination = rangeOf(body, field, packed >> 6, (packed & 0x3f) + 1, "load.ofs_nbits");
-  if (value >> BigInt(destination.bits) !== 0n) {
-    throw body.fail("OFPBAC_BAD_ARGUMENT", "load.value", `does not fit ${destination.bits} bits`);
-  }
-  return { type: "load", destination, value };
-}
-
-function readLoad2(body: Reader): Action {
-  body.skip(6);
-  const { field, value, mask } = readMaskedField(body);
-  body.skip(body.left);
-  const action = { type: "set_field", field: field.name, value } as const;
-  const ones = onesMask(field);
-  return mask.every((byte, i) => byte === ones[i]) ? action : { ...action, mask };
-}
-
-function readMove(body: Reader): Action {
-  const bits = body.u16("move.n_bits");
-  const sourceOffset = body.u16("move.src_ofs");
-  const destinationOffset = body.u16("move.dst_ofs");
-  const from = readFieldHeader(body, "move.src");
-  const to = readFieldHeader(body, "move.dst");
-  requireWritable(body, to, "move.dst");
-  body.skip(body.left);
-  return {
-    type: "move",
-    source: rangeOf(body, from, sourceOffset, bits, "move.src_ofs"),
-    destination: rangeOf(body, to, destinationOffset, bits, "move.dst_ofs"),
-  };
-}
-
-// --- Resubmit and controller
-
-/** OpenFlow 1.0 port numbers have 16 bits; its reserved ones map to the top of our 32. */
-function widenPort(port: number): number {
-  return port >= 0xff00 ? (0xffff0000 | port) >>> 0 : port;
-}
-
-function readResubmit(body: Reader, subtype: number): Action {
-  const port = widenPort(body.u16("resubmit.in_port"));
-  if (port > OFPP_MAX && port < OFPP_IN_PORT) {
-    throw body.fail("OFPBAC_BAD_ARGUMENT", "resubmit.in_port", `0x${port.toString(16)} is no port`);
-  }
-  if (subtype === NXAST_RESUBMIT) {
-    body.skip(4);
-    return { type: "resubmit", port, tableId: OFPTT_ALL, withCt: false };
-  }
-  const tableId = body.u8("resubmit.table");
-  body.skip(3);
-  return { type: "resubmit", port, tableId, withCt: subtype === NXAST_RESUBMIT_TABLE_CT };
-}
-
-function readController(body: Reader): Action {
-  const maxLength = body.u16("controller.max_len");
-  const controllerId = body.u16("controller.controller_id");
-  const reason = nameOf(OFPR, body.u8("controller.reason"));
-  body.skip(1);
-  if (reason === undefined) throw body.fail("OFPBAC_BAD_ARGUMENT", "controller.reason", "unknown reason");
-  return { type: "controller", maxLength, controllerId, reason };
 }

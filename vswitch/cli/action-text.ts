@@ -1,68 +1,89 @@
 // Actions and instructions as people write them: "ct(commit,zone=1),output:2,goto_table:5". Pure.
-// Source: ovs-actions(7). Invariant: what is formatted parses to the same value.
+// Source: ovs-actions(7). Invariant: what is formatted parses to the same value, but that a masked set_field parses to
+// the loads that stand for it in OpenFlow 1.3.
 import {
   type Action,
-  type BitRange,
-  type CtAction,
   type Instruction,
-  type NatAction,
+  type Match,
   OFPP_CONTROLLER,
-  OFPP_IN_PORT,
   OXM_FIELDS,
   OXM_NAMES,
+  type OxmFieldName,
 } from "../../base/openflow/index.js";
+import { formatCt, formatNat, parseCt, parseNat } from "./ct-text.js";
 import { flowTextError } from "./errors.js";
 import {
   actionFieldNamed,
+  bytesToNumber,
+  type FieldValue,
   formatFieldValue,
   formatHex,
   formatPort,
+  numberToBytes,
   parseFieldValue,
-  parseIpv4,
   parseNumber,
   parsePort,
   parseSmall,
 } from "./field-text.js";
+import { formatLearn, parseLearn } from "./learn-text.js";
+import {
+  formatSmall,
+  parseBundle,
+  parseCheckPacketLarger,
+  parseConjunction,
+  parseController,
+  parseFinTimeout,
+  parseMultipath,
+  parseNote,
+  parseResubmit,
+} from "./nicira-action-text.js";
+import { formatRange, parseRange, splitArrow, splitList, splitPair } from "./range-text.js";
+
+export { splitList } from "./range-text.js";
 
 const U32 = 0xffffffff;
+const U64 = (1n << 64n) - 1n;
 const WHOLE_PACKET = 0xffff;
 const NESTING_MAX = 4;
+const LOAD_BITS_MAX = 64;
+const ORDER = ["meter", "apply_actions", "clear_actions", "write_actions", "write_metadata", "goto_table"];
 
-/** Splits at commas outside parentheses. Throws FLOW_TEXT_INVALID when those do not pair. */
-export function splitList(text: string): string[] {
-  const parts: string[] = [];
-  let depth = 0;
-  let begin = 0;
-  for (let i = 0; i < text.length; i++) {
-    const character = text[i];
-    if (character === "(") depth++;
-    else if (character === ")") depth--;
-    else if (character === "," && depth === 0) {
-      parts.push(text.slice(begin, i).trim());
-      begin = i + 1;
-    }
-    if (depth < 0) break;
-  }
-  if (depth !== 0) throw flowTextError(`the parentheses of "${text.slice(0, 60)}" do not pair`);
-  parts.push(text.slice(begin).trim());
-  return parts.filter((part) => part !== "");
+/** What the words before in a list of actions, and the flow's match, make of the packet. */
+interface Context {
+  readonly depth: number;
+  hasVlan: boolean;
+  readonly protocol: number | undefined;
 }
 
-/** The instructions of a flow; plain actions become one apply_actions. "drop" gives none. */
-export function parseInstructions(text: string): Instruction[] {
+/** The instructions of a flow that matches `match`; plain actions become one apply_actions. "drop" gives none. */
+export function parseInstructions(text: string, match: Match = []): Instruction[] {
   const applied: Action[] = [];
   const instructions: Instruction[] = [];
-  for (const part of splitList(text)) {
-    const instruction = parseInstruction(part);
+  const context = contextOf(match);
+  const parts = splitList(text);
+  if (parts.includes("drop") && parts.length > 1)
+    throw flowTextError('"drop" must not be accompanied by any other action or instruction');
+  for (const part of parts) {
+    const instruction = parseInstruction(part, match);
     if (instruction !== undefined) instructions.push(instruction);
-    else if (part !== "drop") applied.push(parseAction(part, 0));
+    else if (part !== "drop") applied.push(...parseAction(part, context));
   }
-  const order = ["meter", "apply_actions", "clear_actions", "write_actions", "write_metadata", "goto_table"];
   if (applied.length > 0) instructions.push({ type: "apply_actions", actions: applied });
-  return instructions.sort((a, b) => order.indexOf(a.type) - order.indexOf(b.type));
+  return instructions.sort((a, b) => ORDER.indexOf(a.type) - ORDER.indexOf(b.type));
 }
 
-function parseInstruction(text: string): Instruction | undefined {
+function contextOf(match: Match): Context {
+  const entry = (name: OxmFieldName) => match.find(({ field }) => field === name);
+  const vlan = entry("vlan_vid") ?? entry("vlan_tci");
+  const protocol = entry("ip_proto");
+  return {
+    depth: 0,
+    hasVlan: vlan !== undefined && ((vlan.value[0] as number) & 0x10) !== 0,
+    protocol: protocol && Number(bytesToNumber(protocol.value)),
+  };
+}
+
+function parseInstruction(text: string, match: Match): Instruction | undefined {
   const [name, argument] = splitName(text);
   switch (name) {
     case "goto_table":
@@ -72,14 +93,13 @@ function parseInstruction(text: string): Instruction | undefined {
     case "clear_actions":
       return { type: "clear_actions" };
     case "write_actions":
-      return { type: "write_actions", actions: parseActions(argument) };
+      return { type: "write_actions", actions: parseActions(argument, contextOf(match)) };
     case "write_metadata": {
       const { value, mask } = parseFieldValue(OXM_FIELDS.metadata, argument);
-      const number = (bytes: Uint8Array): bigint => BigInt(`0x${Buffer.from(bytes).toString("hex")}`);
       return {
         type: "write_metadata",
-        metadata: number(value),
-        mask: mask === undefined ? (1n << 64n) - 1n : number(mask),
+        metadata: bytesToNumber(value),
+        mask: mask === undefined ? U64 : bytesToNumber(mask),
       };
     }
     default:
@@ -87,24 +107,37 @@ function parseInstruction(text: string): Instruction | undefined {
   }
 }
 
-/** "name:argument", "name(argument)" or "name". */
+/** "name:argument", "name(argument)", "name=argument", "name" or "name(argument)->argument". */
 function splitName(text: string): [name: string, argument: string] {
-  const match = /^([A-Za-z_0-9]+)(?::([\s\S]*)|\(([\s\S]*)\))?$/.exec(text);
+  const match = /^([A-Za-z_0-9]+)(?:[:=]([\s\S]*)|\(([\s\S]*)\)|(\([\s\S]*\)\s*->[\s\S]*))?$/.exec(text);
   if (match === null) throw flowTextError(`"${text.slice(0, 60)}" is no action`);
-  return [match[1] as string, match[2] ?? match[3] ?? ""];
+  return [match[1] as string, match[2] ?? match[3] ?? match[4] ?? ""];
 }
 
-function parseActions(text: string, depth = 0): Action[] {
-  return splitList(text).flatMap((part) => (part === "drop" ? [] : [parseAction(part, depth)]));
+function parseActions(text: string, context: Context): Action[] {
+  return splitList(text).flatMap((part) => (part === "drop" ? [] : parseAction(part, context)));
 }
 
-function parseAction(text: string, depth: number): Action {
+/** Usually one action; some words of OpenFlow 1.0 are several in 1.3. */
+function parseAction(text: string, context: Context): Action[] {
   const [name, argument] = splitName(text);
   if (/^\d+$/.test(name) || /^(IN_PORT|NORMAL|FLOOD|ALL|LOCAL|TABLE)$/i.test(name))
-    return outputTo(parsePort(name));
+    return [outputTo(parsePort(name))];
   const build = ACTIONS[name.toLowerCase()];
   if (build === undefined) throw flowTextError(`unknown action ${name.slice(0, 60)}`);
-  return build(argument, depth);
+  const built = build(argument, context);
+  const actions = Array.isArray(built) ? built : [built];
+  for (const { type } of actions) {
+    if (type === "push_vlan") context.hasVlan = true;
+    else if (type === "pop_vlan") context.hasVlan = false;
+  }
+  return actions;
+}
+
+/** Actions inside actions. */
+function parseNested(argument: string, context: Context): Action[] {
+  if (context.depth + 1 >= NESTING_MAX) throw flowTextError("the actions are nested too deeply");
+  return parseActions(argument, { ...context, depth: context.depth + 1 });
 }
 
 const outputTo = (port: number): Action => ({
@@ -113,173 +146,152 @@ const outputTo = (port: number): Action => ({
   maxLength: port === OFPP_CONTROLLER ? WHOLE_PACKET : 0,
 });
 
-function setField(name: string, argument: string): Action {
+function parseOutput(argument: string): Action {
+  if (/^(port|max_len)=/.test(argument)) {
+    const options = new Map(splitList(argument).map(splitPair));
+    const port = parsePort(options.get("port") ?? "");
+    const maxLength = parseSmall(options.get("max_len") ?? "", U32);
+    return { type: "output_trunc", port, maxLength };
+  }
+  if (!argument.includes("[")) return outputTo(parsePort(argument));
+  return { type: "output_reg", source: parseRange(argument), maxLength: WHOLE_PACKET };
+}
+
+function setField(name: string, argument: string): Action[] {
   const field = actionFieldNamed(name);
-  return { type: "set_field", field: field.name, ...parseFieldValue(field, argument) };
+  const parsed = parseFieldValue(field, argument);
+  return parsed.mask === undefined
+    ? [{ type: "set_field", field: field.name, value: parsed.value }]
+    : loadsOf(field.name, parsed);
 }
 
-const ACTIONS: Readonly<Record<string, (argument: string, depth: number) => Action>> = Object.assign(
-  Object.create(null),
-  {
-    output: (argument: string) => outputTo(parsePort(argument)),
-    controller: (argument: string) => parseController(argument),
-    group: (argument: string) => ({ type: "group", groupId: parseSmall(argument, U32) }),
-    set_queue: (argument: string) => ({ type: "set_queue", queueId: parseSmall(argument, U32) }),
-    push_vlan: (argument: string) => ({
-      type: "push_vlan",
-      etherType: parseSmall(argument || "0x8100", 0xffff),
-    }),
-    push_mpls: (argument: string) => ({ type: "push_mpls", etherType: parseSmall(argument, 0xffff) }),
-    pop_mpls: (argument: string) => ({ type: "pop_mpls", etherType: parseSmall(argument, 0xffff) }),
-    push_pbb: (argument: string) => ({ type: "push_pbb", etherType: parseSmall(argument, 0xffff) }),
-    pop_vlan: () => ({ type: "pop_vlan" }),
-    strip_vlan: () => ({ type: "pop_vlan" }),
-    pop_pbb: () => ({ type: "pop_pbb" }),
-    dec_ttl: () => ({ type: "dec_nw_ttl" }),
-    dec_mpls_ttl: () => ({ type: "dec_mpls_ttl" }),
-    copy_ttl_out: () => ({ type: "copy_ttl_out" }),
-    copy_ttl_in: () => ({ type: "copy_ttl_in" }),
-    mod_nw_ttl: (argument: string) => ({ type: "set_nw_ttl", ttl: parseSmall(argument, 255) }),
-    set_mpls_ttl: (argument: string) => ({ type: "set_mpls_ttl", ttl: parseSmall(argument, 255) }),
-    mod_dl_src: (argument: string) => setField("eth_src", argument),
-    mod_dl_dst: (argument: string) => setField("eth_dst", argument),
-    mod_nw_src: (argument: string) => setField("ipv4_src", argument),
-    mod_nw_dst: (argument: string) => setField("ipv4_dst", argument),
-    set_field: (argument: string) => {
-      const [value, field] = splitArrow(argument);
-      return setField(field, value);
-    },
-    load: (argument: string) => {
-      const [value, range] = splitArrow(argument);
-      const destination = parseRange(range);
-      return { type: "load", destination, value: parseNumber(value, (1n << BigInt(destination.bits)) - 1n) };
-    },
-    move: (argument: string) => {
-      const [from, to] = splitArrow(argument);
-      const [source, destination] = [parseRange(from), parseRange(to)];
-      if (source.bits !== destination.bits)
-        throw flowTextError(`move between ${source.bits} and ${destination.bits} bits`);
-      return { type: "move", source, destination };
-    },
-    resubmit: (argument: string) => parseResubmit(argument),
-    ct: (argument: string, depth: number) => parseCt(argument, depth),
-    nat: (argument: string) => parseNat(argument),
-    ct_clear: () => ({ type: "ct_clear" }),
+/** Masked bits as OpenFlow 1.3 sets them: a load for every run, the lowest first. */
+function loadsOf(name: OxmFieldName, { value, mask }: FieldValue): Action[] {
+  const bits = bytesToNumber(mask as Uint8Array);
+  const number = bytesToNumber(value);
+  const loads: Action[] = [];
+  const set = (bit: number): boolean => ((bits >> BigInt(bit)) & 1n) !== 0n;
+  for (let offset = 0; offset < OXM_FIELDS[name].bits; offset++) {
+    if (!set(offset)) continue;
+    let end = offset;
+    while (end < OXM_FIELDS[name].bits && end - offset < LOAD_BITS_MAX && set(end)) end++;
+    const width = end - offset;
+    loads.push({
+      type: "load",
+      destination: { field: name, offset, bits: width },
+      value: (number >> BigInt(offset)) & ((1n << BigInt(width)) - 1n),
+    });
+    offset = end - 1;
+  }
+  return loads;
+}
+
+/** Sets a VLAN field, pushing a tag first where the packet is not known to have one. */
+function setVlan(field: "vlan_vid" | "vlan_pcp", value: number, context: Context): Action[] {
+  const bytes = field === "vlan_vid" ? numberToBytes(BigInt(value | 0x1000), 2) : Uint8Array.of(value);
+  const push: Action[] = context.hasVlan ? [] : [{ type: "push_vlan", etherType: 0x8100 }];
+  return [...push, { type: "set_field", field, value: bytes }];
+}
+
+function setTransport(end: "src" | "dst", argument: string, { protocol }: Context): Action[] {
+  const prefix = { 6: "tcp", 17: "udp", 132: "sctp" }[protocol ?? -1];
+  if (prefix === undefined) throw flowTextError(`mod_tp_${end} needs a match of tcp, udp or sctp`);
+  return setField(`${prefix}_${end}`, argument);
+}
+
+function setDscp(argument: string): Action {
+  const tos = parseSmall(argument, 255);
+  if ((tos & 3) !== 0) throw flowTextError(`${tos}: not a valid TOS`);
+  return { type: "set_field", field: "ip_dscp", value: Uint8Array.of(tos >> 2) };
+}
+
+type Build = (argument: string, context: Context) => Action | Action[];
+
+const etherType = (text: string): number => parseSmall(text, 0xffff);
+
+const ACTIONS: Readonly<Record<string, Build>> = Object.assign(Object.create(null), {
+  output: parseOutput,
+  controller: parseController,
+  group: (argument) => ({ type: "group", groupId: parseSmall(argument, U32) }),
+  set_queue: (argument) => ({ type: "set_queue", queueId: parseSmall(argument, U32) }),
+  pop_queue: () => ({ type: "pop_queue" }),
+  enqueue: (argument) => {
+    const [port, queue] = argument.split(/[:,]/, 2) as [string, string?];
+    const queueId = parseSmall(queue ?? "", U32);
+    const output: Action = { type: "output", port: parsePort(port), maxLength: WHOLE_PACKET };
+    return [{ type: "set_queue", queueId }, output, { type: "pop_queue" }];
   },
-);
-
-function splitArrow(text: string): [string, string] {
-  const at = text.indexOf("->");
-  if (at < 0) throw flowTextError(`"${text.slice(0, 60)}" lacks "->"`);
-  return [text.slice(0, at), text.slice(at + 2)];
-}
-
-/** FIELD, FIELD[], FIELD[BIT] or FIELD[FIRST..LAST]. */
-function parseRange(text: string): BitRange {
-  const match = /^([A-Za-z_0-9]+)(?:\[(?:(\d{1,3})(?:\.\.(\d{1,3}))?)?\])?$/.exec(text.trim());
-  if (match === null) throw flowTextError(`"${text.slice(0, 60)}" is no part of a field`);
-  const field = actionFieldNamed(match[1] as string);
-  const offset = Number(match[2] ?? 0);
-  const last = match[3] === undefined ? (match[2] === undefined ? field.bits - 1 : offset) : Number(match[3]);
-  if (last < offset || last >= field.bits)
-    throw flowTextError(`"${text}" is outside the ${field.bits} bits of the field`);
-  return { field: field.name, offset, bits: last - offset + 1 };
-}
-
-function formatRange({ field, offset, bits }: BitRange): string {
-  const { header } = OXM_NAMES[field];
-  if (bits === OXM_FIELDS[field].bits) return `${header}[]`;
-  return bits === 1 ? `${header}[${offset}]` : `${header}[${offset}..${offset + bits - 1}]`;
-}
-
-function parseController(argument: string): Action {
-  if (argument === "" || /^\d+$/.test(argument)) {
-    return {
-      type: "output",
-      port: OFPP_CONTROLLER,
-      maxLength: argument === "" ? WHOLE_PACKET : parseSmall(argument, WHOLE_PACKET),
-    };
-  }
-  const options = new Map(splitList(argument).map((part) => part.split("=", 2) as [string, string]));
-  const reason = options.get("reason") ?? "action";
-  if (reason !== "no_match" && reason !== "action" && reason !== "invalid_ttl")
-    throw flowTextError(`"${reason}" is no reason`);
-  return {
-    type: "controller",
-    maxLength: parseSmall(options.get("max_len") ?? "65535", WHOLE_PACKET),
-    controllerId: parseSmall(options.get("id") ?? "0", 0xffff),
-    reason,
-  };
-}
-
-function parseResubmit(argument: string): Action {
-  const [port, table, ct] = argument.split(",").map((part) => part.trim());
-  return {
-    type: "resubmit",
-    port: port === undefined || port === "" ? OFPP_IN_PORT : parsePort(port),
-    tableId: table === undefined || table === "" ? 255 : parseSmall(table, 255),
-    withCt: ct === "ct",
-  };
-}
-
-function parseCt(argument: string, depth: number): CtAction {
-  if (depth >= NESTING_MAX) throw flowTextError("ct within ct within ct");
-  const action: { -readonly [K in keyof CtAction]: CtAction[K] } = {
-    type: "ct",
-    commit: false,
-    force: false,
-    zone: 0,
-    alg: 0,
-    actions: [],
-  };
-  for (const part of splitList(argument)) {
-    const [key, value] = part.split(/=(.*)/s, 2) as [string, string | undefined];
-    if (key === "commit") action.commit = true;
-    else if (key === "force") action.force = true;
-    else if (key === "zone")
-      action.zone = /^\d/.test(value ?? "") ? parseSmall(value as string, 0xffff) : parseRange(value ?? "");
-    else if (key === "table") action.tableId = parseSmall(value ?? "", 254);
-    else if (key === "alg" && (value === "ftp" || value === "tftp")) action.alg = value === "ftp" ? 21 : 69;
-    else if (part.startsWith("exec("))
-      action.actions = [...action.actions, ...parseActions(part.slice(5, -1), depth + 1)];
-    else if (key === "nat" || key.startsWith("nat("))
-      action.actions = [...action.actions, parseNat(part.slice(4, -1))];
-    else throw flowTextError(`ct takes no "${part.slice(0, 60)}"`);
-  }
-  return action;
-}
-
-function parseNat(argument: string): NatAction {
-  const nat: { -readonly [K in keyof NatAction]: NatAction[K] } = {
-    type: "nat",
-    direction: "existing",
-    persistent: false,
-    selection: "auto",
-  };
-  for (const part of splitList(argument)) {
-    const [key, value] = part.split(/=(.*)/s, 2) as [string, string | undefined];
-    if (key === "src" || key === "dst") {
-      nat.direction = key === "src" ? "source" : "destination";
-      if (value !== undefined) Object.assign(nat, parseNatRange(value));
-    } else if (key === "random" || key === "hash") nat.selection = key;
-    else if (key === "persistent") nat.persistent = true;
-    else throw flowTextError(`nat takes no "${part.slice(0, 60)}"`);
-  }
-  return nat;
-}
-
-/** ADDRESS[-ADDRESS][:PORT[-PORT]], IPv4. */
-function parseNatRange(text: string): Partial<NatAction> {
-  const match = /^([\d.]+)(?:-([\d.]+))?(?::(\d{1,5})(?:-(\d{1,5}))?)?$/.exec(text);
-  if (match === null) throw flowTextError(`"${text.slice(0, 60)}" is no IPv4 range`);
-  const [, first, last, low, high] = match as unknown as [string, string, string?, string?, string?];
-  return {
-    addressMin: parseIpv4(first),
-    ...(last === undefined ? {} : { addressMax: parseIpv4(last) }),
-    ...(low === undefined ? {} : { portMin: parseSmall(low, 65535) }),
-    ...(high === undefined ? {} : { portMax: parseSmall(high, 65535) }),
-  };
-}
+  push_vlan: (argument) => ({ type: "push_vlan", etherType: etherType(argument || "0x8100") }),
+  push_mpls: (argument) => ({ type: "push_mpls", etherType: etherType(argument) }),
+  pop_mpls: (argument) => ({ type: "pop_mpls", etherType: etherType(argument) }),
+  push_pbb: (argument) => ({ type: "push_pbb", etherType: etherType(argument) }),
+  pop_vlan: () => ({ type: "pop_vlan" }),
+  strip_vlan: () => ({ type: "pop_vlan" }),
+  pop_pbb: () => ({ type: "pop_pbb" }),
+  dec_ttl: (argument) =>
+    argument === ""
+      ? { type: "dec_nw_ttl" }
+      : { type: "dec_ttl_ids", controllerIds: splitList(argument).map((id) => parseSmall(id, 0xffff)) },
+  dec_mpls_ttl: () => ({ type: "dec_mpls_ttl" }),
+  copy_ttl_out: () => ({ type: "copy_ttl_out" }),
+  copy_ttl_in: () => ({ type: "copy_ttl_in" }),
+  mod_nw_ttl: (argument) => ({ type: "set_nw_ttl", ttl: parseSmall(argument, 255) }),
+  set_mpls_ttl: (argument) => ({ type: "set_mpls_ttl", ttl: parseSmall(argument, 255) }),
+  set_mpls_label: (argument) => setField("mpls_label", argument),
+  set_mpls_tc: (argument) => setField("mpls_tc", argument),
+  mod_dl_src: (argument) => setField("eth_src", argument),
+  mod_dl_dst: (argument) => setField("eth_dst", argument),
+  mod_nw_src: (argument) => setField("ipv4_src", argument),
+  mod_nw_dst: (argument) => setField("ipv4_dst", argument),
+  mod_nw_tos: setDscp,
+  mod_nw_ecn: (argument) => setField("ip_ecn", argument),
+  mod_tp_src: (argument, context) => setTransport("src", argument, context),
+  mod_tp_dst: (argument, context) => setTransport("dst", argument, context),
+  mod_vlan_vid: (argument, context) => setVlan("vlan_vid", parseSmall(argument, 4095), context),
+  mod_vlan_pcp: (argument, context) => setVlan("vlan_pcp", parseSmall(argument, 7), context),
+  set_tunnel: (argument) => setField("tun_id", argument),
+  set_tunnel64: (argument) => setField("tun_id", argument),
+  set_field: (argument) => {
+    const [value, field] = splitArrow(argument);
+    return setField(field, value);
+  },
+  load: (argument) => {
+    const [value, range] = splitArrow(argument);
+    const destination = parseRange(range);
+    if (destination.bits > LOAD_BITS_MAX) throw flowTextError(`load sets at most ${LOAD_BITS_MAX} bits`);
+    const number = parseNumber(value);
+    if (number >> BigInt(destination.bits) !== 0n)
+      throw flowTextError(
+        `${argument}: value ${formatHex(number)} does not fit into ${destination.bits} bits`,
+      );
+    return { type: "load", destination, value: number };
+  },
+  move: (argument) => {
+    const [from, to] = splitArrow(argument);
+    const [source, destination] = [parseRange(from), parseRange(to)];
+    if (source.bits !== destination.bits)
+      throw flowTextError(
+        `${argument}: source field is ${source.bits} bits wide but destination is ${destination.bits} bits wide`,
+      );
+    return { type: "move", source, destination };
+  },
+  push: (argument) => ({ type: "push", range: parseRange(argument) }),
+  pop: (argument) => ({ type: "pop", range: parseRange(argument) }),
+  exit: () => ({ type: "exit" }),
+  note: parseNote,
+  resubmit: parseResubmit,
+  multipath: parseMultipath,
+  bundle: (argument) => parseBundle(argument, false),
+  bundle_load: (argument) => parseBundle(argument, true),
+  learn: parseLearn,
+  fin_timeout: parseFinTimeout,
+  conjunction: parseConjunction,
+  check_pkt_larger: parseCheckPacketLarger,
+  clone: (argument, context) => ({ type: "clone", actions: parseNested(argument, context) }),
+  ct: (argument, context) => parseCt(argument, (text) => parseNested(text, context)),
+  nat: parseNat,
+  ct_clear: () => ({ type: "ct_clear" }),
+} satisfies Record<string, Build>);
 
 export function formatInstructions(instructions: readonly Instruction[]): string {
   const parts = instructions.flatMap((instruction): string[] => {
@@ -292,8 +304,10 @@ export function formatInstructions(instructions: readonly Instruction[]): string
         return [`goto_table:${instruction.tableId}`];
       case "meter":
         return [`meter:${instruction.meterId}`];
-      case "write_metadata":
-        return [`write_metadata:0x${instruction.metadata.toString(16)}/0x${instruction.mask.toString(16)}`];
+      case "write_metadata": {
+        const mask = instruction.mask === U64 ? "" : `/${formatHex(instruction.mask)}`;
+        return [`write_metadata:${formatHex(instruction.metadata)}${mask}`];
+      }
       case "clear_actions":
         return ["clear_actions"];
       default:
@@ -316,58 +330,38 @@ export function formatAction(action: Action): string {
     case "push_mpls":
     case "push_pbb":
     case "pop_mpls":
-      return `${action.type}:0x${action.etherType.toString(16)}`;
+      return `${action.type}:0x${action.etherType.toString(16).padStart(4, "0")}`;
     case "dec_nw_ttl":
       return "dec_ttl";
     case "set_nw_ttl":
       return `mod_nw_ttl:${action.ttl}`;
     case "set_mpls_ttl":
-      return `set_mpls_ttl:${action.ttl}`;
+      return `set_mpls_ttl(${action.ttl})`;
     case "set_field":
-      return `set_field:${formatFieldValue(OXM_FIELDS[action.field], action)}->${OXM_NAMES[action.field].manual}`;
+      return formatSetField(action.field, action);
     case "load":
       return `load:${formatHex(action.value)}->${formatRange(action.destination)}`;
     case "move":
       return `move:${formatRange(action.source)}->${formatRange(action.destination)}`;
-    case "resubmit":
-      return `resubmit(${action.port === OFPP_IN_PORT ? "" : formatPort(action.port)},${action.tableId === 255 ? "" : action.tableId}${action.withCt ? ",ct" : ""})`;
     case "ct":
-      return formatCt(action);
+      return formatCt(action, formatAction);
     case "nat":
       return formatNat(action);
-    case "controller":
-      return `controller(max_len=${action.maxLength},id=${action.controllerId},reason=${action.reason})`;
+    case "learn":
+      return formatLearn(action);
+    case "clone":
+      return `clone(${action.actions.map(formatAction).join(",")})`;
     case "experimenter":
       return `experimenter(${action.experimenter.toString(16)})`;
     default:
-      return action.type;
+      return formatSmall(action) ?? action.type;
   }
 }
 
-function formatCt({ commit, force, zone, tableId, alg, actions }: CtAction): string {
-  const nats = actions.filter((action) => action.type === "nat");
-  const others = actions.filter((action) => action.type !== "nat");
-  const parts = [
-    ...(commit ? ["commit"] : []),
-    ...(force ? ["force"] : []),
-    ...(tableId === undefined ? [] : [`table=${tableId}`]),
-    ...(zone === 0 ? [] : [`zone=${typeof zone === "number" ? zone : formatRange(zone)}`]),
-    ...nats.map(formatNat),
-    ...(others.length === 0 ? [] : [`exec(${others.map(formatAction).join(",")})`]),
-    ...(alg === 0 ? [] : [`alg=${alg === 21 ? "ftp" : "tftp"}`]),
-  ];
-  return `ct(${parts.join(",")})`;
-}
-
-function formatNat(nat: NatAction): string {
-  if (nat.direction === "existing") return "nat";
-  const address = nat.addressMin === undefined ? "" : `=${nat.addressMin.join(".")}`;
-  const last = nat.addressMax === undefined ? "" : `-${nat.addressMax.join(".")}`;
-  const ports =
-    nat.portMin === undefined ? "" : `:${nat.portMin}${nat.portMax === undefined ? "" : `-${nat.portMax}`}`;
-  const flags = [
-    ...(nat.selection === "auto" ? [] : [nat.selection]),
-    ...(nat.persistent ? ["persistent"] : []),
-  ];
-  return `nat(${[`${nat.direction === "source" ? "src" : "dst"}${address}${last}${ports}`, ...flags].join(",")})`;
+function formatSetField(name: OxmFieldName, value: FieldValue): string {
+  if (value.mask !== undefined) return loadsOf(name, value).map(formatAction).join(",");
+  // What a match shows with leading zeros is an ordinary number here.
+  const padded = name === "ipv6_flabel" || name === "vlan_tci";
+  const text = padded ? formatHex(bytesToNumber(value.value)) : formatFieldValue(OXM_FIELDS[name], value);
+  return `set_field:${text}->${OXM_NAMES[name].manual}`;
 }

@@ -102,7 +102,7 @@ export function parseFlow(text: string, options: ParseFlowOptions = {}): FlowTex
     ...flow,
     match,
     notes,
-    instructions: actions === undefined ? undefined : parseInstructions(actions),
+    instructions: actions === undefined ? undefined : parseInstructions(actions, match),
   };
 }
 

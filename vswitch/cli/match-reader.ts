@@ -4,6 +4,7 @@
 
 import { PlinthError } from "../../base/errors/index.js";
 import {
+  inWireOrder,
   type Match,
   OXM_FIELDS,
   type OxmEntry,
@@ -96,7 +97,7 @@ export class MatchReader {
             ` pre: ${formatMatch(all)}`,
             `post: ${formatMatch(kept)}`,
           ];
-    return { match: kept, notes };
+    return { match: inWireOrder(kept), notes };
   }
 
   #takeVlan(key: string, text: string): boolean {

@@ -164,6 +164,7 @@ export class Bridge implements PacketSink {
     controllerId: number,
     tableId: number,
     flow: Flow | null,
+    userdata: Uint8Array | null,
   ): void {
     const input = this.slot(key[0]! >>> 0);
     if (input !== null && !input.takePacketIn(this.#nowMs)) {
@@ -183,6 +184,7 @@ export class Bridge implements PacketSink {
       data,
       maxLength,
       controllerId,
+      ...(userdata === null ? {} : { userdata }),
     });
     if (!sent) this.pipeline.drop(DROP_PACKET_IN_LIMIT);
   }

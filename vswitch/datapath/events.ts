@@ -7,6 +7,8 @@ export type BridgeEvent =
       readonly maxLength: number;
       /** Of the `controller` action; 0 = every controller. */
       readonly controllerId: number;
+      /** Of the `controller` action, for packet-ins of the second form. */
+      readonly userdata?: Uint8Array;
     })
   | Unsent<FlowRemoved>
   | Unsent<PortStatus>;

@@ -1,6 +1,15 @@
 // The action set of the packet in hand: at most one action per place, executed in order of the places.
 // Source: OpenFlow 1.3.5, 5.10. Thread: datapath worker. Hot: yes.
-import { ACTION_SET_SLOTS, type ActionSetEntry, type Program, SLOT_GROUP, SLOT_OUTPUT } from "./program.js";
+import { OFPP_CONTROLLER } from "../../base/openflow/index.js";
+import { OFPP_UNSET } from "./key.js";
+import {
+  ACTION_SET_SLOTS,
+  type ActionSetEntry,
+  OP_OUTPUT,
+  type Program,
+  SLOT_GROUP,
+  SLOT_OUTPUT,
+} from "./program.js";
 
 export class ActionSet {
   /** Places in use lie in [first, last]; last < first when it is empty. */
@@ -21,6 +30,13 @@ export class ActionSet {
       if (slot < this.first) this.first = slot;
       if (slot > this.last) this.last = slot;
     }
+  }
+
+  /** What actset_output shows: the port of the output, or OFPP_UNSET. */
+  outputPort(): number {
+    const program = this.at(SLOT_OUTPUT);
+    if (program === null) return OFPP_UNSET;
+    return program.code[0] === OP_OUTPUT ? program.code[1]! : OFPP_CONTROLLER | 0;
   }
 
   /** The action at a place, or null. A group takes precedence over an output. */

@@ -105,3 +105,23 @@ function addressWords(bytes: Uint8Array | undefined): Int32Array {
 export function clearConnection(key: Int32Array): void {
   for (let i = K.K_CT_STATE; i < K.K_PKT_MARK; i++) key[i] = 0;
 }
+
+/** Whether the key names the connection that the packet belongs to. */
+export function hasConnection(key: Int32Array): boolean {
+  return key[K.K_CT_ZONE]! >>> 24 !== 0;
+}
+
+/** Exchanges the packet's addresses, ports and protocol with those of the connection's first packet. */
+export function swapConnection(key: Int32Array): void {
+  for (let i = 0; i < 8; i++) {
+    const own = key[K.K_SRC + i]!;
+    key[K.K_SRC + i] = key[K.K_CT_SRC + i]!;
+    key[K.K_CT_SRC + i] = own;
+  }
+  const ports = key[K.K_TP]!;
+  key[K.K_TP] = key[K.K_CT_TP]!;
+  key[K.K_CT_TP] = ports;
+  const protocol = key[K.K_IP]! & 0xff000000;
+  key[K.K_IP] = (key[K.K_IP]! & 0xffffff) | (key[K.K_CT_ZONE]! & 0xff000000);
+  key[K.K_CT_ZONE] = (key[K.K_CT_ZONE]! & 0xffffff) | protocol;
+}

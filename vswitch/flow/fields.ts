@@ -119,13 +119,19 @@ export interface MaskedKey {
 export function compileMatch(match: Match): MaskedKey {
   const value = new Int32Array(K.KEY_WORDS);
   const mask = new Int32Array(K.KEY_WORDS);
-  for (const entry of match) {
-    if (isEthernet(entry)) continue;
+  for (const given of match) {
+    if (isEthernet(given)) continue;
+    const entry = given.field === "nxm_in_port" ? wholePort(given) : given;
     const field = keyField(entry.field);
     if (field === undefined) throw flowError("OFPBMC_BAD_FIELD", `${entry.field} cannot be matched`);
     addEntry(field, entry, value, mask);
   }
   return { value, mask };
+}
+
+/** A 16-bit port number stands for the whole number. */
+function wholePort({ value }: OxmEntry): OxmEntry {
+  return entryOf("in_port", BigInt(K.widenNumber(Number(toBigInt(value)))));
 }
 
 /** Every packet here begins with an Ethernet header: the one packet type that can be asked for. */
@@ -171,12 +177,17 @@ export function putBits(words: Int32Array, start: number, bits: number, value: b
 }
 
 /** The run of bits as a number. */
-function getBits(words: Int32Array, start: number, bits: number): bigint {
+export function getBits(words: Int32Array, start: number, bits: number): bigint {
   let value = 0n;
   for (let bit = start; bit < start + bits; bit++) {
     value = (value << 1n) | BigInt(((words[bit >>> 5] as number) >>> (31 - (bit & 31))) & 1);
   }
   return value;
+}
+
+/** `value` as an exact entry for the field. */
+export function entryOf(name: OxmFieldName, value: bigint): OxmEntry {
+  return { field: name, value: toBytes(value, OXM_FIELDS[name].size) };
 }
 
 /** One field of a key as an exact OXM entry; undefined for unknown fields. */

@@ -26,14 +26,17 @@ import {
   type Unsent,
 } from "../../base/openflow/index.js";
 import { Classifier, covers, overlaps } from "./classifier.js";
+import { compileInstructions } from "./compile-instructions.js";
 import { flowError } from "./errors.js";
 import { compileMatch, type MaskedKey } from "./fields.js";
 import { Flow, FlowCounters } from "./flow.js";
 import { type FlowBefore, FlowJournal, type JournalledTables } from "./flow-journal.js";
 import { GroupTable } from "./groups.js";
+import { type LearnProgram, learnedMod, learnFrom } from "./learn-program.js";
+import { LearnedFlows } from "./learned-flows.js";
 import { FLOWS_MAX, TABLES } from "./limits.js";
 import { MeterTable } from "./meters.js";
-import { compileInstructions, type FlowProgram } from "./program.js";
+import type { FlowProgram } from "./program.js";
 import { refersToGroup, refersToMeter, refersToPort } from "./references.js";
 
 const FLAGS_KNOWN =
@@ -59,6 +62,7 @@ export class FlowTables {
   readonly #matches: Float64Array;
   /** Flows with a time-out. */
   readonly #timed = new Set<Flow>();
+  readonly #learned = new LearnedFlows();
   readonly #portExists: (port: number) => boolean;
   readonly #onRemoved: (message: Unsent<FlowRemoved>) => void;
   #flowCount = 0;
@@ -160,7 +164,7 @@ export class FlowTables {
     return compileInstructions(instructions, mod.tableId, this.#tables.length - 1, context, mod.match);
   }
 
-  #add(mod: FlowMod, key: MaskedKey, program: FlowProgram, nowMs: number): void {
+  #add(mod: FlowMod, key: MaskedKey, program: FlowProgram, nowMs: number): Flow {
     const table = this.#table(mod.tableId);
     const old = table.findStrict(key, mod.priority);
     if ((mod.flags & OFPFF_CHECK_OVERLAP) !== 0) {
@@ -199,10 +203,23 @@ export class FlowTables {
     }
     this.#link(flow);
     this.#journal?.added(flow);
+    return flow;
+  }
+
+  #change(flow: Flow, instructions: readonly Instruction[], program: FlowProgram): void {
+    this.#learned.left(flow);
+    const table = this.#table(flow.tableId);
+    table.remove(flow);
+    flow.instructions = instructions;
+    flow.program = program;
+    flow.learned = null;
+    table.add(flow);
+    this.#learned.entered(flow);
   }
 
   #link(flow: Flow): void {
     this.#table(flow.tableId).add(flow);
+    this.#learned.entered(flow);
     this.#flowCount++;
     if (flow.idleTimeoutSeconds !== 0 || flow.hardTimeoutSeconds !== 0) this.#timed.add(flow);
   }
@@ -214,8 +231,7 @@ export class FlowTables {
     for (let f = 0; f < list.length; f++) {
       const flow = list[f]!;
       this.#journal?.modified(flow, this.#stateOf(flow));
-      flow.instructions = mod.instructions;
-      flow.program = program;
+      this.#change(flow, mod.instructions, program);
       if ((mod.flags & OFPFF_RESET_COUNTS) !== 0) {
         this.counters.packets[flow.slot] = 0;
         this.counters.bytes[flow.slot] = 0;
@@ -252,6 +268,37 @@ export class FlowTables {
     return flows.filter((flow) => (flow.cookie & mod.cookieMask) === (mod.cookie & mod.cookieMask));
   }
 
+  // --- Changes by packets
+
+  /** Adds the flow that the packet with `key` teaches, or renews it; false when there is no room. */
+  learn(program: LearnProgram, key: Int32Array, nowMs: number): boolean {
+    const { tableId, priority, limit, cookie } = program.action;
+    if (tableId >= this.#tables.length) return false;
+    learnFrom(program, key);
+    const old = this.#tables[tableId]?.findStrict(program.key, priority) ?? null;
+    if (old !== null && program.taught(old)) {
+      old.renewedMs = nowMs;
+      this.counters.lastUsedMs[old.slot] = nowMs;
+      return true;
+    }
+    if (old === null && limit !== 0 && this.#learned.count(tableId, cookie) >= limit) return false;
+    if (old === null && this.#flowCount >= FLOWS_MAX) return false;
+    const mod = learnedMod(program);
+    const flow = this.#add(mod, program.keyNow(), this.#compile(mod.instructions, mod), nowMs);
+    flow.learned = program.lessonNow();
+    this.version++;
+    return true;
+  }
+
+  /** Makes the flow's time-outs no longer than these; 0 = as they are. */
+  shorten(flow: Flow, idleSeconds: number, hardSeconds: number): void {
+    const shorter = (now: number, most: number): number =>
+      most !== 0 && (now === 0 || now > most) ? most : now;
+    flow.idleTimeoutSeconds = shorter(flow.idleTimeoutSeconds, idleSeconds);
+    flow.hardTimeoutSeconds = shorter(flow.hardTimeoutSeconds, hardSeconds);
+    this.#timed.add(flow);
+  }
+
   // --- Removal
 
   /** Removes flows whose time is over. Call about once a second. */
@@ -261,7 +308,7 @@ export class FlowTables {
       const flow = list[f]!;
       const idleMs = flow.idleTimeoutSeconds * 1000;
       const hardMs = flow.hardTimeoutSeconds * 1000;
-      if (hardMs !== 0 && nowMs - flow.createdMs >= hardMs) this.#expired(flow, "hard_timeout", nowMs);
+      if (hardMs !== 0 && nowMs - flow.renewedMs >= hardMs) this.#expired(flow, "hard_timeout", nowMs);
       else if (idleMs !== 0 && nowMs - this.counters.lastUsedMs[flow.slot]! >= idleMs)
         this.#expired(flow, "idle_timeout", nowMs);
     }
@@ -289,6 +336,20 @@ export class FlowTables {
       });
     }
     this.#unlink(flow);
+    this.#removeLearned(flow, nowMs);
+  }
+
+  /** What nobody learns any more goes too, where its learner said so (delete_learned). */
+  #removeLearned(learner: Flow, nowMs: number): void {
+    const orphans = this.#learned.orphansOf(learner);
+    for (let i = 0; i < orphans.length; i++) {
+      const { tableId, cookie } = orphans[i]!;
+      const flows = this.#tables[tableId]?.flows() ?? [];
+      for (let f = 0; f < flows.length; f++) {
+        const flow = flows[f]!;
+        if (flow.cookie === cookie) this.#remove(flow, "delete", nowMs);
+      }
+    }
   }
 
   #unlink(flow: Flow): void {
@@ -298,6 +359,7 @@ export class FlowTables {
   }
 
   #takeOut(flow: Flow): void {
+    this.#learned.left(flow);
     (this.#tables[flow.tableId] as Classifier).remove(flow);
     this.#timed.delete(flow);
     this.#flowCount--;
@@ -331,8 +393,7 @@ export class FlowTables {
     unlink: (flow) => this.#takeOut(flow),
     freeCounters: (flow) => this.counters.free(flow.slot),
     restore: (flow, before) => {
-      flow.instructions = before.instructions;
-      flow.program = before.program;
+      this.#change(flow, before.instructions, before.program);
       this.counters.packets[flow.slot] = before.packets;
       this.counters.bytes[flow.slot] = before.bytes;
     },

@@ -2,6 +2,7 @@
 // Thread: datapath worker.
 import type { Instruction, Match } from "../../base/openflow/index.js";
 import type { MaskedKey } from "./fields.js";
+import type { Lesson } from "./learn-program.js";
 import type { FlowProgram } from "./program.js";
 
 export interface FlowOptions {
@@ -25,10 +26,15 @@ export class Flow {
   readonly priority: number;
   readonly match: Match;
   readonly key: MaskedKey;
-  readonly idleTimeoutSeconds: number;
-  readonly hardTimeoutSeconds: number;
+  /** fin_timeout shortens it, and the next. */
+  idleTimeoutSeconds: number;
+  hardTimeoutSeconds: number;
   readonly slot: number;
   readonly createdMs: number;
+  /** When it was added or last learned anew: its hard time-out counts from here. */
+  renewedMs: number;
+  /** What taught it, or null. */
+  learned: Lesson | null = null;
   readonly cookie: bigint;
   flags: number;
   instructions: readonly Instruction[];
@@ -46,6 +52,7 @@ export class Flow {
     this.hardTimeoutSeconds = options.hardTimeoutSeconds;
     this.slot = options.slot;
     this.createdMs = options.nowMs;
+    this.renewedMs = options.nowMs;
     this.cookie = options.cookie;
     this.flags = options.flags;
     this.instructions = options.instructions;

@@ -9,9 +9,11 @@ import {
   OFPG_ANY,
   OFPP_ANY,
 } from "../../base/openflow/index.js";
+import type { ActionContext } from "./compile-actions.js";
+import { compileBucket } from "./compile-instructions.js";
 import { flowError } from "./errors.js";
 import { BUCKETS_MAX, GROUPS_MAX } from "./limits.js";
-import { type ActionContext, compileBucket, type Program } from "./program.js";
+import type { Program } from "./program.js";
 
 /** Number for anything that is not watched. */
 export const NOT_WATCHED = -1;

@@ -1,5 +1,6 @@
 // Flow tables: keys, classifier, tables, groups, meters, and the pipeline that runs packets through them.
 export { Classifier, covers, overlaps } from "./classifier.js";
+export { type ActionContext, compileActions } from "./compile-actions.js";
 export {
   ALG_FTP,
   ALG_NONE,
@@ -8,6 +9,7 @@ export {
   clearConnection,
   type NatProgram,
 } from "./ct-program.js";
+export { DropCounters, type DropReport } from "./drop-counters.js";
 export * from "./drop-reasons.js";
 export { flowError, openFlowErrorOf } from "./errors.js";
 export { frameView, type PacketView, packetView } from "./exact-match.js";
@@ -28,8 +30,6 @@ export { PathCache } from "./path-cache.js";
 export { Pipeline } from "./pipeline.js";
 export type { PacketSink, PipelineObserver, PipelineOptions, Tracker } from "./pipeline-modules.js";
 export {
-  type ActionContext,
-  compileActions,
   type Program,
   REASONS,
   W_DESTINATION,

@@ -17,7 +17,7 @@
 //   35–38 ct_label | 39–42 ct source address, IPv4 in the first word | 43–46 ct destination address
 //   47 ct_tp_src 16, ct_tp_dst 16 | 48 pkt_mark | 49–64 reg0–reg15 | 65 conj_id, only in a lookup
 //   66 actset_output | 67 tun_src | 68 tun_dst | 69–72 tun_ipv6_src | 73–76 tun_ipv6_dst
-//   77 tun_gbp_id 16, tun_gbp_flags 8, tun_flags 8
+//   77 tun_gbp_id 16, tun_gbp_flags 8, tun_flags 8 | 78 queue + 1, or 0
 //
 // Invariant: a word that the packet has no header for is 0. Every offset is checked against the packet's end.
 // Thread: datapath worker. Hot: yes.
@@ -59,9 +59,14 @@ export const K_TUN_DST = 68;
 export const K_TUN_IPV6_SRC = 69;
 export const K_TUN_IPV6_DST = 73;
 export const K_TUN_GBP = 77;
-export const KEY_WORDS = 78;
+/** One more than the queue that set_queue chose; 0 = none. No field shows it. */
+export const K_QUEUE = 78;
+export const KEY_WORDS = 79;
 /** The first word that does not come from the packet's bytes (besides in_port). */
 export const K_PIPELINE = 28;
+
+/** actset_output while the action set has no output, or a group. */
+export const OFPP_UNSET = 0xfffffff7 | 0;
 
 export const FRAGMENT_ANY = 1;
 export const FRAGMENT_LATER = 2;
@@ -304,4 +309,14 @@ function extensionKind(next: number): number {
     default:
       return 0;
   }
+}
+
+/** An OpenFlow 1.0 port number as ours: its reserved ports are the last of 16 bits, ours the last of 32. */
+export function widenNumber(port: number): number {
+  return port >= 0xff00 && port <= 0xffff ? (port | 0xffff0000) >>> 0 : port;
+}
+
+/** Makes the whole port number of the key out of its low 16 bits. */
+export function widenPort(key: Int32Array): void {
+  key[K_IN_PORT] = widenNumber(key[K_IN_PORT]! & 0xffff);
 }

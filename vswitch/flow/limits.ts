@@ -20,3 +20,7 @@ export const RECIRCULATIONS_MAX = 64;
 export const PATH_CACHE_ENTRIES = 8192;
 /** Flows on one cached path; longer paths are looked up anew. */
 export const PATH_LENGTH_MAX = 32;
+/** Actions within actions: clone within clone. */
+export const NESTED_ACTIONS_MAX = 4;
+/** Values on the stack of push and pop. */
+export const STACK_MAX = 64;

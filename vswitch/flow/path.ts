@@ -16,6 +16,8 @@ export class Path {
   #length = 0;
   #cacheable = false;
   #shape = 0;
+  /** Of the tables when the run began: what a packet learns on its way makes the path one of the past. */
+  #version = 0;
   readonly #recorded: (Flow | null)[] = new Array<Flow | null>(PATH_LENGTH_MAX).fill(null);
   readonly #startKey = new Int32Array(KEY_WORDS);
 
@@ -29,7 +31,8 @@ export class Path {
     this.#position = 0;
     this.#cacheable = true;
     this.#shape = isWide(key) | (first ? 0 : SHAPE_PIPELINE);
-    this.#entry = this.#cache.find(key, tableId, this.#shape, this.#tables.version);
+    this.#version = this.#tables.version;
+    this.#entry = this.#cache.find(key, tableId, this.#shape, this.#version);
     if (this.#entry >= 0) this.#length = this.#cache.lengths[this.#entry]!;
     else for (let i = 0; i < KEY_WORDS; i++) this.#startKey[i] = key[i]!;
   }
@@ -43,6 +46,7 @@ export class Path {
 
   /** The next flow, or null for a table miss. */
   next(tableId: number, key: Int32Array): Flow | null {
+    if (this.#version !== this.#tables.version) this.leave();
     if (this.#entry >= 0 && this.#position < this.#length) {
       return this.#cache.flows[this.#entry * PATH_LENGTH_MAX + this.#position++]!;
     }
@@ -64,7 +68,7 @@ export class Path {
     // A path cut short, other than by a table miss, would be taken for the whole of it.
     if (cut && this.#recorded[this.#position - 1] !== null) return;
     const entry = -1 - this.#entry;
-    this.#cache.fill(entry, this.#startKey, tableId, this.#shape, this.#tables.version);
+    this.#cache.fill(entry, this.#startKey, tableId, this.#shape, this.#version);
     this.#cache.lengths[entry] = this.#position;
     const base = entry * PATH_LENGTH_MAX;
     for (let i = 0; i < this.#position; i++) this.#cache.flows[base + i] = this.#recorded[i]!;

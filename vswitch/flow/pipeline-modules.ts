@@ -27,6 +27,8 @@ export interface PacketSink {
     controllerId: number,
     tableId: number,
     flow: Flow | null,
+    /** What the controller action wants to go along, or null. */
+    userdata: Uint8Array | null,
   ): void;
   /** Whether a group may use the port. */
   isLive(port: number): boolean;

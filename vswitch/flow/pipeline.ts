@@ -5,66 +5,53 @@
 //                                 ├─ action set
 //                                 └─ copies that ct() queued: run(their table), until none is left
 //
-// Source: OpenFlow 1.3.5, 5.1–5.10 and 5.12; ovs-actions(7) for resubmit and ct.
+// Source: OpenFlow 1.3.5, 5.1–5.10 and 5.12; ovs-actions(7) for Nicira actions.
 // Invariants: key and headers always describe the packet; a shared packet is copied before it is changed; each
 // packet reference is freed exactly once; every packet ends in an output or in one drop counter.
 // Thread: datapath worker. Hot: yes.
-import {
-  OFPP_ALL,
-  OFPP_FLOOD,
-  OFPP_IN_PORT,
-  OFPP_NORMAL,
-  OFPP_TABLE,
-  OFPTT_ALL,
-} from "../../base/openflow/index.js";
+import { OFPP_IN_PORT, OFPTT_ALL } from "../../base/openflow/index.js";
 import type { PacketPool } from "../../base/packet/index.js";
 import { ActionSet } from "./action-set.js";
-import { type CtProgram, clearConnection } from "./ct-program.js";
+import { type CtProgram, clearConnection, hasConnection, swapConnection } from "./ct-program.js";
+import type { DropCounters } from "./drop-counters.js";
 import * as D from "./drop-reasons.js";
 import type { Flow } from "./flow.js";
 import type { FlowTables } from "./flow-tables.js";
 import { chooseBucket } from "./group-choice.js";
 import { GROUP_ALL, type GroupBucket } from "./groups.js";
+import { HeaderOperations } from "./header-operations.js";
+import { InHand } from "./in-hand.js";
 import * as K from "./key.js";
 import { LOOKUPS_MAX, NESTING_MAX } from "./limits.js";
 import { METER_DROP, METER_PASS } from "./meters.js";
+import { Outputs } from "./outputs.js";
 import { Path } from "./path.js";
 import { PathCache } from "./path-cache.js";
 import type { PacketSink, PipelineObserver, PipelineOptions, Tracker } from "./pipeline-modules.js";
 import * as P from "./program.js";
-import { Recirculation } from "./recirculation.js";
-import { Rewriter } from "./rewrite.js";
-import { moveBits, setBits } from "./run-on-key.js";
+import { SavedStates } from "./saved-states.js";
+import { ValueOperations } from "./value-operations.js";
+
+const REASON_INVALID_TTL = P.REASONS.indexOf("invalid_ttl");
+const WHOLE_PACKET = 0xffff;
+const TCP_FIN_OR_RST = 5;
 
 export class Pipeline {
-  /** By the D.DROP_ numbers. */
-  readonly drops = new Float64Array(D.DROP_REASONS.length);
   readonly cache: PathCache;
-  readonly key = new Int32Array(K.KEY_WORDS);
-  readonly headers = new K.Headers();
+  readonly #hand: InHand;
   readonly #pool: PacketPool;
   readonly #tables: FlowTables;
   readonly #tracker: Tracker;
   readonly #sink: PacketSink;
   readonly #observer: PipelineObserver | null;
-  readonly #rewriter: Rewriter;
-
-  // State of the packet in hand.
-  #packet = -1;
-  #inPort = 0;
-  #nowMs = 0;
-  #flow: Flow | null = null;
-  #tableId = 0;
-  #outputs = 0;
-  #dropped = false;
-  #lookups = 0;
-  #nesting = 0;
-
   readonly #path: Path;
   readonly #set = new ActionSet();
-  readonly #waiting = new Recirculation();
-  /** Keys saved around buckets. */
-  readonly #savedKeys = new Int32Array((NESTING_MAX + 1) * K.KEY_WORDS);
+  readonly #saved = new SavedStates();
+  readonly #headers: HeaderOperations;
+  readonly #values: ValueOperations;
+  readonly #outputs: Outputs;
+  #lookups = 0;
+  #nesting = 0;
 
   constructor(options: PipelineOptions) {
     this.#pool = options.pool;
@@ -74,7 +61,29 @@ export class Pipeline {
     this.#observer = options.observer ?? null;
     this.cache = new PathCache(options.observer === undefined ? undefined : 2);
     this.#path = new Path(this.cache, options.tables);
-    this.#rewriter = new Rewriter(options.pool, this.key, this.headers);
+    this.#hand = new InHand(options.pool, this.#path, this.#observer);
+    this.#headers = new HeaderOperations(this.#hand);
+    this.#values = new ValueOperations(this.#hand, options.sink);
+    this.#outputs = new Outputs(this.#hand, options.sink, this.#values);
+  }
+
+  get key(): Int32Array {
+    return this.#hand.key;
+  }
+  get headers(): K.Headers {
+    return this.#hand.headers;
+  }
+  /** Drops by the D.DROP_ numbers. */
+  get drops(): Float64Array {
+    return this.#hand.drops.packets;
+  }
+  /** The same with the flow that the last one of each reason had met. */
+  get dropCounters(): DropCounters {
+    return this.#hand.drops;
+  }
+  /** The queue that set_queue chose for the packet in hand, or −1. */
+  get queueId(): number {
+    return (this.#hand.key[K.K_QUEUE]! >>> 0) - 1;
   }
 
   /** Takes the packet (one reference) through the tables from table 0. `nowMs` is monotonic. */
@@ -88,8 +97,9 @@ export class Pipeline {
   execute(packet: number, inPort: number, program: P.Program, nowMs: number): void {
     this.#begin(packet, inPort, nowMs);
     this.#path.openUncached();
-    this.#flow = null;
-    this.#tableId = OFPTT_ALL;
+    this.#set.clear();
+    this.#hand.tableId = OFPTT_ALL;
+    this.#hand.key[K.K_ACTSET_OUTPUT] = K.OFPP_UNSET;
     this.#execute(program);
     this.#endRun();
     this.#finish();
@@ -97,105 +107,126 @@ export class Pipeline {
 
   /** Counts a packet that somebody else dropped. */
   drop(reason: number): void {
-    this.drops[reason] = this.drops[reason]! + 1;
-    if (this.#observer !== null) this.#observer.drop(D.DROP_REASONS[reason]!);
+    this.#hand.countDrop(reason);
   }
 
   #begin(packet: number, inPort: number, nowMs: number): void {
-    const key = this.key;
-    for (let i = K.K_PIPELINE; i < K.KEY_WORDS; i++) key[i] = 0;
+    const hand = this.#hand;
+    const key = hand.key;
+    if (hand.marked) {
+      for (let i = K.K_PIPELINE; i < K.KEY_WORDS; i++) key[i] = 0;
+      hand.marked = false;
+    }
     key[K.K_IN_PORT] = inPort;
-    this.#packet = packet;
-    this.#inPort = inPort;
-    this.#nowMs = nowMs;
+    hand.packet = packet;
+    hand.nowMs = nowMs;
+    hand.flow = null;
+    hand.outputs = 0;
+    hand.dropped = false;
+    hand.exited = false;
+    this.#values.depth = 0;
     this.#lookups = 0;
     this.#nesting = 0;
-    this.#outputs = 0;
-    this.#dropped = false;
-    this.#waiting.length = 0;
-    this.headers.parse(this.#pool, packet, key);
+    this.#outputs.waiting.length = 0;
+    hand.headers.parse(this.#pool, packet, key);
   }
 
   #finish(): void {
-    this.#pool.free(this.#packet);
-    const waiting = this.#waiting;
+    const hand = this.#hand;
+    this.#pool.free(hand.packet);
+    const waiting = this.#outputs.waiting;
     for (let next = 0; next < waiting.length; next++) {
-      this.#packet = waiting.packets[next]!;
-      waiting.restore(next, this.key);
-      this.#inPort = this.key[K.K_IN_PORT]!;
-      this.#outputs = 0;
-      this.#dropped = false;
+      hand.packet = waiting.packets[next]!;
+      waiting.restore(next, hand.key, this.#values);
+      hand.marked = true;
+      hand.outputs = 0;
+      hand.dropped = false;
+      hand.exited = false;
       this.#nesting = 0;
-      this.headers.parse(this.#pool, this.#packet, this.key);
+      hand.headers.parse(this.#pool, hand.packet, hand.key);
       const table = waiting.tables[next]!;
-      if (this.#observer !== null) this.#observer.recirculate(table, this.key);
+      if (this.#observer !== null) this.#observer.recirculate(table, hand.key);
       this.#run(table, false);
-      this.#pool.free(this.#packet);
+      this.#pool.free(hand.packet);
     }
+    hand.flow = null;
+    hand.tableId = -1;
   }
 
   // --- Tables
 
   #run(tableId: number, first: boolean): void {
-    if (this.#observer === null) this.#path.open(this.key, tableId, first);
+    const hand = this.#hand;
+    if (this.#observer === null) this.#path.open(hand.key, tableId, first);
     else this.#path.openUncached();
     this.#set.clear();
+    hand.key[K.K_ACTSET_OUTPUT] = K.OFPP_UNSET;
     let table = tableId;
     for (;;) {
       const flow = this.#lookup(table);
       if (flow === null) {
-        this.#dropNow(D.DROP_TABLE_MISS);
+        hand.drop(D.DROP_TABLE_MISS);
         break;
       }
       table = this.#instructions(flow, table);
-      if (this.#dropped || table < 0) break;
+      if (hand.dropped || table < 0) break;
     }
-    this.#path.close(tableId, this.#dropped);
-    if (!this.#dropped) this.#executeSet();
+    this.#path.close(tableId, hand.dropped);
+    hand.exited = false;
+    if (!hand.dropped) this.#executeSet();
     this.#endRun();
   }
 
   #endRun(): void {
-    if (!this.#dropped && this.#outputs === 0) this.drop(D.DROP_NO_OUTPUT);
+    const hand = this.#hand;
+    if (!hand.dropped && hand.outputs === 0) hand.countDrop(D.DROP_NO_OUTPUT);
   }
 
   /** Does what the flow says; returns the next table or −1. */
   #instructions(flow: Flow, tableId: number): number {
-    this.#flow = flow;
-    this.#tableId = tableId;
+    const hand = this.#hand;
+    hand.flow = flow;
+    hand.tableId = tableId;
     const program = flow.program;
     if (program.meterId !== 0 && !this.#meter(program.meterId)) return -1;
     if (program.apply !== null) {
       this.#execute(program.apply);
-      if (this.#dropped) return -1;
+      if (hand.dropped || hand.exited) return -1;
     }
     if (this.#observer !== null) this.#observer.applied(flow);
-    if (program.clear) this.#set.clear();
-    this.#set.write(program.write);
+    if (program.clear || program.write.length > 0) {
+      if (program.clear) this.#set.clear();
+      this.#set.write(program.write);
+      hand.key[K.K_ACTSET_OUTPUT] = this.#set.outputPort();
+      hand.marked = true;
+    }
     const metadata = program.metadata;
     if (metadata !== null) {
-      const key = this.key;
+      const key = hand.key;
       key[K.K_METADATA] = (key[K.K_METADATA]! & ~metadata[0]!) | metadata[2]!;
       key[K.K_METADATA + 1] = (key[K.K_METADATA + 1]! & ~metadata[1]!) | metadata[3]!;
+      hand.marked = true;
     }
     return program.gotoTable;
   }
 
   #lookup(tableId: number): Flow | null {
+    const hand = this.#hand;
+    hand.tableId = tableId;
     if (++this.#lookups > LOOKUPS_MAX) {
-      this.#dropNow(D.DROP_NESTING);
+      hand.drop(D.DROP_NESTING);
       return null;
     }
-    const flow = this.#path.next(tableId, this.key);
-    if (this.#observer !== null) this.#observer.table(tableId, flow, this.key);
-    else this.#tables.count(tableId, flow, this.#pool.length[this.#packet]!, this.#nowMs);
+    const flow = this.#path.next(tableId, hand.key);
+    if (this.#observer !== null) this.#observer.table(tableId, flow, hand.key);
+    else this.#tables.count(tableId, flow, this.#pool.length[hand.packet]!, hand.nowMs);
     return flow;
   }
 
   #executeSet(): void {
     const set = this.#set;
     if (this.#observer !== null) this.#observer.actionSet();
-    for (let slot = set.first; slot <= set.last && !this.#dropped; slot++) {
+    for (let slot = set.first; slot <= set.last && !this.#hand.dropped; slot++) {
       const program = set.at(slot);
       if (program !== null) this.#execute(program);
     }
@@ -206,17 +237,13 @@ export class Pipeline {
 
   #execute(program: P.Program): void {
     const code = program.code;
-    for (let at = 0; at < code.length && !this.#dropped; ) {
-      if (this.#observer !== null) this.#observer.operation(program, at, this.key);
+    const hand = this.#hand;
+    for (let at = 0; at < code.length && !hand.dropped && !hand.exited; ) {
+      if (this.#observer !== null) this.#observer.operation(program, at, hand.key);
       switch (code[at]) {
         case P.OP_OUTPUT:
-          this.#output(code[at + 1]! >>> 0);
+          this.#outputs.output(code[at + 1]! >>> 0, code[at + 2]!);
           at += 3;
-          break;
-        case P.OP_CONTROLLER:
-          this.#outputs++;
-          this.#toController(code[at + 1]!, code[at + 2]!, code[at + 3]!);
-          at += 4;
           break;
         case P.OP_GROUP:
           this.#group(code[at + 1]! >>> 0);
@@ -224,144 +251,130 @@ export class Pipeline {
           break;
         case P.OP_SET:
         case P.OP_MOVE:
-          at = this.#assign(code, at);
+          at = this.#values.assign(code, at);
           break;
         case P.OP_RESUBMIT:
-          this.#resubmit(code[at + 1]! >>> 0, code[at + 2]!);
-          at += 3;
+          this.#resubmit(code[at + 1]! >>> 0, code[at + 2]!, code[at + 3] === 1);
+          at += 4;
           break;
         case P.OP_CT:
           this.#ct(program.ct[code[at + 1]!]!);
           at += 2;
           break;
         case P.OP_CT_CLEAR:
-          clearConnection(this.key);
+          clearConnection(hand.key);
           at += 1;
           break;
+        case P.OP_DEC_NW_TTL:
+        case P.OP_DEC_MPLS_TTL:
+        case P.OP_DEC_TTL_IDS:
+          at = this.#decrement(code, at);
+          break;
         default:
-          at = this.#header(code, at);
+          at =
+            code[at]! >= P.OP_OUTPUT_REG || code[at] === P.OP_CONTROLLER
+              ? this.#rare(program, at)
+              : this.#headers.run(code, at);
       }
     }
   }
 
-  /** Actions on tags, labels and TTLs. */
-  #header(code: Int32Array, at: number): number {
+  /** What few flows do. */
+  #rare(program: P.Program, at: number): number {
+    const code = program.code;
+    const hand = this.#hand;
+    const values = this.#values;
+    switch (code[at]) {
+      case P.OP_CONTROLLER: {
+        hand.outputs++;
+        const userdata = code[at + 4]! < 0 ? null : program.userdata[code[at + 4]!]!;
+        this.#outputs.toController(code[at + 1]!, code[at + 2]!, code[at + 3]!, userdata);
+        return at + 5;
+      }
+      case P.OP_OUTPUT_REG: {
+        const end = values.read(code, at + 2);
+        this.#outputs.number(values.scratch[3]!, code[at + 1]!);
+        return end;
+      }
+      case P.OP_OUTPUT_TRUNC:
+        this.#outputs.truncated(code[at + 1]! >>> 0, code[at + 2]!);
+        return at + 3;
+      case P.OP_PUSH:
+        return values.push(code, at);
+      case P.OP_POP:
+        return values.pop(code, at);
+      case P.OP_EXIT:
+        hand.exited = true;
+        return at + 1;
+      case P.OP_SET_QUEUE:
+        hand.key[K.K_QUEUE] = code[at + 1]! + 1;
+        hand.marked = true;
+        return at + 2;
+      case P.OP_POP_QUEUE:
+        hand.key[K.K_QUEUE] = 0;
+        return at + 1;
+      case P.OP_MULTIPATH:
+        return values.multipath(code, at);
+      case P.OP_CHECK_LARGER:
+        return values.checkLarger(code, at);
+      case P.OP_BUNDLE:
+        this.#outputs.number(values.member(program, at), WHOLE_PACKET);
+        return at + 5;
+      case P.OP_BUNDLE_LOAD:
+        return values.storeNumber(values.member(program, at), code, at + 5);
+      case P.OP_CLONE:
+        this.#isolate(program.nested[code[at + 1]!]!);
+        return at + 2;
+      case P.OP_FIN_TIMEOUT:
+        this.#finTimeout(code[at + 1]!, code[at + 2]!);
+        return at + 3;
+      default:
+        return this.#learn(program, at);
+    }
+  }
+
+  #learn(program: P.Program, at: number): number {
+    const hand = this.#hand;
+    const learn = program.learns[program.code[at + 1]!]!;
+    const learned = this.#observer !== null || this.#tables.learn(learn, hand.key, hand.nowMs);
+    return this.#values.storeNumber(learned ? 1 : 0, program.code, at + 2);
+  }
+
+  #finTimeout(idleSeconds: number, hardSeconds: number): void {
+    const hand = this.#hand;
+    if ((hand.key[K.K_TCP_FLAGS]! & TCP_FIN_OR_RST) === 0) return;
+    if (this.#observer === null && hand.flow !== null)
+      this.#tables.shorten(hand.flow, idleSeconds, hardSeconds);
+  }
+
+  /** The operation that lowers a TTL: where it cannot, controllers are told and the packet ends. */
+  #decrement(code: Int32Array, at: number): number {
+    const hand = this.#hand;
     const op = code[at]!;
-    const operand = code[at + 1]!;
-    if (!this.#writable()) return at + 1;
-    const rewriter = this.#rewriter;
-    const packet = this.#packet;
-    switch (op) {
-      case P.OP_PUSH_VLAN:
-        if (!rewriter.pushVlan(packet, operand)) this.#dropNow(D.DROP_NO_BUFFER);
-        return at + 2;
-      case P.OP_POP_VLAN:
-        if (this.headers.tags > 1) this.#path.leave();
-        rewriter.popVlan(packet);
-        return at + 1;
-      case P.OP_PUSH_MPLS:
-        if (!rewriter.pushMpls(packet, operand)) this.#dropNow(D.DROP_NO_BUFFER);
-        return at + 2;
-      case P.OP_POP_MPLS:
-        this.#path.leave();
-        rewriter.popMpls(packet, operand);
-        return at + 2;
-      case P.OP_PUSH_PBB:
-        if (!rewriter.pushPbb(packet, operand)) this.#dropNow(D.DROP_NO_BUFFER);
-        return at + 2;
-      case P.OP_POP_PBB:
-        this.#path.leave();
-        rewriter.popPbb(packet);
-        return at + 1;
-      case P.OP_SET_NW_TTL:
-        rewriter.setTtl(operand);
-        return at + 2;
-      case P.OP_DEC_NW_TTL:
-        if (!rewriter.decrementTtl()) this.#ttlExceeded();
-        return at + 1;
-      case P.OP_SET_MPLS_TTL:
-        rewriter.setMplsTtl(operand);
-        return at + 2;
-      case P.OP_DEC_MPLS_TTL:
-        if (!rewriter.decrementMplsTtl()) this.#ttlExceeded();
-        return at + 1;
-      case P.OP_COPY_TTL_OUT:
-        this.#path.leave();
-        rewriter.copyTtlOut();
-        return at + 1;
-      default:
-        rewriter.copyTtlIn();
-        return at + 1;
-    }
-  }
-
-  /** OP_SET and OP_MOVE: changes bits of the key, and the packet where they stand for bytes of it. */
-  #assign(code: Int32Array, at: number): number {
-    const set = code[at] === P.OP_SET;
-    const writer = code[at + 1]!;
-    const count = code[at + 2]!;
-    const start = at + 3;
-    if (writer !== P.W_NONE && !this.#writable()) return start + (set ? 3 : 5) * count;
-    const end = set ? setBits(code, start, count, this.key) : moveBits(code, start, count, this.key);
-    if (writer !== P.W_NONE) this.#write(writer);
+    const count = op === P.OP_DEC_TTL_IDS ? code[at + 1]! : 0;
+    const end = op === P.OP_DEC_TTL_IDS ? at + 2 + count : at + 1;
+    if (!hand.writable()) return end;
+    const { rewriter } = hand;
+    const alive = op === P.OP_DEC_MPLS_TTL ? rewriter.decrementMplsTtl() : rewriter.decrementTtl();
+    if (alive) return end;
+    if (count === 0) this.#outputs.toController(WHOLE_PACKET, REASON_INVALID_TTL, 0, null);
+    for (let i = 0; i < count; i++)
+      this.#outputs.toController(WHOLE_PACKET, REASON_INVALID_TTL, code[at + 2 + i]!, null);
+    hand.drop(D.DROP_TTL);
     return end;
-  }
-
-  #write(writer: number): void {
-    // These bring to light what the key at the start did not hold.
-    if (writer === P.W_ETH_TYPE || writer === P.W_PROTO || writer === P.W_ICMP) this.#path.leave();
-    this.#rewriter.write(this.#packet, writer);
-  }
-
-  #ttlExceeded(): void {
-    this.#toController(0xffff, 2, 0);
-    this.#dropNow(D.DROP_TTL);
-  }
-
-  #toController(maxLength: number, reason: number, controllerId: number): void {
-    this.#sink.controller(this.#packet, this.key, maxLength, reason, controllerId, this.#tableId, this.#flow);
-  }
-
-  #output(port: number): void {
-    switch (port) {
-      case OFPP_IN_PORT:
-        this.#outputs++;
-        this.#sink.output(this.#packet, this.#inPort >>> 0);
-        return;
-      case OFPP_NORMAL:
-        this.#outputs++;
-        this.#sink.normal(this.#packet, this.key, this.headers);
-        return;
-      case OFPP_FLOOD:
-      case OFPP_ALL:
-        this.#outputs++;
-        this.#sink.flood(this.#packet, this.#inPort >>> 0, port === OFPP_ALL);
-        return;
-      case OFPP_TABLE:
-        this.#outputs++;
-        this.#queue(0);
-        return;
-      default:
-        if (port === this.#inPort >>> 0) {
-          this.#outputs++;
-          this.drop(D.DROP_OUTPUT_TO_INPUT);
-          return;
-        }
-        this.#outputs++;
-        this.#sink.output(this.#packet, port);
-    }
   }
 
   // --- Groups, meters, resubmit, connection tracking
 
   #group(groupId: number): void {
+    const hand = this.#hand;
     const group = this.#tables.groups.get(groupId);
     if (group === undefined || this.#nesting >= NESTING_MAX) {
-      this.#outputs++;
-      this.drop(group === undefined ? D.DROP_NO_LIVE_BUCKET : D.DROP_NESTING);
+      hand.outputs++;
+      hand.countDrop(group === undefined ? D.DROP_NO_LIVE_BUCKET : D.DROP_NESTING);
       return;
     }
-    const sizeBytes = this.#pool.length[this.#packet]!;
+    const sizeBytes = this.#pool.length[hand.packet]!;
     if (this.#observer === null) {
       group.packets++;
       group.bytes += sizeBytes;
@@ -370,122 +383,115 @@ export class Pipeline {
       for (let i = 0; i < group.buckets.length; i++) this.#bucket(group.buckets[i]!, sizeBytes);
       return;
     }
-    const bucket = chooseBucket(group, this.#tables.groups, this.#sink, this.key);
+    const bucket = chooseBucket(group, this.#tables.groups, this.#sink, hand.key);
     if (bucket !== null) this.#bucket(bucket, sizeBytes);
     else {
-      this.#outputs++;
-      this.drop(D.DROP_NO_LIVE_BUCKET);
+      hand.outputs++;
+      hand.countDrop(D.DROP_NO_LIVE_BUCKET);
     }
   }
 
-  /** Runs the bucket on a copy: what it does to the packet ends with it. */
   #bucket(bucket: GroupBucket, sizeBytes: number): void {
-    if (this.#observer === null) {
+    if (this.#observer !== null) this.#observer.enter(bucket);
+    else {
       bucket.packets++;
       bucket.bytes += sizeBytes;
     }
-    const base = this.#nesting++ * K.KEY_WORDS;
-    for (let i = 0; i < K.KEY_WORDS; i++) this.#savedKeys[base + i] = this.key[i]!;
-    const packet = this.#packet;
-    this.#pool.retain(packet);
-    if (this.#observer !== null) this.#observer.enter(bucket);
-    this.#execute(bucket.program);
+    this.#isolate(bucket.program);
     if (this.#observer !== null) this.#observer.leave();
-    this.#pool.free(this.#packet);
-    this.#packet = packet;
-    this.#dropped = false;
-    for (let i = 0; i < K.KEY_WORDS; i++) this.key[i] = this.#savedKeys[base + i]!;
-    this.headers.parse(this.#pool, packet, this.key);
-    this.#nesting--;
+  }
+
+  /** Runs the program on a copy: what it does to the packet, its fields and the stack ends with it. */
+  #isolate(program: P.Program): void {
+    const hand = this.#hand;
+    if (this.#nesting >= NESTING_MAX) {
+      hand.drop(D.DROP_NESTING);
+      return;
+    }
+    const { packet, key } = hand;
+    this.#saved.save(this.#nesting++, key, this.#values);
+    this.#pool.retain(packet);
+    this.#execute(program);
+    this.#pool.free(hand.packet);
+    hand.packet = packet;
+    hand.dropped = false;
+    hand.exited = false;
+    this.#saved.restore(--this.#nesting, key, this.#values);
+    hand.headers.parse(this.#pool, packet, key);
   }
 
   #meter(meterId: number): boolean {
     if (this.#observer !== null) return true;
-    const verdict = this.#tables.meters.measure(meterId, this.#pool.length[this.#packet]!, this.#nowMs);
+    const hand = this.#hand;
+    const verdict = this.#tables.meters.measure(meterId, this.#pool.length[hand.packet]!, hand.nowMs);
     if (verdict === METER_PASS) return true;
     if (verdict === METER_DROP) {
-      this.#dropNow(D.DROP_METER);
+      hand.drop(D.DROP_METER);
       return false;
     }
-    if (!this.#writable()) return false;
-    if (this.#rewriter.lowerPrecedence(this.#packet, verdict)) this.#path.leave();
+    if (!hand.writable()) return false;
+    if (hand.rewriter.lowerPrecedence(hand.packet, verdict)) this.#path.leave();
     return true;
   }
 
   /** Looks the packet up as if it had come in by `port`, does what that says, and goes on. Write-actions add to the set. */
-  #resubmit(port: number, tableId: number): void {
+  #resubmit(port: number, tableId: number, withCt: boolean): void {
+    const hand = this.#hand;
     if (this.#nesting >= NESTING_MAX) {
-      this.#dropNow(D.DROP_NESTING);
+      hand.drop(D.DROP_NESTING);
       return;
     }
-    const inPort = this.#inPort;
-    const flowBefore = this.#flow;
-    const tableBefore = this.#tableId;
-    if (port !== OFPP_IN_PORT) this.#setInPort(port);
+    const { flow: flowBefore, tableId: tableBefore } = hand;
     this.#nesting++;
     if (this.#observer !== null) this.#observer.enter(null);
     let table = tableId === OFPTT_ALL ? tableBefore : tableId;
-    while (table >= 0 && !this.#dropped) {
-      const flow = this.#lookup(table);
-      if (flow === null) break;
+    let flow = this.#lookupAs(port, table, withCt);
+    while (flow !== null) {
       table = this.#instructions(flow, table);
+      if (table < 0 || hand.dropped) break;
+      flow = this.#lookup(table);
     }
     this.#nesting--;
     if (this.#observer !== null) this.#observer.leave();
-    this.#setInPort(inPort);
-    this.#flow = flowBefore;
-    this.#tableId = tableBefore;
+    hand.flow = flowBefore;
+    hand.tableId = tableBefore;
   }
 
-  #setInPort(port: number): void {
-    this.#inPort = port;
-    this.key[K.K_IN_PORT] = port;
+  /** Only the lookup sees the other port, or the addresses of the connection's first packet. */
+  #lookupAs(port: number, table: number, withCt: boolean): Flow | null {
+    const key = this.#hand.key;
+    const inPort = key[K.K_IN_PORT]!;
+    if (withCt) {
+      if (!hasConnection(key)) return null;
+      swapConnection(key);
+    }
+    if (port !== OFPP_IN_PORT) key[K.K_IN_PORT] = port;
+    const flow = this.#lookup(table);
+    key[K.K_IN_PORT] = inPort;
+    if (withCt) swapConnection(key);
+    return flow;
   }
 
   #ct(ct: CtProgram): void {
-    const key = this.key;
+    const hand = this.#hand;
+    const { key, headers, rewriter, nowMs } = hand;
     const zone = ct.zone >= 0 ? ct.zone : (key[ct.zoneWord]! >>> ct.zoneShift) & 0xffff;
+    hand.marked = true;
     if (ct.nat !== null) {
       this.#path.leave();
-      if (!this.#writable()) return;
+      if (!hand.writable()) return;
     }
     const dry = this.#observer !== null;
-    const now = this.#nowMs;
-    const reason = this.#tracker.track(this.#packet, key, this.headers, this.#rewriter, ct, zone, now, dry);
+    const reason = this.#tracker.track(hand.packet, key, headers, rewriter, ct, zone, nowMs, dry);
     if (reason >= 0) {
-      this.#dropNow(reason);
+      hand.drop(reason);
       return;
     }
     if (ct.tableId >= 0) {
-      this.#queue(ct.tableId);
-      this.#outputs++;
+      this.#outputs.queue(ct.tableId);
+      hand.outputs++;
     }
     // Only the copy that goes on in the table sees what was found.
     clearConnection(key);
-  }
-
-  /** A copy of the packet goes on in `tableId` when this run is over. */
-  #queue(tableId: number): void {
-    if (this.#waiting.push(this.#packet, tableId, this.key)) this.#pool.retain(this.#packet);
-    else this.drop(D.DROP_NESTING);
-  }
-
-  #dropNow(reason: number): void {
-    if (!this.#dropped) this.drop(reason);
-    this.#dropped = true;
-  }
-
-  /** Makes sure that nobody else holds the packet's bytes; false when there was no room for a copy. */
-  #writable(): boolean {
-    if (!this.#pool.isShared(this.#packet)) return true;
-    const twin = this.#pool.copy(this.#packet);
-    if (twin < 0) {
-      this.#dropNow(D.DROP_NO_BUFFER);
-      return false;
-    }
-    this.#pool.free(this.#packet);
-    this.#packet = twin;
-    this.headers.parse(this.#pool, twin, this.key);
-    return true;
   }
 }

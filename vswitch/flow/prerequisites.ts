@@ -19,6 +19,11 @@ export class Prerequisites {
     this.#match = match === undefined ? undefined : [...match];
   }
 
+  /** For a list inside the list, which changes nothing outside. */
+  fork(): Prerequisites {
+    return new Prerequisites(this.#match);
+  }
+
   /** Throws `error` when the packet is known to lack what `field` needs. */
   check(field: OxmFieldName, error: OfpErrorName): void {
     if (this.#match === undefined) return;

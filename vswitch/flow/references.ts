@@ -2,7 +2,10 @@
 import type { Action, Instruction } from "../../base/openflow/index.js";
 
 export function refersToPort(instructions: readonly Instruction[], port: number): boolean {
-  return anyAction(instructions, (action) => action.type === "output" && action.port === port);
+  return anyAction(
+    instructions,
+    (action) => (action.type === "output" || action.type === "output_trunc") && action.port === port,
+  );
 }
 
 export function refersToGroup(instructions: readonly Instruction[], groupId: number): boolean {
@@ -17,6 +20,13 @@ function anyAction(instructions: readonly Instruction[], test: (action: Action) 
   return instructions.some(
     (instruction) =>
       (instruction.type === "apply_actions" || instruction.type === "write_actions") &&
-      instruction.actions.some(test),
+      someAction(instruction.actions, test),
+  );
+}
+
+/** Looks into what is inside other actions too. */
+export function someAction(actions: readonly Action[], test: (action: Action) => boolean): boolean {
+  return actions.some(
+    (action) => test(action) || (action.type === "clone" && someAction(action.actions, test)),
   );
 }

@@ -7,7 +7,7 @@ export function runOnKey(program: Program, key: Int32Array): void {
   for (let at = 0; at < code.length; ) {
     const count = code[at + 2]!;
     if (code[at] === OP_SET) at = setBits(code, at + 3, count, key);
-    else if (code[at] === OP_MOVE) at = moveBits(code, at + 3, count, key);
+    else if (code[at] === OP_MOVE) at = moveBits(code, at + 3, count, key, key);
     else return;
   }
 }
@@ -22,16 +22,22 @@ export function setBits(code: Int32Array, at: number, count: number, key: Int32A
   return end;
 }
 
-/** (fromWord, fromShift, toWord, toShift, bits) × count from `at`; returns where they end. */
-export function moveBits(code: Int32Array, at: number, count: number, key: Int32Array): number {
+/** (fromWord, fromShift, toWord, toShift, bits) × count from `at`, out of `from` into `to`; returns where they end. */
+export function moveBits(
+  code: Int32Array,
+  at: number,
+  count: number,
+  from: Int32Array,
+  to: Int32Array,
+): number {
   const end = at + 5 * count;
   for (; at < end; at += 5) {
     const bits = code[at + 4]!;
     const mask = bits === 32 ? -1 : (1 << bits) - 1;
     const shift = code[at + 3]!;
-    const value = (key[code[at]!]! >>> code[at + 1]!) & mask;
+    const value = (from[code[at]!]! >>> code[at + 1]!) & mask;
     const word = code[at + 2]!;
-    key[word] = (key[word]! & ~(mask << shift)) | (value << shift);
+    to[word] = (to[word]! & ~(mask << shift)) | (value << shift);
   }
   return end;
 }

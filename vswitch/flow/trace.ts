@@ -133,6 +133,21 @@ const OPERATIONS: Readonly<Record<number, string>> = {
   [P.OP_RESUBMIT]: "resubmit",
   [P.OP_CT]: "ct",
   [P.OP_CT_CLEAR]: "ct_clear",
+  [P.OP_OUTPUT_REG]: "output",
+  [P.OP_PUSH]: "push",
+  [P.OP_POP]: "pop",
+  [P.OP_EXIT]: "exit",
+  [P.OP_DEC_TTL_IDS]: "dec_nw_ttl",
+  [P.OP_SET_QUEUE]: "set_queue",
+  [P.OP_POP_QUEUE]: "pop_queue",
+  [P.OP_MULTIPATH]: "multipath",
+  [P.OP_BUNDLE]: "bundle",
+  [P.OP_BUNDLE_LOAD]: "bundle_load",
+  [P.OP_LEARN]: "learn",
+  [P.OP_FIN_TIMEOUT]: "fin_timeout",
+  [P.OP_CLONE]: "clone",
+  [P.OP_CHECK_LARGER]: "check_pkt_larger",
+  [P.OP_OUTPUT_TRUNC]: "output",
 };
 
 function describeField(key: Int32Array, name: Parameters<typeof readField>[1]): string {

@@ -1,0 +1,190 @@
+// The Nicira actions that send a packet somewhere, as bytes: output to a register's port, truncated output, resubmit,
+// controller in both forms. Source: ovs-actions(7) for meaning; layouts as Open vSwitch writes and accepts them.
+// A reader starts behind the subtype, a writer begins with it.
+
+import type { Action, PacketInReason } from "./actions.js";
+import { packRange, rangeOf, readFieldHeader, writeFieldHeader } from "./bit-range-wire.js";
+import { OFPP_IN_PORT, OFPP_MAX, OFPTT_ALL } from "./constants.js";
+import type {
+  ControllerAction,
+  OutputRegAction,
+  OutputTruncAction,
+  ResubmitAction,
+} from "./nicira-actions.js";
+import { OFPXMC_EXPERIMENTER, OXM_FIELDS } from "./oxm-fields.js";
+import { nameOf, type Reader, type Writer } from "./wire.js";
+
+export const NXAST_RESUBMIT = 1;
+export const NXAST_RESUBMIT_TABLE = 14;
+export const NXAST_OUTPUT_REG = 15;
+export const NXAST_CONTROLLER = 20;
+export const NXAST_OUTPUT_REG2 = 32;
+export const NXAST_CONTROLLER2 = 37;
+export const NXAST_OUTPUT_TRUNC = 39;
+export const NXAST_RESUBMIT_TABLE_CT = 44;
+
+/** Reasons of packet-ins, shared with packet_in messages. */
+export const OFPR = { no_match: 0, action: 1, invalid_ttl: 2 } as const;
+
+const NXAC2PT = { max_len: 0, controller_id: 1, reason: 2, userdata: 3, pause: 4, meter_id: 5 } as const;
+const WHOLE_PACKET = 0xffff;
+/** An Ethernet header is always sent. */
+const TRUNCATED_MIN = 14;
+
+/** OpenFlow 1.0 port numbers have 16 bits; its reserved ones map to the top of our 32. */
+function widenPort(body: Reader, name: string): number {
+  const at = body.offset;
+  const port = body.u16(name);
+  const wide = port >= 0xff00 ? (0xffff0000 | port) >>> 0 : port;
+  if (wide > OFPP_MAX && wide < OFPP_IN_PORT)
+    throw body.fail("OFPBAC_BAD_OUT_PORT", name, `0x${port.toString(16)} is no port`, at);
+  return wide;
+}
+
+export function readResubmit(body: Reader, subtype: number): Action {
+  const port = widenPort(body, "resubmit.in_port");
+  if (subtype === NXAST_RESUBMIT) {
+    body.skip(4);
+    return { type: "resubmit", port, tableId: OFPTT_ALL, withCt: false };
+  }
+  const tableId = body.u8("resubmit.table");
+  body.skip(3);
+  return { type: "resubmit", port, tableId, withCt: subtype === NXAST_RESUBMIT_TABLE_CT };
+}
+
+export function writeResubmit(writer: Writer, { port, tableId, withCt }: ResubmitAction): void {
+  writer.u16(withCt ? NXAST_RESUBMIT_TABLE_CT : NXAST_RESUBMIT_TABLE);
+  writer
+    .u16(port & 0xffff)
+    .u8(tableId)
+    .zero(3);
+}
+
+export function readOutputReg(body: Reader, subtype: number): Action {
+  const packed = body.u16("output_reg.ofs_nbits");
+  let maxLength = subtype === NXAST_OUTPUT_REG2 ? body.u16("output_reg.max_len") : 0;
+  const field = readFieldHeader(body, "output_reg.src");
+  if (subtype === NXAST_OUTPUT_REG) maxLength = body.u16("output_reg.max_len");
+  body.skip(body.left);
+  const source = rangeOf(body, field, packed >> 6, (packed & 0x3f) + 1, "output_reg.ofs_nbits");
+  return { type: "output_reg", source, maxLength };
+}
+
+/** The first form where the field's header has the 4 bytes that it takes. */
+export function writeOutputReg(writer: Writer, { source, maxLength }: OutputRegAction): void {
+  const { oxmClass, aliases } = OXM_FIELDS[source.field];
+  if (oxmClass === OFPXMC_EXPERIMENTER && aliases.length === 0) {
+    writer.u16(NXAST_OUTPUT_REG2).u16(packRange(source)).u16(maxLength);
+    writeFieldHeader(writer, source.field);
+    return;
+  }
+  writer.u16(NXAST_OUTPUT_REG).u16(packRange(source));
+  writeFieldHeader(writer, source.field);
+  writer.u16(maxLength).zero(6);
+}
+
+export function readOutputTrunc(body: Reader): Action {
+  const port = widenPort(body, "output_trunc.port");
+  const maxLength = body.u32("output_trunc.max_len");
+  if (maxLength < TRUNCATED_MIN)
+    throw body.fail(
+      "OFPBAC_BAD_ARGUMENT",
+      "output_trunc.max_len",
+      `${maxLength} is less than ${TRUNCATED_MIN}`,
+    );
+  return { type: "output_trunc", port, maxLength };
+}
+
+export function writeOutputTrunc(writer: Writer, { port, maxLength }: OutputTruncAction): void {
+  writer
+    .u16(NXAST_OUTPUT_TRUNC)
+    .u16(port & 0xffff)
+    .u32(maxLength);
+}
+
+export function readController(body: Reader): Action {
+  const maxLength = body.u16("controller.max_len");
+  const controllerId = body.u16("controller.controller_id");
+  const reason = readReason(body);
+  body.skip(1);
+  return { type: "controller", maxLength, controllerId, reason };
+}
+
+function readReason(body: Reader): PacketInReason {
+  const reason = nameOf(OFPR, body.u8("controller.reason"));
+  if (reason === undefined) throw body.fail("OFPBAC_BAD_ARGUMENT", "controller.reason", "unknown reason");
+  return reason;
+}
+
+/** Properties of a type and a length each, padded to 8 bytes; what is absent has its usual value. */
+export function readController2(body: Reader): Action {
+  body.skip(6);
+  const action: { -readonly [K in keyof ControllerAction]: ControllerAction[K] } = {
+    type: "controller",
+    maxLength: WHOLE_PACKET,
+    controllerId: 0,
+    reason: "action",
+  };
+  while (body.left > 0) {
+    const at = body.offset;
+    const type = body.u16("controller.property");
+    const length = body.u16("controller.property.length");
+    const name = nameOf(NXAC2PT, type);
+    if (name === undefined)
+      throw body.fail("OFPBAC_BAD_TYPE", "controller.property", `${type} is not known`, at);
+    if (length < 4) throw body.fail("OFPBAC_BAD_LEN", "controller.property.length", `${length}`, at);
+    const property = body.within(length - 4, "controller.property", "OFPBAC_BAD_LEN");
+    readProperty(property, name, action);
+    body.skip(Math.min(body.left, (8 - (length % 8)) % 8));
+  }
+  return action;
+}
+
+function readProperty(
+  body: Reader,
+  name: keyof typeof NXAC2PT,
+  action: { -readonly [K in keyof ControllerAction]: ControllerAction[K] },
+): void {
+  switch (name) {
+    case "max_len":
+      action.maxLength = body.u16("controller.max_len");
+      return;
+    case "controller_id":
+      action.controllerId = body.u16("controller.controller_id");
+      return;
+    case "reason":
+      action.reason = readReason(body);
+      return;
+    case "userdata":
+      action.userdata = body.rest();
+      return;
+    case "pause":
+      action.pause = true;
+      return;
+    case "meter_id":
+      action.meterId = body.u32("controller.meter_id");
+  }
+}
+
+/** The first form when it can say everything. */
+export function writeController(writer: Writer, action: ControllerAction): void {
+  const { maxLength, controllerId, reason, userdata, pause, meterId } = action;
+  if (userdata === undefined && pause === undefined && meterId === undefined) {
+    writer.u16(NXAST_CONTROLLER).u16(maxLength).u16(controllerId).u8(OFPR[reason]).zero(1);
+    return;
+  }
+  writer.u16(NXAST_CONTROLLER2).zero(6);
+  if (maxLength !== WHOLE_PACKET) writer.u16(NXAC2PT.max_len).u16(8).u16(maxLength).zero(2);
+  if (controllerId !== 0) writer.u16(NXAC2PT.controller_id).u16(8).u16(controllerId).zero(2);
+  if (reason !== "action") writer.u16(NXAC2PT.reason).u16(8).u8(OFPR[reason]).zero(3);
+  if (userdata !== undefined) {
+    const start = writer.size;
+    writer
+      .u16(NXAC2PT.userdata)
+      .u16(4 + userdata.byteLength)
+      .put(userdata)
+      .align8(start);
+  }
+  if (pause !== undefined) writer.u16(NXAC2PT.pause).u16(4).zero(4);
+  if (meterId !== undefined) writer.u16(NXAC2PT.meter_id).u16(8).u32(meterId);
+}

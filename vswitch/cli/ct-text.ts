@@ -1,0 +1,116 @@
+// The actions of connection tracking as people write them: ct(…) with its exec(…) and nat(…). Pure.
+// Source: ovs-actions(7). Invariant: what is formatted parses to the same value.
+import type { Action, CtAction, NatAction } from "../../base/openflow/index.js";
+import { formatIpv6Address } from "../../base/wire/index.js";
+import { flowTextError } from "./errors.js";
+import { parseIpv4, parseIpv6, parseSmall } from "./field-text.js";
+import { formatRange, parseRange, splitList, splitPair } from "./range-text.js";
+
+const ALGS: Readonly<Record<string, number>> = { ftp: 21, tftp: 69 };
+
+type Writable<T> = { -readonly [K in keyof T]: T[K] };
+
+/** `parseNested` parses the actions of exec. Throws FLOW_TEXT_INVALID. */
+export function parseCt(argument: string, parseNested: (text: string) => Action[]): CtAction {
+  const action: Writable<CtAction> = {
+    type: "ct",
+    commit: false,
+    force: false,
+    zone: 0,
+    alg: 0,
+    actions: [],
+  };
+  const nats: Action[] = [];
+  const execs: Action[] = [];
+  for (const part of splitList(argument)) {
+    const [key, value = ""] = splitPair(part);
+    if (part === "commit") action.commit = true;
+    else if (part === "force") action.force = true;
+    else if (key === "zone") action.zone = /^\d/.test(value) ? parseSmall(value, 0xffff) : parseRange(value);
+    else if (key === "table") action.tableId = parseSmall(value, 254);
+    else if (key === "alg" && Object.hasOwn(ALGS, value)) action.alg = ALGS[value] as number;
+    else if (part.startsWith("exec(") && part.endsWith(")")) execs.push(...parseNested(part.slice(5, -1)));
+    else if (part === "nat") nats.push(parseNat(""));
+    else if (part.startsWith("nat(") && part.endsWith(")")) nats.push(parseNat(part.slice(4, -1)));
+    else throw flowTextError(`invalid argument to "ct" action: \`${part.slice(0, 60)}'`);
+  }
+  if (action.force && !action.commit) throw flowTextError('"force" flag requires "commit" flag.');
+  action.actions = [...nats, ...execs];
+  return action;
+}
+
+export function parseNat(argument: string): NatAction {
+  const nat: Writable<NatAction> = {
+    type: "nat",
+    direction: "existing",
+    persistent: false,
+    selection: "auto",
+  };
+  for (const part of splitList(argument)) {
+    const [key, value] = splitPair(part);
+    if (key === "src" || key === "dst") {
+      nat.direction = key === "src" ? "source" : "destination";
+      if (value !== undefined) Object.assign(nat, parseNatRange(value));
+    } else if (part === "random" || part === "hash") nat.selection = part;
+    else if (part === "persistent") nat.persistent = true;
+    else throw flowTextError(`invalid key "${part.slice(0, 60)}" in "nat" option`);
+  }
+  return nat;
+}
+
+/** ADDRESS[-ADDRESS][:PORT[-PORT]]; an IPv6 address with ports stands in brackets. */
+function parseNatRange(text: string): Partial<NatAction> {
+  const address = String.raw`\[[0-9a-fA-F:.]+\]|[0-9.]+|[0-9a-fA-F:.]*:[0-9a-fA-F:.]*`;
+  const ports = String.raw`:(\d{1,5})(?:-(\d{1,5}))?`;
+  const bare = /^[\d.]+(-[\d.]+)?(:|$)|^\[/.test(text) ? `(?:${ports})?` : "()()";
+  const match = new RegExp(`^(${address})(?:-(${address}))?${bare}$`).exec(text);
+  if (match === null) throw flowTextError(`"${text.slice(0, 60)}" is no range of addresses`);
+  const [, first, last, low, high] = match as unknown as [string, string, string?, string?, string?];
+  return {
+    addressMin: parseAddress(first),
+    ...(last === undefined ? {} : { addressMax: parseAddress(last) }),
+    ...(low === undefined || low === "" ? {} : { portMin: parseSmall(low, 65535) }),
+    ...(high === undefined || high === "" ? {} : { portMax: parseSmall(high, 65535) }),
+  };
+}
+
+function parseAddress(text: string): Uint8Array {
+  const plain = text.replace(/^\[|\]$/g, "");
+  return plain.includes(":") ? parseIpv6(plain) : parseIpv4(plain);
+}
+
+export function formatCt(
+  { commit, force, zone, tableId, alg, actions }: CtAction,
+  formatNested: (action: Action) => string,
+): string {
+  const nats = actions.filter((action) => action.type === "nat");
+  const others = actions.filter((action) => action.type !== "nat");
+  const parts = [
+    ...(commit ? ["commit"] : []),
+    ...(force ? ["force"] : []),
+    ...(tableId === undefined ? [] : [`table=${tableId}`]),
+    ...(zone === 0 ? [] : [`zone=${typeof zone === "number" ? zone : formatRange(zone)}`]),
+    ...nats.map(formatNat),
+    ...(others.length === 0 ? [] : [`exec(${others.map(formatNested).join(",")})`]),
+    ...(alg === 0 ? [] : [`alg=${Object.keys(ALGS).find((name) => ALGS[name] === alg) ?? alg}`]),
+  ];
+  return `ct(${parts.join(",")})`;
+}
+
+export function formatNat(nat: NatAction): string {
+  if (nat.direction === "existing") return "nat";
+  const { addressMin, addressMax, portMin, portMax } = nat;
+  const bracketed = addressMin?.byteLength === 16 && portMin !== undefined;
+  const show = (bytes: Uint8Array): string => {
+    const text = bytes.byteLength === 4 ? bytes.join(".") : formatIpv6Address(bytes);
+    return bracketed ? `[${text}]` : text;
+  };
+  const address = addressMin === undefined ? "" : `=${show(addressMin)}`;
+  const last = addressMax === undefined ? "" : `-${show(addressMax)}`;
+  const ports = portMin === undefined ? "" : `:${portMin}${portMax === undefined ? "" : `-${portMax}`}`;
+  const flags = [
+    ...(nat.persistent ? ["persistent"] : []),
+    ...(nat.selection === "auto" ? [] : [nat.selection]),
+  ];
+  return `nat(${[`${nat.direction === "source" ? "src" : "dst"}${address}${last}${ports}`, ...flags].join(",")})`;
+}

@@ -1,0 +1,157 @@
+// The learn action as people write it. Pure. Source: ovs-actions(7).
+// Invariant: what is formatted parses to the same value.
+import {
+  type BitRange,
+  type LearnAction,
+  type LearnSpec,
+  OXM_FIELDS,
+  OXM_NAMES,
+} from "../../base/openflow/index.js";
+import { flowTextError } from "./errors.js";
+import {
+  bytesToNumber,
+  formatFieldValue,
+  formatHex,
+  numberToBytes,
+  parseFieldValue,
+  parseNumber,
+  parseSmall,
+} from "./field-text.js";
+import { formatRange, parseRange, splitArrow, splitList, splitPair } from "./range-text.js";
+
+const U64 = (1n << 64n) - 1n;
+const TABLE = 1;
+const PRIORITY = 0x8000;
+
+type Writable<T> = { -readonly [K in keyof T]: T[K] };
+
+const NUMBERS: Readonly<
+  Record<
+    string,
+    readonly [
+      (
+        | "tableId"
+        | "idleTimeoutSeconds"
+        | "hardTimeoutSeconds"
+        | "finIdleTimeoutSeconds"
+        | "finHardTimeoutSeconds"
+        | "priority"
+        | "limit"
+      ),
+      max: number,
+    ]
+  >
+> = {
+  table: ["tableId", 254],
+  idle_timeout: ["idleTimeoutSeconds", 0xffff],
+  hard_timeout: ["hardTimeoutSeconds", 0xffff],
+  fin_idle_timeout: ["finIdleTimeoutSeconds", 0xffff],
+  fin_hard_timeout: ["finHardTimeoutSeconds", 0xffff],
+  priority: ["priority", 0xffff],
+  limit: ["limit", 0xffffffff],
+};
+
+/** Throws FLOW_TEXT_INVALID. */
+export function parseLearn(argument: string): LearnAction {
+  const specs: LearnSpec[] = [];
+  const action: Writable<LearnAction> = {
+    type: "learn",
+    idleTimeoutSeconds: 0,
+    hardTimeoutSeconds: 0,
+    priority: PRIORITY,
+    cookie: 0n,
+    tableId: TABLE,
+    finIdleTimeoutSeconds: 0,
+    finHardTimeoutSeconds: 0,
+    sendFlowRemoved: false,
+    deleteLearned: false,
+    limit: 0,
+    specs,
+  };
+  for (const part of splitList(argument)) {
+    const [key, value] = splitPair(part);
+    const number = value !== undefined && Object.hasOwn(NUMBERS, key) ? NUMBERS[key] : undefined;
+    if (number !== undefined) action[number[0]] = parseSmall(value as string, number[1]);
+    else if (key === "cookie") action.cookie = parseNumber(value ?? "", U64);
+    else if (key === "result_dst") action.result = oneBit(parseRange(value ?? ""));
+    else if (part === "send_flow_rem") action.sendFlowRemoved = true;
+    else if (part === "delete_learned") action.deleteLearned = true;
+    else specs.push(parseSpec(part));
+  }
+  return action;
+}
+
+function oneBit(range: BitRange): BitRange {
+  if (range.bits !== 1) throw flowTextError("result_dst in learn() must be a single bit");
+  return range;
+}
+
+function parseSpec(text: string): LearnSpec {
+  if (text.startsWith("output:")) return { kind: "output", source: parseRange(text.slice(7)) };
+  if (text.startsWith("load:")) {
+    const [from, to] = splitArrow(text.slice(5));
+    const destination = parseRange(to);
+    return { kind: "load", source: parseSource(from, destination), destination };
+  }
+  const [key, value] = splitPair(text);
+  const destination = parseRange(key);
+  if (value === undefined) return { kind: "match", source: destination, destination };
+  return { kind: "match", source: parseSource(value, destination), destination };
+}
+
+/** A part of a field as wide as `destination`, or a value for it. */
+function parseSource(text: string, destination: BitRange): BitRange | bigint {
+  const field = OXM_FIELDS[destination.field];
+  if (/^[A-Za-z]\w*(\[.*\])?$/.test(text) && !/^(LOCAL|IN_PORT|CONTROLLER)$/i.test(text)) {
+    const source = parseRange(text);
+    if (source.bits !== destination.bits)
+      throw flowTextError(
+        `bit widths of source (${source.bits}) and destination (${destination.bits}) differ`,
+      );
+    return source;
+  }
+  if (destination.bits === field.bits) {
+    const { value, mask } = parseFieldValue(field, text);
+    if (mask !== undefined) throw flowTextError(`${text.slice(0, 60)}: learn matches no masks`);
+    return bytesToNumber(value);
+  }
+  return parseNumber(text, (1n << BigInt(destination.bits)) - 1n);
+}
+
+export function formatLearn(action: LearnAction): string {
+  const { cookie, result } = action;
+  const parts = [
+    `table=${action.tableId}`,
+    ...ifSet("idle_timeout", action.idleTimeoutSeconds),
+    ...ifSet("hard_timeout", action.hardTimeoutSeconds),
+    ...ifSet("fin_idle_timeout", action.finIdleTimeoutSeconds),
+    ...ifSet("fin_hard_timeout", action.finHardTimeoutSeconds),
+    ...(action.priority === PRIORITY ? [] : [`priority=${action.priority}`]),
+    ...(action.sendFlowRemoved ? ["send_flow_rem"] : []),
+    ...(action.deleteLearned ? ["delete_learned"] : []),
+    ...(cookie === 0n ? [] : [`cookie=0x${cookie.toString(16)}`]),
+    ...ifSet("limit", action.limit),
+    ...(result === undefined ? [] : [`result_dst=${formatRange(result)}`]),
+    ...action.specs.map(formatSpec),
+  ];
+  return `learn(${parts.join(",")})`;
+}
+
+function ifSet(name: string, value: number): string[] {
+  return value === 0 ? [] : [`${name}=${value}`];
+}
+
+function formatSpec(spec: LearnSpec): string {
+  const { source } = spec;
+  if (spec.kind === "output") return `output:${formatRange(spec.source)}`;
+  const { destination } = spec;
+  if (spec.kind === "load")
+    return `load:${typeof source === "bigint" ? formatHex(source) : formatRange(source)}->${formatRange(destination)}`;
+  if (typeof source !== "bigint") {
+    const [from, to] = [formatRange(source), formatRange(destination)];
+    return from === to ? to : `${to}=${from}`;
+  }
+  const field = OXM_FIELDS[destination.field];
+  if (destination.bits !== field.bits) return `${formatRange(destination)}=${formatHex(source)}`;
+  return `${OXM_NAMES[field.name].manual}=${formatFieldValue(field, { value: numberToBytes(source, field.size) })}`;
+}

@@ -1,0 +1,123 @@
+// Parts of fields compiled to words of the key: what a set, a move and their relatives change.
+// Thread: any.
+import { type BitRange, OXM_FIELDS, type OxmFieldName } from "../../base/openflow/index.js";
+import { flowError } from "./errors.js";
+import { keyField, ones, putBits } from "./fields.js";
+import * as K from "./key.js";
+import * as P from "./program.js";
+
+const WRITERS: Partial<Record<OxmFieldName, number>> = {
+  eth_dst: P.W_ETH_DST,
+  eth_src: P.W_ETH_SRC,
+  eth_type: P.W_ETH_TYPE,
+  vlan_tci: P.W_VLAN,
+  vlan_vid: P.W_VLAN,
+  vlan_pcp: P.W_VLAN,
+  ip_dscp: P.W_TOS,
+  ip_ecn: P.W_TOS,
+  ip_tos: P.W_TOS,
+  ip_proto: P.W_PROTO,
+  nw_ttl: P.W_TTL,
+  ipv4_src: P.W_SOURCE,
+  ipv6_src: P.W_SOURCE,
+  arp_spa: P.W_SOURCE,
+  ipv4_dst: P.W_DESTINATION,
+  ipv6_dst: P.W_DESTINATION,
+  arp_tpa: P.W_DESTINATION,
+  tcp_src: P.W_PORTS,
+  tcp_dst: P.W_PORTS,
+  udp_src: P.W_PORTS,
+  udp_dst: P.W_PORTS,
+  sctp_src: P.W_PORTS,
+  sctp_dst: P.W_PORTS,
+  icmpv4_type: P.W_ICMP,
+  icmpv4_code: P.W_ICMP,
+  icmpv6_type: P.W_ICMP,
+  icmpv6_code: P.W_ICMP,
+  arp_op: P.W_ARP_OP,
+  arp_sha: P.W_SHA,
+  arp_tha: P.W_THA,
+  ipv6_nd_target: P.W_ND_TARGET,
+  ipv6_nd_sll: P.W_ND_LINK_LAYER,
+  ipv6_nd_tll: P.W_ND_LINK_LAYER,
+  ipv6_flabel: P.W_FLOW_LABEL,
+  mpls_label: P.W_MPLS,
+  mpls_tc: P.W_MPLS,
+  mpls_bos: P.W_MPLS,
+  mpls_ttl: P.W_MPLS,
+  pbb_isid: P.W_ISID,
+  nd_reserved: P.W_ND_RESERVED,
+  nd_options_type: P.W_ND_OPTION,
+  in_port: P.W_IN_PORT,
+  nxm_in_port: P.W_IN_PORT,
+};
+
+/** How a change of the field gets into the packet; P.W_NONE when it is not of the packet. */
+export function writerOf(name: OxmFieldName): number {
+  return WRITERS[name] ?? P.W_NONE;
+}
+
+export function requireWritable(name: OxmFieldName): void {
+  if (!OXM_FIELDS[name].writable) throw flowError("OFPBAC_BAD_SET_TYPE", `${name} cannot be set`);
+}
+
+/** The run of key bits that a range of a field means. */
+export function rangeStart(range: BitRange): number {
+  const field = keyField(range.field);
+  if (field === undefined)
+    throw flowError("OFPBAC_BAD_SET_TYPE", `${range.field} is not known to this switch`);
+  if (range.bits < 1 || range.offset < 0 || range.offset + range.bits > field.bits)
+    throw flowError("OFPBAC_BAD_ARGUMENT", `bits ${range.offset}+${range.bits} exceed ${range.field}`);
+  return field.start + field.bits - range.offset - range.bits;
+}
+
+/** Sets the bits of the range that `mask` has, all of them without one. */
+export function compileSet(range: BitRange, value: bigint, code: number[], mask = ones(range.bits)): void {
+  requireWritable(range.field);
+  const start = rangeStart(range);
+  const masks = new Int32Array(K.KEY_WORDS);
+  const values = new Int32Array(K.KEY_WORDS);
+  putBits(masks, start, range.bits, mask & ones(range.bits));
+  putBits(values, start, range.bits, value & mask & ones(range.bits));
+  const first = start >>> 5;
+  const last = (start + range.bits - 1) >>> 5;
+  code.push(P.OP_SET, writerOf(range.field), last - first + 1);
+  for (let word = first; word <= last; word++) code.push(word, masks[word] as number, values[word] as number);
+}
+
+export function compileMove(source: BitRange, destination: BitRange, code: number[]): void {
+  requireWritable(destination.field);
+  if (source.bits !== destination.bits)
+    throw flowError("OFPBAC_BAD_ARGUMENT", "source and destination differ in width");
+  const parts = pieces(rangeStart(source), rangeStart(destination), source.bits);
+  code.push(P.OP_MOVE, writerOf(destination.field), parts.length / 5, ...parts);
+}
+
+/** Pieces that copy `bits` bits from bit `from` to bit `to`, each within one word on both sides, the lowest first. */
+export function pieces(from: number, to: number, bits: number): number[] {
+  let fromEnd = from + bits;
+  let toEnd = to + bits;
+  const parts: number[] = [];
+  for (let left = bits; left > 0; ) {
+    const width = Math.min(left, ((fromEnd - 1) & 31) + 1, ((toEnd - 1) & 31) + 1);
+    const [fromWord, fromShift] = [(fromEnd - 1) >>> 5, 31 - ((fromEnd - 1) & 31)];
+    parts.push(fromWord, fromShift, (toEnd - 1) >>> 5, 31 - ((toEnd - 1) & 31), width);
+    fromEnd -= width;
+    toEnd -= width;
+    left -= width;
+  }
+  return parts;
+}
+
+/** count, pieces: from the range in the key to the low bits of the scratch words. */
+export function compileRead(range: BitRange, code: number[]): void {
+  const parts = pieces(rangeStart(range), P.SCRATCH_BITS - range.bits, range.bits);
+  code.push(parts.length / 5, ...parts);
+}
+
+/** writer, count, pieces: from the low bits of the scratch words to the range in the key. */
+export function compileWrite(range: BitRange, code: number[]): void {
+  requireWritable(range.field);
+  const parts = pieces(P.SCRATCH_BITS - range.bits, rangeStart(range), range.bits);
+  code.push(writerOf(range.field), parts.length / 5, ...parts);
+}

@@ -1,0 +1,115 @@
+// Instructions, action sets and buckets compiled: what a flow or a bucket does, in the order in which it is done.
+// Source: OpenFlow 1.3.5, 5.9 to 5.12. Thread: any.
+import type { Action, Instruction, Match } from "../../base/openflow/index.js";
+import { type ActionContext, compileActions } from "./compile-actions.js";
+import { flowError } from "./errors.js";
+import { putBits } from "./fields.js";
+import {
+  type ActionSetEntry,
+  type FlowProgram,
+  fieldSlot,
+  type Program,
+  SLOT_GROUP,
+  SLOT_OUTPUT,
+  SLOTS,
+} from "./program.js";
+
+/** Compiles actions in the order of an action set: for write-actions and buckets. */
+function compileActionSet(
+  actions: readonly Action[],
+  context: ActionContext,
+  match: Match | undefined,
+): ActionSetEntry[] {
+  const ordered = bySlot(actions);
+  compileActions(
+    ordered.flatMap(([, inSlot]) => inSlot),
+    context,
+    match,
+  );
+  return ordered.map(([slot, inSlot]) => ({ slot, program: compileActions(inSlot, context, undefined) }));
+}
+
+/** In the order of the places: of each the last action, but of loads and moves all, for they may set parts only. */
+function bySlot(actions: readonly Action[]): [slot: number, actions: Action[]][] {
+  const slots = new Map<number, Action[]>();
+  for (const action of actions) {
+    const slot = slotOf(action);
+    const before = action.type === "load" || action.type === "move" ? (slots.get(slot) ?? []) : [];
+    slots.set(slot, [...before, action]);
+  }
+  return [...slots].sort(([a], [b]) => a - b);
+}
+
+/** A bucket: its actions as one program in the order of an action set; a group beats an output. */
+export function compileBucket(actions: readonly Action[], context: ActionContext): Program {
+  const listOnly = actions.some((action) => SLOTS[action.type] === undefined && !isAssignment(action));
+  if (listOnly) return compileActions(actions, context, undefined);
+  const ordered = bySlot(actions);
+  const hasGroup = ordered.some(([slot]) => slot === SLOT_GROUP);
+  const kept = ordered.filter(([slot]) => !(hasGroup && slot === SLOT_OUTPUT));
+  return compileActions(
+    kept.flatMap(([, inSlot]) => inSlot),
+    context,
+    undefined,
+  );
+}
+
+function isAssignment(action: Action): boolean {
+  return action.type === "set_field" || action.type === "load" || action.type === "move";
+}
+
+function slotOf(action: Action): number {
+  if (action.type === "set_field") return fieldSlot(action.field);
+  if (action.type === "load" || action.type === "move") return fieldSlot(action.destination.field);
+  const slot = SLOTS[action.type];
+  if (slot === undefined)
+    throw flowError("OFPBAC_UNSUPPORTED_ORDER", `${action.type} has no place in an action set`);
+  return slot;
+}
+
+/** Compiles and checks the instructions of a flow in `tableId`. */
+export function compileInstructions(
+  instructions: readonly Instruction[],
+  tableId: number,
+  tableIdMax: number,
+  context: ActionContext & { readonly meterExists: (meterId: number) => boolean },
+  match: Match,
+): FlowProgram {
+  let meterId = 0;
+  let apply: Program | null = null;
+  let clear = false;
+  let write: ActionSetEntry[] = [];
+  let metadata: Int32Array | null = null;
+  let gotoTable = -1;
+  for (const instruction of instructions) {
+    switch (instruction.type) {
+      case "meter":
+        if (!context.meterExists(instruction.meterId))
+          throw flowError("OFPMMFC_UNKNOWN_METER", `there is no meter ${instruction.meterId}`);
+        meterId = instruction.meterId;
+        break;
+      case "apply_actions":
+        apply = compileActions(instruction.actions, context, match);
+        break;
+      case "clear_actions":
+        clear = true;
+        break;
+      case "write_actions":
+        write = compileActionSet(instruction.actions, context, undefined);
+        break;
+      case "write_metadata":
+        metadata = new Int32Array(4);
+        putBits(metadata, 0, 64, instruction.mask);
+        putBits(metadata, 64, 64, instruction.metadata & instruction.mask);
+        break;
+      case "goto_table":
+        if (instruction.tableId <= tableId || instruction.tableId > tableIdMax)
+          throw flowError("OFPBIC_BAD_TABLE_ID", `table ${tableId} cannot go to ${instruction.tableId}`);
+        gotoTable = instruction.tableId;
+        break;
+      case "experimenter":
+        throw flowError("OFPBIC_BAD_EXPERIMENTER", "experimenter instructions are not supported");
+    }
+  }
+  return { meterId, apply, clear, write, metadata, gotoTable };
+}

@@ -1,0 +1,66 @@
+// The packet in hand: what the parts of the pipeline share about it.
+// Invariants: key and headers describe the packet; exactly one reference to it belongs to the pipeline.
+// Thread: datapath worker. Hot: yes.
+import type { PacketPool } from "../../base/packet/index.js";
+import { DropCounters } from "./drop-counters.js";
+import { DROP_NO_BUFFER, DROP_REASONS } from "./drop-reasons.js";
+import type { Flow } from "./flow.js";
+import { Headers, KEY_WORDS } from "./key.js";
+import type { Path } from "./path.js";
+import type { PipelineObserver } from "./pipeline-modules.js";
+import { Rewriter } from "./rewrite.js";
+
+export class InHand {
+  packet = -1;
+  nowMs = 0;
+  /** The last flow that it met; null before the first, and in a packet-out. */
+  flow: Flow | null = null;
+  /** Of that flow, or where none matched; OFPTT_ALL in a packet-out, −1 when no packet is in hand. */
+  tableId = -1;
+  outputs = 0;
+  /** It has been dropped: nothing more happens to it. */
+  dropped = false;
+  /** `exit` was met: no more actions, but the action set. */
+  exited = false;
+  /** Pipeline words of the key may not be zero. */
+  marked = true;
+  readonly key = new Int32Array(KEY_WORDS);
+  readonly headers = new Headers();
+  readonly drops = new DropCounters();
+  readonly pool: PacketPool;
+  readonly path: Path;
+  readonly rewriter: Rewriter;
+  readonly observer: PipelineObserver | null;
+
+  constructor(pool: PacketPool, path: Path, observer: PipelineObserver | null) {
+    this.pool = pool;
+    this.path = path;
+    this.observer = observer;
+    this.rewriter = new Rewriter(pool, this.key, this.headers);
+  }
+
+  /** Counts a drop that leaves the packet alone: an output that did not happen, or somebody else's packet. */
+  countDrop(reason: number): void {
+    this.drops.count(reason, this.tableId, this.flow);
+    if (this.observer !== null) this.observer.drop(DROP_REASONS[reason]!);
+  }
+
+  drop(reason: number): void {
+    if (!this.dropped) this.countDrop(reason);
+    this.dropped = true;
+  }
+
+  /** Makes sure that nobody else holds the packet's bytes; false when there was no room for a copy. */
+  writable(): boolean {
+    if (!this.pool.isShared(this.packet)) return true;
+    const twin = this.pool.copy(this.packet);
+    if (twin < 0) {
+      this.drop(DROP_NO_BUFFER);
+      return false;
+    }
+    this.pool.free(this.packet);
+    this.packet = twin;
+    this.headers.parse(this.pool, twin, this.key);
+    return true;
+  }
+}
