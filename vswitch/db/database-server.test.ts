@@ -1,10 +1,12 @@
 import { mkdtempSync, rmSync } from "node:fs";
+import { connect } from "node:net";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { connectJsonRpc, type JsonRpcConnection } from "../../base/jsonrpc/index.js";
 import {
   assertOp,
   insertOp,
+  mapValue,
   OvsdbClient,
   OvsdbError,
   type RowChange,
@@ -15,6 +17,8 @@ import {
 import { waitFor } from "../../base/time/index.js";
 import { Database } from "./database.js";
 import { DatabaseServer } from "./database-server.js";
+import { transact } from "./execute.js";
+import { CLIENTS_MAX, HISTORY_TRANSACTIONS_MAX } from "./limits.js";
 import { OPEN_VSWITCH_SCHEMA } from "./open-vswitch-schema.js";
 
 let dir: string;
@@ -151,6 +155,97 @@ describe("DatabaseServer", () => {
     await two.call("unlock", ["L"]);
     expect(await two.call("lock", ["L"])).toEqual({ locked: true });
     expect(heard.map(([kind]) => kind)).toEqual(["locked", "stolen", "locked", "stolen"]);
+  });
+});
+
+describe("limits", () => {
+  it("hangs up on a client that does not read what its monitor has for it, and on nobody else", async () => {
+    const remote = await server.listen(`punix:${join(dir, "slow")}`, { backlogBytesMax: 1024 * 1024 });
+    const slow = connect(join(dir, "slow"));
+    cleanups.push(() => slow.destroy());
+    const ended = new Promise((resolve) => slow.once("close", resolve));
+    slow.on("error", () => {});
+    const request = { id: 1, method: "monitor", params: ["Open_vSwitch", 1, { Queue: [{}] }] };
+    slow.write(JSON.stringify(request));
+    slow.once("data", () => slow.pause());
+    const heard: unknown[][] = [];
+    const one = await peer(heard);
+    await one.call("monitor", ["Open_vSwitch", "m", { Queue: [{}] }]);
+    const blob = mapValue({ blob: "x".repeat(100_000) });
+    for (let i = 0; remote.connections.size > 0 && i < 200; i++)
+      await one.call("transact", ["Open_vSwitch", insertOp("Queue", { dscp: i % 64, external_ids: blob })]);
+    expect(remote.connections.size).toBe(0);
+    expect(remote.status().lastError).toContain("does not read");
+    slow.resume();
+    await ended;
+    expect(heard).toHaveLength(database.rows("Queue").size);
+  });
+
+  it("takes so many clients of a listener and hangs up on the next", async () => {
+    const path = join(dir, "full");
+    const remote = await server.listen(`punix:${path}`);
+    const sockets = Array.from({ length: CLIENTS_MAX + 1 }, () => connect(path));
+    let closed = 0;
+    for (const socket of sockets) {
+      cleanups.push(() => socket.destroy());
+      socket.on("error", () => {});
+      socket.on("close", () => closed++);
+    }
+    await waitFor(() => closed === 1, "the one too many to be hung up on", 5000);
+    expect(remote.connections.size).toBe(CLIENTS_MAX);
+    const [first] = sockets;
+    first?.destroy();
+    await waitFor(() => remote.connections.size === CLIENTS_MAX - 1, "a place", 5000);
+    const late = await connectJsonRpc(`unix:${path}`);
+    expect(await late.call("list_dbs", [])).toContain("_Server");
+    late.close();
+  });
+
+  it("refuses what nests too deep or is too long by hanging up", async () => {
+    for (const text of ["[".repeat(200), `{"id":1,"method":"${"x".repeat(33 * 1024 * 1024)}`]) {
+      const socket = connect(join(dir, "db"));
+      socket.on("error", () => {});
+      const ended = new Promise((resolve) => socket.once("close", resolve));
+      socket.write(text);
+      await ended;
+    }
+    expect(await (await peer()).call("list_dbs", [])).toContain("_Server");
+  }, 30_000);
+
+  it("tells a client that comes back what it missed, and everything when that is too long ago", async () => {
+    const none = "00000000-0000-0000-0000-000000000000";
+    const one = await peer();
+    const since = async (id: string) => {
+      const back = await peer();
+      return (await back.call("monitor_cond_since", [
+        "Open_vSwitch",
+        1,
+        { Queue: [{ columns: ["dscp"] }] },
+        id,
+      ])) as [boolean, string, { Queue?: Record<string, object> }];
+    };
+    const [, begin] = await since(none);
+    await one.call("transact", [
+      "Open_vSwitch",
+      insertOp("Queue", { dscp: 1 }),
+      insertOp("Queue", { dscp: 2 }),
+    ]);
+    await one.call("transact", ["Open_vSwitch", updateOp("Queue", [["dscp", "==", 1]], { dscp: 3 })]);
+    await one.call("transact", [
+      "Open_vSwitch",
+      { op: "delete", table: "Queue", where: [["dscp", "==", 2]] },
+    ]);
+    const [found, middle, updates] = await since(begin);
+    expect(found).toBe(true);
+    expect(Object.values(updates.Queue ?? {})).toEqual([{ insert: { dscp: 3 } }]);
+    await one.call("transact", ["Open_vSwitch", { op: "delete", table: "Queue", where: [] }]);
+    expect(Object.values((await since(middle))[2].Queue ?? {})).toEqual([{ delete: null }]);
+    expect((await since(none))[0]).toBe(false);
+    for (let i = 0; i <= HISTORY_TRANSACTIONS_MAX; i++)
+      transact(database, [insertOp("Queue", { dscp: i % 64 })]);
+    const [late, , rows] = await since(middle);
+    expect(late).toBe(false);
+    expect(Object.keys(rows.Queue ?? {})).toHaveLength(HISTORY_TRANSACTIONS_MAX + 1);
   });
 });
 

@@ -9,6 +9,7 @@ import {
   type JsonRpcHandler,
   type JsonRpcRequest,
 } from "../../base/jsonrpc/index.js";
+import { type Logger, silentLog } from "../../base/log/index.js";
 import {
   encodeSchema,
   insertOp,
@@ -42,6 +43,7 @@ type Method = (params: readonly unknown[], client: Client, request: JsonRpcReque
 
 export class DatabaseServer {
   readonly #clock: Clock;
+  readonly #log: Logger;
   readonly #hosted = new Map<string, HostedDatabase>();
   readonly #clients = new Map<JsonRpcConnection, Client>();
   readonly #locks = new LockTable<Client>();
@@ -49,8 +51,9 @@ export class DatabaseServer {
   readonly #remotes = new Set<Remote>();
   readonly #methods: ReadonlyMap<string, Method>;
 
-  constructor(served: readonly ServedDatabase[], clock: Clock = systemClock) {
+  constructor(served: readonly ServedDatabase[], clock: Clock = systemClock, log: Logger = silentLog) {
     this.#clock = clock;
+    this.#log = log;
     this.#methods = this.#table();
     const own = new Database(SERVER_SCHEMA);
     describeDatabases(own, [...served.map(({ database }) => database), own]);
@@ -107,7 +110,8 @@ export class DatabaseServer {
       notification: (method, params, connection) => {
         if (method === "cancel") this.#cancel(this.#clientOf(connection), params[0]);
       },
-      closed: (connection) => {
+      closed: (connection, reason) => {
+        if (reason !== undefined) this.#log.warn({ err: reason }, "lost a client of the database");
         const client = this.#clients.get(connection);
         if (client === undefined) return;
         this.#clients.delete(connection);

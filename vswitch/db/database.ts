@@ -11,6 +11,7 @@ import {
   syntaxError,
   type TableSchema,
 } from "../../base/ovsdb/index.js";
+import { RowIndexes } from "./row-indexes.js";
 
 /** A row with the version that changes whenever the row does. */
 export class DatabaseRow extends OvsdbRow {
@@ -45,6 +46,7 @@ export class Database {
   readonly schema: DatabaseSchema;
   /** Called with each commit before it takes effect; throwing refuses it. */
   persist: ((commit: Commit) => void) | undefined;
+  readonly indexes: RowIndexes;
   readonly #tables = new Map<string, Map<string, DatabaseRow>>();
   readonly #references = new Map<string, number>();
   readonly #listeners = new Set<(commit: Commit) => void>();
@@ -52,6 +54,7 @@ export class Database {
 
   constructor(schema: DatabaseSchema) {
     this.schema = schema;
+    this.indexes = new RowIndexes(schema.tables.values());
     for (const name of schema.tables.keys()) this.#tables.set(name, new Map());
   }
 
@@ -87,6 +90,7 @@ export class Database {
       else rows.set(uuid, after);
       this.#rowCount += (after === undefined ? 0 : 1) - (before === undefined ? 0 : 1);
     }
+    this.indexes.apply(commit.changes);
     for (const [uuid, count] of references) {
       if (count === 0) this.#references.delete(uuid);
       else this.#references.set(uuid, count);

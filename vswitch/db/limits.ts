@@ -7,6 +7,8 @@ export const OPERATIONS_MAX = 20_000;
 /** Transactions that a returning client's monitor may have missed, and the changes in them. */
 export const HISTORY_TRANSACTIONS_MAX = 1_000;
 export const HISTORY_CHANGES_MAX = 20_000;
+/** Bytes that may wait for a client that does not read; beyond it it is hung up on. */
+export const CLIENT_BACKLOG_BYTES_MAX = 64 * 1024 * 1024;
 /** Clients of one listener. */
 export const CLIENTS_MAX = 256;
 /** Monitors of one connection. */

@@ -8,10 +8,11 @@ import {
   type JsonRpcConnection,
   type JsonRpcHandler,
   listenJsonRpc,
+  parseActiveEndpoint,
 } from "../../base/jsonrpc/index.js";
 import type { Clock, Timer } from "../../base/time/index.js";
 import type { TlsFiles } from "../../base/tls/index.js";
-import { CLIENTS_MAX } from "./limits.js";
+import { CLIENT_BACKLOG_BYTES_MAX, CLIENTS_MAX } from "./limits.js";
 
 const PROBE_MS = 5_000;
 const BACKOFF_MS_MIN = 1_000;
@@ -23,6 +24,8 @@ export interface RemoteOptions {
   /** The longest pause between attempts to dial; 8 s unless given. */
   readonly maxBackoffMs?: number | undefined;
   readonly tls?: TlsFiles | undefined;
+  /** CLIENT_BACKLOG_BYTES_MAX unless given. */
+  readonly backlogBytesMax?: number | undefined;
 }
 
 /** In the words of the Manager table's status column. */
@@ -44,7 +47,8 @@ export interface Remote {
   close(): Promise<void>;
 }
 
-export function openRemote(
+/** Throws as `listenJsonRpc`, or ENDPOINT_INVALID for what can be neither listened at nor dialled. */
+export async function openRemote(
   endpoint: string,
   handler: JsonRpcHandler,
   clock: Clock,
@@ -54,9 +58,9 @@ export function openRemote(
   const isUnix = /^p?unix:/.test(endpoint);
   const inactivityProbeMs = options.inactivityProbeMs ?? (isUnix ? 0 : PROBE_MS);
   const settings = { ...options, inactivityProbeMs };
-  return isPassive
-    ? openListener(endpoint, handler, clock, settings)
-    : Promise.resolve(new DialledRemote(endpoint, handler, clock, settings));
+  if (isPassive) return openListener(endpoint, handler, clock, settings);
+  parseActiveEndpoint(endpoint);
+  return new DialledRemote(endpoint, handler, clock, settings);
 }
 
 async function openListener(
@@ -83,6 +87,7 @@ async function openListener(
       clock,
       tls: options.tls,
       connectionsMax: CLIENTS_MAX,
+      backlogBytesMax: options.backlogBytesMax ?? CLIENT_BACKLOG_BYTES_MAX,
       inactivityProbeMs: options.inactivityProbeMs ?? 0,
       connected: () => {
         connectedAtMs = clock.nowMs();
@@ -155,6 +160,7 @@ class DialledRemote implements Remote {
         timeoutMs: this.#options.maxBackoffMs ?? BACKOFF_MS_MAX,
         tls: this.#options.tls,
         inactivityProbeMs: this.#options.inactivityProbeMs ?? 0,
+        backlogBytesMax: this.#options.backlogBytesMax ?? CLIENT_BACKLOG_BYTES_MAX,
         handler: { ...this.#handler, closed: (gone, reason) => this.#lost(gone, reason) },
       });
       this.#connections.add(connection);

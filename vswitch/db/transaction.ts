@@ -9,7 +9,7 @@ import {
   syntaxError,
   type TableSchema,
 } from "../../base/ovsdb/index.js";
-import { columnDatum, type Database, type DatabaseChange, DatabaseRow } from "./database.js";
+import { type Database, type DatabaseChange, DatabaseRow } from "./database.js";
 import { ROWS_MAX } from "./limits.js";
 
 interface Edit {
@@ -97,7 +97,7 @@ export class Transaction {
     this.#dropWeak();
     const changes = this.#changes();
     this.#checkRows(changes);
-    this.#checkIndexes(changes);
+    this.#database.indexes.check(changes);
     this.#database.apply({ changes, comment: this.comment }, counts);
     return changes;
   }
@@ -217,30 +217,6 @@ export class Transaction {
           "constraint violation",
           `table ${table.name} would have ${count} rows; at most ${table.maxRows} are allowed`,
         );
-      }
-    }
-  }
-
-  #checkIndexes(changes: readonly DatabaseChange[]): void {
-    const touched = new Set(
-      changes.filter((change) => change.after !== undefined).map((change) => change.table),
-    );
-    for (const table of touched) {
-      for (const index of table.indexes) {
-        const seen = new Map<string, string>();
-        for (const row of this.rows(table.name)) {
-          const key = JSON.stringify(index.map((column) => columnDatum(row, column)));
-          const other = seen.get(key);
-          if (other === undefined) {
-            seen.set(key, row.uuid);
-            continue;
-          }
-          const value = index.map((column) => row.datum(column).keys.join(",")).join(", ");
-          throw new OvsdbError(
-            "constraint violation",
-            `rows ${other} and ${row.uuid} of ${table.name} would both have ${index.join(", ")} = "${value}"`,
-          );
-        }
       }
     }
   }

@@ -132,7 +132,7 @@ async function assemble(
   const clock = options.clock ?? systemClock;
   const version = options.version ?? "0.1.0";
   const { database } = storage;
-  const server = new DatabaseServer([storage], clock);
+  const server = new DatabaseServer([storage], clock, log);
   opened.push(() => server.close());
   const backend = await createBackend({ dir, log, clock, version });
   opened.push(() => backend.close());
