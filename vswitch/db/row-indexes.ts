@@ -1,6 +1,6 @@
 // Which row holds each value of a table's indexes (RFC 7047, 3.2), kept from commit to commit, so that a commit costs
 // what it changes and not what there is. Pure. Invariant: after `apply`, one row per value of each index.
-import { OvsdbError, type TableSchema } from "../../base/ovsdb/index.js";
+import { equalDatums, OvsdbError, type TableSchema } from "../../base/ovsdb/index.js";
 import type { DatabaseChange, DatabaseRow } from "./database.js";
 
 export class RowIndexes {
@@ -20,7 +20,7 @@ export class RowIndexes {
     for (const table of new Set(changes.map((change) => change.table))) {
       const own = table.indexes.length === 0 ? [] : changes.filter((change) => change.table === table);
       table.indexes.forEach((columns, i) => {
-        const moved = own.filter(({ before, after }) => keyOf(before, columns) !== keyOf(after, columns));
+        const moved = own.filter(({ before, after }) => !isSame(before, after, columns));
         const freed = new Set(moved.map(({ before }) => keyOf(before, columns)));
         const taken = new Map<string, string>();
         for (const { uuid, after } of moved) {
@@ -37,6 +37,7 @@ export class RowIndexes {
   apply(changes: readonly DatabaseChange[]): void {
     for (const { table, uuid, before, after } of changes) {
       table.indexes.forEach((columns, i) => {
+        if (isSame(before, after, columns)) return;
         const held = this.#tables.get(table.name)?.[i];
         const old = keyOf(before, columns);
         // Another change may have given the value to its row already.
@@ -50,6 +51,16 @@ export class RowIndexes {
   #holder(table: TableSchema, index: number, key: string): string | undefined {
     return this.#tables.get(table.name)?.[index]?.get(key);
   }
+}
+
+/** True when both are there with the very same values, as a change of other columns leaves them. */
+function isSame(
+  before: DatabaseRow | undefined,
+  after: DatabaseRow | undefined,
+  columns: readonly string[],
+): boolean {
+  if (before === undefined || after === undefined) return false;
+  return columns.every((column) => equalDatums(before.datum(column), after.datum(column)));
 }
 
 function keyOf(row: DatabaseRow | undefined, columns: readonly string[]): string | undefined {

@@ -11,6 +11,7 @@ import {
 } from "../../base/ovsdb/index.js";
 import { type Database, type DatabaseChange, DatabaseRow } from "./database.js";
 import { ROWS_MAX } from "./limits.js";
+import { type Reference, referenceChanges } from "./references.js";
 
 interface Edit {
   readonly before: DatabaseRow | undefined;
@@ -91,14 +92,14 @@ export class Transaction {
    * Throws OvsdbError "referential integrity violation" or "constraint violation"; then nothing has changed.
    */
   commit(): readonly DatabaseChange[] {
-    const { counts, candidates, count } = this.#countReferences();
-    this.#checkStrong(counts);
-    this.#collect(counts, candidates, count);
+    const references = this.#countReferences();
+    this.#checkStrong(references);
+    this.#collect(references);
     this.#dropWeak();
     const changes = this.#changes();
     this.#checkRows(changes);
     this.#database.indexes.check(changes);
-    this.#database.apply({ changes, comment: this.comment }, counts);
+    this.#database.apply({ changes, comment: this.comment }, references.counts);
     return changes;
   }
 
@@ -106,8 +107,9 @@ export class Transaction {
   #countReferences(): ReferenceCounts {
     const counts = new Map<string, number>();
     const candidates: DatabaseRow[] = [];
-    const count = (row: DatabaseRow, step: 1 | -1): void => {
-      for (const { table, uuid } of strongReferences(row)) {
+    const added: [DatabaseRow, readonly Reference[]][] = [];
+    const count: ReferenceCounts["count"] = (row, references, step) => {
+      for (const { table, uuid } of references) {
         if (uuid === row.uuid) continue;
         const next = (counts.get(uuid) ?? this.#database.referenceCount(uuid)) + step;
         counts.set(uuid, next);
@@ -119,50 +121,51 @@ export class Transaction {
     for (const edits of this.#edits.values()) {
       for (const { before, after } of edits.values()) {
         if (before === after) continue;
-        if (after !== undefined) count(after, 1);
-        if (before !== undefined) count(before, -1);
-        if (after !== undefined) candidates.push(after);
+        const changes = referenceChanges(before, after);
+        if (after !== undefined) {
+          count(after, changes.added, 1);
+          if (changes.added.length > 0) added.push([after, changes.added]);
+        }
+        if (before !== undefined) count(before, changes.removed, -1);
+        if (before === undefined && after !== undefined) candidates.push(after);
       }
     }
-    return { counts, candidates, count };
+    return { counts, candidates, added, count };
   }
 
   /** Deletes the rows outside root tables that nothing refers to, and what only they referred to. */
-  #collect(
-    counts: ReadonlyMap<string, number>,
-    candidates: DatabaseRow[],
-    count: ReferenceCounts["count"],
-  ): void {
+  #collect({ counts, candidates, count }: ReferenceCounts): void {
     for (let row = candidates.pop(); row !== undefined; row = candidates.pop()) {
       if (row.schema.isRoot || (counts.get(row.uuid) ?? this.#database.referenceCount(row.uuid)) > 0)
         continue;
       const current = this.get(row.table, row.uuid);
       if (current === undefined) continue;
       this.remove(current);
-      count(current, -1);
+      count(current, referenceChanges(current, undefined).removed, -1);
     }
   }
 
-  #checkStrong(references: ReadonlyMap<string, number>): void {
+  /** A row that is referred to must not go, and what is newly referred to must be there. */
+  #checkStrong({ counts, added }: ReferenceCounts): void {
     for (const edits of this.#edits.values()) {
       for (const [uuid, { before, after }] of edits) {
-        if (after === undefined) {
-          const left = references.get(uuid) ?? this.#database.referenceCount(uuid);
-          if (before !== undefined && left > 0) {
-            throw new OvsdbError(
-              "referential integrity violation",
-              `cannot delete ${before.table} row ${uuid}: ${left} references to it remain`,
-            );
-          }
-          continue;
-        }
-        for (const { table, uuid: target, column } of strongReferences(after)) {
-          if (this.get(table, target) !== undefined) continue;
+        if (after !== undefined || before === undefined) continue;
+        const left = counts.get(uuid) ?? this.#database.referenceCount(uuid);
+        if (left > 0) {
           throw new OvsdbError(
             "referential integrity violation",
-            `${after.table}.${column} of row ${uuid} refers to ${table} row ${target}, which is not there`,
+            `cannot delete ${before.table} row ${uuid}: ${left} references to it remain`,
           );
         }
+      }
+    }
+    for (const [row, references] of added) {
+      for (const { table, uuid, column } of references) {
+        if (this.get(table, uuid) !== undefined) continue;
+        throw new OvsdbError(
+          "referential integrity violation",
+          `${row.table}.${column} of row ${row.uuid} refers to ${table} row ${uuid}, which is not there`,
+        );
       }
     }
   }
@@ -224,33 +227,12 @@ export class Transaction {
 
 interface ReferenceCounts {
   readonly counts: Map<string, number>;
+  /** Rows that may have lost their last reference, and those that are new. */
   readonly candidates: DatabaseRow[];
-  /** Adds or takes away the references of a row; what has none left becomes a candidate. */
-  readonly count: (row: DatabaseRow, step: 1 | -1) => void;
-}
-
-interface Reference {
-  readonly table: string;
-  readonly uuid: string;
-  readonly column: string;
-}
-
-function strongReferences(row: DatabaseRow): Reference[] {
-  const found: Reference[] = [];
-  for (const [column, { type }] of row.schema.columns) {
-    const datum = row.data.get(column);
-    // A required reference that was never given counts as one to nothing.
-    if (datum === undefined && type.min === 0) continue;
-    const { keys, values } = row.datum(column);
-    for (const [base, atoms] of [
-      [type.key, keys],
-      [type.value, values ?? []],
-    ] as const) {
-      if (base?.refTable === undefined || base.refType === "weak") continue;
-      for (const atom of atoms) found.push({ table: base.refTable, uuid: atom as string, column });
-    }
-  }
-  return found;
+  /** References that this transaction makes, by the row that makes them. */
+  readonly added: readonly (readonly [row: DatabaseRow, references: readonly Reference[]])[];
+  /** Adds to or takes from the counts what a row refers to; what has none left becomes a candidate. */
+  readonly count: (row: DatabaseRow, references: readonly Reference[], step: 1 | -1) => void;
 }
 
 function sameData(a: DatabaseRow, b: DatabaseRow): boolean {
