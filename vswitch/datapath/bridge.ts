@@ -22,7 +22,9 @@ import {
   DROP_NO_BUFFER,
   DROP_NO_RECEIVE,
   DROP_PACKET_IN_LIMIT,
+  DROP_POLICED,
   DROP_PROTECTED,
+  DROP_TOO_LONG,
   type Flow,
   FlowTables,
   flowError,
@@ -104,24 +106,31 @@ export class Bridge implements PacketSink {
       batch.freeAll(this.#pool);
       return;
     }
-    if (this.forwarding.mirrors === null) {
-      for (let i = 0; i < batch.length; i++) this.pipeline.process(batch.packets[i]!, slot.ofport, nowMs);
-    } else this.#receiveMirrored(slot, batch, this.forwarding.mirrors);
+    const { mirrors } = this.forwarding;
+    const plain = mirrors === null && slot.policer === undefined;
+    for (let i = 0; i < batch.length; i++) {
+      const packet = batch.packets[i]!;
+      if (plain || this.#admit(slot, packet, mirrors)) this.pipeline.process(packet, slot.ofport, nowMs);
+    }
     batch.length = 0;
   }
 
-  #receiveMirrored(slot: PortSlot, batch: Batch, mirrors: Mirrors): void {
-    for (let i = 0; i < batch.length; i++) {
-      const packet = batch.packets[i]!;
-      if (slot.isMirrorOutput) {
-        this.pipeline.drop(DROP_MIRROR_OUTPUT);
-        this.#pool.free(packet);
-        continue;
-      }
-      mirrors.begin();
-      if (slot.mirrorsIn !== 0) mirrors.ingress(packet, slot);
-      this.pipeline.process(packet, slot.ofport, this.#nowMs);
+  /** Polices and mirrors what came in; false when it was dropped. */
+  #admit(slot: PortSlot, packet: number, mirrors: Mirrors | null): boolean {
+    let reason = -1;
+    if (slot.isMirrorOutput) reason = DROP_MIRROR_OUTPUT;
+    else if (slot.policer?.admits(this.#pool.length[packet]!, this.#nowMs) === false) {
+      slot.policed++;
+      reason = DROP_POLICED;
     }
+    if (reason >= 0) {
+      this.pipeline.drop(reason);
+      this.#pool.free(packet);
+      return false;
+    }
+    mirrors?.begin();
+    if (slot.mirrorsIn !== 0) mirrors?.ingress(packet, slot);
+    return true;
   }
 
   /** Hands what waits in every port's batch to the port. */
@@ -191,6 +200,10 @@ export class Bridge implements PacketSink {
 
   /** Queues the packet at the port, with a reference of its own. */
   send(packet: number, slot: PortSlot): void {
+    if (!slot.fits(this.#pool, packet)) {
+      this.pipeline.drop(DROP_TOO_LONG);
+      return;
+    }
     this.#pool.retain(packet);
     slot.out.push(packet);
     if (slot.out.room === 0) slot.port.tx(slot.out);
@@ -313,8 +326,8 @@ export class Bridge implements PacketSink {
     return slot;
   }
 
-  setPort(slot: PortSlot, settings: PortSettings): void {
-    slot.configure(settings);
+  setPort(slot: PortSlot, settings: PortSettings, nowMs: number): void {
+    slot.configure(settings, nowMs);
     this.forwarding.macs.flush(slot.ofport);
   }
 

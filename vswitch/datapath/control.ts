@@ -41,7 +41,8 @@ export function datapathMethods(modules: ControlModules): DatapathMethods {
     },
     addPort: (body) => addPort(modules, at(body.bridge), body),
     removePort: ({ bridge, name }) => removePort(modules, at(bridge), slotOf(at(bridge), name)),
-    setPort: ({ bridge, name, ...settings }) => at(bridge).setPort(slotOf(at(bridge), name), settings),
+    setPort: ({ bridge, name, ...settings }) =>
+      at(bridge).setPort(slotOf(at(bridge), name), settings, nowMs()),
     change: ({ bridge, changes }) => {
       const results = changes.map((change) => attempt(() => at(bridge).change(change, nowMs())));
       datapath.deliver();
@@ -131,6 +132,8 @@ function portState(slot: PortSlot): PortState {
   const statistics = Object.fromEntries(
     STATISTICS.map((name, index) => [name, slot.port.stats[index] as number]),
   );
+  statistics["rx_dropped"] = slot.rxDropped;
+  statistics["tx_dropped"] = slot.txDropped;
   const { lastError } = slot.port as Port & { readonly lastError?: string };
   return {
     name: slot.port.name,

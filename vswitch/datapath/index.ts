@@ -3,6 +3,7 @@ export { Bridge, type BridgeChange, type BridgeOptions } from "./bridge.js";
 export { Datapath, type DatapathOptions } from "./datapath.js";
 export { BridgeModel, DatapathHandle, type DatapathHandleOptions } from "./datapath-handle.js";
 export type { BridgeEvent } from "./events.js";
+export type { PolicingConfig } from "./policer.js";
 export type { PortSpec } from "./port-factory.js";
 export { PortSlot, type PortSlotOptions } from "./port-slot.js";
 export type { AddPort, BridgeSpec, PortState } from "./requests.js";

@@ -13,6 +13,7 @@ import {
 } from "../../base/openflow/index.js";
 import {
   Batch,
+  type PacketPool,
   type Port,
   RX_BYTES,
   RX_DROPPED,
@@ -25,6 +26,7 @@ import {
 } from "../../base/packet/index.js";
 import { type MirrorPort, type NormalPort, TRUNK_ALL, VlanPort } from "../learn/index.js";
 import { PACKET_INS_BURST, PACKET_INS_PER_SECOND } from "./limits.js";
+import { createPolicer, type Policer, type PolicingConfig } from "./policer.js";
 import type { PortSettings } from "./settings.js";
 
 /** OpenFlow 1.0.2, 5.2.1: takes no part in flooding. Later versions have no name for the bit. */
@@ -33,6 +35,9 @@ export const OFPPC_NO_FLOOD = 1 << 4;
 /** Configuration bits that a port-mod may change. */
 export const PORT_CONFIG_MASK =
   OFPPC_PORT_DOWN | OFPPC_NO_RECV | OFPPC_NO_FLOOD | OFPPC_NO_FWD | OFPPC_NO_PACKET_IN;
+
+const ETHERNET_HEADER_SIZE = 14;
+const TAG_SIZE = 4;
 
 export interface PortSlotOptions {
   readonly port: Port;
@@ -57,6 +62,13 @@ export class PortSlot implements NormalPort, MirrorPort {
   mirrorsIn = 0;
   mirrorsOut = 0;
   isMirrorOutput = false;
+  policer: Policer | undefined;
+  #policing: PolicingConfig | undefined;
+  /** Frames that policing dropped, and that were longer than the MTU allows. */
+  policed = 0;
+  tooLong = 0;
+  /** Of a frame without a tag. */
+  #sizeMax = Number.POSITIVE_INFINITY;
   /** OFPPC_* bits. */
   config = 0;
   linkUp: boolean;
@@ -75,13 +87,39 @@ export class PortSlot implements NormalPort, MirrorPort {
     this.createdMs = options.nowMs;
     this.linkUp = options.port.linkUp;
     this.#packetInMs = options.nowMs;
-    if (options.settings !== undefined) this.configure(options.settings);
+    if (options.settings !== undefined) this.configure(options.settings, options.nowMs);
     this.update();
   }
 
-  configure(settings: PortSettings): void {
+  configure(settings: PortSettings, nowMs: number): void {
     this.vlan = new VlanPort(settings.vlan);
     this.isProtected = settings.isProtected === true;
+    this.#sizeMax =
+      settings.mtu === undefined ? Number.POSITIVE_INFINITY : settings.mtu + ETHERNET_HEADER_SIZE;
+    // A bucket is filled again only by another limit.
+    if (JSON.stringify(settings.policing) === JSON.stringify(this.#policing)) return;
+    this.#policing = settings.policing;
+    this.policer = createPolicer(settings.policing, nowMs);
+  }
+
+  /** Whether the frame is no longer than the MTU allows; one tag more is always allowed. */
+  fits(pool: PacketPool, packet: number): boolean {
+    const excess = pool.length[packet]! - this.#sizeMax;
+    if (excess <= 0) return true;
+    const type = pool.view.getUint16(pool.offset[packet]! + 12);
+    if (excess <= TAG_SIZE && (type === 0x8100 || type === 0x88a8)) return true;
+    this.tooLong++;
+    return false;
+  }
+
+  /** Frames from the peer that were lost, with those that policing dropped. */
+  get rxDropped(): number {
+    return this.port.stats[RX_DROPPED]! + this.policed;
+  }
+
+  /** Frames for the peer that were lost, with those that were too long. */
+  get txDropped(): number {
+    return this.port.stats[TX_DROPPED]! + this.tooLong;
   }
 
   /** Works out what follows from link and configuration. */
@@ -128,8 +166,8 @@ export class PortSlot implements NormalPort, MirrorPort {
       txPackets: at(TX_PACKETS),
       rxBytes: at(RX_BYTES),
       txBytes: at(TX_BYTES),
-      rxDropped: at(RX_DROPPED),
-      txDropped: at(TX_DROPPED),
+      rxDropped: BigInt(this.rxDropped), // cold
+      txDropped: BigInt(this.txDropped), // cold
       rxErrors: at(RX_ERRORS),
       txErrors: at(TX_ERRORS),
       rxFrameErrors: 0n, // cold

@@ -1,5 +1,6 @@
 // What can be told to a bridge and to a port while it is there. Plain data: it is posted between threads.
 import type { MirrorConfig, VlanConfig } from "../learn/index.js";
+import type { PolicingConfig } from "./policer.js";
 
 export interface BridgeSettings {
   readonly macTableEntries: number;
@@ -17,4 +18,8 @@ export interface PortSettings {
   readonly vlan: VlanConfig;
   /** Gets nothing from other protected ports. */
   readonly isProtected?: boolean;
+  /** Absent: everything that the port receives comes in. */
+  readonly policing?: PolicingConfig;
+  /** Longer frames do not leave by the port; absent: it is for the port to say what it cannot carry. */
+  readonly mtu?: number;
 }

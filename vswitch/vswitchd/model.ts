@@ -1,6 +1,7 @@
 // What the configuration asks of the switch, and what the switch reports back. Plain data.
 import type { TlsFiles } from "../../base/tls/index.js";
 
+import type { PolicingConfig } from "../datapath/index.js";
 import type { MacTableStats, MirrorConfig, MirrorStats, VlanConfig } from "../learn/index.js";
 
 /** OpenFlow's number for a bridge's own port, as the database shows it (OFPP_LOCAL, 16 bit). */
@@ -59,6 +60,7 @@ export interface PortConfig {
   readonly mtu: number | undefined;
   readonly vlan: VlanConfig;
   readonly isProtected: boolean;
+  readonly policing: PolicingConfig;
   readonly ofportRequest: number | undefined;
   /** The number it had before a restart. */
   readonly ofportBefore: number | undefined;

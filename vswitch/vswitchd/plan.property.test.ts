@@ -20,6 +20,7 @@ const port = fc.record({
     trunks: fc.constant([]),
   }),
   isProtected: fc.boolean(),
+  policing: fc.constant({ rateKbps: 0, burstKb: 0, rateKpkts: 0, burstKpkts: 0 }),
   ofportRequest: fc.constantFrom(undefined, 1, 2),
   ofportBefore: fc.constantFrom(undefined, 1, 2, 65534, 70000),
   error: fc.constantFrom(undefined, undefined, "wrong"),

@@ -107,8 +107,12 @@ function numberPorts(
 }
 
 /** What can be changed while the port stays. */
-function changeable({ vlan, isProtected }: NumberedPort): Pick<NumberedPort, "vlan" | "isProtected"> {
-  return { vlan, isProtected };
+function changeable({
+  vlan,
+  isProtected,
+  policing,
+}: NumberedPort): Pick<NumberedPort, "vlan" | "isProtected" | "policing"> {
+  return { vlan, isProtected, policing };
 }
 
 /** True when only what is changeable may differ. */

@@ -158,6 +158,12 @@ function readPort(
       mtu: iface.number("mtu_request"),
       vlan,
       isProtected: row.boolean("protected"),
+      policing: {
+        rateKbps: iface.number("ingress_policing_rate") ?? 0,
+        burstKb: iface.number("ingress_policing_burst") ?? 0,
+        rateKpkts: iface.number("ingress_policing_kpkts_rate") ?? 0,
+        burstKpkts: iface.number("ingress_policing_kpkts_burst") ?? 0,
+      },
       ofportRequest: iface.number("ofport_request"),
       ofportBefore: ofportBefore !== undefined && ofportBefore > 0 ? ofportBefore : undefined,
       error: portError ?? interfaceError(name, type, interfaceOptions),

@@ -217,8 +217,8 @@ function settingsOf(config: BridgeConfig): BridgeSettings {
   };
 }
 
-function portSettingsOf({ vlan, isProtected }: NumberedPort): PortSettings {
-  return { vlan, isProtected };
+function portSettingsOf({ vlan, isProtected, policing, mtu }: NumberedPort): PortSettings {
+  return { vlan, isProtected, policing, ...(mtu === undefined ? {} : { mtu }) };
 }
 
 /** Makes the agent's controllers those of `config`; returns the ones that it cannot use. */

@@ -91,8 +91,10 @@ async function setUpTables(
   const { control } = one;
   for (const command of ["del-flows", "del-groups", "del-meters"]) await control.ofctl(command, BRIDGE);
   if (openflow.length === 0) await control.ofctl("add-flow", BRIDGE, "priority=0,actions=NORMAL");
-  for (const [command, ...args] of openflow)
-    await attempt([command as string, ...args], () => control.ofctl(command as string, BRIDGE, ...args));
+  if (!(await one.addFlowsAtOnce(openflow))) {
+    for (const [command, ...args] of openflow)
+      await attempt([command as string, ...args], () => control.ofctl(command as string, BRIDGE, ...args));
+  }
   await one.installSentinels();
   one.tablesAreNew = openflow.length === 0;
 }

@@ -12,6 +12,8 @@ import type { SwitchPair } from "./switch-pair.js";
 const CASES_PER_BATCH = 16;
 
 export interface FuzzOptions {
+  /** What is compared, for the line of totals. */
+  readonly name: string;
   /** Of the run in CI; the seeds of the batches count up from it. */
   readonly seed: number;
   readonly frames: number;
@@ -36,22 +38,29 @@ export async function fuzz(
     await runBatch(pair, cases, seed, (one) => {
       done.frames += one.frames.length;
       done.cases++;
+      return performance.now() < end;
     });
     if (process.env["PLINTH_FUZZ_SEED"] !== undefined) break;
   }
+  process.stdout.write(
+    `${options.name}: ${done.frames} frames in ${done.cases} cases from seed ${firstSeed}, no difference\n`,
+  );
   return done;
 }
 
+/** `onCase` hears of each case that showed no difference, and answers whether there is time for another. */
 async function runBatch(
   pair: SwitchPair,
   cases: fc.Arbitrary<DifferentialCase>,
   seed: number,
-  onCase: (one: DifferentialCase) => void,
+  onCase: (one: DifferentialCase) => boolean,
 ): Promise<void> {
   for (const one of fc.sample(cases, { seed, numRuns: CASES_PER_BATCH })) {
     const found = await compareCase(pair, one);
-    onCase(one);
-    if (found === undefined) continue;
+    if (found === undefined) {
+      if (onCase(one)) continue;
+      return;
+    }
     const smallest = await minimise(pair, one, found);
     throw new Error(
       `the switches differ; again with PLINTH_FUZZ_SEED=${seed}. The smallest case that shows it:\n` +
@@ -64,6 +73,7 @@ function fromEnvironment(options: FuzzOptions): FuzzOptions {
   const { PLINTH_FUZZ_SEED: seed, PLINTH_FUZZ_FRAMES: frames, PLINTH_NIGHTLY: nightly } = process.env;
   const base = nightly === "1" ? { seed: Date.now() % 0x3fffffff, frames: 1e6, timeMs: 3_600_000 } : options;
   return {
+    name: options.name,
     seed: seed === undefined ? base.seed : Number(seed),
     frames: frames === undefined ? base.frames : Number(frames),
     timeMs: frames === undefined ? base.timeMs : 3_600_000,

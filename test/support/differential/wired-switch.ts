@@ -82,8 +82,25 @@ export class WiredSwitch {
       const outputs = [...(n === last ? ["in_port"] : []), ...others.map((other) => `output:${other}`)];
       return `${match},actions=${outputs.join(",")}\n`;
     });
-    const path = this.control.path("sentinels");
-    writeFileSync(path, flows.join(""));
+    await this.#addFlows(flows);
+  }
+
+  /** One program for many flows. False when the commands do something else too, or are refused: then nothing is there. */
+  async addFlowsAtOnce(commands: readonly (readonly string[])[]): Promise<boolean> {
+    if (commands.some(([command, ...args]) => command !== "add-flow" || args.length !== 1)) return false;
+    try {
+      await this.#addFlows(commands.map(([, flow]) => `${flow}\n`));
+      return true;
+    } catch {
+      await this.control.ofctl("del-flows", BRIDGE);
+      return false;
+    }
+  }
+
+  async #addFlows(lines: readonly string[]): Promise<void> {
+    if (lines.length === 0) return;
+    const path = this.control.path("flows");
+    writeFileSync(path, lines.join(""));
     await this.control.ofctl("add-flows", BRIDGE, path);
   }
 

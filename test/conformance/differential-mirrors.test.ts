@@ -1,0 +1,100 @@
+// Mirrors in Open vSwitch and in Plinth, side by side: SPAN and RSPAN, under NORMAL and under flows that change what
+// they forward.
+import fc from "fast-check";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import type { DifferentialCase } from "../support/differential/compare.js";
+import { fuzz } from "../support/differential/fuzz.js";
+import { frameIn } from "../support/differential/generate/frames.js";
+import { mirrors } from "../support/differential/generate/mirrors.js";
+import { vlanSwitch } from "../support/differential/generate/vlan-ports.js";
+import { SwitchPair } from "../support/differential/switch-pair.js";
+import { BRIDGE } from "../support/differential/wired-switch.js";
+
+const PORTS = 5;
+/** Mirrors may send to the last two ports; frames come in by the others. */
+const OUTPUTS = 2;
+const VLANS = [0, 1, 10, 20];
+const NIGHTLY_DEADLINE_MS = 2 * 3_600_000;
+
+let pair: SwitchPair;
+
+beforeAll(async () => {
+  pair = await SwitchPair.open(PORTS);
+});
+
+afterAll(async () => {
+  await pair?.close();
+});
+
+const configuration = fc
+  .tuple(
+    vlanSwitch(BRIDGE, PORTS, VLANS),
+    mirrors({ bridge: BRIDGE, ports: PORTS, outputs: OUTPUTS, vlans: VLANS }),
+  )
+  .map(([ports, commands]) => [...ports, ...commands]);
+
+const frames = fc.array(frameIn({ ports: PORTS - OUTPUTS, vlans: VLANS }), {
+  minLength: 1,
+  maxLength: 30,
+  size: "max",
+});
+
+const outputs = ["output:1", "output:2", "output:3", "in_port", "flood", "all", "normal"];
+const changes = ["set_field:02:00:00:00:00:07->eth_dst", "set_field:52:54:00:00:00:03->eth_src"];
+const kinds = [
+  { match: "vlan_tci=0", actions: [...outputs, ...changes, "push_vlan:0x8100,set_field:4106->vlan_vid"] },
+  {
+    match: "vlan_tci=0x1000/0x1000",
+    actions: [...outputs, ...changes, "set_field:4106->vlan_vid", "set_field:3->vlan_pcp"],
+  },
+];
+/** For each port that frames come in by, what is done to untagged and to tagged ones. */
+const flows = fc
+  .tuple(
+    ...[1, 2, 3].flatMap((port) =>
+      kinds.map(({ match, actions }) =>
+        fc
+          .array(fc.constantFrom(...actions), { minLength: 1, maxLength: 5 })
+          // A tag is pushed once at most.
+          .map((list) => list.filter((one, n) => !one.startsWith("push") || list.indexOf(one) === n))
+          .map((list) => ["add-flow", `priority=1,in_port=${port},${match},actions=${list.join(",")}`]),
+      ),
+    ),
+  )
+  .map((commands) => [...commands]);
+
+describe("mirrors", () => {
+  it(
+    "copy what Open vSwitch's do under NORMAL",
+    async () => {
+      const cases: fc.Arbitrary<DifferentialCase> = fc.record({
+        configuration,
+        openflow: fc.constant([]),
+        frames,
+      });
+      const done = await fuzz(pair, cases, {
+        name: "mirrors under NORMAL",
+        seed: 1,
+        frames: 500,
+        timeMs: 12_000,
+      });
+      expect(done.frames).toBeGreaterThan(0);
+    },
+    NIGHTLY_DEADLINE_MS,
+  );
+
+  it(
+    "copy what Open vSwitch's do under flows",
+    async () => {
+      const cases: fc.Arbitrary<DifferentialCase> = fc.record({ configuration, openflow: flows, frames });
+      const done = await fuzz(pair, cases, {
+        name: "mirrors under flows",
+        seed: 1,
+        frames: 500,
+        timeMs: 12_000,
+      });
+      expect(done.frames).toBeGreaterThan(0);
+    },
+    NIGHTLY_DEADLINE_MS,
+  );
+});

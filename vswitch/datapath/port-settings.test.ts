@@ -1,0 +1,74 @@
+import { describe, expect, it } from "vitest";
+import { OFPP_FLOOD } from "../../base/openflow/index.js";
+import { plainFrame } from "../testing/frames.js";
+import { apply, output, Rig } from "../testing/rig.js";
+import type { PortSettings } from "./index.js";
+import { OFPPC_NO_FLOOD } from "./port-slot.js";
+
+const A = "52:54:00:00:00:0a";
+const ALL = "ff:ff:ff:ff:ff:ff";
+const NORMAL = 0xfffffffa;
+const TRUNK: PortSettings["vlan"] = { mode: "trunk", tag: 0, trunks: [] };
+
+function rigWith(...actions: readonly number[]): Rig {
+  const rig = new Rig(3);
+  rig.flow({ priority: 0, instructions: [apply(...actions.map(output))] });
+  return rig;
+}
+
+function configure(rig: Rig, port: number, settings: Partial<PortSettings>): void {
+  rig.bridge.setPort(rig.bridge.slots[port - 1]!, { vlan: TRUNK, ...settings }, rig.nowMs);
+}
+
+describe("port settings", () => {
+  it("let nothing pass between protected ports, however it is sent", () => {
+    for (const actions of [[NORMAL], [OFPP_FLOOD], [2, 3]]) {
+      const rig = rigWith(...actions);
+      configure(rig, 1, { isProtected: true });
+      configure(rig, 2, { isProtected: true });
+      expect(rig.where(1, plainFrame(A, ALL))).toEqual([3]);
+      expect(rig.where(3, plainFrame(A, ALL))).toContain(2);
+    }
+  });
+
+  it("keep a port out of flooding, not out of what is sent to it", () => {
+    const rig = rigWith(NORMAL);
+    const slot = rig.bridge.slots[1]!;
+    slot.config = OFPPC_NO_FLOOD;
+    slot.update();
+    expect(rig.where(1, plainFrame(A, "52:54:00:00:00:0b"))).toEqual([3]);
+    rig.send(2, plainFrame("52:54:00:00:00:0b", ALL));
+    expect(rig.where(1, plainFrame(A, "52:54:00:00:00:0b"))).toEqual([2]);
+  });
+
+  it("police what comes in, and count it as dropped", () => {
+    const rig = rigWith(2);
+    const frame = plainFrame(A, ALL);
+    // 8 kbit hold 16 frames of 60 bytes; 8 kbit/s give one every 60 ms.
+    configure(rig, 1, { policing: { rateKbps: 8, burstKb: 8, rateKpkts: 0, burstKpkts: 0 } });
+    const burst = rig.send(1, ...Array.from({ length: 20 }, () => frame));
+    expect(burst.get(2)?.length).toBe(16);
+    expect(rig.datapath.counters()["drop_policed"]).toBe(4);
+    expect(rig.bridge.slots[0]!.portStats(rig.nowMs).rxDropped).toBe(4n);
+    rig.nowMs += 60;
+    expect(rig.send(1, frame, frame).get(2)?.length).toBe(1);
+    // The same settings again do not fill the bucket; none lift the limit.
+    configure(rig, 1, { policing: { rateKbps: 8, burstKb: 8, rateKpkts: 0, burstKpkts: 0 } });
+    expect(rig.where(1, frame)).toEqual([]);
+    configure(rig, 1, {});
+    expect(rig.where(1, frame)).toEqual([2]);
+    expect(rig.pool.available).toBe(256);
+  });
+
+  it("drop and count what is longer than the MTU, a tag aside", () => {
+    const rig = rigWith(2);
+    configure(rig, 2, { mtu: 46 });
+    expect(rig.where(1, plainFrame(A, ALL))).toEqual([2]);
+    expect(rig.where(1, plainFrame(A, ALL, 5))).toEqual([2]);
+    const long = new Uint8Array(61);
+    long.set(plainFrame(A, ALL));
+    expect(rig.where(1, long)).toEqual([]);
+    expect(rig.datapath.counters()["drop_too_long"]).toBe(1);
+    expect(rig.bridge.slots[1]!.portStats(rig.nowMs).txDropped).toBe(1n);
+  });
+});
