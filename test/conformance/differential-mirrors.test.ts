@@ -3,7 +3,7 @@
 import fc from "fast-check";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { DifferentialCase } from "../support/differential/compare.js";
-import { fuzz } from "../support/differential/fuzz.js";
+import { framesMax, fuzz } from "../support/differential/fuzz.js";
 import { frameIn } from "../support/differential/generate/frames.js";
 import { mirrors } from "../support/differential/generate/mirrors.js";
 import { vlanSwitch } from "../support/differential/generate/vlan-ports.js";
@@ -35,7 +35,7 @@ const configuration = fc
 
 const frames = fc.array(frameIn({ ports: PORTS - OUTPUTS, vlans: VLANS }), {
   minLength: 1,
-  maxLength: 30,
+  maxLength: framesMax(30),
   size: "max",
 });
 

@@ -3,9 +3,10 @@
 import fc from "fast-check";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { DifferentialCase } from "../support/differential/compare.js";
-import { fuzz } from "../support/differential/fuzz.js";
+import { framesMax, fuzz } from "../support/differential/fuzz.js";
 import { frameIn } from "../support/differential/generate/frames.js";
 import { vlanSwitch } from "../support/differential/generate/vlan-ports.js";
+import { LEARNED_STATIONS } from "../support/differential/questions.js";
 import { SwitchPair } from "../support/differential/switch-pair.js";
 import { BRIDGE } from "../support/differential/wired-switch.js";
 
@@ -26,7 +27,12 @@ afterAll(async () => {
 const cases: fc.Arbitrary<DifferentialCase> = fc.record({
   configuration: vlanSwitch(BRIDGE, PORTS, VLANS),
   openflow: fc.constant([]),
-  frames: fc.array(frameIn({ ports: PORTS, vlans: VLANS }), { minLength: 1, maxLength: 60, size: "max" }),
+  questions: fc.constant([LEARNED_STATIONS]),
+  frames: fc.array(frameIn({ ports: PORTS, vlans: VLANS }), {
+    minLength: 1,
+    maxLength: framesMax(60),
+    size: "max",
+  }),
 });
 
 describe("NORMAL", () => {

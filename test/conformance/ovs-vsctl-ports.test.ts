@@ -111,6 +111,46 @@ describe("ovs-vsctl", () => {
     );
   });
 
+  it("finds what has no effect named in the status, and nothing pretended", async () => {
+    await ovs.vsctl(
+      ...["set", "Bridge", "br0", "rstp_enable=true", "mcast_snooping_enable=true"],
+      ...[
+        "--",
+        "set",
+        "Interface",
+        "p1",
+        "bfd:enable=true",
+        "cfm_mpid=7",
+        "--",
+        "set",
+        "Port",
+        "p1",
+        "lacp=active",
+      ],
+    );
+    expect(await ovs.vsctl("get", "Bridge", "br0", "status:unsupported")).toBe(
+      '"rstp_enable mcast_snooping_enable"',
+    );
+    expect(await ovs.vsctl("get", "Interface", "p1", "status:unsupported")).toBe('"lacp bfd cfm_mpid"');
+    expect(await ovs.vsctl("get", "Interface", "p1", "bfd_status", "cfm_fault")).toBe("{}\n[]");
+    await ovs.vsctl(
+      ...["set", "Bridge", "br0", "rstp_enable=false", "mcast_snooping_enable=false"],
+      ...["--", "clear", "Interface", "p1", "bfd", "cfm_mpid", "--", "clear", "Port", "p1", "lacp"],
+    );
+    expect(await ovs.vsctl("get", "Bridge", "br0", "status")).toBe("{}");
+  });
+
+  it("sees what a port-mod puts down, and up again", async () => {
+    const states = (): Promise<string> => ovs.vsctl("get", "Interface", "p2", "admin_state", "link_state");
+    await ovs.ofctl("mod-port", "br0", "2", "down");
+    await waitFor(async () => (await states()) === "down\ndown", "p2 to be down", DEADLINE_MS);
+    expect(await ovs.ofctl("dump-ports-desc", "br0")).toMatch(
+      /2\(p2\)[\s\S]*?PORT_DOWN\s+state:\s+LINK_DOWN/,
+    );
+    await ovs.ofctl("mod-port", "br0", "2", "up");
+    await waitFor(async () => (await states()) === "up\nup", "p2 to be up", DEADLINE_MS);
+  });
+
   it("is told why a port of several interfaces is not made", async () => {
     await ovs.vsctl(
       ...["--no-wait", "--", "add-bond", "br0", "bond0", "b1", "b2"],

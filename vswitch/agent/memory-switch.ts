@@ -29,6 +29,7 @@ import {
   OXM_FIELDS,
   type OxmEntry,
   type PacketOut,
+  type PacketQueue,
   type PortDescription,
   type PortStats,
   type QueueStats,
@@ -220,6 +221,10 @@ export class MemorySwitch implements SwitchModel {
   }
 
   async queueStats(): Promise<readonly QueueStats[]> {
+    return [];
+  }
+
+  async queues(): Promise<readonly PacketQueue[]> {
     return [];
   }
 

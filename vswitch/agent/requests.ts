@@ -129,10 +129,8 @@ async function queueConfig(model: SwitchModel, message: QueueGetConfigRequest): 
   const ports = await model.ports();
   if (message.port !== OFPP_ANY && !ports.some((port) => port.port === message.port))
     return "OFPQOFC_BAD_PORT";
-  const stats = await model.queueStats();
-  const queues = stats
-    .filter((queue) => message.port === OFPP_ANY || queue.port === message.port)
-    .map(({ queueId, port }) => ({ queueId, port, properties: [] }));
+  const all = await model.queues();
+  const queues = all.filter(({ port }) => message.port === OFPP_ANY || port === message.port);
   return [{ type: "queue_get_config_reply", port: message.port, queues }];
 }
 

@@ -24,6 +24,7 @@ import type {
   OfpErrorName,
   PacketIn,
   PacketOut,
+  PacketQueue,
   PortDescription,
   PortMod,
   PortStats,
@@ -91,6 +92,8 @@ export interface SwitchModel {
   meterStats(): Promise<readonly MeterStats[]>;
   meterConfigs(): Promise<readonly MeterConfig[]>;
   queueStats(): Promise<readonly QueueStats[]>;
+  /** Of every port, with what they promise. */
+  queues(): Promise<readonly PacketQueue[]>;
 
   /** What the switch can do; constant. */
   readonly groupFeatures: GroupFeatures;

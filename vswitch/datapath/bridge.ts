@@ -9,7 +9,6 @@ import {
   OFP_NO_BUFFER,
   OFPP_CONTROLLER,
   OFPP_LOCAL,
-  OFPPC_PORT_DOWN,
   type PacketOut,
   type PortMod,
   type PortStatusReason,
@@ -161,8 +160,7 @@ export class Bridge implements PacketSink {
   }
 
   isLive(port: number): boolean {
-    const slot = this.slot(port);
-    return slot?.linkUp === true && (slot.config & OFPPC_PORT_DOWN) === 0;
+    return this.slot(port)?.isLive === true;
   }
 
   controller(
@@ -204,6 +202,7 @@ export class Bridge implements PacketSink {
       this.pipeline.drop(DROP_TOO_LONG);
       return;
     }
+    slot.queues?.count(this.pipeline.queueId, this.#pool.length[packet]!);
     this.#pool.retain(packet);
     slot.out.push(packet);
     if (slot.out.room === 0) slot.port.tx(slot.out);
@@ -327,8 +326,9 @@ export class Bridge implements PacketSink {
   }
 
   setPort(slot: PortSlot, settings: PortSettings, nowMs: number): void {
+    const { vlan } = slot;
     slot.configure(settings, nowMs);
-    this.forwarding.macs.flush(slot.ofport);
+    if (slot.vlan !== vlan) this.forwarding.macs.flush(slot.ofport);
   }
 
   setBridge(settings: BridgeSettings): void {

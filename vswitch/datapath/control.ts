@@ -5,7 +5,7 @@ import { applyAtomically, attempt } from "./atomic-change.js";
 import type { Bridge } from "./bridge.js";
 import type { Datapath } from "./datapath.js";
 import type { PortFactory } from "./port-factory.js";
-import type { PortSlot } from "./port-slot.js";
+import { type PortSlot, SPEED_KBPS } from "./port-slot.js";
 import type { AddPort, DatapathMethods, PortState } from "./requests.js";
 
 export interface ControlModules {
@@ -59,6 +59,10 @@ export function datapathMethods(modules: ControlModules): DatapathMethods {
     tableStats: ({ bridge }) => at(bridge).tables.tableStats(),
     ports: ({ bridge }) => inOrder(at(bridge)).map((slot) => slot.description()),
     portStats: ({ bridge }) => inOrder(at(bridge)).map((slot) => slot.portStats(nowMs())),
+    queueStats: ({ bridge }) =>
+      inOrder(at(bridge)).flatMap(({ ofport, queues }) => queues?.stats(ofport, nowMs()) ?? []),
+    queues: ({ bridge }) =>
+      inOrder(at(bridge)).flatMap(({ ofport, queues }) => queues?.descriptions(ofport, SPEED_KBPS) ?? []),
     portStates: ({ bridge }) => inOrder(at(bridge)).map(portState),
     groupStats: ({ bridge }) => {
       const { tables } = at(bridge);
@@ -138,7 +142,8 @@ function portState(slot: PortSlot): PortState {
   return {
     name: slot.port.name,
     ofport: slot.ofport,
-    linkUp: slot.linkUp,
+    adminUp: slot.adminUp,
+    linkUp: slot.isLive,
     mtu: slot.mtu,
     statistics,
     lastError: slot.linkUp ? undefined : lastError,

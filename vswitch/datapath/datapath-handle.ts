@@ -2,7 +2,7 @@
 // Invariant: requests are carried out in the order in which they are made; what change() was told is in force for
 // every packet that arrives after its promise resolved. Thread: main.
 import type { PlinthError } from "../../base/errors/index.js";
-import type { FlowStatsFilter, QueueStats, SwitchDescription } from "../../base/openflow/index.js";
+import type { FlowStatsFilter, SwitchDescription } from "../../base/openflow/index.js";
 import { POOL_SLOTS } from "../../base/packet/index.js";
 import { WorkerHandle } from "../../base/worker/index.js";
 import type { SwitchChange, SwitchEvent, SwitchModel } from "../agent/index.js";
@@ -167,9 +167,11 @@ export class BridgeModel implements SwitchModel {
   meterConfigs(): Promise<Result<"meterConfigs">> {
     return this.#ask("meterConfigs");
   }
-  /** There are no queues. */
-  async queueStats(): Promise<readonly QueueStats[]> {
-    return [];
+  queueStats(): Promise<Result<"queueStats">> {
+    return this.#ask("queueStats");
+  }
+  queues(): Promise<Result<"queues">> {
+    return this.#ask("queues");
   }
   onEvent(listener: (event: SwitchEvent) => void): () => void {
     return this.#handle.onEvent(this.#bridge, listener);
@@ -181,6 +183,8 @@ export class BridgeModel implements SwitchModel {
       | "tableStats"
       | "ports"
       | "portStats"
+      | "queueStats"
+      | "queues"
       | "groupStats"
       | "groupDescriptions"
       | "meterStats"

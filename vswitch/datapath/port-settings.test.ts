@@ -1,9 +1,9 @@
 import { describe, expect, it } from "vitest";
-import { OFPP_FLOOD } from "../../base/openflow/index.js";
+import { type Action, OFPP_FLOOD } from "../../base/openflow/index.js";
 import { plainFrame } from "../testing/frames.js";
 import { apply, output, Rig } from "../testing/rig.js";
 import type { PortSettings } from "./index.js";
-import { OFPPC_NO_FLOOD } from "./port-slot.js";
+import { OFPPC_NO_FLOOD, SPEED_KBPS } from "./port-slot.js";
 
 const A = "52:54:00:00:00:0a";
 const ALL = "ff:ff:ff:ff:ff:ff";
@@ -70,5 +70,55 @@ describe("port settings", () => {
     expect(rig.where(1, long)).toEqual([]);
     expect(rig.datapath.counters()["drop_too_long"]).toBe(1);
     expect(rig.bridge.slots[1]!.portStats(rig.nowMs).txDropped).toBe(1n);
+  });
+
+  it("count what leaves by each queue, and by the first what no queue takes", () => {
+    const rig = new Rig(2);
+    configure(rig, 2, { queues: [{ queueId: 0 }, { queueId: 3, minRateBps: 1e9, maxRateBps: 2e10 }] });
+    const queue = (queueId: number): Action => ({ type: "set_queue", queueId });
+    rig.flow({ instructions: [apply(queue(3), output(2), queue(9), output(2))] });
+    rig.send(1, plainFrame(A, ALL));
+    rig.flow({ instructions: [apply(output(2))] });
+    rig.send(1, plainFrame(A, ALL));
+    const { queues } = rig.bridge.slots[1]!;
+    rig.nowMs += 1500;
+    expect(queues?.stats(2, rig.nowMs)).toEqual([
+      {
+        port: 2,
+        queueId: 0,
+        txPackets: 2n,
+        txBytes: 120n,
+        txErrors: 0n,
+        durationSeconds: 1,
+        durationNanoseconds: 5e8,
+      },
+      {
+        port: 2,
+        queueId: 3,
+        txPackets: 1n,
+        txBytes: 60n,
+        txErrors: 0n,
+        durationSeconds: 1,
+        durationNanoseconds: 5e8,
+      },
+    ]);
+    // 10 % of the port's 10 Gbit/s, and no more than all of it.
+    expect(queues?.descriptions(2, SPEED_KBPS)[1]?.properties).toEqual([
+      { type: "min_rate", rate: 100 },
+      { type: "max_rate", rate: 1000 },
+    ]);
+    configure(rig, 2, { queues: [{ queueId: 3 }] });
+    expect(rig.bridge.slots[1]!.queues?.stats(2, rig.nowMs)).toMatchObject([{ queueId: 3, txPackets: 1n }]);
+    configure(rig, 2, {});
+    expect(rig.bridge.slots[1]!.queues).toBeUndefined();
+  });
+
+  it("leave learned stations alone unless the VLANs change", () => {
+    const rig = rigWith(NORMAL);
+    rig.send(1, plainFrame(A, ALL));
+    configure(rig, 1, { isProtected: true });
+    expect(rig.where(2, plainFrame("52:54:00:00:00:0b", A))).toEqual([1]);
+    configure(rig, 1, { vlan: { mode: "trunk", tag: 0, trunks: [0] } });
+    expect(rig.where(2, plainFrame("52:54:00:00:00:0b", A))).toEqual([1, 3]);
   });
 });

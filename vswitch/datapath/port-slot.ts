@@ -27,7 +27,8 @@ import {
 import { type MirrorPort, type NormalPort, TRUNK_ALL, VlanPort } from "../learn/index.js";
 import { PACKET_INS_BURST, PACKET_INS_PER_SECOND } from "./limits.js";
 import { createPolicer, type Policer, type PolicingConfig } from "./policer.js";
-import type { PortSettings } from "./settings.js";
+import { PortQueues } from "./queues.js";
+import { isSame, type PortSettings } from "./settings.js";
 
 /** OpenFlow 1.0.2, 5.2.1: takes no part in flooding. Later versions have no name for the bit. */
 export const OFPPC_NO_FLOOD = 1 << 4;
@@ -36,6 +37,8 @@ export const OFPPC_NO_FLOOD = 1 << 4;
 export const PORT_CONFIG_MASK =
   OFPPC_PORT_DOWN | OFPPC_NO_RECV | OFPPC_NO_FLOOD | OFPPC_NO_FWD | OFPPC_NO_PACKET_IN;
 
+/** What every port says of itself. */
+export const SPEED_KBPS = 10_000_000;
 const ETHERNET_HEADER_SIZE = 14;
 const TAG_SIZE = 4;
 
@@ -58,10 +61,12 @@ export class PortSlot implements NormalPort, MirrorPort {
   /** Packets for the port's next tx(). */
   readonly out = new Batch();
   vlan = new VlanPort(TRUNK_ALL);
+  #vlanConfig = TRUNK_ALL;
   isProtected = false;
   mirrorsIn = 0;
   mirrorsOut = 0;
   isMirrorOutput = false;
+  queues: PortQueues | undefined;
   policer: Policer | undefined;
   #policing: PolicingConfig | undefined;
   /** Frames that policing dropped, and that were longer than the MTU allows. */
@@ -92,12 +97,17 @@ export class PortSlot implements NormalPort, MirrorPort {
   }
 
   configure(settings: PortSettings, nowMs: number): void {
-    this.vlan = new VlanPort(settings.vlan);
+    if (!isSame(settings.vlan, this.#vlanConfig)) {
+      this.#vlanConfig = settings.vlan;
+      this.vlan = new VlanPort(settings.vlan);
+    }
     this.isProtected = settings.isProtected === true;
     this.#sizeMax =
       settings.mtu === undefined ? Number.POSITIVE_INFINITY : settings.mtu + ETHERNET_HEADER_SIZE;
+    const { queues = [] } = settings;
+    this.queues = queues.length === 0 ? undefined : new PortQueues(queues, this.queues, nowMs);
     // A bucket is filled again only by another limit.
-    if (JSON.stringify(settings.policing) === JSON.stringify(this.#policing)) return;
+    if (isSame(settings.policing, this.#policing)) return;
     this.#policing = settings.policing;
     this.policer = createPolicer(settings.policing, nowMs);
   }
@@ -122,6 +132,16 @@ export class PortSlot implements NormalPort, MirrorPort {
     return this.port.stats[TX_DROPPED]! + this.tooLong;
   }
 
+  /** False when a port-mod has put it down. */
+  get adminUp(): boolean {
+    return (this.config & OFPPC_PORT_DOWN) === 0;
+  }
+
+  /** A port that was put down has no link either. */
+  get isLive(): boolean {
+    return this.linkUp && this.adminUp;
+  }
+
   /** Works out what follows from link and configuration. */
   update(): void {
     this.forwards = this.linkUp && (this.config & (OFPPC_PORT_DOWN | OFPPC_NO_FWD)) === 0;
@@ -141,7 +161,7 @@ export class PortSlot implements NormalPort, MirrorPort {
   }
 
   description(): PortDescription {
-    const state = this.linkUp ? OFPPS_LIVE : OFPPS_LINK_DOWN;
+    const state = this.isLive ? OFPPS_LIVE : OFPPS_LINK_DOWN;
     return {
       port: this.ofport,
       macAddress: this.mac,
@@ -152,8 +172,8 @@ export class PortSlot implements NormalPort, MirrorPort {
       advertised: 0,
       supported: OFPPF_10GB_FD,
       peer: 0,
-      currentSpeedKbps: 10_000_000,
-      maxSpeedKbps: 10_000_000,
+      currentSpeedKbps: SPEED_KBPS,
+      maxSpeedKbps: SPEED_KBPS,
     };
   }
 

@@ -9,8 +9,10 @@ import type {
   MeterConfig,
   MeterStats,
   OfpErrorName,
+  PacketQueue,
   PortDescription,
   PortStats,
+  QueueStats,
   TableStats,
 } from "../../base/openflow/index.js";
 import type { ConnectionInfo } from "../conntrack/index.js";
@@ -49,6 +51,8 @@ export interface Refusal {
 export interface PortState {
   readonly name: string;
   readonly ofport: number;
+  /** False when a port-mod has put it down. */
+  readonly adminUp: boolean;
   readonly linkUp: boolean;
   readonly mtu: number;
   /** By the names of the Interface.statistics column. */
@@ -78,6 +82,8 @@ export interface DatapathMethods {
   ports(body: OfBridge): readonly PortDescription[];
   portStats(body: OfBridge): readonly PortStats[];
   portStates(body: OfBridge): readonly PortState[];
+  queueStats(body: OfBridge): readonly QueueStats[];
+  queues(body: OfBridge): readonly PacketQueue[];
   groupStats(body: OfBridge): readonly GroupStats[];
   groupDescriptions(body: OfBridge): readonly GroupDescription[];
   meterStats(body: OfBridge): readonly MeterStats[];

@@ -1,6 +1,7 @@
 // What can be told to a bridge and to a port while it is there. Plain data: it is posted between threads.
 import type { MirrorConfig, VlanConfig } from "../learn/index.js";
 import type { PolicingConfig } from "./policer.js";
+import type { QueueConfig } from "./queues.js";
 
 export interface BridgeSettings {
   readonly macTableEntries: number;
@@ -22,4 +23,11 @@ export interface PortSettings {
   readonly policing?: PolicingConfig;
   /** Longer frames do not leave by the port; absent: it is for the port to say what it cannot carry. */
   readonly mtu?: number;
+  /** Absent or empty: the port has no queues. */
+  readonly queues?: readonly QueueConfig[];
+}
+
+/** Whether two parts of settings say the same. */
+export function isSame<Part>(a: Part, b: Part): boolean {
+  return JSON.stringify(a) === JSON.stringify(b);
 }

@@ -131,10 +131,10 @@ it("NORMAL forwards as a naive model of VLANs and stations does", () => {
       fc.array(vlanConfig, { minLength: 4, maxLength: 4 }),
       fc.array(step, { minLength: 1, maxLength: 25 }),
       (vlans, steps) => {
-        // Whoever gets another configuration is forgotten in the MAC table.
         rig.bridge.slots.forEach((slot, n) => {
           rig.bridge.setPort(slot, { vlan: vlans[n]! }, rig.nowMs);
         });
+        rig.bridge.forwarding.macs.flush();
         const stations = new Map<string, number>();
         for (const { port, from, to, tags } of steps) {
           const out = rig.send(port, encode(from, to, tags));

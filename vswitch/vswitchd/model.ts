@@ -1,7 +1,7 @@
 // What the configuration asks of the switch, and what the switch reports back. Plain data.
 import type { TlsFiles } from "../../base/tls/index.js";
 
-import type { PolicingConfig } from "../datapath/index.js";
+import type { PolicingConfig, QueueConfig } from "../datapath/index.js";
 import type { MacTableStats, MirrorConfig, MirrorStats, VlanConfig } from "../learn/index.js";
 
 /** OpenFlow's number for a bridge's own port, as the database shows it (OFPP_LOCAL, 16 bit). */
@@ -61,6 +61,9 @@ export interface PortConfig {
   readonly vlan: VlanConfig;
   readonly isProtected: boolean;
   readonly policing: PolicingConfig;
+  readonly queues: readonly QueueConfig[];
+  /** Columns that are set and have no effect. */
+  readonly unsupported: readonly string[];
   readonly ofportRequest: number | undefined;
   /** The number it had before a restart. */
   readonly ofportBefore: number | undefined;
@@ -72,6 +75,8 @@ export interface BridgeModel {
   readonly config: BridgeConfig;
   readonly ports: readonly PortConfig[];
   readonly error: string | undefined;
+  /** Columns that are set and have no effect. */
+  readonly unsupported: readonly string[];
 }
 
 /** The whole configuration of the switch. */

@@ -20,6 +20,8 @@ const port = fc.record({
     trunks: fc.constant([]),
   }),
   isProtected: fc.boolean(),
+  unsupported: fc.constantFrom([], ["bfd"]),
+  queues: fc.constantFrom([], [{ queueId: 0 }]),
   policing: fc.constant({ rateKbps: 0, burstKb: 0, rateKpkts: 0, burstKpkts: 0 }),
   ofportRequest: fc.constantFrom(undefined, 1, 2),
   ofportBefore: fc.constantFrom(undefined, 1, 2, 65534, 70000),
@@ -51,6 +53,7 @@ const bridge = (name: string): fc.Arbitrary<BridgeModel> =>
       },
       ports,
       error,
+      unsupported: [],
     }));
 const config: fc.Arbitrary<SwitchConfig> = fc
   .subarray(["br0", "br1"])

@@ -111,8 +111,10 @@ function changeable({
   vlan,
   isProtected,
   policing,
-}: NumberedPort): Pick<NumberedPort, "vlan" | "isProtected" | "policing"> {
-  return { vlan, isProtected, policing };
+  queues,
+  unsupported,
+}: NumberedPort): Pick<NumberedPort, "vlan" | "isProtected" | "policing" | "queues" | "unsupported"> {
+  return { vlan, isProtected, policing, queues, unsupported };
 }
 
 /** True when only what is changeable may differ. */

@@ -13,6 +13,8 @@ import type {
   SwitchConfig,
 } from "./model.js";
 import { readMirrors } from "./read-mirrors.js";
+import { readQueues } from "./read-queues.js";
+import { unsupportedOfBridge, unsupportedOfInterface } from "./read-unsupported.js";
 import { readVlan } from "./read-vlan.js";
 
 /** Interface types that there are; "" means "system" in the database. */
@@ -113,7 +115,7 @@ function readBridge(
   const ports = rowsOf(database, row, "ports", "Port").flatMap((port) =>
     readPort(database, port, config, options),
   );
-  return { config, ports, error: bridgeError(config, row) };
+  return { config, ports, error: bridgeError(config, row), unsupported: unsupportedOfBridge(row) };
 }
 
 function bridgeError({ name }: BridgeConfig, row: DatabaseRow): string | undefined {
@@ -140,6 +142,7 @@ function readPort(
 ): PortConfig[] {
   const interfaces = rowsOf(database, row, "interfaces", "Interface");
   const vlan = readVlan(row);
+  const queues = readQueues(database, row);
   const portError = interfaces.length > 1 ? "bonds of several interfaces are not built" : undefined;
   return interfaces.map((iface) => {
     const type = iface.string("type");
@@ -158,6 +161,8 @@ function readPort(
       mtu: iface.number("mtu_request"),
       vlan,
       isProtected: row.boolean("protected"),
+      queues,
+      unsupported: unsupportedOfInterface(row, iface),
       policing: {
         rateKbps: iface.number("ingress_policing_rate") ?? 0,
         burstKb: iface.number("ingress_policing_burst") ?? 0,

@@ -119,13 +119,17 @@ export class DatapathBackend implements Backend {
   async status(bridge: string): Promise<BridgeStatus> {
     const { agent, ports, refused } = this.#bridge(bridge);
     const states = await this.#datapath.call("portStates", { bridge });
-    const statuses = states.map(({ name, linkUp, mtu, statistics, lastError }): [string, PortStatus] => {
-      const facts = {
-        driver_name: ports.get(name)?.type ?? "",
-        ...(lastError === undefined ? {} : { reason: lastError }),
-      };
-      return [name, { linkUp, mtu, statistics, facts, ...this.#deviceOf(ports.get(name)) }];
-    });
+    const statuses = states.map(
+      ({ name, adminUp, linkUp, mtu, statistics, lastError }): [string, PortStatus] => {
+        const facts = {
+          driver_name: ports.get(name)?.type ?? "",
+          ...(lastError === undefined ? {} : { reason: lastError }),
+        };
+        const device = this.#deviceOf(ports.get(name));
+        const isUp = adminUp && device.adminUp !== false;
+        return [name, { linkUp, mtu, statistics, facts, ...device, adminUp: isUp }];
+      },
+    );
     const mirrors = await this.#datapath.call("mirrorStats", { bridge });
     return { ports: new Map(statuses), controllers: [...agent.controllers, ...refused], mirrors };
   }
@@ -217,8 +221,8 @@ function settingsOf(config: BridgeConfig): BridgeSettings {
   };
 }
 
-function portSettingsOf({ vlan, isProtected, policing, mtu }: NumberedPort): PortSettings {
-  return { vlan, isProtected, policing, ...(mtu === undefined ? {} : { mtu }) };
+function portSettingsOf({ vlan, isProtected, policing, queues, mtu }: NumberedPort): PortSettings {
+  return { vlan, isProtected, policing, queues, ...(mtu === undefined ? {} : { mtu }) };
 }
 
 /** Makes the agent's controllers those of `config`; returns the ones that it cannot use. */

@@ -60,14 +60,14 @@ export function runOperations(
   errors: ReadonlyMap<string, string>,
 ): Operation[] {
   const operations: Operation[] = [];
-  for (const { config, ports } of model.bridges) {
+  for (const { config, ports, unsupported } of model.bridges) {
     const bridge = applied.get(config.name);
     const error = errors.get(config.name);
     operations.push(
       updateOp("Bridge", byUuid(config.uuid), {
         datapath_id: bridge === undefined ? NONE : config.datapathId,
         datapath_version: bridge === undefined ? "" : "<built-in>",
-        status: mapValue(error === undefined ? {} : { error }),
+        status: mapValue({ ...(error === undefined ? {} : { error }), ...unsupportedFact(unsupported) }),
       }),
     );
     for (const port of ports) {
@@ -100,6 +100,10 @@ function presentPort({ ofport, macAddress }: NumberedPort): OvsdbRowJson {
   return { ofport, error: NONE, mac_in_use: macAddress };
 }
 
+function unsupportedFact(names: readonly string[]): Readonly<Record<string, string>> {
+  return names.length === 0 ? {} : { unsupported: names.join(" ") };
+}
+
 export interface StatusOptions {
   readonly statuses: ReadonlyMap<string, BridgeStatus>;
   /** By Interface uuid. */
@@ -125,7 +129,7 @@ export function statusOperations(applied: AppliedSwitch, options: StatusOptions)
           link_resets: linkResets.get(port.uuid) ?? 0,
           ifindex: now.ifindex ?? 0,
           mtu: now.mtu,
-          status: mapValue(now.facts),
+          status: mapValue({ ...now.facts, ...unsupportedFact(port.unsupported) }),
           ...(counters ? { statistics: mapValue(now.statistics) } : {}),
         }),
       );

@@ -3,13 +3,16 @@
 //
 //   PLINTH_FUZZ_SEED=N     only the batch of this seed
 //   PLINTH_FUZZ_FRAMES=N   so many frames instead of the usual
-//   PLINTH_NIGHTLY=1       10^6 frames, within an hour
+//   PLINTH_NIGHTLY=1       10^6 frames in longer cases, within half an hour
 import fc from "fast-check";
 import { compareCase, type DifferentialCase, describeCase } from "./compare.js";
 import { minimise } from "./minimise.js";
 import type { SwitchPair } from "./switch-pair.js";
 
 const CASES_PER_BATCH = 16;
+const NIGHTLY = process.env["PLINTH_NIGHTLY"] === "1";
+const NIGHTLY_FRAMES = 1e6;
+const NIGHTLY_MS = 1_800_000;
 
 export interface FuzzOptions {
   /** What is compared, for the line of totals. */
@@ -23,6 +26,11 @@ export interface FuzzOptions {
 export interface FuzzResult {
   readonly frames: number;
   readonly cases: number;
+}
+
+/** Frames of one case at most: at night there is time for long ones, in which configuring costs little. */
+export function framesMax(usual: number): number {
+  return NIGHTLY ? 2000 : usual;
 }
 
 /** Throws an Error that tells the whole story of the first case in which the switches differ. */
@@ -63,19 +71,21 @@ async function runBatch(
     }
     const smallest = await minimise(pair, one, found);
     throw new Error(
-      `the switches differ; again with PLINTH_FUZZ_SEED=${seed}. The smallest case that shows it:\n` +
+      `the switches differ; again with ${NIGHTLY ? "PLINTH_NIGHTLY=1 " : ""}PLINTH_FUZZ_SEED=${seed}. The smallest case that shows it:\n` +
         `${describeCase(smallest.one)}\n${smallest.difference.text}`,
     );
   }
 }
 
 function fromEnvironment(options: FuzzOptions): FuzzOptions {
-  const { PLINTH_FUZZ_SEED: seed, PLINTH_FUZZ_FRAMES: frames, PLINTH_NIGHTLY: nightly } = process.env;
-  const base = nightly === "1" ? { seed: Date.now() % 0x3fffffff, frames: 1e6, timeMs: 3_600_000 } : options;
+  const { PLINTH_FUZZ_SEED: seed, PLINTH_FUZZ_FRAMES: frames } = process.env;
+  const base = NIGHTLY
+    ? { seed: Date.now() % 0x3fffffff, frames: NIGHTLY_FRAMES, timeMs: NIGHTLY_MS }
+    : options;
   return {
     name: options.name,
     seed: seed === undefined ? base.seed : Number(seed),
     frames: frames === undefined ? base.frames : Number(frames),
-    timeMs: frames === undefined ? base.timeMs : 3_600_000,
+    timeMs: frames === undefined ? base.timeMs : NIGHTLY_MS,
   };
 }

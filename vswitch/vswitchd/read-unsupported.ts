@@ -1,0 +1,25 @@
+// What the database asks of a bridge or an interface that this switch does not do: told in their status columns, so that
+// nobody believes that it is done. Pure. Source: ovs-vswitchd.conf.db(5).
+import type { DatabaseRow } from "../db/index.js";
+
+/** Columns and keys of the Bridge row that are set and have no effect. */
+export function unsupportedOfBridge(row: DatabaseRow): string[] {
+  const flags = ["stp_enable", "rstp_enable", "mcast_snooping_enable"].filter((column) =>
+    row.boolean(column),
+  );
+  const references = ["netflow", "sflow", "ipfix", "auto_attach"].filter(
+    (column) => row.string(column) !== "",
+  );
+  return [...flags, ...references];
+}
+
+/** The same of an Interface and the Port that it is the only one of. */
+export function unsupportedOfInterface(port: DatabaseRow, row: DatabaseRow): string[] {
+  const lacp = port.optionalString("lacp");
+  return [
+    ...(lacp === "active" || lacp === "passive" ? ["lacp"] : []),
+    ...(row.map("bfd").get("enable") === "true" ? ["bfd"] : []),
+    ...(row.number("cfm_mpid") === undefined ? [] : ["cfm_mpid"]),
+    ...(row.map("lldp").get("enable") === "true" ? ["lldp"] : []),
+  ];
+}
