@@ -1,15 +1,18 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { ConnectionTable, SEEN_REPLY } from "./connection-table.js";
-import { STATE_SINGLE } from "./timeouts.js";
-import { invert } from "./tuple.js";
+import { UDP_FIRST } from "./timeouts.js";
+import { invert, kindOf, T_KIND, TUPLE_WORDS, UDP, zoneOf } from "./tuple.js";
 
 const CAPACITY = 16;
+
+function tupleOf(source: number, destination: number, ports: number, zone: number): Int32Array {
+  return Int32Array.of(source, 0, 0, 0, destination, 0, 0, 0, ports, kindOf(false, UDP, zone));
+}
+
 const tuple = fc
   .tuple(fc.nat(3), fc.nat(3), fc.nat(3), fc.nat(3))
-  .map(([a, b, ports, zone]) =>
-    Int32Array.of(0x0a000000 + a, 0x0b000000 + b, (1000 + ports) * 65536 + 80, (17 << 16) | zone),
-  );
+  .map(([a, b, ports, zone]) => tupleOf(0x0a000000 + a, 0x0b000000 + b, (1000 + ports) * 65536 + 80, zone));
 const step = fc.oneof(
   fc.record({ do: fc.constant("add" as const), tuple, answered: fc.boolean() }),
   fc.record({ do: fc.constant("remove" as const), tuple }),
@@ -26,7 +29,7 @@ describe("ConnectionTable", () => {
         /** By either tuple: when it expires and its partner. */
         const model = new Map<string, { expiresMs: number; other: string; direction: number }>();
         const seen: Int32Array[] = [];
-        const reply = new Int32Array(4);
+        const reply = new Int32Array(TUPLE_WORDS);
         let nowMs = 0;
         for (const one of steps) {
           if (one.do === "pass") {
@@ -46,7 +49,7 @@ describe("ConnectionTable", () => {
             seen.push(one.tuple);
             if (table.find(one.tuple, nowMs) >= 0 || table.find(reply, nowMs) >= 0) continue;
             const evictions = table.evictions;
-            const added = table.add(one.tuple, reply, STATE_SINGLE, nowMs, TIMEOUT_MS);
+            const added = table.add(one.tuple, reply, 1, UDP_FIRST, nowMs, TIMEOUT_MS);
             if (added < 0) {
               expect(table.size).toBe(CAPACITY);
               continue;
@@ -74,21 +77,21 @@ describe("ConnectionTable", () => {
   it("gives up unanswered connections of the fullest zone first, and answered ones only to emptier zones", () => {
     const table = new ConnectionTable(CAPACITY);
     const add = (zone: number, n: number): number => {
-      const original = Int32Array.of(n, 2, 3, (17 << 16) | zone);
-      const reply = new Int32Array(4);
+      const original = tupleOf(n, 2, 3, zone);
+      const reply = new Int32Array(TUPLE_WORDS);
       invert(original, reply);
-      return table.add(original, reply, STATE_SINGLE, 0, TIMEOUT_MS);
+      return table.add(original, reply, 1, UDP_FIRST, 0, TIMEOUT_MS);
     };
     const old = add(1, 1);
     table.flags[old] = SEEN_REPLY;
     for (let n = 2; n < 500; n++) add(2, n);
     expect(table.size).toBe(CAPACITY);
-    expect(table.states[old]).toBe(STATE_SINGLE);
-    expect(table.tuples[old * 8 + 3]! & 0xffff).toBe(1);
+    expect(table.states[old]).toBe(UDP_FIRST);
+    expect(zoneOf(table.tuples[old * 2 * TUPLE_WORDS + T_KIND]!)).toBe(1);
     for (let c = 0; c < CAPACITY; c++) table.flags[c] = SEEN_REPLY;
     expect(add(2, 1000)).toBe(-1);
     expect(add(3, 1000)).toBeGreaterThanOrEqual(0);
-    expect(table.find(Int32Array.of(1, 2, 3, (17 << 16) | 1), 0)).toBeGreaterThanOrEqual(0);
+    expect(table.find(tupleOf(1, 2, 3, 1), 0)).toBeGreaterThanOrEqual(0);
   });
 });
 
@@ -96,19 +99,45 @@ describe("a flood in one zone", () => {
   it("takes no connection of a zone that has fewer, answered or not", () => {
     const capacity = 256;
     const table = new ConnectionTable(capacity);
-    const reply = new Int32Array(4);
+    const reply = new Int32Array(TUPLE_WORDS);
     const add = (zone: number, n: number): number => {
-      const original = Int32Array.of(n, 2, 3, (17 << 16) | zone);
+      const original = tupleOf(n, 2, 3, zone);
       invert(original, reply);
-      return table.add(original, reply, STATE_SINGLE, 0, TIMEOUT_MS);
+      return table.add(original, reply, 1, UDP_FIRST, 0, TIMEOUT_MS);
     };
     // More than one look for a victim takes in, side by side.
     for (let n = 0; n < 100; n++) add(1, n);
     for (let n = 0; n < 2000; n++) add(2, n);
     expect(table.size).toBe(capacity);
     for (let n = 0; n < 100; n++) {
-      expect(table.find(Int32Array.of(n, 2, 3, (17 << 16) | 1), 0)).toBeGreaterThanOrEqual(0);
+      expect(table.find(tupleOf(n, 2, 3, 1), 0)).toBeGreaterThanOrEqual(0);
     }
+  });
+});
+
+describe("a flood from one port", () => {
+  it("takes no connection that was opened from another port of the zone, and lets newcomers of others in", () => {
+    const capacity = 256;
+    const table = new ConnectionTable(capacity);
+    const reply = new Int32Array(TUPLE_WORDS);
+    const add = (port: number, n: number): number => {
+      const original = tupleOf(n, 2, 3, 1);
+      invert(original, reply);
+      return table.add(original, reply, port, UDP_FIRST, 0, TIMEOUT_MS);
+    };
+    for (let n = 0; n < 50; n++) {
+      const one = add(1, n);
+      if (n % 2 === 0) table.flags[one] = SEEN_REPLY;
+    }
+    for (let n = 1000; n < 5000; n++) add(2, n);
+    for (let n = 0; n < 50; n++) expect(table.find(tupleOf(n, 2, 3, 1), 0)).toBeGreaterThanOrEqual(0);
+    for (let n = 50; n < 100; n++) expect(add(1, n)).toBeGreaterThanOrEqual(0);
+    for (let n = 0; n < 100; n++) expect(table.find(tupleOf(n, 2, 3, 1), 0)).toBeGreaterThanOrEqual(0);
+    // Even against connections that the flood has had answered.
+    for (let c = 0; c < capacity; c++) table.flags[c] = SEEN_REPLY;
+    expect(add(2, 6000)).toBe(-1);
+    expect(add(3, 6001)).toBeGreaterThanOrEqual(0);
+    expect(table.size).toBe(capacity);
   });
 });
 

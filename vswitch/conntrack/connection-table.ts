@@ -2,12 +2,12 @@
 //
 //   index: linear probing, entry = connection × 2 + direction + 1, 0 = empty; deletion shifts entries back
 //
-// Invariants: a live connection has exactly two index entries; the index is at most half full; zoneCounts add up to size.
-// Thread: datapath worker. Hot: yes.
+// Invariants: a live connection has exactly two index entries; the index is at most half full; the counts per zone,
+// port and source add up to size. Thread: datapath worker. Hot: yes.
 import { assert } from "../../base/assert/index.js";
 import { secretMultiplier } from "../../base/random/index.js";
 import { STATE_NONE } from "./timeouts.js";
-import { TUPLE_WORDS } from "./tuple.js";
+import { T_KIND, TUPLE_WORDS, zoneOf } from "./tuple.js";
 
 export const ORIGINAL = 0;
 export const REPLY = 1;
@@ -16,20 +16,30 @@ export const REPLY = 1;
 export const SEEN_REPLY = 1;
 export const FLAG_SNAT = 2;
 export const FLAG_DNAT = 4;
-export const FIN_ORIGINAL = 8;
-export const FIN_REPLY = 16;
+/** Expected because of another connection, which a helper watches. */
+export const FLAG_RELATED = 8;
+/** A helper watches it. */
+export const FLAG_FTP = 16;
+export const FLAG_TFTP = 32;
 
 /** Connections that are looked at to find one that can go. */
 const EVICTION_SAMPLE = 64;
+/** Counters of connections per port of origin and per source; those that share one are counted together. */
+const OWNERS = 4096;
 
 export class ConnectionTable {
   readonly capacity: number;
   /** Tuple of direction d of connection c at (c × 2 + d) × TUPLE_WORDS. */
   readonly tuples: Int32Array;
+  /** The time-out that runs (timeouts.ts); STATE_NONE = free. */
   readonly states: Uint8Array;
   readonly flags: Uint8Array;
   readonly marks: Int32Array;
+  /** Four words each. */
+  readonly labels: Int32Array;
   readonly expiresMs: Float64Array;
+  /** Connections at most, at most the capacity. */
+  connectionsMax: number;
   evictions = 0;
   size = 0;
   readonly #index: Int32Array;
@@ -37,22 +47,37 @@ export class ConnectionTable {
   readonly #free: Int32Array;
   #freeCount: number;
   readonly #zoneCounts = new Int32Array(65_536);
+  readonly #ports: Uint16Array;
+  readonly #portCounts = new Int32Array(OWNERS);
+  readonly #sourceCounts = new Int32Array(OWNERS);
   #hand = 0;
 
   /** `capacity` is a power of two. */
   constructor(capacity: number) {
     assert(capacity > 0 && (capacity & (capacity - 1)) === 0, "the number of connections is a power of two");
     this.capacity = capacity;
+    this.connectionsMax = capacity;
     this.tuples = new Int32Array(capacity * 2 * TUPLE_WORDS);
     this.states = new Uint8Array(capacity);
     this.flags = new Uint8Array(capacity);
     this.marks = new Int32Array(capacity);
+    this.labels = new Int32Array(capacity * 4);
     this.expiresMs = new Float64Array(capacity);
+    this.#ports = new Uint16Array(capacity);
     this.#index = new Int32Array(capacity * 4);
     this.#indexMask = capacity * 4 - 1;
     this.#free = new Int32Array(capacity);
     for (let i = 0; i < capacity; i++) this.#free[i] = capacity - 1 - i;
     this.#freeCount = capacity;
+  }
+
+  /** Connections of the zone. */
+  zoneCount(zone: number): number {
+    return this.#zoneCounts[zone]!;
+  }
+
+  zoneOf(connection: number): number {
+    return zoneOf(this.tuples[connection * 2 * TUPLE_WORDS + T_KIND]!);
   }
 
   /** connection × 2 + direction of the live connection with this tuple, or −1. Expired ones are removed on the way. */
@@ -68,10 +93,22 @@ export class ConnectionTable {
     }
   }
 
-  /** Adds a connection; the caller knows that neither tuple is there. −1 when none could give way. */
-  add(original: Int32Array, reply: Int32Array, state: number, nowMs: number, timeoutMs: number): number {
-    const zone = original[3]! & 0xffff;
-    if (this.#freeCount === 0 && !this.#evict(zone, nowMs)) return -1;
+  /**
+   * Adds a connection whose first packet came in by `port`; the caller knows that neither tuple is there. −1 when none
+   * could give way.
+   */
+  add(
+    original: Int32Array,
+    reply: Int32Array,
+    port: number,
+    state: number,
+    nowMs: number,
+    timeoutMs: number,
+  ): number {
+    const zone = zoneOf(original[T_KIND]!);
+    const portOwner = (port ^ (port >>> 12)) & (OWNERS - 1);
+    const full = this.#freeCount === 0 || this.size >= this.connectionsMax;
+    if (full && !this.#evict(zone, portOwner, sourceOwner(original, 0), nowMs)) return -1;
     const connection = this.#free[--this.#freeCount]!;
     const base = connection * 2 * TUPLE_WORDS;
     for (let i = 0; i < TUPLE_WORDS; i++) {
@@ -81,22 +118,31 @@ export class ConnectionTable {
     this.states[connection] = state;
     this.flags[connection] = 0;
     this.marks[connection] = 0;
+    for (let i = 0; i < 4; i++) this.labels[connection * 4 + i] = 0;
     this.expiresMs[connection] = nowMs + timeoutMs;
+    this.#ports[connection] = portOwner;
     this.#insert(connection * 2);
     this.#insert(connection * 2 + 1);
-    this.#zoneCounts[zone] = this.#zoneCounts[zone]! + 1;
-    this.size++;
+    this.#count(connection, 1);
     return connection;
   }
 
   remove(connection: number): void {
-    const zone = this.tuples[connection * 2 * TUPLE_WORDS + 3]! & 0xffff;
     this.#delete(connection * 2);
     this.#delete(connection * 2 + 1);
     this.states[connection] = STATE_NONE;
-    this.#zoneCounts[zone] = this.#zoneCounts[zone]! - 1;
     this.#free[this.#freeCount++] = connection;
-    this.size--;
+    this.#count(connection, -1);
+  }
+
+  #count(connection: number, change: number): void {
+    const zone = this.zoneOf(connection);
+    const port = this.#ports[connection]!;
+    const source = sourceOwner(this.tuples, connection * 2 * TUPLE_WORDS);
+    this.#zoneCounts[zone] = this.#zoneCounts[zone]! + change;
+    this.#portCounts[port] = this.#portCounts[port]! + change;
+    this.#sourceCounts[source] = this.#sourceCounts[source]! + change;
+    this.size += change;
   }
 
   /** Removes what has expired. */
@@ -108,13 +154,17 @@ export class ConnectionTable {
   }
 
   /**
-   * Makes room for a connection of `zone`. The zone with most connections pays first, and in it those that nobody
-   * answered; no connection goes for a zone that has more than its own, an answered one only for one that has fewer.
+   * Makes room for a connection. Whoever holds most pays first: the zone, in it the port that connections were opened
+   * from, then the source; and those that nobody answered before the others. No connection goes for a newcomer of a
+   * zone, port or source that holds more, an answered one only for one of a zone or port that holds fewer: a flood
+   * displaces itself.
    */
-  #evict(zone: number, nowMs: number): boolean {
+  #evict(zone: number, port: number, source: number, nowMs: number): boolean {
     let victim = -1;
     let victimScore = -1;
-    const own = this.#zoneCounts[zone]!;
+    const ownZone = this.#zoneCounts[zone]!;
+    const ownPort = this.#portCounts[port]!;
+    const ownSource = this.#sourceCounts[source]!;
     for (let n = 0; n < EVICTION_SAMPLE && n < this.capacity; n++) {
       const c = this.#hand;
       this.#hand = (c + 1) & (this.capacity - 1);
@@ -123,10 +173,15 @@ export class ConnectionTable {
         this.remove(c);
         return true;
       }
-      const count = this.#zoneCounts[this.tuples[c * 2 * TUPLE_WORDS + 3]! & 0xffff]!;
+      const zoneCount = this.#zoneCounts[this.zoneOf(c)]!;
+      const portCount = this.#portCounts[this.#ports[c]!]!;
+      const sourceCount = this.#sourceCounts[sourceOwner(this.tuples, c * 2 * TUPLE_WORDS)]!;
       const answered = (this.flags[c]! & SEEN_REPLY) !== 0;
-      if (answered ? count <= own : count < own) continue;
-      const score = count * 2 + (answered ? 0 : 1);
+      const heavier = zoneCount > ownZone || (zoneCount === ownZone && portCount > ownPort);
+      const alike = zoneCount === ownZone && portCount === ownPort && sourceCount >= ownSource;
+      if (!heavier && (answered || !alike)) continue;
+      // At most 2^16 each but the last, so that the sum stays exact.
+      const score = ((zoneCount * 2 + (answered ? 0 : 1)) * 131_072 + portCount) * 131_072 + sourceCount;
       if (score > victimScore) {
         victim = c;
         victimScore = score;
@@ -141,12 +196,8 @@ export class ConnectionTable {
   #same(tupleIndex: number, tuple: Int32Array): boolean {
     const base = tupleIndex * TUPLE_WORDS;
     const { tuples } = this;
-    return (
-      tuples[base] === tuple[0] &&
-      tuples[base + 1] === tuple[1] &&
-      tuples[base + 2] === tuple[2] &&
-      tuples[base + 3] === tuple[3]
-    );
+    for (let i = TUPLE_WORDS - 1; i >= 0; i--) if (tuples[base + i] !== tuple[i]) return false;
+    return true;
   }
 
   #insert(tupleIndex: number): void {
@@ -172,15 +223,21 @@ export class ConnectionTable {
   }
 }
 
-const MIX_0 = secretMultiplier();
-const MIX_1 = secretMultiplier();
-const MIX_2 = secretMultiplier();
-const MIX_3 = secretMultiplier();
+const MIX = Int32Array.from({ length: TUPLE_WORDS }, secretMultiplier);
 
-function hashTuple(words: Int32Array, at: number): number {
-  let hash = Math.imul(words[at]!, MIX_0);
-  hash = Math.imul((hash ^ (hash >>> 15)) + words[at + 1]!, MIX_1);
-  hash = Math.imul((hash ^ (hash >>> 13)) + words[at + 2]!, MIX_2);
-  hash = Math.imul((hash ^ (hash >>> 16)) + words[at + 3]!, MIX_3);
-  return hash ^ (hash >>> 15);
+/** Of a tuple in `words` from `at`: also for tables beside this one. */
+export function hashTuple(words: Int32Array, at: number): number {
+  let hash = 0;
+  for (let i = 0; i < TUPLE_WORDS; i++) {
+    hash = Math.imul((hash ^ (hash >>> 15)) + words[at + i]!, MIX[i]!);
+  }
+  hash ^= hash >>> 16;
+  return hash ^ (hash >>> 7);
+}
+
+/** The counter of the tuple's source in its zone. */
+function sourceOwner(words: Int32Array, at: number): number {
+  let hash = Math.imul(words[at + T_KIND]! & 0xffff, MIX[0]!);
+  for (let i = 0; i < 4; i++) hash = Math.imul((hash ^ (hash >>> 15)) + words[at + i]!, MIX[i + 1]!);
+  return (hash ^ (hash >>> 16)) & (OWNERS - 1);
 }

@@ -11,6 +11,8 @@ import { formatIpv4Address, parseEthernet, parseIpv4, parseUdp } from "../../bas
 import { type Ends, udpFrame } from "../testing/frames.js";
 import { apply, field, match, output, Rig } from "../testing/rig.js";
 
+const IP = field("eth_type", 0x0800);
+
 const host = fc.integer({ min: 1, max: 3 }).map((n) => `10.0.0.${n}`);
 const port = fc.integer({ min: 5000, max: 5002 });
 const ends = fc.record({ source: host, destination: host, sourcePort: port, destinationPort: port });
@@ -40,8 +42,9 @@ class Model {
       return CT_STATE_TRK | CT_STATE_NEW;
     }
     if (forward === undefined) connection.answered = true;
-    connection.expiresMs = nowMs + (connection.answered ? 120_000 : 60_000);
-    return CT_STATE_TRK | CT_STATE_EST | (forward === undefined ? CT_STATE_RPL : 0);
+    connection.expiresMs = nowMs + (connection.answered ? 30_000 : 60_000);
+    const established = connection.answered ? CT_STATE_EST : CT_STATE_NEW;
+    return CT_STATE_TRK | established | (forward === undefined ? CT_STATE_RPL : 0);
   }
 }
 
@@ -50,18 +53,18 @@ describe("Conntrack", () => {
     const step = fc.record({
       ends,
       commit: fc.boolean(),
-      afterMs: fc.constantFrom(0, 10, 30_000, 70_000, 119_000),
+      afterMs: fc.constantFrom(0, 10, 29_000, 31_000, 59_000, 70_000),
     });
     fc.assert(
       fc.property(fc.array(step, { maxLength: 60 }), (steps) => {
         const rig = new Rig(2);
         const tell = { type: "controller", maxLength: 0xffff, controllerId: 0, reason: "action" } as const;
-        rig.flow({ instructions: [apply({ ...ct, tableId: 1 })] });
-        rig.flow({ tableId: 1, instructions: [apply(tell)] });
+        rig.flow({ match: match(IP), instructions: [apply({ ...ct, tableId: 1 })] });
+        rig.flow({ tableId: 1, match: match(IP), instructions: [apply(tell)] });
         rig.flow({
           tableId: 1,
           priority: 200,
-          match: match(field("in_port", 1)),
+          match: match(IP, field("in_port", 1)),
           instructions: [apply(tell, { ...ct, commit: true })],
         });
         const model = new Model();
@@ -101,16 +104,16 @@ describe("Conntrack", () => {
           { type: "nat", direction: "existing", persistent: false, selection: "auto" },
         ];
         rig.flow({
-          match: match(field("in_port", 1)),
+          match: match(IP, field("in_port", 1)),
           instructions: [apply({ ...ct, commit: true, actions: nat }, output(2))],
         });
         rig.flow({
-          match: match(field("in_port", 2)),
+          match: match(IP, field("in_port", 2)),
           instructions: [apply({ ...ct, actions: back, tableId: 1 })],
         });
         rig.flow({
           tableId: 1,
-          match: match(field("ct_state", CT_STATE_RPL, CT_STATE_RPL)),
+          match: match(IP, field("ct_state", CT_STATE_RPL, CT_STATE_RPL)),
           instructions: [apply(output(1))],
         });
         const seen = new Set<string>();

@@ -24,6 +24,8 @@ import { icmpFrame, tcpFrame, udpFrame } from "../testing/frames.js";
 import { apply, field, match, output, Rig } from "../testing/rig.js";
 import { PICKUP_GRACE_MS } from "./index.js";
 
+const IP = field("eth_type", 0x0800);
+
 const SYN = 2;
 const ACK = 16;
 const FIN = 1;
@@ -47,9 +49,10 @@ class TrackRig extends Rig {
   constructor() {
     super(2);
     this.nowMs = 1000;
-    this.flow({ instructions: [apply(ct({ tableId: 1 }))] });
+    this.flow({ match: match(IP), instructions: [apply(ct({ tableId: 1 }))] });
     this.flow({
       tableId: 1,
+      match: match(IP),
       instructions: [apply({ type: "controller", maxLength: 0xffff, controllerId: 0, reason: "action" })],
     });
     const commit = [
@@ -61,7 +64,7 @@ class TrackRig extends Rig {
     this.flow({
       tableId: 1,
       priority: 200,
-      match: match(field("in_port", 1), field("ct_state", CT_STATE_NEW, CT_STATE_NEW)),
+      match: match(IP, field("in_port", 1), field("ct_state", CT_STATE_NEW, CT_STATE_NEW)),
       instructions: commit,
     });
     // The grace after a start is over.
@@ -90,17 +93,19 @@ describe("Conntrack", () => {
   it("follows a TCP connection from SYN to its end and lets it be opened anew", () => {
     const rig = new TrackRig();
     expect(rig.state(1, tcpFrame(forward, SYN))).toBe(NEW);
-    expect(rig.state(1, tcpFrame(forward, SYN))).toBe(EST);
+    expect(rig.state(1, tcpFrame(forward, SYN))).toBe(NEW);
     expect(rig.state(2, tcpFrame(back, SYN | ACK))).toBe(REPLY);
     expect(rig.state(1, tcpFrame(forward, ACK))).toBe(EST);
     rig.nowMs += 3_600_000;
     expect(rig.state(2, tcpFrame(back, ACK))).toBe(REPLY);
     expect(rig.state(1, tcpFrame(forward, FIN | ACK))).toBe(EST);
     expect(rig.state(2, tcpFrame(back, FIN | ACK))).toBe(REPLY);
-    expect(rig.datapath.conntrack.connections(rig.nowMs)[0]?.state).toBe("time-wait");
+    expect(rig.datapath.conntrack.connections(rig.nowMs)[0]?.state).toBe("tcp_time_wait");
+    expect(rig.state(1, tcpFrame(forward, ACK))).toBe(EST);
+    expect(rig.datapath.conntrack.connections(rig.nowMs)[0]?.state).toBe("tcp_close");
     expect(rig.state(1, tcpFrame(forward, SYN))).toBe(NEW);
     expect(rig.state(2, tcpFrame(back, RST | ACK))).toBe(REPLY);
-    rig.nowMs += 11_000;
+    rig.nowMs += 31_000;
     rig.datapath.tick(rig.nowMs);
     expect(rig.datapath.conntrack.size).toBe(0);
   });
@@ -129,9 +134,9 @@ describe("Conntrack", () => {
     expect(rig.state(2, icmpFrame({ source: A.destination, destination: A.source }, 0, 0x00080001))).toBe(
       INVALID,
     );
-    rig.flow({ instructions: [apply(ct({ zone: 6, tableId: 1 }))] });
+    rig.flow({ match: match(IP), instructions: [apply(ct({ zone: 6, tableId: 1 }))] });
     expect(rig.state(2, udpFrame(back))).toBe(NEW);
-    rig.nowMs += 121_000;
+    rig.nowMs += 61_000;
     rig.datapath.tick(rig.nowMs);
     expect(rig.datapath.conntrack.size).toBe(0);
   });
@@ -163,13 +168,13 @@ describe("Conntrack", () => {
     expect(rig.state(2, tcpFrame(back, ACK))).toBe(NEW);
     expect(rig.state(1, tcpFrame(forward, ACK))).toBe(NEW);
     expect(rig.state(2, tcpFrame(back, ACK))).toBe(REPLY);
-    expect(rig.datapath.conntrack.connections(rig.nowMs)[0]?.state).toBe("established");
+    expect(rig.datapath.conntrack.connections(rig.nowMs)[0]?.state).toBe("tcp_established");
 
     const restarted = new Rig(2);
-    restarted.flow({ instructions: [apply(ct({ tableId: 1 }))] });
+    restarted.flow({ match: match(IP), instructions: [apply(ct({ tableId: 1 }))] });
     restarted.flow({
       tableId: 1,
-      match: match(field("ct_state", EST | CT_STATE_RPL, 0xff)),
+      match: match(IP, field("ct_state", EST | CT_STATE_RPL, 0xff)),
       instructions: [apply(output(1))],
     });
     expect(restarted.where(2, tcpFrame(back, ACK))).toEqual([1]);
@@ -188,15 +193,15 @@ describe("Conntrack", () => {
       zone: 1,
       actions: [{ type: "load", destination: { field: "ct_mark", offset: 31, bits: 1 }, value: 1n }],
     });
-    rig.flow({ instructions: [apply(setMark)] });
+    rig.flow({ match: match(IP), instructions: [apply(setMark)] });
     rig.flow({
       priority: 200,
-      match: match(field("in_port", 2)),
+      match: match(IP, field("in_port", 2)),
       instructions: [apply(ct({ zone: 1, tableId: 1 }))],
     });
     rig.flow({
       tableId: 1,
-      match: match(field("ct_mark", 0x80000000, 0x80000000)),
+      match: match(IP, field("ct_mark", 0x80000000, 0x80000000)),
       instructions: [apply(output(1))],
     });
     expect(rig.where(2, udpFrame(back))).toEqual([]);
@@ -230,21 +235,21 @@ const existing: CtAction["actions"] = [
 function natRig(actions: CtAction["actions"]): Rig {
   const rig = new Rig(2);
   rig.flow({
-    match: match(field("in_port", 1)),
+    match: match(IP, field("in_port", 1)),
     instructions: [apply(ct({ commit: true, actions }), output(2))],
   });
   rig.flow({
-    match: match(field("in_port", 2)),
+    match: match(IP, field("in_port", 2)),
     instructions: [apply(ct({ actions: existing, tableId: 1 }))],
   });
   rig.flow({
     tableId: 1,
-    match: match(field("ct_state", CT_STATE_EST, CT_STATE_EST)),
+    match: match(IP, field("ct_state", CT_STATE_EST, CT_STATE_EST)),
     instructions: [apply(output(1))],
   });
   rig.flow({
     tableId: 1,
-    match: match(field("ct_state", CT_STATE_REL, CT_STATE_REL)),
+    match: match(IP, field("ct_state", CT_STATE_REL, CT_STATE_REL)),
     instructions: [apply(output(1))],
   });
   return rig;
@@ -318,13 +323,14 @@ describe("Conntrack with nat", () => {
     }
   });
 
-  it("says snat and dnat in ct_state", () => {
+  it("says in ct_state what was done to the packet: the answer to a new source gets a new destination", () => {
     const rig = natRig(nat("source", "192.0.2.1"));
     rig.flow({
       tableId: 1,
       priority: 500,
       match: match(
-        field("ct_state", CT_STATE_SNAT | CT_STATE_RPL, CT_STATE_SNAT | CT_STATE_DNAT | CT_STATE_RPL),
+        IP,
+        field("ct_state", CT_STATE_DNAT | CT_STATE_RPL, CT_STATE_SNAT | CT_STATE_DNAT | CT_STATE_RPL),
       ),
       instructions: [apply(output(1), output(1))],
     });

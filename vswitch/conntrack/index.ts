@@ -1,3 +1,11 @@
 // Connection tracking.
-export { type ConnectionInfo, Conntrack, type ConntrackOptions, PICKUP_GRACE_MS } from "./conntrack.js";
+export type {
+  ConnectionFilter,
+  ConnectionInfo,
+  PeerInfo,
+  TupleFilter,
+  TupleInfo,
+} from "./connection-info.js";
+export { Conntrack, type ConntrackOptions, PICKUP_GRACE_MS } from "./conntrack.js";
 export { CONNECTIONS_MAX } from "./limits.js";
+export type { ConntrackSettings, ConntrackStatus, ZoneLimit, ZoneTimeouts } from "./zones.js";

@@ -1,4 +1,14 @@
-// Sizes of the connection table.
+// Bounds of connection tracking. Reaching one is ordinary and counted.
 
 /** Connections in the table: a power of two. */
 export const CONNECTIONS_MAX = 65_536;
+/** Side connections that are waited for, of all helpers together: a power of two. */
+export const EXPECTATIONS_MAX = 1024;
+/** Timeout policies, the default among them. */
+export const TIMEOUT_POLICIES_MAX = 256;
+/** Zones with a limit of their own. */
+export const ZONE_LIMITS_MAX = 65_536;
+/** Addresses of a range that are tried for one new connection. */
+export const NAT_ADDRESSES_MAX = 64;
+/** Ports tried on one address where the action names no range of them. */
+export const NAT_PORTS_MAX = 1024;

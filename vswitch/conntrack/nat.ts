@@ -1,25 +1,28 @@
-// Address translation of a connection: finding a free reply tuple, and changing packets by the connection's tuples.
-// Source: RFC 3022, RFC 5508 for ICMP errors. Thread: datapath worker. Hot: yes (translate).
-import { checksum, updateChecksum16 } from "../../base/wire/index.js";
-import {
-  FlowKey,
-  type Headers,
-  type NatProgram,
-  type Rewriter,
-  W_DESTINATION,
-  W_PORTS,
-  W_SOURCE,
-} from "../flow/index.js";
+// Address translation of a new connection: finding a reply tuple that no other connection has.
+// Source: RFC 3022; RFC 4787, 4 (ports are kept where they can be); RFC 5508, 3 (ICMP identifiers). Thread: datapath
+// worker. Hot: yes.
+import { secretMultiplier } from "../../base/random/index.js";
+import type { NatProgram } from "../flow/index.js";
 import type { ConnectionTable } from "./connection-table.js";
-import { TUPLE_WORDS } from "./tuple.js";
+import { NAT_ADDRESSES_MAX, NAT_PORTS_MAX } from "./limits.js";
+import { hasPorts, isIcmp, isIpv6, protocolOf, T_DST, T_KIND, T_PORTS, T_SRC } from "./tuple.js";
 
 const PORT_FIRST = 1024;
-/** Ports tried where the action names no range. */
-const ATTEMPTS_MAX = 1024;
+const PORT_LAST = 0xffff;
+const HASH = secretMultiplier();
+let random = secretMultiplier();
+
+/** A new pseudo-random 32-bit number; from outside it cannot be told. */
+function nextRandom(): number {
+  random ^= random << 13;
+  random ^= random >>> 17;
+  random ^= random << 5;
+  return random >>> 0;
+}
 
 /**
  * Changes `reply` (made by invert) to what answers to the translated packet look like, such that no other
- * connection has it. False when every choice is taken.
+ * connection has it. False when every choice is taken, or the addresses are of the other IP version.
  */
 export function chooseReply(
   table: ConnectionTable,
@@ -28,119 +31,76 @@ export function chooseReply(
   reply: Int32Array,
   nowMs: number,
 ): boolean {
+  const ipv6 = isIpv6(original[T_KIND]!);
   const source = nat.kind === "source";
-  const address = chooseAddress(nat, original);
   // A reply goes to the translated source, or comes from the translated destination.
-  if (address !== null) reply[source ? 1 : 0] = address;
-  const icmp = original[3]! >>> 16 === 1;
-  const shift = icmp || !source ? 16 : 0;
-  // The ICMP identifier stands in for the source port; it cannot be chosen for a destination.
-  if (icmp && !source) return table.find(reply, nowMs) < 0;
-  const keep = ~(0xffff << shift);
-  const wanted = (reply[2]! >>> shift) & 0xffff;
-  const ranged = nat.portMin >= 0;
-  const low = ranged ? nat.portMin : PORT_FIRST;
-  const high = ranged ? nat.portMax : 0xffff;
-  const inRange = !ranged || (wanted >= low && wanted <= high);
-  if (inRange && table.find(reply, nowMs) < 0) return true;
-  // A destination keeps its port unless the action says otherwise.
-  if (!source && !ranged) return false;
-  const count = high - low + 1;
-  const attempts = ranged ? count : Math.min(count, ATTEMPTS_MAX);
-  let port = low + (((wanted ^ original[0]!) >>> 0) % count);
-  for (let n = 0; n < attempts; n++) {
-    reply[2] = (reply[2]! & keep) | (port << shift);
-    if (table.find(reply, nowMs) < 0) return true;
-    port = port === high ? low : port + 1;
+  const place = source ? T_DST : T_SRC;
+  const wanted = reply[T_PORTS]!;
+  const named = nat.family !== 0 && !isUnspecified(nat.addressMin);
+  if (!named) return choosePort(table, nat, original, reply, nowMs);
+  if ((nat.family === 6) !== ipv6) return false;
+  const last = ipv6 ? 3 : 0;
+  const count = rangeSize(nat, last);
+  const hash = nat.random ? nextRandom() : hashOf(original);
+  const tries = Math.min(count, NAT_ADDRESSES_MAX);
+  for (let n = 0; n < tries; n++) {
+    for (let i = 0; i < 4; i++) reply[place + i] = nat.addressMin[i]!;
+    reply[place + last] = (nat.addressMin[last]! + ((hash + n) % count)) | 0;
+    reply[T_PORTS] = wanted;
+    if (choosePort(table, nat, original, reply, nowMs)) return true;
   }
   return false;
 }
 
 /** The same client always gets the same address of a range. */
-function chooseAddress(nat: NatProgram, original: Int32Array): number | null {
-  if (nat.family !== 4) return null;
-  const low = nat.addressMin[0]! >>> 0;
-  const high = nat.addressMax[0]! >>> 0;
+function hashOf(original: Int32Array): number {
+  let hash = 0;
+  for (let i = 0; i < 4; i++) hash = Math.imul((hash ^ (hash >>> 15)) + original[T_SRC + i]!, HASH);
+  return (hash ^ (hash >>> 16)) >>> 0;
+}
+
+/** Addresses in the range; of a longer IPv6 range the first that differ in their last word only. */
+function rangeSize(nat: NatProgram, last: number): number {
+  for (let i = 0; i < last; i++)
+    if (nat.addressMin[i] !== nat.addressMax[i]) return 0x100000000 - (nat.addressMin[last]! >>> 0);
+  return (nat.addressMax[last]! >>> 0) - (nat.addressMin[last]! >>> 0) + 1;
+}
+
+function isUnspecified(words: Int32Array): boolean {
+  return (words[0]! | words[1]! | words[2]! | words[3]!) === 0;
+}
+
+/** Finds the port or identifier at which `reply` is free: the one it has, else the next. */
+function choosePort(
+  table: ConnectionTable,
+  nat: NatProgram,
+  original: Int32Array,
+  reply: Int32Array,
+  nowMs: number,
+): boolean {
+  const source = nat.kind === "source";
+  const protocol = protocolOf(original[T_KIND]!);
+  const icmp = isIcmp(protocol);
+  // The ICMP identifier stands in for the source port; it cannot be chosen for a destination. Others have none.
+  if (icmp ? !source : !hasPorts(protocol)) return table.find(reply, nowMs) < 0;
+  const shift = icmp || !source ? 16 : 0;
+  const keep = ~(0xffff << shift);
+  const wanted = (reply[T_PORTS]! >>> shift) & 0xffff;
+  const ranged = nat.portMin >= 0 && !icmp;
+  const low = ranged ? nat.portMin : icmp ? 0 : PORT_FIRST;
+  const high = ranged ? nat.portMax : PORT_LAST;
+  const inRange = !ranged || (wanted >= low && wanted <= high);
+  if (inRange && !nat.random && table.find(reply, nowMs) < 0) return true;
+  // A destination keeps its port unless the action says otherwise.
+  if (!source && !ranged) return table.find(reply, nowMs) < 0;
   const count = high - low + 1;
-  const hash = (Math.imul(original[0]! ^ original[1]!, 0x9e3779b1) >>> 0) % Math.max(1, count);
-  return (low + hash) | 0;
-}
-
-/** Makes the packet look as the other side of `connection` expects it: its tuple becomes the inverse of the other. */
-export function translate(
-  table: ConnectionTable,
-  connection: number,
-  direction: number,
-  packet: number,
-  view: DataView,
-  key: Int32Array,
-  headers: Headers,
-  rewriter: Rewriter,
-): void {
-  const other = (connection * 2 + (1 - direction)) * TUPLE_WORDS;
-  const { tuples } = table;
-  const source = tuples[other + 1]!;
-  const destination = tuples[other]!;
-  if (key[FlowKey.K_SRC] !== source) {
-    key[FlowKey.K_SRC] = source;
-    rewriter.write(packet, W_SOURCE);
+  const attempts = ranged ? count : Math.min(count, NAT_PORTS_MAX);
+  let port = low + (nat.random ? nextRandom() % count : (wanted - low + 1 + count) % count);
+  if (port < low) port = low;
+  for (let n = 0; n < attempts; n++) {
+    reply[T_PORTS] = (reply[T_PORTS]! & keep) | (port << shift);
+    if (table.find(reply, nowMs) < 0) return true;
+    port = port === high ? low : port + 1;
   }
-  if (key[FlowKey.K_DST] !== destination) {
-    key[FlowKey.K_DST] = destination;
-    rewriter.write(packet, W_DESTINATION);
-  }
-  const ports = tuples[other + 2]!;
-  if (headers.l4Protocol === 1) {
-    const identifier = ports >>> 16;
-    const before = view.getUint16(headers.l4 + 4);
-    if (before === identifier) return;
-    view.setUint16(headers.l4 + 4, identifier);
-    view.setUint16(headers.l4 + 2, updateChecksum16(view.getUint16(headers.l4 + 2), before, identifier));
-    return;
-  }
-  const swapped = (ports << 16) | (ports >>> 16);
-  if (headers.l4 >= 0 && key[FlowKey.K_TP] !== swapped) {
-    key[FlowKey.K_TP] = swapped;
-    rewriter.write(packet, W_PORTS);
-  }
-}
-
-/**
- * Translates an ICMP error about a packet of `direction`: the quoted packet becomes what its sender had sent, and the
- * error goes to that sender. The router that speaks keeps its own address, unless it is an end of the connection.
- */
-export function translateError(
-  table: ConnectionTable,
-  connection: number,
-  direction: number,
-  packet: number,
-  bytes: Uint8Array,
-  view: DataView,
-  key: Int32Array,
-  headers: Headers,
-  rewriter: Rewriter,
-): void {
-  // The tuple that the error was found by is the inverse of the quoted packet as its speaker saw it.
-  const seen = (connection * 2 + direction) * TUPLE_WORDS;
-  const sent = (connection * 2 + (1 - direction)) * TUPLE_WORDS;
-  const { tuples } = table;
-  const quotedSource = tuples[sent]!;
-  const quotedDestination = tuples[sent + 1]!;
-  const inner = headers.l4 + 8;
-  const l4 = inner + ((view.getUint8(inner) & 15) << 2);
-  if (key[FlowKey.K_SRC] === tuples[seen]! && quotedDestination !== tuples[seen]!) {
-    key[FlowKey.K_SRC] = quotedDestination;
-    rewriter.write(packet, W_SOURCE);
-  }
-  key[FlowKey.K_DST] = quotedSource;
-  rewriter.write(packet, W_DESTINATION);
-  view.setInt32(inner + 12, quotedSource);
-  view.setInt32(inner + 16, quotedDestination);
-  view.setUint16(inner + 10, 0);
-  view.setUint16(inner + 10, checksum(bytes, inner, l4 - inner));
-  const ports = tuples[sent + 2]!;
-  if (tuples[seen + 3]! >>> 16 === 1) view.setUint16(l4 + 4, ports >>> 16);
-  else if (tuples[sent + 2] !== 0) view.setInt32(l4, ports);
-  view.setUint16(headers.l4 + 2, 0);
-  view.setUint16(headers.l4 + 2, checksum(bytes, headers.l4, headers.end - headers.l4));
+  return false;
 }

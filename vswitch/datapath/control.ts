@@ -86,8 +86,10 @@ export function datapathMethods(modules: ControlModules): DatapathMethods {
     removeMac: ({ bridge, vlan, mac }) => at(bridge).forwarding.macs.remove(...halves(mac), vlan),
     mirrorStats: ({ bridge }) => at(bridge).forwarding.mirrors?.stats() ?? [],
     trace: ({ bridge, frame, inPort }) => at(bridge).trace(frame, inPort, nowMs()),
-    connections: () => datapath.conntrack.connections(nowMs()),
-    flushConnections: ({ zone }) => datapath.conntrack.flush(zone),
+    connections: (filter) => datapath.conntrack.connections(nowMs(), filter),
+    flushConnections: (filter) => datapath.conntrack.flush(filter, nowMs()),
+    conntrackStatus: ({ zones }) => datapath.conntrack.status(zones),
+    setConntrack: (settings) => datapath.conntrack.configure(settings),
     counters: () => datapath.counters(),
   };
 }

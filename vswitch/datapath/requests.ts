@@ -15,7 +15,12 @@ import type {
   QueueStats,
   TableStats,
 } from "../../base/openflow/index.js";
-import type { ConnectionInfo } from "../conntrack/index.js";
+import type {
+  ConnectionFilter,
+  ConnectionInfo,
+  ConntrackSettings,
+  ConntrackStatus,
+} from "../conntrack/index.js";
 import type { MacTableEntry, MacTableStats, MirrorStats } from "../learn/index.js";
 import type { AtomicRefusal } from "./atomic-change.js";
 import type { BridgeChange } from "./bridge.js";
@@ -99,8 +104,12 @@ export interface DatapathMethods {
   mirrorStats(body: OfBridge): readonly MirrorStats[];
   /** What would happen to the frame now, for people; nothing is changed. */
   trace(body: OfBridge & { readonly frame: Uint8Array; readonly inPort: number }): string;
-  connections(body: Record<string, never>): readonly ConnectionInfo[];
-  flushConnections(body: { readonly zone?: number }): void;
+  connections(body: ConnectionFilter): readonly ConnectionInfo[];
+  /** Returns how many there were. */
+  flushConnections(body: ConnectionFilter): number;
+  /** Limits of `zones`; when absent, of those that have one of their own. */
+  conntrackStatus(body: { readonly zones?: readonly number[] }): ConntrackStatus;
+  setConntrack(body: ConntrackSettings): void;
   counters(body: Record<string, never>): Readonly<Record<string, number>>;
 }
 

@@ -2,6 +2,8 @@ import { describe, expect, it } from "vitest";
 import { tcpFrame } from "../testing/frames.js";
 import { apply, field, goto, match, output, Rig } from "../testing/rig.js";
 
+const IP = field("eth_type", 0x0800);
+
 const frame = tcpFrame({ source: "10.0.0.1", destination: "10.0.0.2" }, 2);
 
 const trace = (rig: Rig, inPort: number): string => rig.bridge.trace(frame, inPort, rig.nowMs);
@@ -11,18 +13,18 @@ describe("Bridge.trace()", () => {
     const rig = new Rig(2);
     const ct = { type: "ct", commit: false, force: false, zone: 1, alg: 0, actions: [] } as const;
     rig.flow({ cookie: 0xabn, match: match(field("in_port", 1)), instructions: [goto(1)] });
-    rig.flow({ tableId: 1, priority: 7, instructions: [apply({ ...ct, tableId: 2 })] });
+    rig.flow({ tableId: 1, priority: 7, match: match(IP), instructions: [apply({ ...ct, tableId: 2 })] });
     rig.flow({
       tableId: 2,
-      match: match(field("ct_state", 0x21, 0x21)),
+      match: match(IP, field("ct_state", 0x21, 0x21)),
       instructions: [apply({ ...ct, commit: true }, output(2))],
     });
     expect(trace(rig, 1).trimEnd().split("\n")).toEqual([
       "table 0: priority 100, cookie 0xab, matched in_port=0x1",
-      "table 1: priority 7, cookie 0x0, matched any",
+      "table 1: priority 7, cookie 0x0, matched eth_type=0x800",
       "    ct",
       "again from table 2: ct_state=0x21",
-      "table 2: priority 100, cookie 0x0, matched ct_state=0x21",
+      "table 2: priority 100, cookie 0x0, matched eth_type=0x800,ct_state=0x21",
       "    ct",
       "    output",
       "     -> port 2",

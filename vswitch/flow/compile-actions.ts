@@ -16,7 +16,7 @@ import {
 } from "../../base/openflow/index.js";
 import { compileMove, compileRead, compileSet, compileWrite, rangeStart } from "./compile-fields.js";
 import { compileHeaderAction } from "./compile-headers.js";
-import { type CtProgram, compileCt } from "./ct-program.js";
+import { type CtProgram, checkConnectionPrerequisites, compileCt } from "./ct-program.js";
 import { flowError } from "./errors.js";
 import { toBigInt } from "./fields.js";
 import { HASH_FIELDS, LINK_ALGORITHMS, MEMBER_ALGORITHMS } from "./hash-fields.js";
@@ -185,6 +185,7 @@ function compileNicira(action: NiciraAction, assembly: Assembly): void {
       return;
     case "ct":
       code.push(P.OP_CT, assembly.ct.length);
+      checkConnectionPrerequisites(action, assembly.prerequisites);
       assembly.ct.push(compileCt(action, rangeStart, (inner) => compileActions(inner, context, undefined)));
       return;
     case "nat":

@@ -3,6 +3,7 @@
 import type { Action, BitRange, CtAction, NatAction } from "../../base/openflow/index.js";
 import { flowError } from "./errors.js";
 import * as K from "./key.js";
+import type { Prerequisites } from "./prerequisites.js";
 import type { Program } from "./program.js";
 
 export const ALG_NONE = 0;
@@ -38,6 +39,20 @@ export interface CtProgram {
   readonly nat: NatProgram | null;
   /** Run on the key when committed; sets ct_mark and ct_label only. */
   readonly program: Program | null;
+}
+
+/** Throws OFPBAC_MATCH_INCONSISTENT when the packet is known not to be what the action works on. */
+export function checkConnectionPrerequisites(action: CtAction, prerequisites: Prerequisites): void {
+  const refuse = (what: string): never => {
+    throw flowError("OFPBAC_MATCH_INCONSISTENT", `${what}, which the match does not ask for`);
+  };
+  if (!prerequisites.allows("ip")) refuse("ct needs IP");
+  if (action.alg === ALG_FTP && !prerequisites.allows("tcp")) refuse("alg=ftp needs TCP");
+  if (action.alg === ALG_TFTP && !prerequisites.allows("udp")) refuse("alg=tftp needs UDP");
+  const nat = action.actions.find((inner): inner is NatAction => inner.type === "nat");
+  const size = nat?.addressMin?.byteLength;
+  if (size === 4 && !prerequisites.allows("ipv4")) refuse("nat to IPv4 addresses needs IPv4");
+  if (size === 16 && !prerequisites.allows("ipv6")) refuse("nat to IPv6 addresses needs IPv6");
 }
 
 /** Compiles `action`; `rangeStart` places a field in the key, `compile` makes a program of the exec actions. */

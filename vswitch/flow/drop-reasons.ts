@@ -37,6 +37,8 @@ export const DROP_REASONS = [
   "policed",
   /** Longer than the port's MTU allows. */
   "too-long",
+  /** The connection's zone has as many connections as it may. */
+  "conntrack-zone-limit",
 ] as const;
 
 export type DropReason = (typeof DROP_REASONS)[number];
@@ -60,3 +62,4 @@ export const DROP_MIRROR_OUTPUT = 15;
 export const DROP_PROTECTED = 16;
 export const DROP_POLICED = 17;
 export const DROP_TOO_LONG = 18;
+export const DROP_CONNTRACK_ZONE_LIMIT = 19;

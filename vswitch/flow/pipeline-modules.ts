@@ -8,7 +8,6 @@ import type { FlowTables } from "./flow-tables.js";
 import type { GroupBucket } from "./groups.js";
 import type { Headers } from "./key.js";
 import type { Program } from "./program.js";
-import type { Rewriter } from "./rewrite.js";
 
 /** Where packets go. A sink that keeps a packet retains it. */
 export interface PacketSink {
@@ -44,7 +43,6 @@ export interface Tracker {
     packet: number,
     key: Int32Array,
     headers: Headers,
-    rewriter: Rewriter,
     ct: CtProgram,
     zone: number,
     nowMs: number,

@@ -482,7 +482,7 @@ export class Pipeline {
       if (!hand.writable()) return;
     }
     const dry = this.#observer !== null;
-    const reason = this.#tracker.track(hand.packet, key, headers, rewriter, ct, zone, nowMs, dry);
+    const reason = this.#tracker.track(hand.packet, key, headers, ct, zone, nowMs, dry);
     if (reason >= 0) {
       hand.drop(reason);
       return;

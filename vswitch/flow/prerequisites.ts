@@ -7,6 +7,7 @@ import {
   OXM_FIELDS,
   type OxmEntry,
   type OxmFieldName,
+  type OxmPrerequisite,
   prerequisiteHolds,
 } from "../../base/openflow/index.js";
 import { flowError } from "./errors.js";
@@ -30,6 +31,11 @@ export class Prerequisites {
     const { prerequisite } = OXM_FIELDS[field];
     if (!prerequisiteHolds(prerequisite, this.#match))
       throw flowError(error, `${field} needs ${prerequisite}, which the match does not ask for`);
+  }
+
+  /** False when the packet is known to be something else. */
+  allows(prerequisite: OxmPrerequisite): boolean {
+    return this.#match === undefined || prerequisiteHolds(prerequisite, this.#match);
   }
 
   /** `action` has been done. */

@@ -1,18 +1,25 @@
 // Frames for the tests of the data plane, built with base/wire.
 import {
+  type AddressPair,
   ETHERTYPE_IPV4,
+  ETHERTYPE_IPV6,
   ETHERTYPE_VLAN,
   encodeEthernet,
   encodeIcmp,
+  encodeIcmpv6,
   encodeIpv4,
+  encodeIpv6,
   encodeTcp,
   encodeUdp,
   encodeVlan,
   IPPROTO_ICMP,
+  IPPROTO_ICMPV6,
   IPPROTO_TCP,
   IPPROTO_UDP,
   parseIpv4Address,
+  parseIpv6Address,
   parseMac,
+  type TcpFields,
 } from "../../base/wire/index.js";
 
 export interface Ends {
@@ -25,20 +32,29 @@ export interface Ends {
 const MAC_A = parseMac("52:54:00:00:00:0a");
 const MAC_B = parseMac("52:54:00:00:00:0b");
 
-function frame(
-  ends: Ends,
-  protocol: number,
-  make: (pair: { source: number; destination: number }) => Uint8Array,
-): Uint8Array {
-  const pair = { source: parseIpv4Address(ends.source), destination: parseIpv4Address(ends.destination) };
-  const payload = encodeIpv4({ ...pair, protocol, payload: make(pair) });
-  return encodeEthernet({ destination: MAC_B, source: MAC_A, etherType: ETHERTYPE_IPV4, payload });
+/** IPv6 where the source is written with colons. */
+function frame(ends: Ends, protocol: number, make: (pair: AddressPair) => Uint8Array): Uint8Array {
+  const macs = { destination: MAC_B, source: MAC_A };
+  if (!ends.source.includes(":")) {
+    const pair = { source: parseIpv4Address(ends.source), destination: parseIpv4Address(ends.destination) };
+    const payload = encodeIpv4({ ...pair, protocol, payload: make(pair) });
+    return encodeEthernet({ ...macs, etherType: ETHERTYPE_IPV4, payload });
+  }
+  const pair = { source: parseIpv6Address(ends.source), destination: parseIpv6Address(ends.destination) };
+  const rest = { trafficClass: 0, flowLabel: 0, hopLimit: 64, nextHeader: protocol };
+  const payload = encodeIpv6({ ...pair, ...rest, payload: make(pair) });
+  return encodeEthernet({ ...macs, etherType: ETHERTYPE_IPV6, payload });
 }
 
-export function tcpFrame(ends: Ends, flags: number, payload: Uint8Array = new Uint8Array(0)): Uint8Array {
+export function tcpFrame(
+  ends: Ends,
+  flags: number,
+  payload: Uint8Array = new Uint8Array(0),
+  more: Partial<TcpFields> = {},
+): Uint8Array {
   const { sourcePort = 40000, destinationPort = 80 } = ends;
   return frame(ends, IPPROTO_TCP, (pair) =>
-    encodeTcp({ sourcePort, destinationPort, sequence: 1, flags, payload }, pair),
+    encodeTcp({ sourcePort, destinationPort, sequence: 1, flags, payload, ...more }, pair),
   );
 }
 
@@ -47,13 +63,17 @@ export function udpFrame(ends: Ends, payload: Uint8Array = new Uint8Array(4)): U
   return frame(ends, IPPROTO_UDP, (pair) => encodeUdp({ sourcePort, destinationPort, payload }, pair));
 }
 
+/** ICMPv6 between IPv6 addresses. */
 export function icmpFrame(
   ends: Ends,
   type: number,
   rest: number,
   payload: Uint8Array = new Uint8Array(8),
 ): Uint8Array {
-  return frame(ends, IPPROTO_ICMP, () => encodeIcmp({ type, code: 0, rest, payload }));
+  const message = { type, code: 0, rest, payload };
+  return ends.source.includes(":")
+    ? frame(ends, IPPROTO_ICMPV6, (pair) => encodeIcmpv6(message, pair))
+    : frame(ends, IPPROTO_ICMP, () => encodeIcmp(message));
 }
 
 /** An Ethernet frame with a payload of zeros, tagged when `vid` is given. */

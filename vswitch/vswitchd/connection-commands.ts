@@ -1,39 +1,166 @@
 // What ovs-appctl can ask of connection tracking.
+// Source: ovs-dpctl(8), CONNECTION TRACKING TABLE COMMANDS; errors worded as Open vSwitch 3.1 words them. Thread: main.
+import type { ConnectionFilter, ZoneLimit } from "../conntrack/index.js";
 import type { DatapathHandle } from "../datapath/index.js";
+import { formatConnection, formatStatistics, parseTuple } from "./connection-text.js";
 import type { UnixctlCommand } from "./unixctl.js";
 
-const PROTOCOLS: Readonly<Record<number, string>> = { 1: "icmp", 6: "tcp", 17: "udp" };
+const DATAPATHS = /^(netdev@ovs-netdev|ovs-netdev|system@ovs-system|ovs-system)$/;
 
 export function connectionCommands(datapath: DatapathHandle): Record<string, UnixctlCommand> {
   return {
-    "dpctl/dump-conntrack": {
-      usage: "",
-      argumentsMin: 0,
-      argumentsMax: 0,
-      run: async () => {
-        const lines = (await datapath.call("connections", {})).map((one) => {
-          const tuple = `src=${ipv4(one.source)},dst=${ipv4(one.destination)},sport=${one.sourcePort},dport=${one.destinationPort}`;
-          const protocol = PROTOCOLS[one.protocol] ?? String(one.protocol);
-          const timeout = Math.ceil(one.expiresInMs / 1000);
-          return `${protocol},orig=(${tuple}),zone=${one.zone},mark=${one.mark},timeout=${timeout},state=${one.state},reply=${one.seenReply}\n`;
-        });
-        return lines.join("");
-      },
-    },
-    "dpctl/flush-conntrack": {
-      usage: "[zone=ZONE]",
-      argumentsMin: 0,
-      argumentsMax: 1,
-      run: async ([zone]) => {
-        const match = /^zone=(\d{1,5})$/.exec(zone ?? "");
-        if (zone !== undefined && match === null) throw new Error(`"${zone}" is not zone=ZONE`);
-        await datapath.call("flushConnections", match === null ? {} : { zone: Number(match[1]) });
-        return "";
-      },
-    },
+    "dpctl/dump-conntrack": command("[-m] [-s] [dp] [zone=N]", 0, 4, async (args) => {
+      const { options, rest } = sort(args);
+      const filter = zoneFilter(rest);
+      const all = await datapath.call("connections", filter);
+      return all.map((one) => `${formatConnection(one, options.has("m"), options.has("s"))}\n`).join("");
+    }),
+    "dpctl/flush-conntrack": command("[dp] [zone=N] [ct-orig-tuple] [ct-reply-tuple]", 0, 4, async (args) => {
+      const { rest } = sort(args);
+      await datapath.call("flushConnections", flushFilter(rest));
+      return "";
+    }),
+    "dpctl/ct-stats-show": command("[dp] [zone=N]", 0, 3, async (args) => {
+      const { options, rest } = sort(args);
+      return formatStatistics(await datapath.call("connections", zoneFilter(rest)), options.has("m"));
+    }),
+    ...boundCommands(datapath),
+    ...limitCommands(datapath),
   };
 }
 
-function ipv4(address: number): string {
-  return [24, 16, 8, 0].map((shift) => (address >>> shift) & 0xff).join(".");
+function boundCommands(datapath: DatapathHandle): Record<string, UnixctlCommand> {
+  const sequence = (checkSequence: boolean): UnixctlCommand =>
+    command("[dp]", 0, 1, async (args) => {
+      sort(args);
+      await datapath.call("setConntrack", { checkSequence });
+      return `${checkSequence ? "enabling" : "disabling"} TCP sequence checking successful\n`;
+    });
+  return {
+    "dpctl/ct-set-maxconns": command("[dp] maxconns", 1, 2, async (args) => {
+      const text = sort(args).rest[0] ?? "";
+      if (!/^\d{1,9}$/.test(text)) throw new Error("maxconns missing or malformed (Invalid argument)");
+      await datapath.call("setConntrack", { connectionsMax: Number(text) });
+      return "setting maxconns successful\n";
+    }),
+    "dpctl/ct-get-maxconns": command("[dp]", 0, 1, async (args) => {
+      sort(args);
+      return `${(await datapath.call("conntrackStatus", {})).connectionsMax}\n`;
+    }),
+    "dpctl/ct-get-nconns": command("[dp]", 0, 1, async (args) => {
+      sort(args);
+      return `${(await datapath.call("conntrackStatus", {})).connections}\n`;
+    }),
+    "dpctl/ct-enable-tcp-seq-chk": sequence(true),
+    "dpctl/ct-disable-tcp-seq-chk": sequence(false),
+    "dpctl/ct-get-tcp-seq-chk": command("[dp]", 0, 1, async (args) => {
+      sort(args);
+      const { checkSequence } = await datapath.call("conntrackStatus", {});
+      return `TCP sequence checking: ${checkSequence ? "enabled" : "disabled"}\n`;
+    }),
+  };
+}
+
+function limitCommands(datapath: DatapathHandle): Record<string, UnixctlCommand> {
+  return {
+    "dpctl/ct-set-limits": command("[dp] [default=L] [zone=N,limit=L]...", 1, 64, async (args) => {
+      const { rest } = sort(args);
+      const standard = rest.filter((one) => one.startsWith("default="));
+      const limits = rest.filter((one) => !one.startsWith("default=")).map(parseLimit);
+      const [first] = standard;
+      await datapath.call("setConntrack", {
+        limits,
+        ...(first === undefined
+          ? {}
+          : { defaultLimit: readNumber(first.slice(8), 0x7fffffff, "default limit") }),
+      });
+      return "";
+    }),
+    "dpctl/ct-del-limits": command("[dp] zone=N1[,N2]...", 1, 2, async (args) => {
+      await datapath.call("setConntrack", { deleteLimits: parseZones(sort(args).rest[0]) ?? [] });
+      return "";
+    }),
+    "dpctl/ct-get-limits": command("[dp] [zone=N1[,N2]...]", 0, 2, async (args) => {
+      const zones = parseZones(sort(args).rest[0]);
+      const status = await datapath.call("conntrackStatus", zones === undefined ? {} : { zones });
+      const lines = [`default limit=${status.defaultLimit}`];
+      for (const { zone, limit, count } of status.limits)
+        lines.push(`zone=${zone},limit=${limit},count=${count}`);
+      return lines.map((line) => `${line}\n`).join("");
+    }),
+  };
+}
+
+function command(
+  usage: string,
+  argumentsMin: number,
+  argumentsMax: number,
+  run: UnixctlCommand["run"],
+): UnixctlCommand {
+  return { usage, argumentsMin, argumentsMax, run };
+}
+
+/** Options, and the rest without the datapath's name: there is one datapath. */
+function sort(args: readonly string[]): { options: Set<string>; rest: string[] } {
+  const options = new Set(args.filter((one) => /^-[a-z]+$/.test(one)).flatMap((one) => [...one.slice(1)]));
+  const words = args.filter((one) => !/^-[a-z]+$/.test(one));
+  const [first] = words;
+  if (first === undefined) return { options, rest: [] };
+  if (DATAPATHS.test(first)) return { options, rest: words.slice(1) };
+  if (!first.includes("=") && !/^\d/.test(first)) throw new Error("datapath not found (Invalid argument)");
+  return { options, rest: words };
+}
+
+function zoneFilter(words: readonly string[]): ConnectionFilter {
+  const [first] = words;
+  if (first === undefined) return {};
+  if (!first.startsWith("zone=")) throw new Error("datapath not found (Invalid argument)");
+  return { zone: readNumber(first.slice(5), 0xffff, "zone") };
+}
+
+function flushFilter(words: readonly string[]): ConnectionFilter {
+  const zoned = words[0]?.startsWith("zone=") === true;
+  const tuples = (zoned ? words.slice(1) : words).map(parseTuple);
+  const [original, reply] = tuples;
+  return {
+    ...(zoned ? zoneFilter(words) : {}),
+    ...(original === undefined ? {} : { original }),
+    ...(reply === undefined ? {} : { reply }),
+  };
+}
+
+function parseLimit(text: string): ZoneLimit {
+  const values = new Map<string, number>();
+  for (const part of text.split(",")) {
+    const [name = "", value] = part.split("=");
+    if (value === undefined || value === "")
+      throw new Error(`field ${name} missing value (Invalid argument)`);
+    if (name !== "zone" && name !== "limit")
+      throw new Error(`invalid zone limit field: ${name} (Invalid argument)`);
+    values.set(name, readNumber(value, name === "zone" ? 0xffff : 0x7fffffff, `field ${name}`));
+  }
+  const zone = values.get("zone");
+  const limit = values.get("limit");
+  if (zone === undefined || limit === undefined)
+    throw new Error("failed to parse zone limit (Invalid argument)");
+  return { zone, limit };
+}
+
+function parseZones(text: string | undefined): number[] | undefined {
+  if (text === undefined) return undefined;
+  if (!text.startsWith("zone=")) throw new Error("invalid argument (Invalid argument)");
+  return text
+    .slice(5)
+    .split(",")
+    .map((zone) => {
+      if (!/^\d{1,5}$/.test(zone) || Number(zone) > 0xffff)
+        throw new Error("invalid zone (Invalid argument)");
+      return Number(zone);
+    });
+}
+
+function readNumber(text: string, max: number, what: string): number {
+  if (!/^(\d{1,10}|0x[0-9a-f]{1,8})$/i.test(text) || Number(text) > max)
+    throw new Error(`failed to parse ${what} (Invalid argument)`);
+  return Number(text);
 }

@@ -1,0 +1,133 @@
+// Connections as dpctl/dump-conntrack and ct-stats-show print them, and the tuples that flush-conntrack takes. Pure.
+// Source: ovs-dpctl(8), conntrack; wording as Open vSwitch 3.1 prints it.
+import { formatIpv6Address, parseIpv6Address, tryParseIpv4Address } from "../../base/wire/index.js";
+import type { ConnectionInfo, PeerInfo, TupleFilter, TupleInfo } from "../conntrack/index.js";
+
+const PROTOCOLS: Readonly<Record<number, string>> = {
+  1: "icmp",
+  6: "tcp",
+  17: "udp",
+  33: "dccp",
+  58: "icmpv6",
+  132: "sctp",
+  136: "udplite",
+};
+const STATES = ["CLOSED", "LISTEN", "SYN_SENT", "SYN_RECV", "ESTABLISHED", "CLOSE_WAIT", "FIN_WAIT_1"].concat(
+  ["CLOSING", "LAST_ACK", "FIN_WAIT_2", "TIME_WAIT"],
+);
+
+/** One line without its end. `verbose` is -m, `times` is -s. */
+export function formatConnection(one: ConnectionInfo, verbose: boolean, times: boolean): string {
+  const { protocol, peers } = one;
+  const tuple = (info: TupleInfo): string => formatTuple(info, protocol);
+  const parts = [
+    PROTOCOLS[protocol] ?? String(protocol),
+    `orig=(${tuple(one.original)})`,
+    `reply=(${tuple(one.reply)})`,
+  ];
+  if (verbose) parts.push("id=0");
+  if (one.zone !== 0) parts.push(`zone=${one.zone}`);
+  if (verbose) parts.push("status=0");
+  if (times) parts.push(`timeout=${Math.max(0, Math.floor(one.expiresInMs / 1000))}`);
+  if (one.mark !== 0) parts.push(`mark=${one.mark}`);
+  if (one.label !== "0") parts.push(`labels=0x${one.label}`);
+  if (peers !== undefined) {
+    parts.push(`protoinfo=(${verbose ? formatPeers(...peers) : `state=${stateOf(peers)}`})`);
+  }
+  if (one.helper !== undefined) parts.push(`helper=${one.helper}`);
+  return parts.join(",");
+}
+
+function formatTuple(info: TupleInfo, protocol: number): string {
+  const ends = `src=${info.source},dst=${info.destination}`;
+  if (protocol !== 1 && protocol !== 58)
+    return `${ends},sport=${info.sourcePort},dport=${info.destinationPort}`;
+  return `${ends},id=${info.sourcePort},type=${info.destinationPort >>> 8},code=${info.destinationPort & 0xff}`;
+}
+
+/** Of the two ends' states the later one. */
+function stateOf([opener, other]: readonly [PeerInfo, PeerInfo]): string {
+  return STATES[Math.max(STATES.indexOf(opener.state), STATES.indexOf(other.state))] as string;
+}
+
+function formatPeers(opener: PeerInfo, other: PeerInfo): string {
+  const scales =
+    opener.windowScale === 0 && other.windowScale === 0
+      ? ""
+      : `,wscale_orig=${opener.windowScale},wscale_reply=${other.windowScale}`;
+  const flags = `,flags_orig=${opener.flags || "0"},flags_reply=${other.flags || "0"}`;
+  return `state_orig=${opener.state},state_reply=${other.state}${scales}${flags}`;
+}
+
+const COUNTED: readonly (readonly [name: string, protocol: number])[] = [
+  ["TCP", 6],
+  ["UDP", 17],
+  ["SCTP", 132],
+  ["ICMP", 1],
+  ["ICMPv6", 58],
+];
+
+export function formatStatistics(all: readonly ConnectionInfo[], verbose: boolean): string {
+  const lines = ["Connections Stats:", `    Total: ${all.length}`];
+  for (const [name, protocol] of COUNTED) {
+    const some = all.filter((one) => one.protocol === protocol);
+    if (some.length > 0) lines.push(`  ${name}: ${some.length}`);
+    if (protocol === 6 && verbose && some.length > 0) {
+      lines.push("    Conn per TCP states:");
+      for (const state of STATES) {
+        const count = some.filter(({ peers }) => peers !== undefined && stateOf(peers) === state).length;
+        if (count > 0) lines.push(`\t  [${state}]=${count}`);
+      }
+    }
+  }
+  const others = all.filter(({ protocol }) => !COUNTED.some(([, known]) => known === protocol)).length;
+  if (others > 0) lines.push(`  Other: ${others}`);
+  return lines.map((line) => `${line}\n`).join("");
+}
+
+/** "ct_nw_src=10.0.0.1,ct_nw_proto=6,…" as a filter. Throws an Error that names the field. */
+export function parseTuple(text: string): TupleFilter {
+  const filter: Record<string, string | number> = {};
+  for (const part of text.split(/[,\s]+/).filter((one) => one !== "")) {
+    const [name = "", value] = part.split("=");
+    if (value === undefined || value === "")
+      throw new Error(`field ${name} missing value (Invalid argument)`);
+    const [place, read] = TUPLE_FIELDS[name] ?? [];
+    if (place === undefined || read === undefined)
+      throw new Error(`invalid conntrack tuple field: ${name} (Invalid argument)`);
+    const parsed = read(value);
+    if (parsed === undefined) throw new Error(`failed to parse field ${name} (Invalid argument)`);
+    // An ICMP tuple has its type and code where others have a port.
+    filter[place] = name === "icmp_type" ? (parsed as number) << 8 : parsed;
+    if (name === "icmp_code")
+      filter[place] = (Number(filter["destinationPort"] ?? 0) & 0xff00) | (parsed as number);
+  }
+  return filter as TupleFilter;
+}
+
+const number = (max: number) => (text: string) =>
+  /^(\d+|0x[0-9a-f]+)$/i.test(text) && Number(text) <= max ? Number(text) : undefined;
+const ipv4 = (text: string) => (tryParseIpv4Address(text) === undefined ? undefined : text);
+function ipv6(text: string): string | undefined {
+  try {
+    return formatIpv6Address(parseIpv6Address(text));
+  } catch {
+    return undefined;
+  }
+}
+
+type Place = keyof TupleFilter;
+const TUPLE_FIELDS: Readonly<
+  Record<string, readonly [Place, (text: string) => string | number | undefined]>
+> = {
+  ct_nw_src: ["source", ipv4],
+  ct_nw_dst: ["destination", ipv4],
+  ct_ipv6_src: ["source", ipv6],
+  ct_ipv6_dst: ["destination", ipv6],
+  ct_nw_proto: ["protocol", number(255)],
+  ct_tp_src: ["sourcePort", number(65_535)],
+  ct_tp_dst: ["destinationPort", number(65_535)],
+  icmp_id: ["sourcePort", number(65_535)],
+  icmp_type: ["destinationPort", number(255)],
+  icmp_code: ["destinationPort", number(255)],
+};
