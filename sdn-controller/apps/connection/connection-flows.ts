@@ -22,11 +22,16 @@ const RELATED = ctState(CT_STATE_TRK | CT_STATE_REL);
 const INVALID = ctState(CT_STATE_TRK | CT_STATE_INV);
 const CUT: MaskedValue = { value: MARK_CUT, mask: MARK_CUT };
 const NOT_CUT: MaskedValue = { value: 0, mask: MARK_CUT };
+/** Of a connection that was allowed and committed before, which its first packets do not show otherwise. */
+const KNOWN_NOT_CUT: MaskedValue = { value: MARK_KNOWN, mask: MARK_KNOWN + MARK_CUT };
 const IPV4 = { eth_type: ETHERTYPE_IPV4 } as const;
 
-/** The mark of a new connection, made by a network function or (0) by the machine itself. */
+/**
+ * The mark of a new connection, made by a network function or (0) by the machine itself. A connection stays new until
+ * it is answered: one that was cut before that is whole again.
+ */
 function markOf(functionNumber: number): Action {
-  return loadBits("ct_mark", 0, 31, functionNumber + MARK_KNOWN);
+  return loadBits("ct_mark", 0, 32, functionNumber + MARK_KNOWN);
 }
 
 /** All of `bits` set, whatever the others are. */
@@ -98,6 +103,13 @@ export function connectionNetworkFlows(network: NetworkView): Flow[] {
       table: "denied",
       priority: 100,
       match: { ...here, ct_state: ESTABLISHED, ct_mark: NOT_CUT },
+      actions: [commit(zone, [loadBits("ct_mark", 31, 1, 1)])],
+      origin,
+    }),
+    buildFlow({
+      table: "denied",
+      priority: 100,
+      match: { ...here, ct_state: NEW, ct_mark: KNOWN_NOT_CUT },
       actions: [commit(zone, [loadBits("ct_mark", 31, 1, 1)])],
       origin,
     }),
