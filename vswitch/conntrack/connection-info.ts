@@ -10,7 +10,7 @@ import {
   SEEN_REPLY,
 } from "./connection-table.js";
 import { PEER_STATE_NAMES, SCALE_KNOWN, type TcpPeers } from "./tcp.js";
-import { TIMEOUT_NAMES } from "./timeouts.js";
+import { STATE_NONE, TIMEOUT_NAMES } from "./timeouts.js";
 import { isIpv6, protocolOf, T_DST, T_KIND, T_PORTS, T_SRC, TCP, TUPLE_WORDS, zoneOf } from "./tuple.js";
 
 export interface TupleInfo {
@@ -50,7 +50,7 @@ export interface ConnectionInfo {
   readonly expiresInMs: number;
 }
 
-export function describeConnection(
+function describeConnection(
   table: ConnectionTable,
   peers: TcpPeers,
   connection: number,
@@ -127,7 +127,7 @@ export interface ConnectionFilter {
   readonly reply?: TupleFilter;
 }
 
-export function connectionFits(one: ConnectionInfo, filter: ConnectionFilter): boolean {
+function connectionFits(one: ConnectionInfo, filter: ConnectionFilter): boolean {
   return (
     (filter.zone === undefined || filter.zone === one.zone) &&
     tupleFits(one.original, one.protocol, filter.original) &&
@@ -144,4 +144,34 @@ function tupleFits(tuple: TupleInfo, protocol: number, filter: TupleFilter | und
     (filter.sourcePort === undefined || filter.sourcePort === tuple.sourcePort) &&
     (filter.destinationPort === undefined || filter.destinationPort === tuple.destinationPort)
   );
+}
+
+export function listConnections(
+  table: ConnectionTable,
+  peers: TcpPeers,
+  filter: ConnectionFilter,
+  nowMs: number,
+): ConnectionInfo[] {
+  const all: ConnectionInfo[] = [];
+  for (let c = 0; c < table.capacity; c++) {
+    if (table.states[c] === STATE_NONE || (table.expiresMs[c] as number) <= nowMs) continue;
+    const one = describeConnection(table, peers, c, nowMs);
+    if (connectionFits(one, filter)) all.push(one);
+  }
+  return all;
+}
+
+/** Returns how many there were. */
+export function flushConnections(
+  table: ConnectionTable,
+  peers: TcpPeers,
+  filter: ConnectionFilter,
+  nowMs: number,
+): number {
+  const before = table.size;
+  for (let c = 0; c < table.capacity; c++) {
+    if (table.states[c] === STATE_NONE) continue;
+    if (connectionFits(describeConnection(table, peers, c, nowMs), filter)) table.remove(c);
+  }
+  return before - table.size;
 }

@@ -27,17 +27,19 @@ import {
   DROP_CONNTRACK_FULL,
   DROP_CONNTRACK_ZONE_LIMIT,
   DROP_NAT_EXHAUSTED,
+  DROP_NO_BUFFER,
   FlowKey,
-  type Headers,
-  runOnKey,
+  Headers,
+  TRACK_HELD,
   type Tracker,
 } from "../flow/index.js";
 import {
   type ConnectionFilter,
   type ConnectionInfo,
-  connectionFits,
-  describeConnection,
+  flushConnections,
+  listConnections,
 } from "./connection-info.js";
+import { markConnection, tellConnection, translationBit, writeTuple } from "./connection-key.js";
 import {
   ConnectionTable,
   FLAG_DNAT,
@@ -51,18 +53,19 @@ import {
   checksumIsRight,
   claimsChecksum,
   Datagram,
+  datagramIsSound,
   headerIsSound,
-  payloadSumOf,
   transportIsWhole,
 } from "./datagram.js";
+import { FRAGMENT_HELD, FRAGMENT_REFUSED, FragmentTable, type WholeDatagram } from "./fragments.js";
 import { CONNECTIONS_MAX } from "./limits.js";
 import { chooseReply } from "./nat.js";
-import { KIND_ERROR, KIND_INVALID, Quoted, readTuple } from "./read-tuple.js";
+import { KIND_ERROR, KIND_INVALID, KIND_QUERY, Quoted, readAddresses, readTuple } from "./read-tuple.js";
 import { SEGMENT_INVALID, SEGMENT_OPENING, SEGMENT_REOPENS, SEGMENT_VALID, TcpPeers } from "./tcp.js";
 import { flagsAreImpossible, flagsMayOpen, Segment, SYN } from "./tcp-segment.js";
 import * as T from "./timeouts.js";
 import { translate, translateError } from "./translate.js";
-import { invert, isIcmp, mayOpen, protocolOf, T_KIND, T_PORTS, TCP, TUPLE_WORDS } from "./tuple.js";
+import { hasPorts, invert, isIcmp, kindOf, mayOpen, T_KIND, T_PORTS, TCP, TUPLE_WORDS } from "./tuple.js";
 import { type ConntrackSettings, type ConntrackStatus, Zones } from "./zones.js";
 
 /** How long after the start segments of unknown TCP connections from the lower port pass as replies. */
@@ -82,6 +85,7 @@ export interface ConntrackOptions {
 
 export class Conntrack implements Tracker {
   readonly zones = new Zones();
+  readonly fragments: FragmentTable;
   readonly #pool: PacketPool;
   readonly #table: ConnectionTable;
   readonly #peers: TcpPeers;
@@ -91,10 +95,21 @@ export class Conntrack implements Tracker {
   #checkSequence = true;
   #startMs = Number.NaN;
 
+  // Of the datagram whose fragments go on.
+  releaseReason = -1;
+  #releasing = -1;
+  #releaseCt: CtProgram | null = null;
+  #releaseZone = 0;
+  #releaseMs = 0;
+  #releasePorts = 0;
+
   // Of the packet in hand.
   readonly #datagram = new Datagram();
-  readonly #segment = new Segment();
+  readonly #ownSegment = new Segment();
+  #segment = this.#ownSegment;
   readonly #quoted = new Quoted();
+  /** A fragment's transport header is no part of the key. */
+  readonly #noHeaders = new Headers();
   readonly #tuple = new Int32Array(TUPLE_WORDS);
   readonly #reply = new Int32Array(TUPLE_WORDS);
 
@@ -103,6 +118,7 @@ export class Conntrack implements Tracker {
     this.#pool = options.pool;
     this.#table = new ConnectionTable(capacity);
     this.#peers = new TcpPeers(capacity);
+    this.fragments = new FragmentTable(options.pool);
     this.#graceMs = options.pickupGraceMs ?? PICKUP_GRACE_MS;
     this.#verifyChecksums = options.verifyChecksums ?? true;
   }
@@ -149,33 +165,21 @@ export class Conntrack implements Tracker {
 
   sweep(nowMs: number): void {
     this.#table.sweep(nowMs);
+    this.fragments.sweep(nowMs);
   }
 
   /** Forgets the connections that `filter` means; returns how many. */
   flush(filter: ConnectionFilter, nowMs: number): number {
-    const table = this.#table;
-    const before = table.size;
-    for (let c = 0; c < table.capacity; c++) {
-      if (table.states[c] === T.STATE_NONE) continue;
-      if (connectionFits(describeConnection(table, this.#peers, c, nowMs), filter)) table.remove(c);
-    }
-    return before - table.size;
+    return flushConnections(this.#table, this.#peers, filter, nowMs);
   }
 
   /** Every connection that `filter` means, for dpctl/dump-conntrack. */
   connections(nowMs: number, filter: ConnectionFilter = {}): ConnectionInfo[] {
-    const table = this.#table;
-    const all: ConnectionInfo[] = [];
-    for (let c = 0; c < table.capacity; c++) {
-      if (table.states[c] === T.STATE_NONE || table.expiresMs[c]! <= nowMs) continue;
-      const one = describeConnection(table, this.#peers, c, nowMs);
-      if (connectionFits(one, filter)) all.push(one);
-    }
-    return all;
+    return listConnections(this.#table, this.#peers, filter, nowMs);
   }
 
   track(
-    _packet: number,
+    packet: number,
     key: Int32Array,
     headers: Headers,
     ct: CtProgram,
@@ -192,24 +196,137 @@ export class Conntrack implements Tracker {
     key[FlowKey.K_CT_STATE] = CT_STATE_TRK | CT_STATE_INV;
     const { view } = this.#pool;
     const datagram = this.#datagram;
-    if (!datagram.read(view, key, headers) || datagram.fragment !== 0) return -1;
-    if (!this.#isSound((before & (CT_STATE_TRK | CT_STATE_INV)) === CT_STATE_TRK)) return -1;
+    if (!datagram.read(view, key, headers)) return -1;
+    if (datagram.fragment !== 0) {
+      const tracked = (before & CT_STATE_TRK) !== 0;
+      return dry ? -1 : this.#trackFragment(packet, key, ct, zone, tracked, translatedHere, nowMs);
+    }
+    // An earlier ct() has checked the checksums, and since then only we have changed the packet.
+    const verified = (before & (CT_STATE_TRK | CT_STATE_INV)) === CT_STATE_TRK;
+    const { bytes } = this.#pool;
+    if (!datagramIsSound(bytes, view, datagram, this.#verifyChecksums && !verified)) return -1;
     const kind = readTuple(view, datagram, zone, this.#tuple, this.#quoted);
     if (kind === KIND_INVALID) return -1;
     if (kind === KIND_ERROR) {
       this.#error(key, ct, nowMs);
       return -1;
     }
+    this.#segment = this.#ownSegment;
+    if (datagram.protocol === TCP) this.#segment.read(view, datagram);
     return this.#trackTuple(key, headers, ct, translatedHere, nowMs, dry);
   }
 
-  /** `verified`: an earlier ct() has checked the checksums, and since then only we have changed the packet. */
-  #isSound(verified: boolean): boolean {
-    const { bytes, view } = this.#pool;
+  /** Holds the fragment until its datagram is whole, or knows what it belongs to. */
+  #trackFragment(
+    packet: number,
+    key: Int32Array,
+    ct: CtProgram,
+    zone: number,
+    tracked: boolean,
+    translatedHere: boolean,
+    nowMs: number,
+  ): number {
+    const { fragments } = this;
     const datagram = this.#datagram;
-    if (!headerIsSound(bytes, datagram) || !transportIsWhole(view, datagram)) return false;
-    if (verified || !this.#verifyChecksums || !claimsChecksum(view, datagram)) return true;
-    return checksumIsRight(bytes, view, datagram, payloadSumOf(bytes, view, datagram));
+    if (!headerIsSound(this.#pool.bytes, datagram)) return -1;
+    const whole = fragments.known(datagram, zone, tracked, nowMs);
+    if (whole !== undefined) return this.#trackPiece(whole, key, ct, zone, translatedHere, nowMs);
+    key[FlowKey.K_CT_STATE] = 0;
+    key[FlowKey.K_CT_ZONE] = 0;
+    const taken = fragments.take(packet, key, datagram, zone, nowMs);
+    if (taken === FRAGMENT_REFUSED) {
+      key[FlowKey.K_CT_ZONE] = zone;
+      key[FlowKey.K_CT_STATE] = CT_STATE_TRK | CT_STATE_INV;
+      return -1;
+    }
+    if (taken === FRAGMENT_HELD) return TRACK_HELD;
+    this.#judgeWhole(taken, zone);
+    // Without a table to go on in they come to this ct() once more, each for itself.
+    if (ct.tableId < 0) fragments.whole(taken).replays = fragments.count(taken);
+    this.#releasing = taken;
+    this.#releaseCt = ct;
+    this.#releaseZone = zone;
+    this.#releaseMs = nowMs;
+    return TRACK_HELD;
+  }
+
+  /** Whether the datagram is sound, and what its fragments need to know. */
+  #judgeWhole(d: number, zone: number): void {
+    const { bytes, view } = this.#pool;
+    const { fragments } = this;
+    const datagram = this.#datagram;
+    const whole = fragments.whole(d);
+    datagram.readFragment(view, fragments.firstAt(d));
+    const plain = datagram.pieceAt === datagram.l4;
+    datagram.length = fragments.total(d);
+    whole.invalid = !plain || !transportIsWhole(view, datagram);
+    if (whole.invalid) return;
+    if (this.#verifyChecksums && claimsChecksum(view, datagram))
+      whole.invalid = !checksumIsRight(bytes, view, datagram, fragments.sum(d));
+    if (readTuple(view, datagram, zone, this.#tuple, this.#quoted) !== KIND_QUERY) whole.invalid = true;
+    whole.ports = this.#tuple[T_PORTS]!;
+    if (datagram.protocol === TCP) whole.segment.read(view, datagram);
+  }
+
+  /** One fragment of a datagram that is whole. */
+  #trackPiece(
+    whole: WholeDatagram,
+    key: Int32Array,
+    ct: CtProgram,
+    zone: number,
+    translatedHere: boolean,
+    nowMs: number,
+  ): number {
+    const datagram = this.#datagram;
+    key[FlowKey.K_CT_ZONE] = zone;
+    key[FlowKey.K_CT_STATE] = CT_STATE_TRK | CT_STATE_INV;
+    if (whole.invalid) return -1;
+    readAddresses(this.#pool.view, datagram.l3, datagram.ipv6, this.#tuple);
+    this.#tuple[T_PORTS] = whole.ports;
+    this.#tuple[T_KIND] = kindOf(datagram.ipv6, datagram.protocol, zone);
+    this.#segment = whole.segment;
+    return this.#trackTuple(key, this.#noHeaders, ct, translatedHere, nowMs, false);
+  }
+
+  release(key: Int32Array): number {
+    const d = this.#releasing;
+    if (d < 0) return -1;
+    const { fragments } = this;
+    const ct = this.#releaseCt as CtProgram;
+    const datagram = this.#datagram;
+    let packet = fragments.release(d, key);
+    this.releaseReason = -1;
+    if (packet < 0) {
+      if (ct.nat !== null && ct.tableId >= 0)
+        fragments.rename(d, datagram, this.#releaseZone, this.#releasePorts);
+      this.#releasing = -1;
+      return -1;
+    }
+    if (ct.tableId < 0) return packet;
+    if (ct.nat !== null && this.#pool.isShared(packet)) {
+      const twin = this.#pool.copy(packet);
+      if (twin >= 0) {
+        this.#pool.free(packet);
+        packet = twin;
+      } else {
+        this.releaseReason = DROP_NO_BUFFER;
+        return packet;
+      }
+    }
+    datagram.readFragment(this.#pool.view, this.#pool.offset[packet]! + fragments.releasedAt);
+    const whole = fragments.whole(d);
+    this.releaseReason = this.#trackPiece(whole, key, ct, this.#releaseZone, false, this.#releaseMs);
+    if ((datagram.fragment & FlowKey.FRAGMENT_LATER) === 0) this.#releasePorts = this.#portsNow(whole);
+    return packet;
+  }
+
+  /** The ports, or identifier, type and code, that the first fragment has by now. */
+  #portsNow(whole: WholeDatagram): number {
+    const { l4, protocol } = this.#datagram;
+    const { view } = this.#pool;
+    if (whole.invalid) return whole.ports;
+    if (isIcmp(protocol)) return (view.getUint16(l4 + 4) << 16) | view.getUint16(l4);
+    return hasPorts(protocol) ? view.getInt32(l4) : 0;
   }
 
   #trackTuple(
@@ -222,10 +339,7 @@ export class Conntrack implements Tracker {
   ): number {
     const isTcp = this.#datagram.protocol === TCP;
     const segment = this.#segment;
-    if (isTcp) {
-      segment.read(this.#pool.view, this.#datagram);
-      if (flagsAreImpossible(segment.flags)) return -1;
-    }
+    if (isTcp && flagsAreImpossible(segment.flags)) return -1;
     const found = this.#find(translatedHere, nowMs);
     if (found < 0) return this.#unknown(key, headers, ct, nowMs, dry);
     const connection = found >> 1;
@@ -263,7 +377,7 @@ export class Conntrack implements Tracker {
     const table = this.#table;
     const connection = found >> 1;
     const direction = found & 1;
-    this.#tell(connection, key);
+    tellConnection(table, connection, key);
     if (verdict === SEGMENT_INVALID) {
       // Whoever forwards it all the same must not show the other side addresses that it does not know.
       if (ct.nat !== null) this.#translate(connection, direction, key, headers, translatedHere);
@@ -281,7 +395,7 @@ export class Conntrack implements Tracker {
       (direction === REPLY ? CT_STATE_RPL : 0) |
       ((flags & FLAG_RELATED) !== 0 ? CT_STATE_REL : 0);
     if (ct.nat !== null) this.#translate(connection, direction, key, headers, translatedHere);
-    if (ct.commit) this.#mark(connection, key, ct, dry);
+    if (ct.commit) markConnection(table, connection, key, ct, dry);
   }
 
   /** A packet of no committed connection. Returns −1 or a drop reason. */
@@ -324,7 +438,7 @@ export class Conntrack implements Tracker {
       table.flags[connection] = table.flags[connection]! | (ct.nat.kind === "source" ? FLAG_SNAT : FLAG_DNAT);
       this.#translate(connection, ORIGINAL, key, headers, false);
     }
-    this.#mark(connection, key, ct, false);
+    markConnection(table, connection, key, ct, false);
     return -1;
   }
 
@@ -342,11 +456,11 @@ export class Conntrack implements Tracker {
     if (found < 0) return;
     const connection = found >> 1;
     const direction = found & 1;
-    this.#tell(connection, key);
+    tellConnection(table, connection, key);
     key[FlowKey.K_CT_STATE] = CT_STATE_TRK | CT_STATE_REL | (direction === REPLY ? CT_STATE_RPL : 0);
     const flags = table.flags[connection]!;
     if (ct.nat === null || (flags & TRANSLATED) === 0) return;
-    key[FlowKey.K_CT_STATE] = key[FlowKey.K_CT_STATE]! | translationBit(flags, direction);
+    key[FlowKey.K_CT_STATE] = key[FlowKey.K_CT_STATE]! | translationBit((flags & FLAG_SNAT) !== 0, direction);
     const { bytes, view } = this.#pool;
     const seen = found * TUPLE_WORDS;
     const sent = (found ^ 1) * TUPLE_WORDS;
@@ -356,7 +470,7 @@ export class Conntrack implements Tracker {
   #translate(connection: number, direction: number, key: Int32Array, headers: Headers, done: boolean): void {
     const flags = this.#table.flags[connection]!;
     if ((flags & TRANSLATED) === 0) return;
-    key[FlowKey.K_CT_STATE] = key[FlowKey.K_CT_STATE]! | translationBit(flags, direction);
+    key[FlowKey.K_CT_STATE] = key[FlowKey.K_CT_STATE]! | translationBit((flags & FLAG_SNAT) !== 0, direction);
     if (done) return;
     const { bytes, view } = this.#pool;
     const other = (connection * 2 + (1 - direction)) * TUPLE_WORDS;
@@ -376,37 +490,4 @@ export class Conntrack implements Tracker {
     table.states[connection] = state;
     table.expiresMs[connection] = nowMs + this.zones.timeoutMs(table.zoneOf(connection), state);
   }
-
-  /** Mark, label and first packet's tuple of the connection into the key. */
-  #tell(connection: number, key: Int32Array): void {
-    const table = this.#table;
-    writeTuple(key, table.tuples, connection * 2 * TUPLE_WORDS);
-    key[FlowKey.K_CT_MARK] = table.marks[connection]!;
-    for (let i = 0; i < 4; i++) key[FlowKey.K_CT_LABEL + i] = table.labels[connection * 4 + i]!;
-  }
-
-  /** Does what exec() says to mark and label. */
-  #mark(connection: number, key: Int32Array, ct: CtProgram, dry: boolean): void {
-    if (ct.program === null) return;
-    runOnKey(ct.program, key);
-    if (dry) return;
-    const table = this.#table;
-    table.marks[connection] = key[FlowKey.K_CT_MARK]!;
-    for (let i = 0; i < 4; i++) table.labels[connection * 4 + i] = key[FlowKey.K_CT_LABEL + i]!;
-  }
-}
-
-/** What has been done to a packet of that direction: the answers to what has a new source get a new destination. */
-function translationBit(flags: number, direction: number): number {
-  const source = ((flags & FLAG_SNAT) !== 0) === (direction === ORIGINAL);
-  return source ? CT_STATE_SNAT : CT_STATE_DNAT;
-}
-
-/** The tuple at `at` into the ct words of the key; ICMP shows its type and code as ports. */
-function writeTuple(key: Int32Array, tuples: Int32Array, at: number): void {
-  const protocol = protocolOf(tuples[at + T_KIND]!);
-  const ports = tuples[at + T_PORTS]!;
-  key[FlowKey.K_CT_ZONE] = (protocol << 24) | (tuples[at + T_KIND]! & 0xffff);
-  for (let i = 0; i < 8; i++) key[FlowKey.K_CT_SRC + i] = tuples[at + i]!;
-  key[FlowKey.K_CT_TP] = isIcmp(protocol) ? ((ports & 0xff00) << 8) | (ports & 0xff) : ports;
 }

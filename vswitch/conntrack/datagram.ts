@@ -55,6 +55,8 @@ export class Datagram {
   end = 0;
   /** FlowKey.FRAGMENT_ bits. */
   fragment = 0;
+  /** Of an IPv6 fragment: its fragment header. */
+  fragmentAt = -1;
   /** Bytes from the transport header on; in a reassembled datagram of all its fragments. */
   length = 0;
   readonly #walk = new ExtensionWalk();
@@ -77,9 +79,37 @@ export class Datagram {
       if (!this.#walk.walk(view, l3 + 40, end, l3 + 6)) return false;
       this.protocol = this.#walk.protocol;
       this.l4 = this.#walk.at;
+      this.fragmentAt = this.#walk.fragmentAt;
     }
     this.length = end - this.l4;
     return true;
+  }
+
+  /** Reads a fragment that read() has accepted before, whose IP header is at `l3`. */
+  readFragment(view: DataView, l3: number): void {
+    this.l3 = l3;
+    this.ipv6 = view.getUint8(l3) >>> 4 === 6;
+    let offset: number;
+    if (this.ipv6) {
+      this.end = l3 + 40 + view.getUint16(l3 + 4);
+      this.#walk.walk(view, l3 + 40, this.end, l3 + 6);
+      this.protocol = this.#walk.protocol;
+      this.l4 = this.#walk.at;
+      this.fragmentAt = this.#walk.fragmentAt;
+      offset = view.getUint16(this.fragmentAt + 2) & 0xfff8;
+    } else {
+      this.end = l3 + view.getUint16(l3 + 2);
+      this.protocol = view.getUint8(l3 + 9);
+      this.l4 = l3 + ((view.getUint8(l3) & 15) << 2);
+      offset = view.getUint16(l3 + 6) & 0x1fff;
+    }
+    this.fragment = FlowKey.FRAGMENT_ANY | (offset === 0 ? 0 : FlowKey.FRAGMENT_LATER);
+    this.length = this.end - this.l4;
+  }
+
+  /** Where the fragment's piece of its datagram begins. */
+  get pieceAt(): number {
+    return this.ipv6 ? this.fragmentAt + 8 : this.l4;
   }
 
   /** Where the transport checksum stands that covers the addresses; −1 when none does or it is not used. */
@@ -143,7 +173,19 @@ export function checksumIsRight(
 }
 
 /** The sum that checksumIsRight takes, for a datagram in one piece. Bytes behind what UDP's length says do not count. */
-export function payloadSumOf(bytes: Uint8Array, view: DataView, datagram: Datagram): number {
+function payloadSumOf(bytes: Uint8Array, view: DataView, datagram: Datagram): number {
   const { l4, protocol, length } = datagram;
   return addToSum(bytes, l4, protocol === UDP ? view.getUint16(l4 + 4) : length, 0);
+}
+
+/** Whether a datagram in one piece is whole and, with `verify`, its transport checksum right where it claims one. */
+export function datagramIsSound(
+  bytes: Uint8Array,
+  view: DataView,
+  datagram: Datagram,
+  verify: boolean,
+): boolean {
+  if (!headerIsSound(bytes, datagram) || !transportIsWhole(view, datagram)) return false;
+  if (!verify || !claimsChecksum(view, datagram)) return true;
+  return checksumIsRight(bytes, view, datagram, payloadSumOf(bytes, view, datagram));
 }

@@ -8,6 +8,14 @@ export const EXPECTATIONS_MAX = 1024;
 export const TIMEOUT_POLICIES_MAX = 256;
 /** Zones with a limit of their own. */
 export const ZONE_LIMITS_MAX = 65_536;
+/** Fragments that are held, unless dpctl/ipf-set-max-nfrags says less. */
+export const FRAGMENTS_MAX = 1000;
+/** One sender holds at most this part of them. */
+export const FRAGMENTS_SHARE = 4;
+/** Datagrams that are put together or remembered. */
+export const DATAGRAMS_MAX = 256;
+/** Enough for 64 KiB in frames of 1500 bytes. */
+export const FRAGMENTS_PER_DATAGRAM_MAX = 48;
 /** Addresses of a range that are tried for one new connection. */
 export const NAT_ADDRESSES_MAX = 64;
 /** Ports tried on one address where the action names no range of them. */

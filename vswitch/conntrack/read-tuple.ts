@@ -101,7 +101,7 @@ function readQuoted(view: DataView, zone: number, tuple: Int32Array, quoted: Quo
   return true;
 }
 
-function readAddresses(view: DataView, l3: number, ipv6: boolean, tuple: Int32Array): void {
+export function readAddresses(view: DataView, l3: number, ipv6: boolean, tuple: Int32Array): void {
   if (!ipv6) {
     for (let i = T_SRC; i < T_PORTS; i++) tuple[i] = 0;
     tuple[T_SRC] = view.getInt32(l3 + 12);

@@ -63,3 +63,6 @@ export const DROP_PROTECTED = 16;
 export const DROP_POLICED = 17;
 export const DROP_TOO_LONG = 18;
 export const DROP_CONNTRACK_ZONE_LIMIT = 19;
+
+/** No drop: the packet is a fragment, which the tracker keeps (with a reference of its own) until its datagram is whole. */
+export const TRACK_HELD = -2;

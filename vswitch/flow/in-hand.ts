@@ -17,6 +17,8 @@ export class InHand {
   flow: Flow | null = null;
   /** Of that flow, or where none matched; OFPTT_ALL in a packet-out, −1 when no packet is in hand. */
   tableId = -1;
+  /** Where this run through the tables began; −1 in a packet-out. */
+  runTable = -1;
   outputs = 0;
   /** It has been dropped: nothing more happens to it. */
   dropped = false;
@@ -37,6 +39,13 @@ export class InHand {
     this.path = path;
     this.observer = observer;
     this.rewriter = new Rewriter(pool, this.key, this.headers);
+  }
+
+  /** A run begins: nothing has happened to the packet in it. */
+  renew(): void {
+    this.outputs = 0;
+    this.dropped = false;
+    this.exited = false;
   }
 
   /** Counts a drop that leaves the packet alone: an output that did not happen, or somebody else's packet. */

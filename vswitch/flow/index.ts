@@ -28,7 +28,12 @@ export { Headers, KEY_WORDS } from "./key.js";
 export { BANDS_MAX, BUCKETS_MAX, FLOWS_MAX, GROUPS_MAX, METERS_MAX, TABLES } from "./limits.js";
 export { PathCache } from "./path-cache.js";
 export { Pipeline } from "./pipeline.js";
-export type { PacketSink, PipelineObserver, PipelineOptions, Tracker } from "./pipeline-modules.js";
+export type {
+  PacketSink,
+  PipelineObserver,
+  PipelineOptions,
+  Tracker,
+} from "./pipeline-modules.js";
 export {
   type Program,
   REASONS,

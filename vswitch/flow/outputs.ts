@@ -11,7 +11,7 @@ import {
 import * as D from "./drop-reasons.js";
 import type { InHand } from "./in-hand.js";
 import * as K from "./key.js";
-import type { PacketSink } from "./pipeline-modules.js";
+import type { PacketSink, Tracker } from "./pipeline-modules.js";
 import { REASONS } from "./program.js";
 import { Recirculation } from "./recirculation.js";
 import type { ValueOperations } from "./value-operations.js";
@@ -92,6 +92,24 @@ export class Outputs {
     this.output(port, WHOLE_PACKET);
     hand.packet = whole;
     this.#hand.pool.free(part);
+  }
+
+  /**
+   * The packet waits with the tracker; the fragments that need wait no longer go on in `table`, or (−1) where this run
+   * began, of a packet-out nowhere.
+   */
+  goOn(tracker: Tracker, table: number): void {
+    const hand = this.#hand;
+    const tableId = table >= 0 ? table : hand.runTable;
+    hand.outputs++;
+    hand.dropped = true;
+    const { key } = hand;
+    for (let next = tracker.release(key); next >= 0; next = tracker.release(key)) {
+      const reason = tracker.releaseReason;
+      if (reason < 0 && tableId >= 0 && this.waiting.push(next, tableId, key, this.#values)) continue;
+      hand.countDrop(reason >= 0 ? reason : D.DROP_NESTING);
+      hand.pool.free(next);
+    }
   }
 
   /** A copy of the packet goes on in `tableId` when this run is over. */

@@ -37,7 +37,7 @@ export interface PacketSink {
 export interface Tracker {
   /**
    * Looks the packet's connection up in `zone`, commits it if asked, translates addresses, and sets the ct words of
-   * `key`. Returns −1, or the drop reason of a packet that may not go on. `dry` changes nothing but packet and key.
+   * `key`. Returns −1, TRACK_HELD, or the drop reason of a packet that may not go on. `dry` changes nothing but packet and key.
    */
   track(
     packet: number,
@@ -48,6 +48,12 @@ export interface Tracker {
     nowMs: number,
     dry: boolean,
   ): number;
+  /**
+   * After TRACK_HELD: the next fragment that may go on, tracked, its pipeline words in `key`; its reference is the
+   * caller's. −1 when there is none, or no more. A releaseReason ≥ 0 is why the fragment is to be dropped.
+   */
+  release(key: Int32Array): number;
+  readonly releaseReason: number;
 }
 
 /** Sees every step; only for traces. */

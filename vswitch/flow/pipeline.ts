@@ -99,6 +99,7 @@ export class Pipeline {
     this.#path.openUncached();
     this.#set.clear();
     this.#hand.tableId = OFPTT_ALL;
+    this.#hand.runTable = -1;
     this.#hand.key[K.K_ACTSET_OUTPUT] = K.OFPP_UNSET;
     this.#execute(program);
     this.#endRun();
@@ -121,9 +122,7 @@ export class Pipeline {
     hand.packet = packet;
     hand.nowMs = nowMs;
     hand.flow = null;
-    hand.outputs = 0;
-    hand.dropped = false;
-    hand.exited = false;
+    hand.renew();
     this.#values.depth = 0;
     this.#lookups = 0;
     this.#nesting = 0;
@@ -139,9 +138,7 @@ export class Pipeline {
       hand.packet = waiting.packets[next]!;
       waiting.restore(next, hand.key, this.#values);
       hand.marked = true;
-      hand.outputs = 0;
-      hand.dropped = false;
-      hand.exited = false;
+      hand.renew();
       this.#nesting = 0;
       hand.headers.parse(this.#pool, hand.packet, hand.key);
       const table = waiting.tables[next]!;
@@ -160,6 +157,7 @@ export class Pipeline {
     if (this.#observer === null) this.#path.open(hand.key, tableId, first);
     else this.#path.openUncached();
     this.#set.clear();
+    hand.runTable = tableId;
     hand.key[K.K_ACTSET_OUTPUT] = K.OFPP_UNSET;
     let table = tableId;
     for (;;) {
@@ -474,7 +472,7 @@ export class Pipeline {
 
   #ct(ct: CtProgram): void {
     const hand = this.#hand;
-    const { key, headers, rewriter, nowMs } = hand;
+    const { key, headers, nowMs } = hand;
     const zone = ct.zone >= 0 ? ct.zone : (key[ct.zoneWord]! >>> ct.zoneShift) & 0xffff;
     hand.marked = true;
     if (ct.nat !== null) {
@@ -483,11 +481,9 @@ export class Pipeline {
     }
     const dry = this.#observer !== null;
     const reason = this.#tracker.track(hand.packet, key, headers, ct, zone, nowMs, dry);
-    if (reason >= 0) {
-      hand.drop(reason);
-      return;
-    }
-    if (ct.tableId >= 0) {
+    if (reason >= 0) hand.drop(reason);
+    else if (reason === D.TRACK_HELD) this.#outputs.goOn(this.#tracker, ct.tableId);
+    else if (ct.tableId >= 0) {
       this.#outputs.queue(ct.tableId);
       hand.outputs++;
     }

@@ -1,0 +1,230 @@
+import { describe, expect, it } from "vitest";
+import {
+  CT_STATE_EST,
+  CT_STATE_INV,
+  CT_STATE_NEW,
+  CT_STATE_RPL,
+  CT_STATE_TRK,
+  type CtAction,
+} from "../../base/openflow/index.js";
+import { checksum, ipv4Bytes, parseIpv4Address } from "../../base/wire/index.js";
+import { type Ends, icmpFrame, udpFrame } from "../testing/frames.js";
+import { apply, field, match, output, Rig } from "../testing/rig.js";
+import { TrackRig, trackAction } from "../testing/track-rig.js";
+
+const NEW = CT_STATE_TRK | CT_STATE_NEW;
+const REPLY = CT_STATE_TRK | CT_STATE_EST | CT_STATE_RPL;
+const INVALID = CT_STATE_TRK | CT_STATE_INV;
+const A: Required<Ends> = {
+  source: "10.0.0.1",
+  destination: "10.0.0.2",
+  sourcePort: 4000,
+  destinationPort: 80,
+};
+const A6: Required<Ends> = { ...A, source: "fd00::1", destination: "fd00::2" };
+const turn = (ends: Required<Ends>): Required<Ends> => ({
+  source: ends.destination,
+  destination: ends.source,
+  sourcePort: ends.destinationPort,
+  destinationPort: ends.sourcePort,
+});
+const PAYLOAD = Uint8Array.from({ length: 3500 }, (_, i) => i & 0xff);
+
+/** Cuts an unfragmented frame at these offsets of its IP payload, multiples of 8. */
+function cut(frame: Uint8Array, at: readonly number[], identification = 7): Uint8Array[] {
+  return frame[14] === 0x45 ? cut4(frame, at, identification) : cut6(frame, at, identification);
+}
+
+function cut4(frame: Uint8Array, at: readonly number[], identification: number): Uint8Array[] {
+  const payload = frame.subarray(34);
+  return [0, ...at].map((start, i) => {
+    const end = at[i] ?? payload.byteLength;
+    const piece = new Uint8Array(34 + end - start);
+    piece.set(frame.subarray(0, 34));
+    piece.set(payload.subarray(start, end), 34);
+    const view = new DataView(piece.buffer);
+    view.setUint16(16, 20 + end - start);
+    view.setUint16(18, identification);
+    view.setUint16(20, (start >>> 3) | (end < payload.byteLength ? 0x2000 : 0));
+    view.setUint16(24, 0);
+    view.setUint16(24, checksum(piece, 14, 20));
+    return piece;
+  });
+}
+
+function cut6(frame: Uint8Array, at: readonly number[], identification: number): Uint8Array[] {
+  const payload = frame.subarray(54);
+  return [0, ...at].map((start, i) => {
+    const end = at[i] ?? payload.byteLength;
+    const piece = new Uint8Array(62 + end - start);
+    piece.set(frame.subarray(0, 54));
+    piece.set(payload.subarray(start, end), 62);
+    const view = new DataView(piece.buffer);
+    view.setUint16(18, 8 + end - start);
+    piece[54] = piece[20] as number;
+    piece[20] = 44;
+    view.setUint16(56, start | (end < payload.byteLength ? 1 : 0));
+    view.setUint32(58, identification);
+    return piece;
+  });
+}
+
+/** The payload that the fragments carry, put together again. */
+function join(frames: readonly Uint8Array[]): Uint8Array {
+  const pieces = frames.map((frame) => {
+    const view = new DataView(frame.buffer, frame.byteOffset);
+    const v4 = frame[14] === 0x45;
+    const start = v4 ? (view.getUint16(20) & 0x1fff) << 3 : view.getUint16(56) & 0xfff8;
+    return { start, bytes: frame.subarray(v4 ? 34 : 62) };
+  });
+  const whole = new Uint8Array(Math.max(...pieces.map(({ start, bytes }) => start + bytes.byteLength)));
+  for (const { start, bytes } of pieces) whole.set(bytes, start);
+  return whole;
+}
+
+/** ct_state of each packet that got past tracking. */
+function states(rig: TrackRig, port: number, ...frames: Uint8Array[]): number[] {
+  rig.events = [];
+  rig.send(port, ...frames);
+  return rig.events.flatMap((event) =>
+    event.type === "packet_in" ? [Number(rig.value(event.match, "ct_state"))] : [],
+  );
+}
+
+describe("fragments", () => {
+  it.each([A, A6])(
+    "of $source are held until their datagram is whole, then go on as one, in any order",
+    (ends) => {
+      for (const order of [
+        [0, 1, 2],
+        [2, 0, 1],
+        [1, 2, 0],
+      ]) {
+        const rig = new TrackRig();
+        const pieces = cut(udpFrame(ends, PAYLOAD), [1400, 2800]);
+        const [first, second, third] = order.map((n) => pieces[n] as Uint8Array) as [
+          Uint8Array,
+          Uint8Array,
+          Uint8Array,
+        ];
+        expect(states(rig, 1, first)).toEqual([]);
+        expect(states(rig, 1, second)).toEqual([]);
+        expect(rig.pool.available).toBe(254);
+        expect(states(rig, 1, third)).toEqual([NEW, NEW, NEW]);
+        expect(rig.pool.available).toBe(256);
+        expect(rig.datapath.conntrack.connections(rig.nowMs).map((one) => one.original.sourcePort)).toEqual([
+          4000,
+        ]);
+        expect(states(rig, 2, ...cut(udpFrame(turn(ends), PAYLOAD), [1400, 2800]))).toEqual([
+          REPLY,
+          REPLY,
+          REPLY,
+        ]);
+      }
+    },
+  );
+
+  it("of a datagram with a wrong checksum are invalid, all of them", () => {
+    const rig = new TrackRig();
+    const pieces = cut(udpFrame(A, PAYLOAD), [1400, 2800]);
+    const broken = pieces[1] as Uint8Array;
+    broken[500] = (broken[500] as number) ^ 1;
+    expect(states(rig, 1, ...pieces)).toEqual([INVALID, INVALID, INVALID]);
+    expect(rig.datapath.conntrack.size).toBe(0);
+  });
+
+  it("that overlap drop their datagram, exact duplicates only themselves", () => {
+    const rig = new TrackRig();
+    const [a, b, c] = cut(udpFrame(A, PAYLOAD), [1400, 2800]) as [Uint8Array, Uint8Array, Uint8Array];
+    const [, overlapping] = cut(udpFrame(A, PAYLOAD), [1392, 2800]) as [Uint8Array, Uint8Array];
+    expect(states(rig, 1, a, a)).toEqual([INVALID]);
+    expect(states(rig, 1, overlapping)).toEqual([INVALID]);
+    expect(rig.pool.available).toBe(256);
+    expect(states(rig, 1, b, c)).toEqual([]);
+    expect(rig.datapath.conntrack.fragments.counters[0].overlapped).toBe(2);
+  });
+
+  it("that are too small, or too late, do not wait", () => {
+    const rig = new TrackRig();
+    expect(states(rig, 1, ...cut(udpFrame(A, PAYLOAD), [800, 2800]).slice(0, 1))).toEqual([INVALID]);
+    states(rig, 1, ...cut(udpFrame(A, PAYLOAD), [1400, 2800]).slice(0, 2));
+    rig.nowMs += 16_000;
+    rig.datapath.tick(rig.nowMs);
+    expect(rig.pool.available).toBe(256);
+    expect(rig.datapath.conntrack.fragments.counters[0]).toMatchObject({ tooSmall: 1, expired: 2 });
+  });
+
+  it("of one sender leave room for those of others, and packets for everybody", () => {
+    const rig = new TrackRig();
+    for (let n = 0; n < 2000; n++) states(rig, 1, ...cut(udpFrame(A, PAYLOAD), [1400], n).slice(0, 1));
+    expect(rig.pool.available).toBeGreaterThanOrEqual(256 >> 2);
+    rig.datapath.conntrack.fragments.purge();
+    expect(rig.pool.available).toBe(256);
+    rig.datapath.conntrack.fragments.fragmentsMax = 40;
+    // Packet-ins are limited too.
+    rig.nowMs += 5000;
+    for (let n = 0; n < 100; n++) states(rig, 1, ...cut(udpFrame(A, PAYLOAD), [1400], n).slice(0, 1));
+    expect(rig.datapath.conntrack.fragments.held).toBe(10);
+    expect(states(rig, 1, ...cut(udpFrame({ ...A, source: "10.0.0.3" }, PAYLOAD), [1400, 2800]))).toEqual([
+      NEW,
+      NEW,
+      NEW,
+    ]);
+  });
+
+  it("are translated: addresses of all, ports of the first, with right checksums, there and back", () => {
+    const rig = new Rig(2);
+    const ip = field("eth_type", 0x0800);
+    const nat = (direction: "source" | "existing"): CtAction["actions"] => [
+      {
+        type: "nat",
+        direction,
+        persistent: false,
+        selection: "auto",
+        ...(direction === "source"
+          ? { addressMin: ipv4Bytes(parseIpv4Address("192.0.2.1")), portMin: 5000 }
+          : {}),
+      },
+    ];
+    rig.flow({
+      match: match(ip, field("in_port", 1)),
+      instructions: [apply(trackAction({ commit: true, tableId: 1, actions: nat("source") }))],
+    });
+    rig.flow({ tableId: 1, match: match(field("in_port", 1)), instructions: [apply(output(2))] });
+    rig.flow({
+      match: match(ip, field("in_port", 2)),
+      instructions: [apply(trackAction({ tableId: 1, actions: nat("existing") }))],
+    });
+    rig.flow({ tableId: 1, match: match(field("in_port", 2)), instructions: [apply(output(1))] });
+    const out = rig.send(1, ...cut(udpFrame(A, PAYLOAD), [1400, 2800])).get(2) ?? [];
+    const outside = { ...A, source: "192.0.2.1", sourcePort: 5000 };
+    expect(out).toHaveLength(3);
+    for (const frame of out) expect([...frame.slice(26, 30)]).toEqual([192, 0, 2, 1]);
+    expect(join(out)).toEqual(udpFrame(outside, PAYLOAD).slice(34));
+    const back = rig.send(2, ...cut(udpFrame(turn(outside), PAYLOAD), [2000])).get(1) ?? [];
+    expect(join(back)).toEqual(udpFrame(turn(A), PAYLOAD).slice(34));
+    expect(rig.pool.available).toBe(256);
+  });
+
+  it("pass a ct() that leads to no table, and what follows it", () => {
+    const rig = new Rig(2);
+    const ip = field("eth_type", 0x0800);
+    rig.flow({ match: match(ip), instructions: [apply(trackAction({ commit: true }), output(2))] });
+    const pieces = cut(udpFrame(A, PAYLOAD), [1400, 2800]);
+    expect(join(rig.send(1, ...pieces).get(2) ?? [])).toEqual(udpFrame(A, PAYLOAD).slice(34));
+    expect(rig.datapath.conntrack.size).toBe(1);
+    expect(rig.pool.available).toBe(256);
+  });
+
+  it("of an echo request are tracked by its identifier", () => {
+    const rig = new TrackRig();
+    expect(states(rig, 1, ...cut(icmpFrame(A, 8, 0x00050001, PAYLOAD), [1400, 2800]))).toEqual([
+      NEW,
+      NEW,
+      NEW,
+    ]);
+    const reply = icmpFrame(turn(A), 0, 0x00050001, PAYLOAD);
+    expect(states(rig, 2, ...cut(reply, [1400, 2800]))).toEqual([REPLY, REPLY, REPLY]);
+    expect(rig.datapath.conntrack.size).toBe(1);
+  });
+});
