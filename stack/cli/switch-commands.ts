@@ -46,7 +46,7 @@ function registerVswitchd(program: Command): void {
     .option("--dir <dir>", "directory of the switch (default: switch/ below the data directory of Plinth)")
     .option(
       "--ovsdb <endpoint>",
-      "a further OVSDB listener: punix:PATH or ptcp:PORT[:HOST]; may be repeated",
+      "a further place for OVSDB: punix:PATH, ptcp:PORT[:HOST], pssl:PORT[:HOST], or unix:PATH, tcp:HOST:PORT, ssl:HOST:PORT to dial; may be repeated",
       collect,
       [],
     )

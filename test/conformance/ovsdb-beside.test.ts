@@ -300,6 +300,7 @@ describe("beside ovsdb-server", () => {
       ]),
       [0, "monitor", "Open_vSwitch", "m", port([{ columns: ["name"] }, { columns: ["name"] }])],
       [0, "monitor", "Open_vSwitch", "m", { Nope: [] }],
+      [0, "monitor", "Open_vSwitch", "long", {}, 1, 2],
       [0, "monitor_cond", "Open_vSwitch", "m", {}, 1],
       [0, "monitor_cond", "Open_vSwitch", "m", port({ where: true })],
       [0, "monitor_cond", "Open_vSwitch", "m", port({ where: [["x", "==", 1]] })],

@@ -127,6 +127,51 @@ describe("ovsdb-client", () => {
     await client("wait", endpoint, "Open_vSwitch", "connected");
   });
 
+  it("steals a lock from who holds it, and gives it back", async () => {
+    const said = new Map<ChildProcess, string>();
+    const start = (verb: string): ChildProcess => {
+      const child = spawn("ovsdb-client", [verb, endpoint, "coveted"], {
+        stdio: ["ignore", "pipe", "ignore"],
+      });
+      child.stdout?.on("data", (chunk: Buffer) =>
+        said.set(child, (said.get(child) ?? "") + chunk.toString()),
+      );
+      return child;
+    };
+    const hears = (child: ChildProcess, word: RegExp) =>
+      waitFor(
+        () => word.test(said.get(child) ?? ""),
+        () => `${word} in: ${said.get(child)}`,
+        10_000,
+      );
+    const owner = start("lock");
+    const thieves: ChildProcess[] = [];
+    try {
+      await hears(owner, /"locked":true|locked/);
+      thieves.push(start("steal"));
+      await hears(owner, /stolen/);
+      await endChild(thieves[0] as ChildProcess);
+      await hears(owner, /stolen[\s\S]*locked/);
+    } finally {
+      for (const child of [owner, ...thieves]) await endChild(child);
+    }
+  });
+
+  it("queries without a change, and compares schemas", async () => {
+    const query = JSON.stringify([
+      "Open_vSwitch",
+      { op: "insert", table: "Queue", row: { dscp: 61 } },
+      { op: "select", table: "Queue", where: [["dscp", "==", 61]], columns: ["dscp"] },
+    ]);
+    const answer = JSON.parse(await client("query", endpoint, query)) as unknown[];
+    expect(answer[1]).toEqual({ rows: [{ dscp: 61 }] });
+    expect(await transact({ op: "select", table: "Queue", where: [["dscp", "==", 61]] })).toEqual([
+      { rows: [] },
+    ]);
+    const schema = JSON.parse(await client("get-schema", endpoint, "Open_vSwitch")) as { cksum: string };
+    expect(schema.cksum).toBe(OPEN_VSWITCH_SCHEMA.cksum);
+  });
+
   it("has its file read by ovsdb-tool", async () => {
     const file = join(dir, "conf.db");
     await storage.sync();

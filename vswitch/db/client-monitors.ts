@@ -26,7 +26,9 @@ export class ClientMonitors {
   /** Opens a monitor on `hosted` with the parameters after the database's name; returns the answer. */
   open(hosted: HostedDatabase, params: readonly unknown[], notation: MonitorNotation): unknown {
     const [id, requests, lastId] = params;
-    if (params.length !== (notation === "update3" ? 3 : 2)) throw invalidParameters();
+    // What is too much for `monitor` is left unread, as ovsdb-server does.
+    const wanted = notation === "update3" ? 3 : 2;
+    if (notation === "update" ? params.length < wanted : params.length !== wanted) throw invalidParameters();
     const key = keyOf(id);
     if (this.#open.has(key)) throw duplicateId(key);
     if (this.#open.size >= MONITORS_MAX) {

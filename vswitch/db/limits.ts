@@ -4,9 +4,10 @@
 export const ROWS_MAX = 200_000;
 /** Operations in one transaction. */
 export const OPERATIONS_MAX = 20_000;
-/** Transactions that a returning client's monitor may have missed, and the changes in them. */
+/** Transactions that a returning client's monitor may have missed, the changes in them, and their size. */
 export const HISTORY_TRANSACTIONS_MAX = 1_000;
 export const HISTORY_CHANGES_MAX = 20_000;
+export const HISTORY_BYTES_MAX = 16 * 1024 * 1024;
 /** Bytes that may wait for a client that does not read; beyond it it is hung up on. */
 export const CLIENT_BACKLOG_BYTES_MAX = 64 * 1024 * 1024;
 /** Clients of one listener. */

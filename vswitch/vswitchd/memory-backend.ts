@@ -9,6 +9,9 @@ export class MemoryBackend implements SwitchBackend {
   /** Names of bridges and ports that cannot be made. */
   readonly broken = new Set<string>();
   macs: MacEntry[] = [];
+  /** Of every port. */
+  linkUp = true;
+  rxPackets = 7;
   closed = false;
 
   async addBridge(config: BridgeConfig): Promise<void> {
@@ -53,9 +56,9 @@ export class MemoryBackend implements SwitchBackend {
   async status(bridge: string): Promise<BridgeStatus> {
     const ports = [...this.#bridge(bridge).ports.keys()].map((name) => {
       const status = {
-        linkUp: true,
+        linkUp: this.linkUp,
         mtu: 1500,
-        statistics: { rx_packets: 7 },
+        statistics: { rx_packets: this.rxPackets },
         facts: { driver_name: "memory" },
       };
       return [name, status] as const;
