@@ -5,7 +5,15 @@ import type { MaskedKey } from "./fields.js";
 import { Flow } from "./flow.js";
 import { KEY_WORDS } from "./key.js";
 
-const NO_PROGRAM = { meterId: 0, apply: null, clear: false, write: [], metadata: null, gotoTable: -1 };
+const NO_PROGRAM = {
+  meterId: 0,
+  apply: null,
+  clear: false,
+  write: [],
+  metadata: null,
+  gotoTable: -1,
+  clauses: null,
+};
 /** Few words with few bits, so that flows overlap and packets hit. */
 const WORDS = [0, 4, 27, 78];
 const small = fc.integer({ min: 0, max: 3 });

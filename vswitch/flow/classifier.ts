@@ -54,6 +54,21 @@ class Subtable {
     return null;
   }
 
+  /** Puts every flow that matches and has a priority above `above` into `into` from `count` on; returns the new count. */
+  collect(key: Int32Array, above: number, into: Flow[], count: number): number {
+    const { words, mask } = this;
+    let flow = this.buckets[this.hash(key) & (this.buckets.length - 1)] as Flow | null;
+    next: for (; flow !== null && flow.priority > above; flow = flow.next) {
+      const value = flow.key.value;
+      for (let i = 0; i < words.length; i++) {
+        const word = words[i]!;
+        if ((key[word]! & mask[word]!) !== value[word]!) continue next;
+      }
+      into[count++] = flow;
+    }
+    return count;
+  }
+
   add(flow: Flow): void {
     if (this.flows >= this.buckets.length * 2) this.#resize(this.buckets.length * 4);
     this.#link(flow);
@@ -139,6 +154,19 @@ export class Classifier {
       if (flow !== null && (best === null || flow.priority > best.priority)) best = flow;
     }
     return best;
+  }
+
+  /** Puts every matching flow with a priority above `above` into `into`; returns how many. `consulted` as in lookup. */
+  allAbove(key: Int32Array, above: number, consulted: Int32Array | null, into: Flow[]): number {
+    const subtables = this.#subtables;
+    let count = 0;
+    for (let i = 0; i < subtables.length; i++) {
+      const subtable = subtables[i]!;
+      if (subtable.priorityMax <= above) break;
+      if (consulted !== null) orInto(consulted, subtable.mask);
+      count = subtable.collect(key, above, into, count);
+    }
+    return count;
   }
 
   add(flow: Flow): void {

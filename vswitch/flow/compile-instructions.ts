@@ -6,6 +6,7 @@ import { flowError } from "./errors.js";
 import { putBits } from "./fields.js";
 import {
   type ActionSetEntry,
+  type Clause,
   type FlowProgram,
   fieldSlot,
   type Program,
@@ -111,5 +112,19 @@ export function compileInstructions(
         throw flowError("OFPBIC_BAD_EXPERIMENTER", "experimenter instructions are not supported");
     }
   }
-  return { meterId, apply, clear, write, metadata, gotoTable };
+  return { meterId, apply, clear, write, metadata, gotoTable, clauses: clausesOf(instructions) };
+}
+
+/** A flow with a conjunction may have notes beside, and nothing else. */
+function clausesOf(instructions: readonly Instruction[]): readonly Clause[] | null {
+  const actions = instructions.flatMap((one) =>
+    one.type === "apply_actions" || one.type === "write_actions" ? one.actions : [],
+  );
+  const clauses = actions.filter((action) => action.type === "conjunction");
+  if (clauses.length === 0) return null;
+  const [only] = instructions;
+  const alone = instructions.length === 1 && only?.type === "apply_actions";
+  if (!alone || actions.some(({ type }) => type !== "conjunction" && type !== "note"))
+    throw flowError("OFPBAC_BAD_ARGUMENT", "a conjunction stands alone, or with notes");
+  return clauses;
 }

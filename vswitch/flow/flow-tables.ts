@@ -25,8 +25,9 @@ import {
   type TableStats,
   type Unsent,
 } from "../../base/openflow/index.js";
-import { Classifier, covers, overlaps } from "./classifier.js";
+import { covers, overlaps } from "./classifier.js";
 import { compileInstructions } from "./compile-instructions.js";
+import { ConjunctiveClassifier } from "./conjunctive-classifier.js";
 import { flowError } from "./errors.js";
 import { compileMatch, type MaskedKey } from "./fields.js";
 import { Flow, FlowCounters } from "./flow.js";
@@ -57,7 +58,7 @@ export class FlowTables {
   readonly counters = new FlowCounters();
   /** Changes whenever a packet might fare differently than before. */
   version = 0;
-  readonly #tables: (Classifier | null)[];
+  readonly #tables: (ConjunctiveClassifier | null)[];
   readonly #lookups: Float64Array;
   readonly #matches: Float64Array;
   /** Flows with a time-out. */
@@ -70,7 +71,7 @@ export class FlowTables {
   #journal: FlowJournal | undefined;
 
   constructor(options: FlowTablesOptions = {}) {
-    this.#tables = new Array<Classifier | null>(options.tables ?? TABLES).fill(null);
+    this.#tables = new Array<ConjunctiveClassifier | null>(options.tables ?? TABLES).fill(null);
     this.#lookups = new Float64Array(this.#tables.length);
     this.#matches = new Float64Array(this.#tables.length);
     this.#portExists = options.portExists ?? (() => true);
@@ -87,7 +88,7 @@ export class FlowTables {
 
   // --- Packets
 
-  /** The flow for `key` in the table, or null; see Classifier.lookup. */
+  /** The flow for `key` in the table, or null; see ConjunctiveClassifier.lookup. */
   lookup(tableId: number, key: Int32Array, consulted: Int32Array | null): Flow | null {
     const table = this.#tables[tableId];
     return table === null || table === undefined ? null : table.lookup(key, consulted);
@@ -258,7 +259,7 @@ export class FlowTables {
   }
 
   /** The flows that a modify or delete means, by match, priority and cookie. */
-  #chosen(mod: FlowMod, key: MaskedKey, table: Classifier, strict: boolean): Flow[] {
+  #chosen(mod: FlowMod, key: MaskedKey, table: ConjunctiveClassifier, strict: boolean): Flow[] {
     const one = strict ? table.findStrict(key, mod.priority) : null;
     const flows = strict
       ? one === null
@@ -360,7 +361,7 @@ export class FlowTables {
 
   #takeOut(flow: Flow): void {
     this.#learned.left(flow);
-    (this.#tables[flow.tableId] as Classifier).remove(flow);
+    (this.#tables[flow.tableId] as ConjunctiveClassifier).remove(flow);
     this.#timed.delete(flow);
     this.#flowCount--;
   }
@@ -471,15 +472,15 @@ export class FlowTables {
     return this.#tablesOf(OFPTT_ALL).flatMap((table) => table.flows());
   }
 
-  #tablesOf(tableId: number): Classifier[] {
+  #tablesOf(tableId: number): ConjunctiveClassifier[] {
     const tables = tableId === OFPTT_ALL ? this.#tables : [this.#tables[tableId] ?? null];
     return tables.filter((table) => table !== null);
   }
 
-  #table(tableId: number): Classifier {
+  #table(tableId: number): ConjunctiveClassifier {
     let table = this.#tables[tableId];
     if (table === null || table === undefined) {
-      table = new Classifier();
+      table = new ConjunctiveClassifier();
       this.#tables[tableId] = table;
     }
     return table;

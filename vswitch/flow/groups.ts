@@ -1,12 +1,14 @@
 // The group table: groups with compiled buckets, checked against loops and missing references.
 // Source: OpenFlow 1.3.5, 5.6 and 7.3.4.2. Thread: datapath worker.
 import {
+  type Action,
   type GroupDescription,
   type GroupMod,
   type GroupStats,
   type GroupType,
   OFPG_ALL,
   OFPG_ANY,
+  OFPG_MAX,
   OFPP_ANY,
 } from "../../base/openflow/index.js";
 import type { ActionContext } from "./compile-actions.js";
@@ -90,7 +92,7 @@ export class GroupTable {
   /** Throws with an OFPGMFC_ (or OFPBAC_) code. Returns the ids of deleted groups, whose flows must go too. */
   apply(mod: GroupMod, nowMs: number): readonly number[] {
     if (mod.command === "delete") return this.#delete(mod.groupId);
-    if (mod.groupId > 0xffffff00) throw flowError("OFPGMFC_INVALID_GROUP", `group number ${mod.groupId}`);
+    if (mod.groupId > OFPG_MAX) throw flowError("OFPGMFC_INVALID_GROUP", `group number ${mod.groupId}`);
     const exists = this.#groups.has(mod.groupId);
     if (mod.command === "add" && exists)
       throw flowError("OFPGMFC_GROUP_EXISTS", `there is a group ${mod.groupId}`);
@@ -148,10 +150,15 @@ export class GroupTable {
     for (const bucket of mod.buckets) {
       if (mod.groupType !== "select" && bucket.weight > 1)
         throw flowError("OFPGMFC_INVALID_GROUP", "only select groups have weights");
-      if (mod.groupType === "ff" && bucket.watchPort === OFPP_ANY && bucket.watchGroup === OFPG_ANY)
+      const watches = bucket.watchPort !== OFPP_ANY || bucket.watchGroup !== OFPG_ANY;
+      if (watches && (mod.groupType === "all" || mod.groupType === "indirect"))
+        throw flowError("OFPGMFC_WATCH_UNSUPPORTED", `buckets of type ${mod.groupType} watch nothing`);
+      if (bucket.watchGroup !== OFPG_ANY && bucket.watchGroup > OFPG_MAX)
+        throw flowError("OFPGMFC_BAD_WATCH", `there can be no group ${bucket.watchGroup}`);
+      if (mod.groupType === "ff" && !watches)
         throw flowError("OFPGMFC_INVALID_GROUP", "a fast-failover bucket watches a port or a group");
-      for (const action of bucket.actions) {
-        if (action.type === "group" && this.#reaches(action.groupId, mod.groupId))
+      for (const groupId of groupsIn(bucket.actions)) {
+        if (this.#reaches(groupId, mod.groupId))
           throw flowError("OFPGMFC_LOOP", `group ${mod.groupId} would contain itself`);
       }
     }
@@ -170,22 +177,30 @@ export class GroupTable {
     return false;
   }
 
-  /** Groups that refer to a deleted one go with it (6.7). */
+  /** We check chains (OFPGFC_CHAINING_CHECKS), so a group that others forward to stays (6.7). */
   #delete(groupId: number): readonly number[] {
-    const gone = groupId === OFPG_ALL ? [...this.#groups.keys()] : this.#groups.has(groupId) ? [groupId] : [];
-    for (let i = 0; i < gone.length; i++) {
-      const id = gone[i] as number;
-      this.#groups.delete(id);
-      for (const [other, group] of this.#groups) {
-        if (referencesOf(group).includes(id) && !gone.includes(other)) gone.push(other);
-      }
+    if (groupId === OFPG_ALL) {
+      const gone = [...this.#groups.keys()];
+      this.#groups.clear();
+      return gone;
     }
-    return gone;
+    if (!this.#groups.has(groupId)) return [];
+    for (const [other, group] of this.#groups) {
+      if (other !== groupId && referencesOf(group).includes(groupId))
+        throw flowError("OFPGMFC_CHAINED_GROUP", `group ${other} forwards to group ${groupId}`);
+    }
+    this.#groups.delete(groupId);
+    return [groupId];
   }
 }
 
 function referencesOf(group: Group): number[] {
-  return group.description.buckets.flatMap((bucket) =>
-    bucket.actions.flatMap((action) => (action.type === "group" ? [action.groupId] : [])),
-  );
+  return group.description.buckets.flatMap(({ actions }) => groupsIn(actions));
+}
+
+function groupsIn(actions: readonly Action[]): number[] {
+  return actions.flatMap((action) => {
+    if (action.type === "clone") return groupsIn(action.actions);
+    return action.type === "group" ? [action.groupId] : [];
+  });
 }

@@ -7,6 +7,7 @@ import {
   type MeterMod,
   type MeterStats,
   OFPM_ALL,
+  OFPM_MAX,
   OFPMF_BURST,
   OFPMF_KBPS,
   OFPMF_PKTPS,
@@ -144,6 +145,8 @@ export class MeterTable {
 }
 
 function check(mod: MeterMod): void {
+  if (mod.meterId === 0 || mod.meterId > OFPM_MAX)
+    throw flowError("OFPMMFC_INVALID_METER", `meter 0x${mod.meterId.toString(16)} cannot be made`); // cold
   const unit = mod.flags & (OFPMF_KBPS | OFPMF_PKTPS);
   if (
     unit === (OFPMF_KBPS | OFPMF_PKTPS) ||

@@ -101,6 +101,16 @@ export interface FlowProgram {
   readonly metadata: Int32Array | null;
   /** −1: the pipeline ends here. */
   readonly gotoTable: number;
+  /** Of a conjunctive flow, which does nothing else; null for every other. */
+  readonly clauses: readonly Clause[] | null;
+}
+
+/** What a conjunctive flow is a part of. */
+export interface Clause {
+  readonly id: number;
+  /** From 0. */
+  readonly clause: number;
+  readonly clauseCount: number;
 }
 
 export interface ActionSetEntry {

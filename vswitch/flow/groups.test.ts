@@ -1,0 +1,161 @@
+import { describe, expect, it } from "vitest";
+import {
+  type Action,
+  type Bucket,
+  type GroupMod,
+  type GroupType,
+  OFPG_ALL,
+  OFPG_ANY,
+  OFPMF_PKTPS,
+  OFPP_ANY,
+  OFPPC_PORT_DOWN,
+} from "../../base/openflow/index.js";
+import { plainFrame, tcpFrame } from "../testing/frames.js";
+import { apply, output, Rig } from "../testing/rig.js";
+
+const frame = plainFrame("52:54:00:00:00:01", "52:54:00:00:00:02");
+const bucket = (actions: readonly Action[], more: Partial<Bucket> = {}): Bucket => ({
+  weight: 0,
+  watchPort: OFPP_ANY,
+  watchGroup: OFPG_ANY,
+  actions,
+  ...more,
+});
+const group = (groupId: number): Action => ({ type: "group", groupId });
+
+function change(
+  rig: Rig,
+  command: GroupMod["command"],
+  groupType: GroupType,
+  groupId: number,
+  ...buckets: Bucket[]
+): void {
+  rig.bridge.change({ type: "group_mod", xid: 1, command, groupType, groupId, buckets }, rig.nowMs);
+}
+
+const code = (run: () => void): string => {
+  try {
+    run();
+    return "accepted";
+  } catch (thrown) {
+    return (thrown as { code: string }).code;
+  }
+};
+
+function setDown(rig: Rig, port: number, down: boolean): void {
+  const macAddress = Uint8Array.of(2, 0, 0, 0, 0, port);
+  const config = down ? OFPPC_PORT_DOWN : 0;
+  rig.bridge.change(
+    { type: "port_mod", xid: 1, port, macAddress, config, mask: OFPPC_PORT_DOWN, advertise: 0 },
+    rig.nowMs,
+  );
+}
+
+describe("groups", () => {
+  it("refuse with the specification's codes", () => {
+    const rig = new Rig(2);
+    const add = (type: GroupType, id: number, ...buckets: Bucket[]) =>
+      code(() => change(rig, "add", type, id, ...buckets));
+    expect(add("all", 1, bucket([output(1)]))).toBe("accepted");
+    expect(add("all", 1)).toBe("OFPGMFC_GROUP_EXISTS");
+    expect(add("all", 0xffffff01)).toBe("OFPGMFC_INVALID_GROUP");
+    expect(add("indirect", 2)).toBe("OFPGMFC_INVALID_GROUP");
+    expect(add("all", 2, bucket([output(1)], { watchPort: 1 }))).toBe("OFPGMFC_WATCH_UNSUPPORTED");
+    expect(add("all", 2, bucket([output(1)], { weight: 9 }))).toBe("OFPGMFC_INVALID_GROUP");
+    expect(add("ff", 2, bucket([output(1)]))).toBe("OFPGMFC_INVALID_GROUP");
+    expect(add("ff", 2, bucket([output(1)], { watchGroup: 0xffffff80 }))).toBe("OFPGMFC_BAD_WATCH");
+    expect(add("all", 2, bucket([group(9)]))).toBe("OFPBAC_BAD_OUT_GROUP");
+    expect(add("all", 2, bucket([group(2)]))).toBe("OFPGMFC_LOOP");
+    expect(add("all", 2, bucket([{ type: "clone", actions: [group(1)] }]))).toBe("accepted");
+    expect(code(() => change(rig, "modify", "all", 1, bucket([group(2)])))).toBe("OFPGMFC_LOOP");
+    expect(code(() => change(rig, "modify", "all", 3))).toBe("OFPGMFC_UNKNOWN_GROUP");
+    expect(code(() => change(rig, "delete", "all", 1))).toBe("OFPGMFC_CHAINED_GROUP");
+    expect(code(() => change(rig, "delete", "all", 7))).toBe("accepted");
+    change(rig, "delete", "all", 2);
+    expect(code(() => change(rig, "delete", "all", 1))).toBe("accepted");
+    change(rig, "add", "all", 1);
+    change(rig, "add", "all", 2, bucket([group(1)]));
+    expect(code(() => change(rig, "delete", "all", OFPG_ALL))).toBe("accepted");
+    expect(rig.bridge.tables.groups.descriptions()).toEqual([]);
+  });
+
+  it("fail over to the first live bucket, by port and by group, with the next packet", () => {
+    const rig = new Rig(3);
+    change(rig, "add", "ff", 1, bucket([output(2)], { watchPort: 2 }));
+    change(rig, "add", "ff", 2, bucket([group(1)], { watchGroup: 1 }), bucket([output(3)], { watchPort: 3 }));
+    rig.flow({ instructions: [apply(group(2))] });
+    expect(rig.where(1, frame)).toEqual([2]);
+    setDown(rig, 2, true);
+    expect(rig.where(1, frame)).toEqual([3]);
+    setDown(rig, 3, true);
+    expect(rig.where(1, frame)).toEqual([]);
+    setDown(rig, 2, false);
+    expect(rig.where(1, frame)).toEqual([2]);
+    expect(rig.bridge.pipeline.dropCounters.report()).toMatchObject([
+      { reason: "no-live-bucket", packets: 1, tableId: 0, priority: 100 },
+    ]);
+  });
+
+  it("spread conversations by weight, each always to the same bucket", () => {
+    const rig = new Rig(3);
+    change(rig, "add", "select", 1, bucket([output(2)], { weight: 1 }), bucket([output(3)], { weight: 3 }));
+    rig.flow({ instructions: [apply(group(1))] });
+    const counts = new Map<number, number>();
+    for (let n = 0; n < 400; n++) {
+      const one = tcpFrame({ source: "10.0.0.1", destination: "10.0.0.2", sourcePort: 1000 + n }, 2);
+      const [first] = rig.where(1, one);
+      if (n % 10 === 0) expect(rig.where(1, one)).toEqual([first]);
+      counts.set(first as number, (counts.get(first as number) ?? 0) + 1);
+    }
+    expect(counts.get(2)).toBeGreaterThan(60);
+    expect(counts.get(2)).toBeLessThan(140);
+    expect((counts.get(2) as number) + (counts.get(3) as number)).toBe(400);
+  });
+
+  it("count packets and references", () => {
+    const rig = new Rig(3);
+    change(rig, "add", "all", 1, bucket([output(2)]), bucket([output(3)]));
+    change(rig, "add", "indirect", 2, bucket([group(1)]));
+    rig.flow({ instructions: [apply(group(1))] });
+    rig.flow({ priority: 3, instructions: [apply({ type: "clone", actions: [group(1)] })] });
+    rig.send(1, frame, frame);
+    const [stats] = rig.bridge.tables.groups.stats(rig.nowMs, (id) => rig.bridge.tables.flowsOfGroup(id));
+    expect(stats).toMatchObject({
+      groupId: 1,
+      referenceCount: 3,
+      packetCount: 2n,
+      byteCount: BigInt(2 * frame.byteLength),
+      buckets: [{ packetCount: 2n }, { packetCount: 2n }],
+    });
+  });
+});
+
+describe("meters", () => {
+  it("refuse numbers that are no meter's, and drop what exceeds their rate, by name", () => {
+    const rig = new Rig(2);
+    const meter = (meterId: number) =>
+      code(() =>
+        rig.bridge.change(
+          {
+            type: "meter_mod",
+            xid: 1,
+            command: "add",
+            flags: OFPMF_PKTPS,
+            meterId,
+            bands: [{ type: "drop", rate: 10, burstSize: 0 }],
+          },
+          rig.nowMs,
+        ),
+      );
+    expect(meter(0)).toBe("OFPMMFC_INVALID_METER");
+    expect(meter(0xfffffffd)).toBe("OFPMMFC_INVALID_METER");
+    expect(meter(0xfffffffe)).toBe("OFPMMFC_INVALID_METER");
+    expect(meter(0xffffffff)).toBe("OFPMMFC_INVALID_METER");
+    expect(meter(1)).toBe("accepted");
+    rig.flow({ cookie: 9n, instructions: [{ type: "meter", meterId: 1 }, apply(output(2))] });
+    expect(rig.send(1, frame, frame, frame).get(2)).toHaveLength(1);
+    expect(rig.bridge.pipeline.dropCounters.report()).toEqual([
+      { reason: "meter", packets: 2, tableId: 0, cookie: 9n, priority: 100 },
+    ]);
+  });
+});
