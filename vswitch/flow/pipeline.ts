@@ -29,6 +29,7 @@ import { Path } from "./path.js";
 import { PathCache } from "./path-cache.js";
 import type { PacketSink, PipelineObserver, PipelineOptions, Tracker } from "./pipeline-modules.js";
 import * as P from "./program.js";
+import { setBits } from "./run-on-key.js";
 import { SavedStates } from "./saved-states.js";
 import { ValueOperations } from "./value-operations.js";
 
@@ -248,6 +249,11 @@ export class Pipeline {
           at += 2;
           break;
         case P.OP_SET:
+          if (code[at + 1] === P.W_NONE) {
+            hand.marked = true;
+            at = setBits(code, at + 3, code[at + 2]!, hand.key);
+          } else at = this.#values.assign(code, at);
+          break;
         case P.OP_MOVE:
           at = this.#values.assign(code, at);
           break;
