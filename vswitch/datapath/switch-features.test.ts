@@ -7,6 +7,7 @@ import {
   type Match,
   OFPAT,
   OFPG_ANY,
+  OFPP_ANY,
   OXM_FIELDS,
   type OxmEntry,
   type OxmFieldName,
@@ -118,7 +119,7 @@ describe("the announced table features", () => {
     for (const [i, groupType] of (["all", "select", "indirect", "ff"] satisfies GroupType[]).entries()) {
       const bucket = {
         weight: groupType === "select" ? 2 : 0,
-        watchPort: 1,
+        watchPort: groupType === "ff" || groupType === "select" ? 1 : OFPP_ANY,
         watchGroup: OFPG_ANY,
         actions: [],
       };

@@ -23,6 +23,14 @@ export class ActionSet {
     this.last = -1;
   }
 
+  /** Becomes the same as `other`. */
+  copy(other: ActionSet): void {
+    this.clear();
+    for (let i = other.first; i <= other.last; i++) this.#slots[i] = other.#slots[i]!;
+    this.first = other.first;
+    this.last = other.last;
+  }
+
   write(entries: readonly ActionSetEntry[]): void {
     for (let i = 0; i < entries.length; i++) {
       const { slot, program } = entries[i]!;

@@ -134,6 +134,22 @@ describe("Nicira actions", () => {
     expect(rig.pool.available).toBe(256);
   });
 
+  it("give a clone an action set of its own, which it executes at its end", () => {
+    const rig = new Rig(3);
+    const toB = plainFrame(B, B);
+    const source: Action = { type: "set_field", field: "eth_src", value: toB.slice(6, 12) };
+    rig.flow({ instructions: [write(output(2)), goto(1)] });
+    rig.flow({
+      tableId: 1,
+      instructions: [
+        apply({ type: "clone", actions: [source, resubmit(2)] }, resubmit(2)),
+        { type: "clear_actions" },
+      ],
+    });
+    rig.flow({ tableId: 2, instructions: [write({ type: "dec_nw_ttl" })] });
+    expect(rig.send(1, frame)).toEqual(new Map([[2, [toB]]]));
+  });
+
   it("truncate what is output, and only that", () => {
     const rig = new Rig(3);
     rig.flow({ instructions: [apply({ type: "output_trunc", port: 2, maxLength: 20 }, output(3))] });

@@ -33,7 +33,6 @@ import { setBits } from "./run-on-key.js";
 import { SavedStates } from "./saved-states.js";
 import { ValueOperations } from "./value-operations.js";
 
-const REASON_INVALID_TTL = P.REASONS.indexOf("invalid_ttl");
 const WHOLE_PACKET = 0xffff;
 const TCP_FIN_OR_RST = 5;
 
@@ -63,9 +62,9 @@ export class Pipeline {
     this.cache = new PathCache(options.observer === undefined ? undefined : 2);
     this.#path = new Path(this.cache, options.tables);
     this.#hand = new InHand(options.pool, this.#path, this.#observer);
-    this.#headers = new HeaderOperations(this.#hand);
     this.#values = new ValueOperations(this.#hand, options.sink);
     this.#outputs = new Outputs(this.#hand, options.sink, this.#values);
+    this.#headers = new HeaderOperations(this.#hand, this.#outputs);
   }
 
   get key(): Int32Array {
@@ -272,7 +271,7 @@ export class Pipeline {
         case P.OP_DEC_NW_TTL:
         case P.OP_DEC_MPLS_TTL:
         case P.OP_DEC_TTL_IDS:
-          at = this.#decrement(code, at);
+          at = this.#headers.decrement(code, at);
           break;
         default:
           at =
@@ -327,7 +326,7 @@ export class Pipeline {
       case P.OP_BUNDLE_LOAD:
         return values.storeNumber(values.member(program, at), code, at + 5);
       case P.OP_CLONE:
-        this.#isolate(program.nested[code[at + 1]!]!);
+        this.#isolate(program.nested[code[at + 1]!]!, true);
         return at + 2;
       case P.OP_FIN_TIMEOUT:
         this.#finTimeout(code[at + 1]!, code[at + 2]!);
@@ -349,23 +348,6 @@ export class Pipeline {
     if ((hand.key[K.K_TCP_FLAGS]! & TCP_FIN_OR_RST) === 0) return;
     if (this.#observer === null && hand.flow !== null)
       this.#tables.shorten(hand.flow, idleSeconds, hardSeconds);
-  }
-
-  /** The operation that lowers a TTL: where it cannot, controllers are told and the packet ends. */
-  #decrement(code: Int32Array, at: number): number {
-    const hand = this.#hand;
-    const op = code[at]!;
-    const count = op === P.OP_DEC_TTL_IDS ? code[at + 1]! : 0;
-    const end = op === P.OP_DEC_TTL_IDS ? at + 2 + count : at + 1;
-    if (!hand.writable()) return end;
-    const { rewriter } = hand;
-    const alive = op === P.OP_DEC_MPLS_TTL ? rewriter.decrementMplsTtl() : rewriter.decrementTtl();
-    if (alive) return end;
-    if (count === 0) this.#outputs.toController(WHOLE_PACKET, REASON_INVALID_TTL, 0, null);
-    for (let i = 0; i < count; i++)
-      this.#outputs.toController(WHOLE_PACKET, REASON_INVALID_TTL, code[at + 2 + i]!, null);
-    hand.drop(D.DROP_TTL);
-    return end;
   }
 
   // --- Groups, meters, resubmit, connection tracking
@@ -401,21 +383,27 @@ export class Pipeline {
       bucket.packets++;
       bucket.bytes += sizeBytes;
     }
-    this.#isolate(bucket.program);
+    this.#isolate(bucket.program, false);
     if (this.#observer !== null) this.#observer.leave();
   }
 
-  /** Runs the program on a copy: what it does to the packet, its fields and the stack ends with it. */
-  #isolate(program: P.Program): void {
+  /** Runs the program on a copy: what it changes ends with it. A clone has an action set of its own to execute. */
+  #isolate(program: P.Program, clone: boolean): void {
     const hand = this.#hand;
     if (this.#nesting >= NESTING_MAX) {
       hand.drop(D.DROP_NESTING);
       return;
     }
     const { packet, key } = hand;
+    if (clone) this.#saved.saveSet(this.#nesting, this.#set);
     this.#saved.save(this.#nesting++, key, this.#values);
     this.#pool.retain(packet);
     this.#execute(program);
+    if (clone) {
+      hand.exited = false;
+      if (this.#set.last >= 0 && !hand.dropped) this.#executeSet();
+      this.#saved.restoreSet(this.#nesting - 1, this.#set);
+    }
     this.#pool.free(hand.packet);
     hand.packet = packet;
     hand.dropped = false;

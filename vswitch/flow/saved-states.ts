@@ -1,5 +1,6 @@
-// What a bucket or a clone may change for itself only: the key, the stack and its depth, kept by nesting.
+// What a bucket or a clone may change for itself only: key, stack and, of a clone, the action set; kept by nesting.
 // Thread: datapath worker. Hot: yes.
+import { ActionSet } from "./action-set.js";
 import { KEY_WORDS } from "./key.js";
 import { NESTING_MAX, STACK_MAX } from "./limits.js";
 import type { ValueOperations } from "./value-operations.js";
@@ -11,6 +12,15 @@ export class SavedStates {
   readonly #keys = new Int32Array((NESTING_MAX + 1) * KEY_WORDS);
   readonly #stacks = new Int32Array((NESTING_MAX + 1) * STACK_WORDS);
   readonly #depths = new Int32Array(NESTING_MAX + 1);
+  readonly #sets = Array.from({ length: NESTING_MAX + 1 }, () => new ActionSet());
+
+  saveSet(nesting: number, set: ActionSet): void {
+    this.#sets[nesting]!.copy(set);
+  }
+
+  restoreSet(nesting: number, set: ActionSet): void {
+    set.copy(this.#sets[nesting]!);
+  }
 
   save(nesting: number, key: Int32Array, values: ValueOperations): void {
     const base = nesting * KEY_WORDS;
