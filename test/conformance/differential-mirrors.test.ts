@@ -75,8 +75,8 @@ describe("mirrors", () => {
       const done = await fuzz(pair, cases, {
         name: "mirrors under NORMAL",
         seed: 1,
-        frames: 500,
-        timeMs: 12_000,
+        frames: 300,
+        timeMs: 7_000,
       });
       expect(done.frames).toBeGreaterThan(0);
     },
@@ -90,8 +90,8 @@ describe("mirrors", () => {
       const done = await fuzz(pair, cases, {
         name: "mirrors under flows",
         seed: 1,
-        frames: 500,
-        timeMs: 12_000,
+        frames: 300,
+        timeMs: 7_000,
       });
       expect(done.frames).toBeGreaterThan(0);
     },

@@ -42,8 +42,8 @@ describe("NORMAL", () => {
       const { frames } = await fuzz(pair, cases, {
         name: "NORMAL",
         seed: 1,
-        frames: 1500,
-        timeMs: 20_000,
+        frames: 1000,
+        timeMs: 12_000,
       });
       expect(frames).toBeGreaterThan(0);
     },

@@ -143,7 +143,6 @@ export class Bridge implements PacketSink {
   output(packet: number, port: number): void {
     const slot = this.slot(port);
     if (slot === null || !slot.forwards) this.pipeline.drop(DROP_BAD_PORT);
-    else if (slot.isProtected && this.#fromProtected) this.pipeline.drop(DROP_PROTECTED);
     else this.send(packet, slot);
   }
 
@@ -198,6 +197,10 @@ export class Bridge implements PacketSink {
 
   /** Queues the packet at the port, with a reference of its own. */
   send(packet: number, slot: PortSlot): void {
+    if (slot.isProtected && this.#fromProtected) {
+      this.pipeline.drop(DROP_PROTECTED);
+      return;
+    }
     if (!slot.fits(this.#pool, packet)) {
       this.pipeline.drop(DROP_TOO_LONG);
       return;

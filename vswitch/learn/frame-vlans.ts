@@ -14,6 +14,7 @@ const COPIES_MAX = 8;
 export const PRIORITY_BITS = 0xf000;
 export const PCP_BITS = 0xe000;
 export const VID_BITS = 0x0fff;
+export const TCI_BITS = 0xffff;
 export const DOT1Q = 0x8100;
 export const DOT1AD = 0x88a8;
 

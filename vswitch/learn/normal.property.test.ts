@@ -79,9 +79,8 @@ function comeIn(port: VlanConfig, tags: readonly Tag[]): InVlan | undefined {
   const pcp = (first?.priority ?? 0) & 14;
   if (port.mode === "dot1q-tunnel") {
     if (!takesCustomer(port, first?.vid ?? 0)) return undefined;
-    const empty = first !== undefined && first.vid === 0 && first.priority === 0;
     const outer = { type: port.qinqEtherType ?? 0x88a8, priority: 0, vid: port.tag };
-    return { vlan: port.tag, outer, inner: empty ? undefined : first, rest, pcp };
+    return { vlan: port.tag, outer, inner: first, rest, pcp };
   }
   const id = first?.vid ?? 0;
   if (port.mode === "access" && id !== 0) return undefined;
@@ -108,13 +107,10 @@ function mayLeave(port: VlanConfig, { vlan, inner }: InVlan, toStation: boolean)
 function leave(port: VlanConfig, { vlan, outer, inner, rest, pcp }: InVlan): Tag[] {
   const keepsPriority = port.priorityTags === "if-nonzero";
   const isOwn = port.mode === "access" || port.mode === "dot1q-tunnel" || port.mode === "native-untagged";
-  const below = [...(inner === undefined || port.mode === "access" ? [] : [inner]), ...rest];
+  const isEmpty = inner === undefined || (inner.vid === 0 && inner.priority === 0);
+  const below = [...(isEmpty || port.mode === "access" ? [] : [inner]), ...rest];
   if (isOwn && vlan === port.tag) {
-    if (
-      !keepsPriority ||
-      (outer?.priority ?? 0) === 0 ||
-      (port.mode === "dot1q-tunnel" && inner !== undefined)
-    )
+    if (!keepsPriority || (outer?.priority ?? 0) === 0 || (port.mode === "dot1q-tunnel" && !isEmpty))
       return below;
     return [{ type: 0x8100, priority: outer?.priority ?? 0, vid: 0 }, ...below];
   }

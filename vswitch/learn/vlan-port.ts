@@ -1,7 +1,15 @@
 // What VLANs a port takes part in when frames are forwarded by NORMAL, and with what tags they leave by it.
 // Source: ovs-vswitchd.conf.db(5), Port table, VLAN configuration; IEEE 802.1Q-2022 6.9. Thread: datapath worker.
 // Hot: yes.
-import { DOT1AD, DOT1Q, type FrameVlans, PCP_BITS, PRIORITY_BITS, VID_BITS } from "./frame-vlans.js";
+import {
+  DOT1AD,
+  DOT1Q,
+  type FrameVlans,
+  PCP_BITS,
+  PRIORITY_BITS,
+  TCI_BITS,
+  VID_BITS,
+} from "./frame-vlans.js";
 
 export type VlanMode = "access" | "trunk" | "native-tagged" | "native-untagged" | "dot1q-tunnel";
 
@@ -68,7 +76,7 @@ export class VlanPort {
       if (this.#customers[vid]! === 0) return false;
       frame.vlan = this.#tag;
       frame.outer = this.#qinq | this.#tag;
-      frame.inner = (first & 0xffff) === 0 ? 0 : first;
+      frame.inner = first;
       if (frame.consumed > 1) frame.consumed = 1;
       return true;
     }
@@ -98,7 +106,7 @@ export class VlanPort {
   /** The outer tag with which the frame leaves by this port, or 0. */
   outer(frame: FrameVlans): number {
     const priority = frame.outer & PRIORITY_BITS;
-    if (this.#tunnel && frame.inner !== 0) return 0;
+    if (this.#tunnel && (frame.inner & TCI_BITS) !== 0) return 0;
     if (this.#access || this.#tunnel || (this.#nativeUntagged && frame.vlan === this.#tag)) {
       return this.#priorityTags !== "never" && priority !== 0 ? (DOT1Q << 16) | priority : 0;
     }
@@ -112,7 +120,9 @@ export class VlanPort {
 
   /** The tag below it, or 0. */
   inner(frame: FrameVlans): number {
-    return this.#access ? 0 : frame.inner;
+    // One that names neither a VLAN nor a priority says nothing.
+    const isEmpty = (frame.inner & TCI_BITS) === 0 && this.#priorityTags !== "always";
+    return this.#access || isEmpty ? 0 : frame.inner;
   }
 }
 
