@@ -1,7 +1,14 @@
 // A switch without a datapath: remembers what it was told. For tests.
 import { PlinthError } from "../../base/errors/index.js";
 import type { MacTableStats } from "../learn/index.js";
-import type { BridgeConfig, BridgeStatus, MacEntry, NumberedPort, SwitchBackend } from "./model.js";
+import type {
+  BridgeConfig,
+  BridgeStatus,
+  ControllerStatus,
+  MacEntry,
+  NumberedPort,
+  SwitchBackend,
+} from "./model.js";
 
 export class MemoryBackend implements SwitchBackend {
   readonly bridges = new Map<string, { config: BridgeConfig; ports: Map<string, NumberedPort> }>();
@@ -9,6 +16,7 @@ export class MemoryBackend implements SwitchBackend {
   /** Names of bridges and ports that cannot be made. */
   readonly broken = new Set<string>();
   macs: MacEntry[] = [];
+  controllers: ControllerStatus[] = [];
   /** Of every port. */
   linkUp = true;
   rxPackets = 7;
@@ -63,7 +71,7 @@ export class MemoryBackend implements SwitchBackend {
       };
       return [name, status] as const;
     });
-    return { ports: new Map(ports), controllers: [], mirrors: [] };
+    return { ports: new Map(ports), controllers: this.controllers, mirrors: [] };
   }
 
   async macTable(): Promise<readonly MacEntry[]> {

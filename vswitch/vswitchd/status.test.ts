@@ -34,7 +34,7 @@ beforeEach(async () => {
   heard = [];
   client = new OvsdbClient({
     endpoint: `unix:${join(dir, "db.sock")}`,
-    monitor: { Open_vSwitch: {}, Interface: {} },
+    monitor: { Open_vSwitch: {}, Interface: {}, Controller: {} },
     onChange: (changes) => heard.push(...changes.map(({ kind, table }) => `${kind} ${table}`)),
   });
   await client.ready(5000);
@@ -106,6 +106,34 @@ describe("the switch's status", () => {
     expect(iface().optionalString("admin_state")).toBe("up");
     expect(iface().number("ifindex")).toBe(0);
   });
+
+  it("tells since when a controller is connected, and since when it was not", async () => {
+    const target = "tcp:192.0.2.1:6653";
+    const state = (isConnected: boolean): void => {
+      const status = { target, role: undefined, lastError: undefined };
+      backend.controllers = [{ ...status, isConnected, state: isConnected ? "ACTIVE" : "BACKOFF" }];
+    };
+    state(false);
+    await client.transact([
+      insertOp("Controller", { target }, "c"),
+      updateOp("Bridge", [], { controller: namedUuid("c") }),
+    ]);
+    const told = () => Object.fromEntries([...client.rows("Controller").values()][0]!.map("status"));
+    await pass(6_000);
+    expect(told()).toEqual({ state: "BACKOFF" });
+    state(true);
+    await pass(11_000);
+    expect(Number(told()["sec_since_connect"])).toBeGreaterThanOrEqual(5);
+    expect(told()).not.toHaveProperty("sec_since_disconnect");
+    state(false);
+    await pass(6_000);
+    expect(Number(told()["sec_since_connect"])).toBeGreaterThanOrEqual(11);
+    expect(Number(told()["sec_since_disconnect"])).toBeLessThanOrEqual(6);
+    heard.length = 0;
+    await pass(10_000);
+    // Time alone is told as seldom as counters are.
+    expect(heard.length).toBeLessThanOrEqual(3);
+  }, 20_000);
 
   it("tells of the machine only when it is asked to", async () => {
     await pass(6_000);

@@ -23,6 +23,7 @@ import {
   transact,
 } from "../db/index.js";
 import { switchCommands } from "./commands.js";
+import { ConnectionTimes } from "./connection-times.js";
 import { databaseCommands } from "./database-commands.js";
 import { LinkResets } from "./link-resets.js";
 import { Managers } from "./managers.js";
@@ -31,7 +32,7 @@ import { readModel } from "./read-model.js";
 import { Reconciler } from "./reconciler.js";
 import { systemStatistics } from "./system-statistics.js";
 import { createUnixctlServer, type UnixctlCommand } from "./unixctl.js";
-import { identityOperations, runOperations, statusOperations } from "./write-back.js";
+import { identityOperations, runOperations, type StatusOptions, statusOperations } from "./write-back.js";
 
 /** How often link and controller states are looked at; counters are written as often as the database asks. */
 const STATUS_INTERVAL_MS = 500;
@@ -178,6 +179,7 @@ class SwitchCore {
   #unsubscribe = (): void => {};
   #timer: Timer | undefined;
   readonly #linkResets = new LinkResets();
+  readonly #connectionTimes = new ConnectionTimes();
   #statistics: Pick<SwitchConfig, "statsIntervalMs" | "wantsStatistics"> | undefined;
   #countedMs = 0;
   /** What the last looks wrote, by row. */
@@ -243,9 +245,8 @@ class SwitchCore {
     const statuses = await this.#statuses();
     this.#written.clear();
     this.#statistics = config;
-    const linkResets = this.#linkResets.observe(applied, statuses);
     this.write([
-      ...statusOperations(applied, { statuses, linkResets, counters: true }),
+      ...statusOperations(applied, this.#observe(statuses, true)),
       ...runOperations(config, applied, errors),
     ]);
     this.#following = this.#following.then(() => this.#followManagers(config));
@@ -270,14 +271,25 @@ class SwitchCore {
     if (this.#stopped) return;
     const { applied } = this.reconciler;
     const counters = this.#isTimeToCount();
-    const linkResets = this.#linkResets.observe(applied, statuses);
     const operations = [
-      ...statusOperations(applied, { statuses, linkResets, counters }),
+      ...statusOperations(applied, this.#observe(statuses, counters)),
       ...this.managers.operations(counters),
       ...(counters ? this.#systemOperations() : []),
     ];
     const news = operations.filter((operation) => this.#isNews(operation));
     if (news.length > 0) this.write(news);
+  }
+
+  /** What a look at `statuses` shows, together with what only a series of looks does. */
+  #observe(statuses: ReadonlyMap<string, BridgeStatus>, counters: boolean): StatusOptions {
+    const { applied } = this.reconciler;
+    const nowMs = this.#clock.nowMs();
+    return {
+      statuses,
+      linkResets: this.#linkResets.observe(applied, statuses),
+      connectionTimes: this.#connectionTimes.observe(applied, statuses, nowMs, counters),
+      counters,
+    };
   }
 
   #isTimeToCount(): boolean {

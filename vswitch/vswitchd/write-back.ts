@@ -11,6 +11,7 @@ import {
   setValue,
   updateOp,
 } from "../../base/ovsdb/index.js";
+import type { ConnectionTexts } from "./connection-times.js";
 import type { BridgeStatus, NumberedPort, SwitchConfig } from "./model.js";
 import type { AppliedSwitch } from "./plan.js";
 import { INTERFACE_TYPES } from "./read-model.js";
@@ -106,6 +107,8 @@ function unsupportedFact(names: readonly string[]): Readonly<Record<string, stri
 
 export interface StatusOptions {
   readonly statuses: ReadonlyMap<string, BridgeStatus>;
+  /** By Controller uuid. */
+  readonly connectionTimes: ConnectionTexts;
   /** By Interface uuid. */
   readonly linkResets: ReadonlyMap<string, number>;
   /** Whether statistics are told too. */
@@ -114,7 +117,7 @@ export interface StatusOptions {
 
 /** Link states and controllers, and with `counters` the statistics. */
 export function statusOperations(applied: AppliedSwitch, options: StatusOptions): Operation[] {
-  const { statuses, linkResets, counters } = options;
+  const { statuses, connectionTimes, linkResets, counters } = options;
   const operations: Operation[] = [];
   for (const [name, { config, ports }] of applied) {
     const status = statuses.get(name);
@@ -146,6 +149,7 @@ export function statusOperations(applied: AppliedSwitch, options: StatusOptions)
           role: now?.role ?? NONE,
           status: mapValue({
             state: now?.state ?? "VOID",
+            ...connectionTimes.get(controller.uuid),
             ...(now?.lastError === undefined ? {} : { last_error: now.lastError }),
           }),
         }),
