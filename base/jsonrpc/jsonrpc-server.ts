@@ -79,9 +79,15 @@ export async function listenJsonRpc(
   };
 }
 
-function createListener(at: Endpoint, { tls }: ListenOptions, accept: (socket: Socket) => void): Server {
+function createListener(
+  at: Endpoint,
+  { tls, connectionsMax = CONNECTIONS_MAX }: ListenOptions,
+  accept: (socket: Socket) => void,
+): Server {
   if (at.kind !== "tls") return createServer(accept);
   const server = createTlsServer({ ...readTlsFiles(tls), handshakeTimeout: HANDSHAKE_TIMEOUT_MS }, accept);
+  // Also bounds those that have not finished the handshake.
+  server.maxConnections = 2 * connectionsMax;
   // Who fails the handshake, or breaks off in it, is gone; nobody else is concerned.
   server.on("tlsClientError", (_error, socket) => socket.destroy());
   return server;

@@ -18,7 +18,7 @@ import { waitFor } from "../../base/time/index.js";
 import { Database } from "./database.js";
 import { DatabaseServer } from "./database-server.js";
 import { transact } from "./execute.js";
-import { CLIENTS_MAX, HISTORY_TRANSACTIONS_MAX } from "./limits.js";
+import { CLIENTS_MAX, HISTORY_TRANSACTIONS_MAX, OPERATIONS_MAX } from "./limits.js";
 import { OPEN_VSWITCH_SCHEMA } from "./open-vswitch-schema.js";
 
 let dir: string;
@@ -158,7 +158,7 @@ describe("DatabaseServer", () => {
   });
 });
 
-describe("limits", () => {
+describe("limits", { timeout: 30_000 }, () => {
   it("hangs up on a client that does not read what its monitor has for it, and on nobody else", async () => {
     const remote = await server.listen(`punix:${join(dir, "slow")}`, { backlogBytesMax: 1024 * 1024 });
     const slow = connect(join(dir, "slow"));
@@ -210,7 +210,14 @@ describe("limits", () => {
       await ended;
     }
     expect(await (await peer()).call("list_dbs", [])).toContain("_Server");
-  }, 30_000);
+  });
+
+  it("refuses a transaction of too many operations", async () => {
+    const one = await peer();
+    const many = Array.from({ length: OPERATIONS_MAX + 1 }, () => ({ op: "comment", comment: "" }));
+    const results = (await one.call("transact", ["Open_vSwitch", ...many])) as { error?: string }[];
+    expect(results[0]?.error).toBe("syntax error");
+  });
 
   it("tells a client that comes back what it missed, and everything when that is too long ago", async () => {
     const none = "00000000-0000-0000-0000-000000000000";

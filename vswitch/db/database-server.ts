@@ -23,7 +23,7 @@ import { ClientMonitors } from "./client-monitors.js";
 import { Database } from "./database.js";
 import { transact } from "./execute.js";
 import { HostedDatabase, type ServedDatabase } from "./hosted-database.js";
-import { LOCKS_MAX } from "./limits.js";
+import { LOCKS_MAX, OPERATIONS_MAX } from "./limits.js";
 import { type LockNotice, LockTable, type OwnersLocks } from "./locks.js";
 import type { MonitorNotation } from "./monitor.js";
 import { openRemote, type Remote, type RemoteOptions } from "./remote.js";
@@ -179,6 +179,7 @@ export class DatabaseServer {
           elapsedMs: this.#clock.nowMs() - beganMs,
           ownsLock: (lock) => this.#locks.holds(client, lock),
           readOnly: hosted.isReserved,
+          operationsMax: OPERATIONS_MAX,
         }),
       finish: async ({ committed, results }) => {
         // Every commit is durable before it is answered; one that changed nothing may still show what another wrote.

@@ -1,7 +1,6 @@
 // Runs the operations of one `transact` request against a database (RFC 7047, 4.1.3).
 import { OvsdbError, syntaxError } from "../../base/ovsdb/index.js";
 import type { Database } from "./database.js";
-import { OPERATIONS_MAX } from "./limits.js";
 import { executeOperation, type OperationContext, RowNames, WaitUnmet } from "./operations.js";
 import { Transaction } from "./transaction.js";
 
@@ -20,6 +19,8 @@ export type TransactOutcome =
 export interface TransactOptions {
   readonly elapsedMs?: number;
   readonly ownsLock?: (lock: string) => boolean;
+  /** More operations are refused; any number unless given. */
+  readonly operationsMax?: number;
   /** Operations that could change a row are refused with "not allowed". */
   readonly readOnly?: boolean;
 }
@@ -40,8 +41,9 @@ export function transact(
   };
   const results: unknown[] = [];
   try {
-    if (operations.length > OPERATIONS_MAX)
-      throw syntaxError(`a transaction has at most ${OPERATIONS_MAX} operations`);
+    const { operationsMax = Number.POSITIVE_INFINITY } = options;
+    if (operations.length > operationsMax)
+      throw syntaxError(`a transaction has at most ${operationsMax} operations`);
     for (const operation of operations) {
       if (options.readOnly === true) checkReads(operation, database);
       results.push(executeOperation(operation, context));

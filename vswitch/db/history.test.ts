@@ -19,7 +19,7 @@ const change = (
   after,
 });
 
-describe("TransactionHistory", () => {
+describe("TransactionHistory", { timeout: 30_000 }, () => {
   it("joins what happened to a row, and forgets what came and went", () => {
     const history = new TransactionHistory();
     const begin = history.lastId;

@@ -2,7 +2,7 @@
 
 /** Rows in all tables together; beyond it an insert fails with "resources exhausted". */
 export const ROWS_MAX = 200_000;
-/** Operations in one transaction. */
+/** Operations in one transaction of a client; the switch's own have no limit, as they grow with its ports. */
 export const OPERATIONS_MAX = 20_000;
 /** Transactions that a returning client's monitor may have missed, the changes in them, and their size. */
 export const HISTORY_TRANSACTIONS_MAX = 1_000;

@@ -41,6 +41,11 @@ export class Managers {
   /** Adds a target that stays. Throws as `DatabaseServer.listen`; one that waits for an SSL row is kept instead. */
   async add(target: string): Promise<void> {
     if (this.#fixed.includes(target)) return;
+    if (this.#open.get(target)?.remote !== undefined) {
+      // A Manager row has it already.
+      this.#fixed = [...this.#fixed, target];
+      return;
+    }
     const opened = await this.#openRemote({ target, inactivityProbeMs: undefined, maxBackoffMs: undefined });
     if (opened.error !== undefined && !isTls(target)) throw new PlinthError(opened.code, opened.error);
     this.#fixed = [...this.#fixed, target];
