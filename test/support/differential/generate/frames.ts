@@ -8,6 +8,8 @@ export interface FrameOptions {
   readonly ports: number;
   /** The VLANs of the tags; 0 stands for a priority tag. */
   readonly vlans: readonly number[];
+  /** Tags of a frame at most; 3 when absent. */
+  readonly tagsMax?: number;
 }
 
 const ETHERTYPE_TEST = 0x88b5;
@@ -24,7 +26,7 @@ const RESERVED = [
   [0x01, 0x80, 0xc2, 0x00, 0x00, 0x10],
 ];
 
-export function frameIn({ ports, vlans }: FrameOptions): fc.Arbitrary<FrameIn> {
+export function frameIn({ ports, vlans, tagsMax = 3 }: FrameOptions): fc.Arbitrary<FrameIn> {
   const destination = fc.oneof(
     { weight: 8, arbitrary: fc.constantFrom(...STATIONS) },
     { weight: 3, arbitrary: fc.constantFrom(...GROUPS) },
@@ -62,7 +64,7 @@ export function frameIn({ ports, vlans }: FrameOptions): fc.Arbitrary<FrameIn> {
         Uint8Array.from([
           ...destination,
           ...source,
-          ...tags.flat(),
+          ...tags.slice(0, tagsMax).flat(),
           ETHERTYPE_TEST >> 8,
           ETHERTYPE_TEST & 0xff,
         ]),

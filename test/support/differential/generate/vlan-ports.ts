@@ -2,25 +2,34 @@
 import fc from "fast-check";
 
 const MODES = ["access", "trunk", "native-tagged", "native-untagged", "dot1q-tunnel"] as const;
+export type PortMode = (typeof MODES)[number];
 const PRIORITY_TAGS = ["never", "if-nonzero", "always"] as const;
 const QINQ_TYPES = ["802.1ad", "802.1q"] as const;
 
 /** Commands that configure each port, or leave it as it is. */
-export function vlanPorts(ports: number, vlans: readonly number[]): fc.Arbitrary<string[][]> {
+function vlanPorts(
+  ports: number,
+  vlans: readonly number[],
+  modes: readonly PortMode[],
+): fc.Arbitrary<string[][]> {
   const names = Array.from({ length: ports }, (_, index) => `p${index + 1}`);
   return fc
-    .tuple(...names.map((name) => fc.option(vlanPort(name, vlans), { freq: 5 })))
+    .tuple(...names.map((name) => fc.option(vlanPort(name, vlans, modes), { freq: 5 })))
     .map((commands) => commands.flatMap((command) => (command === null ? [] : [command])));
 }
 
-function vlanPort(name: string, vlans: readonly number[]): fc.Arbitrary<string[]> {
+function vlanPort(
+  name: string,
+  vlans: readonly number[],
+  modes: readonly PortMode[],
+): fc.Arbitrary<string[]> {
   const seldom = <Value>(arbitrary: fc.Arbitrary<Value>) =>
     fc.oneof({ weight: 3, arbitrary: fc.constant(null) }, { weight: 1, arbitrary });
   return (
     fc
       .record({
         // Modes may be left to follow from the other columns.
-        mode: fc.option(fc.constantFrom(...MODES), { freq: 4 }),
+        mode: fc.option(fc.constantFrom(...modes), { freq: 4 }),
         tag: fc.option(fc.constantFrom(...vlans), { freq: 3 }),
         trunks: fc.subarray([...vlans]),
         cvlans: seldom(fc.subarray([...vlans])),
@@ -50,19 +59,22 @@ export function vlanSwitch(
   bridge: string,
   ports: number,
   vlans: readonly number[],
+  modes: readonly PortMode[] = MODES,
 ): fc.Arbitrary<string[][]> {
   const options = fc.record({
     floodVlans: fc.option(fc.subarray([...vlans], { minLength: 1 })),
     forwardReserved: fc.option(fc.boolean()),
   });
-  return fc.tuple(vlanPorts(ports, vlans), options).map(([commands, { floodVlans, forwardReserved }]) => {
-    const flooded = commands.flat().includes("vlan_mode=dot1q-tunnel") ? vlans : floodVlans;
-    return [
-      ...commands,
-      ...(flooded === null ? [] : [["set", "Bridge", bridge, `flood_vlans=${flooded.join(",")}`]]),
-      ...(forwardReserved === null
-        ? []
-        : [["set", "Bridge", bridge, `other_config:forward-bpdu=${forwardReserved}`]]),
-    ];
-  });
+  return fc
+    .tuple(vlanPorts(ports, vlans, modes), options)
+    .map(([commands, { floodVlans, forwardReserved }]) => {
+      const flooded = commands.flat().includes("vlan_mode=dot1q-tunnel") ? vlans : floodVlans;
+      return [
+        ...commands,
+        ...(flooded === null ? [] : [["set", "Bridge", bridge, `flood_vlans=${flooded.join(",")}`]]),
+        ...(forwardReserved === null
+          ? []
+          : [["set", "Bridge", bridge, `other_config:forward-bpdu=${forwardReserved}`]]),
+      ];
+    });
 }
