@@ -204,6 +204,7 @@ describe("ovs-appctl", () => {
     expect(await daemon.appctl("version")).toContain("Plinth");
     expect(await daemon.appctl("dpif/show")).toContain("br0 65534/");
     expect(await daemon.appctl("coverage/show")).toContain("total:");
+    expect(await daemon.appctl("drop/show")).toMatch(/^br0:\n/);
     const { code, stderr } = await run("ovs-appctl", ["-t", daemon.path("vswitchd.ctl"), "fdb/show", "nope"]);
     expect(code).not.toBe(0);
     expect(stderr).toContain("no such bridge");

@@ -21,6 +21,7 @@ import type {
   ConntrackSettings,
   ConntrackStatus,
 } from "../conntrack/index.js";
+import type { DropReport } from "../flow/index.js";
 import type { MacTableEntry, MacTableStats, MirrorStats } from "../learn/index.js";
 import type { AtomicRefusal } from "./atomic-change.js";
 import type { BridgeChange } from "./bridge.js";
@@ -102,6 +103,8 @@ export interface DatapathMethods {
   /** Static or learned; false when it was not there. */
   removeMac(body: OfBridge & Station): boolean;
   mirrorStats(body: OfBridge): readonly MirrorStats[];
+  /** By reason, how many packets were dropped, and the last flow that the last of them had met. */
+  drops(body: OfBridge): readonly DropReport[];
   /** What would happen to the frame now, for people; nothing is changed. */
   trace(body: OfBridge & { readonly frame: Uint8Array; readonly inPort: number }): string;
   connections(body: ConnectionFilter): readonly ConnectionInfo[];

@@ -43,7 +43,58 @@ const action = fc.constantFrom<Action>(
   { type: "ct", commit: true, force: false, zone: 1, alg: 0, actions: [] },
   { type: "ct", commit: false, force: false, zone: 1, tableId: 2, alg: 0, actions: [] },
 );
-const actions = fc.array(action, { maxLength: 4 });
+const niciraAction = fc.constantFrom<Action>(
+  { type: "push", range: { field: "eth_src", offset: 0, bits: 48 } },
+  { type: "push", range: { field: "reg0", offset: 0, bits: 32 } },
+  { type: "pop", range: { field: "reg0", offset: 0, bits: 32 } },
+  { type: "pop", range: { field: "eth_dst", offset: 0, bits: 48 } },
+  { type: "output_reg", source: { field: "reg0", offset: 0, bits: 16 }, maxLength: 0 },
+  { type: "output_trunc", port: 2, maxLength: 20 },
+  { type: "clone", actions: [{ type: "push_vlan", etherType: 0x8100 }, output(3), { type: "exit" }] },
+  { type: "exit" },
+  { type: "check_pkt_larger", sizeBytes: 60, destination: { field: "reg0", offset: 0, bits: 1 } },
+  {
+    type: "multipath",
+    fields: "symmetric_l4",
+    basis: 0,
+    algorithm: "modulo_n",
+    linkMax: 1,
+    argument: 0,
+    destination: { field: "metadata", offset: 0, bits: 16 },
+  },
+  {
+    type: "bundle",
+    fields: "eth_src",
+    basis: 0,
+    algorithm: "hrw",
+    members: [2, 3],
+    destination: { field: "reg0", offset: 0, bits: 16 },
+  },
+  {
+    type: "learn",
+    idleTimeoutSeconds: 0,
+    hardTimeoutSeconds: 0,
+    priority: 5,
+    cookie: 1n,
+    tableId: 2,
+    finIdleTimeoutSeconds: 0,
+    finHardTimeoutSeconds: 0,
+    sendFlowRemoved: false,
+    deleteLearned: true,
+    limit: 0,
+    specs: [
+      {
+        kind: "match",
+        source: { field: "eth_src", offset: 0, bits: 48 },
+        destination: { field: "eth_dst", offset: 0, bits: 48 },
+      },
+      { kind: "output", source: { field: "nxm_in_port", offset: 0, bits: 16 } },
+    ],
+  },
+);
+const actions = fc.array(fc.oneof({ weight: 2, arbitrary: action }, { weight: 1, arbitrary: niciraAction }), {
+  maxLength: 4,
+});
 const flow = fc.record({
   tableId: fc.integer({ min: 0, max: 2 }),
   priority: fc.integer({ min: 1, max: 4 }),

@@ -1,6 +1,8 @@
 // What ovs-appctl can ask the switch: forwarding tables, ports, counters, bridges.
 import { PlinthError } from "../../base/errors/index.js";
+import { OFPTT_ALL } from "../../base/openflow/index.js";
 import type { DatabaseServer } from "../db/index.js";
+import type { DropReport } from "../flow/index.js";
 import type { MacEntry, SwitchBackend } from "./model.js";
 import type { AppliedSwitch } from "./plan.js";
 import type { UnixctlCommand } from "./unixctl.js";
@@ -31,6 +33,11 @@ export function switchCommands({ backend, applied, server }: CommandModules): Re
       const counters = Object.entries(await backend.counters()).sort(([a], [b]) => (a < b ? -1 : 1));
       return counters.map(([name, value]) => `${name.padEnd(40)} total: ${value}\n`).join("");
     }),
+    "drop/show": command("[BRIDGE]", 0, 1, async ([bridge]) => {
+      const names = bridge === undefined ? [...applied.keys()] : [check(bridge)];
+      const parts = names.map(async (name) => `${name}:\n${formatDrops(await backend.drops(name))}`);
+      return (await Promise.all(parts)).join("");
+    }),
     "memory/show": command("", 0, 0, () => {
       const { rss, heapUsed } = process.memoryUsage();
       return `rss-bytes:${rss} heap-bytes:${heapUsed} ovsdb-clients:${server.clientCount}\n`;
@@ -54,6 +61,17 @@ function formatMacTable(entries: readonly MacEntry[]): string {
     return `${port.padStart(5)}  ${String(vlan).padStart(4)}  ${macAddress}  ${String(Math.floor(ageMs / 1000)).padStart(3)}\n`;
   });
   return ` port  VLAN  MAC                Age\n${lines.join("")}`;
+}
+
+/** Each reason with its count and, where there is one, the flow that the last such packet had met. */
+function formatDrops(reports: readonly DropReport[]): string {
+  return reports
+    .map(({ reason, packets, tableId, cookie, priority }) => {
+      const flow = cookie === null ? "" : `, cookie 0x${cookie.toString(16)}, priority ${priority}`;
+      const place = tableId < 0 || tableId === OFPTT_ALL ? "" : `, last in table ${tableId}${flow}`;
+      return `  ${reason}: ${packets}${place}\n`;
+    })
+    .join("");
 }
 
 async function showPorts(backend: SwitchBackend, applied: AppliedSwitch): Promise<string> {

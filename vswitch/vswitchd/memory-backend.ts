@@ -1,5 +1,6 @@
 // A switch without a datapath: remembers what it was told. For tests.
 import { PlinthError } from "../../base/errors/index.js";
+import type { DropReport } from "../flow/index.js";
 import type { MacTableStats } from "../learn/index.js";
 import type {
   BridgeConfig,
@@ -98,6 +99,10 @@ export class MemoryBackend implements SwitchBackend {
 
   async flushMacTable(): Promise<void> {
     this.macs = [];
+  }
+
+  async drops(): Promise<readonly DropReport[]> {
+    return [{ reason: "meter", packets: 4, tableId: 2, cookie: 0xabn, priority: 7 }];
   }
 
   async counters(): Promise<Readonly<Record<string, number>>> {

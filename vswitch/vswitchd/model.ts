@@ -2,6 +2,7 @@
 import type { TlsFiles } from "../../base/tls/index.js";
 
 import type { PolicingConfig, QueueConfig } from "../datapath/index.js";
+import type { DropReport } from "../flow/index.js";
 import type { MacTableStats, MirrorConfig, MirrorStats, VlanConfig } from "../learn/index.js";
 
 /** OpenFlow's number for a bridge's own port, as the database shows it (OFPP_LOCAL, 16 bit). */
@@ -150,6 +151,8 @@ export interface SwitchBackend {
   status(bridge: string): Promise<BridgeStatus>;
   macTable(bridge: string): Promise<readonly MacEntry[]>;
   macTableStats(bridge: string): Promise<MacTableStats>;
+  /** Why the bridge has dropped packets, with the flow that the last of each reason had met. */
+  drops(bridge: string): Promise<readonly DropReport[]>;
   /** Forgets what was learned; static entries stay. */
   flushMacTable(bridge: string): Promise<void>;
   /** An entry that neither ages nor moves. Rejects with PORT_UNKNOWN or MAC_TABLE_FULL. */

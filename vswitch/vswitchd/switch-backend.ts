@@ -9,6 +9,7 @@ import type { Clock } from "../../base/time/index.js";
 import { parseMac } from "../../base/wire/index.js";
 import { OpenFlowAgent, parseControllerTarget } from "../agent/index.js";
 import { type BridgeSettings, DatapathHandle, type PortSettings } from "../datapath/index.js";
+import type { DropReport } from "../flow/index.js";
 import type { MacTableStats } from "../learn/index.js";
 import { connectionCommands } from "./connection-commands.js";
 import {
@@ -165,6 +166,10 @@ export class DatapathBackend implements Backend {
 
   async flushMacTable(bridge: string): Promise<void> {
     await this.#datapath.call("flushMacTable", { bridge });
+  }
+
+  drops(bridge: string): Promise<readonly DropReport[]> {
+    return this.#datapath.call("drops", { bridge });
   }
 
   counters(): Promise<Readonly<Record<string, number>>> {
