@@ -179,7 +179,7 @@ describe("ovs-vsctl", () => {
       "table=2,priority=6,reg0=0x5,actions=load:0x1->NXM_NX_REG1[],goto_table:3",
     );
     expect(await ours("ofctl", "dump-flows", "br0", "table=2")).toContain(
-      "reg0=5 actions=load:0x1->reg1[],goto_table:3",
+      "reg0=0x5 actions=load:0x1->NXM_NX_REG1[],goto_table:3",
     );
     expect(await ours("appctl", "version")).toContain("Plinth");
     const refused = await run(process.execPath, [
