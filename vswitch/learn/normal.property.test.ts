@@ -71,16 +71,17 @@ interface InVlan {
   readonly inner: Tag | undefined;
   /** The tags that were not looked at. */
   readonly rest: readonly Tag[];
-  readonly pcp: number;
+  /** That the frame came with, DEI included. */
+  readonly priority: number;
 }
 
 function comeIn(port: VlanConfig, tags: readonly Tag[]): InVlan | undefined {
   const [first, ...rest] = tags;
-  const pcp = (first?.priority ?? 0) & 14;
+  const priority = first?.priority ?? 0;
   if (port.mode === "dot1q-tunnel") {
     if (!takesCustomer(port, first?.vid ?? 0)) return undefined;
     const outer = { type: port.qinqEtherType ?? 0x88a8, priority: 0, vid: port.tag };
-    return { vlan: port.tag, outer, inner: first, rest, pcp };
+    return { vlan: port.tag, outer, inner: first, rest, priority };
   }
   const id = first?.vid ?? 0;
   if (port.mode === "access" && id !== 0) return undefined;
@@ -93,7 +94,7 @@ function comeIn(port: VlanConfig, tags: readonly Tag[]): InVlan | undefined {
     outer: first === undefined ? untagged : { ...first, vid: vlan },
     inner: undefined,
     rest,
-    pcp,
+    priority,
   };
 }
 
@@ -104,18 +105,17 @@ function mayLeave(port: VlanConfig, { vlan, inner }: InVlan, toStation: boolean)
   return port.mode !== "dot1q-tunnel" || takesCustomer(port, inner?.vid ?? 0);
 }
 
-function leave(port: VlanConfig, { vlan, outer, inner, rest, pcp }: InVlan): Tag[] {
+function leave(port: VlanConfig, { vlan, outer, inner, rest, priority: own }: InVlan): Tag[] {
   const keepsPriority = port.priorityTags === "if-nonzero";
   const isOwn = port.mode === "access" || port.mode === "dot1q-tunnel" || port.mode === "native-untagged";
   const isEmpty = inner === undefined || (inner.vid === 0 && inner.priority === 0);
   const below = [...(isEmpty || port.mode === "access" ? [] : [inner]), ...rest];
   if (isOwn && vlan === port.tag) {
-    if (!keepsPriority || (outer?.priority ?? 0) === 0 || (port.mode === "dot1q-tunnel" && !isEmpty))
-      return below;
-    return [{ type: 0x8100, priority: outer?.priority ?? 0, vid: 0 }, ...below];
+    if (!keepsPriority || own === 0 || (port.mode === "dot1q-tunnel" && !isEmpty)) return below;
+    return [{ type: 0x8100, priority: own, vid: 0 }, ...below];
   }
   if (outer === undefined || (vlan === 0 && outer.priority === 0)) return below;
-  const priority = keepsPriority && vlan !== 0 ? (outer.priority & 1) | pcp : outer.priority;
+  const priority = keepsPriority && vlan !== 0 ? (outer.priority & 1) | (own & 14) : outer.priority;
   return [{ ...outer, priority }, ...below];
 }
 

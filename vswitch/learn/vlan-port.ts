@@ -105,7 +105,8 @@ export class VlanPort {
 
   /** The outer tag with which the frame leaves by this port, or 0. */
   outer(frame: FrameVlans): number {
-    const priority = frame.outer & PRIORITY_BITS;
+    // A service tag has no priority of its own: what counts is the one with which the frame came.
+    const priority = frame.first & PRIORITY_BITS;
     if (this.#tunnel && (frame.inner & TCI_BITS) !== 0) return 0;
     if (this.#access || this.#tunnel || (this.#nativeUntagged && frame.vlan === this.#tag)) {
       return this.#priorityTags !== "never" && priority !== 0 ? (DOT1Q << 16) | priority : 0;
@@ -114,7 +115,7 @@ export class VlanPort {
       // The priority with which the frame came, also in a service tag.
       return (frame.outer & ~PCP_BITS) | (frame.first & PCP_BITS);
     }
-    if (frame.vlan !== 0 || priority !== 0) return frame.outer;
+    if (frame.vlan !== 0 || (frame.outer & PRIORITY_BITS) !== 0) return frame.outer;
     return this.#priorityTags === "always" ? frame.outer : 0;
   }
 
