@@ -307,7 +307,7 @@ describe("the command line", () => {
       [["down", "--dir", "/nowhere"], /no data centre in \/nowhere/],
       [["vsctl", "--wrong", "show"], /no option --wrong/],
       [["vsctl", "show", ...dir], /--dir must stand before the verb/],
-      [["ofctl", "dump-flows", "br0", "--dir", "/nowhere"], /\/nowhere\/switch\/br0.mgmt/],
+      [["ofctl", "dump-flows", "br0", "--dir", "/nowhere"], /br0 is not a bridge or a socket/],
       [["appctl", "version", "--dir", "/nowhere"], /\/nowhere\/switch\/vswitchd.ctl/],
       [["host", "describe", "-o", "banana", ...dir], /json or yaml/],
       [["host", "describe", ...dir], /cannot connect to/],

@@ -10,10 +10,19 @@ export interface PacketFormat {
   readonly names?: PortNames;
   /** Stands first, as in the flows of a recirculated packet: "recirc_id=0x1". */
   readonly prefix?: readonly string[];
+  /** Name the packet's layer, "eth", as megaflows do. */
+  readonly withLayer?: boolean;
 }
+
+/** What is told before the packet's own fields. */
+const METADATA = /^(recirc_id|pkt_mark|conj_id|actset_output|ct_\w+)=/;
 
 export function formatPacket({ match, tags }: PacketView, format: PacketFormat = {}): string {
   const parts = [...(format.prefix ?? []), ...matchParts(match, format.names)];
+  if (format.withLayer === true) {
+    const at = parts.findIndex((part) => !METADATA.test(part));
+    parts.splice(at < 0 ? parts.length : at, 0, "eth");
+  }
   if (tags.length === 0) return parts.join(",");
   const last = parts.findIndex((part) => part.startsWith("dl_vlan_pcp="));
   const inner = tags.slice(1, TAGS_SHOWN).flatMap((tci, i) => {

@@ -263,7 +263,7 @@ export function ofctlHelp(): string {
   });
   return [
     "plinth ofctl: OpenFlow switch management, with the verbs of ovs-ofctl(8)\n",
-    "usage: plinth ofctl [OPTIONS] COMMAND [ARG...]\n\nCommands:\n",
+    "Usage: plinth ofctl [OPTIONS] COMMAND [ARG...]\n\nCommands:\n",
     ...verbs,
     "\nSWITCH is a bridge of the switch in --dir, unix:FILE or tcp:HOST:PORT.\n\nOptions:\n",
     ...options,

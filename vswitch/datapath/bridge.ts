@@ -27,16 +27,17 @@ import {
   type Flow,
   FlowTables,
   flowError,
-  formatTrace,
   type PacketSink,
   Pipeline,
   type Program,
   pipelineMatch,
   REASONS,
+  type TraceRequest,
+  type TraceRun,
   type Tracker,
-  traceFrame,
 } from "../flow/index.js";
 import type { Mirrors } from "../learn/index.js";
+import { traceOnBridge } from "./bridge-trace.js";
 import type { BridgeEvent } from "./events.js";
 import { Forwarding } from "./forwarding.js";
 import { OFPORT_MAX, TABLE_COUNT } from "./limits.js";
@@ -370,11 +371,9 @@ export class Bridge implements PacketSink {
     this.slots.length = 0;
   }
 
-  /** What would happen to the frame now, for people; nothing is changed. */
-  trace(frame: Uint8Array, inPort: number, nowMs: number): string {
-    const isLive = (port: number): boolean => this.isLive(port);
-    const modules = { pool: this.#pool, tables: this.tables, tracker: this.#tracker, isLive };
-    return formatTrace(traceFrame(modules, frame, inPort, nowMs));
+  /** What would happen to the frame now; nothing is changed. */
+  trace(request: TraceRequest, nowMs: number): readonly TraceRun[] {
+    return traceOnBridge(this, { pool: this.#pool, tracker: this.#tracker }, request, nowMs);
   }
 
   #changed(slot: PortSlot, reason: PortStatusReason): void {

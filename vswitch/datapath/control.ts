@@ -86,7 +86,7 @@ export function datapathMethods(modules: ControlModules): DatapathMethods {
     removeMac: ({ bridge, vlan, mac }) => at(bridge).forwarding.macs.remove(...halves(mac), vlan),
     mirrorStats: ({ bridge }) => at(bridge).forwarding.mirrors?.stats() ?? [],
     drops: ({ bridge }) => at(bridge).pipeline.dropCounters.report(),
-    trace: ({ bridge, frame, inPort }) => at(bridge).trace(frame, inPort, nowMs()),
+    trace: ({ bridge, ...request }) => at(bridge).trace(request, nowMs()),
     connections: (filter) => datapath.conntrack.connections(nowMs(), filter),
     flushConnections: (filter) => datapath.conntrack.flush(filter, nowMs()),
     conntrackStatus: ({ zones }) => datapath.conntrack.status(zones),

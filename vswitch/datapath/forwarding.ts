@@ -21,10 +21,11 @@ export class Forwarding {
   /** Null when there are none. */
   mirrors: Mirrors | null = null;
   readonly #modules: ForwardingModules;
+  #settings: Partial<BridgeSettings> = {};
 
   constructor(modules: ForwardingModules) {
     this.#modules = modules;
-    this.normal = this.#createNormal({});
+    this.normal = createNormal(modules, this.macs, {});
   }
 
   /** Learned stations stay, but for those of VLANs that are to be flooded. */
@@ -34,33 +35,36 @@ export class Forwarding {
     this.macs.ageingMs = settings.macAgeingMs;
     this.macs.resize(settings.macTableEntries);
     this.macs.flush(undefined, (vlan) => floodVlans.includes(vlan));
-    this.normal = this.#createNormal(settings);
+    this.#settings = settings;
+    this.normal = createNormal(this.#modules, this.macs, settings);
     const modules = { pool, ports: slots, send: send as (packet: number, port: unknown) => void, tagsRead };
     const made = new Mirrors(modules, mirrors, this.mirrors ?? undefined);
     this.mirrors = made.isEmpty ? null : made;
+  }
+
+  /** Forwards as NORMAL would now, learning nothing and giving every copy to `send`. */
+  dryNormal(send: (packet: number, slot: PortSlot) => void, drop: (reason: number) => void): NormalForwarder {
+    const find: MacTable["find"] = (high, low, vlan, nowMs) => this.macs.find(high, low, vlan, nowMs);
+    return createNormal({ ...this.#modules, send, drop }, { find, learn: () => {} }, this.#settings);
   }
 
   /** Ports have come or gone. */
   portsChanged(): void {
     this.mirrors?.resolve();
   }
+}
 
-  #createNormal(settings: Partial<BridgeSettings>): NormalForwarder {
-    const { pool, slots, find, send, drop } = this.#modules;
-    return new NormalForwarder(
-      {
-        pool,
-        macs: this.macs,
-        ports: slots,
-        find,
-        send: send as (packet: number, port: unknown) => void,
-        drop,
-      },
-      {
-        floodVlans: settings.floodVlans ?? NORMAL_DEFAULTS.floodVlans,
-        forwardReserved: settings.forwardReserved ?? NORMAL_DEFAULTS.forwardReserved,
-        tagsRead: settings.tagsRead ?? NORMAL_DEFAULTS.tagsRead,
-      },
-    );
-  }
+function createNormal(
+  { pool, slots, find, send, drop }: ForwardingModules,
+  macs: Pick<MacTable, "find" | "learn">,
+  settings: Partial<BridgeSettings>,
+): NormalForwarder {
+  return new NormalForwarder(
+    { pool, macs, ports: slots, find, send: send as (packet: number, port: unknown) => void, drop },
+    {
+      floodVlans: settings.floodVlans ?? NORMAL_DEFAULTS.floodVlans,
+      forwardReserved: settings.forwardReserved ?? NORMAL_DEFAULTS.forwardReserved,
+      tagsRead: settings.tagsRead ?? NORMAL_DEFAULTS.tagsRead,
+    },
+  );
 }

@@ -21,7 +21,7 @@ import type {
   ConntrackSettings,
   ConntrackStatus,
 } from "../conntrack/index.js";
-import type { DropReport } from "../flow/index.js";
+import type { DropReport, TraceRequest, TraceRun } from "../flow/index.js";
 import type { MacTableEntry, MacTableStats, MirrorStats } from "../learn/index.js";
 import type { AtomicRefusal } from "./atomic-change.js";
 import type { BridgeChange } from "./bridge.js";
@@ -106,7 +106,7 @@ export interface DatapathMethods {
   /** By reason, how many packets were dropped, and the last flow that the last of them had met. */
   drops(body: OfBridge): readonly DropReport[];
   /** What would happen to the frame now, for people; nothing is changed. */
-  trace(body: OfBridge & { readonly frame: Uint8Array; readonly inPort: number }): string;
+  trace(body: OfBridge & TraceRequest): readonly TraceRun[];
   connections(body: ConnectionFilter): readonly ConnectionInfo[];
   /** Returns how many there were. */
   flushConnections(body: ConnectionFilter): number;

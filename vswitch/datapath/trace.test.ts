@@ -1,4 +1,5 @@
 import { describe, expect, it } from "vitest";
+import { formatStory, formatTrace } from "../cli/trace-text.js";
 import { tcpFrame } from "../testing/frames.js";
 import { apply, field, goto, match, output, Rig } from "../testing/rig.js";
 
@@ -6,7 +7,8 @@ const IP = field("eth_type", 0x0800);
 
 const frame = tcpFrame({ source: "10.0.0.1", destination: "10.0.0.2" }, 2);
 
-const trace = (rig: Rig, inPort: number): string => rig.bridge.trace(frame, inPort, rig.nowMs);
+const trace = (rig: Rig, inPort: number): string =>
+  formatTrace("br0", rig.bridge.trace({ frame, inPort, ctDefault: "actual" }, rig.nowMs));
 
 describe("Bridge.trace()", () => {
   it("tells tables, actions, recirculation and the end, and changes nothing", () => {
@@ -19,18 +21,32 @@ describe("Bridge.trace()", () => {
       match: match(IP, field("ct_state", 0x21, 0x21)),
       instructions: [apply({ ...ct, commit: true }, output(2))],
     });
-    expect(trace(rig, 1).trimEnd().split("\n")).toEqual([
-      "table 0: priority 100, cookie 0xab, matched in_port=0x1",
-      "table 1: priority 7, cookie 0x0, matched eth_type=0x800",
-      "    ct",
-      "again from table 2: ct_state=0x21",
-      "table 2: priority 100, cookie 0x0, matched eth_type=0x800,ct_state=0x21",
-      "    ct",
-      "    output",
-      "     -> port 2",
+    const lines = trace(rig, 1).split("\n");
+    expect(lines.filter((line) => /^( ?[\d-]| {4}|Datapath|recirc)/.test(line))).toEqual([
+      "-------------",
+      " 0. in_port=1, priority 100, cookie 0xab",
+      "    goto_table:1",
+      " 1. ip, priority 7",
+      "    ct(table=2,zone=1)",
+      "    drop",
+      "     -> A clone of the packet is forked to recirculate. The forked pipeline will be resumed at table 2.",
+      "     -> Sets the packet to an untracked state, and clears all the conntrack fields.",
+      "Datapath actions: ct(zone=1),recirc(0x1)",
+      "recirc(0x1) - resume conntrack with ct_state=new|trk",
+      "-------------",
+      "    thaw",
+      "        Resuming from table 2",
+      " 2. ct_state=+new+trk,ip, priority 100",
+      "    ct(commit,zone=1)",
+      "    drop",
+      "     -> Sets the packet to an untracked state, and clears all the conntrack fields.",
+      "    output:2",
+      "Datapath actions: ct(commit,zone=1),2",
     ]);
-    expect(trace(rig, 2)).toContain("no match for in_port=0x2,eth_type=0x800,10.0.0.1>10.0.0.2");
-    expect(trace(rig, 2)).toContain("dropped: table-miss");
+    expect(trace(rig, 2)).toContain(" 0. No match.\n    drop\n");
+    const story = formatStory("2", rig.bridge.trace({ frame, inPort: 2 }, rig.nowMs));
+    expect(story).toContain("table 0: no flow matches");
+    expect(story).toContain("It is dropped by table 0 (table-miss).");
     expect(rig.datapath.conntrack.size).toBe(0);
     expect(rig.bridge.tables.tableStats()[0]).toMatchObject({ lookupCount: 0n, matchedCount: 0n });
     expect(rig.datapath.counters()["drop_table_miss"]).toBe(0);

@@ -21,6 +21,7 @@ import type { Program } from "./program.js";
 export const NOT_WATCHED = -1;
 
 export class GroupBucket {
+  readonly index: number;
   readonly program: Program;
   readonly weight: number;
   /** NOT_WATCHED or a port number. */
@@ -29,7 +30,8 @@ export class GroupBucket {
   packets = 0;
   bytes = 0;
 
-  constructor(program: Program, weight: number, watchPort: number, watchGroup: number) {
+  constructor(index: number, program: Program, weight: number, watchPort: number, watchGroup: number) {
+    this.index = index;
     this.program = program;
     this.weight = weight;
     this.watchPort = watchPort;
@@ -106,8 +108,9 @@ export class GroupTable {
       portExists: this.#portExists,
     };
     const buckets = mod.buckets.map(
-      (bucket) =>
+      (bucket, index) =>
         new GroupBucket(
+          index,
           compileBucket(bucket.actions, context),
           bucket.weight,
           bucket.watchPort === OFPP_ANY ? NOT_WATCHED : bucket.watchPort,

@@ -43,4 +43,12 @@ export {
 } from "./program.js";
 export { Rewriter } from "./rewrite.js";
 export { runOnKey } from "./run-on-key.js";
-export { formatTrace, type TraceOptions, type TraceStep, traceFrame } from "./trace.js";
+export {
+  type NormalTrace,
+  type TraceFlow,
+  type TraceNode,
+  type TraceOptions,
+  type TraceRequest,
+  type TraceRun,
+  traceFrame,
+} from "./trace.js";

@@ -68,7 +68,10 @@ export interface PipelineObserver {
   enter(bucket: GroupBucket | null): void;
   leave(): void;
   drop(reason: DropReason): void;
-  recirculate(tableId: number, key: Int32Array): void;
+  /** May set what connection tracking is to have found. */
+  recirculate(tableId: number, key: Int32Array, packet: number): void;
+  /** The way through the tables is over; the packet is as it ended. */
+  done(key: Int32Array, packet: number): void;
 }
 
 export interface PipelineOptions {

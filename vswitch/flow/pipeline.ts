@@ -142,7 +142,7 @@ export class Pipeline {
       this.#nesting = 0;
       hand.headers.parse(this.#pool, hand.packet, hand.key);
       const table = waiting.tables[next]!;
-      if (this.#observer !== null) this.#observer.recirculate(table, hand.key);
+      if (this.#observer !== null) this.#observer.recirculate(table, hand.key, hand.packet);
       this.#run(table, false);
       this.#pool.free(hand.packet);
     }
@@ -175,8 +175,14 @@ export class Pipeline {
     this.#endRun();
   }
 
+  /** The packet in hand. */
+  get packet(): number {
+    return this.#hand.packet;
+  }
+
   #endRun(): void {
     const hand = this.#hand;
+    if (this.#observer !== null) this.#observer.done(hand.key, hand.packet);
     if (!hand.dropped && hand.outputs === 0) hand.countDrop(D.DROP_NO_OUTPUT);
   }
 

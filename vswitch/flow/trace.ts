@@ -1,167 +1,315 @@
 // Traces a packet: the same pipeline as for traffic, with an observer that writes down every step and a sink that
 // sends nothing. Counters, caches and connections stay as they are.
 // Thread: datapath worker, between breaths.
-import { formatIpv4Address } from "../../base/wire/index.js";
+import { type Action, type Instruction, type Match, OFPP_LOCAL } from "../../base/openflow/index.js";
+import { DatapathActions } from "./datapath-actions.js";
 import type { DropReason } from "./drop-reasons.js";
-import { readField } from "./fields.js";
+import { type PacketView, packetView, tagsOf } from "./exact-match.js";
 import type { Flow } from "./flow.js";
+import type { GroupBucket } from "./groups.js";
 import * as K from "./key.js";
 import { Pipeline } from "./pipeline.js";
 import type { PacketSink, PipelineObserver, PipelineOptions } from "./pipeline-modules.js";
 import * as P from "./program.js";
 
-export interface TraceStep {
-  readonly kind: "table" | "action" | "output" | "drop" | "recirculate";
-  readonly text: string;
-  /** Of the flow that matched. */
-  readonly cookie?: bigint;
+/** One step, with the steps that happened inside it. Plain data: posted between threads. */
+export type TraceNode =
+  | {
+      readonly kind: "table";
+      readonly tableId: number;
+      readonly flow: TraceFlow | null;
+      readonly nodes: TraceNode[];
+    }
+  | { readonly kind: "bucket"; readonly index: number; readonly nodes: TraceNode[] }
+  | { readonly kind: "set"; readonly nodes: TraceNode[] }
+  | { readonly kind: "thaw"; readonly tableId: number }
+  | { readonly kind: "action"; readonly action: Action }
+  | { readonly kind: "instruction"; readonly instruction: Instruction }
+  /** What the action set holds now; `was`: before it was cleared. */
+  | { readonly kind: "set-is"; readonly actions: readonly Action[]; readonly was: boolean }
+  /** Something worth knowing, something dubious, or something that ended the packet, in words. */
+  | { readonly kind: "detail" | "warning" | "error"; readonly text: string }
+  /** A flow without actions, or none at all. */
+  | { readonly kind: "nothing" }
+  | { readonly kind: "drop"; readonly reason: DropReason };
+
+export interface TraceFlow {
+  readonly priority: number;
+  readonly cookie: bigint;
+  readonly match: Match;
+  readonly isEmpty: boolean;
+}
+
+/** From where the packet came in, or went on after connection tracking, to where it ended. */
+export interface TraceRun {
+  /** 0 for the packet as it came in. */
+  readonly recirculation: number;
+  /** How the connection tracking state of this run came about. */
+  readonly state: "none" | "default" | "chosen" | "actual";
+  readonly start: PacketView;
+  readonly end: PacketView;
+  readonly nodes: readonly TraceNode[];
+  /** In the syntax of Open vSwitch's datapath. */
+  readonly actions: readonly string[];
+}
+
+export interface TraceRequest {
+  readonly frame: Uint8Array;
+  readonly inPort: number;
+  /** ct_state of the packet each time it comes back from connection tracking, in order. */
+  readonly ctStates?: readonly number[];
+  /** "actual": what the connection table says; else new and tracked. */
+  readonly ctDefault?: "actual" | "new";
+  /** Instead of the tables: what a packet-out says. */
+  readonly actions?: readonly Action[];
 }
 
 export interface TraceOptions extends Omit<PipelineOptions, "observer" | "sink"> {
-  /** Where NORMAL would send the packet, in words; it is not run. */
+  readonly exists: (port: number) => boolean;
   readonly isLive: (port: number) => boolean;
+  /** Numbers of all ports that forward, for flooding. */
+  readonly ports: () => readonly number[];
+  /** Where NORMAL would send the packet: calls `send` for each copy and tells what it decided. */
+  readonly normal: NormalTrace;
 }
 
-/** What would happen to `frame` if it came in by `inPort` now. Throws nothing; a full pool is told as a drop. */
-export function traceFrame(
-  options: TraceOptions,
-  frame: Uint8Array,
+export type NormalTrace = (
+  packet: number,
+  key: Int32Array,
+  headers: K.Headers,
   inPort: number,
-  nowMs: number,
-): TraceStep[] {
-  const steps: TraceStep[] = [];
-  const packet = options.pool.allocateFrom(frame);
-  if (packet < 0) return [{ kind: "drop", text: "no-buffer" }];
-  const sink = new TraceSink(steps, options.isLive);
-  const pipeline = new Pipeline({ ...options, sink, observer: new Recorder(steps) });
-  pipeline.process(packet, inPort, nowMs);
-  return steps;
+  send: (packet: number, port: number) => void,
+) => readonly TraceNode[];
+
+const STATE_NEW_TRACKED = 0x21;
+/** Steps in one trace; a loop of resubmits ends in LOOKUPS_MAX before. */
+const NODES_MAX = 20_000;
+
+/** What would happen to the frame if it came in now. Throws nothing; a full pool is told as a drop. */
+export function traceFrame(options: TraceOptions, request: TraceRequest, nowMs: number): readonly TraceRun[] {
+  const packet = options.pool.allocateFrom(request.frame);
+  if (packet < 0) return [];
+  const recorder = new Recorder(options, request);
+  const pipeline = new Pipeline({ ...options, sink: recorder, observer: recorder });
+  recorder.begin(pipeline, packet);
+  if (request.actions === undefined) pipeline.process(packet, request.inPort, nowMs);
+  else {
+    const context = { groupExists: (id: number) => options.tables.groups.has(id), portExists: () => true };
+    const program = P.compileActions(request.actions, context, undefined);
+    pipeline.execute(packet, request.inPort, program, nowMs);
+  }
+  return recorder.runs;
 }
 
-/** Lines as a person reads them. */
-export function formatTrace(steps: readonly TraceStep[]): string {
-  const indent = {
-    table: "",
-    recirculate: "",
-    action: "    ",
-    output: "     -> ",
-    drop: "     -> dropped: ",
-  } as const;
-  return steps.map(({ kind, text }) => `${indent[kind]}${text}\n`).join("");
+interface OpenRun {
+  readonly recirculation: number;
+  readonly state: TraceRun["state"];
+  start: PacketView;
+  end: PacketView;
+  readonly nodes: TraceNode[];
+  readonly output: DatapathActions;
 }
 
-class TraceSink implements PacketSink {
-  readonly #steps: TraceStep[];
-  readonly #isLive: (port: number) => boolean;
+class Recorder implements PipelineObserver, PacketSink {
+  readonly #options: TraceOptions;
+  readonly #request: TraceRequest;
+  #pipeline: Pipeline | undefined;
+  readonly #runs: OpenRun[] = [];
+  /** Where the next step is written, and where to go back to. */
+  #list: TraceNode[] = [];
+  readonly #outer: TraceNode[][] = [];
+  #firstTable: TraceNode[] | undefined;
+  #setPending = false;
+  #set: Action[] = [];
+  #count = 0;
+  #recirculations = 0;
+  #resumed = 0;
+  /** Of copies that wait, in order. */
+  readonly #waiting: number[] = [];
 
-  constructor(steps: TraceStep[], live: (port: number) => boolean) {
-    this.#steps = steps;
-    this.#isLive = live;
+  constructor(options: TraceOptions, request: TraceRequest) {
+    this.#options = options;
+    this.#request = request;
   }
-  output(_packet: number, port: number): void {
-    this.#say(`port ${port}`);
-  }
-  flood(_packet: number, inPort: number): void {
-    this.#say(`every port but ${inPort}`);
-  }
-  normal(): boolean {
-    this.#say("NORMAL");
-    return true;
-  }
-  controller(_packet: number, _key: Int32Array, _length: number, reason: number): void {
-    this.#say(`controller (${P.REASONS[reason]})`);
-  }
-  isLive(port: number): boolean {
-    return this.#isLive(port);
-  }
-  #say(text: string): void {
-    this.#steps.push({ kind: "output", text });
-  }
-}
 
-class Recorder implements PipelineObserver {
-  readonly #steps: TraceStep[];
-
-  constructor(steps: TraceStep[]) {
-    this.#steps = steps;
+  get runs(): readonly TraceRun[] {
+    return this.#runs.map(({ output, ...run }) => ({ ...run, actions: output.actions }));
   }
-  table(tableId: number, flow: Flow | null, key: Int32Array): void {
-    if (flow === null)
-      this.#steps.push({ kind: "table", text: `table ${tableId}: no match for ${describeKey(key)}` });
-    else {
-      const cookie = `0x${flow.cookie.toString(16)}`;
-      const fields = flow.match.map(({ field }) => describeField(key, field)).join(",");
-      const text = `table ${tableId}: priority ${flow.priority}, cookie ${cookie}, matched ${fields || "any"}`;
-      this.#steps.push({ kind: "table", text, cookie: flow.cookie });
+
+  begin(pipeline: Pipeline, packet: number): void {
+    this.#pipeline = pipeline;
+    const key = new Int32Array(K.KEY_WORDS);
+    key[K.K_IN_PORT] = this.#request.inPort;
+    new K.Headers().parse(this.#options.pool, packet, key);
+    this.#open(0, "none", key, packet);
+  }
+
+  #open(recirculation: number, state: TraceRun["state"], key: Int32Array, packet: number): void {
+    const view = packetView(key, tagsOf(this.#options.pool, packet));
+    const output = new DatapathActions(this.#options.pool, packet, key);
+    this.#runs.push({ recirculation, state, start: view, end: view, nodes: [], output });
+    this.#list = this.#run.nodes;
+    this.#outer.length = 0;
+    this.#firstTable = undefined;
+    this.#set = [];
+    this.#setPending = false;
+  }
+
+  get #run(): OpenRun {
+    return this.#runs.at(-1) as OpenRun;
+  }
+
+  #add(node: TraceNode): void {
+    if (this.#count++ < NODES_MAX) this.#list.push(node);
+  }
+
+  // --- Steps
+
+  table(tableId: number, flow: Flow | null): void {
+    const nodes: TraceNode[] = [];
+    const shown = flow === null ? null : describeFlow(flow);
+    this.#add({ kind: "table", tableId, flow: shown, nodes });
+    this.#firstTable ??= nodes;
+    this.#list = nodes;
+    if (shown === null || shown.isEmpty) this.#add({ kind: "nothing" });
+    const meter = flow?.instructions.find(({ type }) => type === "meter");
+    if (meter !== undefined) this.#add({ kind: "instruction", instruction: meter });
+  }
+
+  operation(program: P.Program, at: number): void {
+    if (this.#setPending) {
+      this.#setPending = false;
+      const nodes: TraceNode[] = [];
+      this.#list = this.#firstTable ?? this.#run.nodes;
+      this.#add({ kind: "set", nodes });
+      this.#list = nodes;
+    }
+    const action = program.actions[program.offsets.indexOf(at)];
+    if (action === undefined) return;
+    this.#add({ kind: "action", action });
+    if (action.type === "ct") this.#ct(action);
+  }
+
+  #ct(action: Extract<Action, { type: "ct" }>): void {
+    const pipeline = this.#pipeline as Pipeline;
+    this.#run.output.commitKey(pipeline.key, this.#packetOf());
+    const forked = action.tableId !== undefined;
+    if (forked) this.#waiting.push(++this.#recirculations);
+    this.#run.output.ct(action, pipeline.key, forked ? this.#recirculations : 0);
+  }
+
+  applied(flow: Flow): void {
+    for (const instruction of flow.instructions) {
+      if (instruction.type === "apply_actions" || instruction.type === "meter") continue;
+      this.#add({ kind: "instruction", instruction });
+      if (instruction.type === "clear_actions") {
+        this.#add({ kind: "set-is", actions: this.#set, was: true });
+        this.#set = [];
+      } else if (instruction.type === "write_actions") {
+        this.#set = mergeSet(this.#set, instruction.actions);
+        this.#add({ kind: "set-is", actions: this.#set, was: false });
+      }
     }
   }
-  operation(program: P.Program, at: number): void {
-    const name = OPERATIONS[program.code[at] as number] ?? "?";
-    this.#steps.push({ kind: "action", text: name });
+
+  actionSet(): void {
+    this.#setPending = true;
   }
-  applied(): void {}
-  actionSet(): void {}
-  enter(): void {}
-  leave(): void {}
+
+  enter(bucket: GroupBucket | null): void {
+    this.#outer.push(this.#list);
+    if (bucket === null) return;
+    const nodes: TraceNode[] = [];
+    this.#add({ kind: "bucket", index: bucket.index, nodes });
+    this.#list = nodes;
+  }
+
+  leave(): void {
+    this.#list = this.#outer.pop() ?? this.#list;
+  }
+
   drop(reason: DropReason): void {
-    this.#steps.push({ kind: "drop", text: reason });
+    this.#add({ kind: "drop", reason });
   }
-  recirculate(tableId: number, key: Int32Array): void {
-    const state = describeField(key, "ct_state");
-    this.#steps.push({ kind: "recirculate", text: `again from table ${tableId}: ${state}` });
+
+  /** The run is over; the packet is as it ended. */
+  done(key: Int32Array, packet: number): void {
+    this.#run.end = packetView(key, tagsOf(this.#options.pool, packet));
+  }
+
+  recirculate(tableId: number, key: Int32Array, packet: number): void {
+    const states = this.#request.ctStates ?? [];
+    const chosen = states[this.#resumed++];
+    let state: TraceRun["state"] = "actual";
+    if (chosen !== undefined) [key[K.K_CT_STATE], state] = [chosen, "chosen"];
+    else if (this.#request.ctDefault !== "actual")
+      [key[K.K_CT_STATE], state] = [STATE_NEW_TRACKED, "default"];
+    this.#open(this.#waiting.shift() ?? 0, state, key, packet);
+    this.#add({ kind: "thaw", tableId });
+  }
+
+  // --- Where it goes
+
+  output(packet: number, port: number): void {
+    if (!this.#options.exists(port)) this.#add({ kind: "warning", text: "Nonexistent output port" });
+    else if (!this.#options.isLive(port)) this.#add({ kind: "warning", text: "Port down, skipping output" });
+    else this.#send(packet, port);
+  }
+
+  flood(packet: number, inPort: number): void {
+    for (const port of this.#options.ports()) if (port !== inPort) this.#send(packet, port);
+  }
+
+  normal(packet: number, key: Int32Array, headers: K.Headers): boolean {
+    const inPort = (key[K.K_IN_PORT] as number) >>> 0;
+    const nodes = this.#options.normal(packet, key, headers, inPort, (copy, port) => this.#send(copy, port));
+    for (const node of nodes) this.#add(node);
+    return true;
+  }
+
+  controller(
+    packet: number,
+    key: Int32Array,
+    maxLength: number,
+    reason: number,
+    controllerId: number,
+    _tableId: number,
+    flow: Flow | null,
+  ): void {
+    this.#run.output.commitKey(key, packet);
+    this.#run.output.controller(
+      maxLength,
+      reason,
+      controllerId,
+      flow === null ? 0xffffffffffffffffn : flow.cookie,
+    );
+  }
+
+  isLive(port: number): boolean {
+    return this.#options.isLive(port);
+  }
+
+  #send(packet: number, port: number): void {
+    this.#run.output.commit(packet);
+    this.#run.output.output(port === OFPP_LOCAL ? 65534 : port);
+  }
+
+  #packetOf(): number {
+    return (this.#pipeline as Pipeline).packet;
   }
 }
 
-const OPERATIONS: Readonly<Record<number, string>> = {
-  [P.OP_OUTPUT]: "output",
-  [P.OP_CONTROLLER]: "controller",
-  [P.OP_GROUP]: "group",
-  [P.OP_SET]: "set",
-  [P.OP_MOVE]: "move",
-  [P.OP_PUSH_VLAN]: "push_vlan",
-  [P.OP_POP_VLAN]: "pop_vlan",
-  [P.OP_PUSH_MPLS]: "push_mpls",
-  [P.OP_POP_MPLS]: "pop_mpls",
-  [P.OP_PUSH_PBB]: "push_pbb",
-  [P.OP_POP_PBB]: "pop_pbb",
-  [P.OP_SET_NW_TTL]: "set_nw_ttl",
-  [P.OP_DEC_NW_TTL]: "dec_nw_ttl",
-  [P.OP_SET_MPLS_TTL]: "set_mpls_ttl",
-  [P.OP_DEC_MPLS_TTL]: "dec_mpls_ttl",
-  [P.OP_COPY_TTL_OUT]: "copy_ttl_out",
-  [P.OP_COPY_TTL_IN]: "copy_ttl_in",
-  [P.OP_RESUBMIT]: "resubmit",
-  [P.OP_CT]: "ct",
-  [P.OP_CT_CLEAR]: "ct_clear",
-  [P.OP_OUTPUT_REG]: "output",
-  [P.OP_PUSH]: "push",
-  [P.OP_POP]: "pop",
-  [P.OP_EXIT]: "exit",
-  [P.OP_DEC_TTL_IDS]: "dec_nw_ttl",
-  [P.OP_SET_QUEUE]: "set_queue",
-  [P.OP_POP_QUEUE]: "pop_queue",
-  [P.OP_MULTIPATH]: "multipath",
-  [P.OP_BUNDLE]: "bundle",
-  [P.OP_BUNDLE_LOAD]: "bundle_load",
-  [P.OP_LEARN]: "learn",
-  [P.OP_FIN_TIMEOUT]: "fin_timeout",
-  [P.OP_CLONE]: "clone",
-  [P.OP_CHECK_LARGER]: "check_pkt_larger",
-  [P.OP_OUTPUT_TRUNC]: "output",
-};
-
-function describeField(key: Int32Array, name: Parameters<typeof readField>[1]): string {
-  const value = readField(key, name)?.value ?? new Uint8Array(0);
-  const hex = Array.from(value, (byte) => byte.toString(16).padStart(2, "0")).join("");
-  return `${name}=0x${hex.replace(/^0+(?=.)/, "")}`;
+function describeFlow(flow: Flow): TraceFlow {
+  const { priority, cookie, match, instructions } = flow;
+  const isEmpty = instructions.every((one) => one.type === "apply_actions" && one.actions.length === 0);
+  return { priority, cookie, match, isEmpty };
 }
 
-function describeKey(key: Int32Array): string {
-  const type = (key[K.K_TYPE_TCI] as number) >>> 16;
-  const words = [describeField(key, "in_port"), describeField(key, "eth_type")];
-  if (type === 0x0800) {
-    const [source, destination] = [key[K.K_SRC] as number, key[K.K_DST] as number].map(formatIpv4Address);
-    words.push(`${source}>${destination}`, describeField(key, "ip_proto"));
-  }
-  return words.join(",");
+/** One action of each kind, and one for each field that is set. */
+function mergeSet(set: readonly Action[], added: readonly Action[]): Action[] {
+  const slot = (action: Action): string =>
+    action.type === "set_field" ? `set_field ${action.field}` : action.type;
+  const bySlot = new Map(set.map((action) => [slot(action), action]));
+  for (const action of added) bySlot.set(slot(action), action);
+  return [...bySlot.values()];
 }

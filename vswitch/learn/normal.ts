@@ -32,7 +32,7 @@ export interface NormalPort {
 
 export interface NormalModules {
   readonly pool: PacketPool;
-  readonly macs: MacTable;
+  readonly macs: Pick<MacTable, "find" | "learn">;
   /** All ports of the bridge; the array may change between packets. */
   readonly ports: readonly NormalPort[];
   readonly find: (ofport: number) => NormalPort | null;

@@ -61,7 +61,10 @@ export class DatapathBackend implements Backend {
           throw error;
         }),
     });
-    this.commands = { ...connectionCommands(this.#datapath), ...traceCommands(this.#datapath) };
+    this.commands = {
+      ...connectionCommands(this.#datapath),
+      ...traceCommands(this.#datapath, () => this.#bridges),
+    };
   }
 
   async addBridge(config: BridgeConfig): Promise<void> {

@@ -1,30 +1,184 @@
-// What ovs-appctl can ask about one packet: ofproto/trace, with the frame given as hex.
+// What ovs-appctl can ask about one packet: ofproto/trace and ofproto/trace-packet-out, with a flow or a frame.
+// Source: ovs-vswitchd(8).
 import { fromHex } from "../../base/bytes/index.js";
 import { PlinthError } from "../../base/errors/index.js";
+import type { Action, Match } from "../../base/openflow/index.js";
 import { FRAME_SIZE_MAX, FRAME_SIZE_MIN } from "../../base/packet/index.js";
+import { parseInstructions } from "../cli/action-text.js";
+import { parseDatapathFlow } from "../cli/datapath-flow-text.js";
+import { parseFlow } from "../cli/flow-text.js";
+import { frameOfMatch } from "../cli/match-frame.js";
+import { toPlain } from "../cli/plain-value.js";
+import { formatStory, formatTrace } from "../cli/trace-text.js";
 import type { DatapathHandle } from "../datapath/index.js";
 import type { UnixctlCommand } from "./unixctl.js";
 
-export function traceCommands(datapath: DatapathHandle): Record<string, UnixctlCommand> {
+/** The ports of each bridge by name. */
+export type BridgePorts = ReadonlyMap<
+  string,
+  { readonly ports: ReadonlyMap<string, { readonly ofport: number }> }
+>;
+
+const FORM = "{[dp_name] odp_flow | bridge br_flow} [OPTIONS...] [-generate|packet]";
+const CT_FLAGS = ["new", "est", "rel", "rpl", "inv", "trk", "snat", "dnat"];
+const OPTIONS_MAX = 64;
+
+export function traceCommands(
+  datapath: DatapathHandle,
+  bridges: () => BridgePorts,
+): Record<string, UnixctlCommand> {
+  const run = async (
+    args: readonly string[],
+    packetOut: boolean,
+    form: "ovs" | "story" | "json",
+  ): Promise<string> => {
+    const order = parseOrder(args, packetOut, bridges());
+    const runs = await datapath.call("trace", {
+      bridge: order.bridge,
+      frame: order.frame,
+      inPort: order.inPort,
+      ctStates: order.ctStates,
+      ...(form === "ovs" ? {} : { ctDefault: "actual" as const }),
+      ...(order.actions === undefined ? {} : { actions: order.actions }),
+    });
+    if (form === "json") return `${JSON.stringify(toPlain(runs), null, 2)}\n`;
+    return form === "story" ? formatStory(order.port, runs) : formatTrace(order.bridge, runs);
+  };
+  const command = (usage: string, one: UnixctlCommand["run"]): UnixctlCommand => ({
+    usage,
+    argumentsMin: 1,
+    argumentsMax: OPTIONS_MAX,
+    run: one,
+  });
   return {
-    "ofproto/trace": {
-      usage: "BRIDGE in_port=PORT FRAME",
-      argumentsMin: 3,
-      argumentsMax: 3,
-      run: ([bridge = "", input = "", hex = ""]) => {
-        const port = /^in_port=(\d{1,10})$/.exec(input)?.[1];
-        if (port === undefined)
-          throw new PlinthError("TRACE_INVALID", `"${input.slice(0, 40)}" is not in_port=PORT`);
-        return datapath.call("trace", { bridge, inPort: Number(port), frame: frameOf(hex) });
-      },
-    },
+    "ofproto/trace": command(FORM, (args) => run(args, false, "ovs")),
+    "ofproto/trace-packet-out": command(`[-consistent] ${FORM} actions`, (args) => run(args, true, "ovs")),
+    "plinth/trace": command(FORM, (args) => run(args, false, "story")),
+    "plinth/trace-json": command(FORM, (args) => run(args, false, "json")),
   };
 }
 
+interface TraceOrder {
+  readonly bridge: string;
+  readonly port: string;
+  readonly inPort: number;
+  readonly frame: Uint8Array;
+  readonly ctStates: readonly number[];
+  readonly actions: readonly Action[] | undefined;
+}
+
+/** Takes options from anywhere; what is left is the flow, and the packet or the actions. */
+function parseOrder(args: readonly string[], packetOut: boolean, bridges: BridgePorts): TraceOrder {
+  const words: string[] = [];
+  const ctStates: number[] = [];
+  for (let at = 0; at < args.length; at++) {
+    const word = args[at] as string;
+    if (word === "--ct-next" || word === "-ct-next") {
+      const flags = args[++at];
+      if (flags === undefined) throw refusal("Missing argument for option ct-next");
+      ctStates.push(parseState(flags));
+    } else if (word === "-generate" || word === "--generate" || word === "--l7" || word === "--l7-len") {
+      if (word.startsWith("--l7")) at++;
+    } else if (packetOut && word === "-consistent") continue;
+    else if (word.startsWith("-") && !words.some((one) => one.includes("=")))
+      throw refusal(`${word}: unknown option`);
+    else if (word.startsWith("-")) throw refusal(`${word}: unknown option`);
+    else words.push(word);
+  }
+  const actionText = packetOut ? words.pop() : undefined;
+  const actions = actionText === undefined ? undefined : actionsOf(actionText);
+  if (words.length > 3) throw refusal("too many arguments");
+  return { ...flowOf(words, bridges), ctStates, actions };
+}
+
+function actionsOf(text: string): Action[] {
+  return parseInstructions(text).flatMap((one) => (one.type === "apply_actions" ? one.actions : []));
+}
+
+function parseState(text: string): number {
+  let bits = 0;
+  for (const name of text.split(/[,|]/).map((word) => word.trim())) {
+    const bit = CT_FLAGS.indexOf(name);
+    if (bit < 0) throw refusal(`${name}: unknown connection tracking state flag`);
+    bits |= 1 << bit;
+  }
+  return bits;
+}
+
+/** "BRIDGE BR_FLOW [PACKET]" or "[DP] ODP_FLOW [PACKET]". */
+function flowOf(words: readonly string[], bridges: BridgePorts): Omit<TraceOrder, "ctStates" | "actions"> {
+  const at = words.findIndex(
+    (word) => /[=(]/.test(word) || /^(ip|arp|tcp|udp|icmp|sctp|ipv6|tcp6|udp6|icmp6|mpls)\b/.test(word),
+  );
+  if (at < 0 && words.length < 2)
+    throw refusal(`syntax error at ${words[0] ?? ""} (or the bridge name was omitted)`);
+  const flow = words[at < 0 ? 1 : at] as string;
+  const name = at === 0 ? undefined : words[0];
+  const hex = words[(at < 0 ? 1 : at) + 1];
+  if (/^\w+\(/.test(flow)) return datapathFlow(name, flow, hex, bridges);
+  const bridge = name === undefined ? undefined : bridges.get(name);
+  if (bridge === undefined)
+    throw refusal(
+      name === undefined
+        ? `syntax error at ${flow} (or the bridge name was omitted)`
+        : `${name}: unknown bridge`,
+    );
+  const numbers = (port: string): number | undefined => openFlowNumber(bridge.ports.get(port)?.ofport);
+  let match: Match;
+  try {
+    match = parseFlow(flow, { parts: new Set(), ports: numbers }).match;
+  } catch (thrown) {
+    if (!(thrown instanceof PlinthError)) throw thrown;
+    throw refusal(
+      `Bad openflow flow syntax: ${flow}: ${thrown.message.replace("unknown keyword", "unknown field")}`,
+    );
+  }
+  return {
+    bridge: name as string,
+    ...portOf(match),
+    frame: hex === undefined ? frameOfMatch(match) : frameOf(hex),
+  };
+}
+
+function datapathFlow(
+  name: string | undefined,
+  text: string,
+  hex: string | undefined,
+  bridges: BridgePorts,
+): Omit<TraceOrder, "ctStates" | "actions"> {
+  const known =
+    name === undefined || name === "netdev@plinth" || name === "netdev@ovs-netdev" || bridges.has(name);
+  if (!known) throw refusal("Cannot find the datapath");
+  const match = parseDatapathFlow(text);
+  const { inPort, port } = portOf(match);
+  const owners = [...bridges].filter(([, { ports }]) =>
+    [...ports.values()].some(({ ofport }) => openFlowNumber(ofport) === inPort),
+  );
+  const bridge = name !== undefined && bridges.has(name) ? name : owners[0]?.[0];
+  if (bridge === undefined) throw refusal(`no bridge has a port ${port}`);
+  return { bridge, inPort, port, frame: hex === undefined ? frameOfMatch(match) : frameOf(hex) };
+}
+
+function portOf(match: Match): { readonly inPort: number; readonly port: string } {
+  let inPort = 0;
+  for (const byte of match.find(({ field }) => field === "in_port")?.value ?? [])
+    inPort = inPort * 256 + byte;
+  return { inPort, port: inPort === 0xfffffffe ? "LOCAL" : String(inPort) };
+}
+
+/** The database has the local port's number in 16 bits. */
+function openFlowNumber(ofport: number | undefined): number | undefined {
+  return ofport === 65534 ? 0xfffffffe : ofport;
+}
+
 function frameOf(hex: string): Uint8Array {
-  if (!/^([0-9a-fA-F]{2})+$/.test(hex))
-    throw new PlinthError("TRACE_INVALID", "the frame is not given in hex");
-  const frame = fromHex(hex);
-  if (frame.byteLength >= FRAME_SIZE_MIN && frame.byteLength <= FRAME_SIZE_MAX) return frame;
-  throw new PlinthError("TRACE_INVALID", `a frame has ${FRAME_SIZE_MIN} to ${FRAME_SIZE_MAX} bytes`);
+  const text = hex.replaceAll(/\s/g, "");
+  if (!/^([0-9a-fA-F]{2})+$/.test(text)) throw refusal("Trailing garbage in packet data");
+  if (text.length < 2 * FRAME_SIZE_MIN) throw refusal("Packet data too short for Ethernet");
+  if (text.length > 2 * FRAME_SIZE_MAX) throw refusal(`Packet data longer than ${FRAME_SIZE_MAX} bytes`);
+  return fromHex(text);
+}
+
+function refusal(message: string): PlinthError {
+  return new PlinthError("TRACE_INVALID", message);
 }

@@ -69,23 +69,30 @@ async function runCommand(
 ): Promise<string> {
   const command = table.get(method);
   if (command === undefined)
-    throw new JsonRpcFault(`"${method.slice(0, 60)}" is not a valid command (use "list-commands")`);
-  if (!params.every((param) => typeof param === "string"))
-    throw new JsonRpcFault(`${method} takes text arguments`);
+    throw fault(
+      `"${method.slice(0, 60)}" is not a valid command (use "list-commands" to see a list of valid commands)`,
+    );
+  if (!params.every((param) => typeof param === "string")) throw fault(`${method} takes text arguments`);
   const { length } = params;
-  if (length < command.argumentsMin || length > command.argumentsMax) {
-    throw new JsonRpcFault(`"${method}" takes ${command.usage === "" ? "no arguments" : command.usage}`);
-  }
+  if (length < command.argumentsMin)
+    throw fault(`"${method}" command requires at least ${command.argumentsMin} arguments`);
+  if (length > command.argumentsMax)
+    throw fault(`"${method}" command takes at most ${command.argumentsMax} arguments`);
   try {
     return await command.run(params as readonly string[]);
   } catch (thrown) {
-    throw new JsonRpcFault(describeError(thrown));
+    throw fault(thrown instanceof Error ? thrown.message : describeError(thrown));
   }
+}
+
+/** ovs-appctl prints the text as it is. */
+function fault(message: string): JsonRpcFault {
+  return new JsonRpcFault(message.endsWith("\n") ? message : `${message}\n`);
 }
 
 function listCommands(table: ReadonlyMap<string, UnixctlCommand>): string {
   const lines = [...table]
     .sort(([a], [b]) => (a < b ? -1 : 1))
-    .map(([name, { usage }]) => `  ${name.padEnd(23)} ${usage}`.trimEnd());
+    .map(([name, { usage }]) => `  ${name.padEnd(23)} ${usage}`);
   return `The available commands are:\n${lines.join("\n")}\n`;
 }

@@ -1,0 +1,176 @@
+// Flows in the syntax of Open vSwitch's datapath: "in_port(1),eth(src=…,dst=…),eth_type(0x0800),ipv4(src=…)". Pure.
+// Source: ovs-dpctl(8), dump-flows; ofproto/trace takes them too.
+import { PlinthError } from "../../base/errors/index.js";
+import { type Match, OXM_FIELDS, type OxmFieldName } from "../../base/openflow/index.js";
+import type { PacketView } from "../flow/index.js";
+import { bytesToNumber, formatFieldValue, numberToBytes } from "./field-text.js";
+import { splitKeyValues } from "./key-values.js";
+import { MatchReader } from "./match-reader.js";
+
+/** Keys inside a group, and the word of the flow syntax that each means. */
+const GROUPS: Readonly<Record<string, Readonly<Record<string, string>>>> = {
+  eth: { src: "dl_src", dst: "dl_dst" },
+  vlan: { vid: "dl_vlan", pcp: "dl_vlan_pcp" },
+  ipv4: { src: "nw_src", dst: "nw_dst", proto: "nw_proto", tos: "nw_tos", ttl: "nw_ttl", frag: "nw_frag" },
+  ipv6: {
+    ...{ src: "ipv6_src", dst: "ipv6_dst", label: "ipv6_label", proto: "nw_proto", tclass: "nw_tos" },
+    ...{ hlimit: "nw_ttl", frag: "nw_frag" },
+  },
+  tcp: { src: "tp_src", dst: "tp_dst" },
+  udp: { src: "tp_src", dst: "tp_dst" },
+  sctp: { src: "tp_src", dst: "tp_dst" },
+  icmp: { type: "icmp_type", code: "icmp_code" },
+  icmpv6: { type: "icmpv6_type", code: "icmpv6_code" },
+  nd: { target: "nd_target", sll: "nd_sll", tll: "nd_tll" },
+  arp: { sip: "arp_spa", tip: "arp_tpa", op: "arp_op", sha: "arp_sha", tha: "arp_tha" },
+  mpls: { label: "mpls_label", tc: "mpls_tc", ttl: "mpls_ttl", bos: "mpls_bos" },
+};
+const PLAIN: Readonly<Record<string, string>> = {
+  in_port: "in_port",
+  eth_type: "dl_type",
+  skb_mark: "pkt_mark",
+  tcp_flags: "tcp_flags",
+  ct_mark: "ct_mark",
+  ct_zone: "ct_zone",
+};
+const IGNORED = new Set([
+  "recirc_id",
+  "skb_priority",
+  "dp_hash",
+  "ct_state",
+  "ct_label",
+  "packet_type",
+  "tunnel",
+]);
+/** After this, the kind of what is inside a tag. */
+const NESTED = new Set(["encap"]);
+const DEPTH_MAX = 4;
+
+/** The exact fields of a datapath flow. Throws TRACE_INVALID. */
+export function parseDatapathFlow(text: string): Match {
+  const reader = new MatchReader();
+  take(reader, text, 0);
+  return reader.finish().match;
+}
+
+function take(reader: MatchReader, text: string, depth: number): void {
+  if (depth > DEPTH_MAX) throw refusal(text);
+  for (const { key, value, delimiter } of splitKeyValues(text)) {
+    if (delimiter !== "(") throw refusal(key);
+    if (IGNORED.has(key)) continue;
+    if (NESTED.has(key)) take(reader, value, depth + 1);
+    else if (Object.hasOwn(PLAIN, key)) takeOne(reader, PLAIN[key] as string, value);
+    else if (Object.hasOwn(GROUPS, key))
+      takeGroup(reader, GROUPS[key] as Readonly<Record<string, string>>, value);
+    else throw refusal(key);
+  }
+}
+
+function takeGroup(reader: MatchReader, names: Readonly<Record<string, string>>, text: string): void {
+  for (const { key, value } of splitKeyValues(text)) {
+    const word = Object.hasOwn(names, key) ? names[key] : undefined;
+    if (word !== undefined) takeOne(reader, word, value);
+    else if (key !== "cfi") throw refusal(key);
+  }
+}
+
+/** A mask in a trace says which bits were compared; the packet has the value. */
+function takeOne(reader: MatchReader, word: string, text: string): void {
+  const value = text.split("/")[0] as string;
+  // The outer type of a tagged frame is the tag's, and what follows has its own.
+  if (word === "dl_type" && (value === "0x8100" || value === "0x88a8")) return;
+  if (!reader.takeField(word, value)) throw refusal(text);
+}
+
+function refusal(text: string): PlinthError {
+  return new PlinthError("TRACE_INVALID", `syntax error at ${text.slice(0, 60)}`);
+}
+
+// --- Printing
+
+/** The exact flow of a packet, as a cache keeps it. */
+export function formatDatapathFlow({ match, tags }: PacketView, recirculation: number): string {
+  const fields = new Map(match.map((entry) => [entry.field, entry]));
+  const number = (field: OxmFieldName): number => {
+    const entry = fields.get(field);
+    return entry === undefined ? 0 : Number(bytesToNumber(entry.value));
+  };
+  const text = (field: OxmFieldName): string => {
+    const entry = fields.get(field);
+    const { size } = OXM_FIELDS[field];
+    return formatFieldValue(OXM_FIELDS[field], entry ?? { value: numberToBytes(0n, size) });
+  };
+  const type = number("eth_type");
+  const inPort = number("in_port") === 0xfffffffe ? 65534 : number("in_port");
+  const eth = `eth(src=${text("eth_src")},dst=${text("eth_dst")})`;
+  const inner = [`eth_type(0x${type.toString(16).padStart(4, "0")})`, ...networkGroups(type, number, text)];
+  const head = [
+    `recirc_id(${recirculation === 0 ? "0" : `0x${recirculation.toString(16)}`})`,
+    `in_port(${inPort})`,
+  ];
+  const ct =
+    number("ct_state") === 0
+      ? []
+      : [`ct_state(0x${number("ct_state").toString(16)})`, `ct_zone(${number("ct_zone")})`];
+  const body = tags.reduceRight<string[]>(
+    (parts, tci) => [
+      "eth_type(0x8100)",
+      `vlan(vid=${tci & 0xfff},pcp=${tci >> 13})`,
+      `encap(${parts.join(",")})`,
+    ],
+    inner,
+  );
+  return [...head, ...ct, eth, ...body].join(",");
+}
+
+function networkGroups(
+  type: number,
+  number: (field: OxmFieldName) => number,
+  text: (field: OxmFieldName) => string,
+): string[] {
+  const frag = ["no", "first", "no", "later"][number("ip_frag") & 3];
+  const tos = `0x${((number("ip_dscp") << 2) | number("ip_ecn")).toString(16)}`;
+  const protocol = number("ip_proto");
+  if (type === 0x0806 || type === 0x8035)
+    return [
+      `arp(sip=${text("arp_spa")},tip=${text("arp_tpa")},op=${number("arp_op")},sha=${text("arp_sha")},tha=${text("arp_tha")})`,
+    ];
+  if (type === 0x8847 || type === 0x8848)
+    return [
+      `mpls(label=${number("mpls_label")},tc=${number("mpls_tc")},ttl=${number("mpls_ttl")},bos=${number("mpls_bos")})`,
+    ];
+  if (type === 0x0800)
+    return [
+      `ipv4(src=${text("ipv4_src")},dst=${text("ipv4_dst")},proto=${protocol},tos=${tos},ttl=${number("nw_ttl")},frag=${frag})`,
+      ...transportGroups(protocol, number, false),
+    ];
+  if (type !== 0x86dd) return [];
+  return [
+    `ipv6(src=${text("ipv6_src")},dst=${text("ipv6_dst")},label=0x${number("ipv6_flabel").toString(16)},proto=${protocol},tclass=${tos},hlimit=${number("nw_ttl")},frag=${frag})`,
+    ...transportGroups(protocol, number, true),
+  ];
+}
+
+function transportGroups(
+  protocol: number,
+  number: (field: OxmFieldName) => number,
+  isIpv6: boolean,
+): string[] {
+  switch (protocol) {
+    case 6:
+      return [
+        `tcp(src=${number("tcp_src")},dst=${number("tcp_dst")})`,
+        `tcp_flags(0x${number("tcp_flags").toString(16)})`,
+      ];
+    case 17:
+      return [`udp(src=${number("udp_src")},dst=${number("udp_dst")})`];
+    case 132:
+      return [`sctp(src=${number("sctp_src")},dst=${number("sctp_dst")})`];
+    case 1:
+      return isIpv6 ? [] : [`icmp(type=${number("icmpv4_type")},code=${number("icmpv4_code")})`];
+    case 58:
+      return isIpv6 ? [`icmpv6(type=${number("icmpv6_type")},code=${number("icmpv6_code")})`] : [];
+    default:
+      return [];
+  }
+}

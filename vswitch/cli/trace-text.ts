@@ -1,0 +1,230 @@
+// A trace as ofproto/trace of Open vSwitch prints it. Pure.
+// Source: ovs-vswitchd(8), ofproto/trace. Steps without further siblings stand where their parent stood, so that a
+// chain of tables does not wander to the right; everything else is indented below what it belongs to.
+import type { Action, Instruction } from "../../base/openflow/index.js";
+import type { DropReason, PacketView, TraceNode, TraceRun } from "../flow/index.js";
+import { formatAction, formatInstructions } from "./action-text.js";
+import { formatPriorityAndMatch } from "./flow-text.js";
+import { formatPacket } from "./frame-text.js";
+import { formatMatch, formatStateBits } from "./match-text.js";
+
+const RULER = "=".repeat(79);
+/** How the original words what ended a packet; "" is told by the step itself. */
+const DROPS: Readonly<Partial<Record<DropReason, string>>> = {
+  "table-miss": "",
+  "no-output": "",
+  "ttl-exceeded": "TTL",
+  "no-live-bucket": "     -> no live bucket",
+  "output-to-input": "     >> skipping output to input port",
+  "bad-port": "     >> Nonexistent output port",
+  nesting: "     >>>> over max translation depth 64 <<<<",
+  "vlan-not-allowed": "     >> disallowed VLAN VID for this input port, dropping",
+  "reserved-address": "     -> packet has reserved destination MAC, dropping",
+};
+
+export function formatTrace(bridge: string, runs: readonly TraceRun[]): string {
+  return runs.map((run) => formatRun(bridge, run)).join("");
+}
+
+function formatRun(bridge: string, run: TraceRun): string {
+  const prefix = run.recirculation === 0 ? [] : [`recirc_id=0x${run.recirculation.toString(16)}`];
+  const recirculated = run.recirculation !== 0;
+  const flow = (view: PacketView): string => formatPacket(view, { prefix, withLayer: recirculated });
+  const [start, end] = [flow(run.start), flow(run.end)];
+  const title = `bridge("${bridge}")`;
+  const megaflow = formatPacket(run.start, {
+    prefix: [`recirc_id=${recirculated ? `0x${run.recirculation.toString(16)}` : "0"}`],
+    withLayer: true,
+  });
+  return [
+    ...(recirculated ? [`\n${RULER}\n${resumption(run)}\n${RULER}\n\n`] : []),
+    `Flow: ${start}\n\n`,
+    `${title}\n${"-".repeat(title.length)}\n`,
+    formatNodes(run.nodes, 0, run),
+    `\nFinal flow: ${start === end ? "unchanged" : end}\n`,
+    `Megaflow: ${megaflow}\n`,
+    `Datapath actions: ${run.actions.length === 0 ? "drop" : run.actions.join(",")}\n`,
+  ].join("");
+}
+
+function resumption(run: TraceRun): string {
+  const id = `recirc(0x${run.recirculation.toString(16)})`;
+  const entry = run.start.match.find(({ field }) => field === "ct_state");
+  let bits = 0n;
+  for (const byte of entry?.value ?? []) bits = (bits << 8n) | BigInt(byte);
+  // "default" is spelled in this order by the original; a chosen state in the order of its bits.
+  if (run.state === "default")
+    return `${id} - resume conntrack with default ct_state=trk|new (use --ct-next to customize)`;
+  return `${id} - resume conntrack with ct_state=${formatStateBits(bits, undefined)}`;
+}
+
+function formatNodes(nodes: readonly TraceNode[], level: number, run: TraceRun): string {
+  return nodes
+    .map((node, i) => {
+      const inner = "nodes" in node;
+      const more =
+        !inner && node.kind !== "thaw"
+          ? 1
+          : i < nodes.length - 1 || node.kind === "bucket" || node.kind === "thaw"
+            ? 1
+            : 0;
+      const indent = " ".repeat((level + more) * 4);
+      const own = linesOf(node, run)
+        .map((line) => `${indent}${line}\n`)
+        .join("");
+      return inner ? own + formatNodes(node.nodes, level + more + more, run) : own;
+    })
+    .join("");
+}
+
+/** Lines of the step itself. Remarks are set off by five more columns, as " -> " and " >> " below the step. */
+function linesOf(node: TraceNode, run: TraceRun): string[] {
+  switch (node.kind) {
+    case "table":
+      return tableLines(node);
+    case "bucket":
+      return [`bucket ${node.index}`];
+    case "set":
+      return ["--. Executing action set:"];
+    case "thaw":
+      return ["thaw", `    Resuming from table ${node.tableId}`];
+    case "action":
+      return actionLines(node.action);
+    case "nothing":
+      return ["drop"];
+    case "instruction":
+      return [instructionText(node.instruction)];
+    case "set-is":
+      return [setText(node.actions, node.was)];
+    case "detail":
+      return [` -> ${node.text}`];
+    case "warning":
+      return [` >> ${node.text}`];
+    case "error":
+      return [` >>>> ${node.text} <<<<`];
+    case "drop":
+      return dropLines(node.reason, run);
+  }
+}
+
+function tableLines({ tableId, flow }: Extract<TraceNode, { kind: "table" }>): string[] {
+  const number = String(tableId).padStart(2);
+  if (flow === null) return [`${number}. No match.`];
+  const match = formatMatch(flow.match);
+  const parts = [
+    ...(match === "" ? [] : [match]),
+    `priority ${flow.priority}`,
+    ...(flow.cookie === 0n ? [] : [`cookie 0x${flow.cookie.toString(16)}`]),
+  ];
+  return [`${number}. ${parts.join(", ")}`];
+}
+
+function actionLines(action: Action): string[] {
+  const text = formatAction(action);
+  if (action.type !== "ct") return [text];
+  const nested = action.actions.map((inner) => formatAction(inner));
+  return [
+    text,
+    ...(nested.length === 0 ? ["drop"] : nested),
+    ...(action.tableId === undefined
+      ? []
+      : [
+          ` -> A clone of the packet is forked to recirculate. The forked pipeline will be resumed at table ${action.tableId}.`,
+        ]),
+    " -> Sets the packet to an untracked state, and clears all the conntrack fields.",
+  ];
+}
+
+function instructionText(instruction: Instruction): string {
+  return formatInstructions([instruction]);
+}
+
+function setText(actions: readonly Action[], was: boolean): string {
+  if (actions.length === 0) return ` -> action set ${was ? "was" : "is"} empty`;
+  return ` -> action set ${was ? "was" : "is"}: ${actions.map(formatAction).join(",")}`;
+}
+
+function dropLines(reason: DropReason, run: TraceRun): string[] {
+  const text = DROPS[reason];
+  if (text === "") return [];
+  if (text === "TTL") {
+    const type = run.start.match.find(({ field }) => field === "eth_type")?.value;
+    const name = type?.[0] === 0x86 ? "IPv6" : type?.[0] === 0x88 ? "MPLS" : "IPv4";
+    return [` >> ${name} decrement TTL exception`];
+  }
+  return [text === undefined ? ` >> dropped: ${reason}` : text.slice(4)];
+}
+
+// --- For people
+
+/** The same told as a story: each table with the flow that matched and what it did, and where the packet ended. */
+export function formatStory(port: string, runs: readonly TraceRun[]): string {
+  const lines: string[] = [];
+  for (const run of runs) {
+    if (run.recirculation === 0)
+      lines.push(`A packet comes in by port ${port}:`, `  ${formatPacket(run.start)}`);
+    else {
+      lines.push(
+        `Connection tracking gives it back (${formatMatch(run.start.match.filter(({ field }) => field.startsWith("ct_")))}):`,
+      );
+    }
+    lines.push(...tell(run.nodes, run));
+    const ends = run.actions
+      .filter((action) => /^\d+$/.test(action))
+      .map((number) => `port ${number === "65534" ? "LOCAL" : number}`);
+    if (run.actions.some((action) => action.startsWith("userspace("))) ends.push("the controller");
+    const goesOn = run.actions.some((action) => action.startsWith("recirc("));
+    if (ends.length > 0) lines.push(`It leaves by ${ends.join(", ")}.`);
+    else if (!goesOn) lines.push(`It is dropped${reasonOf(run.nodes)}.`);
+  }
+  return `${lines.join("\n")}\n`;
+}
+
+function tell(nodes: readonly TraceNode[], run: TraceRun): string[] {
+  return nodes.flatMap((node): string[] => {
+    switch (node.kind) {
+      case "table": {
+        const { flow, tableId } = node;
+        const found =
+          flow === null
+            ? "no flow matches"
+            : `flow "${formatPriorityAndMatch(flow.priority, flow.match) || "any"}" (cookie 0x${flow.cookie.toString(16)})${flow.isEmpty ? " says drop" : ""}`;
+        return [`  table ${tableId}: ${found}`, ...tell(node.nodes, run)];
+      }
+      case "bucket":
+        return [`    bucket ${node.index}:`, ...tell(node.nodes, run)];
+      case "set":
+        return ["  at the end, its action set:", ...tell(node.nodes, run)];
+      case "thaw":
+      case "set-is":
+      case "nothing":
+        return [];
+      case "action":
+        return [`    ${formatAction(node.action)}`];
+      case "instruction":
+        return [`    ${instructionText(node.instruction)}`];
+      case "drop":
+        return node.reason === "no-output" || node.reason === "table-miss" ? [] : [`    (${node.reason})`];
+      default:
+        return [`    (${node.text})`];
+    }
+  });
+}
+
+/** ": no flow matches in table 3 (table-miss)", where the trace knows. */
+function reasonOf(nodes: readonly TraceNode[]): string {
+  let last = "";
+  const visit = (list: readonly TraceNode[], table: string): void => {
+    let here = table;
+    for (const node of list) {
+      if (node.kind === "table") {
+        here = ` by table ${node.tableId}${node.flow === null ? "" : `, flow "${formatPriorityAndMatch(node.flow.priority, node.flow.match) || "any"}", cookie 0x${node.flow.cookie.toString(16)}`}`;
+        visit(node.nodes, here);
+      } else if ("nodes" in node) visit(node.nodes, here);
+      else if (node.kind === "drop" && node.reason !== "no-output") last = `${here} (${node.reason})`;
+      if (node.kind === "table") last ||= `${here}`;
+    }
+  };
+  visit(nodes, "");
+  return last === "" ? "" : last;
+}

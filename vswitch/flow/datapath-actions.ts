@@ -1,0 +1,275 @@
+// What a datapath of Open vSwitch would be told to do with a packet: outputs, and before each of them the changes since
+// the one before. Made from the packets themselves: the packet as it was against the packet as it leaves.
+// Source: ovs-actions(7) and the "Datapath actions" line of ofproto/trace. Thread: datapath worker, for traces only.
+import type { Action, CtAction, NatAction } from "../../base/openflow/index.js";
+import type { PacketPool } from "../../base/packet/index.js";
+import { formatIpv4Address, formatIpv6Address, formatMac } from "../../base/wire/index.js";
+import { tagsOf } from "./exact-match.js";
+import { readField } from "./fields.js";
+import * as K from "./key.js";
+
+interface State {
+  readonly key: Int32Array;
+  readonly tags: readonly number[];
+  readonly labels: readonly number[];
+}
+
+export class DatapathActions {
+  readonly actions: string[] = [];
+  readonly #pool: PacketPool;
+  readonly #headers = new K.Headers();
+  #base: State;
+
+  constructor(pool: PacketPool, packet: number, key: Int32Array) {
+    this.#pool = pool;
+    this.#base = this.#stateOf(packet, key);
+  }
+
+  output(port: number): void {
+    this.actions.push(String(port));
+  }
+
+  controller(maxLength: number, reason: number, controllerId: number, cookie: bigint): void {
+    const rule = cookie === 0n ? "0" : `0x${cookie.toString(16)}`;
+    this.actions.push(
+      `userspace(pid=0,controller(reason=${reason},dont_send=1,continuation=0,recirc_id=0,rule_cookie=${rule},controller_id=${controllerId},max_len=${maxLength}))`,
+    );
+  }
+
+  /** `recirculation` 0: the packet does not come back. */
+  ct(action: CtAction, key: Int32Array, recirculation: number): void {
+    const zone = typeof action.zone === "number" ? action.zone : zoneOf(action, key);
+    const parts = [
+      ...(action.commit ? [action.force ? "force_commit" : "commit"] : []),
+      ...(zone === 0 ? [] : [`zone=${zone}`]),
+      ...action.actions.flatMap(markOf),
+      ...(action.alg === 0 ? [] : [`helper=${action.alg === 21 ? "ftp" : "tftp"}`]),
+      ...action.actions.flatMap((inner) => (inner.type === "nat" ? [formatNat(inner)] : [])),
+    ];
+    this.actions.push(parts.length === 0 ? "ct" : `ct(${parts.join(",")})`);
+    if (recirculation > 0) this.actions.push(`recirc(0x${recirculation.toString(16)})`);
+  }
+
+  /** What must be done for the packet to be as it is now. */
+  commit(packet: number): void {
+    this.#commit(this.#stateOf(packet, this.#base.key));
+  }
+
+  /** As commit(), with pipeline fields of `key`. */
+  commitKey(key: Int32Array, packet: number): void {
+    this.#commit(this.#stateOf(packet, key));
+  }
+
+  #stateOf(packet: number, pipeline: Int32Array): State {
+    const key = pipeline.slice();
+    this.#headers.parse(this.#pool, packet, key);
+    return { key, tags: tagsOf(this.#pool, packet), labels: labelsOf(this.#pool, this.#headers, key) };
+  }
+
+  #commit(now: State): void {
+    const base = this.#base;
+    const actions = this.actions;
+    actions.push(...changes(base.key, now.key, "eth", ETHERNET));
+    const leavesMpls = base.labels.length > now.labels.length && now.labels.length === 0;
+    if (leavesMpls) actions.push(...labelChanges(base, now));
+    if (sameProtocol(base.key, now.key)) actions.push(...networkChanges(base.key, now.key));
+    if (!leavesMpls) actions.push(...labelChanges(base, now));
+    actions.push(...tagChanges(base.tags, now.tags));
+    if (base.key[K.K_PKT_MARK] !== now.key[K.K_PKT_MARK])
+      actions.push(`set(skb_mark(0x${((now.key[K.K_PKT_MARK] as number) >>> 0).toString(16)}))`);
+    this.#base = now;
+  }
+}
+
+type Format = (value: Uint8Array) => string;
+type FieldRow = readonly [field: Parameters<typeof readField>[1], name: string, format: Format];
+
+const decimal: Format = (value) => String(numberOf(value));
+const ipv4: Format = (value) => formatIpv4Address(numberOf(value));
+const ETHERNET: readonly FieldRow[] = [
+  ["eth_src", "src", formatMac],
+  ["eth_dst", "dst", formatMac],
+];
+const IPV4: readonly FieldRow[] = [
+  ["ipv4_src", "src", ipv4],
+  ["ipv4_dst", "dst", ipv4],
+  ["ip_tos", "tos", (value) => `0x${numberOf(value).toString(16)}`],
+  ["nw_ttl", "ttl", decimal],
+];
+const IPV6: readonly FieldRow[] = [
+  ["ipv6_src", "src", formatIpv6Address],
+  ["ipv6_dst", "dst", formatIpv6Address],
+  ["ipv6_flabel", "label", (value) => `0x${numberOf(value).toString(16)}`],
+  ["ip_tos", "tclass", (value) => `0x${numberOf(value).toString(16)}`],
+  ["nw_ttl", "hlimit", decimal],
+];
+const ARP: readonly FieldRow[] = [
+  ["arp_spa", "sip", ipv4],
+  ["arp_tpa", "tip", ipv4],
+  ["arp_op", "op", decimal],
+  ["arp_sha", "sha", formatMac],
+  ["arp_tha", "tha", formatMac],
+];
+const TCP: readonly FieldRow[] = [
+  ["tcp_src", "src", decimal],
+  ["tcp_dst", "dst", decimal],
+];
+const UDP: readonly FieldRow[] = [
+  ["udp_src", "src", decimal],
+  ["udp_dst", "dst", decimal],
+];
+const SCTP: readonly FieldRow[] = [
+  ["sctp_src", "src", decimal],
+  ["sctp_dst", "dst", decimal],
+];
+const ICMP: readonly FieldRow[] = [
+  ["icmpv4_type", "type", decimal],
+  ["icmpv4_code", "code", decimal],
+];
+const ICMPV6: readonly FieldRow[] = [
+  ["icmpv6_type", "type", decimal],
+  ["icmpv6_code", "code", decimal],
+];
+
+/** One set() with the fields that differ; none when nothing does. */
+function changes(
+  before: Int32Array,
+  after: Int32Array,
+  layer: string,
+  fields: readonly FieldRow[],
+): string[] {
+  const parts = fields.flatMap(([field, name, format]) => {
+    const [a, b] = [readField(before, field)?.value, readField(after, field)?.value];
+    if (a === undefined || b === undefined || a.every((byte, i) => byte === b[i])) return [];
+    // Of the traffic class only the DSCP was to change, where the ECN is the same.
+    const mask = field === "ip_tos" && ((numberOf(a) ^ numberOf(b)) & 3) === 0 ? "/0xfc" : "";
+    return [`${name}=${format(b)}${mask}`];
+  });
+  return parts.length === 0 ? [] : [`set(${layer}(${parts.join(",")}))`];
+}
+
+function sameProtocol(a: Int32Array, b: Int32Array): boolean {
+  return (
+    (a[K.K_TYPE_TCI] as number) >>> 16 === (b[K.K_TYPE_TCI] as number) >>> 16 &&
+    (a[K.K_IP] as number) >>> 24 === (b[K.K_IP] as number) >>> 24
+  );
+}
+
+function networkChanges(before: Int32Array, after: Int32Array): string[] {
+  const type = (after[K.K_TYPE_TCI] as number) >>> 16;
+  if (type === 0x0806 || type === 0x8035) return changes(before, after, "arp", ARP);
+  if (type !== 0x0800 && type !== 0x86dd) return [];
+  const network =
+    type === 0x0800 ? changes(before, after, "ipv4", IPV4) : changes(before, after, "ipv6", IPV6);
+  switch ((after[K.K_IP] as number) >>> 24) {
+    case 6:
+      return [...network, ...changes(before, after, "tcp", TCP)];
+    case 17:
+      return [...network, ...changes(before, after, "udp", UDP)];
+    case 132:
+      return [...network, ...changes(before, after, "sctp", SCTP)];
+    case 1:
+      return [...network, ...changes(before, after, "icmp", ICMP)];
+    case 58:
+      return [...network, ...changes(before, after, "icmpv6", ICMPV6)];
+    default:
+      return network;
+  }
+}
+
+/** Pops until the rest is what remains, then pushes what is new. */
+function tagChanges(before: readonly number[], after: readonly number[]): string[] {
+  const kept = commonEnd(before, after);
+  const added = after.slice(0, after.length - kept).reverse();
+  return [
+    ...before.slice(kept).map(() => "pop_vlan"),
+    ...added.map((tci) => `push_vlan(vid=${tci & 0xfff},pcp=${tci >> 13})`),
+  ];
+}
+
+/** How many of the last entries the two have in common. */
+function commonEnd(a: readonly number[], b: readonly number[]): number {
+  let count = 0;
+  while (count < a.length && count < b.length && a[a.length - 1 - count] === b[b.length - 1 - count]) count++;
+  return count;
+}
+
+function labelChanges(before: State, after: State): string[] {
+  const kept = commonEnd(before.labels, after.labels);
+  const gone = before.labels.length - kept;
+  const added = after.labels.slice(0, after.labels.length - kept).reverse();
+  const label = (entry: number): string =>
+    `label=${entry >>> 12},tc=${(entry >>> 9) & 7},ttl=${entry & 0xff},bos=${(entry >>> 8) & 1}`;
+  if (gone === 1 && added.length === 1) return [`set(mpls(${label(added[0] as number)}))`];
+  const type = ((after.key[K.K_TYPE_TCI] as number) >>> 16).toString(16);
+  return [
+    ...before.labels.slice(0, gone).map(() => `pop_mpls(eth_type=0x${type})`),
+    ...added.map((entry) => `push_mpls(${label(entry)},eth_type=0x${type})`),
+  ];
+}
+
+const LABELS_MAX = 8;
+
+/** The label stack entries, outermost first. */
+function labelsOf(pool: PacketPool, headers: K.Headers, key: Int32Array): number[] {
+  const type = (key[K.K_TYPE_TCI] as number) >>> 16;
+  const labels: number[] = [];
+  if (type !== 0x8847 && type !== 0x8848) return labels;
+  for (let at = headers.payload; at + 4 <= headers.end && labels.length < LABELS_MAX; at += 4) {
+    const entry = pool.view.getUint32(at);
+    labels.push(entry);
+    if ((entry & 0x100) !== 0) break;
+  }
+  return labels;
+}
+
+function zoneOf({ zone }: CtAction, key: Int32Array): number {
+  if (typeof zone === "number") return zone;
+  const value = readField(key, zone.field)?.value ?? new Uint8Array(0);
+  let bits = 0n;
+  for (const byte of value) bits = (bits << 8n) | BigInt(byte);
+  return Number((bits >> BigInt(zone.offset)) & ((1n << BigInt(zone.bits)) - 1n));
+}
+
+/** mark=VALUE/MASK or label=VALUE/MASK of an action inside ct(). */
+function markOf(action: Action): string[] {
+  const hex = (value: bigint): string => `0x${value.toString(16)}`;
+  if (action.type === "set_field" && (action.field === "ct_mark" || action.field === "ct_label")) {
+    const all = action.field === "ct_mark" ? 0xffffffffn : (1n << 128n) - 1n;
+    return [
+      `${action.field.slice(3)}=${hex(bigOf(action.value))}/${hex(action.mask === undefined ? all : bigOf(action.mask))}`,
+    ];
+  }
+  if (action.type !== "load") return [];
+  const { field, offset, bits } = action.destination;
+  if (field !== "ct_mark" && field !== "ct_label") return [];
+  const mask = ((1n << BigInt(bits)) - 1n) << BigInt(offset);
+  return [`${field.slice(3)}=${hex(action.value << BigInt(offset))}/${hex(mask)}`];
+}
+
+function formatNat(nat: NatAction): string {
+  if (nat.direction === "existing") return "nat";
+  const address = (bytes: Uint8Array): string =>
+    bytes.byteLength === 4 ? formatIpv4Address(numberOf(bytes)) : formatIpv6Address(bytes);
+  const ports =
+    nat.portMin === undefined ? "" : `:${nat.portMin}${nat.portMax === undefined ? "" : `-${nat.portMax}`}`;
+  const range =
+    nat.addressMin === undefined
+      ? ""
+      : `=${address(nat.addressMin)}${nat.addressMax === undefined ? "" : `-${address(nat.addressMax)}`}${ports}`;
+  const flags = [
+    ...(nat.persistent ? ["persistent"] : []),
+    ...(nat.selection === "auto" ? [] : [nat.selection]),
+  ];
+  return `nat(${[`${nat.direction === "source" ? "src" : "dst"}${range}`, ...flags].join(",")})`;
+}
+
+function numberOf(bytes: Uint8Array): number {
+  return Number(bigOf(bytes));
+}
+
+function bigOf(bytes: Uint8Array): bigint {
+  let value = 0n;
+  for (const byte of bytes) value = (value << 8n) | BigInt(byte);
+  return value;
+}
