@@ -1,6 +1,7 @@
 // Carries the main thread's requests out on a datapath. Thread: datapath worker, between breaths.
 import { PlinthError } from "../../base/errors/index.js";
 import type { Port } from "../../base/packet/index.js";
+import { cachedPaths } from "../flow/index.js";
 import { applyAtomically, attempt } from "./atomic-change.js";
 import type { Bridge } from "./bridge.js";
 import type { Datapath } from "./datapath.js";
@@ -86,6 +87,7 @@ export function datapathMethods(modules: ControlModules): DatapathMethods {
     removeMac: ({ bridge, vlan, mac }) => at(bridge).forwarding.macs.remove(...halves(mac), vlan),
     mirrorStats: ({ bridge }) => at(bridge).forwarding.mirrors?.stats() ?? [],
     drops: ({ bridge }) => at(bridge).pipeline.dropCounters.report(),
+    cachedPaths: ({ bridge }) => cachedPaths(at(bridge).pipeline.cache, at(bridge).tables.version),
     trace: ({ bridge, ...request }) => at(bridge).trace(request, nowMs()),
     connections: (filter) => datapath.conntrack.connections(nowMs(), filter),
     flushConnections: (filter) => datapath.conntrack.flush(filter, nowMs()),

@@ -21,7 +21,7 @@ import type {
   ConntrackSettings,
   ConntrackStatus,
 } from "../conntrack/index.js";
-import type { DropReport, TraceRequest, TraceRun } from "../flow/index.js";
+import type { CachedPath, DropReport, TraceRequest, TraceRun } from "../flow/index.js";
 import type { MacTableEntry, MacTableStats, MirrorStats } from "../learn/index.js";
 import type { AtomicRefusal } from "./atomic-change.js";
 import type { BridgeChange } from "./bridge.js";
@@ -105,6 +105,7 @@ export interface DatapathMethods {
   mirrorStats(body: OfBridge): readonly MirrorStats[];
   /** By reason, how many packets were dropped, and the last flow that the last of them had met. */
   drops(body: OfBridge): readonly DropReport[];
+  cachedPaths(body: OfBridge): readonly CachedPath[];
   /** What would happen to the frame now, for people; nothing is changed. */
   trace(body: OfBridge & TraceRequest): readonly TraceRun[];
   connections(body: ConnectionFilter): readonly ConnectionInfo[];

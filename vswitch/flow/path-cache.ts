@@ -50,6 +50,14 @@ export class PathCache {
     this.#versions[entry] = version;
   }
 
+  /** Calls `visit` for each entry that counts at `version`; the key is a copy. Not for the hot path. */
+  forEach(version: number, visit: (key: Int32Array, entry: number) => void): void {
+    for (let entry = 0; entry < this.#entries; entry++) {
+      if (this.#versions[entry]! !== version) continue;
+      visit(this.#keys.slice(entry * KEY_WORDS, (entry + 1) * KEY_WORDS), entry);
+    }
+  }
+
   #holds(entry: number, key: Int32Array, place: number, shape: number, version: number): boolean {
     if (this.#versions[entry]! !== version || this.#places[entry]! !== place) return false;
     const keys = this.#keys;

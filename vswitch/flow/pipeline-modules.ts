@@ -59,7 +59,7 @@ export interface Tracker {
 /** Sees every step; only for traces. */
 export interface PipelineObserver {
   table(tableId: number, flow: Flow | null, key: Int32Array): void;
-  operation(program: Program, at: number, key: Int32Array): void;
+  operation(program: Program, at: number, key: Int32Array, packet: number): void;
   /** The flow's meter and apply-actions are behind the packet; its other instructions follow. */
   applied(flow: Flow): void;
   /** The action set is about to be executed; it may be empty. */

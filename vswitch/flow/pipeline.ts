@@ -175,11 +175,6 @@ export class Pipeline {
     this.#endRun();
   }
 
-  /** The packet in hand. */
-  get packet(): number {
-    return this.#hand.packet;
-  }
-
   #endRun(): void {
     const hand = this.#hand;
     if (this.#observer !== null) this.#observer.done(hand.key, hand.packet);
@@ -243,7 +238,7 @@ export class Pipeline {
     const code = program.code;
     const hand = this.#hand;
     for (let at = 0; at < code.length && !hand.dropped && !hand.exited; ) {
-      if (this.#observer !== null) this.#observer.operation(program, at, hand.key);
+      if (this.#observer !== null) this.#observer.operation(program, at, hand.key, hand.packet);
       switch (code[at]) {
         case P.OP_OUTPUT:
           this.#outputs.output(code[at + 1]! >>> 0, code[at + 2]!);

@@ -2,6 +2,7 @@
 // sends nothing. Counters, caches and connections stay as they are.
 // Thread: datapath worker, between breaths.
 import { type Action, type Instruction, type Match, OFPP_LOCAL } from "../../base/openflow/index.js";
+import { compileActions } from "./compile-actions.js";
 import { DatapathActions } from "./datapath-actions.js";
 import type { DropReason } from "./drop-reasons.js";
 import { type PacketView, packetView, tagsOf } from "./exact-match.js";
@@ -10,7 +11,7 @@ import type { GroupBucket } from "./groups.js";
 import * as K from "./key.js";
 import { Pipeline } from "./pipeline.js";
 import type { PacketSink, PipelineObserver, PipelineOptions } from "./pipeline-modules.js";
-import * as P from "./program.js";
+import type { Program } from "./program.js";
 
 /** One step, with the steps that happened inside it. Plain data: posted between threads. */
 export type TraceNode =
@@ -91,11 +92,11 @@ export function traceFrame(options: TraceOptions, request: TraceRequest, nowMs: 
   if (packet < 0) return [];
   const recorder = new Recorder(options, request);
   const pipeline = new Pipeline({ ...options, sink: recorder, observer: recorder });
-  recorder.begin(pipeline, packet);
+  recorder.begin(packet);
   if (request.actions === undefined) pipeline.process(packet, request.inPort, nowMs);
   else {
     const context = { groupExists: (id: number) => options.tables.groups.has(id), portExists: () => true };
-    const program = P.compileActions(request.actions, context, undefined);
+    const program = compileActions(request.actions, context, undefined);
     pipeline.execute(packet, request.inPort, program, nowMs);
   }
   return recorder.runs;
@@ -113,7 +114,6 @@ interface OpenRun {
 class Recorder implements PipelineObserver, PacketSink {
   readonly #options: TraceOptions;
   readonly #request: TraceRequest;
-  #pipeline: Pipeline | undefined;
   readonly #runs: OpenRun[] = [];
   /** Where the next step is written, and where to go back to. */
   #list: TraceNode[] = [];
@@ -136,8 +136,7 @@ class Recorder implements PipelineObserver, PacketSink {
     return this.#runs.map(({ output, ...run }) => ({ ...run, actions: output.actions }));
   }
 
-  begin(pipeline: Pipeline, packet: number): void {
-    this.#pipeline = pipeline;
+  begin(packet: number): void {
     const key = new Int32Array(K.KEY_WORDS);
     key[K.K_IN_PORT] = this.#request.inPort;
     new K.Headers().parse(this.#options.pool, packet, key);
@@ -176,7 +175,7 @@ class Recorder implements PipelineObserver, PacketSink {
     if (meter !== undefined) this.#add({ kind: "instruction", instruction: meter });
   }
 
-  operation(program: P.Program, at: number): void {
+  operation(program: Program, at: number, key: Int32Array, packet: number): void {
     if (this.#setPending) {
       this.#setPending = false;
       const nodes: TraceNode[] = [];
@@ -187,15 +186,14 @@ class Recorder implements PipelineObserver, PacketSink {
     const action = program.actions[program.offsets.indexOf(at)];
     if (action === undefined) return;
     this.#add({ kind: "action", action });
-    if (action.type === "ct") this.#ct(action);
+    if (action.type === "ct") this.#ct(action, key, packet);
   }
 
-  #ct(action: Extract<Action, { type: "ct" }>): void {
-    const pipeline = this.#pipeline as Pipeline;
-    this.#run.output.commitKey(pipeline.key, this.#packetOf());
+  #ct(action: Extract<Action, { type: "ct" }>, key: Int32Array, packet: number): void {
+    this.#run.output.commitKey(key, packet);
     const forked = action.tableId !== undefined;
     if (forked) this.#waiting.push(++this.#recirculations);
-    this.#run.output.ct(action, pipeline.key, forked ? this.#recirculations : 0);
+    this.#run.output.ct(action, key, forked ? this.#recirculations : 0);
   }
 
   applied(flow: Flow): void {
@@ -292,10 +290,6 @@ class Recorder implements PipelineObserver, PacketSink {
   #send(packet: number, port: number): void {
     this.#run.output.commit(packet);
     this.#run.output.output(port === OFPP_LOCAL ? 65534 : port);
-  }
-
-  #packetOf(): number {
-    return (this.#pipeline as Pipeline).packet;
   }
 }
 

@@ -1,8 +1,11 @@
-// What ovs-appctl can ask the switch: forwarding tables, ports, counters, bridges.
+// What ovs-appctl can ask the switch: forwarding tables, ports, counters, bridges. Source: ovs-vswitchd(8).
 import { PlinthError } from "../../base/errors/index.js";
 import { OFPTT_ALL } from "../../base/openflow/index.js";
 import type { DatabaseServer } from "../db/index.js";
 import type { DropReport } from "../flow/index.js";
+import type { MacTableStats } from "../learn/index.js";
+import type { Coverage } from "./coverage.js";
+import { formatMetrics } from "./metrics-text.js";
 import type { MacEntry, SwitchBackend } from "./model.js";
 import type { AppliedSwitch } from "./plan.js";
 import type { UnixctlCommand } from "./unixctl.js";
@@ -11,56 +14,58 @@ export interface CommandModules {
   readonly backend: SwitchBackend;
   readonly applied: AppliedSwitch;
   readonly server: DatabaseServer;
+  readonly coverage: Coverage;
 }
 
-export function switchCommands({ backend, applied, server }: CommandModules): Record<string, UnixctlCommand> {
-  const check = (bridge: string): string => {
-    if (!applied.has(bridge)) throw new PlinthError("BRIDGE_UNKNOWN", `no such bridge: ${bridge}`);
-    return bridge;
-  };
+/** The one datapath that carries all bridges, by the name that dpctl takes. */
+export const DATAPATH = "netdev@plinth";
+
+export function switchCommands(modules: CommandModules): Record<string, UnixctlCommand> {
+  const { backend, applied, server, coverage } = modules;
   return {
-    "fdb/show": command("BRIDGE", 1, 1, async ([bridge]) =>
-      formatMacTable(await backend.macTable(check(bridge as string))),
-    ),
-    "fdb/flush": command("[BRIDGE]", 0, 1, async ([bridge]) => {
-      for (const name of bridge === undefined ? applied.keys() : [check(bridge)])
-        await backend.flushMacTable(name);
-      return "table successfully flushed\n";
-    }),
+    ...stationCommands(modules),
+    ...absentCommands(applied),
     "dpif/show": command("", 0, 0, () => showPorts(backend, applied)),
-    "ofproto/list": command("", 0, 0, () => [...applied.keys()].map((name) => `${name}\n`).join("")),
-    "coverage/show": command("", 0, 0, async () => {
-      const counters = Object.entries(await backend.counters()).sort(([a], [b]) => (a < b ? -1 : 1));
-      return counters.map(([name, value]) => `${name.padEnd(40)} total: ${value}\n`).join("");
+    "dpif/dump-dps": command("", 0, 0, () => [...applied.keys()].map((name) => `netdev@${name}\n`).join("")),
+    "dpctl/dump-dps": command("", 0, 0, () => (applied.size === 0 ? "" : `${DATAPATH}\n`)),
+    "dpctl/show": command("[-s] [dp...]", 0, 8, async (args) => {
+      const unknown = args.find((word) => word !== "-s" && word !== DATAPATH);
+      if (unknown !== undefined)
+        throw new PlinthError("DATAPATH_UNKNOWN", `opening datapath ${unknown} failed (No such device)`);
+      return showDatapath(await backend.counters(), applied);
     }),
-    "drop/show": command("[BRIDGE]", 0, 1, async ([bridge]) => {
-      const names = bridge === undefined ? [...applied.keys()] : [check(bridge)];
+    "ofproto/list": command("", 0, 0, () => [...applied.keys()].map((name) => `${name}\n`).join("")),
+    "ofproto/list-tunnels": command("", 0, 0, () => ""),
+    "coverage/show": command("", 0, 0, async () => coverage.format(await backend.counters())),
+    "coverage/read-counter": command("COUNTER", 1, 1, async ([name]) => {
+      const counters = await backend.counters();
+      if (!Object.hasOwn(counters, name as string))
+        throw new PlinthError("COUNTER_UNKNOWN", "No such counter");
+      return `${counters[name as string]}\n`;
+    }),
+    "drop/show": command("[bridge]", 0, 1, async ([bridge]) => {
+      const names = bridge === undefined ? [...applied.keys()] : [bridgeIn(applied, bridge)];
       const parts = names.map(async (name) => `${name}:\n${formatDrops(await backend.drops(name))}`);
       return (await Promise.all(parts)).join("");
     }),
+    "metrics/show": command("", 0, 0, () => formatMetrics(backend, applied, server)),
     "memory/show": command("", 0, 0, () => {
       const { rss, heapUsed } = process.memoryUsage();
-      return `rss-bytes:${rss} heap-bytes:${heapUsed} ovsdb-clients:${server.clientCount}\n`;
+      let ports = 0;
+      for (const bridge of applied.values()) ports += bridge.ports.size;
+      return `heap-bytes:${heapUsed} ovsdb-clients:${server.clientCount} ports:${ports} rss-bytes:${rss}\n`;
+    }),
+    "qos/show": command("interface", 1, 1, ([name]) => {
+      const known = [...applied.values()].some(({ ports }) => ports.has(name as string));
+      if (!known) throw new PlinthError("PORT_UNKNOWN", "no such interface");
+      return `QoS not configured on ${name}\n`;
     }),
   };
 }
 
-function command(
-  usage: string,
-  argumentsMin: number,
-  argumentsMax: number,
-  run: UnixctlCommand["run"],
-): UnixctlCommand {
-  return { usage, argumentsMin, argumentsMax, run };
-}
-
-/** The table of `fdb/show`, as ovs-vswitchd prints it. */
-function formatMacTable(entries: readonly MacEntry[]): string {
-  const lines = entries.map(({ ofport, vlan, macAddress, ageMs }) => {
-    const port = ofport === 65534 ? "LOCAL" : String(ofport);
-    return `${port.padStart(5)}  ${String(vlan).padStart(4)}  ${macAddress}  ${String(Math.floor(ageMs / 1000)).padStart(3)}\n`;
-  });
-  return ` port  VLAN  MAC                Age\n${lines.join("")}`;
+function bridgeIn(applied: AppliedSwitch, bridge: string | undefined): string {
+  if (bridge === undefined || !applied.has(bridge)) throw new PlinthError("BRIDGE_UNKNOWN", "no such bridge");
+  return bridge;
 }
 
 /** Each reason with its count and, where there is one, the flow that the last such packet had met. */
@@ -74,15 +79,140 @@ function formatDrops(reports: readonly DropReport[]): string {
     .join("");
 }
 
+// --- fdb/*
+
+const MAC = /^[0-9a-fA-F]{1,2}(:[0-9a-fA-F]{1,2}){5}$/;
+
+function stationCommands({ backend, applied }: CommandModules): Record<string, UnixctlCommand> {
+  /** Numbers as they were when somebody cleared them. */
+  const cleared = new Map<string, MacTableStats>();
+  return {
+    "fdb/show": command("bridge", 1, 1, async ([bridge]) =>
+      formatMacTable(await backend.macTable(bridgeIn(applied, bridge))),
+    ),
+    "fdb/stats-show": command("bridge", 1, 1, async ([bridge]) => {
+      const name = bridgeIn(applied, bridge);
+      return formatMacStats(name, await backend.macTableStats(name), cleared.get(name));
+    }),
+    "fdb/stats-clear": command("[bridge]", 0, 1, async ([bridge]) => {
+      for (const name of bridge === undefined ? applied.keys() : [bridgeIn(applied, bridge)])
+        cleared.set(name, await backend.macTableStats(name));
+      return "statistics successfully cleared\n";
+    }),
+    "fdb/flush": command("[bridge]", 0, 1, async ([bridge]) => {
+      for (const name of bridge === undefined ? applied.keys() : [bridgeIn(applied, bridge)])
+        await backend.flushMacTable(name);
+      return "table successfully flushed\n";
+    }),
+    "fdb/add": command("bridge port vlan mac", 4, 4, async ([bridge, port = "", vlan = "", mac = ""]) => {
+      const name = bridgeIn(applied, bridge);
+      if (!(applied.get(name)?.ports.has(port) ?? false))
+        throw new PlinthError("PORT_UNKNOWN", "no such port");
+      await backend.addStaticMac(name, port, vlanOf(vlan), macOf(mac));
+      return "";
+    }),
+    "fdb/del": command("bridge vlan mac", 3, 3, async ([bridge, vlan = "", mac = ""]) => {
+      const name = bridgeIn(applied, bridge);
+      if (!(await backend.removeMac(name, vlanOf(vlan), macOf(mac))))
+        throw new PlinthError("MAC_UNKNOWN", "could not find static mac entry");
+      return "";
+    }),
+  };
+}
+
+function vlanOf(text: string): number {
+  if (/^\d{1,4}$/.test(text) && Number(text) < 4096) return Number(text);
+  throw new PlinthError("VLAN_INVALID", "invalid vlan");
+}
+
+function macOf(text: string): string {
+  if (!MAC.test(text)) throw new PlinthError("MAC_INVALID", "bad MAC address");
+  return text
+    .split(":")
+    .map((part) => part.padStart(2, "0").toLowerCase())
+    .join(":");
+}
+
+/** The table of `fdb/show`, as ovs-vswitchd prints it. */
+function formatMacTable(entries: readonly MacEntry[]): string {
+  const lines = entries.map(({ ofport, vlan, macAddress, ageMs, isStatic }) => {
+    const port = ofport === 65534 ? "LOCAL" : String(ofport);
+    const age = isStatic ? "static" : String(Math.floor(ageMs / 1000)).padStart(3);
+    return `${port.padStart(5)}  ${String(vlan).padStart(4)}  ${macAddress}  ${age}\n`;
+  });
+  return ` port  VLAN  MAC                Age\n${lines.join("")}`;
+}
+
+function formatMacStats(bridge: string, now: MacTableStats, before: MacTableStats | undefined): string {
+  const since = (name: "learned" | "expired" | "evicted" | "moved"): number =>
+    now[name] - (before?.[name] ?? 0);
+  return [
+    `Statistics for bridge "${bridge}":\n`,
+    `  Current/maximum MAC entries in the table: ${now.current}/${now.maximum}\n`,
+    `  Current static MAC entries in the table : ${now.statics}\n`,
+    `  Total number of learned MAC entries     : ${since("learned")}\n`,
+    `  Total number of expired MAC entries     : ${since("expired")}\n`,
+    `  Total number of evicted MAC entries     : ${since("evicted")}\n`,
+    `  Total number of port moved MAC entries  : ${since("moved")}\n`,
+  ].join("");
+}
+
+// --- What this switch does not have: asked for, it says so
+
+function absentCommands(applied: AppliedSwitch): Record<string, UnixctlCommand> {
+  const noSnooping = command("bridge", 1, 1, ([bridge]) => {
+    bridgeIn(applied, bridge);
+    throw new PlinthError("SNOOPING_DISABLED", "multicast snooping is disabled");
+  });
+  const noBond = command("[port]", 0, 1, ([port]) => {
+    if (port !== undefined) throw new PlinthError("BOND_UNKNOWN", "no such bond");
+    return "";
+  });
+  return {
+    "mdb/show": noSnooping,
+    "mdb/flush": noSnooping,
+    "bond/list": command("", 0, 0, () => "bond\ttype\trecircID\tmembers\n"),
+    "bond/show": noBond,
+    "lacp/show": command("[port]", 0, 1, ([port]) => {
+      if (port !== undefined) throw new PlinthError("BOND_UNKNOWN", "no such bond");
+      return "";
+    }),
+  };
+}
+
+export function command(
+  usage: string,
+  argumentsMin: number,
+  argumentsMax: number,
+  run: UnixctlCommand["run"],
+): UnixctlCommand {
+  return { usage, argumentsMin, argumentsMax, run };
+}
+
+function byNumber<Port extends { readonly ofport: number }>(ports: ReadonlyMap<string, Port>): Port[] {
+  return [...ports.values()].sort((a, b) => a.ofport - b.ofport);
+}
+
+function total(counters: Readonly<Record<string, number>>, name: string): number {
+  return counters[name] ?? 0;
+}
+
 async function showPorts(backend: SwitchBackend, applied: AppliedSwitch): Promise<string> {
   const counters = await backend.counters();
-  const total = (name: string): number => counters[name] ?? 0;
-  let out = `netdev@plinth: hit:${total("path_hit")} missed:${total("path_missed")}\n`;
+  let out = `${DATAPATH}: hit:${total(counters, "path_hit")} missed:${total(counters, "path_miss")}\n`;
   for (const [bridge, { ports }] of applied) {
     out += `  ${bridge}:\n`;
-    for (const { name, ofport, type } of [...ports.values()].sort((a, b) => a.ofport - b.ofport)) {
+    for (const { name, ofport, type } of byNumber(ports))
       out += `    ${name} ${ofport}/${ofport}: (${type})\n`;
-    }
+  }
+  return out;
+}
+
+function showDatapath(counters: Readonly<Record<string, number>>, applied: AppliedSwitch): string {
+  const lookups = `  lookups: hit:${total(counters, "path_hit")} missed:${total(counters, "path_miss")} lost:0\n`;
+  let out = `${DATAPATH}:\n${lookups}`;
+  for (const { ports } of applied.values()) {
+    for (const { name, ofport, type } of byNumber(ports)) out += `  port ${ofport}: ${name} (${type})\n`;
   }
   return out;
 }

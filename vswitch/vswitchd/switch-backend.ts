@@ -12,6 +12,7 @@ import { type BridgeSettings, DatapathHandle, type PortSettings } from "../datap
 import type { DropReport } from "../flow/index.js";
 import type { MacTableStats } from "../learn/index.js";
 import { connectionCommands } from "./connection-commands.js";
+import { datapathCommands } from "./datapath-commands.js";
 import {
   type BridgeConfig,
   type BridgeStatus,
@@ -64,6 +65,7 @@ export class DatapathBackend implements Backend {
     this.commands = {
       ...connectionCommands(this.#datapath),
       ...traceCommands(this.#datapath, () => this.#bridges),
+      ...datapathCommands(this.#datapath, () => this.#bridges),
     };
   }
 

@@ -24,8 +24,10 @@ import {
 } from "../db/index.js";
 import { switchCommands } from "./commands.js";
 import { ConnectionTimes } from "./connection-times.js";
+import { Coverage } from "./coverage.js";
 import { databaseCommands } from "./database-commands.js";
 import { LinkResets } from "./link-resets.js";
+import { logCommands } from "./log-commands.js";
 import { Managers } from "./managers.js";
 import type { BridgeStatus, SwitchBackend, SwitchConfig } from "./model.js";
 import { readModel } from "./read-model.js";
@@ -152,8 +154,12 @@ async function assemble(
   const closed = new Promise<void>((resolve) => {
     exit = resolve;
   });
+  const coverage = new Coverage(clock, () => backend.counters());
+  coverage.start();
+  opened.push(() => coverage.stop());
   const commands = {
-    ...switchCommands({ backend, applied: core.reconciler.applied, server }),
+    ...switchCommands({ backend, applied: core.reconciler.applied, server, coverage }),
+    ...logCommands(log),
     ...databaseCommands({ server, storage, managers: core.managers }),
     ...backend.commands,
   };

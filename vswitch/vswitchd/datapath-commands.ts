@@ -1,0 +1,68 @@
+// What ovs-appctl can ask of the flows: those of the tables, and those that are cached. Source: ovs-vswitchd(8).
+import { PlinthError } from "../../base/errors/index.js";
+import { type FlowStats, OFPG_ANY, OFPP_ANY, OFPTT_ALL } from "../../base/openflow/index.js";
+import { formatInstructions } from "../cli/action-text.js";
+import { formatDatapathFlow } from "../cli/datapath-flow-text.js";
+import { formatPriorityAndMatch } from "../cli/flow-text.js";
+import type { DatapathHandle } from "../datapath/index.js";
+import { command, DATAPATH } from "./commands.js";
+import type { BridgePorts } from "./trace-commands.js";
+import type { UnixctlCommand } from "./unixctl.js";
+
+const ALL_FLOWS = {
+  tableId: OFPTT_ALL,
+  outPort: OFPP_ANY,
+  outGroup: OFPG_ANY,
+  cookie: 0n,
+  cookieMask: 0n,
+  match: [],
+};
+
+export function datapathCommands(
+  datapath: DatapathHandle,
+  bridges: () => BridgePorts,
+): Record<string, UnixctlCommand> {
+  const cached = async (names: readonly string[]): Promise<string> => {
+    const lines: string[] = [];
+    for (const bridge of names) {
+      for (const { view, recirculated, flows } of await datapath.call("cachedPaths", { bridge })) {
+        const way = flows.map((flow) =>
+          flow === null
+            ? "miss"
+            : `table=${flow.tableId} cookie=0x${flow.cookie.toString(16)} priority=${flow.priority}`,
+        );
+        lines.push(`${formatDatapathFlow(view, recirculated ? 1 : 0)}, path:[${way.join("; ")}]\n`);
+      }
+    }
+    return lines.join("");
+  };
+  return {
+    "bridge/dump-flows": command("[--offload-stats] bridge", 1, 2, async (args) => {
+      const offload = args.length === 2 && args[0] === "--offload-stats";
+      const name = args.at(-1) as string;
+      if (!bridges().has(name) || (args.length === 2 && !offload))
+        throw new PlinthError("BRIDGE_UNKNOWN", "Unknown bridge");
+      const flows = await datapath.call("flowStats", { bridge: name, filter: ALL_FLOWS });
+      return flows.map((flow) => describe(flow, offload)).join("");
+    }),
+    "dpif/dump-flows": command("[-m] [--names | --no-names] bridge", 1, 4, async (args) => {
+      const name = args.at(-1) as string;
+      if (!bridges().has(name)) throw new PlinthError("BRIDGE_UNKNOWN", "no such bridge");
+      return cached([name]);
+    }),
+    "dpctl/dump-flows": command("[-m] [--names] [dp] [filter=..] [type=..] [pmd=..]", 0, 6, async (args) => {
+      const unknown = args.find((word) => !word.startsWith("-") && !word.includes("=") && word !== DATAPATH);
+      if (unknown !== undefined)
+        throw new PlinthError("DATAPATH_UNKNOWN", `opening datapath ${unknown} failed (No such device)`);
+      return cached([...bridges().keys()]);
+    }),
+  };
+}
+
+function describe(flow: FlowStats, offload: boolean): string {
+  const counters = `n_packets=${flow.packetCount}, n_bytes=${flow.byteCount}, `;
+  const offloaded = offload ? "n_offload_packets=0, n_offload_bytes=0, " : "";
+  const table = flow.tableId === 0 ? "" : `table_id=${flow.tableId}, `;
+  const match = formatPriorityAndMatch(flow.priority, flow.match);
+  return `${table}duration=${flow.durationSeconds}s, ${counters}${offloaded}${match},actions=${formatInstructions(flow.instructions)}\n`;
+}
