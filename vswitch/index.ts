@@ -2,8 +2,7 @@
 export { runAppctl } from "./cli/appctl.js";
 export type { CommandIo } from "./cli/command-io.js";
 export { ofctlHelp, runOfctl } from "./cli/ofctl.js";
-export { runVsctl } from "./cli/vsctl.js";
-export { VERBS as VSCTL_VERBS } from "./cli/vsctl-verbs.js";
+export { runVsctl, type VsctlIo, vsctlHelp } from "./cli/vsctl.js";
 export { DatabaseServer, OPEN_VSWITCH_SCHEMA, openStorage, type Storage } from "./db/index.js";
 export { type StartVswitchdOptions, startVswitchd } from "./vswitchd/start.js";
 export type { Vswitchd } from "./vswitchd/vswitchd.js";

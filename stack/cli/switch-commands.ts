@@ -2,11 +2,10 @@
 import { existsSync } from "node:fs";
 import { join, resolve } from "node:path";
 import type { Command } from "commander";
-import { ofctlHelp, runAppctl, runOfctl, runVsctl, startVswitchd, VSCTL_VERBS } from "../../vswitch/index.js";
+import { ofctlHelp, runAppctl, runOfctl, runVsctl, startVswitchd, vsctlHelp } from "../../vswitch/index.js";
 import { runDaemon } from "../daemons/daemon.js";
 import { defaultDirectory, directoryLayout } from "../daemons/directory.js";
 import { withLogDir, withPartDir, withTimeout } from "./options.js";
-import { print } from "./output.js";
 import { registerTool } from "./tool-command.js";
 
 const TIMEOUT = { default: 10, max: 3600 };
@@ -60,24 +59,12 @@ function registerVswitchd(program: Command): void {
 }
 
 function registerVsctl(program: Command): void {
-  client(program, "vsctl", "configure a switch through its database")
-    .option("--db <endpoint>", "unix:PATH or tcp:HOST:PORT (default: unix:DIR/db.sock)")
-    .option("--no-wait", "do not wait until the switch has taken the configuration")
-    .argument("<command...>", 'verbs with their arguments; several, separated by "--", are one transaction')
-    .allowUnknownOption()
-    .passThroughOptions()
-    .addHelpText("after", verbsHelp(VSCTL_VERBS, ""))
-    .action(
-      async (words: string[], flags: ClientFlags & { readonly db?: string; readonly wait: boolean }) => {
-        process.exitCode = await runVsctl(words, {
-          database: flags.db ?? `unix:${inSwitchDirectory(flags.dir, "db.sock")}`,
-          noWait: !flags.wait,
-          timeoutMs: flags.timeout * 1000,
-          print,
-          warn: (line) => process.stderr.write(`plinth vsctl: ${line}\n`),
-        });
-      },
-    );
+  registerTool(program, {
+    name: "vsctl",
+    description: "configure a switch through its database",
+    help: vsctlHelp,
+    run: (words, io) => runVsctl(words, { ...io, database: `unix:${io.socket("db.sock")}` }),
+  });
 }
 
 function registerOfctl(program: Command): void {
@@ -111,10 +98,6 @@ function client(program: Command, name: string, description: string): Command {
 function inSwitchDirectory(given: string | undefined, name: string): string {
   const dir = defaultDirectory(given);
   return existsSync(join(dir, "vswitchd.lock")) ? join(dir, name) : join(directoryLayout(dir).switch, name);
-}
-
-function verbsHelp(verbs: ReadonlyMap<string, { readonly usage: string }>, target: string): string {
-  return `\nVerbs:\n${[...verbs].map(([name, { usage }]) => `  ${name}${target} ${usage}`.trimEnd()).join("\n")}\n`;
 }
 
 function collect(value: string, before: readonly string[]): readonly string[] {

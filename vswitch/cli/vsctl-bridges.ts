@@ -1,0 +1,443 @@
+// Commands of vsctl about bridges, ports, interfaces, controllers, managers and TLS. Source: ovs-vsctl(8).
+import { mapOf, type OvsdbRow, pairsOf } from "../../base/ovsdb/index.js";
+import { commandError } from "./errors.js";
+import {
+  type BridgeView,
+  bridges,
+  findBridge,
+  findPort,
+  mustFindBridge,
+  ownPorts,
+  portsOf,
+  root,
+  type VsctlCommand,
+  type VsctlContext,
+  type VsctlRun,
+} from "./vsctl-context.js";
+import { applySetting } from "./vsctl-database.js";
+
+const MANY = Number.POSITIVE_INFINITY;
+type Arguments = readonly string[];
+
+export const BRIDGE_COMMANDS: readonly (readonly [string, VsctlCommand])[] = [
+  ["init", command("", 0, 0, [], (context) => void root(context))],
+  ["add-br", command("BRIDGE [PARENT VLAN]", 1, 3, ["--may-exist"], addBridge)],
+  ["del-br", command("BRIDGE", 1, 1, ["--if-exists"], deleteBridge)],
+  ["list-br", command("", 0, 0, ["--real", "--fake"], listBridges)],
+  [
+    "br-exists",
+    command("BRIDGE", 1, 1, [], (context, [name = ""]) =>
+      findBridge(context, name) === undefined ? 2 : undefined,
+    ),
+  ],
+  [
+    "br-to-vlan",
+    command(
+      "BRIDGE",
+      1,
+      1,
+      [],
+      (context, [name = ""]) => context.out(String(mustFindBridge(context, name).vlan)) as undefined,
+    ),
+  ],
+  [
+    "br-to-parent",
+    command(
+      "BRIDGE",
+      1,
+      1,
+      [],
+      (context, [name = ""]) => context.out(mustFindBridge(context, name).row.string("name")) as undefined,
+    ),
+  ],
+  ["br-set-external-id", command("BRIDGE KEY [VALUE]", 2, 3, [], setExternalId)],
+  ["br-get-external-id", command("BRIDGE [KEY]", 1, 2, [], getExternalId)],
+  ["list-ports", command("BRIDGE", 1, 1, [], listPorts)],
+  ["add-port", command("BRIDGE PORT [COLUMN[:KEY]=VALUE]...", 2, MANY, ["--may-exist"], addPort)],
+  [
+    "add-bond",
+    command(
+      "BRIDGE PORT IFACE... [COLUMN[:KEY]=VALUE]...",
+      4,
+      MANY,
+      ["--may-exist", "--fake-iface"],
+      addBond,
+    ),
+  ],
+  ["del-port", command("[BRIDGE] PORT", 1, 2, ["--if-exists", "--with-iface"], deletePort)],
+  ["port-to-br", command("PORT", 1, 1, [], portToBridge)],
+  ["list-ifaces", command("BRIDGE", 1, 1, [], listInterfaces)],
+  ["iface-to-br", command("IFACE", 1, 1, [], interfaceToBridge)],
+  [
+    "get-controller",
+    command("BRIDGE", 1, 1, [], (context, [name = ""]) =>
+      printTargets(context, mustFindBridge(context, name).row, "controller", "Controller"),
+    ),
+  ],
+  [
+    "del-controller",
+    command(
+      "BRIDGE",
+      1,
+      1,
+      [],
+      (context, [name = ""]) =>
+        context.draft.setAtoms(mustFindBridge(context, name).row, "controller") as undefined,
+    ),
+  ],
+  ["set-controller", command("BRIDGE TARGET...", 2, MANY, ["--inactivity-probe="], setController)],
+  ["get-fail-mode", command("BRIDGE", 1, 1, [], getFailMode)],
+  [
+    "del-fail-mode",
+    command(
+      "BRIDGE",
+      1,
+      1,
+      [],
+      (context, [name = ""]) =>
+        context.draft.setAtoms(mustFindBridge(context, name).row, "fail_mode") as undefined,
+    ),
+  ],
+  ["set-fail-mode", command("BRIDGE MODE", 2, 2, [], setFailMode)],
+  [
+    "get-manager",
+    command("", 0, 0, [], (context) => printTargets(context, root(context), "manager_options", "Manager")),
+  ],
+  [
+    "del-manager",
+    command("", 0, 0, [], (context) => context.draft.setAtoms(root(context), "manager_options") as undefined),
+  ],
+  ["set-manager", command("TARGET...", 1, MANY, ["--inactivity-probe="], setManager)],
+  ["get-ssl", command("", 0, 0, [], getSsl)],
+  ["del-ssl", command("", 0, 0, [], (context) => context.draft.setAtoms(root(context), "ssl") as undefined)],
+  ["set-ssl", command("PRIVATE-KEY CERTIFICATE CA-CERT", 3, 3, ["--bootstrap"], setSsl)],
+  ["emer-reset", command("", 0, 0, [], emergencyReset)],
+];
+
+function command(
+  usage: string,
+  argumentsMin: number,
+  argumentsMax: number,
+  options: readonly string[],
+  run: VsctlRun,
+): VsctlCommand {
+  return { usage, argumentsMin, argumentsMax, options, run };
+}
+
+// --- Bridges
+
+function addBridge(context: VsctlContext, [name = "", parent, vlanText]: Arguments): undefined {
+  const there = findBridge(context, name);
+  if (parent !== undefined && vlanText === undefined)
+    throw commandError("'add-br' command takes exactly 1 or 3 arguments");
+  const vlan = Number(vlanText ?? 0) || 0;
+  if (vlan < 0 || vlan > 4095) throw commandError(`${context.typed}: vlan must be between 0 and 4095`);
+  if (there !== undefined && context.options.has("--may-exist")) {
+    if (parent === undefined && there.fake !== undefined)
+      throw commandError(`"${context.typed}" but ${name} is a VLAN bridge for VLAN ${there.vlan}`);
+    if (parent !== undefined && there.fake === undefined)
+      throw commandError(`"${context.typed}" but ${name} is not a VLAN bridge`);
+    if (parent !== undefined && there.row.string("name") !== parent)
+      throw commandError(`"${context.typed}" but ${name} has the wrong parent ${there.row.string("name")}`);
+    if (parent !== undefined && there.vlan !== vlan)
+      throw commandError(`"${context.typed}" but ${name} is a VLAN bridge for the wrong VLAN ${there.vlan}`);
+    return;
+  }
+  checkFree(context, name, `cannot create a bridge named ${name}`);
+  if (parent !== undefined) {
+    const owner = findBridge(context, parent);
+    if (owner === undefined) throw commandError(`parent bridge ${parent} does not exist`);
+    if (owner.fake !== undefined) throw commandError("cannot create bridge with fake bridge as parent");
+    const port = insertPort(context, owner.row, name, [name], "internal");
+    context.draft.setAtoms(port, "fake_bridge", true);
+    context.draft.setAtoms(port, "tag", vlan);
+    return;
+  }
+  const bridge = context.draft.insert("Bridge");
+  context.draft.setAtoms(bridge, "name", name);
+  context.draft.addTo(root(context), "bridges", bridge.uuid);
+  insertPort(context, bridge, name, [name], "internal");
+}
+
+function checkFree(context: VsctlContext, name: string, prefix: string): void {
+  if (findBridge(context, name) !== undefined)
+    throw commandError(`${prefix} because a bridge named ${name} already exists`);
+  const port = findPort(context, name);
+  if (port !== undefined)
+    throw commandError(`${prefix} because a port named ${name} already exists on bridge ${port.bridge.name}`);
+}
+
+function insertPort(
+  context: VsctlContext,
+  bridge: OvsdbRow,
+  name: string,
+  interfaces: readonly string[],
+  type: string,
+): OvsdbRow {
+  const { draft } = context;
+  const port = draft.insert("Port");
+  draft.setAtoms(port, "name", name);
+  for (const one of interfaces) {
+    const row = draft.insert("Interface");
+    draft.setAtoms(row, "name", one);
+    if (type !== "") draft.setAtoms(row, "type", type);
+    draft.addTo(port, "interfaces", row.uuid);
+  }
+  draft.addTo(bridge, "ports", port.uuid);
+  return port;
+}
+
+function deleteBridge(context: VsctlContext, [name = ""]: Arguments): undefined {
+  const found = findBridge(context, name);
+  if (found === undefined) {
+    if (context.options.has("--if-exists")) return;
+    throw commandError(`no bridge named ${name}`);
+  }
+  if (found.fake === undefined) {
+    context.draft.takeFrom(root(context), "bridges", found.row.uuid);
+    for (const port of portsOf(context.draft, found.row)) removePort(context, found.row, port);
+    context.draft.remove(found.row);
+    return;
+  }
+  for (const port of ownPorts(context, found)) removePort(context, found.row, port);
+  removePort(context, found.row, found.fake);
+}
+
+function removePort({ draft }: VsctlContext, bridge: OvsdbRow, port: OvsdbRow): void {
+  draft.takeFrom(bridge, "ports", port.uuid);
+  for (const uuid of port.strings("interfaces")) {
+    const row = draft.row("Interface", uuid);
+    if (row !== undefined) draft.remove(row);
+  }
+  draft.remove(port);
+}
+
+function listBridges(context: VsctlContext): undefined {
+  const [real, fake] = [context.options.has("--real"), context.options.has("--fake")];
+  print(
+    context,
+    bridges(context)
+      .filter((one) => (real ? one.fake === undefined : fake ? one.fake !== undefined : true))
+      .map(({ name }) => name),
+  );
+}
+
+function print(context: VsctlContext, names: readonly string[]): undefined {
+  for (const name of [...names].sort()) context.out(name);
+}
+
+/** A VLAN bridge keeps its ids at its port, with a prefix. */
+function idsOf({ row, fake }: BridgeView): { readonly holder: OvsdbRow; readonly prefix: string } {
+  return fake === undefined ? { holder: row, prefix: "" } : { holder: fake, prefix: "fake-bridge-" };
+}
+
+function setExternalId(context: VsctlContext, [name = "", key = "", value]: Arguments): undefined {
+  const { holder, prefix } = idsOf(mustFindBridge(context, name));
+  const others = pairsOf(holder.datum("external_ids")).filter(([one]) => one !== prefix + key);
+  context.draft.set(
+    holder,
+    "external_ids",
+    mapOf(value === undefined ? others : [...others, [prefix + key, value]]),
+  );
+}
+
+function getExternalId(context: VsctlContext, [name = "", key]: Arguments): undefined {
+  const { holder, prefix } = idsOf(mustFindBridge(context, name));
+  const all = [...holder.map("external_ids")]
+    .filter(([one]) => one.startsWith(prefix))
+    .map(([one, value]) => [one.slice(prefix.length), value] as const);
+  if (key === undefined)
+    print(
+      context,
+      all.map(([one, value]) => `${one}=${value}`),
+    );
+  else for (const [one, value] of all) if (one === key) context.out(value);
+}
+
+// --- Ports
+
+function listPorts(context: VsctlContext, [name = ""]: Arguments): undefined {
+  print(
+    context,
+    ownPorts(context, mustFindBridge(context, name)).map((port) => port.string("name")),
+  );
+}
+
+function addPort(context: VsctlContext, [bridge = "", name = "", ...settings]: Arguments): undefined {
+  addPortWith(context, bridge, name, [name], settings);
+}
+
+function addBond(context: VsctlContext, [bridge = "", name = "", ...words]: Arguments): undefined {
+  const at = words.findIndex((word) => word.includes("="));
+  const interfaces = at < 0 ? words : words.slice(0, at);
+  if (interfaces.length < 2)
+    throw commandError("add-bond requires at least 2 interfaces, but only 1 were specified");
+  const port = addPortWith(context, bridge, name, interfaces, at < 0 ? [] : words.slice(at));
+  if (port !== undefined && context.options.has("--fake-iface"))
+    context.draft.setAtoms(port, "bond_fake_iface", true);
+}
+
+function addPortWith(
+  context: VsctlContext,
+  bridgeName: string,
+  name: string,
+  interfaces: readonly string[],
+  settings: readonly string[],
+): OvsdbRow | undefined {
+  const bridge = mustFindBridge(context, bridgeName);
+  const there = findPort(context, name);
+  if (there !== undefined && context.options.has("--may-exist")) {
+    if (there.bridge.name !== bridgeName)
+      throw commandError(
+        `"${context.typed}" but ${name} is actually attached to bridge ${there.bridge.name}`,
+      );
+    return undefined;
+  }
+  checkFree(context, name, `cannot create a port named ${name}`);
+  const port = insertPort(context, bridge.row, name, interfaces, "");
+  if (bridge.fake !== undefined) context.draft.setAtoms(port, "tag", bridge.vlan);
+  for (const text of settings) applySetting(context, port, text, true);
+  return port;
+}
+
+function deletePort(context: VsctlContext, args: Arguments): undefined {
+  const name = args.at(-1) as string;
+  const bridge = args.length === 2 ? mustFindBridge(context, args[0] as string) : undefined;
+  const found =
+    findPort(context, name) ??
+    (context.options.has("--with-iface") ? portOfInterface(context, name) : undefined);
+  if (found === undefined) {
+    if (context.options.has("--if-exists")) return;
+    throw commandError(`no port named ${name}`);
+  }
+  if (bridge !== undefined && found.bridge.name !== bridge.name) {
+    const parent = found.bridge.row.string("name");
+    const hint = bridge.name === parent ? ` (although its VLAN bridge ${found.bridge.name} does)` : "";
+    throw commandError(`bridge ${bridge.name} does not have a port ${name}${hint}`);
+  }
+  removePort(context, found.bridge.row, found.port);
+}
+
+function portOfInterface(
+  context: VsctlContext,
+  name: string,
+): { readonly port: OvsdbRow; readonly bridge: BridgeView } | undefined {
+  for (const bridge of bridges(context)) {
+    const port = ownPorts(context, bridge).find((one) => interfaceNames(context, one).includes(name));
+    if (port !== undefined) return { port, bridge };
+  }
+  return undefined;
+}
+
+function interfaceNames({ draft }: VsctlContext, port: OvsdbRow): string[] {
+  return port.strings("interfaces").flatMap((uuid) => draft.row("Interface", uuid)?.string("name") ?? []);
+}
+
+function portToBridge(context: VsctlContext, [name = ""]: Arguments): undefined {
+  const found = findPort(context, name);
+  if (found === undefined) throw commandError(`no port named ${name}`);
+  context.out(found.bridge.name);
+}
+
+function listInterfaces(context: VsctlContext, [name = ""]: Arguments): undefined {
+  print(
+    context,
+    ownPorts(context, mustFindBridge(context, name)).flatMap((port) => interfaceNames(context, port)),
+  );
+}
+
+function interfaceToBridge(context: VsctlContext, [name = ""]: Arguments): undefined {
+  const found = portOfInterface(context, name);
+  if (found === undefined) throw commandError(`no interface named ${name}`);
+  context.out(found.bridge.name);
+}
+
+// --- Controllers, managers, TLS
+
+function printTargets(context: VsctlContext, row: OvsdbRow, column: string, table: string): undefined {
+  print(
+    context,
+    row.strings(column).flatMap((uuid) => context.draft.row(table, uuid)?.string("target") ?? []),
+  );
+}
+
+function setTargets(
+  context: VsctlContext,
+  row: OvsdbRow,
+  column: string,
+  table: string,
+  targets: Arguments,
+): undefined {
+  const probe = context.options.get("--inactivity-probe");
+  const uuids = targets.map((target) => {
+    const made = context.draft.insert(table);
+    context.draft.setAtoms(made, "target", target);
+    if (probe !== undefined) applySetting(context, made, `inactivity_probe=${probe}`);
+    return made.uuid;
+  });
+  context.draft.setAtoms(row, column, ...uuids);
+}
+
+function setController(context: VsctlContext, [name = "", ...targets]: Arguments): undefined {
+  setTargets(context, mustFindBridge(context, name).row, "controller", "Controller", targets);
+}
+
+function setManager(context: VsctlContext, targets: Arguments): undefined {
+  setTargets(context, root(context), "manager_options", "Manager", targets);
+}
+
+function getFailMode(context: VsctlContext, [name = ""]: Arguments): undefined {
+  const mode = mustFindBridge(context, name).row.string("fail_mode");
+  if (mode !== "") context.out(mode);
+}
+
+function setFailMode(context: VsctlContext, [name = "", mode = ""]: Arguments): undefined {
+  const { row } = mustFindBridge(context, name);
+  if (mode !== "standalone" && mode !== "secure")
+    throw commandError('fail-mode must be "standalone" or "secure"');
+  context.draft.setAtoms(row, "fail_mode", mode);
+}
+
+function getSsl(context: VsctlContext): undefined {
+  const row = context.draft.row("SSL", root(context).string("ssl"));
+  if (row === undefined) return;
+  context.out(`Private key: ${row.string("private_key")}`);
+  context.out(`Certificate: ${row.string("certificate")}`);
+  context.out(`CA Certificate: ${row.string("ca_cert")}`);
+  context.out(`Bootstrap: ${row.boolean("bootstrap_ca_cert")}`);
+}
+
+function setSsl(context: VsctlContext, [key = "", certificate = "", authority = ""]: Arguments): undefined {
+  const row = context.draft.insert("SSL");
+  context.draft.setAtoms(row, "private_key", key);
+  context.draft.setAtoms(row, "certificate", certificate);
+  context.draft.setAtoms(row, "ca_cert", authority);
+  context.draft.setAtoms(row, "bootstrap_ca_cert", context.options.has("--bootstrap"));
+  context.draft.setAtoms(root(context), "ssl", row.uuid);
+}
+
+/** Back to a switch that nobody controls: what came from controllers and managers goes, bridges and ports stay. */
+function emergencyReset(context: VsctlContext): undefined {
+  const { draft } = context;
+  draft.setAtoms(root(context), "manager_options");
+  draft.setAtoms(root(context), "ssl");
+  for (const bridge of draft.rows("Bridge"))
+    for (const column of [
+      "controller",
+      "fail_mode",
+      "mirrors",
+      "netflow",
+      "sflow",
+      "ipfix",
+      "flood_vlans",
+      "other_config",
+    ])
+      if (bridge.schema.columns.has(column))
+        draft.set(
+          bridge,
+          column,
+          bridge.schema.columns.get(column)?.type.value === undefined
+            ? { keys: [], values: undefined }
+            : mapOf([]),
+        );
+}

@@ -1,0 +1,103 @@
+// What every command of a vsctl line works with.
+import type { OvsdbRow } from "../../base/ovsdb/index.js";
+import type { Draft } from "./draft.js";
+import { commandError } from "./errors.js";
+import type { TableStyle } from "./table-text.js";
+
+export interface VsctlContext {
+  readonly draft: Draft;
+  /** As "--may-exist" → "", "--id" → "@x". */
+  readonly options: ReadonlyMap<string, string>;
+  readonly style: TableStyle;
+  /** Rows named by --id=@NAME: NAME with its sign → uuid. */
+  readonly symbols: Map<string, string>;
+  readonly out: (line: string) => void;
+  readonly warn: (line: string) => void;
+  /** As it was typed, for messages. */
+  readonly typed: string;
+}
+
+/** Resolves with nothing, or with an exit code that is not 0. "again": not yet, ask when the database has changed. */
+export type VsctlRun = (context: VsctlContext, args: readonly string[]) => number | "again" | undefined;
+
+export interface VsctlCommand {
+  readonly usage: string;
+  readonly argumentsMin: number;
+  readonly argumentsMax: number;
+  /** Options that may stand before it; those that end with "=" take a value. */
+  readonly options: readonly string[];
+  readonly run: VsctlRun;
+}
+
+/** A bridge, real or one VLAN of another. */
+export interface BridgeView {
+  readonly name: string;
+  readonly row: OvsdbRow;
+  /** The port that makes it, for a VLAN of another. */
+  readonly fake: OvsdbRow | undefined;
+  readonly vlan: number;
+}
+
+export function root({ draft }: VsctlContext): OvsdbRow {
+  return draft.rows("Open_vSwitch")[0] ?? draft.insert("Open_vSwitch");
+}
+
+export function bridges({ draft }: VsctlContext): BridgeView[] {
+  return draft.rows("Bridge").flatMap((row) => {
+    const fakes = portsOf(draft, row).filter(
+      (port) => port.boolean("fake_bridge") && port.number("tag") !== undefined,
+    );
+    return [
+      { name: row.string("name"), row, fake: undefined, vlan: 0 },
+      ...fakes.map((port) => ({
+        name: port.string("name"),
+        row,
+        fake: port,
+        vlan: port.number("tag") as number,
+      })),
+    ];
+  });
+}
+
+export function portsOf(draft: Draft, bridge: OvsdbRow): OvsdbRow[] {
+  return (draft.row("Bridge", bridge.uuid) ?? bridge)
+    .strings("ports")
+    .flatMap((uuid) => draft.row("Port", uuid) ?? []);
+}
+
+export function findBridge(context: VsctlContext, name: string): BridgeView | undefined {
+  return bridges(context).find((one) => one.name === name);
+}
+
+export function mustFindBridge(context: VsctlContext, name: string): BridgeView {
+  const found = findBridge(context, name);
+  if (found === undefined) throw commandError(`no bridge named ${name}`);
+  return found;
+}
+
+/** Ports that belong to the bridge itself, without its own local port and those of its VLAN bridges. */
+export function ownPorts(context: VsctlContext, bridge: BridgeView): OvsdbRow[] {
+  const all = portsOf(context.draft, bridge.row);
+  const vlans = new Set(
+    bridges(context).flatMap((one) =>
+      one.fake !== undefined && one.row.uuid === bridge.row.uuid ? [one.vlan] : [],
+    ),
+  );
+  return all.filter((port) => {
+    if (port.string("name") === bridge.row.string("name") || port.boolean("fake_bridge")) return false;
+    const tag = port.number("tag");
+    return bridge.fake === undefined ? tag === undefined || !vlans.has(tag) : tag === bridge.vlan;
+  });
+}
+
+/** The port of that name and the bridge it is on. */
+export function findPort(
+  context: VsctlContext,
+  name: string,
+): { readonly port: OvsdbRow; readonly bridge: BridgeView } | undefined {
+  for (const bridge of bridges(context)) {
+    const port = ownPorts(context, bridge).find((one) => one.string("name") === name);
+    if (port !== undefined) return { port, bridge };
+  }
+  return undefined;
+}
