@@ -3,6 +3,7 @@
 import { CT_STATE_DNAT, CT_STATE_SNAT } from "../../base/openflow/index.js";
 import { type CtProgram, FlowKey, runOnKey } from "../flow/index.js";
 import { type ConnectionTable, ORIGINAL } from "./connection-table.js";
+import type { Expectations } from "./expectations.js";
 import { isIcmp, protocolOf, T_KIND, T_PORTS, TUPLE_WORDS } from "./tuple.js";
 
 /** Mark, label and first packet's tuple of the connection into the key. */
@@ -10,6 +11,14 @@ export function tellConnection(table: ConnectionTable, connection: number, key: 
   writeTuple(key, table.tuples, connection * 2 * TUPLE_WORDS);
   key[FlowKey.K_CT_MARK] = table.marks[connection]!;
   for (let i = 0; i < 4; i++) key[FlowKey.K_CT_LABEL + i] = table.labels[connection * 4 + i]!;
+}
+
+/** The same of a connection that is expected: all of it from its parent. */
+export function tellExpected(expectations: Expectations, expected: number, key: Int32Array): void {
+  const words = expectations.words();
+  writeTuple(key, words, expectations.parentAt(expected));
+  key[FlowKey.K_CT_MARK] = expectations.mark(expected);
+  for (let i = 0; i < 4; i++) key[FlowKey.K_CT_LABEL + i] = words[expectations.labelAt(expected) + i]!;
 }
 
 /** Does what exec() says to mark and label. */

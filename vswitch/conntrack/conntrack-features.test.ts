@@ -421,7 +421,7 @@ describe("a SYN flood from one port", () => {
     );
     for (const { sourcePort } of kept) expect(alive.has(sourcePort)).toBe(true);
     expect(rig.state(1, segment({ ...A, source: "10.9.9.9", sourcePort: 3000 }, SYN, 1, 0))).toBe(NEW);
-    const newcomer = { original: { sourcePort: 3000 } };
+    const newcomer = { original: { source: "10.9.9.9", sourcePort: 3000 } };
     expect(rig.datapath.conntrack.connections(rig.nowMs, newcomer)).toHaveLength(1);
   });
 });

@@ -27,7 +27,6 @@ import {
   DROP_CONNTRACK_FULL,
   DROP_CONNTRACK_ZONE_LIMIT,
   DROP_NAT_EXHAUSTED,
-  DROP_NO_BUFFER,
   FlowKey,
   Headers,
   TRACK_HELD,
@@ -39,33 +38,37 @@ import {
   flushConnections,
   listConnections,
 } from "./connection-info.js";
-import { markConnection, tellConnection, translationBit, writeTuple } from "./connection-key.js";
+import {
+  markConnection,
+  tellConnection,
+  tellExpected,
+  translationBit,
+  writeTuple,
+} from "./connection-key.js";
 import {
   ConnectionTable,
   FLAG_DNAT,
+  FLAG_FTP,
   FLAG_RELATED,
   FLAG_SNAT,
+  FLAG_TFTP,
   ORIGINAL,
   REPLY,
   SEEN_REPLY,
 } from "./connection-table.js";
-import {
-  checksumIsRight,
-  claimsChecksum,
-  Datagram,
-  datagramIsSound,
-  headerIsSound,
-  transportIsWhole,
-} from "./datagram.js";
+import { Datagram, datagramIsSound, headerIsSound } from "./datagram.js";
+import { Expectations } from "./expectations.js";
+import { FragmentRelease, judgeWhole, type PieceTracker } from "./fragment-release.js";
 import { FRAGMENT_HELD, FRAGMENT_REFUSED, FragmentTable, type WholeDatagram } from "./fragments.js";
+import { helperFlag, watchFtp, watchTftp } from "./helper.js";
 import { CONNECTIONS_MAX } from "./limits.js";
 import { chooseReply } from "./nat.js";
-import { KIND_ERROR, KIND_INVALID, KIND_QUERY, Quoted, readAddresses, readTuple } from "./read-tuple.js";
+import { KIND_ERROR, KIND_INVALID, Quoted, readAddresses, readTuple } from "./read-tuple.js";
 import { SEGMENT_INVALID, SEGMENT_OPENING, SEGMENT_REOPENS, SEGMENT_VALID, TcpPeers } from "./tcp.js";
 import { flagsAreImpossible, flagsMayOpen, Segment, SYN } from "./tcp-segment.js";
 import * as T from "./timeouts.js";
 import { translate, translateError } from "./translate.js";
-import { hasPorts, invert, isIcmp, kindOf, mayOpen, T_KIND, T_PORTS, TCP, TUPLE_WORDS } from "./tuple.js";
+import { invert, isIcmp, kindOf, mayOpen, T_KIND, T_PORTS, TCP, TUPLE_WORDS } from "./tuple.js";
 import { type ConntrackSettings, type ConntrackStatus, Zones } from "./zones.js";
 
 /** How long after the start segments of unknown TCP connections from the lower port pass as replies. */
@@ -83,9 +86,11 @@ export interface ConntrackOptions {
   readonly verifyChecksums?: boolean;
 }
 
-export class Conntrack implements Tracker {
+export class Conntrack implements Tracker, PieceTracker {
   readonly zones = new Zones();
   readonly fragments: FragmentTable;
+  readonly expectations = new Expectations();
+  readonly #going: FragmentRelease;
   readonly #pool: PacketPool;
   readonly #table: ConnectionTable;
   readonly #peers: TcpPeers;
@@ -95,19 +100,13 @@ export class Conntrack implements Tracker {
   #checkSequence = true;
   #startMs = Number.NaN;
 
-  // Of the datagram whose fragments go on.
-  releaseReason = -1;
-  #releasing = -1;
-  #releaseCt: CtProgram | null = null;
-  #releaseZone = 0;
-  #releaseMs = 0;
-  #releasePorts = 0;
-
   // Of the packet in hand.
   readonly #datagram = new Datagram();
   readonly #ownSegment = new Segment();
   #segment = this.#ownSegment;
   readonly #quoted = new Quoted();
+  /** First tuples of the parents of announced connections; of others what is here means nothing. */
+  readonly #parents = new Map<number, Int32Array>();
   /** A fragment's transport header is no part of the key. */
   readonly #noHeaders = new Headers();
   readonly #tuple = new Int32Array(TUPLE_WORDS);
@@ -119,6 +118,7 @@ export class Conntrack implements Tracker {
     this.#table = new ConnectionTable(capacity);
     this.#peers = new TcpPeers(capacity);
     this.fragments = new FragmentTable(options.pool);
+    this.#going = new FragmentRelease(options.pool, this.fragments, this.#datagram);
     this.#graceMs = options.pickupGraceMs ?? PICKUP_GRACE_MS;
     this.#verifyChecksums = options.verifyChecksums ?? true;
   }
@@ -166,6 +166,7 @@ export class Conntrack implements Tracker {
   sweep(nowMs: number): void {
     this.#table.sweep(nowMs);
     this.fragments.sweep(nowMs);
+    this.expectations.sweep(nowMs);
   }
 
   /** Forgets the connections that `filter` means; returns how many. */
@@ -230,7 +231,7 @@ export class Conntrack implements Tracker {
     const datagram = this.#datagram;
     if (!headerIsSound(this.#pool.bytes, datagram)) return -1;
     const whole = fragments.known(datagram, zone, tracked, nowMs);
-    if (whole !== undefined) return this.#trackPiece(whole, key, ct, zone, translatedHere, nowMs);
+    if (whole !== undefined) return this.trackPiece(whole, key, ct, zone, translatedHere, nowMs);
     key[FlowKey.K_CT_STATE] = 0;
     key[FlowKey.K_CT_ZONE] = 0;
     const taken = fragments.take(packet, key, datagram, zone, nowMs);
@@ -240,36 +241,22 @@ export class Conntrack implements Tracker {
       return -1;
     }
     if (taken === FRAGMENT_HELD) return TRACK_HELD;
-    this.#judgeWhole(taken, zone);
-    // Without a table to go on in they come to this ct() once more, each for itself.
-    if (ct.tableId < 0) fragments.whole(taken).replays = fragments.count(taken);
-    this.#releasing = taken;
-    this.#releaseCt = ct;
-    this.#releaseZone = zone;
-    this.#releaseMs = nowMs;
+    judgeWhole(
+      this.#pool,
+      fragments,
+      taken,
+      zone,
+      datagram,
+      this.#tuple,
+      this.#quoted,
+      this.#verifyChecksums,
+    );
+    this.#going.start(taken, ct, zone, nowMs);
     return TRACK_HELD;
   }
 
-  /** Whether the datagram is sound, and what its fragments need to know. */
-  #judgeWhole(d: number, zone: number): void {
-    const { bytes, view } = this.#pool;
-    const { fragments } = this;
-    const datagram = this.#datagram;
-    const whole = fragments.whole(d);
-    datagram.readFragment(view, fragments.firstAt(d));
-    const plain = datagram.pieceAt === datagram.l4;
-    datagram.length = fragments.total(d);
-    whole.invalid = !plain || !transportIsWhole(view, datagram);
-    if (whole.invalid) return;
-    if (this.#verifyChecksums && claimsChecksum(view, datagram))
-      whole.invalid = !checksumIsRight(bytes, view, datagram, fragments.sum(d));
-    if (readTuple(view, datagram, zone, this.#tuple, this.#quoted) !== KIND_QUERY) whole.invalid = true;
-    whole.ports = this.#tuple[T_PORTS]!;
-    if (datagram.protocol === TCP) whole.segment.read(view, datagram);
-  }
-
   /** One fragment of a datagram that is whole. */
-  #trackPiece(
+  trackPiece(
     whole: WholeDatagram,
     key: Int32Array,
     ct: CtProgram,
@@ -289,44 +276,10 @@ export class Conntrack implements Tracker {
   }
 
   release(key: Int32Array): number {
-    const d = this.#releasing;
-    if (d < 0) return -1;
-    const { fragments } = this;
-    const ct = this.#releaseCt as CtProgram;
-    const datagram = this.#datagram;
-    let packet = fragments.release(d, key);
-    this.releaseReason = -1;
-    if (packet < 0) {
-      if (ct.nat !== null && ct.tableId >= 0)
-        fragments.rename(d, datagram, this.#releaseZone, this.#releasePorts);
-      this.#releasing = -1;
-      return -1;
-    }
-    if (ct.tableId < 0) return packet;
-    if (ct.nat !== null && this.#pool.isShared(packet)) {
-      const twin = this.#pool.copy(packet);
-      if (twin >= 0) {
-        this.#pool.free(packet);
-        packet = twin;
-      } else {
-        this.releaseReason = DROP_NO_BUFFER;
-        return packet;
-      }
-    }
-    datagram.readFragment(this.#pool.view, this.#pool.offset[packet]! + fragments.releasedAt);
-    const whole = fragments.whole(d);
-    this.releaseReason = this.#trackPiece(whole, key, ct, this.#releaseZone, false, this.#releaseMs);
-    if ((datagram.fragment & FlowKey.FRAGMENT_LATER) === 0) this.#releasePorts = this.#portsNow(whole);
-    return packet;
+    return this.#going.next(key, this);
   }
-
-  /** The ports, or identifier, type and code, that the first fragment has by now. */
-  #portsNow(whole: WholeDatagram): number {
-    const { l4, protocol } = this.#datagram;
-    const { view } = this.#pool;
-    if (whole.invalid) return whole.ports;
-    if (isIcmp(protocol)) return (view.getUint16(l4 + 4) << 16) | view.getUint16(l4);
-    return hasPorts(protocol) ? view.getInt32(l4) : 0;
+  get releaseReason(): number {
+    return this.#going.reason;
   }
 
   #trackTuple(
@@ -377,7 +330,7 @@ export class Conntrack implements Tracker {
     const table = this.#table;
     const connection = found >> 1;
     const direction = found & 1;
-    tellConnection(table, connection, key);
+    this.#tell(connection, key);
     if (verdict === SEGMENT_INVALID) {
       // Whoever forwards it all the same must not show the other side addresses that it does not know.
       if (ct.nat !== null) this.#translate(connection, direction, key, headers, translatedHere);
@@ -394,6 +347,7 @@ export class Conntrack implements Tracker {
       (established ? CT_STATE_EST : CT_STATE_NEW) |
       (direction === REPLY ? CT_STATE_RPL : 0) |
       ((flags & FLAG_RELATED) !== 0 ? CT_STATE_REL : 0);
+    if (!dry && (flags & (FLAG_FTP | FLAG_TFTP)) !== 0 && !translatedHere) this.#watch(found, nowMs);
     if (ct.nat !== null) this.#translate(connection, direction, key, headers, translatedHere);
     if (ct.commit) markConnection(table, connection, key, ct, dry);
   }
@@ -409,11 +363,16 @@ export class Conntrack implements Tracker {
       return -1;
     }
     key[FlowKey.K_CT_STATE] = CT_STATE_TRK | CT_STATE_NEW;
+    const expected = this.expectations.find(tuple, nowMs);
+    if (expected >= 0) {
+      key[FlowKey.K_CT_STATE] = key[FlowKey.K_CT_STATE]! | CT_STATE_REL;
+      tellExpected(this.expectations, expected, key);
+    }
     if (!ct.commit || dry) return -1;
-    return this.#commit(key, headers, ct, nowMs);
+    return this.#commit(key, headers, ct, expected, nowMs);
   }
 
-  #commit(key: Int32Array, headers: Headers, ct: CtProgram, nowMs: number): number {
+  #commit(key: Int32Array, headers: Headers, ct: CtProgram, expected: number, nowMs: number): number {
     const tuple = this.#tuple;
     const reply = this.#reply;
     const table = this.#table;
@@ -421,8 +380,10 @@ export class Conntrack implements Tracker {
     const limit = this.zones.limitOf(zone);
     if (limit > 0 && table.zoneCount(zone) >= limit) return DROP_CONNTRACK_ZONE_LIMIT;
     invert(tuple, reply);
-    const translates = ct.nat !== null && ct.nat.kind !== "existing";
-    if (translates) {
+    const { expectations } = this;
+    const announced = expected >= 0 && ct.nat !== null && expectations.translate(expected, reply);
+    const chooses = !announced && ct.nat !== null && ct.nat.kind !== "existing";
+    if (chooses) {
       if (!chooseReply(table, ct.nat, tuple, reply, nowMs)) return DROP_NAT_EXHAUSTED;
     } else if (table.find(reply, nowMs) >= 0) {
       // The answers would belong to another connection, one whose addresses are translated.
@@ -434,12 +395,51 @@ export class Conntrack implements Tracker {
     const connection = table.add(tuple, reply, key[FlowKey.K_IN_PORT]!, state, nowMs, timeoutMs);
     if (connection < 0) return DROP_CONNTRACK_FULL;
     if (protocol === TCP) this.#peers.open(connection, this.#segment);
-    if (translates) {
-      table.flags[connection] = table.flags[connection]! | (ct.nat.kind === "source" ? FLAG_SNAT : FLAG_DNAT);
-      this.#translate(connection, ORIGINAL, key, headers, false);
+    let flags = helperFlag(ct.alg, protocol);
+    if (expected >= 0) {
+      flags |= FLAG_RELATED;
+      this.#adopt(connection, expected);
     }
+    if (chooses) flags |= ct.nat.kind === "source" ? FLAG_SNAT : FLAG_DNAT;
+    if (announced) flags |= expectations.goesElsewhere(expected) ? FLAG_DNAT : FLAG_SNAT;
+    table.flags[connection] = flags;
+    if (expected >= 0) expectations.remove(expected);
+    this.#translate(connection, ORIGINAL, key, headers, false);
+    if ((flags & FLAG_TFTP) !== 0) watchTftp(table, expectations, connection, nowMs);
     markConnection(table, connection, key, ct, false);
     return -1;
+  }
+
+  /** An announced connection has its parent's mark and label, and remembers its first tuple. */
+  #adopt(connection: number, expected: number): void {
+    const table = this.#table;
+    const { expectations } = this;
+    const words = expectations.words();
+    const parent = new Int32Array(TUPLE_WORDS);
+    for (let i = 0; i < TUPLE_WORDS; i++) parent[i] = words[expectations.parentAt(expected) + i]!;
+    this.#parents.set(connection, parent);
+    table.marks[connection] = expectations.mark(expected);
+    for (let i = 0; i < 4; i++) table.labels[connection * 4 + i] = words[expectations.labelAt(expected) + i]!;
+  }
+
+  /** A helper reads what goes along the connection. */
+  #watch(found: number, nowMs: number): void {
+    const connection = found >> 1;
+    const datagram = this.#datagram;
+    if ((this.#table.flags[connection]! & FLAG_TFTP) !== 0) {
+      if ((found & 1) === ORIGINAL) watchTftp(this.#table, this.expectations, connection, nowMs);
+    } else if (datagram.fragment === 0 && this.#segment.size > 0) {
+      const { size } = this.#segment;
+      watchFtp(this.#table, this.expectations, connection, found & 1, this.#pool, datagram, size, nowMs);
+    }
+  }
+
+  /** Of an announced connection the tuple that the key tells is its parent's. */
+  #tell(connection: number, key: Int32Array): void {
+    tellConnection(this.#table, connection, key);
+    if ((this.#table.flags[connection]! & FLAG_RELATED) === 0) return;
+    const parent = this.#parents.get(connection);
+    if (parent !== undefined) writeTuple(key, parent, 0);
   }
 
   #looksLikeReply(nowMs: number): boolean {
@@ -456,7 +456,7 @@ export class Conntrack implements Tracker {
     if (found < 0) return;
     const connection = found >> 1;
     const direction = found & 1;
-    tellConnection(table, connection, key);
+    this.#tell(connection, key);
     key[FlowKey.K_CT_STATE] = CT_STATE_TRK | CT_STATE_REL | (direction === REPLY ? CT_STATE_RPL : 0);
     const flags = table.flags[connection]!;
     if (ct.nat === null || (flags & TRANSLATED) === 0) return;
