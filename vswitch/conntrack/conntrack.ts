@@ -142,6 +142,7 @@ export class Conntrack implements Tracker, PieceTracker {
     } = settings;
     const { zones } = this;
     if (timeouts !== undefined) zones.setTimeouts(timeouts);
+    if (settings.fragments !== undefined) this.fragments.configure(settings.fragments);
     if (connectionsMax !== undefined)
       this.#table.connectionsMax = Math.min(connectionsMax, this.#table.capacity);
     if (checkSequence !== undefined) this.#checkSequence = checkSequence;
@@ -158,6 +159,9 @@ export class Conntrack implements Tracker, PieceTracker {
       connections: this.#table.size,
       connectionsMax: this.#table.connectionsMax,
       checkSequence: this.#checkSequence,
+      fragmentsMax: this.fragments.fragmentsMax,
+      fragmentsHeld: this.fragments.held,
+      fragments: [this.fragments.status(0), this.fragments.status(1)],
       defaultLimit: zones.defaultLimit,
       limits: limits.map((one) => ({ ...one, count: this.#table.zoneCount(one.zone) })),
     };

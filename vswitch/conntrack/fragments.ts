@@ -14,6 +14,7 @@ import type { Datagram } from "./datagram.js";
 import { DATAGRAMS_MAX, FRAGMENTS_MAX, FRAGMENTS_PER_DATAGRAM_MAX, FRAGMENTS_SHARE } from "./limits.js";
 import { Segment } from "./tcp-segment.js";
 import { kindOf } from "./tuple.js";
+import type { FragmentSettings, FragmentStatus } from "./zones.js";
 
 /** The fragment is held. */
 export const FRAGMENT_HELD = -1;
@@ -188,6 +189,25 @@ export class FragmentTable {
       counters.expired += this.#counts[d]!;
       this.#drop(d);
     }
+  }
+
+  /** `max` counts up to the size of the table; an IP version that is switched off lets go of what it holds. */
+  configure({ version, enabled, sizeMin, max }: FragmentSettings): void {
+    if (max !== undefined) this.fragmentsMax = Math.min(max, FRAGMENTS_MAX);
+    for (let v = 0; v < 2; v++) {
+      if (version !== undefined && version !== (v === 0 ? 4 : 6)) continue;
+      if (enabled !== undefined) this.enabled[v as 0 | 1] = enabled;
+      if (sizeMin !== undefined) this.sizeMin[v as 0 | 1] = sizeMin;
+    }
+    if (enabled === false) this.purge();
+  }
+
+  status(version: 0 | 1): FragmentStatus {
+    return {
+      enabled: this.enabled[version],
+      sizeMin: this.sizeMin[version],
+      counters: { ...this.counters[version] },
+    };
   }
 
   /** Lets go of everything. */

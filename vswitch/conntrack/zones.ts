@@ -2,6 +2,7 @@
 // Source: ovs-dpctl(8) ct-set-limits; ovs-vswitchd.conf.db(5) CT_Zone and CT_Timeout_Policy. Thread: datapath worker.
 // Hot: yes (limitOf, timeoutMs).
 import { PlinthError } from "../../base/errors/index.js";
+import type { FragmentCounters } from "./fragments.js";
 import { TIMEOUT_POLICIES_MAX } from "./limits.js";
 import { DEFAULT_TIMEOUTS_MS, TIMEOUT_NAMES } from "./timeouts.js";
 
@@ -28,9 +29,30 @@ export interface ConntrackSettings {
   readonly deleteLimits?: readonly number[];
   /** All zones with time-outs of their own. */
   readonly timeouts?: readonly ZoneTimeouts[];
+  readonly fragments?: FragmentSettings;
+}
+
+/** Of one IP version, or of both where none is named. */
+export interface FragmentSettings {
+  readonly version?: 4 | 6;
+  readonly enabled?: boolean;
+  /** Bytes, IP header and all; of a fragment that is not the last. */
+  readonly sizeMin?: number;
+  /** Held at most, of both versions. */
+  readonly max?: number;
+}
+
+export interface FragmentStatus {
+  readonly enabled: boolean;
+  readonly sizeMin: number;
+  readonly counters: Readonly<FragmentCounters>;
 }
 
 export interface ConntrackStatus {
+  readonly fragmentsMax: number;
+  readonly fragmentsHeld: number;
+  /** IPv4, IPv6. */
+  readonly fragments: readonly [FragmentStatus, FragmentStatus];
   readonly connections: number;
   readonly connectionsMax: number;
   readonly checkSequence: boolean;

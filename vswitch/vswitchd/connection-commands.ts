@@ -2,7 +2,7 @@
 // Source: ovs-dpctl(8), CONNECTION TRACKING TABLE COMMANDS; errors worded as Open vSwitch 3.1 words them. Thread: main.
 import type { ConnectionFilter, ZoneLimit } from "../conntrack/index.js";
 import type { DatapathHandle } from "../datapath/index.js";
-import { formatConnection, formatStatistics, parseTuple } from "./connection-text.js";
+import { formatConnection, formatFragmentStatus, formatStatistics, parseTuple } from "./connection-text.js";
 import type { UnixctlCommand } from "./unixctl.js";
 
 const DATAPATHS = /^(netdev@ovs-netdev|ovs-netdev|system@ovs-system|ovs-system)$/;
@@ -26,6 +26,7 @@ export function connectionCommands(datapath: DatapathHandle): Record<string, Uni
     }),
     ...boundCommands(datapath),
     ...limitCommands(datapath),
+    ...fragmentCommands(datapath),
   };
 }
 
@@ -91,6 +92,53 @@ function limitCommands(datapath: DatapathHandle): Record<string, UnixctlCommand>
   };
 }
 
+const FRAGMENTS_MAX = 5000;
+/** Smallest fragments that may be asked for (RFC 791, RFC 8200 5). */
+const FRAGMENT_SIZE_MIN = { 4: 400, 6: 400 } as const;
+
+function fragmentCommands(datapath: DatapathHandle): Record<string, UnixctlCommand> {
+  const enable = (enabled: boolean): UnixctlCommand =>
+    command("[dp] v4|v6", 1, 2, async (args) => {
+      const version = readVersion(sort(args).rest[0]);
+      await datapath.call("setConntrack", { fragments: { version, enabled } });
+      return `${enabled ? "enabling" : "disabling"} fragmentation reassembly successful\n`;
+    });
+  return {
+    "dpctl/ipf-set-enabled": enable(true),
+    "dpctl/ipf-set-disabled": enable(false),
+    "dpctl/ipf-set-min-frag": command("[dp] v4|v6 minfragment", 2, 3, async (args) => {
+      const { rest } = sort(args);
+      const version = readVersion(rest[0]);
+      const sizeMin = Number(rest[1]);
+      if (!/^\d{1,5}$/.test(rest[1] ?? ""))
+        throw new Error("minimum fragment size missing or malformed (Invalid argument)");
+      if (sizeMin < FRAGMENT_SIZE_MIN[version])
+        throw new Error(
+          "requested minimum fragment size too small; see documentation (Operation not permitted)",
+        );
+      await datapath.call("setConntrack", { fragments: { version, sizeMin } });
+      return "setting minimum fragment size successful\n";
+    }),
+    "dpctl/ipf-set-max-nfrags": command("[dp] maxfrags", 1, 2, async (args) => {
+      const text = sort(args).rest[0] ?? "";
+      if (!/^\d{1,5}$/.test(text) || Number(text) > FRAGMENTS_MAX)
+        throw new Error("maximum fragments missing or malformed (Invalid argument)");
+      await datapath.call("setConntrack", { fragments: { max: Number(text) } });
+      return "setting maximum fragments successful\n";
+    }),
+    "dpctl/ipf-get-status": command("[-m] [dp]", 0, 2, async (args) => {
+      sort(args);
+      return formatFragmentStatus(await datapath.call("conntrackStatus", {}));
+    }),
+  };
+}
+
+function readVersion(text: string | undefined): 4 | 6 {
+  if (text === "v4") return 4;
+  if (text === "v6") return 6;
+  throw new Error("parameter missing: 'v4' for IPv4 or 'v6' for IPv6 (Invalid argument)");
+}
+
 function command(
   usage: string,
   argumentsMin: number,
@@ -107,7 +155,8 @@ function sort(args: readonly string[]): { options: Set<string>; rest: string[] }
   const [first] = words;
   if (first === undefined) return { options, rest: [] };
   if (DATAPATHS.test(first)) return { options, rest: words.slice(1) };
-  if (!first.includes("=") && !/^\d/.test(first)) throw new Error("datapath not found (Invalid argument)");
+  if (!first.includes("=") && !/^(\d|v[46]?)/.test(first))
+    throw new Error("datapath not found (Invalid argument)");
   return { options, rest: words };
 }
 

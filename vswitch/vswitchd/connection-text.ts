@@ -1,7 +1,13 @@
 // Connections as dpctl/dump-conntrack and ct-stats-show print them, and the tuples that flush-conntrack takes. Pure.
 // Source: ovs-dpctl(8), conntrack; wording as Open vSwitch 3.1 prints it.
 import { formatIpv6Address, parseIpv6Address, tryParseIpv4Address } from "../../base/wire/index.js";
-import type { ConnectionInfo, PeerInfo, TupleFilter, TupleInfo } from "../conntrack/index.js";
+import type {
+  ConnectionInfo,
+  ConntrackStatus,
+  PeerInfo,
+  TupleFilter,
+  TupleInfo,
+} from "../conntrack/index.js";
 
 const PROTOCOLS: Readonly<Record<number, string>> = {
   1: "icmp",
@@ -83,6 +89,25 @@ export function formatStatistics(all: readonly ConnectionInfo[], verbose: boolea
   const others = all.filter(({ protocol }) => !COUNTED.some(([, known]) => known === protocol)).length;
   if (others > 0) lines.push(`  Other: ${others}`);
   return lines.map((line) => `${line}\n`).join("");
+}
+
+export function formatFragmentStatus(status: ConntrackStatus): string {
+  const lines = ["Fragmentation Module Status", "---------------------------"];
+  const [v4, v6] = status.fragments;
+  lines.push(`v4 enabled: ${Number(v4.enabled)}`, `v6 enabled: ${Number(v6.enabled)}`);
+  lines.push(`max num frags (v4/v6): ${status.fragmentsMax}`, `num frag: ${status.fragmentsHeld}`);
+  for (const [name, { sizeMin, counters }] of [["v4", v4] as const, ["v6", v6] as const]) {
+    lines.push(
+      `min ${name} frag size: ${sizeMin}`,
+      `${name} frags accepted: ${counters.accepted}`,
+      `${name} frags completed: ${counters.completed}`,
+      `${name} frags expired: ${counters.expired}`,
+      `${name} frags too small: ${counters.tooSmall}`,
+      `${name} frags overlapped: ${counters.overlapped}`,
+      `${name} frags purged: ${counters.purged}`,
+    );
+  }
+  return `${lines.map((line) => `        ${line}\n`).join("")}\n`;
 }
 
 /** "ct_nw_src=10.0.0.1,ct_nw_proto=6,…" as a filter. Throws an Error that names the field. */

@@ -1,5 +1,6 @@
 // A switch without a datapath: remembers what it was told. For tests.
 import { PlinthError } from "../../base/errors/index.js";
+import type { ZoneTimeouts } from "../conntrack/index.js";
 import type { DropReport } from "../flow/index.js";
 import type { MacTableStats } from "../learn/index.js";
 import type {
@@ -28,6 +29,13 @@ export class MemoryBackend implements SwitchBackend {
     if (this.bridges.has(config.name))
       throw new PlinthError("BRIDGE_EXISTS", `bridge ${config.name} is there`);
     this.bridges.set(config.name, { config, ports: new Map() });
+  }
+
+  zoneTimeouts: readonly ZoneTimeouts[] = [];
+
+  async setZoneTimeouts(zones: readonly ZoneTimeouts[]): Promise<void> {
+    this.#call("setZoneTimeouts", zones.map(({ zone }) => zone).join(","));
+    this.zoneTimeouts = zones;
   }
 
   async setBridge(config: BridgeConfig): Promise<void> {

@@ -1,5 +1,7 @@
 // What the configuration asks of the switch, and what the switch reports back. Plain data.
+
 import type { TlsFiles } from "../../base/tls/index.js";
+import type { ZoneTimeouts } from "../conntrack/index.js";
 
 import type { PolicingConfig, QueueConfig } from "../datapath/index.js";
 import type { DropReport } from "../flow/index.js";
@@ -91,6 +93,8 @@ export interface SwitchConfig {
   readonly wantsStatistics: boolean;
   /** The SSL row, for every ssl and pssl target. */
   readonly tls: TlsFiles | undefined;
+  /** Connection tracking zones with time-outs of their own. */
+  readonly zoneTimeouts: readonly ZoneTimeouts[];
 }
 
 /** A port that was given its number. */
@@ -159,6 +163,8 @@ export interface SwitchBackend {
   addStaticMac(bridge: string, port: string, vlan: number, macAddress: string): Promise<void>;
   /** Static or learned; false when it was not there. */
   removeMac(bridge: string, vlan: number, macAddress: string): Promise<boolean>;
+  /** These zones, and no others, have time-outs of their own. Rejects with TOO_MANY_TIMEOUT_POLICIES. */
+  setZoneTimeouts(zones: readonly ZoneTimeouts[]): Promise<void>;
   /** Counters of the datapath by name, for coverage/show. */
   counters(): Promise<Readonly<Record<string, number>>>;
   close(): Promise<void>;

@@ -65,6 +65,7 @@ const config: fc.Arbitrary<SwitchConfig> = fc
     tls: undefined,
     statsIntervalMs: 5_000,
     wantsStatistics: false,
+    zoneTimeouts: [],
   }));
 
 describe("plan()", () => {

@@ -16,6 +16,7 @@ import { readMirrors } from "./read-mirrors.js";
 import { readQueues } from "./read-queues.js";
 import { unsupportedOfBridge, unsupportedOfInterface } from "./read-unsupported.js";
 import { readVlan } from "./read-vlan.js";
+import { readZoneTimeouts } from "./read-zones.js";
 
 /** Interface types that there are; "" means "system" in the database. */
 export const INTERFACE_TYPES: readonly string[] = [
@@ -38,6 +39,7 @@ const EMPTY: SwitchConfig = {
   tls: undefined,
   statsIntervalMs: STATS_INTERVAL_MS,
   wantsStatistics: false,
+  zoneTimeouts: [],
 };
 const TAGS_READ_MAX = 2;
 const BRIDGE_NAME = /^[A-Za-z0-9_][A-Za-z0-9_.+@-]{0,63}$/;
@@ -66,6 +68,7 @@ export function readModel(database: Database, options: ReadOptions): SwitchConfi
       999_999_999,
     ),
     wantsStatistics: otherConfig.get("enable-statistics") === "true",
+    zoneTimeouts: readZoneTimeouts(database, root),
   };
 }
 

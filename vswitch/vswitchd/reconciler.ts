@@ -77,6 +77,7 @@ export class Reconciler {
       }
     }
     for (const action of plan(this.applied, model)) await this.#carryOut(action);
+    await this.#setZoneTimeouts(model);
     await this.#modules.report(model);
     if (this.#failures > 0 && !this.#stopped) {
       this.#retry = this.#modules.clock.after(RETRY_MS, () => void this.trigger());
@@ -85,6 +86,19 @@ export class Reconciler {
   }
 
   #failures = 0;
+
+  async #setZoneTimeouts({ zoneTimeouts }: SwitchConfig): Promise<void> {
+    const text = JSON.stringify(zoneTimeouts);
+    if (text === this.#zoneTimeouts) return;
+    try {
+      await this.#modules.backend.setZoneTimeouts(zoneTimeouts);
+      this.#zoneTimeouts = text;
+    } catch (thrown) {
+      this.#failures++;
+      this.#modules.log.warn({ err: thrown }, "could not set the time-outs of connection tracking zones");
+    }
+  }
+  #zoneTimeouts = "[]";
 
   async #carryOut(action: Action): Promise<void> {
     const { backend } = this.#modules;

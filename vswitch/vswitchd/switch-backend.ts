@@ -8,6 +8,7 @@ import { OFPP_LOCAL } from "../../base/openflow/index.js";
 import type { Clock } from "../../base/time/index.js";
 import { parseMac } from "../../base/wire/index.js";
 import { OpenFlowAgent, parseControllerTarget } from "../agent/index.js";
+import type { ZoneTimeouts } from "../conntrack/index.js";
 import { type BridgeSettings, DatapathHandle, type PortSettings } from "../datapath/index.js";
 import type { DropReport } from "../flow/index.js";
 import type { MacTableStats } from "../learn/index.js";
@@ -79,6 +80,10 @@ export class DatapathBackend implements Backend {
       await this.#datapath.removeBridge(name);
       throw thrown;
     }
+  }
+
+  async setZoneTimeouts(timeouts: readonly ZoneTimeouts[]): Promise<void> {
+    await this.#datapath.call("setConntrack", { timeouts });
   }
 
   async setBridge(config: BridgeConfig): Promise<void> {
