@@ -127,7 +127,7 @@ describe("ChannelSession", () => {
       { type: "experimenter", xid: 2, experimenter: 9, expType: 1, data: new Uint8Array(3000).fill(7) },
       { type: "barrier_request", xid: 3 },
     ];
-    const stream = Buffer.concat(messages.map(encodeMessage));
+    const stream = Buffer.concat(messages.map((message) => encodeMessage(message)));
     fc.assert(
       fc.property(fc.array(fc.integer({ min: 0, max: stream.length })), (cuts) => {
         const session = open();

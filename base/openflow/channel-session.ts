@@ -8,11 +8,14 @@
 // Invariant: no message is delivered before the versions are agreed or after close; at most one incomplete message
 // (64 KiB) is kept.
 
-import { OFP_HEADER_SIZE, OFP13_VERSION, ONF_EXPERIMENTER } from "./constants.js";
-import { isOnfError, OFP_ERRORS, OFPET_HELLO_FAILED, type OfpErrorName, ONF_ERRORS } from "./error-codes.js";
-import { encodeMessage, type MessageHeader, parseHeader, parseMessage } from "./message-wire.js";
+import { OFP_HEADER_SIZE, OFP13_VERSION, OFPT } from "./constants.js";
+import { experimenterOf, OFP_ERRORS, OFPET_HELLO_FAILED, type OfpErrorName } from "./error-codes.js";
+import { type MessageHeader, parseHeader } from "./message-header.js";
+import { type Dialect, encodeMessage, OPENFLOW_13, parseMessage } from "./message-wire.js";
 import type { Hello, OpenFlowMessage } from "./messages.js";
-import { WireError } from "./wire.js";
+import { writeErrorName10 } from "./v10/errors.js";
+import { OFP10_VERSION } from "./v10/numbers.js";
+import { WireError, Writer } from "./wire.js";
 
 export interface ChannelOptions {
   /** Silence after which an echo request is sent; the same again without an answer closes. 0 = never probe. */
@@ -24,6 +27,8 @@ export interface ChannelOptions {
    * keeps its answers in order, and by a controller, whose peer would not know what to do with an error.
    */
   readonly answerMalformed: boolean;
+  /** Those that this end speaks; the highest common one is chosen. OpenFlow 1.3 alone when absent. */
+  readonly versions?: readonly Dialect["version"][];
 }
 
 export type ChannelOutput =
@@ -53,6 +58,8 @@ export class ChannelSession {
   readonly #probeIntervalMs: number;
   readonly #helloTimeoutMs: number;
   readonly #answerMalformed: boolean;
+  readonly #versions: readonly Dialect["version"][];
+  #dialect: Dialect = OPENFLOW_13;
   #state: "idle" | "hello_sent" | "established" | "closed" = "idle";
   #pending: Uint8Array = EMPTY;
   #lastReceivedMs = 0;
@@ -63,6 +70,12 @@ export class ChannelSession {
     this.#probeIntervalMs = options.probeIntervalMs ?? DEFAULT_PROBE_INTERVAL_MS;
     this.#helloTimeoutMs = options.helloTimeoutMs ?? DEFAULT_HELLO_TIMEOUT_MS;
     this.#answerMalformed = options.answerMalformed;
+    this.#versions = [...(options.versions ?? [OFP13_VERSION])].sort((a, b) => a - b);
+  }
+
+  /** The version agreed on, and what was arranged beyond it. */
+  get dialect(): Dialect {
+    return this.#dialect;
   }
 
   get isEstablished(): boolean {
@@ -79,13 +92,13 @@ export class ChannelSession {
   start(nowMs: number): ChannelOutput[] {
     this.#state = "hello_sent";
     this.#lastReceivedMs = nowMs;
-    const hello: Hello = {
-      type: "hello",
-      xid: this.nextXid(),
-      version: OFP13_VERSION,
-      versions: [OFP13_VERSION],
-    };
+    const version = this.#highest();
+    const hello: Hello = { type: "hello", xid: this.nextXid(), version, versions: this.#versions };
     return [{ type: "send", bytes: encodeMessage(hello) }];
+  }
+
+  #highest(): number {
+    return this.#versions[this.#versions.length - 1] ?? OFP13_VERSION;
   }
 
   /** Bytes of the peer, cut anywhere. `bytes` is not kept. */
@@ -132,7 +145,7 @@ export class ChannelSession {
     if (this.#state === "hello_sent") return [this.#close(`no hello within ${this.#helloTimeoutMs} ms`)];
     if (this.#probeSent) return [this.#close(`no answer to an echo within ${this.#probeIntervalMs} ms`)];
     this.#probeSent = true;
-    const probe = encodeMessage({ type: "echo_request", xid: this.nextXid(), data: EMPTY });
+    const probe = encodeMessage({ type: "echo_request", xid: this.nextXid(), data: EMPTY }, this.#dialect);
     return [{ type: "send", bytes: probe }];
   }
 
@@ -157,20 +170,26 @@ export class ChannelSession {
     }
     let message: OpenFlowMessage;
     try {
-      message = parseMessage(bytes);
+      message = parseMessage(bytes, this.#dialect);
     } catch (error) {
       if (!(error instanceof WireError)) throw error;
       outputs.push({ type: "malformed", error, header, request: bytes });
       if (this.#answerMalformed) {
-        outputs.push({ type: "send", bytes: encodeError(error.error, header.xid, bytes) });
+        outputs.push({ type: "send", bytes: encodeError(error.error, header.xid, bytes, this.#dialect) });
       }
       return;
     }
     if (message.type === "echo_request") {
-      outputs.push({ type: "send", bytes: encodeMessage({ ...message, type: "echo_reply" }) });
+      outputs.push({ type: "send", bytes: encodeMessage({ ...message, type: "echo_reply" }, this.#dialect) });
     } else if ((message.type !== "echo_reply" || this.#probeIntervalMs === 0) && message.type !== "hello") {
+      if (message.type === "flow_mod_table_id") this.#arrangeTableId(message.isEnabled);
       outputs.push({ type: "message", message, request: bytes });
     }
+  }
+
+  /** From the next message on, the upper byte of a flow-mod's command is a table, or no longer. */
+  #arrangeTableId(flowModTableId: boolean): void {
+    if (this.#dialect.version === OFP10_VERSION) this.#dialect = { version: OFP10_VERSION, flowModTableId };
   }
 
   #negotiate(bytes: Uint8Array, header: MessageHeader, outputs: ChannelOutput[]): void {
@@ -185,13 +204,26 @@ export class ChannelSession {
       this.#refuseHello(header, `expected a hello, not message type ${header.typeCode}`, outputs);
       return;
     }
-    if (!speaks13(message)) {
+    const version = this.#commonVersion(message);
+    if (version === undefined) {
       const theirs = message.versions?.join(", ") ?? `up to ${message.version}`;
-      this.#refuseHello(header, `this end speaks version 4 (OpenFlow 1.3), yours ${theirs}`, outputs);
+      const ours = this.#versions.map((one) => `${one} (OpenFlow 1.${one - 1})`).join(" and ");
+      this.#refuseHello(header, `this end speaks version ${ours}, yours ${theirs}`, outputs);
       return;
     }
+    this.#dialect = version === OFP10_VERSION ? { version, flowModTableId: false } : { version };
     this.#state = "established";
     outputs.push({ type: "established" });
+  }
+
+  /** With a bitmap the highest common version counts, without one the lower of the two (7.5.1). */
+  #commonVersion(hello: Hello): Dialect["version"] | undefined {
+    const { versions } = hello;
+    const lower = Math.min(hello.version, this.#highest());
+    const common = this.#versions.filter((version) =>
+      versions === undefined ? version === lower : versions.includes(version),
+    );
+    return common[common.length - 1];
   }
 
   /** HELLO_FAILED with a text, in a version that the peer can read. */
@@ -199,13 +231,13 @@ export class ChannelSession {
     const [errorType, code] = OFP_ERRORS.OFPHFC_INCOMPATIBLE;
     const data = Uint8Array.from(Buffer.from(text, "latin1"));
     const bytes = encodeMessage({ type: "error", xid: header.xid, errorType, code, data });
-    bytes[0] = Math.min(header.version, OFP13_VERSION);
+    bytes[0] = Math.min(header.version, this.#highest());
     outputs.push({ type: "send", bytes }, this.#close(text));
   }
 
   /** The stream itself is broken: what follows cannot be told apart. */
   #refuse(bytes: Uint8Array, header: MessageHeader, error: OfpErrorName, outputs: ChannelOutput[]): void {
-    outputs.push({ type: "send", bytes: encodeError(error, header.xid, bytes) });
+    outputs.push({ type: "send", bytes: encodeError(error, header.xid, bytes, this.#dialect) });
     outputs.push(this.#close(`a message says that it is ${header.length} bytes long`));
   }
 }
@@ -219,26 +251,25 @@ function tryParse(bytes: Uint8Array): OpenFlowMessage | undefined {
   }
 }
 
-/** With a bitmap the highest common version counts, without one the lower of the two (7.5.1). */
-function speaks13(hello: Hello): boolean {
-  return hello.versions === undefined
-    ? hello.version >= OFP13_VERSION
-    : hello.versions.includes(OFP13_VERSION);
+/** An error message that quotes the request it answers. */
+export function encodeError(
+  error: OfpErrorName,
+  xid: number,
+  request: Uint8Array,
+  dialect: Dialect = OPENFLOW_13,
+): Uint8Array {
+  const data = request.slice(0, ERROR_QUOTE_SIZE);
+  if (dialect.version === OFP10_VERSION) return encodeError10(error, xid, data);
+  const known = experimenterOf(error);
+  if (known !== undefined) return encodeMessage({ type: "experimenter_error", xid, ...known, data });
+  const [errorType, code] = OFP_ERRORS[error as keyof typeof OFP_ERRORS];
+  return encodeMessage({ type: "error", xid, errorType, code, data });
 }
 
-/** An error message that quotes the request it answers. */
-export function encodeError(error: OfpErrorName, xid: number, request: Uint8Array): Uint8Array {
-  const data = request.slice(0, ERROR_QUOTE_SIZE);
-  if (isOnfError(error)) {
-    const expType = ONF_ERRORS[error];
-    return encodeMessage({
-      type: "experimenter_error",
-      xid,
-      expType,
-      experimenter: ONF_EXPERIMENTER,
-      data,
-    });
-  }
-  const [errorType, code] = OFP_ERRORS[error];
-  return encodeMessage({ type: "error", xid, errorType, code, data });
+function encodeError10(error: OfpErrorName, xid: number, data: Uint8Array): Uint8Array {
+  const writer = new Writer();
+  writer.u8(OFP10_VERSION).u8(OFPT.error).u16(0).u32(xid);
+  writeErrorName10(writer, error);
+  writer.put(data).setLength(2, 0);
+  return writer.take();
 }

@@ -93,6 +93,8 @@ export const OFPTT_ALL = 0xff;
 // Port configuration, state and features (7.2.1)
 export const OFPPC_PORT_DOWN = 1 << 0;
 export const OFPPC_NO_RECV = 1 << 2;
+/** OpenFlow 1.0 only. */
+export const OFPPC_NO_FLOOD = 1 << 4;
 export const OFPPC_NO_FWD = 1 << 5;
 export const OFPPC_NO_PACKET_IN = 1 << 6;
 export const OFPPS_LINK_DOWN = 1 << 0;

@@ -1,7 +1,7 @@
 // Error types and codes of OpenFlow 1.3 (7.4.4): the pair that an error message carries.
 // Source: OpenFlow Switch Specification 1.3.5, clause 7.4.4; bundle errors: ONF extension 230.
 
-import { ONF_EXPERIMENTER } from "./constants.js";
+import { NX_EXPERIMENTER, ONF_EXPERIMENTER } from "./constants.js";
 
 export const OFPET_HELLO_FAILED = 0;
 export const OFPET_BAD_REQUEST = 1;
@@ -168,19 +168,35 @@ export const ONF_ERRORS = {
   OFPBFC_BUNDLE_IN_PROGRESS: 2315,
 } as const satisfies Record<string, number>;
 
+/** Errors of Nicira's: experimenter errors of NX_EXPERIMENTER with these types. */
+export const NX_ERRORS = {
+  OFPMOFC_MONITOR_EXISTS: 6,
+  OFPMOFC_BAD_FLAGS: 7,
+  OFPMOFC_UNKNOWN_MONITOR: 8,
+  NXR_NOT_SUPPORTED: 34,
+} as const satisfies Record<string, number>;
+
 type SpecifiedErrorName = keyof typeof OFP_ERRORS;
+type NiciraErrorName = keyof typeof NX_ERRORS;
 type OnfErrorName = keyof typeof ONF_ERRORS;
 
 /** The name of a known error, e.g. "OFPFMFC_OVERLAP". It stands for type, code and experimenter. */
-export type OfpErrorName = SpecifiedErrorName | OnfErrorName;
+export type OfpErrorName = SpecifiedErrorName | OnfErrorName | NiciraErrorName;
 
-export function isOnfError(name: OfpErrorName): name is OnfErrorName {
-  return Object.hasOwn(ONF_ERRORS, name);
+/** Experimenter and type of an experimenter error; undefined for those that the specification numbers. */
+export function experimenterOf(
+  name: OfpErrorName,
+): { readonly experimenter: number; readonly expType: number } | undefined {
+  if (Object.hasOwn(ONF_ERRORS, name))
+    return { experimenter: ONF_EXPERIMENTER, expType: ONF_ERRORS[name as OnfErrorName] };
+  if (Object.hasOwn(NX_ERRORS, name))
+    return { experimenter: NX_EXPERIMENTER, expType: NX_ERRORS[name as NiciraErrorName] };
+  return undefined;
 }
 
 /** Whether a PlinthError's code, or any text, is the name of an OpenFlow error. */
 export function isErrorName(name: string): name is OfpErrorName {
-  return Object.hasOwn(OFP_ERRORS, name) || Object.hasOwn(ONF_ERRORS, name);
+  return [OFP_ERRORS, ONF_ERRORS, NX_ERRORS].some((table) => Object.hasOwn(table, name));
 }
 
 const NAMES = new Map<number, SpecifiedErrorName>(
@@ -197,6 +213,9 @@ export function errorName(type: number, code: number): OfpErrorName | undefined 
 
 /** The name of an experimenter error, or undefined where we know none. */
 export function experimenterErrorName(experimenter: number, expType: number): OfpErrorName | undefined {
-  if (experimenter !== ONF_EXPERIMENTER) return undefined;
-  return (Object.keys(ONF_ERRORS) as OnfErrorName[]).find((name) => ONF_ERRORS[name] === expType);
+  const names = Object.keys({ ...ONF_ERRORS, ...NX_ERRORS }) as OfpErrorName[];
+  return names.find((name) => {
+    const found = experimenterOf(name);
+    return found?.experimenter === experimenter && found.expType === expType;
+  });
 }

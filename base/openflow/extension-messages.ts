@@ -1,5 +1,6 @@
-// Values of the messages that experimenters added: the ONF's bundles.
-// Source: ONF extension 230. On the wire each is an experimenter message; see extension-wire.ts.
+// Values of the messages that experimenters added: the ONF's bundles, and what Nicira gave to peers of every version.
+// Source: ONF extension 230; ovs-ofctl(8) and ovs-fields(7) for the meaning of Nicira's. On the wire each is an
+// experimenter (1.0: vendor) message; see extension-wire.ts.
 
 interface Base<T extends string> {
   readonly type: T;
@@ -30,4 +31,58 @@ export interface BundleAdd extends Base<"bundle_add"> {
   readonly message: Uint8Array;
 }
 
-export type ExtensionMessage = BundleControl | BundleAdd;
+/** Roles for peers whose version has none; there are no elections. */
+export interface NiciraRole extends Base<"nicira_role_request" | "nicira_role_reply"> {
+  readonly role: "equal" | "master" | "slave";
+}
+
+/** How flow-removed messages are to be written to this connection. */
+export interface SetFlowFormat extends Base<"set_flow_format"> {
+  readonly format: "openflow10" | "nxm";
+}
+
+/** Whether the upper byte of a flow-mod's command is a table from now on (OpenFlow 1.0 only). */
+export interface FlowModTableId extends Base<"flow_mod_table_id"> {
+  readonly isEnabled: boolean;
+}
+
+export type PacketInFormat = "standard" | "nxm" | "nxm2";
+
+export interface SetPacketInFormat extends Base<"set_packet_in_format"> {
+  readonly format: PacketInFormat;
+}
+
+/** Packet-ins of `controller` actions go to the connections with the action's id; 0 is what all begin with. */
+export interface SetControllerId extends Base<"set_controller_id"> {
+  readonly controllerId: number;
+}
+
+/** Changes parts of the asynchronous configuration. */
+export interface SetAsyncProperties extends Base<"set_async_properties"> {
+  readonly changes: readonly {
+    readonly message: "packetIn" | "portStatus" | "flowRemoved";
+    readonly asSlave: boolean;
+    /** Bit n = the message with reason n is wanted. */
+    readonly mask: number;
+  }[];
+}
+
+/** Asks nothing any more: time-outs of flows are always up to date. */
+export interface FlowAge extends Base<"flow_age"> {}
+
+/** Asks for a packet to go on whose processing was paused. */
+export interface Resume extends Base<"resume"> {
+  readonly data: Uint8Array;
+}
+
+export type ExtensionMessage =
+  | BundleControl
+  | BundleAdd
+  | NiciraRole
+  | SetFlowFormat
+  | FlowModTableId
+  | SetPacketInFormat
+  | SetControllerId
+  | SetAsyncProperties
+  | FlowAge
+  | Resume;

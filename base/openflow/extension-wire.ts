@@ -1,5 +1,5 @@
 // Experimenter messages whose meaning we know, by experimenter and type; the others stay bytes.
-// Source: OpenFlow Switch Specification 1.3.5, 7.5.4; ONF extension 230.
+// Source: OpenFlow Switch Specification 1.3.5, 7.5.4; ONF extension 230; Nicira numbers as Open vSwitch documents them.
 
 import {
   ONFT_BUNDLE_ADD_MESSAGE,
@@ -9,22 +9,66 @@ import {
   writeBundleAdd,
   writeBundleControl,
 } from "./bundle-wire.js";
-import { ONF_EXPERIMENTER } from "./constants.js";
-import type { ExtensionMessage } from "./extension-messages.js";
-import type { Experimenter } from "./messages.js";
+import { NX_EXPERIMENTER, OFP13_VERSION, ONF_EXPERIMENTER } from "./constants.js";
+import type { OpenFlowMessage } from "./messages.js";
+import { NXT, readNiciraMessage, writeNiciraMessage } from "./nicira-messages-wire.js";
+import {
+  readNiciraPacketIn,
+  readNiciraPacketIn2,
+  writeNiciraPacketIn,
+  writeNiciraPacketIn2,
+} from "./nicira-packet-in-wire.js";
+import * as flow10 from "./v10/flow-wire.js";
+import { OFP10_VERSION } from "./v10/numbers.js";
 import type { Reader, Writer } from "./wire.js";
 
-export function readExperimenter(reader: Reader, xid: number): Experimenter | ExtensionMessage {
+/** The version of the message around, and what was arranged about flow-mods (see v10/message-wire.ts). */
+export interface ExtensionDialect {
+  readonly version: number;
+  readonly flowModTableId: boolean;
+}
+
+export const DIALECT_13: ExtensionDialect = { version: OFP13_VERSION, flowModTableId: false };
+
+export function readExtension(reader: Reader, xid: number, dialect: ExtensionDialect): OpenFlowMessage {
   const experimenter = reader.u32("experimenter.experimenter");
-  const expType = reader.u32("experimenter.exp_type");
-  if (experimenter === ONF_EXPERIMENTER) {
+  // A vendor of 1.0 need not have a type.
+  const expType =
+    reader.left < 4 && dialect.version === OFP10_VERSION ? 0 : reader.u32("experimenter.exp_type");
+  const known = readKnown(reader, xid, experimenter, expType, dialect);
+  return known ?? { type: "experimenter", xid, experimenter, expType, data: reader.rest() };
+}
+
+function readKnown(
+  reader: Reader,
+  xid: number,
+  experimenter: number,
+  expType: number,
+  dialect: ExtensionDialect,
+): OpenFlowMessage | undefined {
+  if (experimenter === ONF_EXPERIMENTER && dialect.version === OFP13_VERSION) {
     if (expType === ONFT_BUNDLE_CONTROL) return readBundleControl(reader, xid);
     if (expType === ONFT_BUNDLE_ADD_MESSAGE) return readBundleAdd(reader, xid);
   }
-  return { type: "experimenter", xid, experimenter, expType, data: reader.rest() };
+  if (experimenter !== NX_EXPERIMENTER) return undefined;
+  switch (expType) {
+    case NXT.flow_mod:
+      return dialect.version === OFP10_VERSION
+        ? flow10.readNiciraFlowMod(reader, xid, dialect.flowModTableId)
+        : undefined;
+    case NXT.flow_removed:
+      return flow10.readNiciraFlowRemoved(reader, xid);
+    case NXT.packet_in:
+      return readNiciraPacketIn(reader, xid);
+    case NXT.packet_in2:
+      return readNiciraPacketIn2(reader, xid);
+    default:
+      return readNiciraMessage(reader, xid, expType);
+  }
 }
 
-export function writeExperimenter(writer: Writer, message: Experimenter | ExtensionMessage): void {
+/** Throws RangeError for a message that is no extension. */
+export function writeExtension(writer: Writer, message: OpenFlowMessage, dialect: ExtensionDialect): void {
   switch (message.type) {
     case "experimenter":
       writer.u32(message.experimenter).u32(message.expType).put(message.data);
@@ -36,5 +80,21 @@ export function writeExperimenter(writer: Writer, message: Experimenter | Extens
     case "bundle_add":
       writer.u32(ONF_EXPERIMENTER).u32(ONFT_BUNDLE_ADD_MESSAGE);
       writeBundleAdd(writer, message);
+      return;
+    case "flow_mod":
+      writer.u32(NX_EXPERIMENTER).u32(NXT.flow_mod);
+      flow10.writeNiciraFlowMod(writer, message, dialect.flowModTableId);
+      return;
+    case "flow_removed":
+      writer.u32(NX_EXPERIMENTER).u32(NXT.flow_removed);
+      flow10.writeNiciraFlowRemoved(writer, message);
+      return;
+    case "packet_in":
+      writer.u32(NX_EXPERIMENTER).u32(message.encoding === "nxm2" ? NXT.packet_in2 : NXT.packet_in);
+      if (message.encoding === "nxm2") writeNiciraPacketIn2(writer, message);
+      else writeNiciraPacketIn(writer, message);
+      return;
+    default:
+      writeNiciraMessage(writer, message);
   }
 }

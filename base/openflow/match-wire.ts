@@ -203,7 +203,8 @@ function readOxms(reader: Reader): Match {
   return match;
 }
 
-function readMatchEntry(reader: Reader): OxmEntry {
+/** One field of a match, without its prerequisites. */
+export function readMatchEntry(reader: Reader): OxmEntry {
   const at = reader.offset;
   const { field, hasMask } = readOxmHeader(reader, MATCH_ERRORS);
   const value = reader.copy(field.size, field.name);

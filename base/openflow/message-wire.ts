@@ -4,42 +4,31 @@
 // returns a message or throws a WireError, nothing else.
 
 import { OFP_HEADER_SIZE, OFP13_VERSION, OFPT } from "./constants.js";
-import { readExperimenter, writeExperimenter } from "./extension-wire.js";
+import { DIALECT_13, readExtension, writeExtension } from "./extension-wire.js";
 import * as flow from "./flow-wire.js";
 import * as group from "./group-wire.js";
+import { type MessageHeader, parseHeader } from "./message-header.js";
 import type { OpenFlowMessage } from "./messages.js";
 import * as meter from "./meter-wire.js";
 import * as multipart from "./multipart-wire.js";
 import * as packet from "./packet-wire.js";
 import * as port from "./port-wire.js";
 import * as sw from "./switch-wire.js";
+import { type Dialect10, encodeMessage10, parseMessage10 } from "./v10/message-wire.js";
+import { OFP10_VERSION } from "./v10/numbers.js";
 import { nameOf, Reader, WireError, Writer } from "./wire.js";
 
 type WireType = keyof typeof OFPT;
 
-export interface MessageHeader {
-  readonly version: number;
-  /** The number on the wire, of which OFPT lists the known ones. */
-  readonly typeCode: number;
-  /** Of the whole message. */
-  readonly length: number;
-  readonly xid: number;
-}
+/** Which version a message is in, and what the two ends have arranged beyond it. */
+export type Dialect =
+  | { readonly version: typeof OFP13_VERSION }
+  | ({ readonly version: typeof OFP10_VERSION } & Dialect10);
 
-/** The header at `offset`, or undefined while fewer than 8 bytes are there. */
-export function parseHeader(bytes: Uint8Array, offset = 0): MessageHeader | undefined {
-  if (bytes.byteLength - offset < OFP_HEADER_SIZE) return undefined;
-  const view = new DataView(bytes.buffer, bytes.byteOffset + offset, OFP_HEADER_SIZE);
-  return {
-    version: view.getUint8(0),
-    typeCode: view.getUint8(1),
-    length: view.getUint16(2),
-    xid: view.getUint32(4),
-  };
-}
+export const OPENFLOW_13: Dialect = { version: OFP13_VERSION };
 
 /** Parses exactly one message. Throws WireError. Byte fields of the result are copies. */
-export function parseMessage(bytes: Uint8Array): OpenFlowMessage {
+export function parseMessage(bytes: Uint8Array, dialect = OPENFLOW_13): OpenFlowMessage {
   const header = parseHeader(bytes);
   if (header === undefined || header.length !== bytes.byteLength) {
     throw new WireError(
@@ -49,11 +38,13 @@ export function parseMessage(bytes: Uint8Array): OpenFlowMessage {
       `${header?.length} for ${bytes.byteLength} bytes`,
     );
   }
-  const type = nameOf(OFPT, header.typeCode);
+  const isSymmetric = header.typeCode === OFPT.hello || header.typeCode === OFPT.error;
   // A peer that has not agreed on a version yet may say hello and complain in its own.
-  if (header.version !== OFP13_VERSION && type !== "hello" && type !== "error") {
+  if (header.version !== dialect.version && !isSymmetric) {
     throw new WireError("OFPBRC_BAD_VERSION", "header.version", 0, `version ${header.version}`);
   }
+  if (dialect.version === OFP10_VERSION) return parseMessage10(bytes, header, dialect);
+  const type = nameOf(OFPT, header.typeCode);
   if (type === undefined) {
     throw new WireError("OFPBRC_BAD_TYPE", "header.type", 1, `unknown type ${header.typeCode}`);
   }
@@ -73,7 +64,7 @@ function readBody(type: WireType, reader: Reader, { xid, version }: MessageHeade
     case "echo_reply":
       return { type, xid, data: reader.rest() };
     case "experimenter":
-      return readExperimenter(reader, xid);
+      return readExtension(reader, xid, DIALECT_13);
     case "features_request":
     case "get_config_request":
     case "barrier_request":
@@ -121,28 +112,30 @@ function readBody(type: WireType, reader: Reader, { xid, version }: MessageHeade
 }
 
 /** The bytes of one message. Throws RangeError when it does not fit 65535 bytes (see splitMultipartBody). */
-export function encodeMessage(message: OpenFlowMessage): Uint8Array {
+export function encodeMessage(message: OpenFlowMessage, dialect = OPENFLOW_13): Uint8Array {
+  if (dialect.version === OFP10_VERSION) return encodeMessage10(message, dialect);
   const writer = new Writer();
-  const type = wireType(message.type);
+  const type = wireType(message);
   writer
     .u8(message.type === "hello" ? message.version : OFP13_VERSION)
     .u8(OFPT[type])
     .u16(0)
     .u32(message.xid);
-  writeBody(writer, message);
+  if (type === "experimenter") writeExtension(writer, message, DIALECT_13);
+  else writeBody(writer, message);
   writer.setLength(2, 0);
   return writer.take();
 }
 
-function wireType(type: OpenFlowMessage["type"]): WireType {
-  switch (type) {
+function wireType(message: OpenFlowMessage): WireType {
+  switch (message.type) {
     case "experimenter_error":
       return "error";
-    case "bundle_control":
-    case "bundle_add":
-      return "experimenter";
+    case "packet_in":
+    case "flow_removed":
+      return message.encoding === undefined ? message.type : "experimenter";
     default:
-      return type;
+      return message.type in OFPT ? (message.type as WireType) : "experimenter";
   }
 }
 
@@ -160,11 +153,6 @@ function writeBody(writer: Writer, message: OpenFlowMessage): void {
     case "echo_request":
     case "echo_reply":
       writer.put(message.data);
-      return;
-    case "experimenter":
-    case "bundle_control":
-    case "bundle_add":
-      writeExperimenter(writer, message);
       return;
     case "features_reply":
       sw.writeFeaturesReply(writer, message);
@@ -219,5 +207,7 @@ function writeBody(writer: Writer, message: OpenFlowMessage): void {
       return;
     case "meter_mod":
       meter.writeMeterMod(writer, message);
+      return;
+    default:
   }
 }

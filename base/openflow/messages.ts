@@ -51,6 +51,8 @@ export interface FeaturesReply extends Base<"features_reply"> {
   readonly tableCount: number;
   readonly auxiliaryId: number;
   readonly capabilities: number;
+  /** What only OpenFlow 1.0 says here; `actions` has a bit for each of its action types. */
+  readonly openflow10?: { readonly actions: number; readonly ports: readonly PortDescription[] };
 }
 export interface GetConfigRequest extends Base<"get_config_request"> {}
 export interface SwitchConfig extends Base<"get_config_reply" | "set_config"> {
@@ -84,6 +86,11 @@ export interface FlowMod extends Base<"flow_mod"> {
   readonly match: Match;
   /** In the order of the wire; none means drop. */
   readonly instructions: readonly Instruction[];
+  /**
+   * Asked for in OpenFlow 1.0: a modify adds the flow when there is none to modify (to table 0 when no table is
+   * named), and an action that sets a field which a packet lacks does nothing.
+   */
+  readonly openflow10?: true;
 }
 export type GroupModCommand = "add" | "modify" | "delete" | "add_or_mod";
 export interface GroupMod extends Base<"group_mod"> {
@@ -167,6 +174,10 @@ export interface PacketIn extends Base<"packet_in"> {
   /** Pipeline fields: in_port always; metadata, tunnel_id, registers, ct fields when not zero. */
   readonly match: Match;
   readonly data: Uint8Array;
+  /** Nicira's format of properties only: what the flow's controller action attached. */
+  readonly userdata?: Uint8Array;
+  /** One of Nicira's formats; absent = the version's own. */
+  readonly encoding?: "nxm" | "nxm2";
 }
 export type FlowRemovedReason = "idle_timeout" | "hard_timeout" | "delete" | "group_delete";
 export interface FlowRemoved extends Base<"flow_removed"> {
@@ -181,6 +192,8 @@ export interface FlowRemoved extends Base<"flow_removed"> {
   readonly packetCount: bigint;
   readonly byteCount: bigint;
   readonly match: Match;
+  /** Nicira's format; absent = the version's own. */
+  readonly encoding?: "nxm";
 }
 export interface PortDescription {
   readonly port: number;

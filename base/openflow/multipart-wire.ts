@@ -1,18 +1,18 @@
 // Multipart requests and replies as bytes, and the cutting of long replies into several messages.
 // Source: OpenFlow Switch Specification 1.3.5, 7.3.5.
 
-import { OFP_HEADER_SIZE, OFPMP } from "./constants.js";
+import { OFP_HEADER_SIZE, OFP13_VERSION, OFPMP } from "./constants.js";
+import { readDescription, writeDescription } from "./description-wire.js";
 import type { MultipartReply, MultipartRequest } from "./messages.js";
 import type { MultipartReplyBody, MultipartRequestBody, PerGroupType } from "./multipart.js";
 import { readPortDescription, writePortDescription } from "./port-wire.js";
 import * as stats from "./stats-wire.js";
 import { readTableFeatures, writeTableFeatures } from "./table-features-wire.js";
+import { elementsOf10 } from "./v10/multipart-wire.js";
+import { OFP10_VERSION } from "./v10/numbers.js";
 import { nameOf, type Reader, Writer } from "./wire.js";
 
 type Kind = keyof typeof OFPMP;
-
-const DESC_STR_SIZE = 256;
-const SERIAL_SIZE = 32;
 
 function readKind(reader: Reader): { kind: Kind; flags: number } {
   const at = reader.offset;
@@ -147,17 +147,6 @@ function readReplyBody(kind: Kind, reader: Reader): MultipartReplyBody {
   }
 }
 
-function readDescription(reader: Reader): MultipartReplyBody {
-  return {
-    kind: "desc",
-    manufacturer: reader.text(DESC_STR_SIZE, "desc.mfr_desc"),
-    hardware: reader.text(DESC_STR_SIZE, "desc.hw_desc"),
-    software: reader.text(DESC_STR_SIZE, "desc.sw_desc"),
-    serialNumber: reader.text(SERIAL_SIZE, "desc.serial_num"),
-    datapath: reader.text(DESC_STR_SIZE, "desc.dp_desc"),
-  };
-}
-
 function readAggregate(reader: Reader): MultipartReplyBody {
   const packetCount = reader.u64("aggregate.packet_count");
   const byteCount = reader.u64("aggregate.byte_count");
@@ -230,9 +219,7 @@ function elementsOf(body: MultipartReplyBody): ((writer: Writer) => void)[] | un
 function writeSingle(writer: Writer, body: MultipartReplyBody): void {
   switch (body.kind) {
     case "desc":
-      writer.text(body.manufacturer, DESC_STR_SIZE).text(body.hardware, DESC_STR_SIZE);
-      writer.text(body.software, DESC_STR_SIZE).text(body.serialNumber, SERIAL_SIZE);
-      writer.text(body.datapath, DESC_STR_SIZE);
+      writeDescription(writer, body);
       return;
     case "aggregate":
       writer.u64(body.packetCount).u64(body.byteCount).u32(body.flowCount).zero(4);
@@ -251,14 +238,19 @@ function writeSingle(writer: Writer, body: MultipartReplyBody): void {
 }
 
 const ARRAY_KEYS = ["flows", "tables", "ports", "queues", "groups", "meters"] as const;
-const MULTIPART_HEADER_SIZE = OFP_HEADER_SIZE + 8;
+/** Of the largest: Nicira's statistics in 1.0. */
+const MULTIPART_HEADER_SIZE = OFP_HEADER_SIZE + 16;
 
 /**
  * Cuts the body of a reply into bodies that each fit one message of `limit` bytes, in order; always at least one.
  * All but the last are to be sent with OFPMPF_REPLY_MORE. An element is never cut.
  */
-export function splitMultipartBody(body: MultipartReplyBody, limit = 0xffff): readonly MultipartReplyBody[] {
-  const elements = elementsOf(body);
+export function splitMultipartBody(
+  body: MultipartReplyBody,
+  limit = 0xffff,
+  version: number = OFP13_VERSION,
+): readonly MultipartReplyBody[] {
+  const elements = version === OFP10_VERSION ? elementsOf10(body) : elementsOf(body);
   const key = ARRAY_KEYS.find((name) => name in body);
   if (elements === undefined || key === undefined) return [body];
   const array = (body as unknown as Record<string, readonly unknown[]>)[key] as readonly unknown[];

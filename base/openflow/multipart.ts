@@ -50,6 +50,8 @@ export interface TableStats {
   readonly activeCount: number;
   readonly lookupCount: bigint;
   readonly matchedCount: bigint;
+  /** What only OpenFlow 1.0 says here. */
+  readonly openflow10?: { readonly name: string; readonly maxEntries: number };
 }
 
 export interface PortStats {
@@ -193,9 +195,14 @@ export interface MultipartExperimenter {
   readonly data: Uint8Array;
 }
 
+/** OpenFlow 1.0 with NXM matches instead of its own; the reply is written as the request was. */
+interface NiciraEncoding {
+  readonly encoding?: "nxm";
+}
+
 export type MultipartRequestBody =
   | { readonly kind: "desc" | "table" | "group_desc" | "group_features" | "meter_features" | "port_desc" }
-  | ({ readonly kind: "flow" | "aggregate" } & FlowStatsFilter)
+  | ({ readonly kind: "flow" | "aggregate" } & FlowStatsFilter & NiciraEncoding)
   | { readonly kind: "port_stats"; readonly port: number }
   | { readonly kind: "queue"; readonly port: number; readonly queueId: number }
   | { readonly kind: "group"; readonly groupId: number }
@@ -206,8 +213,8 @@ export type MultipartRequestBody =
 
 export type MultipartReplyBody =
   | ({ readonly kind: "desc" } & SwitchDescription)
-  | { readonly kind: "flow"; readonly flows: readonly FlowStats[] }
-  | ({ readonly kind: "aggregate" } & AggregateStats)
+  | ({ readonly kind: "flow"; readonly flows: readonly FlowStats[] } & NiciraEncoding)
+  | ({ readonly kind: "aggregate" } & AggregateStats & NiciraEncoding)
   | { readonly kind: "table"; readonly tables: readonly TableStats[] }
   | { readonly kind: "port_stats"; readonly ports: readonly PortStats[] }
   | { readonly kind: "queue"; readonly queues: readonly QueueStats[] }

@@ -99,7 +99,7 @@ export function writeTableStats(writer: Writer, table: TableStats): void {
 }
 
 /** The 64-bit counters of a port in the order of the wire. */
-const PORT_COUNTERS = [
+export const PORT_COUNTERS = [
   "rxPackets",
   "txPackets",
   "rxBytes",

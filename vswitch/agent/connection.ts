@@ -10,11 +10,15 @@ import {
   type BundleControl,
   type ChannelOutput,
   ChannelSession,
+  type Dialect,
   encodeError,
   encodeMessage,
   isErrorName,
   type MessageHeader,
   OFP_DEFAULT_MISS_SEND_LEN,
+  OFP10_VERSION,
+  OFP13_VERSION,
+  OFPPC_NO_FLOOD,
   type OfpErrorName,
   type OpenFlowMessage,
   type Unsent,
@@ -39,6 +43,8 @@ export interface ConnectionOptions {
   /** A controller takes part in roles and gets unasked messages; management (ovs-ofctl) only when it asks. */
   readonly kind: "controller" | "management";
   readonly probeIntervalMs: number;
+  /** OpenFlow versions that are spoken; all that are known when absent. */
+  readonly versions?: readonly Dialect["version"][];
   readonly onEstablished?: () => void;
   /** Called once; the socket is destroyed by then. */
   readonly onClosed: (reason: string) => void;
@@ -58,6 +64,9 @@ export class Connection implements ConnectionState {
   role: ConnectionState["role"] = "equal";
   config: ConnectionState["config"];
   masks: ConnectionState["masks"];
+  packetInFormat: ConnectionState["packetInFormat"] = "standard";
+  flowFormat: ConnectionState["flowFormat"] = "openflow10";
+  controllerId = 0;
   /** Packet-ins that the peer was too slow to take. */
   droppedPacketIns = 0;
 
@@ -81,7 +90,11 @@ export class Connection implements ConnectionState {
     const isController = options.kind === "controller";
     this.config = { flags: 0, missSendLength: isController ? OFP_DEFAULT_MISS_SEND_LEN : 0 };
     this.masks = isController ? CONTROLLER_MASKS : SILENT_MASKS;
-    this.#session = new ChannelSession({ probeIntervalMs: options.probeIntervalMs, answerMalformed: false });
+    this.#session = new ChannelSession({
+      probeIntervalMs: options.probeIntervalMs,
+      answerMalformed: false,
+      versions: options.versions ?? [OFP10_VERSION, OFP13_VERSION],
+    });
     if (isController) modules.roles.join(this);
     socket.setNoDelay(true);
     socket.on("data", (bytes: Buffer) => this.#onData(bytes));
@@ -90,6 +103,10 @@ export class Connection implements ConnectionState {
     socket.on("close", () => this.close("the peer closed the connection"));
     this.#perform(this.#session.start(modules.clock.nowMs()));
     this.#arm();
+  }
+
+  get version(): Dialect["version"] {
+    return this.#session.dialect.version;
   }
 
   get isEstablished(): boolean {
@@ -111,16 +128,24 @@ export class Connection implements ConnectionState {
   /** Sends the event if this connection wants it. A packet-in to a slow peer is dropped and counted. */
   offer(event: SwitchEvent): void {
     if (!this.isEstablished || this.#isClosed || !wants(this.masks, this.role, event)) return;
+    if (event.type === "flow_removed") {
+      const isNxm = this.version === OFP10_VERSION && this.flowFormat === "nxm";
+      this.#send({ ...event, ...(isNxm ? { encoding: "nxm" as const } : {}), xid: 0 });
+      return;
+    }
     if (event.type !== "packet_in") {
       this.#send({ ...event, xid: 0 });
       return;
     }
+    if (event.controllerId !== this.controllerId) return;
     if (this.#socket.writableLength > PACKET_IN_QUEUE_BYTES_MAX) {
       this.droppedPacketIns++;
       return;
     }
     const { maxLength: _maxLength, controllerId: _controllerId, ...message } = event;
-    this.#send({ ...message, xid: 0 });
+    const { packetInFormat } = this;
+    if (packetInFormat === "standard") this.#send({ ...message, xid: 0 });
+    else this.#send({ ...message, encoding: packetInFormat, xid: 0 });
   }
 
   // --- Bytes in
@@ -163,6 +188,15 @@ export class Connection implements ConnectionState {
   }
 
   #onMessage(message: OpenFlowMessage, request: Uint8Array): void {
+    if (
+      message.type === "port_mod" &&
+      this.version !== OFP10_VERSION &&
+      (message.mask & OFPPC_NO_FLOOD) !== 0
+    ) {
+      this.#flushChanges();
+      this.#enqueue(Promise.resolve("OFPPMFC_BAD_CONFIG"), message.xid, request);
+      return;
+    }
     if (isChange(message)) {
       if (this.role === "slave") this.#enqueue(Promise.resolve("OFPBRC_IS_SLAVE"), message.xid, request);
       else this.#batch.push({ change: message, request });
@@ -209,7 +243,7 @@ export class Connection implements ConnectionState {
           const entry = batch[i];
           if (refusal === undefined || entry === undefined) continue;
           this.#modules.log.debug({ connection: this.#options.name, error: refusal.error }, refusal.message);
-          this.#write(encodeError(refusal.error, entry.change.xid, entry.request));
+          this.#write(this.#encodeError(refusal.error, entry.change.xid, entry.request));
         }
       },
       done,
@@ -259,8 +293,9 @@ export class Connection implements ConnectionState {
         }
         this.#modules.log.debug({ connection: this.#options.name, error: refusal.error }, refusal.message);
         const failed = changes[refusal.index];
-        if (failed !== undefined) this.#write(encodeError(refusal.error, failed.change.xid, failed.request));
-        this.#write(encodeError("OFPBFC_MSG_FAILED", reply.xid, request));
+        if (failed !== undefined)
+          this.#write(this.#encodeError(refusal.error, failed.change.xid, failed.request));
+        this.#write(this.#encodeError("OFPBFC_MSG_FAILED", reply.xid, request));
       },
       done,
     );
@@ -285,7 +320,7 @@ export class Connection implements ConnectionState {
       1,
       async () => {
         const result = await pending;
-        if (typeof result === "string") this.#write(encodeError(result, xid, request));
+        if (typeof result === "string") this.#write(this.#encodeError(result, xid, request));
         else for (const message of result) this.#send(withXid(message, xid));
       },
       pending,
@@ -306,7 +341,11 @@ export class Connection implements ConnectionState {
   }
 
   #send(message: OpenFlowMessage): void {
-    this.#write(encodeMessage(message));
+    this.#write(encodeMessage(message, this.#session.dialect));
+  }
+
+  #encodeError(error: OfpErrorName, xid: number, request: Uint8Array): Uint8Array {
+    return encodeError(error, xid, request, this.#session.dialect);
   }
 
   #write(bytes: Uint8Array): void {

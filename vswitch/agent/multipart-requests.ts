@@ -5,6 +5,7 @@ import {
   type MultipartReplyBody,
   type MultipartRequest,
   NX_EXPERIMENTER,
+  OFP10_VERSION,
   OFPG_ALL,
   OFPM_ALL,
   OFPMPF_REQ_MORE,
@@ -12,6 +13,7 @@ import {
   OFPQ_ALL,
   type OfpErrorName,
   ONF_EXPERIMENTER,
+  type TableStats,
 } from "../../base/openflow/index.js";
 import type { SwitchModel } from "./switch-model.js";
 
@@ -19,6 +21,7 @@ import type { SwitchModel } from "./switch-model.js";
 export async function answerMultipart(
   model: SwitchModel,
   request: MultipartRequest,
+  version: number,
 ): Promise<MultipartReplyBody | OfpErrorName> {
   const { body } = request;
   // Only table features may be asked for in pieces, and we refuse to be reconfigured anyway.
@@ -27,11 +30,11 @@ export async function answerMultipart(
     case "desc":
       return { kind: "desc", ...model.description };
     case "flow":
-      return { kind: "flow", flows: await model.flowStats(body) };
+      return { kind: "flow", flows: await model.flowStats(body), ...encodingOf(body) };
     case "aggregate":
-      return { kind: "aggregate", ...(await model.aggregateStats(body)) };
+      return { kind: "aggregate", ...(await model.aggregateStats(body)), ...encodingOf(body) };
     case "table":
-      return { kind: "table", tables: await model.tableStats() };
+      return { kind: "table", tables: await tableStats(model, version) };
     case "port_stats":
       return portStats(model, body.port);
     case "queue":
@@ -58,6 +61,20 @@ export async function answerMultipart(
     case "experimenter":
       return experimenterError(body.experimenter);
   }
+}
+
+/** The reply is written as the request was. */
+function encodingOf({ encoding }: { readonly encoding?: "nxm" }): { readonly encoding?: "nxm" } {
+  return encoding === undefined ? {} : { encoding };
+}
+
+async function tableStats(model: SwitchModel, version: number): Promise<readonly TableStats[]> {
+  const tables = await model.tableStats();
+  if (version !== OFP10_VERSION) return tables;
+  return tables.map((table) => {
+    const { name = `table${table.tableId}`, maxEntries = 0 } = model.tableFeatures[table.tableId] ?? {};
+    return { ...table, openflow10: { name, maxEntries } };
+  });
 }
 
 /** Experimenters whose messages we know of lack only the type; of the others we know nothing. */

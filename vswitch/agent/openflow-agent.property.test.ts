@@ -59,7 +59,9 @@ describe("OpenFlowAgent", () => {
   it("answers a barrier behind any well-framed messages", async () => {
     const bodies = fc.array(
       fc.oneof(
-        messageArbitrary.filter((message) => message.type !== "hello").map(encodeMessage),
+        messageArbitrary
+          .filter((message) => message.type !== "hello")
+          .map((message) => encodeMessage(message)),
         fc.tuple(fc.integer({ min: 0, max: 29 }), fc.uint8Array({ maxLength: 100 })).map(([type, body]) => {
           const bytes = new Uint8Array(8 + body.length);
           bytes.set([4, type, 0, bytes.length, 0, 0, 0, 9]);

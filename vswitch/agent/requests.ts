@@ -2,6 +2,8 @@
 // Source: OpenFlow Switch Specification 1.3.5, 7.3. Order: the model is called before this returns its promise.
 
 import {
+  type Dialect,
+  OFP10_VERSION,
   OFPC_FLOW_STATS,
   OFPC_GROUP_STATS,
   OFPC_PORT_STATS,
@@ -12,6 +14,7 @@ import {
   OFPTT_ALL,
   type OfpErrorName,
   type OpenFlowMessage,
+  type PacketInFormat,
   type QueueGetConfigRequest,
   type SwitchConfig,
   splitMultipartBody,
@@ -20,6 +23,7 @@ import {
 } from "../../base/openflow/index.js";
 import type { AsyncMasks } from "./async-config.js";
 import { answerMultipart, experimenterError } from "./multipart-requests.js";
+import { answerNicira } from "./nicira-requests.js";
 import type { RoleHolder, Roles } from "./roles.js";
 import type { SwitchChange, SwitchModel } from "./switch-model.js";
 
@@ -27,6 +31,12 @@ import type { SwitchChange, SwitchModel } from "./switch-model.js";
 export interface ConnectionState extends RoleHolder {
   config: Pick<SwitchConfig, "flags" | "missSendLength">;
   masks: AsyncMasks;
+  /** OpenFlow version of the connection. */
+  readonly version: Dialect["version"];
+  packetInFormat: PacketInFormat;
+  flowFormat: "openflow10" | "nxm";
+  /** Packet-ins of controller actions with another id are not for this connection. */
+  controllerId: number;
 }
 
 /** Replies without their xid, or the error to answer. */
@@ -34,6 +44,12 @@ export type Answer = readonly Unsent[] | OfpErrorName;
 
 const CAPABILITIES =
   OFPC_FLOW_STATS | OFPC_TABLE_STATS | OFPC_PORT_STATS | OFPC_GROUP_STATS | OFPC_QUEUE_STATS;
+/** 1.0 has no groups, and says whether addresses in ARP are matched. */
+const OFPC_ARP_MATCH_IP = 1 << 7;
+const CAPABILITIES_10 = (CAPABILITIES & ~OFPC_GROUP_STATS) | OFPC_ARP_MATCH_IP;
+/** All twelve action types of OpenFlow 1.0. */
+const ACTIONS_10 = 0xfff;
+const MESSAGE_SIZE_MAX = 0xffff;
 
 export function isChange(message: OpenFlowMessage): message is SwitchChange {
   switch (message.type) {
@@ -57,7 +73,7 @@ export async function answer(
 ): Promise<Answer> {
   switch (message.type) {
     case "features_request":
-      return [features(model)];
+      return [await features(model, state.version)];
     case "get_config_request":
       return [{ type: "get_config_reply", ...state.config }];
     case "set_config":
@@ -67,9 +83,9 @@ export async function answer(
       return [{ type: "barrier_reply" }];
     case "multipart_request": {
       if (isRefusedToSlave(message) && state.role === "slave") return "OFPBRC_IS_SLAVE";
-      const body = await answerMultipart(model, message);
+      const body = await answerMultipart(model, message, state.version);
       if (typeof body === "string") return body;
-      const parts = splitMultipartBody(body);
+      const parts = splitMultipartBody(body, MESSAGE_SIZE_MAX, state.version);
       return parts.map((part, i) => ({
         type: "multipart_reply",
         flags: i < parts.length - 1 ? OFPMPF_REPLY_MORE : 0,
@@ -99,7 +115,7 @@ export async function answer(
       return [];
     default:
       // Only a switch sends the others.
-      return "OFPBRC_BAD_TYPE";
+      return answerNicira(roles, state, message) ?? "OFPBRC_BAD_TYPE";
   }
 }
 
@@ -107,7 +123,8 @@ function isRefusedToSlave(message: OpenFlowMessage & { type: "multipart_request"
   return message.body.kind === "table_features" && message.body.tables.length > 0;
 }
 
-function features(model: SwitchModel): Unsent {
+async function features(model: SwitchModel, version: number): Promise<Unsent> {
+  const is10 = version === OFP10_VERSION;
   return {
     type: "features_reply",
     datapathId: model.datapathId,
@@ -115,7 +132,8 @@ function features(model: SwitchModel): Unsent {
     bufferCount: 0,
     tableCount: model.tableCount,
     auxiliaryId: 0,
-    capabilities: CAPABILITIES,
+    capabilities: is10 ? CAPABILITIES_10 : CAPABILITIES,
+    ...(is10 ? { openflow10: { actions: ACTIONS_10, ports: await model.ports() } } : {}),
   };
 }
 

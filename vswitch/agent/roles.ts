@@ -38,10 +38,15 @@ export class Roles {
       if (newest !== undefined && BigInt.asIntN(64, generationId - newest) < 0n) return false;
       this.#generationId = generationId;
     }
+    this.assign(holder, role);
+    return true;
+  }
+
+  /** The same without an election. */
+  assign(holder: RoleHolder, role: RoleHolder["role"]): void {
     if (role === "master") {
       for (const other of this.#holders) if (other.role === "master") other.role = "slave";
     }
     holder.role = role;
-    return true;
   }
 }

@@ -58,7 +58,7 @@ export type SwitchEvent =
   | (Unsent<PacketIn> & {
       /** As the output action asked, or OFPCML_NO_BUFFER. */
       readonly maxLength: number;
-      /** Of the `controller` action; 0 = every controller. */
+      /** Of the `controller` action, 0 otherwise: for the connections that have this id. */
       readonly controllerId: number;
     })
   | Unsent<FlowRemoved>

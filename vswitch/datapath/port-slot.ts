@@ -1,6 +1,7 @@
 // One port of one bridge: its number, OpenFlow state and VLANs, and the packets that wait to leave by it.
 // Thread: datapath worker. Hot: yes (fields).
 import {
+  OFPPC_NO_FLOOD,
   OFPPC_NO_FWD,
   OFPPC_NO_PACKET_IN,
   OFPPC_NO_RECV,
@@ -29,9 +30,6 @@ import { PACKET_INS_BURST, PACKET_INS_PER_SECOND } from "./limits.js";
 import { createPolicer, type Policer, type PolicingConfig } from "./policer.js";
 import { PortQueues } from "./queues.js";
 import { isSame, type PortSettings } from "./settings.js";
-
-/** OpenFlow 1.0.2, 5.2.1: takes no part in flooding. Later versions have no name for the bit. */
-export const OFPPC_NO_FLOOD = 1 << 4;
 
 /** Configuration bits that a port-mod may change. */
 export const PORT_CONFIG_MASK =

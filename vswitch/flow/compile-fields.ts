@@ -10,7 +10,7 @@ const WRITERS: Partial<Record<OxmFieldName, number>> = {
   eth_dst: P.W_ETH_DST,
   eth_src: P.W_ETH_SRC,
   eth_type: P.W_ETH_TYPE,
-  vlan_tci: P.W_VLAN,
+  vlan_tci: P.W_TCI,
   vlan_vid: P.W_VLAN,
   vlan_pcp: P.W_VLAN,
   ip_dscp: P.W_TOS,

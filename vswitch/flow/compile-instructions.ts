@@ -74,7 +74,7 @@ export function compileInstructions(
   tableId: number,
   tableIdMax: number,
   context: ActionContext & { readonly meterExists: (meterId: number) => boolean },
-  match: Match,
+  match: Match | undefined,
 ): FlowProgram {
   let meterId = 0;
   let apply: Program | null = null;

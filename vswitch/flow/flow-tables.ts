@@ -114,7 +114,8 @@ export class FlowTables {
     if ((mod.flags & ~FLAGS_KNOWN) !== 0)
       throw flowError("OFPFMFC_BAD_FLAGS", `flow-mod flags 0x${mod.flags.toString(16)}`); // cold
     const deleting = mod.command === "delete" || mod.command === "delete_strict";
-    if (mod.tableId >= this.#tables.length && !(deleting && mod.tableId === OFPTT_ALL))
+    const mayNameAll = deleting || (mod.openflow10 === true && mod.command !== "add");
+    if (mod.tableId >= this.#tables.length && !(mayNameAll && mod.tableId === OFPTT_ALL))
       throw flowError("OFPFMFC_BAD_TABLE_ID", `there is no table ${mod.tableId}`);
     if (!deleting && mod.bufferId !== OFP_NO_BUFFER)
       throw flowError("OFPBRC_BUFFER_UNKNOWN", "this switch buffers no packets");
@@ -122,8 +123,9 @@ export class FlowTables {
     if (deleting) this.#delete(mod, key, nowMs);
     else {
       const program = this.#compile(mod.instructions, mod);
-      if (mod.command === "add") this.#add(mod, key, program, nowMs);
-      else this.#modify(mod, key, program);
+      const found = mod.command !== "add" && this.#modify(mod, key, program);
+      const isToAdd = mod.command === "add" || (mod.openflow10 === true && mod.cookieMask === 0n); // cold
+      if (!found && isToAdd) this.#add(mod, key, program, nowMs);
     }
     this.version++;
   }
@@ -162,19 +164,18 @@ export class FlowTables {
       portExists: this.#portExists,
       meterExists: (meterId: number) => this.meters.has(meterId),
     };
-    return compileInstructions(instructions, mod.tableId, this.#tables.length - 1, context, mod.match);
+    const match = mod.openflow10 === true ? undefined : mod.match;
+    return compileInstructions(instructions, mod.tableId, this.#tables.length - 1, context, match);
   }
 
   #add(mod: FlowMod, key: MaskedKey, program: FlowProgram, nowMs: number): Flow {
-    const table = this.#table(mod.tableId);
+    const tableId = mod.tableId === OFPTT_ALL ? 0 : mod.tableId;
+    const table = this.#table(tableId);
     const old = table.findStrict(key, mod.priority);
     if ((mod.flags & OFPFF_CHECK_OVERLAP) !== 0) {
       const overlap = table.flows().find((flow) => flow.priority === mod.priority && overlaps(flow.key, key));
       if (overlap !== undefined)
-        throw flowError(
-          "OFPFMFC_OVERLAP",
-          `overlaps a flow of priority ${mod.priority} in table ${mod.tableId}`,
-        );
+        throw flowError("OFPFMFC_OVERLAP", `overlaps a flow of priority ${mod.priority} in table ${tableId}`);
     }
     if (old === null && this.#flowCount >= FLOWS_MAX)
       throw flowError("OFPFMFC_TABLE_FULL", `at most ${FLOWS_MAX} flows`);
@@ -185,12 +186,13 @@ export class FlowTables {
       this.#unlink(old);
     }
     const flow = new Flow({
-      tableId: mod.tableId,
+      tableId,
       priority: mod.priority,
       cookie: mod.cookie,
       match: mod.match,
       key,
-      flags: mod.flags,
+      // Every add of 1.0 resets counters: that is no property of the flow.
+      flags: mod.openflow10 === true ? mod.flags & ~OFPFF_RESET_COUNTS : mod.flags,
       idleTimeoutSeconds: mod.idleTimeoutSeconds,
       hardTimeoutSeconds: mod.hardTimeoutSeconds,
       instructions: mod.instructions,
@@ -225,10 +227,10 @@ export class FlowTables {
     if (flow.idleTimeoutSeconds !== 0 || flow.hardTimeoutSeconds !== 0) this.#timed.add(flow);
   }
 
-  #modify(mod: FlowMod, key: MaskedKey, program: FlowProgram): void {
-    const table = this.#tables[mod.tableId];
-    if (table === null || table === undefined) return;
-    const list = this.#chosen(mod, key, table, mod.command === "modify_strict");
+  /** Whether there was a flow to modify. */
+  #modify(mod: FlowMod, key: MaskedKey, program: FlowProgram): boolean {
+    const strict = mod.command === "modify_strict";
+    const list = this.#tablesOf(mod.tableId).flatMap((table) => this.#chosen(mod, key, table, strict));
     for (let f = 0; f < list.length; f++) {
       const flow = list[f]!;
       this.#journal?.modified(flow, this.#stateOf(flow));
@@ -238,6 +240,7 @@ export class FlowTables {
         this.counters.bytes[flow.slot] = 0;
       }
     }
+    return list.length > 0;
   }
 
   #stateOf({ instructions, program, slot }: Flow): FlowBefore {

@@ -72,6 +72,8 @@ export const W_ND_RESERVED = 20;
 export const W_ND_OPTION = 21;
 /** No bytes of the packet, but the port number is made whole. */
 export const W_IN_PORT = 22;
+/** The whole tag, its presence included: setting that puts a tag on, clearing it takes the tag off. */
+export const W_TCI = 23;
 
 export const REASONS = ["no_match", "action", "invalid_ttl"] as const;
 

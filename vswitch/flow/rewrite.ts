@@ -46,6 +46,9 @@ export class Rewriter {
       case P.W_VLAN:
         this.#vlan(start);
         return;
+      case P.W_TCI:
+        this.#tag(packet);
+        return;
       case P.W_TOS:
         this.#tos();
         return;
@@ -152,6 +155,18 @@ export class Rewriter {
     const dei = this.#view.getUint16(start + 14) & 0x1000;
     this.#view.setUint16(start + 14, (this.#key[K.K_TYPE_TCI]! & 0xefff) | dei);
     this.#key[K.K_TYPE_TCI] = this.#key[K.K_TYPE_TCI]! | 0x1000;
+  }
+
+  #tag(packet: number): void {
+    const tci = this.#key[K.K_TYPE_TCI]! & 0xffff;
+    if ((tci & 0x1000) === 0) {
+      this.#key[K.K_TYPE_TCI] = this.#key[K.K_TYPE_TCI]! & ~0xffff;
+      this.popVlan(packet);
+      return;
+    }
+    if (this.#headers.tags === 0 && !this.pushVlan(packet, 0x8100)) return;
+    this.#key[K.K_TYPE_TCI] = (this.#key[K.K_TYPE_TCI]! & ~0xffff) | tci;
+    this.#vlan(this.#pool.offset[packet]!);
   }
 
   #tos(): void {

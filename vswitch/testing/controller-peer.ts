@@ -35,7 +35,9 @@ export class ControllerPeer {
     const numbered = messages.map(
       (message) => ({ ...message, xid: this.#session.nextXid() }) as OpenFlowMessage,
     );
-    this.socket.write(Buffer.concat(numbered.map(encodeMessage)));
+    this.socket.write(
+      Buffer.concat(numbered.map((message) => encodeMessage(message, this.#session.dialect))),
+    );
     return numbered.map(({ xid }) => xid);
   }
 
