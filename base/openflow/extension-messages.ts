@@ -75,6 +75,14 @@ export interface Resume extends Base<"resume"> {
   readonly data: Uint8Array;
 }
 
+/** Ends a flow monitor (OpenFlow 1.0). */
+export interface FlowMonitorCancel extends Base<"flow_monitor_cancel"> {
+  readonly monitorId: number;
+}
+
+/** The controller reads too slowly: flows that change are not told of until "resumed" (OpenFlow 1.0). */
+export interface FlowMonitorPause extends Base<"flow_monitor_paused" | "flow_monitor_resumed"> {}
+
 export type ExtensionMessage =
   | BundleControl
   | BundleAdd
@@ -85,4 +93,6 @@ export type ExtensionMessage =
   | SetControllerId
   | SetAsyncProperties
   | FlowAge
-  | Resume;
+  | Resume
+  | FlowMonitorCancel
+  | FlowMonitorPause;

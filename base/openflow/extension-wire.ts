@@ -22,6 +22,10 @@ import * as flow10 from "./v10/flow-wire.js";
 import { OFP10_VERSION } from "./v10/numbers.js";
 import type { Reader, Writer } from "./wire.js";
 
+const ONFT_FLOW_MONITOR_CANCEL = 1870;
+/** In the order of the ONF's types, whose bodies are Nicira's. */
+const MONITOR_TYPES = ["flow_monitor_cancel", "flow_monitor_paused", "flow_monitor_resumed"] as const;
+
 /** The version of the message around, and what was arranged about flow-mods (see v10/message-wire.ts). */
 export interface ExtensionDialect {
   readonly version: number;
@@ -49,6 +53,8 @@ function readKnown(
   if (experimenter === ONF_EXPERIMENTER && dialect.version === OFP13_VERSION) {
     if (expType === ONFT_BUNDLE_CONTROL) return readBundleControl(reader, xid);
     if (expType === ONFT_BUNDLE_ADD_MESSAGE) return readBundleAdd(reader, xid);
+    const monitorType = MONITOR_TYPES[expType - ONFT_FLOW_MONITOR_CANCEL];
+    if (monitorType !== undefined) return readNiciraMessage(reader, xid, NXT[monitorType]);
   }
   if (experimenter !== NX_EXPERIMENTER) return undefined;
   switch (expType) {
@@ -94,6 +100,15 @@ export function writeExtension(writer: Writer, message: OpenFlowMessage, dialect
       if (message.encoding === "nxm2") writeNiciraPacketIn2(writer, message);
       else writeNiciraPacketIn(writer, message);
       return;
+    case "flow_monitor_cancel":
+    case "flow_monitor_paused":
+    case "flow_monitor_resumed": {
+      const expType = ONFT_FLOW_MONITOR_CANCEL + MONITOR_TYPES.indexOf(message.type);
+      if (dialect.version === OFP10_VERSION) writer.u32(NX_EXPERIMENTER).u32(NXT[message.type]);
+      else writer.u32(ONF_EXPERIMENTER).u32(expType);
+      if (message.type === "flow_monitor_cancel") writer.u32(message.monitorId);
+      return;
+    }
     default:
       writeNiciraMessage(writer, message);
   }

@@ -4,6 +4,7 @@
 import fc from "fast-check";
 import type { Action, Bucket, Instruction, LearnSpec, Match, MeterBand, OxmEntry } from "./actions.js";
 import { OFPP_CONTROLLER, OFPP_MAX } from "./constants.js";
+import type { FlowMonitorFlags } from "./flow-monitor.js";
 import { onesMask } from "./match-wire.js";
 import { OFPXMC_EXPERIMENTER, OXM_FIELDS, type OxmField, type OxmFieldName } from "./oxm-fields.js";
 
@@ -310,3 +311,14 @@ export const bands: fc.Arbitrary<MeterBand[]> = fc.array(
   ),
   { maxLength: 3 },
 );
+
+// --- Flow monitors
+
+export const monitorFlags: fc.Arbitrary<FlowMonitorFlags> = fc.record({
+  initial: fc.boolean(),
+  add: fc.boolean(),
+  delete: fc.boolean(),
+  modify: fc.boolean(),
+  actions: fc.boolean(),
+  own: fc.boolean(),
+});

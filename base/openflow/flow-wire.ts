@@ -13,7 +13,7 @@ const OFPFC: Readonly<Record<FlowModCommand, number>> = {
   delete: 3,
   delete_strict: 4,
 };
-const OFPRR: Readonly<Record<FlowRemovedReason, number>> = {
+export const OFPRR: Readonly<Record<FlowRemovedReason, number>> = {
   idle_timeout: 0,
   hard_timeout: 1,
   delete: 2,

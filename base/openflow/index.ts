@@ -6,6 +6,7 @@ export { type ChannelOptions, type ChannelOutput, ChannelSession, encodeError } 
 export * from "./constants.js";
 export * from "./error-codes.js";
 export * from "./extension-messages.js";
+export * from "./flow-monitor.js";
 export { OFPGT } from "./group-wire.js";
 export { OFPIT } from "./instructions-wire.js";
 export { inWireOrder } from "./match-order.js";

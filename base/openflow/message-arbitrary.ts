@@ -10,6 +10,7 @@ import {
   groupType,
   instructionsArbitrary,
   matchArbitrary,
+  monitorFlags,
   of,
   port,
   u8,
@@ -107,8 +108,31 @@ const requestBody: fc.Arbitrary<MultipartRequestBody> = fc.oneof<fc.Arbitrary<Mu
   fc.record({ kind: kind("group"), groupId: u32 }),
   fc.record({ kind: kind("meter", "meter_config"), meterId: u32 }),
   fc.record({ kind: kind("table_features"), tables: fc.array(features, { maxLength: 2 }) }),
+  fc.record({
+    kind: kind("flow_monitor"),
+    monitors: fc.array(
+      fc.record({
+        monitorId: u32,
+        flags: monitorFlags,
+        outPort: u32,
+        tableId: u8,
+        match: matchArbitrary,
+      }),
+      { maxLength: 3 },
+    ),
+  }),
   fc.record({ kind: kind("experimenter"), experimenter: u32, expType: u32, data: blob(40) }),
 );
+
+const update = {
+  tableId: u8,
+  priority: u16,
+  idleTimeoutSeconds: u16,
+  hardTimeoutSeconds: u16,
+  cookie: u64,
+  match: matchArbitrary,
+  instructions: instructionsArbitrary,
+};
 
 const portStats = fc.record({
   port: u32,
@@ -191,6 +215,16 @@ export const replyBodyArbitrary: fc.Arbitrary<MultipartReplyBody> = fc.oneof<
   }),
   fc.record({ kind: kind("table_features"), tables: few(features) }),
   fc.record({ kind: kind("port_desc"), ports: few(portDescription) }),
+  fc.record({
+    kind: kind("flow_monitor"),
+    updates: few(
+      fc.oneof(
+        fc.record({ event: of("added", "modified"), ...update }),
+        fc.record({ event: of("deleted"), reason: of("idle_timeout", "group_delete"), ...update }),
+        fc.record({ event: of("abbreviated"), xid: u32 }),
+      ),
+    ),
+  }),
   fc.record({ kind: kind("experimenter"), experimenter: u32, expType: u32, data: blob(40) }),
 );
 

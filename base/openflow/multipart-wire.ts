@@ -1,8 +1,15 @@
 // Multipart requests and replies as bytes, and the cutting of long replies into several messages.
 // Source: OpenFlow Switch Specification 1.3.5, 7.3.5.
 
-import { OFP_HEADER_SIZE, OFP13_VERSION, OFPMP } from "./constants.js";
+import { OFP_HEADER_SIZE, OFP13_VERSION, OFPMP, ONF_EXPERIMENTER } from "./constants.js";
 import { readDescription, writeDescription } from "./description-wire.js";
+import {
+  ONFST_FLOW_MONITOR,
+  readOnfMonitor,
+  readOnfUpdate,
+  writeOnfMonitor,
+  writeOnfUpdate,
+} from "./flow-monitor-wire.js";
 import type { MultipartReply, MultipartRequest } from "./messages.js";
 import type { MultipartReplyBody, MultipartRequestBody, PerGroupType } from "./multipart.js";
 import { readPortDescription, writePortDescription } from "./port-wire.js";
@@ -64,10 +71,28 @@ function readRequestBody(kind: Kind, reader: Reader): MultipartRequestBody {
     case "table_features":
       return { kind, tables: readAll(reader, readTableFeatures) };
     case "experimenter":
-      return readExperimenter(reader);
+      return readExperimenterRequest(reader);
     default:
       return { kind };
   }
+}
+
+function isFlowMonitor(experimenter: number, expType: number): boolean {
+  return experimenter === ONF_EXPERIMENTER && expType === ONFST_FLOW_MONITOR;
+}
+
+function readExperimenterRequest(reader: Reader): MultipartRequestBody {
+  const body = readExperimenter(reader);
+  if (!isFlowMonitor(body.experimenter, body.expType)) return body;
+  reader.offset -= body.data.byteLength;
+  return { kind: "flow_monitor", monitors: readAll(reader, readOnfMonitor) };
+}
+
+function readExperimenterReply(reader: Reader): MultipartReplyBody {
+  const body = readExperimenter(reader);
+  if (!isFlowMonitor(body.experimenter, body.expType)) return body;
+  reader.offset -= body.data.byteLength;
+  return { kind: "flow_monitor", updates: readAll(reader, readOnfUpdate) };
 }
 
 function readExperimenter(reader: Reader): MultipartRequestBody & { kind: "experimenter" } {
@@ -78,8 +103,11 @@ function readExperimenter(reader: Reader): MultipartRequestBody & { kind: "exper
 
 export function writeMultipartRequest(writer: Writer, message: MultipartRequest): void {
   const { body } = message;
-  writer.u16(OFPMP[body.kind]).u16(message.flags).zero(4);
+  writeKind(writer, body.kind, message.flags);
   switch (body.kind) {
+    case "flow_monitor":
+      for (const monitor of body.monitors) writeOnfMonitor(writer, monitor);
+      return;
     case "flow":
     case "aggregate":
       stats.writeFlowStatsFilter(writer, body);
@@ -103,6 +131,11 @@ export function writeMultipartRequest(writer: Writer, message: MultipartRequest)
     case "experimenter":
       writer.u32(body.experimenter).u32(body.expType).put(body.data);
   }
+}
+
+function writeKind(writer: Writer, kind: MultipartReplyBody["kind"], flags: number): void {
+  if (kind !== "flow_monitor") writer.u16(OFPMP[kind]).u16(flags).zero(4);
+  else writer.u16(OFPMP.experimenter).u16(flags).zero(4).u32(ONF_EXPERIMENTER).u32(ONFST_FLOW_MONITOR);
 }
 
 // --- Replies
@@ -143,7 +176,7 @@ function readReplyBody(kind: Kind, reader: Reader): MultipartReplyBody {
     case "port_desc":
       return { kind, ports: readAll(reader, readPortDescription) };
     case "experimenter":
-      return readExperimenter(reader);
+      return readExperimenterReply(reader);
   }
 }
 
@@ -182,7 +215,7 @@ function readMeterFeatures(reader: Reader): MultipartReplyBody {
 }
 
 export function writeMultipartReply(writer: Writer, message: MultipartReply): void {
-  writer.u16(OFPMP[message.body.kind]).u16(message.flags).zero(4);
+  writeKind(writer, message.body.kind, message.flags);
   const elements = elementsOf(message.body);
   if (elements === undefined) writeSingle(writer, message.body);
   else for (const write of elements) write(writer);
@@ -211,6 +244,8 @@ function elementsOf(body: MultipartReplyBody): ((writer: Writer) => void)[] | un
       return body.tables.map((table) => (writer) => writeTableFeatures(writer, table));
     case "port_desc":
       return body.ports.map((port) => (writer) => writePortDescription(writer, port));
+    case "flow_monitor":
+      return body.updates.map((update) => (writer) => writeOnfUpdate(writer, update));
     default:
       return undefined;
   }
@@ -237,7 +272,7 @@ function writeSingle(writer: Writer, body: MultipartReplyBody): void {
   }
 }
 
-const ARRAY_KEYS = ["flows", "tables", "ports", "queues", "groups", "meters"] as const;
+const ARRAY_KEYS = ["flows", "tables", "ports", "queues", "groups", "meters", "updates"] as const;
 /** Of the largest: Nicira's statistics in 1.0. */
 const MULTIPART_HEADER_SIZE = OFP_HEADER_SIZE + 16;
 

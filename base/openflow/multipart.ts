@@ -3,6 +3,7 @@
 // (flags OFPMPF_*_MORE); each message carries whole elements.
 
 import type { Bucket, GroupType, Instruction, Match, MeterBand } from "./actions.js";
+import type { FlowMonitorRequest, FlowUpdate } from "./flow-monitor.js";
 import type { PortDescription } from "./messages.js";
 import type { OxmFieldName } from "./oxm-fields.js";
 
@@ -209,6 +210,7 @@ export type MultipartRequestBody =
   | { readonly kind: "meter" | "meter_config"; readonly meterId: number }
   /** Empty = asks; otherwise the tables are to be reconfigured to exactly these. */
   | { readonly kind: "table_features"; readonly tables: readonly TableFeatures[] }
+  | { readonly kind: "flow_monitor"; readonly monitors: readonly FlowMonitorRequest[] }
   | MultipartExperimenter;
 
 export type MultipartReplyBody =
@@ -226,4 +228,6 @@ export type MultipartReplyBody =
   | ({ readonly kind: "meter_features" } & MeterFeatures)
   | { readonly kind: "table_features"; readonly tables: readonly TableFeatures[] }
   | { readonly kind: "port_desc"; readonly ports: readonly PortDescription[] }
+  /** With the request's xid, or unasked with xid 0. */
+  | { readonly kind: "flow_monitor"; readonly updates: readonly FlowUpdate[] }
   | MultipartExperimenter;

@@ -20,6 +20,9 @@ export const NXT = {
   flow_age: 18,
   set_async: 19,
   set_controller_id: 20,
+  flow_monitor_cancel: 21,
+  flow_monitor_paused: 22,
+  flow_monitor_resumed: 23,
   set_async_properties: 27,
   resume: 28,
   packet_in2: 30,
@@ -65,6 +68,12 @@ export function readNiciraMessage(reader: Reader, xid: number, subtype: number):
       return { type: "set_controller_id", xid, controllerId: reader.u16("set_controller_id.controller_id") };
     case NXT.set_async_properties:
       return readAsyncProperties(reader, xid);
+    case NXT.flow_monitor_cancel:
+      return { type: "flow_monitor_cancel", xid, monitorId: reader.u32("flow_monitor_cancel.id") };
+    case NXT.flow_monitor_paused:
+      return { type: "flow_monitor_paused", xid };
+    case NXT.flow_monitor_resumed:
+      return { type: "flow_monitor_resumed", xid };
     case NXT.resume:
       return { type: "resume", xid, data: reader.rest() };
     default:

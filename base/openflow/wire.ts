@@ -187,6 +187,11 @@ export class Writer {
     return this.put(bytes).zero(size - bytes.byteLength);
   }
 
+  /** The 16-bit length that was written at `at`. */
+  lengthAt(at: number): number {
+    return this.#view.getUint16(at);
+  }
+
   setU16(at: number, value: number): void {
     this.#view.setUint16(at, value);
   }

@@ -43,6 +43,8 @@ export function wants(masks: AsyncMasks, role: ControllerRole, event: SwitchEven
       return (masks.packetIn[column] & (1 << OFPR[event.reason])) !== 0;
     case "port_status":
       return (masks.portStatus[column] & (1 << PORT_STATUS_BIT[event.reason])) !== 0;
+    case "flow_change":
+      return false; // Its monitors decide.
     case "flow_removed":
       return (masks.flowRemoved[column] & (1 << FLOW_REMOVED_BIT[event.reason])) !== 0;
   }

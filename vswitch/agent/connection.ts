@@ -18,21 +18,25 @@ import {
   OFP_DEFAULT_MISS_SEND_LEN,
   OFP10_VERSION,
   OFP13_VERSION,
+  OFPMPF_REPLY_MORE,
   OFPPC_NO_FLOOD,
   type OfpErrorName,
   type OpenFlowMessage,
+  splitMultipartBody,
   type Unsent,
   type WireError,
 } from "../../base/openflow/index.js";
 import type { Clock, Timer } from "../../base/time/index.js";
 import { CONTROLLER_MASKS, SILENT_MASKS, wants } from "./async-config.js";
 import { Bundles, type PendingChange } from "./bundles.js";
+import type { FlowWatch } from "./flow-watch.js";
 import {
   BUNDLE_IDLE_MS,
   PACKET_IN_QUEUE_BYTES_MAX,
   REQUESTS_OUTSTANDING_MAX,
   SEND_QUEUE_BYTES_MAX,
 } from "./limits.js";
+import { MonitorChannel } from "./monitor-channel.js";
 import { type Answer, answer, type ConnectionState, isChange } from "./requests.js";
 import type { Roles } from "./roles.js";
 import type { SwitchEvent, SwitchModel } from "./switch-model.js";
@@ -53,10 +57,13 @@ export interface ConnectionOptions {
 export interface ConnectionModules {
   readonly model: SwitchModel;
   readonly roles: Roles;
+  readonly flowWatch: FlowWatch;
   readonly clock: Clock;
   readonly log: Logger;
 }
 
+/** Of one message. */
+const MESSAGE_SIZE_MAX = 0xffff;
 /** How long a peer may take to read what was written before the close. */
 const LINGER_MS = 1_000;
 
@@ -75,6 +82,8 @@ export class Connection implements ConnectionState {
   readonly #modules: ConnectionModules;
   readonly #session: ChannelSession;
   readonly #bundles = new Bundles();
+  readonly #monitors: MonitorChannel;
+  readonly #origin: number;
   #bundleTimer: Timer | undefined;
   #batch: PendingChange[] = [];
   #answers: Promise<void> = Promise.resolve();
@@ -87,6 +96,15 @@ export class Connection implements ConnectionState {
     this.#socket = socket;
     this.#options = options;
     this.#modules = modules;
+    this.#origin = modules.flowWatch.nextOrigin();
+    this.#monitors = new MonitorChannel({
+      model: modules.model,
+      origin: this.#origin,
+      send: (message) => this.#send(withXid(message, 0)),
+      bytesWaiting: () => socket.writableLength,
+      close: (reason) => this.close(reason),
+      onWatch: (isWatching) => modules.flowWatch.change(isWatching),
+    });
     const isController = options.kind === "controller";
     this.config = { flags: 0, missSendLength: isController ? OFP_DEFAULT_MISS_SEND_LEN : 0 };
     this.masks = isController ? CONTROLLER_MASKS : SILENT_MASKS;
@@ -98,7 +116,10 @@ export class Connection implements ConnectionState {
     if (isController) modules.roles.join(this);
     socket.setNoDelay(true);
     socket.on("data", (bytes: Buffer) => this.#onData(bytes));
-    socket.on("drain", () => this.#resume());
+    socket.on("drain", () => {
+      this.#monitors.onDrain();
+      this.#resume();
+    });
     socket.on("error", (error) => this.close(error.message));
     socket.on("close", () => this.close("the peer closed the connection"));
     this.#perform(this.#session.start(modules.clock.nowMs()));
@@ -119,6 +140,7 @@ export class Connection implements ConnectionState {
     this.#isClosed = true;
     this.#timer?.cancel();
     this.#bundleTimer?.cancel();
+    this.#monitors.close();
     this.#modules.roles.leave(this);
     this.#socket.destroySoon();
     this.#modules.clock.after(LINGER_MS, () => this.#socket.destroy());
@@ -127,6 +149,10 @@ export class Connection implements ConnectionState {
 
   /** Sends the event if this connection wants it. A packet-in to a slow peer is dropped and counted. */
   offer(event: SwitchEvent): void {
+    if (event.type === "flow_change") {
+      if (!this.#isClosed) this.#monitors.offer(event);
+      return;
+    }
     if (!this.isEstablished || this.#isClosed || !wants(this.masks, this.role, event)) return;
     if (event.type === "flow_removed") {
       const isNxm = this.version === OFP10_VERSION && this.flowFormat === "nxm";
@@ -211,6 +237,15 @@ export class Connection implements ConnectionState {
       this.#onBundleControl(message, request);
       return;
     }
+    if (message.type === "flow_monitor_cancel") {
+      this.#enqueue(Promise.resolve(this.#monitors.cancel(message.monitorId)), message.xid, request);
+      return;
+    }
+    if (message.type === "multipart_request" && message.body.kind === "flow_monitor") {
+      const pending = this.#monitors.request(message.body.monitors).catch(refusalOf);
+      this.#enqueue(pending, message.xid, request, () => this.#monitors.begin());
+      return;
+    }
     if (message.type === "set_config") this.#onSetConfig(message.missSendLength);
     const { model, roles } = this.#modules;
     this.#enqueue(answer(model, roles, this, message).catch(refusalOf), message.xid, request);
@@ -234,7 +269,10 @@ export class Connection implements ConnectionState {
     const batch = this.#batch;
     if (batch.length === 0) return;
     this.#batch = [];
-    const done = this.#modules.model.change(batch.map(({ change }) => change));
+    const done = this.#modules.model.change(
+      batch.map(({ change }) => change),
+      this.#origin,
+    );
     this.#afterOthers(
       batch.length,
       async () => {
@@ -282,7 +320,10 @@ export class Connection implements ConnectionState {
 
   /** The refused message's own error comes first, then the commit's. */
   #commit(changes: readonly PendingChange[], reply: OpenFlowMessage, request: Uint8Array): void {
-    const done = this.#modules.model.changeAtomically(changes.map(({ change }) => change));
+    const done = this.#modules.model.changeAtomically(
+      changes.map(({ change }) => change),
+      this.#origin,
+    );
     this.#afterOthers(
       1,
       async () => {
@@ -315,13 +356,20 @@ export class Connection implements ConnectionState {
 
   // --- Answers out, in order
 
-  #enqueue(pending: Promise<Answer>, xid: number, request: Uint8Array): void {
+  /** `then` is called when the answer is written. */
+  #enqueue(
+    pending: Promise<Answer>,
+    xid: number,
+    request: Uint8Array,
+    then: () => void = () => undefined,
+  ): void {
     this.#afterOthers(
       1,
       async () => {
         const result = await pending;
         if (typeof result === "string") this.#write(this.#encodeError(result, xid, request));
-        else for (const message of result) this.#send(withXid(message, xid));
+        else for (const message of result) this.#sendParts(withXid(message, xid));
+        then();
       },
       pending,
     );
@@ -338,6 +386,18 @@ export class Connection implements ConnectionState {
         this.#outstanding -= requests;
         this.#resume();
       });
+  }
+
+  /** In several messages when it is a reply too long for one. */
+  #sendParts(message: OpenFlowMessage): void {
+    if (message.type !== "multipart_reply") {
+      this.#send(message);
+      return;
+    }
+    const parts = splitMultipartBody(message.body, MESSAGE_SIZE_MAX, this.version);
+    for (const [i, body] of parts.entries()) {
+      this.#send({ ...message, flags: i < parts.length - 1 ? OFPMPF_REPLY_MORE : 0, body });
+    }
   }
 
   #send(message: OpenFlowMessage): void {

@@ -17,3 +17,9 @@ export const BUNDLE_MESSAGES_MAX = 262_144;
 export const BUNDLE_BYTES_MAX = 32 * 1024 * 1024;
 /** A bundle of which nothing is heard for so long is discarded. */
 export const BUNDLE_IDLE_MS = 10_000;
+/** Flow monitors of one connection. */
+export const FLOW_MONITORS_MAX = 256;
+/** Bytes waiting to be written to one connection above which its flow monitors pause. */
+export const MONITOR_QUEUE_BYTES_MAX = 1024 * 1024;
+/** Flows that changed during a pause; beyond, the connection is closed. */
+export const MONITOR_CHANGES_MAX = 65_536;

@@ -58,6 +58,8 @@ export async function answerMultipart(
       return { kind: "table_features", tables: model.tableFeatures };
     case "port_desc":
       return { kind: "port_desc", ports: await model.ports() };
+    case "flow_monitor":
+      return "OFPBRC_BAD_EXP_TYPE"; // The connection answers these.
     case "experimenter":
       return experimenterError(body.experimenter);
   }

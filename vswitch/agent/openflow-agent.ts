@@ -14,6 +14,7 @@ import {
 import { ControllerListener } from "./controller-listener.js";
 import { parseControllerTarget } from "./controller-target.js";
 import { type FailMode, FailModeKeeper } from "./fail-mode.js";
+import { FlowWatch } from "./flow-watch.js";
 import { CONTROLLERS_MAX } from "./limits.js";
 import { Listener } from "./listener.js";
 import { Roles } from "./roles.js";
@@ -51,7 +52,7 @@ export class OpenFlowAgent {
   private constructor(options: AgentOptions, modules: AgentModules) {
     this.#options = options;
     this.#log = modules.log;
-    this.#modules = { ...modules, roles: new Roles() };
+    this.#modules = { ...modules, roles: new Roles(), flowWatch: new FlowWatch(modules.model) };
     this.#failMode = new FailModeKeeper(modules.model, modules.clock, modules.log);
     this.#stopEvents = modules.model.onEvent((event) => this.#onEvent(event));
   }

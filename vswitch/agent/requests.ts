@@ -9,7 +9,6 @@ import {
   OFPC_PORT_STATS,
   OFPC_QUEUE_STATS,
   OFPC_TABLE_STATS,
-  OFPMPF_REPLY_MORE,
   OFPP_ANY,
   OFPTT_ALL,
   type OfpErrorName,
@@ -17,7 +16,6 @@ import {
   type PacketInFormat,
   type QueueGetConfigRequest,
   type SwitchConfig,
-  splitMultipartBody,
   type TableMod,
   type Unsent,
 } from "../../base/openflow/index.js";
@@ -39,7 +37,7 @@ export interface ConnectionState extends RoleHolder {
   controllerId: number;
 }
 
-/** Replies without their xid, or the error to answer. */
+/** Replies without their xid, each however long, or the error to answer. */
 export type Answer = readonly Unsent[] | OfpErrorName;
 
 const CAPABILITIES =
@@ -49,7 +47,6 @@ const OFPC_ARP_MATCH_IP = 1 << 7;
 const CAPABILITIES_10 = (CAPABILITIES & ~OFPC_GROUP_STATS) | OFPC_ARP_MATCH_IP;
 /** All twelve action types of OpenFlow 1.0. */
 const ACTIONS_10 = 0xfff;
-const MESSAGE_SIZE_MAX = 0xffff;
 
 export function isChange(message: OpenFlowMessage): message is SwitchChange {
   switch (message.type) {
@@ -84,13 +81,7 @@ export async function answer(
     case "multipart_request": {
       if (isRefusedToSlave(message) && state.role === "slave") return "OFPBRC_IS_SLAVE";
       const body = await answerMultipart(model, message, state.version);
-      if (typeof body === "string") return body;
-      const parts = splitMultipartBody(body, MESSAGE_SIZE_MAX, state.version);
-      return parts.map((part, i) => ({
-        type: "multipart_reply",
-        flags: i < parts.length - 1 ? OFPMPF_REPLY_MORE : 0,
-        body: part,
-      }));
+      return typeof body === "string" ? body : [{ type: "multipart_reply", flags: 0, body }];
     }
     case "queue_get_config_request":
       return queueConfig(model, message);

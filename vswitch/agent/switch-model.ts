@@ -35,6 +35,7 @@ import type {
   TableStats,
   Unsent,
 } from "../../base/openflow/index.js";
+import type { FlowChange } from "../flow/index.js";
 
 /** A message that changes the switch, or sends a packet through it in order with the changes. */
 export type SwitchChange = FlowMod | GroupMod | MeterMod | PortMod | PacketOut;
@@ -62,20 +63,31 @@ export type SwitchEvent =
       readonly controllerId: number;
     })
   | Unsent<FlowRemoved>
-  | Unsent<PortStatus>;
+  | Unsent<PortStatus>
+  | FlowChangeEvent;
+
+/** Told of every change of a flow while watchFlows(true) holds; before the change's own promise resolves. */
+export type FlowChangeEvent = FlowChange & {
+  /** As change() was told; 0 = nobody asked for it. */
+  readonly origin: number;
+  /** Of the message that caused it. */
+  readonly xid: number;
+};
 
 export interface SwitchModel {
   readonly datapathId: bigint;
   readonly tableCount: number;
   readonly description: SwitchDescription;
 
-  /** Applies all, in order; result n belongs to change n and is undefined when it is in force. */
-  change(changes: readonly SwitchChange[]): Promise<readonly (ChangeRefusal | undefined)[]>;
+  /** Applies all, in order; `origin` is named in flow-change events. Result n belongs to change n and is undefined when it is in force. */
+  change(changes: readonly SwitchChange[], origin?: number): Promise<readonly (ChangeRefusal | undefined)[]>;
   /**
    * Applies all, in order, or nothing: undefined when all are in force. No packet that arrives at a port is judged
    * by a part of them.
    */
-  changeAtomically(changes: readonly SwitchChange[]): Promise<AtomicRefusal | undefined>;
+  changeAtomically(changes: readonly SwitchChange[], origin?: number): Promise<AtomicRefusal | undefined>;
+  /** Whether every change of a flow becomes an event. */
+  watchFlows(isWatched: boolean): Promise<void>;
   /** Resolves when everything asked before is in force (and packet-outs have left). */
   barrier(): Promise<void>;
   /** How IP fragments are handled: OFPC_FRAG_*. False = not supported. */

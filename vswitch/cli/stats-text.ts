@@ -30,6 +30,7 @@ const NAMES: Readonly<Record<Kind, string>> = {
   meter_features: "OFPST_METER_FEATURES",
   table_features: "OFPST_TABLE_FEATURES",
   port_desc: "OFPST_PORT_DESC",
+  flow_monitor: "ONFST_FLOW_MONITOR",
   experimenter: "OFPST_EXPERIMENTER",
 };
 
@@ -69,6 +70,8 @@ export function formatReply(body: MultipartReplyBody, xid: number, names?: PortN
       return `${head}\n${formatTableFeatures(body.tables)}`;
     case "port_desc":
       return `${head}\n${body.ports.map(formatPortDescription).join("")}`;
+    case "flow_monitor":
+      return `${head} ${body.updates.length} updates\n`;
     default:
       return `${head} experimenter=0x${body.experimenter.toString(16)} type=${body.expType}\n`;
   }

@@ -17,9 +17,10 @@ export function applyAtomically(
   bridge: Bridge,
   changes: readonly BridgeChange[],
   nowMs: number,
+  origin = 0,
 ): AtomicRefusal | undefined {
   bridge.begin();
-  const refusal = firstRefusal(bridge, changes, nowMs);
+  const refusal = firstRefusal(bridge, changes, nowMs, origin);
   if (refusal !== undefined) {
     bridge.rollBack();
     return refusal;
@@ -28,7 +29,7 @@ export function applyAtomically(
     bridge.rollBack();
     bridge.begin();
     for (const change of changes) {
-      const surprise = attempt(() => bridge.change(change, nowMs));
+      const surprise = attempt(() => bridge.change(change, nowMs, origin));
       assert(surprise === undefined, `a bundle that was tried out is refused: ${surprise?.message}`);
     }
   }
@@ -40,11 +41,12 @@ function firstRefusal(
   bridge: Bridge,
   changes: readonly BridgeChange[],
   nowMs: number,
+  origin: number,
 ): AtomicRefusal | undefined {
   for (const [index, change] of changes.entries()) {
     const refusal = attempt(() => {
       if (change.type === "packet_out") bridge.checkPacketOut(change);
-      else bridge.change(change, nowMs);
+      else bridge.change(change, nowMs, origin);
     });
     if (refusal !== undefined) return { index, ...refusal };
   }

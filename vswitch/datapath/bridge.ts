@@ -44,6 +44,7 @@ import { OFPORT_MAX, TABLE_COUNT } from "./limits.js";
 import { PORT_CONFIG_MASK, PortSlot, type PortSlotOptions } from "./port-slot.js";
 import type { BridgeSettings, PortSettings } from "./settings.js";
 
+const NOBODY = { origin: 0, xid: 0 } as const;
 const NO_COOKIE = 0xffffffffffffffffn; // cold
 
 /** A change to the bridge, as OpenFlow says it. */
@@ -71,6 +72,8 @@ export class Bridge implements PacketSink {
   #nowMs = 0;
   /** The packet in hand came in by a protected port. */
   #fromProtected = false;
+  /** Who asked for the change in hand. */
+  #cause: { readonly origin: number; readonly xid: number } = NOBODY;
   /** While a bundle is being applied: what is to be told when it is committed, and how ports were before. */
   #held: { readonly events: BridgeEvent[]; readonly configs: readonly number[] } | null = null;
 
@@ -79,7 +82,11 @@ export class Bridge implements PacketSink {
     this.#pool = options.pool;
     this.#tracker = options.tracker;
     this.#emit = options.emit;
-    this.tables = new FlowTables({ tables: TABLE_COUNT, onRemoved: (message) => void this.#tell(message) });
+    this.tables = new FlowTables({
+      tables: TABLE_COUNT,
+      onRemoved: (message) => void this.#tell(message),
+      onChange: (change) => void this.#tell({ ...change, ...this.#cause }),
+    });
     this.pipeline = new Pipeline({
       pool: options.pool,
       tables: this.tables,
@@ -221,8 +228,20 @@ export class Bridge implements PacketSink {
 
   // --- Changes
 
-  /** Throws PlinthError with the OpenFlow error's name as code; nothing has been changed then. */
-  change(change: BridgeChange, nowMs: number): void {
+  /**
+   * Throws PlinthError with the OpenFlow error's name as code; nothing has been changed then. `origin` is named in the
+   * reports of what happens to flows.
+   */
+  change(change: BridgeChange, nowMs: number, origin = 0): void {
+    this.#cause = { origin, xid: change.xid };
+    try {
+      this.#carryOut(change, nowMs);
+    } finally {
+      this.#cause = NOBODY;
+    }
+  }
+
+  #carryOut(change: BridgeChange, nowMs: number): void {
     this.#nowMs = nowMs;
     switch (change.type) {
       case "flow_mod":

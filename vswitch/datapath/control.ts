@@ -44,15 +44,18 @@ export function datapathMethods(modules: ControlModules): DatapathMethods {
     removePort: ({ bridge, name }) => removePort(modules, at(bridge), slotOf(at(bridge), name)),
     setPort: ({ bridge, name, ...settings }) =>
       at(bridge).setPort(slotOf(at(bridge), name), settings, nowMs()),
-    change: ({ bridge, changes }) => {
-      const results = changes.map((change) => attempt(() => at(bridge).change(change, nowMs())));
+    change: ({ bridge, changes, origin }) => {
+      const results = changes.map((change) => attempt(() => at(bridge).change(change, nowMs(), origin)));
       datapath.deliver();
       return results;
     },
-    changeAtomically: ({ bridge, changes }) => {
-      const refusal = applyAtomically(at(bridge), changes, nowMs());
+    changeAtomically: ({ bridge, changes, origin }) => {
+      const refusal = applyAtomically(at(bridge), changes, nowMs(), origin);
       datapath.deliver();
       return refusal;
+    },
+    watchFlows: ({ bridge, isWatched }) => {
+      at(bridge).tables.isWatched = isWatched;
     },
     barrier: ({ bridge }) => void at(bridge),
     flowStats: ({ bridge, filter }) => at(bridge).tables.flowStats(filter, nowMs()),

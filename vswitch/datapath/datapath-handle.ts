@@ -127,11 +127,14 @@ export class BridgeModel implements SwitchModel {
     this.description = description;
   }
 
-  change(changes: readonly SwitchChange[]): Promise<Result<"change">> {
-    return this.#handle.call("change", { bridge: this.#bridge, changes });
+  change(changes: readonly SwitchChange[], origin = 0): Promise<Result<"change">> {
+    return this.#handle.call("change", { bridge: this.#bridge, changes, origin });
   }
-  changeAtomically(changes: readonly SwitchChange[]): Promise<Result<"changeAtomically">> {
-    return this.#handle.call("changeAtomically", { bridge: this.#bridge, changes });
+  changeAtomically(changes: readonly SwitchChange[], origin = 0): Promise<Result<"changeAtomically">> {
+    return this.#handle.call("changeAtomically", { bridge: this.#bridge, changes, origin });
+  }
+  watchFlows(isWatched: boolean): Promise<void> {
+    return this.#handle.call("watchFlows", { bridge: this.#bridge, isWatched });
   }
   barrier(): Promise<void> {
     return this.#ask("barrier");

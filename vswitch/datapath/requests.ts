@@ -67,6 +67,12 @@ export interface PortState {
   readonly lastError: string | undefined;
 }
 
+interface Changes {
+  readonly changes: readonly BridgeChange[];
+  /** Who asks; named in the events that tell of flows. */
+  readonly origin?: number;
+}
+
 type OfBridge = { readonly bridge: string };
 /** `mac` has 6 bytes. */
 type Station = { readonly vlan: number; readonly mac: Uint8Array };
@@ -78,9 +84,11 @@ export interface DatapathMethods {
   addPort(body: AddPort): void;
   removePort(body: OfBridge & { readonly name: string }): void;
   setPort(body: OfBridge & PortSettings & { readonly name: string }): void;
-  change(body: OfBridge & { readonly changes: readonly BridgeChange[] }): readonly (Refusal | undefined)[];
+  change(body: OfBridge & Changes): readonly (Refusal | undefined)[];
   /** All or nothing; undefined when all of it is in force. */
-  changeAtomically(body: OfBridge & { readonly changes: readonly BridgeChange[] }): AtomicRefusal | undefined;
+  changeAtomically(body: OfBridge & Changes): AtomicRefusal | undefined;
+  /** Whether every change of a flow is told as an event. */
+  watchFlows(body: OfBridge & { readonly isWatched: boolean }): void;
   barrier(body: OfBridge): void;
   flowStats(body: OfBridge & { readonly filter: FlowStatsFilter }): readonly FlowStats[];
   aggregateStats(body: OfBridge & { readonly filter: FlowStatsFilter }): AggregateStats;

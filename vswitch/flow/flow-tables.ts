@@ -31,6 +31,7 @@ import { ConjunctiveClassifier } from "./conjunctive-classifier.js";
 import { flowError } from "./errors.js";
 import { compileMatch, type MaskedKey } from "./fields.js";
 import { Flow, FlowCounters } from "./flow.js";
+import { type FlowChange, flowChange } from "./flow-change.js";
 import { type FlowBefore, FlowJournal, type JournalledTables } from "./flow-journal.js";
 import { GroupTable } from "./groups.js";
 import { type LearnProgram, learnedMod, learnFrom } from "./learn-program.js";
@@ -50,6 +51,8 @@ export interface FlowTablesOptions {
   readonly portExists?: (port: number) => boolean;
   /** Called for each flow that goes and wants it told (OFPFF_SEND_FLOW_REM). */
   readonly onRemoved?: (message: Unsent<FlowRemoved>) => void;
+  /** Called for every change of a flow while `isWatched`. */
+  readonly onChange?: (change: FlowChange) => void;
 }
 
 export class FlowTables {
@@ -66,6 +69,9 @@ export class FlowTables {
   readonly #learned = new LearnedFlows();
   readonly #portExists: (port: number) => boolean;
   readonly #onRemoved: (message: Unsent<FlowRemoved>) => void;
+  /** Whether onChange is to be called. */
+  isWatched = false;
+  readonly #onChange: (change: FlowChange) => void;
   #flowCount = 0;
   /** While a bundle is being applied. */
   #journal: FlowJournal | undefined;
@@ -76,6 +82,7 @@ export class FlowTables {
     this.#matches = new Float64Array(this.#tables.length);
     this.#portExists = options.portExists ?? (() => true);
     this.#onRemoved = options.onRemoved ?? (() => undefined);
+    this.#onChange = options.onChange ?? (() => undefined);
     this.groups = new GroupTable(this.#portExists);
   }
 
@@ -206,6 +213,8 @@ export class FlowTables {
     }
     this.#link(flow);
     this.#journal?.added(flow);
+    if (this.isWatched)
+      this.#onChange(flowChange("added", flow, old === null ? {} : { before: old.instructions })); // cold
     return flow;
   }
 
@@ -234,7 +243,9 @@ export class FlowTables {
     for (let f = 0; f < list.length; f++) {
       const flow = list[f]!;
       this.#journal?.modified(flow, this.#stateOf(flow));
+      const before = flow.instructions;
       this.#change(flow, mod.instructions, program);
+      if (this.isWatched) this.#onChange(flowChange("modified", flow, { before }));
       if ((mod.flags & OFPFF_RESET_COUNTS) !== 0) {
         this.counters.packets[flow.slot] = 0;
         this.counters.bytes[flow.slot] = 0;
@@ -339,6 +350,7 @@ export class FlowTables {
         match: flow.match,
       });
     }
+    if (this.isWatched) this.#onChange(flowChange("deleted", flow, { reason }));
     this.#unlink(flow);
     this.#removeLearned(flow, nowMs);
   }

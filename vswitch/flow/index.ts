@@ -24,6 +24,7 @@ export {
   readField,
 } from "./fields.js";
 export { Flow, FlowCounters } from "./flow.js";
+export type { FlowChange } from "./flow-change.js";
 export { FlowTables, type FlowTablesOptions } from "./flow-tables.js";
 export * as FlowKey from "./key.js";
 export { Headers, KEY_WORDS } from "./key.js";
@@ -43,6 +44,7 @@ export {
   W_PORTS,
   W_SOURCE,
 } from "./program.js";
+export { refersToPort } from "./references.js";
 export { Rewriter } from "./rewrite.js";
 export { runOnKey } from "./run-on-key.js";
 export {

@@ -3,7 +3,7 @@
 import fc from "fast-check";
 import type { Action, Match } from "../actions.js";
 import { OFPFF_RESET_COUNTS, OFPG_ANY, OFPP_ANY } from "../constants.js";
-import { bytes, matchArbitrary, of, u8, u16, u32, u64 } from "../flow-arbitrary.js";
+import { bytes, matchArbitrary, monitorFlags, of, u8, u16, u32, u64 } from "../flow-arbitrary.js";
 import type { FlowModCommand, OpenFlowMessage, PortDescription } from "../messages.js";
 import type { FlowStats, MultipartReplyBody, MultipartRequestBody } from "../multipart.js";
 import { Reader } from "../wire.js";
@@ -33,10 +33,19 @@ const match10: fc.Arbitrary<Match> = fc
     return readMatch10(new Reader(struct, 0, 40, "OFPBRC_BAD_LEN"));
   });
 
+const NOT_IN_NXM: ReadonlySet<string> = new Set([
+  "vlan_vid",
+  "vlan_pcp",
+  "in_phy_port",
+  // Read as in_port and ip_dscp.
+  "nxm_in_port",
+  "ip_tos",
+]);
+
 /** What NXM can say: vlan_tci instead of its parts, ports of 16 bits. */
 const matchNxm: fc.Arbitrary<Match> = matchArbitrary.map((match) =>
   match
-    .filter(({ field }) => field !== "vlan_vid" && field !== "vlan_pcp" && field !== "in_phy_port")
+    .filter(({ field }) => !NOT_IN_NXM.has(field))
     .map((entry) => {
       const clipped = bigEndian(widenPort(((entry.value[2] ?? 0) << 8) | (entry.value[3] ?? 0)), 4);
       return entry.field === "in_port" ? { ...entry, value: clipped } : entry;
@@ -153,6 +162,14 @@ const none = fc.constant(0n);
 const filter = { tableId: u8, outPort: port, outGroup: fc.constant(OFPG_ANY) };
 const kind = <T extends string>(...kinds: T[]): fc.Arbitrary<T> => fc.constantFrom(...kinds);
 
+const update = {
+  tableId: u8,
+  priority: u16,
+  idleTimeoutSeconds: u16,
+  hardTimeoutSeconds: u16,
+  cookie: u64,
+};
+
 const requestBody: fc.Arbitrary<MultipartRequestBody> = fc.oneof<fc.Arbitrary<MultipartRequestBody>[]>(
   fc.record({ kind: kind("desc", "table", "port_desc") }),
   fc.record({ kind: kind("flow", "aggregate"), ...filter, cookie: none, cookieMask: none, match: match10 }),
@@ -163,6 +180,18 @@ const requestBody: fc.Arbitrary<MultipartRequestBody> = fc.oneof<fc.Arbitrary<Mu
       cookie: body.cookieMask === 0n ? 0n : body.cookie,
       encoding: "nxm" as const,
     })),
+  fc.record({
+    kind: kind("flow_monitor"),
+    monitors: few(
+      fc.record({
+        monitorId: u32,
+        flags: monitorFlags,
+        outPort: port,
+        tableId: u8,
+        match: matchNxm,
+      }),
+    ),
+  }),
   fc.record({ kind: kind("port_stats"), port }),
   fc.record({ kind: kind("queue"), port: fc.oneof(port, fc.constant(OFPP_ANY)), queueId: u32 }),
 );
@@ -173,6 +202,22 @@ const replyBody: fc.Arbitrary<MultipartReplyBody> = fc.oneof<fc.Arbitrary<Multip
     kind: kind("flow"),
     flows: few(fc.record({ ...times, match: matchNxm })),
     encoding: of("nxm"),
+  }),
+  fc.record({
+    kind: kind("flow_monitor"),
+    updates: few(
+      fc.oneof(
+        fc.record({ event: of("added", "modified"), ...update, match: matchNxm, instructions }),
+        fc.record({
+          event: of("deleted"),
+          reason: of("idle_timeout", "delete"),
+          ...update,
+          match: matchNxm,
+          instructions,
+        }),
+        fc.record({ event: of("abbreviated"), xid: u32 }),
+      ),
+    ),
   }),
   fc.record({ kind: kind("aggregate"), ...counts }),
   fc.record({ kind: kind("aggregate"), ...counts, encoding: of("nxm") }),
@@ -216,6 +261,8 @@ export const niciraArbitrary: fc.Arbitrary<OpenFlowMessage> = fc.oneof<fc.Arbitr
   fc.record({ type: of("set_controller_id"), xid, controllerId: u16 }),
   fc.record({ type: of("flow_age"), xid }),
   fc.record({ type: of("resume"), xid, data: blob(20) }),
+  fc.record({ type: of("flow_monitor_cancel"), xid, monitorId: u32 }),
+  fc.record({ type: of("flow_monitor_paused", "flow_monitor_resumed"), xid }),
   fc.record({
     type: of("set_async_properties"),
     xid,

@@ -3,6 +3,13 @@
 
 import { NX_EXPERIMENTER, OFPG_ANY } from "../constants.js";
 import { readDescription, writeDescription } from "../description-wire.js";
+import {
+  NXST_FLOW_MONITOR,
+  readNiciraMonitor,
+  readNiciraUpdate,
+  writeNiciraMonitor,
+  writeNiciraUpdate,
+} from "../flow-monitor-wire.js";
 import type { MultipartReply, MultipartRequest } from "../messages.js";
 import type {
   FlowStats,
@@ -90,6 +97,8 @@ function readVendorRequest(reader: Reader): MultipartRequestBody {
     return { kind: "experimenter", experimenter, expType: 0, data: reader.rest() };
   const expType = reader.u32("stats.subtype");
   reader.skip(4);
+  if (expType === NXST_FLOW_MONITOR)
+    return { kind: "flow_monitor", monitors: readAll(reader, readNiciraMonitor) };
   if (expType !== NXST_FLOW && expType !== NXST_AGGREGATE)
     return { kind: "experimenter", experimenter, expType, data: reader.rest() };
   const outPort = widenPort(reader.u16("flow_stats.out_port"));
@@ -109,6 +118,11 @@ export function writeMultipartRequest10(writer: Writer, message: MultipartReques
     const lengthAt = writer.size;
     writer.u16(0).u8(body.tableId).zero(3);
     writer.setU16(lengthAt, writeNxmMatch(writer, body));
+    return;
+  }
+  if (body.kind === "flow_monitor") {
+    writeNiciraHeader(writer, NXST_FLOW_MONITOR, flags);
+    for (const monitor of body.monitors) writeNiciraMonitor(writer, monitor);
     return;
   }
   writer.u16(typeCode(body.kind)).u16(flags);
@@ -185,6 +199,8 @@ function readVendorReply(reader: Reader): MultipartReplyBody {
   const expType = reader.u32("stats.subtype");
   reader.skip(4);
   if (expType === NXST_FLOW) return { kind: "flow", flows: readAll(reader, readNiciraFlow), encoding: "nxm" };
+  if (expType === NXST_FLOW_MONITOR)
+    return { kind: "flow_monitor", updates: readAll(reader, readNiciraUpdate) };
   if (expType === NXST_AGGREGATE) return { ...readAggregate(reader), encoding: "nxm" };
   return { kind: "experimenter", experimenter, expType, data: reader.rest() };
 }
@@ -294,6 +310,7 @@ export function writeMultipartReply10(writer: Writer, message: MultipartReply): 
   const { body, flags } = message;
   if ("encoding" in body && body.encoding === "nxm")
     writeNiciraHeader(writer, body.kind === "flow" ? NXST_FLOW : NXST_AGGREGATE, flags);
+  else if (body.kind === "flow_monitor") writeNiciraHeader(writer, NXST_FLOW_MONITOR, flags);
   else writer.u16(typeCode(body.kind)).u16(flags);
   const elements = elementsOf10(body);
   if (elements !== undefined) for (const write of elements) write(writer);
@@ -324,6 +341,8 @@ export function elementsOf10(body: MultipartReplyBody): ((writer: Writer) => voi
       });
     case "port_desc":
       return body.ports.map((port) => (writer) => writePort10(writer, port));
+    case "flow_monitor":
+      return body.updates.map((update) => (writer) => writeNiciraUpdate(writer, update));
     default:
       return undefined;
   }
