@@ -17,7 +17,6 @@ import {
   type MessageHeader,
   OFP_DEFAULT_MISS_SEND_LEN,
   OFP10_VERSION,
-  OFP13_VERSION,
   OFPMPF_REPLY_MORE,
   OFPPC_NO_FLOOD,
   type OfpErrorName,
@@ -47,8 +46,6 @@ export interface ConnectionOptions {
   /** A controller takes part in roles and gets unasked messages; management (ovs-ofctl) only when it asks. */
   readonly kind: "controller" | "management";
   readonly probeIntervalMs: number;
-  /** OpenFlow versions that are spoken; all that are known when absent. */
-  readonly versions?: readonly Dialect["version"][];
   readonly onEstablished?: () => void;
   /** Called once; the socket is destroyed by then. */
   readonly onClosed: (reason: string) => void;
@@ -58,6 +55,8 @@ export interface ConnectionModules {
   readonly model: SwitchModel;
   readonly roles: Roles;
   readonly flowWatch: FlowWatch;
+  /** OpenFlow versions that are spoken. */
+  readonly versions: () => readonly Dialect["version"][];
   readonly clock: Clock;
   readonly log: Logger;
 }
@@ -111,7 +110,7 @@ export class Connection implements ConnectionState {
     this.#session = new ChannelSession({
       probeIntervalMs: options.probeIntervalMs,
       answerMalformed: false,
-      versions: options.versions ?? [OFP10_VERSION, OFP13_VERSION],
+      versions: modules.versions(),
     });
     if (isController) modules.roles.join(this);
     socket.setNoDelay(true);

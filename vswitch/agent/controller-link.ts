@@ -7,7 +7,9 @@
 // Thread: main.
 
 import { connect, type Socket } from "node:net";
+import { describeError } from "../../base/errors/index.js";
 import type { Timer } from "../../base/time/index.js";
+import { bootstrapCaCert, connectTls, mustBootstrap, type TlsFiles } from "../../base/tls/index.js";
 import { Connection, type ConnectionModules } from "./connection.js";
 import type { ControllerTarget } from "./controller-target.js";
 import type { SwitchEvent } from "./switch-model.js";
@@ -19,10 +21,12 @@ export interface ControllerSpec {
   readonly maxBackoffMs?: number;
   /** Silence before an echo request; 0 = none. */
   readonly probeIntervalMs?: number;
+  /** For ssl and pssl targets. */
+  readonly tls?: TlsFiles | undefined;
 }
 
 /** A target that is dialled. */
-export type DialTarget = ControllerTarget & { readonly type: "unix" | "tcp" };
+export type DialTarget = ControllerTarget & { readonly type: "unix" | "tcp" | "ssl" };
 
 export interface ControllerStatus {
   readonly target: string;
@@ -101,15 +105,41 @@ export class ControllerLink {
 
   #dial(): void {
     const target = this.#target;
-    const socket =
-      target.type === "unix" ? connect({ path: target.path }) : connect(target.port, target.host);
+    const { tls } = this.#spec;
+    if (target.type === "ssl" && mustBootstrap(tls)) {
+      bootstrapCaCert(target, tls, CONNECT_TIMEOUT_MS).then(
+        () => this.#isClosed || this.#dial(),
+        (error: Error) => this.#onDown(error.message),
+      );
+      return;
+    }
+    try {
+      this.#follow(this.#open(target), target.type === "ssl" ? "secureConnect" : "connect");
+    } catch (error) {
+      // The SSL row or its files are not in order.
+      this.#onDown(describeError(error));
+    }
+  }
+
+  #open(target: DialTarget): Socket {
+    switch (target.type) {
+      case "unix":
+        return connect({ path: target.path });
+      case "tcp":
+        return connect(target.port, target.host);
+      case "ssl":
+        return connectTls(target, this.#spec.tls);
+    }
+  }
+
+  #follow(socket: Socket, connected: "connect" | "secureConnect"): void {
     this.#socket = socket;
     const onError = (error: Error): void => this.#onDown(error.message);
     socket.once("error", onError);
     socket.setTimeout(CONNECT_TIMEOUT_MS, () => {
       socket.destroy(new Error(`no connection within ${CONNECT_TIMEOUT_MS} ms`));
     });
-    socket.once("connect", () => {
+    socket.once(connected, () => {
       socket.setTimeout(0);
       socket.off("error", onError);
       if (this.#isClosed) socket.destroy();

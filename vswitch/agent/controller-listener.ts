@@ -2,7 +2,7 @@
 // Thread: main.
 
 import type { ConnectionModules } from "./connection.js";
-import type { ControllerStatus } from "./controller-link.js";
+import type { ControllerSpec, ControllerStatus } from "./controller-link.js";
 import { Listener, type ListenTarget } from "./listener.js";
 import type { SwitchEvent } from "./switch-model.js";
 
@@ -13,10 +13,11 @@ export class ControllerListener {
   #listener: Listener | undefined;
   #lastError: string | undefined;
 
-  constructor(target: string, where: ListenTarget, modules: ConnectionModules, onChange: () => void) {
+  constructor(spec: ControllerSpec, where: ListenTarget, modules: ConnectionModules, onChange: () => void) {
+    const { target } = spec;
     this.#target = target;
     this.#changedMs = modules.clock.nowMs();
-    this.#opening = Listener.open(target, where, modules).then(
+    this.#opening = Listener.open(target, where, modules, spec.tls).then(
       (listener) => {
         this.#listener = listener;
         onChange();

@@ -10,6 +10,9 @@ describe("parseControllerTarget()", () => {
     ["punix:/run/of.sock", { type: "punix", path: "/run/of.sock" }],
     ["ptcp:", { type: "ptcp", host: "127.0.0.1", port: 6653 }],
     ["ptcp:6633", { type: "ptcp", host: "127.0.0.1", port: 6633 }],
+    ["ssl:10.0.0.1", { type: "ssl", host: "10.0.0.1", port: 6653 }],
+    ["ssl:[::1]:6633", { type: "ssl", host: "::1", port: 6633 }],
+    ["pssl:6633:10.0.0.1", { type: "pssl", host: "10.0.0.1", port: 6633 }],
     ["ptcp:6633:0.0.0.0", { type: "ptcp", host: "0.0.0.0", port: 6633 }],
   ])("reads %s", (target, expected) => {
     expect(parseControllerTarget(target)).toEqual(expected);
@@ -17,7 +20,8 @@ describe("parseControllerTarget()", () => {
 
   it.each([
     "",
-    "ssl:1.2.3.4:6653",
+    "sctp:1.2.3.4:6653",
+    "pssl:x",
     "tcp:",
     "tcp:1.2.3.4:0",
     "tcp:1.2.3.4:65536",

@@ -3,7 +3,9 @@
 
 import { chmodSync, rmSync } from "node:fs";
 import { createServer, type Server, type Socket } from "node:net";
+import { createServer as createTlsServer } from "node:tls";
 import { PlinthError } from "../../base/errors/index.js";
+import { readTlsFiles, type TlsFiles, type TlsOptions } from "../../base/tls/index.js";
 import { checkUnixPath } from "../../base/unix-path/index.js";
 import { Connection, type ConnectionModules } from "./connection.js";
 import { MANAGEMENT_CONNECTIONS_MAX } from "./limits.js";
@@ -12,7 +14,7 @@ import type { SwitchEvent } from "./switch-model.js";
 export type ListenTarget =
   /** A stale file is replaced; only the owner may connect. */
   | { readonly type: "punix"; readonly path: string }
-  | { readonly type: "ptcp"; readonly host: string; readonly port: number };
+  | { readonly type: "ptcp" | "pssl"; readonly host: string; readonly port: number };
 
 /** ovs-ofctl answers echoes, but nothing hangs on noticing quickly that it is gone. */
 const PROBE_INTERVAL_MS = 60_000;
@@ -24,15 +26,26 @@ export class Listener {
   readonly #connections = new Set<Connection>();
   #isClosed = false;
 
-  private constructor(name: string, modules: ConnectionModules) {
+  private constructor(name: string, modules: ConnectionModules, tls: TlsOptions | undefined) {
     this.#name = name;
     this.#modules = modules;
-    this.#server = createServer((socket) => this.#onSocket(socket));
+    const onSocket = (socket: Socket): void => this.#onSocket(socket);
+    this.#server = tls === undefined ? createServer(onSocket) : createTlsServer(tls, onSocket);
+    this.#server.on("tlsClientError", (error: Error) => modules.log.warn({ target: name }, error.message));
   }
 
-  /** Resolves when clients can connect. PlinthError OPENFLOW_LISTEN_FAILED, SOCKET_PATH_TOO_LONG. */
-  static async open(name: string, target: ListenTarget, modules: ConnectionModules): Promise<Listener> {
-    const listener = new Listener(name, modules);
+  /**
+   * Resolves when clients can connect; `tls` is for pssl. PlinthError OPENFLOW_LISTEN_FAILED, SOCKET_PATH_TOO_LONG,
+   * TLS_NOT_CONFIGURED, TLS_FILE_UNREADABLE.
+   */
+  static async open(
+    name: string,
+    target: ListenTarget,
+    modules: ConnectionModules,
+    tls?: TlsFiles | undefined,
+  ): Promise<Listener> {
+    const options = target.type === "pssl" ? readTlsFiles(tls) : undefined;
+    const listener = new Listener(name, modules, options);
     if (target.type === "punix") {
       checkUnixPath(target.path);
       rmSync(target.path, { force: true });

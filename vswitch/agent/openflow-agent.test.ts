@@ -272,7 +272,10 @@ describe("OpenFlowAgent", () => {
   });
 
   it("names a controller that it cannot dial and keeps the others", () => {
-    const problems = agent.setControllers([{ target: "ssl:1.2.3.4" }, { target: "unix:/nowhere" }], "secure");
+    const problems = agent.setControllers(
+      [{ target: "sctp:1.2.3.4" }, { target: "unix:/nowhere" }],
+      "secure",
+    );
     expect(problems.map((problem) => problem.code)).toEqual(["CONTROLLER_TARGET_INVALID"]);
     expect(agent.controllers).toMatchObject([{ target: "unix:/nowhere", isConnected: false }]);
   });

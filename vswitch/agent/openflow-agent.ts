@@ -3,6 +3,7 @@
 
 import { PlinthError } from "../../base/errors/index.js";
 import type { Logger } from "../../base/log/index.js";
+import { type Dialect, OFP10_VERSION, OFP13_VERSION } from "../../base/openflow/index.js";
 import type { Clock } from "../../base/time/index.js";
 import type { ConnectionModules } from "./connection.js";
 import {
@@ -33,6 +34,10 @@ export interface AgentModules {
   readonly log: Logger;
 }
 
+/** What is spoken, and its name in the protocols column. */
+const VERSIONS = [OFP10_VERSION, OFP13_VERSION] as const;
+const PROTOCOLS: Readonly<Record<Dialect["version"], string>> = { 1: "OpenFlow10", 4: "OpenFlow13" };
+
 interface Controller {
   readonly spec: ControllerSpec;
   readonly link: ControllerLink | ControllerListener;
@@ -46,13 +51,19 @@ export class OpenFlowAgent {
   readonly #links = new Map<string, Controller>();
   #management: Listener | undefined;
   readonly #stopEvents: () => void;
+  #versions: readonly Dialect["version"][] = VERSIONS;
   #mode: FailMode = "standalone";
   #isClosed = false;
 
   private constructor(options: AgentOptions, modules: AgentModules) {
     this.#options = options;
     this.#log = modules.log;
-    this.#modules = { ...modules, roles: new Roles(), flowWatch: new FlowWatch(modules.model) };
+    this.#modules = {
+      ...modules,
+      roles: new Roles(),
+      flowWatch: new FlowWatch(modules.model),
+      versions: () => this.#versions,
+    };
     this.#failMode = new FailModeKeeper(modules.model, modules.clock, modules.log);
     this.#stopEvents = modules.model.onEvent((event) => this.#onEvent(event));
   }
@@ -97,12 +108,17 @@ export class OpenFlowAgent {
     return problems;
   }
 
+  /** OpenFlow versions of the connections that begin from now on: those of `names` that are known; none = all. */
+  setProtocols(names: readonly string[]): void {
+    this.#versions = names.length === 0 ? VERSIONS : VERSIONS.filter((one) => names.includes(PROTOCOLS[one]));
+  }
+
   #open(spec: ControllerSpec): ControllerLink | ControllerListener {
     const target = parseControllerTarget(spec.target);
     const onChange = (): void => this.#onLinkChange();
-    return target.type === "unix" || target.type === "tcp"
+    return target.type === "unix" || target.type === "tcp" || target.type === "ssl"
       ? new ControllerLink(spec, target, this.#modules, onChange)
-      : new ControllerListener(spec.target, target, this.#modules, onChange);
+      : new ControllerListener(spec, target, this.#modules, onChange);
   }
 
   get controllers(): readonly ControllerStatus[] {
@@ -139,5 +155,7 @@ export class OpenFlowAgent {
 }
 
 function isSame(a: ControllerSpec | undefined, b: ControllerSpec): boolean {
-  return a !== undefined && a.maxBackoffMs === b.maxBackoffMs && a.probeIntervalMs === b.probeIntervalMs;
+  const settings = ({ maxBackoffMs, probeIntervalMs, tls }: ControllerSpec): string =>
+    JSON.stringify([maxBackoffMs, probeIntervalMs, tls]);
+  return a !== undefined && settings(a) === settings(b);
 }

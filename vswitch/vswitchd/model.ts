@@ -41,6 +41,8 @@ export interface BridgeConfig {
   /** "OpenFlow13" and so on; empty for all that there are. */
   readonly protocols: readonly string[];
   readonly controllers: readonly ControllerConfig[];
+  /** The SSL row, for controllers with ssl and pssl targets. */
+  readonly tls: TlsFiles | undefined;
   readonly macAgingMs: number;
   readonly macTableSizeMax: number;
   /** VLANs without learning. */

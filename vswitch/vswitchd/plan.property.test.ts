@@ -43,6 +43,7 @@ const bridge = (name: string): fc.Arbitrary<BridgeModel> =>
         datapathId: "1",
         macAddress: "02:00:00:00:00:01",
         protocols: [],
+        tls: undefined,
         controllers: [],
         macAgingMs: 1,
         macTableSizeMax: 1,

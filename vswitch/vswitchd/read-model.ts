@@ -56,7 +56,7 @@ export function readModel(database: Database, options: ReadOptions): SwitchConfi
   const tagsRead = boundedInteger(otherConfig.get("vlan-limit"), 1, 0, TAGS_READ_MAX) || TAGS_READ_MAX;
   return {
     bridges: rowsOf(database, root, "bridges", "Bridge").map((row) =>
-      readBridge(database, row, { ...options, tagsRead }),
+      readBridge(database, row, { ...options, tagsRead, tls: readTls(database, root) }),
     ),
     nextCfg: root.number("next_cfg") ?? 0,
     managers: rowsOf(database, root, "manager_options", "Manager").map(readManager),
@@ -95,7 +95,7 @@ function readTls(database: Database, root: DatabaseRow): TlsFiles | undefined {
 function readBridge(
   database: Database,
   row: DatabaseRow,
-  options: ReadOptions & { readonly tagsRead: number },
+  options: ReadOptions & { readonly tagsRead: number; readonly tls: TlsFiles | undefined },
 ): BridgeModel {
   const name = row.string("name");
   const otherConfig = row.map("other_config");
@@ -108,6 +108,7 @@ function readBridge(
     failMode: row.string("fail_mode") === "secure" ? "secure" : "standalone",
     protocols: row.strings("protocols"),
     controllers: rowsOf(database, row, "controller", "Controller").map(readController),
+    tls: options.tls,
     macAgingMs: 1000 * boundedInteger(otherConfig.get("mac-aging-time"), MAC_AGING_S, 15, 3600),
     macTableSizeMax: boundedInteger(otherConfig.get("mac-table-size"), MAC_TABLE_SIZE, 10, 1_000_000),
     floodVlans: row.numbers("flood_vlans"),

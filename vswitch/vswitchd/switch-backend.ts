@@ -241,7 +241,9 @@ function portSettingsOf({ vlan, isProtected, policing, queues, mtu }: NumberedPo
 }
 
 /** Makes the agent's controllers those of `config`; returns the ones that it cannot use. */
-function setControllers(agent: OpenFlowAgent, { controllers, failMode }: BridgeConfig): ControllerStatus[] {
+function setControllers(agent: OpenFlowAgent, config: BridgeConfig): ControllerStatus[] {
+  const { controllers, failMode, protocols, tls } = config;
+  agent.setProtocols(protocols);
   const refused: ControllerStatus[] = [];
   const usable = controllers.filter(({ target }) => {
     try {
@@ -257,6 +259,7 @@ function setControllers(agent: OpenFlowAgent, { controllers, failMode }: BridgeC
     target,
     maxBackoffMs,
     probeIntervalMs: inactivityProbeMs,
+    ...(/^p?ssl:/.test(target) ? { tls } : {}),
   }));
   agent.setControllers(specs, failMode);
   return refused;

@@ -1,0 +1,143 @@
+// How controllers reach the switch, configured with the real ovs-vsctl: TLS both ways, the versions that a bridge
+// speaks, and what the Controller row says of it.
+import { existsSync } from "node:fs";
+import { createServer, type TLSSocket } from "node:tls";
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { waitFor } from "../../base/time/index.js";
+import { readTlsFiles } from "../../base/tls/index.js";
+import { ControllerPeer } from "../../vswitch/testing/controller-peer.js";
+import { freePort } from "../support/controller-process.js";
+import { type RunResult, requirePrograms, run, runOk } from "../support/run.js";
+import { SwitchProcess } from "../support/switch.js";
+
+const DEADLINE_MS = 30_000;
+
+let daemon: SwitchProcess;
+
+beforeEach(async () => {
+  requirePrograms("ovs-vsctl", "ovs-ofctl", "openssl");
+  daemon = new SwitchProcess();
+  await daemon.start();
+  await daemon.vsctl("add-br", "br0");
+});
+
+afterEach(async () => {
+  await daemon.destroy();
+});
+
+/** A key with a certificate that is its own CA. */
+async function identity(name: string): Promise<{ readonly key: string; readonly certificate: string }> {
+  const [key, certificate] = [daemon.path(`${name}.key`), daemon.path(`${name}.pem`)];
+  const request = ["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", `/CN=${name}`];
+  await runOk("openssl", [...request, "-keyout", key, "-out", certificate]);
+  return { key, certificate };
+}
+
+function status(column: string): Promise<string> {
+  return daemon.vsctl("get", "controller", "br0", column);
+}
+
+function show(target: string, ...options: string[]): Promise<RunResult> {
+  return run("ovs-ofctl", [...options, "--timeout=10", "show", target], { deadlineMs: DEADLINE_MS });
+}
+
+describe("a controller over TLS", () => {
+  it("is let in where the switch listens when the CA of the SSL row signed it, and no other", async () => {
+    const [ours, stranger] = [await identity("ours"), await identity("stranger")];
+    const port = await freePort();
+    await daemon.vsctl("set-ssl", ours.key, ours.certificate, ours.certificate);
+    await daemon.vsctl("set-controller", "br0", `pssl:${port}:127.0.0.1`);
+    const as = (who: typeof ours): Promise<RunResult> =>
+      show(`ssl:127.0.0.1:${port}`, "-p", who.key, "-c", who.certificate, "-C", ours.certificate);
+    const { code, stdout, stderr } = await as(ours);
+    expect(`${code} ${stderr}`).toBe("0 ");
+    expect(stdout).toContain("LOCAL(br0)");
+    expect((await as(stranger)).code).toBe(1);
+    expect((await as(ours)).code).toBe(0);
+  });
+
+  it("is dialled, and only believed with the right CA", async () => {
+    const [ours, theirs] = [await identity("ours"), await identity("theirs")];
+    const peers: ControllerPeer[] = [];
+    const files = {
+      privateKey: theirs.key,
+      certificate: theirs.certificate,
+      caCert: ours.certificate,
+      bootstrapCaCert: false,
+    };
+    const server = createServer(readTlsFiles(files), (socket: TLSSocket) => {
+      peers.push(new ControllerPeer(socket));
+    });
+    server.on("tlsClientError", () => undefined);
+    await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+    const { port } = server.address() as { readonly port: number };
+    try {
+      await daemon.vsctl("set-controller", "br0", `ssl:127.0.0.1:${port}`);
+      await waitFor(
+        async () => (await status("status")).includes("TLS needs a private key"),
+        "no complaint about the missing SSL row",
+        DEADLINE_MS,
+      );
+      await daemon.vsctl("set-ssl", ours.key, ours.certificate, ours.certificate);
+      await waitFor(async () => (await status("status")).includes("self"), "no distrust", DEADLINE_MS);
+      expect(await status("is_connected")).toBe("false");
+      await daemon.vsctl("set-ssl", ours.key, ours.certificate, theirs.certificate);
+      await waitFor(async () => (await status("is_connected")) === "true", "not connected", DEADLINE_MS);
+      const peer = peers[peers.length - 1] as ControllerPeer;
+      peer.send({ type: "role_request", role: "master", generationId: 1n });
+      expect(await peer.next("role_reply")).toMatchObject({ role: "master" });
+      await waitFor(async () => (await status("role")) === "master", "the role is not told", DEADLINE_MS);
+      expect(await status("status")).toContain("state=ACTIVE");
+    } finally {
+      for (const { socket } of peers) socket.destroy();
+      server.close();
+    }
+  });
+
+  it("gives its CA certificate to a switch that is to trust its first one", async () => {
+    const [ours, theirs] = [await identity("ours"), await identity("theirs")];
+    const files = {
+      privateKey: theirs.key,
+      certificate: theirs.certificate,
+      caCert: "none",
+      bootstrapCaCert: false,
+    };
+    const peers: ControllerPeer[] = [];
+    const server = createServer(readTlsFiles(files), (socket: TLSSocket) => {
+      peers.push(new ControllerPeer(socket));
+    });
+    await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+    const { port } = server.address() as { readonly port: number };
+    try {
+      const caCert = daemon.path("first.pem");
+      await daemon.vsctl("--bootstrap", "set-ssl", ours.key, ours.certificate, caCert);
+      await daemon.vsctl("set-controller", "br0", `ssl:127.0.0.1:${port}`);
+      await waitFor(async () => (await status("is_connected")) === "true", "not connected", DEADLINE_MS);
+      expect(existsSync(caCert)).toBe(true);
+    } finally {
+      for (const { socket } of peers) socket.destroy();
+      server.close();
+    }
+  });
+});
+
+describe("the protocols of a bridge", () => {
+  it("are those that its connections agree on", async () => {
+    const management = `unix:${daemon.path("br0.mgmt")}`;
+    const versionOf = async (offered: string): Promise<string> => {
+      const { code, stdout, stderr } = await show(management, "-O", offered);
+      return code === 0
+        ? (/\((OF1\.\d)\)/.exec(stdout)?.[1] ?? "OF1.0")
+        : (/version negotiation/.exec(stderr)?.[0] ?? stderr);
+    };
+    expect(await versionOf("OpenFlow10,OpenFlow13")).toBe("OF1.3");
+    await daemon.vsctl("set", "bridge", "br0", "protocols=OpenFlow10");
+    expect(await versionOf("OpenFlow10,OpenFlow13")).toBe("OF1.0");
+    expect(await versionOf("OpenFlow13")).toBe("version negotiation");
+    await daemon.vsctl("set", "bridge", "br0", "protocols=OpenFlow13,OpenFlow15");
+    expect(await versionOf("OpenFlow10,OpenFlow13,OpenFlow15")).toBe("OF1.3");
+    expect(await versionOf("OpenFlow10")).toBe("version negotiation");
+    await daemon.vsctl("clear", "bridge", "br0", "protocols");
+    expect(await versionOf("OpenFlow10")).toBe("OF1.0");
+  });
+});
