@@ -33,6 +33,7 @@ import { compileMatch, type MaskedKey } from "./fields.js";
 import { Flow, FlowCounters } from "./flow.js";
 import { type FlowChange, flowChange } from "./flow-change.js";
 import { type FlowBefore, FlowJournal, type JournalledTables } from "./flow-journal.js";
+import { flowRemovedOf, flowStatsOf } from "./flow-report.js";
 import { GroupTable } from "./groups.js";
 import { type LearnProgram, learnedMod, learnFrom } from "./learn-program.js";
 import { LearnedFlows } from "./learned-flows.js";
@@ -336,19 +337,7 @@ export class FlowTables {
 
   #remove(flow: Flow, reason: FlowRemovedReason, nowMs: number): void {
     if ((flow.flags & OFPFF_SEND_FLOW_REM) !== 0) {
-      this.#onRemoved({
-        type: "flow_removed",
-        cookie: flow.cookie,
-        priority: flow.priority,
-        reason,
-        tableId: flow.tableId,
-        ...duration(nowMs - flow.createdMs),
-        idleTimeoutSeconds: flow.idleTimeoutSeconds,
-        hardTimeoutSeconds: flow.hardTimeoutSeconds,
-        packetCount: BigInt(this.counters.packets[flow.slot]!), // cold
-        byteCount: BigInt(this.counters.bytes[flow.slot]!), // cold
-        match: flow.match,
-      });
+      this.#onRemoved(flowRemovedOf(flow, reason, this.counters, nowMs));
     }
     if (this.isWatched) this.#onChange(flowChange("deleted", flow, { reason }));
     this.#unlink(flow);
@@ -418,19 +407,7 @@ export class FlowTables {
   // --- Statistics
 
   flowStats(filter: FlowStatsFilter, nowMs: number): FlowStats[] {
-    return this.#filtered(filter).map((flow) => ({
-      tableId: flow.tableId,
-      ...duration(nowMs - flow.createdMs),
-      priority: flow.priority,
-      idleTimeoutSeconds: flow.idleTimeoutSeconds,
-      hardTimeoutSeconds: flow.hardTimeoutSeconds,
-      flags: flow.flags,
-      cookie: flow.cookie,
-      packetCount: BigInt(this.counters.packets[flow.slot]!), // cold
-      byteCount: BigInt(this.counters.bytes[flow.slot]!), // cold
-      match: flow.match,
-      instructions: flow.instructions,
-    }));
+    return this.#filtered(filter).map((flow) => flowStatsOf(flow, this.counters, nowMs));
   }
 
   aggregateStats(filter: FlowStatsFilter): AggregateStats {
@@ -507,9 +484,4 @@ function isSentTo(flow: Flow, outPort: number, outGroup: number): boolean {
     (outPort === OFPP_ANY || refersToPort(flow.instructions, outPort)) &&
     (outGroup === OFPG_ANY || refersToGroup(flow.instructions, outGroup))
   );
-}
-
-function duration(ms: number): { readonly durationSeconds: number; readonly durationNanoseconds: number } {
-  const seconds = Math.floor(ms / 1000);
-  return { durationSeconds: seconds, durationNanoseconds: Math.floor((ms - seconds * 1000) * 1e6) };
 }
