@@ -1,9 +1,9 @@
 import { describe, expect, it } from "vitest";
-import { type Action, OFPP_FLOOD } from "../../base/openflow/index.js";
+import { type Action, OFPP_FLOOD, OFPPC_NO_FLOOD } from "../../base/openflow/index.js";
 import { plainFrame } from "../testing/frames.js";
 import { apply, output, Rig } from "../testing/rig.js";
 import type { PortSettings } from "./index.js";
-import { OFPPC_NO_FLOOD, SPEED_KBPS } from "./port-slot.js";
+import { SPEED_KBPS } from "./port-slot.js";
 
 const A = "52:54:00:00:00:0a";
 const ALL = "ff:ff:ff:ff:ff:ff";
