@@ -34,6 +34,7 @@ import {
   PACKET_IN_QUEUE_BYTES_MAX,
   REQUESTS_OUTSTANDING_MAX,
   SEND_QUEUE_BYTES_MAX,
+  UNREAD_BYTES_MAX,
 } from "./limits.js";
 import { MonitorChannel } from "./monitor-channel.js";
 import { type Answer, answer, type ConnectionState, isChange } from "./requests.js";
@@ -87,6 +88,10 @@ export class Connection implements ConnectionState {
   #batch: PendingChange[] = [];
   #answers: Promise<void> = Promise.resolve();
   #outstanding = 0;
+  /** Requests in hand whose answers may be long. */
+  #longAnswers = 0;
+  /** What was read and is not yet carried out: at most what one read brought. */
+  #inbox: ChannelOutput[] = [];
   #timer: Timer | undefined;
   #isClosed = false;
 
@@ -117,7 +122,7 @@ export class Connection implements ConnectionState {
     socket.on("data", (bytes: Buffer) => this.#onData(bytes));
     socket.on("drain", () => {
       this.#monitors.onDrain();
-      this.#resume();
+      this.#work();
     });
     socket.on("error", (error) => this.close(error.message));
     socket.on("close", () => this.close("the peer closed the connection"));
@@ -153,6 +158,10 @@ export class Connection implements ConnectionState {
       return;
     }
     if (!this.isEstablished || this.#isClosed || !wants(this.masks, this.role, event)) return;
+    if (this.#socket.writableLength > UNREAD_BYTES_MAX) {
+      this.close("it does not read what it asked to be told");
+      return;
+    }
     if (event.type === "flow_removed") {
       const isNxm = this.version === OFP10_VERSION && this.flowFormat === "nxm";
       this.#send({ ...event, ...(isNxm ? { encoding: "nxm" as const } : {}), xid: 0 });
@@ -178,37 +187,52 @@ export class Connection implements ConnectionState {
   #onData(bytes: Buffer): void {
     if (this.#isClosed) return;
     this.#perform(this.#session.receive(bytes, this.#modules.clock.nowMs()));
-    this.#flushChanges();
-    if (this.#isBusy()) this.#socket.pause();
   }
 
+  /** Whether the peer is to wait: for answers, or until it has read them. A long answer is never made beside another. */
   #isBusy(): boolean {
-    return this.#outstanding > REQUESTS_OUTSTANDING_MAX || this.#socket.writableLength > SEND_QUEUE_BYTES_MAX;
-  }
-
-  #resume(): void {
-    if (!this.#isClosed && this.#socket.isPaused() && !this.#isBusy()) this.#socket.resume();
+    return (
+      this.#outstanding > REQUESTS_OUTSTANDING_MAX ||
+      this.#socket.writableLength > SEND_QUEUE_BYTES_MAX ||
+      this.#longAnswers > 0
+    );
   }
 
   #perform(outputs: readonly ChannelOutput[]): void {
-    for (const output of outputs) {
-      switch (output.type) {
-        case "send":
-          this.#write(output.bytes);
-          break;
-        case "established":
-          this.#options.onEstablished?.();
-          break;
-        case "message":
-          this.#onMessage(output.message, output.request);
-          break;
-        case "malformed":
-          this.#onMalformed(output.error, output.header, output.request);
-          break;
-        case "close":
-          this.close(output.reason);
-          return;
-      }
+    this.#inbox.push(...outputs);
+    this.#work();
+  }
+
+  /** Goes on with what came in while that is bearable; what is left waits, and no more is read. */
+  #work(): void {
+    let done = 0;
+    while (done < this.#inbox.length && !this.#isClosed && !this.#isBusy()) {
+      this.#performOne(this.#inbox[done] as ChannelOutput);
+      done++;
+    }
+    this.#inbox.splice(0, done);
+    this.#flushChanges();
+    if (this.#isClosed) return;
+    if (this.#inbox.length > 0 || this.#isBusy()) this.#socket.pause();
+    else if (this.#socket.isPaused()) this.#socket.resume();
+  }
+
+  #performOne(output: ChannelOutput): void {
+    switch (output.type) {
+      case "send":
+        this.#write(output.bytes);
+        break;
+      case "established":
+        this.#options.onEstablished?.();
+        break;
+      case "message":
+        this.#onMessage(output.message, output.request);
+        break;
+      case "malformed":
+        this.#onMalformed(output.error, output.header, output.request);
+        break;
+      case "close":
+        this.close(output.reason);
     }
   }
 
@@ -242,12 +266,20 @@ export class Connection implements ConnectionState {
     }
     if (message.type === "multipart_request" && message.body.kind === "flow_monitor") {
       const pending = this.#monitors.request(message.body.monitors).catch(refusalOf);
-      this.#enqueue(pending, message.xid, request, () => this.#monitors.begin());
+      this.#longAnswers++;
+      this.#enqueue(pending, message.xid, request, () => {
+        this.#longAnswers--;
+        this.#monitors.begin();
+      });
       return;
     }
     if (message.type === "set_config") this.#onSetConfig(message.missSendLength);
     const { model, roles } = this.#modules;
-    this.#enqueue(answer(model, roles, this, message).catch(refusalOf), message.xid, request);
+    const isLong = message.type === "multipart_request";
+    if (isLong) this.#longAnswers++;
+    this.#enqueue(answer(model, roles, this, message).catch(refusalOf), message.xid, request, () => {
+      if (isLong) this.#longAnswers--;
+    });
   }
 
   /** A management connection that sets a length wants to monitor: from then on it gets what controllers get. */
@@ -383,7 +415,7 @@ export class Connection implements ConnectionState {
       .catch((error: Error) => this.close(`the switch does not answer: ${error.message}`))
       .finally(() => {
         this.#outstanding -= requests;
-        this.#resume();
+        this.#work();
       });
   }
 
@@ -420,7 +452,8 @@ export class Connection implements ConnectionState {
     const delayMs = Math.max(1, (deadlineMs ?? clock.nowMs() + 1000) - clock.nowMs());
     this.#timer = clock.after(delayMs, () => {
       if (this.#isClosed) return;
-      this.#perform(this.#session.tick(clock.nowMs()));
+      // Not behind what waits: a peer that is silent for too long is left, whatever it sent before.
+      for (const output of this.#session.tick(clock.nowMs())) this.#performOne(output);
       if (!this.#isClosed) this.#arm();
     });
   }
