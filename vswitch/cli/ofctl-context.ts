@@ -1,5 +1,11 @@
 // What every verb of `plinth ofctl` works with: its arguments, options and the connection to the switch.
-import type { MultipartReplyBody, PortDescription } from "../../base/openflow/index.js";
+import type {
+  FlowMod,
+  GroupMod,
+  MultipartReplyBody,
+  PortDescription,
+  Unsent,
+} from "../../base/openflow/index.js";
 import type { CommandIo } from "./command-io.js";
 import { commandError } from "./errors.js";
 import { parsePort } from "./field-text.js";
@@ -38,6 +44,11 @@ export class OfctlContext {
     this.target = target;
     this.flags = flags;
     this.io = io;
+  }
+
+  /** Has the switch carry `changes` out: one by one, or with --bundle all or none. Rejects with OpenFlowRefusal. */
+  change(changes: readonly Unsent<FlowMod | GroupMod>[]): Promise<void> {
+    return this.flags.bundle ? this.client.sendAtomically(changes) : this.client.send(changes);
   }
 
   async ports(): Promise<readonly PortDescription[]> {

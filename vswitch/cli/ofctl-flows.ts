@@ -79,7 +79,7 @@ export function modifyFlows(command: "add" | "modify" | "delete") {
     const ports = await context.numbers([text]);
     const flow = parseFlow(text, { parts: partsOf(exact), ports });
     context.note([flow]);
-    await context.client.send([flowModOf(exact, flow)]);
+    await context.change([flowModOf(exact, flow)]);
     return 0;
   };
 }
@@ -102,7 +102,7 @@ export function modifyFlowsOfFile(command: "add" | "modify" | "delete") {
       }),
     );
     context.note(flows);
-    await context.client.send(mods);
+    await context.change(mods);
     return 0;
   };
 }
@@ -224,7 +224,7 @@ export async function replaceFlows(context: OfctlContext, [path = "-"]: readonly
       continue;
     mods.push(flowModOf("add", flow));
   }
-  await context.client.send(mods);
+  await context.change(mods);
   return 0;
 }
 

@@ -31,7 +31,7 @@ function groupModOf(command: GroupModCommand, text: string, ports: PortNumbers):
 export function modifyGroup(command: "add" | "modify") {
   return async (context: OfctlContext, [text = ""]: Arguments): Promise<number> => {
     const mod = groupModOf(command, text, await context.numbers([text]));
-    await context.client.send([
+    await context.change([
       command === "modify" && context.flags.mayCreate ? { ...mod, command: "add_or_mod" } : mod,
     ]);
     return 0;
@@ -48,12 +48,12 @@ export async function addGroups(context: OfctlContext, [path = "-"]: Arguments):
       return groupModOf(word ?? "add", word === undefined ? text : text.slice(word.length), ports);
     }),
   );
-  await context.client.send(mods);
+  await context.change(mods);
   return 0;
 }
 
 export async function deleteGroups(context: OfctlContext, [text = ""]: Arguments): Promise<number> {
-  await context.client.send([groupModOf("delete", text, await context.numbers([text]))]);
+  await context.change([groupModOf("delete", text, await context.numbers([text]))]);
   return 0;
 }
 

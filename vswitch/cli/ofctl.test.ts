@@ -9,8 +9,11 @@ import { runOfctl } from "./ofctl.js";
 
 let dir: string;
 let agent: OpenFlowAgent;
+/** What commands that read a file are given. */
+let file: string;
 beforeEach(async () => {
   dir = mkdtempSync("/tmp/oft-");
+  file = "add table=3,udp actions=1\n# nothing\ndelete table=1\n";
   agent = await OpenFlowAgent.open(
     { managementSocket: join(dir, "br0.mgmt") },
     { model: new MemorySwitch(), clock: systemClock, log: silentLog },
@@ -37,7 +40,7 @@ async function ofctl(...words: string[]): Promise<Told> {
     err: (text) => {
       err += text;
     },
-    read: async () => "add table=3,udp actions=1\n# nothing\ndelete table=1\n",
+    read: async () => file,
     endpointOf: (bridge) => (bridge === "br0" ? `unix:${join(dir, "br0.mgmt")}` : undefined),
     interrupted: new Promise(() => {}),
   });
@@ -69,6 +72,18 @@ it("runOfctl() adds, shows, sorts and deletes flows", async () => {
   expect(JSON.parse((await ofctl("-o", "json", "dump-flows", "br0", "table=3")).out)).toMatchObject([
     { tableId: 3, match: "udp", actions: "output:1" },
   ]);
+});
+
+it("runOfctl() applies all of a file or nothing when --bundle is given", async () => {
+  file = "priority=1,actions=1\npriority=2,table=5,actions=goto_table:3\npriority=3,actions=3\n";
+  await expect(ofctl("add-flows", "br0", "-")).rejects.toThrow("OFPBIC_BAD_TABLE_ID");
+  expect(await flows()).toEqual([" priority=1 actions=output:1", " priority=3 actions=output:3"]);
+  await ofctl("del-flows", "br0");
+  await expect(ofctl("--bundle", "add-flows", "br0", "-")).rejects.toThrow("OFPBIC_BAD_TABLE_ID");
+  expect(await flows()).toEqual([]);
+  file = "priority=1,actions=1\npriority=2,actions=2\n";
+  expect(await ofctl("--bundle", "add-flows", "br0", "-")).toMatchObject({ code: 0, err: "" });
+  expect(await flows()).toEqual([" priority=1 actions=output:1", " priority=2 actions=output:2"]);
 });
 
 it("runOfctl() names what is wrong, in the words of ovs-ofctl", async () => {

@@ -8,6 +8,8 @@ import {
   encodeMessage,
   type MultipartReplyBody,
   type MultipartRequestBody,
+  OFPBF_ATOMIC,
+  OFPBF_ORDERED,
   OFPMPF_REPLY_MORE,
   type OpenFlowMessage,
   type Unsent,
@@ -100,6 +102,32 @@ export class OpenFlowClient {
     if (refusal !== undefined) throw refusal;
   }
 
+  /**
+   * Carries `messages` out as one bundle: all of them in their order, or none. Rejects with the OpenFlowRefusal of the
+   * message that was refused.
+   */
+  async sendAtomically(messages: readonly Unsent[]): Promise<void> {
+    const bundle = { bundleId: this.#session.nextXid(), flags: OFPBF_ATOMIC | OFPBF_ORDERED };
+    const control = (step: "open_request" | "commit_request") =>
+      this.ask({ type: "bundle_control", control: step, ...bundle });
+    await control("open_request");
+    let refusal: unknown;
+    for (const message of messages) {
+      this.#ask(message, (request) =>
+        encodeMessage({ type: "bundle_add", xid: request.xid, ...bundle, message: encodeMessage(request) }),
+      ).catch((thrown: unknown) => {
+        refusal ??= thrown;
+      });
+    }
+    try {
+      await control("commit_request");
+    } catch (thrown) {
+      // The commit only repeats that a message was refused.
+      throw refusal ?? thrown;
+    }
+    if (refusal !== undefined) throw refusal;
+  }
+
   /** All parts of a multipart reply. */
   async request(body: MultipartRequestBody): Promise<readonly MultipartReply[]> {
     const replies = await this.ask({ type: "multipart_request", flags: 0, body });
@@ -110,6 +138,13 @@ export class OpenFlowClient {
 
   /** Everything that answers `message`. */
   ask(message: Unsent): Promise<readonly OpenFlowMessage[]> {
+    return this.#ask(message, encodeMessage);
+  }
+
+  #ask(
+    message: Unsent,
+    encode: (request: OpenFlowMessage) => Uint8Array,
+  ): Promise<readonly OpenFlowMessage[]> {
     const xid = this.#session.nextXid();
     return new Promise((resolve, reject) => {
       if (this.#failure !== undefined) {
@@ -118,7 +153,7 @@ export class OpenFlowClient {
       }
       const request = { ...message, xid } as OpenFlowMessage;
       this.#pending.set(xid, { request, replies: [], resolve, reject });
-      this.#socket.write(encodeMessage(request));
+      this.#socket.write(encode(request));
     });
   }
 
