@@ -16,6 +16,7 @@ it.each([
   ["vsctl", ["--db", "add-br BRIDGE", "set TABLE RECORD"]],
   ["ofctl", ["dump-flows SWITCH", "add-flow SWITCH FLOW"]],
   ["appctl", ["--target", "fdb/show"]],
+  ["trace", ["<port>", "--ct-next", "--output"]],
 ])("plinth %s --help tells what there is", (name, words) => {
   for (const word of words) expect(help(name)).toContain(word);
 });

@@ -1,7 +1,7 @@
-// `plinth vswitchd`, the switch's daemon, and `plinth vsctl|ofctl|appctl`, the everyday verbs of the ovs tools.
+// `plinth vswitchd`, the switch's daemon, `plinth vsctl|ofctl|appctl`, the verbs of the ovs tools, and `plinth trace`.
 import { existsSync } from "node:fs";
 import { join, resolve } from "node:path";
-import type { Command } from "commander";
+import { type Command, Option } from "commander";
 import { ofctlHelp, runAppctl, runOfctl, runVsctl, startVswitchd, vsctlHelp } from "../../vswitch/index.js";
 import { runDaemon } from "../daemons/daemon.js";
 import { defaultDirectory, directoryLayout } from "../daemons/directory.js";
@@ -33,6 +33,7 @@ export function register(program: Command): void {
   registerVsctl(program);
   registerOfctl(program);
   registerAppctl(program);
+  registerTrace(program);
 }
 
 function registerVswitchd(program: Command): void {
@@ -86,6 +87,32 @@ function registerAppctl(program: Command): void {
       // Unknown options behind the command are the daemon's; one in its place is a mistake.
       if (command.startsWith("-")) self.error(`error: unknown option '${command}'`);
       const target = flags.target ?? inSwitchDirectory(flags.dir, "vswitchd.ctl");
+      process.stdout.write(await runAppctl(command, args, { target, timeoutMs: flags.timeout * 1000 }));
+    });
+}
+
+interface TraceFlags extends AppctlFlags {
+  readonly output?: "json";
+  readonly ctNext: readonly string[];
+}
+
+function registerTrace(program: Command): void {
+  client(program, "trace", "tell what would become of a packet: which flows it meets, and where it ends")
+    .argument("<port>", "the port it comes in by: its name, or its number where only one bridge has that")
+    .argument("[packet]", "a flow as ovs-ofctl writes it (tcp,nw_dst=10.0.0.2,tp_dst=80), or a frame in hex")
+    .option("-t, --target <socket>", "path of the daemon's control socket (default: DIR/vswitchd.ctl)")
+    .option(
+      "--ct-next <flags>",
+      "what the next ct() finds, for example est,trk; may be repeated",
+      collect,
+      [],
+    )
+    .addOption(new Option("-o, --output <format>", "json instead of a story").choices(["json"]))
+    .action(async (port: string, packet: string | undefined, flags: TraceFlags) => {
+      const command = flags.output === "json" ? "plinth/trace-json" : "plinth/trace";
+      const states = flags.ctNext.flatMap((state) => ["--ct-next", state]);
+      const target = flags.target ?? inSwitchDirectory(flags.dir, "vswitchd.ctl");
+      const args = [port, packet ?? "", ...states];
       process.stdout.write(await runAppctl(command, args, { target, timeoutMs: flags.timeout * 1000 }));
     });
 }

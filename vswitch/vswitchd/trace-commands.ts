@@ -11,6 +11,7 @@ import { frameOfMatch } from "../cli/match-frame.js";
 import { toPlain } from "../cli/plain-value.js";
 import { formatStory, formatTrace } from "../cli/trace-text.js";
 import type { DatapathHandle } from "../datapath/index.js";
+import { traceOfPort } from "./port-trace.js";
 import type { UnixctlCommand } from "./unixctl.js";
 
 /** The ports of each bridge by name. */
@@ -20,6 +21,7 @@ export type BridgePorts = ReadonlyMap<
 >;
 
 const FORM = "{[dp_name] odp_flow | bridge br_flow} [OPTIONS...] [-generate|packet]";
+const PORT_FORM = "port [br_flow | packet] [OPTIONS...]";
 const CT_FLAGS = ["new", "est", "rel", "rpl", "inv", "trk", "snat", "dnat"];
 const OPTIONS_MAX = 64;
 
@@ -53,8 +55,8 @@ export function traceCommands(
   return {
     "ofproto/trace": command(FORM, (args) => run(args, false, "ovs")),
     "ofproto/trace-packet-out": command(`[-consistent] ${FORM} actions`, (args) => run(args, true, "ovs")),
-    "plinth/trace": command(FORM, (args) => run(args, false, "story")),
-    "plinth/trace-json": command(FORM, (args) => run(args, false, "json")),
+    "plinth/trace": command(PORT_FORM, (args) => run(traceOfPort(args, bridges()), false, "story")),
+    "plinth/trace-json": command(PORT_FORM, (args) => run(traceOfPort(args, bridges()), false, "json")),
   };
 }
 
