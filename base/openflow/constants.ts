@@ -106,10 +106,18 @@ export const OFPC_FLOW_STATS = 1 << 0;
 export const OFPC_TABLE_STATS = 1 << 1;
 export const OFPC_PORT_STATS = 1 << 2;
 export const OFPC_GROUP_STATS = 1 << 3;
+export const OFPC_IP_REASM = 1 << 5;
 export const OFPC_QUEUE_STATS = 1 << 6;
 
 // Fragment handling (7.3.2)
 export const OFPC_FRAG_NORMAL = 0;
+export const OFPC_FRAG_DROP = 1;
+export const OFPC_FRAG_REASM = 2;
+/** Nicira's: as NORMAL, and first fragments show their transport header. */
+export const OFPC_FRAG_NX_MATCH = 3;
+export const OFPC_FRAG_MASK = 3;
+/** Before OpenFlow 1.3 only, where asynchronous configuration does its work. */
+export const OFPC_INVALID_TTL_TO_CONTROLLER = 1 << 2;
 
 // Flow-mod flags (7.3.4.1)
 export const OFPFF_SEND_FLOW_REM = 1 << 0;

@@ -28,8 +28,14 @@ export class PacketPool {
   readonly offset: Int32Array;
   /** Per packet: bytes in the frame. */
   readonly length: Int32Array;
-  /** Per packet: datapath's mark of the port it came in by; the pool only zeroes it. */
-  readonly inPort: Uint32Array;
+  /**
+   * Per packet: 0, or that it was put together of IP fragments, and the size of the largest of them, IP header and all,
+   * with the identification that they had.
+   */
+  readonly fragmentSize: Int32Array;
+  readonly fragmentId: Uint32Array;
+  /** Whether any packet may have a fragmentSize: whoever puts datagrams together sets it. */
+  holdsWholes = false;
   readonly slots: number;
   readonly #references: Uint16Array;
   readonly #base: number;
@@ -46,7 +52,8 @@ export class PacketPool {
     this.view = new DataView(this.bytes.buffer, this.bytes.byteOffset, this.bytes.byteLength);
     this.offset = new Int32Array(this.slots);
     this.length = new Int32Array(this.slots);
-    this.inPort = new Uint32Array(this.slots);
+    this.fragmentSize = new Int32Array(this.slots);
+    this.fragmentId = new Uint32Array(this.slots);
     this.#references = new Uint16Array(this.slots);
     this.#free = new Int32Array(this.slots);
     for (let i = 0; i < this.slots; i++) this.#free[i] = this.slots - 1 - i;
@@ -65,7 +72,7 @@ export class PacketPool {
     this.#references[packet] = 1;
     this.offset[packet] = this.#base + packet * SLOT_SIZE + HEADROOM;
     this.length[packet] = 0;
-    this.inPort[packet] = 0;
+    this.fragmentSize[packet] = 0;
     return packet;
   }
 
@@ -89,7 +96,7 @@ export class PacketPool {
     return (this.#references[packet] as number) > 1;
   }
 
-  /** A packet of its own with the same frame, headroom as far as it was, and inPort; −1 when the pool is empty. */
+  /** A packet of its own with the same frame, headroom as far as it was, and fragments; −1 when the pool is empty. */
   copy(packet: number): number {
     const twin = this.allocate();
     if (twin < 0) return -1;
@@ -98,7 +105,8 @@ export class PacketPool {
     const length = this.length[packet] as number;
     this.offset[twin] = to;
     this.length[twin] = length;
-    this.inPort[twin] = this.inPort[packet] as number;
+    this.fragmentSize[twin] = this.fragmentSize[packet] as number;
+    this.fragmentId[twin] = this.fragmentId[packet] as number;
     this.bytes.copyWithin(to, from, from + length);
     return twin;
   }

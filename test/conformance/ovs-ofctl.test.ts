@@ -4,6 +4,8 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { waitFor } from "../../base/time/index.js";
+import { cut } from "../../vswitch/testing/fragments.js";
+import { udpFrame } from "../../vswitch/testing/frames.js";
 import { OpenFlowSwitch } from "../support/openflow-switch.js";
 import { endChild, type RunResult, requirePrograms, run } from "../support/run.js";
 
@@ -261,6 +263,26 @@ describe("ovs-ofctl", () => {
       DEADLINE_MS,
     );
     expect(lines.join("\n")).toMatch(/priority=5,ip reason=delete .*cookie:0x7/s);
+  });
+
+  it("drops fragments, puts them together or shows them to the tables as set-frags says", async () => {
+    expect(await ok("show")).toContain("IP_REASM");
+    expect((await ok("get-frags")).trim()).toBe("normal");
+    const whole = udpFrame(
+      { source: "10.0.0.1", destination: "10.0.0.2", sourcePort: 4000, destinationPort: 80 },
+      new Uint8Array(3000),
+    );
+    const pieces = cut(whole, [1400, 2800]);
+    await ok("add-flow", "priority=2,udp,tp_dst=80,actions=output:2");
+    const leave: Record<string, number> = {};
+    for (const mode of ["drop", "reassemble", "nx-match", "normal"]) {
+      await ok("set-frags", mode);
+      expect((await ok("get-frags")).trim()).toBe(mode);
+      expect(await ok("show")).toContain(`frags=${mode}`);
+      for (const piece of pieces) target.inject("vm1", piece);
+      leave[mode] = target.takeSent("vm2").length;
+    }
+    expect(leave).toEqual({ drop: 0, reassemble: 3, "nx-match": 1, normal: 0 });
   });
 
   it("agrees on 1.3 whatever newer versions it offers", async () => {

@@ -27,6 +27,18 @@ export const CONTROLLER_MASKS: AsyncMasks = {
 /** What a management connection gets without asking: nothing. */
 export const SILENT_MASKS: AsyncMasks = { packetIn: [0, 0], portStatus: [0, 0], flowRemoved: [0, 0] };
 
+const INVALID_TTL = 1 << OFPR.invalid_ttl;
+
+export function wantsInvalidTtl(masks: AsyncMasks): boolean {
+  return (masks.packetIn[0] & INVALID_TTL) !== 0;
+}
+
+/** The masks with packet-ins of that reason wanted, or not, in every role but slave. */
+export function withInvalidTtl(masks: AsyncMasks, isWanted: boolean): AsyncMasks {
+  const [active, slave] = masks.packetIn;
+  return { ...masks, packetIn: [isWanted ? active | INVALID_TTL : active & ~INVALID_TTL, slave] };
+}
+
 const FLOW_REMOVED_BIT: Readonly<Record<FlowRemovedReason, number>> = {
   idle_timeout: 0,
   hard_timeout: 1,

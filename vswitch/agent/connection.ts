@@ -69,7 +69,7 @@ const LINGER_MS = 1_000;
 
 export class Connection implements ConnectionState {
   role: ConnectionState["role"] = "equal";
-  config: ConnectionState["config"];
+  missSendLength: number;
   masks: ConnectionState["masks"];
   packetInFormat: ConnectionState["packetInFormat"] = "standard";
   flowFormat: ConnectionState["flowFormat"] = "openflow10";
@@ -110,7 +110,7 @@ export class Connection implements ConnectionState {
       onWatch: (isWatching) => modules.flowWatch.change(isWatching),
     });
     const isController = options.kind === "controller";
-    this.config = { flags: 0, missSendLength: isController ? OFP_DEFAULT_MISS_SEND_LEN : 0 };
+    this.missSendLength = isController ? OFP_DEFAULT_MISS_SEND_LEN : 0;
     this.masks = isController ? CONTROLLER_MASKS : SILENT_MASKS;
     this.#session = new ChannelSession({
       probeIntervalMs: options.probeIntervalMs,

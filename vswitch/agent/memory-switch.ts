@@ -88,6 +88,7 @@ export class MemorySwitch implements SwitchModel {
   readonly packetOuts: PacketOut[] = [];
   /** While set, changes and barriers wait for it: a slow datapath. */
   gate: Promise<void> = Promise.resolve();
+  fragmentHandling = 0;
   flows: FlowStats[] = [];
   groups: GroupDescription[] = [];
   portList: PortDescription[] = [];
@@ -151,8 +152,8 @@ export class MemorySwitch implements SwitchModel {
     await this.gate;
   }
 
-  async setFragmentHandling(flags: number): Promise<boolean> {
-    return flags === 0;
+  async handleFragments(flags: number): Promise<void> {
+    this.fragmentHandling = flags;
   }
 
   async flowStats(filter: FlowStatsFilter): Promise<readonly FlowStats[]> {

@@ -241,6 +241,27 @@ describe("OpenFlowAgent", () => {
     expect(agent.controllers.map((status) => status.role)).toEqual(["slave", "master"]);
   });
 
+  it("handles fragments for all connections alike, tells what it does, and refuses what it does not know", async () => {
+    const [first, second] = [await controller("c1"), await controller("c2")];
+    first.send({ type: "set_config", flags: 2, missSendLength: 64 }, { type: "barrier_request" });
+    await first.next("barrier_reply");
+    expect(model.fragmentHandling).toBe(2);
+    second.send({ type: "get_config_request" });
+    expect(await second.next("get_config_reply")).toMatchObject({ flags: 2, missSendLength: 128 });
+    for (const flags of [4, 8, 0x100])
+      second.send({ type: "set_config", flags, missSendLength: 1 }, { type: "get_config_request" });
+    for (let i = 0; i < 3; i++) {
+      expect(await second.next("error")).toMatchObject({ errorType: 10, code: 0 });
+      expect(await second.next("get_config_reply")).toMatchObject({ flags: 2, missSendLength: 128 });
+    }
+    second.send({ type: "role_request", role: "slave", generationId: 1n });
+    await second.next("role_reply");
+    second.send({ type: "set_config", flags: 1, missSendLength: 1 });
+    expect(await second.next("error")).toMatchObject({ errorType: 10, code: 2 });
+    second.send({ type: "set_config", flags: 2, missSendLength: 9 }, { type: "get_config_request" });
+    expect(await second.next("get_config_reply")).toMatchObject({ flags: 2, missSendLength: 9 });
+  });
+
   it("dials again when a controller goes and comes back", async () => {
     const { target, accepted } = await listen("c1");
     agent.setControllers([{ target }], "secure");

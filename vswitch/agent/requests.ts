@@ -5,7 +5,10 @@ import {
   type Dialect,
   OFP10_VERSION,
   OFPC_FLOW_STATS,
+  OFPC_FRAG_MASK,
   OFPC_GROUP_STATS,
+  OFPC_INVALID_TTL_TO_CONTROLLER,
+  OFPC_IP_REASM,
   OFPC_PORT_STATS,
   OFPC_QUEUE_STATS,
   OFPC_TABLE_STATS,
@@ -19,7 +22,7 @@ import {
   type TableMod,
   type Unsent,
 } from "../../base/openflow/index.js";
-import type { AsyncMasks } from "./async-config.js";
+import { type AsyncMasks, wantsInvalidTtl, withInvalidTtl } from "./async-config.js";
 import { answerMultipart, experimenterError } from "./multipart-requests.js";
 import { answerNicira } from "./nicira-requests.js";
 import type { RoleHolder, Roles } from "./roles.js";
@@ -27,7 +30,7 @@ import type { SwitchChange, SwitchModel } from "./switch-model.js";
 
 /** What a connection keeps for itself. */
 export interface ConnectionState extends RoleHolder {
-  config: Pick<SwitchConfig, "flags" | "missSendLength">;
+  missSendLength: number;
   masks: AsyncMasks;
   /** OpenFlow version of the connection. */
   readonly version: Dialect["version"];
@@ -41,7 +44,7 @@ export interface ConnectionState extends RoleHolder {
 export type Answer = readonly Unsent[] | OfpErrorName;
 
 const CAPABILITIES =
-  OFPC_FLOW_STATS | OFPC_TABLE_STATS | OFPC_PORT_STATS | OFPC_GROUP_STATS | OFPC_QUEUE_STATS;
+  OFPC_FLOW_STATS | OFPC_TABLE_STATS | OFPC_PORT_STATS | OFPC_GROUP_STATS | OFPC_IP_REASM | OFPC_QUEUE_STATS;
 /** 1.0 has no groups, and says whether addresses in ARP are matched. */
 const OFPC_ARP_MATCH_IP = 1 << 7;
 const CAPABILITIES_10 = (CAPABILITIES & ~OFPC_GROUP_STATS) | OFPC_ARP_MATCH_IP;
@@ -72,7 +75,7 @@ export async function answer(
     case "features_request":
       return [await features(model, state.version)];
     case "get_config_request":
-      return [{ type: "get_config_reply", ...state.config }];
+      return [getConfig(model, state)];
     case "set_config":
       return setConfig(model, state, message);
     case "barrier_request":
@@ -128,9 +131,24 @@ async function features(model: SwitchModel, version: number): Promise<Unsent> {
   };
 }
 
+function getConfig(model: SwitchModel, state: ConnectionState): Unsent {
+  const { missSendLength } = state;
+  const isTtlWanted = state.version === OFP10_VERSION && wantsInvalidTtl(state.masks);
+  const flags = model.fragmentHandling | (isTtlWanted ? OFPC_INVALID_TTL_TO_CONTROLLER : 0);
+  return { type: "get_config_reply", flags, missSendLength };
+}
+
+/** Fragments are handled alike for all connections, so a slave may not change that (6.3.5); the rest is its own. */
 async function setConfig(model: SwitchModel, state: ConnectionState, message: SwitchConfig): Promise<Answer> {
-  if (!(await model.setFragmentHandling(message.flags))) return "OFPSCFC_BAD_FLAGS";
-  state.config = { flags: message.flags, missSendLength: message.missSendLength };
+  const { flags, missSendLength } = message;
+  const is10 = state.version === OFP10_VERSION;
+  const known = OFPC_FRAG_MASK | (is10 ? OFPC_INVALID_TTL_TO_CONTROLLER : 0);
+  if ((flags & ~known) !== 0) return "OFPSCFC_BAD_FLAGS";
+  const fragments = flags & OFPC_FRAG_MASK;
+  if (state.role === "slave" && fragments !== model.fragmentHandling) return "OFPSCFC_EPERM";
+  state.missSendLength = missSendLength;
+  if (is10) state.masks = withInvalidTtl(state.masks, (flags & OFPC_INVALID_TTL_TO_CONTROLLER) !== 0);
+  await model.handleFragments(fragments);
   return [];
 }
 

@@ -90,8 +90,9 @@ export interface SwitchModel {
   watchFlows(isWatched: boolean): Promise<void>;
   /** Resolves when everything asked before is in force (and packet-outs have left). */
   barrier(): Promise<void>;
-  /** How IP fragments are handled: OFPC_FRAG_*. False = not supported. */
-  setFragmentHandling(flags: number): Promise<boolean>;
+  /** How IP fragments are handled, for all connections: one of OFPC_FRAG_*, as last asked for. */
+  readonly fragmentHandling: number;
+  handleFragments(flags: number): Promise<void>;
 
   flowStats(filter: FlowStatsFilter): Promise<readonly FlowStats[]>;
   aggregateStats(filter: FlowStatsFilter): Promise<AggregateStats>;

@@ -238,7 +238,7 @@ export class Conntrack implements Tracker, PieceTracker {
     if (whole !== undefined) return this.trackPiece(whole, key, ct, zone, translatedHere, nowMs);
     key[FlowKey.K_CT_STATE] = 0;
     key[FlowKey.K_CT_ZONE] = 0;
-    const taken = fragments.take(packet, key, datagram, zone, nowMs);
+    const taken = fragments.take(packet, key, datagram, zone, nowMs, 0);
     if (taken === FRAGMENT_REFUSED) {
       key[FlowKey.K_CT_ZONE] = zone;
       key[FlowKey.K_CT_STATE] = CT_STATE_TRK | CT_STATE_INV;

@@ -72,7 +72,7 @@ export class Datagram {
     if (!this.ipv6) {
       this.protocol = view.getUint8(l3 + 9);
       this.l4 = l3 + ((view.getUint8(l3) & 15) << 2);
-    } else if (headers.l4 >= 0) {
+    } else if (headers.l4 >= 0 && this.fragment === 0) {
       this.protocol = headers.l4Protocol;
       this.l4 = headers.l4;
     } else {

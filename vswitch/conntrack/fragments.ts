@@ -33,8 +33,8 @@ const REMEMBERED_MS = 1000;
 const DATAGRAM_SIZE_MAX = 65_535;
 const SENDERS = 64;
 const SAVED_WORDS = FlowKey.KEY_WORDS - FlowKey.K_PIPELINE;
-/** Key of a datagram: source 4, destination 4, identification, kind. */
-const KEY_SIZE = 10;
+/** Key of a datagram: source 4, destination 4, identification, kind, context. */
+const KEY_SIZE = 11;
 
 /** What `dpctl/ipf-get-status` counts, per IP version. */
 export class FragmentCounters {
@@ -94,8 +94,18 @@ export class FragmentTable {
     this.#pool = pool;
   }
 
-  /** Takes a fragment; FRAGMENT_HELD, FRAGMENT_REFUSED, or the number of the datagram that it made whole. */
-  take(packet: number, key: Int32Array, datagram: Datagram, zone: number, nowMs: number): number {
+  /**
+   * Takes a fragment; FRAGMENT_HELD, FRAGMENT_REFUSED, or the number of the datagram that it made whole. Only fragments
+   * of one zone and one `context` belong together.
+   */
+  take(
+    packet: number,
+    key: Int32Array,
+    datagram: Datagram,
+    zone: number,
+    nowMs: number,
+    context: number,
+  ): number {
     const version = datagram.ipv6 ? 1 : 0;
     const counters = this.counters[version];
     const { offset, length, more } = readPlace(this.#pool.view, datagram);
@@ -105,7 +115,7 @@ export class FragmentTable {
       counters.tooSmall++;
       return FRAGMENT_REFUSED;
     }
-    this.#readKey(datagram, zone);
+    this.#readKey(datagram, zone, context);
     let d = this.#find(COLLECTING);
     if (d < 0) d = this.#open(nowMs);
     if (d < 0) return FRAGMENT_REFUSED;
@@ -133,7 +143,7 @@ export class FragmentTable {
 
   /** The datagram that a fragment belongs to which has been held once, or undefined. */
   known(datagram: Datagram, zone: number, tracked: boolean, nowMs: number): WholeDatagram | undefined {
-    this.#readKey(datagram, zone);
+    this.#readKey(datagram, zone, 0);
     const d = this.#find(WHOLE);
     if (d < 0 || this.#expiresMs[d]! <= nowMs) return undefined;
     const whole = this.#wholes[d]!;
@@ -177,7 +187,7 @@ export class FragmentTable {
 
   /** From now on its fragments have the addresses that `datagram` has now, and these ports. */
   rename(d: number, datagram: Datagram, zone: number, ports: number): void {
-    this.#readKey(datagram, zone);
+    this.#readKey(datagram, zone, 0);
     for (let i = 0; i < KEY_SIZE; i++) this.#keys[d * KEY_SIZE + i] = this.#wanted[i]!;
     this.#wholes[d]!.ports = ports;
   }
@@ -219,7 +229,7 @@ export class FragmentTable {
     }
   }
 
-  #readKey(datagram: Datagram, zone: number): void {
+  #readKey(datagram: Datagram, zone: number, context: number): void {
     const { view } = this.#pool;
     const { l3, ipv6 } = datagram;
     const wanted = this.#wanted;
@@ -231,6 +241,7 @@ export class FragmentTable {
     wanted[8] = ipv6 ? view.getInt32(datagram.fragmentAt + 4) : view.getUint16(l3 + 4);
     // Of IPv6 the protocol is known from the first fragment only, and is no part of what fragments have in common.
     wanted[9] = kindOf(ipv6, ipv6 ? 0 : datagram.protocol, zone);
+    wanted[10] = context;
   }
 
   #find(state: number): number {

@@ -8,4 +8,5 @@ export type {
 } from "./connection-info.js";
 export { Conntrack, type ConntrackOptions, PICKUP_GRACE_MS } from "./conntrack.js";
 export { CONNECTIONS_MAX } from "./limits.js";
+export { IpReassembler } from "./reassembly.js";
 export type { ConntrackSettings, ConntrackStatus, FragmentStatus, ZoneLimit, ZoneTimeouts } from "./zones.js";

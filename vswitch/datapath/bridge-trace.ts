@@ -27,6 +27,7 @@ export function traceOnBridge(
     pool,
     tracker,
     tables: bridge.tables,
+    fragmentHandling: bridge.pipeline.fragments.mode,
     exists: (port: number) => bridge.slot(port) !== null,
     isLive: (port: number) => bridge.slot(port)?.forwards === true,
     ports: () => bridge.slots.filter(({ forwards }) => forwards).map(({ ofport }) => ofport),

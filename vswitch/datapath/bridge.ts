@@ -7,6 +7,7 @@ import {
   type GroupMod,
   type MeterMod,
   OFP_NO_BUFFER,
+  OFPC_FRAG_REASM,
   OFPP_CONTROLLER,
   OFPP_LOCAL,
   type PacketOut,
@@ -14,6 +15,7 @@ import {
   type PortStatusReason,
 } from "../../base/openflow/index.js";
 import { type Batch, FRAME_SIZE_MAX, FRAME_SIZE_MIN, type PacketPool } from "../../base/packet/index.js";
+import { IpReassembler } from "../conntrack/index.js";
 import {
   compileActions,
   DROP_BAD_PORT,
@@ -23,6 +25,7 @@ import {
   DROP_PACKET_IN_LIMIT,
   DROP_POLICED,
   DROP_PROTECTED,
+  DROP_REASSEMBLY,
   DROP_TOO_LONG,
   type Flow,
   FlowTables,
@@ -42,6 +45,7 @@ import type { BridgeEvent } from "./events.js";
 import { Forwarding } from "./forwarding.js";
 import { OFPORT_MAX, TABLE_COUNT } from "./limits.js";
 import { PORT_CONFIG_MASK, PortSlot, type PortSlotOptions } from "./port-slot.js";
+import { Refragmenter } from "./refragment.js";
 import type { BridgeSettings, PortSettings } from "./settings.js";
 
 const NOBODY = { origin: 0, xid: 0 } as const;
@@ -68,6 +72,8 @@ export class Bridge implements PacketSink {
   readonly #tracker: Tracker;
   readonly #emit: (event: BridgeEvent) => boolean;
   readonly #byNumber: (PortSlot | null)[] = [];
+  readonly #refragmenter: Refragmenter;
+  #reassembler: IpReassembler | null = null;
   #local: PortSlot | null = null;
   #nowMs = 0;
   /** The packet in hand came in by a protected port. */
@@ -82,6 +88,7 @@ export class Bridge implements PacketSink {
     this.#pool = options.pool;
     this.#tracker = options.tracker;
     this.#emit = options.emit;
+    this.#refragmenter = new Refragmenter(options.pool);
     this.tables = new FlowTables({
       tables: TABLE_COUNT,
       onRemoved: (message) => void this.#tell(message),
@@ -209,6 +216,8 @@ export class Bridge implements PacketSink {
       this.pipeline.drop(DROP_PROTECTED);
       return;
     }
+    if (this.#pool.holdsWholes && this.#pool.fragmentSize[packet] !== 0 && this.#sendPieces(packet, slot))
+      return;
     if (!slot.fits(this.#pool, packet)) {
       this.pipeline.drop(DROP_TOO_LONG);
       return;
@@ -218,6 +227,22 @@ export class Bridge implements PacketSink {
     slot.out.push(packet);
     if (slot.out.room === 0) slot.port.tx(slot.out);
     if (slot.mirrorsOut !== 0) this.forwarding.mirrors!.egress(packet, slot);
+  }
+
+  /** Sends what was put together of fragments as fragments; false when there is nothing to cut. */
+  #sendPieces(packet: number, slot: PortSlot): boolean {
+    const pieces = this.#refragmenter;
+    if (!pieces.start(packet, slot.mtu)) return false;
+    while (!pieces.isDone) {
+      const piece = pieces.next();
+      if (piece < 0) {
+        this.pipeline.drop(DROP_NO_BUFFER);
+        return true;
+      }
+      this.send(piece, slot);
+      this.#pool.free(piece);
+    }
+    return true;
   }
 
   /** The port with this OpenFlow number, or null. */
@@ -354,6 +379,16 @@ export class Bridge implements PacketSink {
     if (slot.vlan !== vlan) this.forwarding.macs.flush(slot.ofport);
   }
 
+  /** `mode` is one of OFPC_FRAG_*. Fragments that wait for the rest of their datagram are dropped. */
+  handleFragments(mode: number): void {
+    const waiting = this.#reassembler?.held ?? 0;
+    this.#reassembler?.purge();
+    for (let i = 0; i < waiting; i++) this.pipeline.drop(DROP_REASSEMBLY);
+    this.#reassembler = mode === OFPC_FRAG_REASM ? new IpReassembler(this.#pool) : null;
+    this.pipeline.fragments.set(mode, this.#reassembler);
+    this.tables.invalidate();
+  }
+
   setBridge(settings: BridgeSettings): void {
     this.forwarding.configure(settings);
   }
@@ -381,8 +416,17 @@ export class Bridge implements PacketSink {
     }
   }
 
+  /** Ends what has taken too long. Call about once a second. */
+  sweep(nowMs: number): void {
+    this.tables.expire(nowMs);
+    this.forwarding.macs.expire(nowMs);
+    const late = this.#reassembler?.sweep(nowMs) ?? 0;
+    for (let i = 0; i < late; i++) this.pipeline.drop(DROP_REASSEMBLY);
+  }
+
   /** Frees what waits and closes every port. */
   close(): void {
+    this.#reassembler?.purge();
     for (let i = 0; i < this.slots.length; i++) {
       this.slots[i]!.out.freeAll(this.#pool);
       this.slots[i]!.port.close();

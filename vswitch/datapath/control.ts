@@ -57,6 +57,7 @@ export function datapathMethods(modules: ControlModules): DatapathMethods {
     watchFlows: ({ bridge, isWatched }) => {
       at(bridge).tables.isWatched = isWatched;
     },
+    handleFragments: ({ bridge, flags }) => at(bridge).handleFragments(flags),
     barrier: ({ bridge }) => void at(bridge),
     flowStats: ({ bridge, filter }) => at(bridge).tables.flowStats(filter, nowMs()),
     aggregateStats: ({ bridge, filter }) => at(bridge).tables.aggregateStats(filter),

@@ -2,7 +2,7 @@
 // Invariant: requests are carried out in the order in which they are made; what change() was told is in force for
 // every packet that arrives after its promise resolved. Thread: main.
 import type { PlinthError } from "../../base/errors/index.js";
-import type { FlowStatsFilter, SwitchDescription } from "../../base/openflow/index.js";
+import { type FlowStatsFilter, OFPC_FRAG_NORMAL, type SwitchDescription } from "../../base/openflow/index.js";
 import { POOL_SLOTS } from "../../base/packet/index.js";
 import { WorkerHandle } from "../../base/worker/index.js";
 import type { SwitchChange, SwitchEvent, SwitchModel } from "../agent/index.js";
@@ -112,6 +112,7 @@ export class BridgeModel implements SwitchModel {
   readonly tableFeatures = TABLE_FEATURES;
   readonly datapathId: bigint;
   readonly description: SwitchDescription;
+  fragmentHandling: number = OFPC_FRAG_NORMAL;
   readonly #handle: Pick<DatapathHandle, "call" | "onEvent">;
   readonly #bridge: string;
 
@@ -139,9 +140,10 @@ export class BridgeModel implements SwitchModel {
   barrier(): Promise<void> {
     return this.#ask("barrier");
   }
-  /** Fragments are matched as they are (OFPC_FRAG_NORMAL); nothing else is supported. */
-  async setFragmentHandling(flags: number): Promise<boolean> {
-    return flags === 0;
+  async handleFragments(flags: number): Promise<void> {
+    if (this.fragmentHandling === flags) return;
+    this.fragmentHandling = flags;
+    await this.#handle.call("handleFragments", { bridge: this.#bridge, flags });
   }
   flowStats(filter: FlowStatsFilter): Promise<Result<"flowStats">> {
     return this.#handle.call("flowStats", { bridge: this.#bridge, filter });

@@ -107,9 +107,7 @@ export class Datapath {
     for (let b = 0; b < this.bridges.length; b++) {
       const bridge = this.bridges[b]!;
       bridge.tick(nowMs);
-      if (!sweep) continue;
-      bridge.tables.expire(nowMs);
-      bridge.forwarding.macs.expire(nowMs);
+      if (sweep) bridge.sweep(nowMs);
     }
     this.deliver();
   }

@@ -90,6 +90,8 @@ export interface DatapathMethods {
   /** Whether every change of a flow is told as an event. */
   watchFlows(body: OfBridge & { readonly isWatched: boolean }): void;
   barrier(body: OfBridge): void;
+  /** `flags` is one of OFPC_FRAG_*. */
+  handleFragments(body: OfBridge & { readonly flags: number }): void;
   flowStats(body: OfBridge & { readonly filter: FlowStatsFilter }): readonly FlowStats[];
   aggregateStats(body: OfBridge & { readonly filter: FlowStatsFilter }): AggregateStats;
   tableStats(body: OfBridge): readonly TableStats[];

@@ -17,11 +17,13 @@ interface State {
 export class DatapathActions {
   readonly actions: string[] = [];
   readonly #pool: PacketPool;
-  readonly #headers = new K.Headers();
+  readonly #headers: K.Headers;
   #base: State;
 
-  constructor(pool: PacketPool, packet: number, key: Int32Array) {
+  /** `headers` is for this alone. */
+  constructor(pool: PacketPool, headers: K.Headers, packet: number, key: Int32Array) {
     this.#pool = pool;
+    this.#headers = headers;
     this.#base = this.#stateOf(packet, key);
   }
 

@@ -39,6 +39,10 @@ export const DROP_REASONS = [
   "too-long",
   /** The connection's zone has as many connections as it may. */
   "conntrack-zone-limit",
+  /** An IP fragment, where the switch was told to drop them. */
+  "fragment",
+  /** An IP fragment that could not be put together with others: broken, overlapping, too late, or no room. */
+  "reassembly",
 ] as const;
 
 export type DropReason = (typeof DROP_REASONS)[number];
@@ -63,6 +67,8 @@ export const DROP_PROTECTED = 16;
 export const DROP_POLICED = 17;
 export const DROP_TOO_LONG = 18;
 export const DROP_CONNTRACK_ZONE_LIMIT = 19;
+export const DROP_FRAGMENT = 20;
+export const DROP_REASSEMBLY = 21;
 
 /** No drop: the packet is a fragment, which the tracker keeps (with a reference of its own) until its datagram is whole. */
 export const TRACK_HELD = -2;

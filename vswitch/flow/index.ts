@@ -26,6 +26,7 @@ export {
 export { Flow, FlowCounters } from "./flow.js";
 export type { FlowChange } from "./flow-change.js";
 export { FlowTables, type FlowTablesOptions } from "./flow-tables.js";
+export { REASSEMBLY_REFUSED, REASSEMBLY_WAITS, type Reassembler } from "./fragment-gate.js";
 export * as FlowKey from "./key.js";
 export { Headers, KEY_WORDS } from "./key.js";
 export { BANDS_MAX, BUCKETS_MAX, FLOWS_MAX, GROUPS_MAX, METERS_MAX, TABLES } from "./limits.js";

@@ -92,10 +92,14 @@ export class Headers {
   l4 = -1;
   /** Protocol at l4; −1 when there is none that is understood. */
   l4Protocol = -1;
+  /** Of a first fragment, whose transport header the key does not show: where that is. Else it means nothing. */
+  hiddenL4 = -1;
   /** Neighbour discovery: of the link-layer address in the option that belongs to the type. */
   ndLinkLayer = -1;
   /** One past the last byte that the innermost parsed length field allows. */
   end = 0;
+  /** Whether the transport header of a datagram's first fragment counts as one (OFPC_FRAG_NX_MATCH). */
+  readsFirstFragments = false;
 
   /** Parses the frame into `key` (words K_ETH_DST up to K_PIPELINE) and this. Words outside are left alone. */
   parse(pool: PacketPool, packet: number, key: Int32Array): void {
@@ -161,7 +165,8 @@ export class Headers {
     key[K_IP] = (protocol << 24) | (view.getUint8(at + 1) << 16) | (view.getUint8(at + 8) << 8) | kind;
     key[K_SRC] = view.getInt32(at + 12);
     key[K_DST] = view.getInt32(at + 16);
-    if (kind === 0) this.#transport(view, at + headerSize, protocol, key);
+    if (kind === FRAGMENT_ANY) this.#firstFragment(view, at + headerSize, protocol, key);
+    else if (kind === 0) this.#transport(view, at + headerSize, protocol, key);
   }
 
   #ipv6(view: DataView, at: number, key: Int32Array): void {
@@ -223,7 +228,14 @@ export class Headers {
     }
     key[K_V6] = (key[K_V6] as number) | (bits << 20);
     key[K_IP] = (next << 24) | ip | fragment;
-    if (!broken && fragment === 0 && extensionKind(next) === 0) this.#transport(view, at, next, key);
+    const last = !broken && extensionKind(next) === 0;
+    if (fragment === FRAGMENT_ANY) this.#firstFragment(view, last ? at : this.end, next, key);
+    else if (last && fragment === 0) this.#transport(view, at, next, key);
+  }
+
+  #firstFragment(view: DataView, at: number, protocol: number, key: Int32Array): void {
+    this.hiddenL4 = at;
+    if (this.readsFirstFragments) this.#transport(view, at, protocol, key);
   }
 
   #transport(view: DataView, at: number, protocol: number, key: Int32Array): void {

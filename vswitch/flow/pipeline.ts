@@ -17,6 +17,7 @@ import type { DropCounters } from "./drop-counters.js";
 import * as D from "./drop-reasons.js";
 import type { Flow } from "./flow.js";
 import type { FlowTables } from "./flow-tables.js";
+import { FragmentGate } from "./fragment-gate.js";
 import { chooseBucket } from "./group-choice.js";
 import { GROUP_ALL, type GroupBucket } from "./groups.js";
 import { HeaderOperations } from "./header-operations.js";
@@ -38,6 +39,7 @@ const TCP_FIN_OR_RST = 5;
 
 export class Pipeline {
   readonly cache: PathCache;
+  readonly fragments: FragmentGate;
   readonly #hand: InHand;
   readonly #pool: PacketPool;
   readonly #tables: FlowTables;
@@ -62,6 +64,7 @@ export class Pipeline {
     this.cache = new PathCache(options.observer === undefined ? undefined : 2);
     this.#path = new Path(this.cache, options.tables);
     this.#hand = new InHand(options.pool, this.#path, this.#observer);
+    this.fragments = new FragmentGate(this.#hand);
     this.#values = new ValueOperations(this.#hand, options.sink);
     this.#outputs = new Outputs(this.#hand, options.sink, this.#values);
     this.#headers = new HeaderOperations(this.#hand, this.#outputs);
@@ -89,7 +92,7 @@ export class Pipeline {
   /** Takes the packet (one reference) through the tables from table 0. `nowMs` is monotonic. */
   process(packet: number, inPort: number, nowMs: number): void {
     this.#begin(packet, inPort, nowMs);
-    this.#run(0, true);
+    this.#arrive(0, true);
     this.#finish();
   }
 
@@ -143,7 +146,7 @@ export class Pipeline {
       hand.headers.parse(this.#pool, hand.packet, hand.key);
       const table = waiting.tables[next]!;
       if (this.#observer !== null) this.#observer.recirculate(table, hand.key, hand.packet);
-      this.#run(table, false);
+      this.#arrive(table, false);
       this.#pool.free(hand.packet);
     }
     hand.flow = null;
@@ -151,6 +154,12 @@ export class Pipeline {
   }
 
   // --- Tables
+
+  #arrive(tableId: number, first: boolean): void {
+    const isFragment = (this.#hand.key[K.K_IP]! & 0xff) !== 0;
+    if (isFragment && this.fragments.holds && !this.fragments.admits()) return;
+    this.#run(tableId, first);
+  }
 
   #run(tableId: number, first: boolean): void {
     const hand = this.#hand;

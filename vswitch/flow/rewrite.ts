@@ -65,7 +65,7 @@ export class Rewriter {
         this.#address(K.K_DST, 16, 24, 24);
         return;
       case P.W_PORTS:
-        this.#ports();
+        this.#ports(packet);
         return;
       case P.W_ICMP:
         this.#icmp(packet);
@@ -235,9 +235,8 @@ export class Rewriter {
     let { l4, l4Protocol } = headers;
     if (l4 < 0) {
       // The first fragment carries the transport header, though the key shows none.
-      const later = (this.#key[K.K_IP]! & K.FRAGMENT_LATER) !== 0;
-      if (headers.l3Kind !== K.L3_IPV4 || later) return -1;
-      l4 = headers.l3 + ((this.#view.getUint8(headers.l3) & 15) << 2);
+      if ((this.#key[K.K_IP]! & 0xff) !== K.FRAGMENT_ANY) return -1;
+      l4 = headers.hiddenL4;
       l4Protocol = this.#key[K.K_IP]! >>> 24;
     }
     if (l4Protocol === 6) return l4 + 18 <= headers.end ? l4 + 16 : -1;
@@ -248,9 +247,14 @@ export class Rewriter {
     return -1;
   }
 
-  #ports(): void {
+  #ports(packet: number): void {
     const { l4, l4Protocol, end } = this.#headers;
     if (l4 < 0 || l4Protocol === 1 || l4Protocol === 58) return;
+    if (l4Protocol === 132 && (this.#key[K.K_IP]! & 0xff) !== 0) {
+      // Its checksum covers what other fragments hold, and cannot be mended without: the ports stay.
+      this.reparse(packet);
+      return;
+    }
     const before = this.#view.getInt32(l4);
     const after = this.#key[K.K_TP]!;
     this.#view.setInt32(l4, after);

@@ -1,7 +1,13 @@
 // Traces a packet: the same pipeline as for traffic, with an observer that writes down every step and a sink that
 // sends nothing. Counters, caches and connections stay as they are.
 // Thread: datapath worker, between breaths.
-import { type Action, type Instruction, type Match, OFPP_LOCAL } from "../../base/openflow/index.js";
+import {
+  type Action,
+  type Instruction,
+  type Match,
+  OFPC_FRAG_NX_MATCH,
+  OFPP_LOCAL,
+} from "../../base/openflow/index.js";
 import { compileActions } from "./compile-actions.js";
 import { DatapathActions } from "./datapath-actions.js";
 import type { DropReason } from "./drop-reasons.js";
@@ -66,6 +72,8 @@ export interface TraceRequest {
 }
 
 export interface TraceOptions extends Omit<PipelineOptions, "observer" | "sink"> {
+  /** OFPC_FRAG_*. */
+  readonly fragmentHandling: number;
   readonly exists: (port: number) => boolean;
   readonly isLive: (port: number) => boolean;
   /** Numbers of all ports that forward, for flooding. */
@@ -92,6 +100,7 @@ export function traceFrame(options: TraceOptions, request: TraceRequest, nowMs: 
   if (packet < 0) return [];
   const recorder = new Recorder(options, request);
   const pipeline = new Pipeline({ ...options, sink: recorder, observer: recorder });
+  pipeline.fragments.set(options.fragmentHandling, null);
   recorder.begin(packet);
   if (request.actions === undefined) pipeline.process(packet, request.inPort, nowMs);
   else {
@@ -139,13 +148,19 @@ class Recorder implements PipelineObserver, PacketSink {
   begin(packet: number): void {
     const key = new Int32Array(K.KEY_WORDS);
     key[K.K_IN_PORT] = this.#request.inPort;
-    new K.Headers().parse(this.#options.pool, packet, key);
+    this.#headers().parse(this.#options.pool, packet, key);
     this.#open(0, "none", key, packet);
+  }
+
+  #headers(): K.Headers {
+    const headers = new K.Headers();
+    headers.readsFirstFragments = this.#options.fragmentHandling === OFPC_FRAG_NX_MATCH;
+    return headers;
   }
 
   #open(recirculation: number, state: TraceRun["state"], key: Int32Array, packet: number): void {
     const view = packetView(key, tagsOf(this.#options.pool, packet));
-    const output = new DatapathActions(this.#options.pool, packet, key);
+    const output = new DatapathActions(this.#options.pool, this.#headers(), packet, key);
     this.#runs.push({ recirculation, state, start: view, end: view, nodes: [], output });
     this.#list = this.#run.nodes;
     this.#outer.length = 0;

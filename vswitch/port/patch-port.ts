@@ -64,7 +64,6 @@ export class PatchPort implements Port {
     if (count > batch.capacity - batch.length) count = batch.capacity - batch.length;
     for (let i = 0; i < count; i++) {
       const packet = this.#queue[(this.#head + i) & (QUEUE_LENGTH - 1)] as number;
-      pool.inPort[packet] = 0;
       batch.packets[batch.length++] = packet;
       stats[RX_BYTES] = (stats[RX_BYTES] as number) + (pool.length[packet] as number);
     }
