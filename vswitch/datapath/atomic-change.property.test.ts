@@ -101,7 +101,7 @@ function stateOf(bridge: Bridge): unknown {
   const { tables } = bridge;
   return {
     flows: sorted(tables.flowStats(ALL, 5000)),
-    groups: tables.groups.stats(5000, (groupId) => tables.flowsOfGroup(groupId)),
+    groups: tables.groupStats(5000),
     meters: tables.meters.configs(),
     ports: bridge.slots.map((slot) => [slot.config, slot.forwards]),
     count: tables.flowCount,

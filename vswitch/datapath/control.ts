@@ -69,15 +69,9 @@ export function datapathMethods(modules: ControlModules): DatapathMethods {
     queues: ({ bridge }) =>
       inOrder(at(bridge)).flatMap(({ ofport, queues }) => queues?.descriptions(ofport, SPEED_KBPS) ?? []),
     portStates: ({ bridge }) => inOrder(at(bridge)).map(portState),
-    groupStats: ({ bridge }) => {
-      const { tables } = at(bridge);
-      return tables.groups.stats(nowMs(), (groupId) => tables.flowsOfGroup(groupId));
-    },
+    groupStats: ({ bridge }) => at(bridge).tables.groupStats(nowMs()),
     groupDescriptions: ({ bridge }) => at(bridge).tables.groups.descriptions(),
-    meterStats: ({ bridge }) => {
-      const { tables } = at(bridge);
-      return tables.meters.stats(nowMs(), (meterId) => tables.flowsOfMeter(meterId));
-    },
+    meterStats: ({ bridge }) => at(bridge).tables.meterStats(nowMs()),
     meterConfigs: ({ bridge }) => at(bridge).tables.meters.configs(),
     macTable: ({ bridge }) => at(bridge).forwarding.macs.entries(nowMs()),
     macTableStats: ({ bridge }) => at(bridge).forwarding.macs.stats,

@@ -4,6 +4,7 @@ import { Classifier } from "./classifier.js";
 import type { MaskedKey } from "./fields.js";
 import { Flow } from "./flow.js";
 import { KEY_WORDS } from "./key.js";
+import { covers, overlaps } from "./masked-key.js";
 
 const NO_PROGRAM = {
   meterId: 0,
@@ -14,6 +15,7 @@ const NO_PROGRAM = {
   gotoTable: -1,
   clauses: null,
 };
+const ALL_BITS = new Int32Array(KEY_WORDS).fill(-1);
 /** Few words with few bits, so that flows overlap and packets hit. */
 const WORDS = [0, 4, 27, 78];
 const small = fc.integer({ min: 0, max: 3 });
@@ -25,6 +27,11 @@ function keyOf(values: readonly number[]): Int32Array {
     key[word] = (values[i] as number) << 30;
   });
   return key;
+}
+
+function maskedOf(mask: readonly number[], value: readonly number[]): MaskedKey {
+  const maskWords = keyOf(mask);
+  return { mask: maskWords, value: keyOf(value).map((word, i) => word & (maskWords[i] as number)) };
 }
 
 function flowOf(priority: number, key: MaskedKey): Flow {
@@ -62,6 +69,53 @@ function linear(flows: readonly Flow[], key: Int32Array): number {
 }
 
 describe("Classifier", () => {
+  it("keeps flows of one match by priority, in whatever order they come and go", () => {
+    const masks: readonly (readonly number[])[] = [
+      [0, 0, 0, 0],
+      [3, 0, 0, 0],
+    ];
+    const step = fc.record({
+      remove: fc.boolean(),
+      mask: fc.nat({ max: 1 }),
+      value: small,
+      priority: fc.nat(),
+    });
+    fc.assert(
+      fc.property(
+        fc.array(step, { maxLength: 400, size: "max" }),
+        fc.integer({ min: 1, max: 400 }),
+        (steps, priorities) => {
+          const classifier = new Classifier();
+          const flows: Flow[] = [];
+          const met: Flow[] = [];
+          for (const { remove, mask, value, priority } of steps) {
+            const masked = maskedOf(masks[mask] as number[], [value, 0, 0, 0]);
+            const wanted = priority % priorities;
+            const there = classifier.findStrict(masked, wanted);
+            if (there !== null && remove) {
+              classifier.remove(there);
+              flows.splice(flows.indexOf(there), 1);
+            } else if (there === null && !remove) {
+              const flow = flowOf(wanted, masked);
+              classifier.add(flow);
+              flows.push(flow);
+            }
+            const key = keyOf([value, 0, 0, 0]);
+            expect(classifier.lookup(key, null)?.priority ?? -1).toBe(linear(flows, key));
+            const above = wanted >> 1;
+            const count = classifier.allAbove(key, above, null, met);
+            const wantedAbove = flows.filter(
+              (flow) => flow.priority > above && covers(flow.key, { mask: ALL_BITS, value: key }),
+            );
+            expect(new Set(met.slice(0, count))).toEqual(new Set(wantedAbove));
+            expect(count).toBe(wantedAbove.length);
+          }
+        },
+      ),
+      { numRuns: 200 },
+    );
+  });
+
   it("agrees with a linear scan after any additions and removals, and says what it looked at", () => {
     fc.assert(
       fc.property(
@@ -71,11 +125,7 @@ describe("Classifier", () => {
           const classifier = new Classifier();
           const flows: Flow[] = [];
           for (const { remove, mask, value, priority } of operations) {
-            const maskWords = keyOf(mask);
-            const masked = {
-              mask: maskWords,
-              value: keyOf(value).map((word, i) => word & (maskWords[i] as number)),
-            };
+            const masked = maskedOf(mask, value);
             const there = classifier.findStrict(masked, priority);
             expect(there === null).toBe(
               !flows.some(
@@ -96,7 +146,18 @@ describe("Classifier", () => {
             }
           }
           expect(classifier.size).toBe(flows.length);
-          expect(new Set(classifier.flows())).toEqual(new Set(flows));
+          const everything = { mask: new Int32Array(KEY_WORDS), value: new Int32Array(KEY_WORDS) };
+          expect(new Set(classifier.covered(everything))).toEqual(new Set(flows));
+          for (const { mask, value, priority } of operations) {
+            const wanted = maskedOf(mask, value);
+            expect(new Set(classifier.covered(wanted))).toEqual(
+              new Set(flows.filter((flow) => covers(wanted, flow.key))),
+            );
+            const rival = classifier.findOverlap(wanted, priority);
+            const rivals = flows.filter((flow) => flow.priority === priority && overlaps(flow.key, wanted));
+            if (rival === null) expect(rivals).toEqual([]);
+            else expect(rivals).toContain(rival);
+          }
           const found = packets.map((packet) => {
             const key = keyOf(packet);
             const consulted = new Int32Array(KEY_WORDS);

@@ -1,137 +1,18 @@
-// One table's classifier: tuple-space search. Flows with the same mask share a subtable, which is a hash table over
-// the masked key; subtables are searched in order of their highest priority until no better flow can come.
+// One table's classifier: tuple-space search. Flows with the same mask share a subtable; subtables are searched in
+// order of their highest priority until no better flow can come.
 // Source: Srinivasan, Suri, Varghese, "Packet Classification using Tuple Space Search", SIGCOMM 1999.
-// Invariants: a bucket's chain is sorted by priority, highest first; subtables likewise; no subtable is empty.
+// Invariants: subtables are sorted by priority, highest first; no subtable is empty.
 // Thread: datapath worker. Hot: yes (lookup).
 import type { MaskedKey } from "./fields.js";
 import type { Flow } from "./flow.js";
 import { KEY_WORDS } from "./key.js";
-
-const BUCKETS_MIN = 8;
-
-class Subtable {
-  readonly mask: Int32Array;
-  /** Indices of the words where the mask is not zero. */
-  readonly words: Int32Array;
-  priorityMax = -1;
-  flows = 0;
-  buckets: (Flow | null)[] = new Array<Flow | null>(BUCKETS_MIN).fill(null);
-  /** Flows by priority. */
-  readonly #priorities = new Map<number, number>();
-
-  constructor(mask: Int32Array) {
-    this.mask = mask;
-    const words: number[] = [];
-    for (let i = 0; i < KEY_WORDS; i++) if (mask[i] !== 0) words.push(i);
-    this.words = Int32Array.from(words);
-  }
-
-  hash(key: Int32Array): number {
-    const { words, mask } = this;
-    let hash = 0;
-    for (let i = 0; i < words.length; i++) {
-      const word = words[i]!;
-      hash = Math.imul(hash ^ (key[word]! & mask[word]!), 0x9e3779b1);
-      hash ^= hash >>> 15;
-    }
-    return hash;
-  }
-
-  find(key: Int32Array): Flow | null {
-    const { words, mask } = this;
-    let flow = this.buckets[this.hash(key) & (this.buckets.length - 1)] as Flow | null;
-    next: while (flow !== null) {
-      const value = flow.key.value;
-      for (let i = 0; i < words.length; i++) {
-        const word = words[i]!;
-        if ((key[word]! & mask[word]!) !== value[word]!) {
-          flow = flow.next;
-          continue next;
-        }
-      }
-      return flow;
-    }
-    return null;
-  }
-
-  /** Puts every flow that matches and has a priority above `above` into `into` from `count` on; returns the new count. */
-  collect(key: Int32Array, above: number, into: Flow[], count: number): number {
-    const { words, mask } = this;
-    let flow = this.buckets[this.hash(key) & (this.buckets.length - 1)] as Flow | null;
-    next: for (; flow !== null && flow.priority > above; flow = flow.next) {
-      const value = flow.key.value;
-      for (let i = 0; i < words.length; i++) {
-        const word = words[i]!;
-        if ((key[word]! & mask[word]!) !== value[word]!) continue next;
-      }
-      into[count++] = flow;
-    }
-    return count;
-  }
-
-  add(flow: Flow): void {
-    if (this.flows >= this.buckets.length * 2) this.#resize(this.buckets.length * 4);
-    this.#link(flow);
-    this.flows++;
-    this.#priorities.set(flow.priority, (this.#priorities.get(flow.priority) ?? 0) + 1);
-    if (flow.priority > this.priorityMax) this.priorityMax = flow.priority;
-  }
-
-  remove(flow: Flow): void {
-    const index = flow.hash & (this.buckets.length - 1);
-    let before = this.buckets[index] as Flow | null;
-    if (before === flow) this.buckets[index] = flow.next;
-    else {
-      while (before !== null && before.next !== flow) before = before.next;
-      if (before === null) return;
-      before.next = flow.next;
-    }
-    flow.next = null;
-    this.flows--;
-    this.#forgetPriority(flow.priority);
-  }
-
-  #link(flow: Flow): void {
-    const index = flow.hash & (this.buckets.length - 1);
-    let before: Flow | null = null;
-    let after = this.buckets[index] as Flow | null;
-    while (after !== null && after.priority >= flow.priority) {
-      before = after;
-      after = after.next;
-    }
-    flow.next = after;
-    if (before === null) this.buckets[index] = flow;
-    else before.next = flow;
-  }
-
-  #resize(length: number): void {
-    const old = this.buckets;
-    this.buckets = new Array<Flow | null>(length).fill(null);
-    const heads = old;
-    for (let i = 0; i < heads.length; i++) {
-      const head = heads[i] as Flow | null;
-      for (let flow = head; flow !== null; ) {
-        const next: Flow | null = flow.next;
-        this.#link(flow);
-        flow = next;
-      }
-    }
-  }
-
-  /** One flow of `priority` is gone. */
-  #forgetPriority(priority: number): void {
-    const left = (this.#priorities.get(priority) as number) - 1;
-    if (left > 0) {
-      this.#priorities.set(priority, left);
-      return;
-    }
-    this.#priorities.delete(priority);
-    if (priority === this.priorityMax) this.priorityMax = Math.max(-1, ...this.#priorities.keys());
-  }
-}
+import { sameWords } from "./masked-key.js";
+import { Subtable } from "./subtable.js";
 
 export class Classifier {
   #subtables: Subtable[] = [];
+  /** The same by a hash of their masks. */
+  readonly #byMask = new Map<number, Subtable[]>();
   #size = 0;
 
   get size(): number {
@@ -170,55 +51,69 @@ export class Classifier {
   }
 
   add(flow: Flow): void {
-    let subtable = this.#subtableOf(flow.key.mask);
-    if (subtable === undefined) {
-      subtable = new Subtable(flow.key.mask);
-      this.#subtables.push(subtable);
-    }
-    flow.hash = subtable.hash(flow.key.value);
+    const subtable = this.#subtableOf(flow.key.mask) ?? this.#createSubtable(flow.key.mask);
+    const before = subtable.priorityMax;
     subtable.add(flow);
     this.#size++;
-    this.#sort();
+    if (subtable.priorityMax !== before) this.#sort();
   }
 
   remove(flow: Flow): void {
     const subtable = this.#subtableOf(flow.key.mask);
     if (subtable === undefined) return;
+    const { flows, priorityMax } = subtable;
     subtable.remove(flow);
-    this.#size--;
-    if (subtable.flows === 0) this.#subtables = this.#subtables.filter((other) => other !== subtable);
-    this.#sort();
+    this.#size -= flows - subtable.flows;
+    if (subtable.flows === 0) this.#forget(subtable);
+    else if (subtable.priorityMax !== priorityMax) this.#sort();
   }
 
   /** The flow with exactly this match and priority, or null. */
   findStrict(key: MaskedKey, priority: number): Flow | null {
-    const subtable = this.#subtableOf(key.mask);
-    if (subtable === undefined) return null;
-    const hash = subtable.hash(key.value);
-    let flow = subtable.buckets[hash & (subtable.buckets.length - 1)] ?? null;
-    for (; flow !== null; flow = flow.next) {
-      if (flow.priority === priority && sameWords(flow.key.value, key.value)) return flow;
+    return this.#subtableOf(key.mask)?.findStrict(key.value, priority) ?? null;
+  }
+
+  /** A flow of that priority that some packet could match as well as `key`, or null. */
+  findOverlap(key: MaskedKey, priority: number): Flow | null {
+    const subtables = this.#subtables;
+    for (let i = 0; i < subtables.length; i++) {
+      const subtable = subtables[i]!;
+      if (subtable.priorityMax < priority) return null;
+      const flow = subtable.findOverlap(key, priority);
+      if (flow !== null) return flow;
     }
     return null;
   }
 
-  /** All flows, in no particular order. */
-  flows(): Flow[] {
+  /** All flows, in no particular order, of which each packet is matched by `outer` too. */
+  covered(outer: MaskedKey): Flow[] {
     const all: Flow[] = [];
     const subtables = this.#subtables;
-    for (let i = 0; i < subtables.length; i++) {
-      const subtable = subtables[i]!;
-      const heads = subtable.buckets;
-      for (let h = 0; h < heads.length; h++) {
-        const head = heads[h] as Flow | null;
-        for (let flow = head; flow !== null; flow = flow.next) all.push(flow);
-      }
-    }
+    for (let i = 0; i < subtables.length; i++) subtables[i]!.collectCovered(outer, all);
     return all;
   }
 
   #subtableOf(mask: Int32Array): Subtable | undefined {
-    return this.#subtables.find((subtable) => sameWords(subtable.mask, mask));
+    return this.#byMask.get(hashOf(mask))?.find((subtable) => sameWords(subtable.mask, mask));
+  }
+
+  #createSubtable(mask: Int32Array): Subtable {
+    const subtable = new Subtable(mask);
+    this.#subtables.push(subtable);
+    const hash = hashOf(mask);
+    const others = this.#byMask.get(hash);
+    if (others === undefined) this.#byMask.set(hash, [subtable]);
+    else others.push(subtable);
+    return subtable;
+  }
+
+  #forget(subtable: Subtable): void {
+    const isOther = (one: Subtable): boolean => one !== subtable;
+    this.#subtables = this.#subtables.filter(isOther);
+    const hash = hashOf(subtable.mask);
+    const others = this.#byMask.get(hash)?.filter(isOther) ?? [];
+    if (others.length === 0) this.#byMask.delete(hash);
+    else this.#byMask.set(hash, others);
   }
 
   #sort(): void {
@@ -230,24 +125,8 @@ function orInto(into: Int32Array, mask: Int32Array): void {
   for (let i = 0; i < KEY_WORDS; i++) into[i] = into[i]! | mask[i]!;
 }
 
-function sameWords(a: Int32Array, b: Int32Array): boolean {
-  for (let i = 0; i < KEY_WORDS; i++) if (a[i] !== b[i]) return false;
-  return true;
-}
-
-/** True when every packet that `inner` matches is matched by `outer` too. */
-export function covers(outer: MaskedKey, inner: MaskedKey): boolean {
-  for (let i = 0; i < KEY_WORDS; i++) {
-    const mask = outer.mask[i]!;
-    if ((mask & ~inner.mask[i]!) !== 0 || (inner.value[i]! & mask) !== outer.value[i]!) return false;
-  }
-  return true;
-}
-
-/** True when some packet matches both. */
-export function overlaps(a: MaskedKey, b: MaskedKey): boolean {
-  for (let i = 0; i < KEY_WORDS; i++) {
-    if (((a.value[i]! ^ b.value[i]!) & a.mask[i]! & b.mask[i]!) !== 0) return false;
-  }
-  return true;
+function hashOf(mask: Int32Array): number {
+  let hash = 0;
+  for (let i = 0; i < KEY_WORDS; i++) hash = Math.imul(hash ^ mask[i]!, 0x9e3779b1) ^ (hash >>> 15);
+  return hash;
 }

@@ -123,9 +123,12 @@ export class ConjunctiveClassifier {
     return flow ?? this.#conjunctive.findStrict(key, priority);
   }
 
-  /** All flows, in no particular order. */
-  flows(): Flow[] {
-    return this.#ordinary.flows().concat(this.#conjunctive.flows());
+  /** As those of Classifier. */
+  findOverlap(key: MaskedKey, priority: number): Flow | null {
+    return this.#ordinary.findOverlap(key, priority) ?? this.#conjunctive.findOverlap(key, priority);
+  }
+  covered(outer: MaskedKey): Flow[] {
+    return this.#ordinary.covered(outer).concat(this.#conjunctive.covered(outer));
   }
 
   #classifierOf(flow: Flow): Classifier {

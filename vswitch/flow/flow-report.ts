@@ -1,6 +1,33 @@
 // What is reported of a flow: its statistics, and the message when it goes. Thread: datapath worker.
 import type { FlowRemoved, FlowRemovedReason, FlowStats, Unsent } from "../../base/openflow/index.js";
+import { OFPFF_NO_BYT_COUNTS, OFPFF_NO_PKT_COUNTS } from "../../base/openflow/index.js";
 import type { Flow, FlowCounters } from "./flow.js";
+
+/** What a counter says that is not kept (5.8). */
+const NOT_KEPT = 0xffffffffffffffffn;
+
+/** Packets and bytes that count for sums; 0 where the flow asked not to be counted. */
+export function packetsOf(flow: Flow, counters: FlowCounters): number {
+  return (flow.flags & OFPFF_NO_PKT_COUNTS) === 0 ? counters.packets[flow.slot]! : 0;
+}
+export function bytesOf(flow: Flow, counters: FlowCounters): number {
+  return (flow.flags & OFPFF_NO_BYT_COUNTS) === 0 ? counters.bytes[flow.slot]! : 0;
+}
+
+/**
+ * The flow's counters for the wire. To leave out the counting itself would cost each packet of every other flow a
+ * decision; what was asked not to be kept is not told instead, and does not come back.
+ */
+function counts(
+  flow: Flow,
+  counters: FlowCounters,
+): { readonly packetCount: bigint; readonly byteCount: bigint } {
+  const { flags } = flow;
+  return {
+    packetCount: (flags & OFPFF_NO_PKT_COUNTS) === 0 ? BigInt(packetsOf(flow, counters)) : NOT_KEPT,
+    byteCount: (flags & OFPFF_NO_BYT_COUNTS) === 0 ? BigInt(bytesOf(flow, counters)) : NOT_KEPT,
+  };
+}
 
 /** 7.4.2. */
 export function flowRemovedOf(
@@ -18,8 +45,7 @@ export function flowRemovedOf(
     ...duration(nowMs - flow.createdMs),
     idleTimeoutSeconds: flow.idleTimeoutSeconds,
     hardTimeoutSeconds: flow.hardTimeoutSeconds,
-    packetCount: BigInt(counters.packets[flow.slot]!),
-    byteCount: BigInt(counters.bytes[flow.slot]!),
+    ...counts(flow, counters),
     match: flow.match,
   };
 }
@@ -34,8 +60,7 @@ export function flowStatsOf(flow: Flow, counters: FlowCounters, nowMs: number): 
     hardTimeoutSeconds: flow.hardTimeoutSeconds,
     flags: flow.flags,
     cookie: flow.cookie,
-    packetCount: BigInt(counters.packets[flow.slot]!),
-    byteCount: BigInt(counters.bytes[flow.slot]!),
+    ...counts(flow, counters),
     match: flow.match,
     instructions: flow.instructions,
   };

@@ -2,6 +2,8 @@ import { describe, expect, it } from "vitest";
 import {
   type Action,
   OFPFF_CHECK_OVERLAP,
+  OFPFF_NO_BYT_COUNTS,
+  OFPFF_NO_PKT_COUNTS,
   OFPFF_RESET_COUNTS,
   OFPFF_SEND_FLOW_REM,
   OFPG_ANY,
@@ -52,6 +54,65 @@ describe("FlowTables", () => {
     expect(stats().packetCount).toBe(100n);
     rig.flow({ flags: OFPFF_RESET_COUNTS, instructions: [apply(output(2))] });
     expect(stats().packetCount).toBe(0n);
+  });
+
+  it("tells no counters of flows that are not to be counted, and brings none back", () => {
+    const rig = new Rig(2);
+    const NONE = 0xffffffffffffffffn;
+    const flags = OFPFF_NO_PKT_COUNTS | OFPFF_SEND_FLOW_REM;
+    rig.flow({ flags, idleTimeoutSeconds: 5, instructions: [apply(output(2))] });
+    rig.send(1, frame, frame);
+    const stats = () => rig.bridge.tables.flowStats(everything, rig.nowMs)[0]!;
+    expect([stats().packetCount, stats().byteCount]).toEqual([NONE, BigInt(2 * frame.byteLength)]);
+    expect(rig.bridge.tables.aggregateStats(everything)).toEqual({
+      packetCount: 0n,
+      byteCount: BigInt(2 * frame.byteLength),
+      flowCount: 1,
+    });
+    rig.flow({ flags: OFPFF_NO_BYT_COUNTS, instructions: [apply(output(2))] });
+    expect([stats().packetCount, stats().byteCount]).toEqual([0n, NONE]);
+    rig.flow({ flags: flags | OFPFF_NO_BYT_COUNTS, idleTimeoutSeconds: 5, instructions: [apply(output(2))] });
+    // The idle time-out does not need the counters.
+    rig.nowMs += 4000;
+    rig.send(1, frame);
+    rig.nowMs += 4000;
+    rig.send(1);
+    expect(rig.bridge.tables.flowCount).toBe(1);
+    rig.nowMs += 2000;
+    rig.send(1);
+    expect(rig.events).toMatchObject([{ reason: "idle_timeout", packetCount: NONE, byteCount: NONE }]);
+  });
+
+  it("resets counters by a modify only when asked, and sends no removal for a flow that is replaced", () => {
+    const rig = new Rig(2);
+    rig.flow({ flags: OFPFF_SEND_FLOW_REM, instructions: [apply(output(2))] });
+    rig.send(1, frame);
+    const packets = () => rig.bridge.tables.flowStats(everything, rig.nowMs)[0]!.packetCount;
+    rig.flow({ command: "modify", instructions: [] });
+    expect(packets()).toBe(1n);
+    rig.flow({ command: "modify_strict", flags: OFPFF_RESET_COUNTS, instructions: [] });
+    expect(packets()).toBe(0n);
+    rig.flow({ flags: OFPFF_SEND_FLOW_REM });
+    expect(rig.events).toEqual([]);
+  });
+
+  it("adds as many flows of one match as there are priorities, and finds each again", () => {
+    const rig = new Rig(2);
+    const only = match(field("in_port", 1));
+    for (let i = 0; i < 65_536; i++)
+      rig.flow({
+        priority: (i * 25_717) & 0xffff,
+        cookie: BigInt(i),
+        match: only,
+        instructions: [apply(output(2))],
+      });
+    expect(rig.bridge.tables.flowCount).toBe(65_536);
+    rig.flow({ command: "modify_strict", priority: 65_535, match: only, instructions: [] });
+    expect(rig.where(1, frame)).toEqual([]);
+    rig.flow({ command: "delete_strict", priority: 65_535, match: only });
+    expect(rig.where(1, frame)).toEqual([2]);
+    rig.flow({ command: "delete", match: only });
+    expect(rig.bridge.tables.flowCount).toBe(0);
   });
 
   it("refuses with the specification's codes and changes nothing", () => {

@@ -11,8 +11,10 @@ import {
   type FlowStats,
   type FlowStatsFilter,
   type GroupMod,
+  type GroupStats,
   type Instruction,
   type MeterMod,
+  type MeterStats,
   OFP_NO_BUFFER,
   OFPFF_CHECK_OVERLAP,
   OFPFF_NO_BYT_COUNTS,
@@ -25,7 +27,6 @@ import {
   type TableStats,
   type Unsent,
 } from "../../base/openflow/index.js";
-import { covers, overlaps } from "./classifier.js";
 import { compileInstructions } from "./compile-instructions.js";
 import { ConjunctiveClassifier } from "./conjunctive-classifier.js";
 import { flowError } from "./errors.js";
@@ -33,17 +34,26 @@ import { compileMatch, type MaskedKey } from "./fields.js";
 import { Flow, FlowCounters } from "./flow.js";
 import { type FlowChange, flowChange } from "./flow-change.js";
 import { type FlowBefore, FlowJournal, type JournalledTables } from "./flow-journal.js";
-import { flowRemovedOf, flowStatsOf } from "./flow-report.js";
+import { bytesOf, flowRemovedOf, flowStatsOf, packetsOf } from "./flow-report.js";
 import { GroupTable } from "./groups.js";
 import { type LearnProgram, learnedMod, learnFrom } from "./learn-program.js";
 import { LearnedFlows } from "./learned-flows.js";
 import { FLOWS_MAX, TABLES } from "./limits.js";
 import { MeterTable } from "./meters.js";
 import type { FlowProgram } from "./program.js";
-import { refersToGroup, refersToMeter, refersToPort } from "./references.js";
+import {
+  countReferences,
+  groupsIn,
+  metersIn,
+  refersToGroup,
+  refersToMeter,
+  refersToPort,
+} from "./references.js";
 
 const FLAGS_KNOWN =
   OFPFF_SEND_FLOW_REM | OFPFF_CHECK_OVERLAP | OFPFF_RESET_COUNTS | OFPFF_NO_PKT_COUNTS | OFPFF_NO_BYT_COUNTS;
+
+const EVERYTHING = compileMatch([]);
 
 export interface FlowTablesOptions {
   /** Tables 0 to `tables` − 1; all 255 when absent. */
@@ -181,8 +191,7 @@ export class FlowTables {
     const table = this.#table(tableId);
     const old = table.findStrict(key, mod.priority);
     if ((mod.flags & OFPFF_CHECK_OVERLAP) !== 0) {
-      const overlap = table.flows().find((flow) => flow.priority === mod.priority && overlaps(flow.key, key));
-      if (overlap !== undefined)
+      if (table.findOverlap(key, mod.priority) !== null)
         throw flowError("OFPFMFC_OVERLAP", `overlaps a flow of priority ${mod.priority} in table ${tableId}`);
     }
     if (old === null && this.#flowCount >= FLOWS_MAX)
@@ -190,7 +199,7 @@ export class FlowTables {
     let kept: readonly [number, number] | null = null;
     if (old !== null) {
       if ((mod.flags & OFPFF_RESET_COUNTS) === 0)
-        kept = [this.counters.packets[old.slot]!, this.counters.bytes[old.slot]!];
+        kept = [packetsOf(old, this.counters), bytesOf(old, this.counters)];
       this.#unlink(old);
     }
     const flow = new Flow({
@@ -276,11 +285,7 @@ export class FlowTables {
   /** The flows that a modify or delete means, by match, priority and cookie. */
   #chosen(mod: FlowMod, key: MaskedKey, table: ConjunctiveClassifier, strict: boolean): Flow[] {
     const one = strict ? table.findStrict(key, mod.priority) : null;
-    const flows = strict
-      ? one === null
-        ? []
-        : [one]
-      : table.flows().filter((flow) => covers(key, flow.key));
+    const flows = strict ? (one === null ? [] : [one]) : table.covered(key);
     return flows.filter((flow) => (flow.cookie & mod.cookieMask) === (mod.cookie & mod.cookieMask));
   }
 
@@ -349,7 +354,7 @@ export class FlowTables {
     const orphans = this.#learned.orphansOf(learner);
     for (let i = 0; i < orphans.length; i++) {
       const { tableId, cookie } = orphans[i]!;
-      const flows = this.#tables[tableId]?.flows() ?? [];
+      const flows = this.#tables[tableId]?.covered(EVERYTHING) ?? [];
       for (let f = 0; f < flows.length; f++) {
         const flow = flows[f]!;
         if (flow.cookie === cookie) this.#remove(flow, "delete", nowMs);
@@ -417,8 +422,8 @@ export class FlowTables {
     const list = flows;
     for (let f = 0; f < list.length; f++) {
       const flow = list[f]!;
-      packets += this.counters.packets[flow.slot]!;
-      bytes += this.counters.bytes[flow.slot]!;
+      packets += packetsOf(flow, this.counters);
+      bytes += bytesOf(flow, this.counters);
     }
     return { packetCount: BigInt(packets), byteCount: BigInt(bytes), flowCount: flows.length }; // cold
   }
@@ -432,12 +437,12 @@ export class FlowTables {
     }));
   }
 
-  flowsOfGroup(groupId: number): number {
-    return this.#all().filter((flow) => refersToGroup(flow.instructions, groupId)).length;
+  groupStats(nowMs: number): GroupStats[] {
+    return this.groups.stats(nowMs, countReferences(this.#all(), groupsIn));
   }
 
-  flowsOfMeter(meterId: number): number {
-    return this.#all().filter((flow) => refersToMeter(flow.instructions, meterId)).length;
+  meterStats(nowMs: number): MeterStats[] {
+    return this.meters.stats(nowMs, countReferences(this.#all(), metersIn));
   }
 
   #filtered(filter: FlowStatsFilter): Flow[] {
@@ -446,11 +451,10 @@ export class FlowTables {
     const tables = this.#tablesOf(filter.tableId);
     for (let t = 0; t < tables.length; t++) {
       const table = tables[t]!;
-      const list = table.flows();
+      const list = table.covered(key);
       for (let f = 0; f < list.length; f++) {
         const flow = list[f]!;
         if (
-          covers(key, flow.key) &&
           (flow.cookie & filter.cookieMask) === (filter.cookie & filter.cookieMask) &&
           isSentTo(flow, filter.outPort, filter.outGroup)
         )
@@ -461,7 +465,7 @@ export class FlowTables {
   }
 
   #all(): Flow[] {
-    return this.#tablesOf(OFPTT_ALL).flatMap((table) => table.flows());
+    return this.#tablesOf(OFPTT_ALL).flatMap((table) => table.covered(EVERYTHING));
   }
 
   #tablesOf(tableId: number): ConjunctiveClassifier[] {

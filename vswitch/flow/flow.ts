@@ -4,6 +4,7 @@ import type { Instruction, Match } from "../../base/openflow/index.js";
 import type { MaskedKey } from "./fields.js";
 import type { Lesson } from "./learn-program.js";
 import type { FlowProgram } from "./program.js";
+import type { Twins } from "./twins.js";
 
 export interface FlowOptions {
   readonly tableId: number;
@@ -39,8 +40,9 @@ export class Flow {
   flags: number;
   instructions: readonly Instruction[];
   program: FlowProgram;
-  /** Bucket chain of its subtable. */
+  /** Of its subtable: the chain that it is in, and all flows with its match where it stands for them. */
   next: Flow | null = null;
+  twins: Twins | null = null;
   hash = 0;
 
   constructor(options: FlowOptions) {

@@ -122,13 +122,16 @@ export class GroupTable {
     return [];
   }
 
-  stats(nowMs: number, flowReferences: (groupId: number) => number): GroupStats[] {
+  /** `flowReferences`: how many flows refer to each group. */
+  stats(nowMs: number, flowReferences: ReadonlyMap<number, number>): GroupStats[] {
+    const referring = new Map<number, number>();
+    for (const other of this.#groups.values())
+      for (const id of new Set(referencesOf(other))) referring.set(id, (referring.get(id) ?? 0) + 1); // cold
     return [...this.#groups.values()].map((group) => {
       const { groupId } = group.description;
-      const referring = [...this.#groups.values()].filter((other) => referencesOf(other).includes(groupId));
       return {
         groupId,
-        referenceCount: flowReferences(groupId) + referring.length,
+        referenceCount: (flowReferences.get(groupId) ?? 0) + (referring.get(groupId) ?? 0),
         packetCount: BigInt(group.packets),
         byteCount: BigInt(group.bytes),
         durationSeconds: Math.floor((nowMs - group.createdMs) / 1000),

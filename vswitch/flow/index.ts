@@ -1,7 +1,7 @@
 // Flow tables: keys, classifier, tables, groups, meters, and the pipeline that runs packets through them.
 
 export { type CachedPath, cachedPaths } from "./cached-paths.js";
-export { Classifier, covers, overlaps } from "./classifier.js";
+export { Classifier } from "./classifier.js";
 export { type ActionContext, compileActions } from "./compile-actions.js";
 export {
   ALG_FTP,
@@ -30,6 +30,7 @@ export { REASSEMBLY_REFUSED, REASSEMBLY_WAITS, type Reassembler } from "./fragme
 export * as FlowKey from "./key.js";
 export { Headers, KEY_WORDS } from "./key.js";
 export { BANDS_MAX, BUCKETS_MAX, FLOWS_MAX, GROUPS_MAX, METERS_MAX, TABLES } from "./limits.js";
+export { covers, overlaps } from "./masked-key.js";
 export { PathCache } from "./path-cache.js";
 export { Pipeline } from "./pipeline.js";
 export type {

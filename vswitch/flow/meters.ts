@@ -118,10 +118,11 @@ export class MeterTable {
     return hit.drop ? METER_DROP : hit.precedenceLevel;
   }
 
-  stats(nowMs: number, flowCount: (meterId: number) => number): MeterStats[] {
+  /** `flowCounts`: how many flows use each meter. */
+  stats(nowMs: number, flowCounts: ReadonlyMap<number, number>): MeterStats[] {
     return [...this.#meters.values()].map((meter) => ({
       meterId: meter.config.meterId,
-      flowCount: flowCount(meter.config.meterId),
+      flowCount: flowCounts.get(meter.config.meterId) ?? 0,
       packetInCount: BigInt(meter.packets), // cold
       byteInCount: BigInt(meter.bytes), // cold
       durationSeconds: Math.floor((nowMs - meter.createdMs) / 1000),

@@ -16,6 +16,32 @@ export function refersToMeter(instructions: readonly Instruction[], meterId: num
   return instructions.some((instruction) => instruction.type === "meter" && instruction.meterId === meterId);
 }
 
+export function groupsIn(instructions: readonly Instruction[]): ReadonlySet<number> {
+  const groups = new Set<number>();
+  anyAction(instructions, (action) => {
+    if (action.type === "group") groups.add(action.groupId);
+    return false;
+  });
+  return groups;
+}
+
+export function metersIn(instructions: readonly Instruction[]): ReadonlySet<number> {
+  return new Set(
+    instructions.flatMap((instruction) => (instruction.type === "meter" ? [instruction.meterId] : [])),
+  );
+}
+
+/** How many flows name each group or meter. */
+export function countReferences(
+  flows: readonly { readonly instructions: readonly Instruction[] }[],
+  namedBy: (instructions: readonly Instruction[]) => ReadonlySet<number>,
+): Map<number, number> {
+  const counts = new Map<number, number>();
+  for (const flow of flows)
+    for (const id of namedBy(flow.instructions)) counts.set(id, (counts.get(id) ?? 0) + 1);
+  return counts;
+}
+
 function anyAction(instructions: readonly Instruction[], test: (action: Action) => boolean): boolean {
   return instructions.some(
     (instruction) =>

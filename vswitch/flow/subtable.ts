@@ -1,0 +1,198 @@
+// Flows of one table with one mask: a hash table over the masked key, in which each match stands once, by its flow of
+// the highest priority; flows with the same match and lower priorities are kept behind that.
+//
+//   bucket ─► flow ─next─► flow ─next─► flow        one of each match: found by packets
+//              │ twins                    twins: null, alone with its match
+//              └─ all flows with its match, itself among them
+//
+// Invariants: a flow in a chain has the highest priority of its match; it has `twins` when there are two or more. Thread: datapath worker. Hot: yes (find).
+import type { MaskedKey } from "./fields.js";
+import type { Flow } from "./flow.js";
+import { KEY_WORDS } from "./key.js";
+import { covers, overlaps, sameWords } from "./masked-key.js";
+import { Priorities } from "./priorities.js";
+import { Twins } from "./twins.js";
+
+const BUCKETS_MIN = 8;
+
+export class Subtable {
+  readonly mask: Int32Array;
+  /** Indices of the words where the mask is not zero. */
+  readonly words: Int32Array;
+  flows = 0;
+  /** The highest of any flow. */
+  priorityMax = -1;
+  /** Different matches. */
+  #matches = 0;
+  #buckets: (Flow | null)[] = new Array<Flow | null>(BUCKETS_MIN).fill(null);
+  readonly #priorities = new Priorities();
+
+  constructor(mask: Int32Array) {
+    this.mask = mask;
+    const words: number[] = [];
+    for (let i = 0; i < KEY_WORDS; i++) if (mask[i] !== 0) words.push(i);
+    this.words = Int32Array.from(words);
+  }
+
+  #hash(key: Int32Array): number {
+    const { words, mask } = this;
+    let hash = 0;
+    for (let i = 0; i < words.length; i++) {
+      const word = words[i]!;
+      hash = Math.imul(hash ^ (key[word]! & mask[word]!), 0x9e3779b1);
+      hash ^= hash >>> 15;
+    }
+    return hash;
+  }
+
+  /** The flow of highest priority that matches, or null. */
+  find(key: Int32Array): Flow | null {
+    const { words, mask } = this;
+    let flow = this.#buckets[this.#hash(key) & (this.#buckets.length - 1)] as Flow | null;
+    next: while (flow !== null) {
+      const value = flow.key.value;
+      for (let i = 0; i < words.length; i++) {
+        const word = words[i]!;
+        if ((key[word]! & mask[word]!) !== value[word]!) {
+          flow = flow.next;
+          continue next;
+        }
+      }
+      return flow;
+    }
+    return null;
+  }
+
+  /** Puts every flow that matches and has a priority above `above` into `into` from `count` on; returns the new count. */
+  collect(key: Int32Array, above: number, into: Flow[], count: number): number {
+    const flow = this.find(key);
+    if (flow === null || flow.priority <= above) return count;
+    const { twins } = flow;
+    if (twins !== null) return twins.collect(above, into, count);
+    into[count] = flow;
+    return count + 1;
+  }
+
+  /** The flow with exactly this value and priority, or null. */
+  findStrict(value: Int32Array, priority: number): Flow | null {
+    const flow = this.find(value);
+    if (flow === null || flow.priority === priority) return flow;
+    return flow.twins === null ? null : flow.twins.find(priority);
+  }
+
+  /** A flow of that priority that some packet could match as well as `key`, or null. */
+  findOverlap(key: MaskedKey, priority: number): Flow | null {
+    if (isWithin(this.mask, key.mask)) return this.findStrict(key.value, priority);
+    return this.#someFlow((flow) => flow.priority === priority && overlaps(flow.key, key));
+  }
+
+  /** Puts every flow into `into` of which each packet is matched by `outer` too. */
+  collectCovered(outer: MaskedKey, into: Flow[]): void {
+    if (!isWithin(outer.mask, this.mask)) return;
+    if (sameWords(outer.mask, this.mask)) {
+      this.collect(outer.value, -1, into, into.length);
+      return;
+    }
+    this.#someFlow((flow) => {
+      if (covers(outer, flow.key)) into.push(flow);
+      return false;
+    });
+  }
+
+  #someFlow(test: (flow: Flow) => boolean): Flow | null {
+    const heads = this.#buckets;
+    const twins: Flow[] = [];
+    for (let h = 0; h < heads.length; h++) {
+      for (let flow = heads[h] as Flow | null; flow !== null; flow = flow.next) {
+        if (flow.twins === null) {
+          if (test(flow)) return flow;
+          continue;
+        }
+        const count = flow.twins.collect(-1, twins, 0);
+        for (let i = 0; i < count; i++) if (test(twins[i]!)) return twins[i]!;
+      }
+    }
+    return null;
+  }
+
+  add(flow: Flow): void {
+    flow.hash = this.#hash(flow.key.value);
+    flow.next = null;
+    flow.twins = null;
+    this.flows++;
+    this.#priorities.add(flow.priority);
+    this.priorityMax = this.#priorities.max;
+    const head = this.find(flow.key.value);
+    if (head === null) {
+      this.#matches++;
+      if (this.#matches > this.#buckets.length * 2) this.#resize(this.#buckets.length * 4);
+      this.#link(flow);
+      return;
+    }
+    head.twins ??= new Twins(head);
+    head.twins.add(flow);
+    if (flow.priority > head.priority) this.#replace(head, flow);
+  }
+
+  remove(flow: Flow): void {
+    const head = this.find(flow.key.value);
+    if (head === null) return;
+    const { twins } = head;
+    if (twins === null) {
+      if (head !== flow) return;
+      this.#replace(flow, flow.next);
+      this.#matches--;
+    } else {
+      if (!twins.remove(flow)) return;
+      const { highest } = twins;
+      if (head === flow) this.#replace(head, highest);
+      if (twins.size === 1) highest.twins = null;
+    }
+    flow.next = null;
+    flow.twins = null;
+    this.flows--;
+    this.#priorities.remove(flow.priority);
+    this.priorityMax = this.#priorities.max;
+  }
+
+  /** `by` stands in the chain instead of `head`: another of the same match, with its twins, or what follows it. */
+  #replace(head: Flow, by: Flow | null): void {
+    const index = head.hash & (this.#buckets.length - 1);
+    if (by !== null && by !== head.next) {
+      by.next = head.next;
+      by.twins = head.twins;
+    }
+    head.twins = null;
+    let before = this.#buckets[index] as Flow | null;
+    if (before === head) this.#buckets[index] = by;
+    else {
+      while (before !== null && before.next !== head) before = before.next;
+      if (before !== null) before.next = by;
+    }
+    head.next = null;
+  }
+
+  #link(flow: Flow): void {
+    const index = flow.hash & (this.#buckets.length - 1);
+    flow.next = this.#buckets[index] as Flow | null;
+    this.#buckets[index] = flow;
+  }
+
+  #resize(length: number): void {
+    const heads = this.#buckets;
+    this.#buckets = new Array<Flow | null>(length).fill(null);
+    for (let i = 0; i < heads.length; i++) {
+      for (let flow = heads[i] as Flow | null; flow !== null; ) {
+        const { next } = flow;
+        this.#link(flow);
+        flow = next;
+      }
+    }
+  }
+}
+
+/** Every bit of `inner` is one of `outer`. */
+function isWithin(inner: Int32Array, outer: Int32Array): boolean {
+  for (let i = 0; i < KEY_WORDS; i++) if ((inner[i]! & ~outer[i]!) !== 0) return false;
+  return true;
+}
