@@ -22,6 +22,8 @@ export const FLAG_RELATED = 8;
 export const FLAG_FTP = 16;
 export const FLAG_TFTP = 32;
 
+const KNOWN_ELSEWHERE = FLAG_RELATED | FLAG_FTP | FLAG_TFTP;
+
 /** Connections that are looked at to find one that can go. */
 const EVICTION_SAMPLE = 64;
 /** Counters of connections per port of origin and per source; those that share one are counted together. */
@@ -52,8 +54,11 @@ export class ConnectionTable {
   readonly #sourceCounts = new Int32Array(OWNERS);
   #hand = 0;
 
-  /** `capacity` is a power of two. */
-  constructor(capacity: number) {
+  readonly #forget: (connection: number) => void;
+
+  /** `capacity` is a power of two; `forget` is told of every connection that ends which others know something of. */
+  constructor(capacity: number, forget: (connection: number) => void = () => {}) {
+    this.#forget = forget;
     assert(capacity > 0 && (capacity & (capacity - 1)) === 0, "the number of connections is a power of two");
     this.capacity = capacity;
     this.connectionsMax = capacity;
@@ -128,6 +133,7 @@ export class ConnectionTable {
   }
 
   remove(connection: number): void {
+    if ((this.flags[connection]! & KNOWN_ELSEWHERE) !== 0) this.#forget(connection);
     this.#delete(connection * 2);
     this.#delete(connection * 2 + 1);
     this.states[connection] = STATE_NONE;

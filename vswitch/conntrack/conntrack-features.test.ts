@@ -2,8 +2,6 @@ import { describe, expect, it } from "vitest";
 import {
   CT_STATE_DNAT,
   CT_STATE_EST,
-  CT_STATE_INV,
-  CT_STATE_NEW,
   CT_STATE_REL,
   CT_STATE_RPL,
   CT_STATE_SNAT,
@@ -20,28 +18,11 @@ import {
   parseIpv6Address,
   parseTcp,
 } from "../../base/wire/index.js";
+import { A, A6, ACK, EST, FIN, INVALID, NEW, REPLY, RST, SYN, turn } from "../testing/conversation.js";
 import { type Ends, icmpFrame, tcpFrame, udpFrame } from "../testing/frames.js";
 import { apply, field, match, output, Rig } from "../testing/rig.js";
 import { TrackRig, trackAction } from "../testing/track-rig.js";
 
-const [FIN, SYN, RST, ACK] = [1, 2, 4, 16] as const;
-const NEW = CT_STATE_TRK | CT_STATE_NEW;
-const EST = CT_STATE_TRK | CT_STATE_EST;
-const REPLY = EST | CT_STATE_RPL;
-const INVALID = CT_STATE_TRK | CT_STATE_INV;
-const A: Required<Ends> = {
-  source: "10.0.0.1",
-  destination: "10.0.0.2",
-  sourcePort: 40000,
-  destinationPort: 80,
-};
-const A6: Required<Ends> = { ...A, source: "fd00::1", destination: "fd00::2" };
-const turn = (ends: Required<Ends>): Required<Ends> => ({
-  source: ends.destination,
-  destination: ends.source,
-  sourcePort: ends.destinationPort,
-  destinationPort: ends.sourcePort,
-});
 const segment = (
   ends: Ends,
   flags: number,

@@ -2,8 +2,6 @@ import { describe, expect, it } from "vitest";
 import {
   CT_STATE_DNAT,
   CT_STATE_EST,
-  CT_STATE_INV,
-  CT_STATE_NEW,
   CT_STATE_REL,
   CT_STATE_RPL,
   CT_STATE_SNAT,
@@ -20,74 +18,17 @@ import {
   parseTcp,
   parseUdp,
 } from "../../base/wire/index.js";
+import { ACK, EST, FIN, INVALID, NEW, REPLY, RST, SYN } from "../testing/conversation.js";
 import { icmpFrame, tcpFrame, udpFrame } from "../testing/frames.js";
 import { apply, field, match, output, Rig } from "../testing/rig.js";
+import { TrackRig, trackAction } from "../testing/track-rig.js";
 import { PICKUP_GRACE_MS } from "./index.js";
 
 const IP = field("eth_type", 0x0800);
 
-const SYN = 2;
-const ACK = 16;
-const FIN = 1;
-const RST = 4;
 const A = { source: "10.0.0.1", destination: "10.0.0.2" };
 const forward = { ...A, sourcePort: 40000, destinationPort: 80 };
 const back = { source: "10.0.0.2", destination: "10.0.0.1", sourcePort: 80, destinationPort: 40000 };
-
-const ct = (more: Partial<CtAction>): CtAction => ({
-  type: "ct",
-  commit: false,
-  force: false,
-  zone: 5,
-  alg: 0,
-  actions: [],
-  ...more,
-});
-
-/** Tracks every packet and tells its ct_state; port 1 commits what is new, port 2 does not. */
-class TrackRig extends Rig {
-  constructor() {
-    super(2);
-    this.nowMs = 1000;
-    this.flow({ match: match(IP), instructions: [apply(ct({ tableId: 1 }))] });
-    this.flow({
-      tableId: 1,
-      match: match(IP),
-      instructions: [apply({ type: "controller", maxLength: 0xffff, controllerId: 0, reason: "action" })],
-    });
-    const commit = [
-      apply(
-        { type: "controller", maxLength: 0xffff, controllerId: 0, reason: "action" },
-        ct({ commit: true }),
-      ),
-    ];
-    this.flow({
-      tableId: 1,
-      priority: 200,
-      match: match(IP, field("in_port", 1), field("ct_state", CT_STATE_NEW, CT_STATE_NEW)),
-      instructions: commit,
-    });
-    // The grace after a start is over.
-    this.send(1, udpFrame({ source: "1.1.1.1", destination: "1.1.1.2" }));
-    this.nowMs += PICKUP_GRACE_MS + 100_000;
-    this.datapath.tick(this.nowMs);
-  }
-
-  /** The ct_state of the packet. */
-  state(port: number, frame: Uint8Array): number {
-    this.events = [];
-    this.send(port, frame);
-    const [event] = this.events;
-    if (event?.type !== "packet_in") throw new Error("no packet-in");
-    const entry = event.match.find((one) => one.field === "ct_state");
-    return entry === undefined ? 0 : new DataView(entry.value.buffer).getUint32(0);
-  }
-}
-
-const NEW = CT_STATE_TRK | CT_STATE_NEW;
-const EST = CT_STATE_TRK | CT_STATE_EST;
-const REPLY = EST | CT_STATE_RPL;
-const INVALID = CT_STATE_TRK | CT_STATE_INV;
 
 describe("Conntrack", () => {
   it("follows a TCP connection from SYN to its end and lets it be opened anew", () => {
@@ -134,7 +75,7 @@ describe("Conntrack", () => {
     expect(rig.state(2, icmpFrame({ source: A.destination, destination: A.source }, 0, 0x00080001))).toBe(
       INVALID,
     );
-    rig.flow({ match: match(IP), instructions: [apply(ct({ zone: 6, tableId: 1 }))] });
+    rig.flow({ match: match(IP), instructions: [apply(trackAction({ zone: 6, tableId: 1 }))] });
     expect(rig.state(2, udpFrame(back))).toBe(NEW);
     rig.nowMs += 61_000;
     rig.datapath.tick(rig.nowMs);
@@ -171,7 +112,7 @@ describe("Conntrack", () => {
     expect(rig.datapath.conntrack.connections(rig.nowMs)[0]?.state).toBe("tcp_established");
 
     const restarted = new Rig(2);
-    restarted.flow({ match: match(IP), instructions: [apply(ct({ tableId: 1 }))] });
+    restarted.flow({ match: match(IP), instructions: [apply(trackAction({ tableId: 1 }))] });
     restarted.flow({
       tableId: 1,
       match: match(IP, field("ct_state", EST | CT_STATE_RPL, 0xff)),
@@ -188,7 +129,7 @@ describe("Conntrack", () => {
 
   it("keeps a mark per connection and shows it to both directions", () => {
     const rig = new Rig(2);
-    const setMark = ct({
+    const setMark = trackAction({
       commit: true,
       zone: 1,
       actions: [{ type: "load", destination: { field: "ct_mark", offset: 31, bits: 1 }, value: 1n }],
@@ -197,7 +138,7 @@ describe("Conntrack", () => {
     rig.flow({
       priority: 200,
       match: match(IP, field("in_port", 2)),
-      instructions: [apply(ct({ zone: 1, tableId: 1 }))],
+      instructions: [apply(trackAction({ zone: 1, tableId: 1 }))],
     });
     rig.flow({
       tableId: 1,
@@ -236,11 +177,11 @@ function natRig(actions: CtAction["actions"]): Rig {
   const rig = new Rig(2);
   rig.flow({
     match: match(IP, field("in_port", 1)),
-    instructions: [apply(ct({ commit: true, actions }), output(2))],
+    instructions: [apply(trackAction({ commit: true, actions }), output(2))],
   });
   rig.flow({
     match: match(IP, field("in_port", 2)),
-    instructions: [apply(ct({ actions: existing, tableId: 1 }))],
+    instructions: [apply(trackAction({ actions: existing, tableId: 1 }))],
   });
   rig.flow({
     tableId: 1,

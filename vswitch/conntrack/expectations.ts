@@ -54,6 +54,7 @@ export class Expectations {
     if (e === this.#count) this.#count++;
     for (let i = 0; i < E_PARENT; i++) this.#entries[e * ENTRY_WORDS + i] = wanted[i]!;
     this.#entries[e * ENTRY_WORDS + E_PLACE] = -1;
+    this.#entries[e * ENTRY_WORDS + E_TO_PORT] = -1;
     this.#expiresMs[e] = nowMs + EXPECTED_MS;
     return e;
   }
@@ -73,6 +74,15 @@ export class Expectations {
     this.#entries[base + E_PLACE] = place;
     for (let i = 0; i < 4; i++) this.#entries[base + E_ADDRESS + i] = addresses[at + i]!;
     this.#entries[base + E_TO_PORT] = port;
+  }
+
+  /** Whether its parent is the connection whose first tuple stands at `at`, and what it leads to has that port. */
+  serves(e: number, tuples: Int32Array, at: number, port: number): boolean {
+    const base = e * ENTRY_WORDS;
+    if (this.#entries[base + E_TO_PORT] !== port) return false;
+    for (let i = 0; i < TUPLE_WORDS; i++)
+      if (this.#entries[base + E_PARENT + i] !== tuples[at + i]) return false;
+    return true;
   }
 
   /** The expectation that a connection with this tuple meets, or −1. */

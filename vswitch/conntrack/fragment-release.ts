@@ -4,12 +4,14 @@ import type { PacketPool } from "../../base/packet/index.js";
 import { type CtProgram, DROP_NO_BUFFER, FlowKey } from "../flow/index.js";
 import { checksumIsRight, claimsChecksum, type Datagram, transportIsWhole } from "./datagram.js";
 import type { FragmentTable, WholeDatagram } from "./fragments.js";
-import { KIND_QUERY, type Quoted, readTuple } from "./read-tuple.js";
+import type { ObservedPacket } from "./observed-packet.js";
+import { KIND_QUERY, readTuple } from "./read-tuple.js";
 import { hasPorts, isIcmp, T_PORTS, TCP } from "./tuple.js";
 
 /** Tracks one fragment, which the datagram given to FragmentRelease describes, of a datagram that is whole. */
 export interface PieceTracker {
   trackPiece(
+    packet: number,
     whole: WholeDatagram,
     key: Int32Array,
     ct: CtProgram,
@@ -19,17 +21,16 @@ export interface PieceTracker {
   ): number;
 }
 
-/** Whether the datagram is sound, and what its fragments need to know; `datagram` describes its first fragment then. */
+/** Whether the datagram is sound, and what its fragments need to know; `observed` describes its first fragment then. */
 export function judgeWhole(
   pool: PacketPool,
   fragments: FragmentTable,
   d: number,
   zone: number,
-  datagram: Datagram,
-  tuple: Int32Array,
-  quoted: Quoted,
+  observed: ObservedPacket,
   verifyChecksums: boolean,
 ): void {
+  const { datagram, tuple, quoted } = observed;
   const { bytes, view } = pool;
   const whole = fragments.whole(d);
   datagram.readFragment(view, fragments.firstAt(d));
@@ -102,7 +103,7 @@ export class FragmentRelease {
     }
     datagram.readFragment(pool.view, (pool.offset[packet] as number) + this.#fragments.releasedAt);
     const whole = this.#fragments.whole(d);
-    this.reason = tracker.trackPiece(whole, key, ct, this.#zone, false, this.#nowMs);
+    this.reason = tracker.trackPiece(packet, whole, key, ct, this.#zone, false, this.#nowMs);
     if ((datagram.fragment & FlowKey.FRAGMENT_LATER) === 0) this.#ports = this.#portsNow(whole);
     return packet;
   }

@@ -1,34 +1,12 @@
 import { describe, expect, it } from "vitest";
-import {
-  CT_STATE_EST,
-  CT_STATE_INV,
-  CT_STATE_NEW,
-  CT_STATE_RPL,
-  CT_STATE_TRK,
-  type CtAction,
-} from "../../base/openflow/index.js";
+import type { CtAction } from "../../base/openflow/index.js";
 import { ipv4Bytes, parseIpv4Address } from "../../base/wire/index.js";
+import { A, A6, INVALID, NEW, REPLY, turn } from "../testing/conversation.js";
 import { cut, join } from "../testing/fragments.js";
-import { type Ends, icmpFrame, udpFrame } from "../testing/frames.js";
+import { icmpFrame, udpFrame } from "../testing/frames.js";
 import { apply, field, match, output, Rig } from "../testing/rig.js";
 import { TrackRig, trackAction } from "../testing/track-rig.js";
 
-const NEW = CT_STATE_TRK | CT_STATE_NEW;
-const REPLY = CT_STATE_TRK | CT_STATE_EST | CT_STATE_RPL;
-const INVALID = CT_STATE_TRK | CT_STATE_INV;
-const A: Required<Ends> = {
-  source: "10.0.0.1",
-  destination: "10.0.0.2",
-  sourcePort: 4000,
-  destinationPort: 80,
-};
-const A6: Required<Ends> = { ...A, source: "fd00::1", destination: "fd00::2" };
-const turn = (ends: Required<Ends>): Required<Ends> => ({
-  source: ends.destination,
-  destination: ends.source,
-  sourcePort: ends.destinationPort,
-  destinationPort: ends.sourcePort,
-});
 const PAYLOAD = Uint8Array.from({ length: 3500 }, (_, i) => i & 0xff);
 
 /** ct_state of each packet that got past tracking. */
@@ -62,7 +40,7 @@ describe("fragments", () => {
         expect(states(rig, 1, third)).toEqual([NEW, NEW, NEW]);
         expect(rig.pool.available).toBe(256);
         expect(rig.datapath.conntrack.connections(rig.nowMs).map((one) => one.original.sourcePort)).toEqual([
-          4000,
+          A.sourcePort,
         ]);
         expect(states(rig, 2, ...cut(udpFrame(turn(ends), PAYLOAD), [1400, 2800]))).toEqual([
           REPLY,

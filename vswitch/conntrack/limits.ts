@@ -4,6 +4,10 @@
 export const CONNECTIONS_MAX = 65_536;
 /** Side connections that are waited for, of all helpers together: a power of two. */
 export const EXPECTATIONS_MAX = 1024;
+/** Control connections that the FTP helper watches at once; what comes later is not helped. */
+export const FTP_CONVERSATIONS_MAX = 4096;
+/** Ports that a helper tries for one data connection. */
+export const HELPER_PORTS_MAX = 64;
 /** Timeout policies, the default among them. */
 export const TIMEOUT_POLICIES_MAX = 256;
 /** Zones with a limit of their own. */

@@ -12,6 +12,17 @@ const PORT_LAST = 0xffff;
 const HASH = secretMultiplier();
 let random = secretMultiplier();
 
+/** A source whose address is chosen already. */
+const KEEP_PORT: NatProgram = {
+  kind: "source",
+  family: 0,
+  addressMin: new Int32Array(4),
+  addressMax: new Int32Array(4),
+  portMin: -1,
+  portMax: -1,
+  random: false,
+};
+
 /** A new pseudo-random 32-bit number; from outside it cannot be told. */
 function nextRandom(): number {
   random ^= random << 13;
@@ -50,6 +61,21 @@ export function chooseReply(
     if (choosePort(table, nat, original, reply, nowMs)) return true;
   }
   return false;
+}
+
+/**
+ * The same for a connection that was announced, whose `reply` says already where its answers go. Where it `goesElsewhere`
+ * that is all of it, else its source may get another port.
+ */
+export function chooseExpectedReply(
+  table: ConnectionTable,
+  goesElsewhere: boolean,
+  original: Int32Array,
+  reply: Int32Array,
+  nowMs: number,
+): boolean {
+  if (goesElsewhere) return table.find(reply, nowMs) < 0;
+  return choosePort(table, KEEP_PORT, original, reply, nowMs);
 }
 
 /** The same client always gets the same address of a range. */

@@ -43,6 +43,8 @@ export const DROP_REASONS = [
   "fragment",
   /** An IP fragment that could not be put together with others: broken, overlapping, too late, or no room. */
   "reassembly",
+  /** A fragmented segment of a connection whose text a helper changes. */
+  "helper-fragment",
 ] as const;
 
 export type DropReason = (typeof DROP_REASONS)[number];
@@ -69,6 +71,7 @@ export const DROP_TOO_LONG = 18;
 export const DROP_CONNTRACK_ZONE_LIMIT = 19;
 export const DROP_FRAGMENT = 20;
 export const DROP_REASSEMBLY = 21;
+export const DROP_HELPER_FRAGMENT = 22;
 
 /** No drop: the packet is a fragment, which the tracker keeps (with a reference of its own) until its datagram is whole. */
 export const TRACK_HELD = -2;
