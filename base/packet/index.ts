@@ -1,6 +1,5 @@
 // Packets and ports: the pool, the batch, the Port contract and the ports that need no operating system.
 export { Batch } from "./batch.js";
-export { CapturePort, type CapturePortOptions } from "./capture-port.js";
 export { type Faults, FaultyPort, type FaultyPortOptions } from "./faulty-port.js";
 export {
   ARENA_SIZE_MAX,
@@ -13,7 +12,24 @@ export {
 } from "./limits.js";
 export { MemoryPort, type MemoryPortOptions } from "./memory-port.js";
 export { PacketPool, type PacketPoolOptions } from "./packet-pool.js";
-export { encodeCapturedFrame, encodeCaptureHeader } from "./pcapng-wire.js";
+export {
+  encodeInterface,
+  encodePacket,
+  encodeSection,
+  encodeStatistics,
+  type FrameDirection,
+  PCAPNG_BLOCK_SIZE_MAX,
+  PCAPNG_INTERFACE,
+  PCAPNG_INTERFACE_STATISTICS,
+  PCAPNG_PACKET,
+  PCAPNG_SECTION_HEADER,
+  type PcapngBlock,
+  type PcapngInterface,
+  type PcapngPacket,
+  type PcapngStatistics,
+  parseBlock,
+  parseStatistics,
+} from "./pcapng-wire.js";
 export {
   createPortCounters,
   PORT_STATS_LENGTH,

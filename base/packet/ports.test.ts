@@ -1,8 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { concatBytes } from "../bytes/index.js";
 import { Random } from "../random/index.js";
-import { SimulatedClock } from "../time/index.js";
-import { Batch, CapturePort, FaultyPort, MemoryPort, PacketPool, RX_DROPPED, RX_ERRORS } from "./index.js";
+import { Batch, FaultyPort, MemoryPort, PacketPool, RX_DROPPED, RX_ERRORS } from "./index.js";
 import { describePort, frameOf } from "./port.suite.js";
 
 function memoryFixture(wrap: (port: MemoryPort, pool: PacketPool) => import("./port.js").Port) {
@@ -27,12 +26,6 @@ describePort(
 describePort(
   "FaultyPort without faults",
   memoryFixture((port, pool) => new FaultyPort({ port, pool, random: new Random(1) })),
-);
-describePort(
-  "CapturePort",
-  memoryFixture(
-    (port, pool) => new CapturePort({ port, pool, clock: new SimulatedClock(), write: () => undefined }),
-  ),
 );
 
 describe("MemoryPort", () => {
@@ -69,25 +62,5 @@ describe("FaultyPort", () => {
       return Buffer.from(concatBytes(sent)).toString("hex");
     };
     expect(run()).toBe(run());
-  });
-});
-
-describe("CapturePort", () => {
-  it("writes a section, an interface and one block per frame", () => {
-    const pool = new PacketPool({ slots: 4 });
-    const memory = new MemoryPort({ name: "eth0", pool });
-    const blocks: Uint8Array[] = [];
-    const clock = new SimulatedClock();
-    const port = new CapturePort({ port: memory, pool, clock, write: (bytes) => blocks.push(bytes) });
-    memory.inject(frameOf(61, 3));
-    const batch = new Batch();
-    port.rx(batch);
-    port.tx(batch);
-    expect(blocks.length).toBe(3);
-    const view = new DataView((blocks[1] as Uint8Array).buffer);
-    expect(view.getUint32(0, true)).toBe(6);
-    expect(view.getUint32(20, true)).toBe(61);
-    expect(view.getUint32(4, true)).toBe((blocks[1] as Uint8Array).byteLength);
-    expect((blocks[1] as Uint8Array).subarray(28, 28 + 61)).toEqual(frameOf(61, 3));
   });
 });

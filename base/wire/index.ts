@@ -4,7 +4,7 @@ export * from "./arp.js";
 export * from "./checksum.js";
 export * from "./dhcp.js";
 export * from "./dns.js";
-export { WireError } from "./errors.js";
+export { needBytes, viewOf, WireError } from "./errors.js";
 export * from "./ethernet.js";
 export * from "./icmp.js";
 export * from "./ipv4.js";

@@ -21,7 +21,11 @@ const AREAS: readonly Area[] = [
   { commands: ["storaged", "volume", "pool"], load: () => import("./storage-commands.js") },
   { commands: ["nfd"], load: () => import("./function-commands.js") },
   { commands: ["probe"], load: () => import("./probe-commands.js") },
-  { commands: ["vswitchd", "vsctl", "ofctl", "appctl"], load: () => import("./switch-commands.js") },
+  {
+    commands: ["vswitchd", "vsctl", "ofctl", "appctl", "trace"],
+    load: () => import("./switch-commands.js"),
+  },
+  { commands: ["capture"], load: () => import("./capture-command.js") },
   { commands: ["policy"], load: () => import("./policy-commands.js") },
 ];
 

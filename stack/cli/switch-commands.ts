@@ -1,12 +1,11 @@
 // `plinth vswitchd`, the switch's daemon, `plinth vsctl|ofctl|appctl`, the verbs of the ovs tools, and `plinth trace`.
-import { existsSync } from "node:fs";
-import { join, resolve } from "node:path";
+import { resolve } from "node:path";
 import { type Command, Option } from "commander";
 import { ofctlHelp, runAppctl, runOfctl, runVsctl, startVswitchd, vsctlHelp } from "../../vswitch/index.js";
 import { runDaemon } from "../daemons/daemon.js";
 import { defaultDirectory, directoryLayout } from "../daemons/directory.js";
 import { withLogDir, withPartDir, withTimeout } from "./options.js";
-import { registerTool } from "./tool-command.js";
+import { registerTool, switchSocket } from "./tool-command.js";
 
 const TIMEOUT = { default: 10, max: 3600 };
 
@@ -86,7 +85,7 @@ function registerAppctl(program: Command): void {
     .action(async (command: string, args: string[], flags: AppctlFlags, self: Command) => {
       // Unknown options behind the command are the daemon's; one in its place is a mistake.
       if (command.startsWith("-")) self.error(`error: unknown option '${command}'`);
-      const target = flags.target ?? inSwitchDirectory(flags.dir, "vswitchd.ctl");
+      const target = flags.target ?? switchSocket(flags.dir, "vswitchd.ctl");
       process.stdout.write(await runAppctl(command, args, { target, timeoutMs: flags.timeout * 1000 }));
     });
 }
@@ -111,7 +110,7 @@ function registerTrace(program: Command): void {
     .action(async (port: string, packet: string | undefined, flags: TraceFlags) => {
       const command = flags.output === "json" ? "plinth/trace-json" : "plinth/trace";
       const states = flags.ctNext.flatMap((state) => ["--ct-next", state]);
-      const target = flags.target ?? inSwitchDirectory(flags.dir, "vswitchd.ctl");
+      const target = flags.target ?? switchSocket(flags.dir, "vswitchd.ctl");
       const args = [port, packet ?? "", ...states];
       process.stdout.write(await runAppctl(command, args, { target, timeoutMs: flags.timeout * 1000 }));
     });
@@ -119,12 +118,6 @@ function registerTrace(program: Command): void {
 
 function client(program: Command, name: string, description: string): Command {
   return withTimeout(withPartDir(program.command(name).description(description), "vswitchd"), TIMEOUT);
-}
-
-/** A switch standing alone has its sockets in DIR itself, one under `plinth up` in DIR/switch. */
-function inSwitchDirectory(given: string | undefined, name: string): string {
-  const dir = defaultDirectory(given);
-  return existsSync(join(dir, "vswitchd.lock")) ? join(dir, name) : join(directoryLayout(dir).switch, name);
 }
 
 function collect(value: string, before: readonly string[]): readonly string[] {

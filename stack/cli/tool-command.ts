@@ -83,7 +83,7 @@ function takeDirectory(words: readonly string[]): {
 }
 
 function toolIo(dir: string | undefined): ToolIo {
-  const socket = (name: string): string => inSwitchDirectory(dir, name);
+  const socket = (name: string): string => switchSocket(dir, name);
   return {
     socket,
     out: (text) => void process.stdout.write(text),
@@ -101,7 +101,7 @@ function toolIo(dir: string | undefined): ToolIo {
 }
 
 /** A switch standing alone has its sockets in DIR itself, one under `plinth up` in DIR/switch. */
-function inSwitchDirectory(given: string | undefined, name: string): string {
+export function switchSocket(given: string | undefined, name: string): string {
   const dir = defaultDirectory(given);
   return existsSync(join(dir, "vswitchd.lock")) ? join(dir, name) : join(directoryLayout(dir).switch, name);
 }

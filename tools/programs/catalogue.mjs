@@ -41,6 +41,7 @@ export const TEST_PROGRAMS = [
   { program: "fio", package: "fio", why: "verifies what volumes hold" },
   { program: "dpdk-testpmd", package: "dpdk-dev", why: "drives vhost-user" },
   { program: "tshark", package: "tshark", why: "reads our captures" },
+  { program: "capinfos", package: "wireshark-common", why: "judges our captures" },
   { program: "debootstrap", package: "debootstrap", why: "a fresh machine to install on" },
   { program: "ip", package: "iproute2", why: "network namespaces of the tests" },
   { program: "syslinux", package: "syslinux", why: "makes a disk image that boots" },

@@ -41,6 +41,7 @@ import {
 } from "../flow/index.js";
 import type { Mirrors } from "../learn/index.js";
 import { traceOnBridge } from "./bridge-trace.js";
+import { Captures } from "./captures.js";
 import type { BridgeEvent } from "./events.js";
 import { Forwarding } from "./forwarding.js";
 import { OFPORT_MAX, TABLE_COUNT } from "./limits.js";
@@ -68,6 +69,7 @@ export class Bridge implements PacketSink {
   readonly pipeline: Pipeline;
   readonly slots: PortSlot[] = [];
   readonly forwarding: Forwarding;
+  readonly captures: Captures;
   readonly #pool: PacketPool;
   readonly #tracker: Tracker;
   readonly #emit: (event: BridgeEvent) => boolean;
@@ -107,6 +109,12 @@ export class Bridge implements PacketSink {
       send: (packet, slot) => this.send(packet, slot),
       drop: (reason) => this.pipeline.drop(reason),
     });
+    this.captures = new Captures({
+      pool: options.pool,
+      slots: this.slots,
+      find: (ofport) => this.slot(ofport),
+      pipeline: this.pipeline,
+    });
   }
 
   // --- Packets
@@ -115,8 +123,10 @@ export class Bridge implements PacketSink {
   receive(slot: PortSlot, batch: Batch, nowMs: number): void {
     this.#nowMs = nowMs;
     this.#fromProtected = slot.isProtected;
+    if (slot.tapIn !== null) slot.tapIn.burst(batch, slot.ofport);
     if (!slot.receives) {
-      for (let i = 0; i < batch.length; i++) this.pipeline.drop(DROP_NO_RECEIVE);
+      for (let i = 0; i < batch.length; i++)
+        this.pipeline.refuse(batch.packets[i]!, slot.ofport, DROP_NO_RECEIVE);
       batch.freeAll(this.#pool);
       return;
     }
@@ -138,7 +148,7 @@ export class Bridge implements PacketSink {
       reason = DROP_POLICED;
     }
     if (reason >= 0) {
-      this.pipeline.drop(reason);
+      this.pipeline.refuse(packet, slot.ofport, reason);
       this.#pool.free(packet);
       return false;
     }
@@ -151,8 +161,13 @@ export class Bridge implements PacketSink {
   flush(): void {
     for (let i = 0; i < this.slots.length; i++) {
       const slot = this.slots[i]!;
-      if (slot.out.length > 0) slot.port.tx(slot.out);
+      if (slot.out.length > 0) this.#transmit(slot);
     }
+  }
+
+  #transmit(slot: PortSlot): void {
+    if (slot.tapOut !== null) slot.tapOut.burst(slot.out, slot.ofport);
+    slot.port.tx(slot.out);
   }
 
   output(packet: number, port: number): void {
@@ -213,19 +228,19 @@ export class Bridge implements PacketSink {
   /** Queues the packet at the port, with a reference of its own. */
   send(packet: number, slot: PortSlot): void {
     if (slot.isProtected && this.#fromProtected) {
-      this.pipeline.drop(DROP_PROTECTED);
+      this.pipeline.dropOf(packet, DROP_PROTECTED);
       return;
     }
     if (this.#pool.holdsWholes && this.#pool.fragmentSize[packet] !== 0 && this.#sendPieces(packet, slot))
       return;
     if (!slot.fits(this.#pool, packet)) {
-      this.pipeline.drop(DROP_TOO_LONG);
+      this.pipeline.dropOf(packet, DROP_TOO_LONG);
       return;
     }
     slot.queues?.count(this.pipeline.queueId, this.#pool.length[packet]!);
     this.#pool.retain(packet);
     slot.out.push(packet);
-    if (slot.out.room === 0) slot.port.tx(slot.out);
+    if (slot.out.room === 0) this.#transmit(slot);
     if (slot.mirrorsOut !== 0) this.forwarding.mirrors!.egress(packet, slot);
   }
 
@@ -323,7 +338,7 @@ export class Bridge implements PacketSink {
     const packet = this.#pool.allocateFrom(message.data);
     this.forwarding.mirrors?.begin();
     this.#fromProtected = this.slot(message.inPort)?.isProtected === true;
-    if (packet < 0) this.pipeline.drop(DROP_NO_BUFFER);
+    if (packet < 0) this.pipeline.dropOf(-1, DROP_NO_BUFFER);
     else this.pipeline.execute(packet, message.inPort, program, nowMs);
     this.flush();
   }
@@ -364,6 +379,7 @@ export class Bridge implements PacketSink {
       throw new PlinthError("PORT_EXISTS", `${other.port.name} of ${this.name} has number ${other.ofport}`);
     const slot = new PortSlot(options);
     this.slots.push(slot);
+    this.captures.attach(slot);
     if (ofport === OFPP_LOCAL) this.#local = slot;
     else {
       while (this.#byNumber.length <= ofport) this.#byNumber.push(null);

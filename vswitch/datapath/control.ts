@@ -87,6 +87,8 @@ export function datapathMethods(modules: ControlModules): DatapathMethods {
     drops: ({ bridge }) => at(bridge).pipeline.dropCounters.report(),
     cachedPaths: ({ bridge }) => cachedPaths(at(bridge).pipeline.cache, at(bridge).tables.version),
     trace: ({ bridge, ...request }) => at(bridge).trace(request, nowMs()),
+    startCapture: ({ bridge, id, spec }) => at(bridge).captures.start(id, spec),
+    stopCapture: ({ bridge, id }) => at(bridge).captures.stop(id),
     connections: (filter) => datapath.conntrack.connections(nowMs(), filter),
     flushConnections: (filter) => datapath.conntrack.flush(filter, nowMs()),
     conntrackStatus: ({ zones }) => datapath.conntrack.status(zones),

@@ -96,8 +96,8 @@ measure("13 tables, 40 000 conversations (no cache)", [...chain, [12, [], [apply
 measure(
   "ct, then established to output",
   [
-    [0, [], [apply(ctTable)]],
-    [1, [field("ct_state", 1, 1)], [apply(ct, output(2))]],
+    [0, [field("eth_type", 0x800)], [apply(ctTable)]],
+    [1, [field("eth_type", 0x800), field("ct_state", 1, 1)], [apply(ct, output(2))]],
     [1, [field("ct_state", 2, 2)], [apply(output(2))]],
   ],
   64,

@@ -1,5 +1,16 @@
 // The datapath: bridges, ports, the poll loop, its worker and the handle on it.
 export { Bridge, type BridgeChange, type BridgeOptions } from "./bridge.js";
+export {
+  CAPTURE_RING_SIZE_MAX,
+  CAPTURE_RING_SIZE_MIN,
+  CAPTURED_DROP,
+  CAPTURED_HIT,
+  CAPTURED_OUT,
+  type CapturedRecord,
+  CaptureRingReader,
+  createCaptureMemory,
+} from "./capture-ring.js";
+export type { CaptureCount, CapturePoint, CaptureSpec } from "./capture-tap.js";
 export { Datapath, type DatapathOptions } from "./datapath.js";
 export { BridgeModel, DatapathHandle, type DatapathHandleOptions } from "./datapath-handle.js";
 export type { BridgeEvent } from "./events.js";

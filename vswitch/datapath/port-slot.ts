@@ -26,6 +26,7 @@ import {
   TX_PACKETS,
 } from "../../base/packet/index.js";
 import { type MirrorPort, type NormalPort, TRUNK_ALL, VlanPort } from "../learn/index.js";
+import type { PortTaps } from "./captures.js";
 import { PACKET_INS_BURST, PACKET_INS_PER_SECOND } from "./limits.js";
 import { createPolicer, type Policer, type PolicingConfig } from "./policer.js";
 import { PortQueues } from "./queues.js";
@@ -65,6 +66,9 @@ export class PortSlot implements NormalPort, MirrorPort {
   mirrorsOut = 0;
   isMirrorOutput = false;
   queues: PortQueues | undefined;
+  /** Who captures what comes in, and what leaves; null when nobody does. */
+  tapIn: PortTaps | null = null;
+  tapOut: PortTaps | null = null;
   policer: Policer | undefined;
   #policing: PolicingConfig | undefined;
   /** Frames that policing dropped, and that were longer than the MTU allows. */

@@ -25,6 +25,7 @@ import type { CachedPath, DropReport, TraceRequest, TraceRun } from "../flow/ind
 import type { MacTableEntry, MacTableStats, MirrorStats } from "../learn/index.js";
 import type { AtomicRefusal } from "./atomic-change.js";
 import type { BridgeChange } from "./bridge.js";
+import type { CaptureCount, CaptureSpec } from "./capture-tap.js";
 import type { BridgeEvent } from "./events.js";
 import type { PortSpec } from "./port-factory.js";
 import type { BridgeSettings, PortSettings } from "./settings.js";
@@ -118,6 +119,10 @@ export interface DatapathMethods {
   cachedPaths(body: OfBridge): readonly CachedPath[];
   /** What would happen to the frame now, for people; nothing is changed. */
   trace(body: OfBridge & TraceRequest): readonly TraceRun[];
+  /** Starts writing into the spec's ring; `id` is the caller's choice. Throws CAPTURES_FULL. */
+  startCapture(body: OfBridge & { readonly id: number; readonly spec: CaptureSpec }): void;
+  /** By port, what it took and what it lost; nothing is written any more. */
+  stopCapture(body: OfBridge & { readonly id: number }): readonly CaptureCount[];
   connections(body: ConnectionFilter): readonly ConnectionInfo[];
   /** Returns how many there were. */
   flushConnections(body: ConnectionFilter): number;

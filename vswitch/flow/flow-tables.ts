@@ -483,7 +483,8 @@ export class FlowTables {
   }
 }
 
-function isSentTo(flow: Flow, outPort: number, outGroup: number): boolean {
+/** Whether the flow outputs to the port and the group, where these are not ANY. */
+export function isSentTo(flow: Flow, outPort: number, outGroup: number): boolean {
   return (
     (outPort === OFPP_ANY || refersToPort(flow.instructions, outPort)) &&
     (outGroup === OFPG_ANY || refersToGroup(flow.instructions, outGroup))

@@ -7,7 +7,7 @@ import { DROP_NO_BUFFER, DROP_REASONS } from "./drop-reasons.js";
 import type { Flow } from "./flow.js";
 import { Headers, KEY_WORDS } from "./key.js";
 import type { Path } from "./path.js";
-import type { PipelineObserver } from "./pipeline-modules.js";
+import type { PacketWatch, PipelineObserver } from "./pipeline-modules.js";
 import { Rewriter } from "./rewrite.js";
 
 export class InHand {
@@ -33,6 +33,8 @@ export class InHand {
   readonly path: Path;
   readonly rewriter: Rewriter;
   readonly observer: PipelineObserver | null;
+  /** Null while nobody captures. */
+  watch: PacketWatch | null = null;
 
   constructor(pool: PacketPool, path: Path, observer: PipelineObserver | null) {
     this.pool = pool;
@@ -48,9 +50,16 @@ export class InHand {
     this.exited = false;
   }
 
-  /** Counts a drop that leaves the packet alone: an output that did not happen, or somebody else's packet. */
+  /** Counts a drop that leaves the packet in hand alone: an output that did not happen. */
   countDrop(reason: number): void {
+    this.countDropOf(this.packet, reason);
+  }
+
+  /** Counts the drop of any packet; −1: there was no room for it. */
+  countDropOf(packet: number, reason: number): void {
     this.drops.count(reason, this.tableId, this.flow);
+    if (this.watch !== null && packet >= 0)
+      this.watch.dropped(packet, this.key, reason, this.tableId, this.flow);
     if (this.observer !== null) this.observer.drop(DROP_REASONS[reason]!);
   }
 

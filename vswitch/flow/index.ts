@@ -25,7 +25,7 @@ export {
 } from "./fields.js";
 export { Flow, FlowCounters } from "./flow.js";
 export type { FlowChange } from "./flow-change.js";
-export { FlowTables, type FlowTablesOptions } from "./flow-tables.js";
+export { FlowTables, type FlowTablesOptions, isSentTo } from "./flow-tables.js";
 export { REASSEMBLY_REFUSED, REASSEMBLY_WAITS, type Reassembler } from "./fragment-gate.js";
 export * as FlowKey from "./key.js";
 export { Headers, KEY_WORDS } from "./key.js";
@@ -35,6 +35,7 @@ export { PathCache } from "./path-cache.js";
 export { Pipeline } from "./pipeline.js";
 export type {
   PacketSink,
+  PacketWatch,
   PipelineObserver,
   PipelineOptions,
   Tracker,

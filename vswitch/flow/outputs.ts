@@ -107,7 +107,7 @@ export class Outputs {
     for (let next = tracker.release(key); next >= 0; next = tracker.release(key)) {
       const reason = tracker.releaseReason;
       if (reason < 0 && tableId >= 0 && this.waiting.push(next, tableId, key, this.#values)) continue;
-      hand.countDrop(reason >= 0 ? reason : D.DROP_NESTING);
+      hand.countDropOf(next, reason >= 0 ? reason : D.DROP_NESTING);
       hand.pool.free(next);
     }
   }

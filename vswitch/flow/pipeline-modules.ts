@@ -74,6 +74,13 @@ export interface PipelineObserver {
   done(key: Int32Array, packet: number): void;
 }
 
+/** Sees live packets meet flows and be dropped; only while somebody captures them. Keeps no packet. */
+export interface PacketWatch {
+  hit(packet: number, key: Int32Array, tableId: number, flow: Flow): void;
+  /** `reason` is a DROP_ number; `flow` the last that the packet had met. */
+  dropped(packet: number, key: Int32Array, reason: number, tableId: number, flow: Flow | null): void;
+}
+
 export interface PipelineOptions {
   readonly pool: PacketPool;
   readonly tables: FlowTables;

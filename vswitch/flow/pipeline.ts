@@ -28,7 +28,13 @@ import { METER_DROP, METER_PASS } from "./meters.js";
 import { Outputs } from "./outputs.js";
 import { Path } from "./path.js";
 import { PathCache } from "./path-cache.js";
-import type { PacketSink, PipelineObserver, PipelineOptions, Tracker } from "./pipeline-modules.js";
+import type {
+  PacketSink,
+  PacketWatch,
+  PipelineObserver,
+  PipelineOptions,
+  Tracker,
+} from "./pipeline-modules.js";
 import * as P from "./program.js";
 import { setBits } from "./run-on-key.js";
 import { SavedStates } from "./saved-states.js";
@@ -52,6 +58,8 @@ export class Pipeline {
   readonly #headers: HeaderOperations;
   readonly #values: ValueOperations;
   readonly #outputs: Outputs;
+  /** Every lookup is told to the observer or to the watch. */
+  #attended: boolean;
   #lookups = 0;
   #nesting = 0;
 
@@ -61,6 +69,7 @@ export class Pipeline {
     this.#tracker = options.tracker;
     this.#sink = options.sink;
     this.#observer = options.observer ?? null;
+    this.#attended = this.#observer !== null;
     this.cache = new PathCache(options.observer === undefined ? undefined : 2);
     this.#path = new Path(this.cache, options.tables);
     this.#hand = new InHand(options.pool, this.#path, this.#observer);
@@ -109,9 +118,27 @@ export class Pipeline {
     this.#finish();
   }
 
-  /** Counts a packet that somebody else dropped. */
+  /** Who captures live packets, or null. */
+  set watch(watch: PacketWatch | null) {
+    this.#hand.watch = watch;
+    this.#attended = watch !== null || this.#observer !== null;
+  }
+
+  /** Counts a packet that somebody else dropped: the one in hand. */
   drop(reason: number): void {
     this.#hand.countDrop(reason);
+  }
+
+  /** The same of another packet; −1: there was no room for it. */
+  dropOf(packet: number, reason: number): void {
+    this.#hand.countDropOf(packet, reason);
+  }
+
+  /** The same of a packet that has just come in by `inPort` and is not looked at further. */
+  refuse(packet: number, inPort: number, reason: number): void {
+    this.#hand.key[K.K_IN_PORT] = inPort;
+    if (this.#hand.watch !== null) this.#hand.headers.parse(this.#pool, packet, this.#hand.key);
+    this.#hand.countDropOf(packet, reason);
   }
 
   #begin(packet: number, inPort: number, nowMs: number): void {
@@ -226,9 +253,19 @@ export class Pipeline {
       return null;
     }
     const flow = this.#path.next(tableId, hand.key);
-    if (this.#observer !== null) this.#observer.table(tableId, flow, hand.key);
+    if (this.#attended) this.#attend(tableId, flow);
     else this.#tables.count(tableId, flow, this.#pool.length[hand.packet]!, hand.nowMs);
     return flow;
+  }
+
+  #attend(tableId: number, flow: Flow | null): void {
+    const hand = this.#hand;
+    if (this.#observer !== null) {
+      this.#observer.table(tableId, flow, hand.key);
+      return;
+    }
+    this.#tables.count(tableId, flow, this.#pool.length[hand.packet]!, hand.nowMs);
+    if (flow !== null) hand.watch?.hit(hand.packet, hand.key, tableId, flow);
   }
 
   #executeSet(): void {

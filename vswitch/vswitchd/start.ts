@@ -10,5 +10,5 @@ export interface StartVswitchdOptions extends VswitchdOptions {
 /** See `startVswitchdWith`. */
 export function startVswitchd(options: StartVswitchdOptions): Promise<Vswitchd> {
   const hostDevices = options.hostDevices ?? false;
-  return startVswitchdWith(async (common) => new DatapathBackend({ ...common, hostDevices }), options);
+  return startVswitchdWith((common) => DatapathBackend.open({ ...common, hostDevices }), options);
 }

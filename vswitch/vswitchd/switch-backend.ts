@@ -12,6 +12,7 @@ import type { ZoneTimeouts } from "../conntrack/index.js";
 import { type BridgeSettings, DatapathHandle, type PortSettings } from "../datapath/index.js";
 import type { DropReport } from "../flow/index.js";
 import type { MacTableStats } from "../learn/index.js";
+import { CaptureServer } from "./capture-server.js";
 import { connectionCommands } from "./connection-commands.js";
 import { datapathCommands } from "./datapath-commands.js";
 import {
@@ -52,8 +53,21 @@ export class DatapathBackend implements Backend {
   readonly #datapath: DatapathHandle;
   readonly #bridges = new Map<string, Bridge>();
   readonly commands: Readonly<Record<string, UnixctlCommand>>;
+  #captures: CaptureServer | undefined;
 
-  constructor(options: SwitchBackendOptions) {
+  /** Throws what CaptureServer.open does. */
+  static async open(options: SwitchBackendOptions): Promise<DatapathBackend> {
+    const backend = new DatapathBackend(options);
+    try {
+      await backend.#openCaptures();
+      return backend;
+    } catch (thrown) {
+      await backend.close();
+      throw thrown;
+    }
+  }
+
+  private constructor(options: SwitchBackendOptions) {
     this.#options = options;
     this.#datapath = new DatapathHandle({
       hostDevices: options.hostDevices,
@@ -68,6 +82,17 @@ export class DatapathBackend implements Backend {
       ...traceCommands(this.#datapath, () => this.#bridges),
       ...datapathCommands(this.#datapath, () => this.#bridges),
     };
+  }
+
+  async #openCaptures(): Promise<void> {
+    const { dir, clock, log, version } = this.#options;
+    this.#captures = await CaptureServer.open(join(dir, "capture.sock"), {
+      datapath: this.#datapath,
+      bridges: () => this.#bridges,
+      clock,
+      log,
+      application: `plinth vswitchd ${version}`,
+    });
   }
 
   async addBridge(config: BridgeConfig): Promise<void> {
@@ -189,6 +214,7 @@ export class DatapathBackend implements Backend {
   async close(): Promise<void> {
     for (const { agent } of this.#bridges.values()) await agent.close();
     this.#bridges.clear();
+    await this.#captures?.close();
     await this.#datapath.close();
   }
 

@@ -3,6 +3,7 @@
 //   DIR/conf.db        the configuration (record-log.ts)      DIR/db.sock        OVSDB
 //   DIR/vswitchd.lock  held for life                          DIR/<bridge>.mgmt  OpenFlow, made by the backend
 //   DIR/vswitchd.ctl   inspection; made last: the daemon is ready
+//   DIR/capture.sock   captured frames, made by the backend
 //
 // Thread: main. Invariant: a second instance is refused before anything in DIR is touched.
 import { accessSync, constants, mkdirSync } from "node:fs";
