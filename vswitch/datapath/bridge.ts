@@ -251,7 +251,7 @@ export class Bridge implements PacketSink {
     while (!pieces.isDone) {
       const piece = pieces.next();
       if (piece < 0) {
-        this.pipeline.drop(DROP_NO_BUFFER);
+        this.pipeline.dropOf(packet, DROP_NO_BUFFER);
         return true;
       }
       this.send(piece, slot);
@@ -399,7 +399,7 @@ export class Bridge implements PacketSink {
   handleFragments(mode: number): void {
     const waiting = this.#reassembler?.held ?? 0;
     this.#reassembler?.purge();
-    for (let i = 0; i < waiting; i++) this.pipeline.drop(DROP_REASSEMBLY);
+    for (let i = 0; i < waiting; i++) this.pipeline.dropOf(-1, DROP_REASSEMBLY);
     this.#reassembler = mode === OFPC_FRAG_REASM ? new IpReassembler(this.#pool) : null;
     this.pipeline.fragments.set(mode, this.#reassembler);
     this.tables.invalidate();
@@ -437,7 +437,7 @@ export class Bridge implements PacketSink {
     this.tables.expire(nowMs);
     this.forwarding.macs.expire(nowMs);
     const late = this.#reassembler?.sweep(nowMs) ?? 0;
-    for (let i = 0; i < late; i++) this.pipeline.drop(DROP_REASSEMBLY);
+    for (let i = 0; i < late; i++) this.pipeline.dropOf(-1, DROP_REASSEMBLY);
   }
 
   /** Frees what waits and closes every port. */

@@ -65,7 +65,8 @@ export class FragmentGate {
     }
     const whole = reassembler.take(hand.packet, hand.key, hand.headers, hand.nowMs);
     if (whole === REASSEMBLY_REFUSED)
-      for (let i = 0; i <= reassembler.lost; i++) hand.countDrop(reassembler.reason);
+      for (let i = 0; i <= reassembler.lost; i++)
+        hand.countDropOf(i === 0 ? hand.packet : -1, reassembler.reason);
     if (whole < 0) return false;
     hand.pool.free(hand.packet);
     hand.packet = whole;
