@@ -107,7 +107,7 @@ export class Bridge implements PacketSink {
       slots: this.slots,
       find: (ofport) => this.slot(ofport),
       send: (packet, slot) => this.send(packet, slot),
-      drop: (reason) => this.pipeline.drop(reason),
+      drop: (reason) => this.pipeline.onlookers.drop(reason),
     });
     this.captures = new Captures({
       pool: options.pool,
@@ -126,7 +126,7 @@ export class Bridge implements PacketSink {
     if (slot.tapIn !== null) slot.tapIn.burst(batch, slot.ofport);
     if (!slot.receives) {
       for (let i = 0; i < batch.length; i++)
-        this.pipeline.refuse(batch.packets[i]!, slot.ofport, DROP_NO_RECEIVE);
+        this.pipeline.onlookers.refuse(batch.packets[i]!, slot.ofport, DROP_NO_RECEIVE);
       batch.freeAll(this.#pool);
       return;
     }
@@ -148,7 +148,7 @@ export class Bridge implements PacketSink {
       reason = DROP_POLICED;
     }
     if (reason >= 0) {
-      this.pipeline.refuse(packet, slot.ofport, reason);
+      this.pipeline.onlookers.refuse(packet, slot.ofport, reason);
       this.#pool.free(packet);
       return false;
     }
@@ -172,7 +172,7 @@ export class Bridge implements PacketSink {
 
   output(packet: number, port: number): void {
     const slot = this.slot(port);
-    if (slot === null || !slot.forwards) this.pipeline.drop(DROP_BAD_PORT);
+    if (slot === null || !slot.forwards) this.pipeline.onlookers.drop(DROP_BAD_PORT);
     else this.send(packet, slot);
   }
 
@@ -204,7 +204,7 @@ export class Bridge implements PacketSink {
   ): void {
     const input = this.slot(key[0]! >>> 0);
     if (input !== null && !input.takePacketIn(this.#nowMs)) {
-      this.pipeline.drop(DROP_PACKET_IN_LIMIT);
+      this.pipeline.onlookers.drop(DROP_PACKET_IN_LIMIT);
       return;
     }
     const miss = flow !== null && flow.priority === 0 && flow.match.length === 0 && reason === 1;
@@ -222,19 +222,19 @@ export class Bridge implements PacketSink {
       controllerId,
       ...(userdata === null ? {} : { userdata }),
     });
-    if (!sent) this.pipeline.drop(DROP_PACKET_IN_LIMIT);
+    if (!sent) this.pipeline.onlookers.drop(DROP_PACKET_IN_LIMIT);
   }
 
   /** Queues the packet at the port, with a reference of its own. */
   send(packet: number, slot: PortSlot): void {
     if (slot.isProtected && this.#fromProtected) {
-      this.pipeline.dropOf(packet, DROP_PROTECTED);
+      this.pipeline.onlookers.dropOf(packet, DROP_PROTECTED);
       return;
     }
     if (this.#pool.holdsWholes && this.#pool.fragmentSize[packet] !== 0 && this.#sendPieces(packet, slot))
       return;
     if (!slot.fits(this.#pool, packet)) {
-      this.pipeline.dropOf(packet, DROP_TOO_LONG);
+      this.pipeline.onlookers.dropOf(packet, DROP_TOO_LONG);
       return;
     }
     slot.queues?.count(this.pipeline.queueId, this.#pool.length[packet]!);
@@ -251,7 +251,7 @@ export class Bridge implements PacketSink {
     while (!pieces.isDone) {
       const piece = pieces.next();
       if (piece < 0) {
-        this.pipeline.dropOf(packet, DROP_NO_BUFFER);
+        this.pipeline.onlookers.dropOf(packet, DROP_NO_BUFFER);
         return true;
       }
       this.send(piece, slot);
@@ -338,7 +338,7 @@ export class Bridge implements PacketSink {
     const packet = this.#pool.allocateFrom(message.data);
     this.forwarding.mirrors?.begin();
     this.#fromProtected = this.slot(message.inPort)?.isProtected === true;
-    if (packet < 0) this.pipeline.dropOf(-1, DROP_NO_BUFFER);
+    if (packet < 0) this.pipeline.onlookers.dropOf(-1, DROP_NO_BUFFER);
     else this.pipeline.execute(packet, message.inPort, program, nowMs);
     this.flush();
   }
@@ -399,7 +399,7 @@ export class Bridge implements PacketSink {
   handleFragments(mode: number): void {
     const waiting = this.#reassembler?.held ?? 0;
     this.#reassembler?.purge();
-    for (let i = 0; i < waiting; i++) this.pipeline.dropOf(-1, DROP_REASSEMBLY);
+    for (let i = 0; i < waiting; i++) this.pipeline.onlookers.dropOf(-1, DROP_REASSEMBLY);
     this.#reassembler = mode === OFPC_FRAG_REASM ? new IpReassembler(this.#pool) : null;
     this.pipeline.fragments.set(mode, this.#reassembler);
     this.tables.invalidate();
@@ -437,7 +437,7 @@ export class Bridge implements PacketSink {
     this.tables.expire(nowMs);
     this.forwarding.macs.expire(nowMs);
     const late = this.#reassembler?.sweep(nowMs) ?? 0;
-    for (let i = 0; i < late; i++) this.pipeline.dropOf(-1, DROP_REASSEMBLY);
+    for (let i = 0; i < late; i++) this.pipeline.onlookers.dropOf(-1, DROP_REASSEMBLY);
   }
 
   /** Frees what waits and closes every port. */

@@ -90,7 +90,7 @@ export class Captures implements PacketWatch {
   #arrange(): void {
     for (let i = 0; i < this.#modules.slots.length; i++) this.attach(this.#modules.slots[i]!);
     this.#watching = [...this.#taps.values()].filter(({ spec }) => spec.point.at !== "ports");
-    this.#modules.pipeline.watch = this.#watching.length === 0 ? null : this;
+    this.#modules.pipeline.onlookers.watch = this.#watching.length === 0 ? null : this;
   }
 
   #tapsOf({ port }: PortSlot, outbound: boolean): PortTaps | null {

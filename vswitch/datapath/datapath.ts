@@ -156,7 +156,7 @@ export class Datapath {
       counters["path_miss"] = counters["path_miss"]! + bridge.pipeline.cache.misses;
       for (let reason = 0; reason < DROP_REASONS.length; reason++) {
         const name = `drop_${DROP_REASONS[reason]!.replaceAll("-", "_")}`;
-        counters[name] = (counters[name] ?? 0) + bridge.pipeline.drops[reason]!;
+        counters[name] = (counters[name] ?? 0) + bridge.pipeline.dropCounters.packets[reason]!;
       }
     }
     return counters;

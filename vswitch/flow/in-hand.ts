@@ -35,11 +35,14 @@ export class InHand {
   readonly observer: PipelineObserver | null;
   /** Null while nobody captures. */
   watch: PacketWatch | null = null;
+  /** Every lookup is to be told to the observer or to the watch. */
+  isAttended: boolean;
 
   constructor(pool: PacketPool, path: Path, observer: PipelineObserver | null) {
     this.pool = pool;
     this.path = path;
     this.observer = observer;
+    this.isAttended = observer !== null;
     this.rewriter = new Rewriter(pool, this.key, this.headers);
   }
 

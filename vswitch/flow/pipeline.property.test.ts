@@ -132,7 +132,9 @@ describe("Pipeline", () => {
               JSON.stringify([...rig.send(1, frame)].map(([port, sent]) => [port, sent.map(toHex)]));
             expect(text(cached)).toBe(text(fresh));
           }
-          expect(Array.from(cached.bridge.pipeline.drops)).toEqual(Array.from(fresh.bridge.pipeline.drops));
+          expect(Array.from(cached.bridge.pipeline.dropCounters.packets)).toEqual(
+            Array.from(fresh.bridge.pipeline.dropCounters.packets),
+          );
           expect(cached.pool.available).toBe(64);
           expect(cached.bridge.tables.tableStats().slice(0, 3)).toEqual(
             fresh.bridge.tables.tableStats().slice(0, 3),

@@ -25,16 +25,11 @@ import { InHand } from "./in-hand.js";
 import * as K from "./key.js";
 import { LOOKUPS_MAX, NESTING_MAX } from "./limits.js";
 import { METER_DROP, METER_PASS } from "./meters.js";
+import { Onlookers } from "./onlookers.js";
 import { Outputs } from "./outputs.js";
 import { Path } from "./path.js";
 import { PathCache } from "./path-cache.js";
-import type {
-  PacketSink,
-  PacketWatch,
-  PipelineObserver,
-  PipelineOptions,
-  Tracker,
-} from "./pipeline-modules.js";
+import type { PacketSink, PipelineObserver, PipelineOptions, Tracker } from "./pipeline-modules.js";
 import * as P from "./program.js";
 import { setBits } from "./run-on-key.js";
 import { SavedStates } from "./saved-states.js";
@@ -46,6 +41,7 @@ const TCP_FIN_OR_RST = 5;
 export class Pipeline {
   readonly cache: PathCache;
   readonly fragments: FragmentGate;
+  readonly onlookers: Onlookers;
   readonly #hand: InHand;
   readonly #pool: PacketPool;
   readonly #tables: FlowTables;
@@ -58,8 +54,6 @@ export class Pipeline {
   readonly #headers: HeaderOperations;
   readonly #values: ValueOperations;
   readonly #outputs: Outputs;
-  /** Every lookup is told to the observer or to the watch. */
-  #attended: boolean;
   #lookups = 0;
   #nesting = 0;
 
@@ -69,10 +63,10 @@ export class Pipeline {
     this.#tracker = options.tracker;
     this.#sink = options.sink;
     this.#observer = options.observer ?? null;
-    this.#attended = this.#observer !== null;
     this.cache = new PathCache(options.observer === undefined ? undefined : 2);
     this.#path = new Path(this.cache, options.tables);
     this.#hand = new InHand(options.pool, this.#path, this.#observer);
+    this.onlookers = new Onlookers(this.#hand);
     this.fragments = new FragmentGate(this.#hand);
     this.#values = new ValueOperations(this.#hand, options.sink);
     this.#outputs = new Outputs(this.#hand, options.sink, this.#values);
@@ -85,11 +79,6 @@ export class Pipeline {
   get headers(): K.Headers {
     return this.#hand.headers;
   }
-  /** Drops by the D.DROP_ numbers. */
-  get drops(): Float64Array {
-    return this.#hand.drops.packets;
-  }
-  /** The same with the flow that the last one of each reason had met. */
   get dropCounters(): DropCounters {
     return this.#hand.drops;
   }
@@ -116,29 +105,6 @@ export class Pipeline {
     this.#execute(program);
     this.#endRun();
     this.#finish();
-  }
-
-  /** Who captures live packets, or null. */
-  set watch(watch: PacketWatch | null) {
-    this.#hand.watch = watch;
-    this.#attended = watch !== null || this.#observer !== null;
-  }
-
-  /** Counts a packet that somebody else dropped: the one in hand. */
-  drop(reason: number): void {
-    this.#hand.countDrop(reason);
-  }
-
-  /** The same of another packet; −1: there was no room for it. */
-  dropOf(packet: number, reason: number): void {
-    this.#hand.countDropOf(packet, reason);
-  }
-
-  /** The same of a packet that has just come in by `inPort` and is not looked at further. */
-  refuse(packet: number, inPort: number, reason: number): void {
-    this.#hand.key[K.K_IN_PORT] = inPort;
-    if (this.#hand.watch !== null) this.#hand.headers.parse(this.#pool, packet, this.#hand.key);
-    this.#hand.countDropOf(packet, reason);
   }
 
   #begin(packet: number, inPort: number, nowMs: number): void {
@@ -253,18 +219,15 @@ export class Pipeline {
       return null;
     }
     const flow = this.#path.next(tableId, hand.key);
-    if (this.#attended) this.#attend(tableId, flow);
+    if (hand.isAttended) this.#attend(tableId, flow);
     else this.#tables.count(tableId, flow, this.#pool.length[hand.packet]!, hand.nowMs);
     return flow;
   }
 
   #attend(tableId: number, flow: Flow | null): void {
     const hand = this.#hand;
-    if (this.#observer !== null) {
-      this.#observer.table(tableId, flow, hand.key);
-      return;
-    }
-    this.#tables.count(tableId, flow, this.#pool.length[hand.packet]!, hand.nowMs);
+    if (this.#observer !== null) this.#observer.table(tableId, flow, hand.key);
+    else this.#tables.count(tableId, flow, this.#pool.length[hand.packet]!, hand.nowMs);
     if (flow !== null) hand.watch?.hit(hand.packet, hand.key, tableId, flow);
   }
 
