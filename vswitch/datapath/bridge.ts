@@ -132,9 +132,13 @@ export class Bridge implements PacketSink {
     }
     const { mirrors } = this.forwarding;
     const plain = mirrors === null && slot.policer === undefined;
+    if (plain) {
+      this.pipeline.processBatch(batch, slot.ofport, nowMs);
+      return;
+    }
     for (let i = 0; i < batch.length; i++) {
       const packet = batch.packets[i]!;
-      if (plain || this.#admit(slot, packet, mirrors)) this.pipeline.process(packet, slot.ofport, nowMs);
+      if (this.#admit(slot, packet, mirrors)) this.pipeline.process(packet, slot.ofport, nowMs);
     }
     batch.length = 0;
   }

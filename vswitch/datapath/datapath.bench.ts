@@ -78,7 +78,8 @@ function measure(
   };
   run(0.5);
   const heap = process.memoryUsage().heapUsed;
-  const ns = run(SECONDS);
+  // The best of ten runs: other work on the machine only adds.
+  const ns = Math.min(...Array.from({ length: 10 }, () => run(SECONDS / 10)));
   const grown = (process.memoryUsage().heapUsed - heap) / 1024;
   console.log(`${name.padEnd(44)} ${ns.toFixed(0).padStart(5)} ns/packet  heap ${grown.toFixed(0)} KiB`);
 }

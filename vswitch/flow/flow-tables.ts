@@ -120,6 +120,14 @@ export class FlowTables {
     this.counters.count(flow.slot, sizeBytes, nowMs);
   }
 
+  /** As count(), for several packets of `sizeBytes` bytes together. */
+  countMany(tableId: number, flow: Flow | null, packets: number, sizeBytes: number, nowMs: number): void {
+    this.#lookups[tableId] = this.#lookups[tableId]! + packets;
+    if (flow === null) return;
+    this.#matches[tableId] = this.#matches[tableId]! + packets;
+    this.counters.countMany(flow.slot, packets, sizeBytes, nowMs);
+  }
+
   /** Whatever is cached is to be judged anew, e.g. because a port came or went. */
   invalidate(): void {
     this.version++;

@@ -89,6 +89,13 @@ export class FlowCounters {
     this.lastUsedMs[slot] = nowMs;
   }
 
+  /** Counts `packets` packets of `sizeBytes` bytes together. */
+  countMany(slot: number, packets: number, sizeBytes: number, nowMs: number): void {
+    this.packets[slot] = this.packets[slot]! + packets;
+    this.bytes[slot] = this.bytes[slot]! + sizeBytes;
+    this.lastUsedMs[slot] = nowMs;
+  }
+
   #grow(): void {
     const grown = (old: Float64Array): Float64Array<ArrayBuffer> => {
       const larger = new Float64Array(old.length * 2);

@@ -5,7 +5,7 @@ import type { PacketPool } from "../../base/packet/index.js";
 import { DropCounters } from "./drop-counters.js";
 import { DROP_NO_BUFFER, DROP_REASONS } from "./drop-reasons.js";
 import type { Flow } from "./flow.js";
-import { Headers, KEY_WORDS } from "./key.js";
+import { Headers, K_PIPELINE, KEY_WORDS } from "./key.js";
 import type { Path } from "./path.js";
 import type { PacketWatch, PipelineObserver } from "./pipeline-modules.js";
 import { Rewriter } from "./rewrite.js";
@@ -44,6 +44,12 @@ export class InHand {
     this.observer = observer;
     this.isAttended = observer !== null;
     this.rewriter = new Rewriter(pool, this.key, this.headers);
+  }
+
+  /** Makes the pipeline words of the key zero, as they are when a packet has just come in. */
+  clearPipelineWords(): void {
+    for (let i = K_PIPELINE; i < KEY_WORDS; i++) this.key[i] = 0;
+    this.marked = false;
   }
 
   /** A run begins: nothing has happened to the packet in it. */

@@ -15,6 +15,8 @@ export class Path {
   #position = 0;
   #length = 0;
   #cacheable = false;
+  /** What was found last. */
+  #last: Flow | null = null;
   #shape = 0;
   /** Of the tables when the run began: what a packet learns on its way makes the path one of the past. */
   #version = 0;
@@ -48,11 +50,13 @@ export class Path {
   next(tableId: number, key: Int32Array): Flow | null {
     if (this.#version !== this.#tables.version) this.leave();
     if (this.#entry >= 0 && this.#position < this.#length) {
-      return this.#cache.flows[this.#entry * PATH_LENGTH_MAX + this.#position++]!;
+      this.#last = this.#cache.flows[this.#entry * PATH_LENGTH_MAX + this.#position++]!;
+      return this.#last;
     }
     const flow = this.#tables.lookup(tableId, key, null);
     if (this.#entry >= 0 || this.#position >= PATH_LENGTH_MAX) this.#cacheable = false;
     else this.#recorded[this.#position++] = flow;
+    this.#last = flow;
     return flow;
   }
 
@@ -62,16 +66,20 @@ export class Path {
     if (this.#entry >= 0) this.#length = this.#position;
   }
 
-  /** The run is over; `cut`: the packet was dropped on the way. Keeps what was recorded if it may be kept. */
-  close(tableId: number, cut: boolean): void {
-    if (this.#entry >= 0 || !this.#cacheable || this.#position === 0) return;
+  /**
+   * The run is over; `cut`: the packet was dropped on the way. Keeps what was recorded if it may be kept. True when
+   * every flow that was met follows from the key at the start.
+   */
+  close(tableId: number, cut: boolean): boolean {
     // A path cut short, other than by a table miss, would be taken for the whole of it.
-    if (cut && this.#recorded[this.#position - 1] !== null) return;
+    if (!this.#cacheable || this.#position === 0 || (cut && this.#last !== null)) return false;
+    if (this.#entry >= 0) return true;
     const entry = -1 - this.#entry;
     this.#cache.fill(entry, this.#startKey, tableId, this.#shape, this.#version);
     this.#cache.lengths[entry] = this.#position;
     const base = entry * PATH_LENGTH_MAX;
     for (let i = 0; i < this.#position; i++) this.#cache.flows[base + i] = this.#recorded[i]!;
+    return true;
   }
 }
 

@@ -10,8 +10,9 @@
 // packet reference is freed exactly once; every packet ends in an output or in one drop counter.
 // Thread: datapath worker. Hot: yes.
 import { OFPP_IN_PORT, OFPTT_ALL } from "../../base/openflow/index.js";
-import type { PacketPool } from "../../base/packet/index.js";
+import type { Batch, PacketPool } from "../../base/packet/index.js";
 import { ActionSet } from "./action-set.js";
+import { BurstRunner } from "./burst-runner.js";
 import { type CtProgram, clearConnection, hasConnection, swapConnection } from "./ct-program.js";
 import type { DropCounters } from "./drop-counters.js";
 import * as D from "./drop-reasons.js";
@@ -34,6 +35,8 @@ import * as P from "./program.js";
 import { setBits } from "./run-on-key.js";
 import { SavedStates } from "./saved-states.js";
 import { ValueOperations } from "./value-operations.js";
+import { VerdictCache } from "./verdict-cache.js";
+import { VerdictRecorder } from "./verdict-recorder.js";
 
 const WHOLE_PACKET = 0xffff;
 const TCP_FIN_OR_RST = 5;
@@ -54,6 +57,10 @@ export class Pipeline {
   readonly #headers: HeaderOperations;
   readonly #values: ValueOperations;
   readonly #outputs: Outputs;
+  readonly #recorder = new VerdictRecorder();
+  readonly #bursts: BurstRunner;
+  /** What becomes of packets, by their keys. */
+  readonly verdicts: VerdictCache;
   #lookups = 0;
   #nesting = 0;
 
@@ -71,8 +78,29 @@ export class Pipeline {
     this.#values = new ValueOperations(this.#hand, options.sink);
     this.#outputs = new Outputs(this.#hand, options.sink, this.#values);
     this.#headers = new HeaderOperations(this.#hand, this.#outputs);
+    this.verdicts = new VerdictCache(options.observer === undefined ? undefined : 2);
+    this.#bursts = new BurstRunner({
+      hand: this.#hand,
+      tables: options.tables,
+      sink: options.sink,
+      outputs: this.#outputs,
+      headers: this.#headers,
+      values: this.#values,
+      cache: this.verdicts,
+      recorder: this.#recorder,
+      process: (packet, inPort, nowMs) => this.process(packet, inPort, nowMs),
+    });
   }
 
+  /** As process(), for a whole batch from one port; leaves it empty. */
+  processBatch(batch: Batch, inPort: number, nowMs: number): void {
+    this.#bursts.run(batch, inPort, nowMs);
+  }
+
+  /** Packets whose way, or what becomes of them, was known. */
+  get cacheHits(): number {
+    return this.verdicts.hits + this.cache.hits;
+  }
   get key(): Int32Array {
     return this.#hand.key;
   }
@@ -110,10 +138,7 @@ export class Pipeline {
   #begin(packet: number, inPort: number, nowMs: number): void {
     const hand = this.#hand;
     const key = hand.key;
-    if (hand.marked) {
-      for (let i = K.K_PIPELINE; i < K.KEY_WORDS; i++) key[i] = 0;
-      hand.marked = false;
-    }
+    if (hand.marked) hand.clearPipelineWords();
     key[K.K_IN_PORT] = inPort;
     hand.packet = packet;
     hand.nowMs = nowMs;
@@ -165,22 +190,27 @@ export class Pipeline {
     for (;;) {
       const flow = this.#lookup(table);
       if (flow === null) {
+        if (this.#recorder.active) this.#recorder.drop(D.DROP_TABLE_MISS, table, hand.flow);
         hand.drop(D.DROP_TABLE_MISS);
         break;
       }
       table = this.#instructions(flow, table);
       if (hand.dropped || table < 0) break;
     }
-    this.#path.close(tableId, hand.dropped);
+    if (!this.#path.close(tableId, hand.dropped)) this.#recorder.giveUp();
+    const missed = hand.dropped;
     hand.exited = false;
     if (!hand.dropped) this.#executeSet();
+    if (hand.dropped !== missed) this.#recorder.giveUp();
     this.#endRun();
   }
 
   #endRun(): void {
     const hand = this.#hand;
     if (this.#observer !== null) this.#observer.done(hand.key, hand.packet);
-    if (!hand.dropped && hand.outputs === 0) hand.countDrop(D.DROP_NO_OUTPUT);
+    if (hand.dropped || hand.outputs !== 0) return;
+    if (this.#recorder.active) this.#recorder.drop(D.DROP_NO_OUTPUT, hand.tableId, hand.flow);
+    hand.countDrop(D.DROP_NO_OUTPUT);
   }
 
   /** Does what the flow says; returns the next table or −1. */
@@ -189,7 +219,10 @@ export class Pipeline {
     hand.flow = flow;
     hand.tableId = tableId;
     const program = flow.program;
-    if (program.meterId !== 0 && !this.#meter(program.meterId)) return -1;
+    if (program.meterId !== 0) {
+      this.#recorder.giveUp();
+      if (!this.#meter(program.meterId)) return -1;
+    }
     if (program.apply !== null) {
       this.#execute(program.apply);
       if (hand.dropped || hand.exited) return -1;
@@ -219,6 +252,7 @@ export class Pipeline {
       return null;
     }
     const flow = this.#path.next(tableId, hand.key);
+    if (this.#recorder.active) this.#recorder.met(tableId, flow);
     if (hand.isAttended) this.#attend(tableId, flow);
     else this.#tables.count(tableId, flow, this.#pool.length[hand.packet]!, hand.nowMs);
     return flow;
@@ -246,14 +280,17 @@ export class Pipeline {
   #execute(program: P.Program): void {
     const code = program.code;
     const hand = this.#hand;
+    const recorder = this.#recorder;
     for (let at = 0; at < code.length && !hand.dropped && !hand.exited; ) {
       if (this.#observer !== null) this.#observer.operation(program, at, hand.key, hand.packet);
       switch (code[at]) {
         case P.OP_OUTPUT:
+          if (recorder.active) this.#recordOutput(code[at + 1]! >>> 0, code[at + 2]!);
           this.#outputs.output(code[at + 1]! >>> 0, code[at + 2]!);
           at += 3;
           break;
         case P.OP_GROUP:
+          recorder.giveUp();
           this.#group(code[at + 1]! >>> 0);
           at += 2;
           break;
@@ -261,9 +298,11 @@ export class Pipeline {
           if (code[at + 1] === P.W_NONE) {
             hand.marked = true;
             at = setBits(code, at + 3, code[at + 2]!, hand.key);
-          } else at = this.#values.assign(code, at);
+          } else at = this.#recordOperation(code, at, this.#values.assign(code, at));
           break;
         case P.OP_MOVE:
+          // What it writes into the packet stands in no operand.
+          if (code[at + 1] !== P.W_NONE) recorder.giveUp();
           at = this.#values.assign(code, at);
           break;
         case P.OP_RESUBMIT:
@@ -271,6 +310,7 @@ export class Pipeline {
           at += 4;
           break;
         case P.OP_CT:
+          recorder.giveUp();
           this.#ct(program.ct[code[at + 1]!]!);
           at += 2;
           break;
@@ -281,19 +321,32 @@ export class Pipeline {
         case P.OP_DEC_NW_TTL:
         case P.OP_DEC_MPLS_TTL:
         case P.OP_DEC_TTL_IDS:
-          at = this.#headers.decrement(code, at);
+          at = this.#recordOperation(code, at, this.#headers.decrement(code, at));
           break;
         default:
           at =
             code[at]! >= P.OP_OUTPUT_REG || code[at] === P.OP_CONTROLLER
               ? this.#rare(program, at)
-              : this.#headers.run(code, at);
+              : this.#recordOperation(code, at, this.#headers.run(code, at));
       }
     }
   }
 
+  #recordOutput(port: number, maxLength: number): void {
+    const { key, tableId, flow } = this.#hand;
+    this.#recorder.output(port, key[K.K_IN_PORT]! >>> 0, maxLength, tableId, flow);
+  }
+
+  /** An operation on the packet's headers has been done. */
+  #recordOperation(code: Int32Array, from: number, to: number): number {
+    const { tableId, flow } = this.#hand;
+    if (this.#recorder.active) this.#recorder.operation(code, from, to, tableId, flow);
+    return to;
+  }
+
   /** What few flows do. */
   #rare(program: P.Program, at: number): number {
+    this.#recorder.giveUp();
     const code = program.code;
     const hand = this.#hand;
     const values = this.#values;

@@ -1,0 +1,122 @@
+// Exact-match cache from compact keys to verdicts. An entry is one cache line: key, verdict and the generation in which
+// it was made. Two-way associative; of a pair the second gives way.
+//
+//   entry (16 words): 0–9 key | 10 id of the verdict | 11 generation
+//
+// Invariants: an entry counts only in its own generation, and the generation ends with every change of the tables, so
+// that a packet after a change is never judged by what was before it. Equal verdicts are one object.
+// Thread: datapath worker. Hot: yes (touch, find).
+import { ROW_SHIFT, ROW_WORDS } from "./burst-keys.js";
+import { VERDICT_KEYS, VERDICTS_MAX } from "./limits.js";
+import type { Verdict } from "./verdict.js";
+import type { VerdictRecorder } from "./verdict-recorder.js";
+
+const AT_VERDICT = ROW_WORDS.length;
+const AT_GENERATION = AT_VERDICT + 1;
+
+export class VerdictCache {
+  readonly verdicts: Verdict[] = [];
+  hits = 0;
+  readonly #entries: Int32Array;
+  readonly #mask: number;
+  readonly #byHash = new Map<number, Verdict[]>();
+  #version = -1;
+  /** Verdicts found in one mean nothing in the next. 0 belongs to entries that were never filled. */
+  generation = 1;
+
+  constructor(keys: number = VERDICT_KEYS) {
+    this.#entries = new Int32Array(keys << ROW_SHIFT);
+    this.#mask = (keys - 1) & ~1;
+  }
+
+  /** Makes void what was kept under another version of the tables. */
+  sync(version: number): void {
+    if (version === this.#version) return;
+    this.#version = version;
+    this.clear();
+  }
+
+  clear(): void {
+    this.verdicts.length = 0;
+    this.#byHash.clear();
+    this.generation = (this.generation + 1) | 0;
+    if (this.generation !== 0) return;
+    // After 2³² changes the numbers come again: nothing old may be left then.
+    this.#entries.fill(0);
+    this.generation = 1;
+  }
+
+  /** Reads the entry's line; the sum means nothing. Lines of a whole burst come in at once when touched one after the other. */
+  touch(hash: number): number {
+    return this.#entries[((hash & this.#mask) << ROW_SHIFT) + AT_GENERATION]!;
+  }
+
+  /** The verdict for the row of `rows` at `row`, or −1. */
+  find(hash: number, rows: Int32Array, row: number): number {
+    const at = (hash & this.#mask) << ROW_SHIFT;
+    if (this.#holds(at, rows, row)) return this.#entries[at + AT_VERDICT]!;
+    const next = at + (1 << ROW_SHIFT);
+    return this.#holds(next, rows, row) ? this.#entries[next + AT_VERDICT]! : -1;
+  }
+
+  /** Keeps what was recorded for the row; `version` is that of the tables when the recording began. */
+  keep(hash: number, rows: Int32Array, row: number, recorder: VerdictRecorder): void {
+    const verdict = this.#intern(recorder);
+    const entries = this.#entries;
+    const first = (hash & this.#mask) << ROW_SHIFT;
+    const at = entries[first + AT_GENERATION] === this.generation ? first + (1 << ROW_SHIFT) : first;
+    for (let i = 0; i < ROW_WORDS.length; i++) entries[at + i] = rows[row + i]!;
+    entries[at + AT_VERDICT] = verdict.id;
+    entries[at + AT_GENERATION] = this.generation;
+  }
+
+  #holds(at: number, rows: Int32Array, row: number): boolean {
+    const entries = this.#entries;
+    return (
+      entries[at + 6]! === rows[row + 6]! &&
+      entries[at + 7]! === rows[row + 7]! &&
+      entries[at + 8]! === rows[row + 8]! &&
+      entries[at]! === rows[row]! &&
+      entries[at + 1]! === rows[row + 1]! &&
+      entries[at + 2]! === rows[row + 2]! &&
+      entries[at + 3]! === rows[row + 3]! &&
+      entries[at + 4]! === rows[row + 4]! &&
+      entries[at + 5]! === rows[row + 5]! &&
+      entries[at + 9]! === rows[row + 9]! &&
+      entries[at + AT_GENERATION]! === this.generation
+    );
+  }
+
+  #intern(recorder: VerdictRecorder): Verdict {
+    const { code, flows, tables, needsKey, onlyPort } = recorder;
+    let hash = code.length;
+    for (let i = 0; i < code.length; i++) hash = Math.imul(hash ^ code[i]!, 0x9e3779b1);
+    for (let i = 0; i < flows.length; i++) hash = Math.imul(hash ^ (flows[i]?.slot ?? -1), 0x85ebca6b);
+    const same = this.#byHash.get(hash)?.find((one) => isSame(one, recorder));
+    if (same !== undefined) return same;
+    if (this.verdicts.length >= VERDICTS_MAX) this.clear();
+    const verdict: Verdict = {
+      id: this.verdicts.length,
+      tables: [...tables],
+      flows: [...flows],
+      code: Int32Array.from(code),
+      onlyPort,
+      needsKey,
+    };
+    this.verdicts.push(verdict);
+    const list = this.#byHash.get(hash);
+    if (list === undefined) this.#byHash.set(hash, [verdict]);
+    else list.push(verdict);
+    return verdict;
+  }
+}
+
+function isSame(verdict: Verdict, { code, flows, tables }: VerdictRecorder): boolean {
+  return (
+    verdict.code.length === code.length &&
+    verdict.flows.length === flows.length &&
+    code.every((word, i) => verdict.code[i] === word) &&
+    flows.every((flow, i) => verdict.flows[i] === flow) &&
+    tables.every((table, i) => verdict.tables[i] === table)
+  );
+}
