@@ -31,6 +31,8 @@ export class GuestMemory {
   readonly #userBase = new Float64Array(VHOST_USER_REGIONS_MAX);
   readonly #size = new Float64Array(VHOST_USER_REGIONS_MAX);
   readonly #start = new Float64Array(VHOST_USER_REGIONS_MAX);
+  /** The region found last. */
+  #hint = 0;
   readonly #windowOffset = new Float64Array(VHOST_USER_REGIONS_MAX);
 
   constructor(window: GuestWindow, options: GuestMemoryOptions = {}) {
@@ -62,9 +64,16 @@ export class GuestMemory {
   /** The window offset of `length` bytes at a guest address, or −1 when they are not all in one region. */
   translate(low: number, high: number, length: number): number {
     const address = high * 0x1_0000_0000 + low;
+    // Buffers lie beside each other: most often it is the region of the last one.
+    const hint = this.#hint;
+    const near = address - this.#guestBase[hint]!;
+    if (hint < this.regionCount && near >= 0 && near + length <= this.#size[hint]!)
+      return this.#start[hint]! + near;
     for (let i = 0; i < this.regionCount; i++) {
       const relative = address - this.#guestBase[i]!;
-      if (relative >= 0 && relative + length <= this.#size[i]!) return this.#start[i]! + relative;
+      if (relative < 0 || relative + length > this.#size[i]!) continue;
+      this.#hint = i;
+      return this.#start[i]! + relative;
     }
     return -1;
   }

@@ -20,6 +20,9 @@ export const VRING_USED_F_NO_NOTIFY = 1;
  */
 export const SEGMENTS_MAX = 256;
 
+/** Chains that takeBurst() takes at a time. */
+export const BURST_MAX = 64;
+
 /** pop(): there is nothing. */
 export const POP_EMPTY = 0;
 /** pop(): the chain at `head` is bad; give it back with length 0. */
@@ -44,6 +47,10 @@ export class Virtqueue {
   readonly segmentWritable = new Uint8Array(SEGMENTS_MAX);
   /** How many of the segments are readable; they come first, or the chain is bad. */
   readableCount = 0;
+  /** What takeBurst() took: head, window offset and length of each. */
+  readonly burstHeads = new Uint16Array(BURST_MAX);
+  readonly burstOffsets = new Float64Array(BURST_MAX);
+  readonly burstLengths = new Uint32Array(BURST_MAX);
   /** Chains taken so far, mod 2^16: the base for GET_VRING_BASE. */
   nextAvailable = 0;
   /** Chains pushed so far, mod 2^16; visible to the driver after publish(). */
@@ -117,6 +124,49 @@ export class Virtqueue {
       return POP_BROKEN;
     }
     this.nextAvailable = (this.nextAvailable + 1) & 0xffff;
+    return this.follow(head);
+  }
+
+  /**
+   * Takes up to `limit` of the chains that available() counted, at most BURST_MAX: their heads to burstHeads. Of a chain
+   * that is one descriptor, for the device to write when `writable`, else to read, window offset and length stand beside
+   * it; any other has length 0, and follow() takes it apart. Returns how many; each is given back as after pop().
+   */
+  takeBurst(limit: number, writable: boolean): number {
+    if (this.size === 0) return 0;
+    const u16 = this.#u16;
+    const u32 = this.#u32;
+    const size = this.size;
+    const mask = size - 1;
+    const wanted = writable ? VRING_DESC_F_WRITE : 0;
+    const ring = (this.#available >>> 1) + 2;
+    const table = this.#descriptors >>> 2;
+    const most = limit < BURST_MAX ? limit : BURST_MAX;
+    let next = this.nextAvailable;
+    let count = 0;
+    while (count < most && next !== this.#limit) {
+      const head = u16[ring + (next & mask)]!;
+      if (head >= size) {
+        this.broken = true;
+        break;
+      }
+      next = (next + 1) & 0xffff;
+      const at = table + (head << 2);
+      const length = u32[at + 2]!;
+      let offset = -1;
+      if ((u32[at + 3]! & 0xffff) === wanted && length !== 0)
+        offset = this.#memory.translate(u32[at]!, u32[at + 1]!, length);
+      this.burstHeads[count] = head;
+      this.burstOffsets[count] = offset;
+      this.burstLengths[count] = offset < 0 ? 0 : length;
+      count++;
+    }
+    this.nextAvailable = next;
+    return count;
+  }
+
+  /** Takes apart the chain at `head`, which takeBurst() gave out: as pop() returns, but for POP_EMPTY and POP_BROKEN. */
+  follow(head: number): number {
     this.head = head;
     this.#segments = 0;
     this.readableCount = 0;

@@ -10,7 +10,6 @@
 import { assert } from "../../base/assert/index.js";
 import { Epoll, UnixLink } from "../../base/linux/index.js";
 import {
-  BATCH_SIZE,
   type Batch,
   createPortCounters,
   FRAME_SIZE_MAX,
@@ -83,9 +82,6 @@ export class VhostUserPort implements Port {
   readonly #words: Uint32Array;
   readonly #epoll = new Epoll(8);
   readonly #link: UnixLink;
-  readonly #heads = new Int32Array(BATCH_SIZE);
-  readonly #sources = new Float64Array(BATCH_SIZE);
-  readonly #lengths = new Int32Array(BATCH_SIZE);
   readonly #chainHeads = new Int32Array(CHAINS_MAX);
   readonly #chainLengths = new Int32Array(CHAINS_MAX);
   #backend: VhostUserBackend | undefined = undefined;
@@ -125,9 +121,9 @@ export class VhostUserPort implements Port {
     if (queue === undefined) return 0;
     const waiting = queue.available();
     if (waiting === 0) return 0;
-    let limit = Math.min(waiting, batch.capacity - batch.length, this.#pool.available);
-    if (limit > BATCH_SIZE) limit = BATCH_SIZE;
-    const taken = this.#takeChains(queue, limit);
+    const limit = Math.min(waiting, batch.capacity - batch.length, this.#pool.available);
+    const taken = queue.takeBurst(limit, false);
+    this.#touch(queue, taken);
     const count = this.#copyIn(queue, batch, taken);
     if (taken > 0 && queue.publish()) (this.#backend as VhostUserBackend).call(GUEST_TRANSMIT);
     return count;
@@ -142,14 +138,10 @@ export class VhostUserPort implements Port {
       batch.freeAll(pool);
       return;
     }
-    for (let i = 0; i < batch.length; i++) {
-      const packet = batch.packets[i] as number;
-      const length = pool.length[packet] as number;
-      const failure = this.#deliver(queue, pool.offset[packet] as number, length);
-      if (failure === 0) {
-        stats[TX_PACKETS] = (stats[TX_PACKETS] as number) + 1;
-        stats[TX_BYTES] = (stats[TX_BYTES] as number) + length;
-      } else stats[failure] = (stats[failure] as number) + 1;
+    let next = 0;
+    while (next < batch.length) {
+      next = this.#deliverBurst(queue, batch, next);
+      if (next < batch.length) this.#deliverOne(queue, batch.packets[next++] as number);
     }
     batch.freeAll(pool);
     if (queue.publish()) (this.#backend as VhostUserBackend).call(GUEST_RECEIVE);
@@ -220,47 +212,61 @@ export class VhostUserPort implements Port {
     if (this.linkUp) this.#link.settled();
   }
 
-  /** Stage 1: up to `limit` chains to heads, sources and lengths; a source of −1 is a frame to refuse. */
-  #takeChains(queue: Virtqueue, limit: number): number {
+  /** Reads a word of every frame: what is not in the cache comes in while the next is asked for. */
+  #touch(queue: Virtqueue, taken: number): void {
     const words = this.#words;
+    const offsets = queue.burstOffsets;
+    const header = this.#headerSize;
     let touched = this.#touched;
-    let taken = 0;
-    while (taken < limit) {
-      const segments = queue.pop();
-      if (segments === POP_EMPTY || segments === POP_BROKEN) break;
-      const source = segments === POP_BAD ? -1 : this.#sourceOf(queue, taken);
-      if (source >= 0) touched = (touched + (words[source >>> 2] as number)) | 0;
-      this.#heads[taken] = queue.head;
-      this.#sources[taken] = source;
-      taken++;
+    for (let i = 0; i < taken; i++) {
+      const offset = offsets[i] as number;
+      if (offset >= 0) touched = (touched + (words[(offset + header) >>> 2] as number)) | 0;
     }
     this.#touched = touched;
-    return taken;
   }
 
-  /** Where the frame of the chain just taken lies in one piece; puts its length into lengths. −2: see gather. */
-  #sourceOf(queue: Virtqueue, at: number): number {
-    const count = queue.readableCount;
+  /** Copies the frames taken into packets and gives the chains back; returns how many frames there were. */
+  #copyIn(queue: Virtqueue, batch: Batch, taken: number): number {
+    const { stats } = this;
+    const pool = this.#pool;
     const header = this.#headerSize;
-    if (count === 0) return -1;
+    const { burstHeads, burstOffsets, burstLengths } = queue;
+    let count = 0;
+    let bytes = 0;
+    for (let i = 0; i < taken; i++) {
+      const head = burstHeads[i] as number;
+      const length = (burstLengths[i] as number) - header;
+      let packet = -1;
+      if (length >= FRAME_SIZE_MIN && length <= FRAME_SIZE_MAX) {
+        packet = pool.allocate();
+        this.#copy(pool.offset[packet] as number, (burstOffsets[i] as number) + header, length);
+        pool.length[packet] = length;
+      } else if (length === -header) packet = this.#gather(queue, head);
+      queue.push(head, 0);
+      if (packet < 0) continue;
+      batch.packets[batch.length++] = packet;
+      bytes += pool.length[packet] as number;
+      count++;
+    }
+    stats[RX_PACKETS] = (stats[RX_PACKETS] as number) + count;
+    stats[RX_BYTES] = (stats[RX_BYTES] as number) + bytes;
+    stats[RX_ERRORS] = (stats[RX_ERRORS] as number) + (taken - count);
+    return count;
+  }
+
+  /** Copies the frame of a chain of several segments into a packet; −1 when it is none. */
+  #gather(queue: Virtqueue, head: number): number {
+    const segments = queue.follow(head);
+    const header = this.#headerSize;
+    const count = segments === POP_BAD ? 0 : queue.readableCount;
     let length = -header;
     for (let i = 0; i < count; i++) length += queue.segmentLength[i] as number;
     if (length < FRAME_SIZE_MIN || length > FRAME_SIZE_MAX) return -1;
-    this.#lengths[at] = length;
-    const first = queue.segmentLength[0] as number;
-    if (count === 1) return (queue.segmentOffset[0] as number) + header;
-    if (count === 2 && first === header) return queue.segmentOffset[1] as number;
-    return this.#gather(queue, at, length);
-  }
-
-  /** Copies a scattered frame to a packet now, while its segments are known; lengths gets −1 − packet. */
-  #gather(queue: Virtqueue, at: number, length: number): number {
     const pool = this.#pool;
     const packet = pool.allocate();
-    if (packet < 0) return -1;
     let to = pool.offset[packet] as number;
-    let skip = this.#headerSize;
-    for (let i = 0; i < queue.readableCount; i++) {
+    let skip = header;
+    for (let i = 0; i < count; i++) {
       const size = queue.segmentLength[i] as number;
       const skipped = skip < size ? skip : size;
       skip -= skipped;
@@ -268,37 +274,45 @@ export class VhostUserPort implements Port {
       to += size - skipped;
     }
     pool.length[packet] = length;
-    this.#lengths[at] = -1 - packet;
-    return pool.offset[packet] as number;
+    return packet;
   }
 
-  /** Stage 2: copies the frames taken into packets and gives the chains back. */
-  #copyIn(queue: Virtqueue, batch: Batch, taken: number): number {
+  /**
+   * Writes the packets from `next` on into one chain each, as long as the chains are one descriptor and long enough;
+   * returns the first that was not written.
+   */
+  #deliverBurst(queue: Virtqueue, batch: Batch, next: number): number {
     const { stats } = this;
     const pool = this.#pool;
-    let count = 0;
+    const header = this.#headerSize;
+    const { burstHeads, burstOffsets, burstLengths } = queue;
+    const taken = queue.takeBurst(batch.length - next, true);
     let bytes = 0;
-    for (let i = 0; i < taken; i++) {
-      const source = this.#sources[i] as number;
-      let length = this.#lengths[i] as number;
-      if (source < 0) {
-        stats[RX_ERRORS] = (stats[RX_ERRORS] as number) + 1;
-      } else {
-        let packet = -1 - length;
-        if (length >= 0) {
-          packet = pool.allocate();
-          this.#copy(pool.offset[packet] as number, source, length);
-          pool.length[packet] = length;
-        } else length = pool.length[packet] as number;
-        batch.packets[batch.length++] = packet;
-        bytes += length;
-        count++;
-      }
-      queue.push(this.#heads[i] as number, 0);
+    let i = 0;
+    for (; i < taken; i++) {
+      const packet = batch.packets[next + i] as number;
+      const length = pool.length[packet] as number;
+      if ((burstLengths[i] as number) < length + header) break;
+      const to = burstOffsets[i] as number;
+      this.#copy(to + header, pool.offset[packet] as number, length);
+      this.#writeHeader(to, 1);
+      queue.push(burstHeads[i] as number, length + header);
+      bytes += length;
     }
-    stats[RX_PACKETS] = (stats[RX_PACKETS] as number) + count;
-    stats[RX_BYTES] = (stats[RX_BYTES] as number) + bytes;
-    return count;
+    if (i < taken) queue.unpop(taken - i);
+    stats[TX_PACKETS] = (stats[TX_PACKETS] as number) + i;
+    stats[TX_BYTES] = (stats[TX_BYTES] as number) + bytes;
+    return next + i;
+  }
+
+  #deliverOne(queue: Virtqueue, packet: number): void {
+    const { stats } = this;
+    const length = this.#pool.length[packet] as number;
+    const failure = this.#deliver(queue, this.#pool.offset[packet] as number, length);
+    if (failure === 0) {
+      stats[TX_PACKETS] = (stats[TX_PACKETS] as number) + 1;
+      stats[TX_BYTES] = (stats[TX_BYTES] as number) + length;
+    } else stats[failure] = (stats[failure] as number) + 1;
   }
 
   /** Writes one frame into as many chains as it needs. 0, or the counter that says why not. */
