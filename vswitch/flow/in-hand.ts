@@ -24,6 +24,8 @@ export class InHand {
   dropped = false;
   /** `exit` was met: no more actions, but the action set. */
   exited = false;
+  /** How many programs and lookups it is inside of. */
+  nesting = 0;
   /** Pipeline words of the key may not be zero. */
   marked = true;
   readonly key = new Int32Array(KEY_WORDS);

@@ -19,10 +19,9 @@ import * as D from "./drop-reasons.js";
 import type { Flow } from "./flow.js";
 import type { FlowTables } from "./flow-tables.js";
 import { FragmentGate } from "./fragment-gate.js";
-import { chooseBucket } from "./group-choice.js";
-import { GROUP_ALL, type GroupBucket } from "./groups.js";
 import { HeaderOperations } from "./header-operations.js";
 import { InHand } from "./in-hand.js";
+import { InnerRuns } from "./inner-runs.js";
 import * as K from "./key.js";
 import { LOOKUPS_MAX, NESTING_MAX } from "./limits.js";
 import { METER_DROP, METER_PASS } from "./meters.js";
@@ -30,10 +29,9 @@ import { Onlookers } from "./onlookers.js";
 import { Outputs } from "./outputs.js";
 import { Path } from "./path.js";
 import { PathCache } from "./path-cache.js";
-import type { PacketSink, PipelineObserver, PipelineOptions, Tracker } from "./pipeline-modules.js";
+import type { PipelineObserver, PipelineOptions, Tracker } from "./pipeline-modules.js";
 import * as P from "./program.js";
 import { setBits } from "./run-on-key.js";
-import { SavedStates } from "./saved-states.js";
 import { ValueOperations } from "./value-operations.js";
 import { VerdictCache } from "./verdict-cache.js";
 import { VerdictRecorder } from "./verdict-recorder.js";
@@ -49,26 +47,23 @@ export class Pipeline {
   readonly #pool: PacketPool;
   readonly #tables: FlowTables;
   readonly #tracker: Tracker;
-  readonly #sink: PacketSink;
   readonly #observer: PipelineObserver | null;
   readonly #path: Path;
   readonly #set = new ActionSet();
-  readonly #saved = new SavedStates();
   readonly #headers: HeaderOperations;
   readonly #values: ValueOperations;
   readonly #outputs: Outputs;
+  readonly #inner: InnerRuns;
   readonly #recorder = new VerdictRecorder();
   readonly #bursts: BurstRunner;
   /** What becomes of packets, by their keys. */
   readonly verdicts: VerdictCache;
   #lookups = 0;
-  #nesting = 0;
 
   constructor(options: PipelineOptions) {
     this.#pool = options.pool;
     this.#tables = options.tables;
     this.#tracker = options.tracker;
-    this.#sink = options.sink;
     this.#observer = options.observer ?? null;
     this.cache = new PathCache(options.observer === undefined ? undefined : 2);
     this.#path = new Path(this.cache, options.tables);
@@ -78,6 +73,15 @@ export class Pipeline {
     this.#values = new ValueOperations(this.#hand, options.sink);
     this.#outputs = new Outputs(this.#hand, options.sink, this.#values);
     this.#headers = new HeaderOperations(this.#hand, this.#outputs);
+    this.#inner = new InnerRuns({
+      hand: this.#hand,
+      tables: options.tables,
+      sink: options.sink,
+      set: this.#set,
+      values: this.#values,
+      execute: (program) => this.#execute(program),
+      executeSet: () => this.#executeSet(),
+    });
     this.verdicts = new VerdictCache(options.observer === undefined ? undefined : 2);
     this.#bursts = new BurstRunner({
       hand: this.#hand,
@@ -146,7 +150,7 @@ export class Pipeline {
     hand.renew();
     this.#values.depth = 0;
     this.#lookups = 0;
-    this.#nesting = 0;
+    hand.nesting = 0;
     this.#outputs.waiting.length = 0;
     hand.headers.parse(this.#pool, packet, key);
   }
@@ -160,7 +164,7 @@ export class Pipeline {
       waiting.restore(next, hand.key, this.#values);
       hand.marked = true;
       hand.renew();
-      this.#nesting = 0;
+      hand.nesting = 0;
       hand.headers.parse(this.#pool, hand.packet, hand.key);
       const table = waiting.tables[next]!;
       if (this.#observer !== null) this.#observer.recirculate(table, hand.key, hand.packet);
@@ -291,7 +295,7 @@ export class Pipeline {
           break;
         case P.OP_GROUP:
           recorder.giveUp();
-          this.#group(code[at + 1]! >>> 0);
+          this.#inner.group(code[at + 1]! >>> 0);
           at += 2;
           break;
         case P.OP_SET:
@@ -389,7 +393,7 @@ export class Pipeline {
       case P.OP_BUNDLE_LOAD:
         return values.storeNumber(values.member(program, at), code, at + 5);
       case P.OP_CLONE:
-        this.#isolate(program.nested[code[at + 1]!]!, true);
+        this.#inner.isolate(program.nested[code[at + 1]!]!, true);
         return at + 2;
       case P.OP_FIN_TIMEOUT:
         this.#finTimeout(code[at + 1]!, code[at + 2]!);
@@ -413,67 +417,7 @@ export class Pipeline {
       this.#tables.shorten(hand.flow, idleSeconds, hardSeconds);
   }
 
-  // --- Groups, meters, resubmit, connection tracking
-
-  #group(groupId: number): void {
-    const hand = this.#hand;
-    const group = this.#tables.groups.get(groupId);
-    if (group === undefined || this.#nesting >= NESTING_MAX) {
-      hand.outputs++;
-      hand.countDrop(group === undefined ? D.DROP_NO_LIVE_BUCKET : D.DROP_NESTING);
-      return;
-    }
-    const sizeBytes = this.#pool.length[hand.packet]!;
-    if (this.#observer === null) {
-      group.packets++;
-      group.bytes += sizeBytes;
-    }
-    if (group.kind === GROUP_ALL) {
-      for (let i = 0; i < group.buckets.length; i++) this.#bucket(group.buckets[i]!, sizeBytes);
-      return;
-    }
-    const bucket = chooseBucket(group, this.#tables.groups, this.#sink, hand.key);
-    if (bucket !== null) this.#bucket(bucket, sizeBytes);
-    else {
-      hand.outputs++;
-      hand.countDrop(D.DROP_NO_LIVE_BUCKET);
-    }
-  }
-
-  #bucket(bucket: GroupBucket, sizeBytes: number): void {
-    if (this.#observer !== null) this.#observer.enter(bucket);
-    else {
-      bucket.packets++;
-      bucket.bytes += sizeBytes;
-    }
-    this.#isolate(bucket.program, false);
-    if (this.#observer !== null) this.#observer.leave();
-  }
-
-  /** Runs the program on a copy: what it changes ends with it. A clone has an action set of its own to execute. */
-  #isolate(program: P.Program, clone: boolean): void {
-    const hand = this.#hand;
-    if (this.#nesting >= NESTING_MAX) {
-      hand.drop(D.DROP_NESTING);
-      return;
-    }
-    const { packet, key } = hand;
-    if (clone) this.#saved.saveSet(this.#nesting, this.#set);
-    this.#saved.save(this.#nesting++, key, this.#values);
-    this.#pool.retain(packet);
-    this.#execute(program);
-    if (clone) {
-      hand.exited = false;
-      if (this.#set.last >= 0 && !hand.dropped) this.#executeSet();
-      this.#saved.restoreSet(this.#nesting - 1, this.#set);
-    }
-    this.#pool.free(hand.packet);
-    hand.packet = packet;
-    hand.dropped = false;
-    hand.exited = false;
-    this.#saved.restore(--this.#nesting, key, this.#values);
-    hand.headers.parse(this.#pool, packet, key);
-  }
+  // --- Meters, resubmit, connection tracking
 
   #meter(meterId: number): boolean {
     if (this.#observer !== null) return true;
@@ -492,12 +436,12 @@ export class Pipeline {
   /** Looks the packet up as if it had come in by `port`, does what that says, and goes on. Write-actions add to the set. */
   #resubmit(port: number, tableId: number, withCt: boolean): void {
     const hand = this.#hand;
-    if (this.#nesting >= NESTING_MAX) {
+    if (hand.nesting >= NESTING_MAX) {
       hand.drop(D.DROP_NESTING);
       return;
     }
     const { flow: flowBefore, tableId: tableBefore } = hand;
-    this.#nesting++;
+    hand.nesting++;
     if (this.#observer !== null) this.#observer.enter(null);
     let table = tableId === OFPTT_ALL ? tableBefore : tableId;
     let flow = this.#lookupAs(port, table, withCt);
@@ -506,7 +450,7 @@ export class Pipeline {
       if (table < 0 || hand.dropped) break;
       flow = this.#lookup(table);
     }
-    this.#nesting--;
+    hand.nesting--;
     if (this.#observer !== null) this.#observer.leave();
     hand.flow = flowBefore;
     hand.tableId = tableBefore;

@@ -1,0 +1,94 @@
+// Programs that run inside another: buckets of groups, and clones. What they change ends with them.
+// Source: OpenFlow 1.3.5, 5.6 and 5.10; ovs-actions(7), clone. Thread: datapath worker. Hot: yes.
+import type { ActionSet } from "./action-set.js";
+import * as D from "./drop-reasons.js";
+import type { FlowTables } from "./flow-tables.js";
+import { chooseBucket } from "./group-choice.js";
+import { GROUP_ALL, type GroupBucket } from "./groups.js";
+import type { InHand } from "./in-hand.js";
+import { NESTING_MAX } from "./limits.js";
+import type { PacketSink } from "./pipeline-modules.js";
+import type { Program } from "./program.js";
+import { SavedStates } from "./saved-states.js";
+import type { ValueOperations } from "./value-operations.js";
+
+export interface InnerRunModules {
+  readonly hand: InHand;
+  readonly tables: FlowTables;
+  readonly sink: PacketSink;
+  readonly set: ActionSet;
+  readonly values: ValueOperations;
+  readonly execute: (program: Program) => void;
+  readonly executeSet: () => void;
+}
+
+export class InnerRuns {
+  readonly #modules: InnerRunModules;
+  readonly #saved = new SavedStates();
+
+  constructor(modules: InnerRunModules) {
+    this.#modules = modules;
+  }
+
+  /** Does what the buckets of the group say that are for the packet in hand. */
+  group(groupId: number): void {
+    const { hand, tables, sink } = this.#modules;
+    const group = tables.groups.get(groupId);
+    if (group === undefined || hand.nesting >= NESTING_MAX) {
+      hand.outputs++;
+      hand.countDrop(group === undefined ? D.DROP_NO_LIVE_BUCKET : D.DROP_NESTING);
+      return;
+    }
+    const sizeBytes = hand.pool.length[hand.packet]!;
+    if (hand.observer === null) {
+      group.packets++;
+      group.bytes += sizeBytes;
+    }
+    if (group.kind === GROUP_ALL) {
+      for (let i = 0; i < group.buckets.length; i++) this.#bucket(group.buckets[i]!, sizeBytes);
+      return;
+    }
+    const bucket = chooseBucket(group, tables.groups, sink, hand.key);
+    if (bucket !== null) this.#bucket(bucket, sizeBytes);
+    else {
+      hand.outputs++;
+      hand.countDrop(D.DROP_NO_LIVE_BUCKET);
+    }
+  }
+
+  #bucket(bucket: GroupBucket, sizeBytes: number): void {
+    const { hand } = this.#modules;
+    if (hand.observer !== null) hand.observer.enter(bucket);
+    else {
+      bucket.packets++;
+      bucket.bytes += sizeBytes;
+    }
+    this.isolate(bucket.program, false);
+    if (hand.observer !== null) hand.observer.leave();
+  }
+
+  /** Runs the program on a copy: what it changes ends with it. A clone has an action set of its own to execute. */
+  isolate(program: Program, clone: boolean): void {
+    const { hand, set, values, execute, executeSet } = this.#modules;
+    if (hand.nesting >= NESTING_MAX) {
+      hand.drop(D.DROP_NESTING);
+      return;
+    }
+    const { packet, key } = hand;
+    if (clone) this.#saved.saveSet(hand.nesting, set);
+    this.#saved.save(hand.nesting++, key, values);
+    hand.pool.retain(packet);
+    execute(program);
+    if (clone) {
+      hand.exited = false;
+      if (set.last >= 0 && !hand.dropped) executeSet();
+      this.#saved.restoreSet(hand.nesting - 1, set);
+    }
+    hand.pool.free(hand.packet);
+    hand.packet = packet;
+    hand.dropped = false;
+    hand.exited = false;
+    this.#saved.restore(--hand.nesting, key, values);
+    hand.headers.parse(hand.pool, packet, key);
+  }
+}
