@@ -14,7 +14,7 @@ import type { MultipartReply, MultipartRequest } from "./messages.js";
 import type { MultipartReplyBody, MultipartRequestBody, PerGroupType } from "./multipart.js";
 import { readPortDescription, writePortDescription } from "./port-wire.js";
 import * as stats from "./stats-wire.js";
-import { readTableFeatures, writeTableFeatures } from "./table-features-wire.js";
+import { readTableFeatures, readWantedTableFeatures, writeTableFeatures } from "./table-features-wire.js";
 import { elementsOf10 } from "./v10/multipart-wire.js";
 import { OFP10_VERSION } from "./v10/numbers.js";
 import { nameOf, type Reader, Writer } from "./wire.js";
@@ -69,7 +69,7 @@ function readRequestBody(kind: Kind, reader: Reader): MultipartRequestBody {
       return { kind, meterId };
     }
     case "table_features":
-      return { kind, tables: readAll(reader, readTableFeatures) };
+      return { kind, tables: readAll(reader, readWantedTableFeatures) };
     case "experimenter":
       return readExperimenterRequest(reader);
     default:
@@ -172,7 +172,7 @@ function readReplyBody(kind: Kind, reader: Reader): MultipartReplyBody {
     case "meter_features":
       return readMeterFeatures(reader);
     case "table_features":
-      return { kind, tables: readAll(reader, readTableFeatures) };
+      return { kind, tables: readAll(reader, (table) => readTableFeatures(table)) };
     case "port_desc":
       return { kind, ports: readAll(reader, readPortDescription) };
     case "experimenter":

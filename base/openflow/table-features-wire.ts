@@ -1,6 +1,6 @@
 // Table features and their properties as bytes.
-// Source: OpenFlow Switch Specification 1.3.5, 7.3.5.5. Fields that the registry does not know are skipped: another
-// switch may well support more than we can name.
+// Source: OpenFlow Switch Specification 1.3.5, 7.3.5.5. Fields that the registry does not know are skipped in
+// replies: another switch may well support more than we can name.
 
 import { writeOxmHeader } from "./match-wire.js";
 import type { SupportedField, SupportedType, TableFeatureProperty, TableFeatures } from "./multipart.js";
@@ -23,7 +23,12 @@ const OFPTFPT = {
 const TABLE_NAME_SIZE = 32;
 const FEATURES_SIZE = 64;
 
-export function readTableFeatures(reader: Reader): TableFeatures {
+/** As a request names them: every field has to be one that we know. */
+export function readWantedTableFeatures(reader: Reader): TableFeatures {
+  return readTableFeatures(reader, true);
+}
+
+export function readTableFeatures(reader: Reader, mustKnow = false): TableFeatures {
   const at = reader.offset;
   const length = reader.u16("table_features.length");
   if (length < FEATURES_SIZE || length - 2 > reader.left) {
@@ -44,11 +49,11 @@ export function readTableFeatures(reader: Reader): TableFeatures {
     metadataWrite: body.u64("table_features.metadata_write"),
     config: body.u32("table_features.config"),
     maxEntries: body.u32("table_features.max_entries"),
-    properties: readProperties(body),
+    properties: readProperties(body, mustKnow),
   };
 }
 
-function readProperties(reader: Reader): readonly TableFeatureProperty[] {
+function readProperties(reader: Reader, mustKnow: boolean): readonly TableFeatureProperty[] {
   const properties: TableFeatureProperty[] = [];
   while (reader.left > 0) {
     const at = reader.offset;
@@ -59,12 +64,12 @@ function readProperties(reader: Reader): readonly TableFeatureProperty[] {
     }
     const body = reader.within(length - 4, "table_features.property");
     reader.skip((8 - (length % 8)) % 8);
-    properties.push(readProperty(code, body, at));
+    properties.push(readProperty(code, body, at, mustKnow));
   }
   return properties;
 }
 
-function readProperty(code: number, body: Reader, at: number): TableFeatureProperty {
+function readProperty(code: number, body: Reader, at: number, mustKnow: boolean): TableFeatureProperty {
   const miss = (code & 1) !== 0;
   switch (code & 0xfffe) {
     case OFPTFPT.instructions:
@@ -76,9 +81,9 @@ function readProperty(code: number, body: Reader, at: number): TableFeaturePrope
     case OFPTFPT.apply_actions:
       return { type: "apply_actions", miss, actions: readTypes(body) };
     case OFPTFPT.write_setfield:
-      return { type: "write_setfield", miss, fields: readFields(body) };
+      return { type: "write_setfield", miss, fields: readFields(body, mustKnow) };
     case OFPTFPT.apply_setfield:
-      return { type: "apply_setfield", miss, fields: readFields(body) };
+      return { type: "apply_setfield", miss, fields: readFields(body, mustKnow) };
     case OFPTFPT.experimenter: {
       const experimenter = body.u32("property.experimenter");
       return {
@@ -90,8 +95,9 @@ function readProperty(code: number, body: Reader, at: number): TableFeaturePrope
       };
     }
   }
-  if (code === OFPTFPT.match) return { type: "match", miss: false, fields: readFields(body) };
-  if (code === OFPTFPT.wildcards) return { type: "wildcards", miss: false, fields: readFields(body) };
+  if (code === OFPTFPT.match) return { type: "match", miss: false, fields: readFields(body, mustKnow) };
+  if (code === OFPTFPT.wildcards)
+    return { type: "wildcards", miss: false, fields: readFields(body, mustKnow) };
   throw body.fail("OFPTFFC_BAD_TYPE", "table_features.property.type", `unknown type ${code}`, at);
 }
 
@@ -110,14 +116,16 @@ function readTypes(body: Reader): readonly SupportedType[] {
   return types;
 }
 
-function readFields(body: Reader): readonly SupportedField[] {
+function readFields(body: Reader, mustKnow: boolean): readonly SupportedField[] {
   const fields: SupportedField[] = [];
   while (body.left > 0) {
+    const at = body.offset;
     const header = body.u32("oxm_id");
     const oxmClass = header >>> 16;
     const experimenter = oxmClass === OFPXMC_EXPERIMENTER ? body.u32("oxm_id.experimenter") : 0;
     const field = fieldByHeader(oxmClass, (header >>> 9) & 0x7f, experimenter);
     if (field !== undefined) fields.push({ field: field.name, maskable: (header & 0x100) !== 0 });
+    else if (mustKnow) throw body.fail("OFPTFFC_BAD_ARGUMENT", "oxm_id", `unknown field ${header}`, at);
   }
   return fields;
 }

@@ -17,6 +17,9 @@ export const BUNDLE_MESSAGES_MAX = 262_144;
 export const BUNDLE_BYTES_MAX = 32 * 1024 * 1024;
 /** A bundle of which nothing is heard for so long is discarded. */
 export const BUNDLE_IDLE_MS = 10_000;
+/** Multipart requests of one connection of which more pieces are to come, and bytes of all their pieces. */
+export const ASSEMBLIES_MAX = 16;
+export const ASSEMBLY_BYTES_MAX = 4 * 1024 * 1024;
 /** Bytes waiting above which a connection that is to be told something is closed: it does not read. */
 export const UNREAD_BYTES_MAX = 64 * 1024 * 1024;
 /** Flow monitors of one connection. */

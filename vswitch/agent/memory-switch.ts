@@ -61,7 +61,6 @@ class Refused extends Error {
 
 export class MemorySwitch implements SwitchModel {
   readonly datapathId = 0x0000_0200_0000_0001n;
-  readonly tableCount: number = TABLE_COUNT;
   readonly description = {
     manufacturer: "Plinth",
     hardware: "memory",
@@ -76,7 +75,7 @@ export class MemorySwitch implements SwitchModel {
     canChain: true,
   });
   readonly meterFeatures: MeterFeatures = NO_METERS;
-  readonly tableFeatures: readonly TableFeatures[] = describeTables({
+  readonly tablesAtMost: readonly TableFeatures[] = describeTables({
     tableCount: TABLE_COUNT,
     maxEntries: 1_000_000,
     matchFields: FIELDS,
@@ -84,6 +83,12 @@ export class MemorySwitch implements SwitchModel {
     actions: ["output", "group", "set_field"],
     instructions: ["apply_actions", "write_actions", "clear_actions", "goto_table", "write_metadata"],
   });
+
+  tableFeatures = this.tablesAtMost;
+
+  async configureTables(tables: readonly TableFeatures[]): Promise<void> {
+    this.tableFeatures = tables;
+  }
 
   readonly packetOuts: PacketOut[] = [];
   /** While set, changes and barriers wait for it: a slow datapath. */

@@ -8,14 +8,15 @@ import {
   OFP10_VERSION,
   OFPG_ALL,
   OFPM_ALL,
-  OFPMPF_REQ_MORE,
   OFPP_ANY,
   OFPQ_ALL,
   type OfpErrorName,
   ONF_EXPERIMENTER,
+  type TableFeatures,
   type TableStats,
 } from "../../base/openflow/index.js";
 import type { SwitchModel } from "./switch-model.js";
+import { planTables } from "./table-plan.js";
 
 /** The reply's body, whole, or the error to answer. Calls the model at once, so that order is kept. */
 export async function answerMultipart(
@@ -24,8 +25,6 @@ export async function answerMultipart(
   version: number,
 ): Promise<MultipartReplyBody | OfpErrorName> {
   const { body } = request;
-  // Only table features may be asked for in pieces, and we refuse to be reconfigured anyway.
-  if ((request.flags & OFPMPF_REQ_MORE) !== 0) return "OFPBRC_MULTIPART_BUFFER_OVERFLOW";
   switch (body.kind) {
     case "desc":
       return { kind: "desc", ...model.description };
@@ -54,8 +53,7 @@ export async function answerMultipart(
     case "meter_features":
       return { kind: "meter_features", ...model.meterFeatures };
     case "table_features":
-      if (body.tables.length > 0) return "OFPTFFC_EPERM";
-      return { kind: "table_features", tables: model.tableFeatures };
+      return tableFeatures(model, body.tables);
     case "port_desc":
       return { kind: "port_desc", ports: await model.ports() };
     case "flow_monitor":
@@ -74,9 +72,23 @@ async function tableStats(model: SwitchModel, version: number): Promise<readonly
   const tables = await model.tableStats();
   if (version !== OFP10_VERSION) return tables;
   return tables.map((table) => {
-    const { name = `table${table.tableId}`, maxEntries = 0 } = model.tableFeatures[table.tableId] ?? {};
+    const features = model.tableFeatures.find(({ tableId }) => tableId === table.tableId);
+    const { name = `table${table.tableId}`, maxEntries = 0 } = features ?? {};
     return { ...table, openflow10: { name, maxEntries } };
   });
+}
+
+/** Asks, or with `wanted` tables makes them so. */
+async function tableFeatures(
+  model: SwitchModel,
+  wanted: readonly TableFeatures[],
+): Promise<MultipartReplyBody | OfpErrorName> {
+  if (wanted.length > 0) {
+    const planned = planTables(model.tablesAtMost, wanted);
+    if (typeof planned === "string") return planned;
+    await model.configureTables(planned);
+  }
+  return { kind: "table_features", tables: model.tableFeatures };
 }
 
 /** Experimenters whose messages we know of lack only the type; of the others we know nothing. */

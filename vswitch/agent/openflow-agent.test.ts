@@ -6,6 +6,7 @@ import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { PlinthError } from "../../base/errors/index.js";
 import { silentLog } from "../../base/log/index.js";
 import {
+  encodeMessage,
   type FlowMod,
   OFP_NO_BUFFER,
   OFPCML_NO_BUFFER,
@@ -13,6 +14,8 @@ import {
   OFPG_ANY,
   OFPP_ANY,
   OFPP_CONTROLLER,
+  type OpenFlowMessage,
+  type TableFeatures,
   type Unsent,
 } from "../../base/openflow/index.js";
 import { systemClock, waitFor } from "../../base/time/index.js";
@@ -260,6 +263,41 @@ describe("OpenFlowAgent", () => {
     expect(await second.next("error")).toMatchObject({ errorType: 10, code: 2 });
     second.send({ type: "set_config", flags: 2, missSendLength: 9 }, { type: "get_config_request" });
     expect(await second.next("get_config_reply")).toMatchObject({ flags: 2, missSendLength: 9 });
+  });
+
+  it("has the tables that a controller asks for in pieces, and no others for a slave", async () => {
+    const peer = await controller("c1");
+    const named = (tableId: number): TableFeatures => {
+      const table = model.tablesAtMost[tableId] as TableFeatures;
+      const properties = table.properties.map((property) =>
+        property.type === "next_tables" ? { ...property, tables: tableId === 0 ? [1] : [] } : property,
+      );
+      return { ...table, name: `t${tableId}`, properties };
+    };
+    const [first, second] = [named(0), named(1)];
+    const request = (flags: number, ...tables: TableFeatures[]): Unsent => ({
+      type: "multipart_request",
+      flags,
+      body: { kind: "table_features", tables },
+    });
+    const send = (xid: number, message: Unsent) =>
+      peer.socket.write(encodeMessage({ ...message, xid } as OpenFlowMessage));
+    send(77, request(1, first));
+    send(77, request(0, second));
+    expect(await peer.next("multipart_reply")).toMatchObject({
+      xid: 77,
+      body: { tables: [{ name: "t0" }, { name: "t1" }] },
+    });
+    peer.send({ type: "features_request" });
+    expect(await peer.next("features_reply")).toMatchObject({ tableCount: 2 });
+    send(78, request(0, second));
+    expect(await peer.next("error")).toMatchObject({ xid: 78, errorType: 13, code: 0 });
+    peer.send({ type: "table_mod", tableId: 2, config: 0 });
+    expect(await peer.next("error")).toMatchObject({ errorType: 8, code: 0 });
+    peer.send({ type: "role_request", role: "slave", generationId: 1n });
+    send(79, request(1, first));
+    send(79, request(0, second));
+    expect(await peer.next("error")).toMatchObject({ xid: 79, errorType: 1, code: 10 });
   });
 
   it("dials again when a controller goes and comes back", async () => {

@@ -124,7 +124,7 @@ async function features(model: SwitchModel, version: number): Promise<Unsent> {
     datapathId: model.datapathId,
     // Packets are never buffered: a packet-in carries the whole frame.
     bufferCount: 0,
-    tableCount: model.tableCount,
+    tableCount: model.tableFeatures.length,
     auxiliaryId: 0,
     capabilities: is10 ? CAPABILITIES_10 : CAPABILITIES,
     ...(is10 ? { openflow10: { actions: ACTIONS_10, ports: await model.ports() } } : {}),
@@ -163,6 +163,7 @@ async function queueConfig(model: SwitchModel, message: QueueGetConfigRequest): 
 
 /** OpenFlow 1.3 has no table configuration left (7.3.3): only 0 is a good one. */
 function tableMod(model: SwitchModel, message: TableMod): Answer {
-  if (message.tableId !== OFPTT_ALL && message.tableId >= model.tableCount) return "OFPTMFC_BAD_TABLE";
+  const exists = model.tableFeatures.some(({ tableId }) => tableId === message.tableId);
+  if (message.tableId !== OFPTT_ALL && !exists) return "OFPTMFC_BAD_TABLE";
   return message.config === 0 ? [] : "OFPTMFC_BAD_CONFIG";
 }

@@ -76,7 +76,6 @@ export type FlowChangeEvent = FlowChange & {
 
 export interface SwitchModel {
   readonly datapathId: bigint;
-  readonly tableCount: number;
   readonly description: SwitchDescription;
 
   /** Applies all, in order; `origin` is named in flow-change events. Result n belongs to change n and is undefined when it is in force. */
@@ -111,7 +110,15 @@ export interface SwitchModel {
   /** What the switch can do; constant. */
   readonly groupFeatures: GroupFeatures;
   readonly meterFeatures: MeterFeatures;
+  /** Of each table the most it can be, by number. */
+  readonly tablesAtMost: readonly TableFeatures[];
+  /** The tables that there are, as last configured. */
   readonly tableFeatures: readonly TableFeatures[];
+  /**
+   * Makes the tables these, which are as planTables() says. Flows of tables that go or change, but for their name, are
+   * removed without a flow-removed message.
+   */
+  configureTables(tables: readonly TableFeatures[]): Promise<void>;
 
   /** Calls `listener` for every event from now on; returns how to stop. */
   onEvent(listener: (event: SwitchEvent) => void): () => void;

@@ -198,7 +198,7 @@ export class CaptureTap {
       (tableId === flow.tableId || tableId === OFPTT_ALL) &&
       (flow.cookie & cookieMask) === (cookie & cookieMask) &&
       covers(this.#flowsWanted, flow.key) &&
-      isSentTo(flow, outPort, outGroup)
+      isSentTo(flow.instructions, outPort, outGroup)
     );
   }
 }

@@ -58,6 +58,10 @@ export function datapathMethods(modules: ControlModules): DatapathMethods {
       at(bridge).tables.isWatched = isWatched;
     },
     handleFragments: ({ bridge, flags }) => at(bridge).handleFragments(flags),
+    configureTables: ({ bridge, tables }) => {
+      at(bridge).tables.configure(tables, nowMs());
+      datapath.deliver();
+    },
     barrier: ({ bridge }) => void at(bridge),
     flowStats: ({ bridge, filter }) => at(bridge).tables.flowStats(filter, nowMs()),
     aggregateStats: ({ bridge, filter }) => at(bridge).tables.aggregateStats(filter),

@@ -2,12 +2,17 @@
 // Invariant: requests are carried out in the order in which they are made; what change() was told is in force for
 // every packet that arrives after its promise resolved. Thread: main.
 import type { PlinthError } from "../../base/errors/index.js";
-import { type FlowStatsFilter, OFPC_FRAG_NORMAL, type SwitchDescription } from "../../base/openflow/index.js";
+import {
+  type FlowStatsFilter,
+  OFPC_FRAG_NORMAL,
+  type SwitchDescription,
+  type TableFeatures,
+} from "../../base/openflow/index.js";
 import { POOL_SLOTS } from "../../base/packet/index.js";
 import { WorkerHandle } from "../../base/worker/index.js";
 import type { SwitchChange, SwitchEvent, SwitchModel } from "../agent/index.js";
 import { CONNECTIONS_MAX } from "../conntrack/index.js";
-import { ANSWER_DEADLINE_MS, TABLE_COUNT } from "./limits.js";
+import { ANSWER_DEADLINE_MS } from "./limits.js";
 import {
   type AddPort,
   type BridgeSpec,
@@ -106,10 +111,10 @@ export class DatapathHandle {
 
 /** A bridge as the OpenFlow agent's switch model, over anything that carries the worker's methods out in order. */
 export class BridgeModel implements SwitchModel {
-  readonly tableCount = TABLE_COUNT;
   readonly groupFeatures = GROUP_FEATURES;
   readonly meterFeatures = METER_FEATURES;
-  readonly tableFeatures = TABLE_FEATURES;
+  readonly tablesAtMost = TABLE_FEATURES;
+  tableFeatures: readonly TableFeatures[] = TABLE_FEATURES;
   readonly datapathId: bigint;
   readonly description: SwitchDescription;
   fragmentHandling: number = OFPC_FRAG_NORMAL;
@@ -144,6 +149,16 @@ export class BridgeModel implements SwitchModel {
     if (this.fragmentHandling === flags) return;
     this.fragmentHandling = flags;
     await this.#handle.call("handleFragments", { bridge: this.#bridge, flags });
+  }
+  async configureTables(tables: readonly TableFeatures[]): Promise<void> {
+    this.tableFeatures = tables;
+    const settings = tables.map(({ tableId, maxEntries, metadataMatch, metadataWrite }) => ({
+      tableId,
+      maxEntries,
+      metadataMatch,
+      metadataWrite,
+    }));
+    await this.#handle.call("configureTables", { bridge: this.#bridge, tables: settings });
   }
   flowStats(filter: FlowStatsFilter): Promise<Result<"flowStats">> {
     return this.#handle.call("flowStats", { bridge: this.#bridge, filter });

@@ -21,7 +21,7 @@ import type {
   ConntrackSettings,
   ConntrackStatus,
 } from "../conntrack/index.js";
-import type { CachedPath, DropReport, TraceRequest, TraceRun } from "../flow/index.js";
+import type { CachedPath, DropReport, TableSettings, TraceRequest, TraceRun } from "../flow/index.js";
 import type { MacTableEntry, MacTableStats, MirrorStats } from "../learn/index.js";
 import type { AtomicRefusal } from "./atomic-change.js";
 import type { BridgeChange } from "./bridge.js";
@@ -90,6 +90,8 @@ export interface DatapathMethods {
   changeAtomically(body: OfBridge & Changes): AtomicRefusal | undefined;
   /** Whether every change of a flow is told as an event. */
   watchFlows(body: OfBridge & { readonly isWatched: boolean }): void;
+  /** The tables that there are to be; see FlowTables.configure. */
+  configureTables(body: OfBridge & { readonly tables: readonly TableSettings[] }): void;
   barrier(body: OfBridge): void;
   /** `flags` is one of OFPC_FRAG_*. */
   handleFragments(body: OfBridge & { readonly flags: number }): void;

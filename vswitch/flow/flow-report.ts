@@ -1,5 +1,11 @@
 // What is reported of a flow: its statistics, and the message when it goes. Thread: datapath worker.
-import type { FlowRemoved, FlowRemovedReason, FlowStats, Unsent } from "../../base/openflow/index.js";
+import type {
+  AggregateStats,
+  FlowRemoved,
+  FlowRemovedReason,
+  FlowStats,
+  Unsent,
+} from "../../base/openflow/index.js";
 import { OFPFF_NO_BYT_COUNTS, OFPFF_NO_PKT_COUNTS } from "../../base/openflow/index.js";
 import type { Flow, FlowCounters } from "./flow.js";
 
@@ -48,6 +54,17 @@ export function flowRemovedOf(
     ...counts(flow, counters),
     match: flow.match,
   };
+}
+
+/** 7.3.5.3. */
+export function aggregateOf(flows: readonly Flow[], counters: FlowCounters): AggregateStats {
+  let packets = 0;
+  let bytes = 0;
+  for (const flow of flows) {
+    packets += packetsOf(flow, counters);
+    bytes += bytesOf(flow, counters);
+  }
+  return { packetCount: BigInt(packets), byteCount: BigInt(bytes), flowCount: flows.length };
 }
 
 /** 7.3.5.2. */

@@ -115,6 +115,58 @@ describe("FlowTables", () => {
     expect(rig.bridge.tables.flowCount).toBe(0);
   });
 
+  it("has the tables that it is told to have, with so many flows and these bits of metadata", () => {
+    const rig = new Rig(2);
+    const { tables } = rig.bridge;
+    const ones = 0xffffffffffffffffn;
+    const whole = { maxEntries: 1_000_000, metadataMatch: ones, metadataWrite: ones };
+    const metadata = (value: bigint, mask?: bigint) => {
+      const bytes = (bits: bigint): Uint8Array =>
+        Uint8Array.from({ length: 8 }, (_, i) => Number((bits >> BigInt(56 - 8 * i)) & 0xffn));
+      return match({
+        field: "metadata",
+        value: bytes(value),
+        ...(mask === undefined ? {} : { mask: bytes(mask) }),
+      });
+    };
+    for (const tableId of [0, 1, 2, 3]) rig.flow({ tableId, flags: OFPFF_SEND_FLOW_REM });
+    tables.isWatched = true;
+    tables.configure(
+      [
+        { tableId: 0, ...whole },
+        { tableId: 2, ...whole, maxEntries: 2 },
+        { tableId: 5, ...whole, metadataMatch: 0xffn, metadataWrite: 0xf0n },
+      ],
+      rig.nowMs,
+    );
+    rig.datapath.deliver();
+    expect(tables.flowStats(everything, rig.nowMs).map(({ tableId }) => tableId)).toEqual([0]);
+    expect(tables.tableStats().map(({ tableId }) => tableId)).toEqual([0, 2, 5]);
+    expect(rig.events.map((event) => event.type)).toEqual(["flow_change", "flow_change", "flow_change"]);
+    const refused = (mod: Parameters<Rig["flow"]>[0]) => code(() => rig.flow(mod));
+    expect(refused({ tableId: 1 })).toBe("OFPFMFC_BAD_TABLE_ID");
+    expect(refused({ tableId: 1, command: "delete" })).toBe("OFPFMFC_BAD_TABLE_ID");
+    expect(refused({ instructions: [goto(1)] })).toBe("OFPBIC_BAD_TABLE_ID");
+    expect(refused({ instructions: [goto(5)] })).toBe("accepted");
+    expect([1, 2, 3].map((priority) => refused({ tableId: 2, priority }))).toEqual([
+      "accepted",
+      "accepted",
+      "OFPFMFC_TABLE_FULL",
+    ]);
+    expect(refused({ tableId: 2, priority: 2 })).toBe("accepted");
+    expect(refused({ tableId: 5, match: metadata(1n) })).toBe("OFPBMC_BAD_MASK");
+    expect(refused({ tableId: 5, match: metadata(1n, 0xffn) })).toBe("accepted");
+    const writing = (mask: bigint) => [{ type: "write_metadata", metadata: 0n, mask } as const];
+    expect(refused({ tableId: 5, instructions: writing(0xffn) })).toBe("OFPBIC_UNSUP_METADATA_MASK");
+    expect(refused({ tableId: 5, instructions: writing(0xf0n) })).toBe("accepted");
+    tables.configure(
+      [...Array(254).keys()].map((tableId) => ({ tableId, ...whole })),
+      rig.nowMs,
+    );
+    expect(refused({ tableId: 1 })).toBe("accepted");
+    expect(tables.flowStats(everything, rig.nowMs).map(({ tableId }) => tableId)).toEqual([0, 1]);
+  });
+
   it("refuses with the specification's codes and changes nothing", () => {
     const rig = new Rig(2);
     const refused = (mod: Parameters<Rig["flow"]>[0]) => code(() => rig.flow(mod));

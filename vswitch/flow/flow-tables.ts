@@ -21,8 +21,6 @@ import {
   OFPFF_NO_PKT_COUNTS,
   OFPFF_RESET_COUNTS,
   OFPFF_SEND_FLOW_REM,
-  OFPG_ANY,
-  OFPP_ANY,
   OFPTT_ALL,
   type TableStats,
   type Unsent,
@@ -34,21 +32,16 @@ import { compileMatch, type MaskedKey } from "./fields.js";
 import { Flow, FlowCounters } from "./flow.js";
 import { type FlowChange, flowChange } from "./flow-change.js";
 import { type FlowBefore, FlowJournal, type JournalledTables } from "./flow-journal.js";
-import { bytesOf, flowRemovedOf, flowStatsOf, packetsOf } from "./flow-report.js";
+import { aggregateOf, bytesOf, flowRemovedOf, flowStatsOf, packetsOf } from "./flow-report.js";
 import { GroupTable } from "./groups.js";
 import { type LearnProgram, learnedMod, learnFrom } from "./learn-program.js";
 import { LearnedFlows } from "./learned-flows.js";
 import { FLOWS_MAX, TABLES } from "./limits.js";
 import { MeterTable } from "./meters.js";
 import type { FlowProgram } from "./program.js";
-import {
-  countReferences,
-  groupsIn,
-  metersIn,
-  refersToGroup,
-  refersToMeter,
-  refersToPort,
-} from "./references.js";
+import { countReferences, groupsIn, isSentTo, metersIn } from "./references.js";
+
+import { TableBook, type TableSettings } from "./table-settings.js";
 
 const FLAGS_KNOWN =
   OFPFF_SEND_FLOW_REM | OFPFF_CHECK_OVERLAP | OFPFF_RESET_COUNTS | OFPFF_NO_PKT_COUNTS | OFPFF_NO_BYT_COUNTS;
@@ -73,6 +66,7 @@ export class FlowTables {
   /** Changes whenever a packet might fare differently than before. */
   version = 0;
   readonly #tables: (ConjunctiveClassifier | null)[];
+  readonly #book: TableBook;
   readonly #lookups: Float64Array;
   readonly #matches: Float64Array;
   /** Flows with a time-out. */
@@ -89,6 +83,7 @@ export class FlowTables {
 
   constructor(options: FlowTablesOptions = {}) {
     this.#tables = new Array<ConjunctiveClassifier | null>(options.tables ?? TABLES).fill(null);
+    this.#book = new TableBook(this.#tables.length, FLOWS_MAX);
     this.#lookups = new Float64Array(this.#tables.length);
     this.#matches = new Float64Array(this.#tables.length);
     this.#portExists = options.portExists ?? (() => true);
@@ -140,9 +135,7 @@ export class FlowTables {
     if ((mod.flags & ~FLAGS_KNOWN) !== 0)
       throw flowError("OFPFMFC_BAD_FLAGS", `flow-mod flags 0x${mod.flags.toString(16)}`); // cold
     const deleting = mod.command === "delete" || mod.command === "delete_strict";
-    const mayNameAll = deleting || (mod.openflow10 === true && mod.command !== "add");
-    if (mod.tableId >= this.#tables.length && !(mayNameAll && mod.tableId === OFPTT_ALL))
-      throw flowError("OFPFMFC_BAD_TABLE_ID", `there is no table ${mod.tableId}`);
+    this.#book.check(mod);
     if (!deleting && mod.bufferId !== OFP_NO_BUFFER)
       throw flowError("OFPBRC_BUFFER_UNKNOWN", "this switch buffers no packets");
     const key = compileMatch(mod.match);
@@ -159,26 +152,39 @@ export class FlowTables {
   applyGroupMod(mod: GroupMod, nowMs: number): void {
     if (this.#journal !== undefined) this.#journal.groups ??= this.groups.snapshot();
     const gone = this.groups.apply(mod, nowMs);
-    if (gone.length > 0) {
-      const list = this.#all();
-      for (let f = 0; f < list.length; f++) {
-        const flow = list[f]!;
-        if (gone.some((groupId) => refersToGroup(flow.instructions, groupId)))
-          this.#remove(flow, "group_delete", nowMs);
-      }
-    }
+    this.#removeNaming(new Set(gone), groupsIn, "group_delete", nowMs);
     this.version++;
   }
 
   applyMeterMod(mod: MeterMod, nowMs: number): void {
     if (this.#journal !== undefined) this.#journal.meters ??= this.meters.snapshot();
     const gone = this.meters.apply(mod, nowMs);
-    if (gone.length > 0) {
-      const list = this.#all();
+    this.#removeNaming(new Set(gone), metersIn, "delete", nowMs);
+    this.version++;
+  }
+
+  /** Removes the flows that name a group or meter which is gone. */
+  #removeNaming(
+    gone: ReadonlySet<number>,
+    namedBy: (instructions: readonly Instruction[]) => ReadonlySet<number>,
+    reason: FlowRemovedReason,
+    nowMs: number,
+  ): void {
+    const list = gone.size === 0 ? [] : this.#all();
+    for (let f = 0; f < list.length; f++) {
+      const flow = list[f]!;
+      if ([...namedBy(flow.instructions)].some((id) => gone.has(id))) this.#remove(flow, reason, nowMs); // cold
+    }
+  }
+
+  /** Makes the tables exactly these. Flows of those that go or change are removed, and no flow-removed is sent. */
+  configure(tables: readonly TableSettings[], nowMs: number): void {
+    const changed = this.#book.configure(tables);
+    for (let t = 0; t < changed.length; t++) {
+      const list = this.#tables[changed[t]!]?.covered(EVERYTHING) ?? [];
       for (let f = 0; f < list.length; f++) {
-        const flow = list[f]!;
-        if (gone.some((meterId) => refersToMeter(flow.instructions, meterId)))
-          this.#remove(flow, "delete", nowMs);
+        list[f]!.flags &= ~OFPFF_SEND_FLOW_REM;
+        this.#remove(list[f]!, "delete", nowMs);
       }
     }
     this.version++;
@@ -202,8 +208,11 @@ export class FlowTables {
       if (table.findOverlap(key, mod.priority) !== null)
         throw flowError("OFPFMFC_OVERLAP", `overlaps a flow of priority ${mod.priority} in table ${tableId}`);
     }
-    if (old === null && this.#flowCount >= FLOWS_MAX)
-      throw flowError("OFPFMFC_TABLE_FULL", `at most ${FLOWS_MAX} flows`);
+    if (old === null && this.#isFull(tableId))
+      throw flowError(
+        "OFPFMFC_TABLE_FULL",
+        `table ${tableId} has ${table.size} flows, all ${this.#flowCount}`,
+      );
     let kept: readonly [number, number] | null = null;
     if (old !== null) {
       if ((mod.flags & OFPFF_RESET_COUNTS) === 0)
@@ -234,6 +243,11 @@ export class FlowTables {
     if (this.isWatched)
       this.#onChange(flowChange("added", flow, old === null ? {} : { before: old.instructions })); // cold
     return flow;
+  }
+
+  #isFull(tableId: number): boolean {
+    const size = this.#tables[tableId]?.size ?? 0;
+    return this.#flowCount >= FLOWS_MAX || size >= this.#book.maxEntries(tableId);
   }
 
   #change(flow: Flow, instructions: readonly Instruction[], program: FlowProgram): void {
@@ -285,7 +299,7 @@ export class FlowTables {
       const list = this.#chosen(mod, key, table, strict);
       for (let f = 0; f < list.length; f++) {
         const flow = list[f]!;
-        if (isSentTo(flow, mod.outPort, mod.outGroup)) this.#remove(flow, "delete", nowMs);
+        if (isSentTo(flow.instructions, mod.outPort, mod.outGroup)) this.#remove(flow, "delete", nowMs);
       }
     }
   }
@@ -302,7 +316,7 @@ export class FlowTables {
   /** Adds the flow that the packet with `key` teaches, or renews it; false when there is no room. */
   learn(program: LearnProgram, key: Int32Array, nowMs: number): boolean {
     const { tableId, priority, limit, cookie } = program.action;
-    if (tableId >= this.#tables.length) return false;
+    if (!this.#book.exists(tableId)) return false;
     learnFrom(program, key);
     const old = this.#tables[tableId]?.findStrict(program.key, priority) ?? null;
     if (old !== null && program.taught(old)) {
@@ -311,7 +325,7 @@ export class FlowTables {
       return true;
     }
     if (old === null && limit !== 0 && this.#learned.count(tableId, cookie) >= limit) return false;
-    if (old === null && this.#flowCount >= FLOWS_MAX) return false;
+    if (old === null && this.#isFull(tableId)) return false;
     const mod = learnedMod(program);
     const flow = this.#add(mod, program.keyNow(), this.#compile(mod.instructions, mod), nowMs);
     flow.learned = program.lessonNow();
@@ -424,22 +438,14 @@ export class FlowTables {
   }
 
   aggregateStats(filter: FlowStatsFilter): AggregateStats {
-    let packets = 0;
-    let bytes = 0;
-    const flows = this.#filtered(filter);
-    const list = flows;
-    for (let f = 0; f < list.length; f++) {
-      const flow = list[f]!;
-      packets += packetsOf(flow, this.counters);
-      bytes += bytesOf(flow, this.counters);
-    }
-    return { packetCount: BigInt(packets), byteCount: BigInt(bytes), flowCount: flows.length }; // cold
+    return aggregateOf(this.#filtered(filter), this.counters);
   }
 
   tableStats(): TableStats[] {
-    return this.#tables.map((table, tableId) => ({
+    const ids = [...this.#tables.keys()].filter((tableId) => this.#book.exists(tableId)); // cold
+    return ids.map((tableId) => ({
       tableId,
-      activeCount: table?.size ?? 0,
+      activeCount: this.#tables[tableId]?.size ?? 0,
       lookupCount: BigInt(this.#lookups[tableId]!), // cold
       matchedCount: BigInt(this.#matches[tableId]!), // cold
     }));
@@ -464,7 +470,7 @@ export class FlowTables {
         const flow = list[f]!;
         if (
           (flow.cookie & filter.cookieMask) === (filter.cookie & filter.cookieMask) &&
-          isSentTo(flow, filter.outPort, filter.outGroup)
+          isSentTo(flow.instructions, filter.outPort, filter.outGroup)
         )
           found.push(flow);
       }
@@ -489,12 +495,4 @@ export class FlowTables {
     }
     return table;
   }
-}
-
-/** Whether the flow outputs to the port and the group, where these are not ANY. */
-export function isSentTo(flow: Flow, outPort: number, outGroup: number): boolean {
-  return (
-    (outPort === OFPP_ANY || refersToPort(flow.instructions, outPort)) &&
-    (outGroup === OFPG_ANY || refersToGroup(flow.instructions, outGroup))
-  );
 }

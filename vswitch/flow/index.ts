@@ -25,7 +25,7 @@ export {
 } from "./fields.js";
 export { Flow, FlowCounters } from "./flow.js";
 export type { FlowChange } from "./flow-change.js";
-export { FlowTables, type FlowTablesOptions, isSentTo } from "./flow-tables.js";
+export { FlowTables, type FlowTablesOptions } from "./flow-tables.js";
 export { REASSEMBLY_REFUSED, REASSEMBLY_WAITS, type Reassembler } from "./fragment-gate.js";
 export * as FlowKey from "./key.js";
 export { Headers, KEY_WORDS } from "./key.js";
@@ -47,9 +47,10 @@ export {
   W_PORTS,
   W_SOURCE,
 } from "./program.js";
-export { refersToPort } from "./references.js";
+export { isSentTo, refersToPort } from "./references.js";
 export { Rewriter } from "./rewrite.js";
 export { runOnKey } from "./run-on-key.js";
+export type { TableSettings } from "./table-settings.js";
 export {
   type NormalTrace,
   type TraceFlow,

@@ -1,5 +1,5 @@
 // Which ports, groups and meters a flow's instructions name. Thread: any.
-import type { Action, Instruction } from "../../base/openflow/index.js";
+import { type Action, type Instruction, OFPG_ANY, OFPP_ANY } from "../../base/openflow/index.js";
 
 export function refersToPort(instructions: readonly Instruction[], port: number): boolean {
   return anyAction(
@@ -12,8 +12,12 @@ export function refersToGroup(instructions: readonly Instruction[], groupId: num
   return anyAction(instructions, (action) => action.type === "group" && action.groupId === groupId);
 }
 
-export function refersToMeter(instructions: readonly Instruction[], meterId: number): boolean {
-  return instructions.some((instruction) => instruction.type === "meter" && instruction.meterId === meterId);
+/** As the filters of flow-mods and statistics say; OFPP_ANY and OFPG_ANY filter nothing. */
+export function isSentTo(instructions: readonly Instruction[], outPort: number, outGroup: number): boolean {
+  return (
+    (outPort === OFPP_ANY || refersToPort(instructions, outPort)) &&
+    (outGroup === OFPG_ANY || refersToGroup(instructions, outGroup))
+  );
 }
 
 export function groupsIn(instructions: readonly Instruction[]): ReadonlySet<number> {
