@@ -13,6 +13,7 @@ interface VswitchdFlags {
   readonly dir?: string;
   readonly ovsdb: readonly string[];
   readonly hostDevices: boolean;
+  readonly metrics?: string;
   readonly logDir?: string;
 }
 
@@ -50,10 +51,20 @@ function registerVswitchd(program: Command): void {
       [],
     )
     .option("--host-devices", "make a TAP device for each internal port (needs CAP_NET_ADMIN)", false)
+    .option(
+      "--metrics <where>",
+      "serve metrics for Prometheus over HTTP, without a login: HOST:PORT or unix:PATH, page /metrics (default: nowhere)",
+    )
     .action(async (flags: VswitchdFlags) => {
       const dir = flags.dir === undefined ? directoryLayout(defaultDirectory()).switch : resolve(flags.dir);
       await runDaemon({ name: "vswitchd", logDir: flags.logDir }, (log) =>
-        startVswitchd({ dir, ovsdb: flags.ovsdb, hostDevices: flags.hostDevices, log }),
+        startVswitchd({
+          dir,
+          ovsdb: flags.ovsdb,
+          hostDevices: flags.hostDevices,
+          metrics: flags.metrics,
+          log,
+        }),
       );
     });
 }

@@ -42,6 +42,7 @@ export const TEST_PROGRAMS = [
   { program: "dpdk-testpmd", package: "dpdk-dev", why: "drives vhost-user" },
   { program: "tshark", package: "tshark", why: "reads our captures" },
   { program: "capinfos", package: "wireshark-common", why: "judges our captures" },
+  { program: "promtool", package: "prometheus", service: "prometheus", why: "judges our metrics" },
   { program: "debootstrap", package: "debootstrap", why: "a fresh machine to install on" },
   { program: "ip", package: "iproute2", why: "network namespaces of the tests" },
   { program: "syslinux", package: "syslinux", why: "makes a disk image that boots" },
@@ -57,4 +58,5 @@ export const UNWANTED_SERVICES = [
   "ovsdb-server",
   "nbd-server",
   "ovs-record-hostname",
+  "prometheus",
 ];

@@ -70,6 +70,8 @@ export class Bridge implements PacketSink {
   readonly slots: PortSlot[] = [];
   readonly forwarding: Forwarding;
   readonly captures: Captures;
+  /** Packets handed to controllers. */
+  packetIns = 0;
   readonly #pool: PacketPool;
   readonly #tracker: Tracker;
   readonly #emit: (event: BridgeEvent) => boolean;
@@ -226,7 +228,8 @@ export class Bridge implements PacketSink {
       controllerId,
       ...(userdata === null ? {} : { userdata }),
     });
-    if (!sent) this.pipeline.onlookers.drop(DROP_PACKET_IN_LIMIT);
+    if (sent) this.packetIns++;
+    else this.pipeline.onlookers.drop(DROP_PACKET_IN_LIMIT);
   }
 
   /** Queues the packet at the port, with a reference of its own. */

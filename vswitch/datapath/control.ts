@@ -7,7 +7,7 @@ import type { Bridge } from "./bridge.js";
 import type { Datapath } from "./datapath.js";
 import type { PortFactory } from "./port-factory.js";
 import { type PortSlot, SPEED_KBPS } from "./port-slot.js";
-import type { AddPort, DatapathMethods, PortState } from "./requests.js";
+import type { AddPort, BridgeCounters, DatapathMethods, PortState } from "./requests.js";
 
 export interface ControlModules {
   readonly datapath: Datapath;
@@ -89,6 +89,7 @@ export function datapathMethods(modules: ControlModules): DatapathMethods {
     removeMac: ({ bridge, vlan, mac }) => at(bridge).forwarding.macs.remove(...halves(mac), vlan),
     mirrorStats: ({ bridge }) => at(bridge).forwarding.mirrors?.stats() ?? [],
     drops: ({ bridge }) => at(bridge).pipeline.dropCounters.report(),
+    bridgeCounters: ({ bridge }) => bridgeCounters(at(bridge)),
     cachedPaths: ({ bridge }) => cachedPaths(at(bridge).pipeline.cache, at(bridge).tables.version),
     trace: ({ bridge, ...request }) => at(bridge).trace(request, nowMs()),
     startCapture: ({ bridge, id, spec }) => at(bridge).captures.start(id, spec),
@@ -96,6 +97,10 @@ export function datapathMethods(modules: ControlModules): DatapathMethods {
     connections: (filter) => datapath.conntrack.connections(nowMs(), filter),
     flushConnections: (filter) => datapath.conntrack.flush(filter, nowMs()),
     conntrackStatus: ({ zones }) => datapath.conntrack.status(zones),
+    trackingCounters: () => {
+      const { connections, connectionsMax, fragmentsHeld } = datapath.conntrack.status([]);
+      return { connections, connectionsMax, fragmentsHeld, evictions: datapath.conntrack.evictions };
+    },
     setConntrack: (settings) => datapath.conntrack.configure(settings),
     counters: () => datapath.counters(),
   };
@@ -134,6 +139,11 @@ function slotOf(bridge: Bridge, name: string): PortSlot {
   const slot = bridge.slots.find((one) => one.port.name === name);
   if (slot === undefined) throw new PlinthError("PORT_UNKNOWN", `bridge ${bridge.name} has no port ${name}`);
   return slot;
+}
+
+function bridgeCounters({ pipeline, tables, packetIns }: Bridge): BridgeCounters {
+  const used = tables.tableStats().filter((one) => one.activeCount > 0 || one.lookupCount > 0n);
+  return { pathHits: pipeline.cache.hits, pathMisses: pipeline.cache.misses, packetIns, tables: used };
 }
 
 /** By number; the local port has the largest. */

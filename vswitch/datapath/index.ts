@@ -18,5 +18,5 @@ export type { PolicingConfig } from "./policer.js";
 export type { PortSpec } from "./port-factory.js";
 export { PortSlot, type PortSlotOptions } from "./port-slot.js";
 export type { QueueConfig } from "./queues.js";
-export type { AddPort, BridgeSpec, PortState } from "./requests.js";
+export type { AddPort, BridgeCounters, BridgeSpec, PortState, TrackingCounters } from "./requests.js";
 export type { BridgeSettings, PortSettings } from "./settings.js";

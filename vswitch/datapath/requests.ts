@@ -68,6 +68,27 @@ export interface PortState {
   readonly lastError: string | undefined;
 }
 
+/** What a bridge has counted since it was made. */
+export interface BridgeCounters {
+  /** Packets whose way through the tables was cached, and that were looked up. */
+  readonly pathHits: number;
+  readonly pathMisses: number;
+  /** Packets handed to controllers. */
+  readonly packetIns: number;
+  /** Tables with flows, or in which packets were looked up. */
+  readonly tables: readonly TableStats[];
+}
+
+/** Of connection tracking, for all bridges. */
+export interface TrackingCounters {
+  readonly connections: number;
+  readonly connectionsMax: number;
+  /** Connections that had to give way to others. */
+  readonly evictions: number;
+  /** Fragments that wait for the rest of their datagram. */
+  readonly fragmentsHeld: number;
+}
+
 interface Changes {
   readonly changes: readonly BridgeChange[];
   /** Who asks; named in the events that tell of flows. */
@@ -118,6 +139,7 @@ export interface DatapathMethods {
   mirrorStats(body: OfBridge): readonly MirrorStats[];
   /** By reason, how many packets were dropped, and the last flow that the last of them had met. */
   drops(body: OfBridge): readonly DropReport[];
+  bridgeCounters(body: OfBridge): BridgeCounters;
   cachedPaths(body: OfBridge): readonly CachedPath[];
   /** What would happen to the frame now, for people; nothing is changed. */
   trace(body: OfBridge & TraceRequest): readonly TraceRun[];
@@ -130,6 +152,7 @@ export interface DatapathMethods {
   flushConnections(body: ConnectionFilter): number;
   /** Limits of `zones`; when absent, of those that have one of their own. */
   conntrackStatus(body: { readonly zones?: readonly number[] }): ConntrackStatus;
+  trackingCounters(body: Record<string, never>): TrackingCounters;
   setConntrack(body: ConntrackSettings): void;
   counters(body: Record<string, never>): Readonly<Record<string, number>>;
 }

@@ -15,6 +15,7 @@ export interface CommandModules {
   readonly applied: AppliedSwitch;
   readonly server: DatabaseServer;
   readonly coverage: Coverage;
+  readonly version: string;
 }
 
 /** The one datapath that carries all bridges, by the name that dpctl takes. */
@@ -48,7 +49,7 @@ export function switchCommands(modules: CommandModules): Record<string, UnixctlC
       const parts = names.map(async (name) => `${name}:\n${formatDrops(await backend.drops(name))}`);
       return (await Promise.all(parts)).join("");
     }),
-    "metrics/show": command("", 0, 0, () => formatMetrics(backend, applied, server)),
+    "metrics/show": command("", 0, 0, () => formatMetrics(modules)),
     "memory/show": command("", 0, 0, () => {
       const { rss, heapUsed } = process.memoryUsage();
       let ports = 0;

@@ -1,6 +1,7 @@
 // A switch without a datapath: remembers what it was told. For tests.
 import { PlinthError } from "../../base/errors/index.js";
 import type { ZoneTimeouts } from "../conntrack/index.js";
+import type { BridgeCounters, TrackingCounters } from "../datapath/index.js";
 import type { DropReport } from "../flow/index.js";
 import type { MacTableStats } from "../learn/index.js";
 import type {
@@ -111,6 +112,15 @@ export class MemoryBackend implements SwitchBackend {
 
   async drops(): Promise<readonly DropReport[]> {
     return [{ reason: "meter", packets: 4, tableId: 2, cookie: 0xabn, priority: 7 }];
+  }
+
+  async bridgeCounters(): Promise<BridgeCounters> {
+    const tables = [{ tableId: 2, activeCount: 1, lookupCount: 9n, matchedCount: 8n }];
+    return { pathHits: 3, pathMisses: 1, packetIns: 2, tables };
+  }
+
+  async trackingCounters(): Promise<TrackingCounters> {
+    return { connections: 5, connectionsMax: 64, evictions: 1, fragmentsHeld: 0 };
   }
 
   async counters(): Promise<Readonly<Record<string, number>>> {

@@ -3,7 +3,7 @@
 import type { TlsFiles } from "../../base/tls/index.js";
 import type { ZoneTimeouts } from "../conntrack/index.js";
 
-import type { PolicingConfig, QueueConfig } from "../datapath/index.js";
+import type { BridgeCounters, PolicingConfig, QueueConfig, TrackingCounters } from "../datapath/index.js";
 import type { DropReport } from "../flow/index.js";
 import type { MacTableStats, MirrorConfig, MirrorStats, VlanConfig } from "../learn/index.js";
 
@@ -167,6 +167,8 @@ export interface SwitchBackend {
   removeMac(bridge: string, vlan: number, macAddress: string): Promise<boolean>;
   /** These zones, and no others, have time-outs of their own. Rejects with TOO_MANY_TIMEOUT_POLICIES. */
   setZoneTimeouts(zones: readonly ZoneTimeouts[]): Promise<void>;
+  bridgeCounters(bridge: string): Promise<BridgeCounters>;
+  trackingCounters(): Promise<TrackingCounters>;
   /** Counters of the datapath by name, for coverage/show. */
   counters(): Promise<Readonly<Record<string, number>>>;
   close(): Promise<void>;

@@ -9,7 +9,13 @@ import type { Clock } from "../../base/time/index.js";
 import { parseMac } from "../../base/wire/index.js";
 import { OpenFlowAgent, parseControllerTarget } from "../agent/index.js";
 import type { ZoneTimeouts } from "../conntrack/index.js";
-import { type BridgeSettings, DatapathHandle, type PortSettings } from "../datapath/index.js";
+import {
+  type BridgeCounters,
+  type BridgeSettings,
+  DatapathHandle,
+  type PortSettings,
+  type TrackingCounters,
+} from "../datapath/index.js";
 import type { DropReport } from "../flow/index.js";
 import type { MacTableStats } from "../learn/index.js";
 import { CaptureServer } from "./capture-server.js";
@@ -205,6 +211,14 @@ export class DatapathBackend implements Backend {
 
   drops(bridge: string): Promise<readonly DropReport[]> {
     return this.#datapath.call("drops", { bridge });
+  }
+
+  bridgeCounters(bridge: string): Promise<BridgeCounters> {
+    return this.#datapath.call("bridgeCounters", { bridge });
+  }
+
+  trackingCounters(): Promise<TrackingCounters> {
+    return this.#datapath.call("trackingCounters", {});
   }
 
   counters(): Promise<Readonly<Record<string, number>>> {

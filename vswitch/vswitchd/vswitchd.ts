@@ -30,6 +30,8 @@ import { databaseCommands } from "./database-commands.js";
 import { LinkResets } from "./link-resets.js";
 import { logCommands } from "./log-commands.js";
 import { Managers } from "./managers.js";
+import { openMetricsServer, parseMetricsEndpoint } from "./metrics-server.js";
+import { formatMetrics } from "./metrics-text.js";
 import type { BridgeStatus, SwitchBackend, SwitchConfig } from "./model.js";
 import { readModel } from "./read-model.js";
 import { Reconciler } from "./reconciler.js";
@@ -45,6 +47,8 @@ export interface VswitchdOptions {
   readonly dir: string;
   /** Further places for OVSDB: punix, ptcp and pssl to listen at, unix, tcp and ssl to dial. */
   readonly ovsdb?: readonly string[];
+  /** Where metrics are served over HTTP: HOST:PORT or unix:PATH; nowhere when absent. */
+  readonly metrics?: string | undefined;
   readonly version?: string;
   readonly log: Logger;
   readonly clock?: Clock;
@@ -70,7 +74,7 @@ export interface Vswitchd {
 
 /**
  * Starts the switch in `dir` and resolves when it is ready. Throws ALREADY_RUNNING, SOCKET_PATH_TOO_LONG,
- * SOCKET_IN_USE, SOCKET_UNAVAILABLE, ENDPOINT_INVALID, DIRECTORY_UNREADABLE, DATABASE_UNREADABLE, DATABASE_FOREIGN or
+ * SOCKET_IN_USE, SOCKET_UNAVAILABLE, ENDPOINT_INVALID, METRICS_ENDPOINT_INVALID, DIRECTORY_UNREADABLE, DATABASE_UNREADABLE, DATABASE_FOREIGN or
  * DATABASE_NEWER; everything it had opened is closed then.
  */
 export async function startVswitchdWith(
@@ -80,6 +84,7 @@ export async function startVswitchdWith(
   const { dir, log } = options;
   const path = (name: string): string => join(dir, name);
   for (const name of ["db.sock", "vswitchd.ctl"]) checkUnixPath(path(name));
+  const metrics = options.metrics === undefined ? undefined : parseMetricsEndpoint(options.metrics);
   makeDirectory(dir);
   const opened: (() => void | Promise<void>)[] = [];
   const closeAll = async (): Promise<void> => {
@@ -96,9 +101,14 @@ export async function startVswitchdWith(
     const lock = lockFile(path("vswitchd.lock"));
     opened.push(() => lock.close());
     for (const endpoint of options.ovsdb ?? []) await probeRemote(endpoint);
+    const scrape: Scrape = { read: () => Promise.reject(new Error("the switch is starting")) };
+    if (metrics !== undefined) {
+      const page = await openMetricsServer(metrics, () => scrape.read(), log);
+      opened.push(() => page.close());
+    }
     const storage = openStorage(path("conf.db"), OPEN_VSWITCH_SCHEMA, { log });
     opened.push(() => storage.close());
-    return await assemble(createBackend, options, storage, opened, closeAll);
+    return await assemble(createBackend, options, storage, scrape, opened, closeAll);
   } catch (thrown) {
     await closeAll();
     throw thrown;
@@ -125,10 +135,16 @@ function makeDirectory(dir: string): void {
   }
 }
 
+/** What the page of metrics shows. */
+interface Scrape {
+  read: () => Promise<string>;
+}
+
 async function assemble(
   createBackend: CreateBackend,
   options: VswitchdOptions,
   storage: Storage,
+  scrape: Scrape,
   opened: (() => void | Promise<void>)[],
   closeAll: () => Promise<void>,
 ): Promise<Vswitchd> {
@@ -158,8 +174,10 @@ async function assemble(
   const coverage = new Coverage(clock, () => backend.counters());
   coverage.start();
   opened.push(() => coverage.stop());
+  const modules = { backend, applied: core.reconciler.applied, server, coverage, version };
+  scrape.read = () => formatMetrics(modules);
   const commands = {
-    ...switchCommands({ backend, applied: core.reconciler.applied, server, coverage }),
+    ...switchCommands(modules),
     ...logCommands(log),
     ...databaseCommands({ server, storage, managers: core.managers }),
     ...backend.commands,
