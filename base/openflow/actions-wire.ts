@@ -97,7 +97,7 @@ function readBody(name: keyof typeof OFPAT, body: Reader, depth: number): Action
 }
 
 function readOutput(body: Reader): Action {
-  const port = body.u32("output.port");
+  const port = body.port("output.port");
   const maxLength = body.u16("output.max_len");
   body.skip(6);
   if (port === 0 || port === OFPP_ANY || (port > OFPP_MAX && port < OFPP_IN_PORT)) {

@@ -18,7 +18,12 @@ export const bytes = (length: number): fc.Arbitrary<Uint8Array> =>
 export const words = fc
   .uint8Array({ maxLength: 24 })
   .map((data) => data.slice(0, data.length - (data.length % 8)));
-export const port = fc.oneof(fc.integer({ min: 1, max: OFPP_MAX }), fc.constant(OFPP_CONTROLLER));
+export const port = fc.oneof(fc.integer({ min: 1, max: 0xfeff }), fc.constant(OFPP_CONTROLLER));
+/** What can stand where a port may be named that need not be there. */
+export const anyPort = fc.oneof(
+  fc.integer({ min: 0, max: 0xfeff }),
+  fc.integer({ min: OFPP_MAX, max: 0xffffffff }),
+);
 const outPort = fc.oneof(port, fc.integer({ min: 0xfffffff8, max: 0xfffffffe }));
 
 // --- Matches
@@ -297,7 +302,7 @@ export const instructionsArbitrary: fc.Arbitrary<Instruction[]> = fc.uniqueArray
 );
 
 export const buckets: fc.Arbitrary<Bucket[]> = fc.array(
-  fc.record({ weight: u16, watchPort: u32, watchGroup: u32, actions }),
+  fc.record({ weight: u16, watchPort: anyPort, watchGroup: u32, actions }),
   { maxLength: 3 },
 );
 export const groupType = of("all", "select", "indirect", "ff");

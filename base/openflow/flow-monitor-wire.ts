@@ -80,7 +80,7 @@ export function readOnfMonitor(reader: Reader): FlowMonitorRequest {
   const monitorId = reader.u32("flow_monitor.id");
   const flags = readFlags(reader);
   const size = reader.u16("flow_monitor.match_len");
-  const outPort = reader.u32("flow_monitor.out_port");
+  const outPort = reader.port("flow_monitor.out_port");
   const tableId = reader.u8("flow_monitor.table_id");
   reader.skip(3);
   return { monitorId, flags, outPort, tableId, match: ONF.readMonitorMatch(reader, size) };

@@ -34,7 +34,7 @@ export function readFlowMod(reader: Reader, xid: number): FlowMod {
   const hardTimeoutSeconds = reader.u16("flow_mod.hard_timeout");
   const priority = reader.u16("flow_mod.priority");
   const bufferId = reader.u32("flow_mod.buffer_id");
-  const outPort = reader.u32("flow_mod.out_port");
+  const outPort = reader.port("flow_mod.out_port");
   const outGroup = reader.u32("flow_mod.out_group");
   const flagsAt = reader.offset;
   const flags = reader.u16("flow_mod.flags");

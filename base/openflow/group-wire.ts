@@ -43,7 +43,7 @@ export function readBuckets(reader: Reader): readonly Bucket[] {
     }
     const body = reader.within(length - 2, "bucket", "OFPBAC_BAD_LEN");
     const weight = body.u16("bucket.weight");
-    const watchPort = body.u32("bucket.watch_port");
+    const watchPort = body.port("bucket.watch_port");
     const watchGroup = body.u32("bucket.watch_group");
     body.skip(4);
     buckets.push({ weight, watchPort, watchGroup, actions: readActions(body) });

@@ -12,6 +12,7 @@ export { OFPIT } from "./instructions-wire.js";
 export { inWireOrder } from "./match-order.js";
 export { prerequisiteHolds } from "./match-wire.js";
 export { type MessageHeader, parseHeader } from "./message-header.js";
+export { kindOf, type MessageKind, sizeFits } from "./message-kinds.js";
 export { type Dialect, encodeMessage, OPENFLOW_13, parseMessage } from "./message-wire.js";
 export * from "./messages.js";
 export { OFPMBT } from "./meter-wire.js";

@@ -3,6 +3,7 @@
 import fc from "fast-check";
 import {
   actions,
+  anyPort,
   bands,
   buckets,
   bytes,
@@ -28,7 +29,7 @@ const text = (maxLength: number): fc.Arbitrary<string> =>
   fc.string({ unit: fc.constantFrom("a", "b", "-", "0", " "), maxLength });
 
 const portDescription: fc.Arbitrary<PortDescription> = fc.record({
-  port: u32,
+  port: anyPort,
   macAddress: bytes(6),
   name: text(15),
   config: u32,
@@ -97,14 +98,14 @@ const requestBody: fc.Arbitrary<MultipartRequestBody> = fc.oneof<fc.Arbitrary<Mu
   fc.record({
     kind: kind("flow", "aggregate"),
     tableId: u8,
-    outPort: u32,
+    outPort: anyPort,
     outGroup: u32,
     cookie: u64,
     cookieMask: u64,
     match: matchArbitrary,
   }),
-  fc.record({ kind: kind("port_stats"), port: u32 }),
-  fc.record({ kind: kind("queue"), port: u32, queueId: u32 }),
+  fc.record({ kind: kind("port_stats"), port: anyPort }),
+  fc.record({ kind: kind("queue"), port: anyPort, queueId: u32 }),
   fc.record({ kind: kind("group"), groupId: u32 }),
   fc.record({ kind: kind("meter", "meter_config"), meterId: u32 }),
   fc.record({ kind: kind("table_features"), tables: fc.array(features, { maxLength: 2 }) }),
@@ -114,7 +115,7 @@ const requestBody: fc.Arbitrary<MultipartRequestBody> = fc.oneof<fc.Arbitrary<Mu
       fc.record({
         monitorId: u32,
         flags: monitorFlags,
-        outPort: u32,
+        outPort: anyPort,
         tableId: u8,
         match: matchArbitrary,
       }),
@@ -135,7 +136,7 @@ const update = {
 };
 
 const portStats = fc.record({
-  port: u32,
+  port: anyPort,
   rxPackets: u64,
   txPackets: u64,
   rxBytes: u64,
@@ -174,7 +175,7 @@ export const replyBodyArbitrary: fc.Arbitrary<MultipartReplyBody> = fc.oneof<
   fc.record({
     kind: kind("queue"),
     queues: few(
-      fc.record({ port: u32, queueId: u32, txBytes: u64, txPackets: u64, txErrors: u64, ...duration }),
+      fc.record({ port: anyPort, queueId: u32, txBytes: u64, txPackets: u64, txErrors: u64, ...duration }),
     ),
   }),
   fc.record({
@@ -302,7 +303,7 @@ export const messageArbitrary: fc.Arbitrary<OpenFlowMessage> = fc.oneof<fc.Arbit
     hardTimeoutSeconds: u16,
     priority: u16,
     bufferId: u32,
-    outPort: u32,
+    outPort: anyPort,
     outGroup: u32,
     flags: fc.integer({ min: 0, max: 31 }),
     match: matchArbitrary,
@@ -319,7 +320,7 @@ export const messageArbitrary: fc.Arbitrary<OpenFlowMessage> = fc.oneof<fc.Arbit
   fc.record({
     type: of("port_mod"),
     xid,
-    port: u32,
+    port: anyPort,
     macAddress: bytes(6),
     config: u32,
     mask: u32,
@@ -336,12 +337,12 @@ export const messageArbitrary: fc.Arbitrary<OpenFlowMessage> = fc.oneof<fc.Arbit
   fc.record({ type: of("packet_out"), xid, bufferId: u32, inPort: port, actions, data: blob(100) }),
   fc.record({ type: of("multipart_request"), xid, flags: u16, body: requestBody }),
   fc.record({ type: of("multipart_reply"), xid, flags: u16, body: replyBodyArbitrary }),
-  fc.record({ type: of("queue_get_config_request"), xid, port: u32 }),
+  fc.record({ type: of("queue_get_config_request"), xid, port: anyPort }),
   fc.record({
     type: of("queue_get_config_reply"),
     xid,
-    port: u32,
-    queues: few(fc.record({ queueId: u32, port: u32, properties: few(queueProperty) })),
+    port: anyPort,
+    queues: few(fc.record({ queueId: u32, port: anyPort, properties: few(queueProperty) })),
   }),
   fc.record({
     type: of("role_request", "role_reply"),

@@ -51,12 +51,12 @@ function readRequestBody(kind: Kind, reader: Reader): MultipartRequestBody {
     case "aggregate":
       return { kind, ...stats.readFlowStatsFilter(reader) };
     case "port_stats": {
-      const port = reader.u32("port_stats.port_no");
+      const port = reader.port("port_stats.port_no");
       reader.skip(4);
       return { kind, port };
     }
     case "queue":
-      return { kind, port: reader.u32("queue.port_no"), queueId: reader.u32("queue.queue_id") };
+      return { kind, port: reader.port("queue.port_no"), queueId: reader.u32("queue.queue_id") };
     case "group": {
       const groupId = reader.u32("group.group_id");
       reader.skip(4);

@@ -41,8 +41,8 @@ export function writeLoad(writer: Writer, action: LoadAction): void {
   writer.u64(action.value);
 }
 
+/** The field follows the subtype without padding, as Open vSwitch reads it. */
 export function readLoad2(body: Reader): Action {
-  body.skip(6);
   const { field, value, mask } = readMaskedField(body);
   body.skip(body.left);
   const action = { type: "set_field", field: field.name, value } as const;
@@ -51,7 +51,7 @@ export function readLoad2(body: Reader): Action {
 }
 
 export function writeLoad2(writer: Writer, action: SetFieldAction): void {
-  writer.u16(NXAST_REG_LOAD2).zero(6);
+  writer.u16(NXAST_REG_LOAD2);
   writeOxm(writer, action);
 }
 

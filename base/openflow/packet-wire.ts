@@ -39,7 +39,7 @@ export function writePacketIn(writer: Writer, message: PacketIn): void {
 
 export function readPacketOut(reader: Reader, xid: number): PacketOut {
   const bufferId = reader.u32("packet_out.buffer_id");
-  const inPort = reader.u32("packet_out.in_port");
+  const inPort = reader.port("packet_out.in_port");
   if (inPort === 0 || (inPort > OFPP_MAX && !isSource(inPort))) {
     throw reader.fail("OFPBRC_BAD_PORT", "packet_out.in_port", `0x${inPort.toString(16)} is no source`);
   }

@@ -20,7 +20,7 @@ const QUEUE_SIZE = 16;
 const QUEUE_PROPERTY_SIZE = 16;
 
 export function readPortDescription(reader: Reader): PortDescription {
-  const port = reader.u32("port.port_no");
+  const port = reader.port("port.port_no");
   reader.skip(4);
   const macAddress = reader.copy(6, "port.hw_addr");
   reader.skip(2);
@@ -58,7 +58,7 @@ export function writePortStatus(writer: Writer, message: PortStatus): void {
 }
 
 export function readPortMod(reader: Reader, xid: number): PortMod {
-  const port = reader.u32("port_mod.port_no");
+  const port = reader.port("port_mod.port_no");
   reader.skip(4);
   const macAddress = reader.copy(6, "port_mod.hw_addr");
   reader.skip(2);
@@ -77,7 +77,7 @@ export function writePortMod(writer: Writer, mod: PortMod): void {
 // --- Queue configuration
 
 export function readQueueConfigRequest(reader: Reader, xid: number): QueueGetConfigRequest {
-  const port = reader.u32("queue_get_config.port");
+  const port = reader.port("queue_get_config.port");
   reader.skip(4);
   return { type: "queue_get_config_request", xid, port };
 }
@@ -87,7 +87,7 @@ export function writeQueueConfigRequest(writer: Writer, message: QueueGetConfigR
 }
 
 export function readQueueConfigReply(reader: Reader, xid: number): QueueGetConfigReply {
-  const port = reader.u32("queue_get_config.port");
+  const port = reader.port("queue_get_config.port");
   reader.skip(4);
   const queues: PacketQueue[] = [];
   while (reader.left > 0) queues.push(readQueue(reader));

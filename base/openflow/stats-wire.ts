@@ -32,7 +32,7 @@ function element(reader: Reader, minimum: number, field: string): Reader {
 export function readFlowStatsFilter(reader: Reader): FlowStatsFilter {
   const tableId = reader.u8("flow_stats.table_id");
   reader.skip(3);
-  const outPort = reader.u32("flow_stats.out_port");
+  const outPort = reader.port("flow_stats.out_port");
   const outGroup = reader.u32("flow_stats.out_group");
   reader.skip(4);
   const cookie = reader.u64("flow_stats.cookie");
@@ -115,7 +115,7 @@ export const PORT_COUNTERS = [
 ] as const;
 
 export function readPortStats(reader: Reader): PortStats {
-  const port = reader.u32("port_stats.port_no");
+  const port = reader.port("port_stats.port_no");
   reader.skip(4);
   const counters = Object.fromEntries(PORT_COUNTERS.map((name) => [name, reader.u64(`port_stats.${name}`)]));
   return {
@@ -134,7 +134,7 @@ export function writePortStats(writer: Writer, stats: PortStats): void {
 
 export function readQueueStats(reader: Reader): QueueStats {
   return {
-    port: reader.u32("queue_stats.port_no"),
+    port: reader.port("queue_stats.port_no"),
     queueId: reader.u32("queue_stats.queue_id"),
     txBytes: reader.u64("queue_stats.tx_bytes"),
     txPackets: reader.u64("queue_stats.tx_packets"),

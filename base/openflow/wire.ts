@@ -1,7 +1,11 @@
 // Reader and writer of OpenFlow bytes: every length is checked, every complaint names a field and an offset.
 // Invariant: a Reader never looks outside its bytes; what it lacks is a WireError with the error the family asks for.
 
+import { OFPP_MAX } from "./constants.js";
 import type { OfpErrorName } from "./error-codes.js";
+
+/** One past the largest ordinary port number. */
+const PORT_MAX = 0xff00;
 
 /** The peer's bytes are wrong. `error` is what the switch must answer; `offset` counts from the message's start. */
 export class WireError extends Error {
@@ -66,6 +70,18 @@ export class Reader {
 
   u32(field: string): number {
     return this.#view.getUint32(this.take(4, field));
+  }
+
+  /**
+   * A port number, of which there are as many as 16 bits can tell, as in Open vSwitch: ordinary ones and the reserved
+   * ones at the end of the 32-bit numbers.
+   */
+  port(field: string): number {
+    const at = this.offset;
+    const port = this.u32(field);
+    if (port >= PORT_MAX && port < OFPP_MAX)
+      throw this.fail("OFPBAC_BAD_OUT_PORT", field, `0x${port.toString(16)} is no port`, at);
+    return port;
   }
 
   u64(field: string): bigint {

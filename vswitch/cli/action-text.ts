@@ -69,7 +69,12 @@ export function parseInstructions(text: string, match: Match = []): Instruction[
     else if (part !== "drop") applied.push(...parseAction(part, context));
   }
   if (applied.length > 0) instructions.push({ type: "apply_actions", actions: applied });
-  return instructions.sort((a, b) => ORDER.indexOf(a.type) - ORDER.indexOf(b.type));
+  return inOrder(instructions);
+}
+
+/** As a packet meets them (OpenFlow 1.3.5, 5.9), whatever the order of the wire. */
+function inOrder(instructions: readonly Instruction[]): Instruction[] {
+  return [...instructions].sort((a, b) => ORDER.indexOf(a.type) - ORDER.indexOf(b.type));
 }
 
 function contextOf(match: Match): Context {
@@ -294,12 +299,12 @@ const ACTIONS: Readonly<Record<string, Build>> = Object.assign(Object.create(nul
 } satisfies Record<string, Build>);
 
 export function formatInstructions(instructions: readonly Instruction[]): string {
-  const parts = instructions.flatMap((instruction): string[] => {
+  const parts = inOrder(instructions).flatMap((instruction): string[] => {
     switch (instruction.type) {
       case "apply_actions":
         return instruction.actions.map(formatAction);
       case "write_actions":
-        return [`write_actions(${instruction.actions.map(formatAction).join(",")})`];
+        return [`write_actions(${listText(instruction.actions)})`];
       case "goto_table":
         return [`goto_table:${instruction.tableId}`];
       case "meter":
@@ -315,6 +320,11 @@ export function formatInstructions(instructions: readonly Instruction[]): string
     }
   });
   return parts.length === 0 ? "drop" : parts.join(",");
+}
+
+/** Actions in parentheses. */
+function listText(actions: readonly Action[]): string {
+  return actions.length === 0 ? "drop" : actions.map(formatAction).join(",");
 }
 
 export function formatAction(action: Action): string {
@@ -350,7 +360,7 @@ export function formatAction(action: Action): string {
     case "learn":
       return formatLearn(action);
     case "clone":
-      return `clone(${action.actions.map(formatAction).join(",")})`;
+      return `clone(${listText(action.actions)})`;
     case "experimenter":
       return `experimenter(${action.experimenter.toString(16)})`;
     default:
@@ -359,7 +369,6 @@ export function formatAction(action: Action): string {
 }
 
 function formatSetField(name: OxmFieldName, value: FieldValue): string {
-  if (value.mask !== undefined) return loadsOf(name, value).map(formatAction).join(",");
   // What a match shows with leading zeros is an ordinary number here.
   const padded = name === "ipv6_flabel" || name === "vlan_tci";
   const text = padded ? formatHex(bytesToNumber(value.value)) : formatFieldValue(OXM_FIELDS[name], value);

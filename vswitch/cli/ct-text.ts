@@ -83,14 +83,16 @@ export function formatCt(
   { commit, force, zone, tableId, alg, actions }: CtAction,
   formatNested: (action: Action) => string,
 ): string {
-  const nats = actions.filter((action) => action.type === "nat");
-  const others = actions.filter((action) => action.type !== "nat");
+  // Translation that comes first stands for itself.
+  const [first] = actions;
+  const nat = first?.type === "nat" ? first : undefined;
+  const others = nat === undefined ? actions : actions.slice(1);
   const parts = [
     ...(commit ? ["commit"] : []),
     ...(force ? ["force"] : []),
     ...(tableId === undefined ? [] : [`table=${tableId}`]),
     ...(zone === 0 ? [] : [`zone=${typeof zone === "number" ? zone : formatRange(zone)}`]),
-    ...nats.map(formatNat),
+    ...(nat === undefined ? [] : [formatNat(nat)]),
     ...(others.length === 0 ? [] : [`exec(${others.map(formatNested).join(",")})`]),
     ...(alg === 0 ? [] : [`alg=${Object.keys(ALGS).find((name) => ALGS[name] === alg) ?? alg}`]),
   ];

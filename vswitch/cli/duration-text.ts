@@ -5,9 +5,12 @@ export interface Duration {
   readonly durationNanoseconds: number;
 }
 
-/** "5s", "5.250s" where milliseconds say it exactly, else nanoseconds. */
+/** "5s", "5.250s" where milliseconds say it exactly, else nanoseconds without zeros at the end. */
 export function formatDuration({ durationSeconds, durationNanoseconds }: Duration): string {
   if (durationNanoseconds === 0) return `${durationSeconds}s`;
-  const digits = String(durationNanoseconds).padStart(9, "0");
-  return `${durationSeconds}.${digits.endsWith("000000") ? digits.slice(0, 3) : digits}s`;
+  const fraction =
+    durationNanoseconds % 1_000_000 === 0
+      ? String(durationNanoseconds / 1_000_000).padStart(3, "0")
+      : String(durationNanoseconds).padStart(9, "0").replace(/0+$/, "");
+  return `${durationSeconds}.${fraction}s`;
 }

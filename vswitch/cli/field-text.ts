@@ -5,6 +5,7 @@ import {
   OFPP_CONTROLLER,
   OFPP_IN_PORT,
   OFPP_LOCAL,
+  OFPP_MAX,
   OXM_FIELDS,
   OXM_NAMES,
   type OxmField,
@@ -190,6 +191,8 @@ export function parseSmall(text: string, max: number): number {
   return Number(parseNumber(text, BigInt(max)));
 }
 
+/** Between the 16-bit numbers of reserved ports and their own. */
+const RESERVED_OFFSET = 0xffff0000;
 const PORT_NAMES: readonly (readonly [string, number])[] = [
   ["IN_PORT", OFPP_IN_PORT],
   ["TABLE", 0xfffffff9],
@@ -199,6 +202,7 @@ const PORT_NAMES: readonly (readonly [string, number])[] = [
   ["CONTROLLER", OFPP_CONTROLLER],
   ["LOCAL", OFPP_LOCAL],
   ["ANY", OFPP_ANY],
+  ["UNSET", 0xfffffff7],
 ];
 
 export function parsePort(text: string): number {
@@ -210,7 +214,7 @@ export function parsePort(text: string): number {
 }
 
 export function formatPort(port: number): string {
-  return PORT_NAMES.find(([, number]) => number === port)?.[0] ?? String(port);
+  return PORT_NAMES.find(([, number]) => number === port)?.[0] ?? String(port >= OFPP_MAX ? port - RESERVED_OFFSET : port);
 }
 
 export function parseIpv4(text: string): Uint8Array {

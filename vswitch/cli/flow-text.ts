@@ -4,19 +4,21 @@ import {
   type FlowStats,
   type Instruction,
   type Match,
+  OFP13_VERSION,
   OFPFF_CHECK_OVERLAP,
   OFPFF_NO_BYT_COUNTS,
   OFPFF_NO_PKT_COUNTS,
   OFPFF_RESET_COUNTS,
   OFPFF_SEND_FLOW_REM,
 } from "../../base/openflow/index.js";
-import { formatInstructions, parseInstructions } from "./action-text.js";
+import { parseInstructions } from "./action-text.js";
 import { formatDuration } from "./duration-text.js";
 import { flowTextError } from "./errors.js";
 import { parsePort } from "./field-text.js";
 import { splitKeyValues } from "./key-values.js";
 import { MatchReader, type PortNumbers } from "./match-reader.js";
 import { matchParts, type PortNames } from "./match-text.js";
+import { instructionsText } from "./version-text.js";
 
 export { formatMatch } from "./match-text.js";
 
@@ -165,6 +167,8 @@ export interface FlowFormat {
   /** false: only what describes the flow, no counters. */
   readonly stats?: boolean;
   readonly names?: PortNames | undefined;
+  /** In whose words, by the number on the wire; default: 1.3. */
+  readonly version?: number;
 }
 
 /** One line of dump-flows. */
@@ -182,7 +186,7 @@ export function formatFlow(flow: FlowStats, format: FlowFormat = {}): string {
     (flow.flags & bit) === 0 ? [] : [`${name} `],
   );
   const match = formatPriorityAndMatch(flow.priority, flow.match, format.names);
-  return ` ${[...head, ...flags].join("")}${match === "" ? "" : `${match} `}actions=${formatInstructions(flow.instructions)}`;
+  return ` ${[...head, ...flags].join("")}${match === "" ? "" : `${match} `}actions=${instructionsText(flow.instructions, format.version ?? OFP13_VERSION)}`;
 }
 
 /** "priority=100,tcp,…"; the default priority is not told. */

@@ -34,8 +34,18 @@ export function formatPacket({ match, tags }: PacketView, format: PacketFormat =
 }
 
 /** The line that follows a packet-in: fields without the port, and the transport checksum. */
+/** What is told of a frame that is too short to have a header. */
+const EMPTY: PacketView = {
+  tags: [],
+  match: [
+    { field: "vlan_tci", value: new Uint8Array(2) },
+    { field: "eth_src", value: new Uint8Array(6) },
+    { field: "eth_dst", value: new Uint8Array(6) },
+    { field: "eth_type", value: new Uint8Array(2) },
+  ],
+};
+
 export function formatFrame(frame: Uint8Array): string {
-  const view = frame.byteLength < FRAME_SIZE_MIN ? undefined : frameView(frame, 0);
-  if (view === undefined) return `${frame.byteLength} bytes`;
+  const view = frame.byteLength < FRAME_SIZE_MIN ? EMPTY : (frameView(frame, 0) ?? EMPTY);
   return formatPacket({ ...view, match: view.match.filter(({ field }) => field !== "in_port") });
 }

@@ -19,6 +19,8 @@ import { splitKeyValues } from "./key-values.js";
 import type { PortNumbers } from "./match-reader.js";
 import { formatNamedPort, type PortNames } from "./match-text.js";
 
+const UNCOUNTED = 0xffffffffffffffffn;
+
 export interface GroupText {
   readonly groupId: number | undefined;
   readonly groupType: GroupType | undefined;
@@ -119,7 +121,7 @@ function numberOf(text: string, max: number, refusal: string): number {
 export function formatGroup(group: GroupDescription, names?: PortNames): string {
   const buckets = group.buckets.map((bucket) => {
     const parts = [
-      ...(group.groupType === "select" ? [`weight:${bucket.weight}`] : []),
+      ...(bucket.weight === (group.groupType === "select" ? 1 : 0) ? [] : [`weight:${bucket.weight}`]),
       ...(bucket.watchPort === OFPP_ANY ? [] : [`watch_port:${formatNamedPort(bucket.watchPort, names)}`]),
       ...(bucket.watchGroup === OFPG_ANY ? [] : [`watch_group:${bucket.watchGroup}`]),
       `actions=${bucket.actions.length === 0 ? "drop" : bucket.actions.map(formatAction).join(",")}`,
@@ -130,8 +132,9 @@ export function formatGroup(group: GroupDescription, names?: PortNames): string 
 }
 
 export function formatGroupStats(group: GroupStats): string {
-  const buckets = group.buckets.map(
-    ({ packetCount, byteCount }, i) => `bucket${i}:packet_count=${packetCount},byte_count=${byteCount}`,
+  // A bucket that is not counted is not told.
+  const buckets = group.buckets.flatMap(({ packetCount, byteCount }, i) =>
+    packetCount === UNCOUNTED ? [] : [`bucket${i}:packet_count=${packetCount},byte_count=${byteCount}`],
   );
   return [
     `group_id=${group.groupId}`,

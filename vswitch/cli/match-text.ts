@@ -56,6 +56,7 @@ export function matchParts(match: Match, names?: PortNames): string[] {
   const entries: Entries = new Map(match.map((entry) => [entry.field, entry]));
   const protocol = protocolOf(entries);
   const parts: string[] = [];
+  const hasConnection = entries.has("ct_nw_proto");
   for (const name of ORDER) {
     if (name === "protocol") parts.push(...(protocol === undefined ? [] : [protocol.name]));
     else if (name === "registers") parts.push(...registerParts(match));
@@ -64,6 +65,8 @@ export function matchParts(match: Match, names?: PortNames): string[] {
     else {
       const entry = entries.get(name as OxmFieldName);
       if (entry === undefined || protocol?.covers.includes(entry.field) === true) continue;
+      // Ports of a connection whose protocol is not asked for are not told.
+      if (/^ct_tp_/.test(name) && !hasConnection) continue;
       parts.push(fieldPart(entry, names));
     }
   }
@@ -100,7 +103,7 @@ function fieldPart(entry: OxmEntry, names: PortNames | undefined): string {
   }
 }
 
-const DECIMAL: readonly OxmFieldName[] = ["conj_id", "ct_zone", "ct_nw_proto"];
+const DECIMAL: readonly OxmFieldName[] = ["conj_id", "ct_zone", "ct_nw_proto", "tun_gbp_id"];
 
 function plainPart(field: OxmField, entry: OxmEntry): string {
   const { value, mask } = bitsOf(entry);
@@ -192,10 +195,22 @@ function registerParts(match: Match): string[] {
   return [...words].sort(([a], [b]) => a - b).map(([n, { value, mask }]) => `reg${n}=${long(value, mask)}`);
 }
 
+const TUNNEL_ORDER: readonly string[] = [
+  ...["tun_src", "tun_dst", "tun_ipv6_src", "tun_ipv6_dst", "tun_gbp_id", "tun_gbp_flags", "tun_flags"],
+];
+
+function tunnelPart(entry: OxmEntry): string {
+  // Its mask is not told.
+  if (entry.field === "tun_gbp_flags") return `tun_gbp_flags=${hex(bytesToNumber(entry.value))}`;
+  if (entry.field !== "tun_flags") return plainPart(OXM_FIELDS[entry.field], entry);
+  const { value, mask } = bitsOf(entry);
+  return `tun_flags=${maskedFlags(value, mask ?? 1n, ["oam"])}`;
+}
+
 function tunnelParts(match: Match): string[] {
-  return match
-    .filter(({ field }) => field.startsWith("tun_"))
-    .map((entry) => plainPart(OXM_FIELDS[entry.field], entry));
+  const entries = match.filter(({ field }) => field.startsWith("tun_"));
+  const rank = ({ field }: OxmEntry): number => TUNNEL_ORDER.indexOf(field);
+  return entries.sort((a, b) => rank(a) - rank(b)).map((entry) => tunnelPart(entry));
 }
 
 /** dl_vlan and dl_vlan_pcp where whole, else the tag's 16 bits with a mask. */

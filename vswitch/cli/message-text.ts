@@ -1,26 +1,45 @@
-// OpenFlow messages as ovs-ofctl prints them, for refusals, monitor, snoop and ofp-parse. Pure.
+// What OpenFlow messages say, as ovs-ofctl prints it behind their names. Pure.
 import {
   type FlowMod,
   type FlowModCommand,
-  type GroupMod,
+  type FlowRemoved,
   type MeterMod,
-  type MultipartRequestBody,
-  OFP_ERRORS,
   OFP_NO_BUFFER,
+  OFPFF_RESET_COUNTS,
+  OFP10_VERSION,
   OFPP_ANY,
-  OFPQ_ALL,
   type OpenFlowMessage,
-  type PacketIn,
+  type PacketOut,
+  type PortMod,
 } from "../../base/openflow/index.js";
-import { formatAction, formatInstructions } from "./action-text.js";
+import { actionsText, instructionsText } from "./version-text.js";
+import { formatAsyncConfig } from "./async-text.js";
 import { formatDuration } from "./duration-text.js";
+import { extensionText } from "./extension-text.js";
 import { formatPriorityAndMatch } from "./flow-text.js";
 import { formatFrame } from "./frame-text.js";
 import { formatGroup } from "./group-text.js";
-import { formatNamedPort, matchParts, type PortNames } from "./match-text.js";
+import { formatHexDump } from "./hex-dump.js";
+import { formatNamedPort, type PortNames } from "./match-text.js";
+import { errorText, helloText } from "./message-symmetric-text.js";
 import { formatMeter } from "./meter-text.js";
-import { formatBits, formatPortDescription } from "./port-text.js";
-import { formatReply, multipartName } from "./stats-text.js";
+import { formatPacketIn } from "./packet-in-text.js";
+import { configBits, featureBits, formatPortDescription } from "./port-text.js";
+import { requestText } from "./request-text.js";
+import { fragmentMode, roleText, switchFeatures, tableModText } from "./switch-text.js";
+import { replyText } from "./stats-text.js";
+
+export interface TextContext {
+  /** The name of the message's kind, as kindOf() gives it. */
+  readonly kind: string;
+  /** On the wire. */
+  readonly version: number;
+  /** The whole message. */
+  readonly bytes: Uint8Array;
+  /** See PrintOptions. */
+  readonly verbosity: number;
+  readonly names: PortNames | undefined;
+}
 
 const COMMANDS: Readonly<Record<FlowModCommand, string>> = {
   add: "ADD",
@@ -30,115 +49,94 @@ const COMMANDS: Readonly<Record<FlowModCommand, string>> = {
   delete_strict: "DEL_STRICT",
 };
 const CHANGES = { add: "ADD", modify: "MOD", delete: "DEL", add_or_mod: "ADD_OR_MOD" } as const;
-const CAPABILITIES: Readonly<Record<number, string>> = {
-  0: "FLOW_STATS",
-  1: "TABLE_STATS",
-  2: "PORT_STATS",
-  3: "GROUP_STATS",
-  5: "IP_REASM",
-  6: "QUEUE_STATS",
-  8: "PORT_BLOCKED",
-};
-const FRAGMENTS = ["normal", "drop", "reassemble", "nx-match"];
-/** Types whose name in print is not the upper case of their own. */
-const TYPE_NAMES: Readonly<Record<string, string>> = { experimenter_error: "OFPT_ERROR" };
+const NO_COOKIE = 0xffffffffffffffffn;
+const VERBOSITY_PACKETS = 1;
+const VERBOSITY_PACKET_BYTES = 3;
 
-/** What kind of fragment handling the switch's flags mean. */
-export function fragmentMode(flags: number): string {
-  return FRAGMENTS[flags & 3] as string;
-}
-
-/** The message with its newline, as one line or several. */
-export function formatMessage(message: OpenFlowMessage, names?: PortNames): string {
-  if (message.type === "multipart_reply") return formatReply(message.body, message.xid, names);
-  const type =
-    message.type === "multipart_request"
-      ? `${multipartName(message.body.kind)} request`
-      : (TYPE_NAMES[message.type] ?? `OFPT_${message.type.toUpperCase()}`);
-  const body = bodyOf(message, names);
-  const head = `${type} (OF1.3) (xid=0x${message.xid.toString(16)}):`;
-  return body.endsWith("\n") ? `${head}${body}` : `${head}${body}\n`;
-}
-
-function bodyOf(message: OpenFlowMessage, names: PortNames | undefined): string {
+/** Everything behind the colon; with or without a newline at the end. */
+export function bodyText(message: OpenFlowMessage, context: TextContext): string {
+  const { names, version } = context;
   switch (message.type) {
+    case "hello":
+      return helloText(message, context);
     case "error":
-      return ` ${errorName(message.errorType, message.code)}`;
-    case "flow_mod":
-      return ` ${formatFlowMod(message, names)}`;
-    case "group_mod":
-      return `\n ${formatGroupMod(message, names)}`;
-    case "meter_mod":
-      return ` ${formatMeterMod(message)}`;
-    case "features_reply":
-      return ` dpid:${message.datapathId.toString(16).padStart(16, "0")}\nn_tables:${message.tableCount}, n_buffers:${message.bufferCount}\ncapabilities: ${formatBits(message.capabilities, CAPABILITIES)}`;
-    case "get_config_reply":
-    case "set_config":
-      return ` frags=${fragmentMode(message.flags)} miss_send_len=${message.missSendLength}`;
-    case "packet_in":
-      return ` ${formatPacketIn(message, names)}`;
-    case "flow_removed":
-      return ` ${[
-        formatPriorityAndMatch(message.priority, message.match, names),
-        `reason=${message.reason === "idle_timeout" ? "idle" : message.reason === "hard_timeout" ? "hard" : message.reason}`,
-        ...(message.tableId === 0 ? [] : [`table_id=${message.tableId}`]),
-        ...(message.cookie === 0n ? [] : [`cookie:0x${message.cookie.toString(16)}`]),
-        `duration${formatDuration(message)}`,
-        `idle${message.idleTimeoutSeconds}`,
-        ...(message.hardTimeoutSeconds === 0 ? [] : [`hard${message.hardTimeoutSeconds}`]),
-        `pkts${message.packetCount}`,
-        `bytes${message.byteCount}`,
-      ]
-        .filter((part) => part !== "")
-        .join(" ")}`;
-    case "port_status":
-      return ` ${message.reason === "delete" ? "DEL" : CHANGES[message.reason === "add" ? "add" : "modify"]}:${formatPortDescription(message.description)}`;
-    case "queue_get_config_reply":
-      return ` port=${formatNamedPort(message.port, names)}\n${message.queues.map(({ queueId }) => `queue ${queueId}:\n`).join("")}`;
-    case "packet_out":
-      return ` in_port=${formatNamedPort(message.inPort, names)} actions=${message.actions.map(formatAction).join(",") || "drop"} data_len=${message.data.byteLength}\n${formatFrame(message.data)}`;
-    case "multipart_request":
-      return requestBody(message.body, names);
-    case "role_request":
-    case "role_reply":
-      return ` role=${message.role}${message.role === "equal" || message.role === "nochange" ? "" : ` generation_id=${message.generationId}`}`;
+    case "experimenter_error":
+      return errorText(context);
     case "echo_request":
     case "echo_reply":
-      return ` ${message.data.byteLength} bytes of payload`;
-    case "hello":
-      return `\n version bitmap: ${(message.versions ?? [message.version]).map((v) => `0x${v.toString(16).padStart(2, "0")}`).join(", ")}`;
+      return ` ${message.data.byteLength} bytes of payload\n${context.verbosity > 0 ? formatHexDump(message.data) : ""}`;
+    case "features_reply":
+      return switchFeatures(message, version);
+    case "get_config_reply":
+    case "set_config":
+      return ` frags=${fragmentMode(message.flags)}${version <= 3 && (message.flags & 4) !== 0 ? " invalid_ttl_to_controller" : ""} miss_send_len=${message.missSendLength}`;
+    case "table_mod":
+      return tableModText(message);
+    case "flow_mod":
+      return ` ${formatFlowMod(message, context)}`;
+    case "group_mod":
+      return `\n ${CHANGES[message.command]} ${formatGroup(message, names)}`;
+    case "meter_mod":
+      return meterModText(message);
+    case "port_mod":
+      return portModText(message, context);
+    case "packet_in":
+      return ` ${formatPacketIn(message, context)}${packetText(message.data, context)}`;
+    case "packet_out":
+      return packetOutText(message, context);
+    case "flow_removed":
+      return flowRemovedText(message, names);
+    case "port_status":
+      return ` ${message.reason === "delete" ? "DEL" : CHANGES[message.reason]}:${formatPortDescription(message.description, names, version)}`;
+    case "queue_get_config_request":
+      return ` port=${formatNamedPort(message.port, names)}`;
+    case "queue_get_config_reply":
+      return queueConfigText(message, names);
+    case "role_request":
+    case "role_reply":
+      return roleText(message);
+    case "get_async_reply":
+    case "set_async":
+      return formatAsyncConfig(message);
+    case "multipart_request":
+      return requestText(message.body, context);
+    case "multipart_reply":
+      return replyText(message.body, context);
     default:
-      return "";
+      return extensionText(message, context);
   }
 }
 
-/** OFPxxx_… of an error's two numbers. */
-export function errorName(errorType: number, code: number): string {
-  const found = Object.entries(OFP_ERRORS).find(
-    ([, [type, number]]) => type === errorType && number === code,
-  );
-  return found?.[0] ?? `type ${errorType}, code ${code}`;
-}
-
-function formatFlowMod(mod: FlowMod, names: PortNames | undefined): string {
+function formatFlowMod(mod: FlowMod, { names, version }: TextContext): string {
   const match = formatPriorityAndMatch(mod.priority, mod.match, names);
   const parts = [
     COMMANDS[mod.command],
-    ...(mod.tableId === 0 ? [] : [`table:${mod.tableId}`]),
+    ...(mod.tableId === 0 || (version === OFP10_VERSION && mod.tableId === 255)
+      ? []
+      : [`table:${mod.tableId}`]),
     ...(match === "" ? [] : [match]),
-    ...(mod.cookie === 0n && mod.cookieMask === 0n ? [] : [`cookie:${cookieText(mod)}`]),
+    ...cookieParts(mod, version),
     ...(mod.idleTimeoutSeconds === 0 ? [] : [`idle:${mod.idleTimeoutSeconds}`]),
     ...(mod.hardTimeoutSeconds === 0 ? [] : [`hard:${mod.hardTimeoutSeconds}`]),
-    ...(mod.outPort === OFPP_ANY || !mod.command.startsWith("delete") ? [] : [`out_port:${mod.outPort}`]),
-    ...flagNames(mod.flags),
-    `actions=${formatInstructions(mod.instructions)}`,
+    ...(mod.bufferId === OFP_NO_BUFFER ? [] : [`buf:0x${mod.bufferId.toString(16)}`]),
+    ...(mod.outPort === OFPP_ANY ? [] : [`out_port:${formatNamedPort(mod.outPort, names)}`]),
+    // In 1.0 every flow that is added begins to count anew.
+    ...flagNames(version === OFP10_VERSION ? mod.flags & ~OFPFF_RESET_COUNTS : mod.flags),
+    `actions=${instructionsText(mod.instructions, version)}`,
   ];
   return parts.join(" ");
 }
 
-function cookieText({ cookie, cookieMask }: FlowMod): string {
-  const mask = cookieMask === 0n ? "" : `/0x${cookieMask.toString(16)}`;
-  return `0x${cookie.toString(16)}${mask}`;
+/** A new flow's cookie, or the cookies that a change is for. */
+function cookieParts({ command, cookie, cookieMask }: FlowMod, version: number): string[] {
+  const isNew = command === "add" || version === OFP10_VERSION;
+  const text = `cookie:0x${cookie.toString(16)}`;
+  return [
+    ...(!isNew || cookie === 0n || cookie === NO_COOKIE ? [] : [text]),
+    ...((command === "add" && version !== OFP10_VERSION) || cookieMask === 0n
+      ? []
+      : [`${text}/0x${cookieMask.toString(16)}`]),
+  ];
 }
 
 function flagNames(flags: number): string[] {
@@ -146,41 +144,60 @@ function flagNames(flags: number): string[] {
   return names.filter((_, bit) => ((flags >>> bit) & 1) === 1);
 }
 
-function formatGroupMod(mod: GroupMod, names: PortNames | undefined): string {
-  return `${CHANGES[mod.command]} ${formatGroup(mod, names)}`;
+function meterModText(mod: MeterMod): string {
+  // What is deleted needs nothing but its number.
+  return ` ${CHANGES[mod.command]} ${formatMeter(mod.command === "delete" ? { ...mod, flags: 0, bands: [] } : mod)}`;
 }
 
-function formatMeterMod(mod: MeterMod): string {
-  return `${CHANGES[mod.command]} ${formatMeter(mod)}`;
+function portModText(mod: PortMod, { names, version }: TextContext): string {
+  const mac = Array.from(mod.macAddress, (byte) => byte.toString(16).padStart(2, "0")).join(":");
+  const advertise = mod.advertise === 0 ? "UNCHANGED" : featureBits(mod.advertise);
+  return ` port: ${formatNamedPort(mod.port, names)}: addr:${mac}\n     config: ${configBits(mod.config & mod.mask, version)}\n     mask:   ${configBits(mod.mask, version)}\n     advertise: ${advertise}\n`;
 }
 
-function formatPacketIn(message: PacketIn, names: PortNames | undefined): string {
+function packetOutText(message: PacketOut, context: TextContext): string {
+  const actions = actionsText(message.actions, context.version);
+  const head = ` in_port=${formatNamedPort(message.inPort, context.names)} actions=${actions}`;
+  if (message.bufferId !== OFP_NO_BUFFER)
+    return `${head} buffer=0x${message.bufferId.toString(16).padStart(8, "0")}`;
+  return `${head} data_len=${message.data.byteLength}${message.data.byteLength > 0 ? `\n${packetText(message.data, context)}` : ""}`;
+}
+
+/** The line of a packet, and its bytes when they are wanted. */
+function packetText(frame: Uint8Array, { verbosity }: TextContext): string {
+  const line = verbosity < VERBOSITY_PACKETS ? "" : `${formatFrame(frame)}\n`;
+  return verbosity < VERBOSITY_PACKET_BYTES ? line : line + formatHexDump(frame);
+}
+
+function flowRemovedText(message: FlowRemoved, names: PortNames | undefined): string {
+  const reason = { idle_timeout: "idle", hard_timeout: "hard", delete: "delete", group_delete: "group_delete" };
   const parts = [
-    ...(message.tableId === 0 ? [] : [`table_id=${message.tableId}`]),
-    ...(message.cookie === 0xffffffffffffffffn ? [] : [`cookie=0x${message.cookie.toString(16)}`]),
-    `total_len=${message.totalLength}`,
-    matchParts(message.match, names).join(","),
-    `(via ${message.reason})`,
-    `data_len=${message.data.byteLength}`,
-    message.bufferId === OFP_NO_BUFFER
-      ? "(unbuffered)"
-      : `buffer=0x${message.bufferId.toString(16).padStart(8, "0")}`,
+    formatPriorityAndMatch(message.priority, message.match, names),
+    `reason=${reason[message.reason]}`,
+    ...(message.tableId === 255 ? [] : [`table_id=${message.tableId}`]),
+    ...(message.cookie === 0n ? [] : [`cookie:0x${message.cookie.toString(16)}`]),
+    `duration${formatDuration(message)}`,
+    `idle${message.idleTimeoutSeconds}`,
+    ...(message.hardTimeoutSeconds === 0 ? [] : [`hard${message.hardTimeoutSeconds}`]),
+    `pkts${message.packetCount}`,
+    `bytes${message.byteCount}`,
   ];
-  return `${parts.join(" ")}\n${formatFrame(message.data)}\n`;
+  return ` ${parts.filter((part) => part !== "").join(" ")}\n`;
 }
 
-function requestBody(body: MultipartRequestBody, names: PortNames | undefined): string {
-  switch (body.kind) {
-    case "queue":
-      return ` port=${formatNamedPort(body.port, names)} queue=${body.queueId === OFPQ_ALL ? "ALL" : body.queueId}`;
-    case "port_stats":
-      return ` port_no=${formatNamedPort(body.port, names)}`;
-    case "group":
-      return ` group_id=${body.groupId}`;
-    case "flow":
-    case "aggregate":
-      return ` ${[...(body.tableId === 255 ? [] : [`table=${body.tableId}`]), ...matchParts(body.match, names)].join(",")}`;
-    default:
-      return "";
-  }
+function queueConfigText(
+  message: OpenFlowMessage & { type: "queue_get_config_reply" },
+  names: PortNames | undefined,
+): string {
+  if (message.queues.length === 0) return "\n";
+  const rate = (queue: (typeof message.queues)[number], type: "min_rate" | "max_rate"): string => {
+    const found = queue.properties.findLast((one) => one.type === type);
+    if (found === undefined || found.type === "experimenter") return "";
+    const text = found.rate > 1000 ? "(disabled)" : `${Math.floor(found.rate / 10)}.${found.rate % 10}%`;
+    return ` ${type}:${text}`;
+  };
+  const lines = [...message.queues].sort((a, b) => a.queueId - b.queueId).map(
+    (queue) => `queue ${queue.queueId}:${rate(queue, "min_rate")}${rate(queue, "max_rate")}\n`,
+  );
+  return ` port=${formatNamedPort(message.port, names)}\n${lines.join("")}`;
 }

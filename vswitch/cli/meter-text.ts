@@ -14,7 +14,6 @@ import {
 import { formatDuration } from "./duration-text.js";
 import { flowTextError } from "./errors.js";
 import { splitKeyValues } from "./key-values.js";
-import { formatBits } from "./port-text.js";
 
 export const METER_FLAGS: readonly string[] = ["kbps", "pktps", "burst", "stats"];
 const FLAG_BITS: Readonly<Record<string, number>> = {
@@ -23,6 +22,8 @@ const FLAG_BITS: Readonly<Record<string, number>> = {
   burst: OFPMF_BURST,
   stats: OFPMF_STATS,
 };
+
+const METER_FLAGS_ALL = OFPMF_KBPS | OFPMF_PKTPS | OFPMF_BURST | OFPMF_STATS;
 
 export interface MeterText {
   readonly meterId: number | undefined;
@@ -88,6 +89,16 @@ function parseBand(text: string): MeterBand {
   return type === "drop" ? { type, rate, burstSize } : { type, rate, burstSize, precedenceLevel };
 }
 
+const METER_NAMES: Readonly<Record<number, string>> = {
+  0xfffffffd: "slowpath",
+  0xfffffffe: "controller",
+  0xffffffff: "all",
+};
+
+export function formatMeterId(meterId: number): string {
+  return METER_NAMES[meterId] ?? (meterId > OFPM_MAX ? "unknown" : String(meterId));
+}
+
 /** "meter=1 kbps burst stats bands=" and a line per band. */
 export function formatMeter(meter: MeterConfig): string {
   const bands = meter.bands.map((band) => {
@@ -95,7 +106,10 @@ export function formatMeter(meter: MeterConfig): string {
     const burst = (meter.flags & OFPMF_BURST) === 0 ? "" : ` burst_size=${band.burstSize}`;
     return `type=${band.type} rate=${band.rate}${burst}${level}\n`;
   });
-  return `meter=${meter.meterId} ${formatBits(meter.flags, METER_FLAGS)} bands=\n${bands.join("")}`;
+  const known = METER_FLAGS.filter((_, bit) => ((meter.flags >>> bit) & 1) === 1);
+  const rest = meter.flags & ~METER_FLAGS_ALL;
+  const words = [...known, ...(rest === 0 ? [] : [`flags:0x${rest.toString(16)}`]), "bands="];
+  return `meter=${formatMeterId(meter.meterId)} ${words.join(" ")}\n${bands.join("")}`;
 }
 
 export function formatMeterStats(meter: MeterStats): string {
@@ -103,5 +117,5 @@ export function formatMeterStats(meter: MeterStats): string {
   const bands = meter.bands.map(
     ({ packetCount, byteCount }, i) => `${i}: packet_count:${packetCount} byte_count:${byteCount}\n`,
   );
-  return `meter:${meter.meterId} ${counters} duration:${formatDuration(meter)} bands:\n${bands.join("")}`;
+  return `meter:${formatMeterId(meter.meterId)} ${counters} duration:${formatDuration(meter)} bands:\n${bands.join("")}`;
 }

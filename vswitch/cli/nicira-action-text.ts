@@ -69,7 +69,7 @@ export function formatController(action: ControllerAction): string {
     ...(reason === "action" ? [] : [`reason=${reason}`]),
     ...(maxLength === WHOLE_PACKET ? [] : [`max_len=${maxLength}`]),
     ...(controllerId === 0 ? [] : [`id=${controllerId}`]),
-    ...(userdata === undefined ? [] : [`userdata=${formatHexBytes(userdata)}`]),
+    ...(userdata === undefined || userdata.byteLength === 0 ? [] : [`userdata=${formatHexBytes(userdata)}`]),
     ...(pause === undefined ? [] : ["pause"]),
     ...(meterId === undefined ? [] : [`meter_id=${meterId}`]),
   ];

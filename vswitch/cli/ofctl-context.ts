@@ -10,11 +10,11 @@ import type { CommandIo } from "./command-io.js";
 import { commandError } from "./errors.js";
 import { parsePort } from "./field-text.js";
 import type { FlowText } from "./flow-text.js";
+import { formatMessage } from "./message-print.js";
 import type { PortNumbers } from "./match-reader.js";
 import type { PortNames } from "./match-text.js";
 import type { MultipartReply, OpenFlowClient } from "./openflow-client.js";
 import { toPlain } from "./plain-value.js";
-import { formatReply } from "./stats-text.js";
 
 export interface OfctlFlags {
   readonly strict: boolean;
@@ -95,7 +95,7 @@ export class OfctlContext {
       return;
     }
     const names = await this.names();
-    for (const { body, xid } of replies) this.io.out(formatReply(body, xid, names));
+    for (const reply of replies) this.io.out(formatMessage({ type: "multipart_reply", ...reply }, names));
   }
 
   printJson(value: unknown): void {

@@ -1,7 +1,7 @@
 // `plinth ofctl monitor` and `snoop`: prints what the switch says unasked, until the user has seen enough.
 import type { OpenFlowMessage } from "../../base/openflow/index.js";
 import { commandError } from "./errors.js";
-import { formatMessage } from "./message-text.js";
+import { formatMessage } from "./message-print.js";
 import type { OfctlContext } from "./ofctl-context.js";
 import { toPlain } from "./plain-value.js";
 

@@ -4,14 +4,13 @@ import {
   type OpenFlowMessage,
   parseHeader,
   parseMessage,
-  WireError,
 } from "../../base/openflow/index.js";
 import type { CommandIo } from "./command-io.js";
 import { commandError } from "./errors.js";
 import { readFile, readLines } from "./flow-file.js";
 import { FLOW_PARTS, parseFlow } from "./flow-text.js";
 import { parseGroup } from "./group-text.js";
-import { formatMessage } from "./message-text.js";
+import { formatMessage, printMessage } from "./message-print.js";
 import { flowModOf } from "./ofctl-flows.js";
 
 /** The version that this client speaks. */
@@ -51,17 +50,8 @@ export async function parseMessages(io: CommandIo, [path = "-"]: readonly string
     const header = parseHeader(bytes, at);
     if (header === undefined || header.length < 8 || at + header.length > bytes.byteLength)
       throw commandError(`${path}: unexpected end of file`);
-    io.out(describe(bytes.slice(at, at + header.length)));
+    io.out(printMessage(bytes.slice(at, at + header.length), { verbosity: 1 }));
     at += header.length;
   }
   return 0;
-}
-
-function describe(message: Uint8Array): string {
-  try {
-    return formatMessage(parseMessage(message));
-  } catch (thrown) {
-    if (thrown instanceof WireError) return `***decode error: ${thrown.message}***\n`;
-    throw thrown;
-  }
 }

@@ -16,8 +16,9 @@ import { systemClock } from "../../base/time/index.js";
 import { parseInstructions } from "./action-text.js";
 import { commandError } from "./errors.js";
 import { splitKeyValues } from "./key-values.js";
-import { formatMessage, fragmentMode } from "./message-text.js";
+import { formatMessage } from "./message-print.js";
 import type { OfctlContext } from "./ofctl-context.js";
+import { fragmentMode } from "./switch-text.js";
 
 type Arguments = readonly string[];
 

@@ -5,7 +5,7 @@ import type { CommandIo } from "./command-io.js";
 import { type OptionSpec, parseOptions, parseTimeout } from "./command-options.js";
 import { commandError } from "./errors.js";
 import { sortKey } from "./flow-order.js";
-import { formatMessage } from "./message-text.js";
+import { formatMessage } from "./message-print.js";
 import { OfctlContext, type OfctlFlags } from "./ofctl-context.js";
 import {
   diffFlows,

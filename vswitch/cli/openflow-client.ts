@@ -6,6 +6,7 @@ import {
   type ChannelOutput,
   ChannelSession,
   encodeMessage,
+  errorName,
   type MultipartReplyBody,
   type MultipartRequestBody,
   OFPBF_ATOMIC,
@@ -16,7 +17,6 @@ import {
 } from "../../base/openflow/index.js";
 import { systemClock, type Timer } from "../../base/time/index.js";
 import { commandError } from "./errors.js";
-import { errorName } from "./message-text.js";
 
 interface Pending {
   readonly request: OpenFlowMessage;
@@ -31,7 +31,7 @@ export class OpenFlowRefusal extends PlinthError {
   readonly request: OpenFlowMessage;
 
   constructor(error: OpenFlowMessage & { type: "error" }, request: OpenFlowMessage) {
-    super("OPENFLOW_REFUSED", `the switch refused: ${errorName(error.errorType, error.code)}`);
+    super("OPENFLOW_REFUSED", `the switch refused: ${errorName(error.errorType, error.code) ?? `type ${error.errorType}, code ${error.code}`}`);
     this.error = error;
     this.request = request;
   }
@@ -39,6 +39,7 @@ export class OpenFlowRefusal extends PlinthError {
 
 export interface MultipartReply {
   readonly xid: number;
+  readonly flags: number;
   readonly body: MultipartReplyBody;
 }
 
@@ -132,7 +133,7 @@ export class OpenFlowClient {
   async request(body: MultipartRequestBody): Promise<readonly MultipartReply[]> {
     const replies = await this.ask({ type: "multipart_request", flags: 0, body });
     return replies.flatMap((reply) =>
-      reply.type === "multipart_reply" ? [{ xid: reply.xid, body: reply.body }] : [],
+      reply.type === "multipart_reply" ? [{ xid: reply.xid, flags: reply.flags, body: reply.body }] : [],
     );
   }
 

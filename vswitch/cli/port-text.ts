@@ -1,8 +1,14 @@
 // Ports, their counters and queues as ovs-ofctl prints them. Pure.
-import type { PortDescription, PortStats, QueueStats } from "../../base/openflow/index.js";
+import {
+  OFP10_VERSION,
+  OFP13_VERSION,
+  OFPQ_ALL,
+  type PortDescription,
+  type PortStats,
+  type QueueStats,
+} from "../../base/openflow/index.js";
 import { formatMac } from "../../base/wire/index.js";
 import { formatDuration } from "./duration-text.js";
-import { formatPort } from "./field-text.js";
 import { formatNamedPort, type PortNames } from "./match-text.js";
 
 const CONFIG_BITS: Readonly<Record<number, string>> = {
@@ -39,20 +45,54 @@ export function formatBits(
   return words.length === 0 ? "0" : words.join(" ");
 }
 
+/** Bits that the versions know; what else a switch sets is not told. */
+const CONFIG_MASK = 0x65;
+const CONFIG_MASK_10 = 0x7f;
+const STATE_MASK = 7;
+const FEATURES_MASK = 0xffff;
+
+export function configBits(bits: number, version: number = OFP13_VERSION): string {
+  return formatBits(bits & (version === OFP10_VERSION ? CONFIG_MASK_10 : CONFIG_MASK), CONFIG_BITS);
+}
+
+export function featureBits(bits: number): string {
+  return formatBits(bits & FEATURES_MASK, FEATURES);
+}
+
+/** The fastest first. */
+const SPEEDS: readonly (readonly [bits: number, mbps: number])[] = [
+  [0x200, 1_000_000],
+  [0x100, 100_000],
+  [0x80, 40_000],
+  [0x40, 10_000],
+  [0x30, 1_000],
+  [0x0c, 100],
+  [0x03, 10],
+];
+
 /** The lines of one port of `show` and dump-ports-desc. */
-export function formatPortDescription(port: PortDescription): string {
+export function formatPortDescription(
+  port: PortDescription,
+  names?: PortNames,
+  version: number = OFP13_VERSION,
+): string {
   const features = (label: string, bits: number): string =>
-    bits === 0 ? "" : `     ${label.padEnd(11)} ${formatBits(bits, FEATURES)}\n`;
-  const mbps = (kbps: number): number => Math.floor(kbps / 1000);
+    (bits & FEATURES_MASK) === 0 ? "" : `     ${label.padEnd(11)} ${featureBits(bits)}\n`;
+  // 1.0 tells no numbers, only features.
+  const mbps = (kbps: number, bits: number): number =>
+    version === OFP10_VERSION
+      ? (SPEEDS.find(([mask]) => (bits & mask) !== 0)?.[1] ?? 0)
+      : Math.floor(kbps / 1000);
+  const [now, max] = [mbps(port.currentSpeedKbps, port.current), mbps(port.maxSpeedKbps, port.supported)];
   return [
-    ` ${formatPort(port.port)}(${port.name}): addr:${formatMac(port.macAddress)}\n`,
-    `     config:     ${formatBits(port.config, CONFIG_BITS)}\n`,
-    `     state:      ${formatBits(port.state, STATE_BITS)}\n`,
+    ` ${formatNamedPort(port.port, names)}(${port.name}): addr:${formatMac(port.macAddress)}\n`,
+    `     config:     ${configBits(port.config, version)}\n`,
+    `     state:      ${formatBits(port.state & STATE_MASK, STATE_BITS)}\n`,
     features("current:", port.current),
     features("advertised:", port.advertised),
     features("supported:", port.supported),
     features("peer:", port.peer),
-    `     speed: ${mbps(port.currentSpeedKbps)} Mbps now, ${mbps(port.maxSpeedKbps)} Mbps max\n`,
+    `     speed: ${now} Mbps now, ${max} Mbps max\n`,
   ].join("");
 }
 
@@ -85,7 +125,7 @@ export function formatPortStats(stats: PortStats, names?: PortNames): string {
 export function formatQueueStats(queue: QueueStats, names?: PortNames): string {
   const duration = queue.durationSeconds === 0xffffffff ? "?" : formatDuration(queue);
   const counters = `bytes=${counter(queue.txBytes)}, pkts=${counter(queue.txPackets)}, errors=${counter(queue.txErrors)}`;
-  return `  port ${formatNamedPort(queue.port, names)} queue ${queue.queueId}: ${counters}, duration=${duration}\n`;
+  return `  port ${formatNamedPort(queue.port, names)} queue ${queue.queueId === OFPQ_ALL ? "ALL" : queue.queueId}: ${counters}, duration=${duration}\n`;
 }
 
 function counter(value: bigint): string {

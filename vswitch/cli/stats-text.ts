@@ -1,85 +1,86 @@
 // Answers of a switch as ovs-ofctl prints them, header line and body. Pure.
-import type {
-  GroupFeatures,
-  MeterFeatures,
-  MultipartReplyBody,
-  MultipartRequestBody,
-  TableStats,
+import {
+  type FlowUpdate,
+  type GroupFeatures,
+  type MeterFeatures,
+  type MultipartReplyBody,
+  type PortDescription,
+  type TableStats,
+  WireError,
 } from "../../base/openflow/index.js";
-import { type FlowFormat, formatFlow } from "./flow-text.js";
+import { formatFlow, formatMatch } from "./flow-text.js";
 import { formatGroup, formatGroupStats } from "./group-text.js";
 import type { PortNames } from "./match-text.js";
+import type { TextContext } from "./message-text.js";
 import { formatMeter, formatMeterStats, METER_FLAGS } from "./meter-text.js";
 import { formatBits, formatPortDescription, formatPortStats, formatQueueStats } from "./port-text.js";
 import { formatTableFeatures } from "./table-features-text.js";
+import { instructionsText } from "./version-text.js";
 
-type Kind = MultipartReplyBody["kind"] | MultipartRequestBody["kind"];
-
-const NAMES: Readonly<Record<Kind, string>> = {
-  desc: "OFPST_DESC",
-  flow: "OFPST_FLOW",
-  aggregate: "OFPST_AGGREGATE",
-  table: "OFPST_TABLE",
-  port_stats: "OFPST_PORT",
-  queue: "OFPST_QUEUE",
-  group: "OFPST_GROUP",
-  group_desc: "OFPST_GROUP_DESC",
-  group_features: "OFPST_GROUP_FEATURES",
-  meter: "OFPST_METER",
-  meter_config: "OFPST_METER_CONFIG",
-  meter_features: "OFPST_METER_FEATURES",
-  table_features: "OFPST_TABLE_FEATURES",
-  port_desc: "OFPST_PORT_DESC",
-  flow_monitor: "ONFST_FLOW_MONITOR",
-  experimenter: "OFPST_EXPERIMENTER",
-};
-
-export function multipartName(kind: Kind): string {
-  return NAMES[kind];
-}
-
-/** "OFPST_FLOW reply (OF1.3) (xid=0x2):" and what follows, with its newline. */
-export function formatReply(body: MultipartReplyBody, xid: number, names?: PortNames): string {
-  const head = `${NAMES[body.kind]} reply (OF1.3) (xid=0x${xid.toString(16)}):`;
+/** What follows the head of a multipart reply. */
+export function replyText(body: MultipartReplyBody, { names, version }: TextContext): string {
   switch (body.kind) {
     case "desc":
-      return `${head}\nManufacturer: ${body.manufacturer}\nHardware: ${body.hardware}\nSoftware: ${body.software}\nSerial Num: ${body.serialNumber}\nDP Description: ${body.datapath}\n`;
+      return `\nManufacturer: ${body.manufacturer}\nHardware: ${body.hardware}\nSoftware: ${body.software}\nSerial Num: ${body.serialNumber}\nDP Description: ${body.datapath}\n`;
     case "flow":
-      return `${head}\n${body.flows.map((flow) => `${formatFlow(flow, flowFormat(names))}\n`).join("")}`;
+      return `\n${body.flows.map((flow) => `${formatFlow(flow, { version, names })}\n`).join("")}`;
     case "aggregate":
-      return `${head} packet_count=${body.packetCount} byte_count=${body.byteCount} flow_count=${body.flowCount}\n`;
+      return ` packet_count=${body.packetCount} byte_count=${body.byteCount} flow_count=${body.flowCount}\n`;
     case "table":
-      return `${head}\n${formatTables(body.tables)}`;
+      return `\n${formatTables(body.tables)}`;
     case "port_stats":
-      return `${head} ${body.ports.length} ports\n${body.ports.map((port) => formatPortStats(port, names)).join("")}`;
+      return ` ${body.ports.length} ports\n${body.ports.map((port) => formatPortStats(port, names)).join("")}`;
     case "queue":
-      return `${head} ${body.queues.length} queues\n${body.queues.map((queue) => formatQueueStats(queue, names)).join("")}`;
+      return ` ${body.queues.length} queues\n${body.queues.map((queue) => formatQueueStats(queue, names)).join("")}`;
     case "group":
-      return `${head}\n${body.groups.map((group) => ` ${formatGroupStats(group)}\n`).join("")}`;
+      return `\n${body.groups.map((group) => ` ${formatGroupStats(group)}\n`).join("")}`;
     case "group_desc":
-      return `${head}\n${body.groups.map((group) => ` ${formatGroup(group, names)}\n`).join("")}`;
+      return `\n${body.groups.map((group) => ` ${formatGroup(group, names)}\n`).join("")}`;
     case "group_features":
-      return `${head}\n${formatGroupFeatures(body)}`;
+      return `\n${formatGroupFeatures(body)}`;
     case "meter":
-      return `${head}\n${body.meters.map(formatMeterStats).join("\n")}`;
+      return `\n${body.meters.map(formatMeterStats).join("\n")}`;
     case "meter_config":
-      return `${head}\n${body.meters.map(formatMeter).join("\n")}`;
+      return `\n${body.meters.map(formatMeter).join("\n")}`;
     case "meter_features":
-      return `${head}\n${formatMeterFeatures(body)}`;
+      return `\n${formatMeterFeatures(body)}`;
     case "table_features":
-      return `${head}\n${formatTableFeatures(body.tables)}`;
+      return `\n${formatTableFeatures(body.tables)}`;
     case "port_desc":
-      return `${head}\n${body.ports.map(formatPortDescription).join("")}`;
+      return `\n${sortedPorts(body.ports).map((port) => formatPortDescription(port, names, version)).join("")}`;
     case "flow_monitor":
-      return `${head} ${body.updates.length} updates\n`;
+      return body.updates.map((update) => updateText(update, names, version)).join("");
     default:
-      return `${head} experimenter=0x${body.experimenter.toString(16)} type=${body.expType}\n`;
+      throw new WireError("OFPBRC_BAD_EXP_TYPE", "experimenter", 16, "is not understood");
   }
 }
 
-function flowFormat(names: PortNames | undefined): FlowFormat {
-  return names === undefined ? {} : { names };
+function sortedPorts(ports: readonly PortDescription[]): readonly PortDescription[] {
+  return [...ports].sort((a, b) => a.port - b.port);
 }
+
+function updateText(update: FlowUpdate, names: PortNames | undefined, version: number): string {
+  if (update.event === "abbreviated") return `\n event=ABBREV xid=0x${update.xid.toString(16)}`;
+  const match = formatMatch(update.match, names);
+  const parts = [
+    `event=${update.event.toUpperCase()}`,
+    ...(update.event === "deleted" ? [`reason=${REASONS[update.reason ?? "idle_timeout"]}`] : []),
+    `table=${update.tableId}`,
+    ...(update.idleTimeoutSeconds === 0 ? [] : [`idle_timeout=${update.idleTimeoutSeconds}`]),
+    ...(update.hardTimeoutSeconds === 0 ? [] : [`hard_timeout=${update.hardTimeoutSeconds}`]),
+    `cookie=0x${update.cookie.toString(16)}`,
+    ...(match === "" ? [] : [match]),
+    ...(update.instructions.length === 0 ? [] : [`actions=${instructionsText(update.instructions, version)}`]),
+  ];
+  return `\n ${parts.join(" ")}`;
+}
+
+const REASONS = {
+  idle_timeout: "idle",
+  hard_timeout: "hard",
+  delete: "delete",
+  group_delete: "group_delete",
+} as const;
 
 /** Tables with the same numbers as the one before are told together. */
 function formatTables(tables: readonly TableStats[]): string {
@@ -135,10 +136,6 @@ export const ACTION_NAMES: readonly (readonly [number, string])[] = [
   [19, "push_mpls"],
   [20, "pop_mpls"],
   [21, "set_queue"],
-  [11, "copy_ttl_out"],
-  [12, "copy_ttl_in"],
-  [26, "push_pbb"],
-  [27, "pop_pbb"],
 ];
 
 function formatGroupFeatures(features: GroupFeatures): string {
@@ -146,12 +143,12 @@ function formatGroupFeatures(features: GroupFeatures): string {
     if (((features.types >>> i) & 1) === 0) return "";
     const bits = features.actions[i] as number;
     const actions = ACTION_NAMES.filter(([bit]) => ((bits >>> bit) & 1) === 1).map(([, action]) => action);
-    return `    ${name} group:\n       max_groups=0x${(features.maxGroups[i] as number).toString(16)}\n       actions: ${actions.join(" ")}\n`;
+    return `    ${name} group:\n       max_groups=0x${(features.maxGroups[i] as number).toString(16)}\n       actions: ${actions.length === 0 ? "<none>" : actions.join(" ")}\n`;
   });
   return ` Group table:\n    Types:  0x${features.types.toString(16)}\n    Capabilities:  0x${features.capabilities.toString(16)}\n${types.join("")}`;
 }
 
-const BAND_TYPES: readonly string[] = ["", "drop", "dscp_remark"];
+const BAND_TYPES: Readonly<Record<number, string>> = { 1: "drop", 2: "dscp_remark" };
 
 function formatMeterFeatures(features: MeterFeatures): string {
   return [

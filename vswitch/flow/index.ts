@@ -60,3 +60,4 @@ export {
   type TraceRun,
   traceFrame,
 } from "./trace.js";
+export { Prerequisites } from "./prerequisites.js";

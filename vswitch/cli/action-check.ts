@@ -1,0 +1,175 @@
+// What Open vSwitch refuses of actions and instructions already when it reads them. Pure.
+import type { Action, Instruction, Match, OxmFieldName } from "../../base/openflow/index.js";
+import { OFP10_VERSION, OFPP_IN_PORT, OFPP_LOCAL, OFPTT_ALL } from "../../base/openflow/index.js";
+import { PlinthError } from "../../base/errors/index.js";
+import { Prerequisites } from "../flow/index.js";
+
+/** `tableId` is that of the flow, where it matters. Returns the name of the error. */
+export function instructionsFault(
+  instructions: readonly Instruction[],
+  match: Match,
+  tableId: number | undefined,
+  version: number,
+): string | undefined {
+  if (instructions.some(({ type }) => type === "experimenter")) return "OFPBIC_BAD_EXPERIMENTER";
+  const lists = instructions.flatMap((one) => ("actions" in one ? [one.actions] : []));
+  for (const actions of lists) {
+    const fault = eachFault(actions) ?? (version === OFP10_VERSION ? enqueueFault(actions) : undefined);
+    if (fault !== undefined) return fault;
+  }
+  const set = instructions.find(({ type }) => type === "write_actions");
+  if (set !== undefined && "actions" in set && set.actions.some(({ type }) => !IN_ACTION_SET.has(type)))
+    return "OFPBAC_BAD_TYPE";
+  for (const actions of lists) {
+    const fault = conjunctionFault(actions);
+    if (fault !== undefined) return fault;
+  }
+  // 1.0 lets an action do nothing where a packet lacks the field.
+  for (const actions of version === OFP10_VERSION ? [] : lists) {
+    const fault = consistencyFault(actions, new Prerequisites(match));
+    if (fault !== undefined) return fault;
+  }
+  const jump = instructions.find((one) => one.type === "goto_table");
+  return jump !== undefined && tableId !== undefined && tableId !== OFPTT_ALL && jump.tableId <= tableId
+    ? "OFPBIC_BAD_TABLE_ID"
+    : undefined;
+}
+
+/** Of a list that stands alone. */
+export function listFault(actions: readonly Action[], version?: number): string | undefined {
+  const queued = version === OFP10_VERSION ? enqueueFault(actions) : undefined;
+  return eachFault(actions) ?? queued ?? conjunctionFault(actions);
+}
+
+const IN_ACTION_SET: ReadonlySet<Action["type"]> = new Set<Action["type"]>([
+  ...(["output", "group", "set_queue", "push_vlan", "push_mpls", "pop_mpls", "pop_vlan"] as const),
+  ...(["dec_mpls_ttl", "dec_nw_ttl", "dec_ttl_ids", "set_mpls_ttl", "set_nw_ttl", "set_field"] as const),
+  ...(["load", "move", "resubmit", "ct", "ct_clear"] as const),
+]);
+
+function eachFault(actions: readonly Action[]): string | undefined {
+  for (const action of actions) {
+    const fault = action.type === "clone" ? listFault(action.actions) : actionFault(action);
+    if (fault !== undefined) return fault;
+  }
+  return undefined;
+}
+
+/** A queue is one of an ordinary port, or of one that stands for such. */
+function enqueueFault(actions: readonly Action[]): string | undefined {
+  const bad = actions.some((action, i) => {
+    const before = actions[i - 1];
+    const after = actions[i + 1];
+    if (action.type !== "output" || before?.type !== "set_queue") return false;
+    if (after?.type !== "set_queue" || after.queueId !== 0) return false;
+    return action.port >= 0xff00 && action.port !== OFPP_IN_PORT && action.port !== OFPP_LOCAL;
+  });
+  return bad ? "OFPBAC_BAD_OUT_PORT" : undefined;
+}
+
+function conjunctionFault(actions: readonly Action[]): string | undefined {
+  const isConjunctive = actions.some(({ type }) => type === "conjunction");
+  const others = actions.some(({ type }) => type !== "conjunction" && type !== "note");
+  if (isConjunctive && others) return "NXBAC_BAD_CONJUNCTION";
+  // It stands only inside ct.
+  return actions.some(({ type }) => type === "nat") ? "OFPBAC_BAD_SET_ARGUMENT" : undefined;
+}
+
+/** Not even actions may change these there. */
+const READ_ONLY: ReadonlySet<string> = new Set<OxmFieldName>(["eth_type", "ip_proto", "mpls_bos"]);
+/** What ct alone changes, inside its parentheses. */
+const TRACKED: ReadonlySet<string> = new Set<OxmFieldName>(["ct_mark", "ct_label"]);
+
+function actionFault(action: Action): string | undefined {
+  switch (action.type) {
+    case "experimenter":
+      return "OFPBAC_BAD_VENDOR";
+    case "set_field":
+      // The two bits of ECN are a field of their own.
+      if (action.field === "ip_tos" && ((action.value[0] as number) & 3) !== 0)
+        return "OFPBAC_BAD_SET_ARGUMENT";
+      return writeFault(action.field, true);
+    case "load":
+    case "move":
+      return writeFault(action.destination.field, true);
+    case "pop":
+      return writeFault(action.range.field);
+    case "multipath":
+    case "check_pkt_larger":
+      return writeFault(action.destination.field);
+    case "bundle":
+      return action.destination && writeFault(action.destination.field);
+    case "learn":
+      return action.result && writeFault(action.result.field);
+    default:
+      return undefined;
+  }
+}
+
+function writeFault(field: string, outsideCt = false): string | undefined {
+  return READ_ONLY.has(field) || (outsideCt && TRACKED.has(field)) ? "OFPBAC_BAD_SET_ARGUMENT" : undefined;
+}
+
+/** Follows what the packet must be by then. */
+export function consistencyFault(
+  actions: readonly Action[],
+  prerequisites: Prerequisites,
+): string | undefined {
+  for (const action of actions) {
+    try {
+      for (const field of fieldsOf(action)) prerequisites.check(field, "OFPBAC_MATCH_INCONSISTENT");
+    } catch (thrown) {
+      if (thrown instanceof PlinthError) return "OFPBAC_MATCH_INCONSISTENT";
+      throw thrown;
+    }
+    const inner =
+      action.type === "clone" ? consistencyFault(action.actions, prerequisites.fork()) : undefined;
+    if (inner !== undefined) return inner;
+    prerequisites.after(action);
+  }
+  return undefined;
+}
+
+/** The fields that a packet must have for the action; one that stands for its like where the action names none. */
+function fieldsOf(action: Action): readonly OxmFieldName[] {
+  switch (action.type) {
+    case "set_field":
+      return action.field === "vlan_vid" ? ["vlan_pcp"] : [action.field];
+    case "load":
+    case "multipath":
+      return [action.destination.field];
+    case "bundle":
+      return action.destination === undefined ? [] : [action.destination.field];
+    case "move":
+      return [action.source.field, action.destination.field];
+    case "push":
+    case "pop":
+      return [action.range.field];
+    case "output_reg":
+      return [action.source.field];
+    case "learn": {
+      const ends = action.specs.flatMap((spec) => {
+        const destination = spec.kind === "output" ? [] : [spec.destination.field];
+        return typeof spec.source === "bigint" ? destination : [spec.source.field, ...destination];
+      });
+      return [...ends, ...(action.result === undefined ? [] : [action.result.field])];
+    }
+    case "dec_nw_ttl":
+    case "dec_ttl_ids":
+    case "set_nw_ttl":
+    case "ct":
+      return ["nw_ttl"];
+    case "dec_mpls_ttl":
+    case "set_mpls_ttl":
+    case "pop_mpls":
+      return ["mpls_label"];
+    case "pop_vlan":
+      return ["vlan_pcp"];
+    case "fin_timeout":
+      return ["tcp_flags"];
+    case "resubmit":
+      return action.withCt ? ["nw_ttl"] : [];
+    default:
+      return [];
+  }
+}

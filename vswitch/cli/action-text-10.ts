@@ -1,0 +1,65 @@
+// Actions as they are called in OpenFlow 1.0, which our codec reads as those of 1.3 that mean the same. Pure.
+// Source: ovs-actions(7), base/openflow/v10/actions-wire.ts.
+import type { Action, OxmFieldName } from "../../base/openflow/index.js";
+import { formatAction } from "./action-text.js";
+import { bytesToNumber, formatFieldValue, formatPort } from "./field-text.js";
+import { OXM_FIELDS } from "../../base/openflow/index.js";
+
+const VLAN_PRESENT = 0x1000n;
+
+const SETS: Readonly<Partial<Record<OxmFieldName, string>>> = {
+  eth_src: "mod_dl_src",
+  eth_dst: "mod_dl_dst",
+  ipv4_src: "mod_nw_src",
+  ipv4_dst: "mod_nw_dst",
+  tcp_src: "mod_tp_src",
+  tcp_dst: "mod_tp_dst",
+  udp_src: "mod_tp_src",
+  udp_dst: "mod_tp_dst",
+  sctp_src: "mod_tp_src",
+  sctp_dst: "mod_tp_dst",
+};
+
+/** The list with commas, "drop" when it is empty. */
+export function formatActions10(actions: readonly Action[]): string {
+  const parts: string[] = [];
+  for (let at = 0; at < actions.length; at++) {
+    const [first, second, third] = actions.slice(at, at + 3);
+    if (
+      first?.type === "set_queue" &&
+      second?.type === "output" &&
+      third?.type === "set_queue" &&
+      third.queueId === 0
+    ) {
+      parts.push(`enqueue:${formatPort(second.port)}:${first.queueId}`);
+      at += 2;
+    } else parts.push(formatAction10(first as Action));
+  }
+  return parts.length === 0 ? "drop" : parts.join(",");
+}
+
+function formatAction10(action: Action): string {
+  switch (action.type) {
+    case "pop_vlan":
+      return "strip_vlan";
+    case "load": {
+      const { field, offset, bits } = action.destination;
+      if (field !== "vlan_tci") return formatAction(action);
+      if (offset === 0 && bits === 13 && (action.value & VLAN_PRESENT) !== 0n)
+        return `mod_vlan_vid:${action.value & 0xfffn}`;
+      return offset === 12 && bits === 4 && (action.value & 1n) !== 0n
+        ? `mod_vlan_pcp:${action.value >> 1n}`
+        : formatAction(action);
+    }
+    case "set_field": {
+      if (action.mask !== undefined) return formatAction(action);
+      if (action.field === "ip_dscp") return `mod_nw_tos:${bytesToNumber(action.value) << 2n}`;
+      const name = SETS[action.field];
+      return name === undefined
+        ? formatAction(action)
+        : `${name}:${formatFieldValue(OXM_FIELDS[action.field], action)}`;
+    }
+    default:
+      return formatAction(action);
+  }
+}

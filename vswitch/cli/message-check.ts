@@ -1,0 +1,244 @@
+// What Open vSwitch refuses already when it reads a message, where our codec leaves it to who carries the message out.
+// For the printing of recorded messages. Pure.
+import {
+  type FlowMonitorRequest,
+  kindOf,
+  type Match,
+  type MeterBand,
+  type MultipartReplyBody,
+  type MultipartRequestBody,
+  OFPG_MAX,
+  type OpenFlowMessage,
+  OFPMF_KBPS,
+  OFPMF_PKTPS,
+  OFPP_ANY,
+  OFPP_MAX,
+  OFPTT_ALL,
+  type OxmFieldName,
+  parseHeader,
+  sizeFits,
+  type TableFeatures,
+} from "../../base/openflow/index.js";
+import { instructionsFault, listFault } from "./action-check.js";
+
+const BUNDLED = new Set(["OFPT_FLOW_MOD", "OFPT_GROUP_MOD", "OFPT_PORT_MOD", "OFPT_PACKET_OUT"]);
+const FRAGMENT_FLAGS = 3;
+const INVALID_TTL_FLAG = 4;
+/** Reasons that there are, a bit for each. */
+const ASYNC_BITS = { packetIn: 0x3f, portStatus: 0x07, flowRemoved: 0x3f } as const;
+const OFP12_VERSION = 3;
+const OFPFF_ALL = 0x1f;
+/** Every bit that a state of a connection has. */
+const CT_STATES = 0xff;
+
+/** The name of the error, as ovs-ofctl prints it; undefined when there is nothing to refuse. */
+export function faultOfMessage(message: OpenFlowMessage, version: number): string | undefined {
+  return (
+    (message.type === "multipart_request" ? monitorFault(message.body) : undefined) ??
+    flagsFault(message) ??
+    matchesOf(message).map(matchFault).find(isDefined) ??
+    tableFault(message) ??
+    cookieFault(message) ??
+    actionsFault(message, version) ??
+    faultOf(message, version)
+  );
+}
+
+function flagsFault(message: OpenFlowMessage): string | undefined {
+  if (message.type !== "multipart_reply" || message.body.kind !== "flow") return undefined;
+  return message.body.flows.some(({ flags }) => (flags & ~OFPFF_ALL) !== 0) ? "OFPFMFC_BAD_FLAGS" : undefined;
+}
+
+/** What a flow monitor must ask for: any of its events. */
+function monitorFault(body: MultipartRequestBody): string | undefined {
+  if (body.kind !== "flow_monitor") return undefined;
+  const asks = ({ flags }: FlowMonitorRequest): boolean =>
+    flags.add || flags.delete || flags.modify;
+  return body.monitors.every(asks) ? undefined : "OFPMOFC_BAD_FLAGS";
+}
+
+function faultOf(message: OpenFlowMessage, version: number): string | undefined {
+  switch (message.type) {
+    case "set_config": {
+      const known = FRAGMENT_FLAGS | (version <= OFP12_VERSION ? INVALID_TTL_FLAG : 0);
+      return (message.flags & ~known) === 0 ? undefined : "OFPSCFC_BAD_FLAGS";
+    }
+    case "group_mod":
+      return groupFault(message);
+    case "meter_mod": {
+      const both = OFPMF_KBPS | OFPMF_PKTPS;
+      if (message.command === "delete") return undefined;
+      if ((message.flags & both) === both) return "OFPMMFC_BAD_FLAGS";
+      return message.bands.map(bandFault).find(isDefined);
+    }
+    case "queue_get_config_request":
+      return message.port >= OFPP_MAX && message.port !== OFPP_ANY ? "OFPQOFC_BAD_PORT" : undefined;
+    case "set_async_properties":
+      return message.changes.some(({ message: which, mask }) => (mask & ~ASYNC_BITS[which]) !== 0)
+        ? "OFPACFC_INVALID"
+        : undefined;
+    case "bundle_add":
+      return bundledFault(message.message, message.xid, version);
+    case "multipart_request":
+      return message.body.kind === "table_features" ? tablesFault(message.body.tables) : undefined;
+    case "multipart_reply":
+      if (message.body.kind === "table_features") return tablesFault(message.body.tables);
+      return message.body.kind === "meter_config"
+        ? message.body.meters.flatMap(({ bands }) => bands.map(bandFault)).find(isDefined)
+        : undefined;
+    default:
+      return undefined;
+  }
+}
+
+/** NXM has the cookie among its fields, where no bit may stand outside its mask. */
+function cookieFault(message: OpenFlowMessage): string | undefined {
+  const { cookie, cookieMask } =
+    message.type === "flow_mod" && message.openflow10 === true
+      ? message
+      : message.type === "multipart_request" && "encoding" in message.body && message.body.encoding === "nxm"
+        ? message.body
+        : { cookie: 0n, cookieMask: 0n };
+  return cookieMask !== 0n && (cookie & ~cookieMask) !== 0n ? "OFPBMC_BAD_WILDCARDS" : undefined;
+}
+
+function tableFault(message: OpenFlowMessage): string | undefined {
+  if (message.type !== "flow_mod" || message.tableId !== OFPTT_ALL) return undefined;
+  return message.command.startsWith("delete") || message.openflow10 === true
+    ? undefined
+    : "OFPFMFC_BAD_TABLE_ID";
+}
+
+function groupFault(mod: OpenFlowMessage & { type: "group_mod" }): string | undefined {
+  const { command, groupType, buckets } = mod;
+  if (command === "delete") return buckets.length > 0 ? "OFPGMFC_INVALID_GROUP" : undefined;
+  if (groupType === "indirect" && buckets.length !== 1) return "OFPGMFC_INVALID_GROUP";
+  if (groupType !== "select" && buckets.some(({ weight }) => weight > 0)) return "OFPGMFC_INVALID_GROUP";
+  const watched = buckets.every(
+    ({ watchPort, watchGroup }) => watchPort !== OFPP_ANY || watchGroup <= OFPG_MAX,
+  );
+  return groupType === "ff" && !watched ? "OFPGMFC_INVALID_GROUP" : undefined;
+}
+
+/** Bands of others are unknown there, and all bands have one size. */
+function bandFault(band: MeterBand): string | undefined {
+  if (band.type !== "experimenter") return undefined;
+  return band.data.byteLength === 0 ? "OFPMMFC_BAD_BAND" : "OFPBRC_BAD_LEN";
+}
+
+const REQUIRED = [
+  ...(["instructions", "next_tables", "write_actions", "apply_actions", "match", "wildcards"] as const),
+  ...(["write_setfield", "apply_setfield"] as const),
+];
+
+function tablesFault(tables: readonly TableFeatures[]): string | undefined {
+  for (const { properties } of tables) {
+    const masked = properties.some(
+      (one) => "fields" in one && one.type !== "match" && one.fields.some(({ maskable }) => maskable),
+    );
+    if (masked) return "OFPBMC_BAD_MASK";
+    if (REQUIRED.some((type) => !properties.some((one) => one.type === type && !one.miss)))
+      return "OFPTFFC_BAD_FEATURES";
+  }
+  return undefined;
+}
+
+function bundledFault(bytes: Uint8Array, xid: number, version: number): string | undefined {
+  const header = parseHeader(bytes);
+  if (header === undefined || header.length !== bytes.byteLength) return "OFPBFC_MSG_BAD_LEN";
+  if (header.version !== version) return "OFPBRC_BAD_VERSION";
+  if (header.xid !== xid) return "OFPBFC_MSG_BAD_XID";
+  const kind = kindOf(bytes);
+  return typeof kind === "string" || !sizeFits(kind, header.length) || !BUNDLED.has(kind.name)
+    ? "OFPBFC_MSG_UNSUP"
+    : undefined;
+}
+
+function isDefined<T>(value: T | undefined): value is T {
+  return value !== undefined;
+}
+
+function matchesOf(message: OpenFlowMessage): readonly Match[] {
+  switch (message.type) {
+    case "flow_mod":
+    case "flow_removed":
+    case "packet_in":
+      return [message.match];
+    case "multipart_request":
+      if (message.body.kind === "flow" || message.body.kind === "aggregate") return [message.body.match];
+      return message.body.kind === "flow_monitor" ? message.body.monitors.map(({ match }) => match) : [];
+    case "multipart_reply":
+      if (message.body.kind === "flow") return message.body.flows.map(({ match }) => match);
+      return message.body.kind === "flow_monitor"
+        ? message.body.updates.flatMap((update) => (update.event === "abbreviated" ? [] : [update.match]))
+        : [];
+    default:
+      return [];
+  }
+}
+
+/** Fields that Open vSwitch has in one place; each may be matched once. */
+function placesOf(field: OxmFieldName): readonly string[] {
+  const [, wide, number] = /^(x{0,2})reg(\d+)$/.exec(field) ?? [];
+  if (wide !== undefined) {
+    const count = 1 << wide.length;
+    return Array.from({ length: count }, (_, i) => `reg${Number(number) * count + i}`);
+  }
+  if (field === "vlan_tci") return ["vlan_vid", "vlan_pcp"];
+  if (field === "nxm_in_port") return ["in_port"];
+  return field === "ip_tos" ? ["ip_dscp"] : [field];
+}
+
+function matchFault(match: Match): string | undefined {
+  const places = new Set<string>();
+  for (const { field, value } of match) {
+    const number = Number(value.reduce((sum, byte) => sum * 256 + byte, 0));
+    const taken = placesOf(field);
+    if (taken.some((place) => places.has(place))) return "OFPBMC_DUP_FIELD";
+    for (const place of taken) places.add(place);
+    if (field === "ct_state" && number > CT_STATES) return "OFPBMC_BAD_VALUE";
+    // There the operation of ARP has 8 bits, a port 16.
+    if (field === "arp_op" && number > 0xff) return "OFPBMC_BAD_VALUE";
+    if ((field === "in_port" || field === "actset_output") && number >= 0xff00 && number < OFPP_MAX)
+      return "OFPBMC_BAD_VALUE";
+  }
+  return undefined;
+}
+
+function actionsFault(message: OpenFlowMessage, version: number): string | undefined {
+  switch (message.type) {
+    case "flow_mod":
+      return instructionsFault(message.instructions, message.match, message.tableId, version);
+    case "packet_out":
+      return listFault(message.actions, version);
+    case "group_mod":
+      return message.buckets.map(({ actions }) => listFault(actions)).find(isDefined);
+    case "multipart_reply":
+      return replyFault(message.body, version);
+    default:
+      return undefined;
+  }
+}
+
+function replyFault(body: MultipartReplyBody, version: number): string | undefined {
+  switch (body.kind) {
+    case "flow":
+      return body.flows
+        .map(({ instructions, match }) => instructionsFault(instructions, match, undefined, version))
+        .find(isDefined);
+    case "group_desc":
+      return body.groups
+        .flatMap(({ buckets }) => buckets.map(({ actions }) => listFault(actions)))
+        .find(isDefined);
+    case "flow_monitor":
+      return body.updates
+        .map((update) =>
+          update.event === "abbreviated"
+            ? undefined
+            : instructionsFault(update.instructions, update.match, undefined, version),
+        )
+        .find(isDefined);
+    default:
+      return undefined;
+  }
+}

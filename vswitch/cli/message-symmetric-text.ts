@@ -1,0 +1,65 @@
+// Hello and error messages as ovs-ofctl prints them. Pure.
+import type { Hello } from "../../base/openflow/index.js";
+import { NX_EXPERIMENTER, ONF_EXPERIMENTER, WireError } from "../../base/openflow/index.js";
+import { nameOfError } from "./error-names.js";
+import { formatHexDump } from "./hex-dump.js";
+import { printMessage } from "./message-print.js";
+import type { TextContext } from "./message-text.js";
+
+const ERROR_BODY = 12;
+const NXET_VENDOR = 0xb0c2;
+const OFPET_EXPERIMENTER = 0xffff;
+const OFPET_HELLO_FAILED = 0;
+const OFP11_VERSION = 2;
+/** The versions that one word of a bitmap can name. */
+const VERSION_MAX = 31;
+
+/** Without a bitmap a peer speaks every version up to its own. */
+export function helloText({ version, versions }: Hello, { bytes }: TextContext): string {
+  const upTo = Array.from({ length: Math.min(version, VERSION_MAX) }, (_, i) => i + 1);
+  const named = (versions ?? []).filter((one) => one >= 1 && one <= VERSION_MAX);
+  const isStrange = versions !== undefined && named.length === 0;
+  const all = named.length === 0 ? upTo : named;
+  const list = all.map((one) => `0x${one.toString(16).padStart(2, "0")}`).join(", ");
+  return `\n version bitmap: ${list}\n${isStrange ? ` unknown data in hello:\n${formatHexDump(bytes)}` : ""}`;
+}
+
+/** The name of the error, and what it is about: a text, or the message that was refused. Throws WireError. */
+export function errorText({ bytes, version, verbosity, names }: TextContext): string {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  const type = view.getUint16(8);
+  const code = view.getUint16(10);
+  const bad = (): WireError => new WireError("OFPBRC_BAD_LEN", "error", 8, `type ${type}, code ${code}`);
+  let name: string | undefined;
+  let at = ERROR_BODY;
+  if (version <= OFP11_VERSION && type === NXET_VENDOR && code === 0) {
+    at += 8;
+    if (bytes.byteLength < at) throw bad();
+    const vendor = vendorOf(view.getUint32(12));
+    name = nameOfError(version, { vendor, type: view.getUint16(16), code: view.getUint16(18) });
+  } else if (type === OFPET_EXPERIMENTER && version > OFP11_VERSION) {
+    at += 4;
+    if (bytes.byteLength < at) throw bad();
+    const experimenter = view.getUint32(12);
+    // Nobody's number: the specification's own errors.
+    name =
+      experimenter === 0
+        ? nameOfError(version, { vendor: undefined, type: code, code: 0 })
+        : nameOfError(version, { vendor: vendorOf(experimenter), type, code });
+  } else name = nameOfError(version, { vendor: undefined, type, code });
+  if (name === undefined) throw bad();
+  const data = bytes.subarray(at);
+  if (type === OFPET_HELLO_FAILED) return ` ${name}\n${printable(data)}\n`;
+  return ` ${name}\n${printMessage(data, { verbosity: Math.max(1, verbosity), names })}`;
+}
+
+function vendorOf(experimenter: number): "nx" | "onf" | undefined {
+  return experimenter === NX_EXPERIMENTER ? "nx" : experimenter === ONF_EXPERIMENTER ? "onf" : undefined;
+}
+
+/** Characters that do not print become escapes of C. */
+function printable(data: Uint8Array): string {
+  return Array.from(data, (byte) =>
+    byte >= 0x20 && byte < 0x7f ? String.fromCharCode(byte) : `\\${byte.toString(8).padStart(3, "0")}`,
+  ).join("");
+}
