@@ -41,7 +41,11 @@ export function readBundleAdd(reader: Reader, xid: number): BundleAdd {
   reader.skip(2);
   const flags = reader.u16("bundle_add.flags");
   const at = reader.offset;
-  const header = reader.within(Math.min(reader.left, OFP_HEADER_SIZE), "bundle_add.message");
+  const header = reader.within(
+    Math.min(reader.left, OFP_HEADER_SIZE),
+    "bundle_add.message",
+    "OFPBFC_MSG_BAD_LEN",
+  );
   header.skip(2);
   const length = header.u16("bundle_add.message.length");
   if (length < OFP_HEADER_SIZE || length > reader.end - at) {

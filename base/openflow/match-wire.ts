@@ -169,6 +169,7 @@ function checkValue(
 /** Reads an ofp_match with its padding. */
 export function readMatch(reader: Reader): Match {
   const at = reader.offset;
+  if (reader.left < 4) throw reader.fail("OFPBMC_BAD_LEN", "match", `${reader.left} bytes`, at);
   const type = reader.u16("match.type");
   const length = reader.u16("match.length");
   if (type !== OFPMT_OXM) throw reader.fail("OFPBMC_BAD_TYPE", "match.type", `${type} is not OXM`, at);

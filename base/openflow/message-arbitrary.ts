@@ -329,10 +329,19 @@ export const messageArbitrary: fc.Arbitrary<OpenFlowMessage> = fc.oneof<fc.Arbit
   fc.record({
     type: of("meter_mod"),
     xid,
-    command: of("add", "modify", "delete"),
-    flags: fc.integer({ min: 0, max: 15 }),
+    command: of("add", "modify"),
+    // Not in kb/s and in packets/s.
+    flags: fc.integer({ min: 0, max: 15 }).filter((flags) => (flags & 3) !== 3),
     meterId: u32,
     bands,
+  }),
+  fc.record({
+    type: of("meter_mod"),
+    xid,
+    command: of("delete"),
+    flags: fc.constant(0),
+    meterId: u32,
+    bands: fc.constant([]),
   }),
   fc.record({ type: of("packet_out"), xid, bufferId: u32, inPort: port, actions, data: blob(100) }),
   fc.record({ type: of("multipart_request"), xid, flags: u16, body: requestBody }),

@@ -151,7 +151,9 @@ const KINDS = new Map<string, MessageKind>();
 for (const line of TABLE.trim().split("\n")) {
   const [name, place, number, ...sizes] = line.split(" ") as [string, Place, string, ...string[]];
   for (const size of sizes) {
-    const [, first, last, sizeMin, step] = /^(\d)(?:-(\d))?:(\d+)(?:\+(\d+))?$/.exec(size) as unknown as string[];
+    const [, first, last, sizeMin, step] = /^(\d)(?:-(\d))?:(\d+)(?:\+(\d+))?$/.exec(
+      size,
+    ) as unknown as string[];
     const kind = { name, place, sizeMin: Number(sizeMin), step: Number(step ?? 0) };
     for (let version = Number(first); version <= Number(last ?? first); version++)
       KINDS.set(`${version} ${place} ${number}`, kind);
@@ -185,11 +187,13 @@ export function kindOf(bytes: Uint8Array): MessageKind | OfpErrorName {
   if (stat !== OFPMP_EXPERIMENTER)
     return KINDS.get(`${known} ${direction} ${stat}`) ?? "OFPBRC_BAD_MULTIPART";
   // Nicira's header in OpenFlow 1.0 ends with padding.
-  if (!has(headerSize + 4)) return "OFPBRC_BAD_LEN";
+  if (!has(headerSize + 8)) return "OFPBRC_BAD_LEN";
   const vendor = vendorOf(view.getUint32(headerSize));
   if (vendor === undefined || (version === 1 && vendor === "onf")) return "OFPBRC_BAD_EXPERIMENTER";
   if (!has(24)) return "OFPBRC_BAD_LEN";
-  return KINDS.get(`${known} ${vendor}-${direction} ${view.getUint32(headerSize + 4)}`) ?? "OFPBRC_BAD_EXP_TYPE";
+  return (
+    KINDS.get(`${known} ${vendor}-${direction} ${view.getUint32(headerSize + 4)}`) ?? "OFPBRC_BAD_EXP_TYPE"
+  );
 }
 
 /** Whether `size` bytes can be a message of the kind. */

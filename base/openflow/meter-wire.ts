@@ -2,6 +2,7 @@
 // Source: OpenFlow Switch Specification 1.3.5, 7.3.4.4.
 
 import type { MeterBand } from "./actions.js";
+import { OFPMF_KBPS, OFPMF_PKTPS } from "./constants.js";
 import type { MeterMod, MeterModCommand } from "./messages.js";
 import { nameOf, type Reader, type Writer } from "./wire.js";
 
@@ -11,6 +12,7 @@ export const OFPMBT = { drop: 1, dscp_remark: 2, experimenter: 0xffff } as const
 
 const BAND_SIZE = 16;
 const OFPMF_ALL = 0x0f;
+const OFPMF_RATES = OFPMF_KBPS | OFPMF_PKTPS;
 
 export function readMeterMod(reader: Reader, xid: number): MeterMod {
   const at = reader.offset;
@@ -18,6 +20,12 @@ export function readMeterMod(reader: Reader, xid: number): MeterMod {
   if (command === undefined)
     throw reader.fail("OFPMMFC_BAD_COMMAND", "meter_mod.command", "unknown command", at);
   const flags = reader.u16("meter_mod.flags");
+  if (command === "delete") {
+    // Nothing but its number counts.
+    const meterId = reader.u32("meter_mod.meter_id");
+    reader.skip(reader.left);
+    return { type: "meter_mod", xid, command, flags: 0, meterId, bands: [] };
+  }
   if ((flags & ~OFPMF_ALL) !== 0) {
     throw reader.fail(
       "OFPMMFC_BAD_FLAGS",
@@ -26,6 +34,8 @@ export function readMeterMod(reader: Reader, xid: number): MeterMod {
       at + 2,
     );
   }
+  if ((flags & OFPMF_RATES) === OFPMF_RATES)
+    throw reader.fail("OFPMMFC_BAD_FLAGS", "meter_mod.flags", "rates in kb/s and in packets/s", at + 2);
   const meterId = reader.u32("meter_mod.meter_id");
   return { type: "meter_mod", xid, command, flags, meterId, bands: readBands(reader) };
 }

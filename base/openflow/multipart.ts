@@ -52,7 +52,12 @@ export interface TableStats {
   readonly lookupCount: bigint;
   readonly matchedCount: bigint;
   /** What only OpenFlow 1.0 says here. */
-  readonly openflow10?: { readonly name: string; readonly maxEntries: number };
+  readonly openflow10?: {
+    readonly name: string;
+    readonly maxEntries: number;
+    /** OFPFW_* bits of the fields that a match may leave out; absent = all of them. */
+    readonly wildcards?: number;
+  };
 }
 
 export interface PortStats {

@@ -81,7 +81,9 @@ export function readNiciraPacketIn2(reader: Reader, xid: number): PacketIn {
     const at = reader.offset;
     const type = reader.u16("packet_in2.property");
     const length = reader.u16("packet_in2.property.length");
-    if (length < 4) throw reader.fail("OFPBRC_BAD_LEN", "packet_in2.property.length", `${length}`, at);
+    // The number of what is now the general error for a property of a wrong size.
+    if (length < 4 || length - 4 > reader.left)
+      throw reader.fail("OFPTFFC_BAD_LEN", "packet_in2.property.length", `${length}`, at);
     const body = reader.within(length - 4, "packet_in2.property");
     reader.skip(Math.min(reader.left, (8 - (length % 8)) % 8));
     readProperty(message, type, body);

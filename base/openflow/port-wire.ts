@@ -103,24 +103,25 @@ function readQueue(reader: Reader): PacketQueue {
     throw reader.fail("OFPBRC_BAD_LEN", "queue.len", `${length} is less than ${QUEUE_SIZE}`);
   const body = reader.within(length - QUEUE_SIZE, "queue.properties");
   const properties: QueueProperty[] = [];
-  while (body.left > 0) properties.push(readQueueProperty(body));
+  while (body.left > 0) properties.push(...readQueueProperty(body));
   return { queueId, port, properties };
 }
 
-function readQueueProperty(reader: Reader): QueueProperty {
+/** None for a property of a kind that is not known. */
+function readQueueProperty(reader: Reader): readonly QueueProperty[] {
   const code = reader.u16("queue.property");
   const length = reader.u16("queue.property.len");
   const type = nameOf(OFPQT, code);
-  if (type === undefined) throw reader.fail("OFPBRC_BAD_TYPE", "queue.property", `unknown property ${code}`);
   if (length < QUEUE_PROPERTY_SIZE) throw reader.fail("OFPBRC_BAD_LEN", "queue.property.len", `${length}`);
   const body = reader.within(length - 4, "queue.property");
+  if (type === undefined) return [];
   body.skip(4);
   if (type === "experimenter") {
     const experimenter = body.u32("queue.property.experimenter");
     body.skip(4);
-    return { type, experimenter, data: body.rest() };
+    return [{ type, experimenter, data: body.rest() }];
   }
-  return { type, rate: body.u16("queue.property.rate") };
+  return [{ type, rate: body.u16("queue.property.rate") }];
 }
 
 export function writeQueueConfigReply(writer: Writer, message: QueueGetConfigReply): void {

@@ -8,7 +8,9 @@ const DEADLINE_MS = 120_000;
 const BATCH_SIZE = 500;
 /** Ends what was printed of one message; no message of a test has this xid with this type. */
 const MARKER = Uint8Array.of(4, 2, 0, 8, 0xfe, 0xed, 0xfa, 0xce);
-const MARKER_TEXT = "OFPT_ECHO_REQUEST (OF1.3) (xid=0xfeedface): 0 bytes of payload\n";
+/** With its bytes, where those are wanted. */
+const MARKER_TEXT =
+  /^OFPT_ECHO_REQUEST \(OF1\.3\) \(xid=0xfeedface\): 0 bytes of payload\n(?:00000000 {2}04 02 00 08 fe ed fa ce-.*\n)?/m;
 
 /** What `ovs-ofctl ofp-parse` prints of each message; one process for many. Every header must tell the true length. */
 export async function printedByOvs(
@@ -44,11 +46,11 @@ export interface PrintDifference {
   readonly ours: string;
 }
 
-/** Every message that the two print differently. `verbosity` counts as that of ofp-parse, 1 without -m. */
+/** Every message that the two print differently. `verbosity` counts as that of ofp-parse, 2 without -m. */
 export async function printDifferences(
   messages: readonly Uint8Array[],
   options: readonly string[] = [],
-  verbosity = 1,
+  verbosity = 2,
 ): Promise<PrintDifference[]> {
   const theirs = await printedByOvs(messages, options);
   return messages.flatMap((bytes, i) => {

@@ -1,7 +1,8 @@
 // What Open vSwitch refuses of actions and instructions already when it reads them. Pure.
-import type { Action, Instruction, Match, OxmFieldName } from "../../base/openflow/index.js";
-import { OFP10_VERSION, OFPP_IN_PORT, OFPP_LOCAL, OFPTT_ALL } from "../../base/openflow/index.js";
+
 import { PlinthError } from "../../base/errors/index.js";
+import type { Action, Instruction, Match, OxmFieldName } from "../../base/openflow/index.js";
+import { OFP10_VERSION, OFPP_IN_PORT, OFPP_LOCAL, OFPP_MAX, OFPTT_ALL } from "../../base/openflow/index.js";
 import { Prerequisites } from "../flow/index.js";
 
 /** `tableId` is that of the flow, where it matters. Returns the name of the error. */
@@ -71,8 +72,10 @@ function conjunctionFault(actions: readonly Action[]): string | undefined {
   const isConjunctive = actions.some(({ type }) => type === "conjunction");
   const others = actions.some(({ type }) => type !== "conjunction" && type !== "note");
   if (isConjunctive && others) return "NXBAC_BAD_CONJUNCTION";
-  // It stands only inside ct.
-  return actions.some(({ type }) => type === "nat") ? "OFPBAC_BAD_SET_ARGUMENT" : undefined;
+  // These stand only inside ct.
+  return actions.some((action) => action.type === "nat" || setsTracked(action))
+    ? "OFPBAC_BAD_SET_ARGUMENT"
+    : undefined;
 }
 
 /** Not even actions may change these there. */
@@ -88,10 +91,13 @@ function actionFault(action: Action): string | undefined {
       // The two bits of ECN are a field of their own.
       if (action.field === "ip_tos" && ((action.value[0] as number) & 3) !== 0)
         return "OFPBAC_BAD_SET_ARGUMENT";
-      return writeFault(action.field, true);
+      // Whatever has a mask is looked at before the rest of the list.
+      if (action.mask !== undefined && TRACKED.has(action.field)) return "OFPBAC_BAD_SET_ARGUMENT";
+      if (!fitsThere(action.field, action.value)) return "OFPBAC_BAD_SET_ARGUMENT";
+      return writeFault(action.field);
     case "load":
     case "move":
-      return writeFault(action.destination.field, true);
+      return writeFault(action.destination.field);
     case "pop":
       return writeFault(action.range.field);
     case "multipath":
@@ -106,8 +112,20 @@ function actionFault(action: Action): string | undefined {
   }
 }
 
-function writeFault(field: string, outsideCt = false): string | undefined {
-  return READ_ONLY.has(field) || (outsideCt && TRACKED.has(field)) ? "OFPBAC_BAD_SET_ARGUMENT" : undefined;
+function writeFault(field: string): string | undefined {
+  return READ_ONLY.has(field) ? "OFPBAC_BAD_SET_ARGUMENT" : undefined;
+}
+
+/** There the operation of ARP has 8 bits, a port 16. */
+export function fitsThere(field: OxmFieldName, value: Uint8Array): boolean {
+  const number = Number(value.reduce((sum, byte) => sum * 256 + byte, 0));
+  if (field === "arp_op") return number <= 0xff;
+  return (field !== "in_port" && field !== "actset_output") || number < 0xff00 || number >= OFPP_MAX;
+}
+
+function setsTracked(action: Action): boolean {
+  if (action.type === "set_field") return TRACKED.has(action.field);
+  return (action.type === "load" || action.type === "move") && TRACKED.has(action.destination.field);
 }
 
 /** Follows what the packet must be by then. */

@@ -1,9 +1,9 @@
 // Actions as they are called in OpenFlow 1.0, which our codec reads as those of 1.3 that mean the same. Pure.
 // Source: ovs-actions(7), base/openflow/v10/actions-wire.ts.
 import type { Action, OxmFieldName } from "../../base/openflow/index.js";
+import { OXM_FIELDS } from "../../base/openflow/index.js";
 import { formatAction } from "./action-text.js";
 import { bytesToNumber, formatFieldValue, formatPort } from "./field-text.js";
-import { OXM_FIELDS } from "../../base/openflow/index.js";
 
 const VLAN_PRESENT = 0x1000n;
 

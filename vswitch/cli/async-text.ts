@@ -13,7 +13,9 @@ const REASONS = {
 
 export type AsyncMasks = Readonly<Partial<Record<keyof typeof REASONS, readonly [number, number]>>>;
 
-export function formatAsyncConfig(config: Pick<AsyncConfig, "packetIn" | "portStatus" | "flowRemoved">): string {
+export function formatAsyncConfig(
+  config: Pick<AsyncConfig, "packetIn" | "portStatus" | "flowRemoved">,
+): string {
   return formatAsyncMasks({
     PACKET_IN: config.packetIn,
     PORT_STATUS: config.portStatus,

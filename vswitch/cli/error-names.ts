@@ -220,7 +220,8 @@ for (const line of TABLE.trim().split("\n")) {
     const parts = numbers.split(".");
     const vendor = parts[0] === "nx" || parts[0] === "onf" ? parts[0] : undefined;
     const [type, code] = parts.slice(vendor === undefined ? 0 : 1).map(Number) as [number, number?];
-    const found: ErrorNumbers = code === undefined ? { vendor, type: 0xffff, code: type } : { vendor, type, code };
+    const found: ErrorNumbers =
+      code === undefined ? { vendor, type: 0xffff, code: type } : { vendor, type, code };
     for (const range of versions.split("+")) {
       const [first, last = first] = range.split("-").map(Number) as [number, number?];
       for (let version = first; version <= last; version++) {

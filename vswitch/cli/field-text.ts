@@ -214,7 +214,10 @@ export function parsePort(text: string): number {
 }
 
 export function formatPort(port: number): string {
-  return PORT_NAMES.find(([, number]) => number === port)?.[0] ?? String(port >= OFPP_MAX ? port - RESERVED_OFFSET : port);
+  return (
+    PORT_NAMES.find(([, number]) => number === port)?.[0] ??
+    String(port >= OFPP_MAX ? port - RESERVED_OFFSET : port)
+  );
 }
 
 export function parseIpv4(text: string): Uint8Array {

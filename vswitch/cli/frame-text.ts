@@ -1,4 +1,5 @@
 // A packet by its fields: "tcp,in_port=1,vlan_tci=0x0000,dl_src=…,tcp_flags=syn". Pure.
+import type { OxmEntry } from "../../base/openflow/index.js";
 import { FRAME_SIZE_MIN } from "../../base/packet/index.js";
 import { frameView, type PacketView } from "../flow/index.js";
 import { matchParts, type PortNames } from "./match-text.js";
@@ -34,6 +35,15 @@ export function formatPacket({ match, tags }: PacketView, format: PacketFormat =
 }
 
 /** The line that follows a packet-in: fields without the port, and the transport checksum. */
+/** What stands for every length that an IEEE 802.3 frame has in place of a type. */
+const NOT_A_TYPE = Uint8Array.of(0x05, 0xff);
+const TYPE_MIN = 6;
+
+function asFrameType(entry: OxmEntry): OxmEntry {
+  const isLength = entry.field === "eth_type" && (entry.value[0] as number) < TYPE_MIN;
+  return isLength ? { ...entry, value: NOT_A_TYPE } : entry;
+}
+
 /** What is told of a frame that is too short to have a header. */
 const EMPTY: PacketView = {
   tags: [],
@@ -46,6 +56,8 @@ const EMPTY: PacketView = {
 };
 
 export function formatFrame(frame: Uint8Array): string {
-  const view = frame.byteLength < FRAME_SIZE_MIN ? EMPTY : (frameView(frame, 0) ?? EMPTY);
-  return formatPacket({ ...view, match: view.match.filter(({ field }) => field !== "in_port") });
+  const view = frame.byteLength < FRAME_SIZE_MIN ? undefined : frameView(frame, 0);
+  if (view === undefined) return formatPacket(EMPTY);
+  const match = view.match.filter(({ field }) => field !== "in_port").map(asFrameType);
+  return formatPacket({ ...view, match });
 }

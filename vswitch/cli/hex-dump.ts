@@ -2,6 +2,11 @@
 
 const LINE_SIZE = 16;
 
+/** The same without characters: "00000000  04 0e 00 10 …", with nothing behind the last byte. */
+export function formatPlainHexDump(bytes: Uint8Array): string {
+  return formatHexDump(bytes).replaceAll(/ *\|.*\|$/gm, "");
+}
+
 /** Lines "00000000  04 0e 00 10 …-… |....|", each with its newline; none for no bytes. */
 export function formatHexDump(bytes: Uint8Array): string {
   let dump = "";

@@ -26,7 +26,17 @@ type Entries = ReadonlyMap<OxmFieldName, OxmEntry>;
 const ORDER: readonly string[] = [
   ...["pkt_mark", "conj_id", "actset_output", "ct_state", "ct_zone", "ct_mark", "ct_label"],
   ...["ct_nw_src", "ct_nw_dst", "ct_ipv6_src", "ct_ipv6_dst", "ct_nw_proto", "ct_tp_src", "ct_tp_dst"],
-  ...["protocol", "registers", "tunnel_id", "tunnel", "metadata", "in_port", "in_phy_port", "vlan"],
+  ...[
+    "protocol",
+    "registers",
+    "tunnel_id",
+    "tunnel",
+    "metadata",
+    "in_port",
+    "nxm_in_port",
+    "in_phy_port",
+    "vlan",
+  ],
   ...["eth_src", "eth_dst", "eth_type", "arp_spa", "arp_tpa", "ipv4_src", "ipv4_dst", "ipv6_src", "ipv6_dst"],
   ...[
     "ipv6_flabel",

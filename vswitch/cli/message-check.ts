@@ -8,24 +8,23 @@ import {
   type MultipartReplyBody,
   type MultipartRequestBody,
   OFPG_MAX,
-  type OpenFlowMessage,
-  OFPMF_KBPS,
-  OFPMF_PKTPS,
   OFPP_ANY,
   OFPP_MAX,
   OFPTT_ALL,
+  type OpenFlowMessage,
   type OxmFieldName,
+  type PacketIn,
   parseHeader,
   sizeFits,
   type TableFeatures,
 } from "../../base/openflow/index.js";
-import { instructionsFault, listFault } from "./action-check.js";
+import { fitsThere, instructionsFault, listFault } from "./action-check.js";
 
 const BUNDLED = new Set(["OFPT_FLOW_MOD", "OFPT_GROUP_MOD", "OFPT_PORT_MOD", "OFPT_PACKET_OUT"]);
 const FRAGMENT_FLAGS = 3;
 const INVALID_TTL_FLAG = 4;
 /** Reasons that there are, a bit for each. */
-const ASYNC_BITS = { packetIn: 0x3f, portStatus: 0x07, flowRemoved: 0x3f } as const;
+const ASYNC_BITS = { packetIn: 0x07, portStatus: 0x07, flowRemoved: 0x3f } as const;
 const OFP12_VERSION = 3;
 const OFPFF_ALL = 0x1f;
 /** Every bit that a state of a connection has. */
@@ -35,7 +34,6 @@ const CT_STATES = 0xff;
 export function faultOfMessage(message: OpenFlowMessage, version: number): string | undefined {
   return (
     (message.type === "multipart_request" ? monitorFault(message.body) : undefined) ??
-    flagsFault(message) ??
     matchesOf(message).map(matchFault).find(isDefined) ??
     tableFault(message) ??
     cookieFault(message) ??
@@ -44,16 +42,10 @@ export function faultOfMessage(message: OpenFlowMessage, version: number): strin
   );
 }
 
-function flagsFault(message: OpenFlowMessage): string | undefined {
-  if (message.type !== "multipart_reply" || message.body.kind !== "flow") return undefined;
-  return message.body.flows.some(({ flags }) => (flags & ~OFPFF_ALL) !== 0) ? "OFPFMFC_BAD_FLAGS" : undefined;
-}
-
 /** What a flow monitor must ask for: any of its events. */
 function monitorFault(body: MultipartRequestBody): string | undefined {
   if (body.kind !== "flow_monitor") return undefined;
-  const asks = ({ flags }: FlowMonitorRequest): boolean =>
-    flags.add || flags.delete || flags.modify;
+  const asks = ({ flags }: FlowMonitorRequest): boolean => flags.add || flags.delete || flags.modify;
   return body.monitors.every(asks) ? undefined : "OFPMOFC_BAD_FLAGS";
 }
 
@@ -66,9 +58,6 @@ function faultOf(message: OpenFlowMessage, version: number): string | undefined 
     case "group_mod":
       return groupFault(message);
     case "meter_mod": {
-      const both = OFPMF_KBPS | OFPMF_PKTPS;
-      if (message.command === "delete") return undefined;
-      if ((message.flags & both) === both) return "OFPMMFC_BAD_FLAGS";
       return message.bands.map(bandFault).find(isDefined);
     }
     case "queue_get_config_request":
@@ -77,6 +66,8 @@ function faultOf(message: OpenFlowMessage, version: number): string | undefined 
       return message.changes.some(({ message: which, mask }) => (mask & ~ASYNC_BITS[which]) !== 0)
         ? "OFPACFC_INVALID"
         : undefined;
+    case "packet_in":
+      return message.encoding === "nxm2" && !holdsPacket(message) ? "OFPBRC_BAD_LEN" : undefined;
     case "bundle_add":
       return bundledFault(message.message, message.xid, version);
     case "multipart_request":
@@ -89,6 +80,10 @@ function faultOf(message: OpenFlowMessage, version: number): string | undefined 
     default:
       return undefined;
   }
+}
+
+function holdsPacket({ totalLength, data }: PacketIn): boolean {
+  return data.byteLength > 0 && totalLength >= data.byteLength;
 }
 
 /** NXM has the cookie among its fields, where no bit may stand outside its mask. */
@@ -146,7 +141,7 @@ function tablesFault(tables: readonly TableFeatures[]): string | undefined {
 function bundledFault(bytes: Uint8Array, xid: number, version: number): string | undefined {
   const header = parseHeader(bytes);
   if (header === undefined || header.length !== bytes.byteLength) return "OFPBFC_MSG_BAD_LEN";
-  if (header.version !== version) return "OFPBRC_BAD_VERSION";
+  if (header.version !== version) return "OFPBFC_BAD_VERSION";
   if (header.xid !== xid) return "OFPBFC_MSG_BAD_XID";
   const kind = kindOf(bytes);
   return typeof kind === "string" || !sizeFits(kind, header.length) || !BUNDLED.has(kind.name)
@@ -168,7 +163,6 @@ function matchesOf(message: OpenFlowMessage): readonly Match[] {
       if (message.body.kind === "flow" || message.body.kind === "aggregate") return [message.body.match];
       return message.body.kind === "flow_monitor" ? message.body.monitors.map(({ match }) => match) : [];
     case "multipart_reply":
-      if (message.body.kind === "flow") return message.body.flows.map(({ match }) => match);
       return message.body.kind === "flow_monitor"
         ? message.body.updates.flatMap((update) => (update.event === "abbreviated" ? [] : [update.match]))
         : [];
@@ -197,10 +191,7 @@ function matchFault(match: Match): string | undefined {
     if (taken.some((place) => places.has(place))) return "OFPBMC_DUP_FIELD";
     for (const place of taken) places.add(place);
     if (field === "ct_state" && number > CT_STATES) return "OFPBMC_BAD_VALUE";
-    // There the operation of ARP has 8 bits, a port 16.
-    if (field === "arp_op" && number > 0xff) return "OFPBMC_BAD_VALUE";
-    if ((field === "in_port" || field === "actset_output") && number >= 0xff00 && number < OFPP_MAX)
-      return "OFPBMC_BAD_VALUE";
+    if (!fitsThere(field, value)) return "OFPBMC_BAD_VALUE";
   }
   return undefined;
 }
@@ -224,7 +215,13 @@ function replyFault(body: MultipartReplyBody, version: number): string | undefin
   switch (body.kind) {
     case "flow":
       return body.flows
-        .map(({ instructions, match }) => instructionsFault(instructions, match, undefined, version))
+        .map(
+          ({ instructions, match, flags }) =>
+            matchFault(match) ??
+            ((flags & ~OFPFF_ALL) === 0
+              ? instructionsFault(instructions, match, undefined, version)
+              : "OFPFMFC_BAD_FLAGS"),
+        )
         .find(isDefined);
     case "group_desc":
       return body.groups

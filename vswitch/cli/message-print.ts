@@ -7,6 +7,7 @@ import {
   type MessageKind,
   OFP10_VERSION,
   OFP13_VERSION,
+  OFPT,
   type OpenFlowMessage,
   parseHeader,
   parseMessage,
@@ -22,6 +23,7 @@ import { bodyText } from "./message-text.js";
 
 const HEADER_SIZE = 8;
 const OFPMPF_MORE = 1;
+const NXT_PACKET_IN2 = 30;
 /** From this on the whole message follows as bytes. */
 const VERBOSITY_DUMP = 5;
 
@@ -56,10 +58,16 @@ export function formatMessage(message: OpenFlowMessage, names?: PortNames): stri
 
 function printWhole(kind: MessageKind, bytes: Uint8Array, options: PrintOptions): string {
   const head = headOf(kind, bytes) + multipartFlags(kind, bytes);
-  const read = readMessage(bytes);
+  const read = readMessage(kind, bytes);
   const verbosity = options.verbosity ?? 2;
   const told = (message: OpenFlowMessage): string =>
-    bodyText(message, { kind: kind.name, version: bytes[0] as number, bytes, verbosity, names: options.names });
+    bodyText(message, {
+      kind: kind.name,
+      version: bytes[0] as number,
+      bytes,
+      verbosity,
+      names: options.names,
+    });
   if (typeof read !== "string") {
     try {
       const line = ended(head + told(read));
@@ -69,15 +77,15 @@ function printWhole(kind: MessageKind, bytes: Uint8Array, options: PrintOptions)
       return refused(head, thrown.error, bytes);
     }
   }
-  const beginning = readableBeginning(kind, bytes, (one) => typeof readMessage(one) !== "string");
+  const beginning = readableBeginning(kind, bytes, (one) => typeof readMessage(kind, one) !== "string");
   if (beginning === undefined) return refused(head, read, bytes);
-  return `${ended(head + told(readMessage(beginning) as OpenFlowMessage))}${decodeError(read)}${formatHexDump(bytes)}`;
+  return `${ended(head + told(readMessage(kind, beginning) as OpenFlowMessage))}${decodeError(read)}${formatHexDump(bytes)}`;
 }
 
 /** The message, or the name of the error for which it is refused. */
-function readMessage(bytes: Uint8Array): OpenFlowMessage | string {
+function readMessage(kind: MessageKind, bytes: Uint8Array): OpenFlowMessage | string {
   try {
-    const message = parseAny(bytes);
+    const message = parseAny(kind, bytes);
     return faultOfMessage(message, bytes[0] as number) ?? message;
   } catch (thrown) {
     if (thrown instanceof WireError) return thrown.error;
@@ -95,10 +103,24 @@ function refused(head: string, error: string, bytes: Uint8Array): string {
 }
 
 /** Messages of 1.0 may name a table beside the command. */
-function parseAny(bytes: Uint8Array): OpenFlowMessage {
+function parseAny(kind: MessageKind, bytes: Uint8Array): OpenFlowMessage {
+  const type = bytes[1] as number;
+  if (type === OFPT.hello) return { type: "hello", xid: 0, version: bytes[0] as number };
+  if (type <= OFPT.echo_reply && (bytes[0] as number) > OFP13_VERSION) {
+    // These are the same in every version.
+    return parseMessage(Uint8Array.from([OFP13_VERSION, ...bytes.subarray(1)]));
+  }
   const version = parseHeader(bytes)?.version;
+  if (kind.name === "NXT_RESUME") return parseAny({ ...kind, name: "" }, withSubtype(bytes, NXT_PACKET_IN2));
   if (version === OFP10_VERSION) return parseMessage(bytes, { version: OFP10_VERSION, flowModTableId: true });
   return parseMessage(bytes);
+}
+
+/** A packet that goes on is written as the packet-in that paused it. */
+function withSubtype(bytes: Uint8Array, subtype: number): Uint8Array {
+  const changed = bytes.slice();
+  changed[15] = subtype;
+  return changed;
 }
 
 function decodeError(name: string): string {

@@ -1,11 +1,12 @@
 // Hello and error messages as ovs-ofctl prints them. Pure.
-import type { Hello } from "../../base/openflow/index.js";
 import { NX_EXPERIMENTER, ONF_EXPERIMENTER, WireError } from "../../base/openflow/index.js";
 import { nameOfError } from "./error-names.js";
 import { formatHexDump } from "./hex-dump.js";
 import { printMessage } from "./message-print.js";
 import type { TextContext } from "./message-text.js";
 
+const HEADER_SIZE = 8;
+const OFPHET_VERSIONBITMAP = 1;
 const ERROR_BODY = 12;
 const NXET_VENDOR = 0xb0c2;
 const OFPET_EXPERIMENTER = 0xffff;
@@ -13,15 +14,39 @@ const OFPET_HELLO_FAILED = 0;
 const OFP11_VERSION = 2;
 /** The versions that one word of a bitmap can name. */
 const VERSION_MAX = 31;
+/** A bit for each. */
+const ALL_VERSIONS = 0xfffffffe;
 
-/** Without a bitmap a peer speaks every version up to its own. */
-export function helloText({ version, versions }: Hello, { bytes }: TextContext): string {
-  const upTo = Array.from({ length: Math.min(version, VERSION_MAX) }, (_, i) => i + 1);
-  const named = (versions ?? []).filter((one) => one >= 1 && one <= VERSION_MAX);
-  const isStrange = versions !== undefined && named.length === 0;
-  const all = named.length === 0 ? upTo : named;
-  const list = all.map((one) => `0x${one.toString(16).padStart(2, "0")}`).join(", ");
-  return `\n version bitmap: ${list}\n${isStrange ? ` unknown data in hello:\n${formatHexDump(bytes)}` : ""}`;
+/** Without a bitmap a peer speaks every version up to its own. What is no bitmap is shown. */
+export function helloText({ bytes, version }: Pick<TextContext, "bytes" | "version">): string {
+  const { bits, isClean } = readBitmap(bytes);
+  const upTo = version >= VERSION_MAX ? ALL_VERSIONS : 2 ** (version + 1) - 2;
+  const chosen = bits === 0 ? upTo : bits;
+  const versions = Array.from({ length: VERSION_MAX }, (_, i) => i + 1).filter(
+    (one) => ((chosen >>> one) & 1) === 1,
+  );
+  const list = versions.map((one) => `0x${one.toString(16).padStart(2, "0")}`).join(", ");
+  return `\n version bitmap: ${list}\n${isClean ? "" : ` unknown data in hello:\n${formatHexDump(bytes)}`}`;
+}
+
+/** A hello is never refused: what cannot be read is left. */
+function readBitmap(bytes: Uint8Array): { readonly bits: number; readonly isClean: boolean } {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  let bits = 0;
+  let isClean = true;
+  let at = HEADER_SIZE;
+  while (at + 4 <= bytes.byteLength) {
+    const type = view.getUint16(at);
+    const size = view.getUint16(at + 2);
+    if (size < 4 || at + size > bytes.byteLength) break;
+    if (type === OFPHET_VERSIONBITMAP && size >= 8 && size % 4 === 0) {
+      const known = (view.getUint32(at + 4) & ALL_VERSIONS) >>> 0;
+      if (known === 0) isClean = false;
+      else bits = known;
+    } else isClean = false;
+    at += Math.ceil(size / 8) * 8;
+  }
+  return { bits, isClean: isClean && at >= bytes.byteLength };
 }
 
 /** The name of the error, and what it is about: a text, or the message that was refused. Throws WireError. */

@@ -5,29 +5,29 @@ import {
   type FlowRemoved,
   type MeterMod,
   OFP_NO_BUFFER,
-  OFPFF_RESET_COUNTS,
   OFP10_VERSION,
+  OFPFF_RESET_COUNTS,
   OFPP_ANY,
   type OpenFlowMessage,
   type PacketOut,
   type PortMod,
 } from "../../base/openflow/index.js";
-import { actionsText, instructionsText } from "./version-text.js";
 import { formatAsyncConfig } from "./async-text.js";
 import { formatDuration } from "./duration-text.js";
 import { extensionText } from "./extension-text.js";
 import { formatPriorityAndMatch } from "./flow-text.js";
 import { formatFrame } from "./frame-text.js";
 import { formatGroup } from "./group-text.js";
-import { formatHexDump } from "./hex-dump.js";
+import { formatHexDump, formatPlainHexDump } from "./hex-dump.js";
 import { formatNamedPort, type PortNames } from "./match-text.js";
 import { errorText, helloText } from "./message-symmetric-text.js";
 import { formatMeter } from "./meter-text.js";
 import { formatPacketIn } from "./packet-in-text.js";
 import { configBits, featureBits, formatPortDescription } from "./port-text.js";
 import { requestText } from "./request-text.js";
-import { fragmentMode, roleText, switchFeatures, tableModText } from "./switch-text.js";
 import { replyText } from "./stats-text.js";
+import { fragmentMode, roleText, switchFeatures, tableModText } from "./switch-text.js";
+import { actionsText, instructionsText } from "./version-text.js";
 
 export interface TextContext {
   /** The name of the message's kind, as kindOf() gives it. */
@@ -58,7 +58,7 @@ export function bodyText(message: OpenFlowMessage, context: TextContext): string
   const { names, version } = context;
   switch (message.type) {
     case "hello":
-      return helloText(message, context);
+      return helloText(context);
     case "error":
     case "experimenter_error":
       return errorText(context);
@@ -145,8 +145,7 @@ function flagNames(flags: number): string[] {
 }
 
 function meterModText(mod: MeterMod): string {
-  // What is deleted needs nothing but its number.
-  return ` ${CHANGES[mod.command]} ${formatMeter(mod.command === "delete" ? { ...mod, flags: 0, bands: [] } : mod)}`;
+  return ` ${CHANGES[mod.command]} ${formatMeter(mod)}`;
 }
 
 function portModText(mod: PortMod, { names, version }: TextContext): string {
@@ -166,11 +165,16 @@ function packetOutText(message: PacketOut, context: TextContext): string {
 /** The line of a packet, and its bytes when they are wanted. */
 function packetText(frame: Uint8Array, { verbosity }: TextContext): string {
   const line = verbosity < VERBOSITY_PACKETS ? "" : `${formatFrame(frame)}\n`;
-  return verbosity < VERBOSITY_PACKET_BYTES ? line : line + formatHexDump(frame);
+  return verbosity < VERBOSITY_PACKET_BYTES ? line : line + formatPlainHexDump(frame);
 }
 
 function flowRemovedText(message: FlowRemoved, names: PortNames | undefined): string {
-  const reason = { idle_timeout: "idle", hard_timeout: "hard", delete: "delete", group_delete: "group_delete" };
+  const reason = {
+    idle_timeout: "idle",
+    hard_timeout: "hard",
+    delete: "delete",
+    group_delete: "group_delete",
+  };
   const parts = [
     formatPriorityAndMatch(message.priority, message.match, names),
     `reason=${reason[message.reason]}`,
@@ -196,8 +200,9 @@ function queueConfigText(
     const text = found.rate > 1000 ? "(disabled)" : `${Math.floor(found.rate / 10)}.${found.rate % 10}%`;
     return ` ${type}:${text}`;
   };
-  const lines = [...message.queues].sort((a, b) => a.queueId - b.queueId).map(
-    (queue) => `queue ${queue.queueId}:${rate(queue, "min_rate")}${rate(queue, "max_rate")}\n`,
-  );
-  return ` port=${formatNamedPort(message.port, names)}\n${lines.join("")}`;
+  const lines = [...message.queues]
+    .sort((a, b) => a.queueId - b.queueId)
+    .map((queue) => `queue ${queue.queueId}:${rate(queue, "min_rate")}${rate(queue, "max_rate")}\n`);
+  const port = message.port === 0 ? "" : ` port=${formatNamedPort(message.port, names)}\n`;
+  return `${port === "" ? " " : port}${lines.join("")}`;
 }

@@ -90,9 +90,9 @@ function parseBand(text: string): MeterBand {
 }
 
 const METER_NAMES: Readonly<Record<number, string>> = {
-  0xfffffffd: "slowpath",
-  0xfffffffe: "controller",
-  0xffffffff: "all",
+  4294967293: "slowpath",
+  4294967294: "controller",
+  4294967295: "all",
 };
 
 export function formatMeterId(meterId: number): string {

@@ -10,9 +10,9 @@ import type { CommandIo } from "./command-io.js";
 import { commandError } from "./errors.js";
 import { parsePort } from "./field-text.js";
 import type { FlowText } from "./flow-text.js";
-import { formatMessage } from "./message-print.js";
 import type { PortNumbers } from "./match-reader.js";
 import type { PortNames } from "./match-text.js";
+import { formatMessage } from "./message-print.js";
 import type { MultipartReply, OpenFlowClient } from "./openflow-client.js";
 import { toPlain } from "./plain-value.js";
 

@@ -1,10 +1,5 @@
 // Verbs of `plinth ofctl` that need no switch: they show how a text or a recording is understood.
-import {
-  encodeMessage,
-  type OpenFlowMessage,
-  parseHeader,
-  parseMessage,
-} from "../../base/openflow/index.js";
+import { encodeMessage, type OpenFlowMessage, parseHeader, parseMessage } from "../../base/openflow/index.js";
 import type { CommandIo } from "./command-io.js";
 import { commandError } from "./errors.js";
 import { readFile, readLines } from "./flow-file.js";
@@ -50,7 +45,7 @@ export async function parseMessages(io: CommandIo, [path = "-"]: readonly string
     const header = parseHeader(bytes, at);
     if (header === undefined || header.length < 8 || at + header.length > bytes.byteLength)
       throw commandError(`${path}: unexpected end of file`);
-    io.out(printMessage(bytes.slice(at, at + header.length), { verbosity: 1 }));
+    io.out(printMessage(bytes.slice(at, at + header.length), { verbosity: 2 }));
     at += header.length;
   }
   return 0;

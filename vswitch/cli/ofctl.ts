@@ -235,9 +235,8 @@ async function withSwitch<Result>(
     return await use(new OfctlContext(client, target, flags, io));
   } catch (thrown) {
     if (!(thrown instanceof OpenFlowRefusal)) throw thrown;
-    // As the original: the error, and what it was about.
+    // As the original: the error, with what it was about.
     io.err(formatMessage({ ...thrown.error }));
-    io.err(formatMessage(thrown.request));
     throw new PlinthError("REFUSAL_TOLD", thrown.message);
   } finally {
     client.close();

@@ -31,7 +31,10 @@ export class OpenFlowRefusal extends PlinthError {
   readonly request: OpenFlowMessage;
 
   constructor(error: OpenFlowMessage & { type: "error" }, request: OpenFlowMessage) {
-    super("OPENFLOW_REFUSED", `the switch refused: ${errorName(error.errorType, error.code) ?? `type ${error.errorType}, code ${error.code}`}`);
+    super(
+      "OPENFLOW_REFUSED",
+      `the switch refused: ${errorName(error.errorType, error.code) ?? `type ${error.errorType}, code ${error.code}`}`,
+    );
     this.error = error;
     this.request = request;
   }

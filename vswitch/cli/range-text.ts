@@ -48,8 +48,13 @@ export function parseRange(text: string): BitRange {
   return { field: field.name, offset, bits: last - offset + 1 };
 }
 
+/** The bit that says whether there is a tag is not counted among those of its number. */
+function shownBits(field: BitRange["field"]): number {
+  return field === "vlan_vid" ? 12 : OXM_FIELDS[field].bits;
+}
+
 export function formatRange({ field, offset, bits }: BitRange): string {
   const { header } = OXM_NAMES[field];
-  if (bits === OXM_FIELDS[field].bits) return `${header}[]`;
+  if (offset === 0 && bits >= shownBits(field)) return `${header}[]`;
   return bits === 1 ? `${header}[${offset}]` : `${header}[${offset}..${offset + bits - 1}]`;
 }

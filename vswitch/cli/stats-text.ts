@@ -8,6 +8,7 @@ import {
   type TableStats,
   WireError,
 } from "../../base/openflow/index.js";
+import { formatHex } from "./field-text.js";
 import { formatFlow, formatMatch } from "./flow-text.js";
 import { formatGroup, formatGroupStats } from "./group-text.js";
 import type { PortNames } from "./match-text.js";
@@ -16,6 +17,7 @@ import { formatMeter, formatMeterStats, METER_FLAGS } from "./meter-text.js";
 import { formatBits, formatPortDescription, formatPortStats, formatQueueStats } from "./port-text.js";
 import { formatTableFeatures } from "./table-features-text.js";
 import { instructionsText } from "./version-text.js";
+import { formatWildcards10 } from "./wildcards-text.js";
 
 /** What follows the head of a multipart reply. */
 export function replyText(body: MultipartReplyBody, { names, version }: TextContext): string {
@@ -47,7 +49,9 @@ export function replyText(body: MultipartReplyBody, { names, version }: TextCont
     case "table_features":
       return `\n${formatTableFeatures(body.tables)}`;
     case "port_desc":
-      return `\n${sortedPorts(body.ports).map((port) => formatPortDescription(port, names, version)).join("")}`;
+      return `\n${sortedPorts(body.ports)
+        .map((port) => formatPortDescription(port, names, version))
+        .join("")}`;
     case "flow_monitor":
       return body.updates.map((update) => updateText(update, names, version)).join("");
     default:
@@ -69,8 +73,10 @@ function updateText(update: FlowUpdate, names: PortNames | undefined, version: n
     ...(update.idleTimeoutSeconds === 0 ? [] : [`idle_timeout=${update.idleTimeoutSeconds}`]),
     ...(update.hardTimeoutSeconds === 0 ? [] : [`hard_timeout=${update.hardTimeoutSeconds}`]),
     `cookie=0x${update.cookie.toString(16)}`,
-    ...(match === "" ? [] : [match]),
-    ...(update.instructions.length === 0 ? [] : [`actions=${instructionsText(update.instructions, version)}`]),
+    match,
+    ...(update.instructions.length === 0
+      ? []
+      : [`actions=${instructionsText(update.instructions, version)}`]),
   ];
   return `\n ${parts.join(" ")}`;
 }
@@ -84,17 +90,33 @@ const REASONS = {
 
 /** Tables with the same numbers as the one before are told together. */
 function formatTables(tables: readonly TableStats[]): string {
-  const same = (a: TableStats | undefined, b: TableStats): boolean =>
-    a !== undefined &&
-    a.activeCount === b.activeCount &&
-    a.lookupCount === b.lookupCount &&
-    a.matchedCount === b.matchedCount;
+  const text = new Map(tables.map((table) => [table, tableText(table, undefined)]));
   return formatRuns(
     tables,
-    same,
-    (table) =>
-      `  table ${table.tableId}:\n    active=${table.activeCount}, lookup=${table.lookupCount}, matched=${table.matchedCount}\n`,
+    (before, table) => before !== undefined && text.get(before) === text.get(table),
+    (table, before) => `  table ${table.tableId}${quotedName(table)}:\n${tableText(table, before)}`,
   );
+}
+
+/** What only OpenFlow 1.0 says here is told too. */
+function tableText(table: TableStats, before: TableStats | undefined): string {
+  const { activeCount, lookupCount, matchedCount, openflow10 } = table;
+  const counts = `    active=${activeCount}, lookup=${lookupCount}, matched=${matchedCount}\n`;
+  if (openflow10 === undefined) return counts;
+  const fields = formatWildcards10(openflow10.wildcards);
+  const isSame =
+    before?.openflow10 !== undefined && formatWildcards10(before.openflow10.wildcards) === fields;
+  const most = openflow10.maxEntries === 0 ? "" : `    max_entries=${openflow10.maxEntries}\n`;
+  if (fields === "") return counts + most;
+  const matching = isSame
+    ? "    (same matching)\n"
+    : `    matching:\n      exact match or wildcard: ${fields}\n`;
+  return counts + most + matching;
+}
+
+function quotedName({ tableId, openflow10 }: TableStats): string {
+  const name = openflow10?.name ?? "";
+  return name === "" || name === `table${tableId}` ? "" : ` ("${name}")`;
 }
 
 /** Blocks with an empty line between them; a run that repeats the block before is one line, "ditto". */
@@ -143,7 +165,7 @@ function formatGroupFeatures(features: GroupFeatures): string {
     if (((features.types >>> i) & 1) === 0) return "";
     const bits = features.actions[i] as number;
     const actions = ACTION_NAMES.filter(([bit]) => ((bits >>> bit) & 1) === 1).map(([, action]) => action);
-    return `    ${name} group:\n       max_groups=0x${(features.maxGroups[i] as number).toString(16)}\n       actions: ${actions.length === 0 ? "<none>" : actions.join(" ")}\n`;
+    return `    ${name} group:\n       max_groups=${formatHex(features.maxGroups[i] as number)}\n       actions: ${actions.length === 0 ? "<none>" : actions.join(" ")}\n`;
   });
   return ` Group table:\n    Types:  0x${features.types.toString(16)}\n    Capabilities:  0x${features.capabilities.toString(16)}\n${types.join("")}`;
 }

@@ -58,7 +58,7 @@ export function switchFeatures(message: FeaturesReply, version: number): string 
   const actions = ACTIONS_10.filter(([bit]) => ((openflow10.actions >>> bit) & 1) === 1).map(
     ([, name]) => name,
   );
-  lines.push(`actions: ${actions.length === 0 ? "<none>" : actions.join(" ")}\n`);
+  if (actions.length > 0) lines.push(`actions: ${actions.join(" ")}\n`);
   const ports = [...openflow10.ports].sort((a, b) => a.port - b.port);
   return lines.join("") + ports.map((port) => formatPortDescription(port, undefined, version)).join("");
 }

@@ -40,6 +40,7 @@ export type {
   PipelineOptions,
   Tracker,
 } from "./pipeline-modules.js";
+export { Prerequisites } from "./prerequisites.js";
 export {
   type Program,
   REASONS,
@@ -60,4 +61,3 @@ export {
   type TraceRun,
   traceFrame,
 } from "./trace.js";
-export { Prerequisites } from "./prerequisites.js";

@@ -229,7 +229,10 @@ const replyBody: fc.Arbitrary<MultipartReplyBody> = fc.oneof<fc.Arbitrary<Multip
         activeCount: u32,
         lookupCount: u64,
         matchedCount: u64,
-        openflow10: fc.record({ name: text(31), maxEntries: u32 }),
+        openflow10: fc.oneof(
+          fc.record({ name: text(31), maxEntries: u32 }),
+          fc.record({ name: text(31), maxEntries: u32, wildcards: u32.filter((bits) => bits !== 0x3fffff) }),
+        ),
       }),
     ),
   }),

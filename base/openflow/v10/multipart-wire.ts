@@ -270,14 +270,14 @@ function readTable(reader: Reader): TableStats {
   const tableId = reader.u8("table_stats.table_id");
   reader.skip(3);
   const name = reader.text(TABLE_NAME_SIZE, "table_stats.name");
-  reader.skip(4, "table_stats.wildcards");
+  const wildcards = reader.u32("table_stats.wildcards");
   const maxEntries = reader.u32("table_stats.max_entries");
   return {
     tableId,
     activeCount: reader.u32("table_stats.active_count"),
     lookupCount: reader.u64("table_stats.lookup_count"),
     matchedCount: reader.u64("table_stats.matched_count"),
-    openflow10: { name, maxEntries },
+    openflow10: wildcards === OFPFW_ALL ? { name, maxEntries } : { name, maxEntries, wildcards },
   };
 }
 
@@ -376,7 +376,14 @@ function writeNiciraFlow(writer: Writer, flow: FlowStats): void {
 }
 
 function writeTable(writer: Writer, table: TableStats): void {
-  const { name, maxEntries } = table.openflow10 ?? { name: `table${table.tableId}`, maxEntries: 0 };
-  writer.u8(table.tableId).zero(3).text(name, TABLE_NAME_SIZE).u32(OFPFW_ALL).u32(maxEntries);
+  const {
+    name,
+    maxEntries,
+    wildcards = OFPFW_ALL,
+  } = table.openflow10 ?? {
+    name: `table${table.tableId}`,
+    maxEntries: 0,
+  };
+  writer.u8(table.tableId).zero(3).text(name, TABLE_NAME_SIZE).u32(wildcards).u32(maxEntries);
   writer.u32(table.activeCount).u64(table.lookupCount).u64(table.matchedCount);
 }
