@@ -51,10 +51,15 @@ export function parseNat(argument: string): NatAction {
     if (key === "src" || key === "dst") {
       nat.direction = key === "src" ? "source" : "destination";
       if (value !== undefined) Object.assign(nat, parseNatRange(value));
-    } else if (part === "random" || part === "hash") nat.selection = part;
-    else if (part === "persistent") nat.persistent = true;
+    } else if (part === "random" || part === "hash") {
+      if (nat.selection !== "auto" && nat.selection !== part)
+        throw flowTextError('Both "hash" and "random" are not allowed.');
+      nat.selection = part;
+    } else if (part === "persistent") nat.persistent = true;
     else throw flowTextError(`invalid key "${part.slice(0, 60)}" in "nat" option`);
   }
+  if (nat.direction === "existing" && (nat.persistent || nat.selection !== "auto"))
+    throw flowTextError('Flags allowed only with "src" or "dst".');
   return nat;
 }
 

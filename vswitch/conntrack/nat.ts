@@ -1,5 +1,10 @@
 // Address translation of a new connection: finding a reply tuple that no other connection has.
-// Source: RFC 3022; RFC 4787, 4 (ports are kept where they can be); RFC 5508, 3 (ICMP identifiers). Thread: datapath
+//
+// A client always gets the same address of a range (RFC 4787, REQ-2), chosen by a hash of its own address; with
+// `persistent` by one that is the same after a restart and in every switch. Where that address has no free port for it,
+// the next one is taken. The port stays what it is where it can; `hash` begins to look in the range at a place that
+// follows from both addresses and the other port, `random` anywhere.
+// Source: ovs-actions(7), nat; RFC 3022; RFC 4787, 4 (ports are kept where they can be); RFC 5508, 3 (ICMP identifiers). Thread: datapath
 // worker. Hot: yes.
 import { secretMultiplier } from "../../base/random/index.js";
 import type { NatProgram } from "../flow/index.js";
@@ -9,7 +14,9 @@ import { hasPorts, isIcmp, isIpv6, protocolOf, T_DST, T_KIND, T_PORTS, T_SRC } f
 
 const PORT_FIRST = 1024;
 const PORT_LAST = 0xffff;
-const HASH = secretMultiplier();
+const SECRET = secretMultiplier();
+/** Of the golden ratio (Knuth): mixes well, and is no secret. */
+const PERSISTENT = 0x9e3779b1;
 let random = secretMultiplier();
 
 /** A source whose address is chosen already. */
@@ -20,7 +27,8 @@ const KEEP_PORT: NatProgram = {
   addressMax: new Int32Array(4),
   portMin: -1,
   portMax: -1,
-  random: false,
+  selection: "auto",
+  persistent: false,
 };
 
 /** A new pseudo-random 32-bit number; from outside it cannot be told. */
@@ -52,7 +60,7 @@ export function chooseReply(
   if ((nat.family === 6) !== ipv6) return false;
   const last = ipv6 ? 3 : 0;
   const count = rangeSize(nat, last);
-  const hash = nat.random ? nextRandom() : hashOf(original);
+  const hash = hashOf(original, T_SRC, 4, 0, multiplierOf(nat));
   const tries = Math.min(count, NAT_ADDRESSES_MAX);
   for (let n = 0; n < tries; n++) {
     for (let i = 0; i < 4; i++) reply[place + i] = nat.addressMin[i]!;
@@ -78,11 +86,16 @@ export function chooseExpectedReply(
   return choosePort(table, KEEP_PORT, original, reply, nowMs);
 }
 
-/** The same client always gets the same address of a range. */
-function hashOf(original: Int32Array): number {
-  let hash = 0;
-  for (let i = 0; i < 4; i++) hash = Math.imul((hash ^ (hash >>> 15)) + original[T_SRC + i]!, HASH);
-  return (hash ^ (hash >>> 16)) >>> 0;
+function multiplierOf(nat: NatProgram): number {
+  return nat.persistent ? PERSISTENT : SECRET;
+}
+
+/** Of `count` words of the tuple from `at`, and of one more. */
+function hashOf(tuple: Int32Array, at: number, count: number, more: number, multiplier: number): number {
+  let hash = Math.imul(more, multiplier);
+  for (let i = 0; i < count; i++) hash = Math.imul((hash ^ (hash >>> 15)) + tuple[at + i]!, multiplier);
+  hash ^= hash >>> 16;
+  return (hash ^ (hash >>> 7)) >>> 0;
 }
 
 /** Addresses in the range; of a longer IPv6 range the first that differ in their last word only. */
@@ -116,12 +129,13 @@ function choosePort(
   const low = ranged ? nat.portMin : icmp ? 0 : PORT_FIRST;
   const high = ranged ? nat.portMax : PORT_LAST;
   const inRange = !ranged || (wanted >= low && wanted <= high);
-  if (inRange && !nat.random && table.find(reply, nowMs) < 0) return true;
+  const keeps = nat.selection === "auto" || (nat.selection === "hash" && !ranged);
+  if (inRange && keeps && table.find(reply, nowMs) < 0) return true;
   // A destination keeps its port unless the action says otherwise.
   if (!source && !ranged) return table.find(reply, nowMs) < 0;
   const count = high - low + 1;
   const attempts = ranged ? count : Math.min(count, NAT_PORTS_MAX);
-  let port = low + (nat.random ? nextRandom() % count : (wanted - low + 1 + count) % count);
+  let port = low + ((keeps ? wanted - low + 1 + count : firstPort(nat, original, source)) % count);
   if (port < low) port = low;
   for (let n = 0; n < attempts; n++) {
     reply[T_PORTS] = (reply[T_PORTS]! & keep) | (port << shift);
@@ -129,4 +143,13 @@ function choosePort(
     port = port === high ? low : port + 1;
   }
   return false;
+}
+
+/** Where in a range of ports the search begins. */
+function firstPort(nat: NatProgram, original: Int32Array, source: boolean): number {
+  if (nat.selection === "random") return nextRandom();
+  const ports = original[T_PORTS]!;
+  // The one that is not translated.
+  const other = source ? ports & 0xffff : ports >>> 16;
+  return hashOf(original, T_SRC, 8, other, multiplierOf(nat));
 }

@@ -21,8 +21,10 @@ export interface NatProgram {
   /** −1: none is named, so the port stays where it can. */
   readonly portMin: number;
   readonly portMax: number;
-  /** Addresses are chosen by a hash, always the same for a client; otherwise at random. */
-  readonly random: boolean;
+  /** How a port of a range is chosen: "auto" keeps the port where it can. */
+  readonly selection: NatAction["selection"];
+  /** A client gets the same address of the range also after a restart. */
+  readonly persistent: boolean;
 }
 
 export interface CtProgram {
@@ -104,7 +106,8 @@ function compileNat(nat: NatAction): NatProgram {
     addressMax: addressWords(addressMax ?? addressMin),
     portMin: portMin ?? -1,
     portMax: nat.portMax ?? portMin ?? -1,
-    random: nat.selection === "random",
+    selection: nat.selection,
+    persistent: nat.persistent,
   };
 }
 
