@@ -98,7 +98,8 @@ function describeTuple(tuples: Int32Array, index: number): TupleInfo {
   };
 }
 
-function formatAddress(words: Int32Array, at: number, ipv6: boolean): string {
+/** The address at `at` in `words`, as in a tuple. */
+export function formatAddress(words: Int32Array, at: number, ipv6: boolean): string {
   if (!ipv6) return formatIpv4Address((words[at] as number) >>> 0);
   const bytes = new Uint8Array(16);
   const view = new DataView(bytes.buffer);

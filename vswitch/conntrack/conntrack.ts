@@ -112,6 +112,7 @@ export class Conntrack implements Tracker, PieceTracker {
       checkSequence: this.#tracker.checkSequence,
       fragmentsMax: this.fragments.fragmentsMax,
       fragmentsHeld: this.fragments.held,
+      fragmentLists: this.fragments.lists(),
       fragments: [this.fragments.status(0), this.fragments.status(1)],
       defaultLimit: zones.defaultLimit,
       limits: limits.map((one) => ({ ...one, count: this.#tracker.table.zoneCount(one.zone) })),

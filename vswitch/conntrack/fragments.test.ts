@@ -3,7 +3,7 @@ import type { CtAction } from "../../base/openflow/index.js";
 import { ipv4Bytes, parseIpv4Address } from "../../base/wire/index.js";
 import { A, A6, INVALID, NEW, REPLY, turn } from "../testing/conversation.js";
 import { cut, join } from "../testing/fragments.js";
-import { icmpFrame, udpFrame } from "../testing/frames.js";
+import { type Ends, icmpFrame, udpFrame } from "../testing/frames.js";
 import { apply, field, match, output, Rig } from "../testing/rig.js";
 import { TrackRig, trackAction } from "../testing/track-rig.js";
 
@@ -79,6 +79,27 @@ describe("fragments", () => {
     rig.datapath.tick(rig.nowMs);
     expect(rig.pool.available).toBe(256);
     expect(rig.datapath.conntrack.fragments.counters[0]).toMatchObject({ tooSmall: 1, expired: 2 });
+  });
+
+  it("are held as the settings say: per IP version, their number and their size", () => {
+    const rig = new TrackRig();
+    const { conntrack } = rig.datapath;
+    const first = (ends: Required<Ends>, n = 7) => cut(udpFrame(ends, PAYLOAD), [1400, 2800], n).slice(0, 1);
+    states(rig, 1, ...first(A), ...first(A6));
+    expect(conntrack.status().fragmentLists).toEqual([
+      expect.objectContaining({ ipv6: false, source: A.source, zone: 5, protocol: 17, state: "first frag" }),
+      expect.objectContaining({ ipv6: true, source: A6.source, zone: 5, protocol: 0, count: 1 }),
+    ]);
+    // What is held goes with the version that is switched off, and with no other.
+    conntrack.configure({ fragments: { version: 4, enabled: false } });
+    expect(conntrack.status().fragmentLists.map(({ ipv6 }) => ipv6)).toEqual([true]);
+    expect(conntrack.fragments.counters.map(({ purged }) => purged)).toEqual([1, 0]);
+    expect(states(rig, 1, ...first(A))).toEqual([INVALID]);
+    conntrack.configure({ fragments: { version: 4, enabled: true, sizeMin: 1500 } });
+    expect(states(rig, 1, ...first(A))).toEqual([INVALID]);
+    conntrack.configure({ fragments: { sizeMin: 400, max: 5000 } });
+    expect(states(rig, 1, ...first(A))).toEqual([]);
+    expect(conntrack.status()).toMatchObject({ fragmentsMax: 5000, fragmentsHeld: 2 });
   });
 
   it("of one sender leave room for those of others, and packets for everybody", () => {

@@ -10,11 +10,18 @@
 import type { PacketPool } from "../../base/packet/index.js";
 import { addToSum } from "../../base/wire/index.js";
 import { FlowKey } from "../flow/index.js";
+import { formatAddress } from "./connection-info.js";
 import type { Datagram } from "./datagram.js";
-import { DATAGRAMS_MAX, FRAGMENTS_MAX, FRAGMENTS_PER_DATAGRAM_MAX, FRAGMENTS_SHARE } from "./limits.js";
+import {
+  DATAGRAMS_MAX,
+  FRAGMENTS_CAPACITY,
+  FRAGMENTS_MAX,
+  FRAGMENTS_PER_DATAGRAM_MAX,
+  FRAGMENTS_SHARE,
+} from "./limits.js";
 import { Segment } from "./tcp-segment.js";
-import { kindOf } from "./tuple.js";
-import type { FragmentSettings, FragmentStatus } from "./zones.js";
+import { isIpv6, kindOf, protocolOf, zoneOf } from "./tuple.js";
+import type { FragmentListInfo, FragmentSettings, FragmentStatus } from "./zones.js";
 
 /** The fragment is held. */
 export const FRAGMENT_HELD = -1;
@@ -78,15 +85,15 @@ export class FragmentTable {
   readonly #sums = new Float64Array(DATAGRAMS_MAX);
   readonly #wholes = Array.from({ length: DATAGRAMS_MAX }, () => new WholeDatagram());
 
-  readonly #packets = new Int32Array(FRAGMENTS_MAX);
-  readonly #offsets = new Int32Array(FRAGMENTS_MAX);
-  readonly #lengths = new Int32Array(FRAGMENTS_MAX);
+  readonly #packets = new Int32Array(FRAGMENTS_CAPACITY);
+  readonly #offsets = new Int32Array(FRAGMENTS_CAPACITY);
+  readonly #lengths = new Int32Array(FRAGMENTS_CAPACITY);
   /** Of the IP header, from the beginning of the frame. */
-  readonly #headersAt = new Int32Array(FRAGMENTS_MAX);
-  readonly #next = new Int32Array(FRAGMENTS_MAX);
-  readonly #ports = new Int32Array(FRAGMENTS_MAX);
-  readonly #saved = new Int32Array(FRAGMENTS_MAX * SAVED_WORDS);
-  readonly #free = Int32Array.from({ length: FRAGMENTS_MAX }, (_, i) => FRAGMENTS_MAX - 1 - i);
+  readonly #headersAt = new Int32Array(FRAGMENTS_CAPACITY);
+  readonly #next = new Int32Array(FRAGMENTS_CAPACITY);
+  readonly #ports = new Int32Array(FRAGMENTS_CAPACITY);
+  readonly #saved = new Int32Array(FRAGMENTS_CAPACITY * SAVED_WORDS);
+  readonly #free = Int32Array.from({ length: FRAGMENTS_CAPACITY }, (_, i) => FRAGMENTS_CAPACITY - 1 - i);
   readonly #bySender = new Int32Array(SENDERS);
   readonly #wanted = new Int32Array(KEY_SIZE);
 
@@ -203,13 +210,13 @@ export class FragmentTable {
 
   /** `max` counts up to the size of the table; an IP version that is switched off lets go of what it holds. */
   configure({ version, enabled, sizeMin, max }: FragmentSettings): void {
-    if (max !== undefined) this.fragmentsMax = Math.min(max, FRAGMENTS_MAX);
+    if (max !== undefined) this.fragmentsMax = Math.min(max, FRAGMENTS_CAPACITY);
     for (let v = 0; v < 2; v++) {
       if (version !== undefined && version !== (v === 0 ? 4 : 6)) continue;
       if (enabled !== undefined) this.enabled[v as 0 | 1] = enabled;
       if (sizeMin !== undefined) this.sizeMin[v as 0 | 1] = sizeMin;
     }
-    if (enabled === false) this.purge();
+    if (enabled === false) this.purge(version);
   }
 
   status(version: 0 | 1): FragmentStatus {
@@ -220,12 +227,43 @@ export class FragmentTable {
     };
   }
 
-  /** Lets go of everything. */
-  purge(): void {
+  /** The datagrams of which something is held. */
+  lists(): FragmentListInfo[] {
+    const all: FragmentListInfo[] = [];
     for (let d = 0; d < DATAGRAMS_MAX; d++) {
-      const counters = this.counters[((this.#keys[d * KEY_SIZE + 9]! >>> 24) & 1) as 0 | 1];
-      counters.purged += this.#counts[d]!;
-      if (this.#states[d] !== FREE) this.#drop(d);
+      if (this.#states[d] !== COLLECTING) continue;
+      const at = d * KEY_SIZE;
+      const kind = this.#keys[at + 9]!;
+      const ipv6 = isIpv6(kind);
+      all.push({
+        ipv6,
+        source: formatAddress(this.#keys, at, ipv6),
+        destination: formatAddress(this.#keys, at + 4, ipv6),
+        identification: this.#keys[at + 8]! >>> 0,
+        zone: zoneOf(kind),
+        protocol: protocolOf(kind),
+        count: this.#counts[d]!,
+        state: this.#stateName(d),
+      });
+    }
+    return all;
+  }
+
+  #stateName(d: number): FragmentListInfo["state"] {
+    let first = false;
+    for (let f = this.#heads[d]!; f >= 0; f = this.#next[f]!) if (this.#offsets[f] === 0) first = true;
+    const last = this.#totals[d]! >= 0;
+    if (first) return last ? "first/last frag" : "first frag";
+    return last ? "last frag" : "open";
+  }
+
+  /** Lets go of everything, or of one IP version. */
+  purge(version?: 4 | 6): void {
+    for (let d = 0; d < DATAGRAMS_MAX; d++) {
+      const v = isIpv6(this.#keys[d * KEY_SIZE + 9]!) ? 1 : 0;
+      if (this.#states[d] === FREE || (version !== undefined && version !== (v === 0 ? 4 : 6))) continue;
+      this.counters[v].purged += this.#counts[d]!;
+      this.#drop(d);
     }
   }
 
@@ -296,7 +334,7 @@ export class FragmentTable {
     if (this.#counts[d]! >= FRAGMENTS_PER_DATAGRAM_MAX) return false;
     // The last packets are for those that are on their way.
     if (this.#pool.available < this.#pool.slots >> 2) return false;
-    const f = this.#free[FRAGMENTS_MAX - 1 - this.held++]!;
+    const f = this.#free[FRAGMENTS_CAPACITY - 1 - this.held++]!;
     this.#pool.retain(packet);
     this.#packets[f] = packet;
     this.#offsets[f] = offset;
@@ -318,7 +356,7 @@ export class FragmentTable {
     this.#heads[d] = this.#next[f]!;
     this.#counts[d] = this.#counts[d]! - 1;
     this.#bySender[sender] = this.#bySender[sender]! - 1;
-    this.#free[FRAGMENTS_MAX - this.held--] = f;
+    this.#free[FRAGMENTS_CAPACITY - this.held--] = f;
   }
 
   #drop(d: number): void {

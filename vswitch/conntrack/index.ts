@@ -9,4 +9,11 @@ export type {
 export { Conntrack, type ConntrackOptions, PICKUP_GRACE_MS } from "./conntrack.js";
 export { CONNECTIONS_MAX } from "./limits.js";
 export { IpReassembler } from "./reassembly.js";
-export type { ConntrackSettings, ConntrackStatus, FragmentStatus, ZoneLimit, ZoneTimeouts } from "./zones.js";
+export type {
+  ConntrackSettings,
+  ConntrackStatus,
+  FragmentListInfo,
+  FragmentStatus,
+  ZoneLimit,
+  ZoneTimeouts,
+} from "./zones.js";

@@ -12,8 +12,10 @@ export const HELPER_PORTS_MAX = 64;
 export const TIMEOUT_POLICIES_MAX = 256;
 /** Zones with a limit of their own. */
 export const ZONE_LIMITS_MAX = 65_536;
-/** Fragments that are held, unless dpctl/ipf-set-max-nfrags says less. */
+/** Fragments that are held, unless dpctl/ipf-set-max-nfrags says otherwise. */
 export const FRAGMENTS_MAX = 1000;
+/** Fragments that it may say. */
+export const FRAGMENTS_CAPACITY = 5000;
 /** One sender holds at most this part of them. */
 export const FRAGMENTS_SHARE = 4;
 /** Datagrams that are put together or remembered. */

@@ -48,7 +48,22 @@ export interface FragmentStatus {
   readonly counters: Readonly<FragmentCounters>;
 }
 
+/** A datagram of which fragments are held. */
+export interface FragmentListInfo {
+  readonly ipv6: boolean;
+  /** As text. */
+  readonly source: string;
+  readonly destination: string;
+  readonly identification: number;
+  readonly zone: number;
+  /** 0 for IPv6. */
+  readonly protocol: number;
+  readonly count: number;
+  readonly state: "open" | "first frag" | "last frag" | "first/last frag";
+}
+
 export interface ConntrackStatus {
+  readonly fragmentLists: readonly FragmentListInfo[];
   readonly fragmentsMax: number;
   readonly fragmentsHeld: number;
   /** IPv4, IPv6. */
@@ -64,7 +79,7 @@ export class Zones {
   /** Of zones without one of their own; 0 = none. */
   defaultLimit = 0;
   /** −1: the default. */
-  readonly #limits = new Int32Array(ZONES).fill(-1);
+  readonly #limits = new Float64Array(ZONES).fill(-1);
   readonly #policyOf = new Uint16Array(ZONES);
   #policies: Float64Array[] = [DEFAULT_TIMEOUTS_MS];
 

@@ -1,11 +1,10 @@
-// Connections as dpctl/dump-conntrack and ct-stats-show print them, and the tuples that flush-conntrack takes. Pure.
+// Connections and fragments as dpctl/dump-conntrack, ct-stats-show, ct-bkts and ipf-get-status print them. Pure.
 // Source: ovs-dpctl(8), conntrack; wording as Open vSwitch 3.1 prints it.
-import { formatIpv6Address, parseIpv6Address, tryParseIpv4Address } from "../../base/wire/index.js";
 import type {
   ConnectionInfo,
   ConntrackStatus,
+  FragmentListInfo,
   PeerInfo,
-  TupleFilter,
   TupleInfo,
 } from "../conntrack/index.js";
 
@@ -91,7 +90,19 @@ export function formatStatistics(all: readonly ConnectionInfo[], verbose: boolea
   return lines.map((line) => `${line}\n`).join("");
 }
 
-export function formatFragmentStatus(status: ConntrackStatus): string {
+/** There is one bucket; how many it has is told when they are more than `threshold`. */
+export function formatBuckets(connections: number, threshold: number): string {
+  const lines = ["Total Buckets: 1", `Current Connections: ${connections}`, ""];
+  if (connections > 0) {
+    const line = `+${"-".repeat(11)}+${"-".repeat(41)}+`;
+    lines.push(line, `|  Buckets  |         Connections per Buckets         |`, line);
+    lines.push(`   0..  7   | ${(connections > threshold ? String(connections) : ".").padStart(5)}`, "");
+  }
+  return lines.map((text) => `${text}\n`).join("");
+}
+
+/** `verbose` is -m. */
+export function formatFragmentStatus(status: ConntrackStatus, verbose: boolean): string {
   const lines = ["Fragmentation Module Status", "---------------------------"];
   const [v4, v6] = status.fragments;
   lines.push(`v4 enabled: ${Number(v4.enabled)}`, `v6 enabled: ${Number(v6.enabled)}`);
@@ -107,52 +118,17 @@ export function formatFragmentStatus(status: ConntrackStatus): string {
       `${name} frags purged: ${counters.purged}`,
     );
   }
-  return `${lines.map((line) => `        ${line}\n`).join("")}\n`;
+  const text = lines.map((line) => `        ${line}\n`).join("");
+  if (!verbose) return text;
+  const lists = status.fragmentLists.map((one) => `${formatFragmentList(one)}\n`).join("");
+  return `${text}\n        Fragment Lists:\n\n${lists}`;
 }
 
-/** "ct_nw_src=10.0.0.1,ct_nw_proto=6,…" as a filter. Throws an Error that names the field. */
-export function parseTuple(text: string): TupleFilter {
-  const filter: Record<string, string | number> = {};
-  for (const part of text.split(/[,\s]+/).filter((one) => one !== "")) {
-    const [name = "", value] = part.split("=");
-    if (value === undefined || value === "")
-      throw new Error(`field ${name} missing value (Invalid argument)`);
-    const [place, read] = TUPLE_FIELDS[name] ?? [];
-    if (place === undefined || read === undefined)
-      throw new Error(`invalid conntrack tuple field: ${name} (Invalid argument)`);
-    const parsed = read(value);
-    if (parsed === undefined) throw new Error(`failed to parse field ${name} (Invalid argument)`);
-    // An ICMP tuple has its type and code where others have a port.
-    filter[place] = name === "icmp_type" ? (parsed as number) << 8 : parsed;
-    if (name === "icmp_code")
-      filter[place] = (Number(filter["destinationPort"] ?? 0) & 0xff00) | (parsed as number);
-  }
-  return filter as TupleFilter;
+function formatFragmentList(one: FragmentListInfo): string {
+  const parts = [
+    `src=${one.source},dst=${one.destination},recirc_id=0,ip_id=${one.identification}`,
+    `dl_type=0x${one.ipv6 ? "86dd" : "800"},zone=${one.zone},nw_proto=${one.protocol}`,
+    `num_fragments=${one.count},state=${one.state}`,
+  ];
+  return `(${parts.join(",")})`;
 }
-
-const number = (max: number) => (text: string) =>
-  /^(\d+|0x[0-9a-f]+)$/i.test(text) && Number(text) <= max ? Number(text) : undefined;
-const ipv4 = (text: string) => (tryParseIpv4Address(text) === undefined ? undefined : text);
-function ipv6(text: string): string | undefined {
-  try {
-    return formatIpv6Address(parseIpv6Address(text));
-  } catch {
-    return undefined;
-  }
-}
-
-type Place = keyof TupleFilter;
-const TUPLE_FIELDS: Readonly<
-  Record<string, readonly [Place, (text: string) => string | number | undefined]>
-> = {
-  ct_nw_src: ["source", ipv4],
-  ct_nw_dst: ["destination", ipv4],
-  ct_ipv6_src: ["source", ipv6],
-  ct_ipv6_dst: ["destination", ipv6],
-  ct_nw_proto: ["protocol", number(255)],
-  ct_tp_src: ["sourcePort", number(65_535)],
-  ct_tp_dst: ["destinationPort", number(65_535)],
-  icmp_id: ["sourcePort", number(65_535)],
-  icmp_type: ["destinationPort", number(255)],
-  icmp_code: ["destinationPort", number(255)],
-};

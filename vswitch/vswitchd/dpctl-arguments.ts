@@ -1,0 +1,43 @@
+// The words behind a dpctl command: options, the datapath's name, and what is left. Pure.
+// Source: ovs-dpctl(8); which word is a name, and errors, as Open vSwitch 3.1 has them.
+
+/** Names of the one datapath that there is. */
+const DATAPATHS = /^(netdev@ovs-netdev|ovs-netdev|system@ovs-system|ovs-system)$/;
+const OPTIONS: Readonly<Record<string, string>> = {
+  "-m": "m",
+  "--more": "m",
+  "-s": "s",
+  "--statistics": "s",
+};
+
+export interface DpctlArguments {
+  /** `m` and `s`. */
+  readonly options: ReadonlySet<string>;
+  readonly words: readonly string[];
+}
+
+/**
+ * Takes options and the datapath's name away. As many words as the command may have, name and all, begin with a name;
+ * fewer do when they begin with a known one. Throws an Error for an unknown option or name.
+ */
+export function sortArguments(args: readonly string[], wordsMax: number): DpctlArguments {
+  const options = new Set<string>();
+  const words: string[] = [];
+  for (const one of args) {
+    if (!one.startsWith("-")) words.push(one);
+    else if (OPTIONS[one] !== undefined) options.add(OPTIONS[one]);
+    else if (/^-[ms]+$/.test(one)) for (const letter of one.slice(1)) options.add(letter);
+    else throw new Error(`Unrecognized option ${one.slice(0, 60)}`);
+  }
+  const [first] = words;
+  if (first !== undefined && DATAPATHS.test(first)) return { options, words: words.slice(1) };
+  if (words.length > 0 && words.length >= wordsMax) throw new Error("datapath not found (Invalid argument)");
+  return { options, words };
+}
+
+/** A number in decimal, or in hexadecimal with 0x, up to `max`; undefined when it is none. */
+export function readNumber(text: string | undefined, max: number): number | undefined {
+  if (text === undefined || !/^(\d{1,10}|0x[0-9a-f]{1,8})$/i.test(text) || Number(text) > max)
+    return undefined;
+  return Number(text);
+}
