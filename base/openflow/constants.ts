@@ -127,6 +127,8 @@ export const OFPFF_NO_PKT_COUNTS = 1 << 3;
 export const OFPFF_NO_BYT_COUNTS = 1 << 4;
 
 // Group capabilities (7.3.5.10), meter flags (7.3.4.4)
+export const OFPGFC_SELECT_WEIGHT = 1 << 0;
+export const OFPGFC_SELECT_LIVENESS = 1 << 1;
 export const OFPGFC_CHAINING = 1 << 2;
 export const OFPGFC_CHAINING_CHECKS = 1 << 3;
 export const OFPMF_KBPS = 1 << 0;

@@ -173,6 +173,7 @@ export const NX_ERRORS = {
   OFPMOFC_MONITOR_EXISTS: 6,
   OFPMOFC_BAD_FLAGS: 7,
   OFPMOFC_UNKNOWN_MONITOR: 8,
+  NXBAC_BAD_CONJUNCTION: 15,
   NXR_NOT_SUPPORTED: 34,
 } as const satisfies Record<string, number>;
 

@@ -146,7 +146,7 @@ function readConjunction(body: Reader): Action {
   const clauseCount = body.u8("conjunction.n_clauses");
   const id = body.u32("conjunction.id");
   if (clauseCount < CLAUSES_MIN || clauseCount > CLAUSES_MAX || clause >= clauseCount)
-    throw body.fail("OFPBAC_BAD_ARGUMENT", "conjunction.clause", `${clause + 1} of ${clauseCount}`);
+    throw body.fail("NXBAC_BAD_CONJUNCTION", "conjunction.clause", `${clause + 1} of ${clauseCount}`);
   return { type: "conjunction", id, clause, clauseCount };
 }
 

@@ -72,6 +72,7 @@ const ACTIONS: Readonly<Record<string, readonly [Action, Match]>> = {
   pop_vlan: [{ type: "pop_vlan" }, NEEDED.vlan_vid],
   push_mpls: [{ type: "push_mpls", etherType: 0x8847 }, []],
   pop_mpls: [{ type: "pop_mpls", etherType: 0x0800 }, NEEDED.mpls],
+  set_queue: [{ type: "set_queue", queueId: 0 }, []],
   group: [{ type: "group", groupId: 1 }, []],
   set_nw_ttl: [{ type: "set_nw_ttl", ttl: 9 }, [IPV4]],
   dec_nw_ttl: [{ type: "dec_nw_ttl" }, [IPV4]],
@@ -111,6 +112,24 @@ describe("the announced table features", () => {
       tables.applyFlowMod(flow(match, [action]), 0);
       expect(tables.flowCount).toBe(1);
     }
+  });
+
+  it("are true of every action in a bucket", () => {
+    const alone = Object.entries(ACTIONS).filter(([name]) => name !== "group");
+    for (const [i, [, [action]]] of alone.entries()) {
+      const tables = new FlowTables();
+      const bucket = { weight: 0, watchPort: OFPP_ANY, watchGroup: OFPG_ANY, actions: [action] };
+      tables.applyGroupMod(
+        { type: "group_mod", xid: 1, command: "add", groupType: "all", groupId: i, buckets: [bucket] },
+        0,
+      );
+      expect(tables.groups.descriptions()).toHaveLength(1);
+    }
+    const announced = (Object.keys(ACTIONS) as (keyof typeof OFPAT)[]).reduce(
+      (bits, name) => bits | (1 << OFPAT[name]),
+      0,
+    );
+    expect(GROUP_FEATURES.actions).toEqual([announced, announced, announced, announced]);
   });
 
   it("are true of every group type", () => {

@@ -1,41 +1,52 @@
 // What our datapath can do, as OpenFlow describes it. Constant.
-import { type MeterFeatures, OFPMBT, OXM_FIELDS, type OxmFieldName } from "../../base/openflow/index.js";
+import {
+  type MeterFeatures,
+  type OFPAT,
+  OFPGFC_SELECT_LIVENESS,
+  OFPGFC_SELECT_WEIGHT,
+  OFPMBT,
+  OXM_FIELDS,
+  type OxmFieldName,
+} from "../../base/openflow/index.js";
 import { describeGroups, describeTables } from "../agent/index.js";
 import { BANDS_MAX, FLOWS_MAX, GROUPS_MAX, MATCHABLE_FIELDS, METERS_MAX } from "../flow/index.js";
 import { TABLE_COUNT } from "./limits.js";
 
 const settable = MATCHABLE_FIELDS.filter((name: OxmFieldName) => OXM_FIELDS[name].writable);
+const ACTIONS: readonly (keyof typeof OFPAT)[] = [
+  "output",
+  "copy_ttl_out",
+  "copy_ttl_in",
+  "set_mpls_ttl",
+  "dec_mpls_ttl",
+  "push_vlan",
+  "pop_vlan",
+  "push_mpls",
+  "pop_mpls",
+  "set_queue",
+  "group",
+  "set_nw_ttl",
+  "dec_nw_ttl",
+  "set_field",
+  "push_pbb",
+  "pop_pbb",
+];
 
 export const TABLE_FEATURES = describeTables({
   tableCount: TABLE_COUNT,
   maxEntries: FLOWS_MAX,
   matchFields: MATCHABLE_FIELDS,
   setFields: settable,
-  actions: [
-    "output",
-    "copy_ttl_out",
-    "copy_ttl_in",
-    "set_mpls_ttl",
-    "dec_mpls_ttl",
-    "push_vlan",
-    "pop_vlan",
-    "push_mpls",
-    "pop_mpls",
-    "group",
-    "set_nw_ttl",
-    "dec_nw_ttl",
-    "set_field",
-    "push_pbb",
-    "pop_pbb",
-  ],
+  actions: ACTIONS,
   instructions: ["goto_table", "write_metadata", "write_actions", "apply_actions", "clear_actions", "meter"],
 });
 
 export const GROUP_FEATURES = describeGroups({
   types: ["all", "select", "indirect", "ff"],
   maxGroups: GROUPS_MAX,
-  actions: ["output", "group", "set_field", "push_vlan", "pop_vlan", "dec_nw_ttl", "set_nw_ttl"],
+  actions: ACTIONS,
   canChain: true,
+  capabilities: OFPGFC_SELECT_WEIGHT | OFPGFC_SELECT_LIVENESS,
 });
 
 export const METER_FEATURES: MeterFeatures = {

@@ -12,6 +12,7 @@ import {
   OFPP_FLOOD,
   OFPP_NORMAL,
   OFPP_TABLE,
+  OFPQ_ALL,
   OXM_FIELDS,
 } from "../../base/openflow/index.js";
 import { compileMove, compileRead, compileSet, compileWrite, rangeStart } from "./compile-fields.js";
@@ -98,6 +99,8 @@ function compileAction(action: Action, assembly: Assembly): void {
       code.push(P.OP_GROUP, action.groupId);
       return;
     case "set_queue":
+      // Which queues a port has is known when the packet leaves: they may come later than the flow.
+      if (action.queueId === OFPQ_ALL) throw flowError("OFPBAC_BAD_QUEUE", "all queues are not one");
       code.push(P.OP_SET_QUEUE, action.queueId);
       return;
     case "set_field":

@@ -125,6 +125,6 @@ function clausesOf(instructions: readonly Instruction[]): readonly Clause[] | nu
   const [only] = instructions;
   const alone = instructions.length === 1 && only?.type === "apply_actions";
   if (!alone || actions.some(({ type }) => type !== "conjunction" && type !== "note"))
-    throw flowError("OFPBAC_BAD_ARGUMENT", "a conjunction stands alone, or with notes");
+    throw flowError("NXBAC_BAD_CONJUNCTION", "a conjunction stands alone, or with notes");
   return clauses;
 }

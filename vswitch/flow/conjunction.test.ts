@@ -93,10 +93,10 @@ describe("conjunction", () => {
     const rig = new Rig(1);
     const note: Action = { type: "note", data: new Uint8Array(6) };
     const refused = (...actions: Action[]) => code(() => rig.flow({ instructions: [apply(...actions)] }));
-    expect(refused(conjunction(1, 1), output(1))).toBe("OFPBAC_BAD_ARGUMENT");
+    expect(refused(conjunction(1, 1), output(1))).toBe("NXBAC_BAD_CONJUNCTION");
     expect(refused(conjunction(1, 1), note)).toBe("accepted");
     expect(
       code(() => rig.flow({ instructions: [apply(conjunction(1, 1)), { type: "clear_actions" }] })),
-    ).toBe("OFPBAC_BAD_ARGUMENT");
+    ).toBe("NXBAC_BAD_CONJUNCTION");
   });
 });

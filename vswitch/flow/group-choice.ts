@@ -8,7 +8,7 @@ import {
   type GroupTable,
   NOT_WATCHED,
 } from "./groups.js";
-import { NESTING_MAX } from "./limits.js";
+import { LIVENESS_STEPS_MAX } from "./limits.js";
 import { hashConversation } from "./path-cache.js";
 import type { PacketSink } from "./pipeline-modules.js";
 
@@ -21,33 +21,38 @@ export function chooseBucket(
 ): GroupBucket | null {
   const buckets = group.buckets;
   if (group.kind === GROUP_FF) {
-    for (let i = 0; i < buckets.length; i++) if (isLive(buckets[i]!, groups, sink, 0)) return buckets[i]!;
+    left = LIVENESS_STEPS_MAX;
+    for (let i = 0; i < buckets.length; i++) if (isLive(buckets[i]!, groups, sink)) return buckets[i]!;
     return null;
   }
   if (group.kind !== GROUP_SELECT) return buckets[0] ?? null;
+  left = LIVENESS_STEPS_MAX;
   let total = 0;
   for (let i = 0; i < buckets.length; i++) {
-    if (isLive(buckets[i]!, groups, sink, 0)) total += buckets[i]!.weight;
+    if (isLive(buckets[i]!, groups, sink)) total += buckets[i]!.weight;
   }
   if (total === 0) return null;
   let point = hashConversation(key) % total;
   for (let i = 0; i < buckets.length; i++) {
-    if (!isLive(buckets[i]!, groups, sink, 0)) continue;
+    if (!isLive(buckets[i]!, groups, sink)) continue;
     point -= buckets[i]!.weight;
     if (point < 0) return buckets[i]!;
   }
   return null;
 }
 
-/** A bucket that watches nothing is live; else one of what it watches must be. */
-function isLive(bucket: GroupBucket, groups: GroupTable, sink: PacketSink, depth: number): boolean {
+/** Buckets that may still be looked at for the choice in hand. */
+let left = 0;
+
+/** A bucket that watches nothing is live; else one of what it watches must be. Groups may watch each other in a circle. */
+function isLive(bucket: GroupBucket, groups: GroupTable, sink: PacketSink): boolean {
   if (bucket.watchPort === NOT_WATCHED && bucket.watchGroup === NOT_WATCHED) return true;
   if (bucket.watchPort !== NOT_WATCHED && sink.isLive(bucket.watchPort)) return true;
-  if (bucket.watchGroup === NOT_WATCHED || depth >= NESTING_MAX) return false;
+  if (bucket.watchGroup === NOT_WATCHED || --left < 0) return false;
   const watched = groups.get(bucket.watchGroup);
   if (watched === undefined) return false;
   for (let i = 0; i < watched.buckets.length; i++) {
-    if (isLive(watched.buckets[i]!, groups, sink, depth + 1)) return true;
+    if (isLive(watched.buckets[i]!, groups, sink)) return true;
   }
   return false;
 }

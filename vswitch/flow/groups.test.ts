@@ -52,6 +52,26 @@ function setDown(rig: Rig, port: number, down: boolean): void {
 }
 
 describe("groups", () => {
+  it("that multiply, or watch each other in a circle, end after so many steps", () => {
+    const rig = new Rig(2);
+    for (let id = 32; id > 0; id--) {
+      const actions = [id === 32 ? output(2) : group(id + 1)];
+      change(rig, "add", "all", id, bucket(actions), bucket(actions));
+    }
+    rig.flow({ instructions: [apply(group(1))] });
+    expect(rig.send(1, frame).get(2)?.length ?? 0).toBeLessThan(4096);
+    expect(rig.pool.available).toBe(256);
+    for (const id of [101, 102, 103]) {
+      const watched = bucket([output(2)], { watchGroup: 101 + ((id - 100) % 3) });
+      change(rig, "add", "ff", id, ...Array.from({ length: 1000 }, () => watched));
+    }
+    rig.flow({ instructions: [apply(group(101))] });
+    expect(rig.where(1, frame)).toEqual([]);
+    const reasons = rig.bridge.pipeline.dropCounters.report().map(({ reason }) => reason);
+    expect(reasons).toContain("nesting");
+    expect(reasons).toContain("no-live-bucket");
+  });
+
   it("refuse with the specification's codes", () => {
     const rig = new Rig(2);
     const add = (type: GroupType, id: number, ...buckets: Bucket[]) =>

@@ -24,6 +24,8 @@ export class InHand {
   dropped = false;
   /** `exit` was met: no more actions, but the action set. */
   exited = false;
+  /** Lookups and buckets that it has been through. */
+  steps = 0;
   /** How many programs and lookups it is inside of. */
   nesting = 0;
   /** Pipeline words of the key may not be zero. */

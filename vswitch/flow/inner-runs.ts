@@ -6,7 +6,7 @@ import type { FlowTables } from "./flow-tables.js";
 import { chooseBucket } from "./group-choice.js";
 import { GROUP_ALL, type GroupBucket } from "./groups.js";
 import type { InHand } from "./in-hand.js";
-import { NESTING_MAX } from "./limits.js";
+import { NESTING_MAX, STEPS_MAX } from "./limits.js";
 import type { PacketSink } from "./pipeline-modules.js";
 import type { Program } from "./program.js";
 import { SavedStates } from "./saved-states.js";
@@ -58,6 +58,11 @@ export class InnerRuns {
 
   #bucket(bucket: GroupBucket, sizeBytes: number): void {
     const { hand } = this.#modules;
+    // Groups of groups multiply as resubmits do.
+    if (++hand.steps > STEPS_MAX) {
+      hand.drop(D.DROP_NESTING);
+      return;
+    }
     if (hand.observer !== null) hand.observer.enter(bucket);
     else {
       bucket.packets++;

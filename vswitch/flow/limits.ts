@@ -12,8 +12,10 @@ export const BANDS_MAX = 16;
 export const ACTIONS_MAX = 4096;
 /** Resubmits within resubmits, and groups within groups. */
 export const NESTING_MAX = 32;
-/** Table lookups that one packet may cause: ends resubmit loops that fan out. */
-export const LOOKUPS_MAX = 4096;
+/** Watched groups that are looked at to choose a bucket: groups may watch each other in a circle. */
+export const LIVENESS_STEPS_MAX = 1024;
+/** Table lookups and buckets that one packet may cause: ends resubmit loops and groups that fan out. */
+export const STEPS_MAX = 4096;
 /** Copies of one packet waiting for recirculation. */
 export const RECIRCULATIONS_MAX = 64;
 /** Entries of the path cache: a power of two. */

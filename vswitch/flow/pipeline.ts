@@ -23,7 +23,7 @@ import { HeaderOperations } from "./header-operations.js";
 import { InHand } from "./in-hand.js";
 import { InnerRuns } from "./inner-runs.js";
 import * as K from "./key.js";
-import { LOOKUPS_MAX, NESTING_MAX } from "./limits.js";
+import { NESTING_MAX, STEPS_MAX } from "./limits.js";
 import { METER_DROP, METER_PASS } from "./meters.js";
 import { Onlookers } from "./onlookers.js";
 import { Outputs } from "./outputs.js";
@@ -58,8 +58,6 @@ export class Pipeline {
   readonly #bursts: BurstRunner;
   /** What becomes of packets, by their keys. */
   readonly verdicts: VerdictCache;
-  #lookups = 0;
-
   constructor(options: PipelineOptions) {
     this.#pool = options.pool;
     this.#tables = options.tables;
@@ -149,7 +147,7 @@ export class Pipeline {
     hand.flow = null;
     hand.renew();
     this.#values.depth = 0;
-    this.#lookups = 0;
+    hand.steps = 0;
     hand.nesting = 0;
     this.#outputs.waiting.length = 0;
     hand.headers.parse(this.#pool, packet, key);
@@ -251,7 +249,7 @@ export class Pipeline {
   #lookup(tableId: number): Flow | null {
     const hand = this.#hand;
     hand.tableId = tableId;
-    if (++this.#lookups > LOOKUPS_MAX) {
+    if (++hand.steps > STEPS_MAX) {
       hand.drop(D.DROP_NESTING);
       return null;
     }

@@ -91,7 +91,7 @@ export type NormalTrace = (
 ) => readonly TraceNode[];
 
 const STATE_NEW_TRACKED = 0x21;
-/** Steps in one trace; a loop of resubmits ends in LOOKUPS_MAX before. */
+/** Steps in one trace; a loop of resubmits ends in STEPS_MAX before. */
 const NODES_MAX = 20_000;
 
 /** What would happen to the frame if it came in now. Throws nothing; a full pool is told as a drop. */

@@ -62,6 +62,7 @@ const NX10: Readonly<Partial<Record<OfpErrorName, readonly [type: number, code: 
   OFPMOFC_MONITOR_EXISTS: [1, 517],
   OFPMOFC_BAD_FLAGS: [1, 518],
   OFPMOFC_UNKNOWN_MONITOR: [1, 519],
+  NXBAC_BAD_CONJUNCTION: [2, 526],
   NXR_NOT_SUPPORTED: [1, 533],
 };
 /** NXBRC_UNENCODABLE_ERROR. */
