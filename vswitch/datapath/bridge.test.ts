@@ -1,14 +1,17 @@
 import { describe, expect, it } from "vitest";
 import {
   type Action,
+  OFPG_ANY,
+  OFPP_ANY,
   OFPP_CONTROLLER,
+  OFPP_IN_PORT,
   OFPPC_NO_FWD,
   OFPPC_NO_RECV,
   type PacketOut,
 } from "../../base/openflow/index.js";
 import { MemoryPort } from "../../base/packet/index.js";
 import { plainFrame } from "../testing/frames.js";
-import { apply, field, match, output, Rig } from "../testing/rig.js";
+import { apply, field, match, output, Rig, write } from "../testing/rig.js";
 
 const frame = plainFrame("52:54:00:00:00:01", "52:54:00:00:00:02");
 const toController: Action = { type: "output", port: OFPP_CONTROLLER, maxLength: 20 };
@@ -42,6 +45,59 @@ describe("Bridge", () => {
     rig.events = [];
     rig.send(2, frame);
     expect(rig.events).toMatchObject([{ reason: "action", match: [field("in_port", 2), field("reg3", 5)] }]);
+  });
+
+  it("names no flow to the controller where none sent the packet: packet-outs, buckets and action sets", () => {
+    const rig = new Rig(2);
+    const NONE = 0xffffffffffffffffn;
+    const group = { weight: 0, watchPort: OFPP_ANY, watchGroup: OFPG_ANY, actions: [toController] };
+    rig.bridge.change(
+      { type: "group_mod", xid: 1, command: "add", groupType: "all", groupId: 7, buckets: [group] },
+      rig.nowMs,
+    );
+    const told = (run: () => void): unknown => {
+      rig.events = [];
+      run();
+      return rig.events.map((event) =>
+        event.type === "packet_in" ? [event.reason, event.tableId, event.cookie] : event.type,
+      );
+    };
+    const sent = (...actions: Action[]): unknown =>
+      told(() => {
+        rig.bridge.change(packetOut(1, ...actions), rig.nowMs);
+        rig.datapath.deliver();
+      });
+    expect(sent(toController)).toEqual([["action", 0, NONE]]);
+    expect(sent({ type: "group", groupId: 7 })).toEqual([["action", 0, NONE]]);
+    rig.flow({ tableId: 3, cookie: 3n, instructions: [apply(toController)] });
+    rig.flow({ tableId: 4, cookie: 4n, instructions: [write(toController)] });
+    const resubmit = (tableId: number): Action => ({
+      type: "resubmit",
+      port: OFPP_IN_PORT,
+      tableId,
+      withCt: false,
+    });
+    expect(sent(resubmit(3))).toEqual([["action", 3, 3n]]);
+    expect(sent(resubmit(4))).toEqual([["action", 0, NONE]]);
+    rig.flow({ cookie: 1n, instructions: [write(toController)] });
+    expect(told(() => rig.send(1, frame))).toEqual([["action", 0, NONE]]);
+    rig.flow({ cookie: 1n, instructions: [apply({ type: "group", groupId: 7 }, toController)] });
+    expect(told(() => rig.send(1, frame))).toEqual([
+      ["action", 0, NONE],
+      ["action", 0, 1n],
+    ]);
+    const userdata = Uint8Array.of(1, 2, 3);
+    const asked = {
+      type: "controller",
+      maxLength: 9,
+      reason: "no_match",
+      controllerId: 4,
+      userdata,
+    } as const;
+    rig.flow({ cookie: 2n, instructions: [apply(asked)] });
+    rig.events = [];
+    rig.send(1, frame);
+    expect(rig.events).toMatchObject([{ reason: "no_match", cookie: 2n, controllerId: 4, userdata }]);
   });
 
   it("limits packet-ins per port, so that one port cannot starve another", () => {

@@ -26,6 +26,8 @@ export class InHand {
   exited = false;
   /** Lookups and buckets that it has been through. */
   steps = 0;
+  /** How deep in an action set or a bucket: what happens there is no single flow's doing. */
+  unowned = 0;
   /** How many programs and lookups it is inside of. */
   nesting = 0;
   /** Pipeline words of the key may not be zero. */
@@ -61,6 +63,7 @@ export class InHand {
     this.outputs = 0;
     this.dropped = false;
     this.exited = false;
+    this.unowned = 0;
   }
 
   /** Counts a drop that leaves the packet in hand alone: an output that did not happen. */

@@ -68,7 +68,9 @@ export class InnerRuns {
       bucket.packets++;
       bucket.bytes += sizeBytes;
     }
+    hand.unowned++;
     this.isolate(bucket.program, false);
+    hand.unowned--;
     if (hand.observer !== null) hand.observer.leave();
   }
 

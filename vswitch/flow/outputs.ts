@@ -7,6 +7,7 @@ import {
   OFPP_IN_PORT,
   OFPP_NORMAL,
   OFPP_TABLE,
+  OFPTT_ALL,
 } from "../../base/openflow/index.js";
 import * as D from "./drop-reasons.js";
 import type { InHand } from "./in-hand.js";
@@ -33,8 +34,11 @@ export class Outputs {
   }
 
   toController(maxLength: number, reason: number, id: number, userdata: Uint8Array | null): void {
-    const { packet, key, tableId, flow } = this.#hand;
-    this.#sink.controller(packet, key, maxLength, reason, id, tableId, flow, userdata);
+    const { packet, key, tableId, unowned } = this.#hand;
+    // 7.4.1: there is no one flow behind a group bucket, an action set or a packet-out; that went through no table.
+    const flow = unowned > 0 ? null : this.#hand.flow;
+    const table = tableId === OFPTT_ALL ? 0 : tableId;
+    this.#sink.controller(packet, key, maxLength, reason, id, table, flow, userdata);
   }
 
   output(port: number, maxLength: number): void {

@@ -133,6 +133,9 @@ export class Pipeline {
     this.#hand.runTable = -1;
     this.#hand.key[K.K_ACTSET_OUTPUT] = K.OFPP_UNSET;
     this.#execute(program);
+    // A resubmit may have written actions.
+    this.#hand.exited = false;
+    if (this.#set.last >= 0 && !this.#hand.dropped) this.#executeSet();
     this.#endRun();
     this.#finish();
   }
@@ -269,11 +272,14 @@ export class Pipeline {
 
   #executeSet(): void {
     const set = this.#set;
+    const hand = this.#hand;
     if (this.#observer !== null) this.#observer.actionSet();
-    for (let slot = set.first; slot <= set.last && !this.#hand.dropped; slot++) {
+    hand.unowned++;
+    for (let slot = set.first; slot <= set.last && !hand.dropped; slot++) {
       const program = set.at(slot);
       if (program !== null) this.#execute(program);
     }
+    hand.unowned--;
     set.clear();
   }
 
