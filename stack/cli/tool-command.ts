@@ -88,7 +88,7 @@ function toolIo(dir: string | undefined): ToolIo {
     socket,
     out: (text) => void process.stdout.write(text),
     err: (text) => void process.stderr.write(text),
-    read: async (path) => readFileSync(path === "-" ? 0 : path, "utf8"),
+    read: async (path) => readFileSync(path === "-" ? 0 : path),
     endpointOf: (bridge) => {
       const path = socket(`${bridge}.mgmt`);
       if (!bridge.includes("/") && existsSync(path)) return `unix:${path}`;

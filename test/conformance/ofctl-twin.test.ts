@@ -71,7 +71,7 @@ async function ours(line: readonly string[], socket: string): Promise<Told> {
     err: (text: string) => {
       err += text;
     },
-    read: async (path: string) => readFileSync(join(directory, path), "utf8"),
+    read: async (path: string) => readFileSync(join(directory, path)),
     endpointOf: () => undefined,
     socket: (name: string) => name,
     interrupted: new Promise<void>(() => {}),

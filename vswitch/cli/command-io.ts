@@ -6,7 +6,7 @@ export interface CommandIo {
   /** Standard error, as it is. */
   readonly err: (text: string) => void;
   /** The whole of a file, "-" = standard input. Rejects with the system's error. */
-  readonly read: (path: string) => Promise<string>;
+  readonly read: (path: string) => Promise<Uint8Array>;
   /** The socket of a bridge by its name; undefined when there is none. */
   readonly endpointOf: (bridge: string) => string | undefined;
   /** Settles when the user wants to stop (Ctrl-C). */

@@ -22,6 +22,11 @@ export async function readLines(io: CommandIo, path: string): Promise<FileLine[]
 }
 
 export async function readFile(io: CommandIo, path: string, what = "open"): Promise<string> {
+  return new TextDecoder().decode(await readBytes(io, path, what));
+}
+
+/** The whole file. Throws COMMAND_FAILED when it cannot be read. */
+export async function readBytes(io: CommandIo, path: string, what = "open"): Promise<Uint8Array> {
   try {
     return await io.read(path);
   } catch (thrown) {

@@ -1,7 +1,5 @@
 // A packet by its fields: "tcp,in_port=1,vlan_tci=0x0000,dl_src=…,tcp_flags=syn". Pure.
-import type { OxmEntry } from "../../base/openflow/index.js";
-import { FRAME_SIZE_MIN } from "../../base/packet/index.js";
-import { frameView, type PacketView } from "../flow/index.js";
+import type { PacketView } from "../flow/index.js";
 import { matchParts, type PortNames } from "./match-text.js";
 
 /** Open vSwitch knows two tags. */
@@ -32,32 +30,4 @@ export function formatPacket({ match, tags }: PacketView, format: PacketFormat =
   if (tags.length < TAGS_SHOWN) inner.push(`vlan_tci${tags.length}=0x0000`);
   parts.splice(last + 1, 0, ...inner);
   return parts.join(",");
-}
-
-/** The line that follows a packet-in: fields without the port, and the transport checksum. */
-/** What stands for every length that an IEEE 802.3 frame has in place of a type. */
-const NOT_A_TYPE = Uint8Array.of(0x05, 0xff);
-const TYPE_MIN = 6;
-
-function asFrameType(entry: OxmEntry): OxmEntry {
-  const isLength = entry.field === "eth_type" && (entry.value[0] as number) < TYPE_MIN;
-  return isLength ? { ...entry, value: NOT_A_TYPE } : entry;
-}
-
-/** What is told of a frame that is too short to have a header. */
-const EMPTY: PacketView = {
-  tags: [],
-  match: [
-    { field: "vlan_tci", value: new Uint8Array(2) },
-    { field: "eth_src", value: new Uint8Array(6) },
-    { field: "eth_dst", value: new Uint8Array(6) },
-    { field: "eth_type", value: new Uint8Array(2) },
-  ],
-};
-
-export function formatFrame(frame: Uint8Array): string {
-  const view = frame.byteLength < FRAME_SIZE_MIN ? undefined : frameView(frame, 0);
-  if (view === undefined) return formatPacket(EMPTY);
-  const match = view.match.filter(({ field }) => field !== "in_port").map(asFrameType);
-  return formatPacket({ ...view, match });
 }

@@ -6,36 +6,42 @@ import { bytesToNumber, numberToBytes } from "./field-text.js";
 
 type Bytes = readonly number[] | Uint8Array;
 const TCP_DATA_OFFSET = 0x50;
+/** FIN, SYN and RST. */
+const TCP_BOUNDS = 7;
 const PAYLOAD_SIZE_MIN = 46;
 
-/** The frame. Fields that no frame carries (registers, metadata) do not show in it. */
-export function frameOfMatch(match: Match): Uint8Array {
+/**
+ * The frame. Fields that no frame carries (registers, metadata) do not show in it. `payloadSize` bytes that count up
+ * follow the transport header; without them the frame is padded to the least size that Ethernet has.
+ */
+export function frameOfMatch(match: Match, { payloadSize }: { payloadSize?: number } = {}): Uint8Array {
   const fields = new Map(match.map((entry) => [entry.field, entry.value]));
   const value = (field: OxmFieldName, size: number): Uint8Array => fields.get(field) ?? new Uint8Array(size);
   const number = (field: OxmFieldName): number => Number(bytesToNumber(value(field, 1)));
   const type = number("eth_type");
   const tag = number("vlan_vid") & 0x1000;
   const tci = (number("vlan_pcp") << 13) | (number("vlan_vid") & 0xfff);
-  const payload = payloadOf(type, value, number);
+  const data = Uint8Array.from({ length: payloadSize ?? 0 }, (_, i) => i & 0xff);
+  const payload = payloadOf(type, value, number, data);
   const head = [
     ...value("eth_dst", 6),
     ...value("eth_src", 6),
     ...(tag === 0 ? [] : [0x81, 0x00, tci >> 8, tci & 0xff]),
     ...u16(type),
   ];
-  const padding = Math.max(0, PAYLOAD_SIZE_MIN - payload.length);
+  const padding = payloadSize === undefined ? Math.max(0, PAYLOAD_SIZE_MIN - payload.length) : 0;
   return Uint8Array.from([...head, ...payload, ...new Uint8Array(padding)]);
 }
 
 type Value = (field: OxmFieldName, size: number) => Uint8Array;
 type NumberOf = (field: OxmFieldName) => number;
 
-function payloadOf(type: number, value: Value, number: NumberOf): Bytes {
+function payloadOf(type: number, value: Value, number: NumberOf, data: Uint8Array): Bytes {
   switch (type) {
     case 0x0800:
-      return ipv4Packet(value, number);
+      return ipv4Packet(value, number, data);
     case 0x86dd:
-      return ipv6Packet(value, number);
+      return ipv6Packet(value, number, data);
     case 0x0806:
     case 0x8035:
       return [
@@ -62,12 +68,12 @@ function payloadOf(type: number, value: Value, number: NumberOf): Bytes {
   }
 }
 
-function ipv4Packet(value: Value, number: NumberOf): Bytes {
+function ipv4Packet(value: Value, number: NumberOf, data: Uint8Array): Bytes {
   const fragment = number("ip_frag");
   const protocol = number("ip_proto");
   const source = value("ipv4_src", 4);
   const destination = value("ipv4_dst", 4);
-  const inner = fragment > 1 ? [] : transport(protocol, value, number, { source, destination }, false);
+  const inner = fragment > 1 ? [] : transport(protocol, value, number, { source, destination, data }, false);
   const header = Uint8Array.from([
     0x45,
     (number("ip_dscp") << 2) | number("ip_ecn"),
@@ -88,12 +94,12 @@ function ipv4Packet(value: Value, number: NumberOf): Bytes {
   return [...header, ...inner];
 }
 
-function ipv6Packet(value: Value, number: NumberOf): Bytes {
+function ipv6Packet(value: Value, number: NumberOf, data: Uint8Array): Bytes {
   const source = value("ipv6_src", 16);
   const destination = value("ipv6_dst", 16);
   const protocol = number("ip_proto");
   const fragment = number("ip_frag");
-  const inner = fragment > 1 ? [] : transport(protocol, value, number, { source, destination }, true);
+  const inner = fragment > 1 ? [] : transport(protocol, value, number, { source, destination, data }, true);
   const first =
     (6n << 28n) |
     (BigInt((number("ip_dscp") << 2) | number("ip_ecn")) << 20n) |
@@ -114,6 +120,8 @@ function ipv6Packet(value: Value, number: NumberOf): Bytes {
 interface Pair {
   readonly source: Uint8Array;
   readonly destination: Uint8Array;
+  /** What the transport carries. */
+  readonly data: Uint8Array;
 }
 
 function transport(protocol: number, value: Value, number: NumberOf, pair: Pair, isIpv6: boolean): Bytes {
@@ -122,25 +130,36 @@ function transport(protocol: number, value: Value, number: NumberOf, pair: Pair,
       const flags = number("tcp_flags");
       const ports = [...value("tcp_src", 2), ...value("tcp_dst", 2)];
       const rest = [...new Uint8Array(8), TCP_DATA_OFFSET | (flags >> 8), flags & 0xff, 0, 0, 0, 0, 0, 0];
-      return summed(Uint8Array.from([...ports, ...rest]), 16, protocol, pair);
+      // What opens or ends a connection carries nothing.
+      const data = (flags & TCP_BOUNDS) === 0 ? pair.data : [];
+      return summed(Uint8Array.from([...ports, ...rest, ...data]), 16, protocol, pair);
     }
     case 17:
       return summed(
-        Uint8Array.from([...value("udp_src", 2), ...value("udp_dst", 2), 0, 8, 0, 0]),
+        Uint8Array.from([
+          ...value("udp_src", 2),
+          ...value("udp_dst", 2),
+          ...u16(8 + pair.data.byteLength),
+          ...[0, 0],
+          ...pair.data,
+        ]),
         6,
         protocol,
         pair,
       );
     case 132:
-      return [...value("sctp_src", 2), ...value("sctp_dst", 2), ...new Uint8Array(8)];
+      return [...value("sctp_src", 2), ...value("sctp_dst", 2), ...new Uint8Array(8), ...pair.data];
     case 1: {
       if (isIpv6) return [];
-      const message = Uint8Array.from([number("icmpv4_type"), number("icmpv4_code"), 0, 0, 0, 0, 0, 0]);
-      message.set(u16(checksum(message, 0, 8)), 2);
+      const head = [number("icmpv4_type"), number("icmpv4_code"), 0, 0, 0, 0, 0, 0];
+      const message = Uint8Array.from([...head, ...pair.data]);
+      message.set(u16(checksum(message, 0, message.byteLength)), 2);
       return message;
     }
     case 58:
-      return isIpv6 ? summed(Uint8Array.from(icmpv6(value, number)), 2, protocol, pair) : [];
+      return isIpv6
+        ? summed(Uint8Array.from([...icmpv6(value, number), ...pair.data]), 2, protocol, pair)
+        : [];
     default:
       return [];
   }

@@ -16,7 +16,6 @@ import { formatAsyncConfig } from "./async-text.js";
 import { formatDuration } from "./duration-text.js";
 import { extensionText } from "./extension-text.js";
 import { formatPriorityAndMatch } from "./flow-text.js";
-import { formatFrame } from "./frame-text.js";
 import { formatGroup } from "./group-text.js";
 import { formatHexDump, formatPlainHexDump } from "./hex-dump.js";
 import { formatNamedPort, type PortNames } from "./match-text.js";
@@ -24,6 +23,7 @@ import { errorText, helloText } from "./message-symmetric-text.js";
 import { formatMeter } from "./meter-text.js";
 import { formatPacketIn } from "./packet-in-text.js";
 import { configBits, featureBits, formatPortDescription } from "./port-text.js";
+import { formatRecordedFrame } from "./recorded-frame-text.js";
 import { requestText } from "./request-text.js";
 import { replyText } from "./stats-text.js";
 import { fragmentMode, roleText, switchFeatures, tableModText } from "./switch-text.js";
@@ -64,7 +64,7 @@ export function bodyText(message: OpenFlowMessage, context: TextContext): string
       return errorText(context);
     case "echo_request":
     case "echo_reply":
-      return ` ${message.data.byteLength} bytes of payload\n${context.verbosity > 0 ? formatHexDump(message.data) : ""}`;
+      return ` ${message.data.byteLength} bytes of payload\n${context.verbosity > 1 ? formatHexDump(message.data) : ""}`;
     case "features_reply":
       return switchFeatures(message, version);
     case "get_config_reply":
@@ -164,7 +164,7 @@ function packetOutText(message: PacketOut, context: TextContext): string {
 
 /** The line of a packet, and its bytes when they are wanted. */
 function packetText(frame: Uint8Array, { verbosity }: TextContext): string {
-  const line = verbosity < VERBOSITY_PACKETS ? "" : `${formatFrame(frame)}\n`;
+  const line = verbosity < VERBOSITY_PACKETS ? "" : `${formatRecordedFrame(frame)}\n`;
   return verbosity < VERBOSITY_PACKET_BYTES ? line : line + formatPlainHexDump(frame);
 }
 

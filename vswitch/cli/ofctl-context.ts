@@ -27,6 +27,10 @@ export interface OfctlFlags {
   readonly readd: boolean;
   readonly bundle: boolean;
   readonly json: boolean;
+  /** How often -m was said. */
+  readonly more: number;
+  /** Tell when each message was recorded. */
+  readonly timestamp: boolean;
   readonly timeoutMs: number | undefined;
   readonly version: string | undefined;
 }

@@ -1,11 +1,10 @@
 // Verbs of `plinth ofctl` that need no switch: they show how a text or a recording is understood.
-import { encodeMessage, type OpenFlowMessage, parseHeader, parseMessage } from "../../base/openflow/index.js";
+import { encodeMessage, type OpenFlowMessage, parseMessage } from "../../base/openflow/index.js";
 import type { CommandIo } from "./command-io.js";
-import { commandError } from "./errors.js";
-import { readFile, readLines } from "./flow-file.js";
+import { readLines } from "./flow-file.js";
 import { FLOW_PARTS, parseFlow } from "./flow-text.js";
 import { parseGroup } from "./group-text.js";
-import { formatMessage, printMessage } from "./message-print.js";
+import { formatMessage } from "./message-print.js";
 import { flowModOf } from "./ofctl-flows.js";
 
 /** The version that this client speaks. */
@@ -35,18 +34,5 @@ export async function parseGroupVerb(io: CommandIo, [text = ""]: readonly string
   const { groupId = 0, groupType = "all", buckets } = parseGroup(text, { needsId: true });
   io.out(CHOSEN);
   io.out(formatMessage({ type: "group_mod", xid: 1, command: "add", groupId, groupType, buckets }));
-  return 0;
-}
-
-/** Messages of a file, one behind the other, as a recording of a connection has them. */
-export async function parseMessages(io: CommandIo, [path = "-"]: readonly string[]): Promise<number> {
-  const bytes = Uint8Array.from(Buffer.from(await readFile(io, path), "latin1"));
-  for (let at = 0; at < bytes.byteLength; ) {
-    const header = parseHeader(bytes, at);
-    if (header === undefined || header.length < 8 || at + header.length > bytes.byteLength)
-      throw commandError(`${path}: unexpected end of file`);
-    io.out(printMessage(bytes.slice(at, at + header.length), { verbosity: 2 }));
-    at += header.length;
-  }
   return 0;
 }

@@ -40,7 +40,7 @@ async function ofctl(...words: string[]): Promise<Told> {
     err: (text) => {
       err += text;
     },
-    read: async () => file,
+    read: async () => new TextEncoder().encode(file),
     endpointOf: (bridge) => (bridge === "br0" ? `unix:${join(dir, "br0.mgmt")}` : undefined),
     interrupted: new Promise(() => {}),
   });

@@ -30,12 +30,13 @@ import {
   modifyMeter,
 } from "./ofctl-groups.js";
 import { monitor } from "./ofctl-monitor.js";
-import { parseFlowsVerb, parseFlowVerb, parseGroupVerb, parseMessages } from "./ofctl-parse.js";
+import { parseFlowsVerb, parseFlowVerb, parseGroupVerb } from "./ofctl-parse.js";
 import * as S from "./ofctl-switch.js";
+import * as W from "./ofctl-wire.js";
 import { OpenFlowClient, OpenFlowRefusal } from "./openflow-client.js";
 
 type Run = (context: OfctlContext, args: readonly string[]) => Promise<number>;
-type RunAlone = (io: CommandIo, args: readonly string[]) => Promise<number>;
+type RunAlone = (io: CommandIo, args: readonly string[], flags: OfctlFlags) => Promise<number>;
 
 interface OfctlVerb {
   /** Of its arguments, as help shows them. */
@@ -96,7 +97,21 @@ export const OFCTL_VERBS: ReadonlyMap<string, OfctlVerb> = new Map<string, Ofctl
   ["parse-flow", alone("FLOW", 1, 1, parseFlowVerb)],
   ["parse-flows", alone("FILE", 1, 1, parseFlowsVerb)],
   ["parse-group", alone("GROUP", 1, 1, parseGroupVerb)],
-  ["ofp-parse", alone("FILE", 1, 1, parseMessages)],
+  ["ofp-print", alone("HEX [VERBOSITY]", 1, 2, W.printHex)],
+  ["ofp-parse", alone("FILE", 1, 1, W.printFile)],
+  ["ofp-parse-pcap", alone("PCAP [PORT...]", 1, MANY, W.printPcap)],
+  ["parse-pcap", alone("PCAP...", 1, MANY, W.printPackets)],
+  ["parse-packet", alone("", 0, 0, W.printPacket)],
+  ["compose-packet", alone("FLOW", 1, 2, W.composePacket)],
+  ["parse-actions", alone("VERSION", 1, 1, W.parseActionsVerb)],
+  ["parse-instructions", alone("VERSION", 1, 1, W.parseInstructionsVerb)],
+  ["parse-nx-match", alone("", 0, 0, W.parseNxmVerb)],
+  ["parse-nxm", alone("", 0, 0, W.parseNxmVerb)],
+  ["parse-oxm", alone("VERSION", 1, 1, W.parseOxmVerb)],
+  ["parse-key-value", alone("TEXT...", 1, MANY, W.parseKeyValueVerb)],
+  ["print-error", alone("ERROR", 1, 1, W.printErrorVerb)],
+  ["encode-error-reply", alone("ERROR REQUEST", 2, 2, W.encodeErrorVerb)],
+  ["encode-hello", alone("BITMAP", 1, 1, W.encodeHelloVerb)],
 ]);
 
 function at(usage: string, argumentsMin: number, argumentsMax: number, run: Run): OfctlVerb {
@@ -114,10 +129,8 @@ const IGNORED = new Set([
   "syslog-target",
   "syslog-method",
   "packet-in-format",
-  "timestamp",
   "read-only",
   "color",
-  "more",
 ]);
 
 const OPTIONS: readonly OptionSpec[] = [
@@ -165,6 +178,8 @@ function parseCommandLine(words: readonly string[]): Given {
     readd: false,
     bundle: false,
     json: false,
+    more: 0,
+    timestamp: false,
     timeoutMs: undefined as number | undefined,
     version: undefined as string | undefined,
   };
@@ -180,6 +195,8 @@ function parseCommandLine(words: readonly string[]): Given {
     else if (name === "timeout") flags.timeoutMs = parseTimeout(value);
     else if (name === "protocols") flags.version = checkVersions(value ?? "");
     else if (name === "flow-format") flags.version = value;
+    else if (name === "more") flags.more++;
+    else if (name === "timestamp") flags.timestamp = true;
     else if (name === "output") flags.json = isJson(value);
     else if (name === "version" || name === "help") asked ??= name;
     else if (!IGNORED.has(name)) throw commandError(`unrecognized option '--${name}'`);
@@ -216,7 +233,7 @@ export async function runOfctl(words: readonly string[], io: CommandIo): Promise
     throw commandError(`'${name}' command requires at least ${verb.argumentsMin} arguments`);
   if (rest.length > verb.argumentsMax)
     throw commandError(`'${name}' command takes at most ${verb.argumentsMax} arguments`);
-  if (verb.runAlone !== undefined) return verb.runAlone(io, rest);
+  if (verb.runAlone !== undefined) return verb.runAlone(io, rest, flags);
   if (verb.run === undefined) return diff(rest as [string, string], flags, io);
   const { run } = verb;
   return withSwitch(rest[0] as string, flags, io, (context) => run(context, rest.slice(1)));

@@ -7,7 +7,6 @@ export const PROTOCOLS: Readonly<Record<string, readonly [etherType: number, pro
   ip: [0x0800],
   ipv4: [0x0800],
   icmp: [0x0800, 1],
-  igmp: [0x0800, 2],
   tcp: [0x0800, 6],
   udp: [0x0800, 17],
   sctp: [0x0800, 132],

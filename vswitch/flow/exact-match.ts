@@ -13,6 +13,11 @@ export interface PacketView {
   readonly tags: readonly number[];
 }
 
+export interface FrameView extends PacketView {
+  /** Protocol and offset of the header behind that of IP; undefined when there is none that is understood. */
+  readonly transport: { readonly protocol: number; readonly offset: number } | undefined;
+}
+
 const IP_FIELDS: readonly OxmFieldName[] = ["ip_proto", "ip_dscp", "ip_ecn", "nw_ttl", "ip_frag"];
 const PIPELINE: readonly OxmFieldName[] = [
   ...(["tunnel_id", "tun_src", "tun_dst", "metadata", "ct_state", "ct_zone", "ct_mark"] as const),
@@ -72,14 +77,18 @@ export function tagsOf(pool: PacketPool, packet: number): number[] {
 let scratch: PacketPool | undefined;
 
 /** The frame by its fields, as if it had come in by `inPort`; undefined when it is too long for a packet. */
-export function frameView(frame: Uint8Array, inPort: number): PacketView | undefined {
+export function frameView(frame: Uint8Array, inPort: number): FrameView | undefined {
   scratch ??= new Pool({ slots: 1 });
   const packet = scratch.allocateFrom(frame);
   if (packet < 0) return undefined;
   const key = new Int32Array(K.KEY_WORDS);
   key[K.K_IN_PORT] = inPort;
-  new K.Headers().parse(scratch, packet, key);
+  const headers = new K.Headers();
+  headers.readsFirstFragments = true;
+  headers.parse(scratch, packet, key);
   const view = packetView(key, tagsOf(scratch, packet));
+  const start = scratch.offset[packet] as number;
+  const { l4, l4Protocol } = headers;
   scratch.free(packet);
-  return view;
+  return { ...view, transport: l4 < 0 ? undefined : { protocol: l4Protocol, offset: l4 - start } };
 }

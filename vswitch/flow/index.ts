@@ -14,7 +14,7 @@ export {
 export { DropCounters, type DropReport } from "./drop-counters.js";
 export * from "./drop-reasons.js";
 export { flowError, openFlowErrorOf } from "./errors.js";
-export { frameView, type PacketView, packetView } from "./exact-match.js";
+export { type FrameView, frameView, type PacketView, packetView } from "./exact-match.js";
 export {
   compileMatch,
   keyField,

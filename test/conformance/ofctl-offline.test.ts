@@ -1,0 +1,197 @@
+// The verbs of ofctl that need no switch, beside those of ovs-ofctl: the same output, complaints and exit codes.
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { fromHex } from "../../base/bytes/index.js";
+import { errorNames } from "../../vswitch/cli/error-names.js";
+import { byOvs, byPlinth } from "../support/offline-ofctl.js";
+import { requirePrograms } from "../support/run.js";
+
+let directory: string;
+
+const HELLO = "0400000800000001";
+const ECHO = "0402000c0000000201020304";
+const FEATURES = "0405000800000003";
+const PACKET_IN =
+  "040a003ce66f2ef2a5cd290c11b402057df388b8f483ca9a0001000a80000a0208060000000000000000b12865c02cce7a0e9a3c0102030405060708";
+const SYN_FRAME =
+  "02000000000202000000000108004500002800010000400600000a0000010a0000021388005000000001000000025002ffffabcd0000";
+
+/** A frame of TCP over IPv4 from 10.0.0.1 to 10.0.0.2. */
+function segment(
+  ports: readonly [number, number],
+  sequence: number,
+  flags: number,
+  payload = "",
+): Uint8Array {
+  const data = fromHex(payload);
+  const frame = fromHex(
+    `02000000000202000000000108004500000000000000400600000a0000010a000002${"00".repeat(12)}50${"00".repeat(7)}`,
+  );
+  const view = new DataView(frame.buffer);
+  view.setUint16(16, 40 + data.byteLength);
+  view.setUint16(34, ports[0]);
+  view.setUint16(36, ports[1]);
+  view.setUint32(38, sequence);
+  view.setUint8(47, flags);
+  return Uint8Array.from([...frame, ...data]);
+}
+
+function pcap(frames: readonly Uint8Array[], isLittle: boolean): Uint8Array {
+  const header = new DataView(new ArrayBuffer(24));
+  header.setUint32(0, 0xa1b2c3d4, isLittle);
+  header.setUint16(4, 2, isLittle);
+  header.setUint16(6, 4, isLittle);
+  header.setUint32(16, 65535, isLittle);
+  header.setUint32(20, 1, isLittle);
+  const records = frames.map((frame, i) => {
+    const head = new DataView(new ArrayBuffer(16));
+    head.setUint32(0, 1000 + i, isLittle);
+    head.setUint32(4, i * 1500, isLittle);
+    head.setUint32(8, frame.byteLength, isLittle);
+    head.setUint32(12, frame.byteLength, isLittle);
+    return [...new Uint8Array(head.buffer), ...frame];
+  });
+  return Uint8Array.from([...new Uint8Array(header.buffer), ...records.flat()]);
+}
+
+const STREAM = HELLO + ECHO + FEATURES;
+const FRAMES = [
+  segment([5555, 6653], 100, 2),
+  segment([5555, 6653], 101, 16, STREAM.slice(0, 20)),
+  segment([5555, 6653], 111, 16, STREAM.slice(20)),
+  segment([6653, 5555], 0xfffffffe, 18),
+  segment([6653, 5555], 0xffffffff, 16, HELLO),
+  // Said again.
+  segment([6653, 5555], 0xffffffff, 16, HELLO),
+  segment([6653, 5555], 7, 16, ECHO),
+  segment([5555, 80], 201, 16, HELLO),
+  Uint8Array.of(1, 2, 3),
+];
+
+const FILES: Readonly<Record<string, Uint8Array>> = {
+  messages: fromHex(STREAM + PACKET_IN),
+  short: fromHex("0402000400000001"),
+  cut: fromHex(`${HELLO}0402000c00000001`),
+  text: new TextEncoder().encode("this is no recording of anything at all"),
+  "little.pcap": pcap(FRAMES, true),
+  "big.pcap": pcap(FRAMES, false),
+  "cut.pcap": pcap(FRAMES, true).slice(0, 60),
+};
+
+type Line = readonly [words: readonly string[], input?: string | Uint8Array];
+const each = (verb: string, ...texts: string[]): Line[] => texts.map((text) => [[verb, text]]);
+const withInput = (verb: readonly string[], ...texts: string[]): Line[] => texts.map((text) => [verb, text]);
+
+const NXM = [
+  "NXM_OF_ETH_DST(0002e30f80a4)\nNXM_OF_ETH_TYPE(0800),NXM_OF_IP_SRC_W(0a000000/ff000000)\n<any>\n",
+  "foo\n",
+  "NXM_OF_ETH_TYPE(0800),NXM_OF_IP_SRC(010203)\n",
+  "NXM_FOO(0800)\n",
+  "NXM_NX_REG0(1)\n",
+  "NXM_NX_REG0(00000001)NXM_NX_REG1(00000001)\n\n  # x\n NXM_NX_REG1(00000002) # c\n",
+  "NXM_NX_REG1(00000002),NXM_NX_REG0(00000001),NXM_OF_IN_PORT(0001)\n",
+  "NXM_NX_REG1_W(000000f2/0000000f)\n",
+  "NXM_NX_REG1_W(000000f2/ffffffff)\nNXM_NX_REG1_W(00000000/00000000)\n",
+  "NXM_NX_REG1(00000000)\nNXM_OF_ETH_TYPE(0806),NXM_OF_ARP_OP(0101)\n",
+  "OXM_OF_ETH_TYPE(0800)\nOXM_OF_PKT_REG0(0000000100000002)\nNXM_NX_REG0(00000001),NXM_NX_REG0(00000002)\n",
+  "NXM_NX_COOKIE(00000000abcdef01)\n",
+  "NXM_OF_VLAN_TCI(1005)\nNXM_OF_VLAN_TCI_W(1000/1000)\nNXM_OF_VLAN_TCI(0000)\nNXM_OF_VLAN_TCI_W(6000/e000)\n",
+  "NXM_OF_ETH_TYPE(0800),NXM_OF_IP_TOS(f0)\nNXM_OF_ETH_TYPE(0800),NXM_NX_IP_ECN(02)\n",
+  "NXM_OF_ETH_TYPE(0800),NXM_NX_IP_FRAG_W(01/03)\nNXM_NX_TUN_ID(0000000000000005)\n",
+  "NXM_NX_CT_STATE_W(00000021/00000021)\nNXM_OF_IP_SRC(01020304)\n",
+];
+
+const LINES: readonly Line[] = [
+  ...each(
+    "ofp-print",
+    "",
+    "04",
+    HELLO,
+    "040e0010",
+    "zz",
+    `${HELLO} `,
+    "04 02 00 08 00 00 00 01 0",
+    `${HELLO}x`,
+  ),
+  ...["0", "1", "3", "5"].map((verbosity): Line => [["ofp-print", ECHO, verbosity]]),
+  [["ofp-print"]],
+  [["ofp-print", "1", "2", "3"]],
+  ...each("ofp-parse", "messages", "short", "cut", "missing", "text"),
+  ...["-m", "-mm", "-mmm"].map((option): Line => [[option, "ofp-parse", "messages"]]),
+  ...each("ofp-parse-pcap", "little.pcap", "big.pcap", "cut.pcap", "missing", "text"),
+  [["-m", "ofp-parse-pcap", "little.pcap"]],
+  [["ofp-parse-pcap", "little.pcap", "80"]],
+  [["parse-pcap", "little.pcap", "big.pcap"]],
+  ...each("parse-pcap", "cut.pcap", "missing", "text"),
+  [["parse-pcap"]],
+  [["parse-packet"], ""],
+  [["parse-packet"], fromHex(SYN_FRAME)],
+  ...each("compose-packet", "tcp,nw_src=1.2.3.4,tp_dst=80", "icmp,icmp_type=8", "tcp,tcp_flags=syn,nw_ttl=9"),
+  ...each("compose-packet", "arp,arp_op=1,arp_spa=1.2.3.4", "tcp6,tp_dst=80,ipv6_src=::1", "dl_type=0x1234"),
+  ...each("compose-packet", "dl_vlan=5,tcp,nw_ttl=64", "ip,nw_proto=47", "foo=1", "tcp,actions=1"),
+  ...withInput(["parse-actions", "OpenFlow10"], "0000 0008 0001 0000\n\n# c\n00010008000a0000\n"),
+  ...withInput(
+    ["parse-actions", "OpenFlow13"],
+    "0000 0010 00000001 0000 000000000000\n0000 0010 00000001 0000 000000000000 0016 0008 00000005\n",
+    "0000 0010\n",
+    "0063 0008 00000000\nffff 0010 00002320 0011 000000000000\nzz\n",
+  ),
+  [["parse-actions", "foo"]],
+  [["parse-actions"]],
+  ...withInput(
+    ["parse-instructions", "OpenFlow13"],
+    "0004 0018 00000000 0000 0010 00000001 0000 000000000000\n0001 0008 05 000000\n\n0063000800000000\n",
+    "0001000805000000 0001000806000000\n",
+    "0001 0008 05\n",
+  ),
+  ...withInput(["parse-nxm"], ...NXM),
+  ...withInput(["--strict", "parse-nx-match"], ...NXM),
+  ...withInput(
+    ["parse-oxm", "OpenFlow13"],
+    "OXM_OF_ETH_TYPE(0800)\nNXM_OF_ETH_TYPE(0800)\nNXM_NX_REG0(00000001)\n",
+    "OXM_OF_ETH_TYPE(0800),OXM_OF_IP_PROTO(06),ONFOXM_ET_TCP_FLAGS(0014)\nOXM_OF_PKT_REG0(0000000100000002)\n",
+    "OXM_OF_VLAN_VID(1005)\nOXM_OF_VLAN_VID_W(1000/1000)\nOXM_OF_VLAN_VID(1005),OXM_OF_VLAN_PCP(01)\n",
+    "OXM_OF_METADATA_W(0000000100000000/ffffffff00000000)\nOXM_OF_IN_PORT(00000005)\n",
+  ),
+  [["parse-oxm", "foo"]],
+  [["parse-oxm"]],
+  [["parse-key-value", "a=b,c(d),e:f,g", " x=(1,2),y"]],
+  ...each("parse-key-value", "a", "a(b(c),d)=e,f:(g)"),
+  [["parse-key-value"]],
+  ...each("print-error", "fly", "0"),
+  [["encode-error-reply", "fly", HELLO]],
+  ...each("encode-hello", "0x12", "0x2", "0x1e", "0x7e", "16"),
+];
+
+beforeAll(() => {
+  requirePrograms("ovs-ofctl");
+  directory = mkdtempSync("/tmp/offline-");
+  for (const [name, bytes] of Object.entries(FILES)) writeFileSync(join(directory, name), bytes);
+});
+
+afterAll(() => rmSync(directory, { recursive: true, force: true }));
+
+describe("verbs that need no switch", () => {
+  it.each(LINES.map(([words, input = ""]) => [words.join(" "), words, input] as const))(
+    "%s",
+    async (_name, words, input) => {
+      expect(await byPlinth(directory, words, input)).toEqual(await byOvs(directory, words, input));
+    },
+  );
+
+  it("know every error in every version", async () => {
+    for (const [i, name] of errorNames().entries()) {
+      const version = i % 2 === 0 ? "01" : "04";
+      const lines = [
+        ["print-error", name],
+        ...(i % 4 < 2 ? [["encode-error-reply", name, `${version}0200080000000a`]] : []),
+      ];
+      for (const words of lines)
+        expect([name, await byPlinth(directory, words, "")]).toEqual([
+          name,
+          await byOvs(directory, words, ""),
+        ]);
+    }
+  });
+});

@@ -1,0 +1,325 @@
+// Verbs of `plinth ofctl` about bytes: actions, instructions and matches in hexadecimal, errors, hello, packets.
+// Source: ovs-ofctl(8) and what ovs-ofctl does with them; these are its verbs for people who write OpenFlow programs.
+import { PlinthError } from "../../base/errors/index.js";
+import {
+  encodeMessage,
+  type Match,
+  OFP10_VERSION,
+  OFP13_VERSION,
+  parseMessage,
+  readMatchFields,
+  WireError,
+  writeMatchFields,
+} from "../../base/openflow/index.js";
+import { fitsThere } from "./action-check.js";
+import type { CommandIo } from "./command-io.js";
+import { printedErrorName } from "./error-names.js";
+import { describeError, encodeErrorReply } from "./error-text.js";
+import { commandError, flowTextError } from "./errors.js";
+import { readBytes, readFile } from "./flow-file.js";
+import { formatPlainHexDump } from "./hex-dump.js";
+import { readHex } from "./hex-input.js";
+import { splitKeyValues } from "./key-values.js";
+import { frameOfMatch } from "./match-frame.js";
+import { MatchReader } from "./match-reader.js";
+import { printMessage } from "./message-print.js";
+import { formatNxmText, parseNxmText } from "./nxm-text.js";
+import type { OfctlFlags } from "./ofctl-context.js";
+import { parsePcap } from "./pcap-wire.js";
+import { formatRecordedFrame } from "./recorded-frame-text.js";
+import { TcpStreams } from "./tcp-streams.js";
+import { actionsText, instructionsText } from "./version-text.js";
+
+type Words = readonly string[];
+
+/** As ovs-ofctl prints when nothing asks for more. */
+const VERBOSITY = 2;
+const HEADER_SIZE = 8;
+/** This verb ends with the numbers of the system's errors. */
+const ENOENT = 2;
+const EPROTO = 71;
+/** Of OpenFlow, new and old. */
+const OPENFLOW_PORTS: readonly number[] = [6653, 6633];
+
+export async function printHex(io: CommandIo, [text = "", verbosity]: Words): Promise<number> {
+  const { bytes, rest } = readHex(text);
+  if (rest !== "") throw commandError("trailing garbage following hex bytes");
+  io.out(
+    printMessage(bytes, {
+      verbosity: verbosity === undefined ? VERBOSITY : Number.parseInt(verbosity, 10) || 0,
+    }),
+  );
+  return 0;
+}
+
+/** Messages of a file, one behind the other, as a recording of a connection has them. */
+export async function printFile(io: CommandIo, [path = "-"]: Words, flags: OfctlFlags): Promise<number> {
+  const bytes = await readBytes(io, path);
+  for (let at = 0; at < bytes.byteLength; ) {
+    const left = bytes.byteLength - at;
+    if (left < HEADER_SIZE) throw commandError(`${path}: unexpected end of file mid-message`);
+    const size = ((bytes[at + 2] as number) << 8) | (bytes[at + 3] as number);
+    if (size < HEADER_SIZE) throw commandError(`${path}: ${size}-byte message is too short for OpenFlow`);
+    if (size > left) throw commandError(`${path}: unexpected end of file mid-message`);
+    io.out(printMessage(bytes.slice(at, at + size), { verbosity: VERBOSITY + flags.more }));
+    at += size;
+  }
+  return 0;
+}
+
+/** The messages in the TCP connections of a recording, of the ports named or of OpenFlow's. */
+export async function printPcap(io: CommandIo, words: Words, flags: OfctlFlags): Promise<number> {
+  const [path = "-", ...names] = words;
+  const ports = names.length === 0 ? OPENFLOW_PORTS : names.map(Number);
+  const streams = new TcpStreams();
+  let before = "";
+  for (const { timeMs, frame } of await recorded(io, path)) {
+    const segment = streams.add(frame);
+    if (segment === undefined) continue;
+    if (!ports.includes(segment.sourcePort) && !ports.includes(segment.destinationPort)) continue;
+    const { stream } = segment;
+    while (stream.bytes.byteLength >= HEADER_SIZE) {
+      const size = Math.max(HEADER_SIZE, ((stream.bytes[2] as number) << 8) | (stream.bytes[3] as number));
+      if (stream.bytes.byteLength < size) break;
+      const stamp = flags.timestamp ? `${new Date(timeMs).toISOString().slice(11, 23)} ` : "";
+      const text = printMessage(stream.take(size), { verbosity: flags.more });
+      io.out(`${before}${stamp}${segment.name}:\n${text}`);
+      before = "\n";
+    }
+  }
+  return 0;
+}
+
+/** The packets of recordings, a line for each. */
+export async function printPackets(io: CommandIo, paths: Words): Promise<number> {
+  for (const path of paths) {
+    try {
+      for (const { frame } of await recorded(io, path)) io.out(`${flowOf(frame)}\n`);
+    } catch (thrown) {
+      if (!(thrown instanceof PlinthError)) throw thrown;
+      io.err(`plinth ofctl: ${thrown.message}\n`);
+      return thrown.message.endsWith("(Protocol error)") ? EPROTO : ENOENT;
+    }
+  }
+  return 0;
+}
+
+/** With the port, which no recording tells, and without the checksum. */
+function flowOf(frame: Uint8Array): string {
+  const text = formatRecordedFrame(frame).replace(/ \w+_csum:[0-9a-f]+$/, "");
+  return text.replace(/^((?:\w+,)?)/, "$1in_port=ANY,");
+}
+
+async function recorded(
+  io: CommandIo,
+  path: string,
+): Promise<readonly { timeMs: number; frame: Uint8Array }[]> {
+  const records = parsePcap(await readBytes(io, path, "open failed"));
+  if (records === undefined) throw commandError(`${path}: open failed (Protocol error)`);
+  return records;
+}
+
+/** One packet, as bytes on standard input. */
+export async function printPacket(io: CommandIo): Promise<number> {
+  io.out(`${formatRecordedFrame(await readBytes(io, "-"))}\n`);
+  return 0;
+}
+
+export async function composePacket(io: CommandIo, [text = ""]: Words): Promise<number> {
+  const reader = new MatchReader();
+  for (const { key, value } of splitKeyValues(text)) {
+    if (reader.takeProtocol(key)) continue;
+    if (value === "") throw flowTextError(`${text}: field ${key} missing value`);
+    if (!reader.takeField(key, value)) throw flowTextError(`${text}: unknown field ${key}`);
+  }
+  io.out(dump(frameOfMatch(reader.finish().match, { payloadSize: 64 })));
+  return 0;
+}
+
+/** Without the sign that joins the halves of a line where there is no second. */
+function dump(bytes: Uint8Array): string {
+  return formatPlainHexDump(bytes).replaceAll(/-$/gm, "");
+}
+
+// --- Lines of hexadecimal on standard input
+
+const VERSIONS: Readonly<Record<string, number>> = { openflow10: OFP10_VERSION, openflow13: OFP13_VERSION };
+
+function versionOf(text: string): number {
+  if (!/^OpenFlow1[0-5]$/i.test(text)) throw commandError(`${text}: not a valid OpenFlow version`);
+  const version = VERSIONS[text.toLowerCase()];
+  if (version === undefined) throw commandError(`${text}: this program reads OpenFlow10 and OpenFlow13`);
+  return version;
+}
+
+/** Lines without comments, and without those that say nothing. */
+async function eachHexLine(io: CommandIo, use: (bytes: Uint8Array) => void): Promise<number> {
+  for (const line of (await readFile(io, "-")).split("\n")) {
+    const { bytes, rest } = readHex(line.replace(/#.*/, "").trim());
+    if (rest !== "") throw commandError("Trailing garbage in hex data");
+    if (bytes.byteLength > 0) use(bytes);
+  }
+  return 0;
+}
+
+export async function parseActionsVerb(io: CommandIo, [name = ""]: Words): Promise<number> {
+  const version = versionOf(name);
+  return eachHexLine(io, (bytes) =>
+    tell(io, `bad ${name} actions`, bytes, () => {
+      if (bytes.byteLength % 8 !== 0) throw new WireError("OFPBRC_BAD_LEN", "actions", 0, "no multiple of 8");
+      const message = parseMessage(packetOut(version, bytes), dialectOf(version));
+      return message.type === "packet_out" ? `actions=${actionsText(message.actions, version)}` : "";
+    }),
+  );
+}
+
+export async function parseInstructionsVerb(io: CommandIo, [name = ""]: Words): Promise<number> {
+  const version = versionOf(name);
+  if (version === OFP10_VERSION) throw commandError(`${name}: has no instructions`);
+  return eachHexLine(io, (bytes) =>
+    tell(io, `bad ${name} instructions`, undefined, () => {
+      const message = parseMessage(flowMod(bytes));
+      return message.type === "flow_mod" ? `actions=${instructionsText(message.instructions, version)}` : "";
+    }),
+  );
+}
+
+/** With `bytes`, what is refused is shown. */
+function tell(io: CommandIo, refusal: string, bytes: Uint8Array | undefined, read: () => string): void {
+  try {
+    io.out(`${read()}\n\n`);
+  } catch (thrown) {
+    if (!(thrown instanceof WireError)) throw thrown;
+    io.out(`${refusal}: ${printedErrorName(thrown.error)}\n\n`);
+    if (bytes !== undefined && bytes.byteLength % 8 === 0) io.err(formatPlainHexDump(bytes));
+  }
+}
+
+function dialectOf(version: number) {
+  return version === OFP10_VERSION
+    ? ({ version: OFP10_VERSION, flowModTableId: true } as const)
+    : ({ version: OFP13_VERSION } as const);
+}
+
+/** A packet-out that has these actions and nothing else. */
+function packetOut(version: number, actions: Uint8Array): Uint8Array {
+  const message = {
+    type: "packet_out",
+    xid: 0,
+    bufferId: 1,
+    inPort: 1,
+    actions: [],
+    data: new Uint8Array(0),
+  } as const;
+  const empty = encodeMessage(message, dialectOf(version));
+  const lengthAt = version === OFP10_VERSION ? 14 : 16;
+  return withTail(empty, actions, lengthAt);
+}
+
+/** A flow-mod that has these instructions and matches everything. */
+function flowMod(instructions: Uint8Array): Uint8Array {
+  const empty = encodeMessage({
+    ...{ type: "flow_mod", xid: 0, command: "add", tableId: 0, cookie: 0n, cookieMask: 0n },
+    ...{ idleTimeoutSeconds: 0, hardTimeoutSeconds: 0, priority: 0, bufferId: 0, outPort: 0, outGroup: 0 },
+    ...{ flags: 0, match: [], instructions: [] },
+  });
+  return withTail(empty, instructions, undefined);
+}
+
+function withTail(message: Uint8Array, tail: Uint8Array, lengthAt: number | undefined): Uint8Array {
+  const whole = Uint8Array.from([...message, ...tail]);
+  const view = new DataView(whole.buffer);
+  view.setUint16(2, whole.byteLength);
+  if (lengthAt !== undefined) view.setUint16(lengthAt, tail.byteLength);
+  return whole;
+}
+
+/** Matches as lists of fields on standard input; with --strict what is not understood is refused, else left out. */
+export async function parseNxmVerb(io: CommandIo, _words: Words, flags: OfctlFlags): Promise<number> {
+  return matchLines(io, "nxm", flags.strict);
+}
+
+export async function parseOxmVerb(io: CommandIo, [name = ""]: Words, flags: OfctlFlags): Promise<number> {
+  if (!/^OpenFlow1[2-5]$/i.test(name)) throw commandError(`${name}: not a valid version for OXM`);
+  return matchLines(io, "oxm", flags.strict);
+}
+
+async function matchLines(io: CommandIo, form: "nxm" | "oxm", isStrict: boolean): Promise<number> {
+  const lines = (await readFile(io, "-")).split("\n");
+  // A line that ends the text is none.
+  if (lines.at(-1) === "") lines.pop();
+  for (const line of lines) {
+    const text = line.replace(/#.*/, "").trim();
+    io.out(text === "" ? "\n" : `${matchText(parseNxmText(text), form, isStrict)}\n`);
+  }
+  return 0;
+}
+
+const NXM_NX_COOKIE = 30;
+const LEFT_OUT: ReadonlySet<string> = new Set(["OFPBMC_BAD_FIELD", "OFPBMC_BAD_PREREQ"]);
+
+function matchText(entries: readonly Uint8Array[], form: "nxm" | "oxm", isStrict: boolean): string {
+  let kept: Uint8Array[] = [];
+  let match: Match = [];
+  let cookie: Uint8Array | undefined;
+  for (const entry of entries) {
+    try {
+      match = readMatchFields(concat([...kept, entry]));
+      if (match.some(({ field, value }) => !fitsThere(field, value)))
+        throw new WireError("OFPBMC_BAD_VALUE", "match", 0, "is too large");
+      if (isCookie(entry)) cookie = entry;
+      kept = [...kept, entry];
+    } catch (thrown) {
+      if (!(thrown instanceof WireError)) throw thrown;
+      if (isStrict || !LEFT_OUT.has(thrown.error))
+        return `nx_pull_match() returned error ${printedErrorName(thrown.error)}`;
+    }
+  }
+  // An empty match that had fields says at least which packets it is about.
+  if (match.length === 0 && kept.length < entries.length) return "OXM_OF_PACKET_TYPE(00000000)";
+  return formatNxmText(concat([writeMatchFields(match, form), ...(cookie === undefined ? [] : [cookie])]));
+}
+
+function isCookie(entry: Uint8Array): boolean {
+  return entry[0] === 0 && entry[1] === 1 && (entry[2] as number) >> 1 === NXM_NX_COOKIE;
+}
+
+function concat(parts: readonly Uint8Array[]): Uint8Array {
+  return Uint8Array.from(parts.flatMap((part) => [...part]));
+}
+
+// --- Errors and hello
+
+export async function printErrorVerb(io: CommandIo, [name = ""]: Words): Promise<number> {
+  io.out(describeError(name));
+  return 0;
+}
+
+export async function encodeErrorVerb(io: CommandIo, [name = "", hex = ""]: Words): Promise<number> {
+  const { bytes, rest } = readHex(hex);
+  if (rest !== "") throw commandError("trailing garbage following hex bytes");
+  if (bytes.byteLength < HEADER_SIZE) throw commandError("the request is shorter than its header");
+  io.out(dump(encodeErrorReply(name, bytes)));
+  return 0;
+}
+
+export async function encodeHelloVerb(io: CommandIo, [text = ""]: Words): Promise<number> {
+  const bits = /^(0x[0-9a-fA-F]{1,8}|\d{1,10})$/.test(text) ? Number(text) : 0;
+  const versions = Array.from({ length: 31 }, (_, i) => i + 1).filter((one) => ((bits >>> one) & 1) === 1);
+  const highest = versions.at(-1);
+  if (highest === undefined) throw commandError(`${text}: names no version of OpenFlow`);
+  // Who speaks everything up to its version need not say so.
+  const isPlain = versions.length === highest;
+  const hello = encodeMessage({ type: "hello", xid: 1, version: highest, ...(isPlain ? {} : { versions }) });
+  io.out(dump(hello) + printMessage(hello, { verbosity: 0 }));
+  return 0;
+}
+
+/** How a text falls apart into keys and values. */
+export async function parseKeyValueVerb(io: CommandIo, texts: Words): Promise<number> {
+  for (const text of texts) {
+    const pairs = splitKeyValues(text).map(({ key, value }) => (value === "" ? key : `${key}=${value}`));
+    io.out(`${pairs.join(", ")}\n`);
+  }
+  return 0;
+}
