@@ -17,16 +17,14 @@ import {
 import { type Batch, FRAME_SIZE_MAX, FRAME_SIZE_MIN, type PacketPool } from "../../base/packet/index.js";
 import { IpReassembler } from "../conntrack/index.js";
 import {
+  type BurstRunner,
   compileActions,
-  DROP_BAD_PORT,
   DROP_MIRROR_OUTPUT,
   DROP_NO_BUFFER,
   DROP_NO_RECEIVE,
   DROP_PACKET_IN_LIMIT,
   DROP_POLICED,
-  DROP_PROTECTED,
   DROP_REASSEMBLY,
-  DROP_TOO_LONG,
   type Flow,
   FlowTables,
   flowError,
@@ -42,11 +40,11 @@ import {
 import type { Mirrors } from "../learn/index.js";
 import { traceOnBridge } from "./bridge-trace.js";
 import { Captures } from "./captures.js";
+import { Delivery } from "./delivery.js";
 import type { BridgeEvent } from "./events.js";
 import { Forwarding } from "./forwarding.js";
 import { OFPORT_MAX, TABLE_COUNT } from "./limits.js";
 import { PORT_CONFIG_MASK, PortSlot, type PortSlotOptions } from "./port-slot.js";
-import { Refragmenter } from "./refragment.js";
 import type { BridgeSettings, PortSettings } from "./settings.js";
 
 const NOBODY = { origin: 0, xid: 0 } as const;
@@ -72,16 +70,15 @@ export class Bridge implements PacketSink {
   readonly captures: Captures;
   /** Packets handed to controllers. */
   packetIns = 0;
+  readonly #bursts: BurstRunner;
+  readonly #delivery: Delivery;
   readonly #pool: PacketPool;
   readonly #tracker: Tracker;
   readonly #emit: (event: BridgeEvent) => boolean;
   readonly #byNumber: (PortSlot | null)[] = [];
-  readonly #refragmenter: Refragmenter;
   #reassembler: IpReassembler | null = null;
   #local: PortSlot | null = null;
   #nowMs = 0;
-  /** The packet in hand came in by a protected port. */
-  #fromProtected = false;
   /** Who asked for the change in hand. */
   #cause: { readonly origin: number; readonly xid: number } = NOBODY;
   /** While a bundle is being applied: what is to be told when it is committed, and how ports were before. */
@@ -92,7 +89,6 @@ export class Bridge implements PacketSink {
     this.#pool = options.pool;
     this.#tracker = options.tracker;
     this.#emit = options.emit;
-    this.#refragmenter = new Refragmenter(options.pool);
     this.tables = new FlowTables({
       tables: TABLE_COUNT,
       onRemoved: (message) => void this.#tell(message),
@@ -104,12 +100,22 @@ export class Bridge implements PacketSink {
       tracker: options.tracker,
       sink: this,
     });
+    this.#bursts = this.pipeline.burstRunner((packets, from, to, port) =>
+      this.#delivery.forward(packets, from, to, port),
+    );
     this.forwarding = new Forwarding({
       pool: options.pool,
       slots: this.slots,
       find: (ofport) => this.slot(ofport),
-      send: (packet, slot) => this.send(packet, slot),
+      send: (packet, slot) => this.#delivery.send(packet, slot),
       drop: (reason) => this.pipeline.onlookers.drop(reason),
+    });
+    this.#delivery = new Delivery({
+      pool: options.pool,
+      slots: this.slots,
+      find: (ofport) => this.slot(ofport),
+      pipeline: this.pipeline,
+      forwarding: this.forwarding,
     });
     this.captures = new Captures({
       pool: options.pool,
@@ -119,12 +125,17 @@ export class Bridge implements PacketSink {
     });
   }
 
+  /** Packets whose way through the tables, or what becomes of them, was known. */
+  get cacheHits(): number {
+    return this.#bursts.cache.hits + this.pipeline.cache.hits;
+  }
+
   // --- Packets
 
   /** Takes every packet of the batch, all of which came in by `slot`, through the pipeline. */
   receive(slot: PortSlot, batch: Batch, nowMs: number): void {
     this.#nowMs = nowMs;
-    this.#fromProtected = slot.isProtected;
+    this.#delivery.fromProtected = slot.isProtected;
     if (slot.tapIn !== null) slot.tapIn.burst(batch, slot.ofport);
     if (!slot.receives) {
       for (let i = 0; i < batch.length; i++)
@@ -135,7 +146,7 @@ export class Bridge implements PacketSink {
     const { mirrors } = this.forwarding;
     const plain = mirrors === null && slot.policer === undefined;
     if (plain) {
-      this.pipeline.processBatch(batch, slot.ofport, nowMs);
+      this.#bursts.run(batch, slot.ofport, nowMs);
       return;
     }
     for (let i = 0; i < batch.length; i++) {
@@ -165,29 +176,15 @@ export class Bridge implements PacketSink {
 
   /** Hands what waits in every port's batch to the port. */
   flush(): void {
-    for (let i = 0; i < this.slots.length; i++) {
-      const slot = this.slots[i]!;
-      if (slot.out.length > 0) this.#transmit(slot);
-    }
-  }
-
-  #transmit(slot: PortSlot): void {
-    if (slot.tapOut !== null) slot.tapOut.burst(slot.out, slot.ofport);
-    slot.port.tx(slot.out);
+    this.#delivery.flush();
   }
 
   output(packet: number, port: number): void {
-    const slot = this.slot(port);
-    if (slot === null || !slot.forwards) this.pipeline.onlookers.drop(DROP_BAD_PORT);
-    else this.send(packet, slot);
+    this.#delivery.output(packet, port);
   }
 
   flood(packet: number, inPort: number, all: boolean): void {
-    for (let i = 0; i < this.slots.length; i++) {
-      const slot = this.slots[i]!;
-      if (slot.ofport === inPort || !slot.forwards || !(all || slot.floods)) continue;
-      if (!slot.isProtected || !this.#fromProtected) this.send(packet, slot);
-    }
+    this.#delivery.flood(packet, inPort, all);
   }
 
   normal(packet: number, key: Int32Array): boolean {
@@ -230,41 +227,6 @@ export class Bridge implements PacketSink {
     });
     if (sent) this.packetIns++;
     else this.pipeline.onlookers.drop(DROP_PACKET_IN_LIMIT);
-  }
-
-  /** Queues the packet at the port, with a reference of its own. */
-  send(packet: number, slot: PortSlot): void {
-    if (slot.isProtected && this.#fromProtected) {
-      this.pipeline.onlookers.dropOf(packet, DROP_PROTECTED);
-      return;
-    }
-    if (this.#pool.holdsWholes && this.#pool.fragmentSize[packet] !== 0 && this.#sendPieces(packet, slot))
-      return;
-    if (!slot.fits(this.#pool, packet)) {
-      this.pipeline.onlookers.dropOf(packet, DROP_TOO_LONG);
-      return;
-    }
-    slot.queues?.count(this.pipeline.queueId, this.#pool.length[packet]!);
-    this.#pool.retain(packet);
-    slot.out.push(packet);
-    if (slot.out.room === 0) this.#transmit(slot);
-    if (slot.mirrorsOut !== 0) this.forwarding.mirrors!.egress(packet, slot);
-  }
-
-  /** Sends what was put together of fragments as fragments; false when there is nothing to cut. */
-  #sendPieces(packet: number, slot: PortSlot): boolean {
-    const pieces = this.#refragmenter;
-    if (!pieces.start(packet, slot.mtu)) return false;
-    while (!pieces.isDone) {
-      const piece = pieces.next();
-      if (piece < 0) {
-        this.pipeline.onlookers.dropOf(packet, DROP_NO_BUFFER);
-        return true;
-      }
-      this.send(piece, slot);
-      this.#pool.free(piece);
-    }
-    return true;
   }
 
   /** The port with this OpenFlow number, or null. */
@@ -344,7 +306,7 @@ export class Bridge implements PacketSink {
     const program = this.checkPacketOut(message);
     const packet = this.#pool.allocateFrom(message.data);
     this.forwarding.mirrors?.begin();
-    this.#fromProtected = this.slot(message.inPort)?.isProtected === true;
+    this.#delivery.fromProtected = this.slot(message.inPort)?.isProtected === true;
     if (packet < 0) this.pipeline.onlookers.dropOf(-1, DROP_NO_BUFFER);
     else this.pipeline.execute(packet, message.inPort, program, nowMs);
     this.flush();

@@ -141,9 +141,9 @@ function slotOf(bridge: Bridge, name: string): PortSlot {
   return slot;
 }
 
-function bridgeCounters({ pipeline, tables, packetIns }: Bridge): BridgeCounters {
+function bridgeCounters({ pipeline, tables, packetIns, cacheHits }: Bridge): BridgeCounters {
   const used = tables.tableStats().filter((one) => one.activeCount > 0 || one.lookupCount > 0n);
-  return { pathHits: pipeline.cache.hits, pathMisses: pipeline.cache.misses, packetIns, tables: used };
+  return { pathHits: cacheHits, pathMisses: pipeline.cache.misses, packetIns, tables: used };
 }
 
 /** By number; the local port has the largest. */

@@ -152,7 +152,7 @@ export class Datapath {
     const bridges = this.bridges;
     for (let i = 0; i < bridges.length; i++) {
       const bridge = bridges[i]!;
-      counters["path_hit"] = counters["path_hit"]! + bridge.pipeline.cacheHits;
+      counters["path_hit"] = counters["path_hit"]! + bridge.cacheHits;
       counters["path_miss"] = counters["path_miss"]! + bridge.pipeline.cache.misses;
       for (let reason = 0; reason < DROP_REASONS.length; reason++) {
         const name = `drop_${DROP_REASONS[reason]!.replaceAll("-", "_")}`;

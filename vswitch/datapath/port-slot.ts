@@ -114,6 +114,11 @@ export class PortSlot implements NormalPort, MirrorPort {
     this.policer = createPolicer(settings.policing, nowMs);
   }
 
+  /** Nothing but the MTU is to be looked at for each frame that leaves. */
+  get takesRuns(): boolean {
+    return !this.isProtected && this.mirrorsOut === 0 && this.queues === undefined;
+  }
+
   /** Whether the frame is no longer than the MTU allows; one tag more is always allowed. */
   fits(pool: PacketPool, packet: number): boolean {
     const excess = pool.length[packet]! - this.#sizeMax;

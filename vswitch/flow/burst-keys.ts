@@ -1,37 +1,17 @@
 // The keys of a burst, compact: what tells plain IPv4 frames apart, one row of ten words each, with its hash.
 //
-//   row: in_port | eth_dst, eth_src (3) | eth_type, TCI | IP | ports | source | destination | TCP flags      (words of the key)
+//   word      0        1–3      4           5         6      7       8            9
+//   untagged  in_port  the frame's own words, of which only bits that a flow can match are kept: see #readWords
+//   tagged    ~in_port MACs     type, TCI   IP        ports  source  destination  TCP flags     (words of the whole key)
 //
-// Invariant: a frame that gets a row has, in the whole key, the row's words and zeros elsewhere. Whatever is not as
-// plain (IPv6, ARP, fragments, two tags, broken lengths) gets none and is left to the pipeline.
+// Invariant: of two frames that get rows, the rows are equal exactly when the whole keys are. Whatever is not as plain
+// (IPv6, ARP, fragments, IP options, two tags, broken lengths) gets none and is left to the pipeline.
 // Thread: datapath worker. Hot: yes.
 import { BATCH_SIZE, type Batch, type PacketPool } from "../../base/packet/index.js";
 import { secretMultiplier } from "../../base/random/index.js";
-import {
-  K_DST,
-  K_ETH_DST,
-  K_ETH_SRC_LOW,
-  K_IN_PORT,
-  K_IP,
-  K_SRC,
-  K_TCP_FLAGS,
-  K_TP,
-  K_TYPE_TCI,
-} from "./key.js";
 
-/** Words of a row in use, and their places in the whole key. */
-export const ROW_WORDS: readonly number[] = [
-  K_IN_PORT,
-  K_ETH_DST,
-  K_ETH_DST + 1,
-  K_ETH_SRC_LOW,
-  K_TYPE_TCI,
-  K_IP,
-  K_TP,
-  K_SRC,
-  K_DST,
-  K_TCP_FLAGS,
-];
+/** Words of a row in use. */
+export const ROW_WORDS = 10;
 /** Rows lie 16 words apart: a cache line each. */
 export const ROW_SHIFT = 4;
 
@@ -46,80 +26,128 @@ export class BurstKeys {
   readonly hashes = new Int32Array(BATCH_SIZE);
   /** 1: the packet has a row. */
   readonly plain = new Uint8Array(BATCH_SIZE);
-  readonly #factors = Int32Array.from(ROW_WORDS, secretMultiplier);
+  readonly #words: Int32Array;
+  readonly #view: DataView;
+  readonly #factors = Int32Array.from({ length: ROW_WORDS }, secretMultiplier);
+
+  constructor(pool: PacketPool) {
+    const { buffer, byteOffset, byteLength } = pool.bytes;
+    this.#words = new Int32Array(buffer, byteOffset, byteLength >>> 2);
+    this.#view = pool.view;
+  }
 
   /** Reads every frame of the batch. */
   read(pool: PacketPool, batch: Batch, inPort: number): void {
-    const { view, offset, length } = pool;
+    const { offset, length } = pool;
     const { packets } = batch;
+    const { rows, hashes, plain } = this;
     const factors = this.#factors;
-    const rows = this.rows;
-    for (let i = 0; i < batch.length; i++) {
+    const count = batch.length;
+    for (let i = 0; i < count; i++) {
       const packet = packets[i]!;
       const row = i << ROW_SHIFT;
-      if (!this.#readFrame(view, offset[packet]!, length[packet]!, row)) {
-        this.plain[i] = 0;
+      const start = offset[packet]!;
+      const size = length[packet]!;
+      if ((start & 3) === 0 && this.#readWords(start, size, row)) rows[row] = inPort;
+      else if (this.#readTagged(start, size, row)) rows[row] = ~inPort;
+      else {
+        plain[i] = 0;
         continue;
       }
-      this.plain[i] = 1;
-      rows[row] = inPort;
-      let hash = Math.imul(inPort, factors[0]!);
-      hash = (hash + Math.imul(rows[row + 1]!, factors[1]!)) | 0;
-      hash = (hash + Math.imul(rows[row + 2]!, factors[2]!)) | 0;
-      hash = (hash + Math.imul(rows[row + 3]!, factors[3]!)) | 0;
-      hash = (hash + Math.imul(rows[row + 4]!, factors[4]!)) | 0;
-      hash = (hash + Math.imul(rows[row + 5]!, factors[5]!)) | 0;
-      hash = (hash + Math.imul(rows[row + 6]!, factors[6]!)) | 0;
-      hash = (hash + Math.imul(rows[row + 7]!, factors[7]!)) | 0;
-      hash = (hash + Math.imul(rows[row + 8]!, factors[8]!)) | 0;
-      hash = (hash + Math.imul(rows[row + 9]!, factors[9]!)) | 0;
-      // The sum mixes upwards only: bring the upper bits down.
+      plain[i] = 1;
+      const even =
+        Math.imul(rows[row]!, factors[0]!) +
+        Math.imul(rows[row + 2]!, factors[2]!) +
+        Math.imul(rows[row + 4]!, factors[4]!) +
+        Math.imul(rows[row + 6]!, factors[6]!) +
+        Math.imul(rows[row + 8]!, factors[8]!);
+      const odd =
+        Math.imul(rows[row + 1]!, factors[1]!) +
+        Math.imul(rows[row + 3]!, factors[3]!) +
+        Math.imul(rows[row + 5]!, factors[5]!) +
+        Math.imul(rows[row + 7]!, factors[7]!) +
+        Math.imul(rows[row + 9]!, factors[9]!);
+      // A sum of products mixes upwards only: bring the upper bits down.
+      let hash = (even + odd) | 0;
       hash = Math.imul(hash ^ (hash >>> 16), 0x85ebca6b);
-      this.hashes[i] = hash ^ (hash >>> 13);
+      hashes[i] = hash ^ (hash >>> 13);
     }
   }
 
-  /** Whether the frame is plain; then the words from eth_dst on are in the row. */
-  #readFrame(view: DataView, start: number, length: number, row: number): boolean {
+  /**
+   * An untagged frame without IP options, by its own little-endian words. Kept are: word 3 the type, IP version, header
+   * length and TOS; word 5 TTL and protocol (all bits of the fragment field are zero); words 6 to 8 addresses and the
+   * source port; word 9 the destination port, and in its upper half the TCP flags.
+   */
+  #readWords(start: number, size: number, row: number): boolean {
+    const words = this.#words;
     const rows = this.rows;
-    if (length < ETHERNET_SIZE + IPV4_SIZE) return false;
-    let at = start + 12;
-    let type = view.getUint16(at);
-    let tci = 0;
-    if (type === 0x8100 || type === 0x88a8) {
-      tci = view.getUint16(at + 2) | 0x1000;
-      at += 4;
-      type = view.getUint16(at);
-    }
-    if (type !== 0x0800) return false;
-    const end = start + length;
-    const ip = at + 2;
-    if (ip + IPV4_SIZE > end) return false;
+    const at = start >>> 2;
+    if (size < ETHERNET_SIZE + IPV4_SIZE + 4) return false;
+    const w3 = words[at + 3]!;
+    if ((w3 & 0x00ffffff) !== 0x00450008) return false;
+    const w5 = words[at + 5]!;
+    // More fragments, or an offset; "don't fragment" is no part of the key.
+    if ((w5 & 0xffbf) !== 0) return false;
+    const w4 = words[at + 4]!;
+    const total = ((w4 & 0xff) << 8) | ((w4 >>> 8) & 0xff);
+    if (total > size - ETHERNET_SIZE) return false;
+    const protocol = w5 >>> 24;
+    let last = words[at + 9]! & 0xffff;
+    if (protocol === TCP) {
+      if (total < IPV4_SIZE + 20) return false;
+      const w11 = words[at + 11]!;
+      last |= w11 & 0xff0f0000;
+    } else if (protocol === UDP) {
+      if (total < IPV4_SIZE + 8) return false;
+    } else if (protocol === ICMP) {
+      if (total < IPV4_SIZE + 4) return false;
+      last = 0;
+    } else return false;
+    rows[row + 1] = words[at]!;
+    rows[row + 2] = words[at + 1]!;
+    rows[row + 3] = words[at + 2]!;
+    rows[row + 4] = w3;
+    rows[row + 5] = w5 & 0xffff0000;
+    rows[row + 6] = words[at + 6]! & 0xffff0000;
+    rows[row + 7] = words[at + 7]!;
+    rows[row + 8] = words[at + 8]!;
+    rows[row + 9] = last;
+    return true;
+  }
+
+  /** A frame with one tag. */
+  #readTagged(start: number, size: number, row: number): boolean {
+    const view = this.#view;
+    const rows = this.rows;
+    if (size < ETHERNET_SIZE + 4 + IPV4_SIZE) return false;
+    const tag = view.getUint16(start + 12);
+    if ((tag !== 0x8100 && tag !== 0x88a8) || view.getUint16(start + 16) !== 0x0800) return false;
+    const ip = start + 18;
     const first = view.getInt32(ip);
-    const size = (first >>> 22) & 0x3c;
     const total = first & 0xffff;
-    if (first >>> 28 !== 4 || size < IPV4_SIZE || total < size || ip + total > end) return false;
+    if (first >>> 24 !== 0x45 || total > size - ETHERNET_SIZE - 4) return false;
     if ((view.getUint16(ip + 6) & 0x3fff) !== 0) return false;
     const protocol = view.getUint8(ip + 9);
-    const room = total - size;
+    const l4 = ip + IPV4_SIZE;
     let ports = 0;
     let flags = 0;
     if (protocol === TCP) {
-      if (room < 20) return false;
-      ports = view.getInt32(ip + size);
-      flags = view.getUint16(ip + size + 12) & 0xfff;
+      if (total < IPV4_SIZE + 20) return false;
+      ports = view.getInt32(l4);
+      flags = view.getUint16(l4 + 12) & 0xfff;
     } else if (protocol === UDP) {
-      if (room < 8) return false;
-      ports = view.getInt32(ip + size);
+      if (total < IPV4_SIZE + 8) return false;
+      ports = view.getInt32(l4);
     } else if (protocol === ICMP) {
-      if (room < 4) return false;
-      ports = (view.getUint8(ip + size) << 16) | view.getUint8(ip + size + 1);
+      if (total < IPV4_SIZE + 4) return false;
+      ports = view.getUint16(l4);
     } else return false;
     rows[row + 1] = view.getInt32(start);
     rows[row + 2] = view.getInt32(start + 4);
     rows[row + 3] = view.getInt32(start + 8);
-    rows[row + 4] = (type << 16) | tci;
-    rows[row + 5] = (protocol << 24) | (first & 0x00ff0000) | (view.getUint8(ip + 8) << 8);
+    rows[row + 4] = view.getUint16(start + 14) | 0x1000;
+    rows[row + 5] = (protocol << 24) | (first & 0x00ff0000) | view.getUint8(ip + 8);
     rows[row + 6] = ports;
     rows[row + 7] = view.getInt32(ip + 12);
     rows[row + 8] = view.getInt32(ip + 16);

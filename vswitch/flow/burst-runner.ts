@@ -15,31 +15,34 @@ import type { InHand } from "./in-hand.js";
 import * as K from "./key.js";
 import { VERDICTS_MAX } from "./limits.js";
 import type { Outputs } from "./outputs.js";
-import type { PacketSink } from "./pipeline-modules.js";
 import * as P from "./program.js";
 import type { ValueOperations } from "./value-operations.js";
 import { V_AT, V_DROP, type Verdict } from "./verdict.js";
-import type { VerdictCache } from "./verdict-cache.js";
+import { VerdictCache } from "./verdict-cache.js";
 import type { VerdictRecorder } from "./verdict-recorder.js";
+
+/** Sends packets[from] up to packets[to], whose references it takes, to a port that is no reserved one. */
+export type Forward = (packets: Int32Array, from: number, to: number, port: number) => void;
 
 export interface BurstModules {
   readonly hand: InHand;
   readonly tables: FlowTables;
-  readonly sink: PacketSink;
   readonly outputs: Outputs;
   readonly headers: HeaderOperations;
   readonly values: ValueOperations;
-  readonly cache: VerdictCache;
   readonly recorder: VerdictRecorder;
   /** Takes one packet through the tables; while the recorder is active it writes down what happens. */
   readonly process: (packet: number, inPort: number, nowMs: number) => void;
+  readonly forward: Forward;
 }
 
 const NOT_FOUND = -1;
 
 export class BurstRunner {
+  /** What becomes of packets, by their keys. */
+  readonly cache = new VerdictCache();
   readonly #modules: BurstModules;
-  readonly #keys = new BurstKeys();
+  readonly #keys: BurstKeys;
   readonly #found = new Int32Array(BATCH_SIZE);
   /** By verdict: what this burst has not yet told its flows. */
   readonly #packets = new Float64Array(VERDICTS_MAX);
@@ -51,6 +54,7 @@ export class BurstRunner {
 
   constructor(modules: BurstModules) {
     this.#modules = modules;
+    this.#keys = new BurstKeys(modules.hand.pool);
   }
 
   get touched(): number {
@@ -59,7 +63,8 @@ export class BurstRunner {
 
   /** Takes every packet of the batch (one reference each) and leaves it empty. */
   run(batch: Batch, inPort: number, nowMs: number): void {
-    const { hand, tables, cache } = this.#modules;
+    const { cache } = this;
+    const { hand, tables } = this.#modules;
     if (hand.isAttended) {
       this.#showAll(batch, inPort, nowMs);
       return;
@@ -71,15 +76,19 @@ export class BurstRunner {
     const { generation } = cache;
     const { version } = tables;
     hand.nowMs = nowMs;
-    for (let i = 0; i < count; i++) {
-      const packet = packets[i]!;
+    for (let i = 0; i < count; ) {
       const id = found[i]!;
       if (id !== NOT_FOUND && tables.version === version && cache.generation === generation) {
-        this.#apply(cache.verdicts[id]!, packet, inPort);
+        // Frames that fare alike come in a row.
+        let end = i + 1;
+        while (end < count && found[end]! === id) end++;
+        this.#apply(cache.verdicts[id]!, packets, i, end, inPort);
+        i = end;
         continue;
       }
       this.#settle(nowMs);
-      this.#record(packet, i, inPort, nowMs);
+      this.#record(packets[i]!, i, inPort, nowMs);
+      i++;
     }
     this.#settle(nowMs);
     hand.flow = null;
@@ -95,7 +104,8 @@ export class BurstRunner {
 
   /** Finds the verdicts that are known. */
   #lookUp(batch: Batch, inPort: number): void {
-    const { hand, tables, cache } = this.#modules;
+    const { cache } = this;
+    const { hand, tables } = this.#modules;
     const { plain, hashes, rows } = this.#keys;
     const count = batch.length;
     cache.sync(tables.version);
@@ -113,7 +123,8 @@ export class BurstRunner {
   }
 
   #record(packet: number, i: number, inPort: number, nowMs: number): void {
-    const { tables, cache, recorder, process } = this.#modules;
+    const { cache } = this;
+    const { tables, recorder, process } = this.#modules;
     if (this.#keys.plain[i] === 0) {
       process(packet, inPort, nowMs);
       return;
@@ -127,33 +138,35 @@ export class BurstRunner {
     cache.keep(this.#keys.hashes[i]!, this.#keys.rows, i << ROW_SHIFT, recorder);
   }
 
-  #apply(verdict: Verdict, packet: number, inPort: number): void {
-    const { hand, sink } = this.#modules;
-    const { pool } = hand;
+  /** Does to packets[from] up to packets[to] what the verdict says. */
+  #apply(verdict: Verdict, packets: Int32Array, from: number, to: number, inPort: number): void {
+    const { hand, forward } = this.#modules;
+    const { length } = hand.pool;
     const { id, code } = verdict;
+    let bytes = 0;
+    for (let i = from; i < to; i++) bytes += length[packets[i]!]!;
     if (this.#packets[id] === 0) this.#counted[this.#countedLength++] = id;
-    this.#packets[id] = this.#packets[id]! + 1;
-    this.#bytes[id] = this.#bytes[id]! + pool.length[packet]!;
+    this.#packets[id] = this.#packets[id]! + (to - from);
+    this.#bytes[id] = this.#bytes[id]! + bytes;
     if (hand.marked) hand.clearPipelineWords();
     if (verdict.onlyPort >= 0) {
       hand.tableId = code[1]!;
       hand.flow = verdict.flows[code[2]!]!;
-      sink.output(packet, verdict.onlyPort);
-      pool.free(packet);
+      forward(packets, from, to, verdict.onlyPort);
       return;
     }
-    hand.packet = packet;
-    hand.renew();
-    if (verdict.needsKey) {
-      hand.key[K.K_IN_PORT] = inPort;
-      hand.headers.parse(pool, packet, hand.key);
-    }
-    this.#replay(verdict);
-    pool.free(hand.packet);
+    for (let i = from; i < to; i++) this.#replay(verdict, packets[i]!, inPort);
   }
 
-  #replay({ code, flows }: Verdict): void {
+  #replay({ code, flows, needsKey }: Verdict, packet: number, inPort: number): void {
     const { hand, outputs, headers, values } = this.#modules;
+    hand.packet = packet;
+    hand.renew();
+    if (needsKey) {
+      hand.key[K.K_IN_PORT] = inPort;
+      hand.headers.parse(hand.pool, packet, hand.key);
+      if (hand.marked) hand.clearPipelineWords();
+    }
     for (let at = 0; at < code.length && !hand.dropped; ) {
       switch (code[at]) {
         case V_AT:
@@ -181,11 +194,13 @@ export class BurstRunner {
           at = headers.run(code, at);
       }
     }
+    hand.pool.free(hand.packet);
   }
 
   /** Tells the flows of every verdict how many packets it has had. */
   #settle(nowMs: number): void {
-    const { tables, cache } = this.#modules;
+    const { cache } = this;
+    const { tables } = this.#modules;
     for (let c = 0; c < this.#countedLength; c++) {
       const id = this.#counted[c]!;
       const verdict = cache.verdicts[id]!;

@@ -10,9 +10,9 @@
 // packet reference is freed exactly once; every packet ends in an output or in one drop counter.
 // Thread: datapath worker. Hot: yes.
 import { OFPP_IN_PORT, OFPTT_ALL } from "../../base/openflow/index.js";
-import type { Batch, PacketPool } from "../../base/packet/index.js";
+import type { PacketPool } from "../../base/packet/index.js";
 import { ActionSet } from "./action-set.js";
-import { BurstRunner } from "./burst-runner.js";
+import { BurstRunner, type Forward } from "./burst-runner.js";
 import { type CtProgram, clearConnection, hasConnection, swapConnection } from "./ct-program.js";
 import type { DropCounters } from "./drop-counters.js";
 import * as D from "./drop-reasons.js";
@@ -33,7 +33,6 @@ import type { PipelineObserver, PipelineOptions, Tracker } from "./pipeline-modu
 import * as P from "./program.js";
 import { setBits } from "./run-on-key.js";
 import { ValueOperations } from "./value-operations.js";
-import { VerdictCache } from "./verdict-cache.js";
 import { VerdictRecorder } from "./verdict-recorder.js";
 
 const WHOLE_PACKET = 0xffff;
@@ -55,9 +54,7 @@ export class Pipeline {
   readonly #outputs: Outputs;
   readonly #inner: InnerRuns;
   readonly #recorder = new VerdictRecorder();
-  readonly #bursts: BurstRunner;
-  /** What becomes of packets, by their keys. */
-  readonly verdicts: VerdictCache;
+
   constructor(options: PipelineOptions) {
     this.#pool = options.pool;
     this.#tables = options.tables;
@@ -80,29 +77,22 @@ export class Pipeline {
       execute: (program) => this.#execute(program),
       executeSet: () => this.#executeSet(),
     });
-    this.verdicts = new VerdictCache(options.observer === undefined ? undefined : 2);
-    this.#bursts = new BurstRunner({
+  }
+
+  /** Takes bursts through these tables; `forward` gets those that go to one port unchanged. */
+  burstRunner(forward: Forward): BurstRunner {
+    return new BurstRunner({
       hand: this.#hand,
-      tables: options.tables,
-      sink: options.sink,
+      tables: this.#tables,
       outputs: this.#outputs,
       headers: this.#headers,
       values: this.#values,
-      cache: this.verdicts,
       recorder: this.#recorder,
       process: (packet, inPort, nowMs) => this.process(packet, inPort, nowMs),
+      forward,
     });
   }
 
-  /** As process(), for a whole batch from one port; leaves it empty. */
-  processBatch(batch: Batch, inPort: number, nowMs: number): void {
-    this.#bursts.run(batch, inPort, nowMs);
-  }
-
-  /** Packets whose way, or what becomes of them, was known. */
-  get cacheHits(): number {
-    return this.verdicts.hits + this.cache.hits;
-  }
   get key(): Int32Array {
     return this.#hand.key;
   }

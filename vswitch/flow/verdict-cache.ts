@@ -11,7 +11,7 @@ import { VERDICT_KEYS, VERDICTS_MAX } from "./limits.js";
 import type { Verdict } from "./verdict.js";
 import type { VerdictRecorder } from "./verdict-recorder.js";
 
-const AT_VERDICT = ROW_WORDS.length;
+const AT_VERDICT = ROW_WORDS;
 const AT_GENERATION = AT_VERDICT + 1;
 
 export class VerdictCache {
@@ -65,7 +65,7 @@ export class VerdictCache {
     const entries = this.#entries;
     const first = (hash & this.#mask) << ROW_SHIFT;
     const at = entries[first + AT_GENERATION] === this.generation ? first + (1 << ROW_SHIFT) : first;
-    for (let i = 0; i < ROW_WORDS.length; i++) entries[at + i] = rows[row + i]!;
+    for (let i = 0; i < ROW_WORDS; i++) entries[at + i] = rows[row + i]!;
     entries[at + AT_VERDICT] = verdict.id;
     entries[at + AT_GENERATION] = this.generation;
   }

@@ -1,0 +1,126 @@
+// The way out of a bridge: to the batches of its ports, and from there to the ports.
+// Invariant: a port's batch is handed over when it is full, and at the latest by flush().
+// Thread: datapath worker. Hot: yes.
+import type { PacketPool } from "../../base/packet/index.js";
+import {
+  DROP_BAD_PORT,
+  DROP_NO_BUFFER,
+  DROP_PROTECTED,
+  DROP_TOO_LONG,
+  type Pipeline,
+} from "../flow/index.js";
+import type { Forwarding } from "./forwarding.js";
+import type { PortSlot } from "./port-slot.js";
+import { Refragmenter } from "./refragment.js";
+
+export interface DeliveryModules {
+  readonly pool: PacketPool;
+  readonly slots: readonly PortSlot[];
+  readonly find: (ofport: number) => PortSlot | null;
+  readonly pipeline: Pipeline;
+  readonly forwarding: Forwarding;
+}
+
+export class Delivery {
+  /** The packets in hand came in by a protected port. */
+  fromProtected = false;
+  readonly #modules: DeliveryModules;
+  readonly #refragmenter: Refragmenter;
+
+  constructor(modules: DeliveryModules) {
+    this.#modules = modules;
+    this.#refragmenter = new Refragmenter(modules.pool);
+  }
+
+  /** Hands what waits in every port's batch to the port. */
+  flush(): void {
+    for (let i = 0; i < this.#modules.slots.length; i++) {
+      const slot = this.#modules.slots[i]!;
+      if (slot.out.length > 0) this.#transmit(slot);
+    }
+  }
+
+  #transmit(slot: PortSlot): void {
+    if (slot.tapOut !== null) slot.tapOut.burst(slot.out, slot.ofport);
+    slot.port.tx(slot.out);
+  }
+
+  /** To the port with this number, if there is one that sends. */
+  output(packet: number, port: number): void {
+    const slot = this.#modules.find(port);
+    if (slot === null || !slot.forwards) this.#modules.pipeline.onlookers.drop(DROP_BAD_PORT);
+    else this.send(packet, slot);
+  }
+
+  /** As output() for packets[from] up to packets[to], whose references it takes. */
+  forward(packets: Int32Array, from: number, to: number, port: number): void {
+    const pool = this.#modules.pool;
+    const slot = this.#modules.find(port);
+    if (slot === null || !slot.forwards || !slot.takesRuns || pool.holdsWholes) {
+      for (let i = from; i < to; i++) {
+        this.output(packets[i]!, port);
+        pool.free(packets[i]!);
+      }
+      return;
+    }
+    const { out } = slot;
+    for (let i = from; i < to; i++) {
+      const packet = packets[i]!;
+      if (!slot.fits(pool, packet)) {
+        this.#modules.pipeline.onlookers.drop(DROP_TOO_LONG);
+        pool.free(packet);
+        continue;
+      }
+      out.push(packet);
+      if (out.room === 0) this.#transmit(slot);
+    }
+  }
+
+  /** To every port but `inPort`; with `all` also to those that do not take part in flooding. */
+  flood(packet: number, inPort: number, all: boolean): void {
+    for (let i = 0; i < this.#modules.slots.length; i++) {
+      const slot = this.#modules.slots[i]!;
+      if (slot.ofport === inPort || !slot.forwards || !(all || slot.floods)) continue;
+      if (!slot.isProtected || !this.fromProtected) this.send(packet, slot);
+    }
+  }
+
+  /** Queues the packet at the port, with a reference of its own. */
+  send(packet: number, slot: PortSlot): void {
+    if (slot.isProtected && this.fromProtected) {
+      this.#modules.pipeline.onlookers.dropOf(packet, DROP_PROTECTED);
+      return;
+    }
+    if (
+      this.#modules.pool.holdsWholes &&
+      this.#modules.pool.fragmentSize[packet] !== 0 &&
+      this.#sendPieces(packet, slot)
+    )
+      return;
+    if (!slot.fits(this.#modules.pool, packet)) {
+      this.#modules.pipeline.onlookers.dropOf(packet, DROP_TOO_LONG);
+      return;
+    }
+    slot.queues?.count(this.#modules.pipeline.queueId, this.#modules.pool.length[packet]!);
+    this.#modules.pool.retain(packet);
+    slot.out.push(packet);
+    if (slot.out.room === 0) this.#transmit(slot);
+    if (slot.mirrorsOut !== 0) this.#modules.forwarding.mirrors!.egress(packet, slot);
+  }
+
+  /** Sends what was put together of fragments as fragments; false when there is nothing to cut. */
+  #sendPieces(packet: number, slot: PortSlot): boolean {
+    const pieces = this.#refragmenter;
+    if (!pieces.start(packet, slot.mtu)) return false;
+    while (!pieces.isDone) {
+      const piece = pieces.next();
+      if (piece < 0) {
+        this.#modules.pipeline.onlookers.dropOf(packet, DROP_NO_BUFFER);
+        return true;
+      }
+      this.send(piece, slot);
+      this.#modules.pool.free(piece);
+    }
+    return true;
+  }
+}
