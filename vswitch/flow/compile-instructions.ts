@@ -1,71 +1,33 @@
 // Instructions, action sets and buckets compiled: what a flow or a bucket does, in the order in which it is done.
 // Source: OpenFlow 1.3.5, 5.9 to 5.12. Thread: any.
 import type { Action, Instruction, Match } from "../../base/openflow/index.js";
+import { bySlot, effective, slotOf } from "./action-set-order.js";
 import { type ActionContext, compileActions } from "./compile-actions.js";
 import { flowError } from "./errors.js";
 import { putBits } from "./fields.js";
-import {
-  type ActionSetEntry,
-  type Clause,
-  type FlowProgram,
-  fieldSlot,
-  type Program,
-  SLOT_GROUP,
-  SLOT_OUTPUT,
-  SLOTS,
-} from "./program.js";
+import { type ActionSetEntry, type Clause, type FlowProgram, type Program, SLOTS } from "./program.js";
 
-/** Compiles actions in the order of an action set: for write-actions and buckets. */
-function compileActionSet(
-  actions: readonly Action[],
-  context: ActionContext,
-  match: Match | undefined,
-): ActionSetEntry[] {
-  const ordered = bySlot(actions);
+/** Compiles actions in the order of an action set: for write-actions. Those that others replace are checked too. */
+function compileActionSet(actions: readonly Action[], context: ActionContext): ActionSetEntry[] {
   compileActions(
-    ordered.flatMap(([, inSlot]) => inSlot),
-    context,
-    match,
-  );
-  return ordered.map(([slot, inSlot]) => ({ slot, program: compileActions(inSlot, context, undefined) }));
-}
-
-/** In the order of the places: of each the last action, but of loads and moves all, for they may set parts only. */
-function bySlot(actions: readonly Action[]): [slot: number, actions: Action[]][] {
-  const slots = new Map<number, Action[]>();
-  for (const action of actions) {
-    const slot = slotOf(action);
-    const before = action.type === "load" || action.type === "move" ? (slots.get(slot) ?? []) : [];
-    slots.set(slot, [...before, action]);
-  }
-  return [...slots].sort(([a], [b]) => a - b);
-}
-
-/** A bucket: its actions as one program in the order of an action set; a group beats an output. */
-export function compileBucket(actions: readonly Action[], context: ActionContext): Program {
-  const listOnly = actions.some((action) => SLOTS[action.type] === undefined && !isAssignment(action));
-  if (listOnly) return compileActions(actions, context, undefined);
-  const ordered = bySlot(actions);
-  const hasGroup = ordered.some(([slot]) => slot === SLOT_GROUP);
-  const kept = ordered.filter(([slot]) => !(hasGroup && slot === SLOT_OUTPUT));
-  return compileActions(
-    kept.flatMap(([, inSlot]) => inSlot),
+    [...actions].sort((a, b) => slotOf(a) - slotOf(b)),
     context,
     undefined,
   );
+  return bySlot(actions).map(([slot, inSlot]) => ({
+    slot,
+    program: compileActions(inSlot, context, undefined),
+  }));
 }
 
-function isAssignment(action: Action): boolean {
-  return action.type === "set_field" || action.type === "load" || action.type === "move";
-}
-
-function slotOf(action: Action): number {
-  if (action.type === "set_field") return fieldSlot(action.field);
-  if (action.type === "load" || action.type === "move") return fieldSlot(action.destination.field);
-  const slot = SLOTS[action.type];
-  if (slot === undefined)
-    throw flowError("OFPBAC_UNSUPPORTED_ORDER", `${action.type} has no place in an action set`);
-  return slot;
+/**
+ * A bucket: its actions as one program in the order of an action set; those without effect are checked too. With an
+ * action that has no place in a set they are a list.
+ */
+export function compileBucket(actions: readonly Action[], context: ActionContext): Program {
+  const program = compileActions(actions, context, undefined);
+  const isList = actions.some((action) => SLOTS[action.type] === undefined);
+  return isList ? program : compileActions(effective(actions), context, undefined);
 }
 
 /** Compiles and checks the instructions of a flow in `tableId`. */
@@ -96,7 +58,7 @@ export function compileInstructions(
         clear = true;
         break;
       case "write_actions":
-        write = compileActionSet(instruction.actions, context, undefined);
+        write = compileActionSet(instruction.actions, context);
         break;
       case "write_metadata":
         metadata = new Int32Array(4);

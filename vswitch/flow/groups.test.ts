@@ -132,6 +132,14 @@ describe("groups", () => {
     expect((counts.get(2) as number) + (counts.get(3) as number)).toBe(400);
   });
 
+  it("keep an exit to the bucket that it is in, also when it is in a clone there", () => {
+    const rig = new Rig(4);
+    const exits: Action = { type: "clone", actions: [{ type: "exit" }] };
+    change(rig, "add", "all", 1, bucket([exits, output(2)]), bucket([output(3)]));
+    rig.flow({ instructions: [apply(group(1), output(4))] });
+    expect(rig.where(1, frame)).toEqual([3, 4]);
+  });
+
   it("count packets and references", () => {
     const rig = new Rig(3);
     change(rig, "add", "all", 1, bucket([output(2)]), bucket([output(3)]));

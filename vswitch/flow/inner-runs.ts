@@ -74,7 +74,10 @@ export class InnerRuns {
     if (hand.observer !== null) hand.observer.leave();
   }
 
-  /** Runs the program on a copy: what it changes ends with it. A clone has an action set of its own to execute. */
+  /**
+   * Runs the program on a copy: what it changes ends with it. A clone has an action set of its own to execute. Only a
+   * bucket keeps an `exit` to itself.
+   */
   isolate(program: Program, clone: boolean): void {
     const { hand, set, values, execute, executeSet } = this.#modules;
     if (hand.nesting >= NESTING_MAX) {
@@ -86,15 +89,16 @@ export class InnerRuns {
     this.#saved.save(hand.nesting++, key, values);
     hand.pool.retain(packet);
     execute(program);
+    const { exited } = hand;
+    hand.exited = false;
     if (clone) {
-      hand.exited = false;
       if (set.last >= 0 && !hand.dropped) executeSet();
       this.#saved.restoreSet(hand.nesting - 1, set);
     }
     hand.pool.free(hand.packet);
     hand.packet = packet;
     hand.dropped = false;
-    hand.exited = false;
+    hand.exited = exited && clone;
     this.#saved.restore(--hand.nesting, key, values);
     hand.headers.parse(hand.pool, packet, key);
   }

@@ -117,8 +117,21 @@ describe("Nicira actions", () => {
     expect(rig.where(1, frame)).toEqual([]);
     rig.flow({ instructions: [write(output(3)), goto(1)] });
     expect(rig.where(1, frame)).toEqual([3]);
-    rig.flow({ instructions: [apply({ type: "clone", actions: [{ type: "exit" }] }, output(2))] });
-    expect(rig.where(1, frame)).toEqual([2]);
+  });
+
+  it("end the run with an exit in a clone too, but for the action set", () => {
+    const rig = new Rig(3);
+    const exits: Action = { type: "clone", actions: [output(3), { type: "exit" }] };
+    rig.flow({ instructions: [apply(exits, output(2)), goto(1)] });
+    rig.flow({ tableId: 1, instructions: [apply(output(2))] });
+    expect(rig.where(1, frame)).toEqual([3]);
+    rig.flow({ instructions: [write(output(2)), goto(1)] });
+    rig.flow({
+      tableId: 1,
+      instructions: [apply({ type: "clone", actions: [{ type: "exit" }] }, output(3))],
+    });
+    // Once for the clone, which has the set too, and once for the packet.
+    expect(rig.send(1, frame).get(2)).toEqual([frame, frame]);
   });
 
   it("run a clone on a copy, and refuse clones too deep", () => {

@@ -49,6 +49,8 @@ export class Pipeline {
   readonly #observer: PipelineObserver | null;
   readonly #path: Path;
   readonly #set = new ActionSet();
+  /** By nesting: of a clone the set is executed inside the run of the packet's. */
+  readonly #executing = Array.from({ length: NESTING_MAX + 1 }, () => new ActionSet());
   readonly #headers: HeaderOperations;
   readonly #values: ValueOperations;
   readonly #outputs: Outputs;
@@ -261,16 +263,23 @@ export class Pipeline {
   }
 
   #executeSet(): void {
-    const set = this.#set;
     const hand = this.#hand;
+    // What is written while it is executed has no part in it.
+    const set = this.#executing[hand.nesting]!;
+    set.copy(this.#set);
+    this.#set.clear();
     if (this.#observer !== null) this.#observer.actionSet();
     hand.unowned++;
     for (let slot = set.first; slot <= set.last && !hand.dropped; slot++) {
+      if (slot === P.SLOT_SETS) {
+        for (let i = 0; i < set.setCount; i++) this.#execute(set.setAt(i));
+        continue;
+      }
       const program = set.at(slot);
       if (program !== null) this.#execute(program);
     }
     hand.unowned--;
-    set.clear();
+    this.#set.clear();
   }
 
   // --- Actions

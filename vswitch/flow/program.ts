@@ -4,7 +4,7 @@
 //
 // Invariant: a program that was made is safe to run on any packet: what a packet lacks makes its action do nothing.
 // Source: OpenFlow 1.3.5, 7.2.4 and 7.2.5 for meaning, ovs-actions(7) for Nicira actions. Thread: datapath worker.
-import { type Action, OXM_FIELDS, type OxmFieldName } from "../../base/openflow/index.js";
+import type { Action } from "../../base/openflow/index.js";
 import type { CtProgram } from "./ct-program.js";
 import type { LearnProgram } from "./learn-program.js";
 
@@ -120,13 +120,7 @@ export interface ActionSetEntry {
   readonly program: Program;
 }
 
-/** Places in the action set (5.10): executed in this order, each holding one action. */
-const SLOT_SET_FIELD = 12;
-const FIELD_INDEX = new Map(Object.keys(OXM_FIELDS).map((name, index) => [name, index]));
-export const SLOT_QUEUE = SLOT_SET_FIELD + FIELD_INDEX.size;
-export const SLOT_GROUP = SLOT_QUEUE + 1;
-export const SLOT_OUTPUT = SLOT_QUEUE + 2;
-export const ACTION_SET_SLOTS = SLOT_QUEUE + 3;
+/** Places in the action set (ovs-actions(7), Action Sets): executed in this order, each but one holding one action. */
 export const SLOTS: Partial<Record<Action["type"], number>> = {
   copy_ttl_in: 0,
   pop_vlan: 1,
@@ -136,18 +130,25 @@ export const SLOTS: Partial<Record<Action["type"], number>> = {
   push_pbb: 5,
   push_vlan: 6,
   copy_ttl_out: 7,
-  dec_mpls_ttl: 8,
-  dec_nw_ttl: 9,
-  dec_ttl_ids: 9,
+  dec_nw_ttl: 8,
+  dec_ttl_ids: 8,
+  dec_mpls_ttl: 9,
+  set_field: 10,
+  load: 10,
+  move: 10,
+  set_nw_ttl: 10,
   set_mpls_ttl: 10,
-  set_nw_ttl: 11,
-  set_queue: SLOT_QUEUE,
-  group: SLOT_GROUP,
-  output: SLOT_OUTPUT,
-  controller: SLOT_OUTPUT,
+  set_queue: 11,
+  group: 12,
+  output: 13,
+  controller: 13,
+  resubmit: 14,
+  ct_clear: 15,
+  ct: 16,
 };
-
-/** The place of a set-field: fields have one each. A load or move counts as one of its whole field. */
-export function fieldSlot(name: OxmFieldName): number {
-  return SLOT_SET_FIELD + (FIELD_INDEX.get(name) as number);
-}
+/** Of all that sets fields: holds whatever was added, in that order. */
+export const SLOT_SETS = 10;
+/** From here on the first that is there is executed, and no other. */
+export const SLOT_GROUP = 12;
+export const SLOT_OUTPUT = 13;
+export const ACTION_SET_SLOTS = 17;

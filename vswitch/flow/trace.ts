@@ -8,6 +8,7 @@ import {
   OFPC_FRAG_NX_MATCH,
   OFPP_LOCAL,
 } from "../../base/openflow/index.js";
+import { effective } from "./action-set-order.js";
 import { compileActions } from "./compile-actions.js";
 import { DatapathActions } from "./datapath-actions.js";
 import type { DropReason } from "./drop-reasons.js";
@@ -216,11 +217,11 @@ class Recorder implements PipelineObserver, PacketSink {
       if (instruction.type === "apply_actions" || instruction.type === "meter") continue;
       this.#add({ kind: "instruction", instruction });
       if (instruction.type === "clear_actions") {
-        this.#add({ kind: "set-is", actions: this.#set, was: true });
+        this.#add({ kind: "set-is", actions: effective(this.#set), was: true });
         this.#set = [];
       } else if (instruction.type === "write_actions") {
-        this.#set = mergeSet(this.#set, instruction.actions);
-        this.#add({ kind: "set-is", actions: this.#set, was: false });
+        this.#set = [...this.#set, ...instruction.actions];
+        this.#add({ kind: "set-is", actions: effective(this.#set), was: false });
       }
     }
   }
@@ -312,13 +313,4 @@ function describeFlow(flow: Flow): TraceFlow {
   const { priority, cookie, match, instructions } = flow;
   const isEmpty = instructions.every((one) => one.type === "apply_actions" && one.actions.length === 0);
   return { priority, cookie, match, isEmpty };
-}
-
-/** One action of each kind, and one for each field that is set. */
-function mergeSet(set: readonly Action[], added: readonly Action[]): Action[] {
-  const slot = (action: Action): string =>
-    action.type === "set_field" ? `set_field ${action.field}` : action.type;
-  const bySlot = new Map(set.map((action) => [slot(action), action]));
-  for (const action of added) bySlot.set(slot(action), action);
-  return [...bySlot.values()];
 }
