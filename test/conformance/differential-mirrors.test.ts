@@ -4,6 +4,7 @@ import fc from "fast-check";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { DifferentialCase } from "../support/differential/compare.js";
 import { framesMax, fuzz } from "../support/differential/fuzz.js";
+import { inBursts } from "../support/differential/generate/bursts.js";
 import { frameIn } from "../support/differential/generate/frames.js";
 import { mirrors } from "../support/differential/generate/mirrors.js";
 import { vlanSwitch } from "../support/differential/generate/vlan-ports.js";
@@ -38,11 +39,7 @@ const configuration = fc
   )
   .map(([ports, commands]) => [...ports, ...commands]);
 
-const frames = fc.array(frameIn({ ports: PORTS - OUTPUTS, vlans: VLANS, tagsMax: 1 }), {
-  minLength: 1,
-  maxLength: framesMax(30),
-  size: "max",
-});
+const frames = inBursts(frameIn({ ports: PORTS - OUTPUTS, vlans: VLANS, tagsMax: 1 }), framesMax(60));
 
 const outputs = ["output:1", "output:2", "output:3", "in_port", "flood", "all", "normal"];
 const changes = ["set_field:02:00:00:00:00:07->eth_dst", "set_field:52:54:00:00:00:03->eth_src"];
@@ -81,7 +78,7 @@ describe("mirrors", () => {
         name: "mirrors under NORMAL",
         seed: 1,
         frames: 300,
-        timeMs: 7_000,
+        nightlyFrames: 100000,
       });
       expect(done.frames).toBeGreaterThan(0);
     },
@@ -96,7 +93,7 @@ describe("mirrors", () => {
         name: "mirrors under flows",
         seed: 1,
         frames: 300,
-        timeMs: 7_000,
+        nightlyFrames: 100000,
       });
       expect(done.frames).toBeGreaterThan(0);
     },

@@ -4,6 +4,7 @@ import fc from "fast-check";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { DifferentialCase } from "../support/differential/compare.js";
 import { framesMax, fuzz } from "../support/differential/fuzz.js";
+import { inBursts } from "../support/differential/generate/bursts.js";
 import { frameIn } from "../support/differential/generate/frames.js";
 import { vlanSwitch } from "../support/differential/generate/vlan-ports.js";
 import { LEARNED_STATIONS } from "../support/differential/questions.js";
@@ -28,11 +29,7 @@ const cases: fc.Arbitrary<DifferentialCase> = fc.record({
   configuration: vlanSwitch(BRIDGE, PORTS, VLANS),
   openflow: fc.constant([]),
   questions: fc.constant([LEARNED_STATIONS]),
-  frames: fc.array(frameIn({ ports: PORTS, vlans: VLANS }), {
-    minLength: 1,
-    maxLength: framesMax(60),
-    size: "max",
-  }),
+  frames: inBursts(frameIn({ ports: PORTS, vlans: VLANS }), framesMax(100)),
 });
 
 describe("NORMAL", () => {
@@ -43,7 +40,7 @@ describe("NORMAL", () => {
         name: "NORMAL",
         seed: 1,
         frames: 1000,
-        timeMs: 12_000,
+        nightlyFrames: 200000,
       });
       expect(frames).toBeGreaterThan(0);
     },

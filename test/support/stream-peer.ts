@@ -1,35 +1,28 @@
-// The far end of a switch's stream port: listens as QEMU does, and the switch dials. A big-endian length of
-// `headerSize` bytes, then the frame: 4 with QEMU and us, 2 with the dummy ports of Open vSwitch.
+// The far end of a switch's stream port: listens as QEMU does, and the switch dials. A big-endian length of four
+// bytes, then the frame.
 import { createServer, type Server, type Socket } from "node:net";
 import { waitFor } from "../../base/time/index.js";
 
 const DIAL_DEADLINE_MS = 20_000;
+const LENGTH_SIZE = 4;
 
-export type HeaderSize = 2 | 4;
-
-export function encodeStreamFrame(frame: Uint8Array, headerSize: HeaderSize = 4): Buffer {
-  const length = Buffer.alloc(headerSize);
-  length.writeUIntBE(frame.byteLength, 0, headerSize);
+export function encodeStreamFrame(frame: Uint8Array): Buffer {
+  const length = Buffer.alloc(LENGTH_SIZE);
+  length.writeUInt32BE(frame.byteLength);
   return Buffer.concat([length, frame]);
 }
 
 /** Cuts a stream into frames, however its bytes arrive. */
 export class StreamFrames {
-  readonly #headerSize: HeaderSize;
   #pending = Buffer.alloc(0);
-
-  constructor(headerSize: HeaderSize = 4) {
-    this.#headerSize = headerSize;
-  }
 
   push(bytes: Uint8Array): Uint8Array[] {
     const frames: Uint8Array[] = [];
-    const header = this.#headerSize;
     this.#pending = Buffer.concat([this.#pending, bytes]);
-    while (this.#pending.byteLength >= header) {
-      const end = header + this.#pending.readUIntBE(0, header);
+    while (this.#pending.byteLength >= LENGTH_SIZE) {
+      const end = LENGTH_SIZE + this.#pending.readUInt32BE(0);
       if (this.#pending.byteLength < end) break;
-      frames.push(Uint8Array.from(this.#pending.subarray(header, end)));
+      frames.push(Uint8Array.from(this.#pending.subarray(LENGTH_SIZE, end)));
       this.#pending = this.#pending.subarray(end);
     }
     return frames;

@@ -2,7 +2,7 @@
 // A case is plain data, so that it can be drawn at random, made smaller and printed.
 import { describeError } from "../../../base/errors/index.js";
 import type { SwitchPair } from "./switch-pair.js";
-import { BRIDGE, type Outputs, type WiredSwitch } from "./wired-switch.js";
+import { BRIDGE, type Burst, NORMAL_FLOW, type Outputs, type WiredSwitch } from "./wired-switch.js";
 
 export interface FrameIn {
   /** From 1. */
@@ -13,9 +13,12 @@ export interface FrameIn {
 export interface DifferentialCase {
   /** Commands of ovs-vsctl, carried out as one transaction, on a bridge br0 whose ports p1 … pN are as new. */
   readonly configuration: readonly (readonly string[])[];
+  /** As `openflow` and before it; what a smaller case keeps, for without it the case would be another one. */
+  readonly always?: readonly (readonly string[])[];
   /**
-   * Commands of ovs-ofctl, each without the bridge: ["add-flow", "…"]. Without any, the tables are as a new bridge
-   * has them (NORMAL); with some, they begin empty. Priority 65535 and EtherType 0x88b6 are not for them.
+   * Commands of ovs-ofctl, each without the bridge: ["add-flow", "…"] or ["add-group", "…"]. Without any, the tables
+   * are as a new bridge has them (NORMAL); with some, they begin empty. Priority 65535 and EtherType 0x88b6 are not
+   * for them.
    */
   readonly openflow: readonly (readonly string[])[];
   readonly frames: readonly FrameIn[];
@@ -37,23 +40,23 @@ export interface Difference {
 }
 
 /** Frames into one port that are sent without waiting for their outputs: a dummy port of Open vSwitch holds a hundred. */
-const RUN_LENGTH_MAX = 8;
+const BURST_LENGTH_MAX = 64;
 
 /** Carries the case out on both switches; tells of the first difference, or undefined. */
 export async function compareCase(pair: SwitchPair, one: DifferentialCase): Promise<Difference | undefined> {
   const setups = await pair.both((each) => setUp(each, one));
   if (setups.real !== setups.ours)
     return { frames: 0, text: tell("configuration", setups.real, setups.ours) };
+  const volley = remembers(one) ? oneBurst : burstPerPort;
   for (let first = 0; first < one.frames.length; ) {
-    const length = runLength(one.frames, first);
-    const { port } = one.frames[first] as FrameIn;
-    const frames = one.frames.slice(first, first + length).map(({ frame }) => frame);
-    const outputs = await pair.both((each) => each.send(port, frames));
+    const bursts = volley(one.frames, first);
+    const end = bursts.reduce((sum, { frames }) => sum + frames.length, first);
+    const outputs = await pair.both((each) => each.send(bursts));
     const what = compareOutputs(outputs.real, outputs.ours);
-    const last = first + length - 1;
+    const into = bursts.map(({ port }) => `p${port}`).join(", ");
     if (what !== undefined)
-      return { frames: last + 1, text: `frames #${first}–#${last} into p${port}: ${what}` };
-    first += length;
+      return { frames: end, text: `frames #${first}–#${end - 1} into ${into}: ${what}` };
+    first = end;
   }
   for (const question of one.questions ?? []) {
     const { real, ours } = await pair.both((each) => ask(each, question));
@@ -63,40 +66,71 @@ export async function compareCase(pair: SwitchPair, one: DifferentialCase): Prom
   return undefined;
 }
 
+function tablesOf({ always = [], openflow }: DifferentialCase): readonly (readonly string[])[] {
+  return [...always, ...openflow];
+}
+
+/** Whether what becomes of a frame may depend on those before it, so that their order counts. */
+function remembers(one: DifferentialCase): boolean {
+  const tables = tablesOf(one);
+  return (
+    tables.length === 0 || tables.some((words) => /\b(normal|learn|ct|fin_timeout)\b/i.test(words.join(" ")))
+  );
+}
+
 /** Which of the case's commands this switch refused; ready for frames afterwards. */
-async function setUp(one: WiredSwitch, { configuration, openflow }: DifferentialCase): Promise<string> {
-  const { control } = one;
-  const refused: string[] = [];
-  const attempt = async (words: readonly string[], work: () => Promise<unknown>): Promise<void> => {
-    try {
-      await work();
-    } catch {
-      refused.push(words.join(" "));
-    }
-  };
-  const reset = resetCommands(one.portCount);
-  await attempt(configuration.flat(), () => control.vsctl(...joined([...reset, ...configuration])));
-  if (refused.length > 0) await control.vsctl(...joined(reset));
-  if (openflow.length > 0 || !one.tablesAreNew) await setUpTables(one, openflow, attempt);
-  await one.settle();
-  await control.appctl("fdb/flush", BRIDGE);
+async function setUp(one: WiredSwitch, whole: DifferentialCase): Promise<string> {
+  const refused = [...(await configure(one, whole)), ...(await setUpTables(one, tablesOf(whole)))];
+  if (remembers(whole)) await one.control.appctl("fdb/flush", BRIDGE);
   return `refused: ${refused.join("; ") || "nothing"}`;
 }
 
+async function configure(one: WiredSwitch, { configuration }: DifferentialCase): Promise<readonly string[]> {
+  if (configuration.length === 0 && one.configurationIsNew) return [];
+  const reset = resetCommands(one.portCount);
+  one.configurationIsNew = configuration.length === 0;
+  const isDone = await succeeds(one.control.vsctl(...joined([...reset, ...configuration])));
+  if (!isDone) await one.control.vsctl(...joined(reset));
+  await one.settle();
+  return isDone ? [] : [configuration.flat().join(" ")];
+}
+
+/** Tables that are there already are left alone: a smaller case has mostly fewer frames. */
 async function setUpTables(
   one: WiredSwitch,
-  openflow: DifferentialCase["openflow"],
-  attempt: (words: readonly string[], work: () => Promise<unknown>) => Promise<void>,
-): Promise<void> {
-  const { control } = one;
-  for (const command of ["del-flows", "del-groups", "del-meters"]) await control.ofctl(command, BRIDGE);
-  if (openflow.length === 0) await control.ofctl("add-flow", BRIDGE, "priority=0,actions=NORMAL");
-  if (!(await one.addFlowsAtOnce(openflow))) {
-    for (const [command, ...args] of openflow)
-      await attempt([command as string, ...args], () => control.ofctl(command as string, BRIDGE, ...args));
+  commands: readonly (readonly string[])[],
+): Promise<readonly string[]> {
+  const wanted = commands.length === 0 ? [NORMAL_FLOW] : commands;
+  const text = wanted.map((words) => words.join(" ")).join("\n");
+  if (text !== one.tables.text || CHANGES_TABLES.test(text)) {
+    one.tables = { text, refused: await fillTables(one, wanted) };
   }
-  await one.installSentinels();
-  one.tablesAreNew = openflow.length === 0;
+  return one.tables.refused;
+}
+
+const CHANGES_TABLES = /learn|fin_timeout/;
+
+async function fillTables(
+  one: WiredSwitch,
+  commands: readonly (readonly string[])[],
+): Promise<readonly string[]> {
+  if (await succeeds(one.fillTables(commands))) return [];
+  const refused: string[] = [];
+  await one.fillTables([]);
+  for (const [command = "", ...args] of commands) {
+    const isDone = await succeeds(one.control.ofctl(command, BRIDGE, ...args));
+    if (!isDone) refused.push([command, ...args].join(" "));
+  }
+  return refused;
+}
+
+async function succeeds(work: Promise<unknown>): Promise<boolean> {
+  try {
+    await work;
+    return true;
+  } catch {
+    return false;
+  }
 }
 
 /** Puts every column that a case may touch back to its default. */
@@ -116,12 +150,23 @@ function joined(commands: readonly (readonly string[])[]): string[] {
   return commands.flatMap((command, index) => (index === 0 ? command : ["--", ...command]));
 }
 
-/** How many frames from `first` on go into the same port. */
-function runLength(frames: readonly FrameIn[], first: number): number {
-  const port = frames[first]?.port;
-  let length = 1;
-  while (length < RUN_LENGTH_MAX && frames[first + length]?.port === port) length++;
-  return length;
+/** The frames from `first` on that go into the same port. */
+function oneBurst(frames: readonly FrameIn[], first: number): readonly Burst[] {
+  const { port } = frames[first] as FrameIn;
+  let end = first + 1;
+  while (end - first < BURST_LENGTH_MAX && frames[end]?.port === port) end++;
+  return [{ port, frames: frames.slice(first, end).map(({ frame }) => frame) }];
+}
+
+/** The frames from `first` on, by their ports, until one of them has a full burst. */
+function burstPerPort(frames: readonly FrameIn[], first: number): readonly Burst[] {
+  const bursts = new Map<number, Uint8Array[]>();
+  for (const { port, frame } of frames.slice(first)) {
+    const burst = bursts.get(port) ?? [];
+    if (burst.length === BURST_LENGTH_MAX) break;
+    bursts.set(port, [...burst, frame]);
+  }
+  return [...bursts].map(([port, inOrder]) => ({ port, frames: inOrder }));
 }
 
 function compareOutputs(real: Outputs, ours: Outputs): string | undefined {
@@ -155,11 +200,11 @@ function tell(what: string, real: string, ours: string): string {
 }
 
 /** The case as commands that somebody could type. */
-export function describeCase({ configuration, openflow, frames }: DifferentialCase): string {
+export function describeCase(one: DifferentialCase): string {
   const lines = [
-    ...configuration.map((words) => `ovs-vsctl ${words.join(" ")}`),
-    ...openflow.map(([command, ...args]) => `ovs-ofctl ${command} ${BRIDGE} ${args.join(" ")}`),
-    ...frames.map(({ port, frame }, n) => `#${n} p${port} ${Buffer.from(frame).toString("hex")}`),
+    ...one.configuration.map((words) => `ovs-vsctl ${words.join(" ")}`),
+    ...tablesOf(one).map(([command, ...args]) => `ovs-ofctl ${command} ${BRIDGE} '${args.join(" ")}'`),
+    ...one.frames.map(({ port, frame }, n) => `#${n} p${port} ${Buffer.from(frame).toString("hex")}`),
   ];
   return lines.join("\n");
 }

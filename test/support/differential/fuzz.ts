@@ -1,9 +1,9 @@
-// Random cases until a number of frames has passed or the time is up. A failure prints the seed that leads to it again
-// and the smallest case that still differs.
+// Random cases until a number of frames has passed: how many does not depend on how busy the machine is. A failure
+// prints the seed that leads to it again and the smallest case that still differs.
 //
 //   PLINTH_FUZZ_SEED=N     only the batch of this seed
 //   PLINTH_FUZZ_FRAMES=N   so many frames instead of the usual
-//   PLINTH_NIGHTLY=1       10^6 frames in longer cases, within half an hour
+//   PLINTH_NIGHTLY=1       as many as at night, in longer cases, from a seed of the clock
 import fc from "fast-check";
 import { compareCase, type DifferentialCase, describeCase } from "./compare.js";
 import { minimise } from "./minimise.js";
@@ -11,16 +11,18 @@ import type { SwitchPair } from "./switch-pair.js";
 
 const CASES_PER_BATCH = 16;
 const NIGHTLY = process.env["PLINTH_NIGHTLY"] === "1";
-const NIGHTLY_FRAMES = 1e6;
-const NIGHTLY_MS = 1_800_000;
+const NIGHTLY_FRAMES_PER_CASE = 600;
+const PROGRESS_MS = 30_000;
 
 export interface FuzzOptions {
-  /** What is compared, for the line of totals. */
+  /** What is compared, for the lines of progress and totals. */
   readonly name: string;
   /** Of the run in CI; the seeds of the batches count up from it. */
   readonly seed: number;
+  /** At least so many in CI. */
   readonly frames: number;
-  readonly timeMs: number;
+  /** At least so many at night. */
+  readonly nightlyFrames: number;
 }
 
 export interface FuzzResult {
@@ -30,7 +32,7 @@ export interface FuzzResult {
 
 /** Frames of one case at most: at night there is time for long ones, in which configuring costs little. */
 export function framesMax(usual: number): number {
-  return NIGHTLY ? 2000 : usual;
+  return NIGHTLY ? NIGHTLY_FRAMES_PER_CASE : usual;
 }
 
 /** Throws an Error that tells the whole story of the first case in which the switches differ. */
@@ -39,53 +41,49 @@ export async function fuzz(
   cases: fc.Arbitrary<DifferentialCase>,
   options: FuzzOptions,
 ): Promise<FuzzResult> {
-  const { seed: firstSeed, frames: framesMax, timeMs } = fromEnvironment(options);
-  const end = performance.now() + timeMs;
+  const { name, seed: firstSeed, frames: wanted } = fromEnvironment(options);
   const done = { frames: 0, cases: 0 };
-  for (let seed = firstSeed; done.frames < framesMax && performance.now() < end; seed++) {
-    await runBatch(pair, cases, seed, (one) => {
+  let told = performance.now();
+  for (let seed = firstSeed; done.frames < wanted; seed++) {
+    for (const one of fc.sample(cases, { seed, numRuns: CASES_PER_BATCH })) {
+      await expectNoDifference(pair, one, seed);
       done.frames += one.frames.length;
       done.cases++;
-      return performance.now() < end;
-    });
+      if (done.frames >= wanted) break;
+    }
+    if (performance.now() - told > PROGRESS_MS) {
+      told = performance.now();
+      process.stdout.write(`${name}: ${done.frames} of ${wanted} frames, up to seed ${seed}\n`);
+    }
     if (process.env["PLINTH_FUZZ_SEED"] !== undefined) break;
   }
   process.stdout.write(
-    `${options.name}: ${done.frames} frames in ${done.cases} cases from seed ${firstSeed}, no difference\n`,
+    `${name}: ${done.frames} frames in ${done.cases} cases from seed ${firstSeed}, no difference\n`,
   );
   return done;
 }
 
-/** `onCase` hears of each case that showed no difference, and answers whether there is time for another. */
-async function runBatch(
-  pair: SwitchPair,
-  cases: fc.Arbitrary<DifferentialCase>,
-  seed: number,
-  onCase: (one: DifferentialCase) => boolean,
-): Promise<void> {
-  for (const one of fc.sample(cases, { seed, numRuns: CASES_PER_BATCH })) {
-    const found = await compareCase(pair, one);
-    if (found === undefined) {
-      if (onCase(one)) continue;
-      return;
-    }
-    const smallest = await minimise(pair, one, found);
-    throw new Error(
-      `the switches differ; again with ${NIGHTLY ? "PLINTH_NIGHTLY=1 " : ""}PLINTH_FUZZ_SEED=${seed}. The smallest case that shows it:\n` +
-        `${describeCase(smallest.one)}\n${smallest.difference.text}`,
-    );
-  }
+async function expectNoDifference(pair: SwitchPair, one: DifferentialCase, seed: number): Promise<void> {
+  const found = await compareCase(pair, one);
+  if (found === undefined) return;
+  const smallest = await minimise(pair, one, found);
+  throw new Error(
+    `the switches differ; again with ${NIGHTLY ? "PLINTH_NIGHTLY=1 " : ""}PLINTH_FUZZ_SEED=${seed}. The smallest case that shows it:\n` +
+      `${describeCase(smallest.one)}\n${smallest.difference.text}`,
+  );
 }
 
-function fromEnvironment(options: FuzzOptions): FuzzOptions {
-  const { PLINTH_FUZZ_SEED: seed, PLINTH_FUZZ_FRAMES: frames } = process.env;
-  const base = NIGHTLY
-    ? { seed: Date.now() % 0x3fffffff, frames: NIGHTLY_FRAMES, timeMs: NIGHTLY_MS }
-    : options;
+function fromEnvironment({
+  name,
+  seed,
+  frames,
+  nightlyFrames,
+}: FuzzOptions): Omit<FuzzOptions, "nightlyFrames"> {
+  const { PLINTH_FUZZ_SEED: chosenSeed, PLINTH_FUZZ_FRAMES: chosenFrames } = process.env;
+  const usual = NIGHTLY ? { seed: Date.now() % 0x3fffffff, frames: nightlyFrames } : { seed, frames };
   return {
-    name: options.name,
-    seed: seed === undefined ? base.seed : Number(seed),
-    frames: frames === undefined ? base.frames : Number(frames),
-    timeMs: frames === undefined ? base.timeMs : NIGHTLY_MS,
+    name,
+    seed: chosenSeed === undefined ? usual.seed : Number(chosenSeed),
+    frames: chosenFrames === undefined ? usual.frames : Number(chosenFrames),
   };
 }

@@ -2,7 +2,7 @@
 import { compareCase, type Difference, type DifferentialCase } from "./compare.js";
 import type { SwitchPair } from "./switch-pair.js";
 
-const TIME_MS = 60_000;
+const TIME_MS = 120_000;
 const PARTS = ["frames", "configuration", "openflow"] as const;
 
 interface Found {
@@ -10,7 +10,7 @@ interface Found {
   readonly difference: Difference;
 }
 
-/** The smallest case that was found within a minute. */
+/** The smallest case that was found within two minutes. */
 export async function minimise(
   pair: SwitchPair,
   one: DifferentialCase,

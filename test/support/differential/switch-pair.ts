@@ -3,6 +3,7 @@ import { waitFor } from "../../../base/time/index.js";
 import { RealOvs } from "../real-ovs.js";
 import { SwitchProcess } from "../switch.js";
 import { BRIDGE, WiredSwitch } from "./wired-switch.js";
+import { DummyWire, StreamWire } from "./wires.js";
 
 const DEADLINE_MS = 30_000;
 
@@ -29,19 +30,9 @@ export class SwitchPair {
       const plinth = new SwitchProcess();
       opened.push(() => plinth.destroy());
       await plinth.start();
-      const real = await WiredSwitch.open(
-        "Open vSwitch",
-        ovs,
-        { headerSize: 2, columns: (path) => ["type=dummy", `options:stream=unix:${path}`] },
-        ports,
-      );
+      const real = await WiredSwitch.open("Open vSwitch", ovs, DummyWire.wiring(ovs), ports);
       opened.push(() => real.close());
-      const ours = await WiredSwitch.open(
-        "Plinth",
-        plinth,
-        { headerSize: 4, columns: (path) => ["type=stream", `options:path=${path}`] },
-        ports,
-      );
+      const ours = await WiredSwitch.open("Plinth", plinth, StreamWire.lay, ports);
       opened.push(() => ours.close());
       return new SwitchPair(real, ours, stop);
     } catch (thrown) {

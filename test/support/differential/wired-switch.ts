@@ -1,13 +1,11 @@
 // A switch whose ports are all wired to the test: frames go in at one port, and what left by every port comes back.
 //
-// How the test knows that a frame has been dealt with: behind the frames it sends a sentinel into the same port, which a
-// flow of the highest priority sends out of the last port, that nothing else is done with. When it is there, the frames
-// have been judged. Then a second one, into the last port, goes out of every port: ports keep order, so that what a
-// port gives before it is all that there is. Sentinels touch no MAC table, since their flows never say NORMAL.
+// How the test knows that frames have been dealt with: behind those of a port it sends a sentinel into the same port,
+// which a flow of the highest priority sends out of the last port, that nothing else is done with. When it is there, the
+// frames have been judged. Then another one, into the last port, goes out of every port: ports keep order, so that what
+// a port gives before it is all that there is. Sentinels touch no MAC table, since their flows never say NORMAL.
 import { writeFileSync } from "node:fs";
-import { createServer, type Server, type Socket } from "node:net";
-import { waitFor } from "../../../base/time/index.js";
-import { encodeStreamFrame, type HeaderSize, StreamFrames } from "../stream-peer.js";
+import type { Wire, Wiring } from "./wires.js";
 
 export const BRIDGE = "br0";
 
@@ -15,7 +13,6 @@ export const BRIDGE = "br0";
 const SENTINEL_TYPE = 0x88b6;
 const SENTINEL_SIZE = 60;
 const SENTINEL_PRIORITY = 65_535;
-const DIAL_DEADLINE_MS = 20_000;
 const SENTINEL_DEADLINE_MS = 20_000;
 
 /** How a switch is told what to do; what the arguments say is the same for every switch. */
@@ -27,11 +24,11 @@ export interface SwitchControl {
   path(name: string): string;
 }
 
-/** How frames get into a switch of this kind. */
-export interface Wiring {
-  readonly headerSize: HeaderSize;
-  /** Columns of the Interface row of a port that dials the socket at `path`. */
-  readonly columns: (path: string) => readonly string[];
+/** Frames into one port, in order. */
+export interface Burst {
+  /** From 1. */
+  readonly port: number;
+  readonly frames: readonly Uint8Array[];
 }
 
 /** By port, from 1; index 0 is empty. */
@@ -40,16 +37,16 @@ export type Outputs = readonly (readonly Uint8Array[])[];
 export class WiredSwitch {
   readonly name: string;
   readonly control: SwitchControl;
-  readonly #wiring: Wiring;
   readonly #ports: WiredPort[] = [];
   #sentinel = 0;
-  /** Whether the tables are as a new bridge has them, but for the sentinels. */
-  tablesAreNew = true;
+  /** What the last case filled the tables with, and which of its commands were refused. */
+  tables: { readonly text: string; readonly refused: readonly string[] } = { text: "", refused: [] };
+  /** Whether the database is as open() left it. */
+  configurationIsNew = true;
 
-  private constructor(name: string, control: SwitchControl, wiring: Wiring) {
+  private constructor(name: string, control: SwitchControl) {
     this.name = name;
     this.control = control;
-    this.#wiring = wiring;
   }
 
   /** Makes the bridge with ports p1 … p`ports`, which have these OpenFlow numbers, and one more for sentinels. */
@@ -59,12 +56,16 @@ export class WiredSwitch {
     wiring: Wiring,
     ports: number,
   ): Promise<WiredSwitch> {
-    const wired = new WiredSwitch(name, control, wiring);
-    await control.vsctl("add-br", BRIDGE);
-    for (let n = 1; n <= ports + 1; n++) await wired.#addPort(n);
-    for (const port of wired.#ports) await port.connected();
-    await wired.installSentinels();
-    return wired;
+    const wired = new WiredSwitch(name, control);
+    try {
+      await control.vsctl("add-br", BRIDGE);
+      for (let n = 1; n <= ports + 1; n++) await wired.#addPort(n, wiring);
+      await wired.fillTables([NORMAL_FLOW]);
+      return wired;
+    } catch (thrown) {
+      await wired.close();
+      throw thrown;
+    }
   }
 
   /** Ports for the cases. */
@@ -72,69 +73,63 @@ export class WiredSwitch {
     return this.#ports.length - 1;
   }
 
-  /** To be called again when flows were deleted. */
-  async installSentinels(): Promise<void> {
+  /**
+   * Empties the tables of flows and groups, and carries out the commands, which are add-group and add-flow. Rejects
+   * when one of them is refused: then nothing has changed.
+   */
+  async fillTables(commands: readonly (readonly string[])[]): Promise<void> {
+    const lines = commands.map(([command, ...args]) => `${bundled(command)} ${args.join(" ")}`);
+    const path = this.control.path("tables");
+    const all = ["flow delete", "group delete group_id=all", ...lines, ...this.#sentinelFlows()];
+    writeFileSync(path, `${all.join("\n")}\n`);
+    await this.control.ofctl("bundle", BRIDGE, path);
+  }
+
+  #sentinelFlows(): string[] {
     const numbers = this.#ports.map((_, index) => index + 1);
-    const flows = numbers.map((n) => {
+    const last = numbers.length;
+    return numbers.map((n) => {
       const match = `priority=${SENTINEL_PRIORITY},in_port=${n},dl_type=0x${SENTINEL_TYPE.toString(16)}`;
-      const last = numbers.length;
       const others = n === last ? numbers.slice(0, -1) : [last];
       const outputs = [...(n === last ? ["in_port"] : []), ...others.map((other) => `output:${other}`)];
-      return `${match},actions=${outputs.join(",")}\n`;
+      return `flow add ${match},actions=${outputs.join(",")}`;
     });
-    await this.#addFlows(flows);
   }
 
-  /** One program for many flows. False when the commands do something else too, or are refused: then nothing is there. */
-  async addFlowsAtOnce(commands: readonly (readonly string[])[]): Promise<boolean> {
-    if (commands.some(([command, ...args]) => command !== "add-flow" || args.length !== 1)) return false;
-    try {
-      await this.#addFlows(commands.map(([, flow]) => `${flow}\n`));
-      return true;
-    } catch {
-      await this.control.ofctl("del-flows", BRIDGE);
-      return false;
-    }
-  }
-
-  async #addFlows(lines: readonly string[]): Promise<void> {
-    if (lines.length === 0) return;
-    const path = this.control.path("flows");
-    writeFileSync(path, lines.join(""));
-    await this.control.ofctl("add-flows", BRIDGE, path);
-  }
-
-  /** Sends the frames into the port, in order, and resolves with everything that left because of them. */
-  async send(port: number, frames: readonly Uint8Array[]): Promise<Outputs> {
-    await this.#pass(port, frames, this.#ports.slice(-1));
-    await this.#pass(this.#ports.length, [], this.#ports);
+  /** Sends bursts, each into another port, at the same time; resolves with everything that left because of them. */
+  async send(bursts: readonly Burst[]): Promise<Outputs> {
+    await this.#pass(bursts, this.#ports.slice(-1));
+    await this.#pass([{ port: this.#ports.length, frames: [] }], this.#ports);
     return [[], ...this.#ports.map((one) => one.take())];
   }
 
   /** Waits until every port's configuration is in force: a packet that comes afterwards is judged by it. */
   async settle(): Promise<void> {
-    await this.send(this.#ports.length, []);
+    await this.send([{ port: this.#ports.length, frames: [] }]);
   }
 
-  async #pass(port: number, frames: readonly Uint8Array[], by: readonly WiredPort[]): Promise<void> {
-    const sequence = ++this.#sentinel;
-    const passed = by.map((one) => one.sentinel(sequence));
-    this.#port(port).send([...frames, encodeSentinel(sequence)]);
-    await withDeadline(Promise.all(passed), () => this.#late(port, sequence, by));
+  /** Every burst with a sentinel behind it, until each of these has left by every port of `by`. */
+  async #pass(bursts: readonly Burst[], by: readonly WiredPort[]): Promise<void> {
+    const sequences = bursts.map(() => ++this.#sentinel);
+    const passed = by.map((one) => one.expect(sequences));
+    for (const [index, { port, frames }] of bursts.entries())
+      this.#port(port).wire.send([...frames, encodeSentinel(sequences[index] as number)]);
+    await withDeadline(Promise.all(passed), () => this.#late(bursts, by));
   }
 
   async close(): Promise<void> {
-    for (const port of this.#ports) await port.close();
+    for (const port of this.#ports) await port.wire.close();
   }
 
-  async #addPort(ofport: number): Promise<void> {
+  async #addPort(ofport: number, wiring: Wiring): Promise<void> {
     const name = `p${ofport}`;
-    const path = this.control.path(`${name}.wire`);
-    this.#ports.push(await WiredPort.listen(path, this.#wiring.headerSize));
+    const port = await WiredPort.open(name, this.control.path(`${name}.wire`), wiring);
+    this.#ports.push(port);
     await this.control.vsctl(
       ...["add-port", BRIDGE, name, "--", "set", "Interface", name, `ofport_request=${ofport}`],
-      ...this.#wiring.columns(path),
+      ...port.wire.columns,
     );
+    await port.wire.connected();
   }
 
   #port(ofport: number): WiredPort {
@@ -143,51 +138,51 @@ export class WiredSwitch {
     return port;
   }
 
-  #late(port: number, sequence: number, by: readonly WiredPort[]): Error {
+  #late(bursts: readonly Burst[], by: readonly WiredPort[]): Error {
     const silent = this.#ports.flatMap((one, index) =>
-      by.includes(one) && !one.passed(sequence) ? [`p${index + 1}`] : [],
+      by.includes(one) && one.isWaiting ? [`p${index + 1}`] : [],
     );
-    return new Error(`${this.name}: sentinel ${sequence} of p${port} has not left by ${silent.join(", ")}`);
+    const from = bursts.map(({ port }) => `p${port}`).join(", ");
+    return new Error(`${this.name}: not every sentinel of ${from} has left by ${silent.join(", ")}`);
   }
 }
 
-/** The far end of one port. */
-class WiredPort {
-  readonly #server: Server;
-  readonly #headerSize: HeaderSize;
-  #socket: Socket | undefined;
-  #frames: Uint8Array[] = [];
-  #last = 0;
-  #waiting: { readonly sequence: number; readonly resolve: () => void } | undefined;
+/** The only flow of a new bridge. */
+export const NORMAL_FLOW = ["add-flow", "priority=0,actions=NORMAL"];
 
-  private constructor(headerSize: HeaderSize) {
-    this.#headerSize = headerSize;
-    this.#server = createServer((socket) => this.#accept(socket));
+function bundled(command: string | undefined): string {
+  if (command === "add-flow") return "flow add";
+  if (command === "add-group") return "group add";
+  throw new Error(`a case may add flows and groups, not ${command}`);
+}
+
+/** What has left by one port. */
+class WiredPort {
+  readonly wire: Wire;
+  #frames: Uint8Array[] = [];
+  readonly #missing = new Set<number>();
+  #resolve: () => void = () => {};
+
+  private constructor(wire: Wire) {
+    this.wire = wire;
   }
 
-  static async listen(path: string, headerSize: HeaderSize): Promise<WiredPort> {
-    const port = new WiredPort(headerSize);
-    await new Promise<void>((resolve) => port.#server.listen(path, resolve));
+  static async open(name: string, path: string, wiring: Wiring): Promise<WiredPort> {
+    const port: WiredPort = new WiredPort(await wiring(name, path, (frame) => port.#receive(frame)));
     return port;
   }
 
-  async connected(): Promise<void> {
-    await waitFor(() => this.#socket !== undefined, "the switch to dial a port", DIAL_DEADLINE_MS);
-  }
-
-  send(frames: readonly Uint8Array[]): void {
-    this.#socket?.write(Buffer.concat(frames.map((frame) => encodeStreamFrame(frame, this.#headerSize))));
-  }
-
-  /** Resolves when this sentinel has come out. */
-  sentinel(sequence: number): Promise<void> {
+  /** Resolves when all these sentinels have come out. */
+  expect(sequences: readonly number[]): Promise<void> {
+    this.#missing.clear();
+    for (const sequence of sequences) this.#missing.add(sequence);
     return new Promise((resolve) => {
-      this.#waiting = { sequence, resolve };
+      this.#resolve = resolve;
     });
   }
 
-  passed(sequence: number): boolean {
-    return this.#last >= sequence;
+  get isWaiting(): boolean {
+    return this.#missing.size > 0;
   }
 
   /** What has come out since the last time, without sentinels. */
@@ -197,31 +192,10 @@ class WiredPort {
     return frames;
   }
 
-  async close(): Promise<void> {
-    const closed = new Promise((resolve) => this.#server.close(resolve));
-    this.#socket?.destroy();
-    await closed;
-  }
-
-  #accept(socket: Socket): void {
-    const stream = new StreamFrames(this.#headerSize);
-    this.#socket = socket;
-    socket.on("error", () => {});
-    socket.on("data", (bytes: Buffer) => {
-      for (const frame of stream.push(bytes)) this.#receive(frame);
-    });
-  }
-
   #receive(frame: Uint8Array): void {
     const sequence = sentinelOf(frame);
-    if (sequence < 0) {
-      this.#frames.push(frame);
-      return;
-    }
-    this.#last = Math.max(this.#last, sequence);
-    if (this.#waiting === undefined || this.#last < this.#waiting.sequence) return;
-    this.#waiting.resolve();
-    this.#waiting = undefined;
+    if (sequence < 0) this.#frames.push(frame);
+    else if (this.#missing.delete(sequence) && this.#missing.size === 0) this.#resolve();
   }
 }
 
