@@ -1,6 +1,6 @@
 // Programs that run inside another: buckets of groups, and clones. What they change ends with them.
 // Source: OpenFlow 1.3.5, 5.6 and 5.10; ovs-actions(7), clone. Thread: datapath worker. Hot: yes.
-import type { ActionSet } from "./action-set.js";
+import { ActionSet } from "./action-set.js";
 import * as D from "./drop-reasons.js";
 import type { FlowTables } from "./flow-tables.js";
 import { chooseBucket } from "./group-choice.js";
@@ -8,7 +8,7 @@ import { GROUP_ALL, type GroupBucket } from "./groups.js";
 import type { InHand } from "./in-hand.js";
 import { NESTING_MAX, STEPS_MAX } from "./limits.js";
 import type { PacketSink } from "./pipeline-modules.js";
-import type { Program } from "./program.js";
+import { type Program, SLOT_SETS } from "./program.js";
 import { SavedStates } from "./saved-states.js";
 import type { ValueOperations } from "./value-operations.js";
 
@@ -19,15 +19,36 @@ export interface InnerRunModules {
   readonly set: ActionSet;
   readonly values: ValueOperations;
   readonly execute: (program: Program) => void;
-  readonly executeSet: () => void;
 }
 
 export class InnerRuns {
   readonly #modules: InnerRunModules;
   readonly #saved = new SavedStates();
+  /** By nesting: the set of a clone is executed inside the packet's run. */
+  readonly #executing = Array.from({ length: NESTING_MAX + 1 }, () => new ActionSet());
 
   constructor(modules: InnerRunModules) {
     this.#modules = modules;
+  }
+
+  /** Executes the action set and empties it. What is written meanwhile has no part in it. */
+  executeSet(): void {
+    const { hand, execute, set: filled } = this.#modules;
+    const set = this.#executing[hand.nesting]!;
+    set.copy(filled);
+    filled.clear();
+    if (hand.observer !== null) hand.observer.actionSet();
+    hand.unowned++;
+    for (let slot = set.first; slot <= set.last && !hand.dropped; slot++) {
+      if (slot === SLOT_SETS) {
+        for (let i = 0; i < set.setCount; i++) execute(set.setAt(i));
+        continue;
+      }
+      const program = set.at(slot);
+      if (program !== null) execute(program);
+    }
+    hand.unowned--;
+    filled.clear();
   }
 
   /** Does what the buckets of the group say that are for the packet in hand. */
@@ -79,7 +100,7 @@ export class InnerRuns {
    * bucket keeps an `exit` to itself.
    */
   isolate(program: Program, clone: boolean): void {
-    const { hand, set, values, execute, executeSet } = this.#modules;
+    const { hand, set, values, execute } = this.#modules;
     if (hand.nesting >= NESTING_MAX) {
       hand.drop(D.DROP_NESTING);
       return;
@@ -92,7 +113,7 @@ export class InnerRuns {
     const { exited } = hand;
     hand.exited = false;
     if (clone) {
-      if (set.last >= 0 && !hand.dropped) executeSet();
+      if (set.last >= 0 && !hand.dropped) this.executeSet();
       this.#saved.restoreSet(hand.nesting - 1, set);
     }
     hand.pool.free(hand.packet);

@@ -49,8 +49,6 @@ export class Pipeline {
   readonly #observer: PipelineObserver | null;
   readonly #path: Path;
   readonly #set = new ActionSet();
-  /** By nesting: of a clone the set is executed inside the run of the packet's. */
-  readonly #executing = Array.from({ length: NESTING_MAX + 1 }, () => new ActionSet());
   readonly #headers: HeaderOperations;
   readonly #values: ValueOperations;
   readonly #outputs: Outputs;
@@ -77,7 +75,6 @@ export class Pipeline {
       set: this.#set,
       values: this.#values,
       execute: (program) => this.#execute(program),
-      executeSet: () => this.#executeSet(),
     });
   }
 
@@ -127,7 +124,7 @@ export class Pipeline {
     this.#execute(program);
     // A resubmit may have written actions.
     this.#hand.exited = false;
-    if (this.#set.last >= 0 && !this.#hand.dropped) this.#executeSet();
+    if (this.#set.last >= 0 && !this.#hand.dropped) this.#inner.executeSet();
     this.#endRun();
     this.#finish();
   }
@@ -197,7 +194,7 @@ export class Pipeline {
     if (!this.#path.close(tableId, hand.dropped)) this.#recorder.giveUp();
     const missed = hand.dropped;
     hand.exited = false;
-    if (!hand.dropped) this.#executeSet();
+    if (!hand.dropped) this.#inner.executeSet();
     if (hand.dropped !== missed) this.#recorder.giveUp();
     this.#endRun();
   }
@@ -260,26 +257,6 @@ export class Pipeline {
     if (this.#observer !== null) this.#observer.table(tableId, flow, hand.key);
     else this.#tables.count(tableId, flow, this.#pool.length[hand.packet]!, hand.nowMs);
     if (flow !== null) hand.watch?.hit(hand.packet, hand.key, tableId, flow);
-  }
-
-  #executeSet(): void {
-    const hand = this.#hand;
-    // What is written while it is executed has no part in it.
-    const set = this.#executing[hand.nesting]!;
-    set.copy(this.#set);
-    this.#set.clear();
-    if (this.#observer !== null) this.#observer.actionSet();
-    hand.unowned++;
-    for (let slot = set.first; slot <= set.last && !hand.dropped; slot++) {
-      if (slot === P.SLOT_SETS) {
-        for (let i = 0; i < set.setCount; i++) this.#execute(set.setAt(i));
-        continue;
-      }
-      const program = set.at(slot);
-      if (program !== null) this.#execute(program);
-    }
-    hand.unowned--;
-    this.#set.clear();
   }
 
   // --- Actions
