@@ -1,7 +1,16 @@
 // `plinth vswitchd`, the switch's daemon, `plinth vsctl|ofctl|appctl`, the verbs of the ovs tools, and `plinth trace`.
 import { resolve } from "node:path";
 import { type Command, Option } from "commander";
-import { ofctlHelp, runAppctl, runOfctl, runVsctl, startVswitchd, vsctlHelp } from "../../vswitch/index.js";
+import {
+  appctlHelp,
+  askUnixctl,
+  ofctlHelp,
+  runAppctl,
+  runOfctl,
+  runVsctl,
+  startVswitchd,
+  vsctlHelp,
+} from "../../vswitch/index.js";
 import { runDaemon } from "../daemons/daemon.js";
 import { defaultDirectory, directoryLayout } from "../daemons/directory.js";
 import { withLogDir, withPartDir, withTimeout } from "./options.js";
@@ -20,10 +29,6 @@ interface VswitchdFlags {
 interface ClientFlags {
   readonly dir?: string;
   readonly timeout: number;
-}
-
-interface AppctlFlags extends ClientFlags {
-  readonly target?: string;
 }
 
 export function register(program: Command): void {
@@ -88,20 +93,16 @@ function registerOfctl(program: Command): void {
 }
 
 function registerAppctl(program: Command): void {
-  client(program, "appctl", "ask a running switch")
-    .option("-t, --target <socket>", "path of the daemon's control socket (default: DIR/vswitchd.ctl)")
-    .argument("<command>", "for example list-commands, version, fdb/show BRIDGE, dpif/show, coverage/show")
-    .argument("[argument...]", "its arguments")
-    .allowUnknownOption()
-    .action(async (command: string, args: string[], flags: AppctlFlags, self: Command) => {
-      // Unknown options behind the command are the daemon's; one in its place is a mistake.
-      if (command.startsWith("-")) self.error(`error: unknown option '${command}'`);
-      const target = flags.target ?? switchSocket(flags.dir, "vswitchd.ctl");
-      process.stdout.write(await runAppctl(command, args, { target, timeoutMs: flags.timeout * 1000 }));
-    });
+  registerTool(program, {
+    name: "appctl",
+    description: "ask and control a running switch",
+    help: appctlHelp,
+    run: runAppctl,
+  });
 }
 
-interface TraceFlags extends AppctlFlags {
+interface TraceFlags extends ClientFlags {
+  readonly target?: string;
   readonly output?: "json";
   readonly ctNext: readonly string[];
 }
@@ -119,11 +120,16 @@ function registerTrace(program: Command): void {
     )
     .addOption(new Option("-o, --output <format>", "json instead of a story").choices(["json"]))
     .action(async (port: string, packet: string | undefined, flags: TraceFlags) => {
-      const command = flags.output === "json" ? "plinth/trace-json" : "plinth/trace";
       const states = flags.ctNext.flatMap((state) => ["--ct-next", state]);
       const target = flags.target ?? switchSocket(flags.dir, "vswitchd.ctl");
       const args = [port, packet ?? "", ...states];
-      process.stdout.write(await runAppctl(command, args, { target, timeoutMs: flags.timeout * 1000 }));
+      const request = {
+        socket: target,
+        timeoutMs: flags.timeout * 1000,
+        format: flags.output ?? ("text" as const),
+      };
+      const answer = await askUnixctl("plinth/trace", args, request);
+      process.stdout.write(typeof answer === "string" ? answer : `${JSON.stringify(answer, null, 2)}\n`);
     });
 }
 

@@ -1,24 +1,179 @@
-// `plinth appctl`: one inspection command to a running daemon, as ovs-appctl sends it.
-import { connectJsonRpc } from "../../base/jsonrpc/index.js";
+// `plinth appctl`: one inspection command to a running daemon, with the options, exit codes and wording of ovs-appctl.
+// Source: ovs-appctl(8); -f and --pretty as Open vSwitch has had them since 3.4.
+import { PlinthError } from "../../base/errors/index.js";
+import { JsonRpcFault } from "../../base/jsonrpc/index.js";
+import { socketOfTarget, systemReason } from "./appctl-target.js";
+import { type OptionSpec, parseOptions } from "./command-options.js";
+import { commandError } from "./errors.js";
+import { askUnixctl } from "./unixctl-client.js";
 
-export interface AppctlOptions {
-  /** Path of the daemon's unixctl socket. */
-  readonly target: string;
-  readonly timeoutMs?: number;
+export interface AppctlIo {
+  readonly out: (text: string) => void;
+  readonly err: (text: string) => void;
+  readonly socket: (name: string) => string;
+  readonly env?: Readonly<Record<string, string | undefined>>;
 }
 
-/** Resolves with the daemon's answer. Rejects with JsonRpcFault (its refusal), RPC_UNREACHABLE or RPC_TIMEOUT. */
-export async function runAppctl(
-  command: string,
-  args: readonly string[],
-  options: AppctlOptions,
-): Promise<string> {
-  const timeoutMs = options.timeoutMs ?? 10_000;
-  const connection = await connectJsonRpc({ kind: "unix", path: options.target }, { timeoutMs });
-  try {
-    const answer = await connection.call(command, args, timeoutMs);
-    return typeof answer === "string" ? answer : `${JSON.stringify(answer)}\n`;
-  } finally {
-    connection.close();
+/** The daemon has refused. */
+const EXIT_REFUSED = 2;
+
+const OPTIONS: readonly OptionSpec[] = [
+  { name: "target", short: "t", argument: "required" },
+  { name: "timeout", short: "T", argument: "required" },
+  { name: "format", short: "f", argument: "required" },
+  { name: "output", short: "o", argument: "required" },
+  { name: "pretty", argument: "none" },
+  { name: "help", short: "h", argument: "none" },
+  { name: "version", short: "V", argument: "none" },
+  { name: "verbose", short: "v", argument: "optional" },
+  { name: "log-file", argument: "optional" },
+  { name: "syslog-target", argument: "required" },
+  { name: "syslog-method", argument: "required" },
+];
+
+interface Line {
+  readonly target: string | undefined;
+  readonly timeoutMs: number | undefined;
+  readonly format: "text" | "json";
+  readonly pretty: boolean;
+  readonly asked: "help" | "version" | undefined;
+  readonly words: readonly string[];
+}
+
+/** Throws COMMAND_FAILED. */
+function parseLine(words: readonly string[]): Line {
+  // Options end at the command: what follows is the daemon's.
+  const { options, args } = parseOptions(words, OPTIONS, { inOrder: true });
+  let target: string | undefined;
+  let timeoutMs: number | undefined;
+  let format: Line["format"] = "text";
+  let asked: Line["asked"];
+  for (const { name, value = "" } of options) {
+    if (name === "target") {
+      if (target !== undefined) throw commandError("-t or --target may be specified only once");
+      target = value;
+    } else if (name === "timeout") timeoutMs = timeoutOf(value);
+    else if (name === "format" || name === "output") format = formatOf(name, value);
+    else if (name === "help" || name === "version") asked ??= name;
   }
+  return {
+    target,
+    timeoutMs,
+    format,
+    pretty: options.some(({ name }) => name === "pretty"),
+    asked,
+    words: args,
+  };
+}
+
+function timeoutOf(text: string): number {
+  if (/^\d{1,10}$/.test(text) && Number(text) > 0 && Number(text) < 2 ** 32)
+    return Math.min(Number(text) * 1000, 2 ** 31 - 1);
+  throw commandError(`value ${text} on -T or --timeout is invalid`);
+}
+
+function formatOf(option: string, text: string): Line["format"] {
+  if (text === "json" || (text === "text" && option === "format")) return text;
+  throw commandError(
+    `value ${text} on ${option === "format" ? "-f or --format" : "-o or --output"} is invalid`,
+  );
+}
+
+/** Runs one command line. Resolves with the exit code; rejects with COMMAND_FAILED and RPC_TIMEOUT. */
+export async function runAppctl(words: readonly string[], io: AppctlIo): Promise<number> {
+  const line = parseLine(words);
+  if (line.asked === "help") io.out(appctlHelp());
+  else if (line.asked === "version") io.out("plinth appctl (Plinth) 0.1.0\n");
+  if (line.asked !== undefined) return 0;
+  const [command, ...args] = line.words;
+  if (command === undefined)
+    throw commandError("at least one non-option argument is required (use --help for help)");
+  const log = new LogLines(io.err);
+  const warn = (module: string, text: string): void => log.warn(module, text);
+  const socket = socketOfTarget(line.target, { ...io, warn, env: io.env ?? process.env });
+  const name = line.target ?? "vswitchd";
+  try {
+    const answer = await askUnixctl(command, args, {
+      socket,
+      timeoutMs: line.timeoutMs,
+      format: line.format,
+    });
+    io.out(line.format === "text" ? textOf(answer) : jsonOf(answer, line.pretty));
+    return 0;
+  } catch (thrown) {
+    if (thrown instanceof JsonRpcFault && typeof thrown.value === "string") {
+      io.err(thrown.value);
+      io.err(`plinth appctl: ${name}: server returned an error\n`);
+      return EXIT_REFUSED;
+    }
+    throw told(thrown, name, socket, log);
+  }
+}
+
+function textOf(answer: unknown): string {
+  return typeof answer === "string" ? answer : `${JSON.stringify(answer)}\n`;
+}
+
+function jsonOf(answer: unknown, pretty: boolean): string {
+  return `${JSON.stringify(answer, null, pretty ? 2 : undefined)}\n`;
+}
+
+/** What the original would say of a connection that fails. */
+function told(thrown: unknown, name: string, socket: string, log: LogLines): unknown {
+  if (thrown instanceof JsonRpcFault) {
+    log.warn("unixctl", `unix:${socket}: unexpected error type in JSON RPC reply: ${typeof thrown.value}`);
+    return commandError(`${name}: transaction error (Invalid argument)`);
+  }
+  if (!(thrown instanceof PlinthError)) return thrown;
+  if (thrown.code === "RPC_UNREACHABLE") {
+    log.warn("unixctl", `failed to connect to ${socket}`);
+    return commandError(
+      `cannot connect to "${name.includes("/") ? name : socket}" (${systemReason(thrown.cause)})`,
+    );
+  }
+  if (thrown.code !== "RPC_CLOSED") return thrown;
+  const reason = thrown.cause === undefined ? "End of file" : "Protocol error";
+  log.warn("unixctl", `error communicating with unix:${socket}: ${reason}`);
+  return commandError(`${name}: transaction error (${reason})`);
+}
+
+/** Lines as the original's log writes them to standard error. */
+class LogLines {
+  readonly #err: (text: string) => void;
+  #number = 0;
+
+  constructor(err: (text: string) => void) {
+    this.#err = err;
+  }
+
+  warn(module: string, text: string): void {
+    const stamp = new Date().toISOString().replace(/\.\d+Z$/, "Z");
+    this.#err(`${stamp}|${String(++this.#number).padStart(5, "0")}|${module}|WARN|${text}\n`);
+  }
+}
+
+export function appctlHelp(): string {
+  return `plinth appctl: ask and control a running daemon, with the options of ovs-appctl(8)
+Usage: plinth appctl [OPTIONS] COMMAND [ARG...]
+
+Common commands:
+  list-commands               what the daemon can be asked
+  version                     of the daemon
+  fdb/show BRIDGE             stations that were learned
+  dpif/show                   bridges and ports
+  drop/show [BRIDGE]          why packets were dropped, and by which flow
+  ofproto/trace BRIDGE FLOW   what would become of a packet
+  exit [--cleanup]            end it; nothing is left behind with or without --cleanup
+
+Options:
+  -t, --target=TARGET  the control socket, or a daemon's name: vswitchd (the switch in --dir, the default), or
+                       ovs-vswitchd, ovsdb-server and the like by NAME.pid in --dir or in $OVS_RUNDIR
+  -T, --timeout=SECS   wait no longer (default: for ever)
+  -o, --output=json    data instead of text where the daemon has some, else {"reply": TEXT, "reply-format": "plain"}
+  -f, --format=FORMAT  json or text, as ovs-appctl has it
+      --pretty         JSON over several lines
+      --dir=DIR        of the switch
+  -h, --help           this
+  -V, --version        of plinth appctl
+`;
 }

@@ -6,7 +6,7 @@ import { silentLog } from "../../base/log/index.js";
 import { type ColumnType, mapOf, OvsdbError, setOf } from "../../base/ovsdb/index.js";
 import { MemoryBackend } from "../vswitchd/memory-backend.js";
 import { startVswitchdWith, type Vswitchd } from "../vswitchd/vswitchd.js";
-import { runAppctl } from "./appctl.js";
+import { askUnixctl } from "./unixctl-client.js";
 import { formatDatum, parseDatumText } from "./value-text.js";
 import { runVsctl } from "./vsctl.js";
 
@@ -139,7 +139,7 @@ describe("vsctl and appctl", () => {
 
   it("ask the daemon", async () => {
     const target = join(dir, "vswitchd.ctl");
-    expect(await runAppctl("version", [], { target })).toContain("Plinth");
-    await expect(runAppctl("fdb/show", ["nope"], { target })).rejects.toThrow("no such bridge");
+    expect(await askUnixctl("version", [], { socket: target })).toContain("Plinth");
+    await expect(askUnixctl("fdb/show", ["nope"], { socket: target })).rejects.toThrow("no such bridge");
   });
 });

@@ -6,9 +6,9 @@ import type { DropReport } from "../flow/index.js";
 import type { MacTableStats } from "../learn/index.js";
 import type { Coverage } from "./coverage.js";
 import { formatMetrics } from "./metrics-text.js";
-import type { MacEntry, SwitchBackend } from "./model.js";
+import { type MacEntry, OFPORT_LOCAL, type SwitchBackend } from "./model.js";
 import type { AppliedSwitch } from "./plan.js";
-import type { UnixctlCommand } from "./unixctl.js";
+import type { UnixctlAnswer, UnixctlCommand } from "./unixctl.js";
 
 export interface CommandModules {
   readonly backend: SwitchBackend;
@@ -27,17 +27,20 @@ export function switchCommands(modules: CommandModules): Record<string, UnixctlC
     ...stationCommands(modules),
     ...absentCommands(applied),
     "dpif/show": command("", 0, 0, () => showPorts(backend, applied)),
-    "dpif/dump-dps": command("", 0, 0, () => [...applied.keys()].map((name) => `netdev@${name}\n`).join("")),
-    "dpctl/dump-dps": command("", 0, 0, () => (applied.size === 0 ? "" : `${DATAPATH}\n`)),
+    "dpif/dump-dps": command("", 0, 0, () => list([...applied.keys()].map((name) => `netdev@${name}`))),
+    "dpctl/dump-dps": command("", 0, 0, () => list(applied.size === 0 ? [] : [DATAPATH])),
     "dpctl/show": command("[-s] [dp...]", 0, 8, async (args) => {
       const unknown = args.find((word) => word !== "-s" && word !== DATAPATH);
       if (unknown !== undefined)
         throw new PlinthError("DATAPATH_UNKNOWN", `opening datapath ${unknown} failed (No such device)`);
       return showDatapath(await backend.counters(), applied);
     }),
-    "ofproto/list": command("", 0, 0, () => [...applied.keys()].map((name) => `${name}\n`).join("")),
-    "ofproto/list-tunnels": command("", 0, 0, () => ""),
-    "coverage/show": command("", 0, 0, async () => coverage.format(await backend.counters())),
+    "ofproto/list": command("", 0, 0, () => list([...applied.keys()])),
+    "ofproto/list-tunnels": command("", 0, 0, () => list([])),
+    "coverage/show": command("", 0, 0, async () => {
+      const data = await backend.counters();
+      return { text: coverage.format(data), data };
+    }),
     "coverage/read-counter": command("COUNTER", 1, 1, async ([name]) => {
       const counters = await backend.counters();
       if (!Object.hasOwn(counters, name as string))
@@ -46,15 +49,24 @@ export function switchCommands(modules: CommandModules): Record<string, UnixctlC
     }),
     "drop/show": command("[bridge]", 0, 1, async ([bridge]) => {
       const names = bridge === undefined ? [...applied.keys()] : [bridgeIn(applied, bridge)];
-      const parts = names.map(async (name) => `${name}:\n${formatDrops(await backend.drops(name))}`);
-      return (await Promise.all(parts)).join("");
+      const reports = await Promise.all(names.map((name) => backend.drops(name)));
+      const parts = names.map((name, i) => `${name}:\n${formatDrops(reports[i] ?? [])}`);
+      const data = Object.fromEntries(names.map((name, i) => [name, (reports[i] ?? []).map(dropOf)]));
+      return { text: parts.join(""), data };
     }),
     "metrics/show": command("", 0, 0, () => formatMetrics(modules)),
     "memory/show": command("", 0, 0, () => {
       const { rss, heapUsed } = process.memoryUsage();
       let ports = 0;
       for (const bridge of applied.values()) ports += bridge.ports.size;
-      return `heap-bytes:${heapUsed} ovsdb-clients:${server.clientCount} ports:${ports} rss-bytes:${rss}\n`;
+      const data = {
+        "heap-bytes": heapUsed,
+        "ovsdb-clients": server.clientCount,
+        ports,
+        "rss-bytes": rss,
+      };
+      const words = Object.entries(data).map(([name, value]) => `${name}:${value}`);
+      return { text: `${words.join(" ")}\n`, data };
     }),
     "qos/show": command("interface", 1, 1, ([name]) => {
       const known = [...applied.values()].some(({ ports }) => ports.has(name as string));
@@ -67,6 +79,12 @@ export function switchCommands(modules: CommandModules): Record<string, UnixctlC
 function bridgeIn(applied: AppliedSwitch, bridge: string | undefined): string {
   if (bridge === undefined || !applied.has(bridge)) throw new PlinthError("BRIDGE_UNKNOWN", "no such bridge");
   return bridge;
+}
+
+function dropOf({ reason, packets, tableId, cookie, priority }: DropReport): Record<string, unknown> {
+  const table = tableId < 0 || tableId === OFPTT_ALL ? null : tableId;
+  const flow = cookie === null ? null : { cookie: `0x${cookie.toString(16)}`, priority };
+  return { reason, packets, last: { table, flow } };
 }
 
 /** Each reason with its count and, where there is one, the flow that the last such packet had met. */
@@ -88,12 +106,14 @@ function stationCommands({ backend, applied }: CommandModules): Record<string, U
   /** Numbers as they were when somebody cleared them. */
   const cleared = new Map<string, MacTableStats>();
   return {
-    "fdb/show": command("bridge", 1, 1, async ([bridge]) =>
-      formatMacTable(await backend.macTable(bridgeIn(applied, bridge))),
-    ),
+    "fdb/show": command("bridge", 1, 1, async ([bridge]) => {
+      const entries = await backend.macTable(bridgeIn(applied, bridge));
+      return { text: formatMacTable(entries), data: entries.map(stationOf) };
+    }),
     "fdb/stats-show": command("bridge", 1, 1, async ([bridge]) => {
       const name = bridgeIn(applied, bridge);
-      return formatMacStats(name, await backend.macTableStats(name), cleared.get(name));
+      const now = await backend.macTableStats(name);
+      return { text: formatMacStats(name, now, cleared.get(name)), data: now };
     }),
     "fdb/stats-clear": command("[bridge]", 0, 1, async ([bridge]) => {
       for (const name of bridge === undefined ? applied.keys() : [bridgeIn(applied, bridge)])
@@ -119,6 +139,12 @@ function stationCommands({ backend, applied }: CommandModules): Record<string, U
       return "";
     }),
   };
+}
+
+/** Age in whole seconds; null when it does not age. */
+function stationOf({ ofport, vlan, macAddress, ageMs, isStatic }: MacEntry): Record<string, unknown> {
+  const port = ofport === OFPORT_LOCAL ? "LOCAL" : ofport;
+  return { port, vlan, mac: macAddress, age: isStatic ? null : Math.floor(ageMs / 1000), static: isStatic };
 }
 
 function vlanOf(text: string): number {
@@ -175,7 +201,7 @@ function absentCommands(applied: AppliedSwitch): Record<string, UnixctlCommand> 
     "bond/list": command("", 0, 0, () => "bond\ttype\trecircID\tmembers\n"),
     "bond/show": noBond,
     "lacp/show": command("[port]", 0, 1, ([port]) => {
-      if (port !== undefined) throw new PlinthError("BOND_UNKNOWN", "no such bond");
+      if (port !== undefined) throw new PlinthError("BOND_UNKNOWN", "no such lacp object");
       return "";
     }),
   };
@@ -194,19 +220,34 @@ function byNumber<Port extends { readonly ofport: number }>(ports: ReadonlyMap<s
   return [...ports.values()].sort((a, b) => a.ofport - b.ofport);
 }
 
+/** One a line. */
+function list(names: readonly string[]): UnixctlAnswer {
+  return { text: names.map((name) => `${name}\n`).join(""), data: names };
+}
+
 function total(counters: Readonly<Record<string, number>>, name: string): number {
   return counters[name] ?? 0;
 }
 
-async function showPorts(backend: SwitchBackend, applied: AppliedSwitch): Promise<string> {
+async function showPorts(backend: SwitchBackend, applied: AppliedSwitch): Promise<UnixctlAnswer> {
   const counters = await backend.counters();
+  const bridges = [...applied].map(([bridge, { ports }]) => {
+    const list = byNumber(ports).map(({ name, ofport, type }) => ({ name, ofport, type }));
+    return [bridge, { ports: list }] as const;
+  });
+  const data = {
+    datapath: DATAPATH,
+    hit: total(counters, "path_hit"),
+    missed: total(counters, "path_miss"),
+    bridges: Object.fromEntries(bridges),
+  };
   let out = `${DATAPATH}: hit:${total(counters, "path_hit")} missed:${total(counters, "path_miss")}\n`;
   for (const [bridge, { ports }] of applied) {
     out += `  ${bridge}:\n`;
     for (const { name, ofport, type } of byNumber(ports))
       out += `    ${name} ${ofport}/${ofport}: (${type})\n`;
   }
-  return out;
+  return { text: out, data };
 }
 
 function showDatapath(counters: Readonly<Record<string, number>>, applied: AppliedSwitch): string {

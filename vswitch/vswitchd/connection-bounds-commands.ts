@@ -26,11 +26,13 @@ export function boundsCommands(datapath: DatapathHandle): Record<string, Unixctl
     }),
     "dpctl/ct-get-maxconns": command("[dp]", 0, 1, async (args) => {
       sortArguments(args, 1);
-      return `${(await datapath.call("conntrackStatus", {})).connectionsMax}\n`;
+      const data = (await datapath.call("conntrackStatus", {})).connectionsMax;
+      return { text: `${data}\n`, data };
     }),
     "dpctl/ct-get-nconns": command("[dp]", 0, 1, async (args) => {
       sortArguments(args, 1);
-      return `${(await datapath.call("conntrackStatus", {})).connections}\n`;
+      const data = (await datapath.call("conntrackStatus", {})).connections;
+      return { text: `${data}\n`, data };
     }),
     "dpctl/ct-enable-tcp-seq-chk": sequence(true),
     "dpctl/ct-disable-tcp-seq-chk": sequence(false),
@@ -72,7 +74,8 @@ function limitCommands(datapath: DatapathHandle): Record<string, UnixctlCommand>
       const lines = [`default limit=${status.defaultLimit}`];
       for (const { zone, limit, count } of status.limits)
         lines.push(`zone=${zone},limit=${limit},count=${count}`);
-      return lines.map((line) => `${line}\n`).join("");
+      const data = { default: status.defaultLimit, zones: status.limits };
+      return { text: lines.map((line) => `${line}\n`).join(""), data };
     }),
   };
 }

@@ -19,7 +19,8 @@ export function connectionCommands(datapath: DatapathHandle): Record<string, Uni
         const { options, words } = sortArguments(args, 2);
         const all = await datapath.call("connections", zoneFilter(words));
         const [verbose, times] = [options.has("m"), options.has("s")];
-        return all.map((one) => `${formatConnection(one, verbose, times)}\n`).join("");
+        const text = all.map((one) => `${formatConnection(one, verbose, times)}\n`).join("");
+        return { text, data: all };
       },
     },
     "dpctl/flush-conntrack": {

@@ -2,7 +2,7 @@
 import { PlinthError } from "../../base/errors/index.js";
 import type { DatabaseServer, Storage } from "../db/index.js";
 import type { Managers } from "./managers.js";
-import type { UnixctlCommand } from "./unixctl.js";
+import type { UnixctlAnswer, UnixctlCommand } from "./unixctl.js";
 
 export interface DatabaseCommandModules {
   readonly server: DatabaseServer;
@@ -56,9 +56,7 @@ function command(
   return { usage, argumentsMin, argumentsMax, run };
 }
 
-function lines(words: readonly string[]): string {
-  return [...words]
-    .sort()
-    .map((word) => `${word}\n`)
-    .join("");
+function lines(words: readonly string[]): UnixctlAnswer {
+  const data = [...words].sort();
+  return { text: data.map((word) => `${word}\n`).join(""), data };
 }

@@ -7,7 +7,7 @@ import { formatPriorityAndMatch } from "../cli/flow-text.js";
 import type { DatapathHandle } from "../datapath/index.js";
 import { command, DATAPATH } from "./commands.js";
 import type { BridgePorts } from "./trace-commands.js";
-import type { UnixctlCommand } from "./unixctl.js";
+import type { UnixctlAnswer, UnixctlCommand } from "./unixctl.js";
 
 const ALL_FLOWS = {
   tableId: OFPTT_ALL,
@@ -22,8 +22,9 @@ export function datapathCommands(
   datapath: DatapathHandle,
   bridges: () => BridgePorts,
 ): Record<string, UnixctlCommand> {
-  const cached = async (names: readonly string[]): Promise<string> => {
+  const cached = async (names: readonly string[]): Promise<UnixctlAnswer> => {
     const lines: string[] = [];
+    const data: unknown[] = [];
     for (const bridge of names) {
       for (const { view, recirculated, flows } of await datapath.call("cachedPaths", { bridge })) {
         const way = flows.map((flow) =>
@@ -31,10 +32,11 @@ export function datapathCommands(
             ? "miss"
             : `table=${flow.tableId} cookie=0x${flow.cookie.toString(16)} priority=${flow.priority}`,
         );
+        data.push({ bridge, match: view.match, tags: view.tags, recirculated, path: flows });
         lines.push(`${formatDatapathFlow(view, recirculated ? 1 : 0)}, path:[${way.join("; ")}]\n`);
       }
     }
-    return lines.join("");
+    return { text: lines.join(""), data };
   };
   return {
     "bridge/dump-flows": command("[--offload-stats] bridge", 1, 2, async (args) => {
@@ -43,7 +45,7 @@ export function datapathCommands(
       if (!bridges().has(name) || (args.length === 2 && !offload))
         throw new PlinthError("BRIDGE_UNKNOWN", "Unknown bridge");
       const flows = await datapath.call("flowStats", { bridge: name, filter: ALL_FLOWS });
-      return flows.map((flow) => describe(flow, offload)).join("");
+      return { text: flows.map((flow) => describe(flow, offload)).join(""), data: flows };
     }),
     "dpif/dump-flows": command("[-m] [--names | --no-names] bridge", 1, 4, async (args) => {
       const name = args.at(-1) as string;
@@ -53,7 +55,7 @@ export function datapathCommands(
     "dpctl/dump-flows": command("[-m] [--names] [dp] [filter=..] [type=..] [pmd=..]", 0, 6, async (args) => {
       const unknown = args.find((word) => !word.startsWith("-") && !word.includes("=") && word !== DATAPATH);
       if (unknown !== undefined)
-        throw new PlinthError("DATAPATH_UNKNOWN", `opening datapath ${unknown} failed (No such device)`);
+        throw new PlinthError("DATAPATH_UNKNOWN", "datapath not found (Invalid argument)");
       return cached([...bridges().keys()]);
     }),
   };

@@ -8,11 +8,10 @@ import { parseInstructions } from "../cli/action-text.js";
 import { parseDatapathFlow } from "../cli/datapath-flow-text.js";
 import { parseFlow } from "../cli/flow-text.js";
 import { frameOfMatch } from "../cli/match-frame.js";
-import { toPlain } from "../cli/plain-value.js";
 import { formatStory, formatTrace } from "../cli/trace-text.js";
 import type { DatapathHandle } from "../datapath/index.js";
 import { traceOfPort } from "./port-trace.js";
-import type { UnixctlCommand } from "./unixctl.js";
+import type { UnixctlAnswer, UnixctlCommand } from "./unixctl.js";
 
 /** The ports of each bridge by name. */
 export type BridgePorts = ReadonlyMap<
@@ -32,8 +31,8 @@ export function traceCommands(
   const run = async (
     args: readonly string[],
     packetOut: boolean,
-    form: "ovs" | "story" | "json",
-  ): Promise<string> => {
+    form: "ovs" | "story",
+  ): Promise<UnixctlAnswer> => {
     const order = parseOrder(args, packetOut, bridges());
     const runs = await datapath.call("trace", {
       bridge: order.bridge,
@@ -43,8 +42,8 @@ export function traceCommands(
       ...(form === "ovs" ? {} : { ctDefault: "actual" as const }),
       ...(order.actions === undefined ? {} : { actions: order.actions }),
     });
-    if (form === "json") return `${JSON.stringify(toPlain(runs), null, 2)}\n`;
-    return form === "story" ? formatStory(order.port, runs) : formatTrace(order.bridge, runs);
+    const text = form === "story" ? formatStory(order.port, runs) : formatTrace(order.bridge, runs);
+    return { text, data: runs };
   };
   const command = (usage: string, one: UnixctlCommand["run"]): UnixctlCommand => ({
     usage,
@@ -56,7 +55,6 @@ export function traceCommands(
     "ofproto/trace": command(FORM, (args) => run(args, false, "ovs")),
     "ofproto/trace-packet-out": command(`[-consistent] ${FORM} actions`, (args) => run(args, true, "ovs")),
     "plinth/trace": command(PORT_FORM, (args) => run(traceOfPort(args, bridges()), false, "story")),
-    "plinth/trace-json": command(PORT_FORM, (args) => run(traceOfPort(args, bridges()), false, "json")),
   };
 }
 

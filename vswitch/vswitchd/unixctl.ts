@@ -2,15 +2,19 @@
 // Source: unixctl of ovs-appctl(8). Thread: main.
 import { describeError } from "../../base/errors/index.js";
 import { JsonRpcFault, listenJsonRpc } from "../../base/jsonrpc/index.js";
+import { toPlain } from "../cli/plain-value.js";
 
 export interface UnixctlCommand {
   /** The arguments as list-commands shows them, e.g. "BRIDGE". */
   readonly usage: string;
   readonly argumentsMin: number;
   readonly argumentsMax: number;
-  /** Returns the text to print. A thrown error is shown to the caller. */
-  readonly run: (args: readonly string[]) => string | Promise<string>;
+  /** Returns what to print. A thrown error is shown to the caller. */
+  readonly run: (args: readonly string[]) => UnixctlAnswer | Promise<UnixctlAnswer>;
 }
+
+/** Text, or text with the data that it tells of, for those who asked for JSON. */
+export type UnixctlAnswer = string | { readonly text: string; readonly data: unknown };
 
 export interface UnixctlOptions {
   /** Answer of `version`. */
@@ -20,7 +24,7 @@ export interface UnixctlOptions {
   readonly exit: () => void;
 }
 
-/** Serves `commands` with list-commands, help, version, exit, ping and shutdown at `path`. Throws as `listenJsonRpc`. */
+/** Serves `commands` with set-options, list-commands, help, version, exit, ping and shutdown at `path`. Throws as `listenJsonRpc`. */
 export async function createUnixctlServer(
   path: string,
   commands: Readonly<Record<string, UnixctlCommand>>,
@@ -42,20 +46,35 @@ export async function createUnixctlServer(
     simple("", 0, () => `${options.version}\n`),
   );
   table.set("exit", simple("[--cleanup]", 1, end));
-  const list = simple("", 0, () => listCommands(table));
+  // Answered by runCommand(), which knows whose options they are.
+  table.set(
+    "set-options",
+    simple("[--format text|json]", 2, () => ""),
+  );
+  const list = simple("", 0, () => ({
+    text: listCommands(table),
+    data: Object.fromEntries(inOrder(table).map(([name, { usage }]) => [name, usage])),
+  }));
   table.set("list-commands", list);
   table.set("help", list);
+  /** Those that have asked for JSON. */
+  const jsonWanted = new WeakSet<object>();
   return listenJsonRpc(
     { kind: "unix", path },
     {
-      request({ method, params }) {
+      async request({ method, params }, connection) {
         // The two that all our control sockets have take an object and answer with one.
         if (method === "ping") return { name: options.name, version: options.version, pid: process.pid };
         if (method === "shutdown") {
           end();
           return {};
         }
-        return runCommand(table, method, params);
+        const answer = await runCommand(table, method, params);
+        if (method === "set-options") {
+          if (formatOf(params as readonly string[]) === "json") jsonWanted.add(connection);
+          else jsonWanted.delete(connection);
+        }
+        return jsonWanted.has(connection) ? jsonOf(answer) : textOf(answer);
       },
     },
     { mode: 0o600 },
@@ -66,7 +85,7 @@ async function runCommand(
   table: ReadonlyMap<string, UnixctlCommand>,
   method: string,
   params: readonly unknown[],
-): Promise<string> {
+): Promise<UnixctlAnswer> {
   const command = table.get(method);
   if (command === undefined)
     throw fault(
@@ -81,8 +100,28 @@ async function runCommand(
   try {
     return await command.run(params as readonly string[]);
   } catch (thrown) {
-    throw fault(thrown instanceof Error ? thrown.message : describeError(thrown));
+    const message = thrown instanceof Error ? thrown.message : describeError(thrown);
+    // dpctl speaks as the program of that name would, which puts its name in front.
+    throw fault(method.startsWith("dpctl/") ? `ovs-vswitchd: ${message}` : message);
   }
+}
+
+/** Of set-options. Throws JsonRpcFault. */
+function formatOf([option, value, ...rest]: readonly string[]): "text" | "json" {
+  const [name, given = value] = (option ?? "").split("=", 2);
+  if (option !== undefined && name !== "--format") throw fault(`option ${option} invalid`);
+  if (given !== "text" && given !== "json") throw fault("option --format requires a parameter, text or json");
+  if (rest.length > 0) throw fault(`option ${rest[0]} invalid`);
+  return given;
+}
+
+function textOf(answer: UnixctlAnswer): string {
+  return typeof answer === "string" ? answer : answer.text;
+}
+
+/** In the shape that Open vSwitch gives text that has no data behind it. */
+function jsonOf(answer: UnixctlAnswer): unknown {
+  return typeof answer === "string" ? { reply: answer, "reply-format": "plain" } : toPlain(answer.data);
 }
 
 /** ovs-appctl prints the text as it is. */
@@ -91,8 +130,10 @@ function fault(message: string): JsonRpcFault {
 }
 
 function listCommands(table: ReadonlyMap<string, UnixctlCommand>): string {
-  const lines = [...table]
-    .sort(([a], [b]) => (a < b ? -1 : 1))
-    .map(([name, { usage }]) => `  ${name.padEnd(23)} ${usage}`);
+  const lines = inOrder(table).map(([name, { usage }]) => `  ${name.padEnd(23)} ${usage}`);
   return `The available commands are:\n${lines.join("\n")}\n`;
+}
+
+function inOrder(table: ReadonlyMap<string, UnixctlCommand>): [string, UnixctlCommand][] {
+  return [...table].sort(([a], [b]) => (a < b ? -1 : 1));
 }

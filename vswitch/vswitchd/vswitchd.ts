@@ -4,6 +4,7 @@
 //   DIR/vswitchd.lock  held for life                          DIR/<bridge>.mgmt  OpenFlow, made by the backend
 //   DIR/vswitchd.ctl   inspection; made last: the daemon is ready
 //   DIR/capture.sock   captured frames, made by the backend
+//   DIR/ovs-vswitchd.pid and the like: how Open vSwitch's tools find us (pid-files.ts)
 //
 // Thread: main. Invariant: a second instance is refused before anything in DIR is touched.
 import { accessSync, constants, mkdirSync } from "node:fs";
@@ -33,6 +34,7 @@ import { Managers } from "./managers.js";
 import { openMetricsServer, parseMetricsEndpoint } from "./metrics-server.js";
 import { formatMetrics } from "./metrics-text.js";
 import type { BridgeStatus, SwitchBackend, SwitchConfig } from "./model.js";
+import { makePidFiles } from "./pid-files.js";
 import { readModel } from "./read-model.js";
 import { Reconciler } from "./reconciler.js";
 import { systemStatistics } from "./system-statistics.js";
@@ -187,6 +189,8 @@ async function assemble(
     version: `vswitchd (Plinth) ${version}`,
     exit,
   });
+  const pidFiles = makePidFiles(dir, "vswitchd.ctl");
+  opened.push(() => pidFiles.close());
   // Gone first: nobody finds a daemon that is leaving.
   opened.push(() => control.close());
   return { closed, close: closeAll };

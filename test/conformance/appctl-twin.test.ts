@@ -1,0 +1,310 @@
+// The same command line to ovs-appctl and to `plinth appctl`, at the same daemons, real and pretended: output, errors and
+// exit codes agree, apart from times and the name of the program. And the same wrong question to ovs-vswitchd and to our
+// switch: the refusals agree.
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
+import { createServer, type Server, type Socket } from "node:net";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { waitFor } from "../../base/time/index.js";
+import { runTool } from "../../stack/cli/tool-command.js";
+import { runAppctl } from "../../vswitch/index.js";
+import { RealOvs } from "../support/real-ovs.js";
+import { PLINTH, run } from "../support/run.js";
+import { SwitchProcess } from "../support/switch.js";
+
+const DEADLINE_MS = 20_000;
+let directory: string;
+let real: RealOvs;
+let ours: SwitchProcess;
+const servers: Server[] = [];
+const sockets = new Set<Socket>();
+
+/** A daemon that treats each client as `serve` does. */
+async function pretend(name: string, serve: (socket: Socket) => void): Promise<void> {
+  const server = createServer((socket) => {
+    sockets.add(socket);
+    socket.on("error", () => {});
+    socket.on("close", () => sockets.delete(socket));
+    serve(socket);
+  });
+  servers.push(server);
+  await new Promise<void>((resolve) => server.listen(join(directory, name), resolve));
+}
+
+/** Answers every request with these members. */
+function answers(members: object): (socket: Socket) => void {
+  return (socket) => {
+    let said = "";
+    socket.on("data", (chunk) => {
+      said += chunk.toString();
+      try {
+        const { id } = JSON.parse(said) as { id: unknown };
+        socket.write(JSON.stringify({ id, ...members }));
+      } catch {
+        // Not whole yet.
+      }
+    });
+  };
+}
+
+beforeAll(async () => {
+  directory = mkdtempSync("/tmp/app-");
+  real = await RealOvs.start();
+  ours = new SwitchProcess();
+  await ours.start();
+  for (const [name, text] of Object.entries({ stale: "999999\n", garbage: "abc\n", empty: "" }))
+    writeFileSync(join(directory, `${name}.pid`), text);
+  mkdirSync(join(directory, "folder.pid"));
+  await pretend("text.ctl", answers({ result: "two\nlines\n", error: null }));
+  await pretend("noend.ctl", answers({ result: "no end of line", error: null }));
+  await pretend("nothing.ctl", answers({ result: "", error: null }));
+  await pretend("refuses.ctl", answers({ result: null, error: "not today\n" }));
+  await pretend("refuses-noend.ctl", answers({ result: null, error: "no end of line" }));
+  await pretend("refuses-nothing.ctl", answers({ result: null, error: "" }));
+  await pretend("refuses-number.ctl", answers({ result: null, error: 5 }));
+  await pretend("refuses-object.ctl", answers({ result: null, error: { a: 1 } }));
+  await pretend("hangs-up.ctl", (socket) => socket.end());
+  await pretend("says-nothing.ctl", () => {});
+  for (const bridge of [real, ours]) await bridge.vsctl("add-br", "br0");
+});
+afterAll(async () => {
+  for (const socket of sockets) socket.destroy();
+  await Promise.all(servers.map((server) => new Promise((resolve) => server.close(resolve))));
+  await real?.stop();
+  await ours?.destroy();
+  rmSync(directory, { recursive: true, force: true });
+});
+
+interface Told {
+  readonly code: number | null;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+function normal(stderr: string): string {
+  return stderr
+    .replaceAll(/^\d{4}-\d\d-\d\dT[\d:.]+Z/gm, "TIME")
+    .replaceAll(/(ovs-|plinth )appctl: /g, "appctl: ");
+}
+
+/** `DIR` stands for the directory of the pretended daemons. */
+const placed = (words: readonly string[]): string[] => words.map((word) => word.replaceAll("DIR", directory));
+
+async function asReal(words: readonly string[]): Promise<Told> {
+  const env = { ...process.env, OVS_RUNDIR: directory };
+  // A shell tells the end by a signal as 128 and its number.
+  const line = ["-c", 'ovs-appctl "$@"; exit $?', "-", ...placed(words)];
+  const { code, stdout, stderr } = await run("bash", line, { deadlineMs: DEADLINE_MS, env });
+  return { code, stdout, stderr: normal(stderr.replaceAll(/^-: line.*\n/gm, "")) };
+}
+
+async function asOurs(words: readonly string[]): Promise<Told> {
+  let [stdout, stderr] = ["", ""];
+  const io = {
+    out: (text: string) => {
+      stdout += text;
+    },
+    err: (text: string) => {
+      stderr += text;
+    },
+    read: () => Promise.reject(new Error("nothing is read")),
+    endpointOf: () => undefined,
+    // --dir is a directory in which nothing runs.
+    socket: (name: string) => join("/nowhere", name),
+    env: { OVS_RUNDIR: directory },
+    interrupted: new Promise<void>(() => {}),
+  };
+  const code = await runTool({ name: "appctl", run: (line) => runAppctl(line, io) }, placed(words), io);
+  return { code, stdout, stderr: normal(stderr) };
+}
+
+describe("plinth appctl is ovs-appctl", () => {
+  it.each(
+    [
+      "",
+      "-t DIR/text.ctl list-commands",
+      "--target=DIR/text.ctl x",
+      "--targ DIR/text.ctl x",
+      "-tDIR/text.ctl x",
+      "-t DIR/text.ctl -- x",
+      "-t DIR/text.ctl x -t y --z",
+      "-T 5 -t DIR/text.ctl x",
+      "--timeout=5 -t DIR/text.ctl x",
+      "-vconsole:off -t DIR/text.ctl x",
+      "-t DIR/noend.ctl x",
+      "-t DIR/nothing.ctl x",
+      "-t DIR/refuses.ctl x",
+      "-t DIR/refuses-noend.ctl x",
+      "-t DIR/refuses-nothing.ctl x",
+      "-t DIR/refuses-number.ctl x",
+      "-t DIR/refuses-object.ctl x",
+      "-t DIR/hangs-up.ctl x",
+      "-T 1 -t DIR/says-nothing.ctl x",
+      "-t DIR/none.ctl x",
+      "-t DIR/stale.pid x",
+      "-t DIR/folder.pid x",
+      "-t none x",
+      "-t stale x",
+      "-t garbage x",
+      "-t empty x",
+      "-t folder x",
+      "-t",
+      "--target",
+      "-T",
+      "--timeout",
+      "-T x y",
+      "-T 0 x",
+      "-T -1 x",
+      "-T 1.5 x",
+      "-T 4294967296 x",
+      "--bogus x",
+      "-x",
+      "--ver",
+      "--help=x",
+      "-t a -t b x",
+    ].map((line) => [line]),
+  )("%s", async (line) => {
+    const words = line === "" ? [] : line.split(" ");
+    const expected = await asReal(words);
+    expect(await asOurs(words)).toEqual(expected);
+  });
+
+  it("finds our switch by its name, as ovs-appctl does", async () => {
+    for (const target of ["ovs-vswitchd", "ovsdb-server"]) {
+      const env = { ...process.env, OVS_RUNDIR: ours.dir };
+      const theirs = await run("ovs-appctl", ["-t", target, "version"], { env });
+      const named = await run(process.execPath, [PLINTH, "appctl", "-t", target, "version"], { env });
+      expect([theirs.code, theirs.stdout]).toEqual([0, "vswitchd (Plinth) 0.1.0\n"]);
+      expect([named.code, named.stdout]).toEqual([0, theirs.stdout]);
+      const inDir = await run(process.execPath, [
+        PLINTH,
+        "appctl",
+        "--dir",
+        ours.dir,
+        "-t",
+        target,
+        "version",
+      ]);
+      expect([inDir.code, inDir.stdout]).toEqual([0, theirs.stdout]);
+    }
+  });
+
+  it("finds a real Open vSwitch by its name", async () => {
+    const env = { ...process.env, OVS_RUNDIR: real.dir };
+    const pid = readFileSync(real.path("ovsdb-server.pid"), "utf8").trim();
+    symlinkSync("db.ctl", real.path(`ovsdb-server.${pid}.ctl`));
+    const shown = await run(process.execPath, [PLINTH, "appctl", "-t", "ovsdb-server", "version"], { env });
+    expect([shown.code, shown.stdout]).toEqual([0, "ovsdb-server (Open vSwitch) 3.1.0\n"]);
+  });
+});
+
+describe("our switch refuses in the words of ovs-vswitchd", () => {
+  it.each(
+    [
+      "nosuch",
+      "nosuch with words",
+      "fdb/show",
+      "fdb/show nope",
+      "fdb/show br0 extra",
+      "fdb/stats-show nope",
+      "fdb/flush nope",
+      "fdb/add nope p 0 02:00:00:00:00:01",
+      "fdb/del br0 0 02:00:00:00:00:01",
+      "fdb/del br0 0 nonsense",
+      "mdb/show br0",
+      "mdb/show nope",
+      "bond/show nope",
+      "lacp/show nope",
+      "version x",
+      "list-commands x",
+      "exit a b",
+      "coverage/read-counter",
+      "coverage/read-counter nope",
+      "dpif/show x",
+      "dpif/dump-flows nope",
+      "bridge/dump-flows nope",
+      "ofproto/trace",
+      "ofproto/trace nope in_port=1",
+      "ofproto/trace br0 nope=1",
+      "qos/show nope",
+      "vlog/set nope",
+      "dpctl/show nope",
+      "dpctl/dump-flows nope",
+      "dpctl/dump-dps x",
+      "dpctl/dump-conntrack nope",
+      "dpctl/ct-set-maxconns nope 5",
+      "dpctl/flush-conntrack zone=x",
+      "dpctl/ipf-set-min-frag v5 1",
+    ].map((line) => [line]),
+  )("%s", async (line) => {
+    const ask = async (socket: string): Promise<Told> => {
+      const { code, stdout, stderr } = await run("ovs-appctl", ["-t", socket, ...line.split(" ")]);
+      return { code, stdout, stderr: stderr.replaceAll(socket, "SOCKET") };
+    };
+    const expected = await ask(real.path("vs.ctl"));
+    expect(expected.code).not.toBe(0);
+    expect(await ask(ours.path("vswitchd.ctl"))).toEqual(expected);
+  });
+
+  it("and ends when asked, with or without --cleanup", async () => {
+    for (const words of [["exit"], ["exit", "--cleanup"]]) {
+      const one = new SwitchProcess();
+      try {
+        await one.start();
+        const { code, stdout, stderr } = await run("ovs-appctl", ["-t", one.path("vswitchd.ctl"), ...words]);
+        expect([code, stdout, stderr]).toEqual([0, "", ""]);
+        const isGone = () => one.pid !== undefined && !existsSync(`/proc/${one.pid}`);
+        await waitFor(isGone, "the switch to end", DEADLINE_MS);
+        expect(await one.end()).toBe(0);
+        expect(readdirSync(one.dir).sort()).toEqual(["conf.db", "vswitchd.lock"]);
+      } finally {
+        await one.destroy();
+      }
+    }
+  });
+});
+
+describe("plinth appctl -o json", () => {
+  const json = async (...words: readonly string[]): Promise<unknown> => {
+    const asked = [PLINTH, "appctl", "--dir", ours.dir, "-o", "json", ...words];
+    const { code, stdout, stderr } = await run(process.execPath, asked);
+    expect([code, stderr]).toEqual([0, ""]);
+    return JSON.parse(stdout);
+  };
+
+  it("gives data where there is some", async () => {
+    expect(await json("ofproto/list")).toEqual(["br0"]);
+    expect(await json("fdb/show", "br0")).toEqual([]);
+    expect(await json("fdb/stats-show", "br0")).toMatchObject({ current: 0, maximum: 8192 });
+    expect(await json("dpif/show")).toMatchObject({
+      bridges: { br0: { ports: [{ name: "br0", ofport: 65534, type: "internal" }] } },
+    });
+    expect(await json("drop/show")).toEqual({ br0: [] });
+    expect(await json("memory/show")).toMatchObject({ ports: 1 });
+    expect(await json("coverage/show")).toMatchObject({ path_hit: 0 });
+    expect(await json("list-commands")).toMatchObject({ "fdb/show": "bridge" });
+    expect(await json("dpctl/dump-conntrack")).toEqual([]);
+    expect(await json("dpctl/ct-get-nconns")).toBe(0);
+    expect(await json("bridge/dump-flows", "br0")).toMatchObject([{ tableId: 0, actions: "NORMAL" }]);
+    expect(await json("dpif/dump-flows", "br0")).toEqual([]);
+    expect(await json("ovsdb-server/list-dbs")).toEqual(["Open_vSwitch", "_Server"]);
+    expect(await json("ofproto/trace", "br0", "in_port=LOCAL")).toMatchObject([{ recirculation: 0 }]);
+  });
+
+  it("and text as it is where there is none, of our switch and of one that knows no JSON", async () => {
+    const told = (reply: string) => ({ reply, "reply-format": "plain" });
+    expect(await json("version")).toEqual(told("vswitchd (Plinth) 0.1.0\n"));
+    expect(await json("-t", real.path("vs.ctl"), "version")).toEqual(
+      told("ovs-vswitchd (Open vSwitch) 3.1.0\n"),
+    );
+  });
+});
