@@ -194,7 +194,7 @@ async function told(socket: string, question: string): Promise<string> {
     .split("\n")
     .filter((line) => !line.startsWith("  ICMPv6:"));
   const sorted = /^dump|-m$/.test(question) ? lines.sort() : lines;
-  const error = stderr.replaceAll(socket, "SOCKET").replace(/^ovs-vswitchd: /, "");
+  const error = stderr.replaceAll(socket, "SOCKET");
   return `${code}\n${sorted.join("\n")}${error}`;
 }
 
