@@ -155,6 +155,8 @@ export class BurstRunner {
       forward(packets, from, to, verdict.onlyPort);
       return;
     }
+    // An output compares with it, and the packet before may have had another.
+    hand.key[K.K_IN_PORT] = inPort;
     for (let i = from; i < to; i++) this.#replay(verdict, packets[i]!, inPort);
   }
 

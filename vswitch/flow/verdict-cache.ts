@@ -111,8 +111,11 @@ export class VerdictCache {
   }
 }
 
-function isSame(verdict: Verdict, { code, flows, tables }: VerdictRecorder): boolean {
+/** Also in what the port that the packet came in by makes of the same code: an output to that port is none. */
+function isSame(verdict: Verdict, { code, flows, tables, needsKey, onlyPort }: VerdictRecorder): boolean {
   return (
+    verdict.needsKey === needsKey &&
+    verdict.onlyPort === onlyPort &&
     verdict.code.length === code.length &&
     verdict.flows.length === flows.length &&
     code.every((word, i) => verdict.code[i] === word) &&

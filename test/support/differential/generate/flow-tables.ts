@@ -126,7 +126,13 @@ const TCP_ACTIONS = ["mod_tp_src:99", "mod_tp_dst:98", "load:1->NXM_OF_TCP_DST[0
 /** Not together with an action set, which Open vSwitch then forgets (docs/differences-from-ovs.md). */
 const EXITS = ["exit", "clone(output:2,exit)"];
 
-const SET_ACTIONS = ["output:1", "output:2", "output:3", "set_field:7->reg0", "group:1", ""];
+const SET_ACTIONS = [
+  ...["output:1", "output:2", "output:3", "set_field:7->reg0", "group:1", ""],
+  "move:NXM_OF_ETH_SRC[]->NXM_OF_ETH_DST[],load:0x7->NXM_OF_ETH_SRC[8..15],output:3",
+  "load:0x5->NXM_OF_ETH_SRC[0..7],move:NXM_OF_ETH_SRC[]->NXM_OF_ETH_DST[]",
+  "set_field:00:00:00:00:00:07/00:00:00:00:00:0f->eth_dst",
+  ...["output:2,group:2", "ct_clear", "ct_clear,output:1", "set_queue:1,output:2"],
+];
 
 /** A flow; each has a priority of its own, so that none overlaps another of the same. */
 function flowText(table: number, priority: number, withSets: boolean): fc.Arbitrary<string> {
@@ -139,7 +145,7 @@ function flowText(table: number, priority: number, withSets: boolean): fc.Arbitr
       ofTcp: fc.array(fc.constantFrom(...TCP_ACTIONS), { maxLength: 1 }),
       ofUntagged: fc.constantFrom(...PUSHES),
       ofVlan: fc.constantFrom("", "pop_vlan"),
-      set: withSets ? fc.constantFrom(...SET_ACTIONS) : fc.constant(""),
+      set: withSets ? fc.constantFrom(...SET_ACTIONS, ...onwards(table)) : fc.constant(""),
       clear: fc.constantFrom(false, false, false, true),
       metadata: fc.constantFrom("", "", "write_metadata:5/7"),
       next: fc.constantFrom(-1, table + 1),

@@ -276,6 +276,8 @@ function instructions(matched: Matched, table: number, scope: Scope): fc.Arbitra
       fc.integer({ min: 1, max: scope.ports }).map((port) => `output:${port}`),
       one(...GROUPS).map((group) => `group:${group}`),
       one(...MACS).map((mac) => `set_field:${mac}->eth_dst`),
+      one("move:NXM_OF_ETH_SRC[]->NXM_OF_ETH_DST[]", "load:0x7->NXM_OF_ETH_DST[8..15]", "ct_clear"),
+      fc.integer({ min: table + 1, max: TABLES }).map((next) => `resubmit(,${next})`),
       ...(CHANGES[kind].length > 0 && kind !== "mpls"
         ? [one(...CHANGES[kind]).filter((text) => /^set_field:[^/]*->|^dec_ttl$/.test(text))]
         : []),
