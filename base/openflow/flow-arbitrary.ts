@@ -10,8 +10,15 @@ import { OFPXMC_EXPERIMENTER, OXM_FIELDS, type OxmField, type OxmFieldName } fro
 
 export const u8 = fc.integer({ min: 0, max: 0xff });
 export const u16 = fc.integer({ min: 0, max: 0xffff });
-export const u32 = fc.integer({ min: 0, max: 0xffffffff });
-export const u64 = fc.bigInt({ min: 0n, max: 0xffffffffffffffffn });
+// All ones often means something else.
+export const u32 = fc.oneof(
+  { weight: 19, arbitrary: fc.integer({ min: 0, max: 0xffffffff }) },
+  { weight: 1, arbitrary: fc.constant(0xffffffff) },
+);
+export const u64 = fc.oneof(
+  { weight: 19, arbitrary: fc.bigInt({ min: 0n, max: 0xffffffffffffffffn }) },
+  { weight: 1, arbitrary: fc.constant(0xffffffffffffffffn) },
+);
 export const bytes = (length: number): fc.Arbitrary<Uint8Array> =>
   fc.uint8Array({ minLength: length, maxLength: length });
 /** Experimenter bodies fill whole 8-byte words together with the 8 bytes before them. */

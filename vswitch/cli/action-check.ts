@@ -5,10 +5,10 @@ import type { Action, Instruction, Match, OxmFieldName } from "../../base/openfl
 import { OFP10_VERSION, OFPP_IN_PORT, OFPP_LOCAL, OFPP_MAX, OFPTT_ALL } from "../../base/openflow/index.js";
 import { Prerequisites } from "../flow/index.js";
 
-/** `tableId` is that of the flow, where it matters. Returns the name of the error. */
+/** `match` and `tableId` are those of the flow, where they matter. Returns the name of the error. */
 export function instructionsFault(
   instructions: readonly Instruction[],
-  match: Match,
+  match: Match | undefined,
   tableId: number | undefined,
   version: number,
 ): string | undefined {

@@ -178,7 +178,7 @@ export function formatFlow(flow: FlowStats, format: FlowFormat = {}): string {
     ...(stats || flow.cookie !== 0n ? [`cookie=0x${flow.cookie.toString(16)}`] : []),
     ...(stats ? [`duration=${formatDuration(flow)}`] : []),
     ...(stats || flow.tableId !== 0 ? [`table=${flow.tableId}`] : []),
-    ...(stats ? [`n_packets=${flow.packetCount}`, `n_bytes=${flow.byteCount}`] : []),
+    ...(stats ? [`n_packets=${countText(flow.packetCount)}`, `n_bytes=${countText(flow.byteCount)}`] : []),
     ...(flow.idleTimeoutSeconds > 0 ? [`idle_timeout=${flow.idleTimeoutSeconds}`] : []),
     ...(flow.hardTimeoutSeconds > 0 ? [`hard_timeout=${flow.hardTimeoutSeconds}`] : []),
   ].map((part) => `${part}, `);
@@ -187,6 +187,11 @@ export function formatFlow(flow: FlowStats, format: FlowFormat = {}): string {
   );
   const match = formatPriorityAndMatch(flow.priority, flow.match, format.names);
   return ` ${[...head, ...flags].join("")}${match === "" ? "" : `${match} `}actions=${instructionsText(flow.instructions, format.version ?? OFP13_VERSION)}`;
+}
+
+/** All ones is what a switch says that does not count. */
+function countText(count: bigint): string {
+  return count === U64 ? "?" : String(count);
 }
 
 /** "priority=100,tcp,…"; the default priority is not told. */

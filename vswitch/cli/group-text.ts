@@ -19,6 +19,7 @@ import { splitKeyValues } from "./key-values.js";
 import type { PortNumbers } from "./match-reader.js";
 import { formatNamedPort, type PortNames } from "./match-text.js";
 
+const UNKNOWN_TIME = 0xffffffff;
 const UNCOUNTED = 0xffffffffffffffffn;
 
 export interface GroupText {
@@ -138,7 +139,7 @@ export function formatGroupStats(group: GroupStats): string {
   );
   return [
     `group_id=${group.groupId}`,
-    `duration=${formatDuration(group)}`,
+    ...(group.durationSeconds === UNKNOWN_TIME ? [] : [`duration=${formatDuration(group)}`]),
     `ref_count=${group.referenceCount}`,
     `packet_count=${group.packetCount}`,
     `byte_count=${group.byteCount}`,

@@ -232,7 +232,7 @@ function replyFault(body: MultipartReplyBody, version: number): string | undefin
         .map((update) =>
           update.event === "abbreviated"
             ? undefined
-            : instructionsFault(update.instructions, update.match, undefined, version),
+            : instructionsFault(update.instructions, undefined, undefined, version),
         )
         .find(isDefined);
     default:

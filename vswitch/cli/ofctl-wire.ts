@@ -82,7 +82,7 @@ export async function printPcap(io: CommandIo, words: Words, flags: OfctlFlags):
       const size = Math.max(HEADER_SIZE, ((stream.bytes[2] as number) << 8) | (stream.bytes[3] as number));
       if (stream.bytes.byteLength < size) break;
       const stamp = flags.timestamp ? `${new Date(timeMs).toISOString().slice(11, 23)} ` : "";
-      const text = printMessage(stream.take(size), { verbosity: flags.more });
+      const text = printMessage(stream.take(size), { verbosity: VERBOSITY - 1 + flags.more });
       io.out(`${before}${stamp}${segment.name}:\n${text}`);
       before = "\n";
     }
