@@ -43,7 +43,7 @@ export class FlowTableSwitch implements FakeSwitchTables {
       flood: () => {
         throw new Error("the pipeline never floods");
       },
-      normal: () => false,
+      normal: () => -1,
       controller: (packet, _key, _length, _reason, _id, tableId, flow) =>
         this.#packetIn(packet, tableId, flow),
       isLive: () => true,

@@ -187,7 +187,7 @@ export class Bridge implements PacketSink {
     this.#delivery.flood(packet, inPort, all);
   }
 
-  normal(packet: number, key: Int32Array): boolean {
+  normal(packet: number, key: Int32Array): number {
     return this.forwarding.normal.forward(packet, key, key[0]! >>> 0, this.#nowMs);
   }
 

@@ -2,9 +2,9 @@
 //
 //   word      0        1–3      4           5         6      7       8            9
 //   untagged  in_port  the frame's own words, of which only bits that a flow can match are kept: see #readWords
-//   tagged    ~in_port MACs     type, TCI   IP        ports  source  destination  TCP flags     (words of the whole key)
+//   tagged    in_port  MACs     tag         IP        ports  source  destination  TCP flags     (words of the whole key)
 //
-// Invariant: of two frames that get rows, the rows are equal exactly when the whole keys are. Whatever is not as plain
+// Invariant: frames with equal rows have equal whole keys, and their tags are of one type. Whatever is not as plain
 // (IPv6, ARP, fragments, IP options, two tags, broken lengths) gets none and is left to the pipeline.
 // Thread: datapath worker. Hot: yes.
 import { BATCH_SIZE, type Batch, type PacketPool } from "../../base/packet/index.js";
@@ -20,6 +20,8 @@ const IPV4_SIZE = 20;
 const TCP = 6;
 const UDP = 17;
 const ICMP = 1;
+/** In word 4 of a tagged frame's row, where the DEI was; never in that of an untagged one. */
+const TAGGED = 0x1000;
 
 export class BurstKeys {
   readonly rows = new Int32Array(BATCH_SIZE << ROW_SHIFT);
@@ -48,13 +50,13 @@ export class BurstKeys {
       const row = i << ROW_SHIFT;
       const start = offset[packet]!;
       const size = length[packet]!;
-      if ((start & 3) === 0 && this.#readWords(start, size, row)) rows[row] = inPort;
-      else if (this.#readTagged(start, size, row)) rows[row] = ~inPort;
-      else {
+      const aligned = (start & 3) === 0;
+      if (!(aligned && this.#readWords(start, size, row)) && !this.#readTagged(start, size, row)) {
         plain[i] = 0;
         continue;
       }
       plain[i] = 1;
+      rows[row] = inPort;
       const even =
         Math.imul(rows[row]!, factors[0]!) +
         Math.imul(rows[row + 2]!, factors[2]!) +
@@ -72,6 +74,19 @@ export class BurstKeys {
       hash = Math.imul(hash ^ (hash >>> 16), 0x85ebca6b);
       hashes[i] = hash ^ (hash >>> 13);
     }
+  }
+
+  /** Whether two frames of the burst that have rows have the same addresses and tag. */
+  isSameLink(a: number, b: number): boolean {
+    const rows = this.rows;
+    const x = a << ROW_SHIFT;
+    const y = b << ROW_SHIFT;
+    return (
+      rows[x + 1]! === rows[y + 1]! &&
+      rows[x + 2]! === rows[y + 2]! &&
+      rows[x + 3]! === rows[y + 3]! &&
+      (rows[x + 4]! === rows[y + 4]! || ((rows[x + 4]! | rows[y + 4]!) & TAGGED) === 0)
+    );
   }
 
   /**
@@ -146,7 +161,7 @@ export class BurstKeys {
     rows[row + 1] = view.getInt32(start);
     rows[row + 2] = view.getInt32(start + 4);
     rows[row + 3] = view.getInt32(start + 8);
-    rows[row + 4] = view.getUint16(start + 14) | 0x1000;
+    rows[row + 4] = (tag << 16) | view.getUint16(start + 14) | TAGGED;
     rows[row + 5] = (protocol << 24) | (first & 0x00ff0000) | view.getUint8(ip + 8);
     rows[row + 6] = ports;
     rows[row + 7] = view.getInt32(ip + 12);

@@ -15,6 +15,7 @@ import type { InHand } from "./in-hand.js";
 import * as K from "./key.js";
 import { VERDICTS_MAX } from "./limits.js";
 import type { Outputs } from "./outputs.js";
+import type { PacketSink } from "./pipeline-modules.js";
 import * as P from "./program.js";
 import type { ValueOperations } from "./value-operations.js";
 import { V_AT, V_DROP, type Verdict } from "./verdict.js";
@@ -27,6 +28,7 @@ export type Forward = (packets: Int32Array, from: number, to: number, port: numb
 export interface BurstModules {
   readonly hand: InHand;
   readonly tables: FlowTables;
+  readonly sink: PacketSink;
   readonly outputs: Outputs;
   readonly headers: HeaderOperations;
   readonly values: ValueOperations;
@@ -157,7 +159,31 @@ export class BurstRunner {
     }
     // An output compares with it, and the packet before may have had another.
     hand.key[K.K_IN_PORT] = inPort;
-    for (let i = from; i < to; i++) this.#replay(verdict, packets[i]!, inPort);
+    if (verdict.isNormal) this.#normal(verdict, packets, from, to);
+    else for (let i = from; i < to; i++) this.#replay(verdict, packets[i]!, inPort);
+  }
+
+  /** What goes to one port takes the frames behind it along that have the same addresses and tag. */
+  #normal({ code, flows }: Verdict, packets: Int32Array, from: number, to: number): void {
+    const { hand, sink, forward } = this.#modules;
+    const { pool, key } = hand;
+    const { view } = pool;
+    hand.tableId = code[1]!;
+    hand.flow = flows[code[2]!]!;
+    for (let i = from; i < to; ) {
+      const packet = packets[i]!;
+      const start = pool.offset[packet]!;
+      key[K.K_ETH_DST] = view.getInt32(start);
+      key[K.K_ETH_DST + 1] = view.getInt32(start + 4);
+      key[K.K_ETH_SRC_LOW] = view.getInt32(start + 8);
+      hand.packet = packet;
+      const port = sink.normal(packet, key, hand.headers);
+      pool.free(packet);
+      const first = i++;
+      if (port < 0) continue;
+      while (i < to && this.#keys.isSameLink(first, i)) i++;
+      forward(packets, first + 1, i, port);
+    }
   }
 
   #replay({ code, flows, needsKey }: Verdict, packet: number, inPort: number): void {

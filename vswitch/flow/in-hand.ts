@@ -28,6 +28,8 @@ export class InHand {
   steps = 0;
   /** How deep in an action set or a bucket: what happens there is no single flow's doing. */
   unowned = 0;
+  /** Its length when this run through the tables began, which is what flows and groups count. */
+  sizeBytes = 0;
   /** How many programs and lookups it is inside of. */
   nesting = 0;
   /** Pipeline words of the key may not be zero. */

@@ -60,7 +60,7 @@ export class InnerRuns {
       hand.countDrop(group === undefined ? D.DROP_NO_LIVE_BUCKET : D.DROP_NESTING);
       return;
     }
-    const sizeBytes = hand.pool.length[hand.packet]!;
+    const { sizeBytes } = hand;
     if (hand.observer === null) {
       group.packets++;
       group.bytes += sizeBytes;

@@ -24,12 +24,12 @@ export class Outputs {
   /** Copies that go on in a table when the run is over. */
   readonly waiting = new Recirculation();
   readonly #hand: InHand;
-  readonly #sink: PacketSink;
+  readonly sink: PacketSink;
   readonly #values: ValueOperations;
 
   constructor(hand: InHand, sink: PacketSink, values: ValueOperations) {
     this.#hand = hand;
-    this.#sink = sink;
+    this.sink = sink;
     this.#values = values;
   }
 
@@ -38,7 +38,7 @@ export class Outputs {
     // 7.4.1: there is no one flow behind a group bucket, an action set or a packet-out; that went through no table.
     const flow = unowned > 0 ? null : this.#hand.flow;
     const table = tableId === OFPTT_ALL ? 0 : tableId;
-    this.#sink.controller(packet, key, maxLength, reason, id, table, flow, userdata);
+    this.sink.controller(packet, key, maxLength, reason, id, table, flow, userdata);
   }
 
   output(port: number, maxLength: number): void {
@@ -47,14 +47,14 @@ export class Outputs {
     const inPort = hand.key[K.K_IN_PORT]! >>> 0;
     switch (port) {
       case OFPP_IN_PORT:
-        this.#sink.output(hand.packet, inPort);
+        this.sink.output(hand.packet, inPort);
         return;
       case OFPP_NORMAL:
-        this.#sink.normal(hand.packet, hand.key, hand.headers);
+        this.sink.normal(hand.packet, hand.key, hand.headers);
         return;
       case OFPP_FLOOD:
       case OFPP_ALL:
-        this.#sink.flood(hand.packet, inPort, port === OFPP_ALL);
+        this.sink.flood(hand.packet, inPort, port === OFPP_ALL);
         return;
       case OFPP_TABLE:
         this.queue(0);
@@ -64,7 +64,7 @@ export class Outputs {
         return;
       default:
         if (port === inPort) hand.countDrop(D.DROP_OUTPUT_TO_INPUT);
-        else this.#sink.output(hand.packet, port);
+        else this.sink.output(hand.packet, port);
     }
   }
 

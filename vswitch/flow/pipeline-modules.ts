@@ -15,8 +15,11 @@ export interface PacketSink {
   output(packet: number, port: number): void;
   /** To every port but `inPort`; with `all` also to those that do not take part in flooding. */
   flood(packet: number, inPort: number, all: boolean): void;
-  /** Forwards as an ordinary learning switch; answers false when it dropped the packet (and counted it). */
-  normal(packet: number, key: Int32Array, headers: Headers): boolean;
+  /**
+   * Forwards as an ordinary learning switch. Returns the port when the packet went to one port unchanged, so that a frame
+   * with the same addresses and tag would now go there too; −1 otherwise. Of the key, input port and addresses count.
+   */
+  normal(packet: number, key: Int32Array, headers: Headers): number;
   /** `reason` indexes REASONS; `flow` is null for a packet-out. */
   controller(
     packet: number,

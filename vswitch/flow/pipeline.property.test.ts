@@ -12,7 +12,7 @@ import {
   OFPTT_ALL,
   type OxmEntry,
 } from "../../base/openflow/index.js";
-import { icmpFrame, plainFrame, tcpFrame, udpFrame } from "../testing/frames.js";
+import { icmpFrame, plainFrame, tagged, tcpFrame, udpFrame } from "../testing/frames.js";
 import { apply, field, flowMod, goto, output, Rig, write } from "../testing/rig.js";
 
 const ends = { source: "10.0.0.1", destination: "10.0.0.2" };
@@ -20,6 +20,8 @@ const FRAMES = [
   tcpFrame(ends, 2),
   tcpFrame({ ...ends, destinationPort: 443 }, 16),
   udpFrame(ends),
+  tagged(udpFrame(ends), 0x8100, 0x6005),
+  tagged(udpFrame(ends), 0x88a8, 0x6005),
   icmpFrame(ends, 8, 0x00010001),
   plainFrame("52:54:00:00:00:01", "52:54:00:00:00:02"),
   plainFrame("52:54:00:00:00:01", "52:54:00:00:00:02", 5, 3),
@@ -148,6 +150,9 @@ describe("Pipeline", () => {
         (flows, bursts) => {
           const cached = new Rig(3, { slots: 64 });
           const fresh = new Rig(3, { slots: 64 });
+          // NORMAL knows where frames go, or floods those in VLAN 5.
+          for (const { bridge } of [cached, fresh])
+            bridge.forwarding.macs.addStatic(0x52540000, 0x000b, 0, 3);
           for (const { tableId, priority, match, applied, written, next } of flows) {
             const writable = written.filter(
               (one) => one.type === "output" || one.type === "pop_vlan" || one.type === "set_field",

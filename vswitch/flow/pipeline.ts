@@ -83,6 +83,7 @@ export class Pipeline {
     return new BurstRunner({
       hand: this.#hand,
       tables: this.#tables,
+      sink: this.#outputs.sink,
       outputs: this.#outputs,
       headers: this.#headers,
       values: this.#values,
@@ -141,6 +142,7 @@ export class Pipeline {
     this.#values.depth = 0;
     hand.steps = 0;
     hand.nesting = 0;
+    hand.sizeBytes = this.#pool.length[packet]!;
     this.#outputs.waiting.length = 0;
     hand.headers.parse(this.#pool, packet, key);
   }
@@ -155,6 +157,7 @@ export class Pipeline {
       hand.marked = true;
       hand.renew();
       hand.nesting = 0;
+      hand.sizeBytes = this.#pool.length[hand.packet]!;
       hand.headers.parse(this.#pool, hand.packet, hand.key);
       const table = waiting.tables[next]!;
       if (this.#observer !== null) this.#observer.recirculate(table, hand.key, hand.packet);
@@ -248,14 +251,14 @@ export class Pipeline {
     const flow = this.#path.next(tableId, hand.key);
     if (this.#recorder.active) this.#recorder.met(tableId, flow);
     if (hand.isAttended) this.#attend(tableId, flow);
-    else this.#tables.count(tableId, flow, this.#pool.length[hand.packet]!, hand.nowMs);
+    else this.#tables.count(tableId, flow, hand.sizeBytes, hand.nowMs);
     return flow;
   }
 
   #attend(tableId: number, flow: Flow | null): void {
     const hand = this.#hand;
     if (this.#observer !== null) this.#observer.table(tableId, flow, hand.key);
-    else this.#tables.count(tableId, flow, this.#pool.length[hand.packet]!, hand.nowMs);
+    else this.#tables.count(tableId, flow, hand.sizeBytes, hand.nowMs);
     if (flow !== null) hand.watch?.hit(hand.packet, hand.key, tableId, flow);
   }
 

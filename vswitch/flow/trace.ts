@@ -274,11 +274,11 @@ class Recorder implements PipelineObserver, PacketSink {
     for (const port of this.#options.ports()) if (port !== inPort) this.#send(packet, port);
   }
 
-  normal(packet: number, key: Int32Array, headers: K.Headers): boolean {
+  normal(packet: number, key: Int32Array, headers: K.Headers): number {
     const inPort = (key[K.K_IN_PORT] as number) >>> 0;
     const nodes = this.#options.normal(packet, key, headers, inPort, (copy, port) => this.#send(copy, port));
     for (const node of nodes) this.#add(node);
-    return true;
+    return -1;
   }
 
   controller(

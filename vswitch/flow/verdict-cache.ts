@@ -88,7 +88,7 @@ export class VerdictCache {
   }
 
   #intern(recorder: VerdictRecorder): Verdict {
-    const { code, flows, tables, needsKey, onlyPort } = recorder;
+    const { code, flows, tables, needsKey, onlyPort, isNormal } = recorder;
     let hash = code.length;
     for (let i = 0; i < code.length; i++) hash = Math.imul(hash ^ code[i]!, 0x9e3779b1);
     for (let i = 0; i < flows.length; i++) hash = Math.imul(hash ^ (flows[i]?.slot ?? -1), 0x85ebca6b);
@@ -101,6 +101,7 @@ export class VerdictCache {
       flows: [...flows],
       code: Int32Array.from(code),
       onlyPort,
+      isNormal,
       needsKey,
     };
     this.verdicts.push(verdict);

@@ -2,7 +2,7 @@
 // Invariant: what is kept follows from the key alone. Whatever depends on anything else, or has an effect besides
 // leaving by a port (connection tracking, meters, groups, learning, packet-ins …), gives the recording up.
 // Thread: datapath worker. Hot: no (only packets that the cache does not know).
-import { OFPP_CONTROLLER, OFPP_MAX, OFPP_TABLE } from "../../base/openflow/index.js";
+import { OFPP_CONTROLLER, OFPP_MAX, OFPP_NORMAL, OFPP_TABLE } from "../../base/openflow/index.js";
 import type { Flow } from "./flow.js";
 import { PATH_LENGTH_MAX, VERDICT_WORDS_MAX } from "./limits.js";
 import { OP_OUTPUT } from "./program.js";
@@ -61,6 +61,12 @@ export class VerdictRecorder {
     this.needsKey = true;
     this.#at(tableId, flow);
     for (let i = from; i < to; i++) this.code.push(code[i]!);
+  }
+
+  /** NORMAL is all that happens to the packet. */
+  get isNormal(): boolean {
+    const { code } = this;
+    return code.length === 6 && code[3] === OP_OUTPUT && code[4]! >>> 0 === OFPP_NORMAL;
   }
 
   /** The port that the packet goes to, when nothing else happens to it; −1 otherwise. */

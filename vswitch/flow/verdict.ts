@@ -17,6 +17,8 @@ export interface Verdict {
   readonly code: Int32Array;
   /** The port that the packet goes to unchanged, when that is all; −1 otherwise. */
   readonly onlyPort: number;
+  /** The packet is forwarded as an ordinary switch does, and that is all. */
+  readonly isNormal: boolean;
   /** The code changes the packet, or needs its key. */
   readonly needsKey: boolean;
 }

@@ -65,6 +65,11 @@ export class TaggedCopies {
     this.#pool = pool;
   }
 
+  /** The packet that it began with. */
+  get original(): number {
+    return this.#packet;
+  }
+
   /** Begins with a packet whose tags were read into `frame`; end() must follow. */
   begin(packet: number, frame: FrameVlans): void {
     this.#packet = packet;

@@ -57,6 +57,7 @@ export class NormalForwarder {
   readonly #modules: NormalModules;
   readonly #frame = new FrameVlans();
   readonly #copies: TaggedCopies;
+  #onlyPort = -1;
   /** For frames that come from no port of the bridge. */
   readonly #anywhere = new VlanPort(TRUNK_ALL);
   readonly #tagsRead: number;
@@ -72,14 +73,18 @@ export class NormalForwarder {
     for (let i = 0; i < config.floodVlans.length; i++) this.#floodVlans[config.floodVlans[i]! & 0xfff] = 1;
   }
 
-  /** Learns the source and sends the frame where it belongs; false when it was dropped (and counted). */
-  forward(packet: number, key: Int32Array, inPort: number, nowMs: number): boolean {
+  /**
+   * Learns the source and sends the frame where it belongs. Returns the port when it went unchanged to one whose station
+   * is known; −1 when it was flooded, changed, or dropped (and counted).
+   */
+  forward(packet: number, key: Int32Array, inPort: number, nowMs: number): number {
     const { find } = this.#modules;
+    this.#onlyPort = -1;
     const input = find(inPort);
     const reason = this.#admit(packet, key, input);
     if (reason >= 0) {
       this.#modules.drop(reason);
-      return false;
+      return -1;
     }
     const frame = this.#frame;
     if (input !== null) this.#learn(key, frame.vlan, inPort, nowMs);
@@ -91,7 +96,7 @@ export class NormalForwarder {
     else reasonNow = this.#forwardTo(find(known), input);
     this.#copies.end();
     if (reasonNow >= 0) this.#modules.drop(reasonNow);
-    return reasonNow < 0;
+    return this.#onlyPort;
   }
 
   /** Reads the frame's tags and puts it into its VLAN; −1, or why it may not come in. */
@@ -134,14 +139,16 @@ export class NormalForwarder {
   #forwardTo(port: NormalPort | null, input: NormalPort | null): number {
     if (port === null || !port.forwards || !port.vlan.reaches(this.#frame)) return DROP_VLAN;
     if (port.isProtected && input?.isProtected === true) return DROP_PROTECTED;
-    this.#send(port);
+    if (this.#send(port)) this.#onlyPort = port.ofport;
     return -1;
   }
 
-  #send(port: NormalPort): void {
+  /** Whether the frame left as it is. */
+  #send(port: NormalPort): boolean {
     const frame = this.#frame;
     const out = this.#copies.with(port.vlan.outer(frame), port.vlan.inner(frame));
     if (out < 0) this.#modules.drop(DROP_NO_BUFFER);
     else this.#modules.send(out, port);
+    return out === this.#copies.original;
   }
 }

@@ -84,3 +84,9 @@ export function plainFrame(source: string, destination: string, vid?: number, pr
   const payload = encodeVlan({ vid, priority, dropEligible: false, ...inner });
   return encodeEthernet({ ...ends, etherType: ETHERTYPE_VLAN, payload });
 }
+
+/** The frame with one tag more, of EtherType 0x8100 or 0x88a8. */
+export function tagged(frame: Uint8Array, type: number, tci: number): Uint8Array {
+  const tag = Uint8Array.of(type >>> 8, type & 255, tci >>> 8, tci & 255);
+  return Uint8Array.from([...frame.subarray(0, 12), ...tag, ...frame.subarray(12)]);
+}
