@@ -23,7 +23,7 @@ export const FRONT_END_GUEST_BASE = 0x4000_0000;
 export const FRONT_END_USER_BASE = 0x7f12_3456_0000;
 const RING_SPAN = 0x8000;
 export const BUFFER_SIZE = 2048;
-const MEMORY_SIZE = 8 << 20;
+export const FRONT_END_MEMORY_SIZE = 8 << 20;
 
 export interface FrontEndOptions {
   /** A connected, non-blocking socket; the front-end owns it. */
@@ -65,9 +65,9 @@ export class FakeFrontEnd {
   constructor(options: FrontEndOptions) {
     this.#options = options;
     this.ringSize = options.ringSize ?? 256;
-    this.#memfd = createMemfd("guest", MEMORY_SIZE);
+    this.#memfd = createMemfd("guest", FRONT_END_MEMORY_SIZE);
     if (options.seal ?? true) sealShrink(this.#memfd);
-    this.#mapping = new FileMapping(this.#memfd, MEMORY_SIZE);
+    this.#mapping = new FileMapping(this.#memfd, FRONT_END_MEMORY_SIZE);
     this.bytes = new Uint8Array(this.#mapping.buffer);
     this.view = new DataView(this.#mapping.buffer);
   }
@@ -95,7 +95,7 @@ export class FakeFrontEnd {
   shareMemory(): void {
     const region = {
       guestAddress: FRONT_END_GUEST_BASE,
-      sizeBytes: MEMORY_SIZE,
+      sizeBytes: FRONT_END_MEMORY_SIZE,
       userAddress: FRONT_END_USER_BASE,
       fileOffset: 0,
     };
@@ -149,7 +149,19 @@ export class FakeFrontEnd {
     this.view.setUint16(at + 4 + (ring.nextAvailable & (this.ringSize - 1)) * 2, head, true);
     ring.nextAvailable = (ring.nextAvailable + 1) & 0xffff;
     this.view.setUint16(at + 2, ring.nextAvailable, true);
-    if ((this.view.getUint16(this.usedAt(index), true) & 1) === 0) ringEventfd(ring.kickFd);
+    if (this.#wantsKick(index, ring.nextAvailable)) ringEventfd(ring.kickFd);
+  }
+
+  /** `next`: the available index after one more chain. */
+  #wantsKick(index: number, next: number): boolean {
+    const used = this.usedAt(index);
+    if (!this.has(wire.VIRTIO_RING_F_EVENT_IDX)) return (this.view.getUint16(used, true) & 1) === 0;
+    return this.view.getUint16(used + 4 + this.ringSize * 8, true) === ((next - 1) & 0xffff);
+  }
+
+  /** Whether feature `bit` was negotiated. */
+  has(bit: number): boolean {
+    return ((this.features >> BigInt(bit)) & 1n) === 1n;
   }
 
   /** The next used element, or undefined. */
@@ -159,6 +171,8 @@ export class FakeFrontEnd {
     if (this.view.getUint16(at + 2, true) === ring.nextUsed) return undefined;
     const element = at + 4 + (ring.nextUsed & (this.ringSize - 1)) * 8;
     ring.nextUsed = (ring.nextUsed + 1) & 0xffff;
+    // used_event: a call with the next one, please.
+    this.view.setUint16(this.availableAt(index) + 4 + this.ringSize * 2, ring.nextUsed, true);
     return { head: this.view.getUint32(element, true), length: this.view.getUint32(element + 4, true) };
   }
 
@@ -181,6 +195,20 @@ export class FakeFrontEnd {
     const { payload } = await this.answer();
     if (payload.kind !== "u64") throw new Error(`unexpected answer ${payload.kind}`);
     return payload.value;
+  }
+
+  /** Sends a request that wants an acknowledgement, and waits for it: 0 is success. */
+  async acknowledged(
+    request: number,
+    payload: wire.VhostUserPayload,
+    fds: readonly number[] = [],
+  ): Promise<bigint> {
+    this.send(request, payload, fds, wire.VHOST_USER_VERSION | wire.VHOST_USER_NEED_REPLY_FLAG);
+    const answer = await this.answer();
+    if (answer.request !== request || answer.payload.kind !== "u64") {
+      throw new Error(`unexpected answer to ${answer.request}`);
+    }
+    return answer.payload.value;
   }
 
   async stopRing(index: number): Promise<number> {

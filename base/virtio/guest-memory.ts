@@ -1,4 +1,4 @@
-// One guest's memory: up to 8 regions of files mapped into the window, and the checked way in.
+// One guest's memory: up to 32 regions of files mapped into the window, and the checked way in.
 // Invariant: translate answers an offset only when the whole range lies inside one region of this guest; the
 // window also shows other guests, so this check is the isolation between them.
 // A region's file must be sealed against shrinking, or a peer that truncates it could kill us with SIGBUS.
@@ -8,8 +8,10 @@ import { alignUp } from "../bytes/index.js";
 import { PlinthError } from "../errors/index.js";
 import { hasSealShrink, PAGE_SIZE_BYTES, sealShrink } from "../linux/index.js";
 import type { GuestWindow } from "./guest-window.js";
-import { VHOST_USER_REGIONS_MAX, type VhostUserRegion } from "./vhost-user-wire.js";
+import type { VhostUserRegion } from "./vhost-user-wire.js";
 
+/** Regions of one guest, hot-added memory included. */
+export const GUEST_REGIONS_MAX = 32;
 const HUGE_PAGE_SIZE_MAX = 2 ** 30;
 
 export interface GuestMemoryOptions {
@@ -27,13 +29,13 @@ export class GuestMemory {
   readonly window: GuestWindow;
   regionCount = 0;
   readonly #allowUnsealed: boolean;
-  readonly #guestBase = new Float64Array(VHOST_USER_REGIONS_MAX);
-  readonly #userBase = new Float64Array(VHOST_USER_REGIONS_MAX);
-  readonly #size = new Float64Array(VHOST_USER_REGIONS_MAX);
-  readonly #start = new Float64Array(VHOST_USER_REGIONS_MAX);
+  readonly #guestBase = new Float64Array(GUEST_REGIONS_MAX);
+  readonly #userBase = new Float64Array(GUEST_REGIONS_MAX);
+  readonly #size = new Float64Array(GUEST_REGIONS_MAX);
+  readonly #start = new Float64Array(GUEST_REGIONS_MAX);
   /** The region found last. */
   #hint = 0;
-  readonly #windowOffset = new Float64Array(VHOST_USER_REGIONS_MAX);
+  readonly #windowOffset = new Float64Array(GUEST_REGIONS_MAX);
 
   constructor(window: GuestWindow, options: GuestMemoryOptions = {}) {
     this.window = window;
@@ -53,6 +55,37 @@ export class GuestMemory {
       this.unmap();
       throw thrown;
     }
+  }
+
+  /** Adds one region. Throws as map() does, and then has what it had. The descriptor stays the caller's. */
+  add(region: VhostUserRegion, fd: number): void {
+    const present = Array.from({ length: this.regionCount }, (_, i) => this.#region(i));
+    assertDisjoint([...present, region]);
+    this.#add(region, fd);
+  }
+
+  /**
+   * Drops the region with these addresses and this size; offsets into it are void. Throws GUEST_MEMORY_INVALID when
+   * there is none.
+   */
+  remove(region: VhostUserRegion): void {
+    const { guestAddress, userAddress, sizeBytes } = region;
+    let i = 0;
+    while (
+      i < this.regionCount &&
+      (this.#guestBase[i] !== guestAddress ||
+        this.#userBase[i] !== userAddress ||
+        this.#size[i] !== sizeBytes)
+    )
+      i++;
+    if (i === this.regionCount) throw invalid(`there is no region of ${sizeBytes} bytes at ${guestAddress}`);
+    this.window.giveBack(this.#windowOffset[i]!);
+    const last = --this.regionCount;
+    this.#guestBase[i] = this.#guestBase[last]!;
+    this.#userBase[i] = this.#userBase[last]!;
+    this.#size[i] = this.#size[last]!;
+    this.#start[i] = this.#start[last]!;
+    this.#windowOffset[i] = this.#windowOffset[last]!;
   }
 
   /** Drops all regions; every offset given out before is void. */
@@ -85,6 +118,15 @@ export class GuestMemory {
       if (relative >= 0 && relative + length <= this.#size[i]!) return this.#start[i]! + relative;
     }
     return -1;
+  }
+
+  #region(i: number): VhostUserRegion {
+    return {
+      guestAddress: this.#guestBase[i]!,
+      userAddress: this.#userBase[i]!,
+      sizeBytes: this.#size[i]!,
+      fileOffset: 0,
+    };
   }
 
   #add(region: VhostUserRegion, fd: number): void {
@@ -134,7 +176,7 @@ function pageSizeOf(blockSize: number): number {
 }
 
 function assertDisjoint(regions: readonly VhostUserRegion[]): void {
-  if (regions.length > VHOST_USER_REGIONS_MAX) throw invalid(`${regions.length} regions`);
+  if (regions.length > GUEST_REGIONS_MAX) throw invalid(`${regions.length} regions`);
   const sorted = [...regions].sort((a, b) => a.guestAddress - b.guestAddress);
   let end = 0;
   for (let i = 0; i < sorted.length; i++) {

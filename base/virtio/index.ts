@@ -1,13 +1,8 @@
 // virtio and vhost-user, device side, without any particular device.
-export { GuestMemory, type GuestMemoryOptions } from "./guest-memory.js";
+export { GUEST_REGIONS_MAX, GuestMemory, type GuestMemoryOptions } from "./guest-memory.js";
 export { GUEST_WINDOW_SIZE_MAX, GuestWindow } from "./guest-window.js";
 export { VhostUserBackend, type VhostUserBackendOptions } from "./vhost-user-backend.js";
-export {
-  type RingAddresses,
-  type VhostUserDevice,
-  type VhostUserEffect,
-  VhostUserSession,
-  vringBaseReply,
-} from "./vhost-user-session.js";
+export type { RingAddresses, VhostUserDevice, VhostUserEffect } from "./vhost-user-effects.js";
+export { VhostUserSession, vringBaseReply } from "./vhost-user-session.js";
 export * from "./vhost-user-wire.js";
 export * from "./virtqueue.js";

@@ -17,7 +17,13 @@ import { GuestWindow } from "./guest-window.js";
 import { VhostUserBackend } from "./vhost-user-backend.js";
 import * as wire from "./vhost-user-wire.js";
 
-const device = { features: 1n << 32n, protocolFeatures: 1n, ringCount: 2, queueCount: 1 };
+const device = {
+  features: (1n << 32n) | (1n << BigInt(wire.VIRTIO_RING_F_EVENT_IDX)),
+  protocolFeatures: 1n | (1n << 4n),
+  ringCount: 2,
+  queueCount: 1,
+  requests: new Map([[wire.VHOST_USER_NET_SET_MTU, wire.VHOST_USER_PROTOCOL_F_NET_MTU]]),
+};
 const USER = 0x1000_0000;
 const index = fc.oneof({ weight: 9, arbitrary: fc.nat(1) }, { weight: 1, arbitrary: fc.nat(0xffff_ffff) });
 const where = fc.oneof(
@@ -29,9 +35,15 @@ const state = (requests: number[], num: fc.Arbitrary<number>) =>
     request: fc.constantFrom(...requests),
     payload: fc.record({ kind: fc.constant("vringState" as const), index, num }),
   });
+const region = fc.record({
+  guestAddress: fc.nat(4).map((page) => page * 0x1000),
+  sizeBytes: fc.constantFrom(0x1000, 0x4000, 0x4000, 0x4000, 7, 2 ** 40),
+  userAddress: fc.constant(USER),
+  fileOffset: fc.constantFrom(0, 0, 0, 0x1000, 3),
+});
 const message = fc.oneof(
   fc.record({
-    request: fc.constantFrom(1, 3, 4, 7, 15, 17),
+    request: fc.constantFrom(1, 3, 4, 7, 15, 17, 34, 36, 40),
     payload: fc.constant({ kind: "none" as const }),
   }),
   state([wire.VHOST_USER_SET_VRING_NUM], fc.oneof(fc.constantFrom(1, 8, 256), fc.nat(70_000))),
@@ -53,19 +65,15 @@ const message = fc.oneof(
     request: fc.constant(wire.VHOST_USER_SET_MEM_TABLE),
     payload: fc.record({
       kind: fc.constant("memoryTable" as const),
-      regions: fc.array(
-        fc.record({
-          guestAddress: fc.nat(4).map((page) => page * 0x1000),
-          sizeBytes: fc.constantFrom(0x1000, 0x4000, 0x4000, 0x4000, 7, 2 ** 40),
-          userAddress: fc.constant(USER),
-          fileOffset: fc.constantFrom(0, 0, 0, 0x1000, 3),
-        }),
-        { maxLength: 2 },
-      ),
+      regions: fc.array(region, { maxLength: 2 }),
     }),
   }),
   fc.record({
-    request: fc.constantFrom(2, 12, 13, 14, 16, 19),
+    request: fc.constantFrom(wire.VHOST_USER_ADD_MEM_REG, wire.VHOST_USER_REM_MEM_REG),
+    payload: fc.record({ kind: fc.constant("memoryRegion" as const), region }),
+  }),
+  fc.record({
+    request: fc.constantFrom(2, 12, 13, 14, 16, 19, 20, 39),
     payload: fc.record({
       kind: fc.constant("u64" as const),
       value: fc.oneof(fc.bigInt(0n, 1n), fc.constantFrom(0x100n, 0x101n), fc.bigInt(0n, 2n ** 64n - 1n)),
@@ -108,6 +116,11 @@ const handshake = [0, 1].flatMap((ring) => [
     fds: [],
   },
 ]) satisfies { request: number; payload: wire.VhostUserPayload; fds: number[] }[];
+const chosen = (value: bigint) => ({
+  request: wire.VHOST_USER_SET_FEATURES,
+  payload: { kind: "u64" as const, value },
+  fds: [] as number[],
+});
 const memoryTable = {
   request: wire.VHOST_USER_SET_MEM_TABLE,
   payload: {
@@ -129,20 +142,27 @@ test("any sequence of messages ends at worst in a closed connection, and leaks n
   fc.assert(
     fc.property(
       fc.boolean(),
+      fc.constantFrom(0n, device.features),
       fc.array(step, { maxLength: 25 }),
       fc.uint8Array({ size: "+2" }),
-      (start, steps, ring) => {
+      (start, features, steps, ring) => {
         pwriteFile(own[0]!, new Uint8Array(0x4000), 0);
         for (const at of [0, 0x200, 0x1000, 0x1200]) pwriteFile(own[0]!, ring.subarray(0, 0x80), at);
         const [near, far] = createSocketPair();
-        const backend = new VhostUserBackend({ fd: near, device, window, epoll });
+        const backend = new VhostUserBackend({
+          fd: near,
+          device,
+          window,
+          epoll,
+          onRequest: (_request, value) => value < 9000n,
+        });
         const send = (bytes: Uint8Array, fds: readonly number[]): void => {
           if (bytes.byteLength === 0) return;
           const numbers = fds.map((kind) => own[kind]!);
           channel.send(far, addressOf(bytes), bytes.byteLength, numbers);
         };
         if (start) {
-          for (const { fds, ...message } of [memoryTable, ...handshake]) {
+          for (const { fds, ...message } of [chosen(features), memoryTable, ...handshake]) {
             send(wire.encodeVhostUserMessage({ flags: 1, ...message }), fds);
           }
           expect(backend.poll()).toBe(true);

@@ -1,14 +1,29 @@
 import { readdirSync } from "node:fs";
 import { afterEach, beforeEach, expect, test } from "vitest";
-import { closeFile, createEventfd, createMemfd, createSocketPair, Epoll } from "../linux/index.js";
-import { FakeFrontEnd, FRONT_END_GUEST_BASE } from "./fake-front-end.js";
+import {
+  closeFile,
+  createEventfd,
+  createMemfd,
+  createSocketPair,
+  drainEventfd,
+  Epoll,
+} from "../linux/index.js";
+import {
+  FakeFrontEnd,
+  FRONT_END_GUEST_BASE,
+  FRONT_END_MEMORY_SIZE,
+  FRONT_END_USER_BASE,
+} from "./fake-front-end.js";
 import { GuestWindow } from "./guest-window.js";
 import { VhostUserBackend } from "./vhost-user-backend.js";
 import * as wire from "./vhost-user-wire.js";
 import { POP_BAD, POP_EMPTY } from "./virtqueue.js";
 
 const device = {
-  features: (1n << 32n) | (1n << BigInt(wire.VIRTIO_RING_F_INDIRECT_DESC)),
+  features:
+    (1n << 32n) |
+    (1n << BigInt(wire.VIRTIO_RING_F_INDIRECT_DESC)) |
+    (1n << BigInt(wire.VIRTIO_RING_F_EVENT_IDX)),
   protocolFeatures: 0n,
   ringCount: 1,
   queueCount: 1,
@@ -19,7 +34,9 @@ let backend: VhostUserBackend;
 let frontEnd: FakeFrontEnd;
 let fdsBefore = 0;
 
-function connect(features = device.features): void {
+const PLAIN = device.features & ~(1n << BigInt(wire.VIRTIO_RING_F_EVENT_IDX));
+
+function connect(features = PLAIN): void {
   const [near, far] = createSocketPair();
   backend = new VhostUserBackend({ fd: near, device, window, epoll });
   frontEnd = new FakeFrontEnd({ fd: far, ringCount: 1, ringSize: 8, features, pump: () => backend.poll() });
@@ -194,4 +211,118 @@ test("a message that arrives byte by byte is one message", () => {
     expect(backend.poll()).toBe(true);
   }
   return expect(frontEnd.answer()).resolves.toMatchObject({ request: 1, flags: 5 });
+});
+
+test("with EVENT_IDX a sleeping device is kicked once, and a busy one not at all", async () => {
+  backend.close();
+  frontEnd.close();
+  connect(device.features);
+  await frontEnd.start();
+  backend.poll();
+  const queue = backend.queues[0]!;
+  expect(queue.eventIndex).toBe(true);
+  const offer = (): void => {
+    frontEnd.setDescriptor(0, 1, guest(frontEnd.bufferAt(0, 0)), 16, 0);
+    frontEnd.offer(0, 1);
+  };
+  const takeAll = (): void => {
+    while (queue.available() > 0 && queue.pop() > 0) queue.push(queue.head, 0);
+    if (queue.publish()) backend.call(0);
+    while (frontEnd.takeUsed(0) !== undefined);
+  };
+  while (epoll.wait(0) > 0) backend.poll();
+  for (let round = 0; round < 3; round++) {
+    for (let i = 0; i < 5; i++) offer();
+    expect(epoll.wait(0)).toBe(0);
+    takeAll();
+    expect(frontEnd.wasCalled(0)).toBe(true);
+    queue.wantKicks(true);
+    expect(queue.available()).toBe(0);
+    offer();
+    expect(epoll.wait(1000)).toBe(1);
+    queue.wantKicks(false);
+    takeAll();
+    expect(epoll.wait(0)).toBe(0);
+  }
+  frontEnd.wasCalled(0);
+  expect(queue.publish()).toBe(false);
+  // Flags mean nothing now, and the device's stays clear.
+  expect(frontEnd.view.getUint16(frontEnd.usedAt(0), true)).toBe(0);
+});
+
+test("memory comes and goes region by region, and what is refused changes nothing", async () => {
+  await frontEnd.start();
+  backend.poll();
+  const queue = backend.queues[0]!;
+  const more = createMemfd("more", 8192);
+  const region = { guestAddress: 0x1000, sizeBytes: 8192, userAddress: 0x1000, fileOffset: 0 };
+  const add = (changes: object) =>
+    frontEnd.acknowledged(
+      wire.VHOST_USER_ADD_MEM_REG,
+      { kind: "memoryRegion", region: { ...region, ...changes } },
+      [more],
+    );
+  const remove = (changes: object) =>
+    frontEnd.acknowledged(wire.VHOST_USER_REM_MEM_REG, {
+      kind: "memoryRegion",
+      region: { ...region, ...changes },
+    });
+  expect(await add({})).toBe(0n);
+  expect(backend.memory.regionCount).toBe(2);
+  expect(backend.memory.translate(0x1800, 0, 16)).toBeGreaterThanOrEqual(0);
+  for (const changes of [{}, { guestAddress: 0x2000 }, { guestAddress: FRONT_END_GUEST_BASE + 4096 }]) {
+    expect(await add(changes)).toBe(1n);
+  }
+  expect(await add({ guestAddress: 0x10_0000, sizeBytes: 1 << 20 })).toBe(1n);
+  expect(backend.memory.regionCount).toBe(2);
+  expect(queue.size).toBe(8);
+  for (const changes of [{ guestAddress: 0 }, { userAddress: 0 }, { sizeBytes: 4096 }]) {
+    expect(await remove(changes)).toBe(1n);
+  }
+  // The region with the rings: they are away as long as it is.
+  const own = {
+    guestAddress: FRONT_END_GUEST_BASE,
+    userAddress: FRONT_END_USER_BASE,
+    sizeBytes: FRONT_END_MEMORY_SIZE,
+  };
+  expect(await remove(own)).toBe(0n);
+  expect(queue.size).toBe(0);
+  expect(queue.available()).toBe(0);
+  expect(backend.memory.translate(0x1800, 0, 16)).toBeGreaterThanOrEqual(0);
+  expect(await remove({})).toBe(0n);
+  expect(backend.memory.regionCount).toBe(0);
+  frontEnd.shareMemory();
+  expect(backend.poll()).toBe(true);
+  expect(queue.size).toBe(8);
+  closeFile(more);
+});
+
+test("a table that is refused is answered with an error, and then the connection ends with the reason", async () => {
+  await frontEnd.negotiate();
+  const file = createMemfd("short", 4096);
+  const region = { guestAddress: 0, sizeBytes: 8192, userAddress: 0x1000, fileOffset: 0 };
+  const answer = frontEnd.acknowledged(
+    wire.VHOST_USER_SET_MEM_TABLE,
+    { kind: "memoryTable", regions: [region] },
+    [file],
+  );
+  expect(await answer).toBe(1n);
+  expect(backend.closedReason).toContain("a region of 8192 bytes");
+  closeFile(file);
+});
+
+test("a broken ring is told by its error descriptor and in the device's status", async () => {
+  await frontEnd.start();
+  const error = createEventfd();
+  frontEnd.send(wire.VHOST_USER_SET_VRING_ERR, { kind: "u64", value: 0n }, [error]);
+  expect(await frontEnd.acknowledged(wire.VHOST_USER_SET_STATUS, { kind: "u64", value: 15n })).toBe(0n);
+  expect(await frontEnd.ask(wire.VHOST_USER_GET_STATUS)).toBe(15n);
+  frontEnd.view.setUint16(frontEnd.availableAt(0) + 2, 9, true);
+  expect(backend.queues[0]!.available()).toBe(0);
+  expect(await frontEnd.ask(wire.VHOST_USER_GET_STATUS)).toBe(15n | 64n);
+  backend.reportBroken(0);
+  expect(drainEventfd(error)).toBe(true);
+  expect(await frontEnd.acknowledged(wire.VHOST_USER_RESET_DEVICE, { kind: "none" })).toBe(0n);
+  expect(backend.queues[0]!.size).toBe(0);
+  closeFile(error);
 });

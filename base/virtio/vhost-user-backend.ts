@@ -1,42 +1,21 @@
-// The back-end's end of one vhost-user connection: reads messages and descriptors from the socket, runs the
-// session, maps guest memory and starts virtqueues. Devices (net, blk) sit on top and use `queues`.
+// The back-end's end of one vhost-user connection: reads messages from the socket, runs the session, maps guest memory and starts virtqueues. Devices (net, blk) sit on top and use `queues`.
 // Invariant: whatever the peer sends or however it vanishes, the worst that happens is `closedReason`; all its
 // descriptors are closed and all its memory is gone after close(). Descriptors to be polled and rung must be
 // eventfds and are made non-blocking; kicks are watched edge-triggered and never read.
 // Thread: the owner of the window. Hot: no (control messages; call() is one system call).
 import { readlinkSync } from "node:fs";
 import { PlinthError } from "../errors/index.js";
-import {
-  addressOf,
-  closeFile,
-  EAGAIN,
-  EINTR,
-  EPOLLET,
-  EPOLLIN,
-  type Epoll,
-  errnoName,
-  MessageChannel,
-  ringEventfd,
-  setNonBlocking,
-} from "../linux/index.js";
+import { closeFile, EPOLLET, EPOLLIN, type Epoll, ringEventfd, setNonBlocking } from "../linux/index.js";
 import { GuestMemory } from "./guest-memory.js";
 import type { GuestWindow } from "./guest-window.js";
+import type { RingAddresses, VhostUserDevice, VhostUserEffect } from "./vhost-user-effects.js";
+import { u64Reply, VhostUserSession, vringBaseReply } from "./vhost-user-session.js";
+import { VhostUserSocket } from "./vhost-user-socket.js";
 import {
-  type RingAddresses,
-  type VhostUserDevice,
-  type VhostUserEffect,
-  VhostUserSession,
-  vringBaseReply,
-} from "./vhost-user-session.js";
-import {
-  encodeVhostUserMessage,
-  parseVhostUserHeader,
-  parseVhostUserMessage,
-  VHOST_USER_HEADER_SIZE,
-  VHOST_USER_PAYLOAD_SIZE_MAX,
-  VHOST_USER_REGIONS_MAX,
-  type VhostUserMessage,
+  VHOST_USER_GET_STATUS,
+  VIRTIO_RING_F_EVENT_IDX,
   VIRTIO_RING_F_INDIRECT_DESC,
+  VIRTIO_STATUS_DEVICE_NEEDS_RESET,
 } from "./vhost-user-wire.js";
 import { Virtqueue } from "./virtqueue.js";
 
@@ -49,7 +28,11 @@ export interface VhostUserBackendOptions {
   readonly epoll: Epoll;
   /** Accept guest memory whose file could be truncated under us; see GuestMemory. */
   readonly allowUnsealed?: boolean;
+  /** Carries out one of the device's own requests; false: refused. */
+  readonly onRequest?: (request: number, value: bigint) => boolean;
 }
+
+type Effect<Kind extends VhostUserEffect["kind"]> = Extract<VhostUserEffect, { kind: Kind }>;
 
 interface RunningRing {
   readonly size: number;
@@ -66,42 +49,39 @@ export class VhostUserBackend {
   /** What the driver chose. */
   features = 0n;
   /** Why the connection is no more; undefined while it is. The owner then calls close(). */
-  closedReason: string | undefined;
+  closedReason: string | undefined = undefined;
   /** Counts every change of memory, rings or features, so that the owner can notice one cheaply. */
   generation = 0;
-  readonly #fd: number;
+  readonly #socket: VhostUserSocket;
   readonly #session: VhostUserSession;
   readonly #epoll: Epoll;
-  readonly #channel = new MessageChannel();
-  readonly #buffer = new Uint8Array(VHOST_USER_HEADER_SIZE + VHOST_USER_PAYLOAD_SIZE_MAX);
-  readonly #bufferAddress: number;
+  readonly #onRequest: ((request: number, value: bigint) => boolean) | undefined;
   readonly #rings: (RunningRing | undefined)[];
   readonly #callFds: Int32Array;
-  #have = 0;
-  #need = VHOST_USER_HEADER_SIZE;
-  #fds: number[] = [];
+  readonly #errorFds: Int32Array;
+  /** Something that the current message asked for was refused. */
+  #refused = false;
   #released = false;
 
   constructor(options: VhostUserBackendOptions) {
-    this.#fd = options.fd;
     this.#epoll = options.epoll;
+    this.#onRequest = options.onRequest;
     this.#session = new VhostUserSession(options.device);
     this.memory = new GuestMemory(options.window, { allowUnsealed: options.allowUnsealed ?? false });
     this.queues = Array.from({ length: options.device.ringCount }, () => new Virtqueue(this.memory));
     this.#rings = this.queues.map(() => undefined);
     this.#callFds = new Int32Array(this.queues.length).fill(-1);
-    this.#bufferAddress = addressOf(this.#buffer);
-    this.#epoll.add(this.#fd, EPOLLIN);
+    this.#errorFds = new Int32Array(this.queues.length).fill(-1);
+    this.#socket = new VhostUserSocket(options.fd, options.epoll);
   }
 
   /** Handles what the peer sent. False when the connection is over. */
   poll(): boolean {
     for (let i = 0; i < MESSAGES_PER_POLL_MAX && this.closedReason === undefined; i++) {
-      const message = this.#read();
+      const message = this.#socket.read();
+      if (message !== undefined) this.#apply(this.#session.receive(message, this.#socket.takeFds()));
+      if (this.#socket.failure !== undefined) this.#fail(this.#socket.failure);
       if (message === undefined) break;
-      const fds = this.#fds;
-      this.#fds = [];
-      this.#apply(this.#session.receive(message, fds));
     }
     return this.closedReason === undefined;
   }
@@ -109,6 +89,12 @@ export class VhostUserBackend {
   /** Calls the driver for queue `index`, if it gave a descriptor for that. */
   call(index: number): void {
     const fd = this.#callFds[index]!;
+    if (fd >= 0) ringEventfd(fd);
+  }
+
+  /** Tells the front-end that queue `index` is broken, if it gave a descriptor for that. */
+  reportBroken(index: number): void {
+    const fd = this.#errorFds[index]!;
     if (fd >= 0) ringEventfd(fd);
   }
 
@@ -124,44 +110,15 @@ export class VhostUserBackend {
     this.closedReason ??= "closed";
     for (let index = 0; index < this.queues.length; index++) {
       this.#haltRing(index);
-      this.#setCall(index, -1);
+      replaceFd(this.#callFds, index, -1);
+      replaceFd(this.#errorFds, index, -1);
     }
     this.memory.unmap();
-    for (const fd of this.#fds) closeFile(fd);
-    this.#fds = [];
-    this.#epoll.remove(this.#fd);
-    closeFile(this.#fd);
-  }
-
-  /** The next whole message, or undefined when there is none (yet, or ever: closedReason). */
-  #read(): VhostUserMessage | undefined {
-    for (;;) {
-      const missing = this.#need - this.#have;
-      if (missing > 0) {
-        const count = this.#channel.receive(this.#fd, this.#bufferAddress + this.#have, missing);
-        for (let i = 0; i < this.#channel.fdCount; i++) this.#fds.push(this.#channel.fds[i]!);
-        if (count === -EAGAIN || count === -EINTR) return undefined;
-        if (count <= 0) return this.#fail(count === 0 ? "the peer has gone" : errnoName(count));
-        if (this.#fds.length > VHOST_USER_REGIONS_MAX) return this.#fail("too many descriptors");
-        this.#have += count;
-        continue;
-      }
-      try {
-        if (this.#need === VHOST_USER_HEADER_SIZE) {
-          this.#need += parseVhostUserHeader(this.#buffer).sizeBytes;
-          if (this.#need > this.#have) continue;
-        }
-        const message = parseVhostUserMessage(this.#buffer.subarray(0, this.#need));
-        this.#have = 0;
-        this.#need = VHOST_USER_HEADER_SIZE;
-        return message;
-      } catch (thrown) {
-        return this.#failBecause(thrown);
-      }
-    }
+    this.#socket.close();
   }
 
   #apply(effects: readonly VhostUserEffect[]): undefined {
+    this.#refused = false;
     for (const effect of effects) {
       try {
         this.#carryOut(effect);
@@ -176,12 +133,24 @@ export class VhostUserBackend {
     const over = this.closedReason !== undefined;
     switch (effect.kind) {
       case "reply":
-        if (!over) this.#send(effect.message);
+        if (!over) this.#socket.send(effect.message);
+        return;
+      case "acknowledge":
+        this.#socket.send(u64Reply(effect.request, over || this.#refused ? 1n : 0n));
+        return;
+      case "replyStatus":
+        if (!over) this.#replyStatus(effect.status);
         return;
       case "features":
         return this.#setFeatures(effect.features);
       case "mapMemory":
         return this.#mapMemory(effect, over);
+      case "addRegion":
+        if (over) return closeAll([effect.fd]);
+        return this.#addRegion(effect);
+      case "removeRegion":
+        if (over) return;
+        return this.#changeMemory(effect.acknowledged, () => this.memory.remove(effect.region));
       case "startRing":
         if (over) return closeAll([effect.kickFd]);
         return this.#startRing(effect);
@@ -190,12 +159,20 @@ export class VhostUserBackend {
       case "stopRing":
         this.#haltRing(effect.index);
         if (effect.answer && !over) {
-          this.#send(vringBaseReply(effect.index, this.queues[effect.index]!.nextAvailable));
+          this.#socket.send(vringBaseReply(effect.index, this.queues[effect.index]!.nextAvailable));
         }
         return;
       case "setCall":
         if (over) return closeAll([effect.fd]);
         return this.#setCall(effect.index, effect.fd);
+      case "setError":
+        if (over) return closeAll([effect.fd]);
+        replaceFd(this.#errorFds, effect.index, effect.fd);
+        if (effect.fd >= 0) prepareEventfd(effect.fd, "error");
+        return;
+      case "deviceRequest":
+        if (!over && this.#onRequest?.(effect.request, effect.value) !== true) this.#refused = true;
+        return;
       case "enableRing":
         this.queues[effect.index]!.enabled = effect.enabled;
         this.generation++;
@@ -210,24 +187,59 @@ export class VhostUserBackend {
 
   #setFeatures(features: bigint): undefined {
     this.features = features;
-    const indirect = ((features >> BigInt(VIRTIO_RING_F_INDIRECT_DESC)) & 1n) === 1n;
-    for (const queue of this.queues) queue.indirect = indirect;
+    const has = (bit: number): boolean => ((features >> BigInt(bit)) & 1n) === 1n;
+    for (const queue of this.queues) {
+      queue.indirect = has(VIRTIO_RING_F_INDIRECT_DESC);
+      queue.eventIndex = has(VIRTIO_RING_F_EVENT_IDX);
+    }
     this.generation++;
   }
 
-  #mapMemory(effect: Extract<VhostUserEffect, { kind: "mapMemory" }>, over: boolean): undefined {
+  #mapMemory(effect: Effect<"mapMemory">, over: boolean): undefined {
     try {
       if (!over) this.memory.map(effect.regions, effect.fds);
     } finally {
       closeAll(effect.fds);
-      this.generation++;
-      this.#rings.forEach((ring, index) => {
-        if (ring !== undefined) this.#moveRing(index, ring.addresses);
-      });
+      this.#moveRings();
     }
   }
 
-  #startRing(effect: Extract<VhostUserEffect, { kind: "startRing" }>): undefined {
+  #addRegion({ region, fd, acknowledged }: Effect<"addRegion">): undefined {
+    this.#changeMemory(acknowledged, () => {
+      try {
+        this.memory.add(region, fd);
+      } finally {
+        closeFile(fd);
+      }
+    });
+  }
+
+  /** A change that is refused leaves all as it was: fatal only when the front-end does not hear of it. */
+  #changeMemory(acknowledged: boolean, change: () => void): undefined {
+    try {
+      change();
+    } catch (thrown) {
+      if (!acknowledged || !(thrown instanceof PlinthError)) throw thrown;
+      this.#refused = true;
+      return;
+    }
+    this.#moveRings();
+  }
+
+  #moveRings(): void {
+    this.generation++;
+    this.#rings.forEach((ring, index) => {
+      if (ring !== undefined) this.#moveRing(index, ring.addresses);
+    });
+  }
+
+  #replyStatus(status: number): void {
+    const broken = this.queues.some((queue) => queue.broken);
+    const value = broken ? status | VIRTIO_STATUS_DEVICE_NEEDS_RESET : status;
+    this.#socket.send(u64Reply(VHOST_USER_GET_STATUS, BigInt(value)));
+  }
+
+  #startRing(effect: Effect<"startRing">): undefined {
     const { index, size, base, addresses, kickFd } = effect;
     const queue = this.queues[index]!;
     const running = this.#rings[index] !== undefined;
@@ -273,19 +285,10 @@ export class VhostUserBackend {
   }
 
   #setCall(index: number, fd: number): undefined {
-    const before = this.#callFds[index]!;
-    if (before >= 0) closeFile(before);
-    this.#callFds[index] = fd;
+    replaceFd(this.#callFds, index, fd);
     if (fd >= 0) prepareEventfd(fd, "call");
     // What the driver missed between the two descriptors: one spurious call is allowed, a lost one is not.
     if (fd >= 0) ringEventfd(fd);
-  }
-
-  /** Answers are a few bytes: a peer whose socket has no room for them does not read its answers. */
-  #send(message: VhostUserMessage): undefined {
-    const bytes = encodeVhostUserMessage(message);
-    const count = this.#channel.send(this.#fd, addressOf(bytes), bytes.byteLength);
-    if (count !== bytes.byteLength) this.#fail("the peer does not take its answers");
   }
 
   #failBecause(thrown: unknown): undefined {
@@ -297,6 +300,13 @@ export class VhostUserBackend {
     this.closedReason ??= reason;
     return undefined;
   }
+}
+
+/** Puts `fd` into a column of descriptors; the one before is closed. */
+function replaceFd(column: Int32Array, index: number, fd: number): void {
+  const before = column[index]!;
+  if (before >= 0) closeFile(before);
+  column[index] = fd;
 }
 
 function closeAll(fds: readonly number[]): undefined {

@@ -32,7 +32,9 @@ test("a front-end that follows QEMU's order gets its rings started and stopped",
   expect(say(wire.VHOST_USER_GET_FEATURES, none)).toEqual([
     { kind: "reply", message: { request: 1, flags: 5, payload: u64(offered) } },
   ]);
-  expect(say(wire.VHOST_USER_GET_PROTOCOL_FEATURES, none)).toMatchObject([{ message: { payload: u64(8n) } }]);
+  expect(say(wire.VHOST_USER_GET_PROTOCOL_FEATURES, none)).toMatchObject([
+    { message: { payload: u64(0x1a008n) } },
+  ]);
   expect(say(wire.VHOST_USER_SET_PROTOCOL_FEATURES, u64(8n))).toEqual([]);
   expect(say(wire.VHOST_USER_SET_OWNER, none)).toEqual([]);
   expect(say(wire.VHOST_USER_SET_FEATURES, u64(offered))).toEqual([{ kind: "features", features: offered }]);
@@ -40,7 +42,7 @@ test("a front-end that follows QEMU's order gets its rings started and stopped",
   const table = { kind: "memoryTable" as const, regions: [region] };
   expect(say(wire.VHOST_USER_SET_MEM_TABLE, table, [7], 9)).toEqual([
     { kind: "mapMemory", regions: [region], fds: [7] },
-    { kind: "reply", message: { request: 5, flags: 5, payload: u64(0n) } },
+    { kind: "acknowledge", request: 5 },
   ]);
   expect(say(wire.VHOST_USER_SET_VRING_NUM, state(1, 256))).toEqual([]);
   expect(say(wire.VHOST_USER_SET_VRING_BASE, state(1, 9))).toEqual([]);
@@ -69,7 +71,81 @@ test("without PROTOCOL_FEATURES a kicked ring is enabled at once", () => {
     { kind: "startRing", kickFd: -1 },
     { kind: "enableRing", enabled: true },
   ]);
-  expect(say(wire.VHOST_USER_RESET_OWNER, none)).toEqual([{ kind: "stopRing", index: 0, answer: false }]);
+  expect(say(wire.VHOST_USER_RESET_OWNER, none)).toEqual([
+    { kind: "enableRing", index: 0, enabled: false },
+    { kind: "enableRing", index: 1, enabled: false },
+  ]);
+});
+
+test.each([
+  ["RESET_DEVICE", wire.VHOST_USER_RESET_DEVICE, none],
+  ["a device status of 0", wire.VHOST_USER_SET_STATUS, u64(0n)],
+])("%s stops every ring and forgets what the driver chose", (_name, request, payload) => {
+  const say = open();
+  say(wire.VHOST_USER_SET_STATUS, u64(15n));
+  say(wire.VHOST_USER_SET_FEATURES, u64(1n << 32n));
+  say(wire.VHOST_USER_SET_VRING_NUM, state(1, 4));
+  say(wire.VHOST_USER_SET_VRING_ADDR, address(1));
+  say(wire.VHOST_USER_SET_VRING_KICK, u64(0x101n));
+  expect(say(wire.VHOST_USER_GET_STATUS, none)).toEqual([{ kind: "replyStatus", status: 15 }]);
+  expect(say(request, payload)).toEqual([
+    { kind: "enableRing", index: 0, enabled: false },
+    { kind: "enableRing", index: 1, enabled: false },
+    { kind: "stopRing", index: 1, answer: false },
+    { kind: "features", features: 0n },
+  ]);
+  expect(say(wire.VHOST_USER_GET_STATUS, none)).toEqual([{ kind: "replyStatus", status: 0 }]);
+  expect(say(wire.VHOST_USER_SET_VRING_KICK, u64(0x101n))).toMatchObject([{ kind: "close" }]);
+});
+
+test("every request that asks for it is acknowledged once, even one that ends the connection", () => {
+  const say = open();
+  expect(say(wire.VHOST_USER_SET_OWNER, none, [], 9)).toEqual([]);
+  const acknowledge = (request: number) => ({ kind: "acknowledge", request });
+  expect(say(wire.VHOST_USER_SET_PROTOCOL_FEATURES, u64(8n), [], 9)).toEqual([acknowledge(16)]);
+  expect(say(wire.VHOST_USER_SET_OWNER, none, [], 9)).toEqual([acknowledge(3)]);
+  expect(say(wire.VHOST_USER_SET_OWNER, none)).toEqual([]);
+  expect(say(wire.VHOST_USER_GET_FEATURES, none, [], 9)).toHaveLength(1);
+  expect(say(wire.VHOST_USER_GET_STATUS, none, [], 9)).toHaveLength(1);
+  expect(say(wire.VHOST_USER_GET_MAX_MEM_SLOTS, none, [], 9)).toMatchObject([
+    { kind: "reply", message: { payload: u64(32n) } },
+  ]);
+  expect(say(wire.VHOST_USER_SET_VRING_NUM, state(9, 4), [], 9)).toMatchObject([
+    { kind: "close" },
+    acknowledge(wire.VHOST_USER_SET_VRING_NUM),
+  ]);
+});
+
+test("a device's own request needs its protocol feature", () => {
+  const requests = new Map([[wire.VHOST_USER_NET_SET_MTU, wire.VHOST_USER_PROTOCOL_F_NET_MTU]]);
+  const session = new VhostUserSession({ ...device, protocolFeatures: 1n << 4n, requests });
+  const message = { request: wire.VHOST_USER_NET_SET_MTU, flags: 1, payload: u64(1400n) };
+  session.receive({ request: wire.VHOST_USER_SET_PROTOCOL_FEATURES, flags: 1, payload: u64(1n << 4n) });
+  expect(session.receive(message)).toEqual([{ kind: "deviceRequest", request: 20, value: 1400n }]);
+  session.receive({ request: wire.VHOST_USER_SET_PROTOCOL_FEATURES, flags: 1, payload: u64(0n) });
+  expect(session.receive(message)).toMatchObject([{ kind: "close" }]);
+});
+
+test("one region comes with its descriptor, and goes with or without", () => {
+  const say = open();
+  const region = { guestAddress: 0, sizeBytes: 4096, userAddress: 4096, fileOffset: 0 };
+  const payload = { kind: "memoryRegion" as const, region };
+  expect(say(wire.VHOST_USER_ADD_MEM_REG, payload, [4])).toEqual([
+    { kind: "addRegion", region, fd: 4, acknowledged: false },
+  ]);
+  say(wire.VHOST_USER_SET_PROTOCOL_FEATURES, u64(8n));
+  expect(say(wire.VHOST_USER_REM_MEM_REG, payload, [5], 9)).toEqual([
+    { kind: "removeRegion", region, acknowledged: true },
+    { kind: "closeFds", fds: [5] },
+    { kind: "acknowledge", request: wire.VHOST_USER_REM_MEM_REG },
+  ]);
+  expect(say(wire.VHOST_USER_ADD_MEM_REG, payload, [])).toMatchObject([{ kind: "close" }]);
+});
+
+test("an error descriptor belongs to its ring", () => {
+  const say = open();
+  expect(say(wire.VHOST_USER_SET_VRING_ERR, u64(1n), [6])).toEqual([{ kind: "setError", index: 1, fd: 6 }]);
+  expect(say(wire.VHOST_USER_SET_VRING_ERR, u64(0x101n))).toEqual([{ kind: "setError", index: 1, fd: -1 }]);
 });
 
 test.each([
@@ -82,6 +158,8 @@ test.each([
   ["a kick before the ring is known", wire.VHOST_USER_SET_VRING_KICK, u64(0n), [5]],
   ["a kick without its descriptor", wire.VHOST_USER_SET_VRING_KICK, u64(0n), []],
   ["regions without descriptors", wire.VHOST_USER_SET_MEM_TABLE, { kind: "memoryTable", regions: [] }, [5]],
+  ["a device status of nine bits", wire.VHOST_USER_SET_STATUS, u64(0x100n), [5]],
+  ["a request that this device does not have", wire.VHOST_USER_SEND_RARP, u64(0n), []],
   ["an unknown request", 99, { kind: "opaque", bytes: new Uint8Array(0) }, [5, 6]],
 ] as const)("%s ends the connection and closes the descriptors", (_name, request, payload, fds) => {
   const say = open();

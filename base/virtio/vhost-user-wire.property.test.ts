@@ -5,12 +5,18 @@ import * as wire from "./vhost-user-wire.js";
 
 const u32 = fc.nat(0xffff_ffff);
 const address = fc.nat(Number.MAX_SAFE_INTEGER);
+const region = fc.record({
+  guestAddress: address,
+  sizeBytes: address,
+  userAddress: address,
+  fileOffset: address,
+});
 const u64 = fc.bigInt(0n, 2n ** 64n - 1n);
 const withRequest = (requests: number[], payload: fc.Arbitrary<wire.VhostUserPayload>) =>
   fc.record({ request: fc.constantFrom(...requests), flags: fc.constantFrom(1, 9), payload });
 const message = fc.oneof(
-  withRequest([1, 2 + 1, 4, 7, 15, 17], fc.constant({ kind: "none" as const })),
-  withRequest([2, 12, 13, 14, 16, 19], fc.record({ kind: fc.constant("u64" as const), value: u64 })),
+  withRequest([1, 2 + 1, 4, 7, 15, 17, 34, 36, 40], fc.constant({ kind: "none" as const })),
+  withRequest([2, 12, 13, 14, 16, 19, 20, 39], fc.record({ kind: fc.constant("u64" as const), value: u64 })),
   withRequest([8, 10, 11, 18], fc.record({ kind: fc.constant("vringState" as const), index: u32, num: u32 })),
   withRequest(
     [9],
@@ -28,12 +34,10 @@ const message = fc.oneof(
     [5],
     fc.record({
       kind: fc.constant("memoryTable" as const),
-      regions: fc.array(
-        fc.record({ guestAddress: address, sizeBytes: address, userAddress: address, fileOffset: address }),
-        { maxLength: wire.VHOST_USER_REGIONS_MAX },
-      ),
+      regions: fc.array(region, { maxLength: wire.VHOST_USER_REGIONS_MAX }),
     }),
   ),
+  withRequest([37, 38], fc.record({ kind: fc.constant("memoryRegion" as const), region })),
   withRequest([6], fc.record({ kind: fc.constant("log" as const), sizeBytes: u64, offset: u64 })),
   withRequest(
     [24, 25],
@@ -45,7 +49,7 @@ const message = fc.oneof(
     }),
   ),
   withRequest(
-    [20, 31, 99],
+    [21, 33, 99],
     fc.record({ kind: fc.constant("opaque" as const), bytes: fc.uint8Array({ maxLength: 200 }) }),
   ),
 );

@@ -4,51 +4,51 @@
 // Invariant: parse never trusts a length; it throws VHOST_USER_MALFORMED naming field and offset, nothing else.
 // Pure. Control path only: u64 values are BigInt or, for addresses and sizes below 2⁵³, numbers.
 import { PlinthError } from "../errors/index.js";
+import {
+  VHOST_USER_ADD_MEM_REG,
+  VHOST_USER_GET_CONFIG,
+  VHOST_USER_GET_FEATURES,
+  VHOST_USER_GET_MAX_MEM_SLOTS,
+  VHOST_USER_GET_PROTOCOL_FEATURES,
+  VHOST_USER_GET_QUEUE_NUM,
+  VHOST_USER_GET_STATUS,
+  VHOST_USER_GET_VRING_BASE,
+  VHOST_USER_HEADER_SIZE,
+  VHOST_USER_NET_SET_MTU,
+  VHOST_USER_REGIONS_MAX,
+  VHOST_USER_REM_MEM_REG,
+  VHOST_USER_REPLY_FLAG,
+  VHOST_USER_RESET_DEVICE,
+  VHOST_USER_RESET_OWNER,
+  VHOST_USER_SEND_RARP,
+  VHOST_USER_SET_CONFIG,
+  VHOST_USER_SET_FEATURES,
+  VHOST_USER_SET_LOG_BASE,
+  VHOST_USER_SET_LOG_FD,
+  VHOST_USER_SET_MEM_TABLE,
+  VHOST_USER_SET_OWNER,
+  VHOST_USER_SET_PROTOCOL_FEATURES,
+  VHOST_USER_SET_STATUS,
+  VHOST_USER_SET_VRING_ADDR,
+  VHOST_USER_SET_VRING_BASE,
+  VHOST_USER_SET_VRING_CALL,
+  VHOST_USER_SET_VRING_ENABLE,
+  VHOST_USER_SET_VRING_ERR,
+  VHOST_USER_SET_VRING_KICK,
+  VHOST_USER_SET_VRING_NUM,
+  VHOST_USER_VERSION,
+  VHOST_USER_VERSION_MASK,
+} from "./vhost-user-constants.js";
 
-export const VHOST_USER_GET_FEATURES = 1;
-export const VHOST_USER_SET_FEATURES = 2;
-export const VHOST_USER_SET_OWNER = 3;
-export const VHOST_USER_RESET_OWNER = 4;
-export const VHOST_USER_SET_MEM_TABLE = 5;
-export const VHOST_USER_SET_LOG_BASE = 6;
-export const VHOST_USER_SET_LOG_FD = 7;
-export const VHOST_USER_SET_VRING_NUM = 8;
-export const VHOST_USER_SET_VRING_ADDR = 9;
-export const VHOST_USER_SET_VRING_BASE = 10;
-export const VHOST_USER_GET_VRING_BASE = 11;
-export const VHOST_USER_SET_VRING_KICK = 12;
-export const VHOST_USER_SET_VRING_CALL = 13;
-export const VHOST_USER_SET_VRING_ERR = 14;
-export const VHOST_USER_GET_PROTOCOL_FEATURES = 15;
-export const VHOST_USER_SET_PROTOCOL_FEATURES = 16;
-export const VHOST_USER_GET_QUEUE_NUM = 17;
-export const VHOST_USER_SET_VRING_ENABLE = 18;
-export const VHOST_USER_SEND_RARP = 19;
-export const VHOST_USER_GET_CONFIG = 24;
-export const VHOST_USER_SET_CONFIG = 25;
+export * from "./vhost-user-constants.js";
 
-export const VHOST_USER_VERSION = 1;
-export const VHOST_USER_VERSION_MASK = 3;
-export const VHOST_USER_REPLY_FLAG = 4;
-export const VHOST_USER_NEED_REPLY_FLAG = 8;
-
-export const VHOST_USER_PROTOCOL_F_MQ = 0;
-export const VHOST_USER_PROTOCOL_F_REPLY_ACK = 3;
-
-export const VIRTIO_NET_F_MRG_RXBUF = 15;
-export const VIRTIO_RING_F_INDIRECT_DESC = 28;
-export const VHOST_USER_F_PROTOCOL_FEATURES = 30;
-export const VIRTIO_F_VERSION_1 = 32;
-
-/** A vring message's u64: bits 0–7 the index, bit 8: no descriptor comes along. */
-export const VHOST_USER_VRING_INDEX_MASK = 0xff;
-export const VHOST_USER_VRING_NO_FD = 0x100;
-
-export const VHOST_USER_HEADER_SIZE = 12;
-export const VHOST_USER_REGIONS_MAX = 8;
 const CONFIG_SIZE_MAX = 256;
+const REGION_SIZE = 32;
 /** The largest payload that any known message has: a configuration space with its header. */
-export const VHOST_USER_PAYLOAD_SIZE_MAX = Math.max(12 + CONFIG_SIZE_MAX, 8 + VHOST_USER_REGIONS_MAX * 32);
+export const VHOST_USER_PAYLOAD_SIZE_MAX = Math.max(
+  12 + CONFIG_SIZE_MAX,
+  8 + VHOST_USER_REGIONS_MAX * REGION_SIZE,
+);
 
 export interface VhostUserRegion {
   readonly guestAddress: number;
@@ -73,6 +73,7 @@ export type VhostUserPayload =
       readonly log: number;
     }
   | { readonly kind: "memoryTable"; readonly regions: readonly VhostUserRegion[] }
+  | { readonly kind: "memoryRegion"; readonly region: VhostUserRegion }
   | { readonly kind: "log"; readonly sizeBytes: bigint; readonly offset: bigint }
   | { readonly kind: "config"; readonly offset: number; readonly flags: number; readonly bytes: Uint8Array }
   /** A request that this file does not know. */
@@ -107,9 +108,33 @@ const REQUEST_KINDS: ReadonlyMap<number, PayloadKind> = new Map<number, PayloadK
   [VHOST_USER_GET_QUEUE_NUM, "none"],
   [VHOST_USER_SET_VRING_ENABLE, "vringState"],
   [VHOST_USER_SEND_RARP, "u64"],
+  [VHOST_USER_NET_SET_MTU, "u64"],
   [VHOST_USER_GET_CONFIG, "config"],
   [VHOST_USER_SET_CONFIG, "config"],
+  [VHOST_USER_RESET_DEVICE, "none"],
+  [VHOST_USER_GET_MAX_MEM_SLOTS, "none"],
+  [VHOST_USER_ADD_MEM_REG, "memoryRegion"],
+  [VHOST_USER_REM_MEM_REG, "memoryRegion"],
+  [VHOST_USER_SET_STATUS, "u64"],
+  [VHOST_USER_GET_STATUS, "none"],
 ]);
+
+/** Requests that are always answered, so that an acknowledgement on top would be one answer too many. */
+const ANSWERED: ReadonlySet<number> = new Set([
+  VHOST_USER_GET_FEATURES,
+  VHOST_USER_SET_LOG_BASE,
+  VHOST_USER_GET_VRING_BASE,
+  VHOST_USER_GET_PROTOCOL_FEATURES,
+  VHOST_USER_GET_QUEUE_NUM,
+  VHOST_USER_GET_CONFIG,
+  VHOST_USER_GET_MAX_MEM_SLOTS,
+  VHOST_USER_GET_STATUS,
+]);
+
+/** Whether `request` has an answer of its own, whatever REPLY_ACK says. */
+export function hasOwnReply(request: number): boolean {
+  return ANSWERED.has(request);
+}
 
 /** Kinds of the answers that are not a u64. */
 const REPLY_KINDS: ReadonlyMap<number, PayloadKind> = new Map<number, PayloadKind>([
@@ -173,6 +198,9 @@ function parsePayload(kind: PayloadKind, bytes: Uint8Array): VhostUserPayload {
       };
     case "memoryTable":
       return { kind, regions: parseRegions(view) };
+    case "memoryRegion":
+      expectSize(size, 8 + REGION_SIZE);
+      return { kind, region: parseRegion(view, 8) };
     case "log":
       expectSize(size, 16);
       return { kind, sizeBytes: view.getBigUint64(0, true), offset: view.getBigUint64(8, true) };
@@ -187,17 +215,19 @@ function parseRegions(view: DataView): VhostUserRegion[] {
   if (view.byteLength < 8) throw malformed("regions", 12, `${view.byteLength} bytes`);
   const count = view.getUint32(0, true);
   if (count > VHOST_USER_REGIONS_MAX) throw malformed("regions", 12, `${count} regions`);
-  expectSize(view.byteLength, 8 + count * 32);
+  expectSize(view.byteLength, 8 + count * REGION_SIZE);
   const regions: VhostUserRegion[] = [];
-  for (let at = 8; at < view.byteLength; at += 32) {
-    regions.push({
-      guestAddress: getAddress(view, at, "guest address"),
-      sizeBytes: getAddress(view, at + 8, "memory size"),
-      userAddress: getAddress(view, at + 16, "user address"),
-      fileOffset: getAddress(view, at + 24, "mmap offset"),
-    });
-  }
+  for (let at = 8; at < view.byteLength; at += REGION_SIZE) regions.push(parseRegion(view, at));
   return regions;
+}
+
+function parseRegion(view: DataView, at: number): VhostUserRegion {
+  return {
+    guestAddress: getAddress(view, at, "guest address"),
+    sizeBytes: getAddress(view, at + 8, "memory size"),
+    userAddress: getAddress(view, at + 16, "user address"),
+    fileOffset: getAddress(view, at + 24, "mmap offset"),
+  };
 }
 
 function parseConfig(view: DataView, bytes: Uint8Array): VhostUserPayload {
@@ -241,12 +271,16 @@ function encodePayload(payload: VhostUserPayload): Uint8Array {
       return bytes;
     }
     case "memoryTable": {
-      const bytes = new Uint8Array(8 + payload.regions.length * 32);
+      const bytes = new Uint8Array(8 + payload.regions.length * REGION_SIZE);
       viewOver(bytes).setUint32(0, payload.regions.length, true);
       payload.regions.forEach((region, i) => {
-        const { guestAddress, sizeBytes, userAddress, fileOffset } = region;
-        bytes.set(encodeAddresses([guestAddress, sizeBytes, userAddress, fileOffset]), 8 + i * 32);
+        bytes.set(encodeRegion(region), 8 + i * REGION_SIZE);
       });
+      return bytes;
+    }
+    case "memoryRegion": {
+      const bytes = new Uint8Array(8 + REGION_SIZE);
+      bytes.set(encodeRegion(payload.region), 8);
       return bytes;
     }
     case "log":
@@ -262,6 +296,10 @@ function encodePayload(payload: VhostUserPayload): Uint8Array {
     case "opaque":
       return payload.bytes;
   }
+}
+
+function encodeRegion({ guestAddress, sizeBytes, userAddress, fileOffset }: VhostUserRegion): Uint8Array {
+  return encodeAddresses([guestAddress, sizeBytes, userAddress, fileOffset]);
 }
 
 function encodeAddresses(values: readonly number[]): Uint8Array {

@@ -2,7 +2,10 @@
 //
 //   driver: avail.ring[] ─► pop(): head, segments copied to scratch ─► device works ─► push() ─► publish()
 //
-// Source: VIRTIO 1.2, 2.7 (split virtqueues), 2.7.5.3 (indirect). Little-endian, VERSION_1 layout; no EVENT_IDX.
+// Whether the driver is called, and kicks, says a flag, or with EVENT_IDX an index: used_event behind the available
+// ring, avail_event behind the used one.
+//
+// Source: VIRTIO 1.2, 2.7 (split virtqueues), 2.7.5.3 (indirect), 2.7.7 and 2.7.10 (notifications). Little-endian.
 // Invariant: the driver is hostile. A descriptor is read once into scratch and only the copy is judged; every
 // segment given out lies in one region of this guest; no chain is longer than the ring (or SEGMENTS_MAX).
 // Nothing outside the guest's regions is read or written. Thread: the owner of the window. Hot: yes.
@@ -39,6 +42,8 @@ export class Virtqueue {
   broken = false;
   /** INDIRECT_DESC was negotiated. */
   indirect = false;
+  /** EVENT_IDX was negotiated. */
+  eventIndex = false;
   /** Chain that the last pop took. */
   head = 0;
   /** Segments of that chain: window offset, length and whether the device may write it. */
@@ -63,6 +68,10 @@ export class Virtqueue {
   #used = 0;
   #limit = 0;
   #segments = 0;
+  /** nextUsed of the last publish(). */
+  #published = 0;
+  /** False until the driver was called once: what it missed before is not known. */
+  #called = false;
 
   constructor(memory: GuestMemory) {
     this.#memory = memory;
@@ -82,6 +91,8 @@ export class Virtqueue {
     this.nextUsed = seen;
     this.nextAvailable = seen === base ? base : seen;
     this.#limit = this.nextAvailable;
+    this.#published = seen;
+    this.#called = false;
     return true;
   }
 
@@ -190,21 +201,41 @@ export class Virtqueue {
   /** Shows the driver everything pushed. True when it wants to be called for it. */
   publish(): boolean {
     if (this.size === 0) return false;
-    Atomics.store(this.#u16, (this.#used >>> 1) + 1, this.nextUsed);
-    return (Atomics.load(this.#u16, this.#available >>> 1) & VRING_AVAIL_F_NO_INTERRUPT) === 0;
+    const before = this.#published;
+    const now = this.nextUsed;
+    // A full fence lies between the index and the reading of what the driver waits for: else both could sleep.
+    Atomics.store(this.#u16, (this.#used >>> 1) + 1, now);
+    this.#published = now;
+    if (!this.eventIndex) {
+      return (Atomics.load(this.#u16, this.#available >>> 1) & VRING_AVAIL_F_NO_INTERRUPT) === 0;
+    }
+    if (now === before) return false;
+    const usedEvent = Atomics.load(this.#u16, (this.#available >>> 1) + 2 + this.size);
+    const passed = ((now - usedEvent - 1) & 0xffff) < ((now - before) & 0xffff);
+    if (!passed && this.#called) return false;
+    this.#called = true;
+    return true;
   }
 
   /** Tells the driver whether to kick. Ask available() again afterwards: something may have come in between. */
   wantKicks(wanted: boolean): void {
     if (this.size === 0) return;
-    Atomics.store(this.#u16, this.#used >>> 1, wanted ? 0 : VRING_USED_F_NO_NOTIFY);
+    const flags = this.#used >>> 1;
+    if (!this.eventIndex) {
+      Atomics.store(this.#u16, flags, wanted ? 0 : VRING_USED_F_NO_NOTIFY);
+      return;
+    }
+    // The chain taken last is 2^16 chains away: a kick then is harmless. The flag must be clear.
+    this.#u16[flags] = 0;
+    const event = wanted ? this.nextAvailable : (this.nextAvailable - 1) & 0xffff;
+    Atomics.store(this.#u16, flags + 2 + 4 * this.size, event);
   }
 
   #place(size: number, descriptors: number, available: number, used: number): boolean {
     const memory = this.#memory;
     this.#descriptors = memory.translateUser(descriptors, size * 16);
-    this.#available = memory.translateUser(available, 4 + size * 2);
-    this.#used = memory.translateUser(used, 4 + size * 8);
+    this.#available = memory.translateUser(available, 6 + size * 2);
+    this.#used = memory.translateUser(used, 6 + size * 8);
     if (this.#descriptors < 0 || this.#available < 0 || this.#used < 0) return false;
     return this.#descriptors % 4 === 0 && this.#available % 2 === 0 && this.#used % 4 === 0;
   }

@@ -1,4 +1,4 @@
-// ARP for IPv4 over Ethernet. Source: RFC 826.
+// ARP for IPv4 over Ethernet, and RARP, which looks the same. Source: RFC 826, RFC 903.
 //   0 htype 2 | 2 ptype 2 | 4 hlen | 5 plen | 6 operation 2 | 8 sha 6 | 14 spa 4 | 18 tha 6 | 24 tpa 4
 import { needBytes, viewOf, WireError } from "./errors.js";
 
@@ -10,6 +10,8 @@ export const ARP_THA = 18;
 export const ARP_TPA = 24;
 export const ARP_REQUEST = 1;
 export const ARP_REPLY = 2;
+/** In a frame of type ETHERTYPE_RARP. */
+export const RARP_REQUEST = 3;
 
 export interface ArpPacket {
   readonly operation: number;

@@ -8,11 +8,17 @@ import {
   FRONT_END_GUEST_BASE,
   type FrontEndOptions,
 } from "../../base/virtio/fake-front-end.js";
-import { VIRTIO_F_VERSION_1, VIRTIO_NET_F_MRG_RXBUF } from "../../base/virtio/index.js";
+import {
+  VIRTIO_F_VERSION_1,
+  VIRTIO_NET_F_MRG_RXBUF,
+  VIRTIO_RING_F_EVENT_IDX,
+} from "../../base/virtio/index.js";
 
 export const HEADER_SIZE = 12;
 export const MODERN = 1n << BigInt(VIRTIO_F_VERSION_1);
 export const MERGEABLE = MODERN | (1n << BigInt(VIRTIO_NET_F_MRG_RXBUF));
+
+export const EVENT_INDEX = MERGEABLE | (1n << BigInt(VIRTIO_RING_F_EVENT_IDX));
 
 /** How the guest lays a frame out in descriptors. */
 export type Layout = "one" | "two" | "scattered";

@@ -1,6 +1,6 @@
 import { mkdtempSync, rmSync } from "node:fs";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { Epoll } from "../../base/linux/index.js";
+import { closeFile, createEventfd, drainEventfd, Epoll } from "../../base/linux/index.js";
 import {
   Batch,
   PacketPool,
@@ -13,8 +13,17 @@ import {
 import { describePort, frameOf } from "../../base/packet/port.suite.js";
 import { waitFor } from "../../base/time/index.js";
 import { FRONT_END_GUEST_BASE } from "../../base/virtio/fake-front-end.js";
+import * as wire from "../../base/virtio/index.js";
 import { GuestWindow } from "../../base/virtio/index.js";
-import { acceptGuest, dialGuest, type FakeGuest, type Layout, MERGEABLE, MODERN } from "./fake-guest.js";
+import {
+  acceptGuest,
+  dialGuest,
+  EVENT_INDEX,
+  type FakeGuest,
+  type Layout,
+  MERGEABLE,
+  MODERN,
+} from "./fake-guest.js";
 import { VhostUserPort } from "./vhost-user-port.js";
 
 const SLOTS = 512;
@@ -80,6 +89,7 @@ function fixture(role: "dial" | "listen", features: bigint, layout: Layout) {
 describePort("VhostUserPort that dials", fixture("dial", MODERN, "one"), 1514);
 describePort("VhostUserPort that listens", fixture("listen", MODERN, "two"), 1514);
 describePort("VhostUserPort with mergeable buffers", fixture("dial", MERGEABLE, "scattered"), 2000);
+describePort("VhostUserPort with EVENT_IDX", fixture("dial", EVENT_INDEX, "two"), 2000);
 
 function send(port: VhostUserPort, frames: readonly Uint8Array[]): void {
   const batch = new Batch();
@@ -194,8 +204,11 @@ describe("VhostUserPort", () => {
     successor.close();
   });
 
-  it("sleeps without missing a kick, and is quiet after waking", async () => {
-    const { port, guest, tick } = await connected();
+  it.each([
+    ["flags", MODERN],
+    ["EVENT_IDX", EVENT_INDEX],
+  ])("sleeps without missing a kick, and is quiet after waking, with %s", async (_name, features) => {
+    const { port, guest, tick } = await connected("dial", features);
     const epoll = new Epoll();
     epoll.add(port.wakeFd, 1);
     const batch = new Batch();
@@ -221,6 +234,67 @@ describe("VhostUserPort", () => {
     expect(port.beginSleep()).toBe(false);
     port.endSleep();
     epoll.close();
+    port.close();
+    guest.close();
+  });
+
+  it("announces a guest that was moved here as if the guest did, and before it sleeps", async () => {
+    const { port, guest, tick } = await connected();
+    const mac = "525400a1b2c3";
+    // The address is the first six bytes of the number.
+    const value = BigInt(`0x${Buffer.from(mac, "hex").reverse().toString("hex")}`);
+    expect(await guest.frontEnd.acknowledged(wire.VHOST_USER_SEND_RARP, { kind: "u64", value })).toBe(0n);
+    tick();
+    expect(port.beginSleep()).toBe(false);
+    port.endSleep();
+    const batch = new Batch();
+    expect(port.rx(batch)).toBe(1);
+    const frame = Buffer.from(pool.frame(batch.packets[0]!)).toString("hex");
+    const expected = `ffffffffffff${mac}80350001080006040003${mac}00000000${mac}00000000`;
+    expect(frame).toBe(expected.padEnd(120, "0"));
+    batch.freeAll(pool);
+    expect(port.rx(batch)).toBe(0);
+    expect(port.beginSleep()).toBe(true);
+    port.endSleep();
+    port.close();
+    guest.close();
+  });
+
+  it("keeps to the MTU that the guest was told, one VLAN tag aside", async () => {
+    const features = MODERN | (1n << BigInt(wire.VIRTIO_NET_F_MTU));
+    const { port, guest } = await connected("dial", features);
+    const setMtu = (value: bigint) =>
+      guest.frontEnd.acknowledged(wire.VHOST_USER_NET_SET_MTU, { kind: "u64", value });
+    for (const refused of [0n, 67n, 9199n, 1n << 40n]) expect(await setMtu(refused)).toBe(1n);
+    send(port, [frameOf(1514, 1)]);
+    expect(guest.receive()).toEqual([frameOf(1514, 1)]);
+    expect(await setMtu(1000n)).toBe(0n);
+    await linkUp(port);
+    const tagged = (size: number): Uint8Array => {
+      const frame = frameOf(size, 4);
+      frame.set([0x81, 0], 12);
+      return frame;
+    };
+    send(port, [frameOf(1014, 1), frameOf(1015, 2), tagged(1018), tagged(1019), frameOf(60, 3)]);
+    expect(guest.receive()).toEqual([frameOf(1014, 1), tagged(1018), frameOf(60, 3)]);
+    expect(port.stats[TX_ERRORS]).toBe(2);
+    port.close();
+    guest.close();
+  });
+
+  it("tells the front-end of a ring that the driver broke", async () => {
+    const { port, guest, tick } = await connected();
+    const error = createEventfd();
+    const { frontEnd } = guest;
+    frontEnd.send(wire.VHOST_USER_SET_VRING_ERR, { kind: "u64", value: 1n }, [error]);
+    tick();
+    frontEnd.view.setUint16(frontEnd.availableAt(1) + 2, 9999, true);
+    expect(port.rx(new Batch())).toBe(0);
+    tick();
+    expect(port.linkUp).toBe(false);
+    expect(port.lastError).toBe("the driver broke its ring");
+    expect(drainEventfd(error)).toBe(true);
+    closeFile(error);
     port.close();
     guest.close();
   });

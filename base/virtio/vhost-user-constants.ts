@@ -1,0 +1,64 @@
+// Numbers of the vhost-user protocol and of virtio that a back-end needs: requests, flags, feature bits.
+// Source: QEMU docs/interop/vhost-user.rst; VIRTIO 1.2, 5.1.3 (network features), 6 (reserved features).
+// Pure.
+
+export const VHOST_USER_GET_FEATURES = 1;
+export const VHOST_USER_SET_FEATURES = 2;
+export const VHOST_USER_SET_OWNER = 3;
+export const VHOST_USER_RESET_OWNER = 4;
+export const VHOST_USER_SET_MEM_TABLE = 5;
+export const VHOST_USER_SET_LOG_BASE = 6;
+export const VHOST_USER_SET_LOG_FD = 7;
+export const VHOST_USER_SET_VRING_NUM = 8;
+export const VHOST_USER_SET_VRING_ADDR = 9;
+export const VHOST_USER_SET_VRING_BASE = 10;
+export const VHOST_USER_GET_VRING_BASE = 11;
+export const VHOST_USER_SET_VRING_KICK = 12;
+export const VHOST_USER_SET_VRING_CALL = 13;
+export const VHOST_USER_SET_VRING_ERR = 14;
+export const VHOST_USER_GET_PROTOCOL_FEATURES = 15;
+export const VHOST_USER_SET_PROTOCOL_FEATURES = 16;
+export const VHOST_USER_GET_QUEUE_NUM = 17;
+export const VHOST_USER_SET_VRING_ENABLE = 18;
+export const VHOST_USER_SEND_RARP = 19;
+export const VHOST_USER_NET_SET_MTU = 20;
+export const VHOST_USER_GET_CONFIG = 24;
+export const VHOST_USER_SET_CONFIG = 25;
+export const VHOST_USER_RESET_DEVICE = 34;
+export const VHOST_USER_GET_MAX_MEM_SLOTS = 36;
+export const VHOST_USER_ADD_MEM_REG = 37;
+export const VHOST_USER_REM_MEM_REG = 38;
+export const VHOST_USER_SET_STATUS = 39;
+export const VHOST_USER_GET_STATUS = 40;
+
+export const VHOST_USER_VERSION = 1;
+export const VHOST_USER_VERSION_MASK = 3;
+export const VHOST_USER_REPLY_FLAG = 4;
+export const VHOST_USER_NEED_REPLY_FLAG = 8;
+
+export const VHOST_USER_PROTOCOL_F_MQ = 0;
+export const VHOST_USER_PROTOCOL_F_RARP = 2;
+export const VHOST_USER_PROTOCOL_F_REPLY_ACK = 3;
+export const VHOST_USER_PROTOCOL_F_NET_MTU = 4;
+export const VHOST_USER_PROTOCOL_F_RESET_DEVICE = 13;
+export const VHOST_USER_PROTOCOL_F_CONFIGURE_MEM_SLOTS = 15;
+export const VHOST_USER_PROTOCOL_F_STATUS = 16;
+
+export const VIRTIO_NET_F_MTU = 3;
+export const VIRTIO_NET_F_MRG_RXBUF = 15;
+export const VIRTIO_NET_F_GUEST_ANNOUNCE = 21;
+export const VIRTIO_RING_F_INDIRECT_DESC = 28;
+export const VIRTIO_RING_F_EVENT_IDX = 29;
+export const VHOST_USER_F_PROTOCOL_FEATURES = 30;
+export const VIRTIO_F_VERSION_1 = 32;
+
+/** Device status (VIRTIO 1.2, 2.1): the device is broken until the driver resets it. */
+export const VIRTIO_STATUS_DEVICE_NEEDS_RESET = 64;
+
+/** A vring message's u64: bits 0–7 the index, bit 8: no descriptor comes along. */
+export const VHOST_USER_VRING_INDEX_MASK = 0xff;
+export const VHOST_USER_VRING_NO_FD = 0x100;
+
+export const VHOST_USER_HEADER_SIZE = 12;
+/** Regions in one SET_MEM_TABLE, and descriptors in one message. */
+export const VHOST_USER_REGIONS_MAX = 8;

@@ -1,0 +1,71 @@
+// What a vhost-user session is told about its device, and what it asks its owner to do.
+// Source: QEMU docs/interop/vhost-user.rst. Pure: types only.
+import type { VhostUserMessage, VhostUserRegion } from "./vhost-user-wire.js";
+
+export interface VhostUserDevice {
+  /** Feature bits offered, without VHOST_USER_F_PROTOCOL_FEATURES, which the session adds. */
+  readonly features: bigint;
+  /** Protocol feature bits offered that this kind of device needs; the session adds those of every device. */
+  readonly protocolFeatures: bigint;
+  readonly ringCount: number;
+  /** Answer to GET_QUEUE_NUM: queue pairs for a net device, queues for a block device. */
+  readonly queueCount: number;
+  /** The configuration space, where the device has one. */
+  readonly config?: Uint8Array;
+  /** Requests with a u64 that only this kind of device has, and the protocol feature bit that each needs. */
+  readonly requests?: ReadonlyMap<number, number>;
+}
+
+export interface RingAddresses {
+  /** Addresses in the front-end's process. */
+  readonly descriptors: number;
+  readonly available: number;
+  readonly used: number;
+}
+
+export type VhostUserEffect =
+  | { readonly kind: "reply"; readonly message: VhostUserMessage }
+  /** Answer 0, or 1 when what this message asked for failed; the last effect of a message that wants it. */
+  | { readonly kind: "acknowledge"; readonly request: number }
+  /** Answer GET_STATUS. */
+  | { readonly kind: "replyStatus"; readonly status: number }
+  /** The driver's choice; comes before any ring starts. */
+  | { readonly kind: "features"; readonly features: bigint }
+  /** Replaces all memory; running rings must be translated anew. `fds` in the order of `regions`. */
+  | {
+      readonly kind: "mapMemory";
+      readonly regions: readonly VhostUserRegion[];
+      readonly fds: readonly number[];
+    }
+  /** One region more. When it is refused all else stays, if the front-end hears of it (`acknowledged`). */
+  | {
+      readonly kind: "addRegion";
+      readonly region: VhostUserRegion;
+      readonly fd: number;
+      readonly acknowledged: boolean;
+    }
+  /** One region less; running rings must be translated anew. */
+  | { readonly kind: "removeRegion"; readonly region: VhostUserRegion; readonly acknowledged: boolean }
+  /** kickFd −1: the driver never kicks, poll. */
+  | {
+      readonly kind: "startRing";
+      readonly index: number;
+      readonly size: number;
+      readonly base: number;
+      readonly addresses: RingAddresses;
+      readonly kickFd: number;
+    }
+  /** A running ring has moved; its indices stay. */
+  | { readonly kind: "moveRing"; readonly index: number; readonly addresses: RingAddresses }
+  /** Stop using the ring, close its kick descriptor, then (`answer`) send vringBaseReply. */
+  | { readonly kind: "stopRing"; readonly index: number; readonly answer: boolean }
+  /** fd −1: the driver wants no calls. The previous one is closed. */
+  | { readonly kind: "setCall"; readonly index: number; readonly fd: number }
+  /** Where to tell that the ring is broken; fd −1: nowhere. The previous one is closed. */
+  | { readonly kind: "setError"; readonly index: number; readonly fd: number }
+  | { readonly kind: "enableRing"; readonly index: number; readonly enabled: boolean }
+  /** One of the device's own requests; when the device refuses, so does the acknowledgement. */
+  | { readonly kind: "deviceRequest"; readonly request: number; readonly value: bigint }
+  | { readonly kind: "closeFds"; readonly fds: readonly number[] }
+  /** The peer broke the protocol. */
+  | { readonly kind: "close"; readonly reason: string };
