@@ -7,7 +7,8 @@ import { waitFor } from "../../base/time/index.js";
 import { readTlsFiles } from "../../base/tls/index.js";
 import { ControllerPeer } from "../../vswitch/testing/controller-peer.js";
 import { freePort } from "../support/controller-process.js";
-import { type RunResult, requirePrograms, run, runOk } from "../support/run.js";
+import { createIdentity, type Identity } from "../support/identity.js";
+import { type RunResult, requirePrograms, run } from "../support/run.js";
 import { SwitchProcess } from "../support/switch.js";
 
 const DEADLINE_MS = 30_000;
@@ -25,13 +26,7 @@ afterEach(async () => {
   await daemon.destroy();
 });
 
-/** A key with a certificate that is its own CA. */
-async function identity(name: string): Promise<{ readonly key: string; readonly certificate: string }> {
-  const [key, certificate] = [daemon.path(`${name}.key`), daemon.path(`${name}.pem`)];
-  const request = ["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", `/CN=${name}`];
-  await runOk("openssl", [...request, "-keyout", key, "-out", certificate]);
-  return { key, certificate };
-}
+const identity = (name: string): Promise<Identity> => createIdentity((file) => daemon.path(file), name);
 
 function status(column: string): Promise<string> {
   return daemon.vsctl("get", "controller", "br0", column);

@@ -46,6 +46,8 @@ export class FlowTableSwitch implements FakeSwitchTables {
       normal: () => -1,
       controller: (packet, _key, _length, _reason, _id, tableId, flow) =>
         this.#packetIn(packet, tableId, flow),
+      wantsMisses: false,
+      miss: () => undefined,
       isLive: () => true,
     };
     this.#pipeline = new Pipeline({

@@ -35,6 +35,13 @@ export const TEST_PROGRAMS = [
     service: "openvswitch-switch",
     why: "a real switch for our controller",
   },
+  { program: "osken-manager", package: "python3-os-ken", why: "a controller that we did not write" },
+  {
+    program: "ovs-testcontroller",
+    package: "openvswitch-testcontroller",
+    service: "openvswitch-testcontroller",
+    why: "a controller that we did not write",
+  },
   { program: "nbdinfo", package: "libnbd-bin", why: "drives our NBD" },
   { program: "nbdcopy", package: "libnbd-bin", why: "drives our NBD" },
   { program: "nbdkit", package: "nbdkit", why: "the peer of the volume benches" },
@@ -53,6 +60,7 @@ export const TEST_PROGRAMS = [
 
 /** Services that a package would start by itself; Plinth only wants the programs. */
 export const UNWANTED_SERVICES = [
+  "openvswitch-testcontroller",
   "openvswitch-switch",
   "ovs-vswitchd",
   "ovsdb-server",

@@ -7,7 +7,7 @@ import type {
   FlowRemovedReason,
   PortStatusReason,
 } from "../../base/openflow/index.js";
-import { OFPR } from "../../base/openflow/index.js";
+import { OFP10_VERSION, OFPR } from "../../base/openflow/index.js";
 import type { SwitchEvent } from "./switch-model.js";
 
 export type AsyncMasks = Pick<AsyncConfig, "packetIn" | "portStatus" | "flowRemoved">;
@@ -31,6 +31,12 @@ const INVALID_TTL = 1 << OFPR.invalid_ttl;
 
 export function wantsInvalidTtl(masks: AsyncMasks): boolean {
   return (masks.packetIn[0] & INVALID_TTL) !== 0;
+}
+
+/** Whether packets that no flow matches are of interest: only OpenFlow 1.0 hands them to the controller by itself. */
+export function wantsMisses(masks: AsyncMasks, version: number): boolean {
+  const [active, slave] = masks.packetIn;
+  return version === OFP10_VERSION && ((active | slave) & (1 << OFPR.no_match)) !== 0;
 }
 
 /** The masks with packet-ins of that reason wanted, or not, in every role but slave. */

@@ -16,10 +16,9 @@ import {
 } from "../../base/openflow/index.js";
 import type { Clock, Timer } from "../../base/time/index.js";
 import { AnswerQueue } from "./answer-queue.js";
-import { CONTROLLER_MASKS, SILENT_MASKS } from "./async-config.js";
+import { CONTROLLER_MASKS, SILENT_MASKS, wantsMisses } from "./async-config.js";
 import { ChangeQueue } from "./change-queue.js";
 import { EventSender } from "./event-sender.js";
-import type { FlowWatch } from "./flow-watch.js";
 import { REQUESTS_OUTSTANDING_MAX, SEND_QUEUE_BYTES_MAX } from "./limits.js";
 import { MessageSender } from "./message-sender.js";
 import { MonitorChannel } from "./monitor-channel.js";
@@ -27,6 +26,7 @@ import { RequestDispatcher } from "./request-dispatcher.js";
 import type { ConnectionState } from "./requests.js";
 import type { Roles } from "./roles.js";
 import type { SwitchEvent, SwitchModel } from "./switch-model.js";
+import type { Watches } from "./watches.js";
 
 export interface ConnectionOptions {
   /** For logs: the target, or "management". */
@@ -42,7 +42,7 @@ export interface ConnectionOptions {
 export interface ConnectionModules {
   readonly model: SwitchModel;
   readonly roles: Roles;
-  readonly flowWatch: FlowWatch;
+  readonly watches: Watches;
   /** OpenFlow versions that are spoken. */
   readonly versions: () => readonly Dialect["version"][];
   readonly clock: Clock;
@@ -73,6 +73,7 @@ export class Connection implements ConnectionState {
   /** What was read and is not yet carried out: at most what one read brought. */
   #inbox: ChannelOutput[] = [];
   #timer: Timer | undefined;
+  #watchesMisses = false;
   #isClosed = false;
 
   /** Takes over `socket`, which is connected. */
@@ -88,8 +89,8 @@ export class Connection implements ConnectionState {
       answerMalformed: false,
       versions: modules.versions(),
     });
-    const { model, roles, flowWatch, clock, log } = modules;
-    const origin = flowWatch.nextOrigin();
+    const { model, roles, watches, clock, log } = modules;
+    const origin = watches.nextOrigin();
     const close = (reason: string): void => this.close(reason);
     const sender = new MessageSender(socket, () => this.#session.dialect);
     const answers = new AnswerQueue({
@@ -104,7 +105,7 @@ export class Connection implements ConnectionState {
       send: (message) => sender.send(message, 0),
       bytesWaiting: () => sender.bytesWaiting,
       close,
-      onWatch: (isWatching) => flowWatch.change(isWatching),
+      onWatch: (isWatching) => watches.change("flows", isWatching),
     });
     this.#sender = sender;
     this.#answers = answers;
@@ -142,6 +143,7 @@ export class Connection implements ConnectionState {
     this.#changes.close();
     this.#monitors.close();
     this.#modules.roles.leave(this);
+    this.#watchMisses(false);
     this.#socket.destroySoon();
     this.#modules.clock.after(LINGER_MS, () => this.#socket.destroy());
     this.#options.onClosed(reason);
@@ -183,10 +185,18 @@ export class Connection implements ConnectionState {
       done++;
     }
     this.#inbox.splice(0, done);
+    if (!this.#isClosed) this.#watchMisses(this.isEstablished && wantsMisses(this.masks, this.version));
     this.#changes.flush();
     if (this.#isClosed) return;
     if (this.#inbox.length > 0 || this.#isBusy()) this.#socket.pause();
     else if (this.#socket.isPaused()) this.#socket.resume();
+  }
+
+  /** Asked anew whenever something was read: what is wanted may have changed. */
+  #watchMisses(isWatching: boolean): void {
+    if (isWatching === this.#watchesMisses) return;
+    this.#watchesMisses = isWatching;
+    this.#modules.watches.change("misses", isWatching);
   }
 
   #performOne(output: ChannelOutput): void {

@@ -22,9 +22,10 @@ export class EventSender {
   }
 
   /** A packet-in to a slow peer is dropped and counted; who takes nothing at all is hung up on. */
-  offer(event: Exclude<SwitchEvent, FlowChangeEvent>): void {
+  offer(happened: Exclude<SwitchEvent, FlowChangeEvent>): void {
     const state = this.#state;
-    if (!wants(state.masks, state.role, event)) return;
+    const event = asVersion(happened, state.version);
+    if (event === undefined || !wants(state.masks, state.role, event)) return;
     if (this.#sender.bytesWaiting > UNREAD_BYTES_MAX) {
       this.#close("it does not read what it asked to be told");
       return;
@@ -45,7 +46,14 @@ export class EventSender {
       this.droppedPacketIns++;
       return;
     }
-    const { maxLength: _maxLength, controllerId: _controllerId, ...message } = event;
+    const { maxLength: _maxLength, controllerId: _controllerId, miss: _miss, ...message } = event;
     this.#sender.send(packetInFormat === "standard" ? message : { ...message, encoding: packetInFormat }, 0);
   }
+}
+
+/** OpenFlow 1.0 knows no table-miss flow, and is told of packets that no flow matches; 1.3 is not. */
+function asVersion<Event extends SwitchEvent>(event: Event, version: number): Event | undefined {
+  if (event.type !== "packet_in" || event.miss === undefined) return event;
+  if (version !== OFP10_VERSION) return event.miss === "flow" ? event : undefined;
+  return event.miss === "flow" ? { ...event, reason: "action" } : event;
 }

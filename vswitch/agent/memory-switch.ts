@@ -153,6 +153,9 @@ export class MemorySwitch implements SwitchModel {
   /** Nobody can watch: tests of monitors use a real datapath. */
   async watchFlows(): Promise<void> {}
 
+  /** No packet is ever looked up. */
+  async tellMisses(_isWanted: boolean): Promise<void> {}
+
   async barrier(): Promise<void> {
     await this.gate;
   }

@@ -24,6 +24,7 @@ import { MemorySwitch } from "./memory-switch.js";
 import { OpenFlowAgent } from "./openflow-agent.js";
 
 const DEADLINE_MS = 5_000;
+const TEN = { version: 1, flowModTableId: false } as const;
 
 function flowMod(change: Partial<FlowMod> = {}): Unsent<FlowMod> {
   return {
@@ -298,6 +299,51 @@ describe("OpenFlowAgent", () => {
     send(79, request(1, first));
     send(79, request(0, second));
     expect(await peer.next("error")).toMatchObject({ xid: 79, errorType: 1, code: 10 });
+  });
+
+  it("tells of misses only in OpenFlow 1.0, and only while a connection wants to know", async () => {
+    const asked: boolean[] = [];
+    model.tellMisses = async (isWanted: boolean) => void asked.push(isWanted);
+    const newer = await controller("c1");
+    expect(asked).toEqual([]);
+    const socket = connect(join(directory, "br0.mgmt"));
+    let bytes = Buffer.alloc(0);
+    socket.on("data", (more: Buffer) => {
+      bytes = Buffer.concat([bytes, more]);
+    });
+    const send = (message: Unsent): boolean =>
+      socket.write(encodeMessage({ ...message, xid: 1 } as OpenFlowMessage, TEN));
+    socket.write(encodeMessage({ type: "hello", xid: 1, version: 1 }));
+    send({ type: "set_config", flags: 0, missSendLength: 128 });
+    send({ type: "barrier_request" });
+    await waitFor(() => asked.length === 1, "misses are not asked for", DEADLINE_MS, 2);
+    const packetIn = {
+      type: "packet_in",
+      bufferId: OFP_NO_BUFFER,
+      totalLength: 60,
+      reason: "no_match",
+      tableId: 0,
+      cookie: 1n,
+      match: [{ field: "in_port", value: Uint8Array.of(0, 0, 0, 1) }],
+      data: new Uint8Array(60),
+      maxLength: OFPCML_NO_BUFFER,
+      controllerId: 0,
+    } as const;
+    for (const miss of ["table", "flow"] as const) model.emit({ ...packetIn, miss });
+    expect(await newer.next("packet_in")).toMatchObject({ reason: "no_match" });
+    const reasons = (): number[] => {
+      const found: number[] = [];
+      for (let at = 0; at + 8 <= bytes.byteLength; at += bytes.readUInt16BE(at + 2))
+        if (bytes[at + 1] === 10) found.push(bytes[at + 16] as number);
+      return found;
+    };
+    // What the table-miss flow of 1.3 sends is an action like any other in 1.0.
+    await waitFor(() => reasons().length === 2, "no packet-ins", DEADLINE_MS, 2);
+    expect(reasons()).toEqual([0, 1]);
+    expect(newer.messages).toEqual([]);
+    socket.destroy();
+    await waitFor(() => asked.length === 2, "misses are still asked for", DEADLINE_MS, 2);
+    expect(asked).toEqual([true, false]);
   });
 
   it("dials again when a controller goes and comes back", async () => {

@@ -15,11 +15,11 @@ import {
 import { ControllerListener } from "./controller-listener.js";
 import { parseControllerTarget } from "./controller-target.js";
 import { type FailMode, FailModeKeeper } from "./fail-mode.js";
-import { FlowWatch } from "./flow-watch.js";
 import { CONTROLLERS_MAX } from "./limits.js";
 import { Listener } from "./listener.js";
 import { Roles } from "./roles.js";
 import type { SwitchEvent, SwitchModel } from "./switch-model.js";
+import { Watches } from "./watches.js";
 
 export interface AgentOptions {
   /** Path of the socket for ovs-ofctl, e.g. DIR/br0.mgmt. A stale file there is replaced. */
@@ -61,7 +61,7 @@ export class OpenFlowAgent {
     this.#modules = {
       ...modules,
       roles: new Roles(),
-      flowWatch: new FlowWatch(modules.model),
+      watches: new Watches(modules.model),
       versions: () => this.#versions,
     };
     this.#failMode = new FailModeKeeper(modules.model, modules.clock, modules.log);

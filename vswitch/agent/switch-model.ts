@@ -61,6 +61,8 @@ export type SwitchEvent =
       readonly maxLength: number;
       /** Of the `controller` action, 0 otherwise: for the connections that have this id. */
       readonly controllerId: number;
+      /** Why the reason is no_match: no flow matched, which only OpenFlow 1.0 is told of, or the table-miss flow did. */
+      readonly miss?: "table" | "flow";
     })
   | Unsent<FlowRemoved>
   | Unsent<PortStatus>
@@ -87,6 +89,8 @@ export interface SwitchModel {
   changeAtomically(changes: readonly SwitchChange[], origin?: number): Promise<AtomicRefusal | undefined>;
   /** Whether every change of a flow becomes an event. */
   watchFlows(isWatched: boolean): Promise<void>;
+  /** Whether packets that no flow matches become packet-ins, as OpenFlow 1.0 wants it; from 1.3 on they are dropped. */
+  tellMisses(isWanted: boolean): Promise<void>;
   /** Resolves when everything asked before is in force (and packet-outs have left). */
   barrier(): Promise<void>;
   /** How IP fragments are handled, for all connections: one of OFPC_FRAG_*, as last asked for. */

@@ -10,8 +10,8 @@ import {
   type PacketOut,
 } from "../../base/openflow/index.js";
 import { MemoryPort } from "../../base/packet/index.js";
-import { plainFrame } from "../testing/frames.js";
-import { apply, field, match, output, Rig, write } from "../testing/rig.js";
+import { plainFrame, tcpFrame } from "../testing/frames.js";
+import { apply, field, goto, match, output, Rig, write } from "../testing/rig.js";
 
 const frame = plainFrame("52:54:00:00:00:01", "52:54:00:00:00:02");
 const toController: Action = { type: "output", port: OFPP_CONTROLLER, maxLength: 20 };
@@ -98,6 +98,37 @@ describe("Bridge", () => {
     rig.events = [];
     rig.send(1, frame);
     expect(rig.events).toMatchObject([{ reason: "no_match", cookie: 2n, controllerId: 4, userdata }]);
+  });
+
+  it("tells of packets that no flow matches while somebody wants it, from every way through the tables", () => {
+    const rig = new Rig(2);
+    const told = (): unknown[] => {
+      rig.events = [];
+      rig.send(1, tcpFrame({ source: "10.0.0.1", destination: "10.0.0.2" }, 2), frame);
+      return rig.events.map((event) =>
+        event.type === "packet_in" ? [event.reason, event.miss, event.tableId, event.cookie] : event.type,
+      );
+    };
+    const miss = (tableId: number): unknown => ["no_match", "table", tableId, 0xffffffffffffffffn];
+    expect([told(), told()]).toEqual([[], []]);
+    rig.bridge.tellMisses(true);
+    expect([told(), told()]).toEqual([
+      [miss(0), miss(0)],
+      [miss(0), miss(0)],
+    ]);
+    expect(rig.datapath.counters()["drop_table_miss"]).toBe(4);
+    rig.flow({ priority: 5, instructions: [write(output(2)), goto(4)] });
+    expect(told()).toEqual([miss(4), miss(4)]);
+    expect(rig.ports[1]?.takeSent()).toEqual([]);
+    rig.flow({ priority: 0, tableId: 4, cookie: 3n, instructions: [apply(toController)] });
+    expect(told()).toEqual([
+      ["no_match", "flow", 4, 3n],
+      ["no_match", "flow", 4, 3n],
+    ]);
+    rig.bridge.tellMisses(false);
+    rig.flow({ command: "delete", tableId: 255 });
+    expect(told()).toEqual([]);
+    expect(rig.pool.available).toBe(256);
   });
 
   it("limits packet-ins per port, so that one port cannot starve another", () => {

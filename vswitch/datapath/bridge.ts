@@ -8,6 +8,7 @@ import {
   type MeterMod,
   OFP_NO_BUFFER,
   OFPC_FRAG_REASM,
+  OFPCML_NO_BUFFER,
   OFPP_CONTROLLER,
   OFPP_LOCAL,
   type PacketOut,
@@ -61,7 +62,14 @@ export interface BridgeOptions {
   readonly emit: (event: BridgeEvent) => boolean;
 }
 
+type PacketInDetails = Omit<
+  BridgeEvent & { type: "packet_in" },
+  "type" | "bufferId" | "totalLength" | "match" | "data"
+>;
+
 export class Bridge implements PacketSink {
+  /** See SwitchModel.tellMisses. */
+  wantsMisses = false;
   readonly name: string;
   readonly tables: FlowTables;
   readonly pipeline: Pipeline;
@@ -205,27 +213,33 @@ export class Bridge implements PacketSink {
     flow: Flow | null,
     userdata: Uint8Array | null,
   ): void {
+    const isMiss = flow !== null && flow.priority === 0 && flow.match.length === 0 && reason === 1;
+    this.#packetIn(packet, key, {
+      reason: REASONS[isMiss ? 0 : reason]!,
+      tableId,
+      cookie: flow === null ? NO_COOKIE : flow.cookie,
+      maxLength,
+      controllerId,
+      ...(isMiss ? { miss: "flow" as const } : {}),
+      ...(userdata === null ? {} : { userdata }),
+    });
+  }
+
+  miss(packet: number, key: Int32Array, tableId: number): void {
+    const rest = { maxLength: OFPCML_NO_BUFFER, controllerId: 0, miss: "table" } as const;
+    this.#packetIn(packet, key, { reason: "no_match", tableId, cookie: NO_COOKIE, ...rest });
+  }
+
+  #packetIn(packet: number, key: Int32Array, event: PacketInDetails): void {
     const input = this.slot(key[0]! >>> 0);
     if (input !== null && !input.takePacketIn(this.#nowMs)) {
       this.pipeline.onlookers.drop(DROP_PACKET_IN_LIMIT);
       return;
     }
-    const miss = flow !== null && flow.priority === 0 && flow.match.length === 0 && reason === 1;
     const data = this.#pool.frame(packet);
-    const sent = this.#tell({
-      type: "packet_in",
-      bufferId: OFP_NO_BUFFER,
-      totalLength: data.byteLength,
-      reason: REASONS[miss ? 0 : reason]!,
-      tableId,
-      cookie: flow === null ? NO_COOKIE : flow.cookie,
-      match: pipelineMatch(key),
-      data,
-      maxLength,
-      controllerId,
-      ...(userdata === null ? {} : { userdata }),
-    });
-    if (sent) this.packetIns++;
+    const [bufferId, totalLength] = [OFP_NO_BUFFER, data.byteLength];
+    const told = { type: "packet_in", bufferId, totalLength, match: pipelineMatch(key), data } as const;
+    if (this.#tell({ ...told, ...event })) this.packetIns++;
     else this.pipeline.onlookers.drop(DROP_PACKET_IN_LIMIT);
   }
 
@@ -362,6 +376,11 @@ export class Bridge implements PacketSink {
     const { vlan } = slot;
     slot.configure(settings, nowMs);
     if (slot.vlan !== vlan) this.forwarding.macs.flush(slot.ofport);
+  }
+
+  tellMisses(isWanted: boolean): void {
+    this.wantsMisses = isWanted;
+    this.tables.invalidate();
   }
 
   /** `mode` is one of OFPC_FRAG_*. Fragments that wait for the rest of their datagram are dropped. */

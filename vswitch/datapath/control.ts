@@ -62,6 +62,7 @@ export function datapathMethods(modules: ControlModules): DatapathMethods {
       at(bridge).tables.configure(tables, nowMs());
       datapath.deliver();
     },
+    tellMisses: ({ bridge, isWanted }) => at(bridge).tellMisses(isWanted),
     barrier: ({ bridge }) => void at(bridge),
     flowStats: ({ bridge, filter }) => at(bridge).tables.flowStats(filter, nowMs()),
     aggregateStats: ({ bridge, filter }) => at(bridge).tables.aggregateStats(filter),

@@ -142,6 +142,9 @@ export class BridgeModel implements SwitchModel {
   watchFlows(isWatched: boolean): Promise<void> {
     return this.#handle.call("watchFlows", { bridge: this.#bridge, isWatched });
   }
+  tellMisses(isWanted: boolean): Promise<void> {
+    return this.#handle.call("tellMisses", { bridge: this.#bridge, isWanted });
+  }
   barrier(): Promise<void> {
     return this.#ask("barrier");
   }

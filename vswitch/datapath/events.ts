@@ -8,6 +8,8 @@ export type BridgeEvent =
       readonly maxLength: number;
       /** Of the `controller` action; 0 otherwise. */
       readonly controllerId: number;
+      /** Why the reason is no_match: no flow matched, which only OpenFlow 1.0 is told of, or the table-miss flow did. */
+      readonly miss?: "table" | "flow";
       /** Of the `controller` action, for packet-ins of the second form. */
       readonly userdata?: Uint8Array;
     })

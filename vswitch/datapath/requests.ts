@@ -113,6 +113,8 @@ export interface DatapathMethods {
   watchFlows(body: OfBridge & { readonly isWatched: boolean }): void;
   /** The tables that there are to be; see FlowTables.configure. */
   configureTables(body: OfBridge & { readonly tables: readonly TableSettings[] }): void;
+  /** Whether packets that no flow matches become packet-ins. */
+  tellMisses(body: OfBridge & { readonly isWanted: boolean }): void;
   barrier(body: OfBridge): void;
   /** `flags` is one of OFPC_FRAG_*. */
   handleFragments(body: OfBridge & { readonly flags: number }): void;

@@ -41,6 +41,19 @@ export class Outputs {
     this.sink.controller(packet, key, maxLength, reason, id, table, flow, userdata);
   }
 
+  /** No flow matches the packet in hand, which ends here. True when a controller is told. */
+  miss(): boolean {
+    const hand = this.#hand;
+    if (!this.#sink.wantsMisses) {
+      hand.drop(D.DROP_TABLE_MISS);
+      return false;
+    }
+    hand.outputs++;
+    hand.dropped = true;
+    this.#sink.miss(hand.packet, hand.key, hand.tableId);
+    return true;
+  }
+
   output(port: number, maxLength: number): void {
     const hand = this.#hand;
     hand.outputs++;

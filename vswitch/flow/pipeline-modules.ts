@@ -32,6 +32,9 @@ export interface PacketSink {
     /** What the controller action wants to go along, or null. */
     userdata: Uint8Array | null,
   ): void;
+  /** Whether miss() is to be called for packets that no flow matches; otherwise they are dropped. */
+  readonly wantsMisses: boolean;
+  miss(packet: number, key: Int32Array, tableId: number): void;
   /** Whether a group may use the port. */
   isLive(port: number): boolean;
 }

@@ -187,8 +187,8 @@ export class Pipeline {
     for (;;) {
       const flow = this.#lookup(table);
       if (flow === null) {
-        if (this.#recorder.active) this.#recorder.drop(D.DROP_TABLE_MISS, table, hand.flow);
-        hand.drop(D.DROP_TABLE_MISS);
+        if (this.#outputs.miss()) this.#recorder.giveUp();
+        else if (this.#recorder.active) this.#recorder.drop(D.DROP_TABLE_MISS, table, hand.flow);
         break;
       }
       table = this.#instructions(flow, table);

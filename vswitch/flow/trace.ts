@@ -75,6 +75,8 @@ export interface TraceRequest {
 export interface TraceOptions extends Omit<PipelineOptions, "observer" | "sink"> {
   /** OFPC_FRAG_*. */
   readonly fragmentHandling: number;
+  /** Whether controllers are told of packets that no flow matches. */
+  readonly wantsMisses: boolean;
   readonly exists: (port: number) => boolean;
   readonly isLive: (port: number) => boolean;
   /** Numbers of all ports that forward, for flooding. */
@@ -297,6 +299,14 @@ class Recorder implements PipelineObserver, PacketSink {
       controllerId,
       flow === null ? 0xffffffffffffffffn : flow.cookie,
     );
+  }
+
+  get wantsMisses(): boolean {
+    return this.#options.wantsMisses;
+  }
+
+  miss(packet: number, key: Int32Array, tableId: number): void {
+    this.controller(packet, key, 0xffff, 0, 0, tableId, null);
   }
 
   isLive(port: number): boolean {
