@@ -44,13 +44,13 @@ export class Outputs {
   /** No flow matches the packet in hand, which ends here. True when a controller is told. */
   miss(): boolean {
     const hand = this.#hand;
-    if (!this.#sink.wantsMisses) {
+    if (!this.sink.wantsMisses) {
       hand.drop(D.DROP_TABLE_MISS);
       return false;
     }
     hand.outputs++;
     hand.dropped = true;
-    this.#sink.miss(hand.packet, hand.key, hand.tableId);
+    this.sink.miss(hand.packet, hand.key, hand.tableId);
     return true;
   }
 
