@@ -32,9 +32,16 @@ export interface FrontEndOptions {
   readonly ringSize?: number;
   /** Features to accept, of those offered. */
   readonly features?: bigint;
+  /** Memory in which chains in flight are tracked, of an earlier life; "ask": a new one. */
+  readonly inflight?: InflightMemory | "ask";
   /** The back-end runs in this thread: called while waiting for an answer. */
   readonly pump?: () => void;
   readonly seal?: boolean;
+}
+
+export interface InflightMemory {
+  readonly fd: number;
+  readonly description: wire.VhostUserInflight;
 }
 
 /** One ring as the driver sees it. */
@@ -60,6 +67,8 @@ export class FakeFrontEnd {
   readonly #mapping: FileMapping;
   readonly #channel = new MessageChannel();
   readonly #received = new Uint8Array(1024);
+  /** Descriptors that came with the last answer. */
+  #answerFds: number[] = [];
   #closed = false;
 
   constructor(options: FrontEndOptions) {
@@ -76,6 +85,7 @@ export class FakeFrontEnd {
   async start(bases: readonly number[] = []): Promise<void> {
     await this.negotiate();
     this.shareMemory();
+    await this.#shareInflight();
     for (let index = 0; index < this.#options.ringCount; index++) this.startRing(index, bases[index] ?? 0);
     for (let index = 0; index < this.#options.ringCount; index++) {
       this.send(wire.VHOST_USER_SET_VRING_ENABLE, { kind: "vringState", index, num: 1 });
@@ -92,6 +102,19 @@ export class FakeFrontEnd {
     this.send(wire.VHOST_USER_SET_FEATURES, { kind: "u64", value: this.features });
   }
 
+  /** Starts or stops the marking of writes, as QEMU does when it moves a machine; `fd` holds the log. */
+  async logWrites(fd: number, sizeBytes: number, on: boolean): Promise<void> {
+    const bit = 1n << BigInt(wire.VHOST_F_LOG_ALL);
+    this.features = on ? this.features | bit : this.features & ~bit;
+    if (on) {
+      this.send(wire.VHOST_USER_SET_LOG_BASE, { kind: "log", sizeBytes, offset: 0 }, [fd]);
+      const { payload } = await this.answer();
+      if (payload.kind !== "u64" || payload.value !== 0n) throw new Error("the log was refused");
+    }
+    this.send(wire.VHOST_USER_SET_FEATURES, { kind: "u64", value: this.features });
+    for (const ring of this.rings) this.#sendAddresses(ring.index, on);
+  }
+
   shareMemory(): void {
     const region = {
       guestAddress: FRONT_END_GUEST_BASE,
@@ -102,23 +125,48 @@ export class FakeFrontEnd {
     this.send(wire.VHOST_USER_SET_MEM_TABLE, { kind: "memoryTable", regions: [region] }, [this.#memfd]);
   }
 
+  /** The memory in which the back-end tracks what is in flight; the caller's to close. */
+  inflight: InflightMemory | undefined = undefined;
+
+  async #shareInflight(): Promise<void> {
+    const wanted = this.#options.inflight;
+    if (wanted === undefined) return;
+    this.inflight = wanted === "ask" ? await this.#askInflight() : wanted;
+    const { fd, description } = this.inflight;
+    this.send(wire.VHOST_USER_SET_INFLIGHT_FD, { kind: "inflight", inflight: description }, [fd]);
+  }
+
+  async #askInflight(): Promise<InflightMemory> {
+    const { ringCount } = this.#options;
+    const inflight = { sizeBytes: 0, fileOffset: 0, queueCount: ringCount, queueSize: this.ringSize };
+    this.send(wire.VHOST_USER_GET_INFLIGHT_FD, { kind: "inflight", inflight });
+    const { payload } = await this.answer();
+    const fd = this.#answerFds[0];
+    if (payload.kind !== "inflight" || fd === undefined) throw new Error(`unexpected answer ${payload.kind}`);
+    return { fd, description: payload.inflight };
+  }
+
   startRing(index: number, base: number): void {
     const ring = this.#ring(index);
     ring.nextAvailable = base;
     ring.nextUsed = base;
     this.send(wire.VHOST_USER_SET_VRING_NUM, { kind: "vringState", index, num: this.ringSize });
     this.send(wire.VHOST_USER_SET_VRING_BASE, { kind: "vringState", index, num: base });
+    this.#sendAddresses(index, false);
+    this.send(wire.VHOST_USER_SET_VRING_CALL, { kind: "u64", value: BigInt(index) }, [ring.callFd]);
+    this.send(wire.VHOST_USER_SET_VRING_KICK, { kind: "u64", value: BigInt(index) }, [ring.kickFd]);
+  }
+
+  #sendAddresses(index: number, log: boolean): void {
     this.send(wire.VHOST_USER_SET_VRING_ADDR, {
       kind: "vringAddress",
       index,
-      flags: 0,
+      flags: log ? wire.VHOST_VRING_F_LOG : 0,
       descriptors: FRONT_END_USER_BASE + this.descriptorsAt(index),
       available: FRONT_END_USER_BASE + this.availableAt(index),
       used: FRONT_END_USER_BASE + this.usedAt(index),
-      log: 0,
+      log: FRONT_END_GUEST_BASE + this.usedAt(index),
     });
-    this.send(wire.VHOST_USER_SET_VRING_CALL, { kind: "u64", value: BigInt(index) }, [ring.callFd]);
-    this.send(wire.VHOST_USER_SET_VRING_KICK, { kind: "u64", value: BigInt(index) }, [ring.kickFd]);
   }
 
   descriptorsAt(index: number): number {
@@ -221,6 +269,7 @@ export class FakeFrontEnd {
   /** The next message from the back-end. */
   async answer(): Promise<wire.VhostUserMessage> {
     let have = 0;
+    this.#answerFds = [];
     await waitFor(
       () => {
         this.#options.pump?.();
@@ -228,6 +277,7 @@ export class FakeFrontEnd {
         if (need > 0) {
           const count = this.#channel.receive(this.#options.fd, addressOf(this.#received) + have, need);
           if (count === 0) throw new Error("the back-end has closed");
+          for (let i = 0; i < this.#channel.fdCount; i++) this.#answerFds.push(this.#channel.fds[i]!);
           if (count > 0) have += count;
         }
         return have >= 12 && have === 12 + wire.parseVhostUserHeader(this.#received).sizeBytes;

@@ -1,28 +1,17 @@
 // One guest's memory: up to 32 regions of files mapped into the window, and the checked way in.
 // Invariant: translate answers an offset only when the whole range lies inside one region of this guest; the
 // window also shows other guests, so this check is the isolation between them.
-// A region's file must be sealed against shrinking, or a peer that truncates it could kill us with SIGBUS.
 // Thread: the owner of the window. Hot: yes (translate).
-import { fstatSync } from "node:fs";
-import { alignUp } from "../bytes/index.js";
-import { PlinthError } from "../errors/index.js";
-import { hasSealShrink, PAGE_SIZE_BYTES, sealShrink } from "../linux/index.js";
+import { PAGE_SIZE_BYTES } from "../linux/index.js";
 import type { GuestWindow } from "./guest-window.js";
+import { mapShared, memoryInvalid } from "./shared-mapping.js";
 import type { VhostUserRegion } from "./vhost-user-wire.js";
 
 /** Regions of one guest, hot-added memory included. */
 export const GUEST_REGIONS_MAX = 32;
-const HUGE_PAGE_SIZE_MAX = 2 ** 30;
-
 export interface GuestMemoryOptions {
   /** Takes files that can be truncated under us (hugetlbfs files, `dpdk-testpmd`). Only for peers that are trusted. */
   readonly allowUnsealed?: boolean;
-}
-
-interface Mapping {
-  readonly windowOffset: number;
-  /** Where the region itself starts in the window. */
-  readonly start: number;
 }
 
 export class GuestMemory {
@@ -78,7 +67,8 @@ export class GuestMemory {
         this.#size[i] !== sizeBytes)
     )
       i++;
-    if (i === this.regionCount) throw invalid(`there is no region of ${sizeBytes} bytes at ${guestAddress}`);
+    if (i === this.regionCount)
+      throw memoryInvalid(`there is no region of ${sizeBytes} bytes at ${guestAddress}`);
     this.window.giveBack(this.#windowOffset[i]!);
     const last = --this.regionCount;
     this.#guestBase[i] = this.#guestBase[last]!;
@@ -120,6 +110,15 @@ export class GuestMemory {
     return -1;
   }
 
+  /** The guest address of a window offset that translate() gave out, or −1. */
+  guestAddress(offset: number): number {
+    for (let i = 0; i < this.regionCount; i++) {
+      const relative = offset - this.#start[i]!;
+      if (relative >= 0 && relative < this.#size[i]!) return this.#guestBase[i]! + relative;
+    }
+    return -1;
+  }
+
   #region(i: number): VhostUserRegion {
     return {
       guestAddress: this.#guestBase[i]!,
@@ -130,7 +129,8 @@ export class GuestMemory {
   }
 
   #add(region: VhostUserRegion, fd: number): void {
-    const mapping = this.#map(region, fd);
+    const { fileOffset, sizeBytes } = region;
+    const mapping = mapShared(this.window, { fd, fileOffset, sizeBytes }, this.#allowUnsealed);
     const i = this.regionCount++;
     this.#guestBase[i] = region.guestAddress;
     this.#userBase[i] = region.userAddress;
@@ -138,60 +138,22 @@ export class GuestMemory {
     this.#start[i] = mapping.start;
     this.#windowOffset[i] = mapping.windowOffset;
   }
-
-  #map(region: VhostUserRegion, fd: number): Mapping {
-    const { sizeBytes, fileOffset } = region;
-    const stat = fstatSync(fd);
-    if (!stat.isFile() || stat.size < fileOffset + sizeBytes) {
-      throw invalid(`a region of ${sizeBytes} bytes at ${fileOffset} in a file of ${stat.size}`);
-    }
-    if (!this.#allowUnsealed && !hasSealShrink(fd) && !sealShrink(fd)) {
-      throw invalid("its file is not sealed against shrinking; use memory-backend-memfd, or allow it");
-    }
-    const pageSize = pageSizeOf(stat.blksize);
-    const from = Math.floor(fileOffset / pageSize) * pageSize;
-    const length = alignUp(fileOffset + sizeBytes - from, pageSize);
-    const windowOffset = this.window.reserve(length, pageSize);
-    if (windowOffset < 0) {
-      throw new PlinthError(
-        "GUEST_MEMORY_TOO_LARGE",
-        `no room for ${length} bytes of guest memory beside ${this.window.reservedBytes} bytes in use`,
-        { context: { length, reservedBytes: this.window.reservedBytes } },
-      );
-    }
-    try {
-      this.window.memory.mapFile(windowOffset, length, fd, from);
-    } catch (thrown) {
-      this.window.giveBack(windowOffset);
-      throw thrown;
-    }
-    return { windowOffset, start: windowOffset + (fileOffset - from) };
-  }
-}
-
-/** Huge pages must be mapped whole; anything odd counts as ordinary pages. */
-function pageSizeOf(blockSize: number): number {
-  const isHuge = blockSize > PAGE_SIZE_BYTES && blockSize <= HUGE_PAGE_SIZE_MAX;
-  return isHuge && (blockSize & (blockSize - 1)) === 0 ? blockSize : PAGE_SIZE_BYTES;
 }
 
 function assertDisjoint(regions: readonly VhostUserRegion[]): void {
-  if (regions.length > GUEST_REGIONS_MAX) throw invalid(`${regions.length} regions`);
+  if (regions.length > GUEST_REGIONS_MAX) throw memoryInvalid(`${regions.length} regions`);
   const sorted = [...regions].sort((a, b) => a.guestAddress - b.guestAddress);
   let end = 0;
   for (let i = 0; i < sorted.length; i++) {
     const { sizeBytes, guestAddress, fileOffset, userAddress } = sorted[i]!;
-    if (sizeBytes === 0 || sizeBytes % PAGE_SIZE_BYTES !== 0) throw invalid(`a region of ${sizeBytes} bytes`);
+    if (sizeBytes === 0 || sizeBytes % PAGE_SIZE_BYTES !== 0)
+      throw memoryInvalid(`a region of ${sizeBytes} bytes`);
     if (fileOffset % PAGE_SIZE_BYTES !== 0 || guestAddress % 16 !== 0 || userAddress % 16 !== 0) {
-      throw invalid("a region is not aligned");
+      throw memoryInvalid("a region is not aligned");
     }
-    if (guestAddress < end) throw invalid("regions overlap");
+    if (guestAddress < end) throw memoryInvalid("regions overlap");
     end = guestAddress + sizeBytes;
     const last = Math.max(end, userAddress + sizeBytes, fileOffset + sizeBytes);
-    if (!Number.isSafeInteger(last)) throw invalid("a region ends beyond 2^53");
+    if (!Number.isSafeInteger(last)) throw memoryInvalid("a region ends beyond 2^53");
   }
-}
-
-function invalid(found: string): PlinthError {
-  return new PlinthError("GUEST_MEMORY_INVALID", `guest memory refused: ${found}`);
 }

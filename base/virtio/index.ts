@@ -1,4 +1,5 @@
 // virtio and vhost-user, device side, without any particular device.
+export { DirtyLog } from "./dirty-log.js";
 export { GUEST_REGIONS_MAX, GuestMemory, type GuestMemoryOptions } from "./guest-memory.js";
 export { GUEST_WINDOW_SIZE_MAX, GuestWindow } from "./guest-window.js";
 export { VhostUserBackend, type VhostUserBackendOptions } from "./vhost-user-backend.js";

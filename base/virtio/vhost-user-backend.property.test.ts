@@ -18,8 +18,11 @@ import { VhostUserBackend } from "./vhost-user-backend.js";
 import * as wire from "./vhost-user-wire.js";
 
 const device = {
-  features: (1n << 32n) | (1n << BigInt(wire.VIRTIO_RING_F_EVENT_IDX)),
-  protocolFeatures: 1n | (1n << 4n),
+  features: [32, wire.VIRTIO_RING_F_EVENT_IDX, wire.VHOST_F_LOG_ALL].reduce(
+    (sum, bit) => sum | (1n << BigInt(bit)),
+    0n,
+  ),
+  protocolFeatures: 1n | 2n | (1n << 4n),
   ringCount: 2,
   queueCount: 1,
   requests: new Map([[wire.VHOST_USER_NET_SET_MTU, wire.VHOST_USER_PROTOCOL_F_NET_MTU]]),
@@ -54,11 +57,11 @@ const message = fc.oneof(
     payload: fc.record({
       kind: fc.constant("vringAddress" as const),
       index,
-      flags: fc.constant(0),
+      flags: fc.nat(1),
       descriptors: where,
       used: where,
       available: where,
-      log: fc.constant(0),
+      log: fc.oneof(fc.nat(0x8000), fc.nat(Number.MAX_SAFE_INTEGER)),
     }),
   }),
   fc.record({
@@ -66,6 +69,26 @@ const message = fc.oneof(
     payload: fc.record({
       kind: fc.constant("memoryTable" as const),
       regions: fc.array(region, { maxLength: 2 }),
+    }),
+  }),
+  fc.record({
+    request: fc.constant(wire.VHOST_USER_SET_LOG_BASE),
+    payload: fc.record({
+      kind: fc.constant("log" as const),
+      sizeBytes: fc.constantFrom(1, 64, 0x1000, 0, 2 ** 40),
+      offset: fc.constantFrom(0, 0, 8, 0x1000, 0x9000),
+    }),
+  }),
+  fc.record({
+    request: fc.constantFrom(wire.VHOST_USER_GET_INFLIGHT_FD, wire.VHOST_USER_SET_INFLIGHT_FD),
+    payload: fc.record({
+      kind: fc.constant("inflight" as const),
+      inflight: fc.record({
+        sizeBytes: fc.constantFrom(0x1000, 0x1000, 10, 2 ** 40),
+        fileOffset: fc.constantFrom(0, 0, 64, 0x1000, 3),
+        queueCount: fc.nat(3),
+        queueSize: fc.constantFrom(8, 8, 256, 1, 7, 0),
+      }),
     }),
   }),
   fc.record({
@@ -121,6 +144,11 @@ const chosen = (value: bigint) => ({
   payload: { kind: "u64" as const, value },
   fds: [] as number[],
 });
+const protocol = {
+  request: wire.VHOST_USER_SET_PROTOCOL_FEATURES,
+  payload: { kind: "u64" as const, value: 1n | 2n | (1n << 3n) | (1n << 12n) },
+  fds: [] as number[],
+};
 const memoryTable = {
   request: wire.VHOST_USER_SET_MEM_TABLE,
   payload: {
@@ -162,7 +190,7 @@ test("any sequence of messages ends at worst in a closed connection, and leaks n
           channel.send(far, addressOf(bytes), bytes.byteLength, numbers);
         };
         if (start) {
-          for (const { fds, ...message } of [chosen(features), memoryTable, ...handshake]) {
+          for (const { fds, ...message } of [protocol, chosen(features), memoryTable, ...handshake]) {
             send(wire.encodeVhostUserMessage({ flags: 1, ...message }), fds);
           }
           expect(backend.poll()).toBe(true);
@@ -175,7 +203,12 @@ test("any sequence of messages ends at worst in a closed connection, and leaks n
             const queue = backend.queues[i]!;
             if (queue.size > 0) started++;
             queue.available();
-            while (queue.pop() !== 0 && !queue.broken) queue.push(queue.head, 0);
+            for (let count = queue.pop(); count !== 0 && !queue.broken; count = queue.pop()) {
+              for (let k = queue.readableCount; k < count; k++) {
+                queue.markWritten(queue.segmentOffset[k]!, queue.segmentLength[k]!);
+              }
+              queue.push(queue.head, 0);
+            }
             queue.wantKicks(true);
             if (queue.publish()) backend.call(i);
           }

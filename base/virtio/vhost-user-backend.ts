@@ -6,12 +6,15 @@
 import { readlinkSync } from "node:fs";
 import { PlinthError } from "../errors/index.js";
 import { closeFile, EPOLLET, EPOLLIN, type Epoll, ringEventfd, setNonBlocking } from "../linux/index.js";
+import { DirtyLog } from "./dirty-log.js";
 import { GuestMemory } from "./guest-memory.js";
 import type { GuestWindow } from "./guest-window.js";
+import { createInflight, InflightMemory } from "./inflight-memory.js";
 import type { RingAddresses, VhostUserDevice, VhostUserEffect } from "./vhost-user-effects.js";
 import { u64Reply, VhostUserSession, vringBaseReply } from "./vhost-user-session.js";
 import { VhostUserSocket } from "./vhost-user-socket.js";
 import {
+  VHOST_F_LOG_ALL,
   VHOST_USER_GET_STATUS,
   VIRTIO_RING_F_EVENT_IDX,
   VIRTIO_RING_F_INDIRECT_DESC,
@@ -57,8 +60,13 @@ export class VhostUserBackend {
   readonly #epoll: Epoll;
   readonly #onRequest: ((request: number, value: bigint) => boolean) | undefined;
   readonly #rings: (RunningRing | undefined)[];
+  readonly #log: DirtyLog;
+  readonly #inflight: InflightMemory;
+  readonly #allowUnsealed: boolean;
   readonly #callFds: Int32Array;
   readonly #errorFds: Int32Array;
+  /** One descriptor, in a column like the others. */
+  readonly #logFd = new Int32Array(1).fill(-1);
   /** Something that the current message asked for was refused. */
   #refused = false;
   #released = false;
@@ -67,7 +75,10 @@ export class VhostUserBackend {
     this.#epoll = options.epoll;
     this.#onRequest = options.onRequest;
     this.#session = new VhostUserSession(options.device);
-    this.memory = new GuestMemory(options.window, { allowUnsealed: options.allowUnsealed ?? false });
+    this.#allowUnsealed = options.allowUnsealed ?? false;
+    this.memory = new GuestMemory(options.window, { allowUnsealed: this.#allowUnsealed });
+    this.#log = new DirtyLog(options.window);
+    this.#inflight = new InflightMemory(options.window);
     this.queues = Array.from({ length: options.device.ringCount }, () => new Virtqueue(this.memory));
     this.#rings = this.queues.map(() => undefined);
     this.#callFds = new Int32Array(this.queues.length).fill(-1);
@@ -82,6 +93,10 @@ export class VhostUserBackend {
       if (message !== undefined) this.#apply(this.#session.receive(message, this.#socket.takeFds()));
       if (this.#socket.failure !== undefined) this.#fail(this.#socket.failure);
       if (message === undefined) break;
+    }
+    if (this.#log.marked) {
+      this.#log.marked = false;
+      if (this.#logFd[0]! >= 0) ringEventfd(this.#logFd[0]!);
     }
     return this.closedReason === undefined;
   }
@@ -113,6 +128,9 @@ export class VhostUserBackend {
       replaceFd(this.#callFds, index, -1);
       replaceFd(this.#errorFds, index, -1);
     }
+    replaceFd(this.#logFd, 0, -1);
+    this.#log.close();
+    this.#inflight.close();
     this.memory.unmap();
     this.#socket.close();
   }
@@ -151,6 +169,18 @@ export class VhostUserBackend {
       case "removeRegion":
         if (over) return;
         return this.#changeMemory(effect.acknowledged, () => this.memory.remove(effect.region));
+      case "openLog":
+        return this.#withFd(effect.fd, over, () => this.#log.open(effect, this.#allowUnsealed));
+      case "setLogFd":
+        if (over) return closeAll([effect.fd]);
+        replaceFd(this.#logFd, 0, effect.fd);
+        prepareEventfd(effect.fd, "log");
+        return;
+      case "createInflight":
+        if (!over) createInflight(effect.queueCount, effect.queueSize, this.#socket);
+        return;
+      case "openInflight":
+        return this.#openInflight(effect, over);
       case "startRing":
         if (over) return closeAll([effect.kickFd]);
         return this.#startRing(effect);
@@ -191,6 +221,7 @@ export class VhostUserBackend {
     for (const queue of this.queues) {
       queue.indirect = has(VIRTIO_RING_F_INDIRECT_DESC);
       queue.eventIndex = has(VIRTIO_RING_F_EVENT_IDX);
+      queue.log = has(VHOST_F_LOG_ALL) ? this.#log : undefined;
     }
     this.generation++;
   }
@@ -205,13 +236,22 @@ export class VhostUserBackend {
   }
 
   #addRegion({ region, fd, acknowledged }: Effect<"addRegion">): undefined {
-    this.#changeMemory(acknowledged, () => {
-      try {
-        this.memory.add(region, fd);
-      } finally {
-        closeFile(fd);
-      }
-    });
+    this.#changeMemory(acknowledged, () => this.#withFd(fd, false, () => this.memory.add(region, fd)));
+  }
+
+  #openInflight({ inflight, fd }: Effect<"openInflight">, over: boolean): undefined {
+    // The tables of rings that run lie in the memory that is to be replaced.
+    for (const queue of this.queues) queue.inflight = undefined;
+    this.#withFd(fd, over, () => this.#inflight.open(inflight, fd, this.#allowUnsealed));
+  }
+
+  /** Does something with a descriptor that is closed afterwards. */
+  #withFd(fd: number, over: boolean, use: () => void): undefined {
+    try {
+      if (!over) use();
+    } finally {
+      closeFile(fd);
+    }
   }
 
   /** A change that is refused leaves all as it was: fatal only when the front-end does not hear of it. */
@@ -240,9 +280,8 @@ export class VhostUserBackend {
   }
 
   #startRing(effect: Effect<"startRing">): undefined {
-    const { index, size, base, addresses, kickFd } = effect;
+    const { index, size, addresses, kickFd } = effect;
     const queue = this.queues[index]!;
-    const running = this.#rings[index] !== undefined;
     this.#haltRing(index);
     const ring: RunningRing = { size, addresses, kickFd: -1 };
     this.#rings[index] = ring;
@@ -251,9 +290,7 @@ export class VhostUserBackend {
       prepareEventfd(kickFd, "kick");
       this.#epoll.add(kickFd, EPOLLIN | EPOLLET);
     }
-    const from = running ? queue.nextAvailable : base;
-    const { descriptors, available, used } = addresses;
-    if (!queue.attach(size, from, descriptors, available, used)) {
+    if (!this.#attach(index, ring)) {
       this.#fail(`ring ${index} is not in guest memory`);
       return;
     }
@@ -266,11 +303,21 @@ export class VhostUserBackend {
     if (ring === undefined) return;
     ring.addresses = addresses;
     this.generation++;
-    const { descriptors, available, used } = addresses;
     const queue = this.queues[index]!;
-    // A ring whose memory was away for a while comes back where it stopped.
-    if (queue.size > 0) queue.move(descriptors, available, used);
-    else queue.attach(ring.size, queue.nextAvailable, descriptors, available, used);
+    if (queue.size === 0) {
+      // Its memory was away for a while.
+      this.#attach(index, ring);
+      return;
+    }
+    queue.usedLog = addresses.usedLog;
+    queue.move(addresses.descriptors, addresses.available, addresses.used);
+  }
+
+  #attach(index: number, { size, addresses }: RunningRing): boolean {
+    const queue = this.queues[index]!;
+    queue.usedLog = addresses.usedLog;
+    queue.inflight = this.#inflight.table(index, size);
+    return queue.attach(size, addresses.descriptors, addresses.available, addresses.used);
   }
 
   #haltRing(index: number): undefined {

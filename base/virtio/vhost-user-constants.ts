@@ -24,6 +24,8 @@ export const VHOST_USER_SEND_RARP = 19;
 export const VHOST_USER_NET_SET_MTU = 20;
 export const VHOST_USER_GET_CONFIG = 24;
 export const VHOST_USER_SET_CONFIG = 25;
+export const VHOST_USER_GET_INFLIGHT_FD = 31;
+export const VHOST_USER_SET_INFLIGHT_FD = 32;
 export const VHOST_USER_RESET_DEVICE = 34;
 export const VHOST_USER_GET_MAX_MEM_SLOTS = 36;
 export const VHOST_USER_ADD_MEM_REG = 37;
@@ -37,9 +39,11 @@ export const VHOST_USER_REPLY_FLAG = 4;
 export const VHOST_USER_NEED_REPLY_FLAG = 8;
 
 export const VHOST_USER_PROTOCOL_F_MQ = 0;
+export const VHOST_USER_PROTOCOL_F_LOG_SHMFD = 1;
 export const VHOST_USER_PROTOCOL_F_RARP = 2;
 export const VHOST_USER_PROTOCOL_F_REPLY_ACK = 3;
 export const VHOST_USER_PROTOCOL_F_NET_MTU = 4;
+export const VHOST_USER_PROTOCOL_F_INFLIGHT_SHMFD = 12;
 export const VHOST_USER_PROTOCOL_F_RESET_DEVICE = 13;
 export const VHOST_USER_PROTOCOL_F_CONFIGURE_MEM_SLOTS = 15;
 export const VHOST_USER_PROTOCOL_F_STATUS = 16;
@@ -47,6 +51,8 @@ export const VHOST_USER_PROTOCOL_F_STATUS = 16;
 export const VIRTIO_NET_F_MTU = 3;
 export const VIRTIO_NET_F_MRG_RXBUF = 15;
 export const VIRTIO_NET_F_GUEST_ANNOUNCE = 21;
+/** Every write into guest memory is to be marked in the dirty log; vhost's own, no virtio driver sees it. */
+export const VHOST_F_LOG_ALL = 26;
 export const VIRTIO_RING_F_INDIRECT_DESC = 28;
 export const VIRTIO_RING_F_EVENT_IDX = 29;
 export const VHOST_USER_F_PROTOCOL_FEATURES = 30;
@@ -58,6 +64,9 @@ export const VIRTIO_STATUS_DEVICE_NEEDS_RESET = 64;
 /** A vring message's u64: bits 0–7 the index, bit 8: no descriptor comes along. */
 export const VHOST_USER_VRING_INDEX_MASK = 0xff;
 export const VHOST_USER_VRING_NO_FD = 0x100;
+
+/** In a ring's address message: writes to the used ring are to be marked in the dirty log too. */
+export const VHOST_VRING_F_LOG = 1;
 
 export const VHOST_USER_HEADER_SIZE = 12;
 /** Regions in one SET_MEM_TABLE, and descriptors in one message. */

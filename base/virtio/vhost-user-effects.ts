@@ -1,6 +1,6 @@
 // What a vhost-user session is told about its device, and what it asks its owner to do.
 // Source: QEMU docs/interop/vhost-user.rst. Pure: types only.
-import type { VhostUserMessage, VhostUserRegion } from "./vhost-user-wire.js";
+import type { VhostUserInflight, VhostUserMessage, VhostUserRegion } from "./vhost-user-wire.js";
 
 export interface VhostUserDevice {
   /** Feature bits offered, without VHOST_USER_F_PROTOCOL_FEATURES, which the session adds. */
@@ -21,6 +21,8 @@ export interface RingAddresses {
   readonly descriptors: number;
   readonly available: number;
   readonly used: number;
+  /** Guest address under which writes to the used ring are marked in the dirty log; −1: they are not. */
+  readonly usedLog: number;
 }
 
 export type VhostUserEffect =
@@ -46,6 +48,14 @@ export type VhostUserEffect =
     }
   /** One region less; running rings must be translated anew. */
   | { readonly kind: "removeRegion"; readonly region: VhostUserRegion; readonly acknowledged: boolean }
+  /** Writes are marked from now on, if the features say so. */
+  | { readonly kind: "openLog"; readonly fd: number; readonly fileOffset: number; readonly sizeBytes: number }
+  /** Where to tell that something was marked; the previous one is closed. */
+  | { readonly kind: "setLogFd"; readonly fd: number }
+  /** Make memory for this many queues and answer with it. */
+  | { readonly kind: "createInflight"; readonly queueCount: number; readonly queueSize: number }
+  /** Track what is in flight here, from the next start of each ring on. */
+  | { readonly kind: "openInflight"; readonly inflight: VhostUserInflight; readonly fd: number }
   /** kickFd −1: the driver never kicks, poll. */
   | {
       readonly kind: "startRing";

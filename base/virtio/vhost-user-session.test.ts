@@ -33,7 +33,7 @@ test("a front-end that follows QEMU's order gets its rings started and stopped",
     { kind: "reply", message: { request: 1, flags: 5, payload: u64(offered) } },
   ]);
   expect(say(wire.VHOST_USER_GET_PROTOCOL_FEATURES, none)).toMatchObject([
-    { message: { payload: u64(0x1a008n) } },
+    { message: { payload: u64(0x1b008n) } },
   ]);
   expect(say(wire.VHOST_USER_SET_PROTOCOL_FEATURES, u64(8n))).toEqual([]);
   expect(say(wire.VHOST_USER_SET_OWNER, none)).toEqual([]);
@@ -48,7 +48,7 @@ test("a front-end that follows QEMU's order gets its rings started and stopped",
   expect(say(wire.VHOST_USER_SET_VRING_BASE, state(1, 9))).toEqual([]);
   expect(say(wire.VHOST_USER_SET_VRING_ADDR, address(1))).toEqual([]);
   expect(say(wire.VHOST_USER_SET_VRING_CALL, u64(1n), [8])).toEqual([{ kind: "setCall", index: 1, fd: 8 }]);
-  const addresses = { descriptors: 0x1000, available: 0x2000, used: 0x3000 };
+  const addresses = { descriptors: 0x1000, available: 0x2000, used: 0x3000, usedLog: -1 };
   expect(say(wire.VHOST_USER_SET_VRING_KICK, u64(1n), [9])).toEqual([
     { kind: "startRing", index: 1, size: 256, base: 9, addresses, kickFd: 9 },
   ]);
@@ -142,6 +142,48 @@ test("one region comes with its descriptor, and goes with or without", () => {
   expect(say(wire.VHOST_USER_ADD_MEM_REG, payload, [])).toMatchObject([{ kind: "close" }]);
 });
 
+test("a dirty log comes with its descriptor and is answered, and a ring says where it is logged", () => {
+  const session = new VhostUserSession({ ...device, protocolFeatures: 2n });
+  const say = (request: number, payload: wire.VhostUserPayload, fds: number[] = [], flags = 1) =>
+    session.receive({ request, flags, payload }, fds);
+  say(wire.VHOST_USER_SET_PROTOCOL_FEATURES, u64(2n | 8n));
+  const log = { kind: "log" as const, sizeBytes: 4096, offset: 512 };
+  expect(say(wire.VHOST_USER_SET_LOG_BASE, log, [7], 9)).toEqual([
+    { kind: "openLog", fd: 7, fileOffset: 512, sizeBytes: 4096 },
+    { kind: "acknowledge", request: wire.VHOST_USER_SET_LOG_BASE },
+  ]);
+  expect(say(wire.VHOST_USER_SET_LOG_FD, none, [8])).toEqual([{ kind: "setLogFd", fd: 8 }]);
+  say(wire.VHOST_USER_SET_VRING_NUM, state(0, 4));
+  say(wire.VHOST_USER_SET_VRING_ADDR, { ...address(0), log: 0x9000 });
+  expect(say(wire.VHOST_USER_SET_VRING_KICK, u64(0x100n))).toMatchObject([
+    { kind: "startRing", addresses: { usedLog: -1 } },
+    { kind: "enableRing" },
+  ]);
+  expect(say(wire.VHOST_USER_SET_VRING_ADDR, { ...address(0), flags: 1, log: 0x9000 })).toMatchObject([
+    { kind: "moveRing", addresses: { usedLog: 0x9000 } },
+  ]);
+  expect(say(wire.VHOST_USER_SET_LOG_BASE, log)).toMatchObject([{ kind: "close" }]);
+});
+
+test("memory to track chains in flight is made for as many queues as there are", () => {
+  const say = open();
+  const inflight = { sizeBytes: 0, fileOffset: 0, queueCount: 2, queueSize: 256 };
+  const payload = { kind: "inflight" as const, inflight };
+  say(wire.VHOST_USER_SET_PROTOCOL_FEATURES, u64(1n << 12n));
+  expect(say(wire.VHOST_USER_GET_INFLIGHT_FD, payload)).toEqual([
+    { kind: "createInflight", queueCount: 2, queueSize: 256 },
+  ]);
+  expect(say(wire.VHOST_USER_SET_INFLIGHT_FD, payload, [4])).toEqual([
+    { kind: "openInflight", inflight, fd: 4 },
+  ]);
+  for (const wrong of [{ queueCount: 3 }, { queueCount: 0 }, { queueSize: 100 }]) {
+    const other = open();
+    other(wire.VHOST_USER_SET_PROTOCOL_FEATURES, u64(1n << 12n));
+    const message = { ...payload, inflight: { ...inflight, ...wrong } };
+    expect(other(wire.VHOST_USER_GET_INFLIGHT_FD, message)).toMatchObject([{ kind: "close" }]);
+  }
+});
+
 test("an error descriptor belongs to its ring", () => {
   const say = open();
   expect(say(wire.VHOST_USER_SET_VRING_ERR, u64(1n), [6])).toEqual([{ kind: "setError", index: 1, fd: 6 }]);
@@ -158,6 +200,12 @@ test.each([
   ["a kick before the ring is known", wire.VHOST_USER_SET_VRING_KICK, u64(0n), [5]],
   ["a kick without its descriptor", wire.VHOST_USER_SET_VRING_KICK, u64(0n), []],
   ["regions without descriptors", wire.VHOST_USER_SET_MEM_TABLE, { kind: "memoryTable", regions: [] }, [5]],
+  [
+    "a dirty log that was not negotiated",
+    wire.VHOST_USER_SET_LOG_BASE,
+    { kind: "log", sizeBytes: 4096, offset: 0 },
+    [5],
+  ],
   ["a device status of nine bits", wire.VHOST_USER_SET_STATUS, u64(0x100n), [5]],
   ["a request that this device does not have", wire.VHOST_USER_SEND_RARP, u64(0n), []],
   ["an unknown request", 99, { kind: "opaque", bytes: new Uint8Array(0) }, [5, 6]],

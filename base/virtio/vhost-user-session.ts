@@ -5,7 +5,7 @@
 //
 // Source: QEMU docs/interop/vhost-user.rst. Device specifics (feature bits, configuration space) are given.
 // Invariant: every descriptor that comes in is in exactly one effect (mapMemory, addRegion, startRing, setCall,
-// setError, closeFds); after a `close` effect the session takes no more messages. Pure: no I/O, no clock.
+// setError, openLog, setLogFd, openInflight, closeFds); after a `close` effect the session takes no more messages. Pure: no I/O, no clock.
 import { GUEST_REGIONS_MAX } from "./guest-memory.js";
 import type { RingAddresses, VhostUserDevice, VhostUserEffect } from "./vhost-user-effects.js";
 import * as wire from "./vhost-user-wire.js";
@@ -16,6 +16,7 @@ const NO_FDS: readonly number[] = [];
 /** Protocol features that need nothing of the device. */
 const COMMON_PROTOCOL_FEATURES = [
   wire.VHOST_USER_PROTOCOL_F_REPLY_ACK,
+  wire.VHOST_USER_PROTOCOL_F_INFLIGHT_SHMFD,
   wire.VHOST_USER_PROTOCOL_F_RESET_DEVICE,
   wire.VHOST_USER_PROTOCOL_F_CONFIGURE_MEM_SLOTS,
   wire.VHOST_USER_PROTOCOL_F_STATUS,
@@ -81,8 +82,9 @@ export class VhostUserSession {
       case "config":
         return this.#config(request, payload);
       case "log":
-        // Dirty logging is not offered; a front-end that asks all the same must not wait for ever.
-        return this.#reply(wire.VHOST_USER_SET_LOG_BASE, u64(0n));
+        return this.#log(payload);
+      case "inflight":
+        return this.#inflight(request, payload.inflight);
       case "opaque":
         return this.#fail(`unknown request ${request}`);
     }
@@ -104,8 +106,10 @@ export class VhostUserSession {
         return this.#reply(request, u64(BigInt(GUEST_REGIONS_MAX)));
       case wire.VHOST_USER_GET_STATUS:
         return this.#emit({ kind: "replyStatus", status: this.#status });
-      case wire.VHOST_USER_SET_OWNER:
       case wire.VHOST_USER_SET_LOG_FD:
+        if (this.#fds.length !== 1) return this.#fail(`${this.#fds.length} descriptors, not 1`);
+        return this.#emit({ kind: "setLogFd", fd: this.#takeFds()[0]! });
+      case wire.VHOST_USER_SET_OWNER:
         return;
       default:
         return this.#fail(`unknown request ${request}`);
@@ -177,9 +181,7 @@ export class VhostUserSession {
     if (ring === undefined) return this.#fail(`ring ${index} does not exist`);
     switch (request) {
       case wire.VHOST_USER_SET_VRING_NUM:
-        if (num === 0 || num > RING_SIZE_MAX || (num & (num - 1)) !== 0) {
-          return this.#fail(`ring size ${num}`);
-        }
+        if (!isRingSize(num)) return this.#fail(`ring size ${num}`);
         if (ring.started) return this.#fail(`size of running ring ${index} changed`);
         ring.size = num;
         return;
@@ -202,10 +204,11 @@ export class VhostUserSession {
     const ring = this.#rings[payload.index];
     if (ring === undefined) return this.#fail(`ring ${payload.index} does not exist`);
     const { descriptors, available, used } = payload;
+    const usedLog = (payload.flags & wire.VHOST_VRING_F_LOG) === 0 ? -1 : payload.log;
     if (descriptors % 16 !== 0 || available % 2 !== 0 || used % 4 !== 0) {
       return this.#fail(`ring ${payload.index} is not aligned`);
     }
-    ring.addresses = { descriptors, available, used };
+    ring.addresses = { descriptors, available, used, usedLog };
     if (ring.started) {
       this.#emit({ kind: "moveRing", index: payload.index, addresses: ring.addresses });
     }
@@ -226,6 +229,30 @@ export class VhostUserSession {
     }
     if (this.#fds.length !== 1) return this.#fail(`${this.#fds.length} descriptors, not 1`);
     this.#emit({ kind: "addRegion", region, fd: this.#takeFds()[0]!, acknowledged });
+  }
+
+  #log({ sizeBytes, offset }: Payload<"log">): undefined {
+    if (!this.#negotiated(wire.VHOST_USER_PROTOCOL_F_LOG_SHMFD)) {
+      return this.#fail("a dirty log without LOG_SHMFD");
+    }
+    if (this.#fds.length !== 1) return this.#fail(`${this.#fds.length} descriptors, not 1`);
+    this.#emit({ kind: "openLog", fd: this.#takeFds()[0]!, fileOffset: offset, sizeBytes });
+    this.#emit({ kind: "acknowledge", request: wire.VHOST_USER_SET_LOG_BASE });
+  }
+
+  #inflight(request: number, inflight: wire.VhostUserInflight): undefined {
+    const { queueCount, queueSize } = inflight;
+    if (!this.#negotiated(wire.VHOST_USER_PROTOCOL_F_INFLIGHT_SHMFD)) {
+      return this.#fail("inflight tracking without INFLIGHT_SHMFD");
+    }
+    if (queueCount === 0 || queueCount > this.#device.ringCount || !isRingSize(queueSize)) {
+      return this.#fail(`inflight tracking of ${queueCount} queues of size ${queueSize}`);
+    }
+    if (request === wire.VHOST_USER_GET_INFLIGHT_FD) {
+      return this.#emit({ kind: "createInflight", queueCount, queueSize });
+    }
+    if (this.#fds.length !== 1) return this.#fail(`${this.#fds.length} descriptors, not 1`);
+    this.#emit({ kind: "openInflight", inflight, fd: this.#takeFds()[0]! });
   }
 
   #config(request: number, payload: Payload<"config">): undefined {
@@ -296,6 +323,10 @@ export class VhostUserSession {
   }
 }
 
+function isRingSize(value: number): boolean {
+  return value > 0 && value <= RING_SIZE_MAX && (value & (value - 1)) === 0;
+}
+
 const REPLY_FLAGS = wire.VHOST_USER_VERSION | wire.VHOST_USER_REPLY_FLAG;
 
 /** The answer to GET_VRING_BASE: `base` is the index of the next descriptor chain that would have been taken. */
@@ -310,6 +341,15 @@ export function vringBaseReply(index: number, base: number): wire.VhostUserMessa
 /** An answer of one u64. */
 export function u64Reply(request: number, value: bigint): wire.VhostUserMessage {
   return { request, flags: REPLY_FLAGS, payload: u64(value) };
+}
+
+/** The answer to GET_INFLIGHT_FD; the descriptor goes along. */
+export function inflightReply(inflight: wire.VhostUserInflight): wire.VhostUserMessage {
+  return {
+    request: wire.VHOST_USER_GET_INFLIGHT_FD,
+    flags: REPLY_FLAGS,
+    payload: { kind: "inflight", inflight },
+  };
 }
 
 function u64(value: bigint): wire.VhostUserPayload {

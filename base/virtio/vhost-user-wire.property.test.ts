@@ -38,7 +38,19 @@ const message = fc.oneof(
     }),
   ),
   withRequest([37, 38], fc.record({ kind: fc.constant("memoryRegion" as const), region })),
-  withRequest([6], fc.record({ kind: fc.constant("log" as const), sizeBytes: u64, offset: u64 })),
+  withRequest([6], fc.record({ kind: fc.constant("log" as const), sizeBytes: address, offset: address })),
+  withRequest(
+    [31, 32],
+    fc.record({
+      kind: fc.constant("inflight" as const),
+      inflight: fc.record({
+        sizeBytes: address,
+        fileOffset: address,
+        queueCount: fc.nat(0xffff),
+        queueSize: fc.nat(0xffff),
+      }),
+    }),
+  ),
   withRequest(
     [24, 25],
     fc.record({

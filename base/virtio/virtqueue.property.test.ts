@@ -70,7 +70,7 @@ test("a hostile ring gives nothing outside the guest's regions and never hangs",
       queue.indirect = indirect;
       queue.eventIndex = eventIndex;
       queue.enabled = true;
-      expect(queue.attach(SIZE, 0, USER + DESCRIPTORS, USER + AVAILABLE, USER + USED)).toBe(true);
+      expect(queue.attach(SIZE, USER + DESCRIPTORS, USER + AVAILABLE, USER + USED)).toBe(true);
       const waiting = queue.available();
       expect(waiting).toBeLessThanOrEqual(SIZE);
       let taken = 0;
@@ -132,7 +132,7 @@ test("with EVENT_IDX the driver is called exactly when the used index passes wha
       view.setUint16(base + USED + 2, start, true);
       const queue = new Virtqueue(memory);
       queue.eventIndex = true;
-      queue.attach(SIZE, start, USER + DESCRIPTORS, USER + AVAILABLE, USER + USED);
+      queue.attach(SIZE, USER + DESCRIPTORS, USER + AVAILABLE, USER + USED);
       let used = start;
       let called = false;
       for (const [count, far, near] of batches) {

@@ -9,7 +9,9 @@
 // Invariant: the driver is hostile. A descriptor is read once into scratch and only the copy is judged; every
 // segment given out lies in one region of this guest; no chain is longer than the ring (or SEGMENTS_MAX).
 // Nothing outside the guest's regions is read or written. Thread: the owner of the window. Hot: yes.
+import type { DirtyLog } from "./dirty-log.js";
 import type { GuestMemory } from "./guest-memory.js";
+import type { InflightTable } from "./inflight-table.js";
 
 export const VRING_DESC_F_NEXT = 1;
 export const VRING_DESC_F_WRITE = 2;
@@ -33,6 +35,8 @@ export const POP_BAD = -1;
 /** pop(): the ring itself is unusable; see `broken`. */
 export const POP_BROKEN = -2;
 
+const NONE: readonly number[] = [];
+
 export class Virtqueue {
   /** Number of descriptors; 0 while not attached. */
   size = 0;
@@ -44,6 +48,12 @@ export class Virtqueue {
   indirect = false;
   /** EVENT_IDX was negotiated. */
   eventIndex = false;
+  /** Where writes are marked; undefined: nowhere. The device calls markWritten() for its own. */
+  log: DirtyLog | undefined = undefined;
+  /** Guest address under which writes to the used ring are marked; −1: they are not. */
+  usedLog = -1;
+  /** Where chains that the device has are noted; set before attach(). */
+  inflight: InflightTable | undefined = undefined;
   /** Chain that the last pop took. */
   head = 0;
   /** Segments of that chain: window offset, length and whether the device may write it. */
@@ -72,6 +82,11 @@ export class Virtqueue {
   #published = 0;
   /** False until the driver was called once: what it missed before is not known. */
   #called = false;
+  /** Chains that an earlier life took and did not give back come first. Those before #againNext were taken again. */
+  #again: readonly number[] = NONE;
+  #againNext = 0;
+  /** nextAvailable before any other chain was taken. */
+  #againBase = 0;
 
   constructor(memory: GuestMemory) {
     this.#memory = memory;
@@ -80,16 +95,19 @@ export class Virtqueue {
   }
 
   /**
-   * Takes the ring into use at `base`; false when an address is not in guest memory. The used index in memory
-   * wins over `base`: it is what the driver has seen, and after a crash of ours the two may differ.
+   * Takes the ring into use; false when an address is not in guest memory. It goes on at the used index in memory, which
+   * is what the driver has seen: the base that a front-end gives may differ from it after a crash of ours.
    */
-  attach(size: number, base: number, descriptors: number, available: number, used: number): boolean {
+  attach(size: number, descriptors: number, available: number, used: number): boolean {
     if (!this.#place(size, descriptors, available, used)) return false;
     this.size = size;
     this.broken = false;
     const seen = this.#u16[(this.#used >>> 1) + 1]!;
     this.nextUsed = seen;
-    this.nextAvailable = seen === base ? base : seen;
+    this.#again = this.inflight?.recover(seen) ?? NONE;
+    this.#againNext = 0;
+    this.nextAvailable = (seen + this.#again.length) & 0xffff;
+    this.#againBase = this.nextAvailable;
     this.#limit = this.nextAvailable;
     this.#published = seen;
     this.#called = false;
@@ -119,6 +137,13 @@ export class Virtqueue {
       return 0;
     }
     this.#limit = index;
+    return this.#again.length === 0 ? count : count + this.#waitingAgain();
+  }
+
+  /** How many of an earlier life are to be taken again. All taken chains before were given back or are worked on. */
+  #waitingAgain(): number {
+    const count = this.#again.length - this.#againNext;
+    if (count === 0) this.#again = NONE;
     return count;
   }
 
@@ -127,7 +152,13 @@ export class Virtqueue {
    * POP_BROKEN. Every chain taken is given back by exactly one push(), or by unpop().
    */
   pop(): number {
-    if (this.nextAvailable === this.#limit || this.size === 0) return POP_EMPTY;
+    if (this.size === 0) return POP_EMPTY;
+    if (this.#againNext < this.#again.length) {
+      const head = this.#again[this.#againNext++]!;
+      this.inflight?.take(head);
+      return this.follow(head);
+    }
+    if (this.nextAvailable === this.#limit) return POP_EMPTY;
     const mask = this.size - 1;
     const head = this.#u16[(this.#available >>> 1) + 2 + (this.nextAvailable & mask)]!;
     if (head >= this.size) {
@@ -135,6 +166,7 @@ export class Virtqueue {
       return POP_BROKEN;
     }
     this.nextAvailable = (this.nextAvailable + 1) & 0xffff;
+    this.inflight?.take(head);
     return this.follow(head);
   }
 
@@ -154,7 +186,7 @@ export class Virtqueue {
     const table = this.#descriptors >>> 2;
     const most = limit < BURST_MAX ? limit : BURST_MAX;
     let next = this.nextAvailable;
-    let count = 0;
+    let count = this.#againNext < this.#again.length ? this.#takeAgain(most) : 0;
     while (count < most && next !== this.#limit) {
       const head = u16[ring + (next & mask)]!;
       if (head >= size) {
@@ -173,6 +205,18 @@ export class Virtqueue {
       count++;
     }
     this.nextAvailable = next;
+    if (this.inflight !== undefined) for (let i = 0; i < count; i++) this.inflight.take(this.burstHeads[i]!);
+    return count;
+  }
+
+  /** Of those chains follow() finds out all. */
+  #takeAgain(most: number): number {
+    let count = 0;
+    while (count < most && this.#againNext < this.#again.length) {
+      this.burstHeads[count] = this.#again[this.#againNext++]!;
+      this.burstOffsets[count] = -1;
+      this.burstLengths[count++] = 0;
+    }
     return count;
   }
 
@@ -184,9 +228,14 @@ export class Virtqueue {
     return this.#walk(this.#descriptors, this.size, head, this.indirect) ? this.#segments : POP_BAD;
   }
 
-  /** Puts the last `count` taken chains back, unused; they will be taken again. */
+  /** Puts the last `count` chains taken since available() back, unused; they will be taken again. */
   unpop(count: number): void {
-    this.nextAvailable = (this.nextAvailable - count) & 0xffff;
+    // Those of an earlier life came before all others, and stay noted as in flight.
+    const others = (this.nextAvailable - this.#againBase) & 0xffff;
+    const again = this.#again.length === 0 || others >= count ? 0 : count - others;
+    this.#againNext -= again;
+    this.nextAvailable = (this.nextAvailable - count + again) & 0xffff;
+    this.inflight?.untake(count - again);
   }
 
   /** Gives a chain back with the number of bytes written to it. The driver sees it after publish(). */
@@ -195,6 +244,7 @@ export class Virtqueue {
     const at = (this.#used >>> 2) + 1 + ((this.nextUsed & (this.size - 1)) << 1);
     this.#u32[at] = head;
     this.#u32[at + 1] = length;
+    this.inflight?.give(head);
     this.nextUsed = (this.nextUsed + 1) & 0xffff;
   }
 
@@ -206,6 +256,8 @@ export class Virtqueue {
     // A full fence lies between the index and the reading of what the driver waits for: else both could sleep.
     Atomics.store(this.#u16, (this.#used >>> 1) + 1, now);
     this.#published = now;
+    this.inflight?.publish(now);
+    if (this.log !== undefined) this.#markUsed(before, now);
     if (!this.eventIndex) {
       return (Atomics.load(this.#u16, this.#available >>> 1) & VRING_AVAIL_F_NO_INTERRUPT) === 0;
     }
@@ -223,12 +275,30 @@ export class Virtqueue {
     const flags = this.#used >>> 1;
     if (!this.eventIndex) {
       Atomics.store(this.#u16, flags, wanted ? 0 : VRING_USED_F_NO_NOTIFY);
+      if (this.usedLog >= 0) this.log?.mark(this.usedLog, 4);
       return;
     }
     // The chain taken last is 2^16 chains away: a kick then is harmless. The flag must be clear.
     this.#u16[flags] = 0;
     const event = wanted ? this.nextAvailable : (this.nextAvailable - 1) & 0xffff;
     Atomics.store(this.#u16, flags + 2 + 4 * this.size, event);
+    if (this.usedLog >= 0) this.log?.mark(this.usedLog, 6 + 8 * this.size);
+  }
+
+  /** Marks `length` bytes, which the device has written at a window offset of a segment, in the dirty log. */
+  markWritten(offset: number, length: number): void {
+    const address = this.#memory.guestAddress(offset);
+    if (address >= 0) this.log?.mark(address, length);
+  }
+
+  /** Marks the used elements from `before` up to `now`, and the index. */
+  #markUsed(before: number, now: number): void {
+    if (this.usedLog < 0) return;
+    const first = before & (this.size - 1);
+    const count = (now - before) & 0xffff;
+    this.log?.mark(this.usedLog, 4);
+    if (first + count > this.size) this.log?.mark(this.usedLog + 4, this.size * 8);
+    else this.log?.mark(this.usedLog + 4 + first * 8, count * 8);
   }
 
   #place(size: number, descriptors: number, available: number, used: number): boolean {

@@ -67,6 +67,7 @@ export class FramesToGuest {
     const { burstHeads, burstOffsets, burstLengths } = queue;
     const taken = queue.takeBurst(batch.length - next, true);
     const lengthMax = this.#lengthMax;
+    const logging = queue.log !== undefined;
     let bytes = 0;
     let i = 0;
     for (; i < taken; i++) {
@@ -76,6 +77,7 @@ export class FramesToGuest {
       const to = burstOffsets[i] as number;
       this.#copier.copy(to + header, pool.offset[packet] as number, length);
       this.#writeHeader(to, 1);
+      if (logging) queue.markWritten(to, length + header);
       queue.push(burstHeads[i] as number, length + header);
       bytes += length;
     }
@@ -135,6 +137,7 @@ export class FramesToGuest {
       }
     }
     this.#writeHeader(headerAt, chains);
+    if (queue.log !== undefined) queue.markWritten(headerAt, header);
     for (let i = 0; i < chains; i++) {
       queue.push(this.#chainHeads[i] as number, this.#chainLengths[i] as number);
     }
@@ -147,7 +150,9 @@ export class FramesToGuest {
     for (let i = 0; i < segments && written < remaining; i++) {
       const room = (queue.segmentLength[i] as number) - skip;
       const size = room < remaining - written ? room : remaining - written;
-      this.#copier.copy((queue.segmentOffset[i] as number) + skip, source + written, size);
+      const to = (queue.segmentOffset[i] as number) + skip;
+      this.#copier.copy(to, source + written, size);
+      if (queue.log !== undefined) queue.markWritten(to, size);
       written += size;
       skip = 0;
     }

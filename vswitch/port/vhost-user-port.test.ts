@@ -1,6 +1,13 @@
 import { mkdtempSync, rmSync } from "node:fs";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { closeFile, createEventfd, drainEventfd, Epoll } from "../../base/linux/index.js";
+import {
+  closeFile,
+  createEventfd,
+  createMemfd,
+  drainEventfd,
+  Epoll,
+  FileMapping,
+} from "../../base/linux/index.js";
 import {
   Batch,
   PacketPool,
@@ -12,7 +19,7 @@ import {
 } from "../../base/packet/index.js";
 import { describePort, frameOf } from "../../base/packet/port.suite.js";
 import { waitFor } from "../../base/time/index.js";
-import { FRONT_END_GUEST_BASE } from "../../base/virtio/fake-front-end.js";
+import { FRONT_END_GUEST_BASE, FRONT_END_MEMORY_SIZE } from "../../base/virtio/fake-front-end.js";
 import * as wire from "../../base/virtio/index.js";
 import { GuestWindow } from "../../base/virtio/index.js";
 import {
@@ -202,6 +209,109 @@ describe("VhostUserPort", () => {
     again.close();
     guest.close();
     successor.close();
+  });
+
+  it.each([
+    ["one buffer", MODERN, 1514],
+    ["mergeable buffers", MERGEABLE, 9000],
+    ["EVENT_IDX", EVENT_INDEX, 60],
+  ])("marks every page that it writes while the guest is moved, with %s", async (_name, features, size) => {
+    const LOG_SIZE = (FRONT_END_GUEST_BASE + FRONT_END_MEMORY_SIZE) / 4096 / 8;
+    const { port, guest, tick } = await connected("dial", features | (1n << BigInt(wire.VHOST_F_LOG_ALL)));
+    const fd = createMemfd("log", LOG_SIZE);
+    const notice = createEventfd();
+    const log = new FileMapping(fd, LOG_SIZE);
+    const marks = new Uint8Array(log.buffer);
+    const { frontEnd } = guest;
+    const dirtyPages = (): number[] => {
+      const pages: number[] = [];
+      for (let page = 0; page < FRONT_END_MEMORY_SIZE / 4096; page++) {
+        const absolute = FRONT_END_GUEST_BASE / 4096 + page;
+        if ((marks[absolute >>> 3]! & (1 << (absolute & 7))) !== 0) pages.push(page);
+      }
+      return pages;
+    };
+    const changedPages = (before: Uint8Array): number[] => {
+      const pages: number[] = [];
+      for (let at = 0; at < FRONT_END_MEMORY_SIZE; at += 4096) {
+        const now = frontEnd.bytes.subarray(at, at + 4096);
+        if (Buffer.compare(now, before.subarray(at, at + 4096)) !== 0) pages.push(at / 4096);
+      }
+      return pages;
+    };
+    send(port, [frameOf(size, 1)]);
+    expect(dirtyPages()).toEqual([]);
+    await frontEnd.logWrites(fd, LOG_SIZE, true);
+    frontEnd.send(wire.VHOST_USER_SET_LOG_FD, { kind: "none" }, [notice]);
+    tick();
+    for (let i = 0; i < 5; i++) await guest.send(frameOf(60, i), tick);
+    marks.fill(0);
+    const before = frontEnd.bytes.slice();
+    for (let i = 0; i < 30; i++) send(port, [frameOf(size, i), frameOf(60, i)]);
+    const batch = new Batch();
+    expect(port.rx(batch)).toBe(5);
+    batch.freeAll(pool);
+    const changed = changedPages(before);
+    expect(changed.length).toBeGreaterThan(10);
+    expect(dirtyPages()).toEqual(expect.arrayContaining(changed));
+    // Pages of transmit buffers and descriptors are not written, and so not marked.
+    expect(dirtyPages().length).toBeLessThanOrEqual(changed.length + 4);
+    tick();
+    expect(drainEventfd(notice)).toBe(true);
+    await frontEnd.logWrites(fd, LOG_SIZE, false);
+    tick();
+    marks.fill(0);
+    send(port, [frameOf(60, 9)]);
+    expect(dirtyPages()).toEqual([]);
+    port.close();
+    guest.close();
+    log.unmap();
+    for (const own of [fd, notice]) closeFile(own);
+  });
+
+  it("a port that comes after one that died goes on with what the front-end kept as in flight", async () => {
+    const path = `${dir}/i`;
+    let port = new VhostUserPort({ name: "vm", pool, window, path, role: "dial" });
+    const tick = (): void => port.tick(performance.now());
+    const guest = await acceptGuest(path, tick, { inflight: "ask" });
+    await guest.start();
+    await linkUp(port);
+    for (let i = 0; i < 10; i++) await guest.send(frameOf(60, i), tick);
+    const batch = new Batch(4);
+    expect(port.rx(batch)).toBe(4);
+    batch.freeAll(pool);
+    // As if it had died after it took six chains and before it gave them back.
+    const inflight = guest.frontEnd.inflight!;
+    const table = new FileMapping(inflight.fd, inflight.description.sizeBytes);
+    const regionSize = inflight.description.sizeBytes / 2;
+    const words = new DataView(table.buffer, regionSize, regionSize);
+    expect([words.getUint16(8, true), words.getUint16(10, true), words.getUint16(14, true)]).toEqual([
+      1, 256, 4,
+    ]);
+    const { view } = guest.frontEnd;
+    for (let i = 4; i < 10; i++) {
+      const head = view.getUint16(guest.frontEnd.availableAt(1) + 4 + i * 2, true);
+      words.setUint8(16 + head * 16, 1);
+      words.setBigUint64(16 + head * 16 + 8, BigInt(i), true);
+    }
+    table.unmap();
+    port.close();
+    port = new VhostUserPort({ name: "vm", pool, window, path: `${dir}/j`, role: "dial" });
+    const successor = await acceptGuest(`${dir}/j`, tick, { inflight });
+    successor.frontEnd.bytes.set(guest.frontEnd.bytes);
+    await successor.frontEnd.start([0, 4]);
+    await linkUp(port);
+    const all = new Batch();
+    expect(port.rx(all)).toBe(6);
+    for (let i = 0; i < 6; i++) expect(pool.frame(all.packets[i]!)).toEqual(frameOf(60, 4 + i));
+    all.freeAll(pool);
+    expect(port.rx(all)).toBe(0);
+    expect(successor.frontEnd.view.getUint16(successor.frontEnd.usedAt(1) + 2, true)).toBe(10);
+    expect(await successor.frontEnd.stopRing(1)).toBe(10);
+    port.close();
+    guest.close();
+    successor.close();
+    closeFile(inflight.fd);
   });
 
   it.each([
