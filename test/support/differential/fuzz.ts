@@ -10,8 +10,8 @@ import { minimise } from "./minimise.js";
 import type { SwitchPair } from "./switch-pair.js";
 
 const CASES_PER_BATCH = 16;
-const NIGHTLY = process.env["PLINTH_NIGHTLY"] === "1";
-const NIGHTLY_FRAMES_PER_CASE = 600;
+export const NIGHTLY = process.env["PLINTH_NIGHTLY"] === "1";
+const NIGHTLY_FRAMES_PER_CASE = 1000;
 const PROGRESS_MS = 30_000;
 
 export interface FuzzOptions {

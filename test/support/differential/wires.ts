@@ -81,19 +81,26 @@ export class DummyWire implements Wire {
   }
 
   static wiring(ovs: RealOvs): Wiring {
-    return async (name, path, onFrame) => {
-      execFileSync("mkfifo", ["-m", "600", path]);
-      // For writing too, so that it does not end when the switch opens its own end anew, as each configuration makes it.
-      const fd = openSync(path, constants.O_RDWR | constants.O_NONBLOCK);
-      const pipe = new Socket({ fd, readable: true, writable: false });
-      const stream = new PcapFrames();
-      pipe.on("data", (bytes: Buffer) => {
-        for (const frame of stream.push(bytes)) onFrame(frame);
-      });
-      const endpoint = { kind: "unix", path: ovs.path("vs.ctl") } as const;
-      const control = await connectJsonRpc(endpoint, { timeoutMs: DEADLINE_MS });
-      return new DummyWire(name, path, control, pipe);
-    };
+    return (name, path, onFrame) => DummyWire.lay(ovs, name, path, onFrame);
+  }
+
+  static async lay(
+    ovs: RealOvs,
+    name: string,
+    path: string,
+    onFrame: (frame: Uint8Array) => void,
+  ): Promise<DummyWire> {
+    execFileSync("mkfifo", ["-m", "600", path]);
+    const endpoint = { kind: "unix", path: ovs.path("vs.ctl") } as const;
+    const control = await connectJsonRpc(endpoint, { timeoutMs: DEADLINE_MS });
+    // For writing too, so that it does not end when the switch opens its own end anew, as each configuration makes it.
+    const fd = openSync(path, constants.O_RDWR | constants.O_NONBLOCK);
+    const pipe = new Socket({ fd, readable: true, writable: false });
+    const stream = new PcapFrames();
+    pipe.on("data", (bytes: Buffer) => {
+      for (const frame of stream.push(bytes)) onFrame(frame);
+    });
+    return new DummyWire(name, path, control, pipe);
   }
 
   connected(): Promise<void> {

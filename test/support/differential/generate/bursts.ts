@@ -1,8 +1,9 @@
 // Frames in the order in which a case sends them.
 import fc from "fast-check";
 import type { FrameIn } from "../compare.js";
+import { NIGHTLY } from "../fuzz.js";
 
-const BURST_LENGTH_MAX = 8;
+const BURST_LENGTH_MAX = NIGHTLY ? 32 : 8;
 const BURST_LENGTH_MEAN = (1 + BURST_LENGTH_MAX) / 2;
 
 /** Up to about `framesMax` frames, a few after each other into the same port: these need not be waited for one by one. */
