@@ -28,6 +28,7 @@ export function traceOnBridge(
     tracker,
     tables: bridge.tables,
     fragmentHandling: bridge.pipeline.fragments.mode,
+    headers: bridge.pipeline.headers,
     wantsMisses: bridge.wantsMisses,
     exists: (port: number) => bridge.slot(port) !== null,
     isLive: (port: number) => bridge.slot(port)?.forwards === true,

@@ -394,6 +394,12 @@ export class Bridge implements PacketSink {
   }
 
   setBridge(settings: BridgeSettings): void {
+    const { headers } = this.pipeline;
+    const { tagsRead = headers.tagsMax } = settings;
+    if (tagsRead !== headers.tagsMax) {
+      headers.tagsMax = tagsRead;
+      this.tables.invalidate();
+    }
     this.forwarding.configure(settings);
   }
 

@@ -10,7 +10,7 @@ export interface BridgeSettings {
   readonly floodVlans?: readonly number[];
   /** NORMAL forwards frames to reserved addresses like any other. */
   readonly forwardReserved?: boolean;
-  /** How many VLAN tags of a frame NORMAL and mirrors look at: 1 (when absent) or 2. */
+  /** How many VLAN tags of a frame are looked at: 1 or 2; when absent, 1 by NORMAL and mirrors, and all by flows. */
   readonly tagsRead?: number;
   readonly mirrors?: readonly MirrorConfig[];
 }

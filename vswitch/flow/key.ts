@@ -76,6 +76,7 @@ export const L3_IPV4 = 4;
 export const L3_IPV6 = 6;
 export const L3_ARP = 1;
 
+/** VLAN tags that are looked through for the EtherType behind them, unless told to look at fewer. */
 const TAGS_MAX = 4;
 const EXTENSIONS_MAX = 16;
 
@@ -100,6 +101,14 @@ export class Headers {
   end = 0;
   /** Whether the transport header of a datagram's first fragment counts as one (OFPC_FRAG_NX_MATCH). */
   readsFirstFragments = false;
+  /** VLAN tags that count as such, 1 to 4; further ones are payload, of the EtherType that announces the next. */
+  tagsMax = TAGS_MAX;
+
+  /** Reads frames as `other` does. */
+  readAs(other: Headers): void {
+    this.readsFirstFragments = other.readsFirstFragments;
+    this.tagsMax = other.tagsMax;
+  }
 
   /** Parses the frame into `key` (words K_ETH_DST up to K_PIPELINE) and this. Words outside are left alone. */
   parse(pool: PacketPool, packet: number, key: Int32Array): void {
@@ -120,7 +129,7 @@ export class Headers {
     let at = start + 12;
     let type = view.getUint16(at);
     let tci = 0;
-    while ((type === 0x8100 || type === 0x88a8) && this.tags < TAGS_MAX && at + 6 <= end) {
+    while ((type === 0x8100 || type === 0x88a8) && this.tags < this.tagsMax && at + 6 <= end) {
       if (this.tags === 0) tci = view.getUint16(at + 2) | 0x1000;
       this.tags++;
       at += 4;

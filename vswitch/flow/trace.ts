@@ -1,13 +1,7 @@
 // Traces a packet: the same pipeline as for traffic, with an observer that writes down every step and a sink that
 // sends nothing. Counters, caches and connections stay as they are.
 // Thread: datapath worker, between breaths.
-import {
-  type Action,
-  type Instruction,
-  type Match,
-  OFPC_FRAG_NX_MATCH,
-  OFPP_LOCAL,
-} from "../../base/openflow/index.js";
+import { type Action, type Instruction, type Match, OFPP_LOCAL } from "../../base/openflow/index.js";
 import { effective } from "./action-set-order.js";
 import { compileActions } from "./compile-actions.js";
 import { DatapathActions } from "./datapath-actions.js";
@@ -75,6 +69,8 @@ export interface TraceRequest {
 export interface TraceOptions extends Omit<PipelineOptions, "observer" | "sink"> {
   /** OFPC_FRAG_*. */
   readonly fragmentHandling: number;
+  /** Frames are read as these are. */
+  readonly headers: K.Headers;
   /** Whether controllers are told of packets that no flow matches. */
   readonly wantsMisses: boolean;
   readonly exists: (port: number) => boolean;
@@ -104,6 +100,7 @@ export function traceFrame(options: TraceOptions, request: TraceRequest, nowMs: 
   const recorder = new Recorder(options, request);
   const pipeline = new Pipeline({ ...options, sink: recorder, observer: recorder });
   pipeline.fragments.set(options.fragmentHandling, null);
+  pipeline.headers.readAs(options.headers);
   recorder.begin(packet);
   if (request.actions === undefined) pipeline.process(packet, request.inPort, nowMs);
   else {
@@ -157,7 +154,7 @@ class Recorder implements PipelineObserver, PacketSink {
 
   #headers(): K.Headers {
     const headers = new K.Headers();
-    headers.readsFirstFragments = this.#options.fragmentHandling === OFPC_FRAG_NX_MATCH;
+    headers.readAs(this.#options.headers);
     return headers;
   }
 
