@@ -35,6 +35,10 @@ import { type ConntrackSettings, type ConntrackStatus, Zones } from "./zones.js"
 /** How long after the start segments of unknown TCP connections from the lower port pass as replies. */
 export const PICKUP_GRACE_MS = 30_000;
 
+/** Contexts of fragments: those that wait, and those that have gone on while their datagram is not whole. */
+const WAITING = 0;
+const PASSING = 1;
+
 export interface ConntrackOptions {
   readonly pool: PacketPool;
   /** A power of two; CONNECTIONS_MAX when absent. */
@@ -190,10 +194,12 @@ export class Conntrack implements Tracker, PieceTracker {
     const { datagram } = observed;
     if (!headerIsSound(this.#pool.bytes, datagram)) return -1;
     const whole = fragments.known(datagram, zone, tracked, nowMs);
+    if (whole === undefined && ct.tableId < 0 && ct.nat === null)
+      return this.#passFragment(packet, key, ct, zone, nowMs);
     if (whole !== undefined) return this.trackPiece(packet, whole, key, ct, zone, isTranslated, nowMs);
     key[FlowKey.K_CT_STATE] = 0;
     key[FlowKey.K_CT_ZONE] = 0;
-    const taken = fragments.take(packet, key, datagram, zone, nowMs, 0);
+    const taken = fragments.take(packet, key, datagram, zone, nowMs, WAITING);
     if (taken === FRAGMENT_REFUSED) {
       tellInvalid(key, zone);
       return -1;
@@ -202,6 +208,20 @@ export class Conntrack implements Tracker, PieceTracker {
     judgeWhole(this.#pool, fragments, taken, zone, observed, this.#verifyChecksums);
     this.#going.start(taken, ct, zone, nowMs);
     return TRACK_HELD;
+  }
+
+  /**
+   * Nothing behind a ct() without a table and without nat depends on what it finds: the fragment goes on at once, and
+   * the datagram is tracked when its last fragment is here. That one is dropped when its connection may not be.
+   */
+  #passFragment(packet: number, key: Int32Array, ct: CtProgram, zone: number, nowMs: number): number {
+    const { fragments } = this;
+    const taken = fragments.take(packet, key, this.#observed.datagram, zone, nowMs, PASSING);
+    if (taken < 0) return -1;
+    judgeWhole(this.#pool, fragments, taken, zone, this.#observed, this.#verifyChecksums);
+    const reason = this.trackPiece(packet, fragments.whole(taken), key, ct, zone, false, nowMs);
+    fragments.letGo(taken);
+    return reason;
   }
 
   /** One fragment of a datagram that is whole. */

@@ -65,7 +65,7 @@ export class FragmentRelease {
 
   /** The fragments of `d` may go on from `ct`. */
   start(d: number, ct: CtProgram, zone: number, nowMs: number): void {
-    // Without a table to go on in they come to this ct() once more, each for itself.
+    // Translated without a table to go on in they come to this ct() once more, each for itself.
     if (ct.tableId < 0) this.#fragments.whole(d).replays = this.#fragments.count(d);
     this.#going = d;
     this.#ct = ct;

@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import type { CtAction } from "../../base/openflow/index.js";
 import { ipv4Bytes, parseIpv4Address } from "../../base/wire/index.js";
-import { A, A6, INVALID, NEW, REPLY, turn } from "../testing/conversation.js";
+import { A, A6, INVALID, NEW, natTo, REPLY, turn } from "../testing/conversation.js";
 import { cut, join } from "../testing/fragments.js";
 import { type Ends, icmpFrame, udpFrame } from "../testing/frames.js";
 import { apply, field, match, output, Rig } from "../testing/rig.js";
@@ -154,13 +154,60 @@ describe("fragments", () => {
     expect(rig.pool.available).toBe(256);
   });
 
-  it("pass a ct() that leads to no table, and what follows it", () => {
+  it.each([A, A6])(
+    "of $source pass a ct() that leads to no table: once, at once, and tracked when whole",
+    (ends) => {
+      const rig = new Rig(3);
+      const commit = trackAction({ commit: true });
+      const ip = field("eth_type", ends === A ? 0x0800 : 0x86dd);
+      // What stands in front of ct() is done once too.
+      rig.flow({ match: match(ip), instructions: [apply(output(3), commit, output(2))] });
+      const [first, second, third] = cut(udpFrame(ends, PAYLOAD), [1400, 2800]) as [
+        Uint8Array,
+        Uint8Array,
+        Uint8Array,
+      ];
+      const out: Uint8Array[] = [];
+      for (const [piece, connections] of [
+        [second, 0],
+        [first, 0],
+        [third, 1],
+      ] as const) {
+        const sent = rig.send(1, piece);
+        expect(sent.get(3)).toEqual([piece]);
+        out.push(...(sent.get(2) ?? []));
+        expect(rig.datapath.conntrack.size).toBe(connections);
+      }
+      expect(out).toEqual([second, first, third]);
+      expect(rig.datapath.conntrack.connections(rig.nowMs)[0]?.original.sourcePort).toBe(ends.sourcePort);
+      expect(rig.pool.available).toBe(256);
+      // What never becomes whole is let go of.
+      rig.send(1, first);
+      rig.nowMs += 16_000;
+      rig.datapath.tick(rig.nowMs);
+      expect(rig.pool.available).toBe(256);
+    },
+  );
+
+  it("lose the last one where their connection may not be", () => {
     const rig = new Rig(2);
+    rig.datapath.conntrack.configure({ limits: [{ zone: 5, limit: 1 }] });
     const ip = field("eth_type", 0x0800);
     rig.flow({ match: match(ip), instructions: [apply(trackAction({ commit: true }), output(2))] });
-    const pieces = cut(udpFrame(A, PAYLOAD), [1400, 2800]);
-    expect(join(rig.send(1, ...pieces).get(2) ?? [])).toEqual(udpFrame(A, PAYLOAD).slice(34));
-    expect(rig.datapath.conntrack.size).toBe(1);
+    rig.send(1, udpFrame({ ...A, source: "10.0.0.9" }));
+    expect(rig.send(1, ...cut(udpFrame(A, PAYLOAD), [1400, 2800])).get(2)).toHaveLength(2);
+    expect(rig.datapath.counters()["drop_conntrack_zone_limit"]).toBe(1);
+    expect(rig.pool.available).toBe(256);
+  });
+
+  it("that are translated without a table to go on in wait, and come out whole", () => {
+    const rig = new Rig(2);
+    const ip = field("eth_type", 0x0800);
+    const actions = natTo("source", "192.0.2.1", 5000);
+    rig.flow({ match: match(ip), instructions: [apply(trackAction({ commit: true, actions }), output(2))] });
+    const out = rig.send(1, ...cut(udpFrame(A, PAYLOAD), [1400, 2800])).get(2) ?? [];
+    const outside = { ...A, source: "192.0.2.1", sourcePort: 5000 };
+    expect(join(out)).toEqual(udpFrame(outside, PAYLOAD).slice(34));
     expect(rig.pool.available).toBe(256);
   });
 

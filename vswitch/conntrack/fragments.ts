@@ -130,7 +130,7 @@ export class FragmentTable {
     const place = this.#place(d, offset, length, total);
     if (place !== PLACE_FREE) {
       counters.overlapped++;
-      if (place === PLACE_CLASH) this.#drop(d);
+      if (place === PLACE_CLASH) this.letGo(d);
       return FRAGMENT_REFUSED;
     }
     if (!this.#hold(d, packet, key, datagram, offset)) {
@@ -204,7 +204,7 @@ export class FragmentTable {
       if (this.#states[d] === FREE || this.#expiresMs[d]! > nowMs) continue;
       const counters = this.counters[((this.#keys[d * KEY_SIZE + 9]! >>> 24) & 1) as 0 | 1];
       counters.expired += this.#counts[d]!;
-      this.#drop(d);
+      this.letGo(d);
     }
   }
 
@@ -263,7 +263,7 @@ export class FragmentTable {
       const v = isIpv6(this.#keys[d * KEY_SIZE + 9]!) ? 1 : 0;
       if (this.#states[d] === FREE || (version !== undefined && version !== (v === 0 ? 4 : 6))) continue;
       this.counters[v].purged += this.#counts[d]!;
-      this.#drop(d);
+      this.letGo(d);
     }
   }
 
@@ -359,7 +359,8 @@ export class FragmentTable {
     this.#free[FRAGMENTS_CAPACITY - this.held--] = f;
   }
 
-  #drop(d: number): void {
+  /** Forgets the datagram, and gives back what is held of it. */
+  letGo(d: number): void {
     while (this.#heads[d]! >= 0) {
       this.#pool.free(this.#packets[this.#heads[d]!]!);
       this.#unlink(d);

@@ -77,11 +77,12 @@ export class TcpPeers {
     const isSyn = (segment.flags & SYN) !== 0;
     const scale = isSyn ? scaleOf(segment) : SCALE_UNKNOWN;
     // Who speaks in the middle of a conversation has opened it long ago.
-    this.states[opener] = isSyn ? PEER_SYN_SENT : PEER_ESTABLISHED;
+    const isFin = (segment.flags & FIN) !== 0;
+    this.states[opener] = isSyn ? PEER_SYN_SENT : isFin ? PEER_CLOSING : PEER_ESTABLISHED;
     this.states[other] = PEER_CLOSED;
     this.scales[opener] = scale;
     this.scales[other] = isSyn ? 0 : SCALE_UNKNOWN;
-    this.#sentEnd[opener] = segment.sequence;
+    this.#sentEnd[opener] = segment.sequence + segment.span;
     this.#limit[opener] = segment.sequence + segment.span + 1;
     const shift = isSyn ? 0 : WINDOW_SCALE_MAX;
     this.#windowMax[opener] = Math.max(1, segment.window << shift);

@@ -157,7 +157,7 @@ export class ReferenceTracker {
       }
       opening = isSyn && direction === 0 && !past(peers[0].state, "established");
       if (opening) {
-        if (peers[1].state === "closed") peers[0].end = tcp.sequence;
+        if (peers[1].state === "closed") peers[0].end = endOf(tcp);
       } else if (!fits(connection, direction, tcp)) {
         const invalid = { state: TRACKED | IS_INVALID };
         return step.nat === undefined ? { ...invalid, packet } : this.#go(packet, invalid.state, found, done);
@@ -218,10 +218,7 @@ export class ReferenceTracker {
       expiresMs: 0,
       pickedUp: tcp !== undefined && !isSyn,
       peers: [
-        {
-          state: isSyn ? "syn-sent" : "established",
-          end: (tcp?.sequence ?? 0) + (isSyn ? 0 : (tcp?.size ?? 0)),
-        },
+        { state: isSyn ? "syn-sent" : tcp?.fin === true ? "closing" : "established", end: endOf(tcp) },
         { state: "closed", end: 0 },
       ],
     };
@@ -333,6 +330,12 @@ function fits({ peers }: ModelConnection, direction: number, tcp: TcpHeader): bo
   return empty || isNear(tcp.sequence, own.end);
 }
 
+/** The number behind the segment (RFC 9293, 3.4: SYN and FIN count). */
+function endOf(tcp: TcpHeader | undefined): number {
+  if (tcp === undefined) return 0;
+  return tcp.sequence + tcp.size + (tcp.syn === true ? 1 : 0) + (tcp.fin === true ? 1 : 0);
+}
+
 function followTcp(connection: ModelConnection, direction: number, tcp: TcpHeader): void {
   const { peers } = connection;
   const own = peers[direction] as { state: PeerState; end: number };
@@ -341,8 +344,8 @@ function followTcp(connection: ModelConnection, direction: number, tcp: TcpHeade
     own.state = connection.pickedUp && tcp.syn !== true ? "established" : "syn-sent";
     own.end = tcp.sequence;
   }
-  const span = tcp.size + (tcp.syn === true ? 1 : 0) + (tcp.fin === true ? 1 : 0);
-  if (span > 0) own.end = Math.max(own.end, tcp.sequence + span);
+  // A segment without octets may lie in the past.
+  if (endOf(tcp) > tcp.sequence) own.end = Math.max(own.end, endOf(tcp));
   if (tcp.rst === true) {
     own.state = "time-wait";
     other.state = "time-wait";
