@@ -4,7 +4,7 @@
 //     │  └────────────────────commit───►
 //     └── discard, a wrong flag, an add or close after close, time-out, disconnect ──► gone, nothing applied
 //
-// Source: ONF extension 230; OpenFlow 1.4.1, 6.8 and 7.3.9. Every bundle is applied atomically and in order, whatever
+// Source: ONF extension 230; OpenFlow 1.4.1, 7.3.9. Every bundle is applied atomically and in order, whatever
 // its flags ask for. Invariant: at most BUNDLES_MAX bundles with BUNDLE_BYTES_MAX bytes together are kept. Thread: main.
 
 import {

@@ -183,7 +183,7 @@ export class GroupTable {
     return false;
   }
 
-  /** We check chains (OFPGFC_CHAINING_CHECKS), so a group that others forward to stays (6.7). */
+  /** We check chains (OFPGFC_CHAINING_CHECKS), so a group that others forward to stays (6.5). */
   #delete(groupId: number): readonly number[] {
     if (groupId === OFPG_ALL) {
       const gone = [...this.#groups.keys()];
