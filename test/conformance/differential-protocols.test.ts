@@ -2,11 +2,12 @@
 // groups and packets must leave by the same ports with the same bytes, and both must refuse the same commands.
 import fc from "fast-check";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import type { DifferentialCase } from "../support/differential/compare.js";
+import { type DifferentialCase, remembers } from "../support/differential/compare.js";
 import { framesMax, fuzz } from "../support/differential/fuzz.js";
 import { inBursts } from "../support/differential/generate/bursts.js";
 import { packetIn } from "../support/differential/generate/packets.js";
 import { PROTOCOL_TABLE_BASE, protocolTables } from "../support/differential/generate/protocol-tables.js";
+import { traceOf } from "../support/differential/questions.js";
 import { SwitchPair } from "../support/differential/switch-pair.js";
 
 const PORTS = 5;
@@ -24,12 +25,17 @@ afterAll(async () => {
   await pair?.close();
 });
 
-const cases: fc.Arbitrary<DifferentialCase> = fc.record({
-  configuration: fc.constant([]),
-  always: fc.constant(PROTOCOL_TABLE_BASE),
-  openflow: protocolTables(PORTS),
-  frames: inBursts(packetIn(PORTS), framesMax(200)),
-});
+/** How many frames of each case are traced, too: both must tell the same story. */
+const TRACES = 2;
+
+const cases: fc.Arbitrary<DifferentialCase> = fc
+  .record({
+    configuration: fc.constant([]),
+    always: fc.constant(PROTOCOL_TABLE_BASE),
+    openflow: protocolTables(PORTS),
+    frames: inBursts(packetIn(PORTS), framesMax(200)),
+  })
+  .map((one) => (remembers(one) ? one : { ...one, questions: one.frames.slice(0, TRACES).map(traceOf) }));
 
 describe("flow tables over every protocol", () => {
   it(

@@ -8,6 +8,9 @@ import * as K from "./key.js";
 import * as P from "./program.js";
 
 const PBB_SIZE = 18;
+/** RFC 3032 2.1. */
+const MPLS_IPV6_NULL = 2;
+const MPLS_TTL_DEFAULT = 64;
 
 export class Rewriter {
   readonly #pool: PacketPool;
@@ -326,13 +329,19 @@ export class Rewriter {
     this.reparse(packet);
   }
 
-  /** A new label entry after the VLAN tags: label and class of the former one or 0, TTL of the next header inside. */
+  /**
+   * A new label entry after the VLAN tags: as the former one, else with the TTL of IP, the lower three bits of its DSCP
+   * as class, and label 2 ("IPv6 explicit null", RFC 3032 2.1) before IPv6 (ovs-actions(7), push_mpls).
+   */
   pushMpls(packet: number, etherType: number): boolean {
     const headers = this.#headers;
-    let entry = 0x100;
+    const isIpv6 = headers.l3Kind === K.L3_IPV6;
+    let entry = 0x100 | MPLS_TTL_DEFAULT;
     if (this.hasMpls()) entry = this.#view.getInt32(headers.payload) & ~0x100;
-    else if (headers.l3Kind === K.L3_IPV4 || headers.l3Kind === K.L3_IPV6)
-      entry |= (this.#key[K.K_IP]! >>> 8) & 0xff;
+    else if (isIpv6 || headers.l3Kind === K.L3_IPV4) {
+      const ip = this.#key[K.K_IP]!;
+      entry = (isIpv6 ? MPLS_IPV6_NULL << 12 : 0) | (((ip >>> 18) & 7) << 9) | 0x100 | ((ip >>> 8) & 0xff);
+    }
     const at = headers.payload - this.#pool.offset[packet]!;
     const start = this.#insert(packet, at, 4);
     if (start < 0) return false;

@@ -71,7 +71,7 @@ function tablesOf({ always = [], openflow }: DifferentialCase): readonly (readon
 }
 
 /** Whether what becomes of a frame may depend on those before it, so that their order counts. */
-function remembers(one: DifferentialCase): boolean {
+export function remembers(one: DifferentialCase): boolean {
   const tables = tablesOf(one);
   return (
     tables.length === 0 || tables.some((words) => /\b(normal|learn|ct|fin_timeout)\b/i.test(words.join(" ")))

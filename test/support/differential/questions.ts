@@ -1,5 +1,5 @@
 // Questions that both switches must answer alike when the frames of a case have passed.
-import type { Question } from "./compare.js";
+import type { FrameIn, Question } from "./compare.js";
 import { BRIDGE } from "./wired-switch.js";
 
 /** Who was learned where, whatever their age: lines of port, VLAN and address. */
@@ -14,3 +14,19 @@ export const LEARNED_STATIONS: Question = {
       .sort()
       .join("\n"),
 };
+
+/**
+ * What would become of the frame, step by step to the actions of the datapath. Without the lines that tell its fields:
+ * Open vSwitch adds some that no flow sees, and the megaflow is its own.
+ */
+export function traceOf({ port, frame }: FrameIn): Question {
+  return {
+    tool: "appctl",
+    args: ["ofproto/trace", BRIDGE, `in_port=${port}`, Buffer.from(frame).toString("hex")],
+    normalise: (answer) =>
+      answer
+        .split("\n")
+        .filter((line) => !/^(Flow|Final flow|Megaflow):/.test(line))
+        .join("\n"),
+  };
+}
