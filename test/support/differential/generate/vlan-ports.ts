@@ -52,8 +52,9 @@ function vlanPort(
 }
 
 /**
- * Ports and bridge together. With tunnels nothing is learned: Open vSwitch sends to a station that it has seen
- * whatever the customer VLANs of its port.
+ * Ports and bridge together. With tunnels nothing is learned, for Open vSwitch sends to a station that it has seen
+ * whatever the customer VLANs of its port; and native VLANs have no priority tags, which it does not put in front of a
+ * customer's tag.
  */
 export function vlanSwitch(
   bridge: string,
@@ -68,13 +69,19 @@ export function vlanSwitch(
   return fc
     .tuple(vlanPorts(ports, vlans, modes), options)
     .map(([commands, { floodVlans, forwardReserved }]) => {
-      const flooded = commands.flat().includes("vlan_mode=dot1q-tunnel") ? vlans : floodVlans;
+      const withTunnels = commands.flat().includes("vlan_mode=dot1q-tunnel");
+      const flooded = withTunnels ? vlans : floodVlans;
       return [
-        ...commands,
+        ...(withTunnels ? commands.map(withoutNativePriority) : commands),
         ...(flooded === null ? [] : [["set", "Bridge", bridge, `flood_vlans=${flooded.join(",")}`]]),
         ...(forwardReserved === null
           ? []
           : [["set", "Bridge", bridge, `other_config:forward-bpdu=${forwardReserved}`]]),
       ];
     });
+}
+
+function withoutNativePriority(command: readonly string[]): string[] {
+  const isNative = command.includes("vlan_mode=native-untagged");
+  return command.filter((word) => !isNative || !word.startsWith("other_config:priority-tags="));
 }
