@@ -4,10 +4,11 @@
 //   entry: source 4 | destination 4 | destination port | kind || parent's first tuple 10 | mark | label 4
 //          | translation: place in the reply tuple or −1 | address 4 | port or −1
 //
-// Invariant: at most EXPECTATIONS_MAX; each serves one connection and ends after EXPECTED_MS. Thread: datapath worker.
+// Invariant: at most EXPECTATIONS_MAX; each serves one connection and ends after EXPECTED_MS; where there are too many,
+// the zone that has most loses its oldest. Thread: datapath worker.
 // Hot: yes (find, which costs nothing while nothing is expected).
 import { EXPECTATIONS_MAX } from "./limits.js";
-import { T_KIND, T_PORTS, T_SRC, TUPLE_WORDS } from "./tuple.js";
+import { T_KIND, T_PORTS, T_SRC, TUPLE_WORDS, zoneOf } from "./tuple.js";
 
 const EXPECTED_MS = 30_000;
 const E_PORT = 8;
@@ -23,6 +24,7 @@ const ENTRY_WORDS = E_TO_PORT + 1;
 export class Expectations {
   readonly #entries = new Int32Array(EXPECTATIONS_MAX * ENTRY_WORDS);
   readonly #expiresMs = new Float64Array(EXPECTATIONS_MAX);
+  readonly #zoneCounts = new Int32Array(65_536);
   #count = 0;
 
   get count(): number {
@@ -30,8 +32,8 @@ export class Expectations {
   }
 
   /**
-   * Expects a connection from `source` to `destination` (four words each) and `port`. The oldest gives way when there
-   * are too many; the same one again renews it. Returns its number, for translated().
+   * Expects a connection from `source` to `destination` (four words each) and `port`; the same one again renews it.
+   * Returns its number, for translated().
    */
   add(
     source: Int32Array,
@@ -49,9 +51,13 @@ export class Expectations {
     }
     wanted[E_PORT] = port;
     wanted[E_KIND] = kind;
-    let e = this.#place(nowMs);
+    let e = -1;
     for (let other = 0; other < this.#count; other++) if (this.#fits(other, wanted)) e = other;
-    if (e === this.#count) this.#count++;
+    if (e < 0) {
+      this.#makeRoom(nowMs);
+      e = this.#count++;
+      this.#countZone(kind, 1);
+    }
     for (let i = 0; i < E_PARENT; i++) this.#entries[e * ENTRY_WORDS + i] = wanted[i]!;
     this.#entries[e * ENTRY_WORDS + E_PLACE] = -1;
     this.#entries[e * ENTRY_WORDS + E_TO_PORT] = -1;
@@ -99,13 +105,10 @@ export class Expectations {
   }
 
   remove(e: number): void {
+    this.#countZone(this.#entries[e * ENTRY_WORDS + E_KIND]!, -1);
     const last = --this.#count;
     this.#entries.copyWithin(e * ENTRY_WORDS, last * ENTRY_WORDS, (last + 1) * ENTRY_WORDS);
     this.#expiresMs[e] = this.#expiresMs[last]!;
-  }
-
-  clear(): void {
-    this.#count = 0;
   }
 
   sweep(nowMs: number): void {
@@ -149,12 +152,23 @@ export class Expectations {
     return true;
   }
 
-  /** A slot at the end, or that of the one that ends first. */
-  #place(nowMs: number): number {
+  #countZone(kind: number, change: number): void {
+    const zone = zoneOf(kind);
+    this.#zoneCounts[zone] = this.#zoneCounts[zone]! + change;
+  }
+
+  #zoneCount(e: number): number {
+    return this.#zoneCounts[zoneOf(this.#entries[e * ENTRY_WORDS + E_KIND]!)]!;
+  }
+
+  #makeRoom(nowMs: number): void {
     if (this.#count === EXPECTATIONS_MAX) this.sweep(nowMs);
-    if (this.#count < EXPECTATIONS_MAX) return this.#count;
-    let oldest = 0;
-    for (let e = 1; e < this.#count; e++) if (this.#expiresMs[e]! < this.#expiresMs[oldest]!) oldest = e;
-    return oldest;
+    if (this.#count < EXPECTATIONS_MAX) return;
+    let victim = 0;
+    for (let e = 1; e < this.#count; e++) {
+      const more = this.#zoneCount(e) - this.#zoneCount(victim);
+      if (more > 0 || (more === 0 && this.#expiresMs[e]! < this.#expiresMs[victim]!)) victim = e;
+    }
+    this.remove(victim);
   }
 }

@@ -5,7 +5,8 @@
 //                                        └─overlap, time─> FREE, and what was held is dropped and counted
 //
 // Overlapping fragments drop their whole datagram (RFC 5722; for IPv4 too: RFC 815 would let one rewrite another), exact
-// duplicates only themselves. Invariants: a held fragment is one packet reference; no sender holds more than its share.
+// duplicates only themselves. Invariants: a held fragment is one packet reference; no sender holds more than its share;
+// where there is no room, the port that holds most gives way to one that holds less.
 // Source: RFC 791, 815, 5722, 8200 4.5. Thread: datapath worker. Hot: no allocation per packet; fragments are rare.
 import type { PacketPool } from "../../base/packet/index.js";
 import { addToSum } from "../../base/wire/index.js";
@@ -39,6 +40,7 @@ const HOLD_MS = 15_000;
 const REMEMBERED_MS = 1000;
 const DATAGRAM_SIZE_MAX = 65_535;
 const SENDERS = 64;
+const OWNERS = 1024;
 const SAVED_WORDS = FlowKey.KEY_WORDS - FlowKey.K_PIPELINE;
 /** Key of a datagram: source 4, destination 4, identification, kind, context. */
 const KEY_SIZE = 11;
@@ -95,6 +97,9 @@ export class FragmentTable {
   readonly #saved = new Int32Array(FRAGMENTS_CAPACITY * SAVED_WORDS);
   readonly #free = Int32Array.from({ length: FRAGMENTS_CAPACITY }, (_, i) => FRAGMENTS_CAPACITY - 1 - i);
   readonly #bySender = new Int32Array(SENDERS);
+  /** By the port that the first one came in by; ports that share a counter are counted together. */
+  readonly #byPort = new Int32Array(OWNERS);
+  readonly #portOf = new Uint16Array(DATAGRAMS_MAX);
   readonly #wanted = new Int32Array(KEY_SIZE);
 
   constructor(pool: PacketPool) {
@@ -123,8 +128,10 @@ export class FragmentTable {
       return FRAGMENT_REFUSED;
     }
     this.#readKey(datagram, zone, context);
+    const port = ownerOf(key[FlowKey.K_IN_PORT]!);
     let d = this.#find(COLLECTING);
-    if (d < 0) d = this.#open(nowMs);
+    if (d < 0) d = this.#open(nowMs, port);
+    if (d < 0 && this.#makeRoom(port, -1)) d = this.#open(nowMs, port);
     if (d < 0) return FRAGMENT_REFUSED;
     const total = more ? -1 : offset + length;
     const place = this.#place(d, offset, length, total);
@@ -295,7 +302,7 @@ export class FragmentTable {
   }
 
   /** A slot for a new datagram: one that is free, else one that is only remembered. */
-  #open(nowMs: number): number {
+  #open(nowMs: number, port: number): number {
     let slot = -1;
     for (let d = 0; d < DATAGRAMS_MAX && slot < 0; d++) if (this.#states[d] === FREE) slot = d;
     for (let d = 0; d < DATAGRAMS_MAX && slot < 0; d++)
@@ -304,6 +311,7 @@ export class FragmentTable {
     for (let i = 0; i < KEY_SIZE; i++) this.#keys[slot * KEY_SIZE + i] = this.#wanted[i]!;
     this.#states[slot] = COLLECTING;
     this.#expiresMs[slot] = nowMs + HOLD_MS;
+    this.#portOf[slot] = port;
     this.#heads[slot] = -1;
     this.#counts[slot] = 0;
     this.#received[slot] = 0;
@@ -330,10 +338,10 @@ export class FragmentTable {
   #hold(d: number, packet: number, key: Int32Array, datagram: Datagram, offset: number): boolean {
     const sender = this.#sender(d);
     const share = Math.max(2, Math.floor(this.fragmentsMax / FRAGMENTS_SHARE));
-    if (this.held >= this.fragmentsMax || this.#bySender[sender]! >= share) return false;
-    if (this.#counts[d]! >= FRAGMENTS_PER_DATAGRAM_MAX) return false;
+    if (this.#bySender[sender]! >= share || this.#counts[d]! >= FRAGMENTS_PER_DATAGRAM_MAX) return false;
     // The last packets are for those that are on their way.
-    if (this.#pool.available < this.#pool.slots >> 2) return false;
+    const full = this.held >= this.fragmentsMax || this.#pool.available < this.#pool.slots >> 2;
+    if (full && !this.#makeRoom(this.#portOf[d]!, d)) return false;
     const f = this.#free[FRAGMENTS_CAPACITY - 1 - this.held++]!;
     this.#pool.retain(packet);
     this.#packets[f] = packet;
@@ -346,6 +354,26 @@ export class FragmentTable {
     this.#heads[d] = f;
     this.#counts[d] = this.#counts[d]! + 1;
     this.#bySender[sender] = this.#bySender[sender]! + 1;
+    this.#byPort[this.#portOf[d]!] = this.#byPort[this.#portOf[d]!]! + 1;
+    return true;
+  }
+
+  /** The port that most came in by loses its oldest datagram, not `kept`, to a port that holds less; false when there is none. */
+  #makeRoom(port: number, kept: number): boolean {
+    let victim = -1;
+    let most = this.#byPort[port]! + 1;
+    for (let d = 0; d < DATAGRAMS_MAX; d++) {
+      if (this.#states[d] !== COLLECTING || d === kept) continue;
+      const count = this.#byPort[this.#portOf[d]!]!;
+      if (count < most || (count === most && victim >= 0 && this.#expiresMs[d]! >= this.#expiresMs[victim]!))
+        continue;
+      victim = d;
+      most = count;
+    }
+    if (victim < 0) return false;
+    const version = isIpv6(this.#keys[victim * KEY_SIZE + 9]!) ? 1 : 0;
+    this.counters[version].purged += this.#counts[victim]!;
+    this.letGo(victim);
     return true;
   }
 
@@ -356,6 +384,7 @@ export class FragmentTable {
     this.#heads[d] = this.#next[f]!;
     this.#counts[d] = this.#counts[d]! - 1;
     this.#bySender[sender] = this.#bySender[sender]! - 1;
+    this.#byPort[this.#portOf[d]!] = this.#byPort[this.#portOf[d]!]! - 1;
     this.#free[FRAGMENTS_CAPACITY - this.held--] = f;
   }
 
@@ -373,6 +402,10 @@ export class FragmentTable {
     for (let i = 0; i < 4; i++) hash = Math.imul(hash ^ this.#keys[d * KEY_SIZE + i]!, 0x9e3779b1);
     return hash >>> 26;
   }
+}
+
+function ownerOf(port: number): number {
+  return (port ^ (port >>> 10)) & (OWNERS - 1);
 }
 
 const PLACE = { offset: 0, length: 0, more: false };

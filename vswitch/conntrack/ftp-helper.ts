@@ -22,7 +22,7 @@ import {
   type FtpAnnouncement,
   parseFtpLine,
 } from "./ftp-wire.js";
-import { FTP_CONVERSATIONS_MAX, HELPER_PORTS_MAX } from "./limits.js";
+import { FTP_CONVERSATIONS_MAX, FTP_CONVERSATIONS_SHARE, HELPER_PORTS_MAX } from "./limits.js";
 import { adjustSegment } from "./tcp-adjust.js";
 import { ACK, type Segment, SYN } from "./tcp-segment.js";
 import { isIpv6, T_DST, T_KIND, T_PORTS, T_SRC, TUPLE_WORDS } from "./tuple.js";
@@ -38,6 +38,7 @@ export class FtpHelper {
   readonly #table: ConnectionTable;
   readonly #expectations: Expectations;
   readonly #conversations = new Map<number, Conversation>();
+  readonly #zoneCounts = new Map<number, number>();
   readonly #wanted = new Int32Array(TUPLE_WORDS);
 
   constructor(pool: PacketPool, table: ConnectionTable, expectations: Expectations) {
@@ -46,9 +47,13 @@ export class FtpHelper {
     this.#expectations = expectations;
   }
 
-  /** The connection is a control connection, which begins with `segment`. False when there are too many already. */
+  /** The connection is a control connection, which begins with `segment`. False when there, or in its zone, are too many. */
   open(connection: number, segment: Segment): boolean {
+    const zone = this.#table.zoneOf(connection);
+    const inZone = this.#zoneCounts.get(zone) ?? 0;
     if (this.#conversations.size >= FTP_CONVERSATIONS_MAX) return false;
+    if (inZone >= FTP_CONVERSATIONS_MAX / FTP_CONVERSATIONS_SHARE) return false;
+    this.#zoneCounts.set(zone, inZone + 1);
     const conversation: Conversation = [new FtpStream(), new FtpStream()];
     if ((segment.flags & SYN) !== 0) conversation[ORIGINAL].begin((segment.sequence + 1) | 0);
     this.#conversations.set(connection, conversation);
@@ -57,7 +62,11 @@ export class FtpHelper {
 
   /** The connection is over. */
   forget(connection: number): void {
-    this.#conversations.delete(connection);
+    if (!this.#conversations.delete(connection)) return;
+    const zone = this.#table.zoneOf(connection);
+    const left = (this.#zoneCounts.get(zone) as number) - 1;
+    if (left === 0) this.#zoneCounts.delete(zone);
+    else this.#zoneCounts.set(zone, left);
   }
 
   get conversations(): number {

@@ -6,6 +6,8 @@ export const CONNECTIONS_MAX = 65_536;
 export const EXPECTATIONS_MAX = 1024;
 /** Control connections that the FTP helper watches at once; what comes later is not helped. */
 export const FTP_CONVERSATIONS_MAX = 4096;
+/** One zone has at most this part of them. */
+export const FTP_CONVERSATIONS_SHARE = 2;
 /** Ports that a helper tries for one data connection. */
 export const HELPER_PORTS_MAX = 64;
 /** Timeout policies, the default among them. */
