@@ -430,8 +430,14 @@ function run(beside: Beside, steps: readonly Step[]): void {
   const conversations = new Conversations();
   const { rig, scenario } = beside;
   const ports = Object.keys(scenario.paths).length;
-  const packetOf = (tuple: Tuple, one: Step): ModelPacket =>
-    tuple.protocol === "tcp" ? { tuple, tcp: conversations.header(tuple, one) } : { tuple };
+  const packetOf = (tuple: Tuple, one: Step, port: number): ModelPacket => {
+    if (tuple.protocol !== "tcp") return { tuple };
+    // Far from what, where the sender has not spoken yet?
+    const zone = scenario.paths[port]?.steps[0]?.zone ?? 0;
+    const isFar = one.flags === "far" || one.flags === "rst-far";
+    const flags = isFar && !beside.model.hasSpoken(tuple, zone, rig.nowMs) ? "ack" : one.flags;
+    return { tuple, tcp: conversations.header(tuple, { ...one, flags }) };
+  };
   const opening = (one: Step): Tuple => ({
     protocol: one.protocol as Tuple["protocol"],
     source: `h${one.client}`,
@@ -448,10 +454,14 @@ function run(beside: Beside, steps: readonly Step[]): void {
         : beside.out[beside.out.length - 1 - (one.pick % beside.out.length)];
     if (one.kind === "wait") rig.nowMs += one.afterMs;
     else if (one.kind === "open" || seen === undefined) {
-      beside.send(port, packetOf(opening(one), { ...one, flags: one.flags === "ack" ? "syn" : one.flags }));
+      beside.send(
+        port,
+        packetOf(opening(one), { ...one, flags: one.flags === "ack" ? "syn" : one.flags }, port),
+      );
     } else if (one.kind === "stray") {
       const tuple = one.inside ? opening(one) : inverse(opening(one));
-      beside.send(one.inside ? port : reverse(port), packetOf(tuple, one));
+      const by = one.inside ? port : reverse(port);
+      beside.send(by, packetOf(tuple, one, by));
     } else if (one.kind === "error") {
       const destination = one.pick % 7 === 0 ? "h5" : seen.packet.tuple.source;
       const source = one.inside ? `h${ROUTER}` : seen.packet.tuple.destination;
@@ -460,7 +470,7 @@ function run(beside: Beside, steps: readonly Step[]): void {
     } else if (one.kind === "again") {
       // From where it came, or once more where it went: both must be known.
       if (seen.packet.tuple.protocol !== "tcp") beside.send(seen.port, { tuple: inverse(seen.packet.tuple) });
-    } else beside.send(seen.port, packetOf(inverse(seen.packet.tuple), one));
+    } else beside.send(seen.port, packetOf(inverse(seen.packet.tuple), one, seen.port));
     // The tables are wide; nobody looks at them but now and then.
     if (one.pick % 5 === 0) beside.compare();
   }

@@ -125,6 +125,12 @@ export class ReferenceTracker {
     return this.#connections;
   }
 
+  /** Whether the sender of such packets has spoken in a connection of the zone. */
+  hasSpoken(tuple: Tuple, zone: number, nowMs: number): boolean {
+    const found = this.#find(tuple, zone, false, nowMs);
+    return found !== undefined && found.connection.peers[found.direction as 0 | 1].state !== "closed";
+  }
+
   /**
    * One ct(). `before` is what an earlier one of this packet has found, with its zone. `chosen` is what the packet looks
    * like afterwards in the tracker that is tried, undefined when it is dropped: the model accepts it or throws.
