@@ -31,13 +31,14 @@ describe("flow tables", () => {
   it(
     "do to frames what Open vSwitch does",
     async () => {
-      const { frames } = await fuzz(pair, cases, {
+      const { frames, framesOut } = await fuzz(pair, cases, {
         name: "flow tables",
         seed: 1,
         frames: 4000,
         nightlyFrames: 200000,
       });
       expect(frames).toBeGreaterThan(0);
+      expect(framesOut).toBeGreaterThan(0);
     },
     NIGHTLY_DEADLINE_MS,
   );

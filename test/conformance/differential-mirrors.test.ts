@@ -81,6 +81,7 @@ describe("mirrors", () => {
         nightlyFrames: 100000,
       });
       expect(done.frames).toBeGreaterThan(0);
+      expect(done.framesOut).toBeGreaterThan(0);
     },
     NIGHTLY_DEADLINE_MS,
   );
@@ -96,6 +97,7 @@ describe("mirrors", () => {
         nightlyFrames: 100000,
       });
       expect(done.frames).toBeGreaterThan(0);
+      expect(done.framesOut).toBeGreaterThan(0);
     },
     NIGHTLY_DEADLINE_MS,
   );

@@ -41,13 +41,14 @@ describe("flow tables over every protocol", () => {
   it(
     "judge packets as Open vSwitch does",
     async () => {
-      const { frames } = await fuzz(pair, cases, {
+      const { frames, framesOut } = await fuzz(pair, cases, {
         name: "protocols",
         seed: 1,
         frames: 6000,
         nightlyFrames: 300000,
       });
       expect(frames).toBeGreaterThan(0);
+      expect(framesOut).toBeGreaterThan(0);
     },
     NIGHTLY_DEADLINE_MS,
   );

@@ -34,6 +34,7 @@ export class InnerRuns {
   /** Executes the action set and empties it. What is written meanwhile has no part in it. */
   executeSet(): void {
     const { hand, execute, set: filled } = this.#modules;
+    if (filled.last < 0 && hand.observer === null) return;
     const set = this.#executing[hand.nesting]!;
     set.copy(filled);
     filled.clear();

@@ -28,6 +28,8 @@ export interface FuzzOptions {
 export interface FuzzResult {
   readonly frames: number;
   readonly cases: number;
+  /** Frames that left the switches, each, because of them. */
+  readonly framesOut: number;
 }
 
 /** Frames of one case at most: at night there is time for long ones, in which configuring costs little. */
@@ -43,6 +45,7 @@ export async function fuzz(
 ): Promise<FuzzResult> {
   const { name, seed: firstSeed, frames: wanted } = fromEnvironment(options);
   const done = { frames: 0, cases: 0 };
+  const before = pair.ours.framesOut;
   let told = performance.now();
   for (let seed = firstSeed; done.frames < wanted; seed++) {
     for (const one of fc.sample(cases, { seed, numRuns: CASES_PER_BATCH })) {
@@ -57,10 +60,11 @@ export async function fuzz(
     }
     if (process.env["PLINTH_FUZZ_SEED"] !== undefined) break;
   }
+  const framesOut = pair.ours.framesOut - before;
   process.stdout.write(
-    `${name}: ${done.frames} frames in ${done.cases} cases from seed ${firstSeed}, no difference\n`,
+    `${name}: ${done.frames} frames in ${done.cases} cases from seed ${firstSeed}, ${framesOut} frames left, no difference\n`,
   );
-  return done;
+  return { ...done, framesOut };
 }
 
 async function expectNoDifference(pair: SwitchPair, one: DifferentialCase, seed: number): Promise<void> {

@@ -39,6 +39,8 @@ export class WiredSwitch {
   readonly control: SwitchControl;
   readonly #ports: WiredPort[] = [];
   #sentinel = 0;
+  /** How many frames have left because of what was sent. */
+  framesOut = 0;
   /** What the last case filled the tables with, and which of its commands were refused. */
   tables: { readonly text: string; readonly refused: readonly string[] } = { text: "", refused: [] };
   /** Whether the database is as open() left it. */
@@ -100,7 +102,9 @@ export class WiredSwitch {
   async send(bursts: readonly Burst[]): Promise<Outputs> {
     await this.#pass(bursts, this.#ports.slice(-1));
     await this.#pass([{ port: this.#ports.length, frames: [] }], this.#ports);
-    return [[], ...this.#ports.map((one) => one.take())];
+    const outputs = [[], ...this.#ports.map((one) => one.take())];
+    this.framesOut += outputs.reduce((sum, frames) => sum + frames.length, 0);
+    return outputs;
   }
 
   /** Waits until every port's configuration is in force: a packet that comes afterwards is judged by it. */
