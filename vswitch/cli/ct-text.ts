@@ -1,9 +1,8 @@
 // The actions of connection tracking as people write them: ct(…) with its exec(…) and nat(…). Pure.
 // Source: ovs-actions(7). Invariant: what is formatted parses to the same value.
 import type { Action, CtAction, NatAction } from "../../base/openflow/index.js";
-import { formatIpv6Address } from "../../base/wire/index.js";
 import { flowTextError } from "./errors.js";
-import { parseIpv4, parseIpv6, parseSmall } from "./field-text.js";
+import { formatIpv6, parseIpv4, parseIpv6, parseSmall } from "./field-text.js";
 import { formatRange, parseRange, splitList, splitPair } from "./range-text.js";
 
 const ALGS: Readonly<Record<string, number>> = { ftp: 21, tftp: 69 };
@@ -109,7 +108,7 @@ export function formatNat(nat: NatAction): string {
   const { addressMin, addressMax, portMin, portMax } = nat;
   const bracketed = addressMin?.byteLength === 16 && portMin !== undefined;
   const show = (bytes: Uint8Array): string => {
-    const text = bytes.byteLength === 4 ? bytes.join(".") : formatIpv6Address(bytes);
+    const text = bytes.byteLength === 4 ? bytes.join(".") : formatIpv6(bytes);
     return bracketed ? `[${text}]` : text;
   };
   const address = addressMin === undefined ? "" : `=${show(addressMin)}`;

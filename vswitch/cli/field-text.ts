@@ -131,7 +131,7 @@ function formatBytes(field: OxmField, format: Format | undefined, bytes: Uint8Ar
     case "ipv4":
       return bytes.join(".");
     case "ipv6":
-      return formatIpv6Address(bytes);
+      return formatIpv6(bytes);
     case "port":
       if (number === OFPP_UNSET) return "UNSET";
       return formatPort(Number(field.size === 2 && number >= 0xfff8n ? number | 0xffff0000n : number));
@@ -218,6 +218,15 @@ export function formatPort(port: number): string {
     PORT_NAMES.find(([, number]) => number === port)?.[0] ??
     String(port >= OFPP_MAX ? port - RESERVED_OFFSET : port)
   );
+}
+
+/** As RFC 5952 has it, and with an IPv4 address at the end where one is embedded (RFC 4291, 2.5.5), as in C. */
+export function formatIpv6(bytes: Uint8Array): string {
+  const isZero = (from: number, to: number): boolean => bytes.subarray(from, to).every((byte) => byte === 0);
+  const isMapped = isZero(0, 10) && bytes[10] === 0xff && bytes[11] === 0xff;
+  const isCompatible = isZero(0, 12) && !isZero(12, 14);
+  if (!isMapped && !isCompatible) return formatIpv6Address(bytes);
+  return `::${isMapped ? "ffff:" : ""}${bytes.subarray(12).join(".")}`;
 }
 
 export function parseIpv4(text: string): Uint8Array {

@@ -160,7 +160,8 @@ function bounded(text: string, max: bigint, refusal: string): number {
 
 function cookieOf(text: string): bigint {
   if (/^(\d{1,20}|0x[0-9a-fA-F]{1,16})$/.test(text) && BigInt(text) <= U64) return BigInt(text);
-  throw flowTextError(`${text}: invalid cookie`);
+  if (/^-\d{1,19}$/.test(text)) return BigInt.asUintN(64, BigInt(text));
+  throw flowTextError(`invalid numeric format ${text}`);
 }
 
 export interface FlowFormat {

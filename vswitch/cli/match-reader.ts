@@ -13,23 +13,23 @@ import {
   prerequisiteHolds,
 } from "../../base/openflow/index.js";
 import { flowTextError } from "./errors.js";
-import { bytesToNumber, type FieldValue, fieldNamed, numberToBytes, parseFieldValue } from "./field-text.js";
+import { type PortNumbers, readFieldText } from "./field-reader.js";
+import { bytesToNumber, type FieldValue, fieldNamed, numberToBytes, parseNumber } from "./field-text.js";
 import { formatMatch } from "./match-text.js";
 import { PROTOCOLS } from "./protocol-text.js";
+import { parseRange } from "./range-text.js";
 
-/** Gives the number of a port by name; undefined when there is none. */
-export type PortNumbers = (name: string) => number | undefined;
+export type { PortNumbers } from "./field-reader.js";
 
-const TCP_FLAG_NAMES = ["fin", "syn", "rst", "psh", "ack", "urg", "ece", "cwr", "ns"];
-const FRAGMENTS: Readonly<Record<string, readonly [value: number, mask: number]>> = {
-  no: [0, 3],
-  yes: [1, 1],
-  first: [1, 3],
-  later: [3, 3],
-  not_later: [0, 2],
-};
-/** Words that mean different fields for different protocols, and the field without one. */
-const PORT_WORDS: Readonly<Record<string, "src" | "dst">> = { tp_src: "src", tp_dst: "dst" };
+/** Words for the ports of whatever transport protocol the match names: "udp,tcp_dst=53" matches that port of UDP. */
+const PORT_WORDS: Readonly<Record<string, "src" | "dst">> = Object.fromEntries(
+  ["tp", "tcp", "udp", "sctp"].flatMap((word) => [
+    [`${word}_src`, "src"],
+    [`${word}_dst`, "dst"],
+  ]),
+);
+/** Where OpenFlow 1.0 keeps the type and the code of ICMP. */
+const ICMP_PARTS = { src: "type", dst: "code" } as const;
 const FIELD_WORDS: Readonly<Record<string, OxmFieldName>> = {
   ip_src: "ipv4_src",
   ip_dst: "ipv4_dst",
@@ -51,6 +51,8 @@ export class MatchReader {
 
   /** Takes "tcp", "arp" …; false when `word` is none of these. */
   takeProtocol(word: string): boolean {
+    // Every frame has an Ethernet header here.
+    if (word === "eth") return true;
     const protocol = Object.hasOwn(PROTOCOLS, word) ? PROTOCOLS[word] : undefined;
     if (protocol === undefined) return false;
     this.#set("eth_type", numberToBytes(BigInt(protocol[0]), 2));
@@ -62,17 +64,33 @@ export class MatchReader {
   takeField(key: string, text: string): boolean {
     const port = Object.hasOwn(PORT_WORDS, key) ? PORT_WORDS[key] : undefined;
     if (port !== undefined) {
-      parseAs(OXM_FIELDS[`tcp_${port}`], text);
+      readFieldText(OXM_FIELDS[`tcp_${port}`], text);
       this.#transport.set(port, text);
       return true;
     }
-    if (this.#takeVlan(key, text) || this.#takeSpecial(key, text)) return true;
+    if (this.#takeVlan(key, text) || this.#takeSpecial(key, text) || this.#takePart(key, text)) return true;
     const field = Object.hasOwn(FIELD_WORDS, key) ? FIELD_WORDS[key] : tryField(key)?.name;
     if (field === undefined) return false;
-    const { value, mask } = parseAs(OXM_FIELDS[field], text, this.#ports);
-    if (mask !== undefined && !OXM_FIELDS[field].maskable)
-      throw flowTextError(`${text}: ${key} does not support masks`);
+    const { value, mask } = readFieldText(OXM_FIELDS[field], text, this.#ports);
     this.#set(field, value, mask);
+    return true;
+  }
+
+  /** FIELD[BIT], FIELD[FIRST..LAST] and FIELD[]. */
+  #takePart(key: string, text: string): boolean {
+    if (!key.endsWith("]")) return false;
+    const { field, offset, bits } = parseRange(key);
+    const { size } = OXM_FIELDS[field];
+    const number = parseNumber(text);
+    if (number >= 1n << BigInt(bits)) throw flowTextError(`${text}: value too large for ${key}`);
+    const part = ((1n << BigInt(bits)) - 1n) << BigInt(offset);
+    // The other bits stay as they were asked for before.
+    const before = this.#entries.get(field);
+    const all = (1n << BigInt(OXM_FIELDS[field].bits)) - 1n;
+    const known = before === undefined ? 0n : before.mask === undefined ? all : bytesToNumber(before.mask);
+    const value = before === undefined ? 0n : bytesToNumber(before.value) & ~part;
+    const merged = numberToBytes(value | (number << BigInt(offset)), size);
+    this.#set(field, merged, numberToBytes(known | part, size));
     return true;
   }
 
@@ -84,7 +102,7 @@ export class MatchReader {
     let rest = all;
     // Each round keeps what has its prerequisites by now; a match has them in order on the wire.
     for (;;) {
-      const next = rest.filter((entry) => holds(entry, kept));
+      const next = rest.filter((entry) => holds(entry, kept) || isTracking(entry));
       if (next.length === 0) break;
       kept.push(next[0] as OxmEntry);
       rest = rest.filter((entry) => entry !== next[0]);
@@ -102,12 +120,13 @@ export class MatchReader {
 
   #takeVlan(key: string, text: string): boolean {
     if (key === "dl_vlan" || key === "dl_vlan1") {
+      if (text.includes("/")) throw flowTextError(`${text}: invalid mask for field ${key}`);
       const vid = small(text, 0xffff, key);
       this.#set("vlan_vid", numberToBytes(vid === 0xffff ? 0n : BigInt((vid & 0xfff) | 0x1000), 2));
       return true;
     }
     if (key === "vlan_tci") {
-      this.#takeTci(parseAs(OXM_FIELDS.vlan_tci, text));
+      this.#takeTci(readFieldText(OXM_FIELDS.vlan_tci, text));
       return true;
     }
     if (key !== "dl_vlan_pcp" && key !== "vlan_pcp") return false;
@@ -130,15 +149,7 @@ export class MatchReader {
       this.#set("ip_dscp", Uint8Array.of(small(text, 0xff, key) >> 2));
       return true;
     }
-    if (key === "tcp_flags") {
-      const { value, mask } = parseTcpFlags(text);
-      this.#set("tcp_flags", numberToBytes(value, 2), mask === 0xfffn ? undefined : numberToBytes(mask, 2));
-      return true;
-    }
-    if ((key !== "nw_frag" && key !== "ip_frag") || !Object.hasOwn(FRAGMENTS, text)) return false;
-    const [value, mask] = FRAGMENTS[text] as readonly [number, number];
-    this.#set("ip_frag", Uint8Array.of(value), mask === 3 ? undefined : Uint8Array.of(mask));
-    return true;
+    return false;
   }
 
   /** Names that depend on the protocol become its fields. */
@@ -156,10 +167,12 @@ export class MatchReader {
       this.#rename("icmpv4_code", "icmpv6_code");
     }
     const prefix = { 6: "tcp", 17: "udp", 132: "sctp" }[protocol ?? -1] as "tcp" | "udp" | "sctp" | undefined;
+    const icmp = protocol === 1 ? "icmpv4" : protocol === 58 ? "icmpv6" : undefined;
     for (const [side, text] of this.#transport) {
-      const field = OXM_FIELDS[`${prefix ?? "tcp"}_${side}`];
-      const { value, mask } = parseAs(field, text);
-      this.#set(field.name, value, mask);
+      const field: OxmFieldName =
+        icmp === undefined ? `${prefix ?? "tcp"}_${side}` : (`${icmp}_${ICMP_PARTS[side]}` as const);
+      const { value, mask } = readFieldText(OXM_FIELDS[field], text);
+      this.#set(field, value, mask);
     }
   }
 
@@ -191,6 +204,11 @@ function byPrerequisite(a: OxmEntry, b: OxmEntry): number {
   return rank(a) - rank(b);
 }
 
+/** What asks for a tracked connection is never left out: the switch is to refuse it rather than to match more. */
+function isTracking({ field }: OxmEntry): boolean {
+  return OXM_FIELDS[field].prerequisite.startsWith("ct");
+}
+
 function holds(entry: OxmEntry, match: Match): boolean {
   return prerequisiteHolds(OXM_FIELDS[entry.field].prerequisite, match);
 }
@@ -204,55 +222,10 @@ function tryField(key: string): OxmField | undefined {
   }
 }
 
-/** parseFieldValue() with the wording of ovs-ofctl for what it refuses. */
-export function parseAs(field: OxmField, text: string, ports?: PortNumbers): FieldValue {
-  if (field.name === "in_port" && ports !== undefined && /^"?[A-Za-z]/.test(text)) {
-    const number = ports(text.replaceAll('"', ""));
-    if (number !== undefined) return { value: numberToBytes(BigInt(number), 4) };
-  }
-  try {
-    return parseFieldValue(field, text);
-  } catch (thrown) {
-    if (!(thrown instanceof PlinthError)) throw thrown;
-    throw flowTextError(refusalOf(field, text));
-  }
-}
-
-function refusalOf(field: OxmField, text: string): string {
-  const { name } = field;
-  if (name === "in_port") return `${text}: invalid or unknown port for in_port`;
-  if (/^(eth_(src|dst)|arp_[st]ha|ipv6_nd_[st]ll)$/.test(name)) return `${text}: invalid Ethernet address`;
-  if (/^(ipv4_|arp_[st]pa|tun_(src|dst)|ct_nw_(src|dst))/.test(name)) return `${text}: invalid IP address`;
-  if (/^(ipv6_(src|dst|nd_target)|ct_ipv6_)/.test(name)) return `${text}: invalid IPv6 address`;
-  if (name === "ct_state") return `${text.replace(/^[+-]/, "")}: unknown ct_state flag(s)`;
-  if (/^(\d+|0x[0-9a-fA-F]+)(\/|$)/.test(text))
-    return `${text}: value too large for ${field.size}-byte field ${name}`;
-  return `${text}: bad syntax for ${field.ovsName} value`;
-}
-
 function small(text: string, max: number, key: string): number {
   const number = /^(\d{1,9}|0x[0-9a-fA-F]{1,8})$/.test(text) ? Number(text) : Number.NaN;
   if (number <= max) return number;
+  if (Number.isSafeInteger(number) && max <= 0xff)
+    throw flowTextError(`${text}: value too large for 1-byte field ${key}`);
   throw flowTextError(`${text}: bad syntax for ${key} value`);
-}
-
-/** "+syn-ack", "syn|ack", or a number with or without mask. */
-function parseTcpFlags(text: string): { readonly value: bigint; readonly mask: bigint } {
-  const bit = (name: string): bigint => {
-    const index = TCP_FLAG_NAMES.indexOf(name);
-    if (index < 0) throw flowTextError(`${name}: unknown TCP flag(s)`);
-    return 1n << BigInt(index);
-  };
-  if (/^[+-]/.test(text)) {
-    let [value, mask] = [0n, 0n];
-    for (const [, sign, name] of text.matchAll(/([+-])([^+-]*)/g)) {
-      mask |= bit(name as string);
-      if (sign === "+") value |= bit(name as string);
-    }
-    return { value, mask };
-  }
-  if (/^[a-z]/.test(text))
-    return { value: text.split("|").reduce((sum, name) => sum | bit(name), 0n), mask: 0xfffn };
-  const { value, mask } = parseAs(OXM_FIELDS.tcp_flags, text);
-  return { value: bytesToNumber(value), mask: mask === undefined ? 0xfffn : bytesToNumber(mask) & 0xfffn };
 }

@@ -98,6 +98,10 @@ function fieldPart(entry: OxmEntry, names: PortNames | undefined): string {
       return `ct_state=${formatStateBits(value, mask)}`;
     case "tcp_flags":
       return `tcp_flags=${mask === undefined ? exactFlags(value, TCP_FLAGS) : maskedFlags(value, mask, TCP_FLAGS)}`;
+    case "packet_type": {
+      const type = value & 0xffffn;
+      return `packet_type=(${value >> 16n},${type < 10n ? type : hex(type)})`;
+    }
     case "eth_type":
       return `dl_type=0x${value.toString(16).padStart(4, "0")}`;
     case "ip_dscp":

@@ -108,11 +108,15 @@ export class OfctlContext {
 
   /** What had to be left out of matches, told as the original tells it. */
   note(flows: readonly FlowText[]): void {
-    let n = 0;
-    for (const line of flows.flatMap(({ notes }) => notes)) {
-      const stamp = new Date().toISOString().replace(/\.\d+Z$/, "Z"); // cold
-      this.io.err(`${stamp}|${String(++n).padStart(5, "0")}|ofp_match|INFO|${line}\n`);
-    }
+    tellNotes(this.io, flows);
+  }
+}
+
+export function tellNotes(io: CommandIo, flows: readonly FlowText[]): void {
+  let n = 0;
+  for (const line of flows.flatMap(({ notes }) => notes)) {
+    const stamp = new Date().toISOString().replace(/\.\d+Z$/, "Z"); // cold
+    io.err(`${stamp}|${String(++n).padStart(5, "0")}|ofp_match|INFO|${line}\n`);
   }
 }
 
