@@ -2,9 +2,13 @@
 // Invariants: an entry carries the tables' version and counts only while that is current, so a packet after a
 // change is never judged by what was before it; entries are two-way associative, the older one gives way.
 // Thread: datapath worker. Hot: yes.
+import { secretMultiplier } from "../../base/random/index.js";
 import type { Flow } from "./flow.js";
-import { K_DST, K_IN_PORT, K_PIPELINE, K_TCP_FLAGS, K_WIDE, KEY_WORDS } from "./key.js";
+import { K_PIPELINE, K_WIDE, KEY_WORDS } from "./key.js";
 import { PATH_CACHE_ENTRIES, PATH_LENGTH_MAX } from "./limits.js";
+
+/** Nobody outside knows them: who could choose colliding packets would make everybody's slow. */
+const FACTORS = Int32Array.from({ length: KEY_WORDS }, secretMultiplier);
 
 /** Words beyond plain Ethernet + IPv4 are in use. */
 export const SHAPE_WIDE = 1;
@@ -74,22 +78,26 @@ export class PathCache {
   }
 }
 
-/** Hashes what tells packets apart best; equality is checked in full. */
+/** Hashes every word in use, by sums of products that do not wait for each other; equality is checked in full. */
 function hashKey(key: Int32Array, place: number): number {
-  let hash = Math.imul(key[K_IN_PORT]! ^ place, 0x9e3779b1);
-  for (let i = 1; i <= 7; i++) {
-    hash = Math.imul(hash ^ key[i]!, 0x85ebca6b);
-    hash ^= hash >>> 13;
+  const end = (place & SHAPE_WIDE) !== 0 ? K_PIPELINE : K_WIDE;
+  let hash = Math.imul(place, 0x9e3779b1) + sumOf(key, 0, end);
+  if ((place & SHAPE_PIPELINE) !== 0) hash += sumOf(key, K_PIPELINE, KEY_WORDS);
+  // A sum of products mixes upwards only: bring the upper bits down.
+  hash = Math.imul(hash ^ (hash >>> 16), 0x85ebca6b);
+  return hash ^ (hash >>> 13);
+}
+
+function sumOf(key: Int32Array, from: number, to: number): number {
+  let even = 0;
+  let odd = 0;
+  let i = from;
+  for (; i + 1 < to; i += 2) {
+    even = (even + Math.imul(key[i]!, FACTORS[i]!)) | 0;
+    odd = (odd + Math.imul(key[i + 1]!, FACTORS[i + 1]!)) | 0;
   }
-  hash = Math.imul(hash ^ key[K_DST]! ^ (key[K_TCP_FLAGS]! << 8), 0xc2b2ae35);
-  hash ^= hash >>> 16;
-  if ((place & SHAPE_WIDE) !== 0) {
-    for (let i = 8; i < K_PIPELINE; i++) hash = Math.imul(hash ^ key[i]!, 0x85ebca6b) ^ (hash >>> 13);
-  }
-  if ((place & SHAPE_PIPELINE) !== 0) {
-    for (let i = K_PIPELINE; i < KEY_WORDS; i++) hash = Math.imul(hash ^ key[i]!, 0x85ebca6b) ^ (hash >>> 13);
-  }
-  return hash ^ (hash >>> 15);
+  if (i < to) even = (even + Math.imul(key[i]!, FACTORS[i]!)) | 0;
+  return (even + odd) | 0;
 }
 
 /** Hash (murmur3) over the fields that stay the same for a whole conversation, in one direction: for select groups. */
