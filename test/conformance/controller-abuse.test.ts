@@ -7,8 +7,10 @@ import { afterEach, beforeEach, expect, it } from "vitest";
 import {
   encodeMessage,
   type GroupMod,
+  OFP_NO_BUFFER,
   OFPG_ANY,
   OFPP_ANY,
+  OFPP_CONTROLLER,
   type OpenFlowMessage,
 } from "../../base/openflow/index.js";
 import { Random } from "../../base/random/index.js";
@@ -127,6 +129,62 @@ const ABUSES: Readonly<Record<string, (random: () => number) => void>> = {
       group(1, 1, "modify"),
     ];
     for (let i = 0; i < 50; i++) for (const mod of mods) socket.write(encodeMessage(mod));
+  },
+  "groups that multiply, and watch each other in a circle": () => {
+    const socket = dial();
+    socket.write(hello);
+    const bucket = (to: number, watchGroup: number): GroupMod["buckets"][number] => ({
+      weight: 0,
+      watchPort: OFPP_ANY,
+      watchGroup,
+      actions: to === 0 ? [] : [{ type: "group", groupId: to }],
+    });
+    const base = { type: "group_mod", xid: 1, command: "add" } as const;
+    for (let n = 32; n > 0; n--) {
+      const buckets = Array.from({ length: 4 }, () => bucket(n === 32 ? 0 : 1000 + n + 1, OFPG_ANY));
+      socket.write(encodeMessage({ ...base, groupType: "all", groupId: 1000 + n, buckets }));
+    }
+    for (const n of [0, 1, 2]) {
+      const buckets = Array.from({ length: 500 }, () => bucket(0, 2000 + ((n + 1) % 3)));
+      socket.write(encodeMessage({ ...base, groupType: "ff", groupId: 2000 + n, buckets }));
+    }
+    for (let i = 0; i < 20; i++) {
+      for (const groupId of [1001, 2000]) {
+        socket.write(
+          encodeMessage({
+            type: "packet_out",
+            xid: 1,
+            bufferId: OFP_NO_BUFFER,
+            inPort: OFPP_CONTROLLER,
+            actions: [{ type: "group", groupId }],
+            data: new Uint8Array(60),
+          }),
+        );
+      }
+    }
+    socket.end();
+  },
+  "all priorities of one match": () => {
+    const socket = dial();
+    socket.write(hello);
+    const match = [field("in_port", 77)];
+    const mods: Uint8Array[] = [];
+    for (let i = 0; i < 65_536; i++)
+      mods.push(
+        encodeMessage({ ...flowMod({ tableId: 8, priority: (i * 25_717) & 0xffff, match }), xid: i }),
+      );
+    mods.push(encodeMessage({ ...flowMod({ command: "delete", tableId: 8, match }), xid: 1 }));
+    socket.end(Buffer.concat(mods));
+  },
+  "requests in pieces that never end": (random) => {
+    const socket = dial();
+    socket.write(hello);
+    const body = { kind: "table_features", tables: [] } as const;
+    for (let i = 0; i < 20_000; i++) {
+      const xid = Math.floor(random() * 1000);
+      socket.write(encodeMessage({ type: "multipart_request", xid, flags: 1, body }));
+    }
+    socket.end();
   },
   "a bundle that is left": () => {
     const socket = dial();
