@@ -131,6 +131,24 @@ describe("Bridge", () => {
     expect(rig.pool.available).toBe(256);
   });
 
+  it("looks at so many tags of a frame as it is told, and at all that were pushed", () => {
+    const rig = new Rig(3);
+    const tcp = [field("eth_type", 0x0800), field("ip_proto", 6)];
+    rig.flow({ priority: 9, match: match(...tcp), instructions: [apply(output(2))] });
+    rig.flow({ priority: 8, match: match(field("eth_type", 0x8100)), instructions: [apply(output(3))] });
+    const plain = tcpFrame({ source: "10.0.0.1", destination: "10.0.0.2" }, 2);
+    const tag = (inner: Uint8Array): Uint8Array =>
+      Uint8Array.from([...inner.slice(0, 12), 0x81, 0, 0, 5, ...inner.slice(12)]);
+    const where = (): number[] => [plain, tag(plain), tag(tag(plain))].flatMap((one) => rig.where(1, one));
+    expect(where()).toEqual([2, 2, 2]);
+    rig.bridge.setBridge({ macTableEntries: 8, macAgeingMs: 1000, tagsRead: 1 });
+    expect(where()).toEqual([2, 2, 3]);
+    rig.flow({ tableId: 1, match: match(...tcp), instructions: [apply(output(2))] });
+    const push: Action = { type: "push_vlan", etherType: 0x8100 };
+    rig.flow({ priority: 9, match: match(...tcp), instructions: [apply(push, push), goto(1)] });
+    expect(where()).toEqual([2, 2, 3]);
+  });
+
   it("limits packet-ins per port, so that one port cannot starve another", () => {
     const rig = new Rig(2, { slots: 1024 });
     rig.flow({ instructions: [apply(toController)] });

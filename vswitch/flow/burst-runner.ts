@@ -192,7 +192,7 @@ export class BurstRunner {
     hand.renew();
     if (needsKey) {
       hand.key[K.K_IN_PORT] = inPort;
-      hand.headers.parse(hand.pool, packet, hand.key);
+      hand.headers.parseNew(hand.pool, packet, hand.key);
       if (hand.marked) hand.clearPipelineWords();
     }
     for (let at = 0; at < code.length && !hand.dropped; ) {

@@ -18,6 +18,8 @@ export class DatapathActions {
   readonly actions: string[] = [];
   readonly #pool: PacketPool;
   readonly #headers: K.Headers;
+  /** VLAN tags that it came with. */
+  #tags: number | undefined;
   #base: State;
 
   /** `headers` is for this alone. */
@@ -64,8 +66,11 @@ export class DatapathActions {
 
   #stateOf(packet: number, pipeline: Int32Array): State {
     const key = pipeline.slice();
+    const tags = tagsOf(this.#pool, packet);
+    this.#tags ??= tags.length;
+    this.#headers.tagsLimit = this.#headers.tagsMax + Math.max(0, tags.length - this.#tags);
     this.#headers.parse(this.#pool, packet, key);
-    return { key, tags: tagsOf(this.#pool, packet), labels: labelsOf(this.#pool, this.#headers, key) };
+    return { key, tags, labels: labelsOf(this.#pool, this.#headers, key) };
   }
 
   #commit(now: State): void {

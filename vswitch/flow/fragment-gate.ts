@@ -70,7 +70,7 @@ export class FragmentGate {
     if (whole < 0) return false;
     hand.pool.free(hand.packet);
     hand.packet = whole;
-    hand.headers.parse(hand.pool, whole, hand.key);
+    hand.headers.parseNew(hand.pool, whole, hand.key);
     return true;
   }
 }

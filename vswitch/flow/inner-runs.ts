@@ -107,6 +107,7 @@ export class InnerRuns {
       return;
     }
     const { packet, key } = hand;
+    const { tagsLimit } = hand.headers;
     if (clone) this.#saved.saveSet(hand.nesting, set);
     this.#saved.save(hand.nesting++, key, values);
     hand.pool.retain(packet);
@@ -122,6 +123,7 @@ export class InnerRuns {
     hand.dropped = false;
     hand.exited = exited && clone;
     this.#saved.restore(--hand.nesting, key, values);
+    hand.headers.tagsLimit = tagsLimit;
     hand.headers.parse(hand.pool, packet, key);
   }
 }

@@ -103,11 +103,20 @@ export class Headers {
   readsFirstFragments = false;
   /** VLAN tags that count as such, 1 to 4; further ones are payload, of the EtherType that announces the next. */
   tagsMax = TAGS_MAX;
+  /** The same of the packet in hand: tags that were pushed count beyond. */
+  tagsLimit = TAGS_MAX;
 
   /** Reads frames as `other` does. */
   readAs(other: Headers): void {
     this.readsFirstFragments = other.readsFirstFragments;
     this.tagsMax = other.tagsMax;
+    this.tagsLimit = other.tagsMax;
+  }
+
+  /** As parse(), of a packet that nothing was pushed onto yet. */
+  parseNew(pool: PacketPool, packet: number, key: Int32Array): void {
+    this.tagsLimit = this.tagsMax;
+    this.parse(pool, packet, key);
   }
 
   /** Parses the frame into `key` (words K_ETH_DST up to K_PIPELINE) and this. Words outside are left alone. */
@@ -129,7 +138,7 @@ export class Headers {
     let at = start + 12;
     let type = view.getUint16(at);
     let tci = 0;
-    while ((type === 0x8100 || type === 0x88a8) && this.tags < this.tagsMax && at + 6 <= end) {
+    while ((type === 0x8100 || type === 0x88a8) && this.tags < this.tagsLimit && at + 6 <= end) {
       if (this.tags === 0) tci = view.getUint16(at + 2) | 0x1000;
       this.tags++;
       at += 4;

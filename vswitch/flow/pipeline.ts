@@ -144,7 +144,7 @@ export class Pipeline {
     hand.nesting = 0;
     hand.sizeBytes = this.#pool.length[packet]!;
     this.#outputs.waiting.length = 0;
-    hand.headers.parse(this.#pool, packet, key);
+    hand.headers.parseNew(this.#pool, packet, key);
   }
 
   #finish(): void {
@@ -158,7 +158,7 @@ export class Pipeline {
       hand.renew();
       hand.nesting = 0;
       hand.sizeBytes = this.#pool.length[hand.packet]!;
-      hand.headers.parse(this.#pool, hand.packet, hand.key);
+      hand.headers.parseNew(this.#pool, hand.packet, hand.key);
       const table = waiting.tables[next]!;
       if (this.#observer !== null) this.#observer.recirculate(table, hand.key, hand.packet);
       this.#arrive(table, false);

@@ -319,6 +319,8 @@ export class Rewriter {
     if (start < 0) return false;
     this.#view.setUint16(start + 12, etherType);
     this.#view.setUint16(start + 14, tci);
+    const headers = this.#headers;
+    headers.tagsLimit = Math.max(headers.tagsLimit, headers.tags + 1);
     this.reparse(packet);
     return true;
   }
