@@ -88,7 +88,7 @@ export class FakeFrontEnd {
     await this.#shareInflight();
     for (let index = 0; index < this.#options.ringCount; index++) this.startRing(index, bases[index] ?? 0);
     for (let index = 0; index < this.#options.ringCount; index++) {
-      this.send(wire.VHOST_USER_SET_VRING_ENABLE, { kind: "vringState", index, num: 1 });
+      this.enableRing(index, true);
     }
   }
 
@@ -257,6 +257,10 @@ export class FakeFrontEnd {
       throw new Error(`unexpected answer to ${answer.request}`);
     }
     return answer.payload.value;
+  }
+
+  enableRing(index: number, enabled: boolean): void {
+    this.send(wire.VHOST_USER_SET_VRING_ENABLE, { kind: "vringState", index, num: enabled ? 1 : 0 });
   }
 
   async stopRing(index: number): Promise<number> {

@@ -205,6 +205,7 @@ export class VhostUserBackend {
         return;
       case "enableRing":
         this.queues[effect.index]!.enabled = effect.enabled;
+        this.queues[effect.index]!.discarding = !effect.enabled;
         this.generation++;
         return;
       case "closeFds":

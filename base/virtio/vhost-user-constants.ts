@@ -51,6 +51,8 @@ export const VHOST_USER_PROTOCOL_F_STATUS = 16;
 export const VIRTIO_NET_F_MTU = 3;
 export const VIRTIO_NET_F_MRG_RXBUF = 15;
 export const VIRTIO_NET_F_GUEST_ANNOUNCE = 21;
+/** The control queue that this needs is the front-end's. */
+export const VIRTIO_NET_F_MQ = 22;
 /** Every write into guest memory is to be marked in the dirty log; vhost's own, no virtio driver sees it. */
 export const VHOST_F_LOG_ALL = 26;
 export const VIRTIO_RING_F_INDIRECT_DESC = 28;

@@ -42,6 +42,8 @@ export class Virtqueue {
   size = 0;
   /** The driver enabled the ring. */
   enabled = false;
+  /** The front-end disabled the ring: what is in it goes back untouched, by discard(). */
+  discarding = false;
   /** The driver broke the ring itself (an impossible index); nothing more is done with it. */
   broken = false;
   /** INDIRECT_DESC was negotiated. */
@@ -129,7 +131,23 @@ export class Virtqueue {
 
   /** Chains that wait, as of now. 0 when not attached, disabled or broken. */
   available(): number {
-    if (this.size === 0 || !this.enabled || this.broken) return 0;
+    return this.enabled ? this.#look() : 0;
+  }
+
+  /** Gives every chain that waits back, empty; what a disabled ring's device does. publish() is to follow. */
+  discard(): number {
+    let count = 0;
+    for (let waiting = this.#look(); waiting > 0; waiting--) {
+      const taken = this.takeBurst(1, false);
+      if (taken === 0) break;
+      this.push(this.burstHeads[0]!, 0);
+      count++;
+    }
+    return count;
+  }
+
+  #look(): number {
+    if (this.size === 0 || this.broken) return 0;
     const index = Atomics.load(this.#u16, (this.#available >>> 1) + 1);
     const count = (index - this.nextAvailable) & 0xffff;
     if (count > this.size) {

@@ -51,7 +51,7 @@ afterEach(async () => {
 
 const filePrefix = (): string => dir.slice("/tmp/".length);
 
-function startTestpmd(deviceOptions: string): void {
+function startTestpmd(deviceOptions: string, pairs = 1): void {
   said = "";
   // One that was killed leaves its sockets behind, and will not replace them.
   if (deviceOptions.startsWith("server=1"))
@@ -63,6 +63,7 @@ function startTestpmd(deviceOptions: string): void {
     [
       ...[...lcores, "--no-pci", "--no-huge", "-m", "256", "--no-telemetry", "--file-prefix", filePrefix()],
       ...[device(0), device(1), "--"],
+      ...[`--rxq=${pairs}`, `--txq=${pairs}`],
       ...["--total-num-mbufs=8192", "--forward-mode=io", "--tx-first", "--stats-period=60"],
     ],
     { stdio: ["ignore", "pipe", "pipe"] },
@@ -127,14 +128,15 @@ function expectClean(): void {
 }
 
 test.each([
-  ["plain buffers", "mrg_rxbuf=0"],
-  ["mergeable buffers", "mrg_rxbuf=1"],
+  ["plain buffers", "mrg_rxbuf=0", 1],
+  ["mergeable buffers", "mrg_rxbuf=1", 1],
+  ["two queue pairs", "mrg_rxbuf=1,queues=2", 2],
 ])(
   "dpdk-testpmd that listens exchanges frames with %s; killed and started again too",
-  async (_name, options) => {
+  async (_name, options, pairs) => {
     openPorts("dial");
     for (let life = 1; life <= 2; life++) {
-      startTestpmd(`server=1,${options}`);
+      startTestpmd(`server=1,${options}`, pairs);
       await carry(`${FRAMES} frames`, () => received() >= life * FRAMES);
       await killTestpmd();
       await carry("loss of both links", () => ports.every((port) => !port.linkUp));

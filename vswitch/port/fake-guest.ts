@@ -1,5 +1,5 @@
 // A guest with a virtio network card for tests: the net driver on top of a fake vhost-user front-end.
-// Ring 0 receives, ring 1 transmits. Not for production. Thread: one. Hot: no.
+// Rings 0, 2, … receive, rings 1, 3, … transmit. Not for production. Thread: one. Hot: no.
 import { closeFile, listenUnix, sysAccept, sysConnectUnix } from "../../base/linux/index.js";
 import { waitFor } from "../../base/time/index.js";
 import {
@@ -20,6 +20,9 @@ export const MERGEABLE = MODERN | (1n << BigInt(VIRTIO_NET_F_MRG_RXBUF));
 
 export const EVENT_INDEX = MERGEABLE | (1n << BigInt(VIRTIO_RING_F_EVENT_IDX));
 
+/** Above every head: chains of all rings are in one map. */
+const CHAIN_KEY = 0x1_0000;
+
 /** How the guest lays a frame out in descriptors. */
 export type Layout = "one" | "two" | "scattered";
 
@@ -27,22 +30,28 @@ export class FakeGuest {
   readonly frontEnd: FakeFrontEnd;
   layout: Layout = "one";
 
-  constructor(options: Omit<FrontEndOptions, "ringCount">) {
-    this.frontEnd = new FakeFrontEnd({ ...options, ringCount: 2 });
+  readonly #pairs: number;
+
+  constructor(options: Omit<FrontEndOptions, "ringCount"> & { readonly pairs?: number }) {
+    this.#pairs = options.pairs ?? 1;
+    this.frontEnd = new FakeFrontEnd({ ...options, ringCount: 2 * this.#pairs });
   }
 
   async start(bases: readonly number[] = []): Promise<void> {
     await this.frontEnd.start(bases);
-    for (let i = 0; i < this.frontEnd.ringSize; i++) this.#offerBuffer(i);
+    for (let pair = 0; pair < this.#pairs; pair++) {
+      for (let i = 0; i < this.frontEnd.ringSize; i++) this.#offerBuffer(i, pair);
+    }
   }
 
-  /** The guest transmits; waits for free descriptors by calling `pump`. */
-  async send(frame: Uint8Array, pump: () => void): Promise<void> {
+  /** The guest transmits by queue `pair`; waits for free descriptors by calling `pump`. */
+  async send(frame: Uint8Array, pump: () => void, pair = 0): Promise<void> {
+    const index = 2 * pair + 1;
     const needed = this.layout === "one" ? 1 : this.layout === "two" ? 2 : 4;
-    const ring = this.frontEnd.rings[1]!;
+    const ring = this.frontEnd.rings[index]!;
     await waitFor(
       () => {
-        this.#reclaim();
+        this.#reclaim(index);
         if (ring.free.length >= needed) return true;
         pump();
         return false;
@@ -52,7 +61,7 @@ export class FakeGuest {
       1,
     );
     const slots = ring.free.splice(0, needed);
-    const at = this.frontEnd.bufferAt(1, slots[0]!);
+    const at = this.frontEnd.bufferAt(index, slots[0]!);
     const room = HEADER_SIZE + frame.byteLength;
     const { bytes } = this.frontEnd;
     bytes.fill(0, at, at + HEADER_SIZE);
@@ -62,28 +71,29 @@ export class FakeGuest {
       const [from, to] = [cuts[i]!, cuts[i + 1]!];
       const last = i === needed - 1;
       const address = FRONT_END_GUEST_BASE + at + from;
-      this.frontEnd.setDescriptor(1, slots[i]!, address, to - from, last ? 0 : 1, slots[i + 1] ?? 0);
+      this.frontEnd.setDescriptor(index, slots[i]!, address, to - from, last ? 0 : 1, slots[i + 1] ?? 0);
     }
-    this.#chains.set(slots[0]!, slots);
-    this.frontEnd.offer(1, slots[0]!);
+    this.#chains.set(index * CHAIN_KEY + slots[0]!, slots);
+    this.frontEnd.offer(index, slots[0]!);
   }
 
-  /** Frames that arrived since the last call; their buffers are offered again. */
-  receive(): Uint8Array[] {
+  /** Frames that arrived by queue `pair` since the last call; their buffers are offered again. */
+  receive(pair = 0): Uint8Array[] {
+    const index = 2 * pair;
     const frames: Uint8Array[] = [];
     for (;;) {
-      const used = this.frontEnd.takeUsed(0);
+      const used = this.frontEnd.takeUsed(index);
       if (used === undefined) return frames;
-      const at = this.frontEnd.bufferAt(0, used.head);
+      const at = this.frontEnd.bufferAt(index, used.head);
       const count = this.frontEnd.view.getUint16(at + 10, true);
       const parts = [this.frontEnd.bytes.slice(at + HEADER_SIZE, at + used.length)];
-      this.#offerBuffer(used.head);
+      this.#offerBuffer(used.head, pair);
       for (let i = 1; i < count; i++) {
-        const next = this.frontEnd.takeUsed(0);
+        const next = this.frontEnd.takeUsed(index);
         if (next === undefined) throw new Error("a frame's buffers were published one by one");
-        const from = this.frontEnd.bufferAt(0, next.head);
+        const from = this.frontEnd.bufferAt(index, next.head);
         parts.push(this.frontEnd.bytes.slice(from, from + next.length));
-        this.#offerBuffer(next.head);
+        this.#offerBuffer(next.head, pair);
       }
       frames.push(Uint8Array.from(Buffer.concat(parts)));
     }
@@ -95,18 +105,19 @@ export class FakeGuest {
 
   readonly #chains = new Map<number, number[]>();
 
-  #offerBuffer(slot: number): void {
-    const address = FRONT_END_GUEST_BASE + this.frontEnd.bufferAt(0, slot);
-    this.frontEnd.setDescriptor(0, slot, address, BUFFER_SIZE, 2);
-    this.frontEnd.offer(0, slot);
+  #offerBuffer(slot: number, pair: number): void {
+    const address = FRONT_END_GUEST_BASE + this.frontEnd.bufferAt(2 * pair, slot);
+    this.frontEnd.setDescriptor(2 * pair, slot, address, BUFFER_SIZE, 2);
+    this.frontEnd.offer(2 * pair, slot);
   }
 
-  #reclaim(): void {
+  #reclaim(index: number): void {
     for (;;) {
-      const used = this.frontEnd.takeUsed(1);
+      const used = this.frontEnd.takeUsed(index);
       if (used === undefined) return;
-      this.frontEnd.rings[1]!.free.push(...(this.#chains.get(used.head) ?? []));
-      this.#chains.delete(used.head);
+      const key = index * CHAIN_KEY + used.head;
+      this.frontEnd.rings[index]!.free.push(...(this.#chains.get(key) ?? []));
+      this.#chains.delete(key);
     }
   }
 }
@@ -121,7 +132,7 @@ function cutsOf(layout: Layout, size: number): number[] {
 export async function acceptGuest(
   path: string,
   tick: () => void,
-  options: Partial<FrontEndOptions> = {},
+  options: Partial<FrontEndOptions> & { readonly pairs?: number } = {},
 ): Promise<FakeGuest> {
   const listener = listenUnix(path);
   try {
@@ -146,7 +157,7 @@ export async function acceptGuest(
 export async function dialGuest(
   path: string,
   tick: () => void,
-  options: Partial<FrontEndOptions> = {},
+  options: Partial<FrontEndOptions> & { readonly pairs?: number } = {},
 ): Promise<FakeGuest> {
   let fd = -1;
   await waitFor(

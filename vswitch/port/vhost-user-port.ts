@@ -1,16 +1,16 @@
 // A virtio network card of a guest, over vhost-user: frames move between the guest's memory and the packet arena by
 // one copyWithin each. QEMU may listen (dpdkvhostuserclient) or dial (dpdkvhostuser).
 //
-//   rx: ring 1 (guest transmit) ─► frames-from-guest.ts ─► publish once, call if wanted
-//   tx: ring 0 (guest receive)  ◄─ frames-to-guest.ts, likewise
+//   rx: rings 1, 3, … (guest transmit) ─► frames-from-guest.ts ─► publish once, call if wanted
+//   tx: rings 0, 2, … (guest receive)  ◄─ frames-to-guest.ts, likewise; the queue by the frame's flow
 //
-// Source: VIRTIO 1.2, 5.1.6. One queue pair, split rings, no offloads; the guest's virtio_net_hdr is read over.
+// Source: VIRTIO 1.2, 5.1.6. Split rings, no offloads; the guest's virtio_net_hdr is read over.
 // Invariants: nothing of a chain is kept across calls, so a guest may vanish between any two; indices are published
 // only after the bytes. Thread: the datapath worker's. Hot: yes.
 import { assert } from "../../base/assert/index.js";
 import { Epoll, UnixLink } from "../../base/linux/index.js";
 import {
-  type Batch,
+  Batch,
   createPortCounters,
   type PacketPool,
   type Port,
@@ -22,10 +22,11 @@ import {
   VhostUserBackend,
   type Virtqueue,
 } from "../../base/virtio/index.js";
+import { flowHash } from "./flow-spread.js";
 import { FramesFromGuest } from "./frames-from-guest.js";
 import { FramesToGuest } from "./frames-to-guest.js";
 import { rarpFrame } from "./rarp-frame.js";
-import { MTU_MAX, MTU_MIN, NET_DEVICE, netFormat } from "./virtio-net-device.js";
+import { MTU_MAX, MTU_MIN, NET_DEVICE, netFormat, QUEUE_PAIRS_MAX } from "./virtio-net-device.js";
 
 export interface VhostUserPortOptions {
   readonly name: string;
@@ -41,8 +42,15 @@ export interface VhostUserPortOptions {
   readonly allowUnsealed?: boolean;
 }
 
-const GUEST_RECEIVE = 0;
-const GUEST_TRANSMIT = 1;
+/** An active queue and the number of its ring. */
+interface ActiveQueue {
+  readonly queue: Virtqueue;
+  readonly ring: number;
+}
+
+/** Kicks of every ring, the connection and the socket that listens: endSleep() takes all of them at once. */
+const WAKERS_MAX = 2 * QUEUE_PAIRS_MAX + 2;
+
 export class VhostUserPort implements Port {
   readonly name: string;
   readonly stats = createPortCounters();
@@ -52,11 +60,16 @@ export class VhostUserPort implements Port {
   readonly #pool: PacketPool;
   readonly #fromGuest: FramesFromGuest;
   readonly #toGuest: FramesToGuest;
-  readonly #epoll = new Epoll(8);
+  readonly #epoll = new Epoll(WAKERS_MAX);
   readonly #link: UnixLink;
   #backend: VhostUserBackend | undefined = undefined;
-  #receive: Virtqueue | undefined = undefined;
-  #transmit: Virtqueue | undefined = undefined;
+  /** The guest's receive and transmit queues in use. */
+  #receives: readonly ActiveQueue[] = [];
+  #transmits: readonly ActiveQueue[] = [];
+  /** Of the transmit queues, the one that is asked first, in turn: a busy one must not keep the others waiting. */
+  #turn = 0;
+  /** Frames of a batch by receive queue, when there are several. */
+  readonly #spread = Array.from({ length: QUEUE_PAIRS_MAX }, () => new Batch());
   #generation = -1;
   /** The MTU that the guest was told; 0: none. */
   #mtu = 0;
@@ -89,29 +102,22 @@ export class VhostUserPort implements Port {
 
   rx(batch: Batch): number {
     if (this.#announcement !== undefined) return this.#announce(batch, this.#announcement);
-    const queue = this.#transmit;
-    if (queue === undefined) return 0;
-    const waiting = queue.available();
-    if (waiting === 0) return 0;
-    const limit = Math.min(waiting, batch.capacity - batch.length, this.#pool.available);
-    if (limit === 0) return 0;
-    const count = this.#fromGuest.take(queue, batch, limit);
-    if (queue.publish()) (this.#backend as VhostUserBackend).call(GUEST_TRANSMIT);
+    const queues = this.#transmits;
+    if (queues.length === 1) return this.#take(queues[0] as ActiveQueue, batch);
+    let count = 0;
+    const first = this.#turn++;
+    for (let i = 0; i < queues.length; i++) {
+      count += this.#take(queues[(first + i) % queues.length] as ActiveQueue, batch);
+    }
     return count;
   }
 
   tx(batch: Batch): void {
-    const { stats } = this;
-    const pool = this.#pool;
-    const queue = this.#receive;
-    if (queue === undefined || queue.available() === 0) {
-      stats[TX_DROPPED] = (stats[TX_DROPPED] as number) + batch.length;
-      batch.freeAll(pool);
-      return;
-    }
-    this.#toGuest.give(queue, batch);
-    batch.freeAll(pool);
-    if (queue.publish()) (this.#backend as VhostUserBackend).call(GUEST_RECEIVE);
+    const queues = this.#receives;
+    if (queues.length === 1) this.#give(queues[0] as ActiveQueue, batch);
+    else if (queues.length === 0) this.#drop(batch);
+    else this.#giveSpread(queues, batch);
+    batch.freeAll(this.#pool);
   }
 
   tick(nowMs: number): void {
@@ -135,19 +141,25 @@ export class VhostUserPort implements Port {
     if (!backend.poll()) this.#disconnect(backend.closedReason ?? "closed");
     else if (backend.generation !== this.#generation) this.#refresh(backend);
     else if (this.linkUp) this.#lookForBroken(backend);
+    for (let ring = 1; ring < backend.queues.length; ring += 2) this.#discard(backend, ring);
   }
 
   beginSleep(): boolean {
     if (this.#announcement !== undefined) return false;
-    const queue = this.#transmit;
-    if (queue === undefined) return true;
-    if (!(this.#backend as VhostUserBackend).kicks(GUEST_TRANSMIT)) return false;
-    queue.wantKicks(true);
-    return queue.available() === 0;
+    let quiet = true;
+    for (let i = 0; i < this.#transmits.length; i++) {
+      const { queue, ring } = this.#transmits[i] as ActiveQueue;
+      if (!(this.#backend as VhostUserBackend).kicks(ring)) return false;
+      queue.wantKicks(true);
+      if (queue.available() > 0) quiet = false;
+    }
+    return quiet;
   }
 
   endSleep(): void {
-    this.#transmit?.wantKicks(false);
+    for (let i = 0; i < this.#transmits.length; i++) {
+      (this.#transmits[i] as ActiveQueue).queue.wantKicks(false);
+    }
     // Kicks are edge-triggered: taking the events is what makes wakeFd quiet again.
     this.#epoll.wait(0);
   }
@@ -163,13 +175,65 @@ export class VhostUserPort implements Port {
   #disconnect(reason: string): void {
     this.#backend?.close();
     this.#backend = undefined;
-    this.#receive = undefined;
-    this.#transmit = undefined;
+    this.#receives = [];
+    this.#transmits = [];
     this.#generation = -1;
     this.#mtu = 0;
     this.#announcement = undefined;
     this.linkUp = false;
     this.#link.lost(reason);
+  }
+
+  #take({ queue, ring }: ActiveQueue, batch: Batch): number {
+    const waiting = queue.available();
+    if (waiting === 0) return 0;
+    const limit = Math.min(waiting, batch.capacity - batch.length, this.#pool.available);
+    if (limit === 0) return 0;
+    const count = this.#fromGuest.take(queue, batch, limit);
+    if (queue.publish()) (this.#backend as VhostUserBackend).call(ring);
+    return count;
+  }
+
+  /** The packets stay the caller's. */
+  #give({ queue, ring }: ActiveQueue, batch: Batch): void {
+    if (queue.available() === 0) {
+      this.#drop(batch);
+      return;
+    }
+    this.#toGuest.give(queue, batch);
+    if (queue.publish()) (this.#backend as VhostUserBackend).call(ring);
+  }
+
+  #giveSpread(queues: readonly ActiveQueue[], batch: Batch): void {
+    const pool = this.#pool;
+    for (let i = 0; i < batch.length; i++) {
+      const packet = batch.packets[i] as number;
+      const hash = flowHash(pool.bytes, pool.offset[packet] as number, pool.length[packet] as number);
+      const queue = hash % queues.length;
+      const part = this.#spread[queue] as Batch;
+      part.push(packet);
+      if (part.room === 0) this.#givePart(queues[queue] as ActiveQueue, part);
+    }
+    for (let i = 0; i < queues.length; i++) {
+      const part = this.#spread[i] as Batch;
+      if (part.length > 0) this.#givePart(queues[i] as ActiveQueue, part);
+    }
+  }
+
+  #givePart(queue: ActiveQueue, part: Batch): void {
+    this.#give(queue, part);
+    part.length = 0;
+  }
+
+  #drop(batch: Batch): void {
+    this.stats[TX_DROPPED] = (this.stats[TX_DROPPED] as number) + batch.length;
+  }
+
+  /** Frames that the guest puts into a queue that it disabled go nowhere. */
+  #discard(backend: VhostUserBackend, ring: number): void {
+    const queue = backend.queues[ring] as Virtqueue;
+    if (!queue.discarding || queue.discard() === 0) return;
+    if (queue.publish()) backend.call(ring);
   }
 
   /** Until the driver resets the device: only it can put its ring right. */
@@ -211,11 +275,12 @@ export class VhostUserPort implements Port {
     const format = netFormat(backend.features, this.#mtu);
     this.#fromGuest.use(format);
     this.#toGuest.use(format);
-    const receive = backend.queues[GUEST_RECEIVE] as Virtqueue;
-    const transmit = backend.queues[GUEST_TRANSMIT] as Virtqueue;
-    this.#receive = receive.size > 0 && receive.enabled ? receive : undefined;
-    this.#transmit = transmit.size > 0 && transmit.enabled ? transmit : undefined;
-    this.linkUp = this.#receive !== undefined && this.#transmit !== undefined;
+    const active = backend.queues
+      .map((queue, ring) => ({ queue, ring }))
+      .filter(({ queue }) => queue.size > 0 && queue.enabled);
+    this.#receives = active.filter(({ ring }) => ring % 2 === 0);
+    this.#transmits = active.filter(({ ring }) => ring % 2 === 1);
+    this.linkUp = this.#receives.length > 0 && this.#transmits.length > 0;
     if (this.linkUp) this.#link.settled();
   }
 }

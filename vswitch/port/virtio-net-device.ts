@@ -12,6 +12,7 @@ import {
   type VhostUserDevice,
   VIRTIO_F_VERSION_1,
   VIRTIO_NET_F_GUEST_ANNOUNCE,
+  VIRTIO_NET_F_MQ,
   VIRTIO_NET_F_MRG_RXBUF,
   VIRTIO_NET_F_MTU,
   VIRTIO_RING_F_EVENT_IDX,
@@ -23,6 +24,9 @@ import { ETHERNET_SIZE } from "../../base/wire/index.js";
 export const HEADER_SIZE = 12;
 /** Of a legacy driver without MRG_RXBUF: no num_buffers. */
 const HEADER_SIZE_LEGACY = 10;
+/** Ring 2n is the guest's receive queue n, ring 2n + 1 its transmit queue n. */
+export const QUEUE_PAIRS_MAX = 8;
+
 /** The smallest that VIRTIO 1.2, 5.1.4.1 allows, and what fits into a packet with one VLAN tag. */
 export const MTU_MIN = 68;
 export const VLAN_TAG_SIZE = 4;
@@ -36,6 +40,7 @@ export const NET_DEVICE: VhostUserDevice = {
     VIRTIO_NET_F_MTU,
     VIRTIO_NET_F_MRG_RXBUF,
     VIRTIO_NET_F_GUEST_ANNOUNCE,
+    VIRTIO_NET_F_MQ,
     VHOST_F_LOG_ALL,
     VIRTIO_RING_F_INDIRECT_DESC,
     VIRTIO_RING_F_EVENT_IDX,
@@ -47,8 +52,8 @@ export const NET_DEVICE: VhostUserDevice = {
     VHOST_USER_PROTOCOL_F_RARP,
     VHOST_USER_PROTOCOL_F_NET_MTU,
   ),
-  ringCount: 2,
-  queueCount: 1,
+  ringCount: 2 * QUEUE_PAIRS_MAX,
+  queueCount: QUEUE_PAIRS_MAX,
   requests: new Map([
     [VHOST_USER_SEND_RARP, VHOST_USER_PROTOCOL_F_RARP],
     [VHOST_USER_NET_SET_MTU, VHOST_USER_PROTOCOL_F_NET_MTU],
