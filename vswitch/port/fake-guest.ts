@@ -1,6 +1,7 @@
 // A guest with a virtio network card for tests: the net driver on top of a fake vhost-user front-end.
 // Rings 0, 2, … receive, rings 1, 3, … transmit. Not for production. Thread: one. Hot: no.
 import { closeFile, listenUnix, sysAccept, sysConnectUnix } from "../../base/linux/index.js";
+import type { Port } from "../../base/packet/index.js";
 import { waitFor } from "../../base/time/index.js";
 import {
   BUFFER_SIZE,
@@ -171,4 +172,17 @@ export async function dialGuest(
     1,
   );
   return new FakeGuest({ features: MODERN, pump: tick, ...options, fd });
+}
+
+/** Ticks `port` until its link is up. */
+export async function linkUp(port: Port & { readonly lastError: string }): Promise<void> {
+  await waitFor(
+    () => {
+      port.tick(performance.now());
+      return port.linkUp;
+    },
+    () => `link: ${port.lastError}`,
+    5000,
+    1,
+  );
 }
