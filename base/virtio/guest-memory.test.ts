@@ -115,3 +115,28 @@ test("a GuestWindow gives out the lowest free range and never overlaps", () => {
   expect(window.reserve(0x1000)).toBe(0x2000);
   expect(window.reserve(64 << 20)).toBe(-1);
 });
+
+test("a region added twice goes with the second removal, and one in its place is refused", () => {
+  const memory = new GuestMemory(window);
+  const fd = memfd(0x4000);
+  memory.map([region(0x10_0000, 0x1000)], [memfd(0x1000)]);
+  memory.add(region(0x1000, 0x2000), fd);
+  memory.add(region(0x1000, 0x2000), fd);
+  expect(memory.regionCount).toBe(2);
+  for (const [other, file] of [
+    [region(0x1000, 0x2000), memfd(0x4000)],
+    [region(0x1000, 0x2000, 0x1000), fd],
+    [region(0x1000, 0x1000), fd],
+  ] as const) {
+    expect(() => memory.add(other, file)).toThrowError(
+      expect.objectContaining({ code: "GUEST_MEMORY_INVALID" }),
+    );
+  }
+  memory.remove(region(0x10_0000, 0x1000));
+  memory.remove(region(0x1000, 0x2000));
+  expect(memory.translate(0x1000, 0, 0x2000)).toBeGreaterThanOrEqual(0);
+  memory.remove(region(0x1000, 0x2000));
+  expect(memory.translate(0x1000, 0, 1)).toBe(-1);
+  expect(window.reservedBytes).toBe(0);
+  expect(() => memory.remove(region(0x1000, 0x2000))).toThrowError(/there is no region/);
+});

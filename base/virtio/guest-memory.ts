@@ -2,6 +2,7 @@
 // Invariant: translate answers an offset only when the whole range lies inside one region of this guest; the
 // window also shows other guests, so this check is the isolation between them.
 // Thread: the owner of the window. Hot: yes (translate).
+import { fstatSync } from "node:fs";
 import { PAGE_SIZE_BYTES } from "../linux/index.js";
 import type { GuestWindow } from "./guest-window.js";
 import { mapShared, memoryInvalid } from "./shared-mapping.js";
@@ -25,6 +26,10 @@ export class GuestMemory {
   /** The region found last. */
   #hint = 0;
   readonly #windowOffset = new Float64Array(GUEST_REGIONS_MAX);
+  /** How often each region was added. */
+  readonly #uses = new Float64Array(GUEST_REGIONS_MAX);
+  /** Which bytes of which file each region is. */
+  readonly #file: string[] = [];
 
   constructor(window: GuestWindow, options: GuestMemoryOptions = {}) {
     this.window = window;
@@ -46,29 +51,31 @@ export class GuestMemory {
     }
   }
 
-  /** Adds one region. Throws as map() does, and then has what it had. The descriptor stays the caller's. */
+  /**
+   * Adds one region. Throws as map() does, and then has what it had. The descriptor stays the caller's. One that is there
+   * already, of the same file, counts once more and goes with as many remove(): QEMU 7.2 asks for every queue pair.
+   */
   add(region: VhostUserRegion, fd: number): void {
+    const known = this.#find(region);
+    if (known >= 0 && this.#file[known] === fileKey(region, fd)) {
+      this.#uses[known]!++;
+      return;
+    }
     const present = Array.from({ length: this.regionCount }, (_, i) => this.#region(i));
     assertDisjoint([...present, region]);
     this.#add(region, fd);
   }
 
   /**
-   * Drops the region with these addresses and this size; offsets into it are void. Throws GUEST_MEMORY_INVALID when
+   * Drops the region with these addresses and this size; offsets into it are void once it was dropped as often as it was
+   * added. Throws GUEST_MEMORY_INVALID when
    * there is none.
    */
   remove(region: VhostUserRegion): void {
-    const { guestAddress, userAddress, sizeBytes } = region;
-    let i = 0;
-    while (
-      i < this.regionCount &&
-      (this.#guestBase[i] !== guestAddress ||
-        this.#userBase[i] !== userAddress ||
-        this.#size[i] !== sizeBytes)
-    )
-      i++;
-    if (i === this.regionCount)
-      throw memoryInvalid(`there is no region of ${sizeBytes} bytes at ${guestAddress}`);
+    const { guestAddress, sizeBytes } = region;
+    const i = this.#find(region);
+    if (i < 0) throw memoryInvalid(`there is no region of ${sizeBytes} bytes at ${guestAddress}`);
+    if (--this.#uses[i]! > 0) return;
     this.window.giveBack(this.#windowOffset[i]!);
     const last = --this.regionCount;
     this.#guestBase[i] = this.#guestBase[last]!;
@@ -76,6 +83,8 @@ export class GuestMemory {
     this.#size[i] = this.#size[last]!;
     this.#start[i] = this.#start[last]!;
     this.#windowOffset[i] = this.#windowOffset[last]!;
+    this.#uses[i] = this.#uses[last]!;
+    this.#file[i] = this.#file[last]!;
   }
 
   /** Drops all regions; every offset given out before is void. */
@@ -119,6 +128,15 @@ export class GuestMemory {
     return -1;
   }
 
+  /** The region with these addresses and this size, or −1. */
+  #find({ guestAddress, userAddress, sizeBytes }: VhostUserRegion): number {
+    for (let i = 0; i < this.regionCount; i++) {
+      const sameAddress = this.#guestBase[i] === guestAddress && this.#userBase[i] === userAddress;
+      if (sameAddress && this.#size[i] === sizeBytes) return i;
+    }
+    return -1;
+  }
+
   #region(i: number): VhostUserRegion {
     return {
       guestAddress: this.#guestBase[i]!,
@@ -137,7 +155,14 @@ export class GuestMemory {
     this.#size[i] = region.sizeBytes;
     this.#start[i] = mapping.start;
     this.#windowOffset[i] = mapping.windowOffset;
+    this.#uses[i] = 1;
+    this.#file[i] = fileKey(region, fd);
   }
+}
+
+function fileKey({ fileOffset }: VhostUserRegion, fd: number): string {
+  const { dev, ino } = fstatSync(fd);
+  return `${dev} ${ino} ${fileOffset}`;
 }
 
 function assertDisjoint(regions: readonly VhostUserRegion[]): void {

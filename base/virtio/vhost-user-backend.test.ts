@@ -270,7 +270,11 @@ test("memory comes and goes region by region, and what is refused changes nothin
   expect(await add({})).toBe(0n);
   expect(backend.memory.regionCount).toBe(2);
   expect(backend.memory.translate(0x1800, 0, 16)).toBeGreaterThanOrEqual(0);
-  for (const changes of [{}, { guestAddress: 0x2000 }, { guestAddress: FRONT_END_GUEST_BASE + 4096 }]) {
+  for (const changes of [
+    { guestAddress: 0x2000 },
+    { userAddress: 0x9000 },
+    { guestAddress: FRONT_END_GUEST_BASE + 4096 },
+  ]) {
     expect(await add(changes)).toBe(1n);
   }
   expect(await add({ guestAddress: 0x10_0000, sizeBytes: 1 << 20 })).toBe(1n);
