@@ -222,7 +222,8 @@ class Traffic {
     let flags: number = ACK;
     if (!one.begun[from] || random.chance(0.2)) flags = from === 0 ? SYN : SYN | ACK;
     else if (random.chance(0.08)) flags = FIN | ACK;
-    else if (random.chance(0.04)) flags = RST | ACK;
+    // Who resets before anybody has answered makes Open vSwitch judge the late answer by where its number lies.
+    else if (random.chance(0.04) && one.begun[1 - from]) flags = RST | ACK;
     one.begun[from] = true;
     // Whoever opens anew waits for an answer.
     if (flags === SYN) one.begun[1] = false;
