@@ -125,17 +125,14 @@ export function checkAtom(atom: Atom, base: BaseType): void {
   if (base.enum !== undefined && !base.enum.includes(atom)) {
     throw new OvsdbError(
       "constraint violation",
-      `${show(atom)} is not one of ${base.enum.map(show).join(", ")}`,
+      `${atom} is not one of the allowed values ([${[...base.enum].sort().join(", ")}])`,
     );
   }
   if (typeof atom === "number") {
     const min = base.type === "integer" ? base.minInteger : base.minReal;
     const max = base.type === "integer" ? base.maxInteger : base.maxReal;
     if ((min !== undefined && atom < min) || (max !== undefined && atom > max)) {
-      throw new OvsdbError(
-        "constraint violation",
-        `${atom} is outside the range ${min ?? "any"} to ${max ?? "any"}`,
-      );
+      throw new OvsdbError("constraint violation", `${atom} ${rangeText(min, max)}`);
     }
   } else if (base.type === "string" && (base.minLength !== undefined || base.maxLength !== undefined)) {
     const length = [...(atom as string)].length;
@@ -146,6 +143,13 @@ export function checkAtom(atom: Atom, base: BaseType): void {
       );
     }
   }
+}
+
+/** What is wrong with a number outside of these bounds, one of which there is. */
+function rangeText(min: number | undefined, max: number | undefined): string {
+  if (max === undefined) return `is less than minimum allowed value ${min}`;
+  if (min === undefined) return `is greater than maximum allowed value ${max}`;
+  return `is not in the valid range ${min} to ${max} (inclusive)`;
 }
 
 export function encodeAtom(atom: Atom, type: AtomicType): unknown {

@@ -193,7 +193,7 @@ describe("ovs-vsctl", () => {
       "tag=9999",
     ]);
     expect(refused.code).toBe(1);
-    expect(refused.stderr).toContain("outside the range");
+    expect(refused.stderr).toContain("9999 is not in the valid range 0 to 4095 (inclusive)");
   });
 });
 

@@ -109,9 +109,9 @@ function shortOptions(
   return false;
 }
 
-/** --timeout: whole seconds above 0; 0 and nothing mean no deadline. Throws COMMAND_FAILED. */
+/** --timeout: whole seconds above 0; nothing means no deadline. Throws COMMAND_FAILED. */
 export function parseTimeout(text: string | undefined): number | undefined {
   if (text === undefined) return undefined;
-  if (!/^\d{1,6}$/.test(text)) throw commandError(`value ${text} on -t or --timeout is invalid`);
-  return Number(text) === 0 ? undefined : Number(text) * 1000;
+  if (/^\d{1,6}$/.test(text) && Number(text) > 0) return Number(text) * 1000;
+  throw commandError(`value ${text} on -t or --timeout is invalid`);
 }

@@ -10,6 +10,7 @@ import {
   equalDatums,
   insertOp,
   type Operation,
+  type OvsdbError,
   OvsdbRow,
   type OvsdbValue,
   setOf,
@@ -28,6 +29,9 @@ export interface DraftSource {
 export class Draft {
   readonly #source: DraftSource;
   readonly #tables = new Map<string, Map<string, OvsdbRow>>();
+
+  /** What the database would say of a column with too many members, which cannot be put into a datum of its type. */
+  refusal: OvsdbError | undefined;
 
   constructor(source: DraftSource) {
     this.#source = source;

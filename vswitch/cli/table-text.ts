@@ -7,6 +7,8 @@ export interface TableStyle {
   readonly format: "table" | "list" | "html" | "csv" | "json";
   readonly data: "string" | "bare" | "json";
   readonly headings: boolean;
+  /** JSON over several lines. */
+  readonly pretty: boolean;
 }
 
 export interface Cell {
@@ -34,11 +36,10 @@ export function formatTable(
 ): string {
   const text = rows.map((row) => row.map((cell) => formatCell(cell, style)));
   switch (style.format) {
-    case "json":
-      return JSON.stringify({
-        data: rows.map((row) => row.map(({ datum, type }) => encodeDatum(datum, type))),
-        headings,
-      });
+    case "json": {
+      const data = rows.map((row) => row.map(({ datum, type }) => encodeDatum(datum, type)));
+      return style.pretty ? prettyJson({ data, headings }) : JSON.stringify({ data, headings });
+    }
     case "csv":
       return [...(style.headings ? [headings] : []), ...text]
         .map((row) => row.map(csvCell).join(","))
@@ -63,6 +64,21 @@ function formatCell({ datum, type }: Cell, { data, format }: TableStyle): string
   if (data === "string") return formatDatum(datum, type);
   const pairs = datum.keys.map((key, i) => (isMap(type) ? `${key}=${datum.values?.[i]}` : String(key)));
   return pairs.join(" ");
+}
+
+/** As the original lays it out: what closes stands behind the last member. */
+function prettyJson(value: unknown, indent = ""): string {
+  const deeper = `${indent}  `;
+  const members = Array.isArray(value)
+    ? value.map((one) => prettyJson(one, deeper))
+    : typeof value === "object" && value !== null
+      ? Object.entries(value).map(([key, one]) => `${JSON.stringify(key)}: ${prettyJson(one, deeper)}`)
+      : undefined;
+  if (members === undefined) return JSON.stringify(value);
+  const [open, close] = Array.isArray(value) ? "[]" : "{}";
+  return members.length === 0
+    ? `${open}${close}`
+    : `${open}\n${deeper}${members.join(`,\n${deeper}`)}${close}`;
 }
 
 function csvCell(text: string): string {

@@ -5,13 +5,10 @@ import {
   type AtomicType,
   type ColumnType,
   checkAtom,
-  checkSize,
   type Datum,
-  encodeDatum,
   isMap,
   isUuid,
   mapOf,
-  type OvsdbValue,
   setOf,
   syntaxError,
 } from "../../base/ovsdb/index.js";
@@ -19,25 +16,40 @@ import {
 const BARE = /^[A-Za-z_][A-Za-z0-9_.-]*$/;
 
 /** Parses `text` for a column of `type`. Throws OvsdbError "syntax error" or "constraint violation". */
-export function parseDatumText(
-  text: string,
-  type: ColumnType,
-  options: { readonly anySize?: boolean } = {},
-): Datum {
-  const scanner = new Scanner(text);
+export function parseDatumText(text: string, type: ColumnType): Datum {
+  const scanner = new Scanner(text, describeType(type));
   const datum = isMap(type) ? scanMap(scanner, type) : scanSet(scanner, type, text);
-  if (options.anySize !== true) checkSize(datum, type);
+  const { length } = datum.keys;
+  const what = isMap(type) ? "pair(s)" : "value(s)";
+  if (length > type.max)
+    throw syntaxError(`${text}: ${length} ${what} specified but the maximum number is ${type.max}`);
+  if (length < type.min)
+    throw syntaxError(`${text}: ${length} ${what} specified but the minimum number is ${type.min}`);
   return datum;
 }
 
-/** The same as OVSDB's JSON. */
-export function parseValueText(
-  text: string,
-  type: ColumnType,
-  options: { readonly anySize?: boolean } = {},
-): OvsdbValue {
-  return encodeDatum(parseDatumText(text, type, options), type) as OvsdbValue;
+/** "set of up to 3 integers", "map of 1 or more (string, string) pairs", "string". */
+export function describeType({ key, value, min, max }: ColumnType): string {
+  if (min === 1 && max === 1 && value === undefined) return ENGLISH[key.type];
+  const count =
+    max === Number.POSITIVE_INFINITY
+      ? min > 0
+        ? `${min} or more `
+        : ""
+      : min > 0
+        ? `${min} to ${max} `
+        : `up to ${max} `;
+  if (value === undefined) return `set of ${count}${ENGLISH[key.type]}s`;
+  return `map of ${count}(${ENGLISH[key.type]}, ${ENGLISH[value.type]}) pairs`;
 }
+
+const ENGLISH: Readonly<Record<AtomicType, string>> = {
+  integer: "integer",
+  real: "real",
+  boolean: "boolean",
+  string: "string",
+  uuid: "uuid",
+};
 
 /** How `datum` is shown. */
 export function formatDatum(datum: Datum, type: ColumnType): string {
@@ -68,24 +80,41 @@ function scanSet(scanner: Scanner, type: ColumnType, text: string): Datum {
   const bracketed = scanner.take("[");
   const atoms: Atom[] = [];
   while (!scanner.atEnd(bracketed ? "]" : undefined)) {
-    atoms.push(checked(toAtom(scanner.word(",]"), type.key.type), type.key));
+    const word = scanner.word();
+    const range = type.key.type === "integer" && type.max > 1 ? rangeOf(word) : undefined;
+    for (const atom of range ?? [toAtom(word, type.key.type)]) atoms.push(checked(atom, type.key));
     scanner.take(",");
   }
   if (bracketed) scanner.expect("]");
+  if (new Set(atoms).size < atoms.length) throw syntaxError(`${text}: set contains duplicate value`);
   return setOf(atoms);
+}
+
+const RANGE_SIZE_MAX = 4096;
+
+/** "3-5" stands for 3, 4 and 5. */
+function rangeOf(word: string): number[] | undefined {
+  const [, first, last] = /^([+-]?\d{1,15})-([+-]?\d{1,15})$/.exec(word) ?? [];
+  if (first === undefined) return undefined;
+  const [from, to] = [Number(first), Number(last)];
+  if (to < from) throw syntaxError(`"${word}" is not a valid range. Range end cannot be before start.`);
+  if (to - from >= RANGE_SIZE_MAX) throw syntaxError(`"${word}" has more than ${RANGE_SIZE_MAX} members`);
+  return Array.from({ length: to - from + 1 }, (_, i) => from + i);
 }
 
 function scanMap(scanner: Scanner, type: ColumnType): Datum {
   const braced = scanner.take("{");
   const pairs: [Atom, Atom][] = [];
   while (!scanner.atEnd(braced ? "}" : undefined)) {
-    const key = checked(toAtom(scanner.word("=,}"), type.key.type), type.key);
-    scanner.expect("=");
+    const key = checked(toAtom(scanner.word(), type.key.type), type.key);
+    scanner.equals();
     const base = type.value as ColumnType["key"];
-    pairs.push([key, checked(toAtom(scanner.word(",}"), base.type), base)]);
+    pairs.push([key, checked(toAtom(scanner.value(), base.type), base)]);
     scanner.take(",");
   }
   if (braced) scanner.expect("}");
+  if (new Set(pairs.map(([key]) => key)).size < pairs.length)
+    throw syntaxError(`${scanner.text}: map contains duplicate key`);
   return mapOf(pairs);
 }
 
@@ -112,15 +141,33 @@ function toAtom(word: string, type: AtomicType): Atom {
     case "uuid":
       if (isUuid(word)) return word.toLowerCase();
   }
-  throw syntaxError(`"${word.slice(0, 60)}" is no ${type}`);
+  throw syntaxError(`"${word.slice(0, 60)}" is not a valid ${WANTED[type]}`);
 }
+
+const WANTED: Readonly<Record<AtomicType, string>> = {
+  integer: "integer or range",
+  real: "real number",
+  boolean: 'boolean (use "true" or "false")',
+  string: "string",
+  uuid: "UUID",
+};
+
+/** What ends a word that is not quoted, besides white space. */
+const DELIMITERS = /[:=,[\]{}!<>]/;
 
 class Scanner {
   readonly #text: string;
+  readonly #type: string;
   #at = 0;
 
-  constructor(text: string) {
+  /** `type` in words, for what is refused. */
+  constructor(text: string, type: string) {
     this.#text = text;
+    this.#type = type;
+  }
+
+  get text(): string {
+    return this.#text;
   }
 
   /** Nothing is left, or `close` comes next. */
@@ -128,7 +175,7 @@ class Scanner {
     this.#skipSpace();
     if (close !== undefined && this.#text[this.#at] === close) return true;
     if (this.#at < this.#text.length) return false;
-    if (close !== undefined) throw syntaxError(`"${this.#text.slice(0, 60)}" lacks its ${close}`);
+    if (close !== undefined) throw syntaxError(`${this.#text}: missing "${close}" at end of data`);
     return true;
   }
 
@@ -139,22 +186,47 @@ class Scanner {
     return true;
   }
 
+  /** What closes the value, with nothing behind it. */
   expect(character: string): void {
-    if (!this.take(character))
-      throw syntaxError(`"${this.#text.slice(0, 60)}": expected ${character} at ${this.#at}`);
+    if (!this.take(character)) throw syntaxError(`${this.#text}: missing "${character}" at end of data`);
+    this.#skipSpace();
+    if (this.#at < this.#text.length)
+      throw syntaxError(`${this.#text}: trailing garbage after "${character}"`);
   }
 
-  /** A quoted text, or everything up to white space or a character of `stops`. */
-  word(stops: string): string {
+  /** The sign between a key and its value. */
+  equals(): void {
+    if (this.take("=")) return;
+    const found = this.#text[this.#at];
+    // The original's sentence ends where the text does.
+    const rest = found === undefined ? "" : `${found}" expecting "="`;
+    throw syntaxError(`${this.#text}: syntax error at "${rest}`);
+  }
+
+  /** As word(), but where nothing stands, that is what is wrong. */
+  value(): string {
+    this.#skipSpace();
+    if (DELIMITERS.test(this.#text[this.#at] ?? ","))
+      throw syntaxError('An empty string is not valid as input; use "" to represent the empty string');
+    return this.word();
+  }
+
+  /** A quoted text, or everything up to white space or a delimiter. */
+  word(): string {
     this.#skipSpace();
     if (this.#text[this.#at] === '"') return this.#quoted();
     const begin = this.#at;
     while (this.#at < this.#text.length) {
       const character = this.#text[this.#at] as string;
-      if (stops.includes(character) || /\s/.test(character)) break;
+      if (DELIMITERS.test(character) || /\s/.test(character)) break;
       this.#at++;
     }
-    if (this.#at === begin) throw syntaxError(`"${this.#text.slice(0, 60)}": expected a value at ${begin}`);
+    if (this.#at === begin) {
+      const found = this.#text[begin];
+      if (found === undefined)
+        throw syntaxError(`${this.#text}: unexpected end of input parsing ${this.#type}`);
+      throw syntaxError(`${this.#text}: unexpected "${found}" parsing ${this.#type}`);
+    }
     return this.#text.slice(begin, this.#at);
   }
 
@@ -163,6 +235,8 @@ class Scanner {
     while (this.#at < this.#text.length && this.#text[this.#at] !== '"') {
       this.#at += this.#text[this.#at] === "\\" ? 2 : 1;
     }
+    if (this.#at >= this.#text.length)
+      throw syntaxError(`${this.#text}: quoted string extends past end of argument`);
     this.#at++;
     try {
       return JSON.parse(this.#text.slice(begin, this.#at)) as string;

@@ -7,6 +7,7 @@ import {
   findBridge,
   findPort,
   mustFindBridge,
+  mustFindRealBridge,
   ownPorts,
   portsOf,
   root,
@@ -65,6 +66,8 @@ export const BRIDGE_COMMANDS: readonly (readonly [string, VsctlCommand])[] = [
     ),
   ],
   ["del-port", command("[BRIDGE] PORT", 1, 2, ["--if-exists", "--with-iface"], deletePort)],
+  ["add-bond-iface", command("BOND IFACE", 2, 2, ["--may-exist"], addBondInterface)],
+  ["del-bond-iface", command("[BOND] IFACE", 1, 2, ["--if-exists"], deleteBondInterface)],
   ["port-to-br", command("PORT", 1, 1, [], portToBridge)],
   ["list-ifaces", command("BRIDGE", 1, 1, [], listInterfaces)],
   ["iface-to-br", command("IFACE", 1, 1, [], interfaceToBridge)],
@@ -82,10 +85,10 @@ export const BRIDGE_COMMANDS: readonly (readonly [string, VsctlCommand])[] = [
       1,
       [],
       (context, [name = ""]) =>
-        context.draft.setAtoms(mustFindBridge(context, name).row, "controller") as undefined,
+        context.draft.setAtoms(mustFindRealBridge(context, name).row, "controller") as undefined,
     ),
   ],
-  ["set-controller", command("BRIDGE TARGET...", 2, MANY, ["--inactivity-probe="], setController)],
+  ["set-controller", command("BRIDGE TARGET...", 1, MANY, ["--inactivity-probe="], setController)],
   ["get-fail-mode", command("BRIDGE", 1, 1, [], getFailMode)],
   [
     "del-fail-mode",
@@ -95,7 +98,7 @@ export const BRIDGE_COMMANDS: readonly (readonly [string, VsctlCommand])[] = [
       1,
       [],
       (context, [name = ""]) =>
-        context.draft.setAtoms(mustFindBridge(context, name).row, "fail_mode") as undefined,
+        context.draft.setAtoms(mustFindRealBridge(context, name).row, "fail_mode") as undefined,
     ),
   ],
   ["set-fail-mode", command("BRIDGE MODE", 2, 2, [], setFailMode)],
@@ -111,6 +114,9 @@ export const BRIDGE_COMMANDS: readonly (readonly [string, VsctlCommand])[] = [
   ["get-ssl", command("", 0, 0, [], getSsl)],
   ["del-ssl", command("", 0, 0, [], (context) => context.draft.setAtoms(root(context), "ssl") as undefined)],
   ["set-ssl", command("PRIVATE-KEY CERTIFICATE CA-CERT", 3, 3, ["--bootstrap"], setSsl)],
+  ["add-aa-mapping", command("BRIDGE I-SID VLAN", 3, 3, [], addAttachment)],
+  ["del-aa-mapping", command("BRIDGE I-SID VLAN", 3, 3, [], deleteAttachment)],
+  ["get-aa-mapping", command("BRIDGE", 1, 1, [], getAttachments)],
   ["emer-reset", command("", 0, 0, [], emergencyReset)],
 ];
 
@@ -131,7 +137,7 @@ function addBridge(context: VsctlContext, [name = "", parent, vlanText]: Argumen
   if (parent !== undefined && vlanText === undefined)
     throw commandError("'add-br' command takes exactly 1 or 3 arguments");
   const vlan = Number(vlanText ?? 0) || 0;
-  if (vlan < 0 || vlan > 4095) throw commandError(`${context.typed}: vlan must be between 0 and 4095`);
+  if (vlan < 0 || vlan > 4095) throw commandError("add-br: vlan must be between 0 and 4095");
   if (there !== undefined && context.options.has("--may-exist")) {
     if (parent === undefined && there.fake !== undefined)
       throw commandError(`"${context.typed}" but ${name} is a VLAN bridge for VLAN ${there.vlan}`);
@@ -148,6 +154,11 @@ function addBridge(context: VsctlContext, [name = "", parent, vlanText]: Argumen
     const owner = findBridge(context, parent);
     if (owner === undefined) throw commandError(`parent bridge ${parent} does not exist`);
     if (owner.fake !== undefined) throw commandError("cannot create bridge with fake bridge as parent");
+    const child = bridges(context).find(
+      (one) => one.fake !== undefined && one.row.uuid === owner.row.uuid && one.vlan === vlan,
+    );
+    if (child !== undefined)
+      throw commandError(`bridge ${parent} already has a child VLAN bridge ${child.name} on VLAN ${vlan}`);
     const port = insertPort(context, owner.row, name, [name], "internal");
     context.draft.setAtoms(port, "fake_bridge", true);
     context.draft.setAtoms(port, "tag", vlan);
@@ -165,6 +176,15 @@ function checkFree(context: VsctlContext, name: string, prefix: string): void {
   const port = findPort(context, name);
   if (port !== undefined)
     throw commandError(`${prefix} because a port named ${name} already exists on bridge ${port.bridge.name}`);
+}
+
+function checkInterfaceFree(context: VsctlContext, name: string): void {
+  const prefix = `cannot create an interface named ${name}`;
+  const found = portOfInterface(context, name);
+  if (found !== undefined)
+    throw commandError(
+      `${prefix} because an interface named ${name} already exists on bridge ${found.bridge.name}`,
+    );
 }
 
 function insertPort(
@@ -284,16 +304,21 @@ function addPortWith(
   interfaces: readonly string[],
   settings: readonly string[],
 ): OvsdbRow | undefined {
-  const bridge = mustFindBridge(context, bridgeName);
   const there = findPort(context, name);
   if (there !== undefined && context.options.has("--may-exist")) {
     if (there.bridge.name !== bridgeName)
       throw commandError(
         `"${context.typed}" but ${name} is actually attached to bridge ${there.bridge.name}`,
       );
+    const wanted = [...interfaces].sort();
+    const have = interfaceNames(context, there.port).sort();
+    if (wanted.join() !== have.join())
+      throw commandError(`"${context.typed}" but ${name} actually has interface(s) ${have.join(", ")}`);
     return undefined;
   }
   checkFree(context, name, `cannot create a port named ${name}`);
+  for (const one of interfaces) checkInterfaceFree(context, one);
+  const bridge = mustFindBridge(context, bridgeName);
   const port = insertPort(context, bridge.row, name, interfaces, "");
   if (bridge.fake !== undefined) context.draft.setAtoms(port, "tag", bridge.vlan);
   for (const text of settings) applySetting(context, port, text, true);
@@ -302,14 +327,21 @@ function addPortWith(
 
 function deletePort(context: VsctlContext, args: Arguments): undefined {
   const name = args.at(-1) as string;
-  const bridge = args.length === 2 ? mustFindBridge(context, args[0] as string) : undefined;
+  if (findBridge(context, name) !== undefined) {
+    if (context.options.has("--if-exists")) return;
+    throw commandError(
+      `cannot delete port ${name} because it is the local port for bridge ${name} (deleting this port requires deleting the entire bridge)`,
+    );
+  }
   const found =
     findPort(context, name) ??
     (context.options.has("--with-iface") ? portOfInterface(context, name) : undefined);
   if (found === undefined) {
     if (context.options.has("--if-exists")) return;
-    throw commandError(`no port named ${name}`);
+    const what = context.options.has("--with-iface") ? "port or interface" : "port";
+    throw commandError(`no ${what} named ${name}`);
   }
+  const bridge = args.length === 2 ? mustFindBridge(context, args[0] as string) : undefined;
   if (bridge !== undefined && found.bridge.name !== bridge.name) {
     const parent = found.bridge.row.string("name");
     const hint = bridge.name === parent ? ` (although its VLAN bridge ${found.bridge.name} does)` : "";
@@ -331,6 +363,50 @@ function portOfInterface(
 
 function interfaceNames({ draft }: VsctlContext, port: OvsdbRow): string[] {
   return port.strings("interfaces").flatMap((uuid) => draft.row("Interface", uuid)?.string("name") ?? []);
+}
+
+function mustFindPort(
+  context: VsctlContext,
+  name: string,
+): { readonly port: OvsdbRow; readonly bridge: BridgeView } {
+  const found = findPort(context, name);
+  if (found === undefined) throw commandError(`no port named ${name}`);
+  return found;
+}
+
+function addBondInterface(context: VsctlContext, [name = "", iface = ""]: Arguments): undefined {
+  const { port } = mustFindPort(context, name);
+  if (context.options.has("--may-exist")) {
+    const owner = portOfInterface(context, iface)?.port.string("name");
+    if (owner === name) return;
+    if (owner !== undefined)
+      throw commandError(`"${context.typed}" but ${iface} is actually attached to port ${owner}`);
+  }
+  checkInterfaceFree(context, iface);
+  const row = context.draft.insert("Interface");
+  context.draft.setAtoms(row, "name", iface);
+  context.draft.addTo(port, "interfaces", row.uuid);
+}
+
+function deleteBondInterface(context: VsctlContext, args: Arguments): undefined {
+  const iface = args.at(-1) as string;
+  const bond = args.length === 2 ? mustFindPort(context, args[0] as string) : undefined;
+  const found = portOfInterface(context, iface);
+  if (found === undefined) {
+    if (context.options.has("--if-exists")) return;
+    throw commandError(`no interface named ${iface}`);
+  }
+  const { port } = found;
+  if (bond !== undefined && bond.port.uuid !== port.uuid)
+    throw commandError(`port ${bond.port.string("name")} does not have an interface ${iface}`);
+  const uuids = port.strings("interfaces");
+  if (uuids.length === 1) throw commandError(`cannot delete last interface from port ${port.string("name")}`);
+  for (const uuid of uuids) {
+    const row = context.draft.row("Interface", uuid);
+    if (row?.string("name") !== iface) continue;
+    context.draft.takeFrom(port, "interfaces", uuid);
+    context.draft.remove(row);
+  }
 }
 
 function portToBridge(context: VsctlContext, [name = ""]: Arguments): undefined {
@@ -361,6 +437,8 @@ function printTargets(context: VsctlContext, row: OvsdbRow, column: string, tabl
   );
 }
 
+const KNOWN_TARGET = /^p?(tcp|unix|ssl):/;
+
 function setTargets(
   context: VsctlContext,
   row: OvsdbRow,
@@ -369,17 +447,22 @@ function setTargets(
   targets: Arguments,
 ): undefined {
   const probe = context.options.get("--inactivity-probe");
+  for (const target of targets) {
+    if (!KNOWN_TARGET.test(target)) context.warn(`target type "${target}" is possibly erroneous`, "vsctl");
+  }
   const uuids = targets.map((target) => {
     const made = context.draft.insert(table);
     context.draft.setAtoms(made, "target", target);
-    if (probe !== undefined) applySetting(context, made, `inactivity_probe=${probe}`);
+    // As the original reads it: what is no number is 0.
+    if (probe !== undefined)
+      context.draft.setAtoms(made, "inactivity_probe", Number.parseInt(probe, 10) || 0);
     return made.uuid;
   });
   context.draft.setAtoms(row, column, ...uuids);
 }
 
 function setController(context: VsctlContext, [name = "", ...targets]: Arguments): undefined {
-  setTargets(context, mustFindBridge(context, name).row, "controller", "Controller", targets);
+  setTargets(context, mustFindRealBridge(context, name).row, "controller", "Controller", targets);
 }
 
 function setManager(context: VsctlContext, targets: Arguments): undefined {
@@ -392,7 +475,7 @@ function getFailMode(context: VsctlContext, [name = ""]: Arguments): undefined {
 }
 
 function setFailMode(context: VsctlContext, [name = "", mode = ""]: Arguments): undefined {
-  const { row } = mustFindBridge(context, name);
+  const { row } = mustFindRealBridge(context, name);
   if (mode !== "standalone" && mode !== "secure")
     throw commandError('fail-mode must be "standalone" or "secure"');
   context.draft.setAtoms(row, "fail_mode", mode);
@@ -414,6 +497,41 @@ function setSsl(context: VsctlContext, [key = "", certificate = "", authority = 
   context.draft.setAtoms(row, "ca_cert", authority);
   context.draft.setAtoms(row, "bootstrap_ca_cert", context.options.has("--bootstrap"));
   context.draft.setAtoms(root(context), "ssl", row.uuid);
+}
+
+// --- Auto Attach
+
+function readNumber(text: string): number {
+  if (/^\d{1,15}$/.test(text)) return Number(text);
+  throw commandError(`Invalid argument ${text}`);
+}
+
+/** I-SIDs to VLANs; one that is there stays. */
+function addAttachment(context: VsctlContext, [name = "", isid = "", vlan = ""]: Arguments): undefined {
+  const { row } = mustFindBridge(context, name);
+  const pair = [readNumber(isid), readNumber(vlan)] as const;
+  const before = context.draft.row("AutoAttach", row.string("auto_attach"));
+  const attachment = before ?? context.draft.insert("AutoAttach");
+  const pairs = pairsOf(attachment.datum("mappings"));
+  if (!pairs.some(([key]) => key === pair[0]))
+    context.draft.set(attachment, "mappings", mapOf([...pairs, pair]));
+  if (before === undefined) context.draft.setAtoms(row, "auto_attach", attachment.uuid);
+}
+
+function deleteAttachment(context: VsctlContext, [name = "", isid = "", vlan = ""]: Arguments): undefined {
+  const { row } = mustFindBridge(context, name);
+  const [key, value] = [readNumber(isid), readNumber(vlan)];
+  const attachment = context.draft.row("AutoAttach", row.string("auto_attach"));
+  if (attachment === undefined) return;
+  const others = pairsOf(attachment.datum("mappings")).filter(([one, two]) => one !== key || two !== value);
+  context.draft.set(attachment, "mappings", mapOf(others));
+}
+
+function getAttachments(context: VsctlContext, [name = ""]: Arguments): undefined {
+  const { row } = mustFindBridge(context, name);
+  const attachment = context.draft.row("AutoAttach", row.string("auto_attach"));
+  for (const [isid, vlan] of attachment === undefined ? [] : pairsOf(attachment.datum("mappings")))
+    context.out(`${isid} ${vlan}`);
 }
 
 /** Back to a switch that nobody controls: what came from controllers and managers goes, bridges and ports stay. */

@@ -3,16 +3,20 @@ import type { OvsdbRow } from "../../base/ovsdb/index.js";
 import type { Draft } from "./draft.js";
 import { commandError } from "./errors.js";
 import type { TableStyle } from "./table-text.js";
+import type { Symbols } from "./vsctl-symbols.js";
 
 export interface VsctlContext {
   readonly draft: Draft;
   /** As "--may-exist" → "", "--id" → "@x". */
   readonly options: ReadonlyMap<string, string>;
   readonly style: TableStyle;
-  /** Rows named by --id=@NAME: NAME with its sign → uuid. */
-  readonly symbols: Map<string, string>;
+  /** Rows named by --id=@NAME. */
+  readonly symbols: Symbols;
   readonly out: (line: string) => void;
-  readonly warn: (line: string) => void;
+  /** A table, which --oneline leaves as it is. */
+  readonly table: (text: string) => void;
+  /** `module` is db_ctl_base unless given. */
+  readonly warn: (line: string, module?: string) => void;
   /** As it was typed, for messages. */
   readonly typed: string;
 }
@@ -27,6 +31,8 @@ export interface VsctlCommand {
   /** Options that may stand before it; those that end with "=" take a value. */
   readonly options: readonly string[];
   readonly run: VsctlRun;
+  /** Looks at names of tables and columns, for all commands of a line before the first is run. Throws COMMAND_FAILED. */
+  readonly prepare?: (context: Pick<VsctlContext, "draft" | "options">, args: readonly string[]) => void;
 }
 
 /** A bridge, real or one VLAN of another. */
@@ -67,6 +73,13 @@ export function portsOf(draft: Draft, bridge: OvsdbRow): OvsdbRow[] {
 
 export function findBridge(context: VsctlContext, name: string): BridgeView | undefined {
   return bridges(context).find((one) => one.name === name);
+}
+
+/** Throws COMMAND_FAILED for a bridge that is a VLAN of another, too. */
+export function mustFindRealBridge(context: VsctlContext, name: string): BridgeView {
+  const found = mustFindBridge(context, name);
+  if (found.fake !== undefined) throw commandError(`${name} is a fake bridge`);
+  return found;
 }
 
 export function mustFindBridge(context: VsctlContext, name: string): BridgeView {

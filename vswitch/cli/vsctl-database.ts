@@ -23,22 +23,44 @@ import {
 } from "../../base/ovsdb/index.js";
 import { commandError } from "./errors.js";
 import { type Cell, formatTable } from "./table-text.js";
-import { formatDatum, parseDatumText } from "./value-text.js";
+import { describeType, formatDatum, parseDatumText } from "./value-text.js";
 import type { VsctlCommand, VsctlContext, VsctlRun } from "./vsctl-context.js";
 
 const MANY = Number.POSITIVE_INFINITY;
 
 export const DATABASE_COMMANDS: readonly (readonly [string, VsctlCommand])[] = [
-  ["list", command("TABLE [RECORD]...", 1, MANY, ["--if-exists", "--columns="], list)],
-  ["find", command("TABLE [COLUMN[:KEY]=VALUE]...", 1, MANY, ["--columns="], find)],
-  ["get", command("TABLE RECORD [COLUMN[:KEY]]...", 2, MANY, ["--if-exists", "--id="], get)],
-  ["set", command("TABLE RECORD COLUMN[:KEY]=VALUE...", 3, MANY, ["--if-exists"], set)],
-  ["add", command("TABLE RECORD COLUMN [KEY=]VALUE...", 4, MANY, ["--if-exists"], add)],
-  ["remove", command("TABLE RECORD COLUMN KEY|VALUE|KEY=VALUE...", 4, MANY, ["--if-exists"], remove)],
-  ["clear", command("TABLE RECORD COLUMN...", 3, MANY, ["--if-exists"], clear)],
-  ["create", command("TABLE COLUMN[:KEY]=VALUE...", 2, MANY, ["--id="], create)],
-  ["destroy", command("TABLE [RECORD]...", 1, MANY, ["--if-exists", "--all"], destroy)],
-  ["wait-until", command("TABLE RECORD [COLUMN[:KEY]=VALUE]...", 2, MANY, [], waitUntil)],
+  ["list", command("TABLE [RECORD]...", 1, MANY, ["--if-exists", "--columns="], list, names())],
+  ["find", command("TABLE [COLUMN[:KEY]=VALUE]...", 1, MANY, ["--columns="], find, names(1, checkColumn))],
+  [
+    "get",
+    command("TABLE RECORD [COLUMN[:KEY]]...", 2, MANY, ["--if-exists", "--id="], get, names(2, checkShown)),
+  ],
+  [
+    "set",
+    command("TABLE RECORD COLUMN[:KEY]=VALUE...", 3, MANY, ["--if-exists"], set, names(2, checkColumn)),
+  ],
+  [
+    "add",
+    command("TABLE RECORD COLUMN [KEY=]VALUE...", 4, MANY, ["--if-exists"], add, names(2, columnNamed, 1)),
+  ],
+  [
+    "remove",
+    command(
+      "TABLE RECORD COLUMN KEY|VALUE|KEY=VALUE...",
+      4,
+      MANY,
+      ["--if-exists"],
+      remove,
+      names(2, columnNamed, 1),
+    ),
+  ],
+  ["clear", command("TABLE RECORD COLUMN...", 3, MANY, ["--if-exists"], clear, names(2, columnNamed))],
+  ["create", command("TABLE COLUMN[:KEY]=VALUE...", 2, MANY, ["--id="], create, names())],
+  ["destroy", command("TABLE [RECORD]...", 1, MANY, ["--if-exists", "--all"], destroy, names())],
+  [
+    "wait-until",
+    command("TABLE RECORD [COLUMN[:KEY]=VALUE]...", 2, MANY, [], waitUntil, names(2, checkColumn)),
+  ],
   ["comment", command("[TEXT]...", 0, MANY, [], () => undefined)],
 ];
 
@@ -48,14 +70,35 @@ function command(
   argumentsMax: number,
   options: readonly string[],
   run: VsctlRun,
+  prepare: VsctlCommand["prepare"] = () => {},
 ): VsctlCommand {
-  return { usage, argumentsMin, argumentsMax, options, run };
+  return { usage, argumentsMin, argumentsMax, options, run, prepare };
+}
+
+type CheckWord = (table: TableSchema, word: string) => unknown;
+
+/** Checks the table, and `count` words from the one at `from` on, of what columns they name. */
+function names(from = 1, check?: CheckWord, count = MANY): VsctlCommand["prepare"] {
+  return (context, args) => {
+    const table = tableNamed(context, args[0] as string);
+    if (context.options.has("--columns")) columnsAsked(context, table);
+    if (check !== undefined) for (const word of args.slice(from, from + count)) check(table, word);
+  };
+}
+
+/** Of COLUMN[:KEY] and of COLUMN[:KEY]=VALUE. */
+function checkShown(table: TableSchema, word: string): void {
+  shownColumn(table, word.split(":", 1)[0] as string);
+}
+
+function checkColumn(table: TableSchema, word: string): void {
+  columnNamed(table, /^[\w-]*/.exec(word)?.[0] ?? "");
 }
 
 // --- Names
 
 /** By name or a beginning that means only one, in any case. */
-function tableNamed({ draft }: VsctlContext, name: string): TableSchema {
+function tableNamed({ draft }: Pick<VsctlContext, "draft">, name: string): TableSchema {
   const wanted = name.toLowerCase().replaceAll("-", "_");
   const all = [...draft.tables.values()];
   const exact = all.find((table) => table.name.toLowerCase() === wanted);
@@ -65,8 +108,12 @@ function tableNamed({ draft }: VsctlContext, name: string): TableSchema {
   return exact ?? (found[0] as TableSchema);
 }
 
+/** What can be shown: any column, and the uuid. */
+function shownColumn(table: TableSchema, name: string): string {
+  return name === "_uuid" ? name : columnNamed(table, name);
+}
+
 function columnNamed(table: TableSchema, name: string): string {
-  if (name === "_uuid") return name;
   const wanted = name.toLowerCase().replaceAll("-", "_");
   const all = [...table.columns.keys()];
   const exact = all.find((column) => column.toLowerCase() === wanted);
@@ -74,7 +121,9 @@ function columnNamed(table: TableSchema, name: string): string {
   if (exact === undefined && found.length === 0)
     throw commandError(`${table.name} does not contain a column whose name matches "${name}"`);
   if (exact === undefined && found.length > 1)
-    throw commandError(`${table.name} contains more than one column whose name matches "${name}"`);
+    throw commandError(
+      `${table.name} contains more than one column whose name matches "${name}": ${found.sort().join(", ")}`,
+    );
   return exact ?? (found[0] as string);
 }
 
@@ -83,7 +132,7 @@ function typeOf(table: TableSchema, column: string): ColumnType {
 }
 
 function findRecord(context: VsctlContext, table: TableSchema, record: string): OvsdbRow | undefined {
-  const symbol = record.startsWith("@") ? context.symbols.get(record) : undefined;
+  const symbol = record.startsWith("@") ? context.symbols.use(record) : undefined;
   const uuid = symbol ?? (isUuid(record) ? record.toLowerCase() : undefined);
   const rows = context.draft.rows(table.name);
   if (uuid !== undefined) return rows.find((row) => row.uuid === uuid);
@@ -101,30 +150,31 @@ function mustFind(context: VsctlContext, table: TableSchema, record: string): Ov
 }
 
 /** The text as a value; @NAME stands for a row of the same line. */
-function parseValue(context: VsctlContext, text: string, type: ColumnType, anySize = false): Datum {
+function parseValue(context: VsctlContext, text: string, type: ColumnType): Datum {
   const refers = type.key.type === "uuid" || type.value?.type === "uuid";
-  const resolved = refers ? text.replaceAll(/@[\w-]+/g, (name) => context.symbols.get(name) ?? name) : text;
+  const resolved = refers ? text.replaceAll(/@[\w-]+/g, (name) => context.symbols.use(name)) : text;
   try {
-    return parseDatumText(resolved, type, { anySize });
+    return parseDatumText(resolved, type);
   } catch (thrown) {
     if (!(thrown instanceof OvsdbError)) throw thrown;
-    if (type.key.type === "integer" && thrown.error === "syntax error")
-      throw commandError(`"${text}" is not a valid integer or range`);
-    throw commandError(
-      thrown.error === "constraint violation" ? `constraint violation: ${thrown.details}` : thrown.message,
-    );
+    const isConstraint = thrown.error === "constraint violation";
+    throw commandError(isConstraint ? `constraint violation: ${thrown.details}` : thrown.details);
   }
+}
+
+/** As many as one likes, but one at least: what add and remove take. */
+function some(type: ColumnType): ColumnType {
+  return { ...type, min: 1, max: Number.POSITIVE_INFINITY };
 }
 
 // --- Reading
 
-function columnsAsked(context: VsctlContext, table: TableSchema): string[] {
+function columnsAsked(context: Pick<VsctlContext, "options">, table: TableSchema): string[] {
   const asked = context.options.get("--columns");
   if (asked === undefined) return ["_uuid", ...[...table.columns.keys()].sort()];
-  return asked
-    .split(/[,\s]+/)
-    .filter((name) => name !== "")
-    .map((name) => columnNamed(table, name));
+  const names = asked.split(/[,\s]+/).filter((name) => name !== "");
+  if (names.length === 0) throw commandError("must specify at least one column name");
+  return names.map((name) => shownColumn(table, name));
 }
 
 function printRows(context: VsctlContext, table: TableSchema, rows: readonly OvsdbRow[]): void {
@@ -133,7 +183,7 @@ function printRows(context: VsctlContext, table: TableSchema, rows: readonly Ovs
     columns.map((column): Cell => ({ datum: datumOf(row, column), type: typeOf(table, column) })),
   );
   const text = formatTable(columns, cells, context.style);
-  if (text !== "") context.out(text);
+  if (text !== "") context.table(text);
 }
 
 function datumOf(row: OvsdbRow, column: string): Datum {
@@ -178,13 +228,21 @@ const RELATIONS = [
   "{not-in}",
 ];
 
+interface Condition {
+  readonly column: string;
+  readonly key: string | undefined;
+  readonly relation: string;
+  readonly value: string;
+}
+
 /** COLUMN[:KEY] RELATION VALUE. */
-function parseCondition(context: VsctlContext, table: TableSchema, text: string): (row: OvsdbRow) => boolean {
+function splitCondition(table: TableSchema, text: string): Condition {
   const match =
-    /^([A-Za-z_][\w-]*)(?::((?:"[^"]*"|[^=!<>{])+))?(\{(?:=|!=|<=|>=|<|>|in|not-in)\}|!=|<=|>=|=|<|>)([\s\S]*)$/.exec(
+    /^([A-Za-z_][\w-]*)(?::((?:"[^"]*"|[^=!<>{])+))?(\{(?:=|!=|<=|>=|<|>|in|not-in)\}|!=|<=|>=|=|<|>)([\s\S]+)$/.exec(
       text,
     );
   if (match === null) {
+    columnNamed(table, /^[\w-]*/.exec(text)?.[0] ?? "");
     const names = RELATIONS.map((one) => `"${one}"`);
     throw commandError(
       `${text}: argument does not end in ${names.slice(0, -1).join(", ")}, or ${names.at(-1)} followed by a value.`,
@@ -197,19 +255,23 @@ function parseCondition(context: VsctlContext, table: TableSchema, text: string)
     string,
     string,
   ];
-  const column = columnNamed(table, word);
+  return { column: columnNamed(table, word), key, relation, value };
+}
+
+/** The value is looked at when there is a row to compare it with. */
+function parseCondition(context: VsctlContext, table: TableSchema, text: string): (row: OvsdbRow) => boolean {
+  const { column, key, relation, value } = splitCondition(table, text);
   const type = typeOf(table, column);
-  if (key === undefined) {
-    const wanted = parseValue(context, value, type, true);
-    return (row) => holds(relation, datumOf(row, column), wanted);
-  }
+  if (key === undefined)
+    return (row) => holds(relation, datumOf(row, column), parseValue(context, value, type));
   const wantedKey = unquote(key);
-  const wanted = parseValue(context, value, { key: type.value ?? type.key, min: 1, max: 1 }, true);
+  const wantedType: ColumnType = { key: type.value ?? type.key, min: 0, max: Number.POSITIVE_INFINITY };
   return (row) => {
+    const wanted = parseValue(context, value, wantedType);
     const pair = pairsOf(row.datum(column)).find(([one]) => String(one) === wantedKey);
-    return pair === undefined
-      ? relation === "!=" || relation === "{not-in}"
-      : holds(relation, setOf([pair[1]]), wanted);
+    // Of sets only a key that is missing says something.
+    if (pair === undefined) return relation.startsWith("{") && holds(relation, setOf([]), wanted);
+    return holds(relation, setOf([pair[1]]), wanted);
   };
 }
 
@@ -256,15 +318,16 @@ function get(context: VsctlContext, [name = "", record = "", ...wanted]: readonl
   const row = mustFind(context, table, record);
   if (row === undefined) return;
   const id = context.options.get("--id");
-  if (id !== undefined) context.symbols.set(checkId(id), row.uuid);
+  if (id !== undefined) context.symbols.name(id, row.uuid);
   for (const one of wanted) {
     const [word, key] = one.split(/:(.*)/s, 2) as [string, string | undefined];
-    const column = columnNamed(table, word);
+    const column = shownColumn(table, word);
     const type = typeOf(table, column);
     if (key === undefined) {
       context.out(formatDatum(datumOf(row, column), type));
       continue;
     }
+    if (!isMap(type)) throw commandError(`cannot specify key to get for non-map column ${column}`);
     const pair = pairsOf(row.datum(column)).find(([first]) => String(first) === unquote(key));
     if (pair === undefined && !context.options.has("--if-exists"))
       throw commandError(`no key "${unquote(key)}" in ${table.name} record "${record}" column ${column}`);
@@ -288,22 +351,14 @@ function waitUntil(
 
 // --- Writing
 
-function checkId(id: string): string {
-  if (!id.startsWith("@")) throw commandError(`row id "${id}" does not begin with "@"`);
-  return id;
-}
-
 function checkMutable(table: TableSchema, column: string): void {
-  if (column === "_uuid" || table.columns.get(column)?.mutable === false)
+  if (table.columns.get(column)?.mutable === false)
     throw commandError(`cannot modify read-only column ${column} in table ${table.name}`);
 }
 
 /** COLUMN[:KEY]=VALUE of `text` on the row. */
 export function applySetting(context: VsctlContext, row: OvsdbRow, text: string, isNew = false): void {
-  const match = /^([A-Za-z_][\w-]*)(?::((?:"(?:[^"\\]|\\.)*"|[^=])+))?=([\s\S]*)$/.exec(text);
-  if (match === null) throw commandError(`${text}: argument does not end in "=" followed by a value.`);
-  const [, word, key, value] = match as unknown as [string, string, string | undefined, string];
-  const column = columnNamed(row.schema, word);
+  const { column, key, value } = splitSetting(row.schema, text);
   if (!isNew) checkMutable(row.schema, column);
   const type = typeOf(row.schema, column);
   if (key === undefined) {
@@ -315,12 +370,21 @@ export function applySetting(context: VsctlContext, row: OvsdbRow, text: string,
   const quoted = (part: string): string => (part.startsWith('"') ? part : JSON.stringify(part));
   const pair = parseValue(
     context,
-    `${quoted(key)}=${value === "" ? '""' : type.value?.type === "string" ? quoted(value) : value}`,
+    `${quoted(key)}=${type.value?.type === "string" ? quoted(value) : value}`,
     type,
-    true,
   );
   const others = pairsOf(now).filter(([first]) => first !== pair.keys[0]);
   context.draft.set(row, column, mapOf([...others, ...pairsOf(pair)]));
+}
+
+function splitSetting(table: TableSchema, text: string): Omit<Condition, "relation"> {
+  const match = /^([A-Za-z_][\w-]*)(?::((?:"(?:[^"\\]|\\.)*"|[^=])+))?=([\s\S]+)$/.exec(text);
+  if (match === null) {
+    columnNamed(table, /^[\w-]*/.exec(text)?.[0] ?? "");
+    throw commandError(`${text}: argument does not end in "=" followed by a value.`);
+  }
+  const [, word, key, value] = match as unknown as [string, string, string | undefined, string];
+  return { column: columnNamed(table, word), key, value };
 }
 
 function set(context: VsctlContext, [name = "", record = "", ...settings]: readonly string[]): undefined {
@@ -339,10 +403,12 @@ function add(
   if (row === undefined) return;
   const type = typeOf(table, column);
   let datum = row.datum(column);
-  for (const text of values) datum = union(datum, parseValue(context, text, type, true));
-  if (datum.keys.length > type.max)
-    throw commandError(
-      `"add" operation would put ${datum.keys.length} ${isMap(type) ? "pairs" : "values"} in column ${column} of table ${table.name} but the maximum number is ${type.max}`,
+  for (const text of values) datum = union(datum, parseValue(context, text, some(type)));
+  const { length } = datum.keys;
+  if (length > type.max)
+    context.draft.refusal ??= new OvsdbError(
+      "constraint violation",
+      `Attempted to store ${length} elements in ${describeType(type)}.`,
     );
   context.draft.set(row, column, datum);
 }
@@ -360,13 +426,13 @@ function remove(
   let datum = row.datum(column);
   for (const text of values) {
     if (isMap(type) && !text.includes("=")) {
-      const keys = parseValue(context, text, { key: type.key, min: 0, max: Number.POSITIVE_INFINITY }, true);
+      const keys = parseValue(context, text, some({ key: type.key, min: 1, max: 1 }));
       const gone = new Set(keys.keys.map((key) => indexOfKey(datum, key)));
       datum = pick(
         datum,
         datum.keys.map((_, i) => i).filter((i) => !gone.has(i)),
       );
-    } else datum = subtract(datum, parseValue(context, text, type, true));
+    } else datum = subtract(datum, parseValue(context, text, some(type)));
   }
   if (datum.keys.length < type.min)
     throw commandError(
@@ -378,6 +444,7 @@ function remove(
 function clear(context: VsctlContext, [name = "", record = "", ...words]: readonly string[]): undefined {
   const table = tableNamed(context, name);
   const row = mustFind(context, table, record);
+  if (row === undefined) return;
   for (const word of words) {
     const column = columnNamed(table, word);
     checkMutable(table, column);
@@ -386,7 +453,7 @@ function clear(context: VsctlContext, [name = "", record = "", ...words]: readon
       throw commandError(
         `"clear" operation cannot be applied to column ${column} of table ${table.name}, which is not allowed to be empty`,
       );
-    if (row !== undefined) context.draft.set(row, column, defaultDatum(type));
+    context.draft.set(row, column, defaultDatum(type));
   }
 }
 
@@ -397,7 +464,7 @@ function create(context: VsctlContext, [name = "", ...settings]: readonly string
     context.warn(`applying "create" command to table ${table.name} without --id option will have no effect`);
   const row = context.draft.insert(
     table.name,
-    id === undefined ? undefined : context.symbols.get(checkId(id)),
+    id === undefined ? undefined : context.symbols.create(id, table.isRoot),
   );
   for (const text of settings) applySetting(context, row, text, true);
   context.out(row.uuid);
@@ -411,19 +478,6 @@ function destroy(context: VsctlContext, [name = "", ...records]: readonly string
   const rows = all
     ? context.draft.rows(table.name)
     : records.flatMap((record) => mustFind(context, table, record) ?? []);
-  for (const row of rows) {
-    unlink(context, row);
-    context.draft.remove(row);
-  }
-}
-
-/** Strong references would keep the row. */
-function unlink({ draft }: VsctlContext, gone: OvsdbRow): void {
-  for (const table of draft.tables.values()) {
-    for (const [column, { type }] of table.columns) {
-      if (type.key.refTable !== gone.table || type.value !== undefined || type.min > 0) continue;
-      for (const row of draft.rows(table.name))
-        if (row.strings(column).includes(gone.uuid)) draft.takeFrom(row, column, gone.uuid);
-    }
-  }
+  if (!all && records.length === 0) context.warn("either --all or records argument should be specified");
+  for (const row of rows) context.draft.remove(row);
 }

@@ -1,7 +1,6 @@
 // `plinth vsctl`: the commands of ovs-vsctl, with its options, output and wording, on any OVSDB server of the schema.
 // All commands of one line, separated by "--", make one transaction; each sees what those before it did.
 // Source: ovs-vsctl(8).
-import { randomUUID } from "node:crypto";
 import { PlinthError } from "../../base/errors/index.js";
 import {
   mutateOp,
@@ -21,6 +20,7 @@ import { BRIDGE_COMMANDS } from "./vsctl-bridges.js";
 import type { VsctlCommand, VsctlContext } from "./vsctl-context.js";
 import { DATABASE_COMMANDS } from "./vsctl-database.js";
 import { show } from "./vsctl-show.js";
+import { Symbols } from "./vsctl-symbols.js";
 
 export interface VsctlIo {
   readonly out: (text: string) => void;
@@ -38,25 +38,30 @@ const COMMANDS_MAX = 1000;
 /** Without --timeout the original waits for ever; so do we, within reason. */
 const WAIT_MAX_MS = 24 * 3600 * 1000;
 
+/** In the original's order, which it tells of a beginning that means several. */
 const GLOBAL: readonly OptionSpec[] = [
   { name: "db", argument: "required" },
-  { name: "no-wait", argument: "none" },
-  { name: "no-syslog", argument: "none" },
   { name: "syslog", argument: "none" },
+  { name: "no-syslog", argument: "none" },
+  { name: "no-wait", argument: "none" },
   { name: "dry-run", argument: "none" },
   { name: "oneline", argument: "none" },
   { name: "timeout", short: "t", argument: "required" },
   { name: "retry", argument: "none" },
+  { name: "help", short: "h", argument: "none" },
+  { name: "version", short: "V", argument: "none" },
+  { name: "leader-only", argument: "none" },
+  { name: "no-leader-only", argument: "none" },
+  { name: "shuffle-remotes", argument: "none" },
+  { name: "no-shuffle-remotes", argument: "none" },
+  { name: "verbose", short: "v", argument: "optional" },
+  { name: "log-file", argument: "optional" },
   { name: "format", short: "f", argument: "required" },
   { name: "data", short: "d", argument: "required" },
   { name: "no-headings", argument: "none" },
   { name: "pretty", argument: "none" },
   { name: "bare", argument: "none" },
-  { name: "verbose", short: "v", argument: "optional" },
-  { name: "log-file", argument: "optional" },
   { name: "output", short: "o", argument: "required" },
-  { name: "help", short: "h", argument: "none" },
-  { name: "version", short: "V", argument: "none" },
 ];
 
 /** Options of single commands: known everywhere, so that those of the first may stand among the global ones. */
@@ -97,6 +102,7 @@ function parseLine(words: readonly string[], database: string): Line {
     format: json ? "json" : parseFormat(given("format") ?? "list"),
     data: bare ? "bare" : parseData(given("data") ?? "string"),
     headings: !bare && !has("no-headings"),
+    pretty: has("pretty"),
   };
   const segments = splitAt([
     ...local.map(({ name, value }) => `--${name}${value === undefined ? "" : `=${value}`}`),
@@ -165,24 +171,29 @@ export async function runVsctl(words: readonly string[], io: VsctlIo): Promise<n
       });
       const outcome = await attempt(client, line, words, deadlineMs);
       if (outcome !== "again") {
-        for (const text of outcome.warnings)
-          io.err(`${new Date().toISOString().replace(/\.\d+Z$/, "Z")}|00002|db_ctl_base|WARN|${text}\n`);
+        for (const text of outcome.warnings) io.err(logLine(text));
         io.out(outcome.text);
         return outcome.code;
       }
       await within(seen, deadlineMs);
     }
   } catch (thrown) {
-    if (thrown instanceof OvsdbError)
-      throw commandError(
-        `transaction error: ${JSON.stringify({ details: thrown.details, error: thrown.error })}`,
-      );
+    if (thrown instanceof OvsdbError) {
+      const details = thrown.details.replace(/ \[(commit|operation \d+ \(.*\))\]$/, "");
+      const told = `transaction error: ${JSON.stringify({ details, error: thrown.error })}`;
+      io.err(logLine(`ovsdb_idl|WARN|${told}`));
+      throw commandError(told);
+    }
     if (thrown instanceof PlinthError && /TIMEOUT|TIMED_OUT/.test(thrown.code))
       throw new PlinthError("COMMAND_TIMEOUT", thrown.message, { cause: thrown });
     throw thrown;
   } finally {
     client.close();
   }
+}
+
+function logLine(text: string): string {
+  return `${new Date().toISOString().replace(/\.\d+Z$/, "Z")}|00002|${text}\n`;
 }
 
 async function within(event: Promise<void>, deadlineMs: number): Promise<void> {
@@ -212,16 +223,15 @@ async function attempt(
 ): Promise<Outcome | "again"> {
   const tables = client.schema?.tables ?? new Map();
   const draft = new Draft({ tables, rows: (table) => client.rows(table) });
-  const symbols = new Map<string, string>();
-  for (const { options } of line.commands) {
-    const id = options.get("--id");
-    if (id?.startsWith("@") === true) symbols.set(id, randomUUID());
-  }
+  // A database without its root is given one, whatever is asked.
+  if (draft.rows("Open_vSwitch").length === 0) draft.insert("Open_vSwitch");
+  const symbols = new Symbols();
+  for (const { command, args, options } of line.commands) command.prepare?.({ draft, options }, args);
   const parts: string[] = [];
   const warnings: string[] = [];
-  let code = 0;
   for (const { command, args, options, typed } of line.commands) {
     const printed: string[] = [];
+    let table = "";
     const context: VsctlContext = {
       draft,
       options,
@@ -229,19 +239,29 @@ async function attempt(
       typed,
       style: line.style,
       out: (text) => void printed.push(text),
-      warn: (text) => void warnings.push(text),
+      table: (text) => {
+        table = `${text}\n`;
+      },
+      warn: (text, module = "db_ctl_base") => void warnings.push(`${module}|WARN|${text}`),
     };
     const result = command.run(context, args);
     if (result === "again") return "again";
-    if (typeof result === "number") code = result;
+    const code = result ?? 0;
     const text = printed.map((one) => `${one}\n`).join("");
     parts.push(
-      line.oneline ? `${text.replace(/\n$/, "").replaceAll("\\", "\\\\").replaceAll("\n", "\\n")}\n` : text,
+      table !== ""
+        ? table
+        : line.oneline
+          ? `${text.replace(/\n$/, "").replaceAll("\\", "\\\\").replaceAll("\n", "\\n")}\n`
+          : text,
     );
-    if (code !== 0) break;
+    // Nothing is printed and nothing changed: the answer is the exit code alone.
+    if (code !== 0) return { text: "", code, warnings: [] };
   }
-  if (!line.dryRun && code === 0) await commit(client, draft.operations(), words, line, deadlineMs, warnings);
-  return { text: parts.join(""), code, warnings };
+  symbols.check((text) => void warnings.push(`vsctl|WARN|${text}`));
+  if (!line.dryRun && draft.refusal !== undefined) throw draft.refusal;
+  if (!line.dryRun) await commit(client, draft.operations(), words, line, deadlineMs, warnings);
+  return { text: parts.join(""), code: 0, warnings };
 }
 
 async function commit(
@@ -253,14 +273,18 @@ async function commit(
   warnings: string[],
 ): Promise<void> {
   if (operations.length === 0) return;
+  const comment: Operation = { op: "comment", comment: `plinth vsctl ${words.join(" ")}` };
+  if (line.noWait) {
+    await client.transact([...operations, comment], deadlineMs);
+    return;
+  }
   const all: Operation[] = [
     ...operations,
     mutateOp("Open_vSwitch", [], [["next_cfg", "+=", 1]]),
     selectOp("Open_vSwitch", [], ["next_cfg"]),
-    { op: "comment", comment: `plinth vsctl ${words.join(" ")}` },
+    comment,
   ];
   const results = await client.transact(all, deadlineMs);
-  if (line.noWait) return;
   const nextCfg = Number(results[all.length - 2]?.rows?.[0]?.["next_cfg"] ?? 0);
   const row = (): OvsdbRow | undefined => [...client.rows("Open_vSwitch").values()][0];
   try {
@@ -281,7 +305,7 @@ async function commit(
   for (const one of client.rows("Interface").values()) {
     const error = one.optionalString("error");
     if (made.has(one.uuid) && error !== undefined)
-      warnings.push(`Error detected while setting up '${one.string("name")}': ${error}`);
+      warnings.push(`db_ctl_base|WARN|Error detected while setting up '${one.string("name")}': ${error}`);
   }
 }
 

@@ -101,8 +101,9 @@ async function runCommand(
     return await command.run(params as readonly string[]);
   } catch (thrown) {
     const message = thrown instanceof Error ? thrown.message : describeError(thrown);
-    // dpctl speaks as the program of that name would, which puts its name in front.
-    throw fault(method.startsWith("dpctl/") ? `ovs-vswitchd: ${message}` : message);
+    // dpctl speaks as the program of that name would, which puts its name in front; but not of an option.
+    const isNamed = method.startsWith("dpctl/") && !message.startsWith("Unrecognized option");
+    throw fault(isNamed ? `ovs-vswitchd: ${message}` : message);
   }
 }
 

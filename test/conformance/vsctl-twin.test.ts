@@ -1,0 +1,59 @@
+// The same command lines to ovs-vsctl and to `plinth vsctl`, each at a database of its own: output, errors, exit codes and
+// the databases agree. First every verb, option and format by hand, then random lines.
+import fc from "fast-check";
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
+import { type Told, VsctlTwins } from "../support/vsctl-twins.js";
+import { RANDOM_LINE, SCRIPTS } from "./vsctl-lines.js";
+
+let twins: VsctlTwins;
+
+beforeAll(async () => {
+  twins = await VsctlTwins.open();
+});
+beforeEach(() => twins.empty());
+afterAll(() => twins?.close());
+
+/** Rows come in the order of their uuids, which are random. */
+function ofAnyOrder({ code, stdout, stderr }: Told): unknown {
+  return { code, stdout: [...stdout].map(withoutNames).sort(), stderr };
+}
+
+/** A set of references in a line has the order of its uuids, too. */
+function withoutNames(line: string): string {
+  return [...line.replaceAll(/UUID\d+/g, "UUID")].sort().join("");
+}
+
+/** Whether the line may print several rows. */
+const LISTS = /(^| )(list|find|show|destroy)( |$)/;
+
+async function both(line: string): Promise<void> {
+  const words = line.split(" ").map((word) => word.replaceAll("␣", " "));
+  const [theirs, ours] = [await twins.theirs(words), await twins.ours(words)];
+  const shape = LISTS.test(line) ? ofAnyOrder : (one: Told): unknown => one;
+  expect({ line, ...(shape(ours) as object) }).toEqual({ line, ...(shape(theirs) as object) });
+}
+
+async function sameDatabases(lines: readonly string[]): Promise<void> {
+  const [theirs, ours] = await twins.databases();
+  expect({ lines, rows: ours }).toEqual({ lines, rows: theirs });
+}
+
+describe("plinth vsctl is ovs-vsctl", () => {
+  it.each(Object.entries(SCRIPTS))("%s", async (_name, lines) => {
+    for (const line of lines) await both(line);
+    await sameDatabases(lines);
+  });
+
+  it("whatever the line says", async () => {
+    const script = fc.array(RANDOM_LINE, { minLength: 1, maxLength: 6 });
+    await fc.assert(
+      fc.asyncProperty(script, async (lines) => {
+        await twins.empty();
+        await both("init");
+        for (const line of lines) await both(line);
+        await sameDatabases(lines);
+      }),
+      { numRuns: 80 },
+    );
+  });
+});

@@ -1,0 +1,154 @@
+// ovs-vsctl and `plinth vsctl` side by side, each at a real ovsdb-server of its own: what they say and what they leave
+// behind, with uuids named by the order in which they first appear or, in the database, by what the row holds.
+import { createHash } from "node:crypto";
+import { mkdtempSync, rmSync } from "node:fs";
+import { join } from "node:path";
+import { OvsdbClient } from "../../base/ovsdb/index.js";
+import { runTool } from "../../stack/cli/tool-command.js";
+import { OPEN_VSWITCH_SCHEMA, runVsctl } from "../../vswitch/index.js";
+import { RealOvsdbServer } from "./real-ovsdb-server.js";
+import { requirePrograms, run } from "./run.js";
+
+const UUID = /[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}/g;
+const DEADLINE_MS = 20_000;
+const OPTIONS = ["--no-wait", "--no-syslog"];
+/** Rounds in which what a row refers to becomes part of its name. */
+const NAMING_ROUNDS = 4;
+
+type Pair<One> = readonly [One, One];
+
+export interface Told {
+  readonly code: number | null;
+  readonly stdout: readonly string[];
+  readonly stderr: readonly string[];
+}
+
+export class VsctlTwins {
+  readonly #dir: string;
+  readonly #servers: Pair<RealOvsdbServer>;
+  readonly #clients: Pair<OvsdbClient>;
+
+  private constructor(dir: string, servers: Pair<RealOvsdbServer>, clients: Pair<OvsdbClient>) {
+    this.#dir = dir;
+    this.#servers = servers;
+    this.#clients = clients;
+  }
+
+  static async open(): Promise<VsctlTwins> {
+    requirePrograms("ovs-vsctl", "ovsdb-server");
+    const dir = mkdtempSync("/tmp/vst-");
+    const servers = [
+      await RealOvsdbServer.start(join(dir, "a")),
+      await RealOvsdbServer.start(join(dir, "b")),
+    ] as const;
+    const clients = servers.map(({ endpoint }) => new OvsdbClient({ endpoint, monitor: {} }));
+    for (const client of clients) await client.ready(DEADLINE_MS);
+    return new VsctlTwins(dir, servers, clients as unknown as Pair<OvsdbClient>);
+  }
+
+  async close(): Promise<void> {
+    for (const client of this.#clients) client.close();
+    for (const server of this.#servers) await server.stop();
+    rmSync(this.#dir, { recursive: true, force: true });
+  }
+
+  /** Both databases as they were when they were made. */
+  async empty(): Promise<void> {
+    const tables = [...OPEN_VSWITCH_SCHEMA.tables].filter(([, { isRoot }]) => isRoot).map(([name]) => name);
+    for (const client of this.#clients)
+      await client.transact(tables.map((table) => ({ op: "delete", table, where: [] })));
+  }
+
+  async theirs(words: readonly string[]): Promise<Told> {
+    const { endpoint } = this.#servers[0];
+    const line = ["-c", 'ovs-vsctl "$@"; exit $?', "-", ...OPTIONS, `--db=${endpoint}`, ...words];
+    const { code, stdout, stderr } = await run("bash", line, { deadlineMs: DEADLINE_MS });
+    return told(code, stdout, stderr.replaceAll(/^-: line.*\n/gm, ""), endpoint);
+  }
+
+  /** In this process: starting one for each line would take minutes. */
+  async ours(words: readonly string[]): Promise<Told> {
+    const { endpoint } = this.#servers[1];
+    let [stdout, stderr] = ["", ""];
+    const io = {
+      out: (text: string) => {
+        stdout += text;
+      },
+      err: (text: string) => {
+        stderr += text;
+      },
+      read: () => Promise.reject(new Error("nothing is read")),
+      endpointOf: () => undefined,
+      socket: (name: string) => name,
+      interrupted: new Promise<void>(() => {}),
+    };
+    const run = (line: readonly string[]) => runVsctl(line, { ...io, database: endpoint });
+    const code = await runTool({ name: "vsctl", run }, [...OPTIONS, ...words], io);
+    return told(code, stdout, stderr, endpoint);
+  }
+
+  /** The rows of both, each with its columns; references are named by what they lead to. */
+  async databases(): Promise<readonly (readonly string[])[]> {
+    return Promise.all(this.#clients.map(contents));
+  }
+}
+
+function told(code: number | null, stdout: string, stderr: string, endpoint: string): Told {
+  const names = new Map<string, string>();
+  const name = (uuid: string): string => {
+    if (!names.has(uuid)) names.set(uuid, `UUID${names.size}`);
+    return names.get(uuid) as string;
+  };
+  const lines = (text: string): string[] =>
+    text
+      .replaceAll(endpoint, "DB")
+      .replaceAll(/^\S+Z\|\d+\|/gm, "")
+      .replaceAll(/(ovs-|plinth )vsctl: /g, "vsctl: ")
+      .replaceAll(UUID, name)
+      .split("\n");
+  return { code, stdout: lines(stdout), stderr: lines(stderr) };
+}
+
+async function contents(client: OvsdbClient): Promise<string[]> {
+  const tables = [...OPEN_VSWITCH_SCHEMA.tables.keys()];
+  const results = await client.transact(tables.map((table) => ({ op: "select", table, where: [] })));
+  const rows = tables.flatMap((table, i) =>
+    ((results[i] as { rows: Record<string, unknown>[] }).rows ?? []).map((row) => {
+      const { _uuid, _version, ...columns } = row;
+      // next_cfg counts both the same; what a server makes of its own stays out.
+      return { uuid: (_uuid as string[])[1] as string, table, text: JSON.stringify(sorted(columns)) };
+    }),
+  );
+  let names = new Map(rows.map(({ uuid, table }) => [uuid, table]));
+  const naming = (text: string): string => text.replaceAll(UUID, (uuid) => names.get(uuid) ?? "gone");
+  for (let round = 0; round < NAMING_ROUNDS; round++) {
+    names = new Map(
+      rows.map(({ uuid, table, text }) => [
+        uuid,
+        `${table}-${createHash("sha1")
+          .update(canonical(JSON.parse(naming(text))))
+          .digest("hex")
+          .slice(0, 8)}`,
+      ]),
+    );
+  }
+  return rows.map(({ table, text }) => `${table} ${canonical(JSON.parse(naming(text)))}`).sort();
+}
+
+function sorted(columns: Record<string, unknown>): Record<string, unknown> {
+  return Object.fromEntries(Object.entries(columns).sort(([a], [b]) => (a < b ? -1 : 1)));
+}
+
+/** Sets and maps have no order. */
+function canonical(value: unknown): string {
+  if (!Array.isArray(value)) {
+    if (typeof value !== "object" || value === null) return JSON.stringify(value);
+    return `{${Object.entries(value)
+      .map(([key, one]) => `${key}:${canonical(one)}`)
+      .join(",")}}`;
+  }
+  const [kind, members] = value as [unknown, unknown];
+  if ((kind === "set" || kind === "map") && Array.isArray(members))
+    return `${kind}(${members.map(canonical).sort().join(",")})`;
+  return `[${value.map(canonical).join(",")}]`;
+}
