@@ -35,6 +35,22 @@ export interface VsctlCommand {
   readonly prepare?: (context: Pick<VsctlContext, "draft" | "options">, args: readonly string[]) => void;
 }
 
+export function command(
+  usage: string,
+  argumentsMin: number,
+  argumentsMax: number,
+  options: readonly string[],
+  run: VsctlRun,
+  prepare: VsctlCommand["prepare"] = () => {},
+): VsctlCommand {
+  return { usage, argumentsMin, argumentsMax, options, run, prepare };
+}
+
+/** One a line, in order. */
+export function print(context: VsctlContext, names: readonly string[]): undefined {
+  for (const name of [...names].sort()) context.out(name);
+}
+
 /** A bridge, real or one VLAN of another. */
 export interface BridgeView {
   readonly name: string;

@@ -24,7 +24,7 @@ import {
 import { commandError } from "./errors.js";
 import { type Cell, formatTable } from "./table-text.js";
 import { describeType, formatDatum, parseDatumText } from "./value-text.js";
-import type { VsctlCommand, VsctlContext, VsctlRun } from "./vsctl-context.js";
+import { command, type VsctlCommand, type VsctlContext } from "./vsctl-context.js";
 
 const MANY = Number.POSITIVE_INFINITY;
 
@@ -63,17 +63,6 @@ export const DATABASE_COMMANDS: readonly (readonly [string, VsctlCommand])[] = [
   ],
   ["comment", command("[TEXT]...", 0, MANY, [], () => undefined)],
 ];
-
-function command(
-  usage: string,
-  argumentsMin: number,
-  argumentsMax: number,
-  options: readonly string[],
-  run: VsctlRun,
-  prepare: VsctlCommand["prepare"] = () => {},
-): VsctlCommand {
-  return { usage, argumentsMin, argumentsMax, options, run, prepare };
-}
 
 type CheckWord = (table: TableSchema, word: string) => unknown;
 

@@ -18,6 +18,7 @@ import { commandError } from "./errors.js";
 import { parseData, parseFormat, type TableStyle } from "./table-text.js";
 import { BRIDGE_COMMANDS } from "./vsctl-bridges.js";
 import type { VsctlCommand, VsctlContext } from "./vsctl-context.js";
+import { CONTROL_COMMANDS } from "./vsctl-control.js";
 import { DATABASE_COMMANDS } from "./vsctl-database.js";
 import { show } from "./vsctl-show.js";
 import { Symbols } from "./vsctl-symbols.js";
@@ -32,6 +33,7 @@ export interface VsctlIo {
 const COMMANDS: ReadonlyMap<string, VsctlCommand> = new Map([
   ["show", { usage: "", argumentsMin: 0, argumentsMax: 0, options: [], run: show }] as const,
   ...BRIDGE_COMMANDS,
+  ...CONTROL_COMMANDS,
   ...DATABASE_COMMANDS,
 ]);
 const COMMANDS_MAX = 1000;

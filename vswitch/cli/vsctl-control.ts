@@ -1,0 +1,197 @@
+// Commands of vsctl about controllers, managers, TLS and automatic attachments, and emer-reset. Source: ovs-vsctl(8).
+import { mapOf, type OvsdbRow, pairsOf } from "../../base/ovsdb/index.js";
+import { commandError } from "./errors.js";
+import {
+  command,
+  mustFindBridge,
+  mustFindRealBridge,
+  print,
+  root,
+  type VsctlCommand,
+  type VsctlContext,
+} from "./vsctl-context.js";
+
+const MANY = Number.POSITIVE_INFINITY;
+type Arguments = readonly string[];
+
+export const CONTROL_COMMANDS: readonly (readonly [string, VsctlCommand])[] = [
+  [
+    "get-controller",
+    command("BRIDGE", 1, 1, [], (context, [name = ""]) =>
+      printTargets(context, mustFindBridge(context, name).row, "controller", "Controller"),
+    ),
+  ],
+  [
+    "del-controller",
+    command(
+      "BRIDGE",
+      1,
+      1,
+      [],
+      (context, [name = ""]) =>
+        context.draft.setAtoms(mustFindRealBridge(context, name).row, "controller") as undefined,
+    ),
+  ],
+  ["set-controller", command("BRIDGE TARGET...", 1, MANY, ["--inactivity-probe="], setController)],
+  ["get-fail-mode", command("BRIDGE", 1, 1, [], getFailMode)],
+  [
+    "del-fail-mode",
+    command(
+      "BRIDGE",
+      1,
+      1,
+      [],
+      (context, [name = ""]) =>
+        context.draft.setAtoms(mustFindRealBridge(context, name).row, "fail_mode") as undefined,
+    ),
+  ],
+  ["set-fail-mode", command("BRIDGE MODE", 2, 2, [], setFailMode)],
+  [
+    "get-manager",
+    command("", 0, 0, [], (context) => printTargets(context, root(context), "manager_options", "Manager")),
+  ],
+  [
+    "del-manager",
+    command("", 0, 0, [], (context) => context.draft.setAtoms(root(context), "manager_options") as undefined),
+  ],
+  ["set-manager", command("TARGET...", 1, MANY, ["--inactivity-probe="], setManager)],
+  ["get-ssl", command("", 0, 0, [], getSsl)],
+  ["del-ssl", command("", 0, 0, [], (context) => context.draft.setAtoms(root(context), "ssl") as undefined)],
+  ["set-ssl", command("PRIVATE-KEY CERTIFICATE CA-CERT", 3, 3, ["--bootstrap"], setSsl)],
+  ["add-aa-mapping", command("BRIDGE I-SID VLAN", 3, 3, [], addAttachment)],
+  ["del-aa-mapping", command("BRIDGE I-SID VLAN", 3, 3, [], deleteAttachment)],
+  ["get-aa-mapping", command("BRIDGE", 1, 1, [], getAttachments)],
+  ["emer-reset", command("", 0, 0, [], emergencyReset)],
+];
+
+// --- Controllers, managers, TLS
+
+function printTargets(context: VsctlContext, row: OvsdbRow, column: string, table: string): undefined {
+  print(
+    context,
+    row.strings(column).flatMap((uuid) => context.draft.row(table, uuid)?.string("target") ?? []),
+  );
+}
+
+const KNOWN_TARGET = /^p?(tcp|unix|ssl):/;
+
+function setTargets(
+  context: VsctlContext,
+  row: OvsdbRow,
+  column: string,
+  table: string,
+  targets: Arguments,
+): undefined {
+  const probe = context.options.get("--inactivity-probe");
+  for (const target of targets) {
+    if (!KNOWN_TARGET.test(target)) context.warn(`target type "${target}" is possibly erroneous`, "vsctl");
+  }
+  const uuids = targets.map((target) => {
+    const made = context.draft.insert(table);
+    context.draft.setAtoms(made, "target", target);
+    // As the original reads it: what is no number is 0.
+    if (probe !== undefined)
+      context.draft.setAtoms(made, "inactivity_probe", Number.parseInt(probe, 10) || 0);
+    return made.uuid;
+  });
+  context.draft.setAtoms(row, column, ...uuids);
+}
+
+function setController(context: VsctlContext, [name = "", ...targets]: Arguments): undefined {
+  setTargets(context, mustFindRealBridge(context, name).row, "controller", "Controller", targets);
+}
+
+function setManager(context: VsctlContext, targets: Arguments): undefined {
+  setTargets(context, root(context), "manager_options", "Manager", targets);
+}
+
+function getFailMode(context: VsctlContext, [name = ""]: Arguments): undefined {
+  const mode = mustFindBridge(context, name).row.string("fail_mode");
+  if (mode !== "") context.out(mode);
+}
+
+function setFailMode(context: VsctlContext, [name = "", mode = ""]: Arguments): undefined {
+  const { row } = mustFindRealBridge(context, name);
+  if (mode !== "standalone" && mode !== "secure")
+    throw commandError('fail-mode must be "standalone" or "secure"');
+  context.draft.setAtoms(row, "fail_mode", mode);
+}
+
+function getSsl(context: VsctlContext): undefined {
+  const row = context.draft.row("SSL", root(context).string("ssl"));
+  if (row === undefined) return;
+  context.out(`Private key: ${row.string("private_key")}`);
+  context.out(`Certificate: ${row.string("certificate")}`);
+  context.out(`CA Certificate: ${row.string("ca_cert")}`);
+  context.out(`Bootstrap: ${row.boolean("bootstrap_ca_cert")}`);
+}
+
+function setSsl(context: VsctlContext, [key = "", certificate = "", authority = ""]: Arguments): undefined {
+  const row = context.draft.insert("SSL");
+  context.draft.setAtoms(row, "private_key", key);
+  context.draft.setAtoms(row, "certificate", certificate);
+  context.draft.setAtoms(row, "ca_cert", authority);
+  context.draft.setAtoms(row, "bootstrap_ca_cert", context.options.has("--bootstrap"));
+  context.draft.setAtoms(root(context), "ssl", row.uuid);
+}
+
+// --- Auto Attach
+
+function readNumber(text: string): number {
+  if (/^\d{1,15}$/.test(text)) return Number(text);
+  throw commandError(`Invalid argument ${text}`);
+}
+
+/** I-SIDs to VLANs; one that is there stays. */
+function addAttachment(context: VsctlContext, [name = "", isid = "", vlan = ""]: Arguments): undefined {
+  const { row } = mustFindBridge(context, name);
+  const pair = [readNumber(isid), readNumber(vlan)] as const;
+  const before = context.draft.row("AutoAttach", row.string("auto_attach"));
+  const attachment = before ?? context.draft.insert("AutoAttach");
+  const pairs = pairsOf(attachment.datum("mappings"));
+  if (!pairs.some(([key]) => key === pair[0]))
+    context.draft.set(attachment, "mappings", mapOf([...pairs, pair]));
+  if (before === undefined) context.draft.setAtoms(row, "auto_attach", attachment.uuid);
+}
+
+function deleteAttachment(context: VsctlContext, [name = "", isid = "", vlan = ""]: Arguments): undefined {
+  const { row } = mustFindBridge(context, name);
+  const [key, value] = [readNumber(isid), readNumber(vlan)];
+  const attachment = context.draft.row("AutoAttach", row.string("auto_attach"));
+  if (attachment === undefined) return;
+  const others = pairsOf(attachment.datum("mappings")).filter(([one, two]) => one !== key || two !== value);
+  context.draft.set(attachment, "mappings", mapOf(others));
+}
+
+function getAttachments(context: VsctlContext, [name = ""]: Arguments): undefined {
+  const { row } = mustFindBridge(context, name);
+  const attachment = context.draft.row("AutoAttach", row.string("auto_attach"));
+  for (const [isid, vlan] of attachment === undefined ? [] : pairsOf(attachment.datum("mappings")))
+    context.out(`${isid} ${vlan}`);
+}
+
+/** Back to a switch that nobody controls: what came from controllers and managers goes, bridges and ports stay. */
+function emergencyReset(context: VsctlContext): undefined {
+  const { draft } = context;
+  draft.setAtoms(root(context), "manager_options");
+  draft.setAtoms(root(context), "ssl");
+  for (const bridge of draft.rows("Bridge"))
+    for (const column of [
+      "controller",
+      "fail_mode",
+      "mirrors",
+      "netflow",
+      "sflow",
+      "ipfix",
+      "flood_vlans",
+      "other_config",
+    ])
+      if (bridge.schema.columns.has(column))
+        draft.set(
+          bridge,
+          column,
+          bridge.schema.columns.get(column)?.type.value === undefined
+            ? { keys: [], values: undefined }
+            : mapOf([]),
+        );
+}
