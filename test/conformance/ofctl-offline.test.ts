@@ -17,6 +17,23 @@ const PACKET_IN =
 const SYN_FRAME =
   "02000000000202000000000108004500002800010000400600000a0000010a0000021388005000000001000000025002ffffabcd0000";
 
+/** Changes of the table of tunnel options, good and bad, and what the switch has there. */
+const TLV_TABLES = [
+  ["18", "0000000000000000", "ffff800400050000", "0001018000000000", "0102037c003f0000"],
+  ["18", "0001000000000000"],
+  ["18", "0002000000000000"],
+  ["18", "0002000000000001", "0000847c00050000"],
+  ["18", "0003000000000000"],
+  ["18", "0000000000000000", "ffff800500050000"],
+  ["18", "0000000000000000", "ffff808000050000"],
+  ["18", "0000000000000000", "ffff800400400000"],
+  ["1a", "0000010000400000", "0000000000000000", "ffff800400050000", "ffff810800060000"],
+  ["1a", "0000010000400000", "0000000000000000", "ffff800600050000"],
+].map(([subtype = "", ...words]) => {
+  const length = (16 + 8 * words.length).toString(16).padStart(4, "0");
+  return `0404${length}0000000100002320000000${subtype}${words.join("")}`;
+});
+
 /** A frame of TCP over IPv4 from 10.0.0.1 to 10.0.0.2. */
 function segment(
   ports: readonly [number, number],
@@ -159,6 +176,16 @@ const LINES: readonly Line[] = [
   [["parse-key-value", "a=b,c(d),e:f,g", " x=(1,2),y"]],
   ...each("parse-key-value", "a", "a(b(c),d)=e,f:(g)"),
   [["parse-key-value"]],
+  ...each(
+    "ofp-print",
+    ...TLV_TABLES,
+    "04040010000000010000232000000019",
+    "0104001000000001000023200000001a",
+    "0404001800000001000023200000001d0000000000000005",
+    "0104001800000001000023200000001d010000000000ffff",
+    "0404002000000001000023200000001a00000040010100000000000000000000",
+  ),
+  [["ofp-print", TLV_TABLES[0] as string, "5"]],
   ...each("print-error", "fly", "0"),
   [["encode-error-reply", "fly", HELLO]],
   ...each("encode-hello", "0x12", "0x2", "0x1e", "0x7e", "16"),

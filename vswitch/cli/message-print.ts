@@ -20,6 +20,7 @@ import type { PortNames } from "./match-text.js";
 import { faultOfMessage } from "./message-check.js";
 import { readableBeginning } from "./message-parts.js";
 import { bodyText } from "./message-text.js";
+import { unspokenBody } from "./tlv-text.js";
 
 const HEADER_SIZE = 8;
 const OFPMPF_MORE = 1;
@@ -58,8 +59,14 @@ export function formatMessage(message: OpenFlowMessage, names?: PortNames): stri
 
 function printWhole(kind: MessageKind, bytes: Uint8Array, options: PrintOptions): string {
   const head = headOf(kind, bytes) + multipartFlags(kind, bytes);
-  const read = readMessage(kind, bytes);
   const verbosity = options.verbosity ?? 2;
+  const unspoken = unspokenBody(kind.name, bytes);
+  if (unspoken !== undefined) {
+    if ("error" in unspoken) return refused(head, unspoken.error, bytes);
+    const line = ended(head + unspoken.text);
+    return verbosity < VERBOSITY_DUMP ? line : line + formatHexDump(bytes);
+  }
+  const read = readMessage(kind, bytes);
   const told = (message: OpenFlowMessage): string =>
     bodyText(message, {
       kind: kind.name,
