@@ -1,4 +1,4 @@
-// A machine moves live from one QEMU to another while it answers pings: its network card lies in the memory that both
+// A machine with two queue pairs moves live from one QEMU to another while it answers pings: its network card lies in the memory that both
 // QEMUs share with our switch, which has to mark every page that it writes. A page forgotten is a ring that stands still
 // or a reply with old bytes in it.
 import { type ChildProcess, spawn } from "node:child_process";
@@ -93,15 +93,15 @@ function startMachine(n: number, ...more: readonly string[]): void {
     findQemu(),
     [
       ...["-nodefaults", "-no-user-config", "-display", "none", "-accel", "tcg,tb-size=64", "-cpu", "max"],
-      ...["-machine", "q35,usb=off,memory-backend=m", "-m", "128M"],
+      ...["-machine", "q35,usb=off,memory-backend=m", "-m", "128M", "-smp", "2"],
       ...["-object", "memory-backend-memfd,id=m,size=128M,share=on"],
       ...["-kernel", image.kernel, "-initrd", image.initramfs],
       ...["-append", "console=ttyS0 quiet panic=1 mitigations=off no_timer_check cryptomgr.notests"],
       ...[...socket("qmp"), "-mon", "chardev=qmp,mode=control"],
       ...["-device", "virtio-serial-pci,max_ports=2", ...socket("agent")],
       ...["-device", `virtserialport,chardev=agent,name=${AGENT_PORT_NAME}`],
-      ...[...socket("net"), "-netdev", "vhost-user,id=n,chardev=net"],
-      ...["-device", `virtio-net-pci,netdev=n,mac=${mac},vectors=0,romfile=`],
+      ...[...socket("net"), "-netdev", "vhost-user,id=n,chardev=net,queues=2"],
+      ...["-device", `virtio-net-pci,netdev=n,mac=${mac},mq=on,vectors=0,romfile=`],
       ...more,
     ],
     { stdio: ["ignore", "ignore", "pipe"] },
