@@ -3,6 +3,7 @@
 // Invariant: parseMessage(encodeMessage(m)) equals m for every canonical m; on any other bytes parseMessage either
 // returns a message or throws a WireError, nothing else.
 
+import { type CommonType, readCommon, writeCommon } from "./common-wire.js";
 import { OFP_HEADER_SIZE, OFP13_VERSION, OFPT } from "./constants.js";
 import { DIALECT_13, readExtension, writeExtension } from "./extension-wire.js";
 import * as flow from "./flow-wire.js";
@@ -55,27 +56,15 @@ export function parseMessage(bytes: Uint8Array, dialect = OPENFLOW_13): OpenFlow
 }
 
 function readBody(type: WireType, reader: Reader, { xid, version }: MessageHeader): OpenFlowMessage {
-  switch (type) {
-    case "hello":
-      return sw.readHello(reader, xid, version);
-    case "error":
-      return sw.readError(reader, xid);
-    case "echo_request":
-    case "echo_reply":
-      return { type, xid, data: reader.rest() };
+  const common = readCommon(type, reader, xid, version);
+  if (common !== undefined) return common;
+  switch (type as Exclude<WireType, CommonType>) {
     case "experimenter":
       return readExtension(reader, xid, DIALECT_13);
-    case "features_request":
-    case "get_config_request":
-    case "barrier_request":
-    case "barrier_reply":
     case "get_async_request":
-      return { type, xid };
+      return { type: "get_async_request", xid };
     case "features_reply":
       return sw.readFeaturesReply(reader, xid);
-    case "get_config_reply":
-    case "set_config":
-      return sw.readConfig(reader, xid, type);
     case "packet_in":
       return packet.readPacketIn(reader, xid);
     case "flow_removed":
@@ -102,10 +91,10 @@ function readBody(type: WireType, reader: Reader, { xid, version }: MessageHeade
       return port.readQueueConfigReply(reader, xid);
     case "role_request":
     case "role_reply":
-      return sw.readRole(reader, xid, type);
+      return sw.readRole(reader, xid, type as "role_request");
     case "get_async_reply":
     case "set_async":
-      return sw.readAsync(reader, xid, type);
+      return sw.readAsync(reader, xid, type as "set_async");
     case "meter_mod":
       return meter.readMeterMod(reader, xid);
   }
@@ -140,26 +129,10 @@ function wireType(message: OpenFlowMessage): WireType {
 }
 
 function writeBody(writer: Writer, message: OpenFlowMessage): void {
+  if (writeCommon(writer, message)) return;
   switch (message.type) {
-    case "hello":
-      sw.writeHello(writer, message);
-      return;
-    case "error":
-      sw.writeError(writer, message);
-      return;
-    case "experimenter_error":
-      sw.writeExperimenterError(writer, message);
-      return;
-    case "echo_request":
-    case "echo_reply":
-      writer.put(message.data);
-      return;
     case "features_reply":
       sw.writeFeaturesReply(writer, message);
-      return;
-    case "get_config_reply":
-    case "set_config":
-      sw.writeConfig(writer, message);
       return;
     case "packet_in":
       packet.writePacketIn(writer, message);

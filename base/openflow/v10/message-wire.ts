@@ -1,11 +1,11 @@
 // Whole messages of OpenFlow 1.0, as the values of 1.3 that mean the same.
 // Source: OpenFlow Switch Specification 1.0.0, 5.1. Invariant: as that of the 1.3 codec (../message-wire.ts).
 
+import { type CommonType, readCommon, writeCommon } from "../common-wire.js";
 import { OFP_HEADER_SIZE } from "../constants.js";
 import { readExtension, writeExtension } from "../extension-wire.js";
 import type { MessageHeader } from "../message-header.js";
 import type { OpenFlowMessage } from "../messages.js";
-import * as sw from "../switch-wire.js";
 import { Reader, WireError, Writer } from "../wire.js";
 import * as flow from "./flow-wire.js";
 import { fitsMatch10 } from "./match-wire.js";
@@ -45,26 +45,13 @@ function readBody(
   { xid, version }: MessageHeader,
   dialect: Dialect10,
 ): OpenFlowMessage {
-  switch (type) {
-    case "hello":
-      return sw.readHello(reader, xid, version);
-    case "error":
-      return sw.readError(reader, xid);
-    case "echo_request":
-    case "echo_reply":
-      return { type, xid, data: reader.rest() };
+  const common = readCommon(type, reader, xid, version);
+  if (common !== undefined) return common;
+  switch (type as Exclude<WireType10, CommonType>) {
     case "experimenter":
       return readExtension(reader, xid, { version: OFP10_VERSION, ...dialect });
-    case "features_request":
-    case "get_config_request":
-    case "barrier_request":
-    case "barrier_reply":
-      return { type, xid };
     case "features_reply":
       return port.readFeaturesReply10(reader, xid);
-    case "get_config_reply":
-    case "set_config":
-      return sw.readConfig(reader, xid, type);
     case "packet_in":
       return port.readPacketIn10(reader, xid);
     case "flow_removed":
@@ -84,7 +71,7 @@ function readBody(
     case "queue_get_config_request": {
       const queuePort = widenPort(reader.u16("queue_get_config.port"));
       reader.skip(2);
-      return { type, xid, port: queuePort };
+      return { type: "queue_get_config_request", xid, port: queuePort };
     }
     case "queue_get_config_reply":
       return port.readQueueConfigReply10(reader, xid);
@@ -126,26 +113,10 @@ function needsNxm(message: OpenFlowMessage & { type: "flow_mod" }): boolean {
 }
 
 function writeBody(writer: Writer, message: OpenFlowMessage, dialect: Dialect10): void {
+  if (writeCommon(writer, message)) return;
   switch (message.type) {
-    case "hello":
-      sw.writeHello(writer, message);
-      return;
-    case "error":
-      sw.writeError(writer, message);
-      return;
-    case "experimenter_error":
-      sw.writeExperimenterError(writer, message);
-      return;
-    case "echo_request":
-    case "echo_reply":
-      writer.put(message.data);
-      return;
     case "features_reply":
       port.writeFeaturesReply10(writer, message);
-      return;
-    case "get_config_reply":
-    case "set_config":
-      sw.writeConfig(writer, message);
       return;
     case "packet_in":
       port.writePacketIn10(writer, message);
