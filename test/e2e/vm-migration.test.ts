@@ -1,6 +1,6 @@
-// A machine with two queue pairs moves live from one QEMU to another while it answers pings: its network card lies in the memory that both
-// QEMUs share with our switch, which has to mark every page that it writes. A page forgotten is a ring that stands still
-// or a reply with old bytes in it.
+// A machine with two queue pairs moves live from one QEMU to another while it answers pings: its network card lies in the
+// memory that both QEMUs share with our switch, which has to mark every page that it writes. A page forgotten is a ring
+// that stands still or a reply with old bytes in it.
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { mkdtempSync, rmSync } from "node:fs";
