@@ -128,11 +128,9 @@ function expectClean(): void {
 }
 
 test.each([
-  ["plain buffers in order", "mrg_rxbuf=0,in_order=1", 1],
-  ["mergeable buffers in order", "mrg_rxbuf=1,in_order=1", 1],
+  ["plain buffers", "mrg_rxbuf=0", 1],
+  ["mergeable buffers", "mrg_rxbuf=1", 1],
   ["two queue pairs", "mrg_rxbuf=1,queues=2", 2],
-  ["buffers in any order", "mrg_rxbuf=1,in_order=0", 1],
-  ["vectors of plain buffers", "mrg_rxbuf=0,in_order=0,vectorized=1", 1],
 ])(
   "dpdk-testpmd that listens exchanges frames with %s; killed and started again too",
   async (_name, options, pairs) => {

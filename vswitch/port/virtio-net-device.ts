@@ -10,7 +10,6 @@ import {
   VHOST_USER_PROTOCOL_F_RARP,
   VHOST_USER_SEND_RARP,
   type VhostUserDevice,
-  VIRTIO_F_IN_ORDER,
   VIRTIO_F_VERSION_1,
   VIRTIO_NET_F_GUEST_ANNOUNCE,
   VIRTIO_NET_F_MQ,
@@ -46,7 +45,6 @@ export const NET_DEVICE: VhostUserDevice = {
     VIRTIO_RING_F_INDIRECT_DESC,
     VIRTIO_RING_F_EVENT_IDX,
     VIRTIO_F_VERSION_1,
-    VIRTIO_F_IN_ORDER,
   ),
   protocolFeatures: bits(
     VHOST_USER_PROTOCOL_F_MQ,
