@@ -17,7 +17,7 @@ export const LEARNED_STATIONS: Question = {
 
 /**
  * What would become of the frame, step by step to the actions of the datapath. Without the lines that tell its fields:
- * Open vSwitch adds some that no flow sees, and the megaflow is its own.
+ * Open vSwitch adds some that no flow sees, and the megaflow is its own; it alone tells what a move has moved.
  */
 export function traceOf({ port, frame }: FrameIn): Question {
   return {
@@ -26,7 +26,7 @@ export function traceOf({ port, frame }: FrameIn): Question {
     normalise: (answer) =>
       answer
         .split("\n")
-        .filter((line) => !/^(Flow|Final flow|Megaflow):/.test(line))
+        .filter((line) => !/^(Flow|Final flow|Megaflow):|^ *-> \S+ is now /.test(line))
         .join("\n"),
   };
 }
