@@ -8,8 +8,6 @@ import * as K from "./key.js";
 import * as P from "./program.js";
 
 const PBB_SIZE = 18;
-/** RFC 3032 2.1. */
-const MPLS_IPV6_NULL = 2;
 const MPLS_TTL_DEFAULT = 64;
 
 export class Rewriter {
@@ -332,18 +330,15 @@ export class Rewriter {
   }
 
   /**
-   * A new label entry after the VLAN tags: as the former one, else with the TTL of IP, the lower three bits of its DSCP
-   * as class, and label 2 ("IPv6 explicit null", RFC 3032 2.1) before IPv6 (ovs-actions(7), push_mpls).
+   * A new label entry after the VLAN tags: as the former one, else with the TTL of IP, and label and class zero
+   * (OpenFlow 1.3.5, 5.12.1). What has no TTL gets one that lets the frame travel (ovs-actions(7), push_mpls).
    */
   pushMpls(packet: number, etherType: number): boolean {
     const headers = this.#headers;
-    const isIpv6 = headers.l3Kind === K.L3_IPV6;
     let entry = 0x100 | MPLS_TTL_DEFAULT;
     if (this.hasMpls()) entry = this.#view.getInt32(headers.payload) & ~0x100;
-    else if (isIpv6 || headers.l3Kind === K.L3_IPV4) {
-      const ip = this.#key[K.K_IP]!;
-      entry = (isIpv6 ? MPLS_IPV6_NULL << 12 : 0) | (((ip >>> 18) & 7) << 9) | 0x100 | ((ip >>> 8) & 0xff);
-    }
+    else if (headers.l3Kind === K.L3_IPV6 || headers.l3Kind === K.L3_IPV4)
+      entry = 0x100 | ((this.#key[K.K_IP]! >>> 8) & 0xff);
     const at = headers.payload - this.#pool.offset[packet]!;
     const start = this.#insert(packet, at, 4);
     if (start < 0) return false;

@@ -141,7 +141,7 @@ function match(ports: number): fc.Arbitrary<Matched> {
 }
 
 const ipv4Actions = [
-  ...["push_mpls:0x8847,set_field:18->mpls_label", "dec_ttl(1,2)"],
+  ...["push_mpls:0x8847,set_field:18->mpls_label,set_field:5->mpls_tc", "dec_ttl(1,2)"],
   ...IPV4_ADDRESSES.flatMap((address) => [`mod_nw_src:${address}`, `set_field:${address}->ip_dst`]),
   ...["dec_ttl", "mod_nw_tos:40", "set_field:9->nw_ttl", "set_field:2->nw_ecn"],
   "set_field:10.9.0.0/255.255.0.0->ip_src",
