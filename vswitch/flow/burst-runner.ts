@@ -19,7 +19,7 @@ import type { PacketSink } from "./pipeline-modules.js";
 import * as P from "./program.js";
 import type { ValueOperations } from "./value-operations.js";
 import { V_AT, V_DROP, type Verdict } from "./verdict.js";
-import { VerdictCache } from "./verdict-cache.js";
+import { NOT_FOUND, UNDECIDABLE, VerdictCache } from "./verdict-cache.js";
 import type { VerdictRecorder } from "./verdict-recorder.js";
 
 /** Sends packets[from] up to packets[to], whose references it takes, to a port that is no reserved one. */
@@ -37,8 +37,6 @@ export interface BurstModules {
   readonly process: (packet: number, inPort: number, nowMs: number) => void;
   readonly forward: Forward;
 }
-
-const NOT_FOUND = -1;
 
 export class BurstRunner {
   /** What becomes of packets, by their keys. */
@@ -66,7 +64,7 @@ export class BurstRunner {
   /** Takes every packet of the batch (one reference each) and leaves it empty. */
   run(batch: Batch, inPort: number, nowMs: number): void {
     const { cache } = this;
-    const { hand, tables } = this.#modules;
+    const { hand, tables, process } = this.#modules;
     if (hand.isAttended) {
       this.#showAll(batch, inPort, nowMs);
       return;
@@ -80,7 +78,8 @@ export class BurstRunner {
     hand.nowMs = nowMs;
     for (let i = 0; i < count; ) {
       const id = found[i]!;
-      if (id !== NOT_FOUND && tables.version === version && cache.generation === generation) {
+      const isCurrent = tables.version === version && cache.generation === generation;
+      if (isCurrent && id >= 0) {
         // Frames that fare alike come in a row.
         let end = i + 1;
         while (end < count && found[end]! === id) end++;
@@ -89,7 +88,9 @@ export class BurstRunner {
         continue;
       }
       this.#settle(nowMs);
-      this.#record(packets[i]!, i, inPort, nowMs);
+      const mayRecord = this.#keys.plain[i] === 1 && !(isCurrent && id === UNDECIDABLE);
+      if (mayRecord) this.#record(packets[i]!, i, inPort, nowMs);
+      else process(packets[i]!, inPort, nowMs);
       i++;
     }
     this.#settle(nowMs);
@@ -119,7 +120,7 @@ export class BurstRunner {
     for (let i = 0; i < count; i++) {
       const id = plain[i] === 1 ? cache.find(hashes[i]!, rows, i << ROW_SHIFT) : NOT_FOUND;
       this.#found[i] = id;
-      if (id !== NOT_FOUND) hits++;
+      if (id >= 0) hits++;
     }
     cache.hits += hits;
   }
@@ -127,15 +128,11 @@ export class BurstRunner {
   #record(packet: number, i: number, inPort: number, nowMs: number): void {
     const { cache } = this;
     const { tables, recorder, process } = this.#modules;
-    if (this.#keys.plain[i] === 0) {
-      process(packet, inPort, nowMs);
-      return;
-    }
     const { version } = tables;
     recorder.begin();
     process(packet, inPort, nowMs);
     recorder.active = false;
-    if (!recorder.isWhole || tables.version !== version) return;
+    if (tables.version !== version) return;
     cache.sync(version);
     cache.keep(this.#keys.hashes[i]!, this.#keys.rows, i << ROW_SHIFT, recorder);
   }

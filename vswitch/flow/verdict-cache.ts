@@ -11,6 +11,10 @@ import { VERDICT_KEYS, VERDICTS_MAX } from "./limits.js";
 import type { Verdict } from "./verdict.js";
 import type { VerdictRecorder } from "./verdict-recorder.js";
 
+export const NOT_FOUND = -1;
+/** What becomes of such packets does not follow from the key: each is to be taken through the tables. */
+export const UNDECIDABLE = -2;
+
 const AT_VERDICT = ROW_WORDS;
 const AT_GENERATION = AT_VERDICT + 1;
 
@@ -51,22 +55,22 @@ export class VerdictCache {
     return this.#entries[((hash & this.#mask) << ROW_SHIFT) + AT_GENERATION]!;
   }
 
-  /** The verdict for the row of `rows` at `row`, or −1. */
+  /** The verdict for the row of `rows` at `row`, NOT_FOUND, or UNDECIDABLE. */
   find(hash: number, rows: Int32Array, row: number): number {
     const at = (hash & this.#mask) << ROW_SHIFT;
     if (this.#holds(at, rows, row)) return this.#entries[at + AT_VERDICT]!;
     const next = at + (1 << ROW_SHIFT);
-    return this.#holds(next, rows, row) ? this.#entries[next + AT_VERDICT]! : -1;
+    return this.#holds(next, rows, row) ? this.#entries[next + AT_VERDICT]! : NOT_FOUND;
   }
 
-  /** Keeps what was recorded for the row; `version` is that of the tables when the recording began. */
+  /** Keeps what was recorded for the row, or that recording it was given up. */
   keep(hash: number, rows: Int32Array, row: number, recorder: VerdictRecorder): void {
-    const verdict = this.#intern(recorder);
+    const id = recorder.isWhole ? this.#intern(recorder).id : UNDECIDABLE;
     const entries = this.#entries;
     const first = (hash & this.#mask) << ROW_SHIFT;
     const at = entries[first + AT_GENERATION] === this.generation ? first + (1 << ROW_SHIFT) : first;
     for (let i = 0; i < ROW_WORDS; i++) entries[at + i] = rows[row + i]!;
-    entries[at + AT_VERDICT] = verdict.id;
+    entries[at + AT_VERDICT] = id;
     entries[at + AT_GENERATION] = this.generation;
   }
 
@@ -88,18 +92,18 @@ export class VerdictCache {
   }
 
   #intern(recorder: VerdictRecorder): Verdict {
-    const { code, flows, tables, needsKey, onlyPort, isNormal } = recorder;
-    let hash = code.length;
-    for (let i = 0; i < code.length; i++) hash = Math.imul(hash ^ code[i]!, 0x9e3779b1);
-    for (let i = 0; i < flows.length; i++) hash = Math.imul(hash ^ (flows[i]?.slot ?? -1), 0x85ebca6b);
+    const { code, length, flows, tables, lookups, needsKey, onlyPort, isNormal } = recorder;
+    let hash = length;
+    for (let i = 0; i < length; i++) hash = Math.imul(hash ^ code[i]!, 0x9e3779b1);
+    for (let i = 0; i < lookups; i++) hash = Math.imul(hash ^ (flows[i]?.slot ?? -1), 0x85ebca6b);
     const same = this.#byHash.get(hash)?.find((one) => isSame(one, recorder));
     if (same !== undefined) return same;
     if (this.verdicts.length >= VERDICTS_MAX) this.clear();
     const verdict: Verdict = {
       id: this.verdicts.length,
-      tables: [...tables],
-      flows: [...flows],
-      code: Int32Array.from(code),
+      tables: [...tables.subarray(0, lookups)],
+      flows: flows.slice(0, lookups),
+      code: code.slice(0, length),
       onlyPort,
       isNormal,
       needsKey,
@@ -113,14 +117,14 @@ export class VerdictCache {
 }
 
 /** Also in what the port that the packet came in by makes of the same code: an output to that port is none. */
-function isSame(verdict: Verdict, { code, flows, tables, needsKey, onlyPort }: VerdictRecorder): boolean {
+function isSame(verdict: Verdict, recorder: VerdictRecorder): boolean {
   return (
-    verdict.needsKey === needsKey &&
-    verdict.onlyPort === onlyPort &&
-    verdict.code.length === code.length &&
-    verdict.flows.length === flows.length &&
-    code.every((word, i) => verdict.code[i] === word) &&
-    flows.every((flow, i) => verdict.flows[i] === flow) &&
-    tables.every((table, i) => verdict.tables[i] === table)
+    verdict.needsKey === recorder.needsKey &&
+    verdict.onlyPort === recorder.onlyPort &&
+    verdict.code.length === recorder.length &&
+    verdict.flows.length === recorder.lookups &&
+    verdict.code.every((word, i) => recorder.code[i] === word) &&
+    verdict.flows.every((flow, i) => recorder.flows[i] === flow) &&
+    verdict.tables.every((table, i) => recorder.tables[i] === table)
   );
 }
