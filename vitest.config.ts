@@ -45,6 +45,14 @@ export default defineConfig({
       },
       {
         test: {
+          name: "nightly",
+          setupFiles,
+          include: ["test/nightly/**/*.test.ts"],
+          ...serial,
+        },
+      },
+      {
+        test: {
           name: "e2e",
           setupFiles,
           include: ["test/e2e/**/*.test.ts"],

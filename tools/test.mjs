@@ -11,9 +11,9 @@ import { build, checkPlatform, ensurePackages, ROOT } from "./setup.mjs";
 import { summarise } from "./summary.mjs";
 
 const HELP = `npm test                  every suite, after installing what it needs
-npm test -- unit sim      only these suites: unit, property, sim, conformance, e2e
+npm test -- unit sim      only these suites: unit, property, sim, conformance, e2e, nightly
 npm test -- --quick       build, lint, tidy, unit and property (npm run ok)
-npm test -- --nightly     everything, with the long variants (PLINTH_NIGHTLY=1)
+npm test -- --nightly     everything, with the long variants (PLINTH_NIGHTLY=1) and the suite nightly
 npm test -- --help        this text
 
 Ends with "N passed, N failed"; exit 0 when nothing failed, 1 otherwise, 2 for arguments it does not know.`;
@@ -28,9 +28,17 @@ const BUDGET_MINUTES = {
   sim: 6,
   conformance: 10,
   e2e: 10,
+  nightly: 20,
 };
 const SUITES = ["unit", "property", "sim", "conformance", "e2e"];
-const FOLDER_OF = { sim: "test/sim", conformance: "test/conformance", e2e: "test/e2e" };
+/** What takes too long for every change: only when it is asked for. */
+const NIGHTLY = "nightly";
+const FOLDER_OF = {
+  sim: "test/sim",
+  conformance: "test/conformance",
+  e2e: "test/e2e",
+  nightly: "test/nightly",
+};
 const FLAGS = ["--quick", "--nightly", "--help", "-h"];
 
 const { suites, quick } = parseArguments(process.argv.slice(2));
@@ -63,16 +71,19 @@ function parseArguments(args) {
     console.log(HELP);
     process.exit(0);
   }
-  const unknown = args.filter((arg) => !SUITES.includes(arg) && !FLAGS.includes(arg));
+  const known = [...SUITES, NIGHTLY];
+  const unknown = args.filter((arg) => !known.includes(arg) && !FLAGS.includes(arg));
   if (unknown.length > 0) {
     console.error(`npm test does not know ${unknown.join(", ")}\n\n${HELP}`);
     process.exit(2);
   }
-  if (args.includes("--nightly")) process.env.PLINTH_NIGHTLY = "1";
+  const isNight = args.includes("--nightly");
+  if (isNight) process.env.PLINTH_NIGHTLY = "1";
   const wantsQuick = args.includes("--quick");
-  const named = SUITES.filter((suite) => args.includes(suite));
+  const named = known.filter((suite) => args.includes(suite));
   if (named.length > 0) return { suites: named, quick: wantsQuick };
-  return { suites: wantsQuick ? ["unit", "property"] : SUITES, quick: wantsQuick };
+  if (wantsQuick) return { suites: ["unit", "property"], quick: true };
+  return { suites: isNight ? known : SUITES, quick: false };
 }
 
 function install() {
@@ -80,7 +91,7 @@ function install() {
   ensurePackages();
   build();
   if (suites.includes("unit")) ensurePrograms(UNIT_PROGRAMS);
-  if (suites.some((suite) => suite === "conformance" || suite === "e2e")) {
+  if (suites.some((suite) => suite === "conformance" || suite === "e2e" || suite === NIGHTLY)) {
     ensurePrograms([...START_PROGRAMS, ...TEST_PROGRAMS]);
     ensurePackageLists(KERNEL_PACKAGES);
     // The tests and the programs that they start find it like any other.

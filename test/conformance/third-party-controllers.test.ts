@@ -156,7 +156,11 @@ describe("os-ken", () => {
       [6, 0],
       [2, 9],
     ]);
-    expect(await ovs.vsctl("get", "controller", "br0", "role")).toBe("master");
+    // The column is written a little later.
+    await waitFor(
+      async () => (await ovs.vsctl("get", "controller", "br0", "role")) === "master",
+      "the role in the database",
+    );
   });
 });
 
