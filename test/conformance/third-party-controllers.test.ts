@@ -160,6 +160,7 @@ describe("os-ken", () => {
     await waitFor(
       async () => (await ovs.vsctl("get", "controller", "br0", "role")) === "master",
       "the role in the database",
+      5000,
     );
   });
 });

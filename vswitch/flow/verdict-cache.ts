@@ -101,7 +101,7 @@ export class VerdictCache {
     if (this.verdicts.length >= VERDICTS_MAX) this.clear();
     const verdict: Verdict = {
       id: this.verdicts.length,
-      tables: [...tables.subarray(0, lookups)],
+      tables: Array.from(tables.slice(0, lookups)),
       flows: flows.slice(0, lookups),
       code: code.slice(0, length),
       onlyPort,
