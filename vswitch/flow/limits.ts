@@ -26,8 +26,9 @@ export const PATH_LENGTH_MAX = 32;
 export const NESTED_ACTIONS_MAX = 4;
 /** Values on the stack of push and pop. */
 export const STACK_MAX = 64;
-/** Keys in the verdict cache: a power of two. */
-export const VERDICT_KEYS = 65_536;
+/** Keys in the verdict cache, at first and at most: powers of two, and one a power of four times the other. */
+export const VERDICT_KEYS_FIRST = 1024;
+export const VERDICT_KEYS_MAX = 65_536;
 /** Different verdicts at a time; one more and all are found anew. */
 export const VERDICTS_MAX = 4096;
 /** Words of a verdict: packets to which more happens are taken through the tables. */

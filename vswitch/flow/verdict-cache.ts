@@ -7,7 +7,7 @@
 // that a packet after a change is never judged by what was before it. Equal verdicts are one object.
 // Thread: datapath worker. Hot: yes (touch, find).
 import { ROW_SHIFT, ROW_WORDS } from "./burst-keys.js";
-import { VERDICT_KEYS, VERDICTS_MAX } from "./limits.js";
+import { VERDICT_KEYS_FIRST, VERDICT_KEYS_MAX, VERDICTS_MAX } from "./limits.js";
 import type { Verdict } from "./verdict.js";
 import type { VerdictRecorder } from "./verdict-recorder.js";
 
@@ -21,16 +21,19 @@ const AT_GENERATION = AT_VERDICT + 1;
 export class VerdictCache {
   readonly verdicts: Verdict[] = [];
   hits = 0;
-  readonly #entries: Int32Array;
-  readonly #mask: number;
+  #entries: Int32Array;
+  #mask: number;
+  #keys = VERDICT_KEYS_FIRST;
+  /** Keys that were kept in this generation. */
+  #kept = 0;
   readonly #byHash = new Map<number, Verdict[]>();
   #version = -1;
   /** Verdicts found in one mean nothing in the next. 0 belongs to entries that were never filled. */
   generation = 1;
 
-  constructor(keys: number = VERDICT_KEYS) {
-    this.#entries = new Int32Array(keys << ROW_SHIFT);
-    this.#mask = (keys - 1) & ~1;
+  constructor() {
+    this.#entries = new Int32Array(this.#keys << ROW_SHIFT);
+    this.#mask = (this.#keys - 1) & ~1;
   }
 
   /** Makes void what was kept under another version of the tables. */
@@ -42,6 +45,7 @@ export class VerdictCache {
 
   clear(): void {
     this.verdicts.length = 0;
+    this.#kept = 0;
     this.#byHash.clear();
     this.generation = (this.generation + 1) | 0;
     if (this.generation !== 0) return;
@@ -65,6 +69,7 @@ export class VerdictCache {
 
   /** Keeps what was recorded for the row, or that recording it was given up. */
   keep(hash: number, rows: Int32Array, row: number, recorder: VerdictRecorder): void {
+    if (++this.#kept > this.#keys && this.#keys < VERDICT_KEYS_MAX) this.#grow();
     const id = recorder.isWhole ? this.#intern(recorder).id : UNDECIDABLE;
     const entries = this.#entries;
     const first = (hash & this.#mask) << ROW_SHIFT;
@@ -72,6 +77,14 @@ export class VerdictCache {
     for (let i = 0; i < ROW_WORDS; i++) entries[at + i] = rows[row + i]!;
     entries[at + AT_VERDICT] = id;
     entries[at + AT_GENERATION] = this.generation;
+  }
+
+  /** More room, empty: what is still in use is soon there again. */
+  #grow(): void {
+    this.#keys *= 4;
+    this.#kept = 0;
+    this.#entries = new Int32Array(this.#keys << ROW_SHIFT);
+    this.#mask = (this.#keys - 1) & ~1;
   }
 
   #holds(at: number, rows: Int32Array, row: number): boolean {
