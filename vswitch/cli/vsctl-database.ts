@@ -381,18 +381,21 @@ function set(context: VsctlContext, [name = "", record = "", ...settings]: reado
   if (row !== undefined) for (const text of settings) applySetting(context, row, text);
 }
 
-function add(
-  context: VsctlContext,
-  [name = "", record = "", word = "", ...values]: readonly string[],
-): undefined {
+/** The row and the column that may be changed, which a command names first; nothing when --if-exists allows that. */
+function place(context: VsctlContext, [name = "", record = "", word = ""]: readonly string[]) {
   const table = tableNamed(context, name);
   const row = mustFind(context, table, record);
   const column = columnNamed(table, word);
   checkMutable(table, column);
-  if (row === undefined) return;
-  const type = typeOf(table, column);
+  return row === undefined ? undefined : { table, row, column, type: typeOf(table, column) };
+}
+
+function add(context: VsctlContext, words: readonly string[]): undefined {
+  const found = place(context, words);
+  if (found === undefined) return;
+  const { row, column, type } = found;
   let datum = row.datum(column);
-  for (const text of values) datum = union(datum, parseValue(context, text, some(type)));
+  for (const text of words.slice(3)) datum = union(datum, parseValue(context, text, some(type)));
   const { length } = datum.keys;
   if (length > type.max)
     context.draft.refusal ??= new OvsdbError(
@@ -402,18 +405,12 @@ function add(
   context.draft.set(row, column, datum);
 }
 
-function remove(
-  context: VsctlContext,
-  [name = "", record = "", word = "", ...values]: readonly string[],
-): undefined {
-  const table = tableNamed(context, name);
-  const row = mustFind(context, table, record);
-  const column = columnNamed(table, word);
-  checkMutable(table, column);
-  if (row === undefined) return;
-  const type = typeOf(table, column);
+function remove(context: VsctlContext, words: readonly string[]): undefined {
+  const found = place(context, words);
+  if (found === undefined) return;
+  const { table, row, column, type } = found;
   let datum = row.datum(column);
-  for (const text of values) {
+  for (const text of words.slice(3)) {
     if (isMap(type) && !text.includes("=")) {
       const keys = parseValue(context, text, some({ key: type.key, min: 1, max: 1 }));
       const gone = new Set(keys.keys.map((key) => indexOfKey(datum, key)));
