@@ -35,6 +35,14 @@ export class FaultDevice implements BlockDevice {
     return this.#fault("unmap", offset, length) || this.#next.stageUnmap(offset, length);
   }
 
+  stageZeroes(offset: number, length: number): number {
+    return this.#fault("write", offset, length) || this.#next.stageZeroes(offset, length);
+  }
+
+  admit(offset: number, length: number): number {
+    return this.#next.admit(offset, length);
+  }
+
   /** A failing commit still passes on: what the device below did stays unknown to the caller, as the contract says. */
   commit(): number {
     const fault = this.#fault("commit", 0, 0);
@@ -48,5 +56,13 @@ export class FaultDevice implements BlockDevice {
 
   extents(offset: number, length: number, visit: ExtentVisitor): void {
     this.#next.extents(offset, length, visit);
+  }
+
+  snapshotNames(): readonly string[] {
+    return this.#next.snapshotNames();
+  }
+
+  changes(base: string, offset: number, length: number, visit: ExtentVisitor): boolean {
+    return this.#next.changes(base, offset, length, visit);
   }
 }

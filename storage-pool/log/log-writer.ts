@@ -100,12 +100,8 @@ export class LogWriter {
   /** Stages `blockCount` blocks for `offset`, both in whole blocks. 0, or an errno; EAGAIN and ENOSPC stage nothing. */
   stageData(source: DataBuffer, at: number, offset: number, blockCount: number): number {
     if (this.#error !== 0) return this.#error;
-    const room = Math.min(SEGMENT_BLOCKS - this.#nextBlock, this.#recordsRoom(blockCount));
-    if (blockCount > room) {
-      const segments = Math.ceil((blockCount - room) / DATA_BLOCKS);
-      const refused = this.#options.gate.admit(segments, this.#options.copies, this.#options.privileged);
-      if (refused !== 0) return refused;
-    }
+    const refused = this.admit(blockCount, 1);
+    if (refused !== 0) return refused;
     this.#own();
     let left = blockCount;
     while (left > 0 && this.#error === 0) {
@@ -117,6 +113,15 @@ export class LogWriter {
       left -= count;
     }
     return this.#error;
+  }
+
+  /** Whether `blockCount` blocks in at most `recordCount` records find room: 0, EAGAIN or ENOSPC. */
+  admit(blockCount: number, recordCount: number): number {
+    const room = Math.min(SEGMENT_BLOCKS - this.#nextBlock, this.#recordsRoom(blockCount));
+    const records = INDEX_SIZE - this.#nextIndex - recordCount * RECORD_SIZE;
+    if (blockCount <= room && (recordCount === 1 || records >= blockCount * 8)) return 0;
+    const segments = Math.ceil(Math.max(blockCount - room, recordCount - 1) / DATA_BLOCKS);
+    return this.#options.gate.admit(segments, this.#options.copies, this.#options.privileged);
   }
 
   /** Stages that a range reads as zeros. May use the reserve: it is how space comes back. */

@@ -140,6 +140,7 @@ test("overwriting for ever stays within the disk: checkpoints and the cleaner gi
 test("a pool that is really full says ENOSPC, and TRIM makes room again", () => {
   const memory = new MemoryPool(1, 48 * MIB);
   const volume = memory.createVolume(1, 256 * MIB);
+  buffer.bytes.fill(1);
   let result = 0;
   let block = 0;
   for (; result === 0 || result === 11; block += result === 0 ? 256 : 0) {
@@ -152,6 +153,7 @@ test("a pool that is really full says ENOSPC, and TRIM makes room again", () => 
   expect(volume.stageUnmap(0, 16 * MIB)).toBe(0);
   expect(volume.commit()).toBe(0);
   memory.settle();
+  buffer.bytes.fill(1);
   expect(volume.stageWrite(buffer, 0, 0, 4 * MIB)).toBe(0);
   expect(volume.commit()).toBe(0);
 });

@@ -49,10 +49,8 @@ const PENDING_MAX = 512;
 const READ_BYTES_MAX = 1024 * 1024;
 const SPARE_MAX = 2 * 1024 * 1024;
 const HOLE_MIN = 64 * 1024;
-const ZERO_CHUNK = 256 * 1024;
 /** Zeroes written in one breath: a request may ask for 4 GiB, and everybody else would have to wait. */
 const ZERO_SLICE = 4 * 1024 * 1024;
-const zeroes = new DataBuffer(ZERO_CHUNK);
 
 /** Waits for a flush; `hi` and `lo` are the cookie of the request that asked for it. */
 export interface FlushWaiter {
@@ -273,7 +271,7 @@ export class NbdTransmission implements FlushWaiter {
     else if ((flags & NBD_CMD_FLAG_FAST_ZERO) !== 0) result = ENOTSUP;
     else {
       const slice = Math.min(length - this.#zeroed, ZERO_SLICE);
-      result = this.#zeroError === OK ? this.#writeZeroes(offset + this.#zeroed, slice) : this.#zeroError;
+      result = this.#zeroError === OK ? device.stageZeroes(offset + this.#zeroed, slice) : this.#zeroError;
       if (result === OK && this.#zeroed + slice < length) {
         this.#zeroed += slice;
         this.export.staged = true;
@@ -288,17 +286,6 @@ export class NbdTransmission implements FlushWaiter {
     this.#note(at, type, offset, length, result);
     this.inputStart += REQUEST_SIZE;
     return true;
-  }
-
-  #writeZeroes(offset: number, length: number): number {
-    while (length > 0) {
-      const count = Math.min(length, ZERO_CHUNK - (offset % BLOCK_SIZE));
-      const result = this.export.device.stageWrite(zeroes, 0, offset, count);
-      if (result !== OK) return result;
-      offset += count;
-      length -= count;
-    }
-    return OK;
   }
 
   #note(at: number, type: number, offset: number, length: number, error: number): void {

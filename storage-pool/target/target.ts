@@ -15,7 +15,8 @@ import type { CheckpointRecord } from "../pool/checkpoint.js";
 import type { VolumeSpec } from "../pool/open-pool.js";
 import { type NewMap, Pool, type PoolUsage } from "../pool/pool.js";
 import type { LostRange } from "../volume/lost-blocks.js";
-import { SnapshotDevice, type Volume } from "../volume/volume.js";
+import { SnapshotDevice } from "../volume/snapshot-device.js";
+import type { Volume } from "../volume/volume.js";
 import { PoolSyncer } from "./syncer.js";
 
 export interface PoolOpening {
@@ -262,7 +263,7 @@ export class Target {
     const key = `${volume.name}@${snapshot}`;
     const known = this.#snapshotExports.get(key);
     if (known !== undefined) return known;
-    const made = new NbdExport(key, "Plinth snapshot", new SnapshotDevice(root, pool.reader), true);
+    const made = new NbdExport(key, "Plinth snapshot", new SnapshotDevice(volume, root, pool.reader), true);
     this.#snapshotExports.set(key, made);
     return made;
   }

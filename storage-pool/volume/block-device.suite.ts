@@ -8,7 +8,7 @@ const SIZE = 64 * 4096;
 
 type Step =
   | {
-      readonly kind: "write" | "unmap";
+      readonly kind: "write" | "unmap" | "zeroes";
       readonly offset: number;
       readonly length: number;
       readonly fill: number;
@@ -29,6 +29,7 @@ const step: fc.Arbitrary<Step> = fc.oneof(
     arbitrary: fc.tuple(range, fc.nat(255)).map(([at, fill]) => ({ kind: "write" as const, ...at, fill })),
   },
   { weight: 2, arbitrary: range.map((at) => ({ kind: "unmap" as const, ...at, fill: 0 })) },
+  { weight: 1, arbitrary: range.map((at) => ({ kind: "zeroes" as const, ...at, fill: 0 })) },
   { weight: 3, arbitrary: range.map((at) => ({ kind: "read" as const, ...at })) },
   { weight: 1, arbitrary: range.map((at) => ({ kind: "extents" as const, ...at })) },
   { weight: 1, arbitrary: fc.constantFrom<Step>({ kind: "commit" }, { kind: "flush" }) },
@@ -94,6 +95,13 @@ function play(device: BlockDevice, model: Uint8Array, buffer: DataBuffer, each: 
     case "unmap":
       expect(device.stageUnmap(each.offset, each.length)).toBe(0);
       model.fill(0, each.offset, each.offset + each.length);
+      return;
+    case "zeroes":
+      expect(device.admit(each.offset, each.length)).toBe(0);
+      expect(device.stageZeroes(each.offset, each.length)).toBe(0);
+      model.fill(0, each.offset, each.offset + each.length);
+      expect(device.commit()).toBe(0);
+      expect(extentsOf(device, each.offset, each.length)).toEqual([[each.length, true]]);
       return;
     case "read":
       expect(device.commit()).toBe(0);

@@ -1,8 +1,8 @@
 // The BlockDevice: what an export serves. Volumes, snapshots, memory and filters are all this one thing.
 import type { DataBuffer } from "../disk/data-buffer.js";
 
-/** Told about a run of equal blocks; returning false ends the walk. */
-export type ExtentVisitor = (lengthBytes: number, mapped: boolean) => boolean;
+/** Told about a run of equal blocks, here whether they are stored or changed; returning false ends the walk. */
+export type ExtentVisitor = (lengthBytes: number, state: boolean) => boolean;
 
 /**
  * A sequence of bytes that survives. Called by one thread, never from inside another call. The caller guarantees that
@@ -19,13 +19,30 @@ export interface BlockDevice {
   readonly readOnly: boolean;
   /** Reads committed bytes into `target` from `at`. Verified against checksums; EIO when no good copy is left. */
   read(target: DataBuffer, at: number, offset: number, length: number): number;
-  /** Takes the bytes before it returns: `source` may be changed afterwards. ENOSPC leaves nothing half-written. */
+  /**
+   * Takes the bytes before it returns: `source` may be changed afterwards. ENOSPC leaves nothing half-written. Whole
+   * blocks of zeros need not be stored.
+   */
   stageWrite(source: DataBuffer, at: number, offset: number, length: number): number;
   /** The range reads as zeros; the space of whole 4 KiB blocks is given back. */
   stageUnmap(offset: number, length: number): number;
+  /** The range reads as zeros and every block of it is stored: later writes to it find room. */
+  stageZeroes(offset: number, length: number): number;
+  /**
+   * Whether blocks of the range that are not stored yet would find room now, all together: OK, ENOSPC, or EAGAIN while
+   * the cleaner makes some. Changes nothing; for who stages a long range in slices and must not end half way.
+   */
+  admit(offset: number, length: number): number;
   commit(): number;
   /** Commits, then makes everything that was ever committed survive power loss. */
   flush(): number;
-  /** Walks a range in runs; neighbours of one kind are one run. */
+  /** Walks a range in runs of stored (true) and absent blocks; neighbours of one kind are one run. */
   extents(offset: number, length: number, visit: ExtentVisitor): void;
+  /** Names that `changes` knows: the snapshots of the volume. */
+  snapshotNames(): readonly string[];
+  /**
+   * Walks a range in runs, true where it may differ from the snapshot `base`, false where it does not. Returns false,
+   * without a visit, when there is no such snapshot. Whoever copies the changed runs over a copy of `base` has this.
+   */
+  changes(base: string, offset: number, length: number, visit: ExtentVisitor): boolean;
 }

@@ -36,6 +36,16 @@ export class MemoryDevice implements BlockDevice {
     return OK;
   }
 
+  stageZeroes(offset: number, length: number): number {
+    this.#bytes.fill(0, offset, offset + length);
+    this.#mapped.fill(1, Math.floor(offset / BLOCK_SIZE), Math.ceil((offset + length) / BLOCK_SIZE));
+    return OK;
+  }
+
+  admit(): number {
+    return OK;
+  }
+
   commit(): number {
     return OK;
   }
@@ -55,5 +65,13 @@ export class MemoryDevice implements BlockDevice {
       if (!visit(stop - start, kind === 1)) return;
       start = stop;
     }
+  }
+
+  snapshotNames(): readonly string[] {
+    return [];
+  }
+
+  changes(): boolean {
+    return false;
   }
 }

@@ -6,12 +6,13 @@
 // Invariants: every answered write is in the page cache; after power loss the volume is a prefix of its writes that
 // contains everything up to the last successful flush. Thread: the pool's worker. Hot: yes.
 import { DataBuffer } from "../disk/data-buffer.js";
-import { EIO, ENOSPC, EPERM, OK } from "../errors.js";
+import { EIO, ENOSPC, OK } from "../errors.js";
 import { BLOCK_SIZE } from "../limits.js";
 import { RECORD_DATA } from "../log/format.js";
 import { LogWriter, type LogWriterOptions } from "../log/log-writer.js";
 import type { BlockDevice, ExtentVisitor } from "./block-device.js";
 import type { BlockMap } from "./block-map.js";
+import { walkChanges, walkExtents } from "./extents.js";
 import type { MapReader } from "./map-reader.js";
 
 /** A map with what is on the medium of it. */
@@ -62,7 +63,8 @@ export interface VolumeOptions {
   readonly sync: () => number;
 }
 
-const ZEROES = new DataBuffer(BLOCK_SIZE);
+const ZERO_BLOCKS = 64;
+const ZEROES = new DataBuffer(ZERO_BLOCKS * BLOCK_SIZE);
 
 export class Volume implements BlockDevice {
   readonly id: number;
@@ -118,7 +120,7 @@ export class Volume implements BlockDevice {
 
   stageWrite(source: DataBuffer, at: number, offset: number, length: number): number {
     if (offset % BLOCK_SIZE === 0 && length % BLOCK_SIZE === 0) {
-      return this.writer.stageData(source, at, offset, length / BLOCK_SIZE);
+      return this.#stageBlocks(source, at, offset, length / BLOCK_SIZE);
     }
     return this.#stageUnaligned(source, at, offset, length);
   }
@@ -137,6 +139,35 @@ export class Volume implements BlockDevice {
     return result;
   }
 
+  stageZeroes(offset: number, length: number): number {
+    const end = offset + length;
+    const first = Math.ceil(offset / BLOCK_SIZE) * BLOCK_SIZE;
+    const last = Math.floor(end / BLOCK_SIZE) * BLOCK_SIZE;
+    if (offset < first || first >= last) {
+      const head = Math.min(length, first === offset ? BLOCK_SIZE : first - offset);
+      const result = this.#stageUnaligned(ZEROES, 0, offset, head);
+      return result !== OK || head === length ? result : this.stageZeroes(offset + head, length - head);
+    }
+    const refused = this.writer.admit((last - first) / BLOCK_SIZE, 1);
+    if (refused !== OK) return refused;
+    for (let at = first; at < last; at += ZERO_BLOCKS * BLOCK_SIZE) {
+      const count = Math.min(ZERO_BLOCKS, (last - at) / BLOCK_SIZE);
+      const result = this.writer.stageData(ZEROES, 0, at, count);
+      if (result !== OK) return result;
+    }
+    return last < end ? this.#stageUnaligned(ZEROES, 0, last, end - last) : OK;
+  }
+
+  admit(offset: number, length: number): number {
+    const { map } = this.head;
+    let absent = 0;
+    const end = Math.ceil((offset + length) / BLOCK_SIZE);
+    for (let block = Math.floor(offset / BLOCK_SIZE); block < end; block++) {
+      if (map.location(block) === 0) absent++;
+    }
+    return this.writer.admit(absent, 1);
+  }
+
   commit(): number {
     return toDeviceError(this.writer.commit());
   }
@@ -148,6 +179,16 @@ export class Volume implements BlockDevice {
 
   extents(offset: number, length: number, visit: ExtentVisitor): void {
     walkExtents(this.head.map, offset, length, visit);
+  }
+
+  snapshotNames(): readonly string[] {
+    return [...this.snapshots.keys()]; // cold
+  }
+
+  changes(base: string, offset: number, length: number, visit: ExtentVisitor): boolean {
+    const root = this.snapshots.get(base);
+    if (root !== undefined) walkChanges(root.map, this.head.map, offset, length, visit);
+    return root !== undefined;
   }
 
   /** Writes what is staged; what goes wrong is reported by the next commit. */
@@ -192,6 +233,35 @@ export class Volume implements BlockDevice {
     return true;
   }
 
+  /** Runs of blocks; those of zeros become holes. Room for all is asked for first: nothing happens in part. */
+  #stageBlocks(source: DataBuffer, at: number, offset: number, count: number): number {
+    let zeroFirst = 0;
+    while (zeroFirst < count && !isZeroBlock(source, at + zeroFirst * BLOCK_SIZE)) zeroFirst++;
+    if (zeroFirst === count) return this.writer.stageData(source, at, offset, count);
+    let stored = 0;
+    for (let i = 0; i < count; i++) if (!isZeroBlock(source, at + i * BLOCK_SIZE)) stored++;
+    const refused = stored === 0 ? OK : this.writer.admit(stored, Math.min(count, 2 * stored + 1));
+    if (refused !== OK) return refused;
+    let first = 0;
+    let end = zeroFirst;
+    let zero = false;
+    for (;;) {
+      let result: number = OK;
+      if (end > first) {
+        const from = offset + first * BLOCK_SIZE;
+        const run = end - first;
+        if (!zero) result = this.writer.stageData(source, at + first * BLOCK_SIZE, from, run);
+        else if (!this.#isHole(from, run * BLOCK_SIZE)) {
+          result = this.writer.stageUnmap(from, run * BLOCK_SIZE);
+        }
+      }
+      if (result !== OK || end === count) return result;
+      first = end;
+      zero = !zero;
+      while (end < count && isZeroBlock(source, at + end * BLOCK_SIZE) === zero) end++;
+    }
+  }
+
   #stageZeroes(offset: number, length: number): number {
     const result = this.#stageUnaligned(ZEROES, 0, offset, Math.min(length, BLOCK_SIZE));
     if (result !== OK || length <= BLOCK_SIZE) return result;
@@ -217,67 +287,10 @@ export class Volume implements BlockDevice {
   }
 }
 
-/** A snapshot as a device that cannot be written. */
-export class SnapshotDevice implements BlockDevice {
-  readonly readOnly = true;
-  readonly #root: Root;
-  readonly #reader: MapReader;
-
-  constructor(root: Root, reader: MapReader) {
-    this.#root = root;
-    this.#reader = reader;
-  }
-
-  get sizeBytes(): number {
-    return this.#root.sizeBytes;
-  }
-
-  read(target: DataBuffer, at: number, offset: number, length: number): number {
-    return this.#reader.read(this.#root.map, target, at, offset, length);
-  }
-
-  stageWrite(): number {
-    return EPERM;
-  }
-
-  stageUnmap(): number {
-    return EPERM;
-  }
-
-  commit(): number {
-    return OK;
-  }
-
-  flush(): number {
-    return OK;
-  }
-
-  extents(offset: number, length: number, visit: ExtentVisitor): void {
-    walkExtents(this.#root.map, offset, length, visit);
-  }
-}
-
-/** Runs of stored and absent blocks; the first and last run are cut to the range. */
-function walkExtents(map: BlockMap, offset: number, length: number, visit: ExtentVisitor): void {
-  const end = offset + length;
-  let start = offset;
-  let block = Math.floor(offset / BLOCK_SIZE);
-  let kind = map.location(block) !== 0;
-  while (start < end) {
-    block++;
-    while (block * BLOCK_SIZE < end) {
-      if (!kind && (block & 511) === 0 && map.pages[block >>> 9] === null) {
-        block += 512;
-        continue;
-      }
-      if ((map.location(block) !== 0) !== kind) break;
-      block++;
-    }
-    const stop = Math.min(end, block * BLOCK_SIZE);
-    if (!visit(stop - start, kind)) return;
-    start = stop;
-    kind = !kind;
-  }
+/** Most blocks that are not zero differ in their first word. */
+function isZeroBlock(source: DataBuffer, at: number): boolean {
+  if (source.view.getUint32(at) !== 0) return false;
+  return source.bytes.compare(ZEROES.bytes, 0, BLOCK_SIZE, at, at + BLOCK_SIZE) === 0;
 }
 
 /** What the disk below says, in the words a device may use. */

@@ -1,0 +1,66 @@
+// A snapshot as a device that cannot be written. Thread: the pool's worker.
+import type { DataBuffer } from "../disk/data-buffer.js";
+import { EPERM, OK } from "../errors.js";
+import type { BlockDevice, ExtentVisitor } from "./block-device.js";
+import { walkChanges, walkExtents } from "./extents.js";
+import type { MapReader } from "./map-reader.js";
+import type { Root, Volume } from "./volume.js";
+
+export class SnapshotDevice implements BlockDevice {
+  readonly readOnly = true;
+  readonly #volume: Volume;
+  readonly #root: Root;
+  readonly #reader: MapReader;
+
+  constructor(volume: Volume, root: Root, reader: MapReader) {
+    this.#volume = volume;
+    this.#root = root;
+    this.#reader = reader;
+  }
+
+  get sizeBytes(): number {
+    return this.#root.sizeBytes;
+  }
+
+  read(target: DataBuffer, at: number, offset: number, length: number): number {
+    return this.#reader.read(this.#root.map, target, at, offset, length);
+  }
+
+  stageWrite(): number {
+    return EPERM;
+  }
+
+  stageUnmap(): number {
+    return EPERM;
+  }
+
+  stageZeroes(): number {
+    return EPERM;
+  }
+
+  admit(): number {
+    return EPERM;
+  }
+
+  commit(): number {
+    return OK;
+  }
+
+  flush(): number {
+    return OK;
+  }
+
+  extents(offset: number, length: number, visit: ExtentVisitor): void {
+    walkExtents(this.#root.map, offset, length, visit);
+  }
+
+  snapshotNames(): readonly string[] {
+    return this.#volume.snapshotNames();
+  }
+
+  changes(base: string, offset: number, length: number, visit: ExtentVisitor): boolean {
+    const root = this.#volume.snapshots.get(base);
+    if (root !== undefined) walkChanges(root.map, this.#root.map, offset, length, visit);
+    return root !== undefined;
+  }
+}

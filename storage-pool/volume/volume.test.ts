@@ -1,0 +1,97 @@
+import { expect, test } from "vitest";
+import { DataBuffer } from "../disk/data-buffer.js";
+import { MemoryPool } from "../testing/memory-pool.js";
+import type { BlockDevice } from "./block-device.js";
+import { SnapshotDevice } from "./snapshot-device.js";
+import type { Volume } from "./volume.js";
+
+const BLOCK = 4096;
+const MIB = 1024 * 1024;
+const buffer = new DataBuffer(4 * MIB);
+
+function write(volume: Volume, block: number, tag: number, count = 1): void {
+  buffer.bytes.fill(tag, 0, count * BLOCK);
+  expect(volume.stageWrite(buffer, 0, block * BLOCK, count * BLOCK)).toBe(0);
+  expect(volume.commit()).toBe(0);
+}
+
+/** Runs of a walk in blocks. */
+function runs(walk: (visit: (length: number, state: boolean) => boolean) => void): [number, boolean][] {
+  const found: [number, boolean][] = [];
+  walk((length, state) => {
+    found.push([length / BLOCK, state]);
+    return true;
+  });
+  return found;
+}
+
+function changes(device: BlockDevice, base: string): [number, boolean][] {
+  return runs((visit) => {
+    expect(device.changes(base, 0, device.sizeBytes, visit)).toBe(true);
+  });
+}
+
+test("changes() names what differs from a snapshot, and what two snapshots have not in common", () => {
+  const memory = new MemoryPool(1);
+  const volume = memory.createVolume(1, 4096 * BLOCK);
+  write(volume, 0, 1, 600);
+  memory.pool.createSnapshot(1, "a");
+  expect(changes(volume, "a")).toEqual([[4096, false]]);
+  write(volume, 10, 2, 3);
+  write(volume, 2000, 2, 5);
+  memory.pool.createSnapshot(1, "b");
+  expect(volume.stageUnmap(512 * BLOCK, 512 * BLOCK)).toBe(0);
+  expect(volume.commit()).toBe(0);
+  const expected: [number, boolean][] = [
+    [10, false],
+    [3, true],
+    [1987, false],
+    [5, true],
+    [2091, false],
+  ];
+  const b = new SnapshotDevice(volume, volume.snapshots.get("b")!, memory.pool.reader);
+  expect(changes(b, "a")).toEqual(expected);
+  expect(changes(volume, "b")).toEqual([
+    [512, false],
+    [88, true],
+    [4096 - 600, false],
+  ]);
+  memory.settle();
+  expect(changes(b, "a")).toEqual(expected);
+  expect(volume.snapshotNames()).toEqual(["a", "b"]);
+  expect(volume.changes("c", 0, BLOCK, () => true)).toBe(false);
+});
+
+test("blocks of zeros are not stored, and what they replace is given back", () => {
+  const memory = new MemoryPool(1);
+  const volume = memory.createVolume(1, 1024 * BLOCK);
+  buffer.bytes.fill(0);
+  expect(volume.stageWrite(buffer, 0, 0, MIB)).toBe(0);
+  expect(volume.commit()).toBe(0);
+  expect(volume.head.map.mappedBlocks).toBe(0);
+  expect(volume.writer.sequence).toBe(0);
+  write(volume, 0, 7, 256);
+  buffer.bytes.fill(0);
+  for (const block of [3, 4, 100]) buffer.bytes[block * BLOCK + BLOCK - 1] = 9;
+  expect(volume.stageWrite(buffer, 0, 0, MIB)).toBe(0);
+  expect(volume.commit()).toBe(0);
+  expect(runs((visit) => volume.extents(0, MIB, visit))).toEqual([
+    [3, false],
+    [2, true],
+    [95, false],
+    [1, true],
+    [155, false],
+  ]);
+  expect(volume.read(buffer, 0, 0, MIB)).toBe(0);
+  expect(buffer.bytes.subarray(0, MIB).findIndex((byte) => byte !== 0)).toBe(4 * BLOCK - 1);
+});
+
+test("a long range of zeros that is to keep its room is refused before its first block, not half way", () => {
+  const memory = new MemoryPool(1, 48 * MIB);
+  const volume = memory.createVolume(1, 256 * MIB);
+  expect(volume.admit(0, 16 * MIB)).toBe(0);
+  let refused = volume.admit(0, 256 * MIB);
+  for (; refused === 11; refused = volume.admit(0, 256 * MIB)) memory.settle();
+  expect(refused).toBe(28);
+  expect(volume.head.map.mappedBlocks).toBe(0);
+});
