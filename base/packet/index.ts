@@ -1,5 +1,6 @@
 // Packets and ports: the pool, the batch, the Port contract and the ports that need no operating system.
 export { Batch } from "./batch.js";
+export { completeChecksum } from "./checksum-offload.js";
 export { type Faults, FaultyPort, type FaultyPortOptions } from "./faulty-port.js";
 export {
   ARENA_SIZE_MAX,
@@ -7,11 +8,14 @@ export {
   FRAME_SIZE_MAX,
   FRAME_SIZE_MIN,
   HEADROOM,
+  LARGE_FRAME_SIZE_MAX,
+  LARGE_SLOT_SIZE,
+  POOL_LARGE_SLOTS,
   POOL_SLOTS,
   SLOT_SIZE,
 } from "./limits.js";
 export { MemoryPort, type MemoryPortOptions } from "./memory-port.js";
-export { PacketPool, type PacketPoolOptions } from "./packet-pool.js";
+export { arenaSizeOf, PacketPool, type PacketPoolOptions } from "./packet-pool.js";
 export {
   encodeInterface,
   encodePacket,
@@ -44,4 +48,17 @@ export {
   TX_ERRORS,
   TX_PACKETS,
 } from "./port.js";
+export { Segmenter } from "./segmentation.js";
 export { STREAM_FRAME_SIZE_MAX, StreamPort, type StreamPortOptions } from "./stream-port.js";
+export {
+  NET_HEADER_SIZE,
+  OFFLOAD_ALL,
+  OFFLOAD_CHECKSUM,
+  OFFLOAD_TSO4,
+  OFFLOAD_TSO6,
+  OFFLOAD_USO,
+  offloadNeeded,
+  readNetHeader,
+  wireLength,
+  writeNetHeader,
+} from "./virtio-net-header.js";

@@ -4,19 +4,36 @@
 //   arena  |----- slot 0 -----|----- slot 1 -----| …          slot: | headroom | frame … | tailroom |
 //          base               base + slotSize                        ^slotStart ^offset[p]  offset[p]+length[p]^
 //
+// Packets from `slots` on are large: behind the others lie slots that hold what is still to be cut into segments
+// (segmentation.ts). Their number may be zero.
+//
 // Invariants: slotStart ≤ offset, offset + length ≤ slotStart + slotSize; references[p] = 0 exactly when p is free.
 // Thread: one (the datapath worker); the arena may live in shared memory, the bookkeeping never does.
 // Hot: yes.
 import { assert } from "../assert/index.js";
-import { ARENA_SIZE_MAX, HEADROOM, POOL_SLOTS, REFERENCES_MAX, SLOT_SIZE } from "./limits.js";
+import {
+  ARENA_SIZE_MAX,
+  HEADROOM,
+  LARGE_SLOT_SIZE,
+  POOL_SLOTS,
+  REFERENCES_MAX,
+  SLOT_SIZE,
+} from "./limits.js";
 
 export interface PacketPoolOptions {
   /** Packets in the pool; POOL_SLOTS when absent. */
   readonly slots?: number;
+  /** Large packets beside them; none when absent. */
+  readonly largeSlots?: number;
   /** Memory to use, e.g. a mapped window that also holds guest memory; a private arena when absent. */
   readonly arena?: Uint8Array;
   /** Where in `arena` the first slot starts; 0 when absent. */
   readonly arenaOffset?: number;
+}
+
+/** Bytes of an arena that holds so many packets. */
+export function arenaSizeOf(slots: number, largeSlots: number): number {
+  return slots * SLOT_SIZE + largeSlots * LARGE_SLOT_SIZE;
 }
 
 export class PacketPool {
@@ -36,28 +53,53 @@ export class PacketPool {
   readonly fragmentId: Uint32Array;
   /** Whether any packet may have a fragmentSize: whoever puts datagrams together sets it. */
   holdsWholes = false;
+  /**
+   * Per packet: where in the arena the transport header starts whose checksum is still to be completed; 0 when all
+   * checksums are there. What the checksum field holds meanwhile means nothing (virtio-net-header.ts).
+   */
+  readonly checksumStart: Int32Array;
+  /** Of such a packet: from there to the checksum field. */
+  readonly checksumOffset: Uint8Array;
+  /** Of such a packet: 0, or that it is to be cut into segments with so much payload each, and VIRTIO_NET_HDR_GSO_*. */
+  readonly segmentSize: Uint16Array;
+  readonly segmentType: Uint8Array;
+  /** Whether any packet may have a checksumStart: a port that takes such packets in sets it. */
+  holdsOffloads = false;
   readonly slots: number;
   readonly #references: Uint16Array;
   readonly #base: number;
+  readonly #largeBase: number;
   readonly #free: Int32Array;
   #freeCount: number;
+  readonly #freeLarge: Int32Array;
+  #freeLargeCount: number;
 
   constructor(options: PacketPoolOptions = {}) {
     this.slots = options.slots ?? POOL_SLOTS;
     this.#base = options.arenaOffset ?? 0;
-    const end = this.#base + this.slots * SLOT_SIZE;
+    const largeSlots = options.largeSlots ?? 0;
+    this.#largeBase = this.#base + this.slots * SLOT_SIZE;
+    const end = this.#base + arenaSizeOf(this.slots, largeSlots);
     assert(this.slots > 0 && this.#base >= 0 && end <= ARENA_SIZE_MAX, "a packet pool lies below 2^31");
     this.bytes = options.arena ?? new Uint8Array(end);
     assert(this.bytes.byteLength >= end, "the arena holds every slot");
     this.view = new DataView(this.bytes.buffer, this.bytes.byteOffset, this.bytes.byteLength);
-    this.offset = new Int32Array(this.slots);
-    this.length = new Int32Array(this.slots);
-    this.fragmentSize = new Int32Array(this.slots);
-    this.fragmentId = new Uint32Array(this.slots);
-    this.#references = new Uint16Array(this.slots);
+    const count = this.slots + largeSlots;
+    this.offset = new Int32Array(count);
+    this.length = new Int32Array(count);
+    this.fragmentSize = new Int32Array(count);
+    this.fragmentId = new Uint32Array(count);
+    this.checksumStart = new Int32Array(count);
+    this.checksumOffset = new Uint8Array(count);
+    this.segmentSize = new Uint16Array(count);
+    this.segmentType = new Uint8Array(count);
+    this.#references = new Uint16Array(count);
     this.#free = new Int32Array(this.slots);
     for (let i = 0; i < this.slots; i++) this.#free[i] = this.slots - 1 - i;
     this.#freeCount = this.slots;
+    this.#freeLarge = new Int32Array(largeSlots);
+    for (let i = 0; i < largeSlots; i++) this.#freeLarge[i] = count - 1 - i;
+    this.#freeLargeCount = largeSlots;
   }
 
   /** Packets that can still be allocated. */
@@ -73,6 +115,19 @@ export class PacketPool {
     this.offset[packet] = this.#base + packet * SLOT_SIZE + HEADROOM;
     this.length[packet] = 0;
     this.fragmentSize[packet] = 0;
+    this.checksumStart[packet] = 0;
+    return packet;
+  }
+
+  /** As allocate(), with room for LARGE_FRAME_SIZE_MAX bytes; −1 when there is no large packet left. */
+  allocateLarge(): number {
+    if (this.#freeLargeCount === 0) return -1;
+    const packet = this.#freeLarge[--this.#freeLargeCount] as number;
+    this.#references[packet] = 1;
+    this.offset[packet] = this.#largeBase + (packet - this.slots) * LARGE_SLOT_SIZE + HEADROOM;
+    this.length[packet] = 0;
+    this.fragmentSize[packet] = 0;
+    this.checksumStart[packet] = 0;
     return packet;
   }
 
@@ -81,7 +136,9 @@ export class PacketPool {
     const references = this.#references[packet] as number;
     if (!(references > 0)) assert(false, "a packet is freed once per reference");
     this.#references[packet] = references - 1;
-    if (references === 1) this.#free[this.#freeCount++] = packet;
+    if (references !== 1) return;
+    if (packet < this.slots) this.#free[this.#freeCount++] = packet;
+    else this.#freeLarge[this.#freeLargeCount++] = packet;
   }
 
   /** One more holder, who will call `free` too. A shared packet is read-only for all of them. */
@@ -96,35 +153,47 @@ export class PacketPool {
     return (this.#references[packet] as number) > 1;
   }
 
-  /** A packet of its own with the same frame, headroom as far as it was, and fragments; −1 when the pool is empty. */
+  /** A packet of its own with the same frame, headroom as far as it was, and all that is known of it; −1 when the pool
+   *  is empty. */
   copy(packet: number): number {
-    const twin = this.allocate();
+    const length = this.length[packet] as number;
+    const headroom = this.headroom(packet);
+    const twin = headroom + length <= SLOT_SIZE ? this.allocate() : this.allocateLarge();
     if (twin < 0) return -1;
     const from = this.offset[packet] as number;
-    const to = (this.offset[twin] as number) + this.headroom(packet) - HEADROOM;
-    const length = this.length[packet] as number;
+    const to = (this.offset[twin] as number) + headroom - HEADROOM;
     this.offset[twin] = to;
     this.length[twin] = length;
     this.fragmentSize[twin] = this.fragmentSize[packet] as number;
     this.fragmentId[twin] = this.fragmentId[packet] as number;
+    const checksumStart = this.checksumStart[packet] as number;
+    if (checksumStart !== 0) {
+      this.checksumStart[twin] = checksumStart - from + to;
+      this.checksumOffset[twin] = this.checksumOffset[packet] as number;
+      this.segmentSize[twin] = this.segmentSize[packet] as number;
+      this.segmentType[twin] = this.segmentType[packet] as number;
+    }
     this.bytes.copyWithin(to, from, from + length);
     return twin;
   }
 
   /** Bytes free before the frame. */
   headroom(packet: number): number {
-    return (this.offset[packet] as number) - this.#base - packet * SLOT_SIZE;
+    const offset = this.offset[packet] as number;
+    return packet < this.slots
+      ? offset - this.#base - packet * SLOT_SIZE
+      : offset - this.#largeBase - (packet - this.slots) * LARGE_SLOT_SIZE;
   }
 
   /** Bytes that the frame may have in its slot, from where it starts now. */
   capacity(packet: number): number {
-    return SLOT_SIZE - this.headroom(packet);
+    return (packet < this.slots ? SLOT_SIZE : LARGE_SLOT_SIZE) - this.headroom(packet);
   }
 
   /** A packet holding a copy of `frame`; −1 when the pool is empty or the frame too long. Not for the hot path. */
   allocateFrom(frame: Uint8Array): number {
-    if (frame.byteLength > SLOT_SIZE - HEADROOM) return -1;
-    const packet = this.allocate();
+    if (frame.byteLength > LARGE_SLOT_SIZE - HEADROOM) return -1;
+    const packet = frame.byteLength > SLOT_SIZE - HEADROOM ? this.allocateLarge() : this.allocate();
     if (packet < 0) return -1;
     this.bytes.set(frame, this.offset[packet] as number);
     this.length[packet] = frame.byteLength;

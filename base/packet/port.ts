@@ -6,7 +6,8 @@
 //
 // Ownership. A packet handed over by rx() belongs to the caller. A packet handed to tx() belongs to the port, which
 // frees it to the pool at once or when it has left. A packet given to tx() may be shared (pool.isShared): ports never
-// change a byte of it, nor its offset or length.
+// change a byte of it, nor its offset or length. The bytes before a frame are anybody's for the moment, and so is a
+// checksum field that is still to be completed.
 //
 // Never block, never throw, never allocate per packet. Trouble with the peer is a counter, or link down.
 //
@@ -49,10 +50,14 @@ export interface Port {
   /** Readable when there is something to do after beginSleep() answered true; −1: this port never wakes anybody.
    *  Level-triggered and fixed for the port's life; one with several descriptors gives the fd of an epoll set. */
   readonly wakeFd: number;
+  /** Which packets tx() takes undone, OFFLOAD_* bits: all others have been cut and their checksums completed. 0 when
+   *  absent. May change inside tick(). */
+  readonly offloads?: number;
 
   /**
    * Appends received packets to `batch`, as many as are there and fit, in order of arrival; returns how many.
-   * Each has FRAME_SIZE_MIN ≤ length ≤ FRAME_SIZE_MAX and at least HEADROOM bytes before it. When the pool is empty
+   * Each has FRAME_SIZE_MIN ≤ length ≤ FRAME_SIZE_MAX and at least HEADROOM bytes before it; one that is still to be
+   * cut into segments (pool.segmentSize) may have LARGE_FRAME_SIZE_MAX. When the pool is empty
    * the port drops or leaves frames with the peer, as its kind allows, and counts what it drops.
    */
   rx(batch: Batch): number;

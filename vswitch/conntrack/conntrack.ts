@@ -166,8 +166,9 @@ export class Conntrack implements Tracker, PieceTracker {
     }
     // An earlier ct() has checked the checksums, and since then only we have changed the packet.
     const verified = (before & (CT_STATE_TRK | CT_STATE_INV)) === CT_STATE_TRK;
-    const { bytes } = this.#pool;
-    if (!datagramIsSound(bytes, view, datagram, this.#verifyChecksums && !verified)) return -1;
+    const { bytes, checksumStart } = this.#pool;
+    const verify = this.#verifyChecksums && !verified && checksumStart[observed.packet] === 0;
+    if (!datagramIsSound(bytes, view, datagram, verify)) return -1;
     const kind = readTuple(view, datagram, zone, observed.tuple, observed.quoted);
     if (kind === KIND_INVALID) return -1;
     if (kind === KIND_ERROR) {

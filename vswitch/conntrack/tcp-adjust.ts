@@ -1,7 +1,7 @@
 // Makes a TCP segment fit the stream that its receiver knows, where text before or in it is changed.
 // Source: RFC 9293, 3.4; RFC 2018 (SACK blocks speak of the other direction); RFC 8200, 5. Invariant: the packet is not
 // shared; key, headers, lengths and checksums agree afterwards. Thread: datapath worker. Hot: no.
-import { type PacketPool, SLOT_SIZE } from "../../base/packet/index.js";
+import { LARGE_SLOT_SIZE, type PacketPool } from "../../base/packet/index.js";
 import { addToSum, finishSum, updateChecksum16 } from "../../base/wire/index.js";
 import type { Headers } from "../flow/index.js";
 import type { Datagram } from "./datagram.js";
@@ -14,7 +14,7 @@ const GROWN_SIZE_MAX = 1280;
 /** The shortest frame that Ethernet sends without padding. */
 const FRAME_MIN = 60;
 
-const scratch = new Uint8Array(2 * SLOT_SIZE);
+const scratch = new Uint8Array(2 * LARGE_SLOT_SIZE);
 
 /** `own` are the edits of the segment's direction, `other` those of the direction that it acknowledges. */
 export function adjustSegment(

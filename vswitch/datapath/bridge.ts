@@ -15,7 +15,14 @@ import {
   type PortMod,
   type PortStatusReason,
 } from "../../base/openflow/index.js";
-import { type Batch, FRAME_SIZE_MAX, FRAME_SIZE_MIN, type PacketPool } from "../../base/packet/index.js";
+import {
+  type Batch,
+  completeChecksum,
+  FRAME_SIZE_MAX,
+  FRAME_SIZE_MIN,
+  type PacketPool,
+  Segmenter,
+} from "../../base/packet/index.js";
 import { IpReassembler } from "../conntrack/index.js";
 import {
   type BurstRunner,
@@ -26,6 +33,7 @@ import {
   DROP_PACKET_IN_LIMIT,
   DROP_POLICED,
   DROP_REASSEMBLY,
+  DROP_TOO_LONG,
   type Flow,
   FlowTables,
   flowError,
@@ -236,6 +244,33 @@ export class Bridge implements PacketSink {
       this.pipeline.onlookers.drop(DROP_PACKET_IN_LIMIT);
       return;
     }
+    if (this.#pool.checksumStart[packet] !== 0) this.#packetInsOf(packet, key, event);
+    else this.#tellPacketIn(packet, key, event);
+  }
+
+  /** A controller gets frames as they would stand on a wire. */
+  #packetInsOf(packet: number, key: Int32Array, event: PacketInDetails): void {
+    const pool = this.#pool;
+    const segments = new Segmenter(pool); // cold: packet-ins are bounded
+    if (!segments.start(packet)) {
+      if (pool.length[packet]! > FRAME_SIZE_MAX) {
+        this.pipeline.onlookers.drop(DROP_TOO_LONG);
+        return;
+      }
+      completeChecksum(pool, packet);
+      this.#tellPacketIn(packet, key, event);
+      return;
+    }
+    while (!segments.isDone) {
+      const piece = segments.next();
+      if (piece < 0) return;
+      completeChecksum(pool, piece);
+      this.#tellPacketIn(piece, key, event);
+      pool.free(piece);
+    }
+  }
+
+  #tellPacketIn(packet: number, key: Int32Array, event: PacketInDetails): void {
     const data = this.#pool.frame(packet);
     const [bufferId, totalLength] = [OFP_NO_BUFFER, data.byteLength];
     const told = { type: "packet_in", bufferId, totalLength, match: pipelineMatch(key), data } as const;

@@ -2,7 +2,7 @@
 // Hot: yes (the loop).
 import { workerData } from "node:worker_threads";
 import { EPOLLIN, Epoll } from "../../base/linux/index.js";
-import { PacketPool, SLOT_SIZE } from "../../base/packet/index.js";
+import { arenaSizeOf, PacketPool, POOL_LARGE_SLOTS } from "../../base/packet/index.js";
 import { GuestWindow } from "../../base/virtio/index.js";
 import { Mailbox, type MailboxHandler, type MailboxSetup } from "../../base/worker/index.js";
 import { datapathMethods } from "./control.js";
@@ -14,8 +14,9 @@ import { type DatapathSetup, EVENTS, type EventsMessage } from "./requests.js";
 const { mailbox: mailboxSetup, data } = workerData as { mailbox: MailboxSetup; data: DatapathSetup };
 
 const window = new GuestWindow();
-const arenaOffset = window.reserveAnonymous(data.slots * SLOT_SIZE);
-const pool = new PacketPool({ slots: data.slots, arena: window.bytes, arenaOffset });
+const { slots } = data;
+const arenaOffset = window.reserveAnonymous(arenaSizeOf(slots, POOL_LARGE_SLOTS));
+const pool = new PacketPool({ slots, largeSlots: POOL_LARGE_SLOTS, arena: window.bytes, arenaOffset });
 const epoll = new Epoll(256);
 const datapath = new Datapath({
   pool,

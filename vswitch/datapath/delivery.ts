@@ -1,7 +1,7 @@
 // The way out of a bridge: to the batches of its ports, and from there to the ports.
 // Invariant: a port's batch is handed over when it is full, and at the latest by flush().
 // Thread: datapath worker. Hot: yes.
-import type { PacketPool } from "../../base/packet/index.js";
+import { completeChecksum, OFFLOAD_CHECKSUM, type PacketPool, Segmenter } from "../../base/packet/index.js";
 import {
   DROP_BAD_PORT,
   DROP_NO_BUFFER,
@@ -26,10 +26,12 @@ export class Delivery {
   fromProtected = false;
   readonly #modules: DeliveryModules;
   readonly #refragmenter: Refragmenter;
+  readonly #segmenter: Segmenter;
 
   constructor(modules: DeliveryModules) {
     this.#modules = modules;
     this.#refragmenter = new Refragmenter(modules.pool);
+    this.#segmenter = new Segmenter(modules.pool);
   }
 
   /** Hands what waits in every port's batch to the port. */
@@ -66,6 +68,11 @@ export class Delivery {
     const { out } = slot;
     for (let i = from; i < to; i++) {
       const packet = packets[i]!;
+      if (pool.holdsOffloads && pool.checksumStart[packet] !== 0 && !slot.takesUndone(pool, packet)) {
+        this.send(packet, slot);
+        pool.free(packet);
+        continue;
+      }
       if (!slot.fits(pool, packet)) {
         this.#modules.pipeline.onlookers.drop(DROP_TOO_LONG);
         pool.free(packet);
@@ -85,7 +92,7 @@ export class Delivery {
     }
   }
 
-  /** Queues the packet at the port, with a reference of its own. */
+  /** Queues the packet at the port, with a reference of its own, in the form that the port can carry. */
   send(packet: number, slot: PortSlot): void {
     if (slot.isProtected && this.fromProtected) {
       this.#modules.pipeline.onlookers.dropOf(packet, DROP_PROTECTED);
@@ -97,6 +104,17 @@ export class Delivery {
       this.#sendPieces(packet, slot)
     )
       return;
+    if (
+      this.#modules.pool.holdsOffloads &&
+      this.#modules.pool.checksumStart[packet] !== 0 &&
+      !slot.takesUndone(this.#modules.pool, packet)
+    ) {
+      if (this.#modules.pool.segmentSize[packet] !== 0) {
+        this.#sendSegments(packet, slot);
+        return;
+      }
+      completeChecksum(this.#modules.pool, packet);
+    }
     if (!slot.fits(this.#modules.pool, packet)) {
       this.#modules.pipeline.onlookers.dropOf(packet, DROP_TOO_LONG);
       return;
@@ -106,6 +124,27 @@ export class Delivery {
     slot.out.push(packet);
     if (slot.out.room === 0) this.#transmit(slot);
     if (slot.mirrorsOut !== 0) this.#modules.forwarding.mirrors!.egress(packet, slot);
+  }
+
+  /** Sends what was left to hardware to cut, cut here. */
+  #sendSegments(packet: number, slot: PortSlot): void {
+    const { pool, pipeline } = this.#modules;
+    const segments = this.#segmenter;
+    if (!segments.start(packet)) {
+      pipeline.onlookers.dropOf(packet, DROP_TOO_LONG);
+      return;
+    }
+    const completes = ((slot.port.offloads ?? 0) & OFFLOAD_CHECKSUM) === 0;
+    while (!segments.isDone) {
+      const piece = segments.next();
+      if (piece < 0) {
+        pipeline.onlookers.dropOf(packet, DROP_NO_BUFFER);
+        return;
+      }
+      if (completes) completeChecksum(pool, piece);
+      this.send(piece, slot);
+      pool.free(piece);
+    }
   }
 
   /** Sends what was put together of fragments as fragments; false when there is nothing to cut. */

@@ -14,6 +14,7 @@ import {
 } from "../../base/openflow/index.js";
 import {
   Batch,
+  offloadNeeded,
   type PacketPool,
   type Port,
   RX_BYTES,
@@ -24,6 +25,7 @@ import {
   TX_DROPPED,
   TX_ERRORS,
   TX_PACKETS,
+  wireLength,
 } from "../../base/packet/index.js";
 import { type MirrorPort, type NormalPort, TRUNK_ALL, VlanPort } from "../learn/index.js";
 import type { PortTaps } from "./captures.js";
@@ -121,12 +123,19 @@ export class PortSlot implements NormalPort, MirrorPort {
 
   /** Whether the frame is no longer than the MTU allows; one tag more is always allowed. */
   fits(pool: PacketPool, packet: number): boolean {
-    const excess = pool.length[packet]! - this.#sizeMax;
+    if (pool.length[packet]! <= this.#sizeMax) return true;
+    const excess = wireLength(pool, packet) - this.#sizeMax;
     if (excess <= 0) return true;
     const type = pool.view.getUint16(pool.offset[packet]! + 12);
     if (excess <= TAG_SIZE && (type === 0x8100 || type === 0x88a8)) return true;
     this.tooLong++;
     return false;
+  }
+
+  /** Whether the port sends the packet, which has a checksumStart, as it is. */
+  takesUndone(pool: PacketPool, packet: number): boolean {
+    const { offloads } = this.port;
+    return offloads !== undefined && (offloads & offloadNeeded(pool, packet)) !== 0;
   }
 
   /** Frames from the peer that were lost, with those that policing dropped. */

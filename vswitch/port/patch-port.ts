@@ -4,6 +4,7 @@
 import {
   type Batch,
   createPortCounters,
+  OFFLOAD_ALL,
   type PacketPool,
   type Port,
   RX_BYTES,
@@ -24,6 +25,7 @@ export class PatchPort implements Port {
   readonly name: string;
   readonly stats = createPortCounters();
   readonly wakeFd = -1;
+  readonly offloads = OFFLOAD_ALL;
   readonly #pool: PacketPool;
   readonly #queue = new Int32Array(QUEUE_LENGTH);
   #head = 0;
