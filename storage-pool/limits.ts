@@ -20,12 +20,17 @@ export const NBD_STRING_BYTES_MAX = 4096;
 export const NBD_OPTION_BYTES_MAX = 64 * 1024;
 /** Options in one handshake, and the time for it: a client that neither goes nor leaves is closed. */
 export const NBD_OPTIONS_MAX = 128;
-export const NBD_HANDSHAKE_MS = 10_000;
+export const NBD_HANDSHAKE_MS = 30_000;
 export const CONNECTIONS_MAX = 512;
 /** Connections of one socket: a hostile client takes only its own share. */
 export const CONNECTIONS_PER_SOCKET_MAX = 64;
-/** Extents in one block status reply. */
+/** Metadata contexts that one connection may choose. */
+export const NBD_CONTEXTS_MAX = 16;
+/** Flushes of one connection that wait for the disk; then no more requests are read from it. */
+export const FLUSHES_MAX = 1024;
+/** Extents in one block status reply, and the bytes that one request may make us look up in the map. */
 export const STATUS_EXTENTS_MAX = 4096;
+export const LOOKUP_SPAN_BYTES_MAX = 4 * 1024 ** 3;
 
 /** Bytes of log written before a checkpoint is made, so that recovery reads a bounded tail. */
 export const CHECKPOINT_LOG_BYTES = 1024 * 1024 * 1024;

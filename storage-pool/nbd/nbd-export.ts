@@ -1,17 +1,20 @@
 // An export: a device under a name, with what the connections of one breath have done to it.
 // Thread: the pool's worker.
 import type { BlockDevice } from "../volume/block-device.js";
-import type { ExportInfo } from "./nbd-session.js";
+import type { ExportInfo, MetaContext } from "./nbd-session.js";
 import {
   NBD_FLAG_CAN_MULTI_CONN,
   NBD_FLAG_HAS_FLAGS,
   NBD_FLAG_READ_ONLY,
-  NBD_FLAG_SEND_DF,
+  NBD_FLAG_SEND_CACHE,
   NBD_FLAG_SEND_FAST_ZERO,
   NBD_FLAG_SEND_FLUSH,
   NBD_FLAG_SEND_FUA,
   NBD_FLAG_SEND_TRIM,
   NBD_FLAG_SEND_WRITE_ZEROES,
+  NBD_STATE_HOLE,
+  NBD_STATE_ZERO,
+  PLINTH_STATE_CHANGED,
 } from "./nbd-wire.js";
 
 export class NbdExport implements ExportInfo {
@@ -36,12 +39,38 @@ export class NbdExport implements ExportInfo {
     return this.device.sizeBytes;
   }
 
+  get snapshots(): readonly string[] {
+    return this.device.snapshotNames();
+  }
+
   /** A flush covers every connection of the pool, so that several connections may be used. */
   get flags(): number {
-    const always = NBD_FLAG_HAS_FLAGS | NBD_FLAG_SEND_FLUSH | NBD_FLAG_SEND_FUA | NBD_FLAG_CAN_MULTI_CONN;
-    if (this.readOnly) return always | NBD_FLAG_SEND_DF | NBD_FLAG_READ_ONLY;
-    return (
-      always | NBD_FLAG_SEND_DF | NBD_FLAG_SEND_TRIM | NBD_FLAG_SEND_WRITE_ZEROES | NBD_FLAG_SEND_FAST_ZERO
+    const always =
+      NBD_FLAG_HAS_FLAGS |
+      NBD_FLAG_SEND_FLUSH |
+      NBD_FLAG_SEND_FUA |
+      NBD_FLAG_CAN_MULTI_CONN |
+      NBD_FLAG_SEND_CACHE;
+    if (this.readOnly) return always | NBD_FLAG_READ_ONLY;
+    return always | NBD_FLAG_SEND_TRIM | NBD_FLAG_SEND_WRITE_ZEROES | NBD_FLAG_SEND_FAST_ZERO;
+  }
+
+  /** Walks a range in runs with their state in `context`; `visit` returns false to end. */
+  walk(
+    { snapshot }: MetaContext,
+    offset: number,
+    length: number,
+    visit: (lengthBytes: number, state: number) => boolean,
+  ): void {
+    if (snapshot === undefined) {
+      const hole = NBD_STATE_HOLE | NBD_STATE_ZERO;
+      this.device.extents(offset, length, (run, mapped) => visit(run, mapped ? 0 : hole));
+      return;
+    }
+    const told = this.device.changes(snapshot, offset, length, (run, changed) =>
+      visit(run, changed ? PLINTH_STATE_CHANGED : 0),
     );
+    // The snapshot was deleted meanwhile: nothing is known to be the same.
+    if (!told) visit(length, PLINTH_STATE_CHANGED);
   }
 }

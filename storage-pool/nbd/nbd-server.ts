@@ -77,8 +77,7 @@ class Connection {
 
 interface Waiting {
   readonly waiter: FlushWaiter;
-  readonly hi: number;
-  readonly lo: number;
+  readonly tag: number;
 }
 
 export class NbdServer implements FlushQueue {
@@ -182,7 +181,7 @@ export class NbdServer implements FlushQueue {
         more = more || connection.parsed;
       }
     }
-    return more;
+    return more || this.#touched.length > 0;
   }
 
   /** The cleaner made room, or gave up: writes that were put off are tried again. */
@@ -199,14 +198,14 @@ export class NbdServer implements FlushQueue {
     );
   }
 
-  wait(waiter: FlushWaiter, hi: number, lo: number): void {
-    this.#waiting.push({ waiter, hi, lo });
+  wait(waiter: FlushWaiter, tag: number): void {
+    this.#waiting.push({ waiter, tag });
   }
 
   /** Joins the next flush without being a client: `onSynced` gets 0 or an errno. */
   syncAside(onSynced: (result: number) => void): void {
     this.#aside = true;
-    this.wait({ flushed: (_hi, _lo, error) => onSynced(error) }, 0, 0);
+    this.wait({ flushed: (_tag, error) => onSynced(error) }, 0);
     if (!this.#syncing) this.#startSync();
   }
 
@@ -226,8 +225,8 @@ export class NbdServer implements FlushQueue {
     this.#syncer.sync(inline, (result) => {
       this.#syncing = false;
       for (let i = 0; i < served.length; i++) {
-        const { waiter, hi, lo } = served[i]!;
-        waiter.flushed(hi, lo, result);
+        const { waiter, tag } = served[i]!;
+        waiter.flushed(tag, result);
       }
       this.#sendAll(served);
       if (this.#waiting.length > 0) this.#startSync();
@@ -239,7 +238,12 @@ export class NbdServer implements FlushQueue {
     const connections = this.#where(
       ({ transmission }) => transmission !== undefined && answered.has(transmission),
     );
-    for (let i = 0; i < connections.length; i++) this.#send(connections[i]!);
+    for (let i = 0; i < connections.length; i++) {
+      const connection = connections[i]!;
+      this.#send(connection);
+      // It may have been kept from asking for more.
+      if (!connection.closed && connection.transmission!.hungry) this.#parse(connection);
+    }
   }
 
   #where(predicate: (connection: Connection) => boolean): Connection[] {
@@ -381,14 +385,15 @@ export class NbdServer implements FlushQueue {
     }
     const { transmission } = connection;
     if (transmission !== undefined) {
+      const { replies } = transmission;
       const wasFull = transmission.full;
-      while (transmission.outputStart < transmission.outputEnd) {
-        const left = transmission.outputEnd - transmission.outputStart;
-        const count = sysSend(connection.fd, transmission.output.address + transmission.outputStart, left);
+      while (replies.outputStart < replies.outputEnd) {
+        const left = replies.outputEnd - replies.outputStart;
+        const count = sysSend(connection.fd, replies.output.address + replies.outputStart, left);
         if (!this.#sent(connection, count)) return;
-        transmission.outputStart += count;
+        replies.outputStart += count;
       }
-      transmission.resetOutput();
+      replies.reset();
       if (transmission.disconnecting && transmission.idle) connection.closing = true;
       if (wasFull && !transmission.full) this.#parse(connection);
     }

@@ -1,12 +1,14 @@
 // The NBD handshake as a state machine: bytes of a client in, replies and finally a choice of export out.
 //
 //   greeting ─► flags ─► options ⟲ ─┬─ GO, EXPORT_NAME ─► transmission (the rest of the bytes is requests)
+//                                   ├─ STARTTLS ─► starttls (the rest of the bytes is TLS; everything is forgotten)
 //                                   └─ ABORT, bad bytes, too many ─► closed
 //
-// Source: NBD protocol, "Fixed newstyle negotiation". Every length is checked before use; strings are at most 4096
-// bytes of UTF-8; unknown options are consumed and refused. Pure. Thread: any.
+// Source: NBD protocol, "Fixed newstyle negotiation", "TLS support", "Metadata querying". Every length is checked before
+// use; strings are at most 4096 bytes of UTF-8; unknown options are consumed and refused. Pure. Thread: any.
 import { setUint64 } from "../../base/bytes/index.js";
 import {
+  NBD_CONTEXTS_MAX,
   NBD_OPTION_BYTES_MAX,
   NBD_OPTIONS_MAX,
   NBD_STRING_BYTES_MAX,
@@ -17,22 +19,29 @@ import {
   encodeOptionReply,
   IHAVEOPT_HI,
   IHAVEOPT_LO,
+  NBD_FLAG_BLOCK_STATUS_PAYLOAD,
   NBD_FLAG_FIXED_NEWSTYLE,
   NBD_FLAG_NO_ZEROES,
+  NBD_FLAG_SEND_DF,
   NBD_INFO_BLOCK_SIZE,
   NBD_INFO_DESCRIPTION,
   NBD_INFO_EXPORT,
   NBD_INFO_NAME,
   NBD_OPT_ABORT,
   NBD_OPT_EXPORT_NAME,
+  NBD_OPT_EXTENDED_HEADERS,
   NBD_OPT_GO,
   NBD_OPT_INFO,
   NBD_OPT_LIST,
   NBD_OPT_LIST_META_CONTEXT,
   NBD_OPT_SET_META_CONTEXT,
+  NBD_OPT_STARTTLS,
   NBD_OPT_STRUCTURED_REPLY,
   NBD_REP_ACK,
+  NBD_REP_ERR_EXT_HEADER_REQD,
   NBD_REP_ERR_INVALID,
+  NBD_REP_ERR_POLICY,
+  NBD_REP_ERR_TLS_REQD,
   NBD_REP_ERR_TOO_BIG,
   NBD_REP_ERR_UNKNOWN,
   NBD_REP_ERR_UNSUP,
@@ -47,8 +56,10 @@ export interface ExportInfo {
   readonly name: string;
   readonly description: string;
   readonly sizeBytes: number;
-  /** NBD_FLAG_… of transmission. */
+  /** NBD_FLAG_… of transmission, but for those that follow from the handshake. */
   readonly flags: number;
+  /** Names of the snapshots that it can be compared with. */
+  readonly snapshots: readonly string[];
 }
 
 /** The exports that one socket offers. */
@@ -58,12 +69,25 @@ export interface ExportDirectory {
   find(name: string): ExportInfo | undefined;
 }
 
+/**
+ * Whether the connection is, may be or has to be encrypted. "refused": there is no TLS here; "required": nothing but
+ * STARTTLS and ABORT is answered in the clear; "active": this is the inside of TLS.
+ */
+export type TlsMode = "refused" | "allowed" | "required" | "active";
+
+export type ReplyMode = "simple" | "structured" | "extended";
+
+/** A metadata context; its id is its place among the chosen ones, from 1. `snapshot`: what changed since then. */
+export interface MetaContext {
+  readonly name: string;
+  readonly snapshot: string | undefined;
+}
+
 /** How the handshake ended. */
 export interface Negotiated {
   readonly exportName: string;
-  readonly structuredReplies: boolean;
-  /** The client asked for base:allocation. */
-  readonly blockStatus: boolean;
+  readonly mode: ReplyMode;
+  readonly contexts: readonly MetaContext[];
 }
 
 export interface SessionOutput {
@@ -71,29 +95,35 @@ export interface SessionOutput {
   readonly replies: readonly Uint8Array[];
   /** How many of the bytes given belonged to the handshake. */
   readonly consumed: number;
-  readonly state: "open" | "transmission" | "closed";
+  readonly state: "open" | "transmission" | "starttls" | "closed";
 }
 
 export const BASE_ALLOCATION = "base:allocation";
-export const BASE_ALLOCATION_ID = 1;
+/** Followed by the name of a snapshot: one flag, PLINTH_STATE_CHANGED. */
+export const DIFF_PREFIX = "x-plinth:diff:";
 const FLAGS_SIZE = 4;
 const OPTION_SIZE = 16;
+const NO_CONTEXTS: readonly MetaContext[] = [];
 
 type OptionHandler = (session: NbdSession, option: number, data: Uint8Array) => void;
 
 export class NbdSession {
-  state: "flags" | "options" | "transmission" | "closed" = "flags";
+  state: "flags" | "options" | "transmission" | "starttls" | "closed" = "flags";
   readonly #exports: ExportDirectory;
+  readonly #tls: TlsMode;
   #replies: Uint8Array[] = [encodeGreeting()];
+  #fixed = false;
   #noZeroes = false;
-  #structured = false;
-  /** Export for which base:allocation was chosen. */
-  #contextFor: string | undefined;
+  #mode: ReplyMode = "simple";
+  /** Export for which the contexts were chosen. */
+  #contextsFor: string | undefined;
+  #contexts = NO_CONTEXTS;
   #chosen: string | undefined;
   #options = 0;
 
-  constructor(exports: ExportDirectory) {
+  constructor(exports: ExportDirectory, tls: TlsMode = "refused") {
     this.#exports = exports;
+    this.#tls = tls;
   }
 
   /** Takes what has arrived and is not yet consumed. Call again with the rest and more. */
@@ -106,24 +136,35 @@ export class NbdSession {
     }
     const replies = this.#replies;
     this.#replies = [];
-    const state = this.state === "transmission" || this.state === "closed" ? this.state : "open";
+    const state = this.state === "flags" || this.state === "options" ? "open" : this.state;
     return { replies, consumed, state };
   }
 
   /** After the state "transmission". */
   get negotiated(): Negotiated {
     const exportName = this.#chosen ?? "";
-    return {
-      exportName,
-      structuredReplies: this.#structured,
-      blockStatus: this.#contextFor !== undefined && this.#contextFor === exportName,
-    };
+    return { exportName, mode: this.#mode, contexts: this.#contextsOf(exportName) };
+  }
+
+  #contextsOf(exportName: string): readonly MetaContext[] {
+    return this.#contextsFor === exportName ? this.#contexts : NO_CONTEXTS;
+  }
+
+  /** Flags of transmission as they are after what was negotiated so far. */
+  #flagsOf(found: ExportInfo, name: string): number {
+    let { flags } = found;
+    if (this.#mode !== "simple") flags |= NBD_FLAG_SEND_DF;
+    if (this.#mode === "extended" && this.#contextsOf(name).length > 0) {
+      flags |= NBD_FLAG_BLOCK_STATUS_PAYLOAD;
+    }
+    return flags;
   }
 
   #receiveFlags(bytes: Uint8Array): number {
     if (bytes.byteLength < FLAGS_SIZE) return 0;
     const flags = viewOf(bytes).getUint32(0);
     const unknown = (flags & ~(NBD_FLAG_FIXED_NEWSTYLE | NBD_FLAG_NO_ZEROES)) !== 0;
+    this.#fixed = (flags & NBD_FLAG_FIXED_NEWSTYLE) !== 0;
     this.#noZeroes = (flags & NBD_FLAG_NO_ZEROES) !== 0;
     this.state = unknown ? "closed" : "options";
     return FLAGS_SIZE;
@@ -144,10 +185,19 @@ export class NbdSession {
       return 0;
     }
     const data = bytes.subarray(at + OPTION_SIZE, at + OPTION_SIZE + length);
+    this.#handle(option, data);
+    return OPTION_SIZE + length;
+  }
+
+  #handle(option: number, data: Uint8Array): void {
+    if (this.#tls === "required" && option !== NBD_OPT_STARTTLS && option !== NBD_OPT_ABORT) {
+      if (option === NBD_OPT_EXPORT_NAME) this.state = "closed";
+      else this.refuse(option, NBD_REP_ERR_TLS_REQD, "use TLS: STARTTLS first");
+      return;
+    }
     const handler = OPTIONS.get(option);
     if (handler === undefined) this.reply(option, NBD_REP_ERR_UNSUP);
     else handler(this, option, data);
-    return OPTION_SIZE + length;
   }
 
   reply(option: number, type: number, payload: Uint8Array = EMPTY): void {
@@ -164,7 +214,9 @@ export class NbdSession {
       this.refuse(option, NBD_REP_ERR_INVALID, "LIST takes no data");
       return;
     }
-    for (const { name } of this.#exports.list()) this.reply(option, NBD_REP_SERVER, withLength(name));
+    for (const { name, description } of this.#exports.list()) {
+      this.reply(option, NBD_REP_SERVER, encodeServer(name, description));
+    }
     this.reply(option, NBD_REP_ACK);
   }
 
@@ -177,13 +229,13 @@ export class NbdSession {
   exportName(data: Uint8Array): void {
     const name = data.byteLength > NBD_STRING_BYTES_MAX ? undefined : textOf(data);
     const found = name === undefined ? undefined : this.#exports.find(name);
-    if (name === undefined || found === undefined) {
+    if (name === undefined || found === undefined || this.#mode === "extended") {
       this.state = "closed";
       return;
     }
     const reply = new Uint8Array(this.#noZeroes ? 10 : 134);
     setUint64(viewOf(reply), 0, found.sizeBytes);
-    viewOf(reply).setUint16(8, found.flags);
+    viewOf(reply).setUint16(8, this.#flagsOf(found, name));
     this.#replies.push(reply);
     this.#enter(name);
   }
@@ -203,9 +255,22 @@ export class NbdSession {
       this.refuse(option, NBD_REP_ERR_UNKNOWN, `there is no export ${JSON.stringify(asked.name)}`);
       return;
     }
-    for (const payload of describe(found, asked.wanted)) this.reply(option, NBD_REP_INFO, payload);
+    const flags = this.#flagsOf(found, asked.name);
+    for (const payload of describe(found, flags, asked.wanted)) this.reply(option, NBD_REP_INFO, payload);
     this.reply(option, NBD_REP_ACK);
     if (option === NBD_OPT_GO) this.#enter(asked.name);
+  }
+
+  /** Everything said so far in the clear is forgotten: what goes on inside TLS is a new session. */
+  startTls(option: number, data: Uint8Array): void {
+    if (data.byteLength !== 0) this.refuse(option, NBD_REP_ERR_INVALID, "STARTTLS takes no data");
+    else if (this.#tls === "active") this.refuse(option, NBD_REP_ERR_INVALID, "TLS is active already");
+    else if (this.#tls === "refused" || !this.#fixed) {
+      this.refuse(option, NBD_REP_ERR_POLICY, "TLS is not configured here");
+    } else {
+      this.reply(option, NBD_REP_ACK);
+      this.state = "starttls";
+    }
   }
 
   structured(option: number, data: Uint8Array): void {
@@ -213,16 +278,29 @@ export class NbdSession {
       this.refuse(option, NBD_REP_ERR_INVALID, "STRUCTURED_REPLY takes no data");
       return;
     }
-    this.#structured = true;
+    if (this.#mode === "extended") {
+      this.refuse(option, NBD_REP_ERR_EXT_HEADER_REQD, "extended headers are negotiated already");
+      return;
+    }
+    this.#mode = "structured";
+    this.reply(option, NBD_REP_ACK);
+  }
+
+  extendedHeaders(option: number, data: Uint8Array): void {
+    if (data.byteLength !== 0) {
+      this.refuse(option, NBD_REP_ERR_INVALID, "EXTENDED_HEADERS takes no data");
+      return;
+    }
+    this.#mode = "extended";
     this.reply(option, NBD_REP_ACK);
   }
 
   metaContext(option: number, data: Uint8Array): void {
     const choosing = option === NBD_OPT_SET_META_CONTEXT;
     // What was chosen before is gone, also when this request fails.
-    if (choosing) this.#contextFor = undefined;
+    if (choosing) this.#contextsFor = undefined;
     const asked = parseMetaRequest(data);
-    if (!this.#structured || asked === undefined) {
+    if (this.#mode === "simple" || asked === undefined) {
       this.refuse(option, NBD_REP_ERR_INVALID, asked ? "needs structured replies" : "malformed request");
       return;
     }
@@ -230,19 +308,23 @@ export class NbdSession {
       this.refuse(option, NBD_REP_ERR_TOO_BIG, "a string is too long");
       return;
     }
-    if (this.#exports.find(asked.name) === undefined) {
+    const found = this.#exports.find(asked.name);
+    if (found === undefined) {
       this.refuse(option, NBD_REP_ERR_UNKNOWN, `there is no export ${JSON.stringify(asked.name)}`);
       return;
     }
-    const all = !choosing && (asked.queries.length === 0 || asked.queries.includes("base:"));
-    if (all || asked.queries.includes(BASE_ALLOCATION)) {
-      const payload = new Uint8Array(4 + BASE_ALLOCATION.length);
-      viewOf(payload).setUint32(0, choosing ? BASE_ALLOCATION_ID : 0);
-      payload.set(new TextEncoder().encode(BASE_ALLOCATION), 4);
-      this.reply(option, NBD_REP_META_CONTEXT, payload);
-      if (choosing) this.#contextFor = asked.name;
+    const contexts = contextsOf(found).filter(({ name }) => isWanted(name, asked.queries, choosing));
+    if (choosing && contexts.length > NBD_CONTEXTS_MAX) {
+      this.refuse(option, NBD_REP_ERR_TOO_BIG, `at most ${NBD_CONTEXTS_MAX} contexts can be chosen`);
+      return;
+    }
+    for (const [i, { name }] of contexts.entries()) {
+      this.reply(option, NBD_REP_META_CONTEXT, encodeContext(choosing ? i + 1 : 0, name));
     }
     this.reply(option, NBD_REP_ACK);
+    if (!choosing) return;
+    this.#contextsFor = asked.name;
+    this.#contexts = contexts;
   }
 
   #enter(name: string): void {
@@ -257,18 +339,33 @@ const OPTIONS: ReadonlyMap<number, OptionHandler> = new Map<number, OptionHandle
   [NBD_OPT_EXPORT_NAME, (session, _option, data) => session.exportName(data)],
   [NBD_OPT_ABORT, (session, option) => session.abort(option)],
   [NBD_OPT_LIST, (session, option, data) => session.list(option, data)],
+  [NBD_OPT_STARTTLS, (session, option, data) => session.startTls(option, data)],
   [NBD_OPT_INFO, (session, option, data) => session.info(option, data)],
   [NBD_OPT_GO, (session, option, data) => session.info(option, data)],
   [NBD_OPT_STRUCTURED_REPLY, (session, option, data) => session.structured(option, data)],
   [NBD_OPT_LIST_META_CONTEXT, (session, option, data) => session.metaContext(option, data)],
   [NBD_OPT_SET_META_CONTEXT, (session, option, data) => session.metaContext(option, data)],
+  [NBD_OPT_EXTENDED_HEADERS, (session, option, data) => session.extendedHeaders(option, data)],
 ]);
 
-function describe(found: ExportInfo, wanted: readonly number[]): Uint8Array[] {
+/** Everything that can be asked about an export. */
+function contextsOf({ snapshots }: ExportInfo): MetaContext[] {
+  const diffs = snapshots.map((snapshot) => ({ name: DIFF_PREFIX + snapshot, snapshot }));
+  return [{ name: BASE_ALLOCATION, snapshot: undefined }, ...diffs];
+}
+
+/** LIST: no queries ask for all, and what ends in a colon for everything that begins so. SET takes whole names only. */
+function isWanted(name: string, queries: readonly string[], choosing: boolean): boolean {
+  if (queries.includes(name)) return true;
+  if (choosing) return false;
+  return queries.length === 0 || queries.some((query) => query.endsWith(":") && name.startsWith(query));
+}
+
+function describe(found: ExportInfo, flags: number, wanted: readonly number[]): Uint8Array[] {
   const size = new Uint8Array(12);
   viewOf(size).setUint16(0, NBD_INFO_EXPORT);
   setUint64(viewOf(size), 2, found.sizeBytes);
-  viewOf(size).setUint16(10, found.flags);
+  viewOf(size).setUint16(10, flags);
   const blocks = new Uint8Array(14);
   viewOf(blocks).setUint16(0, NBD_INFO_BLOCK_SIZE);
   viewOf(blocks).setUint32(2, 1);
@@ -340,10 +437,20 @@ function textOf(bytes: Uint8Array): string | undefined {
   }
 }
 
-function withLength(name: string): Uint8Array {
+/** u32 name length, name; what follows is for people. */
+function encodeServer(name: string, description: string): Uint8Array {
+  const [encoded, text] = [new TextEncoder().encode(name), new TextEncoder().encode(description)];
+  const payload = new Uint8Array(4 + encoded.byteLength + text.byteLength);
+  viewOf(payload).setUint32(0, encoded.byteLength);
+  payload.set(encoded, 4);
+  payload.set(text, 4 + encoded.byteLength);
+  return payload;
+}
+
+function encodeContext(id: number, name: string): Uint8Array {
   const encoded = new TextEncoder().encode(name);
   const payload = new Uint8Array(4 + encoded.byteLength);
-  viewOf(payload).setUint32(0, encoded.byteLength);
+  viewOf(payload).setUint32(0, id);
   payload.set(encoded, 4);
   return payload;
 }

@@ -19,7 +19,7 @@ function rig(
   sizeBytes = 16 * MIB,
 ) {
   const target = new NbdExport("v", "", new MemoryDevice(sizeBytes), false);
-  const options = { structuredReplies: false, blockStatus: false };
+  const options = { mode: "simple", contexts: [] } as const;
   const input = new DataBuffer(INPUT_SIZE);
   const transmission = new NbdTransmission(target, input, options, { wait: () => {} });
   for (const [cookie, [type, flags, offset, length]] of requests.entries()) {
@@ -42,8 +42,8 @@ function rig(
     target.commitResult = 0;
     return transmission.hungry;
   };
-  const answers = (): number => transmission.outputEnd - transmission.outputStart;
-  const errorOf = (at: number): number => transmission.output.view.getUint32(at + 4);
+  const answers = (): number => transmission.replies.outputEnd - transmission.replies.outputStart;
+  const errorOf = (at: number): number => transmission.replies.output.view.getUint32(at + 4);
   return { target, transmission, breath, answers, errorOf };
 }
 
@@ -93,7 +93,7 @@ describe("a WRITE that is refused", () => {
       }
       expect(transmission.parse()).toBe(true);
       transmission.finish();
-      expect([answers(), errorOf(0), transmission.output.view.getUint32(12)]).toEqual([16, error, 0]);
+      expect([answers(), errorOf(0), transmission.replies.output.view.getUint32(12)]).toEqual([16, error, 0]);
       expect(transmission.broken).toBe(false);
     },
   );

@@ -3,47 +3,46 @@
 //   input ─ parse: stage writes, queue the rest ─► (server commits the device) ─► finish: answers, reads ─► output
 //
 // A request is looked at once it is complete; a WRITE too large for the input buffer is received into a buffer of its
-// own. Replies: simple, or structured where it was negotiated (never a simple reply to READ then). Everything is
-// bounded: pending requests, bytes of queued reads, bytes of replies that the client does not take.
+// own. Everything is bounded: pending requests, flushes, bytes of queued reads, bytes of replies not taken.
 // Source: NBD protocol, "Transmission". Pure but for the device. Thread: the pool's worker. Hot: yes.
-import { setUint64 } from "../../base/bytes/index.js";
 import { DataBuffer } from "../disk/data-buffer.js";
-import { EAGAIN, EINVAL, ENOSPC, ENOTSUP, EPERM, OK } from "../errors.js";
-import { BLOCK_SIZE, REPLY_QUEUE_BYTES_MAX, REQUEST_SIZE_BYTES_MAX, STATUS_EXTENTS_MAX } from "../limits.js";
-import type { NbdExport } from "./nbd-export.js";
-import { BASE_ALLOCATION_ID } from "./nbd-session.js";
+import { EAGAIN, EINVAL, ENOTSUP, OK } from "../errors.js";
 import {
-  CHUNK_SIZE,
+  BLOCK_SIZE,
+  FLUSHES_MAX,
+  LOOKUP_SPAN_BYTES_MAX,
+  REPLY_QUEUE_BYTES_MAX,
+  REQUEST_SIZE_BYTES_MAX,
+  STATUS_EXTENTS_MAX,
+} from "../limits.js";
+import type { NbdExport } from "./nbd-export.js";
+import { NbdReplies } from "./nbd-replies.js";
+import type { MetaContext, Negotiated } from "./nbd-session.js";
+import {
+  ECHO_WORDS,
+  EXTENDED_REQUEST_SIZE,
   NBD_CMD_BLOCK_STATUS,
+  NBD_CMD_CACHE,
   NBD_CMD_DISC,
   NBD_CMD_FLAG_DF,
   NBD_CMD_FLAG_FAST_ZERO,
   NBD_CMD_FLAG_FUA,
   NBD_CMD_FLAG_NO_HOLE,
+  NBD_CMD_FLAG_PAYLOAD_LEN,
   NBD_CMD_FLAG_REQ_ONE,
   NBD_CMD_FLUSH,
   NBD_CMD_READ,
   NBD_CMD_TRIM,
   NBD_CMD_WRITE,
   NBD_CMD_WRITE_ZEROES,
-  NBD_FLAGS_OF,
+  NBD_EXTENDED_REQUEST_MAGIC,
   NBD_REPLY_FLAG_DONE,
-  NBD_REPLY_TYPE_BLOCK_STATUS,
-  NBD_REPLY_TYPE_ERROR,
-  NBD_REPLY_TYPE_OFFSET_DATA,
-  NBD_REPLY_TYPE_OFFSET_HOLE,
   NBD_REQUEST_MAGIC,
-  NBD_STATE_HOLE,
-  NBD_STATE_ZERO,
-  nbdError,
   REQUEST_SIZE,
-  SIMPLE_REPLY_SIZE,
-  writeChunk,
-  writeSimpleReply,
 } from "./nbd-wire.js";
+import { RequestChecker } from "./request-checker.js";
 
 export const INPUT_SIZE = 320 * 1024;
-const OUTPUT_SIZE = 64 * 1024;
 const PENDING_MAX = 512;
 /** Reads queued before they are answered; one larger request goes alone. */
 const READ_BYTES_MAX = 1024 * 1024;
@@ -51,29 +50,28 @@ const SPARE_MAX = 2 * 1024 * 1024;
 const HOLE_MIN = 64 * 1024;
 /** Zeroes written in one breath: a request may ask for 4 GiB, and everybody else would have to wait. */
 const ZERO_SLICE = 4 * 1024 * 1024;
+const U32 = 0x1_0000_0000;
 
-/** Waits for a flush; `hi` and `lo` are the cookie of the request that asked for it. */
+/** Waits for a flush; `tag` is the waiter's own. */
 export interface FlushWaiter {
-  flushed(hi: number, lo: number, error: number): void;
+  flushed(tag: number, error: number): void;
 }
 
 /** Told of flushes: `waiter.flushed` is called once everything committed before is durable. */
 export interface FlushQueue {
-  wait(waiter: FlushWaiter, hi: number, lo: number): void;
+  wait(waiter: FlushWaiter, tag: number): void;
 }
 
 export class NbdTransmission implements FlushWaiter {
   readonly export: NbdExport;
   readonly input: DataBuffer;
+  readonly replies: NbdReplies;
   inputStart = 0;
   inputEnd = 0;
   /** Payload of a WRITE that the input buffer is too small for: receive `largeLeft` bytes at `largeAt`. */
   large: DataBuffer | undefined;
   largeAt = 0;
   largeLeft = 0;
-  output = new DataBuffer(OUTPUT_SIZE);
-  outputStart = 0;
-  outputEnd = 0;
   /** Broken protocol: close at once. */
   broken = false;
   /** The client said goodbye: close when everything is answered. */
@@ -82,23 +80,31 @@ export class NbdTransmission implements FlushWaiter {
   stalled = false;
   flushesInFlight = 0;
   requests = 0;
-  readonly #structured: boolean;
-  readonly #blockStatus: boolean;
+  readonly #extended: boolean;
+  readonly #requestSize: number;
+  readonly #magic: number;
+  readonly #contexts: readonly MetaContext[];
+  readonly #checker: RequestChecker;
   readonly #flushes: FlushQueue;
-  readonly #cookieHi = new Uint32Array(PENDING_MAX);
-  readonly #cookieLo = new Uint32Array(PENDING_MAX);
+  readonly #echo = new Uint32Array(PENDING_MAX * ECHO_WORDS);
   readonly #types = new Uint16Array(PENDING_MAX);
   readonly #flags = new Uint16Array(PENDING_MAX);
   readonly #errors = new Int32Array(PENDING_MAX);
   readonly #offsets = new Float64Array(PENDING_MAX);
   readonly #lengths = new Float64Array(PENDING_MAX);
+  /** Of a BLOCK_STATUS: which of the contexts are asked for, a bit each. */
+  readonly #chosen = new Uint32Array(PENDING_MAX);
+  readonly #flushEcho = new Uint32Array(FLUSHES_MAX * ECHO_WORDS);
+  readonly #flushTypes = new Uint16Array(FLUSHES_MAX);
+  /** Free places of the flush columns, a stack. */
+  readonly #flushFree = Uint16Array.from({ length: FLUSHES_MAX }, (_, i) => i); // cold
   /** Kept for the next large write: fresh memory costs more than the copy into it. */
   #spare: DataBuffer | undefined;
   #pending = 0;
   #readBytes = 0;
-  /** Payload of a refused WRITE that is still to come; its header, and why it is refused. */
+  /** Payload of a refused request that is still to come; its header, and why it is refused. */
   #discard = 0;
-  readonly #refused = new DataBuffer(REQUEST_SIZE);
+  readonly #refused = new DataBuffer(EXTENDED_REQUEST_SIZE);
   #refusal: number = OK;
   /** Of the WRITE_ZEROES at the front of the input: bytes already written in earlier breaths, and what failed there. */
   #zeroed = 0;
@@ -107,29 +113,41 @@ export class NbdTransmission implements FlushWaiter {
   constructor(
     target: NbdExport,
     input: DataBuffer,
-    options: { readonly structuredReplies: boolean; readonly blockStatus: boolean },
+    { mode, contexts }: Pick<Negotiated, "mode" | "contexts">,
     flushes: FlushQueue,
   ) {
     this.export = target;
     this.input = input;
-    this.#structured = options.structuredReplies;
-    this.#blockStatus = options.blockStatus;
+    this.replies = new NbdReplies(mode);
+    this.#extended = mode === "extended";
+    this.#requestSize = this.#extended ? EXTENDED_REQUEST_SIZE : REQUEST_SIZE;
+    this.#magic = this.#extended ? NBD_EXTENDED_REQUEST_MAGIC : NBD_REQUEST_MAGIC;
+    this.#contexts = contexts;
+    this.#checker = new RequestChecker(target, mode, contexts.length > 0);
     this.#flushes = flushes;
   }
 
   /** Everything received is answered and sent. */
   get idle(): boolean {
-    return this.#pending === 0 && this.flushesInFlight === 0 && this.outputStart === this.outputEnd;
+    return (
+      this.#pending === 0 && this.flushesInFlight === 0 && this.replies.outputStart === this.replies.outputEnd
+    );
   }
 
   /** Whether `parse` could do more if it were called again after `finish`. */
   get hungry(): boolean {
-    return this.inputEnd - this.inputStart >= REQUEST_SIZE && !this.broken && !this.stalled && !this.full;
+    const whole = this.inputEnd - this.inputStart >= this.#requestSize;
+    return whole && !this.broken && !this.stalled && !this.full;
   }
 
-  /** The client does not take its replies: nothing more is read from it. */
+  /** The client does not take its replies, or asks for too many flushes at once: nothing more is read from it. */
   get full(): boolean {
-    return this.outputEnd - this.outputStart >= REPLY_QUEUE_BYTES_MAX || this.disconnecting;
+    const queued = this.replies.outputEnd - this.replies.outputStart;
+    return (
+      queued >= REPLY_QUEUE_BYTES_MAX ||
+      this.flushesInFlight > FLUSHES_MAX - PENDING_MAX ||
+      this.disconnecting
+    );
   }
 
   /** Looks at all complete requests in the input; true when something awaits `finish`. */
@@ -138,7 +156,7 @@ export class NbdTransmission implements FlushWaiter {
     if (this.large !== undefined && this.largeLeft === 0 && !this.#finishLarge()) return this.#pending > 0;
     while (!this.broken && !this.disconnecting && this.largeLeft === 0 && this.#pending < PENDING_MAX) {
       if (this.#discard > 0 && !this.#dropPayload()) break;
-      if (this.inputEnd - this.inputStart < REQUEST_SIZE || !this.#parseRequest()) break;
+      if (this.inputEnd - this.inputStart < this.#requestSize || !this.#parseRequest()) break;
     }
     if (this.inputStart === this.inputEnd) {
       this.inputStart = 0;
@@ -158,21 +176,33 @@ export class NbdTransmission implements FlushWaiter {
   #parseRequest(): boolean {
     const { view } = this.input;
     const at = this.inputStart;
-    if (view.getUint32(at) !== NBD_REQUEST_MAGIC) {
+    if (view.getUint32(at) !== this.#magic) {
       this.broken = true;
       return false;
     }
+    const flags = view.getUint16(at + 4);
     const type = view.getUint16(at + 6);
-    const length = view.getUint32(at + 24);
     if (type === NBD_CMD_DISC) {
       this.disconnecting = true;
       this.inputStart = this.inputEnd;
       return false;
     }
-    // 64-bit offsets beyond 2⁵³ are beyond every export: rounding cannot bring them back.
-    const offset = view.getUint32(at + 16) * 0x1_0000_0000 + view.getUint32(at + 20);
-    const error = this.#check(type, view.getUint16(at + 4), offset, length);
-    if (type === NBD_CMD_WRITE) return this.#parseWrite(at, offset, length, error);
+    // 64-bit numbers beyond 2⁵³ are beyond every export: rounding cannot bring them back.
+    const offset = view.getUint32(at + 16) * U32 + view.getUint32(at + 20);
+    const length = this.#extended
+      ? view.getUint32(at + 24) * U32 + view.getUint32(at + 28)
+      : view.getUint32(at + 24);
+    const error = this.#checker.check(type, flags, offset, length);
+    const payload = this.#extended ? (flags & NBD_CMD_FLAG_PAYLOAD_LEN) !== 0 : type === NBD_CMD_WRITE;
+    if (payload) {
+      if (this.#extended && length > REQUEST_SIZE_BYTES_MAX) {
+        this.broken = true;
+        return false;
+      }
+      if (type === NBD_CMD_WRITE) return this.#parseWrite(at, offset, length, error);
+      if (type === NBD_CMD_BLOCK_STATUS) return this.#parseFilter(at, offset, length, error);
+      return this.#refuse(at, length, error === OK ? EINVAL : error);
+    }
     if (error === OK && (type === NBD_CMD_TRIM || type === NBD_CMD_WRITE_ZEROES)) {
       return this.#parseUnmap(at, type, offset, length);
     }
@@ -181,46 +211,61 @@ export class NbdTransmission implements FlushWaiter {
       this.#readBytes += length;
     }
     this.#note(at, type, offset, length, error);
-    this.inputStart += REQUEST_SIZE;
+    this.inputStart += this.#requestSize;
     return true;
   }
 
-  #check(type: number, flags: number, offset: number, length: number): number {
-    const allowed = NBD_FLAGS_OF[type];
-    if (allowed === undefined || type === 5 || (flags & ~allowed) !== 0) return EINVAL;
-    if (type === NBD_CMD_FLUSH) return OK;
-    const writing = type === NBD_CMD_WRITE || type === NBD_CMD_TRIM || type === NBD_CMD_WRITE_ZEROES;
-    if (writing && this.export.readOnly) return EPERM;
-    if (offset + length > this.export.sizeBytes) {
-      return type === NBD_CMD_WRITE || type === NBD_CMD_WRITE_ZEROES ? ENOSPC : EINVAL;
+  /** A request that is answered with `error` once its payload has gone by. */
+  #refuse(at: number, length: number, error: number): boolean {
+    this.input.bytes.copy(this.#refused.bytes, 0, at, at + this.#requestSize);
+    this.#refusal = error;
+    this.#discard = length;
+    this.inputStart += this.#requestSize;
+    if (length === 0) this.#dropPayload();
+    return true;
+  }
+
+  /** BLOCK_STATUS with a payload: u64 effect length, u32 × n context ids. */
+  #parseFilter(at: number, offset: number, length: number, error: number): boolean {
+    const most = 8 + 4 * this.#contexts.length;
+    if (error !== OK || length < 12 || length > most || length % 4 !== 0) {
+      return this.#refuse(at, length, error === OK ? EINVAL : error);
     }
-    if (type === NBD_CMD_BLOCK_STATUS && (!this.#blockStatus || length === 0)) return EINVAL;
-    const payload = type === NBD_CMD_READ || type === NBD_CMD_WRITE;
-    return payload && length > REQUEST_SIZE_BYTES_MAX ? EINVAL : OK;
+    if (this.inputEnd - at - this.#requestSize < length) return false;
+    const { view } = this.input;
+    const from = at + this.#requestSize;
+    const span = view.getUint32(from) * U32 + view.getUint32(from + 4);
+    let chosen = 0;
+    let bad = span === 0 || offset + span > this.export.sizeBytes;
+    for (let i = 8; i < length; i += 4) {
+      const id = view.getUint32(from + i);
+      // Ids are counted from 1.
+      bad ||= id === 0 || id > this.#contexts.length || (chosen & (1 << (id - 1))) !== 0;
+      if (!bad) chosen |= 1 << (id - 1);
+    }
+    this.#note(at, NBD_CMD_BLOCK_STATUS, offset, span, bad ? EINVAL : OK);
+    this.#chosen[this.#pending - 1] = chosen;
+    this.inputStart += this.#requestSize + length;
+    return true;
   }
 
   #parseWrite(at: number, offset: number, length: number, error: number): boolean {
-    if (error !== OK && length > 0) {
-      this.input.bytes.copy(this.#refused.bytes, 0, at, at + REQUEST_SIZE);
-      this.#refusal = error;
-      this.#discard = length;
-      this.inputStart += REQUEST_SIZE;
-      return true;
-    }
+    if (error !== OK) return this.#refuse(at, length, error);
+    const head = this.#requestSize;
     if (length === 0) {
-      this.#note(at, NBD_CMD_WRITE, offset, length, error);
-      this.inputStart += REQUEST_SIZE;
+      this.#note(at, NBD_CMD_WRITE, offset, length, OK);
+      this.inputStart += head;
       return true;
     }
-    const have = this.inputEnd - at - REQUEST_SIZE;
+    const have = this.inputEnd - at - head;
     if (have < length) {
-      if (REQUEST_SIZE + length > this.input.bytes.byteLength) this.#beginLarge(at, length, have);
+      if (head + length > this.input.bytes.byteLength) this.#beginLarge(at, length, have);
       return false;
     }
-    const result = this.#stage(this.input, at + REQUEST_SIZE, offset, length);
+    const result = this.#stage(this.input, at + head, offset, length);
     if (result === EAGAIN) return false;
     this.#note(at, NBD_CMD_WRITE, offset, length, result);
-    this.inputStart += REQUEST_SIZE + length;
+    this.inputStart += head + length;
     return true;
   }
 
@@ -233,12 +278,13 @@ export class NbdTransmission implements FlushWaiter {
 
   /** The header moves into the large buffer too, so that it is there when the payload is complete. */
   #beginLarge(at: number, length: number, have: number): void {
-    const size = REQUEST_SIZE + length;
+    const head = this.#requestSize;
+    const size = head + length;
     const spare = this.#spare;
     this.large = spare !== undefined && spare.bytes.byteLength >= size ? spare : new DataBuffer(size);
     if (size <= SPARE_MAX) this.#spare = this.large;
-    this.input.bytes.copy(this.large.bytes, 0, at, at + REQUEST_SIZE + have);
-    this.largeAt = REQUEST_SIZE + have;
+    this.input.bytes.copy(this.large.bytes, 0, at, at + head + have);
+    this.largeAt = head + have;
     this.largeLeft = length - have;
     this.inputStart = 0;
     this.inputEnd = 0;
@@ -248,9 +294,10 @@ export class NbdTransmission implements FlushWaiter {
   #finishLarge(): boolean {
     const large = this.large as DataBuffer;
     if (this.#pending >= PENDING_MAX) return false;
-    const offset = large.view.getUint32(16) * 0x1_0000_0000 + large.view.getUint32(20);
-    const length = large.view.getUint32(24);
-    const result = this.#stage(large, REQUEST_SIZE, offset, length);
+    const offset = large.view.getUint32(16) * U32 + large.view.getUint32(20);
+    // The low word is enough: payloads are small.
+    const length = large.view.getUint32(this.#extended ? 28 : 24);
+    const result = this.#stage(large, this.#requestSize, offset, length);
     if (result === EAGAIN) return false;
     this.#noteFrom(large, 0, NBD_CMD_WRITE, offset, length, result);
     this.large = undefined;
@@ -271,7 +318,12 @@ export class NbdTransmission implements FlushWaiter {
     else if ((flags & NBD_CMD_FLAG_FAST_ZERO) !== 0) result = ENOTSUP;
     else {
       const slice = Math.min(length - this.#zeroed, ZERO_SLICE);
-      result = this.#zeroError === OK ? device.stageZeroes(offset + this.#zeroed, slice) : this.#zeroError;
+      result = this.#zeroError;
+      // Refused before the first slice rather than half way.
+      if (this.#zeroed === 0 && slice < length) {
+        result = device.admit(offset, Math.min(length, LOOKUP_SPAN_BYTES_MAX));
+      }
+      if (result === OK) result = device.stageZeroes(offset + this.#zeroed, slice);
       if (result === OK && this.#zeroed + slice < length) {
         this.#zeroed += slice;
         this.export.staged = true;
@@ -284,7 +336,7 @@ export class NbdTransmission implements FlushWaiter {
     }
     this.export.staged = true;
     this.#note(at, type, offset, length, result);
-    this.inputStart += REQUEST_SIZE;
+    this.inputStart += this.#requestSize;
     return true;
   }
 
@@ -303,8 +355,9 @@ export class NbdTransmission implements FlushWaiter {
     this.#zeroed = 0;
     this.#zeroError = OK;
     const n = this.#pending++;
-    this.#cookieHi[n] = source.view.getUint32(at + 8);
-    this.#cookieLo[n] = source.view.getUint32(at + 12);
+    const e = n * ECHO_WORDS;
+    for (let i = 0; i < ECHO_WORDS; i++) this.#echo[e + i] = source.view.getUint32(at + 8 + i * 4);
+    this.#chosen[n] = 0xffff_ffff;
     this.#flags[n] = source.view.getUint16(at + 4);
     this.#types[n] = type;
     this.#offsets[n] = offset;
@@ -319,7 +372,7 @@ export class NbdTransmission implements FlushWaiter {
     this.#discard -= count;
     if (this.#discard > 0) return false;
     // Only now: clients do not expect an answer to what they are still sending.
-    this.#noteFrom(this.#refused, 0, NBD_CMD_WRITE, 0, 0, this.#refusal);
+    this.#noteFrom(this.#refused, 0, this.#refused.view.getUint16(6), 0, 0, this.#refusal);
     return true;
   }
 
@@ -333,8 +386,9 @@ export class NbdTransmission implements FlushWaiter {
       if (type === NBD_CMD_READ) this.#answerRead(n, error);
       else if (type === NBD_CMD_BLOCK_STATUS && error === OK) this.#answerStatus(n);
       else if (type === NBD_CMD_FLUSH && error === OK) this.#waitForFlush(n);
-      else if (error !== OK || committed !== OK) this.#answer(n, error !== OK ? error : committed);
-      else if (((this.#flags[n] as number) & NBD_CMD_FLAG_FUA) !== 0) this.#waitForFlush(n);
+      else if (error !== OK || committed !== OK || type === NBD_CMD_CACHE) {
+        this.#answer(n, error !== OK || type === NBD_CMD_CACHE ? error : committed);
+      } else if (((this.#flags[n] as number) & NBD_CMD_FLAG_FUA) !== 0) this.#waitForFlush(n);
       else this.#answer(n, OK);
     }
     if (this.#zeroed > 0 && this.#zeroError === OK) this.#zeroError = committed;
@@ -343,144 +397,74 @@ export class NbdTransmission implements FlushWaiter {
   }
 
   #waitForFlush(n: number): void {
-    this.flushesInFlight++;
-    this.#flushes.wait(this, this.#cookieHi[n] as number, this.#cookieLo[n] as number);
+    const tag = this.#flushFree[FLUSHES_MAX - 1 - this.flushesInFlight++] as number;
+    const echo = this.#flushEcho;
+    for (let i = 0; i < ECHO_WORDS; i++) {
+      echo[tag * ECHO_WORDS + i] = this.#echo[n * ECHO_WORDS + i] as number;
+    }
+    this.#flushTypes[tag] = this.#types[n] as number;
+    this.#flushes.wait(this, tag);
   }
 
   /** The flush that this request waited for has ended. */
-  flushed(hi: number, lo: number, error: number): void {
-    this.flushesInFlight--;
-    this.#room(SIMPLE_REPLY_SIZE);
-    this.outputEnd += writeSimpleReply(this.output.view, this.outputEnd, hi, lo, nbdError(error));
+  flushed(tag: number, error: number): void {
+    this.#flushFree[FLUSHES_MAX - this.flushesInFlight--] = tag;
+    this.replies.answer(this.#flushEcho, tag * ECHO_WORDS, this.#flushTypes[tag] as number, error);
   }
 
   #answer(n: number, error: number): void {
-    this.#room(CHUNK_SIZE + 6);
-    const hi = this.#cookieHi[n] as number;
-    const lo = this.#cookieLo[n] as number;
-    const { view } = this.output;
-    const type = this.#types[n] as number;
-    const structured = this.#structured && (type === NBD_CMD_READ || type === NBD_CMD_BLOCK_STATUS);
-    if (!structured) {
-      this.outputEnd += writeSimpleReply(view, this.outputEnd, hi, lo, nbdError(error));
-      return;
-    }
-    const flags = NBD_REPLY_FLAG_DONE;
-    const kind = error === OK ? 0 : NBD_REPLY_TYPE_ERROR;
-    this.outputEnd += writeChunk(view, this.outputEnd, hi, lo, flags, kind, error === OK ? 0 : 6);
-    if (error === OK) return;
-    view.setUint32(this.outputEnd, nbdError(error));
-    view.setUint16(this.outputEnd + 4, 0);
-    this.outputEnd += 6;
+    this.replies.answer(this.#echo, n * ECHO_WORDS, this.#types[n] as number, error);
   }
 
   #answerRead(n: number, error: number): void {
     const length = this.#lengths[n] as number;
-    if (error !== OK || (length === 0 && this.#structured)) {
+    const { replies } = this;
+    if (error !== OK || (length === 0 && replies.chunked)) {
       this.#answer(n, error);
       return;
     }
-    if (!this.#structured) {
-      this.#answerSimpleRead(n, length);
+    const e = n * ECHO_WORDS;
+    const { device } = this.export;
+    const offset = this.#offsets[n] as number;
+    if (!replies.chunked) {
+      replies.simpleRead(this.#echo, e, device, offset, length);
       return;
     }
-    const offset = this.#offsets[n] as number;
     const whole = ((this.#flags[n] as number) & NBD_CMD_FLAG_DF) !== 0 || length < HOLE_MIN;
     if (whole) {
-      this.#dataChunk(n, offset, length, NBD_REPLY_FLAG_DONE);
+      replies.data(this.#echo, e, device, offset, length, NBD_REPLY_FLAG_DONE);
       return;
     }
     let at = offset;
     let failed = false;
     const end = offset + length;
-    this.export.device.extents(offset, length, (run, mapped) => {
+    device.extents(offset, length, (run, mapped) => {
       const last = at + run === end ? NBD_REPLY_FLAG_DONE : 0;
-      if (mapped) failed = !this.#dataChunk(n, at, run, last);
-      else this.#holeChunk(n, at, run, last);
+      if (mapped) failed = !replies.data(this.#echo, e, device, at, run, last);
+      else replies.hole(this.#echo, e, at, run, last);
       at += run;
       return !failed;
     });
   }
 
-  #answerSimpleRead(n: number, length: number): void {
-    this.#room(SIMPLE_REPLY_SIZE + length);
-    const at = this.outputEnd;
-    const result =
-      length === 0
-        ? OK
-        : this.export.device.read(this.output, at + SIMPLE_REPLY_SIZE, this.#offsets[n] as number, length);
-    this.#answer(n, result);
-    if (result === OK) this.outputEnd += length;
-  }
-
-  /** False when the data could not be read; then the request is answered with the error. */
-  #dataChunk(n: number, offset: number, length: number, flags: number): boolean {
-    this.#room(CHUNK_SIZE + 8 + length);
-    const { view } = this.output;
-    const at = this.outputEnd;
-    const result = this.export.device.read(this.output, at + CHUNK_SIZE + 8, offset, length);
-    if (result !== OK) {
-      this.#answer(n, result);
-      return false;
-    }
-    const hi = this.#cookieHi[n] as number;
-    const lo = this.#cookieLo[n] as number;
-    writeChunk(view, at, hi, lo, flags, NBD_REPLY_TYPE_OFFSET_DATA, length + 8);
-    setUint64(view, at + CHUNK_SIZE, offset);
-    this.outputEnd += CHUNK_SIZE + 8 + length;
-    return true;
-  }
-
-  #holeChunk(n: number, offset: number, length: number, flags: number): void {
-    this.#room(CHUNK_SIZE + 12);
-    const { view } = this.output;
-    const hi = this.#cookieHi[n] as number;
-    const lo = this.#cookieLo[n] as number;
-    this.outputEnd += writeChunk(view, this.outputEnd, hi, lo, flags, NBD_REPLY_TYPE_OFFSET_HOLE, 12);
-    setUint64(view, this.outputEnd, offset);
-    view.setUint32(this.outputEnd + 8, length);
-    this.outputEnd += 12;
-  }
-
+  /** One chunk for each context that is asked for. */
   #answerStatus(n: number): void {
-    this.#room(CHUNK_SIZE + 4 + STATUS_EXTENTS_MAX * 8);
-    const { view } = this.output;
-    const at = this.outputEnd;
+    const chosen = this.#chosen[n] as number;
     const max = ((this.#flags[n] as number) & NBD_CMD_FLAG_REQ_ONE) !== 0 ? 1 : STATUS_EXTENTS_MAX;
-    let count = 0;
-    let to = at + CHUNK_SIZE + 4;
-    this.export.device.extents(this.#offsets[n] as number, this.#lengths[n] as number, (run, mapped) => {
-      view.setUint32(to, run);
-      view.setUint32(to + 4, mapped ? 0 : NBD_STATE_HOLE | NBD_STATE_ZERO);
-      to += 8;
-      return ++count < max;
-    });
-    const hi = this.#cookieHi[n] as number;
-    const lo = this.#cookieLo[n] as number;
-    writeChunk(view, at, hi, lo, NBD_REPLY_FLAG_DONE, NBD_REPLY_TYPE_BLOCK_STATUS, 4 + count * 8);
-    view.setUint32(at + CHUNK_SIZE, BASE_ALLOCATION_ID);
-    this.outputEnd = to;
-  }
-
-  /** Everything was sent; a buffer that one huge read needed is not kept. */
-  resetOutput(): void {
-    this.outputStart = 0;
-    this.outputEnd = 0;
-    if (this.output.bytes.byteLength > REPLY_QUEUE_BYTES_MAX) this.output = new DataBuffer(OUTPUT_SIZE);
-  }
-
-  /** Makes room for `size` bytes of reply. Addresses of the buffer may change: nothing is being sent meanwhile. */
-  #room(size: number): void {
-    if (this.outputEnd + size <= this.output.bytes.byteLength) return;
-    const held = this.outputEnd - this.outputStart;
-    const needed = held + size;
-    let target = this.output;
-    if (needed > target.bytes.byteLength) {
-      target = new DataBuffer(Math.max(needed, Math.min(2 * target.bytes.byteLength, REPLY_QUEUE_BYTES_MAX)));
+    const length = Math.min(this.#lengths[n] as number, LOOKUP_SPAN_BYTES_MAX);
+    const { replies } = this;
+    for (let i = 0; i < this.#contexts.length; i++) {
+      if ((chosen & (1 << i)) === 0) continue;
+      const context = this.#contexts[i] as MetaContext;
+      let count = 0;
+      replies.beginStatus(max);
+      this.export.walk(context, this.#offsets[n] as number, length, (run, state) => {
+        replies.extent(run, state);
+        return ++count < max;
+      });
+      // None of the others follows when no higher bit is set.
+      const last = i + 1 === this.#contexts.length || chosen >>> (i + 1) === 0;
+      replies.endStatus(this.#echo, n * ECHO_WORDS, i + 1, count, last ? NBD_REPLY_FLAG_DONE : 0);
     }
-    this.output.bytes.copy(target.bytes, 0, this.outputStart, this.outputEnd);
-    this.output = target;
-    this.outputStart = 0;
-    this.outputEnd = held;
   }
 }

@@ -1,12 +1,11 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { DataBuffer } from "../disk/data-buffer.js";
+import { NbdLoop } from "../testing/nbd-loop.js";
+import { SnapshottedDevice } from "../testing/snapshotted-device.js";
 import { MemoryDevice } from "../volume/memory-device.js";
-import { NbdExport } from "./nbd-export.js";
-import { type ExportInfo, NbdSession } from "./nbd-session.js";
-import { INPUT_SIZE, NbdTransmission } from "./nbd-transmission.js";
+import { type ExportInfo, NbdSession, type ReplyMode, type TlsMode } from "./nbd-session.js";
 
-const info: ExportInfo = { name: "v", description: "d", sizeBytes: 1 << 20, flags: 1 };
+const info: ExportInfo = { name: "v", description: "d", sizeBytes: 1 << 20, flags: 1, snapshots: ["s"] };
 const directory = {
   list: () => [info],
   find: (name: string) => (name === "v" || name === "" ? info : undefined),
@@ -25,9 +24,15 @@ const someOption = fc
   .tuple(fc.oneof(fc.nat(12), fc.nat(0xffffffff)), fc.uint8Array({ maxLength: 60 }))
   .map(([number, data]) => option(number, data));
 
+const tlsModes = fc.constantFrom<TlsMode[]>("refused", "allowed", "required", "active");
+
 /** Feeds a stream in pieces as a socket would and returns what was said and how it ended. */
-function feed(bytes: Uint8Array, pieces: readonly number[]): { said: Buffer; state: string; left: number } {
-  const session = new NbdSession(directory);
+function feed(
+  bytes: Uint8Array,
+  pieces: readonly number[],
+  tls: TlsMode = "refused",
+): { said: Buffer; state: string; left: number } {
+  const session = new NbdSession(directory, tls);
   const said: Uint8Array[] = [];
   let held = Buffer.alloc(0);
   let at = 0;
@@ -57,13 +62,19 @@ test("the handshake survives arbitrary bytes", () => {
 
 test("the handshake answers any options, and the same in whatever pieces they arrive", () => {
   fc.assert(
-    fc.property(fc.array(someOption, { maxLength: 8 }), fc.array(fc.nat(30)), (options, pieces) => {
-      const bytes = Buffer.concat([Buffer.from([0, 0, 0, 3]), ...options]);
-      const whole = feed(bytes, [100_000]);
-      const cut = feed(bytes, pieces);
-      expect(cut.said.equals(whole.said)).toBe(true);
-      expect(cut.state).toBe(whole.state);
-    }),
+    fc.property(
+      tlsModes,
+      fc.array(someOption, { maxLength: 8 }),
+      fc.array(fc.nat(30)),
+      (tls, options, pieces) => {
+        const bytes = Buffer.concat([Buffer.from([0, 0, 0, 3]), ...options]);
+        const whole = feed(bytes, [100_000], tls);
+        const cut = feed(bytes, pieces, tls);
+        expect(cut.said.equals(whole.said)).toBe(true);
+        expect(cut.state).toBe(whole.state);
+        if (tls === "required") expect(whole.state).not.toBe("transmission");
+      },
+    ),
     { numRuns: 500 },
   );
 });
@@ -95,78 +106,50 @@ test("unknown options are consumed and refused; GO and INFO agree; contexts are 
   expect(types(option(6, go))).toEqual([3, 3, 1]);
   expect(types(option(7, go))).toEqual([3, 3, 1]);
   expect(session.state).toBe("transmission");
-  expect(session.negotiated).toEqual({ exportName: "v", structuredReplies: true, blockStatus: false });
+  expect(session.negotiated).toEqual({ exportName: "v", mode: "structured", contexts: [] });
 });
 
-function request(type: number, flags: number, cookie: number, offset: bigint, length: number): Buffer {
-  const bytes = Buffer.alloc(28);
-  bytes.writeUInt32BE(0x25609513, 0);
+const MODES = ["simple", "structured", "extended"] as const;
+const CONTEXTS = [
+  { name: "base:allocation", snapshot: undefined },
+  { name: "x-plinth:diff:s", snapshot: "s" },
+];
+const PAYLOAD_LEN = 32;
+
+interface Request {
+  readonly type: number;
+  readonly flags: number;
+  readonly offset: bigint;
+  readonly length: number;
+}
+
+/** Request number `cookie`, with the payload that its head promises. */
+function encode({ type, flags, offset, length }: Request, cookie: number, mode: ReplyMode): Buffer {
+  const extended = mode === "extended";
+  const size = extended ? 32 : 28;
+  const payload = extended ? (flags & PAYLOAD_LEN) !== 0 : type === 1;
+  const bytes = Buffer.alloc(size + (payload ? length : 0), cookie);
+  bytes.fill(0, 0, size);
+  bytes.writeUInt32BE(extended ? 0x21e41c71 : 0x25609513, 0);
   bytes.writeUInt16BE(flags, 4);
   bytes.writeUInt16BE(type, 6);
   bytes.writeUInt32BE(cookie, 12);
   bytes.writeBigUInt64BE(offset, 16);
-  bytes.writeUInt32BE(length, 24);
+  bytes.writeUInt32BE(length, extended ? 28 : 24);
   return bytes;
 }
 
-/** Runs a transmission over a memory device: everything received, committed, finished and flushed at once. */
-class Loop {
-  readonly target = new NbdExport("v", "", new MemoryDevice(1 << 20), false);
-  readonly waiting: [number, number][] = [];
-  readonly transmission: NbdTransmission;
-  readonly #sent: Buffer[] = [];
-
-  constructor(structuredReplies: boolean) {
-    const options = { structuredReplies, blockStatus: structuredReplies };
-    this.transmission = new NbdTransmission(this.target, new DataBuffer(INPUT_SIZE), options, {
-      wait: (_, hi, lo) => this.waiting.push([hi, lo]),
-    });
-  }
-
-  receive(bytes: Uint8Array): void {
-    const { transmission } = this;
-    for (let at = 0; at < bytes.byteLength && !transmission.broken && !transmission.disconnecting; ) {
-      let count: number;
-      if (transmission.largeLeft > 0) {
-        count = Math.min(transmission.largeLeft, bytes.byteLength - at);
-        transmission.large!.bytes.set(bytes.subarray(at, at + count), transmission.largeAt);
-        transmission.largeAt += count;
-        transmission.largeLeft -= count;
-      } else {
-        transmission.compact();
-        count = Math.min(INPUT_SIZE - transmission.inputEnd, bytes.byteLength - at);
-        transmission.input.bytes.set(bytes.subarray(at, at + count), transmission.inputEnd);
-        transmission.inputEnd += count;
-      }
-      at += count;
-      do {
-        transmission.parse();
-        this.target.commitResult = this.target.device.commit();
-        transmission.finish();
-        for (const [hi, lo] of this.waiting.splice(0))
-          transmission.flushed(hi, lo, this.target.device.flush());
-        this.#take();
-      } while (transmission.hungry && transmission.parse());
-    }
-  }
-
-  #take(): void {
-    const { output, outputStart, outputEnd } = this.transmission;
-    this.#sent.push(Buffer.from(output.bytes.subarray(outputStart, outputEnd)));
-    this.transmission.outputStart = 0;
-    this.transmission.outputEnd = 0;
-  }
-
-  get sent(): Buffer {
-    return Buffer.concat(this.#sent);
-  }
+function loop(mode: ReplyMode): NbdLoop {
+  const contexts = mode === "simple" ? [] : CONTEXTS;
+  return new NbdLoop(new SnapshottedDevice(1 << 20), { mode, contexts });
 }
 
 test("transmission survives arbitrary bytes", () => {
   fc.assert(
-    fc.property(fc.boolean(), fc.uint8Array({ maxLength: 200 }), (structured, bytes) => {
-      new Loop(structured).receive(bytes);
-      new Loop(structured).receive(Buffer.concat([request(1, 0, 1, 0n, 100), bytes]));
+    fc.property(fc.constantFrom(...MODES), fc.uint8Array({ maxLength: 200 }), (mode, bytes) => {
+      loop(mode).receive(bytes);
+      const write = encode({ type: 1, flags: 0, offset: 0n, length: 100 }, 1, mode);
+      loop(mode).receive(Buffer.concat([write.subarray(0, 32), bytes]));
     }),
     { numRuns: 500 },
   );
@@ -179,64 +162,79 @@ const anyRequest = fc
       { weight: 1, arbitrary: fc.nat(65535) },
     ),
     flags: fc.oneof(
-      { weight: 5, arbitrary: fc.constantFrom(0, 0, 1, 2, 4, 8, 18) },
+      { weight: 5, arbitrary: fc.constantFrom(0, 0, 1, 2, 4, 8, 18, 32, 33) },
       { weight: 1, arbitrary: fc.nat(65535) },
     ),
     offset: fc.oneof(fc.nat((1 << 20) + 5000).map(BigInt), fc.bigInt({ min: 0n, max: 2n ** 64n - 1n })),
-    length: fc.oneof(fc.nat(20_000), fc.nat(400_000)),
+    length: fc.oneof(fc.nat(20), fc.nat(20_000), fc.nat(400_000)),
   })
   .filter(({ type }) => type !== 2);
 
 test("every request with a legal header gets exactly one final answer, with an error that NBD knows", () => {
   fc.assert(
-    fc.property(fc.boolean(), fc.array(anyRequest, { maxLength: 12 }), (structured, requests) => {
-      const loop = new Loop(structured);
-      for (const [cookie, { type, flags, offset, length }] of requests.entries()) {
-        loop.receive(request(type, flags, cookie, offset, length));
-        if (type === 1) loop.receive(Buffer.alloc(length, cookie));
-      }
-      expect(loop.transmission.broken).toBe(false);
-      expect([...finalAnswers(loop.sent, structured, requests)].sort((a, b) => a - b)).toEqual([
-        ...requests.keys(),
-      ]);
-    }),
+    fc.property(
+      fc.constantFrom(...MODES),
+      fc.array(anyRequest, { maxLength: 12 }),
+      fc.nat(5000),
+      (mode, requests, piece) => {
+        const over = loop(mode);
+        const bytes = Buffer.concat(requests.map((request, cookie) => encode(request, cookie, mode)));
+        for (let at = 0; at < bytes.byteLength; at += piece + 100) {
+          over.receive(bytes.subarray(at, at + piece + 100));
+        }
+        expect(over.transmission.broken).toBe(false);
+        const answers = [...finalAnswers(over.sent, mode, requests)].sort((a, b) => a - b);
+        expect(answers).toEqual([...requests.keys()]);
+      },
+    ),
     { numRuns: 300 },
   );
 });
 
 /** Walks the stream of replies; yields the cookie of each final one. */
-function* finalAnswers(
-  sent: Buffer,
-  structured: boolean,
-  requests: readonly { type: number; length: number }[],
-): Generator<number> {
+function* finalAnswers(sent: Buffer, mode: ReplyMode, requests: readonly Request[]): Generator<number> {
+  const head = mode === "extended" ? 32 : 20;
   for (let at = 0; at < sent.byteLength; ) {
+    const magic = sent.readUInt32BE(at);
     const cookie = sent.readUInt32BE(at + 12);
-    const { type, length } = requests[cookie]!;
-    if (sent.readUInt32BE(at) === 0x67446698) {
+    const { type, length, offset } = requests[cookie]!;
+    if (magic === 0x67446698) {
       const error = sent.readUInt32BE(at + 4);
       expect([0, 1, 5, 12, 22, 28, 75, 95, 108]).toContain(error);
-      expect(structured && type === 0).toBe(false);
+      expect(mode === "extended" || (mode === "structured" && type === 0)).toBe(false);
       at += 16 + (type === 0 && error === 0 ? length : 0);
       yield cookie;
       continue;
     }
-    expect(sent.readUInt32BE(at)).toBe(0x668e33ef);
-    expect(structured).toBe(true);
+    expect(magic).toBe(mode === "extended" ? 0x6e8a278c : 0x668e33ef);
+    expect(mode).not.toBe("simple");
+    if (mode === "extended") expect(sent.readBigUInt64BE(at + 16)).toBe(offset);
     if ((sent.readUInt16BE(at + 4) & 1) === 1) yield cookie;
-    at += 20 + sent.readUInt32BE(at + 16);
+    at += head + sent.readUInt32BE(at + head - 4);
   }
 }
 
 test("past the end: EINVAL for reads and trims, ENOSPC for writes; read-only: EPERM", () => {
-  const loop = new Loop(false);
   const end = BigInt(1 << 20);
-  loop.receive(request(0, 0, 0, end - 10n, 20));
-  loop.receive(Buffer.concat([request(1, 0, 1, end - 10n, 20), Buffer.alloc(20)]));
-  loop.receive(request(4, 0, 2, end, 4096));
-  loop.receive(request(6, 0, 3, end, 4096));
-  loop.receive(request(0, 0, 4, 2n ** 64n - 1n, 4096));
-  loop.receive(request(3, 0, 5, 0n, 0));
-  const errors = [0, 1, 2, 3, 4, 5].map((n) => loop.sent.readUInt32BE(n * 16 + 4));
-  expect(errors).toEqual([22, 28, 22, 28, 22, 0]);
+  const requests: readonly [type: number, offset: bigint, length: number][] = [
+    [0, end - 10n, 20],
+    [1, end - 10n, 20],
+    [4, end, 4096],
+    [6, end, 4096],
+    [0, 2n ** 64n - 1n, 4096],
+    [5, end, 1],
+    [5, 0n, 4096],
+    [3, 0n, 0],
+  ];
+  const errorsOf = (over: NbdLoop): number[] => {
+    for (const [cookie, [type, offset, length]] of requests.entries()) {
+      over.receive(encode({ type, flags: 0, offset, length }, cookie, "simple"));
+    }
+    return requests.map((_, n) => over.sent.readUInt32BE(n * 16 + 4));
+  };
+  const options = { mode: "simple", contexts: [] } as const;
+  expect(errorsOf(loop("simple"))).toEqual([22, 28, 22, 28, 22, 22, 0, 0]);
+  expect(errorsOf(new NbdLoop(new MemoryDevice(1 << 20), options, true))).toEqual([
+    22, 1, 1, 1, 22, 22, 0, 0,
+  ]);
 });

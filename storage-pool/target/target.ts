@@ -10,7 +10,6 @@ import { storageError } from "../errors.js";
 import { DirectoryMapFiles } from "../log/map-files.js";
 import { NbdExport } from "../nbd/nbd-export.js";
 import { type ExportSource, NbdServer } from "../nbd/nbd-server.js";
-import type { ExportInfo } from "../nbd/nbd-session.js";
 import type { CheckpointRecord } from "../pool/checkpoint.js";
 import type { VolumeSpec } from "../pool/open-pool.js";
 import { type NewMap, Pool, type PoolUsage } from "../pool/pool.js";
@@ -237,7 +236,7 @@ export class Target {
     this.#served.set(volume.name, {
       pool,
       volume,
-      target: new NbdExport(volume.name, "Plinth volume", volume, false),
+      target: new NbdExport(shownName(volume.name), "Plinth volume", volume, false),
     });
   }
 
@@ -253,7 +252,7 @@ export class Target {
     return {
       open,
       find: open,
-      list: () => [...this.#served.values()].map(({ target }) => listed(target)),
+      list: () => [...this.#served.values()].map(({ target }) => target),
     };
   }
 
@@ -263,7 +262,8 @@ export class Target {
     const key = `${volume.name}@${snapshot}`;
     const known = this.#snapshotExports.get(key);
     if (known !== undefined) return known;
-    const made = new NbdExport(key, "Plinth snapshot", new SnapshotDevice(volume, root, pool.reader), true);
+    const device = new SnapshotDevice(volume, root, pool.reader);
+    const made = new NbdExport(shownName(key), "Plinth snapshot", device, true);
     this.#snapshotExports.set(key, made);
     return made;
   }
@@ -280,7 +280,8 @@ export class Target {
       ];
       if (served === undefined || !names.includes(asked)) return undefined;
       if (!readOnly) return served.target;
-      const made = view.get(served.target) ?? new NbdExport(name, "Plinth volume", served.volume, true);
+      const { target } = served;
+      const made = view.get(target) ?? new NbdExport(target.name, target.description, target.device, true);
       view.set(served.target, made);
       return made;
     };
@@ -289,17 +290,15 @@ export class Target {
       find: open,
       list: () => {
         const target = open("");
-        return target === undefined ? [] : [listed(target)];
+        return target === undefined ? [] : [target];
       },
     };
   }
 }
 
-/** As LIST shows an export: the default namespace is left out, as users type it. */
-function listed(target: NbdExport): ExportInfo {
-  const { name, description, sizeBytes, flags } = target;
-  const shown = name.startsWith(DEFAULT_NAMESPACE) ? name.slice(DEFAULT_NAMESPACE.length) : name;
-  return { name: shown, description, sizeBytes, flags };
+/** The default namespace is left out, as users type it. */
+function shownName(name: string): string {
+  return name.startsWith(DEFAULT_NAMESPACE) ? name.slice(DEFAULT_NAMESPACE.length) : name;
 }
 
 /** Pools that could not be opened must not take the worker with them. */
