@@ -264,7 +264,15 @@ async function revertVolume(daemon: StorageDaemon, params: Params): Promise<Volu
     let recorded = false;
     try {
       const now = find(daemon, entry.name);
-      await daemon.catalogue.putVolume({ ...now, mapFile: made.mapFile, checkpointSequence: made.sequence });
+      await daemon.catalogue.putVolume({
+        ...now,
+        mapFile: made.mapFile,
+        checkpointSequence: made.sequence,
+        snapshots: now.snapshots.map((each) => ({
+          ...each,
+          mapFile: made.snapshotFiles[each.name] ?? each.mapFile,
+        })),
+      });
       recorded = true;
     } finally {
       await daemon.target.ask("finishRevert", { pool, id, recorded });

@@ -42,7 +42,7 @@ export interface DiskIdentity {
 
 export class Disk {
   readonly file: DiskFile;
-  readonly superblock: Superblock;
+  superblock: Superblock;
   readonly slotCount: number;
   freeSlots: number;
   /** Something was written since the last sync. */
@@ -69,6 +69,13 @@ export class Disk {
 
   get index(): number {
     return this.superblock.diskIndex;
+  }
+
+  /** From now on the disk is one of this program's format; one of an older version is written anew. 0 or an errno. */
+  upgrade(): number {
+    if (this.superblock.formatVersion === FORMAT_VERSION) return 0;
+    this.superblock = { ...this.superblock, formatVersion: FORMAT_VERSION };
+    return writeSuperblock(this.file, this.superblock);
   }
 
   /** Byte position of a slot in the file. */
@@ -216,11 +223,16 @@ export function formatDisk(file: DiskFile, identity: DiskIdentity): Disk {
     blockSizeBytes: BLOCK_SIZE,
     slotCount,
   };
-  const scratch = new DataBuffer(BLOCK_SIZE);
-  scratch.bytes.set(encodeSuperblock(superblock));
-  const result = file.write(scratch, 0, BLOCK_SIZE, 0) || file.sync();
+  const result = writeSuperblock(file, superblock);
   if (result !== 0) throw storageError("DISK_DAMAGED", `${file.path} cannot be written (errno ${result})`);
   return new Disk(file, superblock);
+}
+
+/** On the medium when it returns 0. */
+function writeSuperblock(file: DiskFile, superblock: Superblock): number {
+  const scratch = new DataBuffer(BLOCK_SIZE);
+  scratch.bytes.set(encodeSuperblock(superblock));
+  return file.write(scratch, 0, BLOCK_SIZE, 0) || file.sync();
 }
 
 /** Opens a disk that was formatted before. Throws when it is not disk `index` of pool `poolId`. */

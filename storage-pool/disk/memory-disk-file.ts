@@ -2,11 +2,13 @@
 import type { DataBuffer } from "./data-buffer.js";
 import type { DiskFile } from "./disk-file.js";
 
-const CHUNK = 64 * 1024;
+const CHUNK = 16 * 1024;
 
-/** Sparse bytes: chunks exist once written. */
+/** Sparse bytes: chunks exist once written, and copies share them until one of both writes. */
 export class SparseBytes {
   readonly #chunks = new Map<number, Uint8Array>();
+  /** Chunks that no copy shares. */
+  readonly #own = new Set<number>();
 
   read(target: Uint8Array, at: number, length: number, offset: number): void {
     this.#each(at, length, offset, (chunk, from, to, position) => {
@@ -18,29 +20,37 @@ export class SparseBytes {
 
   write(source: Uint8Array, at: number, length: number, offset: number): void {
     this.#each(at, length, offset, (chunk, from, to, position) => {
-      const bytes = this.#chunks.get(chunk) ?? new Uint8Array(CHUNK);
-      this.#chunks.set(chunk, bytes);
-      bytes.set(source.subarray(position, position + to - from), from);
+      this.#writable(chunk).set(source.subarray(position, position + to - from), from);
     });
   }
 
   zero(offset: number, length: number): void {
     this.#each(0, length, offset, (chunk, from, to) => {
       if (from === 0 && to === CHUNK) this.#chunks.delete(chunk);
-      else this.#chunks.get(chunk)?.fill(0, from, to);
+      else if (this.#chunks.has(chunk)) this.#writable(chunk).fill(0, from, to);
     });
   }
 
   /** The same content, independent from now on. */
   copy(): SparseBytes {
     const copy = new SparseBytes();
-    for (const [index, chunk] of this.#chunks) copy.#chunks.set(index, chunk.slice());
+    for (const [index, chunk] of this.#chunks) copy.#chunks.set(index, chunk);
+    this.#own.clear();
     return copy;
   }
 
   /** Bytes held, in whole chunks. */
   get heldBytes(): number {
     return this.#chunks.size * CHUNK;
+  }
+
+  #writable(index: number): Uint8Array {
+    const chunk = this.#chunks.get(index);
+    if (chunk !== undefined && this.#own.has(index)) return chunk;
+    const own = chunk?.slice() ?? new Uint8Array(CHUNK);
+    this.#chunks.set(index, own);
+    this.#own.add(index);
+    return own;
   }
 
   #each(

@@ -8,7 +8,7 @@
 // shared. Thread: the pool's worker. Hot: no (one segment at a time, between requests).
 import { DataBuffer } from "../disk/data-buffer.js";
 import { BLOCK_SIZE } from "../limits.js";
-import type { MapPage } from "../volume/block-map.js";
+import { copyBranch, copyPage, type MapBranch, type MapPage } from "../volume/block-map.js";
 import type { MapReader } from "../volume/map-reader.js";
 import type { Root, Volume } from "../volume/volume.js";
 import { checksum, DATA_BLOCKS, PAGE_ENTRIES, RECORD_DATA, SEGMENT_BLOCKS, SEGMENT_MOVED } from "./format.js";
@@ -126,37 +126,53 @@ export class Cleaner {
     }
   }
 
-  /** Every live page that names the old place gets the new one; pages frozen by checkpoints keep the old. */
+  /**
+   * Every live page that names the old place gets the new one; what checkpoints froze keeps the old. Branches and pages
+   * that live maps share stay shared: each is copied once if a frozen map has it too.
+   */
   #redirect(each: LiveBlock, location: number): void {
     const { table } = this.#options;
-    const index = each.block >>> 9;
+    const pageIndex = each.block >>> 9;
     const entry = each.block & (PAGE_ENTRIES - 1);
-    const users = new Map<MapPage, { volume: Volume; root: Root }[]>();
+    const users = new Map<MapBranch, Root[]>();
     for (const volume of this.#options.volumes.values()) {
       for (const root of volume.roots()) {
-        const page = root.map.pages[index] ?? null;
-        if (page === null || page.words[entry] !== each.from) continue;
-        const known = users.get(page) ?? [];
-        known.push({ volume, root });
-        users.set(page, known);
-      }
-    }
-    for (const [page, roots] of users) {
-      let target = page;
-      if (page.refs > roots.length) {
-        // A checkpoint names this page too: the live maps share a copy from now on.
-        target = roots[0]!.root.map.copyPage(page);
-        target.refs = roots.length;
-        page.refs -= roots.length;
-        for (const { root } of roots) root.map.pages[index] = target;
-      }
-      table.reference(location);
-      table.release(each.from);
-      target.words[entry] = location;
-      for (const { volume, root } of roots) {
+        const branch = root.map.branches[pageIndex >>> 9] ?? null;
+        if (branch?.pages[pageIndex & 511]?.words[entry] !== each.from || branch === null) continue;
+        const known = users.get(branch);
+        if (known === undefined) users.set(branch, [root]);
+        else known.push(root);
         root.dirty = true;
         volume.generation++;
       }
+    }
+    const pages = new Map<MapPage, MapBranch[]>();
+    for (const [shared, roots] of users) {
+      let branch = shared;
+      if (shared.refs > roots.length) {
+        branch = copyBranch(shared);
+        branch.refs = roots.length;
+        shared.refs -= roots.length;
+        for (const { map } of roots) map.branches[pageIndex >>> 9] = branch;
+      }
+      const page = branch.pages[pageIndex & 511] as MapPage;
+      const known = pages.get(page);
+      if (known === undefined) pages.set(page, [branch]);
+      else known.push(branch);
+    }
+    for (const [shared, branches] of pages) {
+      let page = shared;
+      if (shared.refs > branches.length) {
+        page = copyPage(shared, table);
+        page.refs = branches.length;
+        shared.refs -= branches.length;
+        for (const branch of branches) branch.pages[pageIndex & 511] = page;
+      } else if (page.file !== undefined) {
+        page.moveTo(undefined, 0);
+      }
+      table.reference(location);
+      table.release(each.from);
+      page.words[entry] = location;
     }
   }
 
@@ -178,7 +194,7 @@ export class Cleaner {
   #isNamed(block: number, location: number): boolean {
     for (const volume of this.#options.volumes.values()) {
       for (const root of volume.roots()) {
-        const page = root.map.pages[block >>> 9] ?? null;
+        const page = root.map.page(block >>> 9);
         if (page !== null && page.words[block & 511] === location) return true;
       }
     }

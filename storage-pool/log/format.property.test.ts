@@ -121,9 +121,11 @@ test("a reader refuses a format that it does not know", () => {
     epoch: 1,
     firstSequence: 1,
     places: [0, 0],
+    revision: 0,
+    copies: 1,
   };
   expect(() => parseCell(encodeCell(cell))).toThrowError(refusal);
-  const map = { formatVersion: newer, volume: 1, sequence: 1, sizeBytes: 4096, pageCount: 0 };
+  const map = { formatVersion: newer, volume: 1, sequence: 1, sizeBytes: 4096, pageCount: 0, entryCount: 0 };
   expect(() => parseMapHeader(encodeMapHeader(map))).toThrowError(refusal);
   expect(
     parseSuperblock(encodeSuperblock({ ...superblock, formatVersion: FORMAT_VERSION }), "disk")?.poolId,

@@ -25,7 +25,8 @@
 //  24 u64 durable position       every sequence up to this one was on the medium when this record was made
 //  32 u64 offset                 bytes into the volume, multiple of 4096
 //  40 u64 length                 bytes, multiple of 4096
-//  48 u32 kind                   1 data, 2 unmap (the range reads as zeros, no payload)
+//  48 u32 kind                   1 data, 2 unmap (the range reads as zeros, no payload), 3 mark (offset is a time, ms
+//                                since 1970; every later record was written then or after; no length, no payload)
 //  52 u32 data block             first payload block, counted from the start of the slot
 //  56 u64 serial                 of the segment: what an earlier life of the slot left behind never passes
 //  64 u32 × n                    crc32c of each payload block
@@ -34,12 +35,16 @@
 //  4 KiB boundary, recovery reads 72 KiB per 4 MiB, and a 4 KiB write costs 72 bytes of overhead, not 4096.
 //  Where the checksums live: on disk in the records and in checkpoints, in memory in the map (4 of its 8 bytes).
 //
-//  map file (checkpoint or snapshot), in the daemon's directory; sealed like a cell:
-//   4 KiB "PLmp" header (MapHeader) │ pages, 4 KiB each │ "PLmt" trailer (MapTrailer: page numbers, sums, segments)
+//  map file (the map of a head or of a snapshot), in the daemon's directory; header and trailer sealed like a cell:
+//   4 KiB "PLmp" header (MapHeader) │ own pages, 4 KiB each │ table, 16 B per page of the map │ "PLmt" trailer (MapTrailer)
 //   page: 512 × u32 location, 512 × u32 crc32c of the block
 //   location = segment index × 1024 + block within the slot; 0 = nothing stored, reads as zeros.
+//   table entry: u32 page index · u32 file (0: this one, n: the trailer's files[n − 1]) · u32 page within that file ·
+//                u32 crc32c of the page. So a file holds only the pages that no earlier file has.
 //
-// Versioned by FORMAT_VERSION: a reader refuses what it does not know. Invariant: all encoders are here and nowhere
+// Versioned by FORMAT_VERSION: a reader refuses what it does not know. Version 1 had no marks, no revisions of segment
+// headers, and map files with all their pages (indexes and sums in the trailer); it is read, and becomes 2 when opened.
+// Invariant: all encoders are here and nowhere
 // else. Thread: any. Hot: yes (encodeRecord).
 
 import { crc32c } from "@node-rs/crc32";
@@ -48,7 +53,9 @@ import { defineRecord, type RecordType } from "../../base/schema/index.js";
 import { storageError } from "../errors.js";
 import { BLOCK_SIZE } from "../limits.js";
 
-export const FORMAT_VERSION = 1;
+export const FORMAT_VERSION = 2;
+/** Read, too. */
+export const FORMAT_OLDEST = 1;
 export const SEGMENT_SIZE = 4 * 1024 * 1024;
 export const SEGMENT_BLOCKS = SEGMENT_SIZE / BLOCK_SIZE;
 /** Enough records for one per block of payload: 1006 × 72 bytes. */
@@ -60,6 +67,8 @@ export const CELLS_AT = BLOCK_SIZE;
 export const RECORD_SIZE = 64;
 export const RECORD_DATA = 1;
 export const RECORD_UNMAP = 2;
+export const RECORD_MARK = 3;
+export const TABLE_ENTRY_SIZE = 16;
 export const PAGE_ENTRIES = 512;
 export const PAGE_SIZE = PAGE_ENTRIES * 8;
 
@@ -103,6 +112,10 @@ export interface SegmentHeader {
   firstSequence: number;
   /** Disk index and slot of each copy, in pairs. */
   places: number[];
+  /** Rises when copies move: of two cells with one serial the higher one holds. */
+  revision: number;
+  /** Copies that there shall be. */
+  copies: number;
 }
 
 /** What a map file says about itself. */
@@ -112,15 +125,23 @@ export interface MapHeader {
   /** The map holds every record up to this one. */
   sequence: number;
   sizeBytes: number;
+  /** Pages in this file. */
   pageCount: number;
+  /** Pages of the map; 0 in version 1. */
+  entryCount: number;
 }
 
 export interface MapTrailer {
+  /** Only in version 1: index of each page. */
   pageIndexes: number[];
-  /** crc32c of each page. */
+  /** Only in version 1: crc32c of each page. */
   checksums: number[];
-  /** Segments that locations name: index and serial, in pairs. */
+  /** Segments that were there, all that locations name among them: index and serial, in pairs. */
   segments: number[];
+  /** Other map files that hold pages of this map. */
+  files: string[];
+  /** crc32c of the table. */
+  tableChecksum: number;
 }
 
 export const superblockRecord: RecordType<Superblock> = defineRecord<Superblock>("Superblock", {
@@ -144,6 +165,8 @@ export const segmentHeaderRecord: RecordType<SegmentHeader> = defineRecord<Segme
   epoch: { number: 6, type: "uint32" },
   firstSequence: { number: 7, type: "uint64" },
   places: { number: 8, type: "uint32", repeated: true },
+  revision: { number: 9, type: "uint32" },
+  copies: { number: 10, type: "uint32" },
 });
 
 export const mapHeaderRecord: RecordType<MapHeader> = defineRecord<MapHeader>("MapHeader", {
@@ -152,12 +175,15 @@ export const mapHeaderRecord: RecordType<MapHeader> = defineRecord<MapHeader>("M
   sequence: { number: 3, type: "uint64" },
   sizeBytes: { number: 4, type: "uint64" },
   pageCount: { number: 5, type: "uint32" },
+  entryCount: { number: 6, type: "uint32" },
 });
 
 export const mapTrailerRecord: RecordType<MapTrailer> = defineRecord<MapTrailer>("MapTrailer", {
   pageIndexes: { number: 1, type: "uint32", repeated: true },
   checksums: { number: 2, type: "uint32", repeated: true },
   segments: { number: 3, type: "uint64", repeated: true },
+  files: { number: 4, type: "string", repeated: true },
+  tableChecksum: { number: 5, type: "uint32" },
 });
 
 /** Byte position of slot 0 on a disk with `slotCount` slots. */
@@ -235,10 +261,11 @@ export function parseRecord(index: Uint8Array, at: number, serial: number): LogR
   const offset = getUint64(view, at + 32);
   const length = getUint64(view, at + 40);
   const dataBlock = view.getUint32(at + 52, true);
-  if (length === 0 || length % BLOCK_SIZE !== 0 || offset % BLOCK_SIZE !== 0) return undefined;
   if (!Number.isSafeInteger(offset + length)) return undefined;
+  const isMark = kind === RECORD_MARK;
+  if (!isMark && (length === 0 || length % BLOCK_SIZE !== 0 || offset % BLOCK_SIZE !== 0)) return undefined;
+  if (!isMark && kind !== RECORD_DATA && kind !== RECORD_UNMAP) return undefined;
   const blockCount = kind === RECORD_DATA ? length / BLOCK_SIZE : 0;
-  if (kind !== RECORD_DATA && kind !== RECORD_UNMAP) return undefined;
   if (blockCount > DATA_BLOCKS) return undefined;
   if (blockCount > 0 && (dataBlock < INDEX_BLOCKS || dataBlock + blockCount > SEGMENT_BLOCKS))
     return undefined;
@@ -278,13 +305,13 @@ export function parseSuperblock(bytes: Uint8Array, path: string): Superblock | u
   if (opened === "damaged") throw storageError("DISK_DAMAGED", `the superblock of ${path} is damaged`);
   const superblock = superblockRecord.parse(opened);
   const known =
-    superblock.formatVersion === FORMAT_VERSION &&
+    isKnownVersion(superblock.formatVersion) &&
     superblock.segmentSizeBytes === SEGMENT_SIZE &&
     superblock.blockSizeBytes === BLOCK_SIZE;
   if (!known) {
     throw storageError(
       "DISK_FORMAT",
-      `${path} has format ${superblock.formatVersion}; this Plinth reads ${FORMAT_VERSION}`,
+      `${path} has format ${superblock.formatVersion}; this Plinth reads ${FORMAT_OLDEST} to ${FORMAT_VERSION}`,
       { remedy: "use the Plinth that wrote it" },
     );
   }
@@ -300,13 +327,17 @@ export function parseCell(bytes: Uint8Array): SegmentHeader | undefined {
   const opened = unseal(MAGIC_CELL, bytes);
   if (typeof opened === "string") return undefined;
   const header = segmentHeaderRecord.parse(opened);
-  if (header.formatVersion !== FORMAT_VERSION) {
+  if (!isKnownVersion(header.formatVersion)) {
     throw storageError(
       "DISK_FORMAT",
       `a segment has format ${header.formatVersion}, known is ${FORMAT_VERSION}`,
     );
   }
   return header;
+}
+
+function isKnownVersion(version: number): boolean {
+  return version >= FORMAT_OLDEST && version <= FORMAT_VERSION;
 }
 
 /** The first block of a map file. */
@@ -319,7 +350,7 @@ export function parseMapHeader(bytes: Uint8Array): MapHeader | undefined {
   const opened = unseal(MAGIC_MAP, bytes);
   if (typeof opened === "string") return undefined;
   const header = mapHeaderRecord.parse(opened);
-  if (header.formatVersion !== FORMAT_VERSION) {
+  if (!isKnownVersion(header.formatVersion)) {
     throw storageError("DISK_FORMAT", `a map has format ${header.formatVersion}, known is ${FORMAT_VERSION}`);
   }
   return header;

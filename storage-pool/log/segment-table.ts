@@ -123,6 +123,8 @@ export class SegmentTable {
       epoch,
       firstSequence,
       places: disks.flatMap((disk, i) => [disk.index, slots[i] as number]),
+      revision: 0,
+      copies,
     };
     const segment = new Segment(header, disks, slots);
     for (let i = 0; i < disks.length; i++) {

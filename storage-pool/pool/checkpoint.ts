@@ -5,8 +5,7 @@
 //                                     └─(refused)────────────► abort
 //
 // Invariant: until `commit` every block that the old map files name stays counted. Thread: the pool's worker. Hot: no.
-import { MapFileJob, type MapFileSink, type MapFiles } from "../log/map-files.js";
-import type { SegmentTable } from "../log/segment-table.js";
+import { MapFileJob, type MapStore, type WrittenPages } from "../log/map-store.js";
 import type { BlockMap } from "../volume/block-map.js";
 import type { Root, Volume } from "../volume/volume.js";
 
@@ -29,22 +28,18 @@ interface Part {
 export class Checkpoint {
   readonly volume: Volume;
   readonly record: CheckpointRecord;
-  readonly #files: MapFiles;
-  readonly #table: SegmentTable;
+  readonly #store: MapStore;
   readonly #parts: Part[];
+  readonly #written: WrittenPages = new Map();
   readonly #releasedBefore: number;
   #current = 0;
 
   /** `nameOf` gives file names that were never used. The caller has committed what was staged. */
-  constructor(
-    volume: Volume,
-    modules: { files: MapFiles; table: SegmentTable },
-    nameOf: (root: Root) => string,
-  ) {
+  constructor(volume: Volume, store: MapStore, nameOf: (root: Root) => string) {
     this.volume = volume;
-    this.#files = modules.files;
-    this.#table = modules.table;
-    const changed = volume.roots().filter((root) => root.dirty || root.file === "" || root === volume.head);
+    this.#store = store;
+    for (const root of volume.roots()) root.dirty ||= root.files.some((file) => file.isStale);
+    const changed = volume.roots().filter((root) => root.dirty || root === volume.head);
     this.#parts = changed.map((root) => {
       const frozen = root.map.freeze();
       root.pending = frozen;
@@ -64,24 +59,31 @@ export class Checkpoint {
   step(): boolean {
     const part = this.#parts[this.#current];
     if (part === undefined) return true;
-    part.job ??= new MapFileJob(this.#files, this.#table, part.frozen, {
-      name: part.name,
-      volume: this.volume.id,
-      sequence: this.record.sequence,
-      sizeBytes: part.root.sizeBytes,
-    });
+    part.job ??= new MapFileJob(
+      this.#store,
+      part.frozen,
+      {
+        name: part.name,
+        volume: this.volume.id,
+        sequence: this.record.sequence,
+        sizeBytes: part.root.sizeBytes,
+      },
+      this.#written,
+    );
     if (part.job.step()) this.#current++;
     return this.#current === this.#parts.length;
   }
 
   /** The catalogue names the new files. */
   commit(): void {
-    for (const { root, frozen, name } of this.#parts) {
+    for (const { root, frozen, job } of this.#parts) {
       root.durable?.release();
       root.durable = frozen;
       root.pending = undefined;
-      if (root.file !== "") this.#files.remove(root.file);
-      root.file = name;
+      job?.commit();
+      const before = root.files;
+      root.files = job?.files ?? [];
+      this.#store.release(before);
     }
     this.volume.releasedBlocks -= this.#releasedBefore;
     this.volume.checkpointSequence = this.record.sequence;
@@ -91,19 +93,11 @@ export class Checkpoint {
 
   /** The catalogue still names the old files. */
   abort(): void {
-    for (const { root, frozen, name, job } of this.#parts) {
+    for (const { root, frozen, job } of this.#parts) {
       frozen.release();
       root.pending = undefined;
       root.dirty = true;
-      if (job === undefined) continue;
-      try {
-        job.abort();
-      } catch {
-        // Already finished: its sink is closed, the file itself goes below.
-      }
-      this.#files.remove(name);
+      job?.abort();
     }
   }
 }
-
-export type { MapFileSink };

@@ -19,7 +19,7 @@ import {
 import { Cleaner } from "../log/cleaner.js";
 import { DATA_BLOCKS, SEGMENT_LOG } from "../log/format.js";
 import type { SpaceGate, Staging } from "../log/log-writer.js";
-import type { MapFiles } from "../log/map-files.js";
+import type { MapStore } from "../log/map-store.js";
 import type { Segment, SegmentTable } from "../log/segment-table.js";
 import type { MapReader } from "../volume/map-reader.js";
 import type { Root, Volume } from "../volume/volume.js";
@@ -37,7 +37,7 @@ export interface HousekeeperOptions {
   readonly reader: MapReader;
   readonly volumes: ReadonlyMap<number, Volume>;
   readonly damaged: ReadonlyMap<number, string>;
-  readonly files: MapFiles;
+  readonly store: MapStore;
   readonly staging: Staging;
   /** Makes everything committed durable; 0 or an errno. */
   readonly sync: () => number;
@@ -161,9 +161,9 @@ export class Housekeeper implements SpaceGate {
   }
 
   #newCheckpoint(volume: Volume): Checkpoint {
-    const { files, table, nameOf } = this.#options;
+    const { store, nameOf } = this.#options;
     this.#sync = "due";
-    return new Checkpoint(volume, { files, table }, (root) => nameOf(volume, root));
+    return new Checkpoint(volume, store, (root) => nameOf(volume, root));
   }
 
   #stepCheckpoint(nowMs: number): CheckpointRecord | "busy" | "idle" {

@@ -6,8 +6,17 @@ import { PlinthError } from "../../base/errors/index.js";
 import type { Disk } from "../disk/disk.js";
 import { BLOCK_SIZE } from "../limits.js";
 import { collectSegments } from "../log/collect-segments.js";
-import { RECORD_DATA, SEGMENT_BLOCKS, SEGMENT_LOG } from "../log/format.js";
-import { type LoadedMap, loadMapFile, type MapFiles, MapInstaller } from "../log/map-files.js";
+import {
+  FORMAT_VERSION,
+  type LogRecord,
+  RECORD_DATA,
+  RECORD_UNMAP,
+  SEGMENT_BLOCKS,
+  SEGMENT_LOG,
+} from "../log/format.js";
+import type { MapFiles } from "../log/map-files.js";
+import { installMap, type LoadedMap, MapLoader, retainFiles } from "../log/map-loader.js";
+import { MapStore } from "../log/map-store.js";
 import { replayLog, replayRange } from "../log/recovery.js";
 import { Segment, SegmentTable } from "../log/segment-table.js";
 import { BlockMap } from "../volume/block-map.js";
@@ -19,6 +28,7 @@ export interface SnapshotSpec {
   readonly name: string;
   readonly sequence: number;
   readonly sizeBytes: number;
+  /** "" for one that is newer than the volume's last checkpoint: it is the log up to `sequence`. */
   readonly mapFile: string;
 }
 
@@ -49,6 +59,7 @@ export interface RecoveredVolume {
 
 export interface OpenedPool {
   readonly table: SegmentTable;
+  readonly store: MapStore;
   readonly reader: MapReader;
   readonly volumes: readonly RecoveredVolume[];
   /** Volume id → what is wrong with it. */
@@ -58,7 +69,7 @@ export interface OpenedPool {
 interface Loaded {
   readonly spec: VolumeSpec;
   readonly head: LoadedMap | undefined;
-  readonly snapshots: readonly { spec: SnapshotSpec; map: LoadedMap }[];
+  readonly snapshots: readonly { spec: SnapshotSpec; map: LoadedMap | undefined }[];
 }
 
 /** Serials of one opening of the pool; what a crash made the disks forget is never given out again. */
@@ -74,6 +85,7 @@ export function openPool(
   const damaged = new Map<number, string>();
   const loaded = loadAll(files, specs, damaged);
   const table = new SegmentTable(disks);
+  const store = new MapStore(files, table);
   const reader = new MapReader(table);
   const found = collectSegments(disks);
   for (const segment of found) table.raiseSerial(segment.serial);
@@ -81,33 +93,31 @@ export function openPool(
   const { kept, dropped } = chooseSegments(found, loaded, damaged);
   table.adopt(kept);
   const volumes: RecoveredVolume[] = [];
-  const installer = new MapInstaller(table);
-  const installed = loaded.map((each) => installMaps(each, installer, table));
+  const installed = loaded.map((each) => installMaps(each, store));
   for (const { spec, head, snapshots } of installed) {
+    const recent = spec.snapshots
+      .filter((snapshot) => snapshot.mapFile === "")
+      .sort((a, b) => a.sequence - b.sequence);
+    const keep = (before: number) => {
+      for (let next = recent[0]; next !== undefined && next.sequence < before; next = recent[0]) {
+        recent.shift();
+        snapshots.set(next.name, new Root(next.name, head.map.freeze(), [], next.sizeBytes, next.sequence));
+      }
+    };
+    // A snapshot was flushed before it was recorded.
+    const durable = Math.max(spec.checkpointSequence, ...recent.map((snapshot) => snapshot.sequence));
     const log = table.logOf(spec.id);
-    const replay = replayLog(
-      spec.id,
-      log,
-      spec.checkpointSequence,
-      spec.checkpointSequence,
-      reader,
-      (segment, record) => {
-        const block = record.offset / BLOCK_SIZE;
-        const count = Math.min(record.length / BLOCK_SIZE, Math.max(0, spec.sizeBytes / BLOCK_SIZE - block));
-        if (record.kind !== RECORD_DATA) {
-          head.map.unmap(block, count);
-        } else {
-          const location = segment.index * SEGMENT_BLOCKS + record.dataBlock;
-          for (let i = 0; i < count; i++)
-            head.map.set(block + i, location + i, record.checksums[i] as number);
-        }
-        head.dirty = true;
-      },
-    );
-    if (replay.damage !== undefined) {
-      damaged.set(spec.id, replay.damage);
+    const replay = replayLog(spec.id, log, spec.checkpointSequence, durable, reader, (segment, record) => {
+      keep(record.sequence);
+      applyRecord(head, segment, record, spec.sizeBytes);
+    });
+    const early = recent.some((snapshot) => snapshot.sequence < spec.checkpointSequence);
+    const damage = early ? "the catalogue names a snapshot that is older than its checkpoint" : replay.damage;
+    if (damage !== undefined) {
+      damaged.set(spec.id, damage);
       continue;
     }
+    keep(Number.POSITIVE_INFINITY);
     volumes.push({ spec, head, snapshots, sequence: replay.sequence, replayedRecords: replay.records });
   }
   for (const segment of dropped) {
@@ -119,26 +129,37 @@ export function openPool(
   for (const disk of disks) {
     disk.punchFree();
     disk.dirty = true;
-    if (disk.sync() !== 0) throw new PlinthError("DISK_DAMAGED", `${disk.file.path} cannot be synced`);
+    if (disk.upgrade() !== 0 || disk.sync() !== 0)
+      throw new PlinthError("DISK_DAMAGED", `${disk.file.path} cannot be synced`);
   }
-  return { table, reader, volumes, damaged };
+  return { table, store, reader, volumes, damaged };
+}
+
+function applyRecord(head: Root, segment: Segment, record: LogRecord, sizeBytes: number): void {
+  head.dirty = true;
+  const block = record.offset / BLOCK_SIZE;
+  const count = Math.min(record.length / BLOCK_SIZE, Math.max(0, sizeBytes / BLOCK_SIZE - block));
+  if (record.kind === RECORD_UNMAP) head.map.unmap(block, count);
+  if (record.kind !== RECORD_DATA) return;
+  const location = segment.index * SEGMENT_BLOCKS + record.dataBlock;
+  for (let i = 0; i < count; i++) head.map.set(block + i, location + i, record.checksums[i] as number);
 }
 
 function loadAll(files: MapFiles, specs: readonly VolumeSpec[], damaged: Map<number, string>): Loaded[] {
   const loaded: Loaded[] = [];
+  const loader = new MapLoader(files);
+  const load = (name: string) => (name === "" ? undefined : loader.load(name));
   for (const spec of specs) {
     try {
-      const head = spec.mapFile === "" ? undefined : loadMapFile(files, spec.mapFile);
-      const snapshots = spec.snapshots.map((snapshot) => ({
-        spec: snapshot,
-        map: loadMapFile(files, snapshot.mapFile),
-      }));
+      const head = load(spec.mapFile);
+      const snapshots = spec.snapshots.map((snapshot) => ({ spec: snapshot, map: load(snapshot.mapFile) }));
       loaded.push({ spec, head, snapshots });
     } catch (thrown) {
       if (!(thrown instanceof PlinthError) || thrown.code !== "VOLUME_DAMAGED") throw thrown;
       damaged.set(spec.id, thrown.message);
     }
   }
+  loader.close();
   return loaded;
 }
 
@@ -151,7 +172,9 @@ function chooseSegments(
   const named = new Map<number, number>();
   for (const { head, snapshots } of loaded) {
     for (const map of [head, ...snapshots.map((snapshot) => snapshot.map)]) {
-      for (const [index, serial] of map?.segments ?? []) named.set(index, serial);
+      // A map file lists every segment of its time, others' too: what a map really names was not made anew since.
+      for (const [index, serial] of map?.segments ?? [])
+        named.set(index, Math.max(serial, named.get(index) ?? 0));
     }
   }
   const tails = new Set<Segment>();
@@ -180,7 +203,7 @@ function chooseSegments(
     if (byIndex.has(index)) continue;
     // The maps name a segment that no disk has: its blocks read as errors, the rest of the volume is served.
     const header = {
-      formatVersion: 1,
+      formatVersion: FORMAT_VERSION,
       serial,
       index,
       kind: 2,
@@ -188,6 +211,8 @@ function chooseSegments(
       epoch: 0,
       firstSequence: 0,
       places: [],
+      revision: 0,
+      copies: 0,
     };
     kept.push(new Segment(header, [], []));
   }
@@ -196,21 +221,23 @@ function chooseSegments(
 
 function installMaps(
   { spec, head, snapshots }: Loaded,
-  installer: MapInstaller,
-  table: SegmentTable,
+  store: MapStore,
 ): { spec: VolumeSpec; head: Root; snapshots: Map<string, Root> } {
-  const map =
-    head === undefined
-      ? new BlockMap(table, spec.sizeBytes / BLOCK_SIZE)
-      : installer.install(head, spec.sizeBytes);
   const roots = new Map<string, Root>();
   for (const { spec: snapshot, map: content } of snapshots) {
-    const { name, mapFile, sizeBytes, sequence } = snapshot;
-    roots.set(name, new Root(name, installer.install(content, sizeBytes), mapFile, sizeBytes, sequence));
+    if (content === undefined) continue;
+    const { name, sizeBytes, sequence } = snapshot;
+    const map = installMap(store, content, sizeBytes);
+    roots.set(name, new Root(name, map, retainFiles(store, content), sizeBytes, sequence));
   }
+  const map =
+    head === undefined
+      ? new BlockMap(store.table, spec.sizeBytes / BLOCK_SIZE)
+      : installMap(store, head, spec.sizeBytes);
+  const files = head === undefined ? [] : retainFiles(store, head);
   return {
     spec,
-    head: new Root("", map, spec.mapFile, spec.sizeBytes, spec.checkpointSequence),
+    head: new Root("", map, files, spec.sizeBytes, spec.checkpointSequence),
     snapshots: roots,
   };
 }

@@ -8,7 +8,8 @@ import { EIO, OK, storageError } from "../errors.js";
 import { BLOCK_SIZE, ROOTS_MAX, SNAPSHOTS_PER_VOLUME_MAX } from "../limits.js";
 import { SEGMENT_SIZE } from "../log/format.js";
 import { Staging } from "../log/log-writer.js";
-import { MapFileJob, type MapFiles } from "../log/map-files.js";
+import type { MapFiles } from "../log/map-files.js";
+import { MapFileJob, type MapStore } from "../log/map-store.js";
 import type { SegmentTable } from "../log/segment-table.js";
 import { BlockMap } from "../volume/block-map.js";
 import { LostBlocks, type LostRange } from "../volume/lost-blocks.js";
@@ -48,12 +49,17 @@ export interface NewMap {
   readonly sizeBytes: number;
 }
 
+export interface Reverted extends NewMap {
+  /** Map files of snapshots that had none. */
+  readonly snapshotFiles: Readonly<Record<string, string>>;
+}
+
 export class Pool {
   readonly table: SegmentTable;
   readonly reader: MapReader;
   readonly volumes = new Map<number, Volume>();
   readonly damaged: ReadonlyMap<number, string>;
-  readonly #files: MapFiles;
+  readonly #store: MapStore;
   readonly #epoch: number;
   readonly #staging = new Staging();
   /** Checkpoints, cleaning and freeing; the worker gives it time. */
@@ -63,7 +69,7 @@ export class Pool {
   readonly #hooks: PoolHooks;
   #nameCounter = 0;
   /** Heads that a revert will put in place. */
-  readonly #prepared = new Map<number, Root>();
+  readonly #prepared = new Map<number, readonly Root[]>();
 
   /** Opens the pool from its disks, map files and what the catalogue knows (see openPool). Throws DISK_… errors. */
   constructor(
@@ -73,27 +79,22 @@ export class Pool {
     epoch: number,
     hooks: PoolHooks = {},
   ) {
-    this.#files = files;
     this.#hooks = hooks;
     this.#epoch = epoch;
     const opened = openPool(disks, files, specs, epoch);
     this.table = opened.table;
+    this.#store = opened.store;
     this.reader = opened.reader;
     this.reader.onLost = (map, block) => this.#noteLost(map, block);
     this.damaged = opened.damaged;
-    const named = new Set(
-      specs.flatMap((spec) => [spec.mapFile, ...spec.snapshots.map((each) => each.mapFile)]),
-    );
-    if (opened.damaged.size === 0) {
-      for (const file of files.list()) if (!named.has(file)) files.remove(file);
-    }
+    if (opened.damaged.size === 0) opened.store.removeUnknown();
     const { table, reader, volumes, damaged } = this;
     this.housekeeper = new Housekeeper({
       table,
       reader,
       volumes,
       damaged,
-      files,
+      store: opened.store,
       staging: this.#staging,
       sync: () => this.sync(),
       syncAside: hooks.syncAside ?? ((onSynced) => onSynced(this.sync())),
@@ -121,7 +122,7 @@ export class Pool {
       });
     }
     const map = new BlockMap(this.table, spec.sizeBytes / BLOCK_SIZE);
-    return this.#addVolume(spec, new Root("", map, "", spec.sizeBytes, 0), new Map(), 0);
+    return this.#addVolume(spec, new Root("", map, [], spec.sizeBytes, 0), new Map(), 0);
   }
 
   /** The catalogue has forgotten the volume already. */
@@ -131,15 +132,15 @@ export class Pool {
     this.housekeeper.abandonCheckpointOf(volume);
     volume.commit();
     volume.writer.seal();
-    for (const root of volume.roots()) {
-      root.release();
-      if (root.file !== "") this.#files.remove(root.file);
-    }
+    for (const root of volume.roots()) this.#forget(root);
     this.volumes.delete(id);
     this.housekeeper.freeDead();
   }
 
-  /** Everything committed so far, frozen under a name, on the medium. The catalogue records it or calls deleteSnapshot. */
+  /**
+   * Everything committed so far, frozen under a name, on the medium: a position in the log, whatever the volume's size.
+   * The catalogue records it or calls deleteSnapshot; the next checkpoint writes its map.
+   */
   createSnapshot(id: number, name: string): NewMap {
     const volume = this.volume(id);
     this.#checkRoots();
@@ -148,10 +149,9 @@ export class Pool {
     }
     this.#mustFlush(volume);
     const sequence = volume.writer.sequence;
-    const root = this.#writeRoot(volume.id, name, volume.head.map.freeze(), volume.sizeBytes, sequence);
-    volume.snapshots.set(name, root);
+    volume.snapshots.set(name, new Root(name, volume.head.map.freeze(), [], volume.sizeBytes, sequence));
     volume.generation++;
-    return { mapFile: root.file, sequence, sizeBytes: root.sizeBytes };
+    return { mapFile: "", sequence, sizeBytes: volume.sizeBytes };
   }
 
   /** The catalogue has forgotten the snapshot already. */
@@ -161,46 +161,61 @@ export class Pool {
     if (volume === undefined || root === undefined) return;
     this.housekeeper.abandonCheckpointOf(volume);
     volume.snapshots.delete(name);
-    root.release();
-    this.#files.remove(root.file);
+    this.#forget(root);
     volume.generation++;
     this.housekeeper.freeDead();
   }
 
-  /** Writes the map that `target`'s head will have; `finishRevert` puts it in place once the catalogue names it. */
-  prepareRevert(id: number, snapshot: string): NewMap {
+  /**
+   * Writes the map that the head will have, and those of snapshots that were only positions in the log before it;
+   * `finishRevert` puts them in place once the catalogue names them.
+   */
+  prepareRevert(id: number, snapshot: string): Reverted {
     const volume = this.volume(id);
     const from = this.#snapshot(volume, snapshot);
     this.housekeeper.abandonCheckpointOf(volume);
     this.#mustFlush(volume);
+    const { sequence } = volume.writer;
+    const recent: Root[] = [];
+    for (const root of volume.snapshots.values()) {
+      if (root.files.length > 0) continue;
+      recent.push(this.#writeRoot(id, root.name, root.map.freeze(), root.sizeBytes, root.sequence));
+    }
     const map = from.map.freeze();
     map.grow(volume.sizeBytes / BLOCK_SIZE);
-    const root = this.#writeRoot(id, "", map, volume.sizeBytes, volume.writer.sequence);
-    this.#prepared.set(id, root);
-    return { mapFile: root.file, sequence: root.sequence, sizeBytes: root.sizeBytes };
+    const head = this.#writeRoot(id, "", map, volume.sizeBytes, sequence);
+    this.#prepared.set(id, [head, ...recent]);
+    return {
+      mapFile: fileOf(head),
+      sequence,
+      sizeBytes: volume.sizeBytes,
+      snapshotFiles: Object.fromEntries(recent.map((root) => [root.name, fileOf(root)])),
+    };
   }
 
   finishRevert(id: number, recorded: boolean): void {
     const volume = this.volume(id);
-    const root = this.#prepared.get(id);
-    if (root === undefined) return;
+    const prepared = this.#prepared.get(id);
+    if (prepared === undefined) return;
     this.#prepared.delete(id);
-    const { head } = volume;
     if (!recorded) {
-      root.release();
-      this.#files.remove(root.file);
+      for (const root of prepared) this.#forget(root);
       return;
     }
-    assert(volume.writer.sequence === root.sequence, "a volume is not written while it is reverted");
-    head.map.release();
-    head.durable?.release();
-    if (head.file !== "") this.#files.remove(head.file);
-    head.map = root.map;
-    head.durable = root.durable;
-    head.file = root.file;
-    head.dirty = false;
-    head.sequence = root.sequence;
-    volume.checkpointSequence = root.sequence;
+    const { head } = volume;
+    assert(volume.writer.sequence === prepared[0]?.sequence, "a volume is not written while it is reverted");
+    for (const root of prepared) {
+      const target = root.name === "" ? head : (volume.snapshots.get(root.name) as Root);
+      target.release();
+      const before = target.files;
+      target.map = root.map;
+      target.durable = root.durable;
+      target.files = root.files;
+      target.dirty = false;
+      target.sequence = root.sequence;
+      this.#store.release(before);
+    }
+    volume.checkpointSequence = head.sequence;
     volume.generation++;
     this.housekeeper.freeDead();
   }
@@ -218,7 +233,7 @@ export class Pool {
     const volume = this.#addVolume(spec, root, new Map(), 0);
     volume.related = true;
     origin.related = true;
-    return { mapFile: root.file, sequence: 0, sizeBytes: spec.sizeBytes };
+    return { mapFile: fileOf(root), sequence: 0, sizeBytes: spec.sizeBytes };
   }
 
   /**
@@ -358,12 +373,15 @@ export class Pool {
   }
 
   #writeRoot(volume: number, name: string, map: BlockMap, sizeBytes: number, sequence: number): Root {
-    const file = this.#fileName(volume, name);
-    const job = new MapFileJob(this.#files, this.table, map, { name: file, volume, sequence, sizeBytes });
+    let job: MapFileJob | undefined;
     try {
+      const file = this.#fileName(volume, name);
+      job = new MapFileJob(this.#store, map, { name: file, volume, sequence, sizeBytes });
       while (!job.step());
+      job.commit();
+      return new Root(name, map, job.files, sizeBytes, sequence);
     } catch (cause) {
-      job.abort();
+      job?.abort();
       map.release();
       throw storageError(
         "POOL_FULL",
@@ -371,7 +389,12 @@ export class Pool {
         { cause },
       );
     }
-    return new Root(name, map, file, sizeBytes, sequence);
+  }
+
+  #forget(root: Root): void {
+    root.release();
+    this.#store.release(root.files);
+    root.files = [];
   }
 
   #fileName(volume: number, root: string): string {
@@ -385,4 +408,8 @@ export class Pool {
     if (roots < ROOTS_MAX) return;
     throw storageError("LIMIT_REACHED", `a pool has at most ${ROOTS_MAX} volumes and snapshots`);
   }
+}
+
+function fileOf(root: Root): string {
+  return root.files[0]?.name ?? "";
 }

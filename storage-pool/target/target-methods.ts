@@ -1,7 +1,7 @@
 // What the main thread can ask of the storage worker: name → what goes in, what comes out. Thread: both.
 import type { CheckpointRecord } from "../pool/checkpoint.js";
 import type { VolumeSpec } from "../pool/open-pool.js";
-import type { NewMap, PoolUsage } from "../pool/pool.js";
+import type { NewMap, PoolUsage, Reverted } from "../pool/pool.js";
 import type { Listening, PoolOpening, UsageReport } from "./target.js";
 
 interface OfVolume {
@@ -21,7 +21,7 @@ export interface TargetMethods {
   growVolume: [OfVolume & { sizeBytes: number }, undefined];
   createSnapshot: [OfVolume & { name: string }, NewMap];
   deleteSnapshot: [OfVolume & { name: string }, undefined];
-  prepareRevert: [OfVolume & { snapshot: string }, NewMap];
+  prepareRevert: [OfVolume & { snapshot: string }, Reverted];
   finishRevert: [OfVolume & { recorded: boolean }, undefined];
   usage: [OfVolume, UsageReport];
   hold: [{ pool: string }, undefined];

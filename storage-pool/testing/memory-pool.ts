@@ -21,8 +21,10 @@ class MemoryMapFiles implements MapFiles {
     };
   }
 
-  read(name: string): Uint8Array | undefined {
-    return this.files.get(name);
+  open(name: string) {
+    const bytes = this.files.get(name);
+    if (bytes === undefined) return undefined;
+    return { read: (at: number, length: number) => bytes.slice(at, at + length), close: () => {} };
   }
 
   remove(name: string): void {
@@ -65,6 +67,13 @@ export class MemoryPool {
     const spec: VolumeSpec = { id, name: `v${id}`, sizeBytes, copies, epoch: this.#epoch, ...fixed };
     this.specs.set(id, spec);
     return this.pool.createVolume(spec);
+  }
+
+  /** Makes a snapshot as the daemon does. */
+  createSnapshot(id: number, name: string): void {
+    const made = this.pool.createSnapshot(id, name);
+    const spec = this.specs.get(id) as VolumeSpec;
+    this.specs.set(id, { ...spec, snapshots: [...spec.snapshots, { name, ...made }] });
   }
 
   /** Housekeeping until nothing is due. */

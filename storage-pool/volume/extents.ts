@@ -17,7 +17,7 @@ export function walkExtents(map: BlockMap, offset: number, length: number, visit
   while (start < end) {
     block++;
     while (block * BLOCK_SIZE < end) {
-      if (!stored && (block & PAGE_MASK) === 0 && map.pages[block >>> 9] === null) {
+      if (!stored && (block & PAGE_MASK) === 0 && map.page(block >>> 9) === null) {
         block += PAGE_ENTRIES;
         continue;
       }
@@ -67,9 +67,9 @@ function differs(from: BlockMap, to: BlockMap, block: number): boolean {
 
 /** A map may be shorter than the other: what is beyond its end reads as zeros. */
 function locationIn(map: BlockMap, block: number): number {
-  return block >>> 9 < map.pages.length ? map.location(block) : 0;
+  return block >>> 9 < map.pageCount ? map.location(block) : 0;
 }
 
 function isSamePage(from: BlockMap, to: BlockMap, index: number): boolean {
-  return (from.pages[index] ?? null) === (to.pages[index] ?? null);
+  return from.page(index) === to.page(index);
 }

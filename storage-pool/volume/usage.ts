@@ -4,7 +4,7 @@
 import { BLOCK_SIZE } from "../limits.js";
 import { PAGE_ENTRIES } from "../log/format.js";
 import type { SegmentTable } from "../log/segment-table.js";
-import type { BlockMap, MapPage } from "./block-map.js";
+import { type BlockMap, BRANCH_PAGES, type MapBranch, type MapPage } from "./block-map.js";
 import type { Root, Volume } from "./volume.js";
 
 export interface VolumeUsage {
@@ -34,58 +34,79 @@ export function usageOf(volume: Volume, table: SegmentTable): VolumeUsage {
   };
 }
 
-/** How many of the maps looked at name a page, and whether a live one does. */
-interface PageUse {
+/** How many of the branches or maps looked at name something, and whether a live one does. */
+interface Use {
   uses: number;
   live: boolean;
 }
 
-function countBlocks(roots: readonly Root[], table: SegmentTable): { allocated: number; exclusive: number } {
-  let allocated = 0;
-  let exclusive = 0;
-  const counts = new Map<number, number>();
+interface Counted {
+  allocated: number;
+  exclusive: number;
+}
+
+function countBlocks(roots: readonly Root[], table: SegmentTable): Counted {
+  const counted = { allocated: 0, exclusive: 0 };
   const maps = roots
     .flatMap((root) => [root.map, root.durable, root.pending])
     .filter((map): map is BlockMap => map !== undefined);
   const live = new Set(roots.map((root) => root.map));
-  const pageCount = Math.max(...maps.map((map) => map.pages.length));
-  for (let index = 0; index < pageCount; index++) {
-    const pages = new Map<MapPage, PageUse>();
-    for (const map of maps) note(pages, map, index, live.has(map));
-    if (pages.size === 0) continue;
-    if (pages.size === 1) {
-      // The usual case, kept cheap: every map of the volume has the same page here.
-      const [[page, { uses, live: isLive }]] = [...pages] as [[MapPage, PageUse]];
-      for (let entry = 0; isLive && entry < PAGE_ENTRIES; entry++) {
-        const location = page.words[entry] as number;
-        if (location === 0) continue;
-        allocated++;
-        if (uses === page.refs && table.countOf(location) === 1) exclusive++;
-      }
-      continue;
-    }
-    for (let entry = 0; entry < PAGE_ENTRIES; entry++) {
-      counts.clear();
-      const named = new Set<number>();
-      for (const [page, { uses, live: isLive }] of pages) {
-        const location = page.words[entry] as number;
-        if (location === 0) continue;
-        // A page that others name too keeps its blocks alive: it does not count as ours.
-        if (uses === page.refs) counts.set(location, (counts.get(location) ?? 0) + 1);
-        if (isLive) named.add(location);
-      }
-      allocated += named.size;
-      for (const location of named) if (counts.get(location) === table.countOf(location)) exclusive++;
-    }
+  const branchCount = Math.max(...maps.map((map) => map.branches.length));
+  for (let at = 0; at < branchCount; at++) {
+    const branches = new Map<MapBranch, Use>();
+    for (const map of maps) note(branches, map.branches[at] ?? null, 1, live.has(map));
+    if (branches.size > 0) countInBranches(branches, table, counted);
   }
-  return { allocated, exclusive };
+  return counted;
 }
 
-function note(pages: Map<MapPage, PageUse>, map: BlockMap, index: number, live: boolean): void {
-  const page = map.pages[index] ?? null;
-  if (page === null) return;
-  const known = pages.get(page) ?? { uses: 0, live: false };
-  known.uses++;
+/** Whatever others name too keeps its pages and blocks alive: it does not count as ours. */
+function countInBranches(branches: ReadonlyMap<MapBranch, Use>, table: SegmentTable, counted: Counted): void {
+  const owned = [...branches].map(([branch, { uses, live }]) => ({
+    pages: branch.pages,
+    uses: uses === branch.refs ? 1 : 0,
+    live,
+  }));
+  const pages = new Map<MapPage, Use>();
+  for (let index = 0; index < BRANCH_PAGES; index++) {
+    pages.clear();
+    for (const { pages: own, uses, live } of owned) note(pages, own[index] as MapPage | null, uses, live);
+    if (pages.size > 0) countInPages(pages, table, counted);
+  }
+}
+
+function countInPages(pages: ReadonlyMap<MapPage, Use>, table: SegmentTable, counted: Counted): void {
+  if (pages.size === 1) {
+    // The usual case, kept cheap: every map of the volume has the same page here.
+    const [[page, { uses, live }]] = [...pages] as [[MapPage, Use]];
+    if (!live) return;
+    for (let entry = 0; entry < PAGE_ENTRIES; entry++) {
+      const location = page.words[entry] as number;
+      if (location === 0) continue;
+      counted.allocated++;
+      if (uses === page.refs && table.countOf(location) === 1) counted.exclusive++;
+    }
+    return;
+  }
+  const counts = new Map<number, number>();
+  for (let entry = 0; entry < PAGE_ENTRIES; entry++) {
+    counts.clear();
+    const named = new Set<number>();
+    for (const [page, { uses, live }] of pages) {
+      const location = page.words[entry] as number;
+      if (location === 0) continue;
+      if (uses === page.refs) counts.set(location, (counts.get(location) ?? 0) + 1);
+      if (live) named.add(location);
+    }
+    counted.allocated += named.size;
+    for (const location of named) if (counts.get(location) === table.countOf(location)) counted.exclusive++;
+  }
+}
+
+function note<T>(seen: Map<T, Use>, named: T | null, uses: number, live: boolean): void {
+  if (named === null) return;
+  const known = seen.get(named) ?? { uses: 0, live: false };
+  known.uses += uses;
   known.live ||= live;
-  pages.set(page, known);
+  seen.set(named, known);
 }

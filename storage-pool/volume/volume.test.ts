@@ -35,11 +35,11 @@ test("changes() names what differs from a snapshot, and what two snapshots have 
   const memory = new MemoryPool(1);
   const volume = memory.createVolume(1, 4096 * BLOCK);
   write(volume, 0, 1, 600);
-  memory.pool.createSnapshot(1, "a");
+  memory.createSnapshot(1, "a");
   expect(changes(volume, "a")).toEqual([[4096, false]]);
   write(volume, 10, 2, 3);
   write(volume, 2000, 2, 5);
-  memory.pool.createSnapshot(1, "b");
+  memory.createSnapshot(1, "b");
   expect(volume.stageUnmap(512 * BLOCK, 512 * BLOCK)).toBe(0);
   expect(volume.commit()).toBe(0);
   const expected: [number, boolean][] = [

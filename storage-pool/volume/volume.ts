@@ -10,6 +10,7 @@ import { EIO, ENOSPC, OK } from "../errors.js";
 import { BLOCK_SIZE } from "../limits.js";
 import { RECORD_DATA } from "../log/format.js";
 import { LogWriter, type LogWriterOptions } from "../log/log-writer.js";
+import type { StoredFile } from "../log/map-store.js";
 import type { BlockDevice, ExtentVisitor } from "./block-device.js";
 import type { BlockMap } from "./block-map.js";
 import { walkChanges, walkExtents } from "./extents.js";
@@ -24,23 +25,32 @@ export class Root {
   durable: BlockMap | undefined;
   /** The map that a checkpoint under way is writing down. */
   pending: BlockMap | undefined;
-  file: string;
+  /** What the medium has of it: the root's own file first, then others with pages of it; empty while there is none. */
+  files: readonly StoredFile[];
   sizeBytes: number;
   /** Sequence that the map stands for. */
   sequence: number;
-  /** `map` differs from `file`. */
-  dirty = false;
+  /** `map` differs from what the files hold. */
+  dirty: boolean;
 
-  constructor(name: string, map: BlockMap, file: string, sizeBytes: number, sequence: number) {
+  constructor(
+    name: string,
+    map: BlockMap,
+    files: readonly StoredFile[],
+    sizeBytes: number,
+    sequence: number,
+  ) {
     this.name = name;
     this.map = map;
-    this.durable = file === "" ? undefined : map.freeze();
+    this.durable = files.length === 0 ? undefined : map.freeze();
     this.pending = undefined;
-    this.file = file;
+    this.files = files;
+    this.dirty = files.length === 0;
     this.sizeBytes = sizeBytes;
     this.sequence = sequence;
   }
 
+  /** Lets go of the maps; the files are the caller's. */
   release(): void {
     this.map.release();
     this.durable?.release();
@@ -227,7 +237,7 @@ export class Volume implements BlockDevice {
     const { map } = this.head;
     const end = (offset + length) / BLOCK_SIZE;
     for (let block = offset / BLOCK_SIZE; block < end; block++) {
-      if ((block & 511) === 0 && map.pages[block >>> 9] === null) block += 511;
+      if ((block & 511) === 0 && map.page(block >>> 9) === null) block += 511;
       else if (map.location(block) !== 0) return false;
     }
     return true;

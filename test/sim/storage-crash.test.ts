@@ -250,6 +250,10 @@ class World {
       this.fuse.burn();
       spec.mapFile = made.mapFile;
       spec.checkpointSequence = made.sequence;
+      spec.snapshots = spec.snapshots.map((each) => ({
+        ...each,
+        mapFile: made.snapshotFiles[each.name] ?? each.mapFile,
+      }));
       model.settle((this.snapshots.get(`${chosen.id}/${chosen.name}`) as Uint32Array).slice());
       this.fuse.burn();
       this.pool.finishRevert(chosen.id, true);

@@ -9,7 +9,7 @@ import type { Random } from "../../base/random/index.js";
 import type { DataBuffer } from "../../storage-pool/disk/data-buffer.js";
 import type { DiskFile } from "../../storage-pool/disk/disk-file.js";
 import { SparseBytes } from "../../storage-pool/disk/memory-disk-file.js";
-import type { MapFileSink, MapFiles } from "../../storage-pool/log/map-files.js";
+import type { MapFileSink, MapFileSource, MapFiles } from "../../storage-pool/log/map-files.js";
 
 const SECTOR = 512;
 
@@ -181,8 +181,10 @@ export class SimulatedMapFiles implements MapFiles {
     };
   }
 
-  read(name: string): Uint8Array | undefined {
-    return this.#files.get(name)?.bytes;
+  open(name: string): MapFileSource | undefined {
+    const bytes = this.#files.get(name)?.bytes;
+    if (bytes === undefined) return undefined;
+    return { read: (at, length) => bytes.slice(at, at + length), close: () => {} };
   }
 
   remove(name: string): void {
