@@ -17,12 +17,15 @@ import {
   sealShrink,
 } from "../linux/index.js";
 import { waitFor } from "../time/index.js";
+import { type FakeBuffer, FakePackedDriver } from "./fake-packed-driver.js";
 import * as wire from "./vhost-user-wire.js";
 
 export const FRONT_END_GUEST_BASE = 0x4000_0000;
 export const FRONT_END_USER_BASE = 0x7f12_3456_0000;
 const RING_SPAN = 0x8000;
 export const BUFFER_SIZE = 2048;
+/** Both wrap counters of a packed ring that begins. */
+const PACKED_BASE = 0x8000_8000;
 export const FRONT_END_MEMORY_SIZE = 8 << 20;
 
 export interface FrontEndOptions {
@@ -53,6 +56,11 @@ interface DriverRing {
   nextUsed: number;
   /** Buffer numbers not with the device. */
   readonly free: number[];
+  /** Heads with the device in the order of offering, and those that one element gave back in order, to be told. */
+  readonly offered: number[];
+  readonly run: number[];
+  /** Of a packed ring; the indices above are not used then. */
+  packed: FakePackedDriver | undefined;
 }
 
 export class FakeFrontEnd {
@@ -148,13 +156,35 @@ export class FakeFrontEnd {
 
   startRing(index: number, base: number): void {
     const ring = this.#ring(index);
+    if (this.has(wire.VIRTIO_F_RING_PACKED)) {
+      this.#startPacked(index, ring, base);
+      return;
+    }
     ring.nextAvailable = base;
     ring.nextUsed = base;
+    this.#announce(ring, base);
+  }
+
+  /** A ring of zeroes when the driver is new; else `base` is where another back-end stopped. */
+  #startPacked(index: number, ring: DriverRing, base: number): void {
+    ring.packed ??= new FakePackedDriver({
+      view: this.view,
+      descriptors: this.descriptorsAt(index),
+      driverEvent: this.availableAt(index),
+      deviceEvent: this.usedAt(index),
+      size: this.ringSize,
+      inOrder: this.has(wire.VIRTIO_F_IN_ORDER),
+      eventIndex: this.has(wire.VIRTIO_RING_F_EVENT_IDX),
+    });
+    this.#announce(ring, base === 0 ? PACKED_BASE : base);
+  }
+
+  #announce({ index, callFd, kickFd }: DriverRing, base: number): void {
     this.send(wire.VHOST_USER_SET_VRING_NUM, { kind: "vringState", index, num: this.ringSize });
     this.send(wire.VHOST_USER_SET_VRING_BASE, { kind: "vringState", index, num: base });
     this.#sendAddresses(index, false);
-    this.send(wire.VHOST_USER_SET_VRING_CALL, { kind: "u64", value: BigInt(index) }, [ring.callFd]);
-    this.send(wire.VHOST_USER_SET_VRING_KICK, { kind: "u64", value: BigInt(index) }, [ring.kickFd]);
+    this.send(wire.VHOST_USER_SET_VRING_CALL, { kind: "u64", value: BigInt(index) }, [callFd]);
+    this.send(wire.VHOST_USER_SET_VRING_KICK, { kind: "u64", value: BigInt(index) }, [kickFd]);
   }
 
   #sendAddresses(index: number, log: boolean): void {
@@ -190,12 +220,28 @@ export class FakeFrontEnd {
     this.view.setUint16(at + 14, next, true);
   }
 
+  /** Makes a chain available that is named by the first of its `slots`, one per buffer, and kicks if that is wanted. */
+  offerChain(index: number, slots: readonly number[], buffers: readonly FakeBuffer[]): void {
+    const ring = this.rings[index]!;
+    if (ring.packed !== undefined) {
+      ring.packed.offer(slots[0]!, buffers);
+      if (ring.packed.wantsKick) ringEventfd(ring.kickFd);
+      return;
+    }
+    buffers.forEach(({ address, length, flags }, i) => {
+      const more = i < buffers.length - 1 ? 1 : 0;
+      this.setDescriptor(index, slots[i]!, address, length, flags | more, slots[i + 1] ?? 0);
+    });
+    this.offer(index, slots[0]!);
+  }
+
   /** Puts chain `head` into the available ring and kicks if the device wants it. */
   offer(index: number, head: number): void {
     const ring = this.rings[index]!;
     const at = this.availableAt(index);
     this.view.setUint16(at + 4 + (ring.nextAvailable & (this.ringSize - 1)) * 2, head, true);
     ring.nextAvailable = (ring.nextAvailable + 1) & 0xffff;
+    if (this.has(wire.VIRTIO_F_IN_ORDER)) ring.offered.push(head);
     this.view.setUint16(at + 2, ring.nextAvailable, true);
     if (this.#wantsKick(index, ring.nextAvailable)) ringEventfd(ring.kickFd);
   }
@@ -215,13 +261,26 @@ export class FakeFrontEnd {
   /** The next used element, or undefined. */
   takeUsed(index: number): { head: number; length: number } | undefined {
     const ring = this.rings[index]!;
+    if (ring.packed !== undefined) return ring.packed.takeUsed();
+    const told = ring.run.shift();
+    if (told !== undefined) return { head: told, length: 0 };
     const at = this.usedAt(index);
     if (this.view.getUint16(at + 2, true) === ring.nextUsed) return undefined;
     const element = at + 4 + (ring.nextUsed & (this.ringSize - 1)) * 8;
-    ring.nextUsed = (ring.nextUsed + 1) & 0xffff;
+    const last = this.view.getUint32(element, true);
+    if (this.has(wire.VIRTIO_F_IN_ORDER)) {
+      const count = ring.offered.indexOf(last) + 1;
+      if (count === 0) throw new Error(`the device gives back ${last}, which it does not have`);
+      ring.run.push(...ring.offered.splice(0, count).slice(0, -1));
+    }
+    ring.nextUsed = (ring.nextUsed + ring.run.length + 1) & 0xffff;
     // used_event: a call with the next one, please.
     this.view.setUint16(this.availableAt(index) + 4 + this.ringSize * 2, ring.nextUsed, true);
-    return { head: this.view.getUint32(element, true), length: this.view.getUint32(element + 4, true) };
+    ring.run.push(last);
+    return {
+      head: ring.run.shift()!,
+      length: ring.run.length > 0 ? 0 : this.view.getUint32(element + 4, true),
+    };
   }
 
   /** True when the device called since the last time. */
@@ -323,6 +382,9 @@ export class FakeFrontEnd {
       nextAvailable: 0,
       nextUsed: 0,
       free,
+      offered: [],
+      run: [],
+      packed: undefined,
     };
     this.rings[index] = ring;
     return ring;

@@ -6,7 +6,7 @@ import { closeFile, createMemfd } from "../linux/index.js";
 import { GuestMemory } from "./guest-memory.js";
 import { GuestWindow } from "./guest-window.js";
 import { InflightTable, inflightTableSize } from "./inflight-table.js";
-import { Virtqueue } from "./virtqueue.js";
+import { SplitVirtqueue } from "./split-virtqueue.js";
 
 const SIZE = 8;
 const USER = 0x7000_0000_0000;
@@ -58,8 +58,8 @@ test("after a crash anywhere no chain is lost or repeated, and the order is kept
       let taken: number[] = [];
       let queue = attach();
 
-      function attach(): Virtqueue {
-        const fresh = new Virtqueue(memory);
+      function attach(): SplitVirtqueue {
+        const fresh = new SplitVirtqueue(memory);
         fresh.enabled = true;
         fresh.inflight = new InflightTable(window, table, SIZE);
         expect(fresh.attach(SIZE, USER, USER + AVAILABLE, USER + USED)).toBe(true);

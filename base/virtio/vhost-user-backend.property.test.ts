@@ -204,8 +204,8 @@ test("any sequence of messages ends at worst in a closed connection, and leaks n
             if (queue.size > 0) started++;
             queue.available();
             for (let count = queue.pop(); count !== 0 && !queue.broken; count = queue.pop()) {
-              for (let k = queue.readableCount; k < count; k++) {
-                queue.markWritten(queue.segmentOffset[k]!, queue.segmentLength[k]!);
+              for (let k = queue.chain.readableCount; k < count; k++) {
+                queue.markWritten(queue.chain.offset[k]!, queue.chain.length[k]!);
               }
               queue.push(queue.head, 0);
             }

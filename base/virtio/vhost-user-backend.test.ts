@@ -76,11 +76,11 @@ test("a chain goes from driver to device and back, with kick and call", async ()
   expect(epoll.wait(1000)).toBe(1);
   expect(queue.available()).toBe(1);
   expect(queue.pop()).toBe(2);
-  expect([queue.head, queue.readableCount, queue.segmentLength[0], queue.segmentLength[1]]).toEqual([
+  expect([queue.head, queue.chain.readableCount, queue.chain.length[0], queue.chain.length[1]]).toEqual([
     3, 1, 3, 50,
   ]);
-  expect(window.bytes[queue.segmentOffset[0]! + 2]).toBe(3);
-  window.bytes[queue.segmentOffset[1]!] = 99;
+  expect(window.bytes[queue.chain.offset[0]! + 2]).toBe(3);
+  window.bytes[queue.chain.offset[1]!] = 99;
   queue.push(queue.head, 1);
   if (queue.publish()) backend.call(0);
   expect(frontEnd.takeUsed(0)).toEqual({ head: 3, length: 1 });
@@ -119,8 +119,8 @@ test("a ring continues at the used index when the base given is wrong", async ()
   frontEnd.view.setUint16(frontEnd.usedAt(0) + 2, 7, true);
   await frontEnd.start([3]);
   backend.poll();
-  expect(backend.queues[0]!.nextAvailable).toBe(7);
-  expect(backend.queues[0]!.nextUsed).toBe(7);
+  expect(backend.queues[0]!.base).toBe(7);
+  expect(await frontEnd.stopRing(0)).toBe(7);
 });
 
 test("an impossible available index breaks the ring and nothing else", async () => {

@@ -10,17 +10,21 @@ import { DirtyLog } from "./dirty-log.js";
 import { GuestMemory } from "./guest-memory.js";
 import type { GuestWindow } from "./guest-window.js";
 import { createInflight, InflightMemory } from "./inflight-memory.js";
+import { PackedVirtqueue } from "./packed-virtqueue.js";
+import { SplitVirtqueue } from "./split-virtqueue.js";
 import type { RingAddresses, VhostUserDevice, VhostUserEffect } from "./vhost-user-effects.js";
 import { u64Reply, VhostUserSession, vringBaseReply } from "./vhost-user-session.js";
 import { VhostUserSocket } from "./vhost-user-socket.js";
 import {
   VHOST_F_LOG_ALL,
   VHOST_USER_GET_STATUS,
+  VIRTIO_F_IN_ORDER,
+  VIRTIO_F_RING_PACKED,
   VIRTIO_RING_F_EVENT_IDX,
   VIRTIO_RING_F_INDIRECT_DESC,
   VIRTIO_STATUS_DEVICE_NEEDS_RESET,
 } from "./vhost-user-wire.js";
-import { Virtqueue } from "./virtqueue.js";
+import type { Virtqueue } from "./virtqueue.js";
 
 export interface VhostUserBackendOptions {
   /** A connected, non-blocking unix socket; the backend owns it from now on. */
@@ -48,7 +52,8 @@ const MESSAGES_PER_POLL_MAX = 64;
 
 export class VhostUserBackend {
   readonly memory: GuestMemory;
-  readonly queues: readonly Virtqueue[];
+  /** Replaced when the driver chooses another layout of rings; that is a new generation. */
+  queues: readonly Virtqueue[];
   /** What the driver chose. */
   features = 0n;
   /** Why the connection is no more; undefined while it is. The owner then calls close(). */
@@ -58,6 +63,7 @@ export class VhostUserBackend {
   readonly #socket: VhostUserSocket;
   readonly #session: VhostUserSession;
   readonly #epoll: Epoll;
+  #packed = false;
   readonly #onRequest: ((request: number, value: bigint) => boolean) | undefined;
   readonly #rings: (RunningRing | undefined)[];
   readonly #log: DirtyLog;
@@ -79,7 +85,7 @@ export class VhostUserBackend {
     this.memory = new GuestMemory(options.window, { allowUnsealed: this.#allowUnsealed });
     this.#log = new DirtyLog(options.window);
     this.#inflight = new InflightMemory(options.window);
-    this.queues = Array.from({ length: options.device.ringCount }, () => new Virtqueue(this.memory));
+    this.queues = Array.from({ length: options.device.ringCount }, () => new SplitVirtqueue(this.memory));
     this.#rings = this.queues.map(() => undefined);
     this.#callFds = new Int32Array(this.queues.length).fill(-1);
     this.#errorFds = new Int32Array(this.queues.length).fill(-1);
@@ -189,7 +195,7 @@ export class VhostUserBackend {
       case "stopRing":
         this.#haltRing(effect.index);
         if (effect.answer && !over) {
-          this.#socket.send(vringBaseReply(effect.index, this.queues[effect.index]!.nextAvailable));
+          this.#socket.send(vringBaseReply(effect.index, this.queues[effect.index]!.base));
         }
         return;
       case "setCall":
@@ -219,12 +225,26 @@ export class VhostUserBackend {
   #setFeatures(features: bigint): undefined {
     this.features = features;
     const has = (bit: number): boolean => ((features >> BigInt(bit)) & 1n) === 1n;
+    this.#layOut(has(VIRTIO_F_RING_PACKED));
     for (const queue of this.queues) {
       queue.indirect = has(VIRTIO_RING_F_INDIRECT_DESC);
       queue.eventIndex = has(VIRTIO_RING_F_EVENT_IDX);
+      queue.inOrder = has(VIRTIO_F_IN_ORDER);
       queue.log = has(VHOST_F_LOG_ALL) ? this.#log : undefined;
     }
     this.generation++;
+  }
+
+  /** No ring runs. Whether they are enabled may have been said already. */
+  #layOut(packed: boolean): void {
+    if (packed === this.#packed) return;
+    this.#packed = packed;
+    this.queues = this.queues.map(({ enabled, discarding }) => {
+      const queue = packed ? new PackedVirtqueue(this.memory) : new SplitVirtqueue(this.memory);
+      queue.enabled = enabled;
+      queue.discarding = discarding;
+      return queue;
+    });
   }
 
   #mapMemory(effect: Effect<"mapMemory">, over: boolean): undefined {
@@ -281,7 +301,7 @@ export class VhostUserBackend {
   }
 
   #startRing(effect: Effect<"startRing">): undefined {
-    const { index, size, addresses, kickFd } = effect;
+    const { index, size, base, addresses, kickFd } = effect;
     const queue = this.queues[index]!;
     this.#haltRing(index);
     const ring: RunningRing = { size, addresses, kickFd: -1 };
@@ -291,11 +311,13 @@ export class VhostUserBackend {
       prepareEventfd(kickFd, "kick");
       this.#epoll.add(kickFd, EPOLLIN | EPOLLET);
     }
-    if (!this.#attach(index, ring)) {
+    if (!this.#attach(index, ring, base)) {
       this.#fail(`ring ${index} is not in guest memory`);
       return;
     }
     queue.wantKicks(false);
+    // What an earlier life gave back without a call, or attach() did.
+    this.call(index);
     this.generation++;
   }
 
@@ -307,18 +329,19 @@ export class VhostUserBackend {
     const queue = this.queues[index]!;
     if (queue.size === 0) {
       // Its memory was away for a while.
-      this.#attach(index, ring);
+      this.#attach(index, ring, queue.base);
       return;
     }
     queue.usedLog = addresses.usedLog;
     queue.move(addresses.descriptors, addresses.available, addresses.used);
   }
 
-  #attach(index: number, { size, addresses }: RunningRing): boolean {
+  #attach(index: number, { size, addresses }: RunningRing, base: number): boolean {
     const queue = this.queues[index]!;
     queue.usedLog = addresses.usedLog;
-    queue.inflight = this.#inflight.table(index, size);
-    return queue.attach(size, addresses.descriptors, addresses.available, addresses.used);
+    // The device gives back in order, so that a packed ring itself tells what is in flight.
+    queue.inflight = this.#packed ? undefined : this.#inflight.table(index, size);
+    return queue.attach(size, addresses.descriptors, addresses.available, addresses.used, base);
   }
 
   #haltRing(index: number): undefined {

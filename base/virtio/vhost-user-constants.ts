@@ -59,6 +59,8 @@ export const VIRTIO_RING_F_INDIRECT_DESC = 28;
 export const VIRTIO_RING_F_EVENT_IDX = 29;
 export const VHOST_USER_F_PROTOCOL_FEATURES = 30;
 export const VIRTIO_F_VERSION_1 = 32;
+export const VIRTIO_F_RING_PACKED = 34;
+export const VIRTIO_F_IN_ORDER = 35;
 
 /** Device status (VIRTIO 1.2, 2.1): the device is broken until the driver resets it. */
 export const VIRTIO_STATUS_DEVICE_NEEDS_RESET = 64;

@@ -119,10 +119,7 @@ export class VhostUserSession {
   #value(request: number, value: bigint): undefined {
     switch (request) {
       case wire.VHOST_USER_SET_FEATURES:
-        if ((value & ~this.#offered) !== 0n)
-          return this.#fail(`features 0x${value.toString(16)} not offered`);
-        this.#features = value;
-        return this.#emit({ kind: "features", features: value });
+        return this.#setFeatures(value);
       case wire.VHOST_USER_SET_PROTOCOL_FEATURES:
         if ((value & ~this.#offeredProtocol) !== 0n) {
           return this.#fail(`protocol features 0x${value.toString(16)} not offered`);
@@ -140,6 +137,17 @@ export class VhostUserSession {
       default:
         return this.#deviceRequest(request, value);
     }
+  }
+
+  #setFeatures(features: bigint): undefined {
+    if ((features & ~this.#offered) !== 0n)
+      return this.#fail(`features 0x${features.toString(16)} not offered`);
+    const before = this.#packed;
+    this.#features = features;
+    if (this.#packed !== before && this.#rings.some((ring) => ring.started)) {
+      return this.#fail("the layout of running rings changed");
+    }
+    this.#emit({ kind: "features", features });
   }
 
   #deviceRequest(request: number, value: bigint): undefined {
@@ -165,9 +173,9 @@ export class VhostUserSession {
 
   #start(index: number, ring: RingState, kickFd: number): undefined {
     const addresses = ring.addresses;
-    if (ring.size === 0 || addresses === undefined) {
+    if (addresses === undefined || !isRingSize(ring.size, this.#packed)) {
       if (kickFd >= 0) this.#emit({ kind: "closeFds", fds: [kickFd] });
-      return this.#fail(`ring ${index} is kicked before its size and addresses are known`);
+      return this.#fail(`ring ${index} of size ${ring.size} is kicked before size and addresses are right`);
     }
     ring.started = true;
     this.#emit({ kind: "startRing", index, size: ring.size, base: ring.base, addresses, kickFd });
@@ -181,12 +189,12 @@ export class VhostUserSession {
     if (ring === undefined) return this.#fail(`ring ${index} does not exist`);
     switch (request) {
       case wire.VHOST_USER_SET_VRING_NUM:
-        if (!isRingSize(num)) return this.#fail(`ring size ${num}`);
+        if (!isRingSize(num, this.#packed)) return this.#fail(`ring size ${num}`);
         if (ring.started) return this.#fail(`size of running ring ${index} changed`);
         ring.size = num;
         return;
       case wire.VHOST_USER_SET_VRING_BASE:
-        if (num > 0xffff) return this.#fail(`ring base ${num}`);
+        if (num > 0xffff && !this.#packed) return this.#fail(`ring base ${num}`);
         ring.base = num;
         return;
       case wire.VHOST_USER_GET_VRING_BASE:
@@ -205,7 +213,7 @@ export class VhostUserSession {
     if (ring === undefined) return this.#fail(`ring ${payload.index} does not exist`);
     const { descriptors, available, used } = payload;
     const usedLog = (payload.flags & wire.VHOST_VRING_F_LOG) === 0 ? -1 : payload.log;
-    if (descriptors % 16 !== 0 || available % 2 !== 0 || used % 4 !== 0) {
+    if (descriptors % 16 !== 0 || available % (this.#packed ? 4 : 2) !== 0 || used % 4 !== 0) {
       return this.#fail(`ring ${payload.index} is not aligned`);
     }
     ring.addresses = { descriptors, available, used, usedLog };
@@ -245,7 +253,7 @@ export class VhostUserSession {
     if (!this.#negotiated(wire.VHOST_USER_PROTOCOL_F_INFLIGHT_SHMFD)) {
       return this.#fail("inflight tracking without INFLIGHT_SHMFD");
     }
-    if (queueCount === 0 || queueCount > this.#device.ringCount || !isRingSize(queueSize)) {
+    if (queueCount === 0 || queueCount > this.#device.ringCount || !isRingSize(queueSize, this.#packed)) {
       return this.#fail(`inflight tracking of ${queueCount} queues of size ${queueSize}`);
     }
     if (request === wire.VHOST_USER_GET_INFLIGHT_FD) {
@@ -294,6 +302,10 @@ export class VhostUserSession {
     return this.#device.protocolFeatures | COMMON_PROTOCOL_FEATURES;
   }
 
+  get #packed(): boolean {
+    return ((this.#features >> BigInt(wire.VIRTIO_F_RING_PACKED)) & 1n) === 1n;
+  }
+
   #negotiated(protocolFeature: number): boolean {
     return ((this.#protocolFeatures >> BigInt(protocolFeature)) & 1n) === 1n;
   }
@@ -323,13 +335,13 @@ export class VhostUserSession {
   }
 }
 
-function isRingSize(value: number): boolean {
-  return value > 0 && value <= RING_SIZE_MAX && (value & (value - 1)) === 0;
+function isRingSize(value: number, packed: boolean): boolean {
+  return value > 0 && value <= RING_SIZE_MAX && (packed || (value & (value - 1)) === 0);
 }
 
 const REPLY_FLAGS = wire.VHOST_USER_VERSION | wire.VHOST_USER_REPLY_FLAG;
 
-/** The answer to GET_VRING_BASE: `base` is the index of the next descriptor chain that would have been taken. */
+/** The answer to GET_VRING_BASE: `base` is where the next descriptor chain would have been taken; see Virtqueue. */
 export function vringBaseReply(index: number, base: number): wire.VhostUserMessage {
   return {
     request: wire.VHOST_USER_GET_VRING_BASE,

@@ -10,6 +10,8 @@ import {
   type FrontEndOptions,
 } from "../../base/virtio/fake-front-end.js";
 import {
+  VIRTIO_F_IN_ORDER,
+  VIRTIO_F_RING_PACKED,
   VIRTIO_F_VERSION_1,
   VIRTIO_NET_F_MRG_RXBUF,
   VIRTIO_RING_F_EVENT_IDX,
@@ -20,6 +22,8 @@ export const MODERN = 1n << BigInt(VIRTIO_F_VERSION_1);
 export const MERGEABLE = MODERN | (1n << BigInt(VIRTIO_NET_F_MRG_RXBUF));
 
 export const EVENT_INDEX = MERGEABLE | (1n << BigInt(VIRTIO_RING_F_EVENT_IDX));
+export const PACKED = MERGEABLE | (1n << BigInt(VIRTIO_F_RING_PACKED));
+export const IN_ORDER = 1n << BigInt(VIRTIO_F_IN_ORDER);
 
 /** Above every head: chains of all rings are in one map. */
 const CHAIN_KEY = 0x1_0000;
@@ -68,14 +72,13 @@ export class FakeGuest {
     bytes.fill(0, at, at + HEADER_SIZE);
     bytes.set(frame, at + HEADER_SIZE);
     const cuts = cutsOf(this.layout, room);
-    for (let i = 0; i < needed; i++) {
-      const [from, to] = [cuts[i]!, cuts[i + 1]!];
-      const last = i === needed - 1;
-      const address = FRONT_END_GUEST_BASE + at + from;
-      this.frontEnd.setDescriptor(index, slots[i]!, address, to - from, last ? 0 : 1, slots[i + 1] ?? 0);
-    }
+    const buffers = slots.map((_, i) => ({
+      address: FRONT_END_GUEST_BASE + at + cuts[i]!,
+      length: cuts[i + 1]! - cuts[i]!,
+      flags: 0,
+    }));
     this.#chains.set(index * CHAIN_KEY + slots[0]!, slots);
-    this.frontEnd.offer(index, slots[0]!);
+    this.frontEnd.offerChain(index, slots, buffers);
   }
 
   /** Frames that arrived by queue `pair` since the last call; their buffers are offered again. */
@@ -108,8 +111,7 @@ export class FakeGuest {
 
   #offerBuffer(slot: number, pair: number): void {
     const address = FRONT_END_GUEST_BASE + this.frontEnd.bufferAt(2 * pair, slot);
-    this.frontEnd.setDescriptor(2 * pair, slot, address, BUFFER_SIZE, 2);
-    this.frontEnd.offer(2 * pair, slot);
+    this.frontEnd.offerChain(2 * pair, [slot], [{ address, length: BUFFER_SIZE, flags: 2 }]);
   }
 
   #reclaim(index: number): void {

@@ -74,7 +74,7 @@ export class FramesFromGuest {
         this.#copier.copy(pool.offset[packet] as number, (burstOffsets[i] as number) + header, length);
         pool.length[packet] = length;
       } else if (length === -header) packet = this.#gather(queue, head);
-      queue.push(head, 0);
+      queue.pushRead(head);
       if (packet < 0) continue;
       batch.packets[batch.length++] = packet;
       bytes += pool.length[packet] as number;
@@ -90,19 +90,19 @@ export class FramesFromGuest {
   #gather(queue: Virtqueue, head: number): number {
     const segments = queue.follow(head);
     const header = this.#headerSize;
-    const count = segments === POP_BAD ? 0 : queue.readableCount;
+    const count = segments === POP_BAD ? 0 : queue.chain.readableCount;
     let length = -header;
-    for (let i = 0; i < count; i++) length += queue.segmentLength[i] as number;
+    for (let i = 0; i < count; i++) length += queue.chain.length[i] as number;
     if (length < FRAME_SIZE_MIN || length > FRAME_SIZE_MAX) return -1;
     const pool = this.#pool;
     const packet = pool.allocate();
     let to = pool.offset[packet] as number;
     let skip = header;
     for (let i = 0; i < count; i++) {
-      const size = queue.segmentLength[i] as number;
+      const size = queue.chain.length[i] as number;
       const skipped = skip < size ? skip : size;
       skip -= skipped;
-      this.#copier.copy(to, (queue.segmentOffset[i] as number) + skipped, size - skipped);
+      this.#copier.copy(to, (queue.chain.offset[i] as number) + skipped, size - skipped);
       to += size - skipped;
     }
     pool.length[packet] = length;

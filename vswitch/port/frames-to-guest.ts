@@ -121,11 +121,11 @@ export class FramesToGuest {
       }
       this.#chainHeads[chains] = queue.head;
       const skip = chains === 0 ? header : 0;
-      if (segments === POP_BAD || queue.readableCount > 0 || (queue.segmentLength[0] as number) < skip) {
+      if (segments === POP_BAD || queue.chain.readableCount > 0 || (queue.chain.length[0] as number) < skip) {
         this.#refuse(queue, chains + 1);
         return TX_ERRORS;
       }
-      if (chains === 0) headerAt = queue.segmentOffset[0] as number;
+      if (chains === 0) headerAt = queue.chain.offset[0] as number;
       const written = this.#scatter(queue, segments, skip, source, remaining);
       source += written;
       remaining -= written;
@@ -148,9 +148,9 @@ export class FramesToGuest {
   #scatter(queue: Virtqueue, segments: number, skip: number, source: number, remaining: number): number {
     let written = 0;
     for (let i = 0; i < segments && written < remaining; i++) {
-      const room = (queue.segmentLength[i] as number) - skip;
+      const room = (queue.chain.length[i] as number) - skip;
       const size = room < remaining - written ? room : remaining - written;
-      const to = (queue.segmentOffset[i] as number) + skip;
+      const to = (queue.chain.offset[i] as number) + skip;
       this.#copier.copy(to, source + written, size);
       if (queue.log !== undefined) queue.markWritten(to, size);
       written += size;

@@ -27,10 +27,12 @@ import {
   dialGuest,
   EVENT_INDEX,
   type FakeGuest,
+  IN_ORDER,
   type Layout,
   linkUp,
   MERGEABLE,
   MODERN,
+  PACKED,
 } from "./fake-guest.js";
 import { VhostUserPort } from "./vhost-user-port.js";
 
@@ -86,6 +88,14 @@ describePort("VhostUserPort that dials", fixture("dial", MODERN, "one"), 1514);
 describePort("VhostUserPort that listens", fixture("listen", MODERN, "two"), 1514);
 describePort("VhostUserPort with mergeable buffers", fixture("dial", MERGEABLE, "scattered"), 2000);
 describePort("VhostUserPort with EVENT_IDX", fixture("dial", EVENT_INDEX, "two"), 2000);
+describePort("VhostUserPort in order", fixture("dial", MERGEABLE | IN_ORDER, "two"), 2000);
+describePort("VhostUserPort with a packed ring", fixture("dial", PACKED, "one"), 2000);
+describePort(
+  "VhostUserPort with a packed ring and EVENT_IDX",
+  fixture("dial", PACKED | EVENT_INDEX, "scattered"),
+  2000,
+);
+describePort("VhostUserPort with a packed ring in order", fixture("dial", PACKED | IN_ORDER, "two"), 2000);
 
 function send(port: VhostUserPort, frames: readonly Uint8Array[]): void {
   const batch = new Batch();

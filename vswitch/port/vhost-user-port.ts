@@ -4,7 +4,7 @@
 //   rx: rings 1, 3, … (guest transmit) ─► frames-from-guest.ts ─► publish once, call if wanted
 //   tx: rings 0, 2, … (guest receive)  ◄─ frames-to-guest.ts, likewise; the queue by the frame's flow
 //
-// Source: VIRTIO 1.2, 5.1.6. Split rings, no offloads; the guest's virtio_net_hdr is read over.
+// Source: VIRTIO 1.2, 5.1.6. Split and packed rings, no offloads; the guest's virtio_net_hdr is read over.
 // Invariants: nothing of a chain is kept across calls, so a guest may vanish between any two; indices are published
 // only after the bytes. Thread: the datapath worker's. Hot: yes.
 import { assert } from "../../base/assert/index.js";
@@ -93,6 +93,11 @@ export class VhostUserPort implements Port {
   /** Why the link is down, as far as known; empty when it is up. */
   get lastError(): string {
     return this.#link.lastError;
+  }
+
+  /** The feature bits that the driver chose; undefined while nobody is connected. */
+  get features(): bigint | undefined {
+    return this.#backend?.features;
   }
 
   /** A sum of header words, of no meaning: it keeps the compiler from dropping the touching. */

@@ -5,7 +5,8 @@ import { expect, test } from "vitest";
 import { closeFile, createMemfd } from "../linux/index.js";
 import { GuestMemory } from "./guest-memory.js";
 import { GuestWindow } from "./guest-window.js";
-import { POP_BAD, POP_BROKEN, POP_EMPTY, Virtqueue } from "./virtqueue.js";
+import { SplitVirtqueue } from "./split-virtqueue.js";
+import { POP_BAD, POP_BROKEN, POP_EMPTY, type Virtqueue } from "./virtqueue.js";
 
 const SIZE = 8;
 const USER = 0x7000_0000_0000;
@@ -66,7 +67,7 @@ test("a hostile ring gives nothing outside the guest's regions and never hangs",
       writeTable(view, ringBase + INDIRECT_TABLE, indirectTable);
       for (let i = 0; i < SIZE; i++) view.setUint16(ringBase + AVAILABLE + 4 + i * 2, ring[i]!, true);
       view.setUint16(ringBase + AVAILABLE + 2, index, true);
-      const queue = new Virtqueue(memory);
+      const queue = new SplitVirtqueue(memory);
       queue.indirect = indirect;
       queue.eventIndex = eventIndex;
       queue.enabled = true;
@@ -98,11 +99,11 @@ test("a hostile ring gives nothing outside the guest's regions and never hangs",
 
 function expectInside(queue: Virtqueue, count: number, bases: readonly number[]): void {
   for (let i = 0; i < count; i++) {
-    const from = queue.segmentOffset[i]!;
-    const to = from + queue.segmentLength[i]!;
+    const from = queue.chain.offset[i]!;
+    const to = from + queue.chain.length[i]!;
     expect(bases.some((base) => from >= base && to <= base + REGION)).toBe(true);
-    if (i < queue.readableCount) expect(queue.segmentWritable[i]).toBe(0);
-    else expect(queue.segmentWritable[i]).toBe(1);
+    if (i < queue.chain.readableCount) expect(queue.chain.writable[i]).toBe(0);
+    else expect(queue.chain.writable[i]).toBe(1);
   }
 }
 
@@ -130,7 +131,7 @@ test("with EVENT_IDX the driver is called exactly when the used index passes wha
   fc.assert(
     fc.property(u16, fc.array(fc.tuple(fc.nat(SIZE), u16, fc.boolean())), (start, batches) => {
       view.setUint16(base + USED + 2, start, true);
-      const queue = new Virtqueue(memory);
+      const queue = new SplitVirtqueue(memory);
       queue.eventIndex = true;
       queue.attach(SIZE, USER + DESCRIPTORS, USER + AVAILABLE, USER + USED);
       let used = start;
