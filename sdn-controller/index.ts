@@ -11,5 +11,6 @@ export {
 export type * from "./inputs.js";
 export type { Flow } from "./pipeline/flow.js";
 export { type DropReason, TABLES } from "./pipeline/tables.js";
+export * as analysis from "./policy/analysis/index.js";
 export type { ExplainQuestion, Explanation } from "./proof/explain.js";
 export { type Sdn, type SdnOptions, startSdn } from "./start.js";

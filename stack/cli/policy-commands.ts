@@ -2,19 +2,23 @@
 import { type Command, InvalidArgumentError } from "commander";
 import { PlinthError } from "../../base/errors/index.js";
 import { callControl } from "../../base/jsonrpc/index.js";
-import type { Explanation, SdnMetrics } from "../../sdn-controller/index.js";
+import { analysis, type Explanation, type SdnMetrics } from "../../sdn-controller/index.js";
 import { defaultDirectory, directoryLayout } from "../daemons/directory.js";
 import { type ConnectionOptions, usingApi, withConnection } from "./connection.js";
 import { withDir } from "./options.js";
 import { formatRows, type OutputOptions, print, show, withOutput } from "./output.js";
+import { explainOffline, isDocumentDirectory, registerOffline } from "./policy-offline-commands.js";
 
 interface ExplainOptions extends ConnectionOptions, OutputOptions {
   readonly protocol: string;
+  readonly fail?: boolean;
+  readonly quiet?: boolean;
 }
 
 interface Target {
   readonly machine: string;
-  readonly port?: number;
+  /** A name only offline. */
+  readonly port?: string;
 }
 
 /** Machines that one line names. */
@@ -25,9 +29,15 @@ export function register(program: Command): void {
   withOutput(withConnection(policy.command("explain")))
     .argument("<source>", "machine that connects, as NAME or NAMESPACE/NAME")
     .argument("<destination>", "machine and port that it connects to, as NAME:PORT", parseTarget)
-    .description("say whether a connection is allowed, and which policy and rule decides")
+    .description(
+      "say whether a connection is allowed, and which policy and rule decides; with --dir naming a directory of " +
+        "Kubernetes documents, by those alone: then workloads and addresses outside are the ends",
+    )
     .option("--protocol <protocol>", "TCP, UDP, SCTP or ICMP", "TCP")
+    .option("--fail", "with documents: stop at the first that cannot be read")
+    .option("-q, --quiet", "with documents: report only errors, no warnings")
     .action(explainAction);
+  registerOffline(policy);
   const drops = policy
     .command("drops")
     .description("count dropped packets by reason and by the port or policy that was the cause");
@@ -39,6 +49,14 @@ export function register(program: Command): void {
 }
 
 async function explainAction(source: string, target: Target, options: ExplainOptions): Promise<void> {
+  if (options.dir !== undefined && isDocumentDirectory(options.dir)) {
+    const answer = await explainOffline(options.dir, source, target.machine, target.port, options);
+    show(options, answer, () => analysis.formatExplanation(answer).join("\n"));
+    return;
+  }
+  const port = target.port === undefined ? undefined : Number(target.port);
+  if (port !== undefined && !(port >= 1 && port <= 65_535))
+    throw new PlinthError("PORT_UNKNOWN", `expected a port number from 1 to 65535, found ${target.port}`);
   await usingApi(options, async ({ client, namespace }) => {
     const { items } = await client.list("Port");
     const portsOf = (machine: string): { key: string; network: string }[] => {
@@ -62,7 +80,7 @@ async function explainAction(source: string, target: Target, options: ExplainOpt
         source: from.key,
         destination: to.key,
         protocol: options.protocol.toUpperCase(),
-        ...(target.port === undefined ? {} : { port: target.port }),
+        ...(port === undefined ? {} : { port }),
       })) as Explanation;
       const verdict = answer.allowed ? "allowed" : "denied";
       show(options, answer, () => `${from.network}: ${verdict}\n  ${answer.text.join("\n  ")}`);
@@ -89,9 +107,11 @@ function formatSource({ resource, machines, policies }: SdnMetrics["drops"][numb
   return `VirtualMachine ${shown}${more > 0 ? ` and ${more} more` : ""}${by}`;
 }
 
+/** NAME, NAME:PORT; an address of IPv6 stands in brackets before a port. */
 function parseTarget(text: string): Target {
-  const match = /^([^:]+)(?::(\d{1,5}))?$/.exec(text);
-  if (match === null) throw new InvalidArgumentError("expected NAME:PORT");
-  const machine = match[1] as string;
-  return match[2] === undefined ? { machine } : { machine, port: Number(match[2]) };
+  const [, bracketed, plain, port] = /^(?:\[([^\]]+)\]|([^:]+))(?::([A-Za-z0-9-]{1,15}))?$/.exec(text) ?? [];
+  const machine =
+    bracketed ?? plain ?? (/^[\da-fA-F:.]+:[\da-fA-F:.]*(\/\d+)?$/.test(text) ? text : undefined);
+  if (machine === undefined) throw new InvalidArgumentError("expected NAME:PORT");
+  return port === undefined ? { machine } : { machine, port };
 }

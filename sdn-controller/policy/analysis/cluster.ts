@@ -1,0 +1,164 @@
+// What a manifest describes when all of it is taken together: workloads with the labels that their namespaces have, and
+// sound policies in the order in which they are asked. What contradicts itself is refused as a whole. Pure.
+import { PlinthError } from "../../../base/errors/index.js";
+import {
+  compareModels,
+  modelOfAdminPolicy,
+  modelOfNetworkPolicy,
+  NAMESPACE_NAME_LABEL,
+  type PolicyModel,
+  selectsEndpoint,
+} from "../policy-model.js";
+import type { Labels } from "../selector.js";
+import type { ContainerPort, Entrance, Located, Manifest, PodSource, Problem, Service } from "./manifest.js";
+import { adminPolicyProblem, networkPolicyProblem } from "./policy-problems.js";
+
+/** An endpoint of policies: all pods of one owner are one. */
+export interface Workload {
+  readonly namespace: string;
+  readonly name: string;
+  readonly kind: string;
+  /** "namespace/name[Kind]", or "{ingress-controller}". */
+  readonly text: string;
+  readonly labels: Labels;
+  readonly namespaceLabels: Labels;
+  readonly ports: readonly ContainerPort[];
+}
+
+export interface Cluster {
+  /** Sorted by text. */
+  readonly workloads: readonly Workload[];
+  readonly policies: readonly PolicyModel[];
+  readonly services: readonly Service[];
+  readonly entrances: readonly Entrance[];
+  readonly problems: readonly Problem[];
+}
+
+/** Throws POLICY_INVALID for what has no meaning: the message names the document and the field. */
+export function clusterOf(manifest: Manifest): Cluster {
+  const problems: Problem[] = [...manifest.problems];
+  const namespaces = namespacesOf(manifest, problems);
+  const labelsOf = (name: string): Labels => namespaces.get(name) ?? { [NAMESPACE_NAME_LABEL]: name };
+  const policies = policiesOf(manifest, problems);
+  return {
+    workloads: workloadsOf(manifest.pods, labelsOf, policies, problems),
+    policies,
+    services: manifest.services,
+    entrances: manifest.entrances,
+    problems,
+  };
+}
+
+function namespacesOf(manifest: Manifest, problems: Problem[]): Map<string, Labels> {
+  const result = new Map<string, Labels>();
+  for (const { name, labels } of unique(manifest.namespaces, ({ name }) => `Namespace ${name}`, problems))
+    result.set(name, { ...labels, [NAMESPACE_NAME_LABEL]: name });
+  return result;
+}
+
+function policiesOf(manifest: Manifest, problems: Problem[]): PolicyModel[] {
+  const network = unique(
+    manifest.networkPolicies,
+    ({ namespace, name }) => `NetworkPolicy ${namespace}/${name}`,
+    problems,
+    networkPolicyProblem,
+  );
+  const admin = unique(
+    manifest.adminPolicies,
+    ({ kind, name }) => `${kind} ${name}`,
+    problems,
+    adminPolicyProblem,
+  );
+  const byPriority = new Map<number, string>();
+  for (const { kind, name, spec } of admin) {
+    if (kind !== "AdminNetworkPolicy") continue;
+    const priority = spec.priority ?? 0;
+    const other = byPriority.get(priority);
+    if (other !== undefined)
+      throw invalid(
+        `AdminNetworkPolicy ${other} and ${name} both have priority ${priority}: which of them comes first is not defined`,
+      );
+    byPriority.set(priority, name);
+  }
+  return [...admin.map(modelOfAdminPolicy), ...network.map(modelOfNetworkPolicy)].sort(compareModels);
+}
+
+/** Each object once. The same one again is worth a warning; another one of the same name is a contradiction. */
+function unique<T>(
+  items: readonly Located<T>[],
+  nameOf: (value: T) => string,
+  problems: Problem[],
+  problemOf: (value: T) => string | undefined = () => undefined,
+): T[] {
+  const seen = new Map<string, Located<T>>();
+  for (const item of items) {
+    const name = nameOf(item.value);
+    const problem = problemOf(item.value);
+    if (problem !== undefined) throw invalid(`${item.where}: ${name}: ${problem}`);
+    const before = seen.get(name);
+    if (before === undefined) seen.set(name, item);
+    else if (JSON.stringify(before.value) === JSON.stringify(item.value))
+      problems.push({
+        severity: "warning",
+        message: `${item.where}: ${name} was in ${before.where} already`,
+      });
+    else throw invalid(`${item.where}: ${name} is not what ${before.where} says: one name, one object`);
+  }
+  return [...seen.values()].map(({ value }) => value);
+}
+
+function workloadsOf(
+  pods: readonly PodSource[],
+  labelsOf: (namespace: string) => Labels,
+  policies: readonly PolicyModel[],
+  problems: Problem[],
+): Workload[] {
+  const result = new Map<string, { workload: Workload; source: PodSource }>();
+  for (const source of pods) {
+    const { kind, name } = source.owner ?? source;
+    const { namespace, labels, ports } = source;
+    const text = `${namespace}/${name}[${kind}]`;
+    const workload = { namespace, name, kind, text, labels, ports, namespaceLabels: labelsOf(namespace) };
+    const before = result.get(text);
+    if (before !== undefined && source.owner !== undefined) {
+      checkAlike(before, { workload, source }, policies);
+      continue;
+    }
+    if (before !== undefined)
+      problems.push({
+        severity: "warning",
+        message: `${source.where}: ${text} was in ${before.source.where} already; the later one counts`,
+      });
+    result.set(text, { workload, source });
+  }
+  return [...result.values()].map(({ workload }) => workload).sort((a, b) => (a.text < b.text ? -1 : 1));
+}
+
+interface Sourced {
+  readonly workload: Workload;
+  readonly source: PodSource;
+}
+
+/** Pods of one owner count as one endpoint, so no policy may tell them apart. */
+function checkAlike(first: Sourced, second: Sourced, policies: readonly PolicyModel[]): void {
+  for (const policy of policies) {
+    const selectors = [
+      policy.subject,
+      ...policy.rules.flatMap((rule) =>
+        (rule.peers ?? []).flatMap((peer) => (peer.kind === "endpoints" ? [peer.selector] : [])),
+      ),
+    ];
+    const differs = selectors.some(
+      (selector) => selectsEndpoint(selector, first.workload) !== selectsEndpoint(selector, second.workload),
+    );
+    if (differs)
+      throw invalid(
+        `${second.source.where}: ${second.source.kind} ${second.source.name} and ${first.source.name} belong to ` +
+          `${first.workload.text}, but ${policy.kind} ${policy.name} selects only one of them: their labels differ`,
+      );
+  }
+}
+
+function invalid(message: string): PlinthError {
+  return new PlinthError("POLICY_INVALID", message);
+}

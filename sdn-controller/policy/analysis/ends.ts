@@ -1,0 +1,34 @@
+// Ends of a connection by the words that people use for them: a workload's name, or an address outside. Pure.
+import { PlinthError } from "../../../base/errors/index.js";
+import { parseAddress, parseCidr } from "./address-range.js";
+import type { Cluster } from "./cluster.js";
+import type { End } from "./evaluator.js";
+import { INGRESS_CONTROLLER } from "./ingress-controller.js";
+
+/**
+ * NAME, NAMESPACE/NAME, NAMESPACE/NAME[Kind], "ingress-controller", an address or a block. A name without namespace is
+ * looked for in `namespace` first, then everywhere. Throws WORKLOAD_UNKNOWN or WORKLOAD_AMBIGUOUS.
+ */
+export function findEnd(cluster: Cluster, text: string, namespace = "default"): End {
+  const block = parseCidr(text);
+  if (block !== undefined) return { range: block };
+  const address = parseAddress(text);
+  if (address !== undefined)
+    return { range: { family: address.family, first: address.address, last: address.address } };
+  if (text === INGRESS_CONTROLLER.name || text === INGRESS_CONTROLLER.text)
+    return { workload: INGRESS_CONTROLLER };
+  const [, space, name, kind] = /^(?:([^/]+)\/)?([^/[\]]+)(?:\[(\w+)\])?$/.exec(text) ?? [];
+  const named = cluster.workloads.filter(
+    (workload) => workload.name === name && (kind === undefined || workload.kind === kind),
+  );
+  const inside = named.filter((workload) => workload.namespace === (space ?? namespace));
+  const found = inside.length > 0 || space !== undefined ? inside : named;
+  const [workload, other] = found;
+  if (workload === undefined)
+    throw new PlinthError("WORKLOAD_UNKNOWN", `there is no workload ${text} in the documents`);
+  if (other !== undefined) {
+    const names = found.map((one) => one.text).join(", ");
+    throw new PlinthError("WORKLOAD_AMBIGUOUS", `${text} may be any of ${names}: write one of these`);
+  }
+  return { workload };
+}

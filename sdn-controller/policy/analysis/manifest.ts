@@ -1,0 +1,329 @@
+// Kubernetes documents as the analysis wants them: namespaces, workloads, policies, services and what leads to them
+// from outside. A document that does not have its kind's form is left out and reported; the others count. Pure.
+import type { AdminPolicy } from "../admin-network-policy.js";
+import type { NamedPort } from "../identity.js";
+import type { Policy } from "../network-policy.js";
+import type { Labels } from "../selector.js";
+import { isRecord, SHAPES, shapeProblem } from "./shape.js";
+
+export interface ManifestDocument {
+  /** "FILE, document 3": for messages. */
+  readonly where: string;
+  readonly value: unknown;
+}
+
+export interface Problem {
+  /** An error leaves something out; a warning is worth knowing. */
+  readonly severity: "error" | "warning";
+  readonly message: string;
+}
+
+export interface ContainerPort extends Omit<NamedPort, "name"> {
+  readonly name?: string;
+}
+
+/** One pod, or what makes pods. */
+export interface PodSource {
+  readonly namespace: string;
+  /** Of the pod itself or of the workload that makes it. */
+  readonly name: string;
+  readonly kind: string;
+  /** Of a pod that something else made: the name and kind it is known by. */
+  readonly owner?: { readonly kind: string; readonly name: string };
+  readonly labels: Labels;
+  readonly ports: readonly ContainerPort[];
+  readonly where: string;
+}
+
+export interface ServicePort {
+  readonly name?: string;
+  readonly port: number;
+  readonly targetPort?: number | string;
+}
+
+export interface Service {
+  readonly namespace: string;
+  readonly name: string;
+  readonly selector: Labels | undefined;
+  readonly ports: readonly ServicePort[];
+}
+
+/** What leads to a service: an Ingress or a Route. */
+export interface Entrance {
+  readonly kind: "Ingress" | "Route";
+  readonly namespace: string;
+  readonly name: string;
+  readonly backends: readonly { readonly service: string; readonly port?: number | string }[];
+}
+
+export interface Located<T> {
+  readonly value: T;
+  readonly where: string;
+}
+
+export interface Manifest {
+  readonly namespaces: readonly Located<{ readonly name: string; readonly labels: Labels }>[];
+  readonly pods: readonly PodSource[];
+  readonly services: readonly Service[];
+  readonly entrances: readonly Entrance[];
+  readonly networkPolicies: readonly Located<Policy>[];
+  readonly adminPolicies: readonly Located<AdminPolicy>[];
+  readonly problems: readonly Problem[];
+}
+
+const GROUPS: Readonly<Record<string, readonly string[]>> = {
+  Namespace: [""],
+  Pod: [""],
+  Service: [""],
+  ReplicationController: [""],
+  Deployment: ["apps", "extensions"],
+  ReplicaSet: ["apps", "extensions"],
+  DaemonSet: ["apps", "extensions"],
+  StatefulSet: ["apps"],
+  Job: ["batch"],
+  CronJob: ["batch"],
+  VirtualMachine: ["kubevirt.io", "plinth.dev"],
+  Ingress: ["networking.k8s.io", "extensions"],
+  Route: ["route.openshift.io"],
+  NetworkPolicy: ["networking.k8s.io", "extensions"],
+  AdminNetworkPolicy: ["policy.networking.k8s.io"],
+  BaselineAdminNetworkPolicy: ["policy.networking.k8s.io"],
+};
+
+const DEFAULT_NAMESPACE = "default";
+const KUBEVIRT_LAUNCHER = "virt-launcher-";
+
+type Node = Record<string, unknown>;
+type Builder = { -readonly [K in keyof Manifest]: Manifest[K][number][] };
+
+export function readManifest(documents: readonly ManifestDocument[]): Manifest {
+  const result: Builder = {
+    namespaces: [],
+    pods: [],
+    services: [],
+    entrances: [],
+    networkPolicies: [],
+    adminPolicies: [],
+    problems: [],
+  };
+  for (const document of documents) {
+    for (const value of flatten(document.value)) take({ ...document, value }, result);
+  }
+  if (result.pods.length === 0)
+    result.problems.push({ severity: "error", message: "no Kubernetes workloads were found" });
+  if (result.networkPolicies.length + result.adminPolicies.length === 0)
+    result.problems.push({ severity: "warning", message: "no network policies were found" });
+  return result;
+}
+
+/** The objects of a document: those of a list, lists in lists included. */
+function flatten(value: unknown): unknown[] {
+  if (value === null || value === undefined) return [];
+  return isRecord(value) && Array.isArray(value.items) ? value.items.flatMap(flatten) : [value];
+}
+
+function take({ where, value }: ManifestDocument, result: Builder): void {
+  const problem = documentProblem(value);
+  if (problem !== undefined) {
+    result.problems.push({ ...problem, message: `${where}: ${problem.message}` });
+    return;
+  }
+  const { kind, apiVersion } = value as { kind: string; apiVersion: string };
+  if (GROUPS[kind] !== undefined) takeKind(kind, groupOf(apiVersion), value as Node, where, result);
+}
+
+/** Why a document is left out; undefined for sound ones and for kinds that do not matter. */
+function documentProblem(value: unknown): Problem | undefined {
+  const error = (message: string): Problem => ({ severity: "error", message });
+  if (!isRecord(value)) return error("expected an object with apiVersion and kind");
+  const { kind, apiVersion } = value;
+  if (typeof kind !== "string" || kind === "") return error("kind: expected the name of a kind, found none");
+  const groups = GROUPS[kind];
+  if (groups === undefined) return undefined;
+  if (typeof apiVersion !== "string") return error(`apiVersion: expected the version of ${kind}`);
+  if (!groups.includes(groupOf(apiVersion)))
+    return { severity: "warning", message: `${kind} of ${apiVersion} is none of Kubernetes and is left out` };
+  const name = isRecord(value.metadata) && typeof value.metadata.name === "string" ? value.metadata.name : "";
+  const problem = shapeProblem(value, SHAPES[kind] ?? {}, "");
+  return problem === undefined ? undefined : error(`${kind}${name === "" ? "" : ` ${name}`}: ${problem}`);
+}
+
+function groupOf(apiVersion: string): string {
+  return apiVersion.includes("/") ? (apiVersion.split("/")[0] as string) : "";
+}
+
+function takeKind(kind: string, group: string, value: Node, where: string, result: Builder): void {
+  const meta = node(value.metadata);
+  const spec = node(value.spec);
+  const name = text(meta.name) ?? "";
+  const namespace = text(meta.namespace) || DEFAULT_NAMESPACE;
+  switch (kind) {
+    case "Namespace":
+      result.namespaces.push({ value: { name, labels: labelsOf(meta) }, where });
+      return;
+    case "Service":
+      result.services.push({ namespace, name, selector: selectorOf(spec), ports: servicePorts(spec) });
+      return;
+    case "Ingress":
+      result.entrances.push({ kind, namespace, name, backends: ingressBackends(spec) });
+      if (group === "extensions")
+        result.problems.push({
+          severity: "warning",
+          message: `${where}: Ingress ${name}: only backends in the form of networking.k8s.io/v1 are read`,
+        });
+      return;
+    case "Route":
+      result.entrances.push({ kind, namespace, name, backends: routeBackends(spec) });
+      return;
+    case "NetworkPolicy":
+      result.networkPolicies.push({ value: { namespace, name, spec: withoutNulls(spec) as never }, where });
+      return;
+    case "AdminNetworkPolicy":
+    case "BaselineAdminNetworkPolicy":
+      result.adminPolicies.push({ value: { kind, name, spec: withoutNulls(spec) as never }, where });
+      return;
+    default:
+      takePods(kind, group, { namespace, name, meta, spec, where }, result);
+  }
+}
+
+interface Workload {
+  readonly namespace: string;
+  readonly name: string;
+  readonly meta: Node;
+  readonly spec: Node;
+  readonly where: string;
+}
+
+function takePods(kind: string, group: string, workload: Workload, result: Builder): void {
+  const { namespace, name, meta, spec, where } = workload;
+  const common = { namespace, name, kind, where };
+  if (kind === "Pod") {
+    if (name.startsWith(KUBEVIRT_LAUNCHER)) {
+      result.problems.push({
+        severity: "warning",
+        message: `${where}: Pod ${name} only carries a virtual machine and is left out`,
+      });
+      return;
+    }
+    const owner = ownerOf(meta);
+    result.pods.push({
+      ...common,
+      labels: labelsOf(meta),
+      ports: containerPorts(spec),
+      ...(owner === undefined ? {} : { owner }),
+    });
+    return;
+  }
+  if (kind === "VirtualMachine" && group === "plinth.dev") {
+    result.pods.push({ ...common, labels: labelsOf(meta), ports: declaredPorts(spec.ports) });
+    return;
+  }
+  const template = node(kind === "CronJob" ? node(node(spec.jobTemplate).spec).template : spec.template);
+  result.pods.push({
+    ...common,
+    labels: labelsOf(node(template.metadata)),
+    ports: containerPorts(node(template.spec)),
+  });
+}
+
+/** The controlling owner; a node owns only what its kubelet started itself, which stands for itself. */
+function ownerOf(meta: Node): { kind: string; name: string } | undefined {
+  const controller = list(meta.ownerReferences)
+    .map(node)
+    .find((reference) => reference.controller === true);
+  const kind = text(controller?.kind);
+  const name = text(controller?.name);
+  if (kind === undefined || name === undefined || kind === "Node") return undefined;
+  return { kind, name };
+}
+
+function containerPorts(podSpec: Node): ContainerPort[] {
+  return list(podSpec.containers).flatMap((container) =>
+    list(node(container).ports)
+      .map(node)
+      .map((port) => portOf(port, port.containerPort)),
+  );
+}
+
+function declaredPorts(ports: unknown): ContainerPort[] {
+  return list(ports)
+    .map(node)
+    .map((port) => portOf(port, port.port));
+}
+
+function portOf(port: Node, number: unknown): ContainerPort {
+  const name = text(port.name);
+  const protocol = text(port.protocol);
+  return {
+    port: typeof number === "number" ? number : 0,
+    ...(name === undefined || name === "" ? {} : { name }),
+    ...(protocol === undefined || protocol === "" ? {} : { protocol }),
+  };
+}
+
+function selectorOf(spec: Node): Labels | undefined {
+  return isRecord(spec.selector) && Object.keys(spec.selector).length > 0
+    ? (withoutNulls(spec.selector) as Labels)
+    : undefined;
+}
+
+function servicePorts(spec: Node): ServicePort[] {
+  return list(spec.ports)
+    .map(node)
+    .map(({ name, port, targetPort }) => ({
+      port: typeof port === "number" ? port : 0,
+      ...(typeof name === "string" && name !== "" ? { name } : {}),
+      ...(targetPort === undefined || targetPort === null || targetPort === "" || targetPort === 0
+        ? {}
+        : { targetPort: targetPort as number | string }),
+    }));
+}
+
+function ingressBackends(spec: Node): Entrance["backends"] {
+  const paths = list(spec.rules).flatMap((rule) => list(node(node(rule).http).paths));
+  const backends = [spec.defaultBackend, ...paths.map((path) => node(path).backend)];
+  return backends.flatMap((backend) => {
+    const service = node(node(backend).service);
+    const name = text(service.name);
+    if (name === undefined) return [];
+    const port = node(service.port);
+    const wanted = text(port.name) || (port.number as number | undefined);
+    return [{ service: name, ...(wanted ? { port: wanted } : {}) }];
+  });
+}
+
+function routeBackends(spec: Node): Entrance["backends"] {
+  const port = node(spec.port).targetPort as number | string | undefined | null;
+  return [spec.to, ...list(spec.alternateBackends)].map(node).flatMap(({ kind, name }) => {
+    if (typeof name !== "string" || (kind !== undefined && kind !== null && kind !== "Service")) return [];
+    return [{ service: name, ...(port ? { port } : {}) }];
+  });
+}
+
+function labelsOf(meta: Node): Labels {
+  return isRecord(meta.labels) ? (withoutNulls(meta.labels, "") as Labels) : {};
+}
+
+/** Nulls are absent fields, null items are empty objects; a null label is an empty one. */
+function withoutNulls(value: unknown, instead?: string): unknown {
+  if (Array.isArray(value)) return value.map((item) => withoutNulls(item ?? {}, instead));
+  if (!isRecord(value)) return value;
+  const entries = Object.entries(value).flatMap(([key, item]) => {
+    if (item !== null && item !== undefined) return [[key, withoutNulls(item, instead)] as const];
+    return instead === undefined ? [] : [[key, instead] as const];
+  });
+  return Object.fromEntries(entries);
+}
+
+function node(value: unknown): Node {
+  return isRecord(value) ? value : {};
+}
+
+function list(value: unknown): unknown[] {
+  return Array.isArray(value) ? value : [];
+}
+
+function text(value: unknown): string | undefined {
+  return typeof value === "string" ? value : undefined;
+}

@@ -1,0 +1,289 @@
+// `plinth policy connectivity | diff | evaluate` and the offline half of `explain`: what the policies in a directory of
+// Kubernetes documents allow, without any cluster. Answers go to standard output, what was left out to standard error.
+import { existsSync, writeFileSync } from "node:fs";
+import { type Command, InvalidArgumentError, Option } from "commander";
+import { PlinthError } from "../../base/errors/index.js";
+import { analysis } from "../../sdn-controller/index.js";
+import { directoryLayout } from "../daemons/directory.js";
+import { readManifestDocuments } from "./policy-documents.js";
+
+interface ReadOptions {
+  readonly fail?: boolean;
+  readonly quiet?: boolean;
+}
+
+interface ConnectivityOptions extends ReadOptions {
+  readonly dirpath?: string;
+  readonly output: analysis.ConnectivityFormat;
+  readonly file?: string;
+  readonly focusworkload?: string[];
+  readonly focusworkloadPeer?: string[];
+  readonly focusDirection?: "ingress" | "egress";
+  readonly focusConn?: analysis.ConnectionSet;
+  readonly explain?: boolean;
+  readonly ipv6?: boolean;
+}
+
+interface DiffOptions extends ReadOptions {
+  readonly dir1?: string;
+  readonly dir2?: string;
+  readonly output: analysis.DifferenceFormat;
+  readonly file?: string;
+  readonly ipv6?: boolean;
+}
+
+interface EvaluateOptions extends ReadOptions {
+  readonly dirpath?: string;
+  readonly sourcePod?: string;
+  readonly sourceNamespace: string;
+  readonly sourceIp?: string;
+  readonly destinationPod?: string;
+  readonly destinationNamespace: string;
+  readonly destinationIp?: string;
+  readonly destinationPort: string;
+  readonly protocol: string;
+}
+
+export function registerOffline(policy: Command): void {
+  withReading(policy.command("connectivity"))
+    .alias("list")
+    .argument("[directory]", "directory of Kubernetes YAML and JSON files, read with all below it")
+    .description("list who can connect to whom by the policies in a directory, without any cluster")
+    .option("--dirpath <directory>", "the same as the argument")
+    .addOption(formatOption(analysis.CONNECTIVITY_FORMATS))
+    .option("-f, --file <file>", "write the answer to this file, too")
+    .option(
+      "--focusworkload <names>",
+      "only connections of these workloads, as NAME or NAMESPACE/NAME",
+      names,
+    )
+    .option("--focusworkload-peer <names>", "and of them only those with these", names)
+    .addOption(
+      new Option("--focus-direction <direction>", "and of them only one direction").choices([
+        "ingress",
+        "egress",
+      ]),
+    )
+    .option("--focus-conn <connection>", "only where all of this is allowed, as in tcp-8080", focusConnection)
+    .option("--explain", "say for each pair which policies and rules decide (txt only)")
+    .option("--ipv6", "list addresses of IPv6, too")
+    .action(connectivityAction);
+  withReading(policy.command("diff"))
+    .argument("[directory1]", "directory of Kubernetes documents")
+    .argument("[directory2]", "the same at another time")
+    .description("say which connections a second directory adds, removes or changes")
+    .option("--dir1 <directory>", "the same as the first argument")
+    .option("--dir2 <directory>", "the same as the second argument")
+    .addOption(formatOption(analysis.DIFFERENCE_FORMATS))
+    .option("-f, --file <file>", "write the answer to this file, too")
+    .option("--ipv6", "compare addresses of IPv6, too")
+    .action(diffAction);
+  withReading(policy.command("evaluate"))
+    .alias("eval")
+    .argument("[directory]", "directory of Kubernetes documents")
+    .description("say whether one connection is allowed by the policies in a directory")
+    .option("--dirpath <directory>", "the same as the argument")
+    .option("-s, --source-pod <name>", "pod or workload that connects")
+    .option("-n, --source-namespace <namespace>", "its namespace", "default")
+    .option("--source-ip <address>", "address outside that connects")
+    .option("-d, --destination-pod <name>", "pod or workload that it connects to")
+    .option("--destination-namespace <namespace>", "its namespace", "default")
+    .option("--destination-ip <address>", "address outside that it connects to")
+    .requiredOption("-p, --destination-port <port>", "port number, or name of a container's port")
+    .option("--protocol <protocol>", "tcp, udp or sctp", "tcp")
+    .action(evaluateAction);
+}
+
+function withReading(command: Command): Command {
+  return command
+    .option("--fail", "stop at the first document that cannot be read")
+    .option("-q, --quiet", "report only errors, no warnings");
+}
+
+function formatOption(formats: readonly string[]): Option {
+  return new Option("-o, --output <format>", "form of the answer").choices([...formats]).default("txt");
+}
+
+function names(text: string): string[] {
+  return text.split(",").map((name) => name.trim());
+}
+
+function focusConnection(text: string): analysis.ConnectionSet {
+  const [, protocol, port] = /^(\w+)-(\d{1,5})$/.exec(text) ?? [];
+  const word = protocol?.toUpperCase() ?? "";
+  const number = Number(port);
+  if (!analysis.isProtocol(word) || number < 1 || number > 65_535)
+    throw new InvalidArgumentError("expected PROTOCOL-PORT such as tcp-8080");
+  return analysis.connections(word, { first: number, last: number });
+}
+
+async function connectivityAction(
+  directory: string | undefined,
+  options: ConnectivityOptions,
+): Promise<void> {
+  const { focusworkload = [], focusworkloadPeer, focusDirection, focusConn } = options;
+  const aboutFocus = focusworkloadPeer !== undefined || focusDirection !== undefined;
+  if (aboutFocus && focusworkload.length === 0)
+    warn("--focusworkload-peer and --focus-direction mean nothing without --focusworkload");
+  const focus: analysis.Focus = {
+    workloads: focusworkload,
+    ...(focusworkload.length > 0 && focusworkloadPeer !== undefined ? { peers: focusworkloadPeer } : {}),
+    ...(focusworkload.length > 0 && focusDirection !== undefined ? { direction: focusDirection } : {}),
+    ...(focusConn === undefined ? {} : { connections: focusConn }),
+  };
+  const focused = focusworkload.length > 0 || focusConn !== undefined;
+  const cluster = await readCluster(chosen(directory, options.dirpath, "--dirpath"), options);
+  const connectivity = analysis.connectivityOf(cluster, {
+    ...(focused ? { focus } : {}),
+    ...(options.ipv6 === true ? { ipv6: true } : {}),
+    ...(options.explain === true ? { denied: true } : {}),
+  });
+  report(connectivity.problems, options);
+  if (options.explain === true && options.output !== "txt")
+    warn(`--explain is for txt only; ${options.output} goes without`);
+  const explained = options.explain === true && options.output === "txt";
+  deliver(
+    explained
+      ? explainAll(cluster, connectivity)
+      : analysis.formatConnectivity(connectivity.lines, connectivity.workloads, options.output),
+    options.file,
+  );
+}
+
+function explainAll(cluster: analysis.Cluster, connectivity: analysis.Connectivity): string {
+  const evaluator = new analysis.Evaluator(cluster.policies);
+  return connectivity.lines
+    .map(({ sourceEnd, destinationEnd }) => {
+      const answer = evaluator.answer(sourceEnd, destinationEnd);
+      return `${analysis.formatExplanation(analysis.explainPair(sourceEnd, destinationEnd, answer)).join("\n")}\n`;
+    })
+    .join("\n");
+}
+
+async function diffAction(
+  first: string | undefined,
+  second: string | undefined,
+  options: DiffOptions,
+): Promise<void> {
+  const ipv6 = options.ipv6 === true ? { ipv6: true } : {};
+  const [one, two] = [
+    analysis.connectivityOf(await readCluster(chosen(first, options.dir1, "--dir1"), options), ipv6),
+    analysis.connectivityOf(await readCluster(chosen(second, options.dir2, "--dir2"), options), ipv6),
+  ];
+  report([...one.problems, ...two.problems], options);
+  const workloads = [...one.workloads, ...two.workloads];
+  deliver(
+    analysis.formatDifference(analysis.differenceOf(one, two), workloads, options.output),
+    options.file,
+  );
+}
+
+async function evaluateAction(directory: string | undefined, options: EvaluateOptions): Promise<void> {
+  const source = endWords("source", options.sourcePod, options.sourceNamespace, options.sourceIp);
+  const destination = endWords(
+    "destination",
+    options.destinationPod,
+    options.destinationNamespace,
+    options.destinationIp,
+  );
+  if (options.sourceIp !== undefined && options.destinationIp !== undefined)
+    throw new PlinthError("OPTIONS_INVALID", "one of source and destination must be a workload");
+  const cluster = await readCluster(chosen(directory, options.dirpath, "--dirpath"), options);
+  report(cluster.problems, options);
+  const from = analysis.findEnd(cluster, source);
+  const to = analysis.findEnd(cluster, destination);
+  const asked = askedConnection(to, options.destinationPort, options.protocol);
+  const allowed = analysis.isAllowed(new analysis.Evaluator(cluster.policies).answer(from, to), asked);
+  const over = `${options.protocol.toLowerCase()}/${options.destinationPort}`;
+  process.stdout.write(`${source} => ${destination} over ${over}: ${allowed}\n`);
+}
+
+function endWords(
+  side: string,
+  pod: string | undefined,
+  namespace: string,
+  address: string | undefined,
+): string {
+  if (pod !== undefined && address !== undefined)
+    throw new PlinthError("OPTIONS_INVALID", `give either --${side}-pod or --${side}-ip`);
+  if (address !== undefined) return address;
+  if (pod === undefined) throw new PlinthError("OPTIONS_INVALID", `--${side}-pod or --${side}-ip is needed`);
+  return pod.includes("/") ? pod : `${namespace}/${pod}`;
+}
+
+/** `protocol` and `port` as a set; a name is looked up among the destination's ports. Throws PORT_UNKNOWN. */
+function askedConnection(destination: analysis.End, port: string, protocol: string): analysis.ConnectionSet {
+  const word = protocol.toUpperCase();
+  if (!analysis.isProtocol(word))
+    throw new PlinthError("OPTIONS_INVALID", `--protocol: expected tcp, udp or sctp, found "${protocol}"`);
+  const number = /^\d{1,5}$/.test(port) ? Number(port) : namedPort(destination, port, word);
+  if (number === undefined || number < 1 || number > 65_535)
+    throw new PlinthError("PORT_UNKNOWN", `the destination has no ${word} port ${port}`);
+  return analysis.connections(word, { first: number, last: number });
+}
+
+function namedPort(destination: analysis.End, name: string, protocol: string): number | undefined {
+  if (!("workload" in destination)) return undefined;
+  return destination.workload.ports.find(
+    (port) => port.name === name && (port.protocol ?? "TCP") === protocol,
+  )?.port;
+}
+
+export interface OfflineExplainOptions extends ReadOptions {
+  readonly namespace?: string;
+  readonly protocol: string;
+}
+
+/** Whether `--dir` of explain names documents, not the data directory of an installation. */
+export function isDocumentDirectory(directory: string): boolean {
+  return existsSync(directory) && !existsSync(directoryLayout(directory).format);
+}
+
+export async function explainOffline(
+  directory: string,
+  source: string,
+  destination: string,
+  port: string | undefined,
+  options: OfflineExplainOptions,
+): Promise<analysis.PairExplanation> {
+  const cluster = await readCluster(directory, options);
+  report(cluster.problems, options);
+  const from = analysis.findEnd(cluster, source, options.namespace);
+  const to = analysis.findEnd(cluster, destination, options.namespace);
+  if ("range" in from && "range" in to)
+    throw new PlinthError("OPTIONS_INVALID", "one of source and destination must be a workload");
+  const answer = new analysis.Evaluator(cluster.policies).answer(from, to);
+  if (port === undefined) return analysis.explainPair(from, to, answer);
+  return analysis.explainPair(from, to, answer, askedConnection(to, port, options.protocol));
+}
+
+async function readCluster(directory: string, options: ReadOptions): Promise<analysis.Cluster> {
+  const { documents, problems } = await readManifestDocuments(directory);
+  const manifest = analysis.readManifest(documents);
+  const all = [...problems, ...manifest.problems];
+  const error = all.find(({ severity }) => severity === "error");
+  if (options.fail === true && error !== undefined) throw new PlinthError("DOCUMENT_INVALID", error.message);
+  return analysis.clusterOf({ ...manifest, problems: all });
+}
+
+function chosen(argument: string | undefined, option: string | undefined, name: string): string {
+  const directory = argument ?? option;
+  if (directory !== undefined) return directory;
+  throw new PlinthError("OPTIONS_INVALID", `a directory is needed, as an argument or with ${name}`);
+}
+
+function report(problems: readonly analysis.Problem[], { quiet }: ReadOptions): void {
+  for (const { severity, message } of problems) {
+    if (severity === "error") process.stderr.write(`error: ${message}\n`);
+    else if (quiet !== true) warn(message);
+  }
+}
+
+function warn(message: string): void {
+  process.stderr.write(`warning: ${message}\n`);
+}
+
+function deliver(text: string, file: string | undefined): void {
+  process.stdout.write(text);
+  if (file !== undefined) writeFileSync(file, text);
+}
