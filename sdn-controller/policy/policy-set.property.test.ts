@@ -15,7 +15,7 @@ type Pod = NonNullable<OracleEnd["pod"]>;
 function verdict(set: PolicySet, all: readonly Pod[], connection: ReturnType<typeof connectionOf>): Verdict {
   const end = (it: OracleEnd) => ({
     identity: it.pod === undefined ? 0 : (set.identityOf(`pod${all.indexOf(it.pod)}`)?.number ?? 0),
-    address: tryParseIpv4Address(it.address) as number,
+    address: tryParseIpv4Address(it.address as string) as number,
   });
   return verdictOf(set, {
     source: end(connection.source),

@@ -1,5 +1,6 @@
 // Random policies, pods and connections for the property tests: few labels, names and addresses, so that they meet.
 import fc from "fast-check";
+import type { AdminPeer, AdminPolicy, AdminPort, AdminRule } from "../policy/admin-network-policy.js";
 import type { NetworkPolicySpec, Policy, PolicyPeer, PolicyPort } from "../policy/network-policy.js";
 import type { OracleConnection, OracleEnd } from "../policy/oracle.js";
 import type { LabelSelector, Labels } from "../policy/selector.js";
@@ -74,6 +75,79 @@ export const policies = fc.uniqueArray(policy, {
   maxLength: 5,
   selector: (item) => `${item.namespace}/${item.name}`,
 });
+
+const adminPods = fc.record({ namespaceSelector, podSelector: selector }, { requiredKeys: [] });
+const ingressPeer: fc.Arbitrary<AdminPeer> = fc.oneof(
+  fc.record({ namespaces: namespaceSelector }),
+  fc.record({ pods: adminPods }),
+);
+const egressPeer: fc.Arbitrary<AdminPeer> = fc.oneof(
+  ingressPeer,
+  fc.record({ networks: fc.array(cidr, { minLength: 1, maxLength: 2 }) }),
+);
+const adminPort: fc.Arbitrary<AdminPort> = fc.oneof(
+  fc.record({
+    portNumber: fc.record({ protocol, port: fc.integer({ min: 1, max: 12 }) }, { requiredKeys: ["port"] }),
+  }),
+  fc
+    .tuple(protocol, fc.integer({ min: 1, max: 12 }), fc.integer({ min: 0, max: 9 }))
+    .map(([word, start, more]) => ({ portRange: { protocol: word, start, end: start + more } })),
+  fc.record({ namedPort: portName }),
+);
+const adminRules = (
+  action: fc.Arbitrary<AdminRule["action"]>,
+  way: "from" | "to",
+): fc.Arbitrary<AdminRule[]> =>
+  fc.array(
+    fc
+      .record(
+        {
+          action,
+          peers: fc.array(way === "from" ? ingressPeer : egressPeer, { minLength: 1, maxLength: 2 }),
+          ports: fc.array(adminPort, { minLength: 1, maxLength: 2 }),
+        },
+        { requiredKeys: ["action", "peers"] },
+      )
+      .map(({ peers: some, ...rest }) => ({ ...rest, [way]: some })),
+    { maxLength: 3 },
+  );
+const adminSubject = fc.oneof(fc.record({ namespaces: namespaceSelector }), fc.record({ pods: adminPods }));
+const anyAction = fc.constantFrom<AdminRule["action"][]>("Allow", "Deny", "Pass");
+const firmAction = fc.constantFrom<AdminRule["action"][]>("Allow", "Deny");
+export const adminPolicy: fc.Arbitrary<AdminPolicy> = fc.record({
+  kind: fc.constant("AdminNetworkPolicy" as const),
+  name: fc.constantFrom("a0", "a1", "a2", "a3"),
+  spec: fc.record({
+    priority: fc.constantFrom(0, 1, 7, 999, 1000),
+    subject: adminSubject,
+    ingress: adminRules(anyAction, "from"),
+    egress: adminRules(anyAction, "to"),
+  }),
+});
+const baselinePolicy: fc.Arbitrary<AdminPolicy> = fc.record({
+  kind: fc.constant("BaselineAdminNetworkPolicy" as const),
+  name: fc.constant("default"),
+  spec: fc.record({
+    subject: adminSubject,
+    ingress: adminRules(firmAction, "from"),
+    egress: adminRules(firmAction, "to"),
+  }),
+});
+/** No two of one name or one priority, and at most one baseline. */
+export const adminPolicies: fc.Arbitrary<AdminPolicy[]> = fc
+  .tuple(
+    fc.uniqueArray(adminPolicy, { maxLength: 3, selector: ({ name }) => name }),
+    fc.option(baselinePolicy, { nil: undefined }),
+  )
+  .map(([admin, baseline]) => {
+    const priorities = new Set<number | undefined>();
+    const distinct = admin.filter(({ spec: { priority } }) => {
+      const fresh = !priorities.has(priority);
+      priorities.add(priority);
+      return fresh;
+    });
+    return baseline === undefined ? distinct : [...distinct, baseline];
+  });
 
 export const namespaceLabels: fc.Arbitrary<Readonly<Record<string, Labels>>> = fc.record({
   red: labels,

@@ -205,11 +205,13 @@ function portOf(port: PortModel, destination: End): ConnectionSet {
     const protocol = port.protocol ?? "TCP";
     return isProtocol(protocol) ? connections(protocol, port.range) : NO_CONNECTIONS;
   }
-  const named =
-    "workload" in destination ? destination.workload.ports.find((one) => one.name === port.name) : undefined;
-  if (named === undefined) return NO_CONNECTIONS;
-  const protocol = named.protocol ?? "TCP";
-  if (!isProtocol(protocol) || (port.protocol !== undefined && port.protocol !== protocol))
-    return NO_CONNECTIONS;
-  return connections(protocol, { first: named.port, last: named.port });
+  if (!("workload" in destination)) return NO_CONNECTIONS;
+  let result = NO_CONNECTIONS;
+  for (const named of destination.workload.ports) {
+    const protocol = named.protocol ?? "TCP";
+    if (named.name !== port.name || !isProtocol(protocol)) continue;
+    if (port.protocol === undefined || port.protocol === protocol)
+      result = union(result, connections(protocol, { first: named.port, last: named.port }));
+  }
+  return result;
 }

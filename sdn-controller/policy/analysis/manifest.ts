@@ -71,24 +71,26 @@ export interface Manifest {
   readonly problems: readonly Problem[];
 }
 
-const GROUPS: Readonly<Record<string, readonly string[]>> = {
-  Namespace: [""],
-  Pod: [""],
-  Service: [""],
-  ReplicationController: [""],
-  Deployment: ["apps", "extensions"],
-  ReplicaSet: ["apps", "extensions"],
-  DaemonSet: ["apps", "extensions"],
-  StatefulSet: ["apps"],
-  Job: ["batch"],
-  CronJob: ["batch"],
-  VirtualMachine: ["kubevirt.io", "plinth.dev"],
-  Ingress: ["networking.k8s.io", "extensions"],
-  Route: ["route.openshift.io"],
-  NetworkPolicy: ["networking.k8s.io", "extensions"],
-  AdminNetworkPolicy: ["policy.networking.k8s.io"],
-  BaselineAdminNetworkPolicy: ["policy.networking.k8s.io"],
-};
+const GROUPS = new Map<string, readonly string[]>(
+  Object.entries({
+    Namespace: [""],
+    Pod: [""],
+    Service: [""],
+    ReplicationController: [""],
+    Deployment: ["apps", "extensions"],
+    ReplicaSet: ["apps", "extensions"],
+    DaemonSet: ["apps", "extensions"],
+    StatefulSet: ["apps"],
+    Job: ["batch"],
+    CronJob: ["batch"],
+    VirtualMachine: ["kubevirt.io", "plinth.dev"],
+    Ingress: ["networking.k8s.io", "extensions"],
+    Route: ["route.openshift.io"],
+    NetworkPolicy: ["networking.k8s.io", "extensions"],
+    AdminNetworkPolicy: ["policy.networking.k8s.io"],
+    BaselineAdminNetworkPolicy: ["policy.networking.k8s.io"],
+  }),
+);
 
 const DEFAULT_NAMESPACE = "default";
 const KUBEVIRT_LAUNCHER = "virt-launcher-";
@@ -129,7 +131,7 @@ function take({ where, value }: ManifestDocument, result: Builder): void {
     return;
   }
   const { kind, apiVersion } = value as { kind: string; apiVersion: string };
-  if (GROUPS[kind] !== undefined) takeKind(kind, groupOf(apiVersion), value as Node, where, result);
+  if (GROUPS.get(kind) !== undefined) takeKind(kind, groupOf(apiVersion), value as Node, where, result);
 }
 
 /** Why a document is left out; undefined for sound ones and for kinds that do not matter. */
@@ -138,7 +140,7 @@ function documentProblem(value: unknown): Problem | undefined {
   if (!isRecord(value)) return error("expected an object with apiVersion and kind");
   const { kind, apiVersion } = value;
   if (typeof kind !== "string" || kind === "") return error("kind: expected the name of a kind, found none");
-  const groups = GROUPS[kind];
+  const groups = GROUPS.get(kind);
   if (groups === undefined) return undefined;
   if (typeof apiVersion !== "string") return error(`apiVersion: expected the version of ${kind}`);
   if (!groups.includes(groupOf(apiVersion)))
