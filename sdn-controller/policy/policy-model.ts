@@ -7,7 +7,14 @@
 //
 // Source: the NetworkPolicy API documentation; KEP-2091 for the other two. Pure.
 import type { AdminPeer, AdminPolicy, AdminPort, AdminRule } from "./admin-network-policy.js";
-import { type Direction, directionsOf, type Policy, type PolicyPeer, rulesOf } from "./network-policy.js";
+import {
+  type Direction,
+  directionsOf,
+  type Policy,
+  type PolicyPeer,
+  type PolicyRule,
+  rulesOf,
+} from "./network-policy.js";
 import { type LabelSelector, type Labels, selects } from "./selector.js";
 
 export type Tier = "Admin" | "Network" | "Baseline";
@@ -62,6 +69,8 @@ export interface PolicyModel {
   /** Network tier: the directions in which its subjects are isolated. Elsewhere those that have rules. */
   readonly directions: readonly Direction[];
   readonly rules: readonly RuleModel[];
+  /** Rules that are written down but have no effect, as their direction is none of the policy's. */
+  readonly idleRules: readonly RuleModel[];
 }
 
 /** "NetworkPolicy/namespace/name", or "AdminNetworkPolicy/name". */
@@ -71,6 +80,8 @@ export function modelKey(model: Pick<PolicyModel, "kind" | "namespace" | "name">
 
 export function modelOfNetworkPolicy(policy: Policy): PolicyModel {
   const { namespace, name, spec } = policy;
+  const directions = directionsOf(spec);
+  const idle = (["Ingress", "Egress"] as const).filter((direction) => !directions.includes(direction));
   return {
     kind: "NetworkPolicy",
     tier: "Network",
@@ -78,22 +89,31 @@ export function modelOfNetworkPolicy(policy: Policy): PolicyModel {
     name,
     priority: 0,
     subject: { namespace, podSelector: spec.podSelector ?? {} },
-    directions: directionsOf(spec),
-    rules: rulesOf(spec).map(({ direction, index, peers, ports }) => ({
-      direction,
-      index,
-      action: "Allow",
-      ...(peers.length === 0 ? {} : { peers: peers.map((peer) => peerOfNetworkPolicy(peer, namespace)) }),
-      ...(ports.length === 0
-        ? {}
-        : {
-            ports: ports.map(({ protocol, port, endPort }) => ({
-              protocol: protocol || "TCP",
-              ...(typeof port === "string" ? { name: port } : {}),
-              ...(typeof port === "number" ? { range: { first: port, last: endPort ?? port } } : {}),
-            })),
-          }),
-    })),
+    directions,
+    rules: rulesOf(spec).map((rule) => ruleOfNetworkPolicy(rule, namespace)),
+    idleRules:
+      idle.length === 0
+        ? []
+        : rulesOf({ ...spec, policyTypes: idle }).map((rule) => ruleOfNetworkPolicy(rule, namespace)),
+  };
+}
+
+function ruleOfNetworkPolicy(rule: PolicyRule, namespace: string): RuleModel {
+  const { direction, index, peers, ports } = rule;
+  return {
+    direction,
+    index,
+    action: "Allow",
+    ...(peers.length === 0 ? {} : { peers: peers.map((peer) => peerOfNetworkPolicy(peer, namespace)) }),
+    ...(ports.length === 0
+      ? {}
+      : {
+          ports: ports.map(({ protocol, port, endPort }) => ({
+            protocol: protocol || "TCP",
+            ...(typeof port === "string" ? { name: port } : {}),
+            ...(typeof port === "number" ? { range: { first: port, last: endPort ?? port } } : {}),
+          })),
+        }),
   };
 }
 
@@ -126,6 +146,7 @@ export function modelOfAdminPolicy(policy: AdminPolicy): PolicyModel {
       rules.some((rule) => rule.direction === direction),
     ),
     rules,
+    idleRules: [],
   };
 }
 

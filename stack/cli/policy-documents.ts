@@ -2,7 +2,7 @@
 // when one document is wrong, this goes on: what cannot be read is reported and left out.
 import { readdir, readFile, stat } from "node:fs/promises";
 import { join } from "node:path";
-import { type Document, parseAllDocuments, type Tags } from "yaml";
+import { type Document, isScalar, parseAllDocuments, type Tags, visit } from "yaml";
 import { PlinthError } from "../../base/errors/index.js";
 import type { analysis } from "../../sdn-controller/index.js";
 
@@ -46,10 +46,9 @@ export function parseManifestText(text: string, file: string): ReadDocuments {
   const problems: analysis.Problem[] = [];
   for (const [i, document] of parseYaml(text).entries()) {
     const where = `${file}, document ${i + 1}`;
-    const [error] = document.errors;
+    const error = document.errors[0]?.message.split("\n")[0] ?? keyProblem(document);
     if (error !== undefined) {
-      const message = `${where}: ${error.message.split("\n")[0]}; the rest of the file is left out`;
-      problems.push({ severity: "error", message });
+      problems.push({ severity: "error", message: `${where}: ${error}; the rest of the file is left out` });
       break;
     }
     try {
@@ -60,6 +59,20 @@ export function parseManifestText(text: string, file: string): ReadDocuments {
     }
   }
   return { documents, problems };
+}
+
+/** A map or list as a key, such as a template that was never filled in: {{ .Values.name }}. */
+function keyProblem(document: Document): string | undefined {
+  let problem: string | undefined;
+  visit(document, {
+    Pair(_, { key }) {
+      if (isScalar(key) || key === null || typeof key !== "object") return undefined;
+      if ("source" in key && typeof key.source === "string") return undefined; // An alias.
+      problem = "a key is a map or a list, as in a template that is not filled in";
+      return visit.BREAK;
+    },
+  });
+  return problem;
 }
 
 /** YAML as Kubernetes reads it: version 1.1 (yes and on are true) without its times, the last of equal keys counts. */

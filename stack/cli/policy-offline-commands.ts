@@ -193,7 +193,7 @@ async function evaluateAction(directory: string | undefined, options: EvaluateOp
   const from = analysis.findEnd(cluster, source);
   const to = analysis.findEnd(cluster, destination);
   const asked = askedConnection(to, options.destinationPort, options.protocol);
-  const allowed = analysis.isAllowed(new analysis.Evaluator(cluster.policies).answer(from, to), asked);
+  const allowed = analysis.isAllowed(answerOf(cluster, from, to), asked);
   const over = `${options.protocol.toLowerCase()}/${options.destinationPort}`;
   process.stdout.write(`${source} => ${destination} over ${over}: ${allowed}\n`);
 }
@@ -234,6 +234,16 @@ export interface OfflineExplainOptions extends ReadOptions {
   readonly protocol: string;
 }
 
+function answerOf(
+  cluster: analysis.Cluster,
+  source: analysis.End,
+  destination: analysis.End,
+): analysis.Answer {
+  const evaluator = new analysis.Evaluator(cluster.policies);
+  for (const end of [source, destination]) analysis.checkUniform(end, evaluator);
+  return evaluator.answer(source, destination);
+}
+
 /** Whether `--dir` of explain names documents, not the data directory of an installation. */
 export function isDocumentDirectory(directory: string): boolean {
   return existsSync(directory) && !existsSync(directoryLayout(directory).format);
@@ -252,7 +262,7 @@ export async function explainOffline(
   const to = analysis.findEnd(cluster, destination, options.namespace);
   if ("range" in from && "range" in to)
     throw new PlinthError("OPTIONS_INVALID", "one of source and destination must be a workload");
-  const answer = new analysis.Evaluator(cluster.policies).answer(from, to);
+  const answer = answerOf(cluster, from, to);
   if (port === undefined) return analysis.explainPair(from, to, answer);
   return analysis.explainPair(from, to, answer, askedConnection(to, port, options.protocol));
 }

@@ -5,7 +5,7 @@ import { type Cluster, clusterOf } from "./cluster.js";
 import { connections } from "./connection-set.js";
 import { type ConnectivityOptions, connectivityOf } from "./connectivity.js";
 import { type DifferenceFormat, differenceOf, formatDifference } from "./difference.js";
-import { findEnd } from "./ends.js";
+import { checkUniform, findEnd } from "./ends.js";
 import { Evaluator } from "./evaluator.js";
 import { explainPair, formatExplanation } from "./explain-pair.js";
 import { type ConnectivityFormat, formatConnectivity } from "./format.js";
@@ -588,6 +588,18 @@ describe("explainPair()", () => {
     );
   });
 
+  it("refuses a block that policies cut", () => {
+    const of = cluster(
+      deployment("web"),
+      policy("p", { podSelector: {}, egress: [{ to: [{ ipBlock: { cidr: "10.0.0.0/8" } }] }] }),
+    );
+    const evaluator = new Evaluator(of.policies);
+    checkUniform(findEnd(of, "10.9.0.0/16"), evaluator);
+    expect(() => checkUniform(findEnd(of, "10.0.0.0/7"), evaluator)).toThrow(
+      "ask about one of 10.0.0.0-10.255.255.255, 11.0.0.0-255.255.255.255",
+    );
+  });
+
   it("knows ends by name, namespace and kind", () => {
     const of = cluster(pod("a", "x"), pod("b", "x"), pod("b", "y"), deployment("y"));
     const text = (name: string): string =>
@@ -644,9 +656,9 @@ describe("bad documents", () => {
       [
         policy("p", {
           ...spec,
-          egress: [{ to: [{ ipBlock: { cidr: "10.0.0.0/8", except: ["11.0.0.0/9"] } }] }],
+          egress: [{ to: [{ ipBlock: { cidr: "10.0.0.0/8", except: ["11.0.0.0/33"] } }] }],
         }),
-        "except[0]: 11.0.0.0/9 is not inside 10.0.0.0/8",
+        'except[0]: expected a block such as 10.9.1.0/24, found "11.0.0.0/33"',
       ],
       [
         policy("p", { ...spec, ingress: [{ ports: [{ port: "http", endPort: 9 }] }] }),

@@ -1,8 +1,8 @@
 // Ends of a connection by the words that people use for them: a workload's name, or an address outside. Pure.
 import { PlinthError } from "../../../base/errors/index.js";
-import { parseAddress, parseCidr } from "./address-range.js";
+import { cutSpace, formatRange, parseAddress, parseCidr, rangeContains } from "./address-range.js";
 import type { Cluster } from "./cluster.js";
-import type { End } from "./evaluator.js";
+import type { End, Evaluator } from "./evaluator.js";
 import { INGRESS_CONTROLLER } from "./ingress-controller.js";
 
 /**
@@ -31,4 +31,17 @@ export function findEnd(cluster: Cluster, text: string, namespace = "default"): 
     throw new PlinthError("WORKLOAD_AMBIGUOUS", `${text} may be any of ${names}: write one of these`);
   }
   return { workload };
+}
+
+/** Throws ADDRESSES_DIFFER when policies tell addresses of the range apart: then no one answer holds for all of it. */
+export function checkUniform(end: End, evaluator: Evaluator): void {
+  if ("workload" in end) return;
+  const { range } = end;
+  const pieces = cutSpace(range.family, [...evaluator.blocks("Ingress"), ...evaluator.blocks("Egress")]);
+  if (pieces.some((piece) => rangeContains(piece, range))) return;
+  const inside = pieces.filter((piece) => piece.first <= range.last && range.first <= piece.last);
+  throw new PlinthError(
+    "ADDRESSES_DIFFER",
+    `policies tell addresses of ${formatRange(range)} apart: ask about one of ${inside.map(formatRange).join(", ")}`,
+  );
 }

@@ -65,14 +65,18 @@ export class Evaluator {
   /** `policies` sorted by compareModels. */
   constructor(policies: readonly PolicyModel[]) {
     this.#policies = policies;
-    for (const peer of policies.flatMap((policy) => policy.rules.flatMap((rule) => rule.peers ?? [])))
+    const rules = policies.flatMap((policy) => [...policy.rules, ...policy.idleRules]);
+    for (const peer of rules.flatMap((rule) => rule.peers ?? []))
       if (peer.kind === "block") this.#blocks.set(peer, rangesOf(peer));
   }
 
-  /** The ranges that rules of `direction` name: they cut the addresses outside into what can be told apart. */
+  /**
+   * The ranges that rules of `direction` name: they cut the addresses outside into what can be told apart. Rules without
+   * effect count, so that a switched-off direction changes no other line.
+   */
   blocks(direction: Direction): AddressRange[] {
     return this.#policies.flatMap((policy) =>
-      policy.rules
+      [...policy.rules, ...policy.idleRules]
         .filter((rule) => rule.direction === direction)
         .flatMap((rule) => (rule.peers ?? []).flatMap((peer) => this.#blocks.get(peer) ?? [])),
     );

@@ -9,8 +9,8 @@ export {
   type Focus,
 } from "./connectivity.js";
 export { DIFFERENCE_FORMATS, type DifferenceFormat, differenceOf, formatDifference } from "./difference.js";
-export { findEnd } from "./ends.js";
-export { type End, Evaluator } from "./evaluator.js";
+export { checkUniform, findEnd } from "./ends.js";
+export { type Answer, type End, Evaluator } from "./evaluator.js";
 export { explainPair, formatExplanation, isAllowed, type PairExplanation } from "./explain-pair.js";
 export { CONNECTIVITY_FORMATS, type ConnectivityFormat, formatConnectivity } from "./format.js";
 export { type Manifest, type ManifestDocument, type Problem, readManifest } from "./manifest.js";
