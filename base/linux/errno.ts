@@ -13,12 +13,15 @@ export const EAGAIN = 11;
 export const EACCES = 13;
 export const EBUSY = 16;
 export const EEXIST = 17;
+export const ENODEV = 19;
 export const EINVAL = 22;
 export const ENOSPC = 28;
 export const EPIPE = 32;
 export const EOPNOTSUPP = 95;
 export const EADDRINUSE = 98;
+export const ENETDOWN = 100;
 export const ECONNRESET = 104;
+export const ENOBUFS = 105;
 export const ECONNREFUSED = 111;
 export const EINPROGRESS = 115;
 

@@ -23,6 +23,9 @@ const cPread = define<Io>("int64_t pread(int fd, intptr_t buffer, size_t length,
 const cPwrite = define<Io>("int64_t pwrite(int fd, intptr_t buffer, size_t length, int64_t offset)");
 const cPreadv = define<Vector>("int64_t preadv(int fd, intptr_t iov, int count, int64_t offset)");
 const cPwritev = define<Vector>("int64_t pwritev(int fd, intptr_t iov, int count, int64_t offset)");
+const cReadv = define<(fd: number, iovAddress: number, count: number) => number>(
+  "int64_t readv(int fd, intptr_t iov, int count)",
+);
 const cFsync = define<(fd: number) => number>("int fsync(int fd)");
 const cFdatasync = define<(fd: number) => number>("int fdatasync(int fd)");
 const cFtruncate = define<(fd: number, length: number) => number>("int ftruncate(int fd, int64_t length)");
@@ -76,6 +79,8 @@ export const sysRead = (fd: number, address: number, length: number): number =>
   raw(cRead(fd, address, length));
 export const sysWrite = (fd: number, address: number, length: number): number =>
   raw(cWrite(fd, address, length));
+/** readv(2) over an IoVectors' address, for what has no positions. */
+export const sysReadv = (fd: number, iov: number, count: number): number => raw(cReadv(fd, iov, count));
 /** pread(2): bytes read (0 at the end of the file) or the negated errno. `offset` below 2⁵³. */
 export const sysPread: Io = (fd, address, length, offset) => raw(cPread(fd, address, length, offset));
 export const sysPwrite: Io = (fd, address, length, offset) => raw(cPwrite(fd, address, length, offset));

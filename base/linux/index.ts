@@ -8,6 +8,9 @@ export {
   EINTR,
   EINVAL,
   EIO,
+  ENETDOWN,
+  ENOBUFS,
+  ENODEV,
   ENOENT,
   ENOSPC,
   EOPNOTSUPP,
@@ -21,7 +24,16 @@ export * from "./file.js";
 export * from "./io-uring.js";
 export * from "./lock-file.js";
 export * from "./memory.js";
+export {
+  IFF_RUNNING,
+  IFF_UP,
+  isInterfaceName,
+  type NetDeviceState,
+  NetDevices,
+  withNetDevices,
+} from "./net-device.js";
 export * from "./owner.js";
+export * from "./packet-socket.js";
 export * from "./probe.js";
 export * from "./raw-ip.js";
 export * from "./socket-dial.js";

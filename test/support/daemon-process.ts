@@ -13,6 +13,8 @@ export interface DaemonOptions {
   readonly args: readonly string[];
   readonly controlSocket: string;
   readonly env?: NodeJS.ProcessEnv;
+  /** Words before the command, which end in running it as the same process: nsenter, taskset. */
+  readonly launcher?: readonly string[];
 }
 
 export class DaemonProcess {
@@ -35,8 +37,9 @@ export class DaemonProcess {
 
   /** Resolves once it answers; rejects with its words when it ends before, or at a deadline. */
   async start(...moreArgs: readonly string[]): Promise<void> {
-    const { args, env } = this.#options;
-    const child = spawn(process.execPath, [PLINTH, ...args, ...moreArgs], {
+    const { args, env, launcher = [] } = this.#options;
+    const [program = "", ...words] = [...launcher, process.execPath, PLINTH, ...args, ...moreArgs];
+    const child = spawn(program, words, {
       env: { ...process.env, ...env },
       stdio: ["ignore", "ignore", "pipe"],
     });

@@ -4,7 +4,7 @@
 import { execFileSync } from "node:child_process";
 import { createServer } from "node:http";
 import { createServer as createTcpServer } from "node:net";
-import { addressOf, openTap, setInterfaceUp, sysRead, sysWrite } from "../../base/linux/index.js";
+import { addressOf, openTap, sysRead, sysWrite, withNetDevices } from "../../base/linux/index.js";
 import {
   ETHERNET_SIZE,
   ETHERTYPE_IPV4,
@@ -48,7 +48,7 @@ const buffer = new Uint8Array(2048);
 const ip = (...args: string[]) => execFileSync("ip", args);
 ip("link", "set", DEVICE, "address", formatMac(ENDPOINT_MAC));
 ip("addr", "add", `${ADDRESS}/24`, "dev", DEVICE);
-setInterfaceUp(DEVICE, true);
+withNetDevices((devices) => devices.setUp(DEVICE, true));
 ip("neigh", "replace", PROBE_ADDRESS, "lladdr", formatMac(PROBE_MAC), "dev", DEVICE);
 
 const http = createServer((request, response) => {

@@ -12,9 +12,9 @@ const PAYLOAD_SIZE = 46;
 export class SwitchProcess extends DaemonProcess {
   readonly dir: string;
 
-  constructor() {
+  constructor(launcher: readonly string[] = []) {
     const dir = mkdtempSync("/tmp/vsw-");
-    super({ args: ["vswitchd", "--dir", dir], controlSocket: join(dir, "vswitchd.ctl") });
+    super({ args: ["vswitchd", "--dir", dir], controlSocket: join(dir, "vswitchd.ctl"), launcher });
     this.dir = dir;
   }
 

@@ -35,6 +35,8 @@ export const TEST_PROGRAMS = [
     service: "openvswitch-switch",
     why: "a real switch for our controller",
   },
+  { program: "iperf3", package: "iperf3", why: "TCP and UDP streams through the switch" },
+  { program: "ping", package: "iputils-ping", why: "asks whether an address is reached" },
   { program: "osken-manager", package: "python3-os-ken", why: "a controller that we did not write" },
   {
     program: "ovs-testcontroller",

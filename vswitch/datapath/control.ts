@@ -126,6 +126,7 @@ function removePort(modules: ControlModules, bridge: Bridge, slot: PortSlot): vo
   bridge.removePort(slot);
   if (port.wakeFd >= 0) modules.unwatch(port.wakeFd);
   modules.factory.forget(port.name);
+  (port as Port & { discard?(): void }).discard?.();
   port.close();
   modules.datapath.deliver();
 }

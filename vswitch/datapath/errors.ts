@@ -10,6 +10,7 @@
 // PORT_NUMBER_INVALID   not 1–65279 nor the local port                     choose another
 // PORT_TYPE_UNKNOWN     no such type of interface                          see Open_vSwitch.iface_types
 // PORT_OPTION_MISSING   the type needs an option, named in the message     set it
+// PORT_OPTION_INVALID   an option has no value that there is               as the message says
 // PORT_FAILED           the system refused it; the message says why        as the message says
 // OFPxxx_…              an OpenFlow error, see ../flow/errors.ts
 import { AssertionError } from "../../base/assert/index.js";

@@ -5,13 +5,21 @@
 //   stream               options:path, options:server=true
 //   patch                options:peer                the other patch port's name
 //   internal             a TAP device where the host allows it, else no device
-//   tap                  a TAP device
+//   tap                  a TAP device; options:n_rxq=queues, options:persist=true
+//   system               a network device of the host; options:qdisc-bypass=true
 //
 // Thread: datapath worker.
 import { PlinthError } from "../../base/errors/index.js";
 import { type PacketPool, type Port, StreamPort } from "../../base/packet/index.js";
 import type { GuestWindow } from "../../base/virtio/index.js";
-import { InternalPort, PatchPort, TapPort, VhostUserPort } from "../port/index.js";
+import {
+  InternalPort,
+  PatchPort,
+  SystemPort,
+  TAP_QUEUES_MAX,
+  TapPort,
+  VhostUserPort,
+} from "../port/index.js";
 import { refusable } from "./errors.js";
 
 export interface PortSpec {
@@ -71,13 +79,27 @@ export class PortFactory {
       case "patch":
         return this.#createPatch(spec);
       case "internal":
-        if (!this.#modules.hostDevices) return new InternalPort({ name, pool });
-        return new TapPort({ name, pool, mac: spec.mac, mtu: spec.mtu });
+        return this.#modules.hostDevices ? this.#createTap(spec) : new InternalPort({ name, pool });
       case "tap":
-        return new TapPort({ name, pool, mtu: spec.mtu });
+        return this.#createTap(spec);
+      case "system": {
+        const qdiscBypass = spec.options["qdisc-bypass"] === "true";
+        return new SystemPort({ name, pool, mtu: spec.mtu, qdiscBypass });
+      }
       default:
         throw new PlinthError("PORT_TYPE_UNKNOWN", `"${spec.type}" is no type of port`, { field: "type" });
     }
+  }
+
+  #createTap({ name, options, mtu, mac }: PortSpec): Port {
+    const { n_rxq: queues = "1" } = options;
+    if (!/^\d+$/.test(queues) || Number(queues) < 1 || Number(queues) > TAP_QUEUES_MAX)
+      throw new PlinthError("PORT_OPTION_INVALID", `options:n_rxq is ${queues}; 1–${TAP_QUEUES_MAX} are`, {
+        field: "options:n_rxq",
+      });
+    const { pool } = this.#modules;
+    const persistent = options["persist"] === "true";
+    return new TapPort({ name, pool, mtu, queues: Number(queues), persistent, mac });
   }
 
   #createPatch(spec: PortSpec): Port {

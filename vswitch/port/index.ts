@@ -1,5 +1,6 @@
 // The switch's own kinds of port; stream, memory, faulty and capture ports are in base/packet.
 export { InternalPort, type InternalPortOptions } from "./internal-port.js";
 export { PatchPort, type PatchPortOptions } from "./patch-port.js";
-export { TapPort, type TapPortOptions } from "./tap-port.js";
+export { SystemPort, type SystemPortOptions } from "./system-port.js";
+export { TAP_QUEUES_MAX, TapPort, type TapPortOptions } from "./tap-port.js";
 export { VhostUserPort, type VhostUserPortOptions } from "./vhost-user-port.js";

@@ -109,6 +109,8 @@ export interface PortStatus {
   /** Of a host device; true and 0 for a port that has none. */
   readonly adminUp?: boolean;
   readonly ifindex?: number;
+  /** Of a host device, as it is; absent: the configured one. */
+  readonly macAddress?: string;
   readonly mtu: number;
   /** By the names of the Interface.statistics column: rx_packets, rx_bytes, tx_dropped … */
   readonly statistics: Readonly<Record<string, number>>;

@@ -2,6 +2,7 @@
 // Source: ovs-vswitchd.conf.db(5). Invariant: any rows that the schema allows give a model; what cannot be done
 // carries its error.
 import { createHash } from "node:crypto";
+import { isInterfaceName } from "../../base/linux/index.js";
 import type { TlsFiles } from "../../base/tls/index.js";
 import type { Database, DatabaseRow } from "../db/index.js";
 import type {
@@ -25,8 +26,12 @@ export const INTERFACE_TYPES: readonly string[] = [
   "internal",
   "patch",
   "stream",
+  "system",
   "tap",
 ];
+
+/** Whose name is that of a network device. */
+const DEVICE_TYPES: readonly string[] = ["system", "tap"];
 
 const MAC = /^[0-9a-fA-F]{2}(:[0-9a-fA-F]{2}){5}$/;
 const MAC_AGING_S = 300;
@@ -149,8 +154,8 @@ function readPort(
   const queues = readQueues(database, row);
   const portError = interfaces.length > 1 ? "bonds of several interfaces are not built" : undefined;
   return interfaces.map((iface) => {
-    const type = iface.string("type");
     const name = iface.string("name");
+    const type = name === bridge.name ? "internal" : iface.string("type") || "system";
     const interfaceOptions = Object.fromEntries(iface.map("options"));
     const ofportBefore = iface.number("ofport");
     return {
@@ -185,9 +190,8 @@ function interfaceError(
   type: string,
   options: Readonly<Record<string, string>>,
 ): string | undefined {
-  if (type === "" || type === "system") {
-    return `could not open network device ${name}: host devices are not built; use one of ${INTERFACE_TYPES.join(", ")}`;
-  }
+  if (DEVICE_TYPES.includes(type) && !isInterfaceName(name))
+    return `could not open network device ${name} (Invalid argument)`;
   if (!INTERFACE_TYPES.includes(type)) return `there is no interface type "${type}"`;
   const required = { dpdkvhostuserclient: "vhost-server-path", patch: "peer", stream: "path" }[type];
   if (required !== undefined && !options[required]) return `type ${type} needs options:${required}`;

@@ -1,12 +1,12 @@
 // The real backend: bridges and ports in the datapath worker, one OpenFlow agent per bridge.
 // Thread: main. Invariant: a bridge is either in the datapath with its agent listening, or in neither.
-import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { describeError } from "../../base/errors/index.js";
+import { IFF_UP, type NetDeviceState, withNetDevices } from "../../base/linux/index.js";
 import type { Logger } from "../../base/log/index.js";
 import { OFPP_LOCAL } from "../../base/openflow/index.js";
 import type { Clock } from "../../base/time/index.js";
-import { parseMac } from "../../base/wire/index.js";
+import { formatMac, parseMac } from "../../base/wire/index.js";
 import { OpenFlowAgent, parseControllerTarget } from "../agent/index.js";
 import type { ZoneTimeouts } from "../conntrack/index.js";
 import {
@@ -35,7 +35,6 @@ import type { UnixctlCommand } from "./unixctl.js";
 import type { Backend } from "./vswitchd.js";
 
 const MTU_DEFAULT = 1500;
-const IFF_UP = 1;
 
 export interface SwitchBackendOptions {
   readonly dir: string;
@@ -139,9 +138,12 @@ export class DatapathBackend implements Backend {
   async addPort(bridge: string, port: NumberedPort): Promise<void> {
     const { ports } = this.#bridge(bridge);
     const { name, type, options } = port;
+    // What the switch does not make itself is there already, with an address and an MTU.
+    const device = isForeign(type) ? hostDevice(name) : undefined;
+    const mac = device?.mac ?? parseMac(port.macAddress);
     await this.#datapath.addPort({
       bridge,
-      spec: { name, type, options, mac: parseMac(port.macAddress), mtu: port.mtu ?? MTU_DEFAULT },
+      spec: { name, type, options, mac, mtu: port.mtu ?? device?.mtu ?? MTU_DEFAULT },
       ofport: port.ofport === OFPORT_LOCAL ? OFPP_LOCAL : port.ofport,
       ...portSettingsOf(port),
     });
@@ -177,9 +179,14 @@ export class DatapathBackend implements Backend {
   }
 
   /** What the host tells about the device of a port, if it has one. */
-  #deviceOf(port: NumberedPort | undefined): Pick<PortStatus, "adminUp" | "ifindex"> {
-    const isDevice = port?.type === "tap" || (port?.type === "internal" && this.#options.hostDevices);
-    return (isDevice ? hostDevice(port.name) : undefined) ?? {};
+  #deviceOf(port: NumberedPort | undefined): Partial<PortStatus> {
+    if (port === undefined) return {};
+    const { type } = port;
+    if (type !== "tap" && !isForeign(type) && !(type === "internal" && this.#options.hostDevices)) return {};
+    const device = hostDevice(port.name);
+    if (device === undefined) return {};
+    const { flags, index, mtu, mac } = device;
+    return { adminUp: (flags & IFF_UP) !== 0, ifindex: index, mtu, macAddress: formatMac(mac) };
   }
 
   async macTable(bridge: string): Promise<readonly MacEntry[]> {
@@ -254,15 +261,14 @@ export class DatapathBackend implements Backend {
   }
 }
 
-/** A network device of the host as /sys/class/net has it; undefined when there is none of that name. */
-function hostDevice(name: string): { readonly adminUp: boolean; readonly ifindex: number } | undefined {
-  const read = (file: string): number =>
-    Number(readFileSync(join("/sys/class/net", name, file), "latin1").trim());
-  try {
-    return { adminUp: (read("flags") & IFF_UP) !== 0, ifindex: read("ifindex") };
-  } catch {
-    return undefined;
-  }
+/** Types of ports over network devices that others have made. */
+function isForeign(type: string): boolean {
+  return type === "system";
+}
+
+/** undefined when there is none of that name, or no way to ask. */
+function hostDevice(name: string): NetDeviceState | undefined {
+  return withNetDevices((devices) => devices.read(name));
 }
 
 function settingsOf(config: BridgeConfig): BridgeSettings {

@@ -97,8 +97,8 @@ function absentPort(error: string | undefined): OvsdbRowJson {
   };
 }
 
-function presentPort({ ofport, macAddress }: NumberedPort): OvsdbRowJson {
-  return { ofport, error: NONE, mac_in_use: macAddress };
+function presentPort({ ofport }: NumberedPort): OvsdbRowJson {
+  return { ofport, error: NONE };
 }
 
 function unsupportedFact(names: readonly string[]): Readonly<Record<string, string>> {
@@ -131,6 +131,7 @@ export function statusOperations(applied: AppliedSwitch, options: StatusOptions)
           link_state: now.linkUp ? "up" : "down",
           link_resets: linkResets.get(port.uuid) ?? 0,
           ifindex: now.ifindex ?? 0,
+          mac_in_use: now.macAddress ?? port.macAddress,
           mtu: now.mtu,
           status: mapValue({ ...now.facts, ...unsupportedFact(port.unsupported) }),
           ...(counters ? { statistics: mapValue(now.statistics) } : {}),

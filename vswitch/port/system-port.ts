@@ -1,0 +1,294 @@
+// A network device of the host, physical or not, by a packet socket: everything that it receives comes in, everything
+// that is sent leaves by it. Offloads pass as they are, both ways; a VLAN tag that the device took off is put back.
+//
+//   rx: ring slot ─► small slot; longer frames: socket queue ─► large slot
+//   tx: the virtio-net header is written into the headroom, then one sendmmsg per batch
+//
+// The device may go and come back under the same name: the port then opens it anew. Needs CAP_NET_RAW. The host's own
+// stack sees the frames too, so the device should have no addresses. Thread: the datapath worker's. Hot: yes.
+import { PlinthError } from "../../base/errors/index.js";
+import {
+  addressOf,
+  copyMemory,
+  EAGAIN,
+  EPOLLIN,
+  Epoll,
+  IFF_RUNNING,
+  IFF_UP,
+  PacketSocket,
+  sysReceive,
+  TP_STATUS_COPY,
+  TP_STATUS_VLAN_VALID,
+  withNetDevices,
+} from "../../base/linux/index.js";
+import {
+  BATCH_SIZE,
+  type Batch,
+  createPortCounters,
+  FRAME_SIZE_MAX,
+  FRAME_SIZE_MIN,
+  LARGE_FRAME_SIZE_MAX,
+  NET_HEADER_SIZE,
+  OFFLOAD_ALL,
+  OFFLOAD_CHECKSUM,
+  type PacketPool,
+  type Port,
+  RX_BYTES,
+  RX_DROPPED,
+  RX_ERRORS,
+  RX_PACKETS,
+  readNetHeader,
+  TX_BYTES,
+  TX_DROPPED,
+  TX_ERRORS,
+  TX_PACKETS,
+  writeNetHeader,
+} from "../../base/packet/index.js";
+import { DeviceWatch } from "./device-watch.js";
+
+export interface SystemPortOptions {
+  /** Also the device's name. */
+  readonly name: string;
+  readonly pool: PacketPool;
+  /** The device's, when it is to be changed. */
+  readonly mtu?: number;
+  /** Frames leave past the device's queueing discipline: faster for small ones, and segments are cut here. */
+  readonly qdiscBypass?: boolean;
+}
+
+const RING_SLOTS = 2048;
+const TAG_SIZE = 4;
+const ADDRESSES_SIZE = 12;
+const ERRORS_IN_ROW_MAX = 4;
+
+export class SystemPort implements Port {
+  readonly name: string;
+  readonly stats = createPortCounters();
+  readonly wakeFd: number;
+  readonly offloads: number;
+  linkUp = false;
+  lastError = "";
+  readonly #pool: PacketPool;
+  readonly #arena: number;
+  readonly #epoll = new Epoll(1);
+  readonly #watch: DeviceWatch;
+  readonly #qdiscBypass: boolean;
+  /** Of the frames about to be sent. */
+  readonly #lengths = new Int32Array(BATCH_SIZE);
+  #socket: PacketSocket | undefined = undefined;
+  #index = 0;
+  #closed = false;
+
+  /** Throws DEVICE_UNKNOWN, or with the errno's name, e.g. EPERM. */
+  constructor(options: SystemPortOptions) {
+    const { name, pool, mtu, qdiscBypass = false } = options;
+    this.#qdiscBypass = qdiscBypass;
+    // The kernel does in software what the device cannot, but cuts nothing past the queueing discipline.
+    this.offloads = qdiscBypass ? OFFLOAD_CHECKSUM : OFFLOAD_ALL;
+    this.name = name;
+    this.#pool = pool;
+    this.#arena = addressOf(pool.bytes);
+    this.wakeFd = this.#epoll.fd;
+    this.#watch = new DeviceWatch(name);
+    try {
+      if (this.#watch.index === 0)
+        throw new PlinthError("DEVICE_UNKNOWN", `could not open network device ${name} (No such device)`);
+      withNetDevices((devices) => {
+        if (mtu !== undefined) devices.setMtu(name, mtu);
+        // As ever when a switch takes a device: it is of no use down.
+        devices.setUp(name, true);
+      });
+      this.#watch.look();
+      this.#open();
+    } catch (thrown) {
+      this.close();
+      throw thrown;
+    }
+    pool.holdsOffloads = true;
+  }
+
+  rx(batch: Batch): number {
+    const socket = this.#socket;
+    if (socket === undefined) return 0;
+    const { stats } = this;
+    const pool = this.#pool;
+    let count = 0;
+    let bytes = 0;
+    while (batch.length < batch.capacity && socket.next()) {
+      const isLong = (socket.status & TP_STATUS_COPY) !== 0;
+      const packet = isLong ? pool.allocateLarge() : pool.allocate();
+      const isTagged = (socket.status & TP_STATUS_VLAN_VALID) !== 0;
+      if (isTagged && packet >= 0) pool.offset[packet] = (pool.offset[packet] as number) + TAG_SIZE;
+      const isHere = isLong ? this.#receiveLong(socket, packet) : this.#copy(socket, packet);
+      socket.release();
+      if (packet < 0) stats[RX_DROPPED] = (stats[RX_DROPPED] as number) + 1;
+      else if (isHere) {
+        batch.packets[batch.length++] = packet;
+        bytes += pool.length[packet] as number;
+        count++;
+      } else {
+        pool.free(packet);
+        stats[RX_ERRORS] = (stats[RX_ERRORS] as number) + 1;
+      }
+    }
+    stats[RX_PACKETS] = (stats[RX_PACKETS] as number) + count;
+    stats[RX_BYTES] = (stats[RX_BYTES] as number) + bytes;
+    return count;
+  }
+
+  tx(batch: Batch): void {
+    const socket = this.#socket;
+    const { stats } = this;
+    const pool = this.#pool;
+    if (socket === undefined) {
+      stats[TX_DROPPED] = (stats[TX_DROPPED] as number) + batch.length;
+      batch.freeAll(pool);
+      return;
+    }
+    let ready = 0;
+    for (let i = 0; i < batch.length; i++) {
+      const packet = batch.packets[i] as number;
+      if (pool.headroom(packet) < NET_HEADER_SIZE) {
+        stats[TX_ERRORS] = (stats[TX_ERRORS] as number) + 1;
+        continue;
+      }
+      const length = pool.length[packet] as number;
+      const at = (pool.offset[packet] as number) - NET_HEADER_SIZE;
+      writeNetHeader(pool, packet, at);
+      this.#lengths[ready] = length;
+      socket.setMessage(ready++, this.#arena + at, length + NET_HEADER_SIZE);
+    }
+    this.#send(socket, ready);
+    batch.freeAll(pool);
+  }
+
+  tick(nowMs: number): void {
+    if (this.#closed || !this.#watch.poll(nowMs)) return;
+    const { index, flags } = this.#watch;
+    if (this.#socket !== undefined && index !== this.#index)
+      this.#lose(`${this.name} has gone (No such device)`);
+    if (this.#socket === undefined && index !== 0) this.#reopen();
+    const socket = this.#socket;
+    this.linkUp = socket !== undefined && (flags & IFF_UP) !== 0 && (flags & IFF_RUNNING) !== 0;
+    if (socket === undefined) return;
+    // A device that went down has left an error, which would keep the socket readable for ever.
+    socket.takeError();
+    this.stats[RX_DROPPED] = (this.stats[RX_DROPPED] as number) + socket.takeDrops();
+    this.lastError = this.linkUp ? "" : `${this.name} is down or has no carrier`;
+  }
+
+  /** The socket is level-triggered: a frame that is there already makes it readable at once. */
+  beginSleep(): boolean {
+    return true;
+  }
+
+  endSleep(): void {}
+
+  close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#lose("closed");
+    this.#watch.close();
+    this.#epoll.close();
+  }
+
+  #open(): void {
+    const { index, flags } = this.#watch;
+    const { name } = this;
+    const qdiscBypass = this.#qdiscBypass;
+    this.#socket = new PacketSocket({ name, index, slots: RING_SLOTS, burst: BATCH_SIZE, qdiscBypass });
+    this.#index = index;
+    this.#epoll.add(this.#socket.fd, EPOLLIN);
+    this.linkUp = (flags & IFF_UP) !== 0 && (flags & IFF_RUNNING) !== 0;
+    this.lastError = "";
+  }
+
+  #reopen(): void {
+    try {
+      withNetDevices((devices) => devices.setUp(this.name, true));
+      this.#open();
+    } catch (thrown) {
+      if (!(thrown instanceof PlinthError)) throw thrown;
+      this.lastError = thrown.message;
+    }
+  }
+
+  #lose(reason: string): void {
+    const socket = this.#socket;
+    this.#socket = undefined;
+    this.linkUp = false;
+    this.lastError = reason;
+    if (socket === undefined) return;
+    this.#epoll.remove(socket.fd);
+    socket.close();
+  }
+
+  /** Copies the frame of the slot at hand into the packet, its tag too. False when it is no frame for us. */
+  #copy(socket: PacketSocket, packet: number): boolean {
+    const { captured } = socket;
+    if (packet < 0 || captured < FRAME_SIZE_MIN || captured !== socket.length) return false;
+    const pool = this.#pool;
+    const to = this.#arena + (pool.offset[packet] as number) - NET_HEADER_SIZE;
+    copyMemory(to, socket.address + socket.frameAt - NET_HEADER_SIZE, captured + NET_HEADER_SIZE);
+    return this.#settle(socket, packet, captured);
+  }
+
+  /** Takes the frame of the slot at hand from the socket's queue, also when there is no packet for it. */
+  #receiveLong(socket: PacketSocket, packet: number): boolean {
+    const pool = this.#pool;
+    if (packet < 0) {
+      // Reading nothing of it takes it all the same.
+      sysReceive(socket.fd, this.#arena, 0);
+      return false;
+    }
+    const to = this.#arena + (pool.offset[packet] as number) - NET_HEADER_SIZE;
+    const count = sysReceive(socket.fd, to, NET_HEADER_SIZE + LARGE_FRAME_SIZE_MAX);
+    return this.#settle(socket, packet, count - NET_HEADER_SIZE);
+  }
+
+  /** The frame, `length` bytes, is in the packet behind its header; false when the two do not agree. */
+  #settle(socket: PacketSocket, packet: number, length: number): boolean {
+    if (length < FRAME_SIZE_MIN) return false;
+    const pool = this.#pool;
+    pool.length[packet] = length;
+    if (!readNetHeader(pool, packet, (pool.offset[packet] as number) - NET_HEADER_SIZE)) return false;
+    const isUncut = pool.checksumStart[packet] !== 0 && pool.segmentSize[packet] !== 0;
+    if (length > FRAME_SIZE_MAX && !isUncut) return false;
+    if ((socket.status & TP_STATUS_VLAN_VALID) !== 0) this.#pushTag(packet, socket.vlanTpid, socket.vlanTci);
+    return true;
+  }
+
+  #pushTag(packet: number, tpid: number, tci: number): void {
+    const pool = this.#pool;
+    const { bytes, view } = pool;
+    const from = pool.offset[packet] as number;
+    const to = from - TAG_SIZE;
+    bytes.copyWithin(to, from, from + ADDRESSES_SIZE);
+    view.setUint16(to + ADDRESSES_SIZE, tpid);
+    view.setUint16(to + ADDRESSES_SIZE + 2, tci);
+    pool.offset[packet] = to;
+    pool.length[packet] = (pool.length[packet] as number) + TAG_SIZE;
+  }
+
+  /** Sends the first `count` messages and counts what became of them. */
+  #send(socket: PacketSocket, count: number): void {
+    const { stats } = this;
+    let next = 0;
+    let row = 0;
+    while (next < count) {
+      const result = socket.send(next, count);
+      if (result > 0) {
+        for (let i = 0; i < result; i++)
+          stats[TX_BYTES] = (stats[TX_BYTES] as number) + (this.#lengths[next + i] as number);
+        stats[TX_PACKETS] = (stats[TX_PACKETS] as number) + result;
+        next += result;
+        row = 0;
+        continue;
+      }
+      // A full device stays full for the rest of the batch; any other trouble may be this frame's own.
+      const lost = result === -EAGAIN || ++row === ERRORS_IN_ROW_MAX ? count - next : 1;
+      stats[TX_DROPPED] = (stats[TX_DROPPED] as number) + lost;
+      next += lost;
+    }
+  }
+}
