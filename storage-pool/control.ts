@@ -14,7 +14,7 @@ import {
   sizeBytes,
   volumeName,
 } from "./parameters.js";
-import { type StorageDaemon, specOf } from "./storaged.js";
+import { exportListening, type StorageDaemon, specOf } from "./storaged.js";
 import type { LostRange } from "./volume/lost-blocks.js";
 
 export interface AttachmentView {
@@ -310,7 +310,7 @@ async function openExport(daemon: StorageDaemon, params: Params): Promise<Export
     readOnly,
   };
   // Asked again: a socket that was lost with its directory comes back, a living one stays untouched.
-  await daemon.target.ask("listen", { path: socket, volume: entry.name, uid, readOnly });
+  await daemon.target.ask("listen", exportListening(wanted));
   await daemon.catalogue.putExport(wanted);
   return exportView(wanted);
 }
@@ -319,7 +319,7 @@ async function closeExport(daemon: StorageDaemon, params: Params): Promise<objec
   const socket = absolutePath(params, "socket");
   if (!daemon.catalogue.exports.has(socket)) return {};
   await daemon.catalogue.deleteExport(socket);
-  await daemon.target.ask("unlisten", { path: socket });
+  await daemon.target.ask("unlisten", { name: socket });
   return {};
 }
 

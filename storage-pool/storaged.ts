@@ -12,12 +12,14 @@ import { type ControlServer, createControlServer } from "../base/jsonrpc/index.j
 import { type FileLock, lockFile } from "../base/linux/index.js";
 import type { Logger } from "../base/log/index.js";
 import { openLevelStore } from "../base/store/index.js";
-import { Catalogue, type PoolEntry, type VolumeEntry } from "./catalogue/catalogue.js";
+import { Catalogue, type ExportEntry, type PoolEntry, type VolumeEntry } from "./catalogue/catalogue.js";
 import { controlMethods } from "./control.js";
 import { isDiskPresent } from "./disk/disk-file.js";
 import { storageError } from "./errors.js";
+import { type NbdEndpoint, NbdEndpoints } from "./nbd-endpoints.js";
 import type { CheckpointRecord } from "./pool/checkpoint.js";
 import type { VolumeSpec } from "./pool/open-pool.js";
+import type { Listening } from "./target/target.js";
 import { TargetHandle } from "./target/target-handle.js";
 
 export interface StoragedOptions {
@@ -25,6 +27,8 @@ export interface StoragedOptions {
   readonly dir: string;
   /** Directories, files or block devices of the pool `default`, which is made on the first start. */
   readonly disks: readonly string[];
+  /** Where clients come besides DIR/nbd.sock. */
+  readonly endpoints?: readonly NbdEndpoint[];
   readonly log: Logger;
 }
 
@@ -33,6 +37,8 @@ export interface Storaged {
   close(): Promise<void>;
   /** Resolves when `shutdown` was asked for on the control socket. */
   readonly closed: Promise<void>;
+  /** Lets clients come there, too; what is offered should exist. Returns URIs. Throws as NbdEndpoints.open. */
+  serve(endpoint: NbdEndpoint): Promise<readonly string[]>;
 }
 
 const DEFAULT_POOL = "default";
@@ -58,6 +64,7 @@ export class StorageDaemon implements Storaged {
   #catalogue: Catalogue | undefined;
   #target: TargetHandle | undefined;
   #control: ControlServer | undefined;
+  #endpoints: NbdEndpoints | undefined;
   /** Volume name → what is wrong with it. */
   readonly damaged = new Map<string, string>();
   readonly #openPools = new Set<string>();
@@ -76,6 +83,13 @@ export class StorageDaemon implements Storaged {
 
   get catalogue(): Catalogue {
     return this.#catalogue as Catalogue;
+  }
+
+  async serve(endpoint: NbdEndpoint): Promise<readonly string[]> {
+    this.#endpoints ??= new NbdEndpoints(this.target, this.#options.dir);
+    const uris = await this.#endpoints.open(endpoint);
+    this.#options.log.info({ uris }, "serving");
+    return uris;
   }
 
   get target(): TargetHandle {
@@ -112,7 +126,13 @@ export class StorageDaemon implements Storaged {
     if (disks.length > 0 && !this.catalogue.pools.has(DEFAULT_POOL))
       await this.createPool(DEFAULT_POOL, disks);
     await this.#restoreExports();
-    await this.target.ask("listen", { path: join(dir, "nbd.sock"), readOnly: false });
+    const shared = join(dir, "nbd.sock");
+    await this.target.ask("listen", {
+      name: shared,
+      place: { kind: "unix", path: shared },
+      readOnly: false,
+    });
+    for (const endpoint of this.#options.endpoints ?? []) await this.serve(endpoint);
     this.#control = await createControlServer(join(dir, "control.sock"), controlMethods(this), {
       name: "storaged",
       shutdown: () => this.#shutdown(),
@@ -169,6 +189,7 @@ export class StorageDaemon implements Storaged {
   async #close(): Promise<void> {
     await this.#control?.close();
     await this.#operations;
+    await this.#endpoints?.close();
     try {
       if (this.#target !== undefined) {
         await this.#lastCheckpoints();
@@ -246,13 +267,12 @@ export class StorageDaemon implements Storaged {
 
   async #restoreExports(): Promise<void> {
     for (const entry of this.catalogue.exports.values()) {
-      const { socket: path, volume, readOnly } = entry;
-      const uid = entry.hasUid ? entry.uid : undefined;
+      const { socket, volume } = entry;
       try {
-        await this.target.ask("listen", { path, volume, uid, readOnly });
+        await this.target.ask("listen", exportListening(entry));
       } catch (thrown) {
         // Its directory may be gone with its VM; whoever needs it opens it again.
-        this.#options.log.warn({ socket: path, volume, why: describeError(thrown) }, "an export is not back");
+        this.#options.log.warn({ socket, volume, why: describeError(thrown) }, "an export is not back");
       }
     }
   }
@@ -265,6 +285,12 @@ export class StorageDaemon implements Storaged {
       remedy: "name these disks, or none",
     });
   }
+}
+
+/** A socket of one export, as the worker is asked for it. */
+export function exportListening({ socket: path, volume, readOnly, hasUid, uid }: ExportEntry): Listening {
+  const place = { kind: "unix", path, uid: hasUid ? uid : undefined } as const;
+  return { name: path, place, exports: [volume], readOnly };
 }
 
 /** What the worker needs of an entry. */

@@ -39,5 +39,6 @@ export * from "./raw-ip.js";
 export * from "./socket-dial.js";
 export { changeSocketMode, giveSocketFile } from "./socket-file.js";
 export * from "./tap.js";
+export * from "./tcp-socket.js";
 export * from "./unix-link.js";
 export * from "./unix-socket.js";

@@ -47,7 +47,7 @@ async function main(): Promise<void> {
     .version("0.1.0")
     .showHelpAfterError("(plinth --help lists what there is)");
   const asked = process.argv[2] ?? "";
-  outliveReader(STAYING.has(asked));
+  outliveReader(STAYING.has(asked) || (asked === "volume" && process.argv[3] === "serve"));
   const area = AREAS.find(({ commands }) => commands.includes(asked));
   for (const { load } of area === undefined ? AREAS : [area]) (await load()).register(program);
   await program.parseAsync(process.argv);

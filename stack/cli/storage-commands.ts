@@ -14,8 +14,10 @@ import {
 import { runDaemon } from "../daemons/daemon.js";
 import { defaultDirectory, directoryLayout, openPartDirectory } from "../daemons/directory.js";
 import { formatBytes, parseQuantity } from "../resources/index.js";
+import { type ListenFlags, nbdEndpoints, withNbdListen } from "./nbd-options.js";
 import { wholeNumber, withLogDir, withPartDir } from "./options.js";
 import { formatRows, type OutputOptions, show, withOutput } from "./output.js";
+import { registerServe } from "./volume-serve-command.js";
 
 const CALL_TIMEOUT_MS = 60_000;
 
@@ -35,7 +37,7 @@ function registerStoraged(program: Command): void {
   const command = program
     .command("storaged")
     .description("run the storage daemon: NBD at DIR/nbd.sock, management at DIR/control.sock");
-  withLogDir(command)
+  withNbdListen(withLogDir(command))
     .option("--dir <dir>", "directory of the daemon (default: storage/ below the data directory of Plinth)")
     .option(
       "--disk <path[,path…]>",
@@ -43,11 +45,11 @@ function registerStoraged(program: Command): void {
       parseList,
       [],
     )
-    .action(async (flags: { dir?: string; disk: readonly string[]; logDir?: string }) => {
+    .action(async (flags: ListenFlags & { dir?: string; disk: readonly string[]; logDir?: string }) => {
       const dir = flags.dir === undefined ? directoryLayout(defaultDirectory()).storage : resolve(flags.dir);
       const disks = flags.disk.map((path) => resolve(path));
       await runDaemon({ name: "storaged", logDir: flags.logDir }, async (log) =>
-        startStoraged({ dir: openPartDirectory(dir), disks, log }),
+        startStoraged({ dir: openPartDirectory(dir), disks, endpoints: nbdEndpoints(flags), log }),
       );
     });
 }
@@ -130,6 +132,7 @@ function registerVolume(program: Command): void {
     await change(flags, "volume.grow", { name, sizeBytes: flags.size }, text);
   });
   registerSnapshotVerbs(volume);
+  registerServe(volume);
 }
 
 function registerSnapshotVerbs(volume: Command): void {

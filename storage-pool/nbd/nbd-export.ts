@@ -22,8 +22,6 @@ export class NbdExport implements ExportInfo {
   readonly description: string;
   readonly device: BlockDevice;
   readonly readOnly: boolean;
-  /** Connections in transmission. */
-  connections = 0;
   /** Something was staged in this breath; then how its commit ended. */
   staged = false;
   commitResult = 0;

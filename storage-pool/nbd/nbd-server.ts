@@ -16,7 +16,9 @@ import {
   EPOLLOUT,
   type Epoll,
   giveSocketFile,
+  listenTcp,
   listenUnix,
+  setNoDelay,
   setSocketBuffers,
   sysAccept,
   sysReceive,
@@ -24,8 +26,9 @@ import {
 } from "../../base/linux/index.js";
 import { DataBuffer } from "../disk/data-buffer.js";
 import { CONNECTIONS_MAX, CONNECTIONS_PER_SOCKET_MAX, NBD_HANDSHAKE_MS } from "../limits.js";
+import type { BlockDevice } from "../volume/block-device.js";
 import type { NbdExport } from "./nbd-export.js";
-import { type ExportDirectory, NbdSession } from "./nbd-session.js";
+import { type ExportDirectory, NbdSession, type TlsMode } from "./nbd-session.js";
 import { type FlushQueue, type FlushWaiter, INPUT_SIZE, NbdTransmission } from "./nbd-transmission.js";
 
 const SOCKET_BUFFER_BYTES = 4 * 1024 * 1024;
@@ -41,10 +44,19 @@ export interface Syncer {
   sync(inline: boolean, onSynced: (result: number) => void): void;
 }
 
+/** Where a server listens: a unix socket (given to `uid` as root), a TCP address, or a descriptor that it takes over. */
+export type NbdPlace =
+  | { readonly kind: "unix"; readonly path: string; readonly uid?: number | undefined }
+  | { readonly kind: "tcp"; readonly address: string; readonly port: number }
+  | { readonly kind: "inherited"; readonly fd: number };
+
 interface Listener {
-  readonly path: string;
+  /** The path of a unix socket, else a name. */
+  readonly name: string;
+  readonly place: NbdPlace;
   readonly fd: number;
   readonly exports: ExportSource;
+  readonly tls: TlsMode;
   connections: number;
 }
 
@@ -70,7 +82,7 @@ class Connection {
   constructor(fd: number, listener: Listener, nowMs: number) {
     this.fd = fd;
     this.listener = listener;
-    this.session = new NbdSession(listener.exports);
+    this.session = new NbdSession(listener.exports, listener.tls);
     this.sinceMs = nowMs;
   }
 }
@@ -100,37 +112,44 @@ export class NbdServer implements FlushQueue {
     this.#syncer = syncer;
   }
 
-  /** Serves `exports` at `path`; as root the socket is given to `uid`. Throws EADDRINUSE and SOCKET_PATH_TOO_LONG. */
-  listen(path: string, exports: ExportSource, uid: number | undefined): void {
-    const fd = listenUnix(path, { mode: 0o600 });
-    try {
-      if (uid !== undefined && process.getuid?.() === 0) giveSocketFile(path, uid);
-    } catch (cause) {
-      closeFile(fd);
-      throw new PlinthError("EPERM", `the socket ${path} cannot be given to user ${uid}`, { cause });
-    }
-    this.#listeners.set(fd, { path, fd, exports, connections: 0 });
+  /**
+   * Serves `exports` at `place` under `name`; returns the port, 0 when it has none. Throws EADDRINUSE and
+   * SOCKET_PATH_TOO_LONG.
+   */
+  listen(name: string, place: NbdPlace, exports: ExportSource, tls: TlsMode): number {
+    const { fd, port } = openListener(place);
+    this.#listeners.set(fd, { name, place, fd, exports, tls, connections: 0 });
     this.#epoll.add(fd, EPOLLIN);
+    return port;
   }
 
   /** Stops listening, ends the connections that came that way, and removes the socket. */
-  unlisten(path: string): void {
-    const listener = [...this.#listeners.values()].find((each) => each.path === path); // cold
+  unlisten(name: string): void {
+    const listener = this.#listener(name);
     if (listener === undefined) return;
     this.#listeners.delete(listener.fd);
     this.#epoll.remove(listener.fd);
     closeFile(listener.fd);
-    removeSocket(path);
+    if (listener.place.kind === "unix") removeSocket(listener.place.path);
     this.#closeWhere((connection) => connection.listener === listener);
   }
 
-  isListening(path: string): boolean {
-    return [...this.#listeners.values()].some((listener) => listener.path === path); // cold
+  isListening(name: string): boolean {
+    return this.#listener(name) !== undefined;
   }
 
-  /** Ends every connection that uses `target`. */
-  disconnect(target: NbdExport): void {
-    this.#closeWhere((connection) => connection.transmission?.export === target);
+  #listener(name: string): Listener | undefined {
+    return [...this.#listeners.values()].find((listener) => listener.name === name); // cold
+  }
+
+  /** Ends every connection that uses `device`, under whatever name. */
+  disconnect(device: BlockDevice): void {
+    this.#closeWhere((connection) => connection.transmission?.export.device === device);
+  }
+
+  /** Clients that use `device` now. */
+  connectionsOf(device: BlockDevice): number {
+    return this.#where((connection) => connection.transmission?.export.device === device).length;
   }
 
   get connectionCount(): number {
@@ -212,7 +231,7 @@ export class NbdServer implements FlushQueue {
   close(): void {
     this.#closeWhere(() => true);
     const listeners = [...this.#listeners.values()]; // cold
-    for (let i = 0; i < listeners.length; i++) this.unlisten(listeners[i]!.path);
+    for (let i = 0; i < listeners.length; i++) this.unlisten(listeners[i]!.name);
   }
 
   #startSync(): void {
@@ -266,6 +285,7 @@ export class NbdServer implements FlushQueue {
       }
       this.acceptedCount++;
       setSocketBuffers(fd, SOCKET_BUFFER_BYTES);
+      if (listener.place.kind !== "unix") setNoDelay(fd);
       const connection = new Connection(fd, listener, this.#nowMs);
       this.#connections.set(fd, connection);
       listener.connections++;
@@ -350,7 +370,6 @@ export class NbdServer implements FlushQueue {
       connection.closing = true;
       return;
     }
-    target.connections++;
     const transmission = new NbdTransmission(target, connection.input, negotiated, this);
     transmission.inputEnd = connection.inputEnd;
     connection.transmission = transmission;
@@ -429,11 +448,24 @@ export class NbdServer implements FlushQueue {
     if (connection.closed) return;
     connection.closed = true;
     connection.listener.connections--;
-    if (connection.transmission !== undefined) connection.transmission.export.connections--;
     this.#connections.delete(connection.fd);
     this.#epoll.remove(connection.fd);
     closeFile(connection.fd);
   }
+}
+
+function openListener(place: NbdPlace): { fd: number; port: number } {
+  if (place.kind === "inherited") return { fd: place.fd, port: 0 };
+  if (place.kind === "tcp") return listenTcp(place.address, place.port);
+  const { path, uid } = place;
+  const fd = listenUnix(path, { mode: 0o600 });
+  try {
+    if (uid !== undefined && process.getuid?.() === 0) giveSocketFile(path, uid);
+  } catch (cause) {
+    closeFile(fd);
+    throw new PlinthError("EPERM", `the socket ${path} cannot be given to user ${uid}`, { cause });
+  }
+  return { fd, port: 0 };
 }
 
 function removeSocket(path: string): void {

@@ -28,6 +28,7 @@ export interface TargetMethods {
   release: [{ pool: string }, undefined];
   checkpointNow: [OfVolume, CheckpointRecord | undefined];
   checkpointRecorded: [{ pool: string; recorded: boolean }, undefined];
-  listen: [Listening, undefined];
-  unlisten: [{ path: string }, undefined];
+  /** The port, when there is one. */
+  listen: [Listening, number];
+  unlisten: [{ name: string }, undefined];
 }

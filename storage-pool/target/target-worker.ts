@@ -32,7 +32,7 @@ const methods: { [M in keyof TargetMethods]: (body: TargetMethods[M][0]) => Answ
   checkpointNow: ({ pool, id }) => target.pool(pool).housekeeper.checkpointNow(target.pool(pool).volume(id)),
   checkpointRecorded: ({ pool, recorded }) => target.checkpointRecorded(pool, recorded),
   listen: (listening) => target.listen(listening),
-  unlisten: ({ path }) => target.server.unlisten(path),
+  unlisten: ({ name }) => target.server.unlisten(name),
 };
 
 const handlers = Object.fromEntries(

@@ -9,7 +9,8 @@ import { openDiskFile } from "../disk/disk-file.js";
 import { storageError } from "../errors.js";
 import { DirectoryMapFiles } from "../log/map-files.js";
 import { NbdExport } from "../nbd/nbd-export.js";
-import { type ExportSource, NbdServer } from "../nbd/nbd-server.js";
+import { type ExportSource, type NbdPlace, NbdServer } from "../nbd/nbd-server.js";
+import type { TlsMode } from "../nbd/nbd-session.js";
 import type { CheckpointRecord } from "../pool/checkpoint.js";
 import type { VolumeSpec } from "../pool/open-pool.js";
 import { type NewMap, Pool, type PoolUsage } from "../pool/pool.js";
@@ -28,11 +29,13 @@ export interface PoolOpening {
 }
 
 export interface Listening {
-  readonly path: string;
-  /** One export only; without it the socket offers everything. */
-  readonly volume?: string | undefined;
-  readonly uid?: number | undefined;
+  readonly name: string;
+  readonly place: NbdPlace;
+  /** What is offered, volumes and volume@snapshot; the first is the default export too. Without it, everything. */
+  readonly exports?: readonly string[] | undefined;
   readonly readOnly: boolean;
+  /** "refused" when absent. */
+  readonly tls?: TlsMode;
 }
 
 export interface UsageReport {
@@ -148,10 +151,10 @@ export class Target {
 
   deleteVolume(pool: string, id: number, name: string): void {
     const served = this.#served.get(name);
-    if (served !== undefined) this.server.disconnect(served.target);
+    if (served !== undefined) this.server.disconnect(served.volume);
     for (const [key, target] of this.#snapshotExports) {
       if (!key.startsWith(`${name}@`)) continue;
-      this.server.disconnect(target);
+      this.server.disconnect(target.device);
       this.#snapshotExports.delete(key);
     }
     this.#served.delete(name);
@@ -165,7 +168,7 @@ export class Target {
   deleteSnapshot(pool: string, id: number, name: string): void {
     const key = `${this.pool(pool).volumes.get(id)?.name}@${name}`;
     const target = this.#snapshotExports.get(key);
-    if (target !== undefined) this.server.disconnect(target);
+    if (target !== undefined) this.server.disconnect(target.device);
     this.#snapshotExports.delete(key);
     this.pool(pool).deleteSnapshot(id, name);
   }
@@ -173,24 +176,23 @@ export class Target {
   usage(pool: string, id: number): UsageReport {
     const volume = this.pool(pool).volume(id);
     const { allocatedBytes, exclusiveBytes, snapshotExclusiveBytes } = this.pool(pool).usageOf(id);
-    const connections = this.#served.get(volume.name)?.target.connections ?? 0;
     return {
       allocatedBytes,
       exclusiveBytes,
       snapshots: Object.fromEntries(snapshotExclusiveBytes),
       lostRanges: this.pool(pool).lostRangesOf(id),
-      connections,
+      connections: this.server.connectionsOf(volume),
     };
   }
 
-  /** Listening already, with the socket in its place, is no error and disturbs nobody. */
-  listen({ path, volume, uid, readOnly }: Listening): void {
-    if (this.server.isListening(path)) {
-      if (existsSync(path)) return;
-      this.server.unlisten(path);
+  /** Listening already, with the socket in its place, is no error and disturbs nobody. Returns the port, if any. */
+  listen({ name, place, exports, readOnly, tls = "refused" }: Listening): number {
+    if (this.server.isListening(name)) {
+      if (place.kind !== "unix" || existsSync(place.path)) return 0;
+      this.server.unlisten(name);
     }
-    const source = volume === undefined ? this.#everything() : this.#only(volume, readOnly);
-    this.server.listen(path, source, uid);
+    const source = exports === undefined ? this.#everything(readOnly) : this.#chosen(exports, readOnly);
+    return this.server.listen(name, place, source, tls);
   }
 
   /** A little housekeeping; how long the loop may sleep when nothing arrives (ms). */
@@ -241,18 +243,24 @@ export class Target {
   }
 
   /** `namespace/volume`, `volume` of the default namespace, and `…@snapshot` read-only. */
-  #everything(): ExportSource {
+  #find(name: string): NbdExport | undefined {
+    const at = name.lastIndexOf("@");
+    const volume = at < 0 ? name : name.slice(0, at);
+    const served = this.#served.get(volume) ?? this.#served.get(DEFAULT_NAMESPACE + volume);
+    if (served === undefined || at < 0) return served?.target;
+    return this.#snapshotExport(served, name.slice(at + 1));
+  }
+
+  #everything(readOnly: boolean): ExportSource {
+    const views = new ReadOnlyViews();
     const open = (name: string): NbdExport | undefined => {
-      const at = name.lastIndexOf("@");
-      const volume = at < 0 ? name : name.slice(0, at);
-      const served = this.#served.get(volume) ?? this.#served.get(DEFAULT_NAMESPACE + volume);
-      if (served === undefined || at < 0) return served?.target;
-      return this.#snapshotExport(served, name.slice(at + 1));
+      const target = this.#find(name);
+      return readOnly && target !== undefined ? views.of(target) : target;
     };
     return {
       open,
       find: open,
-      list: () => [...this.#served.values()].map(({ target }) => target),
+      list: () => [...this.#served.values()].map(({ target }) => (readOnly ? views.of(target) : target)),
     };
   }
 
@@ -268,31 +276,35 @@ export class Target {
     return made;
   }
 
-  /** Just one volume, under its names and as the default export. */
-  #only(name: string, readOnly: boolean): ExportSource {
-    const view = new Map<NbdExport, NbdExport>();
+  /** Just these, under their names; the first as the default export, too. */
+  #chosen(names: readonly string[], readOnly: boolean): ExportSource {
+    const views = new ReadOnlyViews();
+    const view = (name: string): NbdExport | undefined => {
+      const target = this.#find(name);
+      return readOnly && target !== undefined ? views.of(target) : target;
+    };
     const open = (asked: string): NbdExport | undefined => {
-      const served = this.#served.get(name);
-      const names = [
-        "",
-        name,
-        name.startsWith(DEFAULT_NAMESPACE) ? name.slice(DEFAULT_NAMESPACE.length) : name,
-      ];
-      if (served === undefined || !names.includes(asked)) return undefined;
-      if (!readOnly) return served.target;
-      const { target } = served;
-      const made = view.get(target) ?? new NbdExport(target.name, target.description, target.device, true);
-      view.set(served.target, made);
-      return made;
+      const name = asked === "" ? names[0] : names.find((each) => shownName(each) === shownName(asked));
+      return name === undefined ? undefined : view(name);
     };
     return {
       open,
       find: open,
-      list: () => {
-        const target = open("");
-        return target === undefined ? [] : [target];
-      },
+      list: () => names.map(view).filter((target) => target !== undefined),
     };
+  }
+}
+
+/** The same devices for a socket that offers them read-only; each is made once, so that it can be disconnected. */
+class ReadOnlyViews {
+  readonly #made = new WeakMap<NbdExport, NbdExport>();
+
+  of(target: NbdExport): NbdExport {
+    const known = this.#made.get(target);
+    if (known !== undefined) return known;
+    const made = new NbdExport(target.name, target.description, target.device, true);
+    this.#made.set(target, made);
+    return made;
   }
 }
 

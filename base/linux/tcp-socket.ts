@@ -1,0 +1,131 @@
+// Listening TCP sockets by descriptor, and listening sockets that whoever started us has opened.
+// Everything is non-blocking and close-on-exec. Source: ip(7), ipv6(7), tcp(7), sd_listen_fds(3).
+// Thread: any. Hot: no.
+import { isIP } from "node:net";
+import { PlinthError } from "../errors/index.js";
+import { check } from "./errno.js";
+import { addressOf, define } from "./ffi.js";
+import { closeFile, setNonBlocking } from "./file.js";
+
+const cSocket = define<(domain: number, type: number, protocol: number) => number>(
+  "int socket(int domain, int type, int protocol)",
+);
+const cBind = define<(fd: number, address: number, length: number) => number>(
+  "int bind(int fd, intptr_t address, unsigned int length)",
+);
+const cListen = define<(fd: number, backlog: number) => number>("int listen(int fd, int backlog)");
+const cGetsockname = define<(fd: number, address: number, length: number) => number>(
+  "int getsockname(int fd, intptr_t address, intptr_t length)",
+);
+type Option = (fd: number, level: number, name: number, value: number, length: number) => number;
+const cSetsockopt = define<Option>(
+  "int setsockopt(int fd, int level, int name, intptr_t value, unsigned int length)",
+);
+const cGetsockopt = define<Option>(
+  "int getsockopt(int fd, int level, int name, intptr_t value, intptr_t length)",
+);
+const cFcntl = define<(fd: number, command: number, argument: number) => number>(
+  "int fcntl(int fd, int command, int argument)",
+);
+
+const AF_INET = 2;
+const AF_INET6 = 10;
+const SOCK_STREAM_FLAGS = 1 | 0o4000 | 0o2000000;
+const SOL_SOCKET = 1;
+const SO_REUSEADDR = 2;
+const SO_ACCEPTCONN = 30;
+const IPPROTO_TCP = 6;
+const TCP_NODELAY = 1;
+const F_SETFD = 2;
+const FD_CLOEXEC = 1;
+const ADDRESS_SIZE_MAX = 128;
+/** The first descriptor that is handed over. */
+const SD_LISTEN_FDS_START = 3;
+const LISTEN_FDS_MAX = 64;
+
+export interface TcpListener {
+  readonly fd: number;
+  /** As asked for, or as the system chose when that was 0. */
+  readonly port: number;
+}
+
+/** Listens at an address (IPv4 or IPv6, no name; "::" takes both) and port. Throws EADDRINUSE, EACCES, EADDRNOTAVAIL. */
+export function listenTcp(address: string, port: number, backlog = 128): TcpListener {
+  const bytes = encodeAddress(address, port);
+  const family = isIP(address) === 6 ? AF_INET6 : AF_INET;
+  const where = `${address} port ${port}`;
+  const fd = check(cSocket(family, SOCK_STREAM_FLAGS, 0), "socket");
+  try {
+    check(cSetsockopt(fd, SOL_SOCKET, SO_REUSEADDR, addressOf(ONE), 4), "setsockopt");
+    check(cBind(fd, addressOf(bytes), bytes.byteLength), "bind", where);
+    check(cListen(fd, backlog), "listen", where);
+    return { fd, port: localPort(fd) };
+  } catch (thrown) {
+    closeFile(fd);
+    throw thrown;
+  }
+}
+
+/** Small messages leave at once. A socket that is not TCP is left as it is. */
+export function setNoDelay(fd: number): void {
+  cSetsockopt(fd, IPPROTO_TCP, TCP_NODELAY, addressOf(ONE), 4);
+}
+
+/**
+ * Descriptors of listening sockets that we were started with ($LISTEN_FDS, $LISTEN_PID), made ours; none when the
+ * variables are not meant for this process. Throws LISTEN_FDS_INVALID.
+ */
+export function inheritedListeners(environment: NodeJS.ProcessEnv = process.env): number[] {
+  const count = environment["LISTEN_FDS"];
+  if (count === undefined || environment["LISTEN_PID"] !== String(process.pid)) return [];
+  if (!/^[1-9]\d?$/.test(count) || Number(count) > LISTEN_FDS_MAX) {
+    throw new PlinthError("LISTEN_FDS_INVALID", `LISTEN_FDS is ${count}; expected 1 to ${LISTEN_FDS_MAX}`);
+  }
+  return Array.from({ length: Number(count) }, (_, i) => {
+    const fd = SD_LISTEN_FDS_START + i;
+    const value = new Int32Array(1);
+    const length = new Int32Array([4]);
+    const result = cGetsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, addressOf(value), addressOf(length));
+    if (result !== 0 || value[0] !== 1) {
+      throw new PlinthError("LISTEN_FDS_INVALID", `descriptor ${fd} of LISTEN_FDS is no listening socket`);
+    }
+    setNonBlocking(fd);
+    cFcntl(fd, F_SETFD, FD_CLOEXEC);
+    return fd;
+  });
+}
+
+const ONE = new Int32Array([1]);
+
+function localPort(fd: number): number {
+  const address = new Uint8Array(ADDRESS_SIZE_MAX);
+  const length = new Int32Array([ADDRESS_SIZE_MAX]);
+  check(cGetsockname(fd, addressOf(address), addressOf(length)), "getsockname");
+  return new DataView(address.buffer).getUint16(2);
+}
+
+/** struct sockaddr_in: family u16 (host order), port, address; sockaddr_in6: family, port, flow 4, address 16, scope 4. */
+function encodeAddress(address: string, port: number): Uint8Array {
+  const version = isIP(address);
+  const bytes = new Uint8Array(version === 6 ? 28 : 16);
+  const view = new DataView(bytes.buffer);
+  view.setUint16(0, version === 6 ? AF_INET6 : AF_INET, true);
+  view.setUint16(2, port);
+  if (version === 4) bytes.set(address.split(".").map(Number), 4);
+  else if (version === 6) bytes.set(parseIpv6(address), 8);
+  else throw new PlinthError("ADDRESS_INVALID", `${address} is neither an IPv4 nor an IPv6 address`);
+  return bytes;
+}
+
+/** `text` was found to be IPv6; the URL parser writes it with hexadecimal groups only. */
+function parseIpv6(text: string): Uint8Array {
+  const plain = new URL(`http://[${text.replace(/%.*$/, "")}]/`).hostname.slice(1, -1);
+  const [head = "", tail] = plain.split("::");
+  const groups = (part: string): string[] => (part === "" ? [] : part.split(":"));
+  const [before, after] = [groups(head), groups(tail ?? "")];
+  const all = [...before, ...new Array<string>(8 - before.length - after.length).fill("0"), ...after];
+  const bytes = new Uint8Array(16);
+  for (const [i, group] of all.entries())
+    new DataView(bytes.buffer).setUint16(i * 2, Number.parseInt(group, 16));
+  return bytes;
+}
