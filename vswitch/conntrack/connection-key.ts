@@ -32,8 +32,13 @@ export function markConnection(
   if (ct.program === null) return;
   runOnKey(ct.program, key);
   if (dry) return;
+  let changed = table.marks[connection]! ^ key[FlowKey.K_CT_MARK]!;
   table.marks[connection] = key[FlowKey.K_CT_MARK]!;
-  for (let i = 0; i < 4; i++) table.labels[connection * 4 + i] = key[FlowKey.K_CT_LABEL + i]!;
+  for (let i = 0; i < 4; i++) {
+    changed |= table.labels[connection * 4 + i]! ^ key[FlowKey.K_CT_LABEL + i]!;
+    table.labels[connection * 4 + i] = key[FlowKey.K_CT_LABEL + i]!;
+  }
+  if (changed !== 0) table.changed(connection);
 }
 
 /** What has been done to a packet of that direction: the answers to what has a new source get a new destination. */

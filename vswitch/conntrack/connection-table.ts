@@ -40,6 +40,8 @@ export class ConnectionTable {
   /** Four words each. */
   readonly labels: Int32Array;
   readonly expiresMs: Float64Array;
+  /** Another number for another connection, and after a change of mark or label: what was known of it is so no longer. */
+  readonly epochs: Int32Array;
   /** Connections at most, at most the capacity. */
   connectionsMax: number;
   evictions = 0;
@@ -68,6 +70,7 @@ export class ConnectionTable {
     this.marks = new Int32Array(capacity);
     this.labels = new Int32Array(capacity * 4);
     this.expiresMs = new Float64Array(capacity);
+    this.epochs = new Int32Array(capacity);
     this.#ports = new Uint16Array(capacity);
     this.#index = new Int32Array(capacity * 4);
     this.#indexMask = capacity * 4 - 1;
@@ -137,8 +140,13 @@ export class ConnectionTable {
     this.#delete(connection * 2);
     this.#delete(connection * 2 + 1);
     this.states[connection] = STATE_NONE;
+    this.changed(connection);
     this.#free[this.#freeCount++] = connection;
     this.#count(connection, -1);
+  }
+
+  changed(connection: number): void {
+    this.epochs[connection] = (this.epochs[connection]! + 1) | 0;
   }
 
   #count(connection: number, change: number): void {

@@ -47,6 +47,8 @@ export class ConnectionTracker {
   readonly #graceMs: number;
   readonly #opener: ConnectionOpener;
   readonly #translator: Translator;
+  /** connection × 2 + direction of the packet in hand when pass() may take the next like it; −1 otherwise. */
+  found = -1;
   #startMs = Number.NaN;
   readonly #inverse = new Int32Array(TUPLE_WORDS);
 
@@ -127,13 +129,14 @@ export class ConnectionTracker {
     const { table } = this;
     const connection = found >> 1;
     const direction = found & 1;
-    this.#tell(connection, key);
+    this.tell(connection, key);
     if (verdict === SEGMENT_INVALID) {
       // Whoever forwards it all the same must not show the other side addresses that it does not know.
       if (ct.nat !== null) this.#translator.packet(observed, connection, direction, key, headers);
       return;
     }
-    if (!dry) this.#advance(observed, connection, direction, nowMs);
+    if (!observed.isTranslated) this.found = found;
+    if (!dry) this.advance(observed.datagram.protocol, connection, direction, nowMs);
     const flags = table.flags[connection]!;
     const isTcp = observed.datagram.protocol === TCP;
     const established = isTcp
@@ -197,8 +200,8 @@ export class ConnectionTracker {
     }
   }
 
-  /** Of an announced connection the tuple that the key tells is its parent's. */
-  #tell(connection: number, key: Int32Array): void {
+  /** The connection into the key; of an announced one the tuple told is its parent's. */
+  tell(connection: number, key: Int32Array): void {
     tellConnection(this.table, connection, key);
     if ((this.table.flags[connection]! & FLAG_RELATED) === 0) return;
     const parent = this.#opener.parentOf(connection);
@@ -218,17 +221,16 @@ export class ConnectionTracker {
     if (found < 0) return;
     const connection = found >> 1;
     const direction = found & 1;
-    this.#tell(connection, key);
+    this.tell(connection, key);
     key[FlowKey.K_CT_STATE] = CT_STATE_TRK | CT_STATE_REL | (direction === REPLY ? CT_STATE_RPL : 0);
     if (ct.nat !== null) this.#translator.error(observed, connection, direction, key);
   }
 
   /** The packet moves the connection on and renews its time. */
-  #advance(observed: ObservedPacket, connection: number, direction: number, nowMs: number): void {
+  advance(protocol: number, connection: number, direction: number, nowMs: number): void {
     const { table } = this;
     if (direction === REPLY) table.flags[connection] = table.flags[connection]! | SEEN_REPLY;
     const answered = (table.flags[connection]! & SEEN_REPLY) !== 0;
-    const { protocol } = observed.datagram;
     let state: number;
     if (protocol === TCP) state = this.peers.stateOf(connection);
     else if (isIcmp(protocol)) state = answered ? T.ICMP_REPLIED : T.ICMP_FIRST;

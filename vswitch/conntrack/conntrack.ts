@@ -26,6 +26,7 @@ import { datagramIsSound, headerIsSound } from "./datagram.js";
 import type { Expectations } from "./expectations.js";
 import { FragmentRelease, judgeWhole, type PieceTracker } from "./fragment-release.js";
 import { FRAGMENT_HELD, FRAGMENT_REFUSED, FragmentTable, type WholeDatagram } from "./fragments.js";
+import { KnownPackets } from "./known-packets.js";
 import { CONNECTIONS_MAX } from "./limits.js";
 import { ObservedPacket } from "./observed-packet.js";
 import { KIND_ERROR, KIND_INVALID, readAddresses, readTuple } from "./read-tuple.js";
@@ -55,6 +56,7 @@ export class Conntrack implements Tracker, PieceTracker {
   readonly #going: FragmentRelease;
   readonly #pool: PacketPool;
   readonly #tracker: ConnectionTracker;
+  readonly #known: KnownPackets;
   readonly #verifyChecksums: boolean;
   readonly #observed = new ObservedPacket();
   /** A fragment's transport header is no part of the key. */
@@ -73,6 +75,7 @@ export class Conntrack implements Tracker, PieceTracker {
     this.fragments = new FragmentTable(pool);
     this.#going = new FragmentRelease(pool, this.fragments, this.#observed.datagram);
     this.#verifyChecksums = options.verifyChecksums ?? true;
+    this.#known = new KnownPackets(pool, this.#tracker, this.#verifyChecksums);
   }
 
   get size(): number {
@@ -149,6 +152,7 @@ export class Conntrack implements Tracker, PieceTracker {
     dry: boolean,
   ): number {
     this.#tracker.start(nowMs);
+    this.#tracker.found = -1;
     const observed = this.#observed;
     const before = key[FlowKey.K_CT_STATE]!;
     const isTranslated =
@@ -246,6 +250,23 @@ export class Conntrack implements Tracker, PieceTracker {
     observed.isTranslated = isTranslated;
     observed.segment = whole.segment;
     return this.#tracker.track(observed, key, this.#noHeaders, ct, nowMs, false);
+  }
+
+  get found(): number {
+    return this.#tracker.found;
+  }
+
+  epochOf(found: number): number {
+    return this.#tracker.table.epochs[found >> 1]!;
+  }
+
+  pass(packet: number, found: number, epoch: number, ct: CtProgram, zone: number, nowMs: number): number {
+    return this.#known.pass(packet, found, epoch, ct, zone, nowMs);
+  }
+
+  tell(found: number, state: number, key: Int32Array): void {
+    this.#tracker.tell(found >> 1, key);
+    key[FlowKey.K_CT_STATE] = state;
   }
 
   release(key: Int32Array): number {

@@ -69,8 +69,8 @@ function translatePorts(
     view.setUint32(l4 + 8, sctpChecksum(bytes, l4, datagram.end - l4), true);
 }
 
-/** Stores a word and mends the two checksums that may cover it. */
-function setWord(
+/** Stores a word and mends the two checksums that may cover it; −1: none does. */
+export function setWord(
   view: DataView,
   at: number,
   after: number,

@@ -146,6 +146,11 @@ export class Bridge implements PacketSink {
     return this.#bursts.cache.hits + this.pipeline.cache.hits;
   }
 
+  /** Packets behind a ct() whose connection and fate were known. */
+  get trackedHits(): number {
+    return this.#bursts.trackedHits;
+  }
+
   // --- Packets
 
   /** Takes every packet of the batch, all of which came in by `slot`, through the pipeline. */

@@ -1,46 +1,11 @@
 // What a packet costs in the datapath, without a guest or a socket: a generator port feeds bursts, a sink port takes
 // them. Run: node dist/vswitch/datapath/datapath.bench.js [seconds]. Prints nanoseconds per packet and heap growth.
 import { type Action, type Instruction, type Match, OFPP_NORMAL } from "../../base/openflow/index.js";
-import { type Batch, createPortCounters, PacketPool, type Port } from "../../base/packet/index.js";
+import { PacketPool } from "../../base/packet/index.js";
 import { tcpFrame } from "../testing/frames.js";
+import { GeneratorPort } from "../testing/generator-port.js";
 import { apply, field, flowMod, goto, output } from "../testing/rig.js";
 import { Datapath } from "./index.js";
-
-/** Gives copies of a few frames for ever, and takes everything. */
-class GeneratorPort implements Port {
-  readonly stats = createPortCounters();
-  readonly linkUp = true;
-  readonly wakeFd = -1;
-  readonly name: string;
-  taken = 0;
-  readonly #pool: PacketPool;
-  readonly #frames: readonly Uint8Array[];
-  #next = 0;
-
-  constructor(name: string, pool: PacketPool, frames: readonly Uint8Array[]) {
-    this.name = name;
-    this.#pool = pool;
-    this.#frames = frames;
-  }
-  rx(batch: Batch): number {
-    if (this.#frames.length === 0) return 0;
-    const count = batch.room;
-    for (let i = 0; i < count; i++) {
-      batch.push(this.#pool.allocateFrom(this.#frames[this.#next++ % this.#frames.length]!));
-    }
-    return count;
-  }
-  tx(batch: Batch): void {
-    this.taken += batch.length;
-    batch.freeAll(this.#pool);
-  }
-  tick(_nowMs: number): void {}
-  beginSleep(): boolean {
-    return false;
-  }
-  endSleep(): void {}
-  close(): void {}
-}
 
 const SECONDS = Number(process.argv[2] ?? 1);
 

@@ -2,6 +2,7 @@
 // do to each packet what its verdict says. Packets without one go through the pipeline, which may find one for the next.
 //
 //   keys of all ─► cache lines of all ─► find ─► verdict: flows counted once per burst ─► outputs
+//                                          │        └─► ct(): connection ─► verdict of the next stage …
 //                                          └──► pipeline, recorded ─► keep
 //
 // Invariants: packets are dealt with in the order in which they came; between bursts every counter is exact; a packet
@@ -9,29 +10,25 @@
 // Thread: datapath worker. Hot: yes.
 import { BATCH_SIZE, type Batch } from "../../base/packet/index.js";
 import { BurstKeys, ROW_SHIFT } from "./burst-keys.js";
+import { CtRunner } from "./ct-runner.js";
+import { CtStages } from "./ct-stages.js";
 import type { FlowTables } from "./flow-tables.js";
-import type { HeaderOperations } from "./header-operations.js";
-import type { InHand } from "./in-hand.js";
 import * as K from "./key.js";
 import { VERDICTS_MAX } from "./limits.js";
-import type { Outputs } from "./outputs.js";
-import type { PacketSink } from "./pipeline-modules.js";
-import * as P from "./program.js";
-import type { ValueOperations } from "./value-operations.js";
-import { V_AT, V_DROP, type Verdict } from "./verdict.js";
+import type { PacketSink, Tracker } from "./pipeline-modules.js";
+import { Recordings } from "./recordings.js";
+import type { Verdict } from "./verdict.js";
 import { NOT_FOUND, UNDECIDABLE, VerdictCache } from "./verdict-cache.js";
 import type { VerdictRecorder } from "./verdict-recorder.js";
+import { type ReplayModules, VerdictReplay } from "./verdict-replay.js";
 
 /** Sends packets[from] up to packets[to], whose references it takes, to a port that is no reserved one. */
 export type Forward = (packets: Int32Array, from: number, to: number, port: number) => void;
 
-export interface BurstModules {
-  readonly hand: InHand;
+export interface BurstModules extends ReplayModules {
   readonly tables: FlowTables;
+  readonly tracker: Tracker;
   readonly sink: PacketSink;
-  readonly outputs: Outputs;
-  readonly headers: HeaderOperations;
-  readonly values: ValueOperations;
   readonly recorder: VerdictRecorder;
   /** Takes one packet through the tables; while the recorder is active it writes down what happens. */
   readonly process: (packet: number, inPort: number, nowMs: number) => void;
@@ -43,18 +40,47 @@ export class BurstRunner {
   readonly cache = new VerdictCache();
   readonly #modules: BurstModules;
   readonly #keys: BurstKeys;
+  readonly #recordings: Recordings;
+  readonly #replay: VerdictReplay;
+  readonly #ct: CtRunner;
   readonly #found = new Int32Array(BATCH_SIZE);
   /** By verdict: what this burst has not yet told its flows. */
   readonly #packets = new Float64Array(VERDICTS_MAX);
   readonly #bytes = new Float64Array(VERDICTS_MAX);
-  readonly #counted = new Int32Array(BATCH_SIZE);
+  readonly #counted = new Int32Array(VERDICTS_MAX);
   #countedLength = 0;
   /** A sum of cache words, of no meaning: it keeps the compiler from dropping the touching. */
   #touched = 0;
 
   constructor(modules: BurstModules) {
     this.#modules = modules;
-    this.#keys = new BurstKeys(modules.hand.pool);
+    const { cache } = this;
+    const keys = new BurstKeys(modules.hand.pool);
+    this.#keys = keys;
+    const stages = new CtStages();
+    const recordings = new Recordings({ ...modules, cache, stages, keys });
+    const replay = new VerdictReplay(modules);
+    this.#recordings = recordings;
+    this.#replay = replay;
+    this.#ct = new CtRunner({
+      ...modules,
+      keys,
+      cache,
+      stages,
+      recordings,
+      replay,
+      apply: (verdict, packets, from, to, inPort) => this.#apply(verdict, packets, from, to, inPort),
+      count: (verdict, packets, sizeBytes) => this.#count(verdict, packets, sizeBytes),
+      settle: (nowMs) => this.#settle(nowMs),
+    });
+  }
+
+  /** Packets that were known behind a ct(), and that were not. */
+  get trackedHits(): number {
+    return this.#ct.hits;
+  }
+  get trackedMisses(): number {
+    return this.#ct.misses;
   }
 
   get touched(): number {
@@ -83,8 +109,12 @@ export class BurstRunner {
         // Frames that fare alike come in a row.
         let end = i + 1;
         while (end < count && found[end]! === id) end++;
-        this.#apply(cache.verdicts[id]!, packets, i, end, inPort);
-        i = end;
+        const verdict = cache.verdicts[id]!;
+        if (verdict.tail >= 0) i = this.#ct.run(verdict, packets, i, end, inPort, nowMs);
+        else {
+          this.#apply(verdict, packets, i, end, inPort);
+          i = end;
+        }
         continue;
       }
       this.#settle(nowMs);
@@ -126,27 +156,25 @@ export class BurstRunner {
   }
 
   #record(packet: number, i: number, inPort: number, nowMs: number): void {
-    const { cache } = this;
-    const { tables, recorder, process } = this.#modules;
-    const { version } = tables;
-    recorder.begin();
-    process(packet, inPort, nowMs);
-    recorder.active = false;
-    if (tables.version !== version) return;
-    cache.sync(version);
-    cache.keep(this.#keys.hashes[i]!, this.#keys.rows, i << ROW_SHIFT, recorder);
+    this.#recordings.begin(i);
+    this.#modules.process(packet, inPort, nowMs);
+    this.#recordings.end();
+  }
+
+  #count({ id }: Verdict, packets: number, sizeBytes: number): void {
+    if (this.#packets[id] === 0) this.#counted[this.#countedLength++] = id;
+    this.#packets[id] = this.#packets[id]! + packets;
+    this.#bytes[id] = this.#bytes[id]! + sizeBytes;
   }
 
   /** Does to packets[from] up to packets[to] what the verdict says. */
   #apply(verdict: Verdict, packets: Int32Array, from: number, to: number, inPort: number): void {
     const { hand, forward } = this.#modules;
     const { length } = hand.pool;
-    const { id, code } = verdict;
+    const { code } = verdict;
     let bytes = 0;
     for (let i = from; i < to; i++) bytes += length[packets[i]!]!;
-    if (this.#packets[id] === 0) this.#counted[this.#countedLength++] = id;
-    this.#packets[id] = this.#packets[id]! + (to - from);
-    this.#bytes[id] = this.#bytes[id]! + bytes;
+    this.#count(verdict, to - from, bytes);
     if (hand.marked) hand.clearPipelineWords();
     if (verdict.onlyPort >= 0) {
       hand.tableId = code[1]!;
@@ -157,7 +185,7 @@ export class BurstRunner {
     // An output compares with it, and the packet before may have had another.
     hand.key[K.K_IN_PORT] = inPort;
     if (verdict.isNormal) this.#normal(verdict, packets, from, to);
-    else for (let i = from; i < to; i++) this.#replay(verdict, packets[i]!, inPort);
+    else for (let i = from; i < to; i++) this.#replay.whole(verdict, packets[i]!, inPort);
   }
 
   /** What goes to one port takes the frames behind it along that have the same addresses and tag. */
@@ -181,45 +209,6 @@ export class BurstRunner {
       while (i < to && this.#keys.isSameLink(first, i)) i++;
       forward(packets, first + 1, i, port);
     }
-  }
-
-  #replay({ code, flows, needsKey }: Verdict, packet: number, inPort: number): void {
-    const { hand, outputs, headers, values } = this.#modules;
-    hand.packet = packet;
-    hand.renew();
-    if (needsKey) {
-      hand.key[K.K_IN_PORT] = inPort;
-      hand.headers.parseNew(hand.pool, packet, hand.key);
-      if (hand.marked) hand.clearPipelineWords();
-    }
-    for (let at = 0; at < code.length && !hand.dropped; ) {
-      switch (code[at]) {
-        case V_AT:
-          hand.tableId = code[at + 1]!;
-          hand.flow = code[at + 2]! < 0 ? null : flows[code[at + 2]!]!;
-          at += 3;
-          break;
-        case V_DROP:
-          hand.drop(code[at + 1]!);
-          at += 2;
-          break;
-        case P.OP_OUTPUT:
-          outputs.output(code[at + 1]! >>> 0, code[at + 2]!);
-          at += 3;
-          break;
-        case P.OP_SET:
-          at = values.assign(code, at);
-          break;
-        case P.OP_DEC_NW_TTL:
-        case P.OP_DEC_MPLS_TTL:
-        case P.OP_DEC_TTL_IDS:
-          at = headers.decrement(code, at);
-          break;
-        default:
-          at = headers.run(code, at);
-      }
-    }
-    hand.pool.free(hand.packet);
   }
 
   /** Tells the flows of every verdict how many packets it has had. */

@@ -28,7 +28,12 @@ export const NESTED_ACTIONS_MAX = 4;
 export const STACK_MAX = 64;
 /** Keys in the verdict cache, at first and at most: powers of two, and one a power of four times the other. */
 export const VERDICT_KEYS_FIRST = 1024;
-export const VERDICT_KEYS_MAX = 65_536;
+export const VERDICT_KEYS_MAX = 262_144;
+/** What is known of packets behind a ct(): at first and at most, as the keys. */
+export const CT_STAGES_FIRST = 1024;
+export const CT_STAGES_MAX = 262_144;
+/** How often a packet may go on in a table by what is known; beyond that it goes through them. */
+export const CT_STAGES_DEPTH_MAX = 8;
 /** Different verdicts at a time; one more and all are found anew. */
 export const VERDICTS_MAX = 4096;
 /** Words of a verdict: packets to which more happens are taken through the tables. */

@@ -1,6 +1,7 @@
 // The way of the packet in hand through the tables: followed from the cache, or recorded for it.
 // Invariant: a path is kept only if every flow on it follows from the key at its start: whatever brings something else
-// into play (bytes that were hidden, translation, a meter) calls leave(). Thread: datapath worker. Hot: yes.
+// into play (bytes that were hidden, translation, a meter) calls leave(), after which nothing that is found is kept.
+// Thread: datapath worker. Hot: yes.
 import type { Flow } from "./flow.js";
 import type { FlowTables } from "./flow-tables.js";
 import { K_PIPELINE, K_TYPE_TCI, K_WIDE, KEY_WORDS } from "./key.js";
@@ -15,6 +16,7 @@ export class Path {
   #position = 0;
   #length = 0;
   #cacheable = false;
+  #left = false;
   /** What was found last. */
   #last: Flow | null = null;
   #shape = 0;
@@ -32,6 +34,7 @@ export class Path {
   open(key: Int32Array, tableId: number, first: boolean): void {
     this.#position = 0;
     this.#cacheable = true;
+    this.#left = false;
     this.#shape = isWide(key) | (first ? 0 : SHAPE_PIPELINE);
     this.#version = this.#tables.version;
     this.#entry = this.#cache.find(key, tableId, this.#shape, this.#version);
@@ -44,6 +47,7 @@ export class Path {
     this.#entry = -1;
     this.#position = 0;
     this.#cacheable = false;
+    this.#left = false;
   }
 
   /** The next flow, or null for a table miss. */
@@ -54,15 +58,20 @@ export class Path {
       return this.#last;
     }
     const flow = this.#tables.lookup(tableId, key, null);
-    if (this.#entry >= 0 || this.#position >= PATH_LENGTH_MAX) this.#cacheable = false;
+    if (this.#entry >= 0 || this.#left || this.#position >= PATH_LENGTH_MAX) this.#cacheable = false;
     else this.#recorded[this.#position++] = flow;
     this.#last = flow;
     return flow;
   }
 
-  /** From here on the flows do not follow from the key at the start: neither follow the path nor keep it. */
+  /** What has come to light since the run began does not follow from the key that it began with. */
+  get hasLeft(): boolean {
+    return this.#left;
+  }
+
+  /** From here on the flows do not follow from the key at the start: the path ends here. */
   leave(): void {
-    this.#cacheable = false;
+    this.#left = true;
     if (this.#entry >= 0) this.#length = this.#position;
   }
 

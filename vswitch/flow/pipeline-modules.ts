@@ -60,6 +60,21 @@ export interface Tracker {
    */
   release(key: Int32Array): number;
   readonly releaseReason: number;
+  /**
+   * After track(): names the packet's connection and its direction in it, for pass(); −1 where the next packet like it
+   * must be tracked too.
+   */
+  readonly found: number;
+  /** Changes when what `found` names becomes another connection, or its mark or label changes. */
+  epochOf(found: number): number;
+  /**
+   * Does what track() would, all but telling the key, if the packet is one of many alike: plain IPv4, of the connection
+   * that `found` names as it was when epochOf() said `epoch`, and nothing of interest happens to that. Returns the
+   * packet's ct_state, or 0: nothing has been done. The packet must not be shared if `ct` translates.
+   */
+  pass(packet: number, found: number, epoch: number, ct: CtProgram, zone: number, nowMs: number): number;
+  /** Sets the ct words of `key` to the connection that `found` names, and `state`. */
+  tell(found: number, state: number, key: Int32Array): void;
 }
 
 /** Sees every step; only for traces. */

@@ -88,7 +88,10 @@ export class Pipeline {
       headers: this.#headers,
       values: this.#values,
       recorder: this.#recorder,
+      tracker: this.#tracker,
       process: (packet, inPort, nowMs) => this.process(packet, inPort, nowMs),
+      ct: (ct) => this.#ct(ct),
+      finish: (behind) => this.#finish(behind),
       forward,
     });
   }
@@ -147,11 +150,12 @@ export class Pipeline {
     hand.headers.parseNew(this.#pool, packet, key);
   }
 
-  #finish(): void {
+  /** The packet in hand ends; those that wait go on, of which `behind` have done so before. */
+  #finish(behind = 0): void {
     const hand = this.#hand;
     this.#pool.free(hand.packet);
     const waiting = this.#outputs.waiting;
-    for (let next = 0; next < waiting.length; next++) {
+    for (let next = behind; next < waiting.length; next++) {
       hand.packet = waiting.packets[next]!;
       waiting.restore(next, hand.key, this.#values);
       hand.marked = true;
@@ -200,6 +204,7 @@ export class Pipeline {
     if (!hand.dropped) this.#inner.executeSet();
     if (hand.dropped !== missed) this.#recorder.giveUp();
     this.#endRun();
+    if (this.#recorder.armed) this.#recorder.onRunEnd();
   }
 
   #endRun(): void {
@@ -297,7 +302,6 @@ export class Pipeline {
           at += 4;
           break;
         case P.OP_CT:
-          recorder.giveUp();
           this.#ct(program.ct[code[at + 1]!]!);
           at += 2;
           break;
@@ -458,6 +462,10 @@ export class Pipeline {
     const hand = this.#hand;
     const { key, headers, nowMs } = hand;
     const zone = ct.zone >= 0 ? ct.zone : (key[ct.zoneWord]! >>> ct.zoneShift) & 0xffff;
+    const recorder = this.#recorder;
+    // What has come to light since does not follow from the key.
+    if (this.#path.hasLeft) recorder.giveUp();
+    if (recorder.active) recorder.beforeCt(key);
     hand.marked = true;
     if (ct.nat !== null) {
       this.#path.leave();
@@ -465,6 +473,10 @@ export class Pipeline {
     }
     const dry = this.#observer !== null;
     const reason = this.#tracker.track(hand.packet, key, headers, ct, zone, nowMs, dry);
+    const { found } = this.#tracker;
+    recorder.tracked(found, found < 0 ? 0 : this.#tracker.epochOf(found), key[K.K_CT_STATE]!);
+    if (reason !== -1) recorder.giveUp();
+    else if (recorder.active) recorder.ct(ct, zone, hand.tableId, hand.flow);
     if (reason >= 0) hand.drop(reason);
     else if (reason === D.TRACK_HELD) this.#outputs.goOn(this.#tracker, ct.tableId);
     else if (ct.tableId >= 0) {

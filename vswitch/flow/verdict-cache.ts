@@ -1,7 +1,7 @@
 // Exact-match cache from compact keys to verdicts. An entry is one cache line: key, verdict and the generation in which
 // it was made. Two-way associative; of a pair the second gives way.
 //
-//   entry (16 words): 0–9 key | 10 id of the verdict | 11 generation
+//   entry (16 words): 0–9 key | 10 id of the verdict | 11 generation | 12 where its stage is | 13 serial (ct-stages.ts)
 //
 // Invariants: an entry counts only in its own generation, and the generation ends with every change of the tables, so
 // that a packet after a change is never judged by what was before it. Equal verdicts are one object.
@@ -17,6 +17,8 @@ export const UNDECIDABLE = -2;
 
 const AT_VERDICT = ROW_WORDS;
 const AT_GENERATION = AT_VERDICT + 1;
+const AT_STAGE = AT_GENERATION + 1;
+const AT_SERIAL = AT_STAGE + 1;
 
 export class VerdictCache {
   readonly verdicts: Verdict[] = [];
@@ -47,6 +49,10 @@ export class VerdictCache {
     this.verdicts.length = 0;
     this.#kept = 0;
     this.#byHash.clear();
+    this.#renew();
+  }
+
+  #renew(): void {
     this.generation = (this.generation + 1) | 0;
     if (this.generation !== 0) return;
     // After 2³² changes the numbers come again: nothing old may be left then.
@@ -67,20 +73,48 @@ export class VerdictCache {
     return this.#holds(next, rows, row) ? this.#entries[next + AT_VERDICT]! : NOT_FOUND;
   }
 
-  /** Keeps what was recorded for the row, or that recording it was given up. */
-  keep(hash: number, rows: Int32Array, row: number, recorder: VerdictRecorder): void {
-    if (++this.#kept > this.#keys && this.#keys < VERDICT_KEYS_MAX) this.#grow();
-    const id = recorder.isWhole ? this.#intern(recorder).id : UNDECIDABLE;
+  /** The line of the row, or −1. */
+  line(hash: number, rows: Int32Array, row: number): number {
+    const at = (hash & this.#mask) << ROW_SHIFT;
+    if (this.#holds(at, rows, row)) return at;
+    const next = at + (1 << ROW_SHIFT);
+    return this.#holds(next, rows, row) ? next : -1;
+  }
+
+  /** Where the stage is that follows the line, and by what serial it says so. */
+  stageOf(line: number): number {
+    return this.#entries[line + AT_STAGE]!;
+  }
+  serialOf(line: number): number {
+    return this.#entries[line + AT_SERIAL]!;
+  }
+  setStage(line: number, stage: number): void {
+    this.#entries[line + AT_STAGE] = stage;
+  }
+
+  /** The number of what was recorded, or UNDECIDABLE when that was given up. */
+  idOf(recorder: VerdictRecorder): number {
+    return recorder.isWhole ? this.#intern(recorder).id : UNDECIDABLE;
+  }
+
+  /** Keeps what was recorded for the row, or that recording it was given up. Returns the line. */
+  keep(hash: number, rows: Int32Array, row: number, recorder: VerdictRecorder, serial: number): number {
+    if (++this.#kept > this.#keys >> 1 && this.#keys < VERDICT_KEYS_MAX) this.#grow();
+    const id = this.idOf(recorder);
     const entries = this.#entries;
     const first = (hash & this.#mask) << ROW_SHIFT;
     const at = entries[first + AT_GENERATION] === this.generation ? first + (1 << ROW_SHIFT) : first;
     for (let i = 0; i < ROW_WORDS; i++) entries[at + i] = rows[row + i]!;
     entries[at + AT_VERDICT] = id;
     entries[at + AT_GENERATION] = this.generation;
+    entries[at + AT_STAGE] = 0;
+    entries[at + AT_SERIAL] = serial;
+    return at;
   }
 
-  /** More room, empty: what is still in use is soon there again. */
+  /** More room, empty: what is still in use is soon there again. Lines that were found are none now. */
   #grow(): void {
+    this.#renew();
     this.#keys *= 4;
     this.#kept = 0;
     this.#entries = new Int32Array(this.#keys << ROW_SHIFT);
@@ -105,7 +139,7 @@ export class VerdictCache {
   }
 
   #intern(recorder: VerdictRecorder): Verdict {
-    const { code, length, flows, tables, lookups, needsKey, onlyPort, isNormal } = recorder;
+    const { code, length, flows, tables, lookups, needsKey, onlyPort, isNormal, tail, cts } = recorder;
     let hash = length;
     for (let i = 0; i < length; i++) hash = Math.imul(hash ^ code[i]!, 0x9e3779b1);
     for (let i = 0; i < lookups; i++) hash = Math.imul(hash ^ (flows[i]?.slot ?? -1), 0x85ebca6b);
@@ -117,6 +151,10 @@ export class VerdictCache {
       tables: Array.from(tables.slice(0, lookups)),
       flows: flows.slice(0, lookups),
       code: code.slice(0, length),
+      cts: cts.slice(),
+      tail,
+      acts: recorder.acts,
+      tracks: cts.length > 0,
       onlyPort,
       isNormal,
       needsKey,
@@ -137,6 +175,8 @@ function isSame(verdict: Verdict, recorder: VerdictRecorder): boolean {
     verdict.code.length === recorder.length &&
     verdict.flows.length === recorder.lookups &&
     verdict.code.every((word, i) => recorder.code[i] === word) &&
+    verdict.cts.length === recorder.cts.length &&
+    verdict.cts.every((ct, i) => recorder.cts[i] === ct) &&
     verdict.flows.every((flow, i) => recorder.flows[i] === flow) &&
     verdict.tables.every((table, i) => recorder.tables[i] === table)
   );

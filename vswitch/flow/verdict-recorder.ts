@@ -1,16 +1,29 @@
 // Writes down what the pipeline does to a packet, so that the next one with the same key needs no lookup.
 // Invariant: what is kept follows from the key alone. Whatever depends on anything else, or has an effect besides
-// leaving by a port (connection tracking, meters, groups, learning, packet-ins …), gives the recording up.
+// leaving by a port (meters, groups, learning, packet-ins …), gives the recording up. A ct() is kept as what is to be
+// done again; one that sends the packet into a table is the last that is kept, for what follows depends on more.
 // Thread: datapath worker. Hot: yes (begin, met), as long as packets come that the cache does not know.
 import { OFPP_CONTROLLER, OFPP_MAX, OFPP_NORMAL, OFPP_TABLE } from "../../base/openflow/index.js";
+import type { CtProgram } from "./ct-program.js";
 import type { Flow } from "./flow.js";
+import { K_IN_PORT, K_PIPELINE } from "./key.js";
 import { PATH_LENGTH_MAX, VERDICT_WORDS_MAX } from "./limits.js";
 import { OP_OUTPUT } from "./program.js";
-import { V_AT, V_DROP } from "./verdict.js";
+import { PIPELINE_WORDS, V_AT, V_CT, V_DROP } from "./verdict.js";
+
+/** V_AT and its operands. */
+const V_AT_WORDS = 3;
 
 export class VerdictRecorder {
   /** A recording goes on. */
   active = false;
+  /** onRunEnd is to be called when the run through the tables is over. */
+  armed = false;
+  onRunEnd: () => void = () => undefined;
+  /** Of the packet that was tracked last: what it was found to be (Tracker.found, epochOf), and its ct_state. */
+  found = -1;
+  epoch = 0;
+  state = 0;
   /** Nothing has given it up. */
   isWhole = false;
   /** Lookups so far: the table of each, and what was found in it. */
@@ -20,7 +33,12 @@ export class VerdictRecorder {
   /** Words of the code so far. */
   length = 0;
   readonly code = new Int32Array(VERDICT_WORDS_MAX);
+  readonly cts: CtProgram[] = [];
+  /** Where the V_CT stands that the packet leaves for a table by; −1: there is none. */
+  tail = -1;
   needsKey = false;
+  /** in_port and the pipeline words before the ct() in hand. */
+  readonly #before = new Int32Array(1 + PIPELINE_WORDS);
   #flow: Flow | null = null;
   #tableId = -1;
 
@@ -30,6 +48,8 @@ export class VerdictRecorder {
     this.needsKey = false;
     this.lookups = 0;
     this.length = 0;
+    this.cts.length = 0;
+    this.tail = -1;
     this.#flow = null;
     this.#tableId = -1;
   }
@@ -42,7 +62,7 @@ export class VerdictRecorder {
 
   /** A lookup in the table found the flow, or none. */
   met(tableId: number, flow: Flow | null): void {
-    if (this.lookups >= PATH_LENGTH_MAX) {
+    if (this.lookups >= PATH_LENGTH_MAX || this.tail >= 0) {
       this.giveUp();
       return;
     }
@@ -72,6 +92,37 @@ export class VerdictRecorder {
     for (let i = from; i < to; i++) this.#add(code[i]!);
   }
 
+  /** A ct() is about to be done. */
+  beforeCt(key: Int32Array): void {
+    this.#before[0] = key[K_IN_PORT]!;
+    for (let i = 0; i < PIPELINE_WORDS; i++) this.#before[1 + i] = key[K_PIPELINE + i]!;
+  }
+
+  /** It has been done, and the packet may go on. */
+  ct(ct: CtProgram, zone: number, tableId: number, flow: Flow | null): void {
+    this.#at(tableId, flow);
+    const at = this.length;
+    if (ct.tableId < 0 || at > V_AT_WORDS) this.needsKey = true;
+    this.#add(V_CT);
+    this.#add(this.cts.length);
+    this.#add(zone);
+    for (let i = 0; i <= PIPELINE_WORDS; i++) this.#add(this.#before[i]!);
+    this.cts.push(ct);
+    if (ct.tableId >= 0) this.tail = at;
+  }
+
+  /** A packet was tracked, and is of this connection. */
+  tracked(found: number, epoch: number, state: number): void {
+    this.found = found;
+    this.epoch = epoch;
+    this.state = state;
+  }
+
+  /** More is done to the packet than to let it leave for a table. */
+  get acts(): boolean {
+    return this.tail < 0 ? this.length > 0 : this.tail > V_AT_WORDS;
+  }
+
   /** NORMAL is all that happens to the packet. */
   get isNormal(): boolean {
     return this.#isOneOutput && this.code[4]! >>> 0 === OFPP_NORMAL;
@@ -88,7 +139,7 @@ export class VerdictRecorder {
   }
 
   #add(word: number): void {
-    if (this.length < VERDICT_WORDS_MAX) this.code[this.length++] = word;
+    if (this.length < VERDICT_WORDS_MAX && this.tail < 0) this.code[this.length++] = word;
     else this.giveUp();
   }
 

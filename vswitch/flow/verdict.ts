@@ -1,11 +1,19 @@
 // What becomes of every packet with one key: the flows that it counts for, and what is done to it. Many keys share one.
 // Thread: datapath worker.
+import type { CtProgram } from "./ct-program.js";
 import type { Flow } from "./flow.js";
+import { K_PIPELINE, KEY_WORDS } from "./key.js";
 
 /** Beside the OP_ codes of a program, in a verdict: what follows happens in this table, by flows[index] or (−1) by none. */
 export const V_AT = -1; // tableId, index
 /** The packet is dropped and counted. */
 export const V_DROP = -2; // reason
+/** ct(): index in cts, zone, in_port, and the pipeline words of the key as they are then. */
+export const V_CT = -3;
+export const PIPELINE_WORDS = KEY_WORDS - K_PIPELINE;
+/** Words of V_CT before the pipeline words, and in all. */
+export const V_CT_HEAD = 4;
+export const V_CT_WORDS = V_CT_HEAD + PIPELINE_WORDS;
 
 export interface Verdict {
   /** Index of its counters. */
@@ -15,6 +23,13 @@ export interface Verdict {
   readonly flows: readonly (Flow | null)[];
   /** V_ and OP_ codes with their operands. */
   readonly code: Int32Array;
+  readonly cts: readonly CtProgram[];
+  /** Where in `code` the V_CT stands that ends it: the packet goes on in a table as its connection says; −1: none does. */
+  readonly tail: number;
+  /** Something is done to the packet before that. */
+  readonly acts: boolean;
+  /** Connections may change by it. */
+  readonly tracks: boolean;
   /** The port that the packet goes to unchanged, when that is all; −1 otherwise. */
   readonly onlyPort: number;
   /** The packet is forwarded as an ordinary switch does, and that is all. */

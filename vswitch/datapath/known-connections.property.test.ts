@@ -1,0 +1,220 @@
+import fc from "fast-check";
+import { describe, expect, it } from "vitest";
+import { toHex } from "../../base/bytes/index.js";
+import {
+  type Action,
+  type Instruction,
+  OFPG_ANY,
+  OFPP_ANY,
+  OFPTT_ALL,
+  type OxmEntry,
+} from "../../base/openflow/index.js";
+import { icmpFrame, tagged, tcpFrame, udpFrame } from "../testing/frames.js";
+import { apply, field, flowMod, goto, output, Rig } from "../testing/rig.js";
+
+const FIN = 1;
+const SYN = 2;
+const RST = 4;
+const PSH = 8;
+const ACK = 16;
+const CLIENTS = ["10.0.0.1", "10.0.0.2"] as const;
+const SERVER = "10.1.0.1";
+/** What clients are seen as where their addresses are translated. */
+const OUTSIDE = "10.2.0.1";
+
+type NatAction = Extract<Action, { type: "nat" }>;
+const nat = (more: Partial<NatAction> = {}): NatAction => ({
+  type: "nat",
+  direction: "existing",
+  selection: "auto",
+  persistent: false,
+  ...more,
+});
+const masquerade = nat({ direction: "source", addressMin: Uint8Array.of(10, 2, 0, 1) });
+const mark = (value: number): Action => ({ type: "set_field", ...field("ct_mark", value) });
+const ct = (commit: boolean, zone: number, tableId: number | undefined, ...actions: Action[]): Action => ({
+  type: "ct",
+  commit,
+  force: false,
+  zone,
+  alg: 0,
+  actions,
+  ...(tableId === undefined ? {} : { tableId }),
+});
+
+const first = fc.constantFrom<readonly Action[]>(
+  [ct(false, 1, 1)],
+  [ct(false, 1, 1, nat())],
+  [{ type: "load", destination: { field: "reg0", offset: 0, bits: 32 }, value: 7n }, ct(false, 1, 1)],
+  [{ type: "set_field", field: "eth_dst", value: Uint8Array.of(2, 2, 2, 2, 2, 2) }, ct(false, 1, 1, nat())],
+  [output(3), ct(false, 1, 1)],
+  [ct(true, 1, 1)],
+  [ct(true, 1, 1, masquerade)],
+  [ct(false, 1, 1), output(3)],
+  [ct(false, 1, 1), ct(false, 2, 1)],
+  [{ type: "load", destination: { field: "in_port", offset: 0, bits: 16 }, value: 3n }, ct(false, 1, 1)],
+  [{ type: "dec_nw_ttl" }, ct(false, 1, 1, nat()), { type: "dec_nw_ttl" }],
+  [
+    {
+      type: "move",
+      source: { field: "ipv4_src", offset: 0, bits: 16 },
+      destination: { field: "reg1", offset: 0, bits: 16 },
+    },
+    ct(false, 1, 1),
+  ],
+);
+const later = fc.constantFrom<readonly Action[]>(
+  [],
+  [output(1)],
+  [output(2)],
+  [output(1), output(2)],
+  [ct(true, 1, undefined), output(2)],
+  [ct(true, 1, undefined, masquerade), output(2)],
+  [ct(true, 1, undefined, mark(1)), output(2)],
+  [ct(true, 1, undefined, mark(2)), output(1)],
+  [ct(true, 2, undefined), output(2)],
+  [ct(false, 2, 2)],
+  [ct(false, 1, 2, nat())],
+  [{ type: "ct_clear" }, ct(false, 2, 2)],
+  [{ type: "dec_nw_ttl" }, output(2)],
+  [{ type: "set_field", field: "eth_src", value: Uint8Array.of(2, 0, 0, 0, 0, 9) }, ct(true, 2, 2)],
+  [
+    {
+      type: "move",
+      source: { field: "ct_mark", offset: 0, bits: 32 },
+      destination: { field: "reg0", offset: 0, bits: 32 },
+    },
+    ct(false, 2, 2),
+  ],
+  [{ type: "resubmit", port: 0xfffffff8, tableId: 2, withCt: false }],
+  [{ type: "resubmit", port: 0xfffffff8, tableId: 2, withCt: true }],
+);
+const IP = field("eth_type", 0x800);
+const seen = fc.constantFrom<readonly OxmEntry[]>(
+  [IP],
+  [IP, field("ct_state", 0x21, 0x21)],
+  [IP, field("ct_state", 0x22, 0x22)],
+  [IP, field("ct_state", 0x2a, 0x2a)],
+  [IP, field("ct_state", 0x30, 0x30)],
+  [IP, field("ct_state", 0x62, 0x62)],
+  [IP, field("ct_mark", 1)],
+  [IP, field("ct_mark", 0)],
+  [IP, field("ct_zone", 2)],
+  [IP, field("in_port", 1)],
+  [IP, field("in_port", 2)],
+  [IP, field("reg0", 7)],
+  [IP, field("ipv4_dst", 0x0a000001)],
+);
+const flow = fc.record({
+  tableId: fc.integer({ min: 1, max: 2 }),
+  priority: fc.integer({ min: 1, max: 4 }),
+  match: seen,
+  actions: later,
+  next: fc.boolean(),
+});
+
+const frame = fc
+  .record({
+    client: fc.nat(1),
+    toServer: fc.boolean(),
+    outside: fc.boolean(),
+    kind: fc.constantFrom("tcp", "tcp", "tcp", "udp", "icmp"),
+    flags: fc.constantFrom(SYN, SYN | ACK, ACK, ACK, ACK, ACK, ACK | PSH, FIN | ACK, RST | ACK, 0),
+    ahead: fc.constantFrom(0, 0, 0, 1, 10, 100_000),
+    size: fc.constantFrom(0, 0, 5, 6, 33),
+    spoilt: fc.constantFrom(0, 0, 0, 0, 0, 0, 24, 40, 57),
+    tag: fc.constantFrom(false, false, false, true),
+  })
+  .map(({ client, toServer, outside, kind, flags, ahead, size, spoilt, tag }) => {
+    const address = CLIENTS[client]!;
+    const ports = { tcp: [40_000 + client, 80], udp: [50_000, 53], icmp: [0, 0] }[kind] as [number, number];
+    const ends = toServer
+      ? { source: address, destination: SERVER, sourcePort: ports[0], destinationPort: ports[1] }
+      : {
+          source: SERVER,
+          destination: outside ? OUTSIDE : address,
+          sourcePort: ports[1],
+          destinationPort: ports[0],
+        };
+    const payload = new Uint8Array(size);
+    const bytes =
+      kind === "tcp"
+        ? tcpFrame(ends, flags, payload, {
+            sequence: (toServer ? 1000 : 5000) + (flags === SYN || flags === (SYN | ACK) ? 0 : 1) + ahead,
+            acknowledgment: (flags & ACK) === 0 ? 0 : toServer ? 5001 : 1001,
+            window: 1000,
+          })
+        : kind === "udp"
+          ? udpFrame(ends, payload)
+          : icmpFrame(ends, toServer ? 8 : 0, 0x00070001, payload);
+    if (spoilt > 0) bytes[spoilt] = (bytes[spoilt] ?? 0) ^ 0x40;
+    return { port: toServer ? 1 : 2, bytes: tag ? tagged(bytes, 0x8100, 0x2005) : bytes };
+  });
+
+function counts(rig: Rig): unknown {
+  const filter = { tableId: OFPTT_ALL, outPort: OFPP_ANY, outGroup: OFPG_ANY, cookie: 0n, cookieMask: 0n };
+  return rig.bridge.tables
+    .flowStats({ ...filter, match: [] }, rig.nowMs)
+    .map(({ tableId, priority, packetCount, byteCount }) => [tableId, priority, packetCount, byteCount]);
+}
+
+describe("packets of connections that are known", () => {
+  it("fare as if nothing were known of them, and move their connections as far", () => {
+    let known = 0;
+    fc.assert(
+      fc.property(
+        first,
+        fc.array(flow, { maxLength: 6 }),
+        fc.array(fc.array(fc.nat(5), { minLength: 1, maxLength: 5 }), { minLength: 2, maxLength: 6 }),
+        fc.array(frame, { minLength: 6, maxLength: 6 }),
+        fc.array(fc.constantFrom(0, 0, 0, 1, 1000, 31_000), { minLength: 8, maxLength: 8 }),
+        (start, flows, bursts, frames, pauses) => {
+          const cached = new Rig(3, { slots: 64 });
+          const fresh = new Rig(3, { slots: 64 });
+          for (const rig of [cached, fresh]) {
+            rig.bridge.change(flowMod({ match: [IP], instructions: [apply(...start)] }), rig.nowMs);
+            const rest = [apply(ct(true, 1, undefined), output(2))];
+            rig.bridge.change(
+              flowMod({ tableId: 1, priority: 0, match: [IP], instructions: rest }),
+              rig.nowMs,
+            );
+          }
+          for (const { tableId, priority, match, actions, next } of flows) {
+            const instructions: Instruction[] = [apply(...actions)];
+            if (next && tableId < 2) instructions.push(goto(tableId + 1));
+            for (const rig of [cached, fresh]) {
+              try {
+                rig.bridge.change(flowMod({ tableId, priority, match, instructions }), rig.nowMs);
+              } catch {}
+            }
+          }
+          for (const [n, burst] of Array.from({ length: 6 }, () => bursts)
+            .flat()
+            .entries()) {
+            for (const index of burst) fresh.ports[frames[index]!.port - 1]!.inject(frames[index]!.bytes);
+            for (const index of burst) cached.ports[frames[index]!.port - 1]!.inject(frames[index]!.bytes);
+            for (const rig of [cached, fresh]) rig.nowMs += pauses[n % pauses.length]!;
+            const text = (rig: Rig): string =>
+              JSON.stringify([...rig.send(1)].map(([port, sent]) => [port, sent.map(toHex)]));
+            fresh.bridge.tables.invalidate();
+            expect(text(cached)).toBe(text(fresh));
+            expect(cached.datapath.conntrack.connections(cached.nowMs)).toEqual(
+              fresh.datapath.conntrack.connections(fresh.nowMs),
+            );
+          }
+          expect(Array.from(cached.bridge.pipeline.dropCounters.packets)).toEqual(
+            Array.from(fresh.bridge.pipeline.dropCounters.packets),
+          );
+          expect(cached.pool.available).toBe(64);
+          expect(cached.bridge.tables.tableStats().slice(0, 3)).toEqual(
+            fresh.bridge.tables.tableStats().slice(0, 3),
+          );
+          expect(counts(cached)).toEqual(counts(fresh));
+          known += cached.bridge.trackedHits;
+        },
+      ),
+      { numRuns: 60 },
+    );
+    expect(known).toBeGreaterThan(200);
+  });
+});

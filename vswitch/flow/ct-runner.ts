@@ -1,0 +1,191 @@
+// Takes packets of one verdict, which ends in a ct(), through connection tracking and on in the tables: those that are
+// known there (ct-stages.ts) by the short way, the others through the pipeline, which may make them known.
+// Invariants: packets are dealt with in the order in which they came, and leave in it; those that fare alike in a row
+// are applied together, but nothing that changes connections is put off.
+// Thread: datapath worker. Hot: yes.
+import { type BurstKeys, ROW_SHIFT } from "./burst-keys.js";
+import { type CtStages, S_EPOCH, S_FOUND, S_NEXT, S_SERIAL, S_STATE, S_VERDICT } from "./ct-stages.js";
+import type { FlowTables } from "./flow-tables.js";
+import type { InHand } from "./in-hand.js";
+import type { Outputs } from "./outputs.js";
+import type { Tracker } from "./pipeline-modules.js";
+import type { Recordings } from "./recordings.js";
+import type { Verdict } from "./verdict.js";
+import { UNDECIDABLE, type VerdictCache } from "./verdict-cache.js";
+import type { VerdictRecorder } from "./verdict-recorder.js";
+import type { VerdictReplay } from "./verdict-replay.js";
+
+export interface CtRunnerModules {
+  readonly hand: InHand;
+  readonly tables: FlowTables;
+  readonly tracker: Tracker;
+  readonly outputs: Outputs;
+  readonly keys: BurstKeys;
+  readonly cache: VerdictCache;
+  readonly stages: CtStages;
+  readonly recorder: VerdictRecorder;
+  readonly recordings: Recordings;
+  readonly replay: VerdictReplay;
+  /** Does to packets[from] up to packets[to] what the verdict says, and counts them. */
+  readonly apply: (verdict: Verdict, packets: Int32Array, from: number, to: number, inPort: number) => void;
+  readonly count: (verdict: Verdict, packets: number, sizeBytes: number) => void;
+  /** Tells the flows what was counted. */
+  readonly settle: (nowMs: number) => void;
+  /** Frees the packet in hand, and takes those that wait through the tables; `behind` have gone on before. */
+  readonly finish: (behind: number) => void;
+}
+
+export class CtRunner {
+  /** Packets that were known behind a ct(), and that were not. */
+  hits = 0;
+  misses = 0;
+  readonly #modules: CtRunnerModules;
+  /** Packets [first, end) wait to be applied. */
+  #pending: Verdict | null = null;
+  #first = 0;
+  #end = 0;
+  #inPort = 0;
+  /** How often the packet in hand has gone on in a table. */
+  #behind = 0;
+
+  constructor(modules: CtRunnerModules) {
+    this.#modules = modules;
+  }
+
+  /** Takes packets[from] up to packets[to], all of `verdict`; returns where it had to stop: what was looked up counts no more. */
+  run(
+    verdict: Verdict,
+    packets: Int32Array,
+    from: number,
+    to: number,
+    inPort: number,
+    nowMs: number,
+  ): number {
+    const { tables, cache } = this.#modules;
+    const { version } = tables;
+    const { generation } = cache;
+    for (let i = from; i < to; i++) {
+      this.#take(verdict, packets, i, inPort, nowMs);
+      if (tables.version !== version || cache.generation !== generation) {
+        this.#flush(packets);
+        return i + 1;
+      }
+    }
+    this.#flush(packets);
+    return to;
+  }
+
+  #take(first: Verdict, packets: Int32Array, i: number, inPort: number, nowMs: number): void {
+    const { hand, tracker, keys, cache, stages, replay, count } = this.#modules;
+    const { pool } = hand;
+    const line = cache.line(keys.hashes[i]!, keys.rows, i << ROW_SHIFT);
+    let verdict = first;
+    let serial = line < 0 ? 0 : cache.serialOf(line);
+    let at = line < 0 ? -1 : stages.find(cache.stageOf(line), serial);
+    let stage = -1;
+    this.#behind = 0;
+    let packet = packets[i]!;
+    for (;;) {
+      const { code, tail } = verdict;
+      count(verdict, 1, pool.length[packet]!);
+      if (verdict.acts) {
+        this.#flush(packets);
+        replay.upTo(verdict, tail, packet, inPort, this.#behind);
+        packet = hand.packet;
+        packets[i] = packet;
+        if (hand.dropped) {
+          pool.free(packet);
+          return;
+        }
+      }
+      const ct = verdict.cts[code[tail + 1]!]!;
+      const { words } = stages;
+      let state = 0;
+      if (at >= 0 && (ct.nat === null || !pool.isShared(packet)))
+        state = tracker.pass(packet, words[at + S_FOUND]!, words[at + S_EPOCH]!, ct, code[tail + 2]!, nowMs);
+      const id = state !== 0 && state === words[at + S_STATE]! ? words[at + S_VERDICT]! : UNDECIDABLE;
+      if (id < 0) {
+        this.#flush(packets);
+        hand.packet = packet;
+        this.#goOn(verdict, line, stage, serial, at, state, inPort, nowMs);
+        return;
+      }
+      this.hits++;
+      verdict = cache.verdicts[id]!;
+      inPort = code[tail + 3]!;
+      if (verdict.tail < 0) {
+        this.#put(verdict, packets, i, inPort);
+        return;
+      }
+      this.#behind++;
+      stage = at;
+      serial = words[at + S_SERIAL]!;
+      at = stages.find(words[at + S_NEXT]!, serial);
+    }
+  }
+
+  /** Packet i fares as `verdict` says. */
+  #put(verdict: Verdict, packets: Int32Array, i: number, inPort: number): void {
+    if (this.#pending === verdict && this.#inPort === inPort) {
+      this.#end = i + 1;
+      return;
+    }
+    this.#flush(packets);
+    if (verdict.tracks) {
+      this.#modules.apply(verdict, packets, i, i + 1, inPort);
+      return;
+    }
+    this.#pending = verdict;
+    this.#first = i;
+    this.#end = i + 1;
+    this.#inPort = inPort;
+  }
+
+  #flush(packets: Int32Array): void {
+    const verdict = this.#pending;
+    if (verdict === null) return;
+    this.#pending = null;
+    this.#modules.apply(verdict, packets, this.#first, this.#end, this.#inPort);
+  }
+
+  /**
+   * The packet in hand goes on through the tables from the ct() that ends `verdict`; with a `state` it has been tracked.
+   * `at` is the stage that was not for it, if there was one.
+   */
+  #goOn(
+    verdict: Verdict,
+    line: number,
+    stage: number,
+    serial: number,
+    at: number,
+    state: number,
+    inPort: number,
+    nowMs: number,
+  ): void {
+    const { hand, tracker, outputs, stages, recorder, recordings, replay, settle, finish } = this.#modules;
+    const { words } = stages;
+    const { code, tail } = verdict;
+    const behind = this.#behind;
+    this.misses++;
+    settle(nowMs);
+    // Otherwise the key has been kept up with the packet.
+    if (!verdict.acts) {
+      replay.upTo(verdict, tail, hand.packet, inPort, behind);
+      replay.readKey(inPort);
+    }
+    const isKnown = state !== 0 && state === words[at + S_STATE]!;
+    if (state === 0) replay.ct(verdict, tail);
+    else {
+      const found = words[at + S_FOUND]!;
+      recorder.tracked(found, words[at + S_EPOCH]!, state);
+      replay.loadPipeline(code, tail);
+      tracker.tell(found, state, hand.key);
+      outputs.queue(verdict.cts[code[tail + 1]!]!.tableId);
+    }
+    // A stage that is known and gives no verdict stays: what follows is not to be known.
+    if (!isKnown && line >= 0 && recorder.found >= 0 && outputs.waiting.length === behind + 1)
+      recordings.beginStage(line, stage, serial, behind);
+    finish(behind);
+    recordings.end();
+  }
+}

@@ -1,0 +1,120 @@
+// Where what the recorder has written down goes: into the line of the packet's key, and for every table that the packet
+// went on in after a ct(), into a stage behind that (ct-stages.ts).
+// Invariant: nothing is kept that was recorded while the tables changed. Thread: datapath worker. Hot: yes, as long as
+// packets come that the cache does not know.
+import { type BurstKeys, ROW_SHIFT } from "./burst-keys.js";
+import type { CtStages } from "./ct-stages.js";
+import { S_NEXT, S_SERIAL } from "./ct-stages.js";
+import type { FlowTables } from "./flow-tables.js";
+import { CT_STAGES_DEPTH_MAX } from "./limits.js";
+import type { Outputs } from "./outputs.js";
+import type { VerdictCache } from "./verdict-cache.js";
+import type { VerdictRecorder } from "./verdict-recorder.js";
+
+export interface RecordingModules {
+  readonly tables: FlowTables;
+  readonly outputs: Outputs;
+  readonly recorder: VerdictRecorder;
+  readonly cache: VerdictCache;
+  readonly stages: CtStages;
+  readonly keys: BurstKeys;
+}
+
+export class Recordings {
+  readonly #modules: RecordingModules;
+  #version = 0;
+  /** Of the burst; −1 once its line is there. */
+  #row = -1;
+  /** What the next stage follows: a line, or (≥ 0) a stage; and its serial. */
+  #line = -1;
+  #stage = -1;
+  #serial = 0;
+  /** What the packet was found to be when it left for the table where it is now. */
+  #found = -1;
+  #epoch = 0;
+  #state = 0;
+  /** Copies of the packet that have waited to go on so far. */
+  #waited = 0;
+
+  constructor(modules: RecordingModules) {
+    this.#modules = modules;
+    modules.recorder.onRunEnd = () => this.#runEnded();
+  }
+
+  /** The packet with row `row` of the burst is about to go through the tables. */
+  begin(row: number): void {
+    this.#row = row;
+    this.#stage = -1;
+    this.#waited = 0;
+    this.#start();
+  }
+
+  /**
+   * A packet that was known up to its ct() is about to go on in a table, as it has done `behind` times before. `stage`
+   * ≥ 0, or the line, is what it follows.
+   */
+  beginStage(line: number, stage: number, serial: number, behind: number): void {
+    this.#row = -1;
+    this.#line = line;
+    this.#stage = stage;
+    this.#serial = serial;
+    this.#waited = behind + 1;
+    this.#remember();
+    this.#start();
+  }
+
+  #start(): void {
+    const { tables, recorder } = this.#modules;
+    this.#version = tables.version;
+    recorder.begin();
+    recorder.armed = true;
+  }
+
+  /** The packet has ended. */
+  end(): void {
+    const { recorder } = this.#modules;
+    recorder.active = false;
+    recorder.armed = false;
+  }
+
+  #runEnded(): void {
+    const { tables, outputs, recorder } = this.#modules;
+    recorder.active = false;
+    recorder.armed = false;
+    if (tables.version !== this.#version) return;
+    if (this.#row >= 0) this.#keepLine();
+    else this.#keepStage();
+    this.#waited++;
+    const goesOn = recorder.isWhole && recorder.tail >= 0 && recorder.found >= 0;
+    if (!goesOn || outputs.waiting.length !== this.#waited || this.#waited > CT_STAGES_DEPTH_MAX) return;
+    this.#remember();
+    recorder.begin();
+    recorder.armed = true;
+  }
+
+  #remember(): void {
+    const { found, epoch, state } = this.#modules.recorder;
+    this.#found = found;
+    this.#epoch = epoch;
+    this.#state = state;
+  }
+
+  #keepLine(): void {
+    const { tables, recorder, cache, stages, keys } = this.#modules;
+    cache.sync(tables.version);
+    const row = this.#row;
+    this.#row = -1;
+    this.#serial = stages.serial();
+    this.#line = cache.keep(keys.hashes[row]!, keys.rows, row << ROW_SHIFT, recorder, this.#serial);
+  }
+
+  #keepStage(): void {
+    const { recorder, cache, stages } = this.#modules;
+    const id = cache.idOf(recorder);
+    const at = stages.add(this.#serial, this.#found, this.#epoch, this.#state, id);
+    if (this.#stage >= 0) stages.words[this.#stage + S_NEXT] = at;
+    else cache.setStage(this.#line, at);
+    this.#stage = at;
+    this.#serial = stages.words[at + S_SERIAL]!;
+  }
+}

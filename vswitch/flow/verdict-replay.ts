@@ -1,0 +1,110 @@
+// Does to a packet what a verdict says, operation by operation.
+// Invariant: the same operations in the same order as the pipeline did them when the verdict was recorded.
+// Thread: datapath worker. Hot: yes.
+import type { CtProgram } from "./ct-program.js";
+import type { HeaderOperations } from "./header-operations.js";
+import type { InHand } from "./in-hand.js";
+import * as K from "./key.js";
+import type { Outputs } from "./outputs.js";
+import * as P from "./program.js";
+import type { ValueOperations } from "./value-operations.js";
+import { PIPELINE_WORDS, V_AT, V_CT, V_CT_HEAD, V_CT_WORDS, V_DROP, type Verdict } from "./verdict.js";
+
+export interface ReplayModules {
+  readonly hand: InHand;
+  readonly outputs: Outputs;
+  readonly headers: HeaderOperations;
+  readonly values: ValueOperations;
+  /** Tracks the packet in hand. */
+  readonly ct: (ct: CtProgram) => void;
+  /** Frees the packet in hand, and takes those that wait through the tables; `behind` have gone on before. */
+  readonly finish: (behind: number) => void;
+}
+
+export class VerdictReplay {
+  readonly #modules: ReplayModules;
+
+  constructor(modules: ReplayModules) {
+    this.#modules = modules;
+  }
+
+  /** All of it to the packet, whose reference it takes. */
+  whole(verdict: Verdict, packet: number, inPort: number): void {
+    const { hand, outputs, finish } = this.#modules;
+    this.upTo(verdict, verdict.code.length, packet, inPort, 0);
+    if (verdict.tracks && outputs.waiting.length > 0) finish(0);
+    else hand.pool.free(hand.packet);
+  }
+
+  /** What stands before `end`; the packet stays in hand. It has gone on in a table `behind` times before. */
+  upTo(verdict: Verdict, end: number, packet: number, inPort: number, behind: number): void {
+    const { hand, outputs, headers, values } = this.#modules;
+    const { code, flows } = verdict;
+    hand.packet = packet;
+    hand.renew();
+    if (verdict.needsKey) this.readKey(inPort);
+    if (verdict.tracks) this.#beginRun(verdict, behind);
+    for (let at = 0; at < end && !hand.dropped; ) {
+      switch (code[at]) {
+        case V_AT:
+          hand.tableId = code[at + 1]!;
+          hand.flow = code[at + 2]! < 0 ? null : flows[code[at + 2]!]!;
+          at += 3;
+          break;
+        case V_DROP:
+          hand.drop(code[at + 1]!);
+          at += 2;
+          break;
+        case V_CT:
+          this.ct(verdict, at);
+          at += V_CT_WORDS;
+          break;
+        case P.OP_OUTPUT:
+          outputs.output(code[at + 1]! >>> 0, code[at + 2]!);
+          at += 3;
+          break;
+        case P.OP_SET:
+          at = values.assign(code, at);
+          break;
+        case P.OP_DEC_NW_TTL:
+        case P.OP_DEC_MPLS_TTL:
+        case P.OP_DEC_TTL_IDS:
+          at = headers.decrement(code, at);
+          break;
+        default:
+          at = headers.run(code, at);
+      }
+    }
+  }
+
+  /** Reads the key of the packet in hand. */
+  readKey(inPort: number): void {
+    const { hand } = this.#modules;
+    hand.key[K.K_IN_PORT] = inPort;
+    hand.headers.parseNew(hand.pool, hand.packet, hand.key);
+    if (hand.marked) hand.clearPipelineWords();
+  }
+
+  /** Tracks the packet in hand as the V_CT at `at` says. */
+  ct(verdict: Verdict, at: number): void {
+    this.loadPipeline(verdict.code, at);
+    this.#modules.ct(verdict.cts[verdict.code[at + 1]!]!);
+  }
+
+  /** Makes in_port and pipeline words of the key what they are at the V_CT at `at`. */
+  loadPipeline(code: Int32Array, at: number): void {
+    const { hand } = this.#modules;
+    hand.key[K.K_IN_PORT] = code[at + 3]!;
+    for (let i = 0; i < PIPELINE_WORDS; i++) hand.key[K.K_PIPELINE + i] = code[at + V_CT_HEAD + i]!;
+    hand.marked = true;
+  }
+
+  #beginRun(verdict: Verdict, behind: number): void {
+    const { hand, outputs, values } = this.#modules;
+    hand.runTable = verdict.tables[0]!;
+    hand.steps = 0;
+    hand.nesting = 0;
+    values.depth = 0;
+    outputs.waiting.length = behind;
+  }
+}
