@@ -58,7 +58,7 @@ measure("one flow, output", [[0, [], [apply(output(2))]]], 64);
 measure("NORMAL", [[0, [], [apply(output(OFPP_NORMAL))]]], 64);
 measure("13 tables, output", [...chain, [12, [], [apply(output(2))]]], 64);
 measure("13 tables, 4 000 conversations", [...chain, [12, [], [apply(output(2))]]], 4000);
-measure("13 tables, 40 000 conversations (no cache)", [...chain, [12, [], [apply(output(2))]]], 40_000);
+measure("13 tables, 40 000 conversations", [...chain, [12, [], [apply(output(2))]]], 40_000);
 measure(
   "ct, then established to output",
   [

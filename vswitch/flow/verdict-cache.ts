@@ -1,5 +1,5 @@
 // Exact-match cache from compact keys to verdicts. An entry is one cache line: key, verdict and the generation in which
-// it was made. Two-way associative; of a pair the second gives way.
+// it was made. Four-way associative: of four that count, another gives way each time.
 //
 //   entry (16 words): 0–9 key | 10 id of the verdict | 11 generation | 12 where its stage is | 13 serial (ct-stages.ts)
 //
@@ -20,6 +20,8 @@ const AT_GENERATION = AT_VERDICT + 1;
 const AT_STAGE = AT_GENERATION + 1;
 const AT_SERIAL = AT_STAGE + 1;
 
+const WAYS = 4;
+
 export class VerdictCache {
   readonly verdicts: Verdict[] = [];
   hits = 0;
@@ -35,7 +37,7 @@ export class VerdictCache {
 
   constructor() {
     this.#entries = new Int32Array(this.#keys << ROW_SHIFT);
-    this.#mask = (this.#keys - 1) & ~1;
+    this.#mask = (this.#keys - 1) & ~(WAYS - 1);
   }
 
   /** Makes void what was kept under another version of the tables. */
@@ -67,18 +69,16 @@ export class VerdictCache {
 
   /** The verdict for the row of `rows` at `row`, NOT_FOUND, or UNDECIDABLE. */
   find(hash: number, rows: Int32Array, row: number): number {
-    const at = (hash & this.#mask) << ROW_SHIFT;
-    if (this.#holds(at, rows, row)) return this.#entries[at + AT_VERDICT]!;
-    const next = at + (1 << ROW_SHIFT);
-    return this.#holds(next, rows, row) ? this.#entries[next + AT_VERDICT]! : NOT_FOUND;
+    const at = this.line(hash, rows, row);
+    return at < 0 ? NOT_FOUND : this.#entries[at + AT_VERDICT]!;
   }
 
   /** The line of the row, or −1. */
   line(hash: number, rows: Int32Array, row: number): number {
-    const at = (hash & this.#mask) << ROW_SHIFT;
-    if (this.#holds(at, rows, row)) return at;
-    const next = at + (1 << ROW_SHIFT);
-    return this.#holds(next, rows, row) ? next : -1;
+    const first = (hash & this.#mask) << ROW_SHIFT;
+    const end = first + (WAYS << ROW_SHIFT);
+    for (let at = first; at < end; at += 1 << ROW_SHIFT) if (this.#holds(at, rows, row)) return at;
+    return -1;
   }
 
   /** Where the stage is that follows the line, and by what serial it says so. */
@@ -103,7 +103,10 @@ export class VerdictCache {
     const id = this.idOf(recorder);
     const entries = this.#entries;
     const first = (hash & this.#mask) << ROW_SHIFT;
-    const at = entries[first + AT_GENERATION] === this.generation ? first + (1 << ROW_SHIFT) : first;
+    const end = first + (WAYS << ROW_SHIFT);
+    let at = first;
+    while (at < end && entries[at + AT_GENERATION] === this.generation) at += 1 << ROW_SHIFT;
+    if (at === end) at = first + ((this.#kept & (WAYS - 1)) << ROW_SHIFT);
     for (let i = 0; i < ROW_WORDS; i++) entries[at + i] = rows[row + i]!;
     entries[at + AT_VERDICT] = id;
     entries[at + AT_GENERATION] = this.generation;
@@ -118,7 +121,7 @@ export class VerdictCache {
     this.#keys *= 4;
     this.#kept = 0;
     this.#entries = new Int32Array(this.#keys << ROW_SHIFT);
-    this.#mask = (this.#keys - 1) & ~1;
+    this.#mask = (this.#keys - 1) & ~(WAYS - 1);
   }
 
   #holds(at: number, rows: Int32Array, row: number): boolean {
