@@ -35,6 +35,7 @@ export {
 export * from "./owner.js";
 export * from "./packet-socket.js";
 export * from "./probe.js";
+export * from "./provided-buffers.js";
 export * from "./raw-ip.js";
 export * from "./socket-dial.js";
 export { changeSocketMode, giveSocketFile } from "./socket-file.js";

@@ -25,6 +25,7 @@ const OFFSET_SQES = 0x1000_0000;
 const FEAT_SINGLE_MMAP = 1;
 const SETUP_CLAMP = 1 << 4;
 const SETUP_SUBMIT_ALL = 1 << 7;
+const SETUP_TASKRUN_FLAG = 1 << 9;
 const SETUP_SINGLE_ISSUER = 1 << 12;
 const SETUP_DEFER_TASKRUN = 1 << 13;
 const ENTER_GETEVENTS = 1;
@@ -32,17 +33,26 @@ const REGISTER_BUFFERS = 0;
 const REGISTER_FILES = 2;
 const REGISTER_EVENTFD = 4;
 const REGISTER_PROBE = 8;
+const REGISTER_PBUF_RING = 22;
+const SQ_TASKRUN = 1 << 2;
 const SQE_SIZE = 64;
 const CQE_SIZE = 16;
 
 export const IORING_OP_READV = 1;
 export const IORING_OP_WRITEV = 2;
 export const IORING_OP_FSYNC = 3;
+const IORING_OP_ASYNC_CANCEL = 14;
 export const IORING_OP_READ = 22;
 export const IORING_OP_WRITE = 23;
+/** Linux 6.7. */
+export const IORING_OP_READ_MULTISHOT = 49;
 const IORING_FSYNC_DATASYNC = 1;
 /** Flag for prepare calls: `fd` is an index into the registered files. */
 export const IOSQE_FIXED_FILE = 1;
+/** Flag for prepare calls: the buffer is the next of the provided group that `bufferIndex` names. */
+export const IOSQE_BUFFER_SELECT = 1 << 5;
+/** Flag of a completion: further ones of the same request follow. The number of its buffer is in the upper half. */
+export const IORING_CQE_F_MORE = 2;
 
 /** What the pool needs; a kernel without one of these counts as having no io_uring. */
 const OPS_NEEDED = [IORING_OP_READV, IORING_OP_WRITEV, IORING_OP_FSYNC, IORING_OP_READ, IORING_OP_WRITE];
@@ -53,6 +63,8 @@ export class IoUring {
   /** Filled by reap(): what the request was tagged with (u32) and how it ended (count or negated errno). */
   readonly userData: Uint32Array;
   readonly results: Int32Array;
+  /** Filled by reap(): IORING_CQE_F_* bits, and the buffer's number above bit 16. */
+  readonly flags: Uint32Array;
   /** Requests submitted or prepared whose completion was not reaped yet. */
   inFlight = 0;
   readonly #ring: FileMapping;
@@ -63,6 +75,7 @@ export class IoUring {
   readonly #cqMask: number;
   readonly #sqHeadAt: number;
   readonly #sqTailAt: number;
+  readonly #sqFlagsAt: number;
   readonly #cqHeadAt: number;
   readonly #cqTailAt: number;
   readonly #cqesAt: number;
@@ -86,6 +99,7 @@ export class IoUring {
     this.#sqe32 = new Uint32Array(this.#sqeMapping.buffer, 0, this.entries * (SQE_SIZE / 4));
     this.#sqHeadAt = params[sq]! >>> 2;
     this.#sqTailAt = params[sq + 1]! >>> 2;
+    this.#sqFlagsAt = params[sq + 4]! >>> 2;
     this.#sqMask = this.#ring32[params[sq + 2]! >>> 2]!;
     this.#cqHeadAt = params[cq]! >>> 2;
     this.#cqTailAt = params[cq + 1]! >>> 2;
@@ -93,6 +107,7 @@ export class IoUring {
     this.#cqesAt = params[cq + 5]! >>> 2;
     this.userData = new Uint32Array(params[1]!);
     this.results = new Int32Array(params[1]!);
+    this.flags = new Uint32Array(params[1]!);
     const arrayAt = params[sq + 6]! >>> 2;
     for (let i = 0; i < this.entries; i++) this.#ring32[arrayAt + i] = i;
   }
@@ -164,6 +179,11 @@ export class IoUring {
     return this.prepare(IORING_OP_FSYNC, fd, 0, 0, 0, tag, flags, all ? 0 : IORING_FSYNC_DATASYNC);
   }
 
+  /** Ends the requests with the tag `target`; their completions say −ECANCELED, if they had not ended before. */
+  prepareCancel(target: number, tag: number): boolean {
+    return this.prepare(IORING_OP_ASYNC_CANCEL, -1, target, 0, 0, tag);
+  }
+
   /** Hands over what was prepared; with `waitFor` sleeps until that many completions are there. */
   submit(waitFor = 0): void {
     for (;;) {
@@ -188,12 +208,21 @@ export class IoUring {
       const at = this.#cqesAt + (((head + i) & this.#cqMask) << 2);
       this.userData[i] = ring[at]!;
       this.results[i] = ring[at + 2]!;
+      this.flags[i] = ring[at + 3]!;
+      if ((ring[at + 3]! & IORING_CQE_F_MORE) === 0) this.inFlight--;
     }
-    if (count > 0) {
-      Atomics.store(ring, this.#cqHeadAt, (head + count) | 0);
-      this.inFlight -= count;
-    }
+    if (count > 0) Atomics.store(ring, this.#cqHeadAt, (head + count) | 0);
     return count;
+  }
+
+  /** Whether the kernel has completions to make that submit() would let it make. Without a system call. */
+  get hasWork(): boolean {
+    return (Atomics.load(this.#ring32, this.#sqFlagsAt) & SQ_TASKRUN) !== 0;
+  }
+
+  /** Whether reap() would find something. */
+  get hasCompletions(): boolean {
+    return Atomics.load(this.#ring32, this.#cqTailAt) !== this.#ring32[this.#cqHeadAt];
   }
 
   /** `eventfd` is rung whenever completions may be there: for sleeping in epoll_wait. Call submit() on waking. */
@@ -204,6 +233,13 @@ export class IoUring {
   /** From now on IOSQE_FIXED_FILE requests name these by index. Once per ring. */
   registerFiles(fds: readonly number[]): void {
     this.#register(REGISTER_FILES, addressOf(Int32Array.from(fds)), fds.length);
+  }
+
+  /** Makes a ring of `entries` provided buffers, a power of two, known as group `group`. Throws before Linux 5.19. */
+  registerBufferRing(address: number, entries: number, group: number): void {
+    const registration = new Uint32Array(10);
+    registration.set([address >>> 0, (address / 0x1_0000_0000) >>> 0, entries, group]);
+    this.#register(REGISTER_PBUF_RING, addressOf(registration), 1);
   }
 
   /** Pins `count` buffers of an IoVectors for READ_FIXED and WRITE_FIXED; counts against the memlock limit. */
@@ -250,7 +286,7 @@ export function probeIoUring(): string | undefined {
 
 function setup(entries: number, params: Uint32Array): number {
   const base = SETUP_CLAMP;
-  const best = base | SETUP_SUBMIT_ALL | SETUP_SINGLE_ISSUER | SETUP_DEFER_TASKRUN;
+  const best = base | SETUP_SUBMIT_ALL | SETUP_SINGLE_ISSUER | SETUP_DEFER_TASKRUN | SETUP_TASKRUN_FLAG;
   let result = -EINVAL;
   const choices = [best, base | SETUP_SUBMIT_ALL, base];
   for (let i = 0; i < choices.length && result === -EINVAL; i++) {

@@ -107,6 +107,11 @@ export class PacketPool {
     return this.#freeCount;
   }
 
+  /** Large packets that can still be allocated. */
+  get availableLarge(): number {
+    return this.#freeLargeCount;
+  }
+
   /** A packet of length 0 with HEADROOM bytes in front, one reference, contents undefined; −1 when the pool is empty. */
   allocate(): number {
     if (this.#freeCount === 0) return -1;

@@ -1,34 +1,28 @@
 // A TAP device of the host: frames to and from the host's own network stack. What the stack leaves to hardware comes
 // through as it is, whole segments and open checksums, and goes back the same way.
 //
-//   rx: read ─► small slot │ what does not fit there goes on behind, in a large slot
+//   rx: a reader per queue, by io_uring or by reads
 //   tx: the virtio-net header is written into the headroom, then one write per frame
 //
 // Needs CAP_NET_ADMIN; the device disappears with the port unless it is persistent. Several queues let several of the
 // host's processors send at once. Thread: the datapath worker's. Hot: yes.
+import { PlinthError } from "../../base/errors/index.js";
 import {
   addressOf,
   closeFile,
-  EAGAIN,
   EPOLLIN,
   Epoll,
   endTapPersistence,
   IFF_UP,
-  IoVectors,
   isTapThere,
   openTapQueues,
   setTapOffloads,
-  sysReadv,
   sysWrite,
   withNetDevices,
 } from "../../base/linux/index.js";
 import {
   type Batch,
   createPortCounters,
-  FRAME_SIZE_MAX,
-  FRAME_SIZE_MIN,
-  HEADROOM,
-  LARGE_FRAME_SIZE_MAX,
   NET_HEADER_SIZE,
   OFFLOAD_CHECKSUM,
   OFFLOAD_TSO4,
@@ -36,12 +30,9 @@ import {
   OFFLOAD_USO,
   type PacketPool,
   type Port,
+  type PortCounters,
   RX_BYTES,
-  RX_DROPPED,
-  RX_ERRORS,
   RX_PACKETS,
-  readNetHeader,
-  SLOT_SIZE,
   TX_BYTES,
   TX_DROPPED,
   TX_ERRORS,
@@ -50,6 +41,8 @@ import {
 } from "../../base/packet/index.js";
 import { DeviceWatch } from "./device-watch.js";
 import { flowHash } from "./flow-spread.js";
+import { ReadingTapReader, type TapReader } from "./tap-reader.js";
+import { UringTapReader } from "./tap-uring-reader.js";
 
 export interface TapPortOptions {
   /** Also the device's name: at most 15 bytes. */
@@ -64,9 +57,6 @@ export interface TapPortOptions {
 }
 
 export const TAP_QUEUES_MAX = 16;
-/** What of a frame goes into a small slot. */
-const SMALL = SLOT_SIZE - HEADROOM;
-
 export class TapPort implements Port {
   readonly name: string;
   readonly stats = createPortCounters();
@@ -79,11 +69,9 @@ export class TapPort implements Port {
   readonly #epoll: Epoll;
   readonly #watch: DeviceWatch;
   readonly #fds: readonly number[];
-  readonly #vectors = new IoVectors(2);
+  readonly #readers: TapReader[] = [];
   /** The queue that is asked first, in turn. */
   #turn = 0;
-  /** A large packet for the next frame that needs it; −1 when there is none. */
-  #spare = -1;
   #isGone = false;
   #closed = false;
 
@@ -104,7 +92,11 @@ export class TapPort implements Port {
         if (mtu !== undefined) devices.setMtu(name, mtu);
         devices.setUp(name, true);
       });
-      for (let i = 0; i < queues; i++) this.#epoll.add(this.#fds[i] as number, EPOLLIN);
+      for (let i = 0; i < queues; i++) {
+        const reader = createReader(this.#fds[i] as number, pool, this.stats);
+        this.#readers.push(reader);
+        this.#epoll.add(reader.wakeFd, EPOLLIN);
+      }
     } catch (thrown) {
       this.close();
       throw thrown;
@@ -113,12 +105,19 @@ export class TapPort implements Port {
   }
 
   rx(batch: Batch): number {
-    const fds = this.#fds;
-    if (fds.length === 1) return this.#receive(fds[0] as number, batch);
+    const readers = this.#readers;
+    const before = batch.length;
     let count = 0;
-    const first = this.#turn++;
-    for (let i = 0; i < fds.length; i++)
-      count += this.#receive(fds[(first + i) % fds.length] as number, batch);
+    const first = readers.length === 1 ? 0 : this.#turn++;
+    for (let i = 0; i < readers.length; i++)
+      count += (readers[(first + i) % readers.length] as TapReader).receive(batch);
+    if (count === 0) return 0;
+    const { stats } = this;
+    let bytes = 0;
+    for (let i = before; i < batch.length; i++)
+      bytes += this.#pool.length[batch.packets[i] as number] as number;
+    stats[RX_PACKETS] = (stats[RX_PACKETS] as number) + count;
+    stats[RX_BYTES] = (stats[RX_BYTES] as number) + bytes;
     return count;
   }
 
@@ -157,7 +156,8 @@ export class TapPort implements Port {
       this.linkUp = false;
       this.lastError = `${this.name} was removed`;
       // What is left of it would wake us for ever.
-      for (let i = 0; i < this.#fds.length; i++) this.#epoll.remove(this.#fds[i] as number);
+      for (let i = 0; i < this.#readers.length; i++)
+        this.#epoll.remove((this.#readers[i] as TapReader).wakeFd);
       return;
     }
     // One that was moved to another network namespace cannot be asked.
@@ -166,8 +166,9 @@ export class TapPort implements Port {
     this.lastError = this.linkUp ? "" : `${this.name} is down`;
   }
 
-  /** The descriptors are level-triggered: a frame that is there already makes them readable at once. */
   beginSleep(): boolean {
+    for (let i = 0; i < this.#readers.length; i++)
+      if (!(this.#readers[i] as TapReader).mayWait()) return false;
     return true;
   }
 
@@ -182,80 +183,20 @@ export class TapPort implements Port {
     if (this.#closed) return;
     this.#closed = true;
     this.linkUp = false;
+    for (let i = 0; i < this.#readers.length; i++) (this.#readers[i] as TapReader).close();
     for (let i = 0; i < this.#fds.length; i++) closeFile(this.#fds[i] as number);
     this.#watch.close();
     this.#epoll.close();
-    if (this.#spare >= 0) this.#pool.free(this.#spare);
   }
+}
 
-  #receive(fd: number, batch: Batch): number {
-    const { stats } = this;
-    const pool = this.#pool;
-    let count = 0;
-    let bytes = 0;
-    while (batch.length < batch.capacity) {
-      const packet = pool.allocate();
-      if (packet < 0) break;
-      const result = sysReadv(fd, this.#vectors.address, this.#aim(packet));
-      if (result < 0) {
-        pool.free(packet);
-        if (result !== -EAGAIN) this.linkUp = false;
-        break;
-      }
-      const taken = this.#take(packet, result - NET_HEADER_SIZE);
-      if (taken < 0) continue;
-      batch.packets[batch.length++] = taken;
-      bytes += pool.length[taken] as number;
-      count++;
-    }
-    stats[RX_PACKETS] = (stats[RX_PACKETS] as number) + count;
-    stats[RX_BYTES] = (stats[RX_BYTES] as number) + bytes;
-    return count;
-  }
-
-  /** Aims the next read at the packet, and behind what it holds at the spare one; returns the number of vectors. */
-  #aim(packet: number): number {
-    const pool = this.#pool;
-    const start = this.#arena + (pool.offset[packet] as number);
-    this.#vectors.set(0, start - NET_HEADER_SIZE, NET_HEADER_SIZE + SMALL);
-    if (this.#spare < 0) {
-      this.#spare = pool.allocateLarge();
-      if (this.#spare < 0) return 1;
-      const rest = this.#arena + (pool.offset[this.#spare] as number) + SMALL;
-      this.#vectors.set(1, rest, LARGE_FRAME_SIZE_MAX - SMALL);
-    }
-    return 2;
-  }
-
-  /** The packet that holds the frame of `length` bytes just read; −1 when it was dropped. */
-  #take(packet: number, length: number): number {
-    const { stats } = this;
-    const pool = this.#pool;
-    const from = pool.offset[packet] as number;
-    let whole = packet;
-    if (length > SMALL) {
-      whole = this.#spare;
-      if (whole < 0 || length > LARGE_FRAME_SIZE_MAX) return this.#drop(packet, RX_DROPPED);
-      this.#spare = -1;
-      const to = pool.offset[whole] as number;
-      pool.bytes.copyWithin(to - NET_HEADER_SIZE, from - NET_HEADER_SIZE, from + SMALL);
-      pool.free(packet);
-    }
-    pool.length[whole] = length;
-    const isGood =
-      length >= FRAME_SIZE_MIN &&
-      readNetHeader(pool, whole, (pool.offset[whole] as number) - NET_HEADER_SIZE) &&
-      (length <= FRAME_SIZE_MAX || (pool.checksumStart[whole] !== 0 && pool.segmentSize[whole] !== 0));
-    if (isGood) return whole;
-    stats[RX_ERRORS] = (stats[RX_ERRORS] as number) + 1;
-    pool.free(whole);
-    return -1;
-  }
-
-  #drop(packet: number, counter: number): number {
-    this.stats[counter] = (this.stats[counter] as number) + 1;
-    this.#pool.free(packet);
-    return -1;
+/** By io_uring where the host lets us. */
+function createReader(fd: number, pool: PacketPool, stats: PortCounters): TapReader {
+  try {
+    return new UringTapReader(fd, pool, stats);
+  } catch (thrown) {
+    if (!(thrown instanceof PlinthError)) throw thrown;
+    return new ReadingTapReader(fd, pool, stats);
   }
 }
 
