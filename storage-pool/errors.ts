@@ -14,6 +14,9 @@
 //   DISK_FOREIGN          the disk belongs to another pool or to nobody        give an empty one          409   –
 //   DISK_FORMAT           an unknown version of the on-disk format             use the newer Plinth       409   –
 //   DISK_MISSING          a disk of the pool is not there                      give all disks             409   –
+//   DISK_NOT_FOUND        no such disk in the pool                             –                          404   –
+//   DISK_IN_USE           the disk still holds what no other has               drain it first             409   –
+//   JOB_NOT_FOUND         no background job of that number                     –                          404   –
 //   DISK_DAMAGED          the superblock cannot be read                        replace the disk           500   –
 //   DISK_TOO_SMALL        fewer than eight segments fit                        give a larger one          422   –
 //   CATALOGUE_FORMAT      the catalogue was written by a newer program         use the newer Plinth       409   –
@@ -35,6 +38,9 @@ export type StorageErrorCode =
   | "DISK_FOREIGN"
   | "DISK_FORMAT"
   | "DISK_MISSING"
+  | "DISK_NOT_FOUND"
+  | "DISK_IN_USE"
+  | "JOB_NOT_FOUND"
   | "DISK_DAMAGED"
   | "DISK_TOO_SMALL"
   | "CATALOGUE_FORMAT"

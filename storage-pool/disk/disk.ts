@@ -49,8 +49,14 @@ export class Disk {
   dirty = false;
   /** A sync beside other work is under way: what it covers is not durable yet. */
   syncing = false;
-  /** Set once a sync failed: what the medium holds is unknown, so nothing is acknowledged any more. */
+  /** Set once a sync failed, or a write that another copy took: nothing new is put there until the next start. */
   failed = false;
+  /** Not there when the pool was opened. */
+  readonly missing: boolean;
+  /** Its segments are being moved away: nothing new is put there. */
+  draining = false;
+  /** What it holds may be old: it was missing or failed once and was not looked through since. */
+  suspect = false;
   readonly #used: Uint8Array;
   readonly #slotsAt: number;
   readonly #scratch = new DataBuffer(CELLS_PER_READ * CELL_SIZE);
@@ -58,13 +64,24 @@ export class Disk {
   readonly #unpunched: number[] = [];
   #hint = 0;
 
-  constructor(file: DiskFile, superblock: Superblock) {
+  constructor(file: DiskFile, superblock: Superblock, missing = false) {
+    this.missing = missing;
     this.file = file;
     this.superblock = superblock;
     this.slotCount = superblock.slotCount;
     this.freeSlots = superblock.slotCount;
     this.#used = new Uint8Array(superblock.slotCount);
     this.#slotsAt = slotsAt(superblock.slotCount);
+  }
+
+  /** Can be read and written. */
+  get online(): boolean {
+    return !this.failed && !this.missing;
+  }
+
+  /** New segments may be put there. */
+  get open(): boolean {
+    return this.online && !this.draining;
   }
 
   get index(): number {
@@ -97,6 +114,10 @@ export class Disk {
       return i;
     }
     return -1;
+  }
+
+  isUsed(slot: number): boolean {
+    return this.#used[slot] === 1;
   }
 
   markUsed(slot: number): void {
@@ -162,7 +183,7 @@ export class Disk {
 
   /** Syncs when needed. After a failure every later call fails too. */
   sync(): number {
-    if (this.failed) return 5;
+    if (!this.online) return 5;
     if (!this.dirty && !this.syncing) return 0;
     this.dirty = false;
     const result = this.file.sync();
@@ -233,6 +254,30 @@ function writeSuperblock(file: DiskFile, superblock: Superblock): number {
   const scratch = new DataBuffer(BLOCK_SIZE);
   scratch.bytes.set(encodeSuperblock(superblock));
   return file.write(scratch, 0, BLOCK_SIZE, 0) || file.sync();
+}
+
+/** Stands for a disk of the pool that is not there. */
+export function missingDisk(path: string, superblock: Superblock): Disk {
+  const gone = () => 5;
+  const file: DiskFile = {
+    path,
+    sizeBytes: 0,
+    sparse: false,
+    descriptor: -1,
+    read: gone,
+    write: gone,
+    sync: gone,
+    punch: gone,
+    availableBytes: () => 0,
+    close: () => {},
+  };
+  return new Disk(file, superblock, true);
+}
+
+/** The disk is nobody's any more: its superblock is gone from the medium when this returns 0. */
+export function wipeDisk(disk: Disk): number {
+  const scratch = new DataBuffer(BLOCK_SIZE);
+  return disk.file.write(scratch, 0, BLOCK_SIZE, 0) || disk.file.sync();
 }
 
 /** Opens a disk that was formatted before. Throws when it is not disk `index` of pool `poolId`. */

@@ -23,6 +23,10 @@ export class FaultDevice implements BlockDevice {
     return this.#next.readOnly;
   }
 
+  get syncError(): number {
+    return this.#next.syncError;
+  }
+
   read(target: DataBuffer, at: number, offset: number, length: number): number {
     return this.#fault("read", offset, length) || this.#next.read(target, at, offset, length);
   }

@@ -42,12 +42,16 @@ export class Cleaner {
     this.#options = options;
   }
 
+  get writers(): readonly LogWriter[] {
+    return [...this.#writers.values()];
+  }
+
   /** The sealed segment with the least that is alive, if its share is below `livePercent`. */
   victim(livePercent: number): Segment | undefined {
     let best: Segment | undefined;
     const limit = (DATA_BLOCKS * livePercent) / 100;
     this.#options.table.visit((segment) => {
-      if (!segment.sealed || segment.evacuated || segment.disks.length === 0) return;
+      if (!segment.sealed || segment.evacuated || segment.moving || !segment.readable) return;
       if (segment.liveBlocks === 0 || segment.liveBlocks >= limit) return;
       if (best === undefined || segment.liveBlocks < best.liveBlocks) best = segment;
     });

@@ -8,7 +8,8 @@
 // no gaps. Thread: the pool's worker. Hot: yes.
 import { assert } from "../../base/assert/index.js";
 import { DataBuffer } from "../disk/data-buffer.js";
-import { BLOCK_SIZE } from "../limits.js";
+import { EIO, ENOSPC } from "../errors.js";
+import { BLOCK_SIZE, COPIES_MAX } from "../limits.js";
 import {
   checksum,
   DATA_BLOCKS,
@@ -78,6 +79,10 @@ export class LogWriter {
   /** Bytes of payload and records written since the counter was last set. */
   writtenBytes = 0;
   segment: Segment | undefined;
+  /** Segments written to since the last sync began. */
+  unsynced: Segment[] = [];
+  /** Something answered cannot be made durable any more: the disks that had it failed. */
+  broken = false;
   readonly #options: LogWriterOptions;
   readonly #table: SegmentTable;
   readonly #staging: Staging;
@@ -88,6 +93,8 @@ export class LogWriter {
   #stagedBlocks = 0;
   #indexFrom = 0;
   #error = 0;
+  #sealNext = false;
+  readonly #results = new Int32Array(COPIES_MAX);
 
   constructor(options: LogWriterOptions) {
     this.#options = options;
@@ -204,6 +211,7 @@ export class LogWriter {
       return false;
     }
     this.segment = segment;
+    this.unsynced.push(segment);
     this.#nextBlock = INDEX_BLOCKS;
     this.#nextIndex = 0;
     return true;
@@ -276,6 +284,8 @@ export class LogWriter {
       return;
     }
     this.#apply();
+    if (this.#sealNext) this.seal();
+    this.#sealNext = false;
   }
 
   #apply(): void {
@@ -305,13 +315,27 @@ export class LogWriter {
     this.#writeCopies(this.#staging.data, 0, length, this.#stagedFrom * BLOCK_SIZE);
   }
 
+  /** A disk that fails while another has taken the bytes is given up, and the segment sealed: the next has all copies. */
   #writeCopies(source: DataBuffer, at: number, length: number, offset: number): void {
-    const segment = this.segment as Segment;
+    const { disks, slots } = this.segment as Segment;
     this.writtenBytes += length;
-    for (let i = 0; i < segment.disks.length; i++) {
-      const disk = segment.disks[i] as Segment["disks"][number];
-      const result = disk.failed ? 5 : disk.write(segment.slots[i] as number, source, at, length, offset);
-      if (result !== 0 && this.#error === 0) this.#error = result;
+    let taken = 0;
+    let error = 0;
+    for (let i = 0; i < disks.length; i++) {
+      const disk = disks[i] as Segment["disks"][number];
+      const result = disk.online ? disk.write(slots[i] as number, source, at, length, offset) : EIO;
+      if (result === 0) taken++;
+      else if (error !== ENOSPC) error = result;
+      this.#results[i] = result;
     }
+    if (error === 0) return;
+    if (taken === 0 || error === ENOSPC) {
+      if (this.#error === 0) this.#error = error;
+      return;
+    }
+    for (let i = 0; i < disks.length; i++) {
+      if (this.#results[i] !== 0) (disks[i] as Segment["disks"][number]).failed = true;
+    }
+    this.#sealNext = true;
   }
 }

@@ -77,16 +77,27 @@ export function replayLog(
 
 /** All valid records of a segment in the order of their places; a bad one is skipped, so that later ones are seen. */
 export function readRecords(segment: Segment): LogRecord[] {
+  return readIndex(segment).records;
+}
+
+/** The records, and an index area made of what is valid on any copy. */
+export function readIndex(segment: Segment): { records: LogRecord[]; index: DataBuffer } {
   const areas = segment.disks.map((disk, i) => {
     const area = new DataBuffer(INDEX_SIZE);
     return disk.read(segment.slots[i] as number, area, 0, INDEX_SIZE, 0) === 0
       ? area.bytes
       : new Uint8Array();
   });
+  const index = new DataBuffer(INDEX_SIZE);
+  index.bytes.fill(0);
   const records: LogRecord[] = [];
   for (let at = 0; at < INDEX_SIZE; ) {
     let record: LogRecord | undefined;
-    for (const area of areas) record ??= parseRecord(area, at, segment.serial);
+    for (const area of areas) {
+      if (record !== undefined) break;
+      record = parseRecord(area, at, segment.serial);
+      if (record !== undefined) index.bytes.set(area.subarray(at, at + record.size), at);
+    }
     if (record === undefined) {
       at += 8;
       continue;
@@ -94,7 +105,7 @@ export function readRecords(segment: Segment): LogRecord[] {
     records.push(record);
     at += record.size;
   }
-  return records;
+  return { records, index };
 }
 
 /** Whether the payload is whole on some copy; copies that differ are put right. */

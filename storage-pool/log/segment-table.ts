@@ -7,18 +7,23 @@
 // Thread: the pool's worker. Hot: yes (reference, release).
 import { assert } from "../../base/assert/index.js";
 import type { Disk } from "../disk/disk.js";
-import { FORMAT_VERSION, SEGMENT_BLOCKS, SEGMENT_LOG, type SegmentHeader } from "./format.js";
+import { FORMAT_VERSION, SEGMENT_BLOCKS, SEGMENT_LOG, SEGMENT_SIZE, type SegmentHeader } from "./format.js";
 
 export class Segment {
-  readonly index: number;
+  /** Changes only while a pool is opened. */
+  index: number;
   readonly serial: number;
   readonly kind: number;
   readonly volume: number;
   readonly epoch: number;
   readonly firstSequence: number;
   /** Disks and slots of the copies, in the same order. */
-  readonly disks: readonly Disk[];
-  readonly slots: readonly number[];
+  disks: readonly Disk[];
+  slots: readonly number[];
+  /** Copies that there shall be. */
+  readonly copies: number;
+  /** Of the header cells; rises when copies move. */
+  revision: number;
   readonly references = new Uint16Array(SEGMENT_BLOCKS);
   liveBlocks = 0;
   /** Sequence of the last record; 0 while there is none. */
@@ -26,6 +31,8 @@ export class Segment {
   sealed = false;
   /** The cleaner moved everything away; what is left waits for the next checkpoint. */
   evacuated = false;
+  /** A copy is being made somewhere else: the segment is not freed and not cleaned meanwhile. */
+  moving = false;
 
   constructor(header: SegmentHeader, disks: readonly Disk[], slots: readonly number[]) {
     this.index = header.index;
@@ -34,13 +41,51 @@ export class Segment {
     this.volume = header.volume;
     this.epoch = header.epoch;
     this.firstSequence = header.firstSequence;
+    // Version 1 did not say how many copies there shall be.
+    this.copies = Math.max(header.copies, header.places.length >>> 1);
+    this.revision = header.revision;
     this.disks = disks;
     this.slots = slots;
   }
+
+  /** A copy can be read somewhere, as far as is known. */
+  get readable(): boolean {
+    for (let i = 0; i < this.disks.length; i++) if ((this.disks[i] as Disk).online) return true;
+    return false;
+  }
+
+  /** What its cells say when it stands at `places`. */
+  header(places: readonly Place[], revision: number): SegmentHeader {
+    const { serial, index, kind, volume, epoch, firstSequence, copies } = this;
+    const pairs = places.flatMap(({ disk, slot }) => [disk.index, slot]);
+    return {
+      formatVersion: FORMAT_VERSION,
+      serial,
+      index,
+      kind,
+      volume,
+      epoch,
+      firstSequence,
+      places: pairs,
+      revision,
+      copies,
+    };
+  }
+
+  /** Where the copies are. */
+  get places(): Place[] {
+    return this.disks.map((disk, i) => ({ disk, slot: this.slots[i] as number })); // cold
+  }
+}
+
+/** Where one copy of a segment stands. */
+export interface Place {
+  readonly disk: Disk;
+  readonly slot: number;
 }
 
 export class SegmentTable {
-  readonly disks: readonly Disk[];
+  readonly disks: Disk[];
   /** By index; index 0 stays empty, so that location 0 can mean "nothing". */
   readonly #segments: (Segment | undefined)[] = [undefined];
   readonly #freeIndexes: number[] = [];
@@ -48,7 +93,7 @@ export class SegmentTable {
   usedCount = 0;
 
   constructor(disks: readonly Disk[]) {
-    this.disks = disks;
+    this.disks = [...disks]; // cold
   }
 
   /** Segment by index; undefined when there is none. */
@@ -83,22 +128,26 @@ export class SegmentTable {
     return this.of(location).references[location & (SEGMENT_BLOCKS - 1)] as number;
   }
 
-  /** How many more segments with `copies` copies on distinct disks can be made. */
+  /** How many more segments with `copies` copies on distinct disks can be made; fewer copies where disks are away. */
   freeCount(copies: number): number {
-    if (copies === 1) return this.disks.reduce((sum, disk) => sum + disk.freeSlots, 0);
     let total = 0;
     let largest = 0;
+    let count = 0;
     for (let i = 0; i < this.disks.length; i++) {
-      const { freeSlots } = this.disks[i] as Disk;
-      total += freeSlots;
-      largest = Math.max(largest, freeSlots);
+      const disk = this.disks[i] as Disk;
+      if (!disk.open) continue;
+      count++;
+      total += disk.freeSlots;
+      largest = Math.max(largest, disk.freeSlots);
     }
+    if (copies === 1 || count < 2) return total;
     return Math.min(Math.floor(total / 2), total - largest);
   }
 
   /**
-   * Makes a segment on the disks with the most free space. Returns it, or a positive errno: 28 when no slot is free.
-   * Nothing is left behind on failure.
+   * Makes a segment on the disks with the most free space. Returns it, or a positive errno: 28 when no slot is free, 5
+   * when there is no disk. With fewer disks at work than copies wanted it has fewer, which a rebuild puts right. Nothing
+   * is left behind on failure.
    */
   allocate(
     kind: number,
@@ -107,11 +156,14 @@ export class SegmentTable {
     firstSequence: number,
     copies: number,
   ): Segment | number {
-    const disks = [...this.disks]
-      .filter((disk) => disk.freeSlots > 0 && !disk.failed)
+    const open = this.disks.filter((disk) => disk.open);
+    if (open.length === 0) return 5;
+    const wanted = Math.min(copies, open.length);
+    const disks = open
+      .filter((disk) => disk.freeSlots > 0)
       .sort((a, b) => b.freeSlots / b.slotCount - a.freeSlots / a.slotCount || a.index - b.index)
-      .slice(0, copies);
-    if (disks.length < copies) return 28;
+      .slice(0, wanted);
+    if (disks.length < wanted) return 28;
     const slots = disks.map((disk) => disk.takeSlot());
     const index = this.#freeIndexes.pop() ?? this.#segments.length;
     const header: SegmentHeader = {
@@ -128,10 +180,12 @@ export class SegmentTable {
     };
     const segment = new Segment(header, disks, slots);
     for (let i = 0; i < disks.length; i++) {
-      const result = (disks[i] as Disk).writeCell(slots[i] as number, header);
+      const disk = disks[i] as Disk;
+      const result = disk.writeCell(slots[i] as number, header);
       if (result === 0) continue;
+      if (disks.length > 1 && result !== 28) disk.failed = true;
       this.#giveBack(segment);
-      return result;
+      return disk.failed ? this.allocate(kind, volume, epoch, firstSequence, copies) : result;
     }
     this.#segments[index] = segment;
     this.usedCount++;
@@ -147,7 +201,7 @@ export class SegmentTable {
   }
 
   #giveBack(segment: Segment): void {
-    for (const [i, disk] of segment.disks.entries()) disk.freeSlot(segment.slots[i] as number); // cold
+    for (const [i, disk] of segment.disks.entries()) disk.freeSlot(segment.slots[i] as number); // cold: 1 per segment
     this.#freeIndexes.push(segment.index);
   }
 
@@ -183,9 +237,13 @@ export class SegmentTable {
     }
   }
 
-  /** Space in use on all disks. */
+  /** Space in use on all disks that are there. */
   get allocatedBytes(): number {
-    return this.disks.reduce((sum, disk) => sum + (disk.slotCount - disk.freeSlots), 0) * 4 * 1024 * 1024;
+    const used = this.disks.reduce(
+      (sum, disk) => sum + (disk.missing ? 0 : disk.slotCount - disk.freeSlots),
+      0,
+    );
+    return used * SEGMENT_SIZE;
   }
 
   /** Blocks in sealed segments that nothing names: what the cleaner could win. */

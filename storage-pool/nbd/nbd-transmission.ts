@@ -409,7 +409,12 @@ export class NbdTransmission implements FlushWaiter {
   /** The flush that this request waited for has ended. */
   flushed(tag: number, error: number): void {
     this.#flushFree[FLUSHES_MAX - this.flushesInFlight--] = tag;
-    this.replies.answer(this.#flushEcho, tag * ECHO_WORDS, this.#flushTypes[tag] as number, error);
+    this.replies.answer(
+      this.#flushEcho,
+      tag * ECHO_WORDS,
+      this.#flushTypes[tag] as number,
+      error || this.export.device.syncError,
+    );
   }
 
   #answer(n: number, error: number): void {

@@ -6,6 +6,7 @@
 // Invariant: a segment is freed only when no map, live or on the medium, names a block of it and no log needs its
 // records. Writers are told that the pool is full only after cleaning has won nothing. Thread: the pool's worker.
 import { assert } from "../../base/assert/index.js";
+import type { Disk } from "../disk/disk.js";
 import { EAGAIN, ENOSPC, OK, storageError } from "../errors.js";
 import {
   CHECKPOINT_IDLE_MS,
@@ -18,17 +19,24 @@ import {
 } from "../limits.js";
 import { Cleaner } from "../log/cleaner.js";
 import { DATA_BLOCKS, SEGMENT_LOG } from "../log/format.js";
-import type { SpaceGate, Staging } from "../log/log-writer.js";
+import type { LogWriter, SpaceGate, Staging } from "../log/log-writer.js";
 import type { MapStore } from "../log/map-store.js";
 import type { Segment, SegmentTable } from "../log/segment-table.js";
 import type { MapReader } from "../volume/map-reader.js";
 import type { Root, Volume } from "../volume/volume.js";
 import { Checkpoint, type CheckpointRecord } from "./checkpoint.js";
+import type { JobRunner } from "./job.js";
+import type { PoolDisks } from "./pool-disks.js";
 
 /** Share of the pool that released blocks take before a checkpoint is made although clients are busy; bounded. */
 const RELEASED_SHARE = 1 / 8;
 const RELEASED_BLOCKS_MIN = 16 * DATA_BLOCKS;
 const RELEASED_BLOCKS_MAX = 256 * DATA_BLOCKS;
+
+/** How often disks are looked at for failures. */
+const WATCH_MS = 1000;
+/** Without a request for so long clients count as idle. */
+const CLIENT_IDLE_MS = 100;
 
 type SyncState = "due" | "under way" | "done" | "failed";
 
@@ -39,10 +47,14 @@ export interface HousekeeperOptions {
   readonly damaged: ReadonlyMap<number, string>;
   readonly store: MapStore;
   readonly staging: Staging;
-  /** Makes everything committed durable; 0 or an errno. */
-  readonly sync: () => number;
+  /** Makes everything committed durable, or breaks the writers whose disks failed. */
+  readonly sync: () => void;
   /** The same beside other work: `onSynced` is called at once or later. */
-  readonly syncAside: (onSynced: (result: number) => void) => void;
+  readonly syncAside: (onSynced: () => void) => void;
+  readonly jobs: JobRunner;
+  readonly disks: PoolDisks;
+  /** A disk was given up. */
+  readonly onFailed: (disk: Disk) => void;
   /** A name for a map file that was never used. */
   readonly nameOf: (volume: Volume, root: Root) => string;
 }
@@ -50,6 +62,8 @@ export interface HousekeeperOptions {
 export class Housekeeper implements SpaceGate {
   readonly #options: HousekeeperOptions;
   readonly #cleaner: Cleaner;
+  /** Segments up to this serial were there when the pool was opened. */
+  readonly #oldSerial: number;
   #checkpoint: Checkpoint | undefined;
   /** How far the disks are with what the checkpoint under way needs. */
   #sync: SyncState = "due";
@@ -62,10 +76,14 @@ export class Housekeeper implements SpaceGate {
   #lastChangeMs = 0;
   #lastGeneration = 0;
   #failedUntilMs = 0;
+  #watchedMs = 0;
+  #lastReads = 0;
+  #lastReadMs = Number.NEGATIVE_INFINITY;
   #holds = 0;
 
   constructor(options: HousekeeperOptions) {
     this.#options = options;
+    this.#oldSerial = options.table.lastSerial;
     this.#cleaner = new Cleaner({ ...options, gate: this });
   }
 
@@ -105,7 +123,21 @@ export class Housekeeper implements SpaceGate {
       return "busy";
     }
     if (this.#cleanAgain || this.#urgent) return this.#clean();
-    return this.#giveSpaceBack(nowMs);
+    return this.#giveSpaceBack(nowMs) === "busy" ? "busy" : this.#work(nowMs);
+  }
+
+  /** Background jobs, and what a disk that failed makes necessary. */
+  #work(nowMs: number): "busy" | "idle" {
+    if (nowMs - this.#watchedMs >= WATCH_MS) {
+      this.#watchedMs = nowMs;
+      for (const disk of this.#options.disks.watch()) this.#options.onFailed(disk);
+    }
+    if (!this.#options.jobs.active) return "idle";
+    const { readCount } = this.#options.reader;
+    if (readCount !== this.#lastReads) this.#lastReadMs = nowMs;
+    this.#lastReads = readCount;
+    const busy = nowMs - Math.max(this.#lastReadMs, this.#lastChangeMs) < CLIENT_IDLE_MS;
+    return this.#options.jobs.step(nowMs, busy);
   }
 
   /** Space of free slots goes back once nobody wants it at once, or when there is much of it. */
@@ -151,13 +183,24 @@ export class Housekeeper implements SpaceGate {
     const checkpoint = this.#newCheckpoint(volume);
     this.#checkpoint = checkpoint;
     while (!checkpoint.step());
-    if (this.#options.sync() !== OK) {
+    this.#options.sync();
+    if (this.#isBroken(volume)) {
       checkpoint.abort();
       this.#checkpoint = undefined;
       throw storageError("VOLUME_DAMAGED", `${volume.name} cannot be flushed`);
     }
     this.#recording = true;
     return checkpoint.record;
+  }
+
+  /** Logs that are written besides those of the volumes: the cleaner's. */
+  get writers(): readonly LogWriter[] {
+    return this.#cleaner.writers;
+  }
+
+  /** What a checkpoint of the volume would name may not be on any medium. */
+  #isBroken(volume: Volume): boolean {
+    return volume.writer.broken || this.#cleaner.writers.some((writer) => writer.broken);
   }
 
   #newCheckpoint(volume: Volume): Checkpoint {
@@ -175,8 +218,9 @@ export class Housekeeper implements SpaceGate {
     }
     if (this.#sync === "due") {
       this.#sync = "under way";
-      this.#options.syncAside((result) => {
-        if (this.#checkpoint === checkpoint) this.#sync = result === OK ? "done" : "failed";
+      this.#options.syncAside(() => {
+        if (this.#checkpoint === checkpoint)
+          this.#sync = this.#isBroken(checkpoint.volume) ? "failed" : "done";
       });
     }
     switch (this.#sync as SyncState) {
@@ -258,8 +302,9 @@ export class Housekeeper implements SpaceGate {
   freeDead(): void {
     const dead: Segment[] = [];
     this.#options.table.visit((segment) => {
-      if (!segment.sealed || segment.liveBlocks > 0) return;
-      if (this.#options.damaged.has(segment.volume) && segment.kind === SEGMENT_LOG) return;
+      if (!segment.sealed || segment.moving || segment.liveBlocks > 0) return;
+      // What the maps of a damaged volume name is not known.
+      if (this.#options.damaged.size > 0 && segment.serial <= this.#oldSerial) return;
       const volume = this.#options.volumes.get(segment.volume);
       const replayed = segment.kind !== SEGMENT_LOG || volume === undefined;
       if (replayed || segment.lastSequence <= volume.checkpointSequence) dead.push(segment);

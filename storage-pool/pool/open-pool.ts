@@ -9,6 +9,7 @@ import { collectSegments } from "../log/collect-segments.js";
 import {
   FORMAT_VERSION,
   type LogRecord,
+  PAGE_ENTRIES,
   RECORD_DATA,
   RECORD_UNMAP,
   SEGMENT_BLOCKS,
@@ -75,22 +76,26 @@ interface Loaded {
 /** Serials of one opening of the pool; what a crash made the disks forget is never given out again. */
 const SERIALS_PER_EPOCH = 2 ** 24;
 
-/** `epoch` of the pool: recorded in the catalogue before, higher than at any opening before. */
+/**
+ * `epoch` of the pool: recorded in the catalogue before, higher than at any opening before. `clean`: every volume was
+ * checkpointed when the pool was closed, so that no log has a tail.
+ */
 export function openPool(
   disks: readonly Disk[],
   files: MapFiles,
   specs: readonly VolumeSpec[],
   epoch: number,
+  clean: boolean,
 ): OpenedPool {
   const damaged = new Map<number, string>();
   const loaded = loadAll(files, specs, damaged);
   const table = new SegmentTable(disks);
   const store = new MapStore(files, table);
   const reader = new MapReader(table);
-  const found = collectSegments(disks);
+  const { found, stale } = collectSegments(disks);
   for (const segment of found) table.raiseSerial(segment.serial);
   table.raiseSerial(epoch * SERIALS_PER_EPOCH);
-  const { kept, dropped } = chooseSegments(found, loaded, damaged);
+  const { kept, renumbered, dropped } = chooseSegments(found, loaded, damaged);
   table.adopt(kept);
   const volumes: RecoveredVolume[] = [];
   const installed = loaded.map((each) => installMaps(each, store));
@@ -112,7 +117,9 @@ export function openPool(
       applyRecord(head, segment, record, spec.sizeBytes);
     });
     const early = recent.some((snapshot) => snapshot.sequence < spec.checkpointSequence);
-    const damage = early ? "the catalogue names a snapshot that is older than its checkpoint" : replay.damage;
+    const damage = early
+      ? "the catalogue names a snapshot that is older than its checkpoint"
+      : (replay.damage ?? absence(spec, [head, ...snapshots.values()], table, clean));
     if (damage !== undefined) {
       damaged.set(spec.id, damage);
       continue;
@@ -120,19 +127,53 @@ export function openPool(
     keep(Number.POSITIVE_INFINITY);
     volumes.push({ spec, head, snapshots, sequence: replay.sequence, replayedRecords: replay.records });
   }
-  for (const segment of dropped) {
-    for (const [i, disk] of segment.disks.entries()) {
-      disk.markUsed(segment.slots[i] as number);
-      disk.freeSlot(segment.slots[i] as number);
-    }
+  for (const segment of renumbered) {
+    const header = segment.header(segment.places, segment.revision);
+    for (const { disk, slot } of segment.places) disk.writeCell(slot, header);
+  }
+  for (const { disk, slot } of [...dropped.flatMap((segment) => segment.places), ...stale]) {
+    if (disk.isUsed(slot)) continue;
+    disk.markUsed(slot);
+    disk.freeSlot(slot);
   }
   for (const disk of disks) {
+    if (disk.missing) continue;
     disk.punchFree();
     disk.dirty = true;
     if (disk.upgrade() !== 0 || disk.sync() !== 0)
       throw new PlinthError("DISK_DAMAGED", `${disk.file.path} cannot be synced`);
   }
   return { table, store, reader, volumes, damaged };
+}
+
+/**
+ * Why a volume cannot be served while disks are missing: blocks of it are there only, or the end of its log may be.
+ * With as many copies as disks that are away or may be old, and one more, a whole log is on the others.
+ */
+function absence(
+  spec: VolumeSpec,
+  roots: readonly Root[],
+  table: SegmentTable,
+  clean: boolean,
+): string | undefined {
+  const missing = table.disks.filter((disk) => disk.missing);
+  if (missing.length === 0) return undefined;
+  const paths = missing.map((disk) => disk.file.path).join(", ");
+  const away = table.disks.filter((disk) => disk.missing || disk.suspect).length;
+  if (!clean && away >= spec.copies) return `the end of its log may be on ${paths}, which is missing`;
+  const unreadable = new Set<number>();
+  for (const { map } of roots) {
+    for (let index = 0; index < map.pageCount; index++) {
+      const words = map.page(index)?.words;
+      for (let i = 0; words !== undefined && i < PAGE_ENTRIES; i++) {
+        const location = words[i] as number;
+        if (location !== 0 && !table.of(location).readable) unreadable.add(location >>> 10);
+      }
+    }
+  }
+  return unreadable.size === 0
+    ? undefined
+    : `${unreadable.size} of its segments are only on ${paths}, which is missing`;
 }
 
 function applyRecord(head: Root, segment: Segment, record: LogRecord, sizeBytes: number): void {
@@ -168,7 +209,7 @@ function chooseSegments(
   found: readonly Segment[],
   loaded: readonly Loaded[],
   damaged: ReadonlyMap<number, string>,
-): { kept: Segment[]; dropped: Segment[] } {
+): { kept: Segment[]; renumbered: Segment[]; dropped: Segment[] } {
   const named = new Map<number, number>();
   for (const { head, snapshots } of loaded) {
     for (const map of [head, ...snapshots.map((snapshot) => snapshot.map)]) {
@@ -185,17 +226,26 @@ function chooseSegments(
     for (const { segment } of replayRange(log, spec.checkpointSequence)) tails.add(segment);
   }
   const byIndex = new Map<number, Segment>();
+  const renumbered: Segment[] = [];
   // With a map that cannot be read nobody knows what else it named: then everything stays.
-  const wanted = (segment: Segment) =>
-    named.get(segment.index) === segment.serial || tails.has(segment) || damaged.size > 0;
-  const isBetter = (a: Segment, b: Segment) =>
-    (named.get(a.index) === a.serial) !== (named.get(b.index) === b.serial)
-      ? named.get(a.index) === a.serial
-      : a.serial > b.serial;
+  const isNamed = (segment: Segment) => named.get(segment.index) === segment.serial;
+  const wanted = (segment: Segment) => isNamed(segment) || tails.has(segment) || damaged.size > 0;
+  const isBetter = (a: Segment, b: Segment) => (isNamed(a) !== isNamed(b) ? isNamed(a) : a.serial > b.serial);
   for (const segment of found) {
     if (!wanted(segment)) continue;
     const other = byIndex.get(segment.index);
-    if (other === undefined || isBetter(segment, other)) byIndex.set(segment.index, segment);
+    const better = other === undefined || isBetter(segment, other);
+    if (better) byIndex.set(segment.index, segment);
+    const worse = better ? other : segment;
+    // A disk that was away is back: its number was given to another meanwhile. Only the log's order names it.
+    if (worse !== undefined && tails.has(worse)) renumbered.push(worse);
+  }
+  for (const segment of renumbered) {
+    let index = 1;
+    while (byIndex.has(index) || named.has(index)) index++;
+    segment.index = index;
+    segment.revision++;
+    byIndex.set(index, segment);
   }
   const kept = [...byIndex.values()];
   const keptSet = new Set(kept);
@@ -216,7 +266,7 @@ function chooseSegments(
     };
     kept.push(new Segment(header, [], []));
   }
-  return { kept, dropped: found.filter((segment) => !keptSet.has(segment)) };
+  return { kept, renumbered, dropped: found.filter((segment) => !keptSet.has(segment)) };
 }
 
 function installMaps(

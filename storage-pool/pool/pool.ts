@@ -4,9 +4,8 @@
 // in between, never half there. Thread: the pool's worker.
 import { assert } from "../../base/assert/index.js";
 import type { Disk } from "../disk/disk.js";
-import { EIO, OK, storageError } from "../errors.js";
+import { OK, storageError } from "../errors.js";
 import { BLOCK_SIZE, ROOTS_MAX, SNAPSHOTS_PER_VOLUME_MAX } from "../limits.js";
-import { SEGMENT_SIZE } from "../log/format.js";
 import { Staging } from "../log/log-writer.js";
 import type { MapFiles } from "../log/map-files.js";
 import { MapFileJob, type MapStore } from "../log/map-store.js";
@@ -17,7 +16,12 @@ import type { MapReader } from "../volume/map-reader.js";
 import { usageOf, type VolumeUsage } from "../volume/usage.js";
 import { Root, Volume } from "../volume/volume.js";
 import { Housekeeper } from "./housekeeper.js";
+import { type JobReport, JobRunner } from "./job.js";
 import { openPool, type VolumeSpec } from "./open-pool.js";
+import { type DiskUsage, PoolDisks } from "./pool-disks.js";
+import { ProveJob } from "./prove.js";
+import { ScrubJob } from "./scrub.js";
+import { beginSync, type SyncRound } from "./sync-round.js";
 
 export interface PoolUsage {
   readonly sizeBytes: number;
@@ -26,21 +30,20 @@ export interface PoolUsage {
   readonly freeBytes: number;
   readonly repairedBlocks: number;
   readonly lostBlocks: number;
-  readonly disks: readonly { path: string; sizeBytes: number; freeBytes: number; failed: boolean }[];
+  readonly disks: readonly DiskUsage[];
+  /** Segments with fewer copies than they shall have. */
+  readonly degradedSegments: number;
+  readonly jobs: readonly JobReport[];
 }
 
 export interface PoolHooks {
   /** Syncs the pool beside other work; without it checkpoints wait for the disks. */
-  readonly syncAside?: (onSynced: (result: number) => void) => void;
+  readonly syncAside?: (onSynced: () => void) => void;
+  /** A disk failed, or one that was suspect is trusted again. */
+  readonly onFailed?: (disk: number) => void;
+  readonly onTrusted?: (disk: number) => void;
   /** A block of `volume` was found unreadable, for the first time. */
   readonly onLost?: (volume: string, range: LostRange) => void;
-}
-
-export interface SyncRound {
-  /** To be synced by the caller. */
-  readonly disks: readonly Disk[];
-  /** `result`: 0 when all were. Returns what writers are told. */
-  finish(result: number): number;
 }
 
 export interface NewMap {
@@ -58,12 +61,14 @@ export class Pool {
   readonly table: SegmentTable;
   readonly reader: MapReader;
   readonly volumes = new Map<number, Volume>();
-  readonly damaged: ReadonlyMap<number, string>;
+  readonly damaged: Map<number, string>;
   readonly #store: MapStore;
   readonly #epoch: number;
   readonly #staging = new Staging();
   /** Checkpoints, cleaning and freeing; the worker gives it time. */
   readonly housekeeper: Housekeeper;
+  readonly jobs: JobRunner;
+  readonly disks: PoolDisks;
   readonly #usages = new WeakMap<Volume, { usage: VolumeUsage; generation: number; untilMs: number }>();
   readonly #lost = new LostBlocks();
   readonly #hooks: PoolHooks;
@@ -78,17 +83,34 @@ export class Pool {
     specs: readonly VolumeSpec[],
     epoch: number,
     hooks: PoolHooks = {},
+    clean = false,
   ) {
     this.#hooks = hooks;
     this.#epoch = epoch;
-    const opened = openPool(disks, files, specs, epoch);
+    const opened = openPool(disks, files, specs, epoch, clean);
     this.table = opened.table;
     this.#store = opened.store;
     this.reader = opened.reader;
     this.reader.onLost = (map, block) => this.#noteLost(map, block);
-    this.damaged = opened.damaged;
+    this.damaged = new Map(opened.damaged);
     if (opened.damaged.size === 0) opened.store.removeUnknown();
     const { table, reader, volumes, damaged } = this;
+    const syncAside =
+      hooks.syncAside ??
+      ((onSynced: () => void) => {
+        this.sync();
+        onSynced();
+      });
+    this.jobs = new JobRunner(() => performance.now());
+    this.disks = new PoolDisks({
+      table,
+      reader,
+      volumes,
+      jobs: this.jobs,
+      syncAside,
+      sealAll: () => this.#sealAll(),
+      onTrusted: (disk) => hooks.onTrusted?.(disk.index),
+    });
     this.housekeeper = new Housekeeper({
       table,
       reader,
@@ -97,12 +119,17 @@ export class Pool {
       store: opened.store,
       staging: this.#staging,
       sync: () => this.sync(),
-      syncAside: hooks.syncAside ?? ((onSynced) => onSynced(this.sync())),
+      syncAside,
+      jobs: this.jobs,
+      disks: this.disks,
+      onFailed: (disk) => hooks.onFailed?.(disk.index),
       nameOf: (volume, root) => this.#fileName(volume.id, root.name),
     });
     for (const { spec, head, snapshots, sequence } of opened.volumes)
       this.#addVolume(spec, head, snapshots, sequence);
     this.housekeeper.freeDead();
+    this.disks.resync();
+    this.disks.rebuild();
   }
 
   /** The open volume, or VOLUME_NOT_FOUND or VOLUME_DAMAGED. */
@@ -128,12 +155,17 @@ export class Pool {
   /** The catalogue has forgotten the volume already. */
   deleteVolume(id: number): void {
     const volume = this.volumes.get(id);
-    if (volume === undefined) return;
+    if (volume === undefined) {
+      this.damaged.delete(id);
+      this.housekeeper.freeDead();
+      return;
+    }
     this.housekeeper.abandonCheckpointOf(volume);
     volume.commit();
     volume.writer.seal();
     for (const root of volume.roots()) this.#forget(root);
     this.volumes.delete(id);
+    this.jobs.cancel((job) => job.kind === "prove" && job.subject === volume.name);
     this.housekeeper.freeDead();
   }
 
@@ -273,61 +305,56 @@ export class Pool {
   }
 
   usage(): PoolUsage {
-    const disks = this.table.disks.map((disk) => ({
-      path: disk.file.path,
-      sizeBytes: disk.slotCount * SEGMENT_SIZE,
-      freeBytes: Math.min(disk.freeSlots * SEGMENT_SIZE, disk.file.availableBytes()),
-      failed: disk.failed,
-    }));
+    const disks = this.disks.usage();
+    let degradedSegments = 0;
+    this.table.visit((segment) => {
+      if (segment.disks.filter((disk) => disk.online).length < segment.copies) degradedSegments++;
+    });
+    const there = disks.filter((disk) => disk.state === "online" || disk.state === "draining");
     return {
-      sizeBytes: disks.reduce((sum, disk) => sum + disk.sizeBytes, 0),
+      sizeBytes: there.reduce((sum, disk) => sum + disk.sizeBytes, 0),
       allocatedBytes: this.table.allocatedBytes,
       freeBytes: disks.reduce((sum, disk) => sum + disk.freeBytes, 0),
       repairedBlocks: this.reader.repairedBlocks,
       lostBlocks: this.reader.lostBlocks,
       disks,
+      degradedSegments,
+      jobs: this.jobs.reports(),
     };
   }
 
+  /** Reads every copy of everything, in the background; the job's number. */
+  scrub(): number {
+    return this.jobs.start(new ScrubJob("scrub", "all disks", this));
+  }
+
+  /** Holds a volume with its snapshots against its maps, in the background; the job's number. */
+  prove(id: number): number {
+    return this.jobs.start(new ProveJob(this.volume(id), this.table));
+  }
+
   /** Makes everything committed so far durable: one fdatasync per disk that was written to. */
-  sync(): number {
-    let result: number = OK;
-    for (const disk of this.table.disks) result = disk.sync() || result;
-    if (result !== OK) return EIO;
-    for (const volume of this.volumes.values()) volume.writer.durable = volume.writer.sequence;
-    return OK;
+  sync(): void {
+    const round = this.beginSync();
+    round.finish(round.disks.map((disk) => disk.file.sync()));
   }
 
   /** The same in two halves, for a sync that runs beside other work. Only one at a time. */
   beginSync(): SyncRound {
-    const positions = [...this.volumes.values()].map((volume) => ({
-      volume,
-      sequence: volume.writer.sequence,
-    }));
-    const disks = this.table.disks.filter((disk) => disk.dirty || disk.failed);
-    const failed = disks.some((disk) => disk.failed);
-    for (const disk of disks) {
-      disk.dirty = false;
-      disk.syncing = true;
-    }
-    return {
-      disks,
-      finish: (result) => {
-        for (const disk of disks) {
-          disk.syncing = false;
-          if (result !== OK) disk.failed = true;
-        }
-        if (result !== OK || failed) return EIO;
-        for (const { volume, sequence } of positions) {
-          volume.writer.durable = Math.max(volume.writer.durable, sequence);
-        }
-        return OK;
-      },
-    };
+    const logs = [...this.volumes.values()].map((volume) => volume.writer);
+    return beginSync(this.table.disks, [...logs, ...this.housekeeper.writers]);
   }
 
   close(): void {
     for (const disk of this.table.disks) disk.file.close();
+  }
+
+  #sealAll(): void {
+    for (const { writer } of this.volumes.values()) {
+      writer.settle();
+      writer.seal();
+    }
+    for (const writer of this.housekeeper.writers) writer.seal();
   }
 
   #addVolume(spec: VolumeSpec, head: Root, snapshots: ReadonlyMap<string, Root>, sequence: number): Volume {

@@ -12,7 +12,8 @@ import {
 } from "../../base/linux/index.js";
 import { EIO, OK } from "../errors.js";
 import type { Syncer } from "../nbd/nbd-server.js";
-import type { Pool, SyncRound } from "../pool/pool.js";
+import type { Pool } from "../pool/pool.js";
+import type { SyncRound } from "../pool/sync-round.js";
 
 const RING_ENTRIES = 64;
 
@@ -24,7 +25,7 @@ export class PoolSyncer implements Syncer {
   readonly #eventfd: number;
   #rounds: SyncRound[] = [];
   #left = 0;
-  #result = OK as number;
+  #results = new Int32Array(RING_ENTRIES);
   #onSynced: (result: number) => void = () => {};
 
   constructor(pools: ReadonlyMap<string, Pool>, epoll: Epoll) {
@@ -41,7 +42,8 @@ export class PoolSyncer implements Syncer {
     this.#rounds = [...this.#pools.values()].map((pool) => pool.beginSync()); // cold
     const disks = this.#rounds.flatMap((round) => round.disks);
     this.#onSynced = onSynced;
-    this.#result = OK;
+    if (disks.length > this.#results.length) this.#results = new Int32Array(disks.length);
+    this.#results.fill(OK);
     if (this.#ring !== undefined && disks.length <= RING_ENTRIES && !inline) {
       this.#left = disks.length;
       for (let i = 0; i < disks.length; i++) this.#ring.prepareFsync(disks[i]!.file.descriptor, i);
@@ -50,7 +52,7 @@ export class PoolSyncer implements Syncer {
         return;
       }
     } else {
-      for (let i = 0; i < disks.length; i++) this.#result = disks[i]!.file.sync() || this.#result;
+      for (let i = 0; i < disks.length; i++) this.#results[i] = disks[i]!.file.sync();
     }
     this.#finish();
   }
@@ -61,7 +63,9 @@ export class PoolSyncer implements Syncer {
     drainEventfd(fd);
     this.#ring.submit();
     const count = this.#ring.reap();
-    for (let i = 0; i < count; i++) if ((this.#ring.results[i] as number) < 0) this.#result = EIO;
+    for (let i = 0; i < count; i++) {
+      if ((this.#ring.results[i] as number) < 0) this.#results[this.#ring.userData[i] as number] = EIO;
+    }
     this.#left -= count;
     if (count > 0 && this.#left === 0) this.#finish();
     return true;
@@ -78,10 +82,14 @@ export class PoolSyncer implements Syncer {
   }
 
   #finish(): void {
-    let result = this.#result;
     const rounds = this.#rounds;
     this.#rounds = [];
-    for (let i = 0; i < rounds.length; i++) result = rounds[i]!.finish(this.#result) || result;
-    this.#onSynced(result);
+    let first = 0;
+    for (let i = 0; i < rounds.length; i++) {
+      const count = rounds[i]!.disks.length;
+      rounds[i]!.finish(this.#results.slice(first, first + count));
+      first += count;
+    }
+    this.#onSynced(OK);
   }
 }

@@ -1,5 +1,6 @@
 // A pool on disks in memory, for tests: can be closed and opened again, as after a restart.
-import { formatDisk, openDisk } from "../disk/disk.js";
+import type { DataBuffer } from "../disk/data-buffer.js";
+import { type Disk, formatDisk, missingDisk, openDisk } from "../disk/disk.js";
 import { MemoryDiskFile } from "../disk/memory-disk-file.js";
 import type { MapFiles } from "../log/map-files.js";
 import type { CheckpointRecord } from "../pool/checkpoint.js";
@@ -36,30 +37,80 @@ class MemoryMapFiles implements MapFiles {
   }
 }
 
+/** A disk in memory that can fail. */
+export class FaultyDiskFile extends MemoryDiskFile {
+  writeError = 0;
+  syncError = 0;
+  readError = 0;
+
+  override read(target: DataBuffer, at: number, length: number, offset: number): number {
+    return this.readError || super.read(target, at, length, offset);
+  }
+
+  override write(source: DataBuffer, at: number, length: number, offset: number): number {
+    return this.writeError || super.write(source, at, length, offset);
+  }
+
+  override sync(): number {
+    return this.syncError || super.sync();
+  }
+}
+
 export class MemoryPool {
   readonly files = new MemoryMapFiles();
-  readonly disks: MemoryDiskFile[];
+  readonly disks: FaultyDiskFile[];
+  /** Places of disks that the next opening does not find, and of those whose content may be old. */
+  readonly missing = new Set<number>();
+  readonly suspect = new Set<number>();
+  readonly removed = new Set<number>();
+  clean = false;
   readonly specs = new Map<number, VolumeSpec>();
   pool: Pool;
   #epoch = 0;
   #nowMs = 0;
 
   constructor(diskCount: number, diskBytes = 64 * MIB) {
-    this.disks = Array.from({ length: diskCount }, (_, i) => {
-      const file = new MemoryDiskFile(`disk${i}`, diskBytes);
-      formatDisk(file, { poolId: "p", poolName: "p", diskId: `d${i}`, diskIndex: i, diskCount });
-      return file;
-    });
+    this.disks = Array.from({ length: diskCount }, (_, i) => makeDisk(i, diskCount, diskBytes));
     this.pool = this.reopen();
   }
 
   /** As after a crash: only disks, map files and what was recorded remain. */
   reopen(): Pool {
-    const disks = this.disks.map((file, i) => openDisk(file, "p", i));
+    const disks: Disk[] = [];
+    for (const [i, file] of this.disks.entries()) {
+      if (this.removed.has(i)) continue;
+      const disk = openDisk(file, "p", i);
+      const opened = this.missing.has(i) ? missingDisk(file.path, disk.superblock) : disk;
+      if (this.missing.has(i)) this.suspect.add(i);
+      opened.suspect = this.suspect.has(i);
+      disks.push(opened);
+    }
     this.#epoch++;
     const specs = [...this.specs.values()].map((spec) => ({ ...spec, epoch: this.#epoch }));
-    this.pool = new Pool(disks, this.files, specs, this.#epoch);
+    const hooks = {
+      onFailed: (index: number) => void this.suspect.add(index),
+      onTrusted: (index: number) => void this.suspect.delete(index),
+    };
+    this.pool = new Pool(disks, this.files, specs, this.#epoch, hooks, this.clean);
+    this.clean = false;
     return this.pool;
+  }
+
+  /** As the daemon ends: every volume has its checkpoint. */
+  close(): void {
+    for (const id of this.specs.keys()) {
+      const volume = this.pool.volumes.get(id);
+      const record = volume === undefined ? undefined : this.pool.housekeeper.checkpointNow(volume);
+      if (record !== undefined) this.record(record);
+    }
+    this.clean = true;
+  }
+
+  /** One more disk for the open pool. */
+  addDisk(diskBytes = 64 * MIB): void {
+    const index = this.disks.length;
+    this.disks.push(makeDisk(index, index + 1, diskBytes));
+    this.pool.disks.add(openDisk(this.disks[index] as FaultyDiskFile, "p", index));
   }
 
   createVolume(id: number, sizeBytes: number, copies = 1): Volume {
@@ -78,7 +129,7 @@ export class MemoryPool {
 
   /** Housekeeping until nothing is due. */
   settle(): void {
-    for (let quiet = 0; quiet < 3; ) {
+    for (let quiet = 0; quiet < 3 || this.pool.jobs.active; ) {
       this.#nowMs += 1000;
       const outcome = this.pool.housekeeper.housekeep(this.#nowMs);
       quiet = outcome === "idle" ? quiet + 1 : 0;
@@ -99,4 +150,10 @@ export class MemoryPool {
     });
     this.pool.housekeeper.checkpointRecorded(true);
   }
+}
+
+function makeDisk(index: number, diskCount: number, sizeBytes: number): FaultyDiskFile {
+  const file = new FaultyDiskFile(`disk${index}`, sizeBytes);
+  formatDisk(file, { poolId: "p", poolName: "p", diskId: `d${index}`, diskIndex: index, diskCount });
+  return file;
 }

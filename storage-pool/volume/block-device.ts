@@ -34,6 +34,8 @@ export interface BlockDevice {
    */
   admit(offset: number, length: number): number;
   commit(): number;
+  /** What whoever waits for a sync is told once it ended: 0, or EIO when answered writes cannot be made durable. */
+  readonly syncError: number;
   /** Commits, then makes everything that was ever committed survive power loss. */
   flush(): number;
   /** Walks a range in runs of stored (true) and absent blocks; neighbours of one kind are one run. */

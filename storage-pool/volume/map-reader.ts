@@ -12,6 +12,8 @@ export class MapReader {
   readonly #scratch = new DataBuffer(BLOCK_SIZE);
   /** Blocks put right from another copy, and blocks of which no good copy was left. */
   repairedBlocks = 0;
+  /** Requests served; for telling whether clients are busy. */
+  readCount = 0;
   lostBlocks = 0;
   /** Told of each block that cannot be read. */
   onLost: ((map: BlockMap, block: number) => void) | undefined;
@@ -22,6 +24,7 @@ export class MapReader {
 
   /** Any range inside the map; 0 or EIO. */
   read(map: BlockMap, target: DataBuffer, at: number, offset: number, length: number): number {
+    this.readCount++;
     const head = offset % BLOCK_SIZE;
     if (head === 0 && length % BLOCK_SIZE === 0) {
       return this.readBlocks(map, target, at, offset / BLOCK_SIZE, length / BLOCK_SIZE);
@@ -82,9 +85,14 @@ export class MapReader {
   ): number {
     const segment = this.#table.of(location);
     const offset = (location & (SEGMENT_BLOCKS - 1)) * BLOCK_SIZE;
-    const disk = segment.disks[0];
+    let copy = 0;
+    while (copy + 1 < segment.disks.length && !(segment.disks[copy] as Segment["disks"][number]).online)
+      copy++;
+    const disk = segment.disks[copy];
     const result =
-      disk === undefined ? EIO : disk.read(segment.slots[0] as number, target, at, run * BLOCK_SIZE, offset);
+      disk === undefined
+        ? EIO
+        : disk.read(segment.slots[copy] as number, target, at, run * BLOCK_SIZE, offset);
     for (let i = 0; i < run; i++) {
       const here = at + i * BLOCK_SIZE;
       const expected = map.checksum(block + i);

@@ -7,6 +7,7 @@ import type { BlockDevice, ExtentVisitor } from "./block-device.js";
 export class MemoryDevice implements BlockDevice {
   readonly sizeBytes: number;
   readonly readOnly = false;
+  readonly syncError = OK;
   flushCount = 0;
   readonly #bytes: Uint8Array;
   readonly #mapped: Uint8Array;

@@ -8,6 +8,7 @@ import type { Root, Volume } from "./volume.js";
 
 export class SnapshotDevice implements BlockDevice {
   readonly readOnly = true;
+  readonly syncError = OK;
   readonly #volume: Volume;
   readonly #root: Root;
   readonly #reader: MapReader;

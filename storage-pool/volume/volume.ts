@@ -69,8 +69,8 @@ export interface VolumeOptions {
   readonly sequence: number;
   readonly log: Pick<LogWriterOptions, "table" | "staging" | "gate">;
   readonly reader: MapReader;
-  /** Makes everything committed so far durable: 0 or an errno. */
-  readonly sync: () => number;
+  /** Makes everything committed so far durable; a writer that this failed for is broken afterwards. */
+  readonly sync: () => void;
 }
 
 const ZERO_BLOCKS = 64;
@@ -94,7 +94,7 @@ export class Volume implements BlockDevice {
   /** Rises with every change of a map; for caching what is computed from them. */
   generation = 0;
   readonly #reader: MapReader;
-  readonly #sync: () => number;
+  readonly #sync: () => void;
   #scratch = ZEROES;
 
   constructor(options: VolumeOptions) {
@@ -184,7 +184,12 @@ export class Volume implements BlockDevice {
 
   flush(): number {
     const result = this.commit();
-    return result !== OK ? result : toDeviceError(this.#sync());
+    if (result === OK) this.#sync();
+    return result === OK ? this.syncError : result;
+  }
+
+  get syncError(): number {
+    return this.writer.broken ? EIO : OK;
   }
 
   extents(offset: number, length: number, visit: ExtentVisitor): void {

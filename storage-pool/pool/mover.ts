@@ -1,0 +1,233 @@
+// Gives segments the copies they shall have: on disks that are there, away from disks that are drained.
+//
+//   a few segments: copied (verified) ─► disks synced ─► new header cells ─► disks synced ─► old cells cleared
+//
+// A segment keeps its number, so that no map changes. The cells carry a revision: after a crash in between the newer
+// places hold, and what was half done is free. Invariant: until the new cells are on the medium the old places stay.
+// Thread: the pool's worker. Hot: no (one segment per step).
+import { DataBuffer } from "../disk/data-buffer.js";
+import type { Disk } from "../disk/disk.js";
+import { BLOCK_SIZE } from "../limits.js";
+import { checksum, INDEX_SIZE, RECORD_DATA, SEGMENT_SIZE } from "../log/format.js";
+import { readIndex } from "../log/recovery.js";
+import type { Place, Segment, SegmentTable } from "../log/segment-table.js";
+import type { MapReader } from "../volume/map-reader.js";
+import { find, type Job, type JobProgress, newProgress } from "./job.js";
+
+const BATCH = 16;
+
+export interface MoverOptions {
+  readonly table: SegmentTable;
+  readonly reader: MapReader;
+  /** Syncs the pool beside other work. */
+  readonly syncAside: (onSynced: () => void) => void;
+}
+
+interface Move {
+  readonly segment: Segment;
+  readonly places: readonly Place[];
+  readonly added: readonly Place[];
+}
+
+export class MoveJob implements Job {
+  readonly kind: string;
+  readonly subject: string;
+  readonly progress: JobProgress = newProgress();
+  readonly #options: MoverOptions;
+  readonly #wanted: (segment: Segment) => boolean;
+  readonly #buffer = new DataBuffer(SEGMENT_SIZE);
+  #queue: Segment[] | undefined;
+  #batch: Move[] = [];
+  #phase: "copy" | "syncing" | "cells" | "syncing cells" | "apply" = "copy";
+  #cancelled = false;
+
+  /** `wanted` says which segments are not where they should be. */
+  constructor(kind: string, subject: string, options: MoverOptions, wanted: (segment: Segment) => boolean) {
+    this.kind = kind;
+    this.subject = subject;
+    this.#options = options;
+    this.#wanted = wanted;
+  }
+
+  step(): "more" | "wait" | "done" {
+    switch (this.#phase) {
+      case "copy":
+        return this.#copyNext();
+      case "cells":
+        this.#writeCells();
+        return this.#sync("syncing cells", "apply");
+      case "apply":
+        this.#apply();
+        this.#phase = "copy";
+        return "more";
+      default:
+        return "wait";
+    }
+  }
+
+  /** What was not written into cells yet is undone; what was is carried to its end. */
+  cancel(): void {
+    this.#cancelled = true;
+    if (this.#phase === "syncing cells") return;
+    for (const move of this.#batch) this.#undo(move);
+    this.#batch = [];
+  }
+
+  #copyNext(): "more" | "wait" | "done" {
+    this.#queue ??= this.#findAll();
+    const segment = this.#queue.pop();
+    if (segment !== undefined && this.#isWorth(segment)) this.#copy(segment);
+    if (this.#batch.length >= BATCH || (segment === undefined && this.#batch.length > 0)) {
+      return this.#sync("syncing", "cells");
+    }
+    if (segment !== undefined) return "more";
+    // What was written meanwhile counts, too; what could not be moved is not tried for ever.
+    const left = this.#count();
+    if (left > 0 && left < this.#leftBefore) {
+      this.#leftBefore = left;
+      this.#queue = undefined;
+      return "more";
+    }
+    if (left > 0) find(this.progress, `${left} segments stay: there is no room or no disk for them`);
+    return "done";
+  }
+
+  #leftBefore = Number.POSITIVE_INFINITY;
+
+  #isWorth(segment: Segment): boolean {
+    return this.#options.table.at(segment.index) === segment && segment.sealed && this.#wanted(segment);
+  }
+
+  #findAll(): Segment[] {
+    const found: Segment[] = [];
+    this.#options.table.visit((segment) => {
+      if (segment.sealed && !segment.moving && this.#wanted(segment)) found.push(segment);
+    });
+    this.progress.totalBytes = this.progress.doneBytes + found.length * SEGMENT_SIZE;
+    return found.reverse();
+  }
+
+  #count(): number {
+    let count = 0;
+    this.#options.table.visit((segment) => {
+      if (this.#wanted(segment)) count++;
+    });
+    return count;
+  }
+
+  #copy(segment: Segment): void {
+    const kept = segment.places.filter(({ disk }) => disk.open);
+    const added: Place[] = [];
+    while (kept.length + added.length < segment.copies) {
+      const disk = this.#roomiest([...kept, ...added].map((place) => place.disk));
+      if (disk === undefined) break;
+      added.push({ disk, slot: disk.takeSlot() });
+    }
+    const draining = segment.places.filter(({ disk }) => disk.online && disk.draining);
+    // Better a copy on a disk that is to go than one copy less.
+    const missing = Math.max(0, segment.copies - kept.length - added.length);
+    const places = [...kept, ...added, ...draining.slice(0, missing)];
+    const move: Move = { segment, places, added };
+    const useful =
+      added.length > 0 || places.length < segment.places.filter(({ disk }) => disk.online).length;
+    if (places.length === 0 || !useful || !this.#fill(segment, added)) {
+      this.#undo(move);
+      return;
+    }
+    segment.moving = true;
+    this.#batch.push(move);
+  }
+
+  #roomiest(without: readonly Disk[]): Disk | undefined {
+    return this.#options.table.disks
+      .filter((disk) => disk.open && disk.freeSlots > 0 && !without.includes(disk))
+      .sort((a, b) => b.freeSlots / b.slotCount - a.freeSlots / a.slotCount)[0];
+  }
+
+  /** Puts the segment's content, checked and made whole from all copies, into new places. */
+  #fill(segment: Segment, added: readonly Place[]): boolean {
+    if (added.length === 0) return true;
+    const buffer = this.#buffer;
+    const { records, index } = readIndex(segment);
+    const source = segment.places.find(({ disk }) => disk.online);
+    if (source === undefined) return false;
+    buffer.bytes.fill(0);
+    source.disk.read(source.slot, buffer, 0, SEGMENT_SIZE, 0);
+    buffer.bytes.set(index.bytes, 0);
+    let end = INDEX_SIZE;
+    const base = segment.index * (SEGMENT_SIZE / BLOCK_SIZE);
+    for (const { kind, dataBlock, checksums } of records) {
+      if (kind !== RECORD_DATA) continue;
+      end = Math.max(end, (dataBlock + checksums.length) * BLOCK_SIZE);
+      for (let i = 0; i < checksums.length; i++) {
+        const at = (dataBlock + i) * BLOCK_SIZE;
+        const sum = checksums[i] as number;
+        if (checksum(buffer.bytes, at, BLOCK_SIZE) === sum) continue;
+        if (this.#options.table.countOf(base + dataBlock + i) === 0) continue;
+        if (this.#options.reader.repair(segment, at, sum, buffer, at)) this.progress.repairedBlocks++;
+        else this.progress.lostBlocks++;
+      }
+    }
+    return added.every(({ disk, slot }) => {
+      const result = disk.write(slot, buffer, 0, end, 0);
+      if (result !== 0) find(this.progress, `${disk.file.path} took no copy (errno ${result})`);
+      return result === 0;
+    });
+  }
+
+  #sync(phase: "syncing" | "syncing cells", then: "cells" | "apply"): "more" | "wait" {
+    this.#phase = phase;
+    this.#options.syncAside(() => {
+      this.#phase = then;
+      if (this.#cancelled && then === "apply") this.#apply();
+    });
+    return (this.#phase as string) === then ? "more" : "wait";
+  }
+
+  #writeCells(): void {
+    this.#batch = this.#batch.filter((move) => {
+      const { segment, places, added } = move;
+      if (!added.every(({ disk }) => disk.online)) {
+        this.#undo(move);
+        return false;
+      }
+      const header = segment.header(places, segment.revision + 1);
+      for (const { disk, slot } of places) disk.writeCell(slot, header);
+      return true;
+    });
+  }
+
+  #apply(): void {
+    for (const move of this.#batch) {
+      const { segment, places } = move;
+      segment.moving = false;
+      // A disk that failed meanwhile may not have the cell; the other places do.
+      const good = places.filter(({ disk }) => disk.online);
+      if (good.length === 0) continue;
+      const gone = segment.places.filter(({ disk }) => !places.some((place) => place.disk === disk));
+      segment.disks = good.map(({ disk }) => disk);
+      segment.slots = good.map(({ slot }) => slot);
+      segment.revision++;
+      for (const { disk, slot } of gone) if (disk.online) disk.freeSlot(slot);
+      this.progress.doneBytes += SEGMENT_SIZE;
+    }
+    this.#batch = [];
+  }
+
+  #undo({ segment, added }: Move): void {
+    segment.moving = false;
+    for (const { disk, slot } of added) disk.freeSlot(slot);
+  }
+}
+
+/** Whether a copy of the segment is on a disk that is to be emptied. */
+export function isOnDraining(segment: Segment): boolean {
+  return segment.disks.some((disk) => disk.draining && disk.online);
+}
+
+/** Whether the segment has fewer copies than it shall and than disks allow. */
+export function isDegraded(segment: Segment, table: SegmentTable): boolean {
+  const held = segment.disks.filter((disk) => disk.online).length;
+  if (held === 0 || held >= segment.copies) return false;
+  return held < table.disks.filter((disk) => disk.open).length;
+}

@@ -1,0 +1,195 @@
+import { expect, test } from "vitest";
+import { DataBuffer } from "../disk/data-buffer.js";
+import { INDEX_SIZE, SEGMENT_SIZE, slotCountOf, slotsAt } from "../log/format.js";
+import { MemoryPool } from "../testing/memory-pool.js";
+import type { Volume } from "../volume/volume.js";
+
+const BLOCK = 4096;
+const MIB = 1024 * 1024;
+const buffer = new DataBuffer(8 * MIB);
+const SLOT_0 = slotsAt(slotCountOf(64 * MIB));
+
+function write(volume: Volume, block: number, tag: number, count = 1): void {
+  buffer.bytes.fill(tag, 0, count * BLOCK);
+  expect(volume.stageWrite(buffer, 0, block * BLOCK, count * BLOCK)).toBe(0);
+  expect(volume.commit()).toBe(0);
+}
+
+/** Writes `count` blocks, each with its own number. */
+function fill(volume: Volume, count: number, plus = 0): void {
+  for (let block = 0; block < count; block++) write(volume, block, ((block + plus) % 250) + 1);
+}
+
+function expectFilled(volume: Volume, count: number, plus = 0): void {
+  for (let block = 0; block < count; block++) {
+    expect(volume.read(buffer, 0, block * BLOCK, BLOCK), `block ${block}`).toBe(0);
+    expect(buffer.bytes[17], `block ${block}`).toBe(((block + plus) % 250) + 1);
+  }
+}
+
+function states(memory: MemoryPool): string[] {
+  return memory.pool.usage().disks.map(({ path, state, segments }) => `${path} ${state} ${segments}`);
+}
+
+test("a drained disk is empty, everything is on the others, and it can be removed", () => {
+  const memory = new MemoryPool(2);
+  const volume = memory.createVolume(1, 64 * MIB);
+  fill(volume, 3000);
+  memory.createSnapshot(1, "s");
+  fill(volume, 200, 7);
+  const job = memory.pool.disks.drain(0);
+  expect(() => memory.pool.disks.remove(0, false)).toThrowError(
+    expect.objectContaining({ code: "DISK_IN_USE" }),
+  );
+  memory.settle();
+  expect(memory.pool.jobs.reports().find((each) => each.id === job)).toMatchObject({
+    state: "done",
+    findings: [],
+  });
+  expect(states(memory)[0]).toBe("disk0 draining 0");
+  expectFilled(volume, 200, 7);
+  memory.pool.disks.remove(0, false);
+  memory.removed.add(0);
+  fill(volume, 100, 9);
+  const after = memory.reopen().volume(1);
+  expectFilled(after, 100, 9);
+  expect(after.snapshots.get("s")?.map.mappedBlocks).toBe(3000);
+  expect(memory.pool.prove(1)).toBe(1);
+  memory.settle();
+  expect(memory.pool.jobs.reports()[0]).toMatchObject({ kind: "prove", state: "done", lostBlocks: 0 });
+});
+
+test("a disk is not drained when there is no other, and stays in part when the others are full", () => {
+  const memory = new MemoryPool(1);
+  expect(() => memory.pool.disks.drain(0)).toThrowError(expect.objectContaining({ code: "POOL_FULL" }));
+  const volume = memory.createVolume(1, 64 * MIB);
+  fill(volume, 12_000);
+  memory.addDisk(40 * MIB);
+  memory.pool.disks.drain(0);
+  memory.settle();
+  expect(memory.pool.jobs.reports()[0]?.findings[0]).toContain("there is no room");
+  expectFilled(volume, 12_000);
+  memory.pool.disks.undrain(0);
+  expect(states(memory)[0]).toMatch(/^disk0 online/);
+});
+
+test("two copies: a disk that fails costs nobody anything, and a third takes its place", () => {
+  const memory = new MemoryPool(2);
+  const volume = memory.createVolume(1, 64 * MIB, 2);
+  fill(volume, 1500);
+  memory.disks[0]!.writeError = 5;
+  fill(volume, 1500, 3);
+  expect(volume.flush()).toBe(0);
+  expect(memory.pool.usage().degradedSegments).toBeGreaterThan(0);
+  memory.settle();
+  expect([...memory.suspect]).toEqual([0]);
+  expectFilled(volume, 1500, 3);
+  memory.addDisk();
+  memory.settle();
+  expect(memory.pool.usage().degradedSegments).toBe(0);
+  memory.pool.disks.remove(0, false);
+  memory.removed.add(0);
+  memory.disks[1]!.content.zero(SLOT_0, 60 * MIB);
+  const after = memory.reopen().volume(1);
+  expectFilled(after, 1500, 3);
+});
+
+test("a failed sync ends the volume that had its only copy there, and no other", () => {
+  const memory = new MemoryPool(2);
+  const twice = memory.createVolume(1, 64 * MIB, 2);
+  const once = memory.createVolume(2, 64 * MIB, 1);
+  write(once, 0, 1);
+  write(twice, 0, 1);
+  const place = once.writer.segment?.disks[0]?.index as number;
+  memory.disks[place]!.syncError = 5;
+  expect(once.flush()).toBe(5);
+  expect(twice.flush()).toBe(0);
+  write(twice, 1, 2);
+  expect(twice.flush()).toBe(0);
+  expect(once.flush()).toBe(5);
+});
+
+test("a missing disk stops only volumes that need it; when it is back old copies are put right", () => {
+  const memory = new MemoryPool(2);
+  fill(memory.createVolume(1, 64 * MIB, 2), 1500);
+  const once = memory.createVolume(2, 64 * MIB, 1);
+  fill(once, 3000);
+  expect(once.flush()).toBe(0);
+  memory.missing.add(0);
+  let pool = memory.reopen();
+  expect(pool.damaged.get(2)).toContain("disk0, which is missing");
+  expect(pool.damaged.has(1)).toBe(false);
+  expectFilled(pool.volume(1), 1500);
+  fill(pool.volume(1), 1500, 5);
+  expect(pool.volume(1).flush()).toBe(0);
+  memory.settle();
+  memory.missing.delete(0);
+  pool = memory.reopen();
+  expect(pool.damaged.size).toBe(0);
+  expectFilled(pool.volume(2), 3000);
+  memory.settle();
+  expect([...memory.suspect]).toEqual([]);
+  expect(pool.usage().degradedSegments).toBe(0);
+  memory.missing.add(1);
+  pool = memory.reopen();
+  expectFilled(pool.volume(1), 1500, 5);
+});
+
+test("what was written while one disk was away is not taken from that disk alone", () => {
+  const memory = new MemoryPool(2);
+  fill(memory.createVolume(1, 64 * MIB, 2), 100);
+  memory.missing.add(0);
+  const degraded = memory.reopen();
+  fill(degraded.volume(1), 100, 5);
+  expect(degraded.volume(1).flush()).toBe(0);
+  memory.missing.clear();
+  memory.missing.add(1);
+  expect(memory.reopen().damaged.get(1)).toContain("the end of its log may be on disk1");
+});
+
+test("after an orderly end a volume with one copy is served without a disk that has nothing of it", () => {
+  const memory = new MemoryPool(1);
+  fill(memory.createVolume(1, 64 * MIB), 100);
+  memory.addDisk();
+  memory.close();
+  memory.missing.add(1);
+  const pool = memory.reopen();
+  expect(pool.damaged.size).toBe(0);
+  expectFilled(pool.volume(1), 100);
+});
+
+test("scrub puts records and blocks right that went bad on one copy, and names what is lost", () => {
+  const memory = new MemoryPool(2);
+  fill(memory.createVolume(1, 64 * MIB, 2), 900);
+  memory.pool.sync();
+  memory.pool.disks.drain(0);
+  memory.pool.disks.undrain(0);
+  for (const [disk, offset] of [
+    [0, 80],
+    [0, INDEX_SIZE + 5 * BLOCK],
+    [1, INDEX_SIZE + 6 * BLOCK],
+  ] as const) {
+    memory.disks[disk]!.content.write(Uint8Array.of(0xee, 0xee), 0, 2, SLOT_0 + offset);
+  }
+  memory.pool.scrub();
+  memory.settle();
+  expect(memory.pool.jobs.reports().at(-1)).toMatchObject({
+    kind: "scrub",
+    state: "done",
+    repairedBlocks: 3,
+    lostBlocks: 0,
+    totalBytes: 2 * SEGMENT_SIZE,
+    doneBytes: 2 * SEGMENT_SIZE,
+  });
+  for (const disk of [0, 1]) {
+    memory.disks[disk]!.content.write(Uint8Array.of(0xee, 0xee), 0, 2, SLOT_0 + INDEX_SIZE + 9 * BLOCK);
+  }
+  memory.pool.scrub();
+  memory.settle();
+  expect(memory.pool.jobs.reports().at(-1)).toMatchObject({ state: "failed", lostBlocks: 2 });
+  memory.pool.prove(1);
+  memory.settle();
+  const proof = memory.pool.jobs.reports().at(-1);
+  expect(proof).toMatchObject({ kind: "prove", state: "failed", lostBlocks: 2 });
+  expect(proof?.findings[0]).toBe("block 9 has another checksum than its map on disk0");
+});

@@ -1,0 +1,196 @@
+// The disks of an open pool: taking more, emptying one, letting one go, and the work that follows when one fails.
+//
+//   open ──drain──► draining ──(job: everything moved)──► empty ──remove──► gone
+//   failed or missing ──(job: copies made on others)──► remove
+//
+// Thread: the pool's worker. Hot: no.
+import { type Disk, wipeDisk } from "../disk/disk.js";
+import { storageError } from "../errors.js";
+import { DISKS_MAX } from "../limits.js";
+import { SEGMENT_SIZE } from "../log/format.js";
+import type { Segment, SegmentTable } from "../log/segment-table.js";
+import type { MapReader } from "../volume/map-reader.js";
+import type { Volume } from "../volume/volume.js";
+import type { JobRunner } from "./job.js";
+import { isDegraded, isOnDraining, MoveJob } from "./mover.js";
+import { ScrubJob } from "./scrub.js";
+
+export interface DiskUsage {
+  readonly index: number;
+  readonly path: string;
+  readonly sizeBytes: number;
+  readonly freeBytes: number;
+  readonly failed: boolean;
+  readonly state: "online" | "draining" | "failed" | "missing";
+  /** Segments that have a copy there. */
+  readonly segments: number;
+}
+
+export interface PoolDisksOptions {
+  readonly table: SegmentTable;
+  readonly reader: MapReader;
+  readonly jobs: JobRunner;
+  readonly volumes: ReadonlyMap<number, Volume>;
+  /** Nothing more goes into segments that are open. */
+  readonly sealAll: () => void;
+  readonly syncAside: (onSynced: () => void) => void;
+  /** Copies that were old are right again. */
+  readonly onTrusted: (disk: Disk) => void;
+}
+
+export class PoolDisks {
+  readonly #options: PoolDisksOptions;
+  #failedCount = 0;
+
+  constructor(options: PoolDisksOptions) {
+    this.#options = options;
+  }
+
+  add(disk: Disk): void {
+    const { disks } = this.#options.table;
+    if (disks.length >= DISKS_MAX)
+      throw storageError("LIMIT_REACHED", `a pool has at most ${DISKS_MAX} disks`);
+    disks.push(disk);
+    this.rebuild();
+  }
+
+  disk(index: number): Disk {
+    const disk = this.#options.table.disks.find((each) => each.index === index);
+    if (disk === undefined) throw storageError("DISK_NOT_FOUND", `the pool has no disk ${index}`);
+    return disk;
+  }
+
+  /** Nothing new goes to the disk, and what it holds moves away; the number of the job that moves it. */
+  drain(index: number): number {
+    const disk = this.disk(index);
+    if (!disk.online) {
+      throw storageError(
+        "DISK_MISSING",
+        `${disk.file.path} cannot be read: a rebuild makes its copies anew`,
+        {
+          remedy: "remove it when the rebuild is done",
+        },
+      );
+    }
+    const others = this.#options.table.disks.filter((each) => each.open && each !== disk);
+    if (others.length === 0) {
+      throw storageError("POOL_FULL", `there is no other disk to move ${disk.file.path} to`, {
+        remedy: "add a disk first",
+      });
+    }
+    disk.draining = true;
+    this.#options.sealAll();
+    return this.#options.jobs.start(
+      new MoveJob(
+        "drain",
+        disk.file.path,
+        this.#options,
+        (segment) => isOnDraining(segment) && on(segment, disk),
+      ),
+    );
+  }
+
+  /** The disk is used again. */
+  undrain(index: number): void {
+    const disk = this.disk(index);
+    disk.draining = false;
+    this.#options.jobs.cancel((job) => job.kind === "drain" && job.subject === disk.file.path);
+  }
+
+  /** Lets an empty disk go, or one that is lost for good. Throws DISK_IN_USE. */
+  remove(index: number, lost: boolean): void {
+    const disk = this.disk(index);
+    const { table } = this.#options;
+    const held = this.#segmentsOn(disk);
+    if (disk.online && (!disk.draining || held > 0)) {
+      throw storageError("DISK_IN_USE", `${disk.file.path} still holds ${held} segments`, {
+        remedy: "drain it first",
+      });
+    }
+    if (!disk.online && held > 0 && !lost) {
+      throw storageError("DISK_IN_USE", `${held} segments have no other copy than on ${disk.file.path}`, {
+        remedy: "bring it back, or give it up as lost",
+      });
+    }
+    if (disk.online) {
+      const result = wipeDisk(disk);
+      if (result !== 0) {
+        throw storageError("DISK_DAMAGED", `${disk.file.path} cannot be written (errno ${result})`);
+      }
+    }
+    table.disks.splice(table.disks.indexOf(disk), 1);
+    table.visit((segment) => {
+      const places = segment.places.filter((place) => place.disk !== disk);
+      segment.disks = places.map((place) => place.disk);
+      segment.slots = places.map((place) => place.slot);
+    });
+    disk.file.close();
+  }
+
+  /** Copies that are missing are made anew, if there are disks for them; the job's number, 0 when there is nothing to do. */
+  rebuild(): number {
+    const { table, jobs } = this.#options;
+    let degraded = false;
+    table.visit((segment) => {
+      degraded ||= isDegraded(segment, table);
+    });
+    if (!degraded) return 0;
+    this.#options.sealAll();
+    return jobs.start(
+      new MoveJob("rebuild", "copies", this.#options, (segment) => isDegraded(segment, table)),
+    );
+  }
+
+  /** Copies on disks that were away are looked through. */
+  resync(): void {
+    for (const disk of this.#options.table.disks) {
+      if (!disk.suspect || !disk.online) continue;
+      const done = () => {
+        disk.suspect = false;
+        this.#options.onTrusted(disk);
+      };
+      this.#options.jobs.start(
+        new ScrubJob("resync", disk.file.path, this.#options, (segment) => on(segment, disk), done),
+      );
+    }
+  }
+
+  /** Called now and then: a disk that failed since is made up for. Returns disks that failed since the last call. */
+  watch(): Disk[] {
+    const failed = this.#options.table.disks.filter((disk) => disk.failed);
+    if (failed.length === this.#failedCount) return [];
+    this.#failedCount = failed.length;
+    this.rebuild();
+    return failed.filter((disk) => !disk.suspect);
+  }
+
+  usage(): DiskUsage[] {
+    const counts = new Map<Disk, number>();
+    this.#options.table.visit((segment) => {
+      for (const disk of segment.disks) counts.set(disk, (counts.get(disk) ?? 0) + 1);
+    });
+    return this.#options.table.disks.map((disk) => ({
+      index: disk.index,
+      path: disk.file.path,
+      sizeBytes: disk.slotCount * SEGMENT_SIZE,
+      freeBytes: disk.open ? Math.min(disk.freeSlots * SEGMENT_SIZE, disk.file.availableBytes()) : 0,
+      failed: disk.failed,
+      state: disk.missing ? "missing" : disk.failed ? "failed" : disk.draining ? "draining" : "online",
+      segments: counts.get(disk) ?? 0,
+    }));
+  }
+
+  #segmentsOn(disk: Disk): number {
+    let count = 0;
+    this.#options.table.visit((segment) => {
+      if (!on(segment, disk)) return;
+      // A lost disk counts only for what nobody else has.
+      if (disk.online || !segment.places.some((place) => place.disk.online)) count++;
+    });
+    return count;
+  }
+}
+
+function on(segment: Segment, disk: Disk): boolean {
+  return segment.disks.includes(disk);
+}

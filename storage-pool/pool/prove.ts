@@ -1,0 +1,153 @@
+// Proving a volume: reads every block of the volume and its snapshots from every copy and holds it against the map, and
+// the log's tail against its sequence. One verdict; nothing is repaired. Thread: the pool's worker. Hot: no.
+import { DataBuffer } from "../disk/data-buffer.js";
+import { BLOCK_SIZE } from "../limits.js";
+import { checksum, PAGE_ENTRIES, SEGMENT_BLOCKS } from "../log/format.js";
+import { readRecords, replayRange } from "../log/recovery.js";
+import type { SegmentTable } from "../log/segment-table.js";
+import { type BlockMap, BRANCH_PAGES, type MapPage } from "../volume/block-map.js";
+import type { Volume } from "../volume/volume.js";
+import { find, type Job, type JobProgress, newProgress } from "./job.js";
+
+const RUN_BLOCKS = 64;
+
+interface Proven {
+  readonly map: BlockMap;
+  /** "" for the volume as it was when the job began. */
+  readonly name: string;
+}
+
+export class ProveJob implements Job {
+  readonly kind = "prove";
+  readonly subject: string;
+  readonly progress: JobProgress = newProgress();
+  readonly #table: SegmentTable;
+  readonly #volume: Volume;
+  readonly #buffer = new DataBuffer(RUN_BLOCKS * BLOCK_SIZE);
+  readonly #seen = new Set<MapPage>();
+  #roots: Proven[] | undefined;
+  #next = 0;
+
+  constructor(volume: Volume, table: SegmentTable) {
+    this.subject = volume.name;
+    this.#volume = volume;
+    this.#table = table;
+  }
+
+  step(): "more" | "done" {
+    if (this.#roots === undefined) {
+      this.#begin();
+      return "more";
+    }
+    const root = this.#roots[0];
+    if (root === undefined) return "done";
+    for (; this.#next < root.map.pageCount; this.#next++) {
+      const page = root.map.page(this.#next);
+      if (page === null || this.#seen.has(page)) continue;
+      this.#seen.add(page);
+      this.#provePage(root, this.#next++, page);
+      return "more";
+    }
+    root.map.release();
+    this.#roots.shift();
+    this.#next = 0;
+    return "more";
+  }
+
+  cancel(): void {
+    for (const { map } of this.#roots ?? []) map.release();
+    this.#roots = [];
+  }
+
+  /** The maps are frozen: what is written meanwhile is not looked at. */
+  #begin(): void {
+    this.#volume.settle();
+    this.#roots = this.#volume.roots().map((root) => ({ map: root.map.freeze(), name: root.name }));
+    const pages = new Set<MapPage>();
+    for (const { map } of this.#roots) {
+      for (const branch of map.branches) {
+        for (let i = 0; branch !== null && i < BRANCH_PAGES; i++) {
+          const page = branch.pages[i] as MapPage | null;
+          if (page !== null) pages.add(page);
+        }
+      }
+    }
+    this.progress.totalBytes = pages.size * PAGE_ENTRIES * BLOCK_SIZE;
+    this.#proveLog();
+  }
+
+  #proveLog(): void {
+    const { checkpointSequence, writer, id } = this.#volume;
+    let expected = checkpointSequence + 1;
+    for (const { segment, limit } of replayRange(this.#table.logOf(id), checkpointSequence)) {
+      for (const { volume, sequence } of readRecords(segment)) {
+        if (volume !== id || sequence >= limit || sequence < expected) continue;
+        if (sequence > expected) {
+          this.#bad(`record ${expected} of the log is not there, but ${sequence} is`);
+          return;
+        }
+        expected++;
+      }
+    }
+    if (expected <= writer.sequence)
+      this.#bad(`the log ends before record ${expected} of ${writer.sequence}`);
+  }
+
+  #provePage(root: Proven, index: number, page: MapPage): void {
+    this.progress.doneBytes += PAGE_ENTRIES * BLOCK_SIZE;
+    for (let entry = 0; entry < PAGE_ENTRIES; ) {
+      const location = page.words[entry] as number;
+      let run = 1;
+      if (location !== 0) {
+        const max = Math.min(
+          RUN_BLOCKS,
+          PAGE_ENTRIES - entry,
+          SEGMENT_BLOCKS - (location & (SEGMENT_BLOCKS - 1)),
+        );
+        while (run < max && page.words[entry + run] === location + run) run++;
+        this.#proveRun(root, index * PAGE_ENTRIES + entry, location, page.words, entry, run);
+      }
+      entry += run;
+    }
+  }
+
+  #proveRun(
+    root: Proven,
+    block: number,
+    location: number,
+    words: Uint32Array,
+    entry: number,
+    run: number,
+  ): void {
+    const where = `block ${block}${root.name === "" ? "" : ` of snapshot ${root.name}`}`;
+    const segment = this.#table.at(location >>> 10);
+    if (segment === undefined || segment.disks.length === 0) {
+      this.#bad(`${where} and ${run - 1} more lie in a segment that is not there`);
+      return;
+    }
+    for (let i = 0; i < run; i++) {
+      if (this.#table.countOf(location + i) === 0) this.#bad(`${where}: its place counts as free`);
+    }
+    for (const { disk, slot } of segment.places) {
+      const offset = (location & (SEGMENT_BLOCKS - 1)) * BLOCK_SIZE;
+      const result = disk.read(slot, this.#buffer, 0, run * BLOCK_SIZE, offset);
+      for (let i = 0; i < run; i++) {
+        const good =
+          result === 0 &&
+          checksum(this.#buffer.bytes, i * BLOCK_SIZE, BLOCK_SIZE) === words[entry + i + PAGE_ENTRIES];
+        if (good) continue;
+        this.progress.lostBlocks++;
+        const what = result === 0 ? "has another checksum than its map" : `cannot be read (errno ${result})`;
+        find(
+          this.progress,
+          `block ${block + i}${root.name === "" ? "" : ` of snapshot ${root.name}`} ${what} on ${disk.file.path}`,
+        );
+      }
+    }
+  }
+
+  #bad(what: string): void {
+    this.progress.lostBlocks++;
+    find(this.progress, what);
+  }
+}

@@ -1,0 +1,114 @@
+// Scrubbing: reads every copy of every segment, checks each record and each block that is alive, and puts bad copies
+// right from good ones. What has no good copy left is named. Thread: the pool's worker. Hot: no (one copy per step).
+import { DataBuffer } from "../disk/data-buffer.js";
+import { BLOCK_SIZE } from "../limits.js";
+import {
+  checksum,
+  INDEX_SIZE,
+  parseRecord,
+  RECORD_DATA,
+  SEGMENT_BLOCKS,
+  SEGMENT_SIZE,
+} from "../log/format.js";
+import { readIndex } from "../log/recovery.js";
+import type { Segment, SegmentTable } from "../log/segment-table.js";
+import type { MapReader } from "../volume/map-reader.js";
+import { find, type Job, type JobProgress, newProgress } from "./job.js";
+
+export class ScrubJob implements Job {
+  readonly kind: string;
+  readonly subject: string;
+  readonly progress: JobProgress = newProgress();
+  readonly #table: SegmentTable;
+  readonly #reader: MapReader;
+  readonly #onDone: () => void;
+  readonly #buffer = new DataBuffer(SEGMENT_SIZE);
+  readonly #queue: Segment[] = [];
+  #copy = 0;
+
+  /** Looks at the segments that `wanted` names; `onDone` is called when all were looked at. */
+  constructor(
+    kind: string,
+    subject: string,
+    modules: { readonly table: SegmentTable; readonly reader: MapReader },
+    wanted: (segment: Segment) => boolean = () => true,
+    onDone: () => void = () => {},
+  ) {
+    this.kind = kind;
+    this.subject = subject;
+    this.#table = modules.table;
+    this.#reader = modules.reader;
+    this.#onDone = onDone;
+    modules.table.visit((segment) => {
+      if (segment.disks.length > 0 && wanted(segment)) this.#queue.push(segment);
+    });
+    for (const segment of this.#queue) this.progress.totalBytes += segment.disks.length * SEGMENT_SIZE;
+    this.#queue.reverse();
+  }
+
+  step(): "more" | "done" {
+    const segment = this.#queue.at(-1);
+    if (segment === undefined) {
+      this.#onDone();
+      return "done";
+    }
+    const gone = this.#table.at(segment.index) !== segment || !segment.sealed;
+    if (!gone && this.#copy < segment.disks.length) this.#check(segment, this.#copy);
+    this.#copy++;
+    this.progress.doneBytes += SEGMENT_SIZE;
+    if (gone || this.#copy >= segment.disks.length) {
+      this.progress.doneBytes += Math.max(0, segment.disks.length - this.#copy) * SEGMENT_SIZE;
+      this.#queue.pop();
+      this.#copy = 0;
+    }
+    return "more";
+  }
+
+  cancel(): void {
+    this.#queue.length = 0;
+  }
+
+  #check(segment: Segment, copy: number): void {
+    const disk = segment.disks[copy] as Segment["disks"][number];
+    const slot = segment.slots[copy] as number;
+    if (!disk.online) return;
+    const buffer = this.#buffer;
+    const { records, index } = readIndex(segment);
+    const failed = disk.read(slot, buffer, 0, SEGMENT_SIZE, 0) !== 0;
+    if (failed) buffer.bytes.fill(0);
+    const base = segment.index * SEGMENT_BLOCKS;
+    let at = 0;
+    for (const record of records) {
+      at = recordAt(index, at, segment.serial);
+      if (!failed && parseRecord(buffer.bytes, at, segment.serial)?.sequence !== record.sequence) {
+        if (disk.write(slot, index, at, record.size, at) === 0) this.progress.repairedBlocks++;
+      }
+      at += record.size;
+      if (record.kind !== RECORD_DATA) continue;
+      for (let i = 0; i < record.checksums.length; i++) {
+        const block = record.dataBlock + i;
+        const sum = record.checksums[i] as number;
+        if (checksum(buffer.bytes, block * BLOCK_SIZE, BLOCK_SIZE) === sum) continue;
+        if (this.#table.countOf(base + block) === 0) continue;
+        this.#repair(segment, block, sum, disk.file.path);
+      }
+    }
+  }
+
+  #repair(segment: Segment, block: number, sum: number, path: string): void {
+    const offset = block * BLOCK_SIZE;
+    if (this.#reader.repair(segment, offset, sum, this.#buffer, offset)) {
+      this.progress.repairedBlocks++;
+      return;
+    }
+    this.progress.lostBlocks++;
+    find(this.progress, `block ${block} of segment ${segment.index} has no good copy (looked at ${path})`);
+  }
+}
+
+/** Place of the next record of a merged index. */
+function recordAt(index: DataBuffer, from: number, serial: number): number {
+  for (let at = from; at < INDEX_SIZE; at += 8)
+    if (parseRecord(index.bytes, at, serial) !== undefined) return at;
+  return INDEX_SIZE;
+}
