@@ -6,7 +6,6 @@ import { storageError } from "./errors.js";
 import {
   absolutePath,
   copies,
-  diskPaths,
   flag,
   label,
   optionalUid,
@@ -14,6 +13,7 @@ import {
   sizeBytes,
   volumeName,
 } from "./parameters.js";
+import { poolMethods } from "./pool-control.js";
 import { exportListening, type StorageDaemon, specOf } from "./storaged.js";
 import type { LostRange } from "./volume/lost-blocks.js";
 
@@ -47,17 +47,6 @@ export interface VolumeView {
   readonly damage?: string;
 }
 
-export interface PoolView {
-  readonly name: string;
-  readonly sizeBytes: number;
-  readonly allocatedBytes: number;
-  readonly freeBytes: number;
-  readonly repairedBlocks: number;
-  readonly lostBlocks: number;
-  readonly volumes: number;
-  readonly disks: readonly { path: string; sizeBytes: number; freeBytes: number; failed: boolean }[];
-}
-
 /** Method name → what it does. Changing methods run one after the other. */
 export function controlMethods(daemon: StorageDaemon): Record<string, ControlMethod> {
   const alone =
@@ -65,9 +54,7 @@ export function controlMethods(daemon: StorageDaemon): Record<string, ControlMet
     (params) =>
       daemon.exclusive(() => method(daemon, params));
   return {
-    "pool.list": async () =>
-      Promise.all([...daemon.catalogue.pools.keys()].sort().map((name) => poolView(daemon, name))),
-    "pool.create": alone(createPool),
+    ...poolMethods(daemon),
     "volume.list": async () =>
       Promise.all(
         [...daemon.catalogue.volumes.values()].sort(byName).map((entry) => volumeView(daemon, entry)),
@@ -96,12 +83,6 @@ export function controlMethods(daemon: StorageDaemon): Record<string, ControlMet
   };
 }
 
-async function createPool(daemon: StorageDaemon, params: Params): Promise<PoolView> {
-  const name = label(params, "name");
-  await daemon.createPool(name, diskPaths(params));
-  return poolView(daemon, name);
-}
-
 async function createVolume(daemon: StorageDaemon, params: Params): Promise<VolumeView> {
   const name = volumeName(params);
   const from = params["fromSnapshot"];
@@ -121,6 +102,8 @@ async function createVolume(daemon: StorageDaemon, params: Params): Promise<Volu
   const poolEntry = daemon.catalogue.pools.get(pool);
   if (poolEntry === undefined)
     throw storageError("POOL_NOT_FOUND", `there is no pool ${pool}`, { field: "pool" });
+  const unavailable = daemon.unavailable.get(pool);
+  if (unavailable !== undefined) throw storageError("DISK_MISSING", unavailable, { field: "pool" });
   if (copyCount > poolEntry.disks.length) {
     throw storageError(
       "PARAMETER_INVALID",
@@ -194,6 +177,8 @@ async function cloneVolume(
 
 async function deleteVolume(daemon: StorageDaemon, params: Params): Promise<object> {
   const entry = find(daemon, volumeName(params));
+  const unavailable = daemon.unavailable.get(entry.pool);
+  if (unavailable !== undefined) throw storageError("DISK_MISSING", unavailable);
   await refuseInUse(daemon, entry, "delete");
   await daemon.held(entry.pool, async () => {
     await daemon.catalogue.deleteVolume(entry.name);
@@ -332,12 +317,6 @@ export interface ExportView {
 
 function exportView({ socket, volume, readOnly, hasUid, uid }: ExportEntry): ExportView {
   return { socket, volume, readOnly, ...(hasUid ? { uid } : {}) };
-}
-
-async function poolView(daemon: StorageDaemon, name: string): Promise<PoolView> {
-  const usage = await daemon.target.ask("poolUsage", { pool: name });
-  const volumes = [...daemon.catalogue.volumes.values()].filter((volume) => volume.pool === name).length;
-  return { name, ...usage, volumes };
 }
 
 async function volumeView(daemon: StorageDaemon, entry: VolumeEntry): Promise<VolumeView> {

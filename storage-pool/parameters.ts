@@ -82,3 +82,10 @@ export function flag(params: Params, field: string): boolean {
   if (typeof given !== "boolean") invalid(field, "true or false", given);
   return given;
 }
+
+export function jobNumber(params: Params, field: string): number {
+  const given = params[field];
+  if (typeof given !== "number" || !Number.isInteger(given) || given < 1)
+    invalid(field, "a job's number", given);
+  return given;
+}

@@ -12,9 +12,15 @@ import { type ControlServer, createControlServer } from "../base/jsonrpc/index.j
 import { type FileLock, lockFile } from "../base/linux/index.js";
 import type { Logger } from "../base/log/index.js";
 import { openLevelStore } from "../base/store/index.js";
-import { Catalogue, type ExportEntry, type PoolEntry, type VolumeEntry } from "./catalogue/catalogue.js";
+import {
+  Catalogue,
+  type DiskEntry,
+  type ExportEntry,
+  newDisk,
+  type PoolEntry,
+  type VolumeEntry,
+} from "./catalogue/catalogue.js";
 import { controlMethods } from "./control.js";
-import { isDiskPresent } from "./disk/disk-file.js";
 import { storageError } from "./errors.js";
 import { type NbdEndpoint, NbdEndpoints } from "./nbd-endpoints.js";
 import type { CheckpointRecord } from "./pool/checkpoint.js";
@@ -67,6 +73,8 @@ export class StorageDaemon implements Storaged {
   #endpoints: NbdEndpoints | undefined;
   /** Volume name → what is wrong with it. */
   readonly damaged = new Map<string, string>();
+  /** Pool name → why it is not open. */
+  readonly unavailable = new Map<string, string>();
   readonly #openPools = new Set<string>();
   #operations: Promise<unknown> = Promise.resolve();
   #checkpoints: Promise<void> = Promise.resolve();
@@ -110,6 +118,14 @@ export class StorageDaemon implements Storaged {
           { volume, ...range },
           "a block has no copy with its checksum: reads of it fail until it is written",
         ),
+      onSuspect: (pool, disk, suspect) => {
+        const path = this.catalogue.pools.get(pool)?.disks.find((each) => each.index === disk)?.path;
+        if (suspect) log.error({ pool, disk: path }, "a disk failed: nothing new is put there");
+        else log.info({ pool, disk: path }, "all copies on the disk are right again");
+        void this.exclusive(() => this.changeDisk(pool, disk, { suspect })).catch((thrown: unknown) =>
+          log.error({ err: thrown, pool, disk: path }, "the state of a disk could not be recorded"),
+        );
+      },
       onDied: (error) => {
         log.fatal({ err: error }, "the storage worker died");
         setImmediate(() => {
@@ -121,7 +137,7 @@ export class StorageDaemon implements Storaged {
     log.info({ io: plainReason === "" ? "io_uring" : "plain", reason: plainReason }, "storage worker is up");
     for (const pool of [...this.catalogue.pools.values()]) {
       if (!pool.formatted) await this.#format(pool);
-      await this.#openPool(pool.name);
+      await this.#tryOpenPool(pool.name);
     }
     if (disks.length > 0 && !this.catalogue.pools.has(DEFAULT_POOL))
       await this.createPool(DEFAULT_POOL, disks);
@@ -163,12 +179,14 @@ export class StorageDaemon implements Storaged {
   async createPool(name: string, disks: readonly string[]): Promise<void> {
     const known = this.catalogue.pools.get(name);
     if (known !== undefined) {
-      if (sameDisks(known.disks, disks)) return;
-      throw storageError("POOL_EXISTS", `pool ${name} has the disks ${known.disks.join(", ")}`, {
+      if (sameDisks(pathsOf(known), disks)) return;
+      throw storageError("POOL_EXISTS", `pool ${name} has the disks ${pathsOf(known).join(", ")}`, {
         field: "disks",
       });
     }
-    const pool: PoolEntry = { name, id: randomUUID(), epoch: 0, disks: [...disks], formatted: false };
+    const entries = disks.map((path, index) => newDisk(path, index, true));
+    const fresh = { epoch: 0, formatted: false, clean: true };
+    const pool: PoolEntry = { name, id: randomUUID(), disks: entries, ...fresh };
     // Known before the first disk carries its id: a crash in between is finished by the next start.
     await this.catalogue.putPool(pool);
     try {
@@ -194,6 +212,14 @@ export class StorageDaemon implements Storaged {
       if (this.#target !== undefined) {
         await this.#lastCheckpoints();
         await this.#target.close();
+        for (const name of this.#openPools) {
+          const pool = this.catalogue.pools.get(name);
+          // The log of a damaged volume may have a tail.
+          const whole = [...this.catalogue.volumes.values()].every(
+            (volume) => volume.pool !== name || !this.damaged.has(volume.name),
+          );
+          if (pool !== undefined && whole) await this.catalogue.putPool({ ...pool, clean: true });
+        }
       }
     } catch (thrown) {
       // The log is complete without it; the next start replays a little more.
@@ -240,28 +266,96 @@ export class StorageDaemon implements Storaged {
   }
 
   async #format(pool: PoolEntry): Promise<void> {
-    await this.target.ask("formatPool", { name: pool.name, poolId: pool.id, disks: pool.disks });
+    await this.target.ask("formatPool", { name: pool.name, poolId: pool.id, disks: pathsOf(pool) });
     await this.catalogue.putPool({ ...pool, formatted: true });
   }
 
+  /** A pool without any of its disks must not keep the others from their work. */
+  async #tryOpenPool(name: string): Promise<void> {
+    try {
+      await this.#openPool(name);
+    } catch (thrown) {
+      if (!(thrown instanceof PlinthError) || thrown.code !== "DISK_MISSING") throw thrown;
+      this.unavailable.set(name, thrown.message);
+      this.#options.log.error({ pool: name, why: thrown.message }, "the pool is not served");
+      for (const volume of this.catalogue.volumes.values()) {
+        if (volume.pool === name) this.damaged.set(volume.name, thrown.message);
+      }
+    }
+  }
+
   async #openPool(name: string): Promise<void> {
-    requireDisks(name, this.catalogue.pools.get(name)?.disks ?? []);
-    const pool = await this.catalogue.raiseEpochs(name);
+    const { id: poolId, disks, clean } = this.catalogue.pools.get(name) as PoolEntry;
+    const formatted = disks.filter((disk) => disk.formatted);
+    const found = await this.target.ask("probeDisks", { poolId, disks: formatted });
+    const missing = new Map(
+      formatted.map((disk, i) => [disk.index, found[i]]).filter(([, why]) => why !== "") as [
+        number,
+        string,
+      ][],
+    );
+    for (const { index, path } of formatted) {
+      const why = missing.get(index);
+      if (why === undefined || missing.size === formatted.length) continue;
+      this.#options.log.error(
+        { pool: name, disk: path, why },
+        "a disk is missing: the pool goes on without it",
+      );
+      // Before anything is written without it: it may be old when it comes back.
+      await this.changeDisk(name, index, { suspect: true });
+    }
+    const known = this.catalogue.pools.get(name) as PoolEntry;
+    const opening = known.disks
+      .filter((disk) => disk.formatted)
+      .map((disk) => ({ ...disk, missing: missing.get(disk.index) }));
+    const raised = missing.size === formatted.length ? known : await this.catalogue.raiseEpochs(name);
     const volumes = [...this.catalogue.volumes.values()].filter((volume) => volume.pool === name);
-    const damaged = await this.target.ask("openPool", {
+    const { damaged, slotCounts } = await this.target.ask("openPool", {
       name,
-      poolId: pool.id,
-      epoch: pool.epoch,
-      disks: pool.disks,
-      mapDirectory: join(this.#options.dir, "maps", pool.id),
+      poolId,
+      epoch: raised.epoch,
+      disks: opening,
+      clean,
+      mapDirectory: join(this.#options.dir, "maps", poolId),
       volumes: volumes.map(specOf),
     });
     this.#openPools.add(name);
+    for (const disk of known.disks) {
+      const slotCount = slotCounts[disk.index] ?? disk.slotCount;
+      if (!disk.formatted) await this.addDisk(name, disk.path);
+      else if (slotCount !== disk.slotCount) await this.changeDisk(name, disk.index, { slotCount });
+    }
     for (const volume of volumes) {
       const damage = damaged[volume.id];
       if (damage === undefined) continue;
       this.damaged.set(volume.name, damage);
       this.#options.log.error({ volume: volume.name, damage }, "the volume is damaged and not served");
+    }
+  }
+
+  /** Changes what the catalogue says of a disk. */
+  async changeDisk(pool: string, index: number, change: Partial<DiskEntry>): Promise<void> {
+    const entry = this.catalogue.pools.get(pool);
+    if (entry === undefined) return;
+    const disks = entry.disks.map((disk) => (disk.index === index ? { ...disk, ...change } : disk));
+    await this.catalogue.putPool({ ...entry, disks });
+  }
+
+  /** Takes an empty disk into a pool; one that is being taken already is finished. */
+  async addDisk(pool: string, path: string): Promise<void> {
+    const entry = this.catalogue.pools.get(pool) as PoolEntry;
+    const known = entry.disks.find((disk) => disk.path === path);
+    if (known?.formatted) return;
+    const index = known?.index ?? Math.max(...entry.disks.map((disk) => disk.index)) + 1;
+    if (known === undefined) {
+      await this.catalogue.putPool({ ...entry, disks: [...entry.disks, newDisk(path, index, false)] });
+    }
+    try {
+      const slotCount = await this.target.ask("addDisk", { pool, poolId: entry.id, path, index });
+      await this.changeDisk(pool, index, { slotCount, formatted: true });
+    } catch (thrown) {
+      await this.catalogue.putPool(entry);
+      throw thrown;
     }
   }
 
@@ -279,8 +373,11 @@ export class StorageDaemon implements Storaged {
 
   #checkDisks(disks: readonly string[]): void {
     const known = this.catalogue.pools.get(DEFAULT_POOL);
-    if (known === undefined || disks.length === 0 || sameDisks(known.disks, disks)) return;
-    throw new PlinthError("POOL_EXISTS", `the pool ${DEFAULT_POOL} has the disks ${known.disks.join(", ")}`, {
+    // Those that the pool was made with: disks come and go later by other ways.
+    if (known === undefined || disks.length === 0 || disks.every((path) => pathsOf(known).includes(path)))
+      return;
+    const paths = pathsOf(known).join(", ");
+    throw new PlinthError("POOL_EXISTS", `the pool ${DEFAULT_POOL} has the disks ${paths}`, {
       field: "--disk",
       remedy: "name these disks, or none",
     });
@@ -299,15 +396,8 @@ export function specOf(entry: VolumeEntry): VolumeSpec {
   return { id, name, sizeBytes, copies, epoch, mapFile, checkpointSequence, originVolume, snapshots };
 }
 
-/** Throws DISK_MISSING, before anything is changed or made where a disk should be. */
-function requireDisks(pool: string, disks: readonly string[]): void {
-  const missing = disks.filter((path) => !isDiskPresent(path));
-  if (missing.length === 0) return;
-  const where = `${missing.join(", ")}: not there, or the file system on it is not mounted`;
-  throw storageError("DISK_MISSING", `pool ${pool} needs ${where}`, {
-    field: "disks",
-    remedy: "mount or attach what is missing, then start again",
-  });
+function pathsOf(pool: PoolEntry): string[] {
+  return pool.disks.map((disk) => disk.path);
 }
 
 function sameDisks(a: readonly string[], b: readonly string[]): boolean {

@@ -1,31 +1,26 @@
 // `plinth storaged`, the daemon of the storage pools, and `plinth volume|pool …`, its verbs for people.
 // Sizes are quantities ("1GiB", "20G"); tables unless -o json or yaml. Thread: main.
-import { existsSync } from "node:fs";
-import { join, resolve } from "node:path";
-import { type Command, InvalidArgumentError } from "commander";
-import { PlinthError } from "../../base/errors/index.js";
-import { callControl } from "../../base/jsonrpc/index.js";
-import {
-  type PoolView,
-  type SnapshotView,
-  startStoraged,
-  type VolumeView,
-} from "../../storage-pool/index.js";
+import { resolve } from "node:path";
+import type { Command } from "commander";
+import { type JobView, type SnapshotView, startStoraged, type VolumeView } from "../../storage-pool/index.js";
 import { runDaemon } from "../daemons/daemon.js";
 import { defaultDirectory, directoryLayout, openPartDirectory } from "../daemons/directory.js";
-import { formatBytes, parseQuantity } from "../resources/index.js";
+import { formatBytes } from "../resources/index.js";
 import { type ListenFlags, nbdEndpoints, withNbdListen } from "./nbd-options.js";
-import { wholeNumber, withLogDir, withPartDir } from "./options.js";
-import { formatRows, type OutputOptions, show, withOutput } from "./output.js";
+import { wholeNumber, withLogDir } from "./options.js";
+import { formatRows, show } from "./output.js";
+import { registerPool } from "./pool-commands.js";
+import {
+  call,
+  type Flags,
+  followJob,
+  jobText,
+  type Params,
+  parseList,
+  parseSize,
+  withFlags,
+} from "./storage-call.js";
 import { registerServe } from "./volume-serve-command.js";
-
-const CALL_TIMEOUT_MS = 60_000;
-
-interface Flags extends OutputOptions {
-  readonly dir?: string;
-}
-
-type Params = Readonly<Record<string, unknown>>;
 
 export function register(program: Command): void {
   registerStoraged(program);
@@ -52,40 +47,6 @@ function registerStoraged(program: Command): void {
         startStoraged({ dir: openPartDirectory(dir), disks, endpoints: nbdEndpoints(flags), log }),
       );
     });
-}
-
-function registerPool(program: Command): void {
-  const pool = program.command("pool").description("storage pools of this machine");
-  withFlags(pool.command("list").description("list the pools")).action(async (flags: Flags) => {
-    const pools = (await call(flags, "pool.list", {})) as PoolView[];
-    show(flags, pools, () => formatRows(POOL_HEADER, pools.map(poolRow)));
-  });
-  withFlags(pool.command("show <name>").description("show one pool with its disks")).action(
-    async (name: string, flags: Flags) => {
-      const pools = (await call(flags, "pool.list", {})) as PoolView[];
-      const found = pools.find((each) => each.name === name);
-      if (found === undefined) {
-        throw new PlinthError("POOL_NOT_FOUND", `there is no pool ${name}`, {
-          remedy: `pools: ${pools.map((each) => each.name).join(", ") || "none"}`,
-        });
-      }
-      show(
-        flags,
-        found,
-        () => `${formatRows(POOL_HEADER, [poolRow(found)])}\n\n${diskTable(found)}${integrityText(found)}`,
-      );
-    },
-  );
-  withFlags(
-    pool
-      .command("create <name>")
-      .description("make a pool on empty disks")
-      .requiredOption("--disk <path[,path…]>", "directories, files or block devices", parseList),
-  ).action(async (name: string, flags: Flags & { disk: readonly string[] }) => {
-    const disks = flags.disk.map((path) => resolve(path));
-    const made = (await call(flags, "pool.create", { name, disks })) as PoolView;
-    show(flags, made, () => `pool ${made.name} made: ${formatBytes(made.freeBytes)} free`);
-  });
 }
 
 function registerVolume(program: Command): void {
@@ -131,6 +92,17 @@ function registerVolume(program: Command): void {
     const text = (made: VolumeView) => `volume ${made.name} has ${formatBytes(made.sizeBytes)}`;
     await change(flags, "volume.grow", { name, sizeBytes: flags.size }, text);
   });
+  withFlags(
+    volume
+      .command("prove <name>")
+      .description(
+        "read every block of a volume and its snapshots from every copy and hold it against its checksum",
+      )
+      .option("--no-wait", "return at once; `plinth pool show` tells the verdict"),
+  ).action(async (name: string, flags: Flags & { wait: boolean }) => {
+    const proven = ({ doneBytes, ...job }: JobView) => `${jobText({ ...job, doneBytes })}: proven`;
+    await followJob(flags, await call(flags, "volume.prove", { name }), flags.wait, proven);
+  });
   registerSnapshotVerbs(volume);
   registerServe(volume);
 }
@@ -173,37 +145,7 @@ function registerSnapshotVerbs(volume: Command): void {
   });
 }
 
-const POOL_HEADER = ["NAME", "SIZE", "ALLOCATED", "FREE", "VOLUMES", "DISKS"];
 const VOLUME_HEADER = ["NAME", "POOL", "SIZE", "ALLOCATED", "EXCLUSIVE", "COPIES", "SNAPSHOTS", "ATTACHED"];
-
-function poolRow(pool: PoolView): string[] {
-  const { name, sizeBytes, allocatedBytes, freeBytes, volumes, disks } = pool;
-  return [
-    name,
-    formatBytes(sizeBytes),
-    formatBytes(allocatedBytes),
-    formatBytes(freeBytes),
-    String(volumes),
-    String(disks.length),
-  ];
-}
-
-function diskTable(pool: PoolView): string {
-  const rows = pool.disks.map((disk) => [
-    disk.path,
-    formatBytes(disk.sizeBytes),
-    formatBytes(disk.freeBytes),
-    disk.failed ? "failed" : "ok",
-  ]);
-  return formatRows(["DISK", "SIZE", "FREE", "STATE"], rows);
-}
-
-function integrityText({ repairedBlocks, lostBlocks }: PoolView): string {
-  if (repairedBlocks === 0 && lostBlocks === 0) return "";
-  const lost =
-    lostBlocks === 0 ? "" : `; ${lostBlocks} reads found no good copy (plinth volume show tells where)`;
-  return `\n\n${repairedBlocks} blocks repaired from another copy${lost}`;
-}
 
 function volumeRow(volume: VolumeView): string[] {
   return [
@@ -255,32 +197,4 @@ async function change(
 ): Promise<void> {
   const made = (await call(flags, method, params)) as VolumeView;
   show(flags, made, () => text(made));
-}
-
-function call(flags: Flags, method: string, params: Params): Promise<unknown> {
-  return callControl(controlSocket(flags.dir), method, params, CALL_TIMEOUT_MS);
-}
-
-/** DIR may be that of the data centre or of a storaged alone. */
-function controlSocket(given: string | undefined): string {
-  const dir = defaultDirectory(given);
-  const alone = join(dir, "control.sock");
-  return existsSync(alone) ? alone : directoryLayout(dir).storageControlSocket;
-}
-
-function withFlags(command: Command): Command {
-  return withOutput(withPartDir(command, "storaged"));
-}
-
-function parseList(text: string): string[] {
-  const parts = text.split(",").filter((part) => part !== "");
-  if (parts.length === 0) throw new InvalidArgumentError("expected PATH or PATH,PATH…");
-  return parts;
-}
-
-/** Whole blocks: a size that is none is rounded up. */
-function parseSize(text: string): number {
-  const amount = parseQuantity(text);
-  if (amount === undefined || amount <= 0) throw new InvalidArgumentError("expected a size such as 1GiB");
-  return Math.ceil(amount / 4096) * 4096;
 }

@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import { openMemoryStore } from "../../base/store/index.js";
-import { Catalogue, type VolumeEntry } from "./catalogue.js";
+import { CATALOGUE_FORMAT, Catalogue, newDisk, type VolumeEntry } from "./catalogue.js";
 
 const volume: VolumeEntry = {
   id: 1,
@@ -14,7 +14,8 @@ const volume: VolumeEntry = {
   originVolume: 0,
   snapshots: [{ name: "s", sequence: 7, sizeBytes: 4096, mapFile: "m", createdAtMs: 1_800_000_000_000 }],
 };
-const pool = { name: "default", id: "x", epoch: 0, disks: ["/a", "/b"], formatted: true };
+const disks = [newDisk("/a", 0, true), { ...newDisk("/b", 3, true), suspect: true, slotCount: 77 }];
+const pool = { name: "default", id: "x", epoch: 0, disks, formatted: true, clean: true };
 
 test("what was put is there after opening again", async () => {
   const store = openMemoryStore();
@@ -42,7 +43,7 @@ test("raiseEpochs() raises the pool's and every volume's epoch, durably", async 
   const catalogue = await Catalogue.open(store);
   await catalogue.putPool(pool);
   await catalogue.putVolume(volume);
-  expect((await catalogue.raiseEpochs("default")).epoch).toBe(1);
+  expect(await catalogue.raiseEpochs("default")).toMatchObject({ epoch: 1, clean: false });
   const again = await Catalogue.open(store);
   expect(again.pools.get("default")?.epoch).toBe(1);
   expect(again.volumes.get("shop/db")?.epoch).toBe(4);
@@ -60,7 +61,25 @@ test("a deleted volume takes its exports along, and its number is never used aga
 
 test("a newer catalogue is refused", async () => {
   const store = openMemoryStore();
-  // Field 1, varint 2: formatVersion 2.
-  await store.put("format", Uint8Array.of(8, 2));
+  // Field 1, a varint: the format's version.
+  await store.put("format", Uint8Array.of(8, CATALOGUE_FORMAT + 1));
   await expect(Catalogue.open(store)).rejects.toMatchObject({ code: "CATALOGUE_FORMAT" });
+});
+
+test("a catalogue of version 1, which named disks by paths alone, is read and becomes one of today", async () => {
+  const store = openMemoryStore();
+  await store.put("format", Uint8Array.of(8, 1, 16, 5));
+  const text = (field: number, value: string) => [field * 8 + 2, value.length, ...Buffer.from(value)];
+  const record = [...text(1, "default"), ...text(2, "x"), ...text(4, "/a"), ...text(4, "/b"), 40, 1];
+  await store.put("pool/default", Uint8Array.from(record));
+  const expected = [newDisk("/a", 0, true), newDisk("/b", 1, true)];
+  expect((await Catalogue.open(store, { readOnly: true })).pools.get("default")?.disks).toEqual(expected);
+  expect((await store.get("format"))?.value[1]).toBe(1);
+  const catalogue = await Catalogue.open(store);
+  expect(catalogue.nextVolumeId).toBe(5);
+  expect((await store.get("format"))?.value[1]).toBe(CATALOGUE_FORMAT);
+  expect((await Catalogue.open(store)).pools.get("default")).toMatchObject({
+    formatted: true,
+    disks: expected,
+  });
 });

@@ -7,16 +7,38 @@ import type { Operation, Store } from "../../base/store/index.js";
 import { storageError } from "../errors.js";
 import type { SnapshotSpec, VolumeSpec } from "../pool/open-pool.js";
 
-export const CATALOGUE_FORMAT = 1;
+/** Version 1 named a pool's disks by their paths alone; it is read, and written anew as 2. */
+export const CATALOGUE_FORMAT = 2;
 
 export interface PoolEntry {
   name: string;
   id: string;
   /** Raised before each opening. */
   epoch: number;
-  disks: string[];
-  /** The disks carry their superblocks. */
+  disks: readonly DiskEntry[];
+  /** The disks that the pool was made with carry their superblocks. */
   formatted: boolean;
+  /** Every volume was checkpointed when the pool was last closed. */
+  clean: boolean;
+}
+
+export interface DiskEntry {
+  /** Place within the pool; never given to another disk. */
+  index: number;
+  path: string;
+  /** It was away or failed, and what it holds may be old. */
+  suspect: boolean;
+  draining: boolean;
+  /** Segments that it holds; 0 when that was never known. */
+  slotCount: number;
+  /** Carries its superblock. */
+  formatted: boolean;
+}
+
+interface PoolRecord extends Omit<PoolEntry, "disks"> {
+  /** Only in version 1. */
+  paths: string[];
+  disks: DiskEntry[];
 }
 
 export interface VolumeEntry extends Omit<VolumeSpec, "snapshots"> {
@@ -46,12 +68,23 @@ const formatRecord = defineRecord<FormatEntry>("CatalogueFormat", {
   nextVolumeId: { number: 2, type: "uint32" },
 });
 
-const poolRecord = defineRecord<PoolEntry>("PoolEntry", {
+const diskRecord = defineRecord<DiskEntry>("DiskEntry", {
+  index: { number: 1, type: "uint32" },
+  path: { number: 2, type: "string" },
+  suspect: { number: 3, type: "bool" },
+  draining: { number: 4, type: "bool" },
+  slotCount: { number: 5, type: "uint32" },
+  formatted: { number: 6, type: "bool" },
+});
+
+const poolRecord = defineRecord<PoolRecord>("PoolEntry", {
   name: { number: 1, type: "string" },
   id: { number: 2, type: "string" },
   epoch: { number: 3, type: "uint32" },
-  disks: { number: 4, type: "string", repeated: true },
+  paths: { number: 4, type: "string", repeated: true },
   formatted: { number: 5, type: "bool" },
+  disks: { number: 6, type: diskRecord, repeated: true },
+  clean: { number: 7, type: "bool" },
 });
 
 const snapshotRecord = defineRecord<SnapshotEntry>("SnapshotEntry", {
@@ -95,7 +128,7 @@ export class Catalogue {
   }
 
   /** Reads everything. Throws CATALOGUE_FORMAT when a newer program wrote it; then nothing was changed. */
-  static async open(store: Store): Promise<Catalogue> {
+  static async open(store: Store, { readOnly = false } = {}): Promise<Catalogue> {
     const catalogue = new Catalogue(store);
     const { entries } = await store.list({ prefix: "" });
     const format = entries.find((entry) => entry.key === "format");
@@ -106,13 +139,15 @@ export class Catalogue {
       });
     }
     for (const { key, value } of entries) catalogue.#load(key, value);
+    const old = catalogue.#format.formatVersion < CATALOGUE_FORMAT;
+    if (old && !readOnly) await catalogue.#upgrade();
     return catalogue;
   }
 
   /** Writes a pool. */
   async putPool(pool: PoolEntry): Promise<void> {
     await this.#transact([
-      { type: "put", key: `pool/${pool.name}`, value: poolRecord.encode(pool) },
+      { type: "put", key: `pool/${pool.name}`, value: encodePool(pool) },
       this.#formatOperation(),
     ]);
     this.pools.set(pool.name, pool);
@@ -128,11 +163,12 @@ export class Catalogue {
   async raiseEpochs(name: string): Promise<PoolEntry> {
     const pool = { ...(this.pools.get(name) as PoolEntry) };
     pool.epoch++;
+    pool.clean = false;
     const volumes = [...this.volumes.values()]
       .filter((volume) => volume.pool === name)
       .map((volume) => ({ ...volume, epoch: volume.epoch + 1 }));
     const puts = volumes.map((volume) => putVolume(volume));
-    const poolPut: Operation = { type: "put", key: `pool/${name}`, value: poolRecord.encode(pool) };
+    const poolPut: Operation = { type: "put", key: `pool/${name}`, value: encodePool(pool) };
     // A transaction has a bounded number of operations; the pool's own epoch goes last.
     for (let i = 0; i < puts.length; i += 1000) await this.#transact(puts.slice(i, i + 1000));
     await this.#transact([poolPut]);
@@ -189,6 +225,14 @@ export class Catalogue {
     return this.#store.close();
   }
 
+  async #upgrade(): Promise<void> {
+    this.#format = { ...this.#format, formatVersion: CATALOGUE_FORMAT };
+    const puts = [...this.pools.values()].map(
+      (pool): Operation => ({ type: "put", key: `pool/${pool.name}`, value: encodePool(pool) }),
+    );
+    await this.#transact([...puts, this.#formatOperation()]);
+  }
+
   #formatOperation(): Operation {
     return { type: "put", key: "format", value: formatRecord.encode(this.#format) };
   }
@@ -199,7 +243,7 @@ export class Catalogue {
 
   #load(key: string, value: Uint8Array): void {
     if (key.startsWith("pool/")) {
-      const pool = poolRecord.parse(value);
+      const pool = parsePool(value);
       this.pools.set(pool.name, pool);
     } else if (key.startsWith("volume/")) {
       const volume = volumeRecord.parse(value);
@@ -209,6 +253,22 @@ export class Catalogue {
       this.exports.set(entry.socket, entry);
     }
   }
+}
+
+function encodePool(pool: PoolEntry): Uint8Array {
+  return poolRecord.encode({ ...pool, disks: [...pool.disks], paths: [] });
+}
+
+function parsePool(value: Uint8Array): PoolEntry {
+  const { paths, disks, ...pool } = poolRecord.parse(value);
+  return {
+    ...pool,
+    disks: disks.length > 0 ? disks : paths.map((path, index) => newDisk(path, index, true)),
+  };
+}
+
+export function newDisk(path: string, index: number, formatted: boolean): DiskEntry {
+  return { index, path, suspect: false, draining: false, slotCount: 0, formatted };
 }
 
 function putVolume(volume: VolumeEntry): Operation {

@@ -11,6 +11,8 @@ export interface TargetEvents {
   onCheckpoint(pool: string, record: CheckpointRecord): void;
   /** A block of a volume was found unreadable. */
   onLost(volume: string, range: LostRange): void;
+  /** A disk failed and what it holds may become old, or is trusted again. */
+  onSuspect(pool: string, disk: number, suspect: boolean): void;
   /** The thread died: a broken invariant. */
   onDied(error: PlinthError): void;
 }
@@ -25,6 +27,11 @@ export class TargetHandle {
         if (event === "lost") {
           const { volume, range } = body as { volume: string; range: LostRange };
           events.onLost(volume, range);
+          return;
+        }
+        if (event === "suspect") {
+          const { pool, disk, suspect } = body as { pool: string; disk: number; suspect: boolean };
+          events.onSuspect(pool, disk, suspect);
           return;
         }
         const { pool, record } = body as { pool: string; record: CheckpointRecord };

@@ -1,8 +1,9 @@
 // What the main thread can ask of the storage worker: name → what goes in, what comes out. Thread: both.
 import type { CheckpointRecord } from "../pool/checkpoint.js";
+import type { JobReport } from "../pool/job.js";
 import type { VolumeSpec } from "../pool/open-pool.js";
 import type { NewMap, PoolUsage, Reverted } from "../pool/pool.js";
-import type { Listening, PoolOpening, UsageReport } from "./target.js";
+import type { Listening, OpenedReport, PoolOpening, UsageReport } from "./target.js";
 
 interface OfVolume {
   readonly pool: string;
@@ -12,8 +13,18 @@ interface OfVolume {
 export interface TargetMethods {
   io: [undefined, { plainReason: string }];
   formatPool: [{ name: string; poolId: string; disks: readonly string[] }, undefined];
-  /** Volume id → damage. */
-  openPool: [PoolOpening, Record<number, string>];
+  /** For each disk why it cannot be used, "" when it can. */
+  probeDisks: [{ poolId: string; disks: readonly { path: string; index: number }[] }, string[]];
+  openPool: [PoolOpening, OpenedReport];
+  /** Segments that the disk holds. */
+  addDisk: [{ pool: string; poolId: string; path: string; index: number }, number];
+  /** The job's number. */
+  drainDisk: [{ pool: string; index: number }, number];
+  undrainDisk: [{ pool: string; index: number }, undefined];
+  removeDisk: [{ pool: string; index: number; lost: boolean }, undefined];
+  scrub: [{ pool: string }, number];
+  prove: [OfVolume, number];
+  jobs: [{ pool: string }, readonly JobReport[]];
   poolUsage: [{ pool: string }, PoolUsage];
   createVolume: [{ pool: string; spec: VolumeSpec }, undefined];
   cloneVolume: [{ pool: string; spec: VolumeSpec; origin: number; snapshot: string }, NewMap];

@@ -10,12 +10,21 @@ const epoll = new Epoll(256);
 const target = new Target(epoll, {
   onCheckpoint: (pool, record) => mailbox.emit("checkpoint", { pool, record }),
   onLost: (volume, range) => mailbox.emit("lost", { volume, range }),
+  onSuspect: (pool, disk, suspect) => mailbox.emit("suspect", { pool, disk, suspect }),
 });
 
 type Answers<R> = R extends undefined ? unknown : R;
 const methods: { [M in keyof TargetMethods]: (body: TargetMethods[M][0]) => Answers<TargetMethods[M][1]> } = {
   io: () => ({ plainReason: target.ioReason ?? "" }),
   formatPool: ({ name, poolId, disks }) => target.formatPool(name, poolId, disks),
+  probeDisks: ({ poolId, disks }) => target.probeDisks(poolId, disks),
+  addDisk: ({ pool, poolId, path, index }) => target.addDisk(pool, poolId, path, index),
+  drainDisk: ({ pool, index }) => target.pool(pool).disks.drain(index),
+  undrainDisk: ({ pool, index }) => target.pool(pool).disks.undrain(index),
+  removeDisk: ({ pool, index, lost }) => target.pool(pool).disks.remove(index, lost),
+  scrub: ({ pool }) => target.pool(pool).scrub(),
+  prove: ({ pool, id }) => target.pool(pool).prove(id),
+  jobs: ({ pool }) => target.pool(pool).jobs.reports(),
   openPool: (opening) => target.openPool(opening),
   poolUsage: ({ pool }) => target.poolUsage(pool),
   createVolume: ({ pool, spec }) => target.createVolume(pool, spec),

@@ -2,11 +2,13 @@
 // All methods are called by the mailbox, in order, between breaths. Thread: the pool's worker.
 import { randomUUID } from "node:crypto";
 import { existsSync } from "node:fs";
-import { PlinthError } from "../../base/errors/index.js";
+import { describeError, PlinthError } from "../../base/errors/index.js";
 import type { Epoll } from "../../base/linux/index.js";
-import { formatDisk, openDisk, readSuperblock } from "../disk/disk.js";
-import { openDiskFile } from "../disk/disk-file.js";
+import { type Disk, formatDisk, missingDisk, openDisk, readSuperblock } from "../disk/disk.js";
+import { isDiskPresent, openDiskFile } from "../disk/disk-file.js";
 import { storageError } from "../errors.js";
+import { BLOCK_SIZE } from "../limits.js";
+import { FORMAT_VERSION, SEGMENT_SIZE } from "../log/format.js";
 import { DirectoryMapFiles } from "../log/map-files.js";
 import { NbdExport } from "../nbd/nbd-export.js";
 import { type ExportSource, type NbdPlace, NbdServer } from "../nbd/nbd-server.js";
@@ -19,11 +21,31 @@ import { SnapshotDevice } from "../volume/snapshot-device.js";
 import type { Volume } from "../volume/volume.js";
 import { PoolSyncer } from "./syncer.js";
 
+export interface OpenDisk {
+  readonly path: string;
+  readonly index: number;
+  readonly suspect: boolean;
+  readonly draining: boolean;
+  /** Segments that it holds, as far as is known. */
+  readonly slotCount: number;
+  /** Why it is not there; undefined when it is. */
+  readonly missing: string | undefined;
+}
+
+export interface OpenedReport {
+  /** Volume id → what is wrong with it. */
+  readonly damaged: Readonly<Record<number, string>>;
+  /** Disk index → segments that it holds. */
+  readonly slotCounts: Readonly<Record<number, number>>;
+}
+
 export interface PoolOpening {
   readonly name: string;
   readonly poolId: string;
   readonly epoch: number;
-  readonly disks: readonly string[];
+  readonly disks: readonly OpenDisk[];
+  /** Every volume was checkpointed when the pool was closed. */
+  readonly clean: boolean;
   readonly mapDirectory: string;
   readonly volumes: readonly VolumeSpec[];
 }
@@ -51,6 +73,8 @@ export interface TargetHooks {
   onCheckpoint(pool: string, record: CheckpointRecord): void;
   /** A block was found unreadable. */
   onLost(volume: string, range: LostRange): void;
+  /** A disk failed and what it holds may become old, or is trusted again. */
+  onSuspect(pool: string, disk: number, suspect: boolean): void;
 }
 
 interface Served {
@@ -110,9 +134,36 @@ export class Target {
     }
   }
 
-  /** Opens a pool and recovers its volumes; returns what is wrong with those that cannot be served. */
-  openPool(opening: PoolOpening): Record<number, string> {
-    const disks = opening.disks.map((path, i) => openDisk(openDiskFile(path), opening.poolId, i));
+  /** For each disk why it cannot be used, or "" when it can; nothing is changed. */
+  probeDisks(poolId: string, disks: readonly { readonly path: string; readonly index: number }[]): string[] {
+    return disks.map(({ path, index }) => {
+      if (!isDiskPresent(path)) return "not there, or the file system on it is not mounted";
+      try {
+        const file = openDiskFile(path);
+        try {
+          openDisk(file, poolId, index);
+        } finally {
+          file.close();
+        }
+        return "";
+      } catch (thrown) {
+        // What a newer program wrote is not missing: whoever goes on without it would ruin it.
+        if (thrown instanceof PlinthError && thrown.code === "DISK_FORMAT") throw thrown;
+        return describeError(thrown);
+      }
+    });
+  }
+
+  /** Opens a pool and recovers its volumes. Throws DISK_MISSING when no disk is there. */
+  openPool(opening: PoolOpening): OpenedReport {
+    if (opening.disks.every((disk) => disk.missing !== undefined)) {
+      const what = opening.disks.map((disk) => `${disk.path}: ${disk.missing}`).join("; ");
+      throw storageError("DISK_MISSING", `pool ${opening.name} has no disk (${what})`, {
+        field: "disks",
+        remedy: "mount or attach what is missing, then start again",
+      });
+    }
+    const disks = opening.disks.map((disk) => openOrMissing(opening, disk));
     const pool = new Pool(
       disks,
       new DirectoryMapFiles(opening.mapDirectory),
@@ -121,11 +172,40 @@ export class Target {
       {
         syncAside: (onSynced) => this.server.syncAside(onSynced),
         onLost: (volume, range) => this.#hooks.onLost(volume, range),
+        onFailed: (disk) => this.#hooks.onSuspect(opening.name, disk, true),
+        onTrusted: (disk) => this.#hooks.onSuspect(opening.name, disk, false),
       },
+      opening.clean,
     );
     this.#pools.set(opening.name, pool);
     for (const volume of pool.volumes.values()) this.#serve(pool, volume);
-    return Object.fromEntries(pool.damaged);
+    for (const { index, draining, missing } of opening.disks) {
+      if (draining && missing === undefined) pool.disks.drain(index);
+    }
+    return {
+      damaged: Object.fromEntries(pool.damaged),
+      slotCounts: Object.fromEntries(pool.table.disks.map((disk) => [disk.index, disk.slotCount])),
+    };
+  }
+
+  /** Formats an empty disk, or takes one that a crash left formatted for this place, and begins to use it. */
+  addDisk(name: string, poolId: string, path: string, index: number): number {
+    const pool = this.pool(name);
+    if (pool.table.disks.some((disk) => disk.index === index)) return pool.disks.disk(index).slotCount;
+    const file = openDiskFile(path);
+    try {
+      const found = readSuperblock(file);
+      if (found === undefined || found.poolId !== poolId || found.diskIndex !== index) {
+        const place = { diskIndex: index, diskCount: index + 1, diskId: randomUUID() };
+        formatDisk(file, { poolId, poolName: name, ...place });
+      }
+      const disk = openDisk(file, poolId, index);
+      pool.disks.add(disk);
+      return disk.slotCount;
+    } catch (thrown) {
+      file.close();
+      throw thrown;
+    }
   }
 
   pool(name: string): Pool {
@@ -311,6 +391,18 @@ class ReadOnlyViews {
 /** The default namespace is left out, as users type it. */
 function shownName(name: string): string {
   return name.startsWith(DEFAULT_NAMESPACE) ? name.slice(DEFAULT_NAMESPACE.length) : name;
+}
+
+function openOrMissing({ poolId, name }: PoolOpening, disk: OpenDisk): Disk {
+  const { path, index, missing, suspect, slotCount } = disk;
+  const place = { poolId, poolName: name, diskId: "", diskIndex: index, diskCount: 0, slotCount };
+  const geometry = { segmentSizeBytes: SEGMENT_SIZE, blockSizeBytes: BLOCK_SIZE };
+  const opened =
+    missing === undefined
+      ? openDisk(openDiskFile(path), poolId, index)
+      : missingDisk(path, { formatVersion: FORMAT_VERSION, ...place, ...geometry });
+  opened.suspect = suspect;
+  return opened;
 }
 
 /** Pools that could not be opened must not take the worker with them. */

@@ -1,5 +1,5 @@
 // What becomes of a pool whose disks are not as it left them: flipped bits, disks that are away, foreign or taken.
-import { mkdirSync, readdirSync, readFileSync, renameSync, rmdirSync, writeFileSync } from "node:fs";
+import { mkdirSync, readdirSync, readFileSync, renameSync, rmdirSync, rmSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { join } from "node:path";
 import { afterEach, beforeAll, expect, test } from "vitest";
@@ -96,10 +96,15 @@ test("bad starts are named: a second instance, other disks, a foreign disk", asy
   await expect(storage.plinth(...args)).rejects.toThrow("ALREADY_RUNNING");
   await storage.end("SIGTERM");
   renameSync(join(storage.dir, "d0"), join(storage.dir, "away"));
-  await expect(storage.start()).rejects.toThrow("DISK_MISSING");
+  await storage.start();
+  expect(((await storage.call("pool.list")) as PoolView[])[0]?.unavailable).toContain("not there");
+  await expect(storage.call("volume.create", { name: "v", sizeBytes: MIB })).rejects.toThrow("has no disk");
+  await storage.end("SIGTERM");
   // A mount point whose file system is not there: nothing is made in it.
   mkdirSync(join(storage.dir, "d0"));
-  await expect(storage.start()).rejects.toThrow(/is not mounted \(mount or attach .*DISK_MISSING/);
+  await storage.start();
+  expect(await storage.plinth("pool", "show", "default")).toMatch(/not served: .* is not mounted/);
+  await storage.end("SIGTERM");
   expect(readdirSync(join(storage.dir, "d0"))).toEqual([]);
   expect(storage.said).not.toContain("the last checkpoint was not made");
   rmdirSync(join(storage.dir, "d0"));
@@ -114,4 +119,40 @@ test("bad starts are named: a second instance, other disks, a foreign disk", asy
   await new Promise((resolve) => taken.once("listening", resolve));
   await expect(storage.start()).rejects.toThrow("EADDRINUSE");
   await new Promise((resolve) => taken.close(resolve));
+});
+
+test("a lost disk: volumes with two copies are served on, the others are named; back again, all is well", async () => {
+  await start(["d0", "d1"]);
+  await storage.call("volume.create", { name: "twice", sizeBytes: 64 * MIB, copies: 2 });
+  await storage.call("volume.create", { name: "once", sizeBytes: 64 * MIB });
+  for (const name of ["twice", "once"]) {
+    await program("qemu-io", "-f", "raw", "-c", "write -P 171 0 9M", "-c", "flush", storage.uri(name));
+  }
+  await storage.end("SIGKILL");
+  renameSync(join(storage.dir, "d0"), join(storage.dir, "away"));
+  await storage.start();
+  const pattern = (name: string, value: number) =>
+    program("qemu-io", "-f", "raw", "-c", `read -P ${value} 0 9M`, storage.uri(name));
+  expect(await pattern("twice", 171)).not.toMatch(/Pattern|error/);
+  expect((await volume("once")).damage).toContain("is missing");
+  expect(await storage.plinth("pool", "show", "default")).toMatch(/d0 .*missing/);
+  await program("qemu-io", "-f", "raw", "-c", "write -P 99 0 9M", "-c", "flush", storage.uri("twice"));
+  await storage.end("SIGTERM");
+  await expect(storage.plinth("pool", "check")).rejects.toThrow(
+    /d0 +.*not there[\s\S]*damaged: default\/once/,
+  );
+  renameSync(join(storage.dir, "away"), join(storage.dir, "d0"));
+  await storage.start();
+  expect(await pattern("twice", 99)).not.toMatch(/Pattern|error/);
+  expect(await pattern("once", 171)).not.toMatch(/Pattern|error/);
+  await storage.plinth("pool", "scrub");
+  for (const name of ["twice", "once"]) {
+    expect(await storage.plinth("volume", "prove", name)).toContain("proven");
+  }
+  await storage.plinth("pool", "add", "default", "--disk", join(storage.dir, "d2"));
+  await storage.plinth("pool", "drain", "default", storage.disks[0] as string);
+  await storage.plinth("pool", "remove", "default", storage.disks[0] as string);
+  await storage.end("SIGTERM");
+  rmSync(join(storage.dir, "d0"), { recursive: true });
+  expect(await storage.plinth("pool", "check")).toMatch(/once +proven[\s\S]*twice +proven/);
 });

@@ -1,0 +1,185 @@
+// `plinth pool …`: pools, their disks, and the work that goes on in them. Thread: main.
+import { resolve } from "node:path";
+import type { Command } from "commander";
+import { PlinthError } from "../../base/errors/index.js";
+import { checkPools, type PoolCheck, type PoolView } from "../../storage-pool/index.js";
+import { formatBytes } from "../resources/index.js";
+import { formatRows, show } from "./output.js";
+import {
+  call,
+  type Flags,
+  followJob,
+  jobText,
+  parseList,
+  showProgress,
+  storageDirectory,
+  withFlags,
+} from "./storage-call.js";
+
+export function registerPool(program: Command): void {
+  const pool = program.command("pool").description("storage pools of this machine");
+  withFlags(pool.command("list").description("list the pools")).action(async (flags: Flags) => {
+    const pools = (await call(flags, "pool.list", {})) as PoolView[];
+    show(flags, pools, () => formatRows(POOL_HEADER, pools.map(poolRow)));
+  });
+  withFlags(
+    pool.command("show <name>").description("show one pool with its disks and what goes on in it"),
+  ).action(async (name: string, flags: Flags) => {
+    const found = await findPool(flags, name);
+    show(flags, found, () => describePool(found));
+  });
+  withFlags(
+    pool
+      .command("create <name>")
+      .description("make a pool on empty disks")
+      .requiredOption("--disk <path[,path…]>", "directories, files or block devices", parseList),
+  ).action(async (name: string, flags: Flags & { disk: readonly string[] }) => {
+    const made = (await call(flags, "pool.create", { name, disks: absolute(flags.disk) })) as PoolView;
+    show(flags, made, () => `pool ${made.name} made: ${formatBytes(made.freeBytes)} free`);
+  });
+  registerDisks(pool);
+  registerChecks(pool);
+}
+
+function registerDisks(pool: Command): void {
+  withFlags(
+    pool
+      .command("add <name>")
+      .description("give a pool more disks; copies that are missing are made on them")
+      .requiredOption("--disk <path[,path…]>", "empty directories, files or block devices", parseList),
+  ).action(async (name: string, flags: Flags & { disk: readonly string[] }) => {
+    const grown = (await call(flags, "disk.add", { name, disks: absolute(flags.disk) })) as PoolView;
+    show(
+      flags,
+      grown,
+      () => `pool ${name} has ${grown.disks.length} disks, ${formatBytes(grown.freeBytes)} free`,
+    );
+  });
+  withFlags(
+    pool
+      .command("drain <name> <disk>")
+      .description("move everything from a disk to the others while volumes stay in use")
+      .option("--cancel", "use the disk again; what was moved stays where it is", false)
+      .option("--no-wait", "return at once; `plinth pool show` tells how far it is"),
+  ).action(async (name: string, disk: string, flags: Flags & { cancel: boolean; wait: boolean }) => {
+    const params = { name, disk: resolve(disk) };
+    if (flags.cancel) {
+      const found = (await call(flags, "disk.undrain", params)) as PoolView;
+      show(flags, found, () => `${params.disk} is used again`);
+      return;
+    }
+    await followJob(
+      flags,
+      await call(flags, "disk.drain", params),
+      flags.wait,
+      () => `${params.disk} is empty`,
+    );
+  });
+  withFlags(
+    pool
+      .command("remove <name> <disk>")
+      .description("take an empty disk out of a pool, or one that is lost")
+      .option("--lost", "the disk will not come back: blocks that only it had are lost", false),
+  ).action(async (name: string, disk: string, flags: Flags & { lost: boolean }) => {
+    const params = { name, disk: resolve(disk), lost: flags.lost };
+    const left = (await call(flags, "disk.remove", params)) as PoolView;
+    show(flags, left, () => `${params.disk} is out of the pool; it has ${left.disks.length} disks`);
+  });
+}
+
+function registerChecks(pool: Command): void {
+  withFlags(
+    pool
+      .command("scrub [name]")
+      .description("read every copy of every block, and put bad ones right from good ones")
+      .option("--no-wait", "return at once; `plinth pool show` tells how far it is"),
+  ).action(async (name: string | undefined, flags: Flags & { wait: boolean }) => {
+    const job = await call(flags, "pool.scrub", { name: name ?? "default" });
+    await followJob(flags, job, flags.wait, (ended) => `${jobText(ended)}: every block has a good copy`);
+  });
+  withFlags(
+    pool
+      .command("check")
+      .description("while storaged is stopped: prove every volume of every pool, changing nothing"),
+  ).action(async (flags: Flags) => {
+    const checks = await checkPools(storageDirectory(flags), (volume, done, total) =>
+      showProgress(flags, `prove ${volume}`, done, total),
+    );
+    showProgress(flags, "", 0, 0);
+    show(flags, checks, () => checks.map(describeCheck).join("\n\n"));
+    const bad = checks.flatMap((check) => check.volumes).filter((volume) => volume.badCount > 0);
+    if (bad.length === 0) return;
+    throw new PlinthError("VOLUME_DAMAGED", `damaged: ${bad.map((volume) => volume.name).join(", ")}`);
+  });
+}
+
+async function findPool(flags: Flags, name: string): Promise<PoolView> {
+  const pools = (await call(flags, "pool.list", {})) as PoolView[];
+  const found = pools.find((each) => each.name === name);
+  if (found !== undefined) return found;
+  throw new PlinthError("POOL_NOT_FOUND", `there is no pool ${name}`, {
+    remedy: `pools: ${pools.map((each) => each.name).join(", ") || "none"}`,
+  });
+}
+
+const POOL_HEADER = ["NAME", "SIZE", "ALLOCATED", "FREE", "VOLUMES", "DISKS"];
+
+function poolRow(pool: PoolView): string[] {
+  const { name, sizeBytes, allocatedBytes, freeBytes, volumes, disks } = pool;
+  return [
+    name,
+    formatBytes(sizeBytes),
+    formatBytes(allocatedBytes),
+    formatBytes(freeBytes),
+    String(volumes),
+    String(disks.length),
+  ];
+}
+
+function describePool(pool: PoolView): string {
+  const parts = [formatRows(POOL_HEADER, [poolRow(pool)]), diskTable(pool)];
+  if (pool.unavailable !== undefined) parts.push(`not served: ${pool.unavailable}`);
+  const { repairedBlocks, lostBlocks, degradedSegments, jobs } = pool;
+  if (degradedSegments > 0) parts.push(`${formatBytes(degradedSegments * 4 * 1024 * 1024)} lack a copy`);
+  if (repairedBlocks > 0 || lostBlocks > 0) {
+    const lost = `; ${lostBlocks} reads found no good copy (plinth volume show tells where)`;
+    parts.push(`${repairedBlocks} blocks repaired from another copy${lostBlocks === 0 ? "" : lost}`);
+  }
+  if (jobs.length > 0) {
+    const rows = jobs.map((job) => [
+      job.kind,
+      job.subject,
+      job.state,
+      `${formatBytes(job.doneBytes)} of ${formatBytes(job.totalBytes)}`,
+      job.findings[0] ?? "",
+    ]);
+    parts.push(formatRows(["JOB", "OF", "STATE", "DONE", "FOUND"], rows));
+  }
+  return parts.join("\n\n");
+}
+
+function diskTable(pool: PoolView): string {
+  const rows = pool.disks.map((disk) => [
+    disk.path,
+    formatBytes(disk.sizeBytes),
+    formatBytes(disk.freeBytes),
+    disk.state === "online" ? "ok" : disk.state,
+  ]);
+  return formatRows(["DISK", "SIZE", "FREE", "STATE"], rows);
+}
+
+function describeCheck({ pool, disks, volumes }: PoolCheck): string {
+  const rows = [
+    ...Object.entries(disks).map(([path, what]) => ["disk", path, what === "" ? "ok" : what]),
+    ...volumes.map(({ name, badCount, provenBytes, findings }) => [
+      "volume",
+      name,
+      badCount === 0 ? `proven, ${formatBytes(provenBytes)}` : `${badCount} bad: ${findings.join("; ")}`,
+    ]),
+  ];
+  return `pool ${pool}\n${formatRows(["KIND", "NAME", "VERDICT"], rows)}`;
+}
+
+function absolute(paths: readonly string[]): string[] {
+  return paths.map((path) => resolve(path));
+}

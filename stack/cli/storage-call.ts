@@ -1,0 +1,94 @@
+// What the verbs of pools and volumes share: the call to storaged, and following a job with a bar. Thread: main.
+import { existsSync } from "node:fs";
+import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { type Command, InvalidArgumentError } from "commander";
+import { PlinthError } from "../../base/errors/index.js";
+import { callControl } from "../../base/jsonrpc/index.js";
+import type { JobView } from "../../storage-pool/index.js";
+import { defaultDirectory, directoryLayout } from "../daemons/directory.js";
+import { formatBytes, parseQuantity } from "../resources/index.js";
+import { withPartDir } from "./options.js";
+import { type OutputOptions, show, withOutput } from "./output.js";
+
+const CALL_TIMEOUT_MS = 60_000;
+const POLL_MS = 100;
+const BAR_WIDTH = 30;
+
+export interface Flags extends OutputOptions {
+  readonly dir?: string;
+}
+
+export type Params = Readonly<Record<string, unknown>>;
+
+/** Asks the storaged of --dir. */
+export function call(flags: Flags, method: string, params: Params): Promise<unknown> {
+  return callControl(join(storageDirectory(flags), "control.sock"), method, params, CALL_TIMEOUT_MS);
+}
+
+/** --dir may be the directory of the data centre or of a storaged alone. */
+export function storageDirectory(flags: Flags): string {
+  const dir = defaultDirectory(flags.dir);
+  return existsSync(join(dir, "catalogue")) ? dir : directoryLayout(dir).storage;
+}
+
+/** Waits for a job with a progress bar on a terminal, then says how it ended. Throws JOB_FAILED. */
+export async function followJob(
+  flags: Flags,
+  started: unknown,
+  wait: boolean,
+  text: (ended: JobView) => string,
+): Promise<void> {
+  let job = started as JobView;
+  while (wait && (job.state === "running" || job.state === "waiting")) {
+    showProgress(flags, `${job.kind} ${job.subject}`, job.doneBytes, job.totalBytes);
+    await sleep(POLL_MS);
+    job = (await call(flags, "job.get", { pool: job.pool, id: job.id })) as JobView;
+  }
+  showProgress(flags, "", 0, 0);
+  if (!wait) {
+    show(flags, job, () => `${job.kind} of ${job.subject} has begun`);
+    return;
+  }
+  const whole = job.state === "done" && job.findings.length === 0;
+  show(flags, job, () => (whole ? text(job) : `${jobText(job)}\n${job.findings.join("\n")}`));
+  if (whole) return;
+  throw new PlinthError("JOB_FAILED", `${job.kind} of ${job.subject}: ${job.findings[0] ?? job.state}`);
+}
+
+/** "scrub of all disks: 12 GiB, 3 blocks repaired". */
+export function jobText({ kind, subject, doneBytes, repairedBlocks, lostBlocks }: JobView): string {
+  const repaired = repairedBlocks === 0 ? "" : `, ${repairedBlocks} blocks repaired`;
+  const lost = lostBlocks === 0 ? "" : `, ${lostBlocks} bad`;
+  return `${kind} of ${subject}: ${formatBytes(doneBytes)}${repaired}${lost}`;
+}
+
+/** A bar on the terminal's current line; an empty title wipes it. Nothing where there is no terminal. */
+export function showProgress(flags: Flags, title: string, done: number, total: number): void {
+  if (!process.stderr.isTTY || flags.output !== undefined) return;
+  if (title === "") {
+    process.stderr.write("\r\u001b[K");
+    return;
+  }
+  const share = total === 0 ? 0 : Math.min(1, done / total);
+  const bar = "█".repeat(Math.round(share * BAR_WIDTH)).padEnd(BAR_WIDTH, "░");
+  const percent = String(Math.floor(share * 100)).padStart(3);
+  process.stderr.write(`\r${title} ${bar} ${percent} % of ${formatBytes(total)}\u001b[K`);
+}
+
+export function withFlags(command: Command): Command {
+  return withOutput(withPartDir(command, "storaged"));
+}
+
+export function parseList(text: string): string[] {
+  const parts = text.split(",").filter((part) => part !== "");
+  if (parts.length === 0) throw new InvalidArgumentError("expected PATH or PATH,PATH…");
+  return parts;
+}
+
+/** Whole blocks: a size that is none is rounded up. */
+export function parseSize(text: string): number {
+  const amount = parseQuantity(text);
+  if (amount === undefined || amount <= 0) throw new InvalidArgumentError("expected a size such as 1GiB");
+  return Math.ceil(amount / 4096) * 4096;
+}

@@ -1,0 +1,121 @@
+// Looking at pools while no daemon runs: opens everything as a start would, changes nothing, and proves every volume.
+// Thread: main.
+import { existsSync } from "node:fs";
+import { join } from "node:path";
+import { describeError, PlinthError } from "../base/errors/index.js";
+import { lockFile } from "../base/linux/index.js";
+import { openLevelStore } from "../base/store/index.js";
+import { Catalogue, type PoolEntry } from "./catalogue/catalogue.js";
+import { type Disk, missingDisk, openDisk } from "./disk/disk.js";
+import { type DiskFile, isDiskPresent, openDiskFile } from "./disk/disk-file.js";
+import { storageError } from "./errors.js";
+import { BLOCK_SIZE } from "./limits.js";
+import { FORMAT_VERSION, SEGMENT_SIZE } from "./log/format.js";
+import { DirectoryMapFiles, type MapFiles } from "./log/map-files.js";
+import { Pool } from "./pool/pool.js";
+import { ProveJob } from "./pool/prove.js";
+import { specOf } from "./storaged.js";
+
+export interface PoolCheck {
+  readonly pool: string;
+  /** Path → what is wrong with it; "" when nothing is. */
+  readonly disks: Readonly<Record<string, string>>;
+  readonly volumes: readonly VolumeCheck[];
+}
+
+export interface VolumeCheck {
+  readonly name: string;
+  readonly provenBytes: number;
+  /** Blocks and records that are not what they should be, all copies counted. */
+  readonly badCount: number;
+  readonly findings: readonly string[];
+}
+
+/** Told how far the check of a volume is. */
+export type CheckProgress = (volume: string, doneBytes: number, totalBytes: number) => void;
+
+/**
+ * Checks all pools below a daemon's directory. Throws ALREADY_RUNNING while the daemon runs, STORAGE_NOT_FOUND when the
+ * directory holds none, and CATALOGUE_FORMAT and DISK_FORMAT for what a newer program wrote.
+ */
+export async function checkPools(dir: string, onProgress: CheckProgress = () => {}): Promise<PoolCheck[]> {
+  if (!existsSync(join(dir, "catalogue"))) {
+    throw storageError("POOL_NOT_FOUND", `${dir} holds no storage pools`, { field: "--dir" });
+  }
+  const lock = lockFile(join(dir, "storaged.lock"));
+  try {
+    const catalogue = await Catalogue.open(await openLevelStore(join(dir, "catalogue")), { readOnly: true });
+    try {
+      return [...catalogue.pools.values()].map((pool) => checkPool(dir, catalogue, pool, onProgress));
+    } finally {
+      await catalogue.close();
+    }
+  } finally {
+    lock.close();
+  }
+}
+
+function checkPool(dir: string, catalogue: Catalogue, pool: PoolEntry, onProgress: CheckProgress): PoolCheck {
+  const found: Record<string, string> = {};
+  const disks: Disk[] = [];
+  for (const { path, index, suspect, slotCount } of pool.disks) {
+    try {
+      if (!isDiskPresent(path)) throw new PlinthError("DISK_MISSING", "not there, or not mounted");
+      disks.push(openDisk(readOnly(openDiskFile(path)), pool.id, index));
+      found[path] = suspect ? "was away or failed, and may hold old copies" : "";
+    } catch (thrown) {
+      if (thrown instanceof PlinthError && thrown.code === "DISK_FORMAT") throw thrown;
+      found[path] = describeError(thrown);
+      const place = { poolId: pool.id, poolName: pool.name, diskId: "", diskIndex: index, diskCount: 0 };
+      const geometry = { segmentSizeBytes: SEGMENT_SIZE, blockSizeBytes: BLOCK_SIZE, slotCount };
+      disks.push(missingDisk(path, { formatVersion: FORMAT_VERSION, ...place, ...geometry }));
+    }
+    (disks.at(-1) as Disk).suspect = suspect;
+  }
+  const entries = [...catalogue.volumes.values()].filter((volume) => volume.pool === pool.name);
+  const files = readOnlyMaps(join(dir, "maps", pool.id));
+  const opened = new Pool(disks, files, entries.map(specOf), pool.epoch, {}, pool.clean);
+  try {
+    const volumes = entries.map(({ id, name }): VolumeCheck => {
+      const damage = opened.damaged.get(id);
+      if (damage !== undefined) return { name, provenBytes: 0, badCount: 1, findings: [damage] };
+      const job = new ProveJob(opened.volume(id), opened.table);
+      const { progress } = job;
+      while (job.step() !== "done") onProgress(name, progress.doneBytes, progress.totalBytes);
+      const { doneBytes: provenBytes, lostBlocks: badCount, findings } = progress;
+      return { name, provenBytes, badCount, findings };
+    });
+    return { pool: pool.name, disks: found, volumes };
+  } finally {
+    opened.close();
+  }
+}
+
+/** A disk as it is: what opening a pool would tidy up stays. */
+function readOnly(file: DiskFile): DiskFile {
+  const nothing = () => 0;
+  return {
+    path: file.path,
+    sizeBytes: file.sizeBytes,
+    sparse: false,
+    descriptor: -1,
+    read: (target, at, length, offset) => file.read(target, at, length, offset),
+    write: nothing,
+    sync: nothing,
+    punch: nothing,
+    availableBytes: () => file.availableBytes(),
+    close: () => file.close(),
+  };
+}
+
+function readOnlyMaps(directory: string): MapFiles {
+  const files = existsSync(directory) ? new DirectoryMapFiles(directory) : undefined;
+  return {
+    create: () => {
+      throw new PlinthError("EPERM", "a check writes nothing");
+    },
+    open: (name) => files?.open(name),
+    remove: () => {},
+    list: () => [],
+  };
+}

@@ -1,0 +1,152 @@
+// The control methods of pools, their disks and background jobs. As with volumes each checks its own parameters and
+// changes catalogue and worker in an order that a crash between the two survives. Thread: main.
+import type { ControlMethod } from "../base/jsonrpc/index.js";
+import type { DiskEntry, PoolEntry } from "./catalogue/catalogue.js";
+import { storageError } from "./errors.js";
+import { DISKS_MAX } from "./limits.js";
+import { absolutePath, diskPaths, flag, jobNumber, label, type Params, volumeName } from "./parameters.js";
+import type { JobReport } from "./pool/job.js";
+import type { DiskUsage } from "./pool/pool-disks.js";
+import type { StorageDaemon } from "./storaged.js";
+
+export type DiskView = DiskUsage;
+export type JobView = JobReport & { readonly pool: string };
+
+export interface PoolView {
+  readonly name: string;
+  readonly sizeBytes: number;
+  readonly allocatedBytes: number;
+  readonly freeBytes: number;
+  readonly repairedBlocks: number;
+  readonly lostBlocks: number;
+  readonly volumes: number;
+  readonly disks: readonly DiskView[];
+  /** Segments that have fewer copies than they shall have. */
+  readonly degradedSegments: number;
+  readonly jobs: readonly JobReport[];
+  /** Why the pool is not served; absent when it is. */
+  readonly unavailable?: string;
+}
+
+/** Method name → what it does. */
+export function poolMethods(daemon: StorageDaemon): Record<string, ControlMethod> {
+  const alone =
+    (method: (daemon: StorageDaemon, params: Params) => Promise<unknown>): ControlMethod =>
+    (params) =>
+      daemon.exclusive(() => method(daemon, params));
+  return {
+    "pool.list": async () =>
+      Promise.all([...daemon.catalogue.pools.keys()].sort().map((name) => poolView(daemon, name))),
+    "pool.create": alone(createPool),
+    "pool.scrub": async (params) => {
+      const { name } = openPoolOf(daemon, params);
+      return jobView(daemon, name, await daemon.target.ask("scrub", { pool: name }));
+    },
+    "disk.add": alone(addDisks),
+    "disk.drain": alone(drainDisk),
+    "disk.undrain": alone(undrainDisk),
+    "disk.remove": alone(removeDisk),
+    "job.get": async (params) =>
+      jobView(daemon, openPoolOf(daemon, params, "pool").name, jobNumber(params, "id")),
+    "volume.prove": async (params) => {
+      const name = volumeName(params);
+      const entry = daemon.catalogue.volumes.get(name);
+      if (entry === undefined) {
+        throw storageError("VOLUME_NOT_FOUND", `there is no volume ${name}`, { field: "name" });
+      }
+      const damage = daemon.damaged.get(name);
+      if (damage !== undefined) throw storageError("VOLUME_DAMAGED", `${name}: ${damage}`);
+      const { pool, id } = entry;
+      return jobView(daemon, pool, await daemon.target.ask("prove", { pool, id }));
+    },
+  };
+}
+
+async function createPool(daemon: StorageDaemon, params: Params): Promise<PoolView> {
+  const name = label(params, "name");
+  await daemon.createPool(name, diskPaths(params));
+  return poolView(daemon, name);
+}
+
+async function addDisks(daemon: StorageDaemon, params: Params): Promise<PoolView> {
+  const { name, disks } = openPoolOf(daemon, params);
+  const paths = diskPaths(params);
+  const fresh = paths.filter((path) => !disks.some((disk) => disk.path === path));
+  if (disks.length + fresh.length > DISKS_MAX) {
+    throw storageError("LIMIT_REACHED", `a pool has at most ${DISKS_MAX} disks`, { field: "disks" });
+  }
+  for (const other of daemon.catalogue.pools.values()) {
+    const taken = other.name === name ? undefined : other.disks.find((disk) => paths.includes(disk.path));
+    if (taken === undefined) continue;
+    throw storageError("DISK_FOREIGN", `${taken.path} belongs to the pool ${other.name}`, { field: "disks" });
+  }
+  for (const path of fresh) await daemon.addDisk(name, path);
+  return poolView(daemon, name);
+}
+
+async function drainDisk(daemon: StorageDaemon, params: Params): Promise<JobView> {
+  const { name } = openPoolOf(daemon, params);
+  const { index } = diskOf(daemon, name, params);
+  const id = await daemon.target.ask("drainDisk", { pool: name, index });
+  await daemon.changeDisk(name, index, { draining: true });
+  return jobView(daemon, name, id);
+}
+
+async function undrainDisk(daemon: StorageDaemon, params: Params): Promise<PoolView> {
+  const { name } = openPoolOf(daemon, params);
+  const { index } = diskOf(daemon, name, params);
+  await daemon.target.ask("undrainDisk", { pool: name, index });
+  await daemon.changeDisk(name, index, { draining: false });
+  return poolView(daemon, name);
+}
+
+async function removeDisk(daemon: StorageDaemon, params: Params): Promise<PoolView> {
+  const pool = openPoolOf(daemon, params);
+  const { index } = diskOf(daemon, pool.name, params);
+  await daemon.target.ask("removeDisk", { pool: pool.name, index, lost: flag(params, "lost") });
+  const now = daemon.catalogue.pools.get(pool.name) as PoolEntry;
+  await daemon.catalogue.putPool({ ...now, disks: now.disks.filter((disk) => disk.index !== index) });
+  return poolView(daemon, pool.name);
+}
+
+function openPoolOf(daemon: StorageDaemon, params: Params, field = "name"): PoolEntry {
+  const name = label(params, field, "default");
+  const pool = daemon.catalogue.pools.get(name);
+  if (pool === undefined) throw storageError("POOL_NOT_FOUND", `there is no pool ${name}`, { field });
+  const why = daemon.unavailable.get(name);
+  if (why !== undefined) throw storageError("DISK_MISSING", why);
+  return pool;
+}
+
+function diskOf(daemon: StorageDaemon, pool: string, params: Params): DiskEntry {
+  const path = absolutePath(params, "disk");
+  const disks = daemon.catalogue.pools.get(pool)?.disks ?? [];
+  const disk = disks.find((each) => each.path === path);
+  if (disk !== undefined) return disk;
+  throw storageError("DISK_NOT_FOUND", `pool ${pool} has no disk ${path}`, {
+    field: "disk",
+    remedy: `its disks: ${disks.map((each) => each.path).join(", ")}`,
+  });
+}
+
+export async function poolView(daemon: StorageDaemon, name: string): Promise<PoolView> {
+  const volumes = [...daemon.catalogue.volumes.values()].filter((volume) => volume.pool === name).length;
+  const unavailable = daemon.unavailable.get(name);
+  if (unavailable !== undefined) {
+    const none = { sizeBytes: 0, allocatedBytes: 0, freeBytes: 0, repairedBlocks: 0, lostBlocks: 0 };
+    const disks = (daemon.catalogue.pools.get(name)?.disks ?? []).map(({ index, path }) => {
+      const fixed = { sizeBytes: 0, freeBytes: 0, failed: false, segments: 0 };
+      return { index, path, ...fixed, state: "missing" as const };
+    });
+    return { name, ...none, volumes, disks, degradedSegments: 0, jobs: [], unavailable };
+  }
+  return { name, ...(await daemon.target.ask("poolUsage", { pool: name })), volumes };
+}
+
+async function jobView(daemon: StorageDaemon, pool: string, id: number): Promise<JobView> {
+  const job = (await daemon.target.ask("jobs", { pool })).find((each) => each.id === id);
+  if (job === undefined) {
+    throw storageError("JOB_NOT_FOUND", `pool ${pool} has no job ${id}`, { field: "id" });
+  }
+  return { ...job, pool };
+}
