@@ -6,7 +6,14 @@ import type { PortView } from "./network/views.js";
 import type { Flow } from "./pipeline/flow.js";
 import { judge } from "./policy/oracle.js";
 import { type Fields, FlowModel, type ModelResult } from "./proof/flow-model.js";
-import { connectionOf, namespaceLabels, pods, policies, probe } from "./testing/arbitraries.js";
+import {
+  adminPolicies,
+  connectionOf,
+  namespaceLabels,
+  pods,
+  policies,
+  probe,
+} from "./testing/arbitraries.js";
 import { createShop, OFPORTS, POLICIES, policyChange, type Shop } from "./testing/shop.js";
 
 const ICMP = 1;
@@ -327,7 +334,7 @@ describe("Compiler", () => {
     if (client === undefined) throw new Error("no policy");
     const result = shop.compiler.apply([policyChange({ ...client, spec: { ...client.spec, egress: [] } })]);
     expect(result.ownersTouched).toBeLessThanOrEqual(2);
-    expect([...shop.compiler.flows.takeTouched()].every((key) => key.startsWith("9 "))).toBe(true);
+    expect([...shop.compiler.flows.takeTouched()].every((key) => key.startsWith("10 "))).toBe(true);
     expect(shop.compiler.apply([]).ownersTouched).toBe(0);
   });
 
@@ -336,10 +343,11 @@ describe("Compiler", () => {
     fc.assert(
       fc.property(
         policies,
+        adminPolicies,
         pods,
         namespaceLabels,
         fc.array(probe, { minLength: 4, maxLength: 10 }),
-        (all, vms, names, probes) => {
+        (all, admin, vms, names, probes) => {
           const compiler = new Compiler();
           compiler.setAttachments(new Map(vms.map((vm, i) => [`${vm.namespace}/p${i}`, i + 1])));
           compiler.apply([
@@ -359,6 +367,7 @@ describe("Compiler", () => {
               return { kind: "Port", key: `${vm.namespace}/p${i}`, value } as const;
             }),
             ...all.map((policy) => policyChange(policy)),
+            ...admin.map((value) => ({ kind: value.kind, key: value.name, value }) as const),
           ]);
           for (const one of probes) {
             const source = Math.max(0, one.source) % vms.length;
@@ -386,7 +395,8 @@ describe("Compiler", () => {
               ...(protocol === "icmp" ? {} : { [`${protocol}_dst`]: one.port, [`${protocol}_src`]: 999 }),
             };
             const result = new FlowModel(flowsOf(compiler)).run(packet);
-            expect(ports(result).length > 0).toBe(judge(all, (name) => names[name] ?? {}, moved).allowed);
+            const expected = judge(all, (name) => names[name] ?? {}, moved, admin);
+            expect(ports(result).length > 0).toBe(expected.allowed);
           }
         },
       ),

@@ -25,6 +25,7 @@ import {
 import type { Flow } from "./pipeline/flow.js";
 import { FlowStore } from "./pipeline/flow-store.js";
 import { IDENTITY_WORLD } from "./policy/identity.js";
+import { modelOfAdminPolicy, modelOfNetworkPolicy } from "./policy/policy-model.js";
 import { PolicySet } from "./policy/policy-set.js";
 import { functionStatus, networkStatus, portStatus } from "./status.js";
 
@@ -94,7 +95,7 @@ export class Compiler {
     for (const key of ports) this.flows.set(`Port/${key}`, this.#portFlows(key));
     for (const key of functions) this.flows.set(`NetworkFunction/${key}`, this.#functionFlows(key));
     for (const number of policy.identities) this.flows.set(`Identity/${number}`, this.#identityFlows(number));
-    for (const [key, rules] of policy.policies) this.flows.set(`NetworkPolicy/${key}`, rules.map(ruleFlow));
+    for (const [key, rules] of policy.policies) this.flows.set(key, rules.map(ruleFlow));
     return {
       status: this.#status(delta),
       rulesTouched: policy.rulesTouched,
@@ -118,7 +119,17 @@ export class Compiler {
         this.inventory.setFunction(change.key, change.value);
         break;
       case "NetworkPolicy":
-        this.policies.setPolicy(change.key, change.value);
+        this.policies.setPolicy(
+          `${change.kind}/${change.key}`,
+          change.value && modelOfNetworkPolicy(change.value),
+        );
+        break;
+      case "AdminNetworkPolicy":
+      case "BaselineAdminNetworkPolicy":
+        this.policies.setPolicy(
+          `${change.kind}/${change.key}`,
+          change.value && modelOfAdminPolicy(change.value),
+        );
         break;
     }
   }

@@ -19,6 +19,7 @@ import { OpenFlowListener } from "./channel/openflow-listener.js";
 import { SdnController } from "./controller.js";
 import type { SdnEvent, StatusPatch } from "./inputs.js";
 import { bytesOf } from "./pipeline/flow.js";
+import { TABLES } from "./pipeline/tables.js";
 import { FakeSwitch } from "./testing/fake-switch.js";
 import { OFPORTS, POLICIES, policyChange, shopChanges } from "./testing/shop.js";
 
@@ -171,7 +172,9 @@ describe("SdnController", () => {
     if (db === undefined) throw new Error("no policy");
     controller.update([policyChange(db, true)]);
     await settled(controller);
-    expect(device.flowMods.map((it) => [it.command, it.tableId])).toEqual([["delete_strict", 10]]);
+    expect(device.flowMods.map((it) => [it.command, it.tableId])).toEqual([
+      ["delete_strict", TABLES.ingress.id],
+    ]);
     expect(controller.metrics().changes.at(-1)).toMatchObject({
       cause: "change",
       added: 0,

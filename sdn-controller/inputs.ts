@@ -1,5 +1,6 @@
 // What the controller is told: the networks, ports, policies and functions that should exist, as plain data.
 // The composition root maps its resources to these; nothing here knows the API. Addresses and MACs are text.
+import type { AdminPolicy } from "./policy/admin-network-policy.js";
 import type { NamedPort } from "./policy/identity.js";
 import type { Policy } from "./policy/network-policy.js";
 import type { LabelSelector, Labels } from "./policy/selector.js";
@@ -53,12 +54,17 @@ export interface LoadBalancerInput {
   readonly allocated?: { readonly macAddress?: string; readonly probeAddress?: string };
 }
 
-/** One object that changed; `value` undefined = it is gone. `key` is "namespace/name", for a Namespace its name. */
+/** One object that changed; `value` undefined = it is gone. `key` is "namespace/name", of a cluster-wide object its name. */
 export type InventoryChange =
   | { readonly kind: "Namespace"; readonly key: string; readonly value: NamespaceInput | undefined }
   | { readonly kind: "Network"; readonly key: string; readonly value: NetworkInput | undefined }
   | { readonly kind: "Port"; readonly key: string; readonly value: PortInput | undefined }
   | { readonly kind: "NetworkPolicy"; readonly key: string; readonly value: Policy | undefined }
+  | {
+      readonly kind: "AdminNetworkPolicy" | "BaselineAdminNetworkPolicy";
+      readonly key: string;
+      readonly value: AdminPolicy | undefined;
+    }
   | { readonly kind: "NetworkFunction"; readonly key: string; readonly value: LoadBalancerInput | undefined };
 
 // --- What the controller tells

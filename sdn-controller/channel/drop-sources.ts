@@ -47,6 +47,8 @@ function sourceOf(compiler: Compiler, resource: string): DropSource {
     machines.add(virtualMachine === undefined ? `port ${key}` : `${namespace}/${virtualMachine}`);
   }
   const { Ingress, Egress } = compiler.policies.isolationOf(Number(number));
-  const policies = [...new Set([...Ingress, ...Egress])].sort();
+  const policies = [...new Set([...Ingress, ...Egress])]
+    .map((key) => key.replace("NetworkPolicy/", ""))
+    .sort();
   return { resource, machines: [...machines].sort(), policies };
 }

@@ -49,7 +49,13 @@ describe("cookies", () => {
 
 describe("FlowStore", () => {
   const flow = (resource: string) =>
-    buildFlow({ table: "egress", priority: 5, match: { reg2: 1 }, next: "ingress", origin: { resource } });
+    buildFlow({
+      table: "egress",
+      priority: 5,
+      match: { reg2: 1 },
+      next: "admin-ingress",
+      origin: { resource },
+    });
 
   it("keeps a flow until its last owner lets go, whatever the order", () => {
     const one = new FlowStore();

@@ -4,8 +4,10 @@
 //                    ├→ arp → ingress port
 //                    └→ steer ┬→ (network function's port)
 //                             ├→ source ┐
-//                             └─────────┴→ track → connection → destination → egress → ingress → commit → output
-//                                                                              └──────────┴→ denied
+//                             └─────────┴→ track → connection → destination ┐
+//      ┌─────────────────────────────────────────────────────────────────────┘
+//      └→ admin-egress → egress → admin-ingress → ingress → commit → output
+//               └───────────┴───────────┴────────────┴→ denied
 //
 // Registers
 //   reg0  segment number (bits 0–15), also the connection-tracking zone
@@ -32,7 +34,9 @@ export type TableName =
   | "track"
   | "connection"
   | "destination"
+  | "admin-egress"
   | "egress"
+  | "admin-ingress"
   | "ingress"
   | "commit"
   | "output"
@@ -163,26 +167,42 @@ export const TABLES: Readonly<Record<TableName, TableDeclaration>> = {
     purpose: "finds port and identity of the destination by its MAC and address together",
     matches: ["reg0", "eth_dst", ...IP],
     actions: ["load:reg3", "load:reg4"],
-    next: ["egress"],
+    next: ["admin-egress"],
   },
-  egress: {
+  "admin-egress": {
     id: 9,
     owner: "policy",
-    purpose: "judges what the source may send",
+    purpose: "judges what the source may send by admin policies, first match first",
     matches: ["reg2", "reg3", "reg6", ...IP, ...L4],
     actions: [],
-    next: ["ingress", "output", "denied"],
+    next: ["egress", "admin-ingress", "output", "denied"],
   },
-  ingress: {
+  egress: {
     id: 10,
     owner: "policy",
-    purpose: "judges what the destination may receive",
+    purpose: "judges what the source may send by network policies, or else by the baseline",
+    matches: ["reg2", "reg3", ...IP, ...L4],
+    actions: [],
+    next: ["admin-ingress", "denied"],
+  },
+  "admin-ingress": {
+    id: 11,
+    owner: "policy",
+    purpose: "judges what the destination may receive by admin policies, first match first",
+    matches: ["reg2", "reg3", ...IP, ...L4],
+    actions: [],
+    next: ["ingress", "commit", "denied"],
+  },
+  ingress: {
+    id: 12,
+    owner: "policy",
+    purpose: "judges what the destination may receive by network policies, or else by the baseline",
     matches: ["reg2", "reg3", ...IP, ...L4],
     actions: [],
     next: ["commit", "denied"],
   },
   commit: {
-    id: 11,
+    id: 13,
     owner: "connection",
     purpose: "remembers a new connection, and clears the cut mark of one that is allowed again",
     matches: ["reg0", "reg5", "eth_type", "ct_state", "ct_mark"],
@@ -190,7 +210,7 @@ export const TABLES: Readonly<Record<TableName, TableDeclaration>> = {
     next: ["output"],
   },
   output: {
-    id: 12,
+    id: 14,
     owner: "l2",
     purpose: "sends the frame out of its port",
     matches: ["reg4"],
@@ -198,7 +218,7 @@ export const TABLES: Readonly<Record<TableName, TableDeclaration>> = {
     next: [],
   },
   denied: {
-    id: 13,
+    id: 15,
     owner: "connection",
     purpose: "drops, and marks the connection as cut if there is one",
     matches: ["reg0", "eth_type", "ct_state", "ct_mark"],

@@ -1,22 +1,22 @@
-// Compiles one NetworkPolicy into allow rules over identities. Isolation is not a rule: it follows from `subjects`.
-// Source: the NetworkPolicy API documentation. Pure; the oracle in oracle.ts says the same slowly, in the API's words.
+// Compiles one policy into rules over identities. Isolation is not a rule: it follows from `subjects`.
+// Source: policy-model.ts. Pure; the oracle in oracle.ts says the same slowly, in the API's words.
 import { formatPrefix, type Prefix, parsePrefix, subtractPrefixes } from "../network/ipv4.js";
 import type { Identity } from "./identity.js";
+import { type Direction, IP_PROTOCOLS } from "./network-policy.js";
 import {
-  type Direction,
-  directionsOf,
-  type Policy,
-  type PolicyPeer,
-  type PolicyPort,
-  type PolicyRule,
-  policyKey,
-  protocolOf,
-  rulesOf,
-} from "./network-policy.js";
+  modelKey,
+  NAMESPACE_NAME_LABEL,
+  type PeerModel,
+  type PolicyModel,
+  type PortModel,
+  type RuleAction,
+  type RuleModel,
+  type SelectableEndpoint,
+  selectsEndpoint,
+  type Tier,
+} from "./policy-model.js";
 import { portMasks } from "./port-mask.js";
-import { type Labels, selects } from "./selector.js";
-
-export const NAMESPACE_NAME_LABEL = "kubernetes.io/metadata.name";
+import type { Labels } from "./selector.js";
 
 /** The other end of a connection: the source for Ingress, the destination for Egress. */
 export type RulePeer =
@@ -31,23 +31,33 @@ export interface RulePorts {
   readonly ports?: { readonly value: number; readonly mask: number };
 }
 
-/** Permits connections between `subject` and `peer`. Additive: there are no deny rules. */
-export interface AllowRule {
+/** Decides about connections between `subject` and `peer`, unless a rule that is asked earlier did. */
+export interface CompiledRule {
+  readonly tier: Tier;
+  /** Of the policy within its tier: lower is asked first. */
+  readonly priority: number;
+  readonly action: RuleAction;
   readonly direction: Direction;
   readonly subject: number;
   readonly peer: RulePeer;
   /** Every protocol when absent. */
   readonly ports?: RulePorts;
+  /** modelKey of its policy. */
   readonly policy: string;
+  /** Within the direction; lower is asked first. */
   readonly ruleIndex: number;
+  /** The same for neighbouring rules of one action, which may be asked in any order. */
+  readonly level: number;
 }
 
 export interface CompiledPolicy {
   readonly key: string;
-  readonly directions: readonly Direction[];
-  /** Identities that the policy selects; it isolates them in its directions. */
+  readonly model: PolicyModel;
+  /** Directions in which it isolates its subjects. */
+  readonly isolates: readonly Direction[];
+  /** Identities that the policy selects. */
   readonly subjects: readonly number[];
-  readonly rules: readonly AllowRule[];
+  readonly rules: readonly CompiledRule[];
 }
 
 /** Everything that compilation of a policy looks at besides the policy. */
@@ -57,43 +67,64 @@ export interface PolicyWorld {
   namespaceLabels(name: string): Labels;
 }
 
-export function compilePolicy(policy: Policy, world: PolicyWorld): CompiledPolicy {
-  const subjects = world.identities.filter((identity) => isSubject(policy, identity));
-  const rules = new Map<string, AllowRule>();
-  for (const rule of rulesOf(policy.spec)) {
-    const peers = peersOf(policy, rule, world);
+export function compilePolicy(model: PolicyModel, world: PolicyWorld): CompiledPolicy {
+  const subjects = world.identities.filter((identity) => isSubject(model, identity, world));
+  const rules = new Map<string, CompiledRule>();
+  const levels = levelsOf(model);
+  for (const rule of model.rules) {
+    const peers = peersOf(rule, world);
     for (const subject of subjects) {
-      for (const compiled of compileRule(policy, rule, subject, peers, world)) {
+      for (const compiled of compileRule(model, rule, subject, peers, world)) {
         const key = ruleKey(compiled);
-        if (!rules.has(key)) rules.set(key, compiled);
+        // Of two rules about the same packets the first decides.
+        if (!rules.has(key)) rules.set(key, { ...compiled, level: levels.get(rule) ?? 0 });
       }
     }
   }
   return {
-    key: policyKey(policy),
-    directions: directionsOf(policy.spec),
+    key: modelKey(model),
+    model,
+    isolates: model.tier === "Network" ? model.directions : [],
     subjects: subjects.map((identity) => identity.number),
     rules: [...rules.values()],
   };
 }
 
-/** Whether the policy selects `identity`. */
-function isSubject(policy: Policy, identity: Identity): boolean {
-  return identity.namespace === policy.namespace && selects(policy.spec.podSelector ?? {}, identity.labels);
+function levelsOf(model: PolicyModel): Map<RuleModel, number> {
+  const levels = new Map<RuleModel, number>();
+  const last = new Map<Direction, { action: RuleAction; level: number }>();
+  for (const rule of model.rules) {
+    const before = last.get(rule.direction);
+    const level = before === undefined ? 0 : before.level + (before.action === rule.action ? 0 : 1);
+    last.set(rule.direction, { action: rule.action, level });
+    levels.set(rule, level);
+  }
+  return levels;
 }
 
-/** Whether compiling `policy` can come out differently when `identity` appears or disappears. */
-export function involves(policy: Policy, identity: Identity, world: PolicyWorld): boolean {
-  if (isSubject(policy, identity)) return true;
-  return rulesOf(policy.spec).some((rule) => {
-    const byAddress = rule.peers.length === 0 || rule.peers.some((peer) => peer.ipBlock !== undefined);
-    if (byAddress && rule.ports.some((port) => typeof port.port === "string")) return true;
-    return rule.peers.some((peer) => peerSelects(policy, peer, identity, world));
+/** Whether the policy is about `identity`. */
+function isSubject(model: PolicyModel, identity: Identity, world: PolicyWorld): boolean {
+  return selectsEndpoint(model.subject, endpointOf(identity, world));
+}
+
+function endpointOf(identity: Identity, world: PolicyWorld): SelectableEndpoint {
+  const { namespace, labels } = identity;
+  const namespaceLabels = { ...world.namespaceLabels(namespace), [NAMESPACE_NAME_LABEL]: namespace };
+  return { namespace, labels, namespaceLabels };
+}
+
+/** Whether compiling `model` can come out differently when `identity` appears or disappears. */
+export function involves(model: PolicyModel, identity: Identity, world: PolicyWorld): boolean {
+  if (isSubject(model, identity, world)) return true;
+  return model.rules.some((rule) => {
+    const byAddress = rule.peers === undefined || rule.peers.some((peer) => peer.kind === "block");
+    if (byAddress && (rule.ports ?? []).some((port) => port.name !== undefined)) return true;
+    return (rule.peers ?? []).some((peer) => peerSelects(peer, identity, world));
   });
 }
 
-/** Two rules with the same key permit the same packets. */
-export function ruleKey(rule: AllowRule): string {
+/** Two rules with the same key are about the same packets. */
+export function ruleKey(rule: Pick<CompiledRule, "direction" | "subject" | "peer" | "ports">): string {
   const ports = rule.ports;
   const range =
     ports === undefined
@@ -108,62 +139,56 @@ function peerText(peer: RulePeer): string {
   return `${formatPrefix(peer.prefix)}${peer.identity === undefined ? "" : `#${peer.identity}`}`;
 }
 
-function peersOf(policy: Policy, rule: PolicyRule, world: PolicyWorld): RulePeer[] {
-  if (rule.peers.length === 0) return [{ kind: "any" }];
+function peersOf(rule: RuleModel, world: PolicyWorld): RulePeer[] {
+  const { peers } = rule;
+  if (peers === undefined) return [{ kind: "any" }];
   const identities = world.identities.filter((identity) =>
-    rule.peers.some((peer) => peerSelects(policy, peer, identity, world)),
+    peers.some((peer) => peerSelects(peer, identity, world)),
   );
-  const prefixes = rule.peers.flatMap((peer) => (peer.ipBlock === undefined ? [] : prefixesOf(peer)));
+  const prefixes = peers.flatMap((peer) => (peer.kind === "block" ? prefixesOf(peer) : []));
   return [
     ...identities.map((identity): RulePeer => ({ kind: "identity", identity: identity.number })),
     ...prefixes.map((prefix): RulePeer => ({ kind: "prefix", prefix })),
   ];
 }
 
-function peerSelects(policy: Policy, peer: PolicyPeer, identity: Identity, world: PolicyWorld): boolean {
-  if (peer.ipBlock !== undefined) return false;
-  if (peer.podSelector === undefined && peer.namespaceSelector === undefined) return false;
-  if (peer.namespaceSelector === undefined) {
-    if (identity.namespace !== policy.namespace) return false;
-  } else if (!selects(peer.namespaceSelector, namespaceLabels(world, identity.namespace))) return false;
-  return peer.podSelector === undefined || selects(peer.podSelector, identity.labels);
+function peerSelects(peer: PeerModel, identity: Identity, world: PolicyWorld): boolean {
+  return peer.kind === "endpoints" && selectsEndpoint(peer.selector, endpointOf(identity, world));
 }
 
-function namespaceLabels(world: PolicyWorld, name: string): Labels {
-  return { ...world.namespaceLabels(name), [NAMESPACE_NAME_LABEL]: name };
-}
-
-function prefixesOf(peer: PolicyPeer): Prefix[] {
-  const prefix = parsePrefix(peer.ipBlock?.cidr ?? "");
+function prefixesOf(block: { readonly cidr: string; readonly except: readonly string[] }): Prefix[] {
+  const prefix = parsePrefix(block.cidr);
   if (prefix === undefined) return [];
-  const except = (peer.ipBlock?.except ?? []).flatMap((text) => parsePrefix(text) ?? []);
-  return subtractPrefixes(prefix, except);
+  return subtractPrefixes(
+    prefix,
+    block.except.flatMap((text) => parsePrefix(text) ?? []),
+  );
 }
 
 function compileRule(
-  policy: Policy,
-  rule: PolicyRule,
+  model: PolicyModel,
+  rule: RuleModel,
   subject: Identity,
   peers: readonly RulePeer[],
   world: PolicyWorld,
-): AllowRule[] {
+): Omit<CompiledRule, "level">[] {
   const common = {
+    tier: model.tier,
+    priority: model.priority,
+    action: rule.action,
     direction: rule.direction,
     subject: subject.number,
-    policy: policyKey(policy),
+    policy: modelKey(model),
     ruleIndex: rule.index,
   };
-  if (rule.ports.length === 0) return peers.map((peer) => ({ ...common, peer }));
+  if (rule.ports === undefined) return peers.map((peer) => ({ ...common, peer }));
   return rule.ports.flatMap((port) => {
-    const targets = isNamedEgress(rule, port) ? resolvedPeers(peers, world) : peers;
+    const named = rule.direction === "Egress" && port.name !== undefined;
+    const targets = named ? resolvedPeers(peers, world) : peers;
     return targets.flatMap((peer) =>
       portsOf(port, destinationOf(rule, subject, peer, world)).map((ports) => ({ ...common, peer, ports })),
     );
   });
-}
-
-function isNamedEgress(rule: PolicyRule, port: PolicyPort): boolean {
-  return rule.direction === "Egress" && typeof port.port === "string";
 }
 
 /** A named port is a property of the destination, so an address stands for each destination that we know. */
@@ -178,7 +203,7 @@ function resolvedPeers(peers: readonly RulePeer[], world: PolicyWorld): RulePeer
 }
 
 function destinationOf(
-  rule: PolicyRule,
+  rule: RuleModel,
   subject: Identity,
   peer: RulePeer,
   world: PolicyWorld,
@@ -188,14 +213,22 @@ function destinationOf(
   return world.identities.find((identity) => identity.number === peer.identity);
 }
 
-function portsOf(port: PolicyPort, destination: Identity | undefined): RulePorts[] {
-  const protocol = protocolOf(port);
-  if (protocol === undefined) return [];
-  if (port.port === undefined) return [{ protocol }];
-  if (typeof port.port === "number") {
-    return portMasks(port.port, port.endPort ?? port.port).map((ports) => ({ protocol, ports }));
+function portsOf(port: PortModel, destination: Identity | undefined): RulePorts[] {
+  if (port.name !== undefined) {
+    return (destination?.namedPorts ?? [])
+      .filter((named) => named.name === port.name && fits(port, named.protocol ?? "TCP"))
+      .flatMap((named) => portRule(named.protocol ?? "TCP", { first: named.port, last: named.port }));
   }
-  return (destination?.namedPorts ?? [])
-    .filter((named) => named.name === port.port && (named.protocol ?? "TCP") === (port.protocol ?? "TCP"))
-    .map((named) => ({ protocol, ports: { value: named.port, mask: 0xffff } }));
+  return portRule(port.protocol ?? "TCP", port.range);
+}
+
+function fits(port: PortModel, protocol: string): boolean {
+  return port.protocol === undefined || port.protocol === protocol;
+}
+
+function portRule(name: string, range: PortModel["range"]): RulePorts[] {
+  const protocol = IP_PROTOCOLS[name];
+  if (protocol === undefined) return [];
+  if (range === undefined) return [{ protocol }];
+  return portMasks(range.first, range.last).map((ports) => ({ protocol, ports }));
 }

@@ -2,7 +2,7 @@
 // A number is a hash of the namespace, the labels and the named ports that some policy mentions, so it survives
 // a restart. Invariant: two identities never share a number; 0 stands for everything that is not a port of ours.
 import { hash32 } from "../network/hash.js";
-import { type NetworkPolicySpec, rulesOf } from "./network-policy.js";
+import type { PolicyModel } from "./policy-model.js";
 import { keysOf, type Labels } from "./selector.js";
 
 /** Traffic whose source or destination is no port of ours; only an address rule can name it. */
@@ -31,13 +31,16 @@ export interface Relevance {
   readonly portNames: ReadonlySet<string>;
 }
 
-/** What `spec` mentions of pods. Labels of namespaces do not count: the namespace is part of every identity. */
-export function relevanceOf(spec: NetworkPolicySpec): Relevance {
-  const labelKeys = new Set(keysOf(spec.podSelector ?? {}));
+/** What `model` mentions of pods. Labels of namespaces do not count: the namespace is part of every identity. */
+export function relevanceOf(model: PolicyModel): Relevance {
+  const labelKeys = new Set(keysOf(model.subject.podSelector ?? {}));
   const portNames = new Set<string>();
-  for (const rule of rulesOf(spec)) {
-    for (const peer of rule.peers) for (const key of keysOf(peer.podSelector ?? {})) labelKeys.add(key);
-    for (const port of rule.ports) if (typeof port.port === "string") portNames.add(port.port);
+  for (const rule of model.rules) {
+    for (const peer of rule.peers ?? []) {
+      if (peer.kind !== "endpoints") continue;
+      for (const key of keysOf(peer.selector.podSelector ?? {})) labelKeys.add(key);
+    }
+    for (const { name } of rule.ports ?? []) if (name !== undefined) portNames.add(name);
   }
   return { labelKeys, portNames };
 }

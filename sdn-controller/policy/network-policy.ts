@@ -81,12 +81,3 @@ export function rulesOf(spec: NetworkPolicySpec): PolicyRule[] {
 }
 
 export const IP_PROTOCOLS: Readonly<Record<string, number>> = { TCP: 6, UDP: 17, SCTP: 132 };
-
-/** The IP protocol number of a policy port; undefined for a protocol that does not exist. */
-export function protocolOf(port: PolicyPort): number | undefined {
-  return IP_PROTOCOLS[port.protocol ?? "TCP"];
-}
-
-export function policyKey(policy: Policy): string {
-  return `${policy.namespace}/${policy.name}`;
-}

@@ -3,6 +3,7 @@ import { tryParseIpv4Address } from "../../base/wire/index.js";
 import { formatPrefix, type Prefix, parsePrefix, subtractPrefixes } from "../network/ipv4.js";
 import type { NetworkPolicySpec } from "./network-policy.js";
 import { directionsOf } from "./network-policy.js";
+import { modelOfNetworkPolicy } from "./policy-model.js";
 import { PolicySet } from "./policy-set.js";
 import { portMasks } from "./port-mask.js";
 import { verdictOf } from "./verdict.js";
@@ -37,7 +38,7 @@ function can(set: PolicySet, from: string, to: string, port: number, protocol = 
 
 function withPolicy(spec: NetworkPolicySpec): PolicySet {
   const set = three();
-  set.setPolicy("shop/p", { namespace: "shop", name: "p", spec });
+  set.setPolicy("NetworkPolicy/shop/p", modelOfNetworkPolicy({ namespace: "shop", name: "p", spec }));
   set.settle();
   return set;
 }
@@ -102,14 +103,17 @@ describe("PolicySet", () => {
       podSelector: { matchLabels: { tier: "db" } },
       ingress: [{ ports: [{ port: 1 }] }],
     });
-    set.setPolicy("other/q", { namespace: "other", name: "q", spec: { podSelector: {} } });
+    set.setPolicy(
+      "NetworkPolicy/other/q",
+      modelOfNetworkPolicy({ namespace: "other", name: "q", spec: { podSelector: {} } }),
+    );
     set.settle();
     set.setPort("web3", { namespace: "shop", labels: { tier: "web" }, namedPorts: [] });
     expect(set.settle()).toMatchObject({ ports: new Set(["web3"]), policies: new Map(), rulesTouched: 0 });
     set.setPort("cache", { namespace: "shop", labels: { tier: "cache" }, namedPorts: [] });
     expect([...set.settle().policies.keys()]).toEqual([]);
     set.setPort("spy2", { namespace: "other", labels: { tier: "x" }, namedPorts: [] });
-    expect([...set.settle().policies.keys()]).toEqual(["other/q"]);
+    expect([...set.settle().policies.keys()]).toEqual(["NetworkPolicy/other/q"]);
   });
 });
 

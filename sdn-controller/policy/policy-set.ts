@@ -1,7 +1,13 @@
 // All policies, compiled, kept up to date change by change. Only policies that a change can affect are compiled again;
 // the returned delta says which rules and identities to install. Invariant: after settle() the compiled state is what
 // compiling everything from scratch would give. Thread: the controller's. Pure apart from its own state.
-import { type AllowRule, type CompiledPolicy, compilePolicy, involves, type PolicyWorld } from "./compile.js";
+import {
+  type CompiledPolicy,
+  type CompiledRule,
+  compilePolicy,
+  involves,
+  type PolicyWorld,
+} from "./compile.js";
 import {
   type Identity,
   IdentityTable,
@@ -9,28 +15,29 @@ import {
   type Relevance,
   relevanceOf,
 } from "./identity.js";
-import type { Direction, Policy } from "./network-policy.js";
+import type { Direction } from "./network-policy.js";
+import { compareModels, type PolicyModel, type Tier } from "./policy-model.js";
 import type { Labels } from "./selector.js";
 
 export interface PolicyDelta {
   /** Ports whose identity number changed. */
   readonly ports: ReadonlySet<string>;
   /** Policies compiled again or gone; their rules replace what they had. */
-  readonly policies: ReadonlyMap<string, readonly AllowRule[]>;
+  readonly policies: ReadonlyMap<string, readonly CompiledRule[]>;
   /** Identities that appeared, disappeared or changed isolation. */
   readonly identities: ReadonlySet<number>;
   readonly rulesTouched: number;
 }
 
 export interface Isolation {
-  /** Keys of the policies that isolate, sorted. */
+  /** modelKeys of the policies that isolate, sorted. */
   readonly Ingress: readonly string[];
   readonly Egress: readonly string[];
 }
 
 export class PolicySet implements PolicyWorld {
   readonly #table = new IdentityTable();
-  readonly #policies = new Map<string, Policy>();
+  readonly #policies = new Map<string, PolicyModel>();
   readonly #compiled = new Map<string, CompiledPolicy>();
   readonly #namespaces = new Map<string, Labels>();
   readonly #ports = new Map<string, PolicyEndpoint>();
@@ -48,7 +55,8 @@ export class PolicySet implements PolicyWorld {
     for (const [key, policy] of this.#policies) if (looksAtNamespaces(policy)) this.#dirtyPolicies.add(key);
   }
 
-  setPolicy(key: string, policy: Policy | undefined): void {
+  /** `key` is the policy's modelKey. */
+  setPolicy(key: string, policy: PolicyModel | undefined): void {
     if (policy === undefined) this.#policies.delete(key);
     else this.#policies.set(key, policy);
     this.#dirtyPolicies.add(key);
@@ -76,8 +84,15 @@ export class PolicySet implements PolicyWorld {
     return this.#table.get(number);
   }
 
-  policy(key: string): Policy | undefined {
+  policy(key: string): PolicyModel | undefined {
     return this.#policies.get(key);
+  }
+
+  /** The compiled policies of a tier in the order in which they are asked. */
+  tier(tier: Tier): CompiledPolicy[] {
+    return [...this.#compiled.values()]
+      .filter(({ model }) => model.tier === tier)
+      .sort((a, b) => compareModels(a.model, b.model));
   }
 
   isolationOf(identity: number): Isolation {
@@ -85,11 +100,11 @@ export class PolicySet implements PolicyWorld {
     return { Ingress: [...(entry?.Ingress ?? [])].sort(), Egress: [...(entry?.Egress ?? [])].sort() };
   }
 
-  rules(): AllowRule[] {
+  rules(): CompiledRule[] {
     return [...this.#compiled.values()].flatMap((compiled) => compiled.rules);
   }
 
-  rulesOf(key: string): readonly AllowRule[] {
+  rulesOf(key: string): readonly CompiledRule[] {
     return this.#compiled.get(key)?.rules ?? [];
   }
 
@@ -97,7 +112,7 @@ export class PolicySet implements PolicyWorld {
   settle(): PolicyDelta {
     const identities = new Set<number>();
     const ports = this.#settlePorts(identities);
-    const policies = new Map<string, readonly AllowRule[]>();
+    const policies = new Map<string, readonly CompiledRule[]>();
     let rulesTouched = 0;
     const world: PolicyWorld = {
       identities: this.identities,
@@ -153,7 +168,7 @@ export class PolicySet implements PolicyWorld {
     const labelKeys = new Set<string>();
     const portNames = new Set<string>();
     for (const policy of this.#policies.values()) {
-      const relevance = relevanceOf(policy.spec);
+      const relevance = relevanceOf(policy);
       for (const key of relevance.labelKeys) labelKeys.add(key);
       for (const name of relevance.portNames) portNames.add(name);
     }
@@ -189,17 +204,18 @@ export class PolicySet implements PolicyWorld {
 }
 
 function pairs(compiled: CompiledPolicy): string[] {
-  return compiled.directions.flatMap((direction) =>
+  return compiled.isolates.flatMap((direction) =>
     compiled.subjects.map((subject) => `${direction} ${subject}`),
   );
 }
 
-function looksAtNamespaces(policy: Policy): boolean {
-  const peers = [
-    ...(policy.spec.ingress ?? []).flatMap((rule) => rule.from ?? []),
-    ...(policy.spec.egress ?? []).flatMap((rule) => rule.to ?? []),
+function looksAtNamespaces(policy: PolicyModel): boolean {
+  const peers = policy.rules.flatMap((rule) => rule.peers ?? []);
+  const selectors = [
+    policy.subject,
+    ...peers.flatMap((peer) => (peer.kind === "endpoints" ? [peer.selector] : [])),
   ];
-  return peers.some((peer) => peer.namespaceSelector !== undefined);
+  return selectors.some((selector) => selector.namespace === undefined);
 }
 
 function sameSet(a: ReadonlySet<string>, b: ReadonlySet<string>): boolean {

@@ -1,6 +1,6 @@
 // The verdict of the compiled rules on a connection, and the rule that gave it: what "policy explain" prints. Pure.
 import { prefixContains } from "../network/ipv4.js";
-import type { AllowRule } from "./compile.js";
+import type { CompiledPolicy, CompiledRule } from "./compile.js";
 import { IDENTITY_WORLD } from "./identity.js";
 import type { Direction } from "./network-policy.js";
 import type { PolicySet } from "./policy-set.js";
@@ -22,10 +22,12 @@ export interface Connection {
 export interface DirectionVerdict {
   readonly direction: Direction;
   readonly allowed: boolean;
-  /** Policies that isolate the judged end; none means that everything is allowed. */
+  /** Network policies that isolate the judged end (modelKeys); they were asked only when no admin rule decided. */
   readonly isolatedBy: readonly string[];
-  /** The rule that allowed it, when the end is isolated. */
-  readonly rule?: AllowRule;
+  /** The rule that decided; absent when none did: then isolation alone denies, and its absence allows. */
+  readonly rule?: CompiledRule;
+  /** The admin rule that passed the connection on to the other tiers. */
+  readonly passedBy?: CompiledRule;
 }
 
 export interface Verdict {
@@ -44,27 +46,47 @@ export function verdictOf(policies: PolicySet, connection: Connection): Verdict 
 function judgeDirection(policies: PolicySet, direction: Direction, connection: Connection): DirectionVerdict {
   const subject = direction === "Egress" ? connection.source : connection.destination;
   const peer = direction === "Egress" ? connection.destination : connection.source;
-  const isolatedBy =
-    subject.identity === IDENTITY_WORLD ? [] : policies.isolationOf(subject.identity)[direction];
-  if (isolatedBy.length === 0) return { direction, allowed: true, isolatedBy };
-  for (const key of isolatedBy) {
-    for (const rule of policies.rulesOf(key)) {
-      if (rule.direction !== direction || rule.subject !== subject.identity) continue;
-      if (peerFits(rule, peer) && portsFit(rule, connection))
-        return { direction, allowed: true, isolatedBy, rule };
-    }
+  if (subject.identity === IDENTITY_WORLD) return { direction, allowed: true, isolatedBy: [] };
+  const find = (rules: readonly CompiledRule[]): CompiledRule | undefined =>
+    rules.find(
+      (rule) =>
+        rule.direction === direction &&
+        rule.subject === subject.identity &&
+        peerFits(rule, peer) &&
+        portsFit(rule, connection),
+    );
+  const admin = find(policies.tier("Admin").flatMap(inOrder));
+  if (admin !== undefined && admin.action !== "Pass")
+    return { direction, allowed: admin.action === "Allow", isolatedBy: [], rule: admin };
+  const passed = admin === undefined ? {} : { passedBy: admin };
+  const isolatedBy = policies.isolationOf(subject.identity)[direction];
+  if (isolatedBy.length > 0) {
+    const rule = find(isolatedBy.flatMap((key) => policies.rulesOf(key)));
+    return {
+      direction,
+      allowed: rule !== undefined,
+      isolatedBy,
+      ...(rule === undefined ? {} : { rule }),
+      ...passed,
+    };
   }
-  return { direction, allowed: false, isolatedBy };
+  const rule = find(policies.tier("Baseline").flatMap(inOrder));
+  const decided = rule === undefined ? {} : { rule };
+  return { direction, allowed: rule?.action !== "Deny", isolatedBy, ...decided, ...passed };
 }
 
-function peerFits(rule: AllowRule, peer: ConnectionEnd): boolean {
+function inOrder({ rules }: CompiledPolicy): CompiledRule[] {
+  return [...rules].sort((a, b) => a.ruleIndex - b.ruleIndex);
+}
+
+function peerFits(rule: CompiledRule, peer: ConnectionEnd): boolean {
   if (rule.peer.kind === "any") return true;
   if (rule.peer.kind === "identity") return rule.peer.identity === peer.identity;
   if (rule.peer.identity !== undefined && rule.peer.identity !== peer.identity) return false;
   return prefixContains(rule.peer.prefix, peer.address);
 }
 
-function portsFit(rule: AllowRule, connection: Connection): boolean {
+function portsFit(rule: CompiledRule, connection: Connection): boolean {
   if (rule.ports === undefined) return true;
   if (rule.ports.protocol !== connection.protocol) return false;
   const ports = rule.ports.ports;

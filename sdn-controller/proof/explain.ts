@@ -3,6 +3,7 @@
 import type { Compiler } from "../compiler.js";
 import type { PortView } from "../network/views.js";
 import type { Flow } from "../pipeline/flow.js";
+import type { CompiledRule } from "../policy/compile.js";
 import { type DirectionVerdict, type Verdict, verdictOf } from "../policy/verdict.js";
 import { type Fields, FlowModel } from "./flow-model.js";
 
@@ -69,14 +70,24 @@ function endOf(compiler: Compiler, port: PortView): { identity: number; address:
 }
 
 function sentence(verdict: DirectionVerdict, key: string): string {
-  const word = verdict.direction === "Egress" ? "leave" : "reach";
-  if (verdict.isolatedBy.length === 0)
-    return `may ${word} ${key}: no policy isolates it for ${verdict.direction.toLowerCase()}`;
-  if (verdict.rule !== undefined) {
-    const { policy, ruleIndex } = verdict.rule;
-    return `may ${word} ${key}: ${verdict.direction.toLowerCase()}[${ruleIndex}] of policy ${policy} allows it`;
-  }
-  return `may not ${word} ${key}: no rule of ${verdict.isolatedBy.join(", ")} allows it`;
+  const { direction, allowed, isolatedBy, rule, passedBy } = verdict;
+  const word = direction === "Egress" ? "leave" : "reach";
+  const way = direction.toLowerCase();
+  const after = passedBy === undefined ? "" : ` (${ruleName(passedBy)} passes it on)`;
+  const may = `${allowed ? "may" : "may not"} ${word} ${key}`;
+  if (rule !== undefined) return `${may}: ${ruleName(rule)} ${allowed ? "allows" : "denies"} it${after}`;
+  if (isolatedBy.length === 0) return `${may}: no policy isolates it for ${way}${after}`;
+  return `${may}: no rule of ${isolatedBy.map(policyName).join(", ")} allows it${after}`;
+}
+
+function ruleName({ direction, ruleIndex, policy }: CompiledRule): string {
+  return `${direction.toLowerCase()}[${ruleIndex}] of ${policyName(policy)}`;
+}
+
+/** "policy shop/web", "AdminNetworkPolicy first". */
+function policyName(key: string): string {
+  const [kind, ...name] = key.split("/");
+  return `${kind === "NetworkPolicy" ? "policy" : kind} ${name.join("/")}`;
 }
 
 function pathOf(

@@ -1,5 +1,7 @@
 // The resource model: every kind, its type, its documentation and its rules.
 import { assert } from "../../base/assert/index.js";
+import { adminNetworkPolicyKind } from "./admin-network-policy.js";
+import { baselineAdminNetworkPolicyKind } from "./baseline-admin-network-policy.js";
 import { eventKind } from "./event.js";
 import { hostKind } from "./host.js";
 import { imageKind } from "./image.js";
@@ -16,6 +18,8 @@ import { virtualMachineKind } from "./virtual-machine.js";
 import { volumeKind } from "./volume.js";
 import { volumeSnapshotKind } from "./volume-snapshot.js";
 
+export type { AdminNetworkPolicy } from "./admin-network-policy.js";
+export type { BaselineAdminNetworkPolicy } from "./baseline-admin-network-policy.js";
 export * from "./cidr.js";
 export { type ConformReport, conform } from "./conform.js";
 export type { Event, ObjectReference } from "./event.js";
@@ -53,6 +57,8 @@ export type { VirtualMachine } from "./virtual-machine.js";
 export type { Volume } from "./volume.js";
 export type { VolumeSnapshot } from "./volume-snapshot.js";
 export {
+  adminNetworkPolicyKind,
+  baselineAdminNetworkPolicyKind,
   eventKind,
   hostKind,
   imageKind,
@@ -74,6 +80,8 @@ export const ALL_KINDS: readonly ResourceKind[] = [
   secretKind,
   eventKind,
   networkPolicyKind,
+  adminNetworkPolicyKind,
+  baselineAdminNetworkPolicyKind,
   hostKind,
   storagePoolKind,
   imageKind,

@@ -1,4 +1,6 @@
 // The TypeScript type of every kind by its name, for typed clients.
+import type { AdminNetworkPolicy } from "./admin-network-policy.js";
+import type { BaselineAdminNetworkPolicy } from "./baseline-admin-network-policy.js";
 import type { Event } from "./event.js";
 import type { Host } from "./host.js";
 import type { Image } from "./image.js";
@@ -15,6 +17,8 @@ import type { Volume } from "./volume.js";
 import type { VolumeSnapshot } from "./volume-snapshot.js";
 
 export interface ResourceTypes {
+  AdminNetworkPolicy: AdminNetworkPolicy;
+  BaselineAdminNetworkPolicy: BaselineAdminNetworkPolicy;
   Event: Event;
   Host: Host;
   Image: Image;

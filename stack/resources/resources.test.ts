@@ -321,6 +321,8 @@ function plinthLike(kindName: string): object {
   const specs: Record<string, object> = {
     Network: { vlan: 1, subnets: ["10.0.0.0/24"] },
     NetworkPolicy: { podSelector: {} },
+    AdminNetworkPolicy: { priority: 1, subject: { namespaces: {} } },
+    BaselineAdminNetworkPolicy: { subject: { namespaces: {} } },
     NetworkFunction: { type: "LoadBalancer", network: "n" },
     Port: { network: "n" },
     Volume: { size: "1Gi" },

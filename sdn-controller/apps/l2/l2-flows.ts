@@ -50,7 +50,7 @@ export function l2PortFlows(port: PortView, ofport: number, identity: number): F
         priority: 100,
         match: { ...here, eth_dst: port.mac, ipv4_dst: address },
         actions: [load("reg3", identity), load("reg4", ofport)],
-        next: "egress",
+        next: "admin-egress",
         origin,
       }),
     ]),

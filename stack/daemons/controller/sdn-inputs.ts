@@ -6,6 +6,8 @@ import type {
   PortInput,
 } from "../../../sdn-controller/index.js";
 import type {
+  AdminNetworkPolicy,
+  BaselineAdminNetworkPolicy,
   Namespace,
   Network,
   NetworkFunction,
@@ -66,6 +68,14 @@ export function portInput(port: Port, vm: VirtualMachine | undefined): Change<"P
 
 export function policyInput(policy: NetworkPolicy): Change<"NetworkPolicy"> {
   return { kind: "NetworkPolicy", key: keyOf(policy), value: { ...nameOf(policy), spec: policy.spec } };
+}
+
+export function adminPolicyInput(
+  kind: "AdminNetworkPolicy" | "BaselineAdminNetworkPolicy",
+  policy: AdminNetworkPolicy | BaselineAdminNetworkPolicy,
+): InventoryChange {
+  const { name } = policy.metadata;
+  return { kind, key: keyOf(policy), value: { kind, name, spec: policy.spec } };
 }
 
 export function functionInput(given: NetworkFunction): Change<"NetworkFunction"> {

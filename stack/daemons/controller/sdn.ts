@@ -7,6 +7,7 @@ import type { KindName, Port, ResourceTypes, VirtualMachine } from "../../resour
 import type { Part, PartContext, StartPart } from "./controller.js";
 import { PassRunner } from "./pass-runner.js";
 import {
+  adminPolicyInput,
   functionInput,
   keyOf,
   namespaceInput,
@@ -23,6 +24,8 @@ const WATCHED = [
   "VirtualMachine",
   "Port",
   "NetworkPolicy",
+  "AdminNetworkPolicy",
+  "BaselineAdminNetworkPolicy",
   "NetworkFunction",
 ] as const satisfies readonly KindName[];
 type Watched = (typeof WATCHED)[number];
@@ -111,6 +114,9 @@ export class SdnPart implements Part {
         return portInput(object as Port, this.#machineOf(object as Port));
       case "NetworkPolicy":
         return policyInput(object as ResourceTypes["NetworkPolicy"]);
+      case "AdminNetworkPolicy":
+      case "BaselineAdminNetworkPolicy":
+        return adminPolicyInput(kind, object as ResourceTypes["AdminNetworkPolicy"]);
       case "NetworkFunction":
         return functionInput(object as ResourceTypes["NetworkFunction"]);
     }
