@@ -42,6 +42,12 @@ export function addressOf(bytes: ArrayBufferView): number {
   return Number(koffi!.address(bytes));
 }
 
+/** Memory that a call reaches by an address inside other memory: call this with it afterwards, so that it lives on. */
+export function keepAlive(memory: readonly ArrayBufferView[]): void {
+  kept.memory = memory;
+}
+const kept: { memory: readonly ArrayBufferView[] } = { memory: [] };
+
 /** An ArrayBuffer over foreign memory. Private to this folder: koffi aborts the process above 4 GiB. */
 export function viewOf(address: number, sizeBytes: number): ArrayBuffer {
   return koffi!.view(address, sizeBytes);

@@ -43,3 +43,5 @@ export * from "./tap.js";
 export * from "./tcp-socket.js";
 export * from "./unix-link.js";
 export * from "./unix-socket.js";
+export * from "./xdp-program.js";
+export * from "./xdp-socket.js";

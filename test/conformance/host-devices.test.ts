@@ -150,6 +150,35 @@ it("translates the addresses of segments that are not cut yet", async () => {
   await lab.stream("a", "b", "10.9.0.9", AMOUNT);
 });
 
+it("AF_XDP sockets take and send a device's frames in every mode that there is", async () => {
+  requirePrograms("ethtool");
+  for (const machine of ["a", "b"] as const) {
+    await cable(machine);
+    await lab.exec(machine, "ethtool", "-K", `e${machine}`, "tx", "off");
+  }
+  const bad = await daemon.tryVsctl(
+    "add-port",
+    "br0",
+    "sa",
+    "--",
+    "set",
+    "Interface",
+    "sa",
+    "type=afxdp",
+    "options:xdp-mode=x",
+  );
+  expect(bad.stderr).toContain('options:xdp-mode cannot be "x"');
+  await daemon.vsctl("set", "Interface", "sa", "options:xdp-mode=generic");
+  await daemon.vsctl("add-port", "br0", "sb", "--", "set", "Interface", "sb", "type=afxdp");
+  await lab.reaches("a", MACHINES.b);
+  await lab.stream("a", "b", MACHINES.b, AMOUNT);
+  const device = async (name: string) => lab.ip("switch", `link show ${name}`);
+  expect(await device("sa")).toContain("xdpgeneric");
+  expect(await device("sb")).toMatch(/xdp(generic)? /);
+  await daemon.vsctl("del-port", "sa");
+  await waitFor(async () => !(await device("sa")).includes("xdp"), "the program to be gone", 10_000, 20);
+});
+
 it("a device that is not there yet, goes and comes back is taken each time; one that never comes is told of", async () => {
   const vsctl = await daemon.tryVsctl("--timeout=5", "add-port", "br0", "sb");
   expect(vsctl.stderr).toContain("could not open network device sb (No such device)");

@@ -36,6 +36,7 @@ export const TEST_PROGRAMS = [
     why: "a real switch for our controller",
   },
   { program: "iperf3", package: "iperf3", why: "TCP and UDP streams through the switch" },
+  { program: "ethtool", package: "ethtool", why: "sets devices as AF_XDP needs them" },
   { program: "ping", package: "iputils-ping", why: "asks whether an address is reached" },
   { program: "osken-manager", package: "python3-os-ken", why: "a controller that we did not write" },
   {

@@ -7,20 +7,26 @@
 //   internal             a TAP device where the host allows it, else no device
 //   tap                  a TAP device; options:n_rxq=queues, options:persist=true
 //   system               a network device of the host; options:qdisc-bypass=true
+//   afxdp                the same by AF_XDP; options:n_rxq=queues, options:xdp-mode
 //
 // Thread: datapath worker.
 import { PlinthError } from "../../base/errors/index.js";
 import { type PacketPool, type Port, StreamPort } from "../../base/packet/index.js";
 import type { GuestWindow } from "../../base/virtio/index.js";
 import {
+  AfxdpPort,
   InternalPort,
   PatchPort,
   SystemPort,
   TAP_QUEUES_MAX,
   TapPort,
   VhostUserPort,
+  XDP_MODES,
+  XDP_QUEUES_MAX,
 } from "../port/index.js";
 import { refusable } from "./errors.js";
+
+const BEST_EFFORT = "best-effort";
 
 export interface PortSpec {
   readonly name: string;
@@ -82,6 +88,8 @@ export class PortFactory {
         return this.#modules.hostDevices ? this.#createTap(spec) : new InternalPort({ name, pool });
       case "tap":
         return this.#createTap(spec);
+      case "afxdp":
+        return this.#createAfxdp(spec);
       case "system": {
         const qdiscBypass = spec.options["qdisc-bypass"] === "true";
         return new SystemPort({ name, pool, mtu: spec.mtu, qdiscBypass });
@@ -91,15 +99,22 @@ export class PortFactory {
     }
   }
 
-  #createTap({ name, options, mtu, mac }: PortSpec): Port {
-    const { n_rxq: queues = "1" } = options;
-    if (!/^\d+$/.test(queues) || Number(queues) < 1 || Number(queues) > TAP_QUEUES_MAX)
-      throw new PlinthError("PORT_OPTION_INVALID", `options:n_rxq is ${queues}; 1–${TAP_QUEUES_MAX} are`, {
-        field: "options:n_rxq",
-      });
+  #createTap(spec: PortSpec): Port {
+    const { name, options, mtu, mac } = spec;
     const { pool } = this.#modules;
-    const persistent = options["persist"] === "true";
-    return new TapPort({ name, pool, mtu, queues: Number(queues), persistent, mac });
+    const queues = queuesOf(spec, TAP_QUEUES_MAX);
+    return new TapPort({ name, pool, mtu, queues, persistent: options["persist"] === "true", mac });
+  }
+
+  #createAfxdp(spec: PortSpec): Port {
+    const { name, options, mtu } = spec;
+    const wanted = options["xdp-mode"] ?? BEST_EFFORT;
+    const mode = XDP_MODES.find((one) => one === wanted);
+    if (mode === undefined && wanted !== BEST_EFFORT)
+      throw invalid("xdp-mode", wanted, `${[BEST_EFFORT, ...XDP_MODES].join(", ")} are`);
+    const { pool } = this.#modules;
+    const queues = queuesOf(spec, XDP_QUEUES_MAX);
+    return new AfxdpPort({ name, pool, mtu, queues, ...(mode === undefined ? {} : { mode }) });
   }
 
   #createPatch(spec: PortSpec): Port {
@@ -110,6 +125,20 @@ export class PortFactory {
     if (other !== undefined && other.peer === spec.name && other.port !== port) port.connect(other.port);
     return port;
   }
+}
+
+function queuesOf({ options }: PortSpec, max: number): number {
+  const { n_rxq: text = "1" } = options;
+  const queues = /^\d{1,3}$/.test(text) ? Number(text) : 0;
+  if (queues < 1 || queues > max) throw invalid("n_rxq", text, `1–${max} are`);
+  return queues;
+}
+
+function invalid(option: string, value: string, expected: string): PlinthError {
+  const field = `options:${option}`;
+  return new PlinthError("PORT_OPTION_INVALID", `${field} cannot be "${value}": ${expected} possible`, {
+    field,
+  });
 }
 
 function need(spec: PortSpec, option: string): string {

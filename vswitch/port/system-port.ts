@@ -6,20 +6,16 @@
 //
 // The device may go and come back under the same name: the port then opens it anew. Needs CAP_NET_RAW. The host's own
 // stack sees the frames too, so the device should have no addresses. Thread: the datapath worker's. Hot: yes.
-import { PlinthError } from "../../base/errors/index.js";
 import {
   addressOf,
   copyMemory,
   EAGAIN,
   EPOLLIN,
   Epoll,
-  IFF_RUNNING,
-  IFF_UP,
   PacketSocket,
   sysReceive,
   TP_STATUS_COPY,
   TP_STATUS_VLAN_VALID,
-  withNetDevices,
 } from "../../base/linux/index.js";
 import {
   BATCH_SIZE,
@@ -44,7 +40,7 @@ import {
   TX_PACKETS,
   writeNetHeader,
 } from "../../base/packet/index.js";
-import { DeviceWatch } from "./device-watch.js";
+import { DeviceLink } from "./device-link.js";
 
 export interface SystemPortOptions {
   /** Also the device's name. */
@@ -66,17 +62,14 @@ export class SystemPort implements Port {
   readonly stats = createPortCounters();
   readonly wakeFd: number;
   readonly offloads: number;
-  linkUp = false;
-  lastError = "";
   readonly #pool: PacketPool;
   readonly #arena: number;
   readonly #epoll = new Epoll(1);
-  readonly #watch: DeviceWatch;
+  readonly #link: DeviceLink;
   readonly #qdiscBypass: boolean;
   /** Of the frames about to be sent. */
   readonly #lengths = new Int32Array(BATCH_SIZE);
   #socket: PacketSocket | undefined = undefined;
-  #index = 0;
   #closed = false;
 
   /** Throws DEVICE_UNKNOWN, or with the errno's name, e.g. EPERM. */
@@ -89,22 +82,26 @@ export class SystemPort implements Port {
     this.#pool = pool;
     this.#arena = addressOf(pool.bytes);
     this.wakeFd = this.#epoll.fd;
-    this.#watch = new DeviceWatch(name);
     try {
-      if (this.#watch.index === 0)
-        throw new PlinthError("DEVICE_UNKNOWN", `could not open network device ${name} (No such device)`);
-      withNetDevices((devices) => {
-        if (mtu !== undefined) devices.setMtu(name, mtu);
-        // As ever when a switch takes a device: it is of no use down.
-        devices.setUp(name, true);
+      this.#link = new DeviceLink({
+        name,
+        ...(mtu === undefined ? {} : { mtu }),
+        open: (index) => this.#open(index),
+        close: () => this.#leave(),
       });
-      this.#watch.look();
-      this.#open();
     } catch (thrown) {
-      this.close();
+      this.#epoll.close();
       throw thrown;
     }
     pool.holdsOffloads = true;
+  }
+
+  get linkUp(): boolean {
+    return this.#link.isUp;
+  }
+
+  get lastError(): string {
+    return this.#link.lastError;
   }
 
   rx(batch: Batch): number {
@@ -163,18 +160,12 @@ export class SystemPort implements Port {
   }
 
   tick(nowMs: number): void {
-    if (this.#closed || !this.#watch.poll(nowMs)) return;
-    const { index, flags } = this.#watch;
-    if (this.#socket !== undefined && index !== this.#index)
-      this.#lose(`${this.name} has gone (No such device)`);
-    if (this.#socket === undefined && index !== 0) this.#reopen();
+    if (this.#closed || !this.#link.poll(nowMs)) return;
     const socket = this.#socket;
-    this.linkUp = socket !== undefined && (flags & IFF_UP) !== 0 && (flags & IFF_RUNNING) !== 0;
     if (socket === undefined) return;
     // A device that went down has left an error, which would keep the socket readable for ever.
     socket.takeError();
     this.stats[RX_DROPPED] = (this.stats[RX_DROPPED] as number) + socket.takeDrops();
-    this.lastError = this.linkUp ? "" : `${this.name} is down or has no carrier`;
   }
 
   /** The socket is level-triggered: a frame that is there already makes it readable at once. */
@@ -187,38 +178,21 @@ export class SystemPort implements Port {
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
-    this.#lose("closed");
-    this.#watch.close();
+    this.#link.close();
     this.#epoll.close();
   }
 
-  #open(): void {
-    const { index, flags } = this.#watch;
+  #open(index: number): void {
     const { name } = this;
     const qdiscBypass = this.#qdiscBypass;
-    this.#socket = new PacketSocket({ name, index, slots: RING_SLOTS, burst: BATCH_SIZE, qdiscBypass });
-    this.#index = index;
-    this.#epoll.add(this.#socket.fd, EPOLLIN);
-    this.linkUp = (flags & IFF_UP) !== 0 && (flags & IFF_RUNNING) !== 0;
-    this.lastError = "";
+    const socket = new PacketSocket({ name, index, slots: RING_SLOTS, burst: BATCH_SIZE, qdiscBypass });
+    this.#epoll.add(socket.fd, EPOLLIN);
+    this.#socket = socket;
   }
 
-  #reopen(): void {
-    try {
-      withNetDevices((devices) => devices.setUp(this.name, true));
-      this.#open();
-    } catch (thrown) {
-      if (!(thrown instanceof PlinthError)) throw thrown;
-      this.lastError = thrown.message;
-    }
-  }
-
-  #lose(reason: string): void {
-    const socket = this.#socket;
+  #leave(): void {
+    const socket = this.#socket as PacketSocket;
     this.#socket = undefined;
-    this.linkUp = false;
-    this.lastError = reason;
-    if (socket === undefined) return;
     this.#epoll.remove(socket.fd);
     socket.close();
   }

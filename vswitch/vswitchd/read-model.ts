@@ -21,6 +21,7 @@ import { readZoneTimeouts } from "./read-zones.js";
 
 /** Interface types that there are; "" means "system" in the database. */
 export const INTERFACE_TYPES: readonly string[] = [
+  "afxdp",
   "dpdkvhostuser",
   "dpdkvhostuserclient",
   "internal",
@@ -31,7 +32,7 @@ export const INTERFACE_TYPES: readonly string[] = [
 ];
 
 /** Whose name is that of a network device. */
-const DEVICE_TYPES: readonly string[] = ["system", "tap"];
+const DEVICE_TYPES: readonly string[] = ["afxdp", "system", "tap"];
 
 const MAC = /^[0-9a-fA-F]{2}(:[0-9a-fA-F]{2}){5}$/;
 const MAC_AGING_S = 300;

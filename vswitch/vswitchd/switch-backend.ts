@@ -263,7 +263,7 @@ export class DatapathBackend implements Backend {
 
 /** Types of ports over network devices that others have made. */
 function isForeign(type: string): boolean {
-  return type === "system";
+  return type === "system" || type === "afxdp";
 }
 
 /** undefined when there is none of that name, or no way to ask. */
