@@ -39,6 +39,12 @@ describe("queues", () => {
       ],
       ...["queues:5=@q5", "queues:7=@q7", "--", "set", "Port", "p2", "qos=@qos"],
     );
+    const shown = await ovs.appctl("qos/show", "p2");
+    expect(shown).toContain("QoS: p2 linux-htb\nmax-rate: 10000000000\n\nDefault:\n");
+    expect(shown).toMatch(
+      /Queue 5:\n {2}max-rate: 5000000000\n {2}min-rate: 1000000000\n {2}tx_packets: 0\n/,
+    );
+    expect(shown).toMatch(/Queue 7:\n {2}priority: 1\n/);
     const config = await ovs.ofctl("queue-get-config", "br0", "2");
     expect(config).toContain("0");
     expect(config).toMatch(/5.*min_rate:10\.0%.*max_rate:50\.0%/);

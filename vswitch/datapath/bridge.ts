@@ -84,9 +84,9 @@ export class Bridge implements PacketSink {
   readonly slots: PortSlot[] = [];
   readonly forwarding: Forwarding;
   readonly captures: Captures;
+  readonly bursts: BurstRunner;
   /** Packets handed to controllers. */
   packetIns = 0;
-  readonly #bursts: BurstRunner;
   readonly #delivery: Delivery;
   readonly #pool: PacketPool;
   readonly #tracker: Tracker;
@@ -116,7 +116,7 @@ export class Bridge implements PacketSink {
       tracker: options.tracker,
       sink: this,
     });
-    this.#bursts = this.pipeline.burstRunner((packets, from, to, port) =>
+    this.bursts = this.pipeline.burstRunner((packets, from, to, port) =>
       this.#delivery.forward(packets, from, to, port),
     );
     this.forwarding = new Forwarding({
@@ -143,12 +143,7 @@ export class Bridge implements PacketSink {
 
   /** Packets whose way through the tables, or what becomes of them, was known. */
   get cacheHits(): number {
-    return this.#bursts.cache.hits + this.pipeline.cache.hits;
-  }
-
-  /** Packets behind a ct() whose connection and fate were known. */
-  get trackedHits(): number {
-    return this.#bursts.trackedHits;
+    return this.bursts.cache.hits + this.pipeline.cache.hits;
   }
 
   // --- Packets
@@ -167,7 +162,7 @@ export class Bridge implements PacketSink {
     const { mirrors } = this.forwarding;
     const plain = mirrors === null && slot.policer === undefined;
     if (plain) {
-      this.#bursts.run(batch, slot.ofport, nowMs);
+      this.bursts.run(batch, slot.ofport, nowMs);
       return;
     }
     for (let i = 0; i < batch.length; i++) {
@@ -193,6 +188,12 @@ export class Bridge implements PacketSink {
     mirrors?.begin();
     if (slot.mirrorsIn !== 0) mirrors?.ingress(packet, slot);
     return true;
+  }
+
+  /** Lets what has waited in the port's queues leave when it is its time; returns how much. */
+  release(slot: PortSlot, nowMs: number): number {
+    const { queues } = slot;
+    return queues === undefined || queues.held === 0 ? 0 : this.#delivery.release(slot, queues, nowMs);
   }
 
   /** Hands what waits in every port's batch to the port. */
@@ -400,7 +401,7 @@ export class Bridge implements PacketSink {
     const other = this.slots.find((slot) => slot.ofport === ofport || slot.port.name === port.name);
     if (other !== undefined)
       throw new PlinthError("PORT_EXISTS", `${other.port.name} of ${this.name} has number ${other.ofport}`);
-    const slot = new PortSlot(options);
+    const slot = new PortSlot(options, this.#pool);
     this.slots.push(slot);
     this.captures.attach(slot);
     if (ofport === OFPP_LOCAL) this.#local = slot;
@@ -449,6 +450,7 @@ export class Bridge implements PacketSink {
     if (slot.ofport === OFPP_LOCAL) this.#local = null;
     else this.#byNumber[slot.ofport] = null;
     slot.out.freeAll(this.#pool);
+    slot.queues?.freeAll();
     this.forwarding.macs.removePort(slot.ofport);
     this.#changed(slot, "delete");
   }

@@ -55,7 +55,7 @@ function loop(): void {
     }
     if (nowMs - lastWorkMs < (packets >= SPIN_PACKETS ? SPIN_BUSY_MS : SPIN_CALM_MS)) continue;
     packets = 0;
-    if (datapath.beginSleep()) epoll.wait(SLEEP_MAX_MS);
+    if (datapath.beginSleep()) epoll.wait(Math.min(SLEEP_MAX_MS, datapath.sleepMs));
     datapath.endSleep();
     mailbox.onDoorbell();
     datapath.tick(Math.floor(performance.now())); // cold: once per sleep

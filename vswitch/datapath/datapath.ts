@@ -81,16 +81,18 @@ export class Datapath {
     if (nowMs - this.#tickMs >= TICK_INTERVAL_MS) this.tick(nowMs);
     const batch = this.#batch;
     let received = 0;
+    let moved = 0;
     for (let b = 0; b < this.bridges.length; b++) {
       const bridge = this.bridges[b]!;
       for (let p = 0; p < bridge.slots.length; p++) {
         const slot = bridge.slots[p]!;
+        if (slot.queues !== undefined) moved += bridge.release(slot, nowMs);
         const count = slot.port.rx(batch);
         if (count === 0) continue;
         received += count;
         bridge.receive(slot, batch, nowMs);
       }
-      if (received > 0) bridge.flush();
+      if (received > 0 || moved > 0) bridge.flush();
     }
     if (received > 0) this.deliver();
     return received;
@@ -131,6 +133,19 @@ export class Datapath {
       for (let p = 0; p < slots.length; p++) if (!slots[p]!.port.beginSleep()) ready = false;
     }
     return ready;
+  }
+
+  /** How long it may be slept at most, in milliseconds, for what waits in the queues of ports. */
+  get sleepMs(): number {
+    let least = Number.POSITIVE_INFINITY;
+    for (let b = 0; b < this.bridges.length; b++) {
+      const { slots } = this.bridges[b]!;
+      for (let p = 0; p < slots.length; p++) {
+        const { queues } = slots[p]!;
+        if (queues !== undefined) least = Math.min(least, queues.waitMs);
+      }
+    }
+    return least;
   }
 
   endSleep(): void {

@@ -6,11 +6,13 @@ import {
   DROP_BAD_PORT,
   DROP_NO_BUFFER,
   DROP_PROTECTED,
+  DROP_QUEUE_FULL,
   DROP_TOO_LONG,
   type Pipeline,
 } from "../flow/index.js";
 import type { Forwarding } from "./forwarding.js";
 import type { PortSlot } from "./port-slot.js";
+import { FRAME_DROPPED, FRAME_HELD, FRAME_LEAVES, type PortQueues } from "./queues.js";
 import { Refragmenter } from "./refragment.js";
 
 export interface DeliveryModules {
@@ -92,6 +94,33 @@ export class Delivery {
     }
   }
 
+  #push(packet: number, slot: PortSlot): void {
+    this.#modules.pool.retain(packet);
+    slot.out.push(packet);
+    if (slot.out.room === 0) this.#transmit(slot);
+  }
+
+  /** Lets the packet leave by its queue, now or later; false when that is full. */
+  #queue(packet: number, slot: PortSlot, queues: PortQueues): boolean {
+    const { pool, pipeline } = this.#modules;
+    const fate = queues.take(pipeline.queueId, packet, pipeline.nowMs);
+    if (fate === FRAME_LEAVES) this.#push(packet, slot);
+    else if (fate === FRAME_HELD) pool.retain(packet);
+    else pipeline.onlookers.dropOf(packet, DROP_QUEUE_FULL);
+    return fate !== FRAME_DROPPED;
+  }
+
+  /** Sends what has waited in the port's queues for its time; returns how much. */
+  release(slot: PortSlot, queues: PortQueues, nowMs: number): number {
+    let released = 0;
+    for (let packet = queues.next(nowMs); packet >= 0; packet = queues.next(nowMs)) {
+      slot.out.push(packet);
+      released++;
+      if (slot.out.room === 0) this.#transmit(slot);
+    }
+    return released;
+  }
+
   /** Queues the packet at the port, with a reference of its own, in the form that the port can carry. */
   send(packet: number, slot: PortSlot): void {
     if (slot.isProtected && this.fromProtected) {
@@ -119,10 +148,9 @@ export class Delivery {
       this.#modules.pipeline.onlookers.dropOf(packet, DROP_TOO_LONG);
       return;
     }
-    slot.queues?.count(this.#modules.pipeline.queueId, this.#modules.pool.length[packet]!);
-    this.#modules.pool.retain(packet);
-    slot.out.push(packet);
-    if (slot.out.room === 0) this.#transmit(slot);
+    if (slot.queues !== undefined) {
+      if (!this.#queue(packet, slot, slot.queues)) return;
+    } else this.#push(packet, slot);
     if (slot.mirrorsOut !== 0) this.#modules.forwarding.mirrors!.egress(packet, slot);
   }
 

@@ -16,7 +16,7 @@ export { BridgeModel, DatapathHandle, type DatapathHandleOptions } from "./datap
 export type { BridgeEvent } from "./events.js";
 export type { PolicingConfig } from "./policer.js";
 export type { PortSpec } from "./port-factory.js";
-export { PortSlot, type PortSlotOptions } from "./port-slot.js";
-export type { QueueConfig } from "./queues.js";
+export { PortSlot, type PortSlotOptions, SPEED_KBPS } from "./port-slot.js";
+export type { QosConfig, QueueConfig } from "./queues.js";
 export type { AddPort, BridgeCounters, BridgeSpec, PortState, TrackingCounters } from "./requests.js";
 export type { BridgeSettings, PortSettings } from "./settings.js";

@@ -210,7 +210,7 @@ describe("packets of connections that are known", () => {
             fresh.bridge.tables.tableStats().slice(0, 3),
           );
           expect(counts(cached)).toEqual(counts(fresh));
-          known += cached.bridge.trackedHits;
+          known += cached.bridge.bursts.trackedHits;
         },
       ),
       { numRuns: 60 },

@@ -1,6 +1,8 @@
 // Rhythm and bounds of the datapath.
 
 export const BRIDGES_MAX = 64;
+/** Frames that wait in one queue of a port: a power of two. */
+export const QUEUE_FRAMES_MAX = 256;
 /** Largest ordinary OpenFlow port number (OFPP_MAX − 1 lies beyond what OVSDB shows). */
 export const OFPORT_MAX = 0xfeff;
 /** Packet-ins per port: this many a second, and this many at once. */

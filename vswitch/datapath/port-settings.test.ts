@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { type Action, OFPP_FLOOD, OFPPC_NO_FLOOD } from "../../base/openflow/index.js";
-import { plainFrame } from "../testing/frames.js";
+import { plainFrame, udpFrame } from "../testing/frames.js";
 import { apply, output, Rig } from "../testing/rig.js";
 import type { PortSettings } from "./index.js";
 import { SPEED_KBPS } from "./port-slot.js";
@@ -72,9 +72,34 @@ describe("port settings", () => {
     expect(rig.bridge.slots[1]!.portStats(rig.nowMs).txDropped).toBe(1n);
   });
 
+  it("hold up what leaves by a queue beyond its rate, and let it leave in its time", () => {
+    const rig = new Rig(2);
+    const queues = [{ queueId: 0 }, { queueId: 3, maxRateBps: 1e6 }];
+    configure(rig, 2, { qos: { type: "linux-htb", queues } });
+    rig.flow({ instructions: [apply({ type: "set_queue", queueId: 3 }, output(2))] });
+    const frame = udpFrame({ source: "10.0.0.1", destination: "10.0.0.2" }, new Uint8Array(1208));
+    const sent: number[] = [];
+    for (let n = 0; n < 20; n++) sent.push(rig.send(1, frame).get(2)?.length ?? 0);
+    expect(sent.reduce((a, b) => a + b)).toBeLessThan(4);
+    expect(rig.datapath.sleepMs).toBeGreaterThan(1);
+    // 10 000 bits each: one in 10 ms.
+    for (let n = 0; n < 100; n++) {
+      rig.nowMs += 1;
+      sent.push(rig.send(1).get(2)?.length ?? 0);
+    }
+    const left = sent.slice(20).reduce((a, b) => a + b);
+    expect(left).toBeGreaterThanOrEqual(9);
+    expect(left).toBeLessThanOrEqual(11);
+    rig.bridge.setPort(rig.bridge.slots[1]!, { vlan: TRUNK }, rig.nowMs);
+    expect(rig.datapath.sleepMs).toBe(Number.POSITIVE_INFINITY);
+    expect(rig.pool.available).toBe(256);
+  });
+
   it("count what leaves by each queue, and by the first what no queue takes", () => {
     const rig = new Rig(2);
-    configure(rig, 2, { queues: [{ queueId: 0 }, { queueId: 3, minRateBps: 1e9, maxRateBps: 2e10 }] });
+    configure(rig, 2, {
+      qos: { type: "linux-htb", queues: [{ queueId: 0 }, { queueId: 3, minRateBps: 1e9, maxRateBps: 2e10 }] },
+    });
     const queue = (queueId: number): Action => ({ type: "set_queue", queueId });
     rig.flow({ instructions: [apply(queue(3), output(2), queue(9), output(2))] });
     rig.send(1, plainFrame(A, ALL));
@@ -107,7 +132,7 @@ describe("port settings", () => {
       { type: "min_rate", rate: 100 },
       { type: "max_rate", rate: 1000 },
     ]);
-    configure(rig, 2, { queues: [{ queueId: 3 }] });
+    configure(rig, 2, { qos: { type: "linux-htb", queues: [{ queueId: 3 }] } });
     expect(rig.bridge.slots[1]!.queues?.stats(2, rig.nowMs)).toMatchObject([{ queueId: 3, txPackets: 1n }]);
     configure(rig, 2, {});
     expect(rig.bridge.slots[1]!.queues).toBeUndefined();

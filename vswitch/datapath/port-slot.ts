@@ -31,7 +31,7 @@ import { type MirrorPort, type NormalPort, TRUNK_ALL, VlanPort } from "../learn/
 import type { PortTaps } from "./captures.js";
 import { PACKET_INS_BURST, PACKET_INS_PER_SECOND } from "./limits.js";
 import { createPolicer, type Policer, type PolicingConfig } from "./policer.js";
-import { PortQueues } from "./queues.js";
+import { PortQueues, type QosConfig } from "./queues.js";
 import { isSame, type PortSettings } from "./settings.js";
 
 /** Configuration bits that a port-mod may change. */
@@ -88,7 +88,10 @@ export class PortSlot implements NormalPort, MirrorPort {
   #packetInTokens = PACKET_INS_BURST;
   #packetInMs: number;
 
-  constructor(options: PortSlotOptions) {
+  readonly #pool: PacketPool;
+
+  constructor(options: PortSlotOptions, pool: PacketPool) {
+    this.#pool = pool;
     this.port = options.port;
     this.ofport = options.ofport;
     this.mac = options.mac;
@@ -108,12 +111,18 @@ export class PortSlot implements NormalPort, MirrorPort {
     this.isProtected = settings.isProtected === true;
     this.#sizeMax =
       settings.mtu === undefined ? Number.POSITIVE_INFINITY : settings.mtu + ETHERNET_HEADER_SIZE;
-    const { queues = [] } = settings;
-    this.queues = queues.length === 0 ? undefined : new PortQueues(queues, this.queues, nowMs);
+    this.#setQueues(settings.qos, nowMs);
     // A bucket is filled again only by another limit.
     if (isSame(settings.policing, this.#policing)) return;
     this.#policing = settings.policing;
     this.policer = createPolicer(settings.policing, nowMs);
+  }
+
+  #setQueues(qos: QosConfig | undefined, nowMs: number): void {
+    const before = this.queues;
+    if (before !== undefined && isSame(qos, before.qos)) return;
+    if (qos === undefined) before?.freeAll();
+    this.queues = qos === undefined ? undefined : new PortQueues(this.#pool, qos, SPEED_KBPS, before, nowMs);
   }
 
   /** Nothing but the MTU is to be looked at for each frame that leaves. */
@@ -143,9 +152,9 @@ export class PortSlot implements NormalPort, MirrorPort {
     return this.port.stats[RX_DROPPED]! + this.policed;
   }
 
-  /** Frames for the peer that were lost, with those that were too long. */
+  /** Frames for the peer that were lost, with those that were too long, or too many for their queue. */
   get txDropped(): number {
-    return this.port.stats[TX_DROPPED]! + this.tooLong;
+    return this.port.stats[TX_DROPPED]! + this.tooLong + (this.queues?.dropped ?? 0);
   }
 
   /** False when a port-mod has put it down. */

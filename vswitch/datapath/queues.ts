@@ -1,53 +1,261 @@
-// The queues of a port, and what was sent by them. Frames are counted by queue; they leave in the order in which they
-// came, for nothing is shaped yet. Source: OpenFlow 1.3.5, 7.2.2 and 7.3.5.8; ovs-vswitchd.conf.db(5), QoS and Queue.
-// Thread: datapath worker. Hot: yes (count).
+// The queues of a port: what leaves by each, and when. A hierarchical token bucket of two levels, as linux-htb makes of
+// QoS and Queue rows: each queue has the rate that is its own (min-rate), and may borrow what the port's rate (max-rate
+// of the QoS row) has left up to its ceiling (max-rate), first those of the lowest priority number, then in proportion
+// to their own rates.
+//
+//   take() ── tokens for it, nobody before it ──► leaves now
+//      └──── else ──► ring of its queue ──► next(), as time passes       a full ring drops
+//
+// Invariants: frames of one queue leave in the order in which they came; over any time t at most burst + rate · t leave
+// by a queue or the port; a held frame is one reference. Time is a parameter, whole milliseconds.
+// Source: OpenFlow 1.3.5, 7.2.2 and 7.3.5.8; ovs-vswitchd.conf.db(5), QoS and Queue; tc-htb(8).
+// Thread: datapath worker. Hot: yes (take, next).
 import type { PacketQueue, QueueProperty, QueueStats } from "../../base/openflow/index.js";
+import type { PacketPool } from "../../base/packet/index.js";
+import { QUEUE_FRAMES_MAX } from "./limits.js";
 
 export interface QueueConfig {
   readonly queueId: number;
   /** Bits per second; absent when nobody asked for one. */
   readonly minRateBps?: number;
   readonly maxRateBps?: number;
+  /** Bits that may leave at once after a pause. */
+  readonly burstBits?: number;
+  /** 0, which is also what absence means, goes first. */
+  readonly priority?: number;
 }
 
-interface Queue {
-  config: QueueConfig;
-  readonly createdMs: number;
-  packets: number;
-  bytes: number;
+export interface QosConfig {
+  /** As Open vSwitch names it: "linux-htb" or "linux-hfsc". */
+  readonly type: string;
+  /** Of the whole port, bits per second. */
+  readonly maxRateBps?: number;
+  /** Queue 0 is among them. */
+  readonly queues: readonly QueueConfig[];
 }
+
+/** What became of a frame that take() was given. */
+export const FRAME_LEAVES = 0;
+export const FRAME_HELD = 1;
+export const FRAME_DROPPED = 2;
 
 /** Frames of no queue, and of one that the port does not have, leave by this one. */
 const QUEUE_DEFAULT = 0;
 /** In 1/10 of a percent of the port's speed; what is larger would mean "none". */
-const RATE_MAX = 1000;
+const RATE_SHARE_MAX = 1000;
+/** What a queue without a min-rate has for its own: as good as nothing, but a share where all have it. */
+const MIN_RATE_BPS = 12_000;
+/** A bucket holds what its rate gives in this time: the loop may look away so long and still keep the rate. */
+const SLACK_MS = 10;
+const FRAME_BITS = 8 * 1514;
 
-export class PortQueues {
-  readonly #queues: readonly Queue[];
+/** Bits that may go now; what goes may leave a debt. */
+class Bucket {
+  readonly perMs: number;
+  readonly max: number;
+  tokens: number;
 
-  /** Queues that `before` had too go on counting. */
-  constructor(configs: readonly QueueConfig[], before: PortQueues | undefined, nowMs: number) {
-    this.#queues = configs.map((config) => {
-      const old = before?.find(config.queueId);
-      return old === undefined ? { config, createdMs: nowMs, packets: 0, bytes: 0 } : { ...old, config };
-    });
+  constructor(rateBps: number, burstBits: number, tokens = Number.POSITIVE_INFINITY) {
+    this.perMs = rateBps / 1000;
+    this.max = Math.max(burstBits, this.perMs * SLACK_MS, FRAME_BITS);
+    this.tokens = Math.min(this.max, tokens);
   }
 
-  count(queueId: number, sizeBytes: number): void {
-    const queues = this.#queues;
-    let at = -1;
-    for (let i = 0; i < queues.length; i++) {
-      const id = queues[i]!.config.queueId;
-      if (id === queueId) {
-        at = i;
-        break;
-      }
-      if (id === QUEUE_DEFAULT) at = i;
+  fill(elapsedMs: number): void {
+    this.tokens = Math.min(this.max, this.tokens + elapsedMs * this.perMs);
+  }
+
+  /** Milliseconds until something may go. */
+  get waitMs(): number {
+    return this.tokens >= 0 ? 0 : -this.tokens / this.perMs;
+  }
+}
+
+class Queue {
+  readonly config: QueueConfig;
+  readonly createdMs: number;
+  readonly priority: number;
+  /** What is its own, and what it may have at all. */
+  readonly own: Bucket;
+  readonly ceiling: Bucket;
+  packets: number;
+  bytes: number;
+  dropped: number;
+  /** What it has borrowed so far by its share: of those alike the one with the least goes first. */
+  borrowed = 0;
+  readonly ring: Int32Array;
+  head = 0;
+  held = 0;
+
+  constructor(config: QueueConfig, portRateBps: number, before: Queue | undefined, nowMs: number) {
+    this.config = config;
+    this.priority = config.priority ?? 0;
+    const rate = Math.max(MIN_RATE_BPS, config.minRateBps ?? 0);
+    const ceiling = Math.max(rate, config.maxRateBps ?? portRateBps);
+    const burst = config.burstBits ?? 0;
+    this.own = new Bucket(rate, burst, before?.own.tokens);
+    this.ceiling = new Bucket(ceiling, burst, before?.ceiling.tokens);
+    this.createdMs = before?.createdMs ?? nowMs;
+    this.packets = before?.packets ?? 0;
+    this.bytes = before?.bytes ?? 0;
+    this.dropped = before?.dropped ?? 0;
+    this.ring = before?.ring ?? new Int32Array(QUEUE_FRAMES_MAX);
+    this.head = before?.head ?? 0;
+    this.held = before?.held ?? 0;
+  }
+}
+
+export class PortQueues {
+  readonly qos: QosConfig;
+  /** Frames that wait. */
+  held = 0;
+  readonly #pool: PacketPool;
+  readonly #queues: readonly Queue[];
+  readonly #port: Bucket;
+  #filledMs: number;
+
+  /** Queues that `before` had too go on counting, with the frames that wait in them; the frames of others are freed. */
+  constructor(
+    pool: PacketPool,
+    qos: QosConfig,
+    speedKbps: number,
+    before: PortQueues | undefined,
+    nowMs: number,
+  ) {
+    this.#pool = pool;
+    this.qos = qos;
+    const rate = qos.maxRateBps ?? 1000 * speedKbps;
+    this.#port = new Bucket(rate, 0, before === undefined ? undefined : before.#port.tokens);
+    this.#queues = qos.queues.map((config) => new Queue(config, rate, before?.find(config.queueId), nowMs));
+    this.#filledMs = nowMs;
+    for (let i = 0; i < this.#queues.length; i++) this.held += this.#queues[i]!.held;
+    before?.freeAll((queueId) => this.find(queueId) === undefined);
+  }
+
+  /** Lets the frame, of which the caller holds one reference, leave now, holds it or drops it. */
+  take(queueId: number, packet: number, nowMs: number): number {
+    const queue = this.#queueOf(queueId);
+    const sizeBytes = this.#pool.length[packet]!;
+    this.#fill(nowMs);
+    if (queue.held === 0 && this.#port.tokens >= 0 && queue.ceiling.tokens >= 0) {
+      this.#charge(queue, sizeBytes, queue.own.tokens < 0);
+      return FRAME_LEAVES;
     }
-    if (at < 0) return;
-    const queue = queues[at]!;
+    // What waits here must not keep others from receiving.
+    if (queue.held >= QUEUE_FRAMES_MAX || this.#pool.available < this.#pool.slots >> 2) {
+      queue.dropped++;
+      return FRAME_DROPPED;
+    }
+    queue.ring[(queue.head + queue.held) & (QUEUE_FRAMES_MAX - 1)] = packet;
+    // Who has not waited has no claim from before.
+    if (queue.held === 0) queue.borrowed = Math.max(queue.borrowed, this.#leastBorrowed());
+    queue.held++;
+    this.held++;
+    return FRAME_HELD;
+  }
+
+  /** The next frame that may leave now, with its reference; −1 when none may. */
+  next(nowMs: number): number {
+    if (this.held === 0) return -1;
+    this.#fill(nowMs);
+    if (this.#port.tokens < 0) return -1;
+    let queue = this.#choose(true);
+    const borrows = queue === null;
+    if (queue === null) queue = this.#choose(false);
+    if (queue === null) return -1;
+    const packet = queue.ring[queue.head]!;
+    queue.head = (queue.head + 1) & (QUEUE_FRAMES_MAX - 1);
+    queue.held--;
+    this.held--;
+    this.#charge(queue, this.#pool.length[packet]!, borrows);
+    return packet;
+  }
+
+  /** Milliseconds until next() may give something: at least 1; infinite when nothing waits. */
+  get waitMs(): number {
+    if (this.held === 0) return Number.POSITIVE_INFINITY;
+    let least = Number.POSITIVE_INFINITY;
+    for (let i = 0; i < this.#queues.length; i++) {
+      const queue = this.#queues[i]!;
+      if (queue.held > 0) least = Math.min(least, queue.ceiling.waitMs);
+    }
+    return Math.max(1, Math.ceil(Math.max(least, this.#port.waitMs)));
+  }
+
+  /** Frames that found their queue full. */
+  get dropped(): number {
+    let sum = 0;
+    for (let i = 0; i < this.#queues.length; i++) sum += this.#queues[i]!.dropped;
+    return sum;
+  }
+
+  /** Frees the frames that wait in the queues that `goes` names; all when absent. */
+  freeAll(goes: (queueId: number) => boolean = () => true): void {
+    for (let i = 0; i < this.#queues.length; i++) {
+      const queue = this.#queues[i]!;
+      if (!goes(queue.config.queueId)) continue;
+      for (let n = 0; n < queue.held; n++)
+        this.#pool.free(queue.ring[(queue.head + n) & (QUEUE_FRAMES_MAX - 1)]!);
+      this.held -= queue.held;
+      queue.held = 0;
+    }
+  }
+
+  /** Of those that have frames and tokens: the first by priority, then by share. `own`: of their own tokens. */
+  #choose(own: boolean): Queue | null {
+    const queues = this.#queues;
+    let best: Queue | null = null;
+    for (let i = 0; i < queues.length; i++) {
+      const queue = queues[i]!;
+      if (queue.held === 0 || queue.ceiling.tokens < 0 || (own && queue.own.tokens < 0)) continue;
+      const isBetter =
+        best === null ||
+        queue.priority < best.priority ||
+        (queue.priority === best.priority && queue.borrowed < best.borrowed);
+      if (isBetter) best = queue;
+    }
+    return best;
+  }
+
+  #leastBorrowed(): number {
+    let least = Number.POSITIVE_INFINITY;
+    for (let i = 0; i < this.#queues.length; i++) {
+      const queue = this.#queues[i]!;
+      if (queue.held > 0) least = Math.min(least, queue.borrowed);
+    }
+    return least === Number.POSITIVE_INFINITY ? 0 : least;
+  }
+
+  #charge(queue: Queue, sizeBytes: number, borrows: boolean): void {
+    const bits = 8 * sizeBytes;
+    if (borrows) queue.borrowed += bits / queue.own.perMs;
+    else queue.own.tokens -= bits;
+    queue.ceiling.tokens -= bits;
+    this.#port.tokens -= bits;
     queue.packets++;
     queue.bytes += sizeBytes;
+  }
+
+  #fill(nowMs: number): void {
+    const elapsedMs = nowMs - this.#filledMs;
+    if (elapsedMs <= 0) return;
+    this.#filledMs = nowMs;
+    this.#port.fill(elapsedMs);
+    for (let i = 0; i < this.#queues.length; i++) {
+      this.#queues[i]!.own.fill(elapsedMs);
+      this.#queues[i]!.ceiling.fill(elapsedMs);
+    }
+  }
+
+  #queueOf(queueId: number): Queue {
+    const queues = this.#queues;
+    let standard = queues[0]!;
+    for (let i = 0; i < queues.length; i++) {
+      const queue = queues[i]!;
+      if (queue.config.queueId === queueId) return queue;
+      if (queue.config.queueId === QUEUE_DEFAULT) standard = queue;
+    }
+    return standard;
   }
 
   find(queueId: number): Queue | undefined {
@@ -55,14 +263,14 @@ export class PortQueues {
   }
 
   stats(port: number, nowMs: number): QueueStats[] {
-    return this.#queues.map(({ config, createdMs, packets, bytes }) => {
+    return this.#queues.map(({ config, createdMs, packets, bytes, dropped }) => {
       const ms = nowMs - createdMs;
       return {
         port,
         queueId: config.queueId,
         txPackets: BigInt(packets), // cold
         txBytes: BigInt(bytes), // cold
-        txErrors: 0n, // cold
+        txErrors: BigInt(dropped), // cold
         durationSeconds: Math.floor(ms / 1000),
         durationNanoseconds: Math.floor((ms % 1000) * 1e6),
       };
@@ -82,5 +290,5 @@ export class PortQueues {
 }
 
 function rate(type: "min_rate" | "max_rate", bps: number | undefined, speedKbps: number): QueueProperty[] {
-  return bps === undefined ? [] : [{ type, rate: Math.min(RATE_MAX, Math.round(bps / speedKbps)) }];
+  return bps === undefined ? [] : [{ type, rate: Math.min(RATE_SHARE_MAX, Math.round(bps / speedKbps)) }];
 }

@@ -1,7 +1,7 @@
 // What can be told to a bridge and to a port while it is there. Plain data: it is posted between threads.
 import type { MirrorConfig, VlanConfig } from "../learn/index.js";
 import type { PolicingConfig } from "./policer.js";
-import type { QueueConfig } from "./queues.js";
+import type { QosConfig } from "./queues.js";
 
 export interface BridgeSettings {
   readonly macTableEntries: number;
@@ -23,8 +23,8 @@ export interface PortSettings {
   readonly policing?: PolicingConfig;
   /** Longer frames do not leave by the port; absent: it is for the port to say what it cannot carry. */
   readonly mtu?: number;
-  /** Absent or empty: the port has no queues. */
-  readonly queues?: readonly QueueConfig[];
+  /** Absent: the port has no queues, and what leaves is not held up. */
+  readonly qos?: QosConfig | undefined;
 }
 
 /** Whether two parts of settings say the same. */

@@ -45,6 +45,8 @@ export const DROP_REASONS = [
   "reassembly",
   /** A fragmented segment of a connection whose text a helper changes. */
   "helper-fragment",
+  /** More waits in the queue that it was to leave by than that holds. */
+  "queue-full",
 ] as const;
 
 export type DropReason = (typeof DROP_REASONS)[number];
@@ -72,6 +74,7 @@ export const DROP_CONNTRACK_ZONE_LIMIT = 19;
 export const DROP_FRAGMENT = 20;
 export const DROP_REASSEMBLY = 21;
 export const DROP_HELPER_FRAGMENT = 22;
+export const DROP_QUEUE_FULL = 23;
 
 /** No drop: the packet is a fragment, which the tracker keeps (with a reference of its own) until its datagram is whole. */
 export const TRACK_HELD = -2;

@@ -5,9 +5,10 @@ import type { PacketPool } from "../../base/packet/index.js";
 import { DropCounters } from "./drop-counters.js";
 import { DROP_NO_BUFFER, DROP_REASONS } from "./drop-reasons.js";
 import type { Flow } from "./flow.js";
-import { Headers, K_PIPELINE, KEY_WORDS } from "./key.js";
+import { Headers, K_PIPELINE, K_QUEUE, KEY_WORDS } from "./key.js";
 import type { Path } from "./path.js";
 import type { PacketWatch, PipelineObserver } from "./pipeline-modules.js";
+import { OP_SET_QUEUE } from "./program.js";
 import { Rewriter } from "./rewrite.js";
 
 export class InHand {
@@ -52,6 +53,14 @@ export class InHand {
     this.observer = observer;
     this.isAttended = observer !== null;
     this.rewriter = new Rewriter(pool, this.key, this.headers);
+  }
+
+  /** OP_SET_QUEUE and OP_POP_QUEUE. */
+  chooseQueue(code: Int32Array, at: number): number {
+    const sets = code[at] === OP_SET_QUEUE;
+    this.key[K_QUEUE] = sets ? code[at + 1]! + 1 : 0;
+    this.marked = true;
+    return sets ? at + 2 : at + 1;
   }
 
   /** Makes the pipeline words of the key zero, as they are when a packet has just come in. */

@@ -105,6 +105,10 @@ export class Pipeline {
   get dropCounters(): DropCounters {
     return this.#hand.drops;
   }
+  /** Of the packet in hand. */
+  get nowMs(): number {
+    return this.#hand.nowMs;
+  }
   /** The queue that set_queue chose for the packet in hand, or −1. */
   get queueId(): number {
     return (this.#hand.key[K.K_QUEUE]! >>> 0) - 1;
@@ -314,6 +318,10 @@ export class Pipeline {
         case P.OP_DEC_TTL_IDS:
           at = this.#recordOperation(code, at, this.#headers.decrement(code, at));
           break;
+        case P.OP_SET_QUEUE:
+        case P.OP_POP_QUEUE:
+          at = this.#recordOperation(code, at, hand.chooseQueue(code, at));
+          break;
         default:
           at =
             code[at]! >= P.OP_OUTPUT_REG || code[at] === P.OP_CONTROLLER
@@ -362,13 +370,6 @@ export class Pipeline {
         return values.pop(code, at);
       case P.OP_EXIT:
         hand.exited = true;
-        return at + 1;
-      case P.OP_SET_QUEUE:
-        hand.key[K.K_QUEUE] = code[at + 1]! + 1;
-        hand.marked = true;
-        return at + 2;
-      case P.OP_POP_QUEUE:
-        hand.key[K.K_QUEUE] = 0;
         return at + 1;
       case P.OP_MULTIPATH:
         return values.multipath(code, at);

@@ -71,6 +71,10 @@ export class VerdictReplay {
         case P.OP_DEC_TTL_IDS:
           at = headers.decrement(code, at);
           break;
+        case P.OP_SET_QUEUE:
+        case P.OP_POP_QUEUE:
+          at = hand.chooseQueue(code, at);
+          break;
         default:
           at = headers.run(code, at);
       }

@@ -8,6 +8,7 @@ import type { Coverage } from "./coverage.js";
 import { formatMetrics } from "./metrics-text.js";
 import { type MacEntry, OFPORT_LOCAL, type SwitchBackend } from "./model.js";
 import type { AppliedSwitch } from "./plan.js";
+import { qosCommands } from "./qos-commands.js";
 import type { UnixctlAnswer, UnixctlCommand } from "./unixctl.js";
 
 export interface CommandModules {
@@ -26,6 +27,7 @@ export function switchCommands(modules: CommandModules): Record<string, UnixctlC
   return {
     ...stationCommands(modules),
     ...absentCommands(applied),
+    ...qosCommands(modules),
     "dpif/show": command("", 0, 0, () => showPorts(backend, applied)),
     "dpif/dump-dps": command("", 0, 0, () => list([...applied.keys()].map((name) => `netdev@${name}`))),
     "dpctl/dump-dps": command("", 0, 0, () => list(applied.size === 0 ? [] : [DATAPATH])),
@@ -67,11 +69,6 @@ export function switchCommands(modules: CommandModules): Record<string, UnixctlC
       };
       const words = Object.entries(data).map(([name, value]) => `${name}:${value}`);
       return { text: `${words.join(" ")}\n`, data };
-    }),
-    "qos/show": command("interface", 1, 1, ([name]) => {
-      const known = [...applied.values()].some(({ ports }) => ports.has(name as string));
-      if (!known) throw new PlinthError("PORT_UNKNOWN", "no such interface");
-      return `QoS not configured on ${name}\n`;
     }),
   };
 }

@@ -1,5 +1,7 @@
 // A switch without a datapath: remembers what it was told. For tests.
+
 import { PlinthError } from "../../base/errors/index.js";
+import type { QueueStats } from "../../base/openflow/index.js";
 import type { ZoneTimeouts } from "../conntrack/index.js";
 import type { BridgeCounters, TrackingCounters } from "../datapath/index.js";
 import type { DropReport } from "../flow/index.js";
@@ -112,6 +114,10 @@ export class MemoryBackend implements SwitchBackend {
 
   async drops(): Promise<readonly DropReport[]> {
     return [{ reason: "meter", packets: 4, tableId: 2, cookie: 0xabn, priority: 7 }];
+  }
+
+  async queueStats(): Promise<readonly QueueStats[]> {
+    return [];
   }
 
   async bridgeCounters(): Promise<BridgeCounters> {

@@ -1,9 +1,10 @@
 // What the configuration asks of the switch, and what the switch reports back. Plain data.
 
+import type { QueueStats } from "../../base/openflow/index.js";
 import type { TlsFiles } from "../../base/tls/index.js";
 import type { ZoneTimeouts } from "../conntrack/index.js";
 
-import type { BridgeCounters, PolicingConfig, QueueConfig, TrackingCounters } from "../datapath/index.js";
+import type { BridgeCounters, PolicingConfig, QosConfig, TrackingCounters } from "../datapath/index.js";
 import type { DropReport } from "../flow/index.js";
 import type { MacTableStats, MirrorConfig, MirrorStats, VlanConfig } from "../learn/index.js";
 
@@ -66,7 +67,7 @@ export interface PortConfig {
   readonly vlan: VlanConfig;
   readonly isProtected: boolean;
   readonly policing: PolicingConfig;
-  readonly queues: readonly QueueConfig[];
+  readonly qos: QosConfig | undefined;
   /** Columns that are set and have no effect. */
   readonly unsupported: readonly string[];
   readonly ofportRequest: number | undefined;
@@ -170,6 +171,8 @@ export interface SwitchBackend {
   /** These zones, and no others, have time-outs of their own. Rejects with TOO_MANY_TIMEOUT_POLICIES. */
   setZoneTimeouts(zones: readonly ZoneTimeouts[]): Promise<void>;
   bridgeCounters(bridge: string): Promise<BridgeCounters>;
+  /** Of every queue of every port. */
+  queueStats(bridge: string): Promise<readonly QueueStats[]>;
   trackingCounters(): Promise<TrackingCounters>;
   /** Counters of the datapath by name, for coverage/show. */
   counters(): Promise<Readonly<Record<string, number>>>;

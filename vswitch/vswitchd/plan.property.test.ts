@@ -21,7 +21,7 @@ const port = fc.record({
   }),
   isProtected: fc.boolean(),
   unsupported: fc.constantFrom([], ["bfd"]),
-  queues: fc.constantFrom([], [{ queueId: 0 }]),
+  qos: fc.constantFrom(undefined, { type: "linux-htb", queues: [{ queueId: 0 }] }),
   policing: fc.constant({ rateKbps: 0, burstKb: 0, rateKpkts: 0, burstKpkts: 0 }),
   ofportRequest: fc.constantFrom(undefined, 1, 2),
   ofportBefore: fc.constantFrom(undefined, 1, 2, 65534, 70000),

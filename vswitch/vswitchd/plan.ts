@@ -111,10 +111,10 @@ function changeable({
   vlan,
   isProtected,
   policing,
-  queues,
+  qos,
   unsupported,
-}: NumberedPort): Pick<NumberedPort, "vlan" | "isProtected" | "policing" | "queues" | "unsupported"> {
-  return { vlan, isProtected, policing, queues, unsupported };
+}: NumberedPort): Pick<NumberedPort, "vlan" | "isProtected" | "policing" | "qos" | "unsupported"> {
+  return { vlan, isProtected, policing, qos, unsupported };
 }
 
 /** True when only what is changeable may differ. */

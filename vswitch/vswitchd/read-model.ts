@@ -14,7 +14,7 @@ import type {
   SwitchConfig,
 } from "./model.js";
 import { readMirrors } from "./read-mirrors.js";
-import { readQueues } from "./read-queues.js";
+import { readQos } from "./read-qos.js";
 import { unsupportedOfBridge, unsupportedOfInterface } from "./read-unsupported.js";
 import { readVlan } from "./read-vlan.js";
 import { readZoneTimeouts } from "./read-zones.js";
@@ -152,7 +152,7 @@ function readPort(
 ): PortConfig[] {
   const interfaces = rowsOf(database, row, "interfaces", "Interface");
   const vlan = readVlan(row);
-  const queues = readQueues(database, row);
+  const qos = readQos(database, row);
   const portError = interfaces.length > 1 ? "bonds of several interfaces are not built" : undefined;
   return interfaces.map((iface) => {
     const name = iface.string("name");
@@ -171,7 +171,7 @@ function readPort(
       mtu: iface.number("mtu_request"),
       vlan,
       isProtected: row.boolean("protected"),
-      queues,
+      qos,
       unsupported: unsupportedOfInterface(row, iface),
       policing: {
         rateKbps: iface.number("ingress_policing_rate") ?? 0,

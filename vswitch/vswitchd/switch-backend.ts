@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { describeError } from "../../base/errors/index.js";
 import { IFF_UP, type NetDeviceState, withNetDevices } from "../../base/linux/index.js";
 import type { Logger } from "../../base/log/index.js";
-import { OFPP_LOCAL } from "../../base/openflow/index.js";
+import { OFPP_LOCAL, type QueueStats } from "../../base/openflow/index.js";
 import type { Clock } from "../../base/time/index.js";
 import { formatMac, parseMac } from "../../base/wire/index.js";
 import { OpenFlowAgent, parseControllerTarget } from "../agent/index.js";
@@ -220,6 +220,10 @@ export class DatapathBackend implements Backend {
     return this.#datapath.call("drops", { bridge });
   }
 
+  queueStats(bridge: string): Promise<readonly QueueStats[]> {
+    return this.#datapath.call("queueStats", { bridge });
+  }
+
   bridgeCounters(bridge: string): Promise<BridgeCounters> {
     return this.#datapath.call("bridgeCounters", { bridge });
   }
@@ -282,8 +286,8 @@ function settingsOf(config: BridgeConfig): BridgeSettings {
   };
 }
 
-function portSettingsOf({ vlan, isProtected, policing, queues, mtu }: NumberedPort): PortSettings {
-  return { vlan, isProtected, policing, queues, ...(mtu === undefined ? {} : { mtu }) };
+function portSettingsOf({ vlan, isProtected, policing, qos, mtu }: NumberedPort): PortSettings {
+  return { vlan, isProtected, policing, qos, ...(mtu === undefined ? {} : { mtu }) };
 }
 
 /** Makes the agent's controllers those of `config`; returns the ones that it cannot use. */
