@@ -14,7 +14,7 @@ import {
   volumeName,
 } from "./parameters.js";
 import { poolMethods } from "./pool-control.js";
-import { exportListening, type StorageDaemon, specOf } from "./storaged.js";
+import { type StorageDaemon, specOf } from "./storaged.js";
 import type { LostRange } from "./volume/lost-blocks.js";
 
 export interface AttachmentView {
@@ -271,12 +271,18 @@ async function openExport(daemon: StorageDaemon, params: Params): Promise<Export
   const socket = absolutePath(params, "socket");
   const readOnly = flag(params, "readOnly");
   const uid = optionalUid(params);
+  const vhostUserBlk = params["protocol"] === VHOST_USER_BLK;
+  if (!vhostUserBlk && params["protocol"] !== undefined && params["protocol"] !== "nbd") {
+    throw storageError("PARAMETER_INVALID", `protocol must be nbd or ${VHOST_USER_BLK}`, {
+      field: "protocol",
+    });
+  }
   const entry = find(daemon, volume, "volume");
   if (daemon.damaged.has(volume)) {
     throw storageError("VOLUME_DAMAGED", `${volume}: ${daemon.damaged.get(volume)}`, { field: "volume" });
   }
   const known = daemon.catalogue.exports.get(socket);
-  if (known !== undefined && (known.volume !== entry.name || known.readOnly !== readOnly)) {
+  if (known !== undefined && !isSameExport(known, entry.name, readOnly, vhostUserBlk)) {
     throw storageError("VOLUME_IN_USE", `${socket} exports ${known.volume}`, { field: "socket" });
   }
   const other = [...daemon.catalogue.exports.values()].find(
@@ -293,9 +299,10 @@ async function openExport(daemon: StorageDaemon, params: Params): Promise<Export
     hasUid: uid !== undefined,
     uid: uid ?? 0,
     readOnly,
+    vhostUserBlk,
   };
   // Asked again: a socket that was lost with its directory comes back, a living one stays untouched.
-  await daemon.target.ask("listen", exportListening(wanted));
+  await daemon.openExport(wanted);
   await daemon.catalogue.putExport(wanted);
   return exportView(wanted);
 }
@@ -313,10 +320,18 @@ export interface ExportView {
   readonly volume: string;
   readonly readOnly: boolean;
   readonly uid?: number;
+  readonly protocol: "nbd" | "vhost-user-blk";
 }
 
-function exportView({ socket, volume, readOnly, hasUid, uid }: ExportEntry): ExportView {
-  return { socket, volume, readOnly, ...(hasUid ? { uid } : {}) };
+const VHOST_USER_BLK = "vhost-user-blk";
+
+function isSameExport(known: ExportEntry, volume: string, readOnly: boolean, vhostUserBlk: boolean): boolean {
+  return known.volume === volume && known.readOnly === readOnly && known.vhostUserBlk === vhostUserBlk;
+}
+
+function exportView({ socket, volume, readOnly, hasUid, uid, vhostUserBlk }: ExportEntry): ExportView {
+  const protocol = vhostUserBlk ? VHOST_USER_BLK : "nbd";
+  return { socket, volume, readOnly, ...(hasUid ? { uid } : {}), protocol };
 }
 
 async function volumeView(daemon: StorageDaemon, entry: VolumeEntry): Promise<VolumeView> {

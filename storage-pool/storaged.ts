@@ -25,7 +25,6 @@ import { storageError } from "./errors.js";
 import { type NbdEndpoint, NbdEndpoints } from "./nbd-endpoints.js";
 import type { CheckpointRecord } from "./pool/checkpoint.js";
 import type { VolumeSpec } from "./pool/open-pool.js";
-import type { Listening } from "./target/target.js";
 import { TargetHandle } from "./target/target-handle.js";
 
 export interface StoragedOptions {
@@ -199,6 +198,17 @@ export class StorageDaemon implements Storaged {
     this.#options.log.info({ pool: name, disks }, "made the pool");
   }
 
+  /** Lets clients come at the socket of one export. */
+  async openExport({ socket, volume, readOnly, hasUid, uid, vhostUserBlk }: ExportEntry): Promise<void> {
+    const owner = hasUid ? uid : undefined;
+    if (vhostUserBlk) {
+      await this.target.ask("listenBlk", { path: socket, volume, uid: owner, readOnly });
+      return;
+    }
+    const place = { kind: "unix", path: socket, uid: owner } as const;
+    await this.target.ask("listen", { name: socket, place, exports: [volume], readOnly });
+  }
+
   close(): Promise<void> {
     this.#closing ??= this.#close();
     return this.#closing;
@@ -363,7 +373,7 @@ export class StorageDaemon implements Storaged {
     for (const entry of this.catalogue.exports.values()) {
       const { socket, volume } = entry;
       try {
-        await this.target.ask("listen", exportListening(entry));
+        await this.openExport(entry);
       } catch (thrown) {
         // Its directory may be gone with its VM; whoever needs it opens it again.
         this.#options.log.warn({ socket, volume, why: describeError(thrown) }, "an export is not back");
@@ -382,12 +392,6 @@ export class StorageDaemon implements Storaged {
       remedy: "name these disks, or none",
     });
   }
-}
-
-/** A socket of one export, as the worker is asked for it. */
-export function exportListening({ socket: path, volume, readOnly, hasUid, uid }: ExportEntry): Listening {
-  const place = { kind: "unix", path, uid: hasUid ? uid : undefined } as const;
-  return { name: path, place, exports: [volume], readOnly };
 }
 
 /** What the worker needs of an entry. */

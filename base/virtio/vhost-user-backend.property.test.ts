@@ -22,7 +22,8 @@ const device = {
     (sum, bit) => sum | (1n << BigInt(bit)),
     0n,
   ),
-  protocolFeatures: 1n | 2n | (1n << 4n),
+  protocolFeatures: 1n | 2n | (1n << 4n) | (1n << 5n) | (1n << 9n),
+  config: new Uint8Array(16),
   ringCount: 2,
   queueCount: 1,
   requests: new Map([[wire.VHOST_USER_NET_SET_MTU, wire.VHOST_USER_PROTOCOL_F_NET_MTU]]),
@@ -46,7 +47,7 @@ const region = fc.record({
 });
 const message = fc.oneof(
   fc.record({
-    request: fc.constantFrom(1, 3, 4, 7, 15, 17, 34, 36, 40),
+    request: fc.constantFrom(1, 3, 4, 7, 15, 17, 21, 34, 36, 40),
     payload: fc.constant({ kind: "none" as const }),
   }),
   state([wire.VHOST_USER_SET_VRING_NUM], fc.oneof(fc.constantFrom(1, 8, 256), fc.nat(70_000))),
@@ -89,6 +90,15 @@ const message = fc.oneof(
         queueCount: fc.nat(3),
         queueSize: fc.constantFrom(8, 8, 256, 1, 7, 0),
       }),
+    }),
+  }),
+  fc.record({
+    request: fc.constantFrom(wire.VHOST_USER_GET_CONFIG, wire.VHOST_USER_SET_CONFIG),
+    payload: fc.record({
+      kind: fc.constant("config" as const),
+      offset: fc.oneof(fc.nat(20), fc.nat(0xffff_ffff)),
+      flags: fc.nat(1),
+      bytes: fc.uint8Array({ maxLength: 20 }),
     }),
   }),
   fc.record({
@@ -146,7 +156,7 @@ const chosen = (value: bigint) => ({
 });
 const protocol = {
   request: wire.VHOST_USER_SET_PROTOCOL_FEATURES,
-  payload: { kind: "u64" as const, value: 1n | 2n | (1n << 3n) | (1n << 12n) },
+  payload: { kind: "u64" as const, value: 1n | 2n | (1n << 3n) | (1n << 5n) | (1n << 9n) | (1n << 12n) },
   fds: [] as number[],
 };
 const memoryTable = {
@@ -183,6 +193,7 @@ test("any sequence of messages ends at worst in a closed connection, and leaks n
           window,
           epoll,
           onRequest: (_request, value) => value < 9000n,
+          onConfig: (offset) => offset < 9,
         });
         const send = (bytes: Uint8Array, fds: readonly number[]): void => {
           if (bytes.byteLength === 0) return;
@@ -199,6 +210,7 @@ test("any sequence of messages ends at worst in a closed connection, and leaks n
         for (const { message, needReply, fds, garbage } of steps) {
           send(garbage ?? wire.encodeVhostUserMessage({ flags: needReply ? 9 : 1, ...message }), fds);
           if (!backend.poll()) break;
+          backend.announceConfig();
           for (let i = 0; i < 2; i++) {
             const queue = backend.queues[i]!;
             if (queue.size > 0) started++;

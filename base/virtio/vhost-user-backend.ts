@@ -1,11 +1,21 @@
-// The back-end's end of one vhost-user connection: reads messages from the socket, runs the session, maps guest memory and starts virtqueues. Devices (net, blk) sit on top and use `queues`.
+// The back-end's end of one vhost-user connection: reads messages from the socket, runs the session, maps guest memory
+// and starts virtqueues. Devices (net, blk) sit on top and use `queues`.
 // Invariant: whatever the peer sends or however it vanishes, the worst that happens is `closedReason`; all its
 // descriptors are closed and all its memory is gone after close(). Descriptors to be polled and rung must be
 // eventfds and are made non-blocking; kicks are watched edge-triggered and never read.
 // Thread: the owner of the window. Hot: no (control messages; call() is one system call).
 import { readlinkSync } from "node:fs";
 import { PlinthError } from "../errors/index.js";
-import { closeFile, EPOLLET, EPOLLIN, type Epoll, ringEventfd, setNonBlocking } from "../linux/index.js";
+import {
+  addressOf,
+  closeFile,
+  EPOLLET,
+  EPOLLIN,
+  type Epoll,
+  MessageChannel,
+  ringEventfd,
+  setNonBlocking,
+} from "../linux/index.js";
 import { DirtyLog } from "./dirty-log.js";
 import { GuestMemory } from "./guest-memory.js";
 import type { GuestWindow } from "./guest-window.js";
@@ -16,8 +26,12 @@ import type { RingAddresses, VhostUserDevice, VhostUserEffect } from "./vhost-us
 import { u64Reply, VhostUserSession, vringBaseReply } from "./vhost-user-session.js";
 import { VhostUserSocket } from "./vhost-user-socket.js";
 import {
+  encodeVhostUserMessage,
   VHOST_F_LOG_ALL,
+  VHOST_USER_BACKEND_CONFIG_CHANGE_MSG,
   VHOST_USER_GET_STATUS,
+  VHOST_USER_VERSION,
+  type VhostUserMessage,
   VIRTIO_F_IN_ORDER,
   VIRTIO_F_RING_PACKED,
   VIRTIO_RING_F_EVENT_IDX,
@@ -37,9 +51,33 @@ export interface VhostUserBackendOptions {
   readonly allowUnsealed?: boolean;
   /** Carries out one of the device's own requests; false: refused. */
   readonly onRequest?: (request: number, value: bigint) => boolean;
+  /** Takes a write to the configuration space; false: refused. */
+  readonly onConfig?: (offset: number, bytes: Uint8Array) => boolean;
+  /**
+   * Called before rings stop or memory moves: every chain that was taken has to be given back, and no offset may be
+   * kept. A device that works on nothing between two calls needs none.
+   */
+  readonly quiesce?: () => void;
 }
 
 type Effect<Kind extends VhostUserEffect["kind"]> = Extract<VhostUserEffect, { kind: Kind }>;
+
+/** What the device must have nothing under way for. */
+const MOVING: ReadonlySet<VhostUserEffect["kind"]> = new Set<VhostUserEffect["kind"]>([
+  "features",
+  "mapMemory",
+  "removeRegion",
+  "openInflight",
+  "startRing",
+  "moveRing",
+  "stopRing",
+]);
+
+const CONFIG_CHANGE: VhostUserMessage = {
+  request: VHOST_USER_BACKEND_CONFIG_CHANGE_MSG,
+  flags: VHOST_USER_VERSION,
+  payload: { kind: "opaque", bytes: new Uint8Array() },
+};
 
 interface RunningRing {
   readonly size: number;
@@ -64,7 +102,10 @@ export class VhostUserBackend {
   readonly #session: VhostUserSession;
   readonly #epoll: Epoll;
   #packed = false;
-  readonly #onRequest: ((request: number, value: bigint) => boolean) | undefined;
+  readonly #onRequest: VhostUserBackendOptions["onRequest"];
+  readonly #onConfig: VhostUserBackendOptions["onConfig"];
+  readonly #quiesce: VhostUserBackendOptions["quiesce"];
+  readonly #channel = new MessageChannel();
   readonly #rings: (RunningRing | undefined)[];
   readonly #log: DirtyLog;
   readonly #inflight: InflightMemory;
@@ -73,6 +114,7 @@ export class VhostUserBackend {
   readonly #errorFds: Int32Array;
   /** One descriptor, in a column like the others. */
   readonly #logFd = new Int32Array(1).fill(-1);
+  readonly #backendFd = new Int32Array(1).fill(-1);
   /** Something that the current message asked for was refused. */
   #refused = false;
   #released = false;
@@ -80,6 +122,8 @@ export class VhostUserBackend {
   constructor(options: VhostUserBackendOptions) {
     this.#epoll = options.epoll;
     this.#onRequest = options.onRequest;
+    this.#onConfig = options.onConfig;
+    this.#quiesce = options.quiesce;
     this.#session = new VhostUserSession(options.device);
     this.#allowUnsealed = options.allowUnsealed ?? false;
     this.memory = new GuestMemory(options.window, { allowUnsealed: this.#allowUnsealed });
@@ -119,6 +163,14 @@ export class VhostUserBackend {
     if (fd >= 0) ringEventfd(fd);
   }
 
+  /** Tells the driver to read the configuration space again, if the front-end gave a channel for that. */
+  announceConfig(): void {
+    const fd = this.#backendFd[0]!;
+    if (fd < 0) return;
+    const bytes = encodeVhostUserMessage(CONFIG_CHANGE);
+    this.#channel.send(fd, addressOf(bytes), bytes.byteLength);
+  }
+
   /** Whether the driver kicks queue `index`; otherwise it wants to be polled. */
   kicks(index: number): boolean {
     return (this.#rings[index]?.kickFd ?? -1) >= 0;
@@ -135,6 +187,7 @@ export class VhostUserBackend {
       replaceFd(this.#errorFds, index, -1);
     }
     replaceFd(this.#logFd, 0, -1);
+    replaceFd(this.#backendFd, 0, -1);
     this.#log.close();
     this.#inflight.close();
     this.memory.unmap();
@@ -155,6 +208,7 @@ export class VhostUserBackend {
   /** After the connection failed, remaining effects only release what they hold. */
   #carryOut(effect: VhostUserEffect): undefined {
     const over = this.closedReason !== undefined;
+    if (!over && MOVING.has(effect.kind)) this.#quiesce?.();
     switch (effect.kind) {
       case "reply":
         if (!over) this.#socket.send(effect.message);
@@ -208,6 +262,13 @@ export class VhostUserBackend {
         return;
       case "deviceRequest":
         if (!over && this.#onRequest?.(effect.request, effect.value) !== true) this.#refused = true;
+        return;
+      case "setConfig":
+        if (!over && this.#onConfig?.(effect.offset, effect.bytes) !== true) this.#refused = true;
+        return;
+      case "setBackendChannel":
+        if (over) return closeAll([effect.fd]);
+        replaceFd(this.#backendFd, 0, effect.fd);
         return;
       case "enableRing":
         this.queues[effect.index]!.enabled = effect.enabled;

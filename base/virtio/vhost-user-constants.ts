@@ -22,6 +22,7 @@ export const VHOST_USER_GET_QUEUE_NUM = 17;
 export const VHOST_USER_SET_VRING_ENABLE = 18;
 export const VHOST_USER_SEND_RARP = 19;
 export const VHOST_USER_NET_SET_MTU = 20;
+export const VHOST_USER_SET_BACKEND_REQ_FD = 21;
 export const VHOST_USER_GET_CONFIG = 24;
 export const VHOST_USER_SET_CONFIG = 25;
 export const VHOST_USER_GET_INFLIGHT_FD = 31;
@@ -33,6 +34,9 @@ export const VHOST_USER_REM_MEM_REG = 38;
 export const VHOST_USER_SET_STATUS = 39;
 export const VHOST_USER_GET_STATUS = 40;
 
+/** What the back-end sends by itself, over a channel of its own: ask for the configuration space again. */
+export const VHOST_USER_BACKEND_CONFIG_CHANGE_MSG = 2;
+
 export const VHOST_USER_VERSION = 1;
 export const VHOST_USER_VERSION_MASK = 3;
 export const VHOST_USER_REPLY_FLAG = 4;
@@ -43,6 +47,8 @@ export const VHOST_USER_PROTOCOL_F_LOG_SHMFD = 1;
 export const VHOST_USER_PROTOCOL_F_RARP = 2;
 export const VHOST_USER_PROTOCOL_F_REPLY_ACK = 3;
 export const VHOST_USER_PROTOCOL_F_NET_MTU = 4;
+export const VHOST_USER_PROTOCOL_F_BACKEND_REQ = 5;
+export const VHOST_USER_PROTOCOL_F_CONFIG = 9;
 export const VHOST_USER_PROTOCOL_F_INFLIGHT_SHMFD = 12;
 export const VHOST_USER_PROTOCOL_F_RESET_DEVICE = 13;
 export const VHOST_USER_PROTOCOL_F_CONFIGURE_MEM_SLOTS = 15;

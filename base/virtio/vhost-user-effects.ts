@@ -10,7 +10,7 @@ export interface VhostUserDevice {
   readonly ringCount: number;
   /** Answer to GET_QUEUE_NUM: queue pairs for a net device, queues for a block device. */
   readonly queueCount: number;
-  /** The configuration space, where the device has one. */
+  /** The configuration space, where the device has one; read anew each time that the front-end asks for it. */
   readonly config?: Uint8Array;
   /** Requests with a u64 that only this kind of device has, and the protocol feature bit that each needs. */
   readonly requests?: ReadonlyMap<number, number>;
@@ -76,6 +76,10 @@ export type VhostUserEffect =
   | { readonly kind: "enableRing"; readonly index: number; readonly enabled: boolean }
   /** One of the device's own requests; when the device refuses, so does the acknowledgement. */
   | { readonly kind: "deviceRequest"; readonly request: number; readonly value: bigint }
+  /** A write to the configuration space; when the device refuses, so does the acknowledgement. */
+  | { readonly kind: "setConfig"; readonly offset: number; readonly bytes: Uint8Array }
+  /** Where the back-end may speak by itself; the previous one is closed. */
+  | { readonly kind: "setBackendChannel"; readonly fd: number }
   | { readonly kind: "closeFds"; readonly fds: readonly number[] }
   /** The peer broke the protocol. */
   | { readonly kind: "close"; readonly reason: string };

@@ -5,7 +5,8 @@
 //
 // Source: QEMU docs/interop/vhost-user.rst. Device specifics (feature bits, configuration space) are given.
 // Invariant: every descriptor that comes in is in exactly one effect (mapMemory, addRegion, startRing, setCall,
-// setError, openLog, setLogFd, openInflight, closeFds); after a `close` effect the session takes no more messages. Pure: no I/O, no clock.
+// setError, openLog, setLogFd, openInflight, setBackendChannel, closeFds); after a `close` effect the session takes no
+// more messages. Pure: no I/O, no clock.
 import { GUEST_REGIONS_MAX } from "./guest-memory.js";
 import type { RingAddresses, VhostUserDevice, VhostUserEffect } from "./vhost-user-effects.js";
 import * as wire from "./vhost-user-wire.js";
@@ -109,6 +110,12 @@ export class VhostUserSession {
       case wire.VHOST_USER_SET_LOG_FD:
         if (this.#fds.length !== 1) return this.#fail(`${this.#fds.length} descriptors, not 1`);
         return this.#emit({ kind: "setLogFd", fd: this.#takeFds()[0]! });
+      case wire.VHOST_USER_SET_BACKEND_REQ_FD:
+        if (!this.#negotiated(wire.VHOST_USER_PROTOCOL_F_BACKEND_REQ)) {
+          return this.#fail("a back-end channel without BACKEND_REQ");
+        }
+        if (this.#fds.length !== 1) return this.#fail(`${this.#fds.length} descriptors, not 1`);
+        return this.#emit({ kind: "setBackendChannel", fd: this.#takeFds()[0]! });
       case wire.VHOST_USER_SET_OWNER:
         return;
       default:
@@ -266,7 +273,10 @@ export class VhostUserSession {
   #config(request: number, payload: Payload<"config">): undefined {
     const config = this.#device.config;
     const { offset, bytes } = payload;
-    if (request === wire.VHOST_USER_SET_CONFIG) return;
+    if (request === wire.VHOST_USER_SET_CONFIG) {
+      if (config === undefined || !this.#negotiated(wire.VHOST_USER_PROTOCOL_F_CONFIG)) return;
+      return this.#emit({ kind: "setConfig", offset, bytes });
+    }
     if (config === undefined || offset + bytes.byteLength > config.byteLength) {
       return this.#reply(wire.VHOST_USER_GET_CONFIG, { ...payload, bytes: new Uint8Array(0) });
     }

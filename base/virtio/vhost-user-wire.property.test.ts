@@ -61,7 +61,7 @@ const message = fc.oneof(
     }),
   ),
   withRequest(
-    [21, 33, 99],
+    [22, 33, 99],
     fc.record({ kind: fc.constant("opaque" as const), bytes: fc.uint8Array({ maxLength: 200 }) }),
   ),
 );

@@ -1,7 +1,7 @@
 // `plinth storaged`, the daemon of the storage pools, and `plinth volume|pool …`, its verbs for people.
 // Sizes are quantities ("1GiB", "20G"); tables unless -o json or yaml. Thread: main.
 import { resolve } from "node:path";
-import type { Command } from "commander";
+import { type Command, Option } from "commander";
 import { type JobView, type SnapshotView, startStoraged, type VolumeView } from "../../storage-pool/index.js";
 import { runDaemon } from "../daemons/daemon.js";
 import { defaultDirectory, directoryLayout, openPartDirectory } from "../daemons/directory.js";
@@ -104,7 +104,35 @@ function registerVolume(program: Command): void {
     await followJob(flags, await call(flags, "volume.prove", { name }), flags.wait, proven);
   });
   registerSnapshotVerbs(volume);
+  registerAttachVerbs(volume);
   registerServe(volume);
+}
+
+/** Sockets of one volume, which the daemon opens again when it is started again. */
+function registerAttachVerbs(volume: Command): void {
+  withFlags(
+    volume
+      .command("attach <name>")
+      .description("let one client, e.g. QEMU, use a volume at a socket of its own; it stays until `detach`")
+      .requiredOption("--socket <path>", "where the client connects")
+      .addOption(
+        new Option("--protocol <protocol>", "what is spoken there")
+          .choices(["nbd", "vhost-user-blk"])
+          .default("nbd"),
+      )
+      .option("--read-only", "refuse to write", false),
+  ).action(async (name: string, flags: Flags & { socket: string; protocol: string; readOnly: boolean }) => {
+    const { protocol, readOnly } = flags;
+    const socket = resolve(flags.socket);
+    const made = await call(flags, "export.open", { volume: name, socket, protocol, readOnly });
+    show(flags, made, () => `volume ${name} is at ${socket} (${protocol})`);
+  });
+  withFlags(volume.command("detach <socket>").description("close a socket that `attach` opened")).action(
+    async (path: string, flags: Flags) => {
+      await call(flags, "export.close", { socket: resolve(path) });
+      show(flags, {}, () => `${path} is closed`);
+    },
+  );
 }
 
 function registerSnapshotVerbs(volume: Command): void {

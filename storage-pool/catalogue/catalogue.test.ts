@@ -29,6 +29,7 @@ test("what was put is there after opening again", async () => {
     hasUid: true,
     uid: 4711,
     readOnly: false,
+    vhostUserBlk: true,
   });
   const second = await Catalogue.open(store);
   expect([...second.pools.values()]).toEqual([pool]);
@@ -53,7 +54,14 @@ test("a deleted volume takes its exports along, and its number is never used aga
   const store = openMemoryStore();
   const catalogue = await Catalogue.open(store);
   await catalogue.putVolume(volume);
-  await catalogue.putExport({ socket: "/s", volume: "shop/db", hasUid: false, uid: 0, readOnly: true });
+  await catalogue.putExport({
+    socket: "/s",
+    volume: "shop/db",
+    hasUid: false,
+    uid: 0,
+    readOnly: true,
+    vhostUserBlk: false,
+  });
   await catalogue.deleteVolume("shop/db");
   const again = await Catalogue.open(store);
   expect([again.volumes.size, again.exports.size, again.nextVolumeId]).toEqual([0, 0, 2]);

@@ -56,6 +56,8 @@ export interface ExportEntry {
   readonly hasUid: boolean;
   readonly uid: number;
   readonly readOnly: boolean;
+  /** A vhost-user-blk device; else NBD. */
+  readonly vhostUserBlk: boolean;
 }
 
 interface FormatEntry {
@@ -114,6 +116,7 @@ const exportRecord = defineRecord<ExportEntry>("ExportEntry", {
   hasUid: { number: 3, type: "bool" },
   uid: { number: 4, type: "uint32" },
   readOnly: { number: 5, type: "bool" },
+  vhostUserBlk: { number: 6, type: "bool" },
 });
 
 export class Catalogue {

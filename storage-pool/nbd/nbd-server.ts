@@ -104,6 +104,8 @@ export class NbdServer implements FlushQueue {
   #nowMs = 0;
   /** Some connection may have a write that waits for room. */
   hasStalled = false;
+  /** Clients of other fronts, which an inline sync would keep waiting, too. */
+  otherClients = 0;
   acceptedCount = 0;
   refusedCount = 0;
 
@@ -239,7 +241,7 @@ export class NbdServer implements FlushQueue {
     this.#waiting = [];
     this.#syncing = true;
     // An inline sync is quicker, but everybody waits for it: only for one client that waits anyway.
-    const inline = !this.#aside && this.#connections.size <= 1;
+    const inline = !this.#aside && this.#connections.size + this.otherClients <= 1;
     this.#aside = false;
     this.#syncer.sync(inline, (result) => {
       this.#syncing = false;

@@ -3,7 +3,7 @@ import type { CheckpointRecord } from "../pool/checkpoint.js";
 import type { JobReport } from "../pool/job.js";
 import type { VolumeSpec } from "../pool/open-pool.js";
 import type { NewMap, PoolUsage, Reverted } from "../pool/pool.js";
-import type { Listening, OpenedReport, PoolOpening, UsageReport } from "./target.js";
+import type { BlkListening, Listening, OpenedReport, PoolOpening, UsageReport } from "./target.js";
 
 interface OfVolume {
   readonly pool: string;
@@ -41,5 +41,6 @@ export interface TargetMethods {
   checkpointRecorded: [{ pool: string; recorded: boolean }, undefined];
   /** The port, when there is one. */
   listen: [Listening, number];
+  listenBlk: [BlkListening, undefined];
   unlisten: [{ name: string }, undefined];
 }

@@ -41,7 +41,8 @@ const methods: { [M in keyof TargetMethods]: (body: TargetMethods[M][0]) => Answ
   checkpointNow: ({ pool, id }) => target.pool(pool).housekeeper.checkpointNow(target.pool(pool).volume(id)),
   checkpointRecorded: ({ pool, recorded }) => target.checkpointRecorded(pool, recorded),
   listen: (listening) => target.listen(listening),
-  unlisten: ({ name }) => target.server.unlisten(name),
+  listenBlk: (listening) => target.listenBlk(listening),
+  unlisten: ({ name }) => target.unlisten(name),
 };
 
 const handlers = Object.fromEntries(
@@ -56,14 +57,14 @@ epoll.add(mailbox.doorbell, EPOLLIN);
 let sleepMs = 250;
 let lastExpiryMs = 0;
 while (!mailbox.closing) {
-  const count = epoll.wait(sleepMs);
+  const count = epoll.wait(target.beginSleep() ? sleepMs : 0);
   const nowMs = performance.now();
   for (let i = 0; i < count; i++) {
     const fd = epoll.fds[i] as number;
     if (fd === mailbox.doorbell) mailbox.onDoorbell();
-    else if (!target.onReady(fd)) target.server.onReady(fd, epoll.events[i] as number, nowMs);
+    else target.onReady(fd, epoll.events[i] as number, nowMs);
   }
-  while (target.server.endBreath());
+  while (target.endBreath());
   sleepMs = target.housekeep(nowMs);
   if (sleepMs === 0 || nowMs - lastExpiryMs < 1000) continue;
   lastExpiryMs = nowMs;

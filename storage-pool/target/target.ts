@@ -4,6 +4,7 @@ import { randomUUID } from "node:crypto";
 import { existsSync } from "node:fs";
 import { describeError, PlinthError } from "../../base/errors/index.js";
 import type { Epoll } from "../../base/linux/index.js";
+import { BlkServer } from "../blk/blk-server.js";
 import { type Disk, formatDisk, missingDisk, openDisk, readSuperblock } from "../disk/disk.js";
 import { isDiskPresent, openDiskFile } from "../disk/disk-file.js";
 import { storageError } from "../errors.js";
@@ -60,6 +61,14 @@ export interface Listening {
   readonly tls?: TlsMode;
 }
 
+/** A unix socket where QEMU's vhost-user-blk device finds one volume. */
+export interface BlkListening {
+  readonly path: string;
+  readonly volume: string;
+  readonly uid?: number | undefined;
+  readonly readOnly: boolean;
+}
+
 export interface UsageReport {
   readonly allocatedBytes: number;
   readonly exclusiveBytes: number;
@@ -87,6 +96,7 @@ const DEFAULT_NAMESPACE = "default/";
 
 export class Target {
   readonly server: NbdServer;
+  readonly blk: BlkServer;
   readonly #pools = new Map<string, Pool>();
   readonly #served = new Map<string, Served>();
   readonly #snapshotExports = new Map<string, NbdExport>();
@@ -97,6 +107,7 @@ export class Target {
     this.#hooks = hooks;
     this.#syncer = new PoolSyncer(this.#pools, epoll);
     this.server = new NbdServer(epoll, this.#syncer);
+    this.blk = new BlkServer(epoll, this.server);
   }
 
   /** How the thread does its I/O, for the log. */
@@ -231,7 +242,10 @@ export class Target {
 
   deleteVolume(pool: string, id: number, name: string): void {
     const served = this.#served.get(name);
-    if (served !== undefined) this.server.disconnect(served.volume);
+    if (served !== undefined) {
+      this.server.disconnect(served.volume);
+      this.blk.disconnect(served.volume);
+    }
     for (const [key, target] of this.#snapshotExports) {
       if (!key.startsWith(`${name}@`)) continue;
       this.server.disconnect(target.device);
@@ -242,7 +256,9 @@ export class Target {
   }
 
   growVolume(pool: string, id: number, sizeBytes: number): void {
-    this.pool(pool).volume(id).grow(sizeBytes);
+    const volume = this.pool(pool).volume(id);
+    volume.grow(sizeBytes);
+    this.blk.resized(volume);
   }
 
   deleteSnapshot(pool: string, id: number, name: string): void {
@@ -261,7 +277,7 @@ export class Target {
       exclusiveBytes,
       snapshots: Object.fromEntries(snapshotExclusiveBytes),
       lostRanges: this.pool(pool).lostRangesOf(id),
-      connections: this.server.connectionsOf(volume),
+      connections: this.server.connectionsOf(volume) + this.blk.connectionsOf(volume),
     };
   }
 
@@ -275,6 +291,22 @@ export class Target {
     return this.server.listen(name, place, source, tls);
   }
 
+  /** As listen(), for a guest's vhost-user-blk device. */
+  listenBlk({ path, volume, uid, readOnly }: BlkListening): void {
+    if (this.blk.isListening(path)) {
+      if (existsSync(path)) return;
+      this.blk.unlisten(path);
+    }
+    const source = this.#chosen([volume], readOnly);
+    this.blk.listen(path, () => source.open(""), uid);
+  }
+
+  /** Whichever front listens at a path. */
+  unlisten(name: string): void {
+    this.server.unlisten(name);
+    this.blk.unlisten(name);
+  }
+
   /** A little housekeeping; how long the loop may sleep when nothing arrives (ms). */
   housekeep(nowMs: number): number {
     let sleepMs = 1000;
@@ -286,9 +318,10 @@ export class Target {
       urgent ||= pool.housekeeper.urgent;
     }
     if (urgent) sleepMs = Math.min(sleepMs, 5);
-    else if (this.server.hasStalled) {
+    else if (this.server.hasStalled || this.blk.hasStalled) {
       // Room was made, or there is none to be had: either way writers get their answer now.
       this.server.retryStalled();
+      this.blk.retryStalled();
       sleepMs = 0;
     }
     return Math.min(sleepMs, 250);
@@ -298,13 +331,27 @@ export class Target {
     this.pool(pool).housekeeper.checkpointRecorded(recorded);
   }
 
-  onReady(fd: number): boolean {
-    return this.#syncer.onReady(fd);
+  /** Handles a descriptor that epoll reported. */
+  onReady(fd: number, events: number, nowMs: number): void {
+    if (this.#syncer.onReady(fd) || this.server.onReady(fd, events, nowMs)) return;
+    this.blk.onReady(fd);
+    this.server.otherClients = this.blk.connectionCount;
+  }
+
+  /** Commits and answers what came; true when there is more to do. Guests' turn is when nothing of NBD is staged. */
+  endBreath(): boolean {
+    return this.server.endBreath() || this.blk.breath();
+  }
+
+  /** False when something came meanwhile. */
+  beginSleep(): boolean {
+    return this.blk.beginSleep();
   }
 
   /** Ends all connections, makes everything durable and lets go of the disks. */
   close(): void {
     this.server.close();
+    this.blk.close();
     this.#syncer.close();
     for (const pool of this.#pools.values()) {
       for (const volume of pool.volumes.values()) volume.settle();

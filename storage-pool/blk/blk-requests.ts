@@ -1,0 +1,188 @@
+// Carries out what one chain asks of a device: reads at once, stages writes, and says how it ends.
+// Data goes through a buffer of ours: the driver could change its own between the checksum and the disk.
+// Source: VIRTIO 1.2, 5.2.6. Invariant: the driver is hostile; lengths and sectors are judged before use.
+// Thread: the pool's worker. Hot: yes.
+import { assert } from "../../base/assert/index.js";
+import type { GuestWindow, Virtqueue } from "../../base/virtio/index.js";
+import { DataBuffer } from "../disk/data-buffer.js";
+import { EAGAIN, OK } from "../errors.js";
+import { BLOCK_SIZE, REQUEST_SIZE_BYTES_MAX } from "../limits.js";
+import type { NbdExport } from "../nbd/nbd-export.js";
+import { ChainMemory } from "./chain-memory.js";
+import {
+  BLK_DISCARD_SECTORS_MAX,
+  BLK_RANGES_MAX,
+  BLK_ZEROES_SECTORS_MAX,
+  DEVICE_ID_SIZE,
+  RANGE_SIZE,
+  REQUEST_HEAD_SIZE,
+  SECTOR_SIZE,
+  VIRTIO_BLK_RANGE_UNMAP,
+  VIRTIO_BLK_S_IOERR,
+  VIRTIO_BLK_S_OK,
+  VIRTIO_BLK_S_UNSUPP,
+  VIRTIO_BLK_T_DISCARD,
+  VIRTIO_BLK_T_FLUSH,
+  VIRTIO_BLK_T_GET_ID,
+  VIRTIO_BLK_T_IN,
+  VIRTIO_BLK_T_OUT,
+  VIRTIO_BLK_T_WRITE_ZEROES,
+} from "./virtio-blk-wire.js";
+
+/** take(): the status is known; `status` and `written` say it. */
+export const BLK_DONE = 0;
+/** take(): staged; good once it is committed. */
+export const BLK_STAGED = 1;
+/** take(): good once everything is committed and durable. */
+export const BLK_FLUSH = 2;
+/** take(): nothing happened; the same chain again when there is room. */
+export const BLK_AGAIN = 3;
+/** take(): no request at all; there is nowhere to say so. */
+export const BLK_MALFORMED = 4;
+
+const U32 = 0x1_0000_0000;
+/** Reads and scatters this much at a time, so that it is still in the processor's cache. */
+const SLICE = 256 * 1024;
+const BUFFER_KEPT = 2 * 1024 * 1024;
+
+export class BlkRequests {
+  readonly memory: ChainMemory;
+  /** After BLK_DONE: how it ended and the bytes written to the chain, with the status. */
+  status = VIRTIO_BLK_S_OK;
+  written = 1;
+  readonly #export: NbdExport;
+  readonly #head = new DataBuffer(REQUEST_HEAD_SIZE);
+  readonly #ranges = new DataBuffer(BLK_RANGES_MAX * RANGE_SIZE);
+  #buffer = new DataBuffer(SLICE);
+
+  constructor(target: NbdExport, window: GuestWindow) {
+    this.#export = target;
+    this.memory = new ChainMemory(window);
+  }
+
+  /** Carries out the chain that `queue` took last. */
+  take(queue: Virtqueue): number {
+    const { memory } = this;
+    memory.use(queue);
+    if (memory.readableBytes < REQUEST_HEAD_SIZE || memory.writableBytes === 0) return BLK_MALFORMED;
+    memory.read(0, REQUEST_HEAD_SIZE, this.#head);
+    const { view } = this.#head;
+    const offset = (view.getUint32(12, true) * U32 + view.getUint32(8, true)) * SECTOR_SIZE;
+    switch (view.getUint32(0, true)) {
+      case VIRTIO_BLK_T_IN:
+        return this.#read(offset, memory.writableBytes - 1);
+      case VIRTIO_BLK_T_OUT:
+        return this.#write(offset, memory.readableBytes - REQUEST_HEAD_SIZE);
+      case VIRTIO_BLK_T_FLUSH:
+        return BLK_FLUSH;
+      case VIRTIO_BLK_T_GET_ID:
+        return this.#identify(memory.writableBytes - 1);
+      case VIRTIO_BLK_T_DISCARD:
+        return this.#changeRanges(false);
+      case VIRTIO_BLK_T_WRITE_ZEROES:
+        return this.#changeRanges(true);
+      default:
+        return this.#done(VIRTIO_BLK_S_UNSUPP);
+    }
+  }
+
+  #done(status: number, dataBytes = 0): number {
+    this.status = status;
+    this.written = dataBytes + 1;
+    return BLK_DONE;
+  }
+
+  #isOutside(offset: number, length: number): boolean {
+    return length % SECTOR_SIZE !== 0 || offset + length > this.#export.sizeBytes;
+  }
+
+  #read(offset: number, length: number): number {
+    if (this.#isOutside(offset, length) || length > REQUEST_SIZE_BYTES_MAX) {
+      return this.#done(VIRTIO_BLK_S_IOERR);
+    }
+    const { device } = this.#export;
+    for (let done = 0; done < length; done += SLICE) {
+      const count = Math.min(SLICE, length - done);
+      if (device.read(this.#buffer, 0, offset + done, count) !== OK) return this.#done(VIRTIO_BLK_S_IOERR);
+      this.memory.write(done, count, this.#buffer);
+    }
+    return this.#done(VIRTIO_BLK_S_OK, length);
+  }
+
+  #write(offset: number, length: number): number {
+    if (this.#export.readOnly || this.#isOutside(offset, length) || length > REQUEST_SIZE_BYTES_MAX) {
+      return this.#done(VIRTIO_BLK_S_IOERR);
+    }
+    if (length === 0) return this.#done(VIRTIO_BLK_S_OK);
+    if (length > this.#buffer.bytes.byteLength) this.#buffer = new DataBuffer(length);
+    this.memory.read(REQUEST_HEAD_SIZE, length, this.#buffer);
+    const result = this.#export.device.stageWrite(this.#buffer, 0, offset, length);
+    if (this.#buffer.bytes.byteLength > BUFFER_KEPT) this.#buffer = new DataBuffer(SLICE);
+    return this.#staged(result);
+  }
+
+  #staged(result: number): number {
+    if (result === EAGAIN) return BLK_AGAIN;
+    if (result !== OK) return this.#done(VIRTIO_BLK_S_IOERR);
+    this.#export.staged = true;
+    return BLK_STAGED;
+  }
+
+  #identify(length: number): number {
+    const count = Math.min(length, DEVICE_ID_SIZE);
+    assert(count <= this.#buffer.bytes.byteLength, "an identity is small");
+    this.#buffer.bytes.fill(0, 0, DEVICE_ID_SIZE);
+    this.#buffer.bytes.write(this.#export.name, 0, DEVICE_ID_SIZE);
+    this.memory.write(0, count, this.#buffer);
+    return this.#done(VIRTIO_BLK_S_OK, count);
+  }
+
+  #changeRanges(zeroes: boolean): number {
+    const length = this.memory.readableBytes - REQUEST_HEAD_SIZE;
+    const count = length / RANGE_SIZE;
+    if (this.#export.readOnly || length % RANGE_SIZE !== 0 || count === 0 || count > BLK_RANGES_MAX) {
+      return this.#done(VIRTIO_BLK_S_IOERR);
+    }
+    this.memory.read(REQUEST_HEAD_SIZE, length, this.#ranges);
+    for (let i = 0; i < count; i++) {
+      const status = this.#judgeRange(i * RANGE_SIZE, zeroes);
+      if (status !== VIRTIO_BLK_S_OK) return this.#done(status);
+    }
+    for (let i = 0; i < count; i++) {
+      const result = this.#changeRange(i * RANGE_SIZE, zeroes);
+      if (result !== OK) return this.#staged(result);
+    }
+    return this.#staged(OK);
+  }
+
+  /** Source: VIRTIO 1.2, 5.2.6.2: reserved flags, and UNMAP of DISCARD, are UNSUPP. */
+  #judgeRange(at: number, zeroes: boolean): number {
+    const { view } = this.#ranges;
+    const flags = view.getUint32(at + 12, true);
+    if ((flags & ~(zeroes ? VIRTIO_BLK_RANGE_UNMAP : 0)) !== 0) return VIRTIO_BLK_S_UNSUPP;
+    const sectors = view.getUint32(at + 8, true);
+    if (sectors > (zeroes ? BLK_ZEROES_SECTORS_MAX : BLK_DISCARD_SECTORS_MAX)) return VIRTIO_BLK_S_IOERR;
+    return this.#isOutside(this.#offsetOf(at), sectors * SECTOR_SIZE) ? VIRTIO_BLK_S_IOERR : VIRTIO_BLK_S_OK;
+  }
+
+  #offsetOf(at: number): number {
+    const { view } = this.#ranges;
+    return (view.getUint32(at + 4, true) * U32 + view.getUint32(at, true)) * SECTOR_SIZE;
+  }
+
+  #changeRange(at: number, zeroes: boolean): number {
+    const { view } = this.#ranges;
+    const { device } = this.#export;
+    const offset = this.#offsetOf(at);
+    const length = view.getUint32(at + 8, true) * SECTOR_SIZE;
+    if (length === 0) return OK;
+    if (zeroes && (view.getUint32(at + 12, true) & VIRTIO_BLK_RANGE_UNMAP) === 0) {
+      return device.stageZeroes(offset, length);
+    }
+    if (zeroes) return device.stageUnmap(offset, length);
+    // A discard may round inwards: parts of blocks stay as they are.
+    const first = Math.ceil(offset / BLOCK_SIZE) * BLOCK_SIZE;
+    const end = Math.floor((offset + length) / BLOCK_SIZE) * BLOCK_SIZE;
+    return end > first ? device.stageUnmap(first, end - first) : OK;
+  }
+}

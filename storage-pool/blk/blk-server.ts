@@ -1,0 +1,184 @@
+// The vhost-user-blk front of a pool: sockets of one volume each, and the guest that is connected to each.
+// Invariant: one guest at a time at a socket. Thread: the pool's worker. Hot: yes (breath).
+import { unlinkSync } from "node:fs";
+import { PlinthError } from "../../base/errors/index.js";
+import {
+  closeFile,
+  EPOLLIN,
+  type Epoll,
+  giveSocketFile,
+  listenUnix,
+  sysAccept,
+} from "../../base/linux/index.js";
+import { OK } from "../errors.js";
+import type { NbdExport } from "../nbd/nbd-export.js";
+import type { FlushQueue } from "../nbd/nbd-transmission.js";
+import type { BlockDevice } from "../volume/block-device.js";
+import { BlkConnection } from "./blk-connection.js";
+
+interface BlkListener {
+  readonly path: string;
+  readonly fd: number;
+  readonly find: () => NbdExport | undefined;
+  connection: BlkConnection | undefined;
+  /** Of the connection; −1 without one. */
+  connectionFd: number;
+}
+
+export class BlkServer {
+  readonly #epoll: Epoll;
+  readonly #flushes: FlushQueue;
+  readonly #listeners: BlkListener[] = [];
+  /** Guests are kicking us: they are asked not to. */
+  #awake = false;
+  refusedCount = 0;
+  connectionCount = 0;
+
+  constructor(epoll: Epoll, flushes: FlushQueue) {
+    this.#epoll = epoll;
+    this.#flushes = flushes;
+  }
+
+  /** Serves what `find` finds at `path`; as root the socket is given to `uid`. Throws EADDRINUSE and SOCKET_PATH_…. */
+  listen(path: string, find: () => NbdExport | undefined, uid: number | undefined): void {
+    const fd = listenUnix(path, { mode: 0o600 });
+    try {
+      if (uid !== undefined && process.getuid?.() === 0) giveSocketFile(path, uid);
+    } catch (cause) {
+      closeFile(fd);
+      throw new PlinthError("EPERM", `the socket ${path} cannot be given to user ${uid}`, { cause });
+    }
+    this.#listeners.push({ path, fd, find, connection: undefined, connectionFd: -1 });
+    this.#epoll.add(fd, EPOLLIN);
+  }
+
+  isListening(path: string): boolean {
+    return this.#listeners.some((listener) => listener.path === path); // cold
+  }
+
+  /** Ends the connection and removes the socket. */
+  unlisten(path: string): void {
+    const index = this.#listeners.findIndex((listener) => listener.path === path); // cold
+    const listener = this.#listeners[index];
+    if (listener === undefined) return;
+    this.#listeners.splice(index, 1);
+    this.#end(listener);
+    this.#epoll.remove(listener.fd);
+    closeFile(listener.fd);
+    try {
+      unlinkSync(path);
+    } catch {
+      // Whoever owns the directory may have removed it already.
+    }
+  }
+
+  connectionsOf(device: BlockDevice): number {
+    return this.#listeners.filter(({ connection }) => connection?.target.device === device).length; // cold
+  }
+
+  disconnect(device: BlockDevice): void {
+    for (let i = 0; i < this.#listeners.length; i++) {
+      const listener = this.#listeners[i] as BlkListener;
+      if (listener.connection?.target.device === device) this.#end(listener);
+    }
+  }
+
+  resized(device: BlockDevice): void {
+    for (let i = 0; i < this.#listeners.length; i++) {
+      const { connection } = this.#listeners[i] as BlkListener;
+      if (connection?.target.device === device) connection.resized();
+    }
+  }
+
+  /** Handles a descriptor that epoll reported; one that is nobody's else is a guest's kick. */
+  onReady(fd: number): void {
+    for (let i = 0; i < this.#listeners.length; i++) {
+      const listener = this.#listeners[i] as BlkListener;
+      if (listener.fd === fd) this.#accept(listener);
+      else if (listener.connectionFd === fd) this.#control(listener);
+    }
+  }
+
+  /** Serves every guest once; nothing else of the pool is staged. True when there is more to do. */
+  breath(): boolean {
+    let more = false;
+    for (let i = 0; i < this.#listeners.length; i++) {
+      const { connection } = this.#listeners[i] as BlkListener;
+      if (connection === undefined || !connection.take()) continue;
+      more = true;
+      const { target } = connection;
+      let committed: number = OK;
+      if (target.staged) {
+        target.staged = false;
+        committed = target.device.commit();
+      }
+      connection.finish(committed);
+    }
+    if (more && !this.#awake) this.#setAwake(true);
+    return more;
+  }
+
+  /** Before a sleep: guests kick from now on. False when one of them has something already. */
+  beginSleep(): boolean {
+    if (!this.#awake) return true;
+    this.#awake = false;
+    let quiet = true;
+    for (let i = 0; i < this.#listeners.length; i++) {
+      const { connection } = this.#listeners[i] as BlkListener;
+      if (connection?.beginSleep() === false) quiet = false;
+    }
+    if (!quiet) this.#setAwake(true);
+    return quiet;
+  }
+
+  get hasStalled(): boolean {
+    return this.#listeners.some(({ connection }) => connection?.stalled === true); // cold
+  }
+
+  /** The cleaner made room, or gave up. */
+  retryStalled(): void {
+    for (let i = 0; i < this.#listeners.length; i++) {
+      const { connection } = this.#listeners[i] as BlkListener;
+      if (connection !== undefined) connection.stalled = false;
+    }
+  }
+
+  close(): void {
+    while (this.#listeners.length > 0) this.unlisten((this.#listeners[0] as BlkListener).path);
+  }
+
+  #setAwake(awake: boolean): void {
+    this.#awake = awake;
+    for (let i = 0; i < this.#listeners.length; i++) {
+      (this.#listeners[i] as BlkListener).connection?.endSleep();
+    }
+  }
+
+  #control(listener: BlkListener): void {
+    if (listener.connection?.backend.poll() === false) this.#end(listener);
+    // A ring that has just begun does not kick until it is asked to.
+    this.#awake = true;
+  }
+
+  #accept(listener: BlkListener): void {
+    const fd = sysAccept(listener.fd);
+    if (fd < 0) return;
+    const target = listener.find();
+    if (target === undefined || listener.connection !== undefined) {
+      this.refusedCount++;
+      closeFile(fd);
+      return;
+    }
+    listener.connectionFd = fd;
+    this.connectionCount++;
+    listener.connection = new BlkConnection(fd, target, this.#epoll, this.#flushes);
+  }
+
+  #end(listener: BlkListener): void {
+    if (listener.connection === undefined) return;
+    this.connectionCount--;
+    listener.connection.close();
+    listener.connection = undefined;
+    listener.connectionFd = -1;
+  }
+}

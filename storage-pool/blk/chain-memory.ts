@@ -1,0 +1,75 @@
+// The bytes of a descriptor chain as two streams: what the device reads, then what it writes.
+// Invariant: only offsets that the queue has checked are touched. Nothing is kept from one chain to the next.
+// Thread: the owner of the window. Hot: yes.
+import { copyMemory } from "../../base/linux/index.js";
+import type { DescriptorChain, GuestWindow, Virtqueue } from "../../base/virtio/index.js";
+import type { DataBuffer } from "../disk/data-buffer.js";
+
+export class ChainMemory {
+  readonly window: GuestWindow;
+  #queue: Virtqueue | undefined = undefined;
+  /** Bytes that the device may read, and write. */
+  readableBytes = 0;
+  writableBytes = 0;
+
+  constructor(window: GuestWindow) {
+    this.window = window;
+  }
+
+  /** Looks at the chain that `queue` took last. */
+  use(queue: Virtqueue): void {
+    this.#queue = queue;
+    const { chain } = queue;
+    this.readableBytes = 0;
+    this.writableBytes = 0;
+    for (let i = 0; i < chain.segments; i++) {
+      const length = chain.length[i] as number;
+      if (i < chain.readableCount) this.readableBytes += length;
+      else this.writableBytes += length;
+    }
+  }
+
+  /** Copies `length` readable bytes from `skip` on to `to`; they are there. */
+  read(skip: number, length: number, to: DataBuffer): void {
+    const { chain } = this.#queue as Virtqueue;
+    let done = 0;
+    for (let i = 0; i < chain.readableCount && done < length; i++) {
+      const size = chain.length[i] as number;
+      if (skip >= size) {
+        skip -= size;
+        continue;
+      }
+      const count = Math.min(size - skip, length - done);
+      copyMemory(to.address + done, this.window.memory.address + (chain.offset[i] as number) + skip, count);
+      done += count;
+      skip = 0;
+    }
+  }
+
+  /** Copies `length` bytes of `from` over the writable ones from `skip` on; they are there. */
+  write(skip: number, length: number, from: DataBuffer): void {
+    const queue = this.#queue as Virtqueue;
+    const { chain } = queue;
+    let done = 0;
+    for (let i = chain.readableCount; i < chain.segments && done < length; i++) {
+      const size = chain.length[i] as number;
+      if (skip >= size) {
+        skip -= size;
+        continue;
+      }
+      const count = Math.min(size - skip, length - done);
+      const offset = (chain.offset[i] as number) + skip;
+      copyMemory(this.window.memory.address + offset, from.address + done, count);
+      if (queue.log !== undefined) queue.markWritten(offset, count);
+      done += count;
+      skip = 0;
+    }
+  }
+
+  /** Window offset of the last writable byte, where the status goes; the chain has one. */
+  get statusOffset(): number {
+    const chain = (this.#queue as Virtqueue).chain as DescriptorChain;
+    const last = chain.segments - 1;
+    return (chain.offset[last] as number) + (chain.length[last] as number) - 1;
+  }
+}

@@ -1,0 +1,100 @@
+// A guest whose only disk is a volume over vhost-user-blk: it boots from it, and keeps what it wrote whatever dies.
+import { mkdtempSync, rmSync } from "node:fs";
+import { join } from "node:path";
+import { afterAll, beforeAll, expect, it } from "vitest";
+import { waitFor } from "../../base/time/index.js";
+import { ensureGuestImage, type GuestImage } from "../../hypervisor-core/index.js";
+import type { VolumeView } from "../../storage-pool/index.js";
+import { BlkGuest } from "../support/blk-guest.js";
+import { BOOT_DISK_MARK, makeBootDisk } from "../support/boot-disk.js";
+import { requirePrograms, runOk } from "../support/run.js";
+import { StorageProcess } from "../support/storage-process.js";
+
+const MIB = 2 ** 20;
+const SIZE = 256 * MIB;
+
+let dir: string;
+let storage: StorageProcess;
+let image: GuestImage;
+let guest: BlkGuest;
+beforeAll(async () => {
+  requirePrograms("qemu-system-x86_64", "nbdcopy");
+  dir = mkdtempSync("/tmp/vb-");
+  image = await ensureGuestImage({ cacheDir: "/var/cache/plinth/images" });
+  storage = new StorageProcess();
+  await storage.start();
+  await storage.plinth("volume", "create", "v", "--size", "256MiB");
+  const disk = join(dir, "boot");
+  makeBootDisk(image, disk, "raw");
+  await runOk("nbdcopy", ["--flush", disk, storage.uri("v")]);
+  await attach();
+  guest = new BlkGuest({ image, blkSocket: socket(), fromDisk: true });
+  await guest.booted();
+});
+afterAll(async () => {
+  await guest?.kill();
+  await storage?.destroy();
+  rmSync(dir, { recursive: true, force: true });
+});
+
+const socket = (): string => join(dir, "blk.sock");
+const volume = (): Promise<VolumeView> => storage.call("volume.get", { name: "v" }) as Promise<VolumeView>;
+const attach = (): Promise<string> =>
+  storage.plinth("volume", "attach", "v", "--socket", socket(), "--protocol", "vhost-user-blk");
+
+it("boots from the volume, with two queues, a write cache, discard, and blocks of 4096 bytes", async () => {
+  expect(await guest.run("cat /proc/cmdline")).toContain(BOOT_DISK_MARK);
+  expect(await guest.run("cat /sys/block/vda/size")).toBe(String(SIZE / 512));
+  expect(await guest.run("ls /sys/block/vda/mq | wc -l")).toBe("2");
+  expect(await guest.run("cat /sys/block/vda/cache_type /sys/block/vda/serial")).toBe(
+    "write back\r\ndefault/v".replace("default/", ""),
+  );
+  const queue =
+    "cd /sys/block/vda/queue; cat physical_block_size discard_granularity; test $(cat discard_max_bytes) -gt 1000000";
+  expect(await guest.run(queue)).toMatch(/^4096\s+4096$/);
+  expect((await volume()).connections).toBe(1);
+});
+
+it("gives space back, zeroes, and flushes", async () => {
+  const before = (await volume()).allocatedBytes;
+  const at = "seek=100 oflag=direct";
+  await guest.run(`dd if=/dev/urandom of=/dev/vda bs=1M count=16 ${at} 2>/dev/null; sync`);
+  expect((await volume()).allocatedBytes).toBe(before + 16 * MIB);
+  await guest.run("blkdiscard -o 104857600 -l 8388608 /dev/vda");
+  expect((await volume()).allocatedBytes).toBe(before + 8 * MIB);
+  await guest.run("blkdiscard -z -o 113246208 -l 8388608 /dev/vda || true");
+  expect(await guest.run("dd if=/dev/vda bs=1M skip=100 count=8 2>/dev/null | tr -d '\\0' | wc -c")).toBe(
+    "0",
+  );
+});
+
+it("goes on after the daemon was killed under load: nothing answered is lost, nothing fails", async () => {
+  const done = guest.start(
+    "for i in $(seq 1 24); do dd if=/dev/urandom of=/tmp/p bs=64k count=16 2>/dev/null; dd if=/tmp/p of=/dev/vda bs=64k seek=$((2400+16*i)) conv=fsync 2>/dev/null || echo FAILED; md5sum </tmp/p; done",
+  );
+  const before = (await volume()).allocatedBytes;
+  await waitFor(
+    async () => (await volume()).allocatedBytes > before + 3 * MIB,
+    "the guest to write",
+    60_000,
+    50,
+  );
+  await storage.end("SIGKILL");
+  await storage.start();
+  const sums = (await done()).split(/\s+/).filter((word) => /^[0-9a-f]{32}$/.test(word));
+  expect(sums).toHaveLength(24);
+  const again = await guest.run(
+    "echo 3 >/proc/sys/vm/drop_caches; for i in $(seq 1 24); do dd if=/dev/vda bs=64k skip=$((2400+16*i)) count=16 2>/dev/null | md5sum; done",
+  );
+  expect(again.split(/\s+/).filter((word) => /^[0-9a-f]{32}$/.test(word))).toEqual(sums);
+});
+
+it("sees the volume grow", async () => {
+  await storage.plinth("volume", "grow", "v", "--size", "320MiB");
+  await waitFor(
+    async () => (await guest.run("cat /sys/block/vda/size")) === String((SIZE + 64 * MIB) / 512),
+    "the guest to see it",
+    20_000,
+    200,
+  );
+});
