@@ -1,6 +1,6 @@
 // Packets and ports: the pool, the batch, the Port contract and the ports that need no operating system.
 export { Batch } from "./batch.js";
-export { completeChecksum } from "./checksum-offload.js";
+export { completeChecksum, primeChecksum } from "./checksum-offload.js";
 export { type Faults, FaultyPort, type FaultyPortOptions } from "./faulty-port.js";
 export {
   ARENA_SIZE_MAX,

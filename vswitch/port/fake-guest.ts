@@ -49,10 +49,19 @@ export class FakeGuest {
     }
   }
 
-  /** The guest transmits by queue `pair`; waits for free descriptors by calling `pump`. */
-  async send(frame: Uint8Array, pump: () => void, pair = 0): Promise<void> {
+  /**
+   * The guest transmits by queue `pair`; waits for free descriptors by calling `pump`. What no buffer holds lies in as
+   * many as it takes.
+   */
+  async send(
+    frame: Uint8Array,
+    pump: () => void,
+    pair = 0,
+    header: Uint8Array = new Uint8Array(HEADER_SIZE),
+  ): Promise<void> {
     const index = 2 * pair + 1;
-    const needed = this.layout === "one" ? 1 : this.layout === "two" ? 2 : 4;
+    const cuts = cutsOf(this.layout, HEADER_SIZE + frame.byteLength);
+    const needed = cuts.length - 1;
     const ring = this.frontEnd.rings[index]!;
     await waitFor(
       () => {
@@ -66,30 +75,33 @@ export class FakeGuest {
       1,
     );
     const slots = ring.free.splice(0, needed);
-    const at = this.frontEnd.bufferAt(index, slots[0]!);
-    const room = HEADER_SIZE + frame.byteLength;
+    const all = Buffer.concat([header, frame]);
     const { bytes } = this.frontEnd;
-    bytes.fill(0, at, at + HEADER_SIZE);
-    bytes.set(frame, at + HEADER_SIZE);
-    const cuts = cutsOf(this.layout, room);
-    const buffers = slots.map((_, i) => ({
-      address: FRONT_END_GUEST_BASE + at + cuts[i]!,
-      length: cuts[i + 1]! - cuts[i]!,
-      flags: 0,
-    }));
+    const buffers = slots.map((slot, i) => {
+      const [from, to] = [cuts[i]!, cuts[i + 1]!];
+      const at = this.frontEnd.bufferAt(index, slot);
+      bytes.set(all.subarray(from, to), at);
+      return { address: FRONT_END_GUEST_BASE + at, length: to - from, flags: 0 };
+    });
     this.#chains.set(index * CHAIN_KEY + slots[0]!, slots);
     this.frontEnd.offerChain(index, slots, buffers);
   }
 
   /** Frames that arrived by queue `pair` since the last call; their buffers are offered again. */
   receive(pair = 0): Uint8Array[] {
+    return this.receiveWithHeaders(pair).map(({ frame }) => frame);
+  }
+
+  /** As receive(), with the header before each frame. */
+  receiveWithHeaders(pair = 0): { readonly header: Buffer; readonly frame: Uint8Array }[] {
     const index = 2 * pair;
-    const frames: Uint8Array[] = [];
+    const received: { readonly header: Buffer; readonly frame: Uint8Array }[] = [];
     for (;;) {
       const used = this.frontEnd.takeUsed(index);
-      if (used === undefined) return frames;
+      if (used === undefined) return received;
       const at = this.frontEnd.bufferAt(index, used.head);
       const count = this.frontEnd.view.getUint16(at + 10, true);
+      const header = Buffer.from(this.frontEnd.bytes.slice(at, at + HEADER_SIZE));
       const parts = [this.frontEnd.bytes.slice(at + HEADER_SIZE, at + used.length)];
       this.#offerBuffer(used.head, pair);
       for (let i = 1; i < count; i++) {
@@ -99,7 +111,7 @@ export class FakeGuest {
         parts.push(this.frontEnd.bytes.slice(from, from + next.length));
         this.#offerBuffer(next.head, pair);
       }
-      frames.push(Uint8Array.from(Buffer.concat(parts)));
+      received.push({ header, frame: Uint8Array.from(Buffer.concat(parts)) });
     }
   }
 
@@ -126,6 +138,10 @@ export class FakeGuest {
 }
 
 function cutsOf(layout: Layout, size: number): number[] {
+  if (size > BUFFER_SIZE) {
+    const count = Math.ceil(size / BUFFER_SIZE);
+    return Array.from({ length: count + 1 }, (_, i) => Math.min(size, i * BUFFER_SIZE));
+  }
   if (layout === "one") return [0, size];
   if (layout === "two") return [0, HEADER_SIZE, size];
   return [0, 5, HEADER_SIZE + 3, HEADER_SIZE + 10, size];

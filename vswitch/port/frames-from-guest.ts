@@ -2,16 +2,20 @@
 //
 //   take chains ─► touch every header ─► copy, give back ─► publish once
 //
+// A packet that the guest leaves to hardware to cut may be longer than a frame, and then gets a large slot.
 // Invariant: nothing of a chain is kept across calls. Thread: the datapath worker's. Hot: yes.
 import {
   type Batch,
   FRAME_SIZE_MAX,
   FRAME_SIZE_MIN,
+  LARGE_FRAME_SIZE_MAX,
   type PacketPool,
   type PortCounters,
   RX_BYTES,
+  RX_DROPPED,
   RX_ERRORS,
   RX_PACKETS,
+  readNetHeader,
 } from "../../base/packet/index.js";
 import { type GuestWindow, POP_BAD, type Virtqueue } from "../../base/virtio/index.js";
 import { type NetFormat, NO_FORMAT } from "./virtio-net-device.js";
@@ -25,6 +29,10 @@ export class FramesFromGuest {
   readonly #words: Uint32Array;
   readonly #copier: WindowCopier;
   #headerSize = NO_FORMAT.headerSize;
+  #sendsUndone = NO_FORMAT.sendsUndone;
+  #lengthMax = FRAME_SIZE_MAX;
+  /** Packets of the burst in hand for which no room was left. */
+  #dropped = 0;
 
   constructor(pool: PacketPool, window: GuestWindow, stats: PortCounters) {
     this.#pool = pool;
@@ -35,6 +43,8 @@ export class FramesFromGuest {
 
   use(format: NetFormat): void {
     this.#headerSize = format.headerSize;
+    this.#sendsUndone = format.sendsUndone;
+    this.#lengthMax = format.sendsUndone ? LARGE_FRAME_SIZE_MAX : FRAME_SIZE_MAX;
   }
 
   /** Takes up to `limit` chains that available() counted and gives them back; returns how many frames they held. */
@@ -62,50 +72,70 @@ export class FramesFromGuest {
     const stats = this.#stats;
     const pool = this.#pool;
     const header = this.#headerSize;
+    const undone = this.#sendsUndone;
+    const { bytes } = pool;
     const { burstHeads, burstOffsets, burstLengths } = queue;
     let count = 0;
-    let bytes = 0;
+    let size = 0;
+    this.#dropped = 0;
     for (let i = 0; i < taken; i++) {
       const head = burstHeads[i] as number;
+      const at = burstOffsets[i] as number;
       const length = (burstLengths[i] as number) - header;
       let packet = -1;
       if (length >= FRAME_SIZE_MIN && length <= FRAME_SIZE_MAX) {
         packet = pool.allocate();
-        this.#copier.copy(pool.offset[packet] as number, (burstOffsets[i] as number) + header, length);
+        this.#copier.copy(pool.offset[packet] as number, at + header, length);
         pool.length[packet] = length;
-      } else if (length === -header) packet = this.#gather(queue, head);
+        if (undone && ((bytes[at] as number) | (bytes[at + 1] as number)) !== 0)
+          packet = this.#judge(packet, at);
+      } else if (length === -header || length > FRAME_SIZE_MAX) packet = this.#gather(queue, head);
       queue.pushRead(head);
       if (packet < 0) continue;
       batch.packets[batch.length++] = packet;
-      bytes += pool.length[packet] as number;
+      size += pool.length[packet] as number;
       count++;
     }
     stats[RX_PACKETS] = (stats[RX_PACKETS] as number) + count;
-    stats[RX_BYTES] = (stats[RX_BYTES] as number) + bytes;
-    stats[RX_ERRORS] = (stats[RX_ERRORS] as number) + (taken - count);
+    stats[RX_BYTES] = (stats[RX_BYTES] as number) + size;
+    stats[RX_DROPPED] = (stats[RX_DROPPED] as number) + this.#dropped;
+    stats[RX_ERRORS] = (stats[RX_ERRORS] as number) + (taken - count - this.#dropped);
     return count;
   }
 
-  /** Copies the frame of a chain of several segments into a packet; −1 when it is none. */
+  /** Copies the frame of a chain of several segments into a packet, its header before it; −1 when it is none. */
   #gather(queue: Virtqueue, head: number): number {
     const segments = queue.follow(head);
     const header = this.#headerSize;
-    const count = segments === POP_BAD ? 0 : queue.chain.readableCount;
-    let length = -header;
-    for (let i = 0; i < count; i++) length += queue.chain.length[i] as number;
-    if (length < FRAME_SIZE_MIN || length > FRAME_SIZE_MAX) return -1;
+    const { readableCount, offset, length } = queue.chain;
+    const count = segments === POP_BAD ? 0 : readableCount;
+    let size = -header;
+    for (let i = 0; i < count; i++) size += length[i] as number;
+    if (size < FRAME_SIZE_MIN || size > this.#lengthMax) return -1;
     const pool = this.#pool;
-    const packet = pool.allocate();
-    let to = pool.offset[packet] as number;
-    let skip = header;
-    for (let i = 0; i < count; i++) {
-      const size = queue.chain.length[i] as number;
-      const skipped = skip < size ? skip : size;
-      skip -= skipped;
-      this.#copier.copy(to, (queue.chain.offset[i] as number) + skipped, size - skipped);
-      to += size - skipped;
+    const packet = size > FRAME_SIZE_MAX ? pool.allocateLarge() : pool.allocate();
+    if (packet < 0) {
+      this.#dropped++;
+      return -1;
     }
-    pool.length[packet] = length;
-    return packet;
+    const start = (pool.offset[packet] as number) - header;
+    let to = start;
+    for (let i = 0; i < count; i++) {
+      this.#copier.copy(to, offset[i] as number, length[i] as number);
+      to += length[i] as number;
+    }
+    pool.length[packet] = size;
+    return this.#sendsUndone ? this.#judge(packet, start) : packet;
+  }
+
+  /** The packet with what the header at `at` says of it; −1 when that makes no sense, and then it is freed. */
+  #judge(packet: number, at: number): number {
+    const pool = this.#pool;
+    const isSound = readNetHeader(pool, packet, at);
+    // Only what is to be cut may be longer than a frame.
+    const isCut = pool.checksumStart[packet] !== 0 && pool.segmentSize[packet] !== 0;
+    if (isSound && (isCut || (pool.length[packet] as number) <= FRAME_SIZE_MAX)) return packet;
+    pool.free(packet);
+    return -1;
   }
 }

@@ -8,10 +8,13 @@ import {
   type Batch,
   type PacketPool,
   type PortCounters,
+  primeChecksum,
   TX_BYTES,
   TX_DROPPED,
   TX_ERRORS,
   TX_PACKETS,
+  wireLength,
+  writeNetHeader,
 } from "../../base/packet/index.js";
 import { type GuestWindow, POP_BAD, POP_BROKEN, POP_EMPTY, type Virtqueue } from "../../base/virtio/index.js";
 import { ETHERNET_TYPE, ETHERTYPE_VLAN } from "../../base/wire/index.js";
@@ -75,8 +78,9 @@ export class FramesToGuest {
       const length = pool.length[packet] as number;
       if ((burstLengths[i] as number) < length + header || length > lengthMax) break;
       const to = burstOffsets[i] as number;
+      // It may complete the checksum field, so the header comes first.
+      this.#writeHeader(packet, to, 1);
       this.#copier.copy(to + header, pool.offset[packet] as number, length);
-      this.#writeHeader(to, 1);
       if (logging) queue.markWritten(to, length + header);
       queue.push(burstHeads[i] as number, length + header);
       bytes += length;
@@ -90,8 +94,8 @@ export class FramesToGuest {
   #deliverOne(queue: Virtqueue, packet: number): void {
     const stats = this.#stats;
     const length = this.#pool.length[packet] as number;
-    const source = this.#pool.offset[packet] as number;
-    const failure = this.#isTooLong(source, length) ? TX_ERRORS : this.#deliver(queue, source, length);
+    if (this.#pool.checksumStart[packet] !== 0) primeChecksum(this.#pool, packet);
+    const failure = this.#isTooLong(packet) ? TX_ERRORS : this.#deliver(queue, packet);
     if (failure === 0) {
       stats[TX_PACKETS] = (stats[TX_PACKETS] as number) + 1;
       stats[TX_BYTES] = (stats[TX_BYTES] as number) + length;
@@ -99,17 +103,20 @@ export class FramesToGuest {
   }
 
   /** Whether the frame exceeds the guest's MTU; one VLAN tag more is always allowed. */
-  #isTooLong(at: number, length: number): boolean {
+  #isTooLong(packet: number): boolean {
+    const length = wireLength(this.#pool, packet);
     if (length <= this.#lengthMax) return false;
+    const at = this.#pool.offset[packet] as number;
     const bytes = this.#bytes;
     const type = ((bytes[at + ETHERNET_TYPE] as number) << 8) | (bytes[at + ETHERNET_TYPE + 1] as number);
     return type !== ETHERTYPE_VLAN || length > this.#lengthMax + VLAN_TAG_SIZE;
   }
 
   /** Writes one frame into as many chains as it needs. 0, or the counter that says why not. */
-  #deliver(queue: Virtqueue, source: number, length: number): number {
+  #deliver(queue: Virtqueue, packet: number): number {
     const header = this.#headerSize;
-    let remaining = length;
+    let source = this.#pool.offset[packet] as number;
+    let remaining = this.#pool.length[packet] as number;
     let chains = 0;
     let headerAt = 0;
     while (remaining > 0) {
@@ -136,7 +143,7 @@ export class FramesToGuest {
         return TX_ERRORS;
       }
     }
-    this.#writeHeader(headerAt, chains);
+    this.#writeHeader(packet, headerAt, chains);
     if (queue.log !== undefined) queue.markWritten(headerAt, header);
     for (let i = 0; i < chains; i++) {
       queue.push(this.#chainHeads[i] as number, this.#chainLengths[i] as number);
@@ -159,17 +166,17 @@ export class FramesToGuest {
     return written;
   }
 
-  /** virtio_net_hdr without offloads: all zero but num_buffers at byte 10. */
-  #writeHeader(at: number, chains: number): void {
-    if (this.#headerSize === HEADER_SIZE && (at & 3) === 0) {
+  /** virtio_net_hdr: what is undone, most often nothing, and num_buffers at byte 10. */
+  #writeHeader(packet: number, at: number, chains: number): void {
+    if (this.#pool.checksumStart[packet] !== 0) writeNetHeader(this.#pool, packet, at);
+    else if (this.#headerSize === HEADER_SIZE && (at & 3) === 0) {
       const words = this.#words;
       words[at >>> 2] = 0;
       words[(at >>> 2) + 1] = 0;
       words[(at >>> 2) + 2] = chains << 16;
       return;
-    }
+    } else writeNetHeader(this.#pool, packet, at);
     const bytes = this.#bytes;
-    for (let i = 0; i < 10; i++) bytes[at + i] = 0;
     if (this.#headerSize !== HEADER_SIZE) return;
     bytes[at + 10] = chains;
     bytes[at + 11] = 0;

@@ -4,7 +4,8 @@
 //   rx: rings 1, 3, … (guest transmit) ─► frames-from-guest.ts ─► publish once, call if wanted
 //   tx: rings 0, 2, … (guest receive)  ◄─ frames-to-guest.ts, likewise; the queue by the frame's flow
 //
-// Source: VIRTIO 1.2, 5.1.6. Split and packed rings, no offloads; the guest's virtio_net_hdr is read over.
+// Source: VIRTIO 1.2, 5.1.6. Split and packed rings. What a guest leaves undone, checksums and cutting, goes to the
+// other guest undone if that one takes it.
 // Invariants: nothing of a chain is kept across calls, so a guest may vanish between any two; indices are published
 // only after the bytes. Thread: the datapath worker's. Hot: yes.
 import { assert } from "../../base/assert/index.js";
@@ -26,7 +27,7 @@ import { flowHash } from "./flow-spread.js";
 import { FramesFromGuest } from "./frames-from-guest.js";
 import { FramesToGuest } from "./frames-to-guest.js";
 import { rarpFrame } from "./rarp-frame.js";
-import { MTU_MAX, MTU_MIN, NET_DEVICE, netFormat, QUEUE_PAIRS_MAX } from "./virtio-net-device.js";
+import { MTU_MAX, MTU_MIN, NET_DEVICE, NO_FORMAT, netFormat, QUEUE_PAIRS_MAX } from "./virtio-net-device.js";
 
 export interface VhostUserPortOptions {
   readonly name: string;
@@ -56,6 +57,7 @@ export class VhostUserPort implements Port {
   readonly stats = createPortCounters();
   readonly wakeFd: number;
   linkUp = false;
+  offloads = NO_FORMAT.offloads;
   readonly #options: VhostUserPortOptions;
   readonly #pool: PacketPool;
   readonly #fromGuest: FramesFromGuest;
@@ -185,6 +187,7 @@ export class VhostUserPort implements Port {
     this.#generation = -1;
     this.#mtu = 0;
     this.#announcement = undefined;
+    this.offloads = NO_FORMAT.offloads;
     this.linkUp = false;
     this.#link.lost(reason);
   }
@@ -280,6 +283,8 @@ export class VhostUserPort implements Port {
     const format = netFormat(backend.features, this.#mtu);
     this.#fromGuest.use(format);
     this.#toGuest.use(format);
+    this.offloads = format.offloads;
+    if (format.sendsUndone) this.#pool.holdsOffloads = true;
     const active = backend.queues
       .map((queue, ring) => ({ queue, ring }))
       .filter(({ queue }) => queue.size > 0 && queue.enabled);

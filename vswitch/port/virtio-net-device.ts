@@ -1,6 +1,12 @@
 // The virtio network device that a guest sees: features, numbers, header sizes.
 // Source: VIRTIO 1.2, 5.1. Pure.
-import { FRAME_SIZE_MAX } from "../../base/packet/index.js";
+import {
+  FRAME_SIZE_MAX,
+  OFFLOAD_CHECKSUM,
+  OFFLOAD_TSO4,
+  OFFLOAD_TSO6,
+  OFFLOAD_USO,
+} from "../../base/packet/index.js";
 import {
   VHOST_F_LOG_ALL,
   VHOST_USER_NET_SET_MTU,
@@ -13,7 +19,18 @@ import {
   VIRTIO_F_IN_ORDER,
   VIRTIO_F_RING_PACKED,
   VIRTIO_F_VERSION_1,
+  VIRTIO_NET_F_CSUM,
   VIRTIO_NET_F_GUEST_ANNOUNCE,
+  VIRTIO_NET_F_GUEST_CSUM,
+  VIRTIO_NET_F_GUEST_ECN,
+  VIRTIO_NET_F_GUEST_TSO4,
+  VIRTIO_NET_F_GUEST_TSO6,
+  VIRTIO_NET_F_GUEST_USO4,
+  VIRTIO_NET_F_GUEST_USO6,
+  VIRTIO_NET_F_HOST_ECN,
+  VIRTIO_NET_F_HOST_TSO4,
+  VIRTIO_NET_F_HOST_TSO6,
+  VIRTIO_NET_F_HOST_USO,
   VIRTIO_NET_F_MQ,
   VIRTIO_NET_F_MRG_RXBUF,
   VIRTIO_NET_F_MTU,
@@ -39,6 +56,17 @@ const bits = (...numbers: readonly number[]): bigint =>
 
 export const NET_DEVICE: VhostUserDevice = {
   features: bits(
+    VIRTIO_NET_F_CSUM,
+    VIRTIO_NET_F_GUEST_CSUM,
+    VIRTIO_NET_F_GUEST_TSO4,
+    VIRTIO_NET_F_GUEST_TSO6,
+    VIRTIO_NET_F_GUEST_ECN,
+    VIRTIO_NET_F_HOST_TSO4,
+    VIRTIO_NET_F_HOST_TSO6,
+    VIRTIO_NET_F_HOST_ECN,
+    VIRTIO_NET_F_GUEST_USO4,
+    VIRTIO_NET_F_GUEST_USO6,
+    VIRTIO_NET_F_HOST_USO,
     VIRTIO_NET_F_MTU,
     VIRTIO_NET_F_MRG_RXBUF,
     VIRTIO_NET_F_GUEST_ANNOUNCE,
@@ -68,6 +96,10 @@ export const NET_DEVICE: VhostUserDevice = {
 export interface NetFormat {
   readonly headerSize: number;
   readonly mergeable: boolean;
+  /** The guest sends what is still to be checksummed, or cut. */
+  readonly sendsUndone: boolean;
+  /** What it takes undone: OFFLOAD_* bits. */
+  readonly offloads: number;
   /** The longest frame that the guest takes, VLAN tags aside. */
   readonly lengthMax: number;
 }
@@ -79,8 +111,19 @@ export function netFormat(features: bigint, mtu: number): NetFormat {
   return {
     headerSize: mergeable || has(VIRTIO_F_VERSION_1) ? HEADER_SIZE : HEADER_SIZE_LEGACY,
     mergeable,
+    sendsUndone: has(VIRTIO_NET_F_CSUM),
+    offloads: offloadsOf(has),
     lengthMax: mtu > 0 && has(VIRTIO_NET_F_MTU) ? mtu + ETHERNET_SIZE : FRAME_SIZE_MAX,
   };
+}
+
+/** Everything rests on unfinished checksums; a UDP packet to be cut may be of either IP version. */
+function offloadsOf(has: (bit: number) => boolean): number {
+  if (!has(VIRTIO_NET_F_GUEST_CSUM)) return 0;
+  const tso4 = has(VIRTIO_NET_F_GUEST_TSO4) ? OFFLOAD_TSO4 : 0;
+  const tso6 = has(VIRTIO_NET_F_GUEST_TSO6) ? OFFLOAD_TSO6 : 0;
+  const uso = has(VIRTIO_NET_F_GUEST_USO4) && has(VIRTIO_NET_F_GUEST_USO6) ? OFFLOAD_USO : 0;
+  return OFFLOAD_CHECKSUM | tso4 | tso6 | uso;
 }
 
 /** What of the features a port keeps before any driver came. */
