@@ -1,0 +1,123 @@
+// A Linux guest of our image in a QEMU of its own, told what to do over its serial console: for what goes on between a
+// driver and the switch, without an agent, a controller or addresses by DHCP.
+import { type ChildProcess, spawn } from "node:child_process";
+import { once } from "node:events";
+import { join } from "node:path";
+import { waitFor } from "../../base/time/index.js";
+import { ensureGuestImage, type GuestImage, READY_MARKER } from "../../hypervisor-core/index.js";
+import { cacheDirectory } from "../../stack/daemons/directory.js";
+
+const BOOT_DEADLINE_MS = 90_000;
+const COMMAND_DEADLINE_MS = 90_000;
+
+export interface ConsoleCard {
+  /** Where QEMU listens for the switch. */
+  readonly path: string;
+  readonly address: string;
+  /** Of virtio-net-pci, e.g. `packed=on`. */
+  readonly options?: string;
+}
+
+export class ConsoleGuest {
+  readonly #process: ChildProcess;
+  readonly #id: number;
+  #said = "";
+  #commands = 0;
+
+  private constructor(image: GuestImage, cards: readonly ConsoleCard[], id: number) {
+    this.#id = id;
+    const memory = [
+      "-object",
+      "memory-backend-memfd,id=m,size=128M,share=on",
+      "-machine",
+      "pc,memory-backend=m",
+    ];
+    const network = cards.flatMap(({ path, options }, i) => [
+      ...["-chardev", `socket,id=c${i},path=${path},server=on,wait=off`],
+      ...["-netdev", `vhost-user,id=n${i},chardev=c${i}`],
+      "-device",
+      [`virtio-net-pci,netdev=n${i},mac=${macOf(id, i)},romfile=,vectors=0`, options]
+        .filter(Boolean)
+        .join(","),
+    ]);
+    const append = "console=ttyS0 quiet panic=1 mitigations=off no_timer_check cryptomgr.notests";
+    this.#process = spawn(
+      "qemu-system-x86_64",
+      [
+        ...["-nodefaults", "-display", "none", "-accel", "tcg", "-m", "128", ...memory, ...network],
+        ...["-kernel", image.kernel, "-initrd", image.initramfs, "-append", append, "-serial", "stdio"],
+      ],
+      { stdio: ["pipe", "pipe", "pipe"] },
+    );
+    const keep = (text: Buffer): void => {
+      this.#said = (this.#said + text.toString("latin1")).slice(-20_000);
+    };
+    this.#process.stdout?.on("data", keep);
+    this.#process.stderr?.on("data", keep);
+  }
+
+  /** Boots it and gives its cards their addresses (with prefix length). `id`: 0 to 255, tells guests' hardware apart. */
+  static async boot(id: number, cards: readonly ConsoleCard[]): Promise<ConsoleGuest> {
+    const image = await ensureGuestImage({ cacheDir: join(cacheDirectory(), "images") });
+    const guest = new ConsoleGuest(image, cards, id);
+    try {
+      const ready = (): boolean => guest.#said.includes(READY_MARKER);
+      await waitFor(
+        ready,
+        () => `the guest to boot; it said:\n${guest.#said.slice(-2000)}`,
+        BOOT_DEADLINE_MS,
+      );
+      await guest.run("killall udhcpc; true");
+      for (const [i, { address }] of cards.entries()) {
+        await guest.run(
+          `d=$(${guest.#find(i)}); ip addr flush dev $d; ip addr add ${address} dev $d; ip link set $d up`,
+        );
+      }
+    } catch (thrown) {
+      await guest.kill();
+      throw thrown;
+    }
+    return guest;
+  }
+
+  /** What a shell line prints; rejects when it fails. */
+  async run(line: string): Promise<string> {
+    const mark = `${++this.#commands}`;
+    this.#said = "";
+    // In quotes, so that an echo of the line itself is not taken for either end. The shell may be a new one, with echo
+    // and prompts: init hangs up the console when what it started at boot has ended.
+    this.#process.stdin?.write(`{ echo "<""${mark}>"; ${line}\n}; echo "<""${mark}:$?"">"\n`);
+    const pattern = new RegExp(`<${mark}>([^]*)<${mark}:(\\d+)>`);
+    await waitFor(
+      () => pattern.test(this.#said),
+      () => `\`${line}\` to end; the guest said:\n${this.#said.slice(-2000)}`,
+      COMMAND_DEADLINE_MS,
+    );
+    const [, text, code] = pattern.exec(this.#said) as unknown as [string, string, string];
+    if (code !== "0") throw new Error(`\`${line}\` ended with ${code}: ${text}`);
+    return text.trim();
+  }
+
+  /** The feature bits that the driver of a card chose: a character each, 0 or 1, bit 0 first. */
+  async features(card: number): Promise<string> {
+    return this.run(`d=$(${this.#find(card)}); cat /sys/class/net/$d/device/features`);
+  }
+
+  /** A shell command that prints the name of a card's interface. */
+  #find(card: number): string {
+    return `grep -l ${macOf(this.#id, card)} /sys/class/net/*/address | cut -d/ -f5`;
+  }
+
+  /** SIGKILL. */
+  async kill(): Promise<void> {
+    if (this.#process.exitCode !== null || this.#process.signalCode !== null) return;
+    const exited = once(this.#process, "exit");
+    this.#process.kill("SIGKILL");
+    await exited;
+  }
+}
+
+function macOf(id: number, card: number): string {
+  const byte = (value: number): string => value.toString(16).padStart(2, "0");
+  return `52:54:00:00:${byte(id)}:${byte(card)}`;
+}
