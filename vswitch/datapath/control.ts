@@ -103,6 +103,7 @@ export function datapathMethods(modules: ControlModules): DatapathMethods {
       return { connections, connectionsMax, fragmentsHeld, evictions: datapath.conntrack.evictions };
     },
     setConntrack: (settings) => datapath.conntrack.configure(settings),
+    threadStatus: () => datapath.threadStatus(),
     counters: () => datapath.counters(),
   };
 }

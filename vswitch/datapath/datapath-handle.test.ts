@@ -190,6 +190,23 @@ describe("DatapathHandle", () => {
     await handle.removeBridge("br1");
   });
 
+  it("says what its thread has done, and what it needed for it", async () => {
+    await model.change([flowMod({ instructions: [apply(output(2))] })]);
+    await model.barrier();
+    const before = await handle.call("threadStatus", {});
+    for (let n = 0; n < 3; n++) peers[0]!.send(frame);
+    await waitFor(() => peers[1]!.frames.length === 3, "frames", DEADLINE_MS);
+    const after = await handle.call("threadStatus", {});
+    if (before === null || after === null) throw new Error("the thread is not timed");
+    expect(after.received - before.received).toBe(3);
+    expect(after.sent - before.sent).toBe(3);
+    expect(after.pathHits + after.misses).toBe(3);
+    expect(after.busyMs).toBeGreaterThan(before.busyMs);
+    expect(after.sleeps).toBeGreaterThan(0);
+    expect(after.ports.map(({ name }) => name)).toEqual(["p1", "p2", "p3"]);
+    expect(after.ports[0]!.usage).toBeGreaterThan(0);
+  });
+
   it("sleeps when there is nothing to do, and wakes for a frame", async () => {
     await model.change([flowMod({ instructions: [apply(output(2))] })]);
     let before = Number.POSITIVE_INFINITY;

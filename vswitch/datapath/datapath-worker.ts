@@ -21,6 +21,7 @@ const epoll = new Epoll(256);
 const datapath = new Datapath({
   pool,
   connectionsMax: data.connectionsMax,
+  clock: () => performance.now(), // cold: once per so many breaths
   onEvents: (bridge, events) => mailbox.emit(EVENTS, { bridge, events } satisfies EventsMessage),
 });
 const methods = datapathMethods({
@@ -43,21 +44,30 @@ mailbox.close();
 function loop(): void {
   let lastWorkMs = 0;
   let packets = 0;
+  let isBusy = false;
+  const { meter } = datapath;
   while (!mailbox.closing) {
     const nowMs = performance.now(); // cold: once per breath
-    if (mailbox.poll() > 0) lastWorkMs = nowMs;
+    meter?.breath(nowMs, isBusy);
+    isBusy = mailbox.poll() > 0;
+    if (isBusy) lastWorkMs = nowMs;
     // Whole milliseconds: a small integer, which is passed along without allocation.
     const received = datapath.breathe(Math.floor(nowMs));
     if (received > 0) {
+      isBusy = true;
       lastWorkMs = nowMs;
       packets += received;
       continue;
     }
     if (nowMs - lastWorkMs < (packets >= SPIN_PACKETS ? SPIN_BUSY_MS : SPIN_CALM_MS)) continue;
     packets = 0;
+    meter?.breath(performance.now(), isBusy); // cold: once per sleep
+    isBusy = false;
     if (datapath.beginSleep()) epoll.wait(Math.min(SLEEP_MAX_MS, datapath.sleepMs));
     datapath.endSleep();
+    const wokenMs = performance.now(); // cold: once per sleep
+    meter?.slept(wokenMs);
     mailbox.onDoorbell();
-    datapath.tick(Math.floor(performance.now())); // cold: once per sleep
+    datapath.tick(Math.floor(wokenMs));
   }
 }

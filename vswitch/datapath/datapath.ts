@@ -8,6 +8,8 @@ import { DROP_REASONS } from "../flow/index.js";
 import { Bridge } from "./bridge.js";
 import type { BridgeEvent } from "./events.js";
 import { BRIDGES_MAX, BURST_SIZE, EVENTS_MAX, SWEEP_INTERVAL_MS, TICK_INTERVAL_MS } from "./limits.js";
+import { STAGE_FORWARD, STAGE_RECEIVE, STAGE_SAMPLE, STAGE_TRANSMIT, ThreadMeter } from "./thread-meter.js";
+import { type ThreadStatus, threadStatus, turnPorts } from "./thread-status.js";
 
 export interface DatapathOptions {
   readonly pool: PacketPool;
@@ -15,6 +17,8 @@ export interface DatapathOptions {
   readonly onEvents: (bridge: string, events: readonly BridgeEvent[]) => void;
   /** Connections to remember at most; a power of two. */
   readonly connectionsMax?: number;
+  /** Monotonic, milliseconds with fractions. Absent: nothing is timed. */
+  readonly clock?: () => number;
 }
 
 interface EventQueue {
@@ -27,6 +31,10 @@ export class Datapath {
   readonly conntrack: Conntrack;
   readonly bridges: Bridge[] = [];
   breaths = 0;
+  /** Packets that have come in. */
+  received = 0;
+  readonly meter: ThreadMeter | null;
+  readonly #clock: () => number;
   readonly #onEvents: (bridge: string, events: readonly BridgeEvent[]) => void;
   readonly #batch = new Batch(BURST_SIZE);
   #queues: EventQueue[] = [];
@@ -36,6 +44,8 @@ export class Datapath {
   constructor(options: DatapathOptions) {
     this.pool = options.pool;
     this.#onEvents = options.onEvents;
+    this.#clock = options.clock ?? (() => 0);
+    this.meter = options.clock === undefined ? null : new ThreadMeter(options.clock());
     this.conntrack = new Conntrack(
       options.connectionsMax === undefined
         ? { pool: options.pool }
@@ -79,6 +89,8 @@ export class Datapath {
   breathe(nowMs: number): number {
     this.breaths++;
     if (nowMs - this.#tickMs >= TICK_INTERVAL_MS) this.tick(nowMs);
+    if (this.meter !== null && (this.breaths & (STAGE_SAMPLE - 1)) === 0)
+      return this.#breatheTimed(this.meter, nowMs);
     const batch = this.#batch;
     let received = 0;
     let moved = 0;
@@ -94,8 +106,47 @@ export class Datapath {
       }
       if (received > 0 || moved > 0) bridge.flush();
     }
+    this.received += received;
     if (received > 0) this.deliver();
     return received;
+  }
+
+  /** The same, with a look at the clock between the stages. */
+  #breatheTimed(meter: ThreadMeter, nowMs: number): number {
+    const batch = this.#batch;
+    const { stageMs } = meter;
+    let received = 0;
+    let moved = 0;
+    let at = this.#clock();
+    for (let b = 0; b < this.bridges.length; b++) {
+      const bridge = this.bridges[b]!;
+      for (let p = 0; p < bridge.slots.length; p++) {
+        const slot = bridge.slots[p]!;
+        if (slot.queues !== undefined) moved += bridge.release(slot, nowMs);
+        const count = slot.port.rx(batch);
+        if (count === 0) continue;
+        received += count;
+        const taken = this.#clock();
+        stageMs[STAGE_RECEIVE] = stageMs[STAGE_RECEIVE]! + (taken - at) * STAGE_SAMPLE;
+        bridge.receive(slot, batch, nowMs);
+        at = this.#clock();
+        stageMs[STAGE_FORWARD] = stageMs[STAGE_FORWARD]! + (at - taken) * STAGE_SAMPLE;
+      }
+      if (received > 0 || moved > 0) {
+        const done = this.#clock();
+        bridge.flush();
+        at = this.#clock();
+        stageMs[STAGE_TRANSMIT] = stageMs[STAGE_TRANSMIT]! + (at - done) * STAGE_SAMPLE;
+      }
+    }
+    this.received += received;
+    if (received > 0) this.deliver();
+    return received;
+  }
+
+  /** What the thread has done so far. Counters only grow. */
+  threadStatus(): ThreadStatus | null {
+    return this.meter === null ? null : threadStatus(this, this.meter, this.#clock());
   }
 
   /** Housekeeping: ports, and now and then everything that has a time-out. */
@@ -111,6 +162,7 @@ export class Datapath {
       bridge.tick(nowMs);
       if (sweep) bridge.sweep(nowMs);
     }
+    if (this.meter?.turnWindow(nowMs) === true) turnPorts(this);
     this.deliver();
   }
 
@@ -163,12 +215,16 @@ export class Datapath {
       packets_free: this.pool.available,
       path_hit: 0,
       path_miss: 0,
+      tracked_hit: 0,
+      tracked_miss: 0,
     };
     const bridges = this.bridges;
     for (let i = 0; i < bridges.length; i++) {
       const bridge = bridges[i]!;
       counters["path_hit"] = counters["path_hit"]! + bridge.cacheHits;
       counters["path_miss"] = counters["path_miss"]! + bridge.pipeline.cache.misses;
+      counters["tracked_hit"] = counters["tracked_hit"]! + bridge.bursts.trackedHits;
+      counters["tracked_miss"] = counters["tracked_miss"]! + bridge.bursts.trackedMisses;
       for (let reason = 0; reason < DROP_REASONS.length; reason++) {
         const name = `drop_${DROP_REASONS[reason]!.replaceAll("-", "_")}`;
         counters[name] = (counters[name] ?? 0) + bridge.pipeline.dropCounters.packets[reason]!;

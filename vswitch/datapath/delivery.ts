@@ -46,6 +46,7 @@ export class Delivery {
 
   #transmit(slot: PortSlot): void {
     if (slot.tapOut !== null) slot.tapOut.burst(slot.out, slot.ofport);
+    slot.batches++;
     slot.port.tx(slot.out);
   }
 

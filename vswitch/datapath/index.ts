@@ -20,3 +20,4 @@ export { PortSlot, type PortSlotOptions, SPEED_KBPS } from "./port-slot.js";
 export type { QosConfig, QueueConfig } from "./queues.js";
 export type { AddPort, BridgeCounters, BridgeSpec, PortState, TrackingCounters } from "./requests.js";
 export type { BridgeSettings, PortSettings } from "./settings.js";
+export type { ThreadCounters, ThreadStatus } from "./thread-status.js";

@@ -22,6 +22,8 @@ export const SPIN_CALM_MS = 0.02;
 export const SPIN_PACKETS = 256;
 /** Tables of a bridge: 0–253, as Open vSwitch has them. */
 export const TABLE_COUNT = 254;
+/** How far back the usage of ports by pmd-rxq-show goes, at most. */
+export const USAGE_WINDOW_MS = 60_000;
 /** Frames per port and breath. */
 export const BURST_SIZE = 32;
 /** The longest that the worker may take to answer the main thread; then the daemon ends and is started again. */

@@ -78,6 +78,10 @@ export class PortSlot implements NormalPort, MirrorPort {
   tooLong = 0;
   /** Of a frame without a tag. */
   #sizeMax = Number.POSITIVE_INFINITY;
+  /** Frames that had come in when the window of usage began. */
+  windowPackets = 0;
+  /** Batches that the port was handed. */
+  batches = 0;
   /** OFPPC_* bits. */
   config = 0;
   linkUp: boolean;

@@ -29,6 +29,7 @@ import type { CaptureCount, CaptureSpec } from "./capture-tap.js";
 import type { BridgeEvent } from "./events.js";
 import type { PortSpec } from "./port-factory.js";
 import type { BridgeSettings, PortSettings } from "./settings.js";
+import type { ThreadStatus } from "./thread-status.js";
 
 /** Given to the worker when it starts. */
 export interface DatapathSetup {
@@ -156,6 +157,7 @@ export interface DatapathMethods {
   conntrackStatus(body: { readonly zones?: readonly number[] }): ConntrackStatus;
   trackingCounters(body: Record<string, never>): TrackingCounters;
   setConntrack(body: ConntrackSettings): void;
+  threadStatus(body: Record<string, never>): ThreadStatus | null;
   counters(body: Record<string, never>): Readonly<Record<string, number>>;
 }
 

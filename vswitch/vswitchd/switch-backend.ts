@@ -30,6 +30,7 @@ import {
   OFPORT_LOCAL,
   type PortStatus,
 } from "./model.js";
+import { threadCommands } from "./thread-commands.js";
 import { traceCommands } from "./trace-commands.js";
 import type { UnixctlCommand } from "./unixctl.js";
 import type { Backend } from "./vswitchd.js";
@@ -86,6 +87,7 @@ export class DatapathBackend implements Backend {
       ...connectionCommands(this.#datapath),
       ...traceCommands(this.#datapath, () => this.#bridges),
       ...datapathCommands(this.#datapath, () => this.#bridges),
+      ...threadCommands(this.#datapath),
     };
   }
 

@@ -1,0 +1,80 @@
+// The numbers of the datapath's thread, for people: dpif-netdev/pmd-stats-show and its sisters.
+// Thread: datapath worker, between breaths.
+import { RX_PACKETS, TX_PACKETS } from "../../base/packet/index.js";
+import type { Datapath } from "./datapath.js";
+import type { ThreadMeter } from "./thread-meter.js";
+
+/** Counters only grow. Times in milliseconds. */
+export interface ThreadCounters {
+  /** Since the thread began. */
+  readonly elapsedMs: number;
+  readonly breaths: number;
+  readonly busyBreaths: number;
+  readonly sleeps: number;
+  readonly busyMs: number;
+  readonly idleMs: number;
+  readonly sleepMs: number;
+  readonly receiveMs: number;
+  readonly forwardMs: number;
+  readonly transmitMs: number;
+  readonly received: number;
+  readonly sent: number;
+  readonly batches: number;
+  /** Passes through the tables whose outcome was known by the compact key or the connection. */
+  readonly verdictHits: number;
+  /** Passes whose way was known by the whole key. */
+  readonly pathHits: number;
+  /** Passes that went through the tables. */
+  readonly misses: number;
+}
+
+export interface ThreadStatus extends ThreadCounters {
+  /** Over the last `windowMs`. */
+  readonly windowMs: number;
+  readonly ports: readonly {
+    readonly name: string;
+    /** Share of the thread's time, by packets, 0 to 1. */
+    readonly usage: number;
+  }[];
+}
+
+export function threadStatus(datapath: Datapath, meter: ThreadMeter, nowMs: number): ThreadStatus {
+  const slots = datapath.bridges.flatMap((bridge) => bridge.slots);
+  const sum = (of: (slot: (typeof slots)[number]) => number): number =>
+    slots.reduce((total, slot) => total + of(slot), 0);
+  const total = { verdictHits: 0, pathHits: 0, misses: 0 };
+  for (const { bursts, pipeline } of datapath.bridges) {
+    total.verdictHits += bursts.cache.hits + bursts.trackedHits;
+    total.pathHits += pipeline.cache.hits;
+    total.misses += pipeline.cache.misses;
+  }
+  const windowMs = Math.max(1, nowMs - meter.windowMs);
+  const came = (slot: (typeof slots)[number]): number =>
+    Math.max(0, (slot.port.stats[RX_PACKETS] as number) - slot.windowPackets);
+  const all = Math.max(1, sum(came));
+  const share = (meter.busyMs - meter.windowBusyMs) / windowMs;
+  return {
+    elapsedMs: meter.busyMs + meter.idleMs + meter.sleepMs,
+    breaths: datapath.breaths,
+    busyBreaths: meter.busyBreaths,
+    sleeps: meter.sleeps,
+    busyMs: meter.busyMs,
+    idleMs: meter.idleMs,
+    sleepMs: meter.sleepMs,
+    receiveMs: meter.stageMs[0] as number,
+    forwardMs: meter.stageMs[1] as number,
+    transmitMs: meter.stageMs[2] as number,
+    received: datapath.received,
+    sent: sum((slot) => slot.port.stats[TX_PACKETS] as number),
+    batches: sum((slot) => slot.batches),
+    ...total,
+    windowMs,
+    ports: slots.map((slot) => ({ name: slot.port.name, usage: (share * came(slot)) / all })),
+  };
+}
+
+/** The window of usage begins anew. */
+export function turnPorts(datapath: Datapath): void {
+  for (const { slots } of datapath.bridges)
+    for (const slot of slots) slot.windowPackets = slot.port.stats[RX_PACKETS] as number;
+}

@@ -1,0 +1,177 @@
+// What ovs-appctl can ask of the thread that forwards: dpif-netdev/pmd-stats-show, pmd-perf-show, pmd-rxq-show and
+// pmd-stats-clear. There is one thread; its cycles are nanoseconds.
+// The compact keys and known connections stand where Open vSwitch has its exact match cache, whole keys where it has its
+// signature match cache; what goes through the tables is what it calls a miss. Source: ovs-vswitchd(8), dpif-netdev(7).
+import { PlinthError } from "../../base/errors/index.js";
+import type { DatapathHandle, ThreadCounters, ThreadStatus } from "../datapath/index.js";
+import { command, DATAPATH } from "./commands.js";
+import type { UnixctlAnswer, UnixctlCommand } from "./unixctl.js";
+
+const THREAD = "pmd thread numa_id 0 core_id 0:";
+const CORE = "0";
+
+export function threadCommands(datapath: DatapathHandle): Record<string, UnixctlCommand> {
+  /** What had been counted when somebody cleared it. */
+  let cleared: ThreadCounters | undefined;
+  const status = async (): Promise<ThreadStatus> => {
+    const now = await datapath.call("threadStatus", {});
+    if (now === null) throw new PlinthError("NOT_TIMED", "the thread is not timed");
+    return now;
+  };
+  return {
+    "dpif-netdev/pmd-stats-show": command("[-pmd core] [dp]", 0, 3, async (args): Promise<UnixctlAnswer> => {
+      if (!isAsked(args)) return "";
+      const data = since(await status(), cleared);
+      return { text: formatStats(data), data };
+    }),
+    "dpif-netdev/pmd-perf-show": command(
+      "[-nh] [-it iter-history-len] [-ms ms-history-len] [-pmd core] [dp]",
+      0,
+      8,
+      async (args): Promise<UnixctlAnswer> => {
+        const rest = args.filter((word, i) => word !== "-nh" && !isHistory(word) && !isHistory(args[i - 1]));
+        if (!isAsked(rest)) return "";
+        const data = since(await status(), cleared);
+        return { text: formatPerformance(data, new Date()), data };
+      },
+    ),
+    "dpif-netdev/pmd-rxq-show": command(
+      "[-pmd core] [-secs secs] [dp]",
+      0,
+      5,
+      async (args): Promise<UnixctlAnswer> => {
+        const rest = args.filter((word, i) => word !== "-secs" && args[i - 1] !== "-secs");
+        if (!isAsked(rest)) return "";
+        const { ports, windowMs } = await status();
+        return { text: formatQueues(ports, windowMs), data: { windowMs, ports } };
+      },
+    ),
+    "dpif-netdev/pmd-stats-clear": command("[-pmd core] [dp]", 0, 3, async (args) => {
+      if (isAsked(args)) cleared = await status();
+      return "";
+    }),
+  };
+}
+
+function isHistory(word: string | undefined): boolean {
+  return word === "-it" || word === "-ms";
+}
+
+/** Whether the words, "-pmd core" and the name of a datapath, mean our thread. Throws DATAPATH_UNKNOWN. */
+function isAsked(words: readonly string[]): boolean {
+  const at = words.indexOf("-pmd");
+  const core = at < 0 ? CORE : words[at + 1];
+  const rest = words.filter((_, i) => at < 0 || (i !== at && i !== at + 1));
+  if (rest.some((word) => word !== DATAPATH))
+    throw new PlinthError("DATAPATH_UNKNOWN", "please specify an existing datapath");
+  return core === CORE;
+}
+
+/** What was counted since `before`. */
+function since(now: ThreadStatus, before: ThreadCounters | undefined): ThreadCounters {
+  if (before === undefined) return now;
+  const entries = Object.entries(before).filter(([, value]) => typeof value === "number");
+  const changed = entries.map(([name, value]) => [
+    name,
+    Math.max(0, (now[name as keyof ThreadCounters] as number) - (value as number)),
+  ]);
+  return Object.fromEntries(changed) as unknown as ThreadCounters;
+}
+
+function passesOf({ verdictHits, pathHits, misses, received }: ThreadCounters): number {
+  return Math.max(received, verdictHits + pathHits + misses);
+}
+
+function ratio(part: number, whole: number): number {
+  return whole === 0 ? 0 : part / whole;
+}
+
+function cycles(ms: number): number {
+  return Math.round(ms * 1e6);
+}
+
+function formatStats(one: ThreadCounters): string {
+  const { received, busyMs, idleMs } = one;
+  const passes = passesOf(one);
+  const used = busyMs + idleMs;
+  const share = (ms: number) => `${cycles(ms)} (${(100 * ratio(ms, used)).toFixed(2)}%)`;
+  const lines = [
+    `packets received: ${received}`,
+    `packet recirculations: ${passes - received}`,
+    `avg. datapath passes per packet: ${ratio(passes, received).toFixed(2)}`,
+    "phwol hits: 0",
+    "mfex opt hits: 0",
+    "simple match hits: 0",
+    `emc hits: ${one.verdictHits}`,
+    `smc hits: ${one.pathHits}`,
+    "megaflow hits: 0",
+    "avg. subtable lookups per megaflow hit: 0.00",
+    `miss with success upcall: ${one.misses}`,
+    "miss with failed upcall: 0",
+    `avg. packets per output batch: ${ratio(one.sent, one.batches).toFixed(2)}`,
+    `idle cycles: ${share(idleMs)}`,
+    `processing cycles: ${share(busyMs)}`,
+  ];
+  if (received > 0) {
+    const each = (ms: number) => `${ratio(cycles(ms), received).toFixed(2)} (${cycles(ms)}/${received})`;
+    lines.push(`avg cycles per packet: ${each(used)}`, `avg processing cycles per packet: ${each(busyMs)}`);
+  }
+  return `${THREAD}\n${lines.map((line) => `  ${line}\n`).join("")}`;
+}
+
+function formatPerformance(one: ThreadCounters, now: Date): string {
+  const { breaths, busyBreaths, sleeps, received, sent, batches, elapsedMs } = one;
+  const used = one.busyMs + one.idleMs;
+  const passes = passesOf(one);
+  const percent = (part: number, whole: number) => `${(100 * ratio(part, whole)).toFixed(1).padStart(5)} %`;
+  const row = (label: string, value: number, more = "") =>
+    `  ${label.padEnd(20)}${String(Math.round(value)).padStart(15)}${more === "" ? "" : `  (${more})`}`;
+  const thousands = (count: number) => `${Math.round(ratio(count, elapsedMs))} Kpps`;
+  const stage = (label: string, ms: number) =>
+    row(`- ${label}:`, cycles(ms), `${ratio(cycles(ms), received).toFixed(0)} cycles/pkt`);
+  const lines = [
+    row("Iterations:", breaths, `${ratio(used * 1000, breaths).toFixed(2)} us/it`),
+    row("- Used TSC cycles:", cycles(used), `${percent(used, elapsedMs)} of total cycles`),
+    row("- idle iterations:", breaths - busyBreaths, `${percent(one.idleMs, used)} of used cycles`),
+    row("- busy iterations:", busyBreaths, `${percent(one.busyMs, used)} of used cycles`),
+    row("- sleep iterations:", sleeps, `${percent(sleeps, breaths)} of iterations`),
+    row(
+      "Sleep time (us):",
+      one.sleepMs * 1000,
+      `${ratio(one.sleepMs * 1000, sleeps).toFixed(0)} us/iteration avg.`,
+    ),
+    row(
+      "Rx packets:",
+      received,
+      `${thousands(received)}, ${ratio(cycles(used), received).toFixed(0)} cycles/pkt`,
+    ),
+  ];
+  if (received > 0) {
+    lines.push(
+      stage("receiving", one.receiveMs),
+      stage("forwarding", one.forwardMs),
+      stage("transmitting", one.transmitMs),
+      row("Datapath passes:", passes, `${ratio(passes, received).toFixed(2)} passes/pkt`),
+      row("- EMC hits:", one.verdictHits, percent(one.verdictHits, passes)),
+      row("- SMC hits:", one.pathHits, percent(one.pathHits, passes)),
+      row("- Upcalls:", one.misses, percent(one.misses, passes)),
+    );
+  }
+  lines.push(row("Tx packets:", sent, thousands(sent)));
+  if (batches > 0) lines.push(row("Tx batches:", batches, `${ratio(sent, batches).toFixed(2)} pkts/batch`));
+  const time = now.toISOString().slice(11, 23);
+  const seconds = (elapsedMs / 1000).toFixed(3);
+  return `\nTime: ${time}\nMeasurement duration: ${seconds} s\n\n${THREAD}\n\n${lines.join("\n")}\n`;
+}
+
+function formatQueues(ports: ThreadStatus["ports"], windowMs: number): string {
+  const rows = [...ports]
+    .sort((a, b) => (a.name < b.name ? -1 : 1))
+    .map(({ name, usage }) => {
+      const share = `${Math.round(100 * usage)}`.padStart(2);
+      return `  port: ${name.padEnd(16)}  queue-id:  0 (enabled)   pmd usage: ${share} %\n`;
+    });
+  const seconds = Math.max(1, Math.round(windowMs / 1000));
+  const head = `Displaying last ${seconds} seconds pmd usage %\n${THREAD}\n  isolated : false\n`;
+  return `${head}${rows.join("")}  overhead:  0 %\n`;
+}
