@@ -1,10 +1,23 @@
 // Action lists as bytes. Nicira actions are in nicira-wire.ts.
 // Source: OpenFlow Switch Specification 1.3.5, 7.2.5.
 
-import type { Action, NiciraAction, PlainAction } from "./actions.js";
-import { NX_EXPERIMENTER, OFPG_MAX, OFPP_ANY, OFPP_IN_PORT, OFPP_MAX } from "./constants.js";
+import type { Action, MeterAction, NiciraAction, PlainAction, SetFieldAction } from "./actions.js";
+import {
+  NX_EXPERIMENTER,
+  OFP11_VERSION,
+  OFP12_VERSION,
+  OFP15_VERSION,
+  OFPG_MAX,
+  OFPP_ANY,
+  OFPP_IN_PORT,
+  OFPP_MAX,
+  ONF_EXPERIMENTER,
+} from "./constants.js";
 import { readSetField, writeOxm } from "./match-wire.js";
 import { isNiciraAction, readNiciraAction, writeNiciraAction } from "./nicira-wire.js";
+import { loadsOf } from "./set-field-loads.js";
+import { hasSet11, readSet11, writeSet11 } from "./v11/actions-wire.js";
+import { readAction15, readOnfAction, writeAction15 } from "./v15/actions-wire.js";
 import { nameOf, type Reader, type Writer } from "./wire.js";
 
 /** Action types on the wire (7.2.5). */
@@ -48,12 +61,26 @@ function readAction(reader: Reader, depth: number): Action {
   if (length - 4 > reader.left) {
     throw reader.fail("OFPBAC_BAD_LEN", "action.length", `${length} exceeds the ${reader.left + 4} left`, at);
   }
-  const name = nameOf(OFPAT, type);
-  if (name === undefined) throw reader.fail("OFPBAC_BAD_TYPE", "action.type", `unknown type ${type}`, at);
   const body = reader.within(length - 4, "action", "OFPBAC_BAD_LEN");
-  const action = readBody(name, body, depth);
-  body.finish(`${name} action`);
+  const action = readOther(type, body) ?? readBody(nameOfType(type, reader, at), body, depth);
+  body.finish("action");
   return action;
+}
+
+function nameOfType(type: number, reader: Reader, at: number): keyof typeof OFPAT {
+  const name = nameOf(OFPAT, type);
+  if (
+    name === undefined ||
+    (reader.version === OFP11_VERSION && type >= OFPAT.set_field && name !== "experimenter")
+  )
+    throw reader.fail("OFPBAC_BAD_TYPE", "action.type", `unknown type ${type}`, at);
+  return name;
+}
+
+/** What 1.1 and 1.5 have and 1.3 has not; undefined for everything else. */
+function readOther(type: number, body: Reader): Action | undefined {
+  if (body.version === OFP11_VERSION) return readSet11(type, body);
+  return body.version === OFP15_VERSION ? readAction15(type, body) : undefined;
 }
 
 function readBody(name: keyof typeof OFPAT, body: Reader, depth: number): Action {
@@ -127,6 +154,7 @@ function readPush(type: keyof typeof PUSH_TYPES, body: Reader): Action {
 
 function readExperimenter(body: Reader, depth: number): Action {
   const experimenter = body.u32("action.experimenter");
+  if (experimenter === ONF_EXPERIMENTER) return readOnfAction(body);
   if (experimenter !== NX_EXPERIMENTER) {
     return { type: "experimenter", experimenter, data: body.rest() };
   }
@@ -143,11 +171,18 @@ export function writeActions(writer: Writer, actions: readonly Action[]): void {
 }
 
 function writeAction(writer: Writer, action: Action): void {
+  if (action.type === "set_field" && mustLoad(writer.version, action)) {
+    for (const load of loadsOf(action)) writeAction(writer, load);
+    return;
+  }
   const start = writer.size;
-  if (isNiciraAction(action)) {
+  if (writeOther(writer, action)) {
+    // Said in the words of 1.1 or 1.5.
+  } else if (isNiciraAction(action) && (action.type !== "set_field" || !isPlainSet(writer.version, action))) {
     writer.u16(OFPAT.experimenter).u16(0).u32(NX_EXPERIMENTER);
     writeNiciraAction(writer, action, writeActions);
   } else {
+    if (action.type === "meter") throw new RangeError("meters are instructions before OpenFlow 1.5");
     writer.u16(OFPAT[action.type]).u16(0);
     writeBody(writer, action);
   }
@@ -155,7 +190,25 @@ function writeAction(writer: Writer, action: Action): void {
   writer.setLength(start + 2, start);
 }
 
-function writeBody(writer: Writer, action: Exclude<Action, NiciraAction>): void {
+/** Before 1.2 fields are set by loads, but those that 1.1 has an action for. */
+function mustLoad(version: number, action: SetFieldAction): boolean {
+  return version === OFP11_VERSION && action.form === undefined && !hasSet11(action);
+}
+
+/** From 1.2 on the tunnel's id is a field as others are, from 1.5 on parts of fields can be set. */
+function isPlainSet(version: number, { mask, form }: SetFieldAction): boolean {
+  return form === undefined ? mask === undefined || version === OFP15_VERSION : version >= OFP12_VERSION;
+}
+
+function writeOther(writer: Writer, action: Action): boolean {
+  if (writer.version === OFP11_VERSION && action.type === "set_field" && action.form === undefined) {
+    writeSet11(writer, action);
+    return true;
+  }
+  return writer.version === OFP15_VERSION && writeAction15(writer, action);
+}
+
+function writeBody(writer: Writer, action: Exclude<Action, NiciraAction | MeterAction>): void {
   switch (action.type) {
     case "output":
       writer.u32(action.port).u16(action.maxLength).zero(6);

@@ -41,13 +41,16 @@ export interface SetQueueAction {
   readonly type: "set_queue";
   readonly queueId: number;
 }
+export type SetFieldForm = "set_tunnel" | "set_tunnel64" | "write_metadata";
 export interface SetFieldAction {
   readonly type: "set_field";
   readonly field: OxmFieldName;
   /** Bits outside the mask are 0. */
   readonly value: Uint8Array;
-  /** Only these bits are set; absent = all. OpenFlow 1.3 has no masks here: on the wire it is NXAST_REG_LOAD2. */
+  /** Only these bits are set; absent = all. Before OpenFlow 1.5 there are no masks here: it is NXAST_REG_LOAD2 then. */
   readonly mask?: Uint8Array;
+  /** By an action of its own, of tunnel_id or metadata (NXAST_SET_TUNNEL, NXAST_WRITE_METADATA …); means the same. */
+  readonly form?: SetFieldForm;
 }
 export interface PushAction {
   readonly type: "push_vlan" | "push_mpls" | "push_pbb";
@@ -63,6 +66,12 @@ export interface PlainAction {
 export interface SetTtlAction {
   readonly type: "set_mpls_ttl" | "set_nw_ttl";
   readonly ttl: number;
+}
+
+/** Of OpenFlow 1.5, where 1.3 has an instruction. */
+export interface MeterAction {
+  readonly type: "meter";
+  readonly meterId: number;
 }
 
 /** An experimenter action of which nothing is known but its bytes after the experimenter id. */
@@ -81,6 +90,7 @@ export type Action =
   | PopMplsAction
   | PlainAction
   | SetTtlAction
+  | MeterAction
   | NiciraAction
   | ExperimenterAction;
 

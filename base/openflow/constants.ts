@@ -1,7 +1,11 @@
 // Numbers of OpenFlow 1.3, spelled as the specification spells them.
 // Source: OpenFlow Switch Specification 1.3.5 (ONF TS-023), clause 7 and appendix A; Nicira numbers as Open vSwitch documents them.
 
+export const OFP11_VERSION = 0x02;
+export const OFP12_VERSION = 0x03;
 export const OFP13_VERSION = 0x04;
+export const OFP14_VERSION = 0x05;
+export const OFP15_VERSION = 0x06;
 export const OFP_HEADER_SIZE = 8;
 export const OFP_DEFAULT_MISS_SEND_LEN = 128;
 export const OFP_NO_BUFFER = 0xffffffff;

@@ -170,11 +170,15 @@ export const ONF_ERRORS = {
 
 /** Errors of Nicira's: experimenter errors of NX_EXPERIMENTER with these types. */
 export const NX_ERRORS = {
+  NXBRC_MUST_BE_ZERO: 4,
   OFPMOFC_MONITOR_EXISTS: 6,
   OFPMOFC_BAD_FLAGS: 7,
   OFPMOFC_UNKNOWN_MONITOR: 8,
   NXBAC_BAD_CONJUNCTION: 15,
   NXR_NOT_SUPPORTED: 34,
+  NXBAC_BAD_HEADER_TYPE: 39,
+  NXBAC_UNKNOWN_ED_PROP: 40,
+  NXBAC_BAD_ED_PROP: 41,
 } as const satisfies Record<string, number>;
 
 type SpecifiedErrorName = keyof typeof OFP_ERRORS;

@@ -44,9 +44,31 @@ function clip(field: OxmField, value: Uint8Array): Uint8Array {
 }
 
 const fieldValue = (field: OxmField): fc.Arbitrary<Uint8Array> =>
-  bytes(field.size).map((raw) => clip(field, raw));
+  field.isVariable
+    ? fc.uint8Array({ minLength: 1, maxLength: VARIABLE_SIZE_MAX })
+    : bytes(field.size).map((raw) => clip(field, raw));
+
+/** Options of tunnels are many and long: enough to see that they are carried. */
+const VARIABLE_SIZE_MAX = 8;
+const isUsual = ({ name, isVariable }: OxmField): boolean => !isVariable || /^tun_metadata[0-2]$/.test(name);
+
+function variableEntry(field: OxmFieldName): fc.Arbitrary<OxmEntry> {
+  return fc
+    .array(fc.tuple(fc.nat(255), fc.nat(255)), { minLength: 1, maxLength: VARIABLE_SIZE_MAX })
+    .filter((pairs) => pairs.some(([, mask]) => mask !== 0) && pairs.some(([, mask]) => mask !== 255))
+    .map((pairs) => ({
+      field,
+      value: Uint8Array.from(pairs, ([value, mask]) => value & mask),
+      mask: Uint8Array.from(pairs, ([, mask]) => mask),
+    }));
+}
 
 function entryOf(field: OxmField): fc.Arbitrary<OxmEntry> {
+  if (field.isVariable)
+    return fc.oneof(
+      fieldValue(field).map((value) => ({ field: field.name, value })),
+      variableEntry(field.name),
+    );
   const exact = fieldValue(field).map((value) => ({ field: field.name, value }));
   // A single bit has no mask between none and all.
   if (!field.maskable || field.bits === 1) return exact;
@@ -61,7 +83,8 @@ function entryOf(field: OxmField): fc.Arbitrary<OxmEntry> {
   return fc.oneof(exact, masked);
 }
 
-const FREE_FIELDS = Object.values(OXM_FIELDS).filter((field) => field.prerequisite === "none");
+const FIELDS = Object.values(OXM_FIELDS).filter(isUsual);
+const FREE_FIELDS = FIELDS.filter((field) => field.prerequisite === "none");
 const fixed = (field: OxmFieldName, ...value: number[]): OxmEntry => ({
   field,
   value: Uint8Array.from(value),
@@ -70,6 +93,7 @@ const TCP_PREFIX = [fixed("eth_type", 8, 0), fixed("ip_proto", 6)];
 const ND_PREFIX = [fixed("eth_type", 0x86, 0xdd), fixed("ip_proto", 58), fixed("icmpv6_type", 135)];
 const CT_PREFIX = [fixed("eth_type", 8, 0), fixed("ct_state", 0, 0, 0, 0x22)];
 const CT6_PREFIX = [fixed("eth_type", 0x86, 0xdd), fixed("ct_state", 0, 0, 0, 0x21)];
+const NSH_PREFIX = [fixed("eth_type", 0x89, 0x4f)];
 const ARP_PREFIX = [fixed("eth_type", 8, 6)];
 
 const someOf = (fields: readonly OxmField[]): fc.Arbitrary<OxmEntry[]> =>
@@ -84,13 +108,14 @@ export const matchArbitrary: fc.Arbitrary<Match> = fc.oneof(
   someOf(withPrerequisite("ipv4", "tcp")).map((entries) => [...TCP_PREFIX, ...entries]),
   someOf(withPrerequisite("ipv6", "nd", "nd_solicit")).map((entries) => [...ND_PREFIX, ...entries]),
   someOf(withPrerequisite("arp")).map((entries) => [...ARP_PREFIX, ...entries]),
+  someOf(withPrerequisite("nsh")).map((entries) => [...NSH_PREFIX, ...entries]),
   someOf(withPrerequisite("ct", "ct_ipv4")).map((entries) => [...CT_PREFIX, ...entries]),
   someOf(withPrerequisite("ct", "ct_ipv6")).map((entries) => [...CT6_PREFIX, ...entries]),
 );
 
 // --- Actions
 
-const WRITABLE = Object.values(OXM_FIELDS).filter((field) => field.writable);
+const WRITABLE = FIELDS.filter((field) => field.writable);
 const SHORT_WRITABLE = WRITABLE.filter((field) => field.oxmClass !== OFPXMC_EXPERIMENTER);
 export const of = <T extends string>(...types: T[]): fc.Arbitrary<T> => fc.constantFrom(...types);
 

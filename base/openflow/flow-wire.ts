@@ -1,6 +1,7 @@
 // Flow-mod and flow-removed as bytes.
 // Source: OpenFlow Switch Specification 1.3.5, 7.3.4.1 and 7.4.2.
 
+import { OFP14_VERSION } from "./constants.js";
 import { readInstructions, writeInstructions } from "./instructions-wire.js";
 import { readMatch, writeMatch } from "./match-wire.js";
 import type { FlowMod, FlowModCommand, FlowRemoved, FlowRemovedReason } from "./messages.js";
@@ -19,7 +20,9 @@ export const OFPRR: Readonly<Record<FlowRemovedReason, number>> = {
   delete: 2,
   group_delete: 3,
 };
-const OFPFF_ALL = 0x1f;
+/** Flags that there are, by the version's number on the wire. */
+const OFPFF_ALL: Readonly<Record<number, number>> = { 2: 0x03, 3: 0x07 };
+const OFPFF_ALL_13 = 0x1f;
 
 export function readFlowMod(reader: Reader, xid: number): FlowMod {
   const cookie = reader.u64("flow_mod.cookie");
@@ -38,7 +41,7 @@ export function readFlowMod(reader: Reader, xid: number): FlowMod {
   const outGroup = reader.u32("flow_mod.out_group");
   const flagsAt = reader.offset;
   const flags = reader.u16("flow_mod.flags");
-  if ((flags & ~OFPFF_ALL) !== 0) {
+  if ((flags & ~(OFPFF_ALL[reader.version] ?? OFPFF_ALL_13)) !== 0) {
     throw reader.fail(
       "OFPFMFC_BAD_FLAGS",
       "flow_mod.flags",
@@ -46,7 +49,8 @@ export function readFlowMod(reader: Reader, xid: number): FlowMod {
       flagsAt,
     );
   }
-  reader.skip(2);
+  const last = reader.u16("flow_mod.importance");
+  const importance = reader.version >= OFP14_VERSION ? last : 0;
   const match = readMatch(reader);
   const instructions = readInstructions(reader);
   return {
@@ -63,6 +67,7 @@ export function readFlowMod(reader: Reader, xid: number): FlowMod {
     outPort,
     outGroup,
     flags,
+    ...(importance === 0 ? {} : { importance }),
     match,
     instructions,
   };
@@ -71,7 +76,9 @@ export function readFlowMod(reader: Reader, xid: number): FlowMod {
 export function writeFlowMod(writer: Writer, mod: FlowMod): void {
   writer.u64(mod.cookie).u64(mod.cookieMask).u8(mod.tableId).u8(OFPFC[mod.command]);
   writer.u16(mod.idleTimeoutSeconds).u16(mod.hardTimeoutSeconds).u16(mod.priority);
-  writer.u32(mod.bufferId).u32(mod.outPort).u32(mod.outGroup).u16(mod.flags).zero(2);
+  writer.u32(mod.bufferId).u32(mod.outPort).u32(mod.outGroup);
+  writer.u16(mod.flags & (OFPFF_ALL[writer.version] ?? OFPFF_ALL_13));
+  writer.u16(writer.version >= OFP14_VERSION ? (mod.importance ?? 0) : 0);
   writeMatch(writer, mod.match);
   writeInstructions(writer, mod.instructions);
 }

@@ -3,7 +3,7 @@
 
 import type { Instruction } from "./actions.js";
 import { readActions, writeActions } from "./actions-wire.js";
-import { OFPM_MAX, OFPTT_MAX } from "./constants.js";
+import { OFP13_VERSION, OFP15_VERSION, OFPM_MAX, OFPTT_MAX } from "./constants.js";
 import { nameOf, type Reader, type Writer } from "./wire.js";
 
 /** Instruction types on the wire. */
@@ -42,7 +42,7 @@ function readInstruction(reader: Reader): Instruction {
     throw reader.fail("OFPBIC_BAD_LEN", "instruction.length", `${length} of ${reader.left + 4} bytes`, at);
   }
   const name = nameOf(OFPIT, type);
-  if (name === undefined)
+  if (name === undefined || (name === "meter" && reader.version < OFP13_VERSION))
     throw reader.fail("OFPBIC_UNKNOWN_INST", "instruction.type", `unknown type ${type}`, at);
   const body = reader.within(length - 4, "instruction", "OFPBIC_BAD_LEN");
   const instruction = readBody(name, body);
@@ -85,13 +85,23 @@ function readBody(name: keyof typeof OFPIT, body: Reader): Instruction {
   }
 }
 
-export function writeInstructions(writer: Writer, instructions: readonly Instruction[]): void {
+export function writeInstructions(writer: Writer, given: readonly Instruction[]): void {
+  const instructions = writer.version === OFP15_VERSION ? withMeterActions(given) : given;
   for (const instruction of instructions) {
     const start = writer.size;
     writer.u16(OFPIT[instruction.type]).u16(0);
     writeBody(writer, instruction);
     writer.setLength(start + 2, start);
   }
+}
+
+/** From 1.5 on a meter is an action, the first of those applied. */
+function withMeterActions(instructions: readonly Instruction[]): readonly Instruction[] {
+  const meters = instructions.filter((one) => one.type === "meter");
+  if (meters.length === 0) return instructions;
+  const applied = instructions.flatMap((one) => (one.type === "apply_actions" ? one.actions : []));
+  const others = instructions.filter(({ type }) => type !== "meter" && type !== "apply_actions");
+  return [{ type: "apply_actions", actions: [...meters, ...applied] }, ...others];
 }
 
 function writeBody(writer: Writer, instruction: Instruction): void {

@@ -13,6 +13,7 @@ import {
   CT_STATE_RPL,
   CT_STATE_SNAT,
   CT_STATE_TRK,
+  OFP11_VERSION,
   OFPVID_PRESENT,
 } from "./constants.js";
 import type { OfpErrorName } from "./error-codes.js";
@@ -24,10 +25,12 @@ import {
   type OxmFieldName,
   type OxmPrerequisite,
 } from "./oxm-fields.js";
+import { readMatch11, writeMatch11 } from "./v11/match-wire.js";
 import type { Reader, Writer } from "./wire.js";
 
 const OFPMT_OXM = 1;
 const HAS_MASK = 0x100;
+const OFPHTN_ETHERTYPE = 1;
 const CT_STATE_KNOWN =
   CT_STATE_NEW | CT_STATE_EST | CT_STATE_REL | CT_STATE_RPL | CT_STATE_SNAT | CT_STATE_DNAT;
 
@@ -58,11 +61,11 @@ const SET_ERRORS: OxmErrors = {
 export interface OxmHeader {
   readonly field: OxmField;
   readonly hasMask: boolean;
-  /** Value and mask together. */
-  readonly payloadSize: number;
+  /** Bytes of the value, and as many of the mask. */
+  readonly size: number;
 }
 
-/** Reads a 4-byte (or, for an experimenter class, 8-byte) header. `payloadSize` is checked against the field's size. */
+/** Reads a 4-byte (or, for an experimenter class, 8-byte) header. The size is checked against the field's. */
 export function readOxmHeader(reader: Reader, errors: OxmErrors = SET_ERRORS): OxmHeader {
   const at = reader.offset;
   const header = reader.u32("oxm.header");
@@ -81,18 +84,17 @@ export function readOxmHeader(reader: Reader, errors: OxmErrors = SET_ERRORS): O
     throw reader.fail(errors.unknown, "oxm.header", `unknown field 0x${header.toString(16)}`, at);
   }
   if (hasMask && !field.maskable) throw reader.fail(errors.mask, field.name, "may not be masked", at);
-  const expected = hasMask ? field.size * 2 : field.size;
-  if (payloadSize !== expected) {
-    throw reader.fail(errors.size, field.name, `${payloadSize} bytes instead of ${expected}`, at);
-  }
-  return { field, hasMask, payloadSize };
+  const size = hasMask ? payloadSize / 2 : payloadSize;
+  const isAllowed = field.isVariable ? Number.isInteger(size) && size <= field.size : size === field.size;
+  if (!isAllowed) throw reader.fail(errors.size, field.name, `${size} bytes instead of ${field.size}`, at);
+  return { field, hasMask, size };
 }
 
-export function writeOxmHeader(writer: Writer, field: OxmField, hasMask: boolean): void {
+/** `size` is that of the value. */
+export function writeOxmHeader(writer: Writer, field: OxmField, hasMask: boolean, size = field.size): void {
   const isExperimenter = field.oxmClass === OFPXMC_EXPERIMENTER;
-  const size = field.size * (hasMask ? 2 : 1) + (isExperimenter ? 4 : 0);
   writer.u16(field.oxmClass).u8((field.number << 1) | (hasMask ? 1 : 0));
-  writer.u8(size);
+  writer.u8(size * (hasMask ? 2 : 1) + (isExperimenter ? 4 : 0));
   if (isExperimenter) writer.u32(field.experimenter);
 }
 
@@ -101,10 +103,10 @@ export function writeOxmHeader(writer: Writer, field: OxmField, hasMask: boolean
 /** The value of a set-field action: never masked, only of a writable field. */
 export function readSetField(reader: Reader): { field: OxmFieldName; value: Uint8Array } {
   const at = reader.offset;
-  const { field, hasMask } = readOxmHeader(reader, SET_ERRORS);
+  const { field, hasMask, size } = readOxmHeader(reader, SET_ERRORS);
   if (hasMask) throw reader.fail("OFPBAC_BAD_SET_TYPE", field.name, "a set-field may not be masked", at);
   if (!field.writable) throw reader.fail("OFPBAC_BAD_SET_TYPE", field.name, "may not be set", at);
-  const value = reader.copy(field.size, field.name);
+  const value = reader.copy(size, field.name);
   checkValue(reader, field, value, undefined, SET_ERRORS, at);
   return { field: field.name, value };
 }
@@ -112,10 +114,10 @@ export function readSetField(reader: Reader): { field: OxmFieldName; value: Uint
 /** Any field with value and mask, e.g. of NXAST_REG_LOAD2; the mask is all ones where the wire has none. */
 export function readMaskedField(reader: Reader): { field: OxmField; value: Uint8Array; mask: Uint8Array } {
   const at = reader.offset;
-  const { field, hasMask } = readOxmHeader(reader, SET_ERRORS);
+  const { field, hasMask, size } = readOxmHeader(reader, SET_ERRORS);
   if (!field.writable) throw reader.fail("OFPBAC_BAD_SET_TYPE", field.name, "may not be set", at);
-  const value = reader.copy(field.size, field.name);
-  const mask = hasMask ? reader.copy(field.size, field.name) : onesMask(field);
+  const value = reader.copy(size, field.name);
+  const mask = hasMask ? reader.copy(size, field.name) : onesMask(field, size);
   if (!fits(field, value) || !fits(field, mask)) {
     throw reader.fail("OFPBAC_BAD_SET_ARGUMENT", field.name, `has more than ${field.bits} bits`, at);
   }
@@ -124,17 +126,20 @@ export function readMaskedField(reader: Reader): { field: OxmField; value: Uint8
 
 export function writeOxm(writer: Writer, entry: OxmEntry): void {
   const field = OXM_FIELDS[entry.field];
-  if (entry.value.byteLength !== field.size || (entry.mask && entry.mask.byteLength !== field.size)) {
+  const size = entry.value.byteLength;
+  const fitsField = field.isVariable ? size <= field.size : size === field.size;
+  if (!fitsField || (entry.mask && entry.mask.byteLength !== size)) {
     throw new RangeError(`${entry.field} takes ${field.size} bytes, not ${entry.value.byteLength}`);
   }
-  writeOxmHeader(writer, field, entry.mask !== undefined);
+  writeOxmHeader(writer, field, entry.mask !== undefined, size);
   writer.put(entry.value);
   if (entry.mask !== undefined) writer.put(entry.mask);
 }
 
-/** A mask of the field's size with a 1 for each significant bit. */
-export function onesMask(field: OxmField): Uint8Array {
-  const mask = new Uint8Array(field.size).fill(0xff);
+/** A mask with a 1 for each significant bit. */
+export function onesMask(field: OxmField, size = field.size): Uint8Array {
+  const mask = new Uint8Array(size).fill(0xff);
+  if (field.isVariable) return mask;
   const unused = field.size * 8 - field.bits;
   for (let i = 0; i < unused >> 3; i++) mask[i] = 0;
   if (unused % 8 !== 0) mask[unused >> 3] = 0xff >> (unused % 8);
@@ -142,6 +147,7 @@ export function onesMask(field: OxmField): Uint8Array {
 }
 
 function fits(field: OxmField, value: Uint8Array): boolean {
+  if (field.isVariable) return true;
   const unused = field.size * 8 - field.bits;
   for (let i = 0; i < unused >> 3; i++) if (value[i] !== 0) return false;
   return unused % 8 === 0 || (value[unused >> 3] as number) >> (8 - (unused % 8)) === 0;
@@ -168,6 +174,7 @@ function checkValue(
 
 /** Reads an ofp_match with its padding. */
 export function readMatch(reader: Reader): Match {
+  if (reader.version === OFP11_VERSION) return readMatch11(reader);
   const at = reader.offset;
   if (reader.left < 4) throw reader.fail("OFPBMC_BAD_LEN", "match", `${reader.left} bytes`, at);
   const type = reader.u16("match.type");
@@ -199,26 +206,33 @@ function readOxms(reader: Reader): Match {
     if (!prerequisiteHolds(OXM_FIELDS[entry.field].prerequisite, match)) {
       throw reader.fail("OFPBMC_BAD_PREREQ", entry.field, "its prerequisites are not matched before it", at);
     }
-    if (entry.mask === undefined || entry.mask.some((byte) => byte !== 0)) match.push(entry);
+    if (constrains(entry)) match.push(entry);
   }
   return match;
+}
+
+/** Whether any packet can fail to match the entry. */
+export function constrains({ mask }: OxmEntry): boolean {
+  return mask === undefined || mask.byteLength === 0 || mask.some((byte) => byte !== 0);
 }
 
 /** One field of a match, without its prerequisites. */
 export function readMatchEntry(reader: Reader): OxmEntry {
   const at = reader.offset;
-  const { field, hasMask } = readOxmHeader(reader, MATCH_ERRORS);
-  const value = reader.copy(field.size, field.name);
-  const mask = hasMask ? reader.copy(field.size, field.name) : undefined;
+  const { field, hasMask, size } = readOxmHeader(reader, MATCH_ERRORS);
+  const value = reader.copy(size, field.name);
+  const mask = hasMask ? reader.copy(size, field.name) : undefined;
   checkValue(reader, field, value, mask, MATCH_ERRORS, at);
   if (mask === undefined) return { field: field.name, value };
-  for (let i = 0; i < field.size; i++) {
+  for (let i = 0; i < size; i++) {
     if (((value[i] as number) & ~(mask[i] as number)) !== 0) {
       throw reader.fail("OFPBMC_BAD_WILDCARDS", field.name, "has value bits outside its mask", at);
     }
   }
   if (!fits(field, mask)) clip(field, mask);
-  const ones = onesMask(field);
+  // That an option is there at all.
+  if (size === 0) return { field: field.name, value, mask };
+  const ones = onesMask(field, size);
   return mask.every((byte, i) => byte === ones[i])
     ? { field: field.name, value }
     : { field: field.name, value, mask };
@@ -231,6 +245,10 @@ function clip(field: OxmField, mask: Uint8Array): void {
 }
 
 export function writeMatch(writer: Writer, match: Match): void {
+  if (writer.version === OFP11_VERSION) {
+    writeMatch11(writer, match);
+    return;
+  }
   const start = writer.size;
   writer.u16(OFPMT_OXM).u16(0);
   for (const entry of match) writeOxm(writer, entry);
@@ -257,7 +275,7 @@ export function prerequisiteHolds(prerequisite: OxmPrerequisite, match: Match): 
   if (prerequisite === "in_port") return match.some((entry) => entry.field === "in_port");
   if (prerequisite === "vlan_vid") return hasVlan(match);
   if (prerequisite === "ct") return hasConnection(match);
-  const etherType = exact(match, "eth_type");
+  const etherType = exact(match, "eth_type") ?? packetEtherType(match);
   if (!etherTypeFits(prerequisite, etherType)) return false;
   if (prerequisite === "ct_ipv4" || prerequisite === "ct_ipv6") return hasConnection(match);
   const protocol = IP_PROTOCOL[prerequisite];
@@ -277,6 +295,8 @@ function etherTypeFits(prerequisite: OxmPrerequisite, etherType: number | undefi
       return etherType === 0x8847 || etherType === 0x8848;
     case "pbb":
       return etherType === 0x88e7;
+    case "nsh":
+      return etherType === 0x894f;
     case "ipv4":
     case "icmpv4":
     case "ct_ipv4":
@@ -291,6 +311,12 @@ function etherTypeFits(prerequisite: OxmPrerequisite, etherType: number | undefi
     default:
       return etherType === 0x0800 || etherType === 0x86dd;
   }
+}
+
+/** A packet that begins behind the Ethernet header has its EtherType as its type. */
+function packetEtherType(match: Match): number | undefined {
+  const type = exact(match, "packet_type");
+  return type === undefined || type >>> 16 !== OFPHTN_ETHERTYPE ? undefined : type & 0xffff;
 }
 
 /** VLAN_TCI with CFI set, or VLAN_VID with the PRESENT bit matched as set. */
@@ -313,7 +339,7 @@ function hasConnection(match: Match): boolean {
   return (value & CT_STATE_TRK) !== 0 && (mask & CT_STATE_INV) !== 0 && (value & CT_STATE_INV) === 0;
 }
 
-/** The value of a field of at most 2 bytes that is matched exactly. */
+/** The value of a field of at most 4 bytes that is matched exactly. */
 function exact(match: Match, name: OxmFieldName): number | undefined {
   const entry = match.find((other) => other.field === name);
   if (entry === undefined || entry.mask !== undefined) return undefined;

@@ -4,7 +4,15 @@
 // returns a message or throws a WireError, nothing else.
 
 import { type CommonType, readCommon, writeCommon } from "./common-wire.js";
-import { OFP_HEADER_SIZE, OFP13_VERSION, OFPT } from "./constants.js";
+import {
+  OFP_HEADER_SIZE,
+  type OFP11_VERSION,
+  type OFP12_VERSION,
+  OFP13_VERSION,
+  type OFP14_VERSION,
+  type OFP15_VERSION,
+  OFPT,
+} from "./constants.js";
 import { DIALECT_13, readExtension, writeExtension } from "./extension-wire.js";
 import * as flow from "./flow-wire.js";
 import * as group from "./group-wire.js";
@@ -21,15 +29,25 @@ import { nameOf, Reader, WireError, Writer } from "./wire.js";
 
 type WireType = keyof typeof OFPT;
 
+/** Versions whose messages are read and written for people to look at; no connection speaks them. */
+export type ToolVersion =
+  | typeof OFP11_VERSION
+  | typeof OFP12_VERSION
+  | typeof OFP14_VERSION
+  | typeof OFP15_VERSION;
+
 /** Which version a message is in, and what the two ends have arranged beyond it. */
 export type Dialect =
   | { readonly version: typeof OFP13_VERSION }
   | ({ readonly version: typeof OFP10_VERSION } & Dialect10);
 
+/** What messages can be read and written in. */
+export type AnyDialect = Dialect | { readonly version: ToolVersion };
+
 export const OPENFLOW_13: Dialect = { version: OFP13_VERSION };
 
 /** Parses exactly one message. Throws WireError. Byte fields of the result are copies. */
-export function parseMessage(bytes: Uint8Array, dialect = OPENFLOW_13): OpenFlowMessage {
+export function parseMessage(bytes: Uint8Array, dialect: AnyDialect = OPENFLOW_13): OpenFlowMessage {
   const header = parseHeader(bytes);
   if (header === undefined || header.length !== bytes.byteLength) {
     throw new WireError(
@@ -49,7 +67,8 @@ export function parseMessage(bytes: Uint8Array, dialect = OPENFLOW_13): OpenFlow
   if (type === undefined) {
     throw new WireError("OFPBRC_BAD_TYPE", "header.type", 1, `unknown type ${header.typeCode}`);
   }
-  const reader = new Reader(bytes, OFP_HEADER_SIZE, bytes.byteLength, "OFPBRC_BAD_LEN");
+  const { version } = dialect;
+  const reader = new Reader(bytes, OFP_HEADER_SIZE, bytes.byteLength, "OFPBRC_BAD_LEN", version);
   const message = readBody(type, reader, header);
   reader.finish(type);
   return message;
@@ -101,12 +120,12 @@ function readBody(type: WireType, reader: Reader, { xid, version }: MessageHeade
 }
 
 /** The bytes of one message. Throws RangeError when it does not fit 65535 bytes (see splitMultipartBody). */
-export function encodeMessage(message: OpenFlowMessage, dialect = OPENFLOW_13): Uint8Array {
+export function encodeMessage(message: OpenFlowMessage, dialect: AnyDialect = OPENFLOW_13): Uint8Array {
   if (dialect.version === OFP10_VERSION) return encodeMessage10(message, dialect);
-  const writer = new Writer();
+  const writer = new Writer(dialect.version);
   const type = wireType(message);
   writer
-    .u8(message.type === "hello" ? message.version : OFP13_VERSION)
+    .u8(message.type === "hello" ? message.version : dialect.version)
     .u8(OFPT[type])
     .u16(0)
     .u32(message.xid);

@@ -83,6 +83,8 @@ export interface FlowMod extends Base<"flow_mod"> {
   readonly outGroup: number;
   /** OFPFF_* bits. */
   readonly flags: number;
+  /** OpenFlow 1.4 and up: what goes first when the table is full; absent = 0. */
+  readonly importance?: number;
   readonly match: Match;
   /** In the order of the wire; none means drop. */
   readonly instructions: readonly Instruction[];

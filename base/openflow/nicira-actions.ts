@@ -1,6 +1,7 @@
 // The actions that Open vSwitch adds to OpenFlow, as values. Source: ovs-actions(7).
 // All values are plain, immutable data: they may be shared, compared structurally and posted between threads.
 import type { Action, BitRange, PacketInReason } from "./actions.js";
+import type { OxmFieldName } from "./oxm-fields.js";
 
 /** NXAST_REG_LOAD: puts the low bits of `value` into the range. */
 export interface LoadAction {
@@ -54,6 +55,43 @@ export interface NatAction {
 /** NXAST_CT_CLEAR forgets the packet's ct fields, NXAST_EXIT ends the run, NXAST_POP_QUEUE undoes set_queue. */
 export interface BareNiciraAction {
   readonly type: "ct_clear" | "exit" | "pop_queue";
+}
+/** NXAST_DEC_NSH_TTL. */
+export interface DecNshTtlAction {
+  readonly type: "dec_nsh_ttl";
+}
+/** One property of the header that encap puts in front: of NSH its type of metadata, and options of the second type. */
+export type EncapProperty =
+  | { readonly type: "md_type"; readonly mdType: number }
+  | { readonly type: "tlv"; readonly tlvClass: number; readonly tlvType: number; readonly data: Uint8Array };
+/** NXAST_ENCAP: puts a header in front. */
+export interface EncapAction {
+  readonly type: "encap";
+  /** What the packet is then: namespace and type in 16 bits each. */
+  readonly packetType: number;
+  readonly properties: readonly EncapProperty[];
+}
+/** NXAST_DECAP: takes the outermost header off. */
+export interface DecapAction {
+  readonly type: "decap";
+  /** What the packet is then; 0x0000fffe = what its header says. */
+  readonly packetType: number;
+}
+/** NXAST_DELETE_FIELD: takes an option of the tunnel away. */
+export interface DeleteFieldAction {
+  readonly type: "delete_field";
+  readonly field: OxmFieldName;
+}
+/** NXAST_SAMPLE and its longer forms: exports one of 65535 / `probability` packets. */
+export interface SampleAction {
+  readonly type: "sample";
+  readonly probability: number;
+  readonly collectorSetId: number;
+  readonly observationDomainId: number;
+  readonly observationPointId: number;
+  /** A 16-bit port number. */
+  readonly samplingPort?: number;
+  readonly direction?: "ingress" | "egress";
 }
 /** NXAST_CONTROLLER, NXAST_CONTROLLER2: packet-in with a chosen length, reason and controller id. */
 export interface ControllerAction {
@@ -192,4 +230,9 @@ export type NiciraAction =
   | FinTimeoutAction
   | ConjunctionAction
   | CloneAction
-  | CheckPacketLargerAction;
+  | CheckPacketLargerAction
+  | EncapAction
+  | DecapAction
+  | DeleteFieldAction
+  | SampleAction
+  | DecNshTtlAction;

@@ -9,6 +9,9 @@ import type { CheckPacketLargerAction, LoadAction, MoveAction, StackAction } fro
 import { OFPXMC_EXPERIMENTER, type OxmField } from "./oxm-fields.js";
 import type { Reader, Writer } from "./wire.js";
 
+export const NXAST_SET_TUNNEL = 2;
+export const NXAST_SET_TUNNEL64 = 9;
+export const NXAST_WRITE_METADATA = 22;
 export const NXAST_REG_MOVE = 6;
 export const NXAST_REG_LOAD = 7;
 export const NXAST_STACK_PUSH = 27;
@@ -109,8 +112,35 @@ export function writeCheckPacketLarger(writer: Writer, action: CheckPacketLarger
 }
 
 /** NXAST_SET_TUNNEL and NXAST_SET_TUNNEL64 are a set_field by another name. */
-export function setTunnel(id: bigint): SetFieldAction {
+export function setTunnel(id: bigint, form: "set_tunnel" | "set_tunnel64"): SetFieldAction {
   const value = new Uint8Array(8);
   new DataView(value.buffer).setBigUint64(0, id);
-  return { type: "set_field", field: "tunnel_id", value };
+  return { type: "set_field", field: "tunnel_id", value, form };
+}
+
+/** NXAST_WRITE_METADATA, the instruction of 1.1 as an action. */
+export function readWriteMetadata(body: Reader): Action {
+  body.skip(6);
+  const value = body.copy(8, "write_metadata.metadata");
+  const mask = body.copy(8, "write_metadata.mask");
+  const isWhole = mask.every((byte) => byte === 0xff);
+  return {
+    type: "set_field",
+    field: "metadata",
+    value,
+    ...(isWhole ? {} : { mask }),
+    form: "write_metadata",
+  };
+}
+
+/** Of an action with a form. */
+export function writeForm(writer: Writer, { value, mask, form }: SetFieldAction): void {
+  if (form === "set_tunnel") writer.u16(NXAST_SET_TUNNEL).zero(2).put(value.subarray(4));
+  else if (form === "set_tunnel64") writer.u16(NXAST_SET_TUNNEL64).zero(6).put(value);
+  else
+    writer
+      .u16(NXAST_WRITE_METADATA)
+      .zero(6)
+      .put(value)
+      .put(mask ?? new Uint8Array(8).fill(0xff));
 }

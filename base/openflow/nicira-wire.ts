@@ -12,6 +12,7 @@ import {
   writeBundle,
   writeMultipath,
 } from "./choice-wire.js";
+import { OFP13_VERSION } from "./constants.js";
 import { NXAST_LEARN, NXAST_LEARN2, readLearn, writeLearn } from "./learn-wire.js";
 import type { NiciraAction } from "./nicira-actions.js";
 import {
@@ -25,16 +26,15 @@ import {
   writeNat,
 } from "./nicira-ct-wire.js";
 import * as F from "./nicira-field-wire.js";
+import * as H from "./nicira-header-wire.js";
 import * as O from "./nicira-output-wire.js";
 import type { Reader, Writer } from "./wire.js";
 
 export { OFPR } from "./nicira-output-wire.js";
 
-const NXAST_SET_TUNNEL = 2;
 const NXAST_SET_QUEUE = 4;
 const NXAST_POP_QUEUE = 5;
 const NXAST_NOTE = 8;
-const NXAST_SET_TUNNEL64 = 9;
 const NXAST_EXIT = 17;
 const NXAST_DEC_TTL = 18;
 const NXAST_FIN_TIMEOUT = 19;
@@ -62,6 +62,7 @@ const READERS = new Map<number, Read>([
   [O.NXAST_OUTPUT_TRUNC, O.readOutputTrunc],
   [O.NXAST_CONTROLLER, O.readController],
   [O.NXAST_CONTROLLER2, O.readController2],
+  [F.NXAST_WRITE_METADATA, F.readWriteMetadata],
   [F.NXAST_REG_MOVE, F.readMove],
   [F.NXAST_REG_LOAD, F.readLoad],
   [F.NXAST_REG_LOAD2, F.readLoad2],
@@ -75,8 +76,8 @@ const READERS = new Map<number, Read>([
   [NXAST_LEARN2, (body, _, subtype) => readLearn(body, subtype)],
   [NXAST_CT, readCt],
   [NXAST_NAT, readNat],
-  [NXAST_SET_TUNNEL, (body) => F.setTunnel(BigInt(after(body, 2).u32("set_tunnel.tun_id")))],
-  [NXAST_SET_TUNNEL64, (body) => F.setTunnel(after(body, 6).u64("set_tunnel.tun_id"))],
+  [F.NXAST_SET_TUNNEL, (body) => F.setTunnel(BigInt(after(body, 2).u32("set_tunnel.tun_id")), "set_tunnel")],
+  [F.NXAST_SET_TUNNEL64, (body) => F.setTunnel(after(body, 6).u64("set_tunnel.tun_id"), "set_tunnel64")],
   [NXAST_SET_QUEUE, (body) => ({ type: "set_queue", queueId: after(body, 2).u32("set_queue.queue_id") })],
   [NXAST_NOTE, readNote],
   [NXAST_FIN_TIMEOUT, readFinTimeout],
@@ -86,6 +87,13 @@ const READERS = new Map<number, Read>([
   [NXAST_PUSH_MPLS, readPushMpls],
   [NXAST_POP_MPLS, (body) => ({ type: "pop_mpls", etherType: padded(body, body.u16("pop_mpls.ethertype")) })],
   [NXAST_SET_MPLS_TTL, (body) => ({ type: "set_mpls_ttl", ttl: padded(body, body.u8("set_mpls_ttl.ttl")) })],
+  [H.NXAST_ENCAP, H.readEncap],
+  [H.NXAST_DECAP, H.readDecap],
+  [H.NXAST_DELETE_FIELD, H.readDeleteField],
+  [H.NXAST_SAMPLE, (body, _, subtype) => H.readSample(body, subtype)],
+  [H.NXAST_SAMPLE2, (body, _, subtype) => H.readSample(body, subtype)],
+  [H.NXAST_SAMPLE3, (body, _, subtype) => H.readSample(body, subtype)],
+  ...bare(H.NXAST_DEC_NSH_TTL, "dec_nsh_ttl"),
   ...bare(NXAST_CT_CLEAR, "ct_clear"),
   ...bare(NXAST_EXIT, "exit"),
   ...bare(NXAST_POP_QUEUE, "pop_queue"),
@@ -93,9 +101,12 @@ const READERS = new Map<number, Read>([
   ...bare(NXAST_DEC_MPLS_TTL, "dec_mpls_ttl"),
 ]);
 
+/** Not known to earlier versions. */
+const SINCE_13: ReadonlySet<number> = new Set([H.NXAST_ENCAP, H.NXAST_DECAP, H.NXAST_DEC_NSH_TTL]);
+
 function bare(
   subtype: number,
-  type: "ct_clear" | "exit" | "pop_queue" | "dec_nw_ttl" | "dec_mpls_ttl",
+  type: "ct_clear" | "exit" | "pop_queue" | "dec_nw_ttl" | "dec_mpls_ttl" | "dec_nsh_ttl",
 ): [number, Read][] {
   return [[subtype, (body) => padded(body, { type })]];
 }
@@ -117,7 +128,7 @@ export function readNiciraAction(body: Reader, readNested: ReadNested): Action {
   const at = body.offset;
   const subtype = body.u16("action.subtype");
   const read = READERS.get(subtype);
-  if (read === undefined)
+  if (read === undefined || (body.version < OFP13_VERSION && SINCE_13.has(subtype)))
     throw body.fail("OFPBAC_BAD_EXP_TYPE", "action.subtype", `unknown Nicira action ${subtype}`, at);
   return read(body, readNested, subtype);
 }
@@ -184,11 +195,17 @@ const NICIRA_TYPES: ReadonlySet<string> = new Set<NiciraAction["type"]>([
   "conjunction",
   "clone",
   "check_pkt_larger",
+  "encap",
+  "decap",
+  "delete_field",
+  "sample",
+  "dec_nsh_ttl",
 ]);
 
 /** Whether the action is a Nicira extension on the wire. */
 export function isNiciraAction(action: Action): action is NiciraAction | SetFieldAction {
-  return action.type === "set_field" ? action.mask !== undefined : NICIRA_TYPES.has(action.type);
+  if (action.type === "set_field") return action.mask !== undefined || action.form !== undefined;
+  return NICIRA_TYPES.has(action.type);
 }
 
 /** Writes the action from its subtype on; the caller has written the header before and pads after. */
@@ -205,7 +222,8 @@ export function writeNiciraAction(
       F.writeMove(writer, action);
       return;
     case "set_field":
-      F.writeLoad2(writer, action);
+      if (action.form === undefined) F.writeLoad2(writer, action);
+      else F.writeForm(writer, action);
       return;
     case "push":
     case "pop":
@@ -241,6 +259,18 @@ export function writeNiciraAction(
     case "bundle":
       writeBundle(writer, action);
       return;
+    case "encap":
+      H.writeEncap(writer, action);
+      return;
+    case "decap":
+      H.writeDecap(writer, action);
+      return;
+    case "delete_field":
+      H.writeDeleteField(writer, action);
+      return;
+    case "sample":
+      H.writeSample(writer, action);
+      return;
     default:
       writeSmall(writer, action, writeNested);
   }
@@ -257,7 +287,8 @@ type SmallAction = Extract<
       | "dec_ttl_ids"
       | "fin_timeout"
       | "conjunction"
-      | "clone";
+      | "clone"
+      | "dec_nsh_ttl";
   }
 >;
 
@@ -271,6 +302,9 @@ function writeSmall(writer: Writer, action: SmallAction, writeNested: WriteNeste
       return;
     case "pop_queue":
       writer.u16(NXAST_POP_QUEUE);
+      return;
+    case "dec_nsh_ttl":
+      writer.u16(H.NXAST_DEC_NSH_TTL);
       return;
     case "note": {
       const { data } = action;

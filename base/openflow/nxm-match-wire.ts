@@ -3,7 +3,7 @@
 // Source: ovs-fields(7).
 
 import type { Match, OxmEntry } from "./actions.js";
-import { prerequisiteHolds, readMatchEntry, writeOxm } from "./match-wire.js";
+import { constrains, prerequisiteHolds, readMatchEntry, writeOxm } from "./match-wire.js";
 import { OFPXMC_NXM_0, OFPXMC_NXM_1, OXM_FIELDS, type OxmFieldName } from "./oxm-fields.js";
 import { bigEndian, narrowPort, numberOf, widenPort } from "./v10/numbers.js";
 import type { Reader, Writer } from "./wire.js";
@@ -50,7 +50,7 @@ export function readNxmEntries(body: Reader): NxmMatch {
     if (!prerequisiteHolds(OXM_FIELDS[entry.field].prerequisite, match)) {
       throw body.fail("OFPBMC_BAD_PREREQ", entry.field, "its prerequisites are not matched before it", at);
     }
-    if (entry.mask === undefined || entry.mask.some((byte) => byte !== 0)) match.push(entry);
+    if (constrains(entry)) match.push(entry);
   }
   return { match, cookie, cookieMask };
 }

@@ -31,7 +31,8 @@ export type OxmPrerequisite =
   /** A match of ct_state that implies a known connection; with it the EtherType of the addresses. */
   | "ct"
   | "ct_ipv4"
-  | "ct_ipv6";
+  | "ct_ipv6"
+  | "nsh";
 
 export interface OxmField {
   readonly name: OxmFieldName;
@@ -44,8 +45,10 @@ export interface OxmField {
   readonly experimenter: number;
   /** Significant bits: the low `bits` of the value's `size` bytes. */
   readonly bits: number;
-  /** Bytes of the value on the wire. */
+  /** Bytes of the value on the wire; with `isVariable` the most that it can have. */
   readonly size: number;
+  /** The value may be shorter, down to 1 byte. */
+  readonly isVariable: boolean;
   readonly maskable: boolean;
   readonly prerequisite: OxmPrerequisite;
   /** Whether set-field, load and the destination of move accept it. */
@@ -60,6 +63,7 @@ interface Row {
   readonly bits: number;
   /** Given where the value occupies more bytes than its bits need. */
   readonly size?: number;
+  readonly variable?: true;
   readonly mask?: true;
   readonly pre?: OxmPrerequisite;
   readonly readOnly?: true;
@@ -71,6 +75,8 @@ const NXM0 = OFPXMC_NXM_0;
 const NXM1 = OFPXMC_NXM_1;
 const EXP = OFPXMC_EXPERIMENTER;
 const ONF = 0x4f4e4600;
+const NX = 0x00002320;
+const NSH = 0x005ad650;
 
 const ROWS = {
   in_port: { header: [BASIC, 0], bits: 32, ovs: "in_port" },
@@ -205,14 +211,50 @@ const ROWS = {
   xreg5: { header: [OFPXMC_PACKET_REGS, 5], bits: 64, mask: true },
   xreg6: { header: [OFPXMC_PACKET_REGS, 6], bits: 64, mask: true },
   xreg7: { header: [OFPXMC_PACKET_REGS, 7], bits: 64, mask: true },
+  // What our switch does not match, but flows as text and recorded messages may name.
+  dp_hash: { header: [NXM1, 35], bits: 32, mask: true, readOnly: true },
+  recirc_id: { header: [NXM1, 36], bits: 32, readOnly: true },
+  tun_erspan_idx: { header: [EXP, 11, NX], bits: 20, size: 4, mask: true },
+  tun_erspan_ver: { header: [EXP, 12, NX], bits: 4, mask: true },
+  tun_erspan_dir: { header: [EXP, 13, NX], bits: 1, mask: true },
+  tun_erspan_hwid: { header: [EXP, 14, NX], bits: 6, mask: true },
+  tun_gtpu_flags: { header: [EXP, 15, NX], bits: 8, mask: true, readOnly: true },
+  tun_gtpu_msgtype: { header: [EXP, 16, NX], bits: 8, mask: true, readOnly: true },
+  nsh_flags: { header: [EXP, 1, NSH], bits: 8, mask: true, pre: "nsh" },
+  nsh_mdtype: { header: [EXP, 2, NSH], bits: 8, pre: "nsh", readOnly: true },
+  nsh_np: { header: [EXP, 3, NSH], bits: 8, pre: "nsh", readOnly: true },
+  nsh_spi: { header: [EXP, 4, NSH], bits: 24, size: 4, pre: "nsh" },
+  nsh_si: { header: [EXP, 5, NSH], bits: 8, pre: "nsh" },
+  nsh_c1: { header: [EXP, 6, NSH], bits: 32, mask: true, pre: "nsh" },
+  nsh_c2: { header: [EXP, 7, NSH], bits: 32, mask: true, pre: "nsh" },
+  nsh_c3: { header: [EXP, 8, NSH], bits: 32, mask: true, pre: "nsh" },
+  nsh_c4: { header: [EXP, 9, NSH], bits: 32, mask: true, pre: "nsh" },
+  nsh_ttl: { header: [EXP, 10, NSH], bits: 8, pre: "nsh" },
 } as const satisfies Record<string, Row>;
 
-export type OxmFieldName = keyof typeof ROWS;
+/** Options of tunnels: how long each is follows from a table that the switch is told (NXT_TLV_TABLE_MOD). */
+const TUN_METADATA_COUNT = 64;
+const TUN_METADATA_FIRST = 40;
+const TUN_METADATA_SIZE_MAX = 124;
+
+type Digit = 0 | 1 | 2 | 3 | 4 | 5 | 6 | 7 | 8 | 9;
+export type TunMetadataName = `tun_metadata${Digit | `${1 | 2 | 3 | 4 | 5}${Digit}` | `6${0 | 1 | 2 | 3}`}`;
+export type OxmFieldName = keyof typeof ROWS | TunMetadataName;
 
 /** Every known field by name. */
 export const OXM_FIELDS: Readonly<Record<OxmFieldName, OxmField>> = Object.fromEntries(
-  (Object.entries(ROWS) as [OxmFieldName, Row][]).map(([name, row]) => [name, fieldOf(name, row)]),
+  [...(Object.entries(ROWS) as [OxmFieldName, Row][]), ...tunMetadata()].map(([name, row]) => [
+    name,
+    fieldOf(name, row),
+  ]),
 ) as Record<OxmFieldName, OxmField>;
+
+function tunMetadata(): [OxmFieldName, Row][] {
+  return Array.from({ length: TUN_METADATA_COUNT }, (_, n) => [
+    `tun_metadata${n}` as OxmFieldName,
+    { header: [NXM1, TUN_METADATA_FIRST + n], bits: TUN_METADATA_SIZE_MAX * 8, mask: true, variable: true },
+  ]);
+}
 
 function fieldOf(name: OxmFieldName, row: Row): OxmField {
   return {
@@ -223,6 +265,7 @@ function fieldOf(name: OxmFieldName, row: Row): OxmField {
     experimenter: row.header[2] ?? 0,
     bits: row.bits,
     size: row.size ?? Math.ceil(row.bits / 8),
+    isVariable: row.variable ?? false,
     maskable: row.mask ?? false,
     prerequisite: row.pre ?? "none",
     writable: row.readOnly !== true,

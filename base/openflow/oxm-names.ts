@@ -47,13 +47,26 @@ const HEADER: Partial<Record<OxmFieldName, string>> = {
   tun_dst: "NXM_NX_TUN_IPV4_DST",
   nd_reserved: "ERICOXM_OF_ICMPV6_ND_RESERVED",
   nd_options_type: "ERICOXM_OF_ICMPV6_ND_OPTIONS_TYPE",
+  ...nicira("tun_erspan_idx", "tun_erspan_ver", "tun_erspan_dir", "tun_erspan_hwid"),
+  ...nicira("tun_gtpu_flags", "tun_gtpu_msgtype"),
 };
+
+/** Those of experimenter Nicira leave out that they are of tunnels. */
+function nicira(...fields: readonly OxmFieldName[]): Partial<Record<OxmFieldName, string>> {
+  return Object.fromEntries(fields.map((field) => [field, `NXOXM_ET_${field.slice(4).toUpperCase()}`]));
+}
 
 const ALSO: Partial<Record<OxmFieldName, readonly string[]>> = {
   tunnel_id: ["tunnel_id"],
   ip_frag: ["nw_frag"],
   ip_ecn: ["ip_ecn"],
   ip_proto: ["ip_proto"],
+  nsh_spi: ["nsp"],
+  nsh_si: ["nsi"],
+  nsh_c1: ["nshc1"],
+  nsh_c2: ["nshc2"],
+  nsh_c3: ["nshc3"],
+  nsh_c4: ["nshc4"],
 };
 
 const PREFIXES: Readonly<Record<number, string>> = {
@@ -69,7 +82,9 @@ function namesOf(field: OxmField): FieldNames {
   const oxm =
     field.oxmClass === OFPXMC_PACKET_REGS
       ? `OXM_OF_PKT_REG${field.number}`
-      : `${PREFIXES[field.oxmClass]}${field.name.toUpperCase()}`;
+      : field.name.startsWith("nsh_")
+        ? `NXOXM_${field.name.toUpperCase()}`
+        : `${PREFIXES[field.oxmClass]}${field.name.toUpperCase()}`;
   const [alias] = field.aliases;
   const made = alias === undefined ? oxm : `${PREFIXES[alias[0]]}${manual.toUpperCase()}`;
   const header = HEADER[field.name] ?? (field.oxmClass <= OFPXMC_NXM_1 ? headerOf(field, manual) : made);

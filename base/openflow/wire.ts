@@ -1,7 +1,7 @@
 // Reader and writer of OpenFlow bytes: every length is checked, every complaint names a field and an offset.
 // Invariant: a Reader never looks outside its bytes; what it lacks is a WireError with the error the family asks for.
 
-import { OFPP_MAX } from "./constants.js";
+import { OFP13_VERSION, OFPP_MAX } from "./constants.js";
 import type { OfpErrorName } from "./error-codes.js";
 
 /** One past the largest ordinary port number. */
@@ -31,10 +31,20 @@ export class Reader {
   readonly end: number;
   /** What is wrong when bytes are missing. */
   readonly lengthError: OfpErrorName;
+  /** Of the message around, as numbered on the wire. */
+  readonly version: number;
   readonly #view: DataView;
 
   /** Without `view`, one is made over `bytes`. */
-  constructor(bytes: Uint8Array, offset: number, end: number, lengthError: OfpErrorName, view?: DataView) {
+  constructor(
+    bytes: Uint8Array,
+    offset: number,
+    end: number,
+    lengthError: OfpErrorName,
+    version: number = OFP13_VERSION,
+    view?: DataView,
+  ) {
+    this.version = version;
     this.offset = offset;
     this.end = end;
     this.lengthError = lengthError;
@@ -118,7 +128,7 @@ export class Reader {
   /** Moves over `size` bytes and returns a reader of just these. */
   within(size: number, field: string, lengthError: OfpErrorName = this.lengthError): Reader {
     const at = this.take(size, field);
-    return new Reader(this.bytes, at, at + size, lengthError, this.#view);
+    return new Reader(this.bytes, at, at + size, lengthError, this.version, this.#view);
   }
 
   /** A WireError about what was read last or comes next. */
@@ -134,9 +144,15 @@ export class Reader {
 
 /** Writes big-endian values in order into a buffer that grows. */
 export class Writer {
+  /** Of the message around, as numbered on the wire. */
+  readonly version: number;
   #bytes = new Uint8Array(256);
   #view = new DataView(this.#bytes.buffer);
   #size = 0;
+
+  constructor(version: number = OFP13_VERSION) {
+    this.version = version;
+  }
 
   /** Bytes written so far = the offset of the next. */
   get size(): number {

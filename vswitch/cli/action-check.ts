@@ -2,7 +2,14 @@
 
 import { PlinthError } from "../../base/errors/index.js";
 import type { Action, Instruction, Match, OxmFieldName } from "../../base/openflow/index.js";
-import { OFP10_VERSION, OFPP_IN_PORT, OFPP_LOCAL, OFPP_MAX, OFPTT_ALL } from "../../base/openflow/index.js";
+import {
+  OFP10_VERSION,
+  OFP11_VERSION,
+  OFPP_IN_PORT,
+  OFPP_LOCAL,
+  OFPP_MAX,
+  OFPTT_ALL,
+} from "../../base/openflow/index.js";
 import { Prerequisites } from "../flow/index.js";
 
 /** `match` and `tableId` are those of the flow, where they matter. Returns the name of the error. */
@@ -27,13 +34,22 @@ export function instructionsFault(
   }
   // 1.0 lets an action do nothing where a packet lacks the field.
   for (const actions of version === OFP10_VERSION ? [] : lists) {
-    const fault = consistencyFault(actions, new Prerequisites(match));
+    const told = version === OFP11_VERSION ? actions.map((one) => withProtocol(one, match)) : actions;
+    const fault = consistencyFault(told, new Prerequisites(match));
     if (fault !== undefined) return fault;
   }
   const jump = instructions.find((one) => one.type === "goto_table");
   return jump !== undefined && tableId !== undefined && tableId !== OFPTT_ALL && jump.tableId <= tableId
     ? "OFPBIC_BAD_TABLE_ID"
     : undefined;
+}
+
+/** 1.1 sets the port of whatever transport protocol the packet has. */
+function withProtocol(action: Action, match: Match | undefined): Action {
+  if (action.type !== "set_field" || !/^tcp_(src|dst)$/.test(action.field)) return action;
+  const protocol = match?.find(({ field }) => field === "ip_proto")?.value[0];
+  const prefix = protocol === 17 ? "udp" : protocol === 132 ? "sctp" : "tcp";
+  return { ...action, field: `${prefix}_${action.field.endsWith("src") ? "src" : "dst"}` };
 }
 
 /** Of a list that stands alone. */
@@ -149,7 +165,7 @@ export function consistencyFault(
 }
 
 /** The fields that a packet must have for the action; one that stands for its like where the action names none. */
-function fieldsOf(action: Action): readonly OxmFieldName[] {
+export function fieldsOf(action: Action): readonly OxmFieldName[] {
   switch (action.type) {
     case "set_field":
       return action.field === "vlan_vid" ? ["vlan_pcp"] : [action.field];
@@ -185,6 +201,8 @@ function fieldsOf(action: Action): readonly OxmFieldName[] {
       return ["vlan_pcp"];
     case "fin_timeout":
       return ["tcp_flags"];
+    case "dec_nsh_ttl":
+      return ["nsh_ttl"];
     case "resubmit":
       return action.withCt ? ["nw_ttl"] : [];
     default:

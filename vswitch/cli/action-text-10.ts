@@ -1,8 +1,8 @@
 // Actions as they are called in OpenFlow 1.0, which our codec reads as those of 1.3 that mean the same. Pure.
 // Source: ovs-actions(7), base/openflow/v10/actions-wire.ts.
-import type { Action, OxmFieldName } from "../../base/openflow/index.js";
+import type { Action, OxmFieldName, SetFieldAction } from "../../base/openflow/index.js";
 import { OXM_FIELDS } from "../../base/openflow/index.js";
-import { formatAction } from "./action-text.js";
+import { formatAction, formatOuter } from "./action-text.js";
 import { bytesToNumber, formatFieldValue, formatPort } from "./field-text.js";
 
 const VLAN_PRESENT = 0x1000n;
@@ -18,6 +18,15 @@ const SETS: Readonly<Partial<Record<OxmFieldName, string>>> = {
   udp_dst: "mod_tp_dst",
   sctp_src: "mod_tp_src",
   sctp_dst: "mod_tp_dst",
+  mpls_label: "set_mpls_label",
+  mpls_tc: "set_mpls_tc",
+};
+
+const SETS_11: Readonly<Partial<Record<OxmFieldName, string>>> = {
+  ...SETS,
+  vlan_vid: "set_vlan_vid",
+  vlan_pcp: "set_vlan_pcp",
+  ip_ecn: "mod_nw_ecn",
 };
 
 /** The list with commas, "drop" when it is empty. */
@@ -51,15 +60,41 @@ function formatAction10(action: Action): string {
         ? `mod_vlan_pcp:${action.value >> 1n}`
         : formatAction(action);
     }
-    case "set_field": {
-      if (action.mask !== undefined) return formatAction(action);
-      if (action.field === "ip_dscp") return `mod_nw_tos:${bytesToNumber(action.value) << 2n}`;
-      const name = SETS[action.field];
-      return name === undefined
-        ? formatAction(action)
-        : `${name}:${formatFieldValue(OXM_FIELDS[action.field], action)}`;
-    }
+    case "set_field":
+      return formatSet(action, SETS) ?? formatAction(action);
+    case "clone":
+    case "ct":
+      return formatOuter(action, formatAction10);
     default:
       return formatAction(action);
   }
+}
+
+/** One action as it is called in OpenFlow 1.1. */
+export function formatAction11(action: Action): string {
+  switch (action.type) {
+    case "set_field":
+      return formatSet(action, SETS_11) ?? formatAction(action);
+    case "clone":
+    case "ct":
+      return formatOuter(action, formatAction11);
+    default:
+      return formatAction(action);
+  }
+}
+
+/** By the word that is older than set_field; undefined where there is none. */
+function formatSet(
+  action: SetFieldAction,
+  words: Readonly<Partial<Record<OxmFieldName, string>>>,
+): string | undefined {
+  const { field, mask, form, value } = action;
+  if (mask !== undefined || form !== undefined) return undefined;
+  const number = bytesToNumber(value);
+  if (field === "ip_dscp") return `mod_nw_tos:${number << 2n}`;
+  const name = words[field];
+  if (name === undefined) return undefined;
+  if (field === "vlan_vid") return `${name}:${number & 0xfffn}`;
+  if (field === "mpls_label" || field === "mpls_tc") return `${name}(${number})`;
+  return `${name}:${formatFieldValue(OXM_FIELDS[field], action)}`;
 }

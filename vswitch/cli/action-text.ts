@@ -3,15 +3,24 @@
 // the loads that stand for it in OpenFlow 1.3.
 import {
   type Action,
-  type Instruction,
+  loadsOf,
   type Match,
+  OFP10_VERSION,
+  OFP11_VERSION,
+  OFP13_VERSION,
+  OFP15_VERSION,
   OFPP_CONTROLLER,
   OXM_FIELDS,
   OXM_NAMES,
   type OxmFieldName,
+  type SetFieldAction,
+  type SetFieldForm,
+  setFieldOf,
 } from "../../base/openflow/index.js";
 import { formatCt, formatNat, parseCt, parseNat } from "./ct-text.js";
 import { flowTextError } from "./errors.js";
+import { exactProtocols } from "./field-protocols.js";
+import type { PortNumbers } from "./field-reader.js";
 import {
   actionFieldNamed,
   bytesToNumber,
@@ -25,6 +34,13 @@ import {
   parsePort,
   parseSmall,
 } from "./field-text.js";
+import {
+  formatHeaderAction,
+  parseDecap,
+  parseDeleteField,
+  parseEncap,
+  parseSample,
+} from "./header-action-text.js";
 import { formatLearn, parseLearn } from "./learn-text.js";
 import {
   formatSmall,
@@ -37,47 +53,32 @@ import {
   parseNote,
   parseResubmit,
 } from "./nicira-action-text.js";
+import { Carriers, P_OF11_UP, P_OF13_UP } from "./protocol-set.js";
 import { formatRange, parseRange, splitArrow, splitList, splitPair } from "./range-text.js";
 
 export { splitList } from "./range-text.js";
 
 const U32 = 0xffffffff;
-const U64 = (1n << 64n) - 1n;
 const WHOLE_PACKET = 0xffff;
 const NESTING_MAX = 4;
+const VLAN_PRESENT = 0x1000;
 const LOAD_BITS_MAX = 64;
-const ORDER = ["meter", "apply_actions", "clear_actions", "write_actions", "write_metadata", "goto_table"];
 
 /** What the words before in a list of actions, and the flow's match, make of the packet. */
-interface Context {
+export interface ActionContext {
   readonly depth: number;
   hasVlan: boolean;
   readonly protocol: number | undefined;
+  /** Of OpenFlow, whose actions are wanted where there are several ways to say a thing. */
+  readonly version: number;
+  readonly carriers: Carriers;
+  /** Actions that OpenFlow 1.0 lets do nothing where a packet lacks the field. */
+  readonly lenient: Set<Action>;
+  readonly ports: PortNumbers | undefined;
 }
 
-/** The instructions of a flow that matches `match`; plain actions become one apply_actions. "drop" gives none. */
-export function parseInstructions(text: string, match: Match = []): Instruction[] {
-  const applied: Action[] = [];
-  const instructions: Instruction[] = [];
-  const context = contextOf(match);
-  const parts = splitList(text);
-  if (parts.includes("drop") && parts.length > 1)
-    throw flowTextError('"drop" must not be accompanied by any other action or instruction');
-  for (const part of parts) {
-    const instruction = parseInstruction(part, match);
-    if (instruction !== undefined) instructions.push(instruction);
-    else if (part !== "drop") applied.push(...parseAction(part, context));
-  }
-  if (applied.length > 0) instructions.push({ type: "apply_actions", actions: applied });
-  return inOrder(instructions);
-}
-
-/** As a packet meets them (OpenFlow 1.3.5, 5.9), whatever the order of the wire. */
-function inOrder(instructions: readonly Instruction[]): Instruction[] {
-  return [...instructions].sort((a, b) => ORDER.indexOf(a.type) - ORDER.indexOf(b.type));
-}
-
-function contextOf(match: Match): Context {
+/** For the actions of a flow that matches `match`. */
+export function actionContext(match: Match, options: ActionOptions = {}): ActionContext {
   const entry = (name: OxmFieldName) => match.find(({ field }) => field === name);
   const vlan = entry("vlan_vid") ?? entry("vlan_tci");
   const protocol = entry("ip_proto");
@@ -85,46 +86,42 @@ function contextOf(match: Match): Context {
     depth: 0,
     hasVlan: vlan !== undefined && ((vlan.value[0] as number) & 0x10) !== 0,
     protocol: protocol && Number(bytesToNumber(protocol.value)),
+    version: options.version ?? OFP13_VERSION,
+    carriers: options.carriers ?? new Carriers(),
+    lenient: new Set(),
+    ports: options.ports,
   };
 }
 
-function parseInstruction(text: string, match: Match): Instruction | undefined {
-  const [name, argument] = splitName(text);
-  switch (name) {
-    case "goto_table":
-      return { type: "goto_table", tableId: parseSmall(argument, 254) };
-    case "meter":
-      return { type: "meter", meterId: parseSmall(argument, U32) };
-    case "clear_actions":
-      return { type: "clear_actions" };
-    case "write_actions":
-      return { type: "write_actions", actions: parseActions(argument, contextOf(match)) };
-    case "write_metadata": {
-      const { value, mask } = parseFieldValue(OXM_FIELDS.metadata, argument);
-      return {
-        type: "write_metadata",
-        metadata: bytesToNumber(value),
-        mask: mask === undefined ? U64 : bytesToNumber(mask),
-      };
-    }
-    default:
-      return undefined;
-  }
+export interface ActionOptions {
+  /** Default: OpenFlow 1.3. */
+  readonly version?: number;
+  /** Learns what can carry the actions. */
+  readonly carriers?: Carriers;
+  readonly ports?: PortNumbers | undefined;
 }
 
 /** "name:argument", "name(argument)", "name=argument", "name" or "name(argument)->argument". */
-function splitName(text: string): [name: string, argument: string] {
+export function splitName(text: string): [name: string, argument: string] {
   const match = /^([A-Za-z_0-9]+)(?:[:=]([\s\S]*)|\(([\s\S]*)\)|(\([\s\S]*\)\s*->[\s\S]*))?$/.exec(text);
   if (match === null) throw flowTextError(`"${text.slice(0, 60)}" is no action`);
   return [match[1] as string, match[2] ?? match[3] ?? match[4] ?? ""];
 }
 
-function parseActions(text: string, context: Context): Action[] {
+export function parseActions(text: string, context: ActionContext): Action[] {
   return splitList(text).flatMap((part) => (part === "drop" ? [] : parseAction(part, context)));
 }
 
+/** Words that are older than the rule that a packet must have what an action changes. */
+const LENIENT: ReadonlySet<string> = new Set([
+  ...["pop_vlan", "strip_vlan", "mod_vlan_vid", "mod_vlan_pcp", "set_vlan_vid", "set_vlan_pcp"],
+  ...["mod_nw_src", "mod_nw_dst", "mod_nw_tos", "mod_nw_ecn", "mod_nw_ttl", "dec_ttl"],
+  ...["mod_tp_src", "mod_tp_dst", "set_mpls_ttl", "dec_mpls_ttl", "set_mpls_label", "set_mpls_tc"],
+  ...["pop_mpls", "fin_timeout", "dec_nsh_ttl"],
+]);
+
 /** Usually one action; some words of OpenFlow 1.0 are several in 1.3. */
-function parseAction(text: string, context: Context): Action[] {
+export function parseAction(text: string, context: ActionContext): Action[] {
   const [name, argument] = splitName(text);
   if (/^\d+$/.test(name) || /^(IN_PORT|NORMAL|FLOOD|ALL|LOCAL|TABLE)$/i.test(name))
     return [outputTo(parsePort(name))];
@@ -132,6 +129,7 @@ function parseAction(text: string, context: Context): Action[] {
   if (build === undefined) throw flowTextError(`unknown action ${name.slice(0, 60)}`);
   const built = build(argument, context);
   const actions = Array.isArray(built) ? built : [built];
+  if (LENIENT.has(name.toLowerCase())) for (const action of actions) context.lenient.add(action);
   for (const { type } of actions) {
     if (type === "push_vlan") context.hasVlan = true;
     else if (type === "pop_vlan") context.hasVlan = false;
@@ -140,7 +138,7 @@ function parseAction(text: string, context: Context): Action[] {
 }
 
 /** Actions inside actions. */
-function parseNested(argument: string, context: Context): Action[] {
+function parseNested(argument: string, context: ActionContext): Action[] {
   if (context.depth + 1 >= NESTING_MAX) throw flowTextError("the actions are nested too deeply");
   return parseActions(argument, { ...context, depth: context.depth + 1 });
 }
@@ -162,46 +160,62 @@ function parseOutput(argument: string): Action {
   return { type: "output_reg", source: parseRange(argument), maxLength: WHOLE_PACKET };
 }
 
-function setField(name: string, argument: string): Action[] {
+/** `context` is given where the word is set_field itself. */
+function setField(name: string, argument: string, context?: ActionContext): Action[] {
   const field = actionFieldNamed(name);
-  const parsed = parseFieldValue(field, argument);
-  return parsed.mask === undefined
-    ? [{ type: "set_field", field: field.name, value: parsed.value }]
-    : loadsOf(field.name, parsed);
+  const { value, mask } = parseFieldValue(field, argument);
+  context?.carriers.restrict(exactProtocols(field.name));
+  if (mask === undefined) {
+    const action = { type: "set_field", field: field.name, value } as const;
+    return context === undefined || context.version > OFP11_VERSION ? [action] : oldForm(action, context);
+  }
+  const action = { type: "set_field", field: field.name, value, mask } as const;
+  return field.isVariable || context?.version === OFP15_VERSION ? [action] : loadsOf(action);
 }
 
-/** Masked bits as OpenFlow 1.3 sets them: a load for every run, the lowest first. */
-function loadsOf(name: OxmFieldName, { value, mask }: FieldValue): Action[] {
-  const bits = bytesToNumber(mask as Uint8Array);
-  const number = bytesToNumber(value);
-  const loads: Action[] = [];
-  const set = (bit: number): boolean => ((bits >> BigInt(bit)) & 1n) !== 0n;
-  for (let offset = 0; offset < OXM_FIELDS[name].bits; offset++) {
-    if (!set(offset)) continue;
-    let end = offset;
-    while (end < OXM_FIELDS[name].bits && end - offset < LOAD_BITS_MAX && set(end)) end++;
-    const width = end - offset;
-    loads.push({
-      type: "load",
-      destination: { field: name, offset, bits: width },
-      value: (number >> BigInt(offset)) & ((1n << BigInt(width)) - 1n),
-    });
-    offset = end - 1;
-  }
-  return loads;
+/** Before 1.2 a field is set by an action of its own, or by loads. */
+function oldForm(action: SetFieldAction, context: ActionContext): Action[] {
+  const { field, value } = action;
+  const number = Number(bytesToNumber(value.subarray(0, 6)));
+  if (field === "mpls_label" || field === "mpls_tc") return loadsOf(action);
+  if (field === "ip_tos") return [{ type: "set_field", field: "ip_dscp", value: Uint8Array.of(number >> 2) }];
+  if (field !== "vlan_tci") return [action];
+  if ((number & VLAN_PRESENT) === 0) return [{ type: "pop_vlan" }];
+  const set = [
+    ...setVlan("vlan_vid", number & 0xfff, context, true),
+    ...setVlan("vlan_pcp", number >> 13, context, true),
+  ];
+  for (const one of set) context.lenient.add(one);
+  return set;
 }
 
 /** Sets a VLAN field, pushing a tag first where the packet is not known to have one. */
-function setVlan(field: "vlan_vid" | "vlan_pcp", value: number, context: Context): Action[] {
+function setVlan(
+  field: "vlan_vid" | "vlan_pcp",
+  value: number,
+  context: ActionContext,
+  pushes: boolean,
+): Action[] {
   const bytes = field === "vlan_vid" ? numberToBytes(BigInt(value | 0x1000), 2) : Uint8Array.of(value);
-  const push: Action[] = context.hasVlan ? [] : [{ type: "push_vlan", etherType: 0x8100 }];
-  return [...push, { type: "set_field", field, value: bytes }];
+  // 1.0 pushes a tag by itself where there is none.
+  if (context.version === OFP10_VERSION || context.hasVlan || !pushes)
+    return [{ type: "set_field", field, value: bytes }];
+  context.hasVlan = true;
+  return [
+    { type: "push_vlan", etherType: 0x8100 },
+    { type: "set_field", field, value: bytes },
+  ];
 }
 
-function setTransport(end: "src" | "dst", argument: string, { protocol }: Context): Action[] {
-  const prefix = { 6: "tcp", 17: "udp", 132: "sctp" }[protocol ?? -1];
-  if (prefix === undefined) throw flowTextError(`mod_tp_${end} needs a match of tcp, udp or sctp`);
+function setTransport(end: "src" | "dst", argument: string, { protocol }: ActionContext): Action[] {
+  const prefix = { 6: "tcp", 17: "udp", 132: "sctp" }[protocol ?? -1] ?? "tcp";
   return setField(`${prefix}_${end}`, argument);
+}
+
+function setTunnel(argument: string, form: "set_tunnel" | "set_tunnel64"): Action {
+  const { value } = parseFieldValue(OXM_FIELDS.tunnel_id, argument);
+  const isLong = value.subarray(0, 4).some((byte) => byte !== 0);
+  return { type: "set_field", field: "tunnel_id", value, form: isLong ? "set_tunnel64" : form };
 }
 
 function setDscp(argument: string): Action {
@@ -210,7 +224,7 @@ function setDscp(argument: string): Action {
   return { type: "set_field", field: "ip_dscp", value: Uint8Array.of(tos >> 2) };
 }
 
-type Build = (argument: string, context: Context) => Action | Action[];
+type Build = (argument: string, context: ActionContext) => Action | Action[];
 
 const etherType = (text: string): number => parseSmall(text, 0xffff);
 
@@ -220,13 +234,18 @@ const ACTIONS: Readonly<Record<string, Build>> = Object.assign(Object.create(nul
   group: (argument) => ({ type: "group", groupId: parseSmall(argument, U32) }),
   set_queue: (argument) => ({ type: "set_queue", queueId: parseSmall(argument, U32) }),
   pop_queue: () => ({ type: "pop_queue" }),
-  enqueue: (argument) => {
+  enqueue: (argument, context) => {
     const [port, queue] = argument.split(/[:,]/, 2) as [string, string?];
     const queueId = parseSmall(queue ?? "", U32);
     const output: Action = { type: "output", port: parsePort(port), maxLength: WHOLE_PACKET };
-    return [{ type: "set_queue", queueId }, output, { type: "pop_queue" }];
+    const end: Action =
+      context.version === OFP10_VERSION ? { type: "set_queue", queueId: 0 } : { type: "pop_queue" };
+    return [{ type: "set_queue", queueId }, output, end];
   },
-  push_vlan: (argument) => ({ type: "push_vlan", etherType: etherType(argument || "0x8100") }),
+  push_vlan: (argument, { carriers }) => {
+    carriers.restrict(P_OF11_UP);
+    return { type: "push_vlan", etherType: etherType(argument || "0x8100") };
+  },
   push_mpls: (argument) => ({ type: "push_mpls", etherType: etherType(argument) }),
   pop_mpls: (argument) => ({ type: "pop_mpls", etherType: etherType(argument) }),
   push_pbb: (argument) => ({ type: "push_pbb", etherType: etherType(argument) }),
@@ -252,13 +271,15 @@ const ACTIONS: Readonly<Record<string, Build>> = Object.assign(Object.create(nul
   mod_nw_ecn: (argument) => setField("ip_ecn", argument),
   mod_tp_src: (argument, context) => setTransport("src", argument, context),
   mod_tp_dst: (argument, context) => setTransport("dst", argument, context),
-  mod_vlan_vid: (argument, context) => setVlan("vlan_vid", parseSmall(argument, 4095), context),
-  mod_vlan_pcp: (argument, context) => setVlan("vlan_pcp", parseSmall(argument, 7), context),
-  set_tunnel: (argument) => setField("tun_id", argument),
-  set_tunnel64: (argument) => setField("tun_id", argument),
-  set_field: (argument) => {
+  mod_vlan_vid: (argument, context) => setVlan("vlan_vid", parseSmall(argument, 4095), context, true),
+  mod_vlan_pcp: (argument, context) => setVlan("vlan_pcp", parseSmall(argument, 7), context, true),
+  set_vlan_vid: (argument, context) => setVlan("vlan_vid", parseSmall(argument, 4095), context, false),
+  set_vlan_pcp: (argument, context) => setVlan("vlan_pcp", parseSmall(argument, 7), context, false),
+  set_tunnel: (argument) => setTunnel(argument, "set_tunnel"),
+  set_tunnel64: (argument) => setTunnel(argument, "set_tunnel64"),
+  set_field: (argument, context) => {
     const [value, field] = splitArrow(argument);
-    return setField(field, value);
+    return setField(field, value, context);
   },
   load: (argument) => {
     const [value, range] = splitArrow(argument);
@@ -269,7 +290,8 @@ const ACTIONS: Readonly<Record<string, Build>> = Object.assign(Object.create(nul
       throw flowTextError(
         `${argument}: value ${formatHex(number)} does not fit into ${destination.bits} bits`,
       );
-    return { type: "load", destination, value: number };
+    const load = { type: "load", destination, value: number } as const;
+    return OXM_FIELDS[destination.field].isVariable ? setFieldOf(load) : load;
   },
   move: (argument) => {
     const [from, to] = splitArrow(argument);
@@ -283,6 +305,14 @@ const ACTIONS: Readonly<Record<string, Build>> = Object.assign(Object.create(nul
   push: (argument) => ({ type: "push", range: parseRange(argument) }),
   pop: (argument) => ({ type: "pop", range: parseRange(argument) }),
   exit: () => ({ type: "exit" }),
+  encap: (argument, { carriers }) => {
+    carriers.restrict(P_OF13_UP);
+    return parseEncap(argument);
+  },
+  decap: parseDecap,
+  delete_field: parseDeleteField,
+  sample: parseSample,
+  dec_nsh_ttl: () => ({ type: "dec_nsh_ttl" }),
   note: parseNote,
   resubmit: parseResubmit,
   multipath: parseMultipath,
@@ -298,36 +328,20 @@ const ACTIONS: Readonly<Record<string, Build>> = Object.assign(Object.create(nul
   ct_clear: () => ({ type: "ct_clear" }),
 } satisfies Record<string, Build>);
 
-export function formatInstructions(instructions: readonly Instruction[]): string {
-  const parts = inOrder(instructions).flatMap((instruction): string[] => {
-    switch (instruction.type) {
-      case "apply_actions":
-        return instruction.actions.map(formatAction);
-      case "write_actions":
-        return [`write_actions(${listText(instruction.actions)})`];
-      case "goto_table":
-        return [`goto_table:${instruction.tableId}`];
-      case "meter":
-        return [`meter:${instruction.meterId}`];
-      case "write_metadata": {
-        const mask = instruction.mask === U64 ? "" : `/${formatHex(instruction.mask)}`;
-        return [`write_metadata:${formatHex(instruction.metadata)}${mask}`];
-      }
-      case "clear_actions":
-        return ["clear_actions"];
-      default:
-        return [`experimenter(${instruction.experimenter.toString(16)})`];
-    }
-  });
-  return parts.length === 0 ? "drop" : parts.join(",");
-}
-
 /** Actions in parentheses. */
-function listText(actions: readonly Action[]): string {
-  return actions.length === 0 ? "drop" : actions.map(formatAction).join(",");
+export function listText(
+  actions: readonly Action[],
+  format: (action: Action) => string = formatAction,
+): string {
+  return actions.length === 0 ? "drop" : actions.map(format).join(",");
 }
 
 export function formatAction(action: Action): string {
+  return formatOuter(action, formatAction);
+}
+
+/** `format` is for the actions inside. */
+export function formatOuter(action: Action, format: (inner: Action) => string): string {
   switch (action.type) {
     case "output":
       if (action.port === OFPP_CONTROLLER) return `CONTROLLER:${action.maxLength}`;
@@ -348,24 +362,33 @@ export function formatAction(action: Action): string {
     case "set_mpls_ttl":
       return `set_mpls_ttl(${action.ttl})`;
     case "set_field":
-      return formatSetField(action.field, action);
+      return action.form === undefined
+        ? formatSetField(action.field, action)
+        : formatForm(action.form, action);
+    case "meter":
+      return `meter:${action.meterId}`;
     case "load":
       return `load:${formatHex(action.value)}->${formatRange(action.destination)}`;
     case "move":
       return `move:${formatRange(action.source)}->${formatRange(action.destination)}`;
     case "ct":
-      return formatCt(action, formatAction);
+      return formatCt(action, format);
     case "nat":
       return formatNat(action);
     case "learn":
       return formatLearn(action);
     case "clone":
-      return `clone(${listText(action.actions)})`;
+      return `clone(${listText(action.actions, format)})`;
     case "experimenter":
       return `experimenter(${action.experimenter.toString(16)})`;
     default:
-      return formatSmall(action) ?? action.type;
+      return formatSmall(action) ?? formatHeaderAction(action) ?? action.type;
   }
+}
+
+function formatForm(form: SetFieldForm, { value, mask }: FieldValue): string {
+  const text = mask === undefined ? "" : `/${formatHex(bytesToNumber(mask))}`;
+  return `${form}:${formatHex(bytesToNumber(value))}${text}`;
 }
 
 function formatSetField(name: OxmFieldName, value: FieldValue): string {

@@ -4,7 +4,15 @@
 import { PlinthError } from "../../base/errors/index.js";
 import { OXM_NAMES, type OxmField } from "../../base/openflow/index.js";
 import { flowTextError } from "./errors.js";
-import { bytesToNumber, type FieldValue, numberToBytes, parseFieldValue, parsePort } from "./field-text.js";
+import {
+  bytesToNumber,
+  type FieldValue,
+  fieldBytes,
+  numberToBytes,
+  parseFieldValue,
+  parsePort,
+  variableValue,
+} from "./field-text.js";
 import { type FlagSet, flagsOf } from "./flag-text.js";
 
 /** Gives the number of a port by name; undefined when there is none. */
@@ -148,8 +156,9 @@ function readInteger(field: OxmField, text: string): FieldValue {
   const slash = text.indexOf("/");
   const [valueText, maskText] = slash < 0 ? [text] : [text.slice(0, slash), text.slice(slash + 1)];
   const value = integer(field, text, valueText, "value");
-  if (maskText === undefined) return { value: numberToBytes(value, field.size) };
+  if (maskText === undefined) return { value: fieldBytes(field, value) };
   const mask = integer(field, text, maskText, "mask");
+  if (field.isVariable) return variableValue(fieldBytes(field, value), fieldBytes(field, mask));
   return { value: numberToBytes(value & mask, field.size), mask: numberToBytes(mask, field.size) };
 }
 

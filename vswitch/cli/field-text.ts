@@ -49,6 +49,8 @@ const FORMATS: Partial<Record<OxmFieldName, Format>> = {
   ...formats("ipv6", "ct_ipv6_src", "ct_ipv6_dst"),
   ...formats("hexadecimal", "eth_type", "vlan_tci", "ipv6_flabel", "ipv6_exthdr", "pbb_isid", "packet_type"),
   ...formats("hexadecimal", "tunnel_id", "metadata", "pkt_mark", "ct_mark", "ct_label", "tun_gbp_flags"),
+  ...formats("hexadecimal", "dp_hash", "recirc_id", "tun_erspan_idx", "tun_erspan_hwid", "tun_gtpu_flags"),
+  ...formats("hexadecimal", "nsh_spi", "nsh_c1", "nsh_c2", "nsh_c3", "nsh_c4"),
   ...formats("port", "in_port", "nxm_in_port", "in_phy_port", "actset_output"),
   ...formats("fragment", "ip_frag"),
   ...formats("flags", "ct_state", "tcp_flags", "tun_flags"),
@@ -59,7 +61,9 @@ function formats(format: Format, ...names: OxmFieldName[]): Partial<Record<OxmFi
 }
 
 function formatOf(field: OxmField): Format | undefined {
-  return FORMATS[field.name] ?? (/^x{0,2}reg\d+$/.test(field.name) ? "hexadecimal" : undefined);
+  return (
+    FORMATS[field.name] ?? (/^(x{0,2}reg|tun_metadata)\d+$/.test(field.name) ? "hexadecimal" : undefined)
+  );
 }
 
 /** ovs-fields(7), "fragment": value and mask of the two bits. */
@@ -86,11 +90,19 @@ export function parseFieldValue(field: OxmField, text: string): FieldValue {
   if (more !== undefined) throw flowTextError(`"${text.slice(0, 60)}" has two masks`);
   const value = parseBytes(field, format, valueText);
   if (maskText === undefined) return { value };
+  if (field.isVariable) return variableValue(value, parseBytes(field, format, maskText));
   const mask =
     (format === "ipv4" || format === "ipv6") && /^\d+$/.test(maskText)
       ? prefixMask(field.size, Number(maskText))
       : parseBytes(field, format, maskText);
   return { value: value.map((byte, i) => byte & (mask[i] as number)), mask };
+}
+
+/** Value and mask as long as the longer of them. */
+export function variableValue(value: Uint8Array, mask: Uint8Array): FieldValue {
+  const size = Math.max(value.byteLength, mask.byteLength);
+  const bits = bytesToNumber(mask);
+  return { value: numberToBytes(bytesToNumber(value) & bits, size), mask: numberToBytes(bits, size) };
 }
 
 export function formatFieldValue(field: OxmField, { value, mask }: FieldValue): string {
@@ -111,10 +123,20 @@ function parseBytes(field: OxmField, format: Format | undefined, text: string): 
   if (format === "ipv4" && text.includes(".")) return parseIpv4(text);
   if (format === "ipv6" && text.includes(":")) return parseIpv6(text);
   if (format === "port") return parsePortBytes(field, text);
-  const number = parseNumber(text);
+  const number = parseNumber(text, (1n << 992n) - 1n);
   if (number >= 1n << BigInt(field.bits))
     throw flowTextError(`${text.slice(0, 60)} does not fit ${field.name} (${field.bits} bits)`);
-  return numberToBytes(number, field.size);
+  return fieldBytes(field, number);
+}
+
+/** As many bytes as the field has; one of variable size gets no more than the number needs. */
+export function fieldBytes(field: OxmField, number: bigint): Uint8Array {
+  return numberToBytes(number, field.isVariable ? byteCount(number) : field.size);
+}
+
+/** 0 for 0. */
+export function byteCount(number: bigint): number {
+  return number === 0n ? 0 : Math.ceil(number.toString(16).length / 2);
 }
 
 function parsePortBytes(field: OxmField, text: string): Uint8Array {
@@ -180,7 +202,7 @@ function masked(field: OxmField, value: number, mask: number | undefined): Field
 
 /** A number in decimal or hexadecimal, up to 128 bits. */
 export function parseNumber(text: string, max = (1n << 128n) - 1n): bigint {
-  if (!/^(\d{1,39}|0x[0-9a-fA-F]{1,32})$/i.test(text))
+  if (!/^(\d{1,39}|0x[0-9a-fA-F]{1,248})$/i.test(text))
     throw flowTextError(`"${text.slice(0, 60)}" is no number`);
   const number = BigInt(text.toLowerCase());
   if (number > max) throw flowTextError(`${text} is larger than ${max}`);

@@ -2,8 +2,8 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { PlinthError } from "../../base/errors/index.js";
 import { encodeMessage, type Match, type OpenFlowMessage, parseMessage } from "../../base/openflow/index.js";
-import { formatInstructions } from "./action-text.js";
 import { formatMatch, parseFlow } from "./flow-text.js";
+import { formatInstructions } from "./instruction-text.js";
 import { flowModOf } from "./ofctl-flows.js";
 
 const FLOWS = [

@@ -11,13 +11,22 @@ import {
   OFPFF_RESET_COUNTS,
   OFPFF_SEND_FLOW_REM,
 } from "../../base/openflow/index.js";
-import { parseInstructions } from "./action-text.js";
 import { formatDuration } from "./duration-text.js";
 import { flowTextError } from "./errors.js";
 import { parsePort } from "./field-text.js";
+import { parseInstructions } from "./instruction-text.js";
 import { splitKeyValues } from "./key-values.js";
 import { MatchReader, type PortNumbers } from "./match-reader.js";
 import { matchParts, type PortNames } from "./match-text.js";
+import {
+  Carriers,
+  P_ANY,
+  P_NXM_OF11_UP,
+  P_OF12_UP,
+  P_OF13_UP,
+  P_TABLE_ID,
+  type ProtocolSet,
+} from "./protocol-set.js";
 import { instructionsText } from "./version-text.js";
 
 export { formatMatch } from "./match-text.js";
@@ -38,6 +47,10 @@ export interface FlowText {
   readonly instructions: readonly Instruction[] | undefined;
   /** What had to be left out of the match, to be told. */
   readonly notes: readonly string[];
+  /** For OpenFlow 1.4 and up: 0 = the first to go when the table is full. */
+  readonly importance: number;
+  /** What can carry the flow. */
+  readonly protocols: ProtocolSet;
 }
 
 /** Parts that a flow may have beside its match. "actions" are then required. */
@@ -50,7 +63,9 @@ export const FILTER_PARTS: ReadonlySet<FlowPart> = new Set(["out"]);
 export interface ParseFlowOptions {
   /** Default: all parts, and actions are optional. */
   readonly parts?: ReadonlySet<FlowPart>;
-  readonly ports?: PortNumbers;
+  readonly ports?: PortNumbers | undefined;
+  /** Whose actions are wanted, by the number on the wire; default: 1.3. */
+  readonly version?: number;
 }
 
 const FLOW_TEXT_LENGTH_MAX = 64 * 1024;
@@ -61,6 +76,12 @@ const FLAGS: Readonly<Record<string, number>> = {
   reset_counts: OFPFF_RESET_COUNTS,
   no_packet_counts: OFPFF_NO_PKT_COUNTS,
   no_byte_counts: OFPFF_NO_BYT_COUNTS,
+};
+/** Where a flag is not known to every version. */
+const FLAG_PROTOCOLS: Readonly<Record<string, ProtocolSet>> = {
+  reset_counts: P_OF12_UP,
+  no_packet_counts: P_OF13_UP,
+  no_byte_counts: P_OF13_UP,
 };
 /** What dump-flows prints beside a flow: its own output can be read back. */
 const IGNORED = new Set(["duration", "n_packets", "n_bytes", "idle_age", "hard_age"]);
@@ -87,25 +108,31 @@ export function parseFlow(text: string, options: ParseFlowOptions = {}): FlowTex
     match: [],
     instructions: undefined,
     notes: [],
+    importance: 0,
+    protocols: P_ANY,
   };
-  const reader = new MatchReader(ports);
+  const carriers = new Carriers();
+  const reader = new MatchReader(ports, carriers);
   const has = (part: FlowPart): boolean => parts === undefined || parts.has(part);
   for (const { key, value } of splitKeyValues(head)) {
     if (reader.takeProtocol(key)) continue;
     const flag = Object.hasOwn(FLAGS, key) ? FLAGS[key] : undefined;
-    if (flag !== undefined && has("flags")) flow.flags |= flag;
+    if (flag !== undefined && has("flags")) {
+      flow.flags |= flag;
+      carriers.restrict(FLAG_PROTOCOLS[key] ?? P_ANY);
+    } else if (value === "" && reader.takePresence(key)) continue;
     else if (value === "") throw flowTextError(`field ${key} missing value`);
     else if (!takePart(flow, key, value, has, ports) && !reader.takeField(key, value)) {
       if (!IGNORED.has(key)) throw flowTextError(`unknown keyword ${key}`);
     }
   }
   const { match, notes } = reader.finish();
-  return {
-    ...flow,
-    match,
-    notes,
-    instructions: actions === undefined ? undefined : parseInstructions(actions, match),
-  };
+  if (flow.tableId !== undefined) carriers.restrict(P_TABLE_ID);
+  if (flow.cookieMask !== 0n) carriers.restrict(P_NXM_OF11_UP);
+  const { tableId } = flow;
+  const context = { version: options.version ?? OFP13_VERSION, carriers, ports, flow: { match, tableId } };
+  const instructions = actions === undefined ? undefined : parseInstructions(actions, context);
+  return { ...flow, match, notes, instructions, protocols: carriers.set };
 }
 
 /** Everything before "actions=" or "action=", and everything behind it. */
@@ -129,7 +156,7 @@ function takePart(
   else if (key === "priority" && has("priority")) flow.priority = u16();
   else if (key === "idle_timeout" && has("timeouts")) flow.idleTimeoutSeconds = u16();
   else if (key === "hard_timeout" && has("timeouts")) flow.hardTimeoutSeconds = u16();
-  else if (key === "importance" && has("timeouts")) u16();
+  else if (key === "importance" && has("timeouts")) flow.importance = u16();
   else if (key === "out_port" && has("out")) flow.outPort = outPort(value, ports);
   else if (key === "out_group" && has("out"))
     flow.outGroup = bounded(value, 0xffffffffn, `invalid out_group "${value}"`);

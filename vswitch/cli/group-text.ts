@@ -11,13 +11,15 @@ import {
   OFPG_MAX,
   OFPP_ANY,
 } from "../../base/openflow/index.js";
-import { formatAction, parseInstructions } from "./action-text.js";
+import { formatAction } from "./action-text.js";
 import { formatDuration } from "./duration-text.js";
 import { flowTextError } from "./errors.js";
 import { parsePort } from "./field-text.js";
+import { parseInstructions } from "./instruction-text.js";
 import { splitKeyValues } from "./key-values.js";
 import type { PortNumbers } from "./match-reader.js";
 import { formatNamedPort, type PortNames } from "./match-text.js";
+import { P_ANY, type ProtocolSet } from "./protocol-set.js";
 
 const UNKNOWN_TIME = 0xffffffff;
 const UNCOUNTED = 0xffffffffffffffffn;
@@ -26,6 +28,8 @@ export interface GroupText {
   readonly groupId: number | undefined;
   readonly groupType: GroupType | undefined;
   readonly buckets: readonly Bucket[];
+  /** What can carry the group. */
+  readonly protocols: ProtocolSet;
 }
 
 const TYPES: Readonly<Record<string, GroupType>> = {
@@ -58,7 +62,7 @@ export function parseGroup(
     at < 0 ? [] : splitBuckets(text.slice(at)).map((one) => parseBucket(one, groupType, options.ports));
   if (groupType === "indirect" && buckets.length !== 1)
     throw flowTextError("Indirect groups can have at most one bucket.");
-  return { groupId, groupType, buckets };
+  return { groupId, groupType, buckets, protocols: P_ANY };
 }
 
 function parseGroupId(text: string): number {

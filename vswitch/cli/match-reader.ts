@@ -13,9 +13,18 @@ import {
   prerequisiteHolds,
 } from "../../base/openflow/index.js";
 import { flowTextError } from "./errors.js";
+import { entryProtocols, exactProtocols } from "./field-protocols.js";
 import { type PortNumbers, readFieldText } from "./field-reader.js";
-import { bytesToNumber, type FieldValue, fieldNamed, numberToBytes, parseNumber } from "./field-text.js";
+import {
+  byteCount,
+  bytesToNumber,
+  type FieldValue,
+  fieldNamed,
+  numberToBytes,
+  parseNumber,
+} from "./field-text.js";
 import { formatMatch } from "./match-text.js";
+import { Carriers, P_NXM_OF11_UP, P_NXM_OXM, type ProtocolSet } from "./protocol-set.js";
 import { PROTOCOLS } from "./protocol-text.js";
 import { parseRange } from "./range-text.js";
 
@@ -45,8 +54,11 @@ export class MatchReader {
   /** tp_src and tp_dst, until the protocol is known. */
   readonly #transport = new Map<"src" | "dst", string>();
 
-  constructor(ports?: PortNumbers) {
+  readonly #carriers: Carriers;
+
+  constructor(ports?: PortNumbers, carriers: Carriers = new Carriers()) {
     this.#ports = ports;
+    this.#carriers = carriers;
   }
 
   /** Takes "tcp", "arp" …; false when `word` is none of these. */
@@ -55,6 +67,7 @@ export class MatchReader {
     if (word === "eth") return true;
     const protocol = Object.hasOwn(PROTOCOLS, word) ? PROTOCOLS[word] : undefined;
     if (protocol === undefined) return false;
+    if (protocol[0] === 0x86dd && protocol[1] !== undefined) this.#carriers.restrict(P_NXM_OXM);
     this.#set("eth_type", numberToBytes(BigInt(protocol[0]), 2));
     if (protocol[1] !== undefined) this.#set("ip_proto", Uint8Array.of(protocol[1]));
     return true;
@@ -64,7 +77,9 @@ export class MatchReader {
   takeField(key: string, text: string): boolean {
     const port = Object.hasOwn(PORT_WORDS, key) ? PORT_WORDS[key] : undefined;
     if (port !== undefined) {
-      readFieldText(OXM_FIELDS[`tcp_${port}`], text);
+      const { value, mask } = readFieldText(OXM_FIELDS[`tcp_${port}`], text);
+      const field = key.startsWith("sctp") ? `sctp_${port}` : `tcp_${port}`;
+      this.#carriers.restrict(protocolsOf({ field: field as OxmFieldName, value, ...(mask && { mask }) }));
       this.#transport.set(port, text);
       return true;
     }
@@ -72,6 +87,9 @@ export class MatchReader {
     const field = Object.hasOwn(FIELD_WORDS, key) ? FIELD_WORDS[key] : tryField(key)?.name;
     if (field === undefined) return false;
     const { value, mask } = readFieldText(OXM_FIELDS[field], text, this.#ports);
+    this.#carriers.restrict(
+      key === "in_port_oxm" ? P_NXM_OF11_UP : protocolsOf({ field, value, ...(mask && { mask }) }),
+    );
     this.#set(field, value, mask);
     return true;
   }
@@ -80,7 +98,7 @@ export class MatchReader {
   #takePart(key: string, text: string): boolean {
     if (!key.endsWith("]")) return false;
     const { field, offset, bits } = parseRange(key);
-    const { size } = OXM_FIELDS[field];
+    const { isVariable } = OXM_FIELDS[field];
     const number = parseNumber(text);
     if (number >= 1n << BigInt(bits)) throw flowTextError(`${text}: value too large for ${key}`);
     const part = ((1n << BigInt(bits)) - 1n) << BigInt(offset);
@@ -89,8 +107,20 @@ export class MatchReader {
     const all = (1n << BigInt(OXM_FIELDS[field].bits)) - 1n;
     const known = before === undefined ? 0n : before.mask === undefined ? all : bytesToNumber(before.mask);
     const value = before === undefined ? 0n : bytesToNumber(before.value) & ~part;
+    const size = isVariable ? byteCount(known | part) : OXM_FIELDS[field].size;
     const merged = numberToBytes(value | (number << BigInt(offset)), size);
-    this.#set(field, merged, numberToBytes(known | part, size));
+    const mask = numberToBytes(known | part, size);
+    this.#carriers.restrict(protocolsOf({ field, value: merged, mask }));
+    this.#set(field, merged, mask);
+    return true;
+  }
+
+  /** Takes the name of an option of tunnels, which asks for its presence. */
+  takePresence(key: string): boolean {
+    const field = tryField(key);
+    if (field?.isVariable !== true) return false;
+    this.#carriers.restrict(P_NXM_OXM);
+    this.#entries.set(field.name, { field: field.name, value: new Uint8Array(0), mask: new Uint8Array(0) });
     return true;
   }
 
@@ -138,6 +168,7 @@ export class MatchReader {
 
   /** OpenFlow 1.3 knows the two parts of the tag, not its 16 bits. */
   #takeTci({ value, mask }: FieldValue): void {
+    this.#carriers.restrict(protocolsOf({ field: "vlan_tci", value, ...(mask && { mask }) }));
     const [bits, all] = [bytesToNumber(value), mask === undefined ? 0xffffn : bytesToNumber(mask)];
     const tagged = (bits & all & 0x1000n) !== 0n;
     this.#set("vlan_vid", numberToBytes(bits & 0x1fffn, 2), numberToBytes(all & 0x1fffn, 2));
@@ -190,11 +221,22 @@ export class MatchReader {
 
   #set(field: OxmFieldName, value: Uint8Array, mask?: Uint8Array): void {
     // A mask of all bits is none; one of no bits matches everything.
-    const all = mask === undefined || bytesToNumber(mask) === (1n << BigInt(OXM_FIELDS[field].bits)) - 1n;
+    const all = mask === undefined || isWhole({ field, value, mask });
     this.#entries.delete(field);
     if (mask?.every((byte) => byte === 0)) return;
     this.#entries.set(field, { field, value, ...(all ? {} : { mask }) });
   }
+}
+
+/** As entryProtocols(), where a mask of all bits is none. */
+function protocolsOf(entry: OxmEntry): ProtocolSet {
+  return isWhole(entry) ? exactProtocols(entry.field) : entryProtocols(entry);
+}
+
+function isWhole({ field, value, mask }: OxmEntry): boolean {
+  const { bits, isVariable } = OXM_FIELDS[field];
+  const ones = (1n << BigInt(isVariable ? value.byteLength * 8 : bits)) - 1n;
+  return mask === undefined || bytesToNumber(mask) === ones;
 }
 
 const RANK: readonly OxmFieldName[] = ["in_port", "eth_type", "vlan_vid", "ip_proto", "icmpv6_type"];

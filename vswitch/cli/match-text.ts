@@ -24,7 +24,17 @@ type Entries = ReadonlyMap<OxmFieldName, OxmEntry>;
 
 /** Fields in the order in which they are printed; "protocol", "registers" and "vlan" stand for several. */
 const ORDER: readonly string[] = [
-  ...["pkt_mark", "conj_id", "actset_output", "ct_state", "ct_zone", "ct_mark", "ct_label"],
+  ...[
+    "pkt_mark",
+    "recirc_id",
+    "dp_hash",
+    "conj_id",
+    "actset_output",
+    "ct_state",
+    "ct_zone",
+    "ct_mark",
+    "ct_label",
+  ],
   ...["ct_nw_src", "ct_nw_dst", "ct_ipv6_src", "ct_ipv6_dst", "ct_nw_proto", "ct_tp_src", "ct_tp_dst"],
   ...[
     "protocol",
@@ -38,6 +48,18 @@ const ORDER: readonly string[] = [
     "vlan",
   ],
   ...["eth_src", "eth_dst", "eth_type", "arp_spa", "arp_tpa", "ipv4_src", "ipv4_dst", "ipv6_src", "ipv6_dst"],
+  ...[
+    "nsh_flags",
+    "nsh_ttl",
+    "nsh_mdtype",
+    "nsh_np",
+    "nsh_spi",
+    "nsh_si",
+    "nsh_c1",
+    "nsh_c2",
+    "nsh_c3",
+    "nsh_c4",
+  ],
   ...[
     "ipv6_flabel",
     "ipv6_exthdr",
@@ -68,8 +90,11 @@ export function matchParts(match: Match, names?: PortNames): string[] {
   const parts: string[] = [];
   const hasConnection = entries.has("ct_nw_proto");
   for (const name of ORDER) {
-    if (name === "protocol") parts.push(...(protocol === undefined ? [] : [protocol.name]));
-    else if (name === "registers") parts.push(...registerParts(match));
+    if (name === "protocol") {
+      const packetType = entries.get("packet_type");
+      if (packetType?.value.some((byte) => byte !== 0)) parts.push(fieldPart(packetType, names));
+      if (protocol !== undefined) parts.push(protocol.name);
+    } else if (name === "registers") parts.push(...registerParts(match));
     else if (name === "vlan") parts.push(...vlanParts(entries));
     else if (name === "tunnel") parts.push(...tunnelParts(match));
     else {
@@ -77,14 +102,21 @@ export function matchParts(match: Match, names?: PortNames): string[] {
       if (entry === undefined || protocol?.covers.includes(entry.field) === true) continue;
       // Ports of a connection whose protocol is not asked for are not told.
       if (/^ct_tp_/.test(name) && !hasConnection) continue;
+      // The words of the first type of metadata are those of no other.
+      if (/^nsh_c\d/.test(name) && !hasFixedMetadata(entries)) continue;
       parts.push(fieldPart(entry, names));
     }
   }
-  const known = (field: OxmFieldName): boolean => ORDER.includes(field) || /^(x*reg|vlan_|tun_)/.test(field);
+  const known = (field: OxmFieldName): boolean =>
+    ORDER.includes(field) || /^(x*reg|vlan_|tun_|packet_type)/.test(field);
   return [
     ...parts,
     ...match.filter(({ field }) => !known(field)).map((entry) => fieldPart(entry, undefined)),
   ];
+}
+
+function hasFixedMetadata(entries: Entries): boolean {
+  return entries.get("nsh_mdtype")?.value[0] === 1;
 }
 
 function fieldPart(entry: OxmEntry, names: PortNames | undefined): string {
@@ -128,8 +160,10 @@ function plainPart(field: OxmField, entry: OxmEntry): string {
     return `${field.ovsName}=${short(value, mask)}`;
   if (field.name === "ip_proto" || field.name === "nw_ttl" || field.name === "ip_ecn")
     return `${field.ovsName}=${value}`;
+  if (field.name === "nsh_flags" && mask !== undefined)
+    return `nsh_flags=0x${byteHex(value)}/0x${byteHex(mask)}`;
   if (field.name === "arp_op") return `arp_op=${value}`;
-  if (/^(pkt_mark|ct_mark|ct_label|metadata|tunnel_id)$/.test(field.name))
+  if (/^(pkt_mark|recirc_id|dp_hash|ct_mark|ct_label|metadata|tunnel_id|nsh_spi|nsh_c\d)$/.test(field.name))
     return `${field.ovsName}=${long(value, mask)}`;
   return `${field.ovsName}=${formatFieldValue(field, entry)}`;
 }
@@ -147,6 +181,10 @@ function bitsOf({ value, mask }: OxmEntry): Bits {
 /** Decimal, or both in hexadecimal when masked. */
 function short(value: bigint, mask: bigint | undefined): string {
   return mask === undefined ? String(value) : `0x${value.toString(16)}/0x${mask.toString(16)}`;
+}
+
+function byteHex(value: bigint): string {
+  return value.toString(16).padStart(2, "0");
 }
 
 function long(value: bigint, mask: bigint | undefined): string {
@@ -210,19 +248,53 @@ function registerParts(match: Match): string[] {
 }
 
 const TUNNEL_ORDER: readonly string[] = [
-  ...["tun_src", "tun_dst", "tun_ipv6_src", "tun_ipv6_dst", "tun_gbp_id", "tun_gbp_flags", "tun_flags"],
+  ...["tun_src", "tun_dst", "tun_ipv6_src", "tun_ipv6_dst", "tun_gbp_id", "tun_gbp_flags"],
+  ...["tun_erspan_ver", "tun_erspan_idx", "tun_erspan_dir", "tun_erspan_hwid"],
+  ...["tun_gtpu_flags", "tun_gtpu_msgtype", "tun_flags"],
+  ...Array.from({ length: 64 }, (_, n) => `tun_metadata${n}`),
 ];
 
 function tunnelPart(entry: OxmEntry): string {
-  // Its mask is not told.
+  // Of these the mask is not told.
   if (entry.field === "tun_gbp_flags") return `tun_gbp_flags=${hex(bytesToNumber(entry.value))}`;
+  if (entry.field === "tun_gtpu_flags") return `gtpu_flags=${hex(bytesToNumber(entry.value))}`;
+  if (entry.field === "tun_gtpu_msgtype") return `gtpu_msgtype=${bytesToNumber(entry.value)}`;
+  if (entry.field.startsWith("tun_erspan")) return erspanPart(entry);
+  if (entry.mask?.byteLength === 0) return entry.field;
+  if (entry.field.startsWith("tun_metadata")) return metadataPart(entry);
   if (entry.field !== "tun_flags") return plainPart(OXM_FIELDS[entry.field], entry);
   const { value, mask } = bitsOf(entry);
   return `tun_flags=${maskedFlags(value, mask ?? 1n, ["oam"])}`;
 }
 
+function erspanPart({ field, value }: OxmEntry): string {
+  const number = bytesToNumber(value);
+  return `${field}=${field === "tun_erspan_ver" || field === "tun_erspan_dir" ? number : hex(number)}`;
+}
+
+/** A mask of ones from its first bit on is not told. */
+function metadataPart({ field, value, mask }: OxmEntry): string {
+  const significant = mask?.subarray(
+    Math.max(
+      0,
+      mask.findIndex((byte) => byte !== 0),
+    ),
+  );
+  const isWhole = significant?.every((byte) => byte === 0xff) ?? true;
+  return `${field}=${long(bytesToNumber(value), isWhole || mask === undefined ? undefined : bytesToNumber(mask))}`;
+}
+
+/** Of ERSPAN only what the version has is told: an index in the first, direction and hardware in the second. */
+function isTold({ field, value }: OxmEntry, erspanVersion: bigint): boolean {
+  if (/^tun_(erspan_ver|gtpu_)/.test(field)) return value.some((byte) => byte !== 0);
+  if (field === "tun_erspan_idx") return erspanVersion === 1n;
+  return (field !== "tun_erspan_dir" && field !== "tun_erspan_hwid") || erspanVersion === 2n;
+}
+
 function tunnelParts(match: Match): string[] {
-  const entries = match.filter(({ field }) => field.startsWith("tun_"));
+  const version = match.find(({ field }) => field === "tun_erspan_ver");
+  const erspanVersion = version === undefined ? 0n : bytesToNumber(version.value);
+  const entries = match.filter((entry) => entry.field.startsWith("tun_") && isTold(entry, erspanVersion));
   const rank = ({ field }: OxmEntry): number => TUNNEL_ORDER.indexOf(field);
   return entries.sort((a, b) => rank(a) - rank(b)).map((entry) => tunnelPart(entry));
 }

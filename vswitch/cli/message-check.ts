@@ -29,6 +29,7 @@ const OFP12_VERSION = 3;
 const OFPFF_ALL = 0x1f;
 /** Every bit that a state of a connection has. */
 const CT_STATES = 0xff;
+const NSH_TTL_MAX = 63;
 
 /** The name of the error, as ovs-ofctl prints it; undefined when there is nothing to refuse. */
 export function faultOfMessage(message: OpenFlowMessage, version: number): string | undefined {
@@ -183,14 +184,24 @@ function placesOf(field: OxmFieldName): readonly string[] {
   return field === "ip_tos" ? ["ip_dscp"] : [field];
 }
 
+/** Bytes of all options of a tunnel, each in whole words. */
+const TUN_METADATA_SIZE_MAX = 256;
+
 function matchFault(match: Match): string | undefined {
   const places = new Set<string>();
+  const options = match.filter(({ field }) => field.startsWith("tun_metadata"));
+  if (
+    options.reduce((sum, { value }) => sum + 4 * Math.ceil(value.byteLength / 4), 0) > TUN_METADATA_SIZE_MAX
+  )
+    return "OFPBMC_BAD_VALUE";
   for (const { field, value } of match) {
     const number = Number(value.reduce((sum, byte) => sum * 256 + byte, 0));
     const taken = placesOf(field);
     if (taken.some((place) => places.has(place))) return "OFPBMC_DUP_FIELD";
     for (const place of taken) places.add(place);
     if (field === "ct_state" && number > CT_STATES) return "OFPBMC_BAD_VALUE";
+    if (field === "nsh_ttl" && number > NSH_TTL_MAX) return "OFPBMC_BAD_VALUE";
+    if (field === "nsh_mdtype" && number !== 1 && number !== 2) return "OFPBMC_BAD_VALUE";
     if (!fitsThere(field, value)) return "OFPBMC_BAD_VALUE";
   }
   return undefined;

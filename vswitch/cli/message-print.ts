@@ -2,6 +2,7 @@
 // are wrong, with a hexadecimal dump. Pure. Source: ovs-ofctl(8), ofp-print; held against it byte by byte by
 // test/conformance/ofp-print.test.ts.
 import {
+  type AnyDialect,
   encodeMessage,
   kindOf,
   type MessageKind,
@@ -53,8 +54,8 @@ export function printMessage(bytes: Uint8Array, options: PrintOptions = {}): str
 }
 
 /** The same of a message that is a value. Throws RangeError when it does not fit one message. */
-export function formatMessage(message: OpenFlowMessage, names?: PortNames): string {
-  return printMessage(encodeMessage(message), { verbosity: 1, names });
+export function formatMessage(message: OpenFlowMessage, names?: PortNames, dialect?: AnyDialect): string {
+  return printMessage(encodeMessage(message, dialect), { verbosity: 1, names });
 }
 
 function printWhole(kind: MessageKind, bytes: Uint8Array, options: PrintOptions): string {
@@ -120,7 +121,7 @@ function parseAny(kind: MessageKind, bytes: Uint8Array): OpenFlowMessage {
   const version = parseHeader(bytes)?.version;
   if (kind.name === "NXT_RESUME") return parseAny({ ...kind, name: "" }, withSubtype(bytes, NXT_PACKET_IN2));
   if (version === OFP10_VERSION) return parseMessage(bytes, { version: OFP10_VERSION, flowModTableId: true });
-  return parseMessage(bytes);
+  return parseMessage(bytes, { version } as AnyDialect);
 }
 
 /** A packet that goes on is written as the packet-in that paused it. */

@@ -118,6 +118,7 @@ function formatFlowMod(mod: FlowMod, { names, version }: TextContext): string {
     ...cookieParts(mod, version),
     ...(mod.idleTimeoutSeconds === 0 ? [] : [`idle:${mod.idleTimeoutSeconds}`]),
     ...(mod.hardTimeoutSeconds === 0 ? [] : [`hard:${mod.hardTimeoutSeconds}`]),
+    ...(mod.importance === undefined ? [] : [`importance:${mod.importance}`]),
     ...(mod.bufferId === OFP_NO_BUFFER ? [] : [`buf:0x${mod.bufferId.toString(16)}`]),
     ...(mod.outPort === OFPP_ANY ? [] : [`out_port:${formatNamedPort(mod.outPort, names)}`]),
     // In 1.0 every flow that is added begins to count anew.

@@ -15,6 +15,7 @@ import type { PortNames } from "./match-text.js";
 import { formatMessage } from "./message-print.js";
 import type { MultipartReply, OpenFlowClient } from "./openflow-client.js";
 import { toPlain } from "./plain-value.js";
+import type { ProtocolSet } from "./protocol-set.js";
 
 export interface OfctlFlags {
   readonly strict: boolean;
@@ -32,7 +33,10 @@ export interface OfctlFlags {
   /** Tell when each message was recorded. */
   readonly timestamp: boolean;
   readonly timeoutMs: number | undefined;
-  readonly version: string | undefined;
+  /** Those allowed, as numbered on the wire; undefined = the usual one. */
+  readonly versions: readonly number[] | undefined;
+  /** What may carry flows; undefined = anything. */
+  readonly protocols: ProtocolSet | undefined;
 }
 
 export class OfctlContext {

@@ -8,7 +8,6 @@ import {
   OFPP_ANY,
   OFPTT_ALL,
 } from "../../base/openflow/index.js";
-import { formatInstructions } from "./action-text.js";
 import { flowTextError } from "./errors.js";
 import { readLines } from "./flow-file.js";
 import { sortFlows } from "./flow-order.js";
@@ -21,8 +20,10 @@ import {
   formatPriorityAndMatch,
   parseFlow,
 } from "./flow-text.js";
+import { formatInstructions } from "./instruction-text.js";
 import type { OfctlContext } from "./ofctl-context.js";
 import type { MultipartReply } from "./openflow-client.js";
+import { P_ANY } from "./protocol-set.js";
 
 const STRICT_PARTS: ReadonlySet<FlowPart> = new Set(["out", "priority"]);
 /** Words that may begin a line of add-flows. */
@@ -35,7 +36,7 @@ const LINE_COMMANDS: readonly FlowModCommand[] = [
 ];
 
 /** What a flow may say beside its match, by what is to be done with it. */
-function partsOf(command: FlowModCommand): ReadonlySet<FlowPart> {
+export function partsOf(command: FlowModCommand): ReadonlySet<FlowPart> {
   switch (command) {
     case "add":
     case "modify_strict":
@@ -67,6 +68,7 @@ export function flowModOf(command: FlowModCommand, flow: FlowText): Omit<FlowMod
     outPort: flow.outPort ?? OFPP_ANY,
     outGroup: flow.outGroup ?? OFPG_ANY,
     flags: flow.flags,
+    ...(flow.importance === 0 ? {} : { importance: flow.importance }),
     match: flow.match,
     instructions: isDelete ? [] : (flow.instructions ?? []),
   };
@@ -107,7 +109,10 @@ export function modifyFlowsOfFile(command: "add" | "modify" | "delete") {
   };
 }
 
-function lineCommand(text: string): { readonly rest: string; readonly given: FlowModCommand | undefined } {
+export function lineCommand(text: string): {
+  readonly rest: string;
+  readonly given: FlowModCommand | undefined;
+} {
   const word = /^(\w+)(?=[\s]|$)/.exec(text)?.[1];
   const given = LINE_COMMANDS.find((one) => one === word);
   return { given, rest: given === undefined ? text : text.slice(given.length).trim() };
@@ -172,7 +177,10 @@ export async function flowsOfFile(
   return collect(lines.map((line) => line.parse((text) => parseFlow(text, { parts: FLOW_PARTS, ports }))));
 }
 
-const BLANK = { cookieMask: 0n, outPort: undefined, outGroup: undefined, notes: [] } as const;
+const BLANK = {
+  ...({ cookieMask: 0n, outPort: undefined, outGroup: undefined, notes: [] } as const),
+  ...{ importance: 0, protocols: P_ANY },
+};
 
 function collect(flows: readonly FlowText[]): FlowSet {
   const found = new Map<string, FlowText & { readonly tableId: number }>();

@@ -1,41 +1,102 @@
-// Verbs of `plinth ofctl` that need no switch: they show how a text or a recording is understood.
-import type { OpenFlowMessage } from "../../base/openflow/index.js";
+// Verbs of `plinth ofctl` that need no switch: they show how a text is understood and what a switch would be sent.
+import {
+  type AnyDialect,
+  encodeMessage,
+  OFP10_VERSION,
+  type OpenFlowMessage,
+} from "../../base/openflow/index.js";
 import type { CommandIo } from "./command-io.js";
+import { commandError } from "./errors.js";
 import { readLines } from "./flow-file.js";
-import { FLOW_PARTS, parseFlow } from "./flow-text.js";
+import { FLOW_PARTS, type FlowText, parseFlow } from "./flow-text.js";
 import { parseGroup } from "./group-text.js";
-import { formatMessage } from "./message-print.js";
-import { tellNotes } from "./ofctl-context.js";
-import { flowModOf } from "./ofctl-flows.js";
+import { printMessage } from "./message-print.js";
+import { type OfctlFlags, tellNotes } from "./ofctl-context.js";
+import { flowModOf, lineCommand, partsOf } from "./ofctl-flows.js";
+import {
+  P_ANY,
+  type ProtocolSet,
+  preferredProtocol,
+  protocolsOfVersions,
+  protocolsText,
+} from "./protocol-set.js";
 
-/** The version that this client speaks. */
-const CHOSEN = "usable protocols: any\nchosen protocol: OXM-OpenFlow13\n";
-const CHOSEN_VERSION = "usable protocols: any\nchosen version: OpenFlow13\n";
+const VERBOSITY = 0;
 
-export async function parseFlowVerb(io: CommandIo, [text = ""]: readonly string[]): Promise<number> {
-  io.out(CHOSEN + formatFlowMod(io, text, 1));
-  return 0;
-}
-
-export async function parseFlowsVerb(io: CommandIo, [path = "-"]: readonly string[]): Promise<number> {
-  const lines = await readLines(io, path);
-  let xid = 0;
-  // Nothing is shown of a file that has a fault.
-  const told = lines.map((line) => line.parse((text) => formatFlowMod(io, text, ++xid)));
-  io.out(CHOSEN + told.join(""));
-  return 0;
-}
-
-/** By its bytes: what is shown is what a switch would see. What was left out goes to standard error. */
-function formatFlowMod(io: CommandIo, text: string, xid: number): string {
+export async function parseFlowVerb(
+  io: CommandIo,
+  [text = ""]: readonly string[],
+  flags: OfctlFlags,
+): Promise<number> {
   const flow = parseFlow(text, { parts: FLOW_PARTS });
-  tellNotes(io, [flow]);
-  return formatMessage({ ...flowModOf("add", flow), xid } as OpenFlowMessage);
+  flowModOf("add", flow);
+  return tellFlows(io, flags, [flow], (version) => [
+    flowModOf("add", parseFlow(text, { parts: FLOW_PARTS, version })) as OpenFlowMessage,
+  ]);
 }
 
-export async function parseGroupVerb(io: CommandIo, [text = ""]: readonly string[]): Promise<number> {
-  const { groupId = 0, groupType = "all", buckets } = parseGroup(text, { needsId: true });
-  io.out(CHOSEN_VERSION);
-  io.out(formatMessage({ type: "group_mod", xid: 1, command: "add", groupId, groupType, buckets }));
+export async function parseFlowsVerb(
+  io: CommandIo,
+  [path = "-"]: readonly string[],
+  flags: OfctlFlags,
+): Promise<number> {
+  const lines = await readLines(io, path);
+  const read = (version?: number) =>
+    lines.map((line) =>
+      line.parse((text) => {
+        const { rest, given = "add" } = lineCommand(text);
+        const flow = parseFlow(rest, {
+          parts: partsOf(given),
+          ...(version === undefined ? {} : { version }),
+        });
+        return { flow, mod: flowModOf(given, flow) as OpenFlowMessage };
+      }),
+    );
+  // Nothing is shown of a file that has a fault.
+  const flows = read().map(({ flow }) => flow);
+  return tellFlows(io, flags, flows, (version) => read(version).map(({ mod }) => mod));
+}
+
+/** What can carry all of `flows`, what is chosen, and the messages that `modsIn` makes for its version. */
+function tellFlows(
+  io: CommandIo,
+  flags: OfctlFlags,
+  flows: readonly FlowText[],
+  modsIn: (version: number) => readonly OpenFlowMessage[],
+): number {
+  // What was left out goes to standard error.
+  tellNotes(io, flows);
+  const usable = flows.reduce((set: ProtocolSet, { protocols }) => set & protocols, P_ANY);
+  io.out(`usable protocols: ${protocolsText(usable)}\n`);
+  const chosen = preferredProtocol(usable & allowedProtocols(flags));
+  if (chosen === undefined) throw commandError("no usable protocol");
+  io.out(`chosen protocol: ${chosen.name}\n`);
+  const { version, isNxm, hasTableId } = chosen;
+  const dialect = { version, isNxm, flowModTableId: hasTableId } as AnyDialect;
+  for (const [i, mod] of modsIn(version).entries()) {
+    const bytes = encodeMessage({ ...mod, xid: i + 1 }, dialect);
+    io.out(printMessage(bytes, { verbosity: VERBOSITY + flags.more }));
+  }
+  return 0;
+}
+
+/** By -O and -F; 1.0 where nothing is asked for, as the original. */
+function allowedProtocols({ versions, protocols }: OfctlFlags): ProtocolSet {
+  return protocolsOfVersions(versions ?? [OFP10_VERSION]) & (protocols ?? P_ANY);
+}
+
+export async function parseGroupVerb(
+  io: CommandIo,
+  [text = ""]: readonly string[],
+  flags: OfctlFlags,
+): Promise<number> {
+  const { groupId = 0, groupType = "all", buckets, protocols } = parseGroup(text, { needsId: true });
+  io.out(`usable protocols: ${protocolsText(protocols)}\n`);
+  const chosen = preferredProtocol(protocols & allowedProtocols(flags));
+  if (chosen === undefined) throw commandError("no usable protocol");
+  io.out(`chosen version: OpenFlow1${chosen.version - 1}\n`);
+  const dialect = { version: chosen.version, flowModTableId: false } as AnyDialect;
+  const mod = { type: "group_mod", xid: 1, command: "add", groupId, groupType, buckets } as const;
+  io.out(printMessage(encodeMessage(mod, dialect), { verbosity: VERBOSITY + flags.more }));
   return 0;
 }

@@ -13,8 +13,8 @@ import {
 } from "../../base/openflow/index.js";
 import { FRAME_SIZE_MIN } from "../../base/packet/index.js";
 import { systemClock } from "../../base/time/index.js";
-import { parseInstructions } from "./action-text.js";
 import { commandError } from "./errors.js";
+import { parseInstructions } from "./instruction-text.js";
 import { splitKeyValues } from "./key-values.js";
 import { formatMessage } from "./message-print.js";
 import type { OfctlContext } from "./ofctl-context.js";

@@ -1,6 +1,7 @@
 // `plinth ofctl`: the verbs of ovs-ofctl over OpenFlow 1.3, against any switch, with its options, output and wording.
 // Source: ovs-ofctl(8).
 import { PlinthError } from "../../base/errors/index.js";
+import { OFP13_VERSION } from "../../base/openflow/index.js";
 import type { CommandIo } from "./command-io.js";
 import { type OptionSpec, parseOptions, parseTimeout } from "./command-options.js";
 import { commandError } from "./errors.js";
@@ -34,6 +35,7 @@ import { parseFlowsVerb, parseFlowVerb, parseGroupVerb } from "./ofctl-parse.js"
 import * as S from "./ofctl-switch.js";
 import * as W from "./ofctl-wire.js";
 import { OpenFlowClient, OpenFlowRefusal } from "./openflow-client.js";
+import { type ProtocolSet, protocolsNamed } from "./protocol-set.js";
 
 type Run = (context: OfctlContext, args: readonly string[]) => Promise<number>;
 type RunAlone = (io: CommandIo, args: readonly string[], flags: OfctlFlags) => Promise<number>;
@@ -181,7 +183,8 @@ function parseCommandLine(words: readonly string[]): Given {
     more: 0,
     timestamp: false,
     timeoutMs: undefined as number | undefined,
-    version: undefined as string | undefined,
+    versions: undefined as readonly number[] | undefined,
+    protocols: undefined as ProtocolSet | undefined,
   };
   let asked: Given["asked"];
   for (const { name, value } of options) {
@@ -193,9 +196,11 @@ function parseCommandLine(words: readonly string[]): Given {
     else if (name === "stats" || name === "no-stats") flags.stats = name === "stats";
     else if (name === "sort" || name === "rsort") flags.sort.push(sortKey(value, name === "rsort"));
     else if (name === "timeout") flags.timeoutMs = parseTimeout(value);
-    else if (name === "protocols") flags.version = checkVersions(value ?? "");
-    else if (name === "flow-format") flags.version = value;
-    else if (name === "more") flags.more++;
+    else if (name === "protocols") flags.versions = versionsNamed(value ?? "");
+    else if (name === "flow-format") {
+      flags.protocols = protocolsNamed(value ?? "");
+      if (flags.protocols === undefined) throw commandError(`${value}: unknown flow format(s)`);
+    } else if (name === "more") flags.more++;
     else if (name === "timestamp") flags.timestamp = true;
     else if (name === "output") flags.json = isJson(value);
     else if (name === "version" || name === "help") asked ??= name;
@@ -204,14 +209,19 @@ function parseCommandLine(words: readonly string[]): Given {
   return { flags, asked, args };
 }
 
-/** -O: a list of versions of which we speak one. */
-function checkVersions(text: string): string {
-  const names = text.split(",").map((name) => name.trim());
+/** -O: a list of versions, as numbered on the wire. */
+function versionsNamed(text: string): readonly number[] {
+  const names = text.split(/[,\s]+/).filter((name) => name !== "");
   const unknown = names.find((name) => !/^OpenFlow1[0-5]$/i.test(name));
   if (unknown !== undefined) throw commandError(`Unknown OpenFlow version: "${unknown}"`);
-  if (!names.some((name) => name.toLowerCase() === "openflow13"))
-    throw commandError(`this client speaks OpenFlow13, not ${text}`);
-  return text;
+  return names.map((name) => Number(name.slice(-1)) + 1);
+}
+
+/** With a switch we speak 1.3 only. */
+function checkSpoken({ versions }: OfctlFlags): void {
+  if (versions === undefined || versions.includes(OFP13_VERSION)) return;
+  const names = versions.map((version) => `OpenFlow1${version - 1}`);
+  throw commandError(`this client speaks OpenFlow13, not ${names.join(",")}`);
 }
 
 export function isJson(value: string | undefined): boolean {
@@ -245,6 +255,7 @@ async function withSwitch<Result>(
   io: CommandIo,
   use: (context: OfctlContext) => Promise<Result>,
 ): Promise<Result> {
+  checkSpoken(flags);
   const endpoint = target.includes(":") ? target : io.endpointOf(target);
   if (endpoint === undefined) throw commandError(`${target} is not a bridge or a socket`);
   const client = await OpenFlowClient.connect(endpoint, flags.timeoutMs);

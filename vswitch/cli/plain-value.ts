@@ -1,7 +1,7 @@
 // Values of protocols as JSON can carry them. Pure.
 
 import type { Instruction, Match } from "../../base/openflow/index.js";
-import { formatInstructions } from "./action-text.js";
+import { formatInstructions } from "./instruction-text.js";
 import { formatMatch } from "./match-text.js";
 
 const DEPTH_MAX = 32;

@@ -3,9 +3,10 @@
 // chain of tables does not wander to the right; everything else is indented below what it belongs to.
 import type { Action, Instruction } from "../../base/openflow/index.js";
 import type { DropReason, PacketView, TraceNode, TraceRun } from "../flow/index.js";
-import { formatAction, formatInstructions } from "./action-text.js";
+import { formatAction } from "./action-text.js";
 import { formatPriorityAndMatch } from "./flow-text.js";
 import { formatPacket } from "./frame-text.js";
+import { formatInstructions } from "./instruction-text.js";
 import { formatMatch, formatStateBits } from "./match-text.js";
 
 const RULER = "=".repeat(79);

@@ -46,6 +46,7 @@ const NEEDED: Readonly<Record<OxmPrerequisite, Match>> = {
   ct: [TRACKED],
   ct_ipv4: [IPV4, TRACKED],
   ct_ipv6: [IPV6, TRACKED],
+  nsh: [entry("eth_type", 0x89, 0x4f)],
 };
 
 function flow(match: Match, actions: readonly Action[]): FlowMod {

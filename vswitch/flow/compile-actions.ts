@@ -114,6 +114,14 @@ function compileAction(action: Action, assembly: Assembly): void {
       return;
     case "experimenter":
       throw flowError("OFPBAC_BAD_EXPERIMENTER", "unknown experimenter action");
+    case "meter":
+      throw flowError("OFPBAC_BAD_TYPE", "meters are instructions");
+    case "encap":
+    case "decap":
+    case "delete_field":
+    case "sample":
+    case "dec_nsh_ttl":
+      throw flowError("OFPBAC_BAD_EXP_TYPE", `${action.type} is not known to this switch`);
     case "push_vlan":
     case "push_mpls":
     case "push_pbb":
@@ -139,7 +147,11 @@ function requirePort(port: number, context: ActionContext): void {
 
 type NiciraAction = Exclude<
   Extract<Action, { readonly type: string }>,
-  { readonly type: "output" | "group" | "set_queue" | "set_field" | "experimenter" }
+  {
+    readonly type:
+      | ("output" | "group" | "set_queue" | "set_field" | "experimenter")
+      | ("meter" | "encap" | "decap" | "delete_field" | "sample" | "dec_nsh_ttl");
+  }
 >;
 
 function compileNicira(action: NiciraAction, assembly: Assembly): void {

@@ -1,9 +1,9 @@
 // What ovs-appctl can ask of the flows: those of the tables, and those that are cached. Source: ovs-vswitchd(8).
 import { PlinthError } from "../../base/errors/index.js";
 import { type FlowStats, OFPG_ANY, OFPP_ANY, OFPTT_ALL } from "../../base/openflow/index.js";
-import { formatInstructions } from "../cli/action-text.js";
 import { formatDatapathFlow } from "../cli/datapath-flow-text.js";
 import { formatPriorityAndMatch } from "../cli/flow-text.js";
+import { formatInstructions } from "../cli/instruction-text.js";
 import type { DatapathHandle } from "../datapath/index.js";
 import { command, DATAPATH } from "./commands.js";
 import type { BridgePorts } from "./trace-commands.js";

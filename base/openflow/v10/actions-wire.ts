@@ -5,8 +5,10 @@
 
 import type { Action, Instruction, SetFieldAction } from "../actions.js";
 import { NX_EXPERIMENTER, OFPG_MAX, OFPTT_ALL } from "../constants.js";
+import type { LoadAction, NiciraAction } from "../nicira-actions.js";
 import { isNiciraAction, readNiciraAction, writeNiciraAction } from "../nicira-wire.js";
-import type { OxmFieldName } from "../oxm-fields.js";
+import { OXM_FIELDS, type OxmFieldName } from "../oxm-fields.js";
+import { loadsOf } from "../set-field-loads.js";
 import type { Reader, Writer } from "../wire.js";
 import { nameOf } from "../wire.js";
 import { bigEndian, narrowPort, numberOf, widenPort } from "./numbers.js";
@@ -29,12 +31,13 @@ const OFPAT10 = {
 
 /** Nicira's actions for what 1.0 lacks and 1.3 has. */
 const NXAST_SET_QUEUE = 4;
-const NXAST_POP_QUEUE = 5;
 const NXAST_DEC_TTL = 18;
 const NXAST_PUSH_MPLS = 23;
 const NXAST_POP_MPLS = 24;
 const NXAST_SET_MPLS_TTL = 25;
 const NXAST_DEC_MPLS_TTL = 26;
+const NXAST_SET_MPLS_LABEL = 30;
+const NXAST_SET_MPLS_TC = 31;
 const NXAST_GROUP = 40;
 
 const NESTING_MAX = 2;
@@ -99,7 +102,7 @@ function outputPort(body: Reader, port: number): number {
 }
 
 /** Sets bits of the VLAN tag, its presence among them. */
-function tagBits(offset: number, bits: number, value: number): Action {
+function tagBits(offset: number, bits: number, value: number): LoadAction {
   return { type: "load", destination: { field: "vlan_tci", offset, bits }, value: BigInt(value) };
 }
 
@@ -156,9 +159,6 @@ function readNicira10(subtype: number, body: Reader): Action | undefined {
     case NXAST_SET_QUEUE:
       body.skip(2);
       return { type: "set_queue", queueId: body.u32("set_queue.queue_id") };
-    case NXAST_POP_QUEUE:
-      body.skip(6);
-      return { type: "set_queue", queueId: 0 };
     case NXAST_DEC_TTL:
       body.skip(6);
       return { type: "dec_nw_ttl" };
@@ -179,6 +179,16 @@ function readNicira10(subtype: number, body: Reader): Action | undefined {
         throw body.fail("OFPBAC_BAD_ARGUMENT", "push_mpls.ethertype", `0x${etherType.toString(16)}`);
       return { type: "push_mpls", etherType };
     }
+    case NXAST_SET_MPLS_LABEL: {
+      body.skip(2);
+      const label = body.u32("set_mpls_label.label") & 0xfffff;
+      return { type: "set_field", field: "mpls_label", value: bigEndian(label, 4) };
+    }
+    case NXAST_SET_MPLS_TC: {
+      const tc = body.u8("set_mpls_tc.tc") & 7;
+      body.skip(5);
+      return { type: "set_field", field: "mpls_tc", value: Uint8Array.of(tc) };
+    }
     case NXAST_GROUP: {
       body.skip(2);
       const groupId = body.u32("group.group_id");
@@ -192,10 +202,20 @@ function readNicira10(subtype: number, body: Reader): Action | undefined {
 
 // --- Writing
 
+function bigEndian64(number: bigint): Uint8Array {
+  const bytes = new Uint8Array(8);
+  new DataView(bytes.buffer).setBigUint64(0, number);
+  return bytes;
+}
+
 /** The list of a flow whose instructions 1.0 can say; goto-table becomes a resubmit, the others are left out. */
 export function actionsOf10(instructions: readonly Instruction[]): readonly Action[] {
   return instructions.flatMap((instruction): readonly Action[] => {
     if (instruction.type === "apply_actions") return instruction.actions;
+    if (instruction.type === "write_metadata") {
+      const [value, mask] = [bigEndian64(instruction.metadata), bigEndian64(instruction.mask)];
+      return [{ type: "set_field", field: "metadata", value, mask, form: "write_metadata" }];
+    }
     if (instruction.type !== "goto_table") return [];
     const { tableId } = instruction;
     return [
@@ -221,17 +241,18 @@ export function writeActions10(writer: Writer, actions: readonly Action[]): void
 
 function writeAction(writer: Writer, action: Action): void {
   if (action.type === "load" && action.destination.field === "vlan_tci" && writeTag(writer, action)) return;
+  if (action.type !== "set_field" && isNiciraAction(action)) {
+    writeNicira(writer, action);
+    return;
+  }
   const start = writer.size;
-  if (isNiciraAction(action)) {
-    writer.u16(OFPAT10.vendor).u16(0).u32(NX_EXPERIMENTER);
-    writeNiciraAction(writer, action, writeActions10);
-  } else if (!writePlain(writer, action)) return;
+  if (!writePlain(writer, action)) return;
   writer.align8(start);
   writer.setLength(start + 2, start);
 }
 
 /** False when the bits are not those of a VLAN action. */
-function writeTag(writer: Writer, action: Action & { type: "load" }): boolean {
+function writeTag(writer: Writer, action: LoadAction): boolean {
   const { offset, bits } = action.destination;
   const value = Number(action.value);
   if (offset === 0 && bits === 13 && (value & VLAN_PRESENT) !== 0)
@@ -250,7 +271,7 @@ function writeTag(writer: Writer, action: Action & { type: "load" }): boolean {
   return true;
 }
 
-/** False, with nothing written, for actions that 1.0 cannot say. */
+/** False when there is no action whose length is to be told: 1.0 cannot say it, or it has been written whole. */
 function writePlain(writer: Writer, action: Action): boolean {
   const nicira = (subtype: number): Writer =>
     writer.u16(OFPAT10.vendor).u16(0).u32(NX_EXPERIMENTER).u16(subtype);
@@ -262,8 +283,14 @@ function writePlain(writer: Writer, action: Action): boolean {
       writer.u16(OFPAT10.strip_vlan).u16(0).zero(4);
       return true;
     case "set_field":
-      writeSet(writer, action);
-      return true;
+      return writeSet(writer, action);
+    case "set_nw_ttl":
+      writeNicira(writer, {
+        type: "load",
+        destination: { field: "nw_ttl", offset: 0, bits: 8 },
+        value: BigInt(action.ttl),
+      });
+      return false;
     case "set_queue":
       nicira(NXAST_SET_QUEUE).zero(2).u32(action.queueId);
       return true;
@@ -307,19 +334,42 @@ const SET_NAMES: Readonly<Partial<Record<OxmFieldName, SetName>>> = {
   sctp_dst: "set_tp_dst",
 };
 
-/** As the set action of 1.0, or as Nicira's load with all bits. */
-function writeSet(writer: Writer, action: SetFieldAction): void {
-  const name = SET_NAMES[action.field];
-  if (name === undefined) {
-    writer.u16(OFPAT10.vendor).u16(0).u32(NX_EXPERIMENTER);
-    writeNiciraAction(writer, action, writeActions10);
-    return;
+/** As the set action of 1.0, or as Nicira's loads. */
+function writeSet(writer: Writer, action: SetFieldAction): boolean {
+  const { field, mask, form } = action;
+  if (mask === undefined && (field === "vlan_vid" || field === "vlan_pcp")) {
+    const number = numberOf(action.value);
+    return writeTag(
+      writer,
+      field === "vlan_vid" ? tagBits(0, 13, VLAN_PRESENT | number) : tagBits(12, 4, (number << 1) | 1),
+    );
   }
-  const [, size] = SETS[name];
-  const value = name === "set_nw_tos" ? bigEndian(numberOf(action.value) << 2, 1) : action.value;
-  writer
-    .u16(OFPAT10[name])
-    .u16(0)
-    .put(value)
-    .zero(size === 6 ? 6 : 4 - size);
+  const name = mask === undefined ? SET_NAMES[field] : undefined;
+  if (name !== undefined) {
+    const [, size] = SETS[name];
+    const value = name === "set_nw_tos" ? bigEndian(numberOf(action.value) << 2, 1) : action.value;
+    writer
+      .u16(OFPAT10[name])
+      .u16(0)
+      .put(value)
+      .zero(size === 6 ? 6 : 4 - size);
+    return true;
+  }
+  if (mask === undefined && (field === "mpls_label" || field === "mpls_tc")) {
+    writer.u16(OFPAT10.vendor).u16(0).u32(NX_EXPERIMENTER);
+    if (field === "mpls_label") writer.u16(NXAST_SET_MPLS_LABEL).zero(2).put(action.value);
+    else writer.u16(NXAST_SET_MPLS_TC).put(action.value).zero(5);
+    return true;
+  }
+  const parts = form === undefined && !OXM_FIELDS[field].isVariable ? loadsOf(action) : [action];
+  for (const part of parts) writeNicira(writer, part);
+  return false;
+}
+
+function writeNicira(writer: Writer, action: NiciraAction | SetFieldAction): void {
+  const start = writer.size;
+  writer.u16(OFPAT10.vendor).u16(0).u32(NX_EXPERIMENTER);
+  writeNiciraAction(writer, action, writeActions10);
+  writer.align8(start);
+  writer.setLength(start + 2, start);
 }

@@ -22,6 +22,8 @@ import * as port from "./port-wire.js";
 export interface Dialect10 {
   /** The upper byte of a flow-mod's command is a table (NXT_FLOW_MOD_TABLE_ID). */
   readonly flowModTableId: boolean;
+  /** Flow-mods are written in Nicira's form also where the standard's would do. */
+  readonly isNxm?: boolean;
 }
 
 /** `bytes` is one message whose header is `header`. Throws WireError. */
@@ -33,7 +35,7 @@ export function parseMessage10(
   const type = typeOf10(header.typeCode);
   if (type === undefined)
     throw new WireError("OFPBRC_BAD_TYPE", "header.type", 1, `unknown type ${header.typeCode}`);
-  const reader = new Reader(bytes, OFP_HEADER_SIZE, bytes.byteLength, "OFPBRC_BAD_LEN");
+  const reader = new Reader(bytes, OFP_HEADER_SIZE, bytes.byteLength, "OFPBRC_BAD_LEN", OFP10_VERSION);
   const message = readBody(type, reader, header, dialect);
   reader.finish(type);
   return message;
@@ -80,8 +82,8 @@ function readBody(
 
 /** The bytes of one message. Throws RangeError for what 1.0 has no words for, and for more than 65535 bytes. */
 export function encodeMessage10(message: OpenFlowMessage, dialect: Dialect10): Uint8Array {
-  const writer = new Writer();
-  const type = wireType(message);
+  const writer = new Writer(OFP10_VERSION);
+  const type = message.type === "flow_mod" && dialect.isNxm === true ? "experimenter" : wireType(message);
   writer
     .u8(message.type === "hello" ? message.version : OFP10_VERSION)
     .u8(OFPT10[type])

@@ -1,0 +1,186 @@
+// The instructions of a flow as people write them: actions, and beside them "goto_table:5", "meter:1",
+// "write_metadata:1", "clear_actions", "write_actions(…)". Pure. Source: ovs-actions(7).
+
+import {
+  type Action,
+  type Instruction,
+  type Match,
+  OXM_FIELDS,
+  type OxmFieldName,
+} from "../../base/openflow/index.js";
+import { Prerequisites } from "../flow/index.js";
+import { fieldsOf, listFault } from "./action-check.js";
+import {
+  type ActionContext,
+  type ActionOptions,
+  actionContext,
+  formatAction,
+  listText,
+  parseAction,
+  parseActions,
+  splitName,
+} from "./action-text.js";
+import { flowTextError } from "./errors.js";
+import { formatHex, parseNumber, parseSmall } from "./field-text.js";
+import { P_NXM_OF11_UP, P_OF10, P_OF13_UP } from "./protocol-set.js";
+import { splitList } from "./range-text.js";
+
+const U32 = 0xffffffff;
+const U64 = (1n << 64n) - 1n;
+const TABLE_ANY = 255;
+/** As a packet meets them (OpenFlow 1.3.5, 5.9), whatever the order of the wire. */
+const ORDER: readonly Instruction["type"][] = [
+  "meter",
+  "apply_actions",
+  "clear_actions",
+  "write_actions",
+  "write_metadata",
+  "goto_table",
+];
+
+export interface InstructionOptions extends ActionOptions {
+  /** Of the flow: with it the instructions are held against its match and its table, as a switch would. */
+  readonly flow?: { readonly match: Match; readonly tableId: number | undefined };
+}
+
+/** The instructions of a flow; plain actions become one apply_actions. "drop" gives none. */
+export function parseInstructions(text: string, options: InstructionOptions = {}): Instruction[] {
+  const match = options.flow?.match ?? [];
+  const applied: Action[] = [];
+  const instructions: Instruction[] = [];
+  const context = actionContext(match, options);
+  const parts = splitList(text);
+  let last: Instruction["type"] | undefined;
+  for (const part of parts) {
+    const instruction = parseInstruction(part, context, match, options);
+    if (instruction !== undefined) instructions.push(instruction);
+    else if (part !== "drop") applied.push(...parseAction(part, context));
+    else if (parts.length > 1)
+      throw flowTextError('"drop" must not be accompanied by any other action or instruction');
+    last = inTurn(instruction?.type ?? "apply_actions", last);
+  }
+  if (applied.length > 0) instructions.push({ type: "apply_actions", actions: applied });
+  if (options.flow !== undefined) checkFlow(applied, instructions, context, options.flow);
+  return inOrder(instructions);
+}
+
+/** Throws when `next` may not follow `last`. */
+function inTurn(next: Instruction["type"], last: Instruction["type"] | undefined): Instruction["type"] {
+  if (last === undefined) return next;
+  const [before, after] = [ORDER.indexOf(last), ORDER.indexOf(next)];
+  if (next === last && next !== "apply_actions")
+    throw flowTextError(`duplicate ${next} instruction not allowed, for OpenFlow 1.1+ compatibility`);
+  if (after < before)
+    throw flowTextError(
+      `invalid instruction ordering: ${next} must appear before ${last}, for OpenFlow 1.1+ compatibility`,
+    );
+  return next;
+}
+
+function inOrder(instructions: readonly Instruction[]): Instruction[] {
+  return [...instructions].sort((a, b) => ORDER.indexOf(a.type) - ORDER.indexOf(b.type));
+}
+
+function parseInstruction(
+  text: string,
+  { carriers }: ActionContext,
+  match: Match,
+  options: ActionOptions,
+): Instruction | undefined {
+  const [name, argument] = splitName(text);
+  switch (name) {
+    case "goto_table":
+      return { type: "goto_table", tableId: parseSmall(argument, 254) };
+    case "meter":
+      carriers.restrict(P_OF13_UP);
+      return { type: "meter", meterId: parseSmall(argument, U32) };
+    case "clear_actions":
+      return { type: "clear_actions" };
+    case "apply_actions":
+      throw flowTextError("apply_actions is the default instruction");
+    case "write_actions":
+      return { type: "write_actions", actions: parseActions(argument, actionContext(match, options)) };
+    case "write_metadata": {
+      carriers.restrict(P_NXM_OF11_UP);
+      const [value = "", mask] = argument.split("/", 2);
+      return {
+        type: "write_metadata",
+        metadata: parseNumber(value, U64),
+        mask: mask === undefined ? U64 : parseNumber(mask, U64),
+      };
+    }
+    default:
+      return undefined;
+  }
+}
+
+/** Whether a packet that the flow matches can be done that to. */
+function checkFlow(
+  applied: readonly Action[],
+  instructions: readonly Instruction[],
+  context: ActionContext,
+  { match, tableId }: { readonly match: Match; readonly tableId: number | undefined },
+): void {
+  checkTurns(applied);
+  const fault = listFault(applied);
+  if (fault !== undefined) throw inconsistent(fault);
+  checkFields(applied, new Prerequisites(match), context);
+  const jump = instructions.find((one) => one.type === "goto_table");
+  if (jump !== undefined && tableId !== undefined && tableId !== TABLE_ANY && jump.tableId <= tableId)
+    throw inconsistent("OFPBIC_BAD_TABLE_ID");
+}
+
+function inconsistent(code: string): Error {
+  return flowTextError(`actions are invalid with specified match (${code})`);
+}
+
+function checkTurns(actions: readonly Action[]): void {
+  if (!actions.some(({ type }) => type === "conjunction")) return;
+  const other = actions.find(({ type }) => type !== "conjunction" && type !== "note");
+  if (other !== undefined)
+    throw flowTextError(
+      `"conjunction" actions may be used along with "note" but not any other kind of action (such as the "${other.type}" action used here)`,
+    );
+}
+
+function checkFields(actions: readonly Action[], known: Prerequisites, context: ActionContext): void {
+  for (const action of actions) {
+    if (!fieldsOf(action).every((field) => known.allows(prerequisiteOf(field)))) {
+      if (!context.lenient.has(action)) throw inconsistent("OFPBAC_MATCH_INCONSISTENT");
+      context.carriers.restrict(P_OF10);
+    }
+    if (action.type === "clone") checkFields(action.actions, known.fork(), context);
+    known.after(action);
+  }
+}
+
+function prerequisiteOf(field: OxmFieldName) {
+  return OXM_FIELDS[field].prerequisite;
+}
+
+export function formatInstructions(
+  instructions: readonly Instruction[],
+  format: (action: Action) => string = formatAction,
+): string {
+  const parts = inOrder(instructions).flatMap((instruction): string[] => {
+    switch (instruction.type) {
+      case "apply_actions":
+        return instruction.actions.map(format);
+      case "write_actions":
+        return [`write_actions(${listText(instruction.actions, format)})`];
+      case "goto_table":
+        return [`goto_table:${instruction.tableId}`];
+      case "meter":
+        return [`meter:${instruction.meterId}`];
+      case "write_metadata": {
+        const mask = instruction.mask === U64 ? "" : `/${formatHex(instruction.mask)}`;
+        return [`write_metadata:${formatHex(instruction.metadata)}${mask}`];
+      }
+      case "clear_actions":
+        return ["clear_actions"];
+      default:
+        return [`experimenter(${instruction.experimenter.toString(16)})`];
+    }
+  });
+  return parts.length === 0 ? "drop" : parts.join(",");
+}
