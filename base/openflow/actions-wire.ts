@@ -15,7 +15,7 @@ import {
 } from "./constants.js";
 import { readSetField, writeOxm } from "./match-wire.js";
 import { isNiciraAction, readNiciraAction, writeNiciraAction } from "./nicira-wire.js";
-import { loadsOf } from "./set-field-loads.js";
+import { isLoadable, loadsOf } from "./set-field-loads.js";
 import { hasSet11, readSet11, writeSet11 } from "./v11/actions-wire.js";
 import { readAction15, readOnfAction, writeAction15 } from "./v15/actions-wire.js";
 import { nameOf, type Reader, type Writer } from "./wire.js";
@@ -178,7 +178,7 @@ function writeAction(writer: Writer, action: Action): void {
   const start = writer.size;
   if (writeOther(writer, action)) {
     // Said in the words of 1.1 or 1.5.
-  } else if (isNiciraAction(action) && (action.type !== "set_field" || !isPlainSet(writer.version, action))) {
+  } else if (isNicira(writer.version, action)) {
     writer.u16(OFPAT.experimenter).u16(0).u32(NX_EXPERIMENTER);
     writeNiciraAction(writer, action, writeActions);
   } else {
@@ -190,18 +190,26 @@ function writeAction(writer: Writer, action: Action): void {
   writer.setLength(start + 2, start);
 }
 
+function isNicira(version: number, action: Action): action is NiciraAction | SetFieldAction {
+  return action.type === "set_field" ? !isPlainSet(version, action) : isNiciraAction(action);
+}
+
 /** Before 1.2 fields are set by loads, but those that 1.1 has an action for. */
 function mustLoad(version: number, action: SetFieldAction): boolean {
-  return version === OFP11_VERSION && action.form === undefined && !hasSet11(action);
+  return (
+    version === OFP11_VERSION && action.form === undefined && !hasSet11(action) && isLoadable(action.field)
+  );
 }
 
 /** From 1.2 on the tunnel's id is a field as others are, from 1.5 on parts of fields can be set. */
 function isPlainSet(version: number, { mask, form }: SetFieldAction): boolean {
+  if (version === OFP11_VERSION) return false;
   return form === undefined ? mask === undefined || version === OFP15_VERSION : version >= OFP12_VERSION;
 }
 
 function writeOther(writer: Writer, action: Action): boolean {
   if (writer.version === OFP11_VERSION && action.type === "set_field" && action.form === undefined) {
+    if (!hasSet11(action)) return false;
     writeSet11(writer, action);
     return true;
   }

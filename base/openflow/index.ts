@@ -22,6 +22,6 @@ export { splitMultipartBody } from "./multipart-wire.js";
 export { OFPR } from "./nicira-wire.js";
 export * from "./oxm-fields.js";
 export { type FieldNames, OXM_NAMES } from "./oxm-names.js";
-export { loadsOf, setFieldOf } from "./set-field-loads.js";
+export { isLoadable, loadsOf, setFieldOf } from "./set-field-loads.js";
 export { OFP10_VERSION } from "./v10/numbers.js";
 export { WireError } from "./wire.js";

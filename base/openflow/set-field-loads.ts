@@ -4,9 +4,15 @@
 import type { SetFieldAction } from "./actions.js";
 import { onesMask } from "./match-wire.js";
 import type { LoadAction } from "./nicira-actions.js";
-import { OXM_FIELDS } from "./oxm-fields.js";
+import { OFPXMC_EXPERIMENTER, OXM_FIELDS, type OxmFieldName } from "./oxm-fields.js";
 
 const LOAD_BITS_MAX = 64;
+
+/** Whether loads can name the field: its header has 4 bytes, and its value a known size. */
+export function isLoadable(name: OxmFieldName): boolean {
+  const { oxmClass, aliases, isVariable } = OXM_FIELDS[name];
+  return !isVariable && (oxmClass !== OFPXMC_EXPERIMENTER || aliases.length > 0);
+}
 
 /** A load for every run of set bits in the mask, of at most 64 bits each, the lowest first. */
 export function loadsOf({

@@ -1,7 +1,7 @@
 // What Open vSwitch refuses of actions and instructions already when it reads them. Pure.
 
 import { PlinthError } from "../../base/errors/index.js";
-import type { Action, Instruction, Match, OxmFieldName } from "../../base/openflow/index.js";
+import type { Action, Instruction, Match, OxmEntry, OxmFieldName } from "../../base/openflow/index.js";
 import {
   OFP10_VERSION,
   OFP11_VERSION,
@@ -9,6 +9,8 @@ import {
   OFPP_LOCAL,
   OFPP_MAX,
   OFPTT_ALL,
+  OXM_FIELDS,
+  prerequisiteHolds,
 } from "../../base/openflow/index.js";
 import { Prerequisites } from "../flow/index.js";
 
@@ -144,6 +146,24 @@ function setsTracked(action: Action): boolean {
   return (action.type === "load" || action.type === "move") && TRACKED.has(action.destination.field);
 }
 
+/** Whether what learn matches and sets is in the packets that its flows match. */
+export function isLearnable({ specs }: Action & { type: "learn" }): boolean {
+  const learned: OxmEntry[] = [];
+  return specs.every((spec) => {
+    if (spec.kind === "output") return true;
+    const { source, destination } = spec;
+    const field = OXM_FIELDS[destination.field];
+    if (!prerequisiteHolds(field.prerequisite, learned)) return false;
+    if (spec.kind === "match" && typeof source === "bigint" && destination.bits === field.bits)
+      learned.push({ field: field.name, value: bigintBytes(source, field.size) });
+    return true;
+  });
+}
+
+function bigintBytes(number: bigint, size: number): Uint8Array {
+  return Uint8Array.from({ length: size }, (_, i) => Number((number >> BigInt(8 * (size - 1 - i))) & 0xffn));
+}
+
 /** Follows what the packet must be by then. */
 export function consistencyFault(
   actions: readonly Action[],
@@ -156,6 +176,7 @@ export function consistencyFault(
       if (thrown instanceof PlinthError) return "OFPBAC_MATCH_INCONSISTENT";
       throw thrown;
     }
+    if (action.type === "learn" && !isLearnable(action)) return "OFPBAC_MATCH_INCONSISTENT";
     const inner =
       action.type === "clone" ? consistencyFault(action.actions, prerequisites.fork()) : undefined;
     if (inner !== undefined) return inner;
@@ -182,11 +203,10 @@ export function fieldsOf(action: Action): readonly OxmFieldName[] {
     case "output_reg":
       return [action.source.field];
     case "learn": {
-      const ends = action.specs.flatMap((spec) => {
-        const destination = spec.kind === "output" ? [] : [spec.destination.field];
-        return typeof spec.source === "bigint" ? destination : [spec.source.field, ...destination];
-      });
-      return [...ends, ...(action.result === undefined ? [] : [action.result.field])];
+      const sources = action.specs.flatMap(({ source }) =>
+        typeof source === "bigint" ? [] : [source.field],
+      );
+      return [...sources, ...(action.result === undefined ? [] : [action.result.field])];
     }
     case "dec_nw_ttl":
     case "dec_ttl_ids":

@@ -3,6 +3,7 @@
 // the loads that stand for it in OpenFlow 1.3.
 import {
   type Action,
+  isLoadable,
   loadsOf,
   type Match,
   OFP10_VERSION,
@@ -170,7 +171,7 @@ function setField(name: string, argument: string, context?: ActionContext): Acti
     return context === undefined || context.version > OFP11_VERSION ? [action] : oldForm(action, context);
   }
   const action = { type: "set_field", field: field.name, value, mask } as const;
-  return field.isVariable || context?.version === OFP15_VERSION ? [action] : loadsOf(action);
+  return !isLoadable(field.name) || context?.version === OFP15_VERSION ? [action] : loadsOf(action);
 }
 
 /** Before 1.2 a field is set by an action of its own, or by loads. */
@@ -291,7 +292,7 @@ const ACTIONS: Readonly<Record<string, Build>> = Object.assign(Object.create(nul
         `${argument}: value ${formatHex(number)} does not fit into ${destination.bits} bits`,
       );
     const load = { type: "load", destination, value: number } as const;
-    return OXM_FIELDS[destination.field].isVariable ? setFieldOf(load) : load;
+    return isLoadable(destination.field) ? load : setFieldOf(load);
   },
   move: (argument) => {
     const [from, to] = splitArrow(argument);

@@ -17,7 +17,7 @@ import { parsePort } from "./field-text.js";
 import { parseInstructions } from "./instruction-text.js";
 import { splitKeyValues } from "./key-values.js";
 import { MatchReader, type PortNumbers } from "./match-reader.js";
-import { matchParts, type PortNames } from "./match-text.js";
+import { matchInVersion, matchParts, type PortNames } from "./match-text.js";
 import {
   Carriers,
   P_ANY,
@@ -213,8 +213,9 @@ export function formatFlow(flow: FlowStats, format: FlowFormat = {}): string {
   const flags = Object.entries(FLAGS).flatMap(([name, bit]) =>
     (flow.flags & bit) === 0 ? [] : [`${name} `],
   );
-  const match = formatPriorityAndMatch(flow.priority, flow.match, format.names);
-  return ` ${[...head, ...flags].join("")}${match === "" ? "" : `${match} `}actions=${instructionsText(flow.instructions, format.version ?? OFP13_VERSION)}`;
+  const version = format.version ?? OFP13_VERSION;
+  const match = formatPriorityAndMatch(flow.priority, matchInVersion(flow.match, version), format.names);
+  return ` ${[...head, ...flags].join("")}${match === "" ? "" : `${match} `}actions=${instructionsText(flow.instructions, version)}`;
 }
 
 /** All ones is what a switch says that does not count. */

@@ -9,7 +9,7 @@ import {
   type OxmFieldName,
 } from "../../base/openflow/index.js";
 import { Prerequisites } from "../flow/index.js";
-import { fieldsOf, listFault } from "./action-check.js";
+import { fieldsOf, isLearnable, listFault } from "./action-check.js";
 import {
   type ActionContext,
   type ActionOptions,
@@ -149,6 +149,7 @@ function checkFields(actions: readonly Action[], known: Prerequisites, context: 
       if (!context.lenient.has(action)) throw inconsistent("OFPBAC_MATCH_INCONSISTENT");
       context.carriers.restrict(P_OF10);
     }
+    if (action.type === "learn" && !isLearnable(action)) throw inconsistent("OFPBAC_MATCH_INCONSISTENT");
     if (action.type === "clone") checkFields(action.actions, known.fork(), context);
     known.after(action);
   }

@@ -3,6 +3,7 @@
 // Invariant: what is printed parses to a match of the same packets.
 import {
   type Match,
+  OFP10_VERSION,
   OXM_FIELDS,
   type OxmEntry,
   type OxmField,
@@ -77,6 +78,16 @@ const ORDER: readonly string[] = [
 ];
 const TCP_FLAGS = ["fin", "syn", "rst", "psh", "ack", "urg", "ece", "cwr", "ns", "[200]", "[400]", "[800]"];
 const CT_STATES = ["new", "est", "rel", "rpl", "inv", "trk", "snat", "dnat"];
+
+/** As a match of the version is understood: in 1.0 "no tag" is all of the tag. */
+export function matchInVersion(match: Match, version: number): Match {
+  if (version !== OFP10_VERSION) return match;
+  return match.map((entry) =>
+    entry.field === "vlan_vid" && entry.mask === undefined && entry.value.every((byte) => byte === 0)
+      ? { field: "vlan_tci", value: entry.value }
+      : entry,
+  );
+}
 
 /** The parts of a match, "" for one that everything matches. */
 export function formatMatch(match: Match, names?: PortNames): string {

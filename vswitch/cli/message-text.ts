@@ -18,7 +18,7 @@ import { extensionText } from "./extension-text.js";
 import { formatPriorityAndMatch } from "./flow-text.js";
 import { formatGroup } from "./group-text.js";
 import { formatHexDump, formatPlainHexDump } from "./hex-dump.js";
-import { formatNamedPort, type PortNames } from "./match-text.js";
+import { formatNamedPort, matchInVersion, type PortNames } from "./match-text.js";
 import { errorText, helloText } from "./message-symmetric-text.js";
 import { formatMeter } from "./meter-text.js";
 import { formatPacketIn } from "./packet-in-text.js";
@@ -108,7 +108,7 @@ export function bodyText(message: OpenFlowMessage, context: TextContext): string
 }
 
 function formatFlowMod(mod: FlowMod, { names, version }: TextContext): string {
-  const match = formatPriorityAndMatch(mod.priority, mod.match, names);
+  const match = formatPriorityAndMatch(mod.priority, matchInVersion(mod.match, version), names);
   const parts = [
     COMMANDS[mod.command],
     ...(mod.tableId === 0 || (version === OFP10_VERSION && mod.tableId === 255)

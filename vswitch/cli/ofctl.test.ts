@@ -75,11 +75,11 @@ it("runOfctl() adds, shows, sorts and deletes flows", async () => {
 });
 
 it("runOfctl() applies all of a file or nothing when --bundle is given", async () => {
-  file = "priority=1,actions=1\npriority=2,actions=group:77\npriority=3,actions=3\n";
-  await expect(ofctl("add-flows", "br0", "-")).rejects.toThrow("OFPBAC_BAD_OUT_GROUP");
+  file = "priority=1,actions=1\ncheck_overlap,priority=1,actions=2\npriority=3,actions=3\n";
+  await expect(ofctl("add-flows", "br0", "-")).rejects.toThrow("OFPFMFC_OVERLAP");
   expect(await flows()).toEqual([" priority=1 actions=output:1", " priority=3 actions=output:3"]);
   await ofctl("del-flows", "br0");
-  await expect(ofctl("--bundle", "add-flows", "br0", "-")).rejects.toThrow("OFPBAC_BAD_OUT_GROUP");
+  await expect(ofctl("--bundle", "add-flows", "br0", "-")).rejects.toThrow("OFPFMFC_OVERLAP");
   expect(await flows()).toEqual([]);
   file = "priority=1,actions=1\npriority=2,actions=2\n";
   expect(await ofctl("--bundle", "add-flows", "br0", "-")).toMatchObject({ code: 0, err: "" });

@@ -7,8 +7,8 @@ import type { Action, Instruction, SetFieldAction } from "../actions.js";
 import { NX_EXPERIMENTER, OFPG_MAX, OFPTT_ALL } from "../constants.js";
 import type { LoadAction, NiciraAction } from "../nicira-actions.js";
 import { isNiciraAction, readNiciraAction, writeNiciraAction } from "../nicira-wire.js";
-import { OXM_FIELDS, type OxmFieldName } from "../oxm-fields.js";
-import { loadsOf } from "../set-field-loads.js";
+import type { OxmFieldName } from "../oxm-fields.js";
+import { isLoadable, loadsOf } from "../set-field-loads.js";
 import type { Reader, Writer } from "../wire.js";
 import { nameOf } from "../wire.js";
 import { bigEndian, narrowPort, numberOf, widenPort } from "./numbers.js";
@@ -361,7 +361,7 @@ function writeSet(writer: Writer, action: SetFieldAction): boolean {
     else writer.u16(NXAST_SET_MPLS_TC).put(action.value).zero(5);
     return true;
   }
-  const parts = form === undefined && !OXM_FIELDS[field].isVariable ? loadsOf(action) : [action];
+  const parts = form === undefined && isLoadable(field) ? loadsOf(action) : [action];
   for (const part of parts) writeNicira(writer, part);
   return false;
 }

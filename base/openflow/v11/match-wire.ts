@@ -136,7 +136,8 @@ function masked(field: OxmFieldName, { value, mask }: Address): OxmEntry[] {
 function vlanEntry(vlan: number): OxmEntry {
   const present = bigEndian(VLAN_PRESENT, 2);
   if (vlan === OFPVID_ANY) return { field: "vlan_vid", value: present, mask: present };
-  return { field: "vlan_vid", value: bigEndian(vlan === OFPVID_NONE ? 0 : VLAN_PRESENT | vlan, 2) };
+  if (vlan === OFPVID_NONE) return { field: "vlan_tci", value: bigEndian(0, 2) };
+  return { field: "vlan_vid", value: bigEndian(VLAN_PRESENT | vlan, 2) };
 }
 
 /** What struct ofp_match cannot say is left out: it then matches more. */
