@@ -18,10 +18,13 @@ import { VhostUserBackend } from "./vhost-user-backend.js";
 import * as wire from "./vhost-user-wire.js";
 
 const device = {
-  features: [32, wire.VIRTIO_RING_F_EVENT_IDX, wire.VHOST_F_LOG_ALL].reduce(
-    (sum, bit) => sum | (1n << BigInt(bit)),
-    0n,
-  ),
+  features: [
+    32,
+    wire.VIRTIO_RING_F_EVENT_IDX,
+    wire.VHOST_F_LOG_ALL,
+    wire.VIRTIO_F_RING_PACKED,
+    wire.VIRTIO_F_IN_ORDER,
+  ].reduce((sum, bit) => sum | (1n << BigInt(bit)), 0n),
   protocolFeatures: 1n | 2n | (1n << 4n) | (1n << 5n) | (1n << 9n),
   config: new Uint8Array(16),
   ringCount: 2,
@@ -104,6 +107,15 @@ const message = fc.oneof(
   fc.record({
     request: fc.constantFrom(wire.VHOST_USER_ADD_MEM_REG, wire.VHOST_USER_REM_MEM_REG),
     payload: fc.record({ kind: fc.constant("memoryRegion" as const), region }),
+  }),
+  fc.record({
+    request: fc.constant(wire.VHOST_USER_SET_FEATURES),
+    payload: fc.record({
+      kind: fc.constant("u64" as const),
+      value: fc
+        .subarray([32, 30, wire.VIRTIO_RING_F_EVENT_IDX, wire.VIRTIO_F_RING_PACKED, wire.VIRTIO_F_IN_ORDER])
+        .map((bits) => bits.reduce((sum, bit) => sum | (1n << BigInt(bit)), 0n)),
+    }),
   }),
   fc.record({
     request: fc.constantFrom(2, 12, 13, 14, 16, 19, 20, 39),
