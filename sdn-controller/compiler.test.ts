@@ -15,6 +15,7 @@ import {
   probe,
 } from "./testing/arbitraries.js";
 import { createShop, OFPORTS, POLICIES, policyChange, type Shop } from "./testing/shop.js";
+import { createWorld } from "./testing/world.js";
 
 const ICMP = 1;
 const TCP = 6;
@@ -348,27 +349,7 @@ describe("Compiler", () => {
         namespaceLabels,
         fc.array(probe, { minLength: 4, maxLength: 10 }),
         (all, admin, vms, names, probes) => {
-          const compiler = new Compiler();
-          compiler.setAttachments(new Map(vms.map((vm, i) => [`${vm.namespace}/p${i}`, i + 1])));
-          compiler.apply([
-            ...Object.entries(names).map(
-              ([key, labels]) => ({ kind: "Namespace", key, value: { name: key, labels } }) as const,
-            ),
-            ...["red", "blue", "green"].map(
-              (namespace, i) =>
-                ({
-                  kind: "Network",
-                  key: `${namespace}/n`,
-                  value: { namespace, name: "n", vlan: i + 1, subnets: ["10.0.0.0/24"] },
-                }) as const,
-            ),
-            ...vms.map((vm, i) => {
-              const value = { ...vm, name: `p${i}`, network: "n", addresses: [`10.0.0.${i + 10}`] };
-              return { kind: "Port", key: `${vm.namespace}/p${i}`, value } as const;
-            }),
-            ...all.map((policy) => policyChange(policy)),
-            ...admin.map((value) => ({ kind: value.kind, key: value.name, value }) as const),
-          ]);
+          const compiler = createWorld(all, admin, vms, names);
           for (const one of probes) {
             const source = Math.max(0, one.source) % vms.length;
             const destination = one.destination % vms.length;

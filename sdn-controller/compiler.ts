@@ -1,6 +1,8 @@
 // From inventory changes to desired flows and status: the pure heart of the controller. It recompiles the owners that a
 // change can affect and nothing else. Invariant: the flow store depends only on the present inventory and attachments.
 // Thread: the controller's. No I/O, no clock.
+
+import { formatIpv4Address } from "../base/wire/index.js";
 import { arpBaseFlows, arpOwnFlow, arpResponderFlow } from "./apps/arp/arp-flows.js";
 import { classifyBaseFlows, classifyPortFlows } from "./apps/classify/classify-flows.js";
 import {
@@ -15,6 +17,7 @@ import { identityFlows, policyBaseFlows, ruleFlow } from "./apps/policy/policy-f
 import { guardBaseFlows, guardFunctionFlows, guardPortFlows } from "./apps/spoof-guard/guard-flows.js";
 import type { InventoryChange, StatusPatch } from "./inputs.js";
 import { Inventory, type InventoryDelta } from "./network/inventory.js";
+import { formatMac } from "./network/mac.js";
 import { isRefusal } from "./network/network-plan.js";
 import {
   functionInterfaceId,
@@ -43,6 +46,8 @@ export class Compiler {
   /** Switch port numbers by iface-id. */
   #attachments: ReadonlyMap<string, number> = new Map();
   #moved = new Set<string>();
+  /** Everything that was told and not taken back, by kind and key. */
+  readonly #told = new Map<string, InventoryChange>();
 
   constructor() {
     this.flows.set("Pipeline", [
@@ -104,7 +109,26 @@ export class Compiler {
     };
   }
 
+  /** Another compiler that was told the same and `changes` on top. Nothing is plugged in there. */
+  fork(changes: readonly InventoryChange[]): Compiler {
+    const other = new Compiler();
+    other.apply([...[...this.#told.values()].map((change) => this.#settled(change)), ...changes]);
+    return other;
+  }
+
+  /** With the addresses that were given out meanwhile, so that they stay what they are. */
+  #settled(change: InventoryChange): InventoryChange {
+    if (change.kind !== "Port" || change.value === undefined) return change;
+    const port = this.inventory.port(change.key);
+    if (port === undefined) return change;
+    const allocated = { macAddress: formatMac(port.mac), addresses: port.addresses.map(formatIpv4Address) };
+    return { ...change, value: { ...change.value, allocated } };
+  }
+
   #take(change: InventoryChange): void {
+    const name = `${change.kind}/${change.key}`;
+    if (change.value === undefined) this.#told.delete(name);
+    else this.#told.set(name, change);
     switch (change.kind) {
       case "Namespace":
         this.policies.setNamespace(change.key, change.value?.labels);

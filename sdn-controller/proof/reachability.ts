@@ -1,0 +1,193 @@
+// Who can reach whom, computed from the compiled tables: the packets of each pair of ports are sent through the policy
+// tables as a set, flow by flow, so the answer is exact for every protocol and port. Ports that the tables cannot tell
+// apart are computed once. Ports of different networks do not reach each other. Pure.
+import { assert } from "../../base/assert/index.js";
+import type { OxmFieldName } from "../../base/openflow/index.js";
+import type { Compiler } from "../compiler.js";
+import type { PortView } from "../network/views.js";
+import type { Flow } from "../pipeline/flow.js";
+import { TABLES, type TableName } from "../pipeline/tables.js";
+import { connections, NO_CONNECTIONS, type Protocol } from "../policy/analysis/connection-set.js";
+import {
+  ALL_PACKETS,
+  differenceOf,
+  intersectionOf,
+  isNothing,
+  NO_PACKETS,
+  type PacketSpace,
+  unionOf,
+} from "./packet-space.js";
+
+const POLICY_TABLES: readonly TableName[] = ["admin-egress", "egress", "admin-ingress", "ingress"];
+/** Fields that are the same for all packets of a pair. */
+const CONCRETE: readonly OxmFieldName[] = ["reg2", "reg3", "reg6", "eth_type", "ipv4_src", "ipv4_dst"];
+const PORT_PROTOCOL: Partial<Record<OxmFieldName, Protocol>> = {
+  tcp_dst: "TCP",
+  udp_dst: "UDP",
+  sctp_dst: "SCTP",
+};
+const IP_PROTOCOL = new Map<bigint, Protocol>([
+  [6n, "TCP"],
+  [17n, "UDP"],
+  [132n, "SCTP"],
+]);
+const ETHERTYPE_IPV4 = 0x0800n;
+
+interface TableFlow {
+  readonly priority: number;
+  readonly concrete: readonly {
+    readonly field: OxmFieldName;
+    readonly value: bigint;
+    readonly mask: bigint | undefined;
+  }[];
+  readonly space: PacketSpace;
+  /** Undefined where the packet is dropped. */
+  readonly next: TableName | undefined;
+}
+
+type Packet = ReadonlyMap<OxmFieldName, bigint>;
+
+export class Reachability {
+  readonly #tables = new Map<TableName, Map<bigint, TableFlow[]>>();
+  readonly #prefixes: readonly { readonly value: bigint; readonly mask: bigint }[];
+  readonly #known = new Map<string, PacketSpace>();
+  readonly #classes = new Map<string, string>();
+  readonly #compiler: Compiler;
+
+  /** Of the flows as they are now: it does not follow later changes. */
+  constructor(compiler: Compiler) {
+    this.#compiler = compiler;
+    const prefixes = new Map<string, { value: bigint; mask: bigint }>();
+    for (const key of compiler.flows.keys()) {
+      const flow = compiler.flows.flow(key);
+      if (flow === undefined || !POLICY_TABLES.includes(flow.table)) continue;
+      const compact = compactFlow(flow);
+      for (const { field, value, mask } of compact.concrete) {
+        if (field !== "ipv4_src" && field !== "ipv4_dst") continue;
+        prefixes.set(`${value}/${mask}`, { value, mask: mask ?? 0xffffffffn });
+      }
+      this.#add(flow.table, compact);
+    }
+    this.#prefixes = [...prefixes.values()];
+    for (const subjects of this.#tables.values())
+      for (const flows of subjects.values()) flows.sort((a, b) => b.priority - a.priority);
+  }
+
+  /** What a first packet from one port to the other may be, so that it arrives. */
+  between(source: PortView, destination: PortView): PacketSpace {
+    if (source.network.key !== destination.network.key || source.key === destination.key) return NO_PACKETS;
+    const key = `${this.#classOf(source)} ${this.#classOf(destination)}`;
+    let space = this.#known.get(key);
+    if (space === undefined) {
+      const packet = new Map<OxmFieldName, bigint>([
+        ["reg2", BigInt(this.#identity(source))],
+        ["reg3", BigInt(this.#identity(destination))],
+        ["eth_type", ETHERTYPE_IPV4],
+        ["ipv4_src", BigInt(source.addresses[0] ?? 0)],
+        ["ipv4_dst", BigInt(destination.addresses[0] ?? 0)],
+      ]);
+      space = this.#walk("admin-egress", ALL_PACKETS, packet);
+      this.#known.set(key, space);
+    }
+    return space;
+  }
+
+  #identity(port: PortView): number {
+    return this.#compiler.policies.identityOf(port.key)?.number ?? 0;
+  }
+
+  /** Identity, and which prefixes of the tables hold the address. */
+  #classOf(port: PortView): string {
+    let name = this.#classes.get(port.key);
+    if (name === undefined) {
+      const address = BigInt(port.addresses[0] ?? 0);
+      const inside = this.#prefixes.map(({ value, mask }) => ((address & mask) === value ? "1" : "0"));
+      name = `${this.#identity(port)}/${inside.join("")}`;
+      this.#classes.set(port.key, name);
+    }
+    return name;
+  }
+
+  #add(table: TableName, flow: TableFlow): void {
+    const subjects = this.#tables.get(table) ?? new Map<bigint, TableFlow[]>();
+    this.#tables.set(table, subjects);
+    const subject = flow.concrete.find(({ field }) => field === subjectOf(table))?.value ?? ANY_SUBJECT;
+    const flows = subjects.get(subject) ?? [];
+    flows.push(flow);
+    subjects.set(subject, flows);
+  }
+
+  #walk(table: TableName, packets: PacketSpace, packet: Packet): PacketSpace {
+    let left = packets;
+    let arrived = NO_PACKETS;
+    for (const flow of this.#candidates(table, packet)) {
+      if (!flow.concrete.every(({ field, value, mask }) => matches(packet.get(field) ?? 0n, value, mask)))
+        continue;
+      const hit = intersectionOf(left, flow.space);
+      if (isNothing(hit)) continue;
+      left = differenceOf(left, hit);
+      if (flow.next === "commit" || flow.next === "output") arrived = unionOf(arrived, hit);
+      else if (flow.next !== undefined && flow.next !== "denied")
+        arrived = unionOf(arrived, this.#walk(flow.next, hit, packet));
+      if (isNothing(left)) break;
+    }
+    return arrived;
+  }
+
+  /** Flows about the packet's subject and about any, highest priority first. */
+  #candidates(table: TableName, packet: Packet): TableFlow[] {
+    const subjects = this.#tables.get(table);
+    const own = subjects?.get(packet.get(subjectOf(table)) ?? 0n) ?? [];
+    const any = subjects?.get(ANY_SUBJECT) ?? [];
+    return [...own, ...any].sort((a, b) => b.priority - a.priority);
+  }
+}
+
+const ANY_SUBJECT = -1n;
+
+function subjectOf(table: TableName): OxmFieldName {
+  return table === "egress" || table === "admin-egress" ? "reg2" : "reg3";
+}
+
+function matches(actual: bigint, value: bigint, mask: bigint | undefined): boolean {
+  return (mask === undefined ? actual : actual & mask) === value;
+}
+
+function compactFlow(flow: Flow): TableFlow {
+  const concrete: { field: OxmFieldName; value: bigint; mask: bigint | undefined }[] = [];
+  let space = ALL_PACKETS;
+  for (const { field, value, mask } of flow.match) {
+    const number = bigOf(value);
+    const bits = mask === undefined ? undefined : bigOf(mask);
+    const protocol = PORT_PROTOCOL[field];
+    if (CONCRETE.includes(field)) concrete.push({ field, value: number, mask: bits });
+    else if (field === "ip_proto") space = intersectionOf(space, protocolSpace(number));
+    else {
+      assert(protocol !== undefined, `policy tables do not match ${field}`);
+      space = intersectionOf(space, portSpace(protocol, Number(number), Number(bits ?? 0xffffn)));
+    }
+  }
+  const goto = flow.instructions.find((instruction) => instruction.type === "goto_table");
+  const next = (Object.keys(TABLES) as TableName[]).find((name) => TABLES[name].id === goto?.tableId);
+  return { priority: flow.priority, concrete, space, next };
+}
+
+function protocolSpace(number: bigint): PacketSpace {
+  const protocol = IP_PROTOCOL.get(number);
+  assert(protocol !== undefined, `policy tables do not match IP protocol ${number}`);
+  return { connections: connections(protocol), others: false };
+}
+
+/** Masks of ports cover the low bits only, so they are ranges. */
+function portSpace(protocol: Protocol, value: number, mask: number): PacketSpace {
+  const size = (~mask & 0xffff) + 1;
+  assert((size & (size - 1)) === 0, `port mask ${mask} is no range`);
+  const range = { first: value, last: value + size - 1 };
+  return { connections: range.last === 0 ? NO_CONNECTIONS : connections(protocol, range), others: false };
+}
+
+function bigOf(bytes: Uint8Array): bigint {
+  let value = 0n;
+  for (const byte of bytes) value = value * 256n + BigInt(byte);
+  return value;
+}
