@@ -30,6 +30,7 @@ import { FlowStore } from "./pipeline/flow-store.js";
 import { IDENTITY_WORLD } from "./policy/identity.js";
 import { modelOfAdminPolicy, modelOfNetworkPolicy } from "./policy/policy-model.js";
 import { PolicySet } from "./policy/policy-set.js";
+import type { Invariant } from "./proof/invariants.js";
 import { functionStatus, networkStatus, portStatus } from "./status.js";
 
 export interface CompileResult {
@@ -48,6 +49,7 @@ export class Compiler {
   #moved = new Set<string>();
   /** Everything that was told and not taken back, by kind and key. */
   readonly #told = new Map<string, InventoryChange>();
+  readonly #invariants = new Map<string, Invariant>();
 
   constructor() {
     this.flows.set("Pipeline", [
@@ -109,6 +111,11 @@ export class Compiler {
     };
   }
 
+  /** Promises about reachability, in order of name. They make no flows. */
+  get invariants(): Invariant[] {
+    return [...this.#invariants.values()].sort((a, b) => (a.name < b.name ? -1 : 1));
+  }
+
   /** Another compiler that was told the same and `changes` on top. Nothing is plugged in there. */
   fork(changes: readonly InventoryChange[]): Compiler {
     const other = new Compiler();
@@ -138,6 +145,10 @@ export class Compiler {
         break;
       case "Port":
         this.inventory.setPort(change.key, change.value);
+        break;
+      case "Invariant":
+        if (change.value === undefined) this.#invariants.delete(change.key);
+        else this.#invariants.set(change.key, change.value);
         break;
       case "NetworkFunction":
         this.inventory.setFunction(change.key, change.value);

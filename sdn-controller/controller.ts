@@ -16,6 +16,7 @@ import type { InventoryChange, SdnEvent, StatusPatch } from "./inputs.js";
 import { output } from "./pipeline/actions.js";
 import { parseCookie } from "./pipeline/cookie.js";
 import type { DropReason } from "./pipeline/tables.js";
+import { type ChangeReview, reviewChanges } from "./proof/change-review.js";
 import { type ExplainQuestion, type Explanation, explain } from "./proof/explain.js";
 import { portStatus } from "./status.js";
 
@@ -167,6 +168,11 @@ export class SdnController {
 
   explain(question: ExplainQuestion): Explanation {
     return explain(this.compiler, question);
+  }
+
+  /** What `changes` would do to reachability. Nothing is changed. */
+  review(changes: readonly InventoryChange[], options: { readonly plan: boolean }): ChangeReview {
+    return reviewChanges(this.compiler, changes, options);
   }
 
   metrics(): SdnMetrics {

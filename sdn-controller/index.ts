@@ -12,5 +12,8 @@ export type * from "./inputs.js";
 export type { Flow } from "./pipeline/flow.js";
 export { type DropReason, TABLES } from "./pipeline/tables.js";
 export * as analysis from "./policy/analysis/index.js";
+export type { ChangeReview } from "./proof/change-review.js";
 export type { ExplainQuestion, Explanation } from "./proof/explain.js";
+export { formatBreach } from "./proof/invariants.js";
+export type { Plan, PlanLine } from "./proof/plan.js";
 export { type Sdn, type SdnOptions, startSdn } from "./start.js";

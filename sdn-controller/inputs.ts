@@ -4,6 +4,7 @@ import type { AdminPolicy } from "./policy/admin-network-policy.js";
 import type { NamedPort } from "./policy/identity.js";
 import type { Policy } from "./policy/network-policy.js";
 import type { LabelSelector, Labels } from "./policy/selector.js";
+import type { Invariant } from "./proof/invariants.js";
 
 export interface NamespaceInput {
   readonly name: string;
@@ -65,6 +66,7 @@ export type InventoryChange =
       readonly key: string;
       readonly value: AdminPolicy | undefined;
     }
+  | { readonly kind: "Invariant"; readonly key: string; readonly value: Invariant | undefined }
   | { readonly kind: "NetworkFunction"; readonly key: string; readonly value: LoadBalancerInput | undefined };
 
 // --- What the controller tells

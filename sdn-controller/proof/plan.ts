@@ -3,7 +3,7 @@
 import type { Compiler } from "../compiler.js";
 import type { InventoryChange } from "../inputs.js";
 import type { PortView } from "../network/views.js";
-import { differenceOf, formatPackets, isNothing, type PacketSpace } from "./packet-space.js";
+import { differenceOf, formatPackets, isNothing, NO_PACKETS, type PacketSpace } from "./packet-space.js";
 import { Reachability } from "./reachability.js";
 
 export interface PlanLine {
@@ -26,56 +26,81 @@ export function planOf(compiler: Compiler, changes: readonly InventoryChange[]):
 }
 
 export function comparePlan(before: Compiler, after: Compiler): Plan {
-  const [old, fresh] = [pairsOf(before), pairsOf(after)];
-  return { gained: linesOf(fresh, old), lost: linesOf(old, fresh) };
-}
-
-interface Pair {
-  readonly source: string;
-  readonly destination: string;
-  readonly space: PacketSpace;
-}
-
-/** By source and destination port; pairs with nothing allowed are left out. */
-function pairsOf(compiler: Compiler): Map<string, Pair> {
-  const reach = new Reachability(compiler);
-  const byNetwork = new Map<string, PortView[]>();
-  const portCounts = new Map<string, number>();
-  for (const port of compiler.inventory.ports()) {
-    byNetwork.set(port.network.key, [...(byNetwork.get(port.network.key) ?? []), port]);
-    const machine = machineOf(port);
-    portCounts.set(machine, (portCounts.get(machine) ?? 0) + 1);
-  }
-  const textOf = (port: PortView): string => {
-    const machine = machineOf(port);
-    const several = (portCounts.get(machine) ?? 0) > 1;
-    return several ? `${machine}@${port.network.key.split("/")[1]}` : machine;
-  };
-  const pairs = new Map<string, Pair>();
-  for (const ports of byNetwork.values()) {
-    for (const source of ports) {
-      for (const destination of ports) {
-        const space = reach.between(source, destination);
-        if (isNothing(space)) continue;
-        const pair = { source: textOf(source), destination: textOf(destination), space };
-        pairs.set(`${source.key} ${destination.key}`, pair);
-      }
+  const sides = { before: new Reachability(before), after: new Reachability(after) };
+  const groups = groupsOf(before, after, sides);
+  const gained: PlanLine[] = [];
+  const lost: PlanLine[] = [];
+  for (const from of groups) {
+    for (const to of groups) {
+      const pair = [from[0], to.find((end) => end !== from[0])] as const;
+      if (pair[0] === undefined || pair[1] === undefined) continue;
+      const was = between(sides.before, pair[0].before, pair[1].before);
+      const will = between(sides.after, pair[0].after, pair[1].after);
+      const [more, less] = [differenceOf(will, was), differenceOf(was, will)];
+      if (!isNothing(more)) gained.push(...linesOf(from, to, formatPackets(more)));
+      if (!isNothing(less)) lost.push(...linesOf(from, to, formatPackets(less)));
     }
   }
-  return pairs;
+  return { gained: gained.sort(compareLines), lost: lost.sort(compareLines) };
+}
+
+/** One port as it is and as it will be; absent where it is not. */
+interface End {
+  readonly text: string;
+  readonly before: PortView | undefined;
+  readonly after: PortView | undefined;
+}
+
+function between(
+  reach: Reachability,
+  source: PortView | undefined,
+  destination: PortView | undefined,
+): PacketSpace {
+  return source === undefined || destination === undefined ? NO_PACKETS : reach.between(source, destination);
+}
+
+/** Ports that neither side can tell apart are one group, so that a change costs pairs of groups, not of ports. */
+function groupsOf(
+  before: Compiler,
+  after: Compiler,
+  sides: { readonly before: Reachability; readonly after: Reachability },
+): End[][] {
+  const portCounts = new Map<string, number>();
+  const ends = new Map<string, { before: PortView | undefined; after: PortView | undefined }>();
+  for (const port of before.inventory.ports()) ends.set(port.key, { before: port, after: undefined });
+  for (const port of after.inventory.ports())
+    ends.set(port.key, { before: ends.get(port.key)?.before, after: port });
+  for (const { before: was, after: will } of ends.values()) {
+    const machine = machineOf((will ?? was) as PortView);
+    portCounts.set(machine, (portCounts.get(machine) ?? 0) + 1);
+  }
+  const groups = new Map<string, End[]>();
+  for (const { before: was, after: will } of ends.values()) {
+    const port = (will ?? was) as PortView;
+    const machine = machineOf(port);
+    const several = (portCounts.get(machine) ?? 0) > 1;
+    const text = several ? `${machine}@${port.network.key.split("/")[1]}` : machine;
+    const key = `${was === undefined ? "" : sides.before.classOf(was)} ${will === undefined ? "" : sides.after.classOf(will)}`;
+    const group = groups.get(key) ?? [];
+    group.push({ text, before: was, after: will });
+    groups.set(key, group);
+  }
+  return [...groups.values()];
+}
+
+function linesOf(from: readonly End[], to: readonly End[], text: string): PlanLine[] {
+  return from.flatMap((source) =>
+    to
+      .filter((destination) => destination !== source)
+      .map((destination) => ({ source: source.text, destination: destination.text, connections: text })),
+  );
+}
+
+function compareLines(a: PlanLine, b: PlanLine): number {
+  if (a.source !== b.source) return a.source < b.source ? -1 : 1;
+  return a.destination < b.destination ? -1 : 1;
 }
 
 export function machineOf({ namespace, virtualMachine, key }: PortView): string {
   return virtualMachine === undefined ? `${key}[Port]` : `${namespace}/${virtualMachine}[VirtualMachine]`;
-}
-
-/** What `some` has and `others` has not. */
-function linesOf(some: ReadonlyMap<string, Pair>, others: ReadonlyMap<string, Pair>): PlanLine[] {
-  const lines: PlanLine[] = [];
-  for (const [key, { source, destination, space }] of some) {
-    const other = others.get(key);
-    const rest = other === undefined ? space : differenceOf(space, other.space);
-    if (!isNothing(rest)) lines.push({ source, destination, connections: formatPackets(rest) });
-  }
-  return lines.sort((a, b) => (`${a.source} ${a.destination}` < `${b.source} ${b.destination}` ? -1 : 1));
 }

@@ -52,6 +52,7 @@ export class Reachability {
   readonly #prefixes: readonly { readonly value: bigint; readonly mask: bigint }[];
   readonly #known = new Map<string, PacketSpace>();
   readonly #classes = new Map<string, string>();
+  readonly #merged = new Map<string, readonly TableFlow[]>();
   readonly #compiler: Compiler;
 
   /** Of the flows as they are now: it does not follow later changes. */
@@ -69,14 +70,12 @@ export class Reachability {
       this.#add(flow.table, compact);
     }
     this.#prefixes = [...prefixes.values()];
-    for (const subjects of this.#tables.values())
-      for (const flows of subjects.values()) flows.sort((a, b) => b.priority - a.priority);
   }
 
   /** What a first packet from one port to the other may be, so that it arrives. */
   between(source: PortView, destination: PortView): PacketSpace {
     if (source.network.key !== destination.network.key || source.key === destination.key) return NO_PACKETS;
-    const key = `${this.#classOf(source)} ${this.#classOf(destination)}`;
+    const key = `${this.classOf(source)} ${this.classOf(destination)}`;
     let space = this.#known.get(key);
     if (space === undefined) {
       const packet = new Map<OxmFieldName, bigint>([
@@ -96,13 +95,13 @@ export class Reachability {
     return this.#compiler.policies.identityOf(port.key)?.number ?? 0;
   }
 
-  /** Identity, and which prefixes of the tables hold the address. */
-  #classOf(port: PortView): string {
+  /** The same for ports that the tables cannot tell apart: network, identity, and the prefixes that hold the address. */
+  classOf(port: PortView): string {
     let name = this.#classes.get(port.key);
     if (name === undefined) {
       const address = BigInt(port.addresses[0] ?? 0);
       const inside = this.#prefixes.map(({ value, mask }) => ((address & mask) === value ? "1" : "0"));
-      name = `${this.#identity(port)}/${inside.join("")}`;
+      name = `${port.network.key} ${this.#identity(port)} ${inside.join("")}`;
       this.#classes.set(port.key, name);
     }
     return name;
@@ -135,11 +134,17 @@ export class Reachability {
   }
 
   /** Flows about the packet's subject and about any, highest priority first. */
-  #candidates(table: TableName, packet: Packet): TableFlow[] {
-    const subjects = this.#tables.get(table);
-    const own = subjects?.get(packet.get(subjectOf(table)) ?? 0n) ?? [];
-    const any = subjects?.get(ANY_SUBJECT) ?? [];
-    return [...own, ...any].sort((a, b) => b.priority - a.priority);
+  #candidates(table: TableName, packet: Packet): readonly TableFlow[] {
+    const subject = packet.get(subjectOf(table)) ?? 0n;
+    const key = `${table} ${subject}`;
+    let flows = this.#merged.get(key);
+    if (flows === undefined) {
+      const subjects = this.#tables.get(table);
+      const all = [...(subjects?.get(subject) ?? []), ...(subjects?.get(ANY_SUBJECT) ?? [])];
+      flows = all.sort((a, b) => b.priority - a.priority);
+      this.#merged.set(key, flows);
+    }
+    return flows;
   }
 }
 

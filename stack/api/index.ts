@@ -1,5 +1,7 @@
 // The resource API: typed clients and the registry behind them. The server, which loads much more, has a door of its
 // own: server.ts.
+
+export { admit } from "./admission.js";
 export {
   ApiClient,
   type ApiClientOptions,
@@ -24,5 +26,6 @@ export {
   type ResourceList,
   withCondition,
 } from "./resource-client.js";
+export type { Review, ReviewedChange, Reviewer } from "./review.js";
 export { formatDuration, type Table, type TableColumn } from "./table.js";
 export { updateConditions, updateStatus } from "./update-status.js";

@@ -20,6 +20,7 @@ import { type Admitted, admit, sameWants } from "./admission.js";
 import { ApiError, alreadyExists, conflict, notFound } from "./errors.js";
 import { OBJECT_SIZE_BYTES_MAX, PATCH_ATTEMPTS_MAX } from "./limits.js";
 import { formatTime, type ObjectName } from "./resource-client.js";
+import { type Reviewer, reviewed } from "./review.js";
 import type { Matcher } from "./selectors.js";
 
 export interface ListRequest {
@@ -43,10 +44,13 @@ export interface WriteRequest {
   readonly dryRun?: boolean | undefined;
   readonly fieldValidation?: "Strict" | "Warn" | "Ignore" | undefined;
   readonly subresource?: "status" | undefined;
+  /** A user's write: it is shown to the reviewer. */
+  readonly byUser?: boolean | undefined;
 }
 
 export interface DeleteRequest {
   readonly dryRun?: boolean | undefined;
+  readonly byUser?: boolean | undefined;
   readonly propagation?: "Background" | "Foreground" | "Orphan" | undefined;
   readonly uid?: string | undefined;
   readonly resourceVersion?: string | undefined;
@@ -70,8 +74,9 @@ export class ResourceRegistry {
   readonly #store: Store;
   readonly #clock: Clock;
   readonly #parsed = new WeakMap<StoreEntry, ApiObject>();
-  /** Kinds whose objects are compared with each other are written one at a time. */
+  /** Kinds whose objects are compared with each other are written one at a time, and so is what is reviewed. */
   readonly #turns = new Map<string, Promise<unknown>>();
+  #reviewer: Reviewer | undefined;
 
   constructor(modules: { readonly store: Store; readonly clock: Clock }) {
     this.#store = modules.store;
@@ -80,6 +85,11 @@ export class ResourceRegistry {
 
   get revision(): number {
     return this.#store.revision;
+  }
+
+  /** From now on users' changes are shown to `reviewer` before they are stored. */
+  reviewWith(reviewer: Reviewer | undefined): void {
+    this.#reviewer = reviewer;
   }
 
   async get(kind: ResourceKind, name: ObjectName): Promise<ApiObject> {
@@ -118,7 +128,7 @@ export class ResourceRegistry {
     document: unknown,
     request: WriteRequest = {},
   ): Promise<Admitted> {
-    return this.#inTurn(kind, async () => {
+    return this.#inTurn(kind, request, async () => {
       for (let attempt = 1; ; attempt++) {
         const place = await this.#namespaceEntry(kind, namespace);
         const admitted = await this.#admit(kind, namespace, document, undefined, request);
@@ -129,6 +139,8 @@ export class ResourceRegistry {
         }
         const key = keyOf(kind, object.metadata);
         if ((await this.#store.get(key)) !== undefined) throw alreadyExists(kind, object.metadata.name);
+        const warnings = await this.#review(kind, object, false, request);
+        admitted.warnings.push(...warnings);
         if (request.dryRun) return admitted;
         try {
           const revision = await this.#store.transact({
@@ -157,12 +169,15 @@ export class ResourceRegistry {
     change: (current: ApiObject) => unknown,
     request: WriteRequest = {},
   ): Promise<Admitted> {
-    return this.#inTurn(request.subresource === undefined ? kind : undefined, async () => {
+    const compared = request.subresource === undefined ? kind : undefined;
+    return this.#inTurn(compared, request, async () => {
       for (let attempt = 1; ; attempt++) {
         const current = await this.get(kind, name);
         const document = change(current);
         checkVersion(kind, current, document);
         const admitted = await this.#admit(kind, name.namespace, document, current, request);
+        if (compared !== undefined && !sameForReview(current, admitted.object))
+          admitted.warnings.push(...(await this.#review(kind, admitted.object, false, request)));
         try {
           return { ...admitted, object: await this.#replace(kind, current, admitted.object, request) };
         } catch (thrown) {
@@ -179,20 +194,23 @@ export class ResourceRegistry {
     name: ObjectName,
     request: DeleteRequest = {},
   ): Promise<{ object: ApiObject; gone: boolean }> {
-    for (let attempt = 1; ; attempt++) {
-      const current = await this.get(kind, name);
-      checkPreconditions(kind, current, request);
-      const marked = this.#markDeleted(kind, current, request);
-      const gone = mayGo(kind, marked);
-      if (request.dryRun) return { object: marked, gone };
-      if (!gone && isDeepStrictEqual(marked, current)) return { object: current, gone };
-      try {
-        const object = gone ? await this.#remove(kind, current) : await this.#put(kind, current, marked);
-        return { object, gone };
-      } catch (thrown) {
-        if (!isStoreError(thrown, "REVISION_CONFLICT") || attempt >= PATCH_ATTEMPTS_MAX) throw thrown;
+    return this.#inTurn(this.#isReviewed(kind, request) ? kind : undefined, request, async () => {
+      for (let attempt = 1; ; attempt++) {
+        const current = await this.get(kind, name);
+        checkPreconditions(kind, current, request);
+        const marked = this.#markDeleted(kind, current, request);
+        const gone = mayGo(kind, marked);
+        await this.#review(kind, current, true, request);
+        if (request.dryRun) return { object: marked, gone };
+        if (!gone && isDeepStrictEqual(marked, current)) return { object: current, gone };
+        try {
+          const object = gone ? await this.#remove(kind, current) : await this.#put(kind, current, marked);
+          return { object, gone };
+        } catch (thrown) {
+          if (!isStoreError(thrown, "REVISION_CONFLICT") || attempt >= PATCH_ATTEMPTS_MAX) throw thrown;
+        }
       }
-    }
+    });
   }
 
   /** Removes a namespace that is being deleted and has no content left. */
@@ -328,10 +346,34 @@ export class ResourceRegistry {
     return entry;
   }
 
-  #inTurn<T>(kind: ResourceKind | undefined, work: () => Promise<T>): Promise<T> {
-    if (kind?.comparesSiblings !== true) return work();
-    const turn = (this.#turns.get(kind.kind) ?? Promise.resolve()).then(work, work);
-    this.#turns.set(kind.kind, turn);
+  #isReviewed(kind: ResourceKind, request: { readonly byUser?: boolean | undefined }): boolean {
+    return request.byUser === true && this.#reviewer?.reviews(kind) === true;
+  }
+
+  /** Warnings. Throws ApiError Forbidden. */
+  async #review(
+    kind: ResourceKind,
+    object: ApiObject,
+    gone: boolean,
+    request: WriteRequest | DeleteRequest,
+  ): Promise<readonly string[]> {
+    if (this.#reviewer === undefined || !this.#isReviewed(kind, request)) return [];
+    return reviewed(this.#reviewer, { kind, object, gone, dryRun: request.dryRun === true });
+  }
+
+  #inTurn<T>(
+    kind: ResourceKind | undefined,
+    request: { readonly byUser?: boolean | undefined },
+    work: () => Promise<T>,
+  ): Promise<T> {
+    if (kind === undefined) return work();
+    const compared = kind.comparesSiblings === true ? () => this.#turn(kind.kind, work) : work;
+    return this.#isReviewed(kind, request) ? this.#turn("", compared) : compared();
+  }
+
+  #turn<T>(name: string, work: () => Promise<T>): Promise<T> {
+    const turn = (this.#turns.get(name) ?? Promise.resolve()).then(work, work);
+    this.#turns.set(name, turn);
     return turn;
   }
 
@@ -381,6 +423,11 @@ function encode(object: ApiObject): Uint8Array {
 /** Nothing holds the object back: no finalizer, and for a namespace no content either (finishNamespace sees to that). */
 function mayGo(kind: ResourceKind, object: ApiObject): boolean {
   return (object.metadata.finalizers ?? []).length === 0 && kind.kind !== "Namespace";
+}
+
+/** Labels count beside what is wanted: selectors look at them. */
+function sameForReview(a: ApiObject, b: ApiObject): boolean {
+  return sameWants(a, b) && isDeepStrictEqual(a.metadata.labels ?? {}, b.metadata.labels ?? {});
 }
 
 function checkVersion(kind: ResourceKind, current: ApiObject, document: unknown): void {

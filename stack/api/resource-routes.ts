@@ -128,19 +128,17 @@ class KindRoutes {
 
   async create(request: Request, reply: FastifyReply): Promise<object> {
     const { namespace } = request.params;
-    const admitted = await this.#modules.registry.create(
-      this.#kind,
-      namespace,
-      request.body,
-      parseWriteQuery(request.query),
-    );
+    const admitted = await this.#modules.registry.create(this.#kind, namespace, request.body, {
+      ...parseWriteQuery(request.query),
+      byUser: true,
+    });
     reply.code(201);
     return this.#written(request, reply, admitted);
   }
 
   async replace(request: Request, reply: FastifyReply, subresource?: "status"): Promise<object> {
     const { body } = request;
-    const write = { ...parseWriteQuery(request.query), subresource };
+    const write = { ...parseWriteQuery(request.query), subresource, byUser: true };
     const admitted = await this.#modules.registry.update(this.#kind, request.params, () => body, write);
     return this.#written(request, reply, admitted);
   }
@@ -151,7 +149,7 @@ class KindRoutes {
     if (type === undefined) {
       throw new ApiError("UnsupportedMediaType", `a patch cannot be ${contentType || "of no type"}`);
     }
-    const write = { ...parseWriteQuery(request.query), subresource };
+    const write = { ...parseWriteQuery(request.query), subresource, byUser: true };
     const change = (current: ApiObject): unknown => applyPatch(this.#kind, type, current, request.body);
     const admitted = await this.#modules.registry.update(this.#kind, request.params, change, write);
     return this.#written(request, reply, admitted);
@@ -187,7 +185,7 @@ class KindRoutes {
     if (options.propagation === "Orphan" && !options.dryRun) {
       await orphanDependents(registry, await registry.get(this.#kind, name));
     }
-    return registry.delete(this.#kind, name, options);
+    return registry.delete(this.#kind, name, { ...options, byUser: true });
   }
 
   async #watch(

@@ -27,6 +27,7 @@ const AREAS: readonly Area[] = [
   },
   { commands: ["capture"], load: () => import("./capture-command.js") },
   { commands: ["policy"], load: () => import("./policy-commands.js") },
+  { commands: ["plan"], load: () => import("./plan-command.js") },
 ];
 
 const STAYING = new Set(["up", "controller", "host", "storaged", "nfd", "vswitchd"]);

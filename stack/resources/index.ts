@@ -5,6 +5,7 @@ import { baselineAdminNetworkPolicyKind } from "./baseline-admin-network-policy.
 import { eventKind } from "./event.js";
 import { hostKind } from "./host.js";
 import { imageKind } from "./image.js";
+import { invariantKind } from "./invariant.js";
 import { apiVersionOf, type ResourceKind } from "./kind.js";
 import { namespaceKind } from "./namespace.js";
 import { networkKind } from "./network.js";
@@ -26,6 +27,7 @@ export type { Event, ObjectReference } from "./event.js";
 export { type FieldError, FieldErrors } from "./field-errors.js";
 export type { Host } from "./host.js";
 export type { Image } from "./image.js";
+export type { Invariant } from "./invariant.js";
 export {
   type ApiObject,
   apiVersionOf,
@@ -91,6 +93,7 @@ export const ALL_KINDS: readonly ResourceKind[] = [
   portKind,
   virtualMachineKind,
   networkFunctionKind,
+  invariantKind,
 ];
 
 /** By apiVersion and kind, as documents name it. */

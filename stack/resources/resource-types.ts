@@ -4,6 +4,7 @@ import type { BaselineAdminNetworkPolicy } from "./baseline-admin-network-policy
 import type { Event } from "./event.js";
 import type { Host } from "./host.js";
 import type { Image } from "./image.js";
+import type { Invariant } from "./invariant.js";
 import type { Namespace } from "./namespace.js";
 import type { Network } from "./network.js";
 import type { NetworkFunction } from "./network-function.js";
@@ -22,6 +23,7 @@ export interface ResourceTypes {
   Event: Event;
   Host: Host;
   Image: Image;
+  Invariant: Invariant;
   Namespace: Namespace;
   Network: Network;
   NetworkFunction: NetworkFunction;

@@ -16,6 +16,7 @@ import {
   loadToken,
   type ResourceClient,
   ResourceRegistry,
+  type Reviewer,
   type ServerAccess,
   writeKubeconfig,
 } from "../../api/index.js";
@@ -31,6 +32,8 @@ export interface PartContext {
   readonly layout: DirectoryLayout;
   readonly clock: Clock;
   readonly log: Logger;
+  /** From now on users' changes are shown to `reviewer` before they are stored. */
+  readonly reviewWith?: (reviewer: Reviewer) => void;
 }
 export interface Part {
   /** Further methods of the control socket. */
@@ -97,7 +100,13 @@ export async function startController(
     await writeKubeconfig(layout.kubeconfig, server.access);
     const methods: Record<string, ControlMethod> = {};
     for (const start of options.parts ?? []) {
-      const part = await start({ client, layout, clock, log });
+      const part = await start({
+        client,
+        layout,
+        clock,
+        log,
+        reviewWith: (reviewer) => registry.reviewWith(reviewer),
+      });
       opened.push(() => part.close());
       Object.assign(methods, part.methods);
     }

@@ -8,6 +8,7 @@ import type {
 import type {
   AdminNetworkPolicy,
   BaselineAdminNetworkPolicy,
+  Invariant,
   Namespace,
   Network,
   NetworkFunction,
@@ -76,6 +77,11 @@ export function adminPolicyInput(
 ): InventoryChange {
   const { name } = policy.metadata;
   return { kind, key: keyOf(policy), value: { kind, name, spec: policy.spec } };
+}
+
+export function invariantInput(invariant: Invariant): Change<"Invariant"> {
+  const { name } = invariant.metadata;
+  return { kind: "Invariant", key: name, value: { name, ...invariant.spec } };
 }
 
 export function functionInput(given: NetworkFunction): Change<"NetworkFunction"> {

@@ -3,13 +3,22 @@
 import { PlinthError } from "../../../base/errors/index.js";
 import type { ControlMethod } from "../../../base/jsonrpc/index.js";
 import type { ExplainQuestion, SdnController } from "../../../sdn-controller/index.js";
+import { admit } from "../../api/index.js";
+import { type ApiObject, findKind, type ObjectMeta, type ResourceKind } from "../../resources/index.js";
+import type { ReachabilityReviewer } from "./reachability-review.js";
 
 type Params = Readonly<Record<string, unknown>>;
 
 const PROTOCOLS = ["TCP", "UDP", "SCTP", "ICMP"] as const;
 
-/** `sdn.metrics` {} and `sdn.explain` {source, destination, protocol?, port?}; ends are "namespace/port". */
-export function sdnMethods(controller: () => SdnController | undefined): Record<string, ControlMethod> {
+/**
+ * `sdn.metrics` {}, `sdn.explain` {source, destination, protocol?, port?} with ends as "namespace/port", and `sdn.plan`
+ * {objects}: what storing these objects would do to reachability.
+ */
+export function sdnMethods(
+  controller: () => SdnController | undefined,
+  reviewer: ReachabilityReviewer,
+): Record<string, ControlMethod> {
   const running = (): SdnController => {
     const found = controller();
     if (found === undefined) throw new PlinthError("NOT_READY", "the SDN controller has not started yet");
@@ -18,7 +27,33 @@ export function sdnMethods(controller: () => SdnController | undefined): Record<
   return {
     "sdn.metrics": () => running().metrics(),
     "sdn.explain": (params) => running().explain(parseQuestion(params)),
+    "sdn.plan": ({ objects }) => {
+      if (!Array.isArray(objects)) throw invalid("objects", "a list of objects");
+      const changes = objects.flatMap((object: unknown) => {
+        const { kind, admitted } = parseObject(object);
+        return reviewer.changesOf(kind, admitted, false);
+      });
+      return running().review(changes, { plan: true });
+    },
   };
+}
+
+/** As the API would admit it, but for what only the store knows. Throws PARAMS_INVALID or ApiError. */
+function parseObject(document: unknown): { kind: ResourceKind; admitted: ApiObject } {
+  const { apiVersion, kind: name, metadata } = (document ?? {}) as Partial<ApiObject>;
+  const kind = findKind(String(apiVersion), String(name));
+  if (kind === undefined) throw invalid("objects", "objects of kinds that there are");
+  const { name: own, namespace, labels } = (metadata ?? {}) as Partial<ObjectMeta>;
+  const stripped = { ...(document as ApiObject), metadata: { name: own, namespace, labels } };
+  const { object } = admit(stripped, {
+    kind,
+    namespace: kind.namespaced ? (namespace ?? "default") : undefined,
+    previous: undefined,
+    fieldValidation: "Strict",
+    siblings: () => [],
+    identity: { uid: "", now: "1970-01-01T00:00:00Z", nameSuffix: "" },
+  });
+  return { kind, admitted: object };
 }
 
 function parseQuestion(params: Params): ExplainQuestion {

@@ -1,14 +1,23 @@
 // The SDN part of `plinth controller`: resources in by informers, status and events out. The SDN controller itself
 // knows no resources; sdn-inputs.ts translates. Thread: main.
 import { isDeepStrictEqual } from "node:util";
-import { type InventoryChange, type Sdn, type StatusPatch, startSdn } from "../../../sdn-controller/index.js";
+import type { ControlMethod } from "../../../base/jsonrpc/index.js";
+import {
+  type InventoryChange,
+  type Sdn,
+  type SdnController,
+  type StatusPatch,
+  startSdn,
+} from "../../../sdn-controller/index.js";
 import { type Informer, type ResourceClient, updateStatus, withCondition } from "../../api/index.js";
 import type { KindName, Port, ResourceTypes, VirtualMachine } from "../../resources/index.js";
 import type { Part, PartContext, StartPart } from "./controller.js";
 import { PassRunner } from "./pass-runner.js";
+import { ReachabilityReviewer } from "./reachability-review.js";
 import {
   adminPolicyInput,
   functionInput,
+  invariantInput,
   keyOf,
   namespaceInput,
   networkInput,
@@ -27,6 +36,7 @@ const WATCHED = [
   "AdminNetworkPolicy",
   "BaselineAdminNetworkPolicy",
   "NetworkFunction",
+  "Invariant",
 ] as const satisfies readonly KindName[];
 type Watched = (typeof WATCHED)[number];
 
@@ -38,7 +48,7 @@ export const startSdnPart: StartPart = async (context) => {
 };
 
 export class SdnPart implements Part {
-  readonly methods = sdnMethods(() => this.#sdn?.controller);
+  readonly methods: Readonly<Record<string, ControlMethod>>;
   readonly #context: PartContext;
   readonly #informers = new Map<Watched, Informer<ResourceTypes[Watched]>>();
   /** What was last said about each object, to leave out our own status writes coming back. */
@@ -48,10 +58,21 @@ export class SdnPart implements Part {
   #flush: NodeJS.Immediate | undefined;
   #synced = false;
   #sdn: Sdn | undefined;
+  #started = (): void => {};
+  readonly #start = new Promise<void>((resolve) => {
+    this.#started = resolve;
+  });
 
   constructor(context: PartContext) {
     this.#context = context;
     this.#status = new StatusWriter(context);
+    const reviewer = new ReachabilityReviewer({
+      controller: () => this.#upToDate(),
+      portsOf: (vm) => this.#portsOf(vm),
+      machineOf: (port) => this.#machineOf(port),
+    });
+    this.methods = sdnMethods(() => this.#sdn?.controller, reviewer);
+    context.reviewWith?.(reviewer);
   }
 
   /** Resolves when the inventory is complete; the switch may come later. */
@@ -74,6 +95,15 @@ export class SdnPart implements Part {
     for (const kind of WATCHED) for (const object of this.#all(kind)) this.#changed(kind, object, false);
     this.#send();
     this.#sdn.controller.inventoryComplete();
+    this.#started();
+  }
+
+  /** The SDN controller when it has been told of all that is stored: what was written before the call is in. */
+  async #upToDate(): Promise<SdnController> {
+    await this.#start;
+    await new Promise((resolve) => setImmediate(resolve));
+    this.#send();
+    return (this.#sdn as Sdn).controller;
   }
 
   async close(): Promise<void> {
@@ -117,6 +147,8 @@ export class SdnPart implements Part {
       case "AdminNetworkPolicy":
       case "BaselineAdminNetworkPolicy":
         return adminPolicyInput(kind, object as ResourceTypes["AdminNetworkPolicy"]);
+      case "Invariant":
+        return invariantInput(object as ResourceTypes["Invariant"]);
       case "NetworkFunction":
         return functionInput(object as ResourceTypes["NetworkFunction"]);
     }

@@ -1,0 +1,37 @@
+// What changes would do, looked at before they are made: reachability gained and lost, and promises broken. Pure.
+import type { Compiler } from "../compiler.js";
+import type { InventoryChange } from "../inputs.js";
+import { type Breach, breachesOf, breachKeys } from "./invariants.js";
+import { comparePlan, type Plan } from "./plan.js";
+
+/** More breaches than these are not told; one is enough to refuse. */
+const BREACHES_MAX = 10;
+
+export interface ChangeReview {
+  /** Given when asked for. */
+  readonly plan?: Plan;
+  /** Only those that the changes bring about. */
+  readonly breaches: readonly Breach[];
+}
+
+export function reviewChanges(
+  compiler: Compiler,
+  changes: readonly InventoryChange[],
+  options: { readonly plan: boolean },
+): ChangeReview {
+  const promised = compiler.invariants.length > 0 || changes.some(({ kind }) => kind === "Invariant");
+  if (!promised && !options.plan) return { breaches: [] };
+  const after = compiler.fork(changes);
+  return {
+    ...(options.plan ? { plan: comparePlan(compiler, after) } : {}),
+    breaches: newBreaches(compiler, after),
+  };
+}
+
+function newBreaches(before: Compiler, after: Compiler): Breach[] {
+  if (breachesOf(after, after.invariants, 1).length === 0) return [];
+  // Only an invariant that says the same as before can have been broken before.
+  const texts = new Map(before.invariants.map((invariant) => [invariant.name, JSON.stringify(invariant)]));
+  const unchanged = after.invariants.filter((one) => texts.get(one.name) === JSON.stringify(one));
+  return breachesOf(after, after.invariants, BREACHES_MAX, breachKeys(before, unchanged));
+}

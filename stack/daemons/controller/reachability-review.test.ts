@@ -1,0 +1,194 @@
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { parseAllDocuments } from "yaml";
+import { silentLog } from "../../../base/log/index.js";
+import { openMemoryStore, type Store } from "../../../base/store/index.js";
+import { systemClock, waitFor } from "../../../base/time/index.js";
+import type { ChangeReview } from "../../../sdn-controller/index.js";
+import { LocalClient, ResourceRegistry } from "../../api/index.js";
+import { type KindName, kindByName, type ResourceInput } from "../../resources/index.js";
+import { openDirectory } from "../directory.js";
+import { reconcilePorts } from "./port-controller.js";
+import { SdnPart } from "./sdn.js";
+
+let dir: string;
+let store: Store;
+let registry: ResourceRegistry;
+let client: LocalClient;
+let part: SdnPart;
+
+/** The three-tier example, with its machines' ports. */
+beforeEach(async () => {
+  dir = mkdtempSync("/tmp/prev-");
+  store = openMemoryStore();
+  registry = new ResourceRegistry({ store, clock: systemClock });
+  client = new LocalClient({ component: "controller" }, { registry, clock: systemClock });
+  await client.create("Namespace", { metadata: { name: "shop" } });
+  part = new SdnPart({
+    client,
+    layout: openDirectory(dir),
+    clock: systemClock,
+    log: silentLog,
+    reviewWith: (reviewer) => registry.reviewWith(reviewer),
+  });
+  await part.start();
+  const text = readFileSync(new URL("../../../examples/three-tier.yaml", import.meta.url), "utf8");
+  for (const document of parseAllDocuments(text)) {
+    const { kind, ...object } = document.toJS() as { kind: KindName } & ResourceInput<KindName>;
+    if (kind !== "Namespace") await client.create(kind, object);
+  }
+  await reconcilePorts(client, (await client.list("VirtualMachine")).items, []);
+  await waitFor(
+    async () => (await client.list("Port")).items.every((port) => port.status?.addresses?.length === 1),
+    () => "addresses for all ports",
+    5_000,
+    5,
+  );
+});
+afterEach(async () => {
+  await part.close();
+  await store.close();
+  rmSync(dir, { recursive: true, force: true });
+});
+
+const USER = { byUser: true } as const;
+const tier = (name: string) => ({ podSelector: { matchLabels: { tier: name } } });
+
+function create(
+  kindName: KindName,
+  name: string,
+  spec: object,
+  dryRun = false,
+): Promise<{ warnings: readonly string[] }> {
+  const kind = kindByName(kindName);
+  const namespace = kind.namespaced ? "shop" : undefined;
+  const metadata = { name, ...(namespace === undefined ? {} : { namespace }) };
+  return registry.create(kind, namespace, { metadata, spec }, { ...USER, dryRun });
+}
+
+const policy = (name: string, spec: object, dryRun = false) => create("NetworkPolicy", name, spec, dryRun);
+const never = (from: string, to: string) =>
+  create("Invariant", `no-${from}-${to}`, { assert: "Never", from: tier(from), to: tier(to) });
+const open = (name: string, from: string, to: string, port: number): [string, object, string, object] => [
+  `${name}-out`,
+  { ...tier(from), policyTypes: ["Egress"], egress: [{ to: [tier(to)], ports: [{ port }] }] },
+  `${name}-in`,
+  { ...tier(to), ingress: [{ from: [tier(from)], ports: [{ port }] }] },
+];
+
+describe("a dry run", () => {
+  it("is answered with the pairs and ports gained and lost, and changes nothing", async () => {
+    const [, out, , into] = open("x", "web", "db", 5432);
+    expect((await policy("x-out", out, true)).warnings).toEqual(["reachability stays as it is"]);
+    await policy("x-out", out);
+    expect((await policy("x-in", into, true)).warnings).toEqual([
+      "gains shop/web1[VirtualMachine]@back => shop/db[VirtualMachine] : TCP 5432",
+      "gains shop/web2[VirtualMachine]@back => shop/db[VirtualMachine] : TCP 5432",
+    ]);
+    expect((await policy("x-in", into, true)).warnings).toHaveLength(2);
+    expect(await client.get("NetworkPolicy", { namespace: "shop", name: "x-in" })).toBeUndefined();
+  });
+
+  it("says nothing when the write is real, and of kinds that do not matter", async () => {
+    const [, out] = open("x", "web", "db", 5432);
+    expect((await policy("x-out", out)).warnings).toEqual([]);
+    expect((await create("Volume", "v", { size: "1Gi" }, true)).warnings).toEqual([]);
+  });
+});
+
+describe("an invariant", () => {
+  it("refuses the policy that would break it, with a packet that shows how", async () => {
+    await never("web", "db");
+    const [outName, out, inName, into] = open("x", "web", "db", 5432);
+    await policy(outName, out);
+    await expect(policy(inName, into)).rejects.toMatchObject({
+      reason: "Forbidden",
+      message: expect.stringMatching(
+        /^networkpolicies.networking.k8s.io "x-in" is forbidden: invariant no-web-db would be broken: shop\/web1\[VirtualMachine\] \(10\.20\.0\.\d+\) to shop\/db\[VirtualMachine\] \(10\.20\.0\.\d+\) on TCP 5432: .*egress\[0\] of policy shop\/x-out allows it; .*ingress\[0\] of policy shop\/x-in allows it$/,
+      ),
+    });
+    expect(await client.get("NetworkPolicy", { namespace: "shop", name: "x-in" })).toBeUndefined();
+    await policy("x-in", { ...tier("db"), ingress: [{ from: [tier("app")], ports: [{ port: 22 }] }] });
+  });
+
+  it("refuses that a policy goes, and that a machine changes its labels", async () => {
+    await create("Invariant", "app-db", {
+      assert: "Always",
+      from: tier("app"),
+      to: tier("db"),
+      ports: [{ port: 5432 }],
+    });
+    const kind = kindByName("NetworkPolicy");
+    const name = { namespace: "shop", name: "app" };
+    await expect(registry.delete(kind, name, USER)).rejects.toThrow(/invariant app-db would be broken/);
+    await expect(registry.delete(kind, name, { ...USER, dryRun: true })).rejects.toThrow(/app-db/);
+    const relabel = (label: string) =>
+      registry.update(
+        kindByName("VirtualMachine"),
+        { namespace: "shop", name: "client" },
+        (vm) => ({ ...vm, metadata: { ...vm.metadata, labels: { tier: label } } }),
+        USER,
+      );
+    await expect(relabel("app")).rejects.toThrow(
+      /invariant app-db would be broken: shop\/client.*different networks/,
+    );
+    await relabel("other");
+  });
+
+  it("cannot be made when it does not hold", async () => {
+    await expect(never("client", "web")).rejects.toThrow(
+      /invariants.plinth.dev "no-client-web" is forbidden: invariant no-client-web would be broken: shop\/client/,
+    );
+    await never("client", "db");
+  });
+
+  it("holds when two changes that are harmless alone come at once", async () => {
+    await never("web", "db");
+    const [outName, out, inName, into] = open("x", "web", "db", 5432);
+    const results = await Promise.allSettled([policy(outName, out), policy(inName, into)]);
+    expect(results.map(({ status }) => status).sort()).toEqual(["fulfilled", "rejected"]);
+  });
+
+  it("does not stand in the way of what is broken already and does not get worse", async () => {
+    const [outName, out, inName, into] = open("x", "web", "db", 5432);
+    await policy(outName, out);
+    await never("web", "db");
+    // A controller's write is not reviewed.
+    const namespaced = { namespace: "shop" };
+    await client.create("NetworkPolicy", {
+      metadata: { ...namespaced, name: inName },
+      spec: into,
+    } as ResourceInput<"NetworkPolicy">);
+    await policy("unrelated", { ...tier("client"), policyTypes: ["Ingress"] });
+    await expect(policy("worse", { ...tier("db"), ingress: [{}] })).resolves.toBeDefined();
+  });
+});
+
+describe("sdn.plan", () => {
+  it("judges several objects as one change", () => {
+    const [outName, out, inName, into] = open("x", "web", "db", 5432);
+    const plan = part.methods["sdn.plan"] as (params: object) => ChangeReview;
+    const object = (name: string, spec: object) => ({
+      apiVersion: "networking.k8s.io/v1",
+      kind: "NetworkPolicy",
+      metadata: { name, namespace: "shop" },
+      spec,
+    });
+    const review = plan({ objects: [object(outName, out), object(inName, into)] });
+    expect(review).toEqual({
+      breaches: [],
+      plan: {
+        gained: [1, 2].map((i) => ({
+          source: `shop/web${i}[VirtualMachine]@back`,
+          destination: "shop/db[VirtualMachine]",
+          connections: "TCP 5432",
+        })),
+        lost: [],
+      },
+    });
+    expect(() => plan({ objects: [object("bad", { podSelector: {}, ingress: [{ from: [{}] }] })] })).toThrow(
+      /spec.ingress\[0\].from\[0\]/,
+    );
+    expect(() => plan({ objects: "all" })).toThrow("objects must be a list of objects");
+  });
+});

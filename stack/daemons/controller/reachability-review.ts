@@ -1,0 +1,139 @@
+// Reviews users' changes for what they do to reachability: a change that breaks an Invariant is refused with a packet that
+// shows it, and a dry run is answered with the pairs and ports gained and lost. Thread: main.
+import {
+  type ChangeReview,
+  formatBreach,
+  type InventoryChange,
+  type PlanLine,
+  type SdnController,
+} from "../../../sdn-controller/index.js";
+import type { Review, ReviewedChange, Reviewer } from "../../api/index.js";
+import type {
+  ApiObject,
+  Namespace,
+  Port,
+  ResourceKind,
+  ResourceTypes,
+  VirtualMachine,
+} from "../../resources/index.js";
+import {
+  adminPolicyInput,
+  invariantInput,
+  keyOf,
+  namespaceInput,
+  policyInput,
+  portInput,
+} from "./sdn-inputs.js";
+import { portName } from "./vm-ports.js";
+
+const REVIEWED = new Set([
+  "Namespace",
+  "NetworkPolicy",
+  "AdminNetworkPolicy",
+  "BaselineAdminNetworkPolicy",
+  "Invariant",
+  "Port",
+  "VirtualMachine",
+]);
+/** Lines of a plan that a dry run tells; `plinth plan` tells all. */
+const LINES_MAX = 20;
+
+export interface ReviewModules {
+  /** The SDN controller, told of everything that is stored by now. */
+  controller(): Promise<SdnController>;
+  /** Ports of a machine, as they are. */
+  portsOf(vm: VirtualMachine): readonly Port[];
+  machineOf(port: Port): VirtualMachine | undefined;
+}
+
+export class ReachabilityReviewer implements Reviewer {
+  readonly #modules: ReviewModules;
+
+  constructor(modules: ReviewModules) {
+    this.#modules = modules;
+  }
+
+  reviews(kind: ResourceKind): boolean {
+    return REVIEWED.has(kind.kind);
+  }
+
+  async review({ kind, object, gone, dryRun }: ReviewedChange): Promise<Review> {
+    const controller = await this.#modules.controller();
+    const answer = controller.review(this.changesOf(kind, object, gone), { plan: dryRun });
+    const [breach] = answer.breaches;
+    return {
+      warnings: dryRun ? planWarnings(answer) : [],
+      ...(breach === undefined ? {} : { refusal: formatBreach(breach) }),
+    };
+  }
+
+  /** What the SDN controller would be told. Empty for what does not bear on reachability. */
+  changesOf(kind: ResourceKind, object: ApiObject, gone: boolean): InventoryChange[] {
+    if (!this.reviews(kind)) return [];
+    const change = <K extends keyof ResourceTypes>(
+      of: (typed: ResourceTypes[K]) => InventoryChange,
+    ): InventoryChange[] => {
+      const told = of(object as unknown as ResourceTypes[K]);
+      return [gone ? ({ kind: told.kind, key: told.key, value: undefined } as InventoryChange) : told];
+    };
+    switch (kind.kind) {
+      case "Namespace":
+        // What lies in a namespace goes object by object, before it does.
+        return gone ? [] : [namespaceInput(object as unknown as Namespace)];
+      case "NetworkPolicy":
+        return change<"NetworkPolicy">(policyInput);
+      case "AdminNetworkPolicy":
+      case "BaselineAdminNetworkPolicy": {
+        const name = kind.kind;
+        return change<"AdminNetworkPolicy">((policy) => adminPolicyInput(name, policy));
+      }
+      case "Invariant":
+        return change<"Invariant">(invariantInput);
+      case "Port":
+        return change<"Port">((port) => portInput(port, this.#modules.machineOf(port)));
+      default:
+        return this.#machineChanges(object as unknown as VirtualMachine, gone);
+    }
+  }
+
+  /** The Ports that the machine would have. */
+  #machineChanges(vm: VirtualMachine, gone: boolean): InventoryChange[] {
+    const present = this.#modules.portsOf(vm);
+    const { name, namespace, labels } = vm.metadata;
+    const interfaces = gone ? [] : vm.spec.interfaces;
+    const wanted = interfaces.map((each): Port => {
+      const port = present.find(({ metadata }) => metadata.name === portName(name, each.name));
+      const metadata = {
+        ...port?.metadata,
+        name: portName(name, each.name),
+        namespace,
+        labels: labels ?? {},
+      };
+      const spec = {
+        network: each.network,
+        virtualMachine: name,
+        ...(each.macAddress === undefined ? {} : { macAddress: each.macAddress }),
+        ...(each.address === undefined ? {} : { addresses: [each.address] }),
+      };
+      return { ...port, metadata, spec } as unknown as Port;
+    });
+    const names = new Set(wanted.map((port) => keyOf(port)));
+    const left = present.filter((port) => !names.has(keyOf(port)));
+    return [
+      ...wanted.map((port) => portInput(port, vm)),
+      ...left.map((port): InventoryChange => ({ kind: "Port", key: keyOf(port), value: undefined })),
+    ];
+  }
+}
+
+function planWarnings({ plan }: ChangeReview): string[] {
+  if (plan === undefined) return [];
+  const say = (word: string, lines: readonly PlanLine[]): string[] => {
+    const told = lines
+      .slice(0, LINES_MAX)
+      .map(({ source, destination, connections }) => `${word} ${source} => ${destination} : ${connections}`);
+    return lines.length > LINES_MAX ? [...told, `${word} ${lines.length - LINES_MAX} pairs more`] : told;
+  };
+  const warnings = [...say("gains", plan.gained), ...say("loses", plan.lost)];
+  return warnings.length === 0 ? ["reachability stays as it is"] : warnings;
+}
