@@ -15,6 +15,8 @@ export interface HttpRequest {
   readonly accept?: string;
   readonly timeoutMs?: number;
   readonly signal?: AbortSignal;
+  /** The answer's warnings are nobody's business. */
+  readonly quiet?: boolean;
 }
 
 const REQUEST_TIMEOUT_MS = 30_000;
@@ -109,7 +111,8 @@ export class HttpTransport {
     };
     return new Promise((resolve, reject) => {
       const sent = httpsRequest(url, options, (response) => {
-        for (const warning of [response.headers["warning"] ?? []].flat()) this.#onWarning(warning);
+        const warnings = request.quiet === true ? [] : [response.headers["warning"] ?? []].flat();
+        for (const warning of warnings) this.#onWarning(warning);
         resolve(response);
       });
       sent.on("timeout", () => sent.destroy(new Error(`no answer within ${timeoutMs} ms`)));

@@ -26,11 +26,13 @@ export interface ApplyProblem {
 
 /**
  * Everything that is wrong with `documents`, by our own rules and by a dry run on the server; nothing is changed. What
- * lies in a namespace that the documents make themselves is judged by the rules alone.
+ * lies in a namespace that the documents make themselves is judged by the rules alone, and so are invariants, which the
+ * other documents may yet make true. Warnings of the dry run are told only when it is all that was asked for.
  */
 export async function findProblems(
   client: ApiClient,
   documents: readonly AppliedDocument[],
+  options: { readonly quiet?: boolean } = {},
 ): Promise<ApplyProblem[]> {
   const problems: ApplyProblem[] = [];
   const admitted: { kind: ResourceKind; object: ApiObject }[] = [];
@@ -41,8 +43,9 @@ export async function findProblems(
     try {
       admitted.push({ kind: document.kind, object: judgeLocally(document, admitted) });
       const { namespace } = document.object.metadata;
-      const later = namespace !== undefined && made.has(namespace) && !(await exists(client, namespace));
-      if (!later) await applyOne(client, document, { dryRun: true });
+      const unmade = namespace !== undefined && made.has(namespace) && !(await exists(client, namespace));
+      const later = unmade || (document.kind.kind === "Invariant" && documents.length > 1);
+      if (!later) await applyOne(client, document, { ...options, dryRun: true });
     } catch (thrown) {
       if (!(thrown instanceof PlinthError) || thrown.code === "API_UNREACHABLE") throw thrown;
       problems.push({ document, error: thrown });
@@ -55,16 +58,17 @@ export async function findProblems(
 export async function applyOne(
   client: ApiClient,
   document: AppliedDocument,
-  options: { readonly dryRun?: boolean } = {},
+  options: { readonly dryRun?: boolean; readonly quiet?: boolean } = {},
 ): Promise<Outcome> {
   const { kind } = document;
   const wanted = withLastApplied(document.object);
   const name = wanted.metadata;
   const query = { fieldValidation: "Strict", dryRun: options.dryRun ? "All" : undefined };
+  const quiet = options.quiet === true;
   const before = await find(client, kind, document.object);
   if (before === undefined) {
     const path = collectionPath(kind, name.namespace);
-    await client.transport.json({ method: "POST", path, query, body: wanted });
+    await client.transport.json({ method: "POST", path, query, body: wanted, quiet });
     return "created";
   }
   const after = (await client.transport.json({
@@ -73,6 +77,7 @@ export async function applyOne(
     query,
     contentType: "application/merge-patch+json",
     body: threeWayPatch(before, wanted),
+    quiet,
   })) as ApiObject;
   if (options.dryRun) return "configured";
   return before.metadata.resourceVersion === after.metadata.resourceVersion ? "unchanged" : "configured";

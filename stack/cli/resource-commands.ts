@@ -237,7 +237,7 @@ const indent = (text: string): string => text.replace(/^/gm, "  ");
 function apply(options: ConnectionOptions & { filename: string[]; dryRun?: boolean }): Promise<void> {
   return usingApi(options, async ({ client, namespace }) => {
     const documents = await readDocuments(options.filename, namespace);
-    const problems = await findProblems(client, documents);
+    const problems = await findProblems(client, documents, { quiet: options.dryRun !== true });
     if (problems.length > 0) {
       for (const problem of problems) process.stderr.write(`${describeProblem(problem)}\n`);
       throw new PlinthError(
