@@ -12,7 +12,6 @@ import { BATCH_SIZE, type Batch } from "../../base/packet/index.js";
 import { BurstKeys, ROW_SHIFT } from "./burst-keys.js";
 import { CtRunner } from "./ct-runner.js";
 import { CtStages } from "./ct-stages.js";
-import type { FlowTables } from "./flow-tables.js";
 import * as K from "./key.js";
 import { VERDICTS_MAX } from "./limits.js";
 import type { PacketSink, Tracker } from "./pipeline-modules.js";
@@ -26,7 +25,6 @@ import { type ReplayModules, VerdictReplay } from "./verdict-replay.js";
 export type Forward = (packets: Int32Array, from: number, to: number, port: number) => void;
 
 export interface BurstModules extends ReplayModules {
-  readonly tables: FlowTables;
   readonly tracker: Tracker;
   readonly sink: PacketSink;
   readonly recorder: VerdictRecorder;
@@ -172,6 +170,10 @@ export class BurstRunner {
     const { hand, forward } = this.#modules;
     const { length } = hand.pool;
     const { code } = verdict;
+    if (verdict.isMetered) {
+      this.#metered(verdict, packets, from, to, inPort);
+      return;
+    }
     let bytes = 0;
     for (let i = from; i < to; i++) bytes += length[packets[i]!]!;
     this.#count(verdict, to - from, bytes);
@@ -186,6 +188,20 @@ export class BurstRunner {
     hand.key[K.K_IN_PORT] = inPort;
     if (verdict.isNormal) this.#normal(verdict, packets, from, to);
     else for (let i = from; i < to; i++) this.#replay.whole(verdict, packets[i]!, inPort);
+  }
+
+  /** Packets that a meter may drop are counted one by one, as far as they came. */
+  #metered(verdict: Verdict, packets: Int32Array, from: number, to: number, inPort: number): void {
+    const { hand, tables } = this.#modules;
+    if (hand.marked) hand.clearPipelineWords();
+    hand.key[K.K_IN_PORT] = inPort;
+    for (let i = from; i < to; i++) {
+      const sizeBytes = hand.pool.length[packets[i]!]!;
+      this.#replay.whole(verdict, packets[i]!, inPort);
+      const { lookups } = this.#replay;
+      for (let n = 0; n < lookups; n++)
+        tables.countMany(verdict.tables[n]!, verdict.flows[n]!, 1, sizeBytes, hand.nowMs);
+    }
   }
 
   /** What goes to one port takes the frames behind it along that have the same addresses and tag. */

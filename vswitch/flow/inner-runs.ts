@@ -11,6 +11,7 @@ import type { PacketSink } from "./pipeline-modules.js";
 import { type Program, SLOT_SETS } from "./program.js";
 import { SavedStates } from "./saved-states.js";
 import type { ValueOperations } from "./value-operations.js";
+import type { VerdictRecorder } from "./verdict-recorder.js";
 
 export interface InnerRunModules {
   readonly hand: InHand;
@@ -19,6 +20,7 @@ export interface InnerRunModules {
   readonly set: ActionSet;
   readonly values: ValueOperations;
   readonly execute: (program: Program) => void;
+  readonly recorder: VerdictRecorder;
 }
 
 export class InnerRuns {
@@ -54,14 +56,16 @@ export class InnerRuns {
 
   /** Does what the buckets of the group say that are for the packet in hand. */
   group(groupId: number): void {
-    const { hand, tables, sink } = this.#modules;
+    const { hand, tables, sink, recorder } = this.#modules;
     const group = tables.groups.get(groupId);
     if (group === undefined || hand.nesting >= NESTING_MAX) {
+      recorder.giveUp();
       hand.outputs++;
       hand.countDrop(group === undefined ? D.DROP_NO_LIVE_BUCKET : D.DROP_NESTING);
       return;
     }
     const { sizeBytes } = hand;
+    if (recorder.active) recorder.group(group, hand.tableId, hand.flow);
     if (hand.observer === null) {
       group.packets++;
       group.bytes += sizeBytes;
@@ -73,13 +77,14 @@ export class InnerRuns {
     const bucket = chooseBucket(group, tables.groups, sink, hand.key);
     if (bucket !== null) this.#bucket(bucket, sizeBytes);
     else {
+      recorder.giveUp();
       hand.outputs++;
       hand.countDrop(D.DROP_NO_LIVE_BUCKET);
     }
   }
 
   #bucket(bucket: GroupBucket, sizeBytes: number): void {
-    const { hand } = this.#modules;
+    const { hand, recorder } = this.#modules;
     // Groups of groups multiply as resubmits do.
     if (++hand.steps > STEPS_MAX) {
       hand.drop(D.DROP_NESTING);
@@ -91,7 +96,9 @@ export class InnerRuns {
       bucket.bytes += sizeBytes;
     }
     hand.unowned++;
+    const entered = recorder.active ? recorder.enterBucket(bucket) : -1;
     this.isolate(bucket.program, false);
+    recorder.leaveBucket(entered);
     hand.unowned--;
     if (hand.observer !== null) hand.observer.leave();
   }
@@ -112,6 +119,8 @@ export class InnerRuns {
     this.#saved.save(hand.nesting++, key, values);
     hand.pool.retain(packet);
     execute(program);
+    // What would have followed is not known.
+    if (hand.dropped) this.#modules.recorder.giveUp();
     const { exited } = hand;
     hand.exited = false;
     if (clone) {

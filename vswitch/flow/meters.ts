@@ -96,6 +96,14 @@ export class MeterTable {
     return [];
   }
 
+  /** Whether packets that pass the meter are as they were. */
+  onlyDrops(meterId: number): boolean {
+    const meter = this.#meters.get(meterId);
+    if (meter === undefined) return true;
+    for (let i = 0; i < meter.bands.length; i++) if (!meter.bands[i]!.drop) return false;
+    return true;
+  }
+
   /** What the meter says of a packet: METER_PASS, METER_DROP, or by how many levels to lower its precedence. */
   measure(meterId: number, sizeBytes: number, nowMs: number): number {
     const meter = this.#meters.get(meterId);

@@ -111,9 +111,21 @@ const niciraAction = fc.constantFrom<Action>(
     ],
   },
 );
-const actions = fc.array(fc.oneof({ weight: 2, arbitrary: action }, { weight: 1, arbitrary: niciraAction }), {
-  maxLength: 4,
-});
+const groupAction = fc.constantFrom<Action>(
+  { type: "group", groupId: 1 },
+  { type: "group", groupId: 2 },
+  { type: "group", groupId: 3 },
+);
+const actions = fc.array(
+  fc.oneof(
+    { weight: 4, arbitrary: action },
+    { weight: 2, arbitrary: niciraAction },
+    { weight: 1, arbitrary: groupAction },
+  ),
+  {
+    maxLength: 4,
+  },
+);
 const flow = fc.record({
   tableId: fc.integer({ min: 0, max: 2 }),
   priority: fc.integer({ min: 1, max: 4 }),
@@ -121,7 +133,38 @@ const flow = fc.record({
   applied: actions,
   written: actions,
   next: fc.boolean(),
+  meterId: fc.constantFrom(0, 0, 0, 1, 2),
 });
+
+/** A select group, one for all, one with a group inside, a meter that drops and one that marks. */
+function addGroupsAndMeters(rig: Rig): void {
+  const bucket = (weight: number, ...acts: Action[]) => ({
+    weight,
+    watchPort: OFPP_ANY,
+    watchGroup: OFPG_ANY,
+    actions: acts,
+  });
+  const ttl: Action = { type: "dec_nw_ttl" };
+  const mac: Action = { type: "set_field", field: "eth_src", value: Uint8Array.of(2, 0, 0, 0, 0, 7) };
+  const queue: Action = { type: "set_queue", queueId: 4 };
+  const groups = [
+    ["select", 1, [bucket(1, output(2)), bucket(2, ttl, mac, output(3)), bucket(1, output(1), output(2))]],
+    ["all", 2, [bucket(0, mac, queue, output(2)), bucket(0, ttl, ttl, output(3))]],
+    ["indirect", 3, [bucket(0, ttl, { type: "group", groupId: 1 }, output(3))]],
+  ] as const;
+  for (const [groupType, groupId, buckets] of groups)
+    rig.bridge.change({ type: "group_mod", xid: 1, command: "add", groupType, groupId, buckets }, rig.nowMs);
+  const bands = [
+    { type: "drop", rate: 5, burstSize: 0 },
+    { type: "dscp_remark", rate: 3, burstSize: 0, precedenceLevel: 1 },
+  ] as const;
+  bands.forEach((band, i) => {
+    rig.bridge.change(
+      { type: "meter_mod", xid: 1, command: "add", flags: 2, meterId: i + 1, bands: [band] },
+      rig.nowMs,
+    );
+  });
+}
 
 /** What every flow has counted. */
 function counts(rig: Rig): unknown {
@@ -153,11 +196,17 @@ describe("Pipeline", () => {
           // NORMAL knows where frames go, or floods those in VLAN 5.
           for (const { bridge } of [cached, fresh])
             bridge.forwarding.macs.addStatic(0x52540000, 0x000b, 0, 3);
-          for (const { tableId, priority, match, applied, written, next } of flows) {
+          for (const rig of [cached, fresh]) addGroupsAndMeters(rig);
+          for (const { tableId, priority, match, applied, written, next, meterId } of flows) {
             const writable = written.filter(
-              (one) => one.type === "output" || one.type === "pop_vlan" || one.type === "set_field",
+              (one) =>
+                one.type === "output" ||
+                one.type === "group" ||
+                one.type === "pop_vlan" ||
+                one.type === "set_field",
             );
             const instructions: Instruction[] = [apply(...applied), write(...writable)];
+            if (meterId > 0) instructions.unshift({ type: "meter", meterId });
             if (next && tableId < 2) instructions.push(goto(tableId + 1));
             for (const rig of [cached, fresh]) {
               try {
@@ -180,6 +229,9 @@ describe("Pipeline", () => {
             fresh.bridge.tables.tableStats().slice(0, 3),
           );
           expect(counts(cached)).toEqual(counts(fresh));
+          const { groups, meters } = cached.bridge.tables;
+          expect(groups.stats(0, new Map())).toEqual(fresh.bridge.tables.groups.stats(0, new Map()));
+          expect(meters.stats(0, new Map())).toEqual(fresh.bridge.tables.meters.stats(0, new Map()));
           known += cached.bridge.cacheHits - cached.bridge.pipeline.cache.hits;
         },
       ),

@@ -74,6 +74,7 @@ export class Pipeline {
       sink: options.sink,
       set: this.#set,
       values: this.#values,
+      recorder: this.#recorder,
       execute: (program) => this.#execute(program),
     });
   }
@@ -225,10 +226,7 @@ export class Pipeline {
     hand.flow = flow;
     hand.tableId = tableId;
     const program = flow.program;
-    if (program.meterId !== 0) {
-      this.#recorder.giveUp();
-      if (!this.#meter(program.meterId)) return -1;
-    }
+    if (program.meterId !== 0 && !this.#meter(program.meterId)) return -1;
     if (program.apply !== null) {
       this.#execute(program.apply);
       if (hand.dropped || hand.exited) return -1;
@@ -286,7 +284,8 @@ export class Pipeline {
           at += 3;
           break;
         case P.OP_GROUP:
-          recorder.giveUp();
+          // A bucket is chosen by the key, and that of what has come to light since does not follow from it.
+          if (this.#path.hasLeft) recorder.giveUp();
           this.#inner.group(code[at + 1]! >>> 0);
           at += 2;
           break;
@@ -410,9 +409,14 @@ export class Pipeline {
   #meter(meterId: number): boolean {
     if (this.#observer !== null) return true;
     const hand = this.#hand;
-    const verdict = this.#tables.meters.measure(meterId, this.#pool.length[hand.packet]!, hand.nowMs);
+    const { meters } = this.#tables;
+    const recorder = this.#recorder;
+    if (!meters.onlyDrops(meterId)) recorder.giveUp();
+    else if (recorder.active) recorder.meter(meterId, hand.tableId, hand.flow);
+    const verdict = meters.measure(meterId, this.#pool.length[hand.packet]!, hand.nowMs);
     if (verdict === METER_PASS) return true;
     if (verdict === METER_DROP) {
+      recorder.abandon();
       hand.drop(D.DROP_METER);
       return false;
     }

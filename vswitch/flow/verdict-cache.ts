@@ -155,6 +155,9 @@ export class VerdictCache {
       flows: flows.slice(0, lookups),
       code: code.slice(0, length),
       cts: cts.slice(),
+      groups: recorder.groups.slice(),
+      buckets: recorder.buckets.slice(),
+      isMetered: recorder.isMetered,
       tail,
       acts: recorder.acts,
       tracks: cts.length > 0,
@@ -180,6 +183,10 @@ function isSame(verdict: Verdict, recorder: VerdictRecorder): boolean {
     verdict.code.every((word, i) => recorder.code[i] === word) &&
     verdict.cts.length === recorder.cts.length &&
     verdict.cts.every((ct, i) => recorder.cts[i] === ct) &&
+    verdict.groups.length === recorder.groups.length &&
+    verdict.groups.every((group, i) => recorder.groups[i] === group) &&
+    verdict.buckets.length === recorder.buckets.length &&
+    verdict.buckets.every((bucket, i) => recorder.buckets[i] === bucket) &&
     verdict.flows.every((flow, i) => recorder.flows[i] === flow) &&
     verdict.tables.every((table, i) => recorder.tables[i] === table)
   );

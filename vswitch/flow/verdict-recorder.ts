@@ -1,15 +1,16 @@
 // Writes down what the pipeline does to a packet, so that the next one with the same key needs no lookup.
 // Invariant: what is kept follows from the key alone. Whatever depends on anything else, or has an effect besides
-// leaving by a port (meters, groups, learning, packet-ins …), gives the recording up. A ct() is kept as what is to be
-// done again; one that sends the packet into a table is the last that is kept, for what follows depends on more.
+// leaving by a port (learning, packet-ins …), gives the recording up. A meter is kept as one to be asked, a ct() as what
+// is to be done again; one that sends the packet into a table is the last that is kept, for what follows depends on more.
 // Thread: datapath worker. Hot: yes (begin, met), as long as packets come that the cache does not know.
 import { OFPP_CONTROLLER, OFPP_MAX, OFPP_NORMAL, OFPP_TABLE } from "../../base/openflow/index.js";
 import type { CtProgram } from "./ct-program.js";
 import type { Flow } from "./flow.js";
+import type { Group, GroupBucket } from "./groups.js";
 import { K_IN_PORT, K_PIPELINE } from "./key.js";
 import { PATH_LENGTH_MAX, VERDICT_WORDS_MAX } from "./limits.js";
 import { OP_OUTPUT } from "./program.js";
-import { PIPELINE_WORDS, V_AT, V_CT, V_DROP } from "./verdict.js";
+import { PIPELINE_WORDS, V_AT, V_BUCKET, V_CT, V_DROP, V_GROUP, V_LEAVE, V_METER } from "./verdict.js";
 
 /** V_AT and its operands. */
 const V_AT_WORDS = 3;
@@ -34,6 +35,9 @@ export class VerdictRecorder {
   length = 0;
   readonly code = new Int32Array(VERDICT_WORDS_MAX);
   readonly cts: CtProgram[] = [];
+  readonly groups: Group[] = [];
+  readonly buckets: GroupBucket[] = [];
+  isMetered = false;
   /** Where the V_CT stands that the packet leaves for a table by; −1: there is none. */
   tail = -1;
   needsKey = false;
@@ -41,6 +45,7 @@ export class VerdictRecorder {
   readonly #before = new Int32Array(1 + PIPELINE_WORDS);
   #flow: Flow | null = null;
   #tableId = -1;
+  #depth = 0;
 
   begin(): void {
     this.active = true;
@@ -49,6 +54,10 @@ export class VerdictRecorder {
     this.lookups = 0;
     this.length = 0;
     this.cts.length = 0;
+    this.groups.length = 0;
+    this.buckets.length = 0;
+    this.isMetered = false;
+    this.#depth = 0;
     this.tail = -1;
     this.#flow = null;
     this.#tableId = -1;
@@ -92,6 +101,48 @@ export class VerdictRecorder {
     for (let i = from; i < to; i++) this.#add(code[i]!);
   }
 
+  /** What happened is no example of what happens to others: nothing of it is kept. */
+  abandon(): void {
+    this.active = false;
+    this.armed = false;
+  }
+
+  group(group: Group, tableId: number, flow: Flow | null): void {
+    this.#at(tableId, flow);
+    this.#add(V_GROUP);
+    this.#add(this.groups.length);
+    this.groups.push(group);
+  }
+
+  /** Returns what leaveBucket() is to be given. */
+  enterBucket(bucket: GroupBucket): number {
+    this.#depth++;
+    const at = this.length;
+    this.#add(V_BUCKET);
+    this.#add(this.buckets.length);
+    this.#add(0);
+    this.buckets.push(bucket);
+    return at;
+  }
+
+  leaveBucket(at: number): void {
+    if (!this.active) return;
+    this.#depth--;
+    this.code[at + 2] = this.length;
+    this.#add(V_LEAVE);
+  }
+
+  /** The meter lets the packet pass, or drops it: that is for the meter to say each time. */
+  meter(meterId: number, tableId: number, flow: Flow | null): void {
+    // A packet that a meter drops inside a bucket goes on behind it.
+    if (this.#depth > 0) this.giveUp();
+    this.isMetered = true;
+    this.#at(tableId, flow);
+    this.#add(V_METER);
+    this.#add(meterId);
+    this.#add(this.lookups);
+  }
+
   /** A ct() is about to be done. */
   beforeCt(key: Int32Array): void {
     this.#before[0] = key[K_IN_PORT]!;
@@ -102,6 +153,8 @@ export class VerdictRecorder {
   ct(ct: CtProgram, zone: number, tableId: number, flow: Flow | null): void {
     this.#at(tableId, flow);
     const at = this.length;
+    // Packets are counted before they are tracked.
+    if (this.isMetered && ct.tableId >= 0) this.giveUp();
     if (ct.tableId < 0 || at > V_AT_WORDS) this.needsKey = true;
     this.#add(V_CT);
     this.#add(this.cts.length);

@@ -2,16 +2,34 @@
 // Invariant: the same operations in the same order as the pipeline did them when the verdict was recorded.
 // Thread: datapath worker. Hot: yes.
 import type { CtProgram } from "./ct-program.js";
+import { DROP_METER } from "./drop-reasons.js";
+import type { FlowTables } from "./flow-tables.js";
+import type { Group, GroupBucket } from "./groups.js";
 import type { HeaderOperations } from "./header-operations.js";
 import type { InHand } from "./in-hand.js";
 import * as K from "./key.js";
+import { NESTING_MAX } from "./limits.js";
+import { METER_DROP } from "./meters.js";
 import type { Outputs } from "./outputs.js";
 import * as P from "./program.js";
 import type { ValueOperations } from "./value-operations.js";
-import { PIPELINE_WORDS, V_AT, V_CT, V_CT_HEAD, V_CT_WORDS, V_DROP, type Verdict } from "./verdict.js";
+import {
+  PIPELINE_WORDS,
+  V_AT,
+  V_BUCKET,
+  V_CT,
+  V_CT_HEAD,
+  V_CT_WORDS,
+  V_DROP,
+  V_GROUP,
+  V_LEAVE,
+  V_METER,
+  type Verdict,
+} from "./verdict.js";
 
 export interface ReplayModules {
   readonly hand: InHand;
+  readonly tables: FlowTables;
   readonly outputs: Outputs;
   readonly headers: HeaderOperations;
   readonly values: ValueOperations;
@@ -22,7 +40,16 @@ export interface ReplayModules {
 }
 
 export class VerdictReplay {
+  /** How many lookups of the verdict count for the packet that was last in hand. */
+  lookups = 0;
   readonly #modules: ReplayModules;
+  /** By nesting: the packet, input port, queue and tags before the bucket, and where it ends. */
+  readonly #packets = new Int32Array(NESTING_MAX);
+  readonly #inPorts = new Int32Array(NESTING_MAX);
+  readonly #queues = new Int32Array(NESTING_MAX);
+  readonly #tags = new Int32Array(NESTING_MAX);
+  readonly #leaves = new Int32Array(NESTING_MAX);
+  #depth = 0;
 
   constructor(modules: ReplayModules) {
     this.#modules = modules;
@@ -44,7 +71,15 @@ export class VerdictReplay {
     hand.renew();
     if (verdict.needsKey) this.readKey(inPort);
     if (verdict.tracks) this.#beginRun(verdict, behind);
-    for (let at = 0; at < end && !hand.dropped; ) {
+    this.lookups = verdict.flows.length;
+    hand.sizeBytes = hand.pool.length[packet]!;
+    this.#depth = 0;
+    for (let at = 0; at < end; ) {
+      if (hand.dropped) {
+        // A bucket's end is its own.
+        if (this.#depth === 0) return;
+        at = this.#leaves[this.#depth - 1]!;
+      }
       switch (code[at]) {
         case V_AT:
           hand.tableId = code[at + 1]!;
@@ -54,6 +89,22 @@ export class VerdictReplay {
         case V_DROP:
           hand.drop(code[at + 1]!);
           at += 2;
+          break;
+        case V_GROUP:
+          this.#group(verdict.groups[code[at + 1]!]!);
+          at += 2;
+          break;
+        case V_BUCKET:
+          this.#enter(verdict.buckets[code[at + 1]!]!, code[at + 2]!);
+          at += 3;
+          break;
+        case V_LEAVE:
+          this.#leave(verdict.needsKey);
+          at += 1;
+          break;
+        case V_METER:
+          this.#meter(code[at + 1]!, code[at + 2]!);
+          at += 3;
           break;
         case V_CT:
           this.ct(verdict, at);
@@ -79,6 +130,51 @@ export class VerdictReplay {
           at = headers.run(code, at);
       }
     }
+  }
+
+  #meter(meterId: number, lookups: number): void {
+    const { hand, tables } = this.#modules;
+    if (tables.meters.measure(meterId, hand.pool.length[hand.packet]!, hand.nowMs) !== METER_DROP) return;
+    this.lookups = lookups;
+    hand.drop(DROP_METER);
+  }
+
+  #group(group: Group): void {
+    const { sizeBytes } = this.#modules.hand;
+    group.packets++;
+    group.bytes += sizeBytes;
+  }
+
+  #enter(bucket: GroupBucket, leave: number): void {
+    const { hand } = this.#modules;
+    const { key, packet } = hand;
+    bucket.packets++;
+    bucket.bytes += hand.sizeBytes;
+    const depth = this.#depth++;
+    this.#packets[depth] = packet;
+    this.#inPorts[depth] = key[K.K_IN_PORT]!;
+    this.#queues[depth] = key[K.K_QUEUE]!;
+    this.#tags[depth] = hand.headers.tagsLimit;
+    this.#leaves[depth] = leave;
+    hand.pool.retain(packet);
+    hand.unowned++;
+  }
+
+  /** What the bucket has changed ends with it. */
+  #leave(needsKey: boolean): void {
+    const { hand } = this.#modules;
+    const { key, pool } = hand;
+    const depth = --this.#depth;
+    const packet = this.#packets[depth]!;
+    const changed = hand.packet !== packet;
+    pool.free(hand.packet);
+    hand.packet = packet;
+    hand.dropped = false;
+    hand.unowned--;
+    key[K.K_IN_PORT] = this.#inPorts[depth]!;
+    key[K.K_QUEUE] = this.#queues[depth]!;
+    hand.headers.tagsLimit = this.#tags[depth]!;
+    if (needsKey && changed) hand.headers.parse(pool, packet, key);
   }
 
   /** Reads the key of the packet in hand. */

@@ -2,6 +2,7 @@
 // Thread: datapath worker.
 import type { CtProgram } from "./ct-program.js";
 import type { Flow } from "./flow.js";
+import type { Group, GroupBucket } from "./groups.js";
 import { K_PIPELINE, KEY_WORDS } from "./key.js";
 
 /** Beside the OP_ codes of a program, in a verdict: what follows happens in this table, by flows[index] or (−1) by none. */
@@ -10,6 +11,13 @@ export const V_AT = -1; // tableId, index
 export const V_DROP = -2; // reason
 /** ct(): index in cts, zone, in_port, and the pipeline words of the key as they are then. */
 export const V_CT = -3;
+/** The packet counts for groups[index]. */
+export const V_GROUP = -4; // index
+/** It counts for buckets[index]; what is done to it up to the V_LEAVE at `leave` ends there. */
+export const V_BUCKET = -5; // index, leave
+export const V_LEAVE = -6;
+/** The meter is asked; of the packets that it drops only the first `lookups` lookups count. */
+export const V_METER = -7; // meterId, lookups
 export const PIPELINE_WORDS = KEY_WORDS - K_PIPELINE;
 /** Words of V_CT before the pipeline words, and in all. */
 export const V_CT_HEAD = 4;
@@ -24,6 +32,10 @@ export interface Verdict {
   /** V_ and OP_ codes with their operands. */
   readonly code: Int32Array;
   readonly cts: readonly CtProgram[];
+  readonly groups: readonly Group[];
+  readonly buckets: readonly GroupBucket[];
+  /** There is a V_METER. */
+  readonly isMetered: boolean;
   /** Where in `code` the V_CT stands that ends it: the packet goes on in a table as its connection says; −1: none does. */
   readonly tail: number;
   /** Something is done to the packet before that. */
