@@ -1,0 +1,38 @@
+import { execFile } from "node:child_process";
+import { mkdtempSync, rmSync } from "node:fs";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { promisify } from "node:util";
+import { describe, expect, it } from "vitest";
+
+const run = promisify(execFile);
+const SCRIPT = fileURLToPath(new URL("../../dist/vswitch/testing/steady-state.js", import.meta.url));
+
+describe("the data path in steady state", () => {
+  it("leaves no garbage behind, and nothing in it is compiled anew", async () => {
+    const dir = mkdtempSync("/tmp/pl-ss-");
+    try {
+      const trace = join(dir, "t");
+      const flags = ["--trace-deopt", "--redirect-code-traces", `--redirect-code-traces-to=${trace}`];
+      const options = { timeout: 240_000 };
+      const { stdout } = await run(process.execPath, [...flags, SCRIPT, trace, "4"], options);
+      // V8 prints some lines of its own before.
+      const told = JSON.parse(stdout.slice(stdout.indexOf("{"))) as {
+        readonly packets: number;
+        readonly taken: readonly (readonly [string, number])[];
+        readonly deoptimisations: readonly string[];
+        readonly collections: number;
+        readonly allocatedBytes: number;
+      };
+      expect(told.packets).toBe(2_000_000);
+      // Everything came through, both ways where there are two.
+      expect(told.taken.filter(([, taken]) => taken > 0)).toHaveLength(6 + 2 * 3);
+      expect(told.deoptimisations).toEqual([]);
+      expect(told.collections).toBe(0);
+      // Asking for the number takes some itself.
+      expect(told.allocatedBytes).toBeLessThan(64 * 1024);
+    } finally {
+      rmSync(dir, { recursive: true, force: true });
+    }
+  }, 300_000);
+});

@@ -1,0 +1,163 @@
+// A datapath in steady state, for the test that watches what the virtual machine does meanwhile. Packets of every kind
+// that has a short way run through it until a whole round has passed without a deoptimisation; then so many rounds are
+// watched. Prints one line of JSON. Run with --trace-deopt --redirect-code-traces --redirect-code-traces-to=FILE.
+//   node steady-state.js FILE ROUNDS
+import { readFileSync } from "node:fs";
+import { PerformanceObserver } from "node:perf_hooks";
+import { type Action, OFPG_ANY, OFPP_ANY, OFPP_NORMAL } from "../../base/openflow/index.js";
+import { PacketPool } from "../../base/packet/index.js";
+import { type BridgeChange, Datapath } from "../datapath/index.js";
+import { masqueradedConversation, tcpConversation, udpConversation } from "./conversations.js";
+import { FIREWALL, type FlowEntry, MASQUERADE } from "./firewalls.js";
+import { tcpFrame, udpFrame } from "./frames.js";
+import { GeneratorPort } from "./generator-port.js";
+import { apply, field, flowMod, goto, output } from "./rig.js";
+
+const PACKETS_PER_ROUND = 500_000;
+const WARM_UP_ROUNDS_MAX = 40;
+const CONVERSATIONS = 50;
+const [file = "", rounds = "4"] = process.argv.slice(2);
+
+const pool = new PacketPool({ slots: 1024 });
+const datapath = new Datapath({ pool, onEvents: () => undefined, connectionsMax: 4096 });
+const ports: GeneratorPort[] = [];
+let nowMs = 40_000;
+
+type Frames = readonly Uint8Array[];
+
+function addBridge(
+  name: string,
+  flows: readonly FlowEntry[],
+  changes: readonly BridgeChange[] = [],
+): [GeneratorPort, GeneratorPort] {
+  const bridge = datapath.addBridge(name);
+  const mac = new Uint8Array(6);
+  const [one, two] = [1, 2].map((ofport) => {
+    const port = new GeneratorPort(`${name}-${ofport}`, pool, []);
+    bridge.addPort({ port, ofport, mac, mtu: 1500, nowMs });
+    ports.push(port);
+    return port;
+  }) as [GeneratorPort, GeneratorPort];
+  for (const change of changes) bridge.change(change, nowMs);
+  for (const [tableId, match, instructions] of flows)
+    bridge.change(flowMod({ tableId, match, instructions, priority: match.length }), nowMs);
+  return [one, two];
+}
+
+function many(make: (i: number) => Uint8Array): Frames {
+  return Array.from({ length: CONVERSATIONS }, (_, i) => make(i));
+}
+
+function breathe(): number {
+  return datapath.breathe(nowMs);
+}
+
+function addStateless(): void {
+  const ttl: Action = { type: "dec_nw_ttl" };
+  const mac: Action = { type: "set_field", field: "eth_dst", value: Uint8Array.of(2, 2, 2, 2, 2, 2) };
+  const load: Action = { type: "load", destination: { field: "reg0", offset: 0, bits: 16 }, value: 5n };
+  const udp = many((i) => udpFrame({ source: "10.0.0.1", destination: "10.0.0.2", sourcePort: 1000 + i }));
+  const v6 = many((i) => tcpFrame({ source: "fd00::1", destination: "fd00::2", sourcePort: 1000 + i }, 16));
+  const bucket = (actions: readonly Action[]) => ({
+    weight: 1,
+    watchPort: OFPP_ANY,
+    watchGroup: OFPG_ANY,
+    actions,
+  });
+  const group: BridgeChange = {
+    type: "group_mod",
+    xid: 1,
+    command: "add",
+    groupType: "select",
+    groupId: 1,
+    buckets: [bucket([ttl, output(2)]), bucket([mac, output(2)])],
+  };
+  const meter: BridgeChange = {
+    type: "meter_mod",
+    xid: 1,
+    command: "add",
+    flags: 1,
+    meterId: 1,
+    bands: [{ type: "drop", rate: 1000, burstSize: 0 }],
+  };
+  addBridge("plain", [[0, [], [apply(output(2))]]])[0].always(udp);
+  addBridge("normal", [[0, [], [apply(output(OFPP_NORMAL))]]])[0].always(udp);
+  addBridge("tables", [
+    [0, [], [apply(load), goto(1)]],
+    [1, [field("reg0", 5)], [apply(ttl, mac, output(2))]],
+  ])[0].always(udp);
+  addBridge("group", [[0, [], [apply({ type: "group", groupId: 1 })]]], [group])[0].always(udp);
+  addBridge("meter", [[0, [], [{ type: "meter", meterId: 1 }, apply(output(2))]]], [meter])[0].always(udp);
+  addBridge("v6", [[0, [field("eth_type", 0x86dd)], [apply(output(2))]]])[0].always(v6);
+}
+
+function addTracking(): void {
+  for (const [name, flows, make] of [
+    ["tcp", FIREWALL, tcpConversation],
+    ["udp", FIREWALL, udpConversation],
+    ["nat", MASQUERADE, masqueradedConversation],
+  ] as const) {
+    const [one, two] = addBridge(name, flows);
+    const conversations = Array.from({ length: CONVERSATIONS }, (_, i) => make(i));
+    for (const [step, [port]] of conversations[0]!.opening.entries()) {
+      (port === 1 ? one : two).once(conversations.map(({ opening }) => opening[step]![1]));
+      while (breathe() > 0);
+    }
+    one.once([]);
+    two.once([]);
+    waiting.push(() => {
+      one.always(conversations.map(({ there }) => there));
+      two.always(conversations.map(({ back }) => back));
+    });
+  }
+}
+
+function round(): void {
+  for (let packets = 0; packets < PACKETS_PER_ROUND; ) {
+    for (let i = 0; i < 50; i++) packets += breathe();
+    nowMs++;
+  }
+}
+
+function deoptimisations(): string[] {
+  return readFileSync(file, "utf8")
+    .split("\n")
+    .filter((line) => line.startsWith("[bailout"));
+}
+
+const collections: number[] = [];
+new PerformanceObserver((list) => {
+  for (const entry of list.getEntries()) collections.push(entry.startTime);
+}).observe({ entryTypes: ["gc"] });
+const turn = (): Promise<void> => new Promise((resolve) => setTimeout(resolve, 20));
+
+const waiting: (() => void)[] = [];
+addTracking();
+addStateless();
+for (const start of waiting) start();
+let warmUp = 0;
+for (let before = -1; warmUp < WARM_UP_ROUNDS_MAX && before !== deoptimisations().length; warmUp++) {
+  before = deoptimisations().length;
+  round();
+  round();
+  await turn();
+}
+const before = deoptimisations().length;
+await turn();
+const usedBytes = process.memoryUsage().heapUsed;
+const startMs = performance.now();
+for (let n = 0; n < Number(rounds); n++) round();
+const endMs = performance.now();
+const allocatedBytes = process.memoryUsage().heapUsed - usedBytes;
+const found = deoptimisations().slice(before);
+await turn();
+process.stdout.write(
+  `${JSON.stringify({
+    warmUp,
+    packets: Number(rounds) * PACKETS_PER_ROUND,
+    taken: ports.map(({ name, taken }) => [name, taken]),
+    deoptimisations: found,
+    allocatedBytes,
+    collections: collections.filter((at) => at > startMs && at < endMs).length,
+  })}\n`,
+);
