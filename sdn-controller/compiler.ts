@@ -123,6 +123,11 @@ export class Compiler {
     return other;
   }
 
+  /** A compiler that was told nothing. */
+  bare(): Compiler {
+    return new Compiler();
+  }
+
   /** With the addresses that were given out meanwhile, so that they stay what they are. */
   #settled(change: InventoryChange): InventoryChange {
     if (change.kind !== "Port" || change.value === undefined) return change;

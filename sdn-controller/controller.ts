@@ -18,6 +18,7 @@ import { parseCookie } from "./pipeline/cookie.js";
 import type { DropReason } from "./pipeline/tables.js";
 import { type ChangeReview, reviewChanges } from "./proof/change-review.js";
 import { type ExplainQuestion, type Explanation, explain } from "./proof/explain.js";
+import { type PlanLine, reachablePairs } from "./proof/plan.js";
 import { portStatus } from "./status.js";
 
 export interface SdnOutputs {
@@ -173,6 +174,11 @@ export class SdnController {
   /** What `changes` would do to reachability. Nothing is changed. */
   review(changes: readonly InventoryChange[], options: { readonly plan: boolean }): ChangeReview {
     return reviewChanges(this.compiler, changes, options);
+  }
+
+  /** Everything that machines may reach now, and the machines that there are. */
+  reachable(): { readonly pairs: readonly PlanLine[]; readonly machines: readonly string[] } {
+    return reachablePairs(this.compiler);
   }
 
   metrics(): SdnMetrics {

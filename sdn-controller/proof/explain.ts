@@ -29,6 +29,8 @@ export interface Explanation {
   readonly allowed: boolean;
   /** One sentence per direction, for people. */
   readonly text: readonly string[];
+  /** What would have to change so that it is allowed: a sentence for each direction that denies. */
+  readonly remedies: readonly string[];
   readonly verdict?: Verdict;
   /** What the first packet hits; empty while one of the ends is not plugged in. */
   readonly path: readonly ExplainStep[];
@@ -45,7 +47,7 @@ export function explain(compiler: Compiler, question: ExplainQuestion): Explanat
     const text = [
       `${source.network.key} and ${destination.network.key} are different networks with no router`,
     ];
-    return { allowed: false, text, path: [] };
+    return { allowed: false, text, remedies: ["both machines need an interface on one network"], path: [] };
   }
   const verdict = verdictOf(compiler.policies, {
     source: endOf(compiler, source),
@@ -56,13 +58,17 @@ export function explain(compiler: Compiler, question: ExplainQuestion): Explanat
   return {
     allowed: verdict.allowed,
     text: [sentence(verdict.egress, question.source), sentence(verdict.ingress, question.destination)],
+    remedies: [
+      ...remediesOf(verdict.egress, question, `to ${question.destination}`),
+      ...remediesOf(verdict.ingress, question, `from ${question.source}`),
+    ],
     verdict,
     path: pathOf(compiler, source, destination, question),
   };
 }
 
 function unknown(key: string): Explanation {
-  return { allowed: false, text: [`there is no allocated port ${key}`], path: [] };
+  return { allowed: false, text: [`there is no allocated port ${key}`], remedies: [], path: [] };
 }
 
 function endOf(compiler: Compiler, port: PortView): { identity: number; address: number } {
@@ -78,6 +84,22 @@ function sentence(verdict: DirectionVerdict, key: string): string {
   if (rule !== undefined) return `${may}: ${ruleName(rule)} ${allowed ? "allows" : "denies"} it${after}`;
   if (isolatedBy.length === 0) return `${may}: no policy isolates it for ${way}${after}`;
   return `${may}: no rule of ${isolatedBy.map(policyName).join(", ")} allows it${after}`;
+}
+
+function remediesOf(verdict: DirectionVerdict, question: ExplainQuestion, peer: string): string[] {
+  const { direction, allowed, isolatedBy, rule } = verdict;
+  if (allowed) return [];
+  const { protocol, port } = question;
+  const what = port === undefined ? protocol : `${protocol} ${port}`;
+  if (rule === undefined) {
+    const policies = isolatedBy.map(policyName).join(" or ");
+    return [`${policies} needs an ${direction.toLowerCase()} rule that allows ${what} ${peer}`];
+  }
+  const instead =
+    rule.tier === "Admin"
+      ? "an AdminNetworkPolicy of a lower priority number must allow it"
+      : "a NetworkPolicy that selects the machine must allow it";
+  return [`${ruleName(rule)} must leave out ${what} ${peer}, or ${instead}`];
 }
 
 function ruleName({ direction, ruleIndex, policy }: CompiledRule): string {

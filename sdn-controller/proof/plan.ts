@@ -25,6 +25,17 @@ export function planOf(compiler: Compiler, changes: readonly InventoryChange[]):
   return comparePlan(compiler, after);
 }
 
+/** All pairs of machines with what may pass, as if everything were gained, and the names of all machines' ports. */
+export function reachablePairs(compiler: Compiler): {
+  readonly pairs: readonly PlanLine[];
+  readonly machines: readonly string[];
+} {
+  const nothing = compiler.bare();
+  const sides = { before: new Reachability(nothing), after: new Reachability(compiler) };
+  const machines = groupsOf(nothing, compiler, sides).flatMap((group) => group.map(({ text }) => text));
+  return { pairs: comparePlan(nothing, compiler).gained, machines: machines.sort() };
+}
+
 export function comparePlan(before: Compiler, after: Compiler): Plan {
   const sides = { before: new Reachability(before), after: new Reachability(after) };
   const groups = groupsOf(before, after, sides);

@@ -1,13 +1,24 @@
 // `plinth policy explain A B:port` and `plinth policy drops`: why a connection is allowed or not, and what was dropped.
+import { writeFileSync } from "node:fs";
 import { type Command, InvalidArgumentError } from "commander";
 import { PlinthError } from "../../base/errors/index.js";
 import { callControl } from "../../base/jsonrpc/index.js";
-import { analysis, type Explanation, type SdnMetrics } from "../../sdn-controller/index.js";
+import {
+  analysis,
+  type Explanation,
+  type SdnController,
+  type SdnMetrics,
+} from "../../sdn-controller/index.js";
 import { defaultDirectory, directoryLayout } from "../daemons/directory.js";
 import { type ConnectionOptions, usingApi, withConnection } from "./connection.js";
 import { withDir } from "./options.js";
 import { formatRows, type OutputOptions, print, show, withOutput } from "./output.js";
-import { explainOffline, isDocumentDirectory, registerOffline } from "./policy-offline-commands.js";
+import {
+  explainOffline,
+  graphOffline,
+  isDocumentDirectory,
+  registerOffline,
+} from "./policy-offline-commands.js";
 
 interface ExplainOptions extends ConnectionOptions, OutputOptions {
   readonly protocol: string;
@@ -27,7 +38,7 @@ const DROP_MACHINES_SHOWN = 4;
 export function register(program: Command): void {
   const policy = program.command("policy").description("network policies at work");
   withOutput(withConnection(policy.command("explain")))
-    .argument("<source>", "machine that connects, as NAME or NAMESPACE/NAME")
+    .argument("<source>", "machine that connects, as NAME, NAMESPACE/NAME or address")
     .argument("<destination>", "machine and port that it connects to, as NAME:PORT", parseTarget)
     .description(
       "say whether a connection is allowed, and which policy and rule decides; with --dir naming a directory of " +
@@ -38,6 +49,13 @@ export function register(program: Command): void {
     .option("-q, --quiet", "with documents: report only errors, no warnings")
     .action(explainAction);
   registerOffline(policy);
+  withDir(policy.command("graph"))
+    .description(
+      "draw who can connect to whom as SVG; with --dir naming a directory of Kubernetes documents, by those alone",
+    )
+    .option("-f, --file <file>", "write the picture to this file in place of standard output")
+    .option("-q, --quiet", "with documents: report only errors, no warnings")
+    .action(graphAction);
   const drops = policy
     .command("drops")
     .description("count dropped packets by reason and by the port or policy that was the cause");
@@ -61,8 +79,11 @@ async function explainAction(source: string, target: Target, options: ExplainOpt
     const { items } = await client.list("Port");
     const portsOf = (machine: string): { key: string; network: string }[] => {
       const [name, space] = machine.split("/").reverse() as [string, string | undefined];
-      const ports = items.filter(
-        (port) => port.spec.virtualMachine === name && port.metadata.namespace === (space ?? namespace),
+      const isAddress = /^\d+(\.\d+){3}$/.test(machine);
+      const ports = items.filter((port) =>
+        isAddress
+          ? port.status?.addresses?.includes(machine)
+          : port.spec.virtualMachine === name && port.metadata.namespace === (space ?? namespace),
       );
       if (ports.length === 0) throw new PlinthError("NOT_FOUND", `machine ${machine} has no port`);
       return ports.map((port) => ({
@@ -83,9 +104,28 @@ async function explainAction(source: string, target: Target, options: ExplainOpt
         ...(port === undefined ? {} : { port }),
       })) as Explanation;
       const verdict = answer.allowed ? "allowed" : "denied";
-      show(options, answer, () => `${from.network}: ${verdict}\n  ${answer.text.join("\n  ")}`);
+      show(options, answer, () =>
+        [
+          `${from.network}: ${verdict}`,
+          ...answer.text.map((line) => `  ${line}`),
+          ...answer.remedies.map((line) => `  to allow it: ${line}`),
+        ].join("\n"),
+      );
     }
   });
+}
+
+async function graphAction(options: { dir?: string; file?: string; quiet?: boolean }): Promise<void> {
+  const { dir, file } = options;
+  let picture: string;
+  if (dir !== undefined && isDocumentDirectory(dir)) picture = await graphOffline(dir, options);
+  else {
+    const reach = (await ask(dir, "sdn.reachable", {})) as ReturnType<SdnController["reachable"]>;
+    const edges = reach.pairs.map((pair) => ({ ...pair, label: pair.connections }));
+    picture = analysis.graphSvg(edges, reach.machines, "Who can connect to whom");
+  }
+  if (file === undefined) process.stdout.write(picture);
+  else writeFileSync(file, picture);
 }
 
 function ask(dir: string | undefined, method: string, params: Record<string, unknown>): Promise<unknown> {

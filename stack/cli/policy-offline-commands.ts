@@ -267,6 +267,18 @@ export async function explainOffline(
   return analysis.explainPair(from, to, answer, askedConnection(to, port, options.protocol));
 }
 
+export async function graphOffline(directory: string, options: ReadOptions): Promise<string> {
+  const connectivity = analysis.connectivityOf(await readCluster(directory, options));
+  report(connectivity.problems, options);
+  const edges = connectivity.lines.map(({ source, destination, connections }) => ({
+    source,
+    destination,
+    label: analysis.formatConnections(connections),
+  }));
+  const ends = connectivity.workloads.map(({ text }) => text);
+  return analysis.graphSvg(edges, ends, `Who can connect to whom by the policies in ${directory}`);
+}
+
 async function readCluster(directory: string, options: ReadOptions): Promise<analysis.Cluster> {
   const { documents, problems } = await readManifestDocuments(directory);
   const manifest = analysis.readManifest(documents);

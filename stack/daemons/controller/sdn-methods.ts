@@ -12,8 +12,8 @@ type Params = Readonly<Record<string, unknown>>;
 const PROTOCOLS = ["TCP", "UDP", "SCTP", "ICMP"] as const;
 
 /**
- * `sdn.metrics` {}, `sdn.explain` {source, destination, protocol?, port?} with ends as "namespace/port", and `sdn.plan`
- * {objects}: what storing these objects would do to reachability.
+ * `sdn.metrics` {}, `sdn.explain` {source, destination, protocol?, port?} with ends as "namespace/port", `sdn.reachable`
+ * {}: all pairs of machines with what may pass, and `sdn.plan` {objects}: what storing these objects would do to reachability.
  */
 export function sdnMethods(
   controller: () => SdnController | undefined,
@@ -27,6 +27,7 @@ export function sdnMethods(
   return {
     "sdn.metrics": () => running().metrics(),
     "sdn.explain": (params) => running().explain(parseQuestion(params)),
+    "sdn.reachable": () => running().reachable(),
     "sdn.plan": ({ objects }) => {
       if (!Array.isArray(objects)) throw invalid("objects", "a list of objects");
       const changes = objects.flatMap((object: unknown) => {

@@ -1,0 +1,70 @@
+import { describe, expect, it } from "vitest";
+
+import { createShop } from "../testing/shop.js";
+import { explain } from "./explain.js";
+import { reachablePairs } from "./plan.js";
+
+const question = (source: string, destination: string, port: number) =>
+  ({ source, destination, port, protocol: "TCP" }) as const;
+
+describe("explain()", () => {
+  const { compiler } = createShop();
+
+  it("has nothing to change where the connection is allowed", () => {
+    const answer = explain(compiler, question("shop/client", "shop/web1", 80));
+    expect(answer.allowed).toBe(true);
+    expect(answer.remedies).toEqual([]);
+  });
+
+  it("says of each direction that denies what would have to change", () => {
+    const answer = explain(compiler, question("shop/web1-back", "shop/db", 5432));
+    expect(answer.allowed).toBe(false);
+    expect(answer.remedies).toEqual([
+      "policy shop/default-deny or policy shop/web needs an egress rule that allows TCP 5432 to shop/db",
+      "policy shop/db or policy shop/default-deny needs an ingress rule that allows TCP 5432 from shop/web1-back",
+    ]);
+  });
+
+  it("names the admin rule that is in the way", () => {
+    const all = { namespaces: {} };
+    const { compiler: shop } = createShop();
+    shop.apply([
+      {
+        kind: "AdminNetworkPolicy",
+        key: "guard",
+        value: {
+          kind: "AdminNetworkPolicy",
+          name: "guard",
+          spec: { priority: 5, subject: all, ingress: [{ action: "Deny", from: [all] }] },
+        },
+      },
+    ]);
+    expect(explain(shop, question("shop/client", "shop/web1", 80)).remedies).toEqual([
+      "ingress[0] of AdminNetworkPolicy guard must leave out TCP 80 from shop/client, " +
+        "or an AdminNetworkPolicy of a lower priority number must allow it",
+    ]);
+  });
+
+  it("knows what joins no two networks", () => {
+    expect(explain(compiler, question("shop/client", "shop/db", 5432)).remedies).toEqual([
+      "both machines need an interface on one network",
+    ]);
+  });
+});
+
+describe("reachablePairs()", () => {
+  it("lists every pair and every machine, with the network where a machine has several", () => {
+    const { pairs, machines } = reachablePairs(createShop().compiler);
+    expect(
+      pairs.map(({ source, destination, connections }) => `${source} => ${destination} : ${connections}`),
+    ).toEqual([
+      "shop/app[VirtualMachine] => shop/db[VirtualMachine] : TCP 5432",
+      "shop/client[VirtualMachine] => shop/web1[VirtualMachine]@front : TCP 80",
+      "shop/client[VirtualMachine] => shop/web2[VirtualMachine]@front : TCP 80",
+      "shop/web1[VirtualMachine]@back => shop/app[VirtualMachine] : TCP 8080",
+      "shop/web2[VirtualMachine]@back => shop/app[VirtualMachine] : TCP 8080",
+    ]);
+    expect(machines).toHaveLength(7);
+    expect(machines).toContain("shop/web1[VirtualMachine]@back");
+  });
+});
