@@ -16,6 +16,7 @@ export {
 } from "./limits.js";
 export { MemoryPort, type MemoryPortOptions } from "./memory-port.js";
 export { arenaSizeOf, PacketPool, type PacketPoolOptions } from "./packet-pool.js";
+export { encodePcapHeader, encodePcapRecord, type PcapRecord, parsePcap } from "./pcap-wire.js";
 export {
   encodeInterface,
   encodePacket,

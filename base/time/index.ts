@@ -1,4 +1,5 @@
 // Time as a parameter: code that needs it is given a Clock, so that the simulator can drive it.
+export { WarpableClock } from "./warpable-clock.js";
 
 export interface Timer {
   /** Stops the timer; stopping twice is allowed. */

@@ -23,6 +23,7 @@ interface VswitchdFlags {
   readonly ovsdb: readonly string[];
   readonly hostDevices: boolean;
   readonly metrics?: string;
+  readonly enableDummy?: "system" | "override" | true;
   readonly logDir?: string;
 }
 
@@ -60,6 +61,12 @@ function registerVswitchd(program: Command): void {
       "--metrics <where>",
       "serve metrics for Prometheus over HTTP, without a login: HOST:PORT or unix:PATH, page /metrics (default: nowhere)",
     )
+    .addOption(
+      new Option(
+        "--enable-dummy [what]",
+        "for tests: ports and datapaths of type dummy, without devices; in place of type system, or of all (override); netdev-dummy/* and time/* in ovs-appctl",
+      ).choices(["system", "override"]),
+    )
     .action(async (flags: VswitchdFlags) => {
       const dir = flags.dir === undefined ? directoryLayout(defaultDirectory()).switch : resolve(flags.dir);
       await runDaemon({ name: "vswitchd", logDir: flags.logDir }, (log) =>
@@ -68,6 +75,7 @@ function registerVswitchd(program: Command): void {
           ovsdb: flags.ovsdb,
           hostDevices: flags.hostDevices,
           metrics: flags.metrics,
+          dummy: flags.enableDummy === true ? "beside" : (flags.enableDummy ?? "off"),
           log,
         }),
       );

@@ -7,6 +7,7 @@ import { MemoryPort, PacketPool } from "../../base/packet/index.js";
 import { systemClock } from "../../base/time/index.js";
 import { OpenFlowAgent, type SwitchEvent } from "../../vswitch/agent/index.js";
 import { datapathMethods } from "../../vswitch/datapath/control.js";
+import { DatapathTime } from "../../vswitch/datapath/datapath-time.js";
 import { BridgeModel, Datapath, type DatapathHandle } from "../../vswitch/datapath/index.js";
 import type { PortFactory } from "../../vswitch/datapath/port-factory.js";
 import type { DatapathMethods } from "../../vswitch/datapath/requests.js";
@@ -47,7 +48,7 @@ export class OpenFlowSwitch {
     this.methods = datapathMethods({
       datapath: this.datapath,
       factory: factory as PortFactory,
-      nowMs: () => performance.now(),
+      time: new DatapathTime(),
       watch: () => {},
       unwatch: () => {},
     });

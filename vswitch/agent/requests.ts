@@ -126,7 +126,8 @@ async function features(model: SwitchModel, version: number): Promise<Unsent> {
     bufferCount: 0,
     tableCount: model.tableFeatures.length,
     auxiliaryId: 0,
-    capabilities: is10 ? CAPABILITIES_10 : CAPABILITIES,
+    capabilities:
+      (is10 ? CAPABILITIES_10 : CAPABILITIES) & (model.hidesReassembly === true ? ~OFPC_IP_REASM : -1),
     ...(is10 ? { openflow10: { actions: ACTIONS_10, ports: await model.ports() } } : {}),
   };
 }

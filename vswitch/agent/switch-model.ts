@@ -79,6 +79,8 @@ export type FlowChangeEvent = FlowChange & {
 export interface SwitchModel {
   readonly datapathId: bigint;
   readonly description: SwitchDescription;
+  /** Does not say that it can put fragments together, as scripts that were written for Open vSwitch expect. */
+  readonly hidesReassembly?: boolean;
 
   /** Applies all, in order; `origin` is named in flow-change events. Result n belongs to change n and is undefined when it is in force. */
   change(changes: readonly SwitchChange[], origin?: number): Promise<readonly (ChangeRefusal | undefined)[]>;

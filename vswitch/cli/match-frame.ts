@@ -12,16 +12,32 @@ const PAYLOAD_SIZE_MIN = 46;
 
 /**
  * The frame. Fields that no frame carries (registers, metadata) do not show in it. `payloadSize` bytes that count up
- * follow the transport header; without them the frame is padded to the least size that Ethernet has.
+ * follow the transport header; without them the frame is padded to the least size that Ethernet has. With `frameSize`
+ * it has so many bytes instead, those that follow its headers being zero.
  */
-export function frameOfMatch(match: Match, { payloadSize }: { payloadSize?: number } = {}): Uint8Array {
+export function frameOfMatch(match: Match, size: FrameSize = {}): Uint8Array {
+  if (size.frameSize === undefined) return compose(match, size.payloadSize, undefined);
+  const room = size.frameSize - compose(match, 0, undefined).byteLength;
+  const frame = compose(match, 0, new Uint8Array(Math.max(0, room)));
+  if (frame.byteLength >= size.frameSize) return frame;
+  const padded = new Uint8Array(size.frameSize);
+  padded.set(frame);
+  return padded;
+}
+
+export interface FrameSize {
+  readonly payloadSize?: number;
+  readonly frameSize?: number;
+}
+
+function compose(match: Match, payloadSize: number | undefined, given: Uint8Array | undefined): Uint8Array {
   const fields = new Map(match.map((entry) => [entry.field, entry.value]));
   const value = (field: OxmFieldName, size: number): Uint8Array => fields.get(field) ?? new Uint8Array(size);
   const number = (field: OxmFieldName): number => Number(bytesToNumber(value(field, 1)));
   const type = number("eth_type");
   const tag = number("vlan_vid") & 0x1000;
   const tci = (number("vlan_pcp") << 13) | (number("vlan_vid") & 0xfff);
-  const data = Uint8Array.from({ length: payloadSize ?? 0 }, (_, i) => i & 0xff);
+  const data = given ?? Uint8Array.from({ length: payloadSize ?? 0 }, (_, i) => i & 0xff);
   const payload = payloadOf(type, value, number, data);
   const head = [
     ...value("eth_dst", 6),

@@ -11,6 +11,7 @@ import {
   WireError,
   writeMatchFields,
 } from "../../base/openflow/index.js";
+import { parsePcap } from "../../base/packet/index.js";
 import { fitsThere } from "./action-check.js";
 import type { CommandIo } from "./command-io.js";
 import { printedErrorName } from "./error-names.js";
@@ -25,7 +26,6 @@ import { MatchReader } from "./match-reader.js";
 import { printMessage } from "./message-print.js";
 import { formatNxmText, parseNxmText } from "./nxm-text.js";
 import type { OfctlFlags } from "./ofctl-context.js";
-import { parsePcap } from "./pcap-wire.js";
 import { formatRecordedFrame } from "./recorded-frame-text.js";
 import { TcpStreams } from "./tcp-streams.js";
 import { actionsText, instructionsText } from "./version-text.js";

@@ -32,6 +32,7 @@ export function traceOnBridge(
     wantsMisses: bridge.wantsMisses,
     exists: (port: number) => bridge.slot(port) !== null,
     isLive: (port: number) => bridge.slot(port)?.forwards === true,
+    datapathPort: (port: number) => bridge.slot(port)?.datapathPort ?? port,
     ports: () => bridge.slots.filter(({ forwards }) => forwards).map(({ ofport }) => ofport),
     normal: (
       packet: number,

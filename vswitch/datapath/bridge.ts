@@ -11,6 +11,7 @@ import {
   OFPCML_NO_BUFFER,
   OFPP_CONTROLLER,
   OFPP_LOCAL,
+  OFPPC_PORT_DOWN,
   type PacketOut,
   type PortMod,
   type PortStatusReason,
@@ -417,6 +418,12 @@ export class Bridge implements PacketSink {
     const { vlan } = slot;
     slot.configure(settings, nowMs);
     if (slot.vlan !== vlan) this.forwarding.macs.flush(slot.ofport);
+  }
+
+  setAdminState(slot: PortSlot, up: boolean): void {
+    if (slot.adminUp === up) return;
+    slot.config = up ? slot.config & ~OFPPC_PORT_DOWN : slot.config | OFPPC_PORT_DOWN;
+    this.#changed(slot, "modify");
   }
 
   tellMisses(isWanted: boolean): void {

@@ -2,9 +2,11 @@
 import { PlinthError } from "../../base/errors/index.js";
 import type { Port } from "../../base/packet/index.js";
 import { cachedPaths } from "../flow/index.js";
+import { DummyPort } from "../port/index.js";
 import { applyAtomically, attempt } from "./atomic-change.js";
 import type { Bridge } from "./bridge.js";
 import type { Datapath } from "./datapath.js";
+import type { DatapathTime } from "./datapath-time.js";
 import type { PortFactory } from "./port-factory.js";
 import { type PortSlot, SPEED_KBPS } from "./port-slot.js";
 import type { AddPort, BridgeCounters, DatapathMethods, PortState } from "./requests.js";
@@ -12,11 +14,14 @@ import type { AddPort, BridgeCounters, DatapathMethods, PortState } from "./requ
 export interface ControlModules {
   readonly datapath: Datapath;
   readonly factory: PortFactory;
-  readonly nowMs: () => number;
+  readonly time: DatapathTime;
   /** The port's descriptor is to be slept on, or no longer. */
   readonly watch: (fd: number) => void;
   readonly unwatch: (fd: number) => void;
 }
+
+/** Frames that go in a circle between bridges are left to the poll loop. */
+const BREATHS_MAX = 256;
 
 /** Names of Interface.statistics, in the order of the port's counters. */
 const STATISTICS = [
@@ -31,7 +36,8 @@ const STATISTICS = [
 ] as const;
 
 export function datapathMethods(modules: ControlModules): DatapathMethods {
-  const { datapath, nowMs } = modules;
+  const { datapath, time } = modules;
+  const nowMs = (): number => time.at(performance.now());
   const at = (name: string): Bridge => datapath.bridge(name);
   return {
     addBridge: ({ name, ...settings }) => datapath.addBridge(name).setBridge(settings),
@@ -40,7 +46,7 @@ export function datapathMethods(modules: ControlModules): DatapathMethods {
       for (const slot of [...at(bridge).slots]) removePort(modules, at(bridge), slot);
       datapath.removeBridge(bridge);
     },
-    addPort: (body) => addPort(modules, at(body.bridge), body),
+    addPort: (body) => addPort(modules, at(body.bridge), body, nowMs()),
     removePort: ({ bridge, name }) => removePort(modules, at(bridge), slotOf(at(bridge), name)),
     setPort: ({ bridge, name, ...settings }) =>
       at(bridge).setPort(slotOf(at(bridge), name), settings, nowMs()),
@@ -93,6 +99,22 @@ export function datapathMethods(modules: ControlModules): DatapathMethods {
     bridgeCounters: ({ bridge }) => bridgeCounters(at(bridge)),
     cachedPaths: ({ bridge }) => cachedPaths(at(bridge).pipeline.cache, at(bridge).tables.version),
     trace: ({ bridge, ...request }) => at(bridge).trace(request, nowMs()),
+    setAdminState: ({ bridge, name, up }) => {
+      at(bridge).setAdminState(slotOf(at(bridge), name), up);
+      datapath.deliver();
+    },
+    receiveFrames: ({ bridge, name, frames }) => {
+      const port = dummyOf(slotOf(at(bridge), name));
+      for (const frame of frames) port.receive(frame);
+      // Whoever sent them sees what becomes of them at once.
+      for (let i = 0; i < BREATHS_MAX && datapath.breathe(nowMs()) > 0; i++);
+    },
+    connectionState: ({ bridge, name }) => dummyOf(slotOf(at(bridge), name)).connectionState,
+    stopTime: () => time.stop(performance.now()),
+    warpTime: ({ deltaMs }) => {
+      time.warp(deltaMs);
+      datapath.tick(nowMs());
+    },
     startCapture: ({ bridge, id, spec }) => at(bridge).captures.start(id, spec),
     stopCapture: ({ bridge, id }) => at(bridge).captures.stop(id),
     connections: (filter) => datapath.conntrack.connections(nowMs(), filter),
@@ -108,11 +130,20 @@ export function datapathMethods(modules: ControlModules): DatapathMethods {
   };
 }
 
-function addPort(modules: ControlModules, bridge: Bridge, body: AddPort): void {
-  const { bridge: _, spec, ofport, ...settings } = body;
+function addPort(modules: ControlModules, bridge: Bridge, body: AddPort, nowMs: number): void {
+  const { bridge: _, spec, ofport, datapathPort = ofport, ...settings } = body;
   const port = modules.factory.create(spec);
   try {
-    bridge.addPort({ port, ofport, mac: spec.mac, mtu: spec.mtu, settings, nowMs: modules.nowMs() });
+    bridge.addPort({
+      port,
+      ofport,
+      datapathPort,
+      mac: spec.mac,
+      mtu: spec.mtu,
+      isDummy: spec.type === "dummy",
+      settings,
+      nowMs,
+    });
   } catch (thrown) {
     port.close();
     modules.factory.forget(spec.name);
@@ -130,6 +161,12 @@ function removePort(modules: ControlModules, bridge: Bridge, slot: PortSlot): vo
   (port as Port & { discard?(): void }).discard?.();
   port.close();
   modules.datapath.deliver();
+}
+
+/** Throws PORT_TYPE_UNKNOWN. */
+function dummyOf({ port }: PortSlot): DummyPort {
+  if (port instanceof DummyPort) return port;
+  throw new PlinthError("PORT_TYPE_UNKNOWN", `${port.name} is no dummy port`);
 }
 
 /** The address as the MAC table has it: 32 and 16 bits. */

@@ -82,8 +82,13 @@ export class DatapathHandle {
   }
 
   /** The bridge as the OpenFlow agent sees it. */
-  model(bridge: string, datapathId: bigint, description: SwitchDescription): SwitchModel {
-    return new BridgeModel(this, bridge, datapathId, description);
+  model(
+    bridge: string,
+    datapathId: bigint,
+    description: SwitchDescription,
+    hidesReassembly = false,
+  ): SwitchModel {
+    return new BridgeModel(this, bridge, datapathId, description, hidesReassembly);
   }
 
   /** Calls `listener` for every event of the bridge from now on; returns how to stop. */
@@ -117,6 +122,7 @@ export class BridgeModel implements SwitchModel {
   tableFeatures: readonly TableFeatures[] = TABLE_FEATURES;
   readonly datapathId: bigint;
   readonly description: SwitchDescription;
+  readonly hidesReassembly: boolean;
   fragmentHandling: number = OFPC_FRAG_NORMAL;
   readonly #handle: Pick<DatapathHandle, "call" | "onEvent">;
   readonly #bridge: string;
@@ -126,7 +132,9 @@ export class BridgeModel implements SwitchModel {
     bridge: string,
     datapathId: bigint,
     description: SwitchDescription,
+    hidesReassembly = false,
   ) {
+    this.hidesReassembly = hidesReassembly;
     this.#handle = handle;
     this.#bridge = bridge;
     this.datapathId = datapathId;

@@ -7,6 +7,7 @@ import { GuestWindow } from "../../base/virtio/index.js";
 import { Mailbox, type MailboxHandler, type MailboxSetup } from "../../base/worker/index.js";
 import { datapathMethods } from "./control.js";
 import { Datapath } from "./datapath.js";
+import { DatapathTime } from "./datapath-time.js";
 import { SLEEP_MAX_MS, SPIN_BUSY_MS, SPIN_CALM_MS, SPIN_PACKETS } from "./limits.js";
 import { PortFactory } from "./port-factory.js";
 import { type DatapathSetup, EVENTS, type EventsMessage } from "./requests.js";
@@ -24,10 +25,11 @@ const datapath = new Datapath({
   clock: () => performance.now(), // cold: once per so many breaths
   onEvents: (bridge, events) => mailbox.emit(EVENTS, { bridge, events } satisfies EventsMessage),
 });
+const time = new DatapathTime();
 const methods = datapathMethods({
   datapath,
   factory: new PortFactory({ pool, window, hostDevices: data.hostDevices }),
-  nowMs: () => Math.floor(performance.now()), // cold
+  time,
   watch: (fd) => epoll.add(fd, EPOLLIN),
   unwatch: (fd) => epoll.remove(fd),
 });
@@ -51,8 +53,7 @@ function loop(): void {
     meter?.breath(nowMs, isBusy);
     isBusy = mailbox.poll() > 0;
     if (isBusy) lastWorkMs = nowMs;
-    // Whole milliseconds: a small integer, which is passed along without allocation.
-    const received = datapath.breathe(Math.floor(nowMs));
+    const received = datapath.breathe(time.at(nowMs));
     if (received > 0) {
       isBusy = true;
       lastWorkMs = nowMs;
@@ -68,6 +69,6 @@ function loop(): void {
     const wokenMs = performance.now(); // cold: once per sleep
     meter?.slept(wokenMs);
     mailbox.onDoorbell();
-    datapath.tick(Math.floor(wokenMs));
+    datapath.tick(time.at(wokenMs));
   }
 }

@@ -8,6 +8,7 @@
 //   tap                  a TAP device; options:n_rxq=queues, options:persist=true
 //   system               a network device of the host; options:qdisc-bypass=true
 //   afxdp                the same by AF_XDP; options:n_rxq=queues, options:xdp-mode
+//   dummy                options:pcap, options:stream …  nothing but what tests give and take (dummy-port.ts)
 //
 // Thread: datapath worker.
 import { PlinthError } from "../../base/errors/index.js";
@@ -15,6 +16,7 @@ import { type PacketPool, type Port, StreamPort } from "../../base/packet/index.
 import type { GuestWindow } from "../../base/virtio/index.js";
 import {
   AfxdpPort,
+  DummyPort,
   InternalPort,
   PatchPort,
   SystemPort,
@@ -94,6 +96,8 @@ export class PortFactory {
         const qdiscBypass = spec.options["qdisc-bypass"] === "true";
         return new SystemPort({ name, pool, mtu: spec.mtu, qdiscBypass });
       }
+      case "dummy":
+        return new DummyPort({ name, pool, options: spec.options });
       default:
         throw new PlinthError("PORT_TYPE_UNKNOWN", `"${spec.type}" is no type of port`, { field: "type" });
     }

@@ -42,6 +42,8 @@ export const PORT_CONFIG_MASK =
 export const SPEED_KBPS = 10_000_000;
 const ETHERNET_HEADER_SIZE = 14;
 const TAG_SIZE = 4;
+/** OpenFlow 1.3.5, 5.8: of a counter that is not available. */
+const NOT_COUNTED = 0xffffffffffffffffn; // cold
 
 export interface PortSlotOptions {
   readonly port: Port;
@@ -49,6 +51,10 @@ export interface PortSlotOptions {
   readonly ofport: number;
   readonly mac: Uint8Array;
   readonly mtu: number;
+  /** What traces call the port; its OpenFlow number when absent. */
+  readonly datapathPort?: number;
+  /** Has no speed, and counts nothing but frames and bytes. */
+  readonly isDummy?: boolean;
   readonly settings?: PortSettings;
   readonly nowMs: number;
 }
@@ -58,6 +64,8 @@ export class PortSlot implements NormalPort, MirrorPort {
   readonly ofport: number;
   readonly mac: Uint8Array;
   readonly mtu: number;
+  readonly datapathPort: number;
+  readonly isDummy: boolean;
   readonly createdMs: number;
   /** Packets for the port's next tx(). */
   readonly out = new Batch();
@@ -100,6 +108,8 @@ export class PortSlot implements NormalPort, MirrorPort {
     this.ofport = options.ofport;
     this.mac = options.mac;
     this.mtu = options.mtu;
+    this.datapathPort = options.datapathPort ?? options.ofport;
+    this.isDummy = options.isDummy === true;
     this.createdMs = options.nowMs;
     this.linkUp = options.port.linkUp;
     this.#packetInMs = options.nowMs;
@@ -191,23 +201,26 @@ export class PortSlot implements NormalPort, MirrorPort {
 
   description(): PortDescription {
     const state = this.isLive ? OFPPS_LIVE : OFPPS_LINK_DOWN;
+    const features = this.isDummy ? 0 : OFPPF_10GB_FD;
+    const speedKbps = this.isDummy ? 0 : SPEED_KBPS;
     return {
       port: this.ofport,
       macAddress: this.mac,
       name: this.port.name.slice(0, 15),
       config: this.config,
       state,
-      current: OFPPF_10GB_FD,
+      current: features,
       advertised: 0,
-      supported: OFPPF_10GB_FD,
+      supported: features,
       peer: 0,
-      currentSpeedKbps: SPEED_KBPS,
-      maxSpeedKbps: SPEED_KBPS,
+      currentSpeedKbps: speedKbps,
+      maxSpeedKbps: speedKbps,
     };
   }
 
   portStats(nowMs: number): PortStats {
     const at = (index: number): bigint => BigInt(this.port.stats[index]!); // cold
+    const counted = (count: bigint): bigint => (this.isDummy ? NOT_COUNTED : count);
     const ms = nowMs - this.createdMs;
     return {
       port: this.ofport,
@@ -215,14 +228,14 @@ export class PortSlot implements NormalPort, MirrorPort {
       txPackets: at(TX_PACKETS),
       rxBytes: at(RX_BYTES),
       txBytes: at(TX_BYTES),
-      rxDropped: BigInt(this.rxDropped), // cold
-      txDropped: BigInt(this.txDropped), // cold
-      rxErrors: at(RX_ERRORS),
-      txErrors: at(TX_ERRORS),
-      rxFrameErrors: 0n, // cold
-      rxOverErrors: 0n, // cold
-      rxCrcErrors: 0n, // cold
-      collisions: 0n, // cold
+      rxDropped: counted(BigInt(this.rxDropped)), // cold
+      txDropped: counted(BigInt(this.txDropped)), // cold
+      rxErrors: counted(at(RX_ERRORS)),
+      txErrors: counted(at(TX_ERRORS)),
+      rxFrameErrors: counted(0n), // cold
+      rxOverErrors: counted(0n), // cold
+      rxCrcErrors: counted(0n), // cold
+      collisions: counted(0n), // cold
       durationSeconds: Math.floor(ms / 1000),
       durationNanoseconds: Math.floor((ms % 1000) * 1e6),
     };

@@ -49,6 +49,8 @@ export interface AddPort extends PortSettings {
   readonly spec: PortSpec;
   /** OpenFlow number. */
   readonly ofport: number;
+  /** Its number in the datapath, which traces call it by; undefined: it has none, as a patch port. */
+  readonly datapathPort?: number | undefined;
 }
 
 export interface Refusal {
@@ -146,6 +148,16 @@ export interface DatapathMethods {
   cachedPaths(body: OfBridge): readonly CachedPath[];
   /** What would happen to the frame now, for people; nothing is changed. */
   trace(body: OfBridge & TraceRequest): readonly TraceRun[];
+  /** As a port-mod of OFPPC_PORT_DOWN does. Throws PORT_UNKNOWN. */
+  setAdminState(body: OfBridge & { readonly name: string; readonly up: boolean }): void;
+  /** Frames come in by a dummy port; they have been dealt with when this returns. Throws PORT_UNKNOWN, PORT_TYPE_UNKNOWN. */
+  receiveFrames(body: OfBridge & { readonly name: string; readonly frames: readonly Uint8Array[] }): void;
+  /** Of a dummy port's stream; throws as receiveFrames(). */
+  connectionState(body: OfBridge & { readonly name: string }): string;
+  /** The datapath's time stands still from now on, but for warpTime(). */
+  stopTime(body: Record<string, never>): void;
+  /** Moves it forward by whole milliseconds, and does what has fallen due. */
+  warpTime(body: { readonly deltaMs: number }): void;
   /** Starts writing into the spec's ring; `id` is the caller's choice. Throws CAPTURES_FULL. */
   startCapture(body: OfBridge & { readonly id: number; readonly spec: CaptureSpec }): void;
   /** By port, what it took and what it lost; nothing is written any more. */

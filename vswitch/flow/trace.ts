@@ -1,7 +1,7 @@
 // Traces a packet: the same pipeline as for traffic, with an observer that writes down every step and a sink that
 // sends nothing. Counters, caches and connections stay as they are.
 // Thread: datapath worker, between breaths.
-import { type Action, type Instruction, type Match, OFPP_LOCAL } from "../../base/openflow/index.js";
+import type { Action, Instruction, Match } from "../../base/openflow/index.js";
 import { effective } from "./action-set-order.js";
 import { compileActions } from "./compile-actions.js";
 import { DatapathActions } from "./datapath-actions.js";
@@ -75,6 +75,8 @@ export interface TraceOptions extends Omit<PipelineOptions, "observer" | "sink">
   readonly wantsMisses: boolean;
   readonly exists: (port: number) => boolean;
   readonly isLive: (port: number) => boolean;
+  /** The number that the port has in the datapath. */
+  readonly datapathPort: (port: number) => number;
   /** Numbers of all ports that forward, for flooding. */
   readonly ports: () => readonly number[];
   /** Where NORMAL would send the packet: calls `send` for each copy and tells what it decided. */
@@ -312,7 +314,7 @@ class Recorder implements PipelineObserver, PacketSink {
 
   #send(packet: number, port: number): void {
     this.#run.output.commit(packet);
-    this.#run.output.output(port === OFPP_LOCAL ? 65534 : port);
+    this.#run.output.output(this.#options.datapathPort(port));
   }
 }
 

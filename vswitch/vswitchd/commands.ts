@@ -9,6 +9,7 @@ import { formatMetrics } from "./metrics-text.js";
 import { type MacEntry, OFPORT_LOCAL, type SwitchBackend } from "./model.js";
 import type { AppliedSwitch } from "./plan.js";
 import { qosCommands } from "./qos-commands.js";
+import { showCommands } from "./show-commands.js";
 import type { UnixctlAnswer, UnixctlCommand } from "./unixctl.js";
 
 export interface CommandModules {
@@ -19,24 +20,13 @@ export interface CommandModules {
   readonly version: string;
 }
 
-/** The one datapath that carries all bridges, by the name that dpctl takes. */
-export const DATAPATH = "netdev@plinth";
-
 export function switchCommands(modules: CommandModules): Record<string, UnixctlCommand> {
   const { backend, applied, server, coverage } = modules;
   return {
     ...stationCommands(modules),
     ...absentCommands(applied),
     ...qosCommands(modules),
-    "dpif/show": command("", 0, 0, () => showPorts(backend, applied)),
-    "dpif/dump-dps": command("", 0, 0, () => list([...applied.keys()].map((name) => `netdev@${name}`))),
-    "dpctl/dump-dps": command("", 0, 0, () => list(applied.size === 0 ? [] : [DATAPATH])),
-    "dpctl/show": command("[-s] [dp...]", 0, 8, async (args) => {
-      const unknown = args.find((word) => word !== "-s" && word !== DATAPATH);
-      if (unknown !== undefined)
-        throw new PlinthError("DATAPATH_UNKNOWN", `opening datapath ${unknown} failed (No such device)`);
-      return showDatapath(await backend.counters(), applied);
-    }),
+    ...showCommands(modules),
     "ofproto/list": command("", 0, 0, () => list([...applied.keys()])),
     "ofproto/list-tunnels": command("", 0, 0, () => list([])),
     "coverage/show": command("", 0, 0, async () => {
@@ -213,45 +203,7 @@ export function command(
   return { usage, argumentsMin, argumentsMax, run };
 }
 
-function byNumber<Port extends { readonly ofport: number }>(ports: ReadonlyMap<string, Port>): Port[] {
-  return [...ports.values()].sort((a, b) => a.ofport - b.ofport);
-}
-
 /** One a line. */
-function list(names: readonly string[]): UnixctlAnswer {
+export function list(names: readonly string[]): UnixctlAnswer {
   return { text: names.map((name) => `${name}\n`).join(""), data: names };
-}
-
-function total(counters: Readonly<Record<string, number>>, name: string): number {
-  return counters[name] ?? 0;
-}
-
-async function showPorts(backend: SwitchBackend, applied: AppliedSwitch): Promise<UnixctlAnswer> {
-  const counters = await backend.counters();
-  const bridges = [...applied].map(([bridge, { ports }]) => {
-    const list = byNumber(ports).map(({ name, ofport, type }) => ({ name, ofport, type }));
-    return [bridge, { ports: list }] as const;
-  });
-  const data = {
-    datapath: DATAPATH,
-    hit: total(counters, "path_hit"),
-    missed: total(counters, "path_miss"),
-    bridges: Object.fromEntries(bridges),
-  };
-  let out = `${DATAPATH}: hit:${total(counters, "path_hit")} missed:${total(counters, "path_miss")}\n`;
-  for (const [bridge, { ports }] of applied) {
-    out += `  ${bridge}:\n`;
-    for (const { name, ofport, type } of byNumber(ports))
-      out += `    ${name} ${ofport}/${ofport}: (${type})\n`;
-  }
-  return { text: out, data };
-}
-
-function showDatapath(counters: Readonly<Record<string, number>>, applied: AppliedSwitch): string {
-  const lookups = `  lookups: hit:${total(counters, "path_hit")} missed:${total(counters, "path_miss")} lost:0\n`;
-  let out = `${DATAPATH}:\n${lookups}`;
-  for (const { ports } of applied.values()) {
-    for (const { name, ofport, type } of byNumber(ports)) out += `  port ${ofport}: ${name} (${type})\n`;
-  }
-  return out;
 }

@@ -5,8 +5,9 @@ import { formatDatapathFlow } from "../cli/datapath-flow-text.js";
 import { formatPriorityAndMatch } from "../cli/flow-text.js";
 import { formatInstructions } from "../cli/instruction-text.js";
 import type { DatapathHandle } from "../datapath/index.js";
-import { command, DATAPATH } from "./commands.js";
-import type { BridgePorts } from "./trace-commands.js";
+import { command } from "./commands.js";
+import { isNamed } from "./dummy.js";
+import type { DatapathBridges } from "./trace-commands.js";
 import type { UnixctlAnswer, UnixctlCommand } from "./unixctl.js";
 
 const ALL_FLOWS = {
@@ -20,7 +21,7 @@ const ALL_FLOWS = {
 
 export function datapathCommands(
   datapath: DatapathHandle,
-  bridges: () => BridgePorts,
+  bridges: () => DatapathBridges,
 ): Record<string, UnixctlCommand> {
   const cached = async (names: readonly string[]): Promise<UnixctlAnswer> => {
     const lines: string[] = [];
@@ -53,10 +54,18 @@ export function datapathCommands(
       return cached([name]);
     }),
     "dpctl/dump-flows": command("[-m] [--names] [dp] [filter=..] [type=..] [pmd=..]", 0, 6, async (args) => {
-      const unknown = args.find((word) => !word.startsWith("-") && !word.includes("=") && word !== DATAPATH);
-      if (unknown !== undefined)
+      const name = args.find((word) => !word.startsWith("-") && !word.includes("="));
+      const chosen = [...bridges()].filter(
+        ([
+          ,
+          {
+            config: { datapath: its },
+          },
+        ]) => name === undefined || isNamed(its, name),
+      );
+      if (name !== undefined && chosen.length === 0)
         throw new PlinthError("DATAPATH_UNKNOWN", "datapath not found (Invalid argument)");
-      return cached([...bridges().keys()]);
+      return cached(chosen.map(([bridge]) => bridge));
     }),
   };
 }

@@ -1,8 +1,8 @@
 // The words behind a dpctl command: options, the datapath's name, and what is left. Pure.
 // Source: ovs-dpctl(8); which word is a name, and errors, as Open vSwitch 3.1 has them.
 
-/** Names of the one datapath that there is. */
-const DATAPATHS = /^(netdev@ovs-netdev|ovs-netdev|system@ovs-system|ovs-system)$/;
+/** Names that the datapaths have, here and in Open vSwitch: connections are tracked for all of them together. */
+const DATAPATHS = /^((netdev|system|dummy)@)?ovs-(netdev|system|dummy)$|^(netdev@)?plinth$/;
 const OPTIONS: Readonly<Record<string, string>> = {
   "-m": "m",
   "--more": "m",

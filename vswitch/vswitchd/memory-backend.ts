@@ -73,6 +73,10 @@ export class MemoryBackend implements SwitchBackend {
     if (!this.#bridge(bridge).ports.delete(name)) throw new PlinthError("PORT_UNKNOWN", `no port ${name}`);
   }
 
+  datapathNumber(bridge: string, port: string): number | undefined {
+    return this.#bridge(bridge).ports.get(port)?.ofport;
+  }
+
   async status(bridge: string): Promise<BridgeStatus> {
     const ports = [...this.#bridge(bridge).ports.keys()].map((name) => {
       const status = {

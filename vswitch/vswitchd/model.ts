@@ -34,6 +34,8 @@ export interface ManagerConfig {
 export interface BridgeConfig {
   readonly uuid: string;
   readonly name: string;
+  /** The datapath that carries it: "netdev@plinth", "dummy@ovs-dummy" … */
+  readonly datapath: string;
   /** 16 hex digits. */
   readonly datapathId: string;
   /** Of the local port, lower-case with colons. */
@@ -61,6 +63,8 @@ export interface PortConfig {
   readonly uuid: string;
   readonly name: string;
   readonly type: string;
+  /** Has no device, whatever its type is: see dummy.ts. */
+  readonly isDummy: boolean;
   readonly options: Readonly<Record<string, string>>;
   readonly macAddress: string;
   readonly mtu: number | undefined;
@@ -157,6 +161,8 @@ export interface SwitchBackend {
   /** Only what changeable() of plan.ts names differs from before. */
   setPort(bridge: string, port: NumberedPort): Promise<void>;
   removePort(bridge: string, name: string): Promise<void>;
+  /** The number that the port has in its datapath; undefined when it has none. */
+  datapathNumber(bridge: string, port: string): number | undefined;
   status(bridge: string): Promise<BridgeStatus>;
   macTable(bridge: string): Promise<readonly MacEntry[]>;
   macTableStats(bridge: string): Promise<MacTableStats>;

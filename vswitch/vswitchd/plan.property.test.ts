@@ -12,6 +12,7 @@ const port = fc.record({
   uuid: fc.constantFrom("u1", "u2"),
   type: fc.constantFrom("internal", "stream"),
   options: fc.constantFrom({}, { path: "/x" }, { path: "/y" }),
+  isDummy: fc.constant(false),
   macAddress: fc.constant("02:00:00:00:00:02"),
   mtu: fc.constantFrom(undefined, 1500),
   vlan: fc.record({
@@ -38,6 +39,7 @@ const bridge = (name: string): fc.Arbitrary<BridgeModel> =>
     .map(([ports, uuid, failMode, error]) => ({
       config: {
         name,
+        datapath: "netdev@plinth",
         uuid,
         failMode,
         datapathId: "1",

@@ -34,13 +34,13 @@ export function plan(applied: AppliedSwitch, model: SwitchConfig): Action[] {
     model.bridges.filter(({ error }) => error === undefined).map((bridge) => [bridge.config.name, bridge]),
   );
   for (const [name, bridge] of applied) {
-    if (wanted.get(name)?.config.uuid === bridge.config.uuid) continue;
+    if (isSameBridge(wanted.get(name)?.config, bridge.config)) continue;
     for (const port of bridge.ports.keys()) removals.push({ kind: "removePort", bridge: name, name: port });
     removals.push({ kind: "removeBridge", name });
   }
   for (const [name, { config, ports: wantedPorts }] of wanted) {
     const before = applied.get(name);
-    const same = before?.config.uuid === config.uuid ? before : undefined;
+    const same = isSameBridge(before?.config, config) ? before : undefined;
     if (same === undefined) bridges.push({ kind: "addBridge", config });
     else if (!equal(same.config, config)) bridges.push({ kind: "setBridge", config });
     planPorts(
@@ -52,6 +52,11 @@ export function plan(applied: AppliedSwitch, model: SwitchConfig): Action[] {
     );
   }
   return [...removals, ...bridges, ...ports];
+}
+
+/** On another datapath it is another bridge. */
+function isSameBridge(a: BridgeConfig | undefined, b: BridgeConfig): boolean {
+  return a?.uuid === b.uuid && a.datapath === b.datapath;
 }
 
 function planPorts(

@@ -14,6 +14,7 @@ import {
   setOf,
 } from "../../base/ovsdb/index.js";
 import { Database, OPEN_VSWITCH_SCHEMA, transact } from "../db/index.js";
+import { DummyAddresses } from "./dummy.js";
 import { plan } from "./plan.js";
 import { readModel } from "./read-model.js";
 import { runOperations } from "./write-back.js";
@@ -105,7 +106,7 @@ it("readModel() gives a model for any rows that the schema allows, and reporting
       ];
       const database = new Database(OPEN_VSWITCH_SCHEMA);
       expect(transact(database, operations)).toMatchObject({ committed: true });
-      const model = readModel(database, { dir: "/d" });
+      const model = readModel(database, { dummy: "off", addresses: new DummyAddresses(), dir: "/d" });
       expect(model.bridges).toHaveLength(1);
       expect(model.bridges[0]!.ports).toHaveLength(ports.length);
       expect(model.bridges[0]!.config.datapathId).toMatch(/^[0-9a-f]{16}$/);

@@ -5,6 +5,7 @@ import { createHash } from "node:crypto";
 import { isInterfaceName } from "../../base/linux/index.js";
 import type { TlsFiles } from "../../base/tls/index.js";
 import type { Database, DatabaseRow } from "../db/index.js";
+import { type DummyAddresses, type DummyMode, datapathOf, isDummyPort } from "./dummy.js";
 import type {
   BridgeConfig,
   BridgeModel,
@@ -19,7 +20,7 @@ import { unsupportedOfBridge, unsupportedOfInterface } from "./read-unsupported.
 import { readVlan } from "./read-vlan.js";
 import { readZoneTimeouts } from "./read-zones.js";
 
-/** Interface types that there are; "" means "system" in the database. */
+/** Interface types that there always are; "" means "system" in the database. */
 export const INTERFACE_TYPES: readonly string[] = [
   "afxdp",
   "dpdkvhostuser",
@@ -53,6 +54,8 @@ const BRIDGE_NAME = /^[A-Za-z0-9_][A-Za-z0-9_.+@-]{0,63}$/;
 export interface ReadOptions {
   /** Where dpdkvhostuser ports make their sockets. */
   readonly dir: string;
+  readonly dummy: DummyMode;
+  readonly addresses: DummyAddresses;
 }
 
 export function readModel(database: Database, options: ReadOptions): SwitchConfig {
@@ -105,10 +108,14 @@ function readBridge(
 ): BridgeModel {
   const name = row.string("name");
   const otherConfig = row.map("other_config");
-  const macAddress = macOf(otherConfig.get("hwaddr")) ?? derivedMac(row.uuid);
+  const { dummy, addresses } = options;
+  const macAddress =
+    macOf(otherConfig.get("hwaddr")) ?? (dummy === "off" ? derivedMac(row.uuid) : addresses.of(row.uuid));
+  const datapathType = row.string("datapath_type");
   const config: BridgeConfig = {
     uuid: row.uuid,
     name,
+    datapath: datapathOf(datapathType, dummy) ?? "",
     datapathId: datapathIdOf(otherConfig.get("datapath-id"), macAddress),
     macAddress,
     failMode: row.string("fail_mode") === "secure" ? "secure" : "standalone",
@@ -125,14 +132,12 @@ function readBridge(
   const ports = rowsOf(database, row, "ports", "Port").flatMap((port) =>
     readPort(database, port, config, options),
   );
-  return { config, ports, error: bridgeError(config, row), unsupported: unsupportedOfBridge(row) };
+  return { config, ports, error: bridgeError(config, datapathType), unsupported: unsupportedOfBridge(row) };
 }
 
-function bridgeError({ name }: BridgeConfig, row: DatabaseRow): string | undefined {
+function bridgeError({ name, datapath }: BridgeConfig, type: string): string | undefined {
   if (!BRIDGE_NAME.test(name)) return `"${name}" cannot name a bridge`;
-  const type = row.string("datapath_type");
-  if (type !== "" && type !== "netdev" && type !== "system") return `there is no datapath type "${type}"`;
-  return undefined;
+  return datapath === "" ? `there is no datapath type "${type}"` : undefined;
 }
 
 function readController(row: DatabaseRow): ControllerConfig {
@@ -158,16 +163,19 @@ function readPort(
     const name = iface.string("name");
     const type = name === bridge.name ? "internal" : iface.string("type") || "system";
     const interfaceOptions = Object.fromEntries(iface.map("options"));
+    const isDummy = isDummyPort(type, options.dummy);
     const ofportBefore = iface.number("ofport");
     return {
       uuid: iface.uuid,
       name,
       type,
+      isDummy,
       options:
         type === "dpdkvhostuser" ? { ...interfaceOptions, path: `${options.dir}/${name}` } : interfaceOptions,
       macAddress:
         macOf(iface.optionalString("mac")) ??
-        (name === bridge.name ? bridge.macAddress : derivedMac(iface.uuid)),
+        (name === bridge.name ? bridge.macAddress : undefined) ??
+        (isDummy ? options.addresses.of(iface.uuid) : derivedMac(iface.uuid)),
       mtu: iface.number("mtu_request"),
       vlan,
       isProtected: row.boolean("protected"),
@@ -181,7 +189,7 @@ function readPort(
       },
       ofportRequest: iface.number("ofport_request"),
       ofportBefore: ofportBefore !== undefined && ofportBefore > 0 ? ofportBefore : undefined,
-      error: portError ?? interfaceError(name, type, interfaceOptions),
+      error: portError ?? interfaceError(name, type, interfaceOptions, options.dummy),
     };
   });
 }
@@ -190,7 +198,9 @@ function interfaceError(
   name: string,
   type: string,
   options: Readonly<Record<string, string>>,
+  dummy: DummyMode,
 ): string | undefined {
+  if (isDummyPort(type, dummy)) return undefined;
   if (DEVICE_TYPES.includes(type) && !isInterfaceName(name))
     return `could not open network device ${name} (Invalid argument)`;
   if (!INTERFACE_TYPES.includes(type)) return `there is no interface type "${type}"`;

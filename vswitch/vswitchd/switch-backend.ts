@@ -5,7 +5,7 @@ import { describeError } from "../../base/errors/index.js";
 import { IFF_UP, type NetDeviceState, withNetDevices } from "../../base/linux/index.js";
 import type { Logger } from "../../base/log/index.js";
 import { OFPP_LOCAL, type QueueStats } from "../../base/openflow/index.js";
-import type { Clock } from "../../base/time/index.js";
+import { type Clock, WarpableClock } from "../../base/time/index.js";
 import { formatMac, parseMac } from "../../base/wire/index.js";
 import { OpenFlowAgent, parseControllerTarget } from "../agent/index.js";
 import type { ZoneTimeouts } from "../conntrack/index.js";
@@ -21,6 +21,9 @@ import type { MacTableStats } from "../learn/index.js";
 import { CaptureServer } from "./capture-server.js";
 import { connectionCommands } from "./connection-commands.js";
 import { datapathCommands } from "./datapath-commands.js";
+import { DatapathNumbers } from "./datapath-numbers.js";
+import type { DummyMode } from "./dummy.js";
+import { dummyCommands } from "./dummy-commands.js";
 import {
   type BridgeConfig,
   type BridgeStatus,
@@ -44,6 +47,7 @@ export interface SwitchBackendOptions {
   readonly version: string;
   /** Internal ports get a TAP device. */
   readonly hostDevices: boolean;
+  readonly dummy: DummyMode;
 }
 
 interface Bridge {
@@ -58,6 +62,7 @@ export class DatapathBackend implements Backend {
   readonly #options: SwitchBackendOptions;
   readonly #datapath: DatapathHandle;
   readonly #bridges = new Map<string, Bridge>();
+  readonly #numbers = new DatapathNumbers();
   readonly commands: Readonly<Record<string, UnixctlCommand>>;
   #captures: CaptureServer | undefined;
 
@@ -83,10 +88,13 @@ export class DatapathBackend implements Backend {
           throw error;
         }),
     });
+    const bridges = () => this.#bridges;
+    const { clock } = options;
     this.commands = {
       ...connectionCommands(this.#datapath),
-      ...traceCommands(this.#datapath, () => this.#bridges),
-      ...datapathCommands(this.#datapath, () => this.#bridges),
+      ...traceCommands(this.#datapath, bridges, this.#numbers),
+      ...datapathCommands(this.#datapath, bridges),
+      ...(clock instanceof WarpableClock ? dummyCommands(this.#datapath, bridges, clock) : {}),
       ...threadCommands(this.#datapath),
     };
   }
@@ -138,17 +146,26 @@ export class DatapathBackend implements Backend {
   }
 
   async addPort(bridge: string, port: NumberedPort): Promise<void> {
-    const { ports } = this.#bridge(bridge);
-    const { name, type, options } = port;
+    const { config, ports } = this.#bridge(bridge);
+    const { name, options } = port;
+    const type = port.isDummy ? "dummy" : port.type;
     // What the switch does not make itself is there already, with an address and an MTU.
     const device = isForeign(type) ? hostDevice(name) : undefined;
     const mac = device?.mac ?? parseMac(port.macAddress);
-    await this.#datapath.addPort({
-      bridge,
-      spec: { name, type, options, mac, mtu: port.mtu ?? device?.mtu ?? MTU_DEFAULT },
-      ofport: port.ofport === OFPORT_LOCAL ? OFPP_LOCAL : port.ofport,
-      ...portSettingsOf(port),
-    });
+    const place = { bridge, name };
+    const datapathPort = type === "patch" ? undefined : this.#numbers.assign(config.datapath, place);
+    try {
+      await this.#datapath.addPort({
+        bridge,
+        spec: { name, type, options, mac, mtu: port.mtu ?? device?.mtu ?? MTU_DEFAULT },
+        ofport: port.ofport === OFPORT_LOCAL ? OFPP_LOCAL : port.ofport,
+        datapathPort,
+        ...portSettingsOf(port),
+      });
+    } catch (thrown) {
+      this.#numbers.release(config.datapath, place);
+      throw thrown;
+    }
     ports.set(name, port);
   }
 
@@ -158,8 +175,14 @@ export class DatapathBackend implements Backend {
   }
 
   async removePort(bridge: string, name: string): Promise<void> {
+    const { config, ports } = this.#bridge(bridge);
     await this.#datapath.removePort(bridge, name);
-    this.#bridge(bridge).ports.delete(name);
+    ports.delete(name);
+    this.#numbers.release(config.datapath, { bridge, name });
+  }
+
+  datapathNumber(bridge: string, port: string): number | undefined {
+    return this.#numbers.of(bridge, port);
   }
 
   async status(bridge: string): Promise<BridgeStatus> {
@@ -184,6 +207,7 @@ export class DatapathBackend implements Backend {
   #deviceOf(port: NumberedPort | undefined): Partial<PortStatus> {
     if (port === undefined) return {};
     const { type } = port;
+    if (port.isDummy) return {};
     if (type !== "tap" && !isForeign(type) && !(type === "internal" && this.#options.hostDevices)) return {};
     const device = hostDevice(port.name);
     if (device === undefined) return {};
@@ -246,14 +270,16 @@ export class DatapathBackend implements Backend {
   }
 
   async #openAgent(config: BridgeConfig): Promise<OpenFlowAgent> {
-    const { dir, log, clock, version } = this.#options;
-    const model = this.#datapath.model(config.name, BigInt(`0x${config.datapathId}`), {
+    const { dir, log, clock, version, dummy } = this.#options;
+    const description = {
       manufacturer: "Plinth",
       hardware: "Plinth",
       software: version,
       serialNumber: "",
       datapath: config.name,
-    });
+    };
+    const id = BigInt(`0x${config.datapathId}`);
+    const model = this.#datapath.model(config.name, id, description, dummy !== "off");
     return OpenFlowAgent.open(
       { managementSocket: join(dir, `${config.name}.mgmt`) },
       { model, clock, log: log.child({ bridge: config.name }) },

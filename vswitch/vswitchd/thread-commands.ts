@@ -4,7 +4,8 @@
 // signature match cache; what goes through the tables is what it calls a miss. Source: ovs-vswitchd(8), dpif-netdev(7).
 import { PlinthError } from "../../base/errors/index.js";
 import type { DatapathHandle, ThreadCounters, ThreadStatus } from "../datapath/index.js";
-import { command, DATAPATH } from "./commands.js";
+import { command } from "./commands.js";
+import { DATAPATH } from "./dummy.js";
 import type { UnixctlAnswer, UnixctlCommand } from "./unixctl.js";
 
 const THREAD = "pmd thread numa_id 0 core_id 0:";

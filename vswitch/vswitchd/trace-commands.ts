@@ -2,7 +2,7 @@
 // Source: ovs-vswitchd(8).
 import { fromHex } from "../../base/bytes/index.js";
 import { PlinthError } from "../../base/errors/index.js";
-import type { Action, Match } from "../../base/openflow/index.js";
+import { type Action, type Match, OFPP_LOCAL } from "../../base/openflow/index.js";
 import { FRAME_SIZE_MAX, FRAME_SIZE_MIN } from "../../base/packet/index.js";
 import { parseDatapathFlow } from "../cli/datapath-flow-text.js";
 import { parseFlow } from "../cli/flow-text.js";
@@ -10,14 +10,20 @@ import { parseInstructions } from "../cli/instruction-text.js";
 import { frameOfMatch } from "../cli/match-frame.js";
 import { formatStory, formatTrace } from "../cli/trace-text.js";
 import type { DatapathHandle } from "../datapath/index.js";
+import type { DatapathNumbers } from "./datapath-numbers.js";
+import { isNamed } from "./dummy.js";
 import { traceOfPort } from "./port-trace.js";
 import type { UnixctlAnswer, UnixctlCommand } from "./unixctl.js";
 
+interface Ports {
+  readonly ports: ReadonlyMap<string, { readonly ofport: number }>;
+}
+
 /** The ports of each bridge by name. */
-export type BridgePorts = ReadonlyMap<
-  string,
-  { readonly ports: ReadonlyMap<string, { readonly ofport: number }> }
->;
+export type BridgePorts = ReadonlyMap<string, Ports>;
+
+/** The same, with the datapath that the bridge is on. */
+export type DatapathBridges = ReadonlyMap<string, Ports & { readonly config: { readonly datapath: string } }>;
 
 const FORM = "{[dp_name] odp_flow | bridge br_flow} [OPTIONS...] [-generate|packet]";
 const PORT_FORM = "port [br_flow | packet] [OPTIONS...]";
@@ -26,14 +32,15 @@ const OPTIONS_MAX = 64;
 
 export function traceCommands(
   datapath: DatapathHandle,
-  bridges: () => BridgePorts,
+  bridges: () => DatapathBridges,
+  numbers: DatapathNumbers,
 ): Record<string, UnixctlCommand> {
   const run = async (
     args: readonly string[],
     packetOut: boolean,
     form: "ovs" | "story",
   ): Promise<UnixctlAnswer> => {
-    const order = parseOrder(args, packetOut, bridges());
+    const order = parseOrder(args, packetOut, bridges(), numbers);
     const runs = await datapath.call("trace", {
       bridge: order.bridge,
       frame: order.frame,
@@ -68,7 +75,12 @@ interface TraceOrder {
 }
 
 /** Takes options from anywhere; what is left is the flow, and the packet or the actions. */
-function parseOrder(args: readonly string[], packetOut: boolean, bridges: BridgePorts): TraceOrder {
+function parseOrder(
+  args: readonly string[],
+  packetOut: boolean,
+  bridges: DatapathBridges,
+  numbers: DatapathNumbers,
+): TraceOrder {
   const words: string[] = [];
   const ctStates: number[] = [];
   for (let at = 0; at < args.length; at++) {
@@ -88,7 +100,7 @@ function parseOrder(args: readonly string[], packetOut: boolean, bridges: Bridge
   const actionText = packetOut ? words.pop() : undefined;
   const actions = actionText === undefined ? undefined : actionsOf(actionText);
   if (words.length > 3) throw refusal("too many arguments");
-  return { ...flowOf(words, bridges), ctStates, actions };
+  return { ...flowOf(words, bridges, numbers), ctStates, actions };
 }
 
 function actionsOf(text: string): Action[] {
@@ -106,7 +118,11 @@ function parseState(text: string): number {
 }
 
 /** "BRIDGE BR_FLOW [PACKET]" or "[DP] ODP_FLOW [PACKET]". */
-function flowOf(words: readonly string[], bridges: BridgePorts): Omit<TraceOrder, "ctStates" | "actions"> {
+function flowOf(
+  words: readonly string[],
+  bridges: DatapathBridges,
+  numbers: DatapathNumbers,
+): Omit<TraceOrder, "ctStates" | "actions"> {
   const at = words.findIndex(
     (word) => /[=(]/.test(word) || /^(ip|arp|tcp|udp|icmp|sctp|ipv6|tcp6|udp6|icmp6|mpls)\b/.test(word),
   );
@@ -115,7 +131,7 @@ function flowOf(words: readonly string[], bridges: BridgePorts): Omit<TraceOrder
   const flow = words[at < 0 ? 1 : at] as string;
   const name = at === 0 ? undefined : words[0];
   const hex = words[(at < 0 ? 1 : at) + 1];
-  if (/^\w+\(/.test(flow)) return datapathFlow(name, flow, hex, bridges);
+  if (/^\w+\(/.test(flow)) return datapathFlow(name, flow, hex, { bridges, numbers });
   const bridge = name === undefined ? undefined : bridges.get(name);
   if (bridge === undefined)
     throw refusal(
@@ -123,10 +139,10 @@ function flowOf(words: readonly string[], bridges: BridgePorts): Omit<TraceOrder
         ? `syntax error at ${flow} (or the bridge name was omitted)`
         : `${name}: unknown bridge`,
     );
-  const numbers = (port: string): number | undefined => openFlowNumber(bridge.ports.get(port)?.ofport);
+  const portNumber = (port: string): number | undefined => openFlowNumber(bridge.ports.get(port)?.ofport);
   let match: Match;
   try {
-    match = parseFlow(flow, { parts: new Set(), ports: numbers }).match;
+    match = parseFlow(flow, { parts: new Set(), ports: portNumber }).match;
   } catch (thrown) {
     if (!(thrown instanceof PlinthError)) throw thrown;
     throw refusal(
@@ -144,19 +160,28 @@ function datapathFlow(
   name: string | undefined,
   text: string,
   hex: string | undefined,
-  bridges: BridgePorts,
+  { bridges, numbers }: { readonly bridges: DatapathBridges; readonly numbers: DatapathNumbers },
 ): Omit<TraceOrder, "ctStates" | "actions"> {
-  const known =
-    name === undefined || name === "netdev@plinth" || name === "netdev@ovs-netdev" || bridges.has(name);
-  if (!known) throw refusal("Cannot find the datapath");
+  const named = name === undefined ? undefined : datapathNamed(name, bridges);
   const match = parseDatapathFlow(text);
-  const { inPort, port } = portOf(match);
-  const owners = [...bridges].filter(([, { ports }]) =>
-    [...ports.values()].some(({ ofport }) => openFlowNumber(ofport) === inPort),
-  );
-  const bridge = name !== undefined && bridges.has(name) ? name : owners[0]?.[0];
-  if (bridge === undefined) throw refusal(`no bridge has a port ${port}`);
-  return { bridge, inPort, port, frame: hex === undefined ? frameOfMatch(match) : frameOf(hex) };
+  const number = portOf(match).inPort;
+  const place = numbers.find(named, number);
+  const ofport = openFlowNumber(bridges.get(place?.bridge ?? "")?.ports.get(place?.name ?? "")?.ofport);
+  if (place === undefined || ofport === undefined)
+    throw refusal(`no OpenFlow port for datapath port ${number}`);
+  return {
+    bridge: place.bridge,
+    inPort: ofport,
+    port: ofport === OFPP_LOCAL ? "LOCAL" : String(ofport),
+    frame: hex === undefined ? frameOfMatch(match) : frameOf(hex),
+  };
+}
+
+/** The datapath's whole name; that of a bridge stands for the one that it is on. */
+function datapathNamed(word: string, bridges: DatapathBridges): string {
+  for (const [bridge, { config }] of bridges)
+    if (bridge === word || isNamed(config.datapath, word)) return config.datapath;
+  throw refusal("Cannot find the datapath");
 }
 
 function portOf(match: Match): { readonly inPort: number; readonly port: string } {

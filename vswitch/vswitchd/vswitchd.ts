@@ -14,7 +14,7 @@ import { parseActiveEndpoint, probeListen } from "../../base/jsonrpc/index.js";
 import { lockFile } from "../../base/linux/index.js";
 import type { Logger } from "../../base/log/index.js";
 import { insertOp, mapValue, type Operation, updateOp } from "../../base/ovsdb/index.js";
-import { type Clock, systemClock, type Timer } from "../../base/time/index.js";
+import { type Clock, systemClock, type Timer, WarpableClock } from "../../base/time/index.js";
 import { checkUnixPath } from "../../base/unix-path/index.js";
 import {
   type Database,
@@ -28,6 +28,7 @@ import { switchCommands } from "./commands.js";
 import { ConnectionTimes } from "./connection-times.js";
 import { Coverage } from "./coverage.js";
 import { databaseCommands } from "./database-commands.js";
+import { DummyAddresses, type DummyMode } from "./dummy.js";
 import { LinkResets } from "./link-resets.js";
 import { logCommands } from "./log-commands.js";
 import { Managers } from "./managers.js";
@@ -35,7 +36,7 @@ import { openMetricsServer, parseMetricsEndpoint } from "./metrics-server.js";
 import { formatMetrics } from "./metrics-text.js";
 import type { BridgeStatus, SwitchBackend, SwitchConfig } from "./model.js";
 import { makePidFiles } from "./pid-files.js";
-import { readModel } from "./read-model.js";
+import { type ReadOptions, readModel } from "./read-model.js";
 import { Reconciler } from "./reconciler.js";
 import { systemStatistics } from "./system-statistics.js";
 import { createUnixctlServer, type UnixctlCommand } from "./unixctl.js";
@@ -54,6 +55,8 @@ export interface VswitchdOptions {
   readonly version?: string;
   readonly log: Logger;
   readonly clock?: Clock;
+  /** Ports without devices, and a time that can be stopped and moved; "off" when absent. */
+  readonly dummy?: DummyMode;
 }
 
 export interface Backend extends SwitchBackend {
@@ -66,6 +69,7 @@ export type CreateBackend = (options: {
   readonly log: Logger;
   readonly clock: Clock;
   readonly version: string;
+  readonly dummy: DummyMode;
 }) => Promise<Backend>;
 
 export interface Vswitchd {
@@ -151,19 +155,28 @@ async function assemble(
   closeAll: () => Promise<void>,
 ): Promise<Vswitchd> {
   const { dir, log } = options;
+  const dummy = options.dummy ?? "off";
   const clock = options.clock ?? systemClock;
+  // What keeps the daemon itself going is not part of the time that tests stop.
+  const switchClock = options.clock ?? (dummy === "off" ? systemClock : new WarpableClock());
   const version = options.version ?? "0.1.0";
   const { database } = storage;
   const server = new DatabaseServer([storage], clock, log);
   opened.push(() => server.close());
-  const backend = await createBackend({ dir, log, clock, version });
+  const backend = await createBackend({ dir, log, clock: switchClock, version, dummy });
   opened.push(() => backend.close());
 
-  const core = new SwitchCore(database, server, backend, { dir, log, clock });
+  const core = new SwitchCore(database, server, backend, {
+    dir,
+    dummy,
+    addresses: new DummyAddresses(),
+    log,
+    clock,
+  });
   opened.push(() => core.stop());
   core.write([
     ...(database.rows("Open_vSwitch").size === 0 ? [insertOp("Open_vSwitch", {})] : []),
-    ...identityOperations({ version, databaseVersion: OPEN_VSWITCH_SCHEMA.version, dir }),
+    ...identityOperations({ version, databaseVersion: OPEN_VSWITCH_SCHEMA.version, dir, dummy }),
   ]);
   await core.start();
 
@@ -173,7 +186,7 @@ async function assemble(
   const closed = new Promise<void>((resolve) => {
     exit = resolve;
   });
-  const coverage = new Coverage(clock, () => backend.counters());
+  const coverage = new Coverage(switchClock, () => backend.counters());
   coverage.start();
   opened.push(() => coverage.stop());
   const modules = { backend, applied: core.reconciler.applied, server, coverage, version };
@@ -221,7 +234,7 @@ class SwitchCore {
     database: Database,
     server: DatabaseServer,
     backend: SwitchBackend,
-    { dir, log, clock }: { readonly dir: string; readonly log: Logger; readonly clock: Clock },
+    { log, clock, ...reading }: ReadOptions & { readonly log: Logger; readonly clock: Clock },
   ) {
     this.#database = database;
     this.#backend = backend;
@@ -232,7 +245,7 @@ class SwitchCore {
       backend,
       clock,
       log,
-      read: () => readModel(database, { dir }),
+      read: () => readModel(database, reading),
       report: (config) => this.#report(config),
     });
   }

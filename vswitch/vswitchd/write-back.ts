@@ -12,6 +12,7 @@ import {
   updateOp,
 } from "../../base/ovsdb/index.js";
 import type { ConnectionTexts } from "./connection-times.js";
+import { type DummyMode, dummyTypes } from "./dummy.js";
 import type { BridgeStatus, NumberedPort, SwitchConfig } from "./model.js";
 import type { AppliedSwitch } from "./plan.js";
 import { INTERFACE_TYPES } from "./read-model.js";
@@ -24,18 +25,19 @@ export interface Identity {
   readonly databaseVersion: string;
   /** Where the switch's sockets are. */
   readonly dir: string;
+  readonly dummy: DummyMode;
 }
 
 /** Facts about this switch that do not change while it runs. What an operator has named stays. */
-export function identityOperations({ version, databaseVersion, dir }: Identity): Operation[] {
+export function identityOperations({ version, databaseVersion, dir, dummy }: Identity): Operation[] {
   return [
     updateOp("Open_vSwitch", [], {
       ovs_version: version,
       db_version: databaseVersion,
       system_type: systemType().toLowerCase(),
       system_version: release(),
-      datapath_types: setValue(["netdev", "system"]),
-      iface_types: setValue(INTERFACE_TYPES),
+      datapath_types: setValue([...(dummy === "off" ? [] : ["dummy"]), "netdev", "system"]),
+      iface_types: setValue([...INTERFACE_TYPES, ...dummyTypes(dummy)].sort()),
       dpdk_initialized: false,
     }),
     mutateOp(

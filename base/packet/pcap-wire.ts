@@ -14,6 +14,33 @@ const FRAME_SIZE_MAX = 0xffff;
 /** In microseconds and in nanoseconds. */
 const MAGIC = 0xa1b2c3d4;
 const MAGIC_NANOSECONDS = 0xa1b23c4d;
+const VERSION = [2, 4] as const;
+const SNAPLEN = 1518;
+const LINKTYPE_ETHERNET = 1;
+
+/** What a recording of Ethernet frames in microseconds begins with, little-endian. */
+export function encodePcapHeader(): Uint8Array {
+  const bytes = new Uint8Array(HEADER_SIZE);
+  const view = new DataView(bytes.buffer);
+  view.setUint32(0, MAGIC, true);
+  view.setUint16(4, VERSION[0], true);
+  view.setUint16(6, VERSION[1], true);
+  view.setUint32(16, SNAPLEN, true);
+  view.setUint32(20, LINKTYPE_ETHERNET, true);
+  return bytes;
+}
+
+/** One whole frame behind it. */
+export function encodePcapRecord({ timeMs, frame }: PcapRecord): Uint8Array {
+  const bytes = new Uint8Array(RECORD_HEADER_SIZE + frame.byteLength);
+  const view = new DataView(bytes.buffer);
+  view.setUint32(0, Math.floor(timeMs / 1000), true);
+  view.setUint32(4, Math.floor((timeMs % 1000) * 1000), true);
+  view.setUint32(8, frame.byteLength, true);
+  view.setUint32(12, frame.byteLength, true);
+  bytes.set(frame, RECORD_HEADER_SIZE);
+  return bytes;
+}
 
 /** The records up to the first that is not whole; undefined when it is no such recording. */
 export function parsePcap(bytes: Uint8Array): PcapRecord[] | undefined {

@@ -1,0 +1,117 @@
+// What ovs-appctl can ask of datapaths and the ports on them: dpif/show, dpctl/show and their names. Source: ovs-vswitchd(8).
+import { PlinthError } from "../../base/errors/index.js";
+import { type CommandModules, command, list } from "./commands.js";
+import { isNamed, shownType } from "./dummy.js";
+import type { NumberedPort, SwitchBackend } from "./model.js";
+import type { AppliedSwitch } from "./plan.js";
+import type { UnixctlAnswer, UnixctlCommand } from "./unixctl.js";
+
+export function showCommands({ backend, applied }: CommandModules): Record<string, UnixctlCommand> {
+  return {
+    "dpif/show": command("", 0, 0, () => showPorts(backend, applied)),
+    "dpif/dump-dps": command("", 0, 0, () =>
+      list([...applied].map(([name, { config }]) => `${config.datapath.split("@")[0]}@${name}`)),
+    ),
+    "dpctl/dump-dps": command("", 0, 0, () => list(datapathsOf(applied))),
+    "dpctl/show": command("[-s] [dp...]", 0, 8, async (args) => {
+      const wanted = args.filter((word) => word !== "-s");
+      const all = datapathsOf(applied);
+      const chosen = (wanted.length === 0 ? all : wanted).map((word) => {
+        const name = all.find((one) => isNamed(one, word));
+        if (name !== undefined) return name;
+        throw new PlinthError("DATAPATH_UNKNOWN", `opening datapath ${word} failed (No such device)`);
+      });
+      const parts = await Promise.all(chosen.map((name) => showDatapath(name, backend, applied)));
+      return parts.join("");
+    }),
+  };
+}
+
+function datapathsOf(applied: AppliedSwitch): string[] {
+  return [...new Set([...applied.values()].map(({ config }) => config.datapath))].sort();
+}
+
+interface Lookups {
+  readonly hit: number;
+  readonly missed: number;
+}
+
+async function lookupsOf(bridges: readonly string[], backend: SwitchBackend): Promise<Lookups> {
+  const counters = await Promise.all(bridges.map((bridge) => backend.bridgeCounters(bridge)));
+  return {
+    hit: counters.reduce((sum, { pathHits }) => sum + pathHits, 0),
+    missed: counters.reduce((sum, { pathMisses }) => sum + pathMisses, 0),
+  };
+}
+
+function bridgesOn(datapath: string, applied: AppliedSwitch): string[] {
+  return [...applied].flatMap(([name, { config }]) => (config.datapath === datapath ? [name] : [])).sort();
+}
+
+async function showPorts(backend: SwitchBackend, applied: AppliedSwitch): Promise<UnixctlAnswer> {
+  let text = "";
+  const data: Record<string, unknown> = {};
+  for (const datapath of datapathsOf(applied)) {
+    const names = bridgesOn(datapath, applied);
+    const lookups = await lookupsOf(names, backend);
+    text += `${datapath}: hit:${lookups.hit} missed:${lookups.missed}\n`;
+    const bridges: Record<string, unknown> = {};
+    for (const bridge of names) {
+      const ports = inOrder(applied.get(bridge)?.ports ?? new Map()).map((port) =>
+        described(port, backend.datapathNumber(bridge, port.name)),
+      );
+      text += `  ${bridge}:\n`;
+      for (const { name, ofport, number, type, options } of ports)
+        text += `    ${name} ${ofport}/${number ?? "none"}: (${type}${options === "" ? "" : `: ${options}`})\n`;
+      bridges[bridge] = { ports };
+    }
+    data[datapath] = { ...lookups, bridges };
+  }
+  return { text, data };
+}
+
+interface DescribedPort {
+  readonly name: string;
+  readonly ofport: number;
+  /** In the datapath. */
+  readonly number: number | undefined;
+  readonly type: string;
+  readonly options: string;
+}
+
+function described(port: NumberedPort, number: number | undefined): DescribedPort {
+  const { name, ofport, type, isDummy } = port;
+  return { name, ofport, number, type: shownType(type, isDummy), options: optionsOf(port) };
+}
+
+/** Those that tell who is at the other end. */
+function optionsOf({ type, isDummy, options }: NumberedPort): string {
+  const names = isDummy ? ["pstream", "stream"] : type === "patch" ? ["peer"] : [];
+  return names
+    .flatMap((name) => (options[name] === undefined ? [] : [`${name}=${options[name]}`]))
+    .join(", ");
+}
+
+async function showDatapath(
+  datapath: string,
+  backend: SwitchBackend,
+  applied: AppliedSwitch,
+): Promise<string> {
+  const bridges = bridgesOn(datapath, applied);
+  const { hit, missed } = await lookupsOf(bridges, backend);
+  const ports = bridges.flatMap((bridge) =>
+    [...(applied.get(bridge)?.ports.values() ?? [])].flatMap((port) => {
+      const number = backend.datapathNumber(bridge, port.name);
+      return number === undefined ? [] : [described(port, number)];
+    }),
+  );
+  const lines = ports
+    .sort((a, b) => (a.number ?? 0) - (b.number ?? 0))
+    .map(({ name, number, type }) => `  port ${number}: ${name}${type === "system" ? "" : ` (${type})`}\n`);
+  return `${datapath}:\n  lookups: hit:${hit} missed:${missed} lost:0\n${lines.join("")}`;
+}
+
+/** As Open vSwitch lists them: by name. */
+function inOrder(ports: ReadonlyMap<string, NumberedPort>): NumberedPort[] {
+  return [...ports.values()].sort((a, b) => (a.name < b.name ? -1 : 1));
+}
