@@ -286,7 +286,7 @@ describe("plinth appctl -o json", () => {
     expect(await json("fdb/show", "br0")).toEqual([]);
     expect(await json("fdb/stats-show", "br0")).toMatchObject({ current: 0, maximum: 8192 });
     expect(await json("dpif/show")).toMatchObject({
-      bridges: { br0: { ports: [{ name: "br0", ofport: 65534, type: "internal" }] } },
+      "netdev@plinth": { bridges: { br0: { ports: [{ name: "br0", ofport: 65534, type: "internal" }] } } },
     });
     expect(await json("drop/show")).toEqual({ br0: [] });
     expect(await json("memory/show")).toMatchObject({ ports: 1 });

@@ -1,5 +1,5 @@
 // A packet by its fields: "tcp,in_port=1,vlan_tci=0x0000,dl_src=…,tcp_flags=syn". Pure.
-import type { PacketView } from "../flow/index.js";
+import type { MegaflowView, PacketView } from "../flow/index.js";
 import { matchParts, type PortNames } from "./match-text.js";
 
 /** Open vSwitch knows two tags. */
@@ -16,8 +16,12 @@ export interface PacketFormat {
 /** What is told before the packet's own fields. */
 const METADATA = /^(recirc_id|pkt_mark|conj_id|actset_output|ct_\w+)=/;
 
-export function formatPacket({ match, tags }: PacketView, format: PacketFormat = {}): string {
-  const parts = [...(format.prefix ?? []), ...matchParts(match, format.names)];
+export function formatPacket({ match, tags, labels = [] }: PacketView, format: PacketFormat = {}): string {
+  const parts = matchParts(match, format.names);
+  parts.splice(parts[0]?.startsWith("pkt_mark=") === true ? 1 : 0, 0, ...(format.prefix ?? []));
+  const bottom = parts.findIndex((part) => part.startsWith("mpls_bos="));
+  if (bottom >= 0)
+    parts.splice(bottom + 1, 0, ...labels.map((entry, i) => `mpls_lse${i + 1}=${entry >>> 0}`));
   if (format.withLayer === true) {
     const at = parts.findIndex((part) => !METADATA.test(part));
     parts.splice(at < 0 ? parts.length : at, 0, "eth");
@@ -30,4 +34,17 @@ export function formatPacket({ match, tags }: PacketView, format: PacketFormat =
   if (tags.length < TAGS_SHOWN) inner.push(`vlan_tci${tags.length}=0x0000`);
   parts.splice(last + 1, 0, ...inner);
   return parts.join(",");
+}
+
+/** What of the packet counted: "recirc_id=0,eth,ip,in_port=1,nw_dst=10.0.0.0/8,nw_frag=no". */
+export function formatMegaflow({ match, innerTag }: MegaflowView, recirculation: string): string {
+  const prefix = [`recirc_id=${recirculation}`];
+  // Types and codes of ICMP lie in words of 16 bits there.
+  const text = formatPacket({ match, tags: [] }, { prefix, withLayer: true }).replaceAll(
+    /(icmp_(?:type|code))=(\d+)/g,
+    (_, name: string, value: string) => `${name}=0x${Number(value).toString(16)}/0xff`,
+  );
+  if (innerTag === undefined) return text;
+  const inner = `dl_vlan1=${innerTag.tci & 0xfff},dl_vlan_pcp1=${innerTag.tci >> 13}`;
+  return text.replace(/(dl_vlan_pcp=\d+|vlan_tci=[^,]+|dl_vlan=\d+(?!,dl_vlan_pcp))/, `$1,${inner}`);
 }

@@ -1,13 +1,15 @@
 // A trace as ofproto/trace of Open vSwitch prints it. Pure.
 // Source: ovs-vswitchd(8), ofproto/trace. Steps without further siblings stand where their parent stood, so that a
 // chain of tables does not wander to the right; everything else is indented below what it belongs to.
-import type { Action, Instruction } from "../../base/openflow/index.js";
+import { type Action, type Instruction, OXM_FIELDS } from "../../base/openflow/index.js";
 import type { DropReason, PacketView, TraceNode, TraceRun } from "../flow/index.js";
 import { formatAction } from "./action-text.js";
+import { formatFieldValue, numberToBytes } from "./field-text.js";
 import { formatPriorityAndMatch } from "./flow-text.js";
-import { formatPacket } from "./frame-text.js";
+import { formatMegaflow, formatPacket } from "./frame-text.js";
 import { formatInstructions } from "./instruction-text.js";
 import { formatMatch, formatStateBits } from "./match-text.js";
+import { formatRange } from "./range-text.js";
 
 const RULER = "=".repeat(79);
 /** How the original words what ended a packet; "" is told by the step itself. */
@@ -33,10 +35,7 @@ function formatRun(bridge: string, run: TraceRun): string {
   const flow = (view: PacketView): string => formatPacket(view, { prefix, withLayer: recirculated });
   const [start, end] = [flow(run.start), flow(run.end)];
   const title = `bridge("${bridge}")`;
-  const megaflow = formatPacket(run.start, {
-    prefix: [`recirc_id=${recirculated ? `0x${run.recirculation.toString(16)}` : "0"}`],
-    withLayer: true,
-  });
+  const megaflow = formatMegaflow(run.megaflow, recirculated ? `0x${run.recirculation.toString(16)}` : "0");
   return [
     ...(recirculated ? [`\n${RULER}\n${resumption(run)}\n${RULER}\n\n`] : []),
     `Flow: ${start}\n\n`,
@@ -99,6 +98,8 @@ function linesOf(node: TraceNode, run: TraceRun): string[] {
       return [setText(node.actions, node.was)];
     case "detail":
       return [` -> ${node.text}`];
+    case "assigned":
+      return [` -> ${assignedText(node)}`];
     case "warning":
       return [` >> ${node.text}`];
     case "error":
@@ -134,6 +135,18 @@ function actionLines(action: Action): string[] {
         ]),
     " -> Sets the packet to an untracked state, and clears all the conntrack fields.",
   ];
+}
+
+/** "NXM_NX_REG0[] is now 0x5". */
+function assignedText({ range, value }: Extract<TraceNode, { kind: "assigned" }>): string {
+  const field = OXM_FIELDS[range.field];
+  const isWhole = range.offset === 0 && range.bits >= field.bits;
+  const text = isWhole
+    ? formatFieldValue(field, { value: numberToBytes(value, field.size) })
+    : value === 0n
+      ? "0"
+      : `0x${value.toString(16)}`;
+  return `${formatRange(range)} is now ${text}`;
 }
 
 function instructionText(instruction: Instruction): string {
@@ -206,6 +219,8 @@ function tell(nodes: readonly TraceNode[], run: TraceRun): string[] {
         return [`    ${instructionText(node.instruction)}`];
       case "drop":
         return node.reason === "no-output" || node.reason === "table-miss" ? [] : [`    (${node.reason})`];
+      case "assigned":
+        return [`    (${assignedText(node)})`];
       default:
         return [`    (${node.text})`];
     }

@@ -45,7 +45,9 @@ export class Forwarding {
   /** Forwards as NORMAL would now, learning nothing and giving every copy to `send`. */
   dryNormal(send: (packet: number, slot: PortSlot) => void, drop: (reason: number) => void): NormalForwarder {
     const find: MacTable["find"] = (high, low, vlan, nowMs) => this.macs.find(high, low, vlan, nowMs);
-    return createNormal({ ...this.#modules, send, drop }, { find, learn: () => {} }, this.#settings);
+    // By number, which reads better than in the order in which they came.
+    const slots = [...this.#modules.slots].sort((a, b) => a.ofport - b.ofport);
+    return createNormal({ ...this.#modules, slots, send, drop }, { find, learn: () => {} }, this.#settings);
   }
 
   /** Ports have come or gone. */

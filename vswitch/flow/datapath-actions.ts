@@ -4,7 +4,7 @@
 import type { Action, CtAction, NatAction } from "../../base/openflow/index.js";
 import type { PacketPool } from "../../base/packet/index.js";
 import { formatIpv4Address, formatIpv6Address, formatMac } from "../../base/wire/index.js";
-import { tagsOf } from "./exact-match.js";
+import { labelsOf, tagsOf } from "./exact-match.js";
 import { readField } from "./fields.js";
 import * as K from "./key.js";
 
@@ -16,6 +16,8 @@ interface State {
 
 export class DatapathActions {
   readonly actions: string[] = [];
+  /** How many of the tags that the packet came with were taken off it, at most. */
+  popped = 0;
   readonly #pool: PacketPool;
   readonly #headers: K.Headers;
   /** VLAN tags that it came with. */
@@ -82,6 +84,7 @@ export class DatapathActions {
     if (sameProtocol(base.key, now.key)) actions.push(...networkChanges(base.key, now.key));
     if (!leavesMpls) actions.push(...labelChanges(base, now));
     actions.push(...tagChanges(base.tags, now.tags));
+    this.popped = Math.max(this.popped, base.tags.length - commonEnd(base.tags, now.tags));
     if (base.key[K.K_PKT_MARK] !== now.key[K.K_PKT_MARK])
       actions.push(`set(skb_mark(0x${((now.key[K.K_PKT_MARK] as number) >>> 0).toString(16)}))`);
     this.#base = now;
@@ -148,9 +151,12 @@ function changes(
   const parts = fields.flatMap(([field, name, format]) => {
     const [a, b] = [readField(before, field)?.value, readField(after, field)?.value];
     if (a === undefined || b === undefined || a.every((byte, i) => byte === b[i])) return [];
-    // Of the traffic class only the DSCP was to change, where the ECN is the same.
-    const mask = field === "ip_tos" && ((numberOf(a) ^ numberOf(b)) & 3) === 0 ? "/0xfc" : "";
-    return [`${name}=${format(b)}${mask}`];
+    if (field !== "ip_tos") return [`${name}=${format(b)}`];
+    // Of the traffic class, what was to change: the DSCP, the ECN, or both.
+    const changed = numberOf(a) ^ numberOf(b);
+    const mask = (changed & 3) === 0 ? 0xfc : (changed & 0xfc) === 0 ? 3 : 0xff;
+    const bits = `0x${(numberOf(b) & mask).toString(16)}`;
+    return [`${name}=${mask === 0xff ? bits : `${bits}/0x${mask.toString(16)}`}`];
   });
   return parts.length === 0 ? [] : [`set(${layer}(${parts.join(",")}))`];
 }
@@ -213,21 +219,6 @@ function labelChanges(before: State, after: State): string[] {
     ...before.labels.slice(0, gone).map(() => `pop_mpls(eth_type=0x${type})`),
     ...added.map((entry) => `push_mpls(${label(entry)},eth_type=0x${type})`),
   ];
-}
-
-const LABELS_MAX = 8;
-
-/** The label stack entries, outermost first. */
-function labelsOf(pool: PacketPool, headers: K.Headers, key: Int32Array): number[] {
-  const type = (key[K.K_TYPE_TCI] as number) >>> 16;
-  const labels: number[] = [];
-  if (type !== 0x8847 && type !== 0x8848) return labels;
-  for (let at = headers.payload; at + 4 <= headers.end && labels.length < LABELS_MAX; at += 4) {
-    const entry = pool.view.getUint32(at);
-    labels.push(entry);
-    if ((entry & 0x100) !== 0) break;
-  }
-  return labels;
 }
 
 function zoneOf({ zone }: CtAction, key: Int32Array): number {

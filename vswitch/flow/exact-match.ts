@@ -11,6 +11,8 @@ export interface PacketView {
   readonly match: Match;
   /** Tag control information of each VLAN tag, outermost first, with the bit 0x1000 set. */
   readonly tags: readonly number[];
+  /** MPLS label stack entries behind the first. */
+  readonly labels?: readonly number[];
 }
 
 export interface FrameView extends PacketView {
@@ -24,8 +26,12 @@ const PIPELINE: readonly OxmFieldName[] = [
   ...(["ct_label", "pkt_mark", "reg0", "reg1", "reg2", "reg3", "reg4", "reg5", "reg6", "reg7"] as const),
 ];
 
-/** `tags` of the frame are the caller's: the key holds only the outermost. */
-export function packetView(key: Int32Array, tags: readonly number[]): PacketView {
+/** `tags` and `labels` of the frame are the caller's: the key holds only the outermost of each. */
+export function packetView(
+  key: Int32Array,
+  tags: readonly number[],
+  labels: readonly number[] = [],
+): PacketView {
   const fields: OxmFieldName[] = ["in_port", "eth_src", "eth_dst", "eth_type"];
   const type = (key[K.K_TYPE_TCI] as number) >>> 16;
   const protocol = (key[K.K_IP] as number) >>> 24;
@@ -45,10 +51,11 @@ export function packetView(key: Int32Array, tags: readonly number[]): PacketView
   }
   const tci = tags[0] ?? 0;
   match.push({ field: "vlan_tci", value: Uint8Array.of(tci >> 8, tci & 0xff) });
-  return { match, tags };
+  return labels.length < 2 ? { match, tags } : { match, tags, labels: labels.slice(1, 1 + LABELS_SHOWN) };
 }
 
 function transportFields(type: number, protocol: number, key: Int32Array): readonly OxmFieldName[] {
+  if (((key[K.K_IP] as number) & K.FRAGMENT_LATER) !== 0) return [];
   if (protocol === 6) return ["tcp_src", "tcp_dst", "tcp_flags"];
   if (protocol === 17) return ["udp_src", "udp_dst"];
   if (protocol === 132) return ["sctp_src", "sctp_dst"];
@@ -72,6 +79,23 @@ export function tagsOf(pool: PacketPool, packet: number): number[] {
     tags.push(view.getUint16(at + 2) | 0x1000);
   }
   return tags;
+}
+
+const LABELS_MAX = 8;
+/** As many as Open vSwitch knows, but for the first. */
+const LABELS_SHOWN = 2;
+
+/** The label stack entries, outermost first. */
+export function labelsOf(pool: PacketPool, headers: K.Headers, key: Int32Array): number[] {
+  const type = (key[K.K_TYPE_TCI] as number) >>> 16;
+  const labels: number[] = [];
+  if (type !== 0x8847 && type !== 0x8848) return labels;
+  for (let at = headers.payload; at + 4 <= headers.end && labels.length < LABELS_MAX; at += 4) {
+    const entry = pool.view.getUint32(at);
+    labels.push(entry);
+    if ((entry & 0x100) !== 0) break;
+  }
+  return labels;
 }
 
 let scratch: PacketPool | undefined;

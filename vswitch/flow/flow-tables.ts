@@ -170,7 +170,7 @@ export class FlowTables {
     reason: FlowRemovedReason,
     nowMs: number,
   ): void {
-    const list = gone.size === 0 ? [] : this.#all();
+    const list = gone.size === 0 ? [] : this.flowsOf(OFPTT_ALL);
     for (let f = 0; f < list.length; f++) {
       const flow = list[f]!;
       if ([...namedBy(flow.instructions)].some((id) => gone.has(id))) this.#remove(flow, reason, nowMs); // cold
@@ -452,11 +452,11 @@ export class FlowTables {
   }
 
   groupStats(nowMs: number): GroupStats[] {
-    return this.groups.stats(nowMs, countReferences(this.#all(), groupsIn));
+    return this.groups.stats(nowMs, countReferences(this.flowsOf(OFPTT_ALL), groupsIn));
   }
 
   meterStats(nowMs: number): MeterStats[] {
-    return this.meters.stats(nowMs, countReferences(this.#all(), metersIn));
+    return this.meters.stats(nowMs, countReferences(this.flowsOf(OFPTT_ALL), metersIn));
   }
 
   #filtered(filter: FlowStatsFilter): Flow[] {
@@ -478,8 +478,8 @@ export class FlowTables {
     return found.sort((a, b) => a.tableId - b.tableId || b.priority - a.priority);
   }
 
-  #all(): Flow[] {
-    return this.#tablesOf(OFPTT_ALL).flatMap((table) => table.covered(EVERYTHING));
+  flowsOf(tableId: number): Flow[] {
+    return this.#tablesOf(tableId).flatMap((table) => table.covered(EVERYTHING));
   }
 
   #tablesOf(tableId: number): ConjunctiveClassifier[] {

@@ -32,6 +32,7 @@ export * as FlowKey from "./key.js";
 export { Headers, KEY_WORDS } from "./key.js";
 export { BANDS_MAX, BUCKETS_MAX, FLOWS_MAX, GROUPS_MAX, METERS_MAX, TABLES } from "./limits.js";
 export { covers, overlaps } from "./masked-key.js";
+export type { InnerTag, MegaflowView } from "./megaflow.js";
 export { PathCache } from "./path-cache.js";
 export { Pipeline } from "./pipeline.js";
 export type {

@@ -1,15 +1,17 @@
 // Traces a packet: the same pipeline as for traffic, with an observer that writes down every step and a sink that
 // sends nothing. Counters, caches and connections stay as they are.
 // Thread: datapath worker, between breaths.
-import type { Action, Instruction, Match } from "../../base/openflow/index.js";
+import type { Action, BitRange, Instruction, Match } from "../../base/openflow/index.js";
 import { effective } from "./action-set-order.js";
 import { compileActions } from "./compile-actions.js";
 import { DatapathActions } from "./datapath-actions.js";
 import type { DropReason } from "./drop-reasons.js";
-import { type PacketView, packetView, tagsOf } from "./exact-match.js";
+import { labelsOf, type PacketView, packetView, tagsOf } from "./exact-match.js";
+import { getBits, keyField } from "./fields.js";
 import type { Flow } from "./flow.js";
-import type { GroupBucket } from "./groups.js";
+import { GROUP_FF, GROUP_SELECT, type GroupBucket } from "./groups.js";
 import * as K from "./key.js";
+import { Megaflow, type MegaflowView } from "./megaflow.js";
 import { Pipeline } from "./pipeline.js";
 import type { PacketSink, PipelineObserver, PipelineOptions } from "./pipeline-modules.js";
 import type { Program } from "./program.js";
@@ -29,6 +31,8 @@ export type TraceNode =
   | { readonly kind: "instruction"; readonly instruction: Instruction }
   /** What the action set holds now; `was`: before it was cleared. */
   | { readonly kind: "set-is"; readonly actions: readonly Action[]; readonly was: boolean }
+  /** What an action has written into a field. */
+  | { readonly kind: "assigned"; readonly range: BitRange; readonly value: bigint }
   /** Something worth knowing, something dubious, or something that ended the packet, in words. */
   | { readonly kind: "detail" | "warning" | "error"; readonly text: string }
   /** A flow without actions, or none at all. */
@@ -51,6 +55,8 @@ export interface TraceRun {
   readonly start: PacketView;
   readonly end: PacketView;
   readonly nodes: readonly TraceNode[];
+  /** What of the packet decided all this. */
+  readonly megaflow: MegaflowView;
   /** In the syntax of Open vSwitch's datapath. */
   readonly actions: readonly string[];
 }
@@ -120,6 +126,7 @@ interface OpenRun {
   end: PacketView;
   readonly nodes: TraceNode[];
   readonly output: DatapathActions;
+  readonly megaflow: Megaflow;
 }
 
 class Recorder implements PipelineObserver, PacketSink {
@@ -144,7 +151,10 @@ class Recorder implements PipelineObserver, PacketSink {
   }
 
   get runs(): readonly TraceRun[] {
-    return this.#runs.map(({ output, ...run }) => ({ ...run, actions: output.actions }));
+    return this.#runs.map(({ output, megaflow, ...run }) => {
+      megaflow.popped(output.popped);
+      return { ...run, megaflow: megaflow.view(run.start), actions: output.actions };
+    });
   }
 
   begin(packet: number): void {
@@ -161,9 +171,10 @@ class Recorder implements PipelineObserver, PacketSink {
   }
 
   #open(recirculation: number, state: TraceRun["state"], key: Int32Array, packet: number): void {
-    const view = packetView(key, tagsOf(this.#options.pool, packet));
+    const { view, shown } = this.#viewOf(key, packet);
+    const megaflow = new Megaflow(shown, view.tags);
     const output = new DatapathActions(this.#options.pool, this.#headers(), packet, key);
-    this.#runs.push({ recirculation, state, start: view, end: view, nodes: [], output });
+    this.#runs.push({ recirculation, state, start: view, end: view, nodes: [], output, megaflow });
     this.#list = this.#run.nodes;
     this.#outer.length = 0;
     this.#firstTable = undefined;
@@ -171,17 +182,34 @@ class Recorder implements PipelineObserver, PacketSink {
     this.#setPending = false;
   }
 
+  /** The packet as people are to see it: with the ports of a first fragment, which flows do not see. */
+  #viewOf(key: Int32Array, packet: number): { readonly view: PacketView; readonly shown: Int32Array } {
+    const { pool } = this.#options;
+    const tags = tagsOf(pool, packet);
+    const shown = key.slice();
+    const headers = this.#headers();
+    headers.readsFirstFragments = true;
+    this.#tagsAtFirst ??= tags.length;
+    headers.tagsLimit = headers.tagsMax + Math.max(0, tags.length - this.#tagsAtFirst);
+    headers.parse(pool, packet, shown);
+    return { view: packetView(shown, tags, labelsOf(pool, headers, shown)), shown };
+  }
+  #tagsAtFirst: number | undefined;
+
   get #run(): OpenRun {
     return this.#runs.at(-1) as OpenRun;
   }
 
   #add(node: TraceNode): void {
+    this.#tellAssigned();
     if (this.#count++ < NODES_MAX) this.#list.push(node);
   }
 
   // --- Steps
 
-  table(tableId: number, flow: Flow | null): void {
+  table(tableId: number, flow: Flow | null, key: Int32Array): void {
+    this.#key = key;
+    this.#run.megaflow.lookup(this.#options.tables, tableId, key, flow);
     const nodes: TraceNode[] = [];
     const shown = flow === null ? null : describeFlow(flow);
     this.#add({ kind: "table", tableId, flow: shown, nodes });
@@ -203,8 +231,36 @@ class Recorder implements PipelineObserver, PacketSink {
     const action = program.actions[program.offsets.indexOf(at)];
     if (action === undefined) return;
     this.#add({ kind: "action", action });
+    this.#key = key;
+    this.#assigned = destinationOf(action);
+    this.#chooses = undefined;
+    this.#run.megaflow.action(action, key, tagsOf(this.#options.pool, packet).length);
+    if (action.type === "learn")
+      this.#add({ kind: "warning", text: "suppressing side effects, so learn action ignored" });
+    if (action.type === "group") this.#group(action.groupId, key);
     if (action.type === "ct") this.#ct(action, key, packet);
   }
+
+  #group(groupId: number, key: Int32Array): void {
+    this.#chooses = this.#options.tables.groups.get(groupId)?.kind;
+    if (this.#chooses === GROUP_SELECT) this.#run.megaflow.conversation(key);
+  }
+  /** Kind of the group that has just been met. */
+  #chooses: number | undefined;
+
+  /** What the last action has written, once it has been done. */
+  #tellAssigned(): void {
+    const range = this.#assigned;
+    this.#assigned = undefined;
+    const field = range === undefined ? undefined : keyField(range.field);
+    if (range === undefined || field === undefined || this.#key === undefined) return;
+    const start = field.start + field.bits - range.offset - range.bits;
+    const value = getBits(this.#key, start, range.bits);
+    if (this.#count++ < NODES_MAX) this.#list.push({ kind: "assigned", range, value });
+  }
+  #assigned: BitRange | undefined;
+  /** The pipeline's, as it is now. */
+  #key: Int32Array | undefined;
 
   #ct(action: Extract<Action, { type: "ct" }>, key: Int32Array, packet: number): void {
     this.#run.output.commitKey(key, packet);
@@ -234,6 +290,8 @@ class Recorder implements PipelineObserver, PacketSink {
   enter(bucket: GroupBucket | null): void {
     this.#outer.push(this.#list);
     if (bucket === null) return;
+    if (this.#chooses === GROUP_SELECT || this.#chooses === GROUP_FF)
+      this.#add({ kind: "detail", text: `using bucket ${bucket.index}` });
     const nodes: TraceNode[] = [];
     this.#add({ kind: "bucket", index: bucket.index, nodes });
     this.#list = nodes;
@@ -249,7 +307,8 @@ class Recorder implements PipelineObserver, PacketSink {
 
   /** The run is over; the packet is as it ended. */
   done(key: Int32Array, packet: number): void {
-    this.#run.end = packetView(key, tagsOf(this.#options.pool, packet));
+    this.#tellAssigned();
+    this.#run.end = this.#viewOf(key, packet).view;
   }
 
   recirculate(tableId: number, key: Int32Array, packet: number): void {
@@ -313,9 +372,17 @@ class Recorder implements PipelineObserver, PacketSink {
   }
 
   #send(packet: number, port: number): void {
-    this.#run.output.commit(packet);
+    if (this.#key === undefined) this.#run.output.commit(packet);
+    else this.#run.output.commitKey(this.#key, packet);
     this.#run.output.output(this.#options.datapathPort(port));
   }
+}
+
+/** Where an action writes something that does not stand in it. */
+function destinationOf(action: Action): BitRange | undefined {
+  if (action.type === "move" || action.type === "multipath") return action.destination;
+  if (action.type === "bundle") return action.destination;
+  return action.type === "pop" ? action.range : undefined;
 }
 
 function describeFlow(flow: Flow): TraceFlow {
