@@ -9,7 +9,6 @@ import {
   OFP_NO_BUFFER,
   OFPC_FRAG_REASM,
   OFPCML_NO_BUFFER,
-  OFPP_CONTROLLER,
   OFPP_LOCAL,
   OFPPC_PORT_DOWN,
   type PacketOut,
@@ -20,14 +19,12 @@ import {
   type Batch,
   completeChecksum,
   FRAME_SIZE_MAX,
-  FRAME_SIZE_MIN,
   type PacketPool,
   Segmenter,
 } from "../../base/packet/index.js";
 import { IpReassembler } from "../conntrack/index.js";
 import {
   type BurstRunner,
-  compileActions,
   DROP_MIRROR_OUTPUT,
   DROP_NO_BUFFER,
   DROP_NO_RECEIVE,
@@ -54,6 +51,7 @@ import { Delivery } from "./delivery.js";
 import type { BridgeEvent } from "./events.js";
 import { Forwarding } from "./forwarding.js";
 import { OFPORT_MAX, TABLE_COUNT } from "./limits.js";
+import { compilePacketOut } from "./packet-out.js";
 import { PORT_CONFIG_MASK, PortSlot, type PortSlotOptions } from "./port-slot.js";
 import type { BridgeSettings, PortSettings } from "./settings.js";
 
@@ -370,15 +368,7 @@ export class Bridge implements PacketSink {
 
   /** Its compiled actions; throws as change() does, and sends nothing. */
   checkPacketOut(message: PacketOut): Program {
-    if (message.bufferId !== OFP_NO_BUFFER)
-      throw flowError("OFPBRC_BUFFER_UNKNOWN", "this switch buffers no packets");
-    const size = message.data.byteLength;
-    if (size < FRAME_SIZE_MIN || size > FRAME_SIZE_MAX)
-      throw flowError("OFPBRC_BAD_PACKET", `a frame of ${size} bytes`);
-    if (message.inPort !== OFPP_CONTROLLER && message.inPort !== OFPP_LOCAL && message.inPort > OFPORT_MAX)
-      throw flowError("OFPBRC_BAD_PORT", `in_port ${message.inPort}`);
-    const context = { groupExists: (id: number) => this.tables.groups.has(id), portExists: () => true };
-    return compileActions(message.actions, context, undefined);
+    return compilePacketOut(message, (id) => this.tables.groups.has(id));
   }
 
   #portMod(mod: PortMod): void {
