@@ -1,97 +1,152 @@
-// NBD: random and sequential reads and writes by fio against storaged, nbdkit and qemu-nbd, all on the same filesystem.
-//   node dist/bench/nbd.js [--runs 5] [--seconds 4]
-import { type ChildProcess, spawn } from "node:child_process";
-import { existsSync, mkdtempSync, rmSync, truncateSync, writeFileSync } from "node:fs";
+// NBD: random and sequential reads and writes, flushes and copies against storaged and the servers of others, all on the
+// same file system, in turn; with the processor time that each server needs for an operation.
+//   node dist/bench/nbd.js [--runs 5] [--seconds 4] [--peers nbdkit,qemu-nbd,…] [--only "64 KiB"] [--print]
+// --print leaves RESULTS.md alone: for a machine that is busy with something else.
+import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
-import { waitFor } from "../base/time/index.js";
-import { endChild, PLINTH, requirePrograms, runOk } from "../test/support/run.js";
-import { type Contender, compare, type Outcome, writeResults } from "./support/compare.js";
+import { requirePrograms, runOk } from "../test/support/run.js";
+import { type Contender, compare, format, type Outcome, writeResults } from "./support/compare.js";
+import { NBD_SERVERS, type NbdBenchServer } from "./support/nbd-servers.js";
 
+const PEERS = [...NBD_SERVERS.keys()].filter((name) => name !== "plinth");
 const { values } = parseArgs({
-  options: { runs: { type: "string", default: "5" }, seconds: { type: "string", default: "4" } },
+  options: {
+    runs: { type: "string", default: "5" },
+    seconds: { type: "string", default: "4" },
+    peers: { type: "string", default: PEERS.join(",") },
+    only: { type: "string", default: "" },
+    print: { type: "boolean", default: false },
+  },
 });
 const runs = Number(values.runs);
 const seconds = Number(values.seconds);
 const SIZE_MIB = 512;
+requirePrograms("fio", "nbdkit", "qemu-nbd", "qemu-storage-daemon", "nbd-server", "nbdcopy");
+const dir = mkdtempSync("/tmp/plinth-bench-");
 
-const WORKS = [
-  { title: "4 KiB random read, QD 16", fio: ["--rw=randread", "--bs=4k", "--iodepth=16"] },
-  { title: "4 KiB random write, QD 16", fio: ["--rw=randwrite", "--bs=4k", "--iodepth=16"] },
-  { title: "4 KiB random write, QD 1", fio: ["--rw=randwrite", "--bs=4k", "--iodepth=1"] },
-  { title: "64 KiB sequential read, QD 16", fio: ["--rw=read", "--bs=64k", "--iodepth=16"] },
-  { title: "64 KiB sequential write, QD 16", fio: ["--rw=write", "--bs=64k", "--iodepth=16"] },
-] as const;
-
-interface Server {
-  readonly name: string;
-  readonly uri: string;
-  readonly child: ChildProcess;
+interface Work {
+  readonly title: string;
+  readonly unit: string;
+  measure(server: NbdBenchServer): Promise<{ rate: number; operations: number }>;
 }
 
-requirePrograms("fio", "nbdkit", "qemu-nbd", "nbdcopy");
-const dir = mkdtempSync("/tmp/plinth-bench-");
-const servers: Server[] = [];
+const random = (kind: string, words: readonly string[]): Work[] =>
+  [1, 16, 64].map((depth) =>
+    fioWork(`4 KiB ${kind}, QD ${depth}`, ["--bs=4k", `--iodepth=${depth}`, ...words]),
+  );
+const sequential = (size: string, depth: number): Work[] =>
+  ["read", "write"].map((kind) =>
+    fioWork(`${size} sequential ${kind}, QD ${depth}`, [
+      ...[`--rw=${kind}`, `--bs=${size.replace(" KiB", "k").replace(" MiB", "m")}`, `--iodepth=${depth}`],
+    ]),
+  );
+const WORKS: readonly Work[] = [
+  ...random("random read", ["--rw=randread"]),
+  ...random("random write", ["--rw=randwrite"]),
+  ...random("random 70:30", ["--rw=randrw", "--rwmixread=70"]),
+  ...sequential("64 KiB", 16),
+  ...sequential("1 MiB", 4),
+  fioWork("4 KiB write and flush, QD 1", ["--rw=randwrite", "--bs=4k", "--iodepth=1", "--fsync=1"]),
+  fioWork("4 KiB write and flush, QD 16", ["--rw=randwrite", "--bs=4k", "--iodepth=16", "--fsync=1"]),
+  copyWork("nbdcopy out", (uri) => [uri, "null:"]),
+  copyWork("nbdcopy in", (uri) => [join(dir, "image"), uri]),
+].filter(({ title }) => title.includes(values.only));
+
+const servers: NbdBenchServer[] = [];
 try {
-  servers.push(await startPlinth(), await startNbdkit(), await startQemu());
-  for (const { uri } of servers) await fill(uri);
-  const outcomes: Outcome[] = [];
-  for (const { title, fio } of WORKS) {
-    const [ours, ...peers] = servers.map(
-      (server): Contender => ({ name: server.name, measure: () => iops(server.uri, fio) }),
-    );
-    if (ours === undefined) throw new Error("no server");
-    outcomes.push(await compare({ title, unit: "IOPS", better: "higher", ours, peers, runs }));
+  for (const name of ["plinth", ...values.peers.split(",")]) {
+    const start = NBD_SERVERS.get(name);
+    if (start === undefined) throw new Error(`no server ${name}; there are ${PEERS.join(", ")}`);
+    const home = join(dir, String(servers.length));
+    mkdirSync(home);
+    servers.push(await start(home, SIZE_MIB));
   }
-  writeResults("NBD", `node dist/bench/nbd.js --runs ${runs} --seconds ${seconds}`, outcomes, [
-    `One connection over a unix socket, a ${SIZE_MIB} MiB export that was written once; nbdkit and qemu-nbd (cache=writeback) serve a plain file, storaged a checksummed log.`,
-  ]);
+  for (const { uri } of servers) await fill(uri);
+  await runOk("nbdcopy", [(servers[0] as NbdBenchServer).uri, join(dir, "image")]);
+  const outcomes: Outcome[] = [];
+  for (const work of WORKS) outcomes.push(...(await measureAll(work)));
+  const command = `node dist/bench/nbd.js --runs ${runs} --seconds ${seconds}`;
+  const notes = [
+    `One connection over a unix socket (nbdcopy: several), a ${SIZE_MIB} MiB export that was written once; the others serve a plain file, or memory (nbdkit memory), storaged a checksummed log. CPU: of the server alone, for each operation of the same runs.`,
+  ];
+  if (values.print) for (const outcome of outcomes) print(outcome);
+  else writeResults("NBD", command, outcomes, notes);
 } finally {
-  for (const { child } of servers) await endChild(child);
+  for (const server of servers) await server.end();
   rmSync(dir, { recursive: true, force: true });
 }
 
-async function startPlinth(): Promise<Server> {
-  const home = join(dir, "s");
-  const args = [PLINTH, "storaged", "--dir", home, "--disk", join(dir, "disk")];
-  const child = spawn(process.execPath, args, { stdio: "ignore" });
-  const socket = join(home, "nbd.sock");
-  await waitFor(() => existsSync(join(home, "control.sock")), "storaged does not start", 20_000);
-  await runOk(process.execPath, [
-    PLINTH,
-    "volume",
-    "create",
-    "bench",
-    "--size",
-    `${SIZE_MIB}MiB`,
-    "--dir",
-    home,
-  ]);
-  return { name: "plinth storaged", uri: `nbd+unix:///bench?socket=${socket}`, child };
+/** The rate, and from the same runs what it costs the server. */
+async function measureAll({ title, unit, measure }: Work): Promise<Outcome[]> {
+  const costs = servers.map((): number[] => []);
+  const rated = servers.map(
+    (server, i): Contender => ({
+      name: server.name,
+      measure: async () => {
+        const before = server.cpuUs();
+        const { rate, operations } = await measure(server);
+        costs[i]?.push((server.cpuUs() - before) / operations);
+        return rate;
+      },
+    }),
+  );
+  const costing = servers.map(
+    (server, i): Contender => ({
+      name: server.name,
+      measure: async () => costs[i]?.shift() ?? Number.NaN,
+    }),
+  );
+  const outcomes: Outcome[] = [];
+  for (const [contenders, what, better] of [
+    [rated, unit, "higher"],
+    [costing, "CPU µs per operation", "lower"],
+  ] as const) {
+    const [ours, ...peers] = contenders;
+    if (ours === undefined) throw new Error("no server");
+    outcomes.push(await compare({ title, unit: what, better, ours, peers, runs }));
+  }
+  return outcomes;
 }
 
-async function startNbdkit(): Promise<Server> {
-  const socket = join(dir, "nbdkit.sock");
-  const file = emptyFile("nbdkit.raw");
-  const child = spawn("nbdkit", ["-f", "-U", socket, "file", file], { stdio: "ignore" });
-  await waitFor(() => existsSync(socket), "nbdkit does not start", 10_000);
-  return { name: "nbdkit file", uri: `nbd+unix:///?socket=${socket}`, child };
+function print({ title, unit, ours, peers }: Outcome): void {
+  const others = peers.map(({ name, ratio }) => `${ratio.toFixed(2)} ÷ ${name}`).join(", ");
+  process.stdout.write(`${title} (${unit}): ${format(ours.median)}; ${others}\n`);
 }
 
-async function startQemu(): Promise<Server> {
-  const socket = join(dir, "qemu.sock");
-  const file = emptyFile("qemu.raw");
-  const args = ["-f", "raw", "-k", socket, "-t", "-e", "8", "--cache=writeback", file];
-  const child = spawn("qemu-nbd", args, { stdio: "ignore" });
-  await waitFor(() => existsSync(socket), "qemu-nbd does not start", 10_000);
-  return { name: "qemu-nbd", uri: `nbd+unix:///?socket=${socket}`, child };
+function fioWork(title: string, words: readonly string[]): Work {
+  return {
+    title,
+    unit: "IOPS",
+    measure: async ({ uri }) => {
+      const report = await fio(uri, words, ["--time_based", `--runtime=${seconds}`]);
+      const [job] = (JSON.parse(report.slice(report.indexOf("{"))) as FioReport).jobs;
+      if (job === undefined) throw new Error("fio reported no job");
+      return {
+        rate: job.read.iops + job.write.iops,
+        operations: job.read.total_ios + job.write.total_ios,
+      };
+    },
+  };
 }
 
-function emptyFile(name: string): string {
-  const path = join(dir, name);
-  writeFileSync(path, "");
-  truncateSync(path, SIZE_MIB * 1024 * 1024);
-  return path;
+interface FioReport {
+  readonly jobs: readonly {
+    readonly read: { readonly iops: number; readonly total_ios: number };
+    readonly write: { readonly iops: number; readonly total_ios: number };
+  }[];
+}
+
+function copyWork(title: string, words: (uri: string) => readonly string[]): Work {
+  return {
+    title,
+    unit: "MiB/s",
+    measure: async ({ uri }) => {
+      const began = performance.now();
+      await runOk("nbdcopy", ["--flush", ...words(uri)], { deadlineMs: 120_000 });
+      return { rate: SIZE_MIB / ((performance.now() - began) / 1000), operations: SIZE_MIB };
+    },
+  };
 }
 
 /** Every block is written once, so that reads find data and writes find room. */
@@ -99,25 +154,8 @@ async function fill(uri: string): Promise<void> {
   await fio(uri, ["--rw=write", "--bs=1m", "--iodepth=4"], ["--end_fsync=1"]);
 }
 
-async function iops(uri: string, work: readonly string[]): Promise<number> {
-  const report = await fio(uri, work, ["--time_based", `--runtime=${seconds}`]);
-  const job = (
-    JSON.parse(report.slice(report.indexOf("{"))) as {
-      jobs: { read: { iops: number }; write: { iops: number } }[];
-    }
-  ).jobs[0];
-  if (job === undefined) throw new Error("fio reported no job");
-  return job.read.iops + job.write.iops;
-}
-
 function fio(uri: string, work: readonly string[], rest: readonly string[]): Promise<string> {
-  const args = [
-    "--name=bench",
-    "--ioengine=nbd",
-    `--uri=${uri}`,
-    `--size=${SIZE_MIB}m`,
-    "--output-format=json",
-    "--randrepeat=1",
-  ];
-  return runOk("fio", [...args, ...work, ...rest], { deadlineMs: 120_000, cwd: dir });
+  const args = ["--name=bench", "--ioengine=nbd", `--uri=${uri}`, `--size=${SIZE_MIB}m`];
+  const fixed = ["--output-format=json", "--randrepeat=1"];
+  return runOk("fio", [...args, ...fixed, ...work, ...rest], { deadlineMs: 120_000, cwd: dir });
 }

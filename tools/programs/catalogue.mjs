@@ -50,6 +50,12 @@ export const TEST_PROGRAMS = [
   { program: "nbdsh", package: "python3-libnbd", why: "drives our NBD step by step" },
   { program: "nbd-client", package: "nbd-client", why: "the reference client of NBD" },
   { program: "nbdkit", package: "nbdkit", why: "the peer of the volume benches" },
+  {
+    program: "nbd-server",
+    package: "nbd-server",
+    service: "nbd-server",
+    why: "a peer of the volume benches",
+  },
   { program: "fio", package: "fio", why: "verifies what volumes hold" },
   { program: "dpdk-testpmd", package: "dpdk-dev", why: "drives vhost-user" },
   { program: "tshark", package: "tshark", why: "reads our captures" },
