@@ -4,8 +4,12 @@ import { DataBuffer } from "../disk/data-buffer.js";
 import { EIO, OK } from "../errors.js";
 import { BLOCK_SIZE } from "../limits.js";
 import { checksum, SEGMENT_BLOCKS } from "../log/format.js";
+import { runChecksum } from "../log/run-checksum.js";
 import type { Segment, SegmentTable } from "../log/segment-table.js";
 import type { BlockMap } from "./block-map.js";
+
+/** Blocks read and then checked at a time, so that they are still in the processor's cache. */
+const RUN_MAX = 64;
 
 export class MapReader {
   readonly #table: SegmentTable;
@@ -64,7 +68,7 @@ export class MapReader {
         while (block + run < end && map.location(block + run) === 0) run++;
         target.bytes.fill(0, at, at + run * BLOCK_SIZE);
       } else {
-        const max = Math.min(end - block, SEGMENT_BLOCKS - (location & (SEGMENT_BLOCKS - 1)));
+        const max = Math.min(end - block, RUN_MAX, SEGMENT_BLOCKS - (location & (SEGMENT_BLOCKS - 1)));
         while (run < max && map.location(block + run) === location + run) run++;
         const result = this.#readRun(map, target, at, block, location, run);
         if (result !== OK) return result;
@@ -93,6 +97,7 @@ export class MapReader {
       disk === undefined
         ? EIO
         : disk.read(segment.slots[copy] as number, target, at, run * BLOCK_SIZE, offset);
+    if (result === OK && this.#isRunGood(map, target, at, block, run)) return OK;
     for (let i = 0; i < run; i++) {
       const here = at + i * BLOCK_SIZE;
       const expected = map.checksum(block + i);
@@ -102,6 +107,13 @@ export class MapReader {
       return EIO;
     }
     return OK;
+  }
+
+  /** All blocks at once; who is to blame is found out block by block. */
+  #isRunGood(map: BlockMap, target: DataBuffer, at: number, block: number, run: number): boolean {
+    let expected = map.checksum(block);
+    for (let i = 1; i < run; i++) expected = runChecksum(expected, map.checksum(block + i));
+    return checksum(target.bytes, at, run * BLOCK_SIZE) === expected;
   }
 
   /** Looks for a copy with the right checksum, puts it into `target` and over every copy that differs. */
