@@ -81,7 +81,7 @@ async function startNbdServer(dir: string, sizeMib: number): Promise<NbdBenchSer
   const main = `[generic]\nunixsock = ${socket}\nlistenaddr = 127.0.0.1\nport = 0\n`;
   const entry = `[bench]\nexportname = ${emptyFile(dir, sizeMib)}\nflush = true\nfua = true\n`;
   writeFileSync(config, main + entry);
-  const child = spawn("nbd-server", ["-d", "-C", config], { stdio: "ignore" });
+  const child = spawn("nbd-server", ["-n", "-C", config], { stdio: "ignore" });
   await waitFor(() => existsSync(socket), "nbd-server does not start", 10_000);
   return server("nbd-server", `nbd+unix:///bench?socket=${socket}`, child);
 }
