@@ -140,6 +140,11 @@ function allocateFile(fd: number, mode: number, offset: number, length: number):
   check(cFallocate(fd, mode, offset, length), "fallocate", `descriptor ${fd}, ${length} bytes at ${offset}`);
 }
 
+/** Reserves space for the first `length` bytes: writing to them later never lacks any. */
+export function reserveFile(fd: number, length: number): void {
+  allocateFile(fd, 0, 0, length);
+}
+
 /** Gives the space of a range back to the filesystem; it reads as zeros, the size stays. */
 export function punchHole(fd: number, offset: number, length: number): void {
   allocateFile(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset, length);

@@ -1,4 +1,6 @@
 // The door to Linux: everything that needs a system call Node does not offer.
+
+export { bootId } from "./boot-id.js";
 export {
   check,
   EADDRINUSE,

@@ -84,10 +84,17 @@ export class FileMapping {
   readonly buffer: ArrayBuffer;
   #unmapped = false;
 
-  constructor(fd: number, sizeBytes: number, fileOffset = 0, protection = PROT_READ | PROT_WRITE) {
+  constructor(
+    fd: number,
+    sizeBytes: number,
+    fileOffset = 0,
+    protection = PROT_READ | PROT_WRITE,
+    populate = true,
+  ) {
     assertViewable(sizeBytes);
     this.sizeBytes = alignUp(sizeBytes, PAGE_SIZE_BYTES);
-    const result = cMmap(0, sizeBytes, protection, MAP_SHARED | MAP_POPULATE, fd, fileOffset);
+    const flags = MAP_SHARED | (populate ? MAP_POPULATE : 0);
+    const result = cMmap(0, sizeBytes, protection, flags, fd, fileOffset);
     this.address = check(result, "mmap", `${sizeBytes} bytes of descriptor ${fd} at ${fileOffset}`);
     this.buffer = viewOf(this.address, this.sizeBytes);
   }

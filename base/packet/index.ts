@@ -49,7 +49,7 @@ export {
   TX_ERRORS,
   TX_PACKETS,
 } from "./port.js";
-export { Segmenter } from "./segmentation.js";
+export { forEachWireFrame, Segmenter } from "./segmentation.js";
 export { STREAM_FRAME_SIZE_MAX, StreamPort, type StreamPortOptions } from "./stream-port.js";
 export {
   NET_HEADER_SIZE,

@@ -5,13 +5,35 @@
 // Source: VIRTIO 1.2, 5.1.6.2 (gso_size); RFC 9293 3.1, RFC 3168 6.1.2 (CWR), RFC 768. The checksums of what comes out
 // are still to be completed, by the port or by completeChecksum(). Thread: the packet's. Hot: yes.
 import { checksum } from "../wire/index.js";
-import { datagramEnd, networkStart, TCP_CHECKSUM_OFFSET } from "./checksum-offload.js";
+import { completeChecksum, datagramEnd, networkStart, TCP_CHECKSUM_OFFSET } from "./checksum-offload.js";
 import { FRAME_SIZE_MAX } from "./limits.js";
 import type { PacketPool } from "./packet-pool.js";
 import { transportHeaderSize } from "./virtio-net-header.js";
 
 const FIN_PSH = 0x09;
 const CWR = 0x80;
+
+/**
+ * Calls `take` for each frame that the packet, which has a checksumStart, is on a wire; the packets it is given are not
+ * its to keep. False when it can be none. Not for the hot path.
+ */
+export function forEachWireFrame(pool: PacketPool, packet: number, take: (packet: number) => void): boolean {
+  const segments = new Segmenter(pool); // cold
+  if (!segments.start(packet)) {
+    if ((pool.length[packet] as number) > FRAME_SIZE_MAX) return false;
+    completeChecksum(pool, packet);
+    take(packet);
+    return true;
+  }
+  while (!segments.isDone) {
+    const piece = segments.next();
+    if (piece < 0) return false;
+    completeChecksum(pool, piece);
+    take(piece);
+    pool.free(piece);
+  }
+  return true;
+}
 
 export class Segmenter {
   readonly #pool: PacketPool;

@@ -1,5 +1,7 @@
-// `plinth vswitchd` killed while connections are established: the table is empty afterwards, and the conversations are
-// picked up in the middle, translated ones too. The flows come back from whoever has set them; here that is the test.
+// `plinth vswitchd` killed while connections are established: they are there afterwards, and so are the flows. Where
+// what it kept is lost too, conversations are picked up in the middle, translated ones as well; the flows come back from
+// whoever has set them, which here is the test.
+import { rmSync } from "node:fs";
 import { afterAll, beforeAll, expect, it } from "vitest";
 import { waitFor } from "../../base/time/index.js";
 import { ACK, readTcp, SYN, turn } from "../../vswitch/testing/conversation.js";
@@ -65,12 +67,45 @@ async function open(one: Required<Ends>, seen: Required<Ends>): Promise<void> {
   expect(await through(1, one, ACK, "before", [101, 501])).toEqual(seen);
 }
 
-it("picks established connections up after SIGKILL, from either end, translated as they were", async () => {
+const CONNECTIONS = [
+  [PLAIN, PLAIN],
+  [HIDDEN, OUTSIDE],
+] as const;
+
+it("has flows and connections back after SIGKILL, and goes on with both", async () => {
+  await setFlows();
+  for (const [one, seen] of CONNECTIONS) await open(one, seen);
+  const flows = async () =>
+    (await ours.ofctl("dump-flows", "br0"))
+      .split("\n")
+      .map((line) => line.replace(/.*(table=\d+), n_packets=\d+, n_bytes=\d+, /, "$1 "))
+      .sort();
+  const connections = () => ours.appctl("dpctl/dump-conntrack");
+  const before = [await flows(), await connections()];
+  expect(before[0]).toHaveLength(FLOWS.length + 2);
+  await ours.end("SIGKILL");
+  await ours.start();
+  expect([await flows(), await connections()]).toEqual(before);
+  await ours.plugged();
+  for (const [one, seen] of CONNECTIONS) {
+    expect(await through(2, turn(seen), ACK, "still", [501, 107])).toEqual(turn(one));
+    expect(await through(1, one, ACK, "after", [107, 506])).toEqual(seen);
+  }
+  // Their windows are too: a segment far outside the windows is refused as it was before.
+  const seen = ours.sentBy(2).length;
+  ours.inject(1, tcpFrame(PLAIN, ACK, text("no"), { sequence: 1_000_000_000, acknowledgment: 506 }));
+  expect(await through(1, PLAIN, ACK, "yes", [112, 506])).toEqual(PLAIN);
+  expect(ours.sentBy(2)).toHaveLength(seen + 1);
+  await ours.appctl("dpctl/flush-conntrack");
+});
+
+it("picks established connections up after SIGKILL and the loss of all it kept, from either end, translated as they were", async () => {
   await setFlows();
   await open(PLAIN, PLAIN);
   await open(ANSWERED, ANSWERED);
   await open(HIDDEN, OUTSIDE);
   await ours.end("SIGKILL");
+  rmSync(ours.path("state"), { recursive: true });
   await ours.start();
   await setFlows();
   expect(await ours.appctl("dpctl/dump-conntrack")).toBe("");

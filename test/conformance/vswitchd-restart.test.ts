@@ -96,7 +96,7 @@ it("ends in order on SIGTERM and exit, and leaves no socket", async () => {
   await daemon.vsctl("add-br", "br0");
   expect(await daemon.end("SIGTERM")).toBe(0);
   const left = readdirSync(daemon.dir).sort();
-  expect(left).toEqual(["conf.db", "vswitchd.lock"]);
+  expect(left).toEqual(["conf.db", "state", "vswitchd.lock"]);
   await daemon.start();
   await daemon.appctl("exit");
   await waitFor(() => !existsSync(daemon.path("vswitchd.ctl")), "the control socket to go", 15_000);

@@ -48,7 +48,7 @@ export class NetworkLab {
   /** Runs a program in a namespace; rejects when it fails. */
   exec(name: string, program: string, ...args: readonly string[]): Promise<string> {
     const [first = "", ...words] = [...this.enter(name), program, ...args];
-    return runOk(first, words, { deadlineMs: DEADLINE_MS });
+    return runOk(first, words, { deadlineMs: 2 * DEADLINE_MS });
   }
 
   /** `ip` in a namespace. */
@@ -73,10 +73,15 @@ export class NetworkLab {
 
   /** Sends so much over TCP, e.g. "30M", from one machine to another; rejects when that fails. */
   async stream(from: string, to: string, address: string, amount: string): Promise<void> {
-    this.start(to, "iperf3", "--server", "--one-off");
-    const listens = async (): Promise<boolean> => (await this.exec(to, "ss", "-tlnH")).includes(":5201");
-    await waitFor(listens, () => `iperf3 does not listen in ${to}`, DEADLINE_MS, 20);
+    await this.serve(to);
     await this.exec(from, "iperf3", "--client", address, "--bytes", amount);
+  }
+
+  /** Starts an iperf3 that serves one client, and waits until it listens. */
+  async serve(name: string): Promise<void> {
+    this.start(name, "iperf3", "--server", "--one-off");
+    const listens = async (): Promise<boolean> => (await this.exec(name, "ss", "-tlnH")).includes(":5201");
+    await waitFor(listens, () => `iperf3 does not listen in ${name}`, DEADLINE_MS, 20);
   }
 
   /** Ends everything that runs in the namespaces, which ends them. */

@@ -51,6 +51,7 @@ export class OpenFlowSwitch {
       time: new DatapathTime(),
       watch: () => {},
       unwatch: () => {},
+      restoreConnections: () => ({ connections: 0 }),
     });
   }
 

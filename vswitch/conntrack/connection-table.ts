@@ -6,7 +6,8 @@
 // port and source add up to size. Thread: datapath worker. Hot: yes.
 import { assert } from "../../base/assert/index.js";
 import { secretMultiplier } from "../../base/random/index.js";
-import { STATE_NONE } from "./timeouts.js";
+import { type ConnectionMemory, connectionMemory } from "./connection-memory.js";
+import { STATE_NONE, TIMEOUT_NAMES } from "./timeouts.js";
 import { T_KIND, TUPLE_WORDS, zoneOf } from "./tuple.js";
 
 export const ORIGINAL = 0;
@@ -58,20 +59,25 @@ export class ConnectionTable {
 
   readonly #forget: (connection: number) => void;
 
-  /** `capacity` is a power of two; `forget` is told of every connection that ends which others know something of. */
-  constructor(capacity: number, forget: (connection: number) => void = () => {}) {
+  /** `capacity` is a power of two; `forget` is told of every connection that ends which others know something of. What
+   *  `memory` holds is not looked at; see restore(). */
+  constructor(
+    capacity: number,
+    forget: (connection: number) => void = () => {},
+    memory: ConnectionMemory = connectionMemory(capacity),
+  ) {
     this.#forget = forget;
     assert(capacity > 0 && (capacity & (capacity - 1)) === 0, "the number of connections is a power of two");
     this.capacity = capacity;
     this.connectionsMax = capacity;
-    this.tuples = new Int32Array(capacity * 2 * TUPLE_WORDS);
-    this.states = new Uint8Array(capacity);
-    this.flags = new Uint8Array(capacity);
-    this.marks = new Int32Array(capacity);
-    this.labels = new Int32Array(capacity * 4);
-    this.expiresMs = new Float64Array(capacity);
+    this.tuples = memory.tuples;
+    this.states = memory.states;
+    this.flags = memory.flags;
+    this.marks = memory.marks;
+    this.labels = memory.labels;
+    this.expiresMs = memory.expiresMs;
     this.epochs = new Int32Array(capacity);
-    this.#ports = new Uint16Array(capacity);
+    this.#ports = memory.ports;
     this.#index = new Int32Array(capacity * 4);
     this.#indexMask = capacity * 4 - 1;
     this.#free = new Int32Array(capacity);
@@ -123,17 +129,58 @@ export class ConnectionTable {
       this.tuples[base + i] = original[i]!;
       this.tuples[base + TUPLE_WORDS + i] = reply[i]!;
     }
-    this.states[connection] = state;
     this.flags[connection] = 0;
     this.marks[connection] = 0;
     for (let i = 0; i < 4; i++) this.labels[connection * 4 + i] = 0;
     this.expiresMs[connection] = nowMs + timeoutMs;
     this.#ports[connection] = portOwner;
+    this.states[connection] = state;
     this.#insert(connection * 2);
     this.#insert(connection * 2 + 1);
     this.#count(connection, 1);
     return connection;
   }
+
+  /**
+   * Takes over what the memory holds from before this table was made, whose clock was `shiftMs` behind ours; what has
+   * expired, or cannot be, is dropped. Returns how many connections there are. Once, before anything else.
+   */
+  restore(nowMs: number, shiftMs: number): number {
+    assert(this.size === 0, "only an empty table takes over others");
+    this.#freeCount = 0;
+    for (let c = this.capacity - 1; c >= 0; c--) {
+      const state = this.states[c]!;
+      const expires = this.expiresMs[c]! + shiftMs;
+      const isLive =
+        state !== STATE_NONE && state < TIMEOUT_NAMES.length && expires > nowMs && this.#isSound(c);
+      if (!isLive) {
+        this.states[c] = STATE_NONE;
+        this.#free[this.#freeCount++] = c;
+        continue;
+      }
+      this.expiresMs[c] = expires;
+      // What a helper knew is gone.
+      this.flags[c] = this.flags[c]! & ~(FLAG_FTP | FLAG_TFTP);
+      this.#ports[c] = this.#ports[c]! & (OWNERS - 1);
+      this.#insert(c * 2);
+      this.#insert(c * 2 + 1);
+      this.#count(c, 1);
+    }
+    return this.size;
+  }
+
+  /** Whether both tuples are of one kind, and nobody has either. */
+  #isSound(connection: number): boolean {
+    const base = connection * 2 * TUPLE_WORDS;
+    const { tuples } = this;
+    if (tuples[base + T_KIND] !== tuples[base + TUPLE_WORDS + T_KIND]) return false;
+    for (let d = 0; d < 2; d++) {
+      for (let i = 0; i < TUPLE_WORDS; i++) this.#wanted[i] = tuples[base + d * TUPLE_WORDS + i]!;
+      if (this.find(this.#wanted, Number.NEGATIVE_INFINITY) >= 0) return false;
+    }
+    return true;
+  }
+  readonly #wanted = new Int32Array(TUPLE_WORDS);
 
   remove(connection: number): void {
     if ((this.flags[connection]! & KNOWN_ELSEWHERE) !== 0) this.#forget(connection);

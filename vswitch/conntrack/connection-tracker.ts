@@ -13,6 +13,7 @@ import {
 import type { PacketPool } from "../../base/packet/index.js";
 import { type CtProgram, DROP_HELPER_FRAGMENT, FlowKey, type Headers } from "../flow/index.js";
 import { markConnection, tellConnection, tellExpected, writeTuple } from "./connection-key.js";
+import { connectionMemory } from "./connection-memory.js";
 import { ConnectionOpener } from "./connection-opener.js";
 import {
   ConnectionTable,
@@ -52,15 +53,22 @@ export class ConnectionTracker {
   #startMs = Number.NaN;
   readonly #inverse = new Int32Array(TUPLE_WORDS);
 
-  /** `capacity` is a power of two. */
-  constructor(pool: PacketPool, zones: Zones, capacity: number, graceMs: number) {
+  /** `capacity` is a power of two; `memory` has room for it. */
+  constructor(
+    pool: PacketPool,
+    zones: Zones,
+    capacity: number,
+    graceMs: number,
+    memory = connectionMemory(capacity),
+  ) {
     this.#zones = zones;
     this.#graceMs = graceMs;
-    this.table = new ConnectionTable(capacity, (connection) => {
+    const forget = (connection: number): void => {
       this.ftp.forget(connection);
       this.#opener.forget(connection);
-    });
-    this.peers = new TcpPeers(capacity);
+    };
+    this.table = new ConnectionTable(capacity, forget, memory);
+    this.peers = new TcpPeers(memory);
     this.ftp = new FtpHelper(pool, this.table, this.expectations);
     this.#translator = new Translator(pool, this.table, this.ftp);
     const { table, peers, expectations, ftp } = this;

@@ -21,6 +21,7 @@ import {
   flushConnections,
   listConnections,
 } from "./connection-info.js";
+import type { ConnectionMemory } from "./connection-memory.js";
 import { ConnectionTracker, tellInvalid } from "./connection-tracker.js";
 import { datagramIsSound, headerIsSound } from "./datagram.js";
 import type { Expectations } from "./expectations.js";
@@ -44,6 +45,8 @@ export interface ConntrackOptions {
   readonly pool: PacketPool;
   /** A power of two; CONNECTIONS_MAX when absent. */
   readonly connectionsMax?: number;
+  /** For connectionsMax connections; of its own when absent. */
+  readonly memory?: ConnectionMemory;
   /** PICKUP_GRACE_MS when absent; 0 = no grace. */
   readonly pickupGraceMs?: number;
   /** False where packets come with checksums that hardware has still to fill in; true when absent. */
@@ -71,6 +74,7 @@ export class Conntrack implements Tracker, PieceTracker {
       this.zones,
       options.connectionsMax ?? CONNECTIONS_MAX,
       graceMs,
+      options.memory,
     );
     this.fragments = new FragmentTable(pool);
     this.#going = new FragmentRelease(pool, this.fragments, this.#observed.datagram);
@@ -124,6 +128,11 @@ export class Conntrack implements Tracker, PieceTracker {
       defaultLimit: zones.defaultLimit,
       limits: limits.map((one) => ({ ...one, count: this.#tracker.table.zoneCount(one.zone) })),
     };
+  }
+
+  /** See ConnectionTable.restore. */
+  restore(nowMs: number, shiftMs: number): number {
+    return this.#tracker.table.restore(nowMs, shiftMs);
   }
 
   sweep(nowMs: number): void {

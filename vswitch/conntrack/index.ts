@@ -6,6 +6,12 @@ export type {
   TupleFilter,
   TupleInfo,
 } from "./connection-info.js";
+export {
+  CONNECTION_MEMORY_VERSION,
+  type ConnectionMemory,
+  connectionMemory,
+  connectionMemorySize,
+} from "./connection-memory.js";
 export { Conntrack, type ConntrackOptions, PICKUP_GRACE_MS } from "./conntrack.js";
 export { CONNECTIONS_MAX } from "./limits.js";
 export { IpReassembler } from "./reassembly.js";

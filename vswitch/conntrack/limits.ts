@@ -1,7 +1,7 @@
 // Bounds of connection tracking. Reaching one is ordinary and counted.
 
 /** Connections in the table: a power of two. */
-export const CONNECTIONS_MAX = 65_536;
+export const CONNECTIONS_MAX = 131_072;
 /** Side connections that are waited for, of all helpers together: a power of two. */
 export const EXPECTATIONS_MAX = 1024;
 /** Control connections that the FTP helper watches at once; what comes later is not helped. */

@@ -12,6 +12,7 @@
 // A connection that was picked up in the middle has unknown window scales; the largest is assumed, which is liberal.
 // Source: RFC 9293, 3.10.7.4 (acceptable segments), RFC 7323 (window scale), RFC 5961, 3.2 (RST); the bounds are those
 // of Guido van Rooij, Real Stateful TCP Packet Filtering in IP Filter (2000). Thread: datapath worker. Hot: yes.
+import type { ConnectionMemory } from "./connection-memory.js";
 import { ACK, FIN, RST, type Segment, SYN, WINDOW_SCALE_MAX } from "./tcp-segment.js";
 import * as T from "./timeouts.js";
 
@@ -62,12 +63,12 @@ export class TcpPeers {
   /** The largest window that this end has announced, in bytes. */
   readonly #windowMax: Int32Array;
 
-  constructor(capacity: number) {
-    this.states = new Uint8Array(capacity * 2);
-    this.scales = new Uint8Array(capacity * 2);
-    this.#sentEnd = new Int32Array(capacity * 2);
-    this.#limit = new Int32Array(capacity * 2);
-    this.#windowMax = new Int32Array(capacity * 2);
+  constructor(memory: ConnectionMemory) {
+    this.states = memory.peerStates;
+    this.scales = memory.scales;
+    this.#sentEnd = memory.sentEnd;
+    this.#limit = memory.limit;
+    this.#windowMax = memory.windowMax;
   }
 
   /** The connection begins with `segment` from its opener. */

@@ -15,13 +15,7 @@ import {
   type PortMod,
   type PortStatusReason,
 } from "../../base/openflow/index.js";
-import {
-  type Batch,
-  completeChecksum,
-  FRAME_SIZE_MAX,
-  type PacketPool,
-  Segmenter,
-} from "../../base/packet/index.js";
+import { type Batch, forEachWireFrame, type PacketPool } from "../../base/packet/index.js";
 import { IpReassembler } from "../conntrack/index.js";
 import {
   type BurstRunner,
@@ -45,14 +39,17 @@ import {
   type Tracker,
 } from "../flow/index.js";
 import type { Mirrors } from "../learn/index.js";
+import { BridgeNews } from "./bridge-news.js";
 import { traceOnBridge } from "./bridge-trace.js";
 import { Captures } from "./captures.js";
 import { Delivery } from "./delivery.js";
 import type { BridgeEvent } from "./events.js";
+import { FlowKeeper } from "./flow-keeper.js";
 import { Forwarding } from "./forwarding.js";
 import { OFPORT_MAX, TABLE_COUNT } from "./limits.js";
 import { compilePacketOut } from "./packet-out.js";
 import { PORT_CONFIG_MASK, PortSlot, type PortSlotOptions } from "./port-slot.js";
+import type { RestoredFlows } from "./requests.js";
 import type { BridgeSettings, PortSettings } from "./settings.js";
 
 const NOBODY = { origin: 0, xid: 0 } as const;
@@ -83,31 +80,31 @@ export class Bridge implements PacketSink {
   readonly slots: PortSlot[] = [];
   readonly forwarding: Forwarding;
   readonly captures: Captures;
+  readonly news: BridgeNews;
   readonly bursts: BurstRunner;
   /** Packets handed to controllers. */
   packetIns = 0;
   readonly #delivery: Delivery;
   readonly #pool: PacketPool;
   readonly #tracker: Tracker;
-  readonly #emit: (event: BridgeEvent) => boolean;
   readonly #byNumber: (PortSlot | null)[] = [];
   #reassembler: IpReassembler | null = null;
   #local: PortSlot | null = null;
   #nowMs = 0;
   /** Who asked for the change in hand. */
   #cause: { readonly origin: number; readonly xid: number } = NOBODY;
-  /** While a bundle is being applied: what is to be told when it is committed, and how ports were before. */
-  #held: { readonly events: BridgeEvent[]; readonly configs: readonly number[] } | null = null;
+  /** While a bundle is being applied: how ports were before. */
+  #configsBefore: readonly number[] = [];
 
   constructor(options: BridgeOptions) {
     this.name = options.name;
     this.#pool = options.pool;
     this.#tracker = options.tracker;
-    this.#emit = options.emit;
+    this.news = new BridgeNews(options.emit);
     this.tables = new FlowTables({
       tables: TABLE_COUNT,
-      onRemoved: (message) => void this.#tell(message),
-      onChange: (change) => void this.#tell({ ...change, ...this.#cause }),
+      onRemoved: (message) => void this.news.tell(message),
+      onChange: (change) => void this.news.tell({ ...change, ...this.#cause }),
     });
     this.pipeline = new Pipeline({
       pool: options.pool,
@@ -249,37 +246,16 @@ export class Bridge implements PacketSink {
       this.pipeline.onlookers.drop(DROP_PACKET_IN_LIMIT);
       return;
     }
-    if (this.#pool.checksumStart[packet] !== 0) this.#packetInsOf(packet, key, event);
-    else this.#tellPacketIn(packet, key, event);
-  }
-
-  /** A controller gets frames as they would stand on a wire. */
-  #packetInsOf(packet: number, key: Int32Array, event: PacketInDetails): void {
-    const pool = this.#pool;
-    const segments = new Segmenter(pool); // cold: packet-ins are bounded
-    if (!segments.start(packet)) {
-      if (pool.length[packet]! > FRAME_SIZE_MAX) {
-        this.pipeline.onlookers.drop(DROP_TOO_LONG);
-        return;
-      }
-      completeChecksum(pool, packet);
-      this.#tellPacketIn(packet, key, event);
-      return;
-    }
-    while (!segments.isDone) {
-      const piece = segments.next();
-      if (piece < 0) return;
-      completeChecksum(pool, piece);
-      this.#tellPacketIn(piece, key, event);
-      pool.free(piece);
-    }
+    if (this.#pool.checksumStart[packet] === 0) this.#tellPacketIn(packet, key, event);
+    else if (!forEachWireFrame(this.#pool, packet, (frame) => this.#tellPacketIn(frame, key, event)))
+      this.pipeline.onlookers.drop(DROP_TOO_LONG);
   }
 
   #tellPacketIn(packet: number, key: Int32Array, event: PacketInDetails): void {
     const data = this.#pool.frame(packet);
     const [bufferId, totalLength] = [OFP_NO_BUFFER, data.byteLength];
     const told = { type: "packet_in", bufferId, totalLength, match: pipelineMatch(key), data } as const;
-    if (this.#tell({ ...told, ...event })) this.packetIns++;
+    if (this.news.tell({ ...told, ...event })) this.packetIns++;
     else this.pipeline.onlookers.drop(DROP_PACKET_IN_LIMIT);
   }
 
@@ -312,9 +288,11 @@ export class Bridge implements PacketSink {
         return;
       case "group_mod":
         this.tables.applyGroupMod(change, nowMs);
+        this.news.tell(change);
         return;
       case "meter_mod":
         this.tables.applyMeterMod(change, nowMs);
+        this.news.tell(change);
         return;
       case "port_mod":
         this.#portMod(change);
@@ -327,33 +305,26 @@ export class Bridge implements PacketSink {
 
   /** From here on every change can be undone, and is told of only when it is committed. */
   begin(): void {
-    this.#held = { events: [], configs: this.slots.map((slot) => slot.config) };
+    this.#configsBefore = this.slots.map((slot) => slot.config);
+    this.news.hold();
     this.tables.begin();
   }
 
   commit(): void {
     this.tables.commit();
-    const events = this.#held?.events ?? [];
-    this.#held = null;
-    for (let i = 0; i < events.length; i++) this.#emit(events[i]!);
+    this.news.release();
   }
 
   /** Tables and ports are what they were at begin(). */
   rollBack(): void {
     this.tables.rollBack();
-    const configs = this.#held?.configs ?? [];
-    this.#held = null;
+    this.news.forget();
+    const configs = this.#configsBefore;
     for (let i = 0; i < configs.length; i++) {
       const slot = this.slots[i]!;
       slot.config = configs[i]!;
       slot.update();
     }
-  }
-
-  #tell(event: BridgeEvent): boolean {
-    if (this.#held === null) return this.#emit(event);
-    this.#held.events.push(event);
-    return true;
   }
 
   #packetOut(message: PacketOut, nowMs: number): void {
@@ -416,6 +387,21 @@ export class Bridge implements PacketSink {
     this.#changed(slot, "modify");
   }
 
+  /** Whether every change of a flow is told as an event. */
+  watchFlows(isWatched: boolean): void {
+    this.news.isWatched = isWatched;
+    this.tables.isWatched = isWatched || this.news.keeper !== null;
+  }
+
+  /** From now on what is in force is kept in the file at `path`, from which it is taken first. */
+  keepFlows(path: string, nowMs: number): RestoredFlows {
+    const keeper = new FlowKeeper(path, this.tables);
+    const flows = keeper.restore(nowMs);
+    this.news.keeper = keeper;
+    this.tables.isWatched = true;
+    return keeper.problem === "" ? { flows } : { flows, problem: keeper.problem };
+  }
+
   tellMisses(isWanted: boolean): void {
     this.wantsMisses = isWanted;
     this.tables.invalidate();
@@ -468,6 +454,7 @@ export class Bridge implements PacketSink {
   /** Ends what has taken too long. Call about once a second. */
   sweep(nowMs: number): void {
     this.tables.expire(nowMs);
+    this.news.keeper?.tend();
     this.forwarding.macs.expire(nowMs);
     const late = this.#reassembler?.sweep(nowMs) ?? 0;
     for (let i = 0; i < late; i++) this.pipeline.onlookers.dropOf(-1, DROP_REASSEMBLY);
@@ -475,6 +462,7 @@ export class Bridge implements PacketSink {
 
   /** Frees what waits and closes every port. */
   close(): void {
+    this.news.keeper?.close();
     this.#reassembler?.purge();
     for (let i = 0; i < this.slots.length; i++) {
       this.slots[i]!.out.freeAll(this.#pool);
@@ -492,6 +480,6 @@ export class Bridge implements PacketSink {
     slot.update();
     if (reason !== "modify") this.forwarding.portsChanged();
     this.tables.invalidate();
-    this.#tell({ type: "port_status", reason, description: slot.description() });
+    this.news.tell({ type: "port_status", reason, description: slot.description() });
   }
 }

@@ -9,7 +9,7 @@ import type { Datapath } from "./datapath.js";
 import type { DatapathTime } from "./datapath-time.js";
 import type { PortFactory } from "./port-factory.js";
 import { type PortSlot, SPEED_KBPS } from "./port-slot.js";
-import type { AddPort, BridgeCounters, DatapathMethods, PortState } from "./requests.js";
+import type { AddPort, BridgeCounters, DatapathMethods, PortState, RestoredConnections } from "./requests.js";
 
 export interface ControlModules {
   readonly datapath: Datapath;
@@ -18,6 +18,7 @@ export interface ControlModules {
   /** The port's descriptor is to be slept on, or no longer. */
   readonly watch: (fd: number) => void;
   readonly unwatch: (fd: number) => void;
+  readonly restoreConnections: () => RestoredConnections;
 }
 
 /** Frames that go in a circle between bridges are left to the poll loop. */
@@ -40,10 +41,15 @@ export function datapathMethods(modules: ControlModules): DatapathMethods {
   const nowMs = (): number => time.at(performance.now());
   const at = (name: string): Bridge => datapath.bridge(name);
   return {
-    addBridge: ({ name, ...settings }) => datapath.addBridge(name).setBridge(settings),
+    addBridge: ({ name, flowFile, ...settings }) => {
+      const bridge = datapath.addBridge(name);
+      bridge.setBridge(settings);
+      return flowFile === undefined ? { flows: 0 } : bridge.keepFlows(flowFile, nowMs());
+    },
     setBridge: ({ name, ...settings }) => at(name).setBridge(settings),
     removeBridge: ({ bridge }) => {
       for (const slot of [...at(bridge).slots]) removePort(modules, at(bridge), slot);
+      at(bridge).news.keeper?.remove();
       datapath.removeBridge(bridge);
     },
     addPort: (body) => addPort(modules, at(body.bridge), body, nowMs()),
@@ -61,7 +67,7 @@ export function datapathMethods(modules: ControlModules): DatapathMethods {
       return refusal;
     },
     watchFlows: ({ bridge, isWatched }) => {
-      at(bridge).tables.isWatched = isWatched;
+      at(bridge).watchFlows(isWatched);
     },
     handleFragments: ({ bridge, flags }) => at(bridge).handleFragments(flags),
     configureTables: ({ bridge, tables }) => {
@@ -124,6 +130,7 @@ export function datapathMethods(modules: ControlModules): DatapathMethods {
       const { connections, connectionsMax, fragmentsHeld } = datapath.conntrack.status([]);
       return { connections, connectionsMax, fragmentsHeld, evictions: datapath.conntrack.evictions };
     },
+    restoreConnections: () => modules.restoreConnections(),
     setConntrack: (settings) => datapath.conntrack.configure(settings),
     threadStatus: () => datapath.threadStatus(),
     counters: () => datapath.counters(),

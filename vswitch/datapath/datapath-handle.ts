@@ -20,6 +20,7 @@ import {
   type DatapathSetup,
   EVENTS,
   type EventsMessage,
+  type RestoredFlows,
 } from "./requests.js";
 import type { PortSettings } from "./settings.js";
 import { GROUP_FEATURES, METER_FEATURES, TABLE_FEATURES } from "./switch-features.js";
@@ -40,9 +41,11 @@ export class DatapathHandle {
   /** Starts the worker. */
   constructor(options: DatapathHandleOptions = {}) {
     const { slots = POOL_SLOTS, connectionsMax = CONNECTIONS_MAX, hostDevices = false, onDied } = options;
+    const { connectionFile } = options;
+    const files = connectionFile === undefined ? {} : { connectionFile };
     this.#worker = new WorkerHandle(new URL("./datapath-worker.js", import.meta.url), {
       name: "datapath",
-      data: { slots, connectionsMax, hostDevices } satisfies DatapathSetup,
+      data: { slots, connectionsMax, hostDevices, ...files } satisfies DatapathSetup,
       answerDeadlineMs: ANSWER_DEADLINE_MS,
       onEvent: (event, body) => {
         if (event === EVENTS) this.#onEvents(body as EventsMessage);
@@ -57,7 +60,7 @@ export class DatapathHandle {
   }
 
   /** Throws BRIDGE_EXISTS, TOO_MANY_BRIDGES. */
-  addBridge(spec: BridgeSpec): Promise<void> {
+  addBridge(spec: BridgeSpec): Promise<RestoredFlows> {
     return this.call("addBridge", spec);
   }
 

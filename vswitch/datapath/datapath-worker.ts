@@ -5,6 +5,7 @@ import { EPOLLIN, Epoll } from "../../base/linux/index.js";
 import { arenaSizeOf, PacketPool, POOL_LARGE_SLOTS } from "../../base/packet/index.js";
 import { GuestWindow } from "../../base/virtio/index.js";
 import { Mailbox, type MailboxHandler, type MailboxSetup } from "../../base/worker/index.js";
+import { tryConnectionFile } from "./connection-file.js";
 import { datapathMethods } from "./control.js";
 import { Datapath } from "./datapath.js";
 import { DatapathTime } from "./datapath-time.js";
@@ -19,8 +20,13 @@ const { slots } = data;
 const arenaOffset = window.reserveAnonymous(arenaSizeOf(slots, POOL_LARGE_SLOTS));
 const pool = new PacketPool({ slots, largeSlots: POOL_LARGE_SLOTS, arena: window.bytes, arenaOffset });
 const epoll = new Epoll(256);
+const kept =
+  data.connectionFile === undefined
+    ? undefined
+    : tryConnectionFile(data.connectionFile, data.connectionsMax, performance.now()); // cold
 const datapath = new Datapath({
   pool,
+  ...(kept !== undefined && "file" in kept ? { connectionMemory: kept.file.memory } : {}),
   connectionsMax: data.connectionsMax,
   clock: () => performance.now(), // cold: once per so many breaths
   onEvents: (bridge, events) => mailbox.emit(EVENTS, { bridge, events } satisfies EventsMessage),
@@ -32,6 +38,13 @@ const methods = datapathMethods({
   time,
   watch: (fd) => epoll.add(fd, EPOLLIN),
   unwatch: (fd) => epoll.remove(fd),
+  restoreConnections: () => {
+    if (kept === undefined) return { connections: 0 };
+    if ("problem" in kept) return { connections: 0, problem: kept.problem.message };
+    const { shiftMs } = kept.file;
+    if (shiftMs === undefined) return { connections: 0 };
+    return { connections: datapath.conntrack.restore(performance.now(), shiftMs) }; // cold
+  },
 });
 const mailbox = new Mailbox(mailboxSetup, methods as unknown as Record<string, MailboxHandler>);
 epoll.add(mailbox.doorbell, EPOLLIN);

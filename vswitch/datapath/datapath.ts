@@ -3,7 +3,7 @@
 // Invariant: after breathe() no packet is left inside but in ports. Thread: datapath worker (or a test). Hot: yes.
 import { PlinthError } from "../../base/errors/index.js";
 import { Batch, type PacketPool } from "../../base/packet/index.js";
-import { Conntrack } from "../conntrack/index.js";
+import { type ConnectionMemory, Conntrack } from "../conntrack/index.js";
 import { DROP_REASONS } from "../flow/index.js";
 import { Bridge } from "./bridge.js";
 import type { BridgeEvent } from "./events.js";
@@ -19,6 +19,8 @@ export interface DatapathOptions {
   readonly connectionsMax?: number;
   /** Monotonic, milliseconds with fractions. Absent: nothing is timed. */
   readonly clock?: () => number;
+  /** Where they stand, with room for so many; of its own when absent. */
+  readonly connectionMemory?: ConnectionMemory;
 }
 
 interface EventQueue {
@@ -46,11 +48,12 @@ export class Datapath {
     this.#onEvents = options.onEvents;
     this.#clock = options.clock ?? (() => 0);
     this.meter = options.clock === undefined ? null : new ThreadMeter(options.clock());
-    this.conntrack = new Conntrack(
-      options.connectionsMax === undefined
-        ? { pool: options.pool }
-        : { pool: options.pool, connectionsMax: options.connectionsMax },
-    );
+    const { connectionsMax, connectionMemory } = options;
+    this.conntrack = new Conntrack({
+      pool: options.pool,
+      ...(connectionsMax === undefined ? {} : { connectionsMax }),
+      ...(connectionMemory === undefined ? {} : { memory: connectionMemory }),
+    });
   }
 
   /** Throws BRIDGE_EXISTS or TOO_MANY_BRIDGES. */

@@ -38,10 +38,26 @@ export interface DatapathSetup {
   /** Connections that are remembered at most. */
   readonly connectionsMax: number;
   readonly hostDevices: boolean;
+  /** Keeps connections, for the next life of the switch; absent: they end with the worker. */
+  readonly connectionFile?: string;
 }
 
 export interface BridgeSpec extends BridgeSettings {
   readonly name: string;
+  /** Keeps what its tables hold, and is read first; absent: they end with the worker. Heeded by addBridge. */
+  readonly flowFile?: string;
+}
+
+export interface RestoredFlows {
+  readonly flows: number;
+  /** Why none are kept; absent when they are, or nobody asked for it. */
+  readonly problem?: string;
+}
+
+export interface RestoredConnections {
+  readonly connections: number;
+  /** Why none are kept; absent when they are, or nobody asked for it. */
+  readonly problem?: string;
 }
 
 export interface AddPort extends PortSettings {
@@ -103,7 +119,8 @@ type OfBridge = { readonly bridge: string };
 type Station = { readonly vlan: number; readonly mac: Uint8Array };
 
 export interface DatapathMethods {
-  addBridge(body: BridgeSpec): void;
+  /** Returns what it had in an earlier life. */
+  addBridge(body: BridgeSpec): RestoredFlows;
   setBridge(body: BridgeSpec): void;
   removeBridge(body: OfBridge): void;
   addPort(body: AddPort): void;
@@ -168,6 +185,8 @@ export interface DatapathMethods {
   /** Limits of `zones`; when absent, of those that have one of their own. */
   conntrackStatus(body: { readonly zones?: readonly number[] }): ConntrackStatus;
   trackingCounters(body: Record<string, never>): TrackingCounters;
+  /** Takes over what the connection file holds. Once, before any packet. */
+  restoreConnections(body: Record<string, never>): RestoredConnections;
   setConntrack(body: ConntrackSettings): void;
   threadStatus(body: Record<string, never>): ThreadStatus | null;
   counters(body: Record<string, never>): Readonly<Record<string, number>>;

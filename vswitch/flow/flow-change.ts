@@ -13,6 +13,8 @@ export interface FlowChange {
   readonly idleTimeoutSeconds: number;
   readonly hardTimeoutSeconds: number;
   readonly cookie: bigint;
+  /** OFPFF_* bits. */
+  readonly flags: number;
   readonly match: Match;
   readonly instructions: readonly Instruction[];
   /** What the flow that was modified or replaced did before. */
@@ -32,6 +34,7 @@ export function flowChange(
     idleTimeoutSeconds: flow.idleTimeoutSeconds,
     hardTimeoutSeconds: flow.hardTimeoutSeconds,
     cookie: flow.cookie,
+    flags: flow.flags,
     match: flow.match,
     instructions: flow.instructions,
     ...details,

@@ -130,7 +130,7 @@ describe("FlowTables", () => {
       });
     };
     for (const tableId of [0, 1, 2, 3]) rig.flow({ tableId, flags: OFPFF_SEND_FLOW_REM });
-    tables.isWatched = true;
+    rig.bridge.watchFlows(true);
     tables.configure(
       [
         { tableId: 0, ...whole },

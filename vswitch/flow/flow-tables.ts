@@ -40,7 +40,6 @@ import { FLOWS_MAX, TABLES } from "./limits.js";
 import { MeterTable } from "./meters.js";
 import type { FlowProgram } from "./program.js";
 import { countReferences, groupsIn, isSentTo, metersIn } from "./references.js";
-
 import { TableBook, type TableSettings } from "./table-settings.js";
 
 const FLAGS_KNOWN =

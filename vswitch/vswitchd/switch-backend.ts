@@ -1,5 +1,6 @@
 // The real backend: bridges and ports in the datapath worker, one OpenFlow agent per bridge.
 // Thread: main. Invariant: a bridge is either in the datapath with its agent listening, or in neither.
+import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { describeError } from "../../base/errors/index.js";
 import { IFF_UP, type NetDeviceState, withNetDevices } from "../../base/linux/index.js";
@@ -70,6 +71,7 @@ export class DatapathBackend implements Backend {
   static async open(options: SwitchBackendOptions): Promise<DatapathBackend> {
     const backend = new DatapathBackend(options);
     try {
+      await backend.#restoreConnections();
       await backend.#openCaptures();
       return backend;
     } catch (thrown) {
@@ -81,6 +83,7 @@ export class DatapathBackend implements Backend {
   private constructor(options: SwitchBackendOptions) {
     this.#options = options;
     this.#datapath = new DatapathHandle({
+      connectionFile: join(this.#stateDir(), "connections"),
       hostDevices: options.hostDevices,
       // Nothing is forwarded any more and flows are lost: end, so that whoever supervises us starts afresh.
       onDied: (error) =>
@@ -99,6 +102,24 @@ export class DatapathBackend implements Backend {
     };
   }
 
+  /** What outlives the switch: flows by bridge, and connections. */
+  #stateDir(): string {
+    const dir = join(this.#options.dir, "state");
+    try {
+      mkdirSync(dir, { recursive: true, mode: 0o700 });
+    } catch {
+      // Whoever opens a file there says why it cannot be; the switch does without.
+    }
+    return dir;
+  }
+
+  async #restoreConnections(): Promise<void> {
+    const { log } = this.#options;
+    const { connections, problem } = await this.#datapath.call("restoreConnections", {});
+    if (problem !== undefined) log.warn({ problem }, "connections will not outlive the switch");
+    else if (connections > 0) log.info({ connections }, "connections are back");
+  }
+
   async #openCaptures(): Promise<void> {
     const { dir, clock, log, version } = this.#options;
     this.#captures = await CaptureServer.open(join(dir, "capture.sock"), {
@@ -112,7 +133,11 @@ export class DatapathBackend implements Backend {
 
   async addBridge(config: BridgeConfig): Promise<void> {
     const { name } = config;
-    await this.#datapath.addBridge({ name, ...settingsOf(config) });
+    const flowFile = join(this.#stateDir(), `${config.uuid}.flows`);
+    const { flows, problem } = await this.#datapath.addBridge({ name, flowFile, ...settingsOf(config) });
+    const { log } = this.#options;
+    if (problem !== undefined) log.warn({ bridge: name, problem }, "flows will not outlive the switch");
+    else if (flows > 0) log.info({ bridge: name, flows }, "flows are back");
     try {
       const agent = await this.#openAgent(config);
       this.#bridges.set(name, { config, agent, ports: new Map(), refused: setControllers(agent, config) });

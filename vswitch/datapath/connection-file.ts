@@ -1,0 +1,90 @@
+// The memory of connection tracking as a file, so that connections outlive a switch that is killed: what its worker
+// stores is the kernel's at once, whatever becomes of the process.
+//
+//   page 0: magic · version · capacity · – · clock f64 · boot id ║ pages 1…: connection-memory.ts
+//
+// The clock says when, by the machine's monotonic clock, the worker's time began. A file of another boot, version or
+// size is emptied. Its space is reserved first: a page that the disk has no room for would end the process.
+// Thread: datapath worker.
+import { PlinthError } from "../../base/errors/index.js";
+import {
+  bootId,
+  closeFile,
+  FileMapping,
+  O_CREAT,
+  O_RDWR,
+  openFile,
+  reserveFile,
+  truncateFile,
+} from "../../base/linux/index.js";
+import {
+  CONNECTION_MEMORY_VERSION,
+  type ConnectionMemory,
+  connectionMemory,
+  connectionMemorySize,
+} from "../conntrack/index.js";
+
+const MAGIC = 0x4e4e_4350;
+const HEADER_SIZE = 4096;
+const CLOCK_AT = 16;
+const BOOT_AT = 24;
+const BOOT_SIZE = 36;
+
+export interface ConnectionFile {
+  readonly memory: ConnectionMemory;
+  /** What is to be added to times in the memory; undefined when there is nothing to restore. */
+  readonly shiftMs: number | undefined;
+  close(): void;
+}
+
+/** Throws with the errno's name, e.g. ENOSPC. `nowMs` is the worker's clock. */
+export function openConnectionFile(path: string, capacity: number, nowMs: number): ConnectionFile {
+  const size = HEADER_SIZE + connectionMemorySize(capacity);
+  const fd = openFile(path, O_RDWR | O_CREAT, 0o600);
+  let mapping: FileMapping;
+  try {
+    truncateFile(fd, size);
+    reserveFile(fd, size);
+    mapping = new FileMapping(fd, size, 0, undefined, false);
+  } finally {
+    closeFile(fd);
+  }
+  const view = new DataView(mapping.buffer);
+  const boot = Buffer.from(bootId(), "latin1");
+  const clock = monotonicMs() - nowMs;
+  const isOurs =
+    view.getUint32(0, true) === MAGIC &&
+    view.getUint32(4, true) === CONNECTION_MEMORY_VERSION &&
+    view.getUint32(8, true) === capacity &&
+    Buffer.from(mapping.buffer, BOOT_AT, BOOT_SIZE).equals(boot);
+  const shiftMs = isOurs ? view.getFloat64(CLOCK_AT, true) - clock : undefined;
+  if (!isOurs) new Uint8Array(mapping.buffer).fill(0, 0, size);
+  view.setUint32(4, CONNECTION_MEMORY_VERSION, true);
+  view.setUint32(8, capacity, true);
+  new Uint8Array(mapping.buffer).set(boot, BOOT_AT);
+  view.setFloat64(CLOCK_AT, clock, true);
+  view.setUint32(0, MAGIC, true);
+  return {
+    memory: connectionMemory(capacity, mapping.buffer, HEADER_SIZE),
+    shiftMs,
+    close: () => mapping.unmap(),
+  };
+}
+
+/** As openConnectionFile(), or memory that ends with us and why. */
+export function tryConnectionFile(
+  path: string,
+  capacity: number,
+  nowMs: number,
+): { readonly file: ConnectionFile } | { readonly problem: PlinthError } {
+  try {
+    return { file: openConnectionFile(path, capacity, nowMs) };
+  } catch (thrown) {
+    if (thrown instanceof PlinthError) return { problem: thrown };
+    throw thrown;
+  }
+}
+
+function monotonicMs(): number {
+  return Number(process.hrtime.bigint()) / 1e6; // cold
+}

@@ -1,0 +1,141 @@
+// Keeps what a bridge's tables hold in a file, and gives it back to them after a restart.
+// Invariant: what is kept is what is in force; when the file cannot take a change, nothing is kept at all, so that no
+// restart brings back half of the truth. Thread: datapath worker.
+import { PlinthError } from "../../base/errors/index.js";
+import {
+  type FlowMod,
+  type GroupMod,
+  type MeterMod,
+  OFP_NO_BUFFER,
+  OFPG_ANY,
+  OFPP_ANY,
+  OFPTT_ALL,
+  type OpenFlowMessage,
+} from "../../base/openflow/index.js";
+import { type FlowTables, flowChange } from "../flow/index.js";
+import type { BridgeEvent } from "./events.js";
+import { FlowLog } from "./flow-log.js";
+
+type FlowChangeEvent = Extract<BridgeEvent, { type: "flow_change" }>;
+
+export class FlowKeeper {
+  /** Why nothing is kept; empty while all is well. */
+  problem = "";
+  readonly #log: FlowLog;
+  readonly #tables: FlowTables;
+
+  constructor(path: string, tables: FlowTables) {
+    this.#log = new FlowLog(path);
+    this.#tables = tables;
+  }
+
+  /** Gives the tables what they held in an earlier life and begins to keep; returns how many flows there are. */
+  restore(nowMs: number): number {
+    const messages = this.#log.read();
+    for (let i = 0; i < messages.length; i++) this.#apply(messages[i] as OpenFlowMessage, nowMs);
+    this.#rewrite();
+    return this.#tables.flowCount;
+  }
+
+  /** A group or meter was changed so. */
+  keep(message: GroupMod | MeterMod): void {
+    this.#append(message);
+  }
+
+  /** What is learned for a time is learned again. */
+  keepFlow(change: FlowChangeEvent): void {
+    const isTimed = change.idleTimeoutSeconds !== 0 || change.hardTimeoutSeconds !== 0;
+    if (change.event !== "deleted" && change.origin === 0 && change.xid === 0 && isTimed) return;
+    this.#append(flowMessage(change));
+  }
+
+  /** Now and then: makes the file small again. */
+  tend(): void {
+    if (this.problem === "" && this.#log.isGrown) this.#rewrite();
+  }
+
+  close(): void {
+    this.#log.close();
+  }
+
+  /** The bridge is no more. */
+  remove(): void {
+    this.#log.remove();
+  }
+
+  #apply(message: OpenFlowMessage, nowMs: number): void {
+    try {
+      if (message.type === "group_mod") this.#tables.applyGroupMod(message, nowMs);
+      else if (message.type === "meter_mod") this.#tables.applyMeterMod(message, nowMs);
+      // What was accepted once needs no second look at what its match asks for.
+      else if (message.type === "flow_mod")
+        this.#tables.applyFlowMod({ ...message, openflow10: true }, nowMs);
+    } catch (thrown) {
+      // Of an earlier version that knew more; everything else is as it was.
+      if (!(thrown instanceof PlinthError)) throw thrown;
+    }
+  }
+
+  #append(message: OpenFlowMessage): void {
+    if (this.problem !== "") return;
+    try {
+      this.#log.append(message);
+    } catch (thrown) {
+      this.#fail(thrown);
+    }
+  }
+
+  #rewrite(): void {
+    try {
+      this.#log.rewrite(messagesOf(this.#tables));
+    } catch (thrown) {
+      this.#fail(thrown);
+    }
+  }
+
+  #fail(thrown: unknown): void {
+    if (!(thrown instanceof PlinthError)) throw thrown;
+    this.problem = thrown.message;
+    this.#log.remove();
+  }
+}
+
+/** What makes empty tables hold what these do. */
+function messagesOf(tables: FlowTables): OpenFlowMessage[] {
+  const groups = tables.groups.descriptions();
+  const group = (command: "add" | "modify", description: (typeof groups)[number]): GroupMod => ({
+    ...{ type: "group_mod", xid: 0, command, ...description },
+  });
+  return [
+    // Groups may name each other: first all of them, then what they do.
+    ...groups.map((one) => group("add", one.groupType === "indirect" ? one : { ...one, buckets: [] })),
+    ...groups.map((one) => group("modify", one)),
+    ...tables.meters
+      .configs()
+      .map((meter): MeterMod => ({ type: "meter_mod", xid: 0, command: "add", ...meter })),
+    ...tables.flowsOf(OFPTT_ALL).map((flow) => flowMessage(flowChange("added", flow))),
+  ];
+}
+
+/** The flow-mod that brings about what the change says. */
+function flowMessage(change: Omit<FlowChangeEvent, "origin" | "xid">): FlowMod {
+  const { tableId, priority, cookie, idleTimeoutSeconds, hardTimeoutSeconds, flags, match } = change;
+  const isGone = change.event === "deleted";
+  return {
+    type: "flow_mod",
+    xid: 0,
+    command: isGone ? "delete_strict" : "add",
+    tableId,
+    priority,
+    cookie,
+    cookieMask: 0n,
+    idleTimeoutSeconds,
+    hardTimeoutSeconds,
+    bufferId: OFP_NO_BUFFER,
+    outPort: OFPP_ANY,
+    outGroup: OFPG_ANY,
+    flags,
+    match,
+    instructions: isGone ? [] : change.instructions,
+  };
+}

@@ -1,0 +1,152 @@
+// What a bridge's tables hold, as a file that outlives the switch: every change of a flow, group or meter is stored as
+// the OpenFlow 1.3 message that makes it, before anybody is told that it is made. A killed switch loses nothing.
+//
+//   magic u32 · version u32 · boot id 36 · … 64 ║ record: length u32 · crc32c u32 · message ║ … ║ 0
+//
+// Mapped, so that appending is a copy and no system call. A record's length is written last, behind it stands a zero.
+// Of a file of another boot or version nothing is taken. Time-outs begin anew with a restart, and so do counters; what
+// flows learn for a time is learned again, and not kept. Thread: datapath worker. Hot: no.
+import { readFileSync, renameSync, rmSync } from "node:fs";
+import {
+  bootId,
+  closeFile,
+  FileMapping,
+  O_CREAT,
+  O_RDWR,
+  O_TRUNC,
+  openFile,
+  reserveFile,
+} from "../../base/linux/index.js";
+import { encodeMessage, type OpenFlowMessage, parseMessage } from "../../base/openflow/index.js";
+import { crc32c } from "../../base/wire/index.js";
+
+const MAGIC = 0x4c46_4c50;
+const VERSION = 1;
+const HEADER_SIZE = 64;
+const BOOT_AT = 8;
+const RECORD_HEADER_SIZE = 8;
+/** Space is taken in such pieces, and so much of the file is mapped. No record is larger. */
+const PIECE_SIZE = 1 << 20;
+/** A file is written anew when it is so many times as large as what is in force, and at least so large. */
+const GROWTH_MAX = 8;
+const GROWN_SIZE_MIN = 32 << 20;
+
+export class FlowLog {
+  readonly #path: string;
+  #fd = -1;
+  #mapping: FileMapping | undefined;
+  /** Where in the file the mapping starts, and where the next record goes. */
+  #base = 0;
+  #at = HEADER_SIZE;
+  /** What is in force took so many bytes when the file was last written anew. */
+  #compactSize = 0;
+
+  /** Nothing is touched before read() and rewrite(). */
+  constructor(path: string) {
+    this.#path = path;
+  }
+
+  /** Whether it has grown so much that rewrite() is worth its time. */
+  get isGrown(): boolean {
+    return this.#at > GROWN_SIZE_MIN && this.#at > GROWTH_MAX * this.#compactSize;
+  }
+
+  /** The messages of an earlier life, in order, up to the first that is damaged; none when there is no such file. */
+  read(): OpenFlowMessage[] {
+    let bytes: Buffer;
+    try {
+      bytes = readFileSync(this.#path);
+    } catch {
+      return [];
+    }
+    return parseFlowLog(bytes, bootId());
+  }
+
+  /** Begins the file anew with these. Throws with the errno's name, e.g. ENOSPC; the file before is in place then. */
+  rewrite(messages: Iterable<OpenFlowMessage>): void {
+    const before = { fd: this.#fd, mapping: this.#mapping, base: this.#base, at: this.#at };
+    const next = `${this.#path}.new`;
+    this.#fd = openFile(next, O_RDWR | O_CREAT | O_TRUNC, 0o600);
+    this.#mapping = undefined;
+    this.#base = 0;
+    this.#at = HEADER_SIZE;
+    try {
+      const { buffer } = this.#room(0);
+      const view = new DataView(buffer);
+      view.setUint32(0, MAGIC, true);
+      view.setUint32(4, VERSION, true);
+      new Uint8Array(buffer).set(Buffer.from(bootId(), "latin1"), BOOT_AT);
+      for (const message of messages) this.append(message);
+      renameSync(next, this.#path);
+    } catch (thrown) {
+      (this.#mapping as FileMapping | undefined)?.unmap();
+      closeFile(this.#fd);
+      rmSync(next, { force: true });
+      ({ fd: this.#fd, mapping: this.#mapping, base: this.#base, at: this.#at } = before);
+      throw thrown;
+    }
+    before.mapping?.unmap();
+    if (before.fd >= 0) closeFile(before.fd);
+    this.#compactSize = this.#at;
+  }
+
+  /** Stores a message. Throws with the errno's name when the disk is full. */
+  append(message: OpenFlowMessage): void {
+    const bytes = encodeMessage(message);
+    const { buffer } = this.#room(RECORD_HEADER_SIZE + bytes.byteLength + 4);
+    const view = new DataView(buffer);
+    const at = this.#at - this.#base;
+    new Uint8Array(buffer).set(bytes, at + RECORD_HEADER_SIZE);
+    view.setUint32(at + RECORD_HEADER_SIZE + bytes.byteLength, 0, true);
+    view.setUint32(at + 4, crc32c(bytes, 0, bytes.byteLength), true);
+    view.setUint32(at, bytes.byteLength, true);
+    this.#at += RECORD_HEADER_SIZE + bytes.byteLength;
+  }
+
+  close(): void {
+    this.#mapping?.unmap();
+    this.#mapping = undefined;
+    if (this.#fd >= 0) closeFile(this.#fd);
+    this.#fd = -1;
+  }
+
+  /** Closes, and nothing of it is left. */
+  remove(): void {
+    this.close();
+    rmSync(this.#path, { force: true });
+  }
+
+  /** The mapping in which the next `size` bytes lie. */
+  #room(size: number): FileMapping {
+    if (this.#mapping !== undefined && this.#at + size <= this.#base + 2 * PIECE_SIZE) return this.#mapping;
+    const base = Math.floor(this.#at / PIECE_SIZE) * PIECE_SIZE;
+    reserveFile(this.#fd, base + 2 * PIECE_SIZE);
+    const mapping = new FileMapping(this.#fd, 2 * PIECE_SIZE, base, undefined, false);
+    this.#mapping?.unmap();
+    this.#mapping = mapping;
+    this.#base = base;
+    return mapping;
+  }
+}
+
+/** What a file holds, as FlowLog.read() says. */
+export function parseFlowLog(bytes: Uint8Array, boot: string): OpenFlowMessage[] {
+  if (bytes.byteLength < HEADER_SIZE) return [];
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  const ours = Buffer.from(bytes.buffer, bytes.byteOffset + BOOT_AT, boot.length).toString("latin1");
+  if (view.getUint32(0, true) !== MAGIC || view.getUint32(4, true) !== VERSION || ours !== boot) return [];
+  const messages: OpenFlowMessage[] = [];
+  for (let at = HEADER_SIZE; at + RECORD_HEADER_SIZE <= bytes.byteLength; ) {
+    const length = view.getUint32(at, true);
+    const start = at + RECORD_HEADER_SIZE;
+    if (length === 0 || start + length > bytes.byteLength) break;
+    if (crc32c(bytes, start, length) !== view.getUint32(at + 4, true)) break;
+    try {
+      messages.push(parseMessage(bytes.subarray(start, start + length)));
+    } catch {
+      // Whole, and not understood: an earlier version knew more. What follows does not depend on it.
+    }
+    at = start + length;
+  }
+  return messages;
+}
