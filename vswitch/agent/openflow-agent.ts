@@ -108,6 +108,16 @@ export class OpenFlowAgent {
     return problems;
   }
 
+  /** Ends the connection to each controller that is dialled, and dials it anew. */
+  reconnect(): void {
+    for (const [target, { spec, link }] of this.#links) {
+      if (!(link instanceof ControllerLink)) continue;
+      void link.close();
+      this.#links.set(target, { spec, link: this.#open(spec) });
+    }
+    this.#onLinkChange();
+  }
+
   /** OpenFlow versions of the connections that begin from now on: those of `names` that are known; none = all. */
   setProtocols(names: readonly string[]): void {
     this.#versions = names.length === 0 ? VERSIONS : VERSIONS.filter((one) => names.includes(PROTOCOLS[one]));

@@ -103,6 +103,9 @@ export function datapathMethods(modules: ControlModules): DatapathMethods {
     mirrorStats: ({ bridge }) => at(bridge).forwarding.mirrors?.stats() ?? [],
     drops: ({ bridge }) => at(bridge).pipeline.dropCounters.report(),
     bridgeCounters: ({ bridge }) => bridgeCounters(at(bridge)),
+    forgetPaths: () => {
+      for (const { tables } of datapath.bridges) tables.invalidate();
+    },
     cachedPaths: ({ bridge }) => cachedPaths(at(bridge).pipeline.cache, at(bridge).tables.version),
     trace: ({ bridge, ...request }) => at(bridge).trace(request, nowMs()),
     setAdminState: ({ bridge, name, up }) => {

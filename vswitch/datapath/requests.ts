@@ -162,6 +162,8 @@ export interface DatapathMethods {
   /** By reason, how many packets were dropped, and the last flow that the last of them had met. */
   drops(body: OfBridge): readonly DropReport[];
   bridgeCounters(body: OfBridge): BridgeCounters;
+  /** Every path and verdict that is cached, of all bridges. */
+  forgetPaths(body: Record<string, never>): void;
   cachedPaths(body: OfBridge): readonly CachedPath[];
   /** What would happen to the frame now, for people; nothing is changed. */
   trace(body: OfBridge & TraceRequest): readonly TraceRun[];

@@ -37,6 +37,7 @@ import {
 import { threadCommands } from "./thread-commands.js";
 import { traceCommands } from "./trace-commands.js";
 import type { UnixctlCommand } from "./unixctl.js";
+import { upkeepCommands } from "./upkeep-commands.js";
 import type { Backend } from "./vswitchd.js";
 
 const MTU_DEFAULT = 1500;
@@ -97,6 +98,12 @@ export class DatapathBackend implements Backend {
       ...connectionCommands(this.#datapath),
       ...traceCommands(this.#datapath, bridges, this.#numbers),
       ...datapathCommands(this.#datapath, bridges),
+      ...upkeepCommands({
+        bridges,
+        forgetPaths: () => this.#datapath.call("forgetPaths", {}),
+        settle: async () => void (await this.#datapath.call("counters", {})),
+        reconnect: (name) => this.#bridge(name).agent.reconnect(),
+      }),
       ...(clock instanceof WarpableClock ? dummyCommands(this.#datapath, bridges, clock) : {}),
       ...threadCommands(this.#datapath),
     };

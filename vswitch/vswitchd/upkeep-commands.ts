@@ -1,0 +1,64 @@
+// What ovs-appctl can ask of caches, controllers and of what this switch has none of: revalidator/*, dpctl/del-flows,
+// bridge/reconnect, spanning trees, CFM, BFD, tunnels. Source: ovs-vswitchd(8).
+import { PlinthError } from "../../base/errors/index.js";
+import { command } from "./commands.js";
+import type { UnixctlCommand } from "./unixctl.js";
+
+export interface UpkeepModules {
+  readonly bridges: () => ReadonlyMap<string, unknown>;
+  /** Forgets every path and verdict that is cached. */
+  readonly forgetPaths: () => Promise<void>;
+  /** Resolves when everything asked before is in force. */
+  readonly settle: () => Promise<void>;
+  /** Ends the connections to the bridge's controllers that are dialled, and makes them anew. */
+  readonly reconnect: (bridge: string) => void;
+}
+
+export function upkeepCommands(modules: UpkeepModules): Record<string, UnixctlCommand> {
+  const { bridges, forgetPaths, settle, reconnect } = modules;
+  const purge = async (): Promise<string> => {
+    await forgetPaths();
+    return "";
+  };
+  return {
+    ...emptyCommands(bridges),
+    // No packet is ever judged by an older table: there is nothing to wait for but requests that are on their way.
+    "revalidator/wait": command("", 0, 0, async () => {
+      await settle();
+      return "";
+    }),
+    "revalidator/purge": command("", 0, 0, purge),
+    "dpctl/del-flows": command("[dp] [file]", 0, 1, purge),
+    "bridge/reconnect": command("[bridge]", 0, 1, ([bridge]) => {
+      if (bridge !== undefined && !bridges().has(bridge))
+        throw new PlinthError("BRIDGE_UNKNOWN", "Unknown bridge");
+      for (const name of bridge === undefined ? bridges().keys() : [bridge]) reconnect(name);
+      return "";
+    }),
+  };
+}
+
+/** What this switch does not have is shown as not being there. */
+function emptyCommands(bridges: UpkeepModules["bridges"]): Record<string, UnixctlCommand> {
+  const neighbours = `${"IP".padEnd(46)}${"MAC".padEnd(20)}Bridge\n${"=".repeat(74)}\n`;
+  const ofBridge = (refusal: string): UnixctlCommand =>
+    command("[bridge]", 0, 1, ([bridge]) => {
+      if (bridge !== undefined && !bridges().has(bridge)) throw new PlinthError("BRIDGE_UNKNOWN", refusal);
+      return "";
+    });
+  const ofInterface = (refusal: string): UnixctlCommand =>
+    command("[interface]", 0, 1, ([name]) => {
+      if (name !== undefined) throw new PlinthError("PORT_UNKNOWN", refusal);
+      return "";
+    });
+  return {
+    "rstp/show": ofBridge("No such RSTP object"),
+    "stp/show": ofBridge("no such stp object"),
+    "cfm/show": ofInterface("no such CFM object"),
+    "bfd/show": ofInterface("no such bfd object"),
+    "tnl/ports/show": command("-v", 0, 1, () => "Listening ports:\n"),
+    "tnl/neigh/show": command("", 0, 0, () => neighbours),
+    "tnl/arp/show": command("", 0, 0, () => neighbours),
+    "ovs/route/show": command("", 0, 0, () => "Route Table:\n"),
+  };
+}
