@@ -21,6 +21,7 @@ interface ConnectivityOptions extends ReadOptions {
   readonly focusDirection?: "ingress" | "egress";
   readonly focusConn?: analysis.ConnectionSet;
   readonly explain?: boolean;
+  readonly exposure?: boolean;
   readonly ipv6?: boolean;
 }
 
@@ -66,6 +67,7 @@ export function registerOffline(policy: Command): void {
     )
     .option("--focus-conn <connection>", "only where all of this is allowed, as in tcp-8080", focusConnection)
     .option("--explain", "say for each pair which policies and rules decide (txt only)")
+    .option("--exposure", "say also what workloads are open to among pods that no document describes")
     .option("--ipv6", "list addresses of IPv6, too")
     .action(connectivityAction);
   withReading(policy.command("diff"))
@@ -122,6 +124,8 @@ async function connectivityAction(
   options: ConnectivityOptions,
 ): Promise<void> {
   const { focusworkload = [], focusworkloadPeer, focusDirection, focusConn } = options;
+  if (options.explain === true && options.exposure === true)
+    throw new PlinthError("OPTIONS_INVALID", "give either --explain or --exposure");
   const aboutFocus = focusworkloadPeer !== undefined || focusDirection !== undefined;
   if (aboutFocus && focusworkload.length === 0)
     warn("--focusworkload-peer and --focus-direction mean nothing without --focusworkload");
@@ -142,12 +146,14 @@ async function connectivityAction(
   if (options.explain === true && options.output !== "txt")
     warn(`--explain is for txt only; ${options.output} goes without`);
   const explained = options.explain === true && options.output === "txt";
-  deliver(
-    explained
-      ? explainAll(cluster, connectivity)
-      : analysis.formatConnectivity(connectivity.lines, connectivity.workloads, options.output),
-    options.file,
-  );
+  deliver(explained ? explainAll(cluster, connectivity) : formatted(), options.file);
+
+  function formatted(): string {
+    if (options.exposure !== true)
+      return analysis.formatConnectivity(connectivity.lines, connectivity.workloads, options.output);
+    const exposure = analysis.exposureOf(cluster, connectivity, focused ? focus : undefined);
+    return analysis.formatExposure(connectivity, exposure, options.output);
+  }
 }
 
 function explainAll(cluster: analysis.Cluster, connectivity: analysis.Connectivity): string {

@@ -29,6 +29,8 @@ export interface Cluster {
   /** Sorted by text. */
   readonly workloads: readonly Workload[];
   readonly policies: readonly PolicyModel[];
+  /** The labels of a namespace: at least that of its name, which every namespace has. */
+  readonly labelsOf: (namespace: string) => Labels;
   readonly services: readonly Service[];
   readonly entrances: readonly Entrance[];
   readonly problems: readonly Problem[];
@@ -43,6 +45,7 @@ export function clusterOf(manifest: Manifest): Cluster {
   return {
     workloads: workloadsOf(manifest.pods, labelsOf, policies, problems),
     policies,
+    labelsOf,
     services: manifest.services,
     entrances: manifest.entrances,
     problems,

@@ -21,9 +21,13 @@ import {
   subtract,
   union,
 } from "./connection-set.js";
+import { selectsEach, type UnknownPods } from "./unknown-pods.js";
 
 /** A workload, or addresses outside: a range that no block of any policy cuts. */
 export type End = { readonly workload: Workload } | { readonly range: AddressRange };
+
+/** What may stand opposite to a workload: pods that are not there, too. */
+export type Opposite = End | { readonly unknown: UnknownPods };
 
 /** What one rule, or the absence of one, decided. */
 export interface Step {
@@ -88,7 +92,7 @@ export class Evaluator {
     return { allowed: intersect(egress.allowed, ingress.allowed), egress, ingress };
   }
 
-  direction(direction: Direction, subject: End, peer: End): DirectionAnswer {
+  direction(direction: Direction, subject: End, peer: Opposite): DirectionAnswer {
     if (!("workload" in subject)) return { direction, ...OPEN };
     const key = `${direction} ${this.#classOf(subject)} ${this.#classOf(peer)}`;
     const known = this.#answers.get(key);
@@ -98,8 +102,8 @@ export class Evaluator {
     return answer;
   }
 
-  #judge(direction: Direction, subject: Workload, peer: End): Omit<DirectionAnswer, "direction"> {
-    const policies = this.#policiesOf(direction, subject);
+  #judge(direction: Direction, subject: Workload, peer: Opposite): Omit<DirectionAnswer, "direction"> {
+    const policies = this.policiesOf(direction, subject);
     const steps: Step[] = [];
     const destination = direction === "Egress" ? peer : { workload: subject };
     const matching = (policy: PolicyModel): { rule: RuleModel; ports: ConnectionSet }[] =>
@@ -146,7 +150,8 @@ export class Evaluator {
     return { allowed: union(admin.Allow, union(baseline.Allow, baseline.Pass)), steps };
   }
 
-  #policiesOf(direction: Direction, subject: Workload): readonly PolicyModel[] {
+  /** Those that select `subject` and say something about `direction`. */
+  policiesOf(direction: Direction, subject: Workload): readonly PolicyModel[] {
     const key = `${direction} ${this.#classOf({ workload: subject })}`;
     let selecting = this.#selecting.get(key);
     if (selecting === undefined) {
@@ -158,17 +163,21 @@ export class Evaluator {
     return selecting;
   }
 
-  #selectsPeer(rule: RuleModel, end: End): boolean {
+  #selectsPeer(rule: RuleModel, end: Opposite): boolean {
     if (rule.peers === undefined) return true;
     return rule.peers.some((peer) => {
-      if (peer.kind === "endpoints") return "workload" in end && selectsEndpoint(peer.selector, end.workload);
+      if (peer.kind === "endpoints") {
+        if ("unknown" in end) return selectsEach(peer.selector, end.unknown);
+        return "workload" in end && selectsEndpoint(peer.selector, end.workload);
+      }
       if (peer.kind !== "block" || !("range" in end)) return false;
       return (this.#blocks.get(peer) ?? []).some((range) => rangeContains(range, end.range));
     });
   }
 
   /** Workloads that nothing can tell apart share a class. */
-  #classOf(end: End): string {
+  #classOf(end: Opposite): string {
+    if ("unknown" in end) return JSON.stringify(end.unknown);
     if ("range" in end) return `v${end.range.family} ${end.range.first}-${end.range.last}`;
     const { workload } = end;
     let name = this.#classes.get(workload);
@@ -197,14 +206,14 @@ function rangesOf(peer: { cidr: string; except: readonly string[] }): AddressRan
   );
 }
 
-function portsOf(rule: RuleModel, destination: End): ConnectionSet {
+function portsOf(rule: RuleModel, destination: Opposite): ConnectionSet {
   if (rule.ports === undefined) return ALL_CONNECTIONS;
   let result = NO_CONNECTIONS;
   for (const port of rule.ports) result = union(result, portOf(port, destination));
   return result;
 }
 
-function portOf(port: PortModel, destination: End): ConnectionSet {
+function portOf(port: PortModel, destination: Opposite): ConnectionSet {
   if (port.name === undefined) {
     const protocol = port.protocol ?? "TCP";
     return isProtocol(protocol) ? connections(protocol, port.range) : NO_CONNECTIONS;

@@ -113,6 +113,6 @@ function nodeLine(end: End, label: string, color: string): string {
   return `\t${quote(endText(end))} [label=${quote(label)} color=${quote(color)} fontcolor=${quote(color)}]`;
 }
 
-function quote(text: string): string {
+export function quote(text: string): string {
   return `"${text.replaceAll("\\", "\\\\").replaceAll('"', '\\"')}"`;
 }

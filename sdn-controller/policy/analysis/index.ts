@@ -12,6 +12,8 @@ export { DIFFERENCE_FORMATS, type DifferenceFormat, differenceOf, formatDifferen
 export { checkUniform, findEnd } from "./ends.js";
 export { type Answer, type End, Evaluator } from "./evaluator.js";
 export { explainPair, formatExplanation, isAllowed, type PairExplanation } from "./explain-pair.js";
+export { type Exposure, exposureOf } from "./exposure.js";
+export { formatExposure } from "./exposure-format.js";
 export { CONNECTIVITY_FORMATS, type ConnectivityFormat, formatConnectivity } from "./format.js";
 export { type GraphEdge, graphSvg } from "./graph-svg.js";
 export { type Manifest, type ManifestDocument, type Problem, readManifest } from "./manifest.js";
