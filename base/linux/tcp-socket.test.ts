@@ -1,7 +1,7 @@
 import { connect } from "node:net";
 import { describe, expect, it } from "vitest";
 import { waitFor } from "../time/index.js";
-import { closeFile, inheritedListeners, listenTcp, setNoDelay, sysAccept } from "./index.js";
+import { closeFile, inheritedListeners, listenTcp, sysAccept, tuneTcp } from "./index.js";
 
 describe("listenTcp()", () => {
   it.each(["127.0.0.1", "::1", "::ffff:127.0.0.1"])(
@@ -16,7 +16,7 @@ describe("listenTcp()", () => {
         return accepted >= 0;
       };
       await waitFor(comes, "nobody came", 5_000, 1);
-      setNoDelay(accepted);
+      tuneTcp(accepted);
       client.destroy();
       closeFile(accepted);
       expect(() => listenTcp(address, port)).toThrow(expect.objectContaining({ code: "EADDRINUSE" }));

@@ -36,6 +36,8 @@ const SO_REUSEADDR = 2;
 const SO_ACCEPTCONN = 30;
 const IPPROTO_TCP = 6;
 const TCP_NODELAY = 1;
+const TCP_KEEPIDLE = 4;
+const SO_KEEPALIVE = 9;
 const F_SETFD = 2;
 const FD_CLOEXEC = 1;
 const ADDRESS_SIZE_MAX = 128;
@@ -66,9 +68,17 @@ export function listenTcp(address: string, port: number, backlog = 128): TcpList
   }
 }
 
-/** Small messages leave at once. A socket that is not TCP is left as it is. */
-export function setNoDelay(fd: number): void {
-  cSetsockopt(fd, IPPROTO_TCP, TCP_NODELAY, addressOf(ONE), 4);
+/**
+ * For a connection of questions and answers: small messages leave at once, and a peer that vanished without a word is
+ * noticed after a few minutes. A socket that is not TCP is left as it is.
+ */
+export function tuneTcp(fd: number): void {
+  const set = (level: number, name: number, value: Int32Array): void => {
+    cSetsockopt(fd, level, name, addressOf(value), 4);
+  };
+  set(IPPROTO_TCP, TCP_NODELAY, ONE);
+  set(SOL_SOCKET, SO_KEEPALIVE, ONE);
+  set(IPPROTO_TCP, TCP_KEEPIDLE, KEEPALIVE_IDLE_SECONDS);
 }
 
 /**
@@ -96,6 +106,7 @@ export function inheritedListeners(environment: NodeJS.ProcessEnv = process.env)
 }
 
 const ONE = new Int32Array([1]);
+const KEEPALIVE_IDLE_SECONDS = new Int32Array([120]);
 
 function localPort(fd: number): number {
   const address = new Uint8Array(ADDRESS_SIZE_MAX);

@@ -78,12 +78,23 @@ async function startPeer(
 async function startNbdServer(dir: string, sizeMib: number): Promise<NbdBenchServer> {
   const socket = join(dir, "s");
   const config = join(dir, "config");
-  const main = `[generic]\nunixsock = ${socket}\nlistenaddr = 127.0.0.1\nport = 0\n`;
+  const main = `[generic]\nunixsock = ${socket}\n`;
   const entry = `[bench]\nexportname = ${emptyFile(dir, sizeMib)}\nflush = true\nfua = true\n`;
   writeFileSync(config, main + entry);
-  const child = spawn("nbd-server", ["-n", "-C", config], { stdio: "ignore" });
-  await waitFor(() => existsSync(socket), "nbd-server does not start", 10_000);
-  return server("nbd-server", `nbd+unix:///bench?socket=${socket}`, child);
+  const pidFile = join(dir, "pid");
+  // It leaves its starter by itself.
+  await runOk("nbd-server", ["-C", config, "-p", pidFile]);
+  await waitFor(() => existsSync(socket) && existsSync(pidFile), "nbd-server does not start", 10_000);
+  const pid = Number(readFileSync(pidFile, "utf8"));
+  return {
+    name: "nbd-server",
+    uri: `nbd+unix:///bench?socket=${socket}`,
+    cpuUs: () => cpuUsOf(pid),
+    end: async () => {
+      process.kill(pid, "SIGTERM");
+      await waitFor(() => !existsSync(`/proc/${pid}`), "nbd-server does not end", 10_000);
+    },
+  };
 }
 
 function emptyFile(dir: string, sizeMib: number): string {

@@ -18,11 +18,11 @@ import {
   giveSocketFile,
   listenTcp,
   listenUnix,
-  setNoDelay,
   setSocketBuffers,
   sysAccept,
   sysReceive,
   sysSend,
+  tuneTcp,
 } from "../../base/linux/index.js";
 import { DataBuffer } from "../disk/data-buffer.js";
 import { CONNECTIONS_MAX, CONNECTIONS_PER_SOCKET_MAX, NBD_HANDSHAKE_MS } from "../limits.js";
@@ -287,7 +287,7 @@ export class NbdServer implements FlushQueue {
       }
       this.acceptedCount++;
       setSocketBuffers(fd, SOCKET_BUFFER_BYTES);
-      if (listener.place.kind !== "unix") setNoDelay(fd);
+      if (listener.place.kind !== "unix") tuneTcp(fd);
       const connection = new Connection(fd, listener, this.#nowMs);
       this.#connections.set(fd, connection);
       listener.connections++;

@@ -23,6 +23,7 @@ export interface TlsGateOptions {
   readonly plainPath: string | undefined;
 }
 
+const KEEPALIVE_IDLE_MS = 120_000;
 const NOTHING_OFFERED: ExportDirectory = { list: () => [], find: () => undefined };
 
 export class TlsGate {
@@ -59,6 +60,7 @@ export class TlsGate {
     client.once("close", () => this.#clients.delete(client));
     client.on("error", () => client.destroy());
     client.setNoDelay(true);
+    client.setKeepAlive(true, KEEPALIVE_IDLE_MS);
     const { plainPath } = this.#options;
     if (plainPath === undefined) this.#insist(client);
     else this.#offer(client, plainPath);
