@@ -103,9 +103,11 @@ async function undrainDisk(daemon: StorageDaemon, params: Params): Promise<PoolV
 async function removeDisk(daemon: StorageDaemon, params: Params): Promise<PoolView> {
   const pool = openPoolOf(daemon, params);
   const { index } = diskOf(daemon, pool.name, params);
-  await daemon.target.ask("removeDisk", { pool: pool.name, index, lost: flag(params, "lost") });
+  await daemon.target.ask("checkRemoveDisk", { pool: pool.name, index, lost: flag(params, "lost") });
   const now = daemon.catalogue.pools.get(pool.name) as PoolEntry;
+  // Forgotten before it is wiped: a disk that the catalogue names is never without its superblock.
   await daemon.catalogue.putPool({ ...now, disks: now.disks.filter((disk) => disk.index !== index) });
+  await daemon.target.ask("removeDisk", { pool: pool.name, index });
   return poolView(daemon, pool.name);
 }
 

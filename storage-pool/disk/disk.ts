@@ -191,8 +191,8 @@ export class Disk {
     return result;
   }
 
-  /** All cells that hold a segment. */
-  readCells(): FoundSegment[] {
+  /** All cells that hold a segment; `damaged`: slots whose cell holds something else (a cell is written whole or not). */
+  readCells(damaged: number[] = []): FoundSegment[] {
     const found: FoundSegment[] = [];
     for (let first = 0; first < this.slotCount; first += CELLS_PER_READ) {
       const count = Math.min(CELLS_PER_READ, this.slotCount - first);
@@ -200,9 +200,10 @@ export class Disk {
       if (result !== 0)
         throw storageError("DISK_DAMAGED", `the header cells of ${this.file.path} cannot be read`);
       for (let i = 0; i < count; i++) {
-        if (this.#scratch.view.getUint32(i * CELL_SIZE, true) === 0) continue;
+        if (isZero(this.#scratch, i * CELL_SIZE)) continue;
         const header = parseCell(this.#scratch.bytes.subarray(i * CELL_SIZE, (i + 1) * CELL_SIZE));
         if (header !== undefined) found.push({ slot: first + i, header });
+        else damaged.push(first + i);
       }
     }
     return found;
@@ -214,6 +215,11 @@ export class Disk {
   }
 }
 
+/** Both words of the envelope's head: a bit that flipped in one leaves the other. */
+function isZero({ view }: DataBuffer, at: number): boolean {
+  return view.getUint32(at, true) === 0 && view.getUint32(at + 4, true) === 0;
+}
+
 /** The superblock of `file`; undefined when it is empty. */
 export function readSuperblock(file: DiskFile): Superblock | undefined {
   const scratch = new DataBuffer(BLOCK_SIZE);
@@ -222,9 +228,13 @@ export function readSuperblock(file: DiskFile): Superblock | undefined {
   return parseSuperblock(scratch.bytes, file.path);
 }
 
-/** Makes an empty file a disk of a pool. Throws DISK_TOO_SMALL, and DISK_FOREIGN when something is there. */
-export function formatDisk(file: DiskFile, identity: DiskIdentity): Disk {
-  if (readSuperblock(file) !== undefined) {
+/**
+ * Makes an empty file a disk of a pool, or one that was of this pool before (`again`). Throws DISK_TOO_SMALL, and
+ * DISK_FOREIGN when something is there.
+ */
+export function formatDisk(file: DiskFile, identity: DiskIdentity, again = false): Disk {
+  const found = readSuperblock(file);
+  if (found !== undefined && !(again && found.poolId === identity.poolId)) {
     throw storageError("DISK_FOREIGN", `${file.path} belongs to another pool`, {
       remedy: "give an empty file, directory or device",
     });
@@ -236,6 +246,13 @@ export function formatDisk(file: DiskFile, identity: DiskIdentity): Disk {
       `${file.path} has ${file.sizeBytes} bytes; at least ${(SLOTS_MIN + 1) * SEGMENT_SIZE} are needed`,
       { field: "disks" },
     );
+  }
+  if (found !== undefined) {
+    // What its cells say is of another time.
+    const cells = new DataBuffer(slotsAt(slotCount) - CELLS_AT);
+    cells.bytes.fill(0);
+    const result = file.write(cells, 0, cells.bytes.byteLength, CELLS_AT) || file.sync();
+    if (result !== 0) throw storageError("DISK_DAMAGED", `${file.path} cannot be written (errno ${result})`);
   }
   const superblock: Superblock = {
     formatVersion: FORMAT_VERSION,

@@ -44,6 +44,12 @@ export class SparseBytes {
     return this.#chunks.size * CHUNK;
   }
 
+  /** Where one of the chunks that are held begins, the same for the same `choice`; undefined when there is none. */
+  anyChunk(choice: number): number | undefined {
+    const indexes = [...this.#chunks.keys()].sort((a, b) => a - b);
+    return indexes.length === 0 ? undefined : (indexes[choice % indexes.length] as number) * CHUNK;
+  }
+
   #writable(index: number): Uint8Array {
     const chunk = this.#chunks.get(index);
     if (chunk !== undefined && this.#own.has(index)) return chunk;

@@ -79,7 +79,7 @@ export class Cleaner {
   }
 
   #write(victim: Segment): number {
-    const writer = this.#writerFor(Math.max(1, victim.disks.length));
+    const writer = this.#writerFor(Math.max(1, victim.copies));
     this.#applied = 0;
     for (let first = 0; first < this.#moving.length; ) {
       let count = 1;

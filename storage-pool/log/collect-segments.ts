@@ -1,40 +1,97 @@
 // Finds the segments on a pool's disks from their header cells. Thread: the pool's worker. Hot: no.
+//
+// Cells of one segment that differ in revision come from a move that a crash ended: until every place of the newer
+// revision has its cell the older places are intact, so all are copies; afterwards the older places are free. What a copy
+// really holds is judged by checksums. Invariant: a copy is never given up for one whose cell is not there.
+import { DataBuffer } from "../disk/data-buffer.js";
 import type { Disk } from "../disk/disk.js";
 import { storageError } from "../errors.js";
-import type { SegmentHeader } from "./format.js";
+import {
+  FORMAT_VERSION,
+  getUint64,
+  hasRecordMagic,
+  INDEX_SIZE,
+  parseRecord,
+  RECORD_SERIAL,
+  SEGMENT_LOG,
+  SEGMENT_MOVED,
+  type SegmentHeader,
+} from "./format.js";
 import { type Place, Segment } from "./segment-table.js";
 
-/** Groups the cells found on all disks into segments: one per serial, with the copies that are there; and stale cells. */
+interface Cell extends Place {
+  readonly header: SegmentHeader;
+}
+
+/** Groups the cells found on all disks into segments, one per serial; `stale` are places that nothing needs. */
 export function collectSegments(disks: readonly Disk[]): { found: Segment[]; stale: Place[] } {
-  const stale: Place[] = [];
-  const bySerial = new Map<number, { header: SegmentHeader; disks: Disk[]; slots: number[] }>();
+  const bySerial = new Map<number, Cell[]>();
   for (const disk of disks) {
     if (disk.missing) continue;
-    for (const { slot, header } of disk.readCells()) {
+    const damaged: number[] = [];
+    for (const { slot, header } of disk.readCells(damaged)) {
       if (!isPlace(header, disk.index, slot)) continue;
-      const other = bySerial.get(header.serial);
-      // A move that a crash ended has left cells of both places: the newer ones hold, the old place is free.
-      if (other !== undefined && other.header.revision > header.revision) {
-        stale.push({ disk, slot });
-        continue;
+      if (header.index === 0 || header.index >= 2 ** 22) {
+        throw storageError("DISK_DAMAGED", `a segment has the impossible index ${header.index}`);
       }
-      const moved = other === undefined || other.header.revision < header.revision;
-      if (moved)
-        for (const [i, on] of (other?.disks ?? []).entries())
-          stale.push({ disk: on, slot: other?.slots[i] as number });
-      const known = moved ? { header, disks: [], slots: [] } : other;
-      known.disks.push(disk);
-      known.slots.push(slot);
-      bySerial.set(header.serial, known);
+      const known = bySerial.get(header.serial);
+      if (known === undefined) bySerial.set(header.serial, [{ disk, slot, header }]);
+      else known.push({ disk, slot, header });
     }
+    for (const slot of damaged) revive(disk, slot, bySerial);
   }
-  const groups = [...bySerial.values()];
-  for (const { header } of groups) {
-    if (header.index === 0 || header.index >= 2 ** 22) {
-      throw storageError("DISK_DAMAGED", `a segment has the impossible index ${header.index}`);
+  const stale: Place[] = [];
+  const found: Segment[] = [];
+  for (const cells of bySerial.values()) {
+    cells.sort((a, b) => b.header.revision - a.header.revision);
+    // A header that was made up from records knows least.
+    cells.sort((a, b) => Math.sign(b.header.index) - Math.sign(a.header.index));
+    const { header } = cells[0] as Cell;
+    const newest = cells.filter((cell) => cell.header.revision === header.revision);
+    const isComplete = newest.length === header.places.length >>> 1;
+    const kept: Cell[] = [];
+    for (const cell of isComplete ? newest : cells) {
+      if (!kept.some((each) => each.disk === cell.disk)) kept.push(cell);
     }
+    stale.push(...cells.filter((cell) => !kept.includes(cell)));
+    const segment = new Segment(
+      header,
+      kept.map(({ disk }) => disk),
+      kept.map(({ slot }) => slot),
+    );
+    segment.revived = kept.some((cell) => cell.header.index === 0);
+    found.push(segment);
   }
-  return { found: groups.map(({ header, disks: on, slots }) => new Segment(header, on, slots)), stale };
+  return { found, stale };
+}
+
+/** The records of a slot tell nearly everything that its damaged header cell said; index 0: not the segment's number. */
+function revive(disk: Disk, slot: number, bySerial: Map<number, Cell[]>): void {
+  const area = new DataBuffer(INDEX_SIZE);
+  if (disk.read(slot, area, 0, INDEX_SIZE, 0) !== 0) return;
+  for (let at = 0; at < INDEX_SIZE; at += 8) {
+    if (!hasRecordMagic(area.view, at)) continue;
+    const serial = getUint64(area.view, at + RECORD_SERIAL);
+    const record = parseRecord(area.bytes, at, serial);
+    if (record === undefined) continue;
+    const { volume, epoch, sequence: firstSequence } = record;
+    const header: SegmentHeader = {
+      formatVersion: FORMAT_VERSION,
+      serial,
+      index: 0,
+      kind: volume === 0 ? SEGMENT_MOVED : SEGMENT_LOG,
+      volume,
+      epoch,
+      firstSequence,
+      places: [disk.index, slot],
+      revision: 0,
+      copies: 1,
+    };
+    const known = bySerial.get(serial);
+    if (known === undefined) bySerial.set(serial, [{ disk, slot, header }]);
+    else known.push({ disk, slot, header });
+    return;
+  }
 }
 
 function isPlace(header: SegmentHeader, disk: number, slot: number): boolean {

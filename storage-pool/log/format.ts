@@ -65,6 +65,8 @@ export const DATA_BLOCKS = SEGMENT_BLOCKS - INDEX_BLOCKS;
 export const CELL_SIZE = 512;
 export const CELLS_AT = BLOCK_SIZE;
 export const RECORD_SIZE = 64;
+/** Where a record says of which segment it is. */
+export const RECORD_SERIAL = 56;
 export const RECORD_DATA = 1;
 export const RECORD_UNMAP = 2;
 export const RECORD_MARK = 3;
@@ -248,8 +250,14 @@ export interface LogRecord {
   readonly kind: number;
   readonly dataBlock: number;
   readonly checksums: Uint32Array;
-  /** Bytes that the record takes in the index area. */
+  /** Bytes that the record takes in the index area, and where it stands there. */
   readonly size: number;
+  readonly at: number;
+}
+
+/** Whether a record of any kind seems to begin at `at`: cheaper than parsing. */
+export function hasRecordMagic(view: DataView, at: number): boolean {
+  return view.getUint32(at, true) === MAGIC_RECORD;
 }
 
 /** The record at `at` of an index area, or undefined when no whole and valid one of segment `serial` is there. */
@@ -285,6 +293,7 @@ export function parseRecord(index: Uint8Array, at: number, serial: number): LogR
     dataBlock,
     checksums,
     size,
+    at,
   };
 }
 
@@ -394,6 +403,6 @@ function unseal(magic: number, bytes: Uint8Array): Uint8Array | "foreign" | "dam
 }
 
 /** Beyond 2⁵³ the result is not exact, and then no valid number of ours either. */
-function getUint64(view: DataView, at: number): number {
+export function getUint64(view: DataView, at: number): number {
   return view.getUint32(at + 4, true) * U32 + view.getUint32(at, true);
 }

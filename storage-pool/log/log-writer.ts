@@ -17,6 +17,7 @@ import {
   INDEX_BLOCKS,
   INDEX_SIZE,
   RECORD_DATA,
+  RECORD_MARK,
   RECORD_SIZE,
   RECORD_UNMAP,
   recordSize,
@@ -76,6 +77,8 @@ export class LogWriter {
   sequence: number;
   /** The highest sequence known to be on the medium. */
   durable: number;
+  /** The highest durable position that a record says. */
+  noted = 0;
   /** Bytes of payload and records written since the counter was last set. */
   writtenBytes = 0;
   segment: Segment | undefined;
@@ -147,6 +150,21 @@ export class LogWriter {
     staging.blockCounts[n] = length / BLOCK_SIZE;
     staging.dataBlocks[n] = 0;
     this.#encode(n, offset, length, RECORD_UNMAP, 0, 0);
+    return 0;
+  }
+
+  /** Stages a record that says no more than the time and what is durable. */
+  stageMark(timeMs: number): number {
+    if (this.#error !== 0) return this.#error;
+    this.#own();
+    if (!this.#ensureSegment(RECORD_SIZE, 0)) return this.#error;
+    const staging = this.#staging;
+    const n = this.#pending++;
+    staging.kinds[n] = RECORD_MARK;
+    staging.offsets[n] = timeMs;
+    staging.blockCounts[n] = 0;
+    staging.dataBlocks[n] = 0;
+    this.#encode(n, timeMs, 0, RECORD_MARK, 0, 0);
     return 0;
   }
 
@@ -247,6 +265,7 @@ export class LogWriter {
     const { index, indexAt } = this.#staging;
     const segment = this.segment as Segment;
     if (n === 0) this.#indexFrom = this.#nextIndex;
+    this.noted = this.durable;
     indexAt[n] = this.#nextIndex;
     this.#nextIndex += encodeRecord(
       index.bytes,

@@ -9,13 +9,15 @@
 import { DataBuffer } from "../disk/data-buffer.js";
 import { BLOCK_SIZE } from "../limits.js";
 import type { MapReader } from "../volume/map-reader.js";
-import { checksum, INDEX_SIZE, type LogRecord, parseRecord, RECORD_DATA } from "./format.js";
+import { checksum, hasRecordMagic, INDEX_SIZE, type LogRecord, parseRecord, RECORD_DATA } from "./format.js";
 import type { Segment } from "./segment-table.js";
 
 export interface Replay {
   /** The last sequence of the log. */
   readonly sequence: number;
   readonly records: number;
+  /** Records behind its end are there: they must not become part of it later. */
+  readonly cut: boolean;
   /** What is wrong, for people; undefined when nothing is. */
   readonly damage: string | undefined;
 }
@@ -72,7 +74,7 @@ export function replayLog(
     sequence < highestDurable
       ? `record ${sequence + 1} of its log is bad, though everything up to ${highestDurable} was durable`
       : undefined;
-  return { sequence, records: sequence - position, damage };
+  return { sequence, records: sequence - position, cut: found.length > sequence - position, damage };
 }
 
 /** All valid records of a segment in the order of their places; a bad one is skipped, so that later ones are seen. */
@@ -80,23 +82,28 @@ export function readRecords(segment: Segment): LogRecord[] {
   return readIndex(segment).records;
 }
 
-/** The records, and an index area made of what is valid on any copy. */
+/** One per copy that is read at a time; a segment seldom has more than two. */
+const scratches: DataBuffer[] = [];
+const merged = new DataBuffer(INDEX_SIZE);
+
+/** The records, and an index area made of what is valid on any copy; that is valid until the next call. */
 export function readIndex(segment: Segment): { records: LogRecord[]; index: DataBuffer } {
   const areas = segment.disks.map((disk, i) => {
-    const area = new DataBuffer(INDEX_SIZE);
-    return disk.read(segment.slots[i] as number, area, 0, INDEX_SIZE, 0) === 0
-      ? area.bytes
-      : new Uint8Array();
+    const area = scratches[i] ?? new DataBuffer(INDEX_SIZE);
+    scratches[i] = area;
+    if (disk.read(segment.slots[i] as number, area, 0, INDEX_SIZE, 0) !== 0) area.bytes.fill(0);
+    return area;
   });
-  const index = new DataBuffer(INDEX_SIZE);
+  const index = merged;
   index.bytes.fill(0);
   const records: LogRecord[] = [];
   for (let at = 0; at < INDEX_SIZE; ) {
     let record: LogRecord | undefined;
     for (const area of areas) {
       if (record !== undefined) break;
-      record = parseRecord(area, at, segment.serial);
-      if (record !== undefined) index.bytes.set(area.subarray(at, at + record.size), at);
+      if (!hasRecordMagic(area.view, at)) continue;
+      record = parseRecord(area.bytes, at, segment.serial);
+      if (record !== undefined) index.bytes.set(area.bytes.subarray(at, at + record.size), at);
     }
     if (record === undefined) {
       at += 8;

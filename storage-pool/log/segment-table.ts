@@ -22,6 +22,8 @@ export class Segment {
   slots: readonly number[];
   /** Copies that there shall be. */
   readonly copies: number;
+  /** Disk index and slot of each copy as the header cell that was found named them, in pairs. */
+  readonly namedPlaces: readonly number[];
   /** Of the header cells; rises when copies move. */
   revision: number;
   readonly references = new Uint16Array(SEGMENT_BLOCKS);
@@ -33,6 +35,8 @@ export class Segment {
   evacuated = false;
   /** A copy is being made somewhere else: the segment is not freed and not cleaned meanwhile. */
   moving = false;
+  /** Its header cells were damaged and are to be written anew. */
+  revived = false;
 
   constructor(header: SegmentHeader, disks: readonly Disk[], slots: readonly number[]) {
     this.index = header.index;
@@ -42,8 +46,9 @@ export class Segment {
     this.epoch = header.epoch;
     this.firstSequence = header.firstSequence;
     // Version 1 did not say how many copies there shall be.
-    this.copies = Math.max(header.copies, header.places.length >>> 1);
+    this.copies = header.copies === 0 ? header.places.length >>> 1 : header.copies;
     this.revision = header.revision;
+    this.namedPlaces = header.places;
     this.disks = disks;
     this.slots = slots;
   }

@@ -55,6 +55,8 @@ export interface HousekeeperOptions {
   readonly disks: PoolDisks;
   /** A disk was given up. */
   readonly onFailed: (disk: Disk) => void;
+  /** Milliseconds since 1970. */
+  readonly wallClock: () => number;
   /** A name for a map file that was never used. */
   readonly nameOf: (volume: Volume, root: Root) => string;
 }
@@ -123,7 +125,25 @@ export class Housekeeper implements SpaceGate {
       return "busy";
     }
     if (this.#cleanAgain || this.#urgent) return this.#clean();
+    this.#noteDurable(nowMs);
     return this.#giveSpaceBack(nowMs) === "busy" ? "busy" : this.#work(nowMs);
+  }
+
+  /**
+   * What was flushed last is said by a later record only. When none comes a mark says it, so that damage there cannot
+   * pass for the end of the log.
+   */
+  #noteDurable(nowMs: number): void {
+    if (nowMs - this.#lastChangeMs < CHECKPOINT_IDLE_MS) return;
+    let noted = false;
+    for (const { writer, checkpointSequence } of this.#options.volumes.values()) {
+      if (writer.durable <= Math.max(writer.noted, checkpointSequence) || !writer.idle) continue;
+      if (writer.stageMark(this.#options.wallClock()) !== OK || writer.commit() !== OK) continue;
+      // The mark itself needs none.
+      writer.noted = writer.sequence;
+      noted = true;
+    }
+    if (noted) this.#options.syncAside(() => {});
   }
 
   /** Background jobs, and what a disk that failed makes necessary. */
@@ -289,7 +309,7 @@ export class Housekeeper implements SpaceGate {
 
   /** Moving out of the last free segment would leave nothing for the next one. */
   #mayMove(victim: Segment): boolean {
-    return this.#options.table.freeCount(Math.max(1, victim.disks.length)) >= 1;
+    return this.#options.table.freeCount(Math.max(1, victim.copies)) >= 1;
   }
 
   /** Nothing more can be won now: writers are told that the pool is full until something changes. */

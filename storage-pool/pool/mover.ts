@@ -35,7 +35,7 @@ export class MoveJob implements Job {
   readonly progress: JobProgress = newProgress();
   readonly #options: MoverOptions;
   readonly #wanted: (segment: Segment) => boolean;
-  readonly #buffer = new DataBuffer(SEGMENT_SIZE);
+  #scratch: DataBuffer | undefined;
   #queue: Segment[] | undefined;
   #batch: Move[] = [];
   #phase: "copy" | "syncing" | "cells" | "syncing cells" | "apply" = "copy";
@@ -71,6 +71,11 @@ export class MoveJob implements Job {
     if (this.#phase === "syncing cells") return;
     for (const move of this.#batch) this.#undo(move);
     this.#batch = [];
+  }
+
+  get #buffer(): DataBuffer {
+    this.#scratch ??= new DataBuffer(SEGMENT_SIZE);
+    return this.#scratch;
   }
 
   #copyNext(): "more" | "wait" | "done" {
@@ -116,7 +121,7 @@ export class MoveJob implements Job {
   }
 
   #copy(segment: Segment): void {
-    const kept = segment.places.filter(({ disk }) => disk.open);
+    const kept = segment.places.filter(({ disk }) => disk.open).slice(0, segment.copies);
     const added: Place[] = [];
     while (kept.length + added.length < segment.copies) {
       const disk = this.#roomiest([...kept, ...added].map((place) => place.disk));
@@ -163,9 +168,10 @@ export class MoveJob implements Job {
         const at = (dataBlock + i) * BLOCK_SIZE;
         const sum = checksums[i] as number;
         if (checksum(buffer.bytes, at, BLOCK_SIZE) === sum) continue;
-        if (this.#options.table.countOf(base + dataBlock + i) === 0) continue;
-        if (this.#options.reader.repair(segment, at, sum, buffer, at)) this.progress.repairedBlocks++;
-        else this.progress.lostBlocks++;
+        // What no map names may still have to be replayed.
+        const wanted = this.#options.table.countOf(base + dataBlock + i) > 0;
+        if (this.#options.reader.repair(segment, at, sum, buffer, at, wanted)) this.progress.repairedBlocks++;
+        else if (wanted) this.progress.lostBlocks++;
       }
     }
     return added.every(({ disk, slot }) => {
@@ -192,8 +198,14 @@ export class MoveJob implements Job {
         return false;
       }
       const header = segment.header(places, segment.revision + 1);
-      for (const { disk, slot } of places) disk.writeCell(slot, header);
-      return true;
+      if (places.every(({ disk, slot }) => disk.writeCell(slot, header) === 0 || !disk.online)) return true;
+      find(this.progress, `a header cell of segment ${segment.index} could not be written`);
+      // Some may have been: newer ones still say that the segment stays where it was.
+      segment.revision += 2;
+      const old = segment.header(segment.places, segment.revision);
+      for (const { disk, slot } of segment.places) if (disk.online) disk.writeCell(slot, old);
+      this.#undo(move);
+      return false;
     });
   }
 
@@ -225,9 +237,11 @@ export function isOnDraining(segment: Segment): boolean {
   return segment.disks.some((disk) => disk.draining && disk.online);
 }
 
-/** Whether the segment has fewer copies than it shall and than disks allow. */
+/** Whether the segment has fewer copies than it shall and than disks allow, or more. */
 export function isDegraded(segment: Segment, table: SegmentTable): boolean {
   const held = segment.disks.filter((disk) => disk.online).length;
-  if (held === 0 || held >= segment.copies) return false;
+  // A move that a crash ended may have left one copy too many.
+  if (held > segment.copies) return true;
+  if (held === 0 || held === segment.copies) return false;
   return held < table.disks.filter((disk) => disk.open).length;
 }

@@ -10,7 +10,7 @@ import {
   FORMAT_VERSION,
   type LogRecord,
   PAGE_ENTRIES,
-  RECORD_DATA,
+  RECORD_MARK,
   RECORD_UNMAP,
   SEGMENT_BLOCKS,
   SEGMENT_LOG,
@@ -23,6 +23,7 @@ import { Segment, SegmentTable } from "../log/segment-table.js";
 import { BlockMap } from "../volume/block-map.js";
 import { MapReader } from "../volume/map-reader.js";
 import { Root } from "../volume/volume.js";
+import { completeCopies } from "./complete-tail.js";
 
 /** What the catalogue knows of a snapshot. */
 export interface SnapshotSpec {
@@ -56,6 +57,8 @@ export interface RecoveredVolume {
   readonly snapshots: ReadonlyMap<string, Root>;
   readonly sequence: number;
   readonly replayedRecords: number;
+  /** Somewhere there are records behind the log's end, or may be: what comes next has to begin a new segment. */
+  readonly cut: boolean;
 }
 
 export interface OpenedPool {
@@ -95,6 +98,7 @@ export function openPool(
   const { found, stale } = collectSegments(disks);
   for (const segment of found) table.raiseSerial(segment.serial);
   table.raiseSerial(epoch * SERIALS_PER_EPOCH);
+  reviveIndexes(found, loaded);
   const { kept, renumbered, dropped } = chooseSegments(found, loaded, damaged);
   table.adopt(kept);
   const volumes: RecoveredVolume[] = [];
@@ -125,9 +129,16 @@ export function openPool(
       continue;
     }
     keep(Number.POSITIVE_INFINITY);
-    volumes.push({ spec, head, snapshots, sequence: replay.sequence, replayedRecords: replay.records });
+    const cut = replay.cut || disks.some((disk) => disk.missing);
+    const { sequence, records: replayedRecords } = replay;
+    volumes.push({ spec, head, snapshots, sequence, replayedRecords, cut });
   }
-  for (const segment of renumbered) {
+  for (const { spec, sequence } of volumes) {
+    for (const { segment } of replayRange(table.logOf(spec.id), spec.checkpointSequence)) {
+      completeCopies(segment, table, sequence);
+    }
+  }
+  for (const segment of new Set([...renumbered, ...kept.filter((each) => each.revived)])) {
     const header = segment.header(segment.places, segment.revision);
     for (const { disk, slot } of segment.places) disk.writeCell(slot, header);
   }
@@ -177,13 +188,13 @@ function absence(
 }
 
 function applyRecord(head: Root, segment: Segment, record: LogRecord, sizeBytes: number): void {
+  if (record.kind === RECORD_MARK) return;
   head.dirty = true;
   const block = record.offset / BLOCK_SIZE;
   const count = Math.min(record.length / BLOCK_SIZE, Math.max(0, sizeBytes / BLOCK_SIZE - block));
-  if (record.kind === RECORD_UNMAP) head.map.unmap(block, count);
-  if (record.kind !== RECORD_DATA) return;
   const location = segment.index * SEGMENT_BLOCKS + record.dataBlock;
-  for (let i = 0; i < count; i++) head.map.set(block + i, location + i, record.checksums[i] as number);
+  if (record.kind === RECORD_UNMAP) head.map.unmap(block, count);
+  else for (let i = 0; i < count; i++) head.map.set(block + i, location + i, record.checksums[i] as number);
 }
 
 function loadAll(files: MapFiles, specs: readonly VolumeSpec[], damaged: Map<number, string>): Loaded[] {
@@ -202,6 +213,25 @@ function loadAll(files: MapFiles, specs: readonly VolumeSpec[], damaged: Map<num
   }
   loader.close();
   return loaded;
+}
+
+/** A segment whose header cell was damaged has lost its number; a map may know it. */
+function reviveIndexes(found: readonly Segment[], loaded: readonly Loaded[]): void {
+  const revived = found.filter((segment) => segment.index === 0);
+  if (revived.length === 0) return;
+  const bySerial = new Map<number, number>();
+  for (const { head, snapshots } of loaded) {
+    for (const map of [head, ...snapshots.map((snapshot) => snapshot.map)]) {
+      for (const [index, serial] of map?.segments ?? []) bySerial.set(serial, index);
+    }
+  }
+  const used = new Set([...bySerial.values(), ...found.map((segment) => segment.index)]);
+  let next = 1;
+  for (const segment of revived) {
+    while (used.has(next)) next++;
+    segment.index = bySerial.get(segment.serial) ?? next;
+    used.add(segment.index);
+  }
 }
 
 /** Segments that a map names or a log's tail needs stay; of two with one index the named, then the newer one. */

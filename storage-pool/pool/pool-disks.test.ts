@@ -38,7 +38,7 @@ test("a drained disk is empty, everything is on the others, and it can be remove
   memory.createSnapshot(1, "s");
   fill(volume, 200, 7);
   const job = memory.pool.disks.drain(0);
-  expect(() => memory.pool.disks.remove(0, false)).toThrowError(
+  expect(() => memory.pool.disks.checkRemove(0, false)).toThrowError(
     expect.objectContaining({ code: "DISK_IN_USE" }),
   );
   memory.settle();
@@ -48,7 +48,8 @@ test("a drained disk is empty, everything is on the others, and it can be remove
   });
   expect(states(memory)[0]).toBe("disk0 draining 0");
   expectFilled(volume, 200, 7);
-  memory.pool.disks.remove(0, false);
+  memory.pool.disks.checkRemove(0, false);
+  memory.pool.disks.remove(0);
   memory.removed.add(0);
   fill(volume, 100, 9);
   const after = memory.reopen().volume(1);
@@ -87,7 +88,8 @@ test("two copies: a disk that fails costs nobody anything, and a third takes its
   memory.addDisk();
   memory.settle();
   expect(memory.pool.usage().degradedSegments).toBe(0);
-  memory.pool.disks.remove(0, false);
+  memory.pool.disks.checkRemove(0, false);
+  memory.pool.disks.remove(0);
   memory.removed.add(0);
   memory.disks[1]!.content.zero(SLOT_0, 60 * MIB);
   const after = memory.reopen().volume(1);

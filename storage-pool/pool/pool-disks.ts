@@ -97,10 +97,9 @@ export class PoolDisks {
     this.#options.jobs.cancel((job) => job.kind === "drain" && job.subject === disk.file.path);
   }
 
-  /** Lets an empty disk go, or one that is lost for good. Throws DISK_IN_USE. */
-  remove(index: number, lost: boolean): void {
+  /** Whether a disk may go: an empty one, or one that is lost for good. Throws DISK_IN_USE. */
+  checkRemove(index: number, lost: boolean): void {
     const disk = this.disk(index);
-    const { table } = this.#options;
     const held = this.#segmentsOn(disk);
     if (disk.online && (!disk.draining || held > 0)) {
       throw storageError("DISK_IN_USE", `${disk.file.path} still holds ${held} segments`, {
@@ -112,12 +111,13 @@ export class PoolDisks {
         remedy: "bring it back, or give it up as lost",
       });
     }
-    if (disk.online) {
-      const result = wipeDisk(disk);
-      if (result !== 0) {
-        throw storageError("DISK_DAMAGED", `${disk.file.path} cannot be written (errno ${result})`);
-      }
-    }
+  }
+
+  /** The catalogue has forgotten the disk, after `checkRemove`: so does the pool, and the disk itself if it can. */
+  remove(index: number): void {
+    const disk = this.disk(index);
+    const { table } = this.#options;
+    if (disk.online) wipeDisk(disk);
     table.disks.splice(table.disks.indexOf(disk), 1);
     table.visit((segment) => {
       const places = segment.places.filter((place) => place.disk !== disk);

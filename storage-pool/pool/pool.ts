@@ -39,6 +39,8 @@ export interface PoolUsage {
 export interface PoolHooks {
   /** Syncs the pool beside other work; without it checkpoints wait for the disks. */
   readonly syncAside?: (onSynced: () => void) => void;
+  /** Milliseconds since 1970; default: the system's. */
+  readonly wallClock?: () => number;
   /** A disk failed, or one that was suspect is trusted again. */
   readonly onFailed?: (disk: number) => void;
   readonly onTrusted?: (disk: number) => void;
@@ -120,13 +122,21 @@ export class Pool {
       staging: this.#staging,
       sync: () => this.sync(),
       syncAside,
+      wallClock: hooks.wallClock ?? Date.now,
       jobs: this.jobs,
       disks: this.disks,
       onFailed: (disk) => hooks.onFailed?.(disk.index),
       nameOf: (volume, root) => this.#fileName(volume.id, root.name),
     });
-    for (const { spec, head, snapshots, sequence } of opened.volumes)
-      this.#addVolume(spec, head, snapshots, sequence);
+    for (const { spec, head, snapshots, sequence, cut } of opened.volumes) {
+      const { writer } = this.#addVolume(spec, head, snapshots, sequence);
+      // A segment that begins here ends what older ones may still hold.
+      if (cut && (writer.stageMark((hooks.wallClock ?? Date.now)()) !== OK || writer.commit() !== OK)) {
+        this.volumes.delete(spec.id);
+        this.damaged.set(spec.id, "its log cannot be written");
+      }
+    }
+    if (opened.volumes.some(({ cut }) => cut)) this.sync();
     this.housekeeper.freeDead();
     this.disks.resync();
     this.disks.rebuild();

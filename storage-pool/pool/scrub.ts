@@ -2,14 +2,7 @@
 // right from good ones. What has no good copy left is named. Thread: the pool's worker. Hot: no (one copy per step).
 import { DataBuffer } from "../disk/data-buffer.js";
 import { BLOCK_SIZE } from "../limits.js";
-import {
-  checksum,
-  INDEX_SIZE,
-  parseRecord,
-  RECORD_DATA,
-  SEGMENT_BLOCKS,
-  SEGMENT_SIZE,
-} from "../log/format.js";
+import { checksum, parseRecord, RECORD_DATA, SEGMENT_BLOCKS, SEGMENT_SIZE } from "../log/format.js";
 import { readIndex } from "../log/recovery.js";
 import type { Segment, SegmentTable } from "../log/segment-table.js";
 import type { MapReader } from "../volume/map-reader.js";
@@ -22,7 +15,7 @@ export class ScrubJob implements Job {
   readonly #table: SegmentTable;
   readonly #reader: MapReader;
   readonly #onDone: () => void;
-  readonly #buffer = new DataBuffer(SEGMENT_SIZE);
+  #scratch: DataBuffer | undefined;
   readonly #queue: Segment[] = [];
   #copy = 0;
 
@@ -68,6 +61,11 @@ export class ScrubJob implements Job {
     this.#queue.length = 0;
   }
 
+  get #buffer(): DataBuffer {
+    this.#scratch ??= new DataBuffer(SEGMENT_SIZE);
+    return this.#scratch;
+  }
+
   #check(segment: Segment, copy: number): void {
     const disk = segment.disks[copy] as Segment["disks"][number];
     const slot = segment.slots[copy] as number;
@@ -77,38 +75,30 @@ export class ScrubJob implements Job {
     const failed = disk.read(slot, buffer, 0, SEGMENT_SIZE, 0) !== 0;
     if (failed) buffer.bytes.fill(0);
     const base = segment.index * SEGMENT_BLOCKS;
-    let at = 0;
     for (const record of records) {
-      at = recordAt(index, at, segment.serial);
+      const { at } = record;
       if (!failed && parseRecord(buffer.bytes, at, segment.serial)?.sequence !== record.sequence) {
         if (disk.write(slot, index, at, record.size, at) === 0) this.progress.repairedBlocks++;
       }
-      at += record.size;
       if (record.kind !== RECORD_DATA) continue;
       for (let i = 0; i < record.checksums.length; i++) {
         const block = record.dataBlock + i;
         const sum = record.checksums[i] as number;
         if (checksum(buffer.bytes, block * BLOCK_SIZE, BLOCK_SIZE) === sum) continue;
-        if (this.#table.countOf(base + block) === 0) continue;
-        this.#repair(segment, block, sum, disk.file.path);
+        // What no map names may still have to be replayed.
+        this.#repair(segment, block, sum, disk.file.path, this.#table.countOf(base + block) > 0);
       }
     }
   }
 
-  #repair(segment: Segment, block: number, sum: number, path: string): void {
+  #repair(segment: Segment, block: number, sum: number, path: string, wanted: boolean): void {
     const offset = block * BLOCK_SIZE;
-    if (this.#reader.repair(segment, offset, sum, this.#buffer, offset)) {
+    if (this.#reader.repair(segment, offset, sum, this.#buffer, offset, wanted)) {
       this.progress.repairedBlocks++;
       return;
     }
+    if (!wanted) return;
     this.progress.lostBlocks++;
     find(this.progress, `block ${block} of segment ${segment.index} has no good copy (looked at ${path})`);
   }
-}
-
-/** Place of the next record of a merged index. */
-function recordAt(index: DataBuffer, from: number, serial: number): number {
-  for (let at = from; at < INDEX_SIZE; at += 8)
-    if (parseRecord(index.bytes, at, serial) !== undefined) return at;
-  return INDEX_SIZE;
 }

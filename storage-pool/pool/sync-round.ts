@@ -14,17 +14,17 @@ export interface SyncRound {
   finish(results: ArrayLike<number>): void;
 }
 
-/** Begins one; only one at a time. */
+/** Begins one. A second may begin and end meanwhile: it syncs again what the first has not yet. */
 export function beginSync(disks: readonly Disk[], writers: readonly LogWriter[]): SyncRound {
-  const dirty = disks.filter((disk) => disk.dirty && disk.online);
+  // What a sync that is under way covers is not durable yet.
+  const dirty = disks.filter((disk) => (disk.dirty || disk.syncing) && disk.online);
   for (const disk of dirty) {
     disk.dirty = false;
     disk.syncing = true;
   }
   const positions = writers.map((writer) => {
-    const { sequence, unsynced: segments, segment } = writer;
-    writer.unsynced = segment === undefined ? [] : [segment];
-    return { writer, sequence, segments };
+    const { sequence, unsynced } = writer;
+    return { writer, sequence, segments: [...unsynced] };
   });
   return {
     disks: dirty,
@@ -35,7 +35,11 @@ export function beginSync(disks: readonly Disk[], writers: readonly LogWriter[])
       }
       for (const { writer, sequence, segments } of positions) {
         if (!segments.every((segment) => segment.readable)) writer.broken = true;
-        else if (!writer.broken) writer.durable = Math.max(writer.durable, sequence);
+        if (writer.broken) continue;
+        writer.durable = Math.max(writer.durable, sequence);
+        writer.unsynced = writer.unsynced.filter(
+          (segment) => segment === writer.segment || !segments.includes(segment),
+        );
       }
     },
   };

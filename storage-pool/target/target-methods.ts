@@ -21,7 +21,8 @@ export interface TargetMethods {
   /** The job's number. */
   drainDisk: [{ pool: string; index: number }, number];
   undrainDisk: [{ pool: string; index: number }, undefined];
-  removeDisk: [{ pool: string; index: number; lost: boolean }, undefined];
+  checkRemoveDisk: [{ pool: string; index: number; lost: boolean }, undefined];
+  removeDisk: [{ pool: string; index: number }, undefined];
   scrub: [{ pool: string }, number];
   prove: [OfVolume, number];
   jobs: [{ pool: string }, readonly JobReport[]];

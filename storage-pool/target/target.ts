@@ -208,7 +208,7 @@ export class Target {
       const found = readSuperblock(file);
       if (found === undefined || found.poolId !== poolId || found.diskIndex !== index) {
         const place = { diskIndex: index, diskCount: index + 1, diskId: randomUUID() };
-        formatDisk(file, { poolId, poolName: name, ...place });
+        formatDisk(file, { poolId, poolName: name, ...place }, true);
       }
       const disk = openDisk(file, poolId, index);
       pool.disks.add(disk);

@@ -116,8 +116,18 @@ export class MapReader {
     return checksum(target.bytes, at, run * BLOCK_SIZE) === expected;
   }
 
-  /** Looks for a copy with the right checksum, puts it into `target` and over every copy that differs. */
-  repair(segment: Segment, offset: number, expected: number, target: DataBuffer, at: number): boolean {
+  /**
+   * Looks for a copy with the right checksum, puts it into `target` and over every copy that differs. False when there is
+   * none: the block is lost, unless nothing names it (`wanted` false).
+   */
+  repair(
+    segment: Segment,
+    offset: number,
+    expected: number,
+    target: DataBuffer,
+    at: number,
+    wanted = true,
+  ): boolean {
     let good = -1;
     for (let i = 0; i < segment.disks.length && good < 0; i++) {
       const disk = segment.disks[i] as Segment["disks"][number];
@@ -125,7 +135,7 @@ export class MapReader {
       if (result === OK && checksum(target.bytes, at, BLOCK_SIZE) === expected) good = i;
     }
     if (good < 0) {
-      this.lostBlocks++;
+      if (wanted) this.lostBlocks++;
       return false;
     }
     for (let i = 0; i < segment.disks.length; i++) {

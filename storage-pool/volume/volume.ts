@@ -8,7 +8,7 @@
 import { DataBuffer } from "../disk/data-buffer.js";
 import { EIO, ENOSPC, OK } from "../errors.js";
 import { BLOCK_SIZE } from "../limits.js";
-import { RECORD_DATA } from "../log/format.js";
+import { RECORD_DATA, RECORD_MARK } from "../log/format.js";
 import { LogWriter, type LogWriterOptions } from "../log/log-writer.js";
 import type { StoredFile } from "../log/map-store.js";
 import type { BlockDevice, ExtentVisitor } from "./block-device.js";
@@ -223,6 +223,7 @@ export class Volume implements BlockDevice {
   }
 
   #apply(kind: number, block: number, count: number, location: number, index: DataView, at: number): void {
+    if (kind === RECORD_MARK) return;
     const { map } = this.head;
     const before = map.mappedBlocks;
     if (kind === RECORD_DATA) {

@@ -1,10 +1,13 @@
-// A disk, map files and a catalogue that crash: the surroundings of the pool in the storage simulation.
+// Disks, map files and a catalogue that crash and lie: the surroundings of the pool in the storage simulation.
 //
 // Fault model. A process may die at any write, sync, punch or catalogue step; what it wrote before is in the page cache
 // and stays, the write under way stays up to any byte. Power may fail at the same points; of everything written since
 // the last sync each 512-byte sector independently holds the state after any number of the writes to it (lost, torn,
-// reordered). A sync that returned holds for ever. Map files exist once finished; unfinished ones are lost, torn or
-// whole. A removed file may be back after a power failure. The catalogue commits as a whole or not at all.
+// reordered). A sync that returned holds for ever; one that runs beside other work covers what was written before it
+// began. Map files exist once finished; unfinished ones are lost, torn or whole. A removed file may be back after a
+// power failure. The catalogue commits as a whole or not at all.
+// One disk of a pool may be bad as well: bits flip on it at rest, writes go astray or are dropped, reads and writes end
+// with EIO, a sync fails, the disk is away for a while. Any disk may be out of space for a while (ENOSPC).
 import type { Random } from "../../base/random/index.js";
 import type { DataBuffer } from "../../storage-pool/disk/data-buffer.js";
 import type { DiskFile } from "../../storage-pool/disk/disk-file.js";
@@ -12,6 +15,8 @@ import { SparseBytes } from "../../storage-pool/disk/memory-disk-file.js";
 import type { MapFileSink, MapFileSource, MapFiles } from "../../storage-pool/log/map-files.js";
 
 const SECTOR = 512;
+const EIO = 5;
+const ENOSPC = 28;
 
 export class SimulatedCrash extends Error {}
 
@@ -35,11 +40,25 @@ interface Effect {
   readonly length: number;
 }
 
+/** How often a bad disk does what it should not; 0 for a good one. Chances per call. */
+export interface DiskFaults {
+  astray: number;
+  dropped: number;
+  readError: number;
+  writeError: number;
+  syncError: number;
+}
+
+export const NO_FAULTS: DiskFaults = { astray: 0, dropped: 0, readError: 0, writeError: 0, syncError: 0 };
+
 export class SimulatedDiskFile implements DiskFile {
   readonly path: string;
   readonly sizeBytes: number;
   readonly sparse = false;
   readonly descriptor = -1;
+  faults: DiskFaults = NO_FAULTS;
+  /** Writes are refused for want of space. */
+  full = false;
   readonly #fuse: Fuse;
   readonly #random: Random;
   #cache = new SparseBytes();
@@ -54,6 +73,7 @@ export class SimulatedDiskFile implements DiskFile {
   }
 
   read(target: DataBuffer, at: number, length: number, offset: number): number {
+    if (this.#happens(this.faults.readError)) return EIO;
     this.#cache.read(target.bytes, at, length, offset);
     return 0;
   }
@@ -69,15 +89,37 @@ export class SimulatedDiskFile implements DiskFile {
       }
       throw crash;
     }
-    this.#apply({ offset, bytes: Uint8Array.from(source.bytes.subarray(at, at + length)), length });
+    if (this.full) return ENOSPC;
+    if (this.#happens(this.faults.writeError)) return EIO;
+    if (this.#happens(this.faults.dropped)) return 0;
+    const bytes = Uint8Array.from(source.bytes.subarray(at, at + length));
+    const astray = this.#happens(this.faults.astray);
+    // Elsewhere on the same disk, but not over the superblock: that would be the whole disk.
+    const sectors = Math.floor((this.sizeBytes - length) / SECTOR) - 8;
+    const to = astray && offset >= 4096 ? (8 + this.#random.below(sectors)) * SECTOR : offset;
+    this.#apply({ offset: to, bytes, length });
     return 0;
   }
 
   sync(): number {
     this.#fuse.burn();
-    for (const effect of this.#unsynced) put(this.#durable, effect);
-    this.#unsynced = [];
+    if (this.#happens(this.faults.syncError)) return EIO;
+    this.#settle(this.#unsynced.length);
     return 0;
+  }
+
+  /** A sync that runs beside other work: covers what was written until now; the answer comes when it is called. */
+  beginSync(): () => number {
+    const covered = this.#unsynced.slice();
+    return () => {
+      this.#fuse.burn();
+      if (this.#happens(this.faults.syncError)) return EIO;
+      // Another sync may have ended meanwhile.
+      let count = 0;
+      while (count < covered.length && this.#unsynced[count] === covered[count]) count++;
+      if (this.#unsynced[0] === covered[0]) this.#settle(count);
+      return 0;
+    };
   }
 
   punch(offset: number, length: number): number {
@@ -92,14 +134,20 @@ export class SimulatedDiskFile implements DiskFile {
 
   close(): void {}
 
-  /** Flips one bit on the medium, e.g. of a payload block. */
-  corrupt(offset: number): void {
+  /** Flips one bit on the medium. */
+  flip(offset: number, bit: number): void {
     const byte = new Uint8Array(1);
     for (const content of [this.#cache, this.#durable]) {
       content.read(byte, 0, 1, offset);
-      byte[0] = (byte[0] as number) ^ 0x10;
+      byte[0] = (byte[0] as number) ^ (1 << bit);
       content.write(byte, 0, 1, offset);
     }
+  }
+
+  /** A place that holds something, for flipping bits where it hurts; undefined on an empty disk. */
+  somewhere(): number | undefined {
+    const chunk = this.#cache.anyChunk(this.#random.below(1 << 30));
+    return chunk === undefined ? undefined : Math.max(4096, chunk + this.#random.below(16 * 1024));
   }
 
   /** What a reboot finds. */
@@ -130,9 +178,19 @@ export class SimulatedDiskFile implements DiskFile {
     this.#durable = this.#cache.copy();
   }
 
+  #settle(count: number): void {
+    for (let i = 0; i < count; i++) put(this.#durable, this.#unsynced[i] as Effect);
+    this.#unsynced = this.#unsynced.slice(count);
+  }
+
   #apply(effect: Effect): void {
     put(this.#cache, effect);
     this.#unsynced.push(effect);
+  }
+
+  /** Draws nothing for what cannot happen, so that a good disk's seed stays the same. */
+  #happens(chance: number): boolean {
+    return chance > 0 && this.#random.chance(chance);
   }
 }
 
@@ -148,9 +206,14 @@ function cut(effect: Effect, sector: number): Effect {
   return { offset: from, bytes, length: to - from };
 }
 
+interface SimulatedFile {
+  bytes: Uint8Array;
+  finished: boolean;
+}
+
 export class SimulatedMapFiles implements MapFiles {
-  readonly #files = new Map<string, { bytes: Uint8Array; finished: boolean }>();
-  readonly #removed = new Map<string, { bytes: Uint8Array; finished: boolean }>();
+  readonly #files = new Map<string, SimulatedFile>();
+  readonly #removed = new Map<string, SimulatedFile>();
   readonly #fuse: Fuse;
   readonly #random: Random;
 

@@ -1,0 +1,666 @@
+// The world of the storage simulation: a pool, its surroundings, what clients do, and what may be found afterwards.
+// One seed drives everything. Thread: any.
+//
+// Checker: after every restart each volume holds exactly what some prefix of its writes left. After a process death the
+// prefix contains every answered write; after a power failure everything up to the last answered flush. Snapshots and
+// clones never change. A bad disk costs nothing where there are two copies; where there is one, what it ruined is an
+// error or makes the volume refused, and is never served. All space comes back when everything is deleted.
+import { Random } from "../../base/random/index.js";
+import { DataBuffer } from "../../storage-pool/disk/data-buffer.js";
+import { type Disk, formatDisk, missingDisk, openDisk } from "../../storage-pool/disk/disk.js";
+import type { CheckpointRecord } from "../../storage-pool/pool/checkpoint.js";
+import type { VolumeSpec } from "../../storage-pool/pool/open-pool.js";
+import { Pool } from "../../storage-pool/pool/pool.js";
+import type { SyncRound } from "../../storage-pool/pool/sync-round.js";
+import { SnapshotDevice } from "../../storage-pool/volume/snapshot-device.js";
+import {
+  type DiskFaults,
+  Fuse,
+  NO_FAULTS,
+  SimulatedCrash,
+  SimulatedDiskFile,
+  SimulatedMapFiles,
+} from "./storage-simulator.js";
+
+const BLOCK = 4096;
+const VOLUME_BLOCKS = 1200;
+const WRITE_BLOCKS_MAX = 48;
+const MIB = 1024 * 1024;
+/** Stands for a block that cannot be read. */
+const LOST = 0xffff_ffff;
+
+interface Write {
+  readonly first: number;
+  readonly count: number;
+  /** 0: reads as zeros. */
+  readonly tag: number;
+}
+
+type Mutable<T> = { -readonly [K in keyof T]: T[K] };
+
+/** What one volume may hold. */
+class Model {
+  /** Content that is certain. */
+  base: Uint32Array = new Uint32Array(VOLUME_BLOCKS);
+  /** Writes after it, in order. */
+  writes: Write[] = [];
+  flushed = 0;
+  answered = 0;
+
+  content(count: number): Uint32Array {
+    const content = this.base.slice();
+    for (let i = 0; i < count; i++) apply(content, this.writes[i] as Write);
+    return content;
+  }
+
+  /** All writes are where they belong. */
+  settle(content: Uint32Array): void {
+    this.base = content;
+    this.writes = [];
+    this.flushed = 0;
+    this.answered = 0;
+  }
+}
+
+interface SimulatedDisk {
+  readonly index: number;
+  readonly file: SimulatedDiskFile;
+  suspect: boolean;
+  draining: boolean;
+}
+
+/** Why a world ends before its time: its only copy is damaged, and it was said so. */
+class EndOfWorld extends Error {}
+
+export class World {
+  readonly random: Random;
+  readonly fuse = new Fuse();
+  readonly files: SimulatedMapFiles;
+  readonly copies: number;
+  readonly specs = new Map<number, Mutable<VolumeSpec>>();
+  readonly models = new Map<number, Model>();
+  /** "volume/name" → content. */
+  readonly snapshots = new Map<string, Uint32Array>();
+  readonly buffer = new DataBuffer(VOLUME_BLOCKS * BLOCK);
+  readonly sizeBytes: number;
+  /** One copy only, and bits flip. */
+  readonly rots: boolean;
+  disks: SimulatedDisk[] = [];
+  /** The disk that may be bad; with two copies only. */
+  bad: SimulatedDisk | undefined;
+  away = false;
+  rested = false;
+  pool: Pool;
+  nowMs = 0;
+  nextTag = 1;
+  nextId = 1;
+  nextDisk = 0;
+  epoch = 0;
+  #syncs: { round: SyncRound; ends: (() => number)[]; onSynced: () => void }[] = [];
+
+  constructor(seed: number) {
+    this.random = new Random(seed);
+    this.files = new SimulatedMapFiles(this.fuse, this.random);
+    const diskCount = 1 + this.random.below(3);
+    this.copies = diskCount > 1 ? 1 + this.random.below(2) : 1;
+    this.rots = this.copies === 1 && this.random.chance(0.2);
+    this.sizeBytes = (Math.floor(26 / diskCount) * this.copies + 3) * 4 * MIB;
+    for (let i = 0; i < diskCount; i++) this.makeDisk(diskCount);
+    if (this.copies > 1 && this.random.chance(0.6)) this.bad = this.random.pick(this.disks);
+    this.pool = this.open();
+    this.create();
+  }
+
+  /** Runs until `rounds` crashes; throws what a checker found. */
+  run(rounds: number): void {
+    try {
+      for (let round = 0; round < rounds; round++) this.live();
+      this.empty();
+    } catch (thrown) {
+      if (!(thrown instanceof EndOfWorld)) throw thrown;
+    }
+  }
+
+  live(): void {
+    this.fuse.left = 1 + this.random.below(this.random.chance(0.5) ? 60 : 700);
+    if (this.bad !== undefined && !this.away) this.bad.file.faults = this.faults();
+    try {
+      while (!this.fuse.crashed) this.step();
+    } catch (thrown) {
+      if (!(thrown instanceof SimulatedCrash) && !this.fuse.crashed) throw thrown;
+    }
+    this.crash();
+  }
+
+  faults(): DiskFaults {
+    const chance = (most: number) => (this.random.chance(0.3) ? most : 0);
+    return {
+      astray: chance(0.01),
+      dropped: chance(0.02),
+      readError: chance(0.02),
+      writeError: chance(0.003),
+      syncError: chance(0.02),
+    };
+  }
+
+  makeDisk(diskCount: number): SimulatedDisk {
+    const index = this.nextDisk++;
+    const file = new SimulatedDiskFile(`disk${index}`, this.sizeBytes, this.fuse, this.random);
+    formatDisk(file, { poolId: "p", poolName: "default", diskId: `d${index}`, diskIndex: index, diskCount });
+    const disk = { index, file, suspect: false, draining: false };
+    this.disks.push(disk);
+    return disk;
+  }
+
+  open(): Pool {
+    this.#syncs = [];
+    const disks: Disk[] = this.disks.map((each) => {
+      const disk = openDisk(each.file, "p", each.index);
+      const gone = this.away && each === this.bad;
+      if (gone) each.suspect = true;
+      const opened = gone ? missingDisk(each.file.path, disk.superblock) : disk;
+      opened.suspect = each.suspect;
+      return opened;
+    });
+    for (const spec of this.specs.values()) spec.epoch++;
+    const pool = new Pool(
+      disks,
+      this.files,
+      [...this.specs.values()].map((spec) => structuredClone(spec)),
+      ++this.epoch,
+      {
+        syncAside: (onSynced) => this.syncAside(onSynced),
+        onFailed: (index) => this.changeDisk(index, { suspect: true }),
+        onTrusted: (index) => this.changeDisk(index, { suspect: false }),
+        wallClock: () => 1e12 + this.nowMs,
+      },
+    );
+    if (pool.damaged.size > 0) {
+      if (this.rots) throw new EndOfWorld();
+      throw new Error(`damaged: ${[...pool.damaged.values()].join("; ")}`);
+    }
+    for (const { index, draining } of this.disks) {
+      const disk = pool.disks.disk(index);
+      if (draining && disk.online && pool.table.disks.filter((each) => each.open).length > 1)
+        pool.disks.drain(index);
+    }
+    return pool;
+  }
+
+  changeDisk(index: number, change: Partial<SimulatedDisk>): void {
+    this.fuse.burn();
+    Object.assign(this.disks.find((disk) => disk.index === index) ?? {}, change);
+    this.fuse.burn();
+  }
+
+  /** A slow disk: the sync ends some steps later, or at once. */
+  syncAside(onSynced: () => void): void {
+    const round = this.pool.beginSync();
+    const ends = round.disks.map((disk) => (disk.file as SimulatedDiskFile).beginSync());
+    this.#syncs.push({ round, ends, onSynced });
+    if (this.#syncs.length > 1 || this.random.chance(0.5)) this.endSyncs();
+  }
+
+  endSyncs(): void {
+    for (let next = this.#syncs.shift(); next !== undefined; next = this.#syncs.shift()) {
+      next.round.finish(next.ends.map((end) => end()));
+      next.onSynced();
+    }
+  }
+
+  create(): void {
+    const spec = this.newSpec(0);
+    this.pool.createVolume(structuredClone(spec));
+    this.specs.set(spec.id, spec);
+    this.models.set(spec.id, new Model());
+  }
+
+  newSpec(originVolume: number): Mutable<VolumeSpec> {
+    const id = this.nextId++;
+    return {
+      id,
+      name: `v${id}`,
+      sizeBytes: VOLUME_BLOCKS * BLOCK,
+      copies: this.copies,
+      epoch: 1,
+      mapFile: "",
+      checkpointSequence: 0,
+      originVolume,
+      snapshots: [],
+    };
+  }
+
+  step(): void {
+    const id = this.random.pick([...this.specs.keys()]);
+    const dice = this.random.below(1000);
+    if (this.random.chance(0.3)) this.endSyncs();
+    if (dice < 550) this.batch(id);
+    else if (dice < 660) this.flush(id);
+    else if (dice < 810) this.housekeep(1 + this.random.below(40));
+    else if (dice < 850) this.snapshot(id);
+    else if (dice < 880) this.dropSnapshot();
+    else if (dice < 900) this.revert();
+    else if (dice < 920) this.clone();
+    else if (dice < 930 && this.specs.size > 1) this.remove(id);
+    else if (dice < 960) this.changeDisks();
+    else if (dice < 970) this.full();
+    else if (dice < 990 && this.rots) this.rest();
+    else this.check(id);
+  }
+
+  /** Everything is flushed, and then nothing comes for a while or one more write; the process ends, and bits may flip. */
+  rest(): void {
+    for (const { file } of this.disks) file.full = false;
+    for (const id of this.specs.keys()) this.flush(id);
+    if (this.random.chance(0.5)) {
+      for (let i = 0; i < 20; i++) this.housekeep(40);
+    } else {
+      for (const [id, model] of this.models) {
+        const write: Write = { first: this.random.below(VOLUME_BLOCKS), count: 1, tag: this.nextTag++ };
+        model.writes.push(write);
+        this.fill(write);
+        assertIn(
+          this.pool.volume(id).stageWrite(this.buffer, 0, write.first * BLOCK, BLOCK),
+          [0, 11, 28],
+          "a write",
+        );
+        if (this.pool.volume(id).commit() === 0) model.answered = model.writes.length;
+      }
+      this.pool.sync();
+    }
+    this.rested = true;
+    this.fuse.left = 1;
+    this.fuse.burn();
+  }
+
+  /** A few requests that are staged together and answered together. */
+  batch(id: number): void {
+    const volume = this.pool.volume(id);
+    const model = this.models.get(id) as Model;
+    const count = 1 + this.random.below(6);
+    for (let i = 0; i < count; i++) {
+      const blocks = 1 + this.random.below(this.random.chance(0.3) ? WRITE_BLOCKS_MAX : 4);
+      const first = this.random.below(VOLUME_BLOCKS - blocks);
+      const unmap = this.random.chance(0.2);
+      const write: Write = { first, count: blocks, tag: unmap ? 0 : this.nextTag++ };
+      model.writes.push(write);
+      this.fill(write);
+      const result = unmap
+        ? volume.stageUnmap(first * BLOCK, blocks * BLOCK)
+        : volume.stageWrite(this.buffer, 0, first * BLOCK, blocks * BLOCK);
+      if (result === 0) continue;
+      if (result !== 11) {
+        assertIn(result, [28, ...this.errors()], "a write");
+        this.commit(id, model, true);
+        return;
+      }
+      model.writes.pop();
+      this.endSyncs();
+      this.housekeep(400);
+      break;
+    }
+    this.commit(id, model, false);
+  }
+
+  /** After a failed write its blocks hold the old or the new, and what holds is what is read. */
+  commit(id: number, model: Model, failed: boolean): void {
+    const result = this.pool.volume(id).commit();
+    if (result === 0 && !failed) {
+      model.answered = model.writes.length;
+      return;
+    }
+    if (result !== 0) assertIn(result, [28, ...this.errors()], "a commit");
+    this.settleFailed(id, model);
+  }
+
+  settleFailed(id: number, model: Model): void {
+    const content = this.read(id);
+    this.expectBetween(
+      content,
+      model.content(model.answered),
+      model.writes.slice(model.answered),
+      `volume ${id}`,
+    );
+    // Whether it survives is open until it is read after the next flush: both are asked of the disks now.
+    model.writes.length = model.answered;
+    model.writes.push(...differences(model.content(model.answered), content));
+    model.answered = model.writes.length;
+  }
+
+  /** Each block is what it was or what one of the failed writes would have made of it. */
+  expectBetween(content: Uint32Array, before: Uint32Array, failed: readonly Write[], what: string): void {
+    for (let block = 0; block < VOLUME_BLOCKS; block++) {
+      if (content[block] === before[block]) continue;
+      const written = failed.some(
+        ({ first, count, tag }) => block >= first && block < first + count && content[block] === tag,
+      );
+      if (!written) throw new Error(`${what}: block ${block} is neither old nor new after a failed write`);
+    }
+  }
+
+  errors(): number[] {
+    return this.bad === undefined ? [] : [5];
+  }
+
+  fill({ count, tag }: Write): void {
+    new Uint32Array(this.buffer.bytes.buffer, 0, count * 1024).fill(tag);
+  }
+
+  flush(id: number): void {
+    const result = this.pool.volume(id).flush();
+    if (result !== 0) {
+      // Something that was staged found no room.
+      if (result !== 28) throw new Error(`a flush of volume ${id} failed with ${result}`);
+      this.settleFailed(id, this.models.get(id) as Model);
+      return;
+    }
+    // A flush makes the whole pool durable, but only this volume was promised it.
+    const model = this.models.get(id) as Model;
+    model.flushed = model.answered;
+    if (model.flushed > 200) model.settle(model.content(model.writes.length));
+  }
+
+  housekeep(steps: number): void {
+    this.nowMs += 1100;
+    for (let i = 0; i < steps; i++) {
+      const outcome = this.pool.housekeeper.housekeep(this.nowMs);
+      // A checkpoint takes what its files throw for a full disk; this process is dead.
+      if (this.fuse.crashed) throw new SimulatedCrash("the process is dead");
+      if (typeof outcome === "object") this.record(outcome);
+      else if (outcome === "idle") {
+        this.endSyncs();
+        if (!this.pool.jobs.active) return;
+      }
+    }
+  }
+
+  record(record: CheckpointRecord): void {
+    this.fuse.burn();
+    const spec = this.specs.get(record.volume) as Mutable<VolumeSpec>;
+    spec.mapFile = record.files[""] ?? spec.mapFile;
+    spec.checkpointSequence = record.sequence;
+    spec.snapshots = spec.snapshots.map((each) => ({
+      ...each,
+      mapFile: record.files[each.name] ?? each.mapFile,
+    }));
+    this.fuse.burn();
+    this.pool.housekeeper.checkpointRecorded(true);
+  }
+
+  /** No checkpoint is half way while the catalogue changes. */
+  held(change: () => void): void {
+    this.pool.housekeeper.hold();
+    change();
+    this.pool.housekeeper.release();
+  }
+
+  snapshot(id: number): void {
+    const spec = this.specs.get(id) as Mutable<VolumeSpec>;
+    if (spec.snapshots.length >= 3) return;
+    const name = `s${this.nextTag++}`;
+    const model = this.models.get(id) as Model;
+    const content = model.content(model.writes.length);
+    this.held(() => {
+      const made = this.pool.createSnapshot(id, name);
+      model.flushed = model.answered;
+      this.fuse.burn();
+      spec.snapshots = [...spec.snapshots, { name, ...made }];
+      this.snapshots.set(`${id}/${name}`, content);
+      this.fuse.burn();
+    });
+  }
+
+  anySnapshot(): { id: number; name: string } | undefined {
+    if (this.snapshots.size === 0) return undefined;
+    const [id, name] = this.random.pick([...this.snapshots.keys()]).split("/") as [string, string];
+    return { id: Number(id), name };
+  }
+
+  dropSnapshot(): void {
+    const chosen = this.anySnapshot();
+    if (chosen === undefined) return;
+    const spec = this.specs.get(chosen.id) as Mutable<VolumeSpec>;
+    this.held(() => {
+      this.fuse.burn();
+      spec.snapshots = spec.snapshots.filter((each) => each.name !== chosen.name);
+      this.snapshots.delete(`${chosen.id}/${chosen.name}`);
+      this.fuse.burn();
+      this.pool.deleteSnapshot(chosen.id, chosen.name);
+    });
+  }
+
+  revert(): void {
+    const chosen = this.anySnapshot();
+    if (chosen === undefined) return;
+    const spec = this.specs.get(chosen.id) as Mutable<VolumeSpec>;
+    this.held(() => {
+      const made = this.pool.prepareRevert(chosen.id, chosen.name);
+      const model = this.models.get(chosen.id) as Model;
+      model.flushed = model.answered;
+      this.fuse.burn();
+      spec.mapFile = made.mapFile;
+      spec.checkpointSequence = made.sequence;
+      spec.snapshots = spec.snapshots.map((each) => ({
+        ...each,
+        mapFile: made.snapshotFiles[each.name] ?? each.mapFile,
+      }));
+      model.settle((this.snapshots.get(`${chosen.id}/${chosen.name}`) as Uint32Array).slice());
+      this.fuse.burn();
+      this.pool.finishRevert(chosen.id, true);
+    });
+  }
+
+  clone(): void {
+    const chosen = this.anySnapshot();
+    if (chosen === undefined || this.specs.size >= 4) return;
+    const spec = this.newSpec(chosen.id);
+    this.held(() => {
+      const made = this.pool.cloneVolume(structuredClone(spec), chosen.id, chosen.name);
+      this.fuse.burn();
+      spec.mapFile = made.mapFile;
+      this.specs.set(spec.id, spec);
+      const model = new Model();
+      model.settle((this.snapshots.get(`${chosen.id}/${chosen.name}`) as Uint32Array).slice());
+      this.models.set(spec.id, model);
+      this.fuse.burn();
+    });
+  }
+
+  remove(id: number): void {
+    this.held(() => {
+      this.fuse.burn();
+      this.specs.delete(id);
+      this.models.delete(id);
+      for (const key of [...this.snapshots.keys()]) if (key.startsWith(`${id}/`)) this.snapshots.delete(key);
+      this.fuse.burn();
+      this.pool.deleteVolume(id);
+    });
+  }
+
+  /** A disk comes, is emptied, goes, or is looked through. */
+  changeDisks(): void {
+    const open = this.pool.table.disks.filter((disk) => disk.open);
+    const dice = this.random.below(4);
+    const draining = this.disks.find((disk) => disk.draining);
+    if (dice === 0) this.pool.scrub();
+    else if (draining !== undefined) this.finishDrain(draining);
+    else if (open.length > this.copies && this.disks.length > 1) this.drain(this.random.pick(open));
+    else if (this.disks.length < 5) {
+      this.fuse.burn();
+      const made = this.makeDisk(this.disks.length + 1);
+      this.fuse.burn();
+      this.pool.disks.add(openDisk(made.file, "p", made.index));
+    }
+  }
+
+  drain(disk: Disk): void {
+    // Only where there is room: what happens without is tried elsewhere.
+    const others = this.pool.table.disks.filter((each) => each.open && each !== disk);
+    const room = others.reduce((sum, each) => sum + each.freeSlots, 0);
+    if (room < disk.slotCount - disk.freeSlots + 8) return;
+    this.pool.disks.drain(disk.index);
+    this.changeDisk(disk.index, { draining: true });
+  }
+
+  finishDrain(draining: SimulatedDisk): void {
+    const disk = this.pool.disks.disk(draining.index);
+    const held = this.pool.disks.usage().find((each) => each.index === draining.index)?.segments ?? 0;
+    if (disk.online && held === 0 && this.random.chance(0.5)) {
+      this.pool.disks.checkRemove(draining.index, false);
+      this.fuse.burn();
+      this.disks = this.disks.filter((each) => each !== draining);
+      if (this.bad === draining) this.bad = undefined;
+      this.fuse.burn();
+      this.pool.disks.remove(draining.index);
+    } else if (this.random.chance(0.2)) {
+      this.pool.disks.undrain(draining.index);
+      this.changeDisk(draining.index, { draining: false });
+    }
+  }
+
+  /** Some disk has no room for a while. */
+  full(): void {
+    const { file } = this.random.pick(this.disks);
+    file.full = !file.full && this.copies === 1;
+  }
+
+  /** A volume's or snapshot's content; blocks that cannot be read are LOST where that may be. */
+  read(id: number, snapshot?: string): Uint32Array {
+    const content = new Uint32Array(VOLUME_BLOCKS);
+    const volume = this.pool.volume(id);
+    const root = snapshot === undefined ? undefined : volume.snapshots.get(snapshot);
+    if (snapshot !== undefined && root === undefined) throw new Error(`snapshot ${id}/${snapshot} is gone`);
+    const device = root === undefined ? volume : new SnapshotDevice(volume, root, this.pool.reader);
+    const lost = new Set<number>();
+    if (device.read(this.buffer, 0, 0, VOLUME_BLOCKS * BLOCK) !== 0) {
+      for (let block = 0; block < VOLUME_BLOCKS; block++) {
+        const result = device.read(this.buffer, block * BLOCK, block * BLOCK, BLOCK);
+        if (result === 0) continue;
+        if (!this.rots) throw new Error(`block ${block} of volume ${id} cannot be read (${result})`);
+        lost.add(block);
+      }
+    }
+    const words = new Uint32Array(this.buffer.bytes.buffer, 0, VOLUME_BLOCKS * 1024);
+    for (let block = 0; block < VOLUME_BLOCKS; block++) {
+      content[block] = lost.has(block) ? LOST : (words[block * 1024] as number);
+      if (lost.has(block)) continue;
+      // One word of each sector tells whether the block is whole.
+      for (let at = block * 1024; at < (block + 1) * 1024; at += 64) {
+        if (words[at] !== content[block]) throw new Error(`block ${block} is torn`);
+      }
+    }
+    return content;
+  }
+
+  check(id: number): void {
+    const model = this.models.get(id) as Model;
+    if (!same(this.read(id), model.content(model.writes.length))) {
+      throw new Error(`volume ${id} does not hold what was written`);
+    }
+    const usage = this.pool.usageOf(id);
+    if (usage.exclusiveBytes > usage.allocatedBytes) throw new Error("more is exclusive than allocated");
+  }
+
+  crash(): void {
+    for (const { file } of this.disks) {
+      file.faults = NO_FAULTS;
+      file.full = false;
+    }
+    const power = this.random.chance(0.5);
+    if (power) {
+      for (const { file } of this.disks) file.losePower();
+      this.files.losePower();
+    }
+    this.fuse.crashed = false;
+    this.fuse.left = Number.POSITIVE_INFINITY;
+    if (this.bad !== undefined)
+      this.away = !this.bad.suspect ? this.random.chance(0.2) : this.away && this.random.chance(0.5);
+    this.rot();
+    this.pool = this.open();
+    for (const [id, model] of this.models) this.checkPrefix(id, model, power);
+    for (const key of this.snapshots.keys()) this.checkSnapshot(key);
+  }
+
+  /** Bits flip on the bad disk, or on any where everything has one copy. */
+  rot(): void {
+    const rested = this.rested;
+    this.rested = false;
+    if (this.bad === undefined && !rested) return;
+    const file = this.bad?.file ?? this.random.pick(this.disks).file;
+    const count = this.random.chance(rested ? 0.8 : 0.3) ? (this.rots ? 1 : 1 + this.random.below(20)) : 0;
+    // Where there is one copy one bit only: two could hit a record and the one that says that it was durable.
+    const tails = [...this.specs.keys()].flatMap((id) => this.pool.table.logOf(id).slice(-1));
+    for (let i = 0; i < count; i++) {
+      const place = this.random.chance(0.3) ? tails[i % (tails.length || 1)]?.places[0] : undefined;
+      const aimed =
+        place?.disk.file === file ? place.disk.position(place.slot) + this.random.below(4096) : undefined;
+      const at = aimed ?? file.somewhere();
+      if (at !== undefined) file.flip(at, this.random.below(8));
+    }
+  }
+
+  /** The content is that of a prefix which is long enough; a request may stop between its blocks if never answered. */
+  checkPrefix(id: number, model: Model, power: boolean): void {
+    const content = this.read(id);
+    // What flipped at the end of a log, behind what was flushed, cannot be told from a crash.
+    const least = power || this.rots ? model.flushed : model.answered;
+    const candidate = model.content(least);
+    for (let count = least; ; count++) {
+      const write = model.writes[count];
+      const parts = write === undefined ? 0 : write.count;
+      for (let part = 0; part <= parts; part++) {
+        if (part > 0) candidate[(write as Write).first + part - 1] = (write as Write).tag;
+        if (same(candidate, content)) {
+          // Where something is lost the next check would not know what should be there.
+          if (content.includes(LOST)) throw new EndOfWorld();
+          model.settle(content);
+          return;
+        }
+      }
+      if (write === undefined) break;
+    }
+    const wrong = content.findIndex((tag, block) => tag !== model.content(model.writes.length)[block]);
+    throw new Error(
+      `volume ${id} is no prefix after ${power ? "power failure" : "process death"}: ` +
+        `${least} to ${model.writes.length} writes, block ${wrong} has ${content[wrong]}`,
+    );
+  }
+
+  checkSnapshot(key: string): void {
+    const [id, name] = key.split("/") as [string, string];
+    if (same(this.snapshots.get(key) as Uint32Array, this.read(Number(id), name))) return;
+    throw new Error(`snapshot ${key} has changed`);
+  }
+
+  /** Everything deleted: every slot is free again. */
+  empty(): void {
+    for (const id of [...this.specs.keys()]) this.remove(id);
+    this.endSyncs();
+    this.housekeep(1000);
+    const { allocatedBytes } = this.pool.usage();
+    const most = 2 * 4 * MIB * this.copies;
+    if (allocatedBytes > most) throw new Error(`${allocatedBytes} bytes are in use, and nothing is there`);
+  }
+}
+
+function apply(content: Uint32Array, { first, count, tag }: Write): void {
+  content.fill(tag, first, first + count);
+}
+
+/** Blocks that differ, as writes of one block. */
+function differences(before: Uint32Array, after: Uint32Array): Write[] {
+  const found: Write[] = [];
+  for (let first = 0; first < before.length; first++) {
+    if (before[first] !== after[first]) found.push({ first, count: 1, tag: after[first] as number });
+  }
+  return found;
+}
+
+function same(expected: Uint32Array, found: Uint32Array): boolean {
+  for (let i = 0; i < expected.length; i++) if (expected[i] !== found[i] && found[i] !== LOST) return false;
+  return true;
+}
+
+function assertIn(result: number, allowed: readonly number[], what: string): void {
+  if (!allowed.includes(result)) throw new Error(`${what} ended with errno ${result}`);
+}
