@@ -5,109 +5,26 @@
 // prefix contains every answered write; after a power failure everything up to the last answered flush. Snapshots and
 // clones never change. A bad disk costs nothing where there are two copies; where there is one, what it ruined is an
 // error or makes the volume refused, and is never served. All space comes back when everything is deleted.
-import { Random } from "../../base/random/index.js";
 import { DataBuffer } from "../../storage-pool/disk/data-buffer.js";
-import { type Disk, formatDisk, missingDisk, openDisk } from "../../storage-pool/disk/disk.js";
-import type { CheckpointRecord } from "../../storage-pool/pool/checkpoint.js";
-import type { VolumeSpec } from "../../storage-pool/pool/open-pool.js";
-import { Pool } from "../../storage-pool/pool/pool.js";
-import type { SyncRound } from "../../storage-pool/pool/sync-round.js";
 import { SnapshotDevice } from "../../storage-pool/volume/snapshot-device.js";
-import {
-  type DiskFaults,
-  Fuse,
-  NO_FAULTS,
-  SimulatedCrash,
-  SimulatedDiskFile,
-  SimulatedMapFiles,
-} from "./storage-simulator.js";
+import { differences, LOST, Model, same, VOLUME_BLOCKS, type Write } from "./storage-model.js";
+import { NO_FAULTS, SimulatedCrash } from "./storage-simulator.js";
+import { EndOfWorld, type MutableSpec, Surroundings } from "./storage-surroundings.js";
 
 const BLOCK = 4096;
-const VOLUME_BLOCKS = 1200;
 const WRITE_BLOCKS_MAX = 48;
 const MIB = 1024 * 1024;
-/** Stands for a block that cannot be read. */
-const LOST = 0xffff_ffff;
 
-interface Write {
-  readonly first: number;
-  readonly count: number;
-  /** 0: reads as zeros. */
-  readonly tag: number;
-}
-
-type Mutable<T> = { -readonly [K in keyof T]: T[K] };
-
-/** What one volume may hold. */
-class Model {
-  /** Content that is certain. */
-  base: Uint32Array = new Uint32Array(VOLUME_BLOCKS);
-  /** Writes after it, in order. */
-  writes: Write[] = [];
-  flushed = 0;
-  answered = 0;
-
-  content(count: number): Uint32Array {
-    const content = this.base.slice();
-    for (let i = 0; i < count; i++) apply(content, this.writes[i] as Write);
-    return content;
-  }
-
-  /** All writes are where they belong. */
-  settle(content: Uint32Array): void {
-    this.base = content;
-    this.writes = [];
-    this.flushed = 0;
-    this.answered = 0;
-  }
-}
-
-interface SimulatedDisk {
-  readonly index: number;
-  readonly file: SimulatedDiskFile;
-  suspect: boolean;
-  draining: boolean;
-}
-
-/** Why a world ends before its time: its only copy is damaged, and it was said so. */
-class EndOfWorld extends Error {}
-
-export class World {
-  readonly random: Random;
-  readonly fuse = new Fuse();
-  readonly files: SimulatedMapFiles;
-  readonly copies: number;
-  readonly specs = new Map<number, Mutable<VolumeSpec>>();
+export class World extends Surroundings {
   readonly models = new Map<number, Model>();
   /** "volume/name" → content. */
   readonly snapshots = new Map<string, Uint32Array>();
   readonly buffer = new DataBuffer(VOLUME_BLOCKS * BLOCK);
-  readonly sizeBytes: number;
-  /** One copy only, and bits flip. */
-  readonly rots: boolean;
-  disks: SimulatedDisk[] = [];
-  /** The disk that may be bad; with two copies only. */
-  bad: SimulatedDisk | undefined;
-  away = false;
-  rested = false;
-  pool: Pool;
-  nowMs = 0;
   nextTag = 1;
   nextId = 1;
-  nextDisk = 0;
-  epoch = 0;
-  #syncs: { round: SyncRound; ends: (() => number)[]; onSynced: () => void }[] = [];
 
   constructor(seed: number) {
-    this.random = new Random(seed);
-    this.files = new SimulatedMapFiles(this.fuse, this.random);
-    const diskCount = 1 + this.random.below(3);
-    this.copies = diskCount > 1 ? 1 + this.random.below(2) : 1;
-    this.rots = this.copies === 1 && this.random.chance(0.2);
-    this.sizeBytes = (Math.floor(26 / diskCount) * this.copies + 3) * 4 * MIB;
-    for (let i = 0; i < diskCount; i++) this.makeDisk(diskCount);
-    if (this.copies > 1 && this.random.chance(0.6)) this.bad = this.random.pick(this.disks);
-    this.pool = this.open();
+    super(seed);
     this.create();
   }
 
@@ -132,82 +49,6 @@ export class World {
     this.crash();
   }
 
-  faults(): DiskFaults {
-    const chance = (most: number) => (this.random.chance(0.3) ? most : 0);
-    return {
-      astray: chance(0.01),
-      dropped: chance(0.02),
-      readError: chance(0.02),
-      writeError: chance(0.003),
-      syncError: chance(0.02),
-    };
-  }
-
-  makeDisk(diskCount: number): SimulatedDisk {
-    const index = this.nextDisk++;
-    const file = new SimulatedDiskFile(`disk${index}`, this.sizeBytes, this.fuse, this.random);
-    formatDisk(file, { poolId: "p", poolName: "default", diskId: `d${index}`, diskIndex: index, diskCount });
-    const disk = { index, file, suspect: false, draining: false };
-    this.disks.push(disk);
-    return disk;
-  }
-
-  open(): Pool {
-    this.#syncs = [];
-    const disks: Disk[] = this.disks.map((each) => {
-      const disk = openDisk(each.file, "p", each.index);
-      const gone = this.away && each === this.bad;
-      if (gone) each.suspect = true;
-      const opened = gone ? missingDisk(each.file.path, disk.superblock) : disk;
-      opened.suspect = each.suspect;
-      return opened;
-    });
-    for (const spec of this.specs.values()) spec.epoch++;
-    const pool = new Pool(
-      disks,
-      this.files,
-      [...this.specs.values()].map((spec) => structuredClone(spec)),
-      ++this.epoch,
-      {
-        syncAside: (onSynced) => this.syncAside(onSynced),
-        onFailed: (index) => this.changeDisk(index, { suspect: true }),
-        onTrusted: (index) => this.changeDisk(index, { suspect: false }),
-        wallClock: () => 1e12 + this.nowMs,
-      },
-    );
-    if (pool.damaged.size > 0) {
-      if (this.rots) throw new EndOfWorld();
-      throw new Error(`damaged: ${[...pool.damaged.values()].join("; ")}`);
-    }
-    for (const { index, draining } of this.disks) {
-      const disk = pool.disks.disk(index);
-      if (draining && disk.online && pool.table.disks.filter((each) => each.open).length > 1)
-        pool.disks.drain(index);
-    }
-    return pool;
-  }
-
-  changeDisk(index: number, change: Partial<SimulatedDisk>): void {
-    this.fuse.burn();
-    Object.assign(this.disks.find((disk) => disk.index === index) ?? {}, change);
-    this.fuse.burn();
-  }
-
-  /** A slow disk: the sync ends some steps later, or at once. */
-  syncAside(onSynced: () => void): void {
-    const round = this.pool.beginSync();
-    const ends = round.disks.map((disk) => (disk.file as SimulatedDiskFile).beginSync());
-    this.#syncs.push({ round, ends, onSynced });
-    if (this.#syncs.length > 1 || this.random.chance(0.5)) this.endSyncs();
-  }
-
-  endSyncs(): void {
-    for (let next = this.#syncs.shift(); next !== undefined; next = this.#syncs.shift()) {
-      next.round.finish(next.ends.map((end) => end()));
-      next.onSynced();
-    }
-  }
-
   create(): void {
     const spec = this.newSpec(0);
     this.pool.createVolume(structuredClone(spec));
@@ -215,7 +56,7 @@ export class World {
     this.models.set(spec.id, new Model());
   }
 
-  newSpec(originVolume: number): Mutable<VolumeSpec> {
+  newSpec(originVolume: number): MutableSpec {
     const id = this.nextId++;
     return {
       id,
@@ -374,28 +215,8 @@ export class World {
     }
   }
 
-  record(record: CheckpointRecord): void {
-    this.fuse.burn();
-    const spec = this.specs.get(record.volume) as Mutable<VolumeSpec>;
-    spec.mapFile = record.files[""] ?? spec.mapFile;
-    spec.checkpointSequence = record.sequence;
-    spec.snapshots = spec.snapshots.map((each) => ({
-      ...each,
-      mapFile: record.files[each.name] ?? each.mapFile,
-    }));
-    this.fuse.burn();
-    this.pool.housekeeper.checkpointRecorded(true);
-  }
-
-  /** No checkpoint is half way while the catalogue changes. */
-  held(change: () => void): void {
-    this.pool.housekeeper.hold();
-    change();
-    this.pool.housekeeper.release();
-  }
-
   snapshot(id: number): void {
-    const spec = this.specs.get(id) as Mutable<VolumeSpec>;
+    const spec = this.specs.get(id) as MutableSpec;
     if (spec.snapshots.length >= 3) return;
     const name = `s${this.nextTag++}`;
     const model = this.models.get(id) as Model;
@@ -419,7 +240,7 @@ export class World {
   dropSnapshot(): void {
     const chosen = this.anySnapshot();
     if (chosen === undefined) return;
-    const spec = this.specs.get(chosen.id) as Mutable<VolumeSpec>;
+    const spec = this.specs.get(chosen.id) as MutableSpec;
     this.held(() => {
       this.fuse.burn();
       spec.snapshots = spec.snapshots.filter((each) => each.name !== chosen.name);
@@ -432,7 +253,7 @@ export class World {
   revert(): void {
     const chosen = this.anySnapshot();
     if (chosen === undefined) return;
-    const spec = this.specs.get(chosen.id) as Mutable<VolumeSpec>;
+    const spec = this.specs.get(chosen.id) as MutableSpec;
     this.held(() => {
       const made = this.pool.prepareRevert(chosen.id, chosen.name);
       const model = this.models.get(chosen.id) as Model;
@@ -475,53 +296,6 @@ export class World {
       this.fuse.burn();
       this.pool.deleteVolume(id);
     });
-  }
-
-  /** A disk comes, is emptied, goes, or is looked through. */
-  changeDisks(): void {
-    const open = this.pool.table.disks.filter((disk) => disk.open);
-    const dice = this.random.below(4);
-    const draining = this.disks.find((disk) => disk.draining);
-    if (dice === 0) this.pool.scrub();
-    else if (draining !== undefined) this.finishDrain(draining);
-    else if (open.length > this.copies && this.disks.length > 1) this.drain(this.random.pick(open));
-    else if (this.disks.length < 5) {
-      this.fuse.burn();
-      const made = this.makeDisk(this.disks.length + 1);
-      this.fuse.burn();
-      this.pool.disks.add(openDisk(made.file, "p", made.index));
-    }
-  }
-
-  drain(disk: Disk): void {
-    // Only where there is room: what happens without is tried elsewhere.
-    const others = this.pool.table.disks.filter((each) => each.open && each !== disk);
-    const room = others.reduce((sum, each) => sum + each.freeSlots, 0);
-    if (room < disk.slotCount - disk.freeSlots + 8) return;
-    this.pool.disks.drain(disk.index);
-    this.changeDisk(disk.index, { draining: true });
-  }
-
-  finishDrain(draining: SimulatedDisk): void {
-    const disk = this.pool.disks.disk(draining.index);
-    const held = this.pool.disks.usage().find((each) => each.index === draining.index)?.segments ?? 0;
-    if (disk.online && held === 0 && this.random.chance(0.5)) {
-      this.pool.disks.checkRemove(draining.index, false);
-      this.fuse.burn();
-      this.disks = this.disks.filter((each) => each !== draining);
-      if (this.bad === draining) this.bad = undefined;
-      this.fuse.burn();
-      this.pool.disks.remove(draining.index);
-    } else if (this.random.chance(0.2)) {
-      this.pool.disks.undrain(draining.index);
-      this.changeDisk(draining.index, { draining: false });
-    }
-  }
-
-  /** Some disk has no room for a while. */
-  full(): void {
-    const { file } = this.random.pick(this.disks);
-    file.full = !file.full && this.copies === 1;
   }
 
   /** A volume's or snapshot's content; blocks that cannot be read are LOST where that may be. */
@@ -581,24 +355,6 @@ export class World {
     for (const key of this.snapshots.keys()) this.checkSnapshot(key);
   }
 
-  /** Bits flip on the bad disk, or on any where everything has one copy. */
-  rot(): void {
-    const rested = this.rested;
-    this.rested = false;
-    if (this.bad === undefined && !rested) return;
-    const file = this.bad?.file ?? this.random.pick(this.disks).file;
-    const count = this.random.chance(rested ? 0.8 : 0.3) ? (this.rots ? 1 : 1 + this.random.below(20)) : 0;
-    // Where there is one copy one bit only: two could hit a record and the one that says that it was durable.
-    const tails = [...this.specs.keys()].flatMap((id) => this.pool.table.logOf(id).slice(-1));
-    for (let i = 0; i < count; i++) {
-      const place = this.random.chance(0.3) ? tails[i % (tails.length || 1)]?.places[0] : undefined;
-      const aimed =
-        place?.disk.file === file ? place.disk.position(place.slot) + this.random.below(4096) : undefined;
-      const at = aimed ?? file.somewhere();
-      if (at !== undefined) file.flip(at, this.random.below(8));
-    }
-  }
-
   /** The content is that of a prefix which is long enough; a request may stop between its blocks if never answered. */
   checkPrefix(id: number, model: Model, power: boolean): void {
     const content = this.read(id);
@@ -641,24 +397,6 @@ export class World {
     const most = 2 * 4 * MIB * this.copies;
     if (allocatedBytes > most) throw new Error(`${allocatedBytes} bytes are in use, and nothing is there`);
   }
-}
-
-function apply(content: Uint32Array, { first, count, tag }: Write): void {
-  content.fill(tag, first, first + count);
-}
-
-/** Blocks that differ, as writes of one block. */
-function differences(before: Uint32Array, after: Uint32Array): Write[] {
-  const found: Write[] = [];
-  for (let first = 0; first < before.length; first++) {
-    if (before[first] !== after[first]) found.push({ first, count: 1, tag: after[first] as number });
-  }
-  return found;
-}
-
-function same(expected: Uint32Array, found: Uint32Array): boolean {
-  for (let i = 0; i < expected.length; i++) if (expected[i] !== found[i] && found[i] !== LOST) return false;
-  return true;
 }
 
 function assertIn(result: number, allowed: readonly number[], what: string): void {

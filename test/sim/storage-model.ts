@@ -1,0 +1,54 @@
+// What volumes of the storage simulation may hold: the blocks that are certain and the writes after them.
+// Every block of a write holds the write's number, its tag. Pure. Thread: any.
+export const VOLUME_BLOCKS = 1200;
+/** Stands for a block that cannot be read. */
+export const LOST = 0xffff_ffff;
+
+export interface Write {
+  readonly first: number;
+  readonly count: number;
+  /** 0: reads as zeros. */
+  readonly tag: number;
+}
+
+/** What one volume may hold. */
+export class Model {
+  /** Content that is certain. */
+  base: Uint32Array = new Uint32Array(VOLUME_BLOCKS);
+  /** Writes after it, in order. */
+  writes: Write[] = [];
+  flushed = 0;
+  answered = 0;
+
+  content(count: number): Uint32Array {
+    const content = this.base.slice();
+    for (let i = 0; i < count; i++) apply(content, this.writes[i] as Write);
+    return content;
+  }
+
+  /** All writes are where they belong. */
+  settle(content: Uint32Array): void {
+    this.base = content;
+    this.writes = [];
+    this.flushed = 0;
+    this.answered = 0;
+  }
+}
+
+function apply(content: Uint32Array, { first, count, tag }: Write): void {
+  content.fill(tag, first, first + count);
+}
+
+/** Blocks that differ, as writes of one block. */
+export function differences(before: Uint32Array, after: Uint32Array): Write[] {
+  const found: Write[] = [];
+  for (let first = 0; first < before.length; first++) {
+    if (before[first] !== after[first]) found.push({ first, count: 1, tag: after[first] as number });
+  }
+  return found;
+}
+
+export function same(expected: Uint32Array, found: Uint32Array): boolean {
+  for (let i = 0; i < expected.length; i++) if (expected[i] !== found[i] && found[i] !== LOST) return false;
+  return true;
+}

@@ -1,0 +1,217 @@
+// What surrounds the volumes of the storage simulation: disks that come, go and fail, syncs that take their time, and a
+// catalogue. Thread: any.
+import { Random } from "../../base/random/index.js";
+import { type Disk, formatDisk, missingDisk, openDisk } from "../../storage-pool/disk/disk.js";
+import type { CheckpointRecord } from "../../storage-pool/pool/checkpoint.js";
+import type { VolumeSpec } from "../../storage-pool/pool/open-pool.js";
+import { Pool } from "../../storage-pool/pool/pool.js";
+import type { SyncRound } from "../../storage-pool/pool/sync-round.js";
+import { type DiskFaults, Fuse, SimulatedDiskFile, SimulatedMapFiles } from "./storage-simulator.js";
+
+const MIB = 1024 * 1024;
+
+export type MutableSpec = { -readonly [K in keyof VolumeSpec]: VolumeSpec[K] };
+
+export interface SimulatedDisk {
+  readonly index: number;
+  readonly file: SimulatedDiskFile;
+  suspect: boolean;
+  draining: boolean;
+}
+
+/** Why a world ends before its time: its only copy is damaged, and it was said so. */
+export class EndOfWorld extends Error {}
+
+export class Surroundings {
+  readonly random: Random;
+  readonly fuse = new Fuse();
+  readonly files: SimulatedMapFiles;
+  readonly copies: number;
+  readonly specs = new Map<number, MutableSpec>();
+  readonly sizeBytes: number;
+  /** One copy only, and bits flip. */
+  readonly rots: boolean;
+  disks: SimulatedDisk[] = [];
+  /** The disk that may be bad; with two copies only. */
+  bad: SimulatedDisk | undefined;
+  away = false;
+  rested = false;
+  pool: Pool;
+  nowMs = 0;
+  nextDisk = 0;
+  epoch = 0;
+  #syncs: { round: SyncRound; ends: (() => number)[]; onSynced: () => void }[] = [];
+
+  constructor(seed: number) {
+    this.random = new Random(seed);
+    this.files = new SimulatedMapFiles(this.fuse, this.random);
+    const diskCount = 1 + this.random.below(3);
+    this.copies = diskCount > 1 ? 1 + this.random.below(2) : 1;
+    this.rots = this.copies === 1 && this.random.chance(0.2);
+    this.sizeBytes = (Math.floor(26 / diskCount) * this.copies + 3) * 4 * MIB;
+    for (let i = 0; i < diskCount; i++) this.makeDisk(diskCount);
+    if (this.copies > 1 && this.random.chance(0.6)) this.bad = this.random.pick(this.disks);
+    this.pool = this.open();
+  }
+
+  faults(): DiskFaults {
+    const chance = (most: number) => (this.random.chance(0.3) ? most : 0);
+    return {
+      astray: chance(0.01),
+      dropped: chance(0.02),
+      readError: chance(0.02),
+      writeError: chance(0.003),
+      syncError: chance(0.02),
+    };
+  }
+
+  makeDisk(diskCount: number): SimulatedDisk {
+    const index = this.nextDisk++;
+    const file = new SimulatedDiskFile(`disk${index}`, this.sizeBytes, this.fuse, this.random);
+    formatDisk(file, { poolId: "p", poolName: "default", diskId: `d${index}`, diskIndex: index, diskCount });
+    const disk = { index, file, suspect: false, draining: false };
+    this.disks.push(disk);
+    return disk;
+  }
+
+  open(): Pool {
+    this.#syncs = [];
+    const disks: Disk[] = this.disks.map((each) => {
+      const disk = openDisk(each.file, "p", each.index);
+      const gone = this.away && each === this.bad;
+      if (gone) each.suspect = true;
+      const opened = gone ? missingDisk(each.file.path, disk.superblock) : disk;
+      opened.suspect = each.suspect;
+      return opened;
+    });
+    for (const spec of this.specs.values()) spec.epoch++;
+    const pool = new Pool(
+      disks,
+      this.files,
+      [...this.specs.values()].map((spec) => structuredClone(spec)),
+      ++this.epoch,
+      {
+        syncAside: (onSynced) => this.syncAside(onSynced),
+        onFailed: (index) => this.changeDisk(index, { suspect: true }),
+        onTrusted: (index) => this.changeDisk(index, { suspect: false }),
+        wallClock: () => 1e12 + this.nowMs,
+      },
+    );
+    if (pool.damaged.size > 0) {
+      if (this.rots) throw new EndOfWorld();
+      throw new Error(`damaged: ${[...pool.damaged.values()].join("; ")}`);
+    }
+    for (const { index, draining } of this.disks) {
+      const disk = pool.disks.disk(index);
+      if (draining && disk.online && pool.table.disks.filter((each) => each.open).length > 1)
+        pool.disks.drain(index);
+    }
+    return pool;
+  }
+
+  changeDisk(index: number, change: Partial<SimulatedDisk>): void {
+    this.fuse.burn();
+    Object.assign(this.disks.find((disk) => disk.index === index) ?? {}, change);
+    this.fuse.burn();
+  }
+
+  /** A slow disk: the sync ends some steps later, or at once. */
+  syncAside(onSynced: () => void): void {
+    const round = this.pool.beginSync();
+    const ends = round.disks.map((disk) => (disk.file as SimulatedDiskFile).beginSync());
+    this.#syncs.push({ round, ends, onSynced });
+    if (this.#syncs.length > 1 || this.random.chance(0.5)) this.endSyncs();
+  }
+
+  endSyncs(): void {
+    for (let next = this.#syncs.shift(); next !== undefined; next = this.#syncs.shift()) {
+      next.round.finish(next.ends.map((end) => end()));
+      next.onSynced();
+    }
+  }
+
+  record(record: CheckpointRecord): void {
+    this.fuse.burn();
+    const spec = this.specs.get(record.volume) as MutableSpec;
+    spec.mapFile = record.files[""] ?? spec.mapFile;
+    spec.checkpointSequence = record.sequence;
+    spec.snapshots = spec.snapshots.map((each) => ({
+      ...each,
+      mapFile: record.files[each.name] ?? each.mapFile,
+    }));
+    this.fuse.burn();
+    this.pool.housekeeper.checkpointRecorded(true);
+  }
+
+  /** No checkpoint is half way while the catalogue changes. */
+  held(change: () => void): void {
+    this.pool.housekeeper.hold();
+    change();
+    this.pool.housekeeper.release();
+  }
+
+  /** A disk comes, is emptied, goes, or is looked through. */
+  changeDisks(): void {
+    const open = this.pool.table.disks.filter((disk) => disk.open);
+    const dice = this.random.below(4);
+    const draining = this.disks.find((disk) => disk.draining);
+    if (dice === 0) this.pool.scrub();
+    else if (draining !== undefined) this.finishDrain(draining);
+    else if (open.length > this.copies && this.disks.length > 1) this.drain(this.random.pick(open));
+    else if (this.disks.length < 5) {
+      this.fuse.burn();
+      const made = this.makeDisk(this.disks.length + 1);
+      this.fuse.burn();
+      this.pool.disks.add(openDisk(made.file, "p", made.index));
+    }
+  }
+
+  drain(disk: Disk): void {
+    // Only where there is room: what happens without is tried elsewhere.
+    const others = this.pool.table.disks.filter((each) => each.open && each !== disk);
+    const room = others.reduce((sum, each) => sum + each.freeSlots, 0);
+    if (room < disk.slotCount - disk.freeSlots + 8) return;
+    this.pool.disks.drain(disk.index);
+    this.changeDisk(disk.index, { draining: true });
+  }
+
+  finishDrain(draining: SimulatedDisk): void {
+    const disk = this.pool.disks.disk(draining.index);
+    const held = this.pool.disks.usage().find((each) => each.index === draining.index)?.segments ?? 0;
+    if (disk.online && held === 0 && this.random.chance(0.5)) {
+      this.pool.disks.checkRemove(draining.index, false);
+      this.fuse.burn();
+      this.disks = this.disks.filter((each) => each !== draining);
+      if (this.bad === draining) this.bad = undefined;
+      this.fuse.burn();
+      this.pool.disks.remove(draining.index);
+    } else if (this.random.chance(0.2)) {
+      this.pool.disks.undrain(draining.index);
+      this.changeDisk(draining.index, { draining: false });
+    }
+  }
+
+  /** Some disk has no room for a while. */
+  full(): void {
+    const { file } = this.random.pick(this.disks);
+    file.full = !file.full && this.copies === 1;
+  }
+
+  /** Bits flip on the bad disk, or on any where everything has one copy. */
+  rot(): void {
+    const rested = this.rested;
+    this.rested = false;
+    if (this.bad === undefined && !rested) return;
+    const file = this.bad?.file ?? this.random.pick(this.disks).file;
+    const count = this.random.chance(rested ? 0.8 : 0.3) ? (this.rots ? 1 : 1 + this.random.below(20)) : 0;
+    // Where there is one copy one bit only: two could hit a record and the one that says that it was durable.
+    const tails = [...this.specs.keys()].flatMap((id) => this.pool.table.logOf(id).slice(-1));
+    for (let i = 0; i < count; i++) {
+      const place = this.random.chance(0.3) ? tails[i % (tails.length || 1)]?.places[0] : undefined;
+      const aimed =
+        place?.disk.file === file ? place.disk.position(place.slot) + this.random.below(4096) : undefined;
+      const at = aimed ?? file.somewhere();
+      if (at !== undefined) file.flip(at, this.random.below(8));
+    }
+  }
+}
