@@ -144,6 +144,16 @@ export interface Bucket {
   /** OFPG_ANY = not watched. */
   readonly watchGroup: number;
   readonly actions: readonly Action[];
+  /** OpenFlow 1.5. */
+  readonly bucketId?: number;
+}
+
+/** How a bucket of a select group is chosen, where a controller says it (OpenFlow 1.5). */
+export interface GroupSelection {
+  readonly method: string;
+  readonly parameter: bigint;
+  /** What is hashed: in each value the bits that count. */
+  readonly fields: readonly OxmEntry[];
 }
 
 export interface DropBand {

@@ -20,8 +20,10 @@ import {
 } from "./nicira-packet-in-wire.js";
 import * as flow10 from "./v10/flow-wire.js";
 import { OFP10_VERSION } from "./v10/numbers.js";
+import { readGroupMod15, writeGroupMod15 } from "./v15/group-wire.js";
 import type { Reader, Writer } from "./wire.js";
 
+const NXT_GROUP_MOD = 31;
 const ONFT_FLOW_MONITOR_CANCEL = 1870;
 /** In the order of the ONF's types, whose bodies are Nicira's. */
 const MONITOR_TYPES = ["flow_monitor_cancel", "flow_monitor_paused", "flow_monitor_resumed"] as const;
@@ -62,6 +64,8 @@ function readKnown(
       return dialect.version === OFP10_VERSION
         ? flow10.readNiciraFlowMod(reader, xid, dialect.flowModTableId)
         : undefined;
+    case NXT_GROUP_MOD:
+      return dialect.version === OFP10_VERSION ? readGroupMod15(reader, xid) : undefined;
     case NXT.flow_removed:
       return flow10.readNiciraFlowRemoved(reader, xid);
     case NXT.packet_in:
@@ -90,6 +94,10 @@ export function writeExtension(writer: Writer, message: OpenFlowMessage, dialect
     case "flow_mod":
       writer.u32(NX_EXPERIMENTER).u32(NXT.flow_mod);
       flow10.writeNiciraFlowMod(writer, message, dialect.flowModTableId);
+      return;
+    case "group_mod":
+      writer.u32(NX_EXPERIMENTER).u32(NXT_GROUP_MOD);
+      writeGroupMod15(writer, message);
       return;
     case "flow_removed":
       writer.u32(NX_EXPERIMENTER).u32(NXT.flow_removed);

@@ -9,6 +9,8 @@ export interface FlowMonitorRequest {
   readonly flags: FlowMonitorFlags;
   /** OFPP_ANY does not restrict. */
   readonly outPort: number;
+  /** OpenFlow 1.4 and up. */
+  readonly outGroup?: number;
   /** OFPTT_ALL = every table. */
   readonly tableId: number;
   readonly match: Match;

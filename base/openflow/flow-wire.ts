@@ -1,10 +1,11 @@
 // Flow-mod and flow-removed as bytes.
 // Source: OpenFlow Switch Specification 1.3.5, 7.3.4.1 and 7.4.2.
 
-import { OFP14_VERSION } from "./constants.js";
+import { OFP14_VERSION, OFP15_VERSION } from "./constants.js";
 import { readInstructions, writeInstructions } from "./instructions-wire.js";
 import { readMatch, writeMatch } from "./match-wire.js";
 import type { FlowMod, FlowModCommand, FlowRemoved, FlowRemovedReason } from "./messages.js";
+import { readOxs } from "./v15/stats-wire.js";
 import { nameOf, type Reader, type Writer } from "./wire.js";
 
 const OFPFC: Readonly<Record<FlowModCommand, number>> = {
@@ -83,11 +84,33 @@ export function writeFlowMod(writer: Writer, mod: FlowMod): void {
   writeInstructions(writer, mod.instructions);
 }
 
-export function readFlowRemoved(reader: Reader, xid: number): FlowRemoved {
-  const cookie = reader.u64("flow_removed.cookie");
+/** 1.5 puts the table first and the counters last. */
+function readFlowRemoved15(reader: Reader, xid: number): FlowRemoved {
+  const tableId = reader.u8("flow_removed.table_id");
+  const reason = readReason(reader);
   const priority = reader.u16("flow_removed.priority");
+  const idleTimeoutSeconds = reader.u16("flow_removed.idle_timeout");
+  const hardTimeoutSeconds = reader.u16("flow_removed.hard_timeout");
+  const cookie = reader.u64("flow_removed.cookie");
+  const match = readMatch(reader);
+  const { durationSeconds, durationNanoseconds, packetCount, byteCount } = readOxs(reader);
+  return {
+    ...{ type: "flow_removed", xid, cookie, priority, reason, tableId, durationSeconds, durationNanoseconds },
+    ...{ idleTimeoutSeconds, hardTimeoutSeconds, packetCount, byteCount, match },
+  };
+}
+
+function readReason(reader: Reader): FlowRemovedReason {
   const reason = nameOf(OFPRR, reader.u8("flow_removed.reason"));
   if (reason === undefined) throw reader.fail("OFPBRC_BAD_TYPE", "flow_removed.reason", "unknown reason");
+  return reason;
+}
+
+export function readFlowRemoved(reader: Reader, xid: number): FlowRemoved {
+  if (reader.version === OFP15_VERSION) return readFlowRemoved15(reader, xid);
+  const cookie = reader.u64("flow_removed.cookie");
+  const priority = reader.u16("flow_removed.priority");
+  const reason = readReason(reader);
   return {
     type: "flow_removed",
     xid,

@@ -3,7 +3,9 @@
 
 import type { Bucket, GroupType } from "./actions.js";
 import { readActions, writeActions } from "./actions-wire.js";
+import { OFP15_VERSION } from "./constants.js";
 import type { GroupMod, GroupModCommand } from "./messages.js";
+import { readGroupMod15, writeGroupMod15 } from "./v15/group-wire.js";
 import { nameOf, type Reader, type Writer } from "./wire.js";
 
 /** add_or_mod is Open vSwitch's: adds the group, or replaces the one there is. */
@@ -14,6 +16,7 @@ export const OFPGT: Readonly<Record<GroupType, number>> = { all: 0, select: 1, i
 const BUCKET_SIZE = 16;
 
 export function readGroupMod(reader: Reader, xid: number): GroupMod {
+  if (reader.version === OFP15_VERSION) return readGroupMod15(reader, xid);
   const at = reader.offset;
   const command = nameOf(OFPGC, reader.u16("group_mod.command"));
   if (command === undefined)
@@ -52,6 +55,10 @@ export function readBuckets(reader: Reader): readonly Bucket[] {
 }
 
 export function writeGroupMod(writer: Writer, mod: GroupMod): void {
+  if (writer.version === OFP15_VERSION) {
+    writeGroupMod15(writer, mod);
+    return;
+  }
   writer.u16(OFPGC[mod.command]).u8(OFPGT[mod.groupType]).zero(1).u32(mod.groupId);
   writeBuckets(writer, mod.buckets);
 }

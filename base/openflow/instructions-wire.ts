@@ -42,7 +42,7 @@ function readInstruction(reader: Reader): Instruction {
     throw reader.fail("OFPBIC_BAD_LEN", "instruction.length", `${length} of ${reader.left + 4} bytes`, at);
   }
   const name = nameOf(OFPIT, type);
-  if (name === undefined || (name === "meter" && reader.version < OFP13_VERSION))
+  if (name === undefined || (name === "meter" && reader.version === OFP15_VERSION))
     throw reader.fail("OFPBIC_UNKNOWN_INST", "instruction.type", `unknown type ${type}`, at);
   const body = reader.within(length - 4, "instruction", "OFPBIC_BAD_LEN");
   const instruction = readBody(name, body);
@@ -86,7 +86,10 @@ function readBody(name: keyof typeof OFPIT, body: Reader): Instruction {
 }
 
 export function writeInstructions(writer: Writer, given: readonly Instruction[]): void {
-  const instructions = writer.version === OFP15_VERSION ? withMeterActions(given) : given;
+  const instructions =
+    writer.version === OFP15_VERSION
+      ? withMeterActions(given)
+      : given.filter(({ type }) => type !== "meter" || writer.version >= OFP13_VERSION);
   for (const instruction of instructions) {
     const start = writer.size;
     writer.u16(OFPIT[instruction.type]).u16(0);

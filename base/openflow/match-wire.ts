@@ -14,6 +14,7 @@ import {
   CT_STATE_SNAT,
   CT_STATE_TRK,
   OFP11_VERSION,
+  OFP13_VERSION,
   OFPVID_PRESENT,
 } from "./constants.js";
 import type { OfpErrorName } from "./error-codes.js";
@@ -30,6 +31,8 @@ import type { Reader, Writer } from "./wire.js";
 
 const OFPMT_OXM = 1;
 const HAS_MASK = 0x100;
+/** Before 1.3 these have only Nicira's header. */
+const SINCE_13: ReadonlySet<OxmFieldName> = new Set<OxmFieldName>(["tunnel_id"]);
 const OFPHTN_ETHERTYPE = 1;
 const CT_STATE_KNOWN =
   CT_STATE_NEW | CT_STATE_EST | CT_STATE_REL | CT_STATE_RPL | CT_STATE_SNAT | CT_STATE_DNAT;
@@ -93,7 +96,10 @@ export function readOxmHeader(reader: Reader, errors: OxmErrors = SET_ERRORS): O
 /** `size` is that of the value. */
 export function writeOxmHeader(writer: Writer, field: OxmField, hasMask: boolean, size = field.size): void {
   const isExperimenter = field.oxmClass === OFPXMC_EXPERIMENTER;
-  writer.u16(field.oxmClass).u8((field.number << 1) | (hasMask ? 1 : 0));
+  const [alias] = field.aliases;
+  const isLater = writer.version < OFP13_VERSION && SINCE_13.has(field.name) && alias !== undefined;
+  const [oxmClass, number] = isLater ? alias : [field.oxmClass, field.number];
+  writer.u16(oxmClass).u8((number << 1) | (hasMask ? 1 : 0));
   writer.u8(size * (hasMask ? 2 : 1) + (isExperimenter ? 4 : 0));
   if (isExperimenter) writer.u32(field.experimenter);
 }
@@ -189,8 +195,11 @@ export function readMatch(reader: Reader): Match {
       at,
     );
   }
-  const match = readOxms(reader.within(length - 4, "match", "OFPBMC_BAD_LEN"));
-  reader.skip((8 - (length % 8)) % 8, "match.padding");
+  const entries = reader.within(length - 4, "match", "OFPBMC_BAD_LEN");
+  const padding = (8 - (length % 8)) % 8;
+  if (padding > reader.left) throw reader.fail("OFPBMC_BAD_LEN", "match.padding", `${reader.left} bytes`, at);
+  const match = readOxms(entries);
+  reader.skip(padding, "match.padding");
   return match;
 }
 
@@ -236,6 +245,12 @@ export function readMatchEntry(reader: Reader): OxmEntry {
   return mask.every((byte, i) => byte === ones[i])
     ? { field: field.name, value }
     : { field: field.name, value, mask };
+}
+
+/** A field of which the value says which bits count. */
+export function readSelectedField(reader: Reader): OxmEntry {
+  const { field, size } = readOxmHeader(reader, MATCH_ERRORS);
+  return { field: field.name, value: reader.copy(size, field.name) };
 }
 
 /** Mask bits above the field's width mean nothing: controllers send 0xffff for the 13 bits of a VLAN id. */

@@ -3,13 +3,14 @@
 // Invariant: parseMessage(encodeMessage(m)) equals m for every canonical m; on any other bytes parseMessage either
 // returns a message or throws a WireError, nothing else.
 
+import { readBundleAdd, readBundleControl } from "./bundle-wire.js";
 import { type CommonType, readCommon, writeCommon } from "./common-wire.js";
 import {
   OFP_HEADER_SIZE,
   type OFP11_VERSION,
   type OFP12_VERSION,
   OFP13_VERSION,
-  type OFP14_VERSION,
+  OFP14_VERSION,
   type OFP15_VERSION,
   OFPT,
 } from "./constants.js";
@@ -63,15 +64,27 @@ export function parseMessage(bytes: Uint8Array, dialect: AnyDialect = OPENFLOW_1
     throw new WireError("OFPBRC_BAD_VERSION", "header.version", 0, `version ${header.version}`);
   }
   if (dialect.version === OFP10_VERSION) return parseMessage10(bytes, header, dialect);
+  const { version } = dialect;
+  const later = version >= OFP14_VERSION ? readLater(bytes, header, version) : undefined;
+  if (later !== undefined) return later;
   const type = nameOf(OFPT, header.typeCode);
   if (type === undefined) {
     throw new WireError("OFPBRC_BAD_TYPE", "header.type", 1, `unknown type ${header.typeCode}`);
   }
-  const { version } = dialect;
   const reader = new Reader(bytes, OFP_HEADER_SIZE, bytes.byteLength, "OFPBRC_BAD_LEN", version);
   const message = readBody(type, reader, header);
   reader.finish(type);
   return message;
+}
+
+const OFPT_BUNDLE_CONTROL = 33;
+const OFPT_BUNDLE_ADD_MESSAGE = 34;
+
+/** What 1.3 has as extensions of the ONF; undefined for other types. */
+function readLater(bytes: Uint8Array, { typeCode, xid }: MessageHeader, version: number) {
+  const reader = new Reader(bytes, OFP_HEADER_SIZE, bytes.byteLength, "OFPBRC_BAD_LEN", version);
+  if (typeCode === OFPT_BUNDLE_CONTROL) return readBundleControl(reader, xid);
+  return typeCode === OFPT_BUNDLE_ADD_MESSAGE ? readBundleAdd(reader, xid) : undefined;
 }
 
 function readBody(type: WireType, reader: Reader, { xid, version }: MessageHeader): OpenFlowMessage {

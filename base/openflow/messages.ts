@@ -3,7 +3,16 @@
 // numbers and buffer ids are unsigned 32-bit numbers. A value says what is on the wire, no more: lengths and padding
 // are the codec's business.
 
-import type { Action, Bucket, GroupType, Instruction, Match, MeterBand, PacketInReason } from "./actions.js";
+import type {
+  Action,
+  Bucket,
+  GroupSelection,
+  GroupType,
+  Instruction,
+  Match,
+  MeterBand,
+  PacketInReason,
+} from "./actions.js";
 import type { ExtensionMessage } from "./extension-messages.js";
 import type { MultipartReplyBody, MultipartRequestBody } from "./multipart.js";
 
@@ -51,7 +60,7 @@ export interface FeaturesReply extends Base<"features_reply"> {
   readonly tableCount: number;
   readonly auxiliaryId: number;
   readonly capabilities: number;
-  /** What only OpenFlow 1.0 says here; `actions` has a bit for each of its action types. */
+  /** What only OpenFlow 1.0 to 1.2 say here; in 1.0 `actions` has a bit for each of its action types. */
   readonly openflow10?: { readonly actions: number; readonly ports: readonly PortDescription[] };
 }
 export interface GetConfigRequest extends Base<"get_config_request"> {}
@@ -100,6 +109,10 @@ export interface GroupMod extends Base<"group_mod"> {
   readonly groupType: GroupType;
   readonly groupId: number;
   readonly buckets: readonly Bucket[];
+  /** OpenFlow 1.5 only: instead of the command, and the bucket that it is about. */
+  readonly bucketCommand?: "insert_bucket" | "remove_bucket";
+  readonly commandBucketId?: number;
+  readonly selection?: GroupSelection;
 }
 export interface PortMod extends Base<"port_mod"> {
   readonly port: number;
@@ -170,6 +183,8 @@ export interface PacketIn extends Base<"packet_in"> {
   /** Length of the whole frame, of which `data` may be only the beginning. */
   readonly totalLength: number;
   readonly reason: PacketInReason;
+  /** What OpenFlow 1.4 and up call the action, more exactly; our switch does not. */
+  readonly laterReason?: "action_set" | "group" | "packet_out";
   readonly tableId: number;
   /** Of the flow that sent it; all ones when there is none. */
   readonly cookie: bigint;

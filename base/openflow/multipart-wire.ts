@@ -1,7 +1,14 @@
 // Multipart requests and replies as bytes, and the cutting of long replies into several messages.
 // Source: OpenFlow Switch Specification 1.3.5, 7.3.5.
 
-import { OFP_HEADER_SIZE, OFP13_VERSION, OFPMP, ONF_EXPERIMENTER } from "./constants.js";
+import {
+  OFP_HEADER_SIZE,
+  OFP13_VERSION,
+  OFP14_VERSION,
+  OFP15_VERSION,
+  OFPMP,
+  ONF_EXPERIMENTER,
+} from "./constants.js";
 import { readDescription, writeDescription } from "./description-wire.js";
 import {
   ONFST_FLOW_MONITOR,
@@ -17,16 +24,22 @@ import * as stats from "./stats-wire.js";
 import { readTableFeatures, readWantedTableFeatures, writeTableFeatures } from "./table-features-wire.js";
 import { elementsOf10 } from "./v10/multipart-wire.js";
 import { OFP10_VERSION } from "./v10/numbers.js";
+import { readMonitor14, readUpdate14 } from "./v14/flow-monitor-wire.js";
+import { readOxs } from "./v15/stats-wire.js";
 import { nameOf, type Reader, Writer } from "./wire.js";
 
 type Kind = keyof typeof OFPMP;
 
-function readKind(reader: Reader): { kind: Kind; flags: number } {
+/** From 1.4 on what was an extension of the ONF has a number of its own. */
+const OFPMP_FLOW_MONITOR = 16;
+
+function readKind(reader: Reader): { kind: Kind | "flow_monitor"; flags: number } {
   const at = reader.offset;
   const code = reader.u16("multipart.type");
   const flags = reader.u16("multipart.flags");
   reader.skip(4);
-  const kind = nameOf(OFPMP, code);
+  const isMonitor = code === OFPMP_FLOW_MONITOR && reader.version >= OFP14_VERSION;
+  const kind = isMonitor ? "flow_monitor" : nameOf(OFPMP, code);
   if (kind === undefined)
     throw reader.fail("OFPBRC_BAD_MULTIPART", "multipart.type", `unknown type ${code}`, at);
   return { kind, flags };
@@ -45,8 +58,10 @@ export function readMultipartRequest(reader: Reader, xid: number): MultipartRequ
   return { type: "multipart_request", xid, flags, body: readRequestBody(kind, reader) };
 }
 
-function readRequestBody(kind: Kind, reader: Reader): MultipartRequestBody {
+function readRequestBody(kind: Kind | "flow_monitor", reader: Reader): MultipartRequestBody {
   switch (kind) {
+    case "flow_monitor":
+      return { kind, monitors: readAll(reader, readMonitor14) };
     case "flow":
     case "aggregate":
       return { kind, ...stats.readFlowStatsFilter(reader) };
@@ -145,8 +160,10 @@ export function readMultipartReply(reader: Reader, xid: number): MultipartReply 
   return { type: "multipart_reply", xid, flags, body: readReplyBody(kind, reader) };
 }
 
-function readReplyBody(kind: Kind, reader: Reader): MultipartReplyBody {
+function readReplyBody(kind: Kind | "flow_monitor", reader: Reader): MultipartReplyBody {
   switch (kind) {
+    case "flow_monitor":
+      return { kind, updates: readAll(reader, readUpdate14) };
     case "desc":
       return readDescription(reader);
     case "flow":
@@ -181,6 +198,10 @@ function readReplyBody(kind: Kind, reader: Reader): MultipartReplyBody {
 }
 
 function readAggregate(reader: Reader): MultipartReplyBody {
+  if (reader.version === OFP15_VERSION) {
+    const { packetCount, byteCount, flowCount } = readOxs(reader);
+    return { kind: "aggregate", packetCount, byteCount, flowCount };
+  }
   const packetCount = reader.u64("aggregate.packet_count");
   const byteCount = reader.u64("aggregate.byte_count");
   const flowCount = reader.u32("aggregate.flow_count");

@@ -2,7 +2,7 @@
 // Source: OpenFlow Switch Specification 1.3.5, 7.3.5. An array body may be spread over several messages
 // (flags OFPMPF_*_MORE); each message carries whole elements.
 
-import type { Bucket, GroupType, Instruction, Match, MeterBand } from "./actions.js";
+import type { Bucket, GroupSelection, GroupType, Instruction, Match, MeterBand } from "./actions.js";
 import type { FlowMonitorRequest, FlowUpdate } from "./flow-monitor.js";
 import type { PortDescription } from "./messages.js";
 import type { OxmFieldName } from "./oxm-fields.js";
@@ -38,6 +38,10 @@ export interface FlowStats {
   readonly byteCount: bigint;
   readonly match: Match;
   readonly instructions: readonly Instruction[];
+  /** OpenFlow 1.4 and up; absent = 0. */
+  readonly importance?: number;
+  /** OpenFlow 1.5, where the switch tells it. */
+  readonly idleAgeSeconds?: number;
 }
 
 export interface AggregateStats {
@@ -108,6 +112,8 @@ export interface GroupDescription {
   readonly groupType: GroupType;
   readonly groupId: number;
   readonly buckets: readonly Bucket[];
+  /** OpenFlow 1.5 only. */
+  readonly selection?: GroupSelection;
 }
 
 /** Four numbers, for group types all, select, indirect and ff in that order. */

@@ -1,18 +1,67 @@
 // Packet-in and packet-out as bytes.
 // Source: OpenFlow Switch Specification 1.3.5, 7.3.7 and 7.4.1.
 
+import type { Match } from "./actions.js";
 import { readActions, writeActions } from "./actions-wire.js";
-import { OFPP_ANY, OFPP_CONTROLLER, OFPP_LOCAL, OFPP_MAX } from "./constants.js";
+import {
+  OFP11_VERSION,
+  OFP13_VERSION,
+  OFP14_VERSION,
+  OFP15_VERSION,
+  OFPP_ANY,
+  OFPP_CONTROLLER,
+  OFPP_LOCAL,
+  OFPP_MAX,
+} from "./constants.js";
 import { readMatch, writeMatch } from "./match-wire.js";
 import type { PacketIn, PacketOut } from "./messages.js";
 import { OFPR } from "./nicira-wire.js";
+import { bigEndian, numberOf } from "./v10/numbers.js";
 import { nameOf, type Reader, type Writer } from "./wire.js";
 
+const OFPR_14 = { action_set: 3, group: 4, packet_out: 5 } as const;
+const NO_COOKIE = 0xffffffffffffffffn;
+
+/** Before 1.3 no packet-in tells a cookie; 1.1 has the port in place of a match. */
+function readOldPacketIn(reader: Reader, xid: number): PacketIn {
+  const bufferId = reader.u32("packet_in.buffer_id");
+  const isFirst = reader.version === OFP11_VERSION;
+  const inPort = isFirst ? reader.port("packet_in.in_port") : 0;
+  if (isFirst) reader.skip(4);
+  const totalLength = reader.u16("packet_in.total_len");
+  const reason = readReason(reader);
+  const tableId = reader.u8("packet_in.table_id");
+  const port: Match = [{ field: "in_port", value: bigEndian(inPort, 4) }];
+  const match = isFirst ? port : readMatch(reader);
+  if (!isFirst) reader.skip(2);
+  const cookie = NO_COOKIE;
+  return {
+    type: "packet_in",
+    xid,
+    bufferId,
+    totalLength,
+    ...reason,
+    tableId,
+    cookie,
+    match,
+    data: reader.rest(),
+  };
+}
+
+function readReason(reader: Reader): Pick<PacketIn, "reason" | "laterReason"> {
+  const code = reader.u8("packet_in.reason");
+  const later = reader.version >= OFP14_VERSION ? nameOf(OFPR_14, code) : undefined;
+  if (later !== undefined) return { reason: "action", laterReason: later };
+  const reason = nameOf(OFPR, code);
+  if (reason === undefined) throw reader.fail("OFPBRC_BAD_TYPE", "packet_in.reason", "unknown reason");
+  return { reason };
+}
+
 export function readPacketIn(reader: Reader, xid: number): PacketIn {
+  if (reader.version < OFP13_VERSION) return readOldPacketIn(reader, xid);
   const bufferId = reader.u32("packet_in.buffer_id");
   const totalLength = reader.u16("packet_in.total_len");
-  const reason = nameOf(OFPR, reader.u8("packet_in.reason"));
-  if (reason === undefined) throw reader.fail("OFPBRC_BAD_TYPE", "packet_in.reason", "unknown reason");
+  const reason = readReason(reader);
   const tableId = reader.u8("packet_in.table_id");
   const cookie = reader.u64("packet_in.cookie");
   const match = readMatch(reader);
@@ -22,7 +71,7 @@ export function readPacketIn(reader: Reader, xid: number): PacketIn {
     xid,
     bufferId,
     totalLength,
-    reason,
+    ...reason,
     tableId,
     cookie,
     match,
@@ -38,6 +87,7 @@ export function writePacketIn(writer: Writer, message: PacketIn): void {
 }
 
 export function readPacketOut(reader: Reader, xid: number): PacketOut {
+  if (reader.version === OFP15_VERSION) return readPacketOut15(reader, xid);
   const bufferId = reader.u32("packet_out.buffer_id");
   const inPort = reader.port("packet_out.in_port");
   if (inPort === 0 || (inPort > OFPP_MAX && !isSource(inPort))) {
@@ -45,6 +95,17 @@ export function readPacketOut(reader: Reader, xid: number): PacketOut {
   }
   const actionsSize = reader.u16("packet_out.actions_len");
   reader.skip(6);
+  const actions = readActions(reader.within(actionsSize, "packet_out.actions", "OFPBAC_BAD_LEN"));
+  return { type: "packet_out", xid, bufferId, inPort, actions, data: reader.rest() };
+}
+
+/** 1.5 has a match of what is known of the packet, of which the port is told. */
+function readPacketOut15(reader: Reader, xid: number): PacketOut {
+  const bufferId = reader.u32("packet_out.buffer_id");
+  const actionsSize = reader.u16("packet_out.actions_len");
+  reader.skip(2);
+  const port = readMatch(reader).find(({ field }) => field === "in_port");
+  const inPort = port === undefined ? OFPP_ANY : numberOf(port.value);
   const actions = readActions(reader.within(actionsSize, "packet_out.actions", "OFPBAC_BAD_LEN"));
   return { type: "packet_out", xid, bufferId, inPort, actions, data: reader.rest() };
 }

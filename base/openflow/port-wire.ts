@@ -1,6 +1,7 @@
 // Port descriptions, port-status, port-mod and queue configuration as bytes.
 // Source: OpenFlow Switch Specification 1.3.5, 7.2.1, 7.2.2, 7.3.4.3, 7.3.6, 7.4.3.
 
+import { OFP14_VERSION } from "./constants.js";
 import type {
   PacketQueue,
   PortDescription,
@@ -11,6 +12,7 @@ import type {
   QueueGetConfigRequest,
   QueueProperty,
 } from "./messages.js";
+import { readPortDescription14, readPortMod14 } from "./v14/port-wire.js";
 import { nameOf, type Reader, type Writer } from "./wire.js";
 
 const OFPPR: Readonly<Record<PortStatusReason, number>> = { add: 0, delete: 1, modify: 2 };
@@ -20,6 +22,7 @@ const QUEUE_SIZE = 16;
 const QUEUE_PROPERTY_SIZE = 16;
 
 export function readPortDescription(reader: Reader): PortDescription {
+  if (reader.version >= OFP14_VERSION) return readPortDescription14(reader);
   const port = reader.port("port.port_no");
   reader.skip(4);
   const macAddress = reader.copy(6, "port.hw_addr");
@@ -58,6 +61,7 @@ export function writePortStatus(writer: Writer, message: PortStatus): void {
 }
 
 export function readPortMod(reader: Reader, xid: number): PortMod {
+  if (reader.version >= OFP14_VERSION) return readPortMod14(reader, xid);
   const port = reader.port("port_mod.port_no");
   reader.skip(4);
   const macAddress = reader.copy(6, "port_mod.hw_addr");

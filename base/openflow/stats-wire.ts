@@ -1,6 +1,7 @@
 // One element of each statistics reply as bytes: flow, table, port, queue, group, meter and their descriptions.
 // Source: OpenFlow Switch Specification 1.3.5, 7.3.5.
 
+import { OFP13_VERSION, OFP14_VERSION, OFP15_VERSION } from "./constants.js";
 import { OFPGT, readBuckets, readGroupType, writeBuckets } from "./group-wire.js";
 import { readInstructions, writeInstructions } from "./instructions-wire.js";
 import { readMatch, writeMatch } from "./match-wire.js";
@@ -17,7 +18,12 @@ import type {
   QueueStats,
   TableStats,
 } from "./multipart.js";
+import { readPortStats14, readQueueStats14 } from "./v14/port-wire.js";
+import { readGroupDescription15 } from "./v15/group-wire.js";
+import { readFlowStats15 } from "./v15/stats-wire.js";
 import type { Reader, Writer } from "./wire.js";
+
+const UNKNOWN_TIME = 0xffffffff;
 
 /** Reads the 16-bit length of an element and returns a reader of what follows the length. */
 function element(reader: Reader, minimum: number, field: string): Reader {
@@ -47,6 +53,7 @@ export function writeFlowStatsFilter(writer: Writer, filter: FlowStatsFilter): v
 }
 
 export function readFlowStats(reader: Reader): FlowStats {
+  if (reader.version === OFP15_VERSION) return readFlowStats15(reader);
   const body = element(reader, 56, "flow_stats");
   const tableId = body.u8("flow_stats.table_id");
   body.skip(1);
@@ -55,9 +62,12 @@ export function readFlowStats(reader: Reader): FlowStats {
   const priority = body.u16("flow_stats.priority");
   const idleTimeoutSeconds = body.u16("flow_stats.idle_timeout");
   const hardTimeoutSeconds = body.u16("flow_stats.hard_timeout");
-  const flags = body.u16("flow_stats.flags");
-  body.skip(4);
+  const told = body.u16("flow_stats.flags");
+  const later = body.u16("flow_stats.importance");
+  body.skip(2);
+  const flags = body.version < OFP13_VERSION ? 0 : told;
   return {
+    ...(body.version >= OFP14_VERSION && later !== 0 ? { importance: later } : {}),
     tableId,
     durationSeconds,
     durationNanoseconds,
@@ -115,14 +125,14 @@ export const PORT_COUNTERS = [
 ] as const;
 
 export function readPortStats(reader: Reader): PortStats {
+  if (reader.version >= OFP14_VERSION) return readPortStats14(reader);
   const port = reader.port("port_stats.port_no");
   reader.skip(4);
   const counters = Object.fromEntries(PORT_COUNTERS.map((name) => [name, reader.u64(`port_stats.${name}`)]));
   return {
     port,
     ...(counters as Record<(typeof PORT_COUNTERS)[number], bigint>),
-    durationSeconds: reader.u32("port_stats.duration_sec"),
-    durationNanoseconds: reader.u32("port_stats.duration_nsec"),
+    ...readDuration(reader, "port_stats"),
   };
 }
 
@@ -132,15 +142,25 @@ export function writePortStats(writer: Writer, stats: PortStats): void {
   writer.u32(stats.durationSeconds).u32(stats.durationNanoseconds);
 }
 
+/** Before 1.3 nothing tells how long. */
+function readDuration(reader: Reader, field: string) {
+  if (reader.version < OFP13_VERSION)
+    return { durationSeconds: UNKNOWN_TIME, durationNanoseconds: UNKNOWN_TIME };
+  return {
+    durationSeconds: reader.u32(`${field}.duration_sec`),
+    durationNanoseconds: reader.u32(`${field}.duration_nsec`),
+  };
+}
+
 export function readQueueStats(reader: Reader): QueueStats {
+  if (reader.version >= OFP14_VERSION) return readQueueStats14(reader);
   return {
     port: reader.port("queue_stats.port_no"),
     queueId: reader.u32("queue_stats.queue_id"),
     txBytes: reader.u64("queue_stats.tx_bytes"),
     txPackets: reader.u64("queue_stats.tx_packets"),
     txErrors: reader.u64("queue_stats.tx_errors"),
-    durationSeconds: reader.u32("queue_stats.duration_sec"),
-    durationNanoseconds: reader.u32("queue_stats.duration_nsec"),
+    ...readDuration(reader, "queue_stats"),
   };
 }
 
@@ -162,7 +182,7 @@ function writeCounters(writer: Writer, counters: readonly BucketCounter[]): void
 }
 
 export function readGroupStats(reader: Reader): GroupStats {
-  const body = element(reader, 40, "group_stats");
+  const body = element(reader, reader.version < OFP13_VERSION ? 32 : 40, "group_stats");
   body.skip(2);
   const groupId = body.u32("group_stats.group_id");
   const referenceCount = body.u32("group_stats.ref_count");
@@ -172,8 +192,7 @@ export function readGroupStats(reader: Reader): GroupStats {
     referenceCount,
     packetCount: body.u64("group_stats.packet_count"),
     byteCount: body.u64("group_stats.byte_count"),
-    durationSeconds: body.u32("group_stats.duration_sec"),
-    durationNanoseconds: body.u32("group_stats.duration_nsec"),
+    ...readDuration(body, "group_stats"),
     buckets: readCounters(body),
   };
 }
@@ -191,6 +210,7 @@ export function writeGroupStats(writer: Writer, group: GroupStats): void {
 }
 
 export function readGroupDescription(reader: Reader): GroupDescription {
+  if (reader.version === OFP15_VERSION) return readGroupDescription15(reader);
   const body = element(reader, 8, "group_desc");
   const groupType = readGroupType(body, "group_desc.type");
   body.skip(1);

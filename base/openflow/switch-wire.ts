@@ -2,6 +2,7 @@
 // configuration, table-mod, role, asynchronous configuration.
 // Source: OpenFlow Switch Specification 1.3.5, 7.3.1–7.3.3, 7.3.9, 7.3.10, 7.4.4, 7.5.
 
+import { OFP13_VERSION } from "./constants.js";
 import { OFPET_EXPERIMENTER } from "./error-codes.js";
 import type {
   AsyncConfig,
@@ -11,10 +12,12 @@ import type {
   ExperimenterError,
   FeaturesReply,
   Hello,
+  PortDescription,
   Role,
   SwitchConfig,
   TableMod,
 } from "./messages.js";
+import { readPortDescription } from "./port-wire.js";
 import { nameOf, type Reader, type Writer } from "./wire.js";
 
 const OFPHET_VERSIONBITMAP = 1;
@@ -81,11 +84,16 @@ export function readFeaturesReply(reader: Reader, xid: number): FeaturesReply {
   const datapathId = reader.u64("features.datapath_id");
   const bufferCount = reader.u32("features.n_buffers");
   const tableCount = reader.u8("features.n_tables");
-  const auxiliaryId = reader.u8("features.auxiliary_id");
+  const auxiliary = reader.u8("features.auxiliary_id");
   reader.skip(2);
   const capabilities = reader.u32("features.capabilities");
   reader.skip(4);
-  return { type: "features_reply", xid, datapathId, bufferCount, tableCount, auxiliaryId, capabilities };
+  const auxiliaryId = reader.version < OFP13_VERSION ? 0 : auxiliary;
+  const reply = { type: "features_reply", xid, datapathId, bufferCount, tableCount, auxiliaryId } as const;
+  if (reader.version >= OFP13_VERSION) return { ...reply, capabilities };
+  const ports: PortDescription[] = [];
+  while (reader.left > 0) ports.push(readPortDescription(reader));
+  return { ...reply, capabilities, openflow10: { actions: 0, ports } };
 }
 
 export function writeFeaturesReply(writer: Writer, reply: FeaturesReply): void {

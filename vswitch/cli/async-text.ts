@@ -3,21 +3,25 @@ import type { AsyncConfig } from "../../base/openflow/index.js";
 
 /** The reasons of each kind of message by bit. */
 const REASONS = {
-  PACKET_IN: ["no_match", "action", "invalid_ttl"],
+  PACKET_IN: ["no_match", "action", "invalid_ttl", "action_set", "group", "packet_out"],
   PORT_STATUS: ["add", "delete", "modify"],
   FLOW_REMOVED: ["idle", "hard", "delete", "group_delete", "meter_delete", "eviction"],
-  ROLE_STATUS: ["master_request", "config", "experimenter"],
+  ROLE_STATUS: ["primary_request", "configuration_changed", "experimenter_data_changed"],
   TABLE_STATUS: ["", "", "", "vacancy_down", "vacancy_up"],
   REQUESTFORWARD: ["group_mod_request", "meter_mod_request"],
 } as const;
+
+const PACKET_IN_13 = 0x07;
 
 export type AsyncMasks = Readonly<Partial<Record<keyof typeof REASONS, readonly [number, number]>>>;
 
 export function formatAsyncConfig(
   config: Pick<AsyncConfig, "packetIn" | "portStatus" | "flowRemoved">,
 ): string {
+  const [first, second] = config.packetIn;
   return formatAsyncMasks({
-    PACKET_IN: config.packetIn,
+    // 1.3 knows three reasons.
+    PACKET_IN: [first & PACKET_IN_13, second & PACKET_IN_13],
     PORT_STATUS: config.portStatus,
     FLOW_REMOVED: config.flowRemoved,
   });

@@ -213,9 +213,13 @@ export function formatFlow(flow: FlowStats, format: FlowFormat = {}): string {
   const flags = Object.entries(FLAGS).flatMap(([name, bit]) =>
     (flow.flags & bit) === 0 ? [] : [`${name} `],
   );
+  const later = [
+    ...(flow.importance === undefined ? [] : [`importance=${flow.importance}, `]),
+    ...(flow.idleAgeSeconds === undefined ? [] : [`idle_age=${flow.idleAgeSeconds}, `]),
+  ];
   const version = format.version ?? OFP13_VERSION;
   const match = formatPriorityAndMatch(flow.priority, matchInVersion(flow.match, version), format.names);
-  return ` ${[...head, ...flags].join("")}${match === "" ? "" : `${match} `}actions=${instructionsText(flow.instructions, version)}`;
+  return ` ${[...head, ...flags, ...later].join("")}${match === "" ? "" : `${match} `}actions=${instructionsText(flow.instructions, version)}`;
 }
 
 /** All ones is what a switch says that does not count. */

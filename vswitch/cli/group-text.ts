@@ -4,22 +4,36 @@ import {
   type Action,
   type Bucket,
   type GroupDescription,
+  type GroupMod,
+  type GroupSelection,
   type GroupStats,
   type GroupType,
+  OFP13_VERSION,
   OFPG_ALL,
   OFPG_ANY,
   OFPG_MAX,
   OFPP_ANY,
+  OXM_FIELDS,
+  OXM_NAMES,
+  type OxmEntry,
 } from "../../base/openflow/index.js";
-import { formatAction } from "./action-text.js";
 import { formatDuration } from "./duration-text.js";
 import { flowTextError } from "./errors.js";
-import { parsePort } from "./field-text.js";
+import {
+  bytesToNumber,
+  fieldNamed,
+  formatFieldValue,
+  numberToBytes,
+  parseFieldValue,
+  parsePort,
+} from "./field-text.js";
 import { parseInstructions } from "./instruction-text.js";
 import { splitKeyValues } from "./key-values.js";
 import type { PortNumbers } from "./match-reader.js";
 import { formatNamedPort, type PortNames } from "./match-text.js";
 import { P_ANY, type ProtocolSet } from "./protocol-set.js";
+import { splitList, splitPair } from "./range-text.js";
+import { actionsText } from "./version-text.js";
 
 const UNKNOWN_TIME = 0xffffffff;
 const UNCOUNTED = 0xffffffffffffffffn;
@@ -28,6 +42,8 @@ export interface GroupText {
   readonly groupId: number | undefined;
   readonly groupType: GroupType | undefined;
   readonly buckets: readonly Bucket[];
+  /** How a bucket is chosen, where it is said. */
+  readonly selection: GroupSelection | undefined;
   /** What can carry the group. */
   readonly protocols: ProtocolSet;
 }
@@ -40,29 +56,52 @@ const TYPES: Readonly<Record<string, GroupType>> = {
   fast_failover: "ff",
 };
 
+export interface GroupOptions {
+  readonly needsId: boolean;
+  readonly ports?: PortNumbers;
+  /** Whose actions are wanted; default: 1.3. */
+  readonly version?: number;
+}
+
 /** Parses a group; `needsId` as for add-group and mod-group. Throws FLOW_TEXT_INVALID. */
-export function parseGroup(
-  text: string,
-  options: { readonly needsId: boolean; readonly ports?: PortNumbers },
-): GroupText {
+export function parseGroup(text: string, options: GroupOptions): GroupText {
   const at = text.search(/(^|[,\s])bucket\s*=/);
   const head = at < 0 ? text : text.slice(0, at);
   let groupId: number | undefined;
   let groupType: GroupType | undefined;
+  let [method, parameter] = ["", 0n];
+  const fields: OxmEntry[] = [];
   for (const { key, value } of splitKeyValues(head)) {
     if (key === "group_id") groupId = parseGroupId(value);
     else if (key === "type") {
       groupType = Object.hasOwn(TYPES, value) ? TYPES[value] : undefined;
       if (groupType === undefined) throw flowTextError(`invalid group type ${value}`);
-    } else if (key !== "command_bucket_id") throw flowTextError(`unknown keyword ${key}`);
+    } else if (key === "selection_method") method = value;
+    else if (key === "selection_method_param")
+      parameter = BigInt(numberOf(value, Number.MAX_SAFE_INTEGER, `invalid selection_method_param ${value}`));
+    else if (key === "fields") fields.push(...splitList(value).map(parseSelected));
+    else if (key !== "command_bucket_id") throw flowTextError(`unknown keyword ${key}`);
   }
   if (options.needsId && groupId === undefined) throw flowTextError("must specify a group_id");
   if (options.needsId && groupType === undefined) throw flowTextError("must specify a type");
   const buckets =
-    at < 0 ? [] : splitBuckets(text.slice(at)).map((one) => parseBucket(one, groupType, options.ports));
+    at < 0 ? [] : splitBuckets(text.slice(at)).map((one) => parseBucket(one, groupType, options));
   if (groupType === "indirect" && buckets.length !== 1)
     throw flowTextError("Indirect groups can have at most one bucket.");
-  return { groupId, groupType, buckets, protocols: P_ANY };
+  if (groupType !== "select" && (method !== "" || fields.length > 0))
+    throw flowTextError("selection method is only allowed for select groups");
+  if (fields.length > 0 && method !== "hash")
+    throw flowTextError('fields may only be specified with "selection_method=hash"');
+  const selection = method === "" ? undefined : { method, parameter, fields };
+  return { groupId, groupType, buckets, selection, protocols: P_ANY };
+}
+
+/** FIELD, of which all bits count, or FIELD=MASK. */
+function parseSelected(text: string): OxmEntry {
+  const [name, mask] = splitPair(text);
+  const field = fieldNamed(name.trim());
+  const ones = numberToBytes((1n << BigInt(field.bits)) - 1n, field.size);
+  return { field: field.name, value: mask === undefined ? ones : parseFieldValue(field, mask).value };
 }
 
 function parseGroupId(text: string): number {
@@ -80,10 +119,15 @@ function splitBuckets(text: string): string[] {
     .map((part) => part.trim());
 }
 
-function parseBucket(text: string, type: GroupType | undefined, ports: PortNumbers | undefined): Bucket {
+function parseBucket(
+  text: string,
+  type: GroupType | undefined,
+  { ports, version = OFP13_VERSION }: GroupOptions,
+): Bucket {
   let weight = type === "select" ? 1 : 0;
   let watchPort = OFPP_ANY;
   let watchGroup = OFPG_ANY;
+  let bucketId: number | undefined;
   const actions: string[] = [];
   const explicit = /(^|[,\s])actions?=/.exec(text);
   const head = explicit === null ? text : text.slice(0, explicit.index);
@@ -91,18 +135,22 @@ function parseBucket(text: string, type: GroupType | undefined, ports: PortNumbe
     if (key === "weight") weight = numberOf(value, 0xffff, `invalid weight ${value}`);
     else if (key === "watch_port") watchPort = ports?.(value) ?? portOf(value);
     else if (key === "watch_group") watchGroup = parseGroupId(value);
-    else if (key === "bucket_id") numberOf(value, 0xffffff00, `invalid bucket_id ${value}`);
+    else if (key === "bucket_id") bucketId = numberOf(value, 0xffffff00, `invalid bucket_id ${value}`);
     else actions.push(delimiter === "(" ? `${key}(${value})` : `${key}${delimiter}${value}`);
   }
   if (explicit !== null) actions.push(text.slice(explicit.index + explicit[0].length));
+  if (type !== "select" && weight !== 0) throw flowTextError("Only select groups can have bucket weights.");
   if (actions.length === 0) throw flowTextError("bucket must specify actions");
   if (type === "ff" && watchPort === OFPP_ANY && watchGroup === OFPG_ANY)
     throw flowTextError(`fast_failover bucket must specify "watch_port" or "watch_group"`);
-  return { weight, watchPort, watchGroup, actions: actionsOf(actions.join(",")) };
+  return {
+    ...{ weight, watchPort, watchGroup, actions: actionsOf(actions.join(","), version) },
+    ...(bucketId === undefined ? {} : { bucketId }),
+  };
 }
 
-function actionsOf(text: string): readonly Action[] {
-  const instructions = parseInstructions(text);
+function actionsOf(text: string, version: number): readonly Action[] {
+  const instructions = parseInstructions(text, { version });
   const other = instructions.find(({ type }) => type !== "apply_actions");
   if (other !== undefined) throw flowTextError(`${other.type}: instructions are not allowed in buckets`);
   return instructions.flatMap((one) => (one.type === "apply_actions" ? one.actions : []));
@@ -123,17 +171,70 @@ function numberOf(text: string, max: number, refusal: string): number {
 }
 
 /** Without the leading space and newline. */
-export function formatGroup(group: GroupDescription, names?: PortNames): string {
-  const buckets = group.buckets.map((bucket) => {
+export function formatGroup(
+  group: GroupDescription,
+  names?: PortNames,
+  version: number = OFP13_VERSION,
+): string {
+  const buckets = bucketsText(group.buckets, group.groupType, version, names);
+  return [
+    `group_id=${group.groupId}`,
+    `type=${group.groupType}`,
+    ...selectionParts(group.selection),
+    ...buckets,
+  ].join(",");
+}
+
+/** In 1.5, what is to be done with the buckets themselves. */
+export function formatBucketCommand(mod: GroupMod, names: PortNames | undefined, version: number): string {
+  const id = mod.commandBucketId ?? 0;
+  const buckets = bucketsText(mod.buckets, mod.groupType, version, names);
+  const head = `command_bucket_id:${BUCKET_WORDS[id] ?? id},group_id=${mod.groupId}`;
+  return [head, ...selectionParts(mod.selection), ...buckets].join(",");
+}
+
+const BUCKET_WORDS: Readonly<Record<number, string>> = {
+  4294967293: "first",
+  4294967294: "last",
+  4294967295: "all",
+};
+
+function bucketsText(
+  buckets: readonly Bucket[],
+  type: GroupType,
+  version: number,
+  names: PortNames | undefined,
+): string[] {
+  return buckets.map((bucket) => {
     const parts = [
-      ...(bucket.weight === (group.groupType === "select" ? 1 : 0) ? [] : [`weight:${bucket.weight}`]),
+      ...(bucket.bucketId === undefined ? [] : [`bucket_id:${bucket.bucketId}`]),
+      ...(bucket.weight === (type === "select" ? 1 : 0) ? [] : [`weight:${bucket.weight}`]),
       ...(bucket.watchPort === OFPP_ANY ? [] : [`watch_port:${formatNamedPort(bucket.watchPort, names)}`]),
       ...(bucket.watchGroup === OFPG_ANY ? [] : [`watch_group:${bucket.watchGroup}`]),
-      `actions=${bucket.actions.length === 0 ? "drop" : bucket.actions.map(formatAction).join(",")}`,
+      `actions=${actionsText(bucket.actions, version)}`,
     ];
     return `bucket=${parts.join(",")}`;
   });
-  return [`group_id=${group.groupId}`, `type=${group.groupType}`, ...buckets].join(",");
+}
+
+function selectionParts(selection: GroupSelection | undefined): string[] {
+  if (selection === undefined || selection.method === "") return [];
+  const { method, parameter, fields } = selection;
+  const told = fields.map(selectedField);
+  const text = told.length === 1 ? `fields=${told[0]}` : `fields(${told.join(",")})`;
+  return [
+    `selection_method=${method}`,
+    ...(parameter === 0n ? [] : [`selection_method_param=${parameter}`]),
+    ...(told.length === 0 ? [] : [text]),
+  ];
+}
+
+/** The bits that count are told where not all do. */
+function selectedField({ field, value }: OxmEntry): string {
+  const known = OXM_FIELDS[field];
+  const isWhole = bytesToNumber(value) === (1n << BigInt(known.bits)) - 1n;
+  const { manual } = OXM_NAMES[field];
+  return isWhole ? manual : `${manual}=${formatFieldValue(known, { value })}`;
 }
 
 export function formatGroupStats(group: GroupStats): string {

@@ -77,7 +77,7 @@ function inTurn(next: Instruction["type"], last: Instruction["type"] | undefined
   return next;
 }
 
-function inOrder(instructions: readonly Instruction[]): Instruction[] {
+export function inOrder(instructions: readonly Instruction[]): Instruction[] {
   return [...instructions].sort((a, b) => ORDER.indexOf(a.type) - ORDER.indexOf(b.type));
 }
 

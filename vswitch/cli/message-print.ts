@@ -17,6 +17,7 @@ import {
 } from "../../base/openflow/index.js";
 import { printedErrorName } from "./error-names.js";
 import { formatHexDump } from "./hex-dump.js";
+import { laterBody } from "./later-text.js";
 import type { PortNames } from "./match-text.js";
 import { faultOfMessage } from "./message-check.js";
 import { readableBeginning } from "./message-parts.js";
@@ -61,7 +62,7 @@ export function formatMessage(message: OpenFlowMessage, names?: PortNames, diale
 function printWhole(kind: MessageKind, bytes: Uint8Array, options: PrintOptions): string {
   const head = headOf(kind, bytes) + multipartFlags(kind, bytes);
   const verbosity = options.verbosity ?? 2;
-  const unspoken = unspokenBody(kind.name, bytes);
+  const unspoken = unspokenBody(kind.name, bytes) ?? laterBody(kind.name, bytes, verbosity);
   if (unspoken !== undefined) {
     if ("error" in unspoken) return refused(head, unspoken.error, bytes);
     const line = ended(head + unspoken.text);

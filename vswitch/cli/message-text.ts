@@ -16,7 +16,7 @@ import { formatAsyncConfig } from "./async-text.js";
 import { formatDuration } from "./duration-text.js";
 import { extensionText } from "./extension-text.js";
 import { formatPriorityAndMatch } from "./flow-text.js";
-import { formatGroup } from "./group-text.js";
+import { formatBucketCommand, formatGroup } from "./group-text.js";
 import { formatHexDump, formatPlainHexDump } from "./hex-dump.js";
 import { formatNamedPort, matchInVersion, type PortNames } from "./match-text.js";
 import { errorText, helloText } from "./message-symmetric-text.js";
@@ -26,7 +26,7 @@ import { configBits, featureBits, formatPortDescription } from "./port-text.js";
 import { formatRecordedFrame } from "./recorded-frame-text.js";
 import { requestText } from "./request-text.js";
 import { replyText } from "./stats-text.js";
-import { fragmentMode, roleText, switchFeatures, tableModText } from "./switch-text.js";
+import { fragmentMode, roleText, switchFeatures } from "./switch-text.js";
 import { actionsText, instructionsText } from "./version-text.js";
 
 export interface TextContext {
@@ -70,12 +70,12 @@ export function bodyText(message: OpenFlowMessage, context: TextContext): string
     case "get_config_reply":
     case "set_config":
       return ` frags=${fragmentMode(message.flags)}${version <= 3 && (message.flags & 4) !== 0 ? " invalid_ttl_to_controller" : ""} miss_send_len=${message.missSendLength}`;
-    case "table_mod":
-      return tableModText(message);
     case "flow_mod":
       return ` ${formatFlowMod(message, context)}`;
     case "group_mod":
-      return `\n ${CHANGES[message.command]} ${formatGroup(message, names)}`;
+      if (message.bucketCommand !== undefined)
+        return `\n ${message.bucketCommand.toUpperCase()} ${formatBucketCommand(message, names, version)}`;
+      return `\n ${CHANGES[message.command]} ${formatGroup(message, names, version)}`;
     case "meter_mod":
       return meterModText(message);
     case "port_mod":

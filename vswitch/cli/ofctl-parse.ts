@@ -90,13 +90,19 @@ export async function parseGroupVerb(
   [text = ""]: readonly string[],
   flags: OfctlFlags,
 ): Promise<number> {
-  const { groupId = 0, groupType = "all", buckets, protocols } = parseGroup(text, { needsId: true });
+  const { protocols } = parseGroup(text, { needsId: true });
   io.out(`usable protocols: ${protocolsText(protocols)}\n`);
   const chosen = preferredProtocol(protocols & allowedProtocols(flags));
   if (chosen === undefined) throw commandError("no usable protocol");
   io.out(`chosen version: OpenFlow1${chosen.version - 1}\n`);
   const dialect = { version: chosen.version, flowModTableId: false } as AnyDialect;
+  const { version } = chosen;
+  const { groupId = 0, groupType = "all", buckets, selection } = parseGroup(text, { needsId: true, version });
   const mod = { type: "group_mod", xid: 1, command: "add", groupId, groupType, buckets } as const;
-  io.out(printMessage(encodeMessage(mod, dialect), { verbosity: VERBOSITY + flags.more }));
+  io.out(
+    printMessage(encodeMessage({ ...mod, ...(selection && { selection }) }, dialect), {
+      verbosity: VERBOSITY + flags.more,
+    }),
+  );
   return 0;
 }

@@ -2,10 +2,13 @@
 // Source: ovs-ofctl(8) and what ovs-ofctl does with them; these are its verbs for people who write OpenFlow programs.
 import { PlinthError } from "../../base/errors/index.js";
 import {
+  type AnyDialect,
   encodeMessage,
+  type FlowMod,
+  type Instruction,
   type Match,
   OFP10_VERSION,
-  OFP13_VERSION,
+  OFP15_VERSION,
   parseMessage,
   readMatchFields,
   WireError,
@@ -20,6 +23,7 @@ import { commandError, flowTextError } from "./errors.js";
 import { readBytes, readFile } from "./flow-file.js";
 import { formatPlainHexDump } from "./hex-dump.js";
 import { readHex } from "./hex-input.js";
+import { inOrder } from "./instruction-text.js";
 import { splitKeyValues } from "./key-values.js";
 import { frameOfMatch } from "./match-frame.js";
 import { MatchReader } from "./match-reader.js";
@@ -143,13 +147,9 @@ function dump(bytes: Uint8Array): string {
 
 // --- Lines of hexadecimal on standard input
 
-const VERSIONS: Readonly<Record<string, number>> = { openflow10: OFP10_VERSION, openflow13: OFP13_VERSION };
-
 function versionOf(text: string): number {
   if (!/^OpenFlow1[0-5]$/i.test(text)) throw commandError(`${text}: not a valid OpenFlow version`);
-  const version = VERSIONS[text.toLowerCase()];
-  if (version === undefined) throw commandError(`${text}: this program reads OpenFlow10 and OpenFlow13`);
-  return version;
+  return Number(text.slice(-1)) + 1;
 }
 
 /** Lines without comments, and without those that say nothing. */
@@ -168,7 +168,12 @@ export async function parseActionsVerb(io: CommandIo, [name = ""]: Words): Promi
     tell(io, `bad ${name} actions`, bytes, () => {
       if (bytes.byteLength % 8 !== 0) throw new WireError("OFPBRC_BAD_LEN", "actions", 0, "no multiple of 8");
       const message = parseMessage(packetOut(version, bytes), dialectOf(version));
-      return message.type === "packet_out" ? `actions=${actionsText(message.actions, version)}` : "";
+      const actions = message.type === "packet_out" ? message.actions : [];
+      if (actions.some(({ type }) => type === "experimenter"))
+        throw new WireError("OFPBAC_BAD_EXPERIMENTER", "actions", 0, "of an unknown experimenter");
+      const again = flowModOf(version, actions.length === 0 ? [] : [{ type: "apply_actions", actions }]);
+      const list = again.subarray(version === OFP10_VERSION || again.byteLength === 0 ? 0 : INSTRUCTION_SIZE);
+      return `actions=${actionsText(actions, version)}${differences(bytes, list)}`;
     }),
   );
 }
@@ -178,10 +183,35 @@ export async function parseInstructionsVerb(io: CommandIo, [name = ""]: Words): 
   if (version === OFP10_VERSION) throw commandError(`${name}: has no instructions`);
   return eachHexLine(io, (bytes) =>
     tell(io, `bad ${name} instructions`, undefined, () => {
-      const message = parseMessage(flowMod(bytes));
-      return message.type === "flow_mod" ? `actions=${instructionsText(message.instructions, version)}` : "";
+      const message = parseMessage(flowMod(version, bytes), dialectOf(version));
+      const instructions = message.type === "flow_mod" ? message.instructions : [];
+      if (instructions.some(({ type }) => type === "experimenter"))
+        throw new WireError("OFPBIC_BAD_EXPERIMENTER", "instructions", 0, "of an unknown experimenter");
+      const again = flowModOf(version, inOrder(instructions));
+      return `actions=${instructionsText(instructions, version)}${differences(bytes, again)}`;
     }),
   );
+}
+
+/** Without what does nothing. */
+const isIdle = (one: Instruction): boolean => one.type === "apply_actions" && one.actions.length === 0;
+
+/** The bytes of a flow-mod's instructions, or in 1.0 of its actions. */
+function flowModOf(version: number, instructions: readonly Instruction[]): Uint8Array {
+  const mod = { ...EMPTY_FLOW_MOD, instructions: instructions.filter((one) => !isIdle(one)) };
+  const head = encodeMessage(EMPTY_FLOW_MOD, dialectOf(version)).byteLength;
+  return encodeMessage(mod, dialectOf(version)).subarray(head);
+}
+
+/** A line for each byte that is another in `after`. */
+function differences(before: Uint8Array, after: Uint8Array): string {
+  const lines: string[] = [];
+  const told = (byte: number | undefined): string =>
+    byte === undefined ? "(none)" : byte.toString(16).padStart(2, "0");
+  for (let i = 0; i < Math.max(before.byteLength, after.byteLength); i++)
+    if (before[i] !== after[i])
+      lines.push(`\n${String(i).padStart(2)}: ${told(before[i])} -> ${told(after[i])}`);
+  return lines.join("");
 }
 
 /** With `bytes`, what is refused is shown. */
@@ -195,10 +225,8 @@ function tell(io: CommandIo, refusal: string, bytes: Uint8Array | undefined, rea
   }
 }
 
-function dialectOf(version: number) {
-  return version === OFP10_VERSION
-    ? ({ version: OFP10_VERSION, flowModTableId: true } as const)
-    : ({ version: OFP13_VERSION } as const);
+function dialectOf(version: number): AnyDialect {
+  return { version, flowModTableId: true } as AnyDialect;
 }
 
 /** A packet-out that has these actions and nothing else. */
@@ -211,19 +239,28 @@ function packetOut(version: number, actions: Uint8Array): Uint8Array {
     actions: [],
     data: new Uint8Array(0),
   } as const;
+  // 1.5 has a match there, the others a port.
+  if (version === OFP15_VERSION) return withTail(EMPTY_PACKET_OUT_15, actions, 12);
   const empty = encodeMessage(message, dialectOf(version));
-  const lengthAt = version === OFP10_VERSION ? 14 : 16;
-  return withTail(empty, actions, lengthAt);
+  return withTail(empty, actions, version === OFP10_VERSION ? 14 : 16);
 }
 
+/** Buffer 1, no actions, a match of nothing. */
+const EMPTY_PACKET_OUT_15 = Uint8Array.of(
+  ...[OFP15_VERSION, 13, 0, 24, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0],
+  ...[0, 1, 0, 4, 0, 0, 0, 0],
+);
+
+const INSTRUCTION_SIZE = 8;
+const EMPTY_FLOW_MOD: FlowMod = {
+  ...({ type: "flow_mod", xid: 0, command: "add", tableId: 0, cookie: 0n, cookieMask: 0n } as const),
+  ...{ idleTimeoutSeconds: 0, hardTimeoutSeconds: 0, priority: 0, bufferId: 0, outPort: 0, outGroup: 0 },
+  ...{ flags: 0, match: [], instructions: [] },
+};
+
 /** A flow-mod that has these instructions and matches everything. */
-function flowMod(instructions: Uint8Array): Uint8Array {
-  const empty = encodeMessage({
-    ...{ type: "flow_mod", xid: 0, command: "add", tableId: 0, cookie: 0n, cookieMask: 0n },
-    ...{ idleTimeoutSeconds: 0, hardTimeoutSeconds: 0, priority: 0, bufferId: 0, outPort: 0, outGroup: 0 },
-    ...{ flags: 0, match: [], instructions: [] },
-  });
-  return withTail(empty, instructions, undefined);
+function flowMod(version: number, instructions: Uint8Array): Uint8Array {
+  return withTail(encodeMessage(EMPTY_FLOW_MOD, dialectOf(version)), instructions, undefined);
 }
 
 function withTail(message: Uint8Array, tail: Uint8Array, lengthAt: number | undefined): Uint8Array {

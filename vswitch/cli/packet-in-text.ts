@@ -14,7 +14,7 @@ export function formatPacketIn(message: PacketIn, { names }: TextContext): strin
     ...(message.cookie === NO_COOKIE ? [] : [`cookie=0x${message.cookie.toString(16)}`]),
     `total_len=${message.totalLength}`,
     ...(message.match.length === 0 ? [""] : [matchParts(message.match, names).join(",")]),
-    `(via ${message.reason})`,
+    `(via ${message.laterReason ?? message.reason})`,
     `data_len=${size}`,
     message.bufferId === OFP_NO_BUFFER
       ? `(unbuffered)${isWhole ? "" : " (***total_len != data_len***)"}`

@@ -37,7 +37,7 @@ export function replyText(body: MultipartReplyBody, { names, version }: TextCont
     case "group":
       return `\n${body.groups.map((group) => ` ${formatGroupStats(group)}\n`).join("")}`;
     case "group_desc":
-      return `\n${body.groups.map((group) => ` ${formatGroup(group, names)}\n`).join("")}`;
+      return `\n${body.groups.map((group) => ` ${formatGroup(group, names, version)}\n`).join("")}`;
     case "group_features":
       return `\n${formatGroupFeatures(body)}`;
     case "meter":

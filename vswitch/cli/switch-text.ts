@@ -1,5 +1,11 @@
 // Messages about the switch as a whole as ovs-ofctl prints them. Pure.
-import { type FeaturesReply, OFP10_VERSION, type Role, type TableMod } from "../../base/openflow/index.js";
+import {
+  type FeaturesReply,
+  OFP10_VERSION,
+  OFP11_VERSION,
+  OFP14_VERSION,
+  type Role,
+} from "../../base/openflow/index.js";
 import { formatBits, formatPortDescription } from "./port-text.js";
 
 const CAPABILITIES: Readonly<Record<number, string>> = {
@@ -10,6 +16,20 @@ const CAPABILITIES: Readonly<Record<number, string>> = {
   5: "IP_REASM",
   6: "QUEUE_STATS",
   8: "PORT_BLOCKED",
+};
+const CAPABILITIES_11: Readonly<Record<number, string>> = {
+  0: "FLOW_STATS",
+  1: "TABLE_STATS",
+  2: "PORT_STATS",
+  3: "GROUP_STATS",
+  5: "IP_REASM",
+  6: "QUEUE_STATS",
+  7: "ARP_MATCH_IP",
+};
+const CAPABILITIES_14: Readonly<Record<number, string>> = {
+  ...CAPABILITIES,
+  9: "BUNDLES",
+  10: "FLOW_MONITORING",
 };
 const CAPABILITIES_10: Readonly<Record<number, string>> = {
   0: "FLOW_STATS",
@@ -45,7 +65,14 @@ export function fragmentMode(flags: number): string {
 }
 
 export function switchFeatures(message: FeaturesReply, version: number): string {
-  const names = version === OFP10_VERSION ? CAPABILITIES_10 : CAPABILITIES;
+  const names =
+    version === OFP10_VERSION
+      ? CAPABILITIES_10
+      : version === OFP11_VERSION
+        ? CAPABILITIES_11
+        : version >= OFP14_VERSION
+          ? CAPABILITIES_14
+          : CAPABILITIES;
   const known = Object.keys(names).reduce((bits, bit) => bits | (1 << Number(bit)), 0);
   const auxiliary = message.auxiliaryId === 0 ? "" : `, auxiliary_id:${message.auxiliaryId}`;
   const lines = [
@@ -61,10 +88,6 @@ export function switchFeatures(message: FeaturesReply, version: number): string 
   if (actions.length > 0) lines.push(`actions: ${actions.join(" ")}\n`);
   const ports = [...openflow10.ports].sort((a, b) => a.port - b.port);
   return lines.join("") + ports.map((port) => formatPortDescription(port, undefined, version)).join("");
-}
-
-export function tableModText({ tableId }: TableMod): string {
-  return tableId === 255 ? " table_id: ALL_TABLES" : ` table_id=${tableId}`;
 }
 
 export function roleText({ type, role, generationId }: Role): string {

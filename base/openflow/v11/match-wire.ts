@@ -32,8 +32,9 @@ type Address = {
   readonly mask: Uint8Array;
 };
 
-export function readMatch11(reader: Reader): Match {
-  const at = reader.offset;
+export function readMatch11(whole: Reader): Match {
+  const at = whole.offset;
+  const reader = whole.within(Math.min(whole.left, MATCH_SIZE), "match", "OFPBMC_BAD_LEN");
   const type = reader.u16("match.type");
   const length = reader.u16("match.length");
   if (type !== OFPMT_STANDARD) throw reader.fail("OFPBMC_BAD_TYPE", "match.type", `${type}`, at);

@@ -2,9 +2,9 @@
 // Source: OpenFlow Switch Specification 1.5.1, 7.2.6.7 to 7.2.6.11; ONF extension 320.
 
 import type { Action, SetFieldAction } from "../actions.js";
-import { rangeOf, readFieldHeader, writeFieldHeader } from "../bit-range-wire.js";
+import { rangeOf, readFieldHeader } from "../bit-range-wire.js";
 import { OFPM_MAX } from "../constants.js";
-import { onesMask, readMaskedField, writeOxm } from "../match-wire.js";
+import { onesMask, readMaskedField, writeOxm, writeOxmHeader } from "../match-wire.js";
 import type { MoveAction } from "../nicira-actions.js";
 import { OXM_FIELDS } from "../oxm-fields.js";
 import { setFieldOf } from "../set-field-loads.js";
@@ -80,8 +80,8 @@ export function writeAction15(writer: Writer, action: Action): boolean {
     case "move":
       writer.u16(OFPAT_COPY_FIELD).u16(0).u16(action.source.bits);
       writer.u16(action.source.offset).u16(action.destination.offset).zero(2);
-      writeFieldHeader(writer, OXM_FIELDS[action.source.field].name);
-      writeFieldHeader(writer, OXM_FIELDS[action.destination.field].name);
+      writeOxmHeader(writer, OXM_FIELDS[action.source.field], false);
+      writeOxmHeader(writer, OXM_FIELDS[action.destination.field], false);
       return true;
     case "meter":
       writer.u16(OFPAT_METER).u16(0).u32(action.meterId);

@@ -1,0 +1,65 @@
+// Flow monitors as OpenFlow 1.4 took them over from the ONF's extension. Source: OpenFlow Switch Specification 1.4.1,
+// 7.3.5.17.
+
+import type { FlowMonitorRequest, FlowUpdate } from "../flow-monitor.js";
+import { OFPRR } from "../flow-wire.js";
+import { readInstructions } from "../instructions-wire.js";
+import { readMatch } from "../match-wire.js";
+import { nameOf, type Reader } from "../wire.js";
+
+const OFPFMF_INITIAL = 1 << 0;
+const OFPFMF_ADD = 1 << 1;
+const OFPFMF_REMOVED = 1 << 2;
+const OFPFMF_MODIFY = 1 << 3;
+const OFPFMF_INSTRUCTIONS = 1 << 4;
+const OFPFMF_NO_ABBREV = 1 << 5;
+const FLAGS_KNOWN = 0x3f;
+const EVENTS = ["added", "added", "deleted", "modified"] as const;
+const OFPFME_ABBREV = 4;
+
+export function readMonitor14(reader: Reader): FlowMonitorRequest {
+  const monitorId = reader.u32("flow_monitor.id");
+  const outPort = reader.port("flow_monitor.out_port");
+  const outGroup = reader.u32("flow_monitor.out_group");
+  const at = reader.offset;
+  const bits = reader.u16("flow_monitor.flags");
+  if ((bits & ~FLAGS_KNOWN) !== 0)
+    throw reader.fail("OFPMOFC_BAD_FLAGS", "flow_monitor.flags", `0x${bits.toString(16)}`, at);
+  const tableId = reader.u8("flow_monitor.table_id");
+  reader.skip(1);
+  const has = (bit: number): boolean => (bits & bit) !== 0;
+  const flags = {
+    initial: has(OFPFMF_INITIAL),
+    add: has(OFPFMF_ADD),
+    delete: has(OFPFMF_REMOVED),
+    modify: has(OFPFMF_MODIFY),
+    actions: has(OFPFMF_INSTRUCTIONS),
+    own: has(OFPFMF_NO_ABBREV),
+  };
+  return { monitorId, flags, outPort, outGroup, tableId, match: readMatch(reader) };
+}
+
+export function readUpdate14(reader: Reader): FlowUpdate {
+  const at = reader.offset;
+  const length = reader.u16("flow_update.length");
+  if (length < 8 || length % 8 !== 0 || length - 2 > reader.left)
+    throw reader.fail("OFPBRC_BAD_LEN", "flow_update.length", `${length} of ${reader.left + 2} bytes`, at);
+  const body = reader.within(length - 2, "flow_update");
+  const code = body.u16("flow_update.event");
+  if (code === OFPFME_ABBREV) return { event: "abbreviated", xid: body.u32("flow_update.xid") };
+  const event = EVENTS[code];
+  if (event === undefined) throw body.fail("OFPBRC_BAD_TYPE", "flow_update.event", `${code}`);
+  const tableId = body.u8("flow_update.table_id");
+  const reason = nameOf(OFPRR, body.u8("flow_update.reason"));
+  const idleTimeoutSeconds = body.u16("flow_update.idle_timeout");
+  const hardTimeoutSeconds = body.u16("flow_update.hard_timeout");
+  const priority = body.u16("flow_update.priority");
+  body.skip(4);
+  const cookie = body.u64("flow_update.cookie");
+  const match = readMatch(body);
+  return {
+    ...{ event, tableId, priority, idleTimeoutSeconds, hardTimeoutSeconds, cookie, match },
+    ...(event === "deleted" && reason !== undefined ? { reason } : {}),
+    instructions: readInstructions(body),
+  };
+}
