@@ -19,12 +19,13 @@ export function readGroupMod(reader: Reader, xid: number): GroupMod {
   if (reader.version === OFP15_VERSION) return readGroupMod15(reader, xid);
   const at = reader.offset;
   const command = nameOf(OFPGC, reader.u16("group_mod.command"));
-  if (command === undefined)
-    throw reader.fail("OFPGMFC_BAD_COMMAND", "group_mod.command", "unknown command", at);
   const groupType = readGroupType(reader, "group_mod.type");
   reader.skip(1);
   const groupId = reader.u32("group_mod.group_id");
-  return { type: "group_mod", xid, command, groupType, groupId, buckets: readBuckets(reader) };
+  const buckets = readBuckets(reader);
+  if (command === undefined)
+    throw reader.fail("OFPGMFC_BAD_COMMAND", "group_mod.command", "unknown command", at);
+  return { type: "group_mod", xid, command, groupType, groupId, buckets };
 }
 
 export function readGroupType(reader: Reader, field: string): GroupType {

@@ -29,7 +29,7 @@ function readOldPacketIn(reader: Reader, xid: number): PacketIn {
   const inPort = isFirst ? reader.port("packet_in.in_port") : 0;
   if (isFirst) reader.skip(4);
   const totalLength = reader.u16("packet_in.total_len");
-  const reason = readReason(reader);
+  const reasonCode = reader.u8("packet_in.reason");
   const tableId = reader.u8("packet_in.table_id");
   const port: Match = [{ field: "in_port", value: bigEndian(inPort, 4) }];
   const match = isFirst ? port : readMatch(reader);
@@ -40,7 +40,7 @@ function readOldPacketIn(reader: Reader, xid: number): PacketIn {
     xid,
     bufferId,
     totalLength,
-    ...reason,
+    ...reasonOf(reasonCode, reader),
     tableId,
     cookie,
     match,
@@ -48,12 +48,11 @@ function readOldPacketIn(reader: Reader, xid: number): PacketIn {
   };
 }
 
-function readReason(reader: Reader): Pick<PacketIn, "reason" | "laterReason"> {
-  const code = reader.u8("packet_in.reason");
+function reasonOf(code: number, reader: Reader): Pick<PacketIn, "reason" | "laterReason"> {
   const later = reader.version >= OFP14_VERSION ? nameOf(OFPR_14, code) : undefined;
   if (later !== undefined) return { reason: "action", laterReason: later };
   const reason = nameOf(OFPR, code);
-  if (reason === undefined) throw reader.fail("OFPBRC_BAD_TYPE", "packet_in.reason", "unknown reason");
+  if (reason === undefined) throw reader.fail("OFPBRC_BAD_TYPE", "packet_in.reason", `${code}`);
   return { reason };
 }
 
@@ -61,7 +60,7 @@ export function readPacketIn(reader: Reader, xid: number): PacketIn {
   if (reader.version < OFP13_VERSION) return readOldPacketIn(reader, xid);
   const bufferId = reader.u32("packet_in.buffer_id");
   const totalLength = reader.u16("packet_in.total_len");
-  const reason = readReason(reader);
+  const reasonCode = reader.u8("packet_in.reason");
   const tableId = reader.u8("packet_in.table_id");
   const cookie = reader.u64("packet_in.cookie");
   const match = readMatch(reader);
@@ -71,7 +70,7 @@ export function readPacketIn(reader: Reader, xid: number): PacketIn {
     xid,
     bufferId,
     totalLength,
-    ...reason,
+    ...reasonOf(reasonCode, reader),
     tableId,
     cookie,
     match,

@@ -30,7 +30,7 @@ export function readPortDescription(reader: Reader): PortDescription {
   return {
     port,
     macAddress,
-    name: reader.text(PORT_NAME_SIZE, "port.name"),
+    name: reader.name(PORT_NAME_SIZE, "port.name"),
     config: reader.u32("port.config"),
     state: reader.u32("port.state"),
     current: reader.u32("port.curr"),

@@ -125,6 +125,17 @@ export class Reader {
     return out;
   }
 
+  /** As text(), but a name ends where a byte is not printable. */
+  name(size: number, field: string): string {
+    const text = this.text(size, field);
+    const at = this.offset - size;
+    for (let i = 0; i < text.length; i++) {
+      const byte = this.bytes[at + i] as number;
+      if (byte < 0x20 || byte >= 0x7f) return text.slice(0, i);
+    }
+    return text;
+  }
+
   /** Moves over `size` bytes and returns a reader of just these. */
   within(size: number, field: string, lengthError: OfpErrorName = this.lengthError): Reader {
     const at = this.take(size, field);

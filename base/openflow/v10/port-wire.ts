@@ -43,7 +43,7 @@ export function readPort10(reader: Reader): PortDescription {
   return {
     port,
     macAddress,
-    name: reader.text(PORT_NAME_SIZE, "port.name"),
+    name: reader.name(PORT_NAME_SIZE, "port.name"),
     config: reader.u32("port.config"),
     state: reader.u32("port.state") & STATE_MASK,
     current: features13(reader.u32("port.curr")),

@@ -46,7 +46,7 @@ export function readPortDescription14(reader: Reader): PortDescription {
   body.skip(2);
   const macAddress = body.copy(6, "port.hw_addr");
   body.skip(2);
-  const name = body.text(PORT_NAME_SIZE, "port.name");
+  const name = body.name(PORT_NAME_SIZE, "port.name");
   const [config, state] = [body.u32("port.config"), body.u32("port.state")];
   const ethernet = ethernetOf(body, "port.property");
   ethernet?.skip(4);
