@@ -43,35 +43,47 @@ export function exposureOf(cluster: Cluster, connectivity: Connectivity, focus?:
   const directions = (["Egress", "Ingress"] as const).filter(
     (direction) => focus?.direction === undefined || focus.direction === direction.toLowerCase(),
   );
-  for (const workload of connectivity.workloads) {
-    for (const direction of directions) {
+  for (const direction of directions) {
+    const addresses = addressLines(direction, connectivity.lines);
+    for (const workload of connectivity.workloads) {
       const selecting = evaluator.policiesOf(direction, workload);
       if (selecting.length === 0) unprotected.push({ workload: workload.text, direction });
       const rules = selecting.flatMap((policy) =>
         policy.rules.filter((rule) => rule.direction === direction),
       );
       result[direction].push(
-        ...addressLines(workload, direction, connectivity.lines),
+        ...(addresses.get(workload) ?? []),
         ...podLines(evaluator, cluster, workload, direction, rules, focus?.connections),
       );
     }
   }
   const sorted = (lines: ExposureLine[]): ExposureLine[] =>
     lines.sort((a, b) => compare(a.workload, b.workload) || compare(a.peer, b.peer));
+  unprotected.sort((a, b) => compare(a.workload, b.workload) || compare(a.direction, b.direction));
   return { egress: sorted(result.Egress), ingress: sorted(result.Ingress), unprotected };
 }
 
+/** The lines between workloads and addresses, by workload. */
 function addressLines(
-  workload: Workload,
   direction: Direction,
   lines: readonly ConnectivityLine[],
-): ExposureLine[] {
-  return lines.flatMap(({ source, destination, sourceEnd, destinationEnd, connections: allowed }) => {
+): Map<Workload, ExposureLine[]> {
+  const result = new Map<Workload, ExposureLine[]>();
+  for (const { source, destination, sourceEnd, destinationEnd, connections: allowed } of lines) {
     const [own, other, peer] =
       direction === "Egress" ? [sourceEnd, destinationEnd, destination] : [destinationEnd, sourceEnd, source];
-    if (!("workload" in own) || own.workload !== workload || !("range" in other)) return [];
-    return [{ workload: workload.text, peer, connections: formatConnections(allowed), isAddress: true }];
-  });
+    if (!("workload" in own) || !("range" in other)) continue;
+    const { workload } = own;
+    const before = result.get(workload) ?? [];
+    result.set(workload, before);
+    before.push({
+      workload: workload.text,
+      peer,
+      connections: formatConnections(allowed),
+      isAddress: true,
+    });
+  }
+  return result;
 }
 
 function podLines(
