@@ -45,6 +45,38 @@ describe("explain()", () => {
     ]);
   });
 
+  it("judges an address outside by the policies of the machine alone", () => {
+    const { compiler: shop } = createShop([
+      {
+        namespace: "shop",
+        name: "out",
+        spec: {
+          podSelector: {},
+          policyTypes: ["Egress"],
+          egress: [{ to: [{ ipBlock: { cidr: "192.0.2.0/24" } }] }],
+        },
+      },
+    ]);
+    const ask = (source: string, destination: string) => explain(shop, question(source, destination, 443));
+    expect(ask("shop/client", "192.0.2.7")).toMatchObject({
+      allowed: true,
+      text: [
+        "may leave shop/client: egress[0] of policy shop/out allows it",
+        "may reach 192.0.2.7: no policy speaks of addresses that no machine has",
+      ],
+      path: [],
+    });
+    expect(ask("shop/client", "198.51.100.1").remedies).toEqual([
+      "policy shop/out needs an egress rule that allows TCP 443 to 198.51.100.1",
+    ]);
+    expect(ask("198.51.100.1", "shop/client").allowed).toBe(true);
+    expect(ask("198.51.100.1", "192.0.2.7")).toMatchObject({
+      allowed: false,
+      text: ["neither end is a machine's, so no policy speaks of them"],
+    });
+    expect(ask("shop/gone", "192.0.2.7").text).toEqual(["there is no allocated port shop/gone"]);
+  });
+
   it("knows what joins no two networks", () => {
     expect(explain(compiler, question("shop/client", "shop/db", 5432)).remedies).toEqual([
       "both machines need an interface on one network",

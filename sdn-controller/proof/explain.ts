@@ -1,14 +1,16 @@
 // "May A reach B on this port, and why?": the compiled rules' verdict, and the flows that the first packet would hit.
 // Pure; runs the flow model, so it asks no switch.
+import { tryParseIpv4Address } from "../../base/wire/index.js";
 import type { Compiler } from "../compiler.js";
 import type { PortView } from "../network/views.js";
 import type { Flow } from "../pipeline/flow.js";
 import type { CompiledRule } from "../policy/compile.js";
-import { type DirectionVerdict, type Verdict, verdictOf } from "../policy/verdict.js";
+import { IDENTITY_WORLD } from "../policy/identity.js";
+import { type ConnectionEnd, type DirectionVerdict, type Verdict, verdictOf } from "../policy/verdict.js";
 import { type Fields, FlowModel } from "./flow-model.js";
 
 export interface ExplainQuestion {
-  /** "namespace/port" of both ends. */
+  /** "namespace/port" of both ends; one of them may be an IPv4 address that no machine has. */
   readonly source: string;
   readonly destination: string;
   readonly protocol: "TCP" | "UDP" | "SCTP" | "ICMP";
@@ -38,48 +40,69 @@ export interface Explanation {
 
 const PROTOCOLS = { TCP: 6, UDP: 17, SCTP: 132, ICMP: 1 } as const;
 
+/** An end of the question: a machine's port, or an address outside. */
+interface AskedEnd extends ConnectionEnd {
+  readonly key: string;
+  readonly port?: PortView;
+}
+
 export function explain(compiler: Compiler, question: ExplainQuestion): Explanation {
-  const source = compiler.inventory.port(question.source);
-  const destination = compiler.inventory.port(question.destination);
+  const source = endOf(compiler, question.source);
+  const destination = endOf(compiler, question.destination);
   if (source === undefined) return unknown(question.source);
   if (destination === undefined) return unknown(question.destination);
-  if (source.network.key !== destination.network.key) {
-    const text = [
-      `${source.network.key} and ${destination.network.key} are different networks with no router`,
-    ];
-    return { allowed: false, text, remedies: ["both machines need an interface on one network"], path: [] };
-  }
+  const [from, to] = [source.port?.network.key, destination.port?.network.key];
+  if (from === undefined && to === undefined)
+    return refused("neither end is a machine's, so no policy speaks of them", []);
+  if (from !== undefined && to !== undefined && from !== to)
+    return refused(`${from} and ${to} are different networks with no router`, [
+      "both machines need an interface on one network",
+    ]);
   const verdict = verdictOf(compiler.policies, {
-    source: endOf(compiler, source),
-    destination: endOf(compiler, destination),
+    source,
+    destination,
     protocol: PROTOCOLS[question.protocol],
     ...(question.port === undefined ? {} : { port: question.port }),
   });
   return {
     allowed: verdict.allowed,
-    text: [sentence(verdict.egress, question.source), sentence(verdict.ingress, question.destination)],
+    text: [sentence(verdict.egress, source), sentence(verdict.ingress, destination)],
     remedies: [
       ...remediesOf(verdict.egress, question, `to ${question.destination}`),
       ...remediesOf(verdict.ingress, question, `from ${question.source}`),
     ],
     verdict,
-    path: pathOf(compiler, source, destination, question),
+    path:
+      source.port === undefined || destination.port === undefined
+        ? []
+        : pathOf(compiler, source.port, destination.port, question),
   };
 }
 
 function unknown(key: string): Explanation {
-  return { allowed: false, text: [`there is no allocated port ${key}`], remedies: [], path: [] };
+  return refused(`there is no allocated port ${key}`, []);
 }
 
-function endOf(compiler: Compiler, port: PortView): { identity: number; address: number } {
-  return { identity: compiler.policies.identityOf(port.key)?.number ?? 0, address: port.addresses[0] ?? 0 };
+function refused(text: string, remedies: readonly string[]): Explanation {
+  return { allowed: false, text: [text], remedies, path: [] };
 }
 
-function sentence(verdict: DirectionVerdict, key: string): string {
+function endOf(compiler: Compiler, key: string): AskedEnd | undefined {
+  const port = compiler.inventory.port(key);
+  if (port === undefined) {
+    const address = tryParseIpv4Address(key);
+    return address === undefined ? undefined : { key, address, identity: IDENTITY_WORLD };
+  }
+  const identity = compiler.policies.identityOf(port.key)?.number ?? IDENTITY_WORLD;
+  return { key, port, identity, address: port.addresses[0] ?? 0 };
+}
+
+function sentence(verdict: DirectionVerdict, { key, port }: AskedEnd): string {
   const { direction, allowed, isolatedBy, rule, passedBy } = verdict;
   const word = direction === "Egress" ? "leave" : "reach";
   const way = direction.toLowerCase();
   const after = passedBy === undefined ? "" : ` (${ruleName(passedBy)} passes it on)`;
+  if (port === undefined) return `may ${word} ${key}: no policy speaks of addresses that no machine has`;
   const may = `${allowed ? "may" : "may not"} ${word} ${key}`;
   if (rule !== undefined) return `${may}: ${ruleName(rule)} ${allowed ? "allows" : "denies"} it${after}`;
   if (isolatedBy.length === 0) return `${may}: no policy isolates it for ${way}${after}`;

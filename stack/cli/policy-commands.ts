@@ -3,6 +3,7 @@ import { writeFileSync } from "node:fs";
 import { type Command, InvalidArgumentError } from "commander";
 import { PlinthError } from "../../base/errors/index.js";
 import { callControl } from "../../base/jsonrpc/index.js";
+import { tryParseIpv4Address } from "../../base/wire/index.js";
 import {
   analysis,
   type Explanation,
@@ -38,8 +39,8 @@ const DROP_MACHINES_SHOWN = 4;
 export function register(program: Command): void {
   const policy = program.command("policy").description("network policies at work");
   withOutput(withConnection(policy.command("explain")))
-    .argument("<source>", "machine that connects, as NAME, NAMESPACE/NAME or address")
-    .argument("<destination>", "machine and port that it connects to, as NAME:PORT", parseTarget)
+    .argument("<source>", "who connects: a machine as NAME or NAMESPACE/NAME, or an address")
+    .argument("<destination>", "what it connects to, as NAME:PORT or ADDRESS:PORT", parseTarget)
     .description(
       "say whether a connection is allowed, and which policy and rule decides; with --dir naming a directory of " +
         "Kubernetes documents, by those alone: then workloads and addresses outside are the ends",
@@ -77,14 +78,15 @@ async function explainAction(source: string, target: Target, options: ExplainOpt
     throw new PlinthError("PORT_UNKNOWN", `expected a port number from 1 to 65535, found ${target.port}`);
   await usingApi(options, async ({ client, namespace }) => {
     const { items } = await client.list("Port");
-    const portsOf = (machine: string): { key: string; network: string }[] => {
+    const portsOf = (machine: string): { key: string; network?: string }[] => {
       const [name, space] = machine.split("/").reverse() as [string, string | undefined];
-      const isAddress = /^\d+(\.\d+){3}$/.test(machine);
+      const isAddress = tryParseIpv4Address(machine) !== undefined;
       const ports = items.filter((port) =>
         isAddress
           ? port.status?.addresses?.includes(machine)
           : port.spec.virtualMachine === name && port.metadata.namespace === (space ?? namespace),
       );
+      if (ports.length === 0 && isAddress) return [{ key: machine }];
       if (ports.length === 0) throw new PlinthError("NOT_FOUND", `machine ${machine} has no port`);
       return ports.map((port) => ({
         key: `${port.metadata.namespace}/${port.metadata.name}`,
@@ -93,7 +95,9 @@ async function explainAction(source: string, target: Target, options: ExplainOpt
     };
     const destinations = portsOf(target.machine);
     const pairs = portsOf(source).flatMap((from) =>
-      destinations.filter((to) => to.network === from.network).map((to) => ({ from, to })),
+      destinations
+        .filter((to) => [from.network, undefined].includes(to.network) || from.network === undefined)
+        .map((to) => ({ from, to })),
     );
     if (pairs.length === 0) print(`${source} and ${target.machine} have no network in common.`);
     for (const { from, to } of pairs) {
@@ -106,7 +110,7 @@ async function explainAction(source: string, target: Target, options: ExplainOpt
       const verdict = answer.allowed ? "allowed" : "denied";
       show(options, answer, () =>
         [
-          `${from.network}: ${verdict}`,
+          `${from.network ?? to.network ?? "outside"}: ${verdict}`,
           ...answer.text.map((line) => `  ${line}`),
           ...answer.remedies.map((line) => `  to allow it: ${line}`),
         ].join("\n"),

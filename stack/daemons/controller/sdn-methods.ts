@@ -2,6 +2,7 @@
 // allowed or not. Params come from outside and are checked here.
 import { PlinthError } from "../../../base/errors/index.js";
 import type { ControlMethod } from "../../../base/jsonrpc/index.js";
+import { tryParseIpv4Address } from "../../../base/wire/index.js";
 import type { ExplainQuestion, SdnController } from "../../../sdn-controller/index.js";
 import { admit } from "../../api/index.js";
 import { type ApiObject, findKind, type ObjectMeta, type ResourceKind } from "../../resources/index.js";
@@ -12,7 +13,7 @@ type Params = Readonly<Record<string, unknown>>;
 const PROTOCOLS = ["TCP", "UDP", "SCTP", "ICMP"] as const;
 
 /**
- * `sdn.metrics` {}, `sdn.explain` {source, destination, protocol?, port?} with ends as "namespace/port", `sdn.reachable`
+ * `sdn.metrics` {}, `sdn.explain` {source, destination, protocol?, port?} with ends as "namespace/port" or address, `sdn.reachable`
  * {}: all pairs of machines with what may pass, and `sdn.plan` {objects}: what storing these objects would do to reachability.
  */
 export function sdnMethods(
@@ -70,7 +71,11 @@ function parseQuestion(params: Params): ExplainQuestion {
 
 function end(params: Params, field: string): string {
   const value = params[field];
-  if (typeof value !== "string" || !/^[^/]+\/[^/]+$/.test(value)) throw invalid(field, '"namespace/port"');
+  if (
+    typeof value !== "string" ||
+    (!/^[^/]+\/[^/]+$/.test(value) && tryParseIpv4Address(value) === undefined)
+  )
+    throw invalid(field, '"namespace/port" or an IPv4 address');
   return value;
 }
 
