@@ -16,6 +16,7 @@ const SIOCSIFMTU = 0x8922;
 const SIOCSIFHWADDR = 0x8924;
 const SIOCGIFHWADDR = 0x8927;
 const SIOCGIFINDEX = 0x8933;
+const SIOCSIFTXQLEN = 0x8943;
 const AF_INET = 2;
 const SOCK_DGRAM_CLOEXEC = 2 | 0o2000000;
 export const IFF_UP = 1;
@@ -82,6 +83,12 @@ export class NetDevices {
   setMtu(name: string, mtu: number): void {
     this.#view.setInt32(IFNAMSIZ, mtu, true);
     this.#change(name, SIOCSIFMTU, "SIOCSIFMTU");
+  }
+
+  /** Frames that wait to leave by the device at most, each queue. */
+  setQueueLength(name: string, frames: number): void {
+    this.#view.setInt32(IFNAMSIZ, frames, true);
+    this.#change(name, SIOCSIFTXQLEN, "SIOCSIFTXQLEN");
   }
 
   close(): void {

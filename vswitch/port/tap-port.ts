@@ -57,6 +57,8 @@ export interface TapPortOptions {
 }
 
 export const TAP_QUEUES_MAX = 16;
+/** Frames that wait for us: enough for the time that a busy machine keeps us from a processor. */
+const QUEUE_LENGTH = 4096;
 export class TapPort implements Port {
   readonly name: string;
   readonly stats = createPortCounters();
@@ -90,6 +92,7 @@ export class TapPort implements Port {
       withNetDevices((devices) => {
         if (mac !== undefined) devices.setMac(name, mac);
         if (mtu !== undefined) devices.setMtu(name, mtu);
+        devices.setQueueLength(name, QUEUE_LENGTH);
         devices.setUp(name, true);
       });
       for (let i = 0; i < queues; i++) {
