@@ -16,6 +16,9 @@ import { type FlowTables, flowChange } from "../flow/index.js";
 import type { BridgeEvent } from "./events.js";
 import { FlowLog } from "./flow-log.js";
 
+/** Records beyond twice the flows that a file may have. */
+const RECORDS_SPARE = 1000;
+
 type FlowChangeEvent = Extract<BridgeEvent, { type: "flow_change" }>;
 
 export class FlowKeeper {
@@ -31,10 +34,12 @@ export class FlowKeeper {
 
   /** Gives the tables what they held in an earlier life and begins to keep; returns how many flows there are. */
   restore(nowMs: number): number {
-    const messages = this.#log.read();
-    for (let i = 0; i < messages.length; i++) this.#apply(messages[i] as OpenFlowMessage, nowMs);
-    this.#rewrite();
-    return this.#tables.flowCount;
+    const records = this.#log.read((message) => this.#apply(message, nowMs));
+    const { flowCount } = this.#tables;
+    // Writing it anew takes as long as reading it: only when it is mostly about what is no longer in force.
+    if (records > 0 && records <= RECORDS_SPARE + 2 * flowCount) this.#resume();
+    else this.#rewrite();
+    return flowCount;
   }
 
   /** A group or meter was changed so. */
@@ -80,6 +85,14 @@ export class FlowKeeper {
     if (this.problem !== "") return;
     try {
       this.#log.append(message);
+    } catch (thrown) {
+      this.#fail(thrown);
+    }
+  }
+
+  #resume(): void {
+    try {
+      this.#log.resume();
     } catch (thrown) {
       this.#fail(thrown);
     }

@@ -6,7 +6,15 @@ import { bootId } from "../../base/linux/index.js";
 import { OFPTT_ALL } from "../../base/openflow/index.js";
 import { plainFrame } from "../testing/frames.js";
 import { apply, field, flowMod, match, output, Rig } from "../testing/rig.js";
-import { FlowLog, parseFlowLog } from "./flow-log.js";
+import { FlowLog, readFlowLog } from "./flow-log.js";
+
+/** What the file, or the log at a path, holds. */
+function messagesOf(of: Uint8Array | string, boot = bootId()): object[] {
+  const messages: object[] = [];
+  if (typeof of === "string") new FlowLog(of).read((message) => messages.push(message));
+  else readFlowLog(of, boot, (message) => messages.push(message));
+  return messages;
+}
 
 let dir = "";
 beforeEach(() => {
@@ -37,14 +45,20 @@ it("gives back what was appended before it was left alone, whatever stands behin
         // As after SIGKILL: nothing is closed.
         const cookies = (messages: readonly object[]) =>
           messages.map((one) => (one as { cookie: bigint }).cookie);
-        expect(cookies(new FlowLog(path).read())).toEqual(cookies(all));
+        expect(cookies(messagesOf(path))).toEqual(cookies(all));
         const bytes = readFileSync(path);
         log.close();
-        const short = parseFlowLog(bytes.subarray(0, cut), bootId());
+        const next = new FlowLog(path);
+        next.read(() => {});
+        next.resume();
+        next.append(numbered(99));
+        expect(cookies(messagesOf(path))).toEqual([...cookies(all), 99n]);
+        next.close();
+        const short = messagesOf(bytes.subarray(0, cut));
         expect(cookies(short)).toEqual(cookies(all.slice(0, short.length)));
         bytes.set(damage, Math.min(cut, bytes.byteLength - damage.byteLength));
-        expect(parseFlowLog(bytes, bootId()).length).toBeLessThanOrEqual(all.length);
-        expect(parseFlowLog(bytes, "x".repeat(36))).toEqual([]);
+        expect(messagesOf(bytes).length).toBeLessThanOrEqual(all.length);
+        expect(messagesOf(bytes, "x".repeat(36))).toEqual([]);
       },
     ),
     { numRuns: 30 },
@@ -52,7 +66,7 @@ it("gives back what was appended before it was left alone, whatever stands behin
 });
 
 it("takes any bytes for a file", () => {
-  fc.assert(fc.property(fc.uint8Array({ maxLength: 300 }), (bytes) => void parseFlowLog(bytes, bootId())));
+  fc.assert(fc.property(fc.uint8Array({ maxLength: 300 }), (bytes) => void messagesOf(bytes)));
 });
 
 it("becomes small again when most of it is no longer in force, and no larger for it in between", () => {
@@ -61,7 +75,7 @@ it("becomes small again when most of it is no longer in force, and no larger for
   for (let n = 0; n < 400_000; n++) log.append(numbered(1));
   expect(log.isGrown).toBe(true);
   log.rewrite([numbered(1)]);
-  expect([log.isGrown, new FlowLog(join(dir, "log")).read().length]).toEqual([false, 1]);
+  expect([log.isGrown, messagesOf(join(dir, "log")).length]).toEqual([false, 1]);
   log.remove();
   expect(() => readFileSync(join(dir, "log"))).toThrow();
 }, 60_000);

@@ -40,8 +40,9 @@ export class FlowLog {
   #at = HEADER_SIZE;
   /** What is in force took so many bytes when the file was last written anew. */
   #compactSize = 0;
+  #readEnd = 0;
 
-  /** Nothing is touched before read() and rewrite(). */
+  /** Nothing is touched before read(), and nothing written before rewrite() or resume(). */
   constructor(path: string) {
     this.#path = path;
   }
@@ -51,15 +52,31 @@ export class FlowLog {
     return this.#at > GROWN_SIZE_MIN && this.#at > GROWTH_MAX * this.#compactSize;
   }
 
-  /** The messages of an earlier life, in order, up to the first that is damaged; none when there is no such file. */
-  read(): OpenFlowMessage[] {
+  /** Hands over the messages of an earlier life, in order, up to the first that is damaged; returns how many. */
+  read(take: (message: OpenFlowMessage) => void): number {
     let bytes: Buffer;
     try {
       bytes = readFileSync(this.#path);
     } catch {
-      return [];
+      return 0;
     }
-    return parseFlowLog(bytes, bootId());
+    const { count, end } = readFlowLog(bytes, bootId(), take);
+    this.#readEnd = end;
+    return count;
+  }
+
+  /** Goes on in the file behind what was read. Throws with the errno's name. */
+  resume(): void {
+    this.#fd = openFile(this.#path, O_RDWR);
+    this.#at = this.#readEnd;
+    this.#compactSize = this.#at;
+    try {
+      const { buffer } = this.#room(4);
+      new DataView(buffer).setUint32(this.#at - this.#base, 0, true);
+    } catch (thrown) {
+      this.close();
+      throw thrown;
+    }
   }
 
   /** Begins the file anew with these. Throws with the errno's name, e.g. ENOSPC; the file before is in place then. */
@@ -129,24 +146,37 @@ export class FlowLog {
   }
 }
 
-/** What a file holds, as FlowLog.read() says. */
-export function parseFlowLog(bytes: Uint8Array, boot: string): OpenFlowMessage[] {
-  if (bytes.byteLength < HEADER_SIZE) return [];
+/** What a file holds, as FlowLog.read() says, and where it ends; 0 for a file that is none of ours. */
+export function readFlowLog(
+  bytes: Uint8Array,
+  boot: string,
+  take: (message: OpenFlowMessage) => void,
+): { readonly count: number; readonly end: number } {
+  if (bytes.byteLength < HEADER_SIZE) return { count: 0, end: 0 };
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const ours = Buffer.from(bytes.buffer, bytes.byteOffset + BOOT_AT, boot.length).toString("latin1");
-  if (view.getUint32(0, true) !== MAGIC || view.getUint32(4, true) !== VERSION || ours !== boot) return [];
-  const messages: OpenFlowMessage[] = [];
-  for (let at = HEADER_SIZE; at + RECORD_HEADER_SIZE <= bytes.byteLength; ) {
+  if (view.getUint32(0, true) !== MAGIC || view.getUint32(4, true) !== VERSION || ours !== boot)
+    return { count: 0, end: 0 };
+  let count = 0;
+  let at = HEADER_SIZE;
+  while (at + RECORD_HEADER_SIZE <= bytes.byteLength) {
     const length = view.getUint32(at, true);
     const start = at + RECORD_HEADER_SIZE;
     if (length === 0 || start + length > bytes.byteLength) break;
     if (crc32c(bytes, start, length) !== view.getUint32(at + 4, true)) break;
-    try {
-      messages.push(parseMessage(bytes.subarray(start, start + length)));
-    } catch {
-      // Whole, and not understood: an earlier version knew more. What follows does not depend on it.
-    }
+    const message = parsed(bytes.subarray(start, start + length));
+    if (message !== undefined) take(message);
+    count++;
     at = start + length;
   }
-  return messages;
+  return { count, end: at };
+}
+
+/** A record that is whole and not understood is of an earlier version that knew more; nothing depends on it. */
+function parsed(bytes: Uint8Array): OpenFlowMessage | undefined {
+  try {
+    return parseMessage(bytes);
+  } catch {
+    return undefined;
+  }
 }

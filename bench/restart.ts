@@ -1,0 +1,116 @@
+// How long nothing is forwarded when the switch is killed under load: flows and connections of an earlier life are to be
+// in force before the first frame passes. From SIGKILL, with the next start at once, to the first frame out of the
+// other port.
+//   node dist/bench/restart.js [--runs 5] [--flows 100000] [--connections 100000]
+import { writeFileSync } from "node:fs";
+import { parseArgs } from "node:util";
+import { waitFor } from "../base/time/index.js";
+import { PlinthSwitch } from "../test/support/plinth-switch.js";
+import { runOk } from "../test/support/run.js";
+import { udpFrame } from "../vswitch/testing/frames.js";
+import { type Contender, compare, type Outcome, writeResults } from "./support/compare.js";
+
+const { values } = parseArgs({
+  options: {
+    runs: { type: "string", default: "5" },
+    flows: { type: "string", default: "100000" },
+    connections: { type: "string", default: "100000" },
+  },
+});
+const runs = Number(values.runs);
+const flows = Number(values.flows);
+const connections = Number(values.connections);
+const LOAD_DEADLINE_MS = 300_000;
+const RESTART_DEADLINE_MS = 120_000;
+/** Frames that are under way at once while connections are opened. */
+const BURST = 200;
+const BRIDGE = "br0";
+
+const contender = (name: string, flowCount: number, connectionCount: number): Contender => ({
+  name,
+  measure: () => measure(flowCount, connectionCount),
+});
+const outcome: Outcome = await compare({
+  title: "from SIGKILL under load to the first frame that passes again",
+  unit: "ms",
+  better: "lower",
+  ours: contender(`plinth vswitchd, ${flows} flows, ${connections} connections`, flows, connections),
+  peers: [contender("plinth vswitchd, 2 flows, 1 connection", 2, 1)],
+  runs,
+});
+writeResults(
+  "Restart",
+  `node dist/bench/restart.js --runs ${runs} --flows ${flows} --connections ${connections}`,
+  [outcome],
+  [
+    "Two stream ports, which the switch dials; the sender tries once a millisecond. Node starts anew, the database is read, flows and connections are taken from their files.",
+    "Every flow and every connection is counted after each restart. Open vSwitch has neither after a restart, so there is no peer.",
+  ],
+);
+
+async function measure(flowCount: number, connectionCount: number): Promise<number> {
+  const one = await PlinthSwitch.open();
+  try {
+    await one.vsctl("add-br", BRIDGE, "--", "set", "bridge", BRIDGE, "fail_mode=secure");
+    for (const n of [1, 2]) await one.addPort(BRIDGE, `p${n}`, n, `i${n}`);
+    await load(one, flowCount, connectionCount);
+    const counted = async () => [await flowsOf(one), await connectionsOf(one)];
+    const before = await counted();
+    const traffic = setInterval(() => one.inject(1, frameOf(0)), 1);
+    try {
+      await waitFor(() => one.sentBy(2).length > connectionCount, "traffic", RESTART_DEADLINE_MS);
+      await one.end("SIGKILL");
+      const killedMs = performance.now();
+      const seen = one.sentBy(2).length;
+      const started = one.start();
+      await waitFor(() => one.sentBy(2).length > seen, "traffic again", RESTART_DEADLINE_MS, 1);
+      const gapMs = performance.now() - killedMs;
+      await started;
+      const after = await counted();
+      if (JSON.stringify(after) !== JSON.stringify(before))
+        throw new Error(`${before} flows and connections before, ${after} after`);
+      return gapMs;
+    } finally {
+      clearInterval(traffic);
+    }
+  } finally {
+    await one.destroy();
+  }
+}
+
+/** Sets the flows and opens the connections, by a frame each. */
+async function load(one: PlinthSwitch, flowCount: number, connectionCount: number): Promise<void> {
+  const lines = [
+    "table=0,ip,in_port=1,actions=ct(commit,zone=1,table=1)",
+    "table=1,priority=1,ip,actions=output:2",
+  ];
+  for (let n = lines.length; n < flowCount; n++) {
+    const address = `172.${16 + (n >> 16)}.${(n >> 8) & 255}.${n & 255}`;
+    lines.push(`table=1,priority=100,ip,nw_dst=${address},actions=output:${3 + (n % 100)}`);
+  }
+  const file = one.path("flows.txt");
+  writeFileSync(file, lines.join("\n"));
+  const management = `unix:${one.path(`${BRIDGE}.mgmt`)}`;
+  await runOk("ovs-ofctl", ["-O", "OpenFlow13", "add-flows", management, file], {
+    deadlineMs: LOAD_DEADLINE_MS,
+  });
+  for (let n = 0; n < connectionCount; ) {
+    for (const end = Math.min(connectionCount, n + BURST); n < end; n++) one.inject(1, frameOf(n));
+    await waitFor(() => one.sentBy(2).length >= n, "a burst to pass", LOAD_DEADLINE_MS, 1);
+  }
+}
+
+/** A frame of connection `n`. */
+function frameOf(n: number): Uint8Array {
+  const source = `10.0.${(n >> 14) & 255}.${(n >> 6) & 255}`;
+  return udpFrame({ source, destination: "192.0.2.1", sourcePort: 1024 + (n & 63), destinationPort: 53 });
+}
+
+async function flowsOf(one: PlinthSwitch): Promise<number> {
+  const text = await one.ofctl("dump-aggregate", BRIDGE);
+  return Number(/flow_count=(\d+)/.exec(text)?.[1]);
+}
+
+async function connectionsOf(one: PlinthSwitch): Promise<number> {
+  return Number((await one.appctl("dpctl/ct-get-nconns")).trim());
+}
