@@ -2,6 +2,7 @@
 // satisfy the other, checksums and segments included.
 import { afterEach, beforeEach, expect, it } from "vitest";
 import { waitFor } from "../../base/time/index.js";
+import { needsRoot } from "../support/needs.js";
 import { NetworkLab } from "../support/network-lab.js";
 import { requirePrograms } from "../support/run.js";
 import { SwitchProcess } from "../support/switch.js";
@@ -86,6 +87,32 @@ it("an internal port is the host's own place on the bridge, and keeps what was a
   expect(await lab.ip("switch", "link show br0")).toContain(mac);
 });
 
+it("a persistent device outlives a switch that is killed, addresses and all, but not its port", async () => {
+  await daemon.vsctl(
+    "add-port",
+    "br0",
+    "keep0",
+    "--",
+    "set",
+    "Interface",
+    "keep0",
+    "type=internal",
+    "options:persist=true",
+  );
+  await lab.ip("switch", "addr add 10.9.0.3/24 dev keep0");
+  await cable("a");
+  await daemon.vsctl("add-port", "br0", "sa");
+  await lab.reaches("a", "10.9.0.3");
+  await daemon.end("SIGKILL");
+  const devices = () => lab.ip("switch", "-brief addr show");
+  expect(await devices()).toMatch(/keep0 .*10\.9\.0\.3/);
+  expect(await devices()).not.toContain("br0");
+  await daemon.start("--host-devices");
+  await lab.reaches("a", "10.9.0.3");
+  await daemon.vsctl("del-port", "keep0");
+  expect(await devices()).not.toContain("keep0");
+});
+
 it("cuts segments and completes checksums for a port that cannot, on the way to one that can", async () => {
   const link = daemon.path("link.sock");
   await daemon.vsctl("add-br", "br1");
@@ -150,7 +177,8 @@ it("translates the addresses of segments that are not cut yet", async () => {
   await lab.stream("a", "b", "10.9.0.9", AMOUNT);
 });
 
-it("AF_XDP sockets take and send a device's frames in every mode that there is", async () => {
+// Programs for the kernel cannot be loaded from a user namespace.
+it("AF_XDP sockets take and send a device's frames in every mode that there is", needsRoot, async () => {
   requirePrograms("ethtool");
   for (const machine of ["a", "b"] as const) {
     await cable(machine);

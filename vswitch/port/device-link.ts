@@ -36,7 +36,7 @@ export class DeviceLink {
       this.#open();
     } catch (thrown) {
       this.#watch.close();
-      throw thrown;
+      throw namingDevice(thrown, name);
     }
   }
 
@@ -84,4 +84,11 @@ export class DeviceLink {
     this.lastError = reason;
     this.#options.close();
   }
+}
+
+/** Says of trouble with the system which device it is about, as Open vSwitch words it. */
+function namingDevice(thrown: unknown, name: string): unknown {
+  const beginning = `could not open network device ${name}`;
+  if (!(thrown instanceof PlinthError) || thrown.message.startsWith(beginning)) return thrown;
+  return new PlinthError(thrown.code, `${beginning}: ${thrown.message}`, { cause: thrown });
 }
