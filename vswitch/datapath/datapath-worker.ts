@@ -9,7 +9,14 @@ import { tryConnectionFile } from "./connection-file.js";
 import { datapathMethods } from "./control.js";
 import { Datapath } from "./datapath.js";
 import { DatapathTime } from "./datapath-time.js";
-import { SLEEP_MAX_MS, SPIN_BUSY_MS, SPIN_CALM_MS, SPIN_PACKETS } from "./limits.js";
+import {
+  CALM_SLEEPS,
+  SLEEP_CALM_MS,
+  SLEEP_MAX_MS,
+  SPIN_BUSY_MS,
+  SPIN_CALM_MS,
+  SPIN_PACKETS,
+} from "./limits.js";
 import { PortFactory } from "./port-factory.js";
 import { type DatapathSetup, EVENTS, type EventsMessage } from "./requests.js";
 
@@ -60,6 +67,7 @@ function loop(): void {
   let lastWorkMs = 0;
   let packets = 0;
   let isBusy = false;
+  let calmSleeps = 0;
   const { meter } = datapath;
   while (!mailbox.closing) {
     const nowMs = performance.now(); // cold: once per breath
@@ -69,6 +77,7 @@ function loop(): void {
     const received = datapath.breathe(time.at(nowMs));
     if (received > 0) {
       isBusy = true;
+      calmSleeps = 0;
       lastWorkMs = nowMs;
       packets += received;
       continue;
@@ -77,7 +86,8 @@ function loop(): void {
     packets = 0;
     meter?.breath(performance.now(), isBusy); // cold: once per sleep
     isBusy = false;
-    if (datapath.beginSleep()) epoll.wait(Math.min(SLEEP_MAX_MS, datapath.sleepMs));
+    const sleepMaxMs = calmSleeps++ < CALM_SLEEPS ? SLEEP_MAX_MS : SLEEP_CALM_MS;
+    if (datapath.beginSleep()) epoll.wait(Math.min(sleepMaxMs, datapath.sleepMs));
     datapath.endSleep();
     const wokenMs = performance.now(); // cold: once per sleep
     meter?.slept(wokenMs);

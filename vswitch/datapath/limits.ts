@@ -16,6 +16,9 @@ export const TICK_INTERVAL_MS = 5;
 export const SWEEP_INTERVAL_MS = 500;
 /** The longest sleep of an idle datapath: ports are ticked at least this often. */
 export const SLEEP_MAX_MS = 250;
+/** The same after so many sleeps that nothing ended. */
+export const SLEEP_CALM_MS = 500;
+export const CALM_SLEEPS = 20;
 /** How long to poll without work before sleeping: after at least SPIN_PACKETS since the last sleep, and after fewer. */
 export const SPIN_BUSY_MS = 0.2;
 export const SPIN_CALM_MS = 0.02;

@@ -44,6 +44,9 @@ import { identityOperations, runOperations, type StatusOptions, statusOperations
 
 /** How often link and controller states are looked at; counters are written as often as the database asks. */
 const STATUS_INTERVAL_MS = 500;
+/** After so many looks that showed nothing new, and until one does. */
+const STATUS_INTERVAL_QUIET_MS = 1000;
+const QUIET_LOOKS = 20;
 
 export interface VswitchdOptions {
   /** Made when absent, 0700. */
@@ -222,6 +225,7 @@ class SwitchCore {
   #timer: Timer | undefined;
   readonly #linkResets = new LinkResets();
   readonly #connectionTimes = new ConnectionTimes();
+  #quietLooks = 0;
   #statistics: Pick<SwitchConfig, "statsIntervalMs" | "wantsStatistics"> | undefined;
   #countedMs = 0;
   /** What the last looks wrote, by row. */
@@ -301,7 +305,8 @@ class SwitchCore {
   }
 
   #schedule(): void {
-    this.#timer = this.#clock.after(STATUS_INTERVAL_MS, () => {
+    const intervalMs = this.#quietLooks < QUIET_LOOKS ? STATUS_INTERVAL_MS : STATUS_INTERVAL_QUIET_MS;
+    this.#timer = this.#clock.after(intervalMs, () => {
       this.#looking = this.#look().then(() => {
         if (!this.#stopped) this.#schedule();
       });
@@ -319,6 +324,7 @@ class SwitchCore {
       ...(counters ? this.#systemOperations() : []),
     ];
     const news = operations.filter((operation) => this.#isNews(operation));
+    this.#quietLooks = news.length > 0 ? 0 : this.#quietLooks + 1;
     if (news.length > 0) this.write(news);
   }
 
