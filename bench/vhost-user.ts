@@ -1,7 +1,7 @@
 // vhost-user: 64-byte frames per second between two ports, plinth vswitchd against Open vSwitch with DPDK, the same
 // generator for both: one dpdk-testpmd whose two virtio-user cards send every frame back where it came from.
 // Both switches have the same two flows, one polling thread, and the first processor to themselves.
-//   node dist/bench/vhost-user.js [--runs 5] [--seconds 6]
+//   node dist/bench/vhost-user.js [--runs 5] [--seconds 6] [--work PART-OF-A-TITLE]
 import { type ChildProcess, spawn } from "node:child_process";
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -11,7 +11,12 @@ import { endChild, PLINTH, requirePrograms, run, runOk } from "../test/support/r
 import { type Contender, compare, type Outcome, writeResults } from "./support/compare.js";
 
 const { values } = parseArgs({
-  options: { runs: { type: "string", default: "5" }, seconds: { type: "string", default: "6" } },
+  options: {
+    runs: { type: "string", default: "5" },
+    seconds: { type: "string", default: "6" },
+    /** Only the works whose titles have it; the results of the others go. */
+    work: { type: "string", default: "" },
+  },
 });
 const runs = Number(values.runs);
 const seconds = Number(values.seconds);
@@ -21,10 +26,27 @@ const START_DEADLINE_MS = 20_000;
 /** Open vSwitch with DPDK needs 512 MiB of hugepages for itself. */
 const HUGEPAGES = "/proc/sys/vm/nr_hugepages";
 const HUGEPAGES_WANTED = 300;
-const WORKS = [
-  { title: "64-byte frames forwarded by two flows", bytes: 64, unit: "million frames/s" },
-  { title: "1500-byte frames forwarded by two flows", bytes: 1500, unit: "million frames/s" },
-] as const;
+interface Work {
+  readonly title: string;
+  readonly bytes: number;
+  readonly flows: readonly string[];
+  /** How the generator forwards: frames as they are, or as answers. */
+  readonly mode: "io" | "5tswap";
+}
+const BETWEEN = ["in_port=1,actions=output:2", "in_port=2,actions=output:1"];
+/** Connections are tracked and established, and both directions pass because of that. */
+const TRACKED = [
+  "ip,actions=ct(zone=1,table=1)",
+  "table=1,priority=10,ip,ct_state=+trk+new,in_port=1,actions=ct(commit,zone=1),output:2",
+  "table=1,priority=10,ip,ct_state=+trk+new,in_port=2,actions=ct(commit,zone=1),output:1",
+  "table=1,ip,ct_state=+trk+est,in_port=1,actions=output:2",
+  "table=1,ip,ct_state=+trk+est,in_port=2,actions=output:1",
+];
+const WORKS: readonly Work[] = [
+  { title: "64-byte frames forwarded by two flows", bytes: 64, flows: BETWEEN, mode: "io" },
+  { title: "1500-byte frames forwarded by two flows", bytes: 1500, flows: BETWEEN, mode: "io" },
+  { title: "64-byte frames of established connections", bytes: 64, flows: TRACKED, mode: "5tswap" },
+];
 
 requirePrograms("dpdk-testpmd", "ovsdb-server", "ovsdb-tool", "ovs-vsctl", "ovs-ofctl", "taskset");
 if (!existsSync(OVS_DPDK)) throw new Error(`${OVS_DPDK} is missing: apt-get install openvswitch-switch-dpdk`);
@@ -33,15 +55,15 @@ const hugepagesBefore = readFileSync(HUGEPAGES, "utf8").trim();
 try {
   if (Number(hugepagesBefore) < HUGEPAGES_WANTED) writeFileSync(HUGEPAGES, String(HUGEPAGES_WANTED));
   const outcomes: Outcome[] = [];
-  for (const { title, bytes, unit } of WORKS) {
-    const contender = (name: string, start: (home: string) => Promise<ChildProcess[]>): Contender => ({
+  for (const work of WORKS.filter(({ title }) => title.includes(values.work))) {
+    const contender = (name: string, start: Start): Contender => ({
       name,
-      measure: () => measure(start, bytes),
+      measure: () => measure(start, work),
     });
     outcomes.push(
       await compare({
-        title,
-        unit,
+        title: work.title,
+        unit: "million frames/s",
         better: "higher",
         ours: contender("plinth vswitchd", startPlinth),
         peers: [contender("Open vSwitch with DPDK", startOvs)],
@@ -58,11 +80,13 @@ try {
   rmSync(dir, { recursive: true, force: true });
 }
 
-async function measure(start: (home: string) => Promise<ChildProcess[]>, bytes: number): Promise<number> {
+type Start = (home: string, flows: readonly string[]) => Promise<ChildProcess[]>;
+
+async function measure(start: Start, work: Work): Promise<number> {
   const home = mkdtempSync(join(dir, "s"));
-  const children = await start(home);
+  const children = await start(home, work.flows);
   try {
-    return await generate(home, bytes);
+    return await generate(home, work);
   } finally {
     for (const child of children) await endChild(child);
     rmSync(home, { recursive: true, force: true });
@@ -70,7 +94,7 @@ async function measure(start: (home: string) => Promise<ChildProcess[]>, bytes: 
 }
 
 /** Frames per second in millions, both ports together, in the last whole interval. */
-async function generate(home: string, bytes: number): Promise<number> {
+async function generate(home: string, { bytes, mode }: Work): Promise<number> {
   const device = (i: number) => `--vdev=net_virtio_user${i},path=${home}/${i}.sock,server=1,queue_size=1024`;
   const prefix = home.replaceAll("/", "_");
   const arguments_ = [
@@ -86,7 +110,8 @@ async function generate(home: string, bytes: number): Promise<number> {
   ];
   const work = [
     "--total-num-mbufs=16384",
-    "--forward-mode=io",
+    `--forward-mode=${mode}`,
+    ...(mode === "io" ? [] : ["--txonly-multi-flow"]),
     "--tx-first",
     `--txpkts=${bytes}`,
     "--txd=1024",
@@ -116,16 +141,21 @@ async function generate(home: string, bytes: number): Promise<number> {
   }
 }
 
-async function startPlinth(home: string): Promise<ChildProcess[]> {
+async function startPlinth(home: string, flows: readonly string[]): Promise<ChildProcess[]> {
   const child = spawn("taskset", ["-c", "0", process.execPath, PLINTH, "vswitchd", "--dir", home], {
     stdio: "ignore",
   });
-  await waitFor(() => existsSync(join(home, "vswitchd.ctl")), "vswitchd does not start", START_DEADLINE_MS);
-  await configure(home, ["options:allow-unsealed-memory=true"]);
+  try {
+    await waitFor(() => existsSync(join(home, "vswitchd.ctl")), "vswitchd does not start", START_DEADLINE_MS);
+    await configure(home, flows, ["options:allow-unsealed-memory=true"]);
+  } catch (thrown) {
+    await endChild(child);
+    throw thrown;
+  }
   return [child];
 }
 
-async function startOvs(home: string): Promise<ChildProcess[]> {
+async function startOvs(home: string, flows: readonly string[]): Promise<ChildProcess[]> {
   const env = { ...process.env, OVS_RUNDIR: home, OVS_LOGDIR: home, OVS_DBDIR: home, OVS_SYSCONFDIR: home };
   const children: ChildProcess[] = [];
   const start = (program: string, args: string[]) => {
@@ -170,11 +200,11 @@ async function startOvs(home: string): Promise<ChildProcess[]> {
     "ovs-vswitchd does not start: does it find hugepages?",
     START_DEADLINE_MS,
   );
-  await configure(home, []);
+  await configure(home, flows, []);
   return children;
 }
 
-async function configure(home: string, extra: readonly string[]): Promise<void> {
+async function configure(home: string, flows: readonly string[], extra: readonly string[]): Promise<void> {
   const port = (i: number) => [
     ...["--", "add-port", "br0", `v${i}`, "--", "set", "Interface", `v${i}`, "type=dpdkvhostuserclient"],
     ...[`ofport_request=${i + 1}`, `options:vhost-server-path=${home}/${i}.sock`, ...extra],
@@ -188,7 +218,7 @@ async function configure(home: string, extra: readonly string[]): Promise<void> 
     ...port(0),
     ...port(1),
   ]);
-  for (const flow of ["in_port=1,actions=output:2", "in_port=2,actions=output:1"]) {
+  for (const flow of flows) {
     await runOk("ovs-ofctl", ["-O", "OpenFlow13", "add-flow", `unix:${home}/br0.mgmt`, flow]);
   }
 }

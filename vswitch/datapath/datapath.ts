@@ -218,6 +218,7 @@ export class Datapath {
       packets_free: this.pool.available,
       path_hit: 0,
       path_miss: 0,
+      masked_hit: 0,
       tracked_hit: 0,
       tracked_miss: 0,
     };
@@ -226,6 +227,7 @@ export class Datapath {
       const bridge = bridges[i]!;
       counters["path_hit"] = counters["path_hit"]! + bridge.cacheHits;
       counters["path_miss"] = counters["path_miss"]! + bridge.pipeline.cache.misses;
+      counters["masked_hit"] = counters["masked_hit"]! + bridge.bursts.masked.hits;
       counters["tracked_hit"] = counters["tracked_hit"]! + bridge.bursts.trackedHits;
       counters["tracked_miss"] = counters["tracked_miss"]! + bridge.bursts.trackedMisses;
       for (let reason = 0; reason < DROP_REASONS.length; reason++) {

@@ -22,6 +22,9 @@ export interface ThreadCounters {
   readonly batches: number;
   /** Passes through the tables whose outcome was known by the compact key or the connection. */
   readonly verdictHits: number;
+  /** Passes whose outcome was known by less than the key, and the masks that were looked through for it. */
+  readonly maskedHits: number;
+  readonly maskedLooks: number;
   /** Passes whose way was known by the whole key. */
   readonly pathHits: number;
   /** Passes that went through the tables. */
@@ -42,9 +45,11 @@ export function threadStatus(datapath: Datapath, meter: ThreadMeter, nowMs: numb
   const slots = datapath.bridges.flatMap((bridge) => bridge.slots);
   const sum = (of: (slot: (typeof slots)[number]) => number): number =>
     slots.reduce((total, slot) => total + of(slot), 0);
-  const total = { verdictHits: 0, pathHits: 0, misses: 0 };
+  const total = { verdictHits: 0, maskedHits: 0, maskedLooks: 0, pathHits: 0, misses: 0 };
   for (const { bursts, pipeline } of datapath.bridges) {
     total.verdictHits += bursts.cache.hits + bursts.trackedHits;
+    total.maskedHits += bursts.masked.hits;
+    total.maskedLooks += bursts.masked.looks;
     total.pathHits += pipeline.cache.hits;
     total.misses += pipeline.cache.misses;
   }

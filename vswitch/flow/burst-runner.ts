@@ -13,7 +13,8 @@ import { BurstKeys, ROW_SHIFT } from "./burst-keys.js";
 import { CtRunner } from "./ct-runner.js";
 import { CtStages } from "./ct-stages.js";
 import * as K from "./key.js";
-import { VERDICTS_MAX } from "./limits.js";
+import { MASKED_INSERTION, VERDICTS_MAX } from "./limits.js";
+import { MaskedCache } from "./masked-cache.js";
 import type { PacketSink, Tracker } from "./pipeline-modules.js";
 import { Recordings } from "./recordings.js";
 import type { Verdict } from "./verdict.js";
@@ -36,6 +37,8 @@ export interface BurstModules extends ReplayModules {
 export class BurstRunner {
   /** What becomes of packets, by their keys. */
   readonly cache = new VerdictCache();
+  /** The same by less than their keys. */
+  readonly masked = new MaskedCache();
   readonly #modules: BurstModules;
   readonly #keys: BurstKeys;
   readonly #recordings: Recordings;
@@ -45,6 +48,7 @@ export class BurstRunner {
   /** By verdict: what this burst has not yet told its flows. */
   readonly #packets = new Float64Array(VERDICTS_MAX);
   readonly #bytes = new Float64Array(VERDICTS_MAX);
+  readonly #single = new Int32Array(1);
   readonly #counted = new Int32Array(VERDICTS_MAX);
   #countedLength = 0;
   /** A sum of cache words, of no meaning: it keeps the compiler from dropping the touching. */
@@ -52,11 +56,12 @@ export class BurstRunner {
 
   constructor(modules: BurstModules) {
     this.#modules = modules;
-    const { cache } = this;
+    const { cache, masked } = this;
+    const { path } = modules.hand;
     const keys = new BurstKeys(modules.hand.pool);
     this.#keys = keys;
     const stages = new CtStages();
-    const recordings = new Recordings({ ...modules, cache, stages, keys });
+    const recordings = new Recordings({ ...modules, cache, stages, keys, masked, path });
     const replay = new VerdictReplay(modules);
     this.#recordings = recordings;
     this.#replay = replay;
@@ -146,14 +151,39 @@ export class BurstRunner {
     this.#touched = touched;
     let hits = 0;
     for (let i = 0; i < count; i++) {
-      const id = plain[i] === 1 ? cache.find(hashes[i]!, rows, i << ROW_SHIFT) : NOT_FOUND;
-      this.#found[i] = id;
+      let id = plain[i] === 1 ? cache.find(hashes[i]!, rows, i << ROW_SHIFT) : NOT_FOUND;
       if (id >= 0) hits++;
+      else if (id === NOT_FOUND && plain[i] === 1) id = this.#findMasked(batch.packets[i]!, i, inPort);
+      this.#found[i] = id;
     }
     cache.hits += hits;
   }
 
+  /** The verdict of a frame that the exact cache does not know. Its key stays in `#recordings.key`. */
+  #findMasked(packet: number, i: number, inPort: number): number {
+    const { cache } = this;
+    const { hand } = this.#modules;
+    const { key } = hand;
+    key[K.K_IN_PORT] = inPort;
+    hand.headers.parseNew(hand.pool, packet, key);
+    const id = this.masked.find(key, cache.generation);
+    if (id < 0 || this.masked.hits % MASKED_INSERTION !== 0) return id;
+    cache.keepId(this.#keys.hashes[i]!, this.#keys.rows, i << ROW_SHIFT, id, 0);
+    return id;
+  }
+
   #record(packet: number, i: number, inPort: number, nowMs: number): void {
+    this.cache.sync(this.#modules.tables.version);
+    // Packets before it in the burst may have been of its kind.
+    const id = this.#findMasked(packet, i, inPort);
+    if (id >= 0) {
+      this.#single[0] = packet;
+      this.#apply(this.cache.verdicts[id]!, this.#single, 0, 1, inPort);
+      return;
+    }
+    const { key } = this.#modules.hand;
+    const copy = this.#recordings.key;
+    for (let n = 0; n < copy.length; n++) copy[n] = key[n]!;
     this.#recordings.begin(i);
     this.#modules.process(packet, inPort, nowMs);
     this.#recordings.end();

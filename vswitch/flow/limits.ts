@@ -29,6 +29,12 @@ export const STACK_MAX = 64;
 /** Keys in the verdict cache, at first and at most: powers of two, and one a power of four times the other. */
 export const VERDICT_KEYS_FIRST = 1024;
 export const VERDICT_KEYS_MAX = 262_144;
+/** Keys in the masked cache, at first and at most, and what they may be masked by. */
+export const MASKED_KEYS_FIRST = 512;
+export const MASKED_KEYS_MAX = 32_768;
+export const MASKS_MAX = 32;
+/** Of the frames that are known only there, one of so many goes into the exact cache. */
+export const MASKED_INSERTION = 8;
 /** What is known of packets behind a ct(): at first and at most, as the keys. */
 export const CT_STAGES_FIRST = 1024;
 export const CT_STAGES_MAX = 262_144;

@@ -22,6 +22,10 @@ export class Path {
   #shape = 0;
   /** Of the tables when the run began: what a packet learns on its way makes the path one of the past. */
   #version = 0;
+  /** While somebody wants to know: gets every bit of the key that the flows found depended on, by OR. */
+  consulted: Int32Array | null = null;
+  /** What was found came from the cache, so that nobody knows what it depended on. */
+  isFollowed = false;
   readonly #recorded: (Flow | null)[] = new Array<Flow | null>(PATH_LENGTH_MAX).fill(null);
   readonly #startKey = new Int32Array(KEY_WORDS);
 
@@ -54,10 +58,11 @@ export class Path {
   next(tableId: number, key: Int32Array): Flow | null {
     if (this.#version !== this.#tables.version) this.leave();
     if (this.#entry >= 0 && this.#position < this.#length) {
+      this.isFollowed = true;
       this.#last = this.#cache.flows[this.#entry * PATH_LENGTH_MAX + this.#position++]!;
       return this.#last;
     }
-    const flow = this.#tables.lookup(tableId, key, null);
+    const flow = this.#tables.lookup(tableId, key, this.consulted);
     if (this.#entry >= 0 || this.#left || this.#position >= PATH_LENGTH_MAX) this.#cacheable = false;
     else this.#recorded[this.#position++] = flow;
     this.#last = flow;

@@ -286,6 +286,7 @@ export class Pipeline {
         case P.OP_GROUP:
           // A bucket is chosen by the key, and that of what has come to light since does not follow from it.
           if (this.#path.hasLeft) recorder.giveUp();
+          recorder.needsWholeKey();
           this.#inner.group(code[at + 1]! >>> 0);
           at += 2;
           break;
@@ -298,6 +299,7 @@ export class Pipeline {
         case P.OP_MOVE:
           // What it writes into the packet stands in no operand.
           if (code[at + 1] !== P.W_NONE) recorder.giveUp();
+          recorder.needsWholeKey();
           at = this.#values.assign(code, at);
           break;
         case P.OP_RESUBMIT:

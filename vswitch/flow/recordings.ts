@@ -6,8 +6,11 @@ import { type BurstKeys, ROW_SHIFT } from "./burst-keys.js";
 import type { CtStages } from "./ct-stages.js";
 import { S_NEXT, S_SERIAL } from "./ct-stages.js";
 import type { FlowTables } from "./flow-tables.js";
+import { K_WIDE } from "./key.js";
 import { CT_STAGES_DEPTH_MAX } from "./limits.js";
+import type { MaskedCache } from "./masked-cache.js";
 import type { Outputs } from "./outputs.js";
+import type { Path } from "./path.js";
 import type { VerdictCache } from "./verdict-cache.js";
 import type { VerdictRecorder } from "./verdict-recorder.js";
 
@@ -18,9 +21,13 @@ export interface RecordingModules {
   readonly cache: VerdictCache;
   readonly stages: CtStages;
   readonly keys: BurstKeys;
+  readonly masked: MaskedCache;
+  readonly path: Path;
 }
 
 export class Recordings {
+  /** Of the packet that begin() was told of, as it came in. */
+  readonly key = new Int32Array(K_WIDE);
   readonly #modules: RecordingModules;
   #version = 0;
   /** Of the burst; −1 once its line is there. */
@@ -46,7 +53,10 @@ export class Recordings {
     this.#row = row;
     this.#stage = -1;
     this.#waited = 0;
-    this.#start();
+    this.#start(true);
+    const { path, recorder } = this.#modules;
+    path.consulted = recorder.consulted;
+    path.isFollowed = false;
   }
 
   /**
@@ -60,25 +70,27 @@ export class Recordings {
     this.#serial = serial;
     this.#waited = behind + 1;
     this.#remember();
-    this.#start();
+    this.#start(false);
   }
 
-  #start(): void {
+  #start(masked: boolean): void {
     const { tables, recorder } = this.#modules;
     this.#version = tables.version;
-    recorder.begin();
+    recorder.begin(masked);
     recorder.armed = true;
   }
 
   /** The packet has ended. */
   end(): void {
-    const { recorder } = this.#modules;
+    const { recorder, path } = this.#modules;
     recorder.active = false;
     recorder.armed = false;
+    path.consulted = null;
   }
 
   #runEnded(): void {
-    const { tables, outputs, recorder } = this.#modules;
+    const { tables, outputs, recorder, path } = this.#modules;
+    path.consulted = null;
     recorder.active = false;
     recorder.armed = false;
     if (tables.version !== this.#version) return;
@@ -88,7 +100,7 @@ export class Recordings {
     const goesOn = recorder.isWhole && recorder.tail >= 0 && recorder.found >= 0;
     if (!goesOn || outputs.waiting.length !== this.#waited || this.#waited > CT_STAGES_DEPTH_MAX) return;
     this.#remember();
-    recorder.begin();
+    recorder.begin(false);
     recorder.armed = true;
   }
 
@@ -100,12 +112,14 @@ export class Recordings {
   }
 
   #keepLine(): void {
-    const { tables, recorder, cache, stages, keys } = this.#modules;
+    const { tables, recorder, cache, stages, keys, path, masked } = this.#modules;
     cache.sync(tables.version);
     const row = this.#row;
     this.#row = -1;
     this.#serial = stages.serial();
     this.#line = cache.keep(keys.hashes[row]!, keys.rows, row << ROW_SHIFT, recorder, this.#serial);
+    if (recorder.isWhole && recorder.isMaskable && !path.isFollowed)
+      masked.keep(this.key, recorder.consulted, cache.idAt(this.#line), cache.generation);
   }
 
   #keepStage(): void {

@@ -81,6 +81,16 @@ export class VerdictCache {
     return -1;
   }
 
+  idAt(line: number): number {
+    return this.#entries[line + AT_VERDICT]!;
+  }
+
+  /** Keeps a verdict that is known already for the row too. */
+  keepId(hash: number, rows: Int32Array, row: number, id: number, serial: number): void {
+    if (++this.#kept > this.#keys >> 1 && this.#keys < VERDICT_KEYS_MAX) this.#grow();
+    this.#fill(hash, rows, row, id, serial);
+  }
+
   /** Where the stage is that follows the line, and by what serial it says so. */
   stageOf(line: number): number {
     return this.#entries[line + AT_STAGE]!;
@@ -100,7 +110,10 @@ export class VerdictCache {
   /** Keeps what was recorded for the row, or that recording it was given up. Returns the line. */
   keep(hash: number, rows: Int32Array, row: number, recorder: VerdictRecorder, serial: number): number {
     if (++this.#kept > this.#keys >> 1 && this.#keys < VERDICT_KEYS_MAX) this.#grow();
-    const id = this.idOf(recorder);
+    return this.#fill(hash, rows, row, this.idOf(recorder), serial);
+  }
+
+  #fill(hash: number, rows: Int32Array, row: number, id: number, serial: number): number {
     const entries = this.#entries;
     const first = (hash & this.#mask) << ROW_SHIFT;
     const end = first + (WAYS << ROW_SHIFT);

@@ -7,10 +7,27 @@ import { OFPP_CONTROLLER, OFPP_MAX, OFPP_NORMAL, OFPP_TABLE } from "../../base/o
 import type { CtProgram } from "./ct-program.js";
 import type { Flow } from "./flow.js";
 import type { Group, GroupBucket } from "./groups.js";
-import { K_IN_PORT, K_PIPELINE } from "./key.js";
+import { K_IN_PORT, K_IP, K_PIPELINE, K_TYPE_TCI, KEY_WORDS } from "./key.js";
 import { PATH_LENGTH_MAX, VERDICT_WORDS_MAX } from "./limits.js";
-import { OP_OUTPUT } from "./program.js";
+import {
+  OP_DEC_NW_TTL,
+  OP_DEC_TTL_IDS,
+  OP_OUTPUT,
+  OP_POP_VLAN,
+  OP_PUSH_VLAN,
+  OP_SET,
+  OP_SET_NW_TTL,
+  OP_SET_QUEUE,
+} from "./program.js";
 import { PIPELINE_WORDS, V_AT, V_BUCKET, V_CT, V_DROP, V_GROUP, V_LEAVE, V_METER } from "./verdict.js";
+
+/** EtherType, and whether there is a tag. */
+const TYPE_AND_TAG = 0xffff1000 | 0;
+const PROTOCOL = 0xff000000 | 0;
+const TTL = 0xff00;
+
+/** Operations that bring no words into the key that a plain frame does not have. */
+const KEEPS_PLAIN = Int32Array.of(OP_SET, OP_PUSH_VLAN, OP_POP_VLAN, OP_SET_NW_TTL);
 
 /** V_AT and its operands. */
 const V_AT_WORDS = 3;
@@ -18,6 +35,9 @@ const V_AT_WORDS = 3;
 export class VerdictRecorder {
   /** A recording goes on. */
   active = false;
+  /** Bits of the key that what was recorded follows from; no others matter, while isMaskable. */
+  readonly consulted = new Int32Array(KEY_WORDS);
+  isMaskable = false;
   /** onRunEnd is to be called when the run through the tables is over. */
   armed = false;
   onRunEnd: () => void = () => undefined;
@@ -47,8 +67,17 @@ export class VerdictRecorder {
   #tableId = -1;
   #depth = 0;
 
-  begin(): void {
+  /** `masked`: it is a packet that has just come in, and what it is known by may be less than its whole key. */
+  begin(masked: boolean): void {
     this.active = true;
+    this.isMaskable = masked;
+    if (masked) {
+      this.consulted.fill(0);
+      // What the frames are is always part of it: what is done to them asks for no more.
+      this.consulted[K_IN_PORT] = -1;
+      this.consulted[K_TYPE_TCI] = TYPE_AND_TAG;
+      this.consulted[K_IP] = PROTOCOL;
+    }
     this.isWhole = true;
     this.needsKey = false;
     this.lookups = 0;
@@ -97,6 +126,9 @@ export class VerdictRecorder {
   /** An operation on the packet's headers whose operands say all: code[from] up to code[to]. */
   operation(code: Int32Array, from: number, to: number, tableId: number, flow: Flow | null): void {
     this.needsKey = true;
+    const op = code[from]!;
+    if (op === OP_DEC_NW_TTL || op === OP_DEC_TTL_IDS) this.consulted[K_IP] = this.consulted[K_IP]! | TTL;
+    else if (op < OP_SET_QUEUE && KEEPS_PLAIN.indexOf(op) < 0) this.isMaskable = false;
     this.#at(tableId, flow);
     for (let i = from; i < to; i++) this.#add(code[i]!);
   }
@@ -143,6 +175,11 @@ export class VerdictRecorder {
     this.#add(this.lookups);
   }
 
+  /** What follows depends on bits that nobody has noted. */
+  needsWholeKey(): void {
+    this.isMaskable = false;
+  }
+
   /** A ct() is about to be done. */
   beforeCt(key: Int32Array): void {
     this.#before[0] = key[K_IN_PORT]!;
@@ -161,7 +198,9 @@ export class VerdictRecorder {
     this.#add(zone);
     for (let i = 0; i <= PIPELINE_WORDS; i++) this.#add(this.#before[i]!);
     this.cts.push(ct);
-    if (ct.tableId >= 0) this.tail = at;
+    if (ct.tableId < 0) return;
+    this.tail = at;
+    this.isMaskable = false;
   }
 
   /** A packet was tracked, and is of this connection. */

@@ -50,6 +50,8 @@ export class VerdictReplay {
   readonly #tags = new Int32Array(NESTING_MAX);
   readonly #leaves = new Int32Array(NESTING_MAX);
   #depth = 0;
+  /** Where what is done to the packet ends: the end of the code, or of a bucket behind which nothing stands. */
+  #lastAt = 0;
 
   constructor(modules: ReplayModules) {
     this.#modules = modules;
@@ -74,6 +76,7 @@ export class VerdictReplay {
     this.lookups = verdict.flows.length;
     hand.sizeBytes = hand.pool.length[packet]!;
     this.#depth = 0;
+    this.#lastAt = code.length;
     for (let at = 0; at < end; ) {
       if (hand.dropped) {
         // A bucket's end is its own.
@@ -156,8 +159,12 @@ export class VerdictReplay {
     this.#queues[depth] = key[K.K_QUEUE]!;
     this.#tags[depth] = hand.headers.tagsLimit;
     this.#leaves[depth] = leave;
-    hand.pool.retain(packet);
     hand.unowned++;
+    if (leave + 1 === this.#lastAt) {
+      // Nobody looks at the packet afterwards: it need not stay as it is.
+      this.#lastAt = leave;
+      this.#packets[depth] = -1;
+    } else hand.pool.retain(packet);
   }
 
   /** What the bucket has changed ends with it. */
@@ -166,11 +173,12 @@ export class VerdictReplay {
     const { key, pool } = hand;
     const depth = --this.#depth;
     const packet = this.#packets[depth]!;
+    hand.dropped = false;
+    hand.unowned--;
+    if (packet < 0) return;
     const changed = hand.packet !== packet;
     pool.free(hand.packet);
     hand.packet = packet;
-    hand.dropped = false;
-    hand.unowned--;
     key[K.K_IN_PORT] = this.#inPorts[depth]!;
     key[K.K_QUEUE] = this.#queues[depth]!;
     hand.headers.tagsLimit = this.#tags[depth]!;

@@ -12,6 +12,11 @@ export class GeneratorPort implements Port {
   frames: readonly Uint8Array[];
   /** How many more are to come in. */
   left = Number.POSITIVE_INFINITY;
+  /** More than 0: TCP and UDP frames over IPv4 are made those of so many conversations, by source address and port. */
+  conversations = 0;
+  /** Of which a few have most frames; otherwise each has one after the other. */
+  zipf = false;
+  #conversation = 0;
   readonly #pool: PacketPool;
   #next = 0;
 
@@ -28,11 +33,24 @@ export class GeneratorPort implements Port {
     let next = this.#next;
     for (let i = 0; i < count; i++) {
       if (next >= frames.length) next = 0;
-      batch.push(this.#pool.allocateFrom(frames[next++]!));
+      const packet = this.#pool.allocateFrom(frames[next++]!);
+      if (this.conversations > 0) this.#vary(packet);
+      batch.push(packet);
     }
     this.#next = next;
     this.left -= count;
     return count;
+  }
+
+  #vary(packet: number): void {
+    const { view, offset } = this.#pool;
+    const { conversations } = this;
+    this.#conversation = this.zipf
+      ? Math.floor(conversations ** Math.random()) - 1
+      : (this.#conversation + 1) % conversations;
+    const at = offset[packet]!;
+    view.setUint16(at + 28, this.#conversation & 0xffff);
+    view.setUint16(at + 34, 1024 + (this.#conversation >>> 16));
   }
 
   /** Gives each of `frames` once. */

@@ -1,7 +1,7 @@
 // What ovs-appctl can ask of the thread that forwards: dpif-netdev/pmd-stats-show, pmd-perf-show, pmd-rxq-show and
 // pmd-stats-clear. There is one thread; its cycles are nanoseconds.
 // The compact keys and known connections stand where Open vSwitch has its exact match cache, whole keys where it has its
-// signature match cache; what goes through the tables is what it calls a miss. Source: ovs-vswitchd(8), dpif-netdev(7).
+// signature match cache, masked keys where it has its megaflows; what goes through the tables is what it calls a miss. Source: ovs-vswitchd(8), dpif-netdev(7).
 import { PlinthError } from "../../base/errors/index.js";
 import type { DatapathHandle, ThreadCounters, ThreadStatus } from "../datapath/index.js";
 import { command } from "./commands.js";
@@ -79,8 +79,8 @@ function since(now: ThreadStatus, before: ThreadCounters | undefined): ThreadCou
   return Object.fromEntries(changed) as unknown as ThreadCounters;
 }
 
-function passesOf({ verdictHits, pathHits, misses, received }: ThreadCounters): number {
-  return Math.max(received, verdictHits + pathHits + misses);
+function passesOf({ verdictHits, maskedHits, pathHits, misses, received }: ThreadCounters): number {
+  return Math.max(received, verdictHits + maskedHits + pathHits + misses);
 }
 
 function ratio(part: number, whole: number): number {
@@ -105,8 +105,8 @@ function formatStats(one: ThreadCounters): string {
     "simple match hits: 0",
     `emc hits: ${one.verdictHits}`,
     `smc hits: ${one.pathHits}`,
-    "megaflow hits: 0",
-    "avg. subtable lookups per megaflow hit: 0.00",
+    `megaflow hits: ${one.maskedHits}`,
+    `avg. subtable lookups per megaflow hit: ${ratio(one.maskedLooks, one.maskedHits).toFixed(2)}`,
     `miss with success upcall: ${one.misses}`,
     "miss with failed upcall: 0",
     `avg. packets per output batch: ${ratio(one.sent, one.batches).toFixed(2)}`,
@@ -155,6 +155,11 @@ function formatPerformance(one: ThreadCounters, now: Date): string {
       row("Datapath passes:", passes, `${ratio(passes, received).toFixed(2)} passes/pkt`),
       row("- EMC hits:", one.verdictHits, percent(one.verdictHits, passes)),
       row("- SMC hits:", one.pathHits, percent(one.pathHits, passes)),
+      row(
+        "- Megaflow hits:",
+        one.maskedHits,
+        `${percent(one.maskedHits, passes)}, ${ratio(one.maskedLooks, one.maskedHits).toFixed(2)} subtbl lookups/hit`,
+      ),
       row("- Upcalls:", one.misses, percent(one.misses, passes)),
     );
   }
