@@ -165,7 +165,7 @@ export class Datapath {
       bridge.tick(nowMs);
       if (sweep) bridge.sweep(nowMs);
     }
-    if (this.meter?.turnWindow(nowMs) === true) turnPorts(this);
+    if (this.meter?.turnWindow(this.#clock()) === true) turnPorts(this);
     this.deliver();
   }
 
