@@ -14,6 +14,7 @@ describe("explain()", () => {
     const answer = explain(compiler, question("shop/client", "shop/web1", 80));
     expect(answer.allowed).toBe(true);
     expect(answer.remedies).toEqual([]);
+    expect(answer.path.at(-1)).toMatchObject({ table: "output", resource: "Port/shop/web1" });
   });
 
   it("says of each direction that denies what would have to change", () => {
@@ -23,6 +24,11 @@ describe("explain()", () => {
       "policy shop/default-deny or policy shop/web needs an egress rule that allows TCP 5432 to shop/db",
       "policy shop/db or policy shop/default-deny needs an ingress rule that allows TCP 5432 from shop/web1-back",
     ]);
+    expect(answer.path.slice(-2)).toMatchObject([
+      { table: "egress", reason: "egress-policy" },
+      { table: "denied" },
+    ]);
+    expect(answer.path.at(-1)?.reason).toBeUndefined();
   });
 
   it("names the admin rule that is in the way", () => {

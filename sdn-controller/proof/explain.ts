@@ -164,6 +164,7 @@ function stepOf(flow: Flow): ExplainStep {
     priority: flow.priority,
     cookie: `0x${flow.cookie.toString(16)}`,
     resource: flow.origin.resource,
-    ...(flow.origin.reason === undefined ? {} : { reason: flow.origin.reason }),
+    // What ends in "denied" was refused for the reason of the flow before; the table only cuts what lived until then.
+    ...(flow.origin.reason === undefined || flow.table === "denied" ? {} : { reason: flow.origin.reason }),
   };
 }

@@ -22,6 +22,7 @@ import {
 } from "./policy-offline-commands.js";
 
 interface ExplainOptions extends ConnectionOptions, OutputOptions {
+  readonly tables?: boolean;
   readonly protocol: string;
   readonly fail?: boolean;
   readonly quiet?: boolean;
@@ -47,6 +48,7 @@ export function register(program: Command): void {
     )
     .option("--protocol <protocol>", "TCP, UDP, SCTP or ICMP", "TCP")
     .option("--fail", "with documents: stop at the first that cannot be read")
+    .option("--tables", "say also which flow the first packet meets in each table of the switch")
     .option("-q, --quiet", "with documents: report only errors, no warnings")
     .action(explainAction);
   registerOffline(policy);
@@ -107,16 +109,27 @@ async function explainAction(source: string, target: Target, options: ExplainOpt
         protocol: options.protocol.toUpperCase(),
         ...(port === undefined ? {} : { port }),
       })) as Explanation;
-      const verdict = answer.allowed ? "allowed" : "denied";
-      show(options, answer, () =>
-        [
-          `${from.network ?? to.network ?? "outside"}: ${verdict}`,
-          ...answer.text.map((line) => `  ${line}`),
-          ...answer.remedies.map((line) => `  to allow it: ${line}`),
-        ].join("\n"),
-      );
+      const network = from.network ?? to.network ?? "outside";
+      show(options, answer, () => explanationLines(network, answer, options.tables === true).join("\n"));
     }
   });
+}
+
+export function explanationLines(network: string, answer: Explanation, tables: boolean): string[] {
+  return [
+    `${network}: ${answer.allowed ? "allowed" : "denied"}`,
+    ...answer.text.map((line) => `  ${line}`),
+    ...answer.remedies.map((line) => `  to allow it: ${line}`),
+    ...(tables ? tableLines(answer) : []),
+  ];
+}
+
+function tableLines({ path }: Explanation): string[] {
+  if (path.length === 0) return ["  no flows: not both ends are machines that are plugged in"];
+  return path.map(
+    ({ table, priority, cookie, resource, reason }) =>
+      `  table ${table}: priority ${priority}, cookie ${cookie}, of ${resource}${reason === undefined ? "" : ` (${reason})`}`,
+  );
 }
 
 async function graphAction(options: { dir?: string; file?: string; quiet?: boolean }): Promise<void> {
