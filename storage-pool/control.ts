@@ -14,6 +14,7 @@ import {
   volumeName,
 } from "./parameters.js";
 import { poolMethods } from "./pool-control.js";
+import { snapshotMethods } from "./snapshot-control.js";
 import { type StorageDaemon, specOf } from "./storaged.js";
 import type { LostRange } from "./volume/lost-blocks.js";
 
@@ -59,7 +60,7 @@ export function controlMethods(daemon: StorageDaemon): Record<string, ControlMet
       Promise.all(
         [...daemon.catalogue.volumes.values()].sort(byName).map((entry) => volumeView(daemon, entry)),
       ),
-    "volume.get": async (params) => volumeView(daemon, find(daemon, volumeName(params))),
+    "volume.get": async (params) => volumeView(daemon, findVolume(daemon, volumeName(params))),
     "volume.create": alone(createVolume),
     "volume.clone": alone((_, params) =>
       cloneVolume(
@@ -73,10 +74,7 @@ export function controlMethods(daemon: StorageDaemon): Record<string, ControlMet
     "volume.delete": alone(deleteVolume),
     "volume.grow": alone(growVolume),
     "volume.revert": alone(revertVolume),
-    "snapshot.create": alone(createSnapshot),
-    "snapshot.delete": alone(deleteSnapshot),
-    "snapshot.list": async (params) =>
-      (await volumeView(daemon, find(daemon, volumeName(params, "volume")))).snapshots,
+    ...snapshotMethods(daemon),
     "export.open": alone(openExport),
     "export.close": alone(closeExport),
     "export.list": async () => [...daemon.catalogue.exports.values()].map(exportView),
@@ -132,7 +130,7 @@ async function cloneVolume(
   snapshotName: string,
   params: Params,
 ): Promise<VolumeView> {
-  const origin = find(daemon, originName, "volume");
+  const origin = findVolume(daemon, originName, "volume");
   const snapshot = findSnapshot(origin, snapshotName);
   const size = params["sizeBytes"] === undefined ? snapshot.sizeBytes : sizeBytes(params);
   if (size < snapshot.sizeBytes) {
@@ -176,7 +174,7 @@ async function cloneVolume(
 }
 
 async function deleteVolume(daemon: StorageDaemon, params: Params): Promise<object> {
-  const entry = find(daemon, volumeName(params));
+  const entry = findVolume(daemon, volumeName(params));
   const unavailable = daemon.unavailable.get(entry.pool);
   if (unavailable !== undefined) throw storageError("DISK_MISSING", unavailable);
   await refuseInUse(daemon, entry, "delete");
@@ -189,7 +187,7 @@ async function deleteVolume(daemon: StorageDaemon, params: Params): Promise<obje
 }
 
 async function growVolume(daemon: StorageDaemon, params: Params): Promise<VolumeView> {
-  const entry = find(daemon, volumeName(params));
+  const entry = findVolume(daemon, volumeName(params));
   const size = sizeBytes(params);
   if (size < entry.sizeBytes) {
     throw storageError("PARAMETER_INVALID", `a volume does not shrink (it has ${entry.sizeBytes} bytes)`, {
@@ -197,49 +195,14 @@ async function growVolume(daemon: StorageDaemon, params: Params): Promise<Volume
     });
   }
   await daemon.held(entry.pool, async () => {
-    await daemon.catalogue.putVolume({ ...entry, ...find(daemon, entry.name), sizeBytes: size });
+    await daemon.catalogue.putVolume({ ...entry, ...findVolume(daemon, entry.name), sizeBytes: size });
     await daemon.target.ask("growVolume", { pool: entry.pool, id: entry.id, sizeBytes: size });
   });
-  return volumeView(daemon, find(daemon, entry.name));
-}
-
-async function createSnapshot(daemon: StorageDaemon, params: Params): Promise<SnapshotView> {
-  const name = volumeName(params, "volume");
-  const snapshot = label(params, "name");
-  const { pool, id, snapshots } = find(daemon, name, "volume");
-  if (snapshots.some((each) => each.name === snapshot)) return snapshotView(daemon, name, snapshot);
-  await daemon.held(pool, async () => {
-    const made = await daemon.target.ask("createSnapshot", { pool, id, name: snapshot });
-    const entry = find(daemon, name, "volume");
-    const added: SnapshotEntry = { name: snapshot, ...made, createdAtMs: Date.now() };
-    try {
-      await daemon.catalogue.putVolume({ ...entry, snapshots: [...entry.snapshots, added] });
-    } catch (thrown) {
-      await daemon.target.ask("deleteSnapshot", { pool, id, name: snapshot });
-      throw thrown;
-    }
-  });
-  return snapshotView(daemon, name, snapshot);
-}
-
-async function deleteSnapshot(daemon: StorageDaemon, params: Params): Promise<object> {
-  const name = volumeName(params, "volume");
-  const snapshot = label(params, "name");
-  const { pool, id } = find(daemon, name, "volume");
-  findSnapshot(find(daemon, name, "volume"), snapshot);
-  await daemon.held(pool, async () => {
-    const entry = find(daemon, name, "volume");
-    await daemon.catalogue.putVolume({
-      ...entry,
-      snapshots: entry.snapshots.filter((each) => each.name !== snapshot),
-    });
-    await daemon.target.ask("deleteSnapshot", { pool, id, name: snapshot });
-  });
-  return {};
+  return volumeView(daemon, findVolume(daemon, entry.name));
 }
 
 async function revertVolume(daemon: StorageDaemon, params: Params): Promise<VolumeView> {
-  const entry = find(daemon, volumeName(params));
+  const entry = findVolume(daemon, volumeName(params));
   const snapshot = label(params, "snapshot");
   findSnapshot(entry, snapshot);
   await refuseInUse(daemon, entry, "revert");
@@ -248,7 +211,7 @@ async function revertVolume(daemon: StorageDaemon, params: Params): Promise<Volu
     const made = await daemon.target.ask("prepareRevert", { pool, id, snapshot });
     let recorded = false;
     try {
-      const now = find(daemon, entry.name);
+      const now = findVolume(daemon, entry.name);
       await daemon.catalogue.putVolume({
         ...now,
         mapFile: made.mapFile,
@@ -263,7 +226,7 @@ async function revertVolume(daemon: StorageDaemon, params: Params): Promise<Volu
       await daemon.target.ask("finishRevert", { pool, id, recorded });
     }
   });
-  return volumeView(daemon, find(daemon, entry.name));
+  return volumeView(daemon, findVolume(daemon, entry.name));
 }
 
 async function openExport(daemon: StorageDaemon, params: Params): Promise<ExportView> {
@@ -277,7 +240,7 @@ async function openExport(daemon: StorageDaemon, params: Params): Promise<Export
       field: "protocol",
     });
   }
-  const entry = find(daemon, volume, "volume");
+  const entry = findVolume(daemon, volume, "volume");
   if (daemon.damaged.has(volume)) {
     throw storageError("VOLUME_DAMAGED", `${volume}: ${daemon.damaged.get(volume)}`, { field: "volume" });
   }
@@ -334,7 +297,7 @@ function exportView({ socket, volume, readOnly, hasUid, uid, vhostUserBlk }: Exp
   return { socket, volume, readOnly, ...(hasUid ? { uid } : {}), protocol };
 }
 
-async function volumeView(daemon: StorageDaemon, entry: VolumeEntry): Promise<VolumeView> {
+export async function volumeView(daemon: StorageDaemon, entry: VolumeEntry): Promise<VolumeView> {
   const { name, pool, sizeBytes: size, copies: copyCount } = entry;
   const attachments = [...daemon.catalogue.exports.values()]
     .filter((each) => each.volume === name)
@@ -356,18 +319,13 @@ async function volumeView(daemon: StorageDaemon, entry: VolumeEntry): Promise<Vo
   return { ...fixed, allocatedBytes, exclusiveBytes, snapshots, connections, ...lost };
 }
 
-async function snapshotView(daemon: StorageDaemon, volume: string, snapshot: string): Promise<SnapshotView> {
-  const { snapshots } = await volumeView(daemon, find(daemon, volume, "volume"));
-  return snapshots.find((each) => each.name === snapshot) as SnapshotView;
-}
-
-function find(daemon: StorageDaemon, name: string, field = "name"): VolumeEntry {
+export function findVolume(daemon: StorageDaemon, name: string, field = "name"): VolumeEntry {
   const entry = daemon.catalogue.volumes.get(name);
   if (entry === undefined) throw storageError("VOLUME_NOT_FOUND", `there is no volume ${name}`, { field });
   return entry;
 }
 
-function findSnapshot(volume: VolumeEntry, name: string): SnapshotEntry {
+export function findSnapshot(volume: VolumeEntry, name: string): SnapshotEntry {
   const entry = volume.snapshots.find((each) => each.name === name);
   if (entry !== undefined) return entry;
   throw storageError("SNAPSHOT_NOT_FOUND", `volume ${volume.name} has no snapshot ${name}`, {

@@ -4,4 +4,5 @@ export type { AttachmentView, ExportView, SnapshotView, VolumeView } from "./con
 export type { NbdTls } from "./nbd/nbd-tls.js";
 export { NBD_PORT, type NbdEndpoint } from "./nbd-endpoints.js";
 export type { DiskView, JobView, PoolView } from "./pool-control.js";
+export type { DiffView, GroupView } from "./snapshot-control.js";
 export { type Storaged, type StoragedOptions, startStoraged } from "./storaged.js";

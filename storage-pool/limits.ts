@@ -7,6 +7,10 @@ export const VOLUME_SIZE_BYTES_MAX = 4 * 1024 ** 4;
 /** Volumes, snapshots and frozen maps that one pool holds; keeps a block's reference count inside 16 bits. */
 export const ROOTS_MAX = 30_000;
 export const SNAPSHOTS_PER_VOLUME_MAX = 1024;
+/** Volumes of which one call makes snapshots at one moment. */
+export const GROUP_VOLUMES_MAX = 256;
+/** Ranges that a diff tells one by one. */
+export const DIFF_RANGES_MAX = 4096;
 export const COPIES_MAX = 2;
 export const DISKS_MAX = 16;
 /** "namespace/volume", or a snapshot's name. */

@@ -2,7 +2,14 @@
 // Sizes are quantities ("1GiB", "20G"); tables unless -o json or yaml. Thread: main.
 import { resolve } from "node:path";
 import { type Command, Option } from "commander";
-import { type JobView, type SnapshotView, startStoraged, type VolumeView } from "../../storage-pool/index.js";
+import {
+  type DiffView,
+  type GroupView,
+  type JobView,
+  type SnapshotView,
+  startStoraged,
+  type VolumeView,
+} from "../../storage-pool/index.js";
 import { runDaemon } from "../daemons/daemon.js";
 import { defaultDirectory, directoryLayout, openPartDirectory } from "../daemons/directory.js";
 import { formatBytes } from "../resources/index.js";
@@ -140,16 +147,38 @@ function registerSnapshotVerbs(volume: Command): void {
     volume
       .command("snapshot <name> <snapshot>")
       .description("keep what the volume holds now; --delete forgets a snapshot")
-      .option("--delete", "delete the snapshot", false),
-  ).action(async (name: string, snapshot: string, flags: Flags & { delete: boolean }) => {
-    const params = { volume: name, name: snapshot };
-    if (flags.delete) {
-      await call(flags, "snapshot.delete", params);
-      show(flags, {}, () => `snapshot ${snapshot} of ${name} deleted`);
-      return;
-    }
-    const made = (await call(flags, "snapshot.create", params)) as SnapshotView;
-    show(flags, made, () => `snapshot ${made.name} of ${name} made`);
+      .option("--delete", "delete the snapshot", false)
+      .option("--with <volume[,volume…]>", "of these volumes, too, all at one moment", parseList, []),
+  ).action(
+    async (name: string, snapshot: string, flags: Flags & { delete: boolean; with: readonly string[] }) => {
+      const params = { volume: name, name: snapshot };
+      if (flags.with.length > 0 && !flags.delete) {
+        const group = { volumes: [name, ...flags.with], name: snapshot };
+        const view = (await call(flags, "snapshot.createGroup", group)) as GroupView;
+        show(flags, view, () => `snapshot ${snapshot} of ${view.volumes.join(", ")} made`);
+        return;
+      }
+      if (flags.delete) {
+        await call(flags, "snapshot.delete", params);
+        show(flags, {}, () => `snapshot ${snapshot} of ${name} deleted`);
+        return;
+      }
+      const made = (await call(flags, "snapshot.create", params)) as SnapshotView;
+      show(flags, made, () => `snapshot ${made.name} of ${name} made`);
+    },
+  );
+  withFlags(
+    volume
+      .command("diff <name> <from> [to]")
+      .description("what changed from snapshot FROM until snapshot TO, or until now"),
+  ).action(async (name: string, from: string, to: string | undefined, flags: Flags) => {
+    const params = { name, from, ...(to === undefined ? {} : { to }) };
+    const diff = (await call(flags, "volume.diff", params)) as DiffView;
+    show(flags, diff, () => {
+      const rows = diff.ranges.map((range) => [String(range.offsetBytes), formatBytes(range.lengthBytes)]);
+      const more = diff.truncated ? "\n… and more" : "";
+      return `${formatRows(["OFFSET", "LENGTH"], rows)}${more}\n\n${formatBytes(diff.changedBytes)} changed`;
+    });
   });
   withFlags(
     volume

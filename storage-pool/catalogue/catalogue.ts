@@ -196,6 +196,12 @@ export class Catalogue {
     this.volumes.set(volume.name, volume);
   }
 
+  /** Several volumes that are there already, all or none. */
+  async putVolumes(volumes: readonly VolumeEntry[]): Promise<void> {
+    await this.#transact(volumes.map((volume) => putVolume(volume)));
+    for (const volume of volumes) this.volumes.set(volume.name, volume);
+  }
+
   /** Forgets a volume with its snapshots and exports. */
   async deleteVolume(name: string): Promise<void> {
     const sockets = [...this.exports.values()]

@@ -179,21 +179,31 @@ export class Pool {
     this.housekeeper.freeDead();
   }
 
-  /**
-   * Everything committed so far, frozen under a name, on the medium: a position in the log, whatever the volume's size.
-   * The catalogue records it or calls deleteSnapshot; the next checkpoint writes its map.
-   */
+  /** A snapshot of one volume. */
   createSnapshot(id: number, name: string): NewMap {
-    const volume = this.volume(id);
-    this.#checkRoots();
-    if (volume.snapshots.size >= SNAPSHOTS_PER_VOLUME_MAX) {
+    return this.createSnapshots([id], name)[0] as NewMap;
+  }
+
+  /**
+   * Everything committed so far, of several volumes at one moment, frozen under a name, on the medium: a position in each
+   * log, whatever the volumes' sizes. The catalogue records them or calls deleteSnapshot for each; the next checkpoints
+   * write the maps. All or none.
+   */
+  createSnapshots(ids: readonly number[], name: string): NewMap[] {
+    const volumes = ids.map((id) => this.volume(id));
+    this.#checkRoots(volumes.length);
+    for (const volume of volumes) {
+      if (volume.snapshots.size < SNAPSHOTS_PER_VOLUME_MAX) continue;
       throw storageError("LIMIT_REACHED", `a volume has at most ${SNAPSHOTS_PER_VOLUME_MAX} snapshots`);
     }
-    this.#mustFlush(volume);
-    const sequence = volume.writer.sequence;
-    volume.snapshots.set(name, new Root(name, volume.head.map.freeze(), [], volume.sizeBytes, sequence));
-    volume.generation++;
-    return { mapFile: "", sequence, sizeBytes: volume.sizeBytes };
+    for (const volume of volumes) volume.settle();
+    for (const volume of volumes) this.#mustFlush(volume);
+    return volumes.map((volume) => {
+      const { sizeBytes, head, writer } = volume;
+      volume.snapshots.set(name, new Root(name, head.map.freeze(), [], sizeBytes, writer.sequence));
+      volume.generation++;
+      return { mapFile: "", sequence: writer.sequence, sizeBytes };
+    });
   }
 
   /** The catalogue has forgotten the snapshot already. */
@@ -439,8 +449,8 @@ export class Pool {
     return `${volume}-${root === "" ? "head" : "snapshot"}-${this.#epoch}-${this.#nameCounter}.map`;
   }
 
-  #checkRoots(): void {
-    let roots = 0;
+  #checkRoots(more = 1): void {
+    let roots = more - 1;
     for (const volume of this.volumes.values()) roots += 1 + volume.snapshots.size;
     if (roots < ROOTS_MAX) return;
     throw storageError("LIMIT_REACHED", `a pool has at most ${ROOTS_MAX} volumes and snapshots`);

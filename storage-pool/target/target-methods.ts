@@ -3,6 +3,7 @@ import type { CheckpointRecord } from "../pool/checkpoint.js";
 import type { JobReport } from "../pool/job.js";
 import type { VolumeSpec } from "../pool/open-pool.js";
 import type { NewMap, PoolUsage, Reverted } from "../pool/pool.js";
+import type { DiffView } from "../snapshot-control.js";
 import type { BlkListening, Listening, OpenedReport, PoolOpening, UsageReport } from "./target.js";
 
 interface OfVolume {
@@ -31,7 +32,9 @@ export interface TargetMethods {
   cloneVolume: [{ pool: string; spec: VolumeSpec; origin: number; snapshot: string }, NewMap];
   deleteVolume: [OfVolume & { name: string }, undefined];
   growVolume: [OfVolume & { sizeBytes: number }, undefined];
-  createSnapshot: [OfVolume & { name: string }, NewMap];
+  createSnapshots: [{ pool: string; ids: readonly number[]; name: string }, NewMap[]];
+  /** `to` "": the volume as it is now. */
+  diff: [OfVolume & { from: string; to: string }, DiffView];
   deleteSnapshot: [OfVolume & { name: string }, undefined];
   prepareRevert: [OfVolume & { snapshot: string }, Reverted];
   finishRevert: [OfVolume & { recorded: boolean }, undefined];

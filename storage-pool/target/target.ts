@@ -8,7 +8,7 @@ import { BlkServer } from "../blk/blk-server.js";
 import { type Disk, formatDisk, missingDisk, openDisk, readSuperblock } from "../disk/disk.js";
 import { isDiskPresent, openDiskFile } from "../disk/disk-file.js";
 import { storageError } from "../errors.js";
-import { BLOCK_SIZE } from "../limits.js";
+import { BLOCK_SIZE, DIFF_RANGES_MAX } from "../limits.js";
 import { FORMAT_VERSION, SEGMENT_SIZE } from "../log/format.js";
 import { DirectoryMapFiles } from "../log/map-files.js";
 import { NbdExport } from "../nbd/nbd-export.js";
@@ -75,6 +75,11 @@ export interface UsageReport {
   readonly snapshots: Readonly<Record<string, number>>;
   readonly lostRanges: readonly LostRange[];
   readonly connections: number;
+}
+
+export interface ChangedRange {
+  readonly offsetBytes: number;
+  readonly lengthBytes: number;
 }
 
 export interface TargetHooks {
@@ -253,6 +258,26 @@ export class Target {
     }
     this.#served.delete(name);
     this.pool(pool).deleteVolume(id);
+  }
+
+  /** What differs between a snapshot and another, or the volume as it is now (`to` ""). */
+  diff(pool: string, id: number, from: string, to: string) {
+    const volume = this.pool(pool).volume(id);
+    const root = volume.snapshots.get(to);
+    const device = root === undefined ? volume : new SnapshotDevice(volume, root, this.pool(pool).reader);
+    const ranges: ChangedRange[] = [];
+    let offsetBytes = 0;
+    let changedBytes = 0;
+    let count = 0;
+    device.changes(from, 0, device.sizeBytes, (lengthBytes, changed) => {
+      if (changed) {
+        changedBytes += lengthBytes;
+        if (count++ < DIFF_RANGES_MAX) ranges.push({ offsetBytes, lengthBytes });
+      }
+      offsetBytes += lengthBytes;
+      return true;
+    });
+    return { changedBytes, ranges, truncated: count > ranges.length };
   }
 
   growVolume(pool: string, id: number, sizeBytes: number): void {
