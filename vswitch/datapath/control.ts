@@ -10,6 +10,7 @@ import type { DatapathTime } from "./datapath-time.js";
 import type { PortFactory } from "./port-factory.js";
 import { type PortSlot, SPEED_KBPS } from "./port-slot.js";
 import type { AddPort, BridgeCounters, DatapathMethods, PortState, RestoredConnections } from "./requests.js";
+import { SeenFlows } from "./seen-flows.js";
 
 export interface ControlModules {
   readonly datapath: Datapath;
@@ -39,6 +40,7 @@ const STATISTICS = [
 export function datapathMethods(modules: ControlModules): DatapathMethods {
   const { datapath, time } = modules;
   const nowMs = (): number => time.at(performance.now());
+  const seen = new SeenFlows();
   const at = (name: string): Bridge => datapath.bridge(name);
   return {
     addBridge: ({ name, flowFile, ...settings }) => {
@@ -103,8 +105,10 @@ export function datapathMethods(modules: ControlModules): DatapathMethods {
     mirrorStats: ({ bridge }) => at(bridge).forwarding.mirrors?.stats() ?? [],
     drops: ({ bridge }) => at(bridge).pipeline.dropCounters.report(),
     bridgeCounters: ({ bridge }) => bridgeCounters(at(bridge)),
+    seenFlows: ({ bridge }) => seen.of(at(bridge), nowMs()),
     forgetPaths: () => {
       for (const { tables } of datapath.bridges) tables.invalidate();
+      seen.clear();
     },
     cachedPaths: ({ bridge }) => cachedPaths(at(bridge).pipeline.cache, at(bridge).tables.version),
     trace: ({ bridge, ...request }) => at(bridge).trace(request, nowMs()),
@@ -114,9 +118,13 @@ export function datapathMethods(modules: ControlModules): DatapathMethods {
     },
     receiveFrames: ({ bridge, name, frames }) => {
       const port = dummyOf(slotOf(at(bridge), name));
-      for (const frame of frames) port.receive(frame);
-      // Whoever sent them sees what becomes of them at once.
-      for (let i = 0; i < BREATHS_MAX && datapath.breathe(nowMs()) > 0; i++);
+      const slot = slotOf(at(bridge), name);
+      for (const frame of frames) {
+        seen.admit(at(bridge), slot.ofport, frame, nowMs());
+        port.receive(frame);
+        // Whoever sent it sees what becomes of it at once.
+        for (let i = 0; i < BREATHS_MAX && datapath.breathe(nowMs()) > 0; i++);
+      }
     },
     connectionState: ({ bridge, name }) => dummyOf(slotOf(at(bridge), name)).connectionState,
     stopTime: () => time.stop(performance.now()),

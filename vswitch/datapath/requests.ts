@@ -28,6 +28,7 @@ import type { BridgeChange } from "./bridge.js";
 import type { CaptureCount, CaptureSpec } from "./capture-tap.js";
 import type { BridgeEvent } from "./events.js";
 import type { PortSpec } from "./port-factory.js";
+import type { SeenFlow } from "./seen-flows.js";
 import type { BridgeSettings, PortSettings } from "./settings.js";
 import type { ThreadStatus } from "./thread-status.js";
 
@@ -162,7 +163,9 @@ export interface DatapathMethods {
   /** By reason, how many packets were dropped, and the last flow that the last of them had met. */
   drops(body: OfBridge): readonly DropReport[];
   bridgeCounters(body: OfBridge): BridgeCounters;
-  /** Every path and verdict that is cached, of all bridges. */
+  /** Flows of the frames that came in by dummy ports. */
+  seenFlows(body: OfBridge): readonly SeenFlow[];
+  /** Forgets every path and verdict that is cached, of all bridges, and the flows of dummy ports. */
   forgetPaths(body: Record<string, never>): void;
   cachedPaths(body: OfBridge): readonly CachedPath[];
   /** What would happen to the frame now, for people; nothing is changed. */

@@ -4,8 +4,10 @@ import { type FlowStats, OFPG_ANY, OFPP_ANY, OFPTT_ALL } from "../../base/openfl
 import { formatDatapathFlow } from "../cli/datapath-flow-text.js";
 import { formatPriorityAndMatch } from "../cli/flow-text.js";
 import { formatInstructions } from "../cli/instruction-text.js";
+import { formatSeenFlow } from "../cli/seen-flow-text.js";
 import type { DatapathHandle } from "../datapath/index.js";
 import { command } from "./commands.js";
+import type { DatapathNumbers } from "./datapath-numbers.js";
 import { isNamed } from "./dummy.js";
 import type { DatapathBridges } from "./trace-commands.js";
 import type { UnixctlAnswer, UnixctlCommand } from "./unixctl.js";
@@ -22,8 +24,23 @@ const ALL_FLOWS = {
 export function datapathCommands(
   datapath: DatapathHandle,
   bridges: () => DatapathBridges,
+  dummies?: { readonly numbers: DatapathNumbers },
 ): Record<string, UnixctlCommand> {
-  const cached = async (names: readonly string[]): Promise<UnixctlAnswer> => {
+  /** As a datapath of Open vSwitch holds them: all that dummy ports have seen. */
+  const seen = async (names: readonly string[], withNames: boolean): Promise<UnixctlAnswer> => {
+    const data: unknown[] = [];
+    const lines: string[] = [];
+    for (const bridge of names) {
+      const ports = withNames ? portNames(bridges(), dummies?.numbers) : undefined;
+      for (const flow of await datapath.call("seenFlows", { bridge })) {
+        data.push({ bridge, ...flow });
+        lines.push(`${formatSeenFlow(flow, ports)}\n`);
+      }
+    }
+    return { text: lines.join(""), data };
+  };
+  const cached = async (names: readonly string[], args: readonly string[]): Promise<UnixctlAnswer> => {
+    if (dummies !== undefined) return seen(names, args.includes("--names"));
     const lines: string[] = [];
     const data: unknown[] = [];
     for (const bridge of names) {
@@ -51,7 +68,7 @@ export function datapathCommands(
     "dpif/dump-flows": command("[-m] [--names | --no-names] bridge", 1, 4, async (args) => {
       const name = args.at(-1) as string;
       if (!bridges().has(name)) throw new PlinthError("BRIDGE_UNKNOWN", "no such bridge");
-      return cached([name]);
+      return cached([name], args);
     }),
     "dpctl/dump-flows": command("[-m] [--names] [dp] [filter=..] [type=..] [pmd=..]", 0, 6, async (args) => {
       const name = args.find((word) => !word.startsWith("-") && !word.includes("="));
@@ -65,9 +82,25 @@ export function datapathCommands(
       );
       if (name !== undefined && chosen.length === 0)
         throw new PlinthError("DATAPATH_UNKNOWN", "datapath not found (Invalid argument)");
-      return cached(chosen.map(([bridge]) => bridge));
+      const found = await cached(
+        chosen.map(([bridge]) => bridge),
+        args,
+      );
+      if (dummies === undefined || typeof found === "string" || found.text === "") return found;
+      return { ...found, text: `flow-dump from the main thread:\n${found.text}` };
     }),
   };
+}
+
+/** Ports of all bridges by their numbers in the datapath. */
+function portNames(bridges: DatapathBridges, numbers: DatapathNumbers | undefined): Map<number, string> {
+  const names = new Map<number, string>();
+  for (const [bridge, { ports }] of bridges)
+    for (const name of ports.keys()) {
+      const number = numbers?.of(bridge, name);
+      if (number !== undefined) names.set(number, name);
+    }
+  return names;
 }
 
 function describe(flow: FlowStats, offload: boolean): string {

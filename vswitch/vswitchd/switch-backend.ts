@@ -97,7 +97,11 @@ export class DatapathBackend implements Backend {
     this.commands = {
       ...connectionCommands(this.#datapath),
       ...traceCommands(this.#datapath, bridges, this.#numbers),
-      ...datapathCommands(this.#datapath, bridges),
+      ...datapathCommands(
+        this.#datapath,
+        bridges,
+        options.dummy === "off" ? undefined : { numbers: this.#numbers },
+      ),
       ...upkeepCommands({
         bridges,
         forgetPaths: () => this.#datapath.call("forgetPaths", {}),
