@@ -24,4 +24,4 @@ export * from "./oxm-fields.js";
 export { type FieldNames, OXM_NAMES } from "./oxm-names.js";
 export { isLoadable, loadsOf, setFieldOf } from "./set-field-loads.js";
 export { OFP10_VERSION } from "./v10/numbers.js";
-export { WireError } from "./wire.js";
+export { Reader, WireError } from "./wire.js";

@@ -85,3 +85,30 @@ describe("flows of dummy ports", () => {
     expect(purged.ours).toBe(purged.real);
   });
 });
+
+describe("ovs-ofctl ct-flush", () => {
+  it("forgets the connections that it forgets there", async () => {
+    const udp = (source: string) =>
+      `appctl netdev-dummy/receive p1 'in_port(1),eth(src=60:54:00:00:00:09,dst=50:54:00:00:00:0a),eth_type(0x0800),ipv4(src=${source},dst=10.2.2.2,proto=17,tos=0,ttl=64,frag=no),udp(src=1,dst=80)'`;
+    await twins.both("ofctl del-flows br0", "ofctl add-flow br0 ip,actions=ct(commit,zone=5),2");
+    await twins.both(udp("1.1.1.1"), udp("1.1.1.2"), `appctl netdev-dummy/receive p1 '${FRAMES.at(-1)}'`);
+    const list = async () => {
+      const { ours, real } = await twins.answers("appctl dpctl/dump-conntrack");
+      return { ours: normal(ours), real: normal(real) };
+    };
+    await waitFor(async () => (await list()).real.length === 5, "three connections", DEADLINE_MS);
+    for (const line of [
+      "ofctl -O OpenFlow13 ct-flush br0 zone=6",
+      "ofctl ct-flush-zone br0 4",
+      "ofctl -O OpenFlow13 ct-flush br0 zone=5 ct_nw_src=1.1.1.1,ct_nw_proto=17",
+      "ofctl -O OpenFlow10 ct-flush br0 ct_nw_proto=17 ct_nw_dst=1.1.1.9",
+      "ofctl -O OpenFlow10 ct-flush br0 ct_nw_proto=1,icmp_type=8",
+      "ofctl -O OpenFlow13 ct-flush-zone br0 5",
+    ]) {
+      const told = await twins.answers(line);
+      expect(told.ours, line).toBe(told.real);
+      const { ours, real } = await list();
+      expect(ours, line).toEqual(real);
+    }
+  });
+});

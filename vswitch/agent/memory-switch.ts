@@ -36,6 +36,7 @@ import {
   type TableFeatures,
   type TableStats,
 } from "../../base/openflow/index.js";
+import type { ConnectionFilter } from "../conntrack/index.js";
 import { describeGroups, describeTables, NO_METERS } from "./capabilities.js";
 import type { AtomicRefusal, ChangeRefusal, SwitchChange, SwitchEvent, SwitchModel } from "./switch-model.js";
 
@@ -155,6 +156,13 @@ export class MemorySwitch implements SwitchModel {
 
   /** No packet is ever looked up. */
   async tellMisses(_isWanted: boolean): Promise<void> {}
+
+  /** What flushConnections() was told. */
+  readonly flushes: ConnectionFilter[] = [];
+
+  async flushConnections(filter: ConnectionFilter): Promise<void> {
+    this.flushes.push(filter);
+  }
 
   async barrier(): Promise<void> {
     await this.gate;

@@ -3,6 +3,7 @@
 
 import {
   type Dialect,
+  NX_EXPERIMENTER,
   OFP10_VERSION,
   OFPC_FLOW_STATS,
   OFPC_FRAG_MASK,
@@ -23,6 +24,7 @@ import {
   type Unsent,
 } from "../../base/openflow/index.js";
 import { type AsyncMasks, wantsInvalidTtl, withInvalidTtl } from "./async-config.js";
+import { NXT_CT_FLUSH, NXT_CT_FLUSH_ZONE, parseCtFlush } from "./ct-flush-wire.js";
 import { answerMultipart, experimenterError } from "./multipart-requests.js";
 import { answerNicira } from "./nicira-requests.js";
 import type { RoleHolder, Roles } from "./roles.js";
@@ -103,7 +105,7 @@ export async function answer(
     case "table_mod":
       return state.role === "slave" ? "OFPBRC_IS_SLAVE" : tableMod(model, message);
     case "experimenter":
-      return experimenterError(message.experimenter);
+      return flushConnections(model, message);
     case "error":
     case "experimenter_error":
       return [];
@@ -111,6 +113,19 @@ export async function answer(
       // Only a switch sends the others.
       return answerNicira(roles, state, message) ?? "OFPBRC_BAD_TYPE";
   }
+}
+
+/** The one thing that is asked by experimenters of which the codec knows no more than the bytes. */
+async function flushConnections(
+  model: SwitchModel,
+  { experimenter, expType, data }: OpenFlowMessage & { readonly type: "experimenter" },
+): Promise<Answer> {
+  if (experimenter !== NX_EXPERIMENTER || (expType !== NXT_CT_FLUSH && expType !== NXT_CT_FLUSH_ZONE))
+    return experimenterError(experimenter);
+  const filter = parseCtFlush(expType, data);
+  if (typeof filter === "string") return filter;
+  await model.flushConnections(filter);
+  return [];
 }
 
 function isRefusedToSlave(message: OpenFlowMessage & { type: "multipart_request" }): boolean {

@@ -35,6 +35,7 @@ import type {
   TableStats,
   Unsent,
 } from "../../base/openflow/index.js";
+import type { ConnectionFilter } from "../conntrack/index.js";
 import type { FlowChange } from "../flow/index.js";
 
 /** A message that changes the switch, or sends a packet through it in order with the changes. */
@@ -98,6 +99,9 @@ export interface SwitchModel {
   /** How IP fragments are handled, for all connections: one of OFPC_FRAG_*, as last asked for. */
   readonly fragmentHandling: number;
   handleFragments(flags: number): Promise<void>;
+
+  /** Forgets the tracked connections that fit, of all bridges. */
+  flushConnections(filter: ConnectionFilter): Promise<void>;
 
   flowStats(filter: FlowStatsFilter): Promise<readonly FlowStats[]>;
   aggregateStats(filter: FlowStatsFilter): Promise<AggregateStats>;

@@ -11,7 +11,7 @@ import {
 import { POOL_SLOTS } from "../../base/packet/index.js";
 import { WorkerHandle } from "../../base/worker/index.js";
 import type { SwitchChange, SwitchEvent, SwitchModel } from "../agent/index.js";
-import { CONNECTIONS_MAX } from "../conntrack/index.js";
+import { CONNECTIONS_MAX, type ConnectionFilter } from "../conntrack/index.js";
 import { ANSWER_DEADLINE_MS } from "./limits.js";
 import {
   type AddPort,
@@ -173,6 +173,9 @@ export class BridgeModel implements SwitchModel {
       metadataWrite,
     }));
     await this.#handle.call("configureTables", { bridge: this.#bridge, tables: settings });
+  }
+  async flushConnections(filter: ConnectionFilter): Promise<void> {
+    await this.#handle.call("flushConnections", filter);
   }
   flowStats(filter: FlowStatsFilter): Promise<Result<"flowStats">> {
     return this.#handle.call("flowStats", { bridge: this.#bridge, filter });
