@@ -196,3 +196,27 @@ it.each(SCRIPTS.map(([flows, packets]) => [flows.join(" + "), flows, packets] as
     }
   },
 );
+
+it("a patch port leads to the tables of the bridge behind it", async () => {
+  await twins.both(
+    "vsctl add-br br1 -- set bridge br1 datapath_type=dummy fail_mode=secure",
+    "vsctl add-port br1 p5 -- set interface p5 type=dummy ofport_request=5",
+    "vsctl add-port br0 pa -- set interface pa type=patch options:peer=pb ofport_request=10 -- add-port br1 pb -- set interface pb type=patch options:peer=pa ofport_request=11",
+    "ofctl -O OpenFlow13 del-flows br0",
+    "ofctl -O OpenFlow13 add-flow br0 priority=2,tcp,actions=set_field:5->reg0,output:10,output:2",
+    "ofctl -O OpenFlow13 add-flow br0 priority=1,actions=output:10",
+    "ofctl -O OpenFlow13 add-flow br1 ip,actions=resubmit(,1),LOCAL",
+    "ofctl -O OpenFlow13 add-flow br1 table=1,ip,reg0=0,actions=dec_ttl,5",
+    "ofctl -O OpenFlow13 add-flow br1 priority=9,arp,actions=write_actions(output:5)",
+  );
+  for (const line of [
+    "appctl ofproto/trace br0 in_port=1,tcp,nw_ttl=9",
+    "appctl ofproto/trace br0 in_port=1,udp,nw_ttl=9",
+    "appctl ofproto/trace br0 in_port=1,arp",
+    "appctl ofproto/trace br1 in_port=11,icmp,nw_ttl=2",
+    "appctl dpif/show",
+  ]) {
+    const { ours, real } = await twins.answers(line);
+    expect(ours, line).toBe(real);
+  }
+});

@@ -25,16 +25,16 @@ const DROPS: Readonly<Partial<Record<DropReason, string>>> = {
   "reserved-address": "     -> packet has reserved destination MAC, dropping",
 };
 
-export function formatTrace(bridge: string, runs: readonly TraceRun[]): string {
-  return runs.map((run) => formatRun(bridge, run)).join("");
+export function formatTrace(runs: readonly TraceRun[]): string {
+  return runs.map(formatRun).join("");
 }
 
-function formatRun(bridge: string, run: TraceRun): string {
+function formatRun(run: TraceRun): string {
   const prefix = run.recirculation === 0 ? [] : [`recirc_id=0x${run.recirculation.toString(16)}`];
   const recirculated = run.recirculation !== 0;
   const flow = (view: PacketView): string => formatPacket(view, { prefix, withLayer: recirculated });
   const [start, end] = [flow(run.start), flow(run.end)];
-  const title = `bridge("${bridge}")`;
+  const title = `bridge("${run.bridge}")`;
   const megaflow = formatMegaflow(run.megaflow, recirculated ? `0x${run.recirculation.toString(16)}` : "0");
   return [
     ...(recirculated ? [`\n${RULER}\n${resumption(run)}\n${RULER}\n\n`] : []),
@@ -70,7 +70,7 @@ function formatNodes(nodes: readonly TraceNode[], level: number, run: TraceRun):
             : 0;
       const indent = " ".repeat((level + more) * 4);
       const own = linesOf(node, run)
-        .map((line) => `${indent}${line}\n`)
+        .map((line) => (line === "" ? "\n" : `${indent}${line}\n`))
         .join("");
       return inner ? own + formatNodes(node.nodes, level + more + more, run) : own;
     })
@@ -86,6 +86,10 @@ function linesOf(node: TraceNode, run: TraceRun): string[] {
       return [`bucket ${node.index}`];
     case "set":
       return ["--. Executing action set:"];
+    case "bridge": {
+      const title = `bridge("${node.name}")`;
+      return ["", title, "-".repeat(title.length)];
+    }
     case "thaw":
       return ["thaw", `    Resuming from table ${node.tableId}`];
     case "action":
@@ -171,8 +175,15 @@ function dropLines(reason: DropReason, run: TraceRun): string[] {
 
 // --- For people
 
-/** The same told as a story: each table with the flow that matched and what it did, and where the packet ended. */
-export function formatStory(port: string, runs: readonly TraceRun[]): string {
+/**
+ * The same told as a story: each table with the flow that matched and what it did, and where the packet ended. `names`
+ * are those of ports by their numbers in the datapath.
+ */
+export function formatStory(
+  port: string,
+  runs: readonly TraceRun[],
+  names: ReadonlyMap<number, string> = new Map(),
+): string {
   const lines: string[] = [];
   for (const run of runs) {
     if (run.recirculation === 0)
@@ -185,7 +196,7 @@ export function formatStory(port: string, runs: readonly TraceRun[]): string {
     lines.push(...tell(run.nodes, run));
     const ends = run.actions
       .filter((action) => /^\d+$/.test(action))
-      .map((number) => `port ${number === "65534" ? "LOCAL" : number}`);
+      .map((number) => `port ${names.get(Number(number)) ?? number}`);
     if (run.actions.some((action) => action.startsWith("userspace("))) ends.push("the controller");
     const goesOn = run.actions.some((action) => action.startsWith("recirc("));
     if (ends.length > 0) lines.push(`It leaves by ${ends.join(", ")}.`);
@@ -209,6 +220,8 @@ function tell(nodes: readonly TraceNode[], run: TraceRun): string[] {
         return [`    bucket ${node.index}:`, ...tell(node.nodes, run)];
       case "set":
         return ["  at the end, its action set:", ...tell(node.nodes, run)];
+      case "bridge":
+        return [`  on bridge ${node.name}:`, ...tell(node.nodes, run)];
       case "thaw":
       case "set-is":
       case "nothing":

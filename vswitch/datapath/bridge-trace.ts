@@ -5,25 +5,36 @@ import {
   DROP_REASONS,
   FlowKey,
   type TraceNode,
+  type TraceOptions,
   type TraceRequest,
   type TraceRun,
   type Tracker,
   traceFrame,
 } from "../flow/index.js";
+import { PatchPort } from "../port/index.js";
 import type { Bridge } from "./bridge.js";
+import type { PortSlot } from "./port-slot.js";
 
 interface TraceModules {
   readonly pool: PacketPool;
   readonly tracker: Tracker;
+  /** All of the datapath, which patch ports lead to. */
+  readonly bridges: readonly Bridge[];
 }
 
 export function traceOnBridge(
   bridge: Bridge,
-  { pool, tracker }: TraceModules,
+  modules: TraceModules,
   request: TraceRequest,
   nowMs: number,
 ): readonly TraceRun[] {
-  const options = {
+  return traceFrame(optionsOf(bridge, modules, nowMs), request, nowMs);
+}
+
+function optionsOf(bridge: Bridge, modules: TraceModules, nowMs: number): TraceOptions {
+  const { pool, tracker } = modules;
+  return {
+    name: bridge.name,
     pool,
     tracker,
     tables: bridge.tables,
@@ -32,6 +43,7 @@ export function traceOnBridge(
     wantsMisses: bridge.wantsMisses,
     exists: (port: number) => bridge.slot(port) !== null,
     isLive: (port: number) => bridge.slot(port)?.forwards === true,
+    beyond: (port: number) => beyond(bridge.slot(port), modules, nowMs),
     datapathPort: (port: number) => bridge.slot(port)?.datapathPort ?? port,
     ports: () => bridge.slots.filter(({ forwards }) => forwards).map(({ ofport }) => ofport),
     normal: (
@@ -42,7 +54,21 @@ export function traceOnBridge(
       send: (packet: number, port: number) => void,
     ) => traceNormal(bridge, packet, key, inPort, send, nowMs),
   };
-  return traceFrame(options, request, nowMs);
+}
+
+/** The bridge that a patch port leads to, and the port by which packets come in there. */
+function beyond(
+  slot: PortSlot | null,
+  modules: TraceModules,
+  nowMs: number,
+): { readonly options: TraceOptions; readonly inPort: number } | undefined {
+  const peer = slot?.port instanceof PatchPort ? slot.port.peer : undefined;
+  if (peer === undefined) return undefined;
+  for (const bridge of modules.bridges) {
+    const there = bridge.slots.find(({ port }) => port === peer);
+    if (there !== undefined) return { options: optionsOf(bridge, modules, nowMs), inPort: there.ofport };
+  }
+  return undefined;
 }
 
 /** What NORMAL decides, in words. */

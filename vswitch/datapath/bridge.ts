@@ -471,9 +471,9 @@ export class Bridge implements PacketSink {
     this.slots.length = 0;
   }
 
-  /** What would happen to the frame now; nothing is changed. */
-  trace(request: TraceRequest, nowMs: number): readonly TraceRun[] {
-    return traceOnBridge(this, { pool: this.#pool, tracker: this.#tracker }, request, nowMs);
+  /** What would happen to the frame now, on the other `bridges` too; nothing is changed. */
+  trace(request: TraceRequest, nowMs: number, bridges: readonly Bridge[] = []): readonly TraceRun[] {
+    return traceOnBridge(this, { pool: this.#pool, tracker: this.#tracker, bridges }, request, nowMs);
   }
 
   #changed(slot: PortSlot, reason: PortStatusReason): void {

@@ -40,7 +40,7 @@ const STATISTICS = [
 export function datapathMethods(modules: ControlModules): DatapathMethods {
   const { datapath, time } = modules;
   const nowMs = (): number => time.at(performance.now());
-  const seen = new SeenFlows();
+  const seen = new SeenFlows(datapath.bridges);
   const at = (name: string): Bridge => datapath.bridge(name);
   return {
     addBridge: ({ name, flowFile, ...settings }) => {
@@ -111,7 +111,7 @@ export function datapathMethods(modules: ControlModules): DatapathMethods {
       seen.clear();
     },
     cachedPaths: ({ bridge }) => cachedPaths(at(bridge).pipeline.cache, at(bridge).tables.version),
-    trace: ({ bridge, ...request }) => at(bridge).trace(request, nowMs()),
+    trace: ({ bridge, ...request }) => at(bridge).trace(request, nowMs(), datapath.bridges),
     setAdminState: ({ bridge, name, up }) => {
       at(bridge).setAdminState(slotOf(at(bridge), name), up);
       datapath.deliver();

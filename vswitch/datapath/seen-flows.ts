@@ -42,13 +42,19 @@ interface Entry {
 }
 
 export class SeenFlows {
+  readonly #bridges: readonly Bridge[];
   readonly #entries = new Map<string, Entry>();
   /** Numbers of the places where packets go on after connection tracking. */
   readonly #recirculations = new Map<string, number>();
 
+  /** `bridges`: all of the datapath; the array changes. */
+  constructor(bridges: readonly Bridge[]) {
+    this.#bridges = bridges;
+  }
+
   /** The frame is about to come in by the port with this OpenFlow number. */
   admit(bridge: Bridge, ofport: number, frame: Uint8Array, nowMs: number): void {
-    const runs = bridge.trace({ frame, inPort: ofport, ctDefault: "actual" }, nowMs);
+    const runs = bridge.trace({ frame, inPort: ofport, ctDefault: "actual" }, nowMs, this.#bridges);
     const states = runs.slice(1).map(stateOf);
     for (const [index, run] of runs.entries()) {
       const key = this.#keyOf(bridge.name, run);
@@ -96,7 +102,8 @@ export class SeenFlows {
   #isStillTrue(entry: Entry, bridge: Bridge, nowMs: number): boolean {
     const { frame, ofport, states } = entry;
     if (nowMs - (entry.usedMs ?? entry.createdMs) > IDLE_MS_MAX || bridge.slot(ofport) === null) return false;
-    const runs = bridge.trace({ frame, inPort: ofport, ctStates: states, ctDefault: "actual" }, nowMs);
+    const request = { frame, inPort: ofport, ctStates: states, ctDefault: "actual" } as const;
+    const runs = bridge.trace(request, nowMs, this.#bridges);
     const run = runs[states.length];
     if (run === undefined || this.#keyOf(bridge.name, run) !== entry.key) return false;
     entry.run = run;

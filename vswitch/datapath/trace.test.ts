@@ -8,7 +8,7 @@ const IP = field("eth_type", 0x0800);
 const frame = tcpFrame({ source: "10.0.0.1", destination: "10.0.0.2" }, 2);
 
 const trace = (rig: Rig, inPort: number): string =>
-  formatTrace("br0", rig.bridge.trace({ frame, inPort, ctDefault: "actual" }, rig.nowMs));
+  formatTrace(rig.bridge.trace({ frame, inPort, ctDefault: "actual" }, rig.nowMs));
 
 describe("Bridge.trace()", () => {
   it("tells tables, actions, recirculation and the end, and changes nothing", () => {

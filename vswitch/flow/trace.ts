@@ -26,6 +26,8 @@ export type TraceNode =
     }
   | { readonly kind: "bucket"; readonly index: number; readonly nodes: TraceNode[] }
   | { readonly kind: "set"; readonly nodes: TraceNode[] }
+  /** Another bridge, behind a patch port. */
+  | { readonly kind: "bridge"; readonly name: string; readonly nodes: TraceNode[] }
   | { readonly kind: "thaw"; readonly tableId: number }
   | { readonly kind: "action"; readonly action: Action }
   | { readonly kind: "instruction"; readonly instruction: Instruction }
@@ -48,6 +50,8 @@ export interface TraceFlow {
 
 /** From where the packet came in, or went on after connection tracking, to where it ended. */
 export interface TraceRun {
+  /** The bridge on which the packet came in first. */
+  readonly bridge: string;
   /** 0 for the packet as it came in. */
   readonly recirculation: number;
   /** How the connection tracking state of this run came about. */
@@ -73,6 +77,10 @@ export interface TraceRequest {
 }
 
 export interface TraceOptions extends Omit<PipelineOptions, "observer" | "sink"> {
+  /** Of the bridge. */
+  readonly name: string;
+  /** Where a patch port leads to; undefined for any other port. */
+  readonly beyond: (port: number) => { readonly options: TraceOptions; readonly inPort: number } | undefined;
   /** OFPC_FRAG_*. */
   readonly fragmentHandling: number;
   /** Frames are read as these are. */
@@ -105,10 +113,8 @@ const NODES_MAX = 20_000;
 export function traceFrame(options: TraceOptions, request: TraceRequest, nowMs: number): readonly TraceRun[] {
   const packet = options.pool.allocateFrom(request.frame);
   if (packet < 0) return [];
-  const recorder = new Recorder(options, request);
-  const pipeline = new Pipeline({ ...options, sink: recorder, observer: recorder });
-  pipeline.fragments.set(options.fragmentHandling, null);
-  pipeline.headers.readAs(options.headers);
+  const recorder = new Recorder(options, request, nowMs);
+  const pipeline = pipelineFor(options, recorder);
   recorder.begin(packet);
   if (request.actions === undefined) pipeline.process(packet, request.inPort, nowMs);
   else {
@@ -119,7 +125,18 @@ export function traceFrame(options: TraceOptions, request: TraceRequest, nowMs: 
   return recorder.runs;
 }
 
+function pipelineFor(options: TraceOptions, recorder: Recorder): Pipeline {
+  const pipeline = new Pipeline({ ...options, sink: recorder, observer: recorder });
+  pipeline.fragments.set(options.fragmentHandling, null);
+  pipeline.headers.readAs(options.headers);
+  return pipeline;
+}
+
+/** Bridges behind bridges; patch ports may lead in a circle. */
+const CROSSINGS_MAX = 32;
+
 interface OpenRun {
+  readonly bridge: string;
   readonly recirculation: number;
   readonly state: TraceRun["state"];
   start: PacketView;
@@ -130,7 +147,9 @@ interface OpenRun {
 }
 
 class Recorder implements PipelineObserver, PacketSink {
-  readonly #options: TraceOptions;
+  /** Of the bridge on which the packet is. */
+  #options: TraceOptions;
+  readonly #nowMs: number;
   readonly #request: TraceRequest;
   readonly #runs: OpenRun[] = [];
   /** Where the next step is written, and where to go back to. */
@@ -145,8 +164,9 @@ class Recorder implements PipelineObserver, PacketSink {
   /** Of copies that wait, in order. */
   readonly #waiting: number[] = [];
 
-  constructor(options: TraceOptions, request: TraceRequest) {
+  constructor(options: TraceOptions, request: TraceRequest, nowMs: number) {
     this.#options = options;
+    this.#nowMs = nowMs;
     this.#request = request;
   }
 
@@ -174,7 +194,10 @@ class Recorder implements PipelineObserver, PacketSink {
     const { view, shown } = this.#viewOf(key, packet);
     const megaflow = new Megaflow(shown, view.tags);
     const output = new DatapathActions(this.#options.pool, this.#headers(), packet, key);
-    this.#runs.push({ recirculation, state, start: view, end: view, nodes: [], output, megaflow });
+    const bridge = this.#runs[0]?.bridge ?? this.#options.name;
+    this.#run = { bridge, recirculation, state, start: view, end: view, nodes: [], output, megaflow };
+    this.#runs.push(this.#run);
+    this.#isBeyond = false;
     this.#list = this.#run.nodes;
     this.#outer.length = 0;
     this.#firstTable = undefined;
@@ -196,8 +219,40 @@ class Recorder implements PipelineObserver, PacketSink {
   }
   #tagsAtFirst: number | undefined;
 
-  get #run(): OpenRun {
-    return this.#runs.at(-1) as OpenRun;
+  #run!: OpenRun;
+  /** The run in hand began on another bridge than this. */
+  #isBeyond = false;
+  #crossings = 0;
+
+  /** The packet leaves by a patch port and comes in on another bridge, with nothing but its bytes. */
+  #cross(
+    packet: number,
+    { options, inPort }: { readonly options: TraceOptions; readonly inPort: number },
+  ): void {
+    if (this.#crossings >= CROSSINGS_MAX) {
+      this.#add({ kind: "error", text: "over max translation depth 64" });
+      return;
+    }
+    const copy = options.pool.copy(packet);
+    if (copy < 0) return;
+    const nodes: TraceNode[] = [];
+    this.#add({ kind: "bridge", name: options.name, nodes });
+    const before = [this.#options, this.#run, this.#list, this.#firstTable, this.#set, this.#key] as const;
+    const [outer, isBeyond, waiting] = [[...this.#outer], this.#isBeyond, this.#waiting.splice(0)];
+    this.#options = options;
+    this.#list = nodes;
+    this.#outer.length = 0;
+    this.#firstTable = undefined;
+    this.#set = [];
+    this.#isBeyond = true;
+    this.#crossings++;
+    pipelineFor(options, this).process(copy, inPort, this.#nowMs);
+    this.#crossings--;
+    [this.#options, this.#run, this.#list, this.#firstTable, this.#set, this.#key] = before;
+    this.#outer.splice(0, this.#outer.length, ...outer);
+    this.#waiting.push(...waiting);
+    this.#isBeyond = isBeyond;
+    this.#setPending = false;
   }
 
   #add(node: TraceNode): void {
@@ -308,7 +363,7 @@ class Recorder implements PipelineObserver, PacketSink {
   /** The run is over; the packet is as it ended. */
   done(key: Int32Array, packet: number): void {
     this.#tellAssigned();
-    this.#run.end = this.#viewOf(key, packet).view;
+    if (!this.#isBeyond) this.#run.end = this.#viewOf(key, packet).view;
   }
 
   recirculate(tableId: number, key: Int32Array, packet: number): void {
@@ -372,6 +427,11 @@ class Recorder implements PipelineObserver, PacketSink {
   }
 
   #send(packet: number, port: number): void {
+    const beyond = this.#options.beyond(port);
+    if (beyond !== undefined) {
+      this.#cross(packet, beyond);
+      return;
+    }
     if (this.#key === undefined) this.#run.output.commit(packet);
     else this.#run.output.commitKey(this.#key, packet);
     this.#run.output.output(this.#options.datapathPort(port));

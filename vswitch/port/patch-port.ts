@@ -37,6 +37,11 @@ export class PatchPort implements Port {
     this.#pool = options.pool;
   }
 
+  /** Where packets that are sent here come in; undefined while nothing is joined. */
+  get peer(): PatchPort | undefined {
+    return this.#peer;
+  }
+
   get linkUp(): boolean {
     return this.#peer !== undefined;
   }

@@ -9,7 +9,7 @@ import type { DatapathHandle } from "../datapath/index.js";
 import { command } from "./commands.js";
 import type { DatapathNumbers } from "./datapath-numbers.js";
 import { isNamed } from "./dummy.js";
-import type { DatapathBridges } from "./trace-commands.js";
+import { type DatapathBridges, portNames } from "./trace-commands.js";
 import type { UnixctlAnswer, UnixctlCommand } from "./unixctl.js";
 
 const ALL_FLOWS = {
@@ -90,17 +90,6 @@ export function datapathCommands(
       return { ...found, text: `flow-dump from the main thread:\n${found.text}` };
     }),
   };
-}
-
-/** Ports of all bridges by their numbers in the datapath. */
-function portNames(bridges: DatapathBridges, numbers: DatapathNumbers | undefined): Map<number, string> {
-  const names = new Map<number, string>();
-  for (const [bridge, { ports }] of bridges)
-    for (const name of ports.keys()) {
-      const number = numbers?.of(bridge, name);
-      if (number !== undefined) names.set(number, name);
-    }
-  return names;
 }
 
 function describe(flow: FlowStats, offload: boolean): string {

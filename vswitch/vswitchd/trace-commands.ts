@@ -49,7 +49,8 @@ export function traceCommands(
       ...(form === "ovs" ? {} : { ctDefault: "actual" as const }),
       ...(order.actions === undefined ? {} : { actions: order.actions }),
     });
-    const text = form === "story" ? formatStory(order.port, runs) : formatTrace(order.bridge, runs);
+    const text =
+      form === "story" ? formatStory(order.port, runs, portNames(bridges(), numbers)) : formatTrace(runs);
     return { text, data: runs };
   };
   const command = (usage: string, one: UnixctlCommand["run"]): UnixctlCommand => ({
@@ -206,4 +207,18 @@ function frameOf(hex: string): Uint8Array {
 
 function refusal(message: string): PlinthError {
   return new PlinthError("TRACE_INVALID", message);
+}
+
+/** Ports of all bridges by their numbers in the datapath. */
+export function portNames(
+  bridges: DatapathBridges,
+  numbers: DatapathNumbers | undefined,
+): Map<number, string> {
+  const names = new Map<number, string>();
+  for (const [bridge, { ports }] of bridges)
+    for (const name of ports.keys()) {
+      const number = numbers?.of(bridge, name);
+      if (number !== undefined) names.set(number, name);
+    }
+  return names;
 }
