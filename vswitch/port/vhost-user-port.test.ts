@@ -214,6 +214,7 @@ describe("VhostUserPort", () => {
     ["one buffer", MODERN, 1514],
     ["mergeable buffers", MERGEABLE, 9000],
     ["EVENT_IDX", EVENT_INDEX, 60],
+    ["packed rings", PACKED, 9000],
   ])("marks every page that it writes while the guest is moved, with %s", async (_name, features, size) => {
     const LOG_SIZE = (FRONT_END_GUEST_BASE + FRONT_END_MEMORY_SIZE) / 4096 / 8;
     const { port, guest, tick } = await connected("dial", features | (1n << BigInt(wire.VHOST_F_LOG_ALL)));
