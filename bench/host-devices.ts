@@ -1,6 +1,6 @@
 // Ports over the host's devices: two network stacks of Linux, each in a namespace of its own, joined by a switch in a
 // third. TCP by iperf3; small frames by a packet socket, counted where they arrive.
-//   node dist/bench/host-devices.js [--runs 5] [--seconds 3]
+//   node dist/bench/host-devices.js [--runs 5] [--seconds 3] [--only "over TAP"]
 import { type ChildProcess, spawn } from "node:child_process";
 import { existsSync, mkdtempSync, rmSync } from "node:fs";
 import { join } from "node:path";
@@ -13,7 +13,12 @@ import { withHugepages } from "./support/hugepages.js";
 import { startOpenVswitch } from "./support/open-vswitch.js";
 
 const { values } = parseArgs({
-  options: { runs: { type: "string", default: "5" }, seconds: { type: "string", default: "3" } },
+  options: {
+    runs: { type: "string", default: "5" },
+    seconds: { type: "string", default: "3" },
+    /** Works whose title has this in it. */
+    only: { type: "string", default: "" },
+  },
 });
 const runs = Number(values.runs);
 const seconds = Number(values.seconds);
@@ -134,7 +139,9 @@ if (!existsSync(OVS_DPDK)) throw new Error(`${OVS_DPDK} is missing: apt-get inst
 /** Open vSwitch with DPDK needs 512 MiB of them for itself. */
 const HUGEPAGES = 300;
 const outcomes: Outcome[] = [];
-for (const { title, unit, measure, ours, peers } of WORKS) {
+for (const { title, unit, measure, ours, peers } of WORKS.filter((work) =>
+  work.title.includes(values.only),
+)) {
   const contender = (one: Switch): Contender => ({
     name: one.name,
     measure: () => inLab(one, measure),
@@ -151,7 +158,7 @@ for (const { title, unit, measure, ours, peers } of WORKS) {
 }
 writeResults(
   "Devices of the host",
-  `node dist/bench/host-devices.js --runs ${runs} --seconds ${seconds}`,
+  `node dist/bench/host-devices.js --runs ${runs} --seconds ${seconds}${values.only === "" ? "" : ` --only "${values.only}"`}`,
   outcomes,
   [
     "Both ends, the switch and the generator share two processors, with whatever else the machine does.",
@@ -181,7 +188,7 @@ async function inLab(one: Switch, measure: (lab: NetworkLab) => Promise<number>)
 async function plug(one: Switch, lab: NetworkLab, dir: string): Promise<void> {
   const isBridge = one === bridge;
   const vsctl = (...args: string[]) =>
-    runOk("ovs-vsctl", ["--timeout=15", `--db=unix:${dir}/db.sock`, ...args]);
+    runOk("ovs-vsctl", ["--timeout=60", `--db=unix:${dir}/db.sock`, ...args], { deadlineMs: 90_000 });
   if (isBridge) await lab.ip("switch", "link add br0 up type bridge");
   else await vsctl("add-br", "br0", "--", "set", "bridge", "br0", "datapath_type=netdev");
   for (const [machine, address] of [

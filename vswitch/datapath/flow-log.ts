@@ -35,6 +35,9 @@ export class FlowLog {
   readonly #path: string;
   #fd = -1;
   #mapping: FileMapping | undefined;
+  /** What is mapped, in two ways. */
+  #bytes = new Uint8Array(0);
+  #view = new DataView(this.#bytes.buffer);
   /** Where in the file the mapping starts, and where the next record goes. */
   #base = 0;
   #at = HEADER_SIZE;
@@ -71,8 +74,8 @@ export class FlowLog {
     this.#at = this.#readEnd;
     this.#compactSize = this.#at;
     try {
-      const { buffer } = this.#room(4);
-      new DataView(buffer).setUint32(this.#at - this.#base, 0, true);
+      this.#room(4);
+      this.#view.setUint32(this.#at - this.#base, 0, true);
     } catch (thrown) {
       this.close();
       throw thrown;
@@ -88,11 +91,10 @@ export class FlowLog {
     this.#base = 0;
     this.#at = HEADER_SIZE;
     try {
-      const { buffer } = this.#room(0);
-      const view = new DataView(buffer);
-      view.setUint32(0, MAGIC, true);
-      view.setUint32(4, VERSION, true);
-      new Uint8Array(buffer).set(Buffer.from(bootId(), "latin1"), BOOT_AT);
+      this.#room(0);
+      this.#view.setUint32(0, MAGIC, true);
+      this.#view.setUint32(4, VERSION, true);
+      this.#bytes.set(Buffer.from(bootId(), "latin1"), BOOT_AT);
       for (const message of messages) this.append(message);
       renameSync(next, this.#path);
     } catch (thrown) {
@@ -100,6 +102,7 @@ export class FlowLog {
       closeFile(this.#fd);
       rmSync(next, { force: true });
       ({ fd: this.#fd, mapping: this.#mapping, base: this.#base, at: this.#at } = before);
+      if (before.mapping !== undefined) this.#look(before.mapping);
       throw thrown;
     }
     before.mapping?.unmap();
@@ -110,10 +113,10 @@ export class FlowLog {
   /** Stores a message. Throws with the errno's name when the disk is full. */
   append(message: OpenFlowMessage): void {
     const bytes = encodeMessage(message);
-    const { buffer } = this.#room(RECORD_HEADER_SIZE + bytes.byteLength + 4);
-    const view = new DataView(buffer);
+    this.#room(RECORD_HEADER_SIZE + bytes.byteLength + 4);
+    const view = this.#view;
     const at = this.#at - this.#base;
-    new Uint8Array(buffer).set(bytes, at + RECORD_HEADER_SIZE);
+    this.#bytes.set(bytes, at + RECORD_HEADER_SIZE);
     view.setUint32(at + RECORD_HEADER_SIZE + bytes.byteLength, 0, true);
     view.setUint32(at + 4, crc32c(bytes, 0, bytes.byteLength), true);
     view.setUint32(at, bytes.byteLength, true);
@@ -133,16 +136,21 @@ export class FlowLog {
     rmSync(this.#path, { force: true });
   }
 
-  /** The mapping in which the next `size` bytes lie. */
-  #room(size: number): FileMapping {
-    if (this.#mapping !== undefined && this.#at + size <= this.#base + 2 * PIECE_SIZE) return this.#mapping;
+  #look({ buffer }: FileMapping): void {
+    this.#bytes = new Uint8Array(buffer);
+    this.#view = new DataView(buffer);
+  }
+
+  /** Sees to it that the next `size` bytes are mapped. */
+  #room(size: number): void {
+    if (this.#mapping !== undefined && this.#at + size <= this.#base + 2 * PIECE_SIZE) return;
     const base = Math.floor(this.#at / PIECE_SIZE) * PIECE_SIZE;
     reserveFile(this.#fd, base + 2 * PIECE_SIZE);
     const mapping = new FileMapping(this.#fd, 2 * PIECE_SIZE, base, undefined, false);
     this.#mapping?.unmap();
     this.#mapping = mapping;
     this.#base = base;
-    return mapping;
+    this.#look(mapping);
   }
 }
 
