@@ -276,13 +276,7 @@ export async function explainOffline(
 export async function graphOffline(directory: string, options: ReadOptions): Promise<string> {
   const connectivity = analysis.connectivityOf(await readCluster(directory, options));
   report(connectivity.problems, options);
-  const edges = connectivity.lines.map(({ source, destination, connections }) => ({
-    source,
-    destination,
-    label: analysis.formatConnections(connections),
-  }));
-  const ends = connectivity.workloads.map(({ text }) => text);
-  return analysis.graphSvg(edges, ends, `Who can connect to whom by the policies in ${directory}`);
+  return analysis.formatConnectivity(connectivity.lines, connectivity.workloads, "svg");
 }
 
 async function readCluster(directory: string, options: ReadOptions): Promise<analysis.Cluster> {

@@ -1,7 +1,15 @@
-// Exposure in the forms of connectivity: below its lines as text, Markdown and CSV, beside them as JSON and DOT. Pure.
+// Exposure in the forms of connectivity: below its lines as text, Markdown and CSV, beside them as JSON, DOT and SVG. Pure.
 import type { Connectivity } from "./connectivity.js";
 import type { Exposure, ExposureLine } from "./exposure.js";
-import { type ConnectivityFormat, formatConnectivity, formatCsv, formatMarkdown, quote } from "./format.js";
+import {
+  type ConnectivityFormat,
+  connectivitySvg,
+  formatConnectivity,
+  formatCsv,
+  formatMarkdown,
+  quote,
+} from "./format.js";
+import type { GraphEdge } from "./graph-svg.js";
 
 const TITLE = "Exposure Analysis Result:";
 const EGRESS_TITLE = "Egress Exposure:";
@@ -25,6 +33,8 @@ export function formatExposure(
       return `${connectivity}## ${TITLE}\n${markdownSections(exposure).join("\n")}`;
     case "dot":
       return `${connectivity.slice(0, connectivity.lastIndexOf("}"))}${dotLines(exposure).join("")}}\n`;
+    case "svg":
+      return connectivitySvg(lines, workloads, unknownEdges(exposure));
   }
 }
 
@@ -86,18 +96,37 @@ function jsonOf(connectivity: string, { egress, ingress, unprotected }: Exposure
   };
 }
 
-/** Pods that are not there as diamonds. Addresses are drawn by the connectivity already. */
-function dotLines({ egress, ingress }: Exposure): string[] {
+/** Addresses are drawn by the connectivity already. */
+function unknownEdges({ egress, ingress }: Exposure): GraphEdge[] {
   const unknown = ({ isAddress }: ExposureLine): boolean => !isAddress;
-  const [out, into] = [egress.filter(unknown), ingress.filter(unknown)];
-  const peers = new Set([...out, ...into].map(({ peer }) => peer));
-  const node = (peer: string): string =>
-    `\t${quote(peer)} [label=${quote(peer)} color="red2" fontcolor="red2" shape=diamond]\n`;
-  const edge = (source: string, destination: string, label: string, weight: number): string =>
-    `\t${quote(source)} -> ${quote(destination)} [label=${quote(label)} color="gold2" fontcolor="darkgreen" weight=${weight}]\n`;
   return [
-    ...[...peers].sort().map(node),
-    ...out.map(({ workload, peer, connections }) => edge(workload, peer, connections, 0.5)),
-    ...into.map(({ workload, peer, connections }) => edge(peer, workload, connections, 1)),
+    ...egress.filter(unknown).map(({ workload, peer, connections }) => ({
+      source: workload,
+      destination: peer,
+      label: connections,
+    })),
+    ...ingress.filter(unknown).map(({ workload, peer, connections }) => ({
+      source: peer,
+      destination: workload,
+      label: connections,
+    })),
+  ];
+}
+
+/** Pods that are not there as diamonds. */
+function dotLines(exposure: Exposure): string[] {
+  const edges = unknownEdges(exposure);
+  const own = new Set([...exposure.egress, ...exposure.ingress].map(({ workload }) => workload));
+  const peers = new Set(edges.flatMap(({ source, destination }) => [source, destination]));
+  return [
+    ...[...peers]
+      .filter((peer) => !own.has(peer))
+      .sort()
+      .map((peer) => `\t${quote(peer)} [label=${quote(peer)} color="red2" fontcolor="red2" shape=diamond]\n`),
+    ...edges.map(
+      ({ source, destination, label }) =>
+        `\t${quote(source)} -> ${quote(destination)} ` +
+        `[label=${quote(label)} color="gold2" fontcolor="darkgreen" weight=${own.has(source) ? 0.5 : 1}]\n`,
+    ),
   ];
 }

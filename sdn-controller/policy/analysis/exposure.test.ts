@@ -212,5 +212,8 @@ describe("formatExposure()", () => {
     expect(graph).toContain('"default/a[Deployment]" -> "entire-cluster" [label="TCP 1"');
     expect(graph).toContain('"default/[pod with {app=c}]" -> "default/a[Deployment]" [label="TCP 80"');
     expect(graph.endsWith("]\n}\n")).toBe(true);
+    expect(told(documents, "svg")).toContain(
+      "<title>default/a[Deployment] =&gt; entire-cluster : TCP 1</title>",
+    );
   });
 });

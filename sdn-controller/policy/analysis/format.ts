@@ -1,12 +1,13 @@
-// Connectivity as text: lines for people, CSV, Markdown, JSON, and DOT for graphviz. Pure.
+// Connectivity as text: lines for people, CSV, Markdown, JSON, DOT for graphviz, and SVG. Pure.
 
 import type { Workload } from "./cluster.js";
 import { formatConnections } from "./connection-set.js";
 import { type ConnectivityLine, endText } from "./connectivity.js";
 import type { End } from "./evaluator.js";
+import { type GraphEdge, graphSvg } from "./graph-svg.js";
 import { INGRESS_CONTROLLER } from "./ingress-controller.js";
 
-export const CONNECTIVITY_FORMATS = ["txt", "json", "csv", "md", "dot"] as const;
+export const CONNECTIVITY_FORMATS = ["txt", "json", "csv", "md", "dot", "svg"] as const;
 export type ConnectivityFormat = (typeof CONNECTIVITY_FORMATS)[number];
 
 /** Ends with a line end, except that nothing at all is the empty text. */
@@ -33,7 +34,24 @@ export function formatConnectivity(
       return formatMarkdown(["src", "dst", "conn"], rows);
     case "dot":
       return formatDot(lines, workloads);
+    case "svg":
+      return connectivitySvg(lines, workloads);
   }
+}
+
+/** `more` are drawn beside what may connect. */
+export function connectivitySvg(
+  lines: readonly ConnectivityLine[],
+  workloads: readonly Workload[],
+  more: readonly GraphEdge[] = [],
+): string {
+  const edges = lines.map(({ source, destination, connections }) => ({
+    source,
+    destination,
+    label: formatConnections(connections),
+  }));
+  const ends = workloads.map(({ text }) => text);
+  return graphSvg([...edges, ...more], ends, "Who can connect to whom");
 }
 
 /** RFC 4180, with line ends as on Unix. */
