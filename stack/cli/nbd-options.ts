@@ -2,7 +2,7 @@
 import { type Command, InvalidArgumentError, Option } from "commander";
 import { PlinthError } from "../../base/errors/index.js";
 import { inheritedListeners } from "../../base/linux/index.js";
-import { NBD_PORT, type NbdEndpoint, type NbdTls } from "../../storage-pool/index.js";
+import { NBD_PORT, type NbdEndpoint, type NbdTls, readNbdTls } from "../../storage-pool/index.js";
 
 export interface ListenFlags {
   readonly listen?: readonly NbdEndpoint["at"][];
@@ -31,7 +31,10 @@ export function withNbdListen(command: Command): Command {
     .option("--tls-psk <file>", "keys that both sides know, lines of NAME:HEXKEY");
 }
 
-/** The endpoints of the options, and of sockets that we were started with. `fallback`: when there are neither. */
+/**
+ * The endpoints of the options, and of sockets that we were started with. `fallback`: when there are neither. Throws
+ * NBD_TLS_UNUSABLE and LISTEN_FDS_INVALID.
+ */
 export function nbdEndpoints(
   flags: ListenFlags,
   exports?: readonly string[],
@@ -45,7 +48,12 @@ export function nbdEndpoints(
 
 function tlsOf(flags: ListenFlags): NbdTls | undefined {
   const { tls, tlsCertificates: certificates, tlsVerifyPeer: verifyPeer, tlsPsk: keys } = flags;
-  if (tls !== "off") return { required: tls === "require", certificates, verifyPeer, keys };
+  if (tls !== "off") {
+    const asked = { required: tls === "require", certificates, verifyPeer, keys };
+    // Before anything is made: files that cannot be used are named at once.
+    readNbdTls(asked);
+    return asked;
+  }
   if (certificates === undefined && keys === undefined && !verifyPeer) return undefined;
   throw new PlinthError("NBD_TLS_UNUSABLE", "options of TLS are given, but TLS is off", {
     remedy: "--tls on or --tls require",

@@ -17,7 +17,7 @@ const CALL_TIMEOUT_MS = 60_000;
 
 interface ServeFlags extends ListenFlags {
   readonly dir: string;
-  readonly disk: readonly string[];
+  readonly disk?: readonly string[];
   readonly size?: number;
   readonly pidFile?: string;
   readonly logDir?: string;
@@ -32,7 +32,6 @@ export function registerServe(volume: Command): void {
       "--disk <path[,path…]>",
       "directories, files or block devices of the pool when it is made (default: disk/ below DIR)",
       (text: string) => text.split(",").filter((part) => part !== ""),
-      [],
     )
     .option("--size <size>", "make volumes that are missing, with this size, e.g. 1GiB", parseSize)
     .option("--pid-file <file>", "holds the process number while clients may come");
@@ -65,7 +64,7 @@ async function start(
 ): Promise<RunningDaemon> {
   const offered = names.length === 0 ? undefined : names;
   const endpoints = nbdEndpoints(flags, offered, [{ kind: "tcp", host: "127.0.0.1", port: NBD_PORT }]);
-  const disks = flags.disk.length > 0 ? flags.disk.map((path) => resolve(path)) : [join(dir, "disk")];
+  const disks = (flags.disk ?? [join(dir, "disk")]).map((path) => resolve(path));
   const storaged = await startStoraged({ dir: openPartDirectory(dir), disks, log });
   try {
     for (const name of names) await ensureVolume(dir, name, flags.size);
@@ -95,7 +94,10 @@ async function ensureVolume(dir: string, name: string, sizeBytes: number | undef
     found = (await call("volume.get", { name: volume })) as VolumeView;
   } catch (thrown) {
     if (!(thrown instanceof PlinthError) || thrown.code !== "VOLUME_NOT_FOUND") throw thrown;
-    if (sizeBytes === undefined || snapshot !== undefined) throw thrown;
+    if (snapshot !== undefined) throw thrown;
+    if (sizeBytes === undefined) {
+      throw new PlinthError(thrown.code, thrown.message, { remedy: "--size makes one", cause: thrown });
+    }
     found = (await call("volume.create", { name: volume, sizeBytes })) as VolumeView;
   }
   if (found.damage !== undefined) throw new PlinthError("VOLUME_DAMAGED", `${volume}: ${found.damage}`);

@@ -62,21 +62,29 @@ export class PoolSyncer implements Syncer {
     if (fd !== this.#eventfd || this.#ring === undefined) return false;
     drainEventfd(fd);
     this.#ring.submit();
-    const count = this.#ring.reap();
-    for (let i = 0; i < count; i++) {
-      if ((this.#ring.results[i] as number) < 0) this.#results[this.#ring.userData[i] as number] = EIO;
-    }
-    this.#left -= count;
-    if (count > 0 && this.#left === 0) this.#finish();
+    this.#take(this.#ring);
     return true;
   }
 
-  /** Waits for what is under way. */
-  close(): void {
+  #take(ring: IoUring): void {
+    const count = ring.reap();
+    for (let i = 0; i < count; i++) {
+      if ((ring.results[i] as number) < 0) this.#results[ring.userData[i] as number] = EIO;
+    }
+    this.#left -= count;
+    if (count > 0 && this.#left === 0) this.#finish();
+  }
+
+  /** Waits for what is under way, and for what its end begins. */
+  drain(): void {
     while (this.#ring !== undefined && this.#ring.inFlight > 0) {
       this.#ring.submit(1);
-      this.#ring.reap();
+      this.#take(this.#ring);
     }
+  }
+
+  close(): void {
+    this.drain();
     this.#ring?.close();
     closeFile(this.#eventfd);
   }

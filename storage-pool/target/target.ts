@@ -98,6 +98,8 @@ interface Served {
 }
 
 const DEFAULT_NAMESPACE = "default/";
+/** Before the sockets are closed. */
+const LAST_BREATHS = 64;
 
 export class Target {
   readonly server: NbdServer;
@@ -373,8 +375,11 @@ export class Target {
     return this.blk.beginSleep();
   }
 
-  /** Ends all connections, makes everything durable and lets go of the disks. */
+  /** Answers what has come, ends all connections, makes everything durable and lets go of the disks. */
   close(): void {
+    // A guest could go on for ever.
+    for (let breath = 0; breath < LAST_BREATHS && this.endBreath(); breath++);
+    this.#syncer.drain();
     this.server.close();
     this.blk.close();
     this.#syncer.close();

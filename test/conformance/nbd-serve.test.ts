@@ -57,6 +57,10 @@ test("volumes at a TCP port and a unix socket: names, default export, read-only,
   expect([second.code, second.stderr]).toEqual([1, expect.stringContaining("EADDRINUSE")]);
   const same = await run(process.execPath, [PLINTH, "volume", "serve", "--dir", join(dir, "pool")]);
   expect([same.code, same.stderr]).toEqual([1, expect.stringContaining("ALREADY_RUNNING")]);
+  const lame = ["--tls", "require", "--tls-certificates", dir];
+  const third = await run(process.execPath, [PLINTH, "volume", "serve", "--dir", join(dir, "new"), ...lame]);
+  expect([third.code, third.stderr]).toEqual([1, expect.stringContaining("server-cert.pem")]);
+  expect(existsSync(join(dir, "new", "catalogue"))).toBe(false);
   expect(await served?.end()).toBe(0);
   expect([existsSync(socket), existsSync(pidFile)]).toEqual([false, false]);
   const [again = ""] = await serve("one", "--listen", socket, "--read-only");
