@@ -54,6 +54,9 @@ const WORKS: readonly Work[] = [
 ].filter(({ title }) => title.includes(values.only));
 
 const servers: NbdBenchServer[] = [];
+for (const signal of ["SIGINT", "SIGTERM"] as const) {
+  process.once(signal, () => void stop().then(() => process.exit(1)));
+}
 try {
   for (const name of ["plinth", ...values.peers.split(",")]) {
     const start = NBD_SERVERS.get(name);
@@ -73,7 +76,11 @@ try {
   if (values.print) for (const outcome of outcomes) print(outcome);
   else writeResults("NBD", command, outcomes, notes);
 } finally {
-  for (const server of servers) await server.end();
+  await stop();
+}
+
+async function stop(): Promise<void> {
+  for (const server of servers.splice(0)) await server.end();
   rmSync(dir, { recursive: true, force: true });
 }
 
