@@ -8,7 +8,7 @@
 // Source: VIRTIO 1.2, 5.2. Thread: the pool's worker. Hot: yes.
 import type { Epoll } from "../../base/linux/index.js";
 import {
-  GuestWindow,
+  type GuestWindow,
   POP_BAD,
   VHOST_F_LOG_ALL,
   VHOST_USER_PROTOCOL_F_BACKEND_REQ,
@@ -59,7 +59,7 @@ export class BlkConnection implements FlushWaiter {
   stalled = false;
   /** Chains were taken in this breath; see finish(). */
   busy = false;
-  readonly #window = new GuestWindow();
+  readonly #window: GuestWindow;
   readonly #requests: BlkRequests;
   readonly #flushes: FlushQueue;
   readonly #config: Uint8Array;
@@ -84,9 +84,10 @@ export class BlkConnection implements FlushWaiter {
   #canSwitch = false;
   #canFlush = false;
 
-  /** `fd`: a connected socket; the connection's from now on. */
-  constructor(fd: number, target: NbdExport, epoll: Epoll, flushes: FlushQueue) {
+  /** `fd`: a connected socket; the connection's from now on. `window`: empty, and empty again after close(). */
+  constructor(fd: number, target: NbdExport, window: GuestWindow, epoll: Epoll, flushes: FlushQueue) {
     this.target = target;
+    this.#window = window;
     this.#flushes = flushes;
     this.#config = encodeBlkConfig(target.sizeBytes);
     this.#requests = new BlkRequests(target, this.#window);
@@ -276,7 +277,6 @@ export class BlkConnection implements FlushWaiter {
     this.#epoch++;
     this.#flushCount = 0;
     this.backend.close();
-    this.#window.close();
   }
 
   /** Nothing is in flight afterwards. A sync under way answers later, to nobody. */

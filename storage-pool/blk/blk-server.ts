@@ -10,6 +10,7 @@ import {
   listenUnix,
   sysAccept,
 } from "../../base/linux/index.js";
+import { GuestWindow } from "../../base/virtio/index.js";
 import { OK } from "../errors.js";
 import type { NbdExport } from "../nbd/nbd-export.js";
 import type { FlushQueue } from "../nbd/nbd-transmission.js";
@@ -20,6 +21,8 @@ interface BlkListener {
   readonly path: string;
   readonly fd: number;
   readonly find: () => NbdExport | undefined;
+  /** One for all that connect: addresses of a closed window come back late, and a guest may connect without end. */
+  window: GuestWindow | undefined;
   connection: BlkConnection | undefined;
   /** Of the connection; −1 without one. */
   connectionFd: number;
@@ -48,7 +51,7 @@ export class BlkServer {
       closeFile(fd);
       throw new PlinthError("EPERM", `the socket ${path} cannot be given to user ${uid}`, { cause });
     }
-    this.#listeners.push({ path, fd, find, connection: undefined, connectionFd: -1 });
+    this.#listeners.push({ path, fd, find, window: undefined, connection: undefined, connectionFd: -1 });
     this.#epoll.add(fd, EPOLLIN);
   }
 
@@ -63,6 +66,7 @@ export class BlkServer {
     if (listener === undefined) return;
     this.#listeners.splice(index, 1);
     this.#end(listener);
+    listener.window?.close();
     this.#epoll.remove(listener.fd);
     closeFile(listener.fd);
     try {
@@ -171,7 +175,8 @@ export class BlkServer {
     }
     listener.connectionFd = fd;
     this.connectionCount++;
-    listener.connection = new BlkConnection(fd, target, this.#epoll, this.#flushes);
+    listener.window ??= new GuestWindow();
+    listener.connection = new BlkConnection(fd, target, listener.window, this.#epoll, this.#flushes);
   }
 
   #end(listener: BlkListener): void {

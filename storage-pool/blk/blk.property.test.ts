@@ -1,5 +1,5 @@
 // A guest's block device against a model, with requests cut into buffers anyhow; and against guests that mean harm.
-import { existsSync, mkdtempSync, rmSync } from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import fc from "fast-check";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { closeFile, createMemfd, Epoll, FileMapping, sysConnectUnix } from "../../base/linux/index.js";
@@ -240,12 +240,36 @@ test("any rings and any memory leave the server alive and the next guest served"
         rig.close();
       },
     ),
-    { numRuns: 150 },
+    { numRuns: 50 },
   );
   const next = new Rig();
   await next.guest.start();
   expect(statusOf(next.request(head(4, 0), 1, [9000]))).toBe(blk.VIRTIO_BLK_S_OK);
   next.close();
+});
+
+test("a guest that connects without end is served each time; a second one beside it is not", async () => {
+  const rig = new Rig();
+  await rig.guest.start();
+  expect(statusOf(rig.request(head(4, 0), 1, [9000]))).toBe(blk.VIRTIO_BLK_S_OK);
+  const second = sysConnectUnix(`${dir}/s`);
+  rig.pump();
+  expect([rig.server.refusedCount, rig.server.connectionCount]).toEqual([1, 1]);
+  closeFile(second);
+  rig.guest.close();
+  rig.pump();
+  const mapped = (): number => readFileSync("/proc/self/maps", "utf8").split("\n").length;
+  const before = mapped();
+  for (let i = 0; i < 50; i++) {
+    const fd = sysConnectUnix(`${dir}/s`);
+    rig.pump();
+    expect(rig.server.connectionCount).toBe(1);
+    closeFile(fd);
+    rig.pump();
+  }
+  expect(mapped()).toBeLessThan(before + 40);
+  expect(rig.server.connectionCount).toBe(0);
+  rig.server.close();
 });
 
 test("what is written into a guest that is being moved is marked: the data and the status", async () => {
