@@ -46,6 +46,8 @@ export class TlsGate {
       );
       gate.#server.listen({ fd: options.fd }, resolve);
     });
+    // A connection that could not be accepted is its client's loss, not the daemon's.
+    gate.#server.on("error", () => {});
     return gate;
   }
 
