@@ -14,8 +14,12 @@ export interface ShownFlow {
   readonly actions: readonly string[];
   readonly packets: number;
   readonly bytes: number;
+  readonly tcpFlags: number;
   readonly idleMs: number | undefined;
 }
+
+/** FIN, SYN, RST, PSH, ACK, URG, ECE, CWR, NS. */
+const TCP_LETTERS = "FSRP.UECN";
 
 /** Names of ports by their numbers in the datapath; without them the numbers are shown. */
 export type DatapathNames = ReadonlyMap<number, string>;
@@ -25,7 +29,9 @@ export function formatSeenFlow(flow: ShownFlow, names?: DatapathNames): string {
   const actions = flow.actions.map((action) =>
     /^\d+$/.test(action) ? (names?.get(Number(action)) ?? action) : action,
   );
-  const counters = `packets:${flow.packets}, bytes:${flow.bytes}, used:${used}`;
+  const letters = [...TCP_LETTERS].filter((_, bit) => (flow.tcpFlags & (1 << bit)) !== 0).join("");
+  const flags = letters === "" ? "" : `, flags:${letters}`;
+  const counters = `packets:${flow.packets}, bytes:${flow.bytes}, used:${used}${flags}`;
   return `${matchText(flow, names)}, ${counters}, actions:${actions.length === 0 ? "drop" : actions.join(",")}`;
 }
 

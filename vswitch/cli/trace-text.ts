@@ -58,7 +58,9 @@ function resumption(run: TraceRun): string {
   return `${id} - resume conntrack with ct_state=${formatStateBits(bits, undefined)}`;
 }
 
-function formatNodes(nodes: readonly TraceNode[], level: number, run: TraceRun): string {
+function formatNodes(all: readonly TraceNode[], level: number, run: TraceRun): string {
+  // What is not told is no sibling.
+  const nodes = all.filter((node) => "nodes" in node || linesOf(node, run).length > 0);
   return nodes
     .map((node, i) => {
       const inner = "nodes" in node;

@@ -21,6 +21,8 @@ export interface SeenFlow {
   /** Without the first, which made the flow. */
   readonly packets: number;
   readonly bytes: number;
+  /** TCP flags that any of them had. */
+  readonly tcpFlags: number;
   /** Since the last of them; undefined when there was none. */
   readonly idleMs: number | undefined;
 }
@@ -33,6 +35,7 @@ interface Entry {
   actions: readonly string[];
   packets: number;
   bytes: number;
+  tcpFlags: number;
   usedMs: number | undefined;
   readonly createdMs: number;
   /** How the first packet came in, and what connection tracking said of it on the way here. */
@@ -55,13 +58,14 @@ export class SeenFlows {
   /** The frame is about to come in by the port with this OpenFlow number. */
   admit(bridge: Bridge, ofport: number, frame: Uint8Array, nowMs: number): void {
     const runs = bridge.trace({ frame, inPort: ofport, ctDefault: "actual" }, nowMs, this.#bridges);
-    const states = runs.slice(1).map(stateOf);
+    const states = runs.slice(1).map((run) => numberIn(run, "ct_state"));
     for (const [index, run] of runs.entries()) {
       const key = this.#keyOf(bridge.name, run);
       const entry = this.#entries.get(key);
       if (entry !== undefined) {
         entry.packets++;
         entry.bytes += frame.byteLength;
+        entry.tcpFlags |= numberIn(run, "tcp_flags");
         entry.usedMs = nowMs;
         continue;
       }
@@ -70,7 +74,7 @@ export class SeenFlows {
         ...{ key, bridge: bridge.name, run, frame, ofport, states: states.slice(0, index), createdMs: nowMs },
         recirculation: this.#recirculationOf(bridge.name, run),
         actions: this.#actionsOf(bridge.name, run, runs),
-        ...{ packets: 0, bytes: 0, usedMs: undefined },
+        ...{ packets: 0, bytes: 0, tcpFlags: 0, usedMs: undefined },
       });
     }
   }
@@ -84,9 +88,9 @@ export class SeenFlows {
         this.#entries.delete(entry.key);
         continue;
       }
-      const { recirculation, run, actions, packets, bytes, usedMs, ofport } = entry;
+      const { recirculation, run, actions, packets, bytes, tcpFlags, usedMs, ofport } = entry;
       flows.push({
-        ...{ recirculation, start: run.start, megaflow: run.megaflow, actions, packets, bytes },
+        ...{ recirculation, start: run.start, megaflow: run.megaflow, actions, packets, bytes, tcpFlags },
         inPort: bridge.slot(ofport)?.datapathPort ?? ofport,
         idleMs: usedMs === undefined ? undefined : nowMs - usedMs,
       });
@@ -143,11 +147,12 @@ export class SeenFlows {
   }
 }
 
-function stateOf({ start }: TraceRun): number {
-  const bytes = start.match.find(({ field }) => field === "ct_state")?.value ?? [];
-  let state = 0;
-  for (const byte of bytes) state = state * 256 + byte;
-  return state;
+/** A field of the packet that the run began with; 0 when it does not have it. */
+function numberIn({ start }: TraceRun, name: "ct_state" | "tcp_flags"): number {
+  const bytes = start.match.find(({ field }) => field === name)?.value ?? [];
+  let number = 0;
+  for (const byte of bytes) number = number * 256 + byte;
+  return number;
 }
 
 function hex(bytes: Uint8Array): string {
