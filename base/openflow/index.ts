@@ -11,7 +11,7 @@ export { OFPGT } from "./group-wire.js";
 export { OFPIT } from "./instructions-wire.js";
 export { readMatchFields, writeMatchFields } from "./match-fields-wire.js";
 export { inWireOrder } from "./match-order.js";
-export { prerequisiteHolds } from "./match-wire.js";
+export { onesMask, prerequisiteHolds } from "./match-wire.js";
 export { type MessageHeader, parseHeader } from "./message-header.js";
 export { kindOf, type MessageKind, sizeFits } from "./message-kinds.js";
 export { type AnyDialect, type Dialect, encodeMessage, OPENFLOW_13, parseMessage } from "./message-wire.js";

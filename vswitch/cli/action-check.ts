@@ -141,7 +141,7 @@ export function fitsThere(field: OxmFieldName, value: Uint8Array): boolean {
   return (field !== "in_port" && field !== "actset_output") || number < 0xff00 || number >= OFPP_MAX;
 }
 
-function setsTracked(action: Action): boolean {
+export function setsTracked(action: Action): boolean {
   if (action.type === "set_field") return TRACKED.has(action.field);
   return (action.type === "load" || action.type === "move") && TRACKED.has(action.destination.field);
 }
@@ -224,7 +224,7 @@ export function fieldsOf(action: Action): readonly OxmFieldName[] {
     case "dec_nsh_ttl":
       return ["nsh_ttl"];
     case "resubmit":
-      return action.withCt ? ["nw_ttl"] : [];
+      return action.withCt ? ["ct_nw_proto"] : [];
     default:
       return [];
   }

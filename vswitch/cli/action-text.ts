@@ -1,8 +1,10 @@
 // Actions and instructions as people write them: "ct(commit,zone=1),output:2,goto_table:5". Pure.
 // Source: ovs-actions(7). Invariant: what is formatted parses to the same value, but that a masked set_field parses to
 // the loads that stand for it in OpenFlow 1.3.
+import { PlinthError } from "../../base/errors/index.js";
 import {
   type Action,
+  type BitRange,
   isLoadable,
   loadsOf,
   type Match,
@@ -11,9 +13,12 @@ import {
   OFP13_VERSION,
   OFP15_VERSION,
   OFPP_CONTROLLER,
+  OFPP_IN_PORT,
+  OFPP_LOCAL,
   OXM_FIELDS,
   OXM_NAMES,
   type OxmFieldName,
+  onesMask,
   type SetFieldAction,
   type SetFieldForm,
   setFieldOf,
@@ -21,7 +26,7 @@ import {
 import { formatCt, formatNat, parseCt, parseNat } from "./ct-text.js";
 import { flowTextError } from "./errors.js";
 import { exactProtocols } from "./field-protocols.js";
-import type { PortNumbers } from "./field-reader.js";
+import { type PortNumbers, readFieldText } from "./field-reader.js";
 import {
   actionFieldNamed,
   bytesToNumber,
@@ -29,11 +34,14 @@ import {
   formatFieldValue,
   formatHex,
   formatPort,
+  isFieldName,
   numberToBytes,
   parseFieldValue,
   parseNumber,
   parsePort,
   parseSmall,
+  portOr,
+  smallOr,
 } from "./field-text.js";
 import {
   formatHeaderAction,
@@ -63,6 +71,8 @@ const U32 = 0xffffffff;
 const WHOLE_PACKET = 0xffff;
 const NESTING_MAX = 4;
 const VLAN_PRESENT = 0x1000;
+const TRUNCATED_MIN = 14;
+const NEVER_SET: ReadonlySet<OxmFieldName> = new Set<OxmFieldName>(["eth_type", "ip_proto", "mpls_bos"]);
 const LOAD_BITS_MAX = 64;
 
 /** What the words before in a list of actions, and the flow's match, make of the packet. */
@@ -124,7 +134,7 @@ const LENIENT: ReadonlySet<string> = new Set([
 /** Usually one action; some words of OpenFlow 1.0 are several in 1.3. */
 export function parseAction(text: string, context: ActionContext): Action[] {
   const [name, argument] = splitName(text);
-  if (/^\d+$/.test(name) || /^(IN_PORT|NORMAL|FLOOD|ALL|LOCAL|TABLE)$/i.test(name))
+  if (/^\d+$/.test(name) || /^(IN_PORT|NORMAL|FLOOD|ALL|LOCAL|TABLE|ANY|NONE)$/i.test(name))
     return [outputTo(parsePort(name))];
   const build = ACTIONS[name.toLowerCase()];
   if (build === undefined) throw flowTextError(`unknown action ${name.slice(0, 60)}`);
@@ -153,18 +163,43 @@ const outputTo = (port: number): Action => ({
 function parseOutput(argument: string): Action {
   if (/^(port|max_len)=/.test(argument)) {
     const options = new Map(splitList(argument).map(splitPair));
-    const port = parsePort(options.get("port") ?? "");
-    const maxLength = parseSmall(options.get("max_len") ?? "", U32);
-    return { type: "output_trunc", port, maxLength };
+    return parseTruncated(options.get("port") ?? "", options.get("max_len") ?? "");
   }
-  if (!argument.includes("[")) return outputTo(parsePort(argument));
-  return { type: "output_reg", source: parseRange(argument), maxLength: WHOLE_PACKET };
+  const isRange = isFieldName(argument.split("[")[0] as string);
+  if (!isRange) return outputTo(portOr(argument, `${argument}: output to unknown port`));
+  return { type: "output_reg", source: outputRange(argument), maxLength: WHOLE_PACKET };
+}
+
+function outputRange(text: string): BitRange {
+  try {
+    return parseRange(text);
+  } catch (thrown) {
+    if (thrown instanceof PlinthError) throw flowTextError(`${text}: output to unknown port`);
+    throw thrown;
+  }
+}
+
+function parseTruncated(portText: string, lengthText: string): Action {
+  const port = portOr(portText, `output to unknown truncate port: ${portText}`);
+  if (port > 0xffffff00 && port !== OFPP_LOCAL && port !== OFPP_IN_PORT)
+    throw flowTextError(`output to unsupported truncate port: ${portText}`);
+  const maxLength = smallOr(lengthText, U32, `invalid numeric format ${lengthText}`);
+  if (maxLength < TRUNCATED_MIN)
+    throw flowTextError(`max_len ${maxLength} is less than the minimum value ${TRUNCATED_MIN}`);
+  return { type: "output_trunc", port, maxLength };
 }
 
 /** `context` is given where the word is set_field itself. */
 function setField(name: string, argument: string, context?: ActionContext): Action[] {
+  if (!isFieldName(name)) throw flowTextError(`${name} is not a valid OXM field name`);
   const field = actionFieldNamed(name);
-  const { value, mask } = parseFieldValue(field, argument);
+  // What may be matched but not set.
+  if (context !== undefined && (!field.writable || NEVER_SET.has(field.name)))
+    throw flowTextError(`${name} is read-only`);
+  const { value, mask: given } =
+    context === undefined ? parseFieldValue(field, argument) : readFieldText(field, argument);
+  const ones = onesMask(field, value.byteLength);
+  const mask = given?.every((byte, i) => byte === ones[i]) ? undefined : given;
   context?.carriers.restrict(exactProtocols(field.name));
   if (mask === undefined) {
     const action = { type: "set_field", field: field.name, value } as const;
@@ -210,7 +245,14 @@ function setVlan(
 
 function setTransport(end: "src" | "dst", argument: string, { protocol }: ActionContext): Action[] {
   const prefix = { 6: "tcp", 17: "udp", 132: "sctp" }[protocol ?? -1] ?? "tcp";
+  const name = end === "src" ? "source" : "destination";
+  smallOr(argument, 0xffff, `invalid ${name} port "${argument}"`);
   return setField(`${prefix}_${end}`, argument);
+}
+
+/** A number that no 8 bits hold is another fault than one that is no priority. */
+function pcpRefusal(argument: string): string {
+  return Number(argument) <= 255 ? `${argument}: not a valid VLAN PCP` : `invalid VLAN PCP "${argument}"`;
 }
 
 function setTunnel(argument: string, form: "set_tunnel" | "set_tunnel64"): Action {
@@ -220,7 +262,7 @@ function setTunnel(argument: string, form: "set_tunnel" | "set_tunnel64"): Actio
 }
 
 function setDscp(argument: string): Action {
-  const tos = parseSmall(argument, 255);
+  const tos = smallOr(argument, 255, `invalid TOS "${argument}"`);
   if ((tos & 3) !== 0) throw flowTextError(`${tos}: not a valid TOS`);
   return { type: "set_field", field: "ip_dscp", value: Uint8Array.of(tos >> 2) };
 }
@@ -233,22 +275,31 @@ const ACTIONS: Readonly<Record<string, Build>> = Object.assign(Object.create(nul
   output: parseOutput,
   controller: parseController,
   group: (argument) => ({ type: "group", groupId: parseSmall(argument, U32) }),
-  set_queue: (argument) => ({ type: "set_queue", queueId: parseSmall(argument, U32) }),
+  set_queue: (argument) => ({
+    type: "set_queue",
+    queueId: smallOr(argument, U32, `invalid numeric format ${argument}`),
+  }),
   pop_queue: () => ({ type: "pop_queue" }),
   enqueue: (argument, context) => {
-    const [port, queue] = argument.split(/[:,]/, 2) as [string, string?];
-    const queueId = parseSmall(queue ?? "", U32);
-    const output: Action = { type: "output", port: parsePort(port), maxLength: WHOLE_PACKET };
+    const [portText, queue = ""] = argument.split(/[:,]/, 2) as [string, string?];
+    const port = portOr(portText, `${portText}: enqueue to unknown port`);
+    const queueId = smallOr(queue, U32, `invalid numeric format ${queue}`);
+    const output: Action = { type: "output", port, maxLength: WHOLE_PACKET };
     const end: Action =
       context.version === OFP10_VERSION ? { type: "set_queue", queueId: 0 } : { type: "pop_queue" };
     return [{ type: "set_queue", queueId }, output, end];
   },
   push_vlan: (argument, { carriers }) => {
     carriers.restrict(P_OF11_UP);
-    return { type: "push_vlan", etherType: etherType(argument || "0x8100") };
+    const type = smallOr(argument || "0x8100", 0xffff, `invalid ethertype "${argument}"`);
+    if (type !== 0x8100 && type !== 0x88a8) throw flowTextError(`${argument}: not a valid VLAN ethertype`);
+    return { type: "push_vlan", etherType: type };
   },
   push_mpls: (argument) => ({ type: "push_mpls", etherType: etherType(argument) }),
-  pop_mpls: (argument) => ({ type: "pop_mpls", etherType: etherType(argument) }),
+  pop_mpls: (argument) => ({
+    type: "pop_mpls",
+    etherType: smallOr(argument, 0xffff, `invalid pop_mpls "${argument}"`),
+  }),
   push_pbb: (argument) => ({ type: "push_pbb", etherType: etherType(argument) }),
   pop_vlan: () => ({ type: "pop_vlan" }),
   strip_vlan: () => ({ type: "pop_vlan" }),
@@ -260,22 +311,39 @@ const ACTIONS: Readonly<Record<string, Build>> = Object.assign(Object.create(nul
   dec_mpls_ttl: () => ({ type: "dec_mpls_ttl" }),
   copy_ttl_out: () => ({ type: "copy_ttl_out" }),
   copy_ttl_in: () => ({ type: "copy_ttl_in" }),
-  mod_nw_ttl: (argument) => ({ type: "set_nw_ttl", ttl: parseSmall(argument, 255) }),
-  set_mpls_ttl: (argument) => ({ type: "set_mpls_ttl", ttl: parseSmall(argument, 255) }),
+  mod_nw_ttl: (argument) => ({
+    type: "set_nw_ttl",
+    ttl: smallOr(argument, 255, `invalid TTL "${argument}"`),
+  }),
+  set_mpls_ttl: (argument) => ({
+    type: "set_mpls_ttl",
+    ttl: smallOr(argument, 255, `invalid MPLS TTL "${argument}"`),
+  }),
   set_mpls_label: (argument) => setField("mpls_label", argument),
-  set_mpls_tc: (argument) => setField("mpls_tc", argument),
+  set_mpls_tc: (argument) => {
+    const refusal =
+      Number(argument) <= 255 ? `${argument}: invalid MPLS TC` : `invalid MPLS TC "${argument}"`;
+    return { type: "set_field", field: "mpls_tc", value: Uint8Array.of(smallOr(argument, 7, refusal)) };
+  },
   mod_dl_src: (argument) => setField("eth_src", argument),
   mod_dl_dst: (argument) => setField("eth_dst", argument),
   mod_nw_src: (argument) => setField("ipv4_src", argument),
   mod_nw_dst: (argument) => setField("ipv4_dst", argument),
   mod_nw_tos: setDscp,
-  mod_nw_ecn: (argument) => setField("ip_ecn", argument),
+  mod_nw_ecn: (argument) => {
+    const refusal = Number(argument) <= 255 ? `${argument}: not a valid ECN` : `invalid ECN "${argument}"`;
+    return { type: "set_field", field: "ip_ecn", value: Uint8Array.of(smallOr(argument, 3, refusal)) };
+  },
   mod_tp_src: (argument, context) => setTransport("src", argument, context),
   mod_tp_dst: (argument, context) => setTransport("dst", argument, context),
-  mod_vlan_vid: (argument, context) => setVlan("vlan_vid", parseSmall(argument, 4095), context, true),
-  mod_vlan_pcp: (argument, context) => setVlan("vlan_pcp", parseSmall(argument, 7), context, true),
-  set_vlan_vid: (argument, context) => setVlan("vlan_vid", parseSmall(argument, 4095), context, false),
-  set_vlan_pcp: (argument, context) => setVlan("vlan_pcp", parseSmall(argument, 7), context, false),
+  mod_vlan_vid: (argument, context) =>
+    setVlan("vlan_vid", smallOr(argument, 4095, `${argument}: not a valid VLAN VID`), context, true),
+  mod_vlan_pcp: (argument, context) =>
+    setVlan("vlan_pcp", smallOr(argument, 7, pcpRefusal(argument)), context, true),
+  set_vlan_vid: (argument, context) =>
+    setVlan("vlan_vid", smallOr(argument, 4095, `${argument}: not a valid VLAN VID`), context, false),
+  set_vlan_pcp: (argument, context) =>
+    setVlan("vlan_pcp", smallOr(argument, 7, pcpRefusal(argument)), context, false),
   set_tunnel: (argument) => setTunnel(argument, "set_tunnel"),
   set_tunnel64: (argument) => setTunnel(argument, "set_tunnel64"),
   set_field: (argument, context) => {
@@ -296,7 +364,7 @@ const ACTIONS: Readonly<Record<string, Build>> = Object.assign(Object.create(nul
   },
   move: (argument) => {
     const [from, to] = splitArrow(argument);
-    const [source, destination] = [parseRange(from), parseRange(to)];
+    const [source, destination] = [parseRange(from, argument), parseRange(to)];
     if (source.bits !== destination.bits)
       throw flowTextError(
         `${argument}: source field is ${source.bits} bits wide but destination is ${destination.bits} bits wide`,

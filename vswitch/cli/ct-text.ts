@@ -2,7 +2,7 @@
 // Source: ovs-actions(7). Invariant: what is formatted parses to the same value.
 import type { Action, CtAction, NatAction } from "../../base/openflow/index.js";
 import { flowTextError } from "./errors.js";
-import { formatIpv6, parseIpv4, parseIpv6, parseSmall } from "./field-text.js";
+import { formatIpv6, parseIpv4, parseIpv6, parseSmall, smallOr } from "./field-text.js";
 import { formatRange, parseRange, splitList, splitPair } from "./range-text.js";
 
 const ALGS: Readonly<Record<string, number>> = { ftp: 21, tftp: 69 };
@@ -26,8 +26,8 @@ export function parseCt(argument: string, parseNested: (text: string) => Action[
     if (part === "commit") action.commit = true;
     else if (part === "force") action.force = true;
     else if (key === "zone") action.zone = /^\d/.test(value) ? parseSmall(value, 0xffff) : parseRange(value);
-    else if (key === "table") action.tableId = parseSmall(value, 254);
-    else if (key === "alg" && Object.hasOwn(ALGS, value)) action.alg = ALGS[value] as number;
+    else if (key === "table") action.tableId = tableOf(value);
+    else if (key === "alg") action.alg = helperOf(value);
     else if (part.startsWith("exec(") && part.endsWith(")")) execs.push(...parseNested(part.slice(5, -1)));
     else if (part === "nat") nats.push(parseNat(""));
     else if (part.startsWith("nat(") && part.endsWith(")")) nats.push(parseNat(part.slice(4, -1)));
@@ -36,6 +36,18 @@ export function parseCt(argument: string, parseNested: (text: string) => Action[
   if (action.force && !action.commit) throw flowTextError('"force" flag requires "commit" flag.');
   action.actions = [...nats, ...execs];
   return action;
+}
+
+function tableOf(text: string): number {
+  const table = smallOr(text, 255, `unknown table "${text}"`);
+  if (table === 255) throw flowTextError("invalid table 0xff");
+  return table;
+}
+
+function helperOf(name: string): number {
+  const helper = Object.hasOwn(ALGS, name) ? ALGS[name] : undefined;
+  if (helper === undefined) throw flowTextError(`invalid conntrack helper "${name}"`);
+  return helper;
 }
 
 export function parseNat(argument: string): NatAction {

@@ -29,8 +29,8 @@ const OFPP_NONE = 0xffffffff;
 /** Throws FLOW_TEXT_INVALID. `ports` are those of the switch, where there is one. */
 export function readFieldText(field: OxmField, text: string, ports?: PortNumbers): FieldValue {
   const read = readRaw(field, text, ports);
-  if (read.mask !== undefined && !field.maskable && !isExact(field, read.mask))
-    throw flowTextError(`${text}: invalid mask for field ${nameOf(field)}`);
+  const isPartial = read.mask !== undefined && !isExact(field, read.mask) && bytesToNumber(read.mask) !== 0n;
+  if (isPartial && !field.maskable) throw flowTextError(`${text}: invalid mask for field ${nameOf(field)}`);
   return read;
 }
 
@@ -164,7 +164,9 @@ function readInteger(field: OxmField, text: string): FieldValue {
 
 function integer(field: OxmField, text: string, part: string, what: "value" | "mask"): bigint {
   if (!INTEGER.test(part)) throw flowTextError(`${text}: bad syntax for ${nameOf(field)} ${what}`);
-  const number = BigInt(part);
+  const given = BigInt(part);
+  // All ones of 64 bits, as C reads it.
+  const number = given < 0n && field.size >= 8 ? BigInt.asUintN(64, given) : given;
   const bits = what === "mask" ? field.size * 8 : field.bits;
   if (number < 0n || number >= 1n << BigInt(bits))
     throw flowTextError(`${text}: ${what} too large for ${field.size}-byte field ${nameOf(field)}`);

@@ -1,5 +1,6 @@
 // Values of match fields as people write them: addresses, numbers, connection states. Pure.
 // Source: ovs-fields(7). Invariant: what is formatted parses to the same value.
+import { PlinthError } from "../../base/errors/index.js";
 import {
   OFPP_ANY,
   OFPP_CONTROLLER,
@@ -33,6 +34,10 @@ export function fieldNamed(name: string): OxmField {
   const field = BY_NAME.get(name);
   if (field === undefined) throw flowTextError(`there is no field "${name.slice(0, 60)}"`);
   return field;
+}
+
+export function isFieldName(name: string): boolean {
+  return BY_NAME.has(name);
 }
 
 /** The same inside an action, where in_port has 16 bits as the header NXM_OF_IN_PORT. */
@@ -224,12 +229,32 @@ const PORT_NAMES: readonly (readonly [string, number])[] = [
   ["CONTROLLER", OFPP_CONTROLLER],
   ["LOCAL", OFPP_LOCAL],
   ["ANY", OFPP_ANY],
+  ["NONE", OFPP_ANY],
   ["UNSET", 0xfffffff7],
 ];
+
+/** As parsePort(); what is none is refused in the words of `refusal`. */
+export function portOr(text: string, refusal: string): number {
+  try {
+    return parsePort(text);
+  } catch (thrown) {
+    if (thrown instanceof PlinthError) throw flowTextError(refusal);
+    throw thrown;
+  }
+}
+
+/** A whole number of at most `max`, or the refusal. */
+export function smallOr(text: string, max: number, refusal: string): number {
+  const number = /^(\d{1,15}|0x[0-9a-fA-F]{1,13})$/.test(text) ? Number(text) : Number.NaN;
+  if (!(number <= max)) throw flowTextError(refusal);
+  return number;
+}
 
 export function parsePort(text: string): number {
   const reserved = PORT_NAMES.find(([name]) => name === text.toUpperCase());
   if (reserved !== undefined) return reserved[1];
+  // Ports are not written in hexadecimal.
+  if (/^0x/i.test(text)) throw flowTextError(`${text.slice(0, 60)} is no port`);
   const port = parseSmall(text, 0xffffffff);
   // The 16-bit numbers that ovs-ofctl and the database use for reserved ports.
   return port >= 0xfff8 && port <= 0xffff ? port + 0xffff0000 : port;

@@ -66,6 +66,8 @@ export interface ParseFlowOptions {
   readonly ports?: PortNumbers | undefined;
   /** Whose actions are wanted, by the number on the wire; default: 1.3. */
   readonly version?: number;
+  /** The flow is to be added: it has one cookie. */
+  readonly isNew?: boolean;
 }
 
 const FLOW_TEXT_LENGTH_MAX = 64 * 1024;
@@ -130,6 +132,8 @@ export function parseFlow(text: string, options: ParseFlowOptions = {}): FlowTex
   if (flow.tableId !== undefined) carriers.restrict(P_TABLE_ID);
   if (flow.cookieMask !== 0n) carriers.restrict(P_NXM_OF11_UP);
   const { tableId } = flow;
+  if (options.isNew === true && flow.cookieMask !== 0n)
+    throw flowTextError("flow additions cannot use a cookie mask");
   const context = { version: options.version ?? OFP13_VERSION, carriers, ports, flow: { match, tableId } };
   const instructions = actions === undefined ? undefined : parseInstructions(actions, context);
   return { ...flow, match, notes, instructions, protocols: carriers.set };

@@ -26,7 +26,7 @@ export function parseEncap(argument: string): EncapAction {
   const match = /^\s*(\w+)\s*(?:\(([\s\S]*)\))?\s*$/.exec(argument);
   const name = match?.[1] ?? "";
   const packetType = Object.hasOwn(PACKET_TYPES, name) ? PACKET_TYPES[name] : undefined;
-  if (packetType === undefined) throw flowTextError(`Encap hdr not supported: ${argument}`);
+  if (packetType === undefined) throw flowTextError("Encap hdr not supported: ");
   const properties = splitList(match?.[2] ?? "").map((part) => parseProperty(part, name));
   return { type: "encap", packetType, properties };
 }

@@ -5,11 +5,12 @@ import {
   type Action,
   type Instruction,
   type Match,
+  OFPP_ANY,
   OXM_FIELDS,
   type OxmFieldName,
 } from "../../base/openflow/index.js";
 import { Prerequisites } from "../flow/index.js";
-import { fieldsOf, isLearnable, listFault } from "./action-check.js";
+import { fieldsOf, isLearnable, listFault, setsTracked } from "./action-check.js";
 import {
   type ActionContext,
   type ActionOptions,
@@ -21,7 +22,7 @@ import {
   splitName,
 } from "./action-text.js";
 import { flowTextError } from "./errors.js";
-import { formatHex, parseNumber, parseSmall } from "./field-text.js";
+import { formatHex, parseNumber, parseSmall, smallOr } from "./field-text.js";
 import { P_NXM_OF11_UP, P_OF10, P_OF13_UP } from "./protocol-set.js";
 import { splitList } from "./range-text.js";
 
@@ -93,7 +94,7 @@ function parseInstruction(
       return { type: "goto_table", tableId: parseSmall(argument, 254) };
     case "meter":
       carriers.restrict(P_OF13_UP);
-      return { type: "meter", meterId: parseSmall(argument, U32) };
+      return { type: "meter", meterId: smallOr(argument, U32, `invalid numeric format ${argument}`) };
     case "clear_actions":
       return { type: "clear_actions" };
     case "apply_actions":
@@ -122,9 +123,15 @@ function checkFlow(
   { match, tableId }: { readonly match: Match; readonly tableId: number | undefined },
 ): void {
   checkTurns(applied);
+  if (applied.some(setsTracked)) throw flowTextError("cannot set CT fields outside of ct action");
+  if (applied.some(({ type }) => type === "nat"))
+    throw flowTextError('Cannot have NAT action outside of "ct" action');
+  if (applied.some((one) => one.type === "output" && one.port === OFPP_ANY))
+    throw inconsistent("OFPBAC_BAD_OUT_PORT");
   const fault = listFault(applied);
   if (fault !== undefined) throw inconsistent(fault);
   checkFields(applied, new Prerequisites(match), context);
+  if (context.carriers.set === 0) throw inconsistent("OFPBAC_MATCH_INCONSISTENT");
   const jump = instructions.find((one) => one.type === "goto_table");
   if (jump !== undefined && tableId !== undefined && tableId !== TABLE_ANY && jump.tableId <= tableId)
     throw inconsistent("OFPBIC_BAD_TABLE_ID");
@@ -150,9 +157,18 @@ function checkFields(actions: readonly Action[], known: Prerequisites, context: 
       context.carriers.restrict(P_OF10);
     }
     if (action.type === "learn" && !isLearnable(action)) throw inconsistent("OFPBAC_MATCH_INCONSISTENT");
+    if (action.type === "ct" && !action.actions.every((inner) => fitsFamily(inner, known)))
+      throw inconsistent("OFPBAC_MATCH_INCONSISTENT");
     if (action.type === "clone") checkFields(action.actions, known.fork(), context);
-    known.after(action);
+    // What a packet is behind these is not known, but held to be what it was.
+    if (action.type !== "resubmit" && action.type !== "pop_vlan") known.after(action);
   }
+}
+
+/** Whether a translation is to addresses that the packet can have. */
+function fitsFamily(action: Action, known: Prerequisites): boolean {
+  if (action.type !== "nat" || action.addressMin === undefined) return true;
+  return known.allows(action.addressMin.byteLength === 4 ? "ipv4" : "ipv6");
 }
 
 function prerequisiteOf(field: OxmFieldName) {

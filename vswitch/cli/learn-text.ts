@@ -12,6 +12,7 @@ import {
   bytesToNumber,
   formatFieldValue,
   formatHex,
+  isFieldName,
   numberToBytes,
   parseFieldValue,
   parseNumber,
@@ -71,12 +72,14 @@ export function parseLearn(argument: string): LearnAction {
   for (const part of splitList(argument)) {
     const [key, value] = splitPair(part);
     const number = value !== undefined && Object.hasOwn(NUMBERS, key) ? NUMBERS[key] : undefined;
+    if (key === "table" && value === "255")
+      throw flowTextError(`${argument}: table id 255 not valid for \`learn' action`);
     if (number !== undefined) action[number[0]] = parseSmall(value as string, number[1]);
     else if (key === "cookie") action.cookie = parseNumber(value ?? "", U64);
     else if (key === "result_dst") action.result = oneBit(parseRange(value ?? ""));
     else if (part === "send_flow_rem") action.sendFlowRemoved = true;
     else if (part === "delete_learned") action.deleteLearned = true;
-    else specs.push(parseSpec(part));
+    else specs.push(parseSpec(part, argument));
   }
   return action;
 }
@@ -86,7 +89,8 @@ function oneBit(range: BitRange): BitRange {
   return range;
 }
 
-function parseSpec(text: string): LearnSpec {
+/** `whole` is all of the argument, to be told. */
+function parseSpec(text: string, whole: string): LearnSpec {
   if (text.startsWith("output:")) return { kind: "output", source: parseRange(text.slice(7)) };
   if (text.startsWith("load:")) {
     const [from, to] = splitArrow(text.slice(5));
@@ -94,6 +98,7 @@ function parseSpec(text: string): LearnSpec {
     return { kind: "load", source: parseSource(from, destination), destination };
   }
   const [key, value] = splitPair(text);
+  if (!isFieldName(key.split("[")[0] as string)) throw flowTextError(`${whole}: unknown keyword ${key}`);
   const destination = parseRange(key);
   if (value === undefined) return { kind: "match", source: destination, destination };
   return { kind: "match", source: parseSource(value, destination), destination };

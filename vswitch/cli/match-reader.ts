@@ -20,6 +20,7 @@ import {
   bytesToNumber,
   type FieldValue,
   fieldNamed,
+  formatHex,
   numberToBytes,
   parseNumber,
 } from "./field-text.js";
@@ -77,9 +78,9 @@ export class MatchReader {
   takeField(key: string, text: string): boolean {
     const port = Object.hasOwn(PORT_WORDS, key) ? PORT_WORDS[key] : undefined;
     if (port !== undefined) {
-      const { value, mask } = readFieldText(OXM_FIELDS[`tcp_${port}`], text);
-      const field = key.startsWith("sctp") ? `sctp_${port}` : `tcp_${port}`;
-      this.#carriers.restrict(protocolsOf({ field: field as OxmFieldName, value, ...(mask && { mask }) }));
+      const field = `${key.startsWith("tp") ? "tcp" : key.split("_")[0]}_${port}` as OxmFieldName;
+      const { value, mask } = readFieldText(OXM_FIELDS[field], text);
+      this.#carriers.restrict(protocolsOf({ field, value, ...(mask && { mask }) }));
       this.#transport.set(port, text);
       return true;
     }
@@ -100,7 +101,8 @@ export class MatchReader {
     const { field, offset, bits } = parseRange(key);
     const { isVariable } = OXM_FIELDS[field];
     const number = parseNumber(text);
-    if (number >= 1n << BigInt(bits)) throw flowTextError(`${text}: value too large for ${key}`);
+    if (number >= 1n << BigInt(bits))
+      throw flowTextError(`${key}: value ${formatHex(number)} does not fit into ${bits} bits`);
     const part = ((1n << BigInt(bits)) - 1n) << BigInt(offset);
     // The other bits stay as they were asked for before.
     const before = this.#entries.get(field);

@@ -12,7 +12,7 @@ import {
   type ResubmitAction,
 } from "../../base/openflow/index.js";
 import { flowTextError } from "./errors.js";
-import { formatPort, parsePort, parseSmall } from "./field-text.js";
+import { formatPort, parsePort, parseSmall, portOr, smallOr } from "./field-text.js";
 import { formatRange, parseRange, splitArrow, splitList, splitPair } from "./range-text.js";
 
 const U32 = 0xffffffff;
@@ -21,7 +21,8 @@ const REASONS: readonly PacketInReason[] = ["no_match", "action", "invalid_ttl"]
 
 export function parseController(argument: string): Action {
   if (argument === "" || /^\d+$/.test(argument)) {
-    const maxLength = argument === "" ? WHOLE_PACKET : parseSmall(argument, WHOLE_PACKET);
+    const refusal = `invalid max_len "${argument}"`;
+    const maxLength = argument === "" ? WHOLE_PACKET : smallOr(argument, WHOLE_PACKET, refusal);
     return { type: "output", port: OFPP_CONTROLLER, maxLength };
   }
   const action: { -readonly [K in keyof ControllerAction]: ControllerAction[K] } = {
@@ -78,6 +79,7 @@ export function formatController(action: ControllerAction): string {
 
 /** Bytes of a note; what is missing to the size that fits the wire is zero. */
 export function parseNote(argument: string): Action {
+  if (!/^([0-9a-fA-F]{2}\.?)*$/.test(argument)) throw flowTextError("bad hex digit in `note' argument");
   const bytes = parseHex(argument);
   const data = new Uint8Array(6 + 8 * Math.max(0, Math.ceil((bytes.byteLength - 6) / 8)));
   data.set(bytes);
@@ -89,8 +91,10 @@ export function parseResubmit(argument: string): ResubmitAction {
   if (ct !== undefined && ct !== "ct") throw flowTextError(`${ct.slice(0, 60)}: unknown parameter`);
   return {
     type: "resubmit",
-    port: port === undefined || port === "" ? OFPP_IN_PORT : parsePort(port),
-    tableId: table === undefined || table === "" ? 255 : parseSmall(table, 255),
+    port:
+      port === undefined || port === "" ? OFPP_IN_PORT : portOr(port, `${port}: resubmit to unknown port`),
+    tableId:
+      table === undefined || table === "" ? 255 : smallOr(table, 255, `${table}: resubmit to unknown table`),
     withCt: ct === "ct",
   };
 }
@@ -128,6 +132,11 @@ export function parseMultipath(argument: string): MultipathAction {
   const [fields, basis, algorithm, links, arg, destination, more] = argument.split(",");
   if (destination === undefined || more !== undefined)
     throw flowTextError(`${argument.slice(0, 60)}: multipath takes six arguments`);
+  const known = (name: string | undefined, names: readonly string[], what: string): void => {
+    if (!names.includes(name ?? "")) throw flowTextError(`${argument}: unknown ${what} \`${name}'`);
+  };
+  known(fields, HASH_FIELDS, "fields");
+  known(algorithm, LINK_ALGORITHMS, "algorithm");
   const linkMax = parseSmall(links as string, 65536) - 1;
   if (linkMax < 0)
     throw flowTextError(`${argument.slice(0, 60)}: n_links 0 is not in valid range 1 to 65536`);

@@ -28,10 +28,10 @@ export async function parseFlowVerb(
   [text = ""]: readonly string[],
   flags: OfctlFlags,
 ): Promise<number> {
-  const flow = parseFlow(text, { parts: FLOW_PARTS });
+  const flow = parseFlow(text, { parts: FLOW_PARTS, isNew: true });
   flowModOf("add", flow);
   return tellFlows(io, flags, [flow], (version) => [
-    flowModOf("add", parseFlow(text, { parts: FLOW_PARTS, version })) as OpenFlowMessage,
+    flowModOf("add", parseFlow(text, { parts: FLOW_PARTS, isNew: true, version })) as OpenFlowMessage,
   ]);
 }
 

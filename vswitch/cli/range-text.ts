@@ -2,7 +2,7 @@
 // Source: ovs-actions(7).
 import { type BitRange, OXM_FIELDS, OXM_NAMES } from "../../base/openflow/index.js";
 import { flowTextError } from "./errors.js";
-import { actionFieldNamed } from "./field-text.js";
+import { actionFieldNamed, isFieldName } from "./field-text.js";
 
 /** Splits at commas outside parentheses. Throws FLOW_TEXT_INVALID when those do not pair. */
 export function splitList(text: string): string[] {
@@ -36,15 +36,19 @@ export function splitArrow(text: string): [string, string] {
   return [text.slice(0, at).trim(), text.slice(at + 2).trim()];
 }
 
-/** FIELD, FIELD[], FIELD[BIT] or FIELD[FIRST..LAST]. */
-export function parseRange(text: string): BitRange {
+/** `whole` is what is told when the part is wrong. FIELD, FIELD[], FIELD[BIT] or FIELD[FIRST..LAST]. */
+export function parseRange(text: string, whole = text): BitRange {
   const match = /^([A-Za-z_0-9]+)(?:\[(?:(\d{1,3})(?:\.\.(\d{1,3}))?)?\])?$/.exec(text.trim());
   if (match === null) throw flowTextError(`"${text.slice(0, 60)}" is no part of a field`);
-  const field = actionFieldNamed(match[1] as string);
+  const name = match[1] as string;
+  if (!isFieldName(name)) throw flowTextError(`${whole}: unknown field \`${name}'`);
+  const field = actionFieldNamed(name);
   const offset = Number(match[2] ?? 0);
   const last = match[3] === undefined ? (match[2] === undefined ? field.bits - 1 : offset) : Number(match[3]);
-  if (last < offset || last >= field.bits)
-    throw flowTextError(`"${text}" is outside the ${field.bits} bits of the field`);
+  const bound = `is not valid because field is only ${field.bits} bits wide`;
+  if (offset >= field.bits) throw flowTextError(`${whole}: starting bit ${offset} ${bound}`);
+  if (last >= field.bits) throw flowTextError(`${whole}: ending bit ${last} ${bound}`);
+  if (last < offset) throw flowTextError(`${text}: starting bit ${offset} is after ending bit ${last}`);
   return { field: field.name, offset, bits: last - offset + 1 };
 }
 
