@@ -33,7 +33,7 @@ const VALUES: readonly (readonly [OxmFieldName, string, string])[] = [
   ["actset_output", "unset", "UNSET"],
   ["actset_output", "5", "5"],
   ["in_port", "local", "LOCAL"],
-  ["nxm_in_port", "0xfffe", "LOCAL"],
+  ["nxm_in_port", "65534", "LOCAL"],
   ["ipv6_flabel", "0x1/0xf", "0x00001/0x0000f"],
   ["vlan_tci", "0/0x1fff", "0x0000/0x1fff"],
   ["reg15", "7/15", "0x7/0xf"],
