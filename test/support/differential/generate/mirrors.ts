@@ -8,6 +8,8 @@ export interface MirrorOptions {
   /** Ports at the end that mirrors may send to. */
   readonly outputs: number;
   readonly vlans: readonly number[];
+  /** Ports that a mirror may select for what leaves by them; any number if not given. One at most leaves out select_all. */
+  readonly destinationsMax?: number;
 }
 
 /**
@@ -26,16 +28,19 @@ export function mirrors(options: MirrorOptions): fc.Arbitrary<string[][]> {
     ]);
 }
 
-function mirror({ ports, outputs, vlans }: MirrorOptions, alone: boolean): fc.Arbitrary<string[]> {
+function mirror(
+  { ports, outputs, vlans, destinationsMax = ports }: MirrorOptions,
+  alone: boolean,
+): fc.Arbitrary<string[]> {
   const names = portNames(ports);
   const selectable = alone ? names : names.slice(0, -outputs);
   const span = fc.constantFrom(...names.slice(-outputs)).map((name) => `output_port=@${name}`);
   const rspan = fc.constantFrom(...vlans.filter((vlan) => vlan !== 0)).map((vlan) => `output_vlan=${vlan}`);
   return fc
     .record({
-      all: alone ? fc.boolean() : fc.constant(false),
+      all: alone && destinationsMax > 1 ? fc.boolean() : fc.constant(false),
       sources: fc.subarray(selectable),
-      destinations: fc.subarray(selectable),
+      destinations: fc.subarray(selectable, { maxLength: Math.min(destinationsMax, selectable.length) }),
       selected: fc.oneof(fc.constant([]), fc.subarray([...vlans])),
       output: alone ? fc.oneof(span, rspan) : span,
       // Of two mirrors with one output chance says whose length counts.
