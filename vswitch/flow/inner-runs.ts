@@ -8,7 +8,7 @@ import { GROUP_ALL, type GroupBucket } from "./groups.js";
 import type { InHand } from "./in-hand.js";
 import { NESTING_MAX, STEPS_MAX } from "./limits.js";
 import type { PacketSink } from "./pipeline-modules.js";
-import { type Program, SLOT_SETS } from "./program.js";
+import { type Program, SLOT_GROUP, SLOT_SETS } from "./program.js";
 import { SavedStates } from "./saved-states.js";
 import type { ValueOperations } from "./value-operations.js";
 import type { VerdictRecorder } from "./verdict-recorder.js";
@@ -33,10 +33,16 @@ export class InnerRuns {
     this.#modules = modules;
   }
 
-  /** Executes the action set and empties it. What is written meanwhile has no part in it. */
+  /**
+   * Executes the action set and empties it: nothing of one that does not send the packet on (ovs-actions(7), Action
+   * Sets). What is written meanwhile has no part in it.
+   */
   executeSet(): void {
     const { hand, execute, set: filled } = this.#modules;
-    if (filled.last < 0 && hand.observer === null) return;
+    if (filled.last < SLOT_GROUP) {
+      filled.clear();
+      return;
+    }
     const set = this.#executing[hand.nesting]!;
     set.copy(filled);
     filled.clear();

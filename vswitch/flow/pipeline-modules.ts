@@ -83,7 +83,7 @@ export interface PipelineObserver {
   operation(program: Program, at: number, key: Int32Array, packet: number): void;
   /** The flow's meter and apply-actions are behind the packet; its other instructions follow. */
   applied(flow: Flow): void;
-  /** The action set is about to be executed; it may be empty. */
+  /** The action set is about to be executed. */
   actionSet(): void;
   /** What follows, until leave(), happens inside a bucket, or inside a resubmit (null). */
   enter(bucket: GroupBucket | null): void;

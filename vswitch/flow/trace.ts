@@ -156,7 +156,6 @@ class Recorder implements PipelineObserver, PacketSink {
   #list: TraceNode[] = [];
   readonly #outer: TraceNode[][] = [];
   #firstTable: TraceNode[] | undefined;
-  #setPending = false;
   #set: Action[] = [];
   #count = 0;
   #recirculations = 0;
@@ -202,7 +201,6 @@ class Recorder implements PipelineObserver, PacketSink {
     this.#outer.length = 0;
     this.#firstTable = undefined;
     this.#set = [];
-    this.#setPending = false;
   }
 
   /** The packet as people are to see it: with the ports of a first fragment, which flows do not see. */
@@ -276,13 +274,6 @@ class Recorder implements PipelineObserver, PacketSink {
   }
 
   operation(program: Program, at: number, key: Int32Array, packet: number): void {
-    if (this.#setPending) {
-      this.#setPending = false;
-      const nodes: TraceNode[] = [];
-      this.#list = this.#firstTable ?? this.#run.nodes;
-      this.#add({ kind: "set", nodes });
-      this.#list = nodes;
-    }
     const action = program.actions[program.offsets.indexOf(at)];
     if (action === undefined) return;
     this.#add({ kind: "action", action });
@@ -339,7 +330,10 @@ class Recorder implements PipelineObserver, PacketSink {
   }
 
   actionSet(): void {
-    this.#setPending = true;
+    const nodes: TraceNode[] = [];
+    this.#list = this.#firstTable ?? this.#run.nodes;
+    this.#add({ kind: "set", nodes });
+    this.#list = nodes;
   }
 
   enter(bucket: GroupBucket | null): void {
