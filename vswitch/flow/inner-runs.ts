@@ -4,7 +4,7 @@ import { ActionSet } from "./action-set.js";
 import * as D from "./drop-reasons.js";
 import type { FlowTables } from "./flow-tables.js";
 import { chooseBucket } from "./group-choice.js";
-import { GROUP_ALL, type GroupBucket } from "./groups.js";
+import { GROUP_ALL, GROUP_INDIRECT, type GroupBucket } from "./groups.js";
 import type { InHand } from "./in-hand.js";
 import { NESTING_MAX, STEPS_MAX } from "./limits.js";
 import type { PacketSink } from "./pipeline-modules.js";
@@ -81,6 +81,7 @@ export class InnerRuns {
       return;
     }
     const bucket = chooseBucket(group, tables.groups, sink, hand.key);
+    if (hand.observer !== null && group.kind !== GROUP_INDIRECT) hand.observer.chosen(group, bucket, hand.key);
     if (bucket !== null) this.#bucket(bucket, sizeBytes);
     else {
       recorder.giveUp();

@@ -5,7 +5,7 @@ import type { CtProgram } from "./ct-program.js";
 import type { DropReason } from "./drop-reasons.js";
 import type { Flow } from "./flow.js";
 import type { FlowTables } from "./flow-tables.js";
-import type { GroupBucket } from "./groups.js";
+import type { Group, GroupBucket } from "./groups.js";
 import type { Headers } from "./key.js";
 import type { Program } from "./program.js";
 
@@ -85,6 +85,8 @@ export interface PipelineObserver {
   applied(flow: Flow): void;
   /** The action set is about to be executed. */
   actionSet(): void;
+  /** A group that has to choose sends the packet to this bucket; null: none is live. */
+  chosen(group: Group, bucket: GroupBucket | null, key: Int32Array): void;
   /** What follows, until leave(), happens inside a bucket, or inside a resubmit (null). */
   enter(bucket: GroupBucket | null): void;
   leave(): void;

@@ -9,7 +9,7 @@ import type { DropReason } from "./drop-reasons.js";
 import { labelsOf, type PacketView, packetView, tagsOf } from "./exact-match.js";
 import { getBits, keyField } from "./fields.js";
 import type { Flow } from "./flow.js";
-import { GROUP_FF, GROUP_SELECT, type GroupBucket } from "./groups.js";
+import { GROUP_FF, GROUP_SELECT, type Group, type GroupBucket, NOT_WATCHED } from "./groups.js";
 import * as K from "./key.js";
 import { Megaflow, type MegaflowView } from "./megaflow.js";
 import { Pipeline } from "./pipeline.js";
@@ -250,7 +250,6 @@ class Recorder implements PipelineObserver, PacketSink {
     this.#outer.splice(0, this.#outer.length, ...outer);
     this.#waiting.push(...waiting);
     this.#isBeyond = isBeyond;
-    this.#setPending = false;
   }
 
   #add(node: TraceNode): void {
@@ -274,25 +273,18 @@ class Recorder implements PipelineObserver, PacketSink {
   }
 
   operation(program: Program, at: number, key: Int32Array, packet: number): void {
-    const action = program.actions[program.offsets.indexOf(at)];
+    // Those that do nothing begin where the next one does.
+    const here = program.actions.filter((_, n) => program.offsets[n] === at);
+    for (const action of here) this.#add({ kind: "action", action });
+    const action = here.at(-1);
     if (action === undefined) return;
-    this.#add({ kind: "action", action });
     this.#key = key;
     this.#assigned = destinationOf(action);
-    this.#chooses = undefined;
     this.#run.megaflow.action(action, key, tagsOf(this.#options.pool, packet).length);
     if (action.type === "learn")
       this.#add({ kind: "warning", text: "suppressing side effects, so learn action ignored" });
-    if (action.type === "group") this.#group(action.groupId, key);
     if (action.type === "ct") this.#ct(action, key, packet);
   }
-
-  #group(groupId: number, key: Int32Array): void {
-    this.#chooses = this.#options.tables.groups.get(groupId)?.kind;
-    if (this.#chooses === GROUP_SELECT) this.#run.megaflow.conversation(key);
-  }
-  /** Kind of the group that has just been met. */
-  #chooses: number | undefined;
 
   /** What the last action has written, once it has been done. */
   #tellAssigned(): void {
@@ -336,11 +328,20 @@ class Recorder implements PipelineObserver, PacketSink {
     this.#list = nodes;
   }
 
+  chosen(group: Group, bucket: GroupBucket | null, key: Int32Array): void {
+    if (group.kind === GROUP_SELECT) this.#run.megaflow.conversation(key);
+    const inOrder = group.kind === GROUP_FF ? group.buckets : [];
+    const passedOver = bucket === null ? inOrder : inOrder.slice(0, bucket.index);
+    for (const { index, watchPort, watchGroup } of passedOver) {
+      const port = watchPort === NOT_WATCHED ? watchGroup : watchPort;
+      this.#add({ kind: "detail", text: `bucket ${index}: not live due to port ${port}` });
+    }
+    if (bucket !== null) this.#add({ kind: "detail", text: `using bucket ${bucket.index}` });
+  }
+
   enter(bucket: GroupBucket | null): void {
     this.#outer.push(this.#list);
     if (bucket === null) return;
-    if (this.#chooses === GROUP_SELECT || this.#chooses === GROUP_FF)
-      this.#add({ kind: "detail", text: `using bucket ${bucket.index}` });
     const nodes: TraceNode[] = [];
     this.#add({ kind: "bucket", index: bucket.index, nodes });
     this.#list = nodes;
