@@ -1,5 +1,6 @@
 import { describe, expect, it } from "vitest";
 import {
+  type Action,
   OFPC_FRAG_DROP,
   OFPC_FRAG_NORMAL,
   OFPC_FRAG_NX_MATCH,
@@ -190,3 +191,21 @@ function sumOf(frame: Uint8Array, size: number): number {
   while (sum > 0xffff) sum = (sum & 0xffff) + (sum >>> 16);
   return ~sum & 0xffff;
 }
+
+it.each([
+  ["IPv4", A],
+  ["IPv6", A6],
+])("a port is set in a first fragment of %s, though no flow sees it there", (_, ends) => {
+  const rig = new Rig(3);
+  const set: Action = { type: "set_field", ...field("udp_dst", 53) };
+  for (const type of [0x0800, 0x86dd]) {
+    const udp = match(field("eth_type", type), field("ip_proto", 17));
+    rig.flow({ match: udp, instructions: [apply(set), { type: "goto_table", tableId: 1 }] });
+  }
+  rig.flow({ tableId: 1, priority: 1, instructions: [apply(output(2))] });
+  const hit = match(field("eth_type", 0x0800), field("ip_proto", 17), field("udp_dst", 53));
+  rig.flow({ tableId: 1, priority: 2, match: hit, instructions: [apply(output(3))] });
+  const sent = rig.send(1, ...cut(udpFrame(ends, PAYLOAD), AT)).get(2) ?? [];
+  const whole = udpFrame({ ...ends, destinationPort: 53 }, PAYLOAD);
+  expect(join(sent)).toEqual(whole.slice(ends === A ? 34 : 54));
+});

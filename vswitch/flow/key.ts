@@ -251,6 +251,13 @@ export class Headers {
     else if (last && fragment === 0) this.#transport(view, at, next, key);
   }
 
+  /** Shows the transport header of a first fragment that the key hides; true when there is one. Until the next parse(). */
+  uncover(view: DataView, key: Int32Array): boolean {
+    if (this.l4 >= 0 || (key[K_IP]! & 0xff) !== FRAGMENT_ANY) return false;
+    this.#transport(view, this.hiddenL4, key[K_IP]! >>> 24, key);
+    return this.l4 >= 0;
+  }
+
   #firstFragment(view: DataView, at: number, protocol: number, key: Int32Array): void {
     this.hiddenL4 = at;
     if (this.readsFirstFragments) this.#transport(view, at, protocol, key);

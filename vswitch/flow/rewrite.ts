@@ -25,6 +25,15 @@ export class Rewriter {
     this.#headers = headers;
   }
 
+  /**
+   * To be called before the key changes for `writer`: of a first fragment the key shows no transport header, though the
+   * packet has one. True when the key shows it now; reparse() hides it again.
+   */
+  uncover(writer: number): boolean {
+    if (writer !== P.W_PORTS && writer !== P.W_ICMP) return false;
+    return this.#headers.uncover(this.#view, this.#key);
+  }
+
   /** Writes the field that `writer` names from the key into the packet. */
   write(packet: number, writer: number): void {
     const key = this.#key;

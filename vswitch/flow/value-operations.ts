@@ -22,6 +22,8 @@ export class ValueOperations {
   depth = 0;
   readonly #hand: InHand;
   readonly #sink: PacketSink;
+  /** The key shows what it hides of a first fragment, for the change in hand. */
+  #uncovered = false;
 
   constructor(hand: InHand, sink: PacketSink) {
     this.#hand = hand;
@@ -135,7 +137,9 @@ export class ValueOperations {
       this.#hand.marked = true;
       return true;
     }
-    return this.#hand.writable();
+    if (!this.#hand.writable()) return false;
+    this.#uncovered = this.#hand.rewriter.uncover(writer);
+    return true;
   }
 
   #write(writer: number): void {
@@ -149,5 +153,6 @@ export class ValueOperations {
     if (writer === P.W_ETH_TYPE || writer === P.W_PROTO || writer === P.W_ICMP || writer === P.W_ND_OPTION)
       hand.path.leave();
     hand.rewriter.write(hand.packet, writer);
+    if (this.#uncovered) hand.rewriter.reparse(hand.packet);
   }
 }
