@@ -202,6 +202,8 @@ it.each([
     const udp = match(field("eth_type", type), field("ip_proto", 17));
     rig.flow({ match: udp, instructions: [apply(set), { type: "goto_table", tableId: 1 }] });
   }
+  // Later fragments of IPv6 have another protocol.
+  rig.flow({ priority: 1, instructions: [{ type: "goto_table", tableId: 1 }] });
   rig.flow({ tableId: 1, priority: 1, instructions: [apply(output(2))] });
   const hit = match(field("eth_type", 0x0800), field("ip_proto", 17), field("udp_dst", 53));
   rig.flow({ tableId: 1, priority: 2, match: hit, instructions: [apply(output(3))] });
