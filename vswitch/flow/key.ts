@@ -251,11 +251,12 @@ export class Headers {
     else if (last && fragment === 0) this.#transport(view, at, next, key);
   }
 
-  /** Shows the transport header of a first fragment that the key hides; true when there is one. Until the next parse(). */
+  /** True for a fragment whose transport fields flows do not see; until the next parse() the key shows what it has. */
   uncover(view: DataView, key: Int32Array): boolean {
-    if (this.l4 >= 0 || (key[K_IP]! & 0xff) !== FRAGMENT_ANY) return false;
-    this.#transport(view, this.hiddenL4, key[K_IP]! >>> 24, key);
-    return this.l4 >= 0;
+    const fragment = key[K_IP]! & 0xff;
+    if (fragment === 0 || this.readsFirstFragments) return false;
+    if (fragment === FRAGMENT_ANY) this.#transport(view, this.hiddenL4, key[K_IP]! >>> 24, key);
+    return true;
   }
 
   #firstFragment(view: DataView, at: number, protocol: number, key: Int32Array): void {

@@ -26,8 +26,8 @@ export class Rewriter {
   }
 
   /**
-   * To be called before the key changes for `writer`: of a first fragment the key shows no transport header, though the
-   * packet has one. True when the key shows it now; reparse() hides it again.
+   * To be called before the key changes for `writer`: flows see no transport fields of a fragment, though the first has
+   * them. True when the key shows now what there is; reparse() hides it again.
    */
   uncover(writer: number): boolean {
     if (writer !== P.W_PORTS && writer !== P.W_ICMP) return false;
