@@ -24,7 +24,8 @@ type Kind =
   | "ipv6"
   | "tcp6"
   | "udp6"
-  | "mpls";
+  | "mpls"
+  | "mpls-last";
 
 /** What the flows of one case may do. */
 interface Scope {
@@ -80,6 +81,7 @@ const arp = joined(
   maybe("arp_tha", one(...MAC_MASKS)),
 );
 const vlan = one("dl_vlan=1", "dl_vlan=10", "vlan_tci=0x1000/0x1000", "dl_vlan=4094,dl_vlan_pcp=3");
+const labels = maybe("mpls_label", one(...MPLS_LABELS.map(String)));
 const registers = joined(
   maybe("metadata", one("1", "0x2/0x3")),
   maybe("reg0", one("1", "0x2/0x3")),
@@ -118,12 +120,9 @@ const KINDS: readonly (readonly [Kind, fc.Arbitrary<string>])[] = [
     "ipv6",
     maybe("nd_target", one(...IPV6_ADDRESSES)).map((text) => `,icmp6,icmp_type=135,icmp_code=0${text}`),
   ],
-  [
-    "mpls",
-    joined(maybe("mpls_label", one(...MPLS_LABELS.map(String))), maybe("mpls_bos", one("0", "1"))).map(
-      (t) => `,mpls${t}`,
-    ),
-  ],
+  ["mpls", joined(labels, maybe("mpls_bos", one("0", "1"))).map((text) => `,mpls${text}`)],
+  // Only the last label makes room for IP: of a longer stack Open vSwitch then takes off all.
+  ["mpls-last", labels.map((text) => `,mpls,mpls_bos=1${text}`)],
 ];
 
 function match(ports: number): fc.Arbitrary<Matched> {
@@ -158,6 +157,8 @@ const ipv6Actions = [
 const portActions = (protocol: string): string[] =>
   L4_PORTS.flatMap((port) => [`set_field:${port}->${protocol}_src`, `set_field:${port}->${protocol}_dst`]);
 
+const mplsActions = ["dec_mpls_ttl", "set_field:19->mpls_label", "set_field:3->mpls_tc", "set_mpls_ttl(7)"];
+
 /** Actions that change what such a packet surely has. */
 const CHANGES: Readonly<Record<Kind, readonly string[]>> = {
   any: [],
@@ -177,13 +178,8 @@ const CHANGES: Readonly<Record<Kind, readonly string[]>> = {
   ipv6: ipv6Actions,
   tcp6: [...ipv6Actions, ...portActions("tcp")],
   udp6: [...ipv6Actions, ...portActions("udp")],
-  mpls: [
-    "pop_mpls:0x0800",
-    "dec_mpls_ttl",
-    "set_field:19->mpls_label",
-    "set_field:3->mpls_tc",
-    "set_mpls_ttl(7)",
-  ],
+  mpls: mplsActions,
+  "mpls-last": [...mplsActions, "pop_mpls:0x0800"],
 };
 
 /** Actions for any packet. */
@@ -278,7 +274,7 @@ function instructions(matched: Matched, table: number, scope: Scope): fc.Arbitra
       one(...MACS).map((mac) => `set_field:${mac}->eth_dst`),
       one("move:NXM_OF_ETH_SRC[]->NXM_OF_ETH_DST[]", "load:0x7->NXM_OF_ETH_DST[8..15]", "ct_clear"),
       fc.integer({ min: table + 1, max: TABLES }).map((next) => `resubmit(,${next})`),
-      ...(CHANGES[kind].length > 0 && kind !== "mpls"
+      ...(CHANGES[kind].length > 0 && !kind.startsWith("mpls")
         ? [one(...CHANGES[kind]).filter((text) => /^set_field:[^/]*->|^dec_ttl$/.test(text))]
         : []),
     ),
