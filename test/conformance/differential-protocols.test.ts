@@ -35,7 +35,14 @@ const cases: fc.Arbitrary<DifferentialCase> = fc
     openflow: protocolTables(PORTS),
     frames: inBursts(packetIn(PORTS), framesMax(200)),
   })
-  .map((one) => (remembers(one) ? one : { ...one, questions: one.frames.slice(0, TRACES).map(traceOf) }));
+  .map((one) =>
+    remembers(one) || selects(one) ? one : { ...one, questions: one.frames.slice(0, TRACES).map(traceOf) },
+  );
+
+/** At a select group a trace of Open vSwitch ends: its datapath is to compute the hash. */
+function selects({ openflow }: DifferentialCase): boolean {
+  return openflow.some((words) => words.join(" ").includes("type=select"));
+}
 
 describe("flow tables over every protocol", () => {
   it(

@@ -81,7 +81,8 @@ export class InnerRuns {
       return;
     }
     const bucket = chooseBucket(group, tables.groups, sink, hand.key);
-    if (hand.observer !== null && group.kind !== GROUP_INDIRECT) hand.observer.chosen(group, bucket, hand.key);
+    if (hand.observer !== null && group.kind !== GROUP_INDIRECT)
+      hand.observer.chosen(group, bucket, hand.key);
     if (bucket !== null) this.#bucket(bucket, sizeBytes);
     else {
       recorder.giveUp();
