@@ -262,6 +262,8 @@ export class Headers {
   #firstFragment(view: DataView, at: number, protocol: number, key: Int32Array): void {
     this.hiddenL4 = at;
     if (this.readsFirstFragments) this.#transport(view, at, protocol, key);
+    // Ports are always zero; TCP's flags are not among what ovs-ofctl(8), set-frags, says so of.
+    else if (protocol === 6 && this.end - at >= 20) key[K_TCP_FLAGS] = view.getUint16(at + 12) & 0xfff;
   }
 
   #transport(view: DataView, at: number, protocol: number, key: Int32Array): void {
