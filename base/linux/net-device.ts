@@ -1,13 +1,10 @@
 // Network devices of the host by name: what they are and how they are set. Changing one needs CAP_NET_ADMIN.
 // Source: netdevice(7), linux/if.h, linux/sockios.h. Thread: any.
 import { check, ENODEV, raw, systemError } from "./errno.js";
-import { addressOf, define } from "./ffi.js";
+import { addressOf } from "./ffi.js";
 import { closeFile } from "./file.js";
 import { cIoctl } from "./ioctl.js";
-
-const cSocket = define<(domain: number, type: number, protocol: number) => number>(
-  "int socket(int domain, int type, int protocol)",
-);
+import { cSocket } from "./socket-calls.js";
 
 const SIOCGIFFLAGS = 0x8913;
 const SIOCSIFFLAGS = 0x8914;

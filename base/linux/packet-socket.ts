@@ -11,20 +11,8 @@ import { check, raw, systemError } from "./errno.js";
 import { addressOf, define } from "./ffi.js";
 import { closeFile } from "./file.js";
 import { FileMapping } from "./memory.js";
+import { cBind, cGetsockopt, cSetsockopt, cSocket } from "./socket-calls.js";
 
-const cSocket = define<(domain: number, type: number, protocol: number) => number>(
-  "int socket(int domain, int type, int protocol)",
-);
-const cBind = define<(fd: number, address: number, length: number) => number>(
-  "int bind(int fd, intptr_t address, unsigned int length)",
-);
-type Option = (fd: number, level: number, name: number, value: number, length: number) => number;
-const cSetsockopt = define<Option>(
-  "int setsockopt(int fd, int level, int name, intptr_t value, unsigned int length)",
-);
-const cGetsockopt = define<Option>(
-  "int getsockopt(int fd, int level, int name, intptr_t value, intptr_t length)",
-);
 const cSendmmsg = define<(fd: number, messages: number, count: number, flags: number) => number>(
   "int sendmmsg(int fd, intptr_t messages, unsigned int count, int flags)",
 );

@@ -3,17 +3,13 @@
 import { accessSync, constants, existsSync, readFileSync } from "node:fs";
 import { PlinthError } from "../errors/index.js";
 import { raw, systemError } from "./errno.js";
-import { define } from "./ffi.js";
 import { closeFile, O_RDWR, openFile } from "./file.js";
 import { probeIoUring } from "./io-uring.js";
 import { probeKvm } from "./kvm.js";
 import { createMemfd } from "./memory.js";
 import { CAP_NET_ADMIN, hasCapability } from "./owner.js";
 import { rawIpProblem } from "./raw-ip.js";
-
-const cSocket = define<(domain: number, type: number, protocol: number) => number>(
-  "int socket(int domain, int type, int protocol)",
-);
+import { cSocket } from "./socket-calls.js";
 
 export interface Facility {
   readonly name: string;

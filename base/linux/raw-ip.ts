@@ -9,8 +9,8 @@
 import { createRequire } from "node:module";
 import { PlinthError } from "../errors/index.js";
 import { EPERM, raw, systemError } from "./errno.js";
-import { define } from "./ffi.js";
 import { closeFile } from "./file.js";
+import { cSocket } from "./socket-calls.js";
 
 /** What we use of a socket of the package, which brings no types. */
 export interface RawSocketHandle {
@@ -52,9 +52,6 @@ export interface RawIpSocket {
 export type LoadRawSocket = () => unknown;
 
 const PACKET_SIZE_MAX = 65_535;
-const cSocket = define<(domain: number, type: number, protocol: number) => number>(
-  "int socket(int domain, int type, int protocol)",
-);
 
 /** Throws RAW_SOCKET_MISSING, RAW_SOCKET_DENIED or RAW_SOCKET_FAILED; nothing is left open then. */
 export function openRawIp(options: RawIpOptions, load: LoadRawSocket = requirePackage): RawIpSocket {

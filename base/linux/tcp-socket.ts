@@ -6,23 +6,10 @@ import { PlinthError } from "../errors/index.js";
 import { check } from "./errno.js";
 import { addressOf, define } from "./ffi.js";
 import { closeFile, setNonBlocking } from "./file.js";
+import { cBind, cGetsockopt, cListen, cSetsockopt, cSocket } from "./socket-calls.js";
 
-const cSocket = define<(domain: number, type: number, protocol: number) => number>(
-  "int socket(int domain, int type, int protocol)",
-);
-const cBind = define<(fd: number, address: number, length: number) => number>(
-  "int bind(int fd, intptr_t address, unsigned int length)",
-);
-const cListen = define<(fd: number, backlog: number) => number>("int listen(int fd, int backlog)");
 const cGetsockname = define<(fd: number, address: number, length: number) => number>(
   "int getsockname(int fd, intptr_t address, intptr_t length)",
-);
-type Option = (fd: number, level: number, name: number, value: number, length: number) => number;
-const cSetsockopt = define<Option>(
-  "int setsockopt(int fd, int level, int name, intptr_t value, unsigned int length)",
-);
-const cGetsockopt = define<Option>(
-  "int getsockopt(int fd, int level, int name, intptr_t value, intptr_t length)",
 );
 const cFcntl = define<(fd: number, command: number, argument: number) => number>(
   "int fcntl(int fd, int command, int argument)",

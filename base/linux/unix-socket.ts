@@ -10,34 +10,20 @@ import { checkUnixPath } from "../unix-path/index.js";
 import { check, EADDRINUSE, ECONNREFUSED, EINPROGRESS, raw, systemError } from "./errno.js";
 import { addressOf, define } from "./ffi.js";
 import { closeFile } from "./file.js";
+import { cBind, cGetsockopt, cListen, cRecv, cSend, cSetsockopt, cSocket } from "./socket-calls.js";
 import { changeSocketMode } from "./socket-file.js";
 
-const cSocket = define<(domain: number, type: number, protocol: number) => number>(
-  "int socket(int domain, int type, int protocol)",
-);
 const cSocketpair = define<(domain: number, type: number, protocol: number, fds: number) => number>(
   "int socketpair(int domain, int type, int protocol, intptr_t fds)",
 );
 type WithAddress = (fd: number, address: number, length: number) => number;
-const cBind = define<WithAddress>("int bind(int fd, intptr_t address, unsigned int length)");
 const cConnect = define<WithAddress>("int connect(int fd, intptr_t address, unsigned int length)");
-const cListen = define<(fd: number, backlog: number) => number>("int listen(int fd, int backlog)");
 const cAccept = define<(fd: number, a: number, l: number, flags: number) => number>(
   "int accept4(int fd, intptr_t address, intptr_t length, int flags)",
 );
 type Message = (fd: number, header: number, flags: number) => number;
 const cRecvmsg = define<Message>("int64_t recvmsg(int fd, intptr_t header, int flags)");
 const cSendmsg = define<Message>("int64_t sendmsg(int fd, intptr_t header, int flags)");
-type Transfer = (fd: number, address: number, length: number, flags: number) => number;
-const cSend = define<Transfer>("int64_t send(int fd, intptr_t buffer, size_t length, int flags)");
-const cRecv = define<Transfer>("int64_t recv(int fd, intptr_t buffer, size_t length, int flags)");
-type Option = (fd: number, level: number, name: number, value: number, length: number) => number;
-const cGetsockopt = define<Option>(
-  "int getsockopt(int fd, int level, int name, intptr_t value, intptr_t length)",
-);
-const cSetsockopt = define<Option>(
-  "int setsockopt(int fd, int level, int name, intptr_t value, unsigned int length)",
-);
 const cFchmod = define<(fd: number, mode: number) => number>("int fchmod(int fd, unsigned int mode)");
 
 const AF_UNIX = 1;

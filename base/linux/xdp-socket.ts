@@ -6,26 +6,10 @@
 // Source: Documentation/networking/af_xdp.rst, linux/if_xdp.h. Invariant: each chunk is with exactly one ring or with us.
 // Thread: its creator. Hot: yes.
 import { EAGAIN, EBUSY, EINTR, raw, systemError } from "./errno.js";
-import { addressOf, define } from "./ffi.js";
+import { addressOf } from "./ffi.js";
 import { closeFile } from "./file.js";
 import { FileMapping, MemoryBlock } from "./memory.js";
-
-const cSocket = define<(domain: number, type: number, protocol: number) => number>(
-  "int socket(int domain, int type, int protocol)",
-);
-const cBind = define<(fd: number, address: number, length: number) => number>(
-  "int bind(int fd, intptr_t address, unsigned int length)",
-);
-type Option = (fd: number, level: number, name: number, value: number, length: number) => number;
-const cSetsockopt = define<Option>(
-  "int setsockopt(int fd, int level, int name, intptr_t value, unsigned int length)",
-);
-const cGetsockopt = define<Option>(
-  "int getsockopt(int fd, int level, int name, intptr_t value, intptr_t length)",
-);
-type Transfer = (fd: number, address: number, length: number, flags: number) => number;
-const cSend = define<Transfer>("int64_t send(int fd, intptr_t buffer, size_t length, int flags)");
-const cRecv = define<Transfer>("int64_t recv(int fd, intptr_t buffer, size_t length, int flags)");
+import { cBind, cGetsockopt, cRecv, cSend, cSetsockopt, cSocket } from "./socket-calls.js";
 
 const AF_XDP = 44;
 const SOCK_RAW_CLOEXEC = 3 | 0o2000000;
