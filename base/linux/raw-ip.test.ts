@@ -1,11 +1,13 @@
 // Against the kernel where the package and the capability are there (root, in CI and containers); the messages for
 // missing ones are provoked by what is loaded instead of the package.
 
+import { setFlagsFromString } from "node:v8";
+import { runInNewContext } from "node:vm";
 import { describe, expect, it } from "vitest";
 import { PlinthError } from "../errors/index.js";
 import { waitFor } from "../time/index.js";
 import { encodeIcmp, ICMP_ECHO_REPLY, ICMP_ECHO_REQUEST, parseIcmp, parseIpv4 } from "../wire/index.js";
-import { openRawIp, probeFacility, type RawSocketPackage, rawIpProblem } from "./index.js";
+import { openRawIp, probeFacility, type RawIpSocket, type RawSocketPackage, rawIpProblem } from "./index.js";
 
 const nothing = { protocol: 1, onPacket: () => {} };
 const notFound = () => {
@@ -88,6 +90,31 @@ describe("openRawIp()", () => {
       socket.close();
     }
   });
+});
+
+it("an open socket is not collected while its owner only waits", async () => {
+  if (rawIpProblem() !== undefined) {
+    expect(() => openRawIp(nothing)).toThrow(PlinthError);
+    return;
+  }
+  setFlagsFromString("--expose-gc");
+  const collect = runInNewContext("gc") as () => void;
+  const start = (): { sent: Promise<void>; socket: WeakRef<RawIpSocket> } => {
+    const socket = openRawIp(nothing);
+    const echo = encodeIcmp({ type: ICMP_ECHO_REQUEST, code: 0, rest: 1, payload: new Uint8Array(8) });
+    return { sent: socket.send(echo, "127.0.0.1"), socket: new WeakRef(socket) };
+  };
+  const { sent, socket } = start();
+  // A WeakRef holds what it was made for until the task is over; the loop is not left before it sends.
+  await Promise.resolve();
+  setImmediate(collect);
+  await sent;
+  collect();
+  await new Promise((resolve) => setTimeout(resolve, 20));
+  collect();
+  const kept = socket.deref();
+  expect(kept).toBeDefined();
+  kept?.close();
 });
 
 describe("facility raw-socket", () => {

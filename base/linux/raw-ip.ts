@@ -79,6 +79,9 @@ export function rawIpProblem(load: LoadRawSocket = requirePackage): string | und
   return problems.length === 0 ? undefined : problems.join("; ");
 }
 
+/** Nothing else holds a socket whose owner only waits for what it does: the package would close it when it is collected. */
+const open = new Set<OpenRawIp>();
+
 class OpenRawIp implements RawIpSocket {
   readonly #handle: RawSocketHandle;
   readonly #waiting = new Set<(error: PlinthError) => void>();
@@ -86,6 +89,7 @@ class OpenRawIp implements RawIpSocket {
 
   constructor(handle: RawSocketHandle, { onPacket, onError }: RawIpOptions) {
     this.#handle = handle;
+    open.add(this);
     handle.on("message", (packet, source) => {
       if (!this.#closed) onPacket(packet, source);
     });
@@ -111,6 +115,7 @@ class OpenRawIp implements RawIpSocket {
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
+    open.delete(this);
     this.#handle.close();
     for (const reject of this.#waiting) reject(closedError());
     this.#waiting.clear();
