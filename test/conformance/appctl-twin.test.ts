@@ -270,7 +270,7 @@ describe("our switch refuses in the words of ovs-vswitchd", () => {
         const isGone = () => one.pid !== undefined && !existsSync(`/proc/${one.pid}`);
         await waitFor(isGone, "the switch to end", DEADLINE_MS);
         expect(await one.end()).toBe(0);
-        expect(readdirSync(one.dir).sort()).toEqual(["conf.db", "vswitchd.lock"]);
+        expect(readdirSync(one.dir).sort()).toEqual(["conf.db", "state", "vswitchd.lock"]);
       } finally {
         await one.destroy();
       }

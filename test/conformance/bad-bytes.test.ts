@@ -263,7 +263,12 @@ describe("OpenFlow", () => {
     ["half a flow-mod", [hello, openFlow(OFPT.flow_mod, junk(3))], "1,6", false],
     ["an unknown multipart", [hello, openFlow(OFPT.multipart_request, Buffer.alloc(8, 0x77))], "1,2", false],
     ["an unknown experimenter", [hello, openFlow(OFPT.experimenter, junk(16))], "1,3", false],
-    ["an unknown group command", [hello, openFlow(OFPT.group_mod, Buffer.alloc(8, 0x55))], "6,11", false],
+    [
+      "an unknown group command",
+      [hello, openFlow(OFPT.group_mod, Buffer.from("5555000000000001", "hex"))],
+      "6,11",
+      false,
+    ],
   ] as const)("the switch answers %s with the right error", async (_what, pieces, error, closes) => {
     const until = closes ? "closed" : (bytes: Buffer) => errorIn(bytes) !== undefined;
     const heard = await say(unix(at("switch", "br-test.mgmt")), pieces, until);

@@ -163,7 +163,7 @@ Common commands:
   dpif/show                   bridges and ports
   drop/show [BRIDGE]          why packets were dropped, and by which flow
   ofproto/trace BRIDGE FLOW   what would become of a packet
-  exit [--cleanup]            end it; nothing is left behind with or without --cleanup
+  exit [--cleanup]            end it, with or without --cleanup; the next start knows its flows and connections
 
 Options:
   -t, --target=TARGET  the control socket, or a daemon's name: vswitchd (the switch in --dir, the default), or
