@@ -312,19 +312,21 @@ export class FlowTables {
 
   // --- Changes by packets
 
-  /** Adds the flow that the packet with `key` teaches, or renews it; false when there is no room. */
-  learn(program: LearnProgram, key: Int32Array, nowMs: number): boolean {
+  /** Adds the flow that the packet with `key` teaches, or renews it; false when there is no room. May only look. */
+  learn(program: LearnProgram, key: Int32Array, nowMs: number, isFinal: boolean): boolean {
     const { tableId, priority, limit, cookie } = program.action;
     if (!this.#book.exists(tableId)) return false;
     learnFrom(program, key);
     const old = this.#tables[tableId]?.findStrict(program.key, priority) ?? null;
     if (old !== null && program.taught(old)) {
+      if (!isFinal) return true;
       old.renewedMs = nowMs;
       this.counters.lastUsedMs[old.slot] = nowMs;
       return true;
     }
     if (old === null && limit !== 0 && this.#learned.count(tableId, cookie) >= limit) return false;
     if (old === null && this.#isFull(tableId)) return false;
+    if (!isFinal) return true;
     const mod = learnedMod(program);
     const flow = this.#add(mod, program.keyNow(), this.#compile(mod.instructions, mod), nowMs);
     flow.learned = program.lessonNow();

@@ -14,6 +14,8 @@ export const ACTIONS_MAX = 4096;
 export const NESTING_MAX = 32;
 /** Watched groups that are looked at to choose a bucket: groups may watch each other in a circle. */
 export const LIVENESS_STEPS_MAX = 1024;
+/** Flows that one packet may teach without seeing them. */
+export const LESSONS_MAX = 16;
 /** Table lookups and buckets that one packet may cause: ends resubmit loops and groups that fan out. */
 export const STEPS_MAX = 4096;
 /** Copies of one packet waiting for recirculation. */

@@ -317,6 +317,23 @@ describe("learn", () => {
     expect(rig.events).toMatchObject([{ type: "flow_removed", reason: "idle_timeout", cookie: 7n }]);
   });
 
+  it("shows a packet only what others have taught", () => {
+    const rig = new Rig(3);
+    const own: Action = {
+      ...LEARN,
+      specs: [
+        { kind: "match", source: range("eth_dst", 0, 48), destination: range("eth_dst", 0, 48) },
+        { kind: "output", source: range("nxm_in_port", 0, 16) },
+      ],
+    };
+    rig.flow({ instructions: [apply(own), goto(1)] });
+    rig.flow({ tableId: 1, priority: 1, instructions: [apply(output(3))] });
+    expect(rig.where(1, frame)).toEqual([3]);
+    expect(rig.where(2, frame)).toEqual([1]);
+    // Renewed by the frame before.
+    expect(rig.where(3, frame)).toEqual([2]);
+  });
+
   it("stops at its limit and says so, and goes with its last learner", () => {
     const rig = new Rig(3);
     const learn: Action = { ...LEARN, limit: 1, deleteLearned: true, result: range("reg0", 0, 1) };

@@ -23,6 +23,7 @@ import { HeaderOperations } from "./header-operations.js";
 import { InHand } from "./in-hand.js";
 import { InnerRuns } from "./inner-runs.js";
 import * as K from "./key.js";
+import { Lessons } from "./lessons.js";
 import { NESTING_MAX, STEPS_MAX } from "./limits.js";
 import { METER_DROP, METER_PASS } from "./meters.js";
 import { Onlookers } from "./onlookers.js";
@@ -53,6 +54,7 @@ export class Pipeline {
   readonly #values: ValueOperations;
   readonly #outputs: Outputs;
   readonly #inner: InnerRuns;
+  readonly #lessons: Lessons;
   readonly #recorder = new VerdictRecorder();
 
   constructor(options: PipelineOptions) {
@@ -68,6 +70,7 @@ export class Pipeline {
     this.#values = new ValueOperations(this.#hand, options.sink);
     this.#outputs = new Outputs(this.#hand, options.sink, this.#values);
     this.#headers = new HeaderOperations(this.#hand, this.#outputs);
+    this.#lessons = new Lessons(options.tables);
     this.#inner = new InnerRuns({
       hand: this.#hand,
       tables: options.tables,
@@ -214,6 +217,7 @@ export class Pipeline {
 
   #endRun(): void {
     const hand = this.#hand;
+    this.#lessons.end(hand.nowMs);
     if (this.#observer !== null) this.#observer.done(hand.key, hand.packet);
     if (hand.dropped || hand.outputs !== 0) return;
     if (this.#recorder.active) this.#recorder.drop(D.DROP_NO_OUTPUT, hand.tableId, hand.flow);
@@ -395,7 +399,7 @@ export class Pipeline {
   #learn(program: P.Program, at: number): number {
     const hand = this.#hand;
     const learn = program.learns[program.code[at + 1]!]!;
-    const learned = this.#observer !== null || this.#tables.learn(learn, hand.key, hand.nowMs);
+    const learned = this.#observer !== null || this.#lessons.take(learn, hand.key, hand.nowMs);
     return this.#values.storeNumber(learned ? 1 : 0, program.code, at + 2);
   }
 
