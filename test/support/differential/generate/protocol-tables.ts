@@ -105,7 +105,8 @@ const KINDS: readonly (readonly [Kind, fc.Arbitrary<string>])[] = [
     joined(ipv4, ports, maybe("tcp_flags", one("+syn", "+ack-fin", "0x010/0x012"))).map((t) => `,tcp${t}`),
   ],
   ["udp", joined(ipv4, ports).map((text) => `,udp${text}`)],
-  ["sctp", joined(ipv4, ports).map((text) => `,sctp${text}`)],
+  // No fragments: of the first Open vSwitch sets ports, and a checksum that does not cover the rest.
+  ["sctp", joined(ipv4, ports).map((text) => `,sctp,nw_frag=no${text}`)],
   [
     "icmp",
     joined(ipv4, maybe("icmp_type", one("0", "8")), maybe("icmp_code", one("0", "1"))).map(
