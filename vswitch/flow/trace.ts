@@ -308,6 +308,10 @@ class Recorder implements PipelineObserver, PacketSink {
   }
 
   applied(flow: Flow): void {
+    // At the end of the list nothing comes behind what does nothing.
+    const apply = flow.program.apply;
+    for (const [n, action] of apply?.actions.entries() ?? [])
+      if (apply?.offsets[n] === apply?.code.length) this.#add({ kind: "action", action });
     for (const instruction of flow.instructions) {
       if (instruction.type === "apply_actions" || instruction.type === "meter") continue;
       this.#add({ kind: "instruction", instruction });
