@@ -1,224 +1,194 @@
-// vhost-user: 64-byte frames per second between two ports, plinth vswitchd against Open vSwitch with DPDK, the same
-// generator for both: one dpdk-testpmd whose two virtio-user cards send every frame back where it came from.
-// Both switches have the same two flows, one polling thread, and the first processor to themselves.
-//   node dist/bench/vhost-user.js [--runs 5] [--seconds 6] [--work PART-OF-A-TITLE]
-import { type ChildProcess, spawn } from "node:child_process";
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+// vhost-user: frames per second and latency between guests' cards, plinth vswitchd against Open vSwitch with DPDK, and
+// against testpmd, which looks at nothing. One generator for all; a switch has the first processor, it the second.
+import { spawn } from "node:child_process";
+import { mkdtempSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
-import { waitFor } from "../base/time/index.js";
-import { endChild, PLINTH, requirePrograms, run, runOk } from "../test/support/run.js";
-import { type Contender, compare, type Outcome, writeResults } from "./support/compare.js";
+import { endChild, ROOT, requirePrograms } from "../test/support/run.js";
+import { type Contender, compare, type Outcome, renderOutcomes, writeResults } from "./support/compare.js";
+import { type Forwarder, OPEN_VSWITCH_DPDK, PLINTH_VSWITCHD, TESTPMD } from "./support/forwarders.js";
+import type { GeneratorResult, GeneratorWork } from "./support/generator.js";
+import { withHugepages } from "./support/hugepages.js";
+import { PIPELINES, type PipelineName } from "./support/pipelines.js";
+import { type Distribution, IMIX } from "./support/traffic.js";
 
+const USAGE = `usage: node dist/bench/vhost-user.js [options]
+  --runs N        runs of each contender, in turn; the median counts (5)
+  --seconds N     how long each is measured (4)
+  --warm-up N     and how long it runs before that (2)
+  --only TEXT     only works whose title has TEXT in it; may be given several times.
+                  The results are then printed, and bench/RESULTS.md stays as it is
+  --without TEXT  leave out peers whose name has TEXT in it; may be given several times
+  --rate N        frames a second while latency is measured (100000)
+  --list          print the titles of all works
+  --help          this
+`;
 const { values } = parseArgs({
   options: {
     runs: { type: "string", default: "5" },
-    seconds: { type: "string", default: "6" },
-    /** Only the works whose titles have it; the results of the others go. */
-    work: { type: "string", default: "" },
+    seconds: { type: "string", default: "4" },
+    "warm-up": { type: "string", default: "2" },
+    only: { type: "string", multiple: true, default: [] },
+    without: { type: "string", multiple: true, default: [] },
+    rate: { type: "string", default: "100000" },
+    list: { type: "boolean", default: false },
+    help: { type: "boolean", default: false },
   },
 });
-const runs = Number(values.runs);
-const seconds = Number(values.seconds);
-const OVS_DPDK = "/usr/lib/openvswitch-switch-dpdk/ovs-vswitchd-dpdk";
-const OVS_SCHEMA = "/usr/share/openvswitch/vswitch.ovsschema";
-const START_DEADLINE_MS = 20_000;
-/** Open vSwitch with DPDK needs 512 MiB of hugepages for itself. */
-const HUGEPAGES = "/proc/sys/vm/nr_hugepages";
-const HUGEPAGES_WANTED = 300;
-interface Work {
-  readonly title: string;
-  readonly bytes: number;
-  readonly flows: readonly string[];
-  /** How the generator forwards: frames as they are, or as answers. */
-  readonly mode: "io" | "5tswap";
-}
-const BETWEEN = ["in_port=1,actions=output:2", "in_port=2,actions=output:1"];
-/** Connections are tracked and established, and both directions pass because of that. */
-const TRACKED = [
-  "ip,actions=ct(zone=1,table=1)",
-  "table=1,priority=10,ip,ct_state=+trk+new,in_port=1,actions=ct(commit,zone=1),output:2",
-  "table=1,priority=10,ip,ct_state=+trk+new,in_port=2,actions=ct(commit,zone=1),output:1",
-  "table=1,ip,ct_state=+trk+est,in_port=1,actions=output:2",
-  "table=1,ip,ct_state=+trk+est,in_port=2,actions=output:1",
-];
-const WORKS: readonly Work[] = [
-  { title: "64-byte frames forwarded by two flows", bytes: 64, flows: BETWEEN, mode: "io" },
-  { title: "1500-byte frames forwarded by two flows", bytes: 1500, flows: BETWEEN, mode: "io" },
-  { title: "64-byte frames of established connections", bytes: 64, flows: TRACKED, mode: "5tswap" },
-];
 
-requirePrograms("dpdk-testpmd", "ovsdb-server", "ovsdb-tool", "ovs-vsctl", "ovs-ofctl", "taskset");
-if (!existsSync(OVS_DPDK)) throw new Error(`${OVS_DPDK} is missing: apt-get install openvswitch-switch-dpdk`);
-const dir = mkdtempSync("/tmp/plv-");
-const hugepagesBefore = readFileSync(HUGEPAGES, "utf8").trim();
-try {
-  if (Number(hugepagesBefore) < HUGEPAGES_WANTED) writeFileSync(HUGEPAGES, String(HUGEPAGES_WANTED));
+interface Work {
+  readonly flows: number;
+  readonly distribution: Distribution;
+  readonly sizes: readonly number[];
+  readonly pipeline: PipelineName;
+  readonly cards: number;
+  /** What is looked at. */
+  readonly figure: "rate" | "p50" | "p99" | "p999";
+}
+
+const USUAL: Work = {
+  flows: 10_000,
+  distribution: "uniform",
+  sizes: [64],
+  pipeline: "port",
+  cards: 2,
+  figure: "rate",
+};
+const QUANTILES = { p50: "median", p99: "99 %", p999: "99.9 %" } as const;
+const WORKS: readonly Work[] = [
+  ...[1, 1000, 10_000, 100_000].map((flows): Work => ({ ...USUAL, flows })),
+  ...[10_000, 100_000].map((flows): Work => ({ ...USUAL, flows, distribution: "zipf" })),
+  ...[[256], [1500], IMIX].map((sizes): Work => ({ ...USUAL, sizes })),
+  ...(["normal", "acl", "routed", "translated", "tracked"] as const).map(
+    (pipeline): Work => ({ ...USUAL, pipeline }),
+  ),
+  { ...USUAL, pipeline: "acl", flows: 100_000 },
+  { ...USUAL, pipeline: "tracked", flows: 100_000 },
+  { ...USUAL, pipeline: "tracked", sizes: [1500] },
+  ...[[64], [1500]].map((sizes): Work => ({ ...USUAL, sizes, cards: 10 })),
+  ...(["port", "tracked"] as const).flatMap((pipeline) =>
+    (["p50", "p99", "p999"] as const).map((figure): Work => ({ ...USUAL, pipeline, figure })),
+  ),
+];
+/** Open vSwitch with DPDK needs 512 MiB of hugepages for itself. */
+const HUGEPAGES_WANTED = 300;
+const GENERATOR = join(ROOT, "dist", "bench", "support", "generator.js");
+
+const measured = new Map<string, GeneratorResult[]>();
+const runs = count("runs");
+const seconds = count("seconds");
+const warmUpSeconds = count("warm-up");
+const rate = count("rate");
+const works = WORKS.filter(
+  (work) => values.only.length === 0 || values.only.some((part) => titleOf(work).includes(part)),
+);
+if (values.help) process.stdout.write(USAGE);
+else if (values.list) process.stdout.write(WORKS.map((work) => `${titleOf(work)}\n`).join(""));
+else if (works.length === 0) {
+  process.stderr.write(`no work has ${values.only.join(" or ")} in its title; see --list\n`);
+  process.exitCode = 2;
+} else {
+  requirePrograms("dpdk-testpmd", "ovsdb-server", "ovsdb-tool", "ovs-vsctl", "ovs-ofctl", "taskset");
+  await withHugepages(HUGEPAGES_WANTED, runAll);
+}
+
+async function runAll(): Promise<void> {
   const outcomes: Outcome[] = [];
-  for (const work of WORKS.filter(({ title }) => title.includes(values.work))) {
-    const contender = (name: string, start: Start): Contender => ({
-      name,
-      measure: () => measure(start, work),
-    });
-    outcomes.push(
-      await compare({
-        title: work.title,
-        unit: "million frames/s",
-        better: "higher",
-        ours: contender("plinth vswitchd", startPlinth),
-        peers: [contender("Open vSwitch with DPDK", startOvs)],
-        runs,
-      }),
-    );
+  for (const work of works) outcomes.push(await runWork(work));
+  if (values.only.length > 0) {
+    process.stdout.write(`${renderOutcomes(outcomes).join("\n")}\n`);
+    return;
   }
   writeResults("vhost-user", `node dist/bench/vhost-user.js --runs ${runs} --seconds ${seconds}`, outcomes, [
-    "Sum of both directions; the switch on one processor, the generator on the other.",
-    "The generator's memory is no hugetlbfs, the same for both; Open vSwitch itself uses hugepages, which the bench provides and takes back.",
+    "Frames that arrived, all cards together; the switch on one processor, the generator on the other. Each frame belongs to a conversation drawn anew, and its header is written into the ring's buffer as a driver does.",
+    `Latency at ${rate.toLocaleString("en-US")} frames a second, from the card that sends to the one that receives.`,
+    "The cards' memory is no hugetlbfs, the same for all; Open vSwitch itself uses hugepages, which the bench provides and takes back.",
   ]);
-} finally {
-  writeFileSync(HUGEPAGES, hugepagesBefore);
-  rmSync(dir, { recursive: true, force: true });
 }
 
-type Start = (home: string, flows: readonly string[]) => Promise<ChildProcess[]>;
+function runWork(work: Work): Promise<Outcome> {
+  const contender = (forwarder: Forwarder): Contender => {
+    let run = 0;
+    return { name: forwarder.name, measure: () => figureOf(forwarder, work, run++) };
+  };
+  const peers = [OPEN_VSWITCH_DPDK, ...(work.pipeline === "port" ? [TESTPMD] : [])].filter(
+    ({ name }) => !values.without.some((part) => name.includes(part)),
+  );
+  return compare({
+    title: titleOf(work),
+    unit: work.figure === "rate" ? "million frames/s" : "µs",
+    better: work.figure === "rate" ? "higher" : "lower",
+    ours: contender(PLINTH_VSWITCHD),
+    peers: peers.map(contender),
+    runs,
+  });
+}
 
-async function measure(start: Start, work: Work): Promise<number> {
-  const home = mkdtempSync(join(dir, "s"));
-  const children = await start(home, work.flows);
+/** One run tells all of a contender's latencies: later works read what the first has measured. */
+async function figureOf(forwarder: Forwarder, work: Work, run: number): Promise<number> {
+  if (work.figure === "rate") return (await measure(forwarder, work)).framesPerSecond / 1e6;
+  const key = titleOf({ ...work, figure: "rate" }) + forwarder.name;
+  const known = measured.get(key) ?? [];
+  measured.set(key, known);
+  if (known[run] === undefined) known.push(await measure(forwarder, work));
+  const latency = known[run]?.latencyUs?.[work.figure];
+  if (latency === undefined) throw new Error("the generator measured no latency");
+  return latency;
+}
+
+async function measure(forwarder: Forwarder, work: Work): Promise<GeneratorResult> {
+  const home = mkdtempSync("/tmp/plv-");
   try {
-    return await generate(home, work);
+    const { flows, leads } = PIPELINES[work.pipeline];
+    const generating = generate(home, work, leads);
+    // It may fail while the switch is being started.
+    generating.catch(() => undefined);
+    const children = await forwarder.start(home, work.cards, flows(work.cards));
+    try {
+      return await generating;
+    } finally {
+      for (const child of children) await endChild(child);
+    }
   } finally {
-    for (const child of children) await endChild(child);
     rmSync(home, { recursive: true, force: true });
   }
 }
 
-/** Frames per second in millions, both ports together, in the last whole interval. */
-async function generate(home: string, { bytes, mode }: Work): Promise<number> {
-  const device = (i: number) => `--vdev=net_virtio_user${i},path=${home}/${i}.sock,server=1,queue_size=1024`;
-  const prefix = home.replaceAll("/", "_");
-  const arguments_ = [
-    "--lcores",
-    "0@1,1@1",
-    "--no-pci",
-    "--no-huge",
-    "-m",
-    "512",
-    "--no-telemetry",
-    "--file-prefix",
-    prefix,
-  ];
-  const work = [
-    "--total-num-mbufs=16384",
-    `--forward-mode=${mode}`,
-    ...(mode === "io" ? [] : ["--txonly-multi-flow"]),
-    "--tx-first",
-    `--txpkts=${bytes}`,
-    "--txd=1024",
-    "--rxd=1024",
-    "--stats-period=1",
-  ];
-  const child = spawn("dpdk-testpmd", [...arguments_, device(0), device(1), "--", ...work], {
+async function generate(home: string, work: Work, leads: boolean): Promise<GeneratorResult> {
+  const { flows, distribution, sizes, cards, pipeline, figure } = work;
+  const { addressing } = PIPELINES[pipeline];
+  const sockets = Array.from({ length: cards }, (_, i) => join(home, `${i}.sock`));
+  const task: GeneratorWork = {
+    ...{ flows, distribution, sizes, addressing, sockets, warmUpSeconds, seconds, leads },
+    rate: figure === "rate" ? 0 : rate,
+  };
+  const child = spawn("taskset", ["-c", "1", process.execPath, GENERATOR, JSON.stringify(task)], {
     stdio: ["ignore", "pipe", "pipe"],
   });
   let said = "";
+  let complained = "";
   child.stdout?.on("data", (chunk: Buffer) => {
     said += chunk.toString();
   });
-  const rates = () => [...said.matchAll(/Rx-pps:\s+(\d+)/g)].map((match) => Number(match[1]));
-  try {
-    // Two figures per interval; the first intervals hold the start.
-    await waitFor(
-      () => rates().length >= 2 * (seconds + 2),
-      () => `the generator does not run:\n${said.slice(-1500)}`,
-      START_DEADLINE_MS + seconds * 1500,
-    );
-    const steady = rates().slice(4);
-    return steady.reduce((sum, rate) => sum + rate, 0) / (steady.length / 2) / 1e6;
-  } finally {
-    await endChild(child);
-    rmSync(`/var/run/dpdk/${prefix}`, { recursive: true, force: true });
-  }
-}
-
-async function startPlinth(home: string, flows: readonly string[]): Promise<ChildProcess[]> {
-  const child = spawn("taskset", ["-c", "0", process.execPath, PLINTH, "vswitchd", "--dir", home], {
-    stdio: "ignore",
+  child.stderr?.on("data", (chunk: Buffer) => {
+    complained += chunk.toString();
   });
-  try {
-    await waitFor(() => existsSync(join(home, "vswitchd.ctl")), "vswitchd does not start", START_DEADLINE_MS);
-    await configure(home, flows, ["options:allow-unsealed-memory=true"]);
-  } catch (thrown) {
-    await endChild(child);
-    throw thrown;
-  }
-  return [child];
+  const code = await new Promise((resolve) => child.once("close", resolve));
+  if (code !== 0) throw new Error(`the generator failed:\n${complained.slice(-1500)}`);
+  return JSON.parse(said) as GeneratorResult;
 }
 
-async function startOvs(home: string, flows: readonly string[]): Promise<ChildProcess[]> {
-  const env = { ...process.env, OVS_RUNDIR: home, OVS_LOGDIR: home, OVS_DBDIR: home, OVS_SYSCONFDIR: home };
-  const children: ChildProcess[] = [];
-  const start = (program: string, args: string[]) => {
-    const child = spawn(program, args, { env, stdio: "ignore" });
-    children.push(child);
-    return child;
-  };
-  mkdirSync(home, { recursive: true });
-  await runOk("ovsdb-tool", ["create", join(home, "conf.db"), OVS_SCHEMA], { env });
-  start("ovsdb-server", [
-    join(home, "conf.db"),
-    `--remote=punix:${home}/db.sock`,
-    `--unixctl=${home}/db.ctl`,
-  ]);
-  const vsctl = (...args: string[]) =>
-    run("ovs-vsctl", ["--timeout=5", `--db=unix:${home}/db.sock`, "--no-wait", ...args], { env });
-  await waitFor(
-    async () => (await vsctl("init")).code === 0,
-    "ovsdb-server does not start",
-    START_DEADLINE_MS,
-  );
-  const options = [
-    "dpdk-init=true",
-    "dpdk-extra=--no-pci --no-telemetry -m 512",
-    "pmd-cpu-mask=0x1",
-    "dpdk-lcore-mask=0x2",
-  ];
-  await vsctl(
-    "set",
-    "Open_vSwitch",
-    ".",
-    ...options.map((option) => option.replace(/^([^=]+)=(.*)$/, 'other_config:$1="$2"')),
-  );
-  start(OVS_DPDK, [
-    `unix:${home}/db.sock`,
-    `--unixctl=${home}/vs.ctl`,
-    "--no-chdir",
-    `--log-file=${home}/vs.log`,
-  ]);
-  await waitFor(
-    () => existsSync(join(home, "vs.ctl")),
-    "ovs-vswitchd does not start: does it find hugepages?",
-    START_DEADLINE_MS,
-  );
-  await configure(home, flows, []);
-  return children;
+function titleOf({ flows, distribution, sizes, pipeline, cards, figure }: Work): string {
+  const size = sizes.length > 1 ? "IMIX" : `${sizes[0]} B`;
+  const many = `${flows.toLocaleString("en-US")} ${distribution === "zipf" ? "Zipf " : ""}flow${flows === 1 ? "" : "s"}`;
+  const where = cards === 2 ? "" : `, ${cards} cards`;
+  const what = figure === "rate" ? "" : `, latency ${QUANTILES[figure]}`;
+  return `${size}, ${many}, ${PIPELINES[pipeline].title}${where}${what}`;
 }
 
-async function configure(home: string, flows: readonly string[], extra: readonly string[]): Promise<void> {
-  const port = (i: number) => [
-    ...["--", "add-port", "br0", `v${i}`, "--", "set", "Interface", `v${i}`, "type=dpdkvhostuserclient"],
-    ...[`ofport_request=${i + 1}`, `options:vhost-server-path=${home}/${i}.sock`, ...extra],
-  ];
-  const bridge = ["add-br", "br0", "--", "set", "bridge", "br0", "datapath_type=netdev", "fail_mode=secure"];
-  await runOk("ovs-vsctl", [
-    "--timeout=15",
-    `--db=unix:${home}/db.sock`,
-    "--",
-    ...bridge,
-    ...port(0),
-    ...port(1),
-  ]);
-  for (const flow of flows) {
-    await runOk("ovs-ofctl", ["-O", "OpenFlow13", "add-flow", `unix:${home}/br0.mgmt`, flow]);
-  }
+function count(name: "runs" | "seconds" | "warm-up" | "rate"): number {
+  const value = Number(values[name]);
+  if (Number.isFinite(value) && value > 0) return value;
+  process.stderr.write(`--${name} is to be a number above 0, not ${values[name]}\n`);
+  process.exit(2);
 }

@@ -35,6 +35,8 @@ export interface FrontEndOptions {
   readonly ringSize?: number;
   /** Features to accept, of those offered. */
   readonly features?: bigint;
+  /** Protocol features to accept, of those offered; all when absent. */
+  readonly protocolFeatures?: bigint;
   /** Memory in which chains in flight are tracked, of an earlier life; "ask": a new one. */
   readonly inflight?: InflightMemory | "ask";
   /** The back-end runs in this thread: called while waiting for an answer. */
@@ -104,7 +106,8 @@ export class FakeFrontEnd {
     const offered = await this.ask(wire.VHOST_USER_GET_FEATURES);
     this.send(wire.VHOST_USER_SET_OWNER, { kind: "none" });
     const protocol = await this.ask(wire.VHOST_USER_GET_PROTOCOL_FEATURES);
-    this.send(wire.VHOST_USER_SET_PROTOCOL_FEATURES, { kind: "u64", value: protocol });
+    const { protocolFeatures = protocol } = this.#options;
+    this.send(wire.VHOST_USER_SET_PROTOCOL_FEATURES, { kind: "u64", value: protocol & protocolFeatures });
     const wanted = this.#options.features ?? 1n << BigInt(wire.VIRTIO_F_VERSION_1);
     this.features = offered & (wanted | (1n << BigInt(wire.VHOST_USER_F_PROTOCOL_FEATURES)));
     this.send(wire.VHOST_USER_SET_FEATURES, { kind: "u64", value: this.features });

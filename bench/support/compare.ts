@@ -106,7 +106,14 @@ function render(
     `\`${command}\`, ${new Date().toISOString().slice(0, 10)}, ${machine()}`,
     "",
   ];
-  lines.push("| work | who | median | min – max | ours ÷ peer |", "|---|---|---|---|---|");
+  lines.push(...renderOutcomes(outcomes));
+  if (notes.length > 0) lines.push("", ...notes.map((note) => `- ${note}`));
+  return lines.join("\n");
+}
+
+/** The table of a section. */
+export function renderOutcomes(outcomes: readonly Outcome[]): string[] {
+  const lines = ["| work | who | median | min – max | ours ÷ peer |", "|---|---|---|---|---|"];
   for (const { title, unit, better, ours, peers } of outcomes) {
     const what = `${title} (${unit}, ${better} is better)`;
     lines.push(
@@ -118,8 +125,7 @@ function render(
       );
     }
   }
-  if (notes.length > 0) lines.push("", ...notes.map((note) => `- ${note}`));
-  return lines.join("\n");
+  return lines;
 }
 
 function machine(): string {
