@@ -1,10 +1,11 @@
 // vhost-user: frames per second and latency between guests' cards, plinth vswitchd against Open vSwitch with DPDK, and
 // against testpmd, which looks at nothing. One generator for all; a switch has the first processor, it the second.
-import { spawn } from "node:child_process";
+import { type ChildProcess, spawn } from "node:child_process";
 import { mkdtempSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { endChild, ROOT, requirePrograms } from "../test/support/run.js";
+import { guardChild, guardDirectory } from "./support/cleanup.js";
 import { type Contender, compare, type Outcome, renderOutcomes, writeResults } from "./support/compare.js";
 import { type Forwarder, OPEN_VSWITCH_DPDK, PLINTH_VSWITCHD, TESTPMD } from "./support/forwarders.js";
 import type { GeneratorResult, GeneratorWork } from "./support/generator.js";
@@ -138,23 +139,28 @@ async function figureOf(forwarder: Forwarder, work: Work, run: number): Promise<
 
 async function measure(forwarder: Forwarder, work: Work): Promise<GeneratorResult> {
   const home = mkdtempSync("/tmp/plv-");
+  const all: ChildProcess[] = [];
+  const forget = guardDirectory(home);
   try {
     const { flows, leads } = PIPELINES[work.pipeline];
-    const generating = generate(home, work, leads);
+    const generating = generate(home, work, leads, all);
     // It may fail while the switch is being started.
     generating.catch(() => undefined);
-    const children = await forwarder.start(home, work.cards, flows(work.cards));
-    try {
-      return await generating;
-    } finally {
-      for (const child of children) await endChild(child);
-    }
+    all.push(...(await forwarder.start(home, work.cards, flows(work.cards))));
+    return await generating;
   } finally {
+    for (const child of all) await endChild(child);
+    forget();
     rmSync(home, { recursive: true, force: true });
   }
 }
 
-async function generate(home: string, work: Work, leads: boolean): Promise<GeneratorResult> {
+async function generate(
+  home: string,
+  work: Work,
+  leads: boolean,
+  started: ChildProcess[],
+): Promise<GeneratorResult> {
   const { flows, distribution, sizes, cards, pipeline, figure } = work;
   const { addressing } = PIPELINES[pipeline];
   const sockets = Array.from({ length: cards }, (_, i) => join(home, `${i}.sock`));
@@ -162,9 +168,12 @@ async function generate(home: string, work: Work, leads: boolean): Promise<Gener
     ...{ flows, distribution, sizes, addressing, sockets, warmUpSeconds, seconds, leads },
     rate: figure === "rate" ? 0 : rate,
   };
-  const child = spawn("taskset", ["-c", "1", process.execPath, GENERATOR, JSON.stringify(task)], {
-    stdio: ["ignore", "pipe", "pipe"],
-  });
+  const child = guardChild(
+    spawn("taskset", ["-c", "1", process.execPath, GENERATOR, JSON.stringify(task)], {
+      stdio: ["ignore", "pipe", "pipe"],
+    }),
+  );
+  started.push(child);
   let said = "";
   let complained = "";
   child.stdout?.on("data", (chunk: Buffer) => {

@@ -4,6 +4,7 @@ import { existsSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { waitFor } from "../../base/time/index.js";
 import { endChild, PLINTH, runOk } from "../../test/support/run.js";
+import { guardChild } from "./cleanup.js";
 import { startOpenVswitch } from "./open-vswitch.js";
 
 export interface Forwarder {
@@ -20,7 +21,7 @@ export const PLINTH_VSWITCHD: Forwarder = {
   name: "plinth vswitchd",
   start: async (home, cards, flows) => {
     const words = ["-c", "0", process.execPath, ...profiling(), PLINTH, "vswitchd", "--dir", home];
-    const child = spawn("taskset", words, { stdio: "ignore" });
+    const child = guardChild(spawn("taskset", words, { stdio: "ignore" }));
     try {
       await waitFor(
         () => existsSync(join(home, "vswitchd.ctl")),
@@ -78,18 +79,20 @@ export const TESTPMD: Forwarder = {
       (_, i) => `--vdev=net_vhost${i},iface=${home}/${i}.sock,client=1`,
     );
     const memory = ["--no-pci", "--no-huge", "-m", "512", "--no-telemetry", "--file-prefix", prefix];
-    const child = spawn(
-      "dpdk-testpmd",
-      [
-        "--lcores",
-        "0@1,1@0",
-        ...memory,
-        ...devices,
-        "--",
-        "--total-num-mbufs=16384",
-        "--forward-mode=io",
-      ].concat(["--auto-start", "--stats-period=3600"]),
-      { stdio: ["ignore", "ignore", "ignore"] },
+    const child = guardChild(
+      spawn(
+        "dpdk-testpmd",
+        [
+          "--lcores",
+          "0@1,1@0",
+          ...memory,
+          ...devices,
+          "--",
+          "--total-num-mbufs=16384",
+          "--forward-mode=io",
+        ].concat(["--auto-start", "--stats-period=3600"]),
+        { stdio: "ignore" },
+      ),
     );
     child.once("exit", () => rmSync(`/var/run/dpdk/${prefix}`, { recursive: true, force: true }));
     return [child];

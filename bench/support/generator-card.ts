@@ -5,7 +5,7 @@
 //   frame at buffer + 12: words 6–9 (IP checksum … UDP length) differ from conversation to conversation
 //
 // Thread: one. Hot: yes (pump).
-import { closeFile, listenUnix, sysAccept } from "../../base/linux/index.js";
+import { closeFile, listenUnix, ringEventfd, sysAccept } from "../../base/linux/index.js";
 import { waitFor } from "../../base/time/index.js";
 import { BUFFER_SIZE, FakeFrontEnd, FRONT_END_GUEST_BASE } from "../../base/virtio/fake-front-end.js";
 import { VIRTIO_F_VERSION_1, VIRTIO_NET_F_MRG_RXBUF } from "../../base/virtio/index.js";
@@ -119,6 +119,10 @@ export class GeneratorCard {
     }
   }
 
+  get #kickFd(): number {
+    return this.#frontEnd.rings[TRANSMIT]!.kickFd;
+  }
+
   /** Gives every receive buffer to the switch again and counts what arrived. */
   reap(): number {
     const u16 = this.#u16;
@@ -168,7 +172,9 @@ export class GeneratorCard {
     }
     this.#next = next;
     this.#offered = (this.#offered + count) & 0xffff;
-    u16[(this.#frontEnd.availableAt(TRANSMIT) >>> 1) + 1] = this.#offered;
+    // The index must be there before the flags are read, or a switch that falls asleep meanwhile is not woken.
+    Atomics.store(u16, (this.#frontEnd.availableAt(TRANSMIT) >>> 1) + 1, this.#offered);
+    if ((Atomics.load(u16, this.#frontEnd.usedAt(TRANSMIT) >>> 1) & 1) === 0) ringEventfd(this.#kickFd);
     return count;
   }
 

@@ -4,6 +4,7 @@ import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { waitFor } from "../../base/time/index.js";
 import { run, runOk } from "../../test/support/run.js";
+import { guardChild } from "./cleanup.js";
 
 const SCHEMA = "/usr/share/openvswitch/vswitch.ovsschema";
 const DEADLINE_MS = 20_000;
@@ -24,7 +25,7 @@ export async function startOpenVswitch(options: OpenVswitchOptions): Promise<Chi
   const children: ChildProcess[] = [];
   const start = (words: readonly string[]): void => {
     const [first = "", ...rest] = words;
-    children.push(spawn(first, rest, { env, stdio: "ignore" }));
+    children.push(guardChild(spawn(first, rest, { env, stdio: "ignore" })));
   };
   await runOk("ovsdb-tool", ["create", join(dir, "conf.db"), SCHEMA], { env });
   const database = [join(dir, "conf.db"), `--remote=punix:${dir}/db.sock`, `--unixctl=${dir}/db.ctl`];
