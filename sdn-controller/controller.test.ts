@@ -15,13 +15,14 @@ import {
   parseIpv4,
   parseUdp,
 } from "../base/wire/index.js";
+import type { ChangeRecord } from "./channel/flow-driver.js";
 import { OpenFlowListener } from "./channel/openflow-listener.js";
 import { SdnController } from "./controller.js";
 import type { SdnEvent, StatusPatch } from "./inputs.js";
-import { bytesOf } from "./pipeline/flow.js";
+import { bytesOf, flowKey } from "./pipeline/flow.js";
 import { TABLES } from "./pipeline/tables.js";
 import { FakeSwitch } from "./testing/fake-switch.js";
-import { OFPORTS, POLICIES, policyChange, shopChanges } from "./testing/shop.js";
+import { OFPORTS, POLICIES, policyChange, portInput, shopChanges } from "./testing/shop.js";
 
 const DEADLINE_MS = 5_000;
 let dir: string;
@@ -187,7 +188,7 @@ describe("SdnController", () => {
   });
 
   it("repairs by audit what somebody else changed", async () => {
-    const { controller } = await start();
+    const { controller, events } = await start();
     giveShop(controller);
     await device.dial(path());
     await settled(controller);
@@ -196,8 +197,71 @@ describe("SdnController", () => {
     device.flows.set(key, { ...flow, instructions: [] });
     controller.audit();
     await settled(controller);
-    expect(controller.metrics().flowsRepaired).toBe(1);
+    expect(controller.metrics()).toMatchObject({ flowsRepaired: 1, flowsDisagreed: 0 });
+    expect(events).toMatchObject([{ type: "Warning", reason: "FlowsRepaired" }]);
+    expect(events[0]?.message).toMatch(/ had 1 flows .*: altered of \w+/);
     expect(device.flows.get(key)?.instructions).not.toEqual([]);
+  });
+
+  it("sends every change as one bundle", async () => {
+    const { controller } = await start();
+    giveShop(controller);
+    await device.dial(path());
+    await settled(controller);
+    expect(device.commits).toEqual([controller.compiler.flows.size]);
+    const other = portInput("app", "back", { tier: "ops" });
+    controller.update([{ kind: "Port", key: "shop/app", value: other }]);
+    await settled(controller);
+    const { added, changed, deleted, bundles } = controller.metrics().changes.at(-1) as ChangeRecord;
+    expect(added + changed + deleted).toBeGreaterThan(5);
+    expect(bundles).toBe(1);
+    expect(device.commits.slice(1)).toEqual([added + changed + deleted]);
+  });
+
+  it("drives a switch that knows no bundles", async () => {
+    device.knowsBundles = false;
+    const { controller } = await start();
+    giveShop(controller);
+    await device.dial(path());
+    await settled(controller);
+    expect([...device.flows.keys()].sort()).toEqual([...controller.compiler.flows.keys()].sort());
+    expect(controller.metrics().changes).toMatchObject([{ bundles: 0, refused: 0 }]);
+  });
+
+  it("leaves out of a bundle what the switch refuses, and brings the rest in as one", async () => {
+    const [bad] = POLICIES.slice(-1);
+    if (bad === undefined) throw new Error("no policy");
+    const { controller, events } = await start();
+    giveShop(controller);
+    const wanted = [...controller.compiler.flows.keys()].find((key) => key.startsWith("12 1000 "));
+    device.refuses = (message) => flowKey(message.tableId, message.priority, message.match) === wanted;
+    await device.dial(path());
+    await settled(controller);
+    expect(device.commits).toEqual([controller.compiler.flows.size - 1]);
+    expect(controller.metrics().changes).toMatchObject([{ bundles: 1, refused: 1 }]);
+    expect(events).toMatchObject([{ reason: "SwitchRefusedFlow" }]);
+  });
+
+  it("names a switch that acknowledges a repair and does not make it, and does not go round in circles", async () => {
+    const { controller, events } = await start();
+    giveShop(controller);
+    await device.dial(path());
+    await settled(controller);
+    expect(events).toEqual([]);
+    const [key, flow] = [...device.flows].find(([, it]) => it.tableId === 12) ?? [];
+    if (key === undefined || flow === undefined) throw new Error("no flows");
+    device.flows.delete(key);
+    device.ignores = (message) => message.tableId === 12;
+    controller.audit();
+    await settled(controller);
+    expect(events.map(({ reason }) => reason)).toEqual(["FlowsRepaired", "SwitchDisagrees"]);
+    expect(events[1]?.message).toMatch(/^switch 0000000000000001 acknowledged 1 changes .*: missing of /);
+    expect(controller.metrics()).toMatchObject({ flowsDisagreed: 1 });
+    device.ignores = () => false;
+    controller.audit();
+    await settled(controller);
+    expect(device.flows.has(key)).toBe(true);
+    expect(controller.metrics()).toMatchObject({ flowsDisagreed: 1, flowsRepaired: 2 });
   });
 
   it("reports a refused flow and goes on", async () => {

@@ -21,6 +21,9 @@ import { type ExplainQuestion, type Explanation, explain } from "./proof/explain
 import { type PlanLine, reachablePairs } from "./proof/plan.js";
 import { portStatus } from "./status.js";
 
+/** Resources named in one event. */
+const SUMMARY_MAX = 5;
+
 export interface SdnOutputs {
   /** Status that changed; to be written to the objects. */
   onStatus(patches: readonly StatusPatch[]): void;
@@ -46,6 +49,8 @@ export interface SdnMetrics {
   /** Flows that an audit found wrong. */
   readonly flowsRepaired: number;
   readonly flowsRefused: number;
+  /** Repairs that the switch acknowledged and did not make. */
+  readonly flowsDisagreed: number;
   readonly drops: readonly (DropSource & {
     readonly reason: DropReason;
     readonly packets: number;
@@ -72,6 +77,7 @@ export class SdnController {
   #attached = false;
   #repaired = 0;
   #refused = 0;
+  #disagreements = 0;
   #waiting: (() => void)[] = [];
 
   constructor(options: SdnControllerOptions, modules: SdnModules) {
@@ -87,6 +93,8 @@ export class SdnController {
           onChanged: (record) => this.#changed(record),
           onSettled: () => this.#settled(),
           onRefused: (step, error) => this.#flowRefused(step, error),
+          onDrift: (steps) => this.#drifted(steps),
+          onDisagreement: (steps) => this.#disagreed(steps),
         },
       },
       modules,
@@ -189,6 +197,7 @@ export class SdnController {
       changes: this.#driver.records,
       flowsRepaired: this.#repaired,
       flowsRefused: this.#refused,
+      flowsDisagreed: this.#disagreements,
       drops: this.#drops.list().map(({ reason, resourceHash, packets }) => ({
         reason,
         ...this.#dropSources.get(resourceHash),
@@ -275,6 +284,39 @@ export class SdnController {
     const message = `the switch refused a flow of ${origin}: ${error}`;
     this.#log.error({ flow: step.key, error, origin }, "the switch refused a flow");
     this.#outputs.onEvent({ kind: "Host", key: "", type: "Warning", reason: "SwitchRefusedFlow", message });
+  }
+
+  #drifted(steps: readonly FlowPlanStep[]): void {
+    const message =
+      `${this.#switchName} had ${steps.length} flows that differ from what it was given, now repaired: ` +
+      this.#summary(steps);
+    this.#log.warn({ flows: steps.slice(0, 10).map(({ kind, key }) => `${kind} ${key}`) }, message);
+    this.#outputs.onEvent({ kind: "Host", key: "", type: "Warning", reason: "FlowsRepaired", message });
+  }
+
+  #disagreed(steps: readonly FlowPlanStep[]): void {
+    this.#disagreements += steps.length;
+    const message =
+      `${this.#switchName} acknowledged ${steps.length} changes and does not have them: ` +
+      this.#summary(steps);
+    this.#log.error({ flows: steps.slice(0, 10).map(({ kind, key }) => `${kind} ${key}`) }, message);
+    this.#outputs.onEvent({ kind: "Host", key: "", type: "Warning", reason: "SwitchDisagrees", message });
+  }
+
+  get #switchName(): string {
+    return `switch ${(this.#link?.datapathId ?? 0n).toString(16).padStart(16, "0")}`;
+  }
+
+  /** What is wrong with which resources' flows, as the steps that put it right tell. */
+  #summary(steps: readonly FlowPlanStep[]): string {
+    const words = { add: "missing", change: "altered", delete: "foreign" } as const;
+    const texts = steps.map(({ kind, key }) => {
+      const resource = this.compiler.flows.flow(key)?.origin.resource;
+      return `${words[kind]} ${resource === undefined ? `in table ${key.split(" ")[0]}` : `of ${resource}`}`;
+    });
+    const distinct = [...new Set(texts)];
+    const more = distinct.length > SUMMARY_MAX ? `, and ${distinct.length - SUMMARY_MAX} more` : "";
+    return `${distinct.slice(0, SUMMARY_MAX).join(", ")}${more}`;
   }
 
   #packetIn(message: PacketIn): void {

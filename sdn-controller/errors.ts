@@ -12,6 +12,9 @@
 // AddressInUse           a requested address or MAC belongs to another        choose another
 // AddressesExhausted     no address is free in the network's subnets          add a subnet or remove ports
 // SegmentsExhausted      all 65535 segment numbers are taken                  remove networks
+// FlowsRepaired          flows on the switch were not what it was given       find who else changes the switch's flows
+// SwitchDisagrees        the switch acknowledges changes and does not make    replace or upgrade the switch
+//                        them
 // SwitchRefusedFlow      the switch answered a flow-mod with an error         report it: the pipeline and switch differ
 export type SdnReason =
   | "Allocated"
@@ -25,4 +28,6 @@ export type SdnReason =
   | "AddressInUse"
   | "AddressesExhausted"
   | "SegmentsExhausted"
+  | "FlowsRepaired"
+  | "SwitchDisagrees"
   | "SwitchRefusedFlow";

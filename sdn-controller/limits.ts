@@ -8,7 +8,11 @@ export const PACKET_IN_BURST = 20;
 export const PACKET_IN_PER_SECOND = 5;
 /** Time that the switch has to answer a barrier or a statistics request. */
 export const SWITCH_REPLY_TIMEOUT_MS = 10_000;
-/** Flow-mods between two barriers, so that one change cannot outgrow socket buffers. */
+/** Flow-mods in one bundle: a change of up to so many flows takes effect at once. Keeps a bundle within 16 MiB. */
+export const BUNDLE_FLOWS_MAX = 50_000;
+/** Bundles that are tried without what the switch refused of them, before each flow-mod goes by itself. */
+export const BUNDLE_ATTEMPTS_MAX = 4;
+/** Flow-mods between two barriers where there are no bundles, so that a change cannot outgrow socket buffers. */
 export const FLOW_MODS_PER_BARRIER = 1000;
 /** Period of the comparison of installed with intended flows. */
 export const AUDIT_INTERVAL_MS = 15_000;

@@ -1,15 +1,23 @@
 // Keeps one switch's flows equal to the desired ones. At connect it reads what is there and sends only differences;
 // afterwards only what a change touched; now and then it reads everything again (audit), which is also when counters
-// are taken. One change is under way at a time and ends with a barrier. Thread: the controller's.
+// are taken. A change is one bundle: the switch judges by all of it or by none. One change is under way at a time and
+// ends with a barrier. What an audit repaired is read once more, so that a switch that says yes and does nothing is
+// told from one that somebody else changed. Thread: the controller's.
 //
-//   connected ──► read all ──► plan ──► send in portions, each with a barrier ──► settled ──(touched)──► plan …
-//                    ▲                                                              │
-//                    └────────────────────── audit, or an answer that failed ◄──────┘
-import { describeError } from "../../base/errors/index.js";
+//   connected ──► read all ──► plan ──► send as a bundle, with a barrier ──► settled ──(touched)──► plan …
+//                    ▲                                                         │
+//                    └──────────────────── audit, or an answer that failed ◄───┘
+import { describeError, PlinthError } from "../../base/errors/index.js";
 import type { Logger } from "../../base/log/index.js";
 import type { FlowStats } from "../../base/openflow/index.js";
 import type { Clock, Timer } from "../../base/time/index.js";
-import { AUDIT_INTERVAL_MS, CHANGE_RECORDS_MAX, FLOW_MODS_PER_BARRIER } from "../limits.js";
+import {
+  AUDIT_INTERVAL_MS,
+  BUNDLE_ATTEMPTS_MAX,
+  BUNDLE_FLOWS_MAX,
+  CHANGE_RECORDS_MAX,
+  FLOW_MODS_PER_BARRIER,
+} from "../limits.js";
 import type { FlowStore } from "../pipeline/flow-store.js";
 import { type FlowPlanStep, type InstalledFlows, installedFrom, planFlows } from "./flow-sync.js";
 import type { SwitchLink } from "./switch-link.js";
@@ -23,6 +31,8 @@ export interface ChangeRecord {
   readonly changed: number;
   readonly deleted: number;
   readonly refused: number;
+  /** Bundles that it took; 0 = flow-mod by flow-mod, to a switch that knows no bundles or refused them. */
+  readonly bundles: number;
   /** Flows on the switch afterwards. */
   readonly installed: number;
   /** From plan to the last barrier's answer. */
@@ -37,6 +47,10 @@ export interface FlowDriverEvents {
   /** The switch has everything that is desired. */
   onSettled(): void;
   onRefused(step: FlowPlanStep, error: string): void;
+  /** An audit found flows that are not as they were acknowledged; they are about to be repaired. */
+  onDrift(steps: readonly FlowPlanStep[]): void;
+  /** The switch acknowledged a repair, and what it reports still differs in these. */
+  onDisagreement(steps: readonly FlowPlanStep[]): void;
 }
 
 export class FlowDriver {
@@ -54,6 +68,8 @@ export class FlowDriver {
   #enabled = false;
   #timer: Timer | undefined;
   #sent = new Map<number, FlowPlanStep>();
+  /** Of the batch under way. */
+  #refusedSteps = new Set<FlowPlanStep>();
   #refused = 0;
 
   constructor(
@@ -130,7 +146,7 @@ export class FlowDriver {
     if (step === undefined) return;
     this.#sent.delete(xid);
     this.#refused++;
-    this.#installed.delete(step.key);
+    this.#refusedSteps.add(step);
     this.#events.onRefused(step, error);
   }
 
@@ -173,20 +189,42 @@ export class FlowDriver {
 
   async #settle(link: SwitchLink): Promise<void> {
     const cause = this.#readAll ?? "change";
-    let steps: FlowPlanStep[];
-    if (this.#readAll !== undefined) {
-      const reported = await link.flowStats();
-      this.#events.onReport(reported);
-      this.#installed = installedFrom(reported);
-      this.#readAll = undefined;
+    if (cause === "change") {
+      const steps = planFlows(this.#installed, this.#store, this.#touched);
       this.#touched.clear();
-      steps = planFlows(this.#installed, this.#store);
-    } else {
-      steps = planFlows(this.#installed, this.#store, this.#touched);
-      this.#touched.clear();
+      this.#events.onChanged(await this.#send(link, steps, cause));
+      return;
     }
+    const steps = await this.#compare(link);
+    this.#readAll = undefined;
     if (steps.length === 0 && cause === "audit") return;
+    if (cause === "audit") this.#events.onDrift(steps);
     this.#events.onChanged(await this.#send(link, steps, cause));
+    if (cause === "audit") await this.#verify(link, steps);
+  }
+
+  /** Reads what the switch has; returns what has to be done to make it what is desired now. */
+  async #compare(link: SwitchLink): Promise<FlowPlanStep[]> {
+    const reported = await link.flowStats();
+    this.#events.onReport(reported);
+    this.#installed = installedFrom(reported);
+    this.#touched.clear();
+    return planFlows(this.#installed, this.#store);
+  }
+
+  /** Whether what was repaired is as the switch said. */
+  async #verify(link: SwitchLink, repaired: readonly FlowPlanStep[]): Promise<void> {
+    const acknowledged = new Map(repaired.map((step) => [step.key, step]));
+    for (const step of this.#refusedSteps) acknowledged.delete(step.key);
+    const again = await this.#compare(link);
+    const wrong = again.filter(({ key, after }) => {
+      const before = acknowledged.get(key);
+      return before !== undefined && before.after?.body === after?.body;
+    });
+    if (wrong.length > 0) this.#events.onDisagreement(wrong);
+    // What else came up meanwhile is a change like any other.
+    const known = new Set(wrong);
+    for (const step of again) if (!known.has(step)) this.#touched.add(step.key);
   }
 
   async #send(
@@ -196,14 +234,10 @@ export class FlowDriver {
   ): Promise<ChangeRecord> {
     const startMs = this.#clock.nowMs();
     const refusedBefore = this.#refused;
-    for (let start = 0; start < steps.length || start === 0; start += FLOW_MODS_PER_BARRIER) {
-      this.#sent = new Map();
-      for (const step of steps.slice(start, start + FLOW_MODS_PER_BARRIER)) {
-        this.#sent.set(link.send(step.message), step);
-        if (step.after === undefined) this.#installed.delete(step.key);
-        else this.#installed.set(step.key, step.after);
-      }
-      await link.barrier();
+    this.#refusedSteps = new Set();
+    let bundles = 0;
+    for (let start = 0; start < steps.length; start += BUNDLE_FLOWS_MAX) {
+      if (await this.#sendBundle(link, steps.slice(start, start + BUNDLE_FLOWS_MAX))) bundles++;
     }
     const count = (kind: FlowPlanStep["kind"]): number => steps.filter((step) => step.kind === kind).length;
     const record: ChangeRecord = {
@@ -212,11 +246,54 @@ export class FlowDriver {
       changed: count("change"),
       deleted: count("delete"),
       refused: this.#refused - refusedBefore,
+      bundles,
       installed: this.#installed.size,
       durationMs: this.#clock.nowMs() - startMs,
     };
     this.#records.push(record);
     if (this.#records.length > CHANGE_RECORDS_MAX) this.#records.shift();
     return record;
+  }
+
+  /**
+   * Whether the steps went as one bundle. A step that the switch refuses is reported and left out of the next attempt,
+   * so that one bad flow does not keep all others away; after some attempts each step goes by itself.
+   */
+  async #sendBundle(link: SwitchLink, steps: readonly FlowPlanStep[]): Promise<boolean> {
+    let left = steps;
+    for (let attempt = 0; attempt < BUNDLE_ATTEMPTS_MAX; attempt++) {
+      const sending = left;
+      this.#sent = new Map();
+      try {
+        await link.bundle(
+          sending.map((step) => step.message),
+          (xid, index) => this.#sent.set(xid, sending[index] as FlowPlanStep),
+        );
+        for (const step of sending) this.#taken(step);
+        return true;
+      } catch (thrown) {
+        const code = thrown instanceof PlinthError ? thrown.code : "";
+        if (code !== "SWITCH_REFUSED" && code !== "BUNDLES_UNSUPPORTED") throw thrown;
+        left = sending.filter((step) => !this.#refusedSteps.has(step));
+        if (left.length === sending.length) break;
+      }
+    }
+    await this.#sendSingly(link, left);
+    return false;
+  }
+
+  async #sendSingly(link: SwitchLink, steps: readonly FlowPlanStep[]): Promise<void> {
+    for (let start = 0; start < steps.length; start += FLOW_MODS_PER_BARRIER) {
+      const portion = steps.slice(start, start + FLOW_MODS_PER_BARRIER);
+      this.#sent = new Map(portion.map((step) => [link.send(step.message), step]));
+      await link.barrier();
+      for (const step of portion) this.#taken(step);
+    }
+  }
+
+  #taken(step: FlowPlanStep): void {
+    if (this.#refusedSteps.has(step)) return;
+    if (step.after === undefined) this.#installed.delete(step.key);
+    else this.#installed.set(step.key, step.after);
   }
 }

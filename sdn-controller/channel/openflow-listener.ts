@@ -125,8 +125,14 @@ class Connection {
     this.#options.onSwitch(this.#link);
   }
 
+  /** What is written in one turn leaves in one piece: a bundle is thousands of messages. */
   #write(message: OpenFlowMessage): void {
-    if (this.#socket.writable) this.#socket.write(encodeMessage(message));
+    if (!this.#socket.writable) return;
+    if (this.#socket.writableCorked === 0) {
+      this.#socket.cork();
+      process.nextTick(() => this.#socket.uncork());
+    }
+    this.#socket.write(encodeMessage(message));
   }
 
   #schedule(): void {

@@ -2,13 +2,17 @@
 // nothing, unless it is given tables that do.
 import { connect, type Socket } from "node:net";
 import {
+  type BundleControl,
   type ChannelOutput,
   ChannelSession,
   encodeMessage,
   type FlowMod,
   type FlowStats,
+  ONF_ERRORS,
+  ONF_EXPERIMENTER,
   type OpenFlowMessage,
   type PacketOut,
+  parseMessage,
 } from "../../base/openflow/index.js";
 import { flowKey } from "../pipeline/flow.js";
 
@@ -27,6 +31,13 @@ export class FakeSwitch {
   readonly packetOuts: PacketOut[] = [];
   /** Answers flow-mods that it returns true for with an error. */
   refuses: (message: FlowMod) => boolean = () => false;
+  /** Says yes to flow-mods that it returns true for, and does nothing. */
+  ignores: (message: FlowMod) => boolean = () => false;
+  /** An old switch has none. */
+  knowsBundles = true;
+  /** Sizes of the bundles that were committed. */
+  readonly commits: number[] = [];
+  readonly #bundles = new Map<number, FlowMod[]>();
   readonly #tables: FakeSwitchTables | undefined;
   #socket: Socket | undefined;
 
@@ -117,6 +128,12 @@ export class FakeSwitch {
       case "flow_mod":
         this.#flowMod(message);
         break;
+      case "bundle_control":
+        this.#bundle(message);
+        break;
+      case "bundle_add":
+        this.#bundles.get(message.bundleId)?.push(parseMessage(message.message) as FlowMod);
+        break;
       case "packet_out":
         this.packetOuts.push(message);
         this.#tables?.packetOut(message);
@@ -125,12 +142,42 @@ export class FakeSwitch {
     }
   }
 
+  #bundle(message: BundleControl): void {
+    const { xid, bundleId, flags } = message;
+    if (!this.knowsBundles) {
+      this.#send({ type: "error", xid, errorType: 1, code: 3, data: new Uint8Array(64) });
+      return;
+    }
+    if (message.control === "open_request") {
+      this.#bundles.set(bundleId, []);
+      this.#send({ type: "bundle_control", xid, bundleId, control: "open_reply", flags });
+      return;
+    }
+    const collected = this.#bundles.get(bundleId) ?? [];
+    this.#bundles.delete(bundleId);
+    const bad = collected.find((each) => this.refuses(each));
+    if (bad !== undefined) {
+      this.#refuse(bad);
+      const failed = { experimenter: ONF_EXPERIMENTER, expType: ONF_ERRORS.OFPBFC_MSG_FAILED };
+      this.#send({ type: "experimenter_error", xid, ...failed, data: new Uint8Array(64) });
+      return;
+    }
+    for (const each of collected) this.#flowMod(each);
+    this.commits.push(collected.length);
+    this.#send({ type: "bundle_control", xid, bundleId, control: "commit_reply", flags });
+  }
+
+  #refuse({ xid }: FlowMod): void {
+    this.#send({ type: "error", xid, errorType: 5, code: 1, data: new Uint8Array(64) });
+  }
+
   #flowMod(message: FlowMod): void {
     this.flowMods.push(message);
     if (this.refuses(message)) {
-      this.#send({ type: "error", xid: message.xid, errorType: 5, code: 1, data: new Uint8Array(64) });
+      this.#refuse(message);
       return;
     }
+    if (this.ignores(message)) return;
     if (this.#tables !== undefined) {
       this.#tables.applyFlowMod(message);
       return;
