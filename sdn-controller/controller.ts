@@ -141,6 +141,7 @@ export class SdnController {
   switchEvents(): SwitchLinkEvents {
     return {
       onPacketIn: (message) => this.#packetIn(message),
+      onFlowRemoved: (message) => this.#drops.takeRemoved(message),
       onError: (xid, name) => this.#driver.refuse(xid, name),
     };
   }

@@ -19,7 +19,13 @@ import {
   FLOW_MODS_PER_BARRIER,
 } from "../limits.js";
 import type { FlowStore } from "../pipeline/flow-store.js";
-import { type FlowPlanStep, type InstalledFlows, installedFrom, planFlows } from "./flow-sync.js";
+import {
+  type FlowModBody,
+  type FlowPlanStep,
+  type InstalledFlows,
+  installedFrom,
+  planFlows,
+} from "./flow-sync.js";
 import type { SwitchLink } from "./switch-link.js";
 
 const RETRY_MS = 1_000;
@@ -263,11 +269,12 @@ export class FlowDriver {
     let left = steps;
     for (let attempt = 0; attempt < BUNDLE_ATTEMPTS_MAX; attempt++) {
       const sending = left;
+      const messages = sending.flatMap(messagesOf);
       this.#sent = new Map();
       try {
         await link.bundle(
-          sending.map((step) => step.message),
-          (xid, index) => this.#sent.set(xid, sending[index] as FlowPlanStep),
+          messages.map(({ message }) => message),
+          (xid, index) => this.#sent.set(xid, messages[index]?.step as FlowPlanStep),
         );
         for (const step of sending) this.#taken(step);
         return true;
@@ -285,7 +292,9 @@ export class FlowDriver {
   async #sendSingly(link: SwitchLink, steps: readonly FlowPlanStep[]): Promise<void> {
     for (let start = 0; start < steps.length; start += FLOW_MODS_PER_BARRIER) {
       const portion = steps.slice(start, start + FLOW_MODS_PER_BARRIER);
-      this.#sent = new Map(portion.map((step) => [link.send(step.message), step]));
+      this.#sent = new Map(
+        portion.flatMap(messagesOf).map(({ message, step }) => [link.send(message), step]),
+      );
       await link.barrier();
       for (const step of portion) this.#taken(step);
     }
@@ -296,4 +305,9 @@ export class FlowDriver {
     if (step.after === undefined) this.#installed.delete(step.key);
     else this.#installed.set(step.key, step.after);
   }
+}
+
+function messagesOf(step: FlowPlanStep): { readonly message: FlowModBody; readonly step: FlowPlanStep }[] {
+  const { before, message } = step;
+  return [...(before === undefined ? [] : [{ message: before, step }]), { message, step }];
 }

@@ -8,6 +8,7 @@ import {
   errorName,
   experimenterErrorName,
   type FlowMod,
+  type FlowRemoved,
   type FlowStats,
   OFPBF_ATOMIC,
   OFPBF_ORDERED,
@@ -30,6 +31,8 @@ export type Outgoing = OpenFlowMessage extends infer M
 
 export interface SwitchLinkEvents {
   onPacketIn(message: PacketIn): void;
+  /** A flow that was to be reported is gone. */
+  onFlowRemoved(message: FlowRemoved): void;
   /** An error that answers a request which nobody waits for, such as a flow-mod. */
   onError(xid: number, name: string): void;
 }
@@ -135,6 +138,9 @@ export class SwitchLink {
     switch (message.type) {
       case "packet_in":
         this.#events.onPacketIn(message);
+        break;
+      case "flow_removed":
+        this.#events.onFlowRemoved(message);
         break;
       case "barrier_reply":
         this.#settle(message.xid, (waiting) => waiting.resolve([]));

@@ -5,6 +5,7 @@ import {
   type Action,
   type Instruction,
   type Match,
+  OFPFF_SEND_FLOW_REM,
   OFPP_CONTROLLER,
   OXM_FIELDS,
   type OxmEntry,
@@ -43,6 +44,8 @@ export interface Flow {
   readonly match: Match;
   readonly instructions: readonly Instruction[];
   readonly cookie: bigint;
+  /** OFPFF_* bits. A flow that drops is reported when it goes, so that its count is not lost. */
+  readonly flags: number;
   readonly origin: Origin;
 }
 
@@ -84,15 +87,17 @@ export function buildFlow(spec: FlowSpec): Flow {
   if (actions.length > 0) instructions.push({ type: "apply_actions", actions });
   if (spec.next !== undefined) instructions.push({ type: "goto_table", tableId: TABLES[spec.next].id });
   const cookie = cookieOf(spec.table, spec.origin);
+  const flags = spec.origin.reason === undefined ? 0 : OFPFF_SEND_FLOW_REM;
   return {
     key: flowKey(declaration.id, spec.priority, match),
-    body: flowBody(cookie, instructions),
+    body: flowBody(cookie, flags, instructions),
     table: spec.table,
     tableId: declaration.id,
     priority: spec.priority,
     match,
     instructions,
     cookie,
+    flags,
     origin: spec.origin,
   };
 }
@@ -101,8 +106,8 @@ export function flowKey(tableId: number, priority: number, match: Match): string
   return `${tableId} ${priority} ${canonicalMatch(match)}`;
 }
 
-export function flowBody(cookie: bigint, instructions: readonly Instruction[]): string {
-  return `${cookie.toString(16)} ${canonicalInstructions(instructions)}`;
+export function flowBody(cookie: bigint, flags: number, instructions: readonly Instruction[]): string {
+  return `${cookie.toString(16)} ${flags} ${canonicalInstructions(instructions)}`;
 }
 
 function permissionOf(action: Action): string {

@@ -7,7 +7,9 @@ import {
   ChannelSession,
   encodeMessage,
   type FlowMod,
+  type FlowRemoved,
   type FlowStats,
+  OFPFF_SEND_FLOW_REM,
   ONF_ERRORS,
   ONF_EXPERIMENTER,
   type OpenFlowMessage,
@@ -81,6 +83,11 @@ export class FakeSwitch {
       match: [{ field: "in_port", value }],
       data,
     });
+  }
+
+  /** Reports a flow that is gone. */
+  flowRemoved(message: Omit<FlowRemoved, "xid">): void {
+    this.#send({ ...message, xid: 0 });
   }
 
   #handle(outputs: readonly ChannelOutput[]): void {
@@ -184,6 +191,9 @@ export class FakeSwitch {
     }
     const key = flowKey(message.tableId, message.priority, message.match);
     if (message.command === "delete_strict") {
+      const gone = this.flows.get(key);
+      if (gone !== undefined && (gone.flags & OFPFF_SEND_FLOW_REM) !== 0)
+        this.flowRemoved({ type: "flow_removed", reason: "delete", ...gone });
       this.flows.delete(key);
       return;
     }
@@ -199,7 +209,7 @@ export class FakeSwitch {
       durationNanoseconds: 0,
       idleTimeoutSeconds: 0,
       hardTimeoutSeconds: 0,
-      flags: 0,
+      flags: message.flags,
       packetCount: 0n,
       byteCount: 0n,
     });

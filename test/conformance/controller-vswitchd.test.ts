@@ -6,6 +6,7 @@ import type { Sdn } from "../../sdn-controller/index.js";
 import { type PipelineBench, pipelineSuite } from "../support/pipeline-suite.js";
 import { PlinthSwitch } from "../support/plinth-switch.js";
 import { addShopBridge, BRIDGE, settled, startShopController } from "../support/shop-controller.js";
+import { whileTalking } from "../support/shop-traffic.js";
 
 const DEADLINE_MS = 20_000;
 
@@ -44,11 +45,17 @@ describe("the controller and plinth vswitchd", () => {
     await device?.destroy();
   });
 
-  it("touch no flow when the controller restarts", async () => {
+  it("touch no flow and lose no packet when the controller restarts", async () => {
     const before = await dump();
-    await sdn.close();
-    sdn = await startShopController(device);
-    await settled(sdn);
+    const wires = {
+      inject: async (ofport: number, frame: Uint8Array) => device.inject(ofport, frame),
+      sentBy: (ofport: number) => device.sentBy(ofport),
+    };
+    await whileTalking(sdn.controller, wires, async () => {
+      await sdn.close();
+      sdn = await startShopController(device);
+      await settled(sdn);
+    });
     expect(sdn.controller.metrics().changes).toMatchObject([
       { cause: "connect", added: 0, changed: 0, deleted: 0 },
     ]);

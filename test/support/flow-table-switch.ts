@@ -31,7 +31,7 @@ const EVERYTHING = {
 export class FlowTableSwitch implements FakeSwitchTables {
   readonly device: FakeSwitch;
   readonly #pool = new PacketPool();
-  readonly #tables = new FlowTables();
+  readonly #tables = new FlowTables({ onRemoved: (message) => this.device.flowRemoved(message) });
   readonly #pipeline: Pipeline;
   readonly #sent = new Map<number, Uint8Array[]>();
   #inPort = 0;

@@ -37,9 +37,10 @@ import {
   TCP_PSH,
   TCP_SYN,
 } from "../../base/wire/index.js";
-import type { SdnController } from "../../sdn-controller/index.js";
+import type { InventoryChange, SdnController } from "../../sdn-controller/index.js";
 import { bytesOf } from "../../sdn-controller/pipeline/flow.js";
 import { OFPORTS, POLICIES, policyChange, portInput } from "../../sdn-controller/testing/shop.js";
+import { underTraffic } from "./steady-traffic.js";
 
 /** A switch with the shop example's ports, driven by a controller that has the whole example. */
 export interface PipelineBench {
@@ -388,6 +389,37 @@ export function pipelineSuite(name: string, open: () => Promise<PipelineBench>):
       });
     });
 
+    it("loses no packet of what stays allowed while policies, labels and identities change", async () => {
+      const [app, db] = [end("app"), end("db")];
+      const there = { source: 21_000, destination: 5432 };
+      const back = { source: 5432, destination: 21_000 };
+      expect(await talk(app, db, 5432, 21_000)).toEqual([[DB], [APP], [DB]]);
+      const stream = (name: string, from: End, to: End, frame: Uint8Array) => ({
+        name,
+        send: () => bench.inject(from.ofport, frame),
+        arrived: () => bench.sentBy(to.ofport).length,
+      });
+      const streams = [
+        stream("requests", app, db, tcpFrame(app, db, there, TCP_ACK, 101, 501)),
+        stream("replies", db, app, tcpFrame(db, app, back, TCP_ACK, 501, 101)),
+      ];
+      const { controller } = bench;
+      const before = controller.metrics().changes.length;
+      await underTraffic(streams, 100, async () => {
+        for (let round = 0; round < 6; round++) {
+          for (const change of disturbances(round)) {
+            controller.update(change);
+            await controller.whenSettled();
+          }
+        }
+        controller.update(restored());
+        await controller.whenSettled();
+      });
+      const changes = controller.metrics().changes.slice(before);
+      expect(changes.filter(({ bundles }) => bundles === 1).length).toBeGreaterThanOrEqual(18);
+      expect(controller.metrics()).toMatchObject({ flowsRefused: 0, flowsRepaired: 0, flowsDisagreed: 0 });
+    });
+
     it("counts what it dropped by reason and resource", async () => {
       bench.controller.audit();
       await bench.controller.whenSettled();
@@ -405,6 +437,45 @@ export function pipelineSuite(name: string, open: () => Promise<PipelineBench>):
       expect(bench.controller.metrics()).toMatchObject({ flowsRefused: 0, flowsRepaired: 0 });
     });
   });
+}
+
+/** Changes that leave app → db alone: new labels, policies that mention them for the first time, rules around it. */
+function disturbances(round: number): InventoryChange[][] {
+  const colour = ["red", "green", "blue"][round % 3] as string;
+  const labelled = (name: string, tier: string): InventoryChange => ({
+    kind: "Port",
+    key: `shop/${name}`,
+    value: portInput(name, "back", { tier, colour }),
+  });
+  const paint = (selected: string) => ({
+    namespace: "shop",
+    name: "paint",
+    spec: {
+      podSelector: { matchLabels: { colour: selected } },
+      policyTypes: ["Ingress" as const],
+      ingress: [{ ports: [{ port: 5432 }, { port: 6000 + round, endPort: 6100 }] }],
+    },
+  });
+  return [
+    [labelled("app", "app"), labelled("db", "db")],
+    [policyChange(paint(colour))],
+    [policyChange(paint("none")), labelled("web1-back", "web")],
+    [policyChange(paint(colour), true)],
+  ];
+}
+
+function restored(): InventoryChange[] {
+  return (
+    [
+      ["app", "app"],
+      ["db", "db"],
+      ["web1-back", "web"],
+    ] as const
+  ).map(([name, tier]) => ({
+    kind: "Port",
+    key: `shop/${name}`,
+    value: portInput(name, "back", { tier }),
+  }));
 }
 
 function arpSender(frame: Uint8Array): number | undefined {

@@ -3,6 +3,7 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
+import { connectJsonRpc, type JsonRpcConnection } from "../../base/jsonrpc/index.js";
 import { waitFor } from "../../base/time/index.js";
 import { endChild, requirePrograms, run, runOk } from "./run.js";
 
@@ -13,6 +14,8 @@ export class RealOvs {
   readonly dir: string;
   #database: ChildProcess | undefined;
   #switch: ChildProcess | undefined;
+  /** To its unixctl socket: a program for each frame would take longer than all else. */
+  #control: Promise<JsonRpcConnection> | undefined;
 
   private constructor(dir: string) {
     this.dir = dir;
@@ -57,6 +60,7 @@ export class RealOvs {
   }
 
   async killSwitch(): Promise<void> {
+    await this.#hangUp();
     if (this.#switch !== undefined) await endChild(this.#switch);
   }
 
@@ -84,7 +88,10 @@ export class RealOvs {
 
   /** Puts a frame into a dummy port, as if it came from outside. */
   async inject(name: string, frame: Uint8Array): Promise<void> {
-    await this.appctl("netdev-dummy/receive", name, Buffer.from(frame).toString("hex"));
+    const endpoint = { kind: "unix", path: this.path("vs.ctl") } as const;
+    this.#control ??= connectJsonRpc(endpoint, { timeoutMs: DEADLINE_MS });
+    const parameters = [name, Buffer.from(frame).toString("hex")];
+    await (await this.#control).call("netdev-dummy/receive", parameters, DEADLINE_MS);
   }
 
   /** Every frame that the port has sent so far. */
@@ -100,7 +107,14 @@ export class RealOvs {
     return frames;
   }
 
+  async #hangUp(): Promise<void> {
+    const control = this.#control;
+    this.#control = undefined;
+    (await control?.catch(() => undefined))?.close();
+  }
+
   async stop(): Promise<void> {
+    await this.#hangUp();
     if (this.#switch !== undefined) await endChild(this.#switch, "SIGTERM");
     if (this.#database !== undefined) await endChild(this.#database, "SIGTERM");
     rmSync(this.dir, { recursive: true, force: true });
