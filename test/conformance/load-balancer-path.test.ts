@@ -17,7 +17,7 @@ import type { Sdn } from "../../sdn-controller/index.js";
 import { formatMac } from "../../sdn-controller/network/mac.js";
 import { bytesOf } from "../../sdn-controller/pipeline/flow.js";
 import { DaemonProcess } from "../support/daemon-process.js";
-import { tcpFrame } from "../support/pipeline-suite.js";
+import { tcpFrame } from "../support/pipeline-frames.js";
 import { PlinthSwitch } from "../support/plinth-switch.js";
 import { addShopBridge, BRIDGE, startShopController } from "../support/shop-controller.js";
 

@@ -16,7 +16,7 @@ import {
   TCP_SYN,
 } from "../../base/wire/index.js";
 import { DaemonProcess } from "../support/daemon-process.js";
-import { tcpFrame } from "../support/pipeline-suite.js";
+import { tcpFrame } from "../support/pipeline-frames.js";
 import { encodeStreamFrame, StreamFrames } from "../support/stream-peer.js";
 
 const DEADLINE_MS = 20_000;

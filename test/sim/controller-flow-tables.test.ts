@@ -9,7 +9,8 @@ import { startSdn } from "../../sdn-controller/index.js";
 import { OFPORTS, POLICIES, policyChange, shopChanges } from "../../sdn-controller/testing/shop.js";
 import { Conntrack } from "../../vswitch/conntrack/index.js";
 import { FlowTableSwitch } from "../support/flow-table-switch.js";
-import { type PipelineBench, pipelineSuite, tcpFrame } from "../support/pipeline-suite.js";
+import { tcpFrame } from "../support/pipeline-frames.js";
+import { type PipelineBench, pipelineSuite } from "../support/pipeline-suite.js";
 
 const DEADLINE_MS = 10_000;
 

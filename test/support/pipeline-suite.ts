@@ -3,31 +3,15 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { waitFor } from "../../base/time/index.js";
 import {
-  ARP_REQUEST,
-  BOOTREQUEST,
   DHCP_OPTION,
   type DhcpMessage,
   dhcpAddresses,
-  ETHERTYPE_ARP,
-  ETHERTYPE_IPV4,
   ETHERTYPE_IPV6,
   ETHERTYPE_VLAN,
-  encodeArp,
-  encodeDhcp,
   encodeEthernet,
-  encodeIcmp,
-  encodeIpv4,
-  encodeTcp,
-  encodeUdp,
   encodeVlan,
-  formatIpv4Address,
   ICMP_ECHO_REPLY,
   ICMP_ECHO_REQUEST,
-  IPPROTO_ICMP,
-  IPPROTO_TCP,
-  IPPROTO_UDP,
-  MAC_BROADCAST,
-  MAC_ZERO,
   parseArp,
   parseDhcp,
   parseEthernet,
@@ -37,9 +21,19 @@ import {
   TCP_PSH,
   TCP_SYN,
 } from "../../base/wire/index.js";
-import type { InventoryChange, SdnController } from "../../sdn-controller/index.js";
+import type { SdnController } from "../../sdn-controller/index.js";
 import { bytesOf } from "../../sdn-controller/pipeline/flow.js";
 import { OFPORTS, POLICIES, policyChange, portInput } from "../../sdn-controller/testing/shop.js";
+import {
+  arpFrame,
+  arpSender,
+  dhcpFrame,
+  type End,
+  icmpFrame,
+  tcpFrame,
+  udpFrame,
+} from "./pipeline-frames.js";
+import { disturbances, restored } from "./shop-disturbances.js";
 import { underTraffic } from "./steady-traffic.js";
 
 /** A switch with the shop example's ports, driven by a controller that has the whole example. */
@@ -59,12 +53,6 @@ const WEB2 = 3;
 const APP = 4;
 const DB = 5;
 const BALANCER = 9;
-
-interface End {
-  readonly ofport: number;
-  readonly mac: Uint8Array;
-  readonly address: number;
-}
 
 interface Arrival {
   readonly port: number;
@@ -436,127 +424,5 @@ export function pipelineSuite(name: string, open: () => Promise<PipelineBench>):
       );
       expect(bench.controller.metrics()).toMatchObject({ flowsRefused: 0, flowsRepaired: 0 });
     });
-  });
-}
-
-/** Changes that leave app → db alone: new labels, policies that mention them for the first time, rules around it. */
-function disturbances(round: number): InventoryChange[][] {
-  const colour = ["red", "green", "blue"][round % 3] as string;
-  const labelled = (name: string, tier: string): InventoryChange => ({
-    kind: "Port",
-    key: `shop/${name}`,
-    value: portInput(name, "back", { tier, colour }),
-  });
-  const paint = (selected: string) => ({
-    namespace: "shop",
-    name: "paint",
-    spec: {
-      podSelector: { matchLabels: { colour: selected } },
-      policyTypes: ["Ingress" as const],
-      ingress: [{ ports: [{ port: 5432 }, { port: 6000 + round, endPort: 6100 }] }],
-    },
-  });
-  return [
-    [labelled("app", "app"), labelled("db", "db")],
-    [policyChange(paint(colour))],
-    [policyChange(paint("none")), labelled("web1-back", "web")],
-    [policyChange(paint(colour), true)],
-  ];
-}
-
-function restored(): InventoryChange[] {
-  return (
-    [
-      ["app", "app"],
-      ["db", "db"],
-      ["web1-back", "web"],
-    ] as const
-  ).map(([name, tier]) => ({
-    kind: "Port",
-    key: `shop/${name}`,
-    value: portInput(name, "back", { tier }),
-  }));
-}
-
-function arpSender(frame: Uint8Array): number | undefined {
-  const { etherType, payload } = parseEthernet(frame);
-  return etherType === ETHERTYPE_ARP ? parseArp(payload).senderAddress : undefined;
-}
-
-function arpFrame(from: End, targetAddress: number): Uint8Array {
-  const payload = encodeArp({
-    operation: ARP_REQUEST,
-    senderMac: from.mac,
-    senderAddress: from.address,
-    targetMac: MAC_ZERO,
-    targetAddress,
-  });
-  return encodeEthernet({ destination: MAC_BROADCAST, source: from.mac, etherType: ETHERTYPE_ARP, payload });
-}
-
-function ipFrame(from: End, to: End, protocol: number, payload: Uint8Array): Uint8Array {
-  return encodeEthernet({
-    destination: to.mac,
-    source: from.mac,
-    etherType: ETHERTYPE_IPV4,
-    payload: encodeIpv4({ source: from.address, destination: to.address, protocol, payload }),
-  });
-}
-
-export function tcpFrame(
-  from: End,
-  to: End,
-  port: { readonly source: number; readonly destination: number },
-  flags: number,
-  sequence: number,
-  acknowledgment: number,
-): Uint8Array {
-  const segment = encodeTcp(
-    { sourcePort: port.source, destinationPort: port.destination, sequence, acknowledgment, flags },
-    { source: from.address, destination: to.address },
-  );
-  return ipFrame(from, to, IPPROTO_TCP, segment);
-}
-
-function udpFrame(from: End, to: End, sourcePort: number, destinationPort: number): Uint8Array {
-  const pair = { source: from.address, destination: to.address };
-  const payload = new TextEncoder().encode(formatIpv4Address(from.address));
-  return ipFrame(from, to, IPPROTO_UDP, encodeUdp({ sourcePort, destinationPort, payload }, pair));
-}
-
-function icmpFrame(from: End, to: End, type: number): Uint8Array {
-  return ipFrame(
-    from,
-    to,
-    IPPROTO_ICMP,
-    encodeIcmp({ type, code: 0, rest: 0x00070001, payload: new Uint8Array(8) }),
-  );
-}
-
-function dhcpFrame(
-  mac: Uint8Array,
-  messageType: DhcpMessage["messageType"],
-  options: ReadonlyMap<number, Uint8Array>,
-): Uint8Array {
-  const payload = encodeDhcp({
-    operation: BOOTREQUEST,
-    messageType,
-    transactionId: 0x1234,
-    seconds: 0,
-    broadcast: false,
-    clientAddress: 0,
-    yourAddress: 0,
-    serverAddress: 0,
-    relayAddress: 0,
-    clientMac: mac,
-    options,
-  });
-  const pair = { source: 0, destination: 0xffffffff };
-  const udp = encodeUdp({ sourcePort: 68, destinationPort: 67, payload }, pair);
-  return encodeEthernet({
-    destination: MAC_BROADCAST,
-    source: mac,
-    etherType: ETHERTYPE_IPV4,
-    payload: encodeIpv4({ ...pair, protocol: IPPROTO_UDP, payload: udp }),
   });
 }

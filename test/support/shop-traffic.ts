@@ -3,7 +3,7 @@ import { TCP_ACK, TCP_SYN } from "../../base/wire/index.js";
 import type { SdnController } from "../../sdn-controller/index.js";
 import { bytesOf } from "../../sdn-controller/pipeline/flow.js";
 import { OFPORTS } from "../../sdn-controller/testing/shop.js";
-import { tcpFrame } from "./pipeline-suite.js";
+import { type End, tcpFrame } from "./pipeline-frames.js";
 import { type Stream, underTraffic } from "./steady-traffic.js";
 
 export interface Wires {
@@ -38,10 +38,4 @@ export async function whileTalking(
     stream("replies", db, app, tcpFrame(db, app, back, TCP_ACK, 501, 101)),
   ];
   return underTraffic(streams, 50, work);
-}
-
-interface End {
-  readonly ofport: number;
-  readonly mac: Uint8Array;
-  readonly address: number;
 }
