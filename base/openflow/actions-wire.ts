@@ -97,7 +97,8 @@ function readBody(name: keyof typeof OFPAT, body: Reader, depth: number): Action
       return { type: "set_queue", queueId: body.u32("set_queue.queue_id") };
     case "set_field": {
       const value = readSetField(body);
-      body.skip(body.left);
+      if (body.rest().some((byte) => byte !== 0))
+        throw body.fail("OFPBAC_BAD_SET_LEN", "set_field", "more than one field");
       return { type: "set_field", ...value };
     }
     case "push_vlan":

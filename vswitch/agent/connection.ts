@@ -11,6 +11,8 @@ import {
   type Dialect,
   type MessageHeader,
   OFP_DEFAULT_MISS_SEND_LEN,
+  OFP10_VERSION,
+  OFP13_VERSION,
   type OpenFlowMessage,
   type WireError,
 } from "../../base/openflow/index.js";
@@ -229,7 +231,8 @@ export class Connection implements ConnectionState {
   /** Its error takes its place among the answers. */
   #onMalformed(error: WireError, header: MessageHeader, request: Uint8Array): void {
     this.#modules.log.warn({ connection: this.#options.name, type: header.typeCode }, error.message);
-    this.#changes.refuse(error.error, header.xid, request);
+    const code = isForControllers(header) ? "OFPBRC_BAD_TYPE" : error.error;
+    this.#changes.refuse(code, header.xid, request);
   }
 
   // --- Time
@@ -246,4 +249,14 @@ export class Connection implements ConnectionState {
       if (!this.#isClosed) this.#arm();
     });
   }
+}
+
+/** Messages that only a switch sends, of which it does not matter what is wrong with them. */
+const FOR_CONTROLLERS: Readonly<Record<number, readonly number[]>> = {
+  [OFP10_VERSION]: [6, 8, 10, 11, 12, 17, 19, 21],
+  [OFP13_VERSION]: [6, 8, 10, 11, 12, 19, 21, 23, 25, 27],
+};
+
+function isForControllers({ version, typeCode }: MessageHeader): boolean {
+  return FOR_CONTROLLERS[version]?.includes(typeCode) === true;
 }

@@ -12,7 +12,10 @@ import { describeGroups, describeTables } from "../agent/index.js";
 import { BANDS_MAX, FLOWS_MAX, GROUPS_MAX, MATCHABLE_FIELDS, METERS_MAX } from "../flow/index.js";
 import { TABLE_COUNT } from "./limits.js";
 
-const settable = MATCHABLE_FIELDS.filter((name: OxmFieldName) => OXM_FIELDS[name].writable);
+/** in_port can be loaded, but is no header field to OpenFlow (1.3.5, 7.2.5). */
+const settable = MATCHABLE_FIELDS.filter(
+  (name: OxmFieldName) => OXM_FIELDS[name].writable && name !== "in_port",
+);
 const ACTIONS: readonly (keyof typeof OFPAT)[] = [
   "output",
   "copy_ttl_out",

@@ -104,6 +104,7 @@ function compileAction(action: Action, assembly: Assembly): void {
       code.push(P.OP_SET_QUEUE, action.queueId);
       return;
     case "set_field":
+      if (action.field === "in_port") throw flowError("OFPBAC_BAD_SET_TYPE", "in_port is no header field");
       prerequisites.check(action.field, "OFPBAC_MATCH_INCONSISTENT");
       compileSet(
         { field: action.field, offset: 0, bits: OXM_FIELDS[action.field].bits },

@@ -94,12 +94,12 @@ export class GroupTable {
   /** Throws with an OFPGMFC_ (or OFPBAC_) code. Returns the ids of deleted groups, whose flows must go too. */
   apply(mod: GroupMod, nowMs: number): readonly number[] {
     if (mod.command === "delete") return this.#delete(mod.groupId);
-    if (mod.groupId > OFPG_MAX) throw flowError("OFPGMFC_INVALID_GROUP", `group number ${mod.groupId}`);
     const exists = this.#groups.has(mod.groupId);
     if (mod.command === "add" && exists)
       throw flowError("OFPGMFC_GROUP_EXISTS", `there is a group ${mod.groupId}`);
     if (mod.command === "modify" && !exists)
       throw flowError("OFPGMFC_UNKNOWN_GROUP", `there is no group ${mod.groupId}`);
+    if (mod.groupId > OFPG_MAX) throw flowError("OFPGMFC_INVALID_GROUP", `group number ${mod.groupId}`);
     if (!exists && this.#groups.size >= GROUPS_MAX)
       throw flowError("OFPGMFC_OUT_OF_GROUPS", `at most ${GROUPS_MAX} groups`);
     this.#check(mod);
@@ -154,7 +154,7 @@ export class GroupTable {
     if (mod.groupType === "indirect" && mod.buckets.length !== 1)
       throw flowError("OFPGMFC_INVALID_GROUP", "an indirect group has exactly one bucket");
     for (const bucket of mod.buckets) {
-      if (mod.groupType !== "select" && bucket.weight > 1)
+      if (mod.groupType !== "select" && bucket.weight !== 0)
         throw flowError("OFPGMFC_INVALID_GROUP", "only select groups have weights");
       const watches = bucket.watchPort !== OFPP_ANY || bucket.watchGroup !== OFPG_ANY;
       if (watches && (mod.groupType === "all" || mod.groupType === "indirect"))
