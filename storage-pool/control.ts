@@ -111,7 +111,16 @@ async function createVolume(daemon: StorageDaemon, params: Params): Promise<Volu
       },
     );
   }
-  const entry = newEntry(daemon, { name, pool, sizeBytes: size, copies: copyCount, originVolume: 0 });
+  const entry = newEntry(daemon, {
+    name,
+    pool,
+    sizeBytes: size,
+    copies: copyCount,
+    originVolume: 0,
+    diskClass: "",
+    rewindMs: 0,
+    keyframes: [],
+  });
   // In the catalogue first: a volume that only the worker knows would be gone after a crash, with its writes.
   await daemon.catalogue.putVolume(entry);
   try {
@@ -154,6 +163,9 @@ async function cloneVolume(
     sizeBytes: size,
     copies: origin.copies,
     originVolume: origin.id,
+    diskClass: origin.diskClass,
+    rewindMs: 0,
+    keyframes: [],
   });
   return daemon.held(pool, async () => {
     const made = await daemon.target.ask("cloneVolume", {
@@ -362,10 +374,25 @@ function snapshotReference(given: unknown): { volume: string; snapshot: string }
 
 function newEntry(
   daemon: StorageDaemon,
-  given: Pick<VolumeEntry, "name" | "pool" | "sizeBytes" | "copies" | "originVolume">,
+  given: Pick<
+    VolumeEntry,
+    "name" | "pool" | "sizeBytes" | "copies" | "originVolume" | "diskClass" | "rewindMs" | "keyframes"
+  >,
 ): VolumeEntry {
   const id = daemon.catalogue.nextVolumeId;
-  return { id, epoch: 1, mapFile: "", checkpointSequence: 0, snapshots: [], ...given };
+  return {
+    id,
+    epoch: 1,
+    mapFile: "",
+    checkpointSequence: 0,
+    snapshots: [],
+    schedules: [],
+    clockMs: 0,
+    deletedAtMs: 0,
+    deletedName: "",
+    purgeAtMs: 0,
+    ...given,
+  };
 }
 
 function byName(a: VolumeEntry, b: VolumeEntry): number {

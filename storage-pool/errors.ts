@@ -16,6 +16,8 @@
 //   DISK_MISSING          a disk of the pool is not there                      give all disks             409   –
 //   DISK_NOT_FOUND        no such disk in the pool                             –                          404   –
 //   DISK_IN_USE           the disk still holds what no other has               drain it first             409   –
+//   TIME_NOT_KEPT         the volume is not kept as it was at that moment      choose a later one         409   –
+//   ROOM_PENDING          the pool is making room                              try again                  503   –
 //   JOB_NOT_FOUND         no background job of that number                     –                          404   –
 //   DISK_DAMAGED          the superblock cannot be read                        replace the disk           500   –
 //   DISK_TOO_SMALL        fewer than eight segments fit                        give a larger one          422   –
@@ -40,6 +42,8 @@ export type StorageErrorCode =
   | "DISK_MISSING"
   | "DISK_NOT_FOUND"
   | "DISK_IN_USE"
+  | "TIME_NOT_KEPT"
+  | "ROOM_PENDING"
   | "JOB_NOT_FOUND"
   | "DISK_DAMAGED"
   | "DISK_TOO_SMALL"

@@ -48,6 +48,8 @@ export const PUNCH_STEP = 8;
 export const LOST_BLOCKS_MAX = 4096;
 /** Segments kept back from writers, so that the cleaner and TRIM can always make progress. */
 export const RESERVE_SEGMENTS = 3;
+/** Share of a pool's blocks that may be stored or promised: the cleaner can always win something from the rest. */
+export const USABLE_SHARE = 0.88;
 /** A sealed segment with a smaller share of live blocks is worth moving (percent). */
 export const CLEAN_LIVE_PERCENT = 50;
 /** The same when free segments run out. */

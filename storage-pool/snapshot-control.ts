@@ -87,6 +87,7 @@ async function snapshotAll(
   daemon: StorageDaemon,
   entries: readonly VolumeEntry[],
   name: string,
+  schedule = "",
 ): Promise<void> {
   for (const { name: volume } of entries) {
     const damage = daemon.damaged.get(volume);
@@ -101,7 +102,7 @@ async function snapshotAll(
     const changed = entries.map(({ name: volume }, i) => {
       const entry = findVolume(daemon, volume, "volume");
       const map = made[i] as (typeof made)[number];
-      return { ...entry, snapshots: [...entry.snapshots, { name, ...map, createdAtMs }] };
+      return { ...entry, snapshots: [...entry.snapshots, { name, ...map, createdAtMs, schedule }] };
     });
     try {
       await daemon.catalogue.putVolumes(changed);

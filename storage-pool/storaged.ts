@@ -24,6 +24,7 @@ import { controlMethods } from "./control.js";
 import { storageError } from "./errors.js";
 import { type NbdEndpoint, NbdEndpoints } from "./nbd-endpoints.js";
 import type { CheckpointRecord } from "./pool/checkpoint.js";
+import { recordedKeyframes } from "./pool/keyframes.js";
 import type { VolumeSpec } from "./pool/open-pool.js";
 import { TargetHandle } from "./target/target-handle.js";
 
@@ -266,6 +267,8 @@ export class StorageDaemon implements Storaged {
             ...each,
             mapFile: record.files[each.name] ?? each.mapFile,
           })),
+          keyframes: recordedKeyframes(volume, record),
+          clockMs: record.clockMs,
         });
         recorded = true;
       }
@@ -396,8 +399,10 @@ export class StorageDaemon implements Storaged {
 
 /** What the worker needs of an entry. */
 export function specOf(entry: VolumeEntry): VolumeSpec {
-  const { id, name, sizeBytes, copies, epoch, mapFile, checkpointSequence, originVolume, snapshots } = entry;
-  return { id, name, sizeBytes, copies, epoch, mapFile, checkpointSequence, originVolume, snapshots };
+  const { id, name, sizeBytes, copies, diskClass, epoch, mapFile, checkpointSequence, originVolume } = entry;
+  const { snapshots, rewindMs, keyframes, clockMs, deletedAtMs } = entry;
+  const content = { epoch, mapFile, checkpointSequence, originVolume, snapshots };
+  return { id, name, sizeBytes, copies, diskClass, ...content, rewindMs, keyframes, clockMs, deletedAtMs };
 }
 
 function pathsOf(pool: PoolEntry): string[] {

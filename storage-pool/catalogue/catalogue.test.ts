@@ -12,7 +12,17 @@ const volume: VolumeEntry = {
   mapFile: "1-head-3-9.map",
   checkpointSequence: 2 ** 45,
   originVolume: 0,
-  snapshots: [{ name: "s", sequence: 7, sizeBytes: 4096, mapFile: "m", createdAtMs: 1_800_000_000_000 }],
+  snapshots: [
+    { name: "s", sequence: 7, sizeBytes: 4096, mapFile: "m", createdAtMs: 1_800_000_000_000, schedule: "" },
+  ],
+  schedules: [{ name: "hourly", cron: "0 * * * *", keep: 24, lastMs: 1_800_000_000_000 }],
+  diskClass: "ssd",
+  rewindMs: 3_600_000,
+  keyframes: [{ name: "~1-1", sequence: 3, sizeBytes: 4096, mapFile: "k", timeMs: 1_800_000_000_000 }],
+  clockMs: 1_800_000_000_001,
+  deletedAtMs: 0,
+  deletedName: "",
+  purgeAtMs: 0,
 };
 const disks = [newDisk("/a", 0, true), { ...newDisk("/b", 3, true), suspect: true, slotCount: 77 }];
 const pool = { name: "default", id: "x", epoch: 0, disks, formatted: true, clean: true };

@@ -5,7 +5,7 @@
 import { defineRecord } from "../../base/schema/index.js";
 import type { Operation, Store } from "../../base/store/index.js";
 import { storageError } from "../errors.js";
-import type { SnapshotSpec, VolumeSpec } from "../pool/open-pool.js";
+import type { KeyframeSpec, SnapshotSpec, VolumeSpec } from "../pool/open-pool.js";
 
 /** Version 1 named a pool's disks by their paths alone; it is read, and written anew as 2. */
 export const CATALOGUE_FORMAT = 2;
@@ -33,6 +33,8 @@ export interface DiskEntry {
   slotCount: number;
   /** Carries its superblock. */
   formatted: boolean;
+  /** What kind of disk it is, in the user's words; "" when nobody said. */
+  diskClass: string;
 }
 
 interface PoolRecord extends Omit<PoolEntry, "disks"> {
@@ -44,10 +46,28 @@ interface PoolRecord extends Omit<PoolEntry, "disks"> {
 export interface VolumeEntry extends Omit<VolumeSpec, "snapshots"> {
   readonly pool: string;
   readonly snapshots: readonly SnapshotEntry[];
+  readonly schedules: readonly ScheduleEntry[];
+  /** The name that a deleted volume had; "" for others. */
+  readonly deletedName: string;
+  /** When a deleted volume goes for good, ms since 1970. */
+  readonly purgeAtMs: number;
 }
 
 export interface SnapshotEntry extends SnapshotSpec {
   readonly createdAtMs: number;
+  /** The schedule that made it; "" when somebody asked for it. */
+  readonly schedule: string;
+}
+
+/** Snapshots that are made by the clock. */
+export interface ScheduleEntry {
+  readonly name: string;
+  /** Five fields, UTC. */
+  readonly cron: string;
+  /** How many of its snapshots are kept. */
+  readonly keep: number;
+  /** When it last made one, ms since 1970; when it was set up before the first. */
+  readonly lastMs: number;
 }
 
 export interface ExportEntry {
@@ -77,6 +97,7 @@ const diskRecord = defineRecord<DiskEntry>("DiskEntry", {
   draining: { number: 4, type: "bool" },
   slotCount: { number: 5, type: "uint32" },
   formatted: { number: 6, type: "bool" },
+  diskClass: { number: 7, type: "string" },
 });
 
 const poolRecord = defineRecord<PoolRecord>("PoolEntry", {
@@ -95,6 +116,22 @@ const snapshotRecord = defineRecord<SnapshotEntry>("SnapshotEntry", {
   sizeBytes: { number: 3, type: "uint64" },
   mapFile: { number: 4, type: "string" },
   createdAtMs: { number: 5, type: "uint64" },
+  schedule: { number: 6, type: "string" },
+});
+
+const keyframeRecord = defineRecord<KeyframeSpec>("KeyframeEntry", {
+  name: { number: 1, type: "string" },
+  sequence: { number: 2, type: "uint64" },
+  sizeBytes: { number: 3, type: "uint64" },
+  mapFile: { number: 4, type: "string" },
+  timeMs: { number: 5, type: "uint64" },
+});
+
+const scheduleRecord = defineRecord<ScheduleEntry>("ScheduleEntry", {
+  name: { number: 1, type: "string" },
+  cron: { number: 2, type: "string" },
+  keep: { number: 3, type: "uint32" },
+  lastMs: { number: 4, type: "uint64" },
 });
 
 const volumeRecord = defineRecord<VolumeEntry>("VolumeEntry", {
@@ -108,6 +145,14 @@ const volumeRecord = defineRecord<VolumeEntry>("VolumeEntry", {
   checkpointSequence: { number: 8, type: "uint64" },
   originVolume: { number: 9, type: "uint32" },
   snapshots: { number: 10, type: snapshotRecord, repeated: true },
+  diskClass: { number: 11, type: "string" },
+  rewindMs: { number: 12, type: "uint64" },
+  keyframes: { number: 13, type: keyframeRecord, repeated: true },
+  clockMs: { number: 14, type: "uint64" },
+  deletedAtMs: { number: 15, type: "uint64" },
+  deletedName: { number: 16, type: "string" },
+  purgeAtMs: { number: 17, type: "uint64" },
+  schedules: { number: 18, type: scheduleRecord, repeated: true },
 });
 
 const exportRecord = defineRecord<ExportEntry>("ExportEntry", {
@@ -276,8 +321,8 @@ function parsePool(value: Uint8Array): PoolEntry {
   };
 }
 
-export function newDisk(path: string, index: number, formatted: boolean): DiskEntry {
-  return { index, path, suspect: false, draining: false, slotCount: 0, formatted };
+export function newDisk(path: string, index: number, formatted: boolean, diskClass = ""): DiskEntry {
+  return { index, path, suspect: false, draining: false, slotCount: 0, formatted, diskClass };
 }
 
 function putVolume(volume: VolumeEntry): Operation {

@@ -55,6 +55,8 @@ export class Disk {
   readonly missing: boolean;
   /** Its segments are being moved away: nothing new is put there. */
   draining = false;
+  /** What kind of disk it is, in the user's words ("ssd"); "" when nobody said. */
+  diskClass = "";
   /** What it holds may be old: it was missing or failed once and was not looked through since. */
   suspect = false;
   readonly #used: Uint8Array;
@@ -82,6 +84,11 @@ export class Disk {
   /** New segments may be put there. */
   get open(): boolean {
     return this.online && !this.draining;
+  }
+
+  /** Volumes of a class may be put there; those without one anywhere. */
+  isOfClass(diskClass: string): boolean {
+    return diskClass === "" || this.diskClass === diskClass;
   }
 
   get index(): number {

@@ -43,8 +43,12 @@ export class FaultDevice implements BlockDevice {
     return this.#fault("write", offset, length) || this.#next.stageZeroes(offset, length);
   }
 
-  admit(offset: number, length: number): number {
-    return this.#next.admit(offset, length);
+  reserve(offset: number, length: number): number {
+    return this.#next.reserve(offset, length);
+  }
+
+  unreserve(offset: number, length: number): void {
+    this.#next.unreserve(offset, length);
   }
 
   /** A failing commit still passes on: what the device below did stays unknown to the caller, as the contract says. */

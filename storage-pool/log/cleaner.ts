@@ -33,7 +33,8 @@ interface LiveBlock {
 export class Cleaner {
   movedBlocks = 0;
   readonly #options: CleanerOptions;
-  readonly #writers = new Map<number, LogWriter>();
+  /** By copies and class of disks. */
+  readonly #writers = new Map<string, LogWriter>();
   readonly #buffer = new DataBuffer(DATA_BLOCKS * BLOCK_SIZE);
   #moving: LiveBlock[] = [];
   #applied = 0;
@@ -51,7 +52,8 @@ export class Cleaner {
     let best: Segment | undefined;
     const limit = (DATA_BLOCKS * livePercent) / 100;
     this.#options.table.visit((segment) => {
-      if (!segment.sealed || segment.evacuated || segment.moving || !segment.readable) return;
+      if (!segment.sealed || segment.evacuated || segment.moving || segment.pinned) return;
+      if (!segment.readable) return;
       if (segment.liveBlocks === 0 || segment.liveBlocks >= limit) return;
       if (best === undefined || segment.liveBlocks < best.liveBlocks) best = segment;
     });
@@ -79,7 +81,7 @@ export class Cleaner {
   }
 
   #write(victim: Segment): number {
-    const writer = this.#writerFor(Math.max(1, victim.copies));
+    const writer = this.#writerFor(Math.max(1, victim.copies), victim.diskClass);
     this.#applied = 0;
     for (let first = 0; first < this.#moving.length; ) {
       let count = 1;
@@ -102,8 +104,9 @@ export class Cleaner {
     for (const writer of this.#writers.values()) writer.seal();
   }
 
-  #writerFor(copies: number): LogWriter {
-    let writer = this.#writers.get(copies);
+  #writerFor(copies: number, diskClass: string): LogWriter {
+    const key = `${copies} ${diskClass}`;
+    let writer = this.#writers.get(key);
     if (writer !== undefined) return writer;
     const { table, staging, gate } = this.#options;
     writer = new LogWriter({
@@ -114,11 +117,12 @@ export class Cleaner {
       volume: 0,
       epoch: 0,
       copies,
+      diskClass,
       sequence: 0,
       privileged: true,
       apply: (_kind, offset, blockCount, location) => this.#apply(offset / BLOCK_SIZE, blockCount, location),
     });
-    this.#writers.set(copies, writer);
+    this.#writers.set(key, writer);
     return writer;
   }
 

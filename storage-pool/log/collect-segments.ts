@@ -86,6 +86,7 @@ function revive(disk: Disk, slot: number, bySerial: Map<number, Cell[]>): void {
       places: [disk.index, slot],
       revision: 0,
       copies: 1,
+      diskClass: "",
     };
     const known = bySerial.get(serial);
     if (known === undefined) bySerial.set(serial, [{ disk, slot, header }]);

@@ -123,6 +123,7 @@ test("a reader refuses a format that it does not know", () => {
     places: [0, 0],
     revision: 0,
     copies: 1,
+    diskClass: "",
   };
   expect(() => parseCell(encodeCell(cell))).toThrowError(refusal);
   const map = { formatVersion: newer, volume: 1, sequence: 1, sizeBytes: 4096, pageCount: 0, entryCount: 0 };

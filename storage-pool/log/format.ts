@@ -118,6 +118,8 @@ export interface SegmentHeader {
   revision: number;
   /** Copies that there shall be. */
   copies: number;
+  /** The class of disks that it is kept on; "" when any will do. */
+  diskClass: string;
 }
 
 /** What a map file says about itself. */
@@ -169,6 +171,7 @@ export const segmentHeaderRecord: RecordType<SegmentHeader> = defineRecord<Segme
   places: { number: 8, type: "uint32", repeated: true },
   revision: { number: 9, type: "uint32" },
   copies: { number: 10, type: "uint32" },
+  diskClass: { number: 11, type: "string" },
 });
 
 export const mapHeaderRecord: RecordType<MapHeader> = defineRecord<MapHeader>("MapHeader", {

@@ -44,7 +44,7 @@ export class Staging {
 
 /** Whoever gives out space: 0, EAGAIN (room is being made) or ENOSPC. */
 export interface SpaceGate {
-  admit(segments: number, copies: number, privileged: boolean): number;
+  admit(segments: number, copies: number, privileged: boolean, diskClass: string): number;
 }
 
 /** Takes a committed record into the maps. `index` and `at` say where its block checksums stand. */
@@ -65,6 +65,8 @@ export interface LogWriterOptions {
   readonly volume: number;
   readonly epoch: number;
   readonly copies: number;
+  /** Class of disks that its segments are put on; "": any. */
+  readonly diskClass: string;
   /** Sequence of the last record that the log already has. */
   readonly sequence: number;
   /** May use the reserve: the cleaner. */
@@ -131,14 +133,15 @@ export class LogWriter {
     const records = INDEX_SIZE - this.#nextIndex - recordCount * RECORD_SIZE;
     if (blockCount <= room && (recordCount === 1 || records >= blockCount * 8)) return 0;
     const segments = Math.ceil(Math.max(blockCount - room, recordCount - 1) / DATA_BLOCKS);
-    return this.#options.gate.admit(segments, this.#options.copies, this.#options.privileged);
+    const { gate, copies, privileged, diskClass } = this.#options;
+    return gate.admit(segments, copies, privileged, diskClass);
   }
 
   /** Stages that a range reads as zeros. May use the reserve: it is how space comes back. */
   stageUnmap(offset: number, length: number): number {
     if (this.#error !== 0) return this.#error;
     if (this.#nextIndex + RECORD_SIZE > INDEX_SIZE) {
-      const refused = this.#options.gate.admit(1, this.#options.copies, true);
+      const refused = this.#options.gate.admit(1, this.#options.copies, true, this.#options.diskClass);
       if (refused !== 0) return refused;
     }
     this.#own();
@@ -222,8 +225,8 @@ export class LogWriter {
     if (this.#pending > 0) this.#write();
     if (this.#error !== 0) return false;
     this.seal();
-    const { kind, volume, epoch, copies } = this.#options;
-    const segment = this.#table.allocate(kind, volume, epoch, this.sequence + 1, copies);
+    const { kind, volume, epoch, copies, diskClass } = this.#options;
+    const segment = this.#table.allocate(kind, volume, epoch, this.sequence + 1, copies, diskClass);
     if (typeof segment === "number") {
       this.#error = segment;
       return false;

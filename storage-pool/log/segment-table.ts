@@ -22,6 +22,8 @@ export class Segment {
   slots: readonly number[];
   /** Copies that there shall be. */
   readonly copies: number;
+  /** Class of disks that its copies are kept on; "" when any will do. */
+  readonly diskClass: string;
   /** Disk index and slot of each copy as the header cell that was found named them, in pairs. */
   readonly namedPlaces: readonly number[];
   /** Of the header cells; rises when copies move. */
@@ -35,6 +37,8 @@ export class Segment {
   evacuated = false;
   /** A copy is being made somewhere else: the segment is not freed and not cleaned meanwhile. */
   moving = false;
+  /** Rewinding needs its records and all its payload, dead or not: it is not freed and not cleaned. */
+  pinned = false;
   /** Its header cells were damaged and are to be written anew. */
   revived = false;
 
@@ -47,6 +51,7 @@ export class Segment {
     this.firstSequence = header.firstSequence;
     // Version 1 did not say how many copies there shall be.
     this.copies = header.copies === 0 ? header.places.length >>> 1 : header.copies;
+    this.diskClass = header.diskClass;
     this.revision = header.revision;
     this.namedPlaces = header.places;
     this.disks = disks;
@@ -61,7 +66,7 @@ export class Segment {
 
   /** What its cells say when it stands at `places`. */
   header(places: readonly Place[], revision: number): SegmentHeader {
-    const { serial, index, kind, volume, epoch, firstSequence, copies } = this;
+    const { serial, index, kind, volume, epoch, firstSequence, copies, diskClass } = this;
     const pairs = places.flatMap(({ disk, slot }) => [disk.index, slot]);
     return {
       formatVersion: FORMAT_VERSION,
@@ -74,6 +79,7 @@ export class Segment {
       places: pairs,
       revision,
       copies,
+      diskClass,
     };
   }
 
@@ -133,14 +139,17 @@ export class SegmentTable {
     return this.of(location).references[location & (SEGMENT_BLOCKS - 1)] as number;
   }
 
-  /** How many more segments with `copies` copies on distinct disks can be made; fewer copies where disks are away. */
-  freeCount(copies: number): number {
+  /**
+   * How many more segments with `copies` copies on distinct disks of a class can be made; fewer copies where disks are
+   * away.
+   */
+  freeCount(copies: number, diskClass = ""): number {
     let total = 0;
     let largest = 0;
     let count = 0;
     for (let i = 0; i < this.disks.length; i++) {
       const disk = this.disks[i] as Disk;
-      if (!disk.open) continue;
+      if (!disk.open || !disk.isOfClass(diskClass)) continue;
       count++;
       total += disk.freeSlots;
       largest = Math.max(largest, disk.freeSlots);
@@ -150,7 +159,7 @@ export class SegmentTable {
   }
 
   /**
-   * Makes a segment on the disks with the most free space. Returns it, or a positive errno: 28 when no slot is free, 5
+   * Makes a segment on the disks of a class ("": any) with the most free space. Returns it, or a positive errno: 28 when no slot is free, 5
    * when there is no disk. With fewer disks at work than copies wanted it has fewer, which a rebuild puts right. Nothing
    * is left behind on failure.
    */
@@ -160,8 +169,9 @@ export class SegmentTable {
     epoch: number,
     firstSequence: number,
     copies: number,
+    diskClass = "",
   ): Segment | number {
-    const open = this.disks.filter((disk) => disk.open);
+    const open = this.disks.filter((disk) => disk.open && disk.isOfClass(diskClass));
     if (open.length === 0) return 5;
     const wanted = Math.min(copies, open.length);
     const disks = open
@@ -182,6 +192,7 @@ export class SegmentTable {
       places: disks.flatMap((disk, i) => [disk.index, slots[i] as number]),
       revision: 0,
       copies,
+      diskClass,
     };
     const segment = new Segment(header, disks, slots);
     for (let i = 0; i < disks.length; i++) {
@@ -190,7 +201,7 @@ export class SegmentTable {
       if (result === 0) continue;
       if (disks.length > 1 && result !== 28) disk.failed = true;
       this.#giveBack(segment);
-      return disk.failed ? this.allocate(kind, volume, epoch, firstSequence, copies) : result;
+      return disk.failed ? this.allocate(kind, volume, epoch, firstSequence, copies, diskClass) : result;
     }
     this.#segments[index] = segment;
     this.usedCount++;

@@ -448,6 +448,7 @@ export class NbdServer implements FlushQueue {
 
   #close(connection: Connection): void {
     if (connection.closed) return;
+    connection.transmission?.end();
     connection.closed = true;
     connection.listener.connections--;
     this.#connections.delete(connection.fd);

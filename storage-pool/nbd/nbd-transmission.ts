@@ -109,6 +109,9 @@ export class NbdTransmission implements FlushWaiter {
   /** Of the WRITE_ZEROES at the front of the input: bytes already written in earlier breaths, and what failed there. */
   #zeroed = 0;
   #zeroError: number = OK;
+  /** Room is set aside for the range of zeros that is under way. */
+  #reservedFrom = 0;
+  #reservedLength = 0;
 
   constructor(
     target: NbdExport,
@@ -320,8 +323,12 @@ export class NbdTransmission implements FlushWaiter {
       const slice = Math.min(length - this.#zeroed, ZERO_SLICE);
       result = this.#zeroError;
       // Refused before the first slice rather than half way.
-      if (this.#zeroed === 0 && slice < length) {
-        result = device.admit(offset, Math.min(length, LOOKUP_SPAN_BYTES_MAX));
+      if (this.#reservedLength === 0 && slice < length) {
+        result = device.reserve(offset, length);
+        if (result === OK) {
+          this.#reservedFrom = offset;
+          this.#reservedLength = length;
+        }
       }
       if (result === OK) result = device.stageZeroes(offset + this.#zeroed, slice);
       if (result === OK && this.#zeroed + slice < length) {
@@ -354,6 +361,7 @@ export class NbdTransmission implements FlushWaiter {
   ): void {
     this.#zeroed = 0;
     this.#zeroError = OK;
+    this.end();
     const n = this.#pending++;
     const e = n * ECHO_WORDS;
     for (let i = 0; i < ECHO_WORDS; i++) this.#echo[e + i] = source.view.getUint32(at + 8 + i * 4);
@@ -364,6 +372,13 @@ export class NbdTransmission implements FlushWaiter {
     this.#lengths[n] = length;
     this.#errors[n] = error;
     this.requests++;
+  }
+
+  /** The connection is over, or a request is: what was set aside for it is not needed any more. */
+  end(): void {
+    if (this.#reservedLength === 0) return;
+    this.export.device.unreserve(this.#reservedFrom, this.#reservedLength);
+    this.#reservedLength = 0;
   }
 
   #dropPayload(): boolean {

@@ -7,6 +7,7 @@
 // Invariant: until `commit` every block that the old map files name stays counted. Thread: the pool's worker. Hot: no.
 import { MapFileJob, type MapStore, type WrittenPages } from "../log/map-store.js";
 import type { BlockMap } from "../volume/block-map.js";
+import type { KeyframeRecord } from "../volume/history.js";
 import type { Root, Volume } from "../volume/volume.js";
 
 /** What the catalogue has to record, in one transaction. */
@@ -16,6 +17,10 @@ export interface CheckpointRecord {
   readonly sequence: number;
   /** Root name ("" for the head) → new map file. */
   readonly files: Readonly<Record<string, string>>;
+  /** Where rewinding starts from now on, in place of all before; files as above, or as they were. */
+  readonly keyframes: readonly KeyframeRecord[];
+  /** The latest time that the log says. */
+  readonly clockMs: number;
 }
 
 interface Part {
@@ -32,6 +37,7 @@ export class Checkpoint {
   readonly #parts: Part[];
   readonly #written: WrittenPages = new Map();
   readonly #releasedBefore: number;
+  readonly #dropped: readonly Root[];
   #current = 0;
 
   /** `nameOf` gives file names that were never used. The caller has committed what was staged. */
@@ -47,11 +53,14 @@ export class Checkpoint {
       return { root, frozen, name: nameOf(root), job: undefined };
     });
     this.#releasedBefore = volume.releasedBlocks;
+    this.#dropped = [...volume.history.dropped];
     volume.writer.writtenBytes = 0;
     this.record = {
       volume: volume.id,
       sequence: volume.writer.sequence,
       files: Object.fromEntries(this.#parts.map((part) => [part.root.name, part.name])),
+      keyframes: volume.history.records(),
+      clockMs: volume.history.clockMs,
     };
   }
 
@@ -84,6 +93,13 @@ export class Checkpoint {
       const before = root.files;
       root.files = job?.files ?? [];
       this.#store.release(before);
+    }
+    const { history } = this.volume;
+    history.recorded(this.record.keyframes);
+    history.dropped = history.dropped.filter((root) => !this.#dropped.includes(root));
+    for (const root of this.#dropped) {
+      root.release();
+      this.#store.release(root.files);
     }
     this.volume.releasedBlocks -= this.#releasedBefore;
     this.volume.checkpointSequence = this.record.sequence;

@@ -25,8 +25,10 @@ import type { Segment, SegmentTable } from "../log/segment-table.js";
 import type { MapReader } from "../volume/map-reader.js";
 import type { Root, Volume } from "../volume/volume.js";
 import { Checkpoint, type CheckpointRecord } from "./checkpoint.js";
+import { HistoryKeeper } from "./history-keeper.js";
 import type { JobRunner } from "./job.js";
 import type { PoolDisks } from "./pool-disks.js";
+import type { Room } from "./room.js";
 
 /** Share of the pool that released blocks take before a checkpoint is made although clients are busy; bounded. */
 const RELEASED_SHARE = 1 / 8;
@@ -37,6 +39,9 @@ const RELEASED_BLOCKS_MAX = 256 * DATA_BLOCKS;
 const WATCH_MS = 1000;
 /** Without a request for so long clients count as idle. */
 const CLIENT_IDLE_MS = 100;
+
+/** Until a deleted volume is gone for good. */
+const PURGE_WAIT_MS = 10_000;
 
 type SyncState = "due" | "under way" | "done" | "failed";
 
@@ -53,6 +58,11 @@ export interface HousekeeperOptions {
   readonly syncAside: (onSynced: () => void) => void;
   readonly jobs: JobRunner;
   readonly disks: PoolDisks;
+  readonly room: Room;
+  /** Room is short: a deleted volume is to go for good. */
+  readonly onPurge: (volume: number) => void;
+  /** What was kept for rewinding a volume is given up. */
+  readonly onHistoryLost: (volume: Volume, why: string) => void;
   /** A disk was given up. */
   readonly onFailed: (disk: Disk) => void;
   /** Milliseconds since 1970. */
@@ -64,6 +74,7 @@ export interface HousekeeperOptions {
 export class Housekeeper implements SpaceGate {
   readonly #options: HousekeeperOptions;
   readonly #cleaner: Cleaner;
+  readonly #history: HistoryKeeper;
   /** Segments up to this serial were there when the pool was opened. */
   readonly #oldSerial: number;
   #checkpoint: Checkpoint | undefined;
@@ -82,21 +93,32 @@ export class Housekeeper implements SpaceGate {
   #lastReads = 0;
   #lastReadMs = Number.NEGATIVE_INFINITY;
   #holds = 0;
+  /** Open segments were closed for the room that is wanted now. */
+  #sealed = false;
+  /** The deleted volume that was asked to go, and how long it is waited for. */
+  #purging = 0;
+  #purgeUntilMs = 0;
 
   constructor(options: HousekeeperOptions) {
     this.#options = options;
     this.#oldSerial = options.table.lastSerial;
     this.#cleaner = new Cleaner({ ...options, gate: this });
+    this.#history = new HistoryKeeper({ ...options, onLost: options.onHistoryLost });
   }
 
-  admit(segments: number, copies: number, privileged: boolean): number {
-    const free = this.#options.table.freeCount(copies) - (privileged ? 0 : RESERVE_SEGMENTS);
+  admit(segments: number, copies: number, privileged: boolean, diskClass: string): number {
+    const free = this.#options.table.freeCount(copies, diskClass) - (privileged ? 0 : RESERVE_SEGMENTS);
     if (free >= segments) return OK;
     if (privileged || (this.#exhaustedAt >= 0 && this.#options.table.deadBlocks() <= this.#exhaustedAt))
       return ENOSPC;
     this.#exhaustedAt = -1;
     this.#urgent = true;
     return EAGAIN;
+  }
+
+  /** Somebody waits for room that can be made. */
+  wantRoom(): void {
+    this.#urgent = true;
   }
 
   /** Writers wait for room: housekeeping comes first. */
@@ -124,8 +146,9 @@ export class Housekeeper implements SpaceGate {
       this.#checkpoint = this.#newCheckpoint(due);
       return "busy";
     }
-    if (this.#cleanAgain || this.#urgent) return this.#clean();
+    if (this.#cleanAgain || this.#urgent) return this.#clean(nowMs);
     this.#noteDurable(nowMs);
+    if (this.#history.follow()) return "busy";
     return this.#giveSpaceBack(nowMs) === "busy" ? "busy" : this.#work(nowMs);
   }
 
@@ -136,9 +159,10 @@ export class Housekeeper implements SpaceGate {
   #noteDurable(nowMs: number): void {
     if (nowMs - this.#lastChangeMs < CHECKPOINT_IDLE_MS) return;
     let noted = false;
-    for (const { writer, checkpointSequence } of this.#options.volumes.values()) {
+    for (const volume of this.#options.volumes.values()) {
+      const { writer, checkpointSequence } = volume;
       if (writer.durable <= Math.max(writer.noted, checkpointSequence) || !writer.idle) continue;
-      if (writer.stageMark(this.#options.wallClock()) !== OK || writer.commit() !== OK) continue;
+      if (volume.mark(this.#options.wallClock()) !== OK || writer.commit() !== OK) continue;
       // The mark itself needs none.
       writer.noted = writer.sequence;
       noted = true;
@@ -151,7 +175,9 @@ export class Housekeeper implements SpaceGate {
     if (nowMs - this.#watchedMs >= WATCH_MS) {
       this.#watchedMs = nowMs;
       for (const disk of this.#options.disks.watch()) this.#options.onFailed(disk);
+      this.#options.room.forget();
     }
+    if (nowMs - this.#lastChangeMs >= CHECKPOINT_IDLE_MS && this.#options.room.recountSome()) return "busy";
     if (!this.#options.jobs.active) return "idle";
     const { readCount } = this.#options.reader;
     if (readCount !== this.#lastReads) this.#lastReadMs = nowMs;
@@ -290,7 +316,8 @@ export class Housekeeper implements SpaceGate {
     return Math.min(Math.max(share, RELEASED_BLOCKS_MIN), RELEASED_BLOCKS_MAX);
   }
 
-  #clean(): "busy" | "idle" {
+  #clean(nowMs: number): "busy" | "idle" {
+    this.#history.pin();
     const victim = this.#cleaner.victim(this.#urgent ? CLEAN_LIVE_PERCENT_URGENT : CLEAN_LIVE_PERCENT);
     const moved = victim !== undefined && this.#mayMove(victim) && this.#cleaner.evacuate(victim) === OK;
     if (moved) {
@@ -303,26 +330,66 @@ export class Housekeeper implements SpaceGate {
     const dirty = [...this.#options.volumes.values()].some((volume) =>
       volume.roots().some((root) => root.dirty),
     );
-    if (this.#urgent && !(dirty && this.#cleanedSince)) this.#giveUp();
-    return "idle";
+    if (!this.#urgent || (dirty && this.#cleanedSince)) return "idle";
+    return this.#spare(nowMs);
   }
 
   /** Moving out of the last free segment would leave nothing for the next one. */
   #mayMove(victim: Segment): boolean {
-    return this.#options.table.freeCount(Math.max(1, victim.copies)) >= 1;
+    return this.#options.table.freeCount(Math.max(1, victim.copies), victim.diskClass) >= 1;
+  }
+
+  /**
+   * Cleaning wins nothing more and somebody waits: what can be spared goes, the dearest last. Open segments of others,
+   * promises that nobody needs, deleted volumes, the past.
+   */
+  #spare(nowMs: number): "busy" | "idle" {
+    const { volumes, room, onPurge } = this.#options;
+    if (!this.#sealed) {
+      this.#sealed = true;
+      for (const volume of volumes.values()) {
+        volume.settle();
+        volume.writer.seal();
+      }
+      this.#cleanAgain = true;
+      return "busy";
+    }
+    if (room.recountAll()) {
+      this.#giveUp();
+      return "busy";
+    }
+    const deleted = [...volumes.values()].filter((volume) => volume.deletedAtMs > 0);
+    if (deleted.length > 0) {
+      const oldest = deleted.reduce((a, b) => (b.deletedAtMs < a.deletedAtMs ? b : a));
+      if (this.#purging !== oldest.id) {
+        this.#purging = oldest.id;
+        this.#purgeUntilMs = nowMs + PURGE_WAIT_MS;
+        onPurge(oldest.id);
+        return "idle";
+      }
+      if (nowMs < this.#purgeUntilMs) return "idle";
+    }
+    if (this.#history.shorten()) {
+      this.#cleanedSince = true;
+      return "busy";
+    }
+    this.#giveUp();
+    return "idle";
   }
 
   /** Nothing more can be won now: writers are told that the pool is full until something changes. */
   #giveUp(): void {
     this.#urgent = false;
+    this.#sealed = false;
     this.#exhaustedAt = this.#options.table.deadBlocks();
   }
 
   /** Frees every segment that nothing needs any more. */
   freeDead(): void {
     const dead: Segment[] = [];
+    this.#history.pin();
     this.#options.table.visit((segment) => {
-      if (!segment.sealed || segment.moving || segment.liveBlocks > 0) return;
+      if (!segment.sealed || segment.moving || segment.pinned || segment.liveBlocks > 0) return;
       // What the maps of a damaged volume name is not known.
       if (this.#options.damaged.size > 0 && segment.serial <= this.#oldSerial) return;
       const volume = this.#options.volumes.get(segment.volume);
@@ -330,6 +397,7 @@ export class Housekeeper implements SpaceGate {
       if (replayed || segment.lastSequence <= volume.checkpointSequence) dead.push(segment);
     });
     for (const segment of dead) this.#options.table.free(segment);
+    this.#options.room.forget();
     if (dead.length === 0) return;
     this.#exhaustedAt = -1;
     this.#cleanedSince = false;

@@ -121,10 +121,15 @@ export class MoveJob implements Job {
   }
 
   #copy(segment: Segment): void {
-    const kept = segment.places.filter(({ disk }) => disk.open).slice(0, segment.copies);
+    const kept = segment.places
+      .filter(({ disk }) => disk.open && disk.isOfClass(segment.diskClass))
+      .slice(0, segment.copies);
     const added: Place[] = [];
     while (kept.length + added.length < segment.copies) {
-      const disk = this.#roomiest([...kept, ...added].map((place) => place.disk));
+      const disk = this.#roomiest(
+        [...kept, ...added].map((place) => place.disk),
+        segment.diskClass,
+      );
       if (disk === undefined) break;
       added.push({ disk, slot: disk.takeSlot() });
     }
@@ -143,9 +148,10 @@ export class MoveJob implements Job {
     this.#batch.push(move);
   }
 
-  #roomiest(without: readonly Disk[]): Disk | undefined {
+  #roomiest(without: readonly Disk[], diskClass: string): Disk | undefined {
     return this.#options.table.disks
-      .filter((disk) => disk.open && disk.freeSlots > 0 && !without.includes(disk))
+      .filter((disk) => disk.open && disk.isOfClass(diskClass) && disk.freeSlots > 0)
+      .filter((disk) => !without.includes(disk))
       .sort((a, b) => b.freeSlots / b.slotCount - a.freeSlots / a.slotCount)[0];
   }
 
@@ -243,5 +249,5 @@ export function isDegraded(segment: Segment, table: SegmentTable): boolean {
   // A move that a crash ended may have left one copy too many.
   if (held > segment.copies) return true;
   if (held === 0 || held === segment.copies) return false;
-  return held < table.disks.filter((disk) => disk.open).length;
+  return held < table.disks.filter((disk) => disk.open && disk.isOfClass(segment.diskClass)).length;
 }

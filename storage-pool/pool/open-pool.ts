@@ -6,24 +6,18 @@ import { PlinthError } from "../../base/errors/index.js";
 import type { Disk } from "../disk/disk.js";
 import { BLOCK_SIZE } from "../limits.js";
 import { collectSegments } from "../log/collect-segments.js";
-import {
-  FORMAT_VERSION,
-  type LogRecord,
-  PAGE_ENTRIES,
-  RECORD_MARK,
-  RECORD_UNMAP,
-  SEGMENT_BLOCKS,
-  SEGMENT_LOG,
-} from "../log/format.js";
+import { FORMAT_VERSION, PAGE_ENTRIES, RECORD_MARK, SEGMENT_LOG } from "../log/format.js";
 import type { MapFiles } from "../log/map-files.js";
 import { installMap, type LoadedMap, MapLoader, retainFiles } from "../log/map-loader.js";
 import { MapStore } from "../log/map-store.js";
 import { replayLog, replayRange } from "../log/recovery.js";
 import { Segment, SegmentTable } from "../log/segment-table.js";
 import { BlockMap } from "../volume/block-map.js";
+import { Keyframe } from "../volume/history.js";
 import { MapReader } from "../volume/map-reader.js";
 import { Root } from "../volume/volume.js";
 import { completeCopies } from "./complete-tail.js";
+import { applyRecord } from "./rewind.js";
 
 /** What the catalogue knows of a snapshot. */
 export interface SnapshotSpec {
@@ -34,12 +28,20 @@ export interface SnapshotSpec {
   readonly mapFile: string;
 }
 
+/** What the catalogue knows of a moment that rewinding starts from. */
+export interface KeyframeSpec extends SnapshotSpec {
+  /** Milliseconds since 1970: everything written up to then is in it, and nothing later. */
+  readonly timeMs: number;
+}
+
 /** What the catalogue knows of a volume. */
 export interface VolumeSpec {
   readonly id: number;
   readonly name: string;
   readonly sizeBytes: number;
   readonly copies: number;
+  /** Class of disks that it is kept on; "": any. */
+  readonly diskClass: string;
   /** The epoch in which it is opened now: already recorded, higher than any before. */
   readonly epoch: number;
   /** "" for one that was never checkpointed. */
@@ -49,12 +51,26 @@ export interface VolumeSpec {
   /** Shares blocks with the volume that it was cloned from (or 0). */
   readonly originVolume: number;
   readonly snapshots: readonly SnapshotSpec[];
+  /** How far back it can be rewound; 0: not at all. */
+  readonly rewindMs: number;
+  /** Where rewinding starts from, oldest first; empty when `rewindMs` is 0. */
+  readonly keyframes: readonly KeyframeSpec[];
+  /** The latest time that its log said at the last checkpoint, ms since 1970. */
+  readonly clockMs: number;
+  /** When it was deleted, ms since 1970: it may still be asked back. 0: it was not. */
+  readonly deletedAtMs: number;
 }
 
 export interface RecoveredVolume {
   readonly spec: VolumeSpec;
   readonly head: Root;
   readonly snapshots: ReadonlyMap<string, Root>;
+  /** Where rewinding starts from, oldest first. */
+  readonly keyframes: readonly Keyframe[];
+  /** Why what was kept for rewinding is of no use; undefined when it is. */
+  readonly historyLost: string | undefined;
+  /** The latest time that the log says. */
+  readonly clockMs: number;
   readonly sequence: number;
   readonly replayedRecords: number;
   /** Somewhere there are records behind the log's end, or may be: what comes next has to begin a new segment. */
@@ -74,6 +90,8 @@ interface Loaded {
   readonly spec: VolumeSpec;
   readonly head: LoadedMap | undefined;
   readonly snapshots: readonly { spec: SnapshotSpec; map: LoadedMap | undefined }[];
+  readonly keyframes: readonly { spec: KeyframeSpec; map: LoadedMap | undefined }[];
+  readonly historyLost: string | undefined;
 }
 
 /** Serials of one opening of the pool; what a crash made the disks forget is never given out again. */
@@ -103,22 +121,27 @@ export function openPool(
   table.adopt(kept);
   const volumes: RecoveredVolume[] = [];
   const installed = loaded.map((each) => installMaps(each, store));
-  for (const { spec, head, snapshots } of installed) {
-    const recent = spec.snapshots
-      .filter((snapshot) => snapshot.mapFile === "")
+  for (const { spec, head, snapshots, frames, historyLost } of installed) {
+    const frameNames = new Set(spec.keyframes.map((keyframe) => keyframe.name));
+    const recent = [...spec.snapshots, ...(historyLost === undefined ? spec.keyframes : [])]
+      .filter((each) => each.mapFile === "")
       .sort((a, b) => a.sequence - b.sequence);
     const keep = (before: number) => {
       for (let next = recent[0]; next !== undefined && next.sequence < before; next = recent[0]) {
         recent.shift();
-        snapshots.set(next.name, new Root(next.name, head.map.freeze(), [], next.sizeBytes, next.sequence));
+        const root = new Root(next.name, head.map.freeze(), [], next.sizeBytes, next.sequence);
+        (frameNames.has(next.name) ? frames : snapshots).set(next.name, root);
       }
     };
+    let { clockMs } = spec;
     // A snapshot was flushed before it was recorded.
     const durable = Math.max(spec.checkpointSequence, ...recent.map((snapshot) => snapshot.sequence));
     const log = table.logOf(spec.id);
     const replay = replayLog(spec.id, log, spec.checkpointSequence, durable, reader, (segment, record) => {
       keep(record.sequence);
-      applyRecord(head, segment, record, spec.sizeBytes);
+      if (record.kind === RECORD_MARK) clockMs = Math.max(clockMs, record.offset);
+      else head.dirty = true;
+      applyRecord(head.map, segment, record, spec.sizeBytes);
     });
     const early = recent.some((snapshot) => snapshot.sequence < spec.checkpointSequence);
     const damage = early
@@ -131,7 +154,14 @@ export function openPool(
     keep(Number.POSITIVE_INFINITY);
     const cut = replay.cut || disks.some((disk) => disk.missing);
     const { sequence, records: replayedRecords } = replay;
-    volumes.push({ spec, head, snapshots, sequence, replayedRecords, cut });
+    const keyframes: Keyframe[] = [];
+    for (const { name, timeMs } of spec.keyframes) {
+      const root = frames.get(name);
+      if (root !== undefined) keyframes.push(new Keyframe(root, timeMs));
+    }
+    clockMs = Math.max(clockMs, ...keyframes.map((keyframe) => keyframe.timeMs));
+    const history = { keyframes, historyLost, clockMs };
+    volumes.push({ spec, head, snapshots, ...history, sequence, replayedRecords, cut });
   }
   for (const { spec, sequence } of volumes) {
     for (const { segment } of replayRange(table.logOf(spec.id), spec.checkpointSequence)) {
@@ -187,16 +217,6 @@ function absence(
     : `${unreadable.size} of its segments are only on ${paths}, which is missing`;
 }
 
-function applyRecord(head: Root, segment: Segment, record: LogRecord, sizeBytes: number): void {
-  if (record.kind === RECORD_MARK) return;
-  head.dirty = true;
-  const block = record.offset / BLOCK_SIZE;
-  const count = Math.min(record.length / BLOCK_SIZE, Math.max(0, sizeBytes / BLOCK_SIZE - block));
-  const location = segment.index * SEGMENT_BLOCKS + record.dataBlock;
-  if (record.kind === RECORD_UNMAP) head.map.unmap(block, count);
-  else for (let i = 0; i < count; i++) head.map.set(block + i, location + i, record.checksums[i] as number);
-}
-
 function loadAll(files: MapFiles, specs: readonly VolumeSpec[], damaged: Map<number, string>): Loaded[] {
   const loaded: Loaded[] = [];
   const loader = new MapLoader(files);
@@ -205,7 +225,7 @@ function loadAll(files: MapFiles, specs: readonly VolumeSpec[], damaged: Map<num
     try {
       const head = load(spec.mapFile);
       const snapshots = spec.snapshots.map((snapshot) => ({ spec: snapshot, map: load(snapshot.mapFile) }));
-      loaded.push({ spec, head, snapshots });
+      loaded.push({ spec, head, snapshots, ...loadKeyframes(spec, load) });
     } catch (thrown) {
       if (!(thrown instanceof PlinthError) || thrown.code !== "VOLUME_DAMAGED") throw thrown;
       damaged.set(spec.id, thrown.message);
@@ -215,13 +235,37 @@ function loadAll(files: MapFiles, specs: readonly VolumeSpec[], damaged: Map<num
   return loaded;
 }
 
+/** What rewinding starts from; without any of it the volume is served all the same. */
+function loadKeyframes(
+  spec: VolumeSpec,
+  load: (name: string) => LoadedMap | undefined,
+): Pick<Loaded, "keyframes" | "historyLost"> {
+  try {
+    const keyframes = spec.keyframes.map((keyframe) => ({ spec: keyframe, map: load(keyframe.mapFile) }));
+    return { keyframes, historyLost: undefined };
+  } catch (thrown) {
+    if (!(thrown instanceof PlinthError) || thrown.code !== "VOLUME_DAMAGED") throw thrown;
+    return { keyframes: [], historyLost: thrown.message };
+  }
+}
+
+/** Every map file of a volume that was read. */
+function mapsOf({ head, snapshots, keyframes }: Loaded): (LoadedMap | undefined)[] {
+  return [head, ...snapshots.map((snapshot) => snapshot.map), ...keyframes.map((keyframe) => keyframe.map)];
+}
+
+/** From here on the records of a volume's log are needed. */
+function neededFrom({ spec, keyframes }: Loaded): number {
+  return Math.min(spec.checkpointSequence, ...keyframes.map((keyframe) => keyframe.spec.sequence));
+}
+
 /** A segment whose header cell was damaged has lost its number; a map may know it. */
 function reviveIndexes(found: readonly Segment[], loaded: readonly Loaded[]): void {
   const revived = found.filter((segment) => segment.index === 0);
   if (revived.length === 0) return;
   const bySerial = new Map<number, number>();
-  for (const { head, snapshots } of loaded) {
-    for (const map of [head, ...snapshots.map((snapshot) => snapshot.map)]) {
+  for (const each of loaded) {
+    for (const map of mapsOf(each)) {
       for (const [index, serial] of map?.segments ?? []) bySerial.set(serial, index);
     }
   }
@@ -241,19 +285,20 @@ function chooseSegments(
   damaged: ReadonlyMap<number, string>,
 ): { kept: Segment[]; renumbered: Segment[]; dropped: Segment[] } {
   const named = new Map<number, number>();
-  for (const { head, snapshots } of loaded) {
-    for (const map of [head, ...snapshots.map((snapshot) => snapshot.map)]) {
+  for (const each of loaded) {
+    for (const map of mapsOf(each)) {
       // A map file lists every segment of its time, others' too: what a map really names was not made anew since.
       for (const [index, serial] of map?.segments ?? [])
         named.set(index, Math.max(serial, named.get(index) ?? 0));
     }
   }
   const tails = new Set<Segment>();
-  for (const { spec } of loaded) {
+  for (const each of loaded) {
+    const { spec } = each;
     const log = found
       .filter((segment) => segment.kind === SEGMENT_LOG && segment.volume === spec.id)
       .sort((a, b) => a.serial - b.serial);
-    for (const { segment } of replayRange(log, spec.checkpointSequence)) tails.add(segment);
+    for (const { segment } of replayRange(log, neededFrom(each))) tails.add(segment);
   }
   const byIndex = new Map<number, Segment>();
   const renumbered: Segment[] = [];
@@ -293,6 +338,7 @@ function chooseSegments(
       places: [],
       revision: 0,
       copies: 0,
+      diskClass: "",
     };
     kept.push(new Segment(header, [], []));
   }
@@ -300,16 +346,25 @@ function chooseSegments(
 }
 
 function installMaps(
-  { spec, head, snapshots }: Loaded,
+  { spec, head, snapshots, keyframes, historyLost }: Loaded,
   store: MapStore,
-): { spec: VolumeSpec; head: Root; snapshots: Map<string, Root> } {
-  const roots = new Map<string, Root>();
-  for (const { spec: snapshot, map: content } of snapshots) {
-    if (content === undefined) continue;
-    const { name, sizeBytes, sequence } = snapshot;
-    const map = installMap(store, content, sizeBytes);
-    roots.set(name, new Root(name, map, retainFiles(store, content), sizeBytes, sequence));
-  }
+): {
+  spec: VolumeSpec;
+  head: Root;
+  snapshots: Map<string, Root>;
+  frames: Map<string, Root>;
+  historyLost: string | undefined;
+} {
+  const install = (found: readonly { spec: SnapshotSpec; map: LoadedMap | undefined }[]) => {
+    const roots = new Map<string, Root>();
+    for (const { spec: snapshot, map: content } of found) {
+      if (content === undefined) continue;
+      const { name, sizeBytes, sequence } = snapshot;
+      const map = installMap(store, content, sizeBytes);
+      roots.set(name, new Root(name, map, retainFiles(store, content), sizeBytes, sequence));
+    }
+    return roots;
+  };
   const map =
     head === undefined
       ? new BlockMap(store.table, spec.sizeBytes / BLOCK_SIZE)
@@ -318,6 +373,8 @@ function installMaps(
   return {
     spec,
     head: new Root("", map, files, spec.sizeBytes, spec.checkpointSequence),
-    snapshots: roots,
+    snapshots: install(snapshots),
+    frames: install(keyframes),
+    historyLost,
   };
 }

@@ -2,24 +2,27 @@
 // Everything is synchronous; what the catalogue has to know is returned, and called "recorded" by the caller afterwards.
 // Invariant: a change that the catalogue must know first (deleting) or after (creating) is undone or orphaned by a crash
 // in between, never half there. Thread: the pool's worker.
-import { assert } from "../../base/assert/index.js";
 import type { Disk } from "../disk/disk.js";
-import { OK, storageError } from "../errors.js";
+import { EAGAIN, OK, storageError } from "../errors.js";
 import { BLOCK_SIZE, ROOTS_MAX, SNAPSHOTS_PER_VOLUME_MAX } from "../limits.js";
 import { Staging } from "../log/log-writer.js";
 import type { MapFiles } from "../log/map-files.js";
-import { MapFileJob, type MapStore } from "../log/map-store.js";
 import type { SegmentTable } from "../log/segment-table.js";
 import { BlockMap } from "../volume/block-map.js";
+import { Keyframe } from "../volume/history.js";
 import { LostBlocks, type LostRange } from "../volume/lost-blocks.js";
 import type { MapReader } from "../volume/map-reader.js";
 import { usageOf, type VolumeUsage } from "../volume/usage.js";
 import { Root, Volume } from "../volume/volume.js";
 import { Housekeeper } from "./housekeeper.js";
 import { type JobReport, JobRunner } from "./job.js";
-import { openPool, type VolumeSpec } from "./open-pool.js";
+import { type KeyframeSpec, openPool, type VolumeSpec } from "./open-pool.js";
 import { type DiskUsage, PoolDisks } from "./pool-disks.js";
+import type { PoolHooks } from "./pool-hooks.js";
 import { ProveJob } from "./prove.js";
+import { type Reverted, Reverts } from "./reverts.js";
+import { Room } from "./room.js";
+import { fileOf, RootFiles } from "./root-files.js";
 import { ScrubJob } from "./scrub.js";
 import { beginSync, type SyncRound } from "./sync-round.js";
 
@@ -36,27 +39,10 @@ export interface PoolUsage {
   readonly jobs: readonly JobReport[];
 }
 
-export interface PoolHooks {
-  /** Syncs the pool beside other work; without it checkpoints wait for the disks. */
-  readonly syncAside?: (onSynced: () => void) => void;
-  /** Milliseconds since 1970; default: the system's. */
-  readonly wallClock?: () => number;
-  /** A disk failed, or one that was suspect is trusted again. */
-  readonly onFailed?: (disk: number) => void;
-  readonly onTrusted?: (disk: number) => void;
-  /** A block of `volume` was found unreadable, for the first time. */
-  readonly onLost?: (volume: string, range: LostRange) => void;
-}
-
 export interface NewMap {
   readonly mapFile: string;
   readonly sequence: number;
   readonly sizeBytes: number;
-}
-
-export interface Reverted extends NewMap {
-  /** Map files of snapshots that had none. */
-  readonly snapshotFiles: Readonly<Record<string, string>>;
 }
 
 export class Pool {
@@ -64,19 +50,19 @@ export class Pool {
   readonly reader: MapReader;
   readonly volumes = new Map<number, Volume>();
   readonly damaged: Map<number, string>;
-  readonly #store: MapStore;
-  readonly #epoch: number;
+  readonly #files: RootFiles;
+  readonly #wallClock: () => number;
   readonly #staging = new Staging();
   /** Checkpoints, cleaning and freeing; the worker gives it time. */
   readonly housekeeper: Housekeeper;
   readonly jobs: JobRunner;
   readonly disks: PoolDisks;
+  readonly room: Room;
+  /** Putting volumes back to snapshots and moments. */
+  readonly reverts: Reverts;
   readonly #usages = new WeakMap<Volume, { usage: VolumeUsage; generation: number; untilMs: number }>();
   readonly #lost = new LostBlocks();
   readonly #hooks: PoolHooks;
-  #nameCounter = 0;
-  /** Heads that a revert will put in place. */
-  readonly #prepared = new Map<number, readonly Root[]>();
 
   /** Opens the pool from its disks, map files and what the catalogue knows (see openPool). Throws DISK_… errors. */
   constructor(
@@ -88,10 +74,11 @@ export class Pool {
     clean = false,
   ) {
     this.#hooks = hooks;
-    this.#epoch = epoch;
     const opened = openPool(disks, files, specs, epoch, clean);
     this.table = opened.table;
-    this.#store = opened.store;
+    this.#files = new RootFiles(opened.store, epoch);
+    const wallClock = hooks.wallClock ?? Date.now;
+    this.#wallClock = wallClock;
     this.reader = opened.reader;
     this.reader.onLost = (map, block) => this.#noteLost(map, block);
     this.damaged = new Map(opened.damaged);
@@ -113,6 +100,12 @@ export class Pool {
       sealAll: () => this.#sealAll(),
       onTrusted: (disk) => hooks.onTrusted?.(disk.index),
     });
+    this.room = new Room({
+      table,
+      volumes,
+      settle: () => this.#staging.owner?.settle(),
+      onWanted: () => this.housekeeper.wantRoom(),
+    });
     this.housekeeper = new Housekeeper({
       table,
       reader,
@@ -122,19 +115,39 @@ export class Pool {
       staging: this.#staging,
       sync: () => this.sync(),
       syncAside,
-      wallClock: hooks.wallClock ?? Date.now,
+      wallClock,
+      room: this.room,
       jobs: this.jobs,
       disks: this.disks,
       onFailed: (disk) => hooks.onFailed?.(disk.index),
-      nameOf: (volume, root) => this.#fileName(volume.id, root.name),
+      onPurge: (volume) => hooks.onPurge?.(volume),
+      onHistoryLost: (volume, why) => hooks.onHistoryLost?.(volume.name, why),
+      nameOf: (volume, root) => this.#files.nameOf(volume.id, root.name),
     });
-    for (const { spec, head, snapshots, sequence, cut } of opened.volumes) {
-      const { writer } = this.#addVolume(spec, head, snapshots, sequence);
+    this.reverts = new Reverts({
+      table,
+      files: this.#files,
+      room: this.room,
+      wallClock,
+      abandonCheckpointOf: (volume) => this.housekeeper.abandonCheckpointOf(volume),
+      flush: (volume) => this.#mustFlush(volume),
+      freeDead: () => this.housekeeper.freeDead(),
+    });
+    for (const { spec, head, snapshots, keyframes, historyLost, clockMs, sequence, cut } of opened.volumes) {
+      const volume = this.#addVolume({ ...spec, clockMs }, head, snapshots, sequence);
+      volume.history.keyframes.push(...keyframes);
+      if (spec.keyframes.length > 0) volume.history.recorded(spec.keyframes);
+      if (historyLost !== undefined) hooks.onHistoryLost?.(spec.name, historyLost);
+      if (spec.rewindMs > 0 && keyframes.length === 0) volume.restartHistory(wallClock());
+      const { writer } = volume;
       // A segment that begins here ends what older ones may still hold.
-      if (cut && (writer.stageMark((hooks.wallClock ?? Date.now)()) !== OK || writer.commit() !== OK)) {
+      if (cut && (volume.mark(wallClock()) !== OK || writer.commit() !== OK)) {
         this.volumes.delete(spec.id);
         this.damaged.set(spec.id, "its log cannot be written");
       }
+    }
+    for (const volume of this.volumes.values()) {
+      if (volume.snapshots.size > 0 || volume.related) volume.promises.shareAll(undefined, false);
     }
     if (opened.volumes.some(({ cut }) => cut)) this.sync();
     this.housekeeper.freeDead();
@@ -153,13 +166,22 @@ export class Pool {
 
   createVolume(spec: VolumeSpec): Volume {
     this.#checkRoots();
-    if (spec.copies > this.table.disks.length) {
-      throw storageError("PARAMETER_INVALID", `${spec.copies} copies need as many disks`, {
+    const disks = this.table.disks.filter((disk) => disk.isOfClass(spec.diskClass)).length;
+    if (spec.copies > disks) {
+      const which = spec.diskClass === "" ? "" : ` of class ${spec.diskClass}`;
+      throw storageError("PARAMETER_INVALID", `${spec.copies} copies need as many disks${which}`, {
         field: "copies",
       });
     }
     const map = new BlockMap(this.table, spec.sizeBytes / BLOCK_SIZE);
-    return this.#addVolume(spec, new Root("", map, [], spec.sizeBytes, 0), new Map(), 0);
+    const volume = this.#addVolume(spec, new Root("", map, [], spec.sizeBytes, 0), new Map(), 0);
+    for (const { name, timeMs } of spec.keyframes) {
+      volume.history.keyframes.push(
+        new Keyframe(new Root(name, map.freeze(), [], spec.sizeBytes, 0), timeMs),
+      );
+    }
+    volume.history.recorded(spec.keyframes);
+    return volume;
   }
 
   /** The catalogue has forgotten the volume already. */
@@ -173,7 +195,11 @@ export class Pool {
     this.housekeeper.abandonCheckpointOf(volume);
     volume.commit();
     volume.writer.seal();
-    for (const root of volume.roots()) this.#forget(root);
+    this.reverts.endRewind(id);
+    volume.promises.release();
+    for (const root of volume.snapshots.values()) this.#noteGone(root);
+    for (const root of volume.roots()) this.#files.forget(root);
+    for (const root of volume.history.dropped) this.#files.forget(root);
     this.volumes.delete(id);
     this.jobs.cancel((job) => job.kind === "prove" && job.subject === volume.name);
     this.housekeeper.freeDead();
@@ -197,10 +223,16 @@ export class Pool {
       throw storageError("LIMIT_REACHED", `a volume has at most ${SNAPSHOTS_PER_VOLUME_MAX} snapshots`);
     }
     for (const volume of volumes) volume.settle();
+    for (const volume of volumes) {
+      const more = volume.head.map.mappedBlocks - volume.promises.blocks;
+      this.#promise(more, volume, `to overwrite what ${volume.name} shares with a snapshot`);
+    }
     for (const volume of volumes) this.#mustFlush(volume);
     return volumes.map((volume) => {
       const { sizeBytes, head, writer } = volume;
-      volume.snapshots.set(name, new Root(name, head.map.freeze(), [], sizeBytes, writer.sequence));
+      const root = new Root(name, head.map.freeze(), [], sizeBytes, writer.sequence);
+      volume.snapshots.set(name, root);
+      volume.promises.shareAll(root, true);
       volume.generation++;
       return { mapFile: "", sequence: writer.sequence, sizeBytes };
     });
@@ -213,78 +245,73 @@ export class Pool {
     if (volume === undefined || root === undefined) return;
     this.housekeeper.abandonCheckpointOf(volume);
     volume.snapshots.delete(name);
-    this.#forget(root);
+    this.#noteGone(root);
+    this.#files.forget(root);
     volume.generation++;
     this.housekeeper.freeDead();
   }
 
-  /**
-   * Writes the map that the head will have, and those of snapshots that were only positions in the log before it;
-   * `finishRevert` puts them in place once the catalogue names them.
-   */
+  /** Puts a volume back to a snapshot, or to the moment that was looked up (`snapshot` ""); see Reverts. */
   prepareRevert(id: number, snapshot: string): Reverted {
     const volume = this.volume(id);
-    const from = this.#snapshot(volume, snapshot);
-    this.housekeeper.abandonCheckpointOf(volume);
-    this.#mustFlush(volume);
-    const { sequence } = volume.writer;
-    const recent: Root[] = [];
-    for (const root of volume.snapshots.values()) {
-      if (root.files.length > 0) continue;
-      recent.push(this.#writeRoot(id, root.name, root.map.freeze(), root.sizeBytes, root.sequence));
-    }
-    const map = from.map.freeze();
-    map.grow(volume.sizeBytes / BLOCK_SIZE);
-    const head = this.#writeRoot(id, "", map, volume.sizeBytes, sequence);
-    this.#prepared.set(id, [head, ...recent]);
-    return {
-      mapFile: fileOf(head),
-      sequence,
-      sizeBytes: volume.sizeBytes,
-      snapshotFiles: Object.fromEntries(recent.map((root) => [root.name, fileOf(root)])),
-    };
+    if (snapshot === "") return this.reverts.prepare(volume, this.reverts.rewound(id), undefined);
+    const from = this.snapshotOf(volume, snapshot);
+    return this.reverts.prepare(volume, from.map.freeze(), from);
   }
 
   finishRevert(id: number, recorded: boolean): void {
-    const volume = this.volume(id);
-    const prepared = this.#prepared.get(id);
-    if (prepared === undefined) return;
-    this.#prepared.delete(id);
-    if (!recorded) {
-      for (const root of prepared) this.#forget(root);
-      return;
-    }
-    const { head } = volume;
-    assert(volume.writer.sequence === prepared[0]?.sequence, "a volume is not written while it is reverted");
-    for (const root of prepared) {
-      const target = root.name === "" ? head : (volume.snapshots.get(root.name) as Root);
-      target.release();
-      const before = target.files;
-      target.map = root.map;
-      target.durable = root.durable;
-      target.files = root.files;
-      target.dirty = false;
-      target.sequence = root.sequence;
-      this.#store.release(before);
-    }
-    volume.checkpointSequence = head.sequence;
-    volume.generation++;
-    this.housekeeper.freeDead();
+    this.reverts.finish(this.volume(id), recorded);
   }
 
-  /** A new volume that starts as a snapshot of another; `spec` lacks only the map. */
+  /**
+   * How far back the volume can be rewound from now on (0: not at all); with a window for the first time, where it
+   * starts, which the catalogue has to name.
+   */
+  setRewind(id: number, windowMs: number): KeyframeSpec[] {
+    const volume = this.volume(id);
+    const { history } = volume;
+    this.housekeeper.abandonCheckpointOf(volume);
+    history.nextLookMs = 0;
+    history.windowMs = windowMs;
+    if (windowMs === 0) {
+      for (const root of history.clear()) this.#files.forget(root);
+      this.housekeeper.freeDead();
+      return [];
+    }
+    if (history.keyframes.length > 0) return [];
+    volume.settle();
+    this.#mustFlush(volume);
+    const { root, timeMs } = volume.addKeyframe(volume.head.map.freeze(), this.#wallClock());
+    const { name, sequence, sizeBytes } = root;
+    const made = { name, sequence, sizeBytes, timeMs, mapFile: "" };
+    history.recorded([made]);
+    return [made];
+  }
+
+  /**
+   * A new volume that starts as a snapshot of another, or as that was at the moment looked up (`snapshot` ""); `spec`
+   * lacks only the map.
+   */
   cloneVolume(spec: VolumeSpec, originId: number, snapshot: string): NewMap {
     this.#checkRoots();
     const origin = this.volume(originId);
-    const from = this.#snapshot(origin, snapshot);
+    const from = snapshot === "" ? undefined : this.snapshotOf(origin, snapshot);
     // The cleaner may have moved blocks of the snapshot just now.
     this.#mustFlush(origin);
-    const map = from.map.freeze();
+    const map = from === undefined ? this.reverts.rewound(originId) : from.map.freeze();
     map.grow(spec.sizeBytes / BLOCK_SIZE);
-    const root = this.#writeRoot(spec.id, "", map, spec.sizeBytes, 0);
+    try {
+      this.#promise(map.mappedBlocks, spec, `to overwrite what ${spec.name} shares with ${origin.name}`);
+    } catch (thrown) {
+      map.release();
+      throw thrown;
+    }
+    const root = this.#files.write(spec.id, "", map, spec.sizeBytes, 0);
     const volume = this.#addVolume(spec, root, new Map(), 0);
     volume.related = true;
     origin.related = true;
+    volume.promises.shareAll(from, from !== undefined);
+    origin.promises.forget(undefined);
     return { mapFile: fileOf(root), sequence: 0, sizeBytes: spec.sizeBytes };
   }
 
@@ -382,6 +409,7 @@ export class Pool {
       id: spec.id,
       name: spec.name,
       copies: spec.copies,
+      diskClass: spec.diskClass,
       epoch: spec.epoch,
       head,
       snapshots,
@@ -389,6 +417,11 @@ export class Pool {
       log: { table: this.table, staging: this.#staging, gate: this.housekeeper },
       reader: this.reader,
       sync: () => this.sync(),
+      rewindMs: spec.rewindMs,
+      clockMs: spec.clockMs,
+      deletedAtMs: spec.deletedAtMs,
+      wallClock: this.#wallClock,
+      room: this.room,
     });
     volume.checkpointSequence = spec.checkpointSequence;
     this.volumes.set(spec.id, volume);
@@ -405,7 +438,8 @@ export class Pool {
     clone.related = true;
   }
 
-  #snapshot(volume: Volume, name: string): Root {
+  /** Throws SNAPSHOT_NOT_FOUND. */
+  snapshotOf(volume: Volume, name: string): Root {
     const root = volume.snapshots.get(name);
     if (root === undefined) {
       throw storageError("SNAPSHOT_NOT_FOUND", `volume ${volume.name} has no snapshot ${name}`);
@@ -419,34 +453,29 @@ export class Pool {
       throw storageError("VOLUME_DAMAGED", `${volume.name} cannot be flushed (errno ${result})`);
   }
 
-  #writeRoot(volume: number, name: string, map: BlockMap, sizeBytes: number, sequence: number): Root {
-    let job: MapFileJob | undefined;
-    try {
-      const file = this.#fileName(volume, name);
-      job = new MapFileJob(this.#store, map, { name: file, volume, sequence, sizeBytes });
-      while (!job.step());
-      job.commit();
-      return new Root(name, map, job.files, sizeBytes, sequence);
-    } catch (cause) {
-      job?.abort();
-      map.release();
-      throw storageError(
-        "POOL_FULL",
-        `the map of the volume cannot be written: ${(cause as Error).message}`,
-        { cause },
-      );
+  /** Room for blocks that are shared from now on. Throws POOL_FULL, or ROOM_PENDING while some is made. */
+  #promise(
+    blocks: number,
+    { copies, diskClass }: Pick<VolumeSpec, "copies" | "diskClass">,
+    what: string,
+  ): void {
+    if (this.room.take(blocks, copies, diskClass)) return;
+    if (this.room.recountAll() && this.room.take(blocks, copies, diskClass)) return;
+    const pending = this.room.grow(blocks, copies, diskClass) === EAGAIN;
+    const left = Math.max(0, this.room.left(copies, diskClass)) * BLOCK_SIZE;
+    throw storageError(
+      pending ? "ROOM_PENDING" : "POOL_FULL",
+      `${blocks * BLOCK_SIZE} bytes are needed ${what}, and ${left} are left`,
+      { remedy: pending ? "try again" : "add a disk, or delete volumes or snapshots" },
+    );
+  }
+
+  /** Nothing is shared with a root any more: whoever may have been is counted anew. */
+  #noteGone(root: Root): void {
+    for (const volume of this.volumes.values()) {
+      if (volume.related || volume.snapshots.size > 0 || volume.promises.blocks > 0)
+        volume.promises.forget(root);
     }
-  }
-
-  #forget(root: Root): void {
-    root.release();
-    this.#store.release(root.files);
-    root.files = [];
-  }
-
-  #fileName(volume: number, root: string): string {
-    this.#nameCounter++;
-    return `${volume}-${root === "" ? "head" : "snapshot"}-${this.#epoch}-${this.#nameCounter}.map`;
   }
 
   #checkRoots(more = 1): void {
@@ -455,8 +484,4 @@ export class Pool {
     if (roots < ROOTS_MAX) return;
     throw storageError("LIMIT_REACHED", `a pool has at most ${ROOTS_MAX} volumes and snapshots`);
   }
-}
-
-function fileOf(root: Root): string {
-  return root.files[0]?.name ?? "";
 }

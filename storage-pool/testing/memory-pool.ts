@@ -4,6 +4,7 @@ import { type Disk, formatDisk, missingDisk, openDisk } from "../disk/disk.js";
 import { MemoryDiskFile } from "../disk/memory-disk-file.js";
 import type { MapFiles } from "../log/map-files.js";
 import type { CheckpointRecord } from "../pool/checkpoint.js";
+import { recordedKeyframes } from "../pool/keyframes.js";
 import type { VolumeSpec } from "../pool/open-pool.js";
 import { Pool } from "../pool/pool.js";
 import type { Volume } from "../volume/volume.js";
@@ -114,7 +115,17 @@ export class MemoryPool {
   }
 
   createVolume(id: number, sizeBytes: number, copies = 1): Volume {
-    const fixed = { mapFile: "", checkpointSequence: 0, originVolume: 0, snapshots: [] };
+    const fixed = {
+      mapFile: "",
+      checkpointSequence: 0,
+      originVolume: 0,
+      snapshots: [],
+      diskClass: "",
+      rewindMs: 0,
+      keyframes: [],
+      clockMs: 0,
+      deletedAtMs: 0,
+    };
     const spec: VolumeSpec = { id, name: `v${id}`, sizeBytes, copies, epoch: this.#epoch, ...fixed };
     this.specs.set(id, spec);
     return this.pool.createVolume(spec);
@@ -143,6 +154,8 @@ export class MemoryPool {
       ...spec,
       mapFile: record.files[""] ?? spec.mapFile,
       checkpointSequence: record.sequence,
+      clockMs: record.clockMs,
+      keyframes: recordedKeyframes(spec, record),
       snapshots: spec.snapshots.map((each) => ({
         ...each,
         mapFile: record.files[each.name] ?? each.mapFile,

@@ -29,10 +29,13 @@ export interface BlockDevice {
   /** The range reads as zeros and every block of it is stored: later writes to it find room. */
   stageZeroes(offset: number, length: number): number;
   /**
-   * Whether blocks of the range that are not stored yet would find room now, all together: OK, ENOSPC, or EAGAIN while
-   * the cleaner makes some. Changes nothing; for who stages a long range in slices and must not end half way.
+   * Sets room aside for the blocks of the range that are not stored yet, all together: OK, ENOSPC, or EAGAIN while the
+   * cleaner makes some. For who stages a long range in slices and must not end half way; ends with `unreserve` of the
+   * same range.
    */
-  admit(offset: number, length: number): number;
+  reserve(offset: number, length: number): number;
+  /** Nothing is set aside for the range any more. */
+  unreserve(offset: number, length: number): void;
   commit(): number;
   /** What whoever waits for a sync is told once it ended: 0, or EIO when answered writes cannot be made durable. */
   readonly syncError: number;

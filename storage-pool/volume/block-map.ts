@@ -156,6 +156,15 @@ export class BlockMap {
     return copy;
   }
 
+  /** Puts a page that another map has in the place of one with the same content. */
+  replacePage(index: number, page: MapPage): void {
+    const branch = this.writableBranch(index >>> 9);
+    const old = branch.pages[index & 511] as MapPage;
+    page.refs++;
+    branch.pages[index & 511] = page;
+    this.dropPage(old);
+  }
+
   /** One branch less names the page. */
   dropPage(page: MapPage): void {
     if (--page.refs > 0) return;

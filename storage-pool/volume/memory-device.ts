@@ -43,7 +43,9 @@ export class MemoryDevice implements BlockDevice {
     return OK;
   }
 
-  admit(): number {
+  unreserve(): void {}
+
+  reserve(): number {
     return OK;
   }
 

@@ -39,7 +39,9 @@ export class SnapshotDevice implements BlockDevice {
     return EPERM;
   }
 
-  admit(): number {
+  unreserve(): void {}
+
+  reserve(): number {
     return EPERM;
   }
 

@@ -45,11 +45,26 @@ interface Counted {
   exclusive: number;
 }
 
-function countBlocks(roots: readonly Root[], table: SegmentTable): Counted {
+/** Blocks of the head, within one branch of it, that a live map outside the head and its history names. */
+export function sharedBlocksAt(volume: Volume, table: SegmentTable, at: number): number {
+  const { head, history } = volume;
+  const ours = [head, ...history.keyframes.map((keyframe) => keyframe.root), ...history.dropped];
+  const branches = new Map<MapBranch, Use>();
+  for (const map of mapsOf(ours)) note(branches, map.branches[at] ?? null, 1, map === head.map);
   const counted = { allocated: 0, exclusive: 0 };
-  const maps = roots
+  countInBranches(branches, table, counted);
+  return counted.allocated - counted.exclusive;
+}
+
+function mapsOf(roots: readonly Root[]): BlockMap[] {
+  return roots
     .flatMap((root) => [root.map, root.durable, root.pending])
     .filter((map): map is BlockMap => map !== undefined);
+}
+
+function countBlocks(roots: readonly Root[], table: SegmentTable): Counted {
+  const counted = { allocated: 0, exclusive: 0 };
+  const maps = mapsOf(roots);
   const live = new Set(roots.map((root) => root.map));
   const branchCount = Math.max(...maps.map((map) => map.branches.length));
   for (let at = 0; at < branchCount; at++) {

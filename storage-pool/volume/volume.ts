@@ -14,7 +14,9 @@ import type { StoredFile } from "../log/map-store.js";
 import type { BlockDevice, ExtentVisitor } from "./block-device.js";
 import type { BlockMap } from "./block-map.js";
 import { walkChanges, walkExtents } from "./extents.js";
+import { History, Keyframe } from "./history.js";
 import type { MapReader } from "./map-reader.js";
+import { Promises, type RoomGate } from "./promises.js";
 
 /** A map with what is on the medium of it. */
 export class Root {
@@ -62,11 +64,20 @@ export interface VolumeOptions {
   readonly id: number;
   readonly name: string;
   readonly copies: number;
+  readonly diskClass: string;
   readonly epoch: number;
   readonly head: Root;
   readonly snapshots: ReadonlyMap<string, Root>;
   /** The last sequence of the log, after replay. */
   readonly sequence: number;
+  readonly rewindMs: number;
+  /** The latest time that the log says, ms since 1970. */
+  readonly clockMs: number;
+  /** When it was deleted, or 0. */
+  readonly deletedAtMs: number;
+  /** Milliseconds since 1970. */
+  readonly wallClock: () => number;
+  readonly room: RoomGate;
   readonly log: Pick<LogWriterOptions, "table" | "staging" | "gate">;
   readonly reader: MapReader;
   /** Makes everything committed so far durable; a writer that this failed for is broken afterwards. */
@@ -80,6 +91,7 @@ export class Volume implements BlockDevice {
   readonly id: number;
   name: string;
   readonly copies: number;
+  readonly diskClass: string;
   readonly epoch: number;
   readonly head: Root;
   readonly snapshots = new Map<string, Root>();
@@ -87,6 +99,10 @@ export class Volume implements BlockDevice {
   readonly readOnly = false;
   /** Blocks that lost their place in the head since the last checkpoint: the space that a checkpoint would free. */
   releasedBlocks = 0;
+  /** When it was deleted, ms since 1970: nobody uses it, and it goes when room is short. 0: it was not. */
+  deletedAtMs: number;
+  readonly history: History;
+  readonly promises: Promises;
   /** Shares blocks with another volume, or did once. */
   related = false;
   /** Records up to this one are in the map file of the head. */
@@ -95,16 +111,26 @@ export class Volume implements BlockDevice {
   generation = 0;
   readonly #reader: MapReader;
   readonly #sync: () => void;
+  readonly #wallClock: () => number;
   #scratch = ZEROES;
+  /** Where the last mark stands, and what it says. */
+  #markedSegment: unknown;
+  #markedSecond = -1;
+  #keyframeCount = 0;
 
   constructor(options: VolumeOptions) {
     this.id = options.id;
     this.name = options.name;
     this.copies = options.copies;
+    this.diskClass = options.diskClass;
     this.epoch = options.epoch;
     this.head = options.head;
     this.checkpointSequence = options.head.sequence;
     for (const [name, root] of options.snapshots) this.snapshots.set(name, root); // cold
+    this.history = new History(options.rewindMs, options.clockMs);
+    this.deletedAtMs = options.deletedAtMs;
+    this.#wallClock = options.wallClock;
+    this.promises = new Promises(this, options.room);
     this.#reader = options.reader;
     this.#sync = options.sync;
     this.writer = new LogWriter({
@@ -113,6 +139,7 @@ export class Volume implements BlockDevice {
       volume: options.id,
       epoch: options.epoch,
       copies: options.copies,
+      diskClass: options.diskClass,
       sequence: options.sequence,
       privileged: false,
       apply: (kind, offset, blockCount, location, index, at) =>
@@ -129,6 +156,8 @@ export class Volume implements BlockDevice {
   }
 
   stageWrite(source: DataBuffer, at: number, offset: number, length: number): number {
+    const refused = this.#prepare(source, at, offset, length);
+    if (refused !== OK) return refused;
     if (offset % BLOCK_SIZE === 0 && length % BLOCK_SIZE === 0) {
       return this.#stageBlocks(source, at, offset, length / BLOCK_SIZE);
     }
@@ -136,6 +165,8 @@ export class Volume implements BlockDevice {
   }
 
   stageUnmap(offset: number, length: number): number {
+    const late = this.history.windowMs > 0 ? this.#tick() : OK;
+    if (late !== OK) return late;
     const end = offset + length;
     const first = Math.ceil(offset / BLOCK_SIZE) * BLOCK_SIZE;
     const last = Math.floor(end / BLOCK_SIZE) * BLOCK_SIZE;
@@ -150,13 +181,20 @@ export class Volume implements BlockDevice {
   }
 
   stageZeroes(offset: number, length: number): number {
+    const refused = this.#prepare(undefined, 0, offset, length);
+    return refused === OK ? this.#stageStoredZeroes(offset, length) : refused;
+  }
+
+  #stageStoredZeroes(offset: number, length: number): number {
     const end = offset + length;
     const first = Math.ceil(offset / BLOCK_SIZE) * BLOCK_SIZE;
     const last = Math.floor(end / BLOCK_SIZE) * BLOCK_SIZE;
     if (offset < first || first >= last) {
       const head = Math.min(length, first === offset ? BLOCK_SIZE : first - offset);
       const result = this.#stageUnaligned(ZEROES, 0, offset, head);
-      return result !== OK || head === length ? result : this.stageZeroes(offset + head, length - head);
+      return result !== OK || head === length
+        ? result
+        : this.#stageStoredZeroes(offset + head, length - head);
     }
     const refused = this.writer.admit((last - first) / BLOCK_SIZE, 1);
     if (refused !== OK) return refused;
@@ -168,14 +206,43 @@ export class Volume implements BlockDevice {
     return last < end ? this.#stageUnaligned(ZEROES, 0, last, end - last) : OK;
   }
 
-  admit(offset: number, length: number): number {
-    const { map } = this.head;
-    let absent = 0;
-    const end = Math.ceil((offset + length) / BLOCK_SIZE);
-    for (let block = Math.floor(offset / BLOCK_SIZE); block < end; block++) {
-      if (map.location(block) === 0) absent++;
-    }
-    return this.writer.admit(absent, 1);
+  reserve(offset: number, length: number): number {
+    return this.promises.reserve(offset, length);
+  }
+
+  unreserve(offset: number, length: number): void {
+    this.promises.unreserve(offset, length);
+  }
+
+  /** Says the time in the log, never an earlier one than before. 0 or an errno. */
+  mark(nowMs: number): number {
+    const timeMs = Math.max(nowMs, this.history.clockMs);
+    const result = this.writer.stageMark(timeMs);
+    if (result !== OK) return result;
+    this.history.clockMs = timeMs;
+    this.#markedSegment = this.writer.segment;
+    this.#markedSecond = Math.floor(timeMs / 1000);
+    return OK;
+  }
+
+  /** Rewinding can go back to this moment, and no further. Nothing is staged. */
+  restartHistory(nowMs: number): void {
+    const { history } = this;
+    this.settle();
+    for (const { root } of history.keyframes) history.dropped.push(root); // cold
+    history.keyframes = [];
+    this.addKeyframe(this.head.map.freeze(), nowMs);
+  }
+
+  /** From here on the content is what `map` says. */
+  addKeyframe(map: BlockMap, nowMs: number): Keyframe {
+    const { history, sizeBytes, epoch } = this;
+    const root = new Root(`~${epoch}-${++this.#keyframeCount}`, map, [], sizeBytes, this.writer.sequence);
+    history.clockMs = Math.max(nowMs, history.clockMs);
+    const keyframe = new Keyframe(root, history.clockMs);
+    history.keyframes.push(keyframe);
+    this.head.dirty = true;
+    return keyframe;
   }
 
   commit(): number {
@@ -219,13 +286,43 @@ export class Volume implements BlockDevice {
 
   /** All roots: the head first. */
   roots(): Root[] {
-    return [this.head, ...this.snapshots.values()]; // cold
+    return [this.head, ...this.snapshots.values(), ...this.history.keyframes.map(({ root }) => root)]; // cold
+  }
+
+  /** What is asked before anything is staged: the time is noted, and there is room for what is not stored yet. */
+  #prepare(source: DataBuffer | undefined, at: number, offset: number, length: number): number {
+    const late = this.history.windowMs > 0 ? this.#tick() : OK;
+    if (late !== OK || this.promises.plenty(length)) return late;
+    return this.promises.grow(offset, length, this.#absent(source, at, offset, length));
+  }
+
+  /** Blocks of a range that are not stored, and will be when the bytes of `source` are written there. */
+  #absent(source: DataBuffer | undefined, at: number, offset: number, length: number): number {
+    const aligned = offset % BLOCK_SIZE === 0 && length % BLOCK_SIZE === 0;
+    if (source === undefined || !aligned) return this.promises.absentIn(offset, length);
+    let absent = 0;
+    for (let done = 0; done < length; done += BLOCK_SIZE) {
+      if (this.head.map.location((offset + done) / BLOCK_SIZE) !== 0) continue;
+      if (!isZeroBlock(source, at + done)) absent++;
+    }
+    return absent;
+  }
+
+  /** Each second and each segment begins with a mark, so that every record's time is known to the second. */
+  #tick(): number {
+    const nowMs = Math.max(this.#wallClock(), this.history.clockMs);
+    const { segment } = this.writer;
+    if (segment !== undefined && segment === this.#markedSegment) {
+      if (Math.floor(nowMs / 1000) === this.#markedSecond) return OK;
+    }
+    return this.mark(nowMs);
   }
 
   #apply(kind: number, block: number, count: number, location: number, index: DataView, at: number): void {
     if (kind === RECORD_MARK) return;
     const { map } = this.head;
     const before = map.mappedBlocks;
+    this.promises.note(block, count);
     if (kind === RECORD_DATA) {
       for (let i = 0; i < count; i++) map.set(block + i, location + i, index.getUint32(at + i * 4, true));
       this.releasedBlocks += count - (map.mappedBlocks - before);

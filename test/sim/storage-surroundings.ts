@@ -3,6 +3,7 @@
 import { Random } from "../../base/random/index.js";
 import { type Disk, formatDisk, missingDisk, openDisk } from "../../storage-pool/disk/disk.js";
 import type { CheckpointRecord } from "../../storage-pool/pool/checkpoint.js";
+import { recordedKeyframes } from "../../storage-pool/pool/keyframes.js";
 import type { VolumeSpec } from "../../storage-pool/pool/open-pool.js";
 import { Pool } from "../../storage-pool/pool/pool.js";
 import type { SyncRound } from "../../storage-pool/pool/sync-round.js";
@@ -139,6 +140,8 @@ export class Surroundings {
       ...each,
       mapFile: record.files[each.name] ?? each.mapFile,
     }));
+    spec.keyframes = recordedKeyframes(spec, record);
+    spec.clockMs = record.clockMs;
     this.fuse.burn();
     this.pool.housekeeper.checkpointRecorded(true);
   }

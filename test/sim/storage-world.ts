@@ -68,6 +68,11 @@ export class World extends Surroundings {
       checkpointSequence: 0,
       originVolume,
       snapshots: [],
+      diskClass: "",
+      rewindMs: 0,
+      keyframes: [],
+      clockMs: 0,
+      deletedAtMs: 0,
     };
   }
 

@@ -1,0 +1,18 @@
+// What a pool tells and asks of whoever runs it. Thread: the pool's worker.
+import type { LostRange } from "../volume/lost-blocks.js";
+
+export interface PoolHooks {
+  /** Syncs the pool beside other work; without it checkpoints wait for the disks. */
+  readonly syncAside?: (onSynced: () => void) => void;
+  /** Milliseconds since 1970; default: the system's. */
+  readonly wallClock?: () => number;
+  /** A disk failed, or one that was suspect is trusted again. */
+  readonly onFailed?: (disk: number) => void;
+  readonly onTrusted?: (disk: number) => void;
+  /** Room is short: this deleted volume is to go for good now. */
+  readonly onPurge?: (volume: number) => void;
+  /** A volume cannot be rewound to before now any more. */
+  readonly onHistoryLost?: (volume: string, why: string) => void;
+  /** A block of `volume` was found unreadable, for the first time. */
+  readonly onLost?: (volume: string, range: LostRange) => void;
+}
