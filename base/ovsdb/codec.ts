@@ -1,10 +1,12 @@
 // JSON ⇄ column values (RFC 7047, 5.1), with errors that name what was wrong. Pure.
-import { defaultAtom, mapOf, setOf } from "./datum.js";
-import { OvsdbError, show, syntaxError } from "./errors.js";
+import { compareAtoms, defaultAtom, mapOf, setOf } from "./datum.js";
+import { describeType, formatAtom } from "./datum-text.js";
+import { OvsdbError, syntaxError } from "./errors.js";
+import { isIdentifier, isUuid } from "./identifiers.js";
 import type { Atom, AtomicType, BaseType, ColumnType, Datum } from "./types.js";
 
-const UUID = /^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}$/;
-const IDENTIFIER = /^[A-Za-z_][A-Za-z0-9_]*$/;
+/** What an error calls a number of elements without limit. */
+const UNLIMITED = 0xffff_ffff;
 
 export interface ParseOptions {
   /** Turns a ["named-uuid", name] into a uuid; such names are refused without it. */
@@ -15,35 +17,22 @@ export interface ParseOptions {
   readonly unconstrained?: boolean;
 }
 
-export function isUuid(value: unknown): value is string {
-  return typeof value === "string" && UUID.test(value);
-}
-
-/** An <id> of RFC 7047, 3.1. */
-export function isIdentifier(value: unknown): value is string {
-  return typeof value === "string" && IDENTIFIER.test(value);
-}
-
 /** Parses a <value> for a column of `type`. Throws OvsdbError "syntax error", "constraint violation" or "ovsdb error". */
 export function parseDatum(json: unknown, type: ColumnType, options: ParseOptions = {}): Datum {
-  const datum = type.value === undefined ? parseSet(json, type, options) : parseMap(json, type, options);
-  if (options.anySize !== true) checkSize(datum, type, "syntax error");
-  return datum;
+  const isMap = type.value !== undefined;
+  if (!isMap && !(Array.isArray(json) && json[0] === "set"))
+    return { keys: [parseAtom(json, type.key, options)], values: undefined };
+  const list = listOf(json, isMap ? "map" : "set");
+  if (options.anySize !== true) checkLength(list.length, json, type);
+  return isMap
+    ? parseMap(list, type, options)
+    : setOf(list.map((element) => parseAtom(element, type.key, options)));
 }
 
-function parseSet(json: unknown, type: ColumnType, options: ParseOptions): Datum {
-  const list = taggedList(json, "set");
-  if (list === undefined) return { keys: [parseAtom(json, type.key, options)], values: undefined };
-  return setOf(list.map((element) => parseAtom(element, type.key, options)));
-}
-
-function parseMap(json: unknown, type: ColumnType, options: ParseOptions): Datum {
-  const list = taggedList(json, "map");
-  if (list === undefined) throw syntaxError(`expected ["map", [...]], found ${show(json)}`);
+function parseMap(list: readonly unknown[], type: ColumnType, options: ParseOptions): Datum {
   return mapOf(
     list.map((pair) => {
-      if (!Array.isArray(pair) || pair.length !== 2)
-        throw syntaxError(`expected a [key, value] pair, found ${show(pair)}`);
+      if (!Array.isArray(pair) || pair.length !== 2) throw syntaxError("expected 2-element array", pair);
       return [
         parseAtom(pair[0], type.key, options),
         parseAtom(pair[1], type.value as BaseType, options),
@@ -52,23 +41,26 @@ function parseMap(json: unknown, type: ColumnType, options: ParseOptions): Datum
   );
 }
 
-function taggedList(json: unknown, tag: "set" | "map"): readonly unknown[] | undefined {
-  if (!Array.isArray(json) || json[0] !== tag) return undefined;
-  if (json.length !== 2 || !Array.isArray(json[1]))
-    throw syntaxError(`expected ["${tag}", [...]], found ${show(json)}`);
+function listOf(json: unknown, tag: "set" | "map"): readonly unknown[] {
+  if (!Array.isArray(json) || json.length !== 2 || json[0] !== tag || !Array.isArray(json[1]))
+    throw syntaxError(`expected ["${tag}", <array>]`, json);
   return json[1];
 }
 
-/** Throws `error` when `datum` has fewer or more elements than `type` allows. */
-export function checkSize(
-  datum: Datum,
-  type: ColumnType,
-  error: "syntax error" | "constraint violation" = "constraint violation",
-): void {
+function checkLength(count: number, json: unknown, { min, max, value }: ColumnType): void {
+  if (count >= min && count <= max) return;
+  const wanted =
+    min === 1 && max === 1 ? "exactly one member" : `${min} to ${Math.min(max, UNLIMITED)} members`;
+  const kind = value === undefined ? "set" : "map";
+  throw syntaxError(`${kind} must have ${wanted} but ${count} are present`, json);
+}
+
+/** Throws "constraint violation" when `datum` has fewer or more elements than `type` allows. */
+export function checkSize(datum: Datum, type: ColumnType): void {
   const count = datum.keys.length;
   if (count >= type.min && count <= type.max) return;
-  const most = type.max === Number.POSITIVE_INFINITY ? "any number of" : `at most ${type.max}`;
-  throw new OvsdbError(error, `${count} elements, but the column takes at least ${type.min} and ${most}`);
+  const details = `Attempted to store ${count} elements in ${describeType(type)}.`;
+  throw new OvsdbError("constraint violation", details);
 }
 
 /** Parses an <atom> of `base`, with its constraints. */
@@ -83,7 +75,7 @@ function parseBareAtom(json: unknown, type: AtomicType, options: ParseOptions): 
     case "integer":
       if (typeof json === "number" && Number.isInteger(json)) {
         if (!Number.isSafeInteger(json))
-          throw syntaxError(`integer ${json} is beyond ±(2^53 - 1), which is all that is kept exactly`);
+          throw syntaxError("an integer beyond ±(2^53 - 1) could not be kept exactly", json);
         return json + 0;
       }
       break;
@@ -99,7 +91,7 @@ function parseBareAtom(json: unknown, type: AtomicType, options: ParseOptions): 
     case "uuid":
       return parseUuid(json, options);
   }
-  throw syntaxError(`expected ${type}, found ${show(json)}`);
+  throw syntaxError(`expected ${type}`, json);
 }
 
 function checkString(text: string): string {
@@ -109,23 +101,27 @@ function checkString(text: string): string {
 }
 
 function parseUuid(json: unknown, options: ParseOptions): string {
-  if (Array.isArray(json) && json.length === 2) {
-    const [tag, text] = json as [unknown, unknown];
-    if (tag === "uuid" && isUuid(text)) return text.toLowerCase();
+  if (Array.isArray(json) && json.length === 2 && typeof json[1] === "string") {
+    const [tag, text] = json as [unknown, string];
+    if (tag === "uuid") {
+      if (!isUuid(text)) throw syntaxError(`"${text}" is not a valid UUID`, json);
+      return text.toLowerCase();
+    }
     if (tag === "named-uuid" && options.resolveName !== undefined) {
-      if (!isIdentifier(text)) throw syntaxError(`${show(text)} is no name for a row`);
+      if (!isIdentifier(text)) throw syntaxError("named-uuid string is not a valid <id>", json);
       return options.resolveName(text);
     }
   }
-  throw syntaxError(`expected ["uuid", "..."], found ${show(json)}`);
+  throw syntaxError('expected ["uuid", <string>]', json);
 }
 
 /** Throws "constraint violation" when `atom` breaks a constraint of `base`. */
 export function checkAtom(atom: Atom, base: BaseType): void {
   if (base.enum !== undefined && !base.enum.includes(atom)) {
+    const allowed = [...base.enum].sort(compareAtoms).map((one) => formatAtom(one, base.type));
     throw new OvsdbError(
       "constraint violation",
-      `${atom} is not one of the allowed values ([${[...base.enum].sort().join(", ")}])`,
+      `${formatAtom(atom, base.type)} is not one of the allowed values ([${allowed.join(", ")}])`,
     );
   }
   if (typeof atom === "number") {
@@ -136,12 +132,15 @@ export function checkAtom(atom: Atom, base: BaseType): void {
     }
   } else if (base.type === "string" && (base.minLength !== undefined || base.maxLength !== undefined)) {
     const length = [...(atom as string)].length;
-    if (length < (base.minLength ?? 0) || length > (base.maxLength ?? Number.POSITIVE_INFINITY)) {
-      throw new OvsdbError(
-        "constraint violation",
-        `${show(atom)} has ${length} characters; ${base.minLength ?? 0} to ${base.maxLength ?? "any"} are allowed`,
-      );
-    }
+    const { minLength = 0, maxLength = Number.POSITIVE_INFINITY } = base;
+    const wrong =
+      length < minLength
+        ? `less than minimum allowed length ${minLength}`
+        : length > maxLength
+          ? `greater than maximum allowed length ${maxLength}`
+          : undefined;
+    if (wrong !== undefined)
+      throw new OvsdbError("constraint violation", `"${atom}" length ${length} is ${wrong}`);
   }
 }
 

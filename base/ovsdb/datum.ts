@@ -1,5 +1,5 @@
 // Operations on column values. Pure; a Datum is never changed in place.
-import { OvsdbError, show } from "./errors.js";
+import { OvsdbError } from "./errors.js";
 import { type Atom, type AtomicType, type ColumnType, type Datum, isComposite, ZERO_UUID } from "./types.js";
 
 export const EMPTY_SET: Datum = { keys: [], values: undefined };
@@ -15,7 +15,7 @@ export function setOf(atoms: readonly Atom[]): Datum {
   if (atoms.length < 2) return { keys: atoms.slice(), values: undefined };
   const keys = atoms.slice().sort(compareAtoms);
   for (let i = 1; i < keys.length; i++) {
-    if (keys[i] === keys[i - 1]) throw new OvsdbError("ovsdb error", `set contains ${show(keys[i])} twice`);
+    if (keys[i] === keys[i - 1]) throw new OvsdbError("ovsdb error", "set contains duplicate");
   }
   return { keys, values: undefined };
 }
@@ -24,9 +24,8 @@ export function setOf(atoms: readonly Atom[]): Datum {
 export function mapOf(pairs: readonly (readonly [Atom, Atom])[]): Datum {
   const sorted = pairs.slice().sort((a, b) => compareAtoms(a[0], b[0]));
   for (let i = 1; i < sorted.length; i++) {
-    if (sorted[i]![0] === sorted[i - 1]![0]) {
-      throw new OvsdbError("ovsdb error", `map contains key ${show(sorted[i]![0])} twice`);
-    }
+    if (sorted[i]![0] === sorted[i - 1]![0])
+      throw new OvsdbError("ovsdb error", "map contains duplicate key");
   }
   return { keys: sorted.map((pair) => pair[0]), values: sorted.map((pair) => pair[1]) };
 }

@@ -1,4 +1,5 @@
-// Errors of the OVSDB protocol (RFC 7047, 3.1): a short stable text in `error`, an explanation in `details`.
+// Errors of the OVSDB protocol (RFC 7047, 3.1): a short stable text in `error`, an explanation in `details`. Explanations
+// are those of ovsdb-server 3.1, because scripts compare them; what they were about stands in `syntax` beside them.
 import { PlinthError } from "../errors/index.js";
 
 /** The error texts of RFC 7047 and of ovsdb-server(7). */
@@ -29,22 +30,32 @@ export type OvsdbErrorText =
 export class OvsdbError extends PlinthError {
   readonly error: string;
   readonly details: string;
+  /** The JSON that was wrong, as text with sorted members. */
+  readonly syntax: string | undefined;
 
-  constructor(error: OvsdbErrorText | (string & {}), details: string, field?: string) {
-    super(error.toUpperCase().replace(/[^A-Z0-9]+/g, "_"), details === "" ? error : `${error}: ${details}`, {
-      ...(field === undefined ? {} : { field }),
-    });
+  /** `json` is what was wrong; undefined when no single value was. */
+  constructor(error: OvsdbErrorText | (string & {}), details: string, json?: unknown) {
+    super(error.toUpperCase().replace(/[^A-Z0-9]+/g, "_"), details === "" ? error : `${error}: ${details}`);
     this.error = error;
     this.details = details;
+    this.syntax = json === undefined ? undefined : JSON.stringify(sortMembers(json));
   }
 
-  toJson(): { readonly error: string; readonly details: string } {
-    return { error: this.error, details: this.details };
+  toJson(): { readonly error: string; readonly details: string; readonly syntax?: string } {
+    const { error, details, syntax } = this;
+    return syntax === undefined ? { error, details } : { error, details, syntax };
   }
 }
 
-export function syntaxError(details: string): OvsdbError {
-  return new OvsdbError("syntax error", details);
+export function syntaxError(details: string, json?: unknown): OvsdbError {
+  return new OvsdbError("syntax error", details, json);
+}
+
+function sortMembers(json: unknown): unknown {
+  if (Array.isArray(json)) return json.map(sortMembers);
+  if (typeof json !== "object" || json === null) return json;
+  const entries = Object.entries(json).map(([key, value]): [string, unknown] => [key, sortMembers(value)]);
+  return Object.fromEntries(entries.sort(([a], [b]) => (a < b ? -1 : 1)));
 }
 
 /** A short printed form of an untrusted value, for error messages. */

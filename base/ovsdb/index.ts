@@ -5,8 +5,6 @@ export {
   checkSize,
   encodeAtom,
   encodeDatum,
-  isIdentifier,
-  isUuid,
   type ParseOptions,
   parseAtom,
   parseDatum,
@@ -30,8 +28,11 @@ export {
   subtract,
   union,
 } from "./datum.js";
+export { describeType, formatAtom, formatDatum } from "./datum-text.js";
 export { OvsdbError, type OvsdbErrorText, show, syntaxError } from "./errors.js";
+export { isIdentifier, isUuid } from "./identifiers.js";
 export { type JsonObject, objectOf } from "./json-object.js";
+export { ObjectParser } from "./object-parser.js";
 export {
   assertOp,
   byUuid,

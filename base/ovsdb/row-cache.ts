@@ -1,9 +1,10 @@
 // The rows a monitor has shown, kept up to date by its updates. Pure: updates in, change events out.
 // Source: RFC 7047, 4.1.6 (update) and ovsdb-server(7), 4.1.14 (update2).
 // Invariant: applying the events to the rows before gives the rows after; one event per row and update.
-import { isUuid, parseDatum } from "./codec.js";
+import { parseDatum } from "./codec.js";
 import { applyDiff, equalDatums } from "./datum.js";
 import { show, syntaxError } from "./errors.js";
+import { isUuid } from "./identifiers.js";
 import { objectOf } from "./json-object.js";
 import { OvsdbRow } from "./row.js";
 import type { DatabaseSchema, Datum, TableSchema } from "./types.js";

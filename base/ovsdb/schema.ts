@@ -1,7 +1,9 @@
 // Database schemas ⇄ their JSON (RFC 7047, 3.2). Pure.
-import { encodeAtom, isIdentifier, parseDatum } from "./codec.js";
+import { encodeAtom, parseDatum } from "./codec.js";
 import { show, syntaxError } from "./errors.js";
+import { isIdentifier } from "./identifiers.js";
 import { type JsonObject, objectOf } from "./json-object.js";
+import { ObjectParser } from "./object-parser.js";
 import type {
   Atom,
   AtomicType,
@@ -17,21 +19,19 @@ const VERSION = /^\d+\.\d+\.\d+$/;
 
 /** Parses a <database-schema>. Throws OvsdbError "syntax error" naming the table and column. */
 export function parseSchema(json: unknown): DatabaseSchema {
-  const object = objectOf(json, "database schema");
-  const name = object["name"];
-  const version = object["version"];
-  if (!isIdentifier(name)) throw syntaxError(`database name ${show(name)} is no identifier`);
-  if (typeof version !== "string" || !VERSION.test(version))
-    throw syntaxError(`version ${show(version)} is not x.y.z`);
+  const parser = new ObjectParser(json, "database schema");
+  const name = parser.required("name", "id");
+  const version = parser.required("version", "string");
+  const cksum = parser.optional("cksum", "string");
+  const tableSchemas = parser.required("tables", "object");
+  parser.finish();
+  if (!VERSION.test(version)) throw syntaxError(`version ${show(version)} is not x.y.z`);
   const tables = new Map<string, TableSchema>();
-  for (const [table, value] of Object.entries(objectOf(object["tables"], "tables"))) {
+  for (const [table, value] of Object.entries(tableSchemas)) {
     checkName(table, "table");
     tables.set(table, parseTable(table, value));
   }
   checkReferences(tables);
-  const cksum = object["cksum"];
-  if (cksum !== undefined && typeof cksum !== "string")
-    throw syntaxError(`cksum ${show(cksum)} is no string`);
   return { name, version, tables: withRoots(tables), ...(cksum === undefined ? {} : { cksum }) };
 }
 
@@ -47,15 +47,21 @@ function parseTable(name: string, json: unknown): TableSchema {
   for (const [column, value] of Object.entries(objectOf(object["columns"], `columns of ${name}`))) {
     checkName(column, `column of ${name}`);
     const schema = objectOf(value, `column ${name}.${column}`);
+    const type = parseColumnType(schema["type"], `${name}.${column}`);
     columns.set(column, {
-      type: parseColumnType(schema["type"], `${name}.${column}`),
+      type,
       ephemeral: booleanOf(schema["ephemeral"], false, `${name}.${column}.ephemeral`),
-      mutable: booleanOf(schema["mutable"], true, `${name}.${column}.mutable`),
+      // A weak reference goes with its row, whatever the schema says.
+      mutable: booleanOf(schema["mutable"], true, `${name}.${column}.mutable`) || isWeak(type),
     });
   }
   const maxRows = integerOf(object["maxRows"], `${name}.maxRows`) ?? Number.POSITIVE_INFINITY;
   const indexes = parseIndexes(object["indexes"], name, columns);
   return { name, columns, maxRows, indexes, isRoot: booleanOf(object["isRoot"], false, `${name}.isRoot`) };
+}
+
+function isWeak({ key, value }: ColumnType): boolean {
+  return key.refType === "weak" || value?.refType === "weak";
 }
 
 function parseIndexes(

@@ -1,7 +1,6 @@
 // Tables as ovs-vsctl prints them: --format=table|list|html|csv|json, --data=string|bare|json. Pure.
-import { type ColumnType, type Datum, encodeDatum, isMap } from "../../base/ovsdb/index.js";
+import { type ColumnType, type Datum, encodeDatum, formatDatum, isMap } from "../../base/ovsdb/index.js";
 import { commandError } from "./errors.js";
-import { formatDatum } from "./value-text.js";
 
 export interface TableStyle {
   readonly format: "table" | "list" | "html" | "csv" | "json";

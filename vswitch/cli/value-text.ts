@@ -1,4 +1,4 @@
-// Column values as people write and read them: 5, "two words", [1, 2], {a=b}. Pure.
+// Column values as people write them: 5, "two words", [1, 2], {a=b}. Pure.
 // Source: ovs-vsctl(8), Database Values.
 import {
   type Atom,
@@ -6,14 +6,13 @@ import {
   type ColumnType,
   checkAtom,
   type Datum,
+  describeType,
   isMap,
   isUuid,
   mapOf,
   setOf,
   syntaxError,
 } from "../../base/ovsdb/index.js";
-
-const BARE = /^[A-Za-z_][A-Za-z0-9_.-]*$/;
 
 /** Parses `text` for a column of `type`. Throws OvsdbError "syntax error" or "constraint violation". */
 export function parseDatumText(text: string, type: ColumnType): Datum {
@@ -26,51 +25,6 @@ export function parseDatumText(text: string, type: ColumnType): Datum {
   if (length < type.min)
     throw syntaxError(`${text}: ${length} ${what} specified but the minimum number is ${type.min}`);
   return datum;
-}
-
-/** "set of up to 3 integers", "map of 1 or more (string, string) pairs", "string". */
-export function describeType({ key, value, min, max }: ColumnType): string {
-  if (min === 1 && max === 1 && value === undefined) return ENGLISH[key.type];
-  const count =
-    max === Number.POSITIVE_INFINITY
-      ? min > 0
-        ? `${min} or more `
-        : ""
-      : min > 0
-        ? `${min} to ${max} `
-        : `up to ${max} `;
-  if (value === undefined) return `set of ${count}${ENGLISH[key.type]}s`;
-  return `map of ${count}(${ENGLISH[key.type]}, ${ENGLISH[value.type]}) pairs`;
-}
-
-const ENGLISH: Readonly<Record<AtomicType, string>> = {
-  integer: "integer",
-  real: "real",
-  boolean: "boolean",
-  string: "string",
-  uuid: "uuid",
-};
-
-/** How `datum` is shown. */
-export function formatDatum(datum: Datum, type: ColumnType): string {
-  const atom = (value: Atom, base: AtomicType): string => formatAtom(value, base);
-  if (type.value !== undefined) {
-    const { value } = type;
-    const pairs = datum.keys.map(
-      (key, i) => `${atom(key, type.key.type)}=${atom(datum.values?.[i] as Atom, value.type)}`,
-    );
-    return `{${pairs.join(", ")}}`;
-  }
-  const items = datum.keys.map((key) => atom(key, type.key.type));
-  return items.length === 1 && type.max === 1 ? (items[0] as string) : `[${items.join(", ")}]`;
-}
-
-function formatAtom(atom: Atom, type: AtomicType): string {
-  if (type !== "string") return String(atom);
-  const text = atom as string;
-  return BARE.test(text) && text !== "true" && text !== "false" && !isUuid(text)
-    ? text
-    : JSON.stringify(text);
 }
 
 function scanSet(scanner: Scanner, type: ColumnType, text: string): Datum {

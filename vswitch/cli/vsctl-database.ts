@@ -4,8 +4,10 @@ import {
   compareAtoms,
   type Datum,
   defaultDatum,
+  describeType,
   equalDatums,
   excludesAll,
+  formatDatum,
   includesAll,
   indexOfKey,
   isMap,
@@ -23,7 +25,7 @@ import {
 } from "../../base/ovsdb/index.js";
 import { commandError } from "./errors.js";
 import { type Cell, formatTable } from "./table-text.js";
-import { describeType, formatDatum, parseDatumText } from "./value-text.js";
+import { parseDatumText } from "./value-text.js";
 import { command, type VsctlCommand, type VsctlContext } from "./vsctl-context.js";
 
 const MANY = Number.POSITIVE_INFINITY;

@@ -1,6 +1,5 @@
 // `vsctl show`: the switch at a glance. Source: ovs-vsctl(8).
-import type { OvsdbRow } from "../../base/ovsdb/index.js";
-import { formatDatum } from "./value-text.js";
+import { formatDatum, type OvsdbRow } from "../../base/ovsdb/index.js";
 import type { VsctlContext } from "./vsctl-context.js";
 
 interface Part {

@@ -3,11 +3,11 @@ import { join } from "node:path";
 import fc from "fast-check";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { silentLog } from "../../base/log/index.js";
-import { type ColumnType, mapOf, OvsdbError, setOf } from "../../base/ovsdb/index.js";
+import { type ColumnType, formatDatum, mapOf, OvsdbError, setOf } from "../../base/ovsdb/index.js";
 import { MemoryBackend } from "../vswitchd/memory-backend.js";
 import { startVswitchdWith, type Vswitchd } from "../vswitchd/vswitchd.js";
 import { askUnixctl } from "./unixctl-client.js";
-import { formatDatum, parseDatumText } from "./value-text.js";
+import { parseDatumText } from "./value-text.js";
 import { runVsctl } from "./vsctl.js";
 
 const UNLIMITED = Number.POSITIVE_INFINITY;

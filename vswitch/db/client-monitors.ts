@@ -1,7 +1,7 @@
 // The monitors of one client: opened, changed and canceled by its requests, told of each commit.
 // Source: RFC 7047, 4.1.5 to 4.1.7; ovsdb-server(7), 4.1.12 to 4.1.16. Invariant: an id names one monitor at a time.
 import { JsonRpcFault } from "../../base/jsonrpc/index.js";
-import { isUuid, OvsdbError, show, syntaxError } from "../../base/ovsdb/index.js";
+import { isUuid, OvsdbError, syntaxError } from "../../base/ovsdb/index.js";
 import type { DatabaseChange } from "./database.js";
 import type { HostedDatabase } from "./hosted-database.js";
 import { MONITORS_MAX } from "./limits.js";
@@ -23,19 +23,22 @@ export class ClientMonitors {
     this.#notify = notify;
   }
 
-  /** Opens a monitor on `hosted` with the parameters after the database's name; returns the answer. */
+  /** Opens a monitor on `hosted`, which the first of the parameters names; returns the answer. */
   open(hosted: HostedDatabase, params: readonly unknown[], notation: MonitorNotation): unknown {
-    const [id, requests, lastId] = params;
+    const [, id, requests, lastId] = params;
     // What is too much for `monitor` is left unread, as ovsdb-server does.
-    const wanted = notation === "update3" ? 3 : 2;
-    if (notation === "update" ? params.length < wanted : params.length !== wanted) throw invalidParameters();
+    const wanted = notation === "update3" ? 4 : 3;
+    if (notation === "update" ? params.length < wanted : params.length !== wanted)
+      throw invalidParameters(params);
     const key = keyOf(id);
-    if (this.#open.has(key)) throw duplicateId(key);
+    if (this.#open.has(key)) throw duplicateId(id);
     if (this.#open.size >= MONITORS_MAX) {
       throw new OvsdbError("resources exhausted", `a client has at most ${MONITORS_MAX} monitors`);
     }
-    if (notation === "update3" && !isUuid(lastId))
-      throw syntaxError(`the last transaction id ${show(lastId)} is no uuid`);
+    if (notation === "update3" && !isUuid(lastId)) {
+      const wrong = typeof lastId === "string" ? "must be UUID format." : "must be string";
+      throw syntaxError(`last-txn-id ${wrong}`, lastId);
+    }
     const monitor = new Monitor(hosted.database, requests, notation);
     this.#open.set(key, { id, hosted, monitor });
     if (notation !== "update3") return monitor.initial(hosted.database);
@@ -46,13 +49,13 @@ export class ClientMonitors {
 
   /** Takes new conditions and a new id for a monitor; what appears and vanishes by that is sent before the answer. */
   change(params: readonly unknown[]): unknown {
-    if (params.length !== 3) throw invalidParameters();
+    if (params.length !== 3) throw invalidParameters(params);
     const [oldId, newId, requests] = params;
     const open = this.#open.get(keyOf(oldId));
     if (open === undefined || open.monitor.notation === "update")
-      throw syntaxError(`there is no conditional monitor ${show(oldId)}`);
+      throw syntaxError("unknown monitor session", oldId);
     const newKey = keyOf(newId);
-    if (newKey !== keyOf(oldId) && this.#open.has(newKey)) throw duplicateId(newKey);
+    if (newKey !== keyOf(oldId) && this.#open.has(newKey)) throw duplicateId(newId);
     const updates = open.monitor.changeConditions(open.hosted.database, requests);
     this.#open.delete(keyOf(oldId));
     const moved = { ...open, id: newId };
@@ -87,10 +90,10 @@ function keyOf(id: unknown): string {
   return JSON.stringify(id ?? null);
 }
 
-function duplicateId(key: string): OvsdbError {
-  return syntaxError(`duplicate monitor ID ${key.slice(0, 60)}`);
+function duplicateId(id: unknown): OvsdbError {
+  return syntaxError("duplicate monitor ID", id);
 }
 
-function invalidParameters(): OvsdbError {
-  return syntaxError("invalid parameters");
+function invalidParameters(params: readonly unknown[]): OvsdbError {
+  return syntaxError("invalid parameters", params);
 }

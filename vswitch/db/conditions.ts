@@ -4,21 +4,28 @@ import {
   type Condition,
   type ConditionOperator,
   type Datum,
+  describeType,
   equalDatums,
   excludesAll,
   includesAll,
   isMap,
   OvsdbError,
   parseDatum,
-  show,
   syntaxError,
   type TableSchema,
   UUID_TYPE,
 } from "../../base/ovsdb/index.js";
 import { columnDatum, type DatabaseRow } from "./database.js";
 
-export function unknownColumn(table: TableSchema, column: unknown): OvsdbError {
-  return new OvsdbError("unknown column", `table ${table.name} has no column ${show(column)}`);
+/** `json` is where the column is named. */
+export function unknownColumn(table: TableSchema, column: string, json: unknown): OvsdbError {
+  return new OvsdbError("unknown column", `No column ${column} in table ${table.name}.`, json);
+}
+
+/** For an operator that does not go with the type of `column`. */
+export function typeMismatch(operator: string, column: string, type: ColumnType, json: unknown): OvsdbError {
+  const details = `"${operator}" operator may not be applied to column ${column} of type ${describeType(type)}.`;
+  return syntaxError(`Type mismatch: ${details}`, json);
 }
 
 interface ColumnCondition {
@@ -33,21 +40,20 @@ export type ParsedCondition = ColumnCondition | boolean;
 const OPERATORS: readonly string[] = ["<", "<=", "==", "!=", ">=", ">", "includes", "excludes"];
 const ORDERING: readonly string[] = ["<", "<=", ">=", ">"];
 
-/** The type of a real column or of _uuid and _version. Throws "unknown column" for any other name. */
-export function columnTypeOf(table: TableSchema, column: unknown): ColumnType {
+/** The type of a real column or of _uuid and _version. Throws "unknown column" for any other name in `json`. */
+export function columnTypeOf(table: TableSchema, column: string, json?: unknown): ColumnType {
   if (column === "_uuid" || column === "_version") return UUID_TYPE;
-  const schema = typeof column === "string" ? table.columns.get(column) : undefined;
-  if (schema === undefined) throw unknownColumn(table, column);
+  const schema = table.columns.get(column);
+  if (schema === undefined) throw unknownColumn(table, column, json);
   return schema.type;
 }
 
 /** Parses an array of <condition>; a bare boolean in it holds for every row or for none (ovsdb-server(7), 5.1). */
 export function parseWhere(
   table: TableSchema,
-  json: unknown,
+  json: readonly unknown[],
   resolveName?: (name: string) => string,
 ): ParsedCondition[] {
-  if (!Array.isArray(json)) throw syntaxError(`"where" is no array: ${show(json)}`);
   return json.map((condition: unknown) => parseCondition(table, condition, resolveName));
 }
 
@@ -57,11 +63,12 @@ function parseCondition(
   resolveName: ((name: string) => string) | undefined,
 ): ParsedCondition {
   if (typeof json === "boolean") return json;
-  if (!isCondition(json)) throw syntaxError(`a condition is [column, function, value], not ${show(json)}`);
+  if (!isCondition(json)) throw syntaxError("Parse error in condition.", json);
   const [column, operator, value] = json;
-  const type = columnTypeOf(table, column);
-  if (!OPERATORS.includes(operator)) throw new OvsdbError("unknown function", show(operator));
-  if (ORDERING.includes(operator)) checkOrdered(table, column, operator, type);
+  const type = columnTypeOf(table, column, json);
+  if (!OPERATORS.includes(operator))
+    throw new OvsdbError("unknown function", `No function named ${operator}.`);
+  if (ORDERING.includes(operator) && !isOrdered(type)) throw typeMismatch(operator, column, type, json);
   const options = resolveName === undefined ? {} : { resolveName };
   return { column, operator, argument: parseDatum(value, argumentType(operator, type), options) };
 }
@@ -80,11 +87,8 @@ function argumentType(operator: ConditionOperator, type: ColumnType): ColumnType
   return operator === "excludes" ? { ...type, min: 0, max: Number.POSITIVE_INFINITY } : type;
 }
 
-function checkOrdered(table: TableSchema, column: string, operator: string, type: ColumnType): void {
-  const numeric = type.key.type === "integer" || type.key.type === "real";
-  if (!numeric || isMap(type) || type.max !== 1) {
-    throw syntaxError(`${operator} needs a number, and ${table.name}.${column} is none`);
-  }
+function isOrdered(type: ColumnType): boolean {
+  return (type.key.type === "integer" || type.key.type === "real") && !isMap(type) && type.max === 1;
 }
 
 /** The uuid that every matching row must have, when one condition says so. */

@@ -3,6 +3,7 @@
 // Invariants: a client sees the update of its own transaction before the answer to it; an answer to a committed
 // transaction is sent after its record is on the medium.
 import { randomUUID } from "node:crypto";
+import { isDeepStrictEqual } from "node:util";
 import {
   type JsonRpcConnection,
   JsonRpcFault,
@@ -11,11 +12,12 @@ import {
 } from "../../base/jsonrpc/index.js";
 import { type Logger, silentLog } from "../../base/log/index.js";
 import {
+  type DatabaseSchema,
   encodeSchema,
   insertOp,
   isIdentifier,
   OvsdbError,
-  show,
+  parseSchema,
   syntaxError,
 } from "../../base/ovsdb/index.js";
 import { type Clock, systemClock } from "../../base/time/index.js";
@@ -144,32 +146,35 @@ export class DatabaseServer {
   #table(): ReadonlyMap<string, Method> {
     return new Map<string, Method>([
       ["list_dbs", () => this.databaseNames],
-      ["get_schema", ([name]) => encodeSchema(this.#find(name).database.schema)],
+      ["get_schema", (params) => encodeSchema(this.#find("get_schema", params).database.schema)],
       ["get_server_id", () => this.#serverId],
       ["set_db_change_aware", setDbChangeAware],
       ["transact", (params, client, request) => this.#transact(params, client, request)],
-      ["monitor", (params, client) => this.#monitor(params, client, "update")],
-      ["monitor_cond", (params, client) => this.#monitor(params, client, "update2")],
-      ["monitor_cond_since", (params, client) => this.#monitor(params, client, "update3")],
+      ["monitor", (params, client, request) => this.#monitor(params, client, request, "update")],
+      ["monitor_cond", (params, client, request) => this.#monitor(params, client, request, "update2")],
+      ["monitor_cond_since", (params, client, request) => this.#monitor(params, client, request, "update3")],
       ["monitor_cond_change", (params, client) => client.monitors.change(params)],
       ["monitor_cancel", (params, client) => client.monitors.cancel(params)],
-      ["lock", (params, client) => ({ locked: this.#locks.lock(client, this.#newLock(params, client)) })],
+      ["lock", (params, client) => this.#lock(params, client)],
       ["steal", (params, client) => this.#steal(params, client)],
       ["unlock", (params, client) => this.#unlock(params, client)],
-      ["convert", ([name]) => this.#convert(name)],
+      ["convert", (params) => this.#convert(params)],
     ]);
   }
 
-  #find(name: unknown): HostedDatabase {
-    if (typeof name !== "string") throw syntaxError("the parameters must begin with the name of a database");
+  /** The database that the first parameter of `method` names. */
+  #find(method: string, params: readonly unknown[]): HostedDatabase {
+    const [name] = params;
+    if (typeof name !== "string")
+      throw syntaxError(`${method} request params must begin with <db-name>`, params);
     const hosted = this.#hosted.get(name);
-    if (hosted === undefined) throw new OvsdbError("unknown database", `there is no database ${show(name)}`);
-    return hosted;
+    if (hosted !== undefined) return hosted;
+    throw new OvsdbError("unknown database", `${method} request specifies unknown database ${name}`, params);
   }
 
   #transact(params: readonly unknown[], client: Client, request: JsonRpcRequest): unknown {
-    const [name, ...operations] = params;
-    const hosted = this.#find(name);
+    const hosted = this.#find("transact", params);
+    const operations = params.slice(1);
     const beganMs = this.#clock.nowMs();
     return hosted.waiting.run({
       owner: client,
@@ -198,35 +203,47 @@ export class DatabaseServer {
     for (const { waiting } of this.#hosted.values()) waiting.cancel(client, JSON.stringify(id));
   }
 
-  #monitor([name, ...params]: readonly unknown[], client: Client, notation: MonitorNotation): unknown {
-    return client.monitors.open(this.#find(name), params, notation);
+  #monitor(
+    params: readonly unknown[],
+    client: Client,
+    { method }: JsonRpcRequest,
+    notation: MonitorNotation,
+  ): unknown {
+    return client.monitors.open(this.#find(method, params), params, notation);
   }
 
-  /** The schema is part of the switch: another one could not be acted on. */
-  #convert(name: unknown): never {
-    const { schema } = this.#find(name).database;
+  /** The schema is part of the switch: another one could not be acted on. The one that is there changes nothing. */
+  #convert(params: readonly unknown[]): unknown {
+    const { schema } = this.#find("convert", params).database;
+    if (params.length !== 2) throw syntaxError("array expected", params);
+    if (isSame(parseSchema(params[1]), schema)) return {};
     const details = `${schema.name} stays at version ${schema.version}: its schema comes with the program`;
     throw new OvsdbError("not supported", details);
   }
 
-  #newLock(params: readonly unknown[], client: Client): string {
-    const lock = lockOf(params);
+  #newLock(method: "lock" | "steal", params: readonly unknown[], client: Client): string {
+    const lock = lockOf(method, params);
     if (this.#locks.isAsked(client, lock))
-      throw syntaxError(`lock ${lock} was asked for before; unlock it first`);
+      throw syntaxError(`must issue "unlock" before new "${method}"`, params);
     if (this.#locks.countOf(client) >= LOCKS_MAX) {
       throw new OvsdbError("resources exhausted", `a client has at most ${LOCKS_MAX} locks`);
     }
     return lock;
   }
 
+  #lock(params: readonly unknown[], client: Client): unknown {
+    return { locked: this.#locks.lock(client, this.#newLock("lock", params, client)) };
+  }
+
   #steal(params: readonly unknown[], client: Client): unknown {
-    this.#tell(this.#locks.steal(client, this.#newLock(params, client)));
+    this.#tell(this.#locks.steal(client, this.#newLock("steal", params, client)));
     return { locked: true };
   }
 
   #unlock(params: readonly unknown[], client: Client): unknown {
-    const lock = lockOf(params);
-    if (!this.#locks.isAsked(client, lock)) throw syntaxError(`${show(lock)} is no lock of this client`);
+    const lock = lockOf("unlock", params);
+    if (!this.#locks.isAsked(client, lock))
+      throw syntaxError('unlock: "unlock" without "lock" or "steal"', params);
     this.#tell(this.#locks.unlock(client, lock));
     return {};
   }
@@ -239,14 +256,21 @@ export class DatabaseServer {
 /** Databases come and go only with the program, so that there is nothing to become aware of. */
 function setDbChangeAware(params: readonly unknown[]): unknown {
   if (params.length !== 1 || typeof params[0] !== "boolean")
-    throw syntaxError("set_db_change_aware takes true or false");
+    throw syntaxError("set_db_change_aware: true or false parameter expected", params);
   return {};
 }
 
-function lockOf(params: readonly unknown[]): string {
+function lockOf(method: string, params: readonly unknown[]): string {
   const [lock] = params;
-  if (params.length !== 1 || !isIdentifier(lock)) throw syntaxError(`${show(params)} cannot name a lock`);
+  if (params.length !== 1 || !isIdentifier(lock))
+    throw syntaxError(`${method} request params must be <id>`, params);
   return lock;
+}
+
+/** True when two schemas say the same; their checksums are of the files they came in. */
+function isSame(a: DatabaseSchema, b: DatabaseSchema): boolean {
+  const said = ({ cksum: _, ...schema }: DatabaseSchema): unknown => encodeSchema(schema);
+  return isDeepStrictEqual(said(a), said(b));
 }
 
 function describeDatabases(own: Database, databases: readonly Database[]): void {

@@ -37,6 +37,7 @@ export function transact(
     names: new RowNames(operations),
     elapsedMs: options.elapsedMs ?? 0,
     ownsLock: options.ownsLock ?? (() => false),
+    reserved: options.readOnly === true ? database.schema.name : undefined,
     durable: false,
   };
   const results: unknown[] = [];
@@ -44,9 +45,9 @@ export function transact(
     const { operationsMax = Number.POSITIVE_INFINITY } = options;
     if (operations.length > operationsMax)
       throw syntaxError(`a transaction has at most ${operationsMax} operations`);
-    for (const operation of operations) {
-      if (options.readOnly === true) checkReads(operation, database);
-      results.push(executeOperation(operation, context));
+    for (const [i, operation] of operations.entries()) {
+      const name = `ovsdb operation ${i + 1} of ${operations.length}`;
+      results.push(executeOperation(operation, name, context));
     }
     const changed = transaction.commit().length > 0;
     return { kind: "done", results, committed: true, changed, durable: context.durable };
@@ -57,10 +58,4 @@ export function transact(
     while (results.length < operations.length) results.push(null);
     return { kind: "done", results, committed: false, changed: false, durable: false };
   }
-}
-
-function checkReads(operation: unknown, { schema }: Database): void {
-  const op = (operation as { op?: unknown } | null)?.op;
-  if (op !== "insert" && op !== "update" && op !== "mutate" && op !== "delete") return;
-  throw new OvsdbError("not allowed", `database ${schema.name} is reserved: clients may only read it`);
 }

@@ -1,14 +1,14 @@
 // What one monitor shows: initial rows and the differences of each commit, in the three notations of OVSDB.
 // Source: RFC 7047, 4.1.5 and 4.1.6 (update); ovsdb-server(7) for monitor_cond (update2) and monitor_cond_since (update3).
 // Pure. Invariant: initial rows plus all updates give exactly the rows that match, with their monitored columns.
+import { isObject } from "../../base/json/index.js";
 import {
   type Datum,
   defaultDatum,
   diffDatums,
   encodeDatum,
   equalDatums,
-  objectOf,
-  show,
+  ObjectParser,
   syntaxError,
   type TableSchema,
 } from "../../base/ovsdb/index.js";
@@ -39,9 +39,10 @@ export class Monitor {
   constructor(database: Database, requests: unknown, notation: MonitorNotation) {
     this.notation = notation;
     this.#tables = new Map();
-    for (const [name, json] of Object.entries(objectOf(requests, "monitor requests"))) {
+    if (!isObject(requests)) throw syntaxError("monitor-requests must be object", requests);
+    for (const [name, json] of Object.entries(requests)) {
       const table = database.schema.tables.get(name);
-      if (table === undefined) throw syntaxError(`there is no table ${show(name)}`);
+      if (table === undefined) throw syntaxError(`no table named ${name}`);
       this.#tables.set(name, parseTable(table, json, notation !== "update"));
     }
   }
@@ -74,10 +75,13 @@ export class Monitor {
   /** Takes new conditions (monitor_cond_change); returns what appears and vanishes by that. */
   changeConditions(database: Database, requests: unknown): Json | undefined {
     const fresh = new Map<MonitoredTable, readonly ParsedCondition[] | undefined>();
-    for (const [name, json] of Object.entries(objectOf(requests, "condition changes"))) {
+    if (!isObject(requests)) throw syntaxError("monitor-cond-change-requests must be object");
+    for (const [name, json] of Object.entries(requests)) {
+      if (!database.schema.tables.has(name)) throw syntaxError(`no table named ${name}`);
       const monitored = this.#tables.get(name);
-      if (monitored === undefined) throw syntaxError(`table ${show(name)} is not monitored`);
-      const wheres = (Array.isArray(json) ? json : [json]).map((one) => parseChange(one, name));
+      if (monitored === undefined) throw syntaxError(`no table named ${name} in monitor session`);
+      if (!Array.isArray(json)) throw syntaxError(`table ${name} no monitor-cond-change JSON array`);
+      const wheres = json.map((one) => parseChange(one, name));
       fresh.set(monitored, parseConditions(monitored.table, wheres));
     }
     const updates: Json = {};
@@ -154,56 +158,57 @@ function parseTable(table: TableSchema, json: unknown, conditional: boolean): Mo
   const requests = Array.isArray(json) ? json : [json];
   const columns: Partial<Record<ChangeKind, string[]>> = {};
   const seen = new Set<string>();
-  const wheres: unknown[] = [];
+  const wheres: (readonly unknown[] | undefined)[] = [];
   for (const request of requests) {
-    const object = objectOf(request, `monitor request for ${table.name}`);
-    for (const member of Object.keys(object)) {
-      if (member !== "columns" && member !== "select" && !(conditional && member === "where"))
-        throw syntaxError(`a monitor request takes no member ${show(member)}`);
-    }
-    const named = parseColumns(table, object["columns"]);
-    for (const column of named) {
-      if (seen.has(column)) throw syntaxError(`column ${table.name}.${column} is monitored twice`);
+    const parser = new ObjectParser(request, `table ${table.name}`);
+    const where = conditional ? parser.optional("where", "array") : undefined;
+    const named = parser.optional("columns", "array");
+    const select = parser.optional("select", "object");
+    parser.finish();
+    const shown = parseColumns(table, named);
+    for (const kind of parseSelect(select, table)) columns[kind] = [...(columns[kind] ?? []), ...shown];
+    for (const column of shown) {
+      if (seen.has(column)) throw syntaxError(`column ${column} mentioned more than once`, named);
       seen.add(column);
     }
-    for (const kind of parseSelect(object["select"])) {
-      columns[kind] = [...(columns[kind] ?? []), ...named];
-    }
-    wheres.push(object["where"]);
+    wheres.push(where);
   }
   return { table, columns, where: parseConditions(table, wheres) };
 }
 
 /** The columns named, or all but _uuid (RFC 7047, 4.1.5). */
-function parseColumns(table: TableSchema, json: unknown): readonly string[] {
-  if (json === undefined) return ["_version", ...table.columns.keys()];
-  if (!Array.isArray(json)) throw syntaxError(`"columns" is no array: ${show(json)}`);
-  for (const column of json) checkColumn(table, column);
-  return json as string[];
+function parseColumns(table: TableSchema, named: readonly unknown[] | undefined): readonly string[] {
+  if (named === undefined) return ["_version", ...table.columns.keys()];
+  for (const column of named) {
+    if (typeof column !== "string") throw syntaxError("array of column names expected", named);
+    checkColumn(table, column, named);
+  }
+  return named as string[];
 }
 
-function parseSelect(json: unknown): readonly ChangeKind[] {
-  if (json === undefined) return KINDS;
-  const select = objectOf(json, "select");
-  for (const [kind, wanted] of Object.entries(select)) {
-    if (!KINDS.includes(kind as ChangeKind) || typeof wanted !== "boolean")
-      throw syntaxError(`${show({ [kind]: wanted })} is no part of "select"`);
-  }
-  return KINDS.filter((kind) => select[kind] !== false);
+function parseSelect(select: unknown, table: TableSchema): readonly ChangeKind[] {
+  if (select === undefined) return KINDS;
+  const parser = new ObjectParser(select, `table ${table.name} select`);
+  const shown = KINDS.filter((kind) => parser.optional(kind, "boolean") !== false);
+  parser.finish();
+  return shown;
 }
 
 /** The new "where" of a condition change. */
-function parseChange(json: unknown, table: string): unknown {
-  const change = objectOf(json, `condition change for ${table}`);
-  for (const member of Object.keys(change)) {
-    if (member === "columns") throw syntaxError("the columns of a monitor cannot be changed");
-    if (member !== "where") throw syntaxError(`a condition change takes no member ${show(member)}`);
-  }
-  return change["where"];
+function parseChange(json: unknown, table: string): readonly unknown[] | undefined {
+  const parser = new ObjectParser(json, `table ${table}`);
+  const columns = parser.optional("columns", "array");
+  const where = parser.optional("where", "array");
+  parser.finish();
+  if (columns !== undefined) throw syntaxError("changing columns is unsupported", json);
+  return where;
 }
 
 /** All conditions of several requests: a row is shown when any holds; undefined when every row is. */
-function parseConditions(table: TableSchema, wheres: readonly unknown[]): ParsedCondition[] | undefined {
+function parseConditions(
+  table: TableSchema,
+  wheres: readonly (readonly unknown[] | undefined)[],
+): ParsedCondition[] | undefined {
   const all: ParsedCondition[] = [];
   for (const where of wheres) {
     if (where === undefined) return undefined;

@@ -2,7 +2,6 @@
 import {
   type Atom,
   type BaseType,
-  type ColumnSchema,
   type ColumnType,
   checkAtom,
   checkSize,
@@ -11,13 +10,12 @@ import {
   OvsdbError,
   parseDatum,
   setOf,
-  show,
   subtract,
   syntaxError,
   type TableSchema,
   union,
 } from "../../base/ovsdb/index.js";
-import { unknownColumn } from "./conditions.js";
+import { columnTypeOf, typeMismatch } from "./conditions.js";
 
 export interface ParsedMutation {
   readonly column: string;
@@ -31,10 +29,9 @@ const ARITHMETIC: readonly string[] = ["+=", "-=", "*=", "/=", "%="];
 /** Parses an array of <mutation> for `table`. Immutable columns are refused. */
 export function parseMutations(
   table: TableSchema,
-  json: unknown,
+  json: readonly unknown[],
   resolveName: (name: string) => string,
 ): ParsedMutation[] {
-  if (!Array.isArray(json)) throw syntaxError(`"mutations" is no array: ${show(json)}`);
   return json.map((mutation: unknown) => parseMutation(table, mutation, resolveName));
 }
 
@@ -43,18 +40,25 @@ function parseMutation(
   json: unknown,
   resolveName: (name: string) => string,
 ): ParsedMutation {
-  if (!isMutation(json)) throw syntaxError(`a mutation is [column, mutator, value], not ${show(json)}`);
+  if (!isMutation(json)) throw syntaxError("Parse error in mutation.", json);
   const [column, mutator, value] = json;
-  checkMutable(table, column);
-  const { type } = table.columns.get(column) as ColumnSchema;
-  const where = `${table.name}.${column}`;
+  const type = columnTypeOf(table, column, json);
+  if (!isMutable(table, column)) throw immutable("mutate", table, column, json);
   if (mutator === "insert" || mutator === "delete") {
-    const isScalar = type.min === 1 && type.max === 1;
-    if (isScalar) throw syntaxError(`${mutator} needs a set or map, and ${where} is neither`);
+    if (type.min === 1 && type.max === 1) throw typeMismatch(mutator, column, type, json);
     return { column, type, mutate: partial(mutator, value, type, resolveName) };
   }
-  if (!ARITHMETIC.includes(mutator)) throw new OvsdbError("unknown mutator", show(mutator));
-  return { column, type, mutate: arithmetic(mutator as Arithmetic, value, type, where) };
+  if (!isArithmetic(mutator)) throw new OvsdbError("unknown mutator", `No mutator named ${mutator}.`);
+  if (!isNumeric(type, mutator)) throw typeMismatch(mutator, column, type, json);
+  return { column, type, mutate: arithmetic(mutator, value, type.key) };
+}
+
+function isArithmetic(mutator: string): mutator is Arithmetic {
+  return ARITHMETIC.includes(mutator);
+}
+
+function isNumeric({ key, value }: ColumnType, mutator: Arithmetic): boolean {
+  return value === undefined && (key.type === "integer" || (key.type === "real" && mutator !== "%="));
 }
 
 function isMutation(json: unknown): json is readonly [string, string, unknown] {
@@ -63,16 +67,20 @@ function isMutation(json: unknown): json is readonly [string, string, unknown] {
   );
 }
 
-/** Throws "unknown column", or "constraint violation" for a column that cannot be changed. */
-export function checkMutable(table: TableSchema, column: string): void {
-  const schema = table.columns.get(column);
-  const isFixed = column === "_uuid" || column === "_version";
-  if (schema === undefined && !isFixed) throw unknownColumn(table, column);
-  if (schema?.mutable === true) return;
-  throw new OvsdbError(
-    "constraint violation",
-    `column ${table.name}.${column} cannot be changed once its row is there`,
-  );
+/** False for what stays as it was inserted: _uuid, _version and the columns that the schema says. */
+export function isMutable(table: TableSchema, column: string): boolean {
+  return table.columns.get(column)?.mutable === true;
+}
+
+/** For an attempt to change such a column by `json`. */
+export function immutable(
+  verb: "update" | "mutate",
+  table: TableSchema,
+  column: string,
+  json: unknown,
+): OvsdbError {
+  const details = `Cannot ${verb} immutable column ${column} in table ${table.name}.`;
+  return new OvsdbError("constraint violation", details, json);
 }
 
 function partial(
@@ -89,34 +97,30 @@ function partial(
   return (datum) => subtract(datum, gone);
 }
 
-/** From a map, either pairs or bare keys may be deleted. */
+/** From a map, either pairs or bare keys may be deleted; what is neither is refused for not being keys. */
 function parseDeleted(value: unknown, type: ColumnType, resolveName: (name: string) => string): Datum {
-  const options = { resolveName, anySize: true, unconstrained: true };
-  if (!isMap(type) || (Array.isArray(value) && value[0] === "map")) return parseDatum(value, type, options);
-  return parseDatum(value, { key: type.key, min: 0, max: Number.POSITIVE_INFINITY }, options);
+  const options = { resolveName, anySize: true };
+  if (!isMap(type)) return parseDatum(value, type, options);
+  try {
+    return parseDatum(value, type, options);
+  } catch (thrown) {
+    if (!(thrown instanceof OvsdbError)) throw thrown;
+    return parseDatum(value, { key: type.key, min: 0, max: Number.POSITIVE_INFINITY }, options);
+  }
 }
 
-function arithmetic(
-  mutator: Arithmetic,
-  value: unknown,
-  type: ColumnType,
-  where: string,
-): (datum: Datum) => Datum {
-  const base: BaseType = type.key;
-  if (isMap(type) || (base.type !== "integer" && !(base.type === "real" && mutator !== "%="))) {
-    throw syntaxError(`${mutator} does not fit the type of ${where}`);
-  }
+function arithmetic(mutator: Arithmetic, value: unknown, base: BaseType): (datum: Datum) => Datum {
   const [operand] = parseDatum(value, { key: { type: base.type }, min: 1, max: 1 }).keys as [number];
   return (datum) => {
-    const results = datum.keys.map((atom) => compute(mutator, atom, operand, base, where));
+    const results = datum.keys.map((atom) => compute(mutator, atom, operand, base));
     if (new Set(results).size === results.length) return setOf(results);
-    throw new OvsdbError("constraint violation", `${mutator} makes two elements of ${where} equal`);
+    throw new OvsdbError("constraint violation", `Result of "${mutator}" operation contains duplicates.`);
   };
 }
 
-function compute(mutator: Arithmetic, atom: Atom, operand: number, base: BaseType, where: string): number {
+function compute(mutator: Arithmetic, atom: Atom, operand: number, base: BaseType): number {
   if (operand === 0 && (mutator === "/=" || mutator === "%=")) {
-    throw new OvsdbError("domain error", `division of ${where} by zero`);
+    throw new OvsdbError("domain error", "Division by zero.");
   }
   const value = atom as number;
   let result: number;
@@ -126,7 +130,7 @@ function compute(mutator: Arithmetic, atom: Atom, operand: number, base: BaseTyp
   else if (mutator === "%=") result = value % operand;
   else result = base.type === "integer" ? Math.trunc(value / operand) : value / operand;
   const fits = base.type === "integer" ? Number.isSafeInteger(result) : Number.isFinite(result);
-  if (!fits) throw new OvsdbError("range error", `the result of ${mutator} on ${where} is out of range`);
+  if (!fits) throw new OvsdbError("range error", `Result of "${mutator}" operation is out of range.`);
   checkAtom(result + 0, base);
   return result + 0;
 }

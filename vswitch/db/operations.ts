@@ -1,5 +1,6 @@
 // The operations of a transaction (RFC 7047, 5.2), each on the transaction's own view.
 import { randomUUID } from "node:crypto";
+import { isObject } from "../../base/json/index.js";
 import {
   type BaseType,
   checkAtom,
@@ -9,16 +10,15 @@ import {
   equalDatums,
   isIdentifier,
   isUuid,
+  ObjectParser,
   OvsdbError,
-  objectOf,
   parseDatum,
-  show,
   syntaxError,
   type TableSchema,
 } from "../../base/ovsdb/index.js";
 import { columnTypeOf, matchesAll, type ParsedCondition, parseWhere, uuidOf } from "./conditions.js";
 import { columnDatum, type DatabaseRow } from "./database.js";
-import { applyMutations, checkMutable, parseMutations } from "./mutations.js";
+import { applyMutations, immutable, isMutable, parseMutations } from "./mutations.js";
 import type { Transaction } from "./transaction.js";
 
 type Json = Readonly<Record<string, unknown>>;
@@ -38,6 +38,8 @@ export interface OperationContext {
   /** Since the transaction arrived. */
   readonly elapsedMs: number;
   readonly ownsLock: (lock: string) => boolean;
+  /** The name of a database that clients may only read. */
+  readonly reserved: string | undefined;
   durable: boolean;
 }
 
@@ -66,50 +68,77 @@ export class RowNames {
   /** The uuid for an insert under `name`. Throws "duplicate uuid-name" the second time. */
   define(name: string): string {
     if (this.#inserted.has(name))
-      throw new OvsdbError("duplicate uuid-name", `two inserts are named ${name}`);
+      throw new OvsdbError(
+        "duplicate uuid-name",
+        'This "uuid-name" appeared on an earlier "insert" operation.',
+        name,
+      );
     this.#inserted.add(name);
     return this.resolve(name);
   }
 }
 
-type Execute = (operation: Json, context: OperationContext) => Json;
+type Execute = (parser: ObjectParser, context: OperationContext) => Json;
 
-const OPERATIONS: ReadonlyMap<string, { readonly members: readonly string[]; readonly execute: Execute }> =
-  new Map([
-    ["insert", { members: ["table", "row", "uuid-name", "uuid"], execute: insert }],
-    ["select", { members: ["table", "where", "columns"], execute: select }],
-    ["update", { members: ["table", "where", "row"], execute: update }],
-    ["mutate", { members: ["table", "where", "mutations"], execute: mutate }],
-    ["delete", { members: ["table", "where"], execute: remove }],
-    ["wait", { members: ["timeout", "table", "where", "columns", "until", "rows"], execute: wait }],
-    ["commit", { members: ["durable"], execute: commit }],
-    ["abort", { members: [], execute: abort }],
-    ["comment", { members: ["comment"], execute: comment }],
-    ["assert", { members: ["lock"], execute: assertLock }],
-  ]);
+/** `isRead` for what may be asked of a database that clients only read. */
+const OPERATIONS: ReadonlyMap<string, { readonly isRead: boolean; readonly execute: Execute }> = new Map([
+  ["insert", { isRead: false, execute: insert }],
+  ["select", { isRead: true, execute: select }],
+  ["update", { isRead: false, execute: update }],
+  ["mutate", { isRead: false, execute: mutate }],
+  ["delete", { isRead: false, execute: remove }],
+  ["wait", { isRead: true, execute: wait }],
+  ["commit", { isRead: false, execute: commit }],
+  ["abort", { isRead: true, execute: abort }],
+  ["comment", { isRead: true, execute: comment }],
+  ["assert", { isRead: true, execute: assertLock }],
+]);
 
-/** Carries out one operation and returns its result. Throws OvsdbError or WaitUnmet. */
-export function executeOperation(json: unknown, context: OperationContext): Json {
-  const operation = objectOf(json, "an operation");
-  const { op } = operation;
-  const known = typeof op === "string" ? OPERATIONS.get(op) : undefined;
-  if (known === undefined) throw syntaxError(`there is no operation ${show(op)}`);
-  for (const member of Object.keys(operation)) {
-    if (member !== "op" && !known.members.includes(member))
-      throw syntaxError(`operation ${show(op)} takes no member ${show(member)}`);
+/**
+ * Carries out one operation, which errors call `name`, and returns its result. Throws OvsdbError or WaitUnmet; a fault
+ * in the operation's members goes before what came of it.
+ */
+export function executeOperation(json: unknown, name: string, context: OperationContext): Json {
+  const parser = new ObjectParser(json, name);
+  const op = parser.required("op", "id");
+  const known = OPERATIONS.get(op);
+  if (known === undefined) parser.fail(`No operation "${op}"`);
+  const { execute, isRead } = known ?? { execute: nothing, isRead: true };
+  let result: Json;
+  try {
+    result = execute(parser, context);
+  } catch (thrown) {
+    if (thrown instanceof OvsdbError || thrown instanceof WaitUnmet) parser.finish();
+    throw thrown;
   }
-  return known.execute(operation, context);
+  parser.finish();
+  const { reserved } = context;
+  if (isRead || reserved === undefined) return result;
+  const details = `${op} operation not allowed on table in reserved database ${reserved}`;
+  throw new OvsdbError("not allowed", details);
 }
 
-function insert(operation: Json, { transaction, names }: OperationContext): Json {
-  const table = transaction.table(operation["table"]);
-  const name = operation["uuid-name"];
-  const wanted = operation["uuid"];
-  if (name !== undefined && !isIdentifier(name))
-    throw syntaxError(`"uuid-name" ${show(name)} is no identifier`);
-  if (wanted !== undefined && !isUuid(wanted)) throw syntaxError(`"uuid" ${show(wanted)} is no uuid`);
+/** For an operation that is none: its parser has failed. */
+function nothing(): Json {
+  return {};
+}
+
+function takeTable(parser: ObjectParser, transaction: Transaction): TableSchema {
+  const name = parser.required("table", "id");
+  const table = transaction.table(name);
+  if (table === undefined) parser.fail(`No table named ${name}.`);
+  return table as TableSchema;
+}
+
+function insert(parser: ObjectParser, { transaction, names }: OperationContext): Json {
+  const table = takeTable(parser, transaction);
+  const name = parser.optional("uuid-name", "id");
+  const wanted = parser.optional("uuid", "string");
+  const row = parser.required("row", "object");
+  parser.check();
+  if (wanted !== undefined) checkUuid(wanted, table, transaction);
   const uuid = name === undefined ? (wanted?.toLowerCase() ?? randomUUID()) : names.define(name);
-  const data = parseRow(table, operation["row"], names);
+  const data = parseRow(table, row, names);
   // ovsdb-server takes these two along without a word; a row's identity is not the client's to choose here.
   for (const column of ["_uuid", "_version"]) data.delete(column);
   checkDefaults(table, data);
@@ -117,32 +146,53 @@ function insert(operation: Json, { transaction, names }: OperationContext): Json
   return { uuid: ["uuid", uuid] };
 }
 
-function select(operation: Json, { transaction, names }: OperationContext): Json {
-  const table = transaction.table(operation["table"]);
-  const rows = matching(transaction, table, parseWhere(table, operation["where"], names.resolve));
-  const columns = parseColumns(table, operation["columns"]);
+function checkUuid(wanted: string, table: TableSchema, transaction: Transaction): void {
+  if (!isUuid(wanted)) throw syntaxError("bad uuid", wanted);
+  if (transaction.isFree(table, wanted.toLowerCase())) return;
+  throw new OvsdbError(
+    "duplicate uuid",
+    "This UUID would duplicate a UUID already present within the table or deleted within the same transaction.",
+    wanted,
+  );
+}
+
+function select(parser: ObjectParser, { transaction, names }: OperationContext): Json {
+  const table = takeTable(parser, transaction);
+  const conditions = parser.required("where", "array");
+  const named = parser.optional("columns", "array");
+  parser.check();
+  const where = parseWhere(table, conditions, names.resolve);
+  const columns = parseColumns(table, named);
   // Distinct rows only, as seen in these columns.
   const distinct = new Map<string, Json>();
-  for (const row of rows) {
+  for (const row of matching(transaction, table, where)) {
     const json = encodeRow(row, columns);
     distinct.set(JSON.stringify(json), json);
   }
   return { rows: [...distinct.values()] };
 }
 
-function update(operation: Json, { transaction, names }: OperationContext): Json {
-  const table = transaction.table(operation["table"]);
-  const data = parseRow(table, operation["row"], names);
-  for (const column of data.keys()) checkMutable(table, column);
-  const rows = matching(transaction, table, parseWhere(table, operation["where"], names.resolve));
-  for (const row of rows) transaction.update(row, data);
+function update(parser: ObjectParser, { transaction, names }: OperationContext): Json {
+  const table = takeTable(parser, transaction);
+  const conditions = parser.required("where", "array");
+  const row = parser.required("row", "object");
+  parser.check();
+  const data = parseRow(table, row, names);
+  for (const column of data.keys()) {
+    if (!isMutable(table, column)) throw immutable("update", table, column, parser.json);
+  }
+  const rows = matching(transaction, table, parseWhere(table, conditions, names.resolve));
+  for (const old of rows) transaction.update(old, data);
   return { count: rows.length };
 }
 
-function mutate(operation: Json, { transaction, names }: OperationContext): Json {
-  const table = transaction.table(operation["table"]);
-  const mutations = parseMutations(table, operation["mutations"], names.resolve);
-  const rows = matching(transaction, table, parseWhere(table, operation["where"], names.resolve));
+function mutate(parser: ObjectParser, { transaction, names }: OperationContext): Json {
+  const table = takeTable(parser, transaction);
+  const conditions = parser.required("where", "array");
+  const asked = parser.required("mutations", "array");
+  parser.check();
+  const mutations = parseMutations(table, asked, names.resolve);
+  const rows = matching(transaction, table, parseWhere(table, conditions, names.resolve));
   for (const row of rows)
     transaction.update(
       row,
@@ -151,24 +201,27 @@ function mutate(operation: Json, { transaction, names }: OperationContext): Json
   return { count: rows.length };
 }
 
-function remove(operation: Json, { transaction, names }: OperationContext): Json {
-  const table = transaction.table(operation["table"]);
-  const rows = matching(transaction, table, parseWhere(table, operation["where"], names.resolve));
+function remove(parser: ObjectParser, { transaction, names }: OperationContext): Json {
+  const conditions = parser.required("where", "array");
+  const table = takeTable(parser, transaction);
+  parser.check();
+  const rows = matching(transaction, table, parseWhere(table, conditions, names.resolve));
   for (const row of rows) transaction.remove(row);
   return { count: rows.length };
 }
 
-function wait(operation: Json, { transaction, names, elapsedMs }: OperationContext): Json {
-  const table = transaction.table(operation["table"]);
-  const where = parseWhere(table, operation["where"], names.resolve);
-  const columns = parseColumns(table, operation["columns"] ?? [...table.columns.keys()]);
-  const { until, rows: wanted } = operation;
-  const timeoutMs = operation["timeout"] ?? Number.POSITIVE_INFINITY;
-  const isDuration = timeoutMs === Number.POSITIVE_INFINITY || Number.isSafeInteger(timeoutMs);
-  if (typeof timeoutMs !== "number" || !isDuration || timeoutMs < 0)
-    throw syntaxError(`"timeout" ${show(timeoutMs)} is no duration`);
-  if (until !== "==" && until !== "!=") throw syntaxError(`"until" is == or !=, not ${show(until)}`);
-  if (!Array.isArray(wanted)) throw syntaxError(`"rows" is no array: ${show(wanted)}`);
+function wait(parser: ObjectParser, { transaction, names, elapsedMs }: OperationContext): Json {
+  const timeoutMs = parser.optional("timeout", "integer") ?? Number.POSITIVE_INFINITY;
+  const conditions = parser.required("where", "array");
+  const named = parser.optional("columns", "array");
+  const until = parser.required("until", "string");
+  const wanted = parser.required("rows", "array");
+  const table = takeTable(parser, transaction);
+  parser.check();
+  const where = parseWhere(table, conditions, names.resolve);
+  const columns = parseColumns(table, named, [...table.columns.keys()]);
+  if (timeoutMs < 0) throw syntaxError("timeout must be nonnegative", timeoutMs);
+  if (until !== "==" && until !== "!=") throw syntaxError('"until" must be "==" or "!="', until);
   const key = (datums: readonly Datum[]): string => JSON.stringify(datums);
   const expected = new Set(
     wanted.map((json: unknown) => {
@@ -184,30 +237,30 @@ function wait(operation: Json, { transaction, names, elapsedMs }: OperationConte
   const equal = actual.size === expected.size && [...actual].every((row) => expected.has(row));
   if (equal === (until === "==")) return {};
   if (elapsedMs < timeoutMs) throw new WaitUnmet(timeoutMs);
-  throw new OvsdbError("timed out", `the rows of ${table.name} are not ${until} as given`);
+  const waitedMs = Math.trunc(elapsedMs);
+  const after = waitedMs > 0 ? ` after ${waitedMs} ms` : "";
+  throw new OvsdbError("timed out", `"where" clause test failed${after}`);
 }
 
-function commit(operation: Json, context: OperationContext): Json {
-  if (typeof operation["durable"] !== "boolean") throw syntaxError(`"durable" is no boolean`);
-  context.durable ||= operation["durable"];
+function commit(parser: ObjectParser, context: OperationContext): Json {
+  if (parser.required("durable", "boolean") === true) context.durable = true;
   return {};
 }
 
 function abort(): Json {
-  throw new OvsdbError("aborted", "the transaction asked for it");
+  throw new OvsdbError("aborted", "aborted by request");
 }
 
-function comment(operation: Json, { transaction }: OperationContext): Json {
-  const text = operation["comment"];
-  if (typeof text !== "string") throw syntaxError(`"comment" is no string`);
+function comment(parser: ObjectParser, { transaction }: OperationContext): Json {
+  const text = parser.required("comment", "string");
   transaction.comment += transaction.comment === "" ? text : `\n${text}`;
   return {};
 }
 
-function assertLock(operation: Json, { ownsLock }: OperationContext): Json {
-  const { lock } = operation;
-  if (!isIdentifier(lock)) throw syntaxError(`"lock" ${show(lock)} is no identifier`);
-  if (!ownsLock(lock)) throw new OvsdbError("not owner", `this client does not hold lock ${lock}`);
+function assertLock(parser: ObjectParser, { ownsLock }: OperationContext): Json {
+  const lock = parser.required("lock", "id");
+  parser.check();
+  if (!ownsLock(lock)) throw new OvsdbError("not owner", `Asserted lock ${lock} not held.`);
   return {};
 }
 
@@ -223,15 +276,11 @@ function matching(
 }
 
 function parseRow(table: TableSchema, json: unknown, names: RowNames): Map<string, Datum> {
+  if (!isObject(json)) throw syntaxError("row must be JSON object", json);
   const data = new Map<string, Datum>();
-  for (const [column, value] of Object.entries(objectOf(json, `a row of ${table.name}`))) {
-    const type = columnTypeOf(table, column);
-    try {
-      data.set(column, parseDatum(value, type, { resolveName: names.resolve }));
-    } catch (thrown) {
-      if (!(thrown instanceof OvsdbError)) throw thrown;
-      throw new OvsdbError(thrown.error, `${table.name}.${column}: ${thrown.details}`);
-    }
+  for (const [column, value] of Object.entries(json)) {
+    const type = columnTypeOf(table, column, json);
+    data.set(column, parseDatum(value, type, { resolveName: names.resolve }));
   }
   return data;
 }
@@ -246,21 +295,27 @@ function checkDefaults(table: TableSchema, data: ReadonlyMap<string, Datum>): vo
   }
 }
 
-/** The columns named, or all with _uuid and _version. */
-function parseColumns(table: TableSchema, json: unknown): readonly string[] {
-  if (json === undefined) return ["_uuid", "_version", ...table.columns.keys()];
-  if (!Array.isArray(json)) throw syntaxError(`"columns" is no array: ${show(json)}`);
-  for (const column of json) checkColumn(table, column);
-  if (new Set(json).size < json.length) throw syntaxError(`"columns" names a column twice: ${show(json)}`);
-  return json as string[];
+/** The columns named, or else `all`: _uuid and _version too unless given. */
+function parseColumns(
+  table: TableSchema,
+  named: readonly unknown[] | undefined,
+  all: readonly string[] = ["_uuid", "_version", ...table.columns.keys()],
+): readonly string[] {
+  if (named === undefined) return all;
+  const columns = new Set<string>();
+  for (const column of named) {
+    if (typeof column !== "string" || columns.has(column))
+      throw syntaxError("array of distinct column names expected", named);
+    checkColumn(table, column, named);
+    columns.add(column);
+  }
+  return [...columns];
 }
 
-/** Throws "syntax error" unless `column` is one of the table's, _uuid or _version. */
-export function checkColumn(table: TableSchema, column: unknown): void {
-  if (column === "_uuid" || column === "_version") return;
-  if (typeof column !== "string" || !table.columns.has(column)) {
-    throw syntaxError(`${show(column)} is no column of ${table.name}`);
-  }
+/** Throws "syntax error" unless `column`, named in `json`, is one of the table's, _uuid or _version. */
+export function checkColumn(table: TableSchema, column: string, json: unknown): void {
+  if (column === "_uuid" || column === "_version" || table.columns.has(column)) return;
+  throw syntaxError(`${column} is not a valid column name`, json);
 }
 
 /** The JSON of `columns` of a row. */

@@ -1,6 +1,6 @@
 // Which row holds each value of a table's indexes (RFC 7047, 3.2), kept from commit to commit, so that a commit costs
 // what it changes and not what there is. Pure. Invariant: after `apply`, one row per value of each index.
-import { equalDatums, OvsdbError, type TableSchema } from "../../base/ovsdb/index.js";
+import { equalDatums, formatDatum, OvsdbError, type TableSchema } from "../../base/ovsdb/index.js";
 import type { DatabaseChange, DatabaseRow } from "./database.js";
 
 export class RowIndexes {
@@ -27,7 +27,7 @@ export class RowIndexes {
           const key = keyOf(after, columns);
           if (key === undefined || after === undefined) continue;
           const other = taken.get(key) ?? (freed.has(key) ? undefined : this.#holder(table, i, key));
-          if (other !== undefined) throw twice(table, columns, after, other);
+          if (other !== undefined) throw this.#twice(columns, after, other, changes);
           taken.set(key, uuid);
         }
       });
@@ -46,6 +46,24 @@ export class RowIndexes {
         if (key !== undefined) held?.set(key, uuid);
       });
     }
+  }
+
+  /** Names both rows, the one that was there before first, with what the changes did to each. */
+  #twice(
+    columns: readonly string[],
+    row: DatabaseRow,
+    other: string,
+    changes: readonly DatabaseChange[],
+  ): OvsdbError {
+    const { table } = row;
+    const named = enumerate(columns.map((column) => `"${column}"`));
+    const columnWord = columns.length === 1 ? "column" : "columns";
+    const [first, second] = [other, row.uuid].map((uuid) => history(columns, uuid, changes, table));
+    return new OvsdbError(
+      "constraint violation",
+      `Transaction causes multiple rows in "${table}" table to have identical values (${valuesIn(row, columns)}) ` +
+        `for index on ${columnWord} ${named}.  First row, ${first}.  Second row, ${second}.`,
+    );
   }
 
   #holder(table: TableSchema, index: number, key: string): string | undefined {
@@ -67,10 +85,34 @@ function keyOf(row: DatabaseRow | undefined, columns: readonly string[]): string
   return row && JSON.stringify(columns.map((column) => row.datum(column)));
 }
 
-function twice(table: TableSchema, columns: readonly string[], row: DatabaseRow, other: string): OvsdbError {
-  const value = columns.map((column) => row.datum(column).keys.join(",")).join(", ");
-  return new OvsdbError(
-    "constraint violation",
-    `rows ${other} and ${row.uuid} of ${table.name} would both have ${columns.join(", ")} = "${value}"`,
+function valuesIn(row: DatabaseRow, columns: readonly string[]): string {
+  return enumerate(
+    columns.map((column) => formatDatum(row.datum(column), row.schema.columns.get(column)!.type)),
   );
+}
+
+/** "a", "a and b", "a, b, and c". */
+function enumerate(words: readonly string[]): string {
+  if (words.length < 3) return words.join(" and ");
+  return `${words.slice(0, -1).join(", ")}, and ${words.at(-1)}`;
+}
+
+/** What `changes` did to a row that has the value of another now. */
+function history(
+  columns: readonly string[],
+  uuid: string,
+  changes: readonly DatabaseChange[],
+  table: string,
+): string {
+  const change = changes.find((one) => one.uuid === uuid && one.table.name === table);
+  const was = "existed in the database before this transaction";
+  const did =
+    change === undefined
+      ? `${was} and was not modified by the transaction`
+      : change.before === undefined
+        ? "was inserted by this transaction"
+        : isSame(change.before, change.after, columns)
+          ? `${was}, which modified some of the row's columns but not any columns in this index`
+          : `had the following index values before the transaction: ${valuesIn(change.before, columns)}`;
+  return `with UUID ${uuid}, ${did}`;
 }

@@ -5,6 +5,7 @@ import { boolean, one, oneOf, optional, optionalInteger, table, text } from "./c
 export const SERVER_SCHEMA: DatabaseSchema = {
   name: "_Server",
   version: "1.2.0",
+  cksum: "3009684573 744",
   tables: new Map([
     [
       "Database",

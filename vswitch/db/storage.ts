@@ -189,7 +189,7 @@ function loadRows(database: Database, loaded: LoadedRows, log: Logger): void {
   const load = (skipBroken: boolean): void => {
     const transaction = new Transaction(database);
     for (const [name, rows] of loaded) {
-      const table = transaction.table(name);
+      const table = transaction.table(name) as TableSchema;
       for (const [uuid, data] of rows)
         transaction.insert(table, uuid, skipBroken ? onlyAlive(table, data, loaded) : data);
     }

@@ -103,7 +103,7 @@ describe("transact()", () => {
       mutateOp("Bridge", [], [["ports", "insert", namedUuid("p")]]),
     ]);
     expect(results[3].error).toBe("constraint violation");
-    expect(results[3].details).toContain('name = "p1"');
+    expect(results[3].details).toContain('identical values (p1) for index on column "name"');
     expect(database.rowCount).toBe(before);
   });
 
@@ -137,7 +137,7 @@ describe("transact()", () => {
     });
     expect(failure(updateOp("Port", [], { tag: 4096 }))).toMatchObject({
       error: "constraint violation",
-      details: expect.stringContaining("Port.tag"),
+      details: "4096 is not in the valid range 0 to 4095 (inclusive)",
     });
     expect(failure(updateOp("Port", [], { vlan_mode: "odd" }))).toMatchObject({
       error: "constraint violation",

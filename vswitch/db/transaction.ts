@@ -6,7 +6,6 @@ import {
   equalDatums,
   OvsdbError,
   pick,
-  syntaxError,
   type TableSchema,
 } from "../../base/ovsdb/index.js";
 import { type Database, type DatabaseChange, DatabaseRow } from "./database.js";
@@ -28,10 +27,8 @@ export class Transaction {
     this.#database = database;
   }
 
-  table(name: unknown): TableSchema {
-    const schema = typeof name === "string" ? this.#database.schema.tables.get(name) : undefined;
-    if (schema === undefined) throw syntaxError(`there is no table ${JSON.stringify(name)?.slice(0, 60)}`);
-    return schema;
+  table(name: string): TableSchema | undefined {
+    return this.#database.schema.tables.get(name);
   }
 
   get(table: string, uuid: string): DatabaseRow | undefined {
@@ -50,13 +47,15 @@ export class Transaction {
     return rows;
   }
 
+  /** False when a row has that uuid, or had it when the transaction began: it must not come to mean another row. */
+  isFree(table: TableSchema, uuid: string): boolean {
+    return !(this.#edits.get(table.name)?.has(uuid) ?? false) && !this.#database.rows(table.name).has(uuid);
+  }
+
+  /** `uuid` is free. */
   insert(table: TableSchema, uuid: string, data: ReadonlyMap<string, Datum>): void {
     if (this.#database.rowCount + ++this.#inserted > ROWS_MAX) {
       throw new OvsdbError("resources exhausted", `the database holds at most ${ROWS_MAX} rows`);
-    }
-    // A row deleted by this transaction still counts: its uuid must not come to mean another row.
-    if (this.#edits.get(table.name)?.has(uuid) || this.#database.rows(table.name).has(uuid)) {
-      throw new OvsdbError("duplicate uuid", `a row ${uuid} is already in ${table.name}`);
     }
     this.#put(table.name, uuid, new DatabaseRow(uuid, table, data));
   }
@@ -145,8 +144,18 @@ export class Transaction {
     }
   }
 
-  /** A row that is referred to must not go, and what is newly referred to must be there. */
+  /** What is newly referred to must be there, and a row that is referred to must not go. */
   #checkStrong({ counts, added }: ReferenceCounts): void {
+    for (const [row, references] of added) {
+      for (const { table, uuid, column } of references) {
+        // One that this transaction deletes is told as that, below.
+        if (this.get(table, uuid) !== undefined || this.#database.rows(table).has(uuid)) continue;
+        throw new OvsdbError(
+          "referential integrity violation",
+          `Table ${row.table} column ${column} row ${row.uuid} references nonexistent row ${uuid} in table ${table}.`,
+        );
+      }
+    }
     for (const edits of this.#edits.values()) {
       for (const [uuid, { before, after }] of edits) {
         if (after !== undefined || before === undefined) continue;
@@ -154,18 +163,9 @@ export class Transaction {
         if (left > 0) {
           throw new OvsdbError(
             "referential integrity violation",
-            `cannot delete ${before.table} row ${uuid}: ${left} references to it remain`,
+            `cannot delete ${before.table} row ${uuid} because of ${left} remaining reference(s)`,
           );
         }
-      }
-    }
-    for (const [row, references] of added) {
-      for (const { table, uuid, column } of references) {
-        if (this.get(table, uuid) !== undefined) continue;
-        throw new OvsdbError(
-          "referential integrity violation",
-          `${row.table}.${column} of row ${row.uuid} refers to ${table} row ${uuid}, which is not there`,
-        );
       }
     }
   }
@@ -202,7 +202,7 @@ export class Transaction {
   #changes(): DatabaseChange[] {
     const changes: DatabaseChange[] = [];
     for (const [name, edits] of this.#edits) {
-      const table = this.table(name);
+      const table = this.table(name) as TableSchema;
       for (const [uuid, { before, after }] of edits) {
         if (before === after || (before && after && sameData(before, after))) continue;
         changes.push({ table, uuid, before, after });
@@ -218,7 +218,8 @@ export class Transaction {
       if (count > table.maxRows) {
         throw new OvsdbError(
           "constraint violation",
-          `table ${table.name} would have ${count} rows; at most ${table.maxRows} are allowed`,
+          `transaction causes "${table.name}" table to contain ${count} rows, ` +
+            `greater than the schema-defined limit of ${table.maxRows} row(s)`,
         );
       }
     }

@@ -5,6 +5,9 @@ import { OvsdbError } from "../../base/ovsdb/index.js";
 import type { Clock, Timer } from "../../base/time/index.js";
 import type { TransactOutcome } from "./execute.js";
 
+/** What a timer can wait for, 24 days; a longer wait is one without end. */
+const TIMER_MS_MAX = 2 ** 31 - 2;
+
 type Done = Extract<TransactOutcome, { kind: "done" }>;
 
 export interface WaitingTransaction {
@@ -40,7 +43,7 @@ export class WaitingTransactions {
     return new Promise((resolve, reject) => {
       const entry: Entry = { transaction, resolve, reject, timer: undefined };
       this.#entries.add(entry);
-      if (Number.isFinite(outcome.timeoutMs)) {
+      if (outcome.timeoutMs < TIMER_MS_MAX) {
         // A little later than the deadline, so that the clock surely shows it as passed.
         entry.timer = this.#clock.after(outcome.timeoutMs + 1, () => this.#retry(entry));
       }

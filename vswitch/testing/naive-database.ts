@@ -211,7 +211,12 @@ function mutate(
     if (mutator === "insert" || mutator === "delete") {
       if (isScalar) throw new Failure("syntax error");
       const max = mutator === "insert" ? type.max : Number.POSITIVE_INFINITY;
-      const argument = parseValue(json, { ...type, min: 0, max }, names, mutator === "insert");
+      const argument = parseValue(
+        json,
+        { ...type, min: 0, max },
+        names,
+        type.value !== undefined && mutator === "delete",
+      );
       return { column, change: mutator === "insert" ? insertInto(argument) : deleteFrom(argument) };
     }
     if (type.value !== undefined || type.key.type !== "integer") throw new Failure("syntax error");
@@ -286,7 +291,7 @@ function parseValue(
   json: unknown,
   type: ColumnType,
   names: ReadonlyMap<unknown, string>,
-  constrained = true,
+  isPairs = false,
 ): Value {
   const atom = (one: unknown): Atom => {
     if (!Array.isArray(one)) return one as Atom;
@@ -299,21 +304,23 @@ function parseValue(
         tag === "map" ? [atom((one as unknown[])[0]), atom((one as unknown[])[1])] : [atom(one), true],
       )
     : ([[atom(json), true]] as [Atom, Atom][]);
-  if (constrained) for (const [key, value] of pairs) checkPair(type, key, value);
   if (pairs.length < type.min || pairs.length > type.max) throw new Failure("syntax error");
+  for (const [key, value] of pairs) checkPair(type, key, value, isPairs);
   return new Map(pairs);
 }
 
-function checkPair({ key, value }: ColumnType, first: Atom, second: Atom): void {
-  checkAtom(key, first);
-  if (value !== undefined) checkAtom(value, second);
+/** Pairs to be deleted that break a constraint are taken for keys, which they are not. */
+function checkPair({ key, value }: ColumnType, first: Atom, second: Atom, deleted = false): void {
+  const error = deleted ? "syntax error" : "constraint violation";
+  checkAtom(key, first, error);
+  if (value !== undefined) checkAtom(value, second, error);
 }
 
-function checkAtom({ enum: words, minInteger, maxInteger }: BaseType, atom: Atom): void {
+function checkAtom({ enum: words, minInteger, maxInteger }: BaseType, atom: Atom, error: string): void {
   const outside =
     (minInteger !== undefined && (atom as number) < minInteger) ||
     (maxInteger !== undefined && (atom as number) > maxInteger);
-  if (outside || (words !== undefined && !words.includes(atom))) throw new Failure("constraint violation");
+  if (outside || (words !== undefined && !words.includes(atom))) throw new Failure(error);
 }
 
 function defaultValue({ key, min }: ColumnType): Value {
