@@ -50,6 +50,8 @@ export const LOST_BLOCKS_MAX = 4096;
 export const RESERVE_SEGMENTS = 3;
 /** Share of a pool's blocks that may be stored or promised: the cleaner can always win something from the rest. */
 export const USABLE_SHARE = 0.88;
+/** Without a request for so long clients count as idle, and the cleaner does not hold back. */
+export const CLEAN_IDLE_MS = 20;
 /** A sealed segment with a smaller share of live blocks is worth moving (percent). */
 export const CLEAN_LIVE_PERCENT = 50;
 /** The same when free segments run out. */

@@ -17,6 +17,11 @@ export interface PoolView {
   readonly sizeBytes: number;
   readonly allocatedBytes: number;
   readonly freeBytes: number;
+  /** Space in use for each byte that something names. */
+  readonly spaceAmplification: number;
+  /** Bytes that clients wrote, and that the cleaner moved, since the pool was opened. */
+  readonly writtenBytes: number;
+  readonly movedBytes: number;
   readonly repairedBlocks: number;
   readonly lostBlocks: number;
   readonly volumes: number;
@@ -136,11 +141,12 @@ export async function poolView(daemon: StorageDaemon, name: string): Promise<Poo
   const unavailable = daemon.unavailable.get(name);
   if (unavailable !== undefined) {
     const none = { sizeBytes: 0, allocatedBytes: 0, freeBytes: 0, repairedBlocks: 0, lostBlocks: 0 };
+    const work = { spaceAmplification: 1, writtenBytes: 0, movedBytes: 0 };
     const disks = (daemon.catalogue.pools.get(name)?.disks ?? []).map(({ index, path }) => {
       const fixed = { sizeBytes: 0, freeBytes: 0, failed: false, segments: 0 };
       return { index, path, ...fixed, state: "missing" as const };
     });
-    return { name, ...none, volumes, disks, degradedSegments: 0, jobs: [], unavailable };
+    return { name, ...none, ...work, volumes, disks, degradedSegments: 0, jobs: [], unavailable };
   }
   return { name, ...(await daemon.target.ask("poolUsage", { pool: name })), volumes };
 }

@@ -51,7 +51,7 @@ export const NBD_SERVERS: ReadonlyMap<string, Start> = new Map<string, Start>([
   ["nbd-server", startNbdServer],
 ]);
 
-async function startPlinth(dir: string, sizeMib: number): Promise<NbdBenchServer> {
+export async function startPlinth(dir: string, sizeMib: number): Promise<NbdBenchServer> {
   const home = join(dir, "s");
   const child = spawn(process.execPath, [PLINTH, "storaged", "--dir", home, "--disk", join(dir, "disk")], {
     stdio: "ignore",

@@ -145,6 +145,10 @@ function describePool(pool: PoolView): string {
     const lost = `; ${lostBlocks} reads found no good copy (plinth volume show tells where)`;
     parts.push(`${repairedBlocks} blocks repaired from another copy${lostBlocks === 0 ? "" : lost}`);
   }
+  if (pool.writtenBytes > 0) {
+    const moved = `${formatBytes(pool.writtenBytes)} written since the start, ${formatBytes(pool.movedBytes)} moved by the cleaner`;
+    parts.push(`${moved}; ${pool.spaceAmplification.toFixed(2)} bytes in use for each byte stored`);
+  }
   if (jobs.length > 0) {
     const rows = jobs.map((job) => [
       job.kind,

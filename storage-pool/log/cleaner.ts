@@ -1,20 +1,36 @@
 // The cleaner: moves what is still alive out of mostly dead segments, so that these can be freed.
 //
-//   victim ──copy live blocks (checked)──► a segment of kind "moved" ──maps point there──► next checkpoint frees victim
+//   begin: which blocks live ─► step, step, …: copy some (checked) ─► a segment of kind "moved" ──maps point there──►
+//                                                                     the next checkpoints free the victim
 //
 // Moved segments are not part of any volume's log: until a checkpoint names them they count for nothing, and until that
 // checkpoint is on the medium the victim stays as it is. So a crash at any point loses nothing and needs no replay.
+// Each step ends with the maps and segments as if it were the last one: between two anything may happen to them.
 // Invariant: every live map page that names the old place names the new one afterwards, and pages that were shared stay
-// shared. Thread: the pool's worker. Hot: no (one segment at a time, between requests).
+// shared. Thread: the pool's worker. Hot: no (a step of bounded size at a time, between requests).
 import { DataBuffer } from "../disk/data-buffer.js";
 import { BLOCK_SIZE } from "../limits.js";
 import { copyBranch, copyPage, type MapBranch, type MapPage } from "../volume/block-map.js";
 import type { MapReader } from "../volume/map-reader.js";
 import type { Root, Volume } from "../volume/volume.js";
-import { checksum, DATA_BLOCKS, PAGE_ENTRIES, RECORD_DATA, SEGMENT_BLOCKS, SEGMENT_MOVED } from "./format.js";
+import {
+  checksum,
+  DATA_BLOCKS,
+  INDEX_SIZE,
+  PAGE_ENTRIES,
+  RECORD_DATA,
+  SEGMENT_BLOCKS,
+  SEGMENT_MOVED,
+  visitRecordPlaces,
+} from "./format.js";
 import { LogWriter, type SpaceGate, type Staging } from "./log-writer.js";
-import { readRecords } from "./recovery.js";
+import { runChecksum } from "./run-checksum.js";
 import type { Segment, SegmentTable } from "./segment-table.js";
+
+/** Blocks that one step looks at and moves at most. */
+export const CLEAN_STEP_BLOCKS = 64;
+/** Blocks read at once: live ones with the dead between them. */
+const WINDOW_BLOCKS = 2 * CLEAN_STEP_BLOCKS;
 
 export interface CleanerOptions {
   readonly table: SegmentTable;
@@ -24,20 +40,39 @@ export interface CleanerOptions {
   readonly volumes: ReadonlyMap<number, Volume>;
 }
 
-interface LiveBlock {
-  readonly block: number;
-  readonly from: number;
-  readonly sum: number;
+interface LiveRoot {
+  readonly volume: Volume;
+  readonly root: Root;
 }
 
 export class Cleaner {
+  /** Blocks that were given another place since the pool was opened. */
   movedBlocks = 0;
+  /** Volumes whose maps changed since their last checkpoint began: until theirs victims are not freed. */
+  readonly touched = new Set<Volume>();
   readonly #options: CleanerOptions;
   /** By copies and class of disks. */
   readonly #writers = new Map<string, LogWriter>();
-  readonly #buffer = new DataBuffer(DATA_BLOCKS * BLOCK_SIZE);
-  #moving: LiveBlock[] = [];
-  #applied = 0;
+  readonly #index = new DataBuffer(INDEX_SIZE);
+  readonly #buffer = new DataBuffer(WINDOW_BLOCKS * BLOCK_SIZE);
+  /** What of the victim is in the buffer. */
+  #windowAt = 0;
+  #windowBlocks = 0;
+  readonly #sums = new Uint32Array(CLEAN_STEP_BLOCKS);
+  /** The victim's blocks that something names: block within the segment, and block of the volume. */
+  readonly #places = new Uint32Array(DATA_BLOCKS);
+  readonly #blocks = new Uint32Array(DATA_BLOCKS);
+  #count = 0;
+  #next = 0;
+  #victim: Segment | undefined;
+  /** Emptied, but named by maps on the medium. */
+  #waiting: Segment[] = [];
+  /** Of this step: every live map, and what is being moved. */
+  #roots: LiveRoot[] = [];
+  /** What was staged in this step, as indexes into `#blocks`, and how many of these are in the maps. */
+  readonly #staged = new Uint32Array(CLEAN_STEP_BLOCKS);
+  #stagedCount = 0;
+  #appliedCount = 0;
 
   constructor(options: CleanerOptions) {
     this.#options = options;
@@ -45,6 +80,23 @@ export class Cleaner {
 
   get writers(): readonly LogWriter[] {
     return [...this.#writers.values()];
+  }
+
+  /** A victim is being emptied. */
+  get active(): boolean {
+    return this.#victim !== undefined;
+  }
+
+  /** Segments that the next checkpoints free. */
+  get waitingCount(): number {
+    return this.#waiting.length;
+  }
+
+  /** Blocks in these that are named by maps on the medium only. */
+  get waitingBlocks(): number {
+    let blocks = 0;
+    for (let i = 0; i < this.#waiting.length; i++) blocks += (this.#waiting[i] as Segment).liveBlocks;
+    return blocks;
   }
 
   /** The sealed segment with the least that is alive, if its share is below `livePercent`. */
@@ -60,48 +112,140 @@ export class Cleaner {
     return best;
   }
 
-  /**
-   * Moves the live blocks of `victim`. 0, or an errno: then nothing changed. Blocks that only an old checkpoint names
-   * stay; blocks of which no good copy is left stay too, and keep the segment.
-   */
-  evacuate(victim: Segment): number {
+  /** Finds out what lives in `victim`, without changing anything but that it is the one being emptied. */
+  begin(victim: Segment): void {
     victim.evacuated = true;
-    const live = this.#liveBlocks(victim);
-    if (live.length === 0) return 0;
-    this.#moving = [];
-    for (const each of live) {
-      const at = this.#moving.length * BLOCK_SIZE;
-      const offset = (each.from & (SEGMENT_BLOCKS - 1)) * BLOCK_SIZE;
-      const result = victim.disks[0]!.read(victim.slots[0]!, this.#buffer, at, BLOCK_SIZE, offset);
-      const good = result === 0 && checksum(this.#buffer.bytes, at, BLOCK_SIZE) === each.sum;
-      if (!good && !this.#options.reader.repair(victim, offset, each.sum, this.#buffer, at)) continue;
-      this.#moving.push(each);
+    this.#victim = victim;
+    this.#count = 0;
+    this.#next = 0;
+    const { table } = this.#options;
+    for (let copy = 0; copy < victim.disks.length && this.#count === 0; copy++) {
+      const slot = victim.slots[copy] as number;
+      if (victim.disks[copy]?.read(slot, this.#index, 0, INDEX_SIZE, 0) !== 0) continue;
+      visitRecordPlaces(this.#index.view, victim.serial, (kind, block, dataBlock, count) => {
+        if (kind !== RECORD_DATA) return;
+        for (let i = 0; i < count && this.#count < DATA_BLOCKS; i++) {
+          if (table.countOf(victim.index * SEGMENT_BLOCKS + dataBlock + i) === 0) continue;
+          this.#places[this.#count] = dataBlock + i;
+          this.#blocks[this.#count++] = block + i;
+        }
+      });
     }
-    return this.#write(victim);
   }
 
-  #write(victim: Segment): number {
-    const writer = this.#writerFor(Math.max(1, victim.copies), victim.diskClass);
-    this.#applied = 0;
-    for (let first = 0; first < this.#moving.length; ) {
-      let count = 1;
-      const block = this.#moving[first]!.block;
-      while (this.#moving[first + count]?.block === block + count) count++;
-      const result = writer.stageData(this.#buffer, first * BLOCK_SIZE, block * BLOCK_SIZE, count);
-      if (result !== 0) {
-        writer.commit();
-        return result;
-      }
-      first += count;
+  /**
+   * Moves up to `most` (at most CLEAN_STEP_BLOCKS) live blocks of the victim. "more", "done", or an errno: then the
+   * victim is given up, as good as before. Blocks that only an old checkpoint names stay; blocks of which no good copy
+   * is left stay too, and keep the segment.
+   */
+  step(most: number): "more" | "done" | number {
+    const victim = this.#victim as Segment;
+    if (this.#options.table.at(victim.index) !== victim) return this.#end();
+    this.#stagedCount = 0;
+    this.#appliedCount = 0;
+    this.#windowBlocks = 0;
+    this.#roots = [];
+    for (const volume of this.#options.volumes.values()) {
+      for (const root of volume.roots()) this.#roots.push({ volume, root });
     }
-    const result = writer.commit();
-    this.movedBlocks += this.#applied;
-    return result;
+    const end = Math.min(this.#count, this.#next + Math.min(most, CLEAN_STEP_BLOCKS));
+    const writer = this.#writerFor(Math.max(1, victim.copies), victim.diskClass);
+    let result = 0;
+    while (this.#next < end && result === 0) {
+      const run = this.#runFrom(this.#next, end);
+      if (run > 0) result = this.#stageRun(writer, victim, run);
+      this.#next += Math.max(1, run);
+    }
+    const committed = writer.commit();
+    this.#roots = [];
+    if (result !== 0 || committed !== 0) {
+      victim.evacuated = false;
+      this.#victim = undefined;
+      return result || committed;
+    }
+    if (this.#next < this.#count) return "more";
+    this.#waiting.push(victim);
+    return this.#end();
+  }
+
+  /** Maps on the medium were replaced; segments that are still named although nothing is touched stay as they are. */
+  checkpointed(): void {
+    const { table, volumes } = this.#options;
+    for (const volume of this.touched) if (!volumes.has(volume.id)) this.touched.delete(volume);
+    this.#waiting =
+      this.touched.size === 0 ? [] : this.#waiting.filter((segment) => table.at(segment.index) === segment);
+  }
+
+  #end(): "done" {
+    this.#victim = undefined;
+    return "done";
   }
 
   /** Seals what is open, e.g. before the pool closes. */
   seal(): void {
     for (const writer of this.#writers.values()) writer.seal();
+  }
+
+  /** Neighbours in the segment and in the volume, from the `at`-th on, that a live map names; 0: not even the first. */
+  #runFrom(at: number, end: number): number {
+    const { index } = this.#victim as Segment;
+    let run = 0;
+    while (at + run < end) {
+      const place = this.#places[at + run] as number;
+      const block = this.#blocks[at + run] as number;
+      if (place !== (this.#places[at] as number) + run || block !== (this.#blocks[at] as number) + run) break;
+      if (!this.#noteSum(block, index * SEGMENT_BLOCKS + place, run)) break;
+      run++;
+    }
+    return run;
+  }
+
+  /** The checksum that a live map has for the block at `location`; false when none names it. */
+  #noteSum(block: number, location: number, at: number): boolean {
+    for (let i = 0; i < this.#roots.length; i++) {
+      const page = (this.#roots[i] as LiveRoot).root.map.page(block >>> 9);
+      if (page === null || page.words[block & 511] !== location) continue;
+      this.#sums[at] = page.words[(block & 511) + PAGE_ENTRIES] as number;
+      return true;
+    }
+    return false;
+  }
+
+  /** Reads, checks and stages the `run` blocks from `#next` on; those that cannot be read stay where they are. */
+  #stageRun(writer: LogWriter, victim: Segment, run: number): number {
+    const place = this.#places[this.#next] as number;
+    const block = this.#blocks[this.#next] as number;
+    const offset = place * BLOCK_SIZE;
+    const at = this.#see(victim, place, run) ? (place - this.#windowAt) * BLOCK_SIZE : -1;
+    let expected = this.#sums[0] as number;
+    for (let i = 1; i < run; i++) expected = runChecksum(expected, this.#sums[i] as number);
+    if (at >= 0 && checksum(this.#buffer.bytes, at, run * BLOCK_SIZE) === expected) {
+      for (let i = 0; i < run; i++) this.#staged[this.#stagedCount++] = this.#next + i;
+      return writer.stageChecked(this.#buffer, at, block * BLOCK_SIZE, run, this.#sums, 0);
+    }
+    this.#windowBlocks = 0;
+    for (let i = 0; i < run; i++) {
+      const sum = this.#sums[i] as number;
+      const from = i * BLOCK_SIZE;
+      if (!this.#options.reader.repair(victim, offset + from, sum, this.#buffer, 0)) continue;
+      this.#staged[this.#stagedCount++] = this.#next + i;
+      const result = writer.stageChecked(this.#buffer, 0, block * BLOCK_SIZE + from, 1, this.#sums, i);
+      if (result !== 0) return result;
+    }
+    return 0;
+  }
+
+  /** Has the `run` blocks from `place` on in the buffer, with as many behind them as will be wanted; false: unreadable. */
+  #see(victim: Segment, place: number, run: number): boolean {
+    if (place >= this.#windowAt && place + run <= this.#windowAt + this.#windowBlocks) return true;
+    const last = this.#places[Math.min(this.#count, this.#next + CLEAN_STEP_BLOCKS) - 1] as number;
+    const count = Math.max(run, Math.min(WINDOW_BLOCKS, last + 1 - place));
+    this.#windowAt = place;
+    this.#windowBlocks = 0;
+    const slot = victim.slots[0] as number;
+    const result = victim.disks[0]?.read(slot, this.#buffer, 0, count * BLOCK_SIZE, place * BLOCK_SIZE);
+    if (result === 0) this.#windowBlocks = count;
+    return result === 0;
   }
 
   #writerFor(copies: number, diskClass: string): LogWriter {
@@ -126,33 +270,53 @@ export class Cleaner {
     return writer;
   }
 
-  /** Records are applied in the order in which they were staged, which is the order of `#moving`. */
+  /** Records are applied in the order in which they were staged. */
   #apply(block: number, count: number, location: number): void {
+    const base = (this.#victim as Segment).index * SEGMENT_BLOCKS;
     for (let i = 0; i < count; i++) {
-      const each = this.#moving[this.#applied++]!;
-      if (each.block === block + i) this.#redirect(each, location + i);
+      const from = base + (this.#places[this.#staged[this.#appliedCount++] as number] as number);
+      this.#redirect(block + i, from, location + i);
     }
+    this.movedBlocks += count;
   }
 
-  /**
-   * Every live page that names the old place gets the new one; what checkpoints froze keeps the old. Branches and pages
-   * that live maps share stay shared: each is copied once if a frozen map has it too.
-   */
-  #redirect(each: LiveBlock, location: number): void {
-    const { table } = this.#options;
-    const pageIndex = each.block >>> 9;
-    const entry = each.block & (PAGE_ENTRIES - 1);
-    const users = new Map<MapBranch, Root[]>();
-    for (const volume of this.#options.volumes.values()) {
-      for (const root of volume.roots()) {
-        const branch = root.map.branches[pageIndex >>> 9] ?? null;
-        if (branch?.pages[pageIndex & 511]?.words[entry] !== each.from || branch === null) continue;
-        const known = users.get(branch);
-        if (known === undefined) users.set(branch, [root]);
-        else known.push(root);
-        root.dirty = true;
-        volume.generation++;
+  /** Every live page that names the old place gets the new one; what checkpoints froze keeps the old. */
+  #redirect(block: number, from: number, location: number): void {
+    let only: LiveRoot | undefined;
+    for (let i = 0; i < this.#roots.length; i++) {
+      const each = this.#roots[i] as LiveRoot;
+      if (each.root.map.location(block) !== from) continue;
+      if (only !== undefined) {
+        this.#redirectShared(block, from, location);
+        return;
       }
+      only = each;
+    }
+    if (only === undefined) return;
+    only.root.map.move(block, location);
+    this.#note(only);
+  }
+
+  #note({ root, volume }: LiveRoot): void {
+    root.dirty = true;
+    volume.generation++;
+    this.touched.add(volume);
+  }
+
+  /** Branches and pages that live maps share stay shared: each is copied once if a frozen map has it too. */
+  #redirectShared(block: number, from: number, location: number): void {
+    const { table } = this.#options;
+    const pageIndex = block >>> 9;
+    const entry = block & (PAGE_ENTRIES - 1);
+    const users = new Map<MapBranch, Root[]>();
+    for (const each of this.#roots) {
+      const { root } = each;
+      const branch = root.map.branches[pageIndex >>> 9] ?? null;
+      if (branch?.pages[pageIndex & 511]?.words[entry] !== from || branch === null) continue;
+      const known = users.get(branch);
+      if (known === undefined) users.set(branch, [root]);
+      else known.push(root);
+      this.#note(each);
     }
     const pages = new Map<MapPage, MapBranch[]>();
     for (const [shared, roots] of users) {
@@ -179,33 +343,8 @@ export class Cleaner {
         page.moveTo(undefined, 0);
       }
       table.reference(location);
-      table.release(each.from);
+      table.release(from);
       page.words[entry] = location;
     }
-  }
-
-  /** Blocks of the segment that a live map names, in the order of volume blocks. */
-  #liveBlocks(victim: Segment): LiveBlock[] {
-    const live: LiveBlock[] = [];
-    for (const record of readRecords(victim)) {
-      if (record.kind !== RECORD_DATA) continue;
-      for (let i = 0; i < record.checksums.length; i++) {
-        const from = victim.index * SEGMENT_BLOCKS + record.dataBlock + i;
-        if (this.#options.table.countOf(from) === 0) continue;
-        const block = record.offset / BLOCK_SIZE + i;
-        if (this.#isNamed(block, from)) live.push({ block, from, sum: record.checksums[i]! });
-      }
-    }
-    return live.sort((a, b) => a.block - b.block);
-  }
-
-  #isNamed(block: number, location: number): boolean {
-    for (const volume of this.#options.volumes.values()) {
-      for (const root of volume.roots()) {
-        const page = root.map.page(block >>> 9);
-        if (page !== null && page.words[block & 511] === location) return true;
-      }
-    }
-    return false;
   }
 }

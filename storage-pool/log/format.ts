@@ -263,6 +263,30 @@ export function hasRecordMagic(view: DataView, at: number): boolean {
   return view.getUint32(at, true) === MAGIC_RECORD;
 }
 
+/**
+ * What the records of an index area say of places, without their checksums being looked at: for who asks the maps
+ * whether it is so. Numbers are inside the slot. `block` is of the volume.
+ */
+export function visitRecordPlaces(
+  view: DataView,
+  serial: number,
+  visit: (kind: number, block: number, dataBlock: number, blockCount: number) => void,
+): void {
+  for (let at = 0; at + RECORD_SIZE <= INDEX_SIZE; ) {
+    if (!hasRecordMagic(view, at) || getUint64(view, at + RECORD_SERIAL) !== serial) {
+      at += 8;
+      continue;
+    }
+    const kind = view.getUint32(at + 48, true);
+    const count = kind === RECORD_DATA ? Math.floor(getUint64(view, at + 40) / BLOCK_SIZE) : 0;
+    const dataBlock = view.getUint32(at + 52, true);
+    const block = Math.floor(getUint64(view, at + 32) / BLOCK_SIZE);
+    const possible = count <= DATA_BLOCKS && dataBlock + count <= SEGMENT_BLOCKS && block + count <= U32;
+    if (possible) visit(kind, block, dataBlock, count);
+    at += possible ? recordSize(count) : 8;
+  }
+}
+
 /** The record at `at` of an index area, or undefined when no whole and valid one of segment `serial` is there. */
 export function parseRecord(index: Uint8Array, at: number, serial: number): LogRecord | undefined {
   if (at + RECORD_SIZE > index.byteLength) return undefined;

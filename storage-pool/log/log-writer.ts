@@ -40,6 +40,8 @@ export class Staging {
   readonly dataBlocks = new Uint32Array(PENDING_MAX);
   readonly indexAt = new Uint32Array(PENDING_MAX);
   owner: LogWriter | undefined;
+  /** Blocks that clients wrote, not the cleaner, since the pool was opened. */
+  clientBlocks = 0;
 }
 
 /** Whoever gives out space: 0, EAGAIN (room is being made) or ENOSPC. */
@@ -111,6 +113,29 @@ export class LogWriter {
 
   /** Stages `blockCount` blocks for `offset`, both in whole blocks. 0, or an errno; EAGAIN and ENOSPC stage nothing. */
   stageData(source: DataBuffer, at: number, offset: number, blockCount: number): number {
+    return this.#stageRecords(source, at, offset, blockCount, undefined, 0);
+  }
+
+  /** The same for blocks that are known to have the checksums `sums` from `sumAt` on. */
+  stageChecked(
+    source: DataBuffer,
+    at: number,
+    offset: number,
+    blockCount: number,
+    sums: Uint32Array,
+    sumAt: number,
+  ): number {
+    return this.#stageRecords(source, at, offset, blockCount, sums, sumAt);
+  }
+
+  #stageRecords(
+    source: DataBuffer,
+    at: number,
+    offset: number,
+    blockCount: number,
+    sums: Uint32Array | undefined,
+    sumAt: number,
+  ): number {
     if (this.#error !== 0) return this.#error;
     const refused = this.admit(blockCount, 1);
     if (refused !== 0) return refused;
@@ -119,7 +144,7 @@ export class LogWriter {
     while (left > 0 && this.#error === 0) {
       const count = this.#prepare(left);
       if (count === 0) break;
-      this.#stageRecord(source, at, offset, count);
+      this.#stageRecord(source, at, offset, count, sums, sumAt + blockCount - left);
       at += count * BLOCK_SIZE;
       offset += count * BLOCK_SIZE;
       left -= count;
@@ -238,7 +263,14 @@ export class LogWriter {
     return true;
   }
 
-  #stageRecord(source: DataBuffer, at: number, offset: number, count: number): void {
+  #stageRecord(
+    source: DataBuffer,
+    at: number,
+    offset: number,
+    count: number,
+    sums: Uint32Array | undefined,
+    sumAt: number,
+  ): void {
     const staging = this.#staging;
     const n = this.#pending++;
     const dataBlock = this.#nextBlock;
@@ -248,7 +280,10 @@ export class LogWriter {
     staging.blockCounts[n] = count;
     staging.dataBlocks[n] = dataBlock;
     for (let i = 0; i < count; i++) {
-      const sum = checksum(source.bytes, at + i * BLOCK_SIZE, BLOCK_SIZE);
+      const sum =
+        sums === undefined
+          ? checksum(source.bytes, at + i * BLOCK_SIZE, BLOCK_SIZE)
+          : (sums[sumAt + i] as number);
       staging.index.view.setUint32(indexAt + RECORD_SIZE + i * 4, sum, true);
     }
     if (count >= DIRECT_BLOCKS) {
@@ -261,6 +296,7 @@ export class LogWriter {
       this.#stagedBlocks += count;
     }
     this.#nextBlock += count;
+    if (!this.#options.privileged) staging.clientBlocks += count;
     this.#encode(n, offset, count * BLOCK_SIZE, RECORD_DATA, dataBlock, count);
   }
 

@@ -102,6 +102,8 @@ export class SegmentTable {
   readonly #freeIndexes: number[] = [];
   #nextSerial = 1;
   usedCount = 0;
+  /** Blocks of all segments that something names. */
+  liveBlocks = 0;
 
   constructor(disks: readonly Disk[]) {
     this.disks = [...disks]; // cold
@@ -122,7 +124,10 @@ export class SegmentTable {
     const segment = this.#segments[location >>> 10] as Segment;
     const block = location & (SEGMENT_BLOCKS - 1);
     const count = segment.references[block] as number;
-    if (count === 0) segment.liveBlocks++;
+    if (count === 0) {
+      segment.liveBlocks++;
+      this.liveBlocks++;
+    }
     segment.references[block] = count + 1;
   }
 
@@ -132,7 +137,10 @@ export class SegmentTable {
     const block = location & (SEGMENT_BLOCKS - 1);
     const count = (segment.references[block] as number) - 1;
     segment.references[block] = count;
-    if (count === 0) segment.liveBlocks--;
+    if (count === 0) {
+      segment.liveBlocks--;
+      this.liveBlocks--;
+    }
   }
 
   countOf(location: number): number {
@@ -251,6 +259,13 @@ export class SegmentTable {
       const segment = this.#segments[i];
       if (segment !== undefined) visit(segment);
     }
+  }
+
+  /** Slots of all disks, free or not. */
+  get slotCount(): number {
+    let total = 0;
+    for (let i = 0; i < this.disks.length; i++) total += (this.disks[i] as Disk).slotCount;
+    return total;
   }
 
   /** Space in use on all disks that are there. */

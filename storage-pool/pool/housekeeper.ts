@@ -1,7 +1,8 @@
 // Housekeeping of a pool: checkpoints when they are due, space back from what died, room for writers who wait for it.
 //
 //   a little at a time, between requests:
-//     checkpoint (when due) ─► catalogue ─► free dead segments ─► move live blocks out of mostly dead ones ─► again
+//     checkpoint (when due) ─► catalogue ─► free dead segments
+//     move live blocks out of mostly dead segments, as fast as clients' writes ask for (clean-pacer.ts) ─► checkpoint
 //
 // Invariant: a segment is freed only when no map, live or on the medium, names a block of it and no log needs its
 // records. Writers are told that the pool is full only after cleaning has won nothing. Thread: the pool's worker.
@@ -11,13 +12,13 @@ import { EAGAIN, ENOSPC, OK, storageError } from "../errors.js";
 import {
   CHECKPOINT_IDLE_MS,
   CHECKPOINT_LOG_BYTES,
-  CLEAN_LIVE_PERCENT,
   CLEAN_LIVE_PERCENT_URGENT,
   PUNCH_STEP,
   RESERVE_SEGMENTS,
   UNPUNCHED_MAX,
 } from "../limits.js";
-import { Cleaner } from "../log/cleaner.js";
+import { CleanPacer } from "../log/clean-pacer.js";
+import { CLEAN_STEP_BLOCKS, Cleaner } from "../log/cleaner.js";
 import { DATA_BLOCKS, SEGMENT_LOG } from "../log/format.js";
 import type { LogWriter, SpaceGate, Staging } from "../log/log-writer.js";
 import type { MapStore } from "../log/map-store.js";
@@ -25,6 +26,7 @@ import type { Segment, SegmentTable } from "../log/segment-table.js";
 import type { MapReader } from "../volume/map-reader.js";
 import type { Root, Volume } from "../volume/volume.js";
 import { Checkpoint, type CheckpointRecord } from "./checkpoint.js";
+import { cleanSituation } from "./clean-situation.js";
 import { HistoryKeeper } from "./history-keeper.js";
 import type { JobRunner } from "./job.js";
 import type { PoolDisks } from "./pool-disks.js";
@@ -32,8 +34,13 @@ import type { Room } from "./room.js";
 
 /** Share of the pool that released blocks take before a checkpoint is made although clients are busy; bounded. */
 const RELEASED_SHARE = 1 / 8;
+/** Part of that when free segments are few: what waits for a checkpoint is room that the cleaner lacks. */
+const RELEASED_SHORT = 1 / 8;
 const RELEASED_BLOCKS_MIN = 16 * DATA_BLOCKS;
 const RELEASED_BLOCKS_MAX = 256 * DATA_BLOCKS;
+
+/** Steps of the cleaner in one breath, in which many requests may have earned it more than one. */
+const CLEAN_STEPS_MAX = 4;
 
 /** How often disks are looked at for failures. */
 const WATCH_MS = 1000;
@@ -75,6 +82,7 @@ export class Housekeeper implements SpaceGate {
   readonly #options: HousekeeperOptions;
   readonly #cleaner: Cleaner;
   readonly #history: HistoryKeeper;
+  readonly #pacer = new CleanPacer();
   /** Segments up to this serial were there when the pool was opened. */
   readonly #oldSerial: number;
   #checkpoint: Checkpoint | undefined;
@@ -84,8 +92,10 @@ export class Housekeeper implements SpaceGate {
   #urgent = false;
   /** Dead blocks when cleaning last ended without winning anything; −1 while it may still help. */
   #exhaustedAt = -1;
-  #cleanAgain = true;
-  #cleanedSince = false;
+  /** The last checkpoint freed what it could: cleaning comes before the next one, which writers could make due for ever. */
+  #cleanFirst = false;
+  /** The cleaner found no room for what it moved: not again before something is freed. */
+  #cleanFailed = false;
   #lastChangeMs = 0;
   #lastGeneration = 0;
   #failedUntilMs = 0;
@@ -136,17 +146,26 @@ export class Housekeeper implements SpaceGate {
    * "busy": call again soon; "idle": nothing is due at `nowMs`.
    */
   housekeep(nowMs: number): CheckpointRecord | "busy" | "idle" {
-    if (this.#recording || this.#holds > 0) return "idle";
+    if (this.#holds > 0) return "idle";
+    this.#pacer.update(cleanSituation(nowMs, this.#cleaner, this.#options));
+    if (this.#recording || this.#sync === "under way") {
+      // The disks or the catalogue are at work; blocks that move meanwhile are of the next checkpoint.
+      const outcome =
+        this.#checkpoint !== undefined && !this.#recording ? this.#stepCheckpoint(nowMs) : "idle";
+      if (outcome !== "idle" || this.#urgent || this.#cleanStep() === "idle") return outcome;
+      return "busy";
+    }
     if (nowMs < this.#failedUntilMs && !this.#urgent) return "idle";
     if (this.#checkpoint !== undefined) return this.#stepCheckpoint(nowMs);
-    // After a checkpoint cleaning comes first: writers could make the next one due for ever.
-    const due = this.#cleanAgain ? undefined : this.#dueForCheckpoint(nowMs);
+    const due = this.#cleanFirst ? undefined : this.#dueForCheckpoint(nowMs);
     if (due !== undefined) {
       due.settle();
       this.#checkpoint = this.#newCheckpoint(due);
       return "busy";
     }
-    if (this.#cleanAgain || this.#urgent) return this.#clean(nowMs);
+    if (this.#urgent) return this.#makeRoom(nowMs);
+    this.#cleanFirst = false;
+    if (this.#cleanStep() === "busy") return "busy";
     this.#noteDurable(nowMs);
     if (this.#history.follow()) return "busy";
     return this.#giveSpaceBack(nowMs) === "busy" ? "busy" : this.#work(nowMs);
@@ -162,7 +181,9 @@ export class Housekeeper implements SpaceGate {
     for (const volume of this.#options.volumes.values()) {
       const { writer, checkpointSequence } = volume;
       if (writer.durable <= Math.max(writer.noted, checkpointSequence) || !writer.idle) continue;
-      if (volume.mark(this.#options.wallClock()) !== OK || writer.commit() !== OK) continue;
+      const staged = volume.mark(this.#options.wallClock());
+      // In any case: what went wrong here is not for the next client's commit to report.
+      if (writer.commit() !== OK || staged !== OK) continue;
       // The mark itself needs none.
       writer.noted = writer.sequence;
       noted = true;
@@ -212,18 +233,20 @@ export class Housekeeper implements SpaceGate {
     const checkpoint = this.#checkpoint;
     this.#recording = false;
     this.#checkpoint = undefined;
+    this.#sync = "due";
     if (checkpoint === undefined) return;
     if (recorded) checkpoint.commit();
     else checkpoint.abort();
+    if (!recorded) this.#cleaner.touched.add(checkpoint.volume);
     this.freeDead();
-    this.#cleanAgain = true;
+    this.#cleaner.checkpointed();
+    this.#cleanFirst = true;
   }
 
   /** A checkpoint of one volume in one go, for an orderly end; undefined when nothing changed. */
   checkpointNow(volume: Volume): CheckpointRecord | undefined {
     assert(!this.#recording, "one checkpoint at a time");
-    this.#checkpoint?.abort();
-    this.#checkpoint = undefined;
+    if (this.#checkpoint !== undefined) this.#abort(this.#checkpoint);
     volume.settle();
     if (!volume.roots().some((root) => root.dirty)) return undefined;
     const checkpoint = this.#newCheckpoint(volume);
@@ -231,12 +254,16 @@ export class Housekeeper implements SpaceGate {
     while (!checkpoint.step());
     this.#options.sync();
     if (this.#isBroken(volume)) {
-      checkpoint.abort();
-      this.#checkpoint = undefined;
+      this.#abort(checkpoint);
       throw storageError("VOLUME_DAMAGED", `${volume.name} cannot be flushed`);
     }
     this.#recording = true;
     return checkpoint.record;
+  }
+
+  /** Blocks that the cleaner moved since the pool was opened. */
+  get movedBlocks(): number {
+    return this.#cleaner.movedBlocks;
   }
 
   /** Logs that are written besides those of the volumes: the cleaner's. */
@@ -252,6 +279,7 @@ export class Housekeeper implements SpaceGate {
   #newCheckpoint(volume: Volume): Checkpoint {
     const { store, nameOf } = this.#options;
     this.#sync = "due";
+    this.#cleaner.touched.delete(volume);
     return new Checkpoint(volume, store, (root) => nameOf(volume, root));
   }
 
@@ -275,8 +303,7 @@ export class Housekeeper implements SpaceGate {
         return checkpoint.record;
       case "failed":
         // The daemon's own file system is full, or a disk failed: the checkpoint before stays good. Later again.
-        checkpoint.abort();
-        this.#checkpoint = undefined;
+        this.#abort(checkpoint);
         this.#failedUntilMs = nowMs + 1000;
         this.#giveUp();
         return "idle";
@@ -293,45 +320,84 @@ export class Housekeeper implements SpaceGate {
       this.#lastChangeMs = nowMs;
     }
     const quiet = nowMs - this.#lastChangeMs >= CHECKPOINT_IDLE_MS;
+    const { touched } = this.#cleaner;
     for (const volume of this.#options.volumes.values()) {
       const dirty = volume.roots().some((root) => root.dirty);
       if (!dirty) continue;
       if (this.#urgent || volume.writer.writtenBytes >= CHECKPOINT_LOG_BYTES) return volume;
       if (volume.releasedBlocks >= this.#releasedDue) return volume;
+      if (this.#emptiedEnough() && (touched.has(volume) || volume.releasedBlocks > 0)) return volume;
       const waiting =
         volume.releasedBlocks > 0 || volume.roots().some((root) => root.dirty && root.name !== "");
-      if (quiet && (waiting || this.#evacuatedFor(volume))) return volume;
+      if (quiet && (waiting || touched.has(volume))) return volume;
     }
     return undefined;
   }
 
-  /** The cleaner changed the volume's maps: the segments it emptied wait for this checkpoint. */
-  #evacuatedFor(volume: Volume): boolean {
-    return this.#cleanedSince && volume.head.dirty;
+  /** Segments that the cleaner emptied wait for a checkpoint: a batch of them, or room is needed now. */
+  #emptiedEnough(): boolean {
+    const { waitingCount } = this.#cleaner;
+    if (waitingCount >= this.#pacer.batchSegments) return true;
+    return waitingCount > 0 && this.#options.table.freeCount(1) <= RESERVE_SEGMENTS + 1;
   }
 
   get #releasedDue(): number {
     const slots = this.#options.table.disks.reduce((sum, disk) => sum + disk.slotCount, 0);
     const share = slots * DATA_BLOCKS * RELEASED_SHARE;
-    return Math.min(Math.max(share, RELEASED_BLOCKS_MIN), RELEASED_BLOCKS_MAX);
+    const due = Math.min(Math.max(share, RELEASED_BLOCKS_MIN), RELEASED_BLOCKS_MAX);
+    return this.#pacer.isShort ? Math.max(due * RELEASED_SHORT, RELEASED_BLOCKS_MIN / 4) : due;
   }
 
-  #clean(nowMs: number): "busy" | "idle" {
-    this.#history.pin();
-    const victim = this.#cleaner.victim(this.#urgent ? CLEAN_LIVE_PERCENT_URGENT : CLEAN_LIVE_PERCENT);
-    const moved = victim !== undefined && this.#mayMove(victim) && this.#cleaner.evacuate(victim) === OK;
-    if (moved) {
-      this.#cleanedSince = true;
-      // Room is short: one at a time, each freed by its own checkpoint.
-      if (this.#urgent) this.#cleanAgain = false;
+  /** Moves a few blocks if it is worth while and clients have earned it. */
+  #cleanStep(): "busy" | "idle" {
+    const cleaner = this.#cleaner;
+    if (!cleaner.active) {
+      const percent = this.#pacer.livePercent;
+      const victim = percent === 0 || this.#cleanFailed ? undefined : this.#victim(percent);
+      if (victim === undefined || !this.#mayMove(victim)) return "idle";
+      if (this.#pacer.take(CLEAN_STEP_BLOCKS) === 0) return "idle";
+      cleaner.begin(victim);
       return "busy";
     }
-    this.#cleanAgain = false;
-    const dirty = [...this.#options.volumes.values()].some((volume) =>
-      volume.roots().some((root) => root.dirty),
+    for (let steps = 0; steps < CLEAN_STEPS_MAX && cleaner.active; steps++) {
+      const most = this.#pacer.take(CLEAN_STEP_BLOCKS);
+      if (most === 0) return steps === 0 ? "idle" : "busy";
+      // Without room for what is left: the next checkpoint makes some.
+      if (typeof cleaner.step(most) === "number") this.#cleanFailed = true;
+    }
+    return "busy";
+  }
+
+  /** Writers wait: all that can be won, a victim at a time, each batch freed by its checkpoint. */
+  #makeRoom(nowMs: number): "busy" | "idle" {
+    const cleaner = this.#cleaner;
+    if (cleaner.active) {
+      if (typeof cleaner.step(CLEAN_STEP_BLOCKS) === "number") this.#cleanFailed = true;
+      return "busy";
+    }
+    const room = cleaner.waitingCount === 0 || this.#options.table.freeCount(1) > 1;
+    if (room && !this.#cleanFailed) {
+      const victim = this.#victim(CLEAN_LIVE_PERCENT_URGENT);
+      if (victim !== undefined && this.#mayMove(victim)) {
+        cleaner.begin(victim);
+        this.#cleanFirst = true;
+        return "busy";
+      }
+    }
+    const wasFirst = this.#cleanFirst;
+    this.#cleanFirst = false;
+    const { touched } = cleaner;
+    const hopeful = [...this.#options.volumes.values()].some(
+      (volume) =>
+        volume.roots().some((root) => root.dirty) && (volume.releasedBlocks > 0 || touched.has(volume)),
     );
-    if (!this.#urgent || (dirty && this.#cleanedSince)) return "idle";
+    if (hopeful && wasFirst) return "busy";
     return this.#spare(nowMs);
+  }
+
+  #victim(livePercent: number): Segment | undefined {
+    this.#history.pin();
+    return this.#cleaner.victim(livePercent);
   }
 
   /** Moving out of the last free segment would leave nothing for the next one. */
@@ -351,7 +417,6 @@ export class Housekeeper implements SpaceGate {
         volume.settle();
         volume.writer.seal();
       }
-      this.#cleanAgain = true;
       return "busy";
     }
     if (room.recountAll()) {
@@ -369,10 +434,7 @@ export class Housekeeper implements SpaceGate {
       }
       if (nowMs < this.#purgeUntilMs) return "idle";
     }
-    if (this.#history.shorten()) {
-      this.#cleanedSince = true;
-      return "busy";
-    }
+    if (this.#history.shorten()) return "busy";
     this.#giveUp();
     return "idle";
   }
@@ -400,7 +462,7 @@ export class Housekeeper implements SpaceGate {
     this.#options.room.forget();
     if (dead.length === 0) return;
     this.#exhaustedAt = -1;
-    this.#cleanedSince = false;
+    this.#cleanFailed = false;
     if (this.#options.table.freeCount(1) > RESERVE_SEGMENTS) this.#urgent = false;
   }
 
@@ -412,7 +474,14 @@ export class Housekeeper implements SpaceGate {
         remedy: "try again",
       });
     }
-    this.#checkpoint.abort();
+    this.#abort(this.#checkpoint);
+  }
+
+  #abort(checkpoint: Checkpoint): void {
+    checkpoint.abort();
     this.#checkpoint = undefined;
+    this.#sync = "due";
+    // What was moved before it began waits for the next one.
+    if (this.#options.volumes.has(checkpoint.volume.id)) this.#cleaner.touched.add(checkpoint.volume);
   }
 }

@@ -3,8 +3,9 @@
 // Invariant: a change that the catalogue must know first (deleting) or after (creating) is undone or orphaned by a crash
 // in between, never half there. Thread: the pool's worker.
 import type { Disk } from "../disk/disk.js";
-import { EAGAIN, OK, storageError } from "../errors.js";
+import { EAGAIN, ENOSPC, OK, storageError } from "../errors.js";
 import { BLOCK_SIZE, ROOTS_MAX, SNAPSHOTS_PER_VOLUME_MAX } from "../limits.js";
+import { DATA_BLOCKS } from "../log/format.js";
 import { Staging } from "../log/log-writer.js";
 import type { MapFiles } from "../log/map-files.js";
 import type { SegmentTable } from "../log/segment-table.js";
@@ -15,29 +16,17 @@ import type { MapReader } from "../volume/map-reader.js";
 import { usageOf, type VolumeUsage } from "../volume/usage.js";
 import { Root, Volume } from "../volume/volume.js";
 import { Housekeeper } from "./housekeeper.js";
-import { type JobReport, JobRunner } from "./job.js";
+import { JobRunner } from "./job.js";
 import { type KeyframeSpec, openPool, type VolumeSpec } from "./open-pool.js";
-import { type DiskUsage, PoolDisks } from "./pool-disks.js";
+import { PoolDisks } from "./pool-disks.js";
 import type { PoolHooks } from "./pool-hooks.js";
+import type { PoolUsage } from "./pool-usage.js";
 import { ProveJob } from "./prove.js";
 import { type Reverted, Reverts } from "./reverts.js";
 import { Room } from "./room.js";
 import { fileOf, RootFiles } from "./root-files.js";
 import { ScrubJob } from "./scrub.js";
 import { beginSync, type SyncRound } from "./sync-round.js";
-
-export interface PoolUsage {
-  readonly sizeBytes: number;
-  /** Whole segments in use, all copies. */
-  readonly allocatedBytes: number;
-  readonly freeBytes: number;
-  readonly repairedBlocks: number;
-  readonly lostBlocks: number;
-  readonly disks: readonly DiskUsage[];
-  /** Segments with fewer copies than they shall have. */
-  readonly degradedSegments: number;
-  readonly jobs: readonly JobReport[];
-}
 
 export interface NewMap {
   readonly mapFile: string;
@@ -133,23 +122,21 @@ export class Pool {
       flush: (volume) => this.#mustFlush(volume),
       freeDead: () => this.housekeeper.freeDead(),
     });
-    for (const { spec, head, snapshots, keyframes, historyLost, clockMs, sequence, cut } of opened.volumes) {
+    for (const { spec, head, snapshots, keyframes, historyLost, clockMs, sequence } of opened.volumes) {
       const volume = this.#addVolume({ ...spec, clockMs }, head, snapshots, sequence);
       volume.history.keyframes.push(...keyframes);
       if (spec.keyframes.length > 0) volume.history.recorded(spec.keyframes);
       if (historyLost !== undefined) hooks.onHistoryLost?.(spec.name, historyLost);
       if (spec.rewindMs > 0 && keyframes.length === 0) volume.restartHistory(wallClock());
-      const { writer } = volume;
-      // A segment that begins here ends what older ones may still hold.
-      if (cut && (volume.mark(wallClock()) !== OK || writer.commit() !== OK)) {
-        this.volumes.delete(spec.id);
-        this.damaged.set(spec.id, "its log cannot be written");
-      }
     }
     for (const volume of this.volumes.values()) {
       if (volume.snapshots.size > 0 || volume.related) volume.promises.shareAll(undefined, false);
     }
-    if (opened.volumes.some(({ cut }) => cut)) this.sync();
+    // Room for the marks first.
+    this.housekeeper.freeDead();
+    const cut = opened.volumes.filter((volume) => volume.cut);
+    for (const { spec } of cut) this.#markCut(this.volume(spec.id));
+    if (cut.length > 0) this.sync();
     this.housekeeper.freeDead();
     this.disks.resync();
     this.disks.rebuild();
@@ -362,6 +349,10 @@ export class Pool {
       sizeBytes: there.reduce((sum, disk) => sum + disk.sizeBytes, 0),
       allocatedBytes: this.table.allocatedBytes,
       freeBytes: disks.reduce((sum, disk) => sum + disk.freeBytes, 0),
+      spaceAmplification:
+        this.table.liveBlocks === 0 ? 1 : (this.table.usedCount * DATA_BLOCKS) / this.table.liveBlocks,
+      writtenBytes: this.#staging.clientBlocks * BLOCK_SIZE,
+      movedBytes: this.housekeeper.movedBlocks * BLOCK_SIZE,
       repairedBlocks: this.reader.repairedBlocks,
       lostBlocks: this.reader.lostBlocks,
       disks,
@@ -402,6 +393,20 @@ export class Pool {
       writer.seal();
     }
     for (const writer of this.housekeeper.writers) writer.seal();
+  }
+
+  /**
+   * A segment that begins here ends what older ones may still hold behind the log's end. Without room there is none; then
+   * the next record begins it, and until there is one the same end is found again, if every disk is there.
+   */
+  #markCut(volume: Volume): void {
+    const { id, writer } = volume;
+    const staged = volume.mark(this.#wallClock());
+    const result = writer.commit() || staged;
+    const harmless = result === ENOSPC && !this.table.disks.some((disk) => disk.missing);
+    if (result === OK || harmless) return;
+    this.volumes.delete(id);
+    this.damaged.set(id, `its log cannot be written (errno ${result})`);
   }
 
   #addVolume(spec: VolumeSpec, head: Root, snapshots: ReadonlyMap<string, Root>, sequence: number): Volume {

@@ -2,7 +2,8 @@
 import type { CheckpointRecord } from "../pool/checkpoint.js";
 import type { JobReport } from "../pool/job.js";
 import type { VolumeSpec } from "../pool/open-pool.js";
-import type { NewMap, PoolUsage } from "../pool/pool.js";
+import type { NewMap } from "../pool/pool.js";
+import type { PoolUsage } from "../pool/pool-usage.js";
 import type { Reverted } from "../pool/reverts.js";
 import type { DiffView } from "../snapshot-control.js";
 import type { BlkListening, Listening, OpenedReport, PoolOpening, UsageReport } from "./target.js";

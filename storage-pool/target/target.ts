@@ -16,7 +16,8 @@ import { type ExportSource, type NbdPlace, NbdServer } from "../nbd/nbd-server.j
 import type { TlsMode } from "../nbd/nbd-session.js";
 import type { CheckpointRecord } from "../pool/checkpoint.js";
 import type { VolumeSpec } from "../pool/open-pool.js";
-import { type NewMap, Pool, type PoolUsage } from "../pool/pool.js";
+import { type NewMap, Pool } from "../pool/pool.js";
+import type { PoolUsage } from "../pool/pool-usage.js";
 import type { LostRange } from "../volume/lost-blocks.js";
 import { SnapshotDevice } from "../volume/snapshot-device.js";
 import type { Volume } from "../volume/volume.js";

@@ -90,6 +90,15 @@ export class BlockMap {
     page.words[at + PAGE_ENTRIES] = checksum;
   }
 
+  /** A stored block has another place now, with the same content. */
+  move(block: number, location: number): void {
+    const page = this.#writable(block >>> 9);
+    const at = block & 511;
+    this.#table.reference(location);
+    this.#table.release(page.words[at] as number);
+    page.words[at] = location;
+  }
+
   /** The blocks read as zeros from now on. Whole pages go at once, as do holes. */
   unmap(first: number, count: number): void {
     const end = first + count;
