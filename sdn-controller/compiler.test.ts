@@ -15,7 +15,7 @@ import {
   probe,
 } from "./testing/arbitraries.js";
 import { createShop, OFPORTS, POLICIES, policyChange, type Shop } from "./testing/shop.js";
-import { createWorld } from "./testing/world.js";
+import { createWorld, IPV4_ONLY, worldAddress, worldEnds } from "./testing/world.js";
 
 const ICMP = 1;
 const TCP = 6;
@@ -347,10 +347,10 @@ describe("Compiler", () => {
         adminPolicies,
         pods,
         namespaceLabels,
-        fc.array(probe, { minLength: 4, maxLength: 10 }),
+        fc.array(fc.tuple(probe, fc.constantFrom(4, 6)), { minLength: 4, maxLength: 10 }),
         (all, admin, vms, names, probes) => {
           const compiler = createWorld(all, admin, vms, names);
-          for (const one of probes) {
+          for (const [one, family] of probes) {
             const source = Math.max(0, one.source) % vms.length;
             const destination = one.destination % vms.length;
             const [from, to] = [source, destination].map((i) =>
@@ -358,21 +358,20 @@ describe("Compiler", () => {
             );
             if (from === undefined || to === undefined || source === destination) continue;
             if (from.network.key !== to.network.key) continue;
+            if (family === 6 && from.namespace === IPV4_ONLY) continue;
             const connection = connectionOf({ ...one, source, destination }, vms);
             const moved = {
               ...connection,
-              source: { ...connection.source, address: `10.0.0.${source + 10}` },
-              destination: { ...connection.destination, address: `10.0.0.${destination + 10}` },
+              source: { ...connection.source, address: worldAddress(source, family) },
+              destination: { ...connection.destination, address: worldAddress(destination, family) },
             };
             const protocol = one.protocol.toLowerCase();
             const packet: Fields = {
               in_port: source + 1,
               eth_src: from.mac,
               eth_dst: to.mac,
-              eth_type: 0x0800,
-              ipv4_src: from.addresses[0] as number,
-              ipv4_dst: to.addresses[0] as number,
-              ip_proto: PROTOCOLS[one.protocol] as number,
+              ...worldEnds(source, destination, family),
+              ip_proto: one.protocol === "ICMP" && family === 6 ? 58 : (PROTOCOLS[one.protocol] as number),
               ...(protocol === "icmp" ? {} : { [`${protocol}_dst`]: one.port, [`${protocol}_src`]: 999 }),
             };
             const result = new FlowModel(flowsOf(compiler)).run(packet);

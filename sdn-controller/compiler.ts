@@ -4,6 +4,7 @@
 
 import { formatIpv4Address } from "../base/wire/index.js";
 import { arpBaseFlows, arpOwnFlow, arpResponderFlow } from "./apps/arp/arp-flows.js";
+import { ndBaseFlows, ndOwnFlow, ndResponderFlow } from "./apps/arp/nd-flows.js";
 import { classifyBaseFlows, classifyPortFlows } from "./apps/classify/classify-flows.js";
 import {
   connectionBaseFlows,
@@ -13,7 +14,7 @@ import {
 import { dhcpPortFlows } from "./apps/dhcp/dhcp-flows.js";
 import { l2BaseFlows, l2PortFlows } from "./apps/l2/l2-flows.js";
 import { steerBaseFlows, steeringFlows } from "./apps/load-balancer/steering-flows.js";
-import { identityFlows, policyBaseFlows, ruleFlow } from "./apps/policy/policy-flows.js";
+import { identityFlows, policyBaseFlows, ruleFlows } from "./apps/policy/policy-flows.js";
 import { guardBaseFlows, guardFunctionFlows, guardPortFlows } from "./apps/spoof-guard/guard-flows.js";
 import type { InventoryChange, StatusPatch } from "./inputs.js";
 import { Inventory, type InventoryDelta } from "./network/inventory.js";
@@ -21,6 +22,8 @@ import { formatMac } from "./network/mac.js";
 import { isRefusal } from "./network/network-plan.js";
 import {
   functionInterfaceId,
+  hasIpv6,
+  ipv6AddressesOf,
   type LoadBalancerView,
   type NetworkView,
   type PortView,
@@ -56,6 +59,7 @@ export class Compiler {
       ...classifyBaseFlows(),
       ...guardBaseFlows(),
       ...arpBaseFlows(),
+      ...ndBaseFlows(),
       ...steerBaseFlows(),
       ...connectionBaseFlows(),
       ...l2BaseFlows(),
@@ -87,7 +91,12 @@ export class Compiler {
       const port = this.inventory.port(key);
       this.policies.setPort(
         key,
-        port && { namespace: port.namespace, labels: port.labels, namedPorts: port.namedPorts },
+        port && {
+          namespace: port.namespace,
+          labels: port.labels,
+          namedPorts: port.namedPorts,
+          ipv6: hasIpv6(port.network),
+        },
       );
     }
     const policy = this.policies.settle();
@@ -102,7 +111,7 @@ export class Compiler {
     for (const key of ports) this.flows.set(`Port/${key}`, this.#portFlows(key));
     for (const key of functions) this.flows.set(`NetworkFunction/${key}`, this.#functionFlows(key));
     for (const number of policy.identities) this.flows.set(`Identity/${number}`, this.#identityFlows(number));
-    for (const [key, rules] of policy.policies) this.flows.set(key, rules.map(ruleFlow));
+    for (const [key, rules] of policy.policies) this.flows.set(key, rules.flatMap(ruleFlows));
     return {
       status: this.#status(delta),
       rulesTouched: policy.rulesTouched,
@@ -205,6 +214,10 @@ export class Compiler {
       ...port.addresses.flatMap((address) => [
         arpResponderFlow(resource, segmentId, address, port.mac),
         arpOwnFlow(resource, ofport, address),
+      ]),
+      ...ipv6AddressesOf(port).flatMap((address) => [
+        ndResponderFlow(resource, segmentId, address, port.mac),
+        ndOwnFlow(resource, ofport, address),
       ]),
       ...l2PortFlows(port, ofport, identity),
     ];

@@ -5,6 +5,8 @@ import type { Logger } from "../base/log/index.js";
 import { type FlowStats, OFP_NO_BUFFER, OFPP_CONTROLLER, type PacketIn } from "../base/openflow/index.js";
 import type { Clock } from "../base/time/index.js";
 import { answerDhcp } from "./apps/dhcp/dhcp-server.js";
+import { ETHERTYPE_IPV6 } from "./apps/ethertypes.js";
+import { answerRouterSolicitation } from "./apps/router/router-advertisement.js";
 import { DropCounters } from "./channel/drop-counters.js";
 import { type DropSource, DropSources } from "./channel/drop-sources.js";
 import { type ChangeRecord, FlowDriver } from "./channel/flow-driver.js";
@@ -333,19 +335,33 @@ export class SdnController {
     if (!this.#limit.take(ofport, this.#clock.nowMs())) return "rate-limited";
     const port = this.compiler.portAt(ofport);
     if (port === undefined) return "unknown-port";
+    if (isIpv6(message.data)) {
+      const advertised = answerRouterSolicitation(message.data, port);
+      if (advertised.kind === "none") return `router-${advertised.reason}`;
+      this.#sendOut(ofport, advertised.frame);
+      return "router-advertisement";
+    }
     const outcome = answerDhcp(message.data, port);
     if (outcome.kind === "none") return `dhcp-${outcome.reason}`;
+    this.#sendOut(ofport, outcome.frame);
+    return `dhcp-${outcome.type}`;
+  }
+
+  #sendOut(ofport: number, data: Uint8Array): void {
     this.#link?.send({
       type: "packet_out",
       bufferId: OFP_NO_BUFFER,
       inPort: OFPP_CONTROLLER,
       actions: [output(ofport)],
-      data: outcome.frame,
+      data,
     });
-    return `dhcp-${outcome.type}`;
   }
 
   #count(name: string): void {
     this.#packetIns.set(name, (this.#packetIns.get(name) ?? 0) + 1);
   }
+}
+
+function isIpv6(frame: Uint8Array): boolean {
+  return frame[12] === ETHERTYPE_IPV6 >> 8 && frame[13] === (ETHERTYPE_IPV6 & 255);
 }

@@ -15,7 +15,7 @@ export interface NetworkInput {
   readonly namespace: string;
   readonly name: string;
   readonly vlan: number;
-  /** IPv4 prefixes, such as "10.10.0.0/24". */
+  /** Prefixes such as "10.10.0.0/24", at least one; of IPv6 with the length 64. */
   readonly subnets: readonly string[];
   /** 1500 when absent. */
   readonly mtu?: number;

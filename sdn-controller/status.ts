@@ -3,6 +3,7 @@
 import { formatIpv4Address } from "../base/wire/index.js";
 import type { StatusCondition, StatusPatch } from "./inputs.js";
 import type { Inventory } from "./network/inventory.js";
+import { formatIpAddress, ipv4, ipv6 } from "./network/ip-address.js";
 import { formatMac } from "./network/mac.js";
 import { isRefusal, type Refusal } from "./network/network-plan.js";
 
@@ -19,7 +20,7 @@ export function networkStatus(inventory: Inventory, key: string): StatusPatch | 
 export function portStatus(inventory: Inventory, key: string, forwards?: boolean): StatusPatch | undefined {
   const port = inventory.port(key);
   if (port !== undefined) {
-    const addresses = port.addresses.map(formatIpv4Address);
+    const addresses = [...port.addresses.map(ipv4), ...port.addresses6.map(ipv6)].map(formatIpAddress);
     const macAddress = formatMac(port.mac);
     const allocated = { ...ready(`${addresses.join(", ")} at ${macAddress}`), type: "Allocated" };
     return {

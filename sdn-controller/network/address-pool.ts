@@ -2,21 +2,26 @@
 // name; nothing is remembered beyond what the owners claim, so a restart that claims the same gets the same.
 // Invariant: an address or MAC has at most one owner; network, broadcast and reserved addresses are never handed out.
 import { hash32 } from "./hash.js";
+import { type IpPrefix, ipPrefixContains, ipv6 } from "./ip-address.js";
 import { lastAddressOf, type Prefix, prefixContains } from "./ipv4.js";
 
 /** Locally administered, unicast (IEEE 802-2014, 8.4); four hashed octets follow. */
 const MAC_PREFIX = 0x0250 * 2 ** 32;
 
 export class AddressPool {
+  /** Nothing is chosen in these: a machine forms its own address. */
+  readonly subnets6: readonly IpPrefix[];
   readonly #subnets: readonly Prefix[];
   readonly #reserved: ReadonlySet<number>;
   readonly #addresses = new Map<number, string>();
+  readonly #addresses6 = new Map<bigint, string>();
   readonly #macs = new Map<number, string>();
   /** Per subnet: no address below it is free. */
   readonly #lowest: number[];
 
   /** `reserved` addresses can be claimed by request but are never chosen. */
-  constructor(subnets: readonly Prefix[], reserved: ReadonlySet<number>) {
+  constructor(subnets: readonly Prefix[], reserved: ReadonlySet<number>, subnets6: readonly IpPrefix[] = []) {
+    this.subnets6 = subnets6;
     this.#subnets = subnets;
     this.#reserved = reserved;
     this.#lowest = subnets.map((subnet) => subnet.address + 1);
@@ -30,8 +35,15 @@ export class AddressPool {
     );
   }
 
-  addressOwner(address: number): string | undefined {
-    return this.#addresses.get(address);
+  /** Whether a machine may have it: in one of the subnets, and not the anycast address of routers (RFC 4291, 2.6.1). */
+  isHostAddress6(address: bigint): boolean {
+    return this.subnets6.some(
+      (subnet) => ipPrefixContains(subnet, ipv6(address)) && address !== subnet.address,
+    );
+  }
+
+  addressOwner(address: number | bigint): string | undefined {
+    return typeof address === "bigint" ? this.#addresses6.get(address) : this.#addresses.get(address);
   }
 
   macOwner(mac: number): string | undefined {
@@ -44,6 +56,16 @@ export class AddressPool {
     if (current !== undefined) return current === owner;
     this.#addresses.set(address, owner);
     return true;
+  }
+
+  claimAddress6(address: bigint, owner: string): boolean {
+    const current = this.#addresses6.get(address);
+    if (current === undefined) this.#addresses6.set(address, owner);
+    return current === undefined || current === owner;
+  }
+
+  releaseAddress6(address: bigint, owner: string): void {
+    if (this.#addresses6.get(address) === owner) this.#addresses6.delete(address);
   }
 
   claimMac(mac: number, owner: string): boolean {

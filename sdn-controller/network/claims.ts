@@ -3,6 +3,7 @@
 
 import { formatIpv4Address } from "../../base/wire/index.js";
 import type { AddressPool } from "./address-pool.js";
+import { autoconfiguredOf, formatIpAddress, ipv6 } from "./ip-address.js";
 import { formatMac, isUnicastMac } from "./mac.js";
 import type { Refusal } from "./network-plan.js";
 
@@ -14,6 +15,8 @@ export interface ClaimRequest {
   readonly mac: number | undefined;
   /** Addresses asked for; empty = choose one. */
   readonly addresses: readonly number[];
+  /** Addresses of IPv6 asked for, besides those that the machine forms itself. */
+  readonly addresses6: readonly bigint[];
   /** How many more addresses to choose besides those asked for. */
   readonly extraCount: number;
   readonly previousMac: number | undefined;
@@ -24,6 +27,8 @@ export interface Claim {
   readonly mac: number;
   /** Those asked for in their order, then the chosen ones. */
   readonly addresses: readonly number[];
+  /** One formed from the MAC for each subnet of IPv6, then those asked for. */
+  readonly addresses6: readonly bigint[];
 }
 
 /** Settles all requests at once; the result does not depend on their order. */
@@ -81,6 +86,12 @@ function claimRequested(request: ClaimRequest): Refusal | undefined {
     if (!pool.claimAddress(address, owner))
       return inUse(formatIpv4Address(address), pool.addressOwner(address));
   }
+  for (const address of request.addresses6) {
+    const text = formatIpAddress(ipv6(address));
+    if (!pool.isHostAddress6(address))
+      return { reason: "InvalidAddress", message: `${text} is not a host address of the network's subnets` };
+    if (!pool.claimAddress6(address, owner)) return inUse(text, pool.addressOwner(address));
+  }
   return undefined;
 }
 
@@ -102,12 +113,18 @@ function choose(request: ClaimRequest): Claim | Refusal {
   }
   const previous = request.previousMac;
   const kept = previous !== undefined && pool.macOwner(previous) === owner ? previous : undefined;
-  return { mac: request.mac ?? kept ?? pool.chooseMac(owner), addresses };
+  const mac = request.mac ?? kept ?? pool.chooseMac(owner);
+  // What somebody else asked for stays theirs: the machine that forms it, too, cannot use it.
+  const formed = pool.subnets6
+    .map((subnet) => autoconfiguredOf(subnet, mac))
+    .filter((address) => pool.claimAddress6(address, owner));
+  return { mac, addresses, addresses6: [...new Set([...formed, ...request.addresses6])] };
 }
 
 function releaseAll(request: ClaimRequest): void {
   const { pool, owner } = request;
   for (const address of [...request.addresses, ...request.previousAddresses])
     pool.releaseAddress(address, owner);
+  for (const address of request.addresses6) pool.releaseAddress6(address, owner);
   for (const mac of [request.mac, request.previousMac]) if (mac !== undefined) pool.releaseMac(mac, owner);
 }

@@ -151,7 +151,7 @@ export class Inventory {
       ...(plan.gateway === undefined ? [] : [plan.gateway]),
       ...plan.dnsServers,
     ]);
-    const pool = new AddressPool(plan.subnets, reserved);
+    const pool = new AddressPool(plan.subnets, reserved, plan.subnets6);
     for (const address of plan.dhcpAddresses) pool.claimAddress(address, `Network/${key}`);
     return {
       input,
@@ -188,6 +188,7 @@ export class Inventory {
     if (outcome === undefined || isRefusal(outcome)) return;
     previous.set(owner, outcome);
     for (const address of outcome.addresses) outcome.pool.releaseAddress(address, owner);
+    for (const address of outcome.addresses6) outcome.pool.releaseAddress6(address, owner);
     outcome.pool.releaseMac(outcome.mac, owner);
     const network = member === undefined ? undefined : networkKeyOf(member);
     for (const [other, state] of this.#outcomes) {
@@ -228,6 +229,7 @@ export class Inventory {
       network: state.view,
       mac: outcome.mac,
       addresses: outcome.addresses,
+      addresses6: outcome.addresses6,
       labels: input.labels,
       namedPorts: input.namedPorts,
     };

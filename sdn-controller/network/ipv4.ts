@@ -43,16 +43,3 @@ export function prefixesOverlap(a: Prefix, b: Prefix): boolean {
 export function lastAddressOf(prefix: Prefix): number {
   return (prefix.address | ~maskOf(prefix.length)) >>> 0;
 }
-
-/** The fewest prefixes that cover `prefix` without any of `except`, in address order. */
-export function subtractPrefixes(prefix: Prefix, except: readonly Prefix[]): Prefix[] {
-  const touching = except.filter((other) => prefixesOverlap(prefix, other));
-  if (touching.length === 0) return [prefix];
-  if (touching.some((other) => prefixCovers(other, prefix))) return [];
-  const length = prefix.length + 1;
-  const upper = (prefix.address | (1 << (32 - length))) >>> 0;
-  return [
-    ...subtractPrefixes({ address: prefix.address, length }, touching),
-    ...subtractPrefixes({ address: upper, length }, touching),
-  ];
-}

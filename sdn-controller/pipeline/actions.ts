@@ -20,7 +20,7 @@ export function loadBits(field: OxmFieldName, offset: number, bits: number, valu
   return { type: "load", destination: { field, offset, bits }, value: BigInt(value) };
 }
 
-export function setField(field: OxmFieldName, value: number): Action {
+export function setField(field: OxmFieldName, value: number | bigint): Action {
   return { type: "set_field", field, value: bytesOf(value, OXM_FIELDS[field].size) };
 }
 

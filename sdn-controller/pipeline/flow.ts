@@ -15,13 +15,12 @@ import { canonicalInstructions, canonicalMatch } from "./canonical.js";
 import { cookieOf, type Origin } from "./cookie.js";
 import { TABLES, type TableName } from "./tables.js";
 
-/** Fields to match, as numbers; every field we use fits 48 bits. */
-export type MatchSpec = { readonly [Field in OxmFieldName]?: number | MaskedValue };
+/** Fields to match, as numbers; what does not fit 48 bits is a bigint. */
+export type MatchSpec = { readonly [Field in OxmFieldName]?: number | bigint | MaskedValue };
 
-export interface MaskedValue {
-  readonly value: number;
-  readonly mask: number;
-}
+export type MaskedValue =
+  | { readonly value: number; readonly mask: number }
+  | { readonly value: bigint; readonly mask: bigint };
 
 export interface FlowSpec {
   readonly table: TableName;
@@ -57,6 +56,7 @@ const FIELD_ORDER: readonly OxmFieldName[] = [
   "eth_src",
   "eth_type",
   "ip_proto",
+  "icmpv6_type",
 ];
 
 export function buildFlow(spec: FlowSpec): Flow {
@@ -137,20 +137,27 @@ function matchOf(spec: MatchSpec, table: TableName): Match {
   };
   return names
     .sort((a, b) => rank(a) - rank(b) || (a < b ? -1 : 1))
-    .flatMap((name) => entryOf(name, spec[name] as number | MaskedValue));
+    .flatMap((name) => entryOf(name, spec[name] as number | bigint | MaskedValue));
 }
 
-function entryOf(field: OxmFieldName, wanted: number | MaskedValue): OxmEntry[] {
+function entryOf(field: OxmFieldName, wanted: number | bigint | MaskedValue): OxmEntry[] {
   const { size, bits } = OXM_FIELDS[field];
-  if (typeof wanted === "number") return [{ field, value: bytesOf(wanted, size) }];
-  if (wanted.mask === 0) return [];
-  if (wanted.mask === 2 ** bits - 1) return [{ field, value: bytesOf(wanted.value, size) }];
+  if (typeof wanted !== "object") return [{ field, value: bytesOf(wanted, size) }];
+  const mask = BigInt(wanted.mask);
+  if (mask === 0n) return [];
+  if (mask === (1n << BigInt(bits)) - 1n) return [{ field, value: bytesOf(wanted.value, size) }];
   return [{ field, value: bytesOf(wanted.value, size), mask: bytesOf(wanted.mask, size) }];
 }
 
-/** `value` (an integer of at most 53 bits) in `size` bytes, big-endian. */
-export function bytesOf(value: number, size: number): Uint8Array {
+/** `value` (a number of at most 53 bits) in `size` bytes, big-endian. */
+export function bytesOf(value: number | bigint, size: number): Uint8Array {
   const bytes = new Uint8Array(size);
+  if (typeof value === "bigint") {
+    let left = value;
+    for (let i = size - 1; i >= 0; i--, left >>= 8n) bytes[i] = Number(left & 0xffn);
+    assert(left === 0n, `${value} does not fit ${size} bytes`);
+    return bytes;
+  }
   let rest = value;
   for (let i = size - 1; i >= 0; i--) {
     bytes[i] = rest % 256;

@@ -2,6 +2,7 @@
 //
 //   classify → guard ┬→ dhcp → controller
 //                    ├→ arp → ingress port
+//                    │   └→ neighbour → ingress port
 //                    └→ steer ┬→ (network function's port)
 //                             ├→ source ┐
 //                             └─────────┴→ track → connection → destination ┐
@@ -40,7 +41,8 @@ export type TableName =
   | "ingress"
   | "commit"
   | "output"
-  | "denied";
+  | "denied"
+  | "neighbour";
 
 /** What a table's flows may do: "load:F", "set:F" and "move:F" name the field that is written. */
 export type Permission =
@@ -72,7 +74,8 @@ export type AppName =
   | "l2"
   | "policy";
 
-const IP: readonly OxmFieldName[] = ["eth_type", "ipv4_src", "ipv4_dst"];
+const IP: readonly OxmFieldName[] = ["eth_type", "ipv4_src", "ipv4_dst", "ipv6_src", "ipv6_dst"];
+const ND: readonly OxmFieldName[] = ["icmpv6_type", "ipv6_nd_target", "ipv6_nd_sll"];
 const L4: readonly OxmFieldName[] = ["ip_proto", "tcp_dst", "udp_dst", "sctp_dst"];
 
 export const TABLES: Readonly<Record<TableName, TableDeclaration>> = {
@@ -87,7 +90,8 @@ export const TABLES: Readonly<Record<TableName, TableDeclaration>> = {
   guard: {
     id: 1,
     owner: "spoof-guard",
-    purpose: "passes only what the port may send: its own MAC and addresses, IPv4, ARP and DHCP",
+    purpose:
+      "passes only what the port may send: its own MAC and addresses, IPv4, IPv6, ARP, neighbour discovery and DHCP",
     matches: [
       "in_port",
       "eth_src",
@@ -99,6 +103,7 @@ export const TABLES: Readonly<Record<TableName, TableDeclaration>> = {
       "arp_op",
       "arp_spa",
       "arp_sha",
+      ...ND,
     ],
     actions: [],
     next: ["dhcp", "arp", "steer"],
@@ -106,7 +111,7 @@ export const TABLES: Readonly<Record<TableName, TableDeclaration>> = {
   dhcp: {
     id: 2,
     owner: "dhcp",
-    purpose: "hands a port's DHCP requests to the controller",
+    purpose: "hands a port's DHCP requests and router solicitations to the controller",
     matches: ["in_port"],
     actions: ["controller"],
     next: [],
@@ -114,8 +119,9 @@ export const TABLES: Readonly<Record<TableName, TableDeclaration>> = {
   arp: {
     id: 3,
     owner: "arp",
-    purpose: "answers ARP requests for every known address of the segment",
-    matches: ["in_port", "reg0", "eth_type", "arp_op", "arp_tpa"],
+    purpose:
+      "answers ARP requests for every known address of the segment; makes solicitations advertisements",
+    matches: ["in_port", "reg0", "eth_type", "arp_op", "arp_tpa", "ip_proto", ...ND],
     actions: [
       "move:eth_dst",
       "set:eth_src",
@@ -124,9 +130,10 @@ export const TABLES: Readonly<Record<TableName, TableDeclaration>> = {
       "move:arp_tpa",
       "set:arp_sha",
       "set:arp_spa",
+      "set:icmpv6_type",
       "output",
     ],
-    next: [],
+    next: ["neighbour"],
   },
   steer: {
     id: 4,
@@ -225,6 +232,23 @@ export const TABLES: Readonly<Record<TableName, TableDeclaration>> = {
     actions: ["ct_commit"],
     next: [],
   },
+  neighbour: {
+    id: 16,
+    owner: "arp",
+    purpose: "answers neighbour solicitations for every known address of the segment",
+    matches: ["reg0", "eth_type", "ip_proto", ...ND],
+    actions: [
+      "move:eth_dst",
+      "set:eth_src",
+      "move:ipv6_dst",
+      "set:ipv6_src",
+      "set:nd_reserved",
+      "set:nd_options_type",
+      "set:ipv6_nd_tll",
+      "output",
+    ],
+    next: [],
+  },
 };
 
 export const TABLE_NAMES = Object.keys(TABLES) as TableName[];
@@ -253,6 +277,11 @@ export const DROP_REASONS = {
   "egress-policy": 15,
   "ingress-policy": 16,
   "unknown-segment": 17,
+  "spoofed-nd": 18,
+  "nd-announcement": 19,
+  "nd-for-unknown-address": 20,
+  "router-advertisement-on-access-port": 21,
+  "dhcpv6-not-served": 22,
 } as const;
 
 export type DropReason = keyof typeof DROP_REASONS;

@@ -1,6 +1,6 @@
 // Compiles one policy into rules over identities. Isolation is not a rule: it follows from `subjects`.
 // Source: policy-model.ts. Pure; the oracle in oracle.ts says the same slowly, in the API's words.
-import { formatPrefix, type Prefix, parsePrefix, subtractPrefixes } from "../network/ipv4.js";
+import { formatIpPrefix, type IpPrefix, parseIpPrefix, subtractIpPrefixes } from "../network/ip-address.js";
 import type { Identity } from "./identity.js";
 import { type Direction, IP_PROTOCOLS } from "./network-policy.js";
 import {
@@ -23,7 +23,7 @@ export type RulePeer =
   | { readonly kind: "any" }
   | { readonly kind: "identity"; readonly identity: number }
   /** With `identity` both must hold: a named port was resolved for exactly that identity. */
-  | { readonly kind: "prefix"; readonly prefix: Prefix; readonly identity?: number };
+  | { readonly kind: "prefix"; readonly prefix: IpPrefix; readonly identity?: number };
 
 /** The connection's destination ports; without `ports` every packet of the protocol. */
 export interface RulePorts {
@@ -46,6 +46,8 @@ export interface CompiledRule {
   readonly policy: string;
   /** Within the direction; lower is asked first. */
   readonly ruleIndex: number;
+  /** Whether both ends may speak IPv6; without it the rule is about IPv4 alone. */
+  readonly ipv6: boolean;
   /** The same for neighbouring rules of one action, which may be asked in any order. */
   readonly level: number;
 }
@@ -63,6 +65,7 @@ export interface CompiledPolicy {
 /** Everything that compilation of a policy looks at besides the policy. */
 export interface PolicyWorld {
   readonly identities: readonly Identity[];
+  identity(number: number): Identity | undefined;
   /** Labels of a namespace as stored; the name label is implied. */
   namespaceLabels(name: string): Labels;
 }
@@ -136,7 +139,7 @@ export function ruleKey(rule: Pick<CompiledRule, "direction" | "subject" | "peer
 function peerText(peer: RulePeer): string {
   if (peer.kind === "any") return "*";
   if (peer.kind === "identity") return `#${peer.identity}`;
-  return `${formatPrefix(peer.prefix)}${peer.identity === undefined ? "" : `#${peer.identity}`}`;
+  return `${formatIpPrefix(peer.prefix)}${peer.identity === undefined ? "" : `#${peer.identity}`}`;
 }
 
 function peersOf(rule: RuleModel, world: PolicyWorld): RulePeer[] {
@@ -156,12 +159,12 @@ function peerSelects(peer: PeerModel, identity: Identity, world: PolicyWorld): b
   return peer.kind === "endpoints" && selectsEndpoint(peer.selector, endpointOf(identity, world));
 }
 
-function prefixesOf(block: { readonly cidr: string; readonly except: readonly string[] }): Prefix[] {
-  const prefix = parsePrefix(block.cidr);
+function prefixesOf(block: { readonly cidr: string; readonly except: readonly string[] }): IpPrefix[] {
+  const prefix = parseIpPrefix(block.cidr);
   if (prefix === undefined) return [];
-  return subtractPrefixes(
+  return subtractIpPrefixes(
     prefix,
-    block.except.flatMap((text) => parsePrefix(text) ?? []),
+    block.except.flatMap((text) => parseIpPrefix(text) ?? []),
   );
 }
 
@@ -172,6 +175,8 @@ function compileRule(
   peers: readonly RulePeer[],
   world: PolicyWorld,
 ): Omit<CompiledRule, "level">[] {
+  const speaksIpv6 = (peer: RulePeer): boolean =>
+    subject.ipv6 && (peer.kind === "any" || (identityOf(peer, world)?.ipv6 ?? true));
   const common = {
     tier: model.tier,
     priority: model.priority,
@@ -181,12 +186,18 @@ function compileRule(
     policy: modelKey(model),
     ruleIndex: rule.index,
   };
-  if (rule.ports === undefined) return peers.map((peer) => ({ ...common, peer }));
+  const others = subject.ipv6 ? peers : peers.filter((peer) => !isIpv6(peer));
+  if (rule.ports === undefined) return others.map((peer) => ({ ...common, peer, ipv6: speaksIpv6(peer) }));
   return rule.ports.flatMap((port) => {
     const named = rule.direction === "Egress" && port.name !== undefined;
-    const targets = named ? resolvedPeers(peers, world) : peers;
+    const targets = named ? resolvedPeers(others, world) : others;
     return targets.flatMap((peer) =>
-      portsOf(port, destinationOf(rule, subject, peer, world)).map((ports) => ({ ...common, peer, ports })),
+      portsOf(port, rule.direction === "Ingress" ? subject : identityOf(peer, world)).map((ports) => ({
+        ...common,
+        peer,
+        ports,
+        ipv6: speaksIpv6(peer),
+      })),
     );
   });
 }
@@ -202,15 +213,12 @@ function resolvedPeers(peers: readonly RulePeer[], world: PolicyWorld): RulePeer
   });
 }
 
-function destinationOf(
-  rule: RuleModel,
-  subject: Identity,
-  peer: RulePeer,
-  world: PolicyWorld,
-): Identity | undefined {
-  if (rule.direction === "Ingress") return subject;
-  if (peer.kind === "any" || peer.identity === undefined) return undefined;
-  return world.identities.find((identity) => identity.number === peer.identity);
+function identityOf(peer: RulePeer, world: PolicyWorld): Identity | undefined {
+  return peer.kind === "any" || peer.identity === undefined ? undefined : world.identity(peer.identity);
+}
+
+function isIpv6(peer: RulePeer): boolean {
+  return peer.kind === "prefix" && peer.prefix.family === 6;
 }
 
 function portsOf(port: PortModel, destination: Identity | undefined): RulePorts[] {

@@ -1,6 +1,6 @@
 // Identities: ports that no policy can tell apart share one number, and rules are compiled over those numbers.
-// A number is a hash of the namespace, the labels and the named ports that some policy mentions, so it survives
-// a restart. Invariant: two identities never share a number; 0 stands for everything that is not a port of ours.
+// A number is a hash of the namespace, the labels and the named ports that some policy mentions, and of whether there is
+// IPv6, so it survives a restart. Invariant: two identities never share a number; 0 stands for everything that is not a port of ours.
 import { hash32 } from "../network/hash.js";
 import type { PolicyModel } from "./policy-model.js";
 import { keysOf, type Labels } from "./selector.js";
@@ -19,10 +19,13 @@ export interface PolicyEndpoint {
   readonly namespace: string;
   readonly labels: Labels;
   readonly namedPorts: readonly NamedPort[];
+  /** Whether it may have addresses of IPv6; IPv4 everybody has. */
+  readonly ipv6?: boolean;
 }
 
 export interface Identity extends PolicyEndpoint {
   readonly number: number;
+  readonly ipv6: boolean;
 }
 
 /** The label keys and port names that some policy mentions. */
@@ -60,14 +63,16 @@ export class IdentityTable {
   acquire(endpoint: PolicyEndpoint, relevance: Relevance): { identity: Identity; created: boolean } {
     const labels = projectLabels(endpoint.labels, relevance.labelKeys);
     const namedPorts = projectPorts(endpoint.namedPorts, relevance.portNames);
-    const key = JSON.stringify([endpoint.namespace, Object.entries(labels), namedPorts]);
+    const ipv6 = endpoint.ipv6 === true;
+    const visible = [endpoint.namespace, Object.entries(labels), namedPorts, ...(ipv6 ? ["IPv6"] : [])];
+    const key = JSON.stringify(visible);
     const existing = this.#byKey.get(key);
     if (existing !== undefined) {
       existing.users++;
       return { identity: existing.identity, created: false };
     }
     const number = this.#freeNumber(key);
-    const identity: Identity = { number, namespace: endpoint.namespace, labels, namedPorts };
+    const identity: Identity = { number, namespace: endpoint.namespace, labels, namedPorts, ipv6 };
     const entry: Entry = { identity, key, users: 1 };
     this.#byKey.set(key, entry);
     this.#byNumber.set(number, entry);

@@ -1,7 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-
-import { tryParseIpv4Address } from "../../base/wire/index.js";
+import { type IpAddress, tryParseIpAddress } from "../network/ip-address.js";
 import {
   adminPolicies,
   adminPolicy,
@@ -25,7 +24,7 @@ type Pod = NonNullable<OracleEnd["pod"]>;
 function verdict(set: PolicySet, all: readonly Pod[], connection: ReturnType<typeof connectionOf>): Verdict {
   const end = (it: OracleEnd) => ({
     identity: it.pod === undefined ? 0 : (set.identityOf(`pod${all.indexOf(it.pod)}`)?.number ?? 0),
-    address: tryParseIpv4Address(it.address as string) as number,
+    address: tryParseIpAddress(it.address as string) as IpAddress,
   });
   return verdictOf(set, {
     source: end(connection.source),

@@ -1,6 +1,12 @@
 import { describe, expect, it } from "vitest";
-import { tryParseIpv4Address } from "../../base/wire/index.js";
-import { formatPrefix, type Prefix, parsePrefix, subtractPrefixes } from "../network/ipv4.js";
+import {
+  formatIpPrefix,
+  type IpAddress,
+  type IpPrefix,
+  parseIpPrefix,
+  subtractIpPrefixes,
+  tryParseIpAddress,
+} from "../network/ip-address.js";
 import type { NetworkPolicySpec } from "./network-policy.js";
 import { directionsOf } from "./network-policy.js";
 import { modelOfNetworkPolicy } from "./policy-model.js";
@@ -30,7 +36,7 @@ function three(): PolicySet {
 function can(set: PolicySet, from: string, to: string, port: number, protocol = 6): boolean {
   const end = (key: string, address: string) => ({
     identity: set.identityOf(key)?.number ?? 0,
-    address: tryParseIpv4Address(address) as number,
+    address: tryParseIpAddress(address) as IpAddress,
   });
   return verdictOf(set, { source: end(from, "10.0.0.1"), destination: end(to, "10.0.0.2"), protocol, port })
     .allowed;
@@ -147,13 +153,13 @@ describe("portMasks()", () => {
   });
 });
 
-describe("subtractPrefixes()", () => {
+describe("subtractIpPrefixes()", () => {
   it("leaves the fewest prefixes around the holes", () => {
-    const parse = (text: string) => parsePrefix(text) as Prefix;
-    const rest = subtractPrefixes(parse("10.0.0.0/29"), [parse("10.0.0.1/32"), parse("10.0.0.4/30")]);
-    expect(rest.map(formatPrefix)).toEqual(["10.0.0.0/32", "10.0.0.2/31"]);
-    expect(subtractPrefixes(parse("10.0.0.0/8"), [parse("0.0.0.0/0")])).toEqual([]);
-    expect(subtractPrefixes(parse("0.0.0.0/0"), [parse("128.0.0.0/1")]).map(formatPrefix)).toEqual([
+    const parse = (text: string) => parseIpPrefix(text) as IpPrefix;
+    const rest = subtractIpPrefixes(parse("10.0.0.0/29"), [parse("10.0.0.1/32"), parse("10.0.0.4/30")]);
+    expect(rest.map(formatIpPrefix)).toEqual(["10.0.0.0/32", "10.0.0.2/31"]);
+    expect(subtractIpPrefixes(parse("10.0.0.0/8"), [parse("0.0.0.0/0")])).toEqual([]);
+    expect(subtractIpPrefixes(parse("0.0.0.0/0"), [parse("128.0.0.0/1")]).map(formatIpPrefix)).toEqual([
       "0.0.0.0/1",
     ]);
   });

@@ -116,6 +116,7 @@ export class PolicySet implements PolicyWorld {
     let rulesTouched = 0;
     const world: PolicyWorld = {
       identities: this.identities,
+      identity: (number) => this.identity(number),
       namespaceLabels: (name) => this.namespaceLabels(name),
     };
     for (const key of this.#dirtyPolicies) {

@@ -1,5 +1,5 @@
 // The verdict of the compiled rules on a connection, and the rule that gave it: what "policy explain" prints. Pure.
-import { prefixContains } from "../network/ipv4.js";
+import { type IpAddress, ipPrefixContains } from "../network/ip-address.js";
 import type { CompiledPolicy, CompiledRule } from "./compile.js";
 import { IDENTITY_WORLD } from "./identity.js";
 import type { Direction } from "./network-policy.js";
@@ -7,7 +7,7 @@ import type { PolicySet } from "./policy-set.js";
 
 export interface ConnectionEnd {
   readonly identity: number;
-  readonly address: number;
+  readonly address: IpAddress;
 }
 
 export interface Connection {
@@ -83,7 +83,7 @@ function peerFits(rule: CompiledRule, peer: ConnectionEnd): boolean {
   if (rule.peer.kind === "any") return true;
   if (rule.peer.kind === "identity") return rule.peer.identity === peer.identity;
   if (rule.peer.identity !== undefined && rule.peer.identity !== peer.identity) return false;
-  return prefixContains(rule.peer.prefix, peer.address);
+  return ipPrefixContains(rule.peer.prefix, peer.address);
 }
 
 function portsFit(rule: CompiledRule, connection: Connection): boolean {

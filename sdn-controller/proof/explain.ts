@@ -1,18 +1,23 @@
 // "May A reach B on this port, and why?": the compiled rules' verdict, and the flows that the first packet would hit.
 // Pure; runs the flow model, so it asks no switch.
-import { tryParseIpv4Address } from "../../base/wire/index.js";
+import { ETHERTYPE_IPV4, ETHERTYPE_IPV6, IPPROTO_ICMPV6 } from "../apps/ethertypes.js";
 import type { Compiler } from "../compiler.js";
-import type { PortView } from "../network/views.js";
+import { type IpAddress, ipv4, ipv6, tryParseIpAddress } from "../network/ip-address.js";
+import { ipv6AddressesOf, type PortView } from "../network/views.js";
 import type { Flow } from "../pipeline/flow.js";
 import type { CompiledRule } from "../policy/compile.js";
 import { IDENTITY_WORLD } from "../policy/identity.js";
-import { type ConnectionEnd, type DirectionVerdict, type Verdict, verdictOf } from "../policy/verdict.js";
+import { type ConnectionEnd, type DirectionVerdict, verdictOf } from "../policy/verdict.js";
 import { type Fields, FlowModel } from "./flow-model.js";
 
 export interface ExplainQuestion {
-  /** "namespace/port" of both ends; one of them may be an IPv4 address that no machine has. */
+  /** "namespace/port" of both ends; one of them may be an address that no machine has. */
   readonly source: string;
   readonly destination: string;
+  /** Which of the machines' addresses talk; without it their first ones of the family. */
+  readonly addresses?: { readonly source: IpAddress; readonly destination: IpAddress };
+  /** Of the packets; 4 unless given, or an end is an address of IPv6. */
+  readonly family?: 4 | 6;
   readonly protocol: "TCP" | "UDP" | "SCTP" | "ICMP";
   /** Destination port; absent for ICMP. */
   readonly port?: number;
@@ -33,7 +38,6 @@ export interface Explanation {
   readonly text: readonly string[];
   /** What would have to change so that it is allowed: a sentence for each direction that denies. */
   readonly remedies: readonly string[];
-  readonly verdict?: Verdict;
   /** What the first packet hits; empty while one of the ends is not plugged in. */
   readonly path: readonly ExplainStep[];
 }
@@ -47,8 +51,10 @@ interface AskedEnd extends ConnectionEnd {
 }
 
 export function explain(compiler: Compiler, question: ExplainQuestion): Explanation {
-  const source = endOf(compiler, question.source);
-  const destination = endOf(compiler, question.destination);
+  const [from6, to6] = [question.source, question.destination].map((text) => text.includes(":"));
+  const family = question.family ?? (from6 || to6 ? 6 : 4);
+  const source = endOf(compiler, question.source, family, question.addresses?.source);
+  const destination = endOf(compiler, question.destination, family, question.addresses?.destination);
   if (source === undefined) return unknown(question.source);
   if (destination === undefined) return unknown(question.destination);
   const [from, to] = [source.port?.network.key, destination.port?.network.key];
@@ -58,10 +64,12 @@ export function explain(compiler: Compiler, question: ExplainQuestion): Explanat
     return refused(`${from} and ${to} are different networks with no router`, [
       "both machines need an interface on one network",
     ]);
+  if (source.address.family !== destination.address.family)
+    return refused("an address of IPv4 and one of IPv6 do not talk to each other", []);
   const verdict = verdictOf(compiler.policies, {
     source,
     destination,
-    protocol: PROTOCOLS[question.protocol],
+    protocol: protocolNumber(question.protocol, source.address.family),
     ...(question.port === undefined ? {} : { port: question.port }),
   });
   return {
@@ -71,11 +79,10 @@ export function explain(compiler: Compiler, question: ExplainQuestion): Explanat
       ...remediesOf(verdict.egress, question, `to ${question.destination}`),
       ...remediesOf(verdict.ingress, question, `from ${question.source}`),
     ],
-    verdict,
     path:
       source.port === undefined || destination.port === undefined
         ? []
-        : pathOf(compiler, source.port, destination.port, question),
+        : pathOf(compiler, { source, destination, from: source.port, to: destination.port }, question),
   };
 }
 
@@ -87,14 +94,26 @@ function refused(text: string, remedies: readonly string[]): Explanation {
   return { allowed: false, text: [text], remedies, path: [] };
 }
 
-function endOf(compiler: Compiler, key: string): AskedEnd | undefined {
+function endOf(
+  compiler: Compiler,
+  key: string,
+  family: 4 | 6,
+  chosen: IpAddress | undefined,
+): AskedEnd | undefined {
   const port = compiler.inventory.port(key);
   if (port === undefined) {
-    const address = tryParseIpv4Address(key);
+    const address = tryParseIpAddress(key);
     return address === undefined ? undefined : { key, address, identity: IDENTITY_WORLD };
   }
   const identity = compiler.policies.identityOf(port.key)?.number ?? IDENTITY_WORLD;
-  return { key, port, identity, address: port.addresses[0] ?? 0 };
+  return { key, port, identity, address: chosen ?? addressOf(port, family) };
+}
+
+/** Of IPv6 the first that reaches further than the link. */
+function addressOf(port: PortView, family: 4 | 6): IpAddress {
+  const [linkLocal, global] = ipv6AddressesOf(port);
+  const six = global ?? linkLocal;
+  return family === 6 && six !== undefined ? ipv6(six) : ipv4(port.addresses[0] ?? 0);
 }
 
 function sentence(verdict: DirectionVerdict, { key, port }: AskedEnd): string {
@@ -137,25 +156,35 @@ function policyName(key: string): string {
 
 function pathOf(
   compiler: Compiler,
-  source: PortView,
-  destination: PortView,
+  ends: {
+    readonly source: AskedEnd;
+    readonly destination: AskedEnd;
+    readonly from: PortView;
+    readonly to: PortView;
+  },
   question: ExplainQuestion,
 ): ExplainStep[] {
-  const ofport = compiler.ofportOf(source.key);
-  if (ofport === undefined || compiler.ofportOf(destination.key) === undefined) return [];
+  const { source, destination, from, to } = ends;
+  const ofport = compiler.ofportOf(from.key);
+  if (ofport === undefined || compiler.ofportOf(to.key) === undefined) return [];
   const protocol = question.protocol.toLowerCase();
+  const { family } = source.address;
   const packet: Fields = {
     in_port: ofport,
-    eth_src: source.mac,
-    eth_dst: destination.mac,
-    eth_type: 0x0800,
-    ipv4_src: source.addresses[0] ?? 0,
-    ipv4_dst: destination.addresses[0] ?? 0,
-    ip_proto: PROTOCOLS[question.protocol],
+    eth_src: from.mac,
+    eth_dst: to.mac,
+    eth_type: family === 4 ? ETHERTYPE_IPV4 : ETHERTYPE_IPV6,
+    [`ipv${family}_src`]: source.address.value,
+    [`ipv${family}_dst`]: destination.address.value,
+    ip_proto: protocolNumber(question.protocol, family),
     ...(question.port === undefined ? {} : { [`${protocol}_dst`]: question.port }),
   };
   const flows = [...compiler.flows.keys()].flatMap((key) => compiler.flows.flow(key) ?? []);
   return new FlowModel(flows).run(packet).path.map(stepOf);
+}
+
+function protocolNumber(protocol: ExplainQuestion["protocol"], family: 4 | 6): number {
+  return protocol === "ICMP" && family === 6 ? IPPROTO_ICMPV6 : PROTOCOLS[protocol];
 }
 
 function stepOf(flow: Flow): ExplainStep {

@@ -17,7 +17,7 @@ import {
 import type { Flow } from "../pipeline/flow.js";
 
 /** Field values of one packet; an absent field is 0. */
-export type Fields = { [Field in OxmFieldName]?: number };
+export type Fields = { [Field in OxmFieldName]?: number | bigint };
 
 export interface ModelResult {
   /** Ports the packet left through, with the fields it had. */
@@ -87,12 +87,13 @@ export class FlowModel {
         fields[action.destination.field] = fields[action.source.field] ?? 0;
         break;
       case "set_field":
-        fields[action.field] = numberOf(action.value);
+        fields[action.field] =
+          action.value.byteLength > 6 ? bigOf(action.value) : Number(bigOf(action.value));
         break;
       case "output":
         if (action.port === OFPP_CONTROLLER) state.toController = true;
         else if (action.port === OFPP_IN_PORT)
-          state.outputs.push({ port: fields.in_port ?? 0, fields: { ...fields } });
+          state.outputs.push({ port: Number(fields.in_port ?? 0), fields: { ...fields } });
         else if (action.port !== fields.in_port)
           state.outputs.push({ port: action.port, fields: { ...fields } });
         break;
@@ -119,7 +120,7 @@ export class FlowModel {
         assert(inner.type === "load" && inner.destination.field === "ct_mark", "only ct_mark is loaded");
         const marked: Fields = { ct_mark: connection.mark };
         loadInto(marked, "ct_mark", inner.destination.offset, inner.destination.bits, Number(inner.value));
-        connection.mark = marked.ct_mark ?? 0;
+        connection.mark = Number(marked.ct_mark ?? 0);
       }
       return;
     }
@@ -155,8 +156,8 @@ function hits(flow: Flow, fields: Fields): boolean {
 }
 
 function tupleOf(zone: number, fields: Fields, reversed: boolean): string {
-  const source = `${fields.ipv4_src ?? 0}:${fields.tcp_src ?? fields.udp_src ?? 0}`;
-  const destination = `${fields.ipv4_dst ?? 0}:${fields.tcp_dst ?? fields.udp_dst ?? 0}`;
+  const source = `${fields.ipv6_src ?? fields.ipv4_src ?? 0}:${fields.tcp_src ?? fields.udp_src ?? 0}`;
+  const destination = `${fields.ipv6_dst ?? fields.ipv4_dst ?? 0}:${fields.tcp_dst ?? fields.udp_dst ?? 0}`;
   const ends = reversed ? `${destination} ${source}` : `${source} ${destination}`;
   return `${zone} ${fields.ip_proto ?? 0} ${ends}`;
 }
@@ -171,8 +172,4 @@ function bigOf(bytes: Uint8Array): bigint {
   let value = 0n;
   for (const byte of bytes) value = value * 256n + BigInt(byte);
   return value;
-}
-
-function numberOf(bytes: Uint8Array): number {
-  return Number(bigOf(bytes));
 }

@@ -1,6 +1,6 @@
 // Promises about who reaches whom, held against the compiled tables. What breaks one is shown by a packet. Pure.
-import { formatIpv4Address } from "../../base/wire/index.js";
 import type { Compiler } from "../compiler.js";
+import { formatIpAddress, type IpAddress, ipv4 } from "../network/ip-address.js";
 import type { PortView } from "../network/views.js";
 import { connections, isProtocol, PROTOCOLS } from "../policy/analysis/connection-set.js";
 import { NAMESPACE_NAME_LABEL, selectsEndpoint } from "../policy/policy-model.js";
@@ -60,20 +60,26 @@ export function breachesOf(
   known: ReadonlySet<string> = new Set(),
 ): Breach[] {
   const breaches: Breach[] = [];
-  for (const { invariant, source, destination, packets } of brokenPairs(compiler, invariants)) {
+  for (const { invariant, source, destination, packets, arrives } of brokenPairs(compiler, invariants)) {
     if (breaches.length >= max) break;
     const ends = { source: machineOf(source), destination: machineOf(destination) };
     if (known.has(breachKey(invariant, source, destination))) continue;
     const packet = packetIn(packets);
+    const addresses = addressesOfBreach(new Reachability(compiler), { source, destination, packet, arrives });
     breaches.push({
       invariant,
       ...ends,
       packet: {
-        sourceAddress: formatIpv4Address(source.addresses[0] ?? 0),
-        destinationAddress: formatIpv4Address(destination.addresses[0] ?? 0),
+        sourceAddress: formatIpAddress(addresses.source),
+        destinationAddress: formatIpAddress(addresses.destination),
         ...packet,
       },
-      reasons: explain(compiler, { source: source.key, destination: destination.key, ...packet }).text,
+      reasons: explain(compiler, {
+        source: source.key,
+        destination: destination.key,
+        addresses,
+        ...packet,
+      }).text,
     });
   }
   return breaches;
@@ -95,6 +101,8 @@ interface WrongPair {
   readonly source: PortView;
   readonly destination: PortView;
   readonly packets: PacketSpace;
+  /** Whether the packets arrive and must not; else they must and do not. */
+  readonly arrives: boolean;
 }
 
 /** Each pair of machines once for an invariant. */
@@ -131,7 +139,7 @@ function* arriving(
           if (machineOf(source) === machineOf(destination)) continue;
           packets ??= intersectionOf(reach.between(source, destination), asked);
           if (isNothing(packets)) break;
-          yield { source, destination, packets };
+          yield { source, destination, packets, arrives: true };
         }
         if (packets !== undefined && isNothing(packets)) break;
       }
@@ -153,11 +161,37 @@ function* missing(
       const common = pairs.find(({ source, destination }) => source.network.key === destination.network.key);
       const shown = common ?? pairs[0];
       if (shown === undefined || machineOf(shown.source) === machineOf(shown.destination)) continue;
-      const arrives = pairs.map(({ source, destination }) => reach.between(source, destination));
+      const arrives = pairs.map(({ source, destination }) => reach.betweenAll(source, destination));
       const packets = differenceOf(asked, arrives.reduce(unionOf, NO_PACKETS));
-      if (!isNothing(packets)) yield { ...shown, packets };
+      if (!isNothing(packets)) yield { ...shown, packets, arrives: false };
     }
   }
+}
+
+/** Addresses with which the packet does what it must not; those that the machines have first when no network joins them. */
+function addressesOfBreach(
+  reach: Reachability,
+  breach: {
+    readonly source: PortView;
+    readonly destination: PortView;
+    readonly packet: ReturnType<typeof packetIn>;
+    readonly arrives: boolean;
+  },
+): { readonly source: IpAddress; readonly destination: IpAddress } {
+  const { source, destination, packet, arrives } = breach;
+  const asked = packet.port === undefined ? OTHER_PACKETS : portPackets(packet.protocol, packet.port);
+  const pair = reach
+    .pairsBetween(source, destination)
+    .find(({ space }) => isNothing(intersectionOf(space, asked)) !== arrives);
+  return pair ?? { source: ipv4(source.addresses[0] ?? 0), destination: ipv4(destination.addresses[0] ?? 0) };
+}
+
+const OTHER_PACKETS: PacketSpace = { connections: NO_PACKETS.connections, others: true };
+
+function portPackets(protocol: string, port: number): PacketSpace {
+  return isProtocol(protocol)
+    ? { connections: connections(protocol, { first: port, last: port }), others: false }
+    : OTHER_PACKETS;
 }
 
 function grouped(ports: readonly PortView[], keyOf: (port: PortView) => string): PortView[][] {

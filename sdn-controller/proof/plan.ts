@@ -2,7 +2,7 @@
 // computed from compiled tables, those that are in force and those that the change would give. Pure.
 import type { Compiler } from "../compiler.js";
 import type { InventoryChange } from "../inputs.js";
-import type { PortView } from "../network/views.js";
+import { hasIpv6, type PortView } from "../network/views.js";
 import { differenceOf, formatPackets, isNothing, NO_PACKETS, type PacketSpace } from "./packet-space.js";
 import { Reachability } from "./reachability.js";
 
@@ -45,11 +45,10 @@ export function comparePlan(before: Compiler, after: Compiler): Plan {
     for (const to of groups) {
       const pair = [from[0], to.find((end) => end !== from[0])] as const;
       if (pair[0] === undefined || pair[1] === undefined) continue;
-      const was = between(sides.before, pair[0].before, pair[1].before);
-      const will = between(sides.after, pair[0].after, pair[1].after);
-      const [more, less] = [differenceOf(will, was), differenceOf(was, will)];
-      if (!isNothing(more)) gained.push(...linesOf(from, to, formatPackets(more)));
-      if (!isNothing(less)) lost.push(...linesOf(from, to, formatPackets(less)));
+      const [before4, before6] = spacesOf(sides.before, pair[0].before, pair[1].before);
+      const [after4, after6] = spacesOf(sides.after, pair[0].after, pair[1].after);
+      gained.push(...differences(from, to, [differenceOf(after4, before4), differenceOf(after6, before6)]));
+      lost.push(...differences(from, to, [differenceOf(before4, after4), differenceOf(before6, after6)]));
     }
   }
   return { gained: gained.sort(compareLines), lost: lost.sort(compareLines) };
@@ -62,12 +61,30 @@ interface End {
   readonly after: PortView | undefined;
 }
 
-function between(
+/** Over IPv4 and over IPv6. */
+function spacesOf(
   reach: Reachability,
   source: PortView | undefined,
   destination: PortView | undefined,
-): PacketSpace {
-  return source === undefined || destination === undefined ? NO_PACKETS : reach.between(source, destination);
+): [PacketSpace, PacketSpace] {
+  if (source === undefined || destination === undefined) return [NO_PACKETS, NO_PACKETS];
+  return [reach.between(source, destination, 4), reach.between(source, destination, 6)];
+}
+
+/** One line for each pair where both families differ in the same, or there is no IPv6; else one for each family. */
+function differences(
+  from: readonly End[],
+  to: readonly End[],
+  [four, six]: readonly [PacketSpace, PacketSpace],
+): PlanLine[] {
+  const texts = [four, six].map((space) => (isNothing(space) ? undefined : formatPackets(space)));
+  const speaksIpv6 = [...from, ...to].some(({ before, after }) =>
+    [before, after].some((port) => port !== undefined && hasIpv6(port.network)),
+  );
+  if (texts[0] === texts[1] || !speaksIpv6) return texts[0] === undefined ? [] : linesOf(from, to, texts[0]);
+  return texts.flatMap((text, i) =>
+    text === undefined ? [] : linesOf(from, to, `${text} over IPv${i === 0 ? 4 : 6}`),
+  );
 }
 
 /** Ports that neither side can tell apart are one group, so that a change costs pairs of groups, not of ports. */

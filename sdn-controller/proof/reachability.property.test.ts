@@ -1,6 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 
+import { type IpAddress, tryParseIpAddress } from "../network/ip-address.js";
 import type { PortView } from "../network/views.js";
 import type { Flow } from "../pipeline/flow.js";
 import type { Protocol } from "../policy/analysis/connection-set.js";
@@ -8,9 +9,9 @@ import { judge } from "../policy/oracle.js";
 import { verdictOf } from "../policy/verdict.js";
 import { adminPolicies, namespaceLabels, pods, policies } from "../testing/arbitraries.js";
 import { policyChange } from "../testing/shop.js";
-import { createWorld } from "../testing/world.js";
+import { createWorld, worldAddress, worldEnds } from "../testing/world.js";
 import { type Fields, FlowModel } from "./flow-model.js";
-import type { PacketSpace } from "./packet-space.js";
+import { NO_PACKETS, type PacketSpace } from "./packet-space.js";
 import { comparePlan, planOf } from "./plan.js";
 import { Reachability } from "./reachability.js";
 
@@ -25,6 +26,7 @@ const probes = fc.array(
   fc.record({
     source: fc.nat(4),
     destination: fc.nat(4),
+    family: fc.constantFrom(4 as const, 6 as const),
     protocol: fc.constantFrom("TCP", "UDP", "SCTP", "ICMP"),
     port: fc.constantFrom(1, 2, 5, 8, 12, 13, 21, 22, 65535),
   }),
@@ -40,22 +42,35 @@ describe("Reachability", () => {
         const compiler = createWorld(all, admin, space, names);
         const reach = new Reachability(compiler);
         const flows = [...compiler.flows.keys()].map((key) => compiler.flows.flow(key) as Flow);
-        for (const { source, destination, protocol, port } of asked) {
+        for (const { source, destination, family, protocol, port } of asked) {
           const [i, j] = [source % vms.length, destination % vms.length];
           if (i === j) continue;
           const [from, to] = [i, j].map((k) => compiler.inventory.port(`red/p${k}`)) as [PortView, PortView];
-          const end = (k: number) => ({ address: `10.0.0.${k + 10}`, pod: space[k] as (typeof space)[0] });
+          const end = (k: number) => ({
+            address: worldAddress(k, family),
+            pod: space[k] as (typeof space)[0],
+          });
           const numbered = protocol === "ICMP" ? {} : { port };
           const connection = { source: end(i), destination: end(j), protocol, ...numbered };
           const expected = judge(all, (name) => names[name] ?? {}, connection, admin).allowed;
-          expect(has(reach.between(from, to), protocol, port)).toBe(expected);
-          const ruled = (view: PortView) => ({
+          const addressed = (k: number) => tryParseIpAddress(worldAddress(k, family)) as IpAddress;
+          const pair = reach
+            .pairsBetween(from, to)
+            .find(
+              (each) =>
+                each.source.value === addressed(i).value && each.destination.value === addressed(j).value,
+            );
+          expect(has(pair?.space ?? NO_PACKETS, protocol, port)).toBe(expected);
+          const any = has(reach.between(from, to, family), protocol, port);
+          expect(expected && !any).toBe(false);
+          if (family === 4) expect(any).toBe(expected);
+          const ruled = (view: PortView, k: number) => ({
             identity: compiler.policies.identityOf(view.key)?.number ?? 0,
-            address: view.addresses[0] as number,
+            address: addressed(k),
           });
           const verdict = verdictOf(compiler.policies, {
-            source: ruled(from),
-            destination: ruled(to),
+            source: ruled(from, i),
+            destination: ruled(to, j),
             protocol: NUMBERS[protocol] as number,
             ...numbered,
           });
@@ -65,10 +80,8 @@ describe("Reachability", () => {
             in_port: i + 1,
             eth_src: from.mac,
             eth_dst: to.mac,
-            eth_type: 0x0800,
-            ipv4_src: from.addresses[0] as number,
-            ipv4_dst: to.addresses[0] as number,
-            ip_proto: NUMBERS[protocol] as number,
+            ...worldEnds(i, j, family),
+            ip_proto: protocol === "ICMP" && family === 6 ? 58 : (NUMBERS[protocol] as number),
             ...(protocol === "ICMP" ? {} : { [`${word}_dst`]: port, [`${word}_src`]: 50_000 }),
           };
           expect(new FlowModel(flows).run(packet).outputs.length > 0).toBe(expected);

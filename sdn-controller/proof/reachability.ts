@@ -4,7 +4,8 @@
 import { assert } from "../../base/assert/index.js";
 import type { OxmFieldName } from "../../base/openflow/index.js";
 import type { Compiler } from "../compiler.js";
-import type { PortView } from "../network/views.js";
+import { ADDRESS_BITS, type IpAddress, type IpFamily } from "../network/ip-address.js";
+import { addressesOf, type PortView } from "../network/views.js";
 import type { Flow } from "../pipeline/flow.js";
 import { TABLES, type TableName } from "../pipeline/tables.js";
 import { connections, NO_CONNECTIONS, type Protocol } from "../policy/analysis/connection-set.js";
@@ -20,7 +21,16 @@ import {
 
 const POLICY_TABLES: readonly TableName[] = ["admin-egress", "egress", "admin-ingress", "ingress"];
 /** Fields that are the same for all packets of a pair. */
-const CONCRETE: readonly OxmFieldName[] = ["reg2", "reg3", "reg6", "eth_type", "ipv4_src", "ipv4_dst"];
+const CONCRETE: readonly OxmFieldName[] = [
+  "reg2",
+  "reg3",
+  "reg6",
+  "eth_type",
+  "ipv4_src",
+  "ipv4_dst",
+  "ipv6_src",
+  "ipv6_dst",
+];
 const PORT_PROTOCOL: Partial<Record<OxmFieldName, Protocol>> = {
   tcp_dst: "TCP",
   udp_dst: "UDP",
@@ -31,7 +41,14 @@ const IP_PROTOCOL = new Map<bigint, Protocol>([
   [17n, "UDP"],
   [132n, "SCTP"],
 ]);
-const ETHERTYPE_IPV4 = 0x0800n;
+const ETHERTYPE: Readonly<Record<IpFamily, bigint>> = { 4: 0x0800n, 6: 0x86ddn };
+/** Of the fields that hold an address. */
+const FAMILY: Partial<Record<OxmFieldName, IpFamily>> = {
+  ipv4_src: 4,
+  ipv4_dst: 4,
+  ipv6_src: 6,
+  ipv6_dst: 6,
+};
 
 interface TableFlow {
   readonly priority: number;
@@ -45,12 +62,20 @@ interface TableFlow {
   readonly next: TableName | undefined;
 }
 
+/** Addresses that two ports may use towards each other, and what then arrives. */
+export interface AddressPair {
+  readonly source: IpAddress;
+  readonly destination: IpAddress;
+  readonly space: PacketSpace;
+}
+
 type Packet = ReadonlyMap<OxmFieldName, bigint>;
 
 export class Reachability {
   readonly #tables = new Map<TableName, Map<bigint, TableFlow[]>>();
-  readonly #prefixes: readonly { readonly value: bigint; readonly mask: bigint }[];
+  readonly #prefixes: readonly { readonly family: IpFamily; readonly value: bigint; readonly mask: bigint }[];
   readonly #known = new Map<string, PacketSpace>();
+  readonly #spaces = new Map<string, PacketSpace>();
   readonly #classes = new Map<string, string>();
   readonly #merged = new Map<string, readonly TableFlow[]>();
   readonly #compiler: Compiler;
@@ -58,50 +83,90 @@ export class Reachability {
   /** Of the flows as they are now: it does not follow later changes. */
   constructor(compiler: Compiler) {
     this.#compiler = compiler;
-    const prefixes = new Map<string, { value: bigint; mask: bigint }>();
+    const prefixes = new Map<string, { family: IpFamily; value: bigint; mask: bigint }>();
     for (const key of compiler.flows.keys()) {
       const flow = compiler.flows.flow(key);
       if (flow === undefined || !POLICY_TABLES.includes(flow.table)) continue;
       const compact = compactFlow(flow);
       for (const { field, value, mask } of compact.concrete) {
-        if (field !== "ipv4_src" && field !== "ipv4_dst") continue;
-        prefixes.set(`${value}/${mask}`, { value, mask: mask ?? 0xffffffffn });
+        const family = FAMILY[field];
+        if (family === undefined) continue;
+        const whole = (1n << BigInt(ADDRESS_BITS[family])) - 1n;
+        prefixes.set(`${family} ${value}/${mask}`, { family, value, mask: mask ?? whole });
       }
       this.#add(flow.table, compact);
     }
     this.#prefixes = [...prefixes.values()];
   }
 
-  /** What a first packet from one port to the other may be, so that it arrives. */
-  between(source: PortView, destination: PortView): PacketSpace {
-    if (source.network.key !== destination.network.key || source.key === destination.key) return NO_PACKETS;
-    const key = `${this.classOf(source)} ${this.classOf(destination)}`;
-    let space = this.#known.get(key);
+  /** What a first packet from one port to the other may be, so that it arrives, with some of their addresses. */
+  between(source: PortView, destination: PortView, family?: IpFamily): PacketSpace {
+    const key = `${family ?? ""} ${this.classOf(source)} ${this.classOf(destination)}`;
+    let space = source.key === destination.key ? NO_PACKETS : this.#known.get(key);
     if (space === undefined) {
-      const packet = new Map<OxmFieldName, bigint>([
-        ["reg2", BigInt(this.#identity(source))],
-        ["reg3", BigInt(this.#identity(destination))],
-        ["eth_type", ETHERTYPE_IPV4],
-        ["ipv4_src", BigInt(source.addresses[0] ?? 0)],
-        ["ipv4_dst", BigInt(destination.addresses[0] ?? 0)],
-      ]);
-      space = this.#walk("admin-egress", ALL_PACKETS, packet);
+      space = this.pairsBetween(source, destination)
+        .filter((pair) => family === undefined || pair.source.family === family)
+        .reduce((sum, pair) => unionOf(sum, pair.space), NO_PACKETS);
       this.#known.set(key, space);
     }
     return space;
+  }
+
+  /** The same with whichever of their addresses. */
+  betweenAll(source: PortView, destination: PortView): PacketSpace {
+    const [first, ...others] = this.pairsBetween(source, destination);
+    return others.reduce((sum, pair) => intersectionOf(sum, pair.space), first?.space ?? NO_PACKETS);
+  }
+
+  /** The same for each pair of addresses of one family, IPv4 first; empty when nothing ever passes. */
+  pairsBetween(source: PortView, destination: PortView): AddressPair[] {
+    if (source.network.key !== destination.network.key || source.key === destination.key) return [];
+    const [from, to] = [source, destination].map(addressesOf) as [IpAddress[], IpAddress[]];
+    return from.flatMap((one) =>
+      to
+        .filter((other) => other.family === one.family)
+        .map((other) => {
+          const ids = { reg2: this.#identity(source), reg3: this.#identity(destination) };
+          return { source: one, destination: other, space: this.#spaceOf(ids, one, other) };
+        }),
+    );
+  }
+
+  #spaceOf(ids: { reg2: number; reg3: number }, source: IpAddress, destination: IpAddress): PacketSpace {
+    const key = `${ids.reg2} ${ids.reg3} ${this.#inside(source)} ${this.#inside(destination)}`;
+    let space = this.#spaces.get(key);
+    if (space === undefined) {
+      const packet = new Map<OxmFieldName, bigint>([
+        ["reg2", BigInt(ids.reg2)],
+        ["reg3", BigInt(ids.reg3)],
+        ["eth_type", ETHERTYPE[source.family]],
+        [`ipv${source.family}_src`, source.value],
+        [`ipv${source.family}_dst`, destination.value],
+      ]);
+      space = this.#walk("admin-egress", ALL_PACKETS, packet);
+      this.#spaces.set(key, space);
+    }
+    return space;
+  }
+
+  /** The family, and which of the tables' prefixes hold the address. */
+  #inside({ family, value }: IpAddress): string {
+    const bits = this.#prefixes.map((prefix) =>
+      prefix.family === family && (value & prefix.mask) === prefix.value ? "1" : "0",
+    );
+    return `${family}:${bits.join("")}`;
   }
 
   #identity(port: PortView): number {
     return this.#compiler.policies.identityOf(port.key)?.number ?? 0;
   }
 
-  /** The same for ports that the tables cannot tell apart: network, identity, and the prefixes that hold the address. */
+  /** The same for ports that the tables cannot tell apart: network, identity, and the prefixes that hold the addresses. */
   classOf(port: PortView): string {
     let name = this.#classes.get(port.key);
     if (name === undefined) {
-      const address = BigInt(port.addresses[0] ?? 0);
-      const inside = this.#prefixes.map(({ value, mask }) => ((address & mask) === value ? "1" : "0"));
-      name = `${port.network.key} ${this.#identity(port)} ${inside.join("")}`;
+      const inside = new Set(addressesOf(port).map((address) => this.#inside(address)));
+      name = `${port.network.key} ${this.#identity(port)} ${[...inside].sort().join(",")}`;
       this.#classes.set(port.key, name);
     }
     return name;

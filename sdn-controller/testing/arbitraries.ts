@@ -35,10 +35,23 @@ const cidr = fc.constantFrom(
   "10.0.0.4/30",
   "10.0.0.1/32",
   "192.168.0.0/16",
+  "0:0:0:0:0:0:0:0/0",
+  "fd00:0:0:0:0:0:0:0/64",
+  "fd00:0:0:0:0:0:0:a/126",
+  "fd00:0:0:0:0:0:0:b/128",
 );
-const except = fc.array(fc.constantFrom("10.0.0.0/31", "10.0.0.2/32", "10.0.0.6/31", "192.168.1.0/24"), {
-  maxLength: 2,
-});
+const except = fc.array(
+  fc.constantFrom(
+    "10.0.0.0/31",
+    "10.0.0.2/32",
+    "10.0.0.6/31",
+    "192.168.1.0/24",
+    "10.0.0.10/31",
+    "fd00:0:0:0:0:0:0:a/127",
+    "fd00:0:0:0:0:0:0:d/128",
+  ),
+  { maxLength: 2 },
+);
 const peer: fc.Arbitrary<PolicyPeer> = fc.oneof(
   fc.record({ podSelector: selector }),
   fc.record({ namespaceSelector }),

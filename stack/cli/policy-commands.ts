@@ -1,9 +1,9 @@
 // `plinth policy explain A B:port` and `plinth policy drops`: why a connection is allowed or not, and what was dropped.
 import { writeFileSync } from "node:fs";
+import { isIP, isIPv6 } from "node:net";
 import { type Command, InvalidArgumentError } from "commander";
 import { PlinthError } from "../../base/errors/index.js";
 import { callControl } from "../../base/jsonrpc/index.js";
-import { tryParseIpv4Address } from "../../base/wire/index.js";
 import {
   analysis,
   type Explanation,
@@ -24,6 +24,7 @@ import {
 interface ExplainOptions extends ConnectionOptions, OutputOptions {
   readonly tables?: boolean;
   readonly protocol: string;
+  readonly ipv6?: boolean;
   readonly fail?: boolean;
   readonly quiet?: boolean;
 }
@@ -47,6 +48,7 @@ export function register(program: Command): void {
         "Kubernetes documents, by those alone: then workloads and addresses outside are the ends",
     )
     .option("--protocol <protocol>", "TCP, UDP, SCTP or ICMP", "TCP")
+    .option("-6, --ipv6", "by IPv6; so it is, too, when an end is an address of IPv6")
     .option("--fail", "with documents: stop at the first that cannot be read")
     .option("--tables", "say also which flow the first packet meets in each table of the switch")
     .option("-q, --quiet", "with documents: report only errors, no warnings")
@@ -82,7 +84,7 @@ async function explainAction(source: string, target: Target, options: ExplainOpt
     const { items } = await client.list("Port");
     const portsOf = (machine: string): { key: string; network?: string }[] => {
       const [name, space] = machine.split("/").reverse() as [string, string | undefined];
-      const isAddress = tryParseIpv4Address(machine) !== undefined;
+      const isAddress = isIP(machine) !== 0;
       const ports = items.filter((port) =>
         isAddress
           ? port.status?.addresses?.includes(machine)
@@ -107,6 +109,7 @@ async function explainAction(source: string, target: Target, options: ExplainOpt
         source: from.key,
         destination: to.key,
         protocol: options.protocol.toUpperCase(),
+        family: options.ipv6 === true || isIPv6(source) || isIPv6(target.machine) ? 6 : 4,
         ...(port === undefined ? {} : { port }),
       })) as Explanation;
       const network = from.network ?? to.network ?? "outside";

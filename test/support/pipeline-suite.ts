@@ -24,6 +24,7 @@ import {
 import type { SdnController } from "../../sdn-controller/index.js";
 import { bytesOf } from "../../sdn-controller/pipeline/flow.js";
 import { OFPORTS, POLICIES, policyChange, portInput } from "../../sdn-controller/testing/shop.js";
+import { ipv6Suite } from "./ipv6-suite.js";
 import {
   arpFrame,
   arpSender,
@@ -406,6 +407,13 @@ export function pipelineSuite(name: string, open: () => Promise<PipelineBench>):
       const changes = controller.metrics().changes.slice(before);
       expect(changes.filter(({ bundles }) => bundles === 1).length).toBeGreaterThanOrEqual(18);
       expect(controller.metrics()).toMatchObject({ flowsRefused: 0, flowsRepaired: 0, flowsDisagreed: 0 });
+    });
+
+    ipv6Suite({
+      controller: () => bench.controller,
+      inject: (ofport, frame) => bench.inject(ofport, frame),
+      sentBy: (ofport) => bench.sentBy(ofport),
+      ports,
     });
 
     it("counts what it dropped by reason and resource", async () => {

@@ -116,8 +116,10 @@ export class Rewriter {
         this.#put32(headers.l4 + 4, key[K.K_ND_RESERVED]!, headers.l4 + 2);
         return;
       case P.W_ND_OPTION: {
-        if (headers.ndLinkLayer < 0) return;
-        const at = headers.ndLinkLayer - 2;
+        // A solicitation that has become an advertisement has the other's option still; the first one is meant then.
+        const known = headers.ndLinkLayer >= 0;
+        const at = known ? headers.ndLinkLayer - 2 : headers.l4 + 24;
+        if (!known && (headers.l4Protocol !== 58 || at + 8 > headers.end || !this.#isNeighbour())) return;
         const value = ((key[K.K_ND_OPTION]! >>> 24) << 8) | view.getUint8(at + 1);
         this.#put16(at, value, headers.l4 + 2);
         this.reparse(packet);
@@ -140,6 +142,11 @@ export class Rewriter {
       default:
         this.reparse(packet);
     }
+  }
+
+  #isNeighbour(): boolean {
+    const type = this.#view.getUint8(this.#headers.l4);
+    return type === 135 || type === 136;
   }
 
   /** Key and headers anew from the packet's bytes. */

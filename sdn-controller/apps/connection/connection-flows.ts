@@ -8,11 +8,11 @@ import {
   CT_STATE_RPL,
   CT_STATE_TRK,
 } from "../../../base/openflow/index.js";
-import type { LoadBalancerView, NetworkView } from "../../network/views.js";
+import { hasIpv6, type LoadBalancerView, type NetworkView } from "../../network/views.js";
 import { commit, load, loadBits, output, track } from "../../pipeline/actions.js";
 import { buildFlow, type Flow, type MaskedValue } from "../../pipeline/flow.js";
 import { FLAG_EXEMPT, MARK_CUT, MARK_FUNCTION_MASK, MARK_KNOWN } from "../../pipeline/tables.js";
-import { ETHERTYPE_IPV4, IPPROTO_TCP } from "../ethertypes.js";
+import { ETHERTYPE_IPV4, ETHERTYPE_IPV6, IPPROTO_TCP } from "../ethertypes.js";
 
 const PIPELINE = { resource: "Pipeline" } as const;
 const NEW = ctState(CT_STATE_TRK | CT_STATE_NEW);
@@ -20,10 +20,10 @@ const ESTABLISHED = ctState(CT_STATE_TRK | CT_STATE_EST);
 const REPLY = ctState(CT_STATE_TRK | CT_STATE_EST | CT_STATE_RPL);
 const RELATED = ctState(CT_STATE_TRK | CT_STATE_REL);
 const INVALID = ctState(CT_STATE_TRK | CT_STATE_INV);
-const CUT: MaskedValue = { value: MARK_CUT, mask: MARK_CUT };
-const NOT_CUT: MaskedValue = { value: 0, mask: MARK_CUT };
+const CUT = { value: MARK_CUT, mask: MARK_CUT };
+const NOT_CUT = { value: 0, mask: MARK_CUT };
 /** Of a connection that was allowed and committed before, which its first packets do not show otherwise. */
-const KNOWN_NOT_CUT: MaskedValue = { value: MARK_KNOWN, mask: MARK_KNOWN + MARK_CUT };
+const KNOWN_NOT_CUT = { value: MARK_KNOWN, mask: MARK_KNOWN + MARK_CUT };
 const IPV4 = { eth_type: ETHERTYPE_IPV4 } as const;
 
 /**
@@ -72,9 +72,14 @@ export function connectionBaseFlows(): Flow[] {
 
 /** The zone of one segment. */
 export function connectionNetworkFlows(network: NetworkView): Flow[] {
+  const families = hasIpv6(network) ? [ETHERTYPE_IPV4, ETHERTYPE_IPV6] : [ETHERTYPE_IPV4];
+  return families.flatMap((family) => zoneFlows(network, family));
+}
+
+function zoneFlows(network: NetworkView, family: number): Flow[] {
   const origin = { resource: `Network/${network.key}` };
   const zone = network.segmentId;
-  const here = { reg0: zone, ...IPV4 };
+  const here = { reg0: zone, eth_type: family };
   return [
     buildFlow({
       table: "track",

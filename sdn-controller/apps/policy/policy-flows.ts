@@ -10,13 +10,13 @@
 //   800 − …       –                             rules of the baseline
 //   10, 0         on to the next table          not isolated: on to the next table
 import { assert } from "../../../base/assert/index.js";
-import { maskOf } from "../../network/ipv4.js";
+import { ipMaskOf } from "../../network/ip-address.js";
 import { buildFlow, type Flow, type MatchSpec } from "../../pipeline/flow.js";
 import { FLAG_EXEMPT, type TableName } from "../../pipeline/tables.js";
 import type { CompiledRule, RulePeer, RulePorts } from "../../policy/compile.js";
 import { IDENTITY_WORLD } from "../../policy/identity.js";
 import type { Isolation } from "../../policy/policy-set.js";
-import { ETHERTYPE_IPV4, IPPROTO_SCTP, IPPROTO_TCP, IPPROTO_UDP } from "../ethertypes.js";
+import { ETHERTYPE_IPV4, ETHERTYPE_IPV6, IPPROTO_SCTP, IPPROTO_TCP, IPPROTO_UDP } from "../ethertypes.js";
 
 const PRIORITY_EXEMPT = 65535;
 const PRIORITY_ADMIN = 65534;
@@ -84,7 +84,16 @@ export function identityFlows(identity: number, isolation: Isolation): Flow[] {
   ];
 }
 
-export function ruleFlow(rule: CompiledRule): Flow {
+/** One flow for both families where it needs no look at what is inside IP, else one for each. */
+export function ruleFlows(rule: CompiledRule): Flow[] {
+  const { peer, ports } = rule;
+  if (peer.kind === "prefix")
+    return [ruleFlow(rule, peer.prefix.family === 4 ? ETHERTYPE_IPV4 : ETHERTYPE_IPV6)];
+  if (ports === undefined) return [ruleFlow(rule, undefined)];
+  return [ruleFlow(rule, ETHERTYPE_IPV4), ...(rule.ipv6 ? [ruleFlow(rule, ETHERTYPE_IPV6)] : [])];
+}
+
+function ruleFlow(rule: CompiledRule, family: number | undefined): Flow {
   const egress = rule.direction === "Egress";
   const origin = { resource: rule.policy, ruleIndex: rule.ruleIndex };
   const denies = rule.action === "Deny";
@@ -93,7 +102,7 @@ export function ruleFlow(rule: CompiledRule): Flow {
     priority: priorityOf(rule),
     match: {
       [egress ? "reg2" : "reg3"]: rule.subject,
-      eth_type: ETHERTYPE_IPV4,
+      ...(family === undefined ? {} : { eth_type: family }),
       ...peerMatch(rule.peer, egress),
       ...portsMatch(rule.ports),
     },
@@ -123,8 +132,9 @@ function peerMatch(peer: RulePeer, egress: boolean): MatchSpec {
   if (peer.kind === "any") return {};
   const identity = peer.identity === undefined ? {} : { [egress ? "reg3" : "reg2"]: peer.identity };
   if (peer.kind === "identity") return identity;
-  const prefix = { value: peer.prefix.address, mask: maskOf(peer.prefix.length) };
-  return { ...identity, [egress ? "ipv4_dst" : "ipv4_src"]: prefix };
+  const { family, address, length } = peer.prefix;
+  const field = `ipv${family}_${egress ? "dst" : "src"}`;
+  return { ...identity, [field]: { value: address, mask: ipMaskOf(family, length) } };
 }
 
 const PORT_FIELD: Readonly<Record<number, "tcp_dst" | "udp_dst" | "sctp_dst">> = {

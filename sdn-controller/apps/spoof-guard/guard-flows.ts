@@ -6,6 +6,7 @@ import type { LoadBalancerView, PortView } from "../../network/views.js";
 import { buildFlow, type Flow, type FlowSpec, type MatchSpec } from "../../pipeline/flow.js";
 import type { DropReason } from "../../pipeline/tables.js";
 import { ETHERTYPE_ARP, ETHERTYPE_IPV4, ETHERTYPE_IPV6, IPPROTO_UDP } from "../ethertypes.js";
+import { guard6BaseFlows, guard6PortFlows } from "./guard6-flows.js";
 
 const TABLE = "guard";
 const DHCP_SERVER_PORT = 67;
@@ -32,6 +33,7 @@ export function guardBaseFlows(): Flow[] {
       match: {},
       origin: { resource: "Pipeline", reason: "unknown-port" },
     }),
+    ...guard6BaseFlows(),
   ];
 }
 
@@ -58,6 +60,7 @@ export function guardPortFlows(port: PortView, ofport: number): Flow[] {
     ]),
     // An address probe has no sender address yet (RFC 5227, 2.1.1).
     pass(90, { ...own, eth_type: ETHERTYPE_ARP, arp_sha: port.mac, arp_spa: 0, arp_op: ARP_REQUEST }, "arp"),
+    ...guard6PortFlows(port, ofport),
     ...refusals(resource, ofport, port.mac),
   ];
 }
@@ -74,6 +77,12 @@ export function guardFunctionFlows(balancer: LoadBalancerView, ofport: number): 
     ...balancer.network.subnets.map((subnet) =>
       pass(80, { ...own, eth_type: ETHERTYPE_IPV4, ipv4_src: masked(subnet) }, "steer"),
     ),
+    buildFlow({
+      table: TABLE,
+      priority: 50,
+      match: { ...own, eth_type: ETHERTYPE_IPV6 },
+      origin: { resource, reason: "ipv6-not-enabled" },
+    }),
     ...refusals(resource, ofport, balancer.mac),
   ];
 }
@@ -94,7 +103,6 @@ function refusals(resource: string, ofport: number, mac: number): Flow[] {
   return [
     drop(50, { ...own, eth_type: ETHERTYPE_IPV4 }, "spoofed-ip"),
     drop(50, { ...own, eth_type: ETHERTYPE_ARP }, "spoofed-arp"),
-    drop(50, { ...own, eth_type: ETHERTYPE_IPV6 }, "ipv6-not-enabled"),
     drop(40, own, "unsupported-ethertype"),
     drop(30, { in_port: ofport }, "spoofed-mac"),
   ];

@@ -1,4 +1,4 @@
-// Resources as the SDN controller wants to be told them. Pure. IPv6 waits for its policies: those subnets are left out.
+// Resources as the SDN controller wants to be told them. Pure.
 import type {
   InventoryChange,
   LoadBalancerInput,
@@ -39,9 +39,9 @@ export function networkInput(network: Network): Change<"Network"> {
   const value: NetworkInput = {
     ...nameOf(network),
     vlan: spec.vlan,
-    subnets: spec.subnets.filter(isIpv4),
+    subnets: spec.subnets,
     mtu: spec.mtu,
-    dnsServers: (spec.dnsServers ?? []).filter(isIpv4),
+    dnsServers: spec.dnsServers ?? [],
     ...(spec.gateway !== undefined && isIpv4(spec.gateway) ? { gateway: spec.gateway } : {}),
     ...(status?.segmentId === undefined ? {} : { segmentId: status.segmentId }),
   };

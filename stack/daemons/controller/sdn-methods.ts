@@ -1,8 +1,8 @@
 // What the controller's control socket says of networking: the SDN controller's figures, and why a connection is
 // allowed or not. Params come from outside and are checked here.
+import { isIP } from "node:net";
 import { PlinthError } from "../../../base/errors/index.js";
 import type { ControlMethod } from "../../../base/jsonrpc/index.js";
-import { tryParseIpv4Address } from "../../../base/wire/index.js";
 import type { ExplainQuestion, SdnController } from "../../../sdn-controller/index.js";
 import { admit } from "../../api/index.js";
 import { type ApiObject, findKind, type ObjectMeta, type ResourceKind } from "../../resources/index.js";
@@ -13,7 +13,7 @@ type Params = Readonly<Record<string, unknown>>;
 const PROTOCOLS = ["TCP", "UDP", "SCTP", "ICMP"] as const;
 
 /**
- * `sdn.metrics` {}, `sdn.explain` {source, destination, protocol?, port?} with ends as "namespace/port" or address, `sdn.reachable`
+ * `sdn.metrics` {}, `sdn.explain` {source, destination, protocol?, port?, family?} with ends as "namespace/port" or address, `sdn.reachable`
  * {}: all pairs of machines with what may pass, and `sdn.plan` {objects}: what storing these objects would do to reachability.
  */
 export function sdnMethods(
@@ -61,8 +61,9 @@ function parseObject(document: unknown): { kind: ResourceKind; admitted: ApiObje
 function parseQuestion(params: Params): ExplainQuestion {
   const protocol = PROTOCOLS.find((each) => each === (params["protocol"] ?? "TCP"));
   if (protocol === undefined) throw invalid("protocol", `one of ${PROTOCOLS.join(", ")}`);
-  const ends = { source: end(params, "source"), destination: end(params, "destination"), protocol };
-  const { port } = params;
+  const { port, family = 4 } = params;
+  if (family !== 4 && family !== 6) throw invalid("family", "4 or 6");
+  const ends: ExplainQuestion = { source: end(params, "source"), destination: end(params, "destination"), protocol, family };
   if (protocol === "ICMP") return ends;
   if (typeof port !== "number" || !Number.isInteger(port) || port < 1 || port > 65_535)
     throw invalid("port", "a number from 1 to 65535");
@@ -71,11 +72,8 @@ function parseQuestion(params: Params): ExplainQuestion {
 
 function end(params: Params, field: string): string {
   const value = params[field];
-  if (
-    typeof value !== "string" ||
-    (!/^[^/]+\/[^/]+$/.test(value) && tryParseIpv4Address(value) === undefined)
-  )
-    throw invalid(field, '"namespace/port" or an IPv4 address');
+  if (typeof value !== "string" || (!/^[^/]+\/[^/]+$/.test(value) && isIP(value) === 0))
+    throw invalid(field, '"namespace/port" or an address');
   return value;
 }
 
