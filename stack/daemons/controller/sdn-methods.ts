@@ -63,7 +63,12 @@ function parseQuestion(params: Params): ExplainQuestion {
   if (protocol === undefined) throw invalid("protocol", `one of ${PROTOCOLS.join(", ")}`);
   const { port, family = 4 } = params;
   if (family !== 4 && family !== 6) throw invalid("family", "4 or 6");
-  const ends: ExplainQuestion = { source: end(params, "source"), destination: end(params, "destination"), protocol, family };
+  const ends: ExplainQuestion = {
+    source: end(params, "source"),
+    destination: end(params, "destination"),
+    protocol,
+    family,
+  };
   if (protocol === "ICMP") return ends;
   if (typeof port !== "number" || !Number.isInteger(port) || port < 1 || port > 65_535)
     throw invalid("port", "a number from 1 to 65535");

@@ -70,8 +70,9 @@ describe("SdnPart", () => {
       spec: { virtualMachine: "web1" },
     });
     await eventually("Network", "front", (network) => network.status?.segmentId === 10);
-    const port = await eventually("Port", "web1-eth0", (it) => it.status?.addresses?.length === 1);
-    expect(port.status?.addresses).toEqual(["10.10.0.2"]);
+    const port = await eventually("Port", "web1-eth0", (it) => it.status?.addresses?.length === 2);
+    expect(port.status?.addresses?.[0]).toBe("10.10.0.2");
+    expect(port.status?.addresses?.[1]).toMatch(/^fd00:1::50:.*ff:fe/);
     expect(port.status?.macAddress).toMatch(/^02:50:/);
     await client.create("NetworkFunction", {
       metadata: metadata("web"),
@@ -119,9 +120,9 @@ describe("SdnPart", () => {
       spec: { vlan: 10, subnets: ["10.10.0.0/24"] },
     });
     await client.create("Port", { metadata: metadata("a"), spec: { network: "front" } });
-    const port = await eventually("Port", "a", (it) => it.status?.addresses?.length === 1);
+    const port = await eventually("Port", "a", (it) => it.status?.addresses?.length === 2);
     await client.create("Port", { metadata: metadata("b"), spec: { network: "front" } });
-    await eventually("Port", "b", (it) => it.status?.addresses?.length === 1);
+    await eventually("Port", "b", (it) => it.status?.addresses?.length === 2);
     const again = await client.get("Port", { namespace: "shop", name: "a" });
     expect(again?.metadata.resourceVersion).toBe(port.metadata.resourceVersion);
   });
