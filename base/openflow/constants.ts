@@ -85,6 +85,9 @@ export const OFPG_ANY = 0xffffffff;
 
 // Meters (7.3.4.4)
 export const OFPM_MAX = 0xffff0000;
+/** Virtual meters: of packets that a slow path handles, and of what controllers are told. */
+export const OFPM_SLOWPATH = 0xfffffffd;
+export const OFPM_CONTROLLER = 0xfffffffe;
 export const OFPM_ALL = 0xffffffff;
 
 // Queues (7.2.2)

@@ -2,6 +2,9 @@
 // Source: ONF extension 230; ovs-ofctl(8) and ovs-fields(7) for the meaning of Nicira's. On the wire each is an
 // experimenter (1.0: vendor) message; see extension-wire.ts.
 
+import type { Continuation } from "./continuation.js";
+import type { PacketIn } from "./messages.js";
+
 interface Base<T extends string> {
   readonly type: T;
   readonly xid: number;
@@ -70,9 +73,12 @@ export interface SetAsyncProperties extends Base<"set_async_properties"> {
 /** Asks nothing any more: time-outs of flows are always up to date. */
 export interface FlowAge extends Base<"flow_age"> {}
 
-/** Asks for a packet to go on whose processing was paused. */
-export interface Resume extends Base<"resume"> {
-  readonly data: Uint8Array;
+/** Asks for a packet to go on whose processing was paused. Packet and pipeline fields may have been changed. */
+export interface Resume
+  extends Base<"resume">,
+    Pick<PacketIn, "data" | "tableId" | "cookie" | "reason" | "match"> {
+  /** As it came with the packet-in. */
+  readonly continuation: Continuation;
 }
 
 /** Ends a flow monitor (OpenFlow 1.0). */

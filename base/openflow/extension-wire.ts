@@ -15,8 +15,10 @@ import { NXT, readNiciraMessage, writeNiciraMessage } from "./nicira-messages-wi
 import {
   readNiciraPacketIn,
   readNiciraPacketIn2,
+  readResume,
   writeNiciraPacketIn,
   writeNiciraPacketIn2,
+  writeResume,
 } from "./nicira-packet-in-wire.js";
 import * as flow10 from "./v10/flow-wire.js";
 import { OFP10_VERSION } from "./v10/numbers.js";
@@ -72,6 +74,8 @@ function readKnown(
       return readNiciraPacketIn(reader, xid);
     case NXT.packet_in2:
       return readNiciraPacketIn2(reader, xid);
+    case NXT.resume:
+      return readResume(reader, xid);
     default:
       return readNiciraMessage(reader, xid, expType);
   }
@@ -107,6 +111,10 @@ export function writeExtension(writer: Writer, message: OpenFlowMessage, dialect
       writer.u32(NX_EXPERIMENTER).u32(message.encoding === "nxm2" ? NXT.packet_in2 : NXT.packet_in);
       if (message.encoding === "nxm2") writeNiciraPacketIn2(writer, message);
       else writeNiciraPacketIn(writer, message);
+      return;
+    case "resume":
+      writer.u32(NX_EXPERIMENTER).u32(NXT.resume);
+      writeResume(writer, message);
       return;
     case "flow_monitor_cancel":
     case "flow_monitor_paused":

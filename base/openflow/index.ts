@@ -4,6 +4,7 @@ export * from "./actions.js";
 export { OFPAT } from "./actions-wire.js";
 export { type ChannelOptions, type ChannelOutput, ChannelSession, encodeError } from "./channel-session.js";
 export * from "./constants.js";
+export * from "./continuation.js";
 export * from "./error-codes.js";
 export * from "./extension-messages.js";
 export * from "./flow-monitor.js";

@@ -13,6 +13,7 @@ import type {
   MeterBand,
   PacketInReason,
 } from "./actions.js";
+import type { Continuation } from "./continuation.js";
 import type { ExtensionMessage } from "./extension-messages.js";
 import type { MultipartReplyBody, MultipartRequestBody } from "./multipart.js";
 
@@ -193,6 +194,8 @@ export interface PacketIn extends Base<"packet_in"> {
   readonly data: Uint8Array;
   /** Nicira's format of properties only: what the flow's controller action attached. */
   readonly userdata?: Uint8Array;
+  /** The same only: the packet waits with the controller, and this is how it goes on. */
+  readonly continuation?: Continuation;
   /** One of Nicira's formats; absent = the version's own. */
   readonly encoding?: "nxm" | "nxm2";
 }

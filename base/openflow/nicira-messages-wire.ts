@@ -74,8 +74,6 @@ export function readNiciraMessage(reader: Reader, xid: number, subtype: number):
       return { type: "flow_monitor_paused", xid };
     case NXT.flow_monitor_resumed:
       return { type: "flow_monitor_resumed", xid };
-    case NXT.resume:
-      return { type: "resume", xid, data: reader.rest() };
     default:
       return undefined;
   }
@@ -131,9 +129,6 @@ export function writeNiciraMessage(writer: Writer, message: OpenFlowMessage): vo
         const type = ASYNC_MESSAGES.indexOf(which) * 2 + (asSlave ? 0 : 1);
         writer.u16(type).u16(PROPERTY_SIZE).u32(mask);
       }
-      return;
-    case "resume":
-      writer.put(message.data);
       return;
     default:
   }

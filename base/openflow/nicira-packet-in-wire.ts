@@ -2,6 +2,8 @@
 // Source: layouts as ovs-ofctl prints them. A reader here starts behind the subtype.
 
 import { OFP_NO_BUFFER } from "./constants.js";
+import { readContinuation, readProperties, writeContinuation, writeProperty } from "./continuation-wire.js";
+import type { Resume } from "./extension-messages.js";
 import type { PacketIn } from "./messages.js";
 import { OFPR } from "./nicira-wire.js";
 import { readNxmEntries, readNxmMatch, writeNxmEntries, writeNxmMatch } from "./nxm-match-wire.js";
@@ -17,6 +19,7 @@ const NXPINT_COOKIE = 4;
 const NXPINT_REASON = 5;
 const NXPINT_METADATA = 6;
 const NXPINT_USERDATA = 7;
+const NXPINT_CONTINUATION = 8;
 
 export function readNiciraPacketIn(reader: Reader, xid: number): PacketIn {
   const bufferId = reader.u32("packet_in.buffer_id");
@@ -77,17 +80,7 @@ export function readNiciraPacketIn2(reader: Reader, xid: number): PacketIn {
     data: new Uint8Array(0),
     encoding: "nxm2",
   };
-  while (reader.left > 0) {
-    const at = reader.offset;
-    const type = reader.u16("packet_in2.property");
-    const length = reader.u16("packet_in2.property.length");
-    // The number of what is now the general error for a property of a wrong size.
-    if (length < 4 || length - 4 > reader.left)
-      throw reader.fail("OFPTFFC_BAD_LEN", "packet_in2.property.length", `${length}`, at);
-    const body = reader.within(length - 4, "packet_in2.property");
-    reader.skip(Math.min(reader.left, (8 - (length % 8)) % 8));
-    readProperty(message, type, body);
-  }
+  readProperties(reader, "packet_in2", (type, body) => readProperty(message, type, body));
   if (message.totalLength === 0) message.totalLength = message.data.byteLength;
   return message;
 }
@@ -119,18 +112,16 @@ function readProperty(message: Mutable<PacketIn>, type: number, body: Reader): v
     case NXPINT_USERDATA:
       message.userdata = body.rest();
       return;
+    case NXPINT_CONTINUATION:
+      body.skip(4);
+      message.continuation = readContinuation(body);
+      return;
     default: // Other ends may know more.
   }
 }
 
 export function writeNiciraPacketIn2(writer: Writer, message: PacketIn): void {
-  const property = (type: number, write: () => void): void => {
-    const start = writer.size;
-    writer.u16(type).u16(0);
-    write();
-    writer.setLength(start + 2, start);
-    writer.align8(start);
-  };
+  const property = (type: number, write: () => void): void => writeProperty(writer, type, write);
   property(NXPINT_PACKET, () => writer.put(message.data));
   if (message.totalLength !== message.data.byteLength)
     property(NXPINT_FULL_LEN, () => writer.u32(message.totalLength));
@@ -139,6 +130,26 @@ export function writeNiciraPacketIn2(writer: Writer, message: PacketIn): void {
   if (message.cookie !== NO_COOKIE) property(NXPINT_COOKIE, () => writer.zero(4).u64(message.cookie));
   property(NXPINT_REASON, () => writer.u8(OFPR[message.reason]));
   property(NXPINT_METADATA, () => writeNxmEntries(writer, message.match));
-  const { userdata } = message;
+  const { continuation, userdata } = message;
+  if (continuation !== undefined)
+    property(NXPINT_CONTINUATION, () => {
+      writer.zero(4);
+      writeContinuation(writer, continuation);
+    });
   if (userdata !== undefined) property(NXPINT_USERDATA, () => writer.put(userdata));
+}
+
+// --- NXT_RESUME: the same properties, on their way back
+
+export function readResume(reader: Reader, xid: number): Resume {
+  const { data, tableId, cookie, reason, match, continuation } = readNiciraPacketIn2(reader, xid);
+  if (continuation === undefined)
+    throw reader.fail("NXR_STALE", "resume.continuation", "is not there: nothing was paused");
+  return { type: "resume", xid, data, tableId, cookie, reason, match, continuation };
+}
+
+export function writeResume(writer: Writer, { xid, ...message }: Resume): void {
+  const { data } = message;
+  const rest = { bufferId: OFP_NO_BUFFER, totalLength: data.byteLength } as const;
+  writeNiciraPacketIn2(writer, { ...message, ...rest, xid, type: "packet_in" });
 }

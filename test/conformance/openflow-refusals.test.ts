@@ -94,9 +94,6 @@ const DIFFERENT: Readonly<Record<string, readonly [ours: string, real: string]>>
   "group delete with buckets": ["ok", "OFPGMFC_INVALID_GROUP"],
   "meter flags 0": ["ok", "OFPMMFC_BAD_FLAGS"],
   "meter no bands": ["ok", "OFPMMFC_OUT_OF_BANDS"],
-  // Virtual meters.
-  "meter add controller": ["OFPMMFC_INVALID_METER", "ok"],
-  "meter add slowpath": ["OFPMMFC_INVALID_METER", "ok"],
 };
 
 const CLEAN = [flowMod({ command: 3, table: 255 }), groupMod(2, 0, 0xfffffffc), meterMod(2, 0, 0xffffffff)];

@@ -44,8 +44,7 @@ export class FlowTableSwitch implements FakeSwitchTables {
         throw new Error("the pipeline never floods");
       },
       normal: () => -1,
-      controller: (packet, _key, _length, _reason, _id, tableId, flow) =>
-        this.#packetIn(packet, tableId, flow),
+      controller: (packet, _key, { tableId, flow }) => this.#packetIn(packet, tableId, flow),
       wantsMisses: false,
       miss: () => undefined,
       isLive: () => true,

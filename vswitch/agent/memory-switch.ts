@@ -263,6 +263,8 @@ export class MemorySwitch implements SwitchModel {
         throw new Refused("OFPMMFC_OUT_OF_METERS");
       case "port_mod":
         throw new Refused("OFPPMFC_BAD_PORT");
+      case "resume":
+        throw new Refused("NXR_NOT_SUPPORTED");
     }
   }
 

@@ -31,9 +31,6 @@ export function answerNicira(
     case "flow_mod_table_id": // The session has done it.
     case "flow_age":
       return [];
-    case "resume":
-      // No packet is ever paused: packet-ins carry no continuation.
-      return "NXR_NOT_SUPPORTED";
     default:
       return undefined;
   }

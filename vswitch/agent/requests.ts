@@ -60,6 +60,7 @@ export function isChange(message: OpenFlowMessage): message is SwitchChange {
     case "meter_mod":
     case "port_mod":
     case "packet_out":
+    case "resume":
       return true;
     default:
       return false;

@@ -30,6 +30,7 @@ import type {
   PortStats,
   PortStatus,
   QueueStats,
+  Resume,
   SwitchDescription,
   TableFeatures,
   TableStats,
@@ -39,7 +40,7 @@ import type { ConnectionFilter } from "../conntrack/index.js";
 import type { FlowChange } from "../flow/index.js";
 
 /** A message that changes the switch, or sends a packet through it in order with the changes. */
-export type SwitchChange = FlowMod | GroupMod | MeterMod | PortMod | PacketOut;
+export type SwitchChange = FlowMod | GroupMod | MeterMod | PortMod | PacketOut | Resume;
 
 /** Refused, with the error to answer. Nothing of the change was applied. */
 export interface ChangeRefusal {

@@ -25,7 +25,7 @@ export function applyAtomically(
     bridge.rollBack();
     return refusal;
   }
-  if (changes.some((change) => change.type === "packet_out")) {
+  if (changes.some(({ type }) => type === "packet_out" || type === "resume")) {
     bridge.rollBack();
     bridge.begin();
     for (const change of changes) {
@@ -46,6 +46,7 @@ function firstRefusal(
   for (const [index, change] of changes.entries()) {
     const refusal = attempt(() => {
       if (change.type === "packet_out") bridge.checkPacketOut(change);
+      else if (change.type === "resume") bridge.checkResume(change);
       else bridge.change(change, nowMs, origin);
     });
     if (refusal !== undefined) return { index, ...refusal };

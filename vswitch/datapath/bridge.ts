@@ -9,16 +9,20 @@ import {
   OFP_NO_BUFFER,
   OFPC_FRAG_REASM,
   OFPCML_NO_BUFFER,
+  OFPM_CONTROLLER,
   OFPP_LOCAL,
   OFPPC_PORT_DOWN,
   type PacketOut,
   type PortMod,
   type PortStatusReason,
+  type Resume,
 } from "../../base/openflow/index.js";
 import { type Batch, forEachWireFrame, type PacketPool } from "../../base/packet/index.js";
 import { IpReassembler } from "../conntrack/index.js";
 import {
   type BurstRunner,
+  type ControllerRequest,
+  DROP_METER,
   DROP_MIRROR_OUTPUT,
   DROP_NO_BUFFER,
   DROP_NO_RECEIVE,
@@ -26,14 +30,15 @@ import {
   DROP_POLICED,
   DROP_REASSEMBLY,
   DROP_TOO_LONG,
-  type Flow,
   FlowTables,
   flowError,
+  METER_DROP,
   type PacketSink,
   Pipeline,
   type Program,
   pipelineMatch,
   REASONS,
+  type Resumption,
   type TraceRequest,
   type TraceRun,
   type Tracker,
@@ -47,7 +52,7 @@ import type { BridgeEvent } from "./events.js";
 import { FlowKeeper } from "./flow-keeper.js";
 import { Forwarding } from "./forwarding.js";
 import { OFPORT_MAX, TABLE_COUNT } from "./limits.js";
-import { compilePacketOut } from "./packet-out.js";
+import { bridgeId, checkResume, compilePacketOut } from "./packet-out.js";
 import { PORT_CONFIG_MASK, PortSlot, type PortSlotOptions } from "./port-slot.js";
 import type { RestoredFlows } from "./requests.js";
 import type { BridgeSettings, PortSettings } from "./settings.js";
@@ -56,7 +61,7 @@ const NOBODY = { origin: 0, xid: 0 } as const;
 const NO_COOKIE = 0xffffffffffffffffn; // cold
 
 /** A change to the bridge, as OpenFlow says it. */
-export type BridgeChange = FlowMod | GroupMod | MeterMod | PortMod | PacketOut;
+export type BridgeChange = FlowMod | GroupMod | MeterMod | PortMod | PacketOut | Resume;
 
 export interface BridgeOptions {
   readonly name: string;
@@ -87,6 +92,7 @@ export class Bridge implements PacketSink {
   readonly #delivery: Delivery;
   readonly #pool: PacketPool;
   readonly #tracker: Tracker;
+  readonly #id: Uint8Array;
   readonly #byNumber: (PortSlot | null)[] = [];
   #reassembler: IpReassembler | null = null;
   #local: PortSlot | null = null;
@@ -98,6 +104,7 @@ export class Bridge implements PacketSink {
 
   constructor(options: BridgeOptions) {
     this.name = options.name;
+    this.#id = bridgeId(options.name);
     this.#pool = options.pool;
     this.#tracker = options.tracker;
     this.news = new BridgeNews(options.emit);
@@ -213,25 +220,23 @@ export class Bridge implements PacketSink {
     return this.slot(port)?.isLive === true;
   }
 
-  controller(
-    packet: number,
-    key: Int32Array,
-    maxLength: number,
-    reason: number,
-    controllerId: number,
-    tableId: number,
-    flow: Flow | null,
-    userdata: Uint8Array | null,
-  ): void {
+  controller(packet: number, key: Int32Array, request: ControllerRequest): void {
+    const { flow, reason, userdata, remainder } = request;
+    const meterId = request.meterId === 0 ? OFPM_CONTROLLER : request.meterId;
+    if (this.tables.meters.measure(meterId, this.#pool.length[packet]!, this.#nowMs) === METER_DROP) {
+      this.pipeline.onlookers.dropOf(packet, DROP_METER);
+      return;
+    }
     const isMiss = flow !== null && flow.priority === 0 && flow.match.length === 0 && reason === 1;
     this.#packetIn(packet, key, {
       reason: REASONS[isMiss ? 0 : reason]!,
-      tableId,
+      tableId: request.tableId,
       cookie: flow === null ? NO_COOKIE : flow.cookie,
-      maxLength,
-      controllerId,
+      maxLength: request.maxLength,
+      controllerId: request.controllerId,
       ...(isMiss ? { miss: "flow" as const } : {}),
       ...(userdata === null ? {} : { userdata }),
+      ...(remainder === null ? {} : { continuation: { ...remainder, bridge: this.#id } }),
     });
   }
 
@@ -282,24 +287,14 @@ export class Bridge implements PacketSink {
 
   #carryOut(change: BridgeChange, nowMs: number): void {
     this.#nowMs = nowMs;
-    switch (change.type) {
-      case "flow_mod":
-        this.tables.applyFlowMod(change, nowMs);
-        return;
-      case "group_mod":
-        this.tables.applyGroupMod(change, nowMs);
-        this.news.tell(change);
-        return;
-      case "meter_mod":
-        this.tables.applyMeterMod(change, nowMs);
-        this.news.tell(change);
-        return;
-      case "port_mod":
-        this.#portMod(change);
-        return;
-      case "packet_out":
-        this.#packetOut(change, nowMs);
-        return;
+    if (change.type === "flow_mod") this.tables.applyFlowMod(change, nowMs);
+    else if (change.type === "packet_out") this.#packetOut(change, nowMs);
+    else if (change.type === "resume") this.#resume(change, nowMs);
+    else if (change.type === "port_mod") this.#portMod(change);
+    else {
+      if (change.type === "group_mod") this.tables.applyGroupMod(change, nowMs);
+      else this.tables.applyMeterMod(change, nowMs);
+      this.news.tell(change);
     }
   }
 
@@ -327,19 +322,35 @@ export class Bridge implements PacketSink {
     }
   }
 
+  #resume(message: Resume, nowMs: number): void {
+    const resumption = this.checkResume(message);
+    const { inPort } = resumption;
+    this.#inject(message.data, inPort, (packet) => this.pipeline.resume(packet, resumption, nowMs));
+  }
+
   #packetOut(message: PacketOut, nowMs: number): void {
     const program = this.checkPacketOut(message);
-    const packet = this.#pool.allocateFrom(message.data);
+    const { inPort } = message;
+    this.#inject(message.data, inPort, (packet) => this.pipeline.execute(packet, inPort, program, nowMs));
+  }
+
+  #inject(data: Uint8Array, inPort: number, run: (packet: number) => void): void {
+    const packet = this.#pool.allocateFrom(data);
     this.forwarding.mirrors?.begin();
-    this.#delivery.fromProtected = this.slot(message.inPort)?.isProtected === true;
+    this.#delivery.fromProtected = this.slot(inPort)?.isProtected === true;
     if (packet < 0) this.pipeline.onlookers.dropOf(-1, DROP_NO_BUFFER);
-    else this.pipeline.execute(packet, message.inPort, program, nowMs);
+    else run(packet);
     this.flush();
   }
 
   /** Its compiled actions; throws as change() does, and sends nothing. */
   checkPacketOut(message: PacketOut): Program {
     return compilePacketOut(message, (id) => this.tables.groups.has(id));
+  }
+
+  /** How the packet goes on; throws as change() does, and sends nothing. */
+  checkResume(message: Resume): Resumption {
+    return checkResume(message, this.#id, (id) => this.tables.groups.has(id));
   }
 
   #portMod(mod: PortMod): void {

@@ -1,7 +1,7 @@
 // The action set of the packet in hand: at most one action per place, executed in order of the places; what sets fields
 // is executed in the order in which it was added, with cumulative effect.
 // Source: ovs-actions(7), Action Sets; OpenFlow 1.3.5, 5.10. Thread: datapath worker. Hot: yes.
-import { OFPP_CONTROLLER } from "../../base/openflow/index.js";
+import { type Action, OFPP_CONTROLLER } from "../../base/openflow/index.js";
 import { OFPP_UNSET } from "./key.js";
 import {
   ACTION_SET_SLOTS,
@@ -61,6 +61,16 @@ export class ActionSet {
   at(slot: number): Program | null {
     for (let i = SLOT_GROUP; i < slot; i++) if (this.#slots[i] !== null) return null;
     return this.#slots[slot]!;
+  }
+
+  /** What is in it, as actions that write-actions would make it of. */
+  actions(): Action[] {
+    const list: Action[] = [];
+    for (let i = this.first; i <= this.last; i++) {
+      if (i === SLOT_SETS) for (let n = 0; n < this.setCount; n++) list.push(...this.#sets[n]!.actions);
+      else if (this.#slots[i] !== null) list.push(...this.#slots[i]!.actions);
+    }
+    return list;
   }
 
   /** What sets fields: number `index` of `setCount`. */

@@ -26,7 +26,8 @@ describe("what is remembered of a frame", () => {
 
   it("goes out of all ports when the frame before was said to come in by one of them", () => {
     const rig = new Rig(3);
-    const comesBy3 = { type: "set_field", ...field("in_port", 3) } as const;
+    const inPort = { field: "in_port", offset: 0, bits: 32 } as const;
+    const comesBy3 = { type: "load", destination: inPort, value: 3n } as const;
     const other = tcpFrame({ source: "10.0.0.1", destination: "10.0.0.9" }, 16);
     rig.flow({ instructions: [apply(output(2), output(3))] });
     rig.flow({

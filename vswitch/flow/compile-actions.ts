@@ -87,7 +87,7 @@ function compileAction(action: Action, assembly: Assembly): void {
   const { code, context, prerequisites } = assembly;
   switch (action.type) {
     case "output":
-      if (action.port === OFPP_CONTROLLER) code.push(P.OP_CONTROLLER, action.maxLength, 1, 0, -1);
+      if (action.port === OFPP_CONTROLLER) code.push(P.OP_CONTROLLER, action.maxLength, 1, 0, -1, 0, 0);
       else {
         requirePort(action.port, context);
         code.push(P.OP_OUTPUT, action.port, action.maxLength);
@@ -265,13 +265,10 @@ function compileSmall(action: SmallAction, { code, prerequisites }: Assembly): v
 }
 
 function compileController(action: ControllerAction, { code, userdata }: Assembly): void {
-  if (action.pause !== undefined)
-    throw flowError("OFPBAC_BAD_ARGUMENT", "controller(pause): this switch does not hold packets back");
-  if (action.meterId !== undefined)
-    throw flowError("OFPBAC_BAD_ARGUMENT", "controller(meter_id): use a meter instruction");
-  const { maxLength, reason, controllerId } = action;
+  const { maxLength, reason, controllerId, meterId = 0 } = action;
   code.push(P.OP_CONTROLLER, maxLength, P.REASONS.indexOf(reason), controllerId);
-  code.push(action.userdata === undefined ? -1 : userdata.length);
+  // A meter that is not there limits nothing, as ovs-actions(7) has it.
+  code.push(action.userdata === undefined ? -1 : userdata.length, meterId, action.pause === true ? 1 : 0);
   if (action.userdata !== undefined) userdata.push(action.userdata);
 }
 

@@ -176,8 +176,7 @@ describe("meters", () => {
         ),
       );
     expect(meter(0)).toBe("OFPMMFC_INVALID_METER");
-    expect(meter(0xfffffffd)).toBe("OFPMMFC_INVALID_METER");
-    expect(meter(0xfffffffe)).toBe("OFPMMFC_INVALID_METER");
+    expect(meter(0xffff0001)).toBe("OFPMMFC_INVALID_METER");
     expect(meter(0xffffffff)).toBe("OFPMMFC_INVALID_METER");
     expect(meter(1)).toBe("accepted");
     rig.flow({ cookie: 9n, instructions: [{ type: "meter", meterId: 1 }, apply(output(2))] });

@@ -33,9 +33,11 @@ export { Headers, KEY_WORDS } from "./key.js";
 export { BANDS_MAX, BUCKETS_MAX, FLOWS_MAX, GROUPS_MAX, METERS_MAX, TABLES } from "./limits.js";
 export { covers, overlaps } from "./masked-key.js";
 export type { InnerTag, MegaflowView } from "./megaflow.js";
+export { METER_DROP } from "./meters.js";
 export { PathCache } from "./path-cache.js";
 export { Pipeline } from "./pipeline.js";
 export type {
+  ControllerRequest,
   PacketSink,
   PacketWatch,
   PipelineObserver,
@@ -51,6 +53,7 @@ export {
   W_SOURCE,
 } from "./program.js";
 export { isSentTo, refersToPort } from "./references.js";
+export { Resumption } from "./resumption.js";
 export { Rewriter } from "./rewrite.js";
 export { runOnKey } from "./run-on-key.js";
 export type { TableSettings } from "./table-settings.js";

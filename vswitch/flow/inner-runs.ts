@@ -7,6 +7,7 @@ import { chooseBucket } from "./group-choice.js";
 import { GROUP_ALL, GROUP_INDIRECT, type GroupBucket } from "./groups.js";
 import type { InHand } from "./in-hand.js";
 import { NESTING_MAX, STEPS_MAX } from "./limits.js";
+import type { Pauses } from "./pauses.js";
 import type { PacketSink } from "./pipeline-modules.js";
 import { type Program, SLOT_GROUP, SLOT_SETS } from "./program.js";
 import { SavedStates } from "./saved-states.js";
@@ -21,6 +22,7 @@ export interface InnerRunModules {
   readonly values: ValueOperations;
   readonly execute: (program: Program) => void;
   readonly recorder: VerdictRecorder;
+  readonly pauses: Pauses;
 }
 
 export class InnerRuns {
@@ -38,7 +40,7 @@ export class InnerRuns {
    * Sets). What is written meanwhile has no part in it.
    */
   executeSet(): void {
-    const { hand, execute, set: filled } = this.#modules;
+    const { hand, execute, pauses, set: filled } = this.#modules;
     if (filled.last < SLOT_GROUP) {
       filled.clear();
       return;
@@ -56,6 +58,8 @@ export class InnerRuns {
       const program = set.at(slot);
       if (program !== null) execute(program);
     }
+    // Only what sends a packet on can pause it, and it is the last of the set.
+    if (pauses.isUnwinding) pauses.end(null);
     hand.unowned--;
     filled.clear();
   }
@@ -116,7 +120,7 @@ export class InnerRuns {
    * bucket keeps an `exit` to itself.
    */
   isolate(program: Program, clone: boolean): void {
-    const { hand, set, values, execute } = this.#modules;
+    const { hand, set, values, execute, pauses } = this.#modules;
     if (hand.nesting >= NESTING_MAX) {
       hand.drop(D.DROP_NESTING);
       return;
@@ -127,6 +131,7 @@ export class InnerRuns {
     this.#saved.save(hand.nesting++, key, values);
     hand.pool.retain(packet);
     execute(program);
+    if (pauses.isUnwinding) pauses.end(clone ? set : null);
     // What would have followed is not known.
     if (hand.dropped) this.#modules.recorder.giveUp();
     const { exited } = hand;

@@ -26,6 +26,8 @@ export const PATH_CACHE_ENTRIES = 8192;
 export const PATH_LENGTH_MAX = 32;
 /** Actions within actions: clone within clone. */
 export const NESTED_ACTIONS_MAX = 4;
+/** Lists of actions that a paused packet may go on with. */
+export const FRAMES_MAX = 64;
 /** Values on the stack of push and pop. */
 export const STACK_MAX = 64;
 /** Keys in the verdict cache, at first and at most: powers of two, and one a power of four times the other. */

@@ -7,7 +7,9 @@ import {
   type MeterMod,
   type MeterStats,
   OFPM_ALL,
+  OFPM_CONTROLLER,
   OFPM_MAX,
+  OFPM_SLOWPATH,
   OFPMF_BURST,
   OFPMF_KBPS,
   OFPMF_PKTPS,
@@ -154,7 +156,8 @@ export class MeterTable {
 }
 
 function check(mod: MeterMod): void {
-  if (mod.meterId === 0 || mod.meterId > OFPM_MAX)
+  const isVirtual = mod.meterId === OFPM_CONTROLLER || mod.meterId === OFPM_SLOWPATH;
+  if (mod.meterId === 0 || (mod.meterId > OFPM_MAX && !isVirtual))
     throw flowError("OFPMMFC_INVALID_METER", `meter 0x${mod.meterId.toString(16)} cannot be made`); // cold
   const unit = mod.flags & (OFPMF_KBPS | OFPMF_PKTPS);
   if (

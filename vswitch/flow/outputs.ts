@@ -12,7 +12,7 @@ import {
 import * as D from "./drop-reasons.js";
 import type { InHand } from "./in-hand.js";
 import * as K from "./key.js";
-import type { PacketSink, Tracker } from "./pipeline-modules.js";
+import type { PacketSink, Remainder, Tracker } from "./pipeline-modules.js";
 import { REASONS } from "./program.js";
 import { Recirculation } from "./recirculation.js";
 import type { ValueOperations } from "./value-operations.js";
@@ -33,12 +33,21 @@ export class Outputs {
     this.#values = values;
   }
 
-  toController(maxLength: number, reason: number, id: number, userdata: Uint8Array | null): void {
-    const { packet, key, tableId, unowned } = this.#hand;
+  /** `meterId` 0 = that of all controllers. A packet with a `remainder` waits there. */
+  toController(
+    maxLength: number,
+    reason: number,
+    controllerId: number,
+    userdata: Uint8Array | null,
+    meterId = 0,
+    remainder: Remainder | null = null,
+  ): void {
+    const { packet, key, unowned } = this.#hand;
     // 7.4.1: there is no one flow behind a group bucket, an action set or a packet-out; that went through no table.
     const flow = unowned > 0 ? null : this.#hand.flow;
-    const table = tableId === OFPTT_ALL ? 0 : tableId;
-    this.sink.controller(packet, key, maxLength, reason, id, table, flow, userdata);
+    const tableId = this.#hand.tableId === OFPTT_ALL ? 0 : this.#hand.tableId;
+    const told = { tableId, flow, userdata, remainder };
+    this.sink.controller(packet, key, { maxLength, reason, controllerId, meterId, ...told });
   }
 
   /** No flow matches the packet in hand, which ends here. True when a controller is told. */

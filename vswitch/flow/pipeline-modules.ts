@@ -1,5 +1,6 @@
 // What a pipeline is given: where packets go, who tracks connections, and who watches when a packet is traced.
 // Thread: datapath worker.
+import type { Continuation } from "../../base/openflow/index.js";
 import type { PacketPool } from "../../base/packet/index.js";
 import type { CtProgram } from "./ct-program.js";
 import type { DropReason } from "./drop-reasons.js";
@@ -8,6 +9,26 @@ import type { FlowTables } from "./flow-tables.js";
 import type { Group, GroupBucket } from "./groups.js";
 import type { Headers } from "./key.js";
 import type { Program } from "./program.js";
+
+/** What is left to do of a packet; the bridge adds its own name. */
+export type Remainder = Omit<Continuation, "bridge">;
+
+/** What a packet is handed to controllers for. */
+export interface ControllerRequest {
+  readonly maxLength: number;
+  /** Indexes REASONS. */
+  readonly reason: number;
+  readonly controllerId: number;
+  /** Limits how often controllers are told; 0 = the one of all controllers. */
+  readonly meterId: number;
+  readonly tableId: number;
+  /** Null for a packet-out. */
+  readonly flow: Flow | null;
+  /** What the controller action wants to go along, or null. */
+  readonly userdata: Uint8Array | null;
+  /** The packet waits with the controller: what it is to go on with. Null when it does not wait. */
+  readonly remainder: Remainder | null;
+}
 
 /** Where packets go. A sink that keeps a packet retains it. */
 export interface PacketSink {
@@ -20,18 +41,7 @@ export interface PacketSink {
    * with the same addresses and tag would now go there too; −1 otherwise. Of the key, input port and addresses count.
    */
   normal(packet: number, key: Int32Array, headers: Headers): number;
-  /** `reason` indexes REASONS; `flow` is null for a packet-out. */
-  controller(
-    packet: number,
-    key: Int32Array,
-    maxLength: number,
-    reason: number,
-    controllerId: number,
-    tableId: number,
-    flow: Flow | null,
-    /** What the controller action wants to go along, or null. */
-    userdata: Uint8Array | null,
-  ): void;
+  controller(packet: number, key: Int32Array, request: ControllerRequest): void;
   /** Whether miss() is to be called for packets that no flow matches; otherwise they are dropped. */
   readonly wantsMisses: boolean;
   miss(packet: number, key: Int32Array, tableId: number): void;

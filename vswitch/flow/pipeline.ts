@@ -30,14 +30,14 @@ import { Onlookers } from "./onlookers.js";
 import { Outputs } from "./outputs.js";
 import { Path } from "./path.js";
 import { PathCache } from "./path-cache.js";
+import { Pauses } from "./pauses.js";
 import type { PipelineObserver, PipelineOptions, Tracker } from "./pipeline-modules.js";
 import * as P from "./program.js";
+import { RareOperations } from "./rare-operations.js";
+import type { ResumedFrame, Resumption } from "./resumption.js";
 import { setBits } from "./run-on-key.js";
 import { ValueOperations } from "./value-operations.js";
 import { VerdictRecorder } from "./verdict-recorder.js";
-
-const WHOLE_PACKET = 0xffff;
-const TCP_FIN_OR_RST = 5;
 
 export class Pipeline {
   readonly cache: PathCache;
@@ -54,6 +54,8 @@ export class Pipeline {
   readonly #values: ValueOperations;
   readonly #outputs: Outputs;
   readonly #inner: InnerRuns;
+  readonly #rare: RareOperations;
+  readonly #pauses: Pauses;
   readonly #lessons: Lessons;
   readonly #recorder = new VerdictRecorder();
 
@@ -71,6 +73,7 @@ export class Pipeline {
     this.#outputs = new Outputs(this.#hand, options.sink, this.#values);
     this.#headers = new HeaderOperations(this.#hand, this.#outputs);
     this.#lessons = new Lessons(options.tables);
+    this.#pauses = new Pauses(this.#hand, this.#outputs, this.#values);
     this.#inner = new InnerRuns({
       hand: this.#hand,
       tables: options.tables,
@@ -79,6 +82,17 @@ export class Pipeline {
       values: this.#values,
       recorder: this.#recorder,
       execute: (program) => this.#execute(program),
+      pauses: this.#pauses,
+    });
+    this.#rare = new RareOperations({
+      hand: this.#hand,
+      tables: options.tables,
+      outputs: this.#outputs,
+      values: this.#values,
+      lessons: this.#lessons,
+      recorder: this.#recorder,
+      pauses: this.#pauses,
+      clone: (program) => this.#inner.isolate(program, true),
     });
   }
 
@@ -135,10 +149,47 @@ export class Pipeline {
     this.#hand.key[K.K_ACTSET_OUTPUT] = K.OFPP_UNSET;
     this.#execute(program);
     // A resubmit may have written actions.
-    this.#hand.exited = false;
-    if (this.#set.last >= 0 && !this.#hand.dropped) this.#inner.executeSet();
+    this.#executeSet();
     this.#endRun();
     this.#finish();
+  }
+
+  /** Takes a packet that was paused on from where it was. */
+  resume(packet: number, resumption: Resumption, nowMs: number): void {
+    const hand = this.#hand;
+    this.#begin(packet, resumption.inPort, nowMs);
+    this.#path.openUncached();
+    this.#set.clear();
+    hand.runTable = -1;
+    resumption.restore(hand, this.#values, this.#set);
+    const { frames } = resumption;
+    for (let f = 0; f < frames.length && !hand.dropped && !hand.exited; f++) {
+      this.#resumeFrame(frames[f]!, f === frames.length - 1);
+      if (this.#pauses.isUnwinding) this.#pauses.leaveFrames(frames, f + 1);
+    }
+    this.#executeSet();
+    this.#endRun();
+    this.#finish();
+  }
+
+  #resumeFrame({ flow, tableId }: ResumedFrame, isLast: boolean): void {
+    const hand = this.#hand;
+    for (let next: Flow | null = flow, table = tableId; next !== null; ) {
+      table = this.#instructions(next, table);
+      if (table < 0 || hand.dropped) return;
+      next = this.#lookup(table);
+      if (next === null && isLast) this.#outputs.miss();
+    }
+  }
+
+  /** The run through the tables is over. */
+  #executeSet(): void {
+    const hand = this.#hand;
+    hand.exited = false;
+    if (this.#pauses.isUnwinding) {
+      this.#recorder.giveUp();
+      this.#pauses.end(this.#set);
+    } else if (this.#set.last >= 0 && !hand.dropped) this.#inner.executeSet();
   }
 
   #begin(packet: number, inPort: number, nowMs: number): void {
@@ -208,8 +259,7 @@ export class Pipeline {
     }
     if (!this.#path.close(tableId, hand.dropped)) this.#recorder.giveUp();
     const missed = hand.dropped;
-    hand.exited = false;
-    if (!hand.dropped) this.#inner.executeSet();
+    this.#executeSet();
     if (hand.dropped !== missed) this.#recorder.giveUp();
     this.#endRun();
     if (this.#recorder.armed) this.#recorder.onRunEnd();
@@ -233,6 +283,7 @@ export class Pipeline {
     if (program.meterId !== 0 && !this.#meter(program.meterId)) return -1;
     if (program.apply !== null) {
       this.#execute(program.apply);
+      if (this.#pauses.isUnwinding) this.#pauses.leaveInstructions(flow.instructions);
       if (hand.dropped || hand.exited) return -1;
     }
     if (this.#observer !== null) this.#observer.applied(flow);
@@ -330,9 +381,10 @@ export class Pipeline {
         default:
           at =
             code[at]! >= P.OP_OUTPUT_REG || code[at] === P.OP_CONTROLLER
-              ? this.#rare(program, at)
+              ? this.#rare.run(program, at)
               : this.#recordOperation(code, at, this.#headers.run(code, at));
       }
+      if (this.#pauses.isUnwinding) this.#pauses.leaveActions(program, at);
     }
   }
 
@@ -346,68 +398,6 @@ export class Pipeline {
     const { tableId, flow } = this.#hand;
     if (this.#recorder.active) this.#recorder.operation(code, from, to, tableId, flow);
     return to;
-  }
-
-  /** What few flows do. */
-  #rare(program: P.Program, at: number): number {
-    this.#recorder.giveUp();
-    const code = program.code;
-    const hand = this.#hand;
-    const values = this.#values;
-    switch (code[at]) {
-      case P.OP_CONTROLLER: {
-        hand.outputs++;
-        const userdata = code[at + 4]! < 0 ? null : program.userdata[code[at + 4]!]!;
-        this.#outputs.toController(code[at + 1]!, code[at + 2]!, code[at + 3]!, userdata);
-        return at + 5;
-      }
-      case P.OP_OUTPUT_REG: {
-        const end = values.read(code, at + 2);
-        this.#outputs.number(values.scratch[3]!, code[at + 1]!);
-        return end;
-      }
-      case P.OP_OUTPUT_TRUNC:
-        this.#outputs.truncated(code[at + 1]! >>> 0, code[at + 2]!);
-        return at + 3;
-      case P.OP_PUSH:
-        return values.push(code, at);
-      case P.OP_POP:
-        return values.pop(code, at);
-      case P.OP_EXIT:
-        hand.exited = true;
-        return at + 1;
-      case P.OP_MULTIPATH:
-        return values.multipath(code, at);
-      case P.OP_CHECK_LARGER:
-        return values.checkLarger(code, at);
-      case P.OP_BUNDLE:
-        this.#outputs.number(values.member(program, at), WHOLE_PACKET);
-        return at + 5;
-      case P.OP_BUNDLE_LOAD:
-        return values.storeNumber(values.member(program, at), code, at + 5);
-      case P.OP_CLONE:
-        this.#inner.isolate(program.nested[code[at + 1]!]!, true);
-        return at + 2;
-      case P.OP_FIN_TIMEOUT:
-        this.#finTimeout(code[at + 1]!, code[at + 2]!);
-        return at + 3;
-      default:
-        return this.#learn(program, at);
-    }
-  }
-
-  #learn(program: P.Program, at: number): number {
-    const hand = this.#hand;
-    const learn = program.learns[program.code[at + 1]!]!;
-    const learned = this.#observer !== null || this.#lessons.take(learn, hand.key, hand.nowMs);
-    return this.#values.storeNumber(learned ? 1 : 0, program.code, at + 2);
-  }
-
-  #finTimeout(idleSeconds: number, hardSeconds: number): void {
-    const hand = this.#hand;
-    if ((hand.key[K.K_TCP_FLAGS]! & TCP_FIN_OR_RST) === 0) return;
-    if (this.#observer === null && hand.flow !== null)
-      this.#tables.shorten(hand.flow, idleSeconds, hardSeconds);
   }
 
   // --- Meters, resubmit, connection tracking

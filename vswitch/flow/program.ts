@@ -9,7 +9,7 @@ import type { CtProgram } from "./ct-program.js";
 import type { LearnProgram } from "./learn-program.js";
 
 export const OP_OUTPUT = 1; // port, maxLength
-export const OP_CONTROLLER = 2; // maxLength, reason, controllerId, index into userdata or −1
+export const OP_CONTROLLER = 2; // maxLength, reason, controllerId, index into userdata or −1, meterId or 0, 1 = pause
 export const OP_GROUP = 3; // groupId
 export const OP_SET = 4; // writer, count, (word, mask, value)…
 export const OP_MOVE = 5; // writer, count, (fromWord, fromShift, toWord, toShift, bits)…
@@ -74,6 +74,9 @@ export const W_ND_OPTION = 21;
 export const W_IN_PORT = 22;
 /** The whole tag, its presence included: setting that puts a tag on, clearing it takes the tag off. */
 export const W_TCI = 23;
+
+/** Words of an OP_CONTROLLER. */
+export const CONTROLLER_WORDS = 7;
 
 export const REASONS = ["no_match", "action", "invalid_ttl"] as const;
 

@@ -13,7 +13,7 @@ import { GROUP_FF, GROUP_SELECT, type Group, type GroupBucket, NOT_WATCHED } fro
 import * as K from "./key.js";
 import { Megaflow, type MegaflowView } from "./megaflow.js";
 import { Pipeline } from "./pipeline.js";
-import type { PacketSink, PipelineObserver, PipelineOptions } from "./pipeline-modules.js";
+import type { ControllerRequest, PacketSink, PipelineObserver, PipelineOptions } from "./pipeline-modules.js";
 import type { Program } from "./program.js";
 
 /** One step, with the steps that happened inside it. Plain data: posted between threads. */
@@ -395,22 +395,11 @@ class Recorder implements PipelineObserver, PacketSink {
     return -1;
   }
 
-  controller(
-    packet: number,
-    key: Int32Array,
-    maxLength: number,
-    reason: number,
-    controllerId: number,
-    _tableId: number,
-    flow: Flow | null,
-  ): void {
+  controller(packet: number, key: Int32Array, request: ControllerRequest): void {
+    const { maxLength, reason, controllerId, flow } = request;
     this.#run.output.commitKey(key, packet);
-    this.#run.output.controller(
-      maxLength,
-      reason,
-      controllerId,
-      flow === null ? 0xffffffffffffffffn : flow.cookie,
-    );
+    const cookie = flow === null ? 0xffffffffffffffffn : flow.cookie;
+    this.#run.output.controller(maxLength, reason, controllerId, cookie);
   }
 
   get wantsMisses(): boolean {
@@ -418,7 +407,15 @@ class Recorder implements PipelineObserver, PacketSink {
   }
 
   miss(packet: number, key: Int32Array, tableId: number): void {
-    this.controller(packet, key, 0xffff, 0, 0, tableId, null);
+    const nothing = { flow: null, userdata: null, remainder: null } as const;
+    this.controller(packet, key, {
+      maxLength: 0xffff,
+      reason: 0,
+      controllerId: 0,
+      meterId: 0,
+      tableId,
+      ...nothing,
+    });
   }
 
   isLive(port: number): boolean {

@@ -64,6 +64,18 @@ export class ValueOperations {
     return this.store(code, at + 1);
   }
 
+  /** What is on the stack, the lowest first: big-endian, without zeros in front. */
+  stacked(): Uint8Array[] {
+    return Array.from({ length: this.depth }, (_, i) => {
+      const bytes = new Uint8Array(SCRATCH_WORDS * 4);
+      const view = new DataView(bytes.buffer);
+      for (let word = 0; word < SCRATCH_WORDS; word++)
+        view.setInt32(4 * word, this.stack[i * SCRATCH_WORDS + word]!);
+      const first = bytes.findIndex((byte) => byte !== 0);
+      return bytes.slice(first < 0 ? bytes.length - 1 : first);
+    });
+  }
+
   /** OP_MULTIPATH. */
   multipath(code: Int32Array, at: number): number {
     const links = code[at + 4]!;

@@ -1,9 +1,20 @@
 // Arbitrary canonical OpenFlow 1.0 messages for property tests (fast-check); not exported from the folder's door.
 
 import fc from "fast-check";
-import type { Action, Match } from "../actions.js";
+import type { Action, Instruction, Match } from "../actions.js";
 import { OFPFF_RESET_COUNTS, OFPG_ANY, OFPP_ANY } from "../constants.js";
-import { bytes, matchArbitrary, monitorFlags, of, u8, u16, u32, u64 } from "../flow-arbitrary.js";
+import type { Continuation } from "../continuation.js";
+import {
+  actions as actions13,
+  bytes,
+  matchArbitrary,
+  monitorFlags,
+  of,
+  u8,
+  u16,
+  u32,
+  u64,
+} from "../flow-arbitrary.js";
 import type { FlowModCommand, OpenFlowMessage, PortDescription } from "../messages.js";
 import type { FlowStats, MultipartReplyBody, MultipartRequestBody } from "../multipart.js";
 import { Reader } from "../wire.js";
@@ -251,6 +262,24 @@ const packetIn = {
   match: matchNxm,
 };
 
+const continuation: fc.Arbitrary<Continuation> = fc.record({
+  bridge: bytes(16),
+  stack: few(fc.uint8Array({ minLength: 1, maxLength: 16 })),
+  frames: few(
+    fc.record({
+      tableId: u8,
+      cookie: u64,
+      actions: actions13,
+      instructions: fc.constantFrom<Instruction[][]>(
+        [],
+        [{ type: "goto_table", tableId: 3 }],
+        [{ type: "clear_actions" }, { type: "write_metadata", metadata: 1n, mask: 3n }],
+      ),
+    }),
+  ),
+  actionSet: actions13,
+});
+
 /** Nicira's messages that both versions write alike. */
 export const niciraArbitrary: fc.Arbitrary<OpenFlowMessage> = fc.oneof<fc.Arbitrary<OpenFlowMessage>[]>(
   fc.record({
@@ -263,7 +292,16 @@ export const niciraArbitrary: fc.Arbitrary<OpenFlowMessage> = fc.oneof<fc.Arbitr
   fc.record({ type: of("set_packet_in_format"), xid, format: of("standard", "nxm", "nxm2") }),
   fc.record({ type: of("set_controller_id"), xid, controllerId: u16 }),
   fc.record({ type: of("flow_age"), xid }),
-  fc.record({ type: of("resume"), xid, data: blob(20) }),
+  fc.record({
+    type: of("resume"),
+    xid,
+    data: fc.uint8Array({ minLength: 1, maxLength: 60 }),
+    tableId: packetIn.tableId,
+    cookie: packetIn.cookie,
+    reason: packetIn.reason,
+    match: packetIn.match,
+    continuation,
+  }),
   fc.record({ type: of("flow_monitor_cancel"), xid, monitorId: u32 }),
   fc.record({ type: of("flow_monitor_paused", "flow_monitor_resumed"), xid }),
   fc.record({
