@@ -5,6 +5,8 @@ import { defineConfig } from "vitest/config";
 const setupFiles = ["test/support/property-seed.ts"];
 // Files of a suite share a process: to load the modules again for every file took half of the time.
 const shared = { isolate: false } as const;
+/** Two at a time: most of them wait for the programs that they started. */
+const pair = { maxWorkers: 2 } as const;
 const serial = { fileParallelism: false, maxWorkers: 1 } as const;
 
 export default defineConfig({
@@ -44,7 +46,7 @@ export default defineConfig({
           include: ["test/conformance/**/*.test.ts"],
           testTimeout: 120_000,
           hookTimeout: 120_000,
-          ...serial,
+          ...pair,
         },
       },
       {

@@ -7,6 +7,8 @@ import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 
 export const ROOT = dirname(dirname(fileURLToPath(import.meta.url)));
+/** `plinth`, once it is built. */
+export const PROGRAM = join(ROOT, "dist", "bundle", "plinth.js");
 const STAMP = join(ROOT, "node_modules", ".plinth-lock");
 
 /** Throws when this Node or this system cannot run Plinth. */
@@ -36,6 +38,7 @@ export function build(say = console.log, projects = []) {
   say("building");
   const tsc = join(ROOT, "node_modules", "typescript", "bin", "tsc");
   run(process.execPath, [tsc, "-b", ...projects], "the build");
+  run(process.execPath, [join(ROOT, "tools", "bundle.mjs")], "the bundle");
 }
 
 function run(command, args, what) {

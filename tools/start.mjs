@@ -4,10 +4,9 @@
 //   npm start -- --install-only  stop after installing and building
 //   npm start -- --help          every option of `plinth up`
 import { spawn } from "node:child_process";
-import { join } from "node:path";
 import { KERNEL_PACKAGES, START_PROGRAMS } from "./programs/catalogue.mjs";
 import { ensurePackageLists, ensurePrograms } from "./programs/install.mjs";
-import { build, checkPlatform, ensurePackages, ROOT } from "./setup.mjs";
+import { build, checkPlatform, ensurePackages, PROGRAM } from "./setup.mjs";
 
 const args = process.argv.slice(2);
 const say = (text) => console.log(`plinth: ${text}`);
@@ -24,7 +23,7 @@ try {
 }
 if (args.includes("--install-only")) process.exit(0);
 
-const up = spawn(process.execPath, [join(ROOT, "dist", "stack", "cli", "main.js"), "up", ...args], {
+const up = spawn(process.execPath, [PROGRAM, "up", ...args], {
   stdio: "inherit",
 });
 // A terminal's Ctrl-C reaches `plinth up` too; a signal sent to this process alone is passed on.

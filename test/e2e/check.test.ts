@@ -1,11 +1,11 @@
 // The main job as a user runs it: `npm start -- --check`, as root and as a user without any capability.
 import { cpSync, existsSync, mkdirSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { join, relative } from "node:path";
 import { describe, expect, it } from "vitest";
 import { processesMentioning } from "../support/leftovers.js";
 import { needsRoot } from "../support/needs.js";
-import { ROOT, type RunResult, requirePrograms, run } from "../support/run.js";
+import { PLINTH, ROOT, type RunResult, requirePrograms, run } from "../support/run.js";
 
 const DEADLINE_MS = 280_000;
 const NOBODY = 65_534;
@@ -49,7 +49,7 @@ describe("npm start -- --check", () => {
         "--bounding-set=-all",
         "--no-new-privs",
       ];
-      const main = join(home, "plinth", "dist", "stack", "cli", "main.js");
+      const main = join(home, "plinth", relative(ROOT, PLINTH));
       const done = await run("setpriv", [...drop, process.execPath, main, "up", "--check"], {
         cwd: home,
         env: { ...process.env, HOME: home, XDG_CACHE_HOME: join(home, "cache"), XDG_DATA_HOME: home },

@@ -61,9 +61,7 @@ describe("npm start on a fresh machine", needsRoot, () => {
         "ln -sf ../lib/node_modules/npm/bin/npm-cli.js /usr/bin/npm && ln -sf ../lib/node_modules/npm/bin/npx-cli.js /usr/bin/npx";
       const done = await inside(`${link}; cd /plinth && ${npm} start --silent -- --install-only </dev/null`);
       expect(done.code, `${done.stdout}\n${done.stderr}`).toBe(0);
-      const works = await inside(
-        "qemu-system-x86_64 --version && node /plinth/dist/stack/cli/main.js --help",
-      );
+      const works = await inside("qemu-system-x86_64 --version && node /plinth/dist/bundle/plinth.js --help");
       expect(works.code, works.stderr).toBe(0);
       expect(works.stdout).toContain("QEMU emulator version");
       expect(works.stdout).toMatch(/\bup\b.*\bdown\b/s);

@@ -1,14 +1,24 @@
 // Running programs in tests: everything they print, a deadline, and nothing left behind.
 import { type ChildProcess, type SpawnOptions, spawn } from "node:child_process";
-import { accessSync, constants } from "node:fs";
+import { accessSync, constants, readdirSync, statSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 
 /** The repository's root, also when this runs compiled, from dist/. */
 export const ROOT = dirname(dirname(dirname(fileURLToPath(import.meta.url)))).replace(/\/dist$/, "");
 
-/** The compiled `plinth`. */
-export const PLINTH = join(ROOT, "dist", "stack", "cli", "main.js");
+/** The compiled `plinth`: the bundle that users run, or what tsc made since. */
+export const PLINTH = programFile();
+
+function programFile(): string {
+  const [bundle, modules] = [join("bundle", "plinth.js"), join("stack", "cli", "main.js")];
+  const dist = join(ROOT, "dist");
+  const builtMs = readdirSync(join(dist, ".info"))
+    .filter((name) => !/^(?:test|bench|tools)\./.test(name))
+    .map((name) => statSync(join(dist, ".info", name)).mtimeMs);
+  const bundledMs = statSync(join(dist, bundle), { throwIfNoEntry: false })?.mtimeMs ?? 0;
+  return join(dist, bundledMs > Math.max(...builtMs) ? bundle : modules);
+}
 
 export interface RunResult {
   readonly code: number | null;

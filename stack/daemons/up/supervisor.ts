@@ -4,7 +4,6 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { closeSync, mkdirSync, openSync, readFileSync, renameSync, statSync } from "node:fs";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
 import { describeError, PlinthError } from "../../../base/errors/index.js";
 import { callControl, connectJsonRpc } from "../../../base/jsonrpc/index.js";
 import { lockHolder } from "../../../base/linux/index.js";
@@ -256,8 +255,11 @@ async function callDaemon(spec: DaemonSpec, method: string, timeoutMs: number): 
   }
 }
 
+/** The program that runs: `plinth up` has its daemons run what it is itself. */
 function mainScript(): string {
-  return fileURLToPath(new URL("../../cli/main.js", import.meta.url));
+  const script = process.argv[1];
+  if (script === undefined) throw new Error("plinth was started without a file");
+  return script;
 }
 
 function errorLog(logDir: string, name: string): string {

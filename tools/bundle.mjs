@@ -1,0 +1,33 @@
+// Puts what a command line loads into few files, dist/bundle/plinth.js first: half of the time of a short command, and
+// much of a daemon's start, went into finding and opening some thousand modules. Workers stay as tsc made them: their
+// constants, as modules of their own, are folded into the machine code of the data path. Runs after tsc.
+import { readFile } from "node:fs/promises";
+import { join, relative } from "node:path";
+import { rolldown } from "rolldown";
+import { ROOT } from "./setup.mjs";
+
+const DIST = join(ROOT, "dist");
+const BUNDLE = join(DIST, "bundle");
+/** Native code, and what looks for files beside itself. */
+const OUTSIDE = /^(?:koffi|raw-socket|level|classic-level|@node-rs\/.*|pino|fastify)$/;
+
+/** A module that looks for files beside itself finds them beside what it was made of. */
+const placeOfModules = {
+  name: "place-of-modules",
+  async load(id) {
+    if (!id.startsWith(`${DIST}/`)) return null;
+    const code = await readFile(id, "utf8");
+    const place = `new URL(${JSON.stringify(`./${relative(BUNDLE, id)}`)}, import.meta.url).href`;
+    return { code: code.replaceAll("import.meta.url", place) };
+  },
+};
+
+const bundle = await rolldown({
+  input: { plinth: join(DIST, "stack", "cli", "main.js") },
+  platform: "node",
+  external: OUTSIDE,
+  plugins: [placeOfModules],
+  logLevel: "warn",
+});
+await bundle.write({ dir: BUNDLE, format: "esm", cleanDir: true, minify: false });
+await bundle.close();
