@@ -11,13 +11,17 @@
 import { OFP_HEADER_SIZE, OFP13_VERSION, OFPT } from "./constants.js";
 import { experimenterOf, OFP_ERRORS, OFPET_HELLO_FAILED, type OfpErrorName } from "./error-codes.js";
 import { type MessageHeader, parseHeader } from "./message-header.js";
-import { type Dialect, encodeMessage, OPENFLOW_13, parseMessage } from "./message-wire.js";
+import { type AnyDialect, type Dialect, encodeMessage, OPENFLOW_13, parseMessage } from "./message-wire.js";
 import type { Hello, OpenFlowMessage } from "./messages.js";
 import { writeErrorName10 } from "./v10/errors.js";
 import { OFP10_VERSION } from "./v10/numbers.js";
 import { WireError, Writer } from "./wire.js";
 
-export interface ChannelOptions {
+/** Version numbers of those that a switch speaks, or for programs that look at any switch more of them. */
+type AnyVersion = AnyDialect["version"];
+type DialectOf<V extends AnyVersion> = Extract<AnyDialect, { readonly version: V }>;
+
+export interface ChannelOptions<V extends AnyVersion = Dialect["version"]> {
   /** Silence after which an echo request is sent; the same again without an answer closes. 0 = never probe. */
   readonly probeIntervalMs?: number;
   /** How long the peer may take to say hello. */
@@ -28,7 +32,7 @@ export interface ChannelOptions {
    */
   readonly answerMalformed: boolean;
   /** Those that this end speaks; the highest common one is chosen. OpenFlow 1.3 alone when absent. */
-  readonly versions?: readonly Dialect["version"][];
+  readonly versions?: readonly V[];
 }
 
 export type ChannelOutput =
@@ -54,19 +58,20 @@ const DEFAULT_HELLO_TIMEOUT_MS = 10_000;
 
 const EMPTY = new Uint8Array(0);
 
-export class ChannelSession {
+export class ChannelSession<V extends AnyVersion = Dialect["version"]> {
   readonly #probeIntervalMs: number;
   readonly #helloTimeoutMs: number;
   readonly #answerMalformed: boolean;
-  readonly #versions: readonly Dialect["version"][];
-  #dialect: Dialect = OPENFLOW_13;
+  readonly #versions: readonly AnyVersion[];
+  #dialect: AnyDialect = OPENFLOW_13;
   #state: "idle" | "hello_sent" | "established" | "closed" = "idle";
   #pending: Uint8Array = EMPTY;
   #lastReceivedMs = 0;
   #probeSent = false;
+  #peerVersions: readonly number[] | undefined;
   #xid = 0;
 
-  constructor(options: ChannelOptions) {
+  constructor(options: ChannelOptions<V>) {
     this.#probeIntervalMs = options.probeIntervalMs ?? DEFAULT_PROBE_INTERVAL_MS;
     this.#helloTimeoutMs = options.helloTimeoutMs ?? DEFAULT_HELLO_TIMEOUT_MS;
     this.#answerMalformed = options.answerMalformed;
@@ -74,8 +79,13 @@ export class ChannelSession {
   }
 
   /** The version agreed on, and what was arranged beyond it. */
-  get dialect(): Dialect {
-    return this.#dialect;
+  get dialect(): DialectOf<V> {
+    return this.#dialect as DialectOf<V>;
+  }
+
+  /** Those that the peer said it speaks, where none of them is ours. */
+  get peerVersions(): readonly number[] | undefined {
+    return this.#peerVersions;
   }
 
   get isEstablished(): boolean {
@@ -206,6 +216,7 @@ export class ChannelSession {
     }
     const version = this.#commonVersion(message);
     if (version === undefined) {
+      this.#peerVersions = message.versions ?? [message.version];
       const theirs = message.versions?.join(", ") ?? `up to ${message.version}`;
       const ours = this.#versions.map((one) => `${one} (OpenFlow 1.${one - 1})`).join(" and ");
       this.#refuseHello(header, `this end speaks version ${ours}, yours ${theirs}`, outputs);
@@ -217,7 +228,7 @@ export class ChannelSession {
   }
 
   /** With a bitmap the highest common version counts, without one the lower of the two (7.5.1). */
-  #commonVersion(hello: Hello): Dialect["version"] | undefined {
+  #commonVersion(hello: Hello): AnyVersion | undefined {
     const { versions } = hello;
     const lower = Math.min(hello.version, this.#highest());
     const common = this.#versions.filter((version) =>
@@ -256,7 +267,7 @@ export function encodeError(
   error: OfpErrorName,
   xid: number,
   request: Uint8Array,
-  dialect: Dialect = OPENFLOW_13,
+  dialect: AnyDialect = OPENFLOW_13,
 ): Uint8Array {
   const data = request.slice(0, ERROR_QUOTE_SIZE);
   if (dialect.version === OFP10_VERSION) return encodeError10(error, xid, data);

@@ -180,7 +180,8 @@ function checkValue(
 
 /** Reads an ofp_match with its padding. */
 export function readMatch(reader: Reader): Match {
-  if (reader.version === OFP11_VERSION) return readMatch11(reader);
+  // Switches that speak 1.1 may answer with matches of later versions, which tell more.
+  if (reader.version === OFP11_VERSION && !startsWithOxm(reader)) return readMatch11(reader);
   const at = reader.offset;
   if (reader.left < 4) throw reader.fail("OFPBMC_BAD_LEN", "match", `${reader.left} bytes`, at);
   const type = reader.u16("match.type");
@@ -201,6 +202,13 @@ export function readMatch(reader: Reader): Match {
   const match = readOxms(entries);
   reader.skip(padding, "match.padding");
   return match;
+}
+
+function startsWithOxm(reader: Reader): boolean {
+  const at = reader.offset;
+  const isOxm = reader.left >= 4 && reader.u16("match.type") === OFPMT_OXM;
+  reader.offset = at;
+  return isOxm;
 }
 
 /** Reads OXM entries to the reader's end, without the ofp_match frame. */

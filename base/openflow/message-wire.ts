@@ -3,7 +3,7 @@
 // Invariant: parseMessage(encodeMessage(m)) equals m for every canonical m; on any other bytes parseMessage either
 // returns a message or throws a WireError, nothing else.
 
-import { readBundleAdd, readBundleControl } from "./bundle-wire.js";
+import { readBundleAdd, readBundleControl, writeBundleAdd, writeBundleControl } from "./bundle-wire.js";
 import { type CommonType, readCommon, writeCommon } from "./common-wire.js";
 import {
   OFP_HEADER_SIZE,
@@ -14,6 +14,7 @@ import {
   type OFP15_VERSION,
   OFPT,
 } from "./constants.js";
+import type { BundleAdd, BundleControl } from "./extension-messages.js";
 import { DIALECT_13, readExtension, writeExtension } from "./extension-wire.js";
 import * as flow from "./flow-wire.js";
 import * as group from "./group-wire.js";
@@ -135,7 +136,10 @@ function readBody(type: WireType, reader: Reader, { xid, version }: MessageHeade
 /** The bytes of one message. Throws RangeError when it does not fit 65535 bytes (see splitMultipartBody). */
 export function encodeMessage(message: OpenFlowMessage, dialect: AnyDialect = OPENFLOW_13): Uint8Array {
   if (dialect.version === OFP10_VERSION) return encodeMessage10(message, dialect);
-  const writer = new Writer(dialect.version);
+  const { version } = dialect;
+  const writer = new Writer(version);
+  if (version >= OFP14_VERSION && (message.type === "bundle_control" || message.type === "bundle_add"))
+    return encodeBundle(writer, message);
   const type = wireType(message);
   writer
     .u8(message.type === "hello" ? message.version : dialect.version)
@@ -144,6 +148,17 @@ export function encodeMessage(message: OpenFlowMessage, dialect: AnyDialect = OP
     .u32(message.xid);
   if (type === "experimenter") writeExtension(writer, message, DIALECT_13);
   else writeBody(writer, message);
+  writer.setLength(2, 0);
+  return writer.take();
+}
+
+/** From 1.4 on with types of their own. */
+function encodeBundle(writer: Writer, message: BundleControl | BundleAdd): Uint8Array {
+  const isControl = message.type === "bundle_control";
+  writer.u8(writer.version).u8(isControl ? OFPT_BUNDLE_CONTROL : OFPT_BUNDLE_ADD_MESSAGE);
+  writer.u16(0).u32(message.xid);
+  if (isControl) writeBundleControl(writer, message);
+  else writeBundleAdd(writer, message);
   writer.setLength(2, 0);
   return writer.take();
 }

@@ -2,11 +2,14 @@
 // Source: OpenFlow Switch Specification 1.3.5, 7.3.5.
 
 import {
+  NX_EXPERIMENTER,
   OFP_HEADER_SIZE,
   OFP13_VERSION,
   OFP14_VERSION,
   OFP15_VERSION,
+  OFPG_ALL,
   OFPMP,
+  OFPP_ANY,
   ONF_EXPERIMENTER,
 } from "./constants.js";
 import { readDescription, writeDescription } from "./description-wire.js";
@@ -24,7 +27,7 @@ import * as stats from "./stats-wire.js";
 import { readTableFeatures, readWantedTableFeatures, writeTableFeatures } from "./table-features-wire.js";
 import { elementsOf10 } from "./v10/multipart-wire.js";
 import { OFP10_VERSION } from "./v10/numbers.js";
-import { readMonitor14, readUpdate14 } from "./v14/flow-monitor-wire.js";
+import { readMonitor14, readUpdate14, writeMonitor14 } from "./v14/flow-monitor-wire.js";
 import { readOxs } from "./v15/stats-wire.js";
 import { nameOf, type Reader, Writer } from "./wire.js";
 
@@ -103,8 +106,15 @@ function readExperimenterRequest(reader: Reader): MultipartRequestBody {
   return { kind: "flow_monitor", monitors: readAll(reader, readOnfMonitor) };
 }
 
+const NXST_GROUP_FEATURES = 9;
+
 function readExperimenterReply(reader: Reader): MultipartReplyBody {
   const body = readExperimenter(reader);
+  // 1.1 has groups, but no request for what they can do.
+  if (body.experimenter === NX_EXPERIMENTER && body.expType === NXST_GROUP_FEATURES) {
+    reader.offset -= body.data.byteLength;
+    return readGroupFeatures(reader);
+  }
   if (!isFlowMonitor(body.experimenter, body.expType)) return body;
   reader.offset -= body.data.byteLength;
   return { kind: "flow_monitor", updates: readAll(reader, readOnfUpdate) };
@@ -118,10 +128,23 @@ function readExperimenter(reader: Reader): MultipartRequestBody & { kind: "exper
 
 export function writeMultipartRequest(writer: Writer, message: MultipartRequest): void {
   const { body } = message;
+  const { version } = writer;
+  if (body.kind === "flow_monitor" && version >= OFP14_VERSION) {
+    writer.u16(OFPMP_FLOW_MONITOR).u16(message.flags).zero(4);
+    for (const monitor of body.monitors) writeMonitor14(writer, monitor);
+    return;
+  }
   writeKind(writer, body.kind, message.flags);
   switch (body.kind) {
     case "flow_monitor":
       for (const monitor of body.monitors) writeOnfMonitor(writer, monitor);
+      return;
+    case "group_desc":
+      // 1.5 asks for one, or for all.
+      if (version === OFP15_VERSION) writer.u32(OFPG_ALL).zero(4);
+      return;
+    case "port_desc":
+      if (version === OFP15_VERSION) writer.u32(OFPP_ANY).zero(4);
       return;
     case "flow":
     case "aggregate":

@@ -40,8 +40,10 @@ export interface FlowStats {
   readonly instructions: readonly Instruction[];
   /** OpenFlow 1.4 and up; absent = 0. */
   readonly importance?: number;
-  /** OpenFlow 1.5, where the switch tells it. */
+  /** OpenFlow 1.5 and Nicira's statistics of 1.0, where the switch tells it. */
   readonly idleAgeSeconds?: number;
+  /** Since the flow was last changed; Nicira's alone. */
+  readonly hardAgeSeconds?: number;
 }
 
 export interface AggregateStats {
@@ -80,6 +82,8 @@ export interface PortStats {
   readonly collisions: bigint;
   readonly durationSeconds: number;
   readonly durationNanoseconds: number;
+  /** What a switch of OpenFlow 1.4 and up counts beside these, under names of its own. */
+  readonly custom?: readonly { readonly name: string; readonly value: bigint }[];
 }
 
 export interface QueueStats {

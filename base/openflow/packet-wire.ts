@@ -114,11 +114,20 @@ function isSource(port: number): boolean {
 }
 
 export function writePacketOut(writer: Writer, message: PacketOut): void {
-  writer.u32(message.bufferId).u32(message.inPort);
+  const is15 = writer.version === OFP15_VERSION;
+  writer.u32(message.bufferId);
+  if (!is15) writer.u32(message.inPort);
   const lengthAt = writer.size;
-  writer.u16(0).zero(6);
+  writer.u16(0).zero(is15 ? 2 : 6);
+  if (is15) writeMatch(writer, [{ field: "in_port", value: portBytes(message.inPort) }]);
   const start = writer.size;
   writeActions(writer, message.actions);
   writer.setLength(lengthAt, start);
   writer.put(message.data);
+}
+
+function portBytes(port: number): Uint8Array {
+  const bytes = new Uint8Array(4);
+  new DataView(bytes.buffer).setUint32(0, port);
+  return bytes;
 }

@@ -1,7 +1,7 @@
 // Port descriptions, port-status, port-mod and queue configuration as bytes.
 // Source: OpenFlow Switch Specification 1.3.5, 7.2.1, 7.2.2, 7.3.4.3, 7.3.6, 7.4.3.
 
-import { OFP14_VERSION } from "./constants.js";
+import { OFP11_VERSION, OFP14_VERSION, OFPP_ANY } from "./constants.js";
 import type {
   PacketQueue,
   PortDescription,
@@ -12,12 +12,13 @@ import type {
   QueueGetConfigRequest,
   QueueProperty,
 } from "./messages.js";
-import { readPortDescription14, readPortMod14 } from "./v14/port-wire.js";
+import { readPortDescription14, readPortMod14, writeAdvertised14 } from "./v14/port-wire.js";
 import { nameOf, type Reader, type Writer } from "./wire.js";
 
 const OFPPR: Readonly<Record<PortStatusReason, number>> = { add: 0, delete: 1, modify: 2 };
 const OFPQT = { min_rate: 1, max_rate: 2, experimenter: 0xffff } as const;
 const PORT_NAME_SIZE = 16;
+const QUEUE_SIZE_11 = 8;
 const QUEUE_SIZE = 16;
 const QUEUE_PROPERTY_SIZE = 16;
 
@@ -75,7 +76,9 @@ export function readPortMod(reader: Reader, xid: number): PortMod {
 
 export function writePortMod(writer: Writer, mod: PortMod): void {
   writer.u32(mod.port).zero(4).put(mod.macAddress).zero(2);
-  writer.u32(mod.config).u32(mod.mask).u32(mod.advertise).zero(4);
+  writer.u32(mod.config).u32(mod.mask);
+  if (writer.version >= OFP14_VERSION) writeAdvertised14(writer, mod.advertise);
+  else writer.u32(mod.advertise).zero(4);
 }
 
 // --- Queue configuration
@@ -100,12 +103,14 @@ export function readQueueConfigReply(reader: Reader, xid: number): QueueGetConfi
 
 function readQueue(reader: Reader): PacketQueue {
   const queueId = reader.u32("queue.queue_id");
-  const port = reader.u32("queue.port");
+  // In 1.1 a queue does not say whose it is.
+  const isShort = reader.version === OFP11_VERSION;
+  const port = isShort ? OFPP_ANY : reader.u32("queue.port");
   const length = reader.u16("queue.len");
-  reader.skip(6);
-  if (length < QUEUE_SIZE)
-    throw reader.fail("OFPBRC_BAD_LEN", "queue.len", `${length} is less than ${QUEUE_SIZE}`);
-  const body = reader.within(length - QUEUE_SIZE, "queue.properties");
+  reader.skip(isShort ? 2 : 6);
+  const size = isShort ? QUEUE_SIZE_11 : QUEUE_SIZE;
+  if (length < size) throw reader.fail("OFPBRC_BAD_LEN", "queue.len", `${length} is less than ${size}`);
+  const body = reader.within(length - size, "queue.properties");
   const properties: QueueProperty[] = [];
   while (body.left > 0) properties.push(...readQueueProperty(body));
   return { queueId, port, properties };

@@ -3,7 +3,8 @@
 import type { Action, OxmFieldName, SetFieldAction } from "../../base/openflow/index.js";
 import { OXM_FIELDS } from "../../base/openflow/index.js";
 import { formatAction, formatOuter } from "./action-text.js";
-import { bytesToNumber, formatFieldValue, formatPort } from "./field-text.js";
+import { bytesToNumber, formatFieldValue } from "./field-text.js";
+import { formatNamedPort, type PortNames } from "./match-text.js";
 
 const VLAN_PRESENT = 0x1000n;
 
@@ -30,7 +31,11 @@ const SETS_11: Readonly<Partial<Record<OxmFieldName, string>>> = {
 };
 
 /** The list with commas, "drop" when it is empty. */
-export function formatActions10(actions: readonly Action[]): string {
+export function formatActions10(
+  actions: readonly Action[],
+  format: (action: Action) => string,
+  names: PortNames | undefined,
+): string {
   const parts: string[] = [];
   for (let at = 0; at < actions.length; at++) {
     const [first, second, third] = actions.slice(at, at + 3);
@@ -40,14 +45,15 @@ export function formatActions10(actions: readonly Action[]): string {
       third?.type === "set_queue" &&
       third.queueId === 0
     ) {
-      parts.push(`enqueue:${formatPort(second.port)}:${first.queueId}`);
+      parts.push(`enqueue:${formatNamedPort(second.port, names)}:${first.queueId}`);
       at += 2;
-    } else parts.push(formatAction10(first as Action));
+    } else parts.push(format(first as Action));
   }
   return parts.length === 0 ? "drop" : parts.join(",");
 }
 
-function formatAction10(action: Action): string {
+/** One action; `format` is for those inside it. */
+export function formatAction10(action: Action, format: (inner: Action) => string): string {
   switch (action.type) {
     case "pop_vlan":
       return "strip_vlan";
@@ -64,20 +70,20 @@ function formatAction10(action: Action): string {
       return formatSet(action, SETS) ?? formatAction(action);
     case "clone":
     case "ct":
-      return formatOuter(action, formatAction10);
+      return formatOuter(action, format);
     default:
       return formatAction(action);
   }
 }
 
-/** One action as it is called in OpenFlow 1.1. */
-export function formatAction11(action: Action): string {
+/** One action as it is called in OpenFlow 1.1; `format` is for those inside it. */
+export function formatAction11(action: Action, format: (inner: Action) => string): string {
   switch (action.type) {
     case "set_field":
       return formatSet(action, SETS_11) ?? formatAction(action);
     case "clone":
     case "ct":
-      return formatOuter(action, formatAction11);
+      return formatOuter(action, format);
     default:
       return formatAction(action);
   }

@@ -9,10 +9,10 @@ export interface FileLine {
   parse<Result>(parse: (text: string) => Result): Result;
 }
 
-/** The lines that say something. Throws COMMAND_FAILED when the file cannot be read. */
-export async function readLines(io: CommandIo, path: string): Promise<FileLine[]> {
+/** The lines that say something; `stdinName` is what "-" is called where one is refused. Throws COMMAND_FAILED when the file cannot be read. */
+export async function readLines(io: CommandIo, path: string, stdinName = "<stdin>"): Promise<FileLine[]> {
   const text = await readFile(io, path, "open failed");
-  const name = path === "-" ? "<stdin>" : path;
+  const name = path === "-" ? stdinName : path;
   return text.split("\n").flatMap((line, i) => {
     const content = line.replace(/#.*/, "").trim();
     return content === ""

@@ -20,11 +20,12 @@ export function sortKey(field: string | undefined, descending: boolean): SortKey
   return { field: field ?? "priority", descending };
 }
 
-/** Sorted by each key in turn; flows that lack a field come last. Without keys as they are. */
+/** Sorted by each key in turn, then by priority; flows that lack a field come last. Without keys as they are. */
 export function sortFlows(flows: readonly FlowStats[], keys: readonly SortKey[]): readonly FlowStats[] {
   if (keys.length === 0) return flows;
+  const all = [...keys, { field: "priority", descending: true }];
   return [...flows].sort((a, b) => {
-    for (const key of keys) {
+    for (const key of all) {
       const order = compare(a, b, key);
       if (order !== 0) return order;
     }

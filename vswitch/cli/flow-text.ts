@@ -129,7 +129,8 @@ export function parseFlow(text: string, options: ParseFlowOptions = {}): FlowTex
     }
   }
   const { match, notes } = reader.finish();
-  if (flow.tableId !== undefined) carriers.restrict(P_TABLE_ID);
+  // In a request for flows the table has a place in every version.
+  if (flow.tableId !== undefined && parts !== FILTER_PARTS) carriers.restrict(P_TABLE_ID);
   if (flow.cookieMask !== 0n) carriers.restrict(P_NXM_OF11_UP);
   const { tableId } = flow;
   if (options.isNew === true && flow.cookieMask !== 0n)
@@ -219,11 +220,14 @@ export function formatFlow(flow: FlowStats, format: FlowFormat = {}): string {
   );
   const later = [
     ...(flow.importance === undefined ? [] : [`importance=${flow.importance}, `]),
-    ...(flow.idleAgeSeconds === undefined ? [] : [`idle_age=${flow.idleAgeSeconds}, `]),
+    ...(stats && flow.idleAgeSeconds !== undefined ? [`idle_age=${flow.idleAgeSeconds}, `] : []),
+    ...(stats && flow.hardAgeSeconds !== undefined && flow.hardAgeSeconds !== flow.durationSeconds
+      ? [`hard_age=${flow.hardAgeSeconds}, `]
+      : []),
   ];
   const version = format.version ?? OFP13_VERSION;
   const match = formatPriorityAndMatch(flow.priority, matchInVersion(flow.match, version), format.names);
-  return ` ${[...head, ...flags, ...later].join("")}${match === "" ? "" : `${match} `}actions=${instructionsText(flow.instructions, version)}`;
+  return ` ${[...head, ...flags, ...later].join("")}${match === "" ? "" : `${match} `}actions=${instructionsText(flow.instructions, version, format.names)}`;
 }
 
 /** All ones is what a switch says that does not count. */

@@ -42,6 +42,8 @@ export interface GroupText {
   readonly groupId: number | undefined;
   readonly groupType: GroupType | undefined;
   readonly buckets: readonly Bucket[];
+  /** Where buckets are to go, or which are. */
+  readonly commandBucketId: number | undefined;
   /** How a bucket is chosen, where it is said. */
   readonly selection: GroupSelection | undefined;
   /** What can carry the group. */
@@ -61,7 +63,13 @@ export interface GroupOptions {
   readonly ports?: PortNumbers;
   /** Whose actions are wanted; default: 1.3. */
   readonly version?: number;
+  /** What else may be said; default: all of a group, and nothing of single buckets. */
+  readonly parts?: ReadonlySet<GroupPart>;
 }
+
+/** A type, buckets, a bucket that the command is about. */
+export type GroupPart = "type" | "bucket" | "command_bucket";
+const WHOLE_GROUP: ReadonlySet<GroupPart> = new Set(["type", "bucket"]);
 
 /** Parses a group; `needsId` as for add-group and mod-group. Throws FLOW_TEXT_INVALID. */
 export function parseGroup(text: string, options: GroupOptions): GroupText {
@@ -69,21 +77,29 @@ export function parseGroup(text: string, options: GroupOptions): GroupText {
   const head = at < 0 ? text : text.slice(0, at);
   let groupId: number | undefined;
   let groupType: GroupType | undefined;
+  let commandBucketId: number | undefined;
+  const parts = options.parts ?? WHOLE_GROUP;
   let [method, parameter] = ["", 0n];
   const fields: OxmEntry[] = [];
   for (const { key, value } of splitKeyValues(head)) {
     if (key === "group_id") groupId = parseGroupId(value);
     else if (key === "type") {
+      if (!parts.has("type")) throw flowTextError("type is not needed");
       groupType = Object.hasOwn(TYPES, value) ? TYPES[value] : undefined;
       if (groupType === undefined) throw flowTextError(`invalid group type ${value}`);
     } else if (key === "selection_method") method = value;
     else if (key === "selection_method_param")
       parameter = BigInt(numberOf(value, Number.MAX_SAFE_INTEGER, `invalid selection_method_param ${value}`));
     else if (key === "fields") fields.push(...splitList(value).map(parseSelected));
-    else if (key !== "command_bucket_id") throw flowTextError(`unknown keyword ${key}`);
+    else if (key === "command_bucket_id") {
+      if (!parts.has("command_bucket")) throw flowTextError("command bucket id is not needed");
+      commandBucketId = bucketIdOf(value);
+    } else throw flowTextError(`unknown keyword ${key}`);
   }
+  if (at >= 0 && !parts.has("bucket")) throw flowTextError("bucket is not needed");
   if (options.needsId && groupId === undefined) throw flowTextError("must specify a group_id");
-  if (options.needsId && groupType === undefined) throw flowTextError("must specify a type");
+  if (options.needsId && parts.has("type") && groupType === undefined)
+    throw flowTextError("must specify a type");
   const buckets =
     at < 0 ? [] : splitBuckets(text.slice(at)).map((one) => parseBucket(one, groupType, options));
   if (groupType === "indirect" && buckets.length !== 1)
@@ -93,7 +109,7 @@ export function parseGroup(text: string, options: GroupOptions): GroupText {
   if (fields.length > 0 && method !== "hash")
     throw flowTextError('fields may only be specified with "selection_method=hash"');
   const selection = method === "" ? undefined : { method, parameter, fields };
-  return { groupId, groupType, buckets, selection, protocols: P_ANY };
+  return { groupId, groupType, buckets, commandBucketId, selection, protocols: P_ANY };
 }
 
 /** FIELD, of which all bits count, or FIELD=MASK. */
@@ -110,6 +126,13 @@ function parseGroupId(text: string): number {
   const id = /^(\d{1,10}|0x[0-9a-fA-F]{1,8})$/.test(text) ? Number(text) : Number.NaN;
   if (!(id <= OFPG_MAX)) throw flowTextError(`invalid group id ${text}`);
   return id;
+}
+
+/** A bucket's number, or a word for some. */
+function bucketIdOf(text: string): number {
+  const word = Object.entries(BUCKET_WORDS).find(([, name]) => name === text)?.[0];
+  if (word !== undefined) return Number(word);
+  return numberOf(text, 0xffffff00, `invalid numeric format ${text}`);
 }
 
 function splitBuckets(text: string): string[] {
@@ -211,7 +234,7 @@ function bucketsText(
       ...(bucket.weight === (type === "select" ? 1 : 0) ? [] : [`weight:${bucket.weight}`]),
       ...(bucket.watchPort === OFPP_ANY ? [] : [`watch_port:${formatNamedPort(bucket.watchPort, names)}`]),
       ...(bucket.watchGroup === OFPG_ANY ? [] : [`watch_group:${bucket.watchGroup}`]),
-      `actions=${actionsText(bucket.actions, version)}`,
+      `actions=${actionsText(bucket.actions, version, names)}`,
     ];
     return `bucket=${parts.join(",")}`;
   });

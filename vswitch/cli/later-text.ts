@@ -3,10 +3,11 @@
 // Source: OpenFlow Switch Specification 1.4.1, 7.3.4.1, 7.3.5.15, 7.3.5.16, 7.3.10, 7.4.4 to 7.4.6; the wording is that of
 // ovs-ofctl.
 
-import { OFP12_VERSION, OFP14_VERSION, OFPG_ALL } from "../../base/openflow/index.js";
+import { OFP11_VERSION, OFP12_VERSION, OFP14_VERSION, OFPG_ALL } from "../../base/openflow/index.js";
 import { type AsyncMasks, formatAsyncMasks } from "./async-text.js";
 import { formatPort } from "./field-text.js";
 import { printMessage } from "./message-print.js";
+import { tableStats11 } from "./table-stats-11-text.js";
 import type { Unspoken } from "./tlv-text.js";
 
 const HEADER_SIZE = 8;
@@ -48,6 +49,10 @@ function bodyOf(kind: string, bytes: Uint8Array, view: DataView, verbosity: numb
       return tableMod(view, version);
     case "OFPST_TABLE_DESC":
       return isReply ? `\n${tableDescriptions(view)}` : "";
+    case "OFPST_TABLE":
+      return isReply && (version === OFP11_VERSION || version === OFP12_VERSION)
+        ? tableStats11(view)
+        : undefined;
     case "OFPT_TABLE_STATUS":
       return tableStatus(view);
     case "OFPT_ROLE_STATUS":
@@ -190,7 +195,7 @@ function queues(view: DataView): string {
   let port: number | undefined;
   let text = "";
   for (const line of lines.sort((a, b) => a.port - b.port || a.queue - b.queue)) {
-    if (line.port !== port) text += ` port=${formatPort(line.port)}\n`;
+    if (line.port !== port) text += `${text === "" ? " " : ""}port=${formatPort(line.port)}\n`;
     port = line.port;
     text += line.text;
   }

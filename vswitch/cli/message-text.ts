@@ -123,7 +123,7 @@ function formatFlowMod(mod: FlowMod, { names, version }: TextContext): string {
     ...(mod.outPort === OFPP_ANY ? [] : [`out_port:${formatNamedPort(mod.outPort, names)}`]),
     // In 1.0 every flow that is added begins to count anew.
     ...flagNames(version === OFP10_VERSION ? mod.flags & ~OFPFF_RESET_COUNTS : mod.flags),
-    `actions=${instructionsText(mod.instructions, version)}`,
+    `actions=${instructionsText(mod.instructions, version, names)}`,
   ];
   return parts.join(" ");
 }
@@ -156,7 +156,7 @@ function portModText(mod: PortMod, { names, version }: TextContext): string {
 }
 
 function packetOutText(message: PacketOut, context: TextContext): string {
-  const actions = actionsText(message.actions, context.version);
+  const actions = actionsText(message.actions, context.version, context.names);
   const head = ` in_port=${formatNamedPort(message.inPort, context.names)} actions=${actions}`;
   if (message.bufferId !== OFP_NO_BUFFER)
     return `${head} buffer=0x${message.bufferId.toString(16).padStart(8, "0")}`;

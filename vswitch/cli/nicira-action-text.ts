@@ -99,9 +99,12 @@ export function parseResubmit(argument: string): ResubmitAction {
   };
 }
 
-export function formatResubmit({ port, tableId, withCt }: ResubmitAction): string {
-  if (port !== OFPP_IN_PORT && tableId === 255 && !withCt) return `resubmit:${formatPort(port)}`;
-  const parts = [port === OFPP_IN_PORT ? "" : formatPort(port), tableId === 255 ? "" : `${tableId}`];
+export function formatResubmit(
+  { port, tableId, withCt }: ResubmitAction,
+  portText: (port: number) => string = formatPort,
+): string {
+  if (port !== OFPP_IN_PORT && tableId === 255 && !withCt) return `resubmit:${portText(port)}`;
+  const parts = [port === OFPP_IN_PORT ? "" : portText(port), tableId === 255 ? "" : `${tableId}`];
   return `resubmit(${[...parts, ...(withCt ? ["ct"] : [])].join(",")})`;
 }
 

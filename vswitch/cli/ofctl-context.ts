@@ -1,10 +1,15 @@
 // What every verb of `plinth ofctl` works with: its arguments, options and the connection to the switch.
-import type {
-  FlowMod,
-  GroupMod,
-  MultipartReplyBody,
-  PortDescription,
-  Unsent,
+import {
+  type FlowMod,
+  type GroupMod,
+  type MultipartReplyBody,
+  type MultipartRequestBody,
+  OFP13_VERSION,
+  type OpenFlowMessage,
+  type PacketInFormat,
+  type PacketOut,
+  type PortDescription,
+  type Unsent,
 } from "../../base/openflow/index.js";
 import type { CommandIo } from "./command-io.js";
 import { commandError } from "./errors.js";
@@ -12,8 +17,15 @@ import { parsePort } from "./field-text.js";
 import type { FlowText } from "./flow-text.js";
 import type { PortNumbers } from "./match-reader.js";
 import type { PortNames } from "./match-text.js";
-import { formatMessage } from "./message-print.js";
-import type { MultipartReply, OpenFlowClient } from "./openflow-client.js";
+import { printMessage } from "./message-print.js";
+import { type Allowed, settleForChange, settleForDump } from "./ofctl-protocol.js";
+import {
+  bodiesOf,
+  type OpenFlowClient,
+  OpenFlowRefusal,
+  type Reply,
+  type Request,
+} from "./openflow-client.js";
 import { toPlain } from "./plain-value.js";
 import type { ProtocolSet } from "./protocol-set.js";
 
@@ -32,6 +44,10 @@ export interface OfctlFlags {
   readonly more: number;
   /** Tell when each message was recorded. */
   readonly timestamp: boolean;
+  /** Asked for by -P; undefined = the best that the switch knows. */
+  readonly packetInFormat: PacketInFormat | undefined;
+  /** Nothing may be changed. */
+  readonly readOnly: boolean;
   readonly timeoutMs: number | undefined;
   /** Those allowed, as numbered on the wire; undefined = the usual one. */
   readonly versions: readonly number[] | undefined;
@@ -39,32 +55,59 @@ export interface OfctlFlags {
   readonly protocols: ProtocolSet | undefined;
 }
 
+interface Given {
+  readonly flags: OfctlFlags;
+  readonly allowed: Allowed;
+  readonly warn: (module: string, line: string) => void;
+}
+
 export class OfctlContext {
   readonly client: OpenFlowClient;
   readonly flags: OfctlFlags;
+  readonly allowed: Allowed;
   readonly io: CommandIo;
   /** As the user named it. */
   readonly target: string;
+  /** A line for the log. */
+  readonly warn: (module: string, line: string) => void;
   #ports: readonly PortDescription[] | undefined;
 
-  constructor(client: OpenFlowClient, target: string, flags: OfctlFlags, io: CommandIo) {
+  constructor(client: OpenFlowClient, target: string, given: Given, io: CommandIo) {
     this.client = client;
     this.target = target;
-    this.flags = flags;
+    this.flags = given.flags;
+    this.allowed = given.allowed;
+    this.warn = given.warn;
     this.io = io;
   }
 
   /** Has the switch carry `changes` out: one by one, or with --bundle all or none. Rejects with OpenFlowRefusal. */
-  change(changes: readonly Unsent<FlowMod | GroupMod>[]): Promise<void> {
+  change(changes: readonly Unsent<FlowMod | GroupMod | PacketOut>[]): Promise<void> {
     return this.flags.bundle ? this.client.sendAtomically(changes) : this.client.send(changes);
   }
 
+  /** What `usable` can carry is written in a protocol that is allowed and that the switch speaks; in which version. */
+  settleForChange(usable: ProtocolSet): Promise<number> {
+    return settleForChange(this.client, this.allowed, usable);
+  }
+
+  /** The same for requests about flows; whether they have Nicira's matches. */
+  settleForDump(usable: ProtocolSet): Promise<boolean> {
+    return settleForDump(this.client, this.allowed, usable);
+  }
+
   async ports(): Promise<readonly PortDescription[]> {
-    if (this.#ports === undefined) {
-      const replies = await this.client.request({ kind: "port_desc" });
-      this.#ports = replies.flatMap(({ body }) => (body.kind === "port_desc" ? body.ports : []));
-    }
+    this.#ports ??= await this.#askPorts();
     return this.#ports;
+  }
+
+  async #askPorts(): Promise<readonly PortDescription[]> {
+    if (this.client.version < OFP13_VERSION) {
+      const [features] = await this.client.ask({ type: "features_request" });
+      if (features?.message?.type === "features_reply") return features.message.openflow10?.ports ?? [];
+    }
+    const replies = await this.client.request({ kind: "port_desc" });
+    return bodiesOf(replies).flatMap((body) => (body.kind === "port_desc" ? body.ports : []));
   }
 
   /** Names to show; undefined when numbers are asked for. */
@@ -75,35 +118,75 @@ export class OfctlContext {
 
   /** For parsers of flows and groups. The ports are asked for only when the text may name one. */
   async numbers(texts: readonly string[]): Promise<PortNumbers> {
+    // The original opens two connections to ask for the names of ports and tables: four numbers.
+    const asks = this.#ports === undefined;
+    const skipped = (count: number): void => {
+      for (let n = 0; asks && n < count; n++) this.client.skipXid();
+    };
     if (
       !texts.some((text) =>
         /(in_port|out_port|watch_port|output|enqueue|actions)\s*[=:(]\s*"?[A-Za-z]/.test(text),
       )
-    )
+    ) {
+      skipped(4);
       return () => undefined;
+    }
     const ports = new Map((await this.ports()).map(({ port, name }) => [name, port]));
+    skipped(3);
     return (name) => ports.get(name);
   }
 
-  /** The number of a port by name or number. Throws COMMAND_FAILED. */
+  /** The number of a port by number or name. Throws COMMAND_FAILED. */
   async portNumber(text: string): Promise<number> {
-    const named = (await this.ports()).find(({ name }) => name === text);
-    if (named !== undefined) return named.port;
     try {
       return parsePort(text);
     } catch {
-      throw commandError(`${this.target}: unknown port \`${text}'`);
+      const named = (await this.portsApart()).find(({ name }) => name === text);
+      if (named === undefined) throw commandError(`${this.target}: unknown port \`${text}'`);
+      return named.port;
     }
   }
 
+  /** As ports(); the original opens a connection for it, whose hello and request have numbers of their own. */
+  async portsApart(): Promise<readonly PortDescription[]> {
+    if (this.#ports === undefined) this.client.skipXid();
+    return this.ports();
+  }
+
+  /** What the switch answers, also when it refuses: that is printed like any other answer. */
+  async answers(request: Request): Promise<readonly Reply[]> {
+    try {
+      return await this.client.ask(request);
+    } catch (thrown) {
+      if (thrown instanceof OpenFlowRefusal) return [{ bytes: thrown.bytes, message: undefined }];
+      throw thrown;
+    }
+  }
+
+  /** Asks and prints. */
+  async dump(request: Request): Promise<void> {
+    await this.print(await this.answers(request));
+  }
+
+  dumpStatistics(body: MultipartRequestBody): Promise<void> {
+    return this.dump({ type: "multipart_request", flags: 0, body });
+  }
+
   /** Prints replies as they are, or as JSON. */
-  async print(replies: readonly MultipartReply[]): Promise<void> {
+  async print(replies: readonly Reply[]): Promise<void> {
     if (this.flags.json) {
-      this.printJson(merged(replies.map(({ body }) => body)));
+      const bodies = bodiesOf(replies);
+      if (bodies.length > 0) this.printJson(merged(bodies));
+      else for (const reply of replies) this.printJson(plainOf(reply));
       return;
     }
     const names = await this.names();
-    for (const reply of replies) this.io.out(formatMessage({ type: "multipart_reply", ...reply }, names));
+    for (const reply of replies) this.io.out(this.textOf(reply, names));
+  }
+
+  /** A message as the original prints it. */
+  textOf({ bytes }: Reply, names: PortNames | undefined): string {
+    return printMessage(bytes, { verbosity: 1 + this.flags.more, names });
   }
 
   printJson(value: unknown): void {
@@ -117,11 +200,22 @@ export class OfctlContext {
 }
 
 export function tellNotes(io: CommandIo, flows: readonly FlowText[]): void {
+  const log = warner(io);
+  for (const line of flows.flatMap(({ notes }) => notes)) log("ofp_match", line, "INFO");
+}
+
+/** Writes lines of the log as the original does. */
+export function warner(io: CommandIo): (module: string, line: string, level?: "WARN" | "INFO") => void {
   let n = 0;
-  for (const line of flows.flatMap(({ notes }) => notes)) {
+  return (module, line, level = "WARN") => {
     const stamp = new Date().toISOString().replace(/\.\d+Z$/, "Z"); // cold
-    io.err(`${stamp}|${String(++n).padStart(5, "0")}|ofp_match|INFO|${line}\n`);
-  }
+    io.err(`${stamp}|${String(++n).padStart(5, "0")}|${module}|${level}|${line}\n`);
+  };
+}
+
+/** For JSON: the message, or where it has no value here what is printed of it. */
+export function plainOf({ bytes, message }: Reply): OpenFlowMessage | { readonly text: string } {
+  return message ?? { text: printMessage(bytes, { verbosity: 1 }) };
 }
 
 /** The parts of a split reply as one list, or the one part. */

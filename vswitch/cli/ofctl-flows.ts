@@ -4,6 +4,7 @@ import {
   type FlowModCommand,
   type FlowStats,
   OFP_NO_BUFFER,
+  OFP10_VERSION,
   OFPG_ANY,
   OFPP_ANY,
   OFPTT_ALL,
@@ -22,8 +23,8 @@ import {
 } from "./flow-text.js";
 import { formatInstructions } from "./instruction-text.js";
 import type { OfctlContext } from "./ofctl-context.js";
-import type { MultipartReply } from "./openflow-client.js";
-import { P_ANY } from "./protocol-set.js";
+import { bodiesOf, type Reply } from "./openflow-client.js";
+import { P_ANY, type ProtocolSet } from "./protocol-set.js";
 
 const STRICT_PARTS: ReadonlySet<FlowPart> = new Set(["out", "priority"]);
 /** Words that may begin a line of add-flows. */
@@ -74,15 +75,34 @@ export function flowModOf(command: FlowModCommand, flow: FlowText): Omit<FlowMod
   };
 }
 
+type Mods = readonly Omit<FlowMod, "xid">[];
+interface ReadFlows {
+  readonly flows: readonly FlowText[];
+  readonly mods: Mods;
+}
+
+/** `read` is told in whose words; what it reads is sent in a protocol that can say it. */
+async function sendFlows(context: OfctlContext, read: (version?: number) => ReadFlows): Promise<number> {
+  const { flows } = read();
+  context.note(flows);
+  const usable = flows.reduce((set: ProtocolSet, { protocols }) => set & protocols, P_ANY);
+  await context.change(read(await context.settleForChange(usable)).mods);
+  return 0;
+}
+
 export function modifyFlows(command: "add" | "modify" | "delete") {
   return async (context: OfctlContext, [text = ""]: readonly string[]): Promise<number> => {
+    if (command === "add" && text === "-") return modifyFlowsOfFile(command)(context, [text]);
     const strict = context.flags.strict && command !== "add";
     const exact = (strict ? `${command}_strict` : command) as FlowModCommand;
     const ports = await context.numbers([text]);
-    const flow = parseFlow(text, { parts: partsOf(exact), ports });
-    context.note([flow]);
-    await context.change([flowModOf(exact, flow)]);
-    return 0;
+    return sendFlows(context, (version) => {
+      const flow = parseFlow(text, {
+        ...{ parts: partsOf(exact), ports },
+        ...(version === undefined ? {} : { version }),
+      });
+      return { flows: [flow], mods: [flowModOf(exact, flow)] };
+    });
   };
 }
 
@@ -91,21 +111,22 @@ export function modifyFlowsOfFile(command: "add" | "modify" | "delete") {
   return async (context: OfctlContext, [path = "-"]: readonly string[]): Promise<number> => {
     const lines = await readLines(context.io, path);
     const ports = await context.numbers(lines.map(({ text }) => text));
-    const flows: FlowText[] = [];
-    const mods = lines.map((line) =>
-      line.parse((text) => {
-        const { rest, given } = lineCommand(text);
-        const exact =
-          given ??
-          ((context.flags.strict && command !== "add" ? `${command}_strict` : command) as FlowModCommand);
-        const flow = parseFlow(rest, { parts: partsOf(exact), ports });
-        flows.push(flow);
-        return flowModOf(exact, flow);
-      }),
-    );
-    context.note(flows);
-    await context.change(mods);
-    return 0;
+    const usual = (
+      context.flags.strict && command !== "add" ? `${command}_strict` : command
+    ) as FlowModCommand;
+    return sendFlows(context, (version) => {
+      const read = lines.map((line) =>
+        line.parse((text) => {
+          const { rest, given = usual } = lineCommand(text);
+          const flow = parseFlow(rest, {
+            ...{ parts: partsOf(given), ports },
+            ...(version === undefined ? {} : { version }),
+          });
+          return { flow, mod: flowModOf(given, flow) };
+        }),
+      );
+      return { flows: read.map(({ flow }) => flow), mods: read.map(({ mod }) => mod) };
+    });
   };
 }
 
@@ -123,10 +144,12 @@ async function statsOf(
   context: OfctlContext,
   kind: "flow" | "aggregate",
   text: string,
-): Promise<readonly MultipartReply[]> {
-  const flow = parseFlow(text, { parts: FILTER_PARTS, ports: await context.numbers([text]) });
+): Promise<readonly Reply[]> {
+  const ports = text === "" ? undefined : await context.numbers([text]);
+  const flow = parseFlow(text, { parts: FILTER_PARTS, ports });
   context.note([flow]);
-  return context.client.request({
+  const isNxm = await context.settleForDump(flow.protocols);
+  const body = {
     kind,
     tableId: flow.tableId ?? OFPTT_ALL,
     outPort: flow.outPort ?? OFPP_ANY,
@@ -134,19 +157,31 @@ async function statsOf(
     cookie: flow.cookie,
     cookieMask: flow.cookieMask,
     match: flow.match,
-  });
+    ...(isNxm ? { encoding: "nxm" as const } : {}),
+  };
+  return context.answers({ type: "multipart_request", flags: 0, body });
 }
 
 export async function dumpFlows(context: OfctlContext, [text = ""]: readonly string[]): Promise<number> {
   const { flags, io } = context;
   const replies = await statsOf(context, "flow", text);
-  const flows = replies.flatMap(({ body }) => (body.kind === "flow" ? body.flows : []));
+  const flows = bodiesOf(replies).flatMap((body) => (body.kind === "flow" ? body.flows : []));
   const sorted = sortFlows(flows, flags.sort);
   if (flags.json) context.printJson(sorted);
   else if (flags.sort.length === 0 && flags.names !== true && flags.stats) await context.print(replies);
   else {
     const names = await context.names();
-    for (const flow of sorted) io.out(`${formatFlow(flow, { stats: flags.stats, names })}\n`);
+    const { version } = context.client;
+    // In 1.0 the original learns no ages on this way.
+    const told = ({ idleAgeSeconds, hardAgeSeconds, ...flow }: FlowStats): FlowStats =>
+      version === OFP10_VERSION
+        ? flow
+        : {
+            ...flow,
+            ...(idleAgeSeconds === undefined ? {} : { idleAgeSeconds }),
+            ...(hardAgeSeconds === undefined ? {} : { hardAgeSeconds }),
+          };
+    for (const flow of sorted) io.out(`${formatFlow(told(flow), { stats: flags.stats, names, version })}\n`);
   }
   return 0;
 }
@@ -163,7 +198,7 @@ export type FlowSet = ReadonlyMap<string, FlowText & { readonly tableId: number 
 
 export async function flowsOfSwitch(context: OfctlContext): Promise<FlowSet> {
   const replies = await statsOf(context, "flow", "");
-  const flows = replies.flatMap(({ body }) => (body.kind === "flow" ? body.flows : []));
+  const flows = bodiesOf(replies).flatMap((body) => (body.kind === "flow" ? body.flows : []));
   return collect(flows.map((flow: FlowStats) => ({ ...BLANK, ...flow, flags: flow.flags })));
 }
 

@@ -1,34 +1,119 @@
 // `plinth ofctl monitor` and `snoop`: prints what the switch says unasked, until the user has seen enough.
-import type { OpenFlowMessage } from "../../base/openflow/index.js";
-import { commandError } from "./errors.js";
-import { formatMessage } from "./message-print.js";
-import type { OfctlContext } from "./ofctl-context.js";
+// Source: ovs-ofctl(8), OpenFlow Switch Monitoring Commands.
+import { type FlowMonitorRequest, OFP12_VERSION, OFPP_ANY, OFPTT_ALL } from "../../base/openflow/index.js";
+import { commandError, flowTextError } from "./errors.js";
+import { parseFlow } from "./flow-text.js";
+import { splitKeyValues } from "./key-values.js";
+import { type OfctlContext, plainOf } from "./ofctl-context.js";
+import { OpenFlowRefusal, type Reply } from "./openflow-client.js";
 import { toPlain } from "./plain-value.js";
+import { P_ANY } from "./protocol-set.js";
 
-const WHOLE_FRAMES = 0xffff;
+const OFPC_INVALID_TTL_TO_CONTROLLER = 1 << 2;
+const MONITOR_FLAGS: Readonly<Record<string, keyof FlowMonitorRequest["flags"]>> = {
+  "!initial": "initial",
+  "!add": "add",
+  "!delete": "delete",
+  "!modify": "modify",
+  "!actions": "actions",
+  "!own": "own",
+};
 
 /** MISSLEN is how much of a missed packet to show; "invalid_ttl" asks for packets whose time to live ran out. */
 export async function monitor(context: OfctlContext, args: readonly string[]): Promise<number> {
-  let missSendLength = WHOLE_FRAMES;
+  const { client, flags } = context;
   for (const word of args) {
-    if (/^\d{1,5}$/.test(word)) missSendLength = Math.min(Number(word), WHOLE_FRAMES);
-    else if (word.startsWith("watch:"))
-      throw commandError(`${word}: flow monitors are not spoken by this command`);
-    else if (word !== "invalid_ttl" && word !== "resume")
-      throw commandError(`${word}: unsupported "monitor" argument`);
+    if (/^\d/.test(word)) await configure(context, { missSendLength: Number.parseInt(word, 10) & 0xffff });
+    else if (word === "invalid_ttl") await configure(context, { invalidTtl: true });
+    else if (word.startsWith("watch:")) {
+      const wanted = watchOf(context, word.slice("watch:".length), await context.numbers([word]));
+      await context.settleForDump(P_ANY);
+      const initial = await client.request({ kind: "flow_monitor", monitors: [wanted] });
+      await context.print(initial);
+    } else if (word !== "resume") throw commandError(`${word}: unsupported "monitor" argument`);
   }
-  await context.client.send([{ type: "set_config", flags: 0, missSendLength }]);
+  // Nicira's format tells most; a switch that does not know it keeps its own.
+  const formats = flags.packetInFormat === undefined ? (["nxm2", "nxm"] as const) : [flags.packetInFormat];
+  for (const format of formats) {
+    try {
+      await client.send([{ type: "set_packet_in_format", format }]);
+      break;
+    } catch (thrown) {
+      if (!(thrown instanceof OpenFlowRefusal)) throw thrown;
+      if (flags.packetInFormat !== undefined)
+        throw commandError(`${context.target}: failed to set packet in format to ${FORMAT_NAMES[format]}`);
+    }
+  }
   return follow(context);
+}
+
+const FORMAT_NAMES = { standard: "standard", nxm: "nxt_packet_in", nxm2: "nxt_packet_in2" } as const;
+
+export async function snoop(context: OfctlContext): Promise<number> {
+  return follow(context);
+}
+
+async function configure(
+  { client }: OfctlContext,
+  change: { readonly missSendLength?: number; readonly invalidTtl?: boolean },
+): Promise<void> {
+  const [reply] = await client.ask({ type: "get_config_request" });
+  const message = reply?.message;
+  const before = message?.type === "get_config_reply" ? message : { flags: 0, missSendLength: 0 };
+  const asksTtl = change.invalidTtl === true && client.version <= OFP12_VERSION;
+  await client.send([
+    {
+      type: "set_config",
+      flags: before.flags | (asksTtl ? OFPC_INVALID_TTL_TO_CONTROLLER : 0),
+      missSendLength: change.missSendLength ?? before.missSendLength,
+    },
+  ]);
+}
+
+/** "!add,table=1,out_port=2,ip": what not to tell, and which flows. Throws FLOW_TEXT_INVALID. */
+function watchOf(
+  { client }: OfctlContext,
+  text: string,
+  ports: (name: string) => number | undefined,
+): FlowMonitorRequest {
+  const flags = { initial: true, add: true, delete: true, modify: true, actions: true, own: true };
+  const match: string[] = [];
+  for (const { key, value } of splitKeyValues(text)) {
+    const flag = Object.hasOwn(MONITOR_FLAGS, key) ? MONITOR_FLAGS[key] : undefined;
+    if (flag !== undefined) flags[flag] = false;
+    else match.push(value === "" ? key : `${key}=${value}`);
+  }
+  let parsed: ReturnType<typeof parseFlow>;
+  try {
+    parsed = parseFlow(match.join(","), { parts: new Set(["out"]), ports, version: client.version });
+  } catch (thrown) {
+    throw flowTextError(`${text}: ${(thrown as Error).message}`);
+  }
+  return {
+    monitorId: 1,
+    flags,
+    outPort: parsed.outPort ?? OFPP_ANY,
+    ...(parsed.outGroup === undefined ? {} : { outGroup: parsed.outGroup }),
+    tableId: parsed.tableId ?? OFPTT_ALL,
+    match: parsed.match,
+  };
 }
 
 /** Everything that the switch tells, as it comes. Ends when the user or the switch ends it. */
 async function follow(context: OfctlContext): Promise<number> {
+  const { client, flags, io } = context;
   const names = await context.names();
-  context.client.onMessage = (message: OpenFlowMessage): void => {
-    if (context.flags.json) context.io.out(`${JSON.stringify(toPlain(message))}\n`);
-    else context.io.out(formatMessage(message, names));
+  client.onMessage = (reply: Reply): void => {
+    const stamp = flags.timestamp ? `${stampOf(new Date())} ` : "";
+    if (flags.json) io.out(`${JSON.stringify(toPlain(plainOf(reply)))}\n`);
+    else io.out(stamp + context.textOf(reply, names));
   };
-  const ended = await Promise.race([context.io.interrupted.then(() => undefined), context.client.ended]);
+  const ended = await Promise.race([io.interrupted.then(() => undefined), client.ended]);
   if (ended !== undefined) throw ended;
   return 0;
+}
+
+/** "2026-11-27 23:59:59.123" */
+function stampOf(date: Date): string {
+  return date.toISOString().replace("T", " ").replace("Z", "");
 }

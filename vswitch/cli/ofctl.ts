@@ -1,13 +1,22 @@
-// `plinth ofctl`: the verbs of ovs-ofctl over OpenFlow 1.3, against any switch, with its options, output and wording.
+// `plinth ofctl`: the verbs of ovs-ofctl over OpenFlow 1.0 to 1.5, against any switch, with its options, output and wording.
 // Source: ovs-ofctl(8).
 import { PlinthError } from "../../base/errors/index.js";
-import { OFP13_VERSION } from "../../base/openflow/index.js";
+import { OFP13_VERSION, OFP14_VERSION, type PacketInFormat } from "../../base/openflow/index.js";
 import type { CommandIo } from "./command-io.js";
 import { type OptionSpec, parseOptions, parseTimeout } from "./command-options.js";
 import { commandError } from "./errors.js";
 import { sortKey } from "./flow-order.js";
-import { formatMessage } from "./message-print.js";
-import { OfctlContext, type OfctlFlags } from "./ofctl-context.js";
+import { printMessage } from "./message-print.js";
+import { bundle } from "./ofctl-bundle.js";
+import { OfctlContext, type OfctlFlags, warner } from "./ofctl-context.js";
+import {
+  addTunnelOptions,
+  ctFlush,
+  ctFlushZone,
+  deleteTunnelOptions,
+  dumpIpfix,
+  dumpTunnelOptions,
+} from "./ofctl-extensions.js";
 import {
   diffFlows,
   dumpAggregate,
@@ -20,21 +29,21 @@ import {
   replaceFlows,
 } from "./ofctl-flows.js";
 import {
-  addGroups,
-  changeBuckets,
-  deleteGroups,
   deleteMeters,
   dumpGroupStats,
   dumpGroups,
   dumpMeters,
   modifyGroup,
+  modifyGroupsOfFile,
   modifyMeter,
 } from "./ofctl-groups.js";
-import { monitor } from "./ofctl-monitor.js";
+import { monitor, snoop } from "./ofctl-monitor.js";
 import { parseFlowsVerb, parseFlowVerb, parseGroupVerb } from "./ofctl-parse.js";
+import { allowedOf } from "./ofctl-protocol.js";
 import * as S from "./ofctl-switch.js";
+import { dumpTableDesc, modTable } from "./ofctl-tables.js";
 import * as W from "./ofctl-wire.js";
-import { OpenFlowClient, OpenFlowRefusal } from "./openflow-client.js";
+import { BundleRefusal, OpenFlowClient, OpenFlowRefusal } from "./openflow-client.js";
 import { type ProtocolSet, protocolsNamed } from "./protocol-set.js";
 
 type Run = (context: OfctlContext, args: readonly string[]) => Promise<number>;
@@ -47,6 +56,7 @@ interface OfctlVerb {
   readonly argumentsMax: number;
   /** The first argument is the switch. */
   readonly run?: Run;
+  readonly changes?: boolean;
   readonly runAlone?: RunAlone;
 }
 
@@ -57,42 +67,51 @@ export const OFCTL_VERBS: ReadonlyMap<string, OfctlVerb> = new Map<string, Ofctl
   ["dump-desc", at("SWITCH", 1, 1, S.dump("desc"))],
   ["dump-tables", at("SWITCH", 1, 1, S.dump("table"))],
   ["dump-table-features", at("SWITCH", 1, 1, S.dumpTableFeatures)],
-  ["dump-table-desc", at("SWITCH", 1, 1, S.dumpTableDesc)],
-  ["mod-port", at("SWITCH IFACE ACT", 3, 3, S.modPort)],
-  ["mod-table", at("SWITCH TABLE MOD", 3, 3, S.modTable)],
+  ["dump-table-desc", at("SWITCH", 1, 1, dumpTableDesc)],
+  ["mod-port", change("SWITCH IFACE ACT", 3, 3, S.modPort)],
+  ["mod-table", change("SWITCH TABLE MOD", 3, 3, modTable)],
   ["get-frags", at("SWITCH", 1, 1, S.getFrags)],
-  ["set-frags", at("SWITCH FRAG_MODE", 2, 2, S.setFrags)],
+  ["set-frags", change("SWITCH FRAG_MODE", 2, 2, S.setFrags)],
   ["dump-ports", at("SWITCH [PORT]", 1, 2, S.dumpPorts)],
-  ["dump-ports-desc", at("SWITCH [PORT]", 1, 2, S.dump("port_desc"))],
+  ["dump-ports-desc", at("SWITCH [PORT]", 1, 2, S.dumpPortDescriptions)],
   ["dump-flows", at("SWITCH [FLOW]", 1, 2, dumpFlows)],
   ["dump-aggregate", at("SWITCH [FLOW]", 1, 2, dumpAggregate)],
   ["queue-stats", at("SWITCH [PORT [QUEUE]]", 1, 3, S.queueStats)],
   ["queue-get-config", at("SWITCH [PORT [QUEUE]]", 1, 3, S.queueGetConfig)],
-  ["add-flow", at("SWITCH FLOW", 2, 2, modifyFlows("add"))],
-  ["add-flows", at("SWITCH FILE", 2, 2, modifyFlowsOfFile("add"))],
-  ["mod-flows", at("SWITCH FLOW", 2, 2, modifyFlows("modify"))],
-  ["del-flows", at("SWITCH [FLOW]", 1, 2, modifyFlows("delete"))],
-  ["replace-flows", at("SWITCH FILE", 2, 2, replaceFlows)],
-  ["packet-out", at("SWITCH IN_PORT ACTIONS PACKET...", 2, MANY, S.packetOut)],
+  ["add-flow", change("SWITCH FLOW", 2, 2, modifyFlows("add"))],
+  ["add-flows", change("SWITCH FILE", 2, 2, modifyFlowsOfFile("add"))],
+  ["mod-flows", change("SWITCH FLOW", 2, 2, modifyFlows("modify"))],
+  ["del-flows", change("SWITCH [FLOW]", 1, 2, modifyFlows("delete"))],
+  ["replace-flows", change("SWITCH FILE", 2, 2, replaceFlows)],
+  ["packet-out", change("SWITCH IN_PORT ACTIONS PACKET...", 2, MANY, S.packetOut)],
   ["monitor", at("SWITCH [MISSLEN] [invalid_ttl]", 1, 4, monitor)],
-  ["snoop", at("SWITCH", 1, 1, monitor)],
-  ["add-group", at("SWITCH GROUP", 2, 2, modifyGroup("add"))],
-  ["add-groups", at("SWITCH FILE", 1, 2, addGroups)],
-  ["mod-group", at("SWITCH GROUP", 1, 2, modifyGroup("modify"))],
-  ["del-groups", at("SWITCH [GROUP]", 1, 2, deleteGroups)],
-  ["insert-buckets", at("SWITCH GROUP", 1, 2, changeBuckets("insert-bucket"))],
-  ["remove-buckets", at("SWITCH GROUP", 1, 2, changeBuckets("remove-bucket"))],
+  ["snoop", at("SWITCH", 1, 1, snoop)],
+  ["add-group", change("SWITCH GROUP", 2, 2, modifyGroup("add"))],
+  ["add-groups", change("SWITCH FILE", 1, 2, modifyGroupsOfFile("add"))],
+  ["mod-group", change("SWITCH GROUP", 1, 2, modifyGroup("modify"))],
+  ["del-groups", change("SWITCH [GROUP]", 1, 2, modifyGroup("delete"))],
+  ["insert-buckets", change("SWITCH GROUP", 1, 2, modifyGroup("insert_bucket"))],
+  ["remove-buckets", change("SWITCH GROUP", 1, 2, modifyGroup("remove_bucket"))],
   ["dump-groups", at("SWITCH [GROUP]", 1, 2, dumpGroups)],
   ["dump-group-stats", at("SWITCH [GROUP]", 1, 2, dumpGroupStats)],
-  ["dump-group-features", at("SWITCH", 1, 1, S.dump("group_features"))],
-  ["add-meter", at("SWITCH METER", 2, 2, modifyMeter("add"))],
-  ["mod-meter", at("SWITCH METER", 2, 2, modifyMeter("modify"))],
-  ["del-meter", at("SWITCH METER", 2, 2, deleteMeters)],
-  ["del-meters", at("SWITCH [METER]", 1, 2, deleteMeters)],
+  ["dump-group-features", at("SWITCH", 1, 1, S.dumpGroupFeatures)],
+  ["add-meter", change("SWITCH METER", 2, 2, modifyMeter("add"))],
+  ["mod-meter", change("SWITCH METER", 2, 2, modifyMeter("modify"))],
+  ["del-meter", change("SWITCH METER", 2, 2, deleteMeters)],
+  ["del-meters", change("SWITCH [METER]", 1, 2, deleteMeters)],
   ["dump-meter", at("SWITCH METER", 2, 2, dumpMeters("meter_config"))],
   ["dump-meters", at("SWITCH [METER]", 1, 2, dumpMeters("meter_config"))],
   ["meter-stats", at("SWITCH [METER]", 1, 2, dumpMeters("meter"))],
   ["meter-features", at("SWITCH", 1, 1, S.dump("meter_features"))],
+  ["dump-ipfix-bridge", at("SWITCH", 1, 1, dumpIpfix("bridge"))],
+  ["dump-ipfix-flow", at("SWITCH", 1, 1, dumpIpfix("flow"))],
+  ["ct-flush-zone", change("SWITCH ZONE", 2, 2, ctFlushZone)],
+  ["ct-flush", change("SWITCH [zone=N] [CT_ORIG_TUPLE [CT_REPLY_TUPLE]]", 1, 4, ctFlush)],
+  ["add-tlv-map", change("SWITCH MAP", 2, 2, addTunnelOptions)],
+  ["del-tlv-map", change("SWITCH [MAP]", 1, 2, deleteTunnelOptions)],
+  ["dump-tlv-map", at("SWITCH", 1, 1, dumpTunnelOptions)],
+  ["bundle", change("SWITCH FILE", 2, 2, bundle)],
+  ["benchmark", at("TARGET N COUNT", 3, 3, S.benchmark)],
   ["probe", at("SWITCH", 1, 1, S.probe)],
   ["ping", at("SWITCH [N]", 1, 2, S.ping)],
   ["diff-flows", { usage: "SOURCE1 SOURCE2", argumentsMin: 2, argumentsMax: 2 }],
@@ -120,20 +139,17 @@ function at(usage: string, argumentsMin: number, argumentsMax: number, run: Run)
   return { usage, argumentsMin, argumentsMax, run };
 }
 
+/** One that --read-only forbids. */
+function change(usage: string, argumentsMin: number, argumentsMax: number, run: Run): OfctlVerb {
+  return { usage, argumentsMin, argumentsMax, run, changes: true };
+}
+
 function alone(usage: string, argumentsMin: number, argumentsMax: number, runAlone: RunAlone): OfctlVerb {
   return { usage, argumentsMin, argumentsMax, runAlone };
 }
 
 /** Options that are taken and change nothing: what they choose is what we do anyway, or concerns logs. */
-const IGNORED = new Set([
-  "verbose",
-  "log-file",
-  "syslog-target",
-  "syslog-method",
-  "packet-in-format",
-  "read-only",
-  "color",
-]);
+const IGNORED = new Set(["verbose", "log-file", "syslog-target", "syslog-method", "color"]);
 
 const OPTIONS: readonly OptionSpec[] = [
   { name: "timeout", short: "t", argument: "required" },
@@ -182,6 +198,8 @@ function parseCommandLine(words: readonly string[]): Given {
     json: false,
     more: 0,
     timestamp: false,
+    packetInFormat: undefined as PacketInFormat | undefined,
+    readOnly: false,
     timeoutMs: undefined as number | undefined,
     versions: undefined as readonly number[] | undefined,
     protocols: undefined as ProtocolSet | undefined,
@@ -199,8 +217,10 @@ function parseCommandLine(words: readonly string[]): Given {
     else if (name === "protocols") flags.versions = versionsNamed(value ?? "");
     else if (name === "flow-format") {
       flags.protocols = protocolsNamed(value ?? "");
-      if (flags.protocols === undefined) throw commandError(`${value}: unknown flow format(s)`);
-    } else if (name === "more") flags.more++;
+      if (flags.protocols === undefined) throw commandError(`${value}: unknown flow protocol`);
+    } else if (name === "read-only") flags.readOnly = true;
+    else if (name === "packet-in-format") flags.packetInFormat = packetInFormat(value ?? "");
+    else if (name === "more") flags.more++;
     else if (name === "timestamp") flags.timestamp = true;
     else if (name === "output") flags.json = isJson(value);
     else if (name === "version" || name === "help") asked ??= name;
@@ -217,11 +237,24 @@ function versionsNamed(text: string): readonly number[] {
   return names.map((name) => Number(name.slice(-1)) + 1);
 }
 
-/** With a switch we speak 1.3 only. */
-function checkSpoken({ versions }: OfctlFlags): void {
-  if (versions === undefined || versions.includes(OFP13_VERSION)) return;
-  const names = versions.map((version) => `OpenFlow1${version - 1}`);
-  throw commandError(`this client speaks OpenFlow13, not ${names.join(",")}`);
+const PACKET_IN_FORMATS: Readonly<Record<string, PacketInFormat>> = {
+  standard: "standard",
+  openflow10: "standard",
+  nxm: "nxm",
+  nxt_packet_in: "nxm",
+  nxt_packet_in2: "nxm2",
+};
+
+function packetInFormat(text: string): PacketInFormat {
+  const format = Object.hasOwn(PACKET_IN_FORMATS, text) ? PACKET_IN_FORMATS[text] : undefined;
+  if (format === undefined) throw commandError(`unknown packet-in format \`${text}'`);
+  return format;
+}
+
+/** Bundles came with OpenFlow 1.4, and are an extension of 1.3, which our own switch speaks. */
+function withBundles(versions: readonly number[] | undefined): readonly number[] {
+  const able = (versions ?? []).filter((version) => version >= OFP13_VERSION);
+  return able.length === 0 ? [OFP13_VERSION, OFP14_VERSION] : able;
 }
 
 export function isJson(value: string | undefined): boolean {
@@ -231,18 +264,22 @@ export function isJson(value: string | undefined): boolean {
 
 /** Runs one command line. Resolves with the exit code; rejects with COMMAND_FAILED and the like. */
 export async function runOfctl(words: readonly string[], io: CommandIo): Promise<number> {
-  const { flags, asked, args } = parseCommandLine(words);
+  const { flags: given, asked, args } = parseCommandLine(words);
   if (asked === "help") io.out(ofctlHelp());
-  else if (asked === "version") io.out("plinth ofctl (Plinth) 0.1.0\nOpenFlow versions 0x4:0x4\n");
+  else if (asked === "version") io.out("plinth ofctl (Plinth) 0.1.0\nOpenFlow versions 0x1:0x6\n");
   if (asked !== undefined) return 0;
   const [name, ...rest] = args;
   if (name === undefined) throw commandError("missing command name; use --help for help");
   const verb = OFCTL_VERBS.get(name);
+  const flags =
+    given.bundle || name === "bundle" ? { ...given, versions: withBundles(given.versions) } : given;
   if (verb === undefined) throw commandError(`unknown command '${name}'; use --help for help`);
   if (rest.length < verb.argumentsMin)
     throw commandError(`'${name}' command requires at least ${verb.argumentsMin} arguments`);
   if (rest.length > verb.argumentsMax)
     throw commandError(`'${name}' command takes at most ${verb.argumentsMax} arguments`);
+  if (verb.changes === true && flags.readOnly)
+    throw commandError(`'${name}' command does not work in read only mode`);
   if (verb.runAlone !== undefined) return verb.runAlone(io, rest, flags);
   if (verb.run === undefined) return diff(rest as [string, string], flags, io);
   const { run } = verb;
@@ -255,20 +292,40 @@ async function withSwitch<Result>(
   io: CommandIo,
   use: (context: OfctlContext) => Promise<Result>,
 ): Promise<Result> {
-  checkSpoken(flags);
+  const allowed = allowedOf(flags.versions, flags.protocols);
   const endpoint = target.includes(":") ? target : io.endpointOf(target);
   if (endpoint === undefined) throw commandError(`${target} is not a bridge or a socket`);
-  const client = await OpenFlowClient.connect(endpoint, flags.timeoutMs);
+  const warn = warner(io);
+  const { timeoutMs } = flags;
+  const client = await OpenFlowClient.connect(endpoint, {
+    timeoutMs,
+    versions: allowed.versions,
+    target,
+    warn,
+  });
   try {
-    return await use(new OfctlContext(client, target, flags, io));
+    return await use(new OfctlContext(client, target, { flags, allowed, warn }, io));
   } catch (thrown) {
+    if (thrown instanceof BundleRefusal) {
+      const texts = thrown.refused.map(bundleRefusalText);
+      io.err(texts.join(""));
+      throw commandError(`talking to ${endpoint} (Protocol error)`);
+    }
     if (!(thrown instanceof OpenFlowRefusal)) throw thrown;
     // As the original: the error, with what it was about.
-    io.err(formatMessage({ ...thrown.error }));
-    throw new PlinthError("REFUSAL_TOLD", thrown.message);
+    io.err(printMessage(thrown.bytes, { verbosity: 1 + flags.more }));
+    throw new PlinthError("REFUSAL_TOLD", `the switch refused: ${errorNameIn(thrown.bytes)}`);
   } finally {
     client.close();
   }
+}
+
+function bundleRefusalText({ error, request }: BundleRefusal["refused"][number]): string {
+  return `Error ${errorNameIn(error)} for: ${printMessage(request, { verbosity: 1 })}`;
+}
+
+function errorNameIn(error: Uint8Array): string {
+  return /: (\S+)/.exec(printMessage(error, { verbosity: 1 }))?.[1] ?? "unknown error";
 }
 
 /** Exit code 2 when they differ. */

@@ -3,66 +3,99 @@ import { connect, type Socket } from "node:net";
 import { PlinthError } from "../../base/errors/index.js";
 import { parseActiveEndpoint } from "../../base/jsonrpc/index.js";
 import {
+  type AnyDialect,
   type ChannelOutput,
   ChannelSession,
   encodeMessage,
-  errorName,
   type MultipartReplyBody,
   type MultipartRequestBody,
+  OFP10_VERSION,
   OFPBF_ATOMIC,
   OFPBF_ORDERED,
   OFPMPF_REPLY_MORE,
+  OFPT,
   type OpenFlowMessage,
   type Unsent,
 } from "../../base/openflow/index.js";
 import { systemClock, type Timer } from "../../base/time/index.js";
+import type { RequestBytes } from "./client-requests.js";
 import { commandError } from "./errors.js";
 
+/** A message of the switch. */
+export interface Reply {
+  readonly bytes: Uint8Array;
+  /** Absent where its version writes it in a form that is only printed. */
+  readonly message: OpenFlowMessage | undefined;
+}
+
 interface Pending {
-  readonly request: OpenFlowMessage;
-  readonly replies: OpenFlowMessage[];
-  readonly resolve: (replies: readonly OpenFlowMessage[]) => void;
+  readonly replies: Reply[];
+  readonly resolve: (replies: readonly Reply[]) => void;
   readonly reject: (error: Error) => void;
 }
 
-/** The switch answered with an error. code: OPENFLOW_REFUSED. */
+/** The switch answered with an error, which is in `bytes`. code: OPENFLOW_REFUSED. */
 export class OpenFlowRefusal extends PlinthError {
-  readonly error: OpenFlowMessage & { type: "error" };
-  readonly request: OpenFlowMessage;
+  readonly bytes: Uint8Array;
 
-  constructor(error: OpenFlowMessage & { type: "error" }, request: OpenFlowMessage) {
-    super(
-      "OPENFLOW_REFUSED",
-      `the switch refused: ${errorName(error.errorType, error.code) ?? `type ${error.errorType}, code ${error.code}`}`,
-    );
-    this.error = error;
-    this.request = request;
+  constructor(bytes: Uint8Array) {
+    super("OPENFLOW_REFUSED", "the switch refused the request");
+    this.bytes = bytes;
   }
 }
 
-export interface MultipartReply {
-  readonly xid: number;
-  readonly flags: number;
-  readonly body: MultipartReplyBody;
+/** Messages of a bundle that were refused, each with its error. */
+export class BundleRefusal extends PlinthError {
+  readonly refused: readonly { readonly error: Uint8Array; readonly request: Uint8Array }[];
+
+  constructor(refused: BundleRefusal["refused"]) {
+    super("OPENFLOW_REFUSED", "the switch refused the bundle");
+    this.refused = refused;
+  }
 }
+
+export interface ClientOptions {
+  /** For everything; absent = none. */
+  readonly timeoutMs: number | undefined;
+  /** As numbered on the wire. */
+  readonly versions: readonly number[];
+  /** What the user called the switch. */
+  readonly target: string;
+  /** Gets lines for the log. */
+  readonly warn?: (module: string, line: string) => void;
+}
+
+/** What a request may be: a message, or the bytes of one that has no value here. */
+export type Request = Unsent | RequestBytes;
+type Version = AnyDialect["version"];
 
 export class OpenFlowClient {
   readonly #socket: Socket;
-  readonly #session = new ChannelSession({ answerMalformed: false, probeIntervalMs: 0 });
+  readonly #session: ChannelSession<Version>;
   readonly #pending = new Map<number, Pending>();
   readonly #timer: Timer | undefined;
   readonly #name: string;
+  readonly #options: ClientOptions;
+  /** In 1.0 what was arranged about flow-mods. */
+  #arranged = { isNxm: false, flowModTableId: false };
   #established: { resolve: () => void; reject: (error: Error) => void } | undefined;
   #failure: Error | undefined;
   /** Gets messages that answer nothing. */
-  onMessage: (message: OpenFlowMessage) => void = () => {};
+  onMessage: (message: Reply) => void = () => {};
   /** Settles when the connection has ended, with the reason. */
   readonly ended: Promise<Error>;
   #end: (error: Error) => void = () => {};
 
-  private constructor(socket: Socket, name: string, timeoutMs: number | undefined) {
+  private constructor(socket: Socket, name: string, options: ClientOptions) {
     this.#socket = socket;
     this.#name = name;
+    this.#options = options;
+    const { timeoutMs, versions } = options;
+    this.#session = new ChannelSession({
+      answerMalformed: false,
+      probeIntervalMs: 0,
+      versions: versions as readonly Version[],
+    });
     this.ended = new Promise((resolve) => {
       this.#end = resolve;
     });
@@ -77,8 +110,8 @@ export class OpenFlowClient {
     socket.on("close", () => this.#fail(new PlinthError("OPENFLOW_CLOSED", `${name} closed the connection`)));
   }
 
-  /** Connects to "unix:PATH" or "tcp:HOST:PORT" and agrees on OpenFlow 1.3; everything must end within `timeoutMs`. */
-  static async connect(endpoint: string, timeoutMs: number | undefined): Promise<OpenFlowClient> {
+  /** Connects to "unix:PATH" or "tcp:HOST:PORT" and agrees on a version. */
+  static async connect(endpoint: string, options: ClientOptions): Promise<OpenFlowClient> {
     const target = parseActiveEndpoint(endpoint);
     if (target.kind === "tls")
       throw new PlinthError("ENDPOINT_INVALID", `"${endpoint}": OpenFlow over TLS is not spoken here`);
@@ -86,19 +119,40 @@ export class OpenFlowClient {
       target.kind === "unix"
         ? connect({ path: target.path })
         : connect({ host: target.host, port: target.port });
-    const client = new OpenFlowClient(socket, endpoint, timeoutMs);
+    const client = new OpenFlowClient(socket, endpoint, options);
     await new Promise<void>((resolve, reject) => {
       client.#established = { resolve, reject };
     });
     return client;
   }
 
-  /** Sends `messages` and a barrier; rejects with OpenFlowRefusal at the first error. */
-  async send(messages: readonly Unsent[]): Promise<void> {
+  /** On the wire; agreed on. */
+  get version(): number {
+    return this.#session.dialect.version;
+  }
+
+  /** What flow-mods are written in. */
+  get dialect(): AnyDialect {
+    const { dialect } = this.#session;
+    return dialect.version === OFP10_VERSION ? { version: OFP10_VERSION, ...this.#arranged } : dialect;
+  }
+
+  /** How flow-mods of 1.0 are to be written from now on: the switch knows by now. */
+  arrange(arranged: { readonly isNxm: boolean; readonly flowModTableId: boolean }): void {
+    this.#arranged = { ...arranged };
+  }
+
+  /** A number is taken that another program would use for a connection of its own. */
+  skipXid(): void {
+    this.#session.nextXid();
+  }
+
+  /** Sends `requests` and a barrier; rejects with OpenFlowRefusal at the first error. */
+  async send(requests: readonly Request[]): Promise<void> {
     let refusal: unknown;
-    for (const message of messages) {
+    for (const request of requests) {
       // Answered only when refused; the barrier's answer comes after all refusals.
-      this.ask(message).catch((thrown: unknown) => {
+      this.ask(request).catch((thrown: unknown) => {
         refusal ??= thrown;
       });
     }
@@ -106,58 +160,61 @@ export class OpenFlowClient {
     if (refusal !== undefined) throw refusal;
   }
 
-  /**
-   * Carries `messages` out as one bundle: all of them in their order, or none. Rejects with the OpenFlowRefusal of the
-   * message that was refused.
-   */
+  /** Carries `messages` out as one bundle: all of them in their order, or none. Rejects with BundleRefusal. */
   async sendAtomically(messages: readonly Unsent[]): Promise<void> {
-    const bundle = { bundleId: this.#session.nextXid(), flags: OFPBF_ATOMIC | OFPBF_ORDERED };
-    const control = (step: "open_request" | "commit_request") =>
-      this.ask({ type: "bundle_control", control: step, ...bundle });
-    await control("open_request");
-    let refusal: unknown;
-    for (const message of messages) {
-      this.#ask(message, (request) =>
-        encodeMessage({ type: "bundle_add", xid: request.xid, ...bundle, message: encodeMessage(request) }),
-      ).catch((thrown: unknown) => {
-        refusal ??= thrown;
+    const bundle = { bundleId: 0, flags: OFPBF_ATOMIC | OFPBF_ORDERED };
+    const refused: { error: Uint8Array; request: Uint8Array }[] = [];
+    const collect = async (asked: Promise<unknown>, request: () => Uint8Array): Promise<void> => {
+      try {
+        await asked;
+      } catch (thrown) {
+        if (!(thrown instanceof OpenFlowRefusal)) throw thrown;
+        refused.push({ error: thrown.bytes, request: request() });
+      }
+    };
+    const control = (step: "open_request" | "commit_request"): Promise<void> => {
+      let bytes = new Uint8Array(0) as Uint8Array;
+      const asked = this.ask((_version, xid) => {
+        bytes = encodeMessage({ type: "bundle_control", xid, control: step, ...bundle }, this.dialect);
+        return bytes;
       });
-    }
-    try {
-      await control("commit_request");
-    } catch (thrown) {
-      // The commit only repeats that a message was refused.
-      throw refusal ?? thrown;
-    }
-    if (refusal !== undefined) throw refusal;
+      return collect(asked, () => bytes);
+    };
+    await control("open_request");
+    if (refused.length > 0) throw new BundleRefusal(refused);
+    const added = messages.map((message) => {
+      let inner = new Uint8Array(0) as Uint8Array;
+      const asked = this.ask((_version, xid) => {
+        inner = encodeMessage({ ...message, xid } as OpenFlowMessage, this.dialect);
+        return encodeMessage({ type: "bundle_add", xid, ...bundle, message: inner }, this.dialect);
+      });
+      return collect(asked, () => inner);
+    });
+    // What is added without complaint is never answered; nothing of it is still on its way when the commit is.
+    for (const one of added) one.catch(() => {});
+    await control("commit_request");
+    if (refused.length > 0) throw new BundleRefusal(refused);
   }
 
   /** All parts of a multipart reply. */
-  async request(body: MultipartRequestBody): Promise<readonly MultipartReply[]> {
-    const replies = await this.ask({ type: "multipart_request", flags: 0, body });
-    return replies.flatMap((reply) =>
-      reply.type === "multipart_reply" ? [{ xid: reply.xid, flags: reply.flags, body: reply.body }] : [],
-    );
+  request(body: MultipartRequestBody): Promise<readonly Reply[]> {
+    return this.ask({ type: "multipart_request", flags: 0, body });
   }
 
-  /** Everything that answers `message`. */
-  ask(message: Unsent): Promise<readonly OpenFlowMessage[]> {
-    return this.#ask(message, encodeMessage);
-  }
-
-  #ask(
-    message: Unsent,
-    encode: (request: OpenFlowMessage) => Uint8Array,
-  ): Promise<readonly OpenFlowMessage[]> {
+  /** Everything that answers `request`. */
+  ask(request: Request): Promise<readonly Reply[]> {
     const xid = this.#session.nextXid();
     return new Promise((resolve, reject) => {
       if (this.#failure !== undefined) {
         reject(this.#failure);
         return;
       }
-      const request = { ...message, xid } as OpenFlowMessage;
-      this.#pending.set(xid, { request, replies: [], resolve, reject });
-      this.#socket.write(encode(request));
+      const bytes =
+        typeof request === "function"
+          ? request(this.version, xid)
+          : encodeMessage({ ...request, xid } as OpenFlowMessage, this.dialect);
+      this.#pending.set(xid, { replies: [], resolve, reject });
+      this.#socket.write(bytes);
     });
   }
 
@@ -171,26 +228,41 @@ export class OpenFlowClient {
     for (const output of outputs) {
       if (output.type === "send") this.#socket.write(output.bytes);
       else if (output.type === "established") this.#established?.resolve();
-      else if (output.type === "message") this.#receive(output.message);
-      else if (output.type === "close") this.#fail(new PlinthError("OPENFLOW_CLOSED", output.reason));
-      else this.#fail(new PlinthError("OPENFLOW_MALFORMED", `the switch sent: ${output.error.message}`));
+      else if (output.type === "message") this.#receive({ bytes: output.request, message: output.message });
+      // What is not understood may still be printed.
+      else if (output.type === "malformed") this.#receive({ bytes: output.request, message: undefined });
+      else this.#fail(this.#refused(output.reason));
     }
   }
 
-  #receive(message: OpenFlowMessage): void {
-    const pending = this.#pending.get(message.xid);
+  /** There is no version that both speak. */
+  #refused(reason: string): Error {
+    const { target, versions, warn } = this.#options;
+    const theirs = this.#session.peerVersions;
+    if (theirs === undefined) return new PlinthError("OPENFLOW_CLOSED", reason);
+    const line = `${this.#name}: version negotiation failed (we support ${versionsText(versions)}, peer supports ${versionsText(theirs)})`;
+    warn?.("vconn", line);
+    return commandError(`${target}: failed to connect to socket (Broken pipe)`);
+  }
+
+  #receive(reply: Reply): void {
+    const { bytes } = reply;
+    const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+    const xid = view.getUint32(4);
+    const pending = this.#pending.get(xid);
     if (pending === undefined) {
-      this.onMessage(message);
+      this.onMessage(reply);
       return;
     }
-    if (message.type === "error") {
-      this.#pending.delete(message.xid);
-      pending.reject(new OpenFlowRefusal(message, pending.request));
+    if (view.getUint8(1) === OFPT.error) {
+      this.#pending.delete(xid);
+      pending.reject(new OpenFlowRefusal(bytes));
       return;
     }
-    pending.replies.push(message);
-    if (message.type === "multipart_reply" && (message.flags & OFPMPF_REPLY_MORE) !== 0) return;
-    this.#pending.delete(message.xid);
+    pending.replies.push(reply);
+    const isMultipart = view.getUint8(1) === (view.getUint8(0) === OFP10_VERSION ? 17 : 19);
+    if (isMultipart && bytes.byteLength >= 12 && (view.getUint16(10) & OFPMPF_REPLY_MORE) !== 0) return;
+    this.#pending.delete(xid);
     pending.resolve(pending.replies);
   }
 
@@ -204,6 +276,17 @@ export class OpenFlowClient {
     this.#pending.clear();
     this.#end(error);
   }
+}
+
+/** "version 0x01", "versions 0x04, 0x05", "version 0x06 and earlier". */
+function versionsText(versions: readonly number[]): string {
+  const names = versions.map((version) => `0x${version.toString(16).padStart(2, "0")}`);
+  return `version${names.length === 1 ? "" : "s"} ${names.join(", ")}`;
+}
+
+/** The bodies of multipart replies that are understood. */
+export function bodiesOf(replies: readonly Reply[]): readonly MultipartReplyBody[] {
+  return replies.flatMap(({ message }) => (message?.type === "multipart_reply" ? [message.body] : []));
 }
 
 const REASONS: Readonly<Record<string, string>> = {

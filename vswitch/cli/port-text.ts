@@ -119,7 +119,19 @@ export function formatPortStats(stats: PortStats, names?: PortNames): string {
   const port = formatNamedPort(stats.port, names).padStart(2);
   const duration =
     stats.durationSeconds === 0xffffffff ? "" : `           duration=${formatDuration(stats)}\n`;
-  return `  port ${port}: rx ${list(rx)}\n           tx ${list(tx)}\n${duration}`;
+  return `  port ${port}: rx ${list(rx)}\n           tx ${list(tx)}\n${duration}${customText(stats.custom ?? [])}`;
+}
+
+const CUSTOM_PER_LINE = 3;
+
+function customText(counters: NonNullable<PortStats["custom"]>): string {
+  if (counters.length === 0) return "";
+  const lines: string[] = [];
+  for (let at = 0; at < counters.length; at += CUSTOM_PER_LINE) {
+    const row = counters.slice(at, at + CUSTOM_PER_LINE).map(({ name, value }) => `${name}=${value},`);
+    lines.push(`                      ${row.join(" ")}\n`);
+  }
+  return `           CUSTOM Statistics\n${lines.join("")}`;
 }
 
 export function formatQueueStats(queue: QueueStats, names?: PortNames): string {

@@ -13,7 +13,7 @@ import {
 /** A bit for each way. */
 export type ProtocolSet = number;
 
-interface Protocol {
+export interface Protocol {
   readonly name: string;
   readonly version: number;
   readonly isNxm: boolean;
@@ -71,6 +71,11 @@ export function protocolsText(protocols: ProtocolSet): string {
 /** The way that is preferred among `protocols`; undefined for none. */
 export function preferredProtocol(protocols: ProtocolSet): Protocol | undefined {
   return PROTOCOLS.find((_, bit) => (protocols & (1 << bit)) !== 0);
+}
+
+/** Those of `protocols`, the most widely spoken first. */
+export function protocolsInOrder(protocols: ProtocolSet): Protocol[] {
+  return PROTOCOLS.filter((_, bit) => (protocols & (1 << bit)) !== 0);
 }
 
 /** The ways of the versions, by their numbers on the wire. */

@@ -11,9 +11,9 @@ import {
 import { formatNamedPort, matchParts } from "./match-text.js";
 import type { TextContext } from "./message-text.js";
 import { formatMeterId } from "./meter-text.js";
-import { formatTableFeatures } from "./table-features-text.js";
+import { formatTableInfos, infoOfFeatures } from "./table-info-text.js";
 
-export function requestText(body: MultipartRequestBody, { names }: TextContext): string {
+export function requestText(body: MultipartRequestBody, { names, version }: TextContext): string {
   switch (body.kind) {
     case "queue":
       return ` port=${formatNamedPort(body.port, names)} queue=${body.queueId === OFPQ_ALL ? "ALL" : body.queueId}`;
@@ -40,7 +40,9 @@ export function requestText(body: MultipartRequestBody, { names }: TextContext):
       return parts.map((part) => (part === "" ? "" : ` ${part}`)).join("");
     }
     case "table_features":
-      return body.tables.length === 0 ? "" : `\n${formatTableFeatures(body.tables)}`;
+      return body.tables.length === 0
+        ? ""
+        : `\n${formatTableInfos(body.tables.map((table) => infoOfFeatures(table, version)))}`;
     case "flow_monitor":
       return body.monitors.map((monitor) => monitorText(monitor, names)).join("");
     default:

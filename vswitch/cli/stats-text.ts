@@ -4,8 +4,9 @@ import {
   type GroupFeatures,
   type MeterFeatures,
   type MultipartReplyBody,
+  OFP10_VERSION,
+  OFP11_VERSION,
   type PortDescription,
-  type TableStats,
   WireError,
 } from "../../base/openflow/index.js";
 import { formatHex } from "./field-text.js";
@@ -15,9 +16,10 @@ import type { PortNames } from "./match-text.js";
 import type { TextContext } from "./message-text.js";
 import { formatMeter, formatMeterStats, METER_FLAGS } from "./meter-text.js";
 import { formatBits, formatPortDescription, formatPortStats, formatQueueStats } from "./port-text.js";
-import { formatTableFeatures } from "./table-features-text.js";
+import { ACTIONS_10 } from "./switch-text.js";
+import { ACTION_NAMES, formatTableInfos, infoOfFeatures, infoOfStats } from "./table-info-text.js";
+import { ACTIONS_11 } from "./table-stats-11-text.js";
 import { instructionsText } from "./version-text.js";
-import { formatWildcards10 } from "./wildcards-text.js";
 
 /** What follows the head of a multipart reply. */
 export function replyText(body: MultipartReplyBody, { names, version }: TextContext): string {
@@ -29,7 +31,7 @@ export function replyText(body: MultipartReplyBody, { names, version }: TextCont
     case "aggregate":
       return ` packet_count=${body.packetCount} byte_count=${body.byteCount} flow_count=${body.flowCount}\n`;
     case "table":
-      return `\n${formatTables(body.tables)}`;
+      return `\n${formatTableInfos(body.tables.map(infoOfStats))}`;
     case "port_stats":
       return ` ${body.ports.length} ports\n${body.ports.map((port) => formatPortStats(port, names)).join("")}`;
     case "queue":
@@ -39,7 +41,7 @@ export function replyText(body: MultipartReplyBody, { names, version }: TextCont
     case "group_desc":
       return `\n${body.groups.map((group) => ` ${formatGroup(group, names, version)}\n`).join("")}`;
     case "group_features":
-      return `\n${formatGroupFeatures(body)}`;
+      return `\n${formatGroupFeatures(body, version)}`;
     case "meter":
       return `\n${body.meters.map(formatMeterStats).join("\n")}`;
     case "meter_config":
@@ -47,7 +49,7 @@ export function replyText(body: MultipartReplyBody, { names, version }: TextCont
     case "meter_features":
       return `\n${formatMeterFeatures(body)}`;
     case "table_features":
-      return `\n${formatTableFeatures(body.tables)}`;
+      return `\n${formatTableInfos(body.tables.map((table) => infoOfFeatures(table, version)))}`;
     case "port_desc":
       return `\n${sortedPorts(body.ports)
         .map((port) => formatPortDescription(port, names, version))
@@ -76,7 +78,7 @@ function updateText(update: FlowUpdate, names: PortNames | undefined, version: n
     match,
     ...(update.instructions.length === 0
       ? []
-      : [`actions=${instructionsText(update.instructions, version)}`]),
+      : [`actions=${instructionsText(update.instructions, version, names)}`]),
   ];
   return `\n ${parts.join(" ")}`;
 }
@@ -88,83 +90,13 @@ const REASONS = {
   group_delete: "group_delete",
 } as const;
 
-/** Tables with the same numbers as the one before are told together. */
-function formatTables(tables: readonly TableStats[]): string {
-  const text = new Map(tables.map((table) => [table, tableText(table, undefined)]));
-  return formatRuns(
-    tables,
-    (before, table) => before !== undefined && text.get(before) === text.get(table),
-    (table, before) => `  table ${table.tableId}${quotedName(table)}:\n${tableText(table, before)}`,
-  );
-}
-
-/** What only OpenFlow 1.0 says here is told too. */
-function tableText(table: TableStats, before: TableStats | undefined): string {
-  const { activeCount, lookupCount, matchedCount, openflow10 } = table;
-  const counts = `    active=${activeCount}, lookup=${lookupCount}, matched=${matchedCount}\n`;
-  if (openflow10 === undefined) return counts;
-  const fields = formatWildcards10(openflow10.wildcards);
-  const isSame =
-    before?.openflow10 !== undefined && formatWildcards10(before.openflow10.wildcards) === fields;
-  const most = openflow10.maxEntries === 0 ? "" : `    max_entries=${openflow10.maxEntries}\n`;
-  if (fields === "") return counts + most;
-  const matching = isSame
-    ? "    (same matching)\n"
-    : `    matching:\n      exact match or wildcard: ${fields}\n`;
-  return counts + most + matching;
-}
-
-function quotedName({ tableId, openflow10 }: TableStats): string {
-  const name = openflow10?.name ?? "";
-  return name === "" || name === `table${tableId}` ? "" : ` ("${name}")`;
-}
-
-/** Blocks with an empty line between them; a run that repeats the block before is one line, "ditto". */
-export function formatRuns<Table extends { readonly tableId: number }>(
-  tables: readonly Table[],
-  same: (before: Table | undefined, table: Table) => boolean,
-  format: (table: Table, before: Table | undefined) => string,
-): string {
-  const blocks: string[] = [];
-  for (let at = 0; at < tables.length; ) {
-    const table = tables[at] as Table;
-    let end = at;
-    while (end < tables.length && same(tables[at - 1], tables[end] as Table)) end++;
-    if (end === at) {
-      blocks.push(format(table, tables[at - 1]));
-      at++;
-      continue;
-    }
-    const last = (tables[end - 1] as Table).tableId;
-    blocks.push(
-      last === table.tableId ? `  table ${last}: ditto\n` : `  tables ${table.tableId}...${last}: ditto\n`,
-    );
-    at = end;
-  }
-  return blocks.join("\n");
-}
-
-/** Actions by OFPAT_* number, in the order in which they are told. */
-export const ACTION_NAMES: readonly (readonly [number, string])[] = [
-  [0, "output"],
-  [22, "group"],
-  [25, "set_field"],
-  [18, "strip_vlan"],
-  [17, "push_vlan"],
-  [23, "mod_nw_ttl"],
-  [24, "dec_ttl"],
-  [15, "set_mpls_ttl"],
-  [16, "dec_mpls_ttl"],
-  [19, "push_mpls"],
-  [20, "pop_mpls"],
-  [21, "set_queue"],
-];
-
-function formatGroupFeatures(features: GroupFeatures): string {
+function formatGroupFeatures(features: GroupFeatures, version: number): string {
+  const known =
+    version === OFP10_VERSION ? ACTIONS_10 : version === OFP11_VERSION ? ACTIONS_11 : ACTION_NAMES;
   const types = ["all", "select", "indirect", "fast failover"].map((name, i) => {
     if (((features.types >>> i) & 1) === 0) return "";
     const bits = features.actions[i] as number;
-    const actions = ACTION_NAMES.filter(([bit]) => ((bits >>> bit) & 1) === 1).map(([, action]) => action);
+    const actions = known.filter(([bit]) => ((bits >>> bit) & 1) === 1).map(([, action]) => action);
     return `    ${name} group:\n       max_groups=${formatHex(features.maxGroups[i] as number)}\n       actions: ${actions.length === 0 ? "<none>" : actions.join(" ")}\n`;
   });
   return ` Group table:\n    Types:  0x${features.types.toString(16)}\n    Capabilities:  0x${features.capabilities.toString(16)}\n${types.join("")}`;

@@ -41,7 +41,7 @@ const CAPABILITIES_10: Readonly<Record<number, string>> = {
   7: "ARP_MATCH_IP",
 };
 /** Bits of OpenFlow 1.0's action types in the order in which they are told. */
-const ACTIONS_10: readonly (readonly [number, string])[] = [
+export const ACTIONS_10: readonly (readonly [number, string])[] = [
   [0, "output"],
   [11, "enqueue"],
   [1, "set_vlan_vid"],

@@ -1,6 +1,8 @@
 // Nicira messages that the switch does not speak, as ovs-ofctl prints them: options of tunnels, connections by zone. Pure.
 // Source: ovs-ofctl(8), "OpenFlow Switch Tunnel TLV Table Commands"; the wording is that of ovs-ofctl.
 
+import { formatHex } from "./field-text.js";
+
 const NX_HEADER_SIZE = 16;
 const OPTION_SIZE = 8;
 const MAX_OPTION_LENGTH = 124;
@@ -56,13 +58,14 @@ function readOptions(body: DataView, from: number): Options | string {
     const [length, field] = [body.getUint8(at + 3), body.getUint16(at + 4)];
     if (length % 4 !== 0 || length > MAX_OPTION_LENGTH) return "NXTTMFC_BAD_OPT_LEN";
     if (field > MAX_FIELD) return "NXTTMFC_BAD_FIELD_IDX";
-    const option = `0x${hex(body.getUint16(at), 4)}  0x${hex(body.getUint8(at + 2), 2)}`;
+    const option = `${hex(body.getUint16(at), 6)}  ${hex(body.getUint8(at + 2), 4)}`;
     rows += `\n ${option}  ${String(length).padStart(6)}  tun_metadata${field}`;
     space += length;
   }
   return { rows, space };
 }
 
-function hex(value: number, digits: number): string {
-  return value.toString(16).padStart(digits, "0");
+/** As C prints it with "%#6x". */
+function hex(value: number, width: number): string {
+  return formatHex(value).padStart(width);
 }

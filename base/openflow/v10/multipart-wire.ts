@@ -1,7 +1,7 @@
 // Statistics requests and replies of OpenFlow 1.0, and Nicira's flow statistics with NXM matches.
 // Source: OpenFlow Switch Specification 1.0.0, 5.3.5; Nicira numbers as Open vSwitch documents them.
 
-import { NX_EXPERIMENTER, OFPG_ANY } from "../constants.js";
+import { NX_EXPERIMENTER, OFPG_ALL, OFPG_ANY } from "../constants.js";
 import { readDescription, writeDescription } from "../description-wire.js";
 import {
   NXST_FLOW_MONITOR,
@@ -23,12 +23,15 @@ import { readNxmMatch, writeNxmMatch } from "../nxm-match-wire.js";
 import { PORT_COUNTERS } from "../stats-wire.js";
 import { nameOf, type Reader, type Writer } from "../wire.js";
 import { actionsOf10, readActions10, writeActions10 } from "./actions-wire.js";
+import { groupElements, groupKindOf, groupSubtype, readGroupReply } from "./group-stats-wire.js";
 import { OFPFW_ALL, readMatch10, writeMatch10 } from "./match-wire.js";
 import { narrowPort, OFPST10, widenPort } from "./numbers.js";
 import { readPort10, writePort10 } from "./port-wire.js";
 
 export const NXST_FLOW = 0;
 export const NXST_AGGREGATE = 1;
+/** 1.0 does not say how old a port or a queue is. */
+const UNKNOWN_TIME = 0xffffffff;
 const TABLE_NAME_SIZE = 32;
 const FLOW_STATS_SIZE = 88;
 const NICIRA_FLOW_STATS_SIZE = 48;
@@ -99,6 +102,16 @@ function readVendorRequest(reader: Reader): MultipartRequestBody {
   reader.skip(4);
   if (expType === NXST_FLOW_MONITOR)
     return { kind: "flow_monitor", monitors: readAll(reader, readNiciraMonitor) };
+  const groups = groupKindOf(expType);
+  if (groups === "group") {
+    const groupId = reader.u32("group.group_id");
+    reader.skip(4);
+    return { kind: groups, groupId };
+  }
+  if (groups !== undefined) {
+    reader.skip(reader.left);
+    return { kind: groups };
+  }
   if (expType !== NXST_FLOW && expType !== NXST_AGGREGATE)
     return { kind: "experimenter", experimenter, expType, data: reader.rest() };
   const outPort = widenPort(reader.u16("flow_stats.out_port"));
@@ -123,6 +136,13 @@ export function writeMultipartRequest10(writer: Writer, message: MultipartReques
   if (body.kind === "flow_monitor") {
     writeNiciraHeader(writer, NXST_FLOW_MONITOR, flags);
     for (const monitor of body.monitors) writeNiciraMonitor(writer, monitor);
+    return;
+  }
+  const groups = groupSubtype(body.kind);
+  if (groups !== undefined) {
+    writeNiciraHeader(writer, groups, flags);
+    if (body.kind === "group") writer.u32(body.groupId).zero(4);
+    else if (body.kind === "group_desc") writer.u32(OFPG_ALL).zero(4);
     return;
   }
   writer.u16(typeCode(body.kind)).u16(flags);
@@ -202,6 +222,8 @@ function readVendorReply(reader: Reader): MultipartReplyBody {
   if (expType === NXST_FLOW_MONITOR)
     return { kind: "flow_monitor", updates: readAll(reader, readNiciraUpdate) };
   if (expType === NXST_AGGREGATE) return { ...readAggregate(reader), encoding: "nxm" };
+  const groups = groupKindOf(expType);
+  if (groups !== undefined) return readGroupReply(groups, reader);
   return { kind: "experimenter", experimenter, expType, data: reader.rest() };
 }
 
@@ -237,10 +259,15 @@ function readNiciraFlow(reader: Reader): FlowStats {
   body.skip(1);
   const times = readTimes(body);
   const size = body.u16("flow_stats.match_len");
-  body.skip(4);
+  // Seconds and one; 0 is unknown.
+  const [idle, hard] = [body.u16("flow_stats.idle_age"), body.u16("flow_stats.hard_age")];
   const counters = readCounters(body);
   const { match } = readNxmMatch(body, size);
-  return { tableId, ...times, flags: 0, ...counters, match, instructions: readList(body) };
+  return {
+    ...{ tableId, ...times, flags: 0, ...counters, match, instructions: readList(body) },
+    ...(idle === 0 ? {} : { idleAgeSeconds: idle - 1 }),
+    ...(hard === 0 ? {} : { hardAgeSeconds: hard - 1 }),
+  };
 }
 
 function readTimes(body: Reader) {
@@ -288,7 +315,7 @@ function readPortStats(reader: Reader): (MultipartReplyBody & { kind: "port_stat
   return {
     port,
     ...(counters as Record<(typeof PORT_COUNTERS)[number], bigint>),
-    durationSeconds: 0,
+    durationSeconds: UNKNOWN_TIME,
     durationNanoseconds: 0,
   };
 }
@@ -301,16 +328,18 @@ function readQueue(reader: Reader): QueueStats {
     txBytes: reader.u64("queue_stats.tx_bytes"),
     txPackets: reader.u64("queue_stats.tx_packets"),
     txErrors: reader.u64("queue_stats.tx_errors"),
-    durationSeconds: 0,
+    durationSeconds: UNKNOWN_TIME,
     durationNanoseconds: 0,
   };
 }
 
 export function writeMultipartReply10(writer: Writer, message: MultipartReply): void {
   const { body, flags } = message;
+  const groups = groupSubtype(body.kind);
   if ("encoding" in body && body.encoding === "nxm")
     writeNiciraHeader(writer, body.kind === "flow" ? NXST_FLOW : NXST_AGGREGATE, flags);
   else if (body.kind === "flow_monitor") writeNiciraHeader(writer, NXST_FLOW_MONITOR, flags);
+  else if (groups !== undefined) writeNiciraHeader(writer, groups, flags);
   else writer.u16(typeCode(body.kind)).u16(flags);
   const elements = elementsOf10(body);
   if (elements !== undefined) for (const write of elements) write(writer);
@@ -344,7 +373,7 @@ export function elementsOf10(body: MultipartReplyBody): ((writer: Writer) => voi
     case "flow_monitor":
       return body.updates.map((update) => (writer) => writeNiciraUpdate(writer, update));
     default:
-      return undefined;
+      return groupElements(body);
   }
 }
 
@@ -363,16 +392,26 @@ function writeFlow(writer: Writer, flow: FlowStats): void {
   writer.setLength(start, start);
 }
 
-/** How long a flow is idle, and when it was last changed, is said to be unknown. */
+/** How long a flow is idle, and when it was last changed, may be unknown. */
 function writeNiciraFlow(writer: Writer, flow: FlowStats): void {
   const start = writer.size;
   writer.u16(0).u8(flow.tableId).zero(1);
   writeTimes(writer, flow);
   const lengthAt = writer.size;
-  writer.u16(0).zero(4).u64(flow.cookie).u64(flow.packetCount).u64(flow.byteCount);
+  writer
+    .u16(0)
+    .u16(ageOf(flow.idleAgeSeconds))
+    .u16(ageOf(flow.hardAgeSeconds))
+    .u64(flow.cookie)
+    .u64(flow.packetCount)
+    .u64(flow.byteCount);
   writer.setU16(lengthAt, writeNxmMatch(writer, { match: flow.match, cookie: 0n, cookieMask: 0n }));
   writeActions10(writer, actionsOf10(flow.instructions));
   writer.setLength(start, start);
+}
+
+function ageOf(seconds: number | undefined): number {
+  return seconds === undefined ? 0 : Math.min(seconds, 0xfffe) + 1;
 }
 
 function writeTable(writer: Writer, table: TableStats): void {

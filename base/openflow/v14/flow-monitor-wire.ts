@@ -1,11 +1,12 @@
 // Flow monitors as OpenFlow 1.4 took them over from the ONF's extension. Source: OpenFlow Switch Specification 1.4.1,
 // 7.3.5.17.
 
-import type { FlowMonitorRequest, FlowUpdate } from "../flow-monitor.js";
+import { OFPG_ANY } from "../constants.js";
+import type { FlowMonitorFlags, FlowMonitorRequest, FlowUpdate } from "../flow-monitor.js";
 import { OFPRR } from "../flow-wire.js";
 import { readInstructions } from "../instructions-wire.js";
-import { readMatch } from "../match-wire.js";
-import { nameOf, type Reader } from "../wire.js";
+import { readMatch, writeMatch } from "../match-wire.js";
+import { nameOf, type Reader, type Writer } from "../wire.js";
 
 const OFPFMF_INITIAL = 1 << 0;
 const OFPFMF_ADD = 1 << 1;
@@ -37,6 +38,21 @@ export function readMonitor14(reader: Reader): FlowMonitorRequest {
     own: has(OFPFMF_NO_ABBREV),
   };
   return { monitorId, flags, outPort, outGroup, tableId, match: readMatch(reader) };
+}
+
+/** In the order of their bits. */
+const FLAG_ORDER: readonly (keyof FlowMonitorFlags)[] = [
+  ...(["initial", "add", "delete", "modify", "actions", "own"] as const),
+];
+
+export function writeMonitor14(writer: Writer, request: FlowMonitorRequest): void {
+  const bits = FLAG_ORDER.reduce((sum, name, bit) => (request.flags[name] ? sum | (1 << bit) : sum), 0);
+  writer
+    .u32(request.monitorId)
+    .u32(request.outPort)
+    .u32(request.outGroup ?? OFPG_ANY);
+  writer.u16(bits).u8(request.tableId).u8(0);
+  writeMatch(writer, request.match);
 }
 
 export function readUpdate14(reader: Reader): FlowUpdate {

@@ -3,9 +3,12 @@
 
 import type { PortDescription, PortMod } from "../messages.js";
 import type { PortStats, QueueStats } from "../multipart.js";
-import type { Reader } from "../wire.js";
+import type { Reader, Writer } from "../wire.js";
 
 const ETHERNET = 0;
+const EXPERIMENTER = 0xffff;
+const INTEL_EXPERIMENTER = 0x0000aa01;
+const INTEL_PORT_STATS_CUSTOM = 2;
 const PORT_NAME_SIZE = 16;
 const PORT_SIZE = 40;
 const PORT_STATS_SIZE = 80;
@@ -76,6 +79,11 @@ export function readPortMod14(reader: Reader, xid: number): PortMod {
   return { type: "port_mod", xid, port, macAddress, config, mask, advertise };
 }
 
+/** The property of Ethernet ports; none when nothing is to be advertised otherwise. */
+export function writeAdvertised14(writer: Writer, advertise: number): void {
+  if (advertise !== 0) writer.u16(ETHERNET).u16(8).u32(advertise);
+}
+
 /** A reader of one element, whose first 16 bits tell its size; what follows them is left. */
 function element(reader: Reader, sizeMin: number, field: string): Reader {
   const at = reader.offset;
@@ -93,14 +101,31 @@ export function readPortStats14(reader: Reader): PortStats {
   const counter = (): bigint => body.u64("port_stats.counter");
   const [rxPackets, txPackets, rxBytes, txBytes] = [counter(), counter(), counter(), counter()];
   const [rxDropped, txDropped, rxErrors, txErrors] = [counter(), counter(), counter(), counter()];
-  const ethernet = ethernetOf(body, "port_stats.property");
+  const properties = readProperties(body, "port_stats.property");
+  const ethernet = properties.findLast(({ type }) => type === ETHERNET)?.body;
+  const custom = properties.flatMap((property) =>
+    property.type === EXPERIMENTER ? customCounters(property.body) : [],
+  );
   ethernet?.skip(4);
   const next = (): bigint => ethernet?.u64("port_stats.ethernet") ?? UNCOUNTED;
   const [rxFrameErrors, rxOverErrors, rxCrcErrors, collisions] = [next(), next(), next(), next()];
   return {
     ...{ port, rxPackets, txPackets, rxBytes, txBytes, rxDropped, txDropped, rxErrors, txErrors },
     ...{ rxFrameErrors, rxOverErrors, rxCrcErrors, collisions, durationSeconds, durationNanoseconds },
+    ...(custom.length === 0 ? {} : { custom }),
   };
+}
+
+/** Intel's property of counters with names; none for what is not known. */
+function customCounters(body: Reader): readonly { readonly name: string; readonly value: bigint }[] {
+  if (body.left < 12 || body.u32("port_stats.experimenter") !== INTEL_EXPERIMENTER) return [];
+  if (body.u32("port_stats.exp_type") !== INTEL_PORT_STATS_CUSTOM) return [];
+  body.skip(2);
+  const count = body.u16("port_stats.custom_count");
+  return Array.from({ length: count }, () => {
+    const size = body.u8("port_stats.custom_name_len");
+    return { name: body.text(size, "port_stats.custom_name"), value: body.u64("port_stats.custom_value") };
+  });
 }
 
 export function readQueueStats14(reader: Reader): QueueStats {

@@ -75,6 +75,20 @@ export function readGroupDescription15(reader: Reader): GroupDescription {
   return { groupType, groupId, buckets, ...(selection === undefined ? {} : { selection }) };
 }
 
+export function writeGroupDescription15(writer: Writer, group: GroupDescription): void {
+  const start = writer.size;
+  writer.u16(0).u8(OFPGT[group.groupType]).zero(1).u32(group.groupId);
+  const lengthAt = writer.size;
+  writer.u16(0).zero(6);
+  const first = writer.size;
+  let next = 0;
+  for (const bucket of group.buckets)
+    writeBucket15(writer, bucket, bucket.bucketId ?? next++, group.groupType === "select");
+  writer.setLength(lengthAt, first);
+  if (group.selection !== undefined) writeSelection(writer, group.selection);
+  writer.setLength(start, start);
+}
+
 function readBuckets15(reader: Reader, isSelect: boolean): readonly Bucket[] {
   const buckets: Bucket[] = [];
   while (reader.left > 0) {
