@@ -2,6 +2,8 @@
 // ovs-appctl: what the two answer is to agree line by line, but for numbers that each counts by itself.
 import { rmSync } from "node:fs";
 import { join } from "node:path";
+import { describeError } from "../../base/errors/index.js";
+import { connectJsonRpc, type JsonRpcConnection } from "../../base/jsonrpc/index.js";
 import { RealOvs } from "./real-ovs.js";
 import { requirePrograms, run, runOk } from "./run.js";
 import { SwitchProcess } from "./switch.js";
@@ -44,6 +46,26 @@ export class DummyTwins {
       }
   }
 
+  /**
+   * What each says to a line of appctl, as the text that ovs-appctl would print: over connections that stay open, since
+   * starting a program for every question takes longer than the question.
+   */
+  async told(line: Line): Promise<{ readonly ours: string; readonly real: string }> {
+    const [, command = "", ...args] = wordsOf(line);
+    this.#controls ??= await Promise.all(
+      [this.real.path("vs.ctl"), this.ours.path("vswitchd.ctl")].map((path) =>
+        connectJsonRpc({ kind: "unix", path }, { timeoutMs: DEADLINE_MS }),
+      ),
+    );
+    const [real, ours] = await Promise.all(
+      this.#controls.map((control) =>
+        control.call(command, args, DEADLINE_MS).then(String, (error: unknown) => describeError(error)),
+      ),
+    );
+    return { ours: ours as string, real: real as string };
+  }
+  #controls: JsonRpcConnection[] | undefined;
+
   /** What each says to it: exit code and output, without what only one of them could say. */
   async answers(line: Line): Promise<{ readonly ours: string; readonly real: string }> {
     const [real, ours] = await Promise.all(this.#sides.map((side) => answerOf(side, line)));
@@ -58,6 +80,7 @@ export class DummyTwins {
   }
 
   async close(): Promise<void> {
+    for (const control of this.#controls ?? []) control.close();
     await this.ours.end();
     await this.ours.destroy();
     await this.real.stop();

@@ -17,8 +17,6 @@ import type { SwitchModel } from "./switch-model.js";
 
 export type FailMode = "secure" | "standalone";
 
-/** Marks the flow as ours, so that nobody else's is deleted with it: "PLINTH" and the purpose. */
-const FAIL_MODE_COOKIE = 0x504c494e54480001n;
 const DEFAULT_PRIORITY = 0;
 const FAIL_OPEN_PRIORITY = 0xf0f0;
 const ALL_ONES = 0xffffffffffffffffn;
@@ -73,7 +71,8 @@ export class FailModeKeeper {
   #install(priority: number | undefined): void {
     if (priority === this.#installed) return;
     const changes: FlowMod[] = [];
-    if (this.#installed !== undefined) changes.push(failModeFlow("delete", 0));
+    const old = this.#installed === "unknown" ? [DEFAULT_PRIORITY, FAIL_OPEN_PRIORITY] : [this.#installed];
+    for (const one of old) if (one !== undefined) changes.push(failModeFlow("delete_strict", one));
     if (priority !== undefined) changes.push(failModeFlow("add", priority));
     this.#installed = priority;
     this.#model.change(changes).then(
@@ -86,21 +85,21 @@ export class FailModeKeeper {
   }
 }
 
-/** "delete" means every flow with our cookie, whatever its priority. */
+/** Deletes only what is as we add it: without a cookie, and to NORMAL. */
 function failModeFlow(command: FlowModCommand, priority: number): FlowMod {
-  const isDelete = command === "delete";
+  const isDelete = command === "delete_strict";
   return {
     type: "flow_mod",
     xid: 0,
     command,
     tableId: 0,
-    cookie: FAIL_MODE_COOKIE,
+    cookie: 0n,
     cookieMask: isDelete ? ALL_ONES : 0n,
     idleTimeoutSeconds: 0,
     hardTimeoutSeconds: 0,
     priority,
     bufferId: OFP_NO_BUFFER,
-    outPort: OFPP_ANY,
+    outPort: isDelete ? OFPP_NORMAL : OFPP_ANY,
     outGroup: OFPG_ANY,
     flags: 0,
     match: [],

@@ -1,7 +1,7 @@
 // A trace as ofproto/trace of Open vSwitch prints it. Pure.
 // Source: ovs-vswitchd(8), ofproto/trace. Steps without further siblings stand where their parent stood, so that a
 // chain of tables does not wander to the right; everything else is indented below what it belongs to.
-import { type Action, type Instruction, OXM_FIELDS } from "../../base/openflow/index.js";
+import { type Action, type FlowMod, type Instruction, OXM_FIELDS } from "../../base/openflow/index.js";
 import type { DropReason, PacketView, TraceNode, TraceRun } from "../flow/index.js";
 import { formatAction } from "./action-text.js";
 import { formatFieldValue, numberToBytes } from "./field-text.js";
@@ -104,6 +104,8 @@ function linesOf(node: TraceNode, run: TraceRun): string[] {
       return [setText(node.actions, node.was)];
     case "detail":
       return [` -> ${node.text}`];
+    case "learned":
+      return [` -> ${learnedText(node.flow)}`];
     case "assigned":
       return [` -> ${assignedText(node)}`];
     case "warning":
@@ -141,6 +143,22 @@ function actionLines(action: Action): string[] {
         ]),
     " -> Sets the packet to an untracked state, and clears all the conntrack fields.",
   ];
+}
+
+/** A flow as it is added: its priority behind its match. */
+function learnedText(flow: FlowMod): string {
+  const { tableId, cookie, idleTimeoutSeconds: idle, hardTimeoutSeconds: hard, flags, priority } = flow;
+  const times = [
+    ...(cookie === 0n ? [] : [`cookie=0x${cookie.toString(16)}`]),
+    ...(idle === 0 ? [] : [`idle=${idle}`]),
+    ...(hard === 0 ? [] : [`hard=${hard}`]),
+    ...(flags === 0 ? [] : ["send_flow_rem"]),
+  ];
+  return [
+    `table=${tableId} ${formatMatch(flow.match)}${flow.match.length === 0 ? "" : " "}priority=${priority}`,
+    ...times,
+    `actions=${formatInstructions(flow.instructions) || "drop"}`,
+  ].join(" ");
 }
 
 /** "NXM_NX_REG0[] is now 0x5". */
@@ -236,6 +254,8 @@ function tell(nodes: readonly TraceNode[], run: TraceRun): string[] {
         return node.reason === "no-output" || node.reason === "table-miss" ? [] : [`    (${node.reason})`];
       case "assigned":
         return [`    (${assignedText(node)})`];
+      case "learned":
+        return [`    (${learnedText(node.flow)})`];
       default:
         return [`    (${node.text})`];
     }

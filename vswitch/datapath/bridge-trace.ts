@@ -1,16 +1,20 @@
-// Traces a packet on a bridge as it stands: its tables, its ports, and NORMAL without learning.
+// Traces a packet on a bridge as it stands: its tables, its ports, its mirrors, and NORMAL, which learns only if asked to.
 // Thread: datapath worker, between breaths.
 import type { PacketPool } from "../../base/packet/index.js";
+import { formatMac } from "../../base/wire/index.js";
 import {
   DROP_REASONS,
-  FlowKey,
+  DROP_VLAN,
+  type NormalTrace,
   type TraceNode,
   type TraceOptions,
   type TraceRequest,
   type TraceRun,
+  type TraceSend,
   type Tracker,
   traceFrame,
 } from "../flow/index.js";
+import { comesFromNowhere } from "../learn/index.js";
 import { PatchPort } from "../port/index.js";
 import type { Bridge } from "./bridge.js";
 import type { PortSlot } from "./port-slot.js";
@@ -46,13 +50,18 @@ function optionsOf(bridge: Bridge, modules: TraceModules, nowMs: number): TraceO
     beyond: (port: number) => beyond(bridge.slot(port), modules, nowMs),
     datapathPort: (port: number) => bridge.slot(port)?.datapathPort ?? port,
     ports: () => bridge.slots.filter(({ forwards }) => forwards).map(({ ofport }) => ofport),
-    normal: (
-      packet: number,
-      key: Int32Array,
-      _headers: unknown,
-      inPort: number,
-      send: (packet: number, port: number) => void,
-    ) => traceNormal(bridge, packet, key, inPort, send, nowMs),
+    normal: (...args) => traceNormal(bridge, nowMs, ...args),
+    refusal: (inPort) => {
+      const input = bridge.slot(inPort);
+      return input?.isMirrorOutput === true
+        ? `dropping packet received on port ${input.port.name}, which is reserved exclusively for mirroring`
+        : undefined;
+    },
+    bar: (inPort, port) =>
+      bridge.slot(inPort)?.isProtected === true && bridge.slot(port)?.isProtected === true
+        ? BETWEEN_PROTECTED
+        : undefined,
+    mirrors: traceMirrors(bridge),
   };
 }
 
@@ -71,46 +80,103 @@ function beyond(
   return undefined;
 }
 
+/** Mirrors that send nothing but to the trace, and count nothing. */
+function traceMirrors(bridge: Bridge): TraceOptions["mirrors"] {
+  let sendNow: TraceSend = () => {};
+  const mirrors = bridge.forwarding.dryMirrors((copy, slot, cut) => sendNow(copy, slot.ofport, cut));
+  mirrors?.begin();
+  const offer = (way: "ingress" | "egress", packet: number, port: number, send: TraceSend): boolean => {
+    const slot = bridge.slot(port);
+    if (mirrors === undefined || slot === null) return false;
+    sendNow = send;
+    mirrors[way](packet, slot);
+    return mirrors.looksAtVlans(way === "ingress" ? slot.mirrorsIn : slot.mirrorsOut);
+  };
+  return {
+    ingress: (packet, inPort, send) => offer("ingress", packet, inPort, send),
+    egress: (packet, port, send) => offer("egress", packet, port, send),
+  };
+}
+
 /** What NORMAL decides, in words. */
 function traceNormal(
   bridge: Bridge,
-  packet: number,
-  key: Int32Array,
-  inPort: number,
-  send: (packet: number, port: number) => void,
   nowMs: number,
+  ...[packet, key, inPort, teaches, send]: Parameters<NormalTrace>
 ): readonly TraceNode[] {
-  const ends: TraceNode[] = [];
-  const sent: number[] = [];
-  const forwarder = bridge.forwarding.dryNormal(
-    (copy, slot) => {
-      sent.push(slot.ofport);
-      send(copy, slot.ofport);
+  const nodes: TraceNode[] = [];
+  const tell = (text: string): void => void nodes.push({ kind: "detail", text });
+  const warn = (text: string): void => void nodes.push({ kind: "warning", text });
+  const input = bridge.slot(inPort);
+  let isKnown = false;
+  let isDecided = false;
+  const { macs } = bridge.forwarding;
+  const forwarder = bridge.forwarding.dryNormal({
+    macs: {
+      find: (high, low, vlan, now) => {
+        const port = macs.find(high, low, vlan, now);
+        isKnown = port >= 0;
+        return port;
+      },
+      learn: (high, low, vlan, port, now) => {
+        const isNews = teaches && macs.learn(high, low, vlan, port, now);
+        if (isNews)
+          tell(`learned that ${macText(high, low)} is on port ${input?.port.name ?? port} in VLAN ${vlan}`);
+        return isNews;
+      },
     },
-    (reason) => ends.push({ kind: "drop", reason: DROP_REASONS[reason] as (typeof DROP_REASONS)[number] }),
-  );
-  forwarder.forward(packet, key, inPort, nowMs);
-  if (ends.length > 0) return ends.map(inWords);
-  const isGroup = ((key[FlowKey.K_ETH_DST] as number) & 0x01000000) !== 0;
-  const isKnown = !isGroup && knows(bridge, key, nowMs);
-  return [
-    {
-      kind: "detail",
-      text: isKnown ? "forwarding to learned port" : "no learned MAC for destination, flooding",
+    send: (copy, slot) => send(copy, slot.ofport),
+    drop: (reason) => {
+      const text = isDecided ? undefined : refusalOf(bridge, packet, input, reason);
+      if (text !== undefined) nodes.push({ kind: "error", text });
+      if (isDecided && reason === DROP_VLAN) warn("learned port is not in this VLAN, dropping");
+      else nodes.push({ kind: "drop", reason: DROP_REASONS[reason] as (typeof DROP_REASONS)[number] });
     },
-  ];
+    onDecided: () => {
+      isDecided = true;
+      tell(isKnown ? "forwarding to learned port" : "no learned MAC for destination, flooding");
+    },
+    onSpared: () => warn(BETWEEN_PROTECTED),
+  });
+  if (input === null && !comesFromNowhere(inPort)) {
+    nodes.push({ kind: "error", text: `received packet on unknown port ${inPort}` });
+    warn("no input bundle, dropping");
+  } else forwarder.forward(packet, key, inPort, nowMs);
+  return nodes.map(inWords);
+}
+
+const BETWEEN_PROTECTED = "Flow is between protected ports, skipping output.";
+
+/** Why a frame may not come in by its port, if the reason is one of VLANs. */
+function refusalOf(
+  bridge: Bridge,
+  packet: number,
+  input: PortSlot | null,
+  reason: number,
+): string | undefined {
+  if (reason !== DROP_VLAN || input === null) return undefined;
+  const vlan = bridge.forwarding.vlanOf(packet);
+  const { mode, tag } = input.vlan.config;
+  const { name } = input.port;
+  if (vlan === undefined) return undefined;
+  if (mode === "access")
+    return `dropping VLAN ${vlan} tagged packet received on port ${name} configured as VLAN ${tag} access port`;
+  if (mode === "dot1q-tunnel")
+    return `dropping VLAN ${vlan} packet received on dot1q-tunnel port ${name} that excludes this VLAN`;
+  return `dropping VLAN ${vlan} packet received on port ${name} not configured for trunking VLAN ${vlan}`;
 }
 
 function inWords(node: TraceNode): TraceNode {
-  return node.kind === "drop" && node.reason === "output-to-input"
-    ? { kind: "detail", text: "learned port is input port, dropping" }
-    : node;
+  if (node.kind !== "drop") return node;
+  if (node.reason === "output-to-input")
+    return { kind: "detail", text: "learned port is input port, dropping" };
+  return node.reason === "protected-port" ? { kind: "warning", text: BETWEEN_PROTECTED } : node;
 }
 
-/** Whether the destination was seen in any VLAN: the forwarder has found the right one. */
-function knows(bridge: Bridge, key: Int32Array, nowMs: number): boolean {
-  const mac = [0, 1, 2, 3, 4, 5].map(
-    (i) => ((key[FlowKey.K_ETH_DST + (i >> 2)] as number) >>> (24 - 8 * (i & 3))) & 0xff,
-  );
-  return bridge.forwarding.macs.entries(nowMs).some((entry) => entry.mac.every((byte, i) => byte === mac[i]));
+function macText(high: number, low16: number): string {
+  const mac = new Uint8Array(6);
+  const view = new DataView(mac.buffer);
+  view.setInt32(0, high);
+  view.setUint16(4, low16);
+  return formatMac(mac);
 }

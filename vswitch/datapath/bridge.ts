@@ -43,7 +43,6 @@ import {
   type TraceRun,
   type Tracker,
 } from "../flow/index.js";
-import type { Mirrors } from "../learn/index.js";
 import { BridgeNews } from "./bridge-news.js";
 import { traceOnBridge } from "./bridge-trace.js";
 import { Captures } from "./captures.js";
@@ -170,16 +169,17 @@ export class Bridge implements PacketSink {
     }
     for (let i = 0; i < batch.length; i++) {
       const packet = batch.packets[i]!;
-      if (this.#admit(slot, packet, mirrors)) this.pipeline.process(packet, slot.ofport, nowMs);
+      if (this.#admit(slot, packet, true)) this.pipeline.process(packet, slot.ofport, nowMs);
     }
     batch.length = 0;
   }
 
   /** Polices and mirrors what came in; false when it was dropped. */
-  #admit(slot: PortSlot, packet: number, mirrors: Mirrors | null): boolean {
+  #admit(slot: PortSlot, packet: number, polices: boolean): boolean {
+    const { mirrors } = this.forwarding;
     let reason = -1;
     if (slot.isMirrorOutput) reason = DROP_MIRROR_OUTPUT;
-    else if (slot.policer?.admits(this.#pool.length[packet]!, this.#nowMs) === false) {
+    else if (polices && slot.policer?.admits(this.#pool.length[packet]!, this.#nowMs) === false) {
       slot.policed++;
       reason = DROP_POLICED;
     }
@@ -331,7 +331,11 @@ export class Bridge implements PacketSink {
   #packetOut(message: PacketOut, nowMs: number): void {
     const program = this.checkPacketOut(message);
     const { inPort } = message;
-    this.#inject(message.data, inPort, (packet) => this.pipeline.execute(packet, inPort, program, nowMs));
+    const input = this.slot(inPort);
+    this.#inject(message.data, inPort, (packet) => {
+      if (input === null || this.#admit(input, packet, false))
+        this.pipeline.execute(packet, inPort, program, nowMs);
+    });
   }
 
   #inject(data: Uint8Array, inPort: number, run: (packet: number) => void): void {

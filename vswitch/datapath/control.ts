@@ -98,10 +98,13 @@ export function datapathMethods(modules: ControlModules): DatapathMethods {
     addStaticMac: ({ bridge, name, vlan, mac }) => {
       const [high, low] = halves(mac);
       const { ofport } = slotOf(at(bridge), name);
-      if (!at(bridge).forwarding.macs.addStatic(high, low, vlan, ofport))
+      const { macs } = at(bridge).forwarding;
+      const before = macs.known(high, low, vlan);
+      if (!macs.addStatic(high, low, vlan, ofport))
         throw new PlinthError("MAC_TABLE_FULL", `bridge ${bridge} has no room for another static address`);
+      return before?.isStatic === true && before.port === ofport ? undefined : before;
     },
-    removeMac: ({ bridge, vlan, mac }) => at(bridge).forwarding.macs.remove(...halves(mac), vlan),
+    removeStaticMac: ({ bridge, vlan, mac }) => at(bridge).forwarding.macs.removeStatic(...halves(mac), vlan),
     mirrorStats: ({ bridge }) => at(bridge).forwarding.mirrors?.stats() ?? [],
     drops: ({ bridge }) => at(bridge).pipeline.dropCounters.report(),
     bridgeCounters: ({ bridge }) => bridgeCounters(at(bridge)),

@@ -5,6 +5,7 @@ import { PlinthError } from "../../base/errors/index.js";
 import { Batch, type PacketPool } from "../../base/packet/index.js";
 import { type ConnectionMemory, Conntrack } from "../conntrack/index.js";
 import { DROP_REASONS } from "../flow/index.js";
+import type { MacTable } from "../learn/index.js";
 import { Bridge } from "./bridge.js";
 import type { BridgeEvent } from "./events.js";
 import { BRIDGES_MAX, BURST_SIZE, EVENTS_MAX, SWEEP_INTERVAL_MS, TICK_INTERVAL_MS } from "./limits.js";
@@ -230,6 +231,7 @@ export class Datapath {
       counters["masked_hit"] = counters["masked_hit"]! + bridge.bursts.masked.hits;
       counters["tracked_hit"] = counters["tracked_hit"]! + bridge.bursts.trackedHits;
       counters["tracked_miss"] = counters["tracked_miss"]! + bridge.bursts.trackedMisses;
+      countStations(bridge.forwarding.macs, counters);
       for (let reason = 0; reason < DROP_REASONS.length; reason++) {
         const name = `drop_${DROP_REASONS[reason]!.replaceAll("-", "_")}`;
         counters[name] = (counters[name] ?? 0) + bridge.pipeline.dropCounters.packets[reason]!;
@@ -242,6 +244,18 @@ export class Datapath {
     for (const bridge of this.bridges) bridge.close(); // cold
     this.bridges.length = 0;
   }
+}
+
+/** Adds what a MAC table has counted, by the names of Open vSwitch. */
+function countStations({ stats, heldInPlace }: MacTable, counters: Record<string, number>): void {
+  const add = (name: string, count: number): void => {
+    counters[name] = (counters[name] ?? 0) + count;
+  };
+  add("mac_learning_learned", stats.learned);
+  add("mac_learning_expired", stats.expired);
+  add("mac_learning_evicted", stats.evicted);
+  add("mac_learning_moved", stats.moved);
+  add("mac_learning_static_none_move", heldInPlace);
 }
 
 /** Packet-ins beyond the bound are refused; what a controller must hear never is. */

@@ -22,7 +22,7 @@ import type {
   ConntrackStatus,
 } from "../conntrack/index.js";
 import type { CachedPath, DropReport, TableSettings, TraceRequest, TraceRun } from "../flow/index.js";
-import type { MacTableEntry, MacTableStats, MirrorStats } from "../learn/index.js";
+import type { KnownStation, MacTableEntry, MacTableStats, MirrorStats } from "../learn/index.js";
 import type { AtomicRefusal } from "./atomic-change.js";
 import type { BridgeChange } from "./bridge.js";
 import type { CaptureCount, CaptureSpec } from "./capture-tap.js";
@@ -155,10 +155,10 @@ export interface DatapathMethods {
   macTableStats(body: OfBridge): MacTableStats;
   /** Learned stations; static ones stay. */
   flushMacTable(body: OfBridge): void;
-  /** Throws PORT_UNKNOWN, MAC_TABLE_FULL. */
-  addStaticMac(body: OfBridge & Station & { readonly name: string }): void;
-  /** Static or learned; false when it was not there. */
-  removeMac(body: OfBridge & Station): boolean;
+  /** Throws PORT_UNKNOWN, MAC_TABLE_FULL. Returns where the station was before, if anything changes. */
+  addStaticMac(body: OfBridge & Station & { readonly name: string }): KnownStation | undefined;
+  /** False when there was no static one. */
+  removeStaticMac(body: OfBridge & Station): boolean;
   mirrorStats(body: OfBridge): readonly MirrorStats[];
   /** By reason, how many packets were dropped, and the last flow that the last of them had met. */
   drops(body: OfBridge): readonly DropReport[];

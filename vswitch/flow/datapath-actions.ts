@@ -4,7 +4,7 @@
 import type { Action, CtAction, NatAction } from "../../base/openflow/index.js";
 import type { PacketPool } from "../../base/packet/index.js";
 import { formatIpv4Address, formatIpv6Address, formatMac } from "../../base/wire/index.js";
-import { labelsOf, tagsOf } from "./exact-match.js";
+import { labelsOf, wholeTagsOf } from "./exact-match.js";
 import { readField } from "./fields.js";
 import * as K from "./key.js";
 
@@ -31,7 +31,9 @@ export class DatapathActions {
     this.#base = this.#stateOf(packet, key);
   }
 
-  output(port: number): void {
+  /** `cut`: only so many bytes leave. */
+  output(port: number, cut?: number): void {
+    if (cut !== undefined) this.actions.push(`trunc(${cut})`);
     this.actions.push(String(port));
   }
 
@@ -68,7 +70,7 @@ export class DatapathActions {
 
   #stateOf(packet: number, pipeline: Int32Array): State {
     const key = pipeline.slice();
-    const tags = tagsOf(this.#pool, packet);
+    const tags = wholeTagsOf(this.#pool, packet);
     this.#tags ??= tags.length;
     this.#headers.tagsLimit = this.#headers.tagsMax + Math.max(0, tags.length - this.#tags);
     this.#headers.parse(this.#pool, packet, key);
@@ -94,6 +96,7 @@ export class DatapathActions {
 type Format = (value: Uint8Array) => string;
 type FieldRow = readonly [field: Parameters<typeof readField>[1], name: string, format: Format];
 
+const hex = (value: number): string => (value === 0 ? "0" : `0x${value.toString(16)}`);
 const decimal: Format = (value) => String(numberOf(value));
 const ipv4: Format = (value) => formatIpv4Address(numberOf(value));
 const ETHERNET: readonly FieldRow[] = [
@@ -155,7 +158,7 @@ function changes(
     // Of the traffic class, what was to change: the DSCP, the ECN, or both.
     const changed = numberOf(a) ^ numberOf(b);
     const mask = (changed & 3) === 0 ? 0xfc : (changed & 0xfc) === 0 ? 3 : 0xff;
-    const bits = `0x${(numberOf(b) & mask).toString(16)}`;
+    const bits = hex(numberOf(b) & mask);
     return [`${name}=${mask === 0xff ? bits : `${bits}/0x${mask.toString(16)}`}`];
   });
   return parts.length === 0 ? [] : [`set(${layer}(${parts.join(",")}))`];
@@ -196,8 +199,12 @@ function tagChanges(before: readonly number[], after: readonly number[]): string
   const added = after.slice(0, after.length - kept).reverse();
   return [
     ...before.slice(kept).map(() => "pop_vlan"),
-    ...added.map((tci) => `push_vlan(vid=${tci & 0xfff},pcp=${tci >> 13})`),
+    ...added.map((tag) => `push_vlan(${typeText(tag >>> 16)}vid=${tag & 0xfff},pcp=${(tag >> 13) & 7})`),
   ];
+}
+
+function typeText(type: number): string {
+  return type === 0x8100 ? "" : `tpid=0x${type.toString(16)},`;
 }
 
 /** How many of the last entries the two have in common. */

@@ -69,6 +69,11 @@ function transportFields(type: number, protocol: number, key: Int32Array): reado
 
 /** The VLAN tags of a packet, outermost first. */
 export function tagsOf(pool: PacketPool, packet: number): number[] {
+  return wholeTagsOf(pool, packet).map((tag) => (tag & 0xffff) | 0x1000);
+}
+
+/** The same with their EtherTypes above. */
+export function wholeTagsOf(pool: PacketPool, packet: number): number[] {
   const { view } = pool;
   const start = pool.offset[packet] as number;
   const end = start + (pool.length[packet] as number);
@@ -76,7 +81,7 @@ export function tagsOf(pool: PacketPool, packet: number): number[] {
   for (let at = start + 12; at + 6 <= end; at += 4) {
     const type = view.getUint16(at);
     if (type !== 0x8100 && type !== 0x88a8) break;
-    tags.push(view.getUint16(at + 2) | 0x1000);
+    tags.push(view.getUint32(at));
   }
   return tags;
 }

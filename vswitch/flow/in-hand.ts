@@ -47,6 +47,11 @@ export class InHand {
   /** Every lookup is to be told to the observer or to the watch. */
   isAttended: boolean;
 
+  /** A trace, and one that teaches nothing. */
+  get isDry(): boolean {
+    return this.observer !== null && !this.observer.teaches;
+  }
+
   constructor(pool: PacketPool, path: Path, observer: PipelineObserver | null) {
     this.pool = pool;
     this.path = path;

@@ -57,12 +57,5 @@ export { Resumption } from "./resumption.js";
 export { Rewriter } from "./rewrite.js";
 export { runOnKey } from "./run-on-key.js";
 export type { TableSettings } from "./table-settings.js";
-export {
-  type NormalTrace,
-  type TraceFlow,
-  type TraceNode,
-  type TraceOptions,
-  type TraceRequest,
-  type TraceRun,
-  traceFrame,
-} from "./trace.js";
+export { type NormalTrace, type TraceOptions, type TraceSend, traceFrame } from "./trace.js";
+export type { TraceFlow, TraceNode, TraceRequest, TraceRun } from "./trace-nodes.js";

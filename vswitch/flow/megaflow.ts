@@ -85,6 +85,11 @@ export class Megaflow {
     if ((key[K.K_TP] as number) >>> 16 === 1) this.#whole("arp_spa", "arp_tpa");
   }
 
+  /** A mirror looks at the VLAN. */
+  mirrored(): void {
+    this.#tci(TCI_VID);
+  }
+
   /** `count` of the packet's own tags, from the outermost, are gone when it leaves. */
   popped(count: number): void {
     if (count > 0 && this.#tags.length > 0) this.#tci(0xffff);

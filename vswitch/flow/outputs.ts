@@ -102,7 +102,8 @@ export class Outputs {
 
   truncated(port: number, maxLength: number): void {
     const hand = this.#hand;
-    if (this.#hand.pool.length[hand.packet]! <= maxLength >>> 0) {
+    if (hand.observer !== null) hand.observer.cut(maxLength);
+    if (hand.observer !== null || this.#hand.pool.length[hand.packet]! <= maxLength >>> 0) {
       this.output(port, WHOLE_PACKET);
       return;
     }

@@ -89,7 +89,9 @@ export interface Tracker {
 
 /** Sees every step; only for traces. */
 export interface PipelineObserver {
-  table(tableId: number, flow: Flow | null, key: Int32Array): void;
+  /** Whether learn() and fin_timeout() of the packet in hand are carried out. */
+  readonly teaches: boolean;
+  table(tableId: number, flow: Flow | null, key: Int32Array, packet: number): void;
   operation(program: Program, at: number, key: Int32Array, packet: number): void;
   /** The flow's meter and apply-actions are behind the packet; its other instructions follow. */
   applied(flow: Flow): void;
@@ -101,6 +103,8 @@ export interface PipelineObserver {
   enter(bucket: GroupBucket | null): void;
   leave(): void;
   drop(reason: DropReason): void;
+  /** The next output, of which the sink gets the whole packet, is to be cut to so many bytes. */
+  cut(length: number): void;
   /** May set what connection tracking is to have found. */
   recirculate(tableId: number, key: Int32Array, packet: number): void;
   /** The way through the tables is over; the packet is as it ended. */
@@ -119,6 +123,6 @@ export interface PipelineOptions {
   readonly tables: FlowTables;
   readonly tracker: Tracker;
   readonly sink: PacketSink;
-  /** A trace: counters, caches and connections stay as they are. */
+  /** A trace: counters, caches and connections stay as they are, and tables too unless the observer teaches. */
   readonly observer?: PipelineObserver;
 }

@@ -319,7 +319,7 @@ export class Pipeline {
 
   #attend(tableId: number, flow: Flow | null): void {
     const hand = this.#hand;
-    if (this.#observer !== null) this.#observer.table(tableId, flow, hand.key);
+    if (this.#observer !== null) this.#observer.table(tableId, flow, hand.key, hand.packet);
     else this.#tables.count(tableId, flow, hand.sizeBytes, hand.nowMs);
     if (flow !== null) hand.watch?.hit(hand.packet, hand.key, tableId, flow);
   }

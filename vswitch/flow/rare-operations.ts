@@ -88,14 +88,14 @@ export class RareOperations {
   #learn(program: P.Program, at: number): number {
     const { hand, lessons, values } = this.#modules;
     const learn = program.learns[program.code[at + 1]!]!;
-    const learned = hand.observer !== null || lessons.take(learn, hand.key, hand.nowMs);
+    const learned = hand.isDry || lessons.take(learn, hand.key, hand.nowMs);
     return values.storeNumber(learned ? 1 : 0, program.code, at + 2);
   }
 
   #finTimeout(idleSeconds: number, hardSeconds: number): void {
     const { hand, tables } = this.#modules;
     if ((hand.key[K_TCP_FLAGS]! & TCP_FIN_OR_RST) === 0) return;
-    if (hand.observer === null && hand.flow !== null && hand.flow.slot >= 0)
+    if (!hand.isDry && hand.flow !== null && hand.flow.slot >= 0)
       tables.shorten(hand.flow, idleSeconds, hardSeconds);
   }
 }

@@ -1,7 +1,7 @@
 // Traces a packet: the same pipeline as for traffic, with an observer that writes down every step and a sink that
 // sends nothing. Counters, caches and connections stay as they are.
 // Thread: datapath worker, between breaths.
-import type { Action, BitRange, Instruction, Match } from "../../base/openflow/index.js";
+import type { Action, BitRange } from "../../base/openflow/index.js";
 import { effective } from "./action-set-order.js";
 import { compileActions } from "./compile-actions.js";
 import { DatapathActions } from "./datapath-actions.js";
@@ -11,70 +11,12 @@ import { getBits, keyField } from "./fields.js";
 import type { Flow } from "./flow.js";
 import { GROUP_FF, GROUP_SELECT, type Group, type GroupBucket, NOT_WATCHED } from "./groups.js";
 import * as K from "./key.js";
-import { Megaflow, type MegaflowView } from "./megaflow.js";
+import { type LearnProgram, learnedMod, learnFrom } from "./learn-program.js";
+import { Megaflow } from "./megaflow.js";
 import { Pipeline } from "./pipeline.js";
 import type { ControllerRequest, PacketSink, PipelineObserver, PipelineOptions } from "./pipeline-modules.js";
 import type { Program } from "./program.js";
-
-/** One step, with the steps that happened inside it. Plain data: posted between threads. */
-export type TraceNode =
-  | {
-      readonly kind: "table";
-      readonly tableId: number;
-      readonly flow: TraceFlow | null;
-      readonly nodes: TraceNode[];
-    }
-  | { readonly kind: "bucket"; readonly index: number; readonly nodes: TraceNode[] }
-  | { readonly kind: "set"; readonly nodes: TraceNode[] }
-  /** Another bridge, behind a patch port. */
-  | { readonly kind: "bridge"; readonly name: string; readonly nodes: TraceNode[] }
-  | { readonly kind: "thaw"; readonly tableId: number }
-  | { readonly kind: "action"; readonly action: Action }
-  | { readonly kind: "instruction"; readonly instruction: Instruction }
-  /** What the action set holds now; `was`: before it was cleared. */
-  | { readonly kind: "set-is"; readonly actions: readonly Action[]; readonly was: boolean }
-  /** What an action has written into a field. */
-  | { readonly kind: "assigned"; readonly range: BitRange; readonly value: bigint }
-  /** Something worth knowing, something dubious, or something that ended the packet, in words. */
-  | { readonly kind: "detail" | "warning" | "error"; readonly text: string }
-  /** A flow without actions, or none at all. */
-  | { readonly kind: "nothing" }
-  | { readonly kind: "drop"; readonly reason: DropReason };
-
-export interface TraceFlow {
-  readonly priority: number;
-  readonly cookie: bigint;
-  readonly match: Match;
-  readonly isEmpty: boolean;
-}
-
-/** From where the packet came in, or went on after connection tracking, to where it ended. */
-export interface TraceRun {
-  /** The bridge on which the packet came in first. */
-  readonly bridge: string;
-  /** 0 for the packet as it came in. */
-  readonly recirculation: number;
-  /** How the connection tracking state of this run came about. */
-  readonly state: "none" | "default" | "chosen" | "actual";
-  readonly start: PacketView;
-  readonly end: PacketView;
-  readonly nodes: readonly TraceNode[];
-  /** What of the packet decided all this. */
-  readonly megaflow: MegaflowView;
-  /** In the syntax of Open vSwitch's datapath. */
-  readonly actions: readonly string[];
-}
-
-export interface TraceRequest {
-  readonly frame: Uint8Array;
-  readonly inPort: number;
-  /** ct_state of the packet each time it comes back from connection tracking, in order. */
-  readonly ctStates?: readonly number[];
-  /** "actual": what the connection table says; else new and tracked. */
-  readonly ctDefault?: "actual" | "new";
-  /** Instead of the tables: what a packet-out says. */
-  readonly actions?: readonly Action[];
-}
+import type { TraceFlow, TraceNode, TraceRequest, TraceRun } from "./trace-nodes.js";
 
 export interface TraceOptions extends Omit<PipelineOptions, "observer" | "sink"> {
   /** Of the bridge. */
@@ -95,14 +37,26 @@ export interface TraceOptions extends Omit<PipelineOptions, "observer" | "sink">
   readonly ports: () => readonly number[];
   /** Where NORMAL would send the packet: calls `send` for each copy and tells what it decided. */
   readonly normal: NormalTrace;
+  /** Why nothing that comes in by the port is looked at; undefined when it is. */
+  readonly refusal: (inPort: number) => string | undefined;
+  /** Why the packet may not leave by the port, though that forwards. */
+  readonly bar: (inPort: number, port: number) => string | undefined;
+  /** What mirrors send of what comes in by a port, and of what leaves by one; true if one of them looks at its VLAN. */
+  readonly mirrors: {
+    ingress(packet: number, inPort: number, send: TraceSend): boolean;
+    egress(packet: number, port: number, send: TraceSend): boolean;
+  };
 }
+
+/** `cut`: the copy has so many bytes at most. */
+export type TraceSend = (packet: number, port: number, cut?: number) => void;
 
 export type NormalTrace = (
   packet: number,
   key: Int32Array,
-  headers: K.Headers,
   inPort: number,
-  send: (packet: number, port: number) => void,
+  teaches: boolean,
+  send: TraceSend,
 ) => readonly TraceNode[];
 
 const STATE_NEW_TRACKED = 0x21;
@@ -169,6 +123,10 @@ class Recorder implements PipelineObserver, PacketSink {
     this.#request = request;
   }
 
+  get teaches(): boolean {
+    return this.#request.teaches === true && !this.#isRefused;
+  }
+
   get runs(): readonly TraceRun[] {
     return this.#runs.map(({ output, megaflow, ...run }) => {
       megaflow.popped(output.popped);
@@ -181,6 +139,7 @@ class Recorder implements PipelineObserver, PacketSink {
     key[K.K_IN_PORT] = this.#request.inPort;
     this.#headers().parse(this.#options.pool, packet, key);
     this.#open(0, "none", key, packet);
+    if (this.#request.actions !== undefined) this.#admit(key, packet);
   }
 
   #headers(): K.Headers {
@@ -218,6 +177,8 @@ class Recorder implements PipelineObserver, PacketSink {
   #tagsAtFirst: number | undefined;
 
   #run!: OpenRun;
+  /** The packet came in where nothing is looked at: whatever happens to it is not told. */
+  #isRefused = false;
   /** The run in hand began on another bridge than this. */
   #isBeyond = false;
   #crossings = 0;
@@ -237,6 +198,7 @@ class Recorder implements PipelineObserver, PacketSink {
     this.#add({ kind: "bridge", name: options.name, nodes });
     const before = [this.#options, this.#run, this.#list, this.#firstTable, this.#set, this.#key] as const;
     const [outer, isBeyond, waiting] = [[...this.#outer], this.#isBeyond, this.#waiting.splice(0)];
+    this.#isRefused = false;
     this.#options = options;
     this.#list = nodes;
     this.#outer.length = 0;
@@ -250,29 +212,50 @@ class Recorder implements PipelineObserver, PacketSink {
     this.#outer.splice(0, this.#outer.length, ...outer);
     this.#waiting.push(...waiting);
     this.#isBeyond = isBeyond;
+    this.#isRefused = false;
   }
 
   #add(node: TraceNode): void {
+    if (this.#isRefused) return;
     this.#tellAssigned();
     if (this.#count++ < NODES_MAX) this.#list.push(node);
   }
 
   // --- Steps
 
-  table(tableId: number, flow: Flow | null, key: Int32Array): void {
+  table(tableId: number, flow: Flow | null, key: Int32Array, packet: number): void {
+    if (this.#isRefused) return;
     this.#key = key;
     this.#run.megaflow.lookup(this.#options.tables, tableId, key, flow);
     const nodes: TraceNode[] = [];
     const shown = flow === null ? null : describeFlow(flow);
     this.#add({ kind: "table", tableId, flow: shown, nodes });
+    const isFirst = this.#firstTable === undefined;
     this.#firstTable ??= nodes;
     this.#list = nodes;
+    if (isFirst && this.#run.recirculation === 0 && !this.#admit(key, packet)) return;
     if (shown === null || shown.isEmpty) this.#add({ kind: "nothing" });
     const meter = flow?.instructions.find(({ type }) => type === "meter");
     if (meter !== undefined) this.#add({ kind: "instruction", instruction: meter });
   }
 
+  /** Shows mirrors what comes in; whether it may. */
+  #admit(key: Int32Array, packet: number): boolean {
+    const inPort = (key[K.K_IN_PORT] as number) >>> 0;
+    const text = this.#options.refusal(inPort);
+    if (text === undefined) {
+      const { ingress } = this.#options.mirrors;
+      if (ingress(packet, inPort, (copy, port, cut) => this.#sendCut(copy, port, cut)))
+        this.#run.megaflow.mirrored();
+      return true;
+    }
+    this.#add({ kind: "error", text });
+    this.#isRefused = true;
+    return false;
+  }
+
   operation(program: Program, at: number, key: Int32Array, packet: number): void {
+    if (this.#isRefused) return;
     // Those that do nothing begin where the next one does.
     const here = program.actions.filter((_, n) => program.offsets[n] === at);
     for (const action of here) this.#add({ kind: "action", action });
@@ -282,8 +265,20 @@ class Recorder implements PipelineObserver, PacketSink {
     this.#assigned = destinationOf(action);
     this.#run.megaflow.action(action, key, tagsOf(this.#options.pool, packet).length);
     if (action.type === "learn")
-      this.#add({ kind: "warning", text: "suppressing side effects, so learn action ignored" });
+      this.#learn(
+        program.learns.find((one) => one.action === action),
+        key,
+      );
     if (action.type === "ct") this.#ct(action, key, packet);
+  }
+
+  #learn(program: LearnProgram | undefined, key: Int32Array): void {
+    if (!this.teaches)
+      this.#add({ kind: "warning", text: "suppressing side effects, so learn action ignored" });
+    else if (program !== undefined) {
+      learnFrom(program, key);
+      this.#add({ kind: "learned", flow: learnedMod(program) });
+    }
   }
 
   /** What the last action has written, once it has been done. */
@@ -359,6 +354,11 @@ class Recorder implements PipelineObserver, PacketSink {
     this.#add({ kind: "drop", reason });
   }
 
+  cut(length: number): void {
+    this.#cut = length;
+  }
+  #cut: number | undefined;
+
   /** The run is over; the packet is as it ended. */
   done(key: Int32Array, packet: number): void {
     this.#tellAssigned();
@@ -388,15 +388,18 @@ class Recorder implements PipelineObserver, PacketSink {
     for (const port of this.#options.ports()) if (port !== inPort) this.#send(packet, port);
   }
 
-  normal(packet: number, key: Int32Array, headers: K.Headers): number {
+  normal(packet: number, key: Int32Array): number {
+    if (this.#isRefused) return -1;
     const inPort = (key[K.K_IN_PORT] as number) >>> 0;
-    const nodes = this.#options.normal(packet, key, headers, inPort, (copy, port) => this.#send(copy, port));
+    const { normal } = this.#options;
+    const nodes = normal(packet, key, inPort, this.teaches, (copy, port) => this.#send(copy, port));
     for (const node of nodes) this.#add(node);
     return -1;
   }
 
   controller(packet: number, key: Int32Array, request: ControllerRequest): void {
     const { maxLength, reason, controllerId, flow } = request;
+    if (this.#isRefused) return;
     this.#run.output.commitKey(key, packet);
     const cookie = flow === null ? 0xffffffffffffffffn : flow.cookie;
     this.#run.output.controller(maxLength, reason, controllerId, cookie);
@@ -423,6 +426,26 @@ class Recorder implements PipelineObserver, PacketSink {
   }
 
   #send(packet: number, port: number): void {
+    if (this.#isRefused) return;
+    const barred =
+      this.#key === undefined ? undefined : this.#options.bar((this.#key[K.K_IN_PORT] as number) >>> 0, port);
+    if (barred !== undefined) {
+      this.#add({ kind: "warning", text: barred });
+      return;
+    }
+    this.#leave(packet, port);
+    const { egress } = this.#options.mirrors;
+    if (egress(packet, port, (copy, to, cut) => this.#sendCut(copy, to, cut))) this.#run.megaflow.mirrored();
+  }
+
+  #sendCut(packet: number, port: number, cut: number | undefined): void {
+    this.#cut = cut;
+    this.#send(packet, port);
+  }
+
+  #leave(packet: number, port: number): void {
+    const cut = this.#cut;
+    this.#cut = undefined;
     const beyond = this.#options.beyond(port);
     if (beyond !== undefined) {
       this.#cross(packet, beyond);
@@ -430,7 +453,7 @@ class Recorder implements PipelineObserver, PacketSink {
     }
     if (this.#key === undefined) this.#run.output.commit(packet);
     else this.#run.output.commitKey(this.#key, packet);
-    this.#run.output.output(this.#options.datapathPort(port));
+    this.#run.output.output(this.#options.datapathPort(port), cut);
   }
 }
 

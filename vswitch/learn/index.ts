@@ -1,13 +1,23 @@
 // Learning: MAC addresses per VLAN, the NORMAL action built on them, and mirrors.
+export { FrameVlans, VID_BITS } from "./frame-vlans.js";
 export {
+  type KnownStation,
   MAC_AGEING_MS,
   MAC_TABLE_ENTRIES,
   MacTable,
   type MacTableEntry,
   type MacTableStats,
 } from "./mac-table.js";
-export { MIRRORS_MAX, type MirrorConfig, type MirrorPort, type MirrorStats, Mirrors } from "./mirrors.js";
 export {
+  MIRRORS_MAX,
+  type MirrorConfig,
+  type MirrorModules,
+  type MirrorPort,
+  type MirrorStats,
+  Mirrors,
+} from "./mirrors.js";
+export {
+  comesFromNowhere,
   NORMAL_DEFAULTS,
   type NormalConfig,
   NormalForwarder,

@@ -1,11 +1,12 @@
-// Which port a MAC address was last seen on, per VLAN: a hash table in typed arrays with one list per port, oldest
-// station first.
+// Which port a MAC address was last seen on, per VLAN: a hash table in typed arrays with one list per port and one of
+// all, oldest station first.
 //
-//   buckets ─► entry ─► entry        ports ─► oldest ⇄ … ⇄ newest
+//   buckets ─► entry ─► entry        ports ─► oldest ⇄ … ⇄ newest        first ⇄ … ⇄ last
 //
 // Invariants: a (VLAN, address) is there at most once; never more than `entriesMax` stations; a full table gives up
 // the oldest station of the port that has most, so that one port's flood of addresses costs that port alone; static
-// stations neither age, move nor give way. Source: IEEE 802.1Q-2022 8.7 and 8.8; ovs-vswitchd.conf.db(5), Bridge
+// stations neither age, move nor give way. A station that is seen again within a second keeps its place and its age.
+// Source: IEEE 802.1Q-2022 8.7 and 8.8; ovs-vswitchd.conf.db(5), Bridge
 // other_config:mac-table-size. Thread: datapath worker. Hot: yes (learn, find).
 import { secretMultiplier } from "../../base/random/index.js";
 
@@ -17,6 +18,8 @@ const NONE = -1;
 const LOCAL = 0xfffffffe;
 /** Added entries until the arrays are made larger. */
 const ENTRIES_FIRST = 1024;
+/** A station that was seen so short a time ago need not be noted again. */
+const REFRESH_MS = 1000;
 
 export const MAC_TABLE_ENTRIES = 8192;
 export const MAC_AGEING_MS = 300_000;
@@ -28,6 +31,8 @@ export interface MacTableEntry {
   readonly ageMs: number;
   readonly isStatic: boolean;
 }
+
+export type KnownStation = Pick<MacTableEntry, "port" | "isStatic">;
 
 /** As `fdb/stats-show` has them; the last four count since the table was made. */
 export interface MacTableStats {
@@ -49,6 +54,8 @@ export class MacTable {
   #expired = 0;
   #evicted = 0;
   #moved = 0;
+  /** How often a static station's address came in by another port. */
+  heldInPlace = 0;
 
   // By entry. `high` is the address's first 32 bits, `low` its last 16 with the VLAN above them.
   #high = new Int32Array(ENTRIES_FIRST);
@@ -59,10 +66,15 @@ export class MacTable {
   #chain = new Int32Array(ENTRIES_FIRST);
   #older = new Int32Array(ENTRIES_FIRST);
   #newer = new Int32Array(ENTRIES_FIRST);
+  #before = new Int32Array(ENTRIES_FIRST);
+  #behind = new Int32Array(ENTRIES_FIRST);
   #buckets = new Int32Array(ENTRIES_FIRST).fill(NONE);
   /** First of the unused entries, linked by #chain; then those that never were used. */
   #free = NONE;
   #used = 0;
+  /** The ends of the list of all. */
+  #first = NONE;
+  #last = NONE;
 
   // By port.
   #oldest = new Int32Array(64).fill(NONE);
@@ -85,24 +97,32 @@ export class MacTable {
     };
   }
 
-  /** Remembers that the station sent from `port`. `high` and `low16` are the address's 32 and 16 bits. */
-  learn(high: number, low16: number, vlan: number, port: number, nowMs: number): void {
+  /**
+   * Remembers that the station sent from `port`; whether it was not known there. `high` and `low16` are the address's 32
+   * and 16 bits.
+   */
+  learn(high: number, low16: number, vlan: number, port: number, nowMs: number): boolean {
     const low = (vlan << 16) | low16;
     const found = this.#lookup(high, low);
     if (found === NONE) {
       const entry = this.#insert(high, low, port, nowMs);
-      if (entry !== NONE) this.#learned++;
-      return;
+      if (entry === NONE) return false;
+      this.#learned++;
+      return true;
     }
-    if (this.#seenMs[found]! === Number.POSITIVE_INFINITY) return;
     const number = numberOf(port);
-    if (this.#port[found]! === number && this.#newest[number]! === found) {
-      this.#seenMs[found] = nowMs;
-      return;
+    const isElsewhere = this.#port[found]! !== number;
+    const silentMs = nowMs - this.#seenMs[found]!;
+    if (!isElsewhere && silentMs < REFRESH_MS) return false;
+    if (this.#seenMs[found]! === Number.POSITIVE_INFINITY) {
+      this.heldInPlace++;
+      return false;
     }
-    if (this.#port[found]! !== number) this.#moved++;
+    const isNews = isElsewhere || silentMs > this.ageingMs;
+    if (isElsewhere) this.#moved++;
     this.#detach(found);
     this.#attach(found, number, nowMs);
+    return isNews;
   }
 
   /** The port of the station, or −1. */
@@ -112,20 +132,32 @@ export class MacTable {
     return portOf(this.#port[found]!);
   }
 
+  /** What the table has of the station, however old. */
+  known(high: number, low16: number, vlan: number): KnownStation | undefined {
+    const found = this.#lookup(high, (vlan << 16) | low16);
+    if (found === NONE) return undefined;
+    const isStatic = this.#seenMs[found]! === Number.POSITIVE_INFINITY;
+    return { port: portOf(this.#port[found]!), isStatic };
+  }
+
   /** A station that stays on `port` until it is removed. False when the table is full of static ones. */
   addStatic(high: number, low16: number, vlan: number, port: number): boolean {
     const low = (vlan << 16) | low16;
     const found = this.#lookup(high, low);
-    if (found !== NONE) this.#remove(found);
+    if (found !== NONE) {
+      if (this.#seenMs[found]! === Number.POSITIVE_INFINITY && this.#port[found]! === numberOf(port))
+        return true;
+      this.#remove(found);
+    }
     if (this.#insert(high, low, port, Number.POSITIVE_INFINITY) === NONE) return false;
     this.#statics++;
     return true;
   }
 
-  /** Forgets one station, static or not; false when it was not there. */
-  remove(high: number, low16: number, vlan: number): boolean {
+  /** Forgets a static station; false when it was not there. */
+  removeStatic(high: number, low16: number, vlan: number): boolean {
     const found = this.#lookup(high, (vlan << 16) | low16);
-    if (found === NONE) return false;
+    if (found === NONE || this.#seenMs[found]! !== Number.POSITIVE_INFINITY) return false;
     this.#remove(found);
     return true;
   }
@@ -168,29 +200,21 @@ export class MacTable {
     while (this.#size > this.#entriesMax && this.#evict());
   }
 
-  /** Every station that is not too old, the oldest first, static ones last. */
+  /** Every station that is not too old, the oldest first; static ones stand where they were added. */
   entries(nowMs: number): MacTableEntry[] {
     const all: MacTableEntry[] = [];
-    for (let number = 0; number < this.#oldest.length; number++) {
-      for (let entry = this.#oldest[number]!; entry !== NONE; entry = this.#newer[entry]!) {
-        const seenMs = this.#seenMs[entry]!;
-        if (nowMs - seenMs > this.ageingMs) continue;
-        const isStatic = seenMs === Number.POSITIVE_INFINITY;
-        const mac = new Uint8Array(6);
-        const view = new DataView(mac.buffer);
-        view.setInt32(0, this.#high[entry]!);
-        view.setUint16(4, this.#low[entry]! & 0xffff);
-        const port = portOf(number);
-        all.push({
-          vlan: this.#low[entry]! >>> 16,
-          mac,
-          port,
-          ageMs: isStatic ? 0 : nowMs - seenMs,
-          isStatic,
-        });
-      }
+    for (let entry = this.#first; entry !== NONE; entry = this.#behind[entry]!) {
+      const seenMs = this.#seenMs[entry]!;
+      if (nowMs - seenMs > this.ageingMs) continue;
+      const isStatic = seenMs === Number.POSITIVE_INFINITY;
+      const mac = new Uint8Array(6);
+      const view = new DataView(mac.buffer);
+      view.setInt32(0, this.#high[entry]!);
+      view.setUint16(4, this.#low[entry]! & 0xffff);
+      const [vlan, port] = [this.#low[entry]! >>> 16, portOf(this.#port[entry]!)];
+      all.push({ vlan, mac, port, ageMs: isStatic ? 0 : nowMs - seenMs, isStatic });
     }
-    return all.sort((a, b) => Number(a.isStatic) - Number(b.isStatic) || b.ageMs - a.ageMs);
+    return all;
   }
 
   #lookup(high: number, low: number): number {
@@ -248,7 +272,7 @@ export class MacTable {
     return true;
   }
 
-  /** As the newest station of the port; static ones stand behind all others and are not counted. */
+  /** As the newest station of all and of the port, where static ones stand behind all others and are not counted. */
   #attach(entry: number, number: number, seenMs: number): void {
     if (number >= this.#oldest.length) this.#growPorts(number);
     const isStatic = seenMs === Number.POSITIVE_INFINITY;
@@ -258,6 +282,11 @@ export class MacTable {
       this.#count[number] = this.#count[number]! + 1;
     }
     const newer = older === NONE ? this.#oldest[number]! : this.#newer[older]!;
+    this.#before[entry] = this.#last;
+    this.#behind[entry] = NONE;
+    if (this.#last === NONE) this.#first = entry;
+    else this.#behind[this.#last] = entry;
+    this.#last = entry;
     this.#port[entry] = number;
     this.#seenMs[entry] = seenMs;
     this.#older[entry] = older;
@@ -276,6 +305,12 @@ export class MacTable {
     else this.#newer[older] = newer;
     if (newer === NONE) this.#newest[number] = older;
     else this.#older[newer] = older;
+    const before = this.#before[entry]!;
+    const behind = this.#behind[entry]!;
+    if (before === NONE) this.#first = behind;
+    else this.#behind[before] = behind;
+    if (behind === NONE) this.#last = before;
+    else this.#before[behind] = before;
     if (this.#seenMs[entry]! !== Number.POSITIVE_INFINITY) this.#count[number] = this.#count[number]! - 1;
   }
 
@@ -294,6 +329,8 @@ export class MacTable {
     this.#chain = grown(this.#chain, length);
     this.#older = grown(this.#older, length);
     this.#newer = grown(this.#newer, length);
+    this.#before = grown(this.#before, length);
+    this.#behind = grown(this.#behind, length);
     const seenMs = new Float64Array(length);
     seenMs.set(this.#seenMs);
     this.#seenMs = seenMs;

@@ -54,6 +54,8 @@ export interface MirrorModules {
   readonly ports: readonly MirrorPort[];
   /** Takes one more reference if it keeps the packet. */
   readonly send: (packet: number, port: MirrorPort) => void;
+  /** For traces: instead of send(), for what is to be cut to a length. */
+  readonly sendCut?: (packet: number, port: MirrorPort, length: number) => void;
   /** How many tags of a frame are looked at: 1 or 2. */
   readonly tagsRead: number;
 }
@@ -134,6 +136,13 @@ export class Mirrors {
         port.isMirrorOutput = true;
       }
     }
+  }
+
+  /** Whether one of these mirrors selects by VLAN. */
+  looksAtVlans(mask: number): boolean {
+    for (let m = 0; m < this.#mirrors.length; m++)
+      if ((mask & (1 << m)) !== 0 && this.#mirrors[m]!.config.selectVlans.length > 0) return true;
+    return false;
   }
 
   stats(): MirrorStats[] {
@@ -222,9 +231,13 @@ export class Mirrors {
   #send(port: MirrorPort, snapLength: number | undefined): void {
     if (!port.forwards) return;
     const frame = this.#frame;
-    const { pool, send } = this.#modules;
+    const { pool, send, sendCut } = this.#modules;
     const copy = this.#copies.with(port.vlan.outer(frame), port.vlan.inner(frame));
     if (copy < 0) return;
+    if (snapLength !== undefined && sendCut !== undefined) {
+      sendCut(copy, port, snapLength);
+      return;
+    }
     if (snapLength === undefined || pool.length[copy]! <= snapLength) {
       send(copy, port);
       return;

@@ -1,8 +1,10 @@
 // The NORMAL action: an ordinary VLAN-aware learning switch.
 // Source: IEEE 802.1Q-2022 8.6; ovs-actions(7), normal. Thread: datapath worker. Hot: yes.
 // Invariant: the packet it is given is left as it was; ports that need other tags get a copy that is changed once.
+import { OFPP_ANY, OFPP_CONTROLLER } from "../../base/openflow/index.js";
 import type { PacketPool } from "../../base/packet/index.js";
 import {
+  DROP_BAD_PORT,
   DROP_MIRROR_OUTPUT,
   DROP_NO_BUFFER,
   DROP_OUTPUT_TO_INPUT,
@@ -39,6 +41,10 @@ export interface NormalModules {
   /** Takes one more reference if it keeps the packet. */
   readonly send: (packet: number, port: NormalPort) => void;
   readonly drop: (reason: number) => void;
+  /** For traces: it is decided where the frame belongs, and it goes there next. */
+  readonly onDecided?: () => void;
+  /** For traces: the frame would leave by a port that is protected from the one that it came in by. */
+  readonly onSpared?: () => void;
 }
 
 /** What the bridge as a whole is told. */
@@ -51,6 +57,11 @@ export interface NormalConfig {
   readonly tagsRead: number;
 }
 
+/** Whether a packet-out names this port for a frame that has come in by none. */
+export function comesFromNowhere(inPort: number): boolean {
+  return inPort === OFPP_CONTROLLER || inPort === OFPP_ANY;
+}
+
 export const NORMAL_DEFAULTS: NormalConfig = { floodVlans: [], forwardReserved: false, tagsRead: 1 };
 
 export class NormalForwarder {
@@ -58,6 +69,8 @@ export class NormalForwarder {
   readonly #frame = new FrameVlans();
   readonly #copies: TaggedCopies;
   #onlyPort = -1;
+  readonly #onDecided: (() => void) | null;
+  readonly #onSpared: (() => void) | null;
   /** For frames that come from no port of the bridge. */
   readonly #anywhere = new VlanPort(TRUNK_ALL);
   readonly #tagsRead: number;
@@ -68,6 +81,8 @@ export class NormalForwarder {
   constructor(modules: NormalModules, config: NormalConfig = NORMAL_DEFAULTS) {
     this.#modules = modules;
     this.#copies = new TaggedCopies(modules.pool);
+    this.#onDecided = modules.onDecided ?? null;
+    this.#onSpared = modules.onSpared ?? null;
     this.#tagsRead = config.tagsRead;
     this.#forwardReserved = config.forwardReserved;
     for (let i = 0; i < config.floodVlans.length; i++) this.#floodVlans[config.floodVlans[i]! & 0xfff] = 1;
@@ -81,7 +96,7 @@ export class NormalForwarder {
     const { find } = this.#modules;
     this.#onlyPort = -1;
     const input = find(inPort);
-    const reason = this.#admit(packet, key, input);
+    const reason = this.#admit(packet, key, input, inPort);
     if (reason >= 0) {
       this.#modules.drop(reason);
       return -1;
@@ -91,6 +106,7 @@ export class NormalForwarder {
     this.#copies.begin(packet, frame);
     const known = this.#find(key, frame.vlan, nowMs);
     let reasonNow = -1;
+    if (this.#onDecided !== null && known !== inPort) this.#onDecided();
     if (known < 0) this.#flood(input, inPort);
     else if (known === inPort) reasonNow = DROP_OUTPUT_TO_INPUT;
     else reasonNow = this.#forwardTo(find(known), input);
@@ -100,8 +116,9 @@ export class NormalForwarder {
   }
 
   /** Reads the frame's tags and puts it into its VLAN; −1, or why it may not come in. */
-  #admit(packet: number, key: Int32Array, input: NormalPort | null): number {
+  #admit(packet: number, key: Int32Array, input: NormalPort | null, inPort: number): number {
     if (input?.isMirrorOutput === true) return DROP_MIRROR_OUTPUT;
+    if (input === null && !comesFromNowhere(inPort)) return DROP_BAD_PORT;
     const frame = this.#frame;
     if (!frame.read(this.#modules.pool, packet, this.#tagsRead)) return DROP_VLAN;
     // A frame from nowhere (packet-out) is trusted as it is.
@@ -130,8 +147,9 @@ export class NormalForwarder {
     for (let i = 0; i < ports.length; i++) {
       const port = ports[i]!;
       if (port.ofport === inPort || !port.forwards || !port.floods || port.isMirrorOutput) continue;
-      if (port.isProtected && input?.isProtected === true) continue;
-      if (port.vlan.carries(this.#frame)) this.#send(port);
+      if (!port.vlan.carries(this.#frame)) continue;
+      if (!port.isProtected || input?.isProtected !== true) this.#send(port);
+      else if (this.#onSpared !== null) this.#onSpared();
     }
   }
 

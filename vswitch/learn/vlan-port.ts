@@ -36,6 +36,7 @@ export const TRUNK_ALL: VlanConfig = { mode: "trunk", tag: 0, trunks: [] };
 const VLANS = 4096;
 
 export class VlanPort {
+  readonly config: VlanConfig;
   readonly #access: boolean;
   readonly #trunk: boolean;
   readonly #tunnel: boolean;
@@ -51,6 +52,7 @@ export class VlanPort {
 
   constructor(config: VlanConfig) {
     const { mode, tag, trunks } = config;
+    this.config = config;
     this.#access = mode === "access";
     this.#trunk = mode === "trunk";
     this.#tunnel = mode === "dot1q-tunnel";

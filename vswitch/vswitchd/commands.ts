@@ -115,13 +115,15 @@ function stationCommands({ backend, applied }: CommandModules): Record<string, U
     "fdb/add": command("bridge port vlan mac", 4, 4, async ([bridge, port = "", vlan = "", mac = ""]) => {
       const name = bridgeIn(applied, bridge);
       if (!(applied.get(name)?.ports.has(port) ?? false))
-        throw new PlinthError("PORT_UNKNOWN", "no such port");
-      await backend.addStaticMac(name, port, vlanOf(vlan), macOf(mac));
-      return "";
+        throw new PlinthError("PORT_UNKNOWN", "software error, odp port is present but no ofp port");
+      const before = await backend.addStaticMac(name, port, vlanOf(vlan), macOf(mac));
+      if (before === undefined) return "";
+      const kind = before.isStatic ? "static" : "dynamic";
+      return `Overriding already existing ${kind} entry on ${portText(before.ofport)}\n`;
     }),
     "fdb/del": command("bridge vlan mac", 3, 3, async ([bridge, vlan = "", mac = ""]) => {
       const name = bridgeIn(applied, bridge);
-      if (!(await backend.removeMac(name, vlanOf(vlan), macOf(mac))))
+      if (!(await backend.removeStaticMac(name, vlanOf(vlan), macOf(mac))))
         throw new PlinthError("MAC_UNKNOWN", "could not find static mac entry");
       return "";
     }),
@@ -147,12 +149,15 @@ function macOf(text: string): string {
     .join(":");
 }
 
+function portText(ofport: number): string {
+  return ofport === OFPORT_LOCAL ? "LOCAL" : String(ofport);
+}
+
 /** The table of `fdb/show`, as ovs-vswitchd prints it. */
 function formatMacTable(entries: readonly MacEntry[]): string {
   const lines = entries.map(({ ofport, vlan, macAddress, ageMs, isStatic }) => {
-    const port = ofport === 65534 ? "LOCAL" : String(ofport);
     const age = isStatic ? "static" : String(Math.floor(ageMs / 1000)).padStart(3);
-    return `${port.padStart(5)}  ${String(vlan).padStart(4)}  ${macAddress}  ${age}\n`;
+    return `${portText(ofport).padStart(5)}  ${String(vlan).padStart(4)}  ${macAddress}  ${age}\n`;
   });
   return ` port  VLAN  MAC                Age\n${lines.join("")}`;
 }

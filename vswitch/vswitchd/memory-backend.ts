@@ -99,16 +99,25 @@ export class MemoryBackend implements SwitchBackend {
     return { current, maximum: 8192, statics: 0, learned: current, expired: 0, evicted: 0, moved: 0 };
   }
 
-  async addStaticMac(bridge: string, port: string, vlan: number, macAddress: string): Promise<void> {
+  async addStaticMac(
+    bridge: string,
+    port: string,
+    vlan: number,
+    macAddress: string,
+  ): Promise<MacEntry | undefined> {
     const ofport = this.#bridge(bridge).ports.get(port)?.ofport;
     if (ofport === undefined) throw new PlinthError("PORT_UNKNOWN", `no port ${port}`);
-    await this.removeMac(bridge, vlan, macAddress);
+    const before = this.macs.find((one) => one.vlan === vlan && one.macAddress === macAddress);
+    this.macs = this.macs.filter((one) => one !== before);
     this.macs.push({ ofport, vlan, macAddress, ageMs: 0, isStatic: true });
+    return before;
   }
 
-  async removeMac(_bridge: string, vlan: number, macAddress: string): Promise<boolean> {
+  async removeStaticMac(_bridge: string, vlan: number, macAddress: string): Promise<boolean> {
     const before = this.macs.length;
-    this.macs = this.macs.filter((one) => one.vlan !== vlan || one.macAddress !== macAddress);
+    this.macs = this.macs.filter(
+      (one) => !one.isStatic || one.vlan !== vlan || one.macAddress !== macAddress,
+    );
     return this.macs.length < before;
   }
 

@@ -170,10 +170,18 @@ export interface SwitchBackend {
   drops(bridge: string): Promise<readonly DropReport[]>;
   /** Forgets what was learned; static entries stay. */
   flushMacTable(bridge: string): Promise<void>;
-  /** An entry that neither ages nor moves. Rejects with PORT_UNKNOWN or MAC_TABLE_FULL. */
-  addStaticMac(bridge: string, port: string, vlan: number, macAddress: string): Promise<void>;
-  /** Static or learned; false when it was not there. */
-  removeMac(bridge: string, vlan: number, macAddress: string): Promise<boolean>;
+  /**
+   * An entry that neither ages nor moves. Resolves with the one that it takes the place of. Rejects with PORT_UNKNOWN or
+   * MAC_TABLE_FULL.
+   */
+  addStaticMac(
+    bridge: string,
+    port: string,
+    vlan: number,
+    macAddress: string,
+  ): Promise<Pick<MacEntry, "ofport" | "isStatic"> | undefined>;
+  /** False when there was no such static entry. */
+  removeStaticMac(bridge: string, vlan: number, macAddress: string): Promise<boolean>;
   /** These zones, and no others, have time-outs of their own. Rejects with TOO_MANY_TIMEOUT_POLICIES. */
   setZoneTimeouts(zones: readonly ZoneTimeouts[]): Promise<void>;
   bridgeCounters(bridge: string): Promise<BridgeCounters>;

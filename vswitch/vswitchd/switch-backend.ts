@@ -254,7 +254,7 @@ export class DatapathBackend implements Backend {
   async macTable(bridge: string): Promise<readonly MacEntry[]> {
     const entries = await this.#datapath.call("macTable", { bridge });
     return entries.map(({ vlan, mac, port, ageMs, isStatic }) => ({
-      ofport: port === OFPP_LOCAL ? OFPORT_LOCAL : port,
+      ofport: databaseNumber(port),
       vlan,
       macAddress: [...mac].map((byte) => byte.toString(16).padStart(2, "0")).join(":"),
       ageMs,
@@ -266,12 +266,21 @@ export class DatapathBackend implements Backend {
     return this.#datapath.call("macTableStats", { bridge });
   }
 
-  addStaticMac(bridge: string, port: string, vlan: number, macAddress: string): Promise<void> {
-    return this.#datapath.call("addStaticMac", { bridge, name: port, vlan, mac: parseMac(macAddress) });
+  async addStaticMac(
+    bridge: string,
+    port: string,
+    vlan: number,
+    macAddress: string,
+  ): Promise<Pick<MacEntry, "ofport" | "isStatic"> | undefined> {
+    const mac = parseMac(macAddress);
+    const before = await this.#datapath.call("addStaticMac", { bridge, name: port, vlan, mac });
+    return before === undefined
+      ? undefined
+      : { ofport: databaseNumber(before.port), isStatic: before.isStatic };
   }
 
-  removeMac(bridge: string, vlan: number, macAddress: string): Promise<boolean> {
-    return this.#datapath.call("removeMac", { bridge, vlan, mac: parseMac(macAddress) });
+  removeStaticMac(bridge: string, vlan: number, macAddress: string): Promise<boolean> {
+    return this.#datapath.call("removeStaticMac", { bridge, vlan, mac: parseMac(macAddress) });
   }
 
   async flushMacTable(bridge: string): Promise<void> {
@@ -377,4 +386,9 @@ function setControllers(agent: OpenFlowAgent, config: BridgeConfig): ControllerS
   }));
   agent.setControllers(specs, failMode);
   return refused;
+}
+
+/** As the Interface table has it. */
+function databaseNumber(port: number): number {
+  return port === OFPP_LOCAL ? OFPORT_LOCAL : port;
 }

@@ -46,6 +46,7 @@ export function traceCommands(
       frame: order.frame,
       inPort: order.inPort,
       ctStates: order.ctStates,
+      teaches: form === "ovs" && order.teaches,
       ...(form === "ovs" ? {} : { ctDefault: "actual" as const }),
       ...(order.actions === undefined ? {} : { actions: order.actions }),
     });
@@ -72,8 +73,12 @@ interface TraceOrder {
   readonly inPort: number;
   readonly frame: Uint8Array;
   readonly ctStates: readonly number[];
+  /** A packet is given or asked for, which is what it takes for anything to be learned. */
+  readonly teaches: boolean;
   readonly actions: readonly Action[] | undefined;
 }
+
+type FlowOrder = Pick<TraceOrder, "bridge" | "port" | "inPort" | "frame"> & { readonly hasPacket: boolean };
 
 /** Takes options from anywhere; what is left is the flow, and the packet or the actions. */
 function parseOrder(
@@ -84,6 +89,7 @@ function parseOrder(
 ): TraceOrder {
   const words: string[] = [];
   const ctStates: number[] = [];
+  let generates = false;
   for (let at = 0; at < args.length; at++) {
     const word = args[at] as string;
     if (word === "--ct-next" || word === "-ct-next") {
@@ -92,6 +98,7 @@ function parseOrder(
       ctStates.push(parseState(flags));
     } else if (word === "-generate" || word === "--generate" || word === "--l7" || word === "--l7-len") {
       if (word.startsWith("--l7")) at++;
+      else generates = true;
     } else if (packetOut && word === "-consistent") continue;
     else if (word.startsWith("-") && !words.some((one) => one.includes("=")))
       throw refusal(`${word}: unknown option`);
@@ -101,7 +108,8 @@ function parseOrder(
   const actionText = packetOut ? words.pop() : undefined;
   const actions = actionText === undefined ? undefined : actionsOf(actionText);
   if (words.length > 3) throw refusal("too many arguments");
-  return { ...flowOf(words, bridges, numbers), ctStates, actions };
+  const { hasPacket, ...flow } = flowOf(words, bridges, numbers);
+  return { ...flow, ctStates, teaches: generates || hasPacket, actions };
 }
 
 function actionsOf(text: string): Action[] {
@@ -119,11 +127,7 @@ function parseState(text: string): number {
 }
 
 /** "BRIDGE BR_FLOW [PACKET]" or "[DP] ODP_FLOW [PACKET]". */
-function flowOf(
-  words: readonly string[],
-  bridges: DatapathBridges,
-  numbers: DatapathNumbers,
-): Omit<TraceOrder, "ctStates" | "actions"> {
+function flowOf(words: readonly string[], bridges: DatapathBridges, numbers: DatapathNumbers): FlowOrder {
   const at = words.findIndex(
     (word) => /[=(]/.test(word) || /^(ip|arp|tcp|udp|icmp|sctp|ipv6|tcp6|udp6|icmp6|mpls)\b/.test(word),
   );
@@ -154,6 +158,7 @@ function flowOf(
     bridge: name as string,
     ...portOf(match),
     frame: hex === undefined ? frameOfMatch(match) : frameOf(hex),
+    hasPacket: hex !== undefined,
   };
 }
 
@@ -162,7 +167,7 @@ function datapathFlow(
   text: string,
   hex: string | undefined,
   { bridges, numbers }: { readonly bridges: DatapathBridges; readonly numbers: DatapathNumbers },
-): Omit<TraceOrder, "ctStates" | "actions"> {
+): FlowOrder {
   const named = name === undefined ? undefined : datapathNamed(name, bridges);
   const match = parseDatapathFlow(text);
   const number = portOf(match).inPort;
@@ -175,6 +180,7 @@ function datapathFlow(
     inPort: ofport,
     port: ofport === OFPP_LOCAL ? "LOCAL" : String(ofport),
     frame: hex === undefined ? frameOfMatch(match) : frameOf(hex),
+    hasPacket: hex !== undefined,
   };
 }
 
