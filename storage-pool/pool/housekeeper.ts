@@ -27,6 +27,7 @@ import type { MapReader } from "../volume/map-reader.js";
 import type { Root, Volume } from "../volume/volume.js";
 import { Checkpoint, type CheckpointRecord } from "./checkpoint.js";
 import { cleanSituation } from "./clean-situation.js";
+import { CutMarks } from "./cut-marks.js";
 import { HistoryKeeper } from "./history-keeper.js";
 import type { JobRunner } from "./job.js";
 import type { PoolDisks } from "./pool-disks.js";
@@ -96,6 +97,7 @@ export class Housekeeper implements SpaceGate {
   #cleanFirst = false;
   /** The cleaner found no room for what it moved: not again before something is freed. */
   #cleanFailed = false;
+  readonly #cutMarks = new CutMarks();
   #lastChangeMs = 0;
   #lastGeneration = 0;
   #failedUntilMs = 0;
@@ -163,12 +165,19 @@ export class Housekeeper implements SpaceGate {
       this.#checkpoint = this.#newCheckpoint(due);
       return "busy";
     }
+    this.#cutMarks.retry(this.#options.volumes, this.#options.wallClock);
     if (this.#urgent) return this.#makeRoom(nowMs);
     this.#cleanFirst = false;
     if (this.#cleanStep() === "busy") return "busy";
     this.#noteDurable(nowMs);
     if (this.#history.follow()) return "busy";
     return this.#giveSpaceBack(nowMs) === "busy" ? "busy" : this.#work(nowMs);
+  }
+
+  /** The volume's log lacks the mark that begins its part since the pool was opened: room for it is made. */
+  markSoon(volume: Volume): void {
+    this.#cutMarks.add(volume);
+    this.#urgent = true;
   }
 
   /**

@@ -137,8 +137,11 @@ export function openPool(
     // A snapshot was flushed before it was recorded.
     const durable = Math.max(spec.checkpointSequence, ...recent.map((snapshot) => snapshot.sequence));
     const log = table.logOf(spec.id);
+    // The mark of an opening after which nothing came ends what older segments hold already.
+    let isMarked = false;
     const replay = replayLog(spec.id, log, spec.checkpointSequence, durable, reader, (segment, record) => {
       keep(record.sequence);
+      isMarked = record.kind === RECORD_MARK && record.sequence === segment.firstSequence;
       if (record.kind === RECORD_MARK) clockMs = Math.max(clockMs, record.offset);
       else head.dirty = true;
       applyRecord(head.map, segment, record, spec.sizeBytes);
@@ -152,7 +155,7 @@ export function openPool(
       continue;
     }
     keep(Number.POSITIVE_INFINITY);
-    const cut = replay.cut || disks.some((disk) => disk.missing);
+    const cut = replay.cut || (!isMarked && disks.some((disk) => disk.missing));
     const { sequence, records: replayedRecords } = replay;
     const keyframes: Keyframe[] = [];
     for (const { name, timeMs } of spec.keyframes) {

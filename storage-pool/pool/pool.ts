@@ -396,15 +396,15 @@ export class Pool {
   }
 
   /**
-   * A segment that begins here ends what older ones may still hold behind the log's end. Without room there is none; then
-   * the next record begins it, and until there is one the same end is found again, if every disk is there.
+   * A segment that begins here ends what older ones may still hold behind the log's end. Without room for one now it is
+   * made as soon as there is.
    */
   #markCut(volume: Volume): void {
     const { id, writer } = volume;
     const staged = volume.mark(this.#wallClock());
     const result = writer.commit() || staged;
-    const harmless = result === ENOSPC && !this.table.disks.some((disk) => disk.missing);
-    if (result === OK || harmless) return;
+    if (result === ENOSPC) this.housekeeper.markSoon(volume);
+    if (result === OK || result === ENOSPC) return;
     this.volumes.delete(id);
     this.damaged.set(id, `its log cannot be written (errno ${result})`);
   }
