@@ -21,6 +21,7 @@ export {
   systemError,
 } from "./errno.js";
 export * from "./event.js";
+export { exitNow } from "./exit.js";
 export { addressOf } from "./ffi.js";
 export * from "./file.js";
 export * from "./io-uring.js";

@@ -73,6 +73,7 @@ export class FakeFrontEnd {
   /** Negotiated. */
   features = 0n;
   readonly #options: FrontEndOptions;
+  #fd: number;
   readonly #memfd: number;
   readonly #mapping: FileMapping;
   readonly #channel = new MessageChannel();
@@ -83,6 +84,7 @@ export class FakeFrontEnd {
 
   constructor(options: FrontEndOptions) {
     this.#options = options;
+    this.#fd = options.fd;
     this.ringSize = options.ringSize ?? 256;
     this.#memfd = createMemfd("guest", FRONT_END_MEMORY_SIZE);
     if (options.seal ?? true) sealShrink(this.#memfd);
@@ -100,6 +102,19 @@ export class FakeFrontEnd {
     for (let index = 0; index < this.#options.ringCount; index++) {
       this.enableRing(index, true);
     }
+  }
+
+  /**
+   * The handshake with another back-end over `fd`, as QEMU does it when the one before has died: the guest notices
+   * nothing, and its split rings go on where they say. The socket before is closed.
+   */
+  async reconnect(fd: number): Promise<void> {
+    closeFile(this.#fd);
+    this.#fd = fd;
+    await this.negotiate();
+    this.shareMemory();
+    for (const ring of this.rings) this.#announce(ring, this.view.getUint16(this.usedAt(ring.index) + 2, true));
+    for (const { index } of this.rings) this.enableRing(index, true);
   }
 
   async negotiate(): Promise<void> {
@@ -296,7 +311,7 @@ export class FakeFrontEnd {
   }
 
   sendBytes(bytes: Uint8Array, fds: readonly number[] = []): number {
-    return this.#channel.send(this.#options.fd, addressOf(bytes), bytes.byteLength, fds);
+    return this.#channel.send(this.#fd, addressOf(bytes), bytes.byteLength, fds);
   }
 
   /** Sends a request without payload and waits for its u64. */
@@ -341,7 +356,7 @@ export class FakeFrontEnd {
         this.#options.pump?.();
         const need = have < 12 ? 12 - have : 12 + wire.parseVhostUserHeader(this.#received).sizeBytes - have;
         if (need > 0) {
-          const count = this.#channel.receive(this.#options.fd, addressOf(this.#received) + have, need);
+          const count = this.#channel.receive(this.#fd, addressOf(this.#received) + have, need);
           if (count === 0) throw new Error("the back-end has closed");
           for (let i = 0; i < this.#channel.fdCount; i++) this.#answerFds.push(this.#channel.fds[i]!);
           if (count > 0) have += count;
@@ -357,7 +372,7 @@ export class FakeFrontEnd {
 
   /** True when the back-end has closed the connection. */
   isClosed(): boolean {
-    const count = this.#channel.receive(this.#options.fd, addressOf(this.#received), 1);
+    const count = this.#channel.receive(this.#fd, addressOf(this.#received), 1);
     return count === 0 || count === -104;
   }
 
@@ -371,7 +386,7 @@ export class FakeFrontEnd {
       closeFile(ring.callFd);
     }
     closeFile(this.#memfd);
-    closeFile(this.#options.fd);
+    closeFile(this.#fd);
   }
 
   #ring(index: number): DriverRing {

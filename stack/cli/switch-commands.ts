@@ -22,6 +22,7 @@ interface VswitchdFlags {
   readonly dir?: string;
   readonly ovsdb: readonly string[];
   readonly hostDevices: boolean;
+  readonly upgrade: boolean;
   readonly metrics?: string;
   readonly enableDummy?: "system" | "override" | true;
   readonly logDir?: string;
@@ -56,6 +57,11 @@ function registerVswitchd(program: Command): void {
       collect,
       [],
     )
+    .option(
+      "--upgrade",
+      "take over from the switch that runs in DIR, within milliseconds once this one is ready; it goes on if this one cannot. Starts as usual when none runs",
+      false,
+    )
     .option("--host-devices", "make a TAP device for each internal port (needs CAP_NET_ADMIN)", false)
     .option(
       "--metrics <where>",
@@ -74,6 +80,7 @@ function registerVswitchd(program: Command): void {
           dir,
           ovsdb: flags.ovsdb,
           hostDevices: flags.hostDevices,
+          upgrade: flags.upgrade,
           metrics: flags.metrics,
           dummy: flags.enableDummy === true ? "beside" : (flags.enableDummy ?? "off"),
           log,

@@ -37,13 +37,14 @@ export class OpenFlowSwitch {
         for (const event of events) for (const listener of this.#listeners) listener(event);
       },
     });
-    const factory: Pick<PortFactory, "create" | "forget"> = {
+    const factory: Pick<PortFactory, "create" | "forget" | "reclaim"> = {
       create: ({ name }) => {
         const port = new MemoryPort({ name, pool: this.#pool });
         this.ports.set(name, port);
         return port;
       },
       forget: (name) => void this.ports.delete(name),
+      reclaim: () => {},
     };
     this.methods = datapathMethods({
       datapath: this.datapath,
@@ -52,6 +53,8 @@ export class OpenFlowSwitch {
       watch: () => {},
       unwatch: () => {},
       restoreConnections: () => ({ connections: 0 }),
+      checkConnections: () => {},
+      pause: () => {},
     });
   }
 

@@ -408,12 +408,22 @@ export class Bridge implements PacketSink {
     this.tables.isWatched = isWatched || this.news.keeper !== null;
   }
 
-  /** From now on what is in force is kept in the file at `path`, from which it is taken first. */
-  keepFlows(path: string, nowMs: number): RestoredFlows {
-    const keeper = new FlowKeeper(path, this.tables);
-    const flows = keeper.restore(nowMs);
+  /** The tables become what another process keeps in the file at `path`. No port may be there before keepFlows(). */
+  followFlows(path: string, nowMs: number): void {
+    this.news.keeper = new FlowKeeper(path, this.tables);
+    this.news.keeper.follow(nowMs);
+  }
+
+  /**
+   * From now on what is in force is kept in the file at `path`, from which it is taken first. undefined when the bridge
+   * followed a file that has become another: it is of no use.
+   */
+  keepFlows(path: string, nowMs: number): RestoredFlows | undefined {
+    const keeper = this.news.keeper ?? new FlowKeeper(path, this.tables);
+    if (!keeper.restore(nowMs)) return undefined;
     this.news.keeper = keeper;
     this.tables.isWatched = true;
+    const flows = this.tables.flowCount;
     return keeper.problem === "" ? { flows } : { flows, problem: keeper.problem };
   }
 
@@ -468,6 +478,7 @@ export class Bridge implements PacketSink {
 
   /** Ends what has taken too long. Call about once a second. */
   sweep(nowMs: number): void {
+    if (this.news.keeper?.follows === true) return;
     this.tables.expire(nowMs);
     this.news.keeper?.tend();
     this.forwarding.macs.expire(nowMs);

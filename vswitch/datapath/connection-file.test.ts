@@ -5,7 +5,7 @@ import { MemoryPort, PacketPool } from "../../base/packet/index.js";
 import type { Conntrack } from "../conntrack/index.js";
 import { tcpFrame } from "../testing/frames.js";
 import { apply, field, flowMod, match, output } from "../testing/rig.js";
-import { openConnectionFile, tryConnectionFile } from "./connection-file.js";
+import { mapConnectionFile, tryConnectionFile } from "./connection-file.js";
 import { Datapath } from "./datapath.js";
 
 const CAPACITY = 1024;
@@ -17,7 +17,8 @@ afterEach(() => rmSync(dir, { recursive: true, force: true }));
 
 /** A life of the switch: its connections stand in the file; nothing is closed at its end, as after SIGKILL. */
 function live(startMs: number, capacity = CAPACITY) {
-  const file = openConnectionFile(join(dir, "connections"), capacity, startMs);
+  const file = mapConnectionFile(join(dir, "connections"), capacity);
+  const shiftMs = file.claim(startMs);
   const pool = new PacketPool({ slots: 64 });
   const datapath = new Datapath({
     pool,
@@ -25,7 +26,7 @@ function live(startMs: number, capacity = CAPACITY) {
     connectionMemory: file.memory,
     onEvents: () => {},
   });
-  const restored = file.shiftMs === undefined ? -1 : datapath.conntrack.restore(startMs, file.shiftMs);
+  const restored = shiftMs === undefined ? -1 : datapath.conntrack.restore(startMs, shiftMs);
   const bridge = datapath.addBridge("br0");
   const ports = [1, 2].map((ofport) => {
     const port = new MemoryPort({ name: `p${ofport}`, pool });
@@ -107,7 +108,8 @@ it("connections are there after the next start, with the time that was left to t
 it("a file of another size, of another make, or with slots that cannot be, gives what is sound and no more", () => {
   const first = live(1000);
   for (let n = 1; n <= 3; n++) first.passes(1, tcpFrame(ends(n), 2, nothing, { sequence: 1 }), 1000);
-  const { memory } = openConnectionFile(join(dir, "connections"), CAPACITY, 1000);
+  const { memory, claim } = mapConnectionFile(join(dir, "connections"), CAPACITY);
+  claim(1000);
   const [a, b] = [...memory.states.keys()].filter((slot) => memory.states[slot] !== 0) as [number, number];
   memory.tuples.copyWithin(b * 20, a * 20, a * 20 + 20);
   const free = memory.states.indexOf(0);
@@ -122,6 +124,6 @@ it("a file of another size, of another make, or with slots that cannot be, gives
 });
 
 it("a place where no file can be is told of", () => {
-  const { problem } = tryConnectionFile(join(dir, "none", "connections"), CAPACITY, 1) as { problem: Error };
+  const { problem } = tryConnectionFile(join(dir, "none", "connections"), CAPACITY) as { problem: Error };
   expect(problem.message).toContain("ENOENT");
 });

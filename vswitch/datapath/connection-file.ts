@@ -4,8 +4,9 @@
 //   page 0: magic · version · capacity · – · clock f64 · boot id ║ pages 1…: connection-memory.ts
 //
 // The clock says when, by the machine's monotonic clock, the worker's time began. A file of another boot, version or
-// size is emptied. Its space is reserved first: a page that the disk has no room for would end the process.
+// size is emptied when it is claimed; until then it may be an earlier process's, which still forwards. Its space is reserved first: a page that the disk has no room for would end the process.
 // Thread: datapath worker.
+import { statSync } from "node:fs";
 import { PlinthError } from "../../base/errors/index.js";
 import {
   bootId,
@@ -32,14 +33,21 @@ const BOOT_SIZE = 36;
 
 export interface ConnectionFile {
   readonly memory: ConnectionMemory;
-  /** What is to be added to times in the memory; undefined when there is nothing to restore. */
-  readonly shiftMs: number | undefined;
+  /**
+   * The file is ours from now on: nobody else writes into it. Returns what is to be added to times in the memory;
+   * undefined, and the memory is empty, when there is nothing to restore. `nowMs` is the worker's clock.
+   */
+  claim(nowMs: number): number | undefined;
   close(): void;
 }
 
-/** Throws with the errno's name, e.g. ENOSPC. `nowMs` is the worker's clock. */
-export function openConnectionFile(path: string, capacity: number, nowMs: number): ConnectionFile {
+/**
+ * Maps the file, which may still be another process's until claim(). Throws with the errno's name, e.g. ENOSPC, or
+ * CONNECTIONS_DIFFER when `isShared` and the other has another number of connections.
+ */
+export function mapConnectionFile(path: string, capacity: number, isShared = false): ConnectionFile {
   const size = HEADER_SIZE + connectionMemorySize(capacity);
+  if (isShared) assertSize(path, size);
   const fd = openFile(path, O_RDWR | O_CREAT, 0o600);
   let mapping: FileMapping;
   try {
@@ -49,36 +57,49 @@ export function openConnectionFile(path: string, capacity: number, nowMs: number
   } finally {
     closeFile(fd);
   }
-  const view = new DataView(mapping.buffer);
+  return {
+    memory: connectionMemory(capacity, mapping.buffer, HEADER_SIZE),
+    claim: (nowMs) => claim(mapping.buffer, capacity, nowMs),
+    close: () => mapping.unmap(),
+  };
+}
+
+/** To cut a file that another process has mapped would end it. */
+function assertSize(path: string, size: number): void {
+  const there = statSync(path, { throwIfNoEntry: false })?.size ?? size;
+  if (there !== size)
+    throw new PlinthError("CONNECTIONS_DIFFER", `${path} has ${there} bytes, not ${size}`, {
+      remedy: "stop the switch that runs, and start the new one",
+    });
+}
+
+function claim(buffer: ArrayBuffer, capacity: number, nowMs: number): number | undefined {
+  const view = new DataView(buffer);
   const boot = Buffer.from(bootId(), "latin1");
   const clock = monotonicMs() - nowMs;
   const isOurs =
     view.getUint32(0, true) === MAGIC &&
     view.getUint32(4, true) === CONNECTION_MEMORY_VERSION &&
     view.getUint32(8, true) === capacity &&
-    Buffer.from(mapping.buffer, BOOT_AT, BOOT_SIZE).equals(boot);
+    Buffer.from(buffer, BOOT_AT, BOOT_SIZE).equals(boot);
   const shiftMs = isOurs ? view.getFloat64(CLOCK_AT, true) - clock : undefined;
-  if (!isOurs) new Uint8Array(mapping.buffer).fill(0, 0, size);
+  if (!isOurs) new Uint8Array(buffer).fill(0, 0, HEADER_SIZE + connectionMemorySize(capacity));
   view.setUint32(4, CONNECTION_MEMORY_VERSION, true);
   view.setUint32(8, capacity, true);
-  new Uint8Array(mapping.buffer).set(boot, BOOT_AT);
+  new Uint8Array(buffer).set(boot, BOOT_AT);
   view.setFloat64(CLOCK_AT, clock, true);
   view.setUint32(0, MAGIC, true);
-  return {
-    memory: connectionMemory(capacity, mapping.buffer, HEADER_SIZE),
-    shiftMs,
-    close: () => mapping.unmap(),
-  };
+  return shiftMs;
 }
 
-/** As openConnectionFile(), or memory that ends with us and why. */
+/** As mapConnectionFile(), or why there is none. */
 export function tryConnectionFile(
   path: string,
   capacity: number,
-  nowMs: number,
+  isShared = false,
 ): { readonly file: ConnectionFile } | { readonly problem: PlinthError } {
   try {
-    return { file: openConnectionFile(path, capacity, nowMs) };
+    return { file: mapConnectionFile(path, capacity, isShared) };
   } catch (thrown) {
     if (thrown instanceof PlinthError) return { problem: thrown };
     throw thrown;

@@ -7,6 +7,7 @@ import { applyAtomically, attempt } from "./atomic-change.js";
 import type { Bridge } from "./bridge.js";
 import type { Datapath } from "./datapath.js";
 import type { DatapathTime } from "./datapath-time.js";
+import { FollowedBridges } from "./followed-bridges.js";
 import type { PortFactory } from "./port-factory.js";
 import { type PortSlot, SPEED_KBPS } from "./port-slot.js";
 import type { AddPort, BridgeCounters, DatapathMethods, PortState, RestoredConnections } from "./requests.js";
@@ -20,6 +21,9 @@ export interface ControlModules {
   readonly watch: (fd: number) => void;
   readonly unwatch: (fd: number) => void;
   readonly restoreConnections: () => RestoredConnections;
+  /** Throws why connections of another process cannot be ours. */
+  readonly checkConnections: () => void;
+  readonly pause: () => void;
 }
 
 /** Frames that go in a circle between bridges are left to the poll loop. */
@@ -42,11 +46,25 @@ export function datapathMethods(modules: ControlModules): DatapathMethods {
   const nowMs = (): number => time.at(performance.now());
   const seen = new SeenFlows(datapath.bridges);
   const at = (name: string): Bridge => datapath.bridge(name);
+  const followed = new FollowedBridges(datapath);
   return {
     addBridge: ({ name, flowFile, ...settings }) => {
+      const known = followed.take(name, flowFile, settings, nowMs());
+      if (known !== undefined) return known;
       const bridge = datapath.addBridge(name);
       bridge.setBridge(settings);
-      return flowFile === undefined ? { flows: 0 } : bridge.keepFlows(flowFile, nowMs());
+      return flowFile === undefined ? { flows: 0 } : (bridge.keepFlows(flowFile, nowMs()) ?? { flows: 0 });
+    },
+    follow: ({ bridges, taps }) => {
+      modules.checkConnections();
+      modules.factory.reclaim(taps);
+      for (const { name, flowFile } of bridges) followed.add(name, flowFile, nowMs());
+    },
+    endFollowing: () => followed.clear(),
+    pause: () => {
+      modules.pause();
+      for (const { slots } of datapath.bridges)
+        for (const { port } of slots) (port as Port & { outlive?(): void }).outlive?.();
     },
     setBridge: ({ name, ...settings }) => at(name).setBridge(settings),
     removeBridge: ({ bridge }) => {

@@ -41,11 +41,11 @@ export class DatapathHandle {
   /** Starts the worker. */
   constructor(options: DatapathHandleOptions = {}) {
     const { slots = POOL_SLOTS, connectionsMax = CONNECTIONS_MAX, hostDevices = false, onDied } = options;
-    const { connectionFile } = options;
+    const { connectionFile, follows = false } = options;
     const files = connectionFile === undefined ? {} : { connectionFile };
     this.#worker = new WorkerHandle(new URL("./datapath-worker.js", import.meta.url), {
       name: "datapath",
-      data: { slots, connectionsMax, hostDevices, ...files } satisfies DatapathSetup,
+      data: { slots, connectionsMax, hostDevices, follows, ...files } satisfies DatapathSetup,
       answerDeadlineMs: ANSWER_DEADLINE_MS,
       onEvent: (event, body) => {
         if (event === EVENTS) this.#onEvents(body as EventsMessage);

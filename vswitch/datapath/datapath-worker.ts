@@ -30,7 +30,7 @@ const epoll = new Epoll(256);
 const kept =
   data.connectionFile === undefined
     ? undefined
-    : tryConnectionFile(data.connectionFile, data.connectionsMax, performance.now()); // cold
+    : tryConnectionFile(data.connectionFile, data.connectionsMax, data.follows);
 const datapath = new Datapath({
   pool,
   ...(kept !== undefined && "file" in kept ? { connectionMemory: kept.file.memory } : {}),
@@ -39,16 +39,24 @@ const datapath = new Datapath({
   onEvents: (bridge, events) => mailbox.emit(EVENTS, { bridge, events } satisfies EventsMessage),
 });
 const time = new DatapathTime();
+/** Nothing is taken from ports any more: the process is about to end. */
+let isPaused = false;
 const methods = datapathMethods({
   datapath,
   factory: new PortFactory({ pool, window, hostDevices: data.hostDevices }),
   time,
   watch: (fd) => epoll.add(fd, EPOLLIN),
   unwatch: (fd) => epoll.remove(fd),
+  checkConnections: () => {
+    if (kept !== undefined && "problem" in kept) throw kept.problem;
+  },
+  pause: () => {
+    isPaused = true;
+  },
   restoreConnections: () => {
     if (kept === undefined) return { connections: 0 };
     if ("problem" in kept) return { connections: 0, problem: kept.problem.message };
-    const { shiftMs } = kept.file;
+    const shiftMs = kept.file.claim(performance.now()); // cold
     if (shiftMs === undefined) return { connections: 0 };
     return { connections: datapath.conntrack.restore(performance.now(), shiftMs) }; // cold
   },
@@ -73,6 +81,11 @@ function loop(): void {
     const nowMs = performance.now(); // cold: once per breath
     meter?.breath(nowMs, isBusy);
     isBusy = mailbox.poll() > 0;
+    if (isPaused) {
+      epoll.wait(SLEEP_MAX_MS);
+      mailbox.onDoorbell();
+      continue;
+    }
     if (isBusy) lastWorkMs = nowMs;
     const received = datapath.breathe(time.at(nowMs));
     if (received > 0) {

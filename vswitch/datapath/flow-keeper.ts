@@ -26,20 +26,50 @@ export class FlowKeeper {
   problem = "";
   readonly #log: FlowLog;
   readonly #tables: FlowTables;
+  /** Another process keeps what is in force in the file; nothing in the tables ends by itself meanwhile. */
+  follows = false;
+  /** Records that were read while it did. */
+  #records = 0;
 
   constructor(path: string, tables: FlowTables) {
     this.#log = new FlowLog(path);
     this.#tables = tables;
   }
 
-  /** Gives the tables what they held in an earlier life and begins to keep; returns how many flows there are. */
-  restore(nowMs: number): number {
+  /** Gives the tables what another process keeps in the file, which goes on doing so. */
+  follow(nowMs: number): void {
+    this.follows = true;
+    this.#records = this.#log.read((message) => this.#apply(message, nowMs));
+  }
+
+  /** After follow(), when the other process has ended: the file is ours. */
+  #takeOver(nowMs: number): boolean {
+    const more = this.#log.readOn((message) => this.#apply(message, nowMs));
+    if (more === undefined) return false;
+    this.follows = false;
+    for (const flow of this.#tables.flowsOf(OFPTT_ALL)) {
+      flow.renewedMs = nowMs;
+      this.#tables.counters.lastUsedMs[flow.slot] = nowMs;
+    }
+    this.#begin(this.#records + more);
+    return true;
+  }
+
+  /**
+   * Gives the tables what they held in an earlier life and begins to keep. False when the file is no longer the one that
+   * was followed; the tables are of no use then.
+   */
+  restore(nowMs: number): boolean {
+    if (this.follows) return this.#takeOver(nowMs);
     const records = this.#log.read((message) => this.#apply(message, nowMs));
-    const { flowCount } = this.#tables;
+    this.#begin(records);
+    return true;
+  }
+
+  #begin(records: number): void {
     // Writing it anew takes as long as reading it: only when it is mostly about what is no longer in force.
-    if (records > 0 && records <= RECORDS_SPARE + 2 * flowCount) this.#resume();
+    if (records > 0 && records <= RECORDS_SPARE + 2 * this.#tables.flowCount) this.#resume();
     else this.#rewrite();
-    return flowCount;
   }
 
   /** A group or meter was changed so. */

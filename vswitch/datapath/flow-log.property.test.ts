@@ -136,7 +136,42 @@ it("a file that another boot wrote is not heeded, nor one that is none", () => {
 
 it("a place where no file can be is told of, and the tables do without", () => {
   const rig = new Rig(1);
-  expect(rig.bridge.keepFlows(join(dir, "none", "flows"), 1).problem).toContain("ENOENT");
+  expect(rig.bridge.keepFlows(join(dir, "none", "flows"), 1)?.problem).toContain("ENOENT");
   rig.flow({});
   expect(rig.bridge.tables.flowCount).toBe(1);
+});
+
+it("tables that follow a file have what was appended since when they take it over, and nothing in them ends before", () => {
+  const path = join(dir, "flows");
+  const running = new Rig(1);
+  running.bridge.keepFlows(path, 1);
+  running.flow({ match: match(field("in_port", 1)), idleTimeoutSeconds: 1 });
+  running.flow({ match: match(field("in_port", 2)) });
+  const next = new Rig(1);
+  next.bridge.followFlows(path, 1);
+  running.flow({ match: match(field("in_port", 2)), command: "delete" });
+  running.flow({ match: match(field("in_port", 3)) });
+  next.bridge.sweep(60_000);
+  expect(next.bridge.keepFlows(path, 60_000)).toEqual({ flows: 2 });
+  next.bridge.sweep(60_500);
+  expect(next.bridge.tables.flowCount).toBe(2);
+  next.flow({ match: match(field("in_port", 4)) });
+  next.bridge.sweep(61_500);
+  const third = new Rig(1);
+  third.bridge.keepFlows(path, 1);
+  const ports = third.bridge.tables.flowsOf(OFPTT_ALL).map((flow) => flow.match[0]?.value[3]);
+  expect(ports.sort()).toEqual([3, 4]);
+});
+
+it("tables that follow a file which becomes another are of no use, and say so", () => {
+  const path = join(dir, "flows");
+  const running = new Rig(1);
+  running.bridge.keepFlows(path, 1);
+  const next = new Rig(1);
+  next.bridge.followFlows(path, 1);
+  const again = new FlowLog(path);
+  again.read(() => {});
+  again.rewrite([numbered(5)]);
+  expect(next.bridge.keepFlows(path, 2)).toBeUndefined();
+  again.close();
 });

@@ -6,7 +6,7 @@
 // Mapped, so that appending is a copy and no system call. A record's length is written last, behind it stands a zero.
 // Of a file of another boot or version nothing is taken. Time-outs begin anew with a restart, and so do counters; what
 // flows learn for a time is learned again, and not kept. Thread: datapath worker. Hot: no.
-import { readFileSync, renameSync, rmSync } from "node:fs";
+import { closeSync, fstatSync, openSync, readFileSync, renameSync, rmSync } from "node:fs";
 import {
   bootId,
   closeFile,
@@ -43,6 +43,8 @@ export class FlowLog {
   #at = HEADER_SIZE;
   /** What is in force took so many bytes when the file was last written anew. */
   #compactSize = 0;
+  /** Which file was read, and up to where. */
+  #readFile = "";
   #readEnd = 0;
 
   /** Nothing is touched before read(), and nothing written before rewrite() or resume(). */
@@ -57,13 +59,22 @@ export class FlowLog {
 
   /** Hands over the messages of an earlier life, in order, up to the first that is damaged; returns how many. */
   read(take: (message: OpenFlowMessage) => void): number {
-    let bytes: Buffer;
-    try {
-      bytes = readFileSync(this.#path);
-    } catch {
-      return 0;
-    }
-    const { count, end } = readFlowLog(bytes, bootId(), take);
+    const file = readWhole(this.#path);
+    if (file === undefined) return 0;
+    const { count, end } = readFlowLog(file.bytes, bootId(), take);
+    this.#readFile = file.identity;
+    this.#readEnd = end;
+    return count;
+  }
+
+  /**
+   * Hands over what another process has appended since read(); returns how many messages that were, or undefined when
+   * the file has been written anew, so that everything is to be read again.
+   */
+  readOn(take: (message: OpenFlowMessage) => void): number | undefined {
+    const file = readWhole(this.#path);
+    if (file === undefined || file.identity !== this.#readFile || this.#readEnd === 0) return undefined;
+    const { count, end } = readFlowLog(file.bytes, bootId(), take, this.#readEnd);
     this.#readEnd = end;
     return count;
   }
@@ -154,11 +165,26 @@ export class FlowLog {
   }
 }
 
-/** What a file holds, as FlowLog.read() says, and where it ends; 0 for a file that is none of ours. */
+function readWhole(path: string): { readonly bytes: Buffer; readonly identity: string } | undefined {
+  try {
+    const fd = openSync(path, "r");
+    try {
+      const { dev, ino } = fstatSync(fd);
+      return { bytes: readFileSync(fd), identity: `${dev} ${ino}` };
+    } finally {
+      closeSync(fd);
+    }
+  } catch {
+    return undefined;
+  }
+}
+
+/** What a file holds from `from` on, as FlowLog.read() says, and where it ends; 0 for a file that is none of ours. */
 export function readFlowLog(
   bytes: Uint8Array,
   boot: string,
   take: (message: OpenFlowMessage) => void,
+  from = HEADER_SIZE,
 ): { readonly count: number; readonly end: number } {
   if (bytes.byteLength < HEADER_SIZE) return { count: 0, end: 0 };
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
@@ -166,7 +192,7 @@ export function readFlowLog(
   if (view.getUint32(0, true) !== MAGIC || view.getUint32(4, true) !== VERSION || ours !== boot)
     return { count: 0, end: 0 };
   let count = 0;
-  let at = HEADER_SIZE;
+  let at = from;
   while (at + RECORD_HEADER_SIZE <= bytes.byteLength) {
     const length = view.getUint32(at, true);
     const start = at + RECORD_HEADER_SIZE;

@@ -18,6 +18,13 @@ export type { PolicingConfig } from "./policer.js";
 export type { PortSpec } from "./port-factory.js";
 export { PortSlot, type PortSlotOptions, SPEED_KBPS } from "./port-slot.js";
 export type { QosConfig, QueueConfig } from "./queues.js";
-export type { AddPort, BridgeCounters, BridgeSpec, PortState, TrackingCounters } from "./requests.js";
+export type {
+  AddPort,
+  BridgeCounters,
+  BridgeSpec,
+  Followed,
+  PortState,
+  TrackingCounters,
+} from "./requests.js";
 export type { BridgeSettings, PortSettings } from "./settings.js";
 export type { ThreadCounters, ThreadStatus } from "./thread-status.js";

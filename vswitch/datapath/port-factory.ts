@@ -50,8 +50,16 @@ export class PortFactory {
   /** Patch ports by name, with the name of the peer they want. */
   readonly #patches = new Map<string, { readonly port: PatchPort; readonly peer: string }>();
 
+  /** TAP devices that an earlier process has left behind. */
+  #left: ReadonlySet<string> = new Set();
+
   constructor(modules: PortFactoryModules) {
     this.#modules = modules;
+  }
+
+  /** These TAP devices were made to outlive another process; they end with ours. */
+  reclaim(taps: readonly string[]): void {
+    this.#left = new Set(taps);
   }
 
   /** Throws PORT_TYPE_UNKNOWN, PORT_OPTION_MISSING or PORT_FAILED. */
@@ -107,7 +115,8 @@ export class PortFactory {
     const { name, options, mtu, mac } = spec;
     const { pool } = this.#modules;
     const queues = queuesOf(spec, TAP_QUEUES_MAX);
-    return new TapPort({ name, pool, mtu, queues, persistent: options["persist"] === "true", mac });
+    const persistent = options["persist"] === "true";
+    return new TapPort({ name, pool, mtu, queues, persistent, reclaims: this.#left.has(name), mac });
   }
 
   #createAfxdp(spec: PortSpec): Port {

@@ -39,6 +39,8 @@ export interface DatapathSetup {
   /** Connections that are remembered at most. */
   readonly connectionsMax: number;
   readonly hostDevices: boolean;
+  /** Another process still forwards, and writes into the files; see follow(). */
+  readonly follows?: boolean;
   /** Keeps connections, for the next life of the switch; absent: they end with the worker. */
   readonly connectionFile?: string;
 }
@@ -47,6 +49,14 @@ export interface BridgeSpec extends BridgeSettings {
   readonly name: string;
   /** Keeps what its tables hold, and is read first; absent: they end with the worker. Heeded by addBridge. */
   readonly flowFile?: string;
+}
+
+/** What another process has, whose ports are to be ours. */
+export interface Followed {
+  /** Bridges and where it keeps their flows. */
+  readonly bridges: readonly { readonly name: string; readonly flowFile: string }[];
+  /** TAP devices that it leaves behind, which are to end with us. */
+  readonly taps: readonly string[];
 }
 
 export interface RestoredFlows {
@@ -190,6 +200,13 @@ export interface DatapathMethods {
   /** Limits of `zones`; when absent, of those that have one of their own. */
   conntrackStatus(body: { readonly zones?: readonly number[] }): ConntrackStatus;
   trackingCounters(body: Record<string, never>): TrackingCounters;
+  /** Learns what another process has in its files while that still forwards; addBridge() and restoreConnections() then
+   *  only need what came since. Throws CONNECTIONS_DIFFER, or why the connection file cannot be used. */
+  follow(body: Followed): void;
+  /** Forgets bridges that were followed and not added. */
+  endFollowing(body: Record<string, never>): void;
+  /** Nothing is taken from ports from now on, and TAP devices stay when the process ends. */
+  pause(body: Record<string, never>): void;
   /** Takes over what the connection file holds. Once, before any packet. */
   restoreConnections(body: Record<string, never>): RestoredConnections;
   setConntrack(body: ConntrackSettings): void;

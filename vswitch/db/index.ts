@@ -5,4 +5,4 @@ export { type TransactOutcome, transact } from "./execute.js";
 export type { ServedDatabase } from "./hosted-database.js";
 export { OPEN_VSWITCH_SCHEMA } from "./open-vswitch-schema.js";
 export type { Remote, RemoteOptions, RemoteStatus } from "./remote.js";
-export { openStorage, type Storage, type StorageOptions } from "./storage.js";
+export { checkStorage, openStorage, type Storage, type StorageOptions } from "./storage.js";

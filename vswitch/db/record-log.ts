@@ -143,6 +143,21 @@ export class RecordLog {
     }
   }
 
+  /** What the file at `path`, which may be another process's, holds; undefined when there is none. Throws as open(). */
+  static peek(path: string): ParsedLog | undefined {
+    let bytes: Buffer;
+    try {
+      bytes = readFileSync(path);
+    } catch (cause) {
+      if ((cause as NodeJS.ErrnoException).code === "ENOENT") return undefined;
+      throw unreadable(path, cause);
+    }
+    const parsed = parseLog(bytes);
+    if (bytes.length > 0 && parsed.goodBytes === 0) throw unreadable(path, new Error("it is no OVSDB file"));
+    if (parsed.nextGoodBytes !== undefined) throw damaged(path, parsed);
+    return parsed;
+  }
+
   get sizeBytes(): number {
     return this.#sizeBytes;
   }

@@ -107,6 +107,12 @@ export function openStorage(path: string, schema: DatabaseSchema, options: Stora
   };
 }
 
+/** Throws as openStorage() would for the database at `path`, which another process may have open; changes nothing. */
+export function checkStorage(path: string, schema: DatabaseSchema): void {
+  const parsed = RecordLog.peek(path);
+  if (parsed !== undefined) checkHeader(path, parsed.records[0], schema);
+}
+
 function checkHeader(path: string, header: unknown, schema: DatabaseSchema): void {
   if (header === undefined) return;
   const { name, version } = (typeof header === "object" ? (header ?? {}) : {}) as Json;

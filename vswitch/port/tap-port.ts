@@ -9,6 +9,7 @@
 import { PlinthError } from "../../base/errors/index.js";
 import {
   addressOf,
+  beginTapPersistence,
   closeFile,
   EPOLLIN,
   Epoll,
@@ -54,6 +55,8 @@ export interface TapPortOptions {
   readonly queues?: number;
   /** The device stays, addresses and all, when the switch ends. */
   readonly persistent?: boolean;
+  /** An earlier process made the device stay by outlive(); it is to end with us, unless `persistent`. */
+  readonly reclaims?: boolean;
 }
 
 export const TAP_QUEUES_MAX = 16;
@@ -79,11 +82,12 @@ export class TapPort implements Port {
 
   /** Makes the device and sets it up. Throws with the errno's name, e.g. EPERM. */
   constructor(options: TapPortOptions) {
-    const { name, pool, mac, mtu, queues = 1, persistent = false } = options;
+    const { name, pool, mac, mtu, queues = 1, persistent = false, reclaims = false } = options;
     this.name = name;
     this.#pool = pool;
     this.#arena = addressOf(pool.bytes);
     this.#fds = openTapQueues({ name, queues, persistent, vnetHeader: true });
+    if (reclaims && !persistent) endTapPersistence(this.#fds[0] as number);
     this.#epoll = new Epoll(queues);
     this.wakeFd = this.#epoll.fd;
     this.#watch = new DeviceWatch(name);
@@ -180,6 +184,11 @@ export class TapPort implements Port {
   /** The port is wanted no longer: a persistent device goes too. */
   discard(): void {
     endTapPersistence(this.#fds[0] as number);
+  }
+
+  /** The device is to stay, addresses and all, when the process ends: another one takes it over. */
+  outlive(): void {
+    if (!this.#closed) beginTapPersistence(this.#fds[0] as number);
   }
 
   close(): void {

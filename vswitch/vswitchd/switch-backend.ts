@@ -14,6 +14,7 @@ import {
   type BridgeCounters,
   type BridgeSettings,
   DatapathHandle,
+  type Followed,
   type PortSettings,
   type TrackingCounters,
 } from "../datapath/index.js";
@@ -50,6 +51,8 @@ export interface SwitchBackendOptions {
   /** Internal ports get a TAP device. */
   readonly hostDevices: boolean;
   readonly dummy: DummyMode;
+  /** The switch in `dir` that still forwards. */
+  readonly predecessor?: Followed | undefined;
 }
 
 interface Bridge {
@@ -68,12 +71,14 @@ export class DatapathBackend implements Backend {
   readonly commands: Readonly<Record<string, UnixctlCommand>>;
   #captures: CaptureServer | undefined;
 
-  /** Throws what CaptureServer.open does. */
+  /** Throws CONNECTIONS_DIFFER when the predecessor's connections cannot be taken over. */
   static async open(options: SwitchBackendOptions): Promise<DatapathBackend> {
     const backend = new DatapathBackend(options);
+    const { predecessor } = options;
+    if (predecessor === undefined) return backend;
     try {
-      await backend.#restoreConnections();
-      await backend.#openCaptures();
+      const { bridges, taps } = predecessor;
+      await backend.#datapath.call("follow", { bridges, taps });
       return backend;
     } catch (thrown) {
       await backend.close();
@@ -81,11 +86,43 @@ export class DatapathBackend implements Backend {
     }
   }
 
+  /** Throws what CaptureServer.open does. */
+  async start(): Promise<void> {
+    await this.#restoreConnections();
+    await this.#openCaptures();
+  }
+
+  async settled(): Promise<void> {
+    await this.#datapath.call("endFollowing", {});
+  }
+
+  followed(): Followed {
+    const bridges = [...this.#bridges.values()];
+    const taps = bridges.flatMap(({ ports }) => [...ports.values()].filter((port) => this.#isTap(port)));
+    return {
+      bridges: bridges.map(({ config }) => ({ name: config.name, flowFile: this.#flowFile(config) })),
+      taps: taps.filter(({ options }) => options["persist"] !== "true").map(({ name }) => name),
+    };
+  }
+
+  async pause(): Promise<void> {
+    await this.#datapath.call("pause", {});
+  }
+
+  #isTap({ type, isDummy }: NumberedPort): boolean {
+    return !isDummy && (type === "tap" || (type === "internal" && this.#options.hostDevices));
+  }
+
+  #flowFile({ uuid }: BridgeConfig): string {
+    return join(this.#stateDir(), `${uuid}.flows`);
+  }
+
   private constructor(options: SwitchBackendOptions) {
     this.#options = options;
     this.#datapath = new DatapathHandle({
       connectionFile: join(this.#stateDir(), "connections"),
       hostDevices: options.hostDevices,
+      follows: options.predecessor !== undefined,
       // Nothing is forwarded any more and flows are lost: end, so that whoever supervises us starts afresh.
       onDied: (error) =>
         setImmediate(() => {
@@ -144,7 +181,7 @@ export class DatapathBackend implements Backend {
 
   async addBridge(config: BridgeConfig): Promise<void> {
     const { name } = config;
-    const flowFile = join(this.#stateDir(), `${config.uuid}.flows`);
+    const flowFile = this.#flowFile(config);
     const { flows, problem } = await this.#datapath.addBridge({ name, flowFile, ...settingsOf(config) });
     const { log } = this.#options;
     if (problem !== undefined) log.warn({ bridge: name, problem }, "flows will not outlive the switch");
@@ -243,8 +280,7 @@ export class DatapathBackend implements Backend {
   #deviceOf(port: NumberedPort | undefined): Partial<PortStatus> {
     if (port === undefined) return {};
     const { type } = port;
-    if (port.isDummy) return {};
-    if (type !== "tap" && !isForeign(type) && !(type === "internal" && this.#options.hostDevices)) return {};
+    if (port.isDummy || (!this.#isTap(port) && !isForeign(type))) return {};
     const device = hostDevice(port.name);
     if (device === undefined) return {};
     const { flags, index, mtu, mac } = device;

@@ -10,13 +10,15 @@
 import { accessSync, constants, mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { describeError, PlinthError } from "../../base/errors/index.js";
-import { parseActiveEndpoint, probeListen } from "../../base/jsonrpc/index.js";
+import { parseActiveEndpoint, parsePassiveEndpoint, probeListen } from "../../base/jsonrpc/index.js";
 import { lockFile } from "../../base/linux/index.js";
 import type { Logger } from "../../base/log/index.js";
 import { insertOp, mapValue, type Operation, updateOp } from "../../base/ovsdb/index.js";
 import { type Clock, systemClock, type Timer, WarpableClock } from "../../base/time/index.js";
 import { checkUnixPath } from "../../base/unix-path/index.js";
+import type { Followed } from "../datapath/index.js";
 import {
+  checkStorage,
   type Database,
   DatabaseServer,
   OPEN_VSWITCH_SCHEMA,
@@ -39,6 +41,14 @@ import { makePidFiles } from "./pid-files.js";
 import { type ReadOptions, readModel } from "./read-model.js";
 import { Reconciler } from "./reconciler.js";
 import { systemStatistics } from "./system-statistics.js";
+import {
+  CONTROL_NAME,
+  findPredecessor,
+  LOCK_NAME,
+  type Predecessor,
+  relieve,
+  takeOverCommands,
+} from "./take-over.js";
 import { createUnixctlServer, type UnixctlCommand } from "./unixctl.js";
 import { identityOperations, runOperations, type StatusOptions, statusOperations } from "./write-back.js";
 
@@ -47,6 +57,7 @@ const STATUS_INTERVAL_MS = 500;
 /** After so many looks that showed nothing new, and until one does. */
 const STATUS_INTERVAL_QUIET_MS = 1000;
 const QUIET_LOOKS = 20;
+const VERSION = "0.1.0";
 
 export interface VswitchdOptions {
   /** Made when absent, 0700. */
@@ -58,6 +69,8 @@ export interface VswitchdOptions {
   readonly version?: string;
   readonly log: Logger;
   readonly clock?: Clock;
+  /** Takes the directory over from the switch that runs there, if one does; see take-over.ts. */
+  readonly upgrade?: boolean;
   /** Ports without devices, and a time that can be stopped and moved; "off" when absent. */
   readonly dummy?: DummyMode;
 }
@@ -65,6 +78,14 @@ export interface VswitchdOptions {
 export interface Backend extends SwitchBackend {
   /** Commands of its own for ovs-appctl. */
   readonly commands?: Readonly<Record<string, UnixctlCommand>>;
+  /** Called once, when the directory is ours, before anything else is asked. */
+  start?(): Promise<void>;
+  /** Called when all that is configured has been set up. */
+  settled?(): Promise<void>;
+  /** Where and what a successor finds; see take-over.ts. */
+  followed?(): Followed;
+  /** No frame is taken from any port any more; the process is about to end. */
+  pause?(): Promise<void>;
 }
 
 export type CreateBackend = (options: {
@@ -73,6 +94,8 @@ export type CreateBackend = (options: {
   readonly clock: Clock;
   readonly version: string;
   readonly dummy: DummyMode;
+  /** Still forwards: nothing in `dir` may be changed before start(). */
+  readonly predecessor?: Followed | undefined;
 }) => Promise<Backend>;
 
 export interface Vswitchd {
@@ -92,7 +115,7 @@ export async function startVswitchdWith(
 ): Promise<Vswitchd> {
   const { dir, log } = options;
   const path = (name: string): string => join(dir, name);
-  for (const name of ["db.sock", "vswitchd.ctl"]) checkUnixPath(path(name));
+  for (const name of ["db.sock", CONTROL_NAME]) checkUnixPath(path(name));
   const metrics = options.metrics === undefined ? undefined : parseMetricsEndpoint(options.metrics);
   makeDirectory(dir);
   const opened: (() => void | Promise<void>)[] = [];
@@ -107,9 +130,13 @@ export async function startVswitchdWith(
     }
   };
   try {
-    const lock = lockFile(path("vswitchd.lock"));
-    opened.push(() => lock.close());
-    for (const endpoint of options.ovsdb ?? []) await probeRemote(endpoint);
+    const predecessor = options.upgrade === true ? await findPredecessor(dir) : undefined;
+    const prepared =
+      predecessor === undefined ? undefined : await prepare(createBackend, options, predecessor, opened);
+    const lock = predecessor === undefined ? lockFile(path(LOCK_NAME)) : await relieve(predecessor, dir);
+    // Closed last.
+    opened.unshift(() => lock.close());
+    if (predecessor === undefined) for (const endpoint of options.ovsdb ?? []) await probeRemote(endpoint);
     const scrape: Scrape = { read: () => Promise.reject(new Error("the switch is starting")) };
     if (metrics !== undefined) {
       const page = await openMetricsServer(metrics, () => scrape.read(), log);
@@ -117,7 +144,8 @@ export async function startVswitchdWith(
     }
     const storage = openStorage(path("conf.db"), OPEN_VSWITCH_SCHEMA, { log });
     opened.push(() => storage.close());
-    return await assemble(createBackend, options, storage, scrape, opened, closeAll);
+    const parts = prepared ?? (await createParts(createBackend, options, opened));
+    return await assemble(parts, options, storage, scrape, opened, closeAll);
   } catch (thrown) {
     await closeAll();
     throw thrown;
@@ -149,8 +177,46 @@ interface Scrape {
   read: () => Promise<string>;
 }
 
-async function assemble(
+/** What does not need the database. */
+interface Parts {
+  readonly backend: Backend;
+  readonly switchClock: Clock;
+}
+
+async function createParts(
   createBackend: CreateBackend,
+  options: VswitchdOptions,
+  opened: (() => void | Promise<void>)[],
+  predecessor?: Predecessor,
+): Promise<Parts> {
+  const { dir, log, dummy = "off", version = VERSION } = options;
+  // What keeps the daemon itself going is not part of the time that tests stop.
+  const switchClock = options.clock ?? (dummy === "off" ? systemClock : new WarpableClock());
+  const backend = await createBackend({ dir, log, clock: switchClock, version, dummy, predecessor });
+  opened.push(() => backend.close());
+  return { backend, switchClock };
+}
+
+/** Everything that can be done, and can fail, while the other switch still forwards. */
+async function prepare(
+  createBackend: CreateBackend,
+  options: VswitchdOptions,
+  predecessor: Predecessor,
+  opened: (() => void | Promise<void>)[],
+): Promise<Parts> {
+  const { dir, log } = options;
+  checkStorage(join(dir, "conf.db"), OPEN_VSWITCH_SCHEMA);
+  // Whether they are free cannot be known yet: the predecessor may listen there.
+  for (const endpoint of options.ovsdb ?? [])
+    if (endpoint.startsWith("p")) parsePassiveEndpoint(endpoint);
+    else parseActiveEndpoint(endpoint);
+  const { pid, version } = predecessor;
+  log.info({ pid, version }, "taking over");
+  return await createParts(createBackend, options, opened, predecessor);
+}
+
+async function assemble(
+  { backend, switchClock }: Parts,
   options: VswitchdOptions,
   storage: Storage,
   scrape: Scrape,
@@ -158,17 +224,11 @@ async function assemble(
   closeAll: () => Promise<void>,
 ): Promise<Vswitchd> {
   const { dir, log } = options;
-  const dummy = options.dummy ?? "off";
-  const clock = options.clock ?? systemClock;
-  // What keeps the daemon itself going is not part of the time that tests stop.
-  const switchClock = options.clock ?? (dummy === "off" ? systemClock : new WarpableClock());
-  const version = options.version ?? "0.1.0";
+  const { dummy = "off", clock = systemClock, version = VERSION } = options;
   const { database } = storage;
   const server = new DatabaseServer([storage], clock, log);
   opened.push(() => server.close());
-  const backend = await createBackend({ dir, log, clock: switchClock, version, dummy });
-  opened.push(() => backend.close());
-
+  await backend.start?.();
   const core = new SwitchCore(database, server, backend, {
     dir,
     dummy,
@@ -182,7 +242,7 @@ async function assemble(
     ...identityOperations({ version, databaseVersion: OPEN_VSWITCH_SCHEMA.version, dir, dummy }),
   ]);
   await core.start();
-
+  await backend.settled?.();
   for (const endpoint of [`punix:${join(dir, "db.sock")}`, ...(options.ovsdb ?? [])])
     await core.managers.add(endpoint);
   let exit = (): void => {};
@@ -198,14 +258,19 @@ async function assemble(
     ...switchCommands(modules),
     ...logCommands(log),
     ...databaseCommands({ server, storage, managers: core.managers }),
+    ...takeOverCommands({
+      describe: () => backend.followed?.() ?? { bridges: [], taps: [] },
+      pause: async () => backend.pause?.(),
+      version,
+    }),
     ...backend.commands,
   };
-  const control = await createUnixctlServer(join(dir, "vswitchd.ctl"), commands, {
+  const control = await createUnixctlServer(join(dir, CONTROL_NAME), commands, {
     name: "vswitchd",
     version: `vswitchd (Plinth) ${version}`,
     exit,
   });
-  const pidFiles = makePidFiles(dir, "vswitchd.ctl");
+  const pidFiles = makePidFiles(dir, CONTROL_NAME);
   opened.push(() => pidFiles.close());
   // Gone first: nobody finds a daemon that is leaving.
   opened.push(() => control.close());

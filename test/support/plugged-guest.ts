@@ -1,0 +1,79 @@
+// A guest whose QEMU listens for the switch, over the lives of several: its memory, rings and frames stay when a switch
+// ends, and the next one that dials goes on with them.
+import { closeFile, listenUnix, sysAccept } from "../../base/linux/index.js";
+import { waitFor } from "../../base/time/index.js";
+import { FakeGuest, MERGEABLE } from "../../vswitch/port/fake-guest.js";
+
+const DIAL_DEADLINE_MS = 60_000;
+const LOOK_INTERVAL_MS = 1;
+
+export class PluggedGuest {
+  readonly path: string;
+  /** Every frame that arrived. */
+  readonly received: Uint8Array[] = [];
+  /** How often a switch came back, and between when it was missed and when all was set up again. */
+  readonly absences: { readonly fromMs: number; readonly toMs: number }[] = [];
+  readonly #listener: number;
+  #guest: FakeGuest | undefined;
+  #isClosed = false;
+  #watching: Promise<void> = Promise.resolve();
+
+  constructor(path: string) {
+    this.path = path;
+    this.#listener = listenUnix(path);
+  }
+
+  /** Resolves when a switch has dialled for the first time. */
+  async plugged(): Promise<void> {
+    const fd = await this.#accept();
+    const guest = new FakeGuest({ fd, features: MERGEABLE });
+    await guest.start();
+    this.#guest = guest;
+    this.#watching = this.#watch(guest);
+  }
+
+  /** Whether a switch is there, as far as is known. */
+  get isPlugged(): boolean {
+    return this.#guest !== undefined && !this.#guest.frontEnd.isClosed();
+  }
+
+  send(frame: Uint8Array): Promise<void> {
+    if (this.#guest === undefined) throw new Error("no switch has dialled yet");
+    return this.#guest.send(frame, () => {});
+  }
+
+  async close(): Promise<void> {
+    this.#isClosed = true;
+    await this.#watching;
+    closeFile(this.#listener);
+    this.#guest?.close();
+  }
+
+  async #watch(guest: FakeGuest): Promise<void> {
+    while (!this.#isClosed) {
+      if (guest.frontEnd.isClosed()) {
+        const fromMs = performance.now();
+        const fd = await this.#accept();
+        if (fd < 0) return;
+        await guest.frontEnd.reconnect(fd);
+        this.absences.push({ fromMs, toMs: performance.now() });
+      }
+      this.received.push(...guest.receive());
+      await new Promise((resolve) => setTimeout(resolve, LOOK_INTERVAL_MS));
+    }
+  }
+
+  async #accept(): Promise<number> {
+    let fd = -1;
+    await waitFor(
+      () => {
+        fd = sysAccept(this.#listener);
+        return fd >= 0 || this.#isClosed;
+      },
+      `a switch to dial ${this.path}`,
+      DIAL_DEADLINE_MS,
+      LOOK_INTERVAL_MS,
+    );
+    return fd;
+  }
+}
