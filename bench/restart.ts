@@ -5,8 +5,11 @@
 import { writeFileSync } from "node:fs";
 import { parseArgs } from "node:util";
 import { waitFor } from "../base/time/index.js";
+import { DaemonProcess } from "../test/support/daemon-process.js";
 import { PlinthSwitch } from "../test/support/plinth-switch.js";
+import { PluggedGuest } from "../test/support/plugged-guest.js";
 import { runOk } from "../test/support/run.js";
+import { SwitchProcess } from "../test/support/switch.js";
 import { udpFrame } from "../vswitch/testing/frames.js";
 import { type Contender, compare, type Outcome, writeResults } from "./support/compare.js";
 
@@ -25,12 +28,14 @@ const RESTART_DEADLINE_MS = 120_000;
 /** Frames that are under way at once while connections are opened. */
 const BURST = 200;
 const BRIDGE = "br0";
+const SEND_INTERVAL_MS = 0.5;
 
 const contender = (name: string, flowCount: number, connectionCount: number): Contender => ({
   name,
   measure: () => measure(flowCount, connectionCount),
 });
-const outcome: Outcome = await compare({
+const outcomes: Outcome[] = [];
+const killed: Outcome = await compare({
   title: "from SIGKILL under load to the first frame that passes again",
   unit: "ms",
   better: "lower",
@@ -38,12 +43,28 @@ const outcome: Outcome = await compare({
   peers: [contender("plinth vswitchd, 2 flows, 1 connection", 2, 1)],
   runs,
 });
+outcomes.push(killed);
+const upgrade = (name: string, flowCount: number): Contender => ({
+  name,
+  measure: () => measureUpgrade(flowCount),
+});
+outcomes.push(
+  await compare({
+    title: "planned upgrade: longest time that a guest sees no frame",
+    unit: "ms",
+    better: "lower",
+    ours: upgrade(`plinth vswitchd --upgrade, ${flows} flows`, flows),
+    peers: [upgrade("plinth vswitchd --upgrade, 2 flows", 2)],
+    runs,
+  }),
+);
 writeResults(
   "Restart",
   `node dist/bench/restart.js --runs ${runs} --flows ${flows} --connections ${connections}`,
-  [outcome],
+  outcomes,
   [
     "Two stream ports, which the switch dials; the sender tries once a millisecond. Node starts anew, the database is read, flows and connections are taken from their files.",
+    "The planned upgrade has two vhost-user guests, one of which sends a frame every half millisecond; that none was lost is part of the measurement.",
     "Every flow and every connection is counted after each restart. Open vSwitch has neither after a restart, so there is no peer.",
   ],
 );
@@ -99,8 +120,68 @@ async function measure(flowCount: number, connectionCount: number): Promise<numb
   }
 }
 
+/** The longest pause between two frames at the guest that receives, while the switch is exchanged. */
+async function measureUpgrade(flowCount: number): Promise<number> {
+  const one = new SwitchProcess();
+  const guests = [1, 2].map((n) => new PluggedGuest(one.path(`guest${n}`)));
+  const [sender, receiver] = guests as [PluggedGuest, PluggedGuest];
+  const args = ["vswitchd", "--dir", one.dir, "--upgrade"];
+  const next = new DaemonProcess({ args, controlSocket: one.path("vswitchd.ctl") });
+  try {
+    await one.start();
+    await one.vsctl("add-br", BRIDGE, "--", "set", "bridge", BRIDGE, "fail_mode=secure");
+    for (const [n, { path }] of guests.entries()) {
+      const set = [
+        "type=dpdkvhostuserclient",
+        `ofport_request=${n + 1}`,
+        `options:vhost-server-path=${path}`,
+      ];
+      await one.vsctl("add-port", BRIDGE, `p${n}`, "--", "set", "Interface", `p${n}`, ...set);
+    }
+    for (const guest of guests) await guest.plugged();
+    await setFlows(one, flowCount);
+    let sent = 0;
+    let isSending = true;
+    const sending = (async () => {
+      for (; isSending; sent++) {
+        await sender.send(frameOf(0));
+        await new Promise((resolve) => setTimeout(resolve, SEND_INTERVAL_MS));
+      }
+    })();
+    await waitFor(() => receiver.received.length > 100, "traffic", LOAD_DEADLINE_MS);
+    await next.start();
+    await waitFor(
+      () => guests.every(({ absences }) => absences.length === 1),
+      "both cards",
+      RESTART_DEADLINE_MS,
+    );
+    const seen = receiver.received.length;
+    await waitFor(() => receiver.received.length > seen + 100, "traffic again", RESTART_DEADLINE_MS);
+    isSending = false;
+    await sending;
+    await waitFor(
+      () => receiver.received.length >= sent,
+      () => `${sent - receiver.received.length} of ${sent} frames are lost`,
+      RESTART_DEADLINE_MS,
+    );
+    return Math.max(...receiver.pausesMs);
+  } finally {
+    for (const guest of guests) await guest.close();
+    await next.end("SIGKILL");
+    await one.destroy();
+  }
+}
+
 /** Sets the flows and opens the connections, by a frame each. */
 async function load(one: PlinthSwitch, flowCount: number, connectionCount: number): Promise<void> {
+  await setFlows(one, flowCount);
+  for (let n = 0; n < connectionCount; ) {
+    for (const end = Math.min(connectionCount, n + BURST); n < end; n++) one.inject(1, frameOf(n));
+    await waitFor(() => one.sentBy(2).length >= n, "a burst to pass", LOAD_DEADLINE_MS, 1);
+  }
+}
+
+async function setFlows(one: SwitchProcess, flowCount: number): Promise<void> {
   const lines = [
     "table=0,ip,in_port=1,actions=ct(commit,zone=1,table=1)",
     "table=1,priority=1,ip,actions=output:2",
@@ -115,10 +196,6 @@ async function load(one: PlinthSwitch, flowCount: number, connectionCount: numbe
   await runOk("ovs-ofctl", ["-O", "OpenFlow13", "add-flows", management, file], {
     deadlineMs: LOAD_DEADLINE_MS,
   });
-  for (let n = 0; n < connectionCount; ) {
-    for (const end = Math.min(connectionCount, n + BURST); n < end; n++) one.inject(1, frameOf(n));
-    await waitFor(() => one.sentBy(2).length >= n, "a burst to pass", LOAD_DEADLINE_MS, 1);
-  }
 }
 
 /** A frame of connection `n`. */

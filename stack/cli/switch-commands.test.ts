@@ -12,7 +12,7 @@ function help(name: string): string {
 }
 
 it.each([
-  ["vswitchd", ["--dir", "--ovsdb", "--host-devices"]],
+  ["vswitchd", ["--dir", "--ovsdb", "--upgrade", "--host-devices"]],
   ["vsctl", ["--db", "add-br BRIDGE", "set TABLE RECORD"]],
   ["ofctl", ["dump-flows SWITCH", "add-flow SWITCH FLOW"]],
   ["appctl", ["--target", "fdb/show"]],

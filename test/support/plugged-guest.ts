@@ -11,6 +11,9 @@ export class PluggedGuest {
   readonly path: string;
   /** Every frame that arrived. */
   readonly received: Uint8Array[] = [];
+  /** How long none had arrived before some did. */
+  readonly pausesMs: number[] = [];
+  #lastMs = Number.NaN;
   /** How often a switch came back, and between when it was missed and when all was set up again. */
   readonly absences: { readonly fromMs: number; readonly toMs: number }[] = [];
   readonly #listener: number;
@@ -58,9 +61,17 @@ export class PluggedGuest {
         await guest.frontEnd.reconnect(fd);
         this.absences.push({ fromMs, toMs: performance.now() });
       }
-      this.received.push(...guest.receive());
+      this.#take(guest.receive());
       await new Promise((resolve) => setTimeout(resolve, LOOK_INTERVAL_MS));
     }
+  }
+
+  #take(frames: readonly Uint8Array[]): void {
+    if (frames.length === 0) return;
+    const nowMs = performance.now();
+    if (!Number.isNaN(this.#lastMs)) this.pausesMs.push(nowMs - this.#lastMs);
+    this.#lastMs = nowMs;
+    this.received.push(...frames);
   }
 
   async #accept(): Promise<number> {

@@ -8,6 +8,7 @@ import type { Bridge } from "./bridge.js";
 import type { Datapath } from "./datapath.js";
 import type { DatapathTime } from "./datapath-time.js";
 import { FollowedBridges } from "./followed-bridges.js";
+import { HOLD_MAX_MS } from "./limits.js";
 import type { PortFactory } from "./port-factory.js";
 import { type PortSlot, SPEED_KBPS } from "./port-slot.js";
 import type { AddPort, BridgeCounters, DatapathMethods, PortState, RestoredConnections } from "./requests.js";
@@ -55,12 +56,16 @@ export function datapathMethods(modules: ControlModules): DatapathMethods {
       bridge.setBridge(settings);
       return flowFile === undefined ? { flows: 0 } : (bridge.keepFlows(flowFile, nowMs()) ?? { flows: 0 });
     },
-    follow: ({ bridges, taps }) => {
+    follow: ({ bridges, taps, linked }) => {
       modules.checkConnections();
       modules.factory.reclaim(taps);
+      datapath.holdFor(linked);
       for (const { name, flowFile } of bridges) followed.add(name, flowFile, nowMs());
     },
-    endFollowing: () => followed.clear(),
+    endFollowing: () => {
+      followed.clear();
+      datapath.endHold(nowMs() + HOLD_MAX_MS);
+    },
     pause: () => {
       modules.pause();
       for (const { slots } of datapath.bridges)

@@ -12,6 +12,9 @@ export const PACKET_INS_BURST = 200;
 export const EVENTS_MAX = 1024;
 /** Housekeeping of ports under load. */
 export const TICK_INTERVAL_MS = 5;
+/** The same while ports come back after a planned upgrade, and how long those that do not keep the others waiting. */
+export const HELD_TICK_INTERVAL_MS = 0.2;
+export const HOLD_MAX_MS = 300;
 /** Time-outs of flows and connections, ageing. */
 export const SWEEP_INTERVAL_MS = 500;
 /** The longest sleep of an idle datapath: ports are ticked at least this often. */

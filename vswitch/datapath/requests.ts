@@ -57,6 +57,8 @@ export interface Followed {
   readonly bridges: readonly { readonly name: string; readonly flowFile: string }[];
   /** TAP devices that it leaves behind, which are to end with us. */
   readonly taps: readonly string[];
+  /** Ports whose link is up. */
+  readonly linked: readonly string[];
 }
 
 export interface RestoredFlows {

@@ -77,8 +77,8 @@ export class DatapathBackend implements Backend {
     const { predecessor } = options;
     if (predecessor === undefined) return backend;
     try {
-      const { bridges, taps } = predecessor;
-      await backend.#datapath.call("follow", { bridges, taps });
+      const { bridges, taps, linked } = predecessor;
+      await backend.#datapath.call("follow", { bridges, taps, linked });
       return backend;
     } catch (thrown) {
       await backend.close();
@@ -96,12 +96,15 @@ export class DatapathBackend implements Backend {
     await this.#datapath.call("endFollowing", {});
   }
 
-  followed(): Followed {
+  async followed(): Promise<Followed> {
     const bridges = [...this.#bridges.values()];
+    const names = [...this.#bridges.keys()];
+    const states = await Promise.all(names.map((bridge) => this.#datapath.call("portStates", { bridge })));
     const taps = bridges.flatMap(({ ports }) => [...ports.values()].filter((port) => this.#isTap(port)));
     return {
       bridges: bridges.map(({ config }) => ({ name: config.name, flowFile: this.#flowFile(config) })),
       taps: taps.filter(({ options }) => options["persist"] !== "true").map(({ name }) => name),
+      linked: states.flat().flatMap(({ name, linkUp }) => (linkUp ? [name] : [])),
     };
   }
 

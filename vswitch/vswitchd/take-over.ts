@@ -38,7 +38,7 @@ export interface Predecessor extends Followed {
 
 export interface Leaving {
   /** What its successor needs to know. */
-  readonly describe: () => Followed;
+  readonly describe: () => Promise<Followed>;
   /** Resolves when no frame is taken from any port any more. */
   readonly pause: () => Promise<void>;
   readonly version: string;
@@ -50,8 +50,8 @@ export interface Leaving {
 export function takeOverCommands(leaving: Leaving): Record<string, UnixctlCommand> {
   const { describe, pause, version, exit = () => exitNow(0) } = leaving;
   return {
-    [BEGIN]: command("", 0, 0, () =>
-      JSON.stringify({ pid: process.pid, version, ...describe() } satisfies Predecessor),
+    [BEGIN]: command("", 0, 0, async () =>
+      JSON.stringify({ pid: process.pid, version, ...(await describe()) } satisfies Predecessor),
     ),
     [LEAVE]: command("PID", 1, 1, async ([pid]) => {
       if (pid !== String(process.pid))
@@ -86,7 +86,7 @@ export async function findPredecessor(dir: string): Promise<Predecessor | undefi
 }
 
 function parsePredecessor(value: unknown): Predecessor {
-  const { pid, version, bridges, taps } = value as Partial<Predecessor>;
+  const { pid, version, bridges, taps, linked } = value as Partial<Predecessor>;
   const isText = (one: unknown): boolean => typeof one === "string";
   const isSound =
     typeof pid === "number" &&
@@ -94,9 +94,11 @@ function parsePredecessor(value: unknown): Predecessor {
     Array.isArray(bridges) &&
     bridges.every((one) => isText(one?.name) && isText(one?.flowFile)) &&
     Array.isArray(taps) &&
-    taps.every(isText);
+    taps.every(isText) &&
+    Array.isArray(linked) &&
+    linked.every(isText);
   if (!isSound) throw new Error("its answer makes no sense");
-  return { pid, version, bridges, taps };
+  return { pid, version, bridges, taps, linked };
 }
 
 /** Asks it to end; resolves with the lock of its directory. Throws UPGRADE_REFUSED; it may still run then. */

@@ -7,7 +7,7 @@
 //   DIR/ovs-vswitchd.pid and the like: how Open vSwitch's tools find us (pid-files.ts)
 //
 // Thread: main. Invariant: a second instance is refused before anything in DIR is touched.
-import { accessSync, constants, mkdirSync } from "node:fs";
+import { accessSync, constants, copyFileSync, mkdirSync, mkdtempSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { describeError, PlinthError } from "../../base/errors/index.js";
 import { parseActiveEndpoint, parsePassiveEndpoint, probeListen } from "../../base/jsonrpc/index.js";
@@ -83,7 +83,7 @@ export interface Backend extends SwitchBackend {
   /** Called when all that is configured has been set up. */
   settled?(): Promise<void>;
   /** Where and what a successor finds; see take-over.ts. */
-  followed?(): Followed;
+  followed?(): Promise<Followed>;
   /** No frame is taken from any port any more; the process is about to end. */
   pause?(): Promise<void>;
 }
@@ -204,15 +204,37 @@ async function prepare(
   predecessor: Predecessor,
   opened: (() => void | Promise<void>)[],
 ): Promise<Parts> {
-  const { dir, log } = options;
-  checkStorage(join(dir, "conf.db"), OPEN_VSWITCH_SCHEMA);
+  await rehearse(options);
   // Whether they are free cannot be known yet: the predecessor may listen there.
   for (const endpoint of options.ovsdb ?? [])
     if (endpoint.startsWith("p")) parsePassiveEndpoint(endpoint);
     else parseActiveEndpoint(endpoint);
   const { pid, version } = predecessor;
-  log.info({ pid, version }, "taking over");
+  options.log.info({ pid, version }, "taking over");
   return await createParts(createBackend, options, opened, predecessor);
+}
+
+/**
+ * Reads a copy of the configuration as it will have to be read: what is wrong with it shows while the other switch still
+ * runs, and the code is warm when every millisecond counts. Throws as openStorage().
+ */
+async function rehearse({ dir, log, dummy = "off", version = VERSION }: VswitchdOptions): Promise<void> {
+  checkStorage(join(dir, "conf.db"), OPEN_VSWITCH_SCHEMA);
+  const scratch = mkdtempSync(join(dir, "upgrade-"));
+  try {
+    copyFileSync(join(dir, "conf.db"), join(scratch, "conf.db"));
+    const storage = openStorage(join(scratch, "conf.db"), OPEN_VSWITCH_SCHEMA, { log });
+    try {
+      const { database } = storage;
+      const databaseVersion = OPEN_VSWITCH_SCHEMA.version;
+      transact(database, identityOperations({ version, databaseVersion, dir, dummy }));
+      readModel(database, { dir, dummy, addresses: new DummyAddresses() });
+    } finally {
+      await storage.close();
+    }
+  } finally {
+    rmSync(scratch, { recursive: true, force: true });
+  }
 }
 
 async function assemble(
@@ -259,7 +281,7 @@ async function assemble(
     ...logCommands(log),
     ...databaseCommands({ server, storage, managers: core.managers }),
     ...takeOverCommands({
-      describe: () => backend.followed?.() ?? { bridges: [], taps: [] },
+      describe: async () => (await backend.followed?.()) ?? { bridges: [], taps: [], linked: [] },
       pause: async () => backend.pause?.(),
       version,
     }),
