@@ -113,7 +113,8 @@ export class FakeFrontEnd {
     this.#fd = fd;
     await this.negotiate();
     this.shareMemory();
-    for (const ring of this.rings) this.#announce(ring, this.view.getUint16(this.usedAt(ring.index) + 2, true));
+    for (const ring of this.rings)
+      this.#announce(ring, this.view.getUint16(this.usedAt(ring.index) + 2, true));
     for (const { index } of this.rings) this.enableRing(index, true);
   }
 

@@ -48,7 +48,7 @@ import { traceOnBridge } from "./bridge-trace.js";
 import { Captures } from "./captures.js";
 import { Delivery } from "./delivery.js";
 import type { BridgeEvent } from "./events.js";
-import { FlowKeeper } from "./flow-keeper.js";
+import { followFlows, keepFlows } from "./flow-keeper.js";
 import { Forwarding } from "./forwarding.js";
 import { OFPORT_MAX, TABLE_COUNT } from "./limits.js";
 import { bridgeId, checkResume, compilePacketOut } from "./packet-out.js";
@@ -408,23 +408,12 @@ export class Bridge implements PacketSink {
     this.tables.isWatched = isWatched || this.news.keeper !== null;
   }
 
-  /** The tables become what another process keeps in the file at `path`. No port may be there before keepFlows(). */
+  /** See followFlows() and keepFlows() of flow-keeper.ts. */
   followFlows(path: string, nowMs: number): void {
-    this.news.keeper = new FlowKeeper(path, this.tables);
-    this.news.keeper.follow(nowMs);
+    followFlows(this, path, nowMs);
   }
-
-  /**
-   * From now on what is in force is kept in the file at `path`, from which it is taken first. undefined when the bridge
-   * followed a file that has become another: it is of no use.
-   */
   keepFlows(path: string, nowMs: number): RestoredFlows | undefined {
-    const keeper = this.news.keeper ?? new FlowKeeper(path, this.tables);
-    if (!keeper.restore(nowMs)) return undefined;
-    this.news.keeper = keeper;
-    this.tables.isWatched = true;
-    const flows = this.tables.flowCount;
-    return keeper.problem === "" ? { flows } : { flows, problem: keeper.problem };
+    return keepFlows(this, path, nowMs);
   }
 
   tellMisses(isWanted: boolean): void {

@@ -15,6 +15,7 @@ import {
 import { type FlowTables, flowChange } from "../flow/index.js";
 import type { BridgeEvent } from "./events.js";
 import { FlowLog } from "./flow-log.js";
+import type { RestoredFlows } from "./requests.js";
 
 /** Records beyond twice the flows that a file may have. */
 const RECORDS_SPARE = 1000;
@@ -141,6 +142,31 @@ export class FlowKeeper {
     this.problem = thrown.message;
     this.#log.remove();
   }
+}
+
+/** Whose flows are kept. */
+interface Kept {
+  readonly tables: FlowTables;
+  readonly news: { keeper: FlowKeeper | null };
+}
+
+/** The tables become what another process keeps in the file at `path`. No port may be there before keepFlows(). */
+export function followFlows({ tables, news }: Kept, path: string, nowMs: number): void {
+  news.keeper = new FlowKeeper(path, tables);
+  news.keeper.follow(nowMs);
+}
+
+/**
+ * From now on what is in force is kept in the file at `path`, from which it is taken first. undefined when they followed
+ * a file that has become another: the tables are of no use.
+ */
+export function keepFlows({ tables, news }: Kept, path: string, nowMs: number): RestoredFlows | undefined {
+  const keeper = news.keeper ?? new FlowKeeper(path, tables);
+  if (!keeper.restore(nowMs)) return undefined;
+  news.keeper = keeper;
+  tables.isWatched = true;
+  const flows = tables.flowCount;
+  return keeper.problem === "" ? { flows } : { flows, problem: keeper.problem };
 }
 
 /** What makes empty tables hold what these do. */
