@@ -5,8 +5,8 @@ import { defineConfig } from "vitest/config";
 const setupFiles = ["test/support/property-seed.ts"];
 // Files of a suite share a process: to load the modules again for every file took half of the time.
 const shared = { isolate: false } as const;
-/** Two at a time: most of them wait for the programs that they started. */
-const pair = { maxWorkers: 2 } as const;
+/** Two at a time: most of the time they wait for the programs that they started. */
+const pair = { maxWorkers: 2, isolate: false } as const;
 const serial = { fileParallelism: false, maxWorkers: 1 } as const;
 
 export default defineConfig({

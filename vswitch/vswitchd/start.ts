@@ -1,6 +1,6 @@
-// Starts the switch daemon with the real datapath.
-import { DatapathBackend } from "./switch-backend.js";
-import { startVswitchdWith, type Vswitchd, type VswitchdOptions } from "./vswitchd.js";
+// Starts the switch daemon with the real datapath. What it is made of is loaded when it starts: the command-line verbs
+// come by the same door, and most of their time would go into loading a switch that they do not run.
+import type { Vswitchd, VswitchdOptions } from "./vswitchd.js";
 
 export interface StartVswitchdOptions extends VswitchdOptions {
   /** Internal ports get a TAP device of the host; needs CAP_NET_ADMIN. */
@@ -8,7 +8,11 @@ export interface StartVswitchdOptions extends VswitchdOptions {
 }
 
 /** See `startVswitchdWith`. */
-export function startVswitchd(options: StartVswitchdOptions): Promise<Vswitchd> {
+export async function startVswitchd(options: StartVswitchdOptions): Promise<Vswitchd> {
+  const [{ DatapathBackend }, { startVswitchdWith }] = await Promise.all([
+    import("./switch-backend.js"),
+    import("./vswitchd.js"),
+  ]);
   const hostDevices = options.hostDevices ?? false;
   return startVswitchdWith((common) => DatapathBackend.open({ ...common, hostDevices }), options);
 }
