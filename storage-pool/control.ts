@@ -5,21 +5,30 @@ import type { ExportEntry, SnapshotEntry, VolumeEntry } from "./catalogue/catalo
 import { storageError } from "./errors.js";
 import {
   absolutePath,
+  className,
   copies,
   flag,
   label,
   optionalUid,
+  ownerText,
   type Params,
+  rewindWindow,
   sizeBytes,
   volumeName,
 } from "./parameters.js";
+import { mergedKeyframes } from "./pool/keyframes.js";
 import { poolMethods } from "./pool-control.js";
+import { rewindMethods } from "./rewind-control.js";
+import { scheduleMethods } from "./schedule-control.js";
 import { snapshotMethods } from "./snapshot-control.js";
 import { type StorageDaemon, specOf } from "./storaged.js";
+import { trashMethods } from "./trash-control.js";
 import type { LostRange } from "./volume/lost-blocks.js";
 
 export interface AttachmentView {
   readonly socket: string;
+  /** Who uses it there, as whoever attached it said: "VirtualMachine shop/db"; absent when nobody did. */
+  readonly owner?: string;
   readonly readOnly: boolean;
 }
 
@@ -29,6 +38,14 @@ export interface SnapshotView {
   readonly sizeBytes: number;
   /** Freed by deleting it. */
   readonly exclusiveBytes: number;
+  /** The schedule that made it. */
+  readonly schedule?: string;
+}
+
+export interface ScheduleView {
+  readonly name: string;
+  readonly cron: string;
+  readonly keep: number;
 }
 
 export interface VolumeView {
@@ -38,6 +55,23 @@ export interface VolumeView {
   readonly copies: number;
   readonly allocatedBytes: number;
   readonly exclusiveBytes: number;
+  /** Room that the pool keeps for overwriting what the volume shares with snapshots and clones. */
+  readonly promisedBytes: number;
+  /** Held only to be rewound to; given up when the pool is short of room. */
+  readonly historyBytes: number;
+  /** Class of disks that it is kept on; "" for any. */
+  readonly class: string;
+  /** How far back it can be rewound; 0: not at all. */
+  readonly rewindSeconds: number;
+  /** The earliest moment that it can be rewound to. */
+  readonly rewindFrom?: string;
+  /** The pool was short of room: the window is not kept for now. */
+  readonly rewindShort?: boolean;
+  readonly schedules: readonly ScheduleView[];
+  /** Only of deleted ones: when, until when they can be asked back, and the number that tells them apart. */
+  readonly deletedAt?: string;
+  readonly purgeAt?: string;
+  readonly id?: number;
   readonly snapshots: readonly SnapshotView[];
   readonly attachments: readonly AttachmentView[];
   /** NBD clients that are connected now. */
@@ -58,7 +92,10 @@ export function controlMethods(daemon: StorageDaemon): Record<string, ControlMet
     ...poolMethods(daemon),
     "volume.list": async () =>
       Promise.all(
-        [...daemon.catalogue.volumes.values()].sort(byName).map((entry) => volumeView(daemon, entry)),
+        [...daemon.catalogue.volumes.values()]
+          .filter((entry) => entry.deletedAtMs === 0)
+          .sort(byName)
+          .map((entry) => volumeView(daemon, entry)),
       ),
     "volume.get": async (params) => volumeView(daemon, findVolume(daemon, volumeName(params))),
     "volume.create": alone(createVolume),
@@ -71,10 +108,12 @@ export function controlMethods(daemon: StorageDaemon): Record<string, ControlMet
         params,
       ),
     ),
-    "volume.delete": alone(deleteVolume),
     "volume.grow": alone(growVolume),
     "volume.revert": alone(revertVolume),
     ...snapshotMethods(daemon),
+    ...trashMethods(daemon),
+    ...rewindMethods(daemon),
+    ...scheduleMethods(daemon),
     "export.open": alone(openExport),
     "export.close": alone(closeExport),
     "export.list": async () => [...daemon.catalogue.exports.values()].map(exportView),
@@ -91,10 +130,13 @@ async function createVolume(daemon: StorageDaemon, params: Params): Promise<Volu
   const size = sizeBytes(params);
   const pool = label(params, "pool", "default");
   const copyCount = copies(params);
+  const diskClass = className(params);
+  const rewindMs = rewindWindow(params) ?? 0;
   const known = daemon.catalogue.volumes.get(name);
   if (known !== undefined) {
-    if (known.pool === pool && known.sizeBytes === size && known.copies === copyCount)
-      return volumeView(daemon, known);
+    const { diskClass: itsClass } = known;
+    const same = known.pool === pool && known.sizeBytes === size && itsClass === diskClass;
+    if (same && known.copies === copyCount) return volumeView(daemon, known);
     throw storageError("VOLUME_EXISTS", `volume ${name} exists with other properties`, { field: "name" });
   }
   const poolEntry = daemon.catalogue.pools.get(pool);
@@ -102,13 +144,13 @@ async function createVolume(daemon: StorageDaemon, params: Params): Promise<Volu
     throw storageError("POOL_NOT_FOUND", `there is no pool ${pool}`, { field: "pool" });
   const unavailable = daemon.unavailable.get(pool);
   if (unavailable !== undefined) throw storageError("DISK_MISSING", unavailable, { field: "pool" });
-  if (copyCount > poolEntry.disks.length) {
+  const fitting = poolEntry.disks.filter((disk) => diskClass === "" || disk.diskClass === diskClass).length;
+  if (copyCount > fitting) {
+    const which = diskClass === "" ? "" : ` of class ${diskClass}`;
     throw storageError(
       "PARAMETER_INVALID",
-      `${copyCount} copies need ${copyCount} disks; ${pool} has ${poolEntry.disks.length}`,
-      {
-        field: "copies",
-      },
+      `${copyCount} ${copyCount === 1 ? "copy needs a disk" : `copies need ${copyCount} disks`}${which}; ${pool} has ${fitting}`,
+      { field: fitting === 0 ? "class" : "copies" },
     );
   }
   const entry = newEntry(daemon, {
@@ -117,9 +159,11 @@ async function createVolume(daemon: StorageDaemon, params: Params): Promise<Volu
     sizeBytes: size,
     copies: copyCount,
     originVolume: 0,
-    diskClass: "",
-    rewindMs: 0,
-    keyframes: [],
+    diskClass,
+    rewindMs,
+    // The empty volume: without records before it no map is needed.
+    keyframes:
+      rewindMs === 0 ? [] : [{ name: "~0", sequence: 0, sizeBytes: size, mapFile: "", timeMs: Date.now() }],
   });
   // In the catalogue first: a volume that only the worker knows would be gone after a crash, with its writes.
   await daemon.catalogue.putVolume(entry);
@@ -167,35 +211,28 @@ async function cloneVolume(
     rewindMs: 0,
     keyframes: [],
   });
-  return daemon.held(pool, async () => {
-    const made = await daemon.target.ask("cloneVolume", {
-      pool,
-      spec: specOf(entry),
-      origin: origin.id,
-      snapshot: snapshotName,
-    });
-    const complete = { ...entry, mapFile: made.mapFile };
-    try {
-      await daemon.catalogue.putVolume(complete);
-    } catch (thrown) {
-      await daemon.target.ask("deleteVolume", { pool, id: entry.id, name });
-      throw thrown;
-    }
-    return volumeView(daemon, complete);
-  });
+  const complete = await daemon.whenRoom(() =>
+    daemon.held(pool, () => makeClone(daemon, entry, origin, snapshotName)),
+  );
+  return volumeView(daemon, complete);
 }
 
-async function deleteVolume(daemon: StorageDaemon, params: Params): Promise<object> {
-  const entry = findVolume(daemon, volumeName(params));
-  const unavailable = daemon.unavailable.get(entry.pool);
-  if (unavailable !== undefined) throw storageError("DISK_MISSING", unavailable);
-  await refuseInUse(daemon, entry, "delete");
-  await daemon.held(entry.pool, async () => {
-    await daemon.catalogue.deleteVolume(entry.name);
-    await daemon.target.ask("deleteVolume", { pool: entry.pool, id: entry.id, name: entry.name });
-  });
-  daemon.damaged.delete(entry.name);
-  return {};
+/** Makes the volume of `entry` from a snapshot, or from the moment that was looked up (""). The pool is held. */
+export async function makeClone(
+  daemon: StorageDaemon,
+  entry: VolumeEntry,
+  { id: origin, pool }: VolumeEntry,
+  snapshot: string,
+): Promise<VolumeEntry> {
+  const made = await daemon.target.ask("cloneVolume", { pool, spec: specOf(entry), origin, snapshot });
+  const complete = { ...entry, mapFile: made.mapFile };
+  try {
+    await daemon.catalogue.putVolume(complete);
+  } catch (thrown) {
+    await daemon.target.ask("deleteVolume", { pool, id: entry.id, name: entry.name });
+    throw thrown;
+  }
+  return complete;
 }
 
 async function growVolume(daemon: StorageDaemon, params: Params): Promise<VolumeView> {
@@ -218,27 +255,34 @@ async function revertVolume(daemon: StorageDaemon, params: Params): Promise<Volu
   const snapshot = label(params, "snapshot");
   findSnapshot(entry, snapshot);
   await refuseInUse(daemon, entry, "revert");
-  const { pool, id } = entry;
-  await daemon.held(pool, async () => {
-    const made = await daemon.target.ask("prepareRevert", { pool, id, snapshot });
-    let recorded = false;
-    try {
-      const now = findVolume(daemon, entry.name);
-      await daemon.catalogue.putVolume({
-        ...now,
-        mapFile: made.mapFile,
-        checkpointSequence: made.sequence,
-        snapshots: now.snapshots.map((each) => ({
-          ...each,
-          mapFile: made.snapshotFiles[each.name] ?? each.mapFile,
-        })),
-      });
-      recorded = true;
-    } finally {
-      await daemon.target.ask("finishRevert", { pool, id, recorded });
-    }
-  });
+  await daemon.whenRoom(() => daemon.held(entry.pool, () => putBack(daemon, entry, snapshot)));
   return volumeView(daemon, findVolume(daemon, entry.name));
+}
+
+/** Puts a volume back to a snapshot, or to the moment that was looked up (""). The pool is held. */
+export async function putBack(
+  daemon: StorageDaemon,
+  { name, pool, id }: VolumeEntry,
+  snapshot: string,
+): Promise<void> {
+  const made = await daemon.target.ask("prepareRevert", { pool, id, snapshot });
+  let recorded = false;
+  try {
+    const now = findVolume(daemon, name);
+    await daemon.catalogue.putVolume({
+      ...now,
+      mapFile: made.mapFile,
+      checkpointSequence: made.sequence,
+      snapshots: now.snapshots.map((each) => ({
+        ...each,
+        mapFile: made.snapshotFiles[each.name] ?? each.mapFile,
+      })),
+      keyframes: mergedKeyframes(now, made.keyframes),
+    });
+    recorded = true;
+  } finally {
+    await daemon.target.ask("finishRevert", { pool, id, recorded });
+  }
 }
 
 async function openExport(daemon: StorageDaemon, params: Params): Promise<ExportView> {
@@ -275,6 +319,7 @@ async function openExport(daemon: StorageDaemon, params: Params): Promise<Export
     uid: uid ?? 0,
     readOnly,
     vhostUserBlk,
+    owner: ownerText(params),
   };
   // Asked again: a socket that was lost with its directory comes back, a living one stays untouched.
   await daemon.openExport(wanted);
@@ -313,11 +358,29 @@ export async function volumeView(daemon: StorageDaemon, entry: VolumeEntry): Pro
   const { name, pool, sizeBytes: size, copies: copyCount } = entry;
   const attachments = [...daemon.catalogue.exports.values()]
     .filter((each) => each.volume === name)
-    .map(({ socket, readOnly }) => ({ socket, readOnly }));
-  const fixed = { name, pool, sizeBytes: size, copies: copyCount, attachments };
+    .map(({ socket, readOnly, owner }) => ({ socket, readOnly, ...(owner === "" ? {} : { owner }) }));
+  const { diskClass, rewindMs, schedules } = entry;
+  const fixed = {
+    name: entry.deletedName === "" ? name : entry.deletedName,
+    pool,
+    sizeBytes: size,
+    copies: copyCount,
+    class: diskClass,
+    rewindSeconds: rewindMs / 1000,
+    schedules: schedules.map(({ name: called, cron, keep }) => ({ name: called, cron, keep })),
+    attachments,
+    ...(entry.deletedAtMs === 0
+      ? {}
+      : {
+          deletedAt: new Date(entry.deletedAtMs).toISOString(),
+          purgeAt: new Date(entry.purgeAtMs).toISOString(),
+          id: entry.id,
+        }),
+  };
   const damage = daemon.damaged.get(name);
   if (damage !== undefined) {
-    return { ...fixed, damage, allocatedBytes: 0, exclusiveBytes: 0, snapshots: [], connections: 0 };
+    const none = { allocatedBytes: 0, exclusiveBytes: 0, promisedBytes: 0, historyBytes: 0 };
+    return { ...fixed, damage, ...none, snapshots: [], connections: 0 };
   }
   const usage = await daemon.target.ask("usage", { pool, id: entry.id });
   const snapshots = entry.snapshots.map((each) => ({
@@ -325,10 +388,15 @@ export async function volumeView(daemon: StorageDaemon, entry: VolumeEntry): Pro
     createdAt: new Date(each.createdAtMs).toISOString(),
     sizeBytes: each.sizeBytes,
     exclusiveBytes: usage.snapshots[each.name] ?? 0,
+    ...(each.schedule === "" ? {} : { schedule: each.schedule }),
   }));
   const { allocatedBytes, exclusiveBytes, connections, lostRanges } = usage;
   const lost = lostRanges.length === 0 ? {} : { lostRanges };
-  return { ...fixed, allocatedBytes, exclusiveBytes, snapshots, connections, ...lost };
+  const { promisedBytes, historyBytes, earliestMs, historyShort } = usage;
+  const past =
+    earliestMs === 0 ? {} : { rewindFrom: new Date(earliestMs).toISOString(), rewindShort: historyShort };
+  const bytes = { allocatedBytes, exclusiveBytes, promisedBytes, historyBytes };
+  return { ...fixed, ...bytes, ...past, snapshots, connections, ...lost };
 }
 
 export function findVolume(daemon: StorageDaemon, name: string, field = "name"): VolumeEntry {
@@ -345,7 +413,7 @@ export function findSnapshot(volume: VolumeEntry, name: string): SnapshotEntry {
   });
 }
 
-async function refuseInUse(daemon: StorageDaemon, entry: VolumeEntry, verb: string): Promise<void> {
+export async function refuseInUse(daemon: StorageDaemon, entry: VolumeEntry, verb: string): Promise<void> {
   const view = await volumeView(daemon, entry);
   const [attachment] = view.attachments;
   if (attachment === undefined && view.connections === 0) return;
@@ -372,7 +440,7 @@ function snapshotReference(given: unknown): { volume: string; snapshot: string }
   }
 }
 
-function newEntry(
+export function newEntry(
   daemon: StorageDaemon,
   given: Pick<
     VolumeEntry,

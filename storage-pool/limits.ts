@@ -16,6 +16,13 @@ export const DISKS_MAX = 16;
 /** "namespace/volume", or a snapshot's name. */
 export const NAME_LENGTH_MAX = 253;
 
+/** Longest window that a volume can be rewound within. */
+export const REWIND_SECONDS_MAX = 90 * 86_400;
+/** How long a deleted volume can be asked back when nothing else is said, and at most. */
+export const UNDO_SECONDS = 24 * 3600;
+export const UNDO_SECONDS_MAX = 90 * 86_400;
+export const SCHEDULES_PER_VOLUME_MAX = 16;
+
 /** One NBD request's payload. */
 export const REQUEST_SIZE_BYTES_MAX = 32 * 1024 * 1024;
 /** Replies of one connection that the client has not taken yet; then no more requests are read from it. */

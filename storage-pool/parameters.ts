@@ -1,7 +1,14 @@
 // Reading control parameters: they come from outside, each is checked and named when it is wrong. Pure. Thread: main.
 import { isAbsolute } from "node:path";
 import { storageError } from "./errors.js";
-import { BLOCK_SIZE, COPIES_MAX, DISKS_MAX, NAME_LENGTH_MAX, VOLUME_SIZE_BYTES_MAX } from "./limits.js";
+import {
+  BLOCK_SIZE,
+  COPIES_MAX,
+  DISKS_MAX,
+  NAME_LENGTH_MAX,
+  REWIND_SECONDS_MAX,
+  VOLUME_SIZE_BYTES_MAX,
+} from "./limits.js";
 
 export type Params = Readonly<Record<string, unknown>>;
 
@@ -87,5 +94,48 @@ export function jobNumber(params: Params, field: string): number {
   const given = params[field];
   if (typeof given !== "number" || !Number.isInteger(given) || given < 1)
     invalid(field, "a job's number", given);
+  return given;
+}
+
+/** A class of disks, in the user's words; "" when none is given. */
+export function className(params: Params): string {
+  const given = params["class"];
+  return given === undefined || given === null || given === "" ? "" : label(params, "class");
+}
+
+/** `rewindSeconds` in milliseconds; undefined when it is not given. */
+export function rewindWindow(params: Params): number | undefined {
+  const given = params["rewindSeconds"];
+  if (given === undefined || given === null) return undefined;
+  if (typeof given !== "number" || !Number.isInteger(given) || given < 0 || given > REWIND_SECONDS_MAX) {
+    invalid("rewindSeconds", `0 to ${REWIND_SECONDS_MAX} seconds`, given);
+  }
+  return given * 1000;
+}
+
+/** A moment in ISO 8601, or milliseconds since 1970; not later than `nowMs`. In milliseconds. */
+export function moment(params: Params, field: string, nowMs: number): number {
+  const given = params[field];
+  const ms = typeof given === "string" ? Date.parse(given) : given;
+  if (typeof ms !== "number" || !Number.isSafeInteger(ms) || ms < 0) {
+    invalid(field, "a time such as 2026-03-01T12:00:05Z", given);
+  }
+  if (ms > nowMs) invalid(field, "no later than now", given);
+  return ms;
+}
+
+/** A whole number from `least` to `most`, or `fallback` when none is given. */
+export function whole(params: Params, field: string, least: number, most: number, fallback?: number): number {
+  const given = params[field] ?? fallback;
+  if (typeof given !== "number" || !Number.isInteger(given) || given < least || given > most) {
+    invalid(field, `a whole number from ${least} to ${most}`, given);
+  }
+  return given;
+}
+
+/** Who uses an export, for people; "" when nobody says. */
+export function ownerText(params: Params): string {
+  const given = params["owner"] ?? "";
+  if (typeof given !== "string" || given.length > NAME_LENGTH_MAX) invalid("owner", "a short text", given);
   return given;
 }

@@ -3,11 +3,26 @@
 import type { ControlMethod } from "../base/jsonrpc/index.js";
 import type { DiskEntry, PoolEntry } from "./catalogue/catalogue.js";
 import { storageError } from "./errors.js";
+import type { Forecast } from "./forecast.js";
 import { DISKS_MAX } from "./limits.js";
-import { absolutePath, diskPaths, flag, jobNumber, label, type Params, volumeName } from "./parameters.js";
+import {
+  absolutePath,
+  className,
+  diskPaths,
+  flag,
+  jobNumber,
+  label,
+  type Params,
+  volumeName,
+  whole,
+} from "./parameters.js";
 import type { JobReport } from "./pool/job.js";
 import type { DiskUsage } from "./pool/pool-disks.js";
 import type { StorageDaemon } from "./storaged.js";
+
+/** Shares of a pool from which users are warned when nothing else is said. */
+const WARNING_PERCENT = 80;
+const CRITICAL_PERCENT = 95;
 
 export type DiskView = DiskUsage;
 export type JobView = JobReport & { readonly pool: string };
@@ -22,6 +37,21 @@ export interface PoolView {
   /** Bytes that clients wrote, and that the cleaner moved, since the pool was opened. */
   readonly writtenBytes: number;
   readonly movedBytes: number;
+  /** What can be stored and promised at most. */
+  readonly usableBytes: number;
+  /** Of it, what is still to be had beyond all that is stored and promised. */
+  readonly growthBytes: number;
+  /** Room that is kept for overwriting what snapshots and clones share. */
+  readonly promisedBytes: number;
+  /** Held by deleted volumes and for rewinding; given up when room is short. */
+  readonly spareBytes: number;
+  /** Percent of what is usable that is stored or promised. */
+  readonly usedPercent: number;
+  readonly level: "ok" | "warning" | "critical" | "full";
+  readonly warningPercent: number;
+  readonly criticalPercent: number;
+  /** The trend, once there is one. */
+  readonly forecast?: Forecast;
   readonly repairedBlocks: number;
   readonly lostBlocks: number;
   readonly volumes: number;
@@ -43,6 +73,8 @@ export function poolMethods(daemon: StorageDaemon): Record<string, ControlMethod
     "pool.list": async () =>
       Promise.all([...daemon.catalogue.pools.keys()].sort().map((name) => poolView(daemon, name))),
     "pool.create": alone(createPool),
+    "pool.set": alone(setPool),
+    "disk.class": alone(classDisk),
     "pool.scrub": async (params) => {
       const { name } = openPoolOf(daemon, params);
       return jobView(daemon, name, await daemon.target.ask("scrub", { pool: name }));
@@ -69,7 +101,7 @@ export function poolMethods(daemon: StorageDaemon): Record<string, ControlMethod
 
 async function createPool(daemon: StorageDaemon, params: Params): Promise<PoolView> {
   const name = label(params, "name");
-  await daemon.createPool(name, diskPaths(params));
+  await daemon.createPool(name, diskPaths(params), className(params));
   return poolView(daemon, name);
 }
 
@@ -85,13 +117,58 @@ async function addDisks(daemon: StorageDaemon, params: Params): Promise<PoolView
     if (taken === undefined) continue;
     throw storageError("DISK_FOREIGN", `${taken.path} belongs to the pool ${other.name}`, { field: "disks" });
   }
-  for (const path of fresh) await daemon.addDisk(name, path);
+  for (const path of fresh) await daemon.addDisk(name, path, className(params));
   return poolView(daemon, name);
+}
+
+/** From which share on users are warned. */
+async function setPool(daemon: StorageDaemon, params: Params): Promise<PoolView> {
+  const { name } = openPoolOf(daemon, params);
+  const pool = daemon.catalogue.pools.get(name) as PoolEntry;
+  const { warningPercent, criticalPercent } = thresholds(pool);
+  const warning = whole(params, "warningPercent", 1, 99, warningPercent);
+  const critical = whole(params, "criticalPercent", 1, 100, criticalPercent);
+  if (critical <= warning) {
+    throw storageError("PARAMETER_INVALID", `criticalPercent must be more than warningPercent (${warning})`, {
+      field: "criticalPercent",
+    });
+  }
+  await daemon.catalogue.putPool({ ...pool, warningPercent: warning, criticalPercent: critical });
+  return poolView(daemon, name);
+}
+
+/** What a disk is called; volumes of a class go to such disks only, from now on. */
+async function classDisk(daemon: StorageDaemon, params: Params): Promise<PoolView> {
+  const { name } = openPoolOf(daemon, params);
+  const { index, diskClass: before } = diskOf(daemon, name, params);
+  const diskClass = className(params);
+  refuseLastOfClass(daemon, name, index, before);
+  await daemon.changeDisk(name, index, { diskClass });
+  await daemon.target.ask("classDisk", { pool: name, index, diskClass });
+  return poolView(daemon, name);
+}
+
+/** A class that volumes want keeps enough disks for their copies. */
+function refuseLastOfClass(daemon: StorageDaemon, pool: string, index: number, diskClass: string): void {
+  if (diskClass === "") return;
+  const disks = daemon.catalogue.pools.get(pool)?.disks ?? [];
+  const others = disks.filter(
+    (disk) => disk.index !== index && !disk.draining && disk.diskClass === diskClass,
+  );
+  for (const volume of daemon.catalogue.volumes.values()) {
+    if (volume.pool !== pool || volume.diskClass !== diskClass || volume.copies <= others.length) continue;
+    throw storageError(
+      "DISK_IN_USE",
+      `volume ${volume.name} is kept on disks of class ${diskClass}, and ${others.length} others are left`,
+      { field: "disk", remedy: "add a disk of that class first" },
+    );
+  }
 }
 
 async function drainDisk(daemon: StorageDaemon, params: Params): Promise<JobView> {
   const { name } = openPoolOf(daemon, params);
-  const { index } = diskOf(daemon, name, params);
+  const { index, diskClass } = diskOf(daemon, name, params);
+  refuseLastOfClass(daemon, name, index, diskClass);
   const id = await daemon.target.ask("drainDisk", { pool: name, index });
   await daemon.changeDisk(name, index, { draining: true });
   return jobView(daemon, name, id);
@@ -137,18 +214,51 @@ function diskOf(daemon: StorageDaemon, pool: string, params: Params): DiskEntry 
 }
 
 export async function poolView(daemon: StorageDaemon, name: string): Promise<PoolView> {
-  const volumes = [...daemon.catalogue.volumes.values()].filter((volume) => volume.pool === name).length;
+  const volumes = [...daemon.catalogue.volumes.values()].filter(
+    (volume) => volume.pool === name && volume.deletedAtMs === 0,
+  ).length;
+  const limits = thresholds(daemon.catalogue.pools.get(name));
   const unavailable = daemon.unavailable.get(name);
   if (unavailable !== undefined) {
-    const none = { sizeBytes: 0, allocatedBytes: 0, freeBytes: 0, repairedBlocks: 0, lostBlocks: 0 };
+    const room = { usableBytes: 0, growthBytes: 0, promisedBytes: 0, spareBytes: 0, usedPercent: 0 };
+    const bytes = { sizeBytes: 0, allocatedBytes: 0, freeBytes: 0, repairedBlocks: 0, lostBlocks: 0 };
+    const none = { ...bytes, ...room, ...limits, level: "ok" as const };
     const work = { spaceAmplification: 1, writtenBytes: 0, movedBytes: 0 };
-    const disks = (daemon.catalogue.pools.get(name)?.disks ?? []).map(({ index, path }) => {
+    const disks = (daemon.catalogue.pools.get(name)?.disks ?? []).map(({ index, path, diskClass }) => {
       const fixed = { sizeBytes: 0, freeBytes: 0, failed: false, segments: 0 };
-      return { index, path, ...fixed, state: "missing" as const };
+      return { index, path, ...fixed, class: diskClass, state: "missing" as const };
     });
     return { name, ...none, ...work, volumes, disks, degradedSegments: 0, jobs: [], unavailable };
   }
-  return { name, ...(await daemon.target.ask("poolUsage", { pool: name })), volumes };
+  const usage = await daemon.target.ask("poolUsage", { pool: name });
+  const { usableBytes, growthBytes } = usage;
+  const share = usableBytes === 0 ? 1 : 1 - growthBytes / usableBytes;
+  const usedPercent = Math.round(share * 1000) / 10;
+  const level =
+    growthBytes === 0
+      ? ("full" as const)
+      : usedPercent >= limits.criticalPercent
+        ? ("critical" as const)
+        : usedPercent >= limits.warningPercent
+          ? ("warning" as const)
+          : ("ok" as const);
+  const forecast = daemon.forecastOf(name);
+  return {
+    name,
+    ...usage,
+    usedPercent,
+    level,
+    ...limits,
+    ...(forecast === undefined ? {} : { forecast }),
+    volumes,
+  };
+}
+
+function thresholds(pool: PoolEntry | undefined): { warningPercent: number; criticalPercent: number } {
+  return {
+    warningPercent: pool?.warningPercent || WARNING_PERCENT,
+    criticalPercent: pool?.criticalPercent || CRITICAL_PERCENT,
+  };
 }
 
 async function jobView(daemon: StorageDaemon, pool: string, id: number): Promise<JobView> {

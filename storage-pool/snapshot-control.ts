@@ -83,7 +83,8 @@ function has(entry: VolumeEntry, name: string): boolean {
   return entry.snapshots.some((each) => each.name === name);
 }
 
-async function snapshotAll(
+/** All at one moment. Throws POOL_FULL when there is no room to overwrite what they share then. */
+export async function snapshotAll(
   daemon: StorageDaemon,
   entries: readonly VolumeEntry[],
   name: string,
@@ -96,7 +97,7 @@ async function snapshotAll(
   }
   const { pool } = entries[0] as VolumeEntry;
   const ids = entries.map((entry) => entry.id);
-  await daemon.held(pool, async () => {
+  const make = async (): Promise<void> => {
     const made = await daemon.target.ask("createSnapshots", { pool, ids, name });
     const createdAtMs = Date.now();
     const changed = entries.map(({ name: volume }, i) => {
@@ -110,14 +111,21 @@ async function snapshotAll(
       for (const id of ids) await daemon.target.ask("deleteSnapshot", { pool, id, name });
       throw thrown;
     }
-  });
+  };
+  await daemon.whenRoom(() => daemon.held(pool, make));
 }
 
 async function deleteSnapshot(daemon: StorageDaemon, params: Params): Promise<object> {
   const name = volumeName(params, "volume");
   const snapshot = label(params, "name");
-  const { pool, id } = findVolume(daemon, name, "volume");
   findSnapshot(findVolume(daemon, name, "volume"), snapshot);
+  await dropSnapshot(daemon, name, snapshot);
+  return {};
+}
+
+/** A snapshot that is there goes. */
+export async function dropSnapshot(daemon: StorageDaemon, name: string, snapshot: string): Promise<void> {
+  const { pool, id } = findVolume(daemon, name, "volume");
   await daemon.held(pool, async () => {
     const entry = findVolume(daemon, name, "volume");
     await daemon.catalogue.putVolume({
@@ -126,7 +134,6 @@ async function deleteSnapshot(daemon: StorageDaemon, params: Params): Promise<ob
     });
     await daemon.target.ask("deleteSnapshot", { pool, id, name: snapshot });
   });
-  return {};
 }
 
 /** What changed since the snapshot `from`, until the snapshot `to` or now. */

@@ -7,6 +7,7 @@
 import { randomUUID } from "node:crypto";
 import { mkdirSync } from "node:fs";
 import { join, resolve } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import { describeError, PlinthError } from "../base/errors/index.js";
 import { type ControlServer, createControlServer } from "../base/jsonrpc/index.js";
 import { type FileLock, lockFile } from "../base/linux/index.js";
@@ -20,13 +21,17 @@ import {
   type PoolEntry,
   type VolumeEntry,
 } from "./catalogue/catalogue.js";
+import { Clockwork } from "./clockwork.js";
 import { controlMethods } from "./control.js";
 import { storageError } from "./errors.js";
+import type { Forecast } from "./forecast.js";
 import { type NbdEndpoint, NbdEndpoints } from "./nbd-endpoints.js";
 import type { CheckpointRecord } from "./pool/checkpoint.js";
 import { recordedKeyframes } from "./pool/keyframes.js";
 import type { VolumeSpec } from "./pool/open-pool.js";
+import type { RewindProgress } from "./pool/rewind.js";
 import { TargetHandle } from "./target/target-handle.js";
+import { purgeVolume } from "./trash-control.js";
 
 export interface StoragedOptions {
   /** Holds catalogue/, maps/, nbd.sock, control.sock and storaged.lock; made when missing. */
@@ -48,6 +53,9 @@ export interface Storaged {
 }
 
 const DEFAULT_POOL = "default";
+/** How long an operation waits while a pool makes room for it. */
+const ROOM_WAIT_MS = 15_000;
+const ROOM_RETRY_MS = 50;
 
 /** Starts the daemon. Throws ALREADY_RUNNING before anything is touched, and DISK_…, POOL_… and store errors. */
 export async function startStoraged(options: StoragedOptions): Promise<Storaged> {
@@ -75,7 +83,12 @@ export class StorageDaemon implements Storaged {
   readonly damaged = new Map<string, string>();
   /** Pool name → why it is not open. */
   readonly unavailable = new Map<string, string>();
+  /** Volumes that were found damaged when their pool was opened. */
+  readonly #found = new Set<string>();
   readonly #openPools = new Set<string>();
+  #clockwork: Clockwork | undefined;
+  /** Volume name → how far the look-up of a moment is. */
+  readonly rewinds = new Map<string, RewindProgress>();
   #operations: Promise<unknown> = Promise.resolve();
   #checkpoints: Promise<void> = Promise.resolve();
   #shutdown: () => void = () => {};
@@ -126,6 +139,16 @@ export class StorageDaemon implements Storaged {
           log.error({ err: thrown, pool, disk: path }, "the state of a disk could not be recorded"),
         );
       },
+      onPurge: (_pool, id) => {
+        const entry = this.catalogue.volumeById(id);
+        if (entry === undefined || entry.deletedAtMs === 0) return;
+        log.warn({ volume: entry.deletedName }, "room is short: a deleted volume goes before its time");
+        void this.exclusive(() => purgeVolume(this, entry.name)).catch((thrown: unknown) =>
+          log.error({ err: thrown, volume: entry.deletedName }, "a deleted volume could not be purged"),
+        );
+      },
+      onHistory: (volume, why) =>
+        log.warn({ volume, why }, "the volume cannot be rewound as far back as it should"),
       onDied: (error) => {
         log.fatal({ err: error }, "the storage worker died");
         setImmediate(() => {
@@ -135,10 +158,7 @@ export class StorageDaemon implements Storaged {
     });
     const { plainReason } = await this.target.ask("io", undefined);
     log.info({ io: plainReason === "" ? "io_uring" : "plain", reason: plainReason }, "storage worker is up");
-    for (const pool of [...this.catalogue.pools.values()]) {
-      if (!pool.formatted) await this.#format(pool);
-      await this.#tryOpenPool(pool.name);
-    }
+    for (const pool of [...this.catalogue.pools.values()]) await this.tryOpenPool(pool.name);
     if (disks.length > 0 && !this.catalogue.pools.has(DEFAULT_POOL))
       await this.createPool(DEFAULT_POOL, disks);
     await this.#restoreExports();
@@ -149,6 +169,7 @@ export class StorageDaemon implements Storaged {
       readOnly: false,
     });
     for (const endpoint of this.#options.endpoints ?? []) await this.serve(endpoint);
+    this.#clockwork = new Clockwork(this, log);
     this.#control = await createControlServer(join(dir, "control.sock"), controlMethods(this), {
       name: "storaged",
       shutdown: () => this.#shutdown(),
@@ -175,8 +196,29 @@ export class StorageDaemon implements Storaged {
     }
   }
 
+  /** Does again what the pool has no room for yet, while it makes some. Throws POOL_FULL in the end. */
+  async whenRoom<T>(action: () => Promise<T>): Promise<T> {
+    for (const endMs = Date.now() + ROOM_WAIT_MS; ; ) {
+      try {
+        return await action();
+      } catch (thrown) {
+        if (!(thrown instanceof PlinthError) || thrown.code !== "ROOM_PENDING") throw thrown;
+        if (Date.now() < endMs) await sleep(ROOM_RETRY_MS);
+        else
+          throw storageError("POOL_FULL", thrown.message, {
+            remedy: "add a disk, or delete volumes or snapshots",
+          });
+      }
+    }
+  }
+
+  /** Percent and age of what pools hold. */
+  forecastOf(pool: string): Forecast | undefined {
+    return this.#clockwork?.forecastOf(pool);
+  }
+
   /** Makes a pool on empty disks. The same name with the same disks is no error. */
-  async createPool(name: string, disks: readonly string[]): Promise<void> {
+  async createPool(name: string, disks: readonly string[], diskClass = ""): Promise<void> {
     const known = this.catalogue.pools.get(name);
     if (known !== undefined) {
       if (sameDisks(pathsOf(known), disks)) return;
@@ -184,8 +226,8 @@ export class StorageDaemon implements Storaged {
         field: "disks",
       });
     }
-    const entries = disks.map((path, index) => newDisk(path, index, true));
-    const fresh = { epoch: 0, formatted: false, clean: true };
+    const entries = disks.map((path, index) => newDisk(path, index, true, diskClass));
+    const fresh = { epoch: 0, formatted: false, clean: true, warningPercent: 0, criticalPercent: 0 };
     const pool: PoolEntry = { name, id: randomUUID(), disks: entries, ...fresh };
     // Known before the first disk carries its id: a crash in between is finished by the next start.
     await this.catalogue.putPool(pool);
@@ -217,6 +259,7 @@ export class StorageDaemon implements Storaged {
 
   async #close(): Promise<void> {
     await this.#control?.close();
+    await this.#clockwork?.close();
     await this.#operations;
     await this.#endpoints?.close();
     try {
@@ -283,18 +326,28 @@ export class StorageDaemon implements Storaged {
     await this.catalogue.putPool({ ...pool, formatted: true });
   }
 
-  /** A pool without any of its disks must not keep the others from their work. */
-  async #tryOpenPool(name: string): Promise<void> {
+  /** A pool that cannot be opened must not keep the others from their work. */
+  async tryOpenPool(name: string): Promise<void> {
+    const pool = this.catalogue.pools.get(name) as PoolEntry;
     try {
+      if (!pool.formatted) await this.#format(pool);
       await this.#openPool(name);
     } catch (thrown) {
-      if (!(thrown instanceof PlinthError) || thrown.code !== "DISK_MISSING") throw thrown;
+      if (!(thrown instanceof PlinthError)) throw thrown;
+      if (this.unavailable.get(name) !== thrown.message)
+        this.#options.log.error({ pool: name, why: thrown.message }, "the pool is not served");
       this.unavailable.set(name, thrown.message);
-      this.#options.log.error({ pool: name, why: thrown.message }, "the pool is not served");
       for (const volume of this.catalogue.volumes.values()) {
         if (volume.pool === name) this.damaged.set(volume.name, thrown.message);
       }
+      return;
     }
+    if (!this.unavailable.delete(name)) return;
+    this.#options.log.info({ pool: name }, "the pool is served again");
+    for (const volume of this.catalogue.volumes.values()) {
+      if (volume.pool === name && !this.#found.has(volume.name)) this.damaged.delete(volume.name);
+    }
+    await this.#restoreExports();
   }
 
   async #openPool(name: string): Promise<void> {
@@ -342,6 +395,7 @@ export class StorageDaemon implements Storaged {
       const damage = damaged[volume.id];
       if (damage === undefined) continue;
       this.damaged.set(volume.name, damage);
+      this.#found.add(volume.name);
       this.#options.log.error({ volume: volume.name, damage }, "the volume is damaged and not served");
     }
   }
@@ -355,16 +409,25 @@ export class StorageDaemon implements Storaged {
   }
 
   /** Takes an empty disk into a pool; one that is being taken already is finished. */
-  async addDisk(pool: string, path: string): Promise<void> {
+  async addDisk(pool: string, path: string, diskClass = ""): Promise<void> {
     const entry = this.catalogue.pools.get(pool) as PoolEntry;
     const known = entry.disks.find((disk) => disk.path === path);
     if (known?.formatted) return;
     const index = known?.index ?? Math.max(...entry.disks.map((disk) => disk.index)) + 1;
     if (known === undefined) {
-      await this.catalogue.putPool({ ...entry, disks: [...entry.disks, newDisk(path, index, false)] });
+      await this.catalogue.putPool({
+        ...entry,
+        disks: [...entry.disks, newDisk(path, index, false, diskClass)],
+      });
     }
     try {
-      const slotCount = await this.target.ask("addDisk", { pool, poolId: entry.id, path, index });
+      const slotCount = await this.target.ask("addDisk", {
+        pool,
+        poolId: entry.id,
+        path,
+        index,
+        diskClass: known?.diskClass ?? diskClass,
+      });
       await this.changeDisk(pool, index, { slotCount, formatted: true });
     } catch (thrown) {
       await this.catalogue.putPool(entry);

@@ -25,7 +25,16 @@ const volume: VolumeEntry = {
   purgeAtMs: 0,
 };
 const disks = [newDisk("/a", 0, true), { ...newDisk("/b", 3, true), suspect: true, slotCount: 77 }];
-const pool = { name: "default", id: "x", epoch: 0, disks, formatted: true, clean: true };
+const pool = {
+  name: "default",
+  id: "x",
+  epoch: 0,
+  disks,
+  formatted: true,
+  clean: true,
+  warningPercent: 0,
+  criticalPercent: 0,
+};
 
 test("what was put is there after opening again", async () => {
   const store = openMemoryStore();
@@ -40,6 +49,7 @@ test("what was put is there after opening again", async () => {
     uid: 4711,
     readOnly: false,
     vhostUserBlk: true,
+    owner: "VirtualMachine shop/db",
   });
   const second = await Catalogue.open(store);
   expect([...second.pools.values()]).toEqual([pool]);
@@ -71,6 +81,7 @@ test("a deleted volume takes its exports along, and its number is never used aga
     uid: 0,
     readOnly: true,
     vhostUserBlk: false,
+    owner: "",
   });
   await catalogue.deleteVolume("shop/db");
   const again = await Catalogue.open(store);

@@ -7,8 +7,11 @@ import type { Operation, Store } from "../../base/store/index.js";
 import { storageError } from "../errors.js";
 import type { KeyframeSpec, SnapshotSpec, VolumeSpec } from "../pool/open-pool.js";
 
-/** Version 1 named a pool's disks by their paths alone; it is read, and written anew as 2. */
-export const CATALOGUE_FORMAT = 2;
+/**
+ * Version 1 named a pool's disks by their paths alone, version 2 knew no deleted volumes and no keyframes; both are read,
+ * and written anew as 3.
+ */
+export const CATALOGUE_FORMAT = 3;
 
 export interface PoolEntry {
   name: string;
@@ -20,6 +23,9 @@ export interface PoolEntry {
   formatted: boolean;
   /** Every volume was checkpointed when the pool was last closed. */
   clean: boolean;
+  /** Percent of the usable space from which users are warned; 0: the default. */
+  warningPercent: number;
+  criticalPercent: number;
 }
 
 export interface DiskEntry {
@@ -78,6 +84,8 @@ export interface ExportEntry {
   readonly readOnly: boolean;
   /** A vhost-user-blk device; else NBD. */
   readonly vhostUserBlk: boolean;
+  /** Who uses it, for people; "" when nobody said. */
+  readonly owner: string;
 }
 
 interface FormatEntry {
@@ -108,6 +116,8 @@ const poolRecord = defineRecord<PoolRecord>("PoolEntry", {
   formatted: { number: 5, type: "bool" },
   disks: { number: 6, type: diskRecord, repeated: true },
   clean: { number: 7, type: "bool" },
+  warningPercent: { number: 8, type: "uint32" },
+  criticalPercent: { number: 9, type: "uint32" },
 });
 
 const snapshotRecord = defineRecord<SnapshotEntry>("SnapshotEntry", {
@@ -162,6 +172,7 @@ const exportRecord = defineRecord<ExportEntry>("ExportEntry", {
   uid: { number: 4, type: "uint32" },
   readOnly: { number: 5, type: "bool" },
   vhostUserBlk: { number: 6, type: "bool" },
+  owner: { number: 7, type: "string" },
 });
 
 export class Catalogue {
@@ -257,6 +268,21 @@ export class Catalogue {
       ...sockets.map((socket): Operation => ({ type: "delete", key: `export/${socket}` })),
     ]);
     this.volumes.delete(name);
+    for (const socket of sockets) this.exports.delete(socket);
+  }
+
+  /** A volume gets another name, and what is said of it changes; its exports go. */
+  async renameVolume(name: string, volume: VolumeEntry): Promise<void> {
+    const sockets = [...this.exports.values()]
+      .filter((each) => each.volume === name)
+      .map((each) => each.socket);
+    await this.#transact([
+      { type: "delete", key: `volume/${name}` },
+      putVolume(volume),
+      ...sockets.map((socket): Operation => ({ type: "delete", key: `export/${socket}` })),
+    ]);
+    this.volumes.delete(name);
+    this.volumes.set(volume.name, volume);
     for (const socket of sockets) this.exports.delete(socket);
   }
 

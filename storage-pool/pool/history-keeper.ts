@@ -17,6 +17,8 @@ export interface HistoryKeeperOptions {
   readonly volumes: ReadonlyMap<number, Volume>;
   /** Milliseconds since 1970. */
   readonly wallClock: () => number;
+  /** Room was short: the window of a volume is not kept for now. */
+  readonly onShort: (volume: Volume) => void;
   /** What was kept of a volume is given up. */
   readonly onLost: (volume: Volume, why: string) => void;
 }
@@ -74,6 +76,7 @@ export class HistoryKeeper {
     }
     if (best === undefined) return false;
     if (!this.#advance(best, Number.POSITIVE_INFINITY)) return false;
+    if (!best.history.shortened) this.#options.onShort(best);
     best.history.shortened = true;
     return true;
   }

@@ -69,6 +69,8 @@ export interface HousekeeperOptions {
   readonly room: Room;
   /** Room is short: a deleted volume is to go for good. */
   readonly onPurge: (volume: number) => void;
+  /** Room was short: some of what was kept for rewinding a volume is given up. */
+  readonly onHistoryShort: (volume: Volume) => void;
   /** What was kept for rewinding a volume is given up. */
   readonly onHistoryLost: (volume: Volume, why: string) => void;
   /** A disk was given up. */
@@ -115,7 +117,11 @@ export class Housekeeper implements SpaceGate {
     this.#options = options;
     this.#oldSerial = options.table.lastSerial;
     this.#cleaner = new Cleaner({ ...options, gate: this });
-    this.#history = new HistoryKeeper({ ...options, onLost: options.onHistoryLost });
+    this.#history = new HistoryKeeper({
+      ...options,
+      onLost: options.onHistoryLost,
+      onShort: options.onHistoryShort,
+    });
   }
 
   admit(segments: number, copies: number, privileged: boolean, diskClass: string): number {

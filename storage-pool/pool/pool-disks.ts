@@ -21,6 +21,8 @@ export interface DiskUsage {
   readonly sizeBytes: number;
   readonly freeBytes: number;
   readonly failed: boolean;
+  /** What kind of disk it is, in the user's words; "" when nobody said. */
+  readonly class: string;
   readonly state: "online" | "draining" | "failed" | "missing";
   /** Segments that have a copy there. */
   readonly segments: number;
@@ -175,6 +177,7 @@ export class PoolDisks {
       sizeBytes: disk.slotCount * SEGMENT_SIZE,
       freeBytes: disk.open ? Math.min(disk.freeSlots * SEGMENT_SIZE, disk.file.availableBytes()) : 0,
       failed: disk.failed,
+      class: disk.diskClass,
       state: disk.missing ? "missing" : disk.failed ? "failed" : disk.draining ? "draining" : "online",
       segments: counts.get(disk) ?? 0,
     }));

@@ -11,6 +11,8 @@ export interface PoolHooks {
   readonly onTrusted?: (disk: number) => void;
   /** Room is short: this deleted volume is to go for good now. */
   readonly onPurge?: (volume: number) => void;
+  /** Room was short: a volume cannot be rewound as far back as its window says. */
+  readonly onHistoryShort?: (volume: string) => void;
   /** A volume cannot be rewound to before now any more. */
   readonly onHistoryLost?: (volume: string, why: string) => void;
   /** A block of `volume` was found unreadable, for the first time. */

@@ -5,7 +5,6 @@
 import type { Disk } from "../disk/disk.js";
 import { EAGAIN, ENOSPC, OK, storageError } from "../errors.js";
 import { BLOCK_SIZE, ROOTS_MAX, SNAPSHOTS_PER_VOLUME_MAX } from "../limits.js";
-import { DATA_BLOCKS } from "../log/format.js";
 import { Staging } from "../log/log-writer.js";
 import type { MapFiles } from "../log/map-files.js";
 import type { SegmentTable } from "../log/segment-table.js";
@@ -20,7 +19,7 @@ import { JobRunner } from "./job.js";
 import { type KeyframeSpec, openPool, type VolumeSpec } from "./open-pool.js";
 import { PoolDisks } from "./pool-disks.js";
 import type { PoolHooks } from "./pool-hooks.js";
-import type { PoolUsage } from "./pool-usage.js";
+import { type PoolUsage, poolUsageOf } from "./pool-usage.js";
 import { ProveJob } from "./prove.js";
 import { type Reverted, Reverts } from "./reverts.js";
 import { Room } from "./room.js";
@@ -110,6 +109,7 @@ export class Pool {
       disks: this.disks,
       onFailed: (disk) => hooks.onFailed?.(disk.index),
       onPurge: (volume) => hooks.onPurge?.(volume),
+      onHistoryShort: (volume) => hooks.onHistoryShort?.(volume.name),
       onHistoryLost: (volume, why) => hooks.onHistoryLost?.(volume.name, why),
       nameOf: (volume, root) => this.#files.nameOf(volume.id, root.name),
     });
@@ -339,26 +339,11 @@ export class Pool {
   }
 
   usage(): PoolUsage {
-    const disks = this.disks.usage();
-    let degradedSegments = 0;
-    this.table.visit((segment) => {
-      if (segment.disks.filter((disk) => disk.online).length < segment.copies) degradedSegments++;
-    });
-    const there = disks.filter((disk) => disk.state === "online" || disk.state === "draining");
-    return {
-      sizeBytes: there.reduce((sum, disk) => sum + disk.sizeBytes, 0),
-      allocatedBytes: this.table.allocatedBytes,
-      freeBytes: disks.reduce((sum, disk) => sum + disk.freeBytes, 0),
-      spaceAmplification:
-        this.table.liveBlocks === 0 ? 1 : (this.table.usedCount * DATA_BLOCKS) / this.table.liveBlocks,
+    const work = {
       writtenBytes: this.#staging.clientBlocks * BLOCK_SIZE,
       movedBytes: this.housekeeper.movedBlocks * BLOCK_SIZE,
-      repairedBlocks: this.reader.repairedBlocks,
-      lostBlocks: this.reader.lostBlocks,
-      disks,
-      degradedSegments,
-      jobs: this.jobs.reports(),
     };
+    return poolUsageOf(this, work, (volume) => this.usageOf(volume.id).exclusiveBytes);
   }
 
   /** Reads every copy of everything, in the background; the job's number. */

@@ -110,8 +110,8 @@ export class Reverts {
       }
       if (keptMap !== undefined) {
         const timeMs = Math.max(wallClock(), history.clockMs);
-        const name = `~${volume.epoch}-${sequence}-${timeMs}`;
-        keyframe = new Keyframe(files.write(id, name, keptMap, sizeBytes, sequence), timeMs);
+        const root = files.write(id, volume.newKeyframeName(), keptMap, sizeBytes, sequence);
+        keyframe = new Keyframe(root, timeMs);
       }
     } catch (thrown) {
       map.release();

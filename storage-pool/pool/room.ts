@@ -86,8 +86,6 @@ export class Room implements RoomGate {
     });
     const storedOn = (disks: readonly Disk[]) =>
       disks.reduce((sum, disk) => sum + (stored.get(disk) ?? 0), 0);
-    const usable = (count: number) =>
-      Math.floor(Math.max(0, count - RESERVE_SEGMENTS) * DATA_BLOCKS * USABLE_SHARE);
     const room = usable(slots) - storedOn(open) - this.promised;
     if (copies === 1 || open.length < 2) return Math.floor(room / Math.min(copies, Math.max(1, open.length)));
     // Each block has a copy outside the largest disk.
@@ -95,6 +93,12 @@ export class Room implements RoomGate {
     const others = open.filter((disk) => disk !== largest);
     const outside = usable(slots - largest.slotCount) - storedOn(others) - Math.ceil(this.promised / 2);
     return Math.min(Math.floor(room / 2), outside);
+  }
+
+  /** Blocks that can be stored and promised at most, each copy counted. */
+  get usableBlocks(): number {
+    const { disks } = this.#options.table;
+    return usable(disks.reduce((sum, disk) => sum + (disk.open ? disk.slotCount : 0), 0));
   }
 
   /** Counts what is promised anew where too much may be, all of it now; true when anything was. */
@@ -136,4 +140,9 @@ export class Room implements RoomGate {
     }
     return false;
   }
+}
+
+/** Of so many slots, the blocks that can be stored and promised. */
+function usable(slots: number): number {
+  return Math.floor(Math.max(0, slots - RESERVE_SEGMENTS) * DATA_BLOCKS * USABLE_SHARE);
 }

@@ -13,9 +13,27 @@ export interface TargetEvents {
   onLost(volume: string, range: LostRange): void;
   /** A disk failed and what it holds may become old, or is trusted again. */
   onSuspect(pool: string, disk: number, suspect: boolean): void;
+  /** Room is short: a deleted volume is to go for good. */
+  onPurge(pool: string, volume: number): void;
+  /** A volume cannot be rewound as far back as it should. */
+  onHistory(volume: string, why: string): void;
   /** The thread died: a broken invariant. */
   onDied(error: PlinthError): void;
 }
+
+/** What the worker tells without being asked, and whom. */
+const TOLD = {
+  lost: (events: TargetEvents, body: { volume: string; range: LostRange }) =>
+    events.onLost(body.volume, body.range),
+  suspect: (events: TargetEvents, body: { pool: string; disk: number; suspect: boolean }) =>
+    events.onSuspect(body.pool, body.disk, body.suspect),
+  purge: (events: TargetEvents, body: { pool: string; volume: number }) =>
+    events.onPurge(body.pool, body.volume),
+  history: (events: TargetEvents, body: { volume: string; why: string }) =>
+    events.onHistory(body.volume, body.why),
+  checkpoint: (events: TargetEvents, body: { pool: string; record: CheckpointRecord }) =>
+    events.onCheckpoint(body.pool, body.record),
+};
 
 export class TargetHandle {
   readonly #worker: WorkerHandle;
@@ -24,18 +42,8 @@ export class TargetHandle {
     this.#worker = new WorkerHandle(new URL("./target-worker.js", import.meta.url), {
       name: "storage",
       onEvent: (event, body) => {
-        if (event === "lost") {
-          const { volume, range } = body as { volume: string; range: LostRange };
-          events.onLost(volume, range);
-          return;
-        }
-        if (event === "suspect") {
-          const { pool, disk, suspect } = body as { pool: string; disk: number; suspect: boolean };
-          events.onSuspect(pool, disk, suspect);
-          return;
-        }
-        const { pool, record } = body as { pool: string; record: CheckpointRecord };
-        events.onCheckpoint(pool, record);
+        const say = (TOLD as Record<string, (events: TargetEvents, body: never) => void>)[event];
+        say?.(events, body as never);
       },
       onDied: (error) => events.onDied(error),
     });

@@ -1,10 +1,11 @@
 // What the main thread can ask of the storage worker: name → what goes in, what comes out. Thread: both.
 import type { CheckpointRecord } from "../pool/checkpoint.js";
 import type { JobReport } from "../pool/job.js";
-import type { VolumeSpec } from "../pool/open-pool.js";
+import type { KeyframeSpec, VolumeSpec } from "../pool/open-pool.js";
 import type { NewMap } from "../pool/pool.js";
 import type { PoolUsage } from "../pool/pool-usage.js";
 import type { Reverted } from "../pool/reverts.js";
+import type { RewindProgress } from "../pool/rewind.js";
 import type { DiffView } from "../snapshot-control.js";
 import type { BlkListening, Listening, OpenedReport, PoolOpening, UsageReport } from "./target.js";
 
@@ -20,7 +21,9 @@ export interface TargetMethods {
   probeDisks: [{ poolId: string; disks: readonly { path: string; index: number }[] }, string[]];
   openPool: [PoolOpening, OpenedReport];
   /** Segments that the disk holds. */
-  addDisk: [{ pool: string; poolId: string; path: string; index: number }, number];
+  addDisk: [{ pool: string; poolId: string; path: string; index: number; diskClass: string }, number];
+  /** New segments of volumes of a class are put there from now on, or not any more. */
+  classDisk: [{ pool: string; index: number; diskClass: string }, undefined];
   /** The job's number. */
   drainDisk: [{ pool: string; index: number }, number];
   undrainDisk: [{ pool: string; index: number }, undefined];
@@ -33,11 +36,20 @@ export interface TargetMethods {
   createVolume: [{ pool: string; spec: VolumeSpec }, undefined];
   cloneVolume: [{ pool: string; spec: VolumeSpec; origin: number; snapshot: string }, NewMap];
   deleteVolume: [OfVolume & { name: string }, undefined];
+  /** Kept under another name, and found by nobody. */
+  trashVolume: [OfVolume & { to: string; deletedAtMs: number }, undefined];
+  untrashVolume: [OfVolume & { name: string }, undefined];
+  /** Keyframes that the catalogue has to name. */
+  setRewind: [OfVolume & { windowMs: number }, KeyframeSpec[]];
+  beginRewind: [OfVolume & { timeMs: number }, undefined];
+  stepRewind: [OfVolume, RewindProgress];
+  endRewind: [OfVolume, undefined];
   growVolume: [OfVolume & { sizeBytes: number }, undefined];
   createSnapshots: [{ pool: string; ids: readonly number[]; name: string }, NewMap[]];
   /** `to` "": the volume as it is now. */
   diff: [OfVolume & { from: string; to: string }, DiffView];
   deleteSnapshot: [OfVolume & { name: string }, undefined];
+  /** `snapshot` "": to the moment that was looked up. */
   prepareRevert: [OfVolume & { snapshot: string }, Reverted];
   finishRevert: [OfVolume & { recorded: boolean }, undefined];
   usage: [OfVolume, UsageReport];

@@ -11,6 +11,8 @@ const target = new Target(epoll, {
   onCheckpoint: (pool, record) => mailbox.emit("checkpoint", { pool, record }),
   onLost: (volume, range) => mailbox.emit("lost", { volume, range }),
   onSuspect: (pool, disk, suspect) => mailbox.emit("suspect", { pool, disk, suspect }),
+  onPurge: (pool, volume) => mailbox.emit("purge", { pool, volume }),
+  onHistory: (volume, why) => mailbox.emit("history", { volume, why }),
 });
 
 type Answers<R> = R extends undefined ? unknown : R;
@@ -18,7 +20,10 @@ const methods: { [M in keyof TargetMethods]: (body: TargetMethods[M][0]) => Answ
   io: () => ({ plainReason: target.ioReason ?? "" }),
   formatPool: ({ name, poolId, disks }) => target.formatPool(name, poolId, disks),
   probeDisks: ({ poolId, disks }) => target.probeDisks(poolId, disks),
-  addDisk: ({ pool, poolId, path, index }) => target.addDisk(pool, poolId, path, index),
+  addDisk: ({ pool, poolId, path, index, diskClass }) => target.addDisk(pool, poolId, path, index, diskClass),
+  classDisk: ({ pool, index, diskClass }) => {
+    target.pool(pool).disks.disk(index).diskClass = diskClass;
+  },
   drainDisk: ({ pool, index }) => target.pool(pool).disks.drain(index),
   undrainDisk: ({ pool, index }) => target.pool(pool).disks.undrain(index),
   checkRemoveDisk: ({ pool, index, lost }) => target.pool(pool).disks.checkRemove(index, lost),
@@ -31,6 +36,13 @@ const methods: { [M in keyof TargetMethods]: (body: TargetMethods[M][0]) => Answ
   createVolume: ({ pool, spec }) => target.createVolume(pool, spec),
   cloneVolume: ({ pool, spec, origin, snapshot }) => target.cloneVolume(pool, spec, origin, snapshot),
   deleteVolume: ({ pool, id, name }) => target.deleteVolume(pool, id, name),
+  trashVolume: ({ pool, id, to, deletedAtMs }) => target.trashVolume(pool, id, to, deletedAtMs),
+  untrashVolume: ({ pool, id, name }) => target.untrashVolume(pool, id, name),
+  setRewind: ({ pool, id, windowMs }) => target.pool(pool).setRewind(id, windowMs),
+  beginRewind: ({ pool, id, timeMs }) =>
+    target.pool(pool).reverts.beginRewind(target.pool(pool).volume(id), timeMs),
+  stepRewind: ({ pool, id }) => target.stepRewind(pool, id),
+  endRewind: ({ pool, id }) => target.pool(pool).reverts.endRewind(id),
   growVolume: ({ pool, id, sizeBytes }) => target.growVolume(pool, id, sizeBytes),
   createSnapshots: ({ pool, ids, name }) => target.pool(pool).createSnapshots(ids, name),
   diff: ({ pool, id, from, to }) => target.diff(pool, id, from, to),

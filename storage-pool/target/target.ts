@@ -11,22 +11,23 @@ import { storageError } from "../errors.js";
 import { BLOCK_SIZE, DIFF_RANGES_MAX } from "../limits.js";
 import { FORMAT_VERSION, SEGMENT_SIZE } from "../log/format.js";
 import { DirectoryMapFiles } from "../log/map-files.js";
-import { NbdExport } from "../nbd/nbd-export.js";
-import { type ExportSource, type NbdPlace, NbdServer } from "../nbd/nbd-server.js";
+import { type NbdPlace, NbdServer } from "../nbd/nbd-server.js";
 import type { TlsMode } from "../nbd/nbd-session.js";
 import type { CheckpointRecord } from "../pool/checkpoint.js";
 import type { VolumeSpec } from "../pool/open-pool.js";
 import { type NewMap, Pool } from "../pool/pool.js";
 import type { PoolUsage } from "../pool/pool-usage.js";
+import type { RewindProgress } from "../pool/rewind.js";
 import type { LostRange } from "../volume/lost-blocks.js";
 import { SnapshotDevice } from "../volume/snapshot-device.js";
-import type { Volume } from "../volume/volume.js";
+import { Exports } from "./exports.js";
 import { PoolSyncer } from "./syncer.js";
 
 export interface OpenDisk {
   readonly path: string;
   readonly index: number;
   readonly suspect: boolean;
+  readonly diskClass: string;
   readonly draining: boolean;
   /** Segments that it holds, as far as is known. */
   readonly slotCount: number;
@@ -74,6 +75,14 @@ export interface UsageReport {
   readonly allocatedBytes: number;
   readonly exclusiveBytes: number;
   readonly snapshots: Readonly<Record<string, number>>;
+  /** Room that is kept for overwriting what is shared, one copy counted. */
+  readonly promisedBytes: number;
+  /** Held only to be rewound to, one copy counted. */
+  readonly historyBytes: number;
+  /** From then on it can be rewound, ms since 1970; 0: not at all. */
+  readonly earliestMs: number;
+  /** Room was short, and the window is not kept. */
+  readonly historyShort: boolean;
   readonly lostRanges: readonly LostRange[];
   readonly connections: number;
 }
@@ -90,24 +99,22 @@ export interface TargetHooks {
   onLost(volume: string, range: LostRange): void;
   /** A disk failed and what it holds may become old, or is trusted again. */
   onSuspect(pool: string, disk: number, suspect: boolean): void;
+  /** Room is short: a deleted volume is to go for good. */
+  onPurge(pool: string, volume: number): void;
+  /** A volume cannot be rewound as far back as it should; why. */
+  onHistory(volume: string, why: string): void;
 }
 
-interface Served {
-  readonly pool: Pool;
-  readonly volume: Volume;
-  readonly target: NbdExport;
-}
-
-const DEFAULT_NAMESPACE = "default/";
 /** Before the sockets are closed. */
 const LAST_BREATHS = 64;
+/** How long looking up a moment may keep others waiting at a time. */
+const REWIND_STEP_MS = 5;
 
 export class Target {
   readonly server: NbdServer;
   readonly blk: BlkServer;
   readonly #pools = new Map<string, Pool>();
-  readonly #served = new Map<string, Served>();
-  readonly #snapshotExports = new Map<string, NbdExport>();
+  readonly #exports = new Exports();
   readonly #syncer: PoolSyncer;
   readonly #hooks: TargetHooks;
 
@@ -193,11 +200,16 @@ export class Target {
         onLost: (volume, range) => this.#hooks.onLost(volume, range),
         onFailed: (disk) => this.#hooks.onSuspect(opening.name, disk, true),
         onTrusted: (disk) => this.#hooks.onSuspect(opening.name, disk, false),
+        onPurge: (volume) => this.#hooks.onPurge(opening.name, volume),
+        onHistoryShort: (volume) => this.#hooks.onHistory(volume, "the pool was short of room"),
+        onHistoryLost: (volume, why) => this.#hooks.onHistory(volume, why),
       },
       opening.clean,
     );
     this.#pools.set(opening.name, pool);
-    for (const volume of pool.volumes.values()) this.#serve(pool, volume);
+    for (const volume of pool.volumes.values()) {
+      if (volume.deletedAtMs === 0) this.#exports.serve(pool, volume);
+    }
     for (const { index, draining, missing } of opening.disks) {
       if (draining && missing === undefined) pool.disks.drain(index);
     }
@@ -208,7 +220,7 @@ export class Target {
   }
 
   /** Formats an empty disk, or takes one that a crash left formatted for this place, and begins to use it. */
-  addDisk(name: string, poolId: string, path: string, index: number): number {
+  addDisk(name: string, poolId: string, path: string, index: number, diskClass: string): number {
     const pool = this.pool(name);
     if (pool.table.disks.some((disk) => disk.index === index)) return pool.disks.disk(index).slotCount;
     const file = openDiskFile(path);
@@ -219,6 +231,7 @@ export class Target {
         formatDisk(file, { poolId, poolName: name, ...place }, true);
       }
       const disk = openDisk(file, poolId, index);
+      disk.diskClass = diskClass;
       pool.disks.add(disk);
       return disk.slotCount;
     } catch (thrown) {
@@ -239,28 +252,53 @@ export class Target {
   }
 
   createVolume(pool: string, spec: VolumeSpec): void {
-    this.#serve(this.pool(pool), this.pool(pool).createVolume(spec));
+    this.#exports.serve(this.pool(pool), this.pool(pool).createVolume(spec));
   }
 
   cloneVolume(pool: string, spec: VolumeSpec, origin: number, snapshot: string): NewMap {
     const made = this.pool(pool).cloneVolume(spec, origin, snapshot);
-    this.#serve(this.pool(pool), this.pool(pool).volume(spec.id));
+    this.#exports.serve(this.pool(pool), this.pool(pool).volume(spec.id));
     return made;
   }
 
   deleteVolume(pool: string, id: number, name: string): void {
-    const served = this.#served.get(name);
-    if (served !== undefined) {
-      this.server.disconnect(served.volume);
-      this.blk.disconnect(served.volume);
-    }
-    for (const [key, target] of this.#snapshotExports) {
-      if (!key.startsWith(`${name}@`)) continue;
-      this.server.disconnect(target.device);
-      this.#snapshotExports.delete(key);
-    }
-    this.#served.delete(name);
+    this.#unserve(name);
     this.pool(pool).deleteVolume(id);
+  }
+
+  /** Nobody finds the volume any more; it is kept under another name. */
+  trashVolume(pool: string, id: number, to: string, deletedAtMs: number): void {
+    const volume = this.pool(pool).volumes.get(id);
+    if (volume === undefined) return;
+    this.#unserve(volume.name);
+    volume.settle();
+    volume.name = to;
+    volume.deletedAtMs = deletedAtMs;
+  }
+
+  /** The volume is back under a name. */
+  untrashVolume(pool: string, id: number, name: string): void {
+    const volume = this.pool(pool).volume(id);
+    volume.name = name;
+    volume.deletedAtMs = 0;
+    this.#exports.serve(this.pool(pool), volume);
+  }
+
+  #unserve(name: string): void {
+    for (const device of this.#exports.unserve(name)) {
+      this.server.disconnect(device);
+      this.blk.disconnect(device);
+    }
+  }
+
+  /** A step of looking up the moment that `beginRewind` was told. */
+  stepRewind(pool: string, id: number): RewindProgress {
+    const { reverts } = this.pool(pool);
+    const until = performance.now() + REWIND_STEP_MS;
+    for (;;) {
+      const progress = reverts.stepRewind(id);
+      if (progress.done || performance.now() >= until) return progress;
+    }
   }
 
   /** What differs between a snapshot and another, or the volume as it is now (`to` ""). */
@@ -290,17 +328,21 @@ export class Target {
   }
 
   deleteSnapshot(pool: string, id: number, name: string): void {
-    const key = `${this.pool(pool).volumes.get(id)?.name}@${name}`;
-    const target = this.#snapshotExports.get(key);
-    if (target !== undefined) this.server.disconnect(target.device);
-    this.#snapshotExports.delete(key);
+    const device = this.#exports.dropSnapshot(this.pool(pool).volumes.get(id)?.name ?? "", name);
+    if (device !== undefined) this.server.disconnect(device);
     this.pool(pool).deleteSnapshot(id, name);
   }
 
   usage(pool: string, id: number): UsageReport {
     const volume = this.pool(pool).volume(id);
-    const { allocatedBytes, exclusiveBytes, snapshotExclusiveBytes } = this.pool(pool).usageOf(id);
+    const used = this.pool(pool).usageOf(id);
+    const { allocatedBytes, exclusiveBytes, historyBytes, snapshotExclusiveBytes } = used;
+    const { history, promises } = volume;
     return {
+      promisedBytes: promises.total * BLOCK_SIZE,
+      historyBytes,
+      earliestMs: history.earliestMs ?? 0,
+      historyShort: history.shortened,
       allocatedBytes,
       exclusiveBytes,
       snapshots: Object.fromEntries(snapshotExclusiveBytes),
@@ -315,7 +357,8 @@ export class Target {
       if (place.kind !== "unix" || existsSync(place.path)) return 0;
       this.server.unlisten(name);
     }
-    const source = exports === undefined ? this.#everything(readOnly) : this.#chosen(exports, readOnly);
+    const source =
+      exports === undefined ? this.#exports.everything(readOnly) : this.#exports.chosen(exports, readOnly);
     return this.server.listen(name, place, source, tls);
   }
 
@@ -325,7 +368,7 @@ export class Target {
       if (existsSync(path)) return;
       this.blk.unlisten(path);
     }
-    const source = this.#chosen([volume], readOnly);
+    const source = this.#exports.chosen([volume], readOnly);
     this.blk.listen(path, () => source.open(""), uid);
   }
 
@@ -391,88 +434,10 @@ export class Target {
     }
     this.#pools.clear();
   }
-
-  #serve(pool: Pool, volume: Volume): void {
-    this.#served.set(volume.name, {
-      pool,
-      volume,
-      target: new NbdExport(shownName(volume.name), "Plinth volume", volume, false),
-    });
-  }
-
-  /** `namespace/volume`, `volume` of the default namespace, and `…@snapshot` read-only. */
-  #find(name: string): NbdExport | undefined {
-    const at = name.lastIndexOf("@");
-    const volume = at < 0 ? name : name.slice(0, at);
-    const served = this.#served.get(volume) ?? this.#served.get(DEFAULT_NAMESPACE + volume);
-    if (served === undefined || at < 0) return served?.target;
-    return this.#snapshotExport(served, name.slice(at + 1));
-  }
-
-  #everything(readOnly: boolean): ExportSource {
-    const views = new ReadOnlyViews();
-    const open = (name: string): NbdExport | undefined => {
-      const target = this.#find(name);
-      return readOnly && target !== undefined ? views.of(target) : target;
-    };
-    return {
-      open,
-      find: open,
-      list: () => [...this.#served.values()].map(({ target }) => (readOnly ? views.of(target) : target)),
-    };
-  }
-
-  #snapshotExport({ pool, volume }: Served, snapshot: string): NbdExport | undefined {
-    const root = volume.snapshots.get(snapshot);
-    if (root === undefined) return undefined;
-    const key = `${volume.name}@${snapshot}`;
-    const known = this.#snapshotExports.get(key);
-    if (known !== undefined) return known;
-    const device = new SnapshotDevice(volume, root, pool.reader);
-    const made = new NbdExport(shownName(key), "Plinth snapshot", device, true);
-    this.#snapshotExports.set(key, made);
-    return made;
-  }
-
-  /** Just these, under their names; the first as the default export, too. */
-  #chosen(names: readonly string[], readOnly: boolean): ExportSource {
-    const views = new ReadOnlyViews();
-    const view = (name: string): NbdExport | undefined => {
-      const target = this.#find(name);
-      return readOnly && target !== undefined ? views.of(target) : target;
-    };
-    const open = (asked: string): NbdExport | undefined => {
-      const name = asked === "" ? names[0] : names.find((each) => shownName(each) === shownName(asked));
-      return name === undefined ? undefined : view(name);
-    };
-    return {
-      open,
-      find: open,
-      list: () => names.map(view).filter((target) => target !== undefined),
-    };
-  }
-}
-
-/** The same devices for a socket that offers them read-only; each is made once, so that it can be disconnected. */
-class ReadOnlyViews {
-  readonly #made = new WeakMap<NbdExport, NbdExport>();
-
-  of(target: NbdExport): NbdExport {
-    const known = this.#made.get(target);
-    if (known !== undefined) return known;
-    const made = new NbdExport(target.name, target.description, target.device, true);
-    this.#made.set(target, made);
-    return made;
-  }
-}
-
-/** The default namespace is left out, as users type it. */
-function shownName(name: string): string {
-  return name.startsWith(DEFAULT_NAMESPACE) ? name.slice(DEFAULT_NAMESPACE.length) : name;
 }
 
 function openOrMissing({ poolId, name }: PoolOpening, disk: OpenDisk): Disk {
-  const { path, index, missing, suspect, slotCount } = disk;
+  const { path, index, missing, suspect, slotCount, diskClass } = disk;
   const place = { poolId, poolName: name, diskId: "", diskIndex: index, diskCount: 0, slotCount };
   const geometry = { segmentSizeBytes: SEGMENT_SIZE, blockSizeBytes: BLOCK_SIZE };
   const opened =
@@ -480,6 +445,7 @@ function openOrMissing({ poolId, name }: PoolOpening, disk: OpenDisk): Disk {
       ? openDisk(openDiskFile(path), poolId, index)
       : missingDisk(path, { formatVersion: FORMAT_VERSION, ...place, ...geometry });
   opened.suspect = suspect;
+  opened.diskClass = diskClass;
   return opened;
 }
 

@@ -2,7 +2,7 @@
 // A block belongs to whoever's map pages name it; it is exclusive when no other page names it. Everything is counted
 // from the maps themselves, one page index at a time. Thread: the pool's worker. Hot: no.
 import { BLOCK_SIZE } from "../limits.js";
-import { PAGE_ENTRIES } from "../log/format.js";
+import { DATA_BLOCKS, PAGE_ENTRIES } from "../log/format.js";
 import type { SegmentTable } from "../log/segment-table.js";
 import { type BlockMap, BRANCH_PAGES, type MapBranch, type MapPage } from "./block-map.js";
 import type { Root, Volume } from "./volume.js";
@@ -12,26 +12,50 @@ export interface VolumeUsage {
   readonly allocatedBytes: number;
   /** Of these, what no other volume shares: freed by deleting the volume with its snapshots. */
   readonly exclusiveBytes: number;
+  /** Held only to be rewound to. */
+  readonly historyBytes: number;
   /** Freed by deleting just this snapshot, by name. */
   readonly snapshotExclusiveBytes: ReadonlyMap<string, number>;
 }
 
 export function usageOf(volume: Volume, table: SegmentTable): VolumeUsage {
-  if (volume.snapshots.size === 0 && !volume.related) {
+  const { history } = volume;
+  const past = [...history.keyframes.map((keyframe) => keyframe.root), ...history.dropped];
+  if (volume.snapshots.size === 0 && !volume.related && past.length === 0) {
     const bytes = volume.head.map.mappedBlocks * BLOCK_SIZE;
-    return { allocatedBytes: bytes, exclusiveBytes: bytes, snapshotExclusiveBytes: new Map() };
+    const none = { historyBytes: 0, snapshotExclusiveBytes: new Map<string, number>() };
+    return { allocatedBytes: bytes, exclusiveBytes: bytes, ...none };
   }
-  const roots = volume.roots();
-  const all = countBlocks(roots, table);
+  const present = [volume.head, ...volume.snapshots.values()];
+  const all = countBlocks([...present, ...past], new Set(present), table, true);
   const snapshots = new Map<string, number>();
   for (const root of volume.snapshots.values()) {
-    snapshots.set(root.name, countBlocks([root], table).exclusive * BLOCK_SIZE);
+    // What rewinding needs stays when a snapshot goes.
+    const { exclusive } = countBlocks([root], new Set([root]), table, false);
+    snapshots.set(root.name, exclusive * BLOCK_SIZE);
   }
   return {
     allocatedBytes: all.allocated * BLOCK_SIZE,
     exclusiveBytes: all.exclusive * BLOCK_SIZE,
+    historyBytes: past.length === 0 ? 0 : historyBlocks(volume, present, past, table) * BLOCK_SIZE,
     snapshotExclusiveBytes: snapshots,
   };
+}
+
+/** Blocks that only rewinding needs: those that only the past names, and dead ones in segments that it holds. */
+function historyBlocks(
+  volume: Volume,
+  present: readonly Root[],
+  past: readonly Root[],
+  table: SegmentTable,
+): number {
+  const roots = [...present, ...past];
+  const { allocated } = countBlocks(roots, new Set(roots), table, true);
+  let blocks = allocated - countBlocks(roots, new Set(present), table, true).allocated;
+  table.visit((segment) => {
+    if (segment.pinned && segment.volume === volume.id) blocks += DATA_BLOCKS - segment.liveBlocks;
+  });
+  return blocks;
 }
 
 /** How many of the branches or maps looked at name something, and whether a live one does. */
@@ -52,7 +76,7 @@ export function sharedBlocksAt(volume: Volume, table: SegmentTable, at: number):
   const branches = new Map<MapBranch, Use>();
   for (const map of mapsOf(ours)) note(branches, map.branches[at] ?? null, 1, map === head.map);
   const counted = { allocated: 0, exclusive: 0 };
-  countInBranches(branches, table, counted);
+  countInBranches(branches, table, counted, true);
   return counted.allocated - counted.exclusive;
 }
 
@@ -62,21 +86,32 @@ function mapsOf(roots: readonly Root[]): BlockMap[] {
     .filter((map): map is BlockMap => map !== undefined);
 }
 
-function countBlocks(roots: readonly Root[], table: SegmentTable): Counted {
+/** Of what `shown` name: all, and what only `roots` name. `pinned`: whether blocks that rewinding holds count as that. */
+function countBlocks(
+  roots: readonly Root[],
+  shown: ReadonlySet<Root>,
+  table: SegmentTable,
+  pinned: boolean,
+): Counted {
   const counted = { allocated: 0, exclusive: 0 };
   const maps = mapsOf(roots);
-  const live = new Set(roots.map((root) => root.map));
+  const live = new Set([...shown].map((root) => root.map));
   const branchCount = Math.max(...maps.map((map) => map.branches.length));
   for (let at = 0; at < branchCount; at++) {
     const branches = new Map<MapBranch, Use>();
     for (const map of maps) note(branches, map.branches[at] ?? null, 1, live.has(map));
-    if (branches.size > 0) countInBranches(branches, table, counted);
+    if (branches.size > 0) countInBranches(branches, table, counted, pinned);
   }
   return counted;
 }
 
 /** Whatever others name too keeps its pages and blocks alive: it does not count as ours. */
-function countInBranches(branches: ReadonlyMap<MapBranch, Use>, table: SegmentTable, counted: Counted): void {
+function countInBranches(
+  branches: ReadonlyMap<MapBranch, Use>,
+  table: SegmentTable,
+  counted: Counted,
+  pinned: boolean,
+): void {
   const owned = [...branches].map(([branch, { uses, live }]) => ({
     pages: branch.pages,
     uses: uses === branch.refs ? 1 : 0,
@@ -86,11 +121,16 @@ function countInBranches(branches: ReadonlyMap<MapBranch, Use>, table: SegmentTa
   for (let index = 0; index < BRANCH_PAGES; index++) {
     pages.clear();
     for (const { pages: own, uses, live } of owned) note(pages, own[index] as MapPage | null, uses, live);
-    if (pages.size > 0) countInPages(pages, table, counted);
+    if (pages.size > 0) countInPages(pages, table, counted, pinned);
   }
 }
 
-function countInPages(pages: ReadonlyMap<MapPage, Use>, table: SegmentTable, counted: Counted): void {
+function countInPages(
+  pages: ReadonlyMap<MapPage, Use>,
+  table: SegmentTable,
+  counted: Counted,
+  pinned: boolean,
+): void {
   if (pages.size === 1) {
     // The usual case, kept cheap: every map of the volume has the same page here.
     const [[page, { uses, live }]] = [...pages] as [[MapPage, Use]];
@@ -99,7 +139,8 @@ function countInPages(pages: ReadonlyMap<MapPage, Use>, table: SegmentTable, cou
       const location = page.words[entry] as number;
       if (location === 0) continue;
       counted.allocated++;
-      if (uses === page.refs && table.countOf(location) === 1) counted.exclusive++;
+      if (uses !== page.refs || table.countOf(location) !== 1) continue;
+      if (pinned || !table.of(location).pinned) counted.exclusive++;
     }
     return;
   }
@@ -114,7 +155,10 @@ function countInPages(pages: ReadonlyMap<MapPage, Use>, table: SegmentTable, cou
       if (live) named.add(location);
     }
     counted.allocated += named.size;
-    for (const location of named) if (counts.get(location) === table.countOf(location)) counted.exclusive++;
+    for (const location of named) {
+      if (counts.get(location) !== table.countOf(location)) continue;
+      if (pinned || !table.of(location).pinned) counted.exclusive++;
+    }
   }
 }
 

@@ -234,10 +234,15 @@ export class Volume implements BlockDevice {
     this.addKeyframe(this.head.map.freeze(), nowMs);
   }
 
+  /** No snapshot can be called so, nor any keyframe before. */
+  newKeyframeName(): string {
+    return `~${this.epoch}-${++this.#keyframeCount}`;
+  }
+
   /** From here on the content is what `map` says. */
   addKeyframe(map: BlockMap, nowMs: number): Keyframe {
-    const { history, sizeBytes, epoch } = this;
-    const root = new Root(`~${epoch}-${++this.#keyframeCount}`, map, [], sizeBytes, this.writer.sequence);
+    const { history, sizeBytes } = this;
+    const root = new Root(this.newKeyframeName(), map, [], sizeBytes, this.writer.sequence);
     history.clockMs = Math.max(nowMs, history.clockMs);
     const keyframe = new Keyframe(root, history.clockMs);
     history.keyframes.push(keyframe);

@@ -11,6 +11,14 @@ export interface Write {
   readonly tag: number;
 }
 
+/** What a volume held at a moment. */
+export interface Moment {
+  readonly timeMs: number;
+  /** Writes that are in it, counted as in the model. */
+  count: number;
+  content: Uint32Array;
+}
+
 /** What one volume may hold. */
 export class Model {
   /** Content that is certain. */
@@ -19,6 +27,10 @@ export class Model {
   writes: Write[] = [];
   flushed = 0;
   answered = 0;
+  /** What it held when the clock went on, oldest first; only where it can be rewound. */
+  moments: Moment[] = [];
+  /** Since when it can be rewound; 0: not at all. */
+  keptSinceMs = 0;
 
   content(count: number): Uint32Array {
     const content = this.base.slice();
@@ -32,6 +44,26 @@ export class Model {
     this.writes = [];
     this.flushed = 0;
     this.answered = 0;
+    for (const moment of this.moments) moment.count = 0;
+  }
+
+  /** The clock is about to go on. */
+  note(timeMs: number, windowMs: number): void {
+    if (this.keptSinceMs === 0) return;
+    const count = this.writes.length;
+    if (this.moments.at(-1)?.timeMs === timeMs) this.moments.pop();
+    this.moments.push({ timeMs, count, content: this.content(count) });
+    while ((this.moments[0] as Moment).timeMs < timeMs - 2 * windowMs) this.moments.shift();
+  }
+
+  /** Of the writes only the first `count` are left, and perhaps a part of the next: this is the content. */
+  cut(count: number, content: Uint32Array): void {
+    for (const moment of this.moments) if (moment.count > count) moment.content = content;
+  }
+
+  /** The writes from `count` on are not what was asked for. */
+  forgetFrom(count: number): void {
+    this.moments = this.moments.filter((moment) => moment.count <= count);
   }
 }
 

@@ -85,3 +85,19 @@ test("an answer before the page cache has the write is found", { timeout: 300_00
   };
   expect(await firstFailure()).toMatch(/is no prefix after process death|does not hold|cannot be flushed/);
 });
+
+test("a segment that rewinding needs and that is not kept is found", { timeout: 300_000 }, async () => {
+  const { HistoryKeeper } = await import(`${POOL}/pool/history-keeper.js`);
+  HistoryKeeper.prototype.pin = () => {};
+  expect(await firstFailure()).toMatch(/rewound to|the history of .* is lost|cannot be read/);
+});
+
+test("a log that says the time too late is found", { timeout: 300_000 }, async () => {
+  const { Volume } = await import(`${POOL}/volume/volume.js`);
+  const mark = Volume.prototype.mark;
+  let count = 0;
+  Volume.prototype.mark = function late(this: never, nowMs: number) {
+    return mark.call(this, ++count % 4 === 0 ? nowMs + 1500 : nowMs);
+  };
+  expect(await firstFailure()).toMatch(/rewound to/);
+});

@@ -37,6 +37,8 @@ export class Surroundings {
   bad: SimulatedDisk | undefined;
   away = false;
   rested = false;
+  /** Some history does not reach as far as it should: room was short. */
+  shortened = false;
   pool: Pool;
   nowMs = 0;
   nextDisk = 0;
@@ -49,11 +51,20 @@ export class Surroundings {
     const diskCount = 1 + this.random.below(3);
     this.copies = diskCount > 1 ? 1 + this.random.below(2) : 1;
     this.rots = this.copies === 1 && this.random.chance(0.2);
-    this.sizeBytes = (Math.floor(26 / diskCount) * this.copies + 3) * 4 * MIB;
+    const slots = Math.floor((this.random.chance(0.3) ? 14 : 26) / diskCount) * this.copies + 3;
+    this.sizeBytes = Math.max(10, slots) * 4 * MIB;
     for (let i = 0; i < diskCount; i++) this.makeDisk(diskCount);
     if (this.copies > 1 && this.random.chance(0.6)) this.bad = this.random.pick(this.disks);
     this.pool = this.open();
   }
+
+  /** Milliseconds since 1970. */
+  get clockMs(): number {
+    return 1e12 + this.nowMs;
+  }
+
+  /** A deleted volume is asked to go. */
+  purge(_volume: number): void {}
 
   faults(): DiskFaults {
     const chance = (most: number) => (this.random.chance(0.3) ? most : 0);
@@ -95,7 +106,15 @@ export class Surroundings {
         syncAside: (onSynced) => this.syncAside(onSynced),
         onFailed: (index) => this.changeDisk(index, { suspect: true }),
         onTrusted: (index) => this.changeDisk(index, { suspect: false }),
-        wallClock: () => 1e12 + this.nowMs,
+        wallClock: () => this.clockMs,
+        onHistoryShort: () => {
+          this.shortened = true;
+        },
+        onHistoryLost: (volume, why) => {
+          if (!this.rots) throw new Error(`the history of ${volume} is lost: ${why}`);
+          this.shortened = true;
+        },
+        onPurge: (volume) => this.purge(volume),
       },
     );
     if (pool.damaged.size > 0) {

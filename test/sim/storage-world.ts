@@ -6,10 +6,13 @@
 // clones never change. A bad disk costs nothing where there are two copies; where there is one, what it ruined is an
 // error or makes the volume refused, and is never served. All space comes back when everything is deleted.
 import { DataBuffer } from "../../storage-pool/disk/data-buffer.js";
+import { mergedKeyframes } from "../../storage-pool/pool/keyframes.js";
+import type { BlockDevice } from "../../storage-pool/volume/block-device.js";
 import { SnapshotDevice } from "../../storage-pool/volume/snapshot-device.js";
 import { differences, LOST, Model, same, VOLUME_BLOCKS, type Write } from "./storage-model.js";
 import { NO_FAULTS, SimulatedCrash } from "./storage-simulator.js";
 import { EndOfWorld, type MutableSpec, Surroundings } from "./storage-surroundings.js";
+import { overwrite, rewind, trash } from "./storage-travel.js";
 
 const BLOCK = 4096;
 const WRITE_BLOCKS_MAX = 48;
@@ -20,6 +23,8 @@ export class World extends Surroundings {
   /** "volume/name" → content. */
   readonly snapshots = new Map<string, Uint32Array>();
   readonly buffer = new DataBuffer(VOLUME_BLOCKS * BLOCK);
+  /** Deleted volumes that the pool asked to go, for it was short of room. */
+  readonly purged: number[] = [];
   nextTag = 1;
   nextId = 1;
 
@@ -38,6 +43,10 @@ export class World extends Surroundings {
     }
   }
 
+  override purge(volume: number): void {
+    this.purged.push(volume);
+  }
+
   live(): void {
     this.fuse.left = 1 + this.random.below(this.random.chance(0.5) ? 60 : 700);
     if (this.bad !== undefined && !this.away) this.bad.file.faults = this.faults();
@@ -51,9 +60,16 @@ export class World extends Surroundings {
 
   create(): void {
     const spec = this.newSpec(0);
+    const model = new Model();
+    if (this.random.chance(0.5)) {
+      const timeMs = this.clockMs;
+      spec.rewindMs = (1 + this.random.below(30)) * 1000;
+      spec.keyframes = [{ name: "~0", sequence: 0, sizeBytes: spec.sizeBytes, mapFile: "", timeMs }];
+      model.keptSinceMs = timeMs;
+    }
     this.pool.createVolume(structuredClone(spec));
     this.specs.set(spec.id, spec);
-    this.models.set(spec.id, new Model());
+    this.models.set(spec.id, model);
   }
 
   newSpec(originVolume: number): MutableSpec {
@@ -77,7 +93,8 @@ export class World extends Surroundings {
   }
 
   step(): void {
-    const id = this.random.pick([...this.specs.keys()]);
+    const used = [...this.specs.values()].filter((spec) => spec.deletedAtMs === 0);
+    const id = this.random.pick(used).id;
     const dice = this.random.below(1000);
     if (this.random.chance(0.3)) this.endSyncs();
     if (dice < 550) this.batch(id);
@@ -85,9 +102,12 @@ export class World extends Surroundings {
     else if (dice < 810) this.housekeep(1 + this.random.below(40));
     else if (dice < 850) this.snapshot(id);
     else if (dice < 880) this.dropSnapshot();
-    else if (dice < 900) this.revert();
-    else if (dice < 920) this.clone();
-    else if (dice < 930 && this.specs.size > 1) this.remove(id);
+    else if (dice < 895) this.revert();
+    else if (dice < 915) rewind(this, id);
+    else if (dice < 925) this.clone();
+    else if (dice < 930 && used.length > 1) this.remove(id);
+    else if (dice < 935 && used.length > 1) trash(this, id);
+    else if (dice < 945) overwrite(this, id);
     else if (dice < 960) this.changeDisks();
     else if (dice < 970) this.full();
     else if (dice < 990 && this.rots) this.rest();
@@ -102,6 +122,7 @@ export class World extends Surroundings {
       for (let i = 0; i < 20; i++) this.housekeep(40);
     } else {
       for (const [id, model] of this.models) {
+        if (this.specs.get(id)?.deletedAtMs !== 0) continue;
         const write: Write = { first: this.random.below(VOLUME_BLOCKS), count: 1, tag: this.nextTag++ };
         model.writes.push(write);
         this.fill(write);
@@ -170,6 +191,7 @@ export class World extends Surroundings {
     if (content.includes(LOST)) throw new EndOfWorld();
     // Whether it survives is open until it is read after the next flush: both are asked of the disks now.
     model.writes.length = model.answered;
+    model.forgetFrom(model.answered);
     model.writes.push(...differences(model.content(model.answered), content));
     model.answered = model.writes.length;
   }
@@ -208,13 +230,16 @@ export class World extends Surroundings {
   }
 
   housekeep(steps: number): void {
+    for (const [id, model] of this.models)
+      model.note(this.clockMs, (this.specs.get(id) as MutableSpec).rewindMs);
     this.nowMs += 1100;
     for (let i = 0; i < steps; i++) {
       const outcome = this.pool.housekeeper.housekeep(this.nowMs);
       // A checkpoint takes what its files throw for a full disk; this process is dead.
       if (this.fuse.crashed) throw new SimulatedCrash("the process is dead");
       if (typeof outcome === "object") this.record(outcome);
-      else if (outcome === "idle") {
+      for (const id of this.purged.splice(0)) if (this.specs.has(id)) this.remove(id);
+      if (outcome === "idle") {
         this.endSyncs();
         if (!this.pool.jobs.active) return;
       }
@@ -228,7 +253,8 @@ export class World extends Surroundings {
     const model = this.models.get(id) as Model;
     const content = model.content(model.writes.length);
     this.held(() => {
-      const made = this.pool.createSnapshot(id, name);
+      const made = orFull(() => this.pool.createSnapshot(id, name));
+      if (made === undefined) return;
       model.flushed = model.answered;
       this.fuse.burn();
       spec.snapshots = [...spec.snapshots, { name, ...made }];
@@ -238,8 +264,11 @@ export class World extends Surroundings {
   }
 
   anySnapshot(): { id: number; name: string } | undefined {
-    if (this.snapshots.size === 0) return undefined;
-    const [id, name] = this.random.pick([...this.snapshots.keys()]).split("/") as [string, string];
+    const keys = [...this.snapshots.keys()].filter(
+      (key) => this.specs.get(Number.parseInt(key, 10))?.deletedAtMs === 0,
+    );
+    if (keys.length === 0) return undefined;
+    const [id, name] = this.random.pick(keys).split("/") as [string, string];
     return { id: Number(id), name };
   }
 
@@ -259,38 +288,48 @@ export class World extends Surroundings {
   revert(): void {
     const chosen = this.anySnapshot();
     if (chosen === undefined) return;
-    const spec = this.specs.get(chosen.id) as MutableSpec;
-    this.held(() => {
-      const made = this.pool.prepareRevert(chosen.id, chosen.name);
-      const model = this.models.get(chosen.id) as Model;
-      model.flushed = model.answered;
-      this.fuse.burn();
-      spec.mapFile = made.mapFile;
-      spec.checkpointSequence = made.sequence;
-      spec.snapshots = spec.snapshots.map((each) => ({
-        ...each,
-        mapFile: made.snapshotFiles[each.name] ?? each.mapFile,
-      }));
-      model.settle((this.snapshots.get(`${chosen.id}/${chosen.name}`) as Uint32Array).slice());
-      this.fuse.burn();
-      this.pool.finishRevert(chosen.id, true);
-    });
+    const content = this.snapshots.get(`${chosen.id}/${chosen.name}`) as Uint32Array;
+    this.held(() => this.putBack(chosen.id, chosen.name, content));
+  }
+
+  /** To a snapshot, or to the moment looked up (""). */
+  putBack(id: number, snapshot: string, content: Uint32Array): void {
+    const spec = this.specs.get(id) as MutableSpec;
+    const model = this.models.get(id) as Model;
+    const made = orFull(() => this.pool.prepareRevert(id, snapshot));
+    if (made === undefined) return;
+    model.flushed = model.answered;
+    this.fuse.burn();
+    spec.mapFile = made.mapFile;
+    spec.checkpointSequence = made.sequence;
+    spec.snapshots = spec.snapshots.map((each) => ({
+      ...each,
+      mapFile: made.snapshotFiles[each.name] ?? each.mapFile,
+    }));
+    spec.keyframes = mergedKeyframes(spec, made.keyframes);
+    model.settle(content.slice());
+    this.fuse.burn();
+    this.pool.finishRevert(id, true);
   }
 
   clone(): void {
     const chosen = this.anySnapshot();
     if (chosen === undefined || this.specs.size >= 4) return;
-    const spec = this.newSpec(chosen.id);
-    this.held(() => {
-      const made = this.pool.cloneVolume(structuredClone(spec), chosen.id, chosen.name);
-      this.fuse.burn();
-      spec.mapFile = made.mapFile;
-      this.specs.set(spec.id, spec);
-      const model = new Model();
-      model.settle((this.snapshots.get(`${chosen.id}/${chosen.name}`) as Uint32Array).slice());
-      this.models.set(spec.id, model);
-      this.fuse.burn();
-    });
+    const content = this.snapshots.get(`${chosen.id}/${chosen.name}`) as Uint32Array;
+    this.held(() => this.makeClone(chosen.id, chosen.name, content));
+  }
+
+  makeClone(id: number, snapshot: string, content: Uint32Array): void {
+    const spec = this.newSpec(id);
+    const made = orFull(() => this.pool.cloneVolume(structuredClone(spec), id, snapshot));
+    if (made === undefined) return;
+    this.fuse.burn();
+    spec.mapFile = made.mapFile;
+    this.specs.set(spec.id, spec);
+    const model = new Model();
+    model.settle(content.slice());
+    this.models.set(spec.id, model);
+    this.fuse.burn();
   }
 
   remove(id: number): void {
@@ -306,17 +345,21 @@ export class World extends Surroundings {
 
   /** A volume's or snapshot's content; blocks that cannot be read are LOST where that may be. */
   read(id: number, snapshot?: string): Uint32Array {
-    const content = new Uint32Array(VOLUME_BLOCKS);
     const volume = this.pool.volume(id);
     const root = snapshot === undefined ? undefined : volume.snapshots.get(snapshot);
     if (snapshot !== undefined && root === undefined) throw new Error(`snapshot ${id}/${snapshot} is gone`);
     const device = root === undefined ? volume : new SnapshotDevice(volume, root, this.pool.reader);
+    return this.readDevice(device, `volume ${id}`);
+  }
+
+  readDevice(device: BlockDevice, what: string): Uint32Array {
+    const content = new Uint32Array(VOLUME_BLOCKS);
     const lost = new Set<number>();
     if (device.read(this.buffer, 0, 0, VOLUME_BLOCKS * BLOCK) !== 0) {
       for (let block = 0; block < VOLUME_BLOCKS; block++) {
         const result = device.read(this.buffer, block * BLOCK, block * BLOCK, BLOCK);
         if (result === 0) continue;
-        if (!this.rots) throw new Error(`block ${block} of volume ${id} cannot be read (${result})`);
+        if (!this.rots) throw new Error(`block ${block} of ${what} cannot be read (${result})`);
         lost.add(block);
       }
     }
@@ -375,6 +418,7 @@ export class World extends Surroundings {
         if (same(candidate, content)) {
           // Where something is lost the next check would not know what should be there.
           if (content.includes(LOST)) throw new EndOfWorld();
+          model.cut(count, content);
           model.settle(content);
           return;
         }
@@ -402,6 +446,17 @@ export class World extends Surroundings {
     const { allocatedBytes } = this.pool.usage();
     const most = 2 * 4 * MIB * this.copies;
     if (allocatedBytes > most) throw new Error(`${allocatedBytes} bytes are in use, and nothing is there`);
+  }
+}
+
+/** What is refused because the pool is too full for what it would promise is not done. */
+function orFull<T>(action: () => T): T | undefined {
+  try {
+    return action();
+  } catch (thrown) {
+    const { code } = thrown as { code?: string };
+    if (code === "POOL_FULL" || code === "ROOM_PENDING") return undefined;
+    throw thrown;
   }
 }
 

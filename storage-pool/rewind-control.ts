@@ -1,0 +1,111 @@
+// Rewinding: how far back a volume is kept, and going back. Thread: main.
+import type { ControlMethod } from "../base/jsonrpc/index.js";
+import type { VolumeEntry } from "./catalogue/catalogue.js";
+import {
+  findVolume,
+  makeClone,
+  newEntry,
+  putBack,
+  refuseInUse,
+  type VolumeView,
+  volumeView,
+} from "./control.js";
+import { storageError } from "./errors.js";
+import { moment, type Params, rewindWindow, volumeName } from "./parameters.js";
+import type { StorageDaemon } from "./storaged.js";
+
+/** Method name → what it does. */
+export function rewindMethods(daemon: StorageDaemon): Record<string, ControlMethod> {
+  const alone =
+    (method: (daemon: StorageDaemon, params: Params) => Promise<unknown>): ControlMethod =>
+    (params) =>
+      daemon.exclusive(() => method(daemon, params));
+  return {
+    "volume.set": alone(setVolume),
+    "volume.rewind": alone(rewindVolume),
+    /** How far a rewind of the volume is; empty when none is under way. */
+    "volume.rewindProgress": async (params) => daemon.rewinds.get(volumeName(params)) ?? {},
+  };
+}
+
+async function setVolume(daemon: StorageDaemon, params: Params): Promise<VolumeView> {
+  const entry = findVolume(daemon, volumeName(params));
+  const windowMs = rewindWindow(params);
+  refuseDamaged(daemon, entry);
+  if (windowMs !== undefined && windowMs !== entry.rewindMs) {
+    await daemon.held(entry.pool, () => setWindow(daemon, entry.name, windowMs));
+  }
+  return volumeView(daemon, findVolume(daemon, entry.name));
+}
+
+async function setWindow(daemon: StorageDaemon, name: string, windowMs: number): Promise<void> {
+  const now = findVolume(daemon, name);
+  const { pool, id } = now;
+  if (windowMs === 0) {
+    await daemon.catalogue.putVolume({ ...now, rewindMs: 0, keyframes: [] });
+    await daemon.target.ask("setRewind", { pool, id, windowMs });
+    return;
+  }
+  const made = await daemon.target.ask("setRewind", { pool, id, windowMs });
+  try {
+    const entry = findVolume(daemon, name);
+    await daemon.catalogue.putVolume({
+      ...entry,
+      rewindMs: windowMs,
+      keyframes: [...entry.keyframes, ...made],
+    });
+  } catch (thrown) {
+    await daemon.target.ask("setRewind", { pool, id, windowMs: now.rewindMs });
+    throw thrown;
+  }
+}
+
+/** Back to the moment `to`; the volume itself, or with `into` a new volume as it was then. */
+async function rewindVolume(daemon: StorageDaemon, params: Params): Promise<VolumeView> {
+  const entry = findVolume(daemon, volumeName(params));
+  const timeMs = moment(params, "to", Date.now());
+  const into = params["into"] === undefined ? entry.name : volumeName(params, "into");
+  refuseDamaged(daemon, entry);
+  if (into === entry.name) await refuseInUse(daemon, entry, "rewind");
+  else if (daemon.catalogue.volumes.has(into))
+    throw storageError("VOLUME_EXISTS", `volume ${into} exists already`, { field: "into" });
+  const { pool, id } = entry;
+  await daemon.whenRoom(() =>
+    daemon.held(pool, async () => {
+      await daemon.target.ask("beginRewind", { pool, id, timeMs });
+      try {
+        for (let done = false; !done; ) {
+          const progress = await daemon.target.ask("stepRewind", { pool, id });
+          daemon.rewinds.set(entry.name, progress);
+          done = progress.done;
+        }
+        if (into === entry.name) await putBack(daemon, entry, "");
+        else await makeClone(daemon, cloneEntry(daemon, entry, into), entry, "");
+      } finally {
+        daemon.rewinds.delete(entry.name);
+        await daemon.target.ask("endRewind", { pool, id });
+      }
+    }),
+  );
+  return volumeView(daemon, findVolume(daemon, into));
+}
+
+function cloneEntry(daemon: StorageDaemon, origin: VolumeEntry, name: string): VolumeEntry {
+  const { pool, copies, diskClass, id: originVolume } = origin;
+  const { sizeBytes } = findVolume(daemon, origin.name);
+  return newEntry(daemon, {
+    name,
+    pool,
+    sizeBytes,
+    copies,
+    diskClass,
+    originVolume,
+    rewindMs: 0,
+    keyframes: [],
+  });
+}
+
+function refuseDamaged(daemon: StorageDaemon, { name }: VolumeEntry): void {
+  const damage = daemon.damaged.get(name);
+  if (damage !== undefined) throw storageError("VOLUME_DAMAGED", `${name}: ${damage}`);
+}

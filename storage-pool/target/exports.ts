@@ -1,0 +1,118 @@
+// What clients of the worker can ask for by name: volumes and their snapshots. Thread: the pool's worker. Hot: no.
+import { NbdExport } from "../nbd/nbd-export.js";
+import type { ExportSource } from "../nbd/nbd-server.js";
+import type { Pool } from "../pool/pool.js";
+import type { BlockDevice } from "../volume/block-device.js";
+import { SnapshotDevice } from "../volume/snapshot-device.js";
+import type { Volume } from "../volume/volume.js";
+
+interface Served {
+  readonly pool: Pool;
+  readonly volume: Volume;
+  readonly target: NbdExport;
+}
+
+const DEFAULT_NAMESPACE = "default/";
+
+export class Exports {
+  readonly #served = new Map<string, Served>();
+  readonly #snapshots = new Map<string, NbdExport>();
+
+  serve(pool: Pool, volume: Volume): void {
+    const target = new NbdExport(shownName(volume.name), "Plinth volume", volume, false);
+    this.#served.set(volume.name, { pool, volume, target });
+  }
+
+  /** A volume with its snapshots is not offered any more; returns the devices that clients may still use. */
+  unserve(name: string): BlockDevice[] {
+    const devices: BlockDevice[] = [];
+    const served = this.#served.get(name);
+    if (served !== undefined) devices.push(served.volume);
+    for (const [key, target] of this.#snapshots) {
+      if (!key.startsWith(`${name}@`)) continue;
+      devices.push(target.device);
+      this.#snapshots.delete(key);
+    }
+    this.#served.delete(name);
+    return devices;
+  }
+
+  /** The device of a snapshot that is not offered any more, if somebody asked for it. */
+  dropSnapshot(volume: string, name: string): BlockDevice | undefined {
+    const key = `${volume}@${name}`;
+    const target = this.#snapshots.get(key);
+    this.#snapshots.delete(key);
+    return target?.device;
+  }
+
+  /** Everything, as it comes and goes. */
+  everything(readOnly: boolean): ExportSource {
+    const views = new ReadOnlyViews();
+    const open = (name: string): NbdExport | undefined => {
+      const target = this.#find(name);
+      return readOnly && target !== undefined ? views.of(target) : target;
+    };
+    return {
+      open,
+      find: open,
+      list: () => [...this.#served.values()].map(({ target }) => (readOnly ? views.of(target) : target)),
+    };
+  }
+
+  /** Just these, under their names; the first as the default export, too. */
+  chosen(names: readonly string[], readOnly: boolean): ExportSource {
+    const views = new ReadOnlyViews();
+    const view = (name: string): NbdExport | undefined => {
+      const target = this.#find(name);
+      return readOnly && target !== undefined ? views.of(target) : target;
+    };
+    const open = (asked: string): NbdExport | undefined => {
+      const name = asked === "" ? names[0] : names.find((each) => shownName(each) === shownName(asked));
+      return name === undefined ? undefined : view(name);
+    };
+    return {
+      open,
+      find: open,
+      list: () => names.map(view).filter((target) => target !== undefined),
+    };
+  }
+
+  /** `namespace/volume`, `volume` of the default namespace, and `…@snapshot` read-only. */
+  #find(name: string): NbdExport | undefined {
+    const at = name.lastIndexOf("@");
+    const volume = at < 0 ? name : name.slice(0, at);
+    const served = this.#served.get(volume) ?? this.#served.get(DEFAULT_NAMESPACE + volume);
+    if (served === undefined || at < 0) return served?.target;
+    return this.#snapshot(served, name.slice(at + 1));
+  }
+
+  #snapshot({ pool, volume }: Served, snapshot: string): NbdExport | undefined {
+    const root = volume.snapshots.get(snapshot);
+    if (root === undefined) return undefined;
+    const key = `${volume.name}@${snapshot}`;
+    const known = this.#snapshots.get(key);
+    if (known !== undefined) return known;
+    const device = new SnapshotDevice(volume, root, pool.reader);
+    const made = new NbdExport(shownName(key), "Plinth snapshot", device, true);
+    this.#snapshots.set(key, made);
+    return made;
+  }
+}
+
+/** The same devices for a socket that offers them read-only; each is made once, so that it can be disconnected. */
+class ReadOnlyViews {
+  readonly #made = new WeakMap<NbdExport, NbdExport>();
+
+  of(target: NbdExport): NbdExport {
+    const known = this.#made.get(target);
+    if (known !== undefined) return known;
+    const made = new NbdExport(target.name, target.description, target.device, true);
+    this.#made.set(target, made);
+    return made;
+  }
+}
+
+/** The default namespace is left out, as users type it. */
+function shownName(name: string): string {
+  return name.startsWith(DEFAULT_NAMESPACE) ? name.slice(DEFAULT_NAMESPACE.length) : name;
+}
