@@ -32,6 +32,7 @@ import { HistoryKeeper } from "./history-keeper.js";
 import type { JobRunner } from "./job.js";
 import type { PoolDisks } from "./pool-disks.js";
 import type { Room } from "./room.js";
+import { Sparing } from "./sparing.js";
 
 /** Share of the pool that released blocks take before a checkpoint is made although clients are busy; bounded. */
 const RELEASED_SHARE = 1 / 8;
@@ -47,9 +48,6 @@ const CLEAN_STEPS_MAX = 4;
 const WATCH_MS = 1000;
 /** Without a request for so long clients count as idle. */
 const CLIENT_IDLE_MS = 100;
-
-/** Until a deleted volume is gone for good. */
-const PURGE_WAIT_MS = 10_000;
 
 type SyncState = "due" | "under way" | "done" | "failed";
 
@@ -85,6 +83,7 @@ export class Housekeeper implements SpaceGate {
   readonly #options: HousekeeperOptions;
   readonly #cleaner: Cleaner;
   readonly #history: HistoryKeeper;
+  readonly #sparing: Sparing;
   readonly #pacer = new CleanPacer();
   /** Segments up to this serial were there when the pool was opened. */
   readonly #oldSerial: number;
@@ -107,11 +106,6 @@ export class Housekeeper implements SpaceGate {
   #lastReads = 0;
   #lastReadMs = Number.NEGATIVE_INFINITY;
   #holds = 0;
-  /** Open segments were closed for the room that is wanted now. */
-  #sealed = false;
-  /** The deleted volume that was asked to go, and how long it is waited for. */
-  #purging = 0;
-  #purgeUntilMs = 0;
 
   constructor(options: HousekeeperOptions) {
     this.#options = options;
@@ -122,6 +116,7 @@ export class Housekeeper implements SpaceGate {
       onLost: options.onHistoryLost,
       onShort: options.onHistoryShort,
     });
+    this.#sparing = new Sparing(options, this.#history);
   }
 
   admit(segments: number, copies: number, privileged: boolean, diskClass: string): number {
@@ -420,44 +415,17 @@ export class Housekeeper implements SpaceGate {
     return this.#options.table.freeCount(Math.max(1, victim.copies), victim.diskClass) >= 1;
   }
 
-  /**
-   * Cleaning wins nothing more and somebody waits: what can be spared goes, the dearest last. Open segments of others,
-   * promises that nobody needs, deleted volumes, the past.
-   */
+  /** Cleaning wins nothing more and somebody waits. */
   #spare(nowMs: number): "busy" | "idle" {
-    const { volumes, room, onPurge } = this.#options;
-    if (!this.#sealed) {
-      this.#sealed = true;
-      for (const volume of volumes.values()) {
-        volume.settle();
-        volume.writer.seal();
-      }
-      return "busy";
-    }
-    if (room.recountAll()) {
-      this.#giveUp();
-      return "busy";
-    }
-    const deleted = [...volumes.values()].filter((volume) => volume.deletedAtMs > 0);
-    if (deleted.length > 0) {
-      const oldest = deleted.reduce((a, b) => (b.deletedAtMs < a.deletedAtMs ? b : a));
-      if (this.#purging !== oldest.id) {
-        this.#purging = oldest.id;
-        this.#purgeUntilMs = nowMs + PURGE_WAIT_MS;
-        onPurge(oldest.id);
-        return "idle";
-      }
-      if (nowMs < this.#purgeUntilMs) return "idle";
-    }
-    if (this.#history.shorten()) return "busy";
-    this.#giveUp();
-    return "idle";
+    const outcome = this.#sparing.spare(nowMs);
+    if (outcome === "retry" || outcome === "nothing") this.#giveUp();
+    return outcome === "again" || outcome === "retry" ? "busy" : "idle";
   }
 
   /** Nothing more can be won now: writers are told that the pool is full until something changes. */
   #giveUp(): void {
     this.#urgent = false;
-    this.#sealed = false;
+    this.#sparing.end();
     this.#exhaustedAt = this.#options.table.deadBlocks();
   }
 
