@@ -3,7 +3,7 @@
 
 import type { Instruction } from "./actions.js";
 import { readActions, writeActions } from "./actions-wire.js";
-import { OFP13_VERSION, OFP15_VERSION, OFPM_MAX, OFPTT_MAX } from "./constants.js";
+import { OFP13_VERSION, OFP15_VERSION, OFPM_MAX } from "./constants.js";
 import { nameOf, type Reader, type Writer } from "./wire.js";
 
 /** Instruction types on the wire. */
@@ -55,7 +55,6 @@ function readBody(name: keyof typeof OFPIT, body: Reader): Instruction {
     case "goto_table": {
       const tableId = body.u8("goto_table.table_id");
       body.skip(3);
-      if (tableId > OFPTT_MAX) throw body.fail("OFPBIC_BAD_TABLE_ID", "goto_table.table_id", `${tableId}`);
       return { type: name, tableId };
     }
     case "write_metadata": {

@@ -165,7 +165,7 @@ function parseOutput(argument: string): Action {
     const options = new Map(splitList(argument).map(splitPair));
     return parseTruncated(options.get("port") ?? "", options.get("max_len") ?? "");
   }
-  const isRange = isFieldName(argument.split("[")[0] as string);
+  const isRange = isFieldName(argument.split("[")[0] as string) && !/^in_port$/i.test(argument);
   if (!isRange) return outputTo(portOr(argument, `${argument}: output to unknown port`));
   return { type: "output_reg", source: outputRange(argument), maxLength: WHOLE_PACKET };
 }
@@ -189,17 +189,23 @@ function parseTruncated(portText: string, lengthText: string): Action {
   return { type: "output_trunc", port, maxLength };
 }
 
+/** Older names of what set_field sets. */
+const SET_WORDS: Readonly<Partial<Record<string, string>>> = { tp_src: "tcp_src", tp_dst: "tcp_dst" };
+
 /** `context` is given where the word is set_field itself. */
-function setField(name: string, argument: string, context?: ActionContext): Action[] {
+function setField(given: string, argument: string, context?: ActionContext): Action[] {
+  const name = SET_WORDS[given] ?? given;
   if (!isFieldName(name)) throw flowTextError(`${name} is not a valid OXM field name`);
   const field = actionFieldNamed(name);
   // What may be matched but not set.
   if (context !== undefined && (!field.writable || NEVER_SET.has(field.name)))
     throw flowTextError(`${name} is read-only`);
-  const { value, mask: given } =
+  const { value, mask: told } =
     context === undefined ? parseFieldValue(field, argument) : readFieldText(field, argument);
   const ones = onesMask(field, value.byteLength);
-  const mask = given?.every((byte, i) => byte === ones[i]) ? undefined : given;
+  // An option's mask tells how much of it there is.
+  const isWhole = !field.isVariable && told?.every((byte, i) => byte === ones[i]);
+  const mask = isWhole ? undefined : told;
   context?.carriers.restrict(exactProtocols(field.name));
   if (mask === undefined) {
     const action = { type: "set_field", field: field.name, value } as const;
@@ -322,7 +328,7 @@ const ACTIONS: Readonly<Record<string, Build>> = Object.assign(Object.create(nul
   set_mpls_label: (argument) => setField("mpls_label", argument),
   set_mpls_tc: (argument) => {
     const refusal =
-      Number(argument) <= 255 ? `${argument}: invalid MPLS TC` : `invalid MPLS TC "${argument}"`;
+      Number(argument) <= 255 ? `${argument}: not a valid MPLS TC` : `invalid MPLS TC "${argument}"`;
     return { type: "set_field", field: "mpls_tc", value: Uint8Array.of(smallOr(argument, 7, refusal)) };
   },
   mod_dl_src: (argument) => setField("eth_src", argument),

@@ -77,7 +77,8 @@ function portNumber(field: OxmField, text: string): number {
   } catch (thrown) {
     if (!(thrown instanceof PlinthError)) throw thrown;
   }
-  throw flowTextError(`${text}: invalid or unknown port for ${nameOf(field)}`);
+  const refusal = field.name === "actset_output" ? "port value out of range" : "invalid or unknown port";
+  throw flowTextError(`${text}: ${refusal} for ${nameOf(field)}`);
 }
 
 /** "(NAMESPACE,TYPE)". */
@@ -119,6 +120,8 @@ function readFlags(field: OxmField, flags: FlagSet, text: string): FieldValue {
     mask |= bit;
     if (sign !== "-") value |= bit;
   }
+  // All bits of a state count when it is told as a list.
+  if (!isSigned && field.name === "ct_state") return { value: numberToBytes(value, field.size) };
   return {
     value: numberToBytes(value, field.size),
     mask: numberToBytes(isSigned ? mask : known, field.size),

@@ -51,15 +51,17 @@ export function parseInstructions(text: string, options: InstructionOptions = {}
   const instructions: Instruction[] = [];
   const context = actionContext(match, options);
   const parts = splitList(text);
-  let last: Instruction["type"] | undefined;
+  const turns: Instruction["type"][] = [];
   for (const part of parts) {
     const instruction = parseInstruction(part, context, match, options);
     if (instruction !== undefined) instructions.push(instruction);
     else if (part !== "drop") applied.push(...parseAction(part, context));
-    else if (parts.length > 1)
-      throw flowTextError('"drop" must not be accompanied by any other action or instruction');
-    last = inTurn(instruction?.type ?? "apply_actions", last);
+    turns.push(instruction?.type ?? "apply_actions");
   }
+  if (parts.length > 1 && parts.includes("drop"))
+    throw flowTextError('"drop" must not be accompanied by any other action or instruction');
+  let last: Instruction["type"] | undefined;
+  for (const turn of turns) last = inTurn(turn, last);
   if (applied.length > 0) instructions.push({ type: "apply_actions", actions: applied });
   if (options.flow !== undefined) checkFlow(applied, instructions, context, options.flow);
   return inOrder(instructions);
@@ -91,7 +93,7 @@ function parseInstruction(
   const [name, argument] = splitName(text);
   switch (name) {
     case "goto_table":
-      return { type: "goto_table", tableId: parseSmall(argument, 254) };
+      return { type: "goto_table", tableId: parseSmall(argument, 255) };
     case "meter":
       carriers.restrict(P_OF13_UP);
       return { type: "meter", meterId: smallOr(argument, U32, `invalid numeric format ${argument}`) };

@@ -40,6 +40,14 @@ const PORT_WORDS: Readonly<Record<string, "src" | "dst">> = Object.fromEntries(
 );
 /** Where OpenFlow 1.0 keeps the type and the code of ICMP. */
 const ICMP_PARTS = { src: "type", dst: "code" } as const;
+/** What lies in the same place of ARP and of other packets. */
+const SHARED: readonly (readonly [other: OxmFieldName, arp: OxmFieldName])[] = [
+  ["ip_proto", "arp_op"],
+  ["ipv4_src", "arp_spa"],
+  ["ipv4_dst", "arp_tpa"],
+  ["ipv6_nd_sll", "arp_sha"],
+  ["ipv6_nd_tll", "arp_tha"],
+];
 const FIELD_WORDS: Readonly<Record<string, OxmFieldName>> = {
   ip_src: "ipv4_src",
   ip_dst: "ipv4_dst",
@@ -52,8 +60,8 @@ const FIELD_WORDS: Readonly<Record<string, OxmFieldName>> = {
 export class MatchReader {
   readonly #ports: PortNumbers | undefined;
   readonly #entries = new Map<OxmFieldName, OxmEntry>();
-  /** tp_src and tp_dst, until the protocol is known. */
-  readonly #transport = new Map<"src" | "dst", string>();
+  /** Ports, or type and code of ICMP, until the protocol is known. */
+  readonly #transport = new Map<"src" | "dst", { readonly value: number; readonly mask: number }>();
 
   readonly #carriers: Carriers;
 
@@ -68,7 +76,6 @@ export class MatchReader {
     if (word === "eth") return true;
     const protocol = Object.hasOwn(PROTOCOLS, word) ? PROTOCOLS[word] : undefined;
     if (protocol === undefined) return false;
-    if (protocol[0] === 0x86dd && protocol[1] !== undefined) this.#carriers.restrict(P_NXM_OXM);
     this.#set("eth_type", numberToBytes(BigInt(protocol[0]), 2));
     if (protocol[1] !== undefined) this.#set("ip_proto", Uint8Array.of(protocol[1]));
     return true;
@@ -81,7 +88,7 @@ export class MatchReader {
       const field = `${key.startsWith("tp") ? "tcp" : key.split("_")[0]}_${port}` as OxmFieldName;
       const { value, mask } = readFieldText(OXM_FIELDS[field], text);
       this.#carriers.restrict(protocolsOf({ field, value, ...(mask && { mask }) }));
-      this.#transport.set(port, text);
+      this.#setTransport(port, value, mask);
       return true;
     }
     if (this.#takeVlan(key, text) || this.#takeSpecial(key, text) || this.#takePart(key, text)) return true;
@@ -91,8 +98,19 @@ export class MatchReader {
     this.#carriers.restrict(
       key === "in_port_oxm" ? P_NXM_OF11_UP : protocolsOf({ field, value, ...(mask && { mask }) }),
     );
-    this.#set(field, value, mask);
+    const side = /^icmpv[46]_(type|code)$/.exec(field)?.[1];
+    if (side !== undefined) this.#setTransport(side === "type" ? "src" : "dst", value, mask);
+    else if (field.startsWith("tun_metadata") && this.#entries.has(field))
+      throw flowTextError(`field ${key} set multiple times`);
+    else if (field === "arp_op") this.#set(field, Uint8Array.of(0, value[1] as number));
+    else this.#set(field, value, mask);
     return true;
+  }
+
+  #setTransport(side: "src" | "dst", value: Uint8Array, mask: Uint8Array | undefined): void {
+    const bits = mask === undefined ? 0xffff : Number(bytesToNumber(mask));
+    this.#transport.delete(side);
+    if (bits !== 0) this.#transport.set(side, { value: Number(bytesToNumber(value)), mask: bits });
   }
 
   /** FIELD[BIT], FIELD[FIRST..LAST] and FIELD[]. */
@@ -134,7 +152,7 @@ export class MatchReader {
     let rest = all;
     // Each round keeps what has its prerequisites by now; a match has them in order on the wire.
     for (;;) {
-      const next = rest.filter((entry) => holds(entry, kept) || isTracking(entry));
+      const next = rest.filter((entry) => holds(entry, kept) || isNeverLeftOut(entry, kept));
       if (next.length === 0) break;
       kept.push(next[0] as OxmEntry);
       rest = rest.filter((entry) => entry !== next[0]);
@@ -152,8 +170,11 @@ export class MatchReader {
 
   #takeVlan(key: string, text: string): boolean {
     if (key === "dl_vlan" || key === "dl_vlan1") {
-      if (text.includes("/")) throw flowTextError(`${text}: invalid mask for field ${key}`);
-      const vid = small(text, 0xffff, key);
+      // All bits count, or it is no mask for this.
+      const [vidText = "", maskText] = text.split("/", 2);
+      if (maskText !== undefined && small(maskText, 0xffff, key) !== 0xffff)
+        throw flowTextError(`${text}: invalid mask for field ${key}`);
+      const vid = small(vidText, 0xffff, key);
       this.#set("vlan_vid", numberToBytes(vid === 0xffff ? 0n : BigInt((vid & 0xfff) | 0x1000), 2));
       return true;
     }
@@ -187,38 +208,41 @@ export class MatchReader {
 
   /** Names that depend on the protocol become its fields. */
   #resolve(): void {
-    const [type, protocol] = [this.#number("eth_type"), this.#number("ip_proto")];
-    if (type === 0x0806 || type === 0x8035) {
-      this.#rename("ipv4_src", "arp_spa");
-      this.#rename("ipv4_dst", "arp_tpa");
-      const code = this.#entries.get("ip_proto");
-      this.#entries.delete("ip_proto");
-      if (code !== undefined) this.#set("arp_op", Uint8Array.of(0, code.value[0] as number));
-    }
-    if (type === 0x86dd) {
-      this.#rename("icmpv4_type", "icmpv6_type");
-      this.#rename("icmpv4_code", "icmpv6_code");
-    }
+    const type = this.#number("eth_type");
+    const isArp = type === 0x0806 || type === 0x8035;
+    for (const [other, arp] of SHARED) this.#decide(other, arp, isArp);
+    const protocol = this.#number("ip_proto");
+    if (type === 0x86dd && protocol !== undefined) this.#carriers.restrict(P_NXM_OXM);
     const prefix = { 6: "tcp", 17: "udp", 132: "sctp" }[protocol ?? -1] as "tcp" | "udp" | "sctp" | undefined;
     const icmp = protocol === 1 ? "icmpv4" : protocol === 58 ? "icmpv6" : undefined;
-    for (const [side, text] of this.#transport) {
-      const field: OxmFieldName =
-        icmp === undefined ? `${prefix ?? "tcp"}_${side}` : (`${icmp}_${ICMP_PARTS[side]}` as const);
-      const { value, mask } = readFieldText(OXM_FIELDS[field], text);
-      this.#set(field, value, mask);
+    for (const [side, { value, mask }] of this.#transport) {
+      if (icmp !== undefined) this.#set(`${icmp}_${ICMP_PARTS[side]}`, Uint8Array.of(value & 0xff));
+      else
+        this.#set(
+          `${prefix ?? "tcp"}_${side}`,
+          numberToBytes(BigInt(value), 2),
+          numberToBytes(BigInt(mask), 2),
+        );
     }
+  }
+
+  /** Two fields of which a match has one, by the protocol: what was said last counts. */
+  #decide(other: OxmFieldName, arp: OxmFieldName, isArp: boolean): void {
+    const said = [...this.#entries.keys()].filter((field) => field === other || field === arp);
+    const last = said.at(-1);
+    if (last === undefined) return;
+    const { value, mask } = this.#entries.get(last) as OxmEntry;
+    for (const field of said) this.#entries.delete(field);
+    const field = isArp ? arp : other;
+    if (last === field) this.#set(field, value, mask);
+    else if (field === "arp_op") this.#set(field, Uint8Array.of(0, value[0] as number));
+    else if (field === "ip_proto") this.#set(field, Uint8Array.of(value[1] as number));
+    else this.#set(field, value, mask);
   }
 
   #number(field: OxmFieldName): number | undefined {
     const entry = this.#entries.get(field);
     return entry && Number(bytesToNumber(entry.value));
-  }
-
-  #rename(from: OxmFieldName, to: OxmFieldName): void {
-    const entry = this.#entries.get(from);
-    if (entry === undefined) return;
-    this.#entries.delete(from);
-    this.#set(to, entry.value, entry.mask);
   }
 
   #set(field: OxmFieldName, value: Uint8Array, mask?: Uint8Array): void {
@@ -248,9 +272,10 @@ function byPrerequisite(a: OxmEntry, b: OxmEntry): number {
   return rank(a) - rank(b);
 }
 
-/** What asks for a tracked connection is never left out: the switch is to refuse it rather than to match more. */
-function isTracking({ field }: OxmEntry): boolean {
-  return OXM_FIELDS[field].prerequisite.startsWith("ct");
+/** What asks for a tracked connection, NSH or of IPv4 a label: the switch is to refuse it rather than to match more. */
+function isNeverLeftOut({ field }: OxmEntry, kept: Match): boolean {
+  if (field === "ipv6_flabel") return prerequisiteHolds("ipv4", kept);
+  return OXM_FIELDS[field].prerequisite.startsWith("ct") || field.startsWith("nsh_");
 }
 
 function holds(entry: OxmEntry, match: Match): boolean {

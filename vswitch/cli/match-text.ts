@@ -104,8 +104,8 @@ export function matchParts(match: Match, names?: PortNames): string[] {
     if (name === "protocol") {
       const packetType = entries.get("packet_type");
       if (packetType?.value.some((byte) => byte !== 0)) parts.push(fieldPart(packetType, names));
+      if (isDatapathFlow(entries)) parts.push("eth");
       if (protocol !== undefined) parts.push(protocol.name);
-      else if (isDatapathFlow(entries)) parts.push("eth");
     } else if (name === "registers") parts.push(...registerParts(match));
     else if (name === "vlan") parts.push(...vlanParts(entries));
     else if (name === "tunnel") parts.push(...tunnelParts(match));
@@ -129,10 +129,11 @@ export function matchParts(match: Match, names?: PortNames): string[] {
 
 /** What only a datapath's flows ask for makes it said that the packet has an Ethernet header. */
 function isDatapathFlow(entries: Entries): boolean {
-  const isEthernet = (["eth_src", "eth_dst", "vlan_vid", "vlan_tci"] as const).some((field) =>
+  const isEthernet = (["eth_src", "eth_dst", "eth_type", "vlan_vid", "vlan_tci"] as const).some((field) =>
     entries.has(field),
   );
-  return entries.has("recirc_id") && isEthernet && !entries.has("eth_type");
+  const packetType = entries.get("packet_type")?.value;
+  return entries.has("recirc_id") && isEthernet && !packetType?.some((byte) => byte !== 0);
 }
 
 function hasFixedMetadata(entries: Entries): boolean {

@@ -204,6 +204,9 @@ function matchFault(match: Match): string | undefined {
     if (field === "nsh_mdtype" && number !== 1 && number !== 2) return "OFPBMC_BAD_VALUE";
     if (!fitsThere(field, value)) return "OFPBMC_BAD_VALUE";
   }
+  const packetType = match.find(({ field }) => field === "packet_type");
+  const isEthernet = packetType?.value.every((byte) => byte === 0) ?? true;
+  if (!isEthernet && match.some(({ field }) => /^(eth|vlan)_/.test(field))) return "OFPBMC_BAD_PREREQ";
   return undefined;
 }
 

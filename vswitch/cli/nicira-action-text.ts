@@ -88,15 +88,18 @@ export function parseNote(argument: string): Action {
 
 export function parseResubmit(argument: string): ResubmitAction {
   const [port, table, ct] = argument.split(",").map((part) => part.trim());
-  if (ct !== undefined && ct !== "ct") throw flowTextError(`${ct.slice(0, 60)}: unknown parameter`);
-  return {
+  const parsed = {
     type: "resubmit",
     port:
       port === undefined || port === "" ? OFPP_IN_PORT : portOr(port, `${port}: resubmit to unknown port`),
     tableId:
       table === undefined || table === "" ? 255 : smallOr(table, 255, `${table}: resubmit to unknown table`),
     withCt: ct === "ct",
-  };
+  } as const;
+  if (ct !== undefined && ct !== "ct") throw flowTextError(`${ct.slice(0, 60)}: unknown parameter`);
+  if (parsed.port === OFPP_IN_PORT && parsed.tableId === 255)
+    throw flowTextError('at least one "in_port" or "table" must be specified on resubmit');
+  return parsed;
 }
 
 export function formatResubmit(

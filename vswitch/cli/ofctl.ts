@@ -42,6 +42,7 @@ import { parseFlowsVerb, parseFlowVerb, parseGroupVerb } from "./ofctl-parse.js"
 import { allowedOf } from "./ofctl-protocol.js";
 import * as S from "./ofctl-switch.js";
 import { dumpTableDesc, modTable } from "./ofctl-tables.js";
+import { checkVlan } from "./ofctl-vlan.js";
 import * as W from "./ofctl-wire.js";
 import { BundleRefusal, OpenFlowClient, OpenFlowRefusal } from "./openflow-client.js";
 import { type ProtocolSet, protocolsNamed } from "./protocol-set.js";
@@ -132,8 +133,22 @@ export const OFCTL_VERBS: ReadonlyMap<string, OfctlVerb> = new Map<string, Ofctl
   ["parse-key-value", alone("TEXT...", 1, MANY, W.parseKeyValueVerb)],
   ["print-error", alone("ERROR", 1, 1, W.printErrorVerb)],
   ["encode-error-reply", alone("ERROR REQUEST", 2, 2, W.encodeErrorVerb)],
+  ["check-vlan", alone("VLAN_TCI VLAN_TCI_MASK", 2, 2, checkVlan)],
+  ["help", alone("", 0, MANY, tellHelp)],
+  ["list-commands", alone("", 0, MANY, listCommands)],
   ["encode-hello", alone("BITMAP", 1, 1, W.encodeHelloVerb)],
 ]);
+
+async function tellHelp(io: CommandIo): Promise<number> {
+  io.out(ofctlHelp());
+  return 0;
+}
+
+async function listCommands(io: CommandIo): Promise<number> {
+  const lines = [...OFCTL_VERBS].map(([name, { usage }]) => `  ${name.padEnd(23)} ${usage.toLowerCase()}\n`);
+  io.out(`The available commands are:\n${lines.join("")}`);
+  return 0;
+}
 
 function at(usage: string, argumentsMin: number, argumentsMax: number, run: Run): OfctlVerb {
   return { usage, argumentsMin, argumentsMax, run };
