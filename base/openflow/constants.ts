@@ -84,6 +84,10 @@ export const OFPG_ALL = 0xfffffffc;
 export const OFPG_ANY = 0xffffffff;
 
 // Meters (7.3.4.4)
+/** Buckets of a group by place instead of number (OpenFlow 1.5). */
+export const OFPG_BUCKET_FIRST = 0xfffffffd;
+export const OFPG_BUCKET_LAST = 0xfffffffe;
+export const OFPG_BUCKET_ALL = 0xffffffff;
 export const OFPM_MAX = 0xffff0000;
 /** Virtual meters: of packets that a slow path handles, and of what controllers are told. */
 export const OFPM_SLOWPATH = 0xfffffffd;

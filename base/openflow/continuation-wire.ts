@@ -76,7 +76,7 @@ export function readContinuation(reader: Reader): Continuation {
       case NXCPT_STACK:
         if (body.left > STACK_VALUE_SIZE_MAX)
           throw body.fail("OFPBRC_BAD_LEN", "continuation.stack", `${body.left} bytes`);
-        stack.push(body.rest());
+        stack.unshift(body.rest());
         return;
       case NXCPT_TABLE_ID:
         begin(body.u8("continuation.table_id"));
@@ -128,10 +128,10 @@ export function writeContinuation(writer: Writer, continuation: Continuation): v
   };
   const is13 = writer.version === OFP13_VERSION;
   writeProperty(writer, NXCPT_BRIDGE, () => writer.put(bridge));
-  for (const value of stack) writeProperty(writer, NXCPT_STACK, () => writer.put(value));
+  for (const value of [...stack].reverse()) writeProperty(writer, NXCPT_STACK, () => writer.put(value));
   for (const { tableId, cookie, actions, instructions } of frames) {
     writeProperty(writer, NXCPT_TABLE_ID, () => writer.u8(tableId));
-    if (cookie !== NO_COOKIE) writeProperty(writer, NXCPT_COOKIE, () => writer.zero(4).u64(cookie));
+    writeProperty(writer, NXCPT_COOKIE, () => writer.zero(4).u64(cookie));
     if (actions.length > 0)
       nested(is13 ? NXCPT_ACTIONS : ACTIONS_13, (inner) => writeActions(inner, actions));
     if (instructions.length > 0) nested(INSTRUCTIONS, (inner) => writeInstructions(inner, instructions));

@@ -217,7 +217,9 @@ interface NiciraEncoding {
 }
 
 export type MultipartRequestBody =
-  | { readonly kind: "desc" | "table" | "group_desc" | "group_features" | "meter_features" | "port_desc" }
+  | { readonly kind: "desc" | "table" | "group_features" | "meter_features" | "port_desc" }
+  /** Absent but in OpenFlow 1.0 and 1.5 = OFPG_ALL. */
+  | { readonly kind: "group_desc"; readonly groupId?: number }
   | ({ readonly kind: "flow" | "aggregate" } & FlowStatsFilter & NiciraEncoding)
   | { readonly kind: "port_stats"; readonly port: number }
   | { readonly kind: "queue"; readonly port: number; readonly queueId: number }

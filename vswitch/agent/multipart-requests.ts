@@ -44,7 +44,7 @@ export async function answerMultipart(
       return { kind: "group", groups: groups.filter((group) => isAll || group.groupId === body.groupId) };
     }
     case "group_desc":
-      return { kind: "group_desc", groups: await model.groupDescriptions() };
+      return groupDescriptions(model, body.groupId ?? OFPG_ALL);
     case "group_features":
       return { kind: "group_features", ...model.groupFeatures };
     case "meter":
@@ -61,6 +61,12 @@ export async function answerMultipart(
     case "experimenter":
       return experimenterError(body.experimenter);
   }
+}
+
+async function groupDescriptions(model: SwitchModel, groupId: number): Promise<MultipartReplyBody> {
+  const groups = await model.groupDescriptions();
+  const chosen = groups.filter((group) => groupId === OFPG_ALL || group.groupId === groupId);
+  return { kind: "group_desc", groups: chosen };
 }
 
 /** The reply is written as the request was. */

@@ -50,6 +50,7 @@ const CAPABILITIES =
 /** 1.0 has no groups, and says whether addresses in ARP are matched. */
 const OFPC_ARP_MATCH_IP = 1 << 7;
 const CAPABILITIES_10 = (CAPABILITIES & ~OFPC_GROUP_STATS) | OFPC_ARP_MATCH_IP;
+
 /** All twelve action types of OpenFlow 1.0. */
 const ACTIONS_10 = 0xfff;
 

@@ -294,7 +294,7 @@ export class Bridge implements PacketSink {
     else {
       if (change.type === "group_mod") this.tables.applyGroupMod(change, nowMs);
       else this.tables.applyMeterMod(change, nowMs);
-      this.news.tell(change);
+      this.news.tell(change.type === "group_mod" ? this.tables.groups.whole(change) : change);
     }
   }
 

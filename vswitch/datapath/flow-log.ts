@@ -17,7 +17,13 @@ import {
   openFile,
   reserveFile,
 } from "../../base/linux/index.js";
-import { encodeMessage, type OpenFlowMessage, parseMessage } from "../../base/openflow/index.js";
+import {
+  type AnyDialect,
+  encodeMessage,
+  OPENFLOW_13,
+  type OpenFlowMessage,
+  parseMessage,
+} from "../../base/openflow/index.js";
 import { crc32c } from "../../base/wire/index.js";
 
 const MAGIC = 0x4c46_4c50;
@@ -30,6 +36,8 @@ const PIECE_SIZE = 1 << 20;
 /** A file is written anew when it is so many times as large as what is in force, and at least so large. */
 const GROWTH_MAX = 8;
 const GROWN_SIZE_MIN = 32 << 20;
+/** OpenFlow 1.5. */
+const LATER = { version: 6 } as const;
 
 export class FlowLog {
   readonly #path: string;
@@ -123,7 +131,7 @@ export class FlowLog {
 
   /** Stores a message. Throws with the errno's name when the disk is full. */
   append(message: OpenFlowMessage): void {
-    const bytes = encodeMessage(message);
+    const bytes = encodeMessage(message, dialectOf(message));
     this.#room(RECORD_HEADER_SIZE + bytes.byteLength + 4);
     const view = this.#view;
     const at = this.#at - this.#base;
@@ -206,10 +214,18 @@ export function readFlowLog(
   return { count, end: at };
 }
 
+/** In the words of 1.5 where 1.3 has none: buckets with numbers, and how they are chosen. */
+function dialectOf(message: OpenFlowMessage): AnyDialect {
+  const isLater =
+    message.type === "group_mod" &&
+    (message.selection !== undefined || message.buckets.some(({ bucketId }) => bucketId !== undefined));
+  return isLater ? LATER : OPENFLOW_13;
+}
+
 /** A record that is whole and not understood is of an earlier version that knew more; nothing depends on it. */
 function parsed(bytes: Uint8Array): OpenFlowMessage | undefined {
   try {
-    return parseMessage(bytes);
+    return bytes[0] === LATER.version ? parseMessage(bytes, LATER) : parseMessage(bytes);
   } catch {
     return undefined;
   }

@@ -8,6 +8,7 @@ import {
   type GroupTable,
   NOT_WATCHED,
 } from "./groups.js";
+import { hashMasked } from "./hash-fields.js";
 import { LIVENESS_STEPS_MAX } from "./limits.js";
 import { hashConversation } from "./path-cache.js";
 import type { PacketSink } from "./pipeline-modules.js";
@@ -32,7 +33,9 @@ export function chooseBucket(
     if (isLive(buckets[i]!, groups, sink)) total += buckets[i]!.weight;
   }
   if (total === 0) return null;
-  let point = hashConversation(key) % total;
+  const { selection } = group;
+  const hash = selection === null ? hashConversation(key) : hashMasked(selection.mask, selection.basis, key);
+  let point = hash % total;
   for (let i = 0; i < buckets.length; i++) {
     if (!isLive(buckets[i]!, groups, sink)) continue;
     point -= buckets[i]!.weight;

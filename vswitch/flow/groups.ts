@@ -11,6 +11,7 @@ import {
   OFPG_MAX,
   OFPP_ANY,
 } from "../../base/openflow/index.js";
+import { compileSelection, editBuckets, numbered, type SelectionHash } from "./bucket-edits.js";
 import type { ActionContext } from "./compile-actions.js";
 import { compileBucket } from "./compile-instructions.js";
 import { flowError } from "./errors.js";
@@ -55,12 +56,15 @@ export class Group {
   readonly kind: number;
   readonly buckets: readonly GroupBucket[];
   readonly createdMs: number;
+  /** Of a select group for which a controller chose the fields. */
+  readonly selection: SelectionHash | null;
   packets = 0;
   bytes = 0;
 
   constructor(description: GroupDescription, buckets: readonly GroupBucket[], createdMs: number) {
     this.description = description;
     this.kind = KINDS[description.groupType];
+    this.selection = compileSelection(description);
     this.buckets = buckets;
     this.createdMs = createdMs;
   }
@@ -82,6 +86,12 @@ export class GroupTable {
     return this.#groups.has(groupId);
   }
 
+  /** The group-mod that makes of the group what this one has made of it, where it named only a bucket. */
+  whole(mod: GroupMod): GroupMod {
+    const group = mod.bucketCommand === undefined ? undefined : this.#groups.get(mod.groupId);
+    return group === undefined ? mod : { ...group.description, type: "group_mod", xid: 0, command: "modify" };
+  }
+
   /** All groups as of now, for restore(). */
   snapshot(): ReadonlyMap<number, Group> {
     return new Map(this.#groups);
@@ -94,20 +104,35 @@ export class GroupTable {
   /** Throws with an OFPGMFC_ (or OFPBAC_) code. Returns the ids of deleted groups, whose flows must go too. */
   apply(mod: GroupMod, nowMs: number): readonly number[] {
     if (mod.command === "delete") return this.#delete(mod.groupId);
-    const exists = this.#groups.has(mod.groupId);
-    if (mod.command === "add" && exists)
+    const existing = this.#groups.get(mod.groupId);
+    if (mod.command === "add" && existing !== undefined)
       throw flowError("OFPGMFC_GROUP_EXISTS", `there is a group ${mod.groupId}`);
-    if (mod.command === "modify" && !exists)
+    if (mod.command === "modify" && existing === undefined)
       throw flowError("OFPGMFC_UNKNOWN_GROUP", `there is no group ${mod.groupId}`);
     if (mod.groupId > OFPG_MAX) throw flowError("OFPGMFC_INVALID_GROUP", `group number ${mod.groupId}`);
-    if (!exists && this.#groups.size >= GROUPS_MAX)
+    if (existing === undefined && this.#groups.size >= GROUPS_MAX)
       throw flowError("OFPGMFC_OUT_OF_GROUPS", `at most ${GROUPS_MAX} groups`);
-    this.#check(mod);
+    if (mod.bucketCommand === undefined || existing === undefined) {
+      this.#put(mod, nowMs);
+      return [];
+    }
+    const { description } = existing;
+    const edited = this.#put(
+      { ...description, buckets: editBuckets(description.buckets, mod) },
+      existing.createdMs,
+    );
+    keepCounters(existing, edited);
+    return [];
+  }
+
+  #put(wanted: GroupDescription, nowMs: number): Group {
+    const { groupType, groupId, buckets, selection } = wanted;
+    this.#check(wanted);
     const context: ActionContext = {
-      groupExists: (groupId) => this.#groups.has(groupId),
+      groupExists: (id) => this.#groups.has(id),
       portExists: this.#portExists,
     };
-    const buckets = mod.buckets.map(
+    const compiled = buckets.map(
       (bucket, index) =>
         new GroupBucket(
           index,
@@ -117,9 +142,10 @@ export class GroupTable {
           bucket.watchGroup === OFPG_ANY ? NOT_WATCHED : bucket.watchGroup,
         ),
     );
-    const { groupType, groupId } = mod;
-    this.#groups.set(groupId, new Group({ groupType, groupId, buckets: mod.buckets }, buckets, nowMs));
-    return [];
+    const description = { groupType, groupId, buckets, ...(selection === undefined ? {} : { selection }) };
+    const group = new Group(description, compiled, nowMs);
+    this.#groups.set(groupId, group);
+    return group;
   }
 
   /** `flowReferences`: how many flows refer to each group. */
@@ -148,7 +174,7 @@ export class GroupTable {
     return [...this.#groups.values()].map((group) => group.description);
   }
 
-  #check(mod: GroupMod): void {
+  #check(mod: GroupDescription): void {
     if (mod.buckets.length > BUCKETS_MAX)
       throw flowError("OFPGMFC_OUT_OF_BUCKETS", `${mod.buckets.length} buckets; at most ${BUCKETS_MAX}`);
     if (mod.groupType === "indirect" && mod.buckets.length !== 1)
@@ -197,6 +223,20 @@ export class GroupTable {
     }
     this.#groups.delete(groupId);
     return [groupId];
+  }
+}
+
+/** What has been counted for the group, and for the buckets that it still has, goes on. */
+function keepCounters(before: Group, after: Group): void {
+  const old = numbered(before.description.buckets);
+  after.packets = before.packets;
+  after.bytes = before.bytes;
+  for (const [index, { bucketId }] of numbered(after.description.buckets).entries()) {
+    const was = before.buckets[old.findIndex((one) => one.bucketId === bucketId)]; // cold
+    if (was === undefined) continue;
+    const bucket = after.buckets[index]!;
+    bucket.packets = was.packets;
+    bucket.bytes = was.bytes;
   }
 }
 

@@ -71,6 +71,13 @@ export function hashFields(fields: number, basis: number, key: Int32Array): numb
   return finish(hash);
 }
 
+/** A number of 32 bits of what `mask` leaves of the key. */
+export function hashMasked(mask: Int32Array, basis: number, key: Int32Array): number {
+  let hash = mix(0x9747b28c, basis);
+  for (let i = 0; i < mask.length; i++) if (mask[i] !== 0) hash = mix(hash, key[i]! & mask[i]!);
+  return finish(hash);
+}
+
 /** A link from 0 to `links` − 1; `algorithm` indexes LINK_ALGORITHMS, `argument` is iter_hash's modulus. */
 export function chooseLink(
   algorithm: number,

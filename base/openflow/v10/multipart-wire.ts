@@ -103,7 +103,7 @@ function readVendorRequest(reader: Reader): MultipartRequestBody {
   if (expType === NXST_FLOW_MONITOR)
     return { kind: "flow_monitor", monitors: readAll(reader, readNiciraMonitor) };
   const groups = groupKindOf(expType);
-  if (groups === "group") {
+  if (groups === "group" || groups === "group_desc") {
     const groupId = reader.u32("group.group_id");
     reader.skip(4);
     return { kind: groups, groupId };
@@ -142,7 +142,7 @@ export function writeMultipartRequest10(writer: Writer, message: MultipartReques
   if (groups !== undefined) {
     writeNiciraHeader(writer, groups, flags);
     if (body.kind === "group") writer.u32(body.groupId).zero(4);
-    else if (body.kind === "group_desc") writer.u32(OFPG_ALL).zero(4);
+    else if (body.kind === "group_desc") writer.u32(body.groupId ?? OFPG_ALL).zero(4);
     return;
   }
   writer.u16(typeCode(body.kind)).u16(flags);

@@ -4,7 +4,7 @@
 
 import type { Action, Bucket, GroupSelection, OxmEntry } from "../actions.js";
 import { readActions, writeActions } from "../actions-wire.js";
-import { OFPG_ANY, OFPP_ANY } from "../constants.js";
+import { OFPG_ANY, OFPG_BUCKET_ALL, OFPP_ANY } from "../constants.js";
 import { OFPGT, readGroupType } from "../group-wire.js";
 import { readSelectedField, writeOxm } from "../match-wire.js";
 import type { GroupMod, GroupModCommand } from "../messages.js";
@@ -17,7 +17,6 @@ import { nameOf, type Reader, type Writer } from "../wire.js";
 const OFPGC: Readonly<Record<GroupModCommand, number>> = { add: 0, modify: 1, delete: 2, add_or_mod: 0x8000 };
 const OFPGC_INSERT_BUCKET = 3;
 const OFPGC_REMOVE_BUCKET = 5;
-export const OFPG_BUCKET_ALL = 0xffffffff;
 const OFPGBPT_WEIGHT = 0;
 const OFPGBPT_WATCH_PORT = 1;
 const OFPGBPT_WATCH_GROUP = 2;
