@@ -6,3 +6,4 @@ export { NBD_PORT, type NbdEndpoint } from "./nbd-endpoints.js";
 export type { DiskView, JobView, PoolView } from "./pool-control.js";
 export type { DiffView, GroupView } from "./snapshot-control.js";
 export { type Storaged, type StoragedOptions, startStoraged } from "./storaged.js";
+export type { DeletedView } from "./trash-control.js";

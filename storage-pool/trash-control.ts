@@ -22,6 +22,7 @@ export function trashMethods(daemon: StorageDaemon): Record<string, ControlMetho
   return {
     "volume.delete": alone(deleteVolume),
     "volume.undelete": alone(undeleteVolume),
+    "volume.rename": alone(renameVolume),
     "volume.deleted": async () => Promise.all(deletedOnes(daemon).map((entry) => volumeView(daemon, entry))),
     "volume.purge": alone(async (_, params) => {
       await purgeVolume(daemon, findDeleted(daemon, params).name);
@@ -71,6 +72,27 @@ async function undeleteVolume(daemon: StorageDaemon, params: Params): Promise<Vo
     await daemon.target.ask("untrashVolume", { pool, id, name });
   });
   return volumeView(daemon, findVolume(daemon, name));
+}
+
+/** Another name for a volume that nobody uses. */
+async function renameVolume(daemon: StorageDaemon, params: Params): Promise<VolumeView> {
+  const entry = findVolume(daemon, volumeName(params));
+  const to = volumeName(params, "to");
+  if (to === entry.name) return volumeView(daemon, entry);
+  if (daemon.catalogue.volumes.has(to)) {
+    throw storageError("VOLUME_EXISTS", `there is another volume ${to}`, { field: "to" });
+  }
+  refuseUnavailable(daemon, entry);
+  const damage = daemon.damaged.get(entry.name);
+  if (damage !== undefined) throw storageError("VOLUME_DAMAGED", `${entry.name}: ${damage}`);
+  await refuseInUse(daemon, entry, "rename");
+  const { pool, id } = entry;
+  await daemon.held(pool, async () => {
+    await daemon.catalogue.renameVolume(entry.name, { ...findVolume(daemon, entry.name), name: to });
+    await daemon.target.ask("trashVolume", { pool, id, to, deletedAtMs: 0 });
+    await daemon.target.ask("untrashVolume", { pool, id, name: to });
+  });
+  return volumeView(daemon, findVolume(daemon, to));
 }
 
 /** A volume, deleted before or not, goes for good; `name`: its key in the catalogue. */

@@ -4,12 +4,15 @@ import type { Command } from "commander";
 import { PlinthError } from "../../base/errors/index.js";
 import { checkPools, type PoolCheck, type PoolView } from "../../storage-pool/index.js";
 import { formatBytes } from "../resources/index.js";
+import { describeDuration } from "./moment.js";
+import { wholeNumber } from "./options.js";
 import { formatRows, show } from "./output.js";
 import {
   call,
   type Flags,
   followJob,
   jobText,
+  type Params,
   parseList,
   showProgress,
   storageDirectory,
@@ -32,10 +35,36 @@ export function registerPool(program: Command): void {
     pool
       .command("create <name>")
       .description("make a pool on empty disks")
-      .requiredOption("--disk <path[,path…]>", "directories, files or block devices", parseList),
-  ).action(async (name: string, flags: Flags & { disk: readonly string[] }) => {
-    const made = (await call(flags, "pool.create", { name, disks: absolute(flags.disk) })) as PoolView;
+      .requiredOption("--disk <path[,path…]>", "directories, files or block devices", parseList)
+      .option("--class <class>", "what kind of disks they are, e.g. ssd"),
+  ).action(async (name: string, flags: Flags & { disk: readonly string[]; class?: string }) => {
+    const made = (await call(flags, "pool.create", { name, ...disksOf(flags) })) as PoolView;
     show(flags, made, () => `pool ${made.name} made: ${formatBytes(made.freeBytes)} free`);
+  });
+  withFlags(
+    pool
+      .command("set <name>")
+      .description("from which share on a pool warns")
+      .option("--warning <percent>", "of what is usable", wholeNumber(1, 99))
+      .option("--critical <percent>", "of what is usable", wholeNumber(1, 100)),
+  ).action(async (name: string, flags: Flags & { warning?: number; critical?: number }) => {
+    const warning = flags.warning === undefined ? {} : { warningPercent: flags.warning };
+    const critical = flags.critical === undefined ? {} : { criticalPercent: flags.critical };
+    const made = (await call(flags, "pool.set", { name, ...warning, ...critical })) as PoolView;
+    show(flags, made, () => `pool ${name} warns at ${made.warningPercent} % and ${made.criticalPercent} %`);
+  });
+  withFlags(
+    pool
+      .command("class <name> <disk> [class]")
+      .description("say what kind of disk one is, e.g. ssd; volumes of a class go to such disks only"),
+  ).action(async (name: string, disk: string, diskClass: string | undefined, flags: Flags) => {
+    const params = { name, disk: resolve(disk), class: diskClass ?? "" };
+    const made = (await call(flags, "disk.class", params)) as PoolView;
+    show(
+      flags,
+      made,
+      () => `${params.disk} is ${diskClass === undefined ? "of no class" : `of class ${diskClass}`}`,
+    );
   });
   registerDisks(pool);
   registerChecks(pool);
@@ -46,9 +75,10 @@ function registerDisks(pool: Command): void {
     pool
       .command("add <name>")
       .description("give a pool more disks; copies that are missing are made on them")
-      .requiredOption("--disk <path[,path…]>", "empty directories, files or block devices", parseList),
-  ).action(async (name: string, flags: Flags & { disk: readonly string[] }) => {
-    const grown = (await call(flags, "disk.add", { name, disks: absolute(flags.disk) })) as PoolView;
+      .requiredOption("--disk <path[,path…]>", "empty directories, files or block devices", parseList)
+      .option("--class <class>", "what kind of disks they are, e.g. ssd"),
+  ).action(async (name: string, flags: Flags & { disk: readonly string[]; class?: string }) => {
+    const grown = (await call(flags, "disk.add", { name, ...disksOf(flags) })) as PoolView;
     show(
       flags,
       grown,
@@ -122,15 +152,18 @@ async function findPool(flags: Flags, name: string): Promise<PoolView> {
   });
 }
 
-const POOL_HEADER = ["NAME", "SIZE", "ALLOCATED", "FREE", "VOLUMES", "DISKS"];
+const POOL_HEADER = ["NAME", "SIZE", "ALLOCATED", "PROMISED", "LEFT", "USED", "LEVEL", "VOLUMES", "DISKS"];
 
 function poolRow(pool: PoolView): string[] {
-  const { name, sizeBytes, allocatedBytes, freeBytes, volumes, disks } = pool;
+  const { name, sizeBytes, allocatedBytes, promisedBytes, growthBytes, usedPercent, volumes, disks } = pool;
   return [
     name,
     formatBytes(sizeBytes),
     formatBytes(allocatedBytes),
-    formatBytes(freeBytes),
+    formatBytes(promisedBytes),
+    formatBytes(growthBytes),
+    `${usedPercent} %`,
+    pool.unavailable === undefined ? pool.level : "not served",
     String(volumes),
     String(disks.length),
   ];
@@ -139,6 +172,8 @@ function poolRow(pool: PoolView): string[] {
 function describePool(pool: PoolView): string {
   const parts = [formatRows(POOL_HEADER, [poolRow(pool)]), diskTable(pool)];
   if (pool.unavailable !== undefined) parts.push(`not served: ${pool.unavailable}`);
+  const room = roomText(pool);
+  if (room !== "") parts.push(room);
   const { repairedBlocks, lostBlocks, degradedSegments, jobs } = pool;
   if (degradedSegments > 0) parts.push(`${formatBytes(degradedSegments * 4 * 1024 * 1024)} lack a copy`);
   if (repairedBlocks > 0 || lostBlocks > 0) {
@@ -162,14 +197,36 @@ function describePool(pool: PoolView): string {
   return parts.join("\n\n");
 }
 
+/** How long it lasts, and what it would give up before it is full. */
+function roomText({ forecast, spareBytes, level, warningPercent, criticalPercent }: PoolView): string {
+  const lines: string[] = [];
+  if (level === "full")
+    lines.push(
+      "full: writes to what is not stored yet wait or fail; add a disk, or delete volumes or snapshots",
+    );
+  else if (level !== "ok")
+    lines.push(`${level}: it warns from ${warningPercent} % and ${criticalPercent} % on`);
+  if (forecast?.fullInSeconds !== undefined) {
+    const rate = `${formatBytes(Math.round(forecast.bytesPerSecond * 3600))} an hour`;
+    lines.push(`full in ${describeDuration(forecast.fullInSeconds)} at this rate (${rate})`);
+  }
+  if (spareBytes > 0) {
+    lines.push(
+      `${formatBytes(spareBytes)} of it are deleted volumes and history, given up when room is short`,
+    );
+  }
+  return lines.join("\n");
+}
+
 function diskTable(pool: PoolView): string {
   const rows = pool.disks.map((disk) => [
     disk.path,
+    disk.class === "" ? "-" : disk.class,
     formatBytes(disk.sizeBytes),
     formatBytes(disk.freeBytes),
     disk.state === "online" ? "ok" : disk.state,
   ]);
-  return formatRows(["DISK", "SIZE", "FREE", "STATE"], rows);
+  return formatRows(["DISK", "CLASS", "SIZE", "FREE", "STATE"], rows);
 }
 
 function describeCheck({ pool, disks, volumes }: PoolCheck): string {
@@ -182,6 +239,11 @@ function describeCheck({ pool, disks, volumes }: PoolCheck): string {
     ]),
   ];
   return `pool ${pool}\n${formatRows(["KIND", "NAME", "VERDICT"], rows)}`;
+}
+
+function disksOf(flags: { readonly disk: readonly string[]; readonly class?: string }): Params {
+  const disks = absolute(flags.disk);
+  return flags.class === undefined ? { disks } : { disks, class: flags.class };
 }
 
 function absolute(paths: readonly string[]): string[] {

@@ -22,8 +22,13 @@ export interface Flags extends OutputOptions {
 export type Params = Readonly<Record<string, unknown>>;
 
 /** Asks the storaged of --dir. */
-export function call(flags: Flags, method: string, params: Params): Promise<unknown> {
-  return callControl(join(storageDirectory(flags), "control.sock"), method, params, CALL_TIMEOUT_MS);
+export function call(
+  flags: Flags,
+  method: string,
+  params: Params,
+  timeoutMs = CALL_TIMEOUT_MS,
+): Promise<unknown> {
+  return callControl(join(storageDirectory(flags), "control.sock"), method, params, timeoutMs);
 }
 
 /** --dir may be the directory of the data centre or of a storaged alone. */

@@ -3,6 +3,7 @@
 import { resolve } from "node:path";
 import { type Command, Option } from "commander";
 import {
+  type DeletedView,
   type DiffView,
   type GroupView,
   type JobView,
@@ -13,6 +14,7 @@ import {
 import { runDaemon } from "../daemons/daemon.js";
 import { defaultDirectory, directoryLayout, openPartDirectory } from "../daemons/directory.js";
 import { formatBytes } from "../resources/index.js";
+import { describeDuration, parseDuration } from "./moment.js";
 import { type ListenFlags, nbdEndpoints, withNbdListen } from "./nbd-options.js";
 import { wholeNumber, withLogDir } from "./options.js";
 import { formatRows, show } from "./output.js";
@@ -27,7 +29,9 @@ import {
   parseSize,
   withFlags,
 } from "./storage-call.js";
+import { registerCopyVerbs } from "./volume-copy-commands.js";
 import { registerServe } from "./volume-serve-command.js";
+import { registerTimeVerbs } from "./volume-time-commands.js";
 
 export function register(program: Command): void {
   registerStoraged(program);
@@ -64,19 +68,31 @@ function registerVolume(program: Command): void {
       .description("make a thin volume; NAME is namespace/volume, or volume in the namespace default")
       .requiredOption("--size <size>", "e.g. 1GiB", parseSize)
       .option("--copies <n>", "copies on distinct disks, 1 or 2", wholeNumber(1, 2), 1)
-      .option("--pool <pool>", "pool to take the space from", "default"),
-  ).action(async (name: string, flags: Flags & { size: number; copies: number; pool: string }) => {
-    const { size: sizeBytes, copies, pool } = flags;
+      .option("--pool <pool>", "pool to take the space from", "default")
+      .option("--class <class>", "only on disks of this class, e.g. ssd")
+      .option("--rewind <window>", "how far back it can be rewound, e.g. 1h, 7d", parseDuration, 0),
+  ).action(async (name: string, flags: CreateFlags) => {
+    const { size: sizeBytes, copies, pool, rewind: rewindSeconds } = flags;
+    const where = flags.class === undefined ? {} : { class: flags.class };
     await change(
       flags,
       "volume.create",
-      { name, sizeBytes, copies, pool },
+      { name, sizeBytes, copies, pool, rewindSeconds, ...where },
       (made) => `volume ${made.name} made`,
     );
   });
-  withFlags(volume.command("list").description("list the volumes")).action(async (flags: Flags) => {
-    const volumes = (await call(flags, "volume.list", {})) as VolumeView[];
-    show(flags, volumes, () => formatRows(VOLUME_HEADER, volumes.map(volumeRow)));
+  withFlags(
+    volume
+      .command("list")
+      .description("list the volumes")
+      .option("--deleted", "those that were deleted and can be brought back", false),
+  ).action(async (flags: Flags & { deleted: boolean }) => {
+    const volumes = (await call(flags, flags.deleted ? "volume.deleted" : "volume.list", {})) as VolumeView[];
+    show(flags, volumes, () =>
+      flags.deleted
+        ? formatRows(DELETED_HEADER, volumes.map(deletedRow))
+        : formatRows(VOLUME_HEADER, volumes.map(volumeRow)),
+    );
   });
   withFlags(volume.command("show <name>").description("show one volume with its snapshots")).action(
     async (name: string, flags: Flags) => {
@@ -84,12 +100,17 @@ function registerVolume(program: Command): void {
       show(flags, found, () => describe(found));
     },
   );
-  withFlags(volume.command("delete <name>").description("delete a volume with its snapshots")).action(
-    async (name: string, flags: Flags) => {
-      await call(flags, "volume.delete", { name });
-      show(flags, {}, () => `volume ${name} deleted`);
-    },
-  );
+  withFlags(
+    volume
+      .command("delete <name>")
+      .description("delete a volume with its snapshots; for a day it can be brought back with `undelete`")
+      .option("--undo <time>", "how long it can be brought back, e.g. 1h, 7d; 0: not at all", parseDuration),
+  ).action(async (name: string, flags: Flags & { undo?: number }) => {
+    const undo = flags.undo === undefined ? {} : { undoSeconds: flags.undo };
+    const gone = (await call(flags, "volume.delete", { name, ...undo })) as DeletedView;
+    const until = gone.purgeAt === undefined ? "" : `; until ${gone.purgeAt}: plinth volume undelete ${name}`;
+    show(flags, gone, () => `volume ${name} deleted${until}`);
+  });
   withFlags(
     volume
       .command("grow <name>")
@@ -111,6 +132,8 @@ function registerVolume(program: Command): void {
     await followJob(flags, await call(flags, "volume.prove", { name }), flags.wait, proven);
   });
   registerSnapshotVerbs(volume);
+  registerTimeVerbs(volume);
+  registerCopyVerbs(volume);
   registerAttachVerbs(volume);
   registerServe(volume);
 }
@@ -202,6 +225,21 @@ function registerSnapshotVerbs(volume: Command): void {
   });
 }
 
+interface CreateFlags extends Flags {
+  readonly size: number;
+  readonly copies: number;
+  readonly pool: string;
+  readonly class?: string;
+  readonly rewind: number;
+}
+
+const DELETED_HEADER = ["NAME", "ID", "POOL", "SIZE", "FREED BY GOING", "DELETED", "UNTIL"];
+
+function deletedRow(volume: VolumeView): string[] {
+  const { name, id = 0, pool, sizeBytes, exclusiveBytes, deletedAt = "", purgeAt = "" } = volume;
+  return [name, String(id), pool, formatBytes(sizeBytes), formatBytes(exclusiveBytes), deletedAt, purgeAt];
+}
+
 const VOLUME_HEADER = ["NAME", "POOL", "SIZE", "ALLOCATED", "EXCLUSIVE", "COPIES", "SNAPSHOTS", "ATTACHED"];
 
 function volumeRow(volume: VolumeView): string[] {
@@ -218,21 +256,43 @@ function volumeRow(volume: VolumeView): string[] {
 }
 
 function attached(volume: VolumeView): string {
-  if (volume.attachments.length > 0) return volume.attachments.map(({ socket }) => socket).join(",");
+  if (volume.attachments.length > 0) {
+    return volume.attachments.map(({ owner, socket }) => owner ?? socket).join(",");
+  }
   return volume.connections > 0 ? `${volume.connections} clients` : "-";
 }
 
 function describe(volume: VolumeView): string {
   const table = formatRows(VOLUME_HEADER, [volumeRow(volume)]);
   const damage = (volume.damage === undefined ? "" : `\n\ndamaged: ${volume.damage}`) + lostText(volume);
-  if (volume.snapshots.length === 0) return table + damage;
+  const more = keptText(volume);
+  if (volume.snapshots.length === 0) return table + damage + more;
   const rows = volume.snapshots.map((each) => [
     each.name,
     each.createdAt,
     formatBytes(each.sizeBytes),
     formatBytes(each.exclusiveBytes),
   ]);
-  return `${table}${damage}\n\n${formatRows(["SNAPSHOT", "CREATED", "SIZE", "FREED BY DELETING"], rows)}`;
+  return `${table}${damage}${more}\n\n${formatRows(["SNAPSHOT", "CREATED", "SIZE", "FREED BY DELETING"], rows)}`;
+}
+
+/** What the pool keeps for it besides its content, and by which rules. */
+function keptText(volume: VolumeView): string {
+  const lines: string[] = [];
+  if (volume.class !== "") lines.push(`only on disks of class ${volume.class}`);
+  if (volume.promisedBytes > 0) {
+    lines.push(`${formatBytes(volume.promisedBytes)} are kept free to overwrite what it shares`);
+  }
+  if (volume.rewindSeconds > 0) {
+    const short = volume.rewindShort === true ? ", less than asked for: the pool was short of room" : "";
+    const past = `${formatBytes(volume.historyBytes)} are held for it${short}`;
+    lines.push(
+      `rewind window ${describeDuration(volume.rewindSeconds)}, from ${volume.rewindFrom ?? "now"}; ${past}`,
+    );
+  }
+  for (const { name, cron, keep } of volume.schedules)
+    lines.push(`${name} snapshots: "${cron}" (UTC), keeps ${keep}`);
+  return lines.map((line, i) => (i === 0 ? `\n\n${line}` : `\n${line}`)).join("");
 }
 
 /** Reads of these fail; writing them anew, or going back to a snapshot, ends that. */

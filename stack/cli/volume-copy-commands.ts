@@ -1,0 +1,249 @@
+// `plinth volume export|import`: copies between volumes and image files, raw or qcow2, by qemu-img and nbdcopy over NBD.
+// An import is written under a name of its own and gets the wanted one once it is whole and durable. Thread: main.
+import { spawn } from "node:child_process";
+import { createReadStream, createWriteStream, existsSync, mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join, resolve } from "node:path";
+import { pipeline } from "node:stream/promises";
+import { type Command, Option } from "commander";
+import { PlinthError } from "../../base/errors/index.js";
+import type { VolumeView } from "../../storage-pool/index.js";
+import { formatBytes } from "../resources/index.js";
+import { parseDuration } from "./moment.js";
+import { wholeNumber } from "./options.js";
+import { show } from "./output.js";
+import { call, type Flags, parseSize, showProgress, storageDirectory, withFlags } from "./storage-call.js";
+
+type Format = "raw" | "qcow2";
+
+const PACKAGES: Readonly<Record<string, string>> = { "qemu-img": "qemu-utils", nbdcopy: "libnbd-bin" };
+const SAID_LENGTH_MAX = 2000;
+
+export function registerCopyVerbs(volume: Command): void {
+  withFlags(
+    volume
+      .command("export <name> <file>")
+      .description("write a volume, or volume@snapshot, to an image file; - is standard output")
+      .addOption(new Option("--format <format>", "of the file").choices(["raw", "qcow2"]).default("raw")),
+  ).action(async (name: string, file: string, flags: Flags & { format: Format }) => {
+    await exportTo(flags, name, file, flags.format);
+    if (file !== "-") show(flags, { file }, () => `${name} is in ${file}`);
+  });
+  withFlags(
+    volume
+      .command("import <name> <file>")
+      .description("make a volume of an image file; - is standard input")
+      .addOption(
+        new Option("--format <format>", "of the file; found out when not given").choices(["raw", "qcow2"]),
+      )
+      .option("--size <size>", "larger than the image; needed for raw from standard input", parseSize)
+      .option("--copies <n>", "copies on distinct disks, 1 or 2", wholeNumber(1, 2), 1)
+      .option("--pool <pool>", "pool to take the space from", "default")
+      .option("--class <class>", "only on disks of this class")
+      .option("--rewind <window>", "how far back it can be rewound, e.g. 1h, 7d", parseDuration, 0),
+  ).action(async (name: string, file: string, flags: ImportFlags) => {
+    const made = await importFrom(flags, name, file);
+    show(
+      flags,
+      made,
+      () => `volume ${made.name} made: ${formatBytes(made.allocatedBytes)} of ${formatBytes(made.sizeBytes)}`,
+    );
+  });
+}
+
+interface ImportFlags extends Flags {
+  readonly format?: Format;
+  readonly size?: number;
+  readonly copies: number;
+  readonly pool: string;
+  readonly class?: string;
+  readonly rewind: number;
+}
+
+async function exportTo(flags: Flags, name: string, file: string, format: Format): Promise<void> {
+  const source = uriOf(flags, name);
+  const volume = (await call(flags, "volume.get", { name: name.split("@")[0] })) as VolumeView;
+  if (volume.damage !== undefined) throw new PlinthError("VOLUME_DAMAGED", `${name}: ${volume.damage}`);
+  if (file !== "-") {
+    const target = resolve(file);
+    if (existsSync(target))
+      throw new PlinthError("FILE_EXISTS", `${target} exists`, { remedy: "give another name" });
+    await runImg(flags, `export ${name}`, volume.sizeBytes, [
+      "convert",
+      "-p",
+      "-f",
+      "raw",
+      "-O",
+      format,
+      source,
+      target,
+    ]).catch((thrown: unknown) => {
+      rmSync(target, { force: true });
+      throw thrown;
+    });
+    return;
+  }
+  if (format === "raw") {
+    await run("nbdcopy", [source, "-"], { stdout: "inherit" });
+    return;
+  }
+  await inTemporary(async (dir) => {
+    const image = join(dir, "image");
+    await runImg(flags, `export ${name}`, volume.sizeBytes, [
+      "convert",
+      "-p",
+      "-f",
+      "raw",
+      "-O",
+      format,
+      source,
+      image,
+    ]);
+    await pipeline(createReadStream(image), process.stdout, { end: false });
+  });
+}
+
+async function importFrom(flags: ImportFlags, name: string, file: string): Promise<VolumeView> {
+  const taken = ((await call(flags, "volume.list", {})) as VolumeView[]).map((each) => each.name);
+  const full = name.includes("/") ? name : `default/${name}`;
+  if (taken.includes(full)) {
+    throw new PlinthError("VOLUME_EXISTS", `volume ${full} exists`, {
+      field: "name",
+      remedy: "give another name",
+    });
+  }
+  const part = `${full}.importing`;
+  // What a crash left of an earlier try.
+  if (taken.includes(part)) await call(flags, "volume.delete", { name: part, undoSeconds: 0 });
+  if (file === "-" && flags.format !== "qcow2") return importStream(flags, part, full);
+  return inTemporary(async (dir) => {
+    let image = resolve(file);
+    if (file === "-") {
+      image = join(dir, "image");
+      await pipeline(process.stdin, createWriteStream(image));
+    } else if (!existsSync(image))
+      throw new PlinthError("FILE_NOT_FOUND", `there is no ${image}`, { field: "file" });
+    const format = flags.format === undefined ? [] : ["-f", flags.format];
+    const info = JSON.parse(await runImg(flags, "", 0, ["info", "--output=json", ...format, image])) as {
+      format?: string;
+      "virtual-size"?: number;
+    };
+    const found = info.format ?? "raw";
+    if (found !== "raw" && found !== "qcow2") {
+      throw new PlinthError("FORMAT_UNKNOWN", `${file} is ${found}; raw and qcow2 are taken`, {
+        field: "file",
+      });
+    }
+    const least = Math.ceil((info["virtual-size"] ?? 0) / 4096) * 4096;
+    const sizeBytes = flags.size ?? least;
+    if (sizeBytes < least || sizeBytes === 0) {
+      throw new PlinthError("PARAMETER_INVALID", `the image has ${formatBytes(least)}`, { field: "--size" });
+    }
+    return fillNew(flags, part, full, sizeBytes, (uri) =>
+      runImg(flags, `import ${name}`, sizeBytes, [
+        ...["convert", "-p", "-n", "--target-is-zero", "-f", found, "-O", "raw"],
+        ...[image, uri],
+      ]),
+    );
+  });
+}
+
+async function importStream(flags: ImportFlags, part: string, name: string): Promise<VolumeView> {
+  if (flags.size === undefined) {
+    throw new PlinthError(
+      "PARAMETER_INVALID",
+      "how large a raw image is cannot be seen from standard input",
+      {
+        field: "--size",
+        remedy: "give its size",
+      },
+    );
+  }
+  return fillNew(flags, part, name, flags.size, (uri) =>
+    run("nbdcopy", ["--flush", "-", uri], { stdin: "inherit" }),
+  );
+}
+
+/** Makes a volume, has it filled, and gives it its name; nothing is left of one that could not be filled. */
+async function fillNew(
+  flags: ImportFlags,
+  part: string,
+  name: string,
+  sizeBytes: number,
+  fill: (uri: string) => Promise<unknown>,
+): Promise<VolumeView> {
+  const { copies, pool, rewind } = flags;
+  const where = { copies, pool, ...(flags.class === undefined ? {} : { class: flags.class }) };
+  await call(flags, "volume.create", { name: part, sizeBytes, ...where });
+  try {
+    await fill(uriOf(flags, part));
+    // Whatever filled it: from here on it survives a power failure.
+    await run("nbdcopy", ["--flush", "null:", uriOf(flags, part)]).catch(() => undefined);
+  } catch (thrown) {
+    await call(flags, "volume.delete", { name: part, undoSeconds: 0 }).catch(() => undefined);
+    throw thrown;
+  }
+  const made = await call(flags, "volume.rename", { name: part, to: name });
+  return rewind === 0
+    ? (made as VolumeView)
+    : ((await call(flags, "volume.set", { name, rewindSeconds: rewind })) as VolumeView);
+}
+
+/** Where NBD clients find a volume of the storaged of --dir. */
+function uriOf(flags: Flags, name: string): string {
+  const socket = join(storageDirectory(flags), "nbd.sock");
+  return `nbd+unix:///${encodeURIComponent(name)}?socket=${encodeURIComponent(socket)}`;
+}
+
+/** qemu-img with its progress as a bar; what it wrote to standard output. */
+function runImg(flags: Flags, title: string, sizeBytes: number, args: readonly string[]): Promise<string> {
+  return run("qemu-img", args, {
+    onOutput: (text) => {
+      const percent = /\(([\d.]+)\/100%\)/.exec(text)?.[1];
+      if (percent !== undefined) showProgress(flags, title, (Number(percent) / 100) * sizeBytes, sizeBytes);
+    },
+  }).finally(() => showProgress(flags, "", 0, 0));
+}
+
+interface RunOptions {
+  readonly stdin?: "inherit";
+  readonly stdout?: "inherit";
+  readonly onOutput?: (text: string) => void;
+}
+
+function run(program: string, args: readonly string[], options: RunOptions = {}): Promise<string> {
+  return new Promise((resolved, reject) => {
+    const { stdin = "ignore", stdout = "pipe", onOutput } = options;
+    const child = spawn(program, args, { stdio: [stdin, stdout, "pipe"] });
+    let wrote = "";
+    let said = "";
+    child.stdout?.on("data", (chunk: Buffer) => {
+      onOutput?.(chunk.toString());
+      wrote += chunk.toString();
+    });
+    child.stderr?.on("data", (chunk: Buffer) => {
+      said = (said + chunk.toString()).slice(-SAID_LENGTH_MAX);
+    });
+    child.on("error", (cause: NodeJS.ErrnoException) => {
+      const remedy = `apt-get install ${PACKAGES[program]}`;
+      reject(
+        cause.code === "ENOENT"
+          ? new PlinthError("PROGRAM_MISSING", `${program} is not installed`, { remedy })
+          : cause,
+      );
+    });
+    child.on("close", (code) => {
+      if (code === 0) resolved(wrote);
+      else reject(new PlinthError("COPY_FAILED", `${program}: ${said.trim() || `ended with ${code}`}`));
+    });
+  });
+}
+
+async function inTemporary<T>(work: (dir: string) => Promise<T>): Promise<T> {
+  const dir = mkdtempSync(join(tmpdir(), "plinth-image-"));
+  try {
+    return await work(dir);
+  } finally {
+    rmSync(dir, { recursive: true, force: true });
+  }
+}

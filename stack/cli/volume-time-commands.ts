@@ -1,0 +1,115 @@
+// `plinth volume rewind|set|undelete|schedule|rename …`: what concerns a volume's past and future. Thread: main.
+import { setTimeout as sleep } from "node:timers/promises";
+import type { Command } from "commander";
+import type { VolumeView } from "../../storage-pool/index.js";
+import { describeDuration, parseDuration, parseMoment } from "./moment.js";
+import { wholeNumber } from "./options.js";
+import { show } from "./output.js";
+import { call, type Flags, showProgress, withFlags } from "./storage-call.js";
+
+/** Looking through a long history takes its time. */
+const REWIND_TIMEOUT_MS = 3_600_000;
+const POLL_MS = 200;
+
+export function registerTimeVerbs(volume: Command): void {
+  withFlags(
+    volume
+      .command("rewind <name>")
+      .description(
+        "put a detached volume back to any second of its rewind window, or look at it as it was then",
+      )
+      .requiredOption(
+        "--to <time>",
+        'e.g. 2026-03-01T12:00:05Z, "2026-03-01 12:00:05", 12:00:05, "5m ago"',
+        (text) => parseMoment(text, Date.now()),
+      )
+      .option("--into <volume>", "leave the volume as it is, and make a new one as it was then"),
+  ).action(async (name: string, flags: Flags & { to: string; into?: string }) => {
+    const into = flags.into === undefined ? {} : { into: flags.into };
+    const made = await withProgress(
+      flags,
+      name,
+      call(flags, "volume.rewind", { name, to: flags.to, ...into }, REWIND_TIMEOUT_MS),
+    );
+    show(flags, made, () => `volume ${(made as VolumeView).name} is as ${name} was at ${flags.to}`);
+  });
+  withFlags(
+    volume
+      .command("set <name>")
+      .description("change how a volume is kept")
+      .requiredOption("--rewind <window>", "how far back it can be rewound, e.g. 1h, 7d; off", parseDuration),
+  ).action(async (name: string, flags: Flags & { rewind: number }) => {
+    const made = (await call(flags, "volume.set", { name, rewindSeconds: flags.rewind })) as VolumeView;
+    const window =
+      made.rewindSeconds === 0
+        ? "cannot be rewound"
+        : `can be rewound ${describeDuration(made.rewindSeconds)}`;
+    show(flags, made, () => `volume ${made.name} ${window}`);
+  });
+  withFlags(
+    volume
+      .command("undelete <name>")
+      .description(
+        "bring a deleted volume back with its snapshots; `plinth volume list --deleted` shows them",
+      )
+      .option("--as <volume>", "under another name")
+      .option("--id <number>", "which one, when several had the name", wholeNumber(1, 2 ** 32 - 1)),
+  ).action(async (name: string, flags: Flags & { as?: string; id?: number }) => {
+    const which = flags.id === undefined ? {} : { id: flags.id };
+    const params = { name, ...which, ...(flags.as === undefined ? {} : { as: flags.as }) };
+    const back = (await call(flags, "volume.undelete", params)) as VolumeView;
+    show(flags, back, () => `volume ${back.name} is back`);
+  });
+  withFlags(volume.command("rename <name> <to>").description("give a detached volume another name")).action(
+    async (name: string, to: string, flags: Flags) => {
+      const made = (await call(flags, "volume.rename", { name, to })) as VolumeView;
+      show(flags, made, () => `volume ${name} is ${made.name} now`);
+    },
+  );
+  withFlags(
+    volume
+      .command("schedule <name> <schedule>")
+      .description(
+        "make snapshots by the clock (UTC): hourly, daily, weekly, monthly, or one of your own with --cron",
+      )
+      .option("--cron <fields>", 'five fields, e.g. "30 2 * * *"')
+      .option("--keep <count>", "how many of its snapshots are kept", wholeNumber(1, 1023))
+      .option("--remove", "no more of them; those that are there stay", false),
+  ).action(
+    async (
+      name: string,
+      schedule: string,
+      flags: Flags & { cron?: string; keep?: number; remove: boolean },
+    ) => {
+      const { cron, keep, remove } = flags;
+      const given = { ...(cron === undefined ? {} : { cron }), ...(keep === undefined ? {} : { keep }) };
+      const made = (await call(flags, "volume.schedule", { name, schedule, remove, ...given })) as VolumeView;
+      const set = made.schedules.find((each) => each.name === schedule);
+      const text =
+        set === undefined
+          ? `no ${schedule} snapshots any more`
+          : `${schedule} snapshots: "${set.cron}", keeps ${set.keep}`;
+      show(flags, made, () => `volume ${made.name}: ${text}`);
+    },
+  );
+}
+
+async function withProgress(flags: Flags, name: string, work: Promise<unknown>): Promise<unknown> {
+  let ended = false;
+  const ends = work.finally(() => {
+    ended = true;
+  });
+  ends.catch(() => undefined);
+  while (!ended) {
+    await Promise.race([ends.catch(() => undefined), sleep(POLL_MS)]);
+    if (ended) break;
+    const progress = (await call(flags, "volume.rewindProgress", { name }).catch(() => ({}))) as {
+      doneBytes?: number;
+      totalBytes?: number;
+    };
+    if (progress.totalBytes !== undefined)
+      showProgress(flags, `rewind ${name}`, progress.doneBytes ?? 0, progress.totalBytes);
+  }
+  showProgress(flags, "", 0, 0);
+  return ends;
+}
