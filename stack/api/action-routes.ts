@@ -60,6 +60,20 @@ export function registerActions(server: FastifyInstance, modules: ActionModules)
     }
     return callHost(modules, "volume.revert", { ...target, snapshot }, HOST_CALL_TIMEOUT_MS_MAX);
   });
+  server.post(`${volume}/rewind`, async (request) => {
+    const target = await existing(modules, volumeKind, request);
+    const { to, into } = isObject(request.body) ? request.body : {};
+    const errors = new FieldErrors();
+    if (typeof to !== "string" || Number.isNaN(Date.parse(to))) {
+      errors.invalid("to", to ?? null, "must be a time such as 2026-03-01T12:00:05Z");
+    }
+    if (into !== undefined && (typeof into !== "string" || into === "")) {
+      errors.invalid("into", into, "must be the name of a new Volume in the same namespace");
+    }
+    if (errors.list.length > 0) throw invalid(volumeKind, target.name, errors.list);
+    const params = { ...target, to, ...(into === undefined ? {} : { into }) };
+    return callHost(modules, "volume.rewind", params, HOST_CALL_TIMEOUT_MS_MAX);
+  });
 }
 
 /** WebSocket connections to serial consoles. */

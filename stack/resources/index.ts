@@ -56,7 +56,7 @@ export type { Condition, LabelSelector, ObjectMeta, OwnerReference, SchemaNode }
 export type { Secret } from "./secret.js";
 export type { StoragePool } from "./storage-pool.js";
 export type { VirtualMachine } from "./virtual-machine.js";
-export type { Volume } from "./volume.js";
+export { rewindSecondsOf, type Volume } from "./volume.js";
 export type { VolumeSnapshot } from "./volume-snapshot.js";
 export {
   adminNetworkPolicyKind,

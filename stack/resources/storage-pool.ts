@@ -9,7 +9,7 @@ import { validateReference } from "./virtual-machine.js";
 export const StoragePoolSchema = resourceSchema(
   PLINTH_API_VERSION,
   "StoragePool",
-  "Disks (directories or files) of a host that volumes are kept on.",
+  "Disks (directories, files or block devices) of a host that volumes are kept on.",
   {
     spec: Type.Object(
       {
@@ -28,11 +28,25 @@ export const StoragePoolSchema = resourceSchema(
           sizeBytes: Type.Optional(Type.Integer({ description: "Space on all disks." })),
           allocatedBytes: Type.Optional(Type.Integer({ description: "Space taken." })),
           freeBytes: Type.Optional(Type.Integer({ description: "Space left." })),
+          promisedBytes: Type.Optional(
+            Type.Integer({ description: "Room kept for overwriting what snapshots and clones share." }),
+          ),
+          leftBytes: Type.Optional(Type.Integer({ description: "What volumes can still grow by." })),
+          usedPercent: Type.Optional(
+            Type.Number({ description: "Share of the usable space that is taken." }),
+          ),
+          level: Type.Optional(Type.String({ description: "ok, warning, critical or full." })),
+          fullInSeconds: Type.Optional(
+            Type.Integer({
+              description: "Until it is full at the rate of late; absent when it does not fill.",
+            }),
+          ),
           disks: Type.Optional(
             Type.Array(
               Type.Object({
                 path: Type.String({ description: "Path of the disk." }),
                 state: Type.Optional(Type.String({ description: "Healthy or what is wrong." })),
+                class: Type.Optional(Type.String({ description: "What kind of disk it is." })),
                 sizeBytes: Type.Optional(Type.Integer({ description: "Space on the disk." })),
                 freeBytes: Type.Optional(Type.Integer({ description: "Space left on the disk." })),
               }),
@@ -68,6 +82,7 @@ export const storagePoolKind = defineKind<StoragePool>({
     { name: "Size", description: "Space on all disks", value: (pool) => bytes(pool.status?.sizeBytes) },
     { name: "Allocated", description: "Space taken", value: (pool) => bytes(pool.status?.allocatedBytes) },
     { name: "Free", description: "Space left", value: (pool) => bytes(pool.status?.freeBytes) },
+    { name: "Level", description: "How full it is", value: (pool) => pool.status?.level },
     { name: "Disks", description: "Paths", wide: true, value: (pool) => pool.spec.disks.join(",") },
   ],
   validate(pool: StoragePool, errors: FieldErrors): void {

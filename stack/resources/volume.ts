@@ -3,12 +3,15 @@ import Type from "typebox";
 import type { FieldErrors } from "./field-errors.js";
 import { defineKind, PLINTH_API_VERSION, plinthKind, type ValidationContext } from "./kind.js";
 import { formatBytes, parseQuantity } from "./quantity.js";
-import { Conditions, OneOf, Quantity, resourceSchema } from "./schema.js";
+import { Conditions, OneOf, Quantity, resourceSchema, Time } from "./schema.js";
 import { validateReference } from "./virtual-machine.js";
 
 export const VOLUME_SIZE_BYTES_MIN = 2 ** 20;
 export const VOLUME_SIZE_BYTES_MAX = 16 * 2 ** 40;
 const BLOCK_SIZE_BYTES = 4096;
+const REWIND_SECONDS_MAX = 90 * 86_400;
+const KNOWN_SCHEDULES = ["hourly", "daily", "weekly", "monthly"];
+const UNIT_SECONDS: Readonly<Record<string, number>> = { s: 1, m: 60, h: 3600, d: 86_400 };
 
 export const VolumeSchema = resourceSchema(
   PLINTH_API_VERSION,
@@ -31,6 +34,33 @@ export const VolumeSchema = resourceSchema(
           maximum: 5,
           description: "How many copies are kept.",
         }),
+        class: Type.Optional(
+          Type.String({
+            minLength: 1,
+            description: "Only on disks of this class, e.g. ssd. Cannot be changed.",
+          }),
+        ),
+        rewindWindow: Type.Optional(
+          Type.String({
+            pattern: "^[0-9]+(s|m|h|d)$",
+            description: "How far back it can be rewound, e.g. 30m, 1h or 7d, at most 90d; 0s: not at all.",
+          }),
+        ),
+        snapshotSchedules: Type.Array(
+          Type.Object({
+            name: Type.String({
+              minLength: 1,
+              description: "hourly, daily, weekly or monthly, or a name of your own with `cron`.",
+            }),
+            cron: Type.Optional(
+              Type.String({ description: 'When, in five fields and UTC, e.g. "30 2 * * *".' }),
+            ),
+            keep: Type.Optional(
+              Type.Integer({ minimum: 1, maximum: 1023, description: "How many of its snapshots are kept." }),
+            ),
+          }),
+          { default: [], maxItems: 16, description: "Snapshots that are made by the clock." },
+        ),
         source: Type.Optional(
           Type.Object(
             {
@@ -55,6 +85,11 @@ export const VolumeSchema = resourceSchema(
           ),
           sizeBytes: Type.Optional(Type.Integer({ description: "Size that machines see." })),
           allocatedBytes: Type.Optional(Type.Integer({ description: "Space taken in the pool." })),
+          promisedBytes: Type.Optional(
+            Type.Integer({ description: "Room that the pool keeps for overwriting what it shares." }),
+          ),
+          historyBytes: Type.Optional(Type.Integer({ description: "Space held only to be rewound to." })),
+          rewindFrom: Type.Optional(Time({ description: "The earliest moment that it can be rewound to." })),
           attachedTo: Type.Optional(Type.String({ description: "Name of the machine that has it." })),
           observedGeneration: Type.Optional(
             Type.Integer({ description: "Generation that the status reflects." }),
@@ -76,7 +111,10 @@ export const volumeKind = defineKind<Volume>({
   shortNames: ["vol", "vols"],
   namespaced: true,
   schema: VolumeSchema,
-  actions: [{ name: "revert", method: "POST" }],
+  actions: [
+    { name: "revert", method: "POST" },
+    { name: "rewind", method: "POST" },
+  ],
   columns: [
     {
       name: "Phase",
@@ -113,14 +151,36 @@ function validateVolume(volume: Volume, errors: FieldErrors, context: Validation
   }
   validateReference("spec.pool", spec.pool, errors);
   if (spec.source !== undefined) validateReference("spec.source.snapshot", spec.source.snapshot, errors);
+  if (spec.class !== undefined) validateReference("spec.class", spec.class, errors);
+  if (spec.rewindWindow !== undefined && (rewindSecondsOf(spec) ?? 0) > REWIND_SECONDS_MAX) {
+    errors.invalid("spec.rewindWindow", spec.rewindWindow, "must be at most 90d");
+  }
+  for (const [i, { name, cron }] of spec.snapshotSchedules.entries()) {
+    const field = `spec.snapshotSchedules[${i}]`;
+    validateReference(`${field}.name`, name, errors);
+    if (spec.snapshotSchedules.findIndex((each) => each.name === name) !== i)
+      errors.duplicate(`${field}.name`, name);
+    if (cron === undefined && !KNOWN_SCHEDULES.includes(name)) {
+      errors.required(`${field}.cron`, `only ${KNOWN_SCHEDULES.join(", ")} are known without it`);
+    } else if (cron !== undefined && cron.trim().split(/\s+/).length !== 5) {
+      errors.invalid(`${field}.cron`, cron, 'must be five fields, e.g. "30 2 * * *"');
+    }
+  }
   const before = context.previous?.spec;
   if (before === undefined) return;
   const sizeBefore = parseQuantity(before.size) ?? 0;
   if (size !== undefined && size < sizeBefore) {
     errors.invalid("spec.size", spec.size, `cannot be less than before (${formatBytes(sizeBefore)})`);
   }
+  if (before.class !== spec.class) errors.invalid("spec.class", spec.class ?? null, "cannot be changed");
   if (before.pool !== spec.pool) errors.invalid("spec.pool", spec.pool, "cannot be changed");
   if (before.source?.snapshot !== spec.source?.snapshot) {
     errors.invalid("spec.source", spec.source ?? null, "cannot be changed");
   }
+}
+
+/** The rewind window in seconds; undefined when there is none. */
+export function rewindSecondsOf({ rewindWindow }: Pick<Volume["spec"], "rewindWindow">): number | undefined {
+  if (rewindWindow === undefined) return undefined;
+  return Number.parseInt(rewindWindow, 10) * (UNIT_SECONDS[rewindWindow.slice(-1)] ?? 1);
 }

@@ -73,6 +73,19 @@ export function hostControlMethods(modules: HostControlModules): Readonly<Record
       await storage.revertVolume(volume, text(params, "snapshot"));
       return {};
     },
+    "volume.rewind": async (params) => {
+      const namespace = text(params, "namespace");
+      const volume = `${namespace}/${text(params, "name")}`;
+      const into = params["into"] === undefined ? undefined : `${namespace}/${text(params, "into")}`;
+      const machine = into === undefined ? modules.attachedTo(volume) : undefined;
+      if (machine !== undefined) {
+        throw new PlinthError("VOLUME_IN_USE", `VirtualMachine ${machine} has the volume`, {
+          remedy: "stop it first (spec.powerState: Stopped), or rewind into a new volume",
+        });
+      }
+      await storage.rewindVolume(volume, text(params, "to"), into);
+      return {};
+    },
     "host.describe": () => modules.describe(),
   };
 }

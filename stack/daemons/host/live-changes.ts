@@ -59,7 +59,8 @@ export class LiveChanges {
     if (shown < wanted) {
       // QEMU learns a size while it connects: it is made to connect again. What the guest asks meanwhile is kept.
       await storage.closeExport(socket);
-      await storage.openExport(volume, socket, record.user);
+      const owner = `VirtualMachine ${view.vm.metadata.namespace}/${view.vm.metadata.name}`;
+      await storage.openExport(volume, socket, record.user, owner);
       await driver.growDisk(index, wanted);
       log.info({ machine: record.id, disk: name, sizeBytes: wanted }, "disk has grown");
       await client.recordEvent(view.vm, {

@@ -24,6 +24,7 @@ import {
 } from "./machine-plan.js";
 import { type MachineRecord, shortId } from "./machine-records.js";
 import { type Machines, NO_MACHINE } from "./machines.js";
+import { SpaceWaits } from "./space-waits.js";
 import { isStorageAway, type StorageClient } from "./storage-client.js";
 import { reasonOf } from "./storage-reconciler.js";
 import { WorkQueue } from "./work-queue.js";
@@ -70,6 +71,7 @@ export class MachineReconciler {
   readonly #ports: Informer<Port>;
   readonly #networks: Informer<Network>;
   readonly #failures = new Map<string, Failures>();
+  readonly #spaceWaits = new SpaceWaits();
   readonly #startedMs = new Map<string, number>();
   readonly #live: LiveChanges;
   #synced = false;
@@ -193,7 +195,7 @@ export class MachineReconciler {
         againMs = started.againMs;
       }
     } else if (plan.step !== "none" && plan.step !== "wait" && driver !== undefined) {
-      againMs = await this.#carryOut(plan.step, driver, id);
+      againMs = await this.#carryOut(plan.step, driver, id, view);
     } else if (plan.step === "stop") machines.deactivate(id);
     await this.#released(machines.records.get(id), driver);
     againMs =
@@ -220,6 +222,7 @@ export class MachineReconciler {
     step: "stop" | "pause" | "resume",
     driver: MachineDriver,
     id: string,
+    view: MachineView,
   ): Promise<number | undefined> {
     if (step === "stop") {
       // Not waited for: it may take as long as the guest likes, within its grace.
@@ -228,8 +231,19 @@ export class MachineReconciler {
     }
     const refused = DISK_PAUSES.includes(driver.change.reason);
     if (step === "resume" && refused && !this.#isDue(id, DISK_RETRY_MS)) return DISK_RETRY_MS;
+    if (step === "resume" && driver.change.reason === "OutOfSpace" && !(await this.#hasRoom(view, id)))
+      return DISK_RETRY_MS;
     await (step === "pause" ? driver.pause() : driver.resume());
     return undefined;
+  }
+
+  /** Whether the pools of a machine's volumes have room again, so that it does not only run into the same wall. */
+  async #hasRoom({ record, volume }: MachineView, id: string): Promise<boolean> {
+    const names = new Set(
+      (record?.disks ?? []).map((disk) => volume(disk.volume.slice(disk.volume.indexOf("/") + 1))?.spec.pool),
+    );
+    const pools = (await this.#modules.storage.pools()).filter((pool) => names.has(pool.name));
+    return pools.length === 0 || this.#spaceWaits.mayGoOn(id, pools, this.#modules.clock.nowMs());
   }
 
   /** When to try again, or undefined when all of it is done. */
@@ -276,7 +290,8 @@ export class MachineReconciler {
     const record = machines.records.get(id) as MachineRecord;
     try {
       for (const [index, disk] of desired.disks.entries()) {
-        await storage.openExport(disk.volume, machine.driver.paths.disk(index), record.user);
+        const socket = machine.driver.paths.disk(index);
+        await storage.openExport(disk.volume, socket, record.user, `VirtualMachine ${namespace}/${name}`);
         this.#options.onAttachment(disk.volume);
       }
     } catch (thrown) {

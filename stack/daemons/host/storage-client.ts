@@ -9,6 +9,12 @@ export interface VolumeFacts {
   readonly snapshots: readonly SnapshotFacts[];
   /** Why storaged does not serve it; undefined when nothing is wrong. */
   readonly damage: string | undefined;
+  readonly promisedBytes?: number | undefined;
+  readonly historyBytes?: number | undefined;
+  readonly rewindSeconds?: number | undefined;
+  readonly rewindFrom?: string | undefined;
+  readonly rewindShort?: boolean;
+  readonly schedules?: readonly { readonly name: string; readonly cron: string; readonly keep: number }[];
 }
 
 export interface SnapshotFacts {
@@ -26,9 +32,20 @@ export interface PoolFacts {
   readonly disks: readonly {
     readonly path: string;
     readonly state: string;
+    readonly class?: string | undefined;
     readonly sizeBytes: number;
     readonly freeBytes: number;
   }[];
+  /** What volumes can still grow by, what is promised, and what would be given up for room. */
+  readonly growthBytes?: number | undefined;
+  readonly promisedBytes?: number | undefined;
+  readonly spareBytes?: number | undefined;
+  readonly usedPercent?: number | undefined;
+  /** "ok", "warning", "critical" or "full". */
+  readonly level?: string | undefined;
+  readonly fullInSeconds?: number | undefined;
+  /** Why storaged does not serve it; undefined when it does. */
+  readonly unavailable?: string | undefined;
 }
 
 export interface ExportFacts {
@@ -37,6 +54,8 @@ export interface ExportFacts {
 }
 
 const CALL_TIMEOUT_MS = 20_000;
+/** Looking through a long history takes its time. */
+const REWIND_TIMEOUT_MS = 3_600_000;
 type Fields = Readonly<Record<string, unknown>>;
 
 export class StorageClient {
@@ -54,11 +73,23 @@ export class StorageClient {
       freeBytes: number(pool["freeBytes"]),
       disks: listOf(pool["disks"], "disks").map((disk) => ({
         path: text(disk["path"]),
-        state: disk["failed"] === true ? "Failed" : "Healthy",
+        state: diskState(disk),
+        class: disk["class"] === "" ? undefined : optionalText(disk["class"]),
         sizeBytes: number(disk["sizeBytes"]),
         freeBytes: number(disk["freeBytes"]),
       })),
+      growthBytes: optionalNumber(pool["growthBytes"]),
+      promisedBytes: optionalNumber(pool["promisedBytes"]),
+      spareBytes: optionalNumber(pool["spareBytes"]),
+      usedPercent: optionalNumber(pool["usedPercent"]),
+      level: optionalText(pool["level"]),
+      fullInSeconds: optionalNumber((pool["forecast"] as Fields | undefined)?.["fullInSeconds"]),
+      unavailable: optionalText(pool["unavailable"]),
     }));
+  }
+
+  addDisks(name: string, disks: readonly string[]): Promise<unknown> {
+    return this.#call("disk.add", { name, disks });
   }
 
   createPool(name: string, disks: readonly string[]): Promise<unknown> {
@@ -80,12 +111,41 @@ export class StorageClient {
     readonly pool: string;
     readonly sizeBytes: number;
     readonly copies: number;
+    readonly class?: string;
+    readonly rewindSeconds?: number;
   }): Promise<unknown> {
     return this.#call("volume.create", volume);
   }
 
   growVolume(name: string, sizeBytes: number): Promise<unknown> {
     return this.#call("volume.grow", { name, sizeBytes });
+  }
+
+  setRewind(name: string, rewindSeconds: number): Promise<unknown> {
+    return this.#call("volume.set", { name, rewindSeconds });
+  }
+
+  setSchedule(
+    name: string,
+    schedule: string,
+    cron: string | undefined,
+    keep: number | undefined,
+  ): Promise<unknown> {
+    const given = { ...(cron === undefined ? {} : { cron }), ...(keep === undefined ? {} : { keep }) };
+    return this.#call("volume.schedule", { name, schedule, ...given });
+  }
+
+  removeSchedule(name: string, schedule: string): Promise<unknown> {
+    return this.#call("volume.schedule", { name, schedule, remove: true });
+  }
+
+  /** Back to a moment, itself or as the new volume `into`. */
+  rewindVolume(name: string, to: string, into: string | undefined): Promise<unknown> {
+    return this.#call(
+      "volume.rewind",
+      { name, to, ...(into === undefined ? {} : { into }) },
+      REWIND_TIMEOUT_MS,
+    );
   }
 
   cloneVolume(name: string, volume: string, snapshot: string): Promise<unknown> {
@@ -118,20 +178,23 @@ export class StorageClient {
     }));
   }
 
-  /** Makes sure that `volume` is served on `socket`, to `uid` alone when given. Throws VOLUME_IN_USE. */
-  async openExport(volume: string, socket: string, uid: number | undefined): Promise<void> {
+  /**
+   * Makes sure that `volume` is served on `socket`, to `uid` alone when given; `owner`: who uses it, for people. Throws
+   * VOLUME_IN_USE.
+   */
+  async openExport(volume: string, socket: string, uid: number | undefined, owner: string): Promise<void> {
     const present = (await this.exports()).find((each) => each.socket === socket);
     if (present?.volume === volume) return;
     if (present !== undefined) await this.closeExport(socket);
-    await this.#call("export.open", { volume, socket, ...(uid === undefined ? {} : { uid }) });
+    await this.#call("export.open", { volume, socket, owner, ...(uid === undefined ? {} : { uid }) });
   }
 
   async closeExport(socket: string): Promise<void> {
     await unlessMissing(this.#call("export.close", { socket }), "EXPORT_NOT_FOUND");
   }
 
-  #call(method: string, params: Fields = {}): Promise<unknown> {
-    return callControl(this.#socket, method, params, CALL_TIMEOUT_MS);
+  #call(method: string, params: Fields = {}, timeoutMs = CALL_TIMEOUT_MS): Promise<unknown> {
+    return callControl(this.#socket, method, params, timeoutMs);
   }
 }
 
@@ -154,7 +217,17 @@ function volumeFacts(volume: Fields): VolumeFacts {
     name: text(volume["name"]),
     sizeBytes: number(volume["sizeBytes"]),
     allocatedBytes: number(volume["allocatedBytes"]),
-    damage: typeof volume["damage"] === "string" ? volume["damage"] : undefined,
+    damage: optionalText(volume["damage"]),
+    promisedBytes: optionalNumber(volume["promisedBytes"]),
+    historyBytes: optionalNumber(volume["historyBytes"]),
+    rewindSeconds: optionalNumber(volume["rewindSeconds"]),
+    rewindFrom: optionalText(volume["rewindFrom"]),
+    rewindShort: volume["rewindShort"] === true,
+    schedules: listOf(volume["schedules"] ?? [], "schedules").map((schedule) => ({
+      name: text(schedule["name"]),
+      cron: text(schedule["cron"]),
+      keep: number(schedule["keep"]),
+    })),
     snapshots: listOf(volume["snapshots"] ?? [], "snapshots").map((snapshot) => ({
       name: text(snapshot["name"]),
       createdAt: typeof snapshot["createdAt"] === "string" ? snapshot["createdAt"] : undefined,
@@ -179,4 +252,18 @@ function text(value: unknown): string {
 function number(value: unknown): number {
   if (typeof value !== "number") throw new PlinthError("RPC_ANSWER_INVALID", "storaged gave no number");
   return value;
+}
+
+function optionalText(value: unknown): string | undefined {
+  return typeof value === "string" ? value : undefined;
+}
+
+function optionalNumber(value: unknown): number | undefined {
+  return typeof value === "number" ? value : undefined;
+}
+
+function diskState({ state, failed }: Fields): string {
+  if (state === "draining") return "Draining";
+  if (state === "missing") return "Missing";
+  return failed === true ? "Failed" : "Healthy";
 }

@@ -4,9 +4,16 @@ import { describeError, PlinthError } from "../../../base/errors/index.js";
 import type { Logger } from "../../../base/log/index.js";
 import type { Clock, Timer } from "../../../base/time/index.js";
 import { formatTime, type Informer, type ResourceClient } from "../../api/index.js";
-import { quantityBytes, type StoragePool, type Volume, type VolumeSnapshot } from "../../resources/index.js";
+import {
+  formatBytes,
+  quantityBytes,
+  rewindSecondsOf,
+  type StoragePool,
+  type Volume,
+  type VolumeSnapshot,
+} from "../../resources/index.js";
 import { addFinalizer, HOST_FINALIZER, removeFinalizer, writeStatus } from "./api-writer.js";
-import { isStorageAway, type StorageClient, type VolumeFacts } from "./storage-client.js";
+import { isStorageAway, type PoolFacts, type StorageClient, type VolumeFacts } from "./storage-client.js";
 import { WorkQueue } from "./work-queue.js";
 
 export interface StorageReconcilerOptions {
@@ -146,16 +153,27 @@ export class StorageReconciler {
     if (facts.sizeBytes < wantedBytes) {
       await storage.growVolume(name, wantedBytes);
       await client.recordEvent(volume, { reason: "Grown", message: `grown to ${volume.spec.size}` });
-      await this.#showVolume(volume, { ...facts, sizeBytes: wantedBytes });
-    } else await this.#showVolume(volume, facts);
+    }
+    const changed = facts.damage === undefined && (await keepAsWanted(storage, volume, facts));
+    const shown = changed ? ((await storage.volume(name)) ?? facts) : facts;
+    await this.#showVolume(volume, { ...shown, sizeBytes: Math.max(facts.sizeBytes, wantedBytes) });
   }
 
   async #makeVolume(volume: Volume, name: string): Promise<VolumeFacts> {
     const { client, storage } = this.#modules;
     const { namespace } = volume.metadata;
     const { source, pool, copies, size } = volume.spec;
+    const where = volume.spec.class === undefined ? {} : { class: volume.spec.class };
     if (source === undefined) {
-      await storage.createVolume({ name, pool, sizeBytes: quantityBytes(size), copies });
+      const rewindSeconds = rewindSecondsOf(volume.spec) ?? 0;
+      await storage.createVolume({
+        name,
+        pool,
+        sizeBytes: quantityBytes(size),
+        copies,
+        rewindSeconds,
+        ...where,
+      });
     } else {
       const snapshot = this.#snapshots.get({ namespace: namespace as string, name: source.snapshot });
       if (snapshot?.status?.readyToUse !== true) {
@@ -179,6 +197,9 @@ export class StorageReconciler {
       phase: damage === undefined ? phase : "Failed",
       sizeBytes: facts.sizeBytes,
       allocatedBytes: facts.allocatedBytes,
+      promisedBytes: facts.promisedBytes,
+      historyBytes: facts.historyBytes,
+      rewindFrom: facts.rewindFrom === undefined ? undefined : formatTime(Date.parse(facts.rewindFrom)),
       attachedTo,
       observedGeneration: volume.metadata.generation,
     };
@@ -186,6 +207,7 @@ export class StorageReconciler {
       damage === undefined
         ? { type: "Ready", status: "True", reason: "Available", message: "" }
         : { type: "Ready", status: "False", reason: "Damaged", message: damage },
+      ...(volume.spec.rewindWindow === undefined ? [] : [rewindable(facts)]),
     ]);
   }
 
@@ -230,10 +252,13 @@ export class StorageReconciler {
         await storage.createPool(name, pool.spec.disks);
         facts = (await storage.pools()).find((each) => each.name === name);
       }
-      const { sizeBytes, allocatedBytes, freeBytes, disks } = facts ?? {};
-      await writeStatus(client, "StoragePool", pool, { sizeBytes, allocatedBytes, freeBytes, disks }, [
-        { type: "Ready", status: "True", reason: "Open", message: "" },
-      ]);
+      const fresh = pool.spec.disks.filter((path) => facts?.disks.every((disk) => disk.path !== path));
+      if (facts !== undefined && facts.unavailable === undefined && fresh.length > 0) {
+        await storage.addDisks(name, fresh);
+        await client.recordEvent(pool, { reason: "DisksAdded", message: fresh.join(", ") });
+        facts = (await storage.pools()).find((each) => each.name === name);
+      }
+      await this.#showPool(pool, facts);
     } catch (thrown) {
       if (!(thrown instanceof PlinthError)) throw thrown;
       const reason = isStorageAway(thrown) ? "StorageUnavailable" : reasonOf(thrown.code);
@@ -242,6 +267,26 @@ export class StorageReconciler {
       ]);
       throw thrown;
     }
+  }
+
+  async #showPool(pool: StoragePool, facts: PoolFacts | undefined): Promise<void> {
+    const { sizeBytes, allocatedBytes, freeBytes, disks, promisedBytes, usedPercent, fullInSeconds } =
+      facts ?? {};
+    const { level, growthBytes: leftBytes, unavailable } = facts ?? {};
+    const room = { promisedBytes, leftBytes, usedPercent, level, fullInSeconds };
+    const fields = { sizeBytes, allocatedBytes, freeBytes, ...room, disks };
+    const ready =
+      unavailable === undefined
+        ? ({ type: "Ready", status: "True", reason: "Open", message: "" } as const)
+        : ({ type: "Ready", status: "False", reason: "DiskMissing", message: unavailable } as const);
+    const pressure = facts === undefined || level === undefined ? undefined : roomCondition(facts);
+    const before = pool.status?.conditions?.find((each) => each.type === "RoomLeft")?.reason;
+    const conditions = pressure === undefined ? [ready] : [ready, pressure];
+    await writeStatus(this.#modules.client, "StoragePool", pool, fields, conditions);
+    if (pressure === undefined || (before ?? "RoomLeft") === pressure.reason) return;
+    const { reason, message } = pressure;
+    const type = reason === "RoomLeft" ? "Normal" : "Warning";
+    await this.#modules.client.recordEvent(pool, { type, reason, message: message || "there is room again" });
   }
 
   #scheduleRefresh(): void {
@@ -260,11 +305,69 @@ export class StorageReconciler {
       const volume = this.#volumes.get({ namespace, name });
       if (volume?.status?.phase === undefined || volume.metadata.deletionTimestamp !== undefined) continue;
       const differs =
-        volume.status.allocatedBytes !== facts.allocatedBytes || volume.status.sizeBytes !== facts.sizeBytes;
+        volume.status.allocatedBytes !== facts.allocatedBytes ||
+        volume.status.sizeBytes !== facts.sizeBytes ||
+        volume.status.promisedBytes !== facts.promisedBytes ||
+        volume.status.historyBytes !== facts.historyBytes;
       if (differs) await this.#showVolume(volume, facts);
     }
     for (const pool of this.#pools.list()) this.#queue.add(`StoragePool ${pool.metadata.name}`);
   }
+}
+
+/** Rewind window and schedules as the Volume says; true when something was changed. */
+async function keepAsWanted(storage: StorageClient, volume: Volume, facts: VolumeFacts): Promise<boolean> {
+  const { name } = facts;
+  let changed = false;
+  const rewindSeconds = rewindSecondsOf(volume.spec);
+  // What the Volume does not speak of is as the command line left it.
+  if (rewindSeconds !== undefined && rewindSeconds !== (facts.rewindSeconds ?? rewindSeconds)) {
+    await storage.setRewind(name, rewindSeconds);
+    changed = true;
+  }
+  const wanted = volume.spec.snapshotSchedules;
+  for (const { name: schedule, cron, keep } of wanted) {
+    const known = facts.schedules?.find((each) => each.name === schedule);
+    if (known !== undefined && known.cron === (cron ?? known.cron) && known.keep === (keep ?? known.keep))
+      continue;
+    await storage.setSchedule(name, schedule, cron, keep);
+    changed = true;
+  }
+  for (const { name: schedule } of wanted.length === 0 ? [] : (facts.schedules ?? [])) {
+    if (wanted.some((each) => each.name === schedule)) continue;
+    await storage.removeSchedule(name, schedule);
+    changed = true;
+  }
+  return changed;
+}
+
+function rewindable({ rewindFrom, rewindShort }: VolumeFacts) {
+  const type = "Rewindable";
+  if (rewindFrom === undefined) return { type, status: "False", reason: "NotKept", message: "" } as const;
+  if (rewindShort !== true) return { type, status: "True", reason: "Kept", message: "" } as const;
+  const message = `only from ${rewindFrom} on: the pool was short of room`;
+  return { type, status: "True", reason: "Shortened", message } as const;
+}
+
+const LEVEL_REASONS: Readonly<Record<string, string>> = {
+  warning: "GettingFull",
+  critical: "NearlyFull",
+  full: "Full",
+};
+
+function roomCondition({ level = "ok", usedPercent = 0, growthBytes = 0, fullInSeconds }: PoolFacts) {
+  const type = "RoomLeft";
+  const reason = LEVEL_REASONS[level];
+  if (reason === undefined) return { type, status: "True", reason: "RoomLeft", message: "" } as const;
+  const days = fullInSeconds === undefined ? "" : `, full in ${inWords(fullInSeconds)} at this rate`;
+  const message = `${Math.round(usedPercent)} % are taken, ${formatBytes(growthBytes)} are left${days}`;
+  return { type, status: "False", reason, message } as const;
+}
+
+/** Coarse, so that a condition does not change with every second. */
+function inWords(seconds: number): string {
+  if (seconds >= 2 * 86_400) return `${Math.floor(seconds / 86_400)} days`;
+  return seconds >= 7200 ? `${Math.floor(seconds / 3600)} hours` : "less than two hours";
 }
 
 function keyOf(metadata: { readonly namespace?: string | undefined; readonly name: string }): string {
