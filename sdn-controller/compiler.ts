@@ -12,9 +12,15 @@ import {
   connectionNetworkFlows,
 } from "./apps/connection/connection-flows.js";
 import { dhcpPortFlows } from "./apps/dhcp/dhcp-flows.js";
+import { dropBaseFlows } from "./apps/drops/drop-flows.js";
 import { l2BaseFlows, l2PortFlows } from "./apps/l2/l2-flows.js";
 import { steerBaseFlows, steeringFlows } from "./apps/load-balancer/steering-flows.js";
-import { identityFlows, policyBaseFlows, ruleFlows } from "./apps/policy/policy-flows.js";
+import {
+  type IdentityHandling,
+  identityFlows,
+  policyBaseFlows,
+  ruleFlows,
+} from "./apps/policy/policy-flows.js";
 import { guardBaseFlows, guardFunctionFlows, guardPortFlows } from "./apps/spoof-guard/guard-flows.js";
 import type { InventoryChange, StatusPatch } from "./inputs.js";
 import { Inventory, type InventoryDelta } from "./network/inventory.js";
@@ -30,7 +36,9 @@ import {
 } from "./network/views.js";
 import type { Flow } from "./pipeline/flow.js";
 import { FlowStore } from "./pipeline/flow-store.js";
+import { logsDenied } from "./policy/handling.js";
 import { IDENTITY_WORLD } from "./policy/identity.js";
+import type { Direction } from "./policy/network-policy.js";
 import { modelOfAdminPolicy, modelOfNetworkPolicy } from "./policy/policy-model.js";
 import { PolicySet } from "./policy/policy-set.js";
 import type { Invariant } from "./proof/invariants.js";
@@ -49,6 +57,7 @@ export class Compiler {
   readonly flows = new FlowStore();
   /** Switch port numbers by iface-id. */
   #attachments: ReadonlyMap<string, number> = new Map();
+  #byOfport: ReadonlyMap<number, string> = new Map();
   #moved = new Set<string>();
   /** Everything that was told and not taken back, by kind and key. */
   readonly #told = new Map<string, InventoryChange>();
@@ -64,6 +73,7 @@ export class Compiler {
       ...connectionBaseFlows(),
       ...l2BaseFlows(),
       ...policyBaseFlows(),
+      ...dropBaseFlows(),
     ]);
   }
 
@@ -72,12 +82,18 @@ export class Compiler {
     for (const [id, ofport] of attachments) if (this.#attachments.get(id) !== ofport) this.#moved.add(id);
     for (const id of this.#attachments.keys()) if (!attachments.has(id)) this.#moved.add(id);
     this.#attachments = new Map(attachments);
+    this.#byOfport = new Map([...attachments].map(([id, ofport]) => [ofport, id]));
   }
 
   /** The port of ours behind a switch port. */
   portAt(ofport: number): PortView | undefined {
-    for (const [id, number] of this.#attachments) if (number === ofport) return this.inventory.port(id);
-    return undefined;
+    const id = this.#byOfport.get(ofport);
+    return id === undefined ? undefined : this.inventory.port(id);
+  }
+
+  /** The iface-id behind a switch port. */
+  interfaceAt(ofport: number): string | undefined {
+    return this.#byOfport.get(ofport);
   }
 
   ofportOf(interfaceId: string): number | undefined {
@@ -246,7 +262,18 @@ export class Compiler {
 
   #identityFlows(number: number): Flow[] {
     if (this.policies.identity(number) === undefined) return [];
-    return identityFlows(number, this.policies.isolationOf(number));
+    const isolation = this.policies.isolationOf(number);
+    const staged = this.policies.stagedIsolationOf(number);
+    const handlingOf = (direction: Direction): IdentityHandling => {
+      const policies = isolation[direction].map((key) => this.policies.policy(key)?.handling ?? {});
+      return {
+        isolated: policies.length > 0,
+        keepsLive: policies.every(({ keepsLive }) => keepsLive === true),
+        logsDenied: policies.some(logsDenied),
+        staged: staged[direction].length > 0,
+      };
+    };
+    return identityFlows(number, { Ingress: handlingOf("Ingress"), Egress: handlingOf("Egress") });
   }
 
   #status(delta: InventoryDelta): StatusPatch[] {

@@ -233,7 +233,9 @@ describe("SdnController", () => {
     if (bad === undefined) throw new Error("no policy");
     const { controller, events } = await start();
     giveShop(controller);
-    const wanted = [...controller.compiler.flows.keys()].find((key) => key.startsWith("12 1000 "));
+    const wanted = [...controller.compiler.flows.keys()].find((key) =>
+      key.startsWith(`${TABLES.ingress.id} 1000 `),
+    );
     device.refuses = (message) => flowKey(message.tableId, message.priority, message.match) === wanted;
     await device.dial(path());
     await settled(controller);
@@ -248,10 +250,10 @@ describe("SdnController", () => {
     await device.dial(path());
     await settled(controller);
     expect(events).toEqual([]);
-    const [key, flow] = [...device.flows].find(([, it]) => it.tableId === 12) ?? [];
+    const [key, flow] = [...device.flows].find(([, it]) => it.tableId === TABLES.ingress.id) ?? [];
     if (key === undefined || flow === undefined) throw new Error("no flows");
     device.flows.delete(key);
-    device.ignores = (message) => message.tableId === 12;
+    device.ignores = (message) => message.tableId === TABLES.ingress.id;
     controller.audit();
     await settled(controller);
     expect(events.map(({ reason }) => reason)).toEqual(["FlowsRepaired", "SwitchDisagrees"]);
@@ -265,7 +267,7 @@ describe("SdnController", () => {
   });
 
   it("reports a refused flow and goes on", async () => {
-    device.refuses = (message) => message.tableId === 5 && message.priority > 0;
+    device.refuses = (message) => message.tableId === TABLES.source.id && message.priority > 0;
     const { controller, events } = await start();
     giveShop(controller);
     await device.dial(path());
@@ -317,7 +319,7 @@ describe("SdnController", () => {
     });
     expect(denied.allowed).toBe(false);
     expect(denied.text[0]).toContain("may not leave shop/web1-back: no rule of");
-    expect(denied.path.at(-2)).toMatchObject({ table: "egress", reason: "egress-policy" });
+    expect(denied.path.at(-4)).toMatchObject({ table: "egress", reason: "egress-policy" });
   });
 });
 

@@ -12,11 +12,12 @@ import { type DropSource, DropSources } from "./channel/drop-sources.js";
 import { type ChangeRecord, FlowDriver } from "./channel/flow-driver.js";
 import type { FlowPlanStep } from "./channel/flow-sync.js";
 import { PacketInLimit } from "./channel/packet-in-limit.js";
+import { isPolicyTable, type PairDrops, type PolicyNews, PolicyNewsDesk } from "./channel/policy-news.js";
 import type { SwitchLink, SwitchLinkEvents } from "./channel/switch-link.js";
 import { Compiler } from "./compiler.js";
 import type { InventoryChange, SdnEvent, StatusPatch } from "./inputs.js";
 import { output } from "./pipeline/actions.js";
-import { parseCookie } from "./pipeline/cookie.js";
+import { type CookieParts, parseCookie } from "./pipeline/cookie.js";
 import type { DropReason } from "./pipeline/tables.js";
 import { type ChangeReview, reviewChanges } from "./proof/change-review.js";
 import { type ExplainQuestion, type Explanation, explain } from "./proof/explain.js";
@@ -57,6 +58,12 @@ export interface SdnMetrics {
     readonly reason: DropReason;
     readonly packets: number;
   })[];
+  /** Packets that staged policies would deny or allow. */
+  readonly staged: readonly (DropSource & { readonly verdict: "deny" | "allow"; readonly packets: number })[];
+  /** Pairs whose packets policy drops, most packets first. */
+  readonly pairs: readonly PairDrops[];
+  /** Decisions that were logged and connections that were cut, oldest first. */
+  readonly policyNews: { readonly items: readonly PolicyNews[]; readonly total: number };
   /** Packets from switches by what became of them. */
   readonly packetIns: Readonly<Record<string, number>>;
 }
@@ -69,6 +76,7 @@ export class SdnController {
   readonly #driver: FlowDriver;
   readonly #drops = new DropCounters();
   readonly #dropSources = new DropSources();
+  readonly #news = new PolicyNewsDesk(this.compiler);
   readonly #limit = new PacketInLimit();
   readonly #packetIns = new Map<string, number>();
   readonly #sentStatus = new Map<string, string>();
@@ -122,7 +130,9 @@ export class SdnController {
   /** iface-id → switch port number, complete. */
   setAttachments(attachments: ReadonlyMap<string, number>): void {
     this.compiler.setAttachments(attachments);
-    this.#limit.keep(new Set(attachments.values()));
+    const ofports = new Set(attachments.values());
+    this.#limit.keep(ofports);
+    this.#news.keep(ofports);
     this.#attached = true;
     if (this.#complete) {
       this.#apply([]);
@@ -201,13 +211,36 @@ export class SdnController {
       flowsRepaired: this.#repaired,
       flowsRefused: this.#refused,
       flowsDisagreed: this.#disagreements,
-      drops: this.#drops.list().map(({ reason, resourceHash, packets }) => ({
-        reason,
-        ...this.#dropSources.get(resourceHash),
-        packets,
-      })),
+      drops: this.#drops
+        .list()
+        .filter(({ reason }) => !isStaged(reason))
+        .map(({ reason, resourceHash, packets }) => ({
+          reason,
+          ...this.#dropSources.get(resourceHash),
+          packets,
+        })),
+      staged: this.#drops
+        .list()
+        .filter(({ reason }) => isStaged(reason))
+        .map(({ reason, resourceHash, packets }) => ({
+          verdict: reason === "would-deny" ? "deny" : "allow",
+          ...this.#stagedSource(resourceHash),
+          packets,
+        })),
+      pairs: this.#news.pairs(this.#drops.pairs()),
+      policyNews: this.#news.news,
       packetIns: Object.fromEntries(this.#packetIns),
     };
+  }
+
+  /** Of an identity, those policies that are only tried. */
+  #stagedSource(hash: number): DropSource {
+    const source = this.#dropSources.get(hash);
+    const number = /^Identity\/(\d+)$/.exec(source.resource)?.[1];
+    if (number === undefined) return source;
+    const { Ingress, Egress } = this.compiler.policies.stagedIsolationOf(Number(number));
+    const policies = [...new Set([...Ingress, ...Egress])].map((key) => key.replace("NetworkPolicy/", ""));
+    return { ...source, policies: policies.sort() };
   }
 
   close(): void {
@@ -255,7 +288,6 @@ export class SdnController {
     const count = record.added + record.changed + record.deleted;
     if (count === 0) return;
     this.#log.info(record, "flows changed");
-    if (record.cause === "audit") this.#repaired += count;
   }
 
   #settled(): void {
@@ -277,6 +309,7 @@ export class SdnController {
 
   #report(flows: readonly FlowStats[]): void {
     this.#drops.take(flows);
+    this.#news.adopt(flows);
     const hashes = new Set(this.#drops.list().map(({ resourceHash }) => resourceHash));
     this.#dropSources.learn(this.compiler, hashes);
   }
@@ -290,6 +323,7 @@ export class SdnController {
   }
 
   #drifted(steps: readonly FlowPlanStep[]): void {
+    this.#repaired += steps.length;
     const message =
       `${this.#switchName} had ${steps.length} flows that differ from what it was given, now repaired: ` +
       this.#summary(steps);
@@ -330,7 +364,9 @@ export class SdnController {
   #answerPacketIn(message: PacketIn): string {
     const entry = message.match.find(({ field }) => field === "in_port");
     const ofport = entry === undefined ? 0 : Buffer.from(entry.value).readUIntBE(0, entry.value.byteLength);
-    if (parseCookie(message.cookie)?.table !== "dhcp") return "unexpected";
+    const parts = parseCookie(message.cookie);
+    if (parts !== undefined && isPolicyTable(parts)) return this.#policyPacket(message, parts, ofport);
+    if (parts?.table !== "dhcp") return "unexpected";
     if (message.data.byteLength < message.totalLength) return "truncated";
     if (!this.#limit.take(ofport, this.#clock.nowMs())) return "rate-limited";
     const port = this.compiler.portAt(ofport);
@@ -347,6 +383,17 @@ export class SdnController {
     return `dhcp-${outcome.type}`;
   }
 
+  #policyPacket(message: PacketIn, parts: CookieParts, ofport: number): string {
+    if (!this.#limit.take(-ofport, this.#clock.nowMs())) return "policy-rate-limited";
+    const before = this.#news.news.total;
+    const name =
+      this.#news.take(message, parts, new Date(this.#clock.wallMs()).toISOString()) ?? "unexpected";
+    const { items, total } = this.#news.news;
+    if (total > before) this.#log.info({ policy: items.at(-1) }, "policy decision");
+    this.#driver.touch(this.compiler.flows.takeTouched());
+    return name;
+  }
+
   #sendOut(ofport: number, data: Uint8Array): void {
     this.#link?.send({
       type: "packet_out",
@@ -360,6 +407,10 @@ export class SdnController {
   #count(name: string): void {
     this.#packetIns.set(name, (this.#packetIns.get(name) ?? 0) + 1);
   }
+}
+
+function isStaged(reason: DropReason): boolean {
+  return reason === "would-deny" || reason === "would-allow";
 }
 
 function isIpv6(frame: Uint8Array): boolean {

@@ -12,6 +12,7 @@ export type * from "./inputs.js";
 export type { Flow } from "./pipeline/flow.js";
 export { type DropReason, TABLES } from "./pipeline/tables.js";
 export * as analysis from "./policy/analysis/index.js";
+export { type HandlingProblem, type PolicyHandling, parseHandling } from "./policy/handling.js";
 export type { ChangeReview } from "./proof/change-review.js";
 export type { ExplainQuestion, Explanation } from "./proof/explain.js";
 export { formatBreach } from "./proof/invariants.js";

@@ -18,5 +18,9 @@ export const FLOW_MODS_PER_BARRIER = 1000;
 export const AUDIT_INTERVAL_MS = 15_000;
 /** DHCP lease and maximum accepted hostname. Long: renewal needs the controller, forwarding does not. */
 export const DHCP_LEASE_SECONDS = 86_400;
+/** Pairs of ports whose dropped packets are counted one by one. */
+export const POLICY_PAIRS_MAX = 1024;
+/** Logged decisions and cut connections that are remembered. */
+export const POLICY_NEWS_MAX = 512;
 /** Changes remembered for inspection. */
 export const CHANGE_RECORDS_MAX = 256;

@@ -3,10 +3,11 @@
 import type { FlowRemoved, FlowStats } from "../../base/openflow/index.js";
 import { type CookieParts, parseCookie } from "../pipeline/cookie.js";
 import { flowKey } from "../pipeline/flow.js";
-import type { DropReason } from "../pipeline/tables.js";
+import type { DropReason, TableName } from "../pipeline/tables.js";
 
 export interface DropCount {
   readonly reason: DropReason;
+  readonly table: TableName;
   /** Hash of the resource's name, as in the cookie. */
   readonly resourceHash: number;
   readonly packets: number;
@@ -30,24 +31,33 @@ export class DropCounters {
 
   #count(flow: Pick<FlowStats, "cookie" | "tableId" | "priority" | "match" | "packetCount">): string {
     const parts = parseCookie(flow.cookie);
-    // What reaches table denied was counted where it was denied.
-    if (parts?.reason === undefined || parts.table === "denied") return "";
+    if (parts?.reason === undefined) return "";
     const key = `${flow.cookie} ${flowKey(flow.tableId, flow.priority, flow.match)}`;
     const last = this.#last.get(key) ?? 0n;
     const grown = flow.packetCount >= last ? flow.packetCount - last : flow.packetCount;
     this.#last.set(key, flow.packetCount);
     if (grown === 0n) return key;
-    const total = `${parts.reason} ${parts.resourceHash}`;
+    const total = `${parts.table === "dropped"} ${parts.reason} ${parts.resourceHash}`;
     const before = this.#totals.get(total)?.packets ?? 0n;
     this.#totals.set(total, { parts, packets: before + grown });
     return key;
   }
 
+  /** Of everything but what table dropped counts. */
   list(): DropCount[] {
-    return [...this.#totals.values()].flatMap(({ parts, packets }) =>
-      parts.reason === undefined
-        ? []
-        : { reason: parts.reason, resourceHash: parts.resourceHash, packets: Number(packets) },
-    );
+    return this.#all().filter(({ table }) => table !== "dropped");
+  }
+
+  /** Packets by hash of the pair that table dropped counts. */
+  pairs(): Map<number, number> {
+    const dropped = this.#all().filter(({ table }) => table === "dropped");
+    return new Map(dropped.map(({ resourceHash, packets }) => [resourceHash, packets]));
+  }
+
+  #all(): DropCount[] {
+    return [...this.#totals.values()].flatMap(({ parts, packets }) => {
+      const { reason, table, resourceHash } = parts;
+      return reason === undefined ? [] : { reason, table, resourceHash, packets: Number(packets) };
+    });
   }
 }

@@ -201,28 +201,34 @@ export class FlowDriver {
       this.#events.onChanged(await this.#send(link, steps, cause));
       return;
     }
-    const steps = await this.#compare(link);
+    const { steps, drift } = await this.#compare(link);
     this.#readAll = undefined;
-    if (steps.length === 0 && cause === "audit") return;
-    if (cause === "audit") this.#events.onDrift(steps);
-    this.#events.onChanged(await this.#send(link, steps, cause));
-    if (cause === "audit") await this.#verify(link, steps);
+    if (cause === "connect") {
+      this.#events.onChanged(await this.#send(link, steps, cause));
+      return;
+    }
+    if (drift.length > 0) this.#events.onDrift(drift);
+    if (steps.length > 0)
+      this.#events.onChanged(await this.#send(link, steps, drift.length > 0 ? "audit" : "change"));
+    if (drift.length > 0) await this.#verify(link, drift);
   }
 
-  /** Reads what the switch has; returns what has to be done to make it what is desired now. */
-  async #compare(link: SwitchLink): Promise<FlowPlanStep[]> {
+  /** Reads what the switch has; returns what makes it what is desired now, and what of that is no change of ours. */
+  async #compare(link: SwitchLink): Promise<{ steps: FlowPlanStep[]; drift: FlowPlanStep[] }> {
     const reported = await link.flowStats();
     this.#events.onReport(reported);
     this.#installed = installedFrom(reported);
+    const steps = planFlows(this.#installed, this.#store);
+    const drift = steps.filter(({ key }) => !this.#touched.has(key));
     this.#touched.clear();
-    return planFlows(this.#installed, this.#store);
+    return { steps, drift };
   }
 
   /** Whether what was repaired is as the switch said. */
   async #verify(link: SwitchLink, repaired: readonly FlowPlanStep[]): Promise<void> {
     const acknowledged = new Map(repaired.map((step) => [step.key, step]));
     for (const step of this.#refusedSteps) acknowledged.delete(step.key);
-    const again = await this.#compare(link);
+    const { steps: again } = await this.#compare(link);
     const wrong = again.filter(({ key, after }) => {
       const before = acknowledged.get(key);
       return before !== undefined && before.after?.body === after?.body;

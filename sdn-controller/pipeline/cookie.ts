@@ -26,6 +26,11 @@ export function cookieOf(table: TableName, origin: Origin): bigint {
   return (BigInt(high) << 32n) | BigInt(hash32(origin.resource));
 }
 
+/** Register 7: what denied a packet, in which direction. */
+export function causeHash(direction: "Ingress" | "Egress", resource: string): number {
+  return hash32(`${direction} ${resource}`);
+}
+
 export interface CookieParts {
   readonly table: TableName;
   readonly reason: DropReason | undefined;

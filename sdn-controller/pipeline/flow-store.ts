@@ -1,5 +1,6 @@
 // The flows that should exist, by the owner that wants them. Two owners may want the same flow (two policies that allow
-// the same); it stays until the last of them lets go, and its cookie names the first in order of resource.
+// the same); it stays until the last of them lets go, and its cookie names the first in order of resource,
+// those that log before others.
 // Invariant: flow(key) depends only on what the owners want now, not on the order in which they said so.
 import type { Flow } from "./flow.js";
 
@@ -61,5 +62,6 @@ export class FlowStore {
 }
 
 function rank(flow: Flow): string {
-  return `${flow.origin.resource} ${String(flow.origin.ruleIndex ?? 0).padStart(5, "0")} ${flow.body}`;
+  // What logs comes before what does not.
+  return `${9 - flow.instructions.length} ${flow.origin.resource} ${String(flow.origin.ruleIndex ?? 0).padStart(5, "0")} ${flow.body}`;
 }

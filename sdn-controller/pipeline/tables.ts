@@ -7,8 +7,8 @@
 //                             ├→ source ┐
 //                             └─────────┴→ track → connection → destination ┐
 //      ┌─────────────────────────────────────────────────────────────────────┘
-//      └→ admin-egress → egress → admin-ingress → ingress → commit → output
-//               └───────────┴───────────┴────────────┴→ denied
+//      └→ admin-egress → egress [→ staged-egress] → admin-ingress → ingress [→ staged-ingress] → commit → output
+//               └───────────┴────────────┴───────────────┴────────────┴──────────────┴→ denied → dropped
 //
 // Registers
 //   reg0  segment number (bits 0–15), also the connection-tracking zone
@@ -16,13 +16,17 @@
 //   reg4  output port
 //   reg5  number of the network function that the frame came from (0 = none)
 //   reg6  bit 0: exempt from policy (replies, and what a network function sends in its own name)
+//         bit 1: denied already, while staged policies are asked     bit 2: a rule that is to be logged decided
+//   reg7  what denied it: hash of the resource's name, as in cookies
+//   reg8  the rule of the egress direction that is to be logged, reg9 that of ingress: hash of the policy's name
 //
 // Mark of a connection: bits 0–23 the network function that made it, bit 30 set on every connection that we committed,
 // bit 31 set when policy has cut it.
 //
 // Connections and policy: the packets of the opener's direction are judged by policy one by one for as long as the
 // connection lives, so a connection that policy no longer allows is cut with the opener's next packet; that packet
-// also sets the cut mark, after which replies are dropped too. Allowing it again clears the mark.
+// also sets the cut mark, after which replies are dropped too. Allowing it again clears the mark. A policy may say that
+// it leaves open connections alone; then what is established passes where only such policies would deny it.
 import type { OxmFieldName } from "../../base/openflow/index.js";
 
 export type TableName =
@@ -30,6 +34,7 @@ export type TableName =
   | "guard"
   | "dhcp"
   | "arp"
+  | "neighbour"
   | "steer"
   | "source"
   | "track"
@@ -37,12 +42,14 @@ export type TableName =
   | "destination"
   | "admin-egress"
   | "egress"
+  | "staged-egress"
   | "admin-ingress"
   | "ingress"
+  | "staged-ingress"
   | "commit"
   | "output"
   | "denied"
-  | "neighbour";
+  | "dropped";
 
 /** What a table's flows may do: "load:F", "set:F" and "move:F" name the field that is written. */
 export type Permission =
@@ -72,11 +79,14 @@ export type AppName =
   | "load-balancer"
   | "connection"
   | "l2"
+  | "drops"
   | "policy";
 
 const IP: readonly OxmFieldName[] = ["eth_type", "ipv4_src", "ipv4_dst", "ipv6_src", "ipv6_dst"];
 const ND: readonly OxmFieldName[] = ["icmpv6_type", "ipv6_nd_target", "ipv6_nd_sll"];
 const L4: readonly OxmFieldName[] = ["ip_proto", "tcp_dst", "udp_dst", "sctp_dst"];
+
+const DENY_OR_LOG: readonly Permission[] = ["load:reg6", "load:reg7", "load:reg8", "load:reg9"];
 
 export const TABLES: Readonly<Record<TableName, TableDeclaration>> = {
   classify: {
@@ -135,105 +145,8 @@ export const TABLES: Readonly<Record<TableName, TableDeclaration>> = {
     ],
     next: ["neighbour"],
   },
-  steer: {
-    id: 4,
-    owner: "load-balancer",
-    purpose: "takes frames for a network function to it, and judges whose name its own frames are sent in",
-    matches: ["in_port", "reg0", "eth_dst", ...IP],
-    actions: ["output", "load:reg5", "load:reg6"],
-    next: ["source", "track", "destination"],
-  },
-  source: {
-    id: 5,
-    owner: "l2",
-    purpose: "finds the identity behind a source address, for frames that a network function passes on",
-    matches: ["reg0", ...IP],
-    actions: ["load:reg2"],
-    next: ["track"],
-  },
-  track: {
-    id: 6,
-    owner: "connection",
-    purpose: "sends the packet through connection tracking in its segment's zone",
-    matches: ["reg0", ...IP],
-    actions: ["ct"],
-    next: ["connection"],
-  },
-  connection: {
-    id: 7,
-    owner: "connection",
-    purpose:
-      "exempts replies from policy, steers those of a network function, drops invalid and cut connections",
-    matches: ["reg0", "ct_state", "ct_mark", "eth_type", "ip_proto", "ipv4_src", "tcp_src"],
-    actions: ["load:reg6", "output"],
-    next: ["destination"],
-  },
-  destination: {
-    id: 8,
-    owner: "l2",
-    purpose: "finds port and identity of the destination by its MAC and address together",
-    matches: ["reg0", "eth_dst", ...IP],
-    actions: ["load:reg3", "load:reg4"],
-    next: ["admin-egress"],
-  },
-  "admin-egress": {
-    id: 9,
-    owner: "policy",
-    purpose: "judges what the source may send by admin policies, first match first",
-    matches: ["reg2", "reg3", "reg6", ...IP, ...L4],
-    actions: [],
-    next: ["egress", "admin-ingress", "output", "denied"],
-  },
-  egress: {
-    id: 10,
-    owner: "policy",
-    purpose: "judges what the source may send by network policies, or else by the baseline",
-    matches: ["reg2", "reg3", ...IP, ...L4],
-    actions: [],
-    next: ["admin-ingress", "denied"],
-  },
-  "admin-ingress": {
-    id: 11,
-    owner: "policy",
-    purpose: "judges what the destination may receive by admin policies, first match first",
-    matches: ["reg2", "reg3", ...IP, ...L4],
-    actions: [],
-    next: ["ingress", "commit", "denied"],
-  },
-  ingress: {
-    id: 12,
-    owner: "policy",
-    purpose: "judges what the destination may receive by network policies, or else by the baseline",
-    matches: ["reg2", "reg3", ...IP, ...L4],
-    actions: [],
-    next: ["commit", "denied"],
-  },
-  commit: {
-    id: 13,
-    owner: "connection",
-    purpose: "remembers a new connection, and clears the cut mark of one that is allowed again",
-    matches: ["reg0", "reg5", "eth_type", "ct_state", "ct_mark"],
-    actions: ["ct_commit"],
-    next: ["output"],
-  },
-  output: {
-    id: 14,
-    owner: "l2",
-    purpose: "sends the frame out of its port",
-    matches: ["reg4"],
-    actions: ["output"],
-    next: [],
-  },
-  denied: {
-    id: 15,
-    owner: "connection",
-    purpose: "drops, and marks the connection as cut if there is one",
-    matches: ["reg0", "eth_type", "ct_state", "ct_mark"],
-    actions: ["ct_commit"],
-    next: [],
-  },
   neighbour: {
-    id: 16,
+    id: 4,
     owner: "arp",
     purpose: "answers neighbour solicitations for every known address of the segment",
     matches: ["reg0", "eth_type", "ip_proto", ...ND],
@@ -249,16 +162,139 @@ export const TABLES: Readonly<Record<TableName, TableDeclaration>> = {
     ],
     next: [],
   },
+  steer: {
+    id: 5,
+    owner: "load-balancer",
+    purpose: "takes frames for a network function to it, and judges whose name its own frames are sent in",
+    matches: ["in_port", "reg0", "eth_dst", ...IP],
+    actions: ["output", "load:reg5", "load:reg6"],
+    next: ["source", "track", "destination"],
+  },
+  source: {
+    id: 6,
+    owner: "l2",
+    purpose: "finds the identity behind a source address, for frames that a network function passes on",
+    matches: ["reg0", ...IP],
+    actions: ["load:reg2"],
+    next: ["track"],
+  },
+  track: {
+    id: 7,
+    owner: "connection",
+    purpose: "sends the packet through connection tracking in its segment's zone",
+    matches: ["reg0", ...IP],
+    actions: ["ct"],
+    next: ["connection"],
+  },
+  connection: {
+    id: 8,
+    owner: "connection",
+    purpose:
+      "exempts replies from policy, steers those of a network function, drops invalid and cut connections",
+    matches: ["reg0", "ct_state", "ct_mark", "eth_type", "ip_proto", "ipv4_src", "tcp_src"],
+    actions: ["load:reg6", "output"],
+    next: ["destination"],
+  },
+  destination: {
+    id: 9,
+    owner: "l2",
+    purpose: "finds port and identity of the destination by its MAC and address together",
+    matches: ["reg0", "eth_dst", ...IP],
+    actions: ["load:reg3", "load:reg4"],
+    next: ["admin-egress"],
+  },
+  "admin-egress": {
+    id: 10,
+    owner: "policy",
+    purpose: "judges what the source may send by admin policies, first match first",
+    matches: ["reg2", "reg3", "reg6", "ct_state", ...IP, ...L4],
+    actions: DENY_OR_LOG,
+    next: ["egress", "admin-ingress", "output", "denied"],
+  },
+  egress: {
+    id: 11,
+    owner: "policy",
+    purpose: "judges what the source may send by network policies, or else by the baseline",
+    matches: ["reg2", "reg3", "ct_state", "ct_mark", ...IP, ...L4],
+    actions: DENY_OR_LOG,
+    next: ["admin-ingress", "staged-egress"],
+  },
+  "staged-egress": {
+    id: 12,
+    owner: "policy",
+    purpose: "counts what staged policies would do to what the source sends; changes nothing",
+    matches: ["reg2", "reg3", "reg6", ...IP, ...L4],
+    actions: [],
+    next: ["admin-ingress", "denied"],
+  },
+  "admin-ingress": {
+    id: 13,
+    owner: "policy",
+    purpose: "judges what the destination may receive by admin policies, first match first",
+    matches: ["reg2", "reg3", "ct_state", ...IP, ...L4],
+    actions: DENY_OR_LOG,
+    next: ["ingress", "commit", "denied"],
+  },
+  ingress: {
+    id: 14,
+    owner: "policy",
+    purpose: "judges what the destination may receive by network policies, or else by the baseline",
+    matches: ["reg2", "reg3", "ct_state", "ct_mark", ...IP, ...L4],
+    actions: DENY_OR_LOG,
+    next: ["commit", "staged-ingress"],
+  },
+  "staged-ingress": {
+    id: 15,
+    owner: "policy",
+    purpose: "counts what staged policies would do to what the destination gets; changes nothing",
+    matches: ["reg2", "reg3", "reg6", ...IP, ...L4],
+    actions: [],
+    next: ["commit", "denied"],
+  },
+  commit: {
+    id: 16,
+    owner: "connection",
+    purpose: "remembers a new connection, and clears the cut mark of one that is allowed again",
+    matches: ["reg0", "reg5", "reg6", "eth_type", "ct_state", "ct_mark"],
+    actions: ["ct_commit", "controller"],
+    next: ["output"],
+  },
+  output: {
+    id: 17,
+    owner: "l2",
+    purpose: "sends the frame out of its port",
+    matches: ["reg4"],
+    actions: ["output"],
+    next: [],
+  },
+  denied: {
+    id: 18,
+    owner: "connection",
+    purpose: "marks the connection as cut if there is one, and tells of it",
+    matches: ["reg0", "eth_type", "ct_state", "ct_mark"],
+    actions: ["ct_commit", "controller"],
+    next: ["dropped"],
+  },
+  dropped: {
+    id: 19,
+    owner: "drops",
+    purpose: "drops; tells of pairs that are new and of what is to be logged, counts those that are known",
+    matches: ["in_port", "reg2", "reg4", "reg6", "reg7"],
+    actions: ["controller"],
+    next: [],
+  },
 };
 
 export const TABLE_NAMES = Object.keys(TABLES) as TableName[];
 
 export const FLAG_EXEMPT = 1;
+export const FLAG_DENIED = 2;
+export const FLAG_LOGGED = 4;
 export const MARK_FUNCTION_MASK = 0x00ffffff;
 export const MARK_KNOWN = 0x40000000;
 export const MARK_CUT = 0x80000000;
 
-/** Why a packet ends in a flow without output. Codes are part of cookies: never reuse one. */
+/** Why a packet ends in a flow without output; the last two, what a staged policy would do to one. Codes are part of cookies: never reuse one. */
 export const DROP_REASONS = {
   "tagged-frame": 1,
   "unknown-port": 2,
@@ -282,6 +318,8 @@ export const DROP_REASONS = {
   "nd-for-unknown-address": 20,
   "router-advertisement-on-access-port": 21,
   "dhcpv6-not-served": 22,
+  "would-deny": 23,
+  "would-allow": 24,
 } as const;
 
 export type DropReason = keyof typeof DROP_REASONS;

@@ -1,5 +1,6 @@
 // AdminNetworkPolicy and BaselineAdminNetworkPolicy of policy.networking.k8s.io/v1alpha1 as plain data.
 // Source: sigs.k8s.io/network-policy-api apis/v1alpha1 (adminnetworkpolicy_types.go, shared_types.go). Pure.
+import type { PolicyHandling } from "./handling.js";
 import type { LabelSelector } from "./selector.js";
 
 export const ADMIN_PRIORITY_MAX = 1000;
@@ -57,4 +58,5 @@ export interface AdminPolicy {
   readonly kind: "AdminNetworkPolicy" | "BaselineAdminNetworkPolicy";
   readonly name: string;
   readonly spec: AdminPolicySpec;
+  readonly handling?: PolicyHandling;
 }

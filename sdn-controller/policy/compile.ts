@@ -1,6 +1,7 @@
 // Compiles one policy into rules over identities. Isolation is not a rule: it follows from `subjects`.
 // Source: policy-model.ts. Pure; the oracle in oracle.ts says the same slowly, in the API's words.
 import { formatIpPrefix, type IpPrefix, parseIpPrefix, subtractIpPrefixes } from "../network/ip-address.js";
+import { logsRule } from "./handling.js";
 import type { Identity } from "./identity.js";
 import { type Direction, IP_PROTOCOLS } from "./network-policy.js";
 import {
@@ -48,6 +49,11 @@ export interface CompiledRule {
   readonly ruleIndex: number;
   /** Whether both ends may speak IPv6; without it the rule is about IPv4 alone. */
   readonly ipv6: boolean;
+  /** Counts what it would do, and does nothing. */
+  readonly staged: boolean;
+  /** A Deny that leaves open connections alone. */
+  readonly keepsLive: boolean;
+  readonly logged: boolean;
   /** The same for neighbouring rules of one action, which may be asked in any order. */
   readonly level: number;
 }
@@ -185,6 +191,9 @@ function compileRule(
     subject: subject.number,
     policy: modelKey(model),
     ruleIndex: rule.index,
+    staged: model.handling.staged === true,
+    keepsLive: model.handling.keepsLive === true,
+    logged: logsRule(model.handling, rule.direction, rule.index),
   };
   const others = subject.ipv6 ? peers : peers.filter((peer) => !isIpv6(peer));
   if (rule.ports === undefined) return others.map((peer) => ({ ...common, peer, ipv6: speaksIpv6(peer) }));

@@ -1,5 +1,6 @@
 // NetworkPolicy of networking.k8s.io/v1 as plain data, and its defaulting.
 // Source: k8s.io/api networking/v1 types.go; pkg/apis/networking/v1/defaults.go. Pure.
+import type { PolicyHandling } from "./handling.js";
 import type { LabelSelector } from "./selector.js";
 
 export type Direction = "Ingress" | "Egress";
@@ -46,6 +47,7 @@ export interface Policy {
   readonly namespace: string;
   readonly name: string;
   readonly spec: NetworkPolicySpec;
+  readonly handling?: PolicyHandling;
 }
 
 /** One rule with its direction's own word for peers removed. `index` counts within the direction. */

@@ -6,7 +6,9 @@
 //   Baseline  the first rule that matches decides; without one everything is allowed
 //
 // Source: the NetworkPolicy API documentation; KEP-2091 for the other two. Pure.
+
 import type { AdminPeer, AdminPolicy, AdminPort, AdminRule } from "./admin-network-policy.js";
+import type { PolicyHandling } from "./handling.js";
 import {
   type Direction,
   directionsOf,
@@ -71,6 +73,7 @@ export interface PolicyModel {
   readonly rules: readonly RuleModel[];
   /** Rules that are written down but have no effect, as their direction is none of the policy's. */
   readonly idleRules: readonly RuleModel[];
+  readonly handling: PolicyHandling;
 }
 
 /** "NetworkPolicy/namespace/name", or "AdminNetworkPolicy/name". */
@@ -79,7 +82,7 @@ export function modelKey(model: Pick<PolicyModel, "kind" | "namespace" | "name">
 }
 
 export function modelOfNetworkPolicy(policy: Policy): PolicyModel {
-  const { namespace, name, spec } = policy;
+  const { namespace, name, spec, handling = {} } = policy;
   const directions = directionsOf(spec);
   const idle = (["Ingress", "Egress"] as const).filter((direction) => !directions.includes(direction));
   return {
@@ -90,6 +93,7 @@ export function modelOfNetworkPolicy(policy: Policy): PolicyModel {
     priority: 0,
     subject: { namespace, podSelector: spec.podSelector ?? {} },
     directions,
+    handling,
     rules: rulesOf(spec).map((rule) => ruleOfNetworkPolicy(rule, namespace)),
     idleRules:
       idle.length === 0
@@ -130,7 +134,7 @@ function peerOfNetworkPolicy(peer: PolicyPeer, namespace: string): PeerModel {
 }
 
 export function modelOfAdminPolicy(policy: AdminPolicy): PolicyModel {
-  const { kind, name, spec } = policy;
+  const { kind, name, spec, handling = {} } = policy;
   const rules = [
     ...(spec.ingress ?? []).map((rule, index) => adminRule(rule, "Ingress", index)),
     ...(spec.egress ?? []).map((rule, index) => adminRule(rule, "Egress", index)),
@@ -147,6 +151,7 @@ export function modelOfAdminPolicy(policy: AdminPolicy): PolicyModel {
     ),
     rules,
     idleRules: [],
+    handling,
   };
 }
 

@@ -1,6 +1,9 @@
 // All policies, compiled, kept up to date change by change. Only policies that a change can affect are compiled again;
 // the returned delta says which rules and identities to install. Invariant: after settle() the compiled state is what
 // compiling everything from scratch would give. Thread: the controller's. Pure apart from its own state.
+
+import { hash32 } from "../network/hash.js";
+import { causeHash } from "../pipeline/cookie.js";
 import {
   type CompiledPolicy,
   type CompiledRule,
@@ -35,14 +38,18 @@ export interface Isolation {
   readonly Egress: readonly string[];
 }
 
+/** The direction of a policy that is enforced, or of one that is only tried. */
+type Isolating = Direction | `Staged${Direction}`;
+
 export class PolicySet implements PolicyWorld {
   readonly #table = new IdentityTable();
   readonly #policies = new Map<string, PolicyModel>();
+  readonly #keyByHash = new Map<number, string>();
   readonly #compiled = new Map<string, CompiledPolicy>();
   readonly #namespaces = new Map<string, Labels>();
   readonly #ports = new Map<string, PolicyEndpoint>();
   readonly #portIdentity = new Map<string, Identity>();
-  readonly #isolation = new Map<number, { Ingress: Set<string>; Egress: Set<string> }>();
+  readonly #isolation = new Map<number, Record<Isolating, Set<string>>>();
   #relevance: Relevance = { labelKeys: new Set(), portNames: new Set() };
   #dirtyPolicies = new Set<string>();
   #dirtyPorts = new Set<string>();
@@ -59,6 +66,8 @@ export class PolicySet implements PolicyWorld {
   setPolicy(key: string, policy: PolicyModel | undefined): void {
     if (policy === undefined) this.#policies.delete(key);
     else this.#policies.set(key, policy);
+    if (policy === undefined) this.#keyByHash.delete(hash32(key));
+    else this.#keyByHash.set(hash32(key), key);
     this.#dirtyPolicies.add(key);
   }
 
@@ -88,6 +97,24 @@ export class PolicySet implements PolicyWorld {
     return this.#policies.get(key);
   }
 
+  /** The policy whose key has this hash, as in cookies. */
+  keyOfHash(hash: number): string | undefined {
+    return this.#keyByHash.get(hash);
+  }
+
+  /** What denied a packet, as register 7 tells: policies, and in which direction. */
+  causeOf(hash: number): { readonly direction: Direction; readonly policies: readonly string[] } | undefined {
+    for (const direction of ["Egress", "Ingress"] as const) {
+      for (const { number } of this.identities) {
+        if (causeHash(direction, `Identity/${number}`) === hash)
+          return { direction, policies: this.isolationOf(number)[direction] };
+      }
+      for (const key of this.#policies.keys())
+        if (causeHash(direction, key) === hash) return { direction, policies: [key] };
+    }
+    return undefined;
+  }
+
   /** The compiled policies of a tier in the order in which they are asked. */
   tier(tier: Tier): CompiledPolicy[] {
     return [...this.#compiled.values()]
@@ -98,6 +125,15 @@ export class PolicySet implements PolicyWorld {
   isolationOf(identity: number): Isolation {
     const entry = this.#isolation.get(identity);
     return { Ingress: [...(entry?.Ingress ?? [])].sort(), Egress: [...(entry?.Egress ?? [])].sort() };
+  }
+
+  /** The same for policies that are only tried. */
+  stagedIsolationOf(identity: number): Isolation {
+    const entry = this.#isolation.get(identity);
+    return {
+      Ingress: [...(entry?.StagedIngress ?? [])].sort(),
+      Egress: [...(entry?.StagedEgress ?? [])].sort(),
+    };
   }
 
   rules(): CompiledRule[] {
@@ -124,6 +160,9 @@ export class PolicySet implements PolicyWorld {
       const policy = this.#policies.get(key);
       const after = policy === undefined ? undefined : compilePolicy(policy, world);
       this.#isolate(before, after, identities);
+      if (JSON.stringify(before?.model.handling) !== JSON.stringify(after?.model.handling))
+        for (const subject of [...(before?.subjects ?? []), ...(after?.subjects ?? [])])
+          identities.add(subject);
       if (after === undefined) this.#compiled.delete(key);
       else this.#compiled.set(key, after);
       policies.set(key, after?.rules ?? []);
@@ -193,20 +232,27 @@ export class PolicySet implements PolicyWorld {
   }
 
   #setIsolation(pair: string, policy: string, on: boolean, identities: Set<number>): void {
-    const [direction, text] = pair.split(" ") as [Direction, string];
+    const [direction, text] = pair.split(" ") as [Isolating, string];
     const number = Number(text);
-    const entry = this.#isolation.get(number) ?? { Ingress: new Set(), Egress: new Set() };
+    const entry = this.#isolation.get(number) ?? {
+      Ingress: new Set(),
+      Egress: new Set(),
+      StagedIngress: new Set(),
+      StagedEgress: new Set(),
+    };
     this.#isolation.set(number, entry);
     if (on) entry[direction].add(policy);
     else entry[direction].delete(policy);
-    if (entry.Ingress.size + entry.Egress.size === 0) this.#isolation.delete(number);
+    if (Object.values(entry).every(({ size }) => size === 0)) this.#isolation.delete(number);
     identities.add(number);
   }
 }
 
 function pairs(compiled: CompiledPolicy): string[] {
   return compiled.isolates.flatMap((direction) =>
-    compiled.subjects.map((subject) => `${direction} ${subject}`),
+    compiled.subjects.map(
+      (subject) => `${compiled.model.handling.staged ? "Staged" : ""}${direction} ${subject}`,
+    ),
   );
 }
 

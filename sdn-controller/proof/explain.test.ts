@@ -24,8 +24,9 @@ describe("explain()", () => {
       "policy shop/default-deny or policy shop/web needs an egress rule that allows TCP 5432 to shop/db",
       "policy shop/db or policy shop/default-deny needs an ingress rule that allows TCP 5432 from shop/web1-back",
     ]);
-    expect(answer.path.slice(-2)).toMatchObject([
+    expect(answer.path.slice(-3)).toMatchObject([
       { table: "egress", reason: "egress-policy" },
+      { table: "staged-egress" },
       { table: "denied" },
     ]);
     expect(answer.path.at(-1)?.reason).toBeUndefined();

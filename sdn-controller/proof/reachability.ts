@@ -2,7 +2,7 @@
 // tables as a set, flow by flow, so the answer is exact for every protocol and port. Ports that the tables cannot tell
 // apart are computed once. Ports of different networks do not reach each other. Pure.
 import { assert } from "../../base/assert/index.js";
-import type { OxmFieldName } from "../../base/openflow/index.js";
+import { CT_STATE_NEW, CT_STATE_TRK, type OxmFieldName } from "../../base/openflow/index.js";
 import type { Compiler } from "../compiler.js";
 import { ADDRESS_BITS, type IpAddress, type IpFamily } from "../network/ip-address.js";
 import { addressesOf, type PortView } from "../network/views.js";
@@ -30,6 +30,8 @@ const CONCRETE: readonly OxmFieldName[] = [
   "ipv4_dst",
   "ipv6_src",
   "ipv6_dst",
+  "ct_state",
+  "ct_mark",
 ];
 const PORT_PROTOCOL: Partial<Record<OxmFieldName, Protocol>> = {
   tcp_dst: "TCP",
@@ -139,6 +141,8 @@ export class Reachability {
       const packet = new Map<OxmFieldName, bigint>([
         ["reg2", BigInt(ids.reg2)],
         ["reg3", BigInt(ids.reg3)],
+        // A first packet, of no connection that there is.
+        ["ct_state", BigInt(CT_STATE_TRK | CT_STATE_NEW)],
         ["eth_type", ETHERTYPE[source.family]],
         [`ipv${source.family}_src`, source.value],
         [`ipv${source.family}_dst`, destination.value],
@@ -238,9 +242,14 @@ function compactFlow(flow: Flow): TableFlow {
     }
   }
   const goto = flow.instructions.find((instruction) => instruction.type === "goto_table");
-  const next = (Object.keys(TABLES) as TableName[]).find((name) => TABLES[name].id === goto?.tableId);
+  const to = (Object.keys(TABLES) as TableName[]).find((name) => TABLES[name].id === goto?.tableId);
+  // Staged policies only count; what was denied before is so marked, in the flow that sent it there.
+  const denied = flow.instructions.some(({ type }) => type === "apply_actions");
+  const next = to === "staged-egress" || to === "staged-ingress" ? (denied ? "denied" : ONWARD[to]) : to;
   return { priority: flow.priority, concrete, space, next };
 }
+
+const ONWARD = { "staged-egress": "admin-ingress", "staged-ingress": "commit" } as const;
 
 function protocolSpace(number: bigint): PacketSpace {
   const protocol = IP_PROTOCOL.get(number);

@@ -9,6 +9,7 @@ import {
   type FlowMod,
   type FlowRemoved,
   type FlowStats,
+  type Match,
   OFPFF_SEND_FLOW_REM,
   ONF_ERRORS,
   ONF_EXPERIMENTER,
@@ -70,7 +71,7 @@ export class FakeSwitch {
   }
 
   /** Sends a frame up, as from `inPort` through the flow with `cookie`. */
-  packetIn(cookie: bigint, tableId: number, inPort: number, data: Uint8Array): void {
+  packetIn(cookie: bigint, tableId: number, inPort: number, data: Uint8Array, more: Match = []): void {
     const value = Uint8Array.of(0, 0, inPort >> 8, inPort & 255);
     this.#send({
       type: "packet_in",
@@ -80,7 +81,7 @@ export class FakeSwitch {
       reason: "action",
       tableId,
       cookie,
-      match: [{ field: "in_port", value }],
+      match: [{ field: "in_port", value }, ...more],
       data,
     });
   }

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 
-import { explanationLines } from "./policy-commands.js";
+import { explanationLines, formatDropReport } from "./policy-commands.js";
 
 describe("explanationLines()", () => {
   const denied = {
@@ -32,5 +32,45 @@ describe("explanationLines()", () => {
       "outside: allowed",
       "  no flows: not both ends are machines that are plugged in",
     ]);
+  });
+});
+
+describe("formatDropReport()", () => {
+  it("names pairs with the policies that keep them apart, and what staged policies would do", () => {
+    const text = formatDropReport({
+      pairs: [
+        {
+          source: "shop/web1",
+          destination: "shop/db",
+          policies: ["NetworkPolicy/shop/db"],
+          direction: "Ingress",
+          packets: 7,
+          example: { protocol: "TCP", port: 5432 },
+        },
+      ],
+      reasons: [{ reason: "ingress-policy", resource: "Identity/1", machines: ["shop/db"], packets: 7 }],
+      staged: [
+        {
+          verdict: "deny",
+          resource: "Identity/1",
+          machines: ["shop/db"],
+          policies: ["shop/new"],
+          packets: 2,
+        },
+      ],
+      cut: [],
+    });
+    const lines = text.split("\n").map((line) => line.trim().replace(/ {2,}/g, " | "));
+    expect(lines).toEqual([
+      "PACKETS | FROM | TO | FIRST SEEN | DENIED BY",
+      "7 | shop/web1 | shop/db | TCP 5432 | ingress of NetworkPolicy/shop/db",
+      "",
+      "PACKETS | REASON | RESOURCE",
+      "7 | ingress-policy | VirtualMachine shop/db",
+      "",
+      "PACKETS | STAGED POLICY WOULD | RESOURCE",
+      "2 | deny | VirtualMachine shop/db by NetworkPolicy shop/new",
+    ]);
+    expect(formatDropReport({ pairs: [], reasons: [], staged: [], cut: [] })).toBe("Nothing was dropped.");
   });
 });

@@ -1,4 +1,5 @@
-// `plinth policy explain A B:port` and `plinth policy drops`: why a connection is allowed or not, and what was dropped.
+// `plinth policy explain A B:port`, `policy drops` and `policy log`: why a connection is allowed or not, what was dropped,
+// and which decisions policies want told.
 import { writeFileSync } from "node:fs";
 import { isIP, isIPv6 } from "node:net";
 import { type Command, InvalidArgumentError } from "commander";
@@ -63,12 +64,31 @@ export function register(program: Command): void {
     .action(graphAction);
   const drops = policy
     .command("drops")
-    .description("count dropped packets by reason and by the port or policy that was the cause");
-  withOutput(withDir(drops)).action(async (options: OutputOptions & { dir?: string }) => {
-    const { drops } = (await ask(options.dir, "sdn.metrics", {})) as SdnMetrics;
-    const sorted = [...drops].sort((a, b) => b.packets - a.packets);
-    show(options, sorted, () => (sorted.length === 0 ? "Nothing was dropped." : formatDrops(sorted)));
-  });
+    .description(
+      "count dropped packets: the pairs of machines that policies keep apart, most packets first, with the policies " +
+        "that do it; then all reasons, what staged policies would do, and the connections that were cut",
+    )
+    .option("--top <count>", "pairs to show", parseCount, 10);
+  withOutput(withDir(drops)).action(dropsAction);
+  withOutput(withDir(policy.command("log")))
+    .description("show the latest decisions that policies want logged, and connections that they cut")
+    .action(async (options: OutputOptions & { dir?: string }) => {
+      const { policyNews } = (await ask(options.dir, "sdn.metrics", {})) as SdnMetrics;
+      show(options, policyNews.items, () => formatNews(policyNews.items));
+    });
+}
+
+async function dropsAction(options: OutputOptions & { dir?: string; top: number }): Promise<void> {
+  const { drops, pairs, staged, policyNews } = (await ask(options.dir, "sdn.metrics", {})) as SdnMetrics;
+  const byPackets = <T extends { readonly packets: number }>(some: readonly T[]): T[] =>
+    [...some].sort((a, b) => b.packets - a.packets);
+  const report = {
+    pairs: byPackets(pairs).slice(0, options.top),
+    reasons: byPackets(drops),
+    staged: byPackets(staged),
+    cut: policyNews.items.filter(({ kind }) => kind === "cut"),
+  };
+  show(options, report, () => formatDropReport(report));
 }
 
 async function explainAction(source: string, target: Target, options: ExplainOptions): Promise<void> {
@@ -152,13 +172,65 @@ function ask(dir: string | undefined, method: string, params: Record<string, unk
   return callControl(directoryLayout(defaultDirectory(dir)).controllerControlSocket, method, params);
 }
 
+export interface DropReport {
+  readonly pairs: SdnMetrics["pairs"];
+  readonly reasons: SdnMetrics["drops"];
+  readonly staged: SdnMetrics["staged"];
+  readonly cut: SdnMetrics["policyNews"]["items"];
+}
+
+export function formatDropReport({ pairs, reasons, staged, cut }: DropReport): string {
+  if (reasons.length === 0 && staged.length === 0) return "Nothing was dropped.";
+  const parts: string[] = [];
+  if (pairs.length > 0) {
+    const rows = pairs.map(({ packets, source, destination, direction, policies, example }) => [
+      String(packets),
+      source,
+      destination,
+      [example.protocol, example.port].filter((part) => part !== undefined).join(" "),
+      `${direction.toLowerCase()} of ${policies.join(", ") || "a policy that is gone"}`,
+    ]);
+    parts.push(formatRows(["PACKETS", "FROM", "TO", "FIRST SEEN", "DENIED BY"], rows));
+  }
+  if (reasons.length > 0) parts.push(formatDrops(reasons));
+  if (staged.length > 0) {
+    const rows = staged.map((each) => [String(each.packets), each.verdict, formatSource(each)]);
+    parts.push(formatRows(["PACKETS", "STAGED POLICY WOULD", "RESOURCE"], rows));
+  }
+  if (cut.length > 0) parts.push(formatNews(cut));
+  return parts.join("\n\n");
+}
+
+function formatNews(news: SdnMetrics["policyNews"]["items"]): string {
+  if (news.length === 0) return "Nothing was logged and no connection was cut.";
+  const rows = news.map(({ time, kind, from, to, protocol, port, policies }) => [
+    time,
+    kind,
+    from,
+    to,
+    [protocol, port].filter((part) => part !== undefined).join(" "),
+    policies.join(", "),
+  ]);
+  return formatRows(["TIME", "DECISION", "FROM", "TO", "CONNECTION", "POLICIES"], rows);
+}
+
+function parseCount(text: string): number {
+  const count = Number(text);
+  if (!Number.isInteger(count) || count < 1) throw new InvalidArgumentError("expected a number from 1");
+  return count;
+}
+
 function formatDrops(drops: SdnMetrics["drops"]): string {
   const rows = drops.map((drop) => [String(drop.packets), drop.reason, formatSource(drop)]);
   return formatRows(["PACKETS", "REASON", "RESOURCE"], rows);
 }
 
 /** Machines that policies cannot tell apart are counted together. */
-function formatSource({ resource, machines, policies }: SdnMetrics["drops"][number]): string {
+function formatSource({
+  resource,
+  machines,
+  policies,
+}: Pick<SdnMetrics["drops"][number], "resource" | "machines" | "policies">): string {
   if (machines === undefined || machines.length === 0) return resource;
   const shown = machines.slice(0, DROP_MACHINES_SHOWN).join(", ");
   const more = machines.length - DROP_MACHINES_SHOWN;

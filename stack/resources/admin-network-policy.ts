@@ -6,6 +6,7 @@ import { parsePrefix } from "./cidr.js";
 import type { FieldErrors } from "./field-errors.js";
 import { defineKind } from "./kind.js";
 import { isPortName, PORT_NAME_EXPECTED, validateSelector } from "./names.js";
+import { validateHandling } from "./policy-annotations.js";
 import { type LabelSelector, LabelSelectorSchema, OneOf, resourceSchema } from "./schema.js";
 
 export const ADMIN_POLICY_GROUP = "policy.networking.k8s.io";
@@ -157,6 +158,7 @@ export const adminNetworkPolicyKind = defineKind<AdminNetworkPolicy>({
     const other = siblings.find((each) => each.spec.priority === priority);
     if (other !== undefined)
       errors.invalid("spec.priority", priority, `is that of ${JSON.stringify(other.metadata.name)} already`);
+    validateHandling(policy.metadata.annotations, false, errors);
     validateAdminPolicy(policy.spec, errors);
   },
 });

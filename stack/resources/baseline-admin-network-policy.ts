@@ -8,6 +8,7 @@ import {
   validateAdminPolicy,
 } from "./admin-network-policy.js";
 import { defineKind } from "./kind.js";
+import { validateHandling } from "./policy-annotations.js";
 import { resourceSchema } from "./schema.js";
 
 /** There is at most one, of this name. */
@@ -37,6 +38,7 @@ export const baselineAdminNetworkPolicyKind = defineKind<BaselineAdminNetworkPol
     const { name } = policy.metadata;
     if (name !== NAME)
       errors.invalid("metadata.name", name, `must be ${JSON.stringify(NAME)}: there is only one`);
+    validateHandling(policy.metadata.annotations, false, errors);
     validateAdminPolicy(policy.spec, errors);
   },
 });

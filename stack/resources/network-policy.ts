@@ -5,6 +5,7 @@ import { parsePrefix, prefixInside } from "./cidr.js";
 import type { FieldErrors } from "./field-errors.js";
 import { defineKind } from "./kind.js";
 import { isPortName, PORT_NAME_EXPECTED, validateSelector } from "./names.js";
+import { validateHandling } from "./policy-annotations.js";
 import { IntOrString, LabelSelectorSchema, OneOf, resourceSchema } from "./schema.js";
 
 const NetworkPolicyPort = Type.Object({
@@ -120,6 +121,7 @@ export const networkPolicyKind = defineKind<NetworkPolicy>({
   },
   validate(policy, errors) {
     const { spec } = policy;
+    validateHandling(policy.metadata.annotations, true, errors);
     validateSelector(spec.podSelector, "spec.podSelector", errors);
     if ((spec.policyTypes?.length ?? 0) > 2)
       errors.tooMany("spec.policyTypes", spec.policyTypes?.length ?? 0, 2);

@@ -19,9 +19,20 @@ pipelineSuite("a real ovs-vswitchd", async (): Promise<PipelineBench> => {
   const ovs = await openOvs();
   const sdn = await startShopController(ovs);
   await settled(sdn);
+  let judgedBy = "";
+  // A barrier does not wait for what the datapath has cached.
+  const revalidated = async (): Promise<void> => {
+    const { changes } = sdn.controller.metrics();
+    const last = `${changes.length} ${changes.at(-1)?.durationMs}`;
+    if (last !== judgedBy) await ovs.appctl("revalidator/wait");
+    judgedBy = last;
+  };
   return {
     controller: sdn.controller,
-    inject: (ofport, frame) => ovs.inject(`p${ofport}`, frame),
+    async inject(ofport, frame) {
+      await revalidated();
+      await ovs.inject(`p${ofport}`, frame);
+    },
     sentBy: (ofport) => ovs.sentBy(`p${ofport}`),
     async close() {
       await sdn.close();
@@ -96,7 +107,7 @@ describe("the controller and a real ovs-vswitchd", () => {
       protocol: "TCP",
       port,
     });
-    expect(`${from} to ${to}:${port} ${last?.endsWith("drop") === false}`).toBe(
+    expect(`${from} to ${to}:${port} ${/[ ,]\d+$/.test(last ?? "")}`).toBe(
       `${from} to ${to}:${port} ${allowed}`,
     );
   }

@@ -3,6 +3,7 @@
 import {
   type FlowMod,
   type FlowStats,
+  type Match,
   OFPG_ANY,
   OFPP_ANY,
   OFPTT_ALL,
@@ -10,6 +11,7 @@ import {
 } from "../../base/openflow/index.js";
 import { PacketPool } from "../../base/packet/index.js";
 import { FakeSwitch, type FakeSwitchTables } from "../../sdn-controller/testing/fake-switch.js";
+import { pipelineMatch } from "../../vswitch/flow/fields.js";
 import {
   compileActions,
   type Flow,
@@ -44,7 +46,8 @@ export class FlowTableSwitch implements FakeSwitchTables {
         throw new Error("the pipeline never floods");
       },
       normal: () => -1,
-      controller: (packet, _key, { tableId, flow }) => this.#packetIn(packet, tableId, flow),
+      controller: (packet, key, { tableId, flow }) =>
+        this.#packetIn(packet, pipelineMatch(key), tableId, flow),
       wantsMisses: false,
       miss: () => undefined,
       isLive: () => true,
@@ -82,7 +85,9 @@ export class FlowTableSwitch implements FakeSwitchTables {
     this.#pipeline.execute(this.#pool.allocateFrom(message.data), message.inPort, program, performance.now());
   }
 
-  #packetIn(packet: number, tableId: number, flow: Flow | null): void {
-    this.device.packetIn(flow?.cookie ?? 0n, tableId, this.#inPort, this.#pool.frame(packet).slice());
+  #packetIn(packet: number, match: Match, tableId: number, flow: Flow | null): void {
+    const frame = this.#pool.frame(packet).slice();
+    const more = match.filter(({ field }) => field !== "in_port");
+    this.device.packetIn(flow?.cookie ?? 0n, tableId, this.#inPort, frame, more);
   }
 }

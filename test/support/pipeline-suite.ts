@@ -34,6 +34,7 @@ import {
   tcpFrame,
   udpFrame,
 } from "./pipeline-frames.js";
+import { policySuite } from "./policy-suite.js";
 import { disturbances, restored } from "./shop-disturbances.js";
 import { underTraffic } from "./steady-traffic.js";
 
@@ -408,6 +409,8 @@ export function pipelineSuite(name: string, open: () => Promise<PipelineBench>):
       expect(changes.filter(({ bundles }) => bundles === 1).length).toBeGreaterThanOrEqual(18);
       expect(controller.metrics()).toMatchObject({ flowsRefused: 0, flowsRepaired: 0, flowsDisagreed: 0 });
     });
+
+    policySuite({ controller: () => bench.controller, end, ports });
 
     ipv6Suite({
       controller: () => bench.controller,

@@ -9,9 +9,9 @@ import {
   CT_STATE_TRK,
 } from "../../../base/openflow/index.js";
 import { hasIpv6, type LoadBalancerView, type NetworkView } from "../../network/views.js";
-import { commit, load, loadBits, output, track } from "../../pipeline/actions.js";
+import { commit, load, loadBits, output, toController, track } from "../../pipeline/actions.js";
 import { buildFlow, type Flow, type MaskedValue } from "../../pipeline/flow.js";
-import { FLAG_EXEMPT, MARK_CUT, MARK_FUNCTION_MASK, MARK_KNOWN } from "../../pipeline/tables.js";
+import { FLAG_EXEMPT, FLAG_LOGGED, MARK_CUT, MARK_FUNCTION_MASK, MARK_KNOWN } from "../../pipeline/tables.js";
 import { ETHERTYPE_IPV4, ETHERTYPE_IPV6, IPPROTO_TCP } from "../ethertypes.js";
 
 const PIPELINE = { resource: "Pipeline" } as const;
@@ -21,6 +21,8 @@ const REPLY = ctState(CT_STATE_TRK | CT_STATE_EST | CT_STATE_RPL);
 const RELATED = ctState(CT_STATE_TRK | CT_STATE_REL);
 const INVALID = ctState(CT_STATE_TRK | CT_STATE_INV);
 const CUT = { value: MARK_CUT, mask: MARK_CUT };
+const UNKNOWN: MaskedValue = { value: 0, mask: MARK_KNOWN };
+const LOGGED: MaskedValue = { value: FLAG_LOGGED, mask: FLAG_LOGGED };
 const NOT_CUT = { value: 0, mask: MARK_CUT };
 /** Of a connection that was allowed and committed before, which its first packets do not show otherwise. */
 const KNOWN_NOT_CUT = { value: MARK_KNOWN, mask: MARK_KNOWN + MARK_CUT };
@@ -65,7 +67,8 @@ export function connectionBaseFlows(): Flow[] {
       table: "denied",
       priority: 0,
       match: {},
-      origin: { resource: "Pipeline/denied", reason: "connection-cut" },
+      next: "dropped",
+      origin: PIPELINE,
     }),
   ];
 }
@@ -98,6 +101,14 @@ function zoneFlows(network: NetworkView, family: number): Flow[] {
     }),
     buildFlow({
       table: "commit",
+      priority: 120,
+      match: { ...here, ct_state: NEW, ct_mark: UNKNOWN, reg5: 0, reg6: LOGGED },
+      actions: [toController(), commit(zone, [markOf(0)])],
+      next: "output",
+      origin,
+    }),
+    buildFlow({
+      table: "commit",
       priority: 90,
       match: { ...here, ct_state: ESTABLISHED, ct_mark: CUT },
       actions: [commit(zone, [loadBits("ct_mark", 31, 1, 0)])],
@@ -108,14 +119,16 @@ function zoneFlows(network: NetworkView, family: number): Flow[] {
       table: "denied",
       priority: 100,
       match: { ...here, ct_state: ESTABLISHED, ct_mark: NOT_CUT },
-      actions: [commit(zone, [loadBits("ct_mark", 31, 1, 1)])],
+      actions: [toController(), commit(zone, [loadBits("ct_mark", 31, 1, 1)])],
+      next: "dropped",
       origin,
     }),
     buildFlow({
       table: "denied",
       priority: 100,
       match: { ...here, ct_state: NEW, ct_mark: KNOWN_NOT_CUT },
-      actions: [commit(zone, [loadBits("ct_mark", 31, 1, 1)])],
+      actions: [toController(), commit(zone, [loadBits("ct_mark", 31, 1, 1)])],
+      next: "dropped",
       origin,
     }),
   ];
@@ -140,6 +153,21 @@ export function connectionFunctionFlows(balancer: LoadBalancerView, ofport: numb
       priority: 110,
       match: { reg0: segmentId, reg5: balancer.number, ...IPV4, ct_state: NEW },
       actions: [commit(segmentId, [markOf(balancer.number)])],
+      next: "output",
+      origin,
+    }),
+    buildFlow({
+      table: "commit",
+      priority: 120,
+      match: {
+        reg0: segmentId,
+        reg5: balancer.number,
+        reg6: LOGGED,
+        ...IPV4,
+        ct_state: NEW,
+        ct_mark: UNKNOWN,
+      },
+      actions: [toController(), commit(segmentId, [markOf(balancer.number)])],
       next: "output",
       origin,
     }),

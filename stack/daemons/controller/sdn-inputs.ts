@@ -1,9 +1,11 @@
 // Resources as the SDN controller wants to be told them. Pure.
-import type {
-  InventoryChange,
-  LoadBalancerInput,
-  NetworkInput,
-  PortInput,
+import {
+  type InventoryChange,
+  type LoadBalancerInput,
+  type NetworkInput,
+  type PolicyHandling,
+  type PortInput,
+  parseHandling,
 } from "../../../sdn-controller/index.js";
 import type {
   AdminNetworkPolicy,
@@ -68,7 +70,11 @@ export function portInput(port: Port, vm: VirtualMachine | undefined): Change<"P
 }
 
 export function policyInput(policy: NetworkPolicy): Change<"NetworkPolicy"> {
-  return { kind: "NetworkPolicy", key: keyOf(policy), value: { ...nameOf(policy), spec: policy.spec } };
+  return {
+    kind: "NetworkPolicy",
+    key: keyOf(policy),
+    value: { ...nameOf(policy), spec: policy.spec, ...handlingOf(policy, true) },
+  };
 }
 
 export function adminPolicyInput(
@@ -76,7 +82,17 @@ export function adminPolicyInput(
   policy: AdminNetworkPolicy | BaselineAdminNetworkPolicy,
 ): InventoryChange {
   const { name } = policy.metadata;
-  return { kind, key: keyOf(policy), value: { kind, name, spec: policy.spec } };
+  const value = { kind, name, spec: policy.spec, ...handlingOf(policy, false) };
+  return { kind, key: keyOf(policy), value };
+}
+
+/** What the annotations ask for; those that are wrong are refused when the policy is written. */
+function handlingOf(
+  policy: { readonly metadata: { readonly annotations?: Readonly<Record<string, string>> | undefined } },
+  canStage: boolean,
+): { readonly handling?: PolicyHandling } {
+  const { handling } = parseHandling(policy.metadata.annotations ?? {}, canStage);
+  return Object.keys(handling).length === 0 ? {} : { handling };
 }
 
 export function invariantInput(invariant: Invariant): Change<"Invariant"> {
