@@ -249,6 +249,16 @@ describe("our switch refuses in the words of ovs-vswitchd", () => {
       "dpctl/ct-set-maxconns nope 5",
       "dpctl/flush-conntrack zone=x",
       "dpctl/ipf-set-min-frag v5 1",
+      "lacp/show-stats nope",
+      "qos/show-types nope",
+      "rstp/tcn nope",
+      "stp/tcn nope",
+      "cfm/set-fault nope",
+      "cfm/set-fault br0 true",
+      "bfd/set-forwarding br0 normal",
+      "bond/migrate bond 1 member",
+      "bond/disable-member bond",
+      "mdb/flush nope",
     ].map((line) => [line]),
   )("%s", async (line) => {
     const ask = async (socket: string): Promise<Told> => {
@@ -258,6 +268,24 @@ describe("our switch refuses in the words of ovs-vswitchd", () => {
     const expected = await ask(real.path("vs.ctl"));
     expect(expected.code).not.toBe(0);
     expect(await ask(ours.path("vswitchd.ctl"))).toEqual(expected);
+  });
+
+  it("and answers what it has nothing of as ovs-vswitchd without any", async () => {
+    const lines = ["rstp/tcn", "stp/tcn", "cfm/set-fault normal", "bfd/set-forwarding true", "mdb/flush"];
+    const silent = [
+      "autoattach/status",
+      "autoattach/show-isid br0",
+      "autoattach/statistics",
+      "lacp/show-stats",
+    ];
+    for (const line of [...lines, ...silent]) {
+      const [theirs, told] = await Promise.all(
+        [real.path("vs.ctl"), ours.path("vswitchd.ctl")].map((socket) =>
+          run("ovs-appctl", ["-t", socket, ...line.split(" ")]),
+        ),
+      );
+      expect([line, told?.code, told?.stdout]).toEqual([line, theirs?.code, theirs?.stdout]);
+    }
   });
 
   it("and ends when asked, with or without --cleanup", async () => {

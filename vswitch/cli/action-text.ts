@@ -137,6 +137,9 @@ export function parseAction(text: string, context: ActionContext): Action[] {
   if (/^\d+$/.test(name) || /^(IN_PORT|NORMAL|FLOOD|ALL|LOCAL|TABLE|ANY|NONE)$/i.test(name))
     return [outputTo(parsePort(name))];
   const build = ACTIONS[name.toLowerCase()];
+  // A port's name alone is output to it, as its number is.
+  const named = build === undefined && argument === "" ? context.ports?.(name) : undefined;
+  if (named !== undefined) return [outputTo(named)];
   if (build === undefined) throw flowTextError(`unknown action ${name.slice(0, 60)}`);
   const built = build(argument, context);
   const actions = Array.isArray(built) ? built : [built];
@@ -160,13 +163,18 @@ const outputTo = (port: number): Action => ({
   maxLength: port === OFPP_CONTROLLER ? WHOLE_PACKET : 0,
 });
 
-function parseOutput(argument: string): Action {
+/** A port by its number, by a word for it, or by its name in quotes or without. */
+function portNamed(text: string, ports: PortNumbers | undefined, refusal: string): number {
+  return ports?.(text.replaceAll('"', "")) ?? portOr(text, refusal);
+}
+
+function parseOutput(argument: string, { ports }: ActionContext): Action {
   if (/^(port|max_len)=/.test(argument)) {
     const options = new Map(splitList(argument).map(splitPair));
-    return parseTruncated(options.get("port") ?? "", options.get("max_len") ?? "");
+    return parseTruncated(options.get("port") ?? "", options.get("max_len") ?? "", ports);
   }
   const isRange = isFieldName(argument.split("[")[0] as string) && !/^in_port$/i.test(argument);
-  if (!isRange) return outputTo(portOr(argument, `${argument}: output to unknown port`));
+  if (!isRange) return outputTo(portNamed(argument, ports, `${argument}: output to unknown port`));
   return { type: "output_reg", source: outputRange(argument), maxLength: WHOLE_PACKET };
 }
 
@@ -179,8 +187,8 @@ function outputRange(text: string): BitRange {
   }
 }
 
-function parseTruncated(portText: string, lengthText: string): Action {
-  const port = portOr(portText, `output to unknown truncate port: ${portText}`);
+function parseTruncated(portText: string, lengthText: string, ports: PortNumbers | undefined): Action {
+  const port = portNamed(portText, ports, `output to unknown truncate port: ${portText}`);
   if (port > 0xffffff00 && port !== OFPP_LOCAL && port !== OFPP_IN_PORT)
     throw flowTextError(`output to unsupported truncate port: ${portText}`);
   const maxLength = smallOr(lengthText, U32, `invalid numeric format ${lengthText}`);
@@ -288,7 +296,7 @@ const ACTIONS: Readonly<Record<string, Build>> = Object.assign(Object.create(nul
   pop_queue: () => ({ type: "pop_queue" }),
   enqueue: (argument, context) => {
     const [portText, queue = ""] = argument.split(/[:,]/, 2) as [string, string?];
-    const port = portOr(portText, `${portText}: enqueue to unknown port`);
+    const port = portNamed(portText, context.ports, `${portText}: enqueue to unknown port`);
     const queueId = smallOr(queue, U32, `invalid numeric format ${queue}`);
     const output: Action = { type: "output", port, maxLength: WHOLE_PACKET };
     const end: Action =
@@ -389,7 +397,7 @@ const ACTIONS: Readonly<Record<string, Build>> = Object.assign(Object.create(nul
   sample: parseSample,
   dec_nsh_ttl: () => ({ type: "dec_nsh_ttl" }),
   note: parseNote,
-  resubmit: parseResubmit,
+  resubmit: (argument, { ports }) => parseResubmit(argument, ports),
   multipath: parseMultipath,
   bundle: (argument) => parseBundle(argument, false),
   bundle_load: (argument) => parseBundle(argument, true),

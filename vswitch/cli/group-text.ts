@@ -167,13 +167,13 @@ function parseBucket(
   if (type === "ff" && watchPort === OFPP_ANY && watchGroup === OFPG_ANY)
     throw flowTextError(`fast_failover bucket must specify "watch_port" or "watch_group"`);
   return {
-    ...{ weight, watchPort, watchGroup, actions: actionsOf(actions.join(","), version) },
+    ...{ weight, watchPort, watchGroup, actions: actionsOf(actions.join(","), version, ports) },
     ...(bucketId === undefined ? {} : { bucketId }),
   };
 }
 
-function actionsOf(text: string, version: number): readonly Action[] {
-  const instructions = parseInstructions(text, { version });
+function actionsOf(text: string, version: number, ports: PortNumbers | undefined): readonly Action[] {
+  const instructions = parseInstructions(text, { version, ports });
   const other = instructions.find(({ type }) => type !== "apply_actions");
   if (other !== undefined) throw flowTextError(`${other.type}: instructions are not allowed in buckets`);
   return instructions.flatMap((one) => (one.type === "apply_actions" ? one.actions : []));

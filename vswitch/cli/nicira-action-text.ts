@@ -86,12 +86,17 @@ export function parseNote(argument: string): Action {
   return { type: "note", data };
 }
 
-export function parseResubmit(argument: string): ResubmitAction {
+export function parseResubmit(
+  argument: string,
+  ports?: (name: string) => number | undefined,
+): ResubmitAction {
   const [port, table, ct] = argument.split(",").map((part) => part.trim());
   const parsed = {
     type: "resubmit",
     port:
-      port === undefined || port === "" ? OFPP_IN_PORT : portOr(port, `${port}: resubmit to unknown port`),
+      port === undefined || port === ""
+        ? OFPP_IN_PORT
+        : (ports?.(port.replaceAll('"', "")) ?? portOr(port, `${port}: resubmit to unknown port`)),
     tableId:
       table === undefined || table === "" ? 255 : smallOr(table, 255, `${table}: resubmit to unknown table`),
     withCt: ct === "ct",

@@ -125,7 +125,9 @@ export class OfctlContext {
     };
     if (
       !texts.some((text) =>
-        /(in_port|out_port|watch_port|output|enqueue|actions)\s*[=:(]\s*"?[A-Za-z]/.test(text),
+        /(in_port|out_port|watch_port|output|enqueue|resubmit|port|actions|bucket)\s*[=:(,]\s*"?[A-Za-z]/.test(
+          text,
+        ),
       )
     ) {
       skipped(4);

@@ -87,7 +87,10 @@ export async function dumpTableFeatures(context: OfctlContext): Promise<number> 
   });
   const tables = bodiesOf(replies).flatMap((body) => (body.kind === "table_features" ? body.tables : []));
   if (context.flags.json || tables.length === 0) await context.print(replies);
-  else context.io.out(formatTableInfos(tables.map((table) => infoOfFeatures(table, context.client.version))));
+  else
+    context.io.out(
+      `${formatTableInfos(tables.map((table) => infoOfFeatures(table, context.client.version)))}\n`,
+    );
   return 0;
 }
 
@@ -233,7 +236,7 @@ async function spelledOut(
   [port = "", actions = "", ...packets]: Arguments,
 ): Promise<Unsent<PacketOut>[]> {
   const inPort = /^(none|controller)$/i.test(port) ? OFPP_CONTROLLER : await context.portNumber(port);
-  const given = actionsOf(actions, context.client.version);
+  const given = actionsOf(actions, context.client.version, await context.numbers([actions]));
   return packets.map((hex) => orderOf(inPort, given, frameOf(hex)));
 }
 
@@ -258,11 +261,11 @@ export function packetOrder(text: string, version: number, ports: PortNumbers): 
     else throw commandError(`unknown keyword ${key}`);
   }
   if (data === undefined) throw commandError("must specify packet");
-  return orderOf(inPort, actionsOf(text.slice(at.index + at[0].length), version), data);
+  return orderOf(inPort, actionsOf(text.slice(at.index + at[0].length), version, ports), data);
 }
 
-function actionsOf(text: string, version: number) {
-  return parseInstructions(text, { version }).flatMap((one) => {
+function actionsOf(text: string, version: number, ports: PortNumbers) {
+  return parseInstructions(text, { version, ports }).flatMap((one) => {
     if (one.type !== "apply_actions")
       throw commandError(`${one.type}: instructions are not allowed in a packet-out`);
     return one.actions;

@@ -189,7 +189,11 @@ function absentCommands(applied: AppliedSwitch): Record<string, UnixctlCommand> 
   });
   return {
     "mdb/show": noSnooping,
-    "mdb/flush": noSnooping,
+    "mdb/flush": command("[bridge]", 0, 1, ([bridge]) => {
+      if (bridge === undefined) return "table successfully flushed\n";
+      bridgeIn(applied, bridge);
+      throw new PlinthError("SNOOPING_DISABLED", "multicast snooping is disabled");
+    }),
     "bond/list": command("", 0, 0, () => "bond\ttype\trecircID\tmembers\n"),
     "bond/show": noBond,
     "lacp/show": command("[port]", 0, 1, ([port]) => {

@@ -1,14 +1,26 @@
-// qos/show: how the frames of an interface are to leave, and what has left by each queue. Source: ovs-vswitchd(8),
+// qos/show and qos/show-types: how the frames of an interface are to leave, and what has left by each queue. Source: ovs-vswitchd(8),
 // ovs-vswitchd.conf.db(5), QoS and Queue.
 import { PlinthError } from "../../base/errors/index.js";
 import type { QueueStats } from "../../base/openflow/index.js";
 import { SPEED_KBPS } from "../datapath/index.js";
 import { type CommandModules, command } from "./commands.js";
 import type { NumberedPort } from "./model.js";
+import { TYPES_WITH_QUEUES } from "./read-qos.js";
 import type { UnixctlCommand } from "./unixctl.js";
 
 export function qosCommands({ backend, applied }: CommandModules): Record<string, UnixctlCommand> {
   return {
+    "qos/show-types": command("interface", 1, 1, ([name = ""]) => {
+      for (const { ports } of applied.values()) {
+        const port = ports.get(name);
+        if (port === undefined) continue;
+        // Dummies and what belongs to the switch itself have no queues there; here every port has.
+        return port.isDummy
+          ? `No QoS types supported for interface: ${name}\n`
+          : TYPES_WITH_QUEUES.map((type) => `QoS type: ${type}\n`).join("");
+      }
+      throw new PlinthError("PORT_UNKNOWN", "no such interface");
+    }),
     "qos/show": command("interface", 1, 1, async ([name = ""]) => {
       for (const [bridge, { ports }] of applied) {
         const port = ports.get(name);

@@ -4,7 +4,7 @@ import type { QosConfig, QueueConfig } from "../datapath/index.js";
 import type { Database, DatabaseRow } from "../db/index.js";
 
 /** Kinds of quality of service that have queues; the others of Open vSwitch have none. */
-const TYPES_WITH_QUEUES = ["linux-htb", "linux-hfsc"];
+export const TYPES_WITH_QUEUES = ["linux-htb", "linux-hfsc"];
 
 /** With queues by number. There is always queue 0, which takes what no other does. Undefined: frames are not held up. */
 export function readQos(database: Database, port: DatabaseRow): QosConfig | undefined {

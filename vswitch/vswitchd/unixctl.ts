@@ -57,6 +57,14 @@ export async function createUnixctlServer(
   }));
   table.set("list-commands", list);
   table.set("help", list);
+  if ([...table.keys()].some((name) => name.startsWith("dpctl/")))
+    table.set(
+      "dpctl/list-commands",
+      simple("", 0, () => {
+        const ours = inOrder(table).filter(([name]) => name.startsWith("dpctl/"));
+        return linesOf(ours, DPCTL_WIDTH);
+      }),
+    );
   /** Those that have asked for JSON. */
   const jsonWanted = new WeakSet<object>();
   return listenJsonRpc(
@@ -131,7 +139,14 @@ function fault(message: string): JsonRpcFault {
 }
 
 function listCommands(table: ReadonlyMap<string, UnixctlCommand>): string {
-  const lines = inOrder(table).map(([name, { usage }]) => `  ${name.padEnd(23)} ${usage}`);
+  return linesOf(inOrder(table), 23);
+}
+
+/** Names of dpctl are longer. */
+const DPCTL_WIDTH = 29;
+
+function linesOf(commands: readonly [string, UnixctlCommand][], width: number): string {
+  const lines = commands.map(([name, { usage }]) => `  ${name.padEnd(width)} ${usage}`);
   return `The available commands are:\n${lines.join("\n")}\n`;
 }
 

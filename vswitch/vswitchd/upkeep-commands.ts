@@ -1,5 +1,5 @@
 // What ovs-appctl can ask of caches, controllers and of what this switch has none of: revalidator/*, dpctl/del-flows,
-// bridge/reconnect, spanning trees, CFM, BFD, tunnels. Source: ovs-vswitchd(8).
+// bridge/reconnect, spanning trees, bonds, CFM, BFD, tunnels. Source: ovs-vswitchd(8).
 import { PlinthError } from "../../base/errors/index.js";
 import { command } from "./commands.js";
 import type { UnixctlCommand } from "./unixctl.js";
@@ -51,7 +51,37 @@ function emptyCommands(bridges: UpkeepModules["bridges"]): Record<string, Unixct
       if (name !== undefined) throw new PlinthError("PORT_UNKNOWN", refusal);
       return "";
     });
+  /** Of one that is named there is none; of all there is nothing to do. */
+  const ofEach = (usage: string, refusal: string, done: string): UnixctlCommand =>
+    command(usage, 0, 1, ([name]) => {
+      if (name !== undefined) throw new PlinthError("OBJECT_UNKNOWN", refusal);
+      return done;
+    });
+  const ofBond = (usage: string, count: number): UnixctlCommand =>
+    command(usage, count, count, () => {
+      throw new PlinthError("BOND_UNKNOWN", "no such bond");
+    });
+  const fault = (refusal: string): UnixctlCommand =>
+    command("[interface] normal|false|true", 1, 2, (args) => {
+      const [state, name] = [...args].reverse();
+      if (name !== undefined) throw new PlinthError("PORT_UNKNOWN", refusal);
+      if (state !== "normal" && state !== "false" && state !== "true")
+        throw new PlinthError("STATE_INVALID", "unknown fault string");
+      return "OK\n";
+    });
   return {
+    "rstp/tcn": ofEach("[bridge]", "No such RSTP object", "OK\n"),
+    "stp/tcn": ofEach("[bridge]", "no such stp object", "OK\n"),
+    "lacp/show-stats": ofEach("[port]", "no such lacp object", ""),
+    "cfm/set-fault": fault("no such CFM object"),
+    "bfd/set-forwarding": fault("no such BFD object"),
+    "bond/disable-member": ofBond("port member", 2),
+    "bond/enable-member": ofBond("port member", 2),
+    "bond/set-active-member": ofBond("port member", 2),
+    "bond/migrate": ofBond("port hash member", 3),
+    "autoattach/status": command("[bridge]", 0, 1, () => ""),
+    "autoattach/show-isid": command("[bridge]", 0, 1, () => ""),
+    "autoattach/statistics": command("[bridge]", 0, 1, () => ""),
     "rstp/show": ofBridge("No such RSTP object"),
     "stp/show": ofBridge("no such stp object"),
     "cfm/show": ofInterface("no such CFM object"),
