@@ -51,8 +51,8 @@ export type ChannelOutput =
   /** Write what was sent before, then close. Nothing comes after this. */
   | { readonly type: "close"; readonly reason: string };
 
-/** How much of a failed request an error quotes (7.4.4 asks for at least 64 bytes). */
-const ERROR_QUOTE_SIZE = 64;
+/** How much of a failed request an error quotes, so that people see what failed (7.4.4 asks for at least 64 bytes). */
+const ERROR_QUOTE_SIZE = 2048;
 const DEFAULT_PROBE_INTERVAL_MS = 5_000;
 const DEFAULT_HELLO_TIMEOUT_MS = 10_000;
 

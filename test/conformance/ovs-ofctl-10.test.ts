@@ -216,6 +216,9 @@ describe("ovs-ofctl in OpenFlow 1.0", () => {
 
 /** Names that Open vSwitch has other words for, or no number in 1.0. */
 const OTHER_WORDS: Readonly<Record<string, string>> = {
+  OFPTFFC_BAD_TYPE: "OFPBPC_BAD_TYPE",
+  OFPTFFC_BAD_LEN: "OFPBPC_BAD_LEN",
+  OFPTFFC_BAD_ARGUMENT: "OFPBPC_BAD_VALUE",
   OFPBRC_BAD_MULTIPART: "OFPBRC_BAD_STAT",
   OFPBRC_BAD_EXPERIMENTER: "OFPBRC_BAD_VENDOR",
   OFPBRC_BAD_EXP_TYPE: "OFPBRC_BAD_SUBTYPE",

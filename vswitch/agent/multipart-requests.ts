@@ -18,6 +18,9 @@ import {
 import type { SwitchModel } from "./switch-model.js";
 import { planTables } from "./table-plan.js";
 
+/** NXST_IPFIX_BRIDGE and NXST_IPFIX_FLOW. */
+const IPFIX_STATISTICS: readonly number[] = [3, 4];
+
 /** The reply's body, whole, or the error to answer. Calls the model at once, so that order is kept. */
 export async function answerMultipart(
   model: SwitchModel,
@@ -59,7 +62,10 @@ export async function answerMultipart(
     case "flow_monitor":
       return "OFPBRC_BAD_EXP_TYPE"; // The connection answers these.
     case "experimenter":
-      return experimenterError(body.experimenter);
+      // Nobody can configure exports of flows here.
+      return body.experimenter === NX_EXPERIMENTER && IPFIX_STATISTICS.includes(body.expType)
+        ? "NXST_NOT_CONFIGURED"
+        : experimenterError(body.experimenter);
   }
 }
 

@@ -15,7 +15,10 @@ import type { MonitorChannel } from "./monitor-channel.js";
 import { MultipartAssembly } from "./multipart-assembly.js";
 import { answer, type ConnectionState, isChange } from "./requests.js";
 import type { Roles } from "./roles.js";
-import type { SwitchModel } from "./switch-model.js";
+import type { SwitchChange, SwitchModel } from "./switch-model.js";
+
+/** OFPPC_NO_STP and OFPPC_NO_RECV_STP of OpenFlow 1.0. */
+const SPANNING_TREE_BITS = (1 << 1) | (1 << 3);
 
 export interface DispatcherModules {
   readonly model: SwitchModel;
@@ -39,7 +42,7 @@ export class RequestDispatcher {
     const { changes, monitors, state } = this.#modules;
     const refusal = refusalFor(message, state);
     if (refusal !== undefined) changes.refuse(refusal, message.xid, request);
-    else if (isChange(message)) changes.add(message, request);
+    else if (isChange(message)) changes.add(asMeant(message, state), request);
     else if (message.type === "bundle_add") changes.addToBundle(message, request);
     else {
       changes.flush();
@@ -73,6 +76,12 @@ export class RequestDispatcher {
     const pending = answer(model, roles, state, message).catch(refusalIn);
     answers.answer(pending, { xid: message.xid, request, isLong });
   }
+}
+
+/** OpenFlow 1.0 has bits for spanning trees, of which there are none here: they ask for nothing. */
+function asMeant(change: SwitchChange, { version }: ConnectionState): SwitchChange {
+  if (version !== OFP10_VERSION || change.type !== "port_mod") return change;
+  return { ...change, mask: change.mask & ~SPANNING_TREE_BITS };
 }
 
 /** What is refused whatever the switch would say of it. */

@@ -22,6 +22,7 @@ import {
   type SwitchConfig,
   type TableMod,
   type Unsent,
+  WireError,
 } from "../../base/openflow/index.js";
 import { type AsyncMasks, wantsInvalidTtl, withInvalidTtl } from "./async-config.js";
 import { NXT_CT_FLUSH, NXT_CT_FLUSH_ZONE, parseCtFlush } from "./ct-flush-wire.js";
@@ -29,6 +30,7 @@ import { answerMultipart, experimenterError } from "./multipart-requests.js";
 import { answerNicira } from "./nicira-requests.js";
 import type { RoleHolder, Roles } from "./roles.js";
 import type { SwitchChange, SwitchModel } from "./switch-model.js";
+import { describeTlvTable, NXT_TLV_TABLE_MOD, NXT_TLV_TABLE_REQUEST, refuseTlvMod } from "./tlv-table.js";
 
 /** What a connection keeps for itself. */
 export interface ConnectionState extends RoleHolder {
@@ -107,7 +109,7 @@ export async function answer(
     case "table_mod":
       return state.role === "slave" ? "OFPBRC_IS_SLAVE" : tableMod(model, message);
     case "experimenter":
-      return flushConnections(model, message);
+      return answerExperimenter(model, state, message);
     case "error":
     case "experimenter_error":
       return [];
@@ -117,13 +119,36 @@ export async function answer(
   }
 }
 
-/** The one thing that is asked by experimenters of which the codec knows no more than the bytes. */
-async function flushConnections(
+/** What is asked by experimenters of which the codec knows no more than the bytes. */
+async function answerExperimenter(
   model: SwitchModel,
+  state: ConnectionState,
   { experimenter, expType, data }: OpenFlowMessage & { readonly type: "experimenter" },
 ): Promise<Answer> {
-  if (experimenter !== NX_EXPERIMENTER || (expType !== NXT_CT_FLUSH && expType !== NXT_CT_FLUSH_ZONE))
-    return experimenterError(experimenter);
+  if (experimenter !== NX_EXPERIMENTER) return experimenterError(experimenter);
+  switch (expType) {
+    case NXT_CT_FLUSH:
+    case NXT_CT_FLUSH_ZONE:
+      return flushConnections(model, expType, data);
+    case NXT_TLV_TABLE_REQUEST:
+      return [describeTlvTable()];
+    case NXT_TLV_TABLE_MOD:
+      return state.role === "slave" ? "OFPBRC_IS_SLAVE" : tlvTableMod(data);
+    default:
+      return experimenterError(experimenter);
+  }
+}
+
+function tlvTableMod(data: Uint8Array): Answer {
+  try {
+    return refuseTlvMod(data) ?? [];
+  } catch (thrown) {
+    if (thrown instanceof WireError) return thrown.error;
+    throw thrown;
+  }
+}
+
+async function flushConnections(model: SwitchModel, expType: number, data: Uint8Array): Promise<Answer> {
   const filter = parseCtFlush(expType, data);
   if (typeof filter === "string") return filter;
   await model.flushConnections(filter);

@@ -19,7 +19,7 @@ import { compileMove, compileRead, compileSet, compileWrite, rangeStart } from "
 import { compileHeaderAction } from "./compile-headers.js";
 import { type CtProgram, checkConnectionPrerequisites, compileCt } from "./ct-program.js";
 import { flowError } from "./errors.js";
-import { toBigInt } from "./fields.js";
+import { toBigInt, unknownField } from "./fields.js";
 import { HASH_FIELDS, LINK_ALGORITHMS, MEMBER_ALGORITHMS } from "./hash-fields.js";
 import { compileLearn, type LearnProgram } from "./learn-program.js";
 import { ACTIONS_MAX, NESTED_ACTIONS_MAX } from "./limits.js";
@@ -117,9 +117,11 @@ function compileAction(action: Action, assembly: Assembly): void {
       throw flowError("OFPBAC_BAD_EXPERIMENTER", "unknown experimenter action");
     case "meter":
       throw flowError("OFPBAC_BAD_TYPE", "meters are instructions");
+    case "delete_field":
+      // Only an option of tunnels can be deleted, and none is mapped.
+      throw flowError(unknownField(action.field, "OFPBAC_BAD_ARGUMENT"), `${action.field} cannot be deleted`);
     case "encap":
     case "decap":
-    case "delete_field":
     case "sample":
     case "dec_nsh_ttl":
       throw flowError("OFPBAC_BAD_EXP_TYPE", `${action.type} is not known to this switch`);

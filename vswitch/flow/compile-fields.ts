@@ -2,7 +2,7 @@
 // Thread: any.
 import { type BitRange, OXM_FIELDS, type OxmFieldName } from "../../base/openflow/index.js";
 import { flowError } from "./errors.js";
-import { keyField, ones, putBits } from "./fields.js";
+import { keyField, ones, putBits, unknownField } from "./fields.js";
 import * as K from "./key.js";
 import * as P from "./program.js";
 
@@ -65,7 +65,10 @@ export function requireWritable(name: OxmFieldName): void {
 export function rangeStart(range: BitRange): number {
   const field = keyField(range.field);
   if (field === undefined)
-    throw flowError("OFPBAC_BAD_SET_TYPE", `${range.field} is not known to this switch`);
+    throw flowError(
+      unknownField(range.field, "OFPBAC_BAD_SET_TYPE"),
+      `${range.field} is not known to this switch`,
+    );
   if (range.bits < 1 || range.offset < 0 || range.offset + range.bits > field.bits)
     throw flowError("OFPBAC_BAD_ARGUMENT", `bits ${range.offset}+${range.bits} exceed ${range.field}`);
   return field.start + field.bits - range.offset - range.bits;

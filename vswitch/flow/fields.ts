@@ -3,6 +3,7 @@
 import {
   type Match,
   OFPVID_PRESENT,
+  type OfpErrorName,
   OXM_FIELDS,
   type OxmEntry,
   type OxmFieldName,
@@ -123,10 +124,16 @@ export function compileMatch(match: Match): MaskedKey {
     if (isEthernet(given)) continue;
     const entry = given.field === "nxm_in_port" ? wholePort(given) : given;
     const field = keyField(entry.field);
-    if (field === undefined) throw flowError("OFPBMC_BAD_FIELD", `${entry.field} cannot be matched`);
+    if (field === undefined)
+      throw flowError(unknownField(entry.field, "OFPBMC_BAD_FIELD"), `${entry.field} cannot be matched`);
     addEntry(field, entry, value, mask);
   }
   return { value, mask };
+}
+
+/** The error for a field that is not known: an option of tunnels is one that nobody has mapped. */
+export function unknownField(name: OxmFieldName, otherwise: OfpErrorName): OfpErrorName {
+  return OXM_FIELDS[name].isVariable ? "NXFMFC_INVALID_TLV_FIELD" : otherwise;
 }
 
 /** A 16-bit port number stands for the whole number. */

@@ -80,6 +80,8 @@ export function flowStatsOf(flow: Flow, counters: FlowCounters, nowMs: number): 
     ...counts(flow, counters),
     match: flow.match,
     instructions: flow.instructions,
+    idleAgeSeconds: Math.floor(Math.max(0, nowMs - counters.lastUsedMs[flow.slot]!) / 1000),
+    hardAgeSeconds: Math.floor(Math.max(0, nowMs - flow.renewedMs) / 1000),
   };
 }
 

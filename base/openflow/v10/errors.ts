@@ -92,6 +92,7 @@ const NX10: Readonly<Partial<Record<OfpErrorName, readonly [type: number, code: 
   NXTTMFC_DUP_ENTRY: [1, 532],
   NXR_NOT_SUPPORTED: [1, 533],
   NXR_STALE: [1, 534],
+  NXST_NOT_CONFIGURED: [1, 535],
   NXFMFC_INVALID_TLV_FIELD: [1, 536],
   NXTTMFC_INVALID_TLV_DEL: [1, 537],
 };
