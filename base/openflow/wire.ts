@@ -153,16 +153,24 @@ export class Reader {
   }
 }
 
+/** A buffer that nobody writes into now: to make one is most of what a small message costs. */
+let spare: Uint8Array | undefined;
+const SPARE_SIZE = 2048;
+const NOTHING = new Uint8Array(0);
+
 /** Writes big-endian values in order into a buffer that grows. */
 export class Writer {
   /** Of the message around, as numbered on the wire. */
   readonly version: number;
-  #bytes = new Uint8Array(256);
-  #view = new DataView(this.#bytes.buffer);
+  #bytes: Uint8Array;
+  #view: DataView;
   #size = 0;
 
   constructor(version: number = OFP13_VERSION) {
     this.version = version;
+    this.#bytes = spare ?? new Uint8Array(SPARE_SIZE);
+    spare = undefined;
+    this.#view = new DataView(this.#bytes.buffer);
   }
 
   /** Bytes written so far = the offset of the next. */
@@ -247,9 +255,14 @@ export class Writer {
     this.setU16(lengthAt, length);
   }
 
-  /** A copy of what was written. */
+  /** A copy of what was written. Nothing can be written afterwards. */
   take(): Uint8Array {
-    return this.#bytes.slice(0, this.#size);
+    const taken = this.#bytes.slice(0, this.#size);
+    if (this.#bytes.length === SPARE_SIZE) spare = this.#bytes;
+    this.#bytes = NOTHING;
+    this.#view = new DataView(NOTHING.buffer);
+    this.#size = 0;
+    return taken;
   }
 }
 

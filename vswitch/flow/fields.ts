@@ -118,8 +118,10 @@ export interface MaskedKey {
 
 /** Throws OFPBMC_BAD_FIELD for a field that this switch does not match. */
 export function compileMatch(match: Match): MaskedKey {
-  const value = new Int32Array(K.KEY_WORDS);
-  const mask = new Int32Array(K.KEY_WORDS);
+  // One piece of memory for both: to take it is much of what a flow-mod costs.
+  const words = new ArrayBuffer(8 * K.KEY_WORDS);
+  const value = new Int32Array(words, 0, K.KEY_WORDS);
+  const mask = new Int32Array(words, 4 * K.KEY_WORDS, K.KEY_WORDS);
   for (const given of match) {
     if (isEthernet(given)) continue;
     const entry = given.field === "nxm_in_port" ? wholePort(given) : given;
@@ -148,11 +150,26 @@ function isEthernet(entry: OxmEntry): boolean {
   return true;
 }
 
-function addEntry(field: KeyField, entry: OxmEntry, value: Int32Array, mask: Int32Array): void {
-  const valueBits = toBigInt(entry.value);
-  const maskBits = entry.mask === undefined ? ones(field.bits) : toBigInt(entry.mask) & ones(field.bits);
-  putBits(value, field.start, field.bits, valueBits & maskBits);
-  putBits(mask, field.start, field.bits, maskBits);
+function addEntry({ start, bits }: KeyField, entry: OxmEntry, value: Int32Array, mask: Int32Array): void {
+  const bytes = entry.value;
+  let end = start + bits;
+  // From the low end, so that what is beyond the field's width is left out.
+  for (let i = bytes.length - 1; i >= 0 && end > start; i--, end -= 8) {
+    const width = Math.min(8, end - start);
+    const ones = (1 << width) - 1;
+    const wanted = entry.mask === undefined ? ones : (entry.mask[i] as number) & ones;
+    orBits(mask, end, width, wanted);
+    orBits(value, end, width, (bytes[i] as number) & wanted);
+  }
+}
+
+/** ORs up to 8 bits into the run that ends before bit `end`. */
+function orBits(words: Int32Array, end: number, width: number, bits: number): void {
+  if (bits === 0) return;
+  const word = (end - 1) >>> 5;
+  const shift = 31 - ((end - 1) & 31);
+  words[word] = (words[word] as number) | (bits << shift);
+  if (shift + width > 32) words[word - 1] = (words[word - 1] as number) | (bits >>> (32 - shift));
 }
 
 export function ones(bits: number): bigint {
