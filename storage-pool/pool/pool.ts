@@ -33,6 +33,15 @@ export interface NewMap {
   readonly sizeBytes: number;
 }
 
+/** A count of a volume's space, and when it was made. */
+interface Known {
+  readonly usage: VolumeUsage;
+  readonly generation: number;
+  /** Names of the snapshots that there were. */
+  readonly roots: string;
+  readonly untilMs: number;
+}
+
 export class Pool {
   readonly table: SegmentTable;
   readonly reader: MapReader;
@@ -48,7 +57,7 @@ export class Pool {
   readonly room: Room;
   /** Putting volumes back to snapshots and moments. */
   readonly reverts: Reverts;
-  readonly #usages = new WeakMap<Volume, { usage: VolumeUsage; generation: number; untilMs: number }>();
+  readonly #usages = new WeakMap<Volume, Known>();
   readonly #lost = new LostBlocks();
   readonly #hooks: PoolHooks;
 
@@ -260,6 +269,7 @@ export class Pool {
     this.housekeeper.abandonCheckpointOf(volume);
     history.nextLookMs = 0;
     history.windowMs = windowMs;
+    volume.generation++;
     if (windowMs === 0) {
       for (const root of history.clear()) this.#files.forget(root);
       this.housekeeper.freeDead();
@@ -309,14 +319,22 @@ export class Pool {
   usageOf(id: number): VolumeUsage {
     const volume = this.volume(id);
     let generation = this.volumes.size;
-    for (const each of this.volumes.values()) generation += each.generation + each.checkpointSequence;
+    let roots = "";
+    for (const each of this.volumes.values()) {
+      generation += each.generation + each.checkpointSequence;
+      if (each === volume)
+        roots = each
+          .roots()
+          .map((root) => root.name)
+          .join(" ");
+    }
     const startMs = performance.now();
     const known = this.#usages.get(volume);
-    if (known !== undefined && (known.generation === generation || startMs < known.untilMs))
-      return known.usage;
+    const recent = known !== undefined && known.roots === roots;
+    if (recent && (known.generation === generation || startMs < known.untilMs)) return known.usage;
     const usage = usageOf(volume, this.table);
     const endMs = performance.now();
-    this.#usages.set(volume, { usage, generation, untilMs: endMs + 50 * (endMs - startMs) });
+    this.#usages.set(volume, { usage, generation, roots, untilMs: endMs + 50 * (endMs - startMs) });
     return usage;
   }
 
