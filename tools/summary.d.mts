@@ -4,3 +4,4 @@ export interface Summary {
   readonly skipped: readonly string[];
 }
 export declare function summarise(report: object, root: string): Summary;
+export declare function describeTotals(text: string): string[];

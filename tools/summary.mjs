@@ -29,6 +29,34 @@ export function summarise(report, root) {
   return { ok, failed, skipped };
 }
 
+/**
+ * @param {string} text one JSON object per line: { name, seed, frames, cases, framesOut }
+ * @returns {string[]} a table of what went through our switch and Open vSwitch without a difference, with its sum
+ */
+export function describeTotals(text) {
+  const rows = text
+    .split("\n")
+    .filter((line) => line !== "")
+    .map((line) => JSON.parse(line));
+  const sum = (key) => rows.reduce((total, row) => total + row[key], 0);
+  const all = { name: "together", frames: sum("frames"), cases: sum("cases"), framesOut: sum("framesOut") };
+  const cells = ({ name, frames, cases, framesOut, seed }) => [
+    name.padEnd(60),
+    String(frames).padStart(9),
+    String(cases).padStart(6),
+    String(framesOut).padStart(9),
+    seed === undefined ? "" : String(seed).padStart(10),
+  ];
+  const head = [
+    "beside Open vSwitch, no difference".padEnd(60),
+    "   frames",
+    " cases",
+    "     left",
+    "from seed",
+  ];
+  return ["", head.join("  "), ...[...rows, all].map((row) => cells(row).join("  ").trimEnd())];
+}
+
 /** Tests that need something say so in their meta (test/support/needs.ts). */
 function reasonOf(test, file) {
   if (test.meta?.needs !== undefined) return `needs ${test.meta.needs}`;

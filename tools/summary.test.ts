@@ -2,7 +2,7 @@ import { execFileSync } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { type Summary, summarise } from "./summary.mjs";
+import { describeTotals, type Summary, summarise } from "./summary.mjs";
 
 const ROOT = join(import.meta.dirname, "..");
 let summary: Summary;
@@ -79,4 +79,20 @@ describe("summarise()", () => {
   });
 
   it("counts what passed", () => expect(summary.ok).toBe(1));
+});
+
+describe("describeTotals()", () => {
+  it("lists what each run has passed, and adds it up", () => {
+    const runs = [
+      { name: "NORMAL", seed: 7, frames: 1000, cases: 3, framesOut: 900 },
+      { name: "mirrors", seed: 123_456, frames: 50, cases: 1, framesOut: 120 },
+    ];
+    const lines = describeTotals(runs.map((run) => `${JSON.stringify(run)}\n`).join(""));
+    expect(lines.slice(1).map((line) => line.split(/\s{2,}/))).toEqual([
+      ["beside Open vSwitch, no difference", "frames", "cases", "left", "from seed"],
+      ["NORMAL", "1000", "3", "900", "7"],
+      ["mirrors", "50", "1", "120", "123456"],
+      ["together", "1050", "4", "1020"],
+    ]);
+  });
 });

@@ -8,7 +8,7 @@ import { KERNEL_PACKAGES, START_PROGRAMS, TEST_PROGRAMS, UNIT_PROGRAMS } from ".
 import { ensurePackageLists, ensurePrograms } from "./programs/install.mjs";
 import { ensureKubectl } from "./programs/kubectl.mjs";
 import { build, checkPlatform, ensurePackages, ROOT } from "./setup.mjs";
-import { summarise } from "./summary.mjs";
+import { describeTotals, summarise } from "./summary.mjs";
 
 const HELP = `npm test                  every suite, after installing what it needs
 npm test -- unit sim      only these suites: unit, property, sim, conformance, e2e, nightly
@@ -44,6 +44,9 @@ const FLAGS = ["--quick", "--nightly", "--help", "-h"];
 const { suites, quick } = parseArguments(process.argv.slice(2));
 const scratch = mkdtempSync(join(tmpdir(), "plinth-test-"));
 const results = [];
+/** Where runs beside Open vSwitch note what has passed (test/support/differential/fuzz.ts). */
+const frameTotals = join(scratch, "frames");
+process.env.PLINTH_FUZZ_TOTALS = frameTotals;
 let running;
 
 for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"]) {
@@ -61,6 +64,7 @@ try {
     await step("tidy", () => tool("dist/tools/tidy.js"));
   }
   if (ready) for (const suite of suites) await step(suite, () => runSuite(suite));
+  if (existsSync(frameTotals)) console.log(describeTotals(readFileSync(frameTotals, "utf8")).join("\n"));
 } finally {
   cleanUp();
 }

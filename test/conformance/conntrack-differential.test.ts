@@ -9,6 +9,7 @@ import { parseFlow } from "../../vswitch/cli/flow-text.js";
 import { type Ends, icmpFrame, tcpFrame, udpFrame } from "../../vswitch/testing/frames.js";
 import { Rig } from "../../vswitch/testing/rig.js";
 import { formatConnection } from "../../vswitch/vswitchd/connection-text.js";
+import { tellTotals } from "../support/differential/fuzz.js";
 import { RealOvs } from "../support/real-ovs.js";
 import { RealOvsFrames } from "../support/real-ovs-frames.js";
 
@@ -284,30 +285,34 @@ const SCENARIOS: readonly Scenario[] = [
   },
 ];
 
-async function expectAgreement(scenario: Scenario, seed: number): Promise<void> {
+/** Resolves with how many frames have left. */
+async function expectAgreement(scenario: Scenario, seed: number): Promise<number> {
   const pair = await Pair.open(flowsOf(scenario));
   const traffic = new Traffic(new Random(seed), scenario);
+  let framesOut = 0;
   for (let n = 0; n < PACKETS; n++) {
     const { port, frame } = traffic.next();
     const { ours, difference } = await pair.send(port, frame);
     if (difference !== undefined) expect.fail(`seed ${seed}, packet ${n}: ${difference}`);
+    framesOut += ours.length;
     const last = ours.at(-1);
     if (last !== undefined && ((last[5] as number) & 0x10) === 0) traffic.remember(port, last);
   }
   const { ours, theirs } = await pair.connections();
   expect(ours, `seed ${seed}`).toEqual(theirs);
   expect(ours.length).toBeGreaterThan(3);
+  return framesOut;
 }
 
 describe("connection tracking beside a real ovs-vswitchd", () => {
   it.each(SCENARIOS)(
     "agrees on every packet: $name",
     async (scenario) => {
+      let framesOut = 0;
       for (let round = 0; round < ROUNDS; round++)
-        await expectAgreement(scenario, SEED + scenario.zone + 100 * round);
-      process.stdout.write(
-        `conntrack, ${scenario.name}: ${ROUNDS * PACKETS} packets from seed ${SEED}, no difference\n`,
-      );
+        framesOut += await expectAgreement(scenario, SEED + scenario.zone + 100 * round);
+      const done = { frames: ROUNDS * PACKETS, cases: ROUNDS, framesOut };
+      tellTotals({ name: `connection tracking, ${scenario.name}`, seed: SEED, ...done });
     },
     NIGHTLY_DEADLINE_MS,
   );

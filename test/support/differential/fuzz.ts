@@ -4,6 +4,8 @@
 //   PLINTH_FUZZ_SEED=N     only the batch of this seed
 //   PLINTH_FUZZ_FRAMES=N   so many frames instead of the usual
 //   PLINTH_NIGHTLY=1       as many as at night, in longer cases, from a seed of the clock
+//   PLINTH_FUZZ_TOTALS=F   appends the totals of each run to this file, one JSON object per line
+import { appendFileSync } from "node:fs";
 import fc from "fast-check";
 import { compareCase, type DifferentialCase, describeCase } from "./compare.js";
 import { minimise } from "./minimise.js";
@@ -61,10 +63,24 @@ export async function fuzz(
     if (process.env["PLINTH_FUZZ_SEED"] !== undefined) break;
   }
   const framesOut = pair.ours.framesOut - before;
-  process.stdout.write(
-    `${name}: ${done.frames} frames in ${done.cases} cases from seed ${firstSeed}, ${framesOut} frames left, no difference\n`,
-  );
+  tellTotals({ name, seed: firstSeed, ...done, framesOut });
   return { ...done, framesOut };
+}
+
+export interface FuzzTotals extends FuzzResult {
+  readonly name: string;
+  /** Where it began. */
+  readonly seed: number;
+}
+
+/** Says, and notes where it is asked to, how much has passed without a difference. */
+export function tellTotals(totals: FuzzTotals): void {
+  const { name, seed, frames, cases, framesOut } = totals;
+  process.stdout.write(
+    `${name}: ${frames} frames in ${cases} cases from seed ${seed}, ${framesOut} frames left, no difference\n`,
+  );
+  const file = process.env["PLINTH_FUZZ_TOTALS"];
+  if (file !== undefined) appendFileSync(file, `${JSON.stringify(totals)}\n`);
 }
 
 async function expectNoDifference(pair: SwitchPair, one: DifferentialCase, seed: number): Promise<void> {
