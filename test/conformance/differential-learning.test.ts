@@ -1,7 +1,9 @@
 // NORMAL, its table of stations and mirrors beside a real Open vSwitch, as ovs-appctl shows them: fdb/*, and traces that
 // learn, flood, mirror and refuse, line by line. What passes on the wire is compared by differential-vlan.test.ts and
 // differential-mirrors.test.ts.
-import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { waitFor } from "../../base/time/index.js";
 import { DummyTwins, type Line } from "../support/dummy-twins.js";
 
@@ -41,16 +43,22 @@ const trace = (flow: string, ...more: string[]): Line =>
   ["appctl ofproto/trace br0", flow, ...more].join(" ");
 const learn = (port: number, n: number): Line => trace(`in_port=${port},dl_src=${mac(n)}`, "-generate");
 
-async function reset(): Promise<void> {
+const PORT_NAMES = Array.from({ length: PORTS }, (_, n) => `p${n + 1}`);
+const NORMAL = "priority=0,actions=NORMAL";
+
+/** As new, but for these further commands of ovs-vsctl and these flows; static stations stay. */
+async function reset(vsctl: readonly string[] = [], flows: readonly string[] = []): Promise<void> {
   const columns = "tag trunks cvlans vlan_mode other_config";
-  const ports = Array.from({ length: PORTS }, (_, n) => `p${n + 1}`);
-  const cleared = ports.map((name) => `clear port ${name} ${columns} -- set port ${name} protected=false`);
-  await twins.both(
-    `vsctl clear bridge br0 mirrors flood_vlans -- remove bridge br0 other_config mac-table-size mac-aging-time forward-bpdu -- ${cleared.join(" -- ")}`,
-    "ofctl del-flows br0",
-    "ofctl add-flow br0 priority=0,actions=NORMAL",
-    "appctl fdb/flush br0",
-  );
+  const commands = [
+    "clear bridge br0 mirrors flood_vlans",
+    "remove bridge br0 other_config mac-table-size mac-aging-time forward-bpdu",
+    ...PORT_NAMES.map((name) => `clear port ${name} ${columns} -- set port ${name} protected=false`),
+    ...vsctl,
+  ];
+  for (const { dir } of [twins.real, twins.ours])
+    writeFileSync(join(dir, "flows"), `${[NORMAL, ...flows].join("\n")}\n`);
+  await twins.both(`vsctl ${commands.join(" -- ")}`, "ofctl replace-flows br0 $DIR/flows");
+  await twins.told("appctl fdb/flush br0");
 }
 
 describe("the table of stations", () => {
@@ -137,10 +145,9 @@ describe("the table of stations", () => {
 });
 
 describe("traces of NORMAL", () => {
-  beforeEach(reset);
-
-  it("flood in the order in which ports came, learn only with a packet, and find what was learned", () =>
-    agree(
+  it("flood in the order in which ports came, learn only with a packet, and find what was learned", async () => {
+    await reset();
+    await agree(
       trace(`in_port=3,${FLOW}`),
       "appctl fdb/show br0",
       trace(`in_port=3,${FLOW}`, "-generate"),
@@ -154,12 +161,13 @@ describe("traces of NORMAL", () => {
       "appctl ofproto/trace-packet-out br0 in_port=controller NORMAL",
       `appctl ofproto/trace ovs-dummy 'in_port(1),eth(src=${mac(1)},dst=${mac(7)}),eth_type(0x8100),vlan(vid=99,pcp=5),encap(eth_type(0xabcd))' -generate`,
       "appctl fdb/show br0",
-    ));
+    );
+  });
 
   it("follow every mode of a port, and say why a frame may not come in", async () => {
-    await twins.both(
-      "vsctl set port p1 tag=10 -- set port p2 trunks=10,20 -- set port p3 vlan_mode=native-tagged tag=20 -- set port p4 vlan_mode=native-untagged tag=10 trunks=20 -- set port p5 vlan_mode=dot1q-tunnel tag=300 cvlans=5,6",
-    );
+    await reset([
+      "set port p1 tag=10 -- set port p2 trunks=10,20 -- set port p3 vlan_mode=native-tagged tag=20 -- set port p4 vlan_mode=native-untagged tag=10 trunks=20 -- set port p5 vlan_mode=dot1q-tunnel tag=300 cvlans=5,6",
+    ]);
     const tags = ["", ",vlan_tci=0x7000", ...[5, 10, 20, 30].map((vlan) => `,dl_vlan=${vlan},dl_vlan_pcp=3`)];
     for (const port of [1, 2, 3, 4, 5])
       await agree(...tags.map((tag) => trace(`in_port=${port},${FLOW}${tag}`)));
@@ -173,9 +181,7 @@ describe("traces of NORMAL", () => {
   });
 
   it("spare protected ports, and do not learn in VLANs that are flooded", async () => {
-    await twins.both(
-      "vsctl set port p1 protected=true -- set port p4 protected=true -- set bridge br0 flood_vlans=7",
-    );
+    await reset(["set port p1 protected=true -- set port p4 protected=true -- set bridge br0 flood_vlans=7"]);
     await agree(
       trace(`in_port=1,${FLOW}`),
       `appctl fdb/add br0 p4 0 ${mac(2)}`,
@@ -189,59 +195,63 @@ describe("traces of NORMAL", () => {
     );
   });
 
-  it("carry out learn() with a packet", () =>
-    agree(
-      "ofctl add-flow br0 'in_port=1,actions=learn(table=1,idle_timeout=9,hard_timeout=8,cookie=0x5,send_flow_rem,eth_type=0x800,NXM_OF_ETH_DST[]=NXM_OF_ETH_SRC[],load:0x7->NXM_NX_REG0[],output:NXM_OF_IN_PORT[])'",
+  it("carry out learn() with a packet", async () => {
+    await reset(
+      [],
+      [
+        "in_port=1,actions=learn(table=1,idle_timeout=9,hard_timeout=8,cookie=0x5,send_flow_rem,eth_type=0x800,NXM_OF_ETH_DST[]=NXM_OF_ETH_SRC[],load:0x7->NXM_NX_REG0[],output:NXM_OF_IN_PORT[])",
+      ],
+    );
+    await agree(
       trace(`in_port=1,ip,${FLOW}`),
       "ofctl dump-flows br0 table=1",
       trace(`in_port=1,ip,${FLOW}`, "-generate"),
       "ofctl dump-flows br0 table=1",
-    ));
+    );
+  });
 });
 
 describe("traces of mirrors", () => {
-  const flows = ["in_port=1,actions=output:2", "in_port=2,actions=output:1"];
+  const flows = [
+    "in_port=1,actions=output:2",
+    "in_port=2,actions=output:1",
+    "in_port=4,ip,actions=output(port=2,max_len=20),dec_ttl,output:2",
+  ];
   const bothWays = [trace("in_port=1,icmp"), trace("in_port=2,icmp")];
 
-  async function mirror(...columns: string[]): Promise<void> {
-    await reset();
-    const names = [1, 2, 3].map((n) => `--id=@p${n} get port p${n}`).join(" -- ");
-    await twins.both(
-      `vsctl ${names} -- --id=@m create mirror name=m0 ${columns.join(" ")} -- set bridge br0 mirrors=@m`,
-      ...flows.map((flow) => `ofctl add-flow br0 ${flow}`),
-    );
+  async function mirror(columns: readonly string[], ...vsctl: readonly string[]): Promise<void> {
+    const names = [1, 2, 3].map((n) => `--id=@p${n} get port p${n}`);
+    const made = `--id=@m create mirror name=m0 ${columns.join(" ")} -- set bridge br0 mirrors=@m`;
+    await reset([...names, made, ...vsctl], flows);
   }
 
   it("show what comes in before it leaves, and nothing of what comes in by the output", async () => {
-    await mirror("select_all=true", "output_port=@p3");
+    await mirror(["select_all=true", "output_port=@p3"]);
     await agree(
       ...bothWays,
       trace("in_port=3,icmp"),
       "appctl ofproto/trace-packet-out br0 in_port=1,icmp output:2",
     );
-    await twins.both("ofctl del-flows br0 in_port=1");
-    await agree(trace(`in_port=1,${FLOW}`), trace(`in_port=LOCAL,${FLOW}`));
+    await agree(trace(`in_port=5,${FLOW}`), trace(`in_port=LOCAL,${FLOW}`));
   });
 
   it("select by source and by destination, and cut", async () => {
-    await mirror("select_src_port=@p1", "output_port=@p3", "snaplen=100");
+    await mirror(["select_src_port=@p1", "output_port=@p3", "snaplen=100"]);
     await agree(...bothWays);
-    await mirror("select_dst_port=@p2", "output_port=@p3");
+    await mirror(["select_dst_port=@p2", "output_port=@p3"]);
     await agree(...bothWays);
-    await twins.both("ofctl add-flow br0 'in_port=1,actions=output(port=2,max_len=20),dec_ttl,output:2'");
-    await agree(trace("in_port=1,icmp,nw_ttl=9"));
+    await agree(trace("in_port=4,icmp,nw_ttl=9"));
   });
 
   it("select by VLAN, as the frame comes in and as it leaves", async () => {
-    await mirror("select_all=true", "select_vlan=11", "output_port=@p3");
+    await mirror(["select_all=true", "select_vlan=11", "output_port=@p3"]);
     await agree(...bothWays, trace("in_port=1,icmp,dl_vlan=11"), trace("in_port=1,icmp,dl_vlan=10"));
     await twins.both("vsctl set port p1 tag=11");
     await agree(...bothWays);
   });
 
   it("send to a VLAN, but not from it", async () => {
-    await mirror("select_all=true", "output_vlan=12");
-    await twins.both("vsctl set port p4 tag=12");
+    await mirror(["select_all=true", "output_vlan=12"], "set port p4 tag=12");
     await agree(...bothWays, trace("in_port=1,icmp,dl_vlan=12"), trace("in_port=1,icmp,dl_vlan=13"));
   });
 });

@@ -40,10 +40,12 @@ export class DummyTwins {
   /** Both do it, and must succeed. */
   async both(...lines: readonly Line[]): Promise<void> {
     for (const line of lines)
-      for (const side of this.#sides) {
-        const [program, args] = side.command(line);
-        await runOk(program, args, { deadlineMs: DEADLINE_MS });
-      }
+      await Promise.all(
+        this.#sides.map((side) => {
+          const [program, args] = side.command(line);
+          return runOk(program, args, { deadlineMs: DEADLINE_MS });
+        }),
+      );
   }
 
   /**
