@@ -35,7 +35,6 @@ const DIFFERENT: Readonly<Record<string, readonly [ours: string, real: string]>>
   "set_mpls_ttl without": ["ok", "OFPBAC_MATCH_INCONSISTENT"],
   "set_nw_ttl without ip": ["ok", "OFPBAC_MATCH_INCONSISTENT"],
   "pop_mpls without mpls": ["ok", "OFPBAC_MATCH_INCONSISTENT"],
-  "pop_vlan with vid none": ["ok", "OFPBAC_MATCH_INCONSISTENT"],
   "pop_vlan without vlan": ["ok", "OFPBAC_MATCH_INCONSISTENT"],
   "set_field vlan_vid without vlan": ["ok", "OFPBAC_MATCH_INCONSISTENT"],
   "po set_field no ip": ["ok", "OFPBAC_MATCH_INCONSISTENT"],

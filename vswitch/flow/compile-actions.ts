@@ -125,18 +125,21 @@ function compileAction(action: Action, assembly: Assembly): void {
     case "sample":
     case "dec_nsh_ttl":
       throw flowError("OFPBAC_BAD_EXP_TYPE", `${action.type} is not known to this switch`);
-    case "push_vlan":
-    case "push_mpls":
-    case "push_pbb":
     case "pop_vlan":
     case "pop_mpls":
     case "pop_pbb":
-    case "copy_ttl_out":
-    case "copy_ttl_in":
     case "dec_mpls_ttl":
     case "dec_nw_ttl":
     case "set_mpls_ttl":
     case "set_nw_ttl":
+      prerequisites.checkHeader(action.type);
+      compileHeaderAction(action, code);
+      return;
+    case "push_vlan":
+    case "push_mpls":
+    case "push_pbb":
+    case "copy_ttl_out":
+    case "copy_ttl_in":
       compileHeaderAction(action, code);
       return;
     default:
@@ -253,6 +256,7 @@ function compileSmall(action: SmallAction, { code, prerequisites }: Assembly): v
       code.push(P.OP_POP_QUEUE);
       return;
     case "dec_ttl_ids":
+      prerequisites.checkHeader(action.type);
       code.push(P.OP_DEC_TTL_IDS, action.controllerIds.length, ...action.controllerIds);
       return;
     case "fin_timeout":

@@ -12,6 +12,30 @@ import {
 } from "../../base/openflow/index.js";
 import { flowError } from "./errors.js";
 
+/** How a match says that a header is there: one of these values, or any but 0. */
+interface HeaderSign {
+  readonly field: OxmFieldName;
+  readonly values: readonly number[] | undefined;
+}
+
+const HEADERS = {
+  VLAN: { field: "vlan_vid", values: undefined },
+  IP: { field: "eth_type", values: [0x0800, 0x86dd] },
+  MPLS: { field: "eth_type", values: [0x8847, 0x8848] },
+  PBB: { field: "eth_type", values: [0x88e7] },
+} as const satisfies Record<string, HeaderSign>;
+
+const HEADERS_NEEDED = {
+  pop_vlan: "VLAN",
+  pop_mpls: "MPLS",
+  pop_pbb: "PBB",
+  dec_mpls_ttl: "MPLS",
+  set_mpls_ttl: "MPLS",
+  dec_nw_ttl: "IP",
+  set_nw_ttl: "IP",
+  dec_ttl_ids: "IP",
+} as const satisfies Partial<Record<Action["type"], keyof typeof HEADERS>>;
+
 export class Prerequisites {
   /** What is known to hold; undefined = nothing is known, so nothing can be refused. */
   #match: OxmEntry[] | undefined;
@@ -31,6 +55,18 @@ export class Prerequisites {
     const { prerequisite } = OXM_FIELDS[field];
     if (!prerequisiteHolds(prerequisite, this.#match))
       throw flowError(error, `${field} needs ${prerequisite}, which the match does not ask for`);
+  }
+
+  /** Throws when the match says that the packet has no header for the action: then it can never apply (7.4.4.3). */
+  checkHeader(action: keyof typeof HEADERS_NEEDED): void {
+    const needed = HEADERS_NEEDED[action];
+    const { field, values }: HeaderSign = HEADERS[needed];
+    const known = this.#match?.find((entry) => entry.field === field && entry.mask === undefined);
+    if (known === undefined) return;
+    const value = known.value.reduce((sum, byte) => sum * 256 + byte, 0);
+    const fits = values === undefined ? value !== 0 : values.includes(value);
+    if (!fits)
+      throw flowError("OFPBAC_MATCH_INCONSISTENT", `${action} needs ${needed}, which the match excludes`);
   }
 
   /** False when the packet is known to be something else. */
