@@ -60,6 +60,25 @@ describe("Mirrors", () => {
     expect(out.get(4)).toEqual(out.get(2));
   });
 
+  it("copies what a packet-out sends as from a port, but takes nothing from its output", () => {
+    const into = mirror({ selectSourcePorts: ["p1"], outputPort: "p3" });
+    const rig = mirrorRig([TRUNK, TRUNK, TRUNK], into);
+    const data = plainFrame(A, B);
+    const sent = (inPort: number): number[] => {
+      const common = { type: "packet_out", xid: 1, bufferId: 0xffffffff, inPort, data } as const;
+      rig.bridge.change({ ...common, actions: [output(NORMAL)] }, rig.nowMs);
+      return rig.ports.flatMap((port, n) => (port.takeSent().length > 0 ? [n + 1] : []));
+    };
+    expect(sent(1)).toEqual([2, 3]);
+    expect(sent(2)).toEqual([1]);
+    expect(sent(3)).toEqual([]);
+    expect(sent(77)).toEqual([]);
+    expect(rig.datapath.counters()["drop_bad_port"]).toBe(1);
+    // From the controller it comes by no port, and is trusted.
+    expect(sent(0xfffffffd)).toEqual([1, 2]);
+    expect(rig.pool.available).toBe(256);
+  });
+
   it("gives two mirrors with the same output one copy", () => {
     const rig = mirrorRig(
       [TRUNK, TRUNK, TRUNK],
