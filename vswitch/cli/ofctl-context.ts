@@ -12,6 +12,7 @@ import {
   type Unsent,
 } from "../../base/openflow/index.js";
 import type { CommandIo } from "./command-io.js";
+import { createCommandLog, type LogLevel } from "./command-log.js";
 import { commandError } from "./errors.js";
 import { parsePort } from "./field-text.js";
 import type { FlowText } from "./flow-text.js";
@@ -203,16 +204,13 @@ export class OfctlContext {
 
 export function tellNotes(io: CommandIo, flows: readonly FlowText[]): void {
   const log = warner(io);
-  for (const line of flows.flatMap(({ notes }) => notes)) log("ofp_match", line, "INFO");
+  for (const line of flows.flatMap(({ notes }) => notes)) log("ofp_match", line, "info");
 }
 
 /** Writes lines of the log as the original does. */
-export function warner(io: CommandIo): (module: string, line: string, level?: "WARN" | "INFO") => void {
-  let n = 0;
-  return (module, line, level = "WARN") => {
-    const stamp = new Date().toISOString().replace(/\.\d+Z$/, "Z"); // cold
-    io.err(`${stamp}|${String(++n).padStart(5, "0")}|${module}|${level}|${line}\n`);
-  };
+export function warner(io: CommandIo): (module: string, line: string, level?: LogLevel) => void {
+  const log = io.log ?? createCommandLog(io, []);
+  return (module, line, level = "warn") => log.line(module, level, line);
 }
 
 /** For JSON: the message, or where it has no value here what is printed of it. */

@@ -16,6 +16,7 @@ import {
 } from "../../base/openflow/index.js";
 import { parsePcap } from "../../base/packet/index.js";
 import { fitsThere } from "./action-check.js";
+import { badActionLines } from "./bad-action-text.js";
 import type { CommandIo } from "./command-io.js";
 import { printedErrorName } from "./error-names.js";
 import { describeError, encodeErrorReply } from "./error-text.js";
@@ -29,7 +30,7 @@ import { frameOfMatch } from "./match-frame.js";
 import { MatchReader } from "./match-reader.js";
 import { printMessage } from "./message-print.js";
 import { formatNxmText, parseNxmText } from "./nxm-text.js";
-import type { OfctlFlags } from "./ofctl-context.js";
+import { type OfctlFlags, warner } from "./ofctl-context.js";
 import { formatRecordedFrame } from "./recorded-frame-text.js";
 import { TcpStreams } from "./tcp-streams.js";
 import { actionsText, instructionsText } from "./version-text.js";
@@ -165,7 +166,7 @@ async function eachHexLine(io: CommandIo, use: (bytes: Uint8Array) => void): Pro
 export async function parseActionsVerb(io: CommandIo, [name = ""]: Words): Promise<number> {
   const version = versionOf(name);
   return eachHexLine(io, (bytes) =>
-    tell(io, `bad ${name} actions`, bytes, () => {
+    tell(io, { refusal: `bad ${name} actions`, version: name }, bytes, () => {
       if (bytes.byteLength % 8 !== 0) throw new WireError("OFPBRC_BAD_LEN", "actions", 0, "no multiple of 8");
       const message = parseMessage(packetOut(version, bytes), dialectOf(version));
       const actions = message.type === "packet_out" ? message.actions : [];
@@ -182,7 +183,7 @@ export async function parseInstructionsVerb(io: CommandIo, [name = ""]: Words): 
   const version = versionOf(name);
   if (version === OFP10_VERSION) throw commandError(`${name}: has no instructions`);
   return eachHexLine(io, (bytes) =>
-    tell(io, `bad ${name} instructions`, undefined, () => {
+    tell(io, { refusal: `bad ${name} instructions`, version: name }, undefined, () => {
       const message = parseMessage(flowMod(version, bytes), dialectOf(version));
       const instructions = message.type === "flow_mod" ? message.instructions : [];
       if (instructions.some(({ type }) => type === "experimenter"))
@@ -215,14 +216,31 @@ function differences(before: Uint8Array, after: Uint8Array): string {
 }
 
 /** With `bytes`, what is refused is shown. */
-function tell(io: CommandIo, refusal: string, bytes: Uint8Array | undefined, read: () => string): void {
+function tell(
+  io: CommandIo,
+  { refusal, version }: { readonly refusal: string; readonly version: string },
+  bytes: Uint8Array | undefined,
+  read: () => string,
+): void {
   try {
     io.out(`${read()}\n\n`);
   } catch (thrown) {
     if (!(thrown instanceof WireError)) throw thrown;
     io.out(`${refusal}: ${printedErrorName(thrown.error)}\n\n`);
-    if (bytes !== undefined && bytes.byteLength % 8 === 0) io.err(formatPlainHexDump(bytes));
+    if (bytes !== undefined) tellBadActions(io, bytes, thrown, version);
   }
+}
+
+/** `actions` are told with where in them the fault lies. */
+function tellBadActions(io: CommandIo, actions: Uint8Array, thrown: WireError, version: string): void {
+  const warn = warner(io);
+  if (actions.byteLength % 8 !== 0) {
+    warn("ofp_actions", `OpenFlow message actions length ${actions.byteLength} is not a multiple of 8`);
+    return;
+  }
+  const head = packetOut(versionOf(version), new Uint8Array(0)).byteLength;
+  const fault = { error: thrown.error, at: Math.max(0, thrown.offset - head) };
+  for (const line of badActionLines(actions, fault, version)) warn("ofp_actions", line);
 }
 
 function dialectOf(version: number): AnyDialect {

@@ -3,6 +3,7 @@
 import { PlinthError } from "../../base/errors/index.js";
 import { OFP13_VERSION, OFP14_VERSION, type PacketInFormat } from "../../base/openflow/index.js";
 import type { CommandIo } from "./command-io.js";
+import { createCommandLog } from "./command-log.js";
 import { type OptionSpec, parseOptions, parseTimeout } from "./command-options.js";
 import { commandError } from "./errors.js";
 import { sortKey } from "./flow-order.js";
@@ -164,7 +165,7 @@ function alone(usage: string, argumentsMin: number, argumentsMax: number, runAlo
 }
 
 /** Options that are taken and change nothing: what they choose is what we do anyway, or concerns logs. */
-const IGNORED = new Set(["verbose", "log-file", "syslog-target", "syslog-method", "color"]);
+const IGNORED = new Set(["log-file", "syslog-target", "syslog-method", "color"]);
 
 const OPTIONS: readonly OptionSpec[] = [
   { name: "timeout", short: "t", argument: "required" },
@@ -196,6 +197,8 @@ const OPTIONS: readonly OptionSpec[] = [
 
 interface Given {
   readonly flags: OfctlFlags;
+  /** Arguments of -v. */
+  readonly verbose: readonly (string | undefined)[];
   readonly asked: "version" | "help" | undefined;
   readonly args: readonly string[];
 }
@@ -219,6 +222,7 @@ function parseCommandLine(words: readonly string[]): Given {
     versions: undefined as readonly number[] | undefined,
     protocols: undefined as ProtocolSet | undefined,
   };
+  const verbose: (string | undefined)[] = [];
   let asked: Given["asked"];
   for (const { name, value } of options) {
     if (name === "strict") flags.strict = true;
@@ -238,10 +242,11 @@ function parseCommandLine(words: readonly string[]): Given {
     else if (name === "more") flags.more++;
     else if (name === "timestamp") flags.timestamp = true;
     else if (name === "output") flags.json = isJson(value);
+    else if (name === "verbose") verbose.push(value);
     else if (name === "version" || name === "help") asked ??= name;
     else if (!IGNORED.has(name)) throw commandError(`unrecognized option '--${name}'`);
   }
-  return { flags, asked, args };
+  return { flags, verbose, asked, args };
 }
 
 /** -O: a list of versions, as numbered on the wire. */
@@ -278,8 +283,9 @@ export function isJson(value: string | undefined): boolean {
 }
 
 /** Runs one command line. Resolves with the exit code; rejects with COMMAND_FAILED and the like. */
-export async function runOfctl(words: readonly string[], io: CommandIo): Promise<number> {
-  const { flags: given, asked, args } = parseCommandLine(words);
+export async function runOfctl(words: readonly string[], plainIo: CommandIo): Promise<number> {
+  const { flags: given, verbose, asked, args } = parseCommandLine(words);
+  const io: CommandIo = { ...plainIo, log: createCommandLog(plainIo, verbose) };
   if (asked === "help") io.out(ofctlHelp());
   else if (asked === "version") io.out("plinth ofctl (Plinth) 0.1.0\nOpenFlow versions 0x1:0x6\n");
   if (asked !== undefined) return 0;
