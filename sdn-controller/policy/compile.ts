@@ -5,6 +5,7 @@ import { logsRule } from "./handling.js";
 import type { Identity } from "./identity.js";
 import { type Direction, IP_PROTOCOLS } from "./network-policy.js";
 import {
+  type EndpointSelector,
   modelKey,
   NAMESPACE_NAME_LABEL,
   type PeerModel,
@@ -71,13 +72,14 @@ export interface CompiledPolicy {
 /** Everything that compilation of a policy looks at besides the policy. */
 export interface PolicyWorld {
   readonly identities: readonly Identity[];
+  identitiesOf(namespace: string): readonly Identity[];
   identity(number: number): Identity | undefined;
   /** Labels of a namespace as stored; the name label is implied. */
   namespaceLabels(name: string): Labels;
 }
 
 export function compilePolicy(model: PolicyModel, world: PolicyWorld): CompiledPolicy {
-  const subjects = world.identities.filter((identity) => isSubject(model, identity, world));
+  const subjects = candidates(model.subject, world).filter((identity) => isSubject(model, identity, world));
   const rules = new Map<string, CompiledRule>();
   const levels = levelsOf(model);
   for (const rule of model.rules) {
@@ -97,6 +99,26 @@ export function compilePolicy(model: PolicyModel, world: PolicyWorld): CompiledP
     subjects: subjects.map((identity) => identity.number),
     rules: [...rules.values()],
   };
+}
+
+/** The identities that a selector may select: those of its one namespace, if it has one. */
+function candidates({ namespace }: EndpointSelector, world: PolicyWorld): readonly Identity[] {
+  return namespace === undefined ? world.identities : world.identitiesOf(namespace);
+}
+
+/** The one namespace whose identities matter to the policy; undefined when those of others may, too. */
+export function scopeOf(model: PolicyModel): string | undefined {
+  const { namespace } = model.subject;
+  const own = model.rules.every((rule) => {
+    const named = (rule.ports ?? []).some((port) => port.name !== undefined);
+    const byAddress = rule.peers === undefined || rule.peers.some((peer) => peer.kind === "block");
+    const peers = rule.peers ?? [];
+    return (
+      !(named && byAddress) &&
+      peers.every((peer) => peer.kind !== "endpoints" || peer.selector.namespace === namespace)
+    );
+  });
+  return own ? namespace : undefined;
 }
 
 function levelsOf(model: PolicyModel): Map<RuleModel, number> {
@@ -151,12 +173,15 @@ function peerText(peer: RulePeer): string {
 function peersOf(rule: RuleModel, world: PolicyWorld): RulePeer[] {
   const { peers } = rule;
   if (peers === undefined) return [{ kind: "any" }];
-  const identities = world.identities.filter((identity) =>
-    peers.some((peer) => peerSelects(peer, identity, world)),
-  );
+  const identities = new Set<Identity>();
+  for (const peer of peers) {
+    if (peer.kind !== "endpoints") continue;
+    for (const identity of candidates(peer.selector, world))
+      if (peerSelects(peer, identity, world)) identities.add(identity);
+  }
   const prefixes = peers.flatMap((peer) => (peer.kind === "block" ? prefixesOf(peer) : []));
   return [
-    ...identities.map((identity): RulePeer => ({ kind: "identity", identity: identity.number })),
+    ...[...identities].map((identity): RulePeer => ({ kind: "identity", identity: identity.number })),
     ...prefixes.map((prefix): RulePeer => ({ kind: "prefix", prefix })),
   ];
 }

@@ -58,6 +58,7 @@ interface Entry {
 export class IdentityTable {
   readonly #byKey = new Map<string, Entry>();
   readonly #byNumber = new Map<number, Entry>();
+  readonly #byNamespace = new Map<string, Map<number, Identity>>();
 
   /** The identity of `endpoint` under `relevance`, made when it is new. Each call counts as one more user. */
   acquire(endpoint: PolicyEndpoint, relevance: Relevance): { identity: Identity; created: boolean } {
@@ -76,6 +77,8 @@ export class IdentityTable {
     const entry: Entry = { identity, key, users: 1 };
     this.#byKey.set(key, entry);
     this.#byNumber.set(number, entry);
+    const siblings = this.#byNamespace.get(endpoint.namespace) ?? new Map<number, Identity>();
+    this.#byNamespace.set(endpoint.namespace, siblings.set(number, identity));
     return { identity, created: true };
   }
 
@@ -85,11 +88,19 @@ export class IdentityTable {
     if (entry === undefined || --entry.users > 0) return false;
     this.#byKey.delete(entry.key);
     this.#byNumber.delete(number);
+    const { namespace } = entry.identity;
+    const siblings = this.#byNamespace.get(namespace);
+    siblings?.delete(number);
+    if (siblings?.size === 0) this.#byNamespace.delete(namespace);
     return true;
   }
 
   get(number: number): Identity | undefined {
     return this.#byNumber.get(number)?.identity;
+  }
+
+  inNamespace(namespace: string): Identity[] {
+    return [...(this.#byNamespace.get(namespace)?.values() ?? [])];
   }
 
   all(): Identity[] {

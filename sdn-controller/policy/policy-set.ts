@@ -10,6 +10,7 @@ import {
   compilePolicy,
   involves,
   type PolicyWorld,
+  scopeOf,
 } from "./compile.js";
 import {
   type Identity,
@@ -44,6 +45,11 @@ type Isolating = Direction | `Staged${Direction}`;
 export class PolicySet implements PolicyWorld {
   readonly #table = new IdentityTable();
   readonly #policies = new Map<string, PolicyModel>();
+  /** Policies by the one namespace whose identities they look at; undefined = any. */
+  readonly #byScope = new Map<string | undefined, Set<string>>();
+  /** How many policies mention each. */
+  readonly #labelKeys = new Map<string, number>();
+  readonly #portNames = new Map<string, number>();
   readonly #keyByHash = new Map<number, string>();
   readonly #compiled = new Map<string, CompiledPolicy>();
   readonly #namespaces = new Map<string, Labels>();
@@ -64,6 +70,9 @@ export class PolicySet implements PolicyWorld {
 
   /** `key` is the policy's modelKey. */
   setPolicy(key: string, policy: PolicyModel | undefined): void {
+    const before = this.#policies.get(key);
+    if (before !== undefined) this.#mention(key, before, -1);
+    if (policy !== undefined) this.#mention(key, policy, 1);
     if (policy === undefined) this.#policies.delete(key);
     else this.#policies.set(key, policy);
     if (policy === undefined) this.#keyByHash.delete(hash32(key));
@@ -79,6 +88,10 @@ export class PolicySet implements PolicyWorld {
 
   get identities(): readonly Identity[] {
     return this.#table.all();
+  }
+
+  identitiesOf(namespace: string): readonly Identity[] {
+    return this.#table.inNamespace(namespace);
   }
 
   namespaceLabels(name: string): Labels {
@@ -153,6 +166,7 @@ export class PolicySet implements PolicyWorld {
     const world: PolicyWorld = {
       identities: this.identities,
       identity: (number) => this.identity(number),
+      identitiesOf: (name) => this.identitiesOf(name),
       namespaceLabels: (name) => this.namespaceLabels(name),
     };
     for (const key of this.#dirtyPolicies) {
@@ -198,20 +212,31 @@ export class PolicySet implements PolicyWorld {
 
   #touch(identity: Identity, identities: Set<number>): void {
     identities.add(identity.number);
-    for (const [key, policy] of this.#policies) {
-      if (!this.#dirtyPolicies.has(key) && involves(policy, identity, this)) this.#dirtyPolicies.add(key);
+    for (const scope of [identity.namespace, undefined]) {
+      for (const key of this.#byScope.get(scope) ?? []) {
+        const policy = this.#policies.get(key);
+        if (policy !== undefined && !this.#dirtyPolicies.has(key) && involves(policy, identity, this))
+          this.#dirtyPolicies.add(key);
+      }
     }
+  }
+
+  /** Counts what a policy mentions that comes (1) or goes (-1), so that no other has to be looked at again. */
+  #mention(key: string, policy: PolicyModel, by: 1 | -1): void {
+    const scope = scopeOf(policy);
+    const keys = this.#byScope.get(scope) ?? new Set<string>();
+    if (by === 1) this.#byScope.set(scope, keys.add(key));
+    else keys.delete(key);
+    if (keys.size === 0) this.#byScope.delete(scope);
+    const { labelKeys, portNames } = relevanceOf(policy);
+    for (const name of labelKeys) count(this.#labelKeys, name, by);
+    for (const name of portNames) count(this.#portNames, name, by);
   }
 
   /** Whether the set of relevant labels and port names changed. */
   #refreshRelevance(): boolean {
-    const labelKeys = new Set<string>();
-    const portNames = new Set<string>();
-    for (const policy of this.#policies.values()) {
-      const relevance = relevanceOf(policy);
-      for (const key of relevance.labelKeys) labelKeys.add(key);
-      for (const name of relevance.portNames) portNames.add(name);
-    }
+    const labelKeys = new Set(this.#labelKeys.keys());
+    const portNames = new Set(this.#portNames.keys());
     const changed =
       !sameSet(labelKeys, this.#relevance.labelKeys) || !sameSet(portNames, this.#relevance.portNames);
     this.#relevance = { labelKeys, portNames };
@@ -263,6 +288,12 @@ function looksAtNamespaces(policy: PolicyModel): boolean {
     ...peers.flatMap((peer) => (peer.kind === "endpoints" ? [peer.selector] : [])),
   ];
   return selectors.some((selector) => selector.namespace === undefined);
+}
+
+function count(counts: Map<string, number>, name: string, by: 1 | -1): void {
+  const after = (counts.get(name) ?? 0) + by;
+  if (after === 0) counts.delete(name);
+  else counts.set(name, after);
 }
 
 function sameSet(a: ReadonlySet<string>, b: ReadonlySet<string>): boolean {
