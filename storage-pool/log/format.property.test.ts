@@ -126,7 +126,15 @@ test("a reader refuses a format that it does not know", () => {
     diskClass: "",
   };
   expect(() => parseCell(encodeCell(cell))).toThrowError(refusal);
-  const map = { formatVersion: newer, volume: 1, sequence: 1, sizeBytes: 4096, pageCount: 0, entryCount: 0 };
+  const map = {
+    formatVersion: newer,
+    volume: 1,
+    sequence: 1,
+    sizeBytes: 4096,
+    pageCount: 0,
+    entryCount: 0,
+    epoch: 0,
+  };
   expect(() => parseMapHeader(encodeMapHeader(map))).toThrowError(refusal);
   expect(
     parseSuperblock(encodeSuperblock({ ...superblock, formatVersion: FORMAT_VERSION }), "disk")?.poolId,

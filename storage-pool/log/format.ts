@@ -133,6 +133,11 @@ export interface MapHeader {
   pageCount: number;
   /** Pages of the map; 0 in version 1. */
   entryCount: number;
+  /**
+   * The volume's epoch when it was written: records above `sequence` in segments of an earlier one were cut off the log
+   * by then. 0 where that was not noted, and for maps of new volumes.
+   */
+  epoch: number;
 }
 
 export interface MapTrailer {
@@ -181,6 +186,7 @@ export const mapHeaderRecord: RecordType<MapHeader> = defineRecord<MapHeader>("M
   sizeBytes: { number: 4, type: "uint64" },
   pageCount: { number: 5, type: "uint32" },
   entryCount: { number: 6, type: "uint32" },
+  epoch: { number: 7, type: "uint32" },
 });
 
 export const mapTrailerRecord: RecordType<MapTrailer> = defineRecord<MapTrailer>("MapTrailer", {

@@ -3,6 +3,7 @@
 import { storageError } from "../errors.js";
 import { BLOCK_SIZE } from "../limits.js";
 import { BlockMap, MapPage, pageCountOf } from "../volume/block-map.js";
+import { takeWords } from "../volume/page-words.js";
 import {
   checksum,
   INDEX_BLOCKS,
@@ -23,6 +24,8 @@ export interface LoadedMap {
   readonly name: string;
   readonly sequence: number;
   readonly sizeBytes: number;
+  /** Of the volume when the map was written; segments of an earlier one hold nothing behind `sequence`. */
+  readonly epoch: number;
   /** Index → serial of every segment that may be named. */
   readonly segments: ReadonlyMap<number, number>;
   readonly pages: readonly { readonly index: number; readonly page: LoadedPage }[];
@@ -34,6 +37,7 @@ interface LoadedPage {
   readonly page: MapPage;
   readonly file: string;
   readonly place: number;
+  readonly sum: number;
   installed: boolean;
 }
 
@@ -70,7 +74,7 @@ export class MapLoader {
     if (header.formatVersion > 1 && checksum(table, 0, table.byteLength) !== trailer.tableChecksum) {
       throw damaged(name, "has a bad table");
     }
-    const { sequence, sizeBytes } = header;
+    const { sequence, sizeBytes, epoch } = header;
     const segments = new Map<number, number>();
     for (let i = 0; i + 1 < trailer.segments.length; i += 2) {
       segments.set(trailer.segments[i] as number, trailer.segments[i + 1] as number);
@@ -80,7 +84,7 @@ export class MapLoader {
       pageCount: this.#file(each).header.pageCount,
     }));
     const pages = this.#pages(name, entries, files, segments, pageCountOf(sizeBytes / BLOCK_SIZE));
-    return { name, sequence, sizeBytes, segments, pages, files };
+    return { name, sequence, sizeBytes, epoch, segments, pages, files };
   }
 
   close(): void {
@@ -126,9 +130,9 @@ export class MapLoader {
     }
     const at = (place - file.windowAt) * PAGE_SIZE;
     if (checksum(file.window, at, PAGE_SIZE) !== sum) return undefined;
-    const page = new MapPage();
-    new Uint8Array(page.words.buffer).set(file.window.subarray(at, at + PAGE_SIZE));
-    const loaded = { page, file: name, place, installed: false };
+    const page = new MapPage(takeWords());
+    page.bytes.set(file.window.subarray(at, at + PAGE_SIZE));
+    const loaded = { page, file: name, place, sum, installed: false };
     file.pages.set(place, loaded);
     return loaded;
   }
@@ -169,9 +173,9 @@ export function retainFiles(store: MapStore, loaded: LoadedMap): StoredFile[] {
 }
 
 function installPage(store: MapStore, loaded: LoadedPage): void {
-  const { page, file, place } = loaded;
+  const { page, file, place, sum } = loaded;
   loaded.installed = true;
-  page.moveTo(store.file(file, 0), place);
+  page.moveTo(store.file(file, 0), place, sum);
   for (let i = 0; i < PAGE_ENTRIES; i++) {
     if (page.words[i] !== 0) store.table.reference(page.words[i] as number);
   }

@@ -99,6 +99,8 @@ export interface RootFileOptions {
   readonly volume: number;
   readonly sequence: number;
   readonly sizeBytes: number;
+  /** Of the volume, now; 0 for a volume that has no log yet. */
+  readonly epoch: number;
 }
 
 /** Pages that files of the same checkpoint hold already. */
@@ -115,6 +117,7 @@ export class MapFileJob {
   /** All pages of the map in order, and those of them that this file holds. */
   readonly #pages: MapPage[] = [];
   readonly #ownPages: MapPage[] = [];
+  readonly #ownSums: number[] = [];
   readonly #table: DataView;
   readonly #chunk = new Uint8Array(PAGES_PER_STEP * PAGE_SIZE);
   #next = 0;
@@ -140,7 +143,7 @@ export class MapFileJob {
     this.#table = new DataView(new ArrayBuffer(entries.length * 4));
     for (let i = 0; i < entries.length; i++) this.#table.setUint32(i * 4, entries[i] as number, true);
     this.#own.pageCount = this.#ownPages.length;
-    const { volume, sequence, sizeBytes } = options;
+    const { volume, sequence, sizeBytes, epoch } = options;
     const counts = { pageCount: this.#ownPages.length, entryCount: this.#pages.length };
     try {
       this.#sink = store.files.create(options.name);
@@ -149,7 +152,7 @@ export class MapFileJob {
       throw thrown;
     }
     this.#sink.append(
-      encodeMapHeader({ formatVersion: FORMAT_VERSION, volume, sequence, sizeBytes, ...counts }),
+      encodeMapHeader({ formatVersion: FORMAT_VERSION, volume, sequence, sizeBytes, epoch, ...counts }),
     );
   }
 
@@ -159,10 +162,13 @@ export class MapFileJob {
     const end = Math.min(this.#pages.length, this.#next + VISITS_PER_STEP);
     for (; this.#next < end && filled < PAGES_PER_STEP; this.#next++) {
       const page = this.#pages[this.#next] as MapPage;
-      const bytes = new Uint8Array(page.words.buffer);
-      this.#table.setUint32(this.#next * TABLE_ENTRY_SIZE + 12, checksum(bytes, 0, PAGE_SIZE), true);
+      const { bytes } = page;
+      // What stands in a file is what it was when its sum was made.
+      const sum = page.file === undefined ? checksum(bytes, 0, PAGE_SIZE) : page.sum;
+      this.#table.setUint32(this.#next * TABLE_ENTRY_SIZE + 12, sum, true);
       if (page !== this.#ownPages[this.#nextOwn]) continue;
       this.#chunk.set(bytes, filled * PAGE_SIZE);
+      this.#ownSums.push(sum);
       this.#nextOwn++;
       filled++;
     }
@@ -174,7 +180,9 @@ export class MapFileJob {
 
   /** The catalogue names the file: its pages need not be written again. */
   commit(): void {
-    for (const [place, page] of this.#ownPages.entries()) page.moveTo(this.#own, place);
+    for (const [place, page] of this.#ownPages.entries()) {
+      page.moveTo(this.#own, place, this.#ownSums[place] as number);
+    }
   }
 
   /** The file goes, whether complete or not. */

@@ -57,6 +57,28 @@ test("a bad record above the durable position ends the log", () => {
   expect([4, 5, 9, 20].map((block) => tagAt(again, block))).toEqual([5, 0, 0, 99]);
 });
 
+test("what was cut off stays cut off when a checkpoint has freed the segment that cut it", () => {
+  const memory = new MemoryPool(1);
+  const volume = memory.createVolume(1, 16 * MIB);
+  for (let i = 0; i < 5; i++) write(volume, i, i + 1);
+  expect(volume.flush()).toBe(0);
+  // The sixth will be bad; the seventh, good, would undo the first.
+  write(volume, 5, 6);
+  expect(volume.stageUnmap(0, BLOCK)).toBe(0);
+  expect(volume.commit()).toBe(0);
+  damage(memory, SLOT_0 + INDEX_SIZE + 5 * BLOCK + 9);
+  memory.reopen();
+  const after = memory.reopen();
+  expect(tagAt(after.volume(1), 0)).toBe(1);
+  const record = after.housekeeper.checkpointNow(after.volume(1));
+  if (record === undefined) throw new Error("nothing to write down");
+  // Only the mark of the opening stands where the sixth did.
+  expect(record.sequence).toBe(6);
+  memory.record(record);
+  const again = memory.reopen().volume(1);
+  expect([0, 4, 5].map((block) => tagAt(again, block))).toEqual([1, 5, 0]);
+});
+
 test("bad payload above the durable position ends the log, too", () => {
   const memory = new MemoryPool(1);
   const volume = memory.createVolume(1, 16 * MIB);

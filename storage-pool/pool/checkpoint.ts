@@ -76,6 +76,7 @@ export class Checkpoint {
         volume: this.volume.id,
         sequence: this.record.sequence,
         sizeBytes: part.root.sizeBytes,
+        epoch: this.volume.epoch,
       },
       this.#written,
     );

@@ -169,6 +169,6 @@ function shareEqual(map: BlockMap, head: BlockMap, index: number): void {
   const mine: MapPage | null = map.page(index);
   const theirs: MapPage | null = head.page(index);
   if (mine === null || theirs === null || mine === theirs) return;
-  if (Buffer.compare(new Uint8Array(mine.words.buffer), new Uint8Array(theirs.words.buffer)) !== 0) return;
+  if (Buffer.compare(mine.bytes, theirs.bytes) !== 0) return;
   map.replacePage(index, theirs);
 }

@@ -119,6 +119,7 @@ export function openPool(
   reviveIndexes(found, loaded);
   const { kept, renumbered, dropped } = chooseSegments(found, loaded, damaged);
   table.adopt(kept);
+  const checkpointEpochs = new Map(loaded.map(({ spec, head }) => [spec.id, head?.epoch ?? 0]));
   const volumes: RecoveredVolume[] = [];
   const installed = loaded.map((each) => installMaps(each, store));
   for (const { spec, head, snapshots, frames, historyLost } of installed) {
@@ -136,7 +137,7 @@ export function openPool(
     let { clockMs } = spec;
     // A snapshot was flushed before it was recorded.
     const durable = Math.max(spec.checkpointSequence, ...recent.map((snapshot) => snapshot.sequence));
-    const log = table.logOf(spec.id);
+    const log = tailLog(table, spec, checkpointEpochs);
     // The mark of an opening after which nothing came ends what older segments hold already.
     let isMarked = false;
     const replay = replayLog(spec.id, log, spec.checkpointSequence, durable, reader, (segment, record) => {
@@ -167,7 +168,7 @@ export function openPool(
     volumes.push({ spec, head, snapshots, ...history, sequence, replayedRecords, cut });
   }
   for (const { spec, sequence } of volumes) {
-    for (const { segment } of replayRange(table.logOf(spec.id), spec.checkpointSequence)) {
+    for (const { segment } of replayRange(tailLog(table, spec, checkpointEpochs), spec.checkpointSequence)) {
       completeCopies(segment, table, sequence);
     }
   }
@@ -255,6 +256,15 @@ function loadKeyframes(
 /** Every map file of a volume that was read. */
 function mapsOf({ head, snapshots, keyframes }: Loaded): (LoadedMap | undefined)[] {
   return [head, ...snapshots.map((snapshot) => snapshot.map), ...keyframes.map((keyframe) => keyframe.map)];
+}
+
+/**
+ * Segments that may hold records behind the checkpoint. What the log lost its end to when it was opened before the
+ * checkpoint was made stays in older segments, while the one that cut it off may be freed.
+ */
+function tailLog(table: SegmentTable, { id }: VolumeSpec, checkpointEpochs: ReadonlyMap<number, number>) {
+  const least = checkpointEpochs.get(id) ?? 0;
+  return table.logOf(id).filter((segment) => segment.epoch >= least);
 }
 
 /** From here on the records of a volume's log are needed. */

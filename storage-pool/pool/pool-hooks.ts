@@ -6,6 +6,8 @@ export interface PoolHooks {
   readonly syncAside?: (onSynced: () => void) => void;
   /** Milliseconds since 1970; default: the system's. */
   readonly wallClock?: () => number;
+  /** Milliseconds of a clock that only rises, for measuring steps of jobs; default: the system's. */
+  readonly steadyClock?: () => number;
   /** A disk failed, or one that was suspect is trusted again. */
   readonly onFailed?: (disk: number) => void;
   readonly onTrusted?: (disk: number) => void;

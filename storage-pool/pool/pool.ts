@@ -87,7 +87,7 @@ export class Pool {
         this.sync();
         onSynced();
       });
-    this.jobs = new JobRunner(() => performance.now());
+    this.jobs = new JobRunner(hooks.steadyClock ?? (() => performance.now()));
     this.disks = new PoolDisks({
       table,
       reader,

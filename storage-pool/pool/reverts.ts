@@ -118,7 +118,7 @@ export class Reverts {
       for (const root of recent) files.forget(root);
       throw thrown;
     }
-    const head = files.write(id, "", map, sizeBytes, sequence);
+    const head = files.write(id, "", map, sizeBytes, sequence, volume.epoch);
     this.#prepared.set(id, { head, recent, keyframe, origin });
     const fileBy = new Map(recent.map((root) => [root.name, fileOf(root)]));
     const written = history.keyframes.filter(({ root }) => fileBy.has(root.name));

@@ -14,8 +14,8 @@ export class RootFiles {
     this.#epoch = epoch;
   }
 
-  /** A root with its file, which is on the medium. Throws POOL_FULL; then the map is let go of. */
-  write(volume: number, name: string, map: BlockMap, sizeBytes: number, sequence: number): Root {
+  /** A root with its file, which is on the medium; `epoch`: of a volume that has a log, when it is its head. Throws POOL_FULL; then the map is let go of. */
+  write(volume: number, name: string, map: BlockMap, sizeBytes: number, sequence: number, epoch = 0): Root {
     let job: MapFileJob | undefined;
     try {
       job = new MapFileJob(this.#store, map, {
@@ -23,6 +23,7 @@ export class RootFiles {
         volume,
         sequence,
         sizeBytes,
+        epoch,
       });
       while (!job.step());
       job.commit();

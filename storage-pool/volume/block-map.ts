@@ -11,6 +11,7 @@
 
 import { PAGE_ENTRIES } from "../log/format.js";
 import type { SegmentTable } from "../log/segment-table.js";
+import { giveWords, NO_WORDS, takeWords, takeZeroWords } from "./page-words.js";
 
 export const BRANCH_PAGES = 512;
 
@@ -22,18 +23,32 @@ export interface PageFile {
 }
 
 export class MapPage {
-  readonly words = new Uint32Array(PAGE_ENTRIES * 2);
+  /** Locations, then checksums; none once nobody names the page. */
+  words: Uint32Array;
   refs = 1;
   /** Where the page stands on the medium, with exactly this content; undefined when nowhere yet. */
   file: PageFile | undefined = undefined;
   /** Place within the file, counted in pages. */
   place = 0;
+  /** crc32c of the content, when it stands in a file. */
+  sum = 0;
+
+  /** `words` are the page's own from now on. */
+  constructor(words: Uint32Array) {
+    this.words = words;
+  }
+
+  /** The content as bytes. */
+  get bytes(): Uint8Array {
+    return new Uint8Array(this.words.buffer, this.words.byteOffset, this.words.byteLength);
+  }
 
   /** The page stands in `file` now, or nowhere. */
-  moveTo(file: PageFile | undefined, place: number): void {
+  moveTo(file: PageFile | undefined, place: number, sum = 0): void {
     if (this.file !== undefined) this.file.livePages--;
     this.file = file;
     this.place = place;
+    this.sum = sum;
     if (file !== undefined) file.livePages++;
   }
 }
@@ -151,7 +166,7 @@ export class BlockMap {
     const branch = this.writableBranch(index >>> 9);
     const page = branch.pages[index & 511] as MapPage | null;
     if (page === null) {
-      const fresh = new MapPage();
+      const fresh = new MapPage(takeZeroWords());
       branch.pages[index & 511] = fresh;
       return fresh;
     }
@@ -181,6 +196,8 @@ export class BlockMap {
     for (let i = 0; i < PAGE_ENTRIES; i++) {
       if (page.words[i] !== 0) this.#table.release(page.words[i] as number);
     }
+    giveWords(page.words);
+    page.words = NO_WORDS;
   }
 
   /** A second map with the same content, sharing every branch. */
@@ -229,7 +246,7 @@ export function copyBranch(branch: MapBranch): MapBranch {
 
 /** A page with the same content that nobody names yet (refs 1). */
 export function copyPage(page: MapPage, table: SegmentTable): MapPage {
-  const copy = new MapPage();
+  const copy = new MapPage(takeWords());
   copy.words.set(page.words);
   for (let i = 0; i < PAGE_ENTRIES; i++) if (copy.words[i] !== 0) table.reference(copy.words[i] as number);
   return copy;

@@ -106,6 +106,7 @@ export class Surroundings {
         syncAside: (onSynced) => this.syncAside(onSynced),
         onFailed: (index) => this.changeDisk(index, { suspect: true }),
         onTrusted: (index) => this.changeDisk(index, { suspect: false }),
+        steadyClock: () => this.nowMs,
         wallClock: () => this.clockMs,
         onHistoryShort: () => {
           this.shortened = true;
