@@ -8,6 +8,7 @@ import { DROP_REASONS } from "../flow/index.js";
 import type { MacTable } from "../learn/index.js";
 import { Bridge } from "./bridge.js";
 import type { BridgeEvent } from "./events.js";
+import { FairTurns } from "./fair-turns.js";
 import {
   BRIDGES_MAX,
   BURST_SIZE,
@@ -57,6 +58,7 @@ export class Datapath {
   #tickMs = Number.NEGATIVE_INFINITY;
   #sweepMs = Number.NEGATIVE_INFINITY;
   #hold: Hold | null = null;
+  readonly #turns = new FairTurns();
 
   constructor(options: DatapathOptions) {
     this.pool = options.pool;
@@ -111,6 +113,7 @@ export class Datapath {
     if (this.meter !== null && (this.breaths & (STAGE_SAMPLE - 1)) === 0)
       return this.#breatheTimed(this.meter, nowMs);
     const batch = this.#batch;
+    const turns = this.#turns;
     let received = 0;
     let moved = 0;
     for (let b = 0; b < this.bridges.length; b++) {
@@ -118,13 +121,19 @@ export class Datapath {
       for (let p = 0; p < bridge.slots.length; p++) {
         const slot = bridge.slots[p]!;
         if (slot.queues !== undefined) moved += bridge.release(slot, nowMs);
+        if (!turns.begins(slot.turn)) continue;
+        // Who sits turns out is seldom there when all are measured.
+        const began = slot.turn.turnsOut > 0 ? this.#clock() : 0;
         const count = slot.port.rx(batch);
+        turns.done(slot.turn, count);
         if (count === 0) continue;
         received += count;
         bridge.receive(slot, batch, nowMs);
+        if (began > 0) turns.measure(slot.turn, count, this.#clock() - began);
       }
       if (received > 0 || moved > 0) bridge.flush();
     }
+    turns.endBreath();
     this.received += received;
     if (received > 0) this.deliver();
     return received;
@@ -155,6 +164,7 @@ export class Datapath {
   #breatheTimed(meter: ThreadMeter, nowMs: number): number {
     const batch = this.#batch;
     const { stageMs } = meter;
+    const turns = this.#turns;
     let received = 0;
     let moved = 0;
     let at = this.#clock();
@@ -163,14 +173,21 @@ export class Datapath {
       for (let p = 0; p < bridge.slots.length; p++) {
         const slot = bridge.slots[p]!;
         if (slot.queues !== undefined) moved += bridge.release(slot, nowMs);
+        if (!turns.begins(slot.turn)) continue;
+        const began = at;
         const count = slot.port.rx(batch);
-        if (count === 0) continue;
+        turns.done(slot.turn, count);
+        if (count === 0) {
+          turns.measure(slot.turn, 0, 0);
+          continue;
+        }
         received += count;
         const taken = this.#clock();
         stageMs[STAGE_RECEIVE] = stageMs[STAGE_RECEIVE]! + (taken - at) * STAGE_SAMPLE;
         bridge.receive(slot, batch, nowMs);
         at = this.#clock();
         stageMs[STAGE_FORWARD] = stageMs[STAGE_FORWARD]! + (at - taken) * STAGE_SAMPLE;
+        turns.measure(slot.turn, count, at - began);
       }
       if (received > 0 || moved > 0) {
         const done = this.#clock();
@@ -179,9 +196,27 @@ export class Datapath {
         stageMs[STAGE_TRANSMIT] = stageMs[STAGE_TRANSMIT]! + (at - done) * STAGE_SAMPLE;
       }
     }
+    turns.endBreath();
+    this.#judgeTurns();
     this.received += received;
     if (received > 0) this.deliver();
     return received;
+  }
+
+  /** Says how many turns each port sits out, after all have been measured. */
+  #judgeTurns(): void {
+    let least = 0;
+    for (let b = 0; b < this.bridges.length; b++) {
+      const { slots } = this.bridges[b]!;
+      for (let p = 0; p < slots.length; p++) {
+        const { costMs } = slots[p]!.turn;
+        if (costMs !== 0 && (least === 0 || costMs < least)) least = costMs;
+      }
+    }
+    for (let b = 0; b < this.bridges.length; b++) {
+      const { slots } = this.bridges[b]!;
+      for (let p = 0; p < slots.length; p++) this.#turns.judge(slots[p]!.turn, least);
+    }
   }
 
   /** What the thread has done so far. Counters only grow. */

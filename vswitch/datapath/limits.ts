@@ -15,6 +15,12 @@ export const TICK_INTERVAL_MS = 5;
 /** The same while ports come back after a planned upgrade, and how long those that do not keep the others waiting. */
 export const HELD_TICK_INTERVAL_MS = 0.2;
 export const HOLD_MAX_MS = 300;
+/** A port with fewer frames in a breath has no more to do than it gets; see fair-turns.ts. */
+export const FAIR_FRAMES_MIN = 16;
+/** Frames that cost less than so many times what the cheapest do are as cheap. */
+export const FAIR_COST_MIN = 1.5;
+/** Breaths that a port sits out at most. */
+export const TURNS_OUT_MAX = 256;
 /** Time-outs of flows and connections, ageing. */
 export const SWEEP_INTERVAL_MS = 500;
 /** The longest sleep of an idle datapath: ports are ticked at least this often. */

@@ -29,6 +29,7 @@ import {
 } from "../../base/packet/index.js";
 import { type MirrorPort, type NormalPort, TRUNK_ALL, VlanPort } from "../learn/index.js";
 import type { PortTaps } from "./captures.js";
+import { FairTurn } from "./fair-turns.js";
 import { PACKET_INS_BURST, PACKET_INS_PER_SECOND } from "./limits.js";
 import { createPolicer, type Policer, type PolicingConfig } from "./policer.js";
 import { PortQueues, type QosConfig } from "./queues.js";
@@ -88,6 +89,7 @@ export class PortSlot implements NormalPort, MirrorPort {
   #sizeMax = Number.POSITIVE_INFINITY;
   /** Frames that had come in when the window of usage began. */
   windowPackets = 0;
+  readonly turn = new FairTurn();
   /** Batches that the port was handed. */
   batches = 0;
   /** OFPPC_* bits. */

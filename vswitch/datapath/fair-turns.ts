@@ -1,0 +1,69 @@
+// Whose turn it is when several ports have more than the thread can do: whoever's frames cost more than others' gets
+// fewer turns, so that each port has about the same time. A guest whose frames all need the tables, a new connection or
+// a controller takes from the others what one with ordinary traffic would.
+//
+//   now and then: time per frame of each port that fills half a burst ─► turns it sits out for each that it has
+//   sits out only while another port filled half a burst in the last breath: no time is wasted
+//
+// Frames wait in the port meanwhile. Invariant: no port waits more than TURNS_OUT_MAX breaths. Thread: datapath worker.
+// Hot: yes.
+import { FAIR_COST_MIN, FAIR_FRAMES_MIN, TURNS_OUT_MAX } from "./limits.js";
+
+/** How much an older measurement counts. */
+const MEMORY = 0.5;
+
+/** What is known of one port. */
+export class FairTurn {
+  /** Milliseconds per frame, of late; 0: it did not have enough to do to tell. */
+  costMs = 0;
+  /** Breaths to sit out after each turn, and still. */
+  turnsOut = 0;
+  left = 0;
+  /** Frames that it gave in the last breath. */
+  frames = 0;
+}
+
+export class FairTurns {
+  /** Frames of the last breath, and of this one so far. */
+  #last = 0;
+  #now = 0;
+
+  /** Whether the port has its turn in this breath; done() is to follow. */
+  begins(turn: FairTurn): boolean {
+    const others = this.#last - turn.frames;
+    turn.frames = 0;
+    if (turn.left === 0) return true;
+    if (others < FAIR_FRAMES_MIN) turn.left = 0;
+    else turn.left--;
+    return turn.left === 0;
+  }
+
+  /** The port gave so many frames. */
+  done(turn: FairTurn, frames: number): void {
+    turn.frames = frames;
+    turn.left = frames === 0 ? 0 : turn.turnsOut;
+    this.#now += frames;
+  }
+
+  endBreath(): void {
+    this.#last = this.#now;
+    this.#now = 0;
+  }
+
+  /** The port's last frames took so long together. */
+  measure(turn: FairTurn, frames: number, elapsedMs: number): void {
+    if (frames < FAIR_FRAMES_MIN) {
+      turn.costMs = 0;
+      turn.turnsOut = 0;
+      return;
+    }
+    const costMs = elapsedMs / frames;
+    turn.costMs = turn.costMs === 0 ? costMs : MEMORY * turn.costMs + (1 - MEMORY) * costMs;
+  }
+
+  /** After all were measured: `least` is the smallest cost of any that is not 0. */
+  judge(turn: FairTurn, least: number): void {
+    const ratio = turn.costMs === 0 || least === 0 ? 1 : turn.costMs / least;
+    turn.turnsOut = ratio < FAIR_COST_MIN ? 0 : Math.min(TURNS_OUT_MAX, Math.round(ratio));
+  }
+}
