@@ -14,7 +14,7 @@ import {
   ONF_EXPERIMENTER,
 } from "./constants.js";
 import { readSetField, writeOxm } from "./match-wire.js";
-import { isNiciraAction, readNiciraAction, writeNiciraAction } from "./nicira-wire.js";
+import { isNiciraAction, NESTING_MAX, readNiciraAction, writeNiciraAction } from "./nicira-wire.js";
 import { isLoadable, loadsOf } from "./set-field-loads.js";
 import { hasSet11, readSet11, writeSet11 } from "./v11/actions-wire.js";
 import { readAction15, readOnfAction, writeAction15 } from "./v15/actions-wire.js";
@@ -40,9 +40,6 @@ export const OFPAT = {
   pop_pbb: 27,
   experimenter: 0xffff,
 } as const;
-
-/** How deep actions may nest: ct or clone inside a list, their own actions inside them. */
-const NESTING_MAX = 4;
 
 /** Reads actions to the reader's end. `depth` counts the actions around this list. */
 export function readActions(reader: Reader, depth = 0): readonly Action[] {

@@ -123,6 +123,9 @@ function padded<T>(body: Reader, value: T): T {
   return value;
 }
 
+/** How deep actions may nest: ct or clone inside a list, their own actions inside them. */
+export const NESTING_MAX = 4;
+
 /** Reads one Nicira action to the body's end; `readNested` reads the actions inside ct and clone. */
 export function readNiciraAction(body: Reader, readNested: ReadNested): Action {
   const at = body.offset;

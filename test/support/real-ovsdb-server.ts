@@ -33,7 +33,7 @@ export class RealOvsdbServer {
       { stdio: "ignore" },
     );
     const server = new RealOvsdbServer(child, `unix:${socket}`);
-    await waitFor(() => existsSync(socket) || server.hasEnded, "ovsdb-server", DEADLINE_MS);
+    await waitFor(() => server.hasEnded || accepts(server.endpoint), "ovsdb-server", DEADLINE_MS);
     if (server.hasEnded) throw new Error(`ovsdb-server does not start with ${path}: ${server.#ending()}`);
     return server;
   }
@@ -70,6 +70,16 @@ export class RealOvsdbServer {
 
   #ending(): string {
     return this.#child.signalCode ?? `exit code ${this.#child.exitCode}`;
+  }
+}
+
+/** Its socket is there a moment before it listens. */
+async function accepts(endpoint: string): Promise<boolean> {
+  try {
+    (await connectJsonRpc(endpoint)).close();
+    return true;
+  } catch {
+    return false;
   }
 }
 

@@ -9,10 +9,13 @@ const TCP_DATA_OFFSET = 0x50;
 /** FIN, SYN and RST. */
 const TCP_BOUNDS = 7;
 const PAYLOAD_SIZE_MIN = 46;
+/** ICMP types whose messages carry data of their own. */
+const ECHOES: ReadonlySet<number> = new Set([0, 8]);
+const ECHOES6: ReadonlySet<number> = new Set([128, 129]);
 
 /**
  * The frame. Fields that no frame carries (registers, metadata) do not show in it. `payloadSize` bytes that count up
- * follow the transport header; without them the frame is padded to the least size that Ethernet has. With `frameSize`
+ * follow the transport header where data follows one (TCP, UDP, ICMP echoes); without them the frame is padded to the least size that Ethernet has. With `frameSize`
  * it has so many bytes instead, those that follow its headers being zero.
  */
 export function frameOfMatch(match: Match, size: FrameSize = {}): Uint8Array {
@@ -164,26 +167,28 @@ function transport(protocol: number, value: Value, number: NumberOf, pair: Pair,
         pair,
       );
     case 132:
-      return [...value("sctp_src", 2), ...value("sctp_dst", 2), ...new Uint8Array(8), ...pair.data];
+      return [...value("sctp_src", 2), ...value("sctp_dst", 2), ...new Uint8Array(8)];
+    case 2:
+      // No field of a match is in it; the sum of zeros.
+      return [0, 0, 0xff, 0xff, 0, 0, 0, 0];
     case 1: {
       if (isIpv6) return [];
       const head = [number("icmpv4_type"), number("icmpv4_code"), 0, 0, 0, 0, 0, 0];
-      const message = Uint8Array.from([...head, ...pair.data]);
+      const message = Uint8Array.from([...head, ...(ECHOES.has(head[0] as number) ? pair.data : [])]);
       message.set(u16(checksum(message, 0, message.byteLength)), 2);
       return message;
     }
     case 58:
-      return isIpv6
-        ? summed(Uint8Array.from([...icmpv6(value, number), ...pair.data]), 2, protocol, pair)
-        : [];
+      return isIpv6 ? summed(Uint8Array.from(icmpv6(value, number, pair.data)), 2, protocol, pair) : [];
     default:
       return [];
   }
 }
 
-function icmpv6(value: Value, number: NumberOf): number[] {
+function icmpv6(value: Value, number: NumberOf, data: Uint8Array): number[] {
   const type = number("icmpv6_type");
   const head = [type, number("icmpv6_code"), 0, 0, 0, 0, 0, 0];
+  if (ECHOES6.has(type)) return [...head, ...data];
   if (type !== 135 && type !== 136) return head;
   const address = type === 135 ? value("ipv6_nd_sll", 6) : value("ipv6_nd_tll", 6);
   const option = address.some((byte) => byte !== 0) ? [type === 135 ? 1 : 2, 1, ...address] : [];

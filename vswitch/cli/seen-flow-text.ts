@@ -82,7 +82,7 @@ function connection(parts: Parts): string[] {
       : [
           `ct_state(${formatStateBits(state.mask === undefined ? bits(state.value) : bits(state.value) & bits(state.mask), state.mask === undefined ? 0xffn : bits(state.mask))})`,
         ]),
-    ...bare("ct_zone", parts("ct_zone"), decimal),
+    ...bare("ct_zone", parts("ct_zone"), hexadecimal),
     ...bare("ct_mark", parts("ct_mark"), hexadecimal),
     ...bare("ct_label", parts("ct_label"), hexadecimal),
   ];
@@ -218,7 +218,11 @@ function group(name: string, parts: readonly (string | undefined)[]): string[] {
 }
 
 const decimal: Format = (bytes) => String(bytesToNumber(bytes));
-const hexadecimal: Format = (bytes) => `0x${bytesToNumber(bytes).toString(16)}`;
+/** Zero has no prefix. */
+const hexadecimal: Format = (bytes) => {
+  const number = bytesToNumber(bytes);
+  return number === 0n ? "0" : `0x${number.toString(16)}`;
+};
 const ipv4: Format = (bytes) => formatIpv4Address(Number(bytesToNumber(bytes)));
 
 function hex16(number: number): string {

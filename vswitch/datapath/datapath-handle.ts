@@ -41,11 +41,14 @@ export class DatapathHandle {
   /** Starts the worker. */
   constructor(options: DatapathHandleOptions = {}) {
     const { slots = POOL_SLOTS, connectionsMax = CONNECTIONS_MAX, hostDevices = false, onDied } = options;
-    const { connectionFile, follows = false } = options;
-    const files = connectionFile === undefined ? {} : { connectionFile };
+    const { connectionFile, follows = false, pickupGraceMs } = options;
+    const more = {
+      ...(connectionFile === undefined ? {} : { connectionFile }),
+      ...(pickupGraceMs === undefined ? {} : { pickupGraceMs }),
+    };
     this.#worker = new WorkerHandle(new URL("./datapath-worker.js", import.meta.url), {
       name: "datapath",
-      data: { slots, connectionsMax, hostDevices, follows, ...files } satisfies DatapathSetup,
+      data: { slots, connectionsMax, hostDevices, follows, ...more } satisfies DatapathSetup,
       answerDeadlineMs: ANSWER_DEADLINE_MS,
       onEvent: (event, body) => {
         if (event === EVENTS) this.#onEvents(body as EventsMessage);

@@ -35,6 +35,7 @@ const datapath = new Datapath({
   pool,
   ...(kept !== undefined && "file" in kept ? { connectionMemory: kept.file.memory } : {}),
   connectionsMax: data.connectionsMax,
+  ...(data.pickupGraceMs === undefined ? {} : { pickupGraceMs: data.pickupGraceMs }),
   clock: () => performance.now(), // cold: once per so many breaths
   onEvents: (bridge, events) => mailbox.emit(EVENTS, { bridge, events } satisfies EventsMessage),
 });

@@ -28,6 +28,8 @@ export interface DatapathOptions {
   readonly connectionsMax?: number;
   /** Monotonic, milliseconds with fractions. Absent: nothing is timed. */
   readonly clock?: () => number;
+  /** See ConntrackOptions. */
+  readonly pickupGraceMs?: number;
   /** Where they stand, with room for so many; of its own when absent. */
   readonly connectionMemory?: ConnectionMemory;
 }
@@ -65,11 +67,12 @@ export class Datapath {
     this.#onEvents = options.onEvents;
     this.#clock = options.clock ?? (() => 0);
     this.meter = options.clock === undefined ? null : new ThreadMeter(options.clock());
-    const { connectionsMax, connectionMemory } = options;
+    const { connectionsMax, connectionMemory, pickupGraceMs } = options;
     this.conntrack = new Conntrack({
       pool: options.pool,
       ...(connectionsMax === undefined ? {} : { connectionsMax }),
       ...(connectionMemory === undefined ? {} : { memory: connectionMemory }),
+      ...(pickupGraceMs === undefined ? {} : { pickupGraceMs }),
     });
   }
 

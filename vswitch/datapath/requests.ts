@@ -41,6 +41,8 @@ export interface DatapathSetup {
   readonly hostDevices: boolean;
   /** Another process still forwards, and writes into the files; see follow(). */
   readonly follows?: boolean;
+  /** See ConntrackOptions. */
+  readonly pickupGraceMs?: number;
   /** Keeps connections, for the next life of the switch; absent: they end with the worker. */
   readonly connectionFile?: string;
 }

@@ -1,6 +1,9 @@
 // Where each OXM field lies in the flow key, and matches compiled to masked keys.
 // Source: base/openflow/oxm-fields.ts for names and widths, key.ts for the layout. Thread: any.
 import {
+  CT_STATE_EST,
+  CT_STATE_NEW,
+  CT_STATE_RPL,
   type Match,
   OFPVID_PRESENT,
   type OfpErrorName,
@@ -249,16 +252,22 @@ export function pipelineMatch(key: Int32Array): Match {
   return match;
 }
 
-/** The tuple of the packet's connection, where it has one; the packet's EtherType goes before, as it must. */
+/** The EtherType of a tracked packet, and the tuple of its connection where it belongs to one. */
 function connectionMatch(key: Int32Array): Match {
+  const state = key[K.K_CT_STATE] as number;
   const words = key.subarray(K.K_CT_SRC, K.K_PKT_MARK);
   const etherType = (key[K.K_TYPE_TCI] as number) >>> 16;
-  if (words.every((word) => word === 0) || (etherType !== 0x0800 && etherType !== 0x86dd)) return [];
+  if (state === 0) return [];
+  const type = readField(key, "eth_type") as OxmEntry;
+  const isOfConnection = (state & (CT_STATE_NEW | CT_STATE_EST | CT_STATE_RPL)) !== 0;
+  const isIp = etherType === 0x0800 || etherType === 0x86dd;
+  if (!isOfConnection || !isIp || words.every((word) => word === 0)) return [type];
   const names =
     etherType === 0x0800 ? (["ct_nw_src", "ct_nw_dst"] as const) : (["ct_ipv6_src", "ct_ipv6_dst"] as const);
-  return (["eth_type", "ct_nw_proto", ...names, "ct_tp_src", "ct_tp_dst"] as const).map(
+  const tuple = (["ct_nw_proto", ...names, "ct_tp_src", "ct_tp_dst"] as const).map(
     (name) => readField(key, name) as OxmEntry,
   );
+  return [type, ...tuple];
 }
 
 export { OFPVID_PRESENT };

@@ -50,9 +50,15 @@ function formatTuple(info: TupleInfo, protocol: number): string {
   return `${ends},id=${info.sourcePort},type=${info.destinationPort >>> 8},code=${info.destinationPort & 0xff}`;
 }
 
-/** Of the two ends' states the later one. */
+const AS_LINUX_CALLS_IT: Readonly<Record<string, string>> = {
+  SYN_RECV: "ESTABLISHED",
+  FIN_WAIT_2: "TIME_WAIT",
+};
+
+/** Of the two ends' states the later one, by the name that Linux's tracking has for it. */
 function stateOf([opener, other]: readonly [PeerInfo, PeerInfo]): string {
-  return STATES[Math.max(STATES.indexOf(opener.state), STATES.indexOf(other.state))] as string;
+  const later = STATES[Math.max(STATES.indexOf(opener.state), STATES.indexOf(other.state))] as string;
+  return AS_LINUX_CALLS_IT[later] ?? later;
 }
 
 function formatPeers(opener: PeerInfo, other: PeerInfo): string {
@@ -70,6 +76,7 @@ const COUNTED: readonly (readonly [name: string, protocol: number])[] = [
   ["SCTP", 132],
   ["ICMP", 1],
   ["ICMPv6", 58],
+  ["IGMP", 2],
 ];
 
 export function formatStatistics(all: readonly ConnectionInfo[], verbose: boolean): string {

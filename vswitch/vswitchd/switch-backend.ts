@@ -126,6 +126,8 @@ export class DatapathBackend implements Backend {
       connectionFile: join(this.#stateDir(), "connections"),
       hostDevices: options.hostDevices,
       follows: options.predecessor !== undefined,
+      // No conversation is older than a switch of dummy ports.
+      ...(options.dummy === "off" ? {} : { pickupGraceMs: 0 }),
       // Nothing is forwarded any more and flows are lost: end, so that whoever supervises us starts afresh.
       onDied: (error) =>
         setImmediate(() => {

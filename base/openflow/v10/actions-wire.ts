@@ -6,7 +6,7 @@
 import type { Action, Instruction, SetFieldAction } from "../actions.js";
 import { NX_EXPERIMENTER, OFPG_MAX, OFPTT_ALL } from "../constants.js";
 import type { LoadAction, NiciraAction } from "../nicira-actions.js";
-import { isNiciraAction, readNiciraAction, writeNiciraAction } from "../nicira-wire.js";
+import { isNiciraAction, NESTING_MAX, readNiciraAction, writeNiciraAction } from "../nicira-wire.js";
 import type { OxmFieldName } from "../oxm-fields.js";
 import { isLoadable, loadsOf } from "../set-field-loads.js";
 import type { Reader, Writer } from "../wire.js";
@@ -40,7 +40,6 @@ const NXAST_SET_MPLS_LABEL = 30;
 const NXAST_SET_MPLS_TC = 31;
 const NXAST_GROUP = 40;
 
-const NESTING_MAX = 2;
 const VLAN_PRESENT = 0x1000;
 
 /** Reads actions to the reader's end. `depth` counts the actions around this list. */

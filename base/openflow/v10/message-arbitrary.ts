@@ -102,7 +102,30 @@ const action: fc.Arbitrary<readonly Action[]> = fc.oneof(
     { type: "set_queue", queueId: 0 },
   ]),
 );
-const actions = fc.array(action, { maxLength: 4 }).map((list) => list.flat());
+/** As deep as actions of a flow go: what a connection is given, in ct, in clone. */
+const nested: fc.Arbitrary<Action[]> = fc
+  .record({ zone: u16, mark: u32, rest: action })
+  .map(({ zone, mark, rest }): Action[] => [
+    {
+      type: "clone",
+      actions: [
+        {
+          type: "ct",
+          commit: true,
+          force: false,
+          zone,
+          alg: 0,
+          actions: [
+            { type: "load", destination: { field: "ct_mark", offset: 0, bits: 32 }, value: BigInt(mark) },
+          ],
+        },
+        ...rest,
+      ],
+    },
+  ]);
+const actions = fc
+  .array(fc.oneof({ weight: 9, arbitrary: action }, { weight: 1, arbitrary: nested }), { maxLength: 4 })
+  .map((list) => list.flat());
 const instructions: fc.Arbitrary<FlowStats["instructions"]> = actions.map((list) =>
   list.length === 0 ? [] : [{ type: "apply_actions", actions: list }],
 );
