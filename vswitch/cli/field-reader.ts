@@ -120,8 +120,6 @@ function readFlags(field: OxmField, flags: FlagSet, text: string): FieldValue {
     mask |= bit;
     if (sign !== "-") value |= bit;
   }
-  // All bits of a state count when it is told as a list.
-  if (!isSigned && field.name === "ct_state") return { value: numberToBytes(value, field.size) };
   return {
     value: numberToBytes(value, field.size),
     mask: numberToBytes(isSigned ? mask : known, field.size),

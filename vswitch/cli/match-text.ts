@@ -77,6 +77,7 @@ const ORDER: readonly string[] = [
   ...["tcp_dst", "udp_src", "udp_dst", "sctp_src", "sctp_dst", "tcp_flags"],
 ];
 const TCP_FLAGS = ["fin", "syn", "rst", "psh", "ack", "urg", "ece", "cwr", "ns", "[200]", "[400]", "[800]"];
+const STATES_ALL = 0xffn;
 const CT_STATES = ["new", "est", "rel", "rpl", "inv", "trk", "snat", "dnat"];
 
 /** As a match of the version is understood: in 1.0 "no tag" is all of the tag. */
@@ -148,7 +149,8 @@ function fieldPart(entry: OxmEntry, names: PortNames | undefined): string {
     case "actset_output":
       return `${entry.field}=${formatNamedPort(Number(value), names)}`;
     case "ct_state":
-      return `ct_state=${formatStateBits(value, mask)}`;
+      // With all the bits that there are it is told as a list.
+      return `ct_state=${formatStateBits(value, mask === STATES_ALL ? undefined : mask)}`;
     case "tcp_flags":
       return `tcp_flags=${mask === undefined ? exactFlags(value, TCP_FLAGS) : maskedFlags(value, mask, TCP_FLAGS)}`;
     case "packet_type": {
