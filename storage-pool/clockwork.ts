@@ -30,11 +30,9 @@ export class Clockwork {
     this.#schedule(0);
   }
 
-  forecastOf(pool: string): Forecast | undefined {
-    return this.#trends.get(pool)?.forecast(this.#left.get(pool) ?? 0);
+  forecastOf(pool: string, leftBytes: number): Forecast | undefined {
+    return this.#trends.get(pool)?.forecast(leftBytes);
   }
-
-  readonly #left = new Map<string, number>();
 
   async close(): Promise<void> {
     this.#closed = true;
@@ -93,7 +91,6 @@ export class Clockwork {
       const trend = this.#trends.get(name) ?? new Trend();
       this.#trends.set(name, trend);
       trend.add(nowMs, pool.usableBytes - pool.growthBytes);
-      this.#left.set(name, pool.growthBytes);
       const before = this.#levels.get(name) ?? "ok";
       this.#levels.set(name, pool.level);
       if (pool.level === before) continue;

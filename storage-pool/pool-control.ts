@@ -242,7 +242,7 @@ export async function poolView(daemon: StorageDaemon, name: string): Promise<Poo
         : usedPercent >= limits.warningPercent
           ? ("warning" as const)
           : ("ok" as const);
-  const forecast = daemon.forecastOf(name);
+  const forecast = daemon.forecastOf(name, growthBytes);
   return {
     name,
     ...usage,

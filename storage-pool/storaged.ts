@@ -213,8 +213,8 @@ export class StorageDaemon implements Storaged {
   }
 
   /** Percent and age of what pools hold. */
-  forecastOf(pool: string): Forecast | undefined {
-    return this.#clockwork?.forecastOf(pool);
+  forecastOf(pool: string, leftBytes: number): Forecast | undefined {
+    return this.#clockwork?.forecastOf(pool, leftBytes);
   }
 
   /** Makes a pool on empty disks. The same name with the same disks is no error. */
