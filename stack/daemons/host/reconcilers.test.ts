@@ -121,6 +121,17 @@ const volumeReady = (volume: Volume | undefined) =>
 const createVolume = () => client.create("Volume", { metadata: NAME, spec: { size: "16Mi" } });
 
 describe("StorageReconciler", () => {
+  it("adopts the default pool that storaged was given, with the disks that it has", async () => {
+    const storaged = new FakeStoraged();
+    storaged.pools.set("default", ["/small"]);
+    await serve(storaged.methods);
+    await startStorage();
+    const pool = () => client.get("StoragePool", { name: "default" });
+    await until("the pool", async () => (await pool())?.status?.sizeBytes === 100);
+    expect((await pool())?.spec?.disks).toEqual(["/small"]);
+    expect(storaged.pools.get("default")).toEqual(["/small"]);
+  });
+
   it("makes the default pool, volumes, snapshots and clones, grows them, and lets them go", async () => {
     const storaged = new FakeStoraged();
     await serve(storaged.methods);

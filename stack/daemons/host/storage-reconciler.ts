@@ -97,10 +97,13 @@ export class StorageReconciler {
     return undefined;
   }
 
+  /** Of the disks that storaged was given where it has made a pool of that name, else of ours. */
   async #makeDefaultPool(): Promise<void> {
-    const { client } = this.#modules;
+    const { client, storage } = this.#modules;
     if ((await client.get("StoragePool", { name: "default" })) !== undefined) return;
-    const spec = { host: this.#options.host, disks: [...this.#options.defaultDisks] };
+    const there = (await storage.pools()).find(({ name }) => name === "default")?.disks ?? [];
+    const disks = there.length > 0 ? there.map(({ path }) => path) : [...this.#options.defaultDisks];
+    const spec = { host: this.#options.host, disks };
     await client.create("StoragePool", { metadata: { name: "default" }, spec });
   }
 
