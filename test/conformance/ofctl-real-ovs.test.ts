@@ -161,6 +161,11 @@ it.each(VERSIONS)(
   120_000,
 );
 
+/** Why a socket failed hangs on which came first, the switch's refusal of our version or the end of the connection. */
+const sameReason = (said: string): string =>
+  said.replace(/(?<=failed to connect to socket )\((?:Broken pipe|Protocol error)\)/, "(either)");
+
 it("says and refuses the rest in the same words", async () => {
-  for (const line of OTHERS) expect([line, await ours(line)]).toEqual([line, await real(line)]);
+  for (const line of OTHERS)
+    expect([line, sameReason(await ours(line))]).toEqual([line, sameReason(await real(line))]);
 }, 120_000);

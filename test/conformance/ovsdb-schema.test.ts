@@ -1,6 +1,6 @@
 // Our definition of the Open_vSwitch schema against the one that Open vSwitch publishes, table by table and column by
 // column: types, sizes, ranges, enumerations, references, ephemeral, mutable, indexes, isRoot, maxRows.
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { connectJsonRpc } from "../../base/jsonrpc/index.js";
@@ -84,10 +84,15 @@ describe("the Open_vSwitch schema", () => {
       expect({ [name]: plain(table) }).toEqual({ [name]: plain((ours["tables"] as Tables)[name]) });
   });
 
-  it("is what ovsdb-client finds: no conversion needed, and a conversion refused by name", async () => {
+  it("is what ovsdb-client finds: no conversion needed, and one to another refused by name", async () => {
     const endpoint = `unix:${join(dir, "ours.sock")}`;
     expect((await runOk("ovsdb-client", ["needs-conversion", endpoint, VSWITCH_SCHEMA])).trim()).toBe("no");
-    const refused = await run("ovsdb-client", ["convert", endpoint, VSWITCH_SCHEMA]);
+    expect(await runOk("ovsdb-client", ["convert", endpoint, VSWITCH_SCHEMA])).toBe("");
+    const other = JSON.parse(readFileSync(VSWITCH_SCHEMA, "utf8")) as { tables: Record<string, Json> };
+    other.tables["More"] = { columns: { name: { type: "string" } } };
+    const changed = join(dir, "changed.ovsschema");
+    writeFileSync(changed, JSON.stringify(other));
+    const refused = await run("ovsdb-client", ["convert", endpoint, changed]);
     expect(refused.code).not.toBe(0);
     expect(refused.stderr).toContain("not supported");
     expect(refused.stderr).toContain("comes with the program");

@@ -34,10 +34,9 @@ export function instructionsFault(
     const fault = conjunctionFault(actions);
     if (fault !== undefined) return fault;
   }
-  // 1.0 lets an action do nothing where a packet lacks the field.
-  for (const actions of version === OFP10_VERSION ? [] : lists) {
+  for (const actions of lists) {
     const told = version === OFP11_VERSION ? actions.map((one) => withProtocol(one, match)) : actions;
-    const fault = consistencyFault(told, new Prerequisites(match));
+    const fault = consistencyFault(told, new Prerequisites(match), version === OFP10_VERSION ? isCt : isAny);
     if (fault !== undefined) return fault;
   }
   const jump = instructions.find((one) => one.type === "goto_table");
@@ -164,21 +163,28 @@ function bigintBytes(number: bigint, size: number): Uint8Array {
   return Uint8Array.from({ length: size }, (_, i) => Number((number >> BigInt(8 * (size - 1 - i))) & 0xffn));
 }
 
-/** Follows what the packet must be by then. */
+const isAny = (_action: Action): boolean => true;
+/** 1.0 lets an action do nothing where a packet lacks the field, but for this one. */
+const isCt = ({ type }: Action): boolean => type === "ct";
+
+/** Follows what the packet must be by then, for the actions that `counts` tells. */
 export function consistencyFault(
   actions: readonly Action[],
   prerequisites: Prerequisites,
+  counts: (action: Action) => boolean = isAny,
 ): string | undefined {
   for (const action of actions) {
+    const isChecked = counts(action);
     try {
-      for (const field of fieldsOf(action)) prerequisites.check(field, "OFPBAC_MATCH_INCONSISTENT");
+      for (const field of isChecked ? fieldsOf(action) : [])
+        prerequisites.check(field, "OFPBAC_MATCH_INCONSISTENT");
     } catch (thrown) {
       if (thrown instanceof PlinthError) return "OFPBAC_MATCH_INCONSISTENT";
       throw thrown;
     }
-    if (action.type === "learn" && !isLearnable(action)) return "OFPBAC_MATCH_INCONSISTENT";
+    if (isChecked && action.type === "learn" && !isLearnable(action)) return "OFPBAC_MATCH_INCONSISTENT";
     const inner =
-      action.type === "clone" ? consistencyFault(action.actions, prerequisites.fork()) : undefined;
+      action.type === "clone" ? consistencyFault(action.actions, prerequisites.fork(), counts) : undefined;
     if (inner !== undefined) return inner;
     prerequisites.after(action);
   }

@@ -53,7 +53,7 @@ export function formatActions10(
 }
 
 /** One action; `format` is for those inside it. */
-export function formatAction10(action: Action, format: (inner: Action) => string): string {
+export function formatAction10(action: Action, format: (inner: Action) => string, names?: PortNames): string {
   switch (action.type) {
     case "pop_vlan":
       return "strip_vlan";
@@ -69,6 +69,7 @@ export function formatAction10(action: Action, format: (inner: Action) => string
     case "set_field":
       return formatSet(action, SETS) ?? formatAction(action);
     case "clone":
+      return `clone(${formatActions10(action.actions, format, names)})`;
     case "ct":
       return formatOuter(action, format);
     default:

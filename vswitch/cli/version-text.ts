@@ -13,7 +13,7 @@ function formatIn(version: number, names: PortNames | undefined): Format {
   const own =
     version === OFP10_VERSION ? formatAction10 : version === OFP11_VERSION ? formatAction11 : formatOuter;
   const format: Format = (action) =>
-    (names === undefined ? undefined : formatWithNames(action, names)) ?? own(action, format);
+    (names === undefined ? undefined : formatWithNames(action, names)) ?? own(action, format, names);
   return format;
 }
 
