@@ -15,12 +15,13 @@ export interface Stream {
 
 /**
  * Sends the streams' packets in turn while `work` goes on, and at least `packetsMin` of each. Returns the number of
- * packets of each stream once all have arrived; throws with the counts when some are lost.
+ * packets of each stream once all have arrived, but for `lostMax` of each; throws with the counts when more are lost.
  */
 export async function underTraffic(
   streams: readonly Stream[],
   packetsMin: number,
   work: () => Promise<void>,
+  lostMax = 0,
 ): Promise<number> {
   const before = streams.map((stream) => stream.arrived());
   const counts = (): number[] => streams.map((stream, i) => stream.arrived() - (before[i] as number));
@@ -45,7 +46,7 @@ export async function underTraffic(
   await working;
   if (failed !== undefined) throw failed;
   await waitFor(
-    () => counts().every((count) => count >= sent),
+    () => counts().every((count) => count >= sent - lostMax),
     () =>
       `${sent} packets of each stream: ${streams.map(({ name }, i) => `${name} ${counts()[i]}`).join(", ")}`,
     DEADLINE_MS,
