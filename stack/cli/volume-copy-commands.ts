@@ -64,20 +64,15 @@ async function exportTo(flags: Flags, name: string, file: string, format: Format
   const source = uriOf(flags, name);
   const volume = (await call(flags, "volume.get", { name: name.split("@")[0] })) as VolumeView;
   if (volume.damage !== undefined) throw new PlinthError("VOLUME_DAMAGED", `${name}: ${volume.damage}`);
+  const convertTo = (path: string): Promise<string> => {
+    const words = ["convert", "-p", "-f", "raw", "-O", format, source, path];
+    return runImg(flags, `export ${name}`, volume.sizeBytes, words);
+  };
   if (file !== "-") {
     const target = resolve(file);
     if (existsSync(target))
       throw new PlinthError("FILE_EXISTS", `${target} exists`, { remedy: "give another name" });
-    await runImg(flags, `export ${name}`, volume.sizeBytes, [
-      "convert",
-      "-p",
-      "-f",
-      "raw",
-      "-O",
-      format,
-      source,
-      target,
-    ]).catch((thrown: unknown) => {
+    await convertTo(target).catch((thrown: unknown) => {
       rmSync(target, { force: true });
       throw thrown;
     });
@@ -89,16 +84,7 @@ async function exportTo(flags: Flags, name: string, file: string, format: Format
   }
   await inTemporary(async (dir) => {
     const image = join(dir, "image");
-    await runImg(flags, `export ${name}`, volume.sizeBytes, [
-      "convert",
-      "-p",
-      "-f",
-      "raw",
-      "-O",
-      format,
-      source,
-      image,
-    ]);
+    await convertTo(image);
     await pipeline(createReadStream(image), process.stdout, { end: false });
   });
 }
