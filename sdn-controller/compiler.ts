@@ -49,6 +49,8 @@ export interface CompileResult {
   readonly rulesTouched: number;
   /** Owners whose flows were made again: the measure of a change's cost. */
   readonly ownersTouched: number;
+  /** Ports that were looked at again: of all others nothing changed. */
+  readonly ports: ReadonlySet<string>;
 }
 
 export class Compiler {
@@ -133,6 +135,7 @@ export class Compiler {
       rulesTouched: policy.rulesTouched,
       ownersTouched:
         delta.networks.size + ports.size + functions.size + policy.identities.size + policy.policies.size,
+      ports,
     };
   }
 

@@ -80,7 +80,10 @@ export class SdnController {
   readonly #limit = new PacketInLimit();
   readonly #packetIns = new Map<string, number>();
   readonly #sentStatus = new Map<string, string>();
-  #ready: ReadonlySet<string> | undefined;
+  /** Ports that the switch forwards for; undefined until it has been brought up to date once. */
+  #ready: Set<string> | undefined;
+  /** Ports that may have come, gone or been plugged since readiness was told. */
+  #unsettledPorts = new Set<string>();
   #link: SwitchLink | undefined;
   #early: InventoryChange[] = [];
   #complete = false;
@@ -252,6 +255,7 @@ export class SdnController {
     const result = this.compiler.apply(changes);
     this.#publish(result.status);
     this.#forget(changes);
+    for (const key of result.ports) this.#unsettledPorts.add(key);
     const touched = this.compiler.flows.takeTouched();
     if (touched.size > 0) this.#driver.touch(touched);
     else if (this.#driver.isSettled) this.#publishReady();
@@ -297,14 +301,20 @@ export class SdnController {
 
   /** Says of ports that were plugged in or out since the last time whether the switch forwards for them. */
   #publishReady(): void {
-    const before = this.#ready;
-    const ports = [...this.compiler.inventory.ports()];
-    const ready = new Set(
-      ports.filter((port) => this.compiler.ofportOf(port.key) !== undefined).map((port) => port.key),
-    );
+    const { inventory } = this.compiler;
+    const first = this.#ready === undefined;
+    const ready = this.#ready ?? new Set<string>();
     this.#ready = ready;
-    const moved = ports.filter((port) => before?.has(port.key) !== ready.has(port.key));
-    this.#publish(moved.flatMap((port) => portStatus(this.compiler.inventory, port.key) ?? []));
+    const keys = first ? [...inventory.ports()].map((port) => port.key) : this.#unsettledPorts;
+    this.#unsettledPorts = new Set();
+    const moved: string[] = [];
+    for (const key of keys) {
+      const forwards = inventory.port(key) !== undefined && this.compiler.ofportOf(key) !== undefined;
+      if (first || ready.has(key) !== forwards) moved.push(key);
+      if (forwards) ready.add(key);
+      else ready.delete(key);
+    }
+    this.#publish(moved.flatMap((key) => portStatus(inventory, key) ?? []));
   }
 
   #report(flows: readonly FlowStats[]): void {

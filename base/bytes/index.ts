@@ -1,7 +1,16 @@
 // Small, shared byte helpers. Hot code works on DataViews and typed arrays directly instead.
 
+const HEX_BYTES = Array.from({ length: 256 }, (_, byte) => byte.toString(16).padStart(2, "0"));
+/** Longer arrays are faster by way of a Buffer. */
+const HEX_SHORT_BYTES = 16;
+
 /** Lower-case hex of `bytes`, without separators. */
 export function toHex(bytes: Uint8Array): string {
+  if (bytes.byteLength <= HEX_SHORT_BYTES) {
+    let text = "";
+    for (let i = 0; i < bytes.byteLength; i++) text += HEX_BYTES[bytes[i] as number];
+    return text;
+  }
   return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString("hex");
 }
 

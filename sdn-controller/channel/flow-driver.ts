@@ -217,7 +217,7 @@ export class FlowDriver {
   async #compare(link: SwitchLink): Promise<{ steps: FlowPlanStep[]; drift: FlowPlanStep[] }> {
     const reported = await link.flowStats();
     this.#events.onReport(reported);
-    this.#installed = installedFrom(reported);
+    this.#installed = installedFrom(reported, this.#store);
     const steps = planFlows(this.#installed, this.#store);
     const drift = steps.filter(({ key }) => !this.#touched.has(key));
     this.#touched.clear();
@@ -314,6 +314,5 @@ export class FlowDriver {
 }
 
 function messagesOf(step: FlowPlanStep): { readonly message: FlowModBody; readonly step: FlowPlanStep }[] {
-  const { before, message } = step;
-  return [...(before === undefined ? [] : [{ message: before, step }]), { message, step }];
+  return step.messages().map((message) => ({ message, step }));
 }

@@ -22,21 +22,40 @@ export type InstalledFlows = Map<string, InstalledFlow>;
 /** Everything but the xid, which the sender of the messages gives. */
 export type FlowModBody = Omit<FlowMod, "xid">;
 
-export interface FlowPlanStep {
+/** One flow to bring in line. Its messages are made when they are asked for: a cold start has very many steps. */
+export class FlowPlanStep {
   readonly key: string;
   readonly kind: "add" | "change" | "delete";
-  /** What has to be sent first. */
-  readonly before?: FlowModBody;
-  readonly message: FlowModBody;
   /** What is installed once the switch has taken the step; undefined after a delete. */
-  readonly after: InstalledFlow | undefined;
+  readonly after: Flow | undefined;
+  readonly #present: InstalledFlow | undefined;
+
+  /** At least one of `wanted` and `present`. */
+  constructor(key: string, wanted: Flow | undefined, present: InstalledFlow | undefined) {
+    this.key = key;
+    this.kind = wanted === undefined ? "delete" : present === undefined ? "add" : "change";
+    this.after = wanted;
+    this.#present = present;
+  }
+
+  /** In the order in which they have to be sent. */
+  messages(): FlowModBody[] {
+    const present = this.#present;
+    if (this.after === undefined) return present === undefined ? [] : [deletion(present)];
+    const counted = present !== undefined && (present.flags & OFPFF_SEND_FLOW_REM) !== 0;
+    return counted ? [deletion(present), addition(this.after)] : [addition(this.after)];
+  }
 }
 
-export function installedFrom(reported: readonly FlowStats[]): InstalledFlows {
+/** What a switch reports. A flow that is as `desired` says is that very object, so that it is held once. */
+export function installedFrom(reported: readonly FlowStats[], desired: FlowStore): InstalledFlows {
   const installed: InstalledFlows = new Map();
   for (const { tableId, priority, match, cookie, flags, instructions } of reported) {
     const body = flowBody(cookie, flags, instructions);
-    installed.set(flowKey(tableId, priority, match), { body, tableId, priority, match, flags });
+    const key = flowKey(tableId, priority, match);
+    const wanted = desired.flow(key);
+    if (wanted?.body === body) installed.set(wanted.key, wanted);
+    else installed.set(key, { body, tableId, priority, match, flags });
   }
   return installed;
 }
@@ -47,59 +66,62 @@ export function planFlows(
   desired: FlowStore,
   keys: Iterable<string> = new Set([...installed.keys(), ...desired.keys()]),
 ): FlowPlanStep[] {
-  const adds: { flow: Flow; key: string }[] = [];
-  const changes: { flow: Flow; key: string; present: InstalledFlow }[] = [];
-  const deletes: { flow: InstalledFlow; key: string }[] = [];
+  const adds: FlowPlanStep[] = [];
+  const changes: FlowPlanStep[] = [];
+  const deletes: { step: FlowPlanStep; tableId: number }[] = [];
   for (const key of keys) {
     const wanted = desired.flow(key);
     const present = installed.get(key);
     if (wanted === undefined) {
-      if (present !== undefined) deletes.push({ key, flow: present });
-    } else if (present === undefined) adds.push({ key, flow: wanted });
-    else if (present.body !== wanted.body) changes.push({ key, flow: wanted, present });
+      if (present !== undefined)
+        deletes.push({ step: new FlowPlanStep(key, undefined, present), tableId: present.tableId });
+    } else if (present === undefined) adds.push(new FlowPlanStep(key, wanted, undefined));
+    else if (present.body !== wanted.body) changes.push(new FlowPlanStep(key, wanted, present));
   }
-  adds.sort((a, b) => b.flow.tableId - a.flow.tableId || order(a, b));
-  changes.sort((a, b) => b.flow.tableId - a.flow.tableId || order(a, b));
-  deletes.sort((a, b) => a.flow.tableId - b.flow.tableId || order(a, b));
-  return [
-    ...adds.map(({ key, flow }) => install("add", key, flow)),
-    ...changes.map(({ key, flow, present }): FlowPlanStep => {
-      const step = install("change", key, flow);
-      return (present.flags & OFPFF_SEND_FLOW_REM) === 0 ? step : { ...step, before: deletion(present) };
-    }),
-    ...deletes.map(
-      ({ key, flow }): FlowPlanStep => ({ key, kind: "delete", message: deletion(flow), after: undefined }),
-    ),
-  ];
+  adds.sort(lastTableFirst);
+  changes.sort(lastTableFirst);
+  deletes.sort((a, b) => a.tableId - b.tableId || byKey(a.step, b.step));
+  return [...adds, ...changes, ...deletes.map(({ step }) => step)];
 }
 
-function order(a: { key: string }, b: { key: string }): number {
+function lastTableFirst(a: FlowPlanStep, b: FlowPlanStep): number {
+  return (b.after?.tableId ?? 0) - (a.after?.tableId ?? 0) || byKey(a, b);
+}
+
+function byKey(a: { readonly key: string }, b: { readonly key: string }): number {
   return a.key < b.key ? -1 : 1;
 }
 
-const COMMON = {
-  type: "flow_mod",
-  cookieMask: 0n,
-  idleTimeoutSeconds: 0,
-  hardTimeoutSeconds: 0,
-  bufferId: OFP_NO_BUFFER,
-  outPort: OFPP_ANY,
-  outGroup: OFPG_ANY,
-  flags: 0,
-} as const;
-
 /** An add replaces a flow of the same match and priority at once, cookie included, which a modify would not. */
-function install(kind: "add" | "change", key: string, flow: Flow): FlowPlanStep {
-  const { tableId, priority, match, instructions, cookie, flags, body } = flow;
-  return {
-    key,
-    kind,
-    message: { ...COMMON, command: "add", tableId, priority, match, instructions, cookie, flags },
-    after: { body, tableId, priority, match, flags },
-  };
+function addition({ tableId, priority, match, instructions, cookie, flags }: Flow): FlowModBody {
+  return flowMod("add", { tableId, priority, match }, instructions, cookie, flags);
 }
 
 function deletion(flow: InstalledFlow): FlowModBody {
-  const { tableId, priority, match } = flow;
-  return { ...COMMON, command: "delete_strict", tableId, priority, match, instructions: [], cookie: 0n };
+  return flowMod("delete_strict", flow, [], 0n, 0);
+}
+
+function flowMod(
+  command: FlowMod["command"],
+  { tableId, priority, match }: Pick<InstalledFlow, "tableId" | "priority" | "match">,
+  instructions: FlowMod["instructions"],
+  cookie: bigint,
+  flags: number,
+): FlowModBody {
+  return {
+    type: "flow_mod",
+    cookie,
+    cookieMask: 0n,
+    tableId,
+    command,
+    idleTimeoutSeconds: 0,
+    hardTimeoutSeconds: 0,
+    priority,
+    bufferId: OFP_NO_BUFFER,
+    outPort: OFPP_ANY,
+    outGroup: OFPG_ANY,
+    flags,
+    match,
+    instructions,
+  };
 }

@@ -4,24 +4,31 @@
 // Invariant: flow(key) depends only on what the owners want now, not on the order in which they said so.
 import type { Flow } from "./flow.js";
 
+/** Who wants a flow, and the flow as that owner wants it. Most flows have one owner. */
+interface Want {
+  readonly owner: string;
+  readonly flow: Flow;
+}
+
 export class FlowStore {
-  readonly #byOwner = new Map<string, Map<string, Flow>>();
-  readonly #byKey = new Map<string, Map<string, Flow>>();
+  readonly #byOwner = new Map<string, readonly Flow[]>();
+  readonly #byKey = new Map<string, Want | readonly Want[]>();
   #touched = new Set<string>();
 
-  /** Replaces all flows of `owner`; an empty list forgets the owner. */
+  /** Replaces all flows of `owner`; an empty list forgets the owner. Of two flows with one key the later counts. */
   set(owner: string, flows: readonly Flow[]): void {
     const before = this.#byOwner.get(owner);
+    if (before === undefined && flows.length === 0) return;
     const after = new Map(flows.map((flow) => [flow.key, flow]));
-    for (const key of before?.keys() ?? []) if (!after.has(key)) this.#remove(key, owner);
+    for (const { key } of before ?? []) if (!after.has(key)) this.#remove(key, owner);
     for (const [key, flow] of after) {
-      if (before?.get(key)?.body === flow.body) continue;
-      const wanting = this.#byKey.get(key) ?? new Map<string, Flow>();
-      this.#byKey.set(key, wanting.set(owner, flow));
+      const wants = this.#wants(key);
+      if (wants.find((want) => want.owner === owner)?.flow.body === flow.body) continue;
+      this.#keep(key, [...wants.filter((want) => want.owner !== owner), { owner, flow }]);
       this.#touched.add(key);
     }
     if (after.size === 0) this.#byOwner.delete(owner);
-    else this.#byOwner.set(owner, after);
+    else this.#byOwner.set(owner, [...after.values()]);
   }
 
   owners(): Iterable<string> {
@@ -29,12 +36,11 @@ export class FlowStore {
   }
 
   flow(key: string): Flow | undefined {
-    const wanting = this.#byKey.get(key);
-    if (wanting === undefined) return undefined;
+    const wants = this.#byKey.get(key);
+    if (wants === undefined) return undefined;
+    if (!isList(wants)) return wants.flow;
     let chosen: Flow | undefined;
-    for (const flow of wanting.values()) {
-      if (chosen === undefined || rank(flow) < rank(chosen)) chosen = flow;
-    }
+    for (const { flow } of wants) if (chosen === undefined || rank(flow) < rank(chosen)) chosen = flow;
     return chosen;
   }
 
@@ -54,11 +60,28 @@ export class FlowStore {
   }
 
   #remove(key: string, owner: string): void {
-    const wanting = this.#byKey.get(key);
-    if (wanting === undefined || !wanting.delete(owner)) return;
-    if (wanting.size === 0) this.#byKey.delete(key);
+    const wants = this.#wants(key);
+    const left = wants.filter((want) => want.owner !== owner);
+    if (left.length === wants.length) return;
+    this.#keep(key, left);
     this.#touched.add(key);
   }
+
+  #wants(key: string): readonly Want[] {
+    const wants = this.#byKey.get(key);
+    if (wants === undefined) return [];
+    return isList(wants) ? wants : [wants];
+  }
+
+  #keep(key: string, wants: readonly Want[]): void {
+    const [first] = wants;
+    if (first === undefined) this.#byKey.delete(key);
+    else this.#byKey.set(key, wants.length === 1 ? first : wants);
+  }
+}
+
+function isList(wants: Want | readonly Want[]): wants is readonly Want[] {
+  return Array.isArray(wants);
 }
 
 function rank(flow: Flow): string {

@@ -11,9 +11,9 @@ import {
   type OxmEntry,
   type OxmFieldName,
 } from "../../base/openflow/index.js";
-import { canonicalInstructions, canonicalMatch } from "./canonical.js";
+import { canonicalEntry, canonicalInstructions, canonicalMatch, joinEntries } from "./canonical.js";
 import { cookieOf, type Origin } from "./cookie.js";
-import { TABLES, type TableName } from "./tables.js";
+import { TABLE_NAMES, TABLES, type TableName } from "./tables.js";
 
 /** Fields to match, as numbers; what does not fit 48 bits is a bigint. */
 export type MatchSpec = { readonly [Field in OxmFieldName]?: number | bigint | MaskedValue };
@@ -59,6 +59,24 @@ const FIELD_ORDER: readonly OxmFieldName[] = [
   "icmpv6_type",
 ];
 
+/** The entry of a match, and its text. */
+interface KnownEntry {
+  readonly entry: OxmEntry;
+  readonly text: string;
+}
+
+/**
+ * Entries that were made lately: neighbouring flows match the same port, segment and EtherType, and share one object for
+ * each. Bounded: forgetting one costs memory, nothing else.
+ */
+const KNOWN_ENTRIES_MAX = 4096;
+const knownEntries = new Map<string, KnownEntry>();
+
+const NOWHERE: readonly Instruction[] = [];
+const GO_TO: ReadonlyMap<TableName, readonly Instruction[]> = new Map(
+  TABLE_NAMES.map((name) => [name, [{ type: "goto_table", tableId: TABLES[name].id }]]),
+);
+
 export function buildFlow(spec: FlowSpec): Flow {
   const declaration = TABLES[spec.table];
   const actions = spec.actions ?? [];
@@ -82,19 +100,19 @@ export function buildFlow(spec: FlowSpec): Flow {
     spec.next === undefined || declaration.next.includes(spec.next),
     `table ${spec.next} does not follow ${spec.table}`,
   );
-  const match = matchOf(spec.match, spec.table);
-  const instructions: Instruction[] = [];
-  if (actions.length > 0) instructions.push({ type: "apply_actions", actions });
-  if (spec.next !== undefined) instructions.push({ type: "goto_table", tableId: TABLES[spec.next].id });
+  const entries = entriesOf(spec.match, spec.table);
+  const goTo = spec.next === undefined ? NOWHERE : (GO_TO.get(spec.next) as readonly Instruction[]);
+  const instructions: readonly Instruction[] =
+    actions.length === 0 ? goTo : [{ type: "apply_actions", actions }, ...goTo];
   const cookie = cookieOf(spec.table, spec.origin);
   const flags = spec.origin.reason === undefined ? 0 : OFPFF_SEND_FLOW_REM;
   return {
-    key: flowKey(declaration.id, spec.priority, match),
+    key: `${declaration.id} ${spec.priority} ${joinEntries(entries.map(({ text }) => text))}`,
     body: flowBody(cookie, flags, instructions),
     table: spec.table,
     tableId: declaration.id,
     priority: spec.priority,
-    match,
+    match: entries.map(({ entry }) => entry),
     instructions,
     cookie,
     flags,
@@ -126,27 +144,44 @@ function permissionOf(action: Action): string {
   }
 }
 
-function matchOf(spec: MatchSpec, table: TableName): Match {
+function entriesOf(spec: MatchSpec, table: TableName): KnownEntry[] {
   const names = Object.keys(spec) as OxmFieldName[];
+  const declared = TABLES[table].matches;
+  for (const name of names) assert(declared.includes(name), `${name} is not matched in table ${table}`);
+  if (names.length > 1) names.sort((a, b) => rankOf(a) - rankOf(b) || (a < b ? -1 : 1));
+  const entries: KnownEntry[] = [];
   for (const name of names) {
-    assert(TABLES[table].matches.includes(name), `${name} is not matched in table ${table}`);
+    const known = entryOf(name, spec[name] as number | bigint | MaskedValue);
+    if (known !== undefined) entries.push(known);
   }
-  const rank = (name: OxmFieldName): number => {
-    const index = FIELD_ORDER.indexOf(name);
-    return index < 0 ? FIELD_ORDER.length : index;
-  };
-  return names
-    .sort((a, b) => rank(a) - rank(b) || (a < b ? -1 : 1))
-    .flatMap((name) => entryOf(name, spec[name] as number | bigint | MaskedValue));
+  return entries;
 }
 
-function entryOf(field: OxmFieldName, wanted: number | bigint | MaskedValue): OxmEntry[] {
+function rankOf(name: OxmFieldName): number {
+  const index = FIELD_ORDER.indexOf(name);
+  return index < 0 ? FIELD_ORDER.length : index;
+}
+
+/** Undefined where nothing of the field is matched. */
+function entryOf(field: OxmFieldName, wanted: number | bigint | MaskedValue): KnownEntry | undefined {
   const { size, bits } = OXM_FIELDS[field];
-  if (typeof wanted !== "object") return [{ field, value: bytesOf(wanted, size) }];
-  const mask = BigInt(wanted.mask);
-  if (mask === 0n) return [];
-  if (mask === (1n << BigInt(bits)) - 1n) return [{ field, value: bytesOf(wanted.value, size) }];
-  return [{ field, value: bytesOf(wanted.value, size), mask: bytesOf(wanted.mask, size) }];
+  const masked = typeof wanted === "object";
+  const value = masked ? wanted.value : wanted;
+  const mask = masked ? BigInt(wanted.mask) : undefined;
+  if (mask === 0n) return undefined;
+  const key = `${field} ${value} ${mask ?? ""}`;
+  const known = knownEntries.get(key);
+  if (known !== undefined) return known;
+  const exact = mask === undefined || mask === (1n << BigInt(bits)) - 1n;
+  const entry = {
+    field,
+    value: bytesOf(value, size),
+    ...(exact ? {} : { mask: bytesOf(mask as bigint, size) }),
+  };
+  const made = { entry, text: canonicalEntry(entry) };
+  if (knownEntries.size >= KNOWN_ENTRIES_MAX) knownEntries.clear();
+  knownEntries.set(key, made);
+  return made;
 }
 
 /** `value` (a number of at most 53 bits) in `size` bytes, big-endian. */
