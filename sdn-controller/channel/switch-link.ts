@@ -1,6 +1,7 @@
 // One switch's OpenFlow channel after its handshake: requests with their replies, and what the switch says unasked.
 // The bytes are somebody else's. Invariant: every request settles, at the latest when the channel closes or the switch
 // takes longer than SWITCH_REPLY_TIMEOUT_MS. Thread: the controller's.
+import { setImmediate as nextTurn } from "node:timers/promises";
 import { PlinthError } from "../../base/errors/index.js";
 import {
   type BundleControlType,
@@ -37,6 +38,8 @@ export interface SwitchLinkEvents {
   onError(xid: number, name: string): void;
 }
 
+/** Messages of a bundle that are made before others have their turn. */
+const MESSAGES_PER_TURN = 1_000;
 const BUNDLE_FLAGS = OFPBF_ATOMIC | OFPBF_ORDERED;
 
 interface Waiting {
@@ -112,6 +115,8 @@ export class SwitchLink {
       onSent(xid, index);
       const message = encodeMessage({ ...(messages[index] as Omit<FlowMod, "xid">), xid });
       if (!this.#closed) this.#write({ type: "bundle_add", xid, bundleId, flags: BUNDLE_FLAGS, message });
+      // The switch reads the first while the last are made, and nobody else has to wait for all of them.
+      if (index % MESSAGES_PER_TURN === MESSAGES_PER_TURN - 1) await nextTurn();
     }
     await Promise.all([control("commit_request"), this.barrier()]);
   }
