@@ -3,7 +3,8 @@
 import { spawn } from "node:child_process";
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { dirname, join } from "node:path";
+import { basename, dirname, join } from "node:path";
+import { endProcesses } from "./leftovers.mjs";
 import { KERNEL_PACKAGES, START_PROGRAMS, TEST_PROGRAMS, UNIT_PROGRAMS } from "./programs/catalogue.mjs";
 import { ensurePackageLists, ensurePrograms } from "./programs/install.mjs";
 import { ensureKubectl } from "./programs/kubectl.mjs";
@@ -47,11 +48,17 @@ const results = [];
 /** Where runs beside Open vSwitch note what has passed (test/support/differential/fuzz.ts). */
 const frameTotals = join(scratch, "frames");
 process.env.PLINTH_FUZZ_TOTALS = frameTotals;
+/** Every process of this run inherits it. */
+process.env.PLINTH_TEST_RUN = basename(scratch);
+const MARK = `PLINTH_TEST_RUN=${process.env.PLINTH_TEST_RUN}`;
+/** Milliseconds that daemons have to end after the last test of a suite. */
+const GRACE_MS = 15_000;
 let running;
 
 for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"]) {
-  process.on(signal, () => {
+  process.on(signal, async () => {
     running?.kill("SIGTERM");
+    await endProcesses(MARK, 1_000);
     cleanUp();
     process.exit(130);
   });
@@ -134,10 +141,12 @@ async function runSuite(suite) {
     "run",
     ...["--project", suite, "--reporter=default", "--reporter=json", `--outputFile.json=${report}`],
   ]);
+  const left = await endProcesses(MARK, GRACE_MS);
   if (!existsSync(report)) throw new Error(`vitest left no report (exit ${status})`);
   const { ok, failed, skipped } = summarise(JSON.parse(readFileSync(report, "utf8")), ROOT);
   if (failed.length === 0 && status !== 0) failed.push(`vitest ended with ${status}, though no test failed`);
   if (failed.length === 0 && ok === 0) failed.push("no test ran");
+  for (const { pid, command } of left) failed.push(`left process ${pid} behind: ${command}`);
   return { ok, failed, skipped };
 }
 
