@@ -14,7 +14,7 @@ import {
 } from "./controller-link.js";
 import { ControllerListener } from "./controller-listener.js";
 import { parseControllerTarget } from "./controller-target.js";
-import { type FailMode, FailModeKeeper } from "./fail-mode.js";
+import { type FailMode, FailModeKeeper, type StandingNote } from "./fail-mode.js";
 import { CONTROLLERS_MAX } from "./limits.js";
 import { Listener } from "./listener.js";
 import { Roles } from "./roles.js";
@@ -26,6 +26,8 @@ export interface AgentOptions {
   readonly managementSocket: string;
   /** Called whenever the status of a controller changed. */
   readonly onControllers?: () => void;
+  /** Absent: what the tables hold is this agent's first. */
+  readonly standing?: StandingNote;
 }
 
 export interface AgentModules {
@@ -64,7 +66,7 @@ export class OpenFlowAgent {
       watches: new Watches(modules.model),
       versions: () => this.#versions,
     };
-    this.#failMode = new FailModeKeeper(modules.model, modules.clock, modules.log);
+    this.#failMode = new FailModeKeeper(modules.model, modules.clock, modules.log, options.standing);
     this.#stopEvents = modules.model.onEvent((event) => this.#onEvent(event));
   }
 

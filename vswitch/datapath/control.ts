@@ -54,7 +54,8 @@ export function datapathMethods(modules: ControlModules): DatapathMethods {
       if (known !== undefined) return known;
       const bridge = datapath.addBridge(name);
       bridge.setBridge(settings);
-      return flowFile === undefined ? { flows: 0 } : (bridge.keepFlows(flowFile, nowMs()) ?? { flows: 0 });
+      const none = { flows: 0, note: 0 };
+      return flowFile === undefined ? none : (bridge.keepFlows(flowFile, nowMs()) ?? none);
     },
     follow: ({ bridges, taps, linked }) => {
       modules.checkConnections();
@@ -72,6 +73,7 @@ export function datapathMethods(modules: ControlModules): DatapathMethods {
         for (const { port } of slots) (port as Port & { outlive?(): void }).outlive?.();
     },
     setBridge: ({ name, ...settings }) => at(name).setBridge(settings),
+    noteBeside: ({ bridge, note }) => at(bridge).news.keeper?.setNote(note),
     removeBridge: ({ bridge }) => {
       for (const slot of [...at(bridge).slots]) removePort(modules, at(bridge), slot);
       at(bridge).news.keeper?.remove();

@@ -73,6 +73,15 @@ export class FlowKeeper {
     else this.#rewrite();
   }
 
+  /** See FlowLog.note. */
+  get note(): number {
+    return this.problem === "" ? this.#log.note : 0;
+  }
+
+  setNote(note: number): void {
+    this.#try(() => this.#log.setNote(note));
+  }
+
   /** A group or meter was changed so. */
   keep(message: GroupMod | MeterMod): void {
     this.#append(message);
@@ -113,34 +122,26 @@ export class FlowKeeper {
   }
 
   #append(message: OpenFlowMessage): void {
-    if (this.problem !== "") return;
-    try {
-      this.#log.append(message);
-    } catch (thrown) {
-      this.#fail(thrown);
-    }
+    this.#try(() => this.#log.append(message));
   }
 
   #resume(): void {
-    try {
-      this.#log.resume();
-    } catch (thrown) {
-      this.#fail(thrown);
-    }
+    this.#try(() => this.#log.resume());
   }
 
   #rewrite(): void {
-    try {
-      this.#log.rewrite(messagesOf(this.#tables));
-    } catch (thrown) {
-      this.#fail(thrown);
-    }
+    this.#try(() => this.#log.rewrite(messagesOf(this.#tables)));
   }
 
-  #fail(thrown: unknown): void {
-    if (!(thrown instanceof PlinthError)) throw thrown;
-    this.problem = thrown.message;
-    this.#log.remove();
+  #try(step: () => void): void {
+    if (this.problem !== "") return;
+    try {
+      step();
+    } catch (thrown) {
+      if (!(thrown instanceof PlinthError)) throw thrown;
+      this.problem = thrown.message;
+      this.#log.remove();
+    }
   }
 }
 
@@ -165,8 +166,8 @@ export function keepFlows({ tables, news }: Kept, path: string, nowMs: number): 
   if (!keeper.restore(nowMs)) return undefined;
   news.keeper = keeper;
   tables.isWatched = true;
-  const flows = tables.flowCount;
-  return keeper.problem === "" ? { flows } : { flows, problem: keeper.problem };
+  const restored = { flows: tables.flowCount, note: keeper.note };
+  return keeper.problem === "" ? restored : { ...restored, problem: keeper.problem };
 }
 
 /** What makes empty tables hold what these do. */

@@ -80,11 +80,30 @@ it("becomes small again when most of it is no longer in force, and no larger for
   expect(() => readFileSync(join(dir, "log"))).toThrow();
 }, 60_000);
 
+it("gives back the number that was noted beside the flows, also when it was written anew, not that of another boot", () => {
+  const path = join(dir, "log");
+  const log = new FlowLog(path);
+  log.rewrite([numbered(1)]);
+  log.setNote(3);
+  log.setNote(0xfffffff4);
+  const noteOf = (): number => {
+    const next = new FlowLog(path);
+    next.read(() => {});
+    return next.note;
+  };
+  expect(noteOf()).toBe(0xfffffff4);
+  log.rewrite([numbered(2)]);
+  log.append(numbered(3));
+  expect(noteOf()).toBe(0xfffffff4);
+  log.close();
+  expect(readFlowLog(readFileSync(path), "x".repeat(36), () => {})).toEqual({ count: 0, end: 0, note: 0 });
+});
+
 it("tables are after a restart what they were before: added, changed, expired, undone and named by groups", () => {
   const path = join(dir, "flows");
   const frame = plainFrame("52:54:00:00:00:01", "52:54:00:00:00:02");
   const before = new Rig(3);
-  expect(before.bridge.keepFlows(path, 1)).toEqual({ flows: 0 });
+  expect(before.bridge.keepFlows(path, 1)).toEqual({ flows: 0, note: 0 });
   const bucket = { weight: 0, watchPort: 0xffffffff, watchGroup: 0xffffffff, actions: [output(3)] };
   const group = {
     type: "group_mod",
@@ -120,7 +139,7 @@ it("tables are after a restart what they were before: added, changed, expired, u
       .sort((a, b) => Number(b.cookie - a.cookie) || b.priority - a.priority);
   for (let life = 0; life < 2; life++) {
     const after = new Rig(3);
-    expect(after.bridge.keepFlows(path, 1)).toEqual({ flows: 3 });
+    expect(after.bridge.keepFlows(path, 1)).toEqual({ flows: 3, note: 0 });
     expect(shape(after)).toEqual(shape(before));
     expect(after.where(1, frame)).toEqual([3]);
     expect(after.where(2, frame)).toEqual([3]);
@@ -131,7 +150,7 @@ it("tables are after a restart what they were before: added, changed, expired, u
 
 it("a file that another boot wrote is not heeded, nor one that is none", () => {
   writeFileSync(join(dir, "flows"), "precious?");
-  expect(new Rig(1).bridge.keepFlows(join(dir, "flows"), 1)).toEqual({ flows: 0 });
+  expect(new Rig(1).bridge.keepFlows(join(dir, "flows"), 1)).toEqual({ flows: 0, note: 0 });
 });
 
 it("a place where no file can be is told of, and the tables do without", () => {
@@ -152,7 +171,7 @@ it("tables that follow a file have what was appended since when they take it ove
   running.flow({ match: match(field("in_port", 2)), command: "delete" });
   running.flow({ match: match(field("in_port", 3)) });
   next.bridge.sweep(60_000);
-  expect(next.bridge.keepFlows(path, 60_000)).toEqual({ flows: 2 });
+  expect(next.bridge.keepFlows(path, 60_000)).toEqual({ flows: 2, note: 0 });
   next.bridge.sweep(60_500);
   expect(next.bridge.tables.flowCount).toBe(2);
   next.flow({ match: match(field("in_port", 4)) });

@@ -1,7 +1,7 @@
 // What a bridge's tables hold, as a file that outlives the switch: every change of a flow, group or meter is stored as
 // the OpenFlow 1.3 message that makes it, before anybody is told that it is made. A killed switch loses nothing.
 //
-//   magic u32 · version u32 · boot id 36 · … 64 ║ record: length u32 · crc32c u32 · message ║ … ║ 0
+//   magic u32 · version u32 · boot id 36 · note u32 · … 64 ║ record: length u32 · crc32c u32 · message ║ … ║ 0
 //
 // Mapped, so that appending is a copy and no system call. A record's length is written last, behind it stands a zero.
 // Of a file of another boot or version nothing is taken. Time-outs begin anew with a restart, and so do counters; what
@@ -15,6 +15,7 @@ import {
   O_RDWR,
   O_TRUNC,
   openFile,
+  pwriteFile,
   reserveFile,
 } from "../../base/linux/index.js";
 import {
@@ -30,6 +31,7 @@ const MAGIC = 0x4c46_4c50;
 const VERSION = 1;
 const HEADER_SIZE = 64;
 const BOOT_AT = 8;
+const NOTE_AT = 44;
 const RECORD_HEADER_SIZE = 8;
 /** Space is taken in such pieces, and so much of the file is mapped. No record is larger. */
 const PIECE_SIZE = 1 << 20;
@@ -60,6 +62,21 @@ export class FlowLog {
     this.#path = path;
   }
 
+  #note = 0;
+
+  /** What whoever owns the bridge has noted beside its flows; 0 = nothing, or there was no file to go on with. */
+  get note(): number {
+    return this.#note;
+  }
+
+  /** Goes with the file from now on. Throws with the errno's name. */
+  setNote(note: number): void {
+    this.#note = note;
+    const bytes = new Uint8Array(4);
+    new DataView(bytes.buffer).setUint32(0, note, true);
+    if (this.#fd >= 0) pwriteFile(this.#fd, bytes, NOTE_AT);
+  }
+
   /** Whether it has grown so much that rewrite() is worth its time. */
   get isGrown(): boolean {
     return this.#at > GROWN_SIZE_MIN && this.#at > GROWTH_MAX * this.#compactSize;
@@ -69,9 +86,10 @@ export class FlowLog {
   read(take: (message: OpenFlowMessage) => void): number {
     const file = readWhole(this.#path);
     if (file === undefined) return 0;
-    const { count, end } = readFlowLog(file.bytes, bootId(), take);
+    const { count, end, note } = readFlowLog(file.bytes, bootId(), take);
     this.#readFile = file.identity;
     this.#readEnd = end;
+    this.#note = note;
     return count;
   }
 
@@ -82,8 +100,9 @@ export class FlowLog {
   readOn(take: (message: OpenFlowMessage) => void): number | undefined {
     const file = readWhole(this.#path);
     if (file === undefined || file.identity !== this.#readFile || this.#readEnd === 0) return undefined;
-    const { count, end } = readFlowLog(file.bytes, bootId(), take, this.#readEnd);
+    const { count, end, note } = readFlowLog(file.bytes, bootId(), take, this.#readEnd);
     this.#readEnd = end;
+    this.#note = note;
     return count;
   }
 
@@ -114,6 +133,7 @@ export class FlowLog {
       this.#view.setUint32(0, MAGIC, true);
       this.#view.setUint32(4, VERSION, true);
       this.#bytes.set(Buffer.from(bootId(), "latin1"), BOOT_AT);
+      this.#view.setUint32(NOTE_AT, this.#note, true);
       for (const message of messages) this.append(message);
       renameSync(next, this.#path);
     } catch (thrown) {
@@ -193,12 +213,13 @@ export function readFlowLog(
   boot: string,
   take: (message: OpenFlowMessage) => void,
   from = HEADER_SIZE,
-): { readonly count: number; readonly end: number } {
-  if (bytes.byteLength < HEADER_SIZE) return { count: 0, end: 0 };
+): { readonly count: number; readonly end: number; readonly note: number } {
+  const nothing = { count: 0, end: 0, note: 0 };
+  if (bytes.byteLength < HEADER_SIZE) return nothing;
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const ours = Buffer.from(bytes.buffer, bytes.byteOffset + BOOT_AT, boot.length).toString("latin1");
   if (view.getUint32(0, true) !== MAGIC || view.getUint32(4, true) !== VERSION || ours !== boot)
-    return { count: 0, end: 0 };
+    return nothing;
   let count = 0;
   let at = from;
   while (at + RECORD_HEADER_SIZE <= bytes.byteLength) {
@@ -211,7 +232,7 @@ export function readFlowLog(
     count++;
     at = start + length;
   }
-  return { count, end: at };
+  return { count, end: at, note: view.getUint32(NOTE_AT, true) };
 }
 
 /** In the words of 1.5 where 1.3 has none: buckets with numbers, and how they are chosen. */

@@ -65,6 +65,8 @@ export interface Followed {
 
 export interface RestoredFlows {
   readonly flows: number;
+  /** As noteBeside() left it; 0 = nothing was noted, or nothing could be restored. */
+  readonly note: number;
   /** Why none are kept; absent when they are, or nobody asked for it. */
   readonly problem?: string;
 }
@@ -137,6 +139,8 @@ export interface DatapathMethods {
   /** Returns what it had in an earlier life. */
   addBridge(body: BridgeSpec): RestoredFlows;
   setBridge(body: BridgeSpec): void;
+  /** Notes a number, not 0, beside the flows: it comes back with them. */
+  noteBeside(body: OfBridge & { readonly note: number }): void;
   removeBridge(body: OfBridge): void;
   addPort(body: AddPort): void;
   removePort(body: OfBridge & { readonly name: string }): void;

@@ -67,6 +67,8 @@ export class DatapathBackend implements Backend {
   readonly #options: SwitchBackendOptions;
   readonly #datapath: DatapathHandle;
   readonly #bridges = new Map<string, Bridge>();
+  /** By bridge, what its agents have noted beside its flows. */
+  readonly #standings = new Map<string, number>();
   readonly #numbers = new DatapathNumbers();
   readonly commands: Readonly<Record<string, UnixctlCommand>>;
   #captures: CaptureServer | undefined;
@@ -187,11 +189,16 @@ export class DatapathBackend implements Backend {
   async addBridge(config: BridgeConfig): Promise<void> {
     const { name } = config;
     const flowFile = this.#flowFile(config);
-    const { flows, problem } = await this.#datapath.addBridge({ name, flowFile, ...settingsOf(config) });
+    const { flows, note, problem } = await this.#datapath.addBridge({
+      name,
+      flowFile,
+      ...settingsOf(config),
+    });
     const { log } = this.#options;
     if (problem !== undefined) log.warn({ bridge: name, problem }, "flows will not outlive the switch");
     else if (flows > 0) log.info({ bridge: name, flows }, "flows are back");
     try {
+      this.#standings.set(name, note);
       const agent = await this.#openAgent(config);
       this.#bridges.set(name, { config, agent, ports: new Map(), refused: setControllers(agent, config) });
     } catch (thrown) {
@@ -220,6 +227,7 @@ export class DatapathBackend implements Backend {
   async removeBridge(name: string): Promise<void> {
     await this.#bridge(name).agent.close();
     this.#bridges.delete(name);
+    this.#standings.delete(name);
     await this.#datapath.removeBridge(name);
   }
 
@@ -366,10 +374,21 @@ export class DatapathBackend implements Backend {
     };
     const id = BigInt(`0x${config.datapathId}`);
     const model = this.#datapath.model(config.name, id, description, dummy !== "off");
+    const standing = {
+      last: this.#standings.get(config.name) ?? 0,
+      keep: (note: number): void => this.#keepStanding(config.name, note),
+    };
     return OpenFlowAgent.open(
-      { managementSocket: join(dir, `${config.name}.mgmt`) },
+      { managementSocket: join(dir, `${config.name}.mgmt`), standing },
       { model, clock, log: log.child({ bridge: config.name }) },
     );
+  }
+
+  #keepStanding(bridge: string, note: number): void {
+    this.#standings.set(bridge, note);
+    this.#datapath.call("noteBeside", { bridge, note }).catch((error: Error) => {
+      this.#options.log.warn({ bridge, error: error.message }, "the bridge's standing was not noted");
+    });
   }
 
   #bridge(name: string): Bridge {
