@@ -146,7 +146,8 @@ async function connectivityAction(
   if (options.explain === true && options.output !== "txt")
     warn(`--explain is for txt only; ${options.output} goes without`);
   const explained = options.explain === true && options.output === "txt";
-  deliver(explained ? explainAll(cluster, connectivity) : formatted(), options.file);
+  const answer = explained ? analysis.explainReport(cluster, connectivity.lines, focusConn) : formatted();
+  deliver(answer, options.file);
 
   function formatted(): string {
     if (options.exposure !== true)
@@ -154,16 +155,6 @@ async function connectivityAction(
     const exposure = analysis.exposureOf(cluster, connectivity, focused ? focus : undefined);
     return analysis.formatExposure(connectivity, exposure, options.output);
   }
-}
-
-function explainAll(cluster: analysis.Cluster, connectivity: analysis.Connectivity): string {
-  const evaluator = new analysis.Evaluator(cluster.policies);
-  return connectivity.lines
-    .map(({ sourceEnd, destinationEnd }) => {
-      const answer = evaluator.answer(sourceEnd, destinationEnd);
-      return `${analysis.formatExplanation(analysis.explainPair(sourceEnd, destinationEnd, answer)).join("\n")}\n`;
-    })
-    .join("\n");
 }
 
 async function diffAction(

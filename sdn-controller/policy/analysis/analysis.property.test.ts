@@ -31,6 +31,7 @@ import {
 import { connectivityOf } from "./connectivity.js";
 import { differenceOf } from "./difference.js";
 import { type End, Evaluator } from "./evaluator.js";
+import { formatConnectivity } from "./format.js";
 import { readManifest } from "./manifest.js";
 
 type Pod = NonNullable<OracleEnd["pod"]>;
@@ -126,6 +127,23 @@ function endOf(cluster: Cluster, evaluator: Evaluator, end: OracleEnd, name: str
   return { range: range as NonNullable<typeof range> };
 }
 
+/** The words of an answer, read without the code that wrote them. */
+function parsePorts(text: string): (protocol: string, port: number) => boolean {
+  if (text === "All Connections") return () => true;
+  const ranges = new Map<string, [number, number][]>();
+  let current: [number, number][] = [];
+  for (const word of text.split(",")) {
+    const [, protocol, first, last] = /^(?:(\w+) )?(\d+)(?:-(\d+))?$/.exec(word) as RegExpExecArray;
+    if (protocol !== undefined) {
+      current = [];
+      ranges.set(protocol, current);
+    }
+    current.push([Number(first), Number(last ?? first)]);
+  }
+  return (protocol, port) =>
+    (ranges.get(protocol) ?? []).some(([first, last]) => first <= port && port <= last);
+}
+
 const probe = fc.record({
   source: fc.integer({ min: -OUTSIDE.length, max: 4 }),
   destination: fc.integer({ min: -OUTSIDE.length, max: 4 }),
@@ -169,6 +187,48 @@ describe("the offline analysis", () => {
         },
       ),
       { numRuns: 500 },
+    );
+  });
+
+  it("prints a line for each pair that the oracle lets connect, with exactly those ports, and no other", () => {
+    fc.assert(
+      fc.property(mixed.map(sound), adminPolicies, pods, namespaceLabels, (all, admin, vms, names) => {
+        const text = formatConnectivity(
+          connectivityOf(clusterOf(readManifest(documents(all, admin, vms, names))), { ipv6: true }).lines,
+          [],
+          "txt",
+        );
+        const lines = text
+          .split("\n")
+          .flatMap((line) => (line === "" ? [] : [/^(.*) => (.*) : (.*)$/.exec(line) as RegExpExecArray]))
+          .map(([, source, destination, ports]) => ({ source, destination, ports: parsePorts(ports ?? "") }));
+        const ends: OracleEnd[] = [
+          ...vms.map((pod) => ({ pod })),
+          ...OUTSIDE.map((address) => ({ address })),
+        ];
+        const isEnd = (text: string | undefined, end: OracleEnd): boolean => {
+          if (end.pod !== undefined) return text === `${end.pod.namespace}/pod${vms.indexOf(end.pod)}[Pod]`;
+          const [, first, last] = /^(\S+)-(\S+)\[External\]$/.exec(text ?? "") ?? [];
+          const [low, at, high] = [first, end.address, last].map((one) => parseAddress(one ?? ""));
+          if (low === undefined || at === undefined || high === undefined) return false;
+          return low.family === at.family && low.address <= at.address && at.address <= high.address;
+        };
+        for (const source of ends)
+          for (const destination of ends) {
+            if (source === destination || (source.pod ?? destination.pod) === undefined) continue;
+            const found = lines.filter(
+              (line) => isEnd(line.source, source) && isEnd(line.destination, destination),
+            );
+            expect(found.length).toBeLessThan(2);
+            for (const protocol of PROTOCOLS)
+              for (const port of [1, 2, 8, 12, 22, 65535]) {
+                const connection = { source, destination, protocol, port };
+                const { allowed } = judge(all, (name) => names[name] ?? {}, connection, admin);
+                expect(found[0]?.ports(protocol, port) ?? false).toBe(allowed);
+              }
+          }
+      }),
+      { numRuns: 60 },
     );
   });
 

@@ -151,6 +151,20 @@ describe("explainPair()", () => {
 });
 
 describe("bad documents", () => {
+  it("are told of where they are left out and would have changed the answer", () => {
+    const values = [
+      deployment("a"),
+      { apiVersion: "cilium.io/v2", kind: "CiliumNetworkPolicy", metadata: { name: "c" } },
+      { apiVersion: "k8s.ovn.org/v1", kind: "UserDefinedNetwork", metadata: { name: "u" } },
+      { apiVersion: "v1", kind: "ConfigMap", metadata: { name: "m" } },
+      policy("p", { podSelector: {} }),
+    ];
+    expect(problems(...values)).toEqual([
+      "warning: test.yaml, document 2: CiliumNetworkPolicy of cilium.io/v2 is not understood and is left out",
+      "warning: test.yaml, document 3: UserDefinedNetwork of k8s.ovn.org/v1 is left out: the answer is about the pod network",
+    ]);
+  });
+
   it("are left out one by one, with file, document and field named", () => {
     const values = [
       deployment("good"),

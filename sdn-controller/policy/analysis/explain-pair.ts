@@ -105,7 +105,7 @@ export function policyText({ kind, namespace, name }: PolicyModel): string {
 }
 
 /** Rules of a network policy have no names: they count from 1. */
-function ruleText({ direction, index, name }: RuleModel, policy: PolicyModel | undefined): string {
+export function ruleText({ direction, index, name }: RuleModel, policy: PolicyModel | undefined): string {
   return `${direction} rule ${policy?.tier === "Network" || name === undefined ? `#${index + 1}` : name}`;
 }
 

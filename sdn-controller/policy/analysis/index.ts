@@ -12,6 +12,7 @@ export { DIFFERENCE_FORMATS, type DifferenceFormat, differenceOf, formatDifferen
 export { checkUniform, findEnd } from "./ends.js";
 export { type Answer, type End, Evaluator } from "./evaluator.js";
 export { explainPair, formatExplanation, isAllowed, type PairExplanation } from "./explain-pair.js";
+export { explainReport } from "./explain-report.js";
 export { type Exposure, exposureOf } from "./exposure.js";
 export { formatExposure } from "./exposure-format.js";
 export { CONNECTIVITY_FORMATS, type ConnectivityFormat, formatConnectivity } from "./format.js";

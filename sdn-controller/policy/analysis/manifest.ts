@@ -92,6 +92,12 @@ const GROUPS = new Map<string, readonly string[]>(
   }),
 );
 
+/** Of networks beside the one that every pod is on. */
+const MORE_NETWORKS: ReadonlySet<string> = new Set([
+  "UserDefinedNetwork",
+  "ClusterUserDefinedNetwork",
+  "NetworkAttachmentDefinition",
+]);
 const DEFAULT_NAMESPACE = "default";
 const KUBEVIRT_LAUNCHER = "virt-launcher-";
 
@@ -141,13 +147,23 @@ function documentProblem(value: unknown): Problem | undefined {
   const { kind, apiVersion } = value;
   if (typeof kind !== "string" || kind === "") return error("kind: expected the name of a kind, found none");
   const groups = GROUPS.get(kind);
-  if (groups === undefined) return undefined;
+  if (groups === undefined) return unknownKindProblem(kind, apiVersion);
   if (typeof apiVersion !== "string") return error(`apiVersion: expected the version of ${kind}`);
   if (!groups.includes(groupOf(apiVersion)))
     return { severity: "warning", message: `${kind} of ${apiVersion} is none of Kubernetes and is left out` };
   const name = isRecord(value.metadata) && typeof value.metadata.name === "string" ? value.metadata.name : "";
   const problem = shapeProblem(value, SHAPES[kind] ?? {}, "");
   return problem === undefined ? undefined : error(`${kind}${name === "" ? "" : ` ${name}`}: ${problem}`);
+}
+
+/** Kinds that would change the answer if they were understood. */
+function unknownKindProblem(kind: string, apiVersion: unknown): Problem | undefined {
+  const of = typeof apiVersion === "string" ? ` of ${apiVersion}` : "";
+  if (/NetworkPolicy$/.test(kind))
+    return { severity: "warning", message: `${kind}${of} is not understood and is left out` };
+  if (MORE_NETWORKS.has(kind))
+    return { severity: "warning", message: `${kind}${of} is left out: the answer is about the pod network` };
+  return undefined;
 }
 
 function groupOf(apiVersion: string): string {
