@@ -1,6 +1,6 @@
 // Looking at pools while no daemon runs: opens everything as a start would, changes nothing, and proves every volume.
 // Thread: main.
-import { existsSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { describeError, PlinthError } from "../base/errors/index.js";
 import { lockFile } from "../base/linux/index.js";
@@ -9,6 +9,7 @@ import { Catalogue, type PoolEntry } from "./catalogue/catalogue.js";
 import { type Disk, missingDisk, openDisk } from "./disk/disk.js";
 import { type DiskFile, isDiskPresent, openDiskFile } from "./disk/disk-file.js";
 import { storageError } from "./errors.js";
+import { parseKeyRing } from "./keys/key-ring.js";
 import { BLOCK_SIZE } from "./limits.js";
 import { FORMAT_VERSION, SEGMENT_SIZE } from "./log/format.js";
 import { DirectoryMapFiles, type MapFiles } from "./log/map-files.js";
@@ -74,20 +75,37 @@ function checkPool(dir: string, catalogue: Catalogue, pool: PoolEntry, onProgres
   }
   const entries = [...catalogue.volumes.values()].filter((volume) => volume.pool === pool.name);
   const files = readOnlyMaps(join(dir, "maps", pool.id));
+  const keys = keyIds(dir, pool.id);
   const opened = new Pool(disks, files, entries.map(specOf), pool.epoch, {}, pool.clean);
   try {
-    const volumes = entries.map(({ id, name }): VolumeCheck => {
+    const volumes = entries.map(({ id, name, keyId }): VolumeCheck => {
       const damage = opened.damaged.get(id);
       if (damage !== undefined) return { name, provenBytes: 0, badCount: 1, findings: [damage] };
       const job = new ProveJob(opened.volume(id), opened.table);
       const { progress } = job;
       while (job.step() !== "done") onProgress(name, progress.doneBytes, progress.totalBytes);
       const { doneBytes: provenBytes, lostBlocks: badCount, findings } = progress;
-      return { name, provenBytes, badCount, findings };
+      if (keyId === "" || keys.has(keyId)) return { name, provenBytes, badCount, findings };
+      const keyless = "its key is not in the key ring of the pool: nobody can read it";
+      return { name, provenBytes, badCount: badCount + 1, findings: [...findings, keyless] };
     });
     return { pool: pool.name, disks: found, volumes };
   } finally {
     opened.close();
+  }
+}
+
+/** Names of the keys in a pool's ring; none of them has to be unwrapped. */
+function keyIds(dir: string, poolId: string): ReadonlySet<string> {
+  const path = [join(dir, "keys", `${poolId}.ring`), join(dir, "keys", `${poolId}.ring.old`)].find(
+    existsSync,
+  );
+  if (path === undefined) return new Set();
+  try {
+    return new Set(parseKeyRing(readFileSync(path), path).keys.map(({ id }) => id));
+  } catch (thrown) {
+    if (thrown instanceof PlinthError && thrown.code === "KEY_RING_DAMAGED") return new Set();
+    throw thrown;
   }
 }
 

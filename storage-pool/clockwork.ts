@@ -82,6 +82,8 @@ export class Clockwork {
     this.#retriedMs = nowMs;
     for (const name of [...this.#daemon.unavailable.keys()])
       await this.#daemon.exclusive(() => this.#daemon.tryOpenPool(name));
+    for (const pool of await this.#daemon.exclusive(() => this.#daemon.keys.retry()))
+      this.#log.info({ pool }, "the key of the pool is there: its encrypted volumes are served");
   }
 
   async #sample(nowMs: number): Promise<void> {

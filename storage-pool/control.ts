@@ -3,6 +3,7 @@
 import type { ControlMethod } from "../base/jsonrpc/index.js";
 import type { ExportEntry, SnapshotEntry, VolumeEntry } from "./catalogue/catalogue.js";
 import { storageError } from "./errors.js";
+import { keyMethods } from "./key-control.js";
 import {
   absolutePath,
   className,
@@ -78,6 +79,9 @@ export interface VolumeView {
   readonly connections: number;
   /** What was found unreadable since storaged started; absent when nothing was. */
   readonly lostRanges?: readonly LostRange[];
+  readonly encrypted: boolean;
+  /** Why an encrypted volume cannot be used; absent when it can. */
+  readonly locked?: string;
   /** Why the volume is not served; absent when nothing is wrong. */
   readonly damage?: string;
 }
@@ -90,6 +94,7 @@ export function controlMethods(daemon: StorageDaemon): Record<string, ControlMet
       daemon.exclusive(() => method(daemon, params));
   return {
     ...poolMethods(daemon),
+    ...keyMethods(daemon),
     "volume.list": async () =>
       Promise.all(
         [...daemon.catalogue.volumes.values()]
@@ -132,10 +137,12 @@ async function createVolume(daemon: StorageDaemon, params: Params): Promise<Volu
   const copyCount = copies(params);
   const diskClass = className(params);
   const rewindMs = rewindWindow(params) ?? 0;
+  const encrypted = flag(params, "encrypted");
   const known = daemon.catalogue.volumes.get(name);
   if (known !== undefined) {
-    const { diskClass: itsClass } = known;
-    const same = known.pool === pool && known.sizeBytes === size && itsClass === diskClass;
+    const { diskClass: itsClass, keyId: itsKey } = known;
+    const alike = known.pool === pool && known.sizeBytes === size && itsClass === diskClass;
+    const same = alike && (itsKey !== "") === encrypted;
     if (same && known.copies === copyCount) return volumeView(daemon, known);
     throw storageError("VOLUME_EXISTS", `volume ${name} exists with other properties`, { field: "name" });
   }
@@ -153,6 +160,7 @@ async function createVolume(daemon: StorageDaemon, params: Params): Promise<Volu
       { field: fitting === 0 ? "class" : "copies" },
     );
   }
+  const key = encrypted ? daemon.keys.of(pool).create() : undefined;
   const entry = newEntry(daemon, {
     name,
     pool,
@@ -160,6 +168,7 @@ async function createVolume(daemon: StorageDaemon, params: Params): Promise<Volu
     copies: copyCount,
     originVolume: 0,
     diskClass,
+    keyId: key?.id ?? "",
     rewindMs,
     // The empty volume: without records before it no map is needed.
     keyframes:
@@ -168,9 +177,11 @@ async function createVolume(daemon: StorageDaemon, params: Params): Promise<Volu
   // In the catalogue first: a volume that only the worker knows would be gone after a crash, with its writes.
   await daemon.catalogue.putVolume(entry);
   try {
+    if (key !== undefined) await daemon.target.ask("unlock", { pool, keys: { [key.id]: key.key } });
     await daemon.target.ask("createVolume", { pool, spec: specOf(entry) });
   } catch (thrown) {
     await daemon.catalogue.deleteVolume(name);
+    daemon.keys.destroyUnused(pool);
     throw thrown;
   }
   return volumeView(daemon, entry);
@@ -208,6 +219,7 @@ async function cloneVolume(
     copies: origin.copies,
     originVolume: origin.id,
     diskClass: origin.diskClass,
+    keyId: origin.keyId,
     rewindMs: 0,
     keyframes: [],
   });
@@ -300,6 +312,8 @@ async function openExport(daemon: StorageDaemon, params: Params): Promise<Export
   if (daemon.damaged.has(volume)) {
     throw storageError("VOLUME_DAMAGED", `${volume}: ${daemon.damaged.get(volume)}`, { field: "volume" });
   }
+  const locked = daemon.keys.lockedReason(entry);
+  if (locked !== undefined) throw storageError("VOLUME_LOCKED", `${volume}: ${locked}`, { field: "volume" });
   const known = daemon.catalogue.exports.get(socket);
   if (known !== undefined && !isSameExport(known, entry.name, readOnly, vhostUserBlk)) {
     throw storageError("VOLUME_IN_USE", `${socket} exports ${known.volume}`, { field: "socket" });
@@ -360,12 +374,15 @@ export async function volumeView(daemon: StorageDaemon, entry: VolumeEntry): Pro
     .filter((each) => each.volume === name)
     .map(({ socket, readOnly, owner }) => ({ socket, readOnly, ...(owner === "" ? {} : { owner }) }));
   const { diskClass, rewindMs, schedules } = entry;
+  const locked = daemon.keys.lockedReason(entry);
   const fixed = {
     name: entry.deletedName === "" ? name : entry.deletedName,
     pool,
     sizeBytes: size,
     copies: copyCount,
     class: diskClass,
+    encrypted: entry.keyId !== "",
+    ...(locked === undefined ? {} : { locked }),
     rewindSeconds: rewindMs / 1000,
     schedules: schedules.map(({ name: called, cron, keep }) => ({ name: called, cron, keep })),
     attachments,
@@ -444,7 +461,15 @@ export function newEntry(
   daemon: StorageDaemon,
   given: Pick<
     VolumeEntry,
-    "name" | "pool" | "sizeBytes" | "copies" | "originVolume" | "diskClass" | "rewindMs" | "keyframes"
+    | "name"
+    | "pool"
+    | "sizeBytes"
+    | "copies"
+    | "originVolume"
+    | "diskClass"
+    | "keyId"
+    | "rewindMs"
+    | "keyframes"
   >,
 ): VolumeEntry {
   const id = daemon.catalogue.nextVolumeId;

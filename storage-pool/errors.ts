@@ -23,6 +23,13 @@
 //   DISK_TOO_SMALL        fewer than eight segments fit                        give a larger one          422   –
 //   CATALOGUE_FORMAT      the catalogue was written by a newer program         use the newer Plinth       409   –
 //   PARAMETER_INVALID     a parameter is missing or out of range (`field`)     –                          422   –
+//   VOLUME_LOCKED         encrypted, and its key is not known                  unlock the pool            409   –
+//   KEY_NOT_SET           the pool has no key for encrypted volumes            plinth pool rekey          409   –
+//   KEY_MISSING           the key file is not there, or no passphrase given    put it there, or unlock    409   –
+//   KEY_WRONG             the key is not the pool's                            give the right one         409   –
+//   KEY_EXPOSED           others can read the key file                         chmod 600                  422   –
+//   KEY_INVALID           the key file holds no key, or cannot be made         –                          422   –
+//   KEY_RING_DAMAGED      the wrapped keys cannot be read                      restore the key ring       500   –
 //   LIMIT_REACHED         one of limits.ts                                     –                          422   –
 import { PlinthError, type PlinthErrorOptions } from "../base/errors/index.js";
 
@@ -49,6 +56,13 @@ export type StorageErrorCode =
   | "DISK_TOO_SMALL"
   | "CATALOGUE_FORMAT"
   | "PARAMETER_INVALID"
+  | "VOLUME_LOCKED"
+  | "KEY_NOT_SET"
+  | "KEY_MISSING"
+  | "KEY_WRONG"
+  | "KEY_EXPOSED"
+  | "KEY_INVALID"
+  | "KEY_RING_DAMAGED"
   | "LIMIT_REACHED";
 
 export function storageError(

@@ -22,6 +22,9 @@ export const REWIND_SECONDS_MAX = 90 * 86_400;
 export const UNDO_SECONDS = 24 * 3600;
 export const UNDO_SECONDS_MAX = 90 * 86_400;
 export const SCHEDULES_PER_VOLUME_MAX = 16;
+/** Characters of a passphrase for the key of a pool. */
+export const PASSPHRASE_LENGTH_MIN = 8;
+export const PASSPHRASE_LENGTH_MAX = 512;
 
 /** One NBD request's payload. */
 export const REQUEST_SIZE_BYTES_MAX = 32 * 1024 * 1024;

@@ -59,8 +59,18 @@ export interface PoolView {
   /** Segments that have fewer copies than they shall have. */
   readonly degradedSegments: number;
   readonly jobs: readonly JobReport[];
+  /** Where the key of its encrypted volumes comes from; absent for a pool without one. */
+  readonly key?: PoolKeyView;
   /** Why the pool is not served; absent when it is. */
   readonly unavailable?: string;
+}
+
+export interface PoolKeyView {
+  readonly kind: "file" | "passphrase";
+  /** The file that holds it; "" when the passphrase is typed after each start. */
+  readonly path: string;
+  /** Why encrypted volumes cannot be used; absent when they can. */
+  readonly locked?: string;
 }
 
 /** Method name → what it does. */
@@ -193,7 +203,7 @@ async function removeDisk(daemon: StorageDaemon, params: Params): Promise<PoolVi
   return poolView(daemon, pool.name);
 }
 
-function openPoolOf(daemon: StorageDaemon, params: Params, field = "name"): PoolEntry {
+export function openPoolOf(daemon: StorageDaemon, params: Params, field = "name"): PoolEntry {
   const name = label(params, field, "default");
   const pool = daemon.catalogue.pools.get(name);
   if (pool === undefined) throw storageError("POOL_NOT_FOUND", `there is no pool ${name}`, { field });
@@ -228,7 +238,17 @@ export async function poolView(daemon: StorageDaemon, name: string): Promise<Poo
       const fixed = { sizeBytes: 0, freeBytes: 0, failed: false, segments: 0 };
       return { index, path, ...fixed, class: diskClass, state: "missing" as const };
     });
-    return { name, ...none, ...work, volumes, disks, degradedSegments: 0, jobs: [], unavailable };
+    return {
+      name,
+      ...keyOf(daemon, name),
+      ...none,
+      ...work,
+      volumes,
+      disks,
+      degradedSegments: 0,
+      jobs: [],
+      unavailable,
+    };
   }
   const usage = await daemon.target.ask("poolUsage", { pool: name });
   const { usableBytes, growthBytes } = usage;
@@ -245,6 +265,7 @@ export async function poolView(daemon: StorageDaemon, name: string): Promise<Poo
   const forecast = daemon.forecastOf(name, growthBytes);
   return {
     name,
+    ...keyOf(daemon, name),
     ...usage,
     usedPercent,
     level,
@@ -252,6 +273,12 @@ export async function poolView(daemon: StorageDaemon, name: string): Promise<Poo
     ...(forecast === undefined ? {} : { forecast }),
     volumes,
   };
+}
+
+function keyOf(daemon: StorageDaemon, name: string): { readonly key?: PoolKeyView } {
+  const { source, locked } = daemon.keys.of(name);
+  if (source === undefined) return {};
+  return { key: { ...source, ...(locked === "" ? {} : { locked }) } };
 }
 
 function thresholds(pool: PoolEntry | undefined): { warningPercent: number; criticalPercent: number } {

@@ -91,7 +91,7 @@ async function rewindVolume(daemon: StorageDaemon, params: Params): Promise<Volu
 }
 
 function cloneEntry(daemon: StorageDaemon, origin: VolumeEntry, name: string): VolumeEntry {
-  const { pool, copies, diskClass, id: originVolume } = origin;
+  const { pool, copies, diskClass, keyId, id: originVolume } = origin;
   const { sizeBytes } = findVolume(daemon, origin.name);
   return newEntry(daemon, {
     name,
@@ -99,6 +99,7 @@ function cloneEntry(daemon: StorageDaemon, origin: VolumeEntry, name: string): V
     sizeBytes,
     copies,
     diskClass,
+    keyId,
     originVolume,
     rewindMs: 0,
     keyframes: [],

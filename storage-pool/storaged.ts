@@ -25,6 +25,7 @@ import { Clockwork } from "./clockwork.js";
 import { controlMethods } from "./control.js";
 import { storageError } from "./errors.js";
 import type { Forecast } from "./forecast.js";
+import { DaemonKeys } from "./keys/daemon-keys.js";
 import { type NbdEndpoint, NbdEndpoints } from "./nbd-endpoints.js";
 import type { CheckpointRecord } from "./pool/checkpoint.js";
 import { recordedKeyframes } from "./pool/keyframes.js";
@@ -89,6 +90,7 @@ export class StorageDaemon implements Storaged {
   #clockwork: Clockwork | undefined;
   /** Volume name → how far the look-up of a moment is. */
   readonly rewinds = new Map<string, RewindProgress>();
+  readonly keys: DaemonKeys;
   #operations: Promise<unknown> = Promise.resolve();
   #checkpoints: Promise<void> = Promise.resolve();
   #shutdown: () => void = () => {};
@@ -97,6 +99,7 @@ export class StorageDaemon implements Storaged {
   constructor(options: StoragedOptions, lock: FileLock) {
     this.#options = options;
     this.#lock = lock;
+    this.keys = new DaemonKeys(this, join(options.dir, "keys"));
     this.closed = new Promise((resolved) => {
       this.#shutdown = resolved;
     });
@@ -386,6 +389,7 @@ export class StorageDaemon implements Storaged {
       volumes: volumes.map(specOf),
     });
     this.#openPools.add(name);
+    await this.#unlock(name);
     for (const disk of known.disks) {
       const slotCount = slotCounts[disk.index] ?? disk.slotCount;
       if (!disk.formatted) await this.addDisk(name, disk.path);
@@ -398,6 +402,13 @@ export class StorageDaemon implements Storaged {
       this.#found.add(volume.name);
       this.#options.log.error({ volume: volume.name, damage }, "the volume is damaged and not served");
     }
+  }
+
+  async #unlock(pool: string): Promise<void> {
+    await this.keys.open(pool);
+    const { locked } = this.keys.of(pool);
+    if (locked === "") return;
+    this.#options.log.error({ pool, why: locked }, "encrypted volumes of the pool cannot be used");
   }
 
   /** Changes what the catalogue says of a disk. */
@@ -463,8 +474,8 @@ export class StorageDaemon implements Storaged {
 /** What the worker needs of an entry. */
 export function specOf(entry: VolumeEntry): VolumeSpec {
   const { id, name, sizeBytes, copies, diskClass, epoch, mapFile, checkpointSequence, originVolume } = entry;
-  const { snapshots, rewindMs, keyframes, clockMs, deletedAtMs } = entry;
-  const content = { epoch, mapFile, checkpointSequence, originVolume, snapshots };
+  const { keyId, snapshots, rewindMs, keyframes, clockMs, deletedAtMs } = entry;
+  const content = { keyId, epoch, mapFile, checkpointSequence, originVolume, snapshots };
   return { id, name, sizeBytes, copies, diskClass, ...content, rewindMs, keyframes, clockMs, deletedAtMs };
 }
 

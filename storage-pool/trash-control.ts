@@ -106,6 +106,7 @@ export async function purgeVolume(daemon: StorageDaemon, name: string): Promise<
     await daemon.target.ask("deleteVolume", { pool, id, name });
   });
   daemon.damaged.delete(name);
+  daemon.keys.destroyUnused(pool);
 }
 
 /** Deleted volumes, the one that was deleted last first. */

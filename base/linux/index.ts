@@ -1,5 +1,6 @@
 // The door to Linux: everything that needs a system call Node does not offer.
 
+export { AesXts, hasAesXts, XTS_KEY_SIZE } from "./aes-xts.js";
 export { bootId } from "./boot-id.js";
 export {
   check,

@@ -88,7 +88,7 @@ export class RecoveryWorld {
 
 function newSpec(sizeBytes: number): VolumeSpec {
   const history = { rewindMs: 0, keyframes: [], clockMs: 0, deletedAtMs: 0 };
-  const placed = { copies: 1, diskClass: "", reserve: false, originVolume: 0, snapshots: [] };
+  const placed = { copies: 1, diskClass: "", keyId: "", reserve: false, originVolume: 0, snapshots: [] };
   return { id: 1, name: "v", sizeBytes, epoch: 1, mapFile: "", checkpointSequence: 0, ...placed, ...history };
 }
 

@@ -7,6 +7,7 @@ import { formatBytes } from "../resources/index.js";
 import { describeDuration } from "./moment.js";
 import { wholeNumber } from "./options.js";
 import { formatRows, show } from "./output.js";
+import { registerPoolKeys, sourceText } from "./pool-key-commands.js";
 import {
   call,
   type Flags,
@@ -67,6 +68,7 @@ export function registerPool(program: Command): void {
     );
   });
   registerDisks(pool);
+  registerPoolKeys(pool);
   registerChecks(pool);
 }
 
@@ -172,6 +174,10 @@ function poolRow(pool: PoolView): string[] {
 function describePool(pool: PoolView): string {
   const parts = [formatRows(POOL_HEADER, [poolRow(pool)]), diskTable(pool)];
   if (pool.unavailable !== undefined) parts.push(`not served: ${pool.unavailable}`);
+  if (pool.key !== undefined) {
+    const locked = pool.key.locked === undefined ? "" : `; locked: ${pool.key.locked}`;
+    parts.push(`keys of encrypted volumes are wrapped by ${sourceText(pool)}${locked}`);
+  }
   const room = roomText(pool);
   if (room !== "") parts.push(room);
   const { repairedBlocks, lostBlocks, degradedSegments, jobs } = pool;

@@ -70,14 +70,15 @@ function registerVolume(program: Command): void {
       .option("--copies <n>", "copies on distinct disks, 1 or 2", wholeNumber(1, 2), 1)
       .option("--pool <pool>", "pool to take the space from", "default")
       .option("--class <class>", "only on disks of this class, e.g. ssd")
+      .option("--encrypt", "what is written is encrypted on the disks; the pool needs a key", false)
       .option("--rewind <window>", "how far back it can be rewound, e.g. 1h, 7d", parseDuration, 0),
   ).action(async (name: string, flags: CreateFlags) => {
-    const { size: sizeBytes, copies, pool, rewind: rewindSeconds } = flags;
+    const { size: sizeBytes, copies, pool, encrypt: encrypted, rewind: rewindSeconds } = flags;
     const where = flags.class === undefined ? {} : { class: flags.class };
     await change(
       flags,
       "volume.create",
-      { name, sizeBytes, copies, pool, rewindSeconds, ...where },
+      { name, sizeBytes, copies, pool, encrypted, rewindSeconds, ...where },
       (made) => `volume ${made.name} made`,
     );
   });
@@ -230,6 +231,7 @@ interface CreateFlags extends Flags {
   readonly copies: number;
   readonly pool: string;
   readonly class?: string;
+  readonly encrypt: boolean;
   readonly rewind: number;
 }
 
@@ -251,7 +253,7 @@ function volumeRow(volume: VolumeView): string[] {
     formatBytes(volume.exclusiveBytes),
     String(volume.copies),
     String(volume.snapshots.length),
-    volume.damage === undefined ? attached(volume) : "damaged",
+    volume.damage !== undefined ? "damaged" : volume.locked !== undefined ? "locked" : attached(volume),
   ];
 }
 
@@ -279,6 +281,8 @@ function describe(volume: VolumeView): string {
 /** What the pool keeps for it besides its content, and by which rules. */
 function keptText(volume: VolumeView): string {
   const lines: string[] = [];
+  if (volume.locked !== undefined) lines.push(`encrypted, and locked: ${volume.locked}`);
+  else if (volume.encrypted) lines.push("encrypted");
   if (volume.class !== "") lines.push(`only on disks of class ${volume.class}`);
   if (volume.promisedBytes > 0) {
     lines.push(`${formatBytes(volume.promisedBytes)} are kept free to overwrite what it shares`);

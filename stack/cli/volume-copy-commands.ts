@@ -40,6 +40,7 @@ export function registerCopyVerbs(volume: Command): void {
       .option("--copies <n>", "copies on distinct disks, 1 or 2", wholeNumber(1, 2), 1)
       .option("--pool <pool>", "pool to take the space from", "default")
       .option("--class <class>", "only on disks of this class")
+      .option("--encrypt", "what is written is encrypted on the disks; the pool needs a key", false)
       .option("--rewind <window>", "how far back it can be rewound, e.g. 1h, 7d", parseDuration, 0),
   ).action(async (name: string, file: string, flags: ImportFlags) => {
     const made = await importFrom(flags, name, file);
@@ -57,6 +58,7 @@ interface ImportFlags extends Flags {
   readonly copies: number;
   readonly pool: string;
   readonly class?: string;
+  readonly encrypt: boolean;
   readonly rewind: number;
 }
 
@@ -64,6 +66,11 @@ async function exportTo(flags: Flags, name: string, file: string, format: Format
   const source = uriOf(flags, name);
   const volume = (await call(flags, "volume.get", { name: name.split("@")[0] })) as VolumeView;
   if (volume.damage !== undefined) throw new PlinthError("VOLUME_DAMAGED", `${name}: ${volume.damage}`);
+  if (volume.locked !== undefined) {
+    throw new PlinthError("VOLUME_LOCKED", `${name}: ${volume.locked}`, {
+      remedy: "plinth pool unlock POOL",
+    });
+  }
   const convertTo = (path: string): Promise<string> => {
     const words = ["convert", "-p", "-f", "raw", "-O", format, source, path];
     return runImg(flags, `export ${name}`, volume.sizeBytes, words);
@@ -158,8 +165,8 @@ async function fillNew(
   sizeBytes: number,
   fill: (uri: string) => Promise<unknown>,
 ): Promise<VolumeView> {
-  const { copies, pool, rewind } = flags;
-  const where = { copies, pool, ...(flags.class === undefined ? {} : { class: flags.class }) };
+  const { copies, pool, encrypt: encrypted, rewind } = flags;
+  const where = { copies, pool, encrypted, ...(flags.class === undefined ? {} : { class: flags.class }) };
   await call(flags, "volume.create", { name: part, sizeBytes, ...where });
   try {
     await fill(uriOf(flags, part));

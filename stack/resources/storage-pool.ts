@@ -19,6 +19,13 @@ export const StoragePoolSchema = resourceSchema(
           maxItems: 64,
           description: "Absolute paths of the disks on the host.",
         }),
+        keyFile: Type.Optional(
+          Type.String({
+            minLength: 1,
+            description:
+              "File on the host with the key for encrypted volumes (32 bytes or 64 hexadecimal digits, mode 0600); made when it is not there. Another one: all keys are wrapped anew.",
+          }),
+        ),
       },
       { description: "What is wanted.", default: {} },
     ),
@@ -87,6 +94,9 @@ export const storagePoolKind = defineKind<StoragePool>({
   ],
   validate(pool: StoragePool, errors: FieldErrors): void {
     if (pool.spec.host !== undefined) validateReference("spec.host", pool.spec.host, errors);
+    const { keyFile } = pool.spec;
+    if (keyFile !== undefined && !keyFile.startsWith("/"))
+      errors.invalid("spec.keyFile", keyFile, "must be an absolute path");
     for (const [i, disk] of pool.spec.disks.entries()) {
       if (!disk.startsWith("/")) errors.invalid(`spec.disks[${i}]`, disk, "must be an absolute path");
       if (pool.spec.disks.indexOf(disk) !== i) errors.duplicate(`spec.disks[${i}]`, disk);

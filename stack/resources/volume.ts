@@ -40,6 +40,12 @@ export const VolumeSchema = resourceSchema(
             description: "Only on disks of this class, e.g. ssd. Cannot be changed.",
           }),
         ),
+        encrypted: Type.Optional(
+          Type.Boolean({
+            description:
+              "Encrypt what is stored; the pool needs a key (spec.keyFile). A clone is as its origin. Cannot be changed.",
+          }),
+        ),
         rewindWindow: Type.Optional(
           Type.String({
             pattern: "^[0-9]+(s|m|h|d)$",
@@ -166,6 +172,9 @@ function validateVolume(volume: Volume, errors: FieldErrors, context: Validation
       errors.invalid(`${field}.cron`, cron, 'must be five fields, e.g. "30 2 * * *"');
     }
   }
+  if (spec.source !== undefined && spec.encrypted !== undefined) {
+    errors.invalid("spec.encrypted", spec.encrypted, "a clone is encrypted as its origin is");
+  }
   const before = context.previous?.spec;
   if (before === undefined) return;
   const sizeBefore = parseQuantity(before.size) ?? 0;
@@ -173,6 +182,9 @@ function validateVolume(volume: Volume, errors: FieldErrors, context: Validation
     errors.invalid("spec.size", spec.size, `cannot be less than before (${formatBytes(sizeBefore)})`);
   }
   if (before.class !== spec.class) errors.invalid("spec.class", spec.class ?? null, "cannot be changed");
+  if ((before.encrypted ?? false) !== (spec.encrypted ?? false)) {
+    errors.invalid("spec.encrypted", spec.encrypted ?? null, "cannot be changed");
+  }
   if (before.pool !== spec.pool) errors.invalid("spec.pool", spec.pool, "cannot be changed");
   if (before.source?.snapshot !== spec.source?.snapshot) {
     errors.invalid("spec.source", spec.source ?? null, "cannot be changed");

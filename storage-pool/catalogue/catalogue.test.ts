@@ -17,6 +17,7 @@ const volume: VolumeEntry = {
   ],
   schedules: [{ name: "hourly", cron: "0 * * * *", keep: 24, lastMs: 1_800_000_000_000 }],
   diskClass: "ssd",
+  keyId: "k",
   rewindMs: 3_600_000,
   keyframes: [{ name: "~1-1", sequence: 3, sizeBytes: 4096, mapFile: "k", timeMs: 1_800_000_000_000 }],
   clockMs: 1_800_000_000_001,

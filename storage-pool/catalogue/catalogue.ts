@@ -8,10 +8,10 @@ import { storageError } from "../errors.js";
 import type { KeyframeSpec, SnapshotSpec, VolumeSpec } from "../pool/open-pool.js";
 
 /**
- * Version 1 named a pool's disks by their paths alone, version 2 knew no deleted volumes and no keyframes; both are read,
- * and written anew as 3.
+ * Version 1 named a pool's disks by their paths alone, version 2 knew no deleted volumes and no keyframes, version 3 no
+ * encrypted volumes; all are read, and written anew as 4.
  */
-export const CATALOGUE_FORMAT = 3;
+export const CATALOGUE_FORMAT = 4;
 
 export interface PoolEntry {
   name: string;
@@ -163,6 +163,7 @@ const volumeRecord = defineRecord<VolumeEntry>("VolumeEntry", {
   deletedName: { number: 16, type: "string" },
   purgeAtMs: { number: 17, type: "uint64" },
   schedules: { number: 18, type: scheduleRecord, repeated: true },
+  keyId: { number: 19, type: "string" },
 });
 
 const exportRecord = defineRecord<ExportEntry>("ExportEntry", {

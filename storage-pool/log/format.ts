@@ -42,10 +42,14 @@
 //   table entry: u32 page index · u32 file (0: this one, n: the trailer's files[n − 1]) · u32 page within that file ·
 //                u32 crc32c of the page. So a file holds only the pages that no earlier file has.
 //
+// Encrypted volumes: a payload block is AES-256-XTS of what the volume holds there, one data unit per block, its tweak the
+// number of the block in the volume (offset / 4096, little endian, 16 bytes). Checksums are of the ciphertext. Records,
+// maps and headers are not encrypted. Which volumes are, and with which key, the catalogue says; keys: keys/key-ring.ts.
+//
 // Versioned by FORMAT_VERSION: a reader refuses what it does not know. Version 1 had no marks, no revisions of segment
-// headers, and map files with all their pages (indexes and sums in the trailer); it is read, and becomes 2 when opened.
-// Invariant: all encoders are here and nowhere
-// else. Thread: any. Hot: yes (encodeRecord).
+// headers, and map files with all their pages (indexes and sums in the trailer); version 2 no encrypted volumes. Both are
+// read, and become 3 when opened.
+// Invariant: all encoders are here and nowhere else. Thread: any. Hot: yes (encodeRecord).
 
 import { crc32c } from "@node-rs/crc32";
 import { setUint64 } from "../../base/bytes/index.js";
@@ -53,7 +57,7 @@ import { defineRecord, type RecordType } from "../../base/schema/index.js";
 import { storageError } from "../errors.js";
 import { BLOCK_SIZE } from "../limits.js";
 
-export const FORMAT_VERSION = 2;
+export const FORMAT_VERSION = 3;
 /** Read, too. */
 export const FORMAT_OLDEST = 1;
 export const SEGMENT_SIZE = 4 * 1024 * 1024;

@@ -42,6 +42,8 @@ export interface VolumeSpec {
   readonly copies: number;
   /** Class of disks that it is kept on; "": any. */
   readonly diskClass: string;
+  /** The key that it is encrypted with, shared with its clones; "": it is not. */
+  readonly keyId: string;
   /** The epoch in which it is opened now: already recorded, higher than any before. */
   readonly epoch: number;
   /** "" for one that was never checkpointed. */

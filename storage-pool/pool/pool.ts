@@ -26,6 +26,7 @@ import { Room } from "./room.js";
 import { fileOf, RootFiles } from "./root-files.js";
 import { ScrubJob } from "./scrub.js";
 import { beginSync, type SyncRound } from "./sync-round.js";
+import { VolumeKeys } from "./volume-keys.js";
 
 export interface NewMap {
   readonly mapFile: string;
@@ -46,6 +47,7 @@ export class Pool {
   readonly table: SegmentTable;
   readonly reader: MapReader;
   readonly volumes = new Map<number, Volume>();
+  readonly keys = new VolumeKeys(this.volumes);
   readonly damaged: Map<number, string>;
   readonly #files: RootFiles;
   readonly #wallClock: () => number;
@@ -81,12 +83,11 @@ export class Pool {
     this.damaged = new Map(opened.damaged);
     if (opened.damaged.size === 0) opened.store.removeUnknown();
     const { table, reader, volumes, damaged } = this;
-    const syncAside =
-      hooks.syncAside ??
-      ((onSynced: () => void) => {
-        this.sync();
-        onSynced();
-      });
+    const syncNow = (onSynced: () => void) => {
+      this.sync();
+      onSynced();
+    };
+    const syncAside = hooks.syncAside ?? syncNow;
     this.jobs = new JobRunner(hooks.steadyClock ?? (() => performance.now()));
     this.disks = new PoolDisks({
       table,
@@ -197,6 +198,7 @@ export class Pool {
     for (const root of volume.roots()) this.#files.forget(root);
     for (const root of volume.history.dropped) this.#files.forget(root);
     this.volumes.delete(id);
+    this.keys.detach(volume);
     this.jobs.cancel((job) => job.kind === "prove" && job.subject === volume.name);
     this.housekeeper.freeDead();
   }
@@ -387,6 +389,7 @@ export class Pool {
   }
 
   close(): void {
+    this.keys.close();
     for (const disk of this.table.disks) disk.file.close();
   }
 
@@ -418,6 +421,7 @@ export class Pool {
       name: spec.name,
       copies: spec.copies,
       diskClass: spec.diskClass,
+      keyId: spec.keyId,
       epoch: spec.epoch,
       head,
       snapshots,
@@ -433,6 +437,7 @@ export class Pool {
     });
     volume.checkpointSequence = spec.checkpointSequence;
     this.volumes.set(spec.id, volume);
+    this.keys.attach(volume);
     volume.related = spec.originVolume !== 0;
     const origin = this.volumes.get(spec.originVolume);
     if (origin !== undefined) origin.related = true;

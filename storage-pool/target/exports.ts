@@ -1,13 +1,11 @@
 // What clients of the worker can ask for by name: volumes and their snapshots. Thread: the pool's worker. Hot: no.
 import { NbdExport } from "../nbd/nbd-export.js";
 import type { ExportSource } from "../nbd/nbd-server.js";
-import type { Pool } from "../pool/pool.js";
 import type { BlockDevice } from "../volume/block-device.js";
 import { SnapshotDevice } from "../volume/snapshot-device.js";
 import type { Volume } from "../volume/volume.js";
 
 interface Served {
-  readonly pool: Pool;
   readonly volume: Volume;
   readonly target: NbdExport;
 }
@@ -18,9 +16,9 @@ export class Exports {
   readonly #served = new Map<string, Served>();
   readonly #snapshots = new Map<string, NbdExport>();
 
-  serve(pool: Pool, volume: Volume): void {
+  serve(volume: Volume): void {
     const target = new NbdExport(shownName(volume.name), "Plinth volume", volume, false);
-    this.#served.set(volume.name, { pool, volume, target });
+    this.#served.set(volume.name, { volume, target });
   }
 
   /** A volume with its snapshots is not offered any more; returns the devices that clients may still use. */
@@ -86,13 +84,13 @@ export class Exports {
     return this.#snapshot(served, name.slice(at + 1));
   }
 
-  #snapshot({ pool, volume }: Served, snapshot: string): NbdExport | undefined {
+  #snapshot({ volume }: Served, snapshot: string): NbdExport | undefined {
     const root = volume.snapshots.get(snapshot);
     if (root === undefined) return undefined;
     const key = `${volume.name}@${snapshot}`;
     const known = this.#snapshots.get(key);
     if (known !== undefined) return known;
-    const device = new SnapshotDevice(volume, root, pool.reader);
+    const device = new SnapshotDevice(volume, root);
     const made = new NbdExport(shownName(key), "Plinth snapshot", device, true);
     this.#snapshots.set(key, made);
     return made;

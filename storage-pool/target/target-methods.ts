@@ -33,6 +33,8 @@ export interface TargetMethods {
   prove: [OfVolume, number];
   jobs: [{ pool: string }, readonly JobReport[]];
   poolUsage: [{ pool: string }, PoolUsage];
+  /** Key name → key, of encrypted volumes. */
+  unlock: [{ pool: string; keys: Readonly<Record<string, Uint8Array>> }, undefined];
   createVolume: [{ pool: string; spec: VolumeSpec }, undefined];
   cloneVolume: [{ pool: string; spec: VolumeSpec; origin: number; snapshot: string }, NewMap];
   deleteVolume: [OfVolume & { name: string }, undefined];

@@ -33,6 +33,7 @@ const methods: { [M in keyof TargetMethods]: (body: TargetMethods[M][0]) => Answ
   jobs: ({ pool }) => target.pool(pool).jobs.reports(),
   openPool: (opening) => target.openPool(opening),
   poolUsage: ({ pool }) => target.poolUsage(pool),
+  unlock: ({ pool, keys }) => target.unlock(pool, keys),
   createVolume: ({ pool, spec }) => target.createVolume(pool, spec),
   cloneVolume: ({ pool, spec, origin, snapshot }) => target.cloneVolume(pool, spec, origin, snapshot),
   deleteVolume: ({ pool, id, name }) => target.deleteVolume(pool, id, name),

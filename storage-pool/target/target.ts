@@ -20,6 +20,7 @@ import type { PoolUsage } from "../pool/pool-usage.js";
 import type { RewindProgress } from "../pool/rewind.js";
 import type { LostRange } from "../volume/lost-blocks.js";
 import { SnapshotDevice } from "../volume/snapshot-device.js";
+import type { Volume } from "../volume/volume.js";
 import { Exports } from "./exports.js";
 import { PoolSyncer } from "./syncer.js";
 
@@ -207,9 +208,7 @@ export class Target {
       opening.clean,
     );
     this.#pools.set(opening.name, pool);
-    for (const volume of pool.volumes.values()) {
-      if (volume.deletedAtMs === 0) this.#exports.serve(pool, volume);
-    }
+    for (const volume of pool.volumes.values()) this.#serve(volume);
     for (const { index, draining, missing } of opening.disks) {
       if (draining && missing === undefined) pool.disks.drain(index);
     }
@@ -252,12 +251,12 @@ export class Target {
   }
 
   createVolume(pool: string, spec: VolumeSpec): void {
-    this.#exports.serve(this.pool(pool), this.pool(pool).createVolume(spec));
+    this.#serve(this.pool(pool).createVolume(spec));
   }
 
   cloneVolume(pool: string, spec: VolumeSpec, origin: number, snapshot: string): NewMap {
     const made = this.pool(pool).cloneVolume(spec, origin, snapshot);
-    this.#exports.serve(this.pool(pool), this.pool(pool).volume(spec.id));
+    this.#serve(this.pool(pool).volume(spec.id));
     return made;
   }
 
@@ -281,7 +280,19 @@ export class Target {
     const volume = this.pool(pool).volume(id);
     volume.name = name;
     volume.deletedAtMs = 0;
-    this.#exports.serve(this.pool(pool), volume);
+    this.#serve(volume);
+  }
+
+  /** Keys by their names: the volumes that have them are served from now on. */
+  unlock(name: string, keys: Readonly<Record<string, Uint8Array>>): void {
+    const pool = this.pool(name);
+    const locked = [...pool.volumes.values()].filter((volume) => volume.locked);
+    for (const [keyId, key] of Object.entries(keys)) pool.keys.unlock(keyId, key);
+    for (const volume of locked) this.#serve(volume);
+  }
+
+  #serve(volume: Volume): void {
+    if (volume.deletedAtMs === 0 && !volume.locked) this.#exports.serve(volume);
   }
 
   #unserve(name: string): void {
@@ -305,7 +316,7 @@ export class Target {
   diff(pool: string, id: number, from: string, to: string) {
     const volume = this.pool(pool).volume(id);
     const root = volume.snapshots.get(to);
-    const device = root === undefined ? volume : new SnapshotDevice(volume, root, this.pool(pool).reader);
+    const device = root === undefined ? volume : new SnapshotDevice(volume, root);
     const ranges: ChangedRange[] = [];
     let offsetBytes = 0;
     let changedBytes = 0;

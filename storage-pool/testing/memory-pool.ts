@@ -114,13 +114,14 @@ export class MemoryPool {
     this.pool.disks.add(openDisk(this.disks[index] as FaultyDiskFile, "p", index));
   }
 
-  createVolume(id: number, sizeBytes: number, copies = 1): Volume {
+  createVolume(id: number, sizeBytes: number, copies = 1, keyId = ""): Volume {
     const fixed = {
       mapFile: "",
       checkpointSequence: 0,
       originVolume: 0,
       snapshots: [],
       diskClass: "",
+      keyId,
       rewindMs: 0,
       keyframes: [],
       clockMs: 0,

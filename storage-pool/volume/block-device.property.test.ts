@@ -19,6 +19,15 @@ blockDeviceSuite("volume with two copies that is cleaned all the time", (sizeByt
   return { device, after: () => memory.settle() };
 });
 
+blockDeviceSuite("encrypted volume", (sizeBytes) => {
+  const memory = new MemoryPool(1);
+  memory.pool.keys.unlock(
+    "k",
+    Uint8Array.from({ length: 64 }, (_, i) => i),
+  );
+  return { device: memory.createVolume(1, sizeBytes, 1, "k") };
+});
+
 test("fault filter: a call that fails changes nothing", () => {
   const memory = new MemoryDevice(8192);
   const device = new FaultDevice(memory, (point) => (point === "write" ? 28 : point === "flush" ? 5 : 0));

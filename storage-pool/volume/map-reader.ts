@@ -6,6 +6,7 @@ import { BLOCK_SIZE } from "../limits.js";
 import { checksum, SEGMENT_BLOCKS } from "../log/format.js";
 import { runChecksum } from "../log/run-checksum.js";
 import type { Segment, SegmentTable } from "../log/segment-table.js";
+import type { BlockCipher } from "./block-cipher.js";
 import type { BlockMap } from "./block-map.js";
 
 /** Blocks read and then checked at a time, so that they are still in the processor's cache. */
@@ -26,12 +27,19 @@ export class MapReader {
     this.#table = table;
   }
 
-  /** Any range inside the map; 0 or EIO. */
-  read(map: BlockMap, target: DataBuffer, at: number, offset: number, length: number): number {
+  /** Any range inside the map, decrypted by `cipher` if it is given; 0 or EIO. */
+  read(
+    map: BlockMap,
+    target: DataBuffer,
+    at: number,
+    offset: number,
+    length: number,
+    cipher?: BlockCipher | undefined,
+  ): number {
     this.readCount++;
     const head = offset % BLOCK_SIZE;
     if (head === 0 && length % BLOCK_SIZE === 0) {
-      return this.readBlocks(map, target, at, offset / BLOCK_SIZE, length / BLOCK_SIZE);
+      return this.readBlocks(map, target, at, offset / BLOCK_SIZE, length / BLOCK_SIZE, cipher);
     }
     let block = (offset - head) / BLOCK_SIZE;
     let from = head;
@@ -40,14 +48,14 @@ export class MapReader {
       const count = Math.min(left, BLOCK_SIZE - from);
       if (from === 0 && left >= BLOCK_SIZE) {
         const whole = Math.floor(left / BLOCK_SIZE);
-        const result = this.readBlocks(map, target, at, block, whole);
+        const result = this.readBlocks(map, target, at, block, whole, cipher);
         if (result !== OK) return result;
         block += whole;
         at += whole * BLOCK_SIZE;
         left -= whole * BLOCK_SIZE;
         continue;
       }
-      const result = this.readBlocks(map, this.#scratch, 0, block, 1);
+      const result = this.readBlocks(map, this.#scratch, 0, block, 1, cipher);
       if (result !== OK) return result;
       this.#scratch.bytes.copy(target.bytes, at, from, from + count);
       block++;
@@ -59,7 +67,14 @@ export class MapReader {
   }
 
   /** Whole blocks. */
-  readBlocks(map: BlockMap, target: DataBuffer, at: number, block: number, count: number): number {
+  readBlocks(
+    map: BlockMap,
+    target: DataBuffer,
+    at: number,
+    block: number,
+    count: number,
+    cipher?: BlockCipher | undefined,
+  ): number {
     const end = block + count;
     while (block < end) {
       const location = map.location(block);
@@ -72,6 +87,7 @@ export class MapReader {
         while (run < max && map.location(block + run) === location + run) run++;
         const result = this.#readRun(map, target, at, block, location, run);
         if (result !== OK) return result;
+        cipher?.decrypt(target, at, block, run);
       }
       block += run;
       at += run * BLOCK_SIZE;

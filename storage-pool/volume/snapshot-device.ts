@@ -3,7 +3,6 @@ import type { DataBuffer } from "../disk/data-buffer.js";
 import { EPERM, OK } from "../errors.js";
 import type { BlockDevice, ExtentVisitor } from "./block-device.js";
 import { walkChanges, walkExtents } from "./extents.js";
-import type { MapReader } from "./map-reader.js";
 import type { Root, Volume } from "./volume.js";
 
 export class SnapshotDevice implements BlockDevice {
@@ -11,12 +10,10 @@ export class SnapshotDevice implements BlockDevice {
   readonly syncError = OK;
   readonly #volume: Volume;
   readonly #root: Root;
-  readonly #reader: MapReader;
 
-  constructor(volume: Volume, root: Root, reader: MapReader) {
+  constructor(volume: Volume, root: Root) {
     this.#volume = volume;
     this.#root = root;
-    this.#reader = reader;
   }
 
   get sizeBytes(): number {
@@ -24,7 +21,7 @@ export class SnapshotDevice implements BlockDevice {
   }
 
   read(target: DataBuffer, at: number, offset: number, length: number): number {
-    return this.#reader.read(this.#root.map, target, at, offset, length);
+    return this.#volume.readRoot(this.#root, target, at, offset, length);
   }
 
   stageWrite(): number {

@@ -49,7 +49,7 @@ test("changes() names what differs from a snapshot, and what two snapshots have 
     [5, true],
     [2091, false],
   ];
-  const b = new SnapshotDevice(volume, volume.snapshots.get("b")!, memory.pool.reader);
+  const b = new SnapshotDevice(volume, volume.snapshots.get("b")!);
   expect(changes(b, "a")).toEqual(expected);
   expect(changes(volume, "b")).toEqual([
     [512, false],

@@ -11,6 +11,7 @@ import { BLOCK_SIZE } from "../limits.js";
 import { RECORD_DATA, RECORD_MARK } from "../log/format.js";
 import { LogWriter, type LogWriterOptions } from "../log/log-writer.js";
 import type { StoredFile } from "../log/map-store.js";
+import type { BlockCipher } from "./block-cipher.js";
 import type { BlockDevice, ExtentVisitor } from "./block-device.js";
 import type { BlockMap } from "./block-map.js";
 import { walkChanges, walkExtents } from "./extents.js";
@@ -65,6 +66,8 @@ export interface VolumeOptions {
   readonly name: string;
   readonly copies: number;
   readonly diskClass: string;
+  /** Its key; "" for one that is not encrypted. */
+  readonly keyId: string;
   readonly epoch: number;
   readonly head: Root;
   readonly snapshots: ReadonlyMap<string, Root>;
@@ -86,12 +89,18 @@ export interface VolumeOptions {
 
 const ZERO_BLOCKS = 64;
 const ZEROES = new DataBuffer(ZERO_BLOCKS * BLOCK_SIZE);
+/** What is encrypted at a time: as much as stays in the processor's cache. */
+const CIPHER_BLOCKS = 64;
+const ciphertext = new DataBuffer(CIPHER_BLOCKS * BLOCK_SIZE);
 
 export class Volume implements BlockDevice {
   readonly id: number;
   name: string;
   readonly copies: number;
   readonly diskClass: string;
+  readonly keyId: string;
+  /** Of an encrypted volume whose key is known. */
+  cipher: BlockCipher | undefined;
   readonly epoch: number;
   readonly head: Root;
   readonly snapshots = new Map<string, Root>();
@@ -123,6 +132,8 @@ export class Volume implements BlockDevice {
     this.name = options.name;
     this.copies = options.copies;
     this.diskClass = options.diskClass;
+    this.keyId = options.keyId;
+    this.cipher = undefined;
     this.epoch = options.epoch;
     this.head = options.head;
     this.checkpointSequence = options.head.sequence;
@@ -151,8 +162,18 @@ export class Volume implements BlockDevice {
     return this.head.sizeBytes;
   }
 
+  /** Encrypted, and its key is not known: nobody can read or write it. */
+  get locked(): boolean {
+    return this.keyId !== "" && this.cipher === undefined;
+  }
+
   read(target: DataBuffer, at: number, offset: number, length: number): number {
-    return this.#reader.read(this.head.map, target, at, offset, length);
+    return this.readRoot(this.head, target, at, offset, length);
+  }
+
+  /** The same of a snapshot of it. */
+  readRoot({ map }: Root, target: DataBuffer, at: number, offset: number, length: number): number {
+    return this.locked ? EIO : this.#reader.read(map, target, at, offset, length, this.cipher);
   }
 
   stageWrite(source: DataBuffer, at: number, offset: number, length: number): number {
@@ -200,7 +221,7 @@ export class Volume implements BlockDevice {
     if (refused !== OK) return refused;
     for (let at = first; at < last; at += ZERO_BLOCKS * BLOCK_SIZE) {
       const count = Math.min(ZERO_BLOCKS, (last - at) / BLOCK_SIZE);
-      const result = this.writer.stageData(ZEROES, 0, at, count);
+      const result = this.#stageData(ZEROES, 0, at, count);
       if (result !== OK) return result;
     }
     return last < end ? this.#stageUnaligned(ZEROES, 0, last, end - last) : OK;
@@ -355,7 +376,7 @@ export class Volume implements BlockDevice {
   #stageBlocks(source: DataBuffer, at: number, offset: number, count: number): number {
     let zeroFirst = 0;
     while (zeroFirst < count && !isZeroBlock(source, at + zeroFirst * BLOCK_SIZE)) zeroFirst++;
-    if (zeroFirst === count) return this.writer.stageData(source, at, offset, count);
+    if (zeroFirst === count) return this.#stageData(source, at, offset, count);
     let stored = 0;
     for (let i = 0; i < count; i++) if (!isZeroBlock(source, at + i * BLOCK_SIZE)) stored++;
     const refused = stored === 0 ? OK : this.writer.admit(stored, Math.min(count, 2 * stored + 1));
@@ -368,7 +389,7 @@ export class Volume implements BlockDevice {
       if (end > first) {
         const from = offset + first * BLOCK_SIZE;
         const run = end - first;
-        if (!zero) result = this.writer.stageData(source, at + first * BLOCK_SIZE, from, run);
+        if (!zero) result = this.#stageData(source, at + first * BLOCK_SIZE, from, run);
         else if (!this.#isHole(from, run * BLOCK_SIZE)) {
           result = this.writer.stageUnmap(from, run * BLOCK_SIZE);
         }
@@ -401,7 +422,24 @@ export class Volume implements BlockDevice {
     }
     if (result !== OK) return result;
     source.bytes.copy(scratch.bytes, offset - first, at, at + length);
-    return this.writer.stageData(scratch, 0, first, size / BLOCK_SIZE);
+    return this.#stageData(scratch, 0, first, size / BLOCK_SIZE);
+  }
+
+  /** Blocks as they go to the log. Room for all of them is asked for first. */
+  #stageData(source: DataBuffer, at: number, offset: number, count: number): number {
+    const { cipher } = this;
+    if (cipher === undefined) return this.locked ? EIO : this.writer.stageData(source, at, offset, count);
+    const refused = this.writer.admit(count, Math.ceil(count / CIPHER_BLOCKS));
+    if (refused !== OK) return refused;
+    const first = offset / BLOCK_SIZE;
+    for (let done = 0; done < count; done += CIPHER_BLOCKS) {
+      const slice = Math.min(CIPHER_BLOCKS, count - done);
+      const skip = done * BLOCK_SIZE;
+      cipher.encrypt(source, at + skip, ciphertext, 0, first + done, slice);
+      const result = this.writer.stageData(ciphertext, 0, offset + skip, slice);
+      if (result !== OK) return result;
+    }
+    return OK;
   }
 }
 

@@ -10,6 +10,7 @@ import type { SyncRound } from "../../storage-pool/pool/sync-round.js";
 import { type DiskFaults, Fuse, SimulatedDiskFile, SimulatedMapFiles } from "./storage-simulator.js";
 
 const MIB = 1024 * 1024;
+const KEY = Uint8Array.from({ length: 64 }, (_, i) => i * 7 + 1);
 
 export type MutableSpec = { -readonly [K in keyof VolumeSpec]: VolumeSpec[K] };
 
@@ -30,6 +31,8 @@ export class Surroundings {
   readonly copies: number;
   readonly specs = new Map<number, MutableSpec>();
   readonly sizeBytes: number;
+  /** The key of all volumes; "" where they are not encrypted. */
+  readonly keyId: string;
   /** One copy only, and bits flip. */
   readonly rots: boolean;
   disks: SimulatedDisk[] = [];
@@ -50,6 +53,7 @@ export class Surroundings {
     this.files = new SimulatedMapFiles(this.fuse, this.random);
     const diskCount = 1 + this.random.below(3);
     this.copies = diskCount > 1 ? 1 + this.random.below(2) : 1;
+    this.keyId = seed % 4 === 0 ? "key" : "";
     this.rots = this.copies === 1 && this.random.chance(0.2);
     const slots = Math.floor((this.random.chance(0.3) ? 14 : 26) / diskCount) * this.copies + 3;
     this.sizeBytes = Math.max(10, slots) * 4 * MIB;
@@ -122,6 +126,7 @@ export class Surroundings {
       if (this.rots) throw new EndOfWorld();
       throw new Error(`damaged: ${[...pool.damaged.values()].join("; ")}`);
     }
+    if (this.keyId !== "") pool.keys.unlock(this.keyId, KEY);
     for (const { index, draining } of this.disks) {
       const disk = pool.disks.disk(index);
       if (draining && disk.online && pool.table.disks.filter((each) => each.open).length > 1)

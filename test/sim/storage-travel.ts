@@ -32,7 +32,7 @@ export function rewind(world: World, id: number): void {
     }
     const map = world.pool.reverts.rewound(id);
     const root = new Root("then", map, [], volume.sizeBytes, 0);
-    const found = world.readDevice(new SnapshotDevice(volume, root, world.pool.reader), `volume ${id} then`);
+    const found = world.readDevice(new SnapshotDevice(volume, root), `volume ${id} then`);
     root.release();
     if (!same(content, found)) {
       const block = found.findIndex((tag, at) => tag !== content[at] && tag !== LOST);

@@ -85,6 +85,7 @@ export class World extends Surroundings {
       originVolume,
       snapshots: [],
       diskClass: "",
+      keyId: this.keyId,
       rewindMs: 0,
       keyframes: [],
       clockMs: 0,
@@ -348,7 +349,7 @@ export class World extends Surroundings {
     const volume = this.pool.volume(id);
     const root = snapshot === undefined ? undefined : volume.snapshots.get(snapshot);
     if (snapshot !== undefined && root === undefined) throw new Error(`snapshot ${id}/${snapshot} is gone`);
-    const device = root === undefined ? volume : new SnapshotDevice(volume, root, this.pool.reader);
+    const device = root === undefined ? volume : new SnapshotDevice(volume, root);
     return this.readDevice(device, `volume ${id}`);
   }
 

@@ -9,6 +9,8 @@ export interface VolumeFacts {
   readonly snapshots: readonly SnapshotFacts[];
   /** Why storaged does not serve it; undefined when nothing is wrong. */
   readonly damage: string | undefined;
+  /** Why an encrypted volume cannot be used; undefined when it can. */
+  readonly locked?: string | undefined;
   readonly promisedBytes?: number | undefined;
   readonly historyBytes?: number | undefined;
   readonly rewindSeconds?: number | undefined;
@@ -44,6 +46,9 @@ export interface PoolFacts {
   /** "ok", "warning", "critical" or "full". */
   readonly level?: string | undefined;
   readonly fullInSeconds?: number | undefined;
+  /** The file that its key comes from, and why encrypted volumes cannot be used. */
+  readonly keyFile?: string | undefined;
+  readonly locked?: string | undefined;
   /** Why storaged does not serve it; undefined when it does. */
   readonly unavailable?: string | undefined;
 }
@@ -84,6 +89,8 @@ export class StorageClient {
       usedPercent: optionalNumber(pool["usedPercent"]),
       level: optionalText(pool["level"]),
       fullInSeconds: optionalNumber((pool["forecast"] as Fields | undefined)?.["fullInSeconds"]),
+      keyFile: optionalText((pool["key"] as Fields | undefined)?.["path"]),
+      locked: optionalText((pool["key"] as Fields | undefined)?.["locked"]),
       unavailable: optionalText(pool["unavailable"]),
     }));
   }
@@ -94,6 +101,11 @@ export class StorageClient {
 
   createPool(name: string, disks: readonly string[]): Promise<unknown> {
     return this.#call("pool.create", { name, disks });
+  }
+
+  /** The pool gets the key in a file of the host, which is made when it is not there. */
+  rekeyPool(name: string, keyFile: string): Promise<unknown> {
+    return this.#call("pool.rekey", { name, keyFile });
   }
 
   async volumes(): Promise<VolumeFacts[]> {
@@ -112,6 +124,7 @@ export class StorageClient {
     readonly sizeBytes: number;
     readonly copies: number;
     readonly class?: string;
+    readonly encrypted?: boolean;
     readonly rewindSeconds?: number;
   }): Promise<unknown> {
     return this.#call("volume.create", volume);
@@ -218,6 +231,7 @@ function volumeFacts(volume: Fields): VolumeFacts {
     sizeBytes: number(volume["sizeBytes"]),
     allocatedBytes: number(volume["allocatedBytes"]),
     damage: optionalText(volume["damage"]),
+    locked: optionalText(volume["locked"]),
     promisedBytes: optionalNumber(volume["promisedBytes"]),
     historyBytes: optionalNumber(volume["historyBytes"]),
     rewindSeconds: optionalNumber(volume["rewindSeconds"]),

@@ -167,6 +167,7 @@ export class StorageReconciler {
     const { namespace } = volume.metadata;
     const { source, pool, copies, size } = volume.spec;
     const where = volume.spec.class === undefined ? {} : { class: volume.spec.class };
+    const { encrypted = false } = volume.spec;
     if (source === undefined) {
       const rewindSeconds = rewindSecondsOf(volume.spec) ?? 0;
       await storage.createVolume({
@@ -174,6 +175,7 @@ export class StorageReconciler {
         pool,
         sizeBytes: quantityBytes(size),
         copies,
+        encrypted,
         rewindSeconds,
         ...where,
       });
@@ -194,10 +196,11 @@ export class StorageReconciler {
 
   async #showVolume(volume: Volume, facts: VolumeFacts): Promise<void> {
     const attachedTo = this.#options.attachedTo(facts.name);
-    const { damage } = facts;
+    const { damage, locked } = facts;
+    const served = damage === undefined && locked === undefined;
     const phase = attachedTo === undefined ? "Available" : "InUse";
     const fields = {
-      phase: damage === undefined ? phase : "Failed",
+      phase: served ? phase : "Failed",
       sizeBytes: facts.sizeBytes,
       allocatedBytes: facts.allocatedBytes,
       promisedBytes: facts.promisedBytes,
@@ -207,9 +210,11 @@ export class StorageReconciler {
       observedGeneration: volume.metadata.generation,
     };
     await writeStatus(this.#modules.client, "Volume", volume, fields, [
-      damage === undefined
+      served
         ? { type: "Ready", status: "True", reason: "Available", message: "" }
-        : { type: "Ready", status: "False", reason: "Damaged", message: damage },
+        : damage === undefined
+          ? { type: "Ready", status: "False", reason: "Locked", message: locked ?? "" }
+          : { type: "Ready", status: "False", reason: "Damaged", message: damage },
       ...(volume.spec.rewindWindow === undefined ? [] : [rewindable(facts)]),
     ]);
   }
@@ -261,6 +266,12 @@ export class StorageReconciler {
         await client.recordEvent(pool, { reason: "DisksAdded", message: fresh.join(", ") });
         facts = (await storage.pools()).find((each) => each.name === name);
       }
+      const { keyFile } = pool.spec;
+      if (facts?.unavailable === undefined && keyFile !== undefined && keyFile !== facts?.keyFile) {
+        await storage.rekeyPool(name, keyFile);
+        await client.recordEvent(pool, { reason: "Rekeyed", message: `its keys are wrapped by ${keyFile}` });
+        facts = (await storage.pools()).find((each) => each.name === name);
+      }
       await this.#showPool(pool, facts);
     } catch (thrown) {
       if (!(thrown instanceof PlinthError)) throw thrown;
@@ -275,7 +286,7 @@ export class StorageReconciler {
   async #showPool(pool: StoragePool, facts: PoolFacts | undefined): Promise<void> {
     const { sizeBytes, allocatedBytes, freeBytes, disks, promisedBytes, usedPercent, fullInSeconds } =
       facts ?? {};
-    const { level, growthBytes: leftBytes, unavailable } = facts ?? {};
+    const { level, growthBytes: leftBytes, unavailable, keyFile } = facts ?? {};
     const room = { promisedBytes, leftBytes, usedPercent, level, fullInSeconds };
     const fields = { sizeBytes, allocatedBytes, freeBytes, ...room, disks };
     const ready =
@@ -284,7 +295,9 @@ export class StorageReconciler {
         : ({ type: "Ready", status: "False", reason: "DiskMissing", message: unavailable } as const);
     const pressure = facts === undefined || level === undefined ? undefined : roomCondition(facts);
     const before = pool.status?.conditions?.find((each) => each.type === "RoomLeft")?.reason;
-    const conditions = pressure === undefined ? [ready] : [ready, pressure];
+    const conditions = [ready, pressure, keyFile === undefined ? undefined : unlockedCondition(facts)].filter(
+      (each) => each !== undefined,
+    );
     await writeStatus(this.#modules.client, "StoragePool", pool, fields, conditions);
     if (pressure === undefined || (before ?? "RoomLeft") === pressure.reason) return;
     const { reason, message } = pressure;
@@ -310,6 +323,7 @@ export class StorageReconciler {
       const differs =
         volume.status.allocatedBytes !== facts.allocatedBytes ||
         volume.status.sizeBytes !== facts.sizeBytes ||
+        (volume.status.phase === "Failed") !== (facts.damage !== undefined || facts.locked !== undefined) ||
         volume.status.promisedBytes !== facts.promisedBytes ||
         volume.status.historyBytes !== facts.historyBytes;
       if (differs) await this.#showVolume(volume, facts);
@@ -350,6 +364,12 @@ function rewindable({ rewindFrom, rewindShort }: VolumeFacts) {
   if (rewindShort !== true) return { type, status: "True", reason: "Kept", message: "" } as const;
   const message = `only from ${rewindFrom} on: the pool was short of room`;
   return { type, status: "True", reason: "Shortened", message } as const;
+}
+
+function unlockedCondition({ locked }: Pick<PoolFacts, "locked"> = {}) {
+  const type = "Unlocked";
+  if (locked === undefined) return { type, status: "True", reason: "KeyKnown", message: "" } as const;
+  return { type, status: "False", reason: "Locked", message: locked } as const;
 }
 
 const LEVEL_REASONS: Readonly<Record<string, string>> = {

@@ -1,0 +1,127 @@
+// Encrypted volumes with real clients: nothing of them is found in the daemon's files, keys that are missing or wrong are
+// named, and what is deleted for good cannot be read any more, through SIGKILLs and changes of the pool's key.
+import { chmodSync, readdirSync, readFileSync, renameSync, statSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { waitFor } from "../../base/time/index.js";
+import type { PoolView, VolumeView } from "../../storage-pool/index.js";
+import { requirePrograms, runOk } from "../support/run.js";
+import { StorageProcess } from "../support/storage-process.js";
+
+const MIB = 1024 * 1024;
+/** What qemu-io writes with -P 0xa7. */
+const MARKER = Buffer.alloc(64, 0xa7);
+let storage: StorageProcess;
+let keyFile: string;
+
+beforeAll(async () => {
+  requirePrograms("qemu-io", "qemu-img");
+  storage = new StorageProcess();
+  keyFile = join(storage.dir, "pool.key");
+  await storage.start();
+}, 120_000);
+afterAll(() => storage.destroy());
+
+function io(volume: string, ...commands: string[]): Promise<string> {
+  const given = commands.flatMap((command) => ["-c", command]);
+  return runOk("qemu-io", ["-f", "raw", ...given, storage.uri(volume)], {
+    cwd: storage.dir,
+    deadlineMs: 60_000,
+  });
+}
+
+const show = (name: string) => storage.call("volume.get", { name }) as Promise<VolumeView>;
+const create = (name: string) =>
+  storage.call("volume.create", { name, sizeBytes: 64 * MIB, encrypted: true }) as Promise<VolumeView>;
+
+/** Files below the test's directory that hold the marker. */
+function filesWith(marker: Buffer, dir = storage.dir): string[] {
+  return readdirSync(dir, { withFileTypes: true }).flatMap((entry) => {
+    const path = join(dir, entry.name);
+    if (entry.isDirectory()) return filesWith(marker, path);
+    return entry.isFile() && readFileSync(path).includes(marker) ? [path] : [];
+  });
+}
+
+async function again(): Promise<void> {
+  await storage.end("SIGKILL");
+  await storage.start();
+}
+
+test("a volume is encrypted on the disks, with its snapshots and clones, and exported in the clear", async () => {
+  await expect(create("db")).rejects.toMatchObject({ code: "KEY_NOT_SET" });
+  await storage.call("pool.rekey", { name: "default", keyFile });
+  expect(statSync(keyFile).mode & 0o777).toBe(0o600);
+  expect(await create("db")).toMatchObject({ encrypted: true });
+  await expect(storage.call("volume.create", { name: "db", sizeBytes: 64 * MIB })).rejects.toMatchObject({
+    code: "VOLUME_EXISTS",
+  });
+  await io("db", "write -P 0xa7 0 3M", "write -P 0xa7 9000k 5000", "flush");
+  await storage.call("snapshot.create", { volume: "db", name: "one" });
+  await io("db", "write -P 9 1M 64k", "discard 2M 64k", "flush");
+  await storage.call("volume.clone", { name: "test", volume: "db", snapshot: "one" });
+  await io("test", "write -P 0xa7 20M 1M", "flush");
+  await again();
+  const reads = ["read -P 0xa7 0 3M", "read -P 0xa7 9000k 5000", "read -P 0xa7 20M 1M"];
+  expect(await io("test", ...reads)).not.toMatch(/Pattern|failed/);
+  expect(await io("db", "read -P 9 1M 64k", "read -P 0 2M 64k", "read -P 0 20M 1M")).not.toMatch(
+    /Pattern|failed/,
+  );
+  expect(filesWith(MARKER)).toEqual([]);
+  const image = join(storage.dir, "out.raw");
+  await storage.plinth("volume", "export", "db@one", image);
+  expect(readFileSync(image).subarray(0, 64).equals(MARKER)).toBe(true);
+});
+
+test("without the right key volumes are refused by name, and served as soon as it is there", async () => {
+  renameSync(keyFile, `${keyFile}.away`);
+  await again();
+  const { locked } = await show("db");
+  expect(locked).toContain(keyFile);
+  const socket = join(storage.dir, "db.sock");
+  await expect(storage.call("export.open", { volume: "db", socket })).rejects.toMatchObject({
+    code: "VOLUME_LOCKED",
+  });
+  await expect(io("db", "read 0 4k")).rejects.toThrow();
+  // Nobody needs the key to make a snapshot.
+  await storage.call("snapshot.create", { volume: "db", name: "two" });
+  writeFileSync(keyFile, Buffer.alloc(32, 1), { mode: 0o600 });
+  await expect(storage.call("pool.unlock", { name: "default" })).rejects.toMatchObject({ code: "KEY_WRONG" });
+  chmodSync(keyFile, 0o644);
+  await expect(storage.call("pool.unlock", { name: "default" })).rejects.toMatchObject({
+    code: "KEY_EXPOSED",
+  });
+  renameSync(`${keyFile}.away`, keyFile);
+  await waitFor(async () => (await show("db")).locked === undefined, "the key is found", 60_000);
+  expect(await io("db", "read -P 9 1M 64k")).not.toMatch(/Pattern|failed/);
+});
+
+test("another pool key opens what there is, and a check without the daemon needs none", async () => {
+  await storage.call("pool.rekey", { name: "default", passphrase: "correct horse" });
+  await again();
+  expect((await show("test")).locked).toMatch(/passphrase/);
+  await expect(
+    storage.call("pool.unlock", { name: "default", passphrase: "wrong horse" }),
+  ).rejects.toMatchObject({ code: "KEY_WRONG" });
+  const view = (await storage.call("pool.unlock", {
+    name: "default",
+    passphrase: "correct horse",
+  })) as PoolView;
+  expect(view.key).toEqual({ kind: "passphrase", path: "" });
+  expect(await io("test", "read -P 0xa7 20M 1M")).not.toMatch(/Pattern|failed/);
+  await storage.end("SIGKILL");
+  expect(await storage.plinth("pool", "check")).toMatch(/volume +default\/test +proven/);
+  await storage.start();
+});
+
+test("the key of a volume goes with the last of its clones, when it cannot be asked back any more", async () => {
+  const rings = join(storage.dir, "s", "keys");
+  const sizeOf = () => statSync(join(rings, readdirSync(rings)[0] as string)).size;
+  const before = sizeOf();
+  await storage.call("volume.delete", { name: "db", undoSeconds: 0 });
+  expect(sizeOf()).toBe(before);
+  await storage.call("volume.delete", { name: "test", undoSeconds: 3600 });
+  expect(sizeOf()).toBe(before);
+  await storage.call("volume.purge", { name: "test" });
+  expect(before - sizeOf()).toBeGreaterThan(72);
+});
