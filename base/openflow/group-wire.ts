@@ -19,12 +19,19 @@ export function readGroupMod(reader: Reader, xid: number): GroupMod {
   if (reader.version === OFP15_VERSION) return readGroupMod15(reader, xid);
   const at = reader.offset;
   const command = nameOf(OFPGC, reader.u16("group_mod.command"));
-  const groupType = readGroupType(reader, "group_mod.type");
-  reader.skip(1);
+  const typeAt = reader.offset;
+  reader.skip(2);
   const groupId = reader.u32("group_mod.group_id");
   const buckets = readBuckets(reader);
-  if (command === undefined)
-    throw reader.fail("OFPGMFC_BAD_COMMAND", "group_mod.command", "unknown command", at);
+  // What is said of the buckets comes first, as in Open vSwitch.
+  reader.offset = typeAt;
+  const groupType = readGroupType(reader, "group_mod.type");
+  reader.offset = reader.end;
+  if (command === undefined) {
+    const isMisfit = groupType === "indirect" && buckets.length !== 1;
+    const error = isMisfit ? "OFPGMFC_INVALID_GROUP" : "OFPGMFC_BAD_COMMAND";
+    throw reader.fail(error, "group_mod.command", "unknown command", at);
+  }
   return { type: "group_mod", xid, command, groupType, groupId, buckets };
 }
 

@@ -178,8 +178,8 @@ function checkValue(
 
 // --- Matches
 
-/** Reads an ofp_match with its padding. */
-export function readMatch(reader: Reader): Match {
+/** Reads an ofp_match with its padding; a loose one tells of a packet, with fields of any sort. */
+export function readMatch(reader: Reader, isLoose = false): Match {
   // Switches that speak 1.1 may answer with matches of later versions, which tell more.
   if (reader.version === OFP11_VERSION && !startsWithOxm(reader)) return readMatch11(reader);
   const at = reader.offset;
@@ -199,7 +199,7 @@ export function readMatch(reader: Reader): Match {
   const entries = reader.within(length - 4, "match", "OFPBMC_BAD_LEN");
   const padding = (8 - (length % 8)) % 8;
   if (padding > reader.left) throw reader.fail("OFPBMC_BAD_LEN", "match.padding", `${reader.left} bytes`, at);
-  const match = readOxms(entries);
+  const match = readOxms(entries, isLoose);
   reader.skip(padding, "match.padding");
   return match;
 }
@@ -212,20 +212,35 @@ function startsWithOxm(reader: Reader): boolean {
 }
 
 /** Reads OXM entries to the reader's end, without the ofp_match frame. */
-function readOxms(reader: Reader): Match {
+function readOxms(reader: Reader, isLoose: boolean): Match {
   const match: OxmEntry[] = [];
   const seen = new Set<OxmFieldName>();
   while (reader.left > 0) {
     const at = reader.offset;
+    if (isLoose && skipUnknown(reader)) continue;
     const entry = readMatchEntry(reader);
     if (seen.has(entry.field)) throw reader.fail("OFPBMC_DUP_FIELD", entry.field, "occurs twice", at);
     seen.add(entry.field);
-    if (!prerequisiteHolds(OXM_FIELDS[entry.field].prerequisite, match)) {
+    if (!isLoose && !prerequisiteHolds(OXM_FIELDS[entry.field].prerequisite, match)) {
       throw reader.fail("OFPBMC_BAD_PREREQ", entry.field, "its prerequisites are not matched before it", at);
     }
     if (constrains(entry)) match.push(entry);
   }
   return match;
+}
+
+/** Moves over an entry of a field that is not known. */
+export function skipUnknown(reader: Reader): boolean {
+  const at = reader.offset;
+  const header = reader.u32("oxm.header");
+  const size = header & 0xff;
+  const isForeign = header >>> 16 === OFPXMC_EXPERIMENTER && size >= 4 && reader.left >= 4;
+  const experimenter = isForeign ? reader.u32("oxm.experimenter") : 0;
+  const isKnown = fieldByHeader(header >>> 16, (header >>> 9) & 0x7f, experimenter) !== undefined;
+  reader.offset = at;
+  if (isKnown) return false;
+  reader.skip(4 + size, "oxm.value");
+  return true;
 }
 
 /** Whether any packet can fail to match the entry. */

@@ -48,10 +48,11 @@ export function readBands(reader: Reader): readonly MeterBand[] {
     const type = reader.u16("band.type");
     const length = reader.u16("band.len");
     const name = nameOf(OFPMBT, type);
-    if (name === undefined) throw reader.fail("OFPMMFC_BAD_BAND", "band.type", `unknown type ${type}`, at);
-    if (length < BAND_SIZE || length - 4 > reader.left || (name !== "experimenter" && length !== BAND_SIZE)) {
+    if (length < BAND_SIZE || length - 4 > reader.left)
       throw reader.fail("OFPBRC_BAD_LEN", "band.len", `${length} of ${reader.left + 4} bytes`, at);
-    }
+    if (name === undefined) throw reader.fail("OFPMMFC_BAD_BAND", "band.type", `unknown type ${type}`, at);
+    if (name !== "experimenter" && length !== BAND_SIZE)
+      throw reader.fail("OFPBRC_BAD_LEN", "band.len", `${length} of ${BAND_SIZE} bytes`, at);
     bands.push(readBand(name, reader.within(length - 4, "band")));
   }
   return bands;

@@ -29,7 +29,7 @@ export function readNiciraPacketIn(reader: Reader, xid: number): PacketIn {
   const cookie = reader.u64("packet_in.cookie");
   const size = reader.u16("packet_in.match_len");
   reader.skip(6);
-  const { match } = readNxmMatch(reader, size);
+  const { match } = readNxmMatch(reader, size, true);
   reader.skip(2);
   const data = reader.rest();
   return {
@@ -107,7 +107,7 @@ function readProperty(message: Mutable<PacketIn>, type: number, body: Reader): v
       message.reason = readReason(body);
       return;
     case NXPINT_METADATA:
-      message.match = readNxmEntries(body).match;
+      message.match = readNxmEntries(body, true).match;
       return;
     case NXPINT_USERDATA:
       message.userdata = body.rest();

@@ -3,7 +3,7 @@
 // Source: ovs-fields(7).
 
 import type { Match, OxmEntry } from "./actions.js";
-import { constrains, prerequisiteHolds, readMatchEntry, writeOxm } from "./match-wire.js";
+import { constrains, prerequisiteHolds, readMatchEntry, skipUnknown, writeOxm } from "./match-wire.js";
 import { OFPXMC_NXM_0, OFPXMC_NXM_1, OXM_FIELDS, type OxmFieldName } from "./oxm-fields.js";
 import { bigEndian, narrowPort, numberOf, widenPort } from "./v10/numbers.js";
 import type { Reader, Writer } from "./wire.js";
@@ -23,14 +23,17 @@ export interface NxmMatch {
 }
 
 /** Reads entries of `size` bytes and the padding to a multiple of 8. */
-export function readNxmMatch(reader: Reader, size: number): NxmMatch {
-  const match = readNxmEntries(reader.within(size, "match", "OFPBMC_BAD_LEN"));
+export function readNxmMatch(reader: Reader, size: number, isLoose = false): NxmMatch {
+  const padded = Math.ceil(size / 8) * 8;
+  if (padded > reader.left)
+    throw reader.fail("OFPBMC_BAD_LEN", "match", `${padded} bytes, of which ${reader.left} are left`);
+  const match = readNxmEntries(reader.within(size, "match", "OFPBMC_BAD_LEN"), isLoose);
   reader.skip((8 - (size % 8)) % 8, "match.padding");
   return match;
 }
 
-/** Reads entries to the reader's end. */
-export function readNxmEntries(body: Reader): NxmMatch {
+/** Reads entries to the reader's end; loose ones tell of a packet, with fields of any sort. */
+export function readNxmEntries(body: Reader, isLoose = false): NxmMatch {
   const match: OxmEntry[] = [];
   const seen = new Set<OxmFieldName>();
   let cookie = 0n;
@@ -44,10 +47,11 @@ export function readNxmEntries(body: Reader): NxmMatch {
       cookieMask = header === NXM_NX_COOKIE_W ? body.u64("match.cookie_mask") : 0xffffffffffffffffn;
       continue;
     }
+    if (isLoose && header !== NXM_OF_IN_PORT && header !== NXM_OF_IP_TOS && skipUnknown(body)) continue;
     const entry = readEntry(body, header);
     if (seen.has(entry.field)) throw body.fail("OFPBMC_DUP_FIELD", entry.field, "occurs twice", at);
     seen.add(entry.field);
-    if (!prerequisiteHolds(OXM_FIELDS[entry.field].prerequisite, match)) {
+    if (!isLoose && !prerequisiteHolds(OXM_FIELDS[entry.field].prerequisite, match)) {
       throw body.fail("OFPBMC_BAD_PREREQ", entry.field, "its prerequisites are not matched before it", at);
     }
     if (constrains(entry)) match.push(entry);

@@ -32,7 +32,7 @@ function readOldPacketIn(reader: Reader, xid: number): PacketIn {
   const reasonCode = reader.u8("packet_in.reason");
   const tableId = reader.u8("packet_in.table_id");
   const port: Match = [{ field: "in_port", value: bigEndian(inPort, 4) }];
-  const match = isFirst ? port : readMatch(reader);
+  const match = isFirst ? port : readMatch(reader, true);
   if (!isFirst) reader.skip(2);
   const cookie = NO_COOKIE;
   return {
@@ -63,7 +63,7 @@ export function readPacketIn(reader: Reader, xid: number): PacketIn {
   const reasonCode = reader.u8("packet_in.reason");
   const tableId = reader.u8("packet_in.table_id");
   const cookie = reader.u64("packet_in.cookie");
-  const match = readMatch(reader);
+  const match = readMatch(reader, true);
   reader.skip(2);
   return {
     type: "packet_in",

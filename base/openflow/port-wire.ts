@@ -94,10 +94,17 @@ export function writeQueueConfigRequest(writer: Writer, message: QueueGetConfigR
 }
 
 export function readQueueConfigReply(reader: Reader, xid: number): QueueGetConfigReply {
-  const port = reader.port("queue_get_config.port");
+  const at = reader.offset;
+  const port = reader.u32("queue_get_config.port");
   reader.skip(4);
   const queues: PacketQueue[] = [];
   while (reader.left > 0) queues.push(readQueue(reader));
+  // Whose nothing is may be anybody.
+  if (queues.length > 0) {
+    reader.offset = at;
+    reader.port("queue_get_config.port");
+    reader.offset = reader.end;
+  }
   return { type: "queue_get_config_reply", xid, port, queues };
 }
 

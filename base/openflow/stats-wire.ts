@@ -23,6 +23,7 @@ import { readGroupDescription15 } from "./v15/group-wire.js";
 import { readFlowStats15 } from "./v15/stats-wire.js";
 import type { Reader, Writer } from "./wire.js";
 
+const FLOW_STATS_SIZE = 56;
 const UNKNOWN_TIME = 0xffffffff;
 
 /** Reads the 16-bit length of an element and returns a reader of what follows the length. */
@@ -54,32 +55,40 @@ export function writeFlowStatsFilter(writer: Writer, filter: FlowStatsFilter): v
 
 export function readFlowStats(reader: Reader): FlowStats {
   if (reader.version === OFP15_VERSION) return readFlowStats15(reader);
-  const body = element(reader, 56, "flow_stats");
-  const tableId = body.u8("flow_stats.table_id");
-  body.skip(1);
-  const durationSeconds = body.u32("flow_stats.duration_sec");
-  const durationNanoseconds = body.u32("flow_stats.duration_nsec");
-  const priority = body.u16("flow_stats.priority");
-  const idleTimeoutSeconds = body.u16("flow_stats.idle_timeout");
-  const hardTimeoutSeconds = body.u16("flow_stats.hard_timeout");
-  const told = body.u16("flow_stats.flags");
-  const later = body.u16("flow_stats.importance");
-  body.skip(2);
-  const flags = body.version < OFP13_VERSION ? 0 : told;
+  const start = reader.offset;
+  const length = reader.u16("flow_stats.length");
+  if (length < FLOW_STATS_SIZE)
+    throw reader.fail(
+      "OFPBRC_BAD_LEN",
+      "flow_stats.length",
+      `${length} is less than ${FLOW_STATS_SIZE}`,
+      start,
+    );
+  const tableId = reader.u8("flow_stats.table_id");
+  reader.skip(1);
+  const durationSeconds = reader.u32("flow_stats.duration_sec");
+  const durationNanoseconds = reader.u32("flow_stats.duration_nsec");
+  const priority = reader.u16("flow_stats.priority");
+  const idleTimeoutSeconds = reader.u16("flow_stats.idle_timeout");
+  const hardTimeoutSeconds = reader.u16("flow_stats.hard_timeout");
+  const told = reader.u16("flow_stats.flags");
+  const later = reader.u16("flow_stats.importance");
+  reader.skip(2);
+  const flags = reader.version < OFP13_VERSION ? 0 : told;
+  const counts = {
+    cookie: reader.u64("flow_stats.cookie"),
+    packetCount: reader.u64("flow_stats.packet_count"),
+    byteCount: reader.u64("flow_stats.byte_count"),
+  };
+  const match = readMatch(reader);
+  const left = start + length - reader.offset;
+  if (left < 0 || left > reader.left)
+    throw reader.fail("OFPBIC_BAD_LEN", "flow_stats.length", `${left} of ${reader.left} bytes`, start);
   return {
-    ...(body.version >= OFP14_VERSION && later !== 0 ? { importance: later } : {}),
-    tableId,
-    durationSeconds,
-    durationNanoseconds,
-    priority,
-    idleTimeoutSeconds,
-    hardTimeoutSeconds,
-    flags,
-    cookie: body.u64("flow_stats.cookie"),
-    packetCount: body.u64("flow_stats.packet_count"),
-    byteCount: body.u64("flow_stats.byte_count"),
-    match: readMatch(body),
-    instructions: readInstructions(body),
+    ...(reader.version >= OFP14_VERSION && later !== 0 ? { importance: later } : {}),
+    ...{ tableId, durationSeconds, durationNanoseconds, priority, idleTimeoutSeconds, hardTimeoutSeconds },
+    ...{ flags, ...counts, match },
+    instructions: readInstructions(reader.within(left, "flow_stats.instructions")),
   };
 }
 

@@ -1,19 +1,16 @@
 // Messages of experimenters as ovs-ofctl prints them: Nicira's, bundles. Pure.
 import { type OpenFlowMessage, WireError } from "../../base/openflow/index.js";
-import { type AsyncMasks, formatAsyncMasks } from "./async-text.js";
 import { formatHex } from "./field-text.js";
+import { BUNDLE_FLAGS } from "./later-text.js";
 import { printMessage } from "./message-print.js";
 import type { TextContext } from "./message-text.js";
 import { formatBits } from "./port-text.js";
 import { niciraRoleName } from "./switch-text.js";
 
-const BUNDLE_FLAGS = ["atomic", "ordered"];
 const PACKET_IN_FORMATS = { standard: "standard", nxm: "nxt_packet_in", nxm2: "nxt_packet_in2" } as const;
 
 export function extensionText(message: OpenFlowMessage, { names, verbosity }: TextContext): string {
   switch (message.type) {
-    case "bundle_control":
-      return `\n bundle_id=${formatHex(message.bundleId)} type=${message.control.toUpperCase()} flags=${formatBits(message.flags, BUNDLE_FLAGS)}`;
     case "bundle_add":
       return `\n bundle_id=${formatHex(message.bundleId)} flags=${formatBits(message.flags, BUNDLE_FLAGS)}\n${printMessage(message.message, { verbosity, names })}`;
     case "nicira_role_request":
@@ -29,15 +26,6 @@ export function extensionText(message: OpenFlowMessage, { names, verbosity }: Te
       return ` id=${message.controllerId}`;
     case "flow_monitor_cancel":
       return ` id=${message.monitorId}`;
-    case "set_async_properties": {
-      const masks: Record<string, [number, number]> = {};
-      for (const { message: which, asSlave, mask } of message.changes) {
-        const name = { packetIn: "PACKET_IN", portStatus: "PORT_STATUS", flowRemoved: "FLOW_REMOVED" }[which];
-        masks[name] ??= [0, 0];
-        masks[name][asSlave ? 1 : 0] = mask;
-      }
-      return formatAsyncMasks(masks as AsyncMasks);
-    }
     case "experimenter":
       throw new WireError("OFPBRC_BAD_EXP_TYPE", "experimenter", 8, "is not understood");
     default:

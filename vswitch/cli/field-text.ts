@@ -119,7 +119,9 @@ export function formatFieldValue(field: OxmField, { value, mask }: FieldValue): 
   const text = formatBytes(field, format, value);
   if (mask === undefined) return text;
   const prefix = format === "ipv4" || format === "ipv6" ? prefixOf(mask) : undefined;
-  return `${text}/${prefix ?? formatBytes(field, format, mask)}`;
+  // Bits are shown in hexadecimal, also of fields whose values are decimal.
+  const bits = format === undefined ? formatHex(bytesToNumber(mask)) : undefined;
+  return `${text}/${prefix ?? bits ?? formatBytes(field, format, mask)}`;
 }
 
 function parseBytes(field: OxmField, format: Format | undefined, text: string): Uint8Array {

@@ -3,10 +3,18 @@
 // Source: OpenFlow Switch Specification 1.4.1, 7.3.4.1, 7.3.5.15, 7.3.5.16, 7.3.10, 7.4.4 to 7.4.6; the wording is that of
 // ovs-ofctl.
 
-import { OFP11_VERSION, OFP12_VERSION, OFP14_VERSION, OFPG_ALL } from "../../base/openflow/index.js";
+import {
+  OFP11_VERSION,
+  OFP12_VERSION,
+  OFP14_VERSION,
+  OFPG_ALL,
+  OFPP_MAX,
+} from "../../base/openflow/index.js";
 import { type AsyncMasks, formatAsyncMasks } from "./async-text.js";
-import { formatPort } from "./field-text.js";
+import { formatHex, formatPort } from "./field-text.js";
 import { printMessage } from "./message-print.js";
+import { formatBits } from "./port-text.js";
+import { Fault, propertiesIn, unknownProperty, wordOf } from "./property-list.js";
 import { tableStats11 } from "./table-stats-11-text.js";
 import type { Unspoken } from "./tlv-text.js";
 
@@ -18,15 +26,20 @@ const TMPT_EVICTION = 2;
 const TMPT_VACANCY = 3;
 const TABLE_ALL = 255;
 const MISS = ["controller", "continue", "drop", "controller"] as const;
+const EVICTION_WORDS = [undefined, "on", "off"] as const;
 const EVICTION_FLAGS = ["OTHER", "IMPORTANCE", "LIFETIME"] as const;
 const ROLES = ["nochange", "equal", "primary", "secondary"] as const;
 const ROLE_REASONS = ["primary_request", "configuration_changed", "experimenter_data_changed"] as const;
 const TABLE_REASONS: Readonly<Record<number, string>> = { 3: "VACANCY_DOWN", 4: "VACANCY_UP" };
 const NO_GENERATION = 0xffffffffffffffffn;
+const VACANCY_MAX = 100;
 const RATE_MAX = 1000;
-
-/** What is wrong with the bytes, by the name of the error. */
-class Fault extends Error {}
+const OFPQ_ALL = 0xffffffff;
+const BUNDLE_CONTROLS = [
+  ...["OPEN_REQUEST", "OPEN_REPLY", "CLOSE_REQUEST", "CLOSE_REPLY"],
+  ...["COMMIT_REQUEST", "COMMIT_REPLY", "DISCARD_REQUEST", "DISCARD_REPLY"],
+];
+export const BUNDLE_FLAGS = ["atomic", "ordered"];
 
 /** Undefined for other kinds. `bytes` are a message whose length its kind allows. */
 export function laterBody(kind: string, bytes: Uint8Array, verbosity: number): Unspoken | undefined {
@@ -35,7 +48,7 @@ export function laterBody(kind: string, bytes: Uint8Array, verbosity: number): U
     const text = bodyOf(kind, bytes, view, verbosity);
     return text === undefined ? undefined : { text };
   } catch (thrown) {
-    if (thrown instanceof Fault) return { error: thrown.message };
+    if (thrown instanceof Fault) return { error: thrown.message, before: thrown.before };
     if (thrown instanceof RangeError) return { error: "OFPBRC_BAD_LEN" };
     throw thrown;
   }
@@ -59,12 +72,17 @@ function bodyOf(kind: string, bytes: Uint8Array, view: DataView, verbosity: numb
     case "ONFT_ROLE_STATUS":
       return roleStatus(view, kind.startsWith("ONF") ? MULTIPART_SIZE : HEADER_SIZE);
     case "OFPT_REQUESTFORWARD":
-      return forwarded(bytes.subarray(HEADER_SIZE), verbosity);
+      return forwarded(bytes.subarray(HEADER_SIZE), version, verbosity);
     case "OFPST_QUEUE_DESC":
-      return isReply ? queues(view) : ` port=${formatPort(view.getUint32(MULTIPART_SIZE))}`;
+      return isReply ? queues(view) : queueRequest(view);
     case "OFPT_GET_ASYNC_REPLY":
     case "OFPT_SET_ASYNC":
-      return version < OFP14_VERSION ? undefined : formatAsyncMasks(asyncMasks(view));
+      return version < OFP14_VERSION ? undefined : formatAsyncMasks(asyncMasks(view, HEADER_SIZE, isReply));
+    case "NXT_SET_ASYNC_CONFIG2":
+      return formatAsyncMasks(asyncMasks(view, MULTIPART_SIZE, false));
+    case "OFPT_BUNDLE_CONTROL":
+    case "ONFT_BUNDLE_CONTROL":
+      return bundleControl(view, kind.startsWith("ONF") ? MULTIPART_SIZE : HEADER_SIZE);
     case "OFPST_GROUP_DESC":
       return isReply || view.byteLength === MULTIPART_SIZE
         ? undefined
@@ -72,7 +90,7 @@ function bodyOf(kind: string, bytes: Uint8Array, view: DataView, verbosity: numb
     case "OFPST_PORT_DESC":
       return isReply || version < OFP14_VERSION
         ? undefined
-        : ` port=${view.byteLength > MULTIPART_SIZE ? formatPort(view.getUint32(MULTIPART_SIZE)) : "ANY"}`;
+        : ` port=${view.byteLength > MULTIPART_SIZE ? formatPort(portAt(view, MULTIPART_SIZE)) : "ANY"}`;
     default:
       return undefined;
   }
@@ -89,20 +107,18 @@ interface TableConfig {
   readonly vacancy: readonly [down: number, up: number, now: number] | undefined;
 }
 
-function readConfig(view: DataView, from: number, to: number, isStrict: boolean): TableConfig {
+function readConfig(view: DataView, from: number, to: number, isAsked: boolean): TableConfig {
   let eviction: number | undefined;
   let vacancy: TableConfig["vacancy"];
-  for (let at = from; at < to; ) {
-    const [type, length] = [view.getUint16(at), view.getUint16(at + 2)];
-    if (length < 4 || at + length > to) throw new Fault("OFPBPC_BAD_LEN");
-    if (type === TMPT_EVICTION) {
-      if (length !== 8) throw new Fault("OFPBPC_BAD_LEN");
-      eviction = view.getUint32(at + 4);
-    } else if (type === TMPT_VACANCY) {
-      if (length !== 8) throw new Fault("OFPBPC_BAD_LEN");
+  for (const property of propertiesIn(view, from, to)) {
+    const { type, at, size } = property;
+    if (type === TMPT_EVICTION) eviction = wordOf(view, property);
+    else if (type === TMPT_VACANCY) {
+      if (size !== 8) throw new Fault("OFPBPC_BAD_LEN");
       vacancy = [view.getUint8(at + 4), view.getUint8(at + 5), view.getUint8(at + 6)];
-    } else if (isStrict) throw new Fault("OFPBRC_BAD_TYPE");
-    at += length + ((8 - (length % 8)) % 8);
+      const [down, up, now] = vacancy;
+      if (isAsked && (down > up || up > VACANCY_MAX || now !== 0)) throw new Fault("OFPBPC_BAD_VALUE");
+    } else if (isAsked) throw unknownProperty(property);
   }
   return { eviction, vacancy };
 }
@@ -112,29 +128,49 @@ function tableMod(view: DataView, version: number): string {
   const table = tableId === TABLE_ALL ? " table_id: ALL_TABLES" : ` table_id=${tableId}`;
   if (version < OFP14_VERSION)
     return version <= OFP12_VERSION ? `${table}, flow_miss_config=${MISS[config & 3]}` : table;
-  const { vacancy } = readConfig(view, 16, view.byteLength, true);
-  const eviction = tableId === TABLE_ALL ? "***error***" : (config & OFPTC_EVICTION) === 0 ? "off" : "on";
+  const { eviction, vacancy } = readConfig(view, 16, view.byteLength, true);
   const [down, up] = vacancy ?? [0, 0];
   const events = (config & OFPTC_VACANCY_EVENTS) === 0 ? "off" : `on vacancy:${down},${up}`;
-  return `${table}, eviction=${eviction}, vacancy=${events}`;
+  return `${table}${evictionText(config, eviction)}, vacancy=${events}`;
+}
+
+/** ovs-ofctl takes the flags of the property for the word itself. */
+function evictionText(config: number, flags: number | undefined): string {
+  const switched = (config & OFPTC_EVICTION) === 0 ? "off" : "on";
+  if (flags === undefined) return `, eviction=${switched}`;
+  return flags === 0 ? "" : `, eviction=${EVICTION_WORDS[flags] ?? "***error***"}`;
 }
 
 function tableDescriptions(view: DataView): string {
   const texts: string[] = [];
   for (let at = MULTIPART_SIZE; at < view.byteLength; ) {
-    const length = view.getUint16(at);
-    if (length < 8 || at + length > view.byteLength) throw new Fault("OFPBRC_BAD_LEN");
-    texts.push(tableDescription(view, at, length));
-    at += length;
+    try {
+      const length = elementSize(view, at, 8);
+      texts.push(tableDescription(view, at, length));
+      at += length;
+    } catch (thrown) {
+      throw thrown instanceof Fault && texts.length > 0
+        ? new Fault(thrown.message, `\n${texts.join("\n")}`)
+        : thrown;
+    }
   }
   return texts.join("\n");
+}
+
+/** Of an element that begins with its size. */
+function elementSize(view: DataView, at: number, sizeMin: number, sizeAt = 0): number {
+  const left = view.byteLength - at;
+  if (left < sizeMin) throw new Fault("OFPBRC_BAD_LEN");
+  const length = view.getUint16(at + sizeAt);
+  if (length < sizeMin || length > left) throw new Fault("OFPBRC_BAD_LEN");
+  return length;
 }
 
 function tableDescription(view: DataView, at: number, length: number): string {
   const config = view.getUint32(at + 4);
   const { eviction, vacancy } = readConfig(view, at + 8, at + length, false);
-  const flags = EVICTION_FLAGS.filter((_, bit) => (((eviction ?? 0) >>> bit) & 1) === 1);
-  const told = flags.length === 0 ? "(default)" : flags.join("|");
+  const told =
+    (eviction ?? 0) === 0 ? "(default)" : formatBits(eviction ?? 0, EVICTION_FLAGS).replaceAll(" ", "|");
   const [down, up, now] = vacancy ?? [0, 0, 0];
   return [
     `  table ${view.getUint8(at + 2)}:\n`,
@@ -149,8 +185,7 @@ function tableStatus(view: DataView): string {
   const reason = TABLE_REASONS[view.getUint8(HEADER_SIZE)];
   if (reason === undefined) throw new Fault("OFPBRC_BAD_TYPE");
   const at = HEADER_SIZE + 8;
-  const length = view.getUint16(at);
-  if (length < 8 || at + length > view.byteLength) throw new Fault("OFPBRC_BAD_LEN");
+  const length = elementSize(view, at, 8);
   return ` reason=${reason}\ntable_desc:-\n${tableDescription(view, at, length)}`;
 }
 
@@ -166,8 +201,11 @@ function roleStatus(view: DataView, at: number): string {
 }
 
 /** What another controller has asked for, a group or a meter. */
-function forwarded(request: Uint8Array, verbosity: number): string {
-  const text = printMessage(request, { verbosity });
+function forwarded(request: Uint8Array, version: number, verbosity: number): string {
+  const size = request.byteLength < HEADER_SIZE ? 0 : ((request[2] as number) << 8) | (request[3] as number);
+  if (size < HEADER_SIZE || size > request.byteLength) throw new Fault("OFPBFC_MSG_BAD_LEN");
+  if (request[0] !== version) throw new Fault("OFPBRC_BAD_VERSION");
+  const text = printMessage(request.subarray(0, size), { verbosity });
   const refusal = /\*\*\*decode error: (\w+)\*\*\*/.exec(text)?.[1];
   if (refusal !== undefined) throw new Fault(refusal);
   const [head = "", ...rest] = text.split(":");
@@ -177,29 +215,59 @@ function forwarded(request: Uint8Array, verbosity: number): string {
 }
 
 function queues(view: DataView): string {
-  const lines: { readonly port: number; readonly queue: number; readonly text: string }[] = [];
+  const lines: QueueLine[] = [];
   for (let at = MULTIPART_SIZE; at < view.byteLength; ) {
-    const [port, queue, length] = [view.getUint32(at), view.getUint32(at + 4), view.getUint16(at + 8)];
-    if (length < 16 || at + length > view.byteLength) throw new Fault("OFPBRC_BAD_LEN");
-    const rates: Record<number, number> = {};
-    for (let property = at + 16; property < at + length; ) {
-      const [type, size] = [view.getUint16(property), view.getUint16(property + 2)];
-      if (size < 4 || property + size > at + length) throw new Fault("OFPBPC_BAD_LEN");
-      if (type === 1 || type === 2) rates[type] = view.getUint16(property + 4);
-      property += size + ((8 - (size % 8)) % 8);
+    try {
+      const length = elementSize(view, at, 16, 8);
+      lines.push(queueAt(view, at, length));
+      at += length;
+    } catch (thrown) {
+      throw thrown instanceof Fault && lines.length > 0
+        ? new Fault(thrown.message, queueLines(lines))
+        : thrown;
     }
-    const text = `queue ${queue}:${rate("min_rate", rates[1])}${rate("max_rate", rates[2])}\n`;
-    lines.push({ port, queue, text });
-    at += length;
   }
+  return lines.length === 0 ? "\n" : queueLines(lines);
+}
+
+interface QueueLine {
+  readonly port: number;
+  readonly queue: number;
+  readonly text: string;
+}
+
+function queueAt(view: DataView, at: number, length: number): QueueLine {
+  const [port, queue] = [portAt(view, at), view.getUint32(at + 4)];
+  const rates: Record<number, number> = {};
+  for (const { type, at: start, size } of propertiesIn(view, at + 16, at + length)) {
+    if (type !== 1 && type !== 2) continue;
+    if (size < 6) throw new Fault("OFPBPC_BAD_LEN");
+    rates[type] = view.getUint16(start + 4);
+  }
+  return { port, queue, text: `queue ${queue}:${rate("min_rate", rates[1])}${rate("max_rate", rates[2])}\n` };
+}
+
+/** A port number, of which there are as many as 16 bits can tell. */
+function portAt(view: DataView, at: number): number {
+  const port = view.getUint32(at);
+  if (port >= 0xff00 && port < OFPP_MAX) throw new Fault("OFPBAC_BAD_OUT_PORT");
+  return port;
+}
+
+function queueLines(lines: readonly QueueLine[]): string {
   let port: number | undefined;
   let text = "";
-  for (const line of lines.sort((a, b) => a.port - b.port || a.queue - b.queue)) {
+  for (const line of [...lines].sort((a, b) => a.port - b.port || a.queue - b.queue)) {
     if (line.port !== port) text += `${text === "" ? " " : ""}port=${formatPort(line.port)}\n`;
     port = line.port;
     text += line.text;
   }
-  return text === "" ? "\n" : text;
+  return text;
+}
+
+function queueRequest(view: DataView): string {
+  const [port, queue] = [portAt(view, MULTIPART_SIZE), view.getUint32(MULTIPART_SIZE + 4)];
+  return ` port=${formatPort(port)}${queue === OFPQ_ALL ? "" : ` queue=${queue}`}`;
 }
 
 function rate(name: string, tenths: number | undefined): string {
@@ -216,21 +284,34 @@ const ASYNC_MESSAGES = [
   "TABLE_STATUS",
   "REQUESTFORWARD",
 ] as const;
-/** Reasons that there are, a bit for each. */
+/** Reasons that there are, a bit for each; before 1.4 fewer. */
 const ASYNC_BITS: readonly number[] = [0x3f, 0x07, 0x3f, 0x07, 0x18, 0x03];
+const ASYNC_BITS_13: readonly number[] = [0x07, 0x07, 0x0f, 0x07, 0x18, 0x03];
+const ASYNC_EXPERIMENTER_MIN = 0xfffe;
 
-function asyncMasks(view: DataView): AsyncMasks {
+/** A reply may name what is not understood, a request may not. */
+function asyncMasks(view: DataView, from: number, isReply: boolean): AsyncMasks {
   const masks: Record<string, [number, number]> = {};
-  for (let at = HEADER_SIZE; at < view.byteLength; ) {
-    const [type, length] = [view.getUint16(at), view.getUint16(at + 2)];
-    if (length < 4 || at + length > view.byteLength) throw new Fault("OFPBPC_BAD_LEN");
-    const name = ASYNC_MESSAGES[type >> 1];
-    if (name !== undefined) {
-      if (length !== 8) throw new Fault("OFPBPC_BAD_LEN");
-      masks[name] ??= [0, 0];
-      masks[name][type % 2 === 0 ? 1 : 0] = view.getUint32(at + 4) & (ASYNC_BITS[type >> 1] as number);
-    } else throw new Fault("OFPACFC_UNSUPPORTED");
-    at += length + ((8 - (length % 8)) % 8);
+  const known = view.getUint8(0) < OFP14_VERSION ? ASYNC_BITS_13 : ASYNC_BITS;
+  const options = { experimenterMin: ASYNC_EXPERIMENTER_MIN };
+  for (const property of propertiesIn(view, from, view.byteLength, options)) {
+    const name = ASYNC_MESSAGES[property.type >> 1];
+    if (name === undefined) {
+      if (isReply) continue;
+      throw property.isExperimenter ? unknownProperty(property) : new Fault("OFPACFC_UNSUPPORTED");
+    }
+    const [mask, bits] = [wordOf(view, property), known[property.type >> 1] as number];
+    if (!isReply && (mask & ~bits) !== 0) throw new Fault("OFPACFC_INVALID");
+    masks[name] ??= [0, 0];
+    masks[name][property.type % 2 === 0 ? 1 : 0] = mask & bits;
   }
   return masks as AsyncMasks;
+}
+
+// --- Bundles
+
+function bundleControl(view: DataView, at: number): string {
+  const word = BUNDLE_CONTROLS[view.getUint16(at + 4)] ?? "";
+  const flags = formatBits(view.getUint16(at + 6), BUNDLE_FLAGS);
+  return `\n bundle_id=${formatHex(view.getUint32(at))} type=${word} flags=${flags}`;
 }

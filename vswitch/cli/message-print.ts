@@ -10,7 +10,6 @@ import {
   OFP13_VERSION,
   OFPT,
   type OpenFlowMessage,
-  parseHeader,
   parseMessage,
   sizeFits,
   WireError,
@@ -18,6 +17,7 @@ import {
 import { printedErrorName } from "./error-names.js";
 import { formatHexDump } from "./hex-dump.js";
 import { laterBody } from "./later-text.js";
+import { firstFault, nameOfFault, parseLeniently } from "./lenient-message.js";
 import type { PortNames } from "./match-text.js";
 import { faultOfMessage } from "./message-check.js";
 import { readableBeginning } from "./message-parts.js";
@@ -64,7 +64,10 @@ function printWhole(kind: MessageKind, bytes: Uint8Array, options: PrintOptions)
   const verbosity = options.verbosity ?? 2;
   const unspoken = unspokenBody(kind.name, bytes) ?? laterBody(kind.name, bytes, verbosity);
   if (unspoken !== undefined) {
-    if ("error" in unspoken) return refused(head, unspoken.error, bytes);
+    if ("error" in unspoken)
+      return unspoken.before === undefined
+        ? refused(head, unspoken.error, bytes)
+        : `${ended(head + unspoken.before)}${decodeError(unspoken.error)}${formatHexDump(bytes)}`;
     const line = ended(head + unspoken.text);
     return verbosity < VERBOSITY_DUMP ? line : line + formatHexDump(bytes);
   }
@@ -88,16 +91,19 @@ function printWhole(kind: MessageKind, bytes: Uint8Array, options: PrintOptions)
   }
   const beginning = readableBeginning(kind, bytes, (one) => typeof readMessage(kind, one) !== "string");
   if (beginning === undefined) return refused(head, read, bytes);
-  return `${ended(head + told(readMessage(kind, beginning) as OpenFlowMessage))}${decodeError(read)}${formatHexDump(bytes)}`;
+  const body = told(readMessage(kind, beginning.bytes) as OpenFlowMessage).replace(/\n$/, "");
+  return `${ended(head + body + beginning.ending)}${decodeError(read)}${formatHexDump(bytes)}`;
 }
 
 /** The message, or the name of the error for which it is refused. */
 function readMessage(kind: MessageKind, bytes: Uint8Array): OpenFlowMessage | string {
   try {
+    const fault = firstFault(kind, bytes);
+    if (fault !== undefined) return fault;
     const message = parseAny(kind, bytes);
     return faultOfMessage(message, bytes[0] as number) ?? message;
   } catch (thrown) {
-    if (thrown instanceof WireError) return thrown.error;
+    if (thrown instanceof WireError) return nameOfFault(kind, bytes, thrown);
     throw thrown;
   }
 }
@@ -119,10 +125,8 @@ function parseAny(kind: MessageKind, bytes: Uint8Array): OpenFlowMessage {
     // These are the same in every version.
     return parseMessage(Uint8Array.from([OFP13_VERSION, ...bytes.subarray(1)]));
   }
-  const version = parseHeader(bytes)?.version;
   if (kind.name === "NXT_RESUME") return parseAny({ ...kind, name: "" }, withSubtype(bytes, NXT_PACKET_IN2));
-  if (version === OFP10_VERSION) return parseMessage(bytes, { version: OFP10_VERSION, flowModTableId: true });
-  return parseMessage(bytes, { version } as AnyDialect);
+  return parseLeniently(kind, bytes);
 }
 
 /** A packet that goes on is written as the packet-in that paused it. */

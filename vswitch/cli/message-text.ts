@@ -18,6 +18,7 @@ import { extensionText } from "./extension-text.js";
 import { formatPriorityAndMatch } from "./flow-text.js";
 import { formatBucketCommand, formatGroup } from "./group-text.js";
 import { formatHexDump, formatPlainHexDump } from "./hex-dump.js";
+import { removalReason } from "./lenient-message.js";
 import { formatNamedPort, matchInVersion, type PortNames } from "./match-text.js";
 import { errorText, helloText } from "./message-symmetric-text.js";
 import { formatMeter } from "./meter-text.js";
@@ -85,7 +86,7 @@ export function bodyText(message: OpenFlowMessage, context: TextContext): string
     case "packet_out":
       return packetOutText(message, context);
     case "flow_removed":
-      return flowRemovedText(message, names);
+      return flowRemovedText(message, context);
     case "port_status":
       return ` ${message.reason === "delete" ? "DEL" : CHANGES[message.reason]}:${formatPortDescription(message.description, names, version)}`;
     case "queue_get_config_request":
@@ -169,7 +170,8 @@ function packetText(frame: Uint8Array, { verbosity }: TextContext): string {
   return verbosity < VERBOSITY_PACKET_BYTES ? line : line + formatPlainHexDump(frame);
 }
 
-function flowRemovedText(message: FlowRemoved, names: PortNames | undefined): string {
+function flowRemovedText(message: FlowRemoved, { names, kind, bytes }: TextContext): string {
+  const number = removalReason(kind, bytes);
   const reason = {
     idle_timeout: "idle",
     hard_timeout: "hard",
@@ -178,7 +180,7 @@ function flowRemovedText(message: FlowRemoved, names: PortNames | undefined): st
   };
   const parts = [
     formatPriorityAndMatch(message.priority, message.match, names),
-    `reason=${reason[message.reason]}`,
+    `reason=${number > 5 ? number : reason[message.reason]}`,
     ...(message.tableId === 255 ? [] : [`table_id=${message.tableId}`]),
     ...(message.cookie === 0n ? [] : [`cookie:0x${message.cookie.toString(16)}`]),
     `duration${formatDuration(message)}`,

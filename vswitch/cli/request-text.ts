@@ -60,7 +60,8 @@ function monitorText(monitor: FlowMonitorRequest, names: TextContext["names"]): 
   const flags = MONITOR_FLAGS.filter((name) => monitor.flags[name]);
   const port = monitor.outPort === OFPP_ANY ? "" : ` out_port=${formatNamedPort(monitor.outPort, names)}`;
   const table = monitor.tableId === OFPTT_ALL ? "" : ` table=${monitor.tableId}`;
-  const group = (monitor.outGroup ?? OFPG_ANY) === OFPG_ANY ? "" : ` out_group=${monitor.outGroup}`;
+  const group =
+    (monitor.outGroup ?? OFPG_ANY) === OFPG_ANY ? "" : ` out_group=${(monitor.outGroup ?? 0) | 0}`;
   const match = matchParts(monitor.match, names).join(",");
   const head = `\n id=${monitor.monitorId} flags=${flags.length === 0 ? "0" : flags.join(",")}${port}${group}${table}`;
   return match === "" ? head : `${head} ${match}`;

@@ -11,7 +11,9 @@ const COMMANDS = ["ADD", "DEL", "CLEAR"] as const;
 const HEADING = "  class  type  length  match field\n ------  ----  ------  --------------";
 
 /** What follows the head of a message, or the error for which it is refused. */
-export type Unspoken = { readonly text: string } | { readonly error: string };
+export type Unspoken =
+  | { readonly text: string }
+  | { readonly error: string /** What is told nevertheless. */; readonly before?: string | undefined };
 
 interface Options {
   readonly rows: string;

@@ -143,7 +143,8 @@ export function readFlowRemoved10(reader: Reader, xid: number): FlowRemoved {
     cookie,
     priority,
     reason,
-    tableId: 0,
+    // 1.0 does not say which.
+    tableId: OFPTT_ALL,
     ...times,
     idleTimeoutSeconds,
     hardTimeoutSeconds: 0,

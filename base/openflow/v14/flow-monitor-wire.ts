@@ -20,14 +20,18 @@ const OFPFME_ABBREV = 4;
 
 export function readMonitor14(reader: Reader): FlowMonitorRequest {
   const monitorId = reader.u32("flow_monitor.id");
-  const outPort = reader.port("flow_monitor.out_port");
+  const portAt = reader.offset;
+  reader.skip(4);
   const outGroup = reader.u32("flow_monitor.out_group");
   const at = reader.offset;
   const bits = reader.u16("flow_monitor.flags");
   if ((bits & ~FLAGS_KNOWN) !== 0)
     throw reader.fail("OFPMOFC_BAD_FLAGS", "flow_monitor.flags", `0x${bits.toString(16)}`, at);
   const tableId = reader.u8("flow_monitor.table_id");
-  reader.skip(1);
+  const end = reader.offset + 1;
+  reader.offset = portAt;
+  const outPort = reader.port("flow_monitor.out_port");
+  reader.offset = end;
   const has = (bit: number): boolean => (bits & bit) !== 0;
   const flags = {
     initial: has(OFPFMF_INITIAL),

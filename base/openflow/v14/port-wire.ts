@@ -41,10 +41,13 @@ function ethernetOf(reader: Reader, field: string): Reader | undefined {
 
 export function readPortDescription14(reader: Reader): PortDescription {
   const at = reader.offset;
-  const port = reader.port("port.port_no");
+  reader.skip(4);
   const length = reader.u16("port.length");
   if (length < PORT_SIZE || length - 6 > reader.left)
     throw reader.fail("OFPBRC_BAD_LEN", "port.length", `${length}`, at);
+  reader.offset = at;
+  const port = reader.port("port.port_no");
+  reader.skip(2);
   const body = reader.within(length - 6, "port");
   body.skip(2);
   const macAddress = body.copy(6, "port.hw_addr");

@@ -7,11 +7,11 @@ import type { FlowStats } from "../multipart.js";
 import type { Reader } from "../wire.js";
 
 const OFPXSC_OPENFLOW_BASIC = 0x8002;
-const OXS_DURATION = 0;
-const OXS_IDLE_TIME = 1;
-const OXS_FLOW_COUNT = 3;
-const OXS_PACKET_COUNT = 4;
-const OXS_BYTE_COUNT = 5;
+const OXS_DURATION = oxsHeader(0, 8);
+const OXS_IDLE_TIME = oxsHeader(1, 8);
+const OXS_FLOW_COUNT = oxsHeader(3, 4);
+const OXS_PACKET_COUNT = oxsHeader(4, 8);
+const OXS_BYTE_COUNT = oxsHeader(5, 8);
 const FLOW_SIZE = 32;
 const UNCOUNTED = 0xffffffffffffffffn;
 const UNKNOWN_COUNT = 0xffffffff;
@@ -25,33 +25,36 @@ export interface Oxs {
   readonly byteCount: bigint;
 }
 
-export function readOxs(reader: Reader): Oxs {
-  const at = reader.offset;
-  reader.skip(2);
-  const length = reader.u16("stats.length");
-  if (length < 4 || length - 4 > reader.left)
-    throw reader.fail("OFPBRC_BAD_LEN", "stats.length", `${length}`, at);
-  const body = reader.within(length - 4, "stats");
-  reader.skip(Math.min(reader.left, (8 - (length % 8)) % 8));
-  let [durationSeconds, durationNanoseconds, flowCount] = [UNKNOWN_COUNT, 0, UNKNOWN_COUNT];
+/** A statistic of another class, number or size than those that are known is left out. */
+export function readOxs(whole: Reader): Oxs {
+  const at = whole.offset;
+  const fail = (detail: string) => whole.fail("OFPBMC_BAD_LEN", "stats.length", detail, at);
+  if (whole.left < 4) throw fail(`${whole.left} bytes`);
+  whole.skip(2);
+  const length = whole.u16("stats.length");
+  const padding = (8 - (length % 8)) % 8;
+  if (length < 4 || length - 4 + padding > whole.left) throw fail(`${length}`);
+  const body = whole.within(length - 4, "stats", "OFPBMC_BAD_LEN");
+  whole.skip(padding);
+  let [durationSeconds, durationNanoseconds, flowCount] = [UNKNOWN_COUNT, UNKNOWN_COUNT, UNKNOWN_COUNT];
   let [packetCount, byteCount] = [UNCOUNTED, UNCOUNTED];
   let idleSeconds: number | undefined;
-  while (body.left >= 4) {
-    const [oxsClass, number, size] = [
-      body.u16("oxs.class"),
-      body.u8("oxs.field") >> 1,
-      body.u8("oxs.length"),
-    ];
-    const value = body.within(size, "oxs.value");
-    if (oxsClass !== OFPXSC_OPENFLOW_BASIC) continue;
-    if (number === OXS_DURATION)
+  while (body.left > 0) {
+    const header = body.u32("oxs.header");
+    const value = body.within(header & 0xff, "oxs.value");
+    if (header === OXS_DURATION)
       [durationSeconds, durationNanoseconds] = [value.u32("oxs.sec"), value.u32("oxs.nsec")];
-    else if (number === OXS_IDLE_TIME) idleSeconds = value.u32("oxs.idle_time");
-    else if (number === OXS_FLOW_COUNT) flowCount = value.u32("oxs.flow_count");
-    else if (number === OXS_PACKET_COUNT) packetCount = value.u64("oxs.packet_count");
-    else if (number === OXS_BYTE_COUNT) byteCount = value.u64("oxs.byte_count");
+    else if (header === OXS_IDLE_TIME) {
+      idleSeconds = value.u32("oxs.idle_time");
+    } else if (header === OXS_FLOW_COUNT) flowCount = value.u32("oxs.flow_count");
+    else if (header === OXS_PACKET_COUNT) packetCount = value.u64("oxs.packet_count");
+    else if (header === OXS_BYTE_COUNT) byteCount = value.u64("oxs.byte_count");
   }
   return { durationSeconds, durationNanoseconds, idleSeconds, flowCount, packetCount, byteCount };
+}
+
+function oxsHeader(number: number, size: number): number {
+  return ((OFPXSC_OPENFLOW_BASIC << 16) | (number << 9) | size) >>> 0;
 }
 
 export function readFlowStats15(reader: Reader): FlowStats {
