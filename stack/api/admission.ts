@@ -13,6 +13,7 @@ import {
   validateMetadata,
 } from "../resources/index.js";
 import { ApiError, invalid } from "./errors.js";
+import { validateManagedFields } from "./managed-fields/index.js";
 
 export interface AdmissionRequest {
   readonly kind: ResourceKind;
@@ -53,6 +54,7 @@ export function admit(document: unknown, request: AdmissionRequest): Admitted {
   kind.complete?.(object);
   if (request.subresource === undefined) {
     validateMetadata(object.metadata, kind.nameForm ?? "subdomain", report.errors);
+    validateManagedFields(object.metadata.managedFields, apiVersionOf(kind), report.errors);
     const context = {
       previous,
       get siblings() {
@@ -183,6 +185,7 @@ function metadata(given: ObjectMeta, identity: Identity): ObjectMeta {
     annotations: kept(given.annotations),
     ownerReferences: kept(given.ownerReferences),
     finalizers: kept(given.finalizers),
+    managedFields: given.managedFields,
   };
   return Object.fromEntries(
     Object.entries(all).filter(([, value]) => value !== undefined),

@@ -62,6 +62,7 @@ export interface ApiServer {
 /** Requests under way when the server closes may take this long. */
 const CLOSE_GRACE_MS = 5_000;
 const NO_RESOURCE = "the server could not find the requested resource";
+const NOT_JSON = "the body must be application/json";
 const OPEN_PATHS = new Set(["/healthz", "/livez", "/readyz", "/version"]);
 
 /** Listens when it resolves. Throws PlinthError PORT_IN_USE or PORT_REFUSED. */
@@ -97,7 +98,10 @@ export async function startApiServer(
     // Before the body is looked at: whatever it is, there is nobody to take it.
     if (request.is404) throw new ApiError("NotFound", NO_RESOURCE);
   });
-  server.addHook("preValidation", async (request) => checkDepth(request.body));
+  server.addHook("preValidation", async (request) => {
+    if (!(request.body instanceof Uint8Array)) checkDepth(request.body);
+    else if (request.method !== "PATCH") throw new ApiError("UnsupportedMediaType", NOT_JSON);
+  });
   addErrorAnswers(server, modules.log);
   addDiscovery(server, options, modules);
   for (const kind of ALL_KINDS) registerKind(server, kind, { ...modules, watches });
@@ -163,15 +167,10 @@ function addBodyParsers(server: FastifyInstance): void {
       }
     },
   );
-  const applyTypes = ["application/apply-patch+yaml", "application/apply-patch+cbor"];
-  server.addContentTypeParser(applyTypes, { parseAs: "buffer" }, (_request, _body, done) => {
-    done(
-      new ApiError(
-        "UnsupportedMediaType",
-        "server-side apply is not offered yet: apply without --server-side",
-      ),
-    );
-  });
+  // Read where it is known to be a patch: elsewhere it is refused as a type.
+  server.addContentTypeParser("application/apply-patch+yaml", { parseAs: "buffer" }, (_request, body, done) =>
+    done(null, body),
+  );
 }
 
 function addErrorAnswers(server: FastifyInstance, log: Logger): void {
@@ -202,7 +201,7 @@ function toApiError(thrown: unknown): ApiError {
   const { statusCode, message } = thrown as Partial<FastifyError>;
   if (statusCode === 413)
     return new ApiError("RequestEntityTooLarge", `the body may have ${BODY_SIZE_BYTES_MAX} bytes`);
-  if (statusCode === 415) return new ApiError("UnsupportedMediaType", "the body must be application/json");
+  if (statusCode === 415) return new ApiError("UnsupportedMediaType", NOT_JSON);
   if (statusCode !== undefined && statusCode >= 400 && statusCode < 500) {
     return new ApiError("BadRequest", message ?? "bad request");
   }

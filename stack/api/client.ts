@@ -99,7 +99,7 @@ export class ApiClient implements ResourceClient {
     return (await this.transport.json({
       method: "POST",
       path,
-      query: writeQuery(options),
+      query: this.#writeQuery(options),
       body,
     })) as ResourceTypes[K];
   }
@@ -115,7 +115,7 @@ export class ApiClient implements ResourceClient {
     return (await this.transport.json({
       method: "PUT",
       path,
-      query: writeQuery(options),
+      query: this.#writeQuery(options),
       body,
     })) as ResourceTypes[K];
   }
@@ -129,7 +129,7 @@ export class ApiClient implements ResourceClient {
     const answer = await this.transport.json({
       method: "PATCH",
       path: objectPath(kindByName(kindName), name, options.subresource),
-      query: writeQuery(options),
+      query: this.#writeQuery(options),
       contentType: PATCH_CONTENT_TYPE[options.type ?? "merge"],
       body: patch,
     });
@@ -177,6 +177,11 @@ export class ApiClient implements ResourceClient {
     this.transport.close();
   }
 
+  #writeQuery(options: WriteOptions): Record<string, string | undefined> {
+    const { dryRun, fieldValidation } = options;
+    return { dryRun: dryRun ? "All" : undefined, fieldValidation, fieldManager: this.#component };
+  }
+
   #source(kind: ResourceKind, options: ListOptions): InformerSource {
     const path = collectionPath(kind, options.namespace);
     const selectors = { labelSelector: options.labelSelector, fieldSelector: options.fieldSelector };
@@ -214,8 +219,4 @@ export function objectPath(kind: ResourceKind, name: ObjectName, subresource?: s
 
 function typeOf(kind: ResourceKind): { apiVersion: string; kind: string } {
   return { apiVersion: apiVersionOf(kind), kind: kind.kind };
-}
-
-function writeQuery(options: WriteOptions): Record<string, string | undefined> {
-  return { dryRun: options.dryRun ? "All" : undefined, fieldValidation: options.fieldValidation };
 }

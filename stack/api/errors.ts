@@ -6,14 +6,13 @@
 //   NotFound               404  no such kind or object
 //   MethodNotAllowed       405  verb not supported
 //   NotAcceptable          406  only JSON is spoken
-//   Conflict, AlreadyExists 409 changed meanwhile; name taken
+//   Conflict, AlreadyExists 409 changed meanwhile; fields that another manager owns, each as a cause; name taken
 //   Expired                410  resourceVersion too old: list again
 //   RequestEntityTooLarge  413  body too large
 //   UnsupportedMediaType   415  patch type or encoding not known
 //   Invalid                422  fields that do not fit, each as a cause
 //   TooManyRequests        429  too many watches
 //   InternalError          500  our bug
-//   NotImplemented         501  server-side apply
 //   ServiceUnavailable     503  store cannot write; host agent is not there
 //   Timeout                504  host agent did not answer in time
 import { PlinthError } from "../../base/errors/index.js";
@@ -34,7 +33,6 @@ const HTTP_STATUS = {
   Invalid: 422,
   TooManyRequests: 429,
   InternalError: 500,
-  NotImplemented: 501,
   ServiceUnavailable: 503,
   Timeout: 504,
 } as const;

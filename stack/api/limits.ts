@@ -16,6 +16,8 @@ export const WATCH_BACKLOG_BYTES_MAX = 16 * 1024 * 1024;
 export const BOOKMARK_INTERVAL_MS = 10_000;
 /** A watch ends after this, or earlier when asked by timeoutSeconds. */
 export const WATCH_DURATION_MS_MAX = 60 * 60_000;
+/** Managers of one object that update it; the oldest are then kept as one. */
+export const UPDATE_MANAGERS_MAX = 10;
 /** Operations of one JSON patch. */
 export const PATCH_OPERATIONS_MAX = 1_000;
 /** How often a patch is tried again when another write came between. */

@@ -63,7 +63,12 @@ export class LocalClient implements ResourceClient {
   ): Promise<ResourceTypes[K]> {
     const kind = kindByName(kindName);
     const document = { apiVersion: apiVersionOf(kind), kind: kind.kind, ...object };
-    const admitted = await this.#registry.create(kind, object.metadata.namespace, document, options);
+    const admitted = await this.#registry.create(
+      kind,
+      object.metadata.namespace,
+      document,
+      this.#as(options),
+    );
     return typed<K>(admitted.object);
   }
 
@@ -75,7 +80,7 @@ export class LocalClient implements ResourceClient {
     const kind = kindByName(kindName);
     const document = { apiVersion: apiVersionOf(kind), kind: kind.kind, ...object };
     const name = object.metadata as ObjectName;
-    return typed<K>((await this.#registry.update(kind, name, () => document, options)).object);
+    return typed<K>((await this.#registry.update(kind, name, () => document, this.#as(options))).object);
   }
 
   async patch<K extends KindName>(
@@ -87,7 +92,7 @@ export class LocalClient implements ResourceClient {
     const kind = kindByName(kindName);
     const type = options.type ?? "merge";
     const change = (current: ApiObject): unknown => applyPatch(kind, type, current, patch);
-    return typed<K>((await this.#registry.update(kind, name, change, options)).object);
+    return typed<K>((await this.#registry.update(kind, name, change, this.#as(options))).object);
   }
 
   patchStatus<K extends KindName>(kind: K, name: ObjectName, status: object): Promise<ResourceTypes[K]> {
@@ -114,6 +119,10 @@ export class LocalClient implements ResourceClient {
   recordEvent(object: Pick<ApiObject, "apiVersion" | "kind" | "metadata">, event: EventInput): Promise<void> {
     const context = { component: this.#component, nowMs: this.#clock.wallMs() };
     return recordEvent(this, object, event, context);
+  }
+
+  #as<T extends object>(options: T): T & { readonly manager: string } {
+    return { ...options, manager: this.#component };
   }
 
   #source(kind: ResourceKind, options: ListOptions): InformerSource {

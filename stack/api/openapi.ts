@@ -144,7 +144,11 @@ function addPaths(paths: Record<string, object>, kind: ResourceKind, name: strin
 }
 
 function patchTypes(kind: ResourceKind): string[] {
-  const types = ["application/json-patch+json", "application/merge-patch+json"];
+  const types = [
+    "application/json-patch+json",
+    "application/merge-patch+json",
+    "application/apply-patch+yaml",
+  ];
   return kind.strategicMerge ? [...types, "application/strategic-merge-patch+json"] : types;
 }
 

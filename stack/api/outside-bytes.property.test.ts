@@ -7,7 +7,7 @@ import { ApiError } from "./errors.js";
 import { parseKubernetesProtobuf } from "./kubernetes-protobuf.js";
 import { negotiate } from "./negotiate.js";
 import { applyPatch, type PatchType } from "./patch/index.js";
-import { parseListQuery, parseWriteQuery } from "./query.js";
+import { parseForce, parseListQuery, parseWriteQuery } from "./query.js";
 import { parseLabelSelector, parseSelectors } from "./selectors.js";
 
 /** Runs `work`; anything but an ApiError is a failure. */
@@ -62,6 +62,8 @@ test("queries take any parameters", () => {
     "watch",
     "timeoutSeconds",
     "dryRun",
+    "fieldManager",
+    "force",
     "fieldValidation",
   ];
   const query = fc.dictionary(
@@ -71,7 +73,8 @@ test("queries take any parameters", () => {
   fc.assert(
     fc.property(kinds, query, fc.string(), (kind, parameters, accept) => {
       judged(() => parseListQuery(kind, parameters));
-      judged(() => parseWriteQuery(parameters));
+      judged(() => parseWriteQuery(parameters, accept));
+      judged(() => parseForce(parameters, true));
       judged(() => negotiate(accept));
     }),
   );

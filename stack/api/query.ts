@@ -1,7 +1,8 @@
 // Query parameters of the resource paths, read once and checked.
-import type { ResourceKind } from "../resources/index.js";
-import { ApiError } from "./errors.js";
+import { FieldErrors, type ResourceKind } from "../resources/index.js";
+import { ApiError, invalid } from "./errors.js";
 import { LIST_LIMIT_MAX } from "./limits.js";
+import { MANAGER_LENGTH_MAX, validateManagerName } from "./managed-fields/index.js";
 import { type Matcher, parseSelectors } from "./selectors.js";
 import type { IncludeObject } from "./table.js";
 
@@ -41,16 +42,44 @@ export function parseListQuery(kind: ResourceKind, query: Query): ListQuery {
 }
 
 export interface WriteQuery {
+  /** Who writes, as a program: as it says itself, or the first word of its User-Agent. */
+  readonly manager: string;
   readonly dryRun: boolean;
   readonly fieldValidation: "Strict" | "Warn" | "Ignore";
 }
 
-export function parseWriteQuery(query: Query): WriteQuery {
+export function parseWriteQuery(query: Query, userAgent: string | undefined): WriteQuery {
   const fieldValidation = text(query, "fieldValidation") ?? "Warn";
   if (fieldValidation !== "Strict" && fieldValidation !== "Warn" && fieldValidation !== "Ignore") {
     throw new ApiError("BadRequest", 'fieldValidation: expected "Strict", "Warn" or "Ignore"');
   }
-  return { dryRun: parseDryRun(query["dryRun"]), fieldValidation };
+  return { manager: parseManager(query, userAgent), dryRun: parseDryRun(query["dryRun"]), fieldValidation };
+}
+
+function parseManager(query: Query, userAgent: string | undefined): string {
+  const manager = text(query, "fieldManager");
+  if (manager === undefined || manager === "")
+    return (
+      (userAgent?.split("/")[0] ?? "").replace(/\P{ASCII}|\p{C}/gu, "").slice(0, MANAGER_LENGTH_MAX) ||
+      "unknown"
+    );
+  const errors = new FieldErrors();
+  validateManagerName(manager, "fieldManager", errors);
+  if (errors.list.length > 0) throw invalid(PATCH_OPTIONS, "", errors.list);
+  return manager;
+}
+
+const PATCH_OPTIONS = { group: "meta.k8s.io", kind: "PatchOptions", plural: "patchoptions" } as const;
+
+/** Of a server-side apply, or of any other patch, which may not force. */
+export function parseForce(query: Query, isApply: boolean): boolean {
+  const errors = new FieldErrors();
+  const force = flag(query, "force");
+  if (isApply && !text(query, "fieldManager")) errors.required("fieldManager", "is required for apply patch");
+  if (!isApply && text(query, "force") !== undefined)
+    errors.forbidden("force", "may not be specified for non-apply patch");
+  if (errors.list.length > 0) throw invalid(PATCH_OPTIONS, "", errors.list);
+  return force;
 }
 
 /** "All" or nothing, in a query or in DeleteOptions. */

@@ -1,12 +1,8 @@
 // The resources themselves: reads, writes, deletion and watches over a Store. HTTP and in-process clients are both
 // thin layers over this.
-//
-// Keys: /GROUP/PLURAL/NAMESPACE/NAME or /GROUP/PLURAL/NAME ("core" for the core group); values: the object as JSON
-// without resourceVersion, which is the store's revision of the key.
 // Invariant: every object in the store has passed admission; objects handed out are shared and never changed.
-import { randomBytes, randomUUID } from "node:crypto";
+import { randomUUID } from "node:crypto";
 import { isDeepStrictEqual } from "node:util";
-import { isObject } from "../../base/json/index.js";
 import {
   isStoreError,
   type Operation,
@@ -17,11 +13,27 @@ import {
 import type { Clock } from "../../base/time/index.js";
 import { type ApiObject, namespaceKind, type ResourceKind } from "../resources/index.js";
 import { type Admitted, admit, sameWants } from "./admission.js";
-import { ApiError, alreadyExists, conflict, notFound } from "./errors.js";
-import { OBJECT_SIZE_BYTES_MAX, PATCH_ATTEMPTS_MAX } from "./limits.js";
+import { ApiError, alreadyExists, conflict, isApiError, notFound } from "./errors.js";
+import { PATCH_ATTEMPTS_MAX } from "./limits.js";
+import { applyConfiguration, ownersAfterUpdate, readConfiguration } from "./managed-fields/index.js";
 import { formatTime, type ObjectName } from "./resource-client.js";
 import { type Reviewer, reviewed } from "./review.js";
 import type { Matcher } from "./selectors.js";
+import {
+  checkPreconditions,
+  checkVersion,
+  encode,
+  keepTimes,
+  keyOf,
+  MODIFIED,
+  mayGo,
+  nameOf,
+  nameSuffix,
+  prefixOf,
+  sameForReview,
+  setOwners,
+  withVersion,
+} from "./stored-object.js";
 
 export interface ListRequest {
   readonly namespace?: string | undefined;
@@ -46,7 +58,18 @@ export interface WriteRequest {
   readonly subresource?: "status" | undefined;
   /** A user's write: it is shown to the reviewer. */
   readonly byUser?: boolean | undefined;
+  /** The program that writes, as managedFields name it. */
+  readonly manager?: string | undefined;
 }
+
+export interface ApplyRequest extends WriteRequest {
+  readonly manager: string;
+  /** Take fields that others own. */
+  readonly force: boolean;
+}
+
+/** How a write tells who owns what: an update by what it changes, an applied configuration has told already. */
+type OwnersOf = (before: ApiObject | undefined, after: ApiObject) => ApiObject["metadata"]["managedFields"];
 
 export interface DeleteRequest {
   readonly dryRun?: boolean | undefined;
@@ -68,7 +91,6 @@ export interface WatchRequest {
 }
 
 export const FOREGROUND_FINALIZER = "foregroundDeletion";
-const NAME_LETTERS = "bcdfghjklmnpqrstvwxz2456789";
 
 export class ResourceRegistry {
   readonly #store: Store;
@@ -127,6 +149,7 @@ export class ResourceRegistry {
     namespace: string | undefined,
     document: unknown,
     request: WriteRequest = {},
+    ownersOf: OwnersOf = this.#ownersOfUpdate(kind, request),
   ): Promise<Admitted> {
     return this.#inTurn(kind, request, async () => {
       for (let attempt = 1; ; attempt++) {
@@ -137,6 +160,7 @@ export class ResourceRegistry {
           object["spec"] = { finalizers: ["kubernetes"] };
           object["status"] = { phase: "Active" };
         }
+        setOwners(object, ownersOf(undefined, object));
         const key = keyOf(kind, object.metadata);
         if ((await this.#store.get(key)) !== undefined) throw alreadyExists(kind, object.metadata.name);
         const warnings = await this.#review(kind, object, false, request);
@@ -168,6 +192,7 @@ export class ResourceRegistry {
     name: ObjectName,
     change: (current: ApiObject) => unknown,
     request: WriteRequest = {},
+    ownersOf: OwnersOf = this.#ownersOfUpdate(kind, request),
   ): Promise<Admitted> {
     const compared = request.subresource === undefined ? kind : undefined;
     return this.#inTurn(compared, request, async () => {
@@ -176,6 +201,8 @@ export class ResourceRegistry {
         const document = change(current);
         checkVersion(kind, current, document);
         const admitted = await this.#admit(kind, name.namespace, document, current, request);
+        setOwners(admitted.object, ownersOf(current, admitted.object));
+        keepTimes(current, admitted.object);
         if (compared !== undefined && !sameForReview(current, admitted.object))
           admitted.warnings.push(...(await this.#review(kind, admitted.object, false, request)));
         try {
@@ -186,6 +213,47 @@ export class ResourceRegistry {
         }
       }
     });
+  }
+
+  /**
+   * Server-side apply: makes the object be as `document` states, or makes it. `made` says which. Throws ApiError Conflict
+   * naming the fields that others own, unless forced.
+   */
+  async apply(
+    kind: ResourceKind,
+    name: ObjectName,
+    document: unknown,
+    request: ApplyRequest,
+  ): Promise<Admitted & { readonly made: boolean }> {
+    const configuration = readConfiguration(kind, name, document);
+    let stated: ApiObject["metadata"]["managedFields"];
+    const change = (live: ApiObject | undefined): ApiObject => {
+      const { manager, force, subresource } = request;
+      const writer = { manager, force, subresource, now: formatTime(this.#clock.wallMs()) };
+      const applied = applyConfiguration(kind, live, configuration, writer);
+      stated = applied.metadata.managedFields;
+      return applied;
+    };
+    const ownersOf = () => stated;
+    for (let attempt = 1; ; attempt++) {
+      const isThere = request.subresource !== undefined || (await this.find(kind, name)) !== undefined;
+      try {
+        if (isThere) return { ...(await this.update(kind, name, change, request, ownersOf)), made: false };
+        if (configuration.metadata.uid !== undefined) throw conflict(kind, name.name, MODIFIED);
+        const fresh = change(undefined);
+        return { ...(await this.create(kind, name.namespace, fresh, request, ownersOf)), made: true };
+      } catch (thrown) {
+        // Made or deleted by somebody else just now.
+        const raced = isApiError(thrown, isThere ? "NotFound" : "AlreadyExists");
+        if (!raced || request.subresource !== undefined || attempt >= PATCH_ATTEMPTS_MAX) throw thrown;
+      }
+    }
+  }
+
+  #ownersOfUpdate(kind: ResourceKind, request: WriteRequest): OwnersOf {
+    const { manager = "plinth", subresource } = request;
+    const writer = { manager, subresource, now: formatTime(this.#clock.wallMs()) };
+    return (before, after) => ownersAfterUpdate(kind, before, after, after.metadata.managedFields, writer);
   }
 
   /** Marks or removes; resolves with the object as it was left, and whether it is gone. */
@@ -384,73 +452,4 @@ export class ResourceRegistry {
     this.#parsed.set(entry, object);
     return object;
   }
-}
-
-const MODIFIED =
-  "the object has been modified; please apply your changes to the latest version and try again";
-
-export function prefixOf(kind: ResourceKind, namespace?: string): string {
-  const base = `/${kind.group === "" ? "core" : kind.group}/${kind.plural}/`;
-  return namespace === undefined ? base : `${base}${namespace}/`;
-}
-
-function keyOf(kind: ResourceKind, name: ObjectName): string {
-  return prefixOf(kind, kind.namespaced ? (name.namespace ?? "") : undefined) + name.name;
-}
-
-/** A copy with resourceVersion in its usual place, behind uid. */
-function withVersion(object: ApiObject, revision: number): ApiObject {
-  const metadata: Record<string, unknown> = {};
-  for (const [name, value] of Object.entries(object.metadata)) {
-    if (name !== "resourceVersion") metadata[name] = value;
-    if (name === "uid") metadata["resourceVersion"] = String(revision);
-  }
-  return { ...object, metadata: metadata as unknown as ApiObject["metadata"] };
-}
-
-function encode(object: ApiObject): Uint8Array {
-  const { resourceVersion: _version, ...metadata } = object.metadata;
-  const bytes = Buffer.from(JSON.stringify({ ...object, metadata }));
-  if (bytes.byteLength > OBJECT_SIZE_BYTES_MAX) {
-    throw new ApiError(
-      "RequestEntityTooLarge",
-      `the object has ${bytes.byteLength} bytes, at most ${OBJECT_SIZE_BYTES_MAX} are allowed`,
-    );
-  }
-  return bytes;
-}
-
-/** Nothing holds the object back: no finalizer, and for a namespace no content either (finishNamespace sees to that). */
-function mayGo(kind: ResourceKind, object: ApiObject): boolean {
-  return (object.metadata.finalizers ?? []).length === 0 && kind.kind !== "Namespace";
-}
-
-/** Labels count beside what is wanted: selectors look at them. */
-function sameForReview(a: ApiObject, b: ApiObject): boolean {
-  return sameWants(a, b) && isDeepStrictEqual(a.metadata.labels ?? {}, b.metadata.labels ?? {});
-}
-
-function checkVersion(kind: ResourceKind, current: ApiObject, document: unknown): void {
-  const wanted = (document as Partial<ApiObject> | null)?.metadata?.resourceVersion;
-  if (wanted === undefined || wanted === "" || wanted === current.metadata.resourceVersion) return;
-  throw conflict(kind, current.metadata.name, MODIFIED);
-}
-
-function checkPreconditions(kind: ResourceKind, current: ApiObject, request: DeleteRequest): void {
-  const { uid, resourceVersion } = current.metadata;
-  if (request.uid !== undefined && request.uid !== uid) {
-    const why = `Precondition failed: UID in precondition: ${request.uid}, UID in object meta: ${uid}`;
-    throw conflict(kind, current.metadata.name, why);
-  }
-  if (request.resourceVersion !== undefined && request.resourceVersion !== resourceVersion) {
-    throw conflict(kind, current.metadata.name, MODIFIED);
-  }
-}
-
-function nameSuffix(): string {
-  return [...randomBytes(5)].map((byte) => NAME_LETTERS[byte % NAME_LETTERS.length]).join("");
-}
-
-function nameOf(document: unknown): unknown {
-  return isObject(document) && isObject(document["metadata"]) ? document["metadata"]["name"] : undefined;
 }

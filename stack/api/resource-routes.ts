@@ -10,16 +10,19 @@ import { deletedAnswer, type FormOptions, listAnswer, objectAnswer } from "./ans
 import { pathOf } from "./discovery.js";
 import { ApiError, isApiError } from "./errors.js";
 import { orphanDependents } from "./garbage-collector.js";
+import { parseApplyBody } from "./managed-fields/index.js";
 import { negotiate } from "./negotiate.js";
 import { applyPatch, type PatchType } from "./patch/index.js";
 import {
   encodeContinue,
   type ListQuery,
   parseDryRun,
+  parseForce,
   parseIncludeObject,
   parseListQuery,
   parseWriteQuery,
   type Query,
+  type WriteQuery,
 } from "./query.js";
 import type { DeleteRequest, ResourceRegistry } from "./registry.js";
 import type { WatchStreams } from "./watch-stream.js";
@@ -41,6 +44,8 @@ const PATCH_TYPES: Readonly<Record<string, PatchType>> = {
   "application/merge-patch+json": "merge",
   "application/strategic-merge-patch+json": "strategic",
 };
+
+const APPLY_TYPE = "application/apply-patch+yaml";
 
 export function registerKind(server: FastifyInstance, kind: ResourceKind, modules: RouteModules): void {
   const base = pathOf(kind);
@@ -129,7 +134,7 @@ class KindRoutes {
   async create(request: Request, reply: FastifyReply): Promise<object> {
     const { namespace } = request.params;
     const admitted = await this.#modules.registry.create(this.#kind, namespace, request.body, {
-      ...parseWriteQuery(request.query),
+      ...this.#write(request),
       byUser: true,
     });
     reply.code(201);
@@ -138,20 +143,36 @@ class KindRoutes {
 
   async replace(request: Request, reply: FastifyReply, subresource?: "status"): Promise<object> {
     const { body } = request;
-    const write = { ...parseWriteQuery(request.query), subresource, byUser: true };
+    const write = { ...this.#write(request), subresource, byUser: true };
     const admitted = await this.#modules.registry.update(this.#kind, request.params, () => body, write);
     return this.#written(request, reply, admitted);
   }
 
   async patch(request: Request, reply: FastifyReply, subresource?: "status"): Promise<object> {
     const contentType = (request.headers["content-type"] ?? "").split(";")[0]?.trim() ?? "";
+    if (contentType === APPLY_TYPE) return this.#apply(request, reply, subresource);
     const type = PATCH_TYPES[contentType];
     if (type === undefined) {
       throw new ApiError("UnsupportedMediaType", `a patch cannot be ${contentType || "of no type"}`);
     }
-    const write = { ...parseWriteQuery(request.query), subresource, byUser: true };
+    const write = { ...this.#write(request), subresource, byUser: true };
+    parseForce(request.query, false);
     const change = (current: ApiObject): unknown => applyPatch(this.#kind, type, current, request.body);
     const admitted = await this.#modules.registry.update(this.#kind, request.params, change, write);
+    return this.#written(request, reply, admitted);
+  }
+
+  async #apply(request: Request, reply: FastifyReply, subresource: "status" | undefined): Promise<object> {
+    const force = parseForce(request.query, true);
+    const document = parseApplyBody((request.body ?? new Uint8Array()) as Uint8Array);
+    const write = { ...this.#write(request), force, subresource, byUser: true };
+    const { made, ...admitted } = await this.#modules.registry.apply(
+      this.#kind,
+      request.params,
+      document,
+      write,
+    );
+    if (made) reply.code(201);
     return this.#written(request, reply, admitted);
   }
 
@@ -216,6 +237,10 @@ class KindRoutes {
       reply.header("warning", `299 - "${warning.replace(/[\\"]/g, "\\$&").replace(/[^\x20-\x7e]/g, "?")}"`);
     }
     return objectAnswer(this.#kind, admitted.object, this.#form(request));
+  }
+
+  #write(request: Request): WriteQuery {
+    return parseWriteQuery(request.query, request.headers["user-agent"]);
   }
 
   #form(request: Request): FormOptions {

@@ -21,12 +21,18 @@ export function formatObjects(
 ): string {
   if (form === "name")
     return found.map(({ kind, object }) => displayName(kind, object.metadata.name)).join("\n");
-  const objects = found.map(({ object }) => object);
+  const objects = found.map(({ object }) => withoutManagers(object));
   const document =
     single && objects.length === 1
       ? objects[0]
       : { apiVersion: "v1", kind: "List", metadata: {}, items: objects };
   return formatData(document, form);
+}
+
+/** Who set which field is long, and of use to programs, which ask for the object themselves. */
+function withoutManagers(object: ApiObject): ApiObject {
+  const { managedFields: _managers, ...metadata } = object.metadata;
+  return { ...object, metadata };
 }
 
 /** Cells of the columns that are shown, with the namespace first when asked for. */

@@ -208,7 +208,7 @@ function describe(words: readonly string[], options: SelectOptions): Promise<voi
 
 async function describeObject(client: ApiClient, object: ApiObject): Promise<string> {
   const { metadata, apiVersion, kind, ...rest } = object;
-  const { annotations, ...shown } = metadata;
+  const { annotations, managedFields: _managers, ...shown } = metadata;
   const notes = Object.fromEntries(
     Object.entries(annotations ?? {}).filter(([name]) => !name.startsWith("kubectl.kubernetes.io/")),
   );

@@ -52,7 +52,14 @@ export type { NetworkPolicy, NetworkPolicyPeer, NetworkPolicyPort } from "./netw
 export type { Port } from "./port.js";
 export { formatBytes, parseQuantity, quantityBytes } from "./quantity.js";
 export type { KindName, ResourceInput, ResourceTypes } from "./resource-types.js";
-export type { Condition, LabelSelector, ObjectMeta, OwnerReference, SchemaNode } from "./schema.js";
+export type {
+  Condition,
+  LabelSelector,
+  ManagedFieldsEntry,
+  ObjectMeta,
+  OwnerReference,
+  SchemaNode,
+} from "./schema.js";
 export type { Secret } from "./secret.js";
 export type { StoragePool } from "./storage-pool.js";
 export type { VirtualMachine } from "./virtual-machine.js";

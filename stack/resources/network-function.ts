@@ -4,7 +4,7 @@ import { parseAddress } from "./cidr.js";
 import type { FieldErrors } from "./field-errors.js";
 import { defineKind, PLINTH_API_VERSION, plinthKind, type ValidationContext } from "./kind.js";
 import { isPortName, PORT_NAME_EXPECTED, validateSelector } from "./names.js";
-import { Conditions, LabelSelectorSchema, OneOf, resourceSchema } from "./schema.js";
+import { asSet, Conditions, LabelSelectorSchema, listKeys, OneOf, resourceSchema } from "./schema.js";
 import { validateReference } from "./virtual-machine.js";
 
 const LoadBalancerPort = Type.Object({
@@ -66,6 +66,7 @@ const LoadBalancer = Type.Object(
       description: "The virtual address that clients use, in a subnet of the network.",
     }),
     ports: Type.Array(LoadBalancerPort, {
+      ...listKeys("port", "protocol"),
       minItems: 1,
       maxItems: 32,
       description: "Ports that are balanced.",
@@ -73,6 +74,7 @@ const LoadBalancer = Type.Object(
     selector: LabelSelectorSchema("Selects the virtual machines that serve, by their labels."),
     healthCheck: HealthCheck,
     drain: Type.Array(Type.String(), {
+      ...asSet,
       default: [],
       maxItems: 256,
       description: "Names of machines that get no new connections; the ones they have go on.",
@@ -112,7 +114,7 @@ export const NetworkFunctionSchema = resourceSchema(
                 macAddress: Type.String({ description: "Its MAC address in the network." }),
                 draining: Type.Boolean({ description: "True when it gets no new connections." }),
               }),
-              { description: "The machines that serve; written by the controller." },
+              { ...listKeys("name"), description: "The machines that serve; written by the controller." },
             ),
           ),
           health: Type.Optional(
@@ -124,7 +126,7 @@ export const NetworkFunctionSchema = resourceSchema(
                 }),
                 reason: Type.Optional(Type.String({ description: "Why." })),
               }),
-              { description: "Health by machine; written by the host's agent." },
+              { ...listKeys("name"), description: "Health by machine; written by the host's agent." },
             ),
           ),
           observedGeneration: Type.Optional(

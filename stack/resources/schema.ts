@@ -3,7 +3,8 @@
 // Keywords with a meaning of their own here:
 //   default     the field may be left out; the server fills it in (present in the TypeScript type)
 //   readOnly    the field may be left out; only the server sets it (present in the TypeScript type)
-//   x-kubernetes-int-or-string, x-kubernetes-patch-merge-key, x-kubernetes-patch-strategy   as in Kubernetes
+//   x-kubernetes-int-or-string, x-kubernetes-patch-merge-key, x-kubernetes-patch-strategy, x-kubernetes-list-type,
+//   x-kubernetes-list-map-keys, x-kubernetes-map-type   as in Kubernetes
 //   x-plinth-quantity   a Kubernetes quantity; numbers are turned into strings
 import Type, { type TSchema } from "typebox";
 
@@ -29,6 +30,9 @@ export interface SchemaNode {
   readonly "x-kubernetes-int-or-string"?: boolean;
   readonly "x-kubernetes-patch-merge-key"?: string;
   readonly "x-kubernetes-patch-strategy"?: "merge" | "retainKeys";
+  readonly "x-kubernetes-list-type"?: "atomic" | "set" | "map";
+  readonly "x-kubernetes-list-map-keys"?: readonly string[];
+  readonly "x-kubernetes-map-type"?: "atomic" | "granular";
   readonly "x-kubernetes-preserve-unknown-fields"?: boolean;
   readonly "x-plinth-quantity"?: boolean;
 }
@@ -83,7 +87,14 @@ export const Condition = Type.Object(
 );
 export type Condition = Type.Static<typeof Condition>;
 
+/** For a list of objects: what names its items, so that several writers can each own some of them. */
+export const listKeys = (...keys: string[]) =>
+  ({ "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": keys }) as const;
+/** For a list of words in which each stands once. */
+export const asSet = { "x-kubernetes-list-type": "set" } as const;
+
 export const Conditions = Type.Array(Condition, {
+  ...listKeys("type"),
   description: "What is true of this object now, and why it waits.",
   "x-kubernetes-patch-merge-key": "type",
   "x-kubernetes-patch-strategy": "merge",
@@ -107,7 +118,7 @@ export function LabelSelectorSchema(description: string) {
         Type.Array(LabelSelectorRequirement, { description: "Further requirements; all must hold." }),
       ),
     },
-    { description },
+    { description, "x-kubernetes-map-type": "atomic" },
   );
 }
 export const LabelSelector = LabelSelectorSchema(
@@ -128,6 +139,31 @@ export const OwnerReference = Type.Object({
   ),
 });
 export type OwnerReference = Type.Static<typeof OwnerReference>;
+
+export const ManagedFieldsEntry = Type.Object({
+  manager: Type.Optional(Type.String({ description: "The program that set the fields." })),
+  operation: Type.Optional(
+    OneOf(["Apply", "Update"], {
+      description: "Apply for an applied configuration, Update for every other write.",
+    }),
+  ),
+  apiVersion: Type.Optional(
+    Type.String({ description: "Version of the form that the fields are named in." }),
+  ),
+  time: Type.Optional(Time({ description: "When the manager last changed its fields." })),
+  fieldsType: Type.Optional(Type.String({ description: "Always FieldsV1." })),
+  fieldsV1: Type.Optional(
+    Type.Unsafe<Record<string, unknown>>({
+      type: "object",
+      "x-kubernetes-preserve-unknown-fields": true,
+      description: "The fields, as a tree of their names (f:), list keys (k:) and set values (v:).",
+    }),
+  ),
+  subresource: Type.Optional(
+    Type.String({ description: "The subresource that was written: status or none." }),
+  ),
+});
+export type ManagedFieldsEntry = Type.Static<typeof ManagedFieldsEntry>;
 
 export const ObjectMeta = Type.Object(
   {
@@ -157,6 +193,7 @@ export const ObjectMeta = Type.Object(
     annotations: Type.Optional(StringMap({ description: "Notes that programs keep with the object." })),
     ownerReferences: Type.Optional(
       Type.Array(OwnerReference, {
+        ...listKeys("uid"),
         description: "Objects that this one goes away with.",
         "x-kubernetes-patch-merge-key": "uid",
         "x-kubernetes-patch-strategy": "merge",
@@ -164,13 +201,14 @@ export const ObjectMeta = Type.Object(
     ),
     finalizers: Type.Optional(
       Type.Array(Type.String(), {
+        ...asSet,
         description: "Who must still clean up before the object may go.",
         "x-kubernetes-patch-strategy": "merge",
       }),
     ),
     managedFields: Type.Optional(
-      Type.Array(Type.Unsafe<unknown>({ type: "object", "x-kubernetes-preserve-unknown-fields": true }), {
-        description: "Who set which field. Not kept by this server.",
+      Type.Array(ManagedFieldsEntry, {
+        description: "Who set which field. Kept by the server; `kubectl get --show-managed-fields` shows it.",
       }),
     ),
   },

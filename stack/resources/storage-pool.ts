@@ -3,7 +3,7 @@ import Type from "typebox";
 import type { FieldErrors } from "./field-errors.js";
 import { defineKind, PLINTH_API_VERSION, plinthKind } from "./kind.js";
 import { formatBytes } from "./quantity.js";
-import { Conditions, resourceSchema } from "./schema.js";
+import { Conditions, listKeys, resourceSchema } from "./schema.js";
 import { validateReference } from "./virtual-machine.js";
 
 export const StoragePoolSchema = resourceSchema(
@@ -57,7 +57,7 @@ export const StoragePoolSchema = resourceSchema(
                 sizeBytes: Type.Optional(Type.Integer({ description: "Space on the disk." })),
                 freeBytes: Type.Optional(Type.Integer({ description: "Space left on the disk." })),
               }),
-              { description: "Each disk." },
+              { ...listKeys("path"), description: "Each disk." },
             ),
           ),
           observedGeneration: Type.Optional(

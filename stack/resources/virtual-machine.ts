@@ -6,7 +6,7 @@ import { defineKind, PLINTH_API_VERSION, plinthKind, type ValidationContext } fr
 import { isDnsSubdomain, isPortName, PORT_NAME_EXPECTED, SUBDOMAIN_EXPECTED } from "./names.js";
 import { validateMac } from "./port.js";
 import { parseQuantity } from "./quantity.js";
-import { Conditions, OneOf, Quantity, resourceSchema } from "./schema.js";
+import { Conditions, listKeys, OneOf, Quantity, resourceSchema } from "./schema.js";
 
 export const MEMORY_BYTES_MIN = 32 * 2 ** 20;
 export const MEMORY_BYTES_MAX = 4 * 2 ** 40;
@@ -57,7 +57,7 @@ const VirtualMachineStatus = Type.Object(
           macAddress: Type.Optional(Type.String({ description: "MAC address in use." })),
           addresses: Type.Optional(Type.Array(Type.String(), { description: "IP addresses in use." })),
         }),
-        { description: "Addresses by interface." },
+        { ...listKeys("name"), description: "Addresses by interface." },
       ),
     ),
     observedGeneration: Type.Optional(Type.Integer({ description: "Generation that the status reflects." })),
@@ -84,16 +84,19 @@ export const VirtualMachineSchema = resourceSchema(
           Type.String({ description: "Name of the Host it runs on; set by the scheduler when absent." }),
         ),
         interfaces: Type.Array(VirtualMachineInterface, {
+          ...listKeys("name"),
           default: [],
           maxItems: INTERFACES_MAX,
           description: "Network interfaces, in the order in which the machine sees them.",
         }),
         disks: Type.Array(VirtualMachineDisk, {
+          ...listKeys("name"),
           default: [],
           maxItems: DISKS_MAX,
           description: "Disks, in the order in which the machine sees them.",
         }),
         ports: Type.Array(VirtualMachinePort, {
+          ...listKeys("name"),
           default: [],
           maxItems: 64,
           description: "Named ports, for network policies that use names.",

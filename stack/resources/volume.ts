@@ -3,7 +3,7 @@ import Type from "typebox";
 import type { FieldErrors } from "./field-errors.js";
 import { defineKind, PLINTH_API_VERSION, plinthKind, type ValidationContext } from "./kind.js";
 import { formatBytes, parseQuantity } from "./quantity.js";
-import { Conditions, OneOf, Quantity, resourceSchema, Time } from "./schema.js";
+import { Conditions, listKeys, OneOf, Quantity, resourceSchema, Time } from "./schema.js";
 import { validateReference } from "./virtual-machine.js";
 
 export const VOLUME_SIZE_BYTES_MIN = 2 ** 20;
@@ -65,7 +65,12 @@ export const VolumeSchema = resourceSchema(
               Type.Integer({ minimum: 1, maximum: 1023, description: "How many of its snapshots are kept." }),
             ),
           }),
-          { default: [], maxItems: 16, description: "Snapshots that are made by the clock." },
+          {
+            ...listKeys("name"),
+            default: [],
+            maxItems: 16,
+            description: "Snapshots that are made by the clock.",
+          },
         ),
         source: Type.Optional(
           Type.Object(

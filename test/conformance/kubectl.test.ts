@@ -115,7 +115,7 @@ spec:
     expect(await ok("describe netpol web -n policy")).toContain("Except: 10.1.0.0/16");
   });
 
-  test("server-side dry run judges and changes nothing; server-side apply is refused in words", async () => {
+  test("server-side dry run judges and changes nothing", async () => {
     await namespace("dry");
     const document = network("dry", "front", 11);
     expect(await ok("apply --dry-run=server -f -", document)).toContain("created (server dry run)");
@@ -123,9 +123,41 @@ spec:
     expect(await refused("apply --dry-run=server -f -", network("dry", "front", 5000))).toContain(
       "spec.vlan",
     );
-    expect(await refused("apply --server-side -f -", document)).toContain(
-      "server-side apply is not offered yet",
-    );
+  });
+});
+
+describe("server-side apply", () => {
+  const mtu = (size: number): string => network("ssa", "front", 12, `, mtu: ${size}`);
+  const managers = (): Promise<string> =>
+    ok("get net front -n ssa --show-managed-fields -o jsonpath={.metadata.managedFields[*].manager}");
+
+  test("takes over what client-side apply made, conflicts with other managers, and can be forced", async () => {
+    await namespace("ssa");
+    await apply(mtu(1400));
+    expect(await managers()).toContain("kubectl-client-side-apply");
+    const applied = "serverside-applied";
+    expect(await ok("apply --server-side --dry-run=server -f -", mtu(1300))).toContain(applied);
+    expect(await ok("apply --server-side -f -", mtu(1300))).toContain(applied);
+    expect(await managers()).toContain("kubectl");
+    const version = "get net front -n ssa -o jsonpath={.metadata.resourceVersion}";
+    const before = await ok(version);
+    expect(await ok("apply --server-side -f -", mtu(1300))).toContain(applied);
+    expect(await ok(version)).toBe(before);
+    const other = "apply --server-side --field-manager=other";
+    const said = await refused(`${other} -f -`, mtu(1200));
+    expect(said).toContain('Apply failed with 1 conflict: conflict with "kubectl"');
+    expect(said).toContain(".spec.mtu");
+    expect(await ok(`${other} --force-conflicts -f -`, mtu(1200))).toContain(applied);
+    expect(await ok("get net front -n ssa -o jsonpath={.spec.mtu}")).toBe("1200");
+    expect(await ok("apply view-last-applied net/front -n ssa")).toContain("mtu");
+  });
+
+  test("makes what is not there, in YAML with its own kind of list keys", async () => {
+    await ok("apply --server-side -f -", vm("ssa", "web"));
+    const second = vm("ssa", "web").replaceAll("front", "back");
+    await ok("apply --server-side --field-manager=second -f -", second);
+    expect(await ok("get vm web -n ssa -o jsonpath={.spec.interfaces[*].name}")).toBe("front back");
+    expect(await refused("apply --server-side -f -", vm("nowhere", "web"))).toContain('"nowhere" not found');
   });
 });
 
