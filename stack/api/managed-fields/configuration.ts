@@ -81,7 +81,7 @@ export function readConfiguration(
 }
 
 /** Nulls state nothing; a quantity is text, as it is stored. */
-function normalize(schema: SchemaNode | undefined, value: unknown): unknown {
+export function normalize(schema: SchemaNode | undefined, value: unknown): unknown {
   if (schema?.["x-plinth-quantity"] === true && typeof value === "number") return String(value);
   if (Array.isArray(value)) return value.map((item) => normalize(schema?.items, item));
   if (!isObject(value)) return value;

@@ -171,6 +171,19 @@ describe("server-side apply", () => {
     expect(spec["status"]).toMatchObject({ phase: "Running" });
   });
 
+  test("kubectl may change what its client-side apply set and nobody changed since", async () => {
+    const note = JSON.stringify(vm({ cpus: 2, image: "guest" }, { name: "web", namespace: "a" }));
+    const annotations = { "kubectl.kubernetes.io/last-applied-configuration": note };
+    const made = vm({ cpus: 2, image: "other" }, { name: "web", annotations });
+    const client = { manager: "kubectl-client-side-apply" };
+    await registry.create(virtualMachineKind, "a", made, client);
+    expect((await refusal(apply("bob", vm({ cpus: 3 })))).reason).toBe("Conflict");
+    expect((await refusal(apply("kubectl", vm({ cpus: 3, image: "third" })))).message).toMatch(
+      /^Apply failed with 1 conflict: .*: \.spec\.image$/,
+    );
+    expect((await apply("kubectl", vm({ cpus: 3 })))["spec"]).toMatchObject({ cpus: 3, image: "other" });
+  });
+
   test("a dry run tells the same and changes nothing", async () => {
     const request = { manager: "alice", force: false, dryRun: true };
     const dry = await registry.apply(virtualMachineKind, NAME, vm({ cpus: 2 }), request);

@@ -6,6 +6,8 @@ import { isObject } from "../../../base/json/index.js";
 import { type ApiObject, apiVersionOf, type ResourceKind, type SchemaNode } from "../../resources/index.js";
 import { ApiError } from "../errors.js";
 import {
+  difference,
+  emptySet,
   equal,
   type FieldPath,
   type FieldSet,
@@ -15,6 +17,7 @@ import {
   pathText,
   union,
 } from "./field-set.js";
+import { fieldsLastApplied } from "./last-applied.js";
 import {
   BEFORE_FIRST_APPLY,
   isReset,
@@ -123,7 +126,11 @@ export function applyConfiguration(
   const after = prune(schema, merged, mine?.fields ?? new Map(), owned) as Record<string, unknown>;
   const { added, modified, removed } = compare(schema, before, after);
   const changed = union(added, modified);
-  if (!request.force) refuseConflicts(kind, configuration.metadata.name, others, changed);
+  if (!request.force) {
+    const own = (object: ApiObject): Record<string, unknown> => ownable(kind, object, subresource);
+    const allowed = live === undefined ? emptySet() : fieldsLastApplied(schema, live, request.manager, own);
+    refuseConflicts(kind, configuration.metadata.name, others, difference(changed, allowed));
+  }
   const managers = without(known, union(changed, removed), key);
   const isSame = isEmpty(changed) && isEmpty(removed) && mine !== undefined && equal(mine.fields, fields);
   const time = isSame ? mine.time : request.now;
