@@ -1,6 +1,7 @@
 // A change costs what it changes, however many ports there are: counted, not timed.
 import { describe, expect, it } from "vitest";
 import { createCrowd, crowdPolicy, crowdPort } from "./testing/crowd.js";
+import { policyChange } from "./testing/shop.js";
 
 const SIZES = process.env["PLINTH_NIGHTLY"] === "1" ? [10, 1_000, 100_000] : [10, 1_000];
 const POLICIES = 50;
@@ -39,4 +40,41 @@ describe("the cost of a change", () => {
       expect(portRelabelled.flows).toBeLessThanOrEqual(4);
     }
   });
+
+  it.each(SIZES)(
+    "of a rule about many peers and ports is their sum among %i ports, not their product",
+    (portCount) => {
+      const compiler = createCrowd(portCount, 0);
+      // The first ten machines of a tenant are of ten tiers.
+      const tiers = Math.min(10, portCount);
+      const opens = (peers: number, ports: number) => {
+        const labels = (n: number) => ({ podSelector: { matchLabels: { tier: `x${n}` } } });
+        compiler.apply([
+          policyChange({
+            namespace: "t0",
+            name: "wide",
+            spec: {
+              ...labels(0),
+              policyTypes: ["Ingress"],
+              ingress: [
+                {
+                  from: Array.from({ length: peers }, (_, n) => labels(n)),
+                  ports: Array.from({ length: ports }, (_, n) => ({ port: 1000 + 2 * n })),
+                },
+              ],
+            },
+          }),
+        ]);
+        const own = [...compiler.flows.keys()].filter(
+          (key) => compiler.flows.flow(key)?.origin.resource === "NetworkPolicy/t0/wide",
+        );
+        return { flows: own.length, touched: compiler.flows.takeTouched().size };
+      };
+      // A flow for each peer and each port, and one for both together.
+      opens(1, 1);
+      expect(opens(tiers, 40).flows).toBe(tiers + 40 + 1);
+      expect(opens(tiers, 41)).toEqual({ flows: tiers + 41 + 1, touched: 1 });
+      expect(opens(tiers - 1, 41)).toEqual({ flows: tiers - 1 + 41 + 1, touched: 1 });
+    },
+  );
 });

@@ -19,7 +19,7 @@ import {
   type IdentityHandling,
   identityFlows,
   policyBaseFlows,
-  ruleFlows,
+  policyFlows,
 } from "./apps/policy/policy-flows.js";
 import { guardBaseFlows, guardFunctionFlows, guardPortFlows } from "./apps/spoof-guard/guard-flows.js";
 import type { InventoryChange, StatusPatch } from "./inputs.js";
@@ -36,6 +36,7 @@ import {
 } from "./network/views.js";
 import type { Flow } from "./pipeline/flow.js";
 import { FlowStore } from "./pipeline/flow-store.js";
+import { ConjunctionIds } from "./policy/conjunctions.js";
 import { logsDenied } from "./policy/handling.js";
 import { IDENTITY_WORLD } from "./policy/identity.js";
 import type { Direction } from "./policy/network-policy.js";
@@ -61,6 +62,7 @@ export class Compiler {
   #attachments: ReadonlyMap<string, number> = new Map();
   #byOfport: ReadonlyMap<number, string> = new Map();
   #moved = new Set<string>();
+  readonly #conjunctions = new ConjunctionIds();
   /** Everything that was told and not taken back, by kind and key. */
   readonly #told = new Map<string, InventoryChange>();
   readonly #invariants = new Map<string, Invariant>();
@@ -129,7 +131,11 @@ export class Compiler {
     for (const key of ports) this.flows.set(`Port/${key}`, this.#portFlows(key));
     for (const key of functions) this.flows.set(`NetworkFunction/${key}`, this.#functionFlows(key));
     for (const number of policy.identities) this.flows.set(`Identity/${number}`, this.#identityFlows(number));
-    for (const [key, rules] of policy.policies) this.flows.set(key, rules.flatMap(ruleFlows));
+    for (const [key, rules] of policy.policies)
+      this.flows.set(
+        key,
+        this.#conjunctions.renew(key, (idOf) => policyFlows(rules, idOf)),
+      );
     return {
       status: this.#status(delta),
       rulesTouched: policy.rulesTouched,

@@ -2,7 +2,7 @@
 // the same); it stays until the last of them lets go, and its cookie names the first in order of resource,
 // those that log before others.
 // Invariant: flow(key) depends only on what the owners want now, not on the order in which they said so.
-import type { Flow } from "./flow.js";
+import { type Flow, mergeClauses } from "./flow.js";
 
 /** Who wants a flow, and the flow as that owner wants it. Most flows have one owner. */
 interface Want {
@@ -15,11 +15,18 @@ export class FlowStore {
   readonly #byKey = new Map<string, Want | readonly Want[]>();
   #touched = new Set<string>();
 
-  /** Replaces all flows of `owner`; an empty list forgets the owner. Of two flows with one key the later counts. */
+  /**
+   * Replaces all flows of `owner`; an empty list forgets the owner. Of two flows with one key the later counts, unless
+   * they are clauses of conjunctions.
+   */
   set(owner: string, flows: readonly Flow[]): void {
     const before = this.#byOwner.get(owner);
     if (before === undefined && flows.length === 0) return;
-    const after = new Map(flows.map((flow) => [flow.key, flow]));
+    const after = new Map<string, Flow>();
+    for (const flow of flows) {
+      const same = after.get(flow.key);
+      after.set(flow.key, same === undefined ? flow : together([same, flow], flow));
+    }
     for (const { key } of before ?? []) if (!after.has(key)) this.#remove(key, owner);
     for (const [key, flow] of after) {
       const wants = this.#wants(key);
@@ -41,7 +48,13 @@ export class FlowStore {
     if (!isList(wants)) return wants.flow;
     let chosen: Flow | undefined;
     for (const { flow } of wants) if (chosen === undefined || rank(flow) < rank(chosen)) chosen = flow;
-    return chosen;
+    return (
+      chosen &&
+      together(
+        wants.map(({ flow }) => flow),
+        chosen,
+      )
+    );
   }
 
   keys(): IterableIterator<string> {
@@ -80,11 +93,24 @@ export class FlowStore {
   }
 }
 
+/**
+ * What stands for several flows of one key, `chosen` if they are ordinary ones. A clause that is also an ordinary flow is
+ * that: flows of one priority come to the same, and the ordinary one does it for more packets.
+ */
+function together(flows: readonly Flow[], chosen: Flow): Flow {
+  if (chosen.clauses !== undefined) {
+    const ordinary = flows.find(({ clauses }) => clauses === undefined);
+    return ordinary ?? mergeClauses(chosen, flows);
+  }
+  return chosen;
+}
+
 function isList(wants: Want | readonly Want[]): wants is readonly Want[] {
   return Array.isArray(wants);
 }
 
 function rank(flow: Flow): string {
+  const kind = flow.clauses === undefined ? "" : "clause ";
   // What logs comes before what does not.
-  return `${9 - flow.instructions.length} ${flow.origin.resource} ${String(flow.origin.ruleIndex ?? 0).padStart(5, "0")} ${flow.body}`;
+  return `${kind}${9 - flow.instructions.length} ${flow.origin.resource} ${String(flow.origin.ruleIndex ?? 0).padStart(5, "0")} ${flow.body}`;
 }

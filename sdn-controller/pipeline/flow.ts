@@ -15,6 +15,8 @@ import { canonicalEntry, canonicalInstructions, canonicalMatch, joinEntries } fr
 import { cookieOf, type Origin } from "./cookie.js";
 import { TABLE_NAMES, TABLES, type TableName } from "./tables.js";
 
+export type ConjunctionAction = Extract<Action, { type: "conjunction" }>;
+
 /** Fields to match, as numbers; what does not fit 48 bits is a bigint. */
 export type MatchSpec = { readonly [Field in OxmFieldName]?: number | bigint | MaskedValue };
 
@@ -46,6 +48,8 @@ export interface Flow {
   /** OFPFF_* bits. A flow that drops is reported when it goes, so that its count is not lost. */
   readonly flags: number;
   readonly origin: Origin;
+  /** Of a flow that is a clause of conjunctions and does nothing else. */
+  readonly clauses?: readonly ConjunctionAction[];
 }
 
 /** Prerequisites stand before what needs them, in this order; other fields may stand anywhere after. */
@@ -104,6 +108,11 @@ export function buildFlow(spec: FlowSpec): Flow {
   const goTo = spec.next === undefined ? NOWHERE : (GO_TO.get(spec.next) as readonly Instruction[]);
   const instructions: readonly Instruction[] =
     actions.length === 0 ? goTo : [{ type: "apply_actions", actions }, ...goTo];
+  const clauses = actions.filter((action) => action.type === "conjunction");
+  assert(
+    clauses.length === 0 || (clauses.length === actions.length && spec.next === undefined),
+    `a clause of a conjunction in ${spec.table} does something else`,
+  );
   const cookie = cookieOf(spec.table, spec.origin);
   const flags = spec.origin.reason === undefined ? 0 : OFPFF_SEND_FLOW_REM;
   return {
@@ -117,7 +126,18 @@ export function buildFlow(spec: FlowSpec): Flow {
     cookie,
     flags,
     origin: spec.origin,
+    ...(clauses.length === 0 ? {} : { clauses }),
   };
+}
+
+/** Owners may want clauses of different conjunctions in one place: one flow that is all of them. */
+export function mergeClauses(first: Flow, others: readonly Flow[]): Flow {
+  const byText = new Map<string, ConjunctionAction>();
+  for (const { clauses } of [first, ...others])
+    for (const clause of clauses ?? []) byText.set(`${clause.id} ${clause.clause}`, clause);
+  const clauses = [...byText.values()].sort((a, b) => a.id - b.id || a.clause - b.clause);
+  const instructions: readonly Instruction[] = [{ type: "apply_actions", actions: clauses }];
+  return { ...first, clauses, instructions, body: flowBody(first.cookie, first.flags, instructions) };
 }
 
 export function flowKey(tableId: number, priority: number, match: Match): string {

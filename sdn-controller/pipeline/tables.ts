@@ -59,7 +59,8 @@ export type Permission =
   | "output"
   | "controller"
   | "ct"
-  | "ct_commit";
+  | "ct_commit"
+  | "conjunction";
 
 export interface TableDeclaration {
   readonly id: number;
@@ -86,7 +87,8 @@ const IP: readonly OxmFieldName[] = ["eth_type", "ipv4_src", "ipv4_dst", "ipv6_s
 const ND: readonly OxmFieldName[] = ["icmpv6_type", "ipv6_nd_target", "ipv6_nd_sll"];
 const L4: readonly OxmFieldName[] = ["ip_proto", "tcp_dst", "udp_dst", "sctp_dst"];
 
-const DENY_OR_LOG: readonly Permission[] = ["load:reg6", "load:reg7", "load:reg8", "load:reg9"];
+/** What tables that judge may do; clauses of a conjunction do nothing by themselves. */
+const JUDGE: readonly Permission[] = ["load:reg6", "load:reg7", "load:reg8", "load:reg9", "conjunction"];
 
 export const TABLES: Readonly<Record<TableName, TableDeclaration>> = {
   classify: {
@@ -207,16 +209,16 @@ export const TABLES: Readonly<Record<TableName, TableDeclaration>> = {
     id: 10,
     owner: "policy",
     purpose: "judges what the source may send by admin policies, first match first",
-    matches: ["reg2", "reg3", "reg6", "ct_state", ...IP, ...L4],
-    actions: DENY_OR_LOG,
+    matches: ["conj_id", "reg2", "reg3", "reg6", "ct_state", ...IP, ...L4],
+    actions: JUDGE,
     next: ["egress", "admin-ingress", "output", "denied"],
   },
   egress: {
     id: 11,
     owner: "policy",
     purpose: "judges what the source may send by network policies, or else by the baseline",
-    matches: ["reg2", "reg3", "ct_state", "ct_mark", ...IP, ...L4],
-    actions: DENY_OR_LOG,
+    matches: ["conj_id", "reg2", "reg3", "ct_state", "ct_mark", ...IP, ...L4],
+    actions: JUDGE,
     next: ["admin-ingress", "staged-egress"],
   },
   "staged-egress": {
@@ -231,16 +233,16 @@ export const TABLES: Readonly<Record<TableName, TableDeclaration>> = {
     id: 13,
     owner: "policy",
     purpose: "judges what the destination may receive by admin policies, first match first",
-    matches: ["reg2", "reg3", "ct_state", ...IP, ...L4],
-    actions: DENY_OR_LOG,
+    matches: ["conj_id", "reg2", "reg3", "ct_state", ...IP, ...L4],
+    actions: JUDGE,
     next: ["ingress", "commit", "denied"],
   },
   ingress: {
     id: 14,
     owner: "policy",
     purpose: "judges what the destination may receive by network policies, or else by the baseline",
-    matches: ["reg2", "reg3", "ct_state", "ct_mark", ...IP, ...L4],
-    actions: DENY_OR_LOG,
+    matches: ["conj_id", "reg2", "reg3", "ct_state", "ct_mark", ...IP, ...L4],
+    actions: JUDGE,
     next: ["commit", "staged-ingress"],
   },
   "staged-ingress": {

@@ -60,7 +60,7 @@ export class FlowModel {
   }
 
   #table(id: number, state: RunState): void {
-    const flow = (this.#tables.get(id) ?? []).find((candidate) => hits(candidate, state.fields));
+    const flow = bestOf(this.#tables.get(id) ?? [], state.fields);
     if (flow === undefined) return;
     state.path.push(flow);
     for (const instruction of flow.instructions) {
@@ -144,6 +144,28 @@ interface RunState {
   readonly outputs: { port: number; fields: Fields }[];
   readonly path: Flow[];
   toController: boolean;
+}
+
+/**
+ * The flow that a packet hits, of those of one table in order of priority. Clauses are looked at after the ordinary flows
+ * of their priority; when all of a conjunction hold, the flow that matches its number is hit.
+ */
+function bestOf(flows: readonly Flow[], fields: Fields): Flow | undefined {
+  for (let start = 0, end = 0; start < flows.length; start = end) {
+    const priority = flows[start]?.priority;
+    while (flows[end]?.priority === priority && end < flows.length) end++;
+    const hit = flows.slice(start, end).filter((flow) => hits(flow, fields));
+    const ordinary = hit.find(({ clauses }) => clauses === undefined);
+    if (ordinary !== undefined) return ordinary;
+    const clauses = hit.flatMap((flow) => flow.clauses ?? []);
+    for (const { id, clauseCount } of clauses) {
+      const held = new Set(clauses.filter((one) => one.id === id).map(({ clause }) => clause));
+      if (held.size < clauseCount) continue;
+      const whole = flows.find((one) => one.clauses === undefined && hits(one, { ...fields, conj_id: id }));
+      if (whole !== undefined) return whole;
+    }
+  }
+  return undefined;
 }
 
 function hits(flow: Flow, fields: Fields): boolean {

@@ -52,14 +52,20 @@ const FAMILY: Partial<Record<OxmFieldName, IpFamily>> = {
   ipv6_dst: 6,
 };
 
-interface TableFlow {
-  readonly priority: number;
+/** What a flow matches: fields that a pair's packets share, and which of its packets. */
+interface TableMatch {
   readonly concrete: readonly {
     readonly field: OxmFieldName;
     readonly value: bigint;
     readonly mask: bigint | undefined;
   }[];
   readonly space: PacketSpace;
+}
+
+interface TableFlow extends TableMatch {
+  readonly priority: number;
+  /** The number of the conjunction that must hold, if any. */
+  readonly conjunction: bigint | undefined;
   /** Undefined where the packet is dropped. */
   readonly next: TableName | undefined;
 }
@@ -80,6 +86,8 @@ export class Reachability {
   readonly #spaces = new Map<string, PacketSpace>();
   readonly #classes = new Map<string, string>();
   readonly #merged = new Map<string, readonly TableFlow[]>();
+  /** Of each conjunction: for each clause the flows of which one must match. */
+  readonly #clauses = new Map<string, TableMatch[][]>();
   readonly #compiler: Compiler;
 
   /** Of the flows as they are now: it does not follow later changes. */
@@ -96,7 +104,13 @@ export class Reachability {
         const whole = (1n << BigInt(ADDRESS_BITS[family])) - 1n;
         prefixes.set(`${family} ${value}/${mask}`, { family, value, mask: mask ?? whole });
       }
-      this.#add(flow.table, compact);
+      if (flow.clauses === undefined) this.#add(flow.table, compact);
+      for (const { id, clause, clauseCount } of flow.clauses ?? []) {
+        const key = `${flow.table} ${id}`;
+        const clauses = this.#clauses.get(key) ?? Array.from({ length: clauseCount }, () => []);
+        clauses[clause]?.push(compact);
+        this.#clauses.set(key, clauses);
+      }
     }
     this.#prefixes = [...prefixes.values()];
   }
@@ -189,9 +203,8 @@ export class Reachability {
     let left = packets;
     let arrived = NO_PACKETS;
     for (const flow of this.#candidates(table, packet)) {
-      if (!flow.concrete.every(({ field, value, mask }) => matches(packet.get(field) ?? 0n, value, mask)))
-        continue;
-      const hit = intersectionOf(left, flow.space);
+      if (!fits(flow, packet)) continue;
+      const hit = intersectionOf(left, this.#spaceOfFlow(table, flow, packet));
       if (isNothing(hit)) continue;
       left = differenceOf(left, hit);
       if (flow.next === "commit" || flow.next === "output") arrived = unionOf(arrived, hit);
@@ -200,6 +213,18 @@ export class Reachability {
       if (isNothing(left)) break;
     }
     return arrived;
+  }
+
+  /** Of a conjunction what all of its clauses have, of a clause what any of its flows has. */
+  #spaceOfFlow(table: TableName, { space, conjunction }: TableFlow, packet: Packet): PacketSpace {
+    if (conjunction === undefined) return space;
+    const clauses = this.#clauses.get(`${table} ${conjunction}`) ?? [[]];
+    return clauses.reduce((whole, flows) => {
+      const any = flows
+        .filter((flow) => fits(flow, packet))
+        .reduce((sum, flow) => unionOf(sum, flow.space), NO_PACKETS);
+      return intersectionOf(whole, any);
+    }, space);
   }
 
   /** Flows about the packet's subject and about any, highest priority first. */
@@ -223,6 +248,10 @@ function subjectOf(table: TableName): OxmFieldName {
   return table === "egress" || table === "admin-egress" ? "reg2" : "reg3";
 }
 
+function fits({ concrete }: TableMatch, packet: Packet): boolean {
+  return concrete.every(({ field, value, mask }) => matches(packet.get(field) ?? 0n, value, mask));
+}
+
 function matches(actual: bigint, value: bigint, mask: bigint | undefined): boolean {
   return (mask === undefined ? actual : actual & mask) === value;
 }
@@ -230,11 +259,13 @@ function matches(actual: bigint, value: bigint, mask: bigint | undefined): boole
 function compactFlow(flow: Flow): TableFlow {
   const concrete: { field: OxmFieldName; value: bigint; mask: bigint | undefined }[] = [];
   let space = ALL_PACKETS;
+  let conjunction: bigint | undefined;
   for (const { field, value, mask } of flow.match) {
     const number = bigOf(value);
     const bits = mask === undefined ? undefined : bigOf(mask);
     const protocol = PORT_PROTOCOL[field];
     if (CONCRETE.includes(field)) concrete.push({ field, value: number, mask: bits });
+    else if (field === "conj_id") conjunction = number;
     else if (field === "ip_proto") space = intersectionOf(space, protocolSpace(number));
     else {
       assert(protocol !== undefined, `policy tables do not match ${field}`);
@@ -246,7 +277,7 @@ function compactFlow(flow: Flow): TableFlow {
   // Staged policies only count; what was denied before is so marked, in the flow that sent it there.
   const denied = flow.instructions.some(({ type }) => type === "apply_actions");
   const next = to === "staged-egress" || to === "staged-ingress" ? (denied ? "denied" : ONWARD[to]) : to;
-  return { priority: flow.priority, concrete, space, next };
+  return { priority: flow.priority, concrete, space, conjunction, next };
 }
 
 const ONWARD = { "staged-egress": "admin-ingress", "staged-ingress": "commit" } as const;

@@ -95,6 +95,30 @@ export function policySuite(tools: PolicyTools): void {
       await set(policyChange(original("db")), policyChange(original("default-deny")));
     });
 
+    it("judge by peers and ports together where a rule is about many of both", async () => {
+      const tier = (name: string) => ({ podSelector: { matchLabels: { tier: name } } });
+      const wide = (ports: readonly number[]) =>
+        policy("db", {
+          ...DB_SELECTOR,
+          ingress: [{ from: ["app", "web", "db"].map(tier), ports: ports.map((port) => ({ port })) }],
+        });
+      const clauses = (): number => {
+        const { flows } = tools.controller().compiler;
+        return [...flows.keys()].filter((key) => flows.flow(key)?.clauses !== undefined).length;
+      };
+      const { flowsRefused, flowsRepaired } = tools.controller().metrics();
+      const out = policy("out", { podSelector: {}, policyTypes: ["Egress"], egress: [{}] });
+      await set(policyChange(out), policyChange(wide([5432, 80, 443, 9000, 9002])));
+      expect(clauses()).toBeGreaterThan(0);
+      expect([await request(56_000, 5432), await request(56_001, 9002)]).toEqual([[DB], [DB]]);
+      expect([await request(56_002, 9001), await request(56_003, 5433)]).toEqual([[], []]);
+      await set(policyChange(wide([5432, 80, 443, 9000, 9001])));
+      expect([await request(56_004, 9001), await request(56_005, 9002)]).toEqual([[DB], []]);
+      expect(await metrics()).toMatchObject({ flowsRefused, flowsRepaired });
+      await set(policyChange(out, true), policyChange(original("db")));
+      expect(clauses()).toBe(0);
+    });
+
     it("only count what a staged policy would do", async () => {
       const out = policy("out", { podSelector: {}, policyTypes: ["Egress"], egress: [{}] });
       const tried = policy(

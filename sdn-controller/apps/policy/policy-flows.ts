@@ -1,6 +1,8 @@
 // Tables admin-egress, egress, admin-ingress and ingress: compiled rules as flows. Admin rules are asked first, in tables
 // of their own, so that Pass can go on to the next. An identity that no network policy isolates falls to the rules of the
-// baseline and then passes; of an isolated one only what a rule allows passes, and the rest is counted against it. Pure.
+// baseline and then passes; of an isolated one only what a rule allows passes, and the rest is counted against it. A rule
+// about many peers and many ports is a conjunction: clauses of the rule's priority that match the peers, others that
+// match the ports, and the flow that matches its number and does what the rule says. Pure.
 //
 //   priority      admin-…                       egress, ingress
 //   65535         replies and the like          –
@@ -19,6 +21,7 @@ import { causeHash, type Origin } from "../../pipeline/cookie.js";
 import { buildFlow, type Flow, type MaskedValue, type MatchSpec } from "../../pipeline/flow.js";
 import { FLAG_DENIED, FLAG_EXEMPT, MARK_CUT, MARK_KNOWN, type TableName } from "../../pipeline/tables.js";
 import type { CompiledRule, RulePeer, RulePorts } from "../../policy/compile.js";
+import { conjunctionGroups } from "../../policy/conjunctions.js";
 import { IDENTITY_WORLD } from "../../policy/identity.js";
 import type { Direction } from "../../policy/network-policy.js";
 import { ETHERTYPE_IPV4, ETHERTYPE_IPV6, IPPROTO_SCTP, IPPROTO_TCP, IPPROTO_UDP } from "../ethertypes.js";
@@ -164,14 +167,62 @@ function directionFlows(identity: number, direction: Direction, handling: Identi
 }
 
 /** One flow for both families where it needs no look at what is inside IP, else one for each. */
-export function ruleFlows(rule: CompiledRule): Flow[] {
+function ruleFlows(rule: CompiledRule): Flow[] {
   return familiesOf(rule).flatMap((family) =>
     rule.staged ? stagedFlows(rule, family) : [ruleFlow(rule, family)],
   );
 }
 
+/**
+ * The flows of one policy's rules. Where a rule is about many peers and many ports these are the clauses of a conjunction:
+ * as many flows as peers and ports together, not as their product. `idOf` gives conjunctions their numbers by name.
+ */
+export function policyFlows(rules: readonly CompiledRule[], idOf: (name: string) => number): Flow[] {
+  return conjunctionGroups(rules).flatMap((group) => {
+    const plain = group.rules.flatMap(ruleFlows);
+    if (!group.isProduct) return plain;
+    const conjunction = conjunctionFlows(group.rules, idOf(group.name));
+    return conjunction.length < plain.length ? conjunction : plain;
+  });
+}
+
+function conjunctionFlows(rules: readonly CompiledRule[], id: number): Flow[] {
+  const [rule] = rules as [CompiledRule];
+  const egress = rule.direction === "Egress";
+  const subject = { [egress ? "reg2" : "reg3"]: rule.subject };
+  const common = {
+    table: tableOf(rule),
+    priority: priorityOf(rule),
+    origin: { resource: rule.policy, ruleIndex: rule.ruleIndex },
+  };
+  const clause = (number: number, match: MatchSpec): Flow =>
+    buildFlow({
+      ...common,
+      match: { ...subject, ...match },
+      actions: [{ type: "conjunction", id, clause: number, clauseCount: 2 }],
+    });
+  const whole = ruleFlow(rule, undefined, { ...subject, conj_id: id });
+  const peers = rules.map(({ peer }) =>
+    clause(0, { ...(peer.kind === "prefix" ? familyMatch(familyOf(peer)) : {}), ...peerMatch(peer, egress) }),
+  );
+  const ports = rules.flatMap((one) =>
+    (one.ipv6 ? [ETHERTYPE_IPV4, ETHERTYPE_IPV6] : [ETHERTYPE_IPV4]).map((family) =>
+      clause(1, { ...familyMatch(family), ...portsMatch(one.ports) }),
+    ),
+  );
+  return [...new Map([whole, ...peers, ...ports].map((flow) => [flow.key, flow])).values()];
+}
+
+function familyMatch(family: number): MatchSpec {
+  return { eth_type: family };
+}
+
+function familyOf(peer: Extract<RulePeer, { kind: "prefix" }>): number {
+  return peer.prefix.family === 4 ? ETHERTYPE_IPV4 : ETHERTYPE_IPV6;
+}
+
 function familiesOf({ peer, ports, ipv6 }: CompiledRule): (number | undefined)[] {
-  if (peer.kind === "prefix") return [peer.prefix.family === 4 ? ETHERTYPE_IPV4 : ETHERTYPE_IPV6];
+  if (peer.kind === "prefix") return [familyOf(peer)];
   if (ports === undefined) return [undefined];
   return ipv6 ? [ETHERTYPE_IPV4, ETHERTYPE_IPV6] : [ETHERTYPE_IPV4];
 }
@@ -203,11 +254,10 @@ function matchOf(rule: CompiledRule, family: number | undefined): MatchSpec {
   };
 }
 
-function ruleFlow(rule: CompiledRule, family: number | undefined): Flow {
+function ruleFlow(rule: CompiledRule, family: number | undefined, match = matchOf(rule, family)): Flow {
   const { direction } = rule;
   const egress = direction === "Egress";
   const origin = { resource: rule.policy, ruleIndex: rule.ruleIndex };
-  const match = matchOf(rule, family);
   const priority = priorityOf(rule);
   const log = rule.logged ? [loadBits("reg6", 2, 1, 1)] : [];
   if (rule.action === "Deny") {
