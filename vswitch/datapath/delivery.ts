@@ -5,6 +5,7 @@ import { completeChecksum, OFFLOAD_CHECKSUM, type PacketPool, Segmenter } from "
 import {
   DROP_BAD_PORT,
   DROP_NO_BUFFER,
+  DROP_NO_OUTPUT,
   DROP_PROTECTED,
   DROP_QUEUE_FULL,
   DROP_TOO_LONG,
@@ -88,11 +89,16 @@ export class Delivery {
 
   /** To every port but `inPort`; with `all` also to those that do not take part in flooding. */
   flood(packet: number, inPort: number, all: boolean): void {
+    let reason = DROP_NO_OUTPUT;
     for (let i = 0; i < this.#modules.slots.length; i++) {
       const slot = this.#modules.slots[i]!;
       if (slot.ofport === inPort || !slot.forwards || !(all || slot.floods)) continue;
-      if (!slot.isProtected || !this.fromProtected) this.send(packet, slot);
+      if (!slot.isProtected || !this.fromProtected) {
+        this.send(packet, slot);
+        reason = -1;
+      } else if (reason === DROP_NO_OUTPUT) reason = DROP_PROTECTED;
     }
+    if (reason >= 0) this.#modules.pipeline.onlookers.drop(reason);
   }
 
   #push(packet: number, slot: PortSlot): void {

@@ -3,7 +3,7 @@
 export const DROP_REASONS = [
   /** No flow matched, and the table has no table-miss flow. */
   "table-miss",
-  /** The flows that matched sent it nowhere. */
+  /** The flows that matched sent it nowhere, or flooded it where there was no port for it. */
   "no-output",
   "meter",
   "ttl-exceeded",

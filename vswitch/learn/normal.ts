@@ -7,6 +7,7 @@ import {
   DROP_BAD_PORT,
   DROP_MIRROR_OUTPUT,
   DROP_NO_BUFFER,
+  DROP_NO_OUTPUT,
   DROP_OUTPUT_TO_INPUT,
   DROP_PROTECTED,
   DROP_RESERVED_ADDRESS,
@@ -107,7 +108,7 @@ export class NormalForwarder {
     const known = this.#find(key, frame.vlan, nowMs);
     let reasonNow = -1;
     if (this.#onDecided !== null && known !== inPort) this.#onDecided();
-    if (known < 0) this.#flood(input, inPort);
+    if (known < 0) reasonNow = this.#flood(input, inPort);
     else if (known === inPort) reasonNow = DROP_OUTPUT_TO_INPUT;
     else reasonNow = this.#forwardTo(find(known), input);
     this.#copies.end();
@@ -142,15 +143,21 @@ export class NormalForwarder {
     return this.#modules.macs.find(high, key[FlowKey.K_ETH_DST + 1]! >>> 16, vlan, nowMs);
   }
 
-  #flood(input: NormalPort | null, inPort: number): void {
+  /** −1; or why nobody gets the frame. */
+  #flood(input: NormalPort | null, inPort: number): number {
     const { ports } = this.#modules;
+    let reason = DROP_NO_OUTPUT;
     for (let i = 0; i < ports.length; i++) {
       const port = ports[i]!;
       if (port.ofport === inPort || !port.forwards || !port.floods || port.isMirrorOutput) continue;
       if (!port.vlan.carries(this.#frame)) continue;
-      if (!port.isProtected || input?.isProtected !== true) this.#send(port);
-      else if (this.#onSpared !== null) this.#onSpared();
+      if (!port.isProtected || input?.isProtected !== true) {
+        this.#send(port);
+        reason = -1;
+      } else if (this.#onSpared !== null) this.#onSpared();
+      else if (reason === DROP_NO_OUTPUT) reason = DROP_PROTECTED;
     }
+    return reason;
   }
 
   /** To the port where the destination was seen; −1, or why not. */
