@@ -10,7 +10,7 @@ import { openDirectory } from "../directory.js";
 import { reconcilePorts } from "./port-controller.js";
 import { SdnPart } from "./sdn.js";
 
-const DEADLINE_MS = 5_000;
+const DEADLINE_MS = 30_000;
 let dir: string;
 let store: Store;
 let client: LocalClient;
@@ -89,6 +89,33 @@ describe("SdnPart", () => {
     const balancer = await eventually("NetworkFunction", "web", (it) => it.status?.endpoints?.length === 1);
     expect(balancer.status).toMatchObject({ address: "10.10.0.100", probeAddress: "10.10.0.3" });
     expect(balancer.status?.endpoints?.[0]).toMatchObject({ name: "web1", address: "10.10.0.2" });
+  });
+
+  it("takes back that a port is not ready when the reason is gone, before any switch is there and after a restart", async () => {
+    const ready = (port: ResourceTypes["Port"]) =>
+      port.status?.conditions?.find(({ type }) => type === "Ready");
+    const create = (name: string, network: string) =>
+      client.create("Port", { metadata: metadata(name), spec: { network } });
+    const addNetwork = (name: string, vlan: number) =>
+      client.create("Network", { metadata: metadata(name), spec: { vlan, subnets: [`10.${vlan}.0.0/24`] } });
+    await create("one", "late");
+    await eventually("Port", "one", (port) => ready(port)?.reason === "NetworkNotFound");
+    await addNetwork("late", 7);
+    await eventually(
+      "Port",
+      "one",
+      (port) => port.status?.addresses?.[0] !== undefined && ready(port) === undefined,
+    );
+    await create("two", "later");
+    await eventually("Port", "two", (port) => ready(port)?.reason === "NetworkNotFound");
+    await part.close();
+    await addNetwork("later", 8);
+    part = await startPart();
+    await eventually(
+      "Port",
+      "two",
+      (port) => port.status?.addresses?.[0] !== undefined && ready(port) === undefined,
+    );
   });
 
   it("keeps every allocation over a restart, and frees what is deleted", async () => {

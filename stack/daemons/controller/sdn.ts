@@ -10,7 +10,7 @@ import {
   startSdn,
 } from "../../../sdn-controller/index.js";
 import { type Informer, type ResourceClient, updateStatus, withCondition } from "../../api/index.js";
-import type { KindName, Port, ResourceTypes, VirtualMachine } from "../../resources/index.js";
+import type { Condition, KindName, Port, ResourceTypes, VirtualMachine } from "../../resources/index.js";
 import type { Part, PartContext, StartPart } from "./controller.js";
 import { PassRunner } from "./pass-runner.js";
 import { ReachabilityReviewer } from "./reachability-review.js";
@@ -226,7 +226,7 @@ class StatusWriter {
       const before = current.status ?? {};
       const merged = conditions.reduce(
         (list, condition) => withCondition(list, condition),
-        before.conditions ?? [],
+        (before.conditions ?? []).filter((condition) => !isOutdated(condition, patch)),
       );
       const after = { ...before, ...fields, conditions: merged };
       return isDeepStrictEqual(before, after) ? undefined : { ...fields, conditions: merged };
@@ -239,4 +239,14 @@ class StatusWriter {
       await this.#client.recordEvent(object, { type: "Warning", reason, message });
     }
   }
+}
+
+/**
+ * A refusal also says that the port is not ready. Once there is none any more, nothing is known of readiness until the
+ * switch has the port's flows.
+ */
+function isOutdated({ type, status, reason }: Condition, patch: StatusPatch): boolean {
+  if (patch.kind !== "Port" || type !== "Ready" || status !== "False" || reason === "NotAttached")
+    return false;
+  return !patch.status.conditions.some((condition) => condition.type === "Ready");
 }
