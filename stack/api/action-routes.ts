@@ -1,4 +1,5 @@
-// Subresources that the host agent answers: exec, reboot, revert, and the serial console as a WebSocket.
+// Subresources beside status: what the host agent answers (exec, reboot, revert, and the serial console as a WebSocket),
+// and tokens of service accounts.
 // The agent listens on DIR/run/host.sock and speaks the JSON-RPC of base/jsonrpc.
 import type { IncomingMessage } from "node:http";
 import type { Duplex } from "node:stream";
@@ -8,7 +9,14 @@ import { PlinthError } from "../../base/errors/index.js";
 import { isObject } from "../../base/json/index.js";
 import { callControl } from "../../base/jsonrpc/index.js";
 import { connectSocketFile } from "../../base/linux/index.js";
-import { FieldErrors, type ResourceKind, virtualMachineKind, volumeKind } from "../resources/index.js";
+import {
+  FieldErrors,
+  type ResourceKind,
+  serviceAccountKind,
+  virtualMachineKind,
+  volumeKind,
+} from "../resources/index.js";
+import type { ServiceAccountTokens } from "./access/index.js";
 import { pathOf } from "./discovery.js";
 import { ApiError, invalid } from "./errors.js";
 import { CONSOLES_MAX, HOST_CALL_TIMEOUT_MS_MAX } from "./limits.js";
@@ -16,6 +24,7 @@ import type { ResourceRegistry } from "./registry.js";
 
 export interface ActionModules {
   readonly registry: ResourceRegistry;
+  readonly tokens: ServiceAccountTokens;
   /** DIR/run/host.sock */
   readonly hostSocket: string;
 }
@@ -49,6 +58,13 @@ export function registerActions(server: FastifyInstance, modules: ActionModules)
   server.get(`${vm}/console`, async () => {
     throw new ApiError("BadRequest", "the console is a WebSocket: send an Upgrade");
   });
+  server.post(
+    `${pathOf(serviceAccountKind)}/namespaces/:namespace/serviceaccounts/:name/token`,
+    async (request, reply) => {
+      reply.code(201);
+      return modules.tokens.issue(request.params as Target, request.body);
+    },
+  );
   const volume = `${pathOf(volumeKind)}/namespaces/:namespace/volumes/:name`;
   server.post(`${volume}/revert`, async (request) => {
     const target = await existing(modules, volumeKind, request);
@@ -79,22 +95,24 @@ export function registerActions(server: FastifyInstance, modules: ActionModules)
 /** WebSocket connections to serial consoles. */
 export class Consoles {
   readonly #modules: ActionModules;
-  readonly #isAllowed: (authorization: string | undefined) => boolean;
+  readonly #authorize: (request: IncomingMessage) => Promise<void>;
   readonly #server = new WebSocketServer({
     noServer: true,
     maxPayload: 64 * 1024,
     handleProtocols: () => false,
   });
 
-  constructor(modules: ActionModules, isAllowed: (authorization: string | undefined) => boolean) {
+  /** `authorize` throws ApiError for a request of somebody who may not. */
+  constructor(modules: ActionModules, authorize: (request: IncomingMessage) => Promise<void>) {
     this.#modules = modules;
-    this.#isAllowed = isAllowed;
+    this.#authorize = authorize;
   }
 
   /** For the `upgrade` event of the HTTP server. */
   async upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): Promise<void> {
     socket.on("error", () => socket.destroy());
     try {
+      await this.#authorize(request);
       const target = this.#target(request);
       await this.#modules.registry.get(virtualMachineKind, target);
       const answer = await callHost(this.#modules, "vm.console", { ...target }, CALL_TIMEOUT_MS);
@@ -115,7 +133,6 @@ export class Consoles {
   }
 
   #target(request: IncomingMessage): Target {
-    if (!this.#isAllowed(request.headers.authorization)) throw new ApiError("Unauthorized", "Unauthorized");
     if (this.#server.clients.size >= CONSOLES_MAX) {
       throw new ApiError("TooManyRequests", `${CONSOLES_MAX} consoles are open`);
     }

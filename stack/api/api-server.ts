@@ -1,15 +1,30 @@
 // The HTTPS server of the resource API: authentication, errors, discovery, and the paths of every kind.
+import type { KeyObject } from "node:crypto";
 import type { IncomingMessage } from "node:http";
 import type { AddressInfo } from "node:net";
 import type { Duplex } from "node:stream";
-import fastify, { type FastifyError, type FastifyInstance, type FastifyReply } from "fastify";
-import { AssertionError } from "../../base/assert/index.js";
+import fastify, {
+  type FastifyError,
+  type FastifyInstance,
+  type FastifyReply,
+  type FastifyRequest,
+} from "fastify";
+import { AssertionError, assert } from "../../base/assert/index.js";
 import { PlinthError } from "../../base/errors/index.js";
 import type { Logger } from "../../base/log/index.js";
 import type { Clock } from "../../base/time/index.js";
 import { ALL_KINDS } from "../resources/index.js";
+import {
+  Authenticator,
+  Authorizer,
+  attributesOf,
+  makeTokenKey,
+  registerReviews,
+  ServiceAccountTokens,
+  type User,
+} from "./access/index.js";
 import { type ActionModules, Consoles, registerActions } from "./action-routes.js";
-import { type ServerAccess, tokenChecker } from "./credentials.js";
+import type { ServerAccess } from "./credentials.js";
 import { checkDepth } from "./depth.js";
 import {
   apiGroupList,
@@ -27,7 +42,6 @@ import { buildOpenApi } from "./openapi.js";
 import { API_HOST, portError } from "./port.js";
 import type { ResourceRegistry } from "./registry.js";
 import { registerKind } from "./resource-routes.js";
-import { registerReviews } from "./reviews.js";
 import type { TlsFiles } from "./tls.js";
 import { WatchStreams } from "./watch-stream.js";
 
@@ -37,6 +51,8 @@ export interface ApiServerOptions {
   readonly host?: string;
   readonly tls: TlsFiles;
   readonly token: string;
+  /** Signs tokens of service accounts; without it they end with this server. */
+  readonly tokenKey?: KeyObject;
   readonly version: string;
   /** DIR/run/host.sock */
   readonly hostSocket: string;
@@ -71,13 +87,26 @@ export async function startApiServer(
   modules: ApiServerModules,
 ): Promise<ApiServer> {
   const { tls, token, hostSocket } = options;
-  const isAllowed = tokenChecker(token);
-  const actions: ActionModules = { registry: modules.registry, hostSocket };
-  const { clock } = modules;
+  const { clock, registry } = modules;
+  const wallMs = (): number => clock.wallMs();
+  const tokens = new ServiceAccountTokens(options.tokenKey ?? makeTokenKey(), { registry, wallMs });
+  const authorizer = new Authorizer(registry);
+  const authenticator = new Authenticator({ token, ca: tls.ca }, { authorizer, tokens, wallMs });
+  const users = new WeakMap<object, User>();
+  const userOf = (request: FastifyRequest): User => {
+    const user = users.get(request.raw);
+    assert(user !== undefined, "a request that is answered has a user");
+    return user;
+  };
+  const authorize = async (request: IncomingMessage): Promise<void> => {
+    const user = await authenticator.userOf(request);
+    await authorizer.require(user, attributesOf(request.method ?? "GET", request.url ?? "/"));
+  };
+  const actions: ActionModules = { registry, tokens, hostSocket };
   const watches = new WatchStreams(modules);
-  const consoles = new Consoles(actions, isAllowed);
+  const consoles = new Consoles(actions, authorize);
   const server = fastify({
-    https: { key: tls.key, cert: tls.cert, minVersion: "TLSv1.2" },
+    https: secureContext(tls),
     bodyLimit: BODY_SIZE_BYTES_MAX,
     requestTimeout: REQUEST_TIMEOUT_MS,
     forceCloseConnections: "idle",
@@ -93,10 +122,12 @@ export async function startApiServer(
   addBodyParsers(server);
   server.addHook("onRequest", async (request) => {
     const path = request.url.split("?")[0] as string;
-    if (!OPEN_PATHS.has(path) && !isAllowed(request.headers.authorization))
-      throw new ApiError("Unauthorized", "Unauthorized");
+    if (OPEN_PATHS.has(path)) return;
+    const user = await authenticator.userOf(request.raw);
     // Before the body is looked at: whatever it is, there is nobody to take it.
     if (request.is404) throw new ApiError("NotFound", NO_RESOURCE);
+    await authorizer.require(user, attributesOf(request.method, request.url));
+    users.set(request.raw, user);
   });
   server.addHook("preValidation", async (request) => {
     if (!(request.body instanceof Uint8Array)) checkDepth(request.body);
@@ -104,9 +135,9 @@ export async function startApiServer(
   });
   addErrorAnswers(server, modules.log);
   addDiscovery(server, options, modules);
-  for (const kind of ALL_KINDS) registerKind(server, kind, { ...modules, watches });
+  for (const kind of ALL_KINDS) registerKind(server, kind, { ...modules, watches, authorizer, userOf });
   registerActions(server, actions);
-  registerReviews(server);
+  registerReviews(server, authorizer, userOf);
   server.server.on("upgrade", (request: IncomingMessage, socket: Duplex, head: Buffer) => {
     void consoles.upgrade(request, socket, head);
   });
@@ -116,20 +147,25 @@ export async function startApiServer(
     port,
     access: { server: `https://${options.host ?? API_HOST}:${port}`, ca: tls.ca, token },
     renewTls(fresh) {
-      (server.server as unknown as { setSecureContext(context: object): void }).setSecureContext({
-        key: fresh.key,
-        cert: fresh.cert,
-        minVersion: "TLSv1.2",
-      });
+      authenticator.renewAuthority(fresh.ca);
+      (server.server as unknown as { setSecureContext(context: object): void }).setSecureContext(
+        secureContext(fresh),
+      );
     },
     async close() {
       watches.close();
       consoles.close();
       const deadline = clock.after(CLOSE_GRACE_MS, () => server.server.closeAllConnections());
       await server.close();
+      await authorizer.close();
       deadline.cancel();
     },
   };
+}
+
+/** Client certificates are asked for and judged by the authenticator: without one, a token will do. */
+function secureContext({ key, cert, ca }: TlsFiles): object {
+  return { key, cert, ca, minVersion: "TLSv1.2", requestCert: true, rejectUnauthorized: false };
 }
 
 async function listen(server: FastifyInstance, port: number, host: string): Promise<void> {

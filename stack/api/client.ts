@@ -59,8 +59,12 @@ export class ApiClient implements ResourceClient {
   readonly #clock: Clock;
 
   constructor(options: ApiClientOptions) {
-    const { server, ca, token } = options;
-    this.transport = new HttpTransport({ server, ca, token }, options.onWarning);
+    const { server, ca, token, certificate } = options;
+    const proof = {
+      ...(token === undefined ? {} : { token }),
+      ...(certificate === undefined ? {} : { certificate }),
+    };
+    this.transport = new HttpTransport({ server, ca, ...proof }, options.onWarning);
     this.#component = options.component ?? "plinth";
     this.#clock = options.clock ?? systemClock;
   }

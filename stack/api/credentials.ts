@@ -1,4 +1,5 @@
-// Who may use the API: one bearer token, kept in DIR/token and written into DIR/kubeconfig (both 0600).
+// How a client proves who it is: the administrator's bearer token, kept in DIR/token and written into DIR/kubeconfig (both
+// 0600), or a client certificate.
 import { createHash, randomBytes, timingSafeEqual } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import { parse, stringify } from "yaml";
@@ -39,10 +40,26 @@ export interface ServerAccess {
   readonly server: string;
   /** PEM of the authority that signed the server's certificate. */
   readonly ca: string;
-  readonly token: string;
+  readonly token?: string;
+  /** PEM of a client certificate and its key, in place of a token. */
+  readonly certificate?: { readonly cert: string; readonly key: string };
 }
 
 export async function writeKubeconfig(path: string, access: ServerAccess): Promise<void> {
+  await writeFileSafely(path, formatKubeconfig(access, "plinth", "default"), 0o600);
+}
+
+/** YAML of a kubeconfig with one user and one context. */
+export function formatKubeconfig(access: ServerAccess, user: string, namespace: string): string {
+  const base64 = (text: string): string => Buffer.from(text).toString("base64");
+  const { token, certificate } = access;
+  const credentials =
+    certificate === undefined
+      ? { token }
+      : {
+          "client-certificate-data": base64(certificate.cert),
+          "client-key-data": base64(certificate.key),
+        };
   const document = {
     apiVersion: "v1",
     kind: "Config",
@@ -52,14 +69,14 @@ export async function writeKubeconfig(path: string, access: ServerAccess): Promi
         name: "plinth",
         cluster: {
           server: access.server,
-          "certificate-authority-data": Buffer.from(access.ca).toString("base64"),
+          "certificate-authority-data": base64(access.ca),
         },
       },
     ],
-    users: [{ name: "plinth", user: { token: access.token } }],
-    contexts: [{ name: "plinth", context: { cluster: "plinth", user: "plinth", namespace: "default" } }],
+    users: [{ name: user, user: credentials }],
+    contexts: [{ name: "plinth", context: { cluster: "plinth", user, namespace } }],
   };
-  await writeFileSafely(path, stringify(document, { lineWidth: 0 }), 0o600);
+  return stringify(document, { lineWidth: 0 });
 }
 
 /** Throws PlinthError KUBECONFIG_UNREADABLE. */
@@ -87,9 +104,20 @@ export async function readKubeconfig(path: string): Promise<ServerAccess & { rea
   const server = cluster?.["server"];
   const authority = cluster?.["certificate-authority-data"];
   const token = user?.["token"];
-  if (typeof server !== "string" || typeof authority !== "string" || typeof token !== "string") {
-    throw unreadable("it names no server with certificate-authority-data and a user with a token");
+  const [cert, key] = [user?.["client-certificate-data"], user?.["client-key-data"]];
+  const hasCertificate = typeof cert === "string" && typeof key === "string";
+  const hasToken = typeof token === "string";
+  if (typeof server !== "string" || typeof authority !== "string" || !(hasToken || hasCertificate)) {
+    throw unreadable(
+      "it names no server with certificate-authority-data and a user with a token or a client certificate and its key",
+    );
   }
-  const ca = Buffer.from(authority, "base64").toString();
-  return { server, ca, token, namespace: context?.namespace ?? "default" };
+  const decode = (text: string): string => Buffer.from(text, "base64").toString();
+  return {
+    server,
+    ca: decode(authority),
+    ...(hasToken ? { token } : {}),
+    ...(hasCertificate ? { certificate: { cert: decode(cert), key: decode(key) } } : {}),
+    namespace: context?.namespace ?? "default",
+  };
 }

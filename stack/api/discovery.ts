@@ -1,6 +1,6 @@
 // What kinds there are, for clients that ask. Source: Kubernetes API, APIGroupList and APIResourceList (plain lists).
 import { ALL_KINDS, apiVersionOf, type ResourceKind } from "../resources/index.js";
-import { REVIEWS, SERVICES } from "./reviews.js";
+import { REVIEWS, SERVICES } from "./access/reviews.js";
 
 const VERBS = ["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
 
@@ -57,7 +57,13 @@ export function apiResourceList(group: string, version: string): object {
 
 function reviewsOf(group: string, version: string): object[] {
   return REVIEWS.filter((review) => review.group === group && review.version === version).map(
-    ({ plural, kind }) => ({ name: plural, singularName: "", namespaced: false, kind, verbs: ["create"] }),
+    ({ plural, kind, namespaced }) => ({
+      name: plural,
+      singularName: "",
+      namespaced,
+      kind,
+      verbs: ["create"],
+    }),
   );
 }
 

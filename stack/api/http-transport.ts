@@ -29,7 +29,13 @@ export class HttpTransport {
 
   constructor(access: ServerAccess, onWarning: (text: string) => void = () => {}) {
     this.#access = access;
-    this.#agent = new Agent({ keepAlive: true, ca: access.ca, maxSockets: 64, maxCachedSessions: 4 });
+    this.#agent = new Agent({
+      keepAlive: true,
+      ca: access.ca,
+      ...access.certificate,
+      maxSockets: 64,
+      maxCachedSessions: 4,
+    });
     this.#onWarning = onWarning;
   }
 
@@ -100,7 +106,7 @@ export class HttpTransport {
       agent: this.#agent,
       timeout: timeoutMs,
       headers: {
-        authorization: `Bearer ${this.#access.token}`,
+        ...(this.#access.token === undefined ? {} : { authorization: `Bearer ${this.#access.token}` }),
         accept: request.accept ?? "application/json",
         "user-agent": "plinth",
         ...(body === undefined

@@ -9,7 +9,13 @@ export {
   connectWithKubeconfig,
   objectPath,
 } from "./client.js";
-export { loadToken, readKubeconfig, type ServerAccess, writeKubeconfig } from "./credentials.js";
+export {
+  formatKubeconfig,
+  loadToken,
+  readKubeconfig,
+  type ServerAccess,
+  writeKubeconfig,
+} from "./credentials.js";
 export { ApiError, isApiError, type Status } from "./errors.js";
 export { GarbageCollector } from "./garbage-collector.js";
 export { LocalClient } from "./local-client.js";

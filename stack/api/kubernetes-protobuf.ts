@@ -1,7 +1,7 @@
 // Request bodies in the binary form that kubectl's typed commands (`create namespace`, `create secret`) insist on.
 // Only the kinds that those commands send are known; answers are always JSON, which every client accepts.
 // Source: Kubernetes API concepts, "Protobuf encoding" (magic "k8s\0" and runtime.Unknown); field numbers from
-// k8s.io/api/{core,authorization,authentication}/v1/generated.proto and k8s.io/apimachinery/pkg/apis/meta/v1/generated.proto; protobuf wire format.
+// k8s.io/api/{core,rbac,authorization,authentication}/v1/generated.proto and k8s.io/apimachinery/pkg/apis/meta/v1/generated.proto; protobuf wire format.
 // Pure. Any bytes raise only ApiError.
 import { ApiError } from "./errors.js";
 
@@ -45,6 +45,26 @@ const OBJECT_META: Message = {
   14: texts("finalizers"),
 };
 const METADATA: Field = { name: "metadata", type: OBJECT_META };
+const RULES: Field = {
+  name: "rules",
+  repeated: true,
+  type: {
+    1: texts("verbs"),
+    2: texts("apiGroups"),
+    3: texts("resources"),
+    4: texts("resourceNames"),
+    5: texts("nonResourceURLs"),
+  },
+};
+const BINDING: Message = {
+  1: METADATA,
+  2: {
+    name: "subjects",
+    repeated: true,
+    type: { 1: text("kind"), 2: text("apiGroup"), 3: text("name"), 4: text("namespace") },
+  },
+  3: { name: "roleRef", type: { 1: text("apiGroup"), 2: text("kind"), 3: text("name") } },
+};
 const MESSAGES: Readonly<Record<string, Message>> = {
   "v1 Namespace": {
     1: METADATA,
@@ -84,6 +104,15 @@ const MESSAGES: Readonly<Record<string, Message>> = {
     2: { name: "spec", type: { 1: text("namespace") } },
   },
   "authentication.k8s.io/v1 SelfSubjectReview": { 1: METADATA },
+  "v1 ServiceAccount": { 1: METADATA, 4: truth("automountServiceAccountToken") },
+  "authentication.k8s.io/v1 TokenRequest": {
+    1: METADATA,
+    2: { name: "spec", type: { 1: texts("audiences"), 4: whole("expirationSeconds") } },
+  },
+  "rbac.authorization.k8s.io/v1 Role": { 1: METADATA, 2: RULES },
+  "rbac.authorization.k8s.io/v1 ClusterRole": { 1: METADATA, 2: RULES },
+  "rbac.authorization.k8s.io/v1 RoleBinding": BINDING,
+  "rbac.authorization.k8s.io/v1 ClusterRoleBinding": BINDING,
   "v1 DeleteOptions": {
     1: whole("gracePeriodSeconds"),
     2: { name: "preconditions", type: { 1: text("uid"), 2: text("resourceVersion") } },

@@ -60,6 +60,8 @@ export interface WriteRequest {
   readonly byUser?: boolean | undefined;
   /** The program that writes, as managedFields name it. */
   readonly manager?: string | undefined;
+  /** Looks at what would be stored, and what is, and throws what speaks against it. */
+  readonly check?: ((next: ApiObject, current: ApiObject | undefined) => Promise<void>) | undefined;
 }
 
 export interface ApplyRequest extends WriteRequest {
@@ -163,6 +165,7 @@ export class ResourceRegistry {
         setOwners(object, ownersOf(undefined, object));
         const key = keyOf(kind, object.metadata);
         if ((await this.#store.get(key)) !== undefined) throw alreadyExists(kind, object.metadata.name);
+        await request.check?.(object, undefined);
         const warnings = await this.#review(kind, object, false, request);
         admitted.warnings.push(...warnings);
         if (request.dryRun) return admitted;
@@ -203,6 +206,7 @@ export class ResourceRegistry {
         const admitted = await this.#admit(kind, name.namespace, document, current, request);
         setOwners(admitted.object, ownersOf(current, admitted.object));
         keepTimes(current, admitted.object);
+        await request.check?.(admitted.object, current);
         if (compared !== undefined && !sameForReview(current, admitted.object))
           admitted.warnings.push(...(await this.#review(kind, admitted.object, false, request)));
         try {

@@ -5,6 +5,7 @@ import { isObject } from "../../base/json/index.js";
 import { isStoreError } from "../../base/store/index.js";
 import type { Clock } from "../../base/time/index.js";
 import type { ApiObject, ResourceKind } from "../resources/index.js";
+import { type Authorizer, refuseEscalation, type User } from "./access/index.js";
 import type { Admitted } from "./admission.js";
 import { deletedAnswer, type FormOptions, listAnswer, objectAnswer } from "./answers.js";
 import { pathOf } from "./discovery.js";
@@ -24,13 +25,15 @@ import {
   type Query,
   type WriteQuery,
 } from "./query.js";
-import type { DeleteRequest, ResourceRegistry } from "./registry.js";
+import type { DeleteRequest, ResourceRegistry, WriteRequest } from "./registry.js";
 import type { WatchStreams } from "./watch-stream.js";
 
 export interface RouteModules {
   readonly registry: ResourceRegistry;
   readonly watches: WatchStreams;
   readonly clock: Clock;
+  readonly authorizer: Authorizer;
+  userOf(request: FastifyRequest): User;
 }
 
 interface PathParameters {
@@ -166,6 +169,7 @@ class KindRoutes {
     const force = parseForce(request.query, true);
     const document = parseApplyBody((request.body ?? new Uint8Array()) as Uint8Array);
     const write = { ...this.#write(request), force, subresource, byUser: true };
+    await this.#requireCreation(request, subresource);
     const { made, ...admitted } = await this.#modules.registry.apply(
       this.#kind,
       request.params,
@@ -239,8 +243,22 @@ class KindRoutes {
     return objectAnswer(this.#kind, admitted.object, this.#form(request));
   }
 
-  #write(request: Request): WriteQuery {
-    return parseWriteQuery(request.query, request.headers["user-agent"]);
+  /** An apply that makes the object needs the right to create as well as to patch. */
+  async #requireCreation(request: Request, subresource: "status" | undefined): Promise<void> {
+    const { group, plural } = this.#kind;
+    const { registry, authorizer, userOf } = this.#modules;
+    if (subresource !== undefined || (await registry.find(this.#kind, request.params)) !== undefined) return;
+    const { namespace = "", name } = request.params;
+    const wanted = { verb: "create", group, resource: plural, subresource: "", namespace, name };
+    await authorizer.require(userOf(request), wanted);
+  }
+
+  #write(request: Request): WriteQuery & Pick<WriteRequest, "check"> {
+    const query = parseWriteQuery(request.query, request.headers["user-agent"]);
+    const { authorizer, userOf } = this.#modules;
+    const check = (next: ApiObject, current: ApiObject | undefined): Promise<void> =>
+      refuseEscalation(authorizer, userOf(request), this.#kind, next, current);
+    return { ...query, check };
   }
 
   #form(request: Request): FormOptions {

@@ -136,6 +136,50 @@ async function makeServerCertificate(
   await writeFileSafely(path, `${certificate.toString("pem")}\n`, 0o644);
 }
 
+export interface UserCertificate {
+  readonly cert: string;
+  readonly key: string;
+}
+
+/**
+ * A client certificate of the authority in `directory` for a user (CN) in groups (O). PEM texts. It cannot be called
+ * back: who holds it is let in until it ends. Throws TLS_UNREADABLE.
+ */
+export async function issueUserCertificate(
+  directory: string,
+  user: { readonly name: string; readonly groups: readonly string[]; readonly validMs: number },
+  nowMs: number,
+): Promise<UserCertificate> {
+  await loadTls(directory, nowMs);
+  const issuer = await loadOrMakeAuthority(join(directory, "ca.pem"), join(directory, "ca-key.pem"), nowMs);
+  const keys = await webcrypto.subtle.generateKey(ALGORITHM, true, ["sign", "verify"]);
+  const subject = new x509.Name([
+    ...user.groups.map((group) => ({ O: [{ utf8String: group }] })),
+    { CN: [{ utf8String: user.name }] },
+  ] as never);
+  const certificate = await x509.X509CertificateGenerator.create({
+    serialNumber: serialNumber(),
+    subject: subject.toJSON(),
+    issuer: issuer.certificate.subject,
+    notBefore: new Date(nowMs - 5 * 60_000),
+    notAfter: new Date(Math.min(nowMs + user.validMs, issuer.certificate.notAfter.getTime())),
+    signingAlgorithm: ALGORITHM,
+    publicKey: keys.publicKey as never,
+    signingKey: issuer.key as never,
+    extensions: [
+      new x509.BasicConstraintsExtension(false, undefined, true),
+      new x509.KeyUsagesExtension(x509.KeyUsageFlags.digitalSignature, true),
+      new x509.ExtendedKeyUsageExtension([x509.ExtendedKeyUsage.clientAuth]),
+      await x509.AuthorityKeyIdentifierExtension.create(issuer.certificate as never),
+    ],
+  });
+  const der = await webcrypto.subtle.exportKey("pkcs8", keys.privateKey);
+  return {
+    cert: `${certificate.toString("pem")}\n`,
+    key: `${x509.PemConverter.encode(der, "PRIVATE KEY")}\n`,
+  };
+}
+
 function serialNumber(): string {
   const bytes = webcrypto.getRandomValues(new Uint8Array(16));
   bytes[0] = ((bytes[0] as number) & 0x7f) | 0x40;

@@ -17,6 +17,7 @@ const AREAS: readonly Area[] = [
     commands: ["get", "describe", "apply", "delete", "events", "explain"],
     load: () => import("./resource-commands.js"),
   },
+  { commands: ["user"], load: () => import("./user-commands.js") },
   { commands: ["vm"], load: () => import("./vm-commands.js") },
   { commands: ["storaged", "volume", "pool"], load: () => import("./storage-commands.js") },
   { commands: ["nfd"], load: () => import("./function-commands.js") },

@@ -13,7 +13,10 @@ import { networkFunctionKind } from "./network-function.js";
 import { networkPolicyKind } from "./network-policy.js";
 import { portKind } from "./port.js";
 import type { KindName } from "./resource-types.js";
+import { clusterRoleKind, roleKind } from "./role.js";
+import { clusterRoleBindingKind, roleBindingKind } from "./role-binding.js";
 import { secretKind } from "./secret.js";
+import { serviceAccountKind } from "./service-account.js";
 import { storagePoolKind } from "./storage-pool.js";
 import { virtualMachineKind } from "./virtual-machine.js";
 import { volumeKind } from "./volume.js";
@@ -52,6 +55,8 @@ export type { NetworkPolicy, NetworkPolicyPeer, NetworkPolicyPort } from "./netw
 export type { Port } from "./port.js";
 export { formatBytes, parseQuantity, quantityBytes } from "./quantity.js";
 export type { KindName, ResourceInput, ResourceTypes } from "./resource-types.js";
+export { type ClusterRole, type PolicyRule, RBAC_GROUP, type Role } from "./role.js";
+export type { ClusterRoleBinding, RoleBinding, Subject } from "./role-binding.js";
 export type {
   Condition,
   LabelSelector,
@@ -61,6 +66,7 @@ export type {
   SchemaNode,
 } from "./schema.js";
 export type { Secret } from "./secret.js";
+export type { ServiceAccount } from "./service-account.js";
 export type { StoragePool } from "./storage-pool.js";
 export type { VirtualMachine } from "./virtual-machine.js";
 export { rewindSecondsOf, type Volume } from "./volume.js";
@@ -68,6 +74,8 @@ export type { VolumeSnapshot } from "./volume-snapshot.js";
 export {
   adminNetworkPolicyKind,
   baselineAdminNetworkPolicyKind,
+  clusterRoleBindingKind,
+  clusterRoleKind,
   eventKind,
   hostKind,
   imageKind,
@@ -76,7 +84,10 @@ export {
   networkKind,
   networkPolicyKind,
   portKind,
+  roleBindingKind,
+  roleKind,
   secretKind,
+  serviceAccountKind,
   storagePoolKind,
   virtualMachineKind,
   volumeKind,
@@ -86,6 +97,11 @@ export {
 /** In the order in which documents are applied: what others refer to comes first. */
 export const ALL_KINDS: readonly ResourceKind[] = [
   namespaceKind,
+  serviceAccountKind,
+  clusterRoleKind,
+  clusterRoleBindingKind,
+  roleKind,
+  roleBindingKind,
   secretKind,
   eventKind,
   networkPolicyKind,

@@ -1,6 +1,7 @@
 // What the API server needs to know about a kind. One file per kind makes one of these; `index.ts` lists them.
 import type { TSchema } from "typebox";
 import type { FieldErrors } from "./field-errors.js";
+import type { NameForm } from "./names.js";
 import type { ObjectMeta } from "./schema.js";
 
 /** Any object as the API server keeps it. */
@@ -49,7 +50,7 @@ export interface ResourceKind<T = ApiObject> {
   /** True when `validate` looks at `siblings`: writes of the kind then happen one at a time. */
   readonly comparesSiblings?: boolean;
   /** What names may look like; a DNS subdomain unless said otherwise. */
-  readonly nameForm?: "label" | "subdomain";
+  readonly nameForm?: NameForm;
   /** Fills in what depends on other fields; runs after schema defaults. May change `object`. */
   complete?(object: T): void;
   /** What the schema cannot say. Runs only on objects that conform to it. */

@@ -37,15 +37,21 @@ export function isPortName(text: string): boolean {
 export const PORT_NAME_EXPECTED =
   "must be a port name: at most 15 lower-case letters, digits or single '-', with at least one letter";
 
-export function validateMetadata(
-  metadata: ObjectMeta,
-  nameForm: "label" | "subdomain",
-  errors: FieldErrors,
-): void {
+export type NameForm = "label" | "subdomain" | "path";
+
+const NAME_FORMS: Readonly<Record<NameForm, { fits(name: string): boolean; readonly expected: string }>> = {
+  label: { fits: isDnsLabel, expected: LABEL_EXPECTED },
+  subdomain: { fits: isDnsSubdomain, expected: SUBDOMAIN_EXPECTED },
+  path: {
+    fits: (name) => /^[^/%\p{C}]{1,253}$/u.test(name) && name !== "." && name !== "..",
+    expected: "must be one part of a path: at most 253 characters without '/' and '%', and not . or ..",
+  },
+};
+
+export function validateMetadata(metadata: ObjectMeta, nameForm: NameForm, errors: FieldErrors): void {
   const { name } = metadata;
-  if (nameForm === "label" ? !isDnsLabel(name) : !isDnsSubdomain(name)) {
-    errors.invalid("metadata.name", name, nameForm === "label" ? LABEL_EXPECTED : SUBDOMAIN_EXPECTED);
-  }
+  const { fits, expected } = NAME_FORMS[nameForm];
+  if (!fits(name)) errors.invalid("metadata.name", name, expected);
   validateLabels(metadata.labels, "metadata.labels", errors);
   let size = 0;
   for (const [key, value] of Object.entries(metadata.annotations ?? {})) {

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { ensureKubectl } from "../../tools/programs/kubectl.mjs";
 import { ControllerProcess } from "../support/controller-process.js";
-import { type RunResult, run } from "../support/run.js";
+import { PLINTH, type RunResult, run } from "../support/run.js";
 
 let controller: ControllerProcess;
 let kubectlPath: string;
@@ -62,6 +62,45 @@ describe("asks about itself", () => {
   });
 });
 
+describe("roles", () => {
+  test("are made, bound and felt, for users and service accounts", async () => {
+    await ok("create role keeper --verb=get,list,create --resource=networks.plinth.dev -n shop");
+    await ok("create rolebinding jane --role=keeper --user=jane -n shop");
+    await ok("create clusterrole looker --verb=get,list --resource=hosts.plinth.dev --resource-name=h1");
+    await ok("create clusterrolebinding jane --clusterrole=looker --user=jane --group=ops");
+    expect(await ok("auth can-i create networks -n shop --as jane")).toBe("yes\n");
+    expect((await kubectl("auth can-i delete networks -n shop --as jane")).stdout).toBe("no\n");
+    expect(await ok("get networks -n shop -o name --as jane")).toBe("network.plinth.dev/front\n");
+    expect((await kubectl("delete network front -n shop --as jane")).stderr).toContain(
+      'networks.plinth.dev "front" is forbidden: User "jane" cannot delete resource "networks" in API group "plinth.dev" in the namespace "shop"',
+    );
+    expect(await ok("auth whoami --as jane --as-group ops")).toMatch(/jane[\s\S]*ops system:authenticated/);
+    expect(await ok("describe rolebinding jane -n shop")).toMatch(/User +jane/);
+    await ok("create serviceaccount robot -n shop");
+    await ok("create rolebinding robot --clusterrole=view --serviceaccount=shop:robot -n shop");
+    const token = (await ok("create token robot -n shop --duration=20m")).trim();
+    const config = file("robot.yaml", await ok("config view --raw --minify"));
+    const env = { KUBECONFIG: config };
+    await ok(`config set-credentials plinth --token=${token}`, env);
+    expect(await ok("auth whoami", env)).toContain("system:serviceaccount:shop:robot");
+    expect(await ok("get networks -n shop -o name", env)).toBe("network.plinth.dev/front\n");
+    expect((await kubectl("get secrets -n shop", env)).stderr).toContain("cannot list resource");
+  });
+
+  test("a user has a certificate of their own", async () => {
+    const words = ["user", "kubeconfig", "jane", "--group", "ops", "--dir", controller.dir];
+    const made = await run(process.execPath, [PLINTH, ...words], { deadlineMs: 60_000 });
+    const env = { KUBECONFIG: file("jane.yaml", made.stdout) };
+    expect(await ok("auth whoami", env)).toMatch(/Username +jane\nGroups +\[ops system:authenticated\]/);
+    expect((await kubectl("get secrets -A", env)).stderr).toContain(
+      'secrets is forbidden: User "jane" cannot list resource "secrets" in API group "" at the cluster scope',
+    );
+    const get = ["get", "net", "-n", "shop", "-o", "name", "--kubeconfig", join(dir, "jane.yaml")];
+    const { stdout } = await run(process.execPath, [PLINTH, ...get], { deadlineMs: 60_000 });
+    expect(stdout).toBe("network/front\n");
+  });
+});
+
 describe("edit", () => {
   const editor = (expression: string): NodeJS.ProcessEnv => ({
     KUBE_EDITOR: file("editor", `#!/bin/sh\nexec sed -i '${expression}' "$1"\n`),
@@ -103,7 +142,7 @@ test("wait sees values, creation and deletion", async () => {
 describe("what is not there is refused in words that say so", () => {
   test.each([
     ["create configmap x --from-literal=a=b", "the server could not find the requested resource"],
-    ["create token default", "the server could not find the requested resource"],
+    ["create token default", 'serviceaccounts "default" not found'],
     ["get pods", `the server doesn't have a resource type "pods"`],
     ["logs web1", `the server doesn't have a resource type "pods"`],
     ["exec web1 -- ls", `the server doesn't have a resource type "pods"`],

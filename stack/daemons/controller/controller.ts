@@ -21,7 +21,13 @@ import {
   writeKubeconfig,
 } from "../../api/index.js";
 import { probePort } from "../../api/port.js";
-import { loadTls, startApiServer } from "../../api/server.js";
+import {
+  DEFAULT_CLUSTER_ROLE_BINDINGS,
+  DEFAULT_CLUSTER_ROLES,
+  loadTls,
+  loadTokenKey,
+  startApiServer,
+} from "../../api/server.js";
 import type { DirectoryLayout } from "../directory.js";
 import { Controllers } from "./controllers.js";
 
@@ -79,6 +85,7 @@ export async function startController(
     const tlsDirectory = join(layout.dir, "tls");
     const tls = await loadTls(tlsDirectory, clock.wallMs());
     const token = await loadToken(join(layout.dir, "token"));
+    const tokenKey = await loadTokenKey(join(tlsDirectory, "service-account-key.pem"));
     const store = await openLevelStore(layout.state);
     opened.push(() => store.close());
     const registry = new ResourceRegistry({ store, clock });
@@ -92,7 +99,7 @@ export async function startController(
     await controllers.start();
     const { port, version } = options;
     const server = await startApiServer(
-      { port, tls, token, version, hostSocket: layout.hostControlSocket },
+      { port, tls, token, tokenKey, version, hostSocket: layout.hostControlSocket },
       { registry, clock, log, notReady: () => storeTrouble(store) },
     );
     opened.push(() => server.close());
@@ -137,6 +144,9 @@ async function makeDefaults(client: ResourceClient): Promise<void> {
     });
   };
   await ifMissing(client.create("Namespace", { metadata: { name: "default" } }));
+  for (const role of DEFAULT_CLUSTER_ROLES) await ifMissing(client.create("ClusterRole", role));
+  for (const binding of DEFAULT_CLUSTER_ROLE_BINDINGS)
+    await ifMissing(client.create("ClusterRoleBinding", binding));
   await ifMissing(client.create("Image", { metadata: { name: "guest" }, spec: { type: "Builtin" } }));
 }
 
