@@ -4,6 +4,7 @@ import type { ControlMethod } from "../base/jsonrpc/index.js";
 import type { ExportEntry, SnapshotEntry, VolumeEntry } from "./catalogue/catalogue.js";
 import { storageError } from "./errors.js";
 import { keyMethods } from "./key-control.js";
+import { type LimitsView, limitFields, limitsView, sendLimits, volumeLimits } from "./limits-control.js";
 import {
   absolutePath,
   className,
@@ -15,6 +16,7 @@ import {
   type Params,
   rewindWindow,
   sizeBytes,
+  snapshotReference,
   volumeName,
 } from "./parameters.js";
 import { mergedKeyframes } from "./pool/keyframes.js";
@@ -80,6 +82,8 @@ export interface VolumeView {
   /** What was found unreadable since storaged started; absent when nothing was. */
   readonly lostRanges?: readonly LostRange[];
   readonly encrypted: boolean;
+  /** Absent when there are none. */
+  readonly limits?: LimitsView;
   /** Why an encrypted volume cannot be used; absent when it can. */
   readonly locked?: string;
   /** Why the volume is not served; absent when nothing is wrong. */
@@ -138,6 +142,7 @@ async function createVolume(daemon: StorageDaemon, params: Params): Promise<Volu
   const diskClass = className(params);
   const rewindMs = rewindWindow(params) ?? 0;
   const encrypted = flag(params, "encrypted");
+  const limits = volumeLimits(params);
   const known = daemon.catalogue.volumes.get(name);
   if (known !== undefined) {
     const { diskClass: itsClass, keyId: itsKey } = known;
@@ -169,6 +174,7 @@ async function createVolume(daemon: StorageDaemon, params: Params): Promise<Volu
     originVolume: 0,
     diskClass,
     keyId: key?.id ?? "",
+    ...limitFields(limits),
     rewindMs,
     // The empty volume: without records before it no map is needed.
     keyframes:
@@ -179,6 +185,7 @@ async function createVolume(daemon: StorageDaemon, params: Params): Promise<Volu
   try {
     if (key !== undefined) await daemon.target.ask("unlock", { pool, keys: { [key.id]: key.key } });
     await daemon.target.ask("createVolume", { pool, spec: specOf(entry) });
+    await sendLimits(daemon, [entry]);
   } catch (thrown) {
     await daemon.catalogue.deleteVolume(name);
     daemon.keys.destroyUnused(pool);
@@ -382,6 +389,7 @@ export async function volumeView(daemon: StorageDaemon, entry: VolumeEntry): Pro
     copies: copyCount,
     class: diskClass,
     encrypted: entry.keyId !== "",
+    ...limitsView(entry),
     ...(locked === undefined ? {} : { locked }),
     rewindSeconds: rewindMs / 1000,
     schedules: schedules.map(({ name: called, cron, keep }) => ({ name: called, cron, keep })),
@@ -440,23 +448,6 @@ export async function refuseInUse(daemon: StorageDaemon, entry: VolumeEntry, ver
   });
 }
 
-/** "namespace/volume@snapshot", or {volume, snapshot}. */
-function snapshotReference(given: unknown): { volume: string; snapshot: string } {
-  const parts = typeof given === "string" ? given.split("@") : [];
-  const from: Params =
-    typeof given === "object" && given !== null
-      ? (given as Params)
-      : { volume: parts[0], snapshot: parts.length === 2 ? parts[1] : undefined };
-  try {
-    return { volume: volumeName(from, "volume"), snapshot: label(from, "snapshot") };
-  } catch (cause) {
-    throw storageError("PARAMETER_INVALID", "fromSnapshot must be namespace/volume@snapshot", {
-      field: "fromSnapshot",
-      cause,
-    });
-  }
-}
-
 export function newEntry(
   daemon: StorageDaemon,
   given: Pick<
@@ -470,7 +461,8 @@ export function newEntry(
     | "keyId"
     | "rewindMs"
     | "keyframes"
-  >,
+  > &
+    Partial<Pick<VolumeEntry, "iopsLimit" | "bytesLimit" | "burstMs">>,
 ): VolumeEntry {
   const id = daemon.catalogue.nextVolumeId;
   return {
@@ -480,6 +472,9 @@ export function newEntry(
     checkpointSequence: 0,
     snapshots: [],
     schedules: [],
+    iopsLimit: 0,
+    bytesLimit: 0,
+    burstMs: 0,
     clockMs: 0,
     deletedAtMs: 0,
     deletedName: "",

@@ -22,6 +22,10 @@ export const REWIND_SECONDS_MAX = 90 * 86_400;
 export const UNDO_SECONDS = 24 * 3600;
 export const UNDO_SECONDS_MAX = 90 * 86_400;
 export const SCHEDULES_PER_VOLUME_MAX = 16;
+/** Limits that a volume can have: requests and bytes each second, and seconds' worth that are saved up. */
+export const IOPS_MAX = 100_000_000;
+export const BYTES_PER_SECOND_MAX = 1024 ** 4;
+export const BURST_SECONDS_MAX = 3600;
 /** Characters of a passphrase for the key of a pool. */
 export const PASSPHRASE_LENGTH_MIN = 8;
 export const PASSPHRASE_LENGTH_MAX = 512;

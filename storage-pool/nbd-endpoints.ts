@@ -7,7 +7,7 @@ import { isIP } from "node:net";
 import { join, resolve } from "node:path";
 import { describeError, PlinthError } from "../base/errors/index.js";
 import { listenTcp, listenUnix } from "../base/linux/index.js";
-import type { NbdPlace } from "./nbd/nbd-server.js";
+import type { NbdPlace } from "./nbd/nbd-listener.js";
 import { type NbdTls, readNbdTls } from "./nbd/nbd-tls.js";
 import { TlsGate } from "./nbd/tls-gate.js";
 import type { TargetHandle } from "./target/target-handle.js";

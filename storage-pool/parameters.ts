@@ -139,3 +139,20 @@ export function ownerText(params: Params): string {
   if (typeof given !== "string" || given.length > NAME_LENGTH_MAX) invalid("owner", "a short text", given);
   return given;
 }
+
+/** "namespace/volume@snapshot", or {volume, snapshot}. */
+export function snapshotReference(given: unknown): { volume: string; snapshot: string } {
+  const parts = typeof given === "string" ? given.split("@") : [];
+  const from: Params =
+    typeof given === "object" && given !== null
+      ? (given as Params)
+      : { volume: parts[0], snapshot: parts.length === 2 ? parts[1] : undefined };
+  try {
+    return { volume: volumeName(from, "volume"), snapshot: label(from, "snapshot") };
+  } catch (cause) {
+    throw storageError("PARAMETER_INVALID", "fromSnapshot must be namespace/volume@snapshot", {
+      field: "fromSnapshot",
+      cause,
+    });
+  }
+}

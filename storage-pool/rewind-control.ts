@@ -11,6 +11,7 @@ import {
   volumeView,
 } from "./control.js";
 import { storageError } from "./errors.js";
+import { limitFields, limitsOf, sendLimits, volumeLimits } from "./limits-control.js";
 import { moment, type Params, rewindWindow, volumeName } from "./parameters.js";
 import type { StorageDaemon } from "./storaged.js";
 
@@ -31,7 +32,15 @@ export function rewindMethods(daemon: StorageDaemon): Record<string, ControlMeth
 async function setVolume(daemon: StorageDaemon, params: Params): Promise<VolumeView> {
   const entry = findVolume(daemon, volumeName(params));
   const windowMs = rewindWindow(params);
+  const limits = limitFields(volumeLimits(params, limitsOf(entry)));
   refuseDamaged(daemon, entry);
+  const { iopsLimit, bytesLimit, burstMs } = limits;
+  if (entry.iopsLimit !== iopsLimit || entry.bytesLimit !== bytesLimit || entry.burstMs !== burstMs) {
+    await daemon.held(entry.pool, () =>
+      daemon.catalogue.putVolume({ ...findVolume(daemon, entry.name), ...limits }),
+    );
+    await sendLimits(daemon, [findVolume(daemon, entry.name)]);
+  }
   if (windowMs !== undefined && windowMs !== entry.rewindMs) {
     await daemon.held(entry.pool, () => setWindow(daemon, entry.name, windowMs));
   }

@@ -26,6 +26,7 @@ import { controlMethods } from "./control.js";
 import { storageError } from "./errors.js";
 import type { Forecast } from "./forecast.js";
 import { DaemonKeys } from "./keys/daemon-keys.js";
+import { sendLimits } from "./limits-control.js";
 import { type NbdEndpoint, NbdEndpoints } from "./nbd-endpoints.js";
 import type { CheckpointRecord } from "./pool/checkpoint.js";
 import { recordedKeyframes } from "./pool/keyframes.js";
@@ -402,6 +403,7 @@ export class StorageDaemon implements Storaged {
       this.#found.add(volume.name);
       this.#options.log.error({ volume: volume.name, damage }, "the volume is damaged and not served");
     }
+    await sendLimits(this, volumes);
   }
 
   async #unlock(pool: string): Promise<void> {

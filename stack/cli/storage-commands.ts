@@ -31,7 +31,7 @@ import {
 } from "./storage-call.js";
 import { registerCopyVerbs } from "./volume-copy-commands.js";
 import { registerServe } from "./volume-serve-command.js";
-import { registerTimeVerbs } from "./volume-time-commands.js";
+import { limitParams, limitsText, registerTimeVerbs } from "./volume-time-commands.js";
 
 export function register(program: Command): void {
   registerStoraged(program);
@@ -70,11 +70,14 @@ function registerVolume(program: Command): void {
       .option("--copies <n>", "copies on distinct disks, 1 or 2", wholeNumber(1, 2), 1)
       .option("--pool <pool>", "pool to take the space from", "default")
       .option("--class <class>", "only on disks of this class, e.g. ssd")
+      .option("--iops <n>", "at most so many requests each second", wholeNumber(0, 100_000_000))
+      .option("--bandwidth <size>", "at most so many bytes each second, e.g. 100MiB", parseSize)
+      .option("--burst <time>", "how much is saved up while less is used, e.g. 10s", parseDuration)
       .option("--encrypt", "what is written is encrypted on the disks; the pool needs a key", false)
       .option("--rewind <window>", "how far back it can be rewound, e.g. 1h, 7d", parseDuration, 0),
   ).action(async (name: string, flags: CreateFlags) => {
     const { size: sizeBytes, copies, pool, encrypt: encrypted, rewind: rewindSeconds } = flags;
-    const where = flags.class === undefined ? {} : { class: flags.class };
+    const where = { ...(flags.class === undefined ? {} : { class: flags.class }), ...limitParams(flags) };
     await change(
       flags,
       "volume.create",
@@ -233,6 +236,9 @@ interface CreateFlags extends Flags {
   readonly class?: string;
   readonly encrypt: boolean;
   readonly rewind: number;
+  readonly iops?: number;
+  readonly bandwidth?: number;
+  readonly burst?: number;
 }
 
 const DELETED_HEADER = ["NAME", "ID", "POOL", "SIZE", "FREED BY GOING", "DELETED", "UNTIL"];
@@ -283,6 +289,7 @@ function keptText(volume: VolumeView): string {
   const lines: string[] = [];
   if (volume.locked !== undefined) lines.push(`encrypted, and locked: ${volume.locked}`);
   else if (volume.encrypted) lines.push("encrypted");
+  if (volume.limits !== undefined) lines.push(limitsText(volume));
   if (volume.class !== "") lines.push(`only on disks of class ${volume.class}`);
   if (volume.promisedBytes > 0) {
     lines.push(`${formatBytes(volume.promisedBytes)} are kept free to overwrite what it shares`);

@@ -1,15 +1,45 @@
 // `plinth volume rewind|set|undelete|schedule|rename …`: what concerns a volume's past and future. Thread: main.
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Command } from "commander";
+import { PlinthError } from "../../base/errors/index.js";
 import type { VolumeView } from "../../storage-pool/index.js";
+import { formatBytes } from "../resources/index.js";
 import { describeDuration, parseDuration, parseMoment } from "./moment.js";
 import { wholeNumber } from "./options.js";
 import { show } from "./output.js";
-import { call, type Flags, showProgress, withFlags } from "./storage-call.js";
+import { call, type Flags, type Params, parseSize, showProgress, withFlags } from "./storage-call.js";
 
 /** Looking through a long history takes its time. */
 const REWIND_TIMEOUT_MS = 3_600_000;
 const POLL_MS = 200;
+
+interface LimitFlags {
+  readonly iops?: number;
+  readonly bandwidth?: number;
+  readonly burst?: number;
+}
+
+export function limitParams({ iops, bandwidth, burst }: LimitFlags): Params {
+  return {
+    ...(iops === undefined ? {} : { iops }),
+    ...(bandwidth === undefined ? {} : { bytesPerSecond: bandwidth }),
+    ...(burst === undefined ? {} : { burstSeconds: burst }),
+  };
+}
+
+export function limitsText({ limits }: VolumeView): string {
+  if (limits === undefined) return "no limits";
+  const { iops, bytesPerSecond, burstSeconds } = limits;
+  const rates = [
+    ...(iops === 0 ? [] : [`${iops} requests/s`]),
+    ...(bytesPerSecond === 0 ? [] : [`${formatBytes(bytesPerSecond)}/s`]),
+  ];
+  return `at most ${rates.join(" and ")}, ${describeDuration(burstSeconds)} saved up`;
+}
+
+function parseRate(text: string): number {
+  return text === "0" ? 0 : parseSize(text);
+}
 
 export function registerTimeVerbs(volume: Command): void {
   withFlags(
@@ -36,15 +66,25 @@ export function registerTimeVerbs(volume: Command): void {
   withFlags(
     volume
       .command("set <name>")
-      .description("change how a volume is kept")
-      .requiredOption("--rewind <window>", "how far back it can be rewound, e.g. 1h, 7d; off", parseDuration),
-  ).action(async (name: string, flags: Flags & { rewind: number }) => {
-    const made = (await call(flags, "volume.set", { name, rewindSeconds: flags.rewind })) as VolumeView;
+      .description("change how a volume is kept, and how much of the pool's time it may take")
+      .option("--rewind <window>", "how far back it can be rewound, e.g. 1h, 7d; off", parseDuration)
+      .option("--iops <n>", "at most so many requests each second; 0: any", wholeNumber(0, 100_000_000))
+      .option("--bandwidth <size>", "at most so many bytes each second, e.g. 100MiB; 0: any", parseRate)
+      .option("--burst <time>", "how much is saved up while less is used, e.g. 10s", parseDuration),
+  ).action(async (name: string, flags: Flags & LimitFlags & { rewind?: number }) => {
+    const rewind = flags.rewind === undefined ? {} : { rewindSeconds: flags.rewind };
+    const params = { ...rewind, ...limitParams(flags) };
+    if (Object.keys(params).length === 0) {
+      throw new PlinthError("PARAMETER_INVALID", "nothing to change was given", {
+        remedy: "give --rewind, --iops, --bandwidth or --burst",
+      });
+    }
+    const made = (await call(flags, "volume.set", { name, ...params })) as VolumeView;
     const window =
       made.rewindSeconds === 0
         ? "cannot be rewound"
         : `can be rewound ${describeDuration(made.rewindSeconds)}`;
-    show(flags, made, () => `volume ${made.name} ${window}`);
+    show(flags, made, () => `volume ${made.name} ${window}; ${limitsText(made)}`);
   });
   withFlags(
     volume

@@ -9,6 +9,7 @@ import { validateReference } from "./virtual-machine.js";
 export const VOLUME_SIZE_BYTES_MIN = 2 ** 20;
 export const VOLUME_SIZE_BYTES_MAX = 16 * 2 ** 40;
 const BLOCK_SIZE_BYTES = 4096;
+const BANDWIDTH_MAX = 2 ** 40;
 const REWIND_SECONDS_MAX = 90 * 86_400;
 const KNOWN_SCHEDULES = ["hourly", "daily", "weekly", "monthly"];
 const UNIT_SECONDS: Readonly<Record<string, number>> = { s: 1, m: 60, h: 3600, d: 86_400 };
@@ -39,6 +40,30 @@ export const VolumeSchema = resourceSchema(
             minLength: 1,
             description: "Only on disks of this class, e.g. ssd. Cannot be changed.",
           }),
+        ),
+        limits: Type.Optional(
+          Type.Object(
+            {
+              iops: Type.Optional(
+                Type.Integer({
+                  minimum: 0,
+                  maximum: 100_000_000,
+                  description: "Requests each second; 0: any.",
+                }),
+              ),
+              bandwidth: Type.Optional(
+                Quantity({ description: "Bytes read and written each second, e.g. 100Mi; 0: any." }),
+              ),
+              burstSeconds: Type.Optional(
+                Type.Integer({
+                  minimum: 1,
+                  maximum: 3600,
+                  description: "How many seconds' worth is saved up while less is used; 1 unless given.",
+                }),
+              ),
+            },
+            { description: "How much of the pool's time it may take. What is absent is not limited." },
+          ),
         ),
         encrypted: Type.Optional(
           Type.Boolean({
@@ -176,6 +201,11 @@ function validateVolume(volume: Volume, errors: FieldErrors, context: Validation
     } else if (cron !== undefined && cron.trim().split(/\s+/).length !== 5) {
       errors.invalid(`${field}.cron`, cron, 'must be five fields, e.g. "30 2 * * *"');
     }
+  }
+  if (spec.limits?.bandwidth !== undefined) {
+    const rate = parseQuantity(spec.limits.bandwidth);
+    if (rate === undefined || rate > BANDWIDTH_MAX)
+      errors.invalid("spec.limits.bandwidth", spec.limits.bandwidth, "must be a quantity from 0 to 1Ti");
   }
   if (spec.source !== undefined && spec.encrypted !== undefined) {
     errors.invalid("spec.encrypted", spec.encrypted, "a clone is encrypted as its origin is");

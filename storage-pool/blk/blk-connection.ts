@@ -25,7 +25,16 @@ import {
 import { EIO, OK } from "../errors.js";
 import type { NbdExport } from "../nbd/nbd-export.js";
 import type { FlushQueue, FlushWaiter } from "../nbd/nbd-transmission.js";
-import { BLK_AGAIN, BLK_DONE, BLK_FLUSH, BLK_MALFORMED, BLK_STAGED, BlkRequests } from "./blk-requests.js";
+import {
+  BLK_AGAIN,
+  BLK_DONE,
+  BLK_FLUSH,
+  BLK_LATER,
+  BLK_MALFORMED,
+  BLK_STAGED,
+  BLK_WAIT,
+  BlkRequests,
+} from "./blk-requests.js";
 import {
   BLK_CONFIG_WRITEBACK,
   BLK_QUEUES_MAX,
@@ -57,6 +66,10 @@ export class BlkConnection implements FlushWaiter {
   readonly backend: VhostUserBackend;
   /** A write waits for the cleaner. */
   stalled = false;
+  /** The next chain waits for the limits of its volume. */
+  throttled = false;
+  /** It waits for the next round. */
+  #later = false;
   /** Chains were taken in this breath; see finish(). */
   busy = false;
   readonly #window: GuestWindow;
@@ -103,7 +116,8 @@ export class BlkConnection implements FlushWaiter {
 
   /** Takes the chains that wait. True when finish() is to follow a commit. */
   take(): boolean {
-    if (this.stalled) return false;
+    if (this.stalled || this.throttled) return false;
+    this.#later = false;
     const { queues } = this.backend;
     this.busy = false;
     for (let index = 0; index < queues.length; index++) {
@@ -117,7 +131,7 @@ export class BlkConnection implements FlushWaiter {
 
   #takeFrom(index: number, queue: Virtqueue): void {
     const limit = Math.min(queue.available(), CHAINS_PER_BREATH);
-    for (let i = 0; i < limit && !this.stalled && this.#flushCount < FLUSHES_MAX - PENDING_MAX; i++) {
+    for (let i = 0; i < limit && this.#mayGoOn && this.#flushCount < FLUSHES_MAX - PENDING_MAX; i++) {
       const count = queue.pop();
       if (count === POP_BAD) {
         queue.push(queue.head, 0);
@@ -129,6 +143,10 @@ export class BlkConnection implements FlushWaiter {
       this.#reported = true;
       this.backend.reportBroken(index);
     }
+  }
+
+  get #mayGoOn(): boolean {
+    return !this.stalled && !this.throttled && !this.#later;
   }
 
   #touch(index: number): void {
@@ -151,6 +169,14 @@ export class BlkConnection implements FlushWaiter {
       case BLK_AGAIN:
         queue.unpop(1);
         this.stalled = true;
+        return;
+      case BLK_LATER:
+        queue.unpop(1);
+        this.#later = true;
+        return;
+      case BLK_WAIT:
+        queue.unpop(1);
+        this.throttled = true;
         return;
       case BLK_MALFORMED:
         queue.push(queue.head, 0);
@@ -255,7 +281,7 @@ export class BlkConnection implements FlushWaiter {
       const queue = queues[index] as Virtqueue;
       if (queue.size === 0) continue;
       queue.wantKicks(true);
-      if (!this.stalled && queue.available() > 0) return false;
+      if (!this.stalled && !this.throttled && queue.available() > 0) return false;
     }
     return true;
   }

@@ -8,6 +8,7 @@ import { DataBuffer } from "../disk/data-buffer.js";
 import { EAGAIN, OK } from "../errors.js";
 import { BLOCK_SIZE, REQUEST_SIZE_BYTES_MAX } from "../limits.js";
 import type { NbdExport } from "../nbd/nbd-export.js";
+import { TAKE_OK, TAKE_WAIT } from "../qos/volume-share.js";
 import { ChainMemory } from "./chain-memory.js";
 import {
   BLK_DISCARD_SECTORS_MAX,
@@ -39,6 +40,10 @@ export const BLK_FLUSH = 2;
 export const BLK_AGAIN = 3;
 /** take(): no request at all; there is nowhere to say so. */
 export const BLK_MALFORMED = 4;
+/** take(): nothing happened; the same chain again in the next round. */
+export const BLK_LATER = 5;
+/** take(): nothing happened; the same chain again when the limits of the volume allow it. */
+export const BLK_WAIT = 6;
 
 const U32 = 0x1_0000_0000;
 /** Reads and scatters this much at a time, so that it is still in the processor's cache. */
@@ -68,7 +73,24 @@ export class BlkRequests {
     memory.read(0, REQUEST_HEAD_SIZE, this.#head);
     const { view } = this.#head;
     const offset = (view.getUint32(12, true) * U32 + view.getUint32(8, true)) * SECTOR_SIZE;
-    switch (view.getUint32(0, true)) {
+    const type = view.getUint32(0, true);
+    const { share } = this.#export;
+    const bytes = this.#bytesOf(type);
+    const taken = share.take(bytes);
+    if (taken !== TAKE_OK) return taken === TAKE_WAIT ? BLK_WAIT : BLK_LATER;
+    const result = this.#carryOut(type, offset);
+    if (result === BLK_AGAIN) share.giveBack(bytes);
+    return result;
+  }
+
+  #bytesOf(type: number): number {
+    if (type === VIRTIO_BLK_T_IN) return this.memory.writableBytes - 1;
+    return type === VIRTIO_BLK_T_OUT ? this.memory.readableBytes - REQUEST_HEAD_SIZE : 0;
+  }
+
+  #carryOut(type: number, offset: number): number {
+    const { memory } = this;
+    switch (type) {
       case VIRTIO_BLK_T_IN:
         return this.#read(offset, memory.writableBytes - 1);
       case VIRTIO_BLK_T_OUT:

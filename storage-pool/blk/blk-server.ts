@@ -147,6 +147,22 @@ export class BlkServer {
     }
   }
 
+  /** As NbdServer.retryThrottled. */
+  retryThrottled(nowMs: number): number {
+    let waitMs = Number.POSITIVE_INFINITY;
+    for (let i = 0; i < this.#listeners.length; i++) {
+      const { connection } = this.#listeners[i] as BlkListener;
+      if (connection?.throttled !== true) continue;
+      const leftMs = connection.target.share.readyMs - nowMs;
+      if (leftMs > 0) waitMs = Math.min(waitMs, leftMs);
+      else {
+        connection.throttled = false;
+        waitMs = 0;
+      }
+    }
+    return waitMs;
+  }
+
   close(): void {
     while (this.#listeners.length > 0) this.unlisten((this.#listeners[0] as BlkListener).path);
   }

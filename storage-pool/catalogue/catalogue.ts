@@ -53,6 +53,11 @@ export interface VolumeEntry extends Omit<VolumeSpec, "snapshots"> {
   readonly pool: string;
   readonly snapshots: readonly SnapshotEntry[];
   readonly schedules: readonly ScheduleEntry[];
+  /** Requests and bytes each second; 0: no limit. */
+  readonly iopsLimit: number;
+  readonly bytesLimit: number;
+  /** How long it may go beyond; 0: the default. */
+  readonly burstMs: number;
   /** The name that a deleted volume had; "" for others. */
   readonly deletedName: string;
   /** When a deleted volume goes for good, ms since 1970. */
@@ -164,6 +169,9 @@ const volumeRecord = defineRecord<VolumeEntry>("VolumeEntry", {
   purgeAtMs: { number: 17, type: "uint64" },
   schedules: { number: 18, type: scheduleRecord, repeated: true },
   keyId: { number: 19, type: "string" },
+  iopsLimit: { number: 20, type: "uint64" },
+  bytesLimit: { number: 21, type: "uint64" },
+  burstMs: { number: 22, type: "uint64" },
 });
 
 const exportRecord = defineRecord<ExportEntry>("ExportEntry", {

@@ -1,5 +1,7 @@
 // An export: a device under a name, with what the connections of one breath have done to it.
 // Thread: the pool's worker.
+import { Turns } from "../qos/turns.js";
+import { VolumeShare } from "../qos/volume-share.js";
 import type { BlockDevice } from "../volume/block-device.js";
 import type { ExportInfo, MetaContext } from "./nbd-session.js";
 import {
@@ -22,14 +24,23 @@ export class NbdExport implements ExportInfo {
   readonly description: string;
   readonly device: BlockDevice;
   readonly readOnly: boolean;
+  /** What all who use the volume may take together. */
+  readonly share: VolumeShare;
   /** Something was staged in this breath; then how its commit ended. */
   staged = false;
   commitResult = 0;
 
-  constructor(name: string, description: string, device: BlockDevice, readOnly: boolean) {
+  constructor(
+    name: string,
+    description: string,
+    device: BlockDevice,
+    readOnly: boolean,
+    share = new VolumeShare(new Turns()),
+  ) {
     this.name = name;
     this.description = description;
     this.device = device;
+    this.share = share;
     this.readOnly = readOnly || device.readOnly;
   }
 

@@ -4,8 +4,6 @@
 //
 // One commit and at most one flush serve all connections of a breath. Invariant: a reply is sent only after the commit
 // (and, for FLUSH and FUA, the sync) that it speaks of. Thread: the pool's worker. Hot: yes.
-import { unlinkSync } from "node:fs";
-import { PlinthError } from "../../base/errors/index.js";
 import {
   closeFile,
   EAGAIN,
@@ -15,9 +13,6 @@ import {
   EPOLLIN,
   EPOLLOUT,
   type Epoll,
-  giveSocketFile,
-  listenTcp,
-  listenUnix,
   setSocketBuffers,
   sysAccept,
   sysReceive,
@@ -28,6 +23,7 @@ import { DataBuffer } from "../disk/data-buffer.js";
 import { CONNECTIONS_MAX, CONNECTIONS_PER_SOCKET_MAX, NBD_HANDSHAKE_MS } from "../limits.js";
 import type { BlockDevice } from "../volume/block-device.js";
 import type { NbdExport } from "./nbd-export.js";
+import { type NbdPlace, openListener, removeSocket } from "./nbd-listener.js";
 import { type ExportDirectory, NbdSession, type TlsMode } from "./nbd-session.js";
 import { type FlushQueue, type FlushWaiter, INPUT_SIZE, NbdTransmission } from "./nbd-transmission.js";
 
@@ -43,12 +39,6 @@ export interface Syncer {
   /** Starts one; `onSynced` is called with 0 or an errno, at once or later; `inline`: at once, whoever has to wait. */
   sync(inline: boolean, onSynced: (result: number) => void): void;
 }
-
-/** Where a server listens: a unix socket (given to `uid` as root), a TCP address, or a descriptor that it takes over. */
-export type NbdPlace =
-  | { readonly kind: "unix"; readonly path: string; readonly uid?: number | undefined }
-  | { readonly kind: "tcp"; readonly address: string; readonly port: number }
-  | { readonly kind: "inherited"; readonly fd: number };
 
 interface Listener {
   /** The path of a unix socket, else a name. */
@@ -75,6 +65,8 @@ class Connection {
   greetingEnd = 0;
   closing = false;
   waitsForWrite = false;
+  /** Among those that wait for the limits of their volumes. */
+  throttled = false;
   parsed = false;
   peerGone = false;
   interest = EPOLLIN;
@@ -98,6 +90,9 @@ export class NbdServer implements FlushQueue {
   readonly #listeners = new Map<number, Listener>();
   readonly #connections = new Map<number, Connection>();
   readonly #touched: Connection[] = [];
+  /** Connections whose volumes are at their limits. */
+  #throttled: Connection[] = [];
+  readonly #servedLast: Connection[] = [];
   #waiting: Waiting[] = [];
   #syncing = false;
   #aside = false;
@@ -210,6 +205,37 @@ export class NbdServer implements FlushQueue {
     this.hasStalled = false;
     const stalled = this.#where((connection) => connection.transmission?.stalled === true);
     for (let i = 0; i < stalled.length; i++) this.#parse(stalled[i]!);
+  }
+
+  /** Goes on where limits allow it again; how long until they do elsewhere (ms, Infinity: nobody waits). */
+  retryThrottled(nowMs: number): number {
+    if (this.#throttled.length === 0) return Number.POSITIVE_INFINITY;
+    const waiting = this.#throttled;
+    this.#throttled = [];
+    let waitMs = Number.POSITIVE_INFINITY;
+    for (let i = 0; i < waiting.length; i++) {
+      const connection = waiting[i]!;
+      connection.throttled = false;
+      if (connection.closed) continue;
+      const transmission = connection.transmission!;
+      const { share } = transmission.export;
+      if (share.readyMs <= nowMs) {
+        const before = transmission.requests;
+        this.#parse(connection);
+        // Whoever got something is last the next time.
+        if (connection.throttled && transmission.requests > before) {
+          this.#throttled.pop();
+          this.#servedLast.push(connection);
+        }
+      } else {
+        connection.throttled = true;
+        this.#throttled.push(connection);
+      }
+      if (connection.throttled) waitMs = Math.min(waitMs, share.readyMs - nowMs);
+    }
+    for (let i = 0; i < this.#servedLast.length; i++) this.#throttled.push(this.#servedLast[i]!);
+    this.#servedLast.length = 0;
+    return waitMs;
   }
 
   /** Closes clients that neither finished their handshake nor left. */
@@ -342,11 +368,16 @@ export class NbdServer implements FlushQueue {
     if (transmission.full && !transmission.disconnecting) return;
     const pending = transmission.parse();
     this.hasStalled ||= transmission.stalled;
+    const { turn } = transmission;
+    if (turn.throttled && !connection.throttled) {
+      connection.throttled = true;
+      this.#throttled.push(connection);
+    }
     if (transmission.broken) {
       this.#close(connection);
       return;
     }
-    if ((pending || transmission.disconnecting) && !connection.parsed) {
+    if ((pending || transmission.disconnecting || turn.later) && !connection.parsed) {
       connection.parsed = true;
       this.#touched.push(connection);
     }
@@ -439,7 +470,9 @@ export class NbdServer implements FlushQueue {
   #updateInterest(connection: Connection): void {
     if (connection.closed) return;
     const { transmission } = connection;
-    const blocked = transmission !== undefined && (transmission.full || transmission.stalled);
+    const blocked =
+      transmission !== undefined &&
+      (transmission.full || transmission.stalled || transmission.turn.throttled);
     const interest = (blocked ? 0 : EPOLLIN) | (connection.waitsForWrite ? EPOLLOUT : 0);
     if (interest === connection.interest) return;
     connection.interest = interest;
@@ -454,27 +487,5 @@ export class NbdServer implements FlushQueue {
     this.#connections.delete(connection.fd);
     this.#epoll.remove(connection.fd);
     closeFile(connection.fd);
-  }
-}
-
-function openListener(place: NbdPlace): { fd: number; port: number } {
-  if (place.kind === "inherited") return { fd: place.fd, port: 0 };
-  if (place.kind === "tcp") return listenTcp(place.address, place.port);
-  const { path, uid } = place;
-  const fd = listenUnix(path, { mode: 0o600 });
-  try {
-    if (uid !== undefined && process.getuid?.() === 0) giveSocketFile(path, uid);
-  } catch (cause) {
-    closeFile(fd);
-    throw new PlinthError("EPERM", `the socket ${path} cannot be given to user ${uid}`, { cause });
-  }
-  return { fd, port: 0 };
-}
-
-function removeSocket(path: string): void {
-  try {
-    unlinkSync(path);
-  } catch {
-    // Whoever owns the directory may have removed it already.
   }
 }

@@ -41,6 +41,7 @@ import {
   REQUEST_SIZE,
 } from "./nbd-wire.js";
 import { RequestChecker } from "./request-checker.js";
+import { TurnTaker } from "./turn-taker.js";
 
 export const INPUT_SIZE = 320 * 1024;
 const PENDING_MAX = 512;
@@ -78,6 +79,7 @@ export class NbdTransmission implements FlushWaiter {
   disconnecting = false;
   /** A write waits for the cleaner. */
   stalled = false;
+  readonly turn: TurnTaker;
   flushesInFlight = 0;
   requests = 0;
   readonly #extended: boolean;
@@ -128,6 +130,7 @@ export class NbdTransmission implements FlushWaiter {
     this.#contexts = contexts;
     this.#checker = new RequestChecker(target, mode, contexts.length > 0);
     this.#flushes = flushes;
+    this.turn = new TurnTaker(target.share);
   }
 
   /** Everything received is answered and sent. */
@@ -140,7 +143,7 @@ export class NbdTransmission implements FlushWaiter {
   /** Whether `parse` could do more if it were called again after `finish`. */
   get hungry(): boolean {
     const whole = this.inputEnd - this.inputStart >= this.#requestSize;
-    return whole && !this.broken && !this.stalled && !this.full;
+    return whole && !this.broken && !this.stalled && !this.turn.throttled && !this.full;
   }
 
   /** The client does not take its replies, or asks for too many flushes at once: nothing more is read from it. */
@@ -156,6 +159,7 @@ export class NbdTransmission implements FlushWaiter {
   /** Looks at all complete requests in the input; true when something awaits `finish`. */
   parse(): boolean {
     this.stalled = false;
+    this.turn.begin();
     if (this.large !== undefined && this.largeLeft === 0 && !this.#finishLarge()) return this.#pending > 0;
     while (!this.broken && !this.disconnecting && this.largeLeft === 0 && this.#pending < PENDING_MAX) {
       if (this.#discard > 0 && !this.#dropPayload()) break;
@@ -196,6 +200,7 @@ export class NbdTransmission implements FlushWaiter {
       ? view.getUint32(at + 24) * U32 + view.getUint32(at + 28)
       : view.getUint32(at + 24);
     const error = this.#checker.check(type, flags, offset, length);
+    if (error === OK && !this.turn.take(type, length)) return false;
     const payload = this.#extended ? (flags & NBD_CMD_FLAG_PAYLOAD_LEN) !== 0 : type === NBD_CMD_WRITE;
     if (payload) {
       if (this.#extended && length > REQUEST_SIZE_BYTES_MAX) {
@@ -359,6 +364,7 @@ export class NbdTransmission implements FlushWaiter {
     length: number,
     error: number,
   ): void {
+    this.turn.done();
     this.#zeroed = 0;
     this.#zeroError = OK;
     this.end();

@@ -1,6 +1,8 @@
 // What clients of the worker can ask for by name: volumes and their snapshots. Thread: the pool's worker. Hot: no.
 import { NbdExport } from "../nbd/nbd-export.js";
 import type { ExportSource } from "../nbd/nbd-server.js";
+import type { Turns } from "../qos/turns.js";
+import { VolumeShare } from "../qos/volume-share.js";
 import type { BlockDevice } from "../volume/block-device.js";
 import { SnapshotDevice } from "../volume/snapshot-device.js";
 import type { Volume } from "../volume/volume.js";
@@ -15,9 +17,35 @@ const DEFAULT_NAMESPACE = "default/";
 export class Exports {
   readonly #served = new Map<string, Served>();
   readonly #snapshots = new Map<string, NbdExport>();
+  /** By the volume's number: what one may take, whatever it is called. */
+  readonly #shares = new Map<number, VolumeShare>();
+  readonly #turns: Turns;
+
+  constructor(turns: Turns) {
+    this.#turns = turns;
+  }
+
+  shareOf({ id }: Pick<Volume, "id">): VolumeShare {
+    const known = this.#shares.get(id);
+    if (known !== undefined) return known;
+    const made = new VolumeShare(this.#turns);
+    this.#shares.set(id, made);
+    return made;
+  }
+
+  /** The volume is gone for good. */
+  forget(id: number): void {
+    this.#shares.delete(id);
+  }
 
   serve(volume: Volume): void {
-    const target = new NbdExport(shownName(volume.name), "Plinth volume", volume, false);
+    const target = new NbdExport(
+      shownName(volume.name),
+      "Plinth volume",
+      volume,
+      false,
+      this.shareOf(volume),
+    );
     this.#served.set(volume.name, { volume, target });
   }
 
@@ -91,7 +119,7 @@ export class Exports {
     const known = this.#snapshots.get(key);
     if (known !== undefined) return known;
     const device = new SnapshotDevice(volume, root);
-    const made = new NbdExport(shownName(key), "Plinth snapshot", device, true);
+    const made = new NbdExport(shownName(key), "Plinth snapshot", device, true, this.shareOf(volume));
     this.#snapshots.set(key, made);
     return made;
   }
@@ -104,7 +132,7 @@ class ReadOnlyViews {
   of(target: NbdExport): NbdExport {
     const known = this.#made.get(target);
     if (known !== undefined) return known;
-    const made = new NbdExport(target.name, target.description, target.device, true);
+    const made = new NbdExport(target.name, target.description, target.device, true, target.share);
     this.#made.set(target, made);
     return made;
   }

@@ -6,6 +6,7 @@ import type { NewMap } from "../pool/pool.js";
 import type { PoolUsage } from "../pool/pool-usage.js";
 import type { Reverted } from "../pool/reverts.js";
 import type { RewindProgress } from "../pool/rewind.js";
+import type { VolumeLimits } from "../qos/volume-share.js";
 import type { DiffView } from "../snapshot-control.js";
 import type { BlkListening, Listening, OpenedReport, PoolOpening, UsageReport } from "./target.js";
 
@@ -35,6 +36,7 @@ export interface TargetMethods {
   poolUsage: [{ pool: string }, PoolUsage];
   /** Key name → key, of encrypted volumes. */
   unlock: [{ pool: string; keys: Readonly<Record<string, Uint8Array>> }, undefined];
+  setLimits: [OfVolume & { limits: VolumeLimits }, undefined];
   createVolume: [{ pool: string; spec: VolumeSpec }, undefined];
   cloneVolume: [{ pool: string; spec: VolumeSpec; origin: number; snapshot: string }, NewMap];
   deleteVolume: [OfVolume & { name: string }, undefined];

@@ -34,6 +34,7 @@ const methods: { [M in keyof TargetMethods]: (body: TargetMethods[M][0]) => Answ
   openPool: (opening) => target.openPool(opening),
   poolUsage: ({ pool }) => target.poolUsage(pool),
   unlock: ({ pool, keys }) => target.unlock(pool, keys),
+  setLimits: ({ pool, id, limits }) => target.setLimits(pool, id, limits),
   createVolume: ({ pool, spec }) => target.createVolume(pool, spec),
   cloneVolume: ({ pool, spec, origin, snapshot }) => target.cloneVolume(pool, spec, origin, snapshot),
   deleteVolume: ({ pool, id, name }) => target.deleteVolume(pool, id, name),
@@ -69,18 +70,26 @@ const handlers = Object.fromEntries(
 const mailbox = new Mailbox(setup.mailbox, handlers);
 epoll.add(mailbox.doorbell, EPOLLIN);
 
+/** Before the sockets are looked at again. */
+const BREATHS_MAX = 8;
+
 let sleepMs = 250;
 let lastExpiryMs = 0;
 while (!mailbox.closing) {
   const count = epoll.wait(target.beginSleep() ? sleepMs : 0);
   const nowMs = performance.now();
+  target.turns.begin(nowMs);
   for (let i = 0; i < count; i++) {
     const fd = epoll.fds[i] as number;
     if (fd === mailbox.doorbell) mailbox.onDoorbell();
     else target.onReady(fd, epoll.events[i] as number, nowMs);
   }
-  while (target.endBreath());
-  sleepMs = target.housekeep(nowMs);
+  const waitMs = target.retryThrottled(nowMs);
+  let more = target.endBreath();
+  // Others may have come meanwhile, and while several have something each gets its turn.
+  for (let n = 1; more && n < BREATHS_MAX && !target.turns.contended; n++) more = target.endBreath();
+  const idleMs = target.housekeep(nowMs);
+  sleepMs = more ? 0 : Math.min(idleMs, Math.ceil(waitMs));
   if (sleepMs === 0 || nowMs - lastExpiryMs < 1000) continue;
   lastExpiryMs = nowMs;
   target.server.expire(nowMs);

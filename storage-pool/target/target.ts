@@ -11,13 +11,16 @@ import { storageError } from "../errors.js";
 import { BLOCK_SIZE, DIFF_RANGES_MAX } from "../limits.js";
 import { FORMAT_VERSION, SEGMENT_SIZE } from "../log/format.js";
 import { DirectoryMapFiles } from "../log/map-files.js";
-import { type NbdPlace, NbdServer } from "../nbd/nbd-server.js";
+import type { NbdPlace } from "../nbd/nbd-listener.js";
+import { NbdServer } from "../nbd/nbd-server.js";
 import type { TlsMode } from "../nbd/nbd-session.js";
 import type { CheckpointRecord } from "../pool/checkpoint.js";
 import type { VolumeSpec } from "../pool/open-pool.js";
 import { type NewMap, Pool } from "../pool/pool.js";
 import type { PoolUsage } from "../pool/pool-usage.js";
 import type { RewindProgress } from "../pool/rewind.js";
+import { Turns } from "../qos/turns.js";
+import type { VolumeLimits } from "../qos/volume-share.js";
 import type { LostRange } from "../volume/lost-blocks.js";
 import { SnapshotDevice } from "../volume/snapshot-device.js";
 import type { Volume } from "../volume/volume.js";
@@ -115,7 +118,8 @@ export class Target {
   readonly server: NbdServer;
   readonly blk: BlkServer;
   readonly #pools = new Map<string, Pool>();
-  readonly #exports = new Exports();
+  readonly turns = new Turns();
+  readonly #exports = new Exports(this.turns);
   readonly #syncer: PoolSyncer;
   readonly #hooks: TargetHooks;
 
@@ -260,8 +264,14 @@ export class Target {
     return made;
   }
 
+  /** From now on; clients need not connect anew. */
+  setLimits(pool: string, id: number, limits: VolumeLimits): void {
+    this.#exports.shareOf(this.pool(pool).volume(id)).setLimits(limits);
+  }
+
   deleteVolume(pool: string, id: number, name: string): void {
     this.#unserve(name);
+    this.#exports.forget(id);
     this.pool(pool).deleteVolume(id);
   }
 
@@ -407,6 +417,11 @@ export class Target {
       sleepMs = 0;
     }
     return Math.min(sleepMs, 250);
+  }
+
+  /** Goes on where the limits of volumes allow it again; until when the loop may sleep for the others (ms). */
+  retryThrottled(nowMs: number): number {
+    return Math.min(this.server.retryThrottled(nowMs), this.blk.retryThrottled(nowMs));
   }
 
   checkpointRecorded(pool: string, recorded: boolean): void {

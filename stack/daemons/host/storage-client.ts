@@ -11,12 +11,19 @@ export interface VolumeFacts {
   readonly damage: string | undefined;
   /** Why an encrypted volume cannot be used; undefined when it can. */
   readonly locked?: string | undefined;
+  readonly limits?: LimitFacts | undefined;
   readonly promisedBytes?: number | undefined;
   readonly historyBytes?: number | undefined;
   readonly rewindSeconds?: number | undefined;
   readonly rewindFrom?: string | undefined;
   readonly rewindShort?: boolean;
   readonly schedules?: readonly { readonly name: string; readonly cron: string; readonly keep: number }[];
+}
+
+export interface LimitFacts {
+  readonly iops: number;
+  readonly bytesPerSecond: number;
+  readonly burstSeconds: number;
 }
 
 export interface SnapshotFacts {
@@ -138,6 +145,10 @@ export class StorageClient {
     return this.#call("volume.set", { name, rewindSeconds });
   }
 
+  setLimits(name: string, limits: LimitFacts): Promise<unknown> {
+    return this.#call("volume.set", { name, ...limits });
+  }
+
   setSchedule(
     name: string,
     schedule: string,
@@ -232,6 +243,7 @@ function volumeFacts(volume: Fields): VolumeFacts {
     allocatedBytes: number(volume["allocatedBytes"]),
     damage: optionalText(volume["damage"]),
     locked: optionalText(volume["locked"]),
+    limits: limitFacts(volume["limits"] as Fields | undefined),
     promisedBytes: optionalNumber(volume["promisedBytes"]),
     historyBytes: optionalNumber(volume["historyBytes"]),
     rewindSeconds: optionalNumber(volume["rewindSeconds"]),
@@ -248,6 +260,15 @@ function volumeFacts(volume: Fields): VolumeFacts {
       sizeBytes: typeof snapshot["sizeBytes"] === "number" ? snapshot["sizeBytes"] : undefined,
       exclusiveBytes: typeof snapshot["exclusiveBytes"] === "number" ? snapshot["exclusiveBytes"] : undefined,
     })),
+  };
+}
+
+function limitFacts(limits: Fields | undefined): LimitFacts | undefined {
+  if (limits === undefined) return undefined;
+  return {
+    iops: number(limits["iops"]),
+    bytesPerSecond: number(limits["bytesPerSecond"]),
+    burstSeconds: number(limits["burstSeconds"]),
   };
 }
 

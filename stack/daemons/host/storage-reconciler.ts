@@ -332,7 +332,7 @@ export class StorageReconciler {
   }
 }
 
-/** Rewind window and schedules as the Volume says; true when something was changed. */
+/** Rewind window, limits and schedules as the Volume says; true when something was changed. */
 async function keepAsWanted(storage: StorageClient, volume: Volume, facts: VolumeFacts): Promise<boolean> {
   const { name } = facts;
   let changed = false;
@@ -341,6 +341,16 @@ async function keepAsWanted(storage: StorageClient, volume: Volume, facts: Volum
   if (rewindSeconds !== undefined && rewindSeconds !== (facts.rewindSeconds ?? rewindSeconds)) {
     await storage.setRewind(name, rewindSeconds);
     changed = true;
+  }
+  const { limits } = volume.spec;
+  if (limits !== undefined) {
+    const { iops = 0, bandwidth = "0", burstSeconds = 1 } = limits;
+    const bytesPerSecond = quantityBytes(bandwidth);
+    const now = facts.limits ?? { iops: 0, bytesPerSecond: 0, burstSeconds };
+    if (now.iops !== iops || now.bytesPerSecond !== bytesPerSecond || now.burstSeconds !== burstSeconds) {
+      await storage.setLimits(name, { iops, bytesPerSecond, burstSeconds });
+      changed = true;
+    }
   }
   const wanted = volume.spec.snapshotSchedules;
   for (const { name: schedule, cron, keep } of wanted) {

@@ -1,0 +1,120 @@
+import fc from "fast-check";
+import { expect, test } from "vitest";
+import { Turns } from "./turns.js";
+import { NO_LIMITS, TAKE_LATER, TAKE_OK, TAKE_WAIT, VolumeShare } from "./volume-share.js";
+
+test("whatever is asked when, no more is given than the rates and what was saved up, and waits are no longer than needed", () => {
+  const request = fc.record({
+    afterMs: fc.double({ min: 0, max: 400, noNaN: true }),
+    bytes: fc.nat(200_000),
+  });
+  const limits = fc.record({
+    iops: fc.constantFrom(0, 1, 10, 500),
+    bytesPerSecond: fc.constantFrom(0, 1000, 100_000),
+    burstMs: fc.constantFrom(1, 1000, 5000),
+  });
+  fc.assert(
+    fc.property(limits, fc.array(request, { minLength: 1, maxLength: 200 }), (given, requests) => {
+      const turns = new Turns();
+      const share = new VolumeShare(turns);
+      let nowMs = 1000;
+      turns.begin(nowMs);
+      share.setLimits(given);
+      let ops = 0;
+      let bytes = 0;
+      let largest = 0;
+      for (const request of requests) {
+        nowMs += request.afterMs;
+        turns.begin(nowMs);
+        let result = share.take(request.bytes);
+        if (result === TAKE_WAIT) {
+          expect(share.readyMs).toBeGreaterThan(nowMs);
+          nowMs = share.readyMs + 1e-6 * share.readyMs;
+          turns.begin(nowMs);
+          result = share.take(request.bytes);
+        }
+        expect(result).toBe(TAKE_OK);
+        ops++;
+        bytes += request.bytes;
+        largest = Math.max(largest, request.bytes);
+        const savedMs = nowMs - 1000 + given.burstMs;
+        if (given.iops > 0) expect(ops).toBeLessThanOrEqual(1 + (savedMs * given.iops) / 1000 + 1e-3);
+        if (given.bytesPerSecond > 0) {
+          // The last request may overdraw the bucket.
+          expect(bytes - largest).toBeLessThanOrEqual(1 + (savedMs * given.bytesPerSecond) / 1000 + 1e-3);
+        }
+      }
+    }),
+    { numRuns: 300 },
+  );
+});
+
+test("limits change while requests wait, and none at all hold nobody back", () => {
+  const turns = new Turns();
+  const share = new VolumeShare(turns);
+  turns.begin(0);
+  share.setLimits({ iops: 1, bytesPerSecond: 0, burstMs: 1000 });
+  expect(share.take(0)).toBe(TAKE_OK);
+  expect(share.take(0)).toBe(TAKE_WAIT);
+  expect(share.readyMs).toBe(1000);
+  expect(share.throttledCount).toBe(1);
+  turns.begin(500);
+  share.setLimits({ iops: 100, bytesPerSecond: 0, burstMs: 1000 });
+  // The bucket is as it was, and fills faster.
+  expect(share.take(0)).toBe(TAKE_WAIT);
+  expect(share.readyMs).toBeLessThanOrEqual(510);
+  share.setLimits(NO_LIMITS);
+  for (let i = 0; i < 1000; i++) expect(share.take(1e9)).toBe(TAKE_OK);
+});
+
+/** Serves volumes that each have the same requests waiting, for some rounds; bytes that each was given. */
+function compete(sizes: readonly number[], rounds: number): number[] {
+  const turns = new Turns();
+  const shares = sizes.map(() => new VolumeShare(turns));
+  const given = sizes.map(() => 0);
+  for (let round = 0; round < rounds; round++) {
+    turns.begin(round * 0.5);
+    for (const [i, size] of sizes.entries()) {
+      for (let n = 0; n < 500 && shares[i]?.take(size) === TAKE_OK; n++) {
+        given[i] = (given[i] as number) + size + 16 * 1024;
+      }
+    }
+  }
+  return given;
+}
+
+test("volumes that compete get the same whatever the size of their requests, and one alone is not held back", () => {
+  fc.assert(
+    fc.property(
+      fc.array(fc.constantFrom(4096, 65_536, 1 << 20, 8 << 20), { minLength: 2, maxLength: 5 }),
+      (sizes) => {
+        // The first round, in which nobody knows of the others, is not counted.
+        const before = compete(sizes, 4);
+        const after = compete(sizes, 404);
+        const rates = after.map((each, i) => each - (before[i] as number));
+        expect(Math.min(...rates) / Math.max(...rates)).toBeGreaterThan(0.8);
+      },
+    ),
+    { numRuns: 40 },
+  );
+  const turns = new Turns();
+  const alone = new VolumeShare(turns);
+  turns.begin(0);
+  for (let i = 0; i < 10_000; i++) expect(alone.take(1 << 20)).toBe(TAKE_OK);
+});
+
+test("a request that was not carried out is given back", () => {
+  const turns = new Turns();
+  const [share, other] = [new VolumeShare(turns), new VolumeShare(turns)];
+  for (let round = 0; round < 3; round++) {
+    turns.begin(round);
+    expect(other.take(0)).toBe(TAKE_OK);
+    let count = 0;
+    while (count < 1000 && share.take(4096) === TAKE_OK) count++;
+    if (round === 0) continue;
+    expect(count).toBe(26);
+    expect(share.take(4096)).toBe(TAKE_LATER);
+    share.giveBack(4096);
+    expect(share.take(4096)).toBe(TAKE_OK);
+  }
+});
