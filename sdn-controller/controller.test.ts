@@ -24,7 +24,7 @@ import { TABLES } from "./pipeline/tables.js";
 import { FakeSwitch } from "./testing/fake-switch.js";
 import { OFPORTS, POLICIES, policyChange, portInput, shopChanges } from "./testing/shop.js";
 
-const DEADLINE_MS = 5_000;
+const DEADLINE_MS = 30_000;
 let dir: string;
 let device: FakeSwitch;
 let running: Running[];
@@ -49,7 +49,9 @@ afterEach(async () => {
 
 const path = (): string => join(dir, "of.sock");
 
-async function start(): Promise<Running> {
+async function start(
+  audits: { readonly auditIntervalMs?: number; readonly auditFlowsMax?: number } = {},
+): Promise<Running> {
   const patches: StatusPatch[] = [];
   const events: SdnEvent[] = [];
   const modules = { clock: systemClock, log: silentLog };
@@ -57,7 +59,7 @@ async function start(): Promise<Running> {
     onStatus: (some: readonly StatusPatch[]) => patches.push(...some),
     onEvent: (event: SdnEvent) => events.push(event),
   };
-  const controller = new SdnController({ outputs }, modules);
+  const controller = new SdnController({ outputs, ...audits }, modules);
   const listener = await OpenFlowListener.open(
     {
       path: path(),
@@ -201,6 +203,115 @@ describe("SdnController", () => {
     expect(events).toMatchObject([{ type: "Warning", reason: "FlowsRepaired" }]);
     expect(events[0]?.message).toMatch(/ had 1 flows .*: altered of \w+/);
     expect(device.flows.get(key)?.instructions).not.toEqual([]);
+  });
+
+  describe("audits of very many flows", () => {
+    const PARTS = { auditIntervalMs: 2, auditFlowsMax: 16 };
+    const reasons = ({ events }: Running) => events.map(({ reason }) => reason);
+    const begin = async (): Promise<Running> => {
+      const one = await start(PARTS);
+      giveShop(one.controller);
+      await device.dial(path());
+      await settled(one.controller);
+      return one;
+    };
+    const anyFlow = () => {
+      const found = [...device.flows].find(([, flow]) => flow.tableId === TABLES.ingress.id);
+      if (found === undefined) throw new Error("no flows");
+      return found;
+    };
+
+    it("read a part each time, all parts in turn, and find nothing where nothing is wrong", async () => {
+      const one = await begin();
+      const read: number[] = [];
+      let before = device.flowsReported;
+      await waitFor(
+        () => {
+          if (device.flowsReported > before) read.push(device.flowsReported - before);
+          before = device.flowsReported;
+          return read.length > 20;
+        },
+        "twenty audits",
+        DEADLINE_MS,
+        1,
+      );
+      expect(Math.min(...read)).toBeLessThan(device.flows.size / 4);
+      expect(one.events).toEqual([]);
+      expect(one.controller.metrics()).toMatchObject({ flowsRepaired: 0, flowsInstalled: device.flows.size });
+    });
+
+    it("find what is altered, also in the cookie, and what is foreign, whichever part it is in", async () => {
+      const one = await begin();
+      const [key, flow] = anyFlow();
+      device.flows.set(key, { ...flow, instructions: [], cookie: 0x12345678n });
+      const alien = { ...flow, priority: 7, cookie: 0xffffffffffffffffn };
+      const alienKey = flowKey(alien.tableId, alien.priority, alien.match);
+      const [victim] = [...device.flows.keys()].filter((other) => other !== key);
+      // As many as there should be: the count tells nothing.
+      device.flows.delete(victim as string);
+      device.flows.set(alienKey, alien);
+      await waitFor(
+        () =>
+          !device.flows.has(alienKey) &&
+          device.flows.has(victim as string) &&
+          device.flows.get(key)?.cookie === flow.cookie,
+        "the repairs",
+        DEADLINE_MS,
+      );
+      expect(device.flows.get(key)?.instructions).toEqual(flow.instructions);
+      expect(new Set(reasons(one))).toEqual(new Set(["FlowsRepaired"]));
+      await waitFor(() => one.controller.metrics().flowsRepaired === 3, "three repairs", DEADLINE_MS);
+    });
+
+    it("name a switch that lies, in whichever part", async () => {
+      const one = await begin();
+      const [key, flow] = anyFlow();
+      device.ignores = (message) => message.tableId === TABLES.ingress.id;
+      device.flows.set(key, { ...flow, instructions: [] });
+      await waitFor(() => reasons(one).includes("SwitchDisagrees"), "the switch to be named", DEADLINE_MS);
+      device.ignores = () => false;
+      await waitFor(
+        () => device.flows.get(key)?.instructions.length === flow.instructions.length,
+        "peace",
+        DEADLINE_MS,
+      );
+    });
+
+    it("read everything at once when flows are missing", async () => {
+      const one = await start({ ...PARTS, auditIntervalMs: 300 });
+      giveShop(one.controller);
+      await device.dial(path());
+      await settled(one.controller);
+      const [key] = anyFlow();
+      device.flows.delete(key);
+      const before = device.flowsReported;
+      await waitFor(() => device.flows.has(key), "the repair", DEADLINE_MS, 1);
+      expect(device.flowsReported - before).toBeGreaterThanOrEqual(device.flows.size - 1);
+    });
+
+    it("count drops once, although they are told in parts", async () => {
+      const one = await begin();
+      const drops = () => one.controller.metrics().drops.reduce((sum, { packets }) => sum + packets, 0);
+      for (const [key, flow] of device.flows)
+        if (flow.flags !== 0) device.flows.set(key, { ...flow, packetCount: 3n });
+      const wanted =
+        3 *
+        [...device.flows.values()].filter(
+          ({ flags, tableId }) => flags !== 0 && tableId !== TABLES.dropped.id,
+        ).length;
+      await waitFor(
+        () => drops() >= wanted,
+        () => `${wanted} drops, not ${drops()}`,
+        DEADLINE_MS,
+      );
+      const again = device.flowsReported;
+      await waitFor(
+        () => device.flowsReported > again + 2 * device.flows.size,
+        "two more rounds",
+        DEADLINE_MS,
+      );
+      expect(drops()).toBe(wanted);
+    });
   });
 
   it("sends every change as one bundle", async () => {

@@ -17,7 +17,7 @@ import type { SwitchLink, SwitchLinkEvents } from "./channel/switch-link.js";
 import { Compiler } from "./compiler.js";
 import type { InventoryChange, SdnEvent, StatusPatch } from "./inputs.js";
 import { output } from "./pipeline/actions.js";
-import { type CookieParts, parseCookie } from "./pipeline/cookie.js";
+import { type CookieParts, type CookieSlice, parseCookie } from "./pipeline/cookie.js";
 import type { DropReason } from "./pipeline/tables.js";
 import { type ChangeReview, reviewChanges } from "./proof/change-review.js";
 import { type ExplainQuestion, type Explanation, explain } from "./proof/explain.js";
@@ -36,6 +36,8 @@ export interface SdnOutputs {
 export interface SdnControllerOptions {
   readonly outputs: SdnOutputs;
   readonly auditIntervalMs?: number;
+  /** Flows that one audit reads, about; AUDIT_FLOWS_MAX when absent. */
+  readonly auditFlowsMax?: number;
 }
 
 export interface SdnModules {
@@ -101,8 +103,9 @@ export class SdnController {
       {
         store: this.compiler.flows,
         ...(options.auditIntervalMs === undefined ? {} : { auditIntervalMs: options.auditIntervalMs }),
+        ...(options.auditFlowsMax === undefined ? {} : { auditFlowsMax: options.auditFlowsMax }),
         events: {
-          onReport: (flows) => this.#report(flows),
+          onReport: (flows, slice) => this.#report(flows, slice),
           onChanged: (record) => this.#changed(record),
           onSettled: () => this.#settled(),
           onRefused: (step, error) => this.#flowRefused(step, error),
@@ -317,8 +320,8 @@ export class SdnController {
     this.#publish(moved.flatMap((key) => portStatus(inventory, key) ?? []));
   }
 
-  #report(flows: readonly FlowStats[]): void {
-    this.#drops.take(flows);
+  #report(flows: readonly FlowStats[], slice: CookieSlice | undefined): void {
+    this.#drops.take(flows, slice);
     this.#news.adopt(flows);
     const hashes = new Set(this.#drops.list().map(({ resourceHash }) => resourceHash));
     this.#dropSources.learn(this.compiler, hashes);

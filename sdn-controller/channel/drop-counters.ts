@@ -1,7 +1,7 @@
 // Dropped packets by reason and by resource, from the counters of drop flows, and from the last word of those that are
 // removed. A flow's counter begins anew when the flow or the switch does; these totals only grow.
 import type { FlowRemoved, FlowStats } from "../../base/openflow/index.js";
-import { type CookieParts, parseCookie } from "../pipeline/cookie.js";
+import { type CookieParts, type CookieSlice, isInSlice, parseCookie } from "../pipeline/cookie.js";
 import { flowKey } from "../pipeline/flow.js";
 import type { DropReason, TableName } from "../pipeline/tables.js";
 
@@ -14,14 +14,15 @@ export interface DropCount {
 }
 
 export class DropCounters {
-  readonly #last = new Map<string, bigint>();
+  readonly #last = new Map<string, { readonly packets: bigint; readonly cookie: bigint }>();
   readonly #totals = new Map<string, { parts: CookieParts; packets: bigint }>();
 
-  /** Takes a complete report of all flows. */
-  take(flows: readonly FlowStats[]): void {
+  /** Takes a complete report of all flows, or of all in `slice`. */
+  take(flows: readonly FlowStats[], slice?: CookieSlice): void {
     const present = new Set<string>();
     for (const flow of flows) present.add(this.#count(flow));
-    for (const key of this.#last.keys()) if (!present.has(key)) this.#last.delete(key);
+    for (const [key, { cookie }] of this.#last)
+      if (!present.has(key) && (slice === undefined || isInSlice(cookie, slice))) this.#last.delete(key);
   }
 
   /** Takes the last count of a flow that is gone. */
@@ -33,9 +34,9 @@ export class DropCounters {
     const parts = parseCookie(flow.cookie);
     if (parts?.reason === undefined) return "";
     const key = `${flow.cookie} ${flowKey(flow.tableId, flow.priority, flow.match)}`;
-    const last = this.#last.get(key) ?? 0n;
+    const last = this.#last.get(key)?.packets ?? 0n;
     const grown = flow.packetCount >= last ? flow.packetCount - last : flow.packetCount;
-    this.#last.set(key, flow.packetCount);
+    this.#last.set(key, { packets: flow.packetCount, cookie: flow.cookie });
     if (grown === 0n) return key;
     const total = `${parts.table === "dropped"} ${parts.reason} ${parts.resourceHash}`;
     const before = this.#totals.get(total)?.packets ?? 0n;

@@ -21,14 +21,13 @@ export class DropSources {
   /** Learns the names of `hashes` from what is compiled now, and forgets all others. */
   learn(compiler: Compiler, hashes: ReadonlySet<number>): void {
     for (const hash of this.#byHash.keys()) if (!hashes.has(hash)) this.#byHash.delete(hash);
-    const resources = new Set<string>();
-    for (const key of compiler.flows.keys()) {
-      const resource = compiler.flows.flow(key)?.origin.resource;
-      if (resource !== undefined) resources.add(resource);
-    }
-    for (const resource of resources) {
+    let machines: ReadonlyMap<number, string[]> | undefined;
+    // Flows name their owner as where they come from.
+    for (const resource of compiler.flows.owners()) {
       const hash = hash32(resource);
-      if (hashes.has(hash)) this.#byHash.set(hash, sourceOf(compiler, resource));
+      if (!hashes.has(hash)) continue;
+      machines ??= machinesByIdentity(compiler);
+      this.#byHash.set(hash, sourceOf(compiler, resource, machines));
     }
   }
 
@@ -37,18 +36,25 @@ export class DropSources {
   }
 }
 
-function sourceOf(compiler: Compiler, resource: string): DropSource {
+/** "namespace/machine", or the port where there is none, of all that share an identity. */
+function machinesByIdentity(compiler: Compiler): Map<number, string[]> {
+  const machines = new Map<number, string[]>();
+  for (const { key, namespace, virtualMachine } of compiler.inventory.ports()) {
+    const number = compiler.policies.identityOf(key)?.number;
+    if (number === undefined) continue;
+    const own = machines.get(number) ?? [];
+    machines.set(number, own);
+    own.push(virtualMachine === undefined ? `port ${key}` : `${namespace}/${virtualMachine}`);
+  }
+  return machines;
+}
+
+function sourceOf(compiler: Compiler, resource: string, machines: ReadonlyMap<number, string[]>): DropSource {
   const number = IDENTITY.exec(resource)?.[1];
   if (number === undefined) return { resource };
-  const machines = new Set<string>();
-  for (const port of compiler.inventory.ports()) {
-    if (compiler.policies.identityOf(port.key)?.number !== Number(number)) continue;
-    const { virtualMachine, namespace, key } = port;
-    machines.add(virtualMachine === undefined ? `port ${key}` : `${namespace}/${virtualMachine}`);
-  }
   const { Ingress, Egress } = compiler.policies.isolationOf(Number(number));
   const policies = [...new Set([...Ingress, ...Egress])]
     .map((key) => key.replace("NetworkPolicy/", ""))
     .sort();
-  return { resource, machines: [...machines].sort(), policies };
+  return { resource, machines: [...new Set(machines.get(Number(number)))].sort(), policies };
 }

@@ -1,30 +1,34 @@
 // Keeps one switch's flows equal to the desired ones. At connect it reads what is there and sends only differences;
-// afterwards only what a change touched; now and then it reads everything again (audit), which is also when counters
-// are taken. A change is one bundle: the switch judges by all of it or by none. One change is under way at a time and
+// afterwards only what a change touched; now and then it reads again (audit), which is also when counters are taken:
+// everything, or of very many flows a part, the parts in turn, and everything at once when the number is not right. A change is one bundle: the switch judges by all of it or by none. One change is under way at a time and
 // ends with a barrier. What an audit repaired is read once more, so that a switch that says yes and does nothing is
 // told from one that somebody else changed. Thread: the controller's.
 //
 //   connected ──► read all ──► plan ──► send as a bundle, with a barrier ──► settled ──(touched)──► plan …
 //                    ▲                                                         │
-//                    └──────────────────── audit, or an answer that failed ◄───┘
+//                    └──────────────────── audit, or an answer that failed ◄───┘   (a part is read the same way)
 import { describeError, PlinthError } from "../../base/errors/index.js";
 import type { Logger } from "../../base/log/index.js";
 import type { FlowStats } from "../../base/openflow/index.js";
 import type { Clock, Timer } from "../../base/time/index.js";
 import {
+  AUDIT_FLOWS_MAX,
   AUDIT_INTERVAL_MS,
   BUNDLE_ATTEMPTS_MAX,
   BUNDLE_FLOWS_MAX,
   CHANGE_RECORDS_MAX,
   FLOW_MODS_PER_BARRIER,
 } from "../limits.js";
+import { type CookieSlice, cookieSlices } from "../pipeline/cookie.js";
 import type { FlowStore } from "../pipeline/flow-store.js";
 import {
+  desiredKeys,
   type FlowModBody,
   type FlowPlanStep,
   type InstalledFlows,
   installedFrom,
   planFlows,
+  replaceSlice,
 } from "./flow-sync.js";
 import type { SwitchLink } from "./switch-link.js";
 
@@ -46,8 +50,8 @@ export interface ChangeRecord {
 }
 
 export interface FlowDriverEvents {
-  /** Every report of all flows. */
-  onReport(flows: readonly FlowStats[]): void;
+  /** Every report of flows: of all, or of all in a slice. */
+  onReport(flows: readonly FlowStats[], slice: CookieSlice | undefined): void;
   /** The switch has taken a batch. */
   onChanged(record: ChangeRecord): void;
   /** The switch has everything that is desired. */
@@ -65,11 +69,14 @@ export class FlowDriver {
   readonly #clock: Clock;
   readonly #log: Logger;
   readonly #auditIntervalMs: number;
+  readonly #auditFlowsMax: number;
   readonly #touched = new Set<string>();
   readonly #records: ChangeRecord[] = [];
   #link: SwitchLink | undefined;
   #installed: InstalledFlows = new Map();
-  #readAll: "connect" | "audit" | undefined;
+  #readAll: "connect" | "audit" | "slice" | undefined;
+  /** Counts the audits of a part. */
+  #turn = 0;
   #running = false;
   #enabled = false;
   #timer: Timer | undefined;
@@ -83,12 +90,14 @@ export class FlowDriver {
       readonly store: FlowStore;
       readonly events: FlowDriverEvents;
       readonly auditIntervalMs?: number;
+      readonly auditFlowsMax?: number;
     },
     modules: { readonly clock: Clock; readonly log: Logger },
   ) {
     this.#store = options.store;
     this.#events = options.events;
     this.#auditIntervalMs = options.auditIntervalMs ?? AUDIT_INTERVAL_MS;
+    this.#auditFlowsMax = options.auditFlowsMax ?? AUDIT_FLOWS_MAX;
     this.#clock = modules.clock;
     this.#log = modules.log;
   }
@@ -142,7 +151,13 @@ export class FlowDriver {
 
   /** Reads everything again and repairs what differs. */
   audit(): void {
-    this.#readAll ??= "audit";
+    if (this.#readAll !== "connect") this.#readAll = "audit";
+    this.#kick();
+  }
+
+  /** The same with the next part of them, if they are very many. */
+  #auditNext(): void {
+    this.#readAll ??= "slice";
     this.#kick();
   }
 
@@ -175,7 +190,7 @@ export class FlowDriver {
       await this.#settle(link);
     } catch (thrown) {
       failed = true;
-      this.#readAll ??= "audit";
+      if (this.#readAll !== "connect") this.#readAll = "audit";
       this.#log.warn({ error: describeError(thrown) }, "the switch's flows could not be brought up to date");
     }
     this.#running = false;
@@ -183,7 +198,7 @@ export class FlowDriver {
     if (failed && this.#link === link) this.#after(RETRY_MS, () => this.#kick());
     else if (!this.isSettled) this.#kick();
     else {
-      this.#after(this.#auditIntervalMs, () => this.audit());
+      this.#after(this.#auditIntervalMs, () => this.#auditNext());
       this.#events.onSettled();
     }
   }
@@ -201,7 +216,8 @@ export class FlowDriver {
       this.#events.onChanged(await this.#send(link, steps, cause));
       return;
     }
-    const { steps, drift } = await this.#compare(link);
+    const slice = cause === "slice" ? await this.#nextSlice(link) : undefined;
+    const { steps, drift } = await this.#compare(link, slice);
     this.#readAll = undefined;
     if (cause === "connect") {
       this.#events.onChanged(await this.#send(link, steps, cause));
@@ -210,25 +226,55 @@ export class FlowDriver {
     if (drift.length > 0) this.#events.onDrift(drift);
     if (steps.length > 0)
       this.#events.onChanged(await this.#send(link, steps, drift.length > 0 ? "audit" : "change"));
-    if (drift.length > 0) await this.#verify(link, drift);
+    if (drift.length > 0) await this.#verify(link, drift, slice);
+  }
+
+  /** The part whose turn it is; undefined = all, where they are few or another number than they should be. */
+  async #nextSlice(link: SwitchLink): Promise<CookieSlice | undefined> {
+    const slices = cookieSlices(this.#installed.size, this.#auditFlowsMax);
+    if (slices === 1 || (await this.#countOf(link)) !== this.#installed.size) return undefined;
+    return { mask: slices - 1, value: this.#turn++ & (slices - 1) };
+  }
+
+  /** A switch that does not count is trusted in this: its parts are read all the same. */
+  async #countOf(link: SwitchLink): Promise<number> {
+    try {
+      return await link.flowCount();
+    } catch (thrown) {
+      if (!(thrown instanceof PlinthError) || thrown.code !== "SWITCH_REFUSED") throw thrown;
+      return this.#installed.size;
+    }
   }
 
   /** Reads what the switch has; returns what makes it what is desired now, and what of that is no change of ours. */
-  async #compare(link: SwitchLink): Promise<{ steps: FlowPlanStep[]; drift: FlowPlanStep[] }> {
-    const reported = await link.flowStats();
-    this.#events.onReport(reported);
-    this.#installed = installedFrom(reported, this.#store);
-    const steps = planFlows(this.#installed, this.#store);
+  async #compare(
+    link: SwitchLink,
+    slice: CookieSlice | undefined,
+  ): Promise<{ steps: FlowPlanStep[]; drift: FlowPlanStep[] }> {
+    const reported = await link.flowStats(slice);
+    this.#events.onReport(reported, slice);
+    const present = installedFrom(reported, this.#store);
+    let keys: Set<string> | undefined;
+    if (slice === undefined) this.#installed = present;
+    else {
+      replaceSlice(this.#installed, present, slice);
+      keys = new Set([...present.keys(), ...desiredKeys(this.#store, slice), ...this.#touched]);
+    }
+    const steps = planFlows(this.#installed, this.#store, keys);
     const drift = steps.filter(({ key }) => !this.#touched.has(key));
     this.#touched.clear();
     return { steps, drift };
   }
 
   /** Whether what was repaired is as the switch said. */
-  async #verify(link: SwitchLink, repaired: readonly FlowPlanStep[]): Promise<void> {
+  async #verify(
+    link: SwitchLink,
+    repaired: readonly FlowPlanStep[],
+    slice: CookieSlice | undefined,
+  ): Promise<void> {
     const acknowledged = new Map(repaired.map((step) => [step.key, step]));
     for (const step of this.#refusedSteps) acknowledged.delete(step.key);
-    const { steps: again } = await this.#compare(link);
+    const { steps: again } = await this.#compare(link, slice);
     const wrong = again.filter(({ key, after }) => {
       const before = acknowledged.get(key);
       return before !== undefined && before.after?.body === after?.body;

@@ -5,6 +5,7 @@
 
 import type { FlowMod, FlowStats, Match } from "../../base/openflow/index.js";
 import { OFP_NO_BUFFER, OFPFF_SEND_FLOW_REM, OFPG_ANY, OFPP_ANY } from "../../base/openflow/index.js";
+import { type CookieSlice, isInSlice } from "../pipeline/cookie.js";
 import { type Flow, flowBody, flowKey } from "../pipeline/flow.js";
 import type { FlowStore } from "../pipeline/flow-store.js";
 
@@ -15,6 +16,7 @@ export interface InstalledFlow {
   readonly priority: number;
   readonly match: Match;
   readonly flags: number;
+  readonly cookie: bigint;
 }
 
 export type InstalledFlows = Map<string, InstalledFlow>;
@@ -55,9 +57,20 @@ export function installedFrom(reported: readonly FlowStats[], desired: FlowStore
     const key = flowKey(tableId, priority, match);
     const wanted = desired.flow(key);
     if (wanted?.body === body) installed.set(wanted.key, wanted);
-    else installed.set(key, { body, tableId, priority, match, flags });
+    else installed.set(key, { body, tableId, priority, match, flags, cookie });
   }
   return installed;
+}
+
+/** Replaces what was installed of `slice` by `present`, all that the switch reports of it. */
+export function replaceSlice(installed: InstalledFlows, present: InstalledFlows, slice: CookieSlice): void {
+  for (const [key, { cookie }] of installed) if (isInSlice(cookie, slice)) installed.delete(key);
+  for (const [key, flow] of present) installed.set(key, flow);
+}
+
+/** Keys of desired flows that are in `slice`. */
+export function desiredKeys(desired: FlowStore, slice: CookieSlice): string[] {
+  return [...desired.keys()].filter((key) => isInSlice(desired.flow(key)?.cookie ?? 0n, slice));
 }
 
 /** Steps that make `keys` (default: every key of either side) on the switch what `desired` says. */

@@ -22,6 +22,7 @@ import {
 } from "../../base/openflow/index.js";
 import type { Clock, Timer } from "../../base/time/index.js";
 import { SWITCH_REPLY_TIMEOUT_MS } from "../limits.js";
+import type { CookieSlice } from "../pipeline/cookie.js";
 
 /** A message without its xid. */
 export type Outgoing = OpenFlowMessage extends infer M
@@ -40,11 +41,17 @@ export interface SwitchLinkEvents {
 
 /** Messages of a bundle that are made before others have their turn. */
 const MESSAGES_PER_TURN = 1_000;
+const WHOLE: CookieSlice = { mask: 0, value: 0 };
 const BUNDLE_FLAGS = OFPBF_ATOMIC | OFPBF_ORDERED;
 
-interface Waiting {
+/** What an answer brought, of which a request wants at most one. */
+interface Answer {
   readonly flows: FlowStats[];
-  readonly resolve: (flows: FlowStats[]) => void;
+  flowCount: number;
+}
+
+interface Waiting extends Answer {
+  readonly resolve: (answer: Answer) => void;
   readonly reject: (error: Error) => void;
   readonly timer: Timer;
 }
@@ -101,7 +108,7 @@ export class SwitchLink {
   ): Promise<void> {
     if (this.#bundles === false) throw unsupported();
     const bundleId = this.#bundleId++ >>> 0;
-    const control = (name: BundleControlType): Promise<FlowStats[]> =>
+    const control = (name: BundleControlType): Promise<Answer> =>
       this.#request({ type: "bundle_control", bundleId, control: name, flags: BUNDLE_FLAGS });
     await control("open_request").catch((thrown: unknown) => {
       if (!(thrown instanceof PlinthError) || thrown.code !== "SWITCH_REFUSED") throw thrown;
@@ -121,18 +128,27 @@ export class SwitchLink {
     await Promise.all([control("commit_request"), this.barrier()]);
   }
 
-  /** Every flow of every table, with its counters. */
-  flowStats(): Promise<FlowStats[]> {
+  /** Every flow of every table that is in `slice`, with its counters. */
+  async flowStats(slice: CookieSlice = WHOLE): Promise<FlowStats[]> {
+    return (await this.#flows("flow", slice)).flows;
+  }
+
+  /** How many flows the switch has. Rejects with SWITCH_REFUSED when it does not count. */
+  async flowCount(): Promise<number> {
+    return (await this.#flows("aggregate", WHOLE)).flowCount;
+  }
+
+  #flows(kind: "flow" | "aggregate", { mask, value }: CookieSlice): Promise<Answer> {
     return this.#request({
       type: "multipart_request",
       flags: 0,
       body: {
-        kind: "flow",
+        kind,
         tableId: OFPTT_ALL,
         outPort: OFPP_ANY,
         outGroup: OFPG_ANY,
-        cookie: 0n,
-        cookieMask: 0n,
+        cookie: BigInt(value),
+        cookieMask: BigInt(mask),
         match: [],
       },
     });
@@ -148,13 +164,13 @@ export class SwitchLink {
         this.#events.onFlowRemoved(message);
         break;
       case "barrier_reply":
-        this.#settle(message.xid, (waiting) => waiting.resolve([]));
+        this.#settle(message.xid, (waiting) => waiting.resolve(waiting));
         break;
       case "multipart_reply":
         this.#receiveFlows(message);
         break;
       case "bundle_control":
-        this.#settle(message.xid, (waiting) => waiting.resolve([]));
+        this.#settle(message.xid, (waiting) => waiting.resolve(waiting));
         break;
       case "error": {
         const { errorType, code } = message;
@@ -183,10 +199,12 @@ export class SwitchLink {
 
   #receiveFlows(message: Extract<OpenFlowMessage, { type: "multipart_reply" }>): void {
     const waiting = this.#waiting.get(message.xid);
-    if (waiting === undefined || message.body.kind !== "flow") return;
-    for (const flow of message.body.flows) waiting.flows.push(flow);
-    if ((message.flags & OFPMPF_REPLY_MORE) === 0)
-      this.#settle(message.xid, () => waiting.resolve(waiting.flows));
+    const { body } = message;
+    if (waiting === undefined) return;
+    if (body.kind === "flow") for (const flow of body.flows) waiting.flows.push(flow);
+    else if (body.kind === "aggregate") waiting.flowCount = body.flowCount;
+    else return;
+    if ((message.flags & OFPMPF_REPLY_MORE) === 0) this.#settle(message.xid, () => waiting.resolve(waiting));
   }
 
   #receiveError(xid: number, name: string): void {
@@ -196,7 +214,7 @@ export class SwitchLink {
     } else this.#events.onError(xid, name);
   }
 
-  #request(message: Outgoing): Promise<FlowStats[]> {
+  #request(message: Outgoing): Promise<Answer> {
     return new Promise((resolve, reject) => {
       if (this.#closed) {
         reject(new PlinthError("SWITCH_GONE", "the switch disconnected"));
@@ -207,7 +225,7 @@ export class SwitchLink {
         const text = `no answer to ${message.type} within ${SWITCH_REPLY_TIMEOUT_MS} ms`;
         this.#settle(xid, (waiting) => waiting.reject(new PlinthError("SWITCH_TIMEOUT", text)));
       });
-      this.#waiting.set(xid, { flows: [], resolve, reject, timer });
+      this.#waiting.set(xid, { flows: [], flowCount: 0, resolve, reject, timer });
       this.#write({ ...message, xid } as OpenFlowMessage);
     });
   }

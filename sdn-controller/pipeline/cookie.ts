@@ -26,6 +26,25 @@ export function cookieOf(table: TableName, origin: Origin): bigint {
   return (BigInt(high) << 32n) | BigInt(hash32(origin.resource));
 }
 
+/** Flows whose cookie has `value` in the bits of `mask`, which are among the lowest 31. All flows for 0 and 0. */
+export interface CookieSlice {
+  readonly mask: number;
+  readonly value: number;
+}
+
+/** Slices of about `perSlice` flows each, out of `flowCount`: every flow is in exactly one, whoever made it. */
+export function cookieSlices(flowCount: number, perSlice: number): number {
+  let slices = 1;
+  while (slices < SLICES_MAX && flowCount / slices > perSlice) slices *= 2;
+  return slices;
+}
+
+const SLICES_MAX = 2 ** 16;
+
+export function isInSlice(cookie: bigint, { mask, value }: CookieSlice): boolean {
+  return (Number(cookie & 0x7fffffffn) & mask) === value;
+}
+
 /** Register 7: what denied a packet, in which direction. */
 export function causeHash(direction: "Ingress" | "Egress", resource: string): number {
   return hash32(`${direction} ${resource}`);

@@ -38,6 +38,8 @@ export class FakeSwitch {
   ignores: (message: FlowMod) => boolean = () => false;
   /** An old switch has none. */
   knowsBundles = true;
+  /** Flows that it told of, over all requests. */
+  flowsReported = 0;
   /** Sizes of the bundles that were committed. */
   readonly commits: number[] = [];
   readonly #bundles = new Map<number, FlowMod[]>();
@@ -116,8 +118,19 @@ export class FakeSwitch {
         this.#send({ type: "barrier_reply", xid });
         break;
       case "multipart_request": {
+        const { body } = message;
+        if (body.kind !== "flow" && body.kind !== "aggregate") break;
+        const { cookie, cookieMask } = body;
+        const all = [...(this.#tables?.flowStats() ?? this.flows.values())].filter(
+          (flow) => (flow.cookie & cookieMask) === (cookie & cookieMask),
+        );
+        if (body.kind === "aggregate") {
+          const counts = { packetCount: 0n, byteCount: 0n, flowCount: all.length };
+          this.#send({ type: "multipart_reply", xid, flags: 0, body: { kind: "aggregate", ...counts } });
+          break;
+        }
+        this.flowsReported += all.length;
         // In two parts, as a large table would be.
-        const all = [...(this.#tables?.flowStats() ?? this.flows.values())];
         const half = all.length >> 1;
         this.#send({
           type: "multipart_reply",
