@@ -62,6 +62,8 @@ export const PUNCH_STEP = 8;
 export const LOST_BLOCKS_MAX = 4096;
 /** Segments kept back from writers, so that the cleaner and TRIM can always make progress. */
 export const RESERVE_SEGMENTS = 3;
+/** The part of them that is kept back from TRIM and marks as well, for the cleaner alone. */
+export const RESERVE_CLEANER = 2;
 /** Share of a pool's blocks that may be stored or promised: the cleaner can always win something from the rest. */
 export const USABLE_SHARE = 0.88;
 /** Without a request for so long clients count as idle, and the cleaner does not hold back. */

@@ -99,17 +99,24 @@ export class Cleaner {
     return blocks;
   }
 
-  /** The sealed segment with the least that is alive, if its share is below `livePercent`. */
-  victim(livePercent: number): Segment | undefined {
+  /** The sealed segment with the least that is alive, if its share is below `livePercent`, of those that `isGood` says. */
+  victim(livePercent: number, isGood: (segment: Segment) => boolean): Segment | undefined {
     let best: Segment | undefined;
     const limit = (DATA_BLOCKS * livePercent) / 100;
     this.#options.table.visit((segment) => {
       if (!segment.sealed || segment.evacuated || segment.moving || segment.pinned) return;
       if (!segment.readable) return;
       if (segment.liveBlocks === 0 || segment.liveBlocks >= limit) return;
-      if (best === undefined || segment.liveBlocks < best.liveBlocks) best = segment;
+      if (best !== undefined && segment.liveBlocks >= best.liveBlocks) return;
+      if (isGood(segment)) best = segment;
     });
     return best;
+  }
+
+  /** Free segments that emptying `victim` takes: none when what lives fits into the one that is open. */
+  segmentsFor(victim: Segment): number {
+    const writer = this.#writers.get(kindOf(victim));
+    return writer !== undefined && writer.spareBlocks >= victim.liveBlocks ? 0 : 1;
   }
 
   /** Finds out what lives in `victim`, without changing anything but that it is the one being emptied. */
@@ -149,7 +156,7 @@ export class Cleaner {
       for (const root of volume.roots()) this.#roots.push({ volume, root });
     }
     const end = Math.min(this.#count, this.#next + Math.min(most, CLEAN_STEP_BLOCKS));
-    const writer = this.#writerFor(Math.max(1, victim.copies), victim.diskClass);
+    const writer = this.#writerFor(victim);
     let result = 0;
     while (this.#next < end && result === 0) {
       const run = this.#runFrom(this.#next, end);
@@ -248,8 +255,8 @@ export class Cleaner {
     return result === 0;
   }
 
-  #writerFor(copies: number, diskClass: string): LogWriter {
-    const key = `${copies} ${diskClass}`;
+  #writerFor(victim: Segment): LogWriter {
+    const key = kindOf(victim);
     let writer = this.#writers.get(key);
     if (writer !== undefined) return writer;
     const { table, staging, gate } = this.#options;
@@ -260,8 +267,8 @@ export class Cleaner {
       kind: SEGMENT_MOVED,
       volume: 0,
       epoch: 0,
-      copies,
-      diskClass,
+      copies: Math.max(1, victim.copies),
+      diskClass: victim.diskClass,
       sequence: 0,
       privileged: true,
       apply: (_kind, offset, blockCount, location) => this.#apply(offset / BLOCK_SIZE, blockCount, location),
@@ -347,4 +354,8 @@ export class Cleaner {
       page.words[entry] = location;
     }
   }
+}
+
+function kindOf({ copies, diskClass }: Segment): string {
+  return `${Math.max(1, copies)} ${diskClass}`;
 }

@@ -9,7 +9,7 @@
 import { assert } from "../../base/assert/index.js";
 import { DataBuffer } from "../disk/data-buffer.js";
 import { EIO, ENOSPC } from "../errors.js";
-import { BLOCK_SIZE, COPIES_MAX } from "../limits.js";
+import { BLOCK_SIZE, COPIES_MAX, RESERVE_CLEANER, RESERVE_SEGMENTS } from "../limits.js";
 import {
   checksum,
   DATA_BLOCKS,
@@ -46,7 +46,8 @@ export class Staging {
 
 /** Whoever gives out space: 0, EAGAIN (room is being made) or ENOSPC. */
 export interface SpaceGate {
-  admit(segments: number, copies: number, privileged: boolean, diskClass: string): number;
+  /** Whether `segments` can be had and `kept` are free afterwards. */
+  admit(segments: number, copies: number, kept: number, diskClass: string): number;
 }
 
 /** Takes a committed record into the maps. `index` and `at` say where its block checksums stand. */
@@ -71,7 +72,7 @@ export interface LogWriterOptions {
   readonly diskClass: string;
   /** Sequence of the last record that the log already has. */
   readonly sequence: number;
-  /** May use the reserve: the cleaner. */
+  /** May use all of the reserve: the cleaner. */
   readonly privileged: boolean;
   readonly apply: RecordSink;
 }
@@ -158,17 +159,30 @@ export class LogWriter {
     const records = INDEX_SIZE - this.#nextIndex - recordCount * RECORD_SIZE;
     if (blockCount <= room && (recordCount === 1 || records >= blockCount * 8)) return 0;
     const segments = Math.ceil(Math.max(blockCount - room, recordCount - 1) / DATA_BLOCKS);
-    const { gate, copies, privileged, diskClass } = this.#options;
-    return gate.admit(segments, copies, privileged, diskClass);
+    return this.#ask(segments, RESERVE_SEGMENTS);
   }
 
-  /** Stages that a range reads as zeros. May use the reserve: it is how space comes back. */
+  /** Blocks that the open segment still takes, at least. */
+  get spareBlocks(): number {
+    const records = Math.floor((INDEX_SIZE - this.#nextIndex) / recordSize(1));
+    return Math.min(SEGMENT_BLOCKS - this.#nextBlock, records);
+  }
+
+  #ask(segments: number, kept: number): number {
+    const { gate, copies, privileged, diskClass } = this.#options;
+    return gate.admit(segments, copies, privileged ? 0 : kept, diskClass);
+  }
+
+  /** Room for one record without payload. May use a part of the reserve: it is how space comes back. */
+  #admitRecord(): number {
+    return this.#nextIndex + RECORD_SIZE > INDEX_SIZE ? this.#ask(1, RESERVE_CLEANER) : 0;
+  }
+
+  /** Stages that a range reads as zeros. */
   stageUnmap(offset: number, length: number): number {
     if (this.#error !== 0) return this.#error;
-    if (this.#nextIndex + RECORD_SIZE > INDEX_SIZE) {
-      const refused = this.#options.gate.admit(1, this.#options.copies, true, this.#options.diskClass);
-      if (refused !== 0) return refused;
-    }
+    const refused = this.#admitRecord();
+    if (refused !== 0) return refused;
     this.#own();
     if (!this.#ensureSegment(RECORD_SIZE, 0)) return this.#error;
     const staging = this.#staging;
@@ -184,6 +198,8 @@ export class LogWriter {
   /** Stages a record that says no more than the time and what is durable. */
   stageMark(timeMs: number): number {
     if (this.#error !== 0) return this.#error;
+    const refused = this.#admitRecord();
+    if (refused !== 0) return refused;
     this.#own();
     if (!this.#ensureSegment(RECORD_SIZE, 0)) return this.#error;
     const staging = this.#staging;

@@ -95,6 +95,8 @@ export interface Place {
   readonly slot: number;
 }
 
+const NONE: readonly Disk[] = [];
+
 export class SegmentTable {
   readonly disks: Disk[];
   /** By index; index 0 stays empty, so that location 0 can mean "nothing". */
@@ -148,10 +150,10 @@ export class SegmentTable {
   }
 
   /**
-   * How many more segments with `copies` copies on distinct disks of a class can be made; fewer copies where disks are
-   * away.
+   * How many more segments with `copies` copies on distinct disks of a class can be made, after one more slot was taken on
+   * each of `taken`; fewer copies where disks are away.
    */
-  freeCount(copies: number, diskClass = ""): number {
+  freeCount(copies: number, diskClass = "", taken: readonly Disk[] = NONE): number {
     let total = 0;
     let largest = 0;
     let count = 0;
@@ -159,8 +161,9 @@ export class SegmentTable {
       const disk = this.disks[i] as Disk;
       if (!disk.open || !disk.isOfClass(diskClass)) continue;
       count++;
-      total += disk.freeSlots;
-      largest = Math.max(largest, disk.freeSlots);
+      const free = taken.includes(disk) ? disk.freeSlots - 1 : disk.freeSlots;
+      total += free;
+      largest = Math.max(largest, free);
     }
     if (copies === 1 || count < 2) return total;
     return Math.min(Math.floor(total / 2), total - largest);

@@ -8,7 +8,7 @@
 // records. Writers are told that the pool is full only after cleaning has won nothing. Thread: the pool's worker.
 import { assert } from "../../base/assert/index.js";
 import type { Disk } from "../disk/disk.js";
-import { EAGAIN, ENOSPC, OK, storageError } from "../errors.js";
+import { OK, storageError } from "../errors.js";
 import {
   CHECKPOINT_IDLE_MS,
   CHECKPOINT_LOG_BYTES,
@@ -20,14 +20,16 @@ import {
 import { CleanPacer } from "../log/clean-pacer.js";
 import { CLEAN_STEP_BLOCKS, Cleaner } from "../log/cleaner.js";
 import { DATA_BLOCKS, SEGMENT_LOG } from "../log/format.js";
-import type { LogWriter, SpaceGate, Staging } from "../log/log-writer.js";
+import type { LogWriter, Staging } from "../log/log-writer.js";
 import type { MapStore } from "../log/map-store.js";
 import type { Segment, SegmentTable } from "../log/segment-table.js";
 import type { MapReader } from "../volume/map-reader.js";
 import type { Root, Volume } from "../volume/volume.js";
+import { Balancing } from "./balancing.js";
 import { Checkpoint, type CheckpointRecord } from "./checkpoint.js";
 import { cleanSituation } from "./clean-situation.js";
 import { CutMarks } from "./cut-marks.js";
+import type { Demand } from "./demand.js";
 import { HistoryKeeper } from "./history-keeper.js";
 import type { JobRunner } from "./job.js";
 import type { PoolDisks } from "./pool-disks.js";
@@ -65,6 +67,8 @@ export interface HousekeeperOptions {
   readonly jobs: JobRunner;
   readonly disks: PoolDisks;
   readonly room: Room;
+  /** Who waits for room. */
+  readonly demand: Demand;
   /** Room is short: a deleted volume is to go for good. */
   readonly onPurge: (volume: number) => void;
   /** Room was short: some of what was kept for rewinding a volume is given up. */
@@ -79,26 +83,27 @@ export interface HousekeeperOptions {
   readonly nameOf: (volume: Volume, root: Root) => string;
 }
 
-export class Housekeeper implements SpaceGate {
+export class Housekeeper {
   readonly #options: HousekeeperOptions;
   readonly #cleaner: Cleaner;
   readonly #history: HistoryKeeper;
   readonly #sparing: Sparing;
   readonly #pacer = new CleanPacer();
+  /** Logs that lack the mark which begins their part since the pool was opened. */
+  readonly cutMarks = new CutMarks();
   /** Segments up to this serial were there when the pool was opened. */
   readonly #oldSerial: number;
   #checkpoint: Checkpoint | undefined;
   /** How far the disks are with what the checkpoint under way needs. */
   #sync: SyncState = "due";
   #recording = false;
-  #urgent = false;
-  /** Dead blocks when cleaning last ended without winning anything; −1 while it may still help. */
-  #exhaustedAt = -1;
+  readonly #balancing: Balancing;
+  /** Everything else was tried: whatever wins a single block. */
+  #thorough = false;
   /** The last checkpoint freed what it could: cleaning comes before the next one, which writers could make due for ever. */
   #cleanFirst = false;
   /** The cleaner found no room for what it moved: not again before something is freed. */
   #cleanFailed = false;
-  readonly #cutMarks = new CutMarks();
   #lastChangeMs = 0;
   #lastGeneration = 0;
   #failedUntilMs = 0;
@@ -110,33 +115,19 @@ export class Housekeeper implements SpaceGate {
   constructor(options: HousekeeperOptions) {
     this.#options = options;
     this.#oldSerial = options.table.lastSerial;
-    this.#cleaner = new Cleaner({ ...options, gate: this });
+    this.#cleaner = new Cleaner({ ...options, gate: options.demand });
     this.#history = new HistoryKeeper({
       ...options,
       onLost: options.onHistoryLost,
       onShort: options.onHistoryShort,
     });
     this.#sparing = new Sparing(options, this.#history);
-  }
-
-  admit(segments: number, copies: number, privileged: boolean, diskClass: string): number {
-    const free = this.#options.table.freeCount(copies, diskClass) - (privileged ? 0 : RESERVE_SEGMENTS);
-    if (free >= segments) return OK;
-    if (privileged || (this.#exhaustedAt >= 0 && this.#options.table.deadBlocks() <= this.#exhaustedAt))
-      return ENOSPC;
-    this.#exhaustedAt = -1;
-    this.#urgent = true;
-    return EAGAIN;
-  }
-
-  /** Somebody waits for room that can be made. */
-  wantRoom(): void {
-    this.#urgent = true;
+    this.#balancing = new Balancing(options.disks);
   }
 
   /** Writers wait for room: housekeeping comes first. */
   get urgent(): boolean {
-    return this.#urgent;
+    return this.#options.demand.urgent;
   }
 
   /** A checkpoint waits for the catalogue. */
@@ -155,10 +146,10 @@ export class Housekeeper implements SpaceGate {
       // The disks or the catalogue are at work; blocks that move meanwhile are of the next checkpoint.
       const outcome =
         this.#checkpoint !== undefined && !this.#recording ? this.#stepCheckpoint(nowMs) : "idle";
-      if (outcome !== "idle" || this.#urgent || this.#cleanStep() === "idle") return outcome;
+      if (outcome !== "idle" || this.urgent || this.#cleanStep() === "idle") return outcome;
       return "busy";
     }
-    if (nowMs < this.#failedUntilMs && !this.#urgent) return "idle";
+    if (nowMs < this.#failedUntilMs && !this.urgent) return "idle";
     if (this.#checkpoint !== undefined) return this.#stepCheckpoint(nowMs);
     const due = this.#cleanFirst ? undefined : this.#dueForCheckpoint(nowMs);
     if (due !== undefined) {
@@ -166,19 +157,14 @@ export class Housekeeper implements SpaceGate {
       this.#checkpoint = this.#newCheckpoint(due);
       return "busy";
     }
-    this.#cutMarks.retry(this.#options.volumes, this.#options.wallClock);
-    if (this.#urgent) return this.#makeRoom(nowMs);
+    this.cutMarks.retry(this.#options.volumes, this.#options.wallClock);
+    if (this.urgent) return this.#makeRoom(nowMs);
+    if (this.#balancing.active) return this.#stepBalance();
     this.#cleanFirst = false;
     if (this.#cleanStep() === "busy") return "busy";
     this.#noteDurable(nowMs);
     if (this.#history.follow()) return "busy";
     return this.#giveSpaceBack(nowMs) === "busy" ? "busy" : this.#work(nowMs);
-  }
-
-  /** The volume's log lacks the mark that begins its part since the pool was opened: room for it is made. */
-  markSoon(volume: Volume): void {
-    this.#cutMarks.add(volume);
-    this.#urgent = true;
   }
 
   /**
@@ -187,9 +173,12 @@ export class Housekeeper implements SpaceGate {
    */
   #noteDurable(nowMs: number): void {
     if (nowMs - this.#lastChangeMs < CHECKPOINT_IDLE_MS) return;
+    const { table } = this.#options;
     let noted = false;
     for (const volume of this.#options.volumes.values()) {
-      const { writer, checkpointSequence } = volume;
+      const { writer, checkpointSequence, copies, diskClass } = volume;
+      // Not worth that anything is given up for it.
+      if (writer.segment === undefined && table.freeCount(copies, diskClass) <= RESERVE_SEGMENTS) continue;
       if (writer.durable <= Math.max(writer.noted, checkpointSequence) || !writer.idle) continue;
       const staged = volume.mark(this.#options.wallClock());
       // In any case: what went wrong here is not for the next client's commit to report.
@@ -207,6 +196,8 @@ export class Housekeeper implements SpaceGate {
       this.#watchedMs = nowMs;
       for (const disk of this.#options.disks.watch()) this.#options.onFailed(disk);
       this.#options.room.forget();
+      // A file system below may have room again.
+      this.#options.demand.renew();
     }
     if (nowMs - this.#lastChangeMs >= CHECKPOINT_IDLE_MS && this.#options.room.recountSome()) return "busy";
     if (!this.#options.jobs.active) return "idle";
@@ -333,8 +324,10 @@ export class Housekeeper implements SpaceGate {
     const { touched } = this.#cleaner;
     for (const volume of this.#options.volumes.values()) {
       const dirty = volume.roots().some((root) => root.dirty);
-      if (!dirty) continue;
-      if (this.#urgent || volume.writer.writtenBytes >= CHECKPOINT_LOG_BYTES) return volume;
+      // Segments with nothing but marks and trims go with a checkpoint only.
+      const behind = this.urgent && volume.writer.sequence > volume.checkpointSequence;
+      if (!dirty && !behind) continue;
+      if (this.urgent || volume.writer.writtenBytes >= CHECKPOINT_LOG_BYTES) return volume;
       if (volume.releasedBlocks >= this.#releasedDue) return volume;
       if (this.#emptiedEnough() && (touched.has(volume) || volume.releasedBlocks > 0)) return volume;
       const waiting =
@@ -348,7 +341,7 @@ export class Housekeeper implements SpaceGate {
   #emptiedEnough(): boolean {
     const { waitingCount } = this.#cleaner;
     if (waitingCount >= this.#pacer.batchSegments) return true;
-    return waitingCount > 0 && this.#options.table.freeCount(1) <= RESERVE_SEGMENTS + 1;
+    return waitingCount > 0 && this.#freeCount() <= RESERVE_SEGMENTS + 1;
   }
 
   get #releasedDue(): number {
@@ -364,7 +357,7 @@ export class Housekeeper implements SpaceGate {
     if (!cleaner.active) {
       const percent = this.#pacer.livePercent;
       const victim = percent === 0 || this.#cleanFailed ? undefined : this.#victim(percent);
-      if (victim === undefined || !this.#mayMove(victim)) return "idle";
+      if (victim === undefined) return "idle";
       if (this.#pacer.take(CLEAN_STEP_BLOCKS) === 0) return "idle";
       cleaner.begin(victim);
       return "busy";
@@ -381,14 +374,16 @@ export class Housekeeper implements SpaceGate {
   /** Writers wait: all that can be won, a victim at a time, each batch freed by its checkpoint. */
   #makeRoom(nowMs: number): "busy" | "idle" {
     const cleaner = this.#cleaner;
+    if (this.#balancing.active) return this.#stepBalance();
     if (cleaner.active) {
       if (typeof cleaner.step(CLEAN_STEP_BLOCKS) === "number") this.#cleanFailed = true;
       return "busy";
     }
-    const room = cleaner.waitingCount === 0 || this.#options.table.freeCount(1) > 1;
+    if (this.#balancing.begin(this.#options.demand.wanted)) return "busy";
+    const room = cleaner.waitingCount === 0 || this.#freeCount() > 1;
     if (room && !this.#cleanFailed) {
-      const victim = this.#victim(CLEAN_LIVE_PERCENT_URGENT);
-      if (victim !== undefined && this.#mayMove(victim)) {
+      const victim = this.#victim(this.#thorough ? 100 : CLEAN_LIVE_PERCENT_URGENT);
+      if (victim !== undefined) {
         cleaner.begin(victim);
         this.#cleanFirst = true;
         return "busy";
@@ -405,28 +400,55 @@ export class Housekeeper implements SpaceGate {
     return this.#spare(nowMs);
   }
 
+  /** The best segment to empty, of those that there is room to empty and that help whoever waits. */
   #victim(livePercent: number): Segment | undefined {
     this.#history.pin();
-    return this.#cleaner.victim(livePercent);
+    const { table, demand } = this.#options;
+    const diskClass = (this.urgent ? demand.wanted?.diskClass : undefined) ?? "";
+    return this.#cleaner.victim(livePercent, (segment) => {
+      if (diskClass !== "" && !segment.disks.some((disk) => disk.isOfClass(diskClass))) return false;
+      const copies = Math.max(1, segment.copies);
+      return table.freeCount(copies, segment.diskClass) >= this.#cleaner.segmentsFor(segment);
+    });
   }
 
-  /** Moving out of the last free segment would leave nothing for the next one. */
-  #mayMove(victim: Segment): boolean {
-    return this.#options.table.freeCount(Math.max(1, victim.copies), victim.diskClass) >= 1;
+  /** Free segments of the kind that is waited for. */
+  #freeCount(): number {
+    const { table, demand } = this.#options;
+    const { copies, diskClass } = demand.wanted ?? { copies: 1, diskClass: "" };
+    return table.freeCount(copies, diskClass);
+  }
+
+  #stepBalance(): "busy" | "idle" {
+    const outcome = this.#balancing.step();
+    if (outcome === "done") {
+      this.#options.demand.meet();
+      this.#options.room.forget();
+    }
+    return outcome === "wait" ? "idle" : "busy";
   }
 
   /** Cleaning wins nothing more and somebody waits. */
   #spare(nowMs: number): "busy" | "idle" {
+    // What a job has half moved takes room that comes back.
+    const { jobs } = this.#options;
+    if (jobs.holding) return jobs.step(nowMs, false);
     const outcome = this.#sparing.spare(nowMs);
+    if (outcome === "nothing" && !this.#thorough) {
+      this.#thorough = true;
+      return "busy";
+    }
     if (outcome === "retry" || outcome === "nothing") this.#giveUp();
     return outcome === "again" || outcome === "retry" ? "busy" : "idle";
   }
 
-  /** Nothing more can be won now: writers are told that the pool is full until something changes. */
+  /** Nothing more can be won now; whoever asks later finds everything open again. */
   #giveUp(): void {
-    this.#urgent = false;
+    this.#thorough = false;
+    this.#cleanFailed = false;
+    this.#balancing.reset();
     this.#sparing.end();
-    this.#exhaustedAt = this.#options.table.deadBlocks();
+    this.#options.demand.giveUp();
   }
 
   /** Frees every segment that nothing needs any more. */
@@ -443,10 +465,12 @@ export class Housekeeper implements SpaceGate {
     });
     for (const segment of dead) this.#options.table.free(segment);
     this.#options.room.forget();
+    this.#options.demand.renew();
     if (dead.length === 0) return;
-    this.#exhaustedAt = -1;
     this.#cleanFailed = false;
-    if (this.#options.table.freeCount(1) > RESERVE_SEGMENTS) this.#urgent = false;
+    this.#balancing.reset();
+    this.#options.demand.meet();
+    if (!this.urgent) this.#thorough = false;
   }
 
   /** A checkpoint of `volume` that is being written is given up. */

@@ -32,6 +32,8 @@ export interface Job {
   readonly kind: string;
   readonly subject: string;
   readonly progress: JobProgress;
+  /** It has taken room that comes back when what it is at is done. */
+  readonly holding?: boolean;
   step(): "more" | "wait" | "done";
   /** Gives up what is under way. */
   cancel(): void;
@@ -109,6 +111,11 @@ export class JobRunner {
   /** Something is under way or waits. */
   get active(): boolean {
     return this.#entries.some(({ state }) => state === "running" || state === "waiting");
+  }
+
+  /** The job whose turn it is has taken room for a while. */
+  get holding(): boolean {
+    return this.#entries.find(({ state }) => state === "running")?.job.holding === true;
   }
 
   reports(): JobReport[] {

@@ -7,18 +7,24 @@
 // Thread: the pool's worker. Hot: no (one segment per step).
 import { DataBuffer } from "../disk/data-buffer.js";
 import type { Disk } from "../disk/disk.js";
-import { BLOCK_SIZE } from "../limits.js";
+import { EAGAIN } from "../errors.js";
+import { BLOCK_SIZE, RESERVE_SEGMENTS } from "../limits.js";
 import { checksum, INDEX_SIZE, RECORD_DATA, SEGMENT_SIZE } from "../log/format.js";
+import type { SpaceGate } from "../log/log-writer.js";
 import { readIndex } from "../log/recovery.js";
 import type { Place, Segment, SegmentTable } from "../log/segment-table.js";
 import type { MapReader } from "../volume/map-reader.js";
+import type { Relocation } from "./balance.js";
 import { find, type Job, type JobProgress, newProgress } from "./job.js";
 
 const BATCH = 16;
+/** How often room for one segment is waited for, each time until no more is being made. */
+const WAITS_MAX = 3;
 
 export interface MoverOptions {
   readonly table: SegmentTable;
   readonly reader: MapReader;
+  readonly gate: SpaceGate;
   /** Syncs the pool beside other work. */
   readonly syncAside: (onSynced: () => void) => void;
 }
@@ -73,6 +79,10 @@ export class MoveJob implements Job {
     this.#batch = [];
   }
 
+  get holding(): boolean {
+    return this.#batch.length > 0;
+  }
+
   get #buffer(): DataBuffer {
     this.#scratch ??= new DataBuffer(SEGMENT_SIZE);
     return this.#scratch;
@@ -81,7 +91,14 @@ export class MoveJob implements Job {
   #copyNext(): "more" | "wait" | "done" {
     this.#queue ??= this.#findAll();
     const segment = this.#queue.pop();
-    if (segment !== undefined && this.#isWorth(segment)) this.#copy(segment);
+    if (segment !== undefined && this.#isWorth(segment)) {
+      if (this.#copy(segment) !== EAGAIN) this.#waits = 0;
+      else if (this.holding || ++this.#waits < WAITS_MAX) {
+        this.#queue.push(segment);
+        // What was moved frees where it was; and the cleaner frees more.
+        return this.holding ? this.#sync("syncing", "cells") : "wait";
+      }
+    }
     if (this.#batch.length >= BATCH || (segment === undefined && this.#batch.length > 0)) {
       return this.#sync("syncing", "cells");
     }
@@ -98,6 +115,7 @@ export class MoveJob implements Job {
   }
 
   #leftBefore = Number.POSITIVE_INFINITY;
+  #waits = 0;
 
   #isWorth(segment: Segment): boolean {
     return this.#options.table.at(segment.index) === segment && segment.sealed && this.#wanted(segment);
@@ -120,19 +138,37 @@ export class MoveJob implements Job {
     return count;
   }
 
-  #copy(segment: Segment): void {
-    const kept = segment.places
-      .filter(({ disk }) => disk.open && disk.isOfClass(segment.diskClass))
-      .slice(0, segment.copies);
-    const added: Place[] = [];
-    while (kept.length + added.length < segment.copies) {
-      const disk = this.#roomiest(
-        [...kept, ...added].map((place) => place.disk),
-        segment.diskClass,
-      );
+  /** The disks that get a copy, beside those that keep theirs. */
+  protected choose(segment: Segment, kept: Place[]): Disk[] {
+    kept.push(
+      ...segment.places
+        .filter(({ disk }) => disk.open && disk.isOfClass(segment.diskClass))
+        .slice(0, segment.copies),
+    );
+    const chosen: Disk[] = [];
+    while (kept.length + chosen.length < segment.copies) {
+      const disk = this.#roomiest([...kept.map((place) => place.disk), ...chosen], segment.diskClass);
       if (disk === undefined) break;
-      added.push({ disk, slot: disk.takeSlot() });
+      chosen.push(disk);
     }
+    return chosen;
+  }
+
+  /** Whether slots on `disks` can be had: OK, EAGAIN while room is made, or ENOSPC. What writers need stays. */
+  protected admit({ copies, diskClass }: Segment, disks: readonly Disk[]): number {
+    const { table, gate } = this.#options;
+    const after = table.freeCount(copies, diskClass, disks);
+    if (after >= RESERVE_SEGMENTS || after === table.freeCount(copies, diskClass)) return 0;
+    return gate.admit(1, copies, RESERVE_SEGMENTS, diskClass);
+  }
+
+  /** Copies, or undoes what cannot be; EAGAIN: nothing was done, room is being made. */
+  #copy(segment: Segment): number {
+    const kept: Place[] = [];
+    const chosen = this.choose(segment, kept);
+    const refused = chosen.length === 0 ? 0 : this.admit(segment, chosen);
+    if (refused === EAGAIN) return refused;
+    const added = refused === 0 ? chosen.map((disk) => ({ disk, slot: disk.takeSlot() })) : [];
     const draining = segment.places.filter(({ disk }) => disk.online && disk.draining);
     // Better a copy on a disk that is to go than one copy less.
     const missing = Math.max(0, segment.copies - kept.length - added.length);
@@ -142,10 +178,11 @@ export class MoveJob implements Job {
       added.length > 0 || places.length < segment.places.filter(({ disk }) => disk.online).length;
     if (places.length === 0 || !useful || !this.#fill(segment, added)) {
       this.#undo(move);
-      return;
+      return 0;
     }
     segment.moving = true;
     this.#batch.push(move);
+    return 0;
   }
 
   #roomiest(without: readonly Disk[], diskClass: string): Disk | undefined {
@@ -235,6 +272,30 @@ export class MoveJob implements Job {
   #undo({ segment, added }: Move): void {
     segment.moving = false;
     for (const { disk, slot } of added) disk.freeSlot(slot);
+  }
+}
+
+/** Moves copies to where free slots are (balance.ts); what writers need may be used, for they get it back. */
+export class BalanceJob extends MoveJob {
+  readonly #plan: ReadonlyMap<Segment, Relocation>;
+
+  constructor(subject: string, options: MoverOptions, plan: ReadonlyMap<Segment, Relocation>) {
+    super("balance", subject, options, (segment) => {
+      const from = plan.get(segment)?.from;
+      return from !== undefined && segment.disks.includes(from);
+    });
+    this.#plan = plan;
+  }
+
+  protected override choose(segment: Segment, kept: Place[]): Disk[] {
+    const { from, to } = this.#plan.get(segment) as Relocation;
+    const possible = to.open && to.freeSlots > 0 && !segment.disks.includes(to);
+    kept.push(...segment.places.filter(({ disk }) => disk !== from || !possible));
+    return possible ? [to] : [];
+  }
+
+  protected override admit(): number {
+    return 0;
   }
 }
 

@@ -60,16 +60,19 @@ test("a drained disk is empty, everything is on the others, and it can be remove
   expect(memory.pool.jobs.reports()[0]).toMatchObject({ kind: "prove", state: "done", lostBlocks: 0 });
 });
 
-test("a disk is not drained when there is no other, and stays in part when the others are full", () => {
+test("a disk is not drained when what it holds finds no room elsewhere, and stays in part when it is tried all the same", () => {
   const memory = new MemoryPool(1);
-  expect(() => memory.pool.disks.drain(0)).toThrowError(expect.objectContaining({ code: "POOL_FULL" }));
+  const full = expect.objectContaining({ code: "POOL_FULL" });
+  expect(() => memory.pool.disks.drain(0)).toThrowError(full);
   const volume = memory.createVolume(1, 64 * MIB);
-  fill(volume, 10_500);
+  fill(volume, 8800);
   memory.addDisk(40 * MIB);
+  expect(() => memory.pool.disks.checkDrain(0)).toThrowError(full);
+  expect(() => memory.pool.disks.checkDrain(1)).not.toThrow();
   memory.pool.disks.drain(0);
   memory.settle();
   expect(memory.pool.jobs.reports()[0]?.findings[0]).toContain("there is no room");
-  expectFilled(volume, 10_500);
+  expectFilled(volume, 8800);
   memory.pool.disks.undrain(0);
   expect(states(memory)[0]).toMatch(/^disk0 online/);
 });

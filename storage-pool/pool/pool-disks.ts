@@ -6,13 +6,15 @@
 // Thread: the pool's worker. Hot: no.
 import { type Disk, wipeDisk } from "../disk/disk.js";
 import { storageError } from "../errors.js";
-import { DISKS_MAX } from "../limits.js";
+import { BLOCK_SIZE, DISKS_MAX } from "../limits.js";
 import { SEGMENT_SIZE } from "../log/format.js";
+import type { SpaceGate } from "../log/log-writer.js";
 import type { Segment, SegmentTable } from "../log/segment-table.js";
 import type { MapReader } from "../volume/map-reader.js";
 import type { Volume } from "../volume/volume.js";
+import { planBalance } from "./balance.js";
 import type { JobRunner } from "./job.js";
-import { isDegraded, isOnDraining, MoveJob } from "./mover.js";
+import { BalanceJob, isDegraded, isOnDraining, MoveJob } from "./mover.js";
 import { ScrubJob } from "./scrub.js";
 
 export interface DiskUsage {
@@ -28,8 +30,14 @@ export interface DiskUsage {
   readonly segments: number;
 }
 
+/** Copies that are moved in one go for the sake of balance. */
+const BALANCE_BATCH = 8;
+
 export interface PoolDisksOptions {
   readonly table: SegmentTable;
+  readonly gate: SpaceGate;
+  /** Blocks that could be stored beyond what is stored and promised, with only these disks to put them on. */
+  readonly leftOn: (disks: readonly Disk[], copies: number, diskClass: string) => number;
   readonly reader: MapReader;
   readonly jobs: JobRunner;
   readonly volumes: ReadonlyMap<number, Volume>;
@@ -62,8 +70,56 @@ export class PoolDisks {
     return disk;
   }
 
-  /** Nothing new goes to the disk, and what it holds moves away; the number of the job that moves it. */
+  /**
+   * Whether the disk may be drained: what is stored and promised has to fit on the others. Throws DISK_MISSING or
+   * POOL_FULL.
+   */
+  checkDrain(index: number): void {
+    const disk = this.#drainable(index);
+    const { table, volumes, leftOn } = this.#options;
+    const others = table.disks.filter((each) => each.open && each !== disk);
+    let missing = 0;
+    for (const { copies, diskClass } of volumes.values()) {
+      if (!disk.isOfClass(diskClass)) continue;
+      const left = leftOn(others, copies, diskClass);
+      if (left < 0) missing = Math.max(missing, -left * copies * BLOCK_SIZE);
+    }
+    if (missing === 0) return;
+    throw storageError(
+      "POOL_FULL",
+      `${missing} bytes of what ${disk.file.path} holds or keeps for overwriting find no room on the other disks`,
+      { remedy: "add a disk first, or delete volumes or snapshots" },
+    );
+  }
+
+  /**
+   * Nothing new goes to the disk, and what it holds moves away, as far as there is room; the number of the job that moves
+   * it.
+   */
   drain(index: number): number {
+    const disk = this.#drainable(index);
+    disk.draining = true;
+    this.#options.sealAll();
+    return this.#options.jobs.start(
+      new MoveJob(
+        "drain",
+        disk.file.path,
+        this.#options,
+        (segment) => isOnDraining(segment) && on(segment, disk),
+      ),
+    );
+  }
+
+  /** Copies to move so that more segments of a kind can be made; undefined when there are enough or nothing helps. */
+  balance(copies: number, diskClass: string, enough: number): BalanceJob | undefined {
+    const { table } = this.#options;
+    if (table.freeCount(copies, diskClass) >= enough) return undefined;
+    const plan = planBalance(table, copies, diskClass, enough, BALANCE_BATCH);
+    if (plan.size === 0) return undefined;
+    return new BalanceJob("free slots", this.#options, plan);
+  }
+
+  #drainable(index: number): Disk {
     const disk = this.disk(index);
     if (!disk.online) {
       throw storageError(
@@ -80,16 +136,7 @@ export class PoolDisks {
         remedy: "add a disk first",
       });
     }
-    disk.draining = true;
-    this.#options.sealAll();
-    return this.#options.jobs.start(
-      new MoveJob(
-        "drain",
-        disk.file.path,
-        this.#options,
-        (segment) => isOnDraining(segment) && on(segment, disk),
-      ),
-    );
+    return disk;
   }
 
   /** The disk is used again. */

@@ -3,7 +3,7 @@
 // Invariant: a change that the catalogue must know first (deleting) or after (creating) is undone or orphaned by a crash
 // in between, never half there. Thread: the pool's worker.
 import type { Disk } from "../disk/disk.js";
-import { EAGAIN, ENOSPC, OK, storageError } from "../errors.js";
+import { EAGAIN, OK, storageError } from "../errors.js";
 import { BLOCK_SIZE, ROOTS_MAX, SNAPSHOTS_PER_VOLUME_MAX } from "../limits.js";
 import { Staging } from "../log/log-writer.js";
 import type { MapFiles } from "../log/map-files.js";
@@ -14,6 +14,7 @@ import { LostBlocks, type LostRange } from "../volume/lost-blocks.js";
 import type { MapReader } from "../volume/map-reader.js";
 import { usageOf, type VolumeUsage } from "../volume/usage.js";
 import { Root, Volume } from "../volume/volume.js";
+import { Demand } from "./demand.js";
 import { Housekeeper } from "./housekeeper.js";
 import { JobRunner } from "./job.js";
 import { type KeyframeSpec, openPool, type VolumeSpec } from "./open-pool.js";
@@ -57,6 +58,7 @@ export class Pool {
   readonly jobs: JobRunner;
   readonly disks: PoolDisks;
   readonly room: Room;
+  readonly #demand: Demand;
   /** Putting volumes back to snapshots and moments. */
   readonly reverts: Reverts;
   readonly #usages = new WeakMap<Volume, Known>();
@@ -89,8 +91,11 @@ export class Pool {
     };
     const syncAside = hooks.syncAside ?? syncNow;
     this.jobs = new JobRunner(hooks.steadyClock ?? (() => performance.now()));
+    this.#demand = new Demand(table);
     this.disks = new PoolDisks({
       table,
+      gate: this.#demand,
+      leftOn: (disks, copies, diskClass) => this.room.leftOn(disks, copies, diskClass),
       reader,
       volumes,
       jobs: this.jobs,
@@ -102,7 +107,7 @@ export class Pool {
       table,
       volumes,
       settle: () => this.#staging.owner?.settle(),
-      onWanted: () => this.housekeeper.wantRoom(),
+      onWanted: () => this.#demand.want(),
     });
     this.housekeeper = new Housekeeper({
       table,
@@ -115,6 +120,7 @@ export class Pool {
       syncAside,
       wallClock,
       room: this.room,
+      demand: this.#demand,
       jobs: this.jobs,
       disks: this.disks,
       onFailed: (disk) => hooks.onFailed?.(disk.index),
@@ -406,13 +412,10 @@ export class Pool {
    * made as soon as there is.
    */
   #markCut(volume: Volume): void {
-    const { id, writer } = volume;
-    const staged = volume.mark(this.#wallClock());
-    const result = writer.commit() || staged;
-    if (result === ENOSPC) this.housekeeper.markSoon(volume);
-    if (result === OK || result === ENOSPC) return;
-    this.volumes.delete(id);
-    this.damaged.set(id, `its log cannot be written (errno ${result})`);
+    const result = this.housekeeper.cutMarks.make(volume, this.#wallClock);
+    if (result === OK) return;
+    this.volumes.delete(volume.id);
+    this.damaged.set(volume.id, `its log cannot be written (errno ${result})`);
   }
 
   #addVolume(spec: VolumeSpec, head: Root, snapshots: ReadonlyMap<string, Root>, sequence: number): Volume {
@@ -426,7 +429,7 @@ export class Pool {
       head,
       snapshots,
       sequence,
-      log: { table: this.table, staging: this.#staging, gate: this.housekeeper },
+      log: { table: this.table, staging: this.#staging, gate: this.#demand },
       reader: this.reader,
       sync: () => this.sync(),
       rewindMs: spec.rewindMs,

@@ -1,19 +1,21 @@
 // The room of a pool: what may still be given out, beyond what is stored and what is promised.
 //
-//   blocks of all disks × USABLE − reserve │ stored │ promised │ room for growth
+//   what disks can hold (capacity.ts) │ stored │ promised │ room for growth
 //
 // A log can be filled up to a share only: the cleaner needs some dead blocks in every segment to win by moving. Below that
-// share an overwrite finds room sooner or later, however the blocks lie; so growth ends there, and overwriting never does.
+// share an overwrite finds room sooner or later, however the blocks lie and wherever the free slots are: copies move to
+// where they leave room for more (balance.ts). So growth ends there, and overwriting never does.
 // Invariant: after OK stored + promised stays within that share. Thread: the pool's worker. Hot: no (but plenty,
 // which is asked with every write and allocates nothing).
 import type { Disk } from "../disk/disk.js";
 import { EAGAIN, ENOSPC, OK } from "../errors.js";
-import { RESERVE_SEGMENTS, USABLE_SHARE } from "../limits.js";
+import { RESERVE_SEGMENTS } from "../limits.js";
 import { DATA_BLOCKS } from "../log/format.js";
 import type { SegmentTable } from "../log/segment-table.js";
 import type { RoomGate } from "../volume/promises.js";
 import { sharedBlocksAt } from "../volume/usage.js";
 import type { Volume } from "../volume/volume.js";
+import { growthOf, usableBlocks } from "./capacity.js";
 
 /** With so many free segments more nobody has to count. */
 const PLENTY_SEGMENTS = RESERVE_SEGMENTS + 4;
@@ -33,14 +35,19 @@ export class Room implements RoomGate {
   /** Blocks that may still be given out, by copies and class, as last counted; less what was given since. */
   readonly #known = new Map<string, number>();
   #promisedThen = 0;
+  /** Blocks that fit if all of them have the most copies; −1: to be counted. */
+  #roughMost = -1;
 
   constructor(options: RoomOptions) {
     this.#options = options;
   }
 
   plenty(blocks: number, copies: number, diskClass: string): boolean {
-    const free = (this.#options.table.freeCount(copies, diskClass) - PLENTY_SEGMENTS) * DATA_BLOCKS;
+    const { table } = this.#options;
+    const free = (table.freeCount(copies, diskClass) - PLENTY_SEGMENTS) * DATA_BLOCKS;
     if ((free - blocks) * copies < this.promised) return false;
+    if (this.#roughMost < 0) this.#roughMost = this.usableBlocks / this.#widest;
+    if (table.liveBlocks + blocks + this.promised > this.#roughMost) return false;
     if (this.#known.size > 0) this.#known.clear();
     return true;
   }
@@ -71,34 +78,46 @@ export class Room implements RoomGate {
 
   /** What is known may be wrong: disks came or went, or space came back. */
   forget(): void {
+    this.#roughMost = -1;
     this.#known.clear();
   }
 
   /** Blocks with so many copies that could still be stored, exactly; negative when less is there than is promised. */
   left(copies: number, diskClass = ""): number {
+    return this.leftOn(this.#open, copies, diskClass);
+  }
+
+  /** The same with everything on these disks. */
+  leftOn(disks: readonly Disk[], copies: number, diskClass: string): number {
     const { table, settle } = this.#options;
     settle();
-    const open = table.disks.filter((disk) => disk.open && disk.isOfClass(diskClass));
-    const slots = open.reduce((sum, disk) => sum + disk.slotCount, 0);
-    const stored = new Map<Disk, number>();
-    table.visit((segment) => {
-      for (const disk of segment.disks) stored.set(disk, (stored.get(disk) ?? 0) + segment.liveBlocks);
-    });
-    const storedOn = (disks: readonly Disk[]) =>
-      disks.reduce((sum, disk) => sum + (stored.get(disk) ?? 0), 0);
-    const room = usable(slots) - storedOn(open) - this.promised;
-    if (copies === 1 || open.length < 2) return Math.floor(room / Math.min(copies, Math.max(1, open.length)));
-    // Each block has a copy outside the largest disk.
-    const largest = open.reduce((a, b) => (b.slotCount > a.slotCount ? b : a));
-    const others = open.filter((disk) => disk !== largest);
-    const outside = usable(slots - largest.slotCount) - storedOn(others) - Math.ceil(this.promised / 2);
-    return Math.min(Math.floor(room / 2), outside);
+    const blocks = new Map<string, { copies: number; diskClass: string; blocks: number }>();
+    const add = (kind: { copies: number; diskClass: string }, count: number): void => {
+      const key = `${kind.copies} ${kind.diskClass}`;
+      const known = blocks.get(key);
+      if (known !== undefined) known.blocks += count;
+      else blocks.set(key, { copies: kind.copies, diskClass: kind.diskClass, blocks: count });
+    };
+    add({ copies, diskClass }, 0);
+    table.visit((segment) => add(segment, segment.liveBlocks));
+    for (const volume of this.#volumes) add(volume, volume.promises.total);
+    return growthOf(disks, [...blocks.values()], copies, diskClass, blocks.size);
   }
 
   /** Blocks that can be stored and promised at most, each copy counted. */
   get usableBlocks(): number {
-    const { disks } = this.#options.table;
-    return usable(disks.reduce((sum, disk) => sum + (disk.open ? disk.slotCount : 0), 0));
+    return usableBlocks(this.#open, this.#widest, 1);
+  }
+
+  get #open(): Disk[] {
+    return this.#options.table.disks.filter((disk) => disk.open);
+  }
+
+  /** Copies that blocks have at most. */
+  get #widest(): number {
+    let copies = 1;
+    for (const volume of this.#volumes) copies = Math.max(copies, volume.copies);
+    return copies;
   }
 
   /** Counts what is promised anew where too much may be, all of it now; true when anything was. */
@@ -140,9 +159,4 @@ export class Room implements RoomGate {
     }
     return false;
   }
-}
-
-/** Of so many slots, the blocks that can be stored and promised. */
-function usable(slots: number): number {
-  return Math.floor(Math.max(0, slots - RESERVE_SEGMENTS) * DATA_BLOCKS * USABLE_SHARE);
 }

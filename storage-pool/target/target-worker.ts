@@ -24,7 +24,11 @@ const methods: { [M in keyof TargetMethods]: (body: TargetMethods[M][0]) => Answ
   classDisk: ({ pool, index, diskClass }) => {
     target.pool(pool).disks.disk(index).diskClass = diskClass;
   },
-  drainDisk: ({ pool, index }) => target.pool(pool).disks.drain(index),
+  drainDisk: ({ pool, index }) => {
+    const { disks } = target.pool(pool);
+    disks.checkDrain(index);
+    return disks.drain(index);
+  },
   undrainDisk: ({ pool, index }) => target.pool(pool).disks.undrain(index),
   checkRemoveDisk: ({ pool, index, lost }) => target.pool(pool).disks.checkRemove(index, lost),
   removeDisk: ({ pool, index }) => target.pool(pool).disks.remove(index),

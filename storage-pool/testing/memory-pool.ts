@@ -114,13 +114,13 @@ export class MemoryPool {
     this.pool.disks.add(openDisk(this.disks[index] as FaultyDiskFile, "p", index));
   }
 
-  createVolume(id: number, sizeBytes: number, copies = 1, keyId = ""): Volume {
+  createVolume(id: number, sizeBytes: number, copies = 1, keyId = "", diskClass = ""): Volume {
     const fixed = {
       mapFile: "",
       checkpointSequence: 0,
       originVolume: 0,
       snapshots: [],
-      diskClass: "",
+      diskClass,
       keyId,
       rewindMs: 0,
       keyframes: [],

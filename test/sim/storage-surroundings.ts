@@ -195,10 +195,12 @@ export class Surroundings {
   }
 
   drain(disk: Disk): void {
-    // Only where there is room: what happens without is tried elsewhere.
-    const others = this.pool.table.disks.filter((each) => each.open && each !== disk);
-    const room = others.reduce((sum, each) => sum + each.freeSlots, 0);
-    if (room < disk.slotCount - disk.freeSlots + 8) return;
+    try {
+      this.pool.disks.checkDrain(disk.index);
+    } catch (thrown) {
+      if ((thrown as { code?: string }).code === "POOL_FULL") return;
+      throw thrown;
+    }
     this.pool.disks.drain(disk.index);
     this.changeDisk(disk.index, { draining: true });
   }

@@ -49,6 +49,9 @@ export function rewind(world: World, id: number): void {
 
 /** Everything that a volume has can be overwritten, however full the pool is. */
 export function overwrite(world: World, id: number): void {
+  // A second passes, in which the pool sees what its disks can take.
+  world.endSyncs();
+  world.housekeep(40);
   const volume = world.pool.volume(id);
   const sound = world.disks.every(({ file, draining, suspect }) => !file.full && !draining && !suspect);
   if (world.bad !== undefined || !sound || world.pool.jobs.active || world.pool.room.left(world.copies) < 0)
