@@ -21,8 +21,8 @@ export class Demand implements SpaceGate {
   urgent = false;
   readonly #table: SegmentTable;
   #wanted: Wanted | undefined;
-  /** By kind: dead blocks when nothing more could be won. */
-  readonly #exhausted = new Map<string, number>();
+  /** By kind: dead blocks when nothing more could be won, and whether anybody was told. */
+  readonly #exhausted = new Map<string, { readonly deadBlocks: number; told: boolean }>();
 
   constructor(table: SegmentTable) {
     this.#table = table;
@@ -38,7 +38,10 @@ export class Demand implements SpaceGate {
     if (free >= segments + kept) return OK;
     if (kept === 0) return ENOSPC;
     const exhausted = this.#exhausted.get(kindOf(copies, diskClass));
-    if (exhausted !== undefined && this.#table.deadBlocks() === exhausted) return ENOSPC;
+    if (exhausted !== undefined && this.#table.deadBlocks() === exhausted.deadBlocks) {
+      exhausted.told = true;
+      return ENOSPC;
+    }
     this.#exhausted.delete(kindOf(copies, diskClass));
     this.#wanted = { segments: segments + kept, copies, diskClass };
     this.urgent = true;
@@ -49,6 +52,11 @@ export class Demand implements SpaceGate {
   want(): void {
     if (!this.urgent) this.#wanted = undefined;
     this.urgent = true;
+  }
+
+  /** Time has passed: what stood in the way may be gone without our knowing. Whoever waits is still told once. */
+  retry(): void {
+    for (const [kind, { told }] of this.#exhausted) if (told) this.#exhausted.delete(kind);
   }
 
   /** What could be won may have changed. */
@@ -67,7 +75,7 @@ export class Demand implements SpaceGate {
   giveUp(): void {
     this.urgent = false;
     const { copies, diskClass } = this.#wanted ?? NOTHING_SPECIAL;
-    this.#exhausted.set(kindOf(copies, diskClass), this.#table.deadBlocks());
+    this.#exhausted.set(kindOf(copies, diskClass), { deadBlocks: this.#table.deadBlocks(), told: false });
   }
 }
 

@@ -197,7 +197,7 @@ export class Housekeeper {
       for (const disk of this.#options.disks.watch()) this.#options.onFailed(disk);
       this.#options.room.forget();
       // A file system below may have room again.
-      this.#options.demand.renew();
+      this.#options.demand.retry();
     }
     if (nowMs - this.#lastChangeMs >= CHECKPOINT_IDLE_MS && this.#options.room.recountSome()) return "busy";
     if (!this.#options.jobs.active) return "idle";

@@ -10,6 +10,8 @@ import { Pool } from "../pool/pool.js";
 import type { Volume } from "../volume/volume.js";
 
 const MIB = 1024 * 1024;
+/** Of housekeeping, until a pool must have come to rest. */
+const STEPS_MAX = 100_000;
 
 class MemoryMapFiles implements MapFiles {
   readonly files = new Map<string, Uint8Array>();
@@ -141,7 +143,10 @@ export class MemoryPool {
 
   /** Housekeeping until nothing is due. */
   settle(): void {
+    let steps = 0;
     for (let quiet = 0; quiet < 3 || this.pool.jobs.active; ) {
+      if (++steps > STEPS_MAX)
+        throw new Error(`the pool never rests: ${JSON.stringify(this.pool.jobs.reports())}`);
       this.#nowMs += 1000;
       const outcome = this.pool.housekeeper.housekeep(this.#nowMs);
       quiet = outcome === "idle" ? quiet + 1 : 0;
