@@ -26,6 +26,7 @@ import { type Reverted, Reverts } from "./reverts.js";
 import { Room } from "./room.js";
 import { fileOf, RootFiles } from "./root-files.js";
 import { ScrubJob } from "./scrub.js";
+import { sealLogs } from "./sparing.js";
 import { beginSync, type SyncRound } from "./sync-round.js";
 import { VolumeKeys } from "./volume-keys.js";
 
@@ -100,7 +101,7 @@ export class Pool {
       volumes,
       jobs: this.jobs,
       syncAside,
-      sealAll: () => this.#sealAll(),
+      sealAll: () => sealLogs(this.volumes, this.housekeeper.writers),
       onTrusted: (disk) => hooks.onTrusted?.(disk.index),
     });
     this.room = new Room({
@@ -397,14 +398,6 @@ export class Pool {
   close(): void {
     this.keys.close();
     for (const disk of this.table.disks) disk.file.close();
-  }
-
-  #sealAll(): void {
-    for (const { writer } of this.volumes.values()) {
-      writer.settle();
-      writer.seal();
-    }
-    for (const writer of this.housekeeper.writers) writer.seal();
   }
 
   /**

@@ -1,5 +1,6 @@
 // What a pool gives up when writers wait and cleaning wins nothing more, the dearest last: open segments of others, promises
 // that nobody needs, deleted volumes, the past. Thread: the pool's worker. Hot: no.
+import type { LogWriter } from "../log/log-writer.js";
 import type { Volume } from "../volume/volume.js";
 import type { HistoryKeeper } from "./history-keeper.js";
 import type { Room } from "./room.js";
@@ -33,10 +34,7 @@ export class Sparing {
     const { volumes, room, onPurge } = this.#options;
     if (!this.#sealed) {
       this.#sealed = true;
-      for (const volume of volumes.values()) {
-        volume.settle();
-        volume.writer.seal();
-      }
+      sealLogs(volumes, []);
       return "again";
     }
     if (room.recountAll()) return "retry";
@@ -58,4 +56,13 @@ export class Sparing {
   end(): void {
     this.#sealed = false;
   }
+}
+
+/** Nothing more goes into segments that are open. */
+export function sealLogs(volumes: ReadonlyMap<number, Volume>, others: readonly LogWriter[]): void {
+  for (const { writer } of volumes.values()) {
+    writer.settle();
+    writer.seal();
+  }
+  for (const writer of others) writer.seal();
 }
