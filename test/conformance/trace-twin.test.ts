@@ -22,7 +22,23 @@ table=1,priority=10,ct_state=+new+trk,udp actions=ct(commit,zone=5),output:2
 table=1,priority=5,cookie=0x1234 actions=output:2
 table=2,priority=5 actions=set_field:1->metadata,goto_table:3
 table=3,priority=1 actions=write_actions(output:3)
+priority=120,in_port=3,udp,tp_src=9 actions=resubmit(,4)
+table=4,priority=9,reg3=7,ip actions=2
+table=4,priority=9,reg12=7,ip actions=IN_PORT
+table=4,priority=8,metadata=5,ip actions=1,2
+table=4,priority=7,tun_id=9,ip actions=move:NXM_NX_TUN_ID[0..31]->NXM_NX_REG1[],resubmit(,5)
+table=4,priority=6,ct_state=+est+trk,ip actions=resubmit(,5)
+table=4,priority=5,ct_mark=3,ip actions=drop
+table=4,priority=4,pkt_mark=3,ip actions=2
+table=4,priority=3,ip actions=ct(commit,exec(move:NXM_NX_REG0[]->NXM_NX_CT_LABEL[0..31],load:0x7->NXM_NX_CT_LABEL[32..63],move:NXM_NX_CT_LABEL[32..63]->NXM_NX_CT_LABEL[64..95],move:NXM_OF_IP_SRC[]->NXM_NX_CT_MARK[])),2
+table=5,priority=3,ip,reg1=9 actions=ct(commit,zone=NXM_NX_REG1[0..15],nat(src=1.2.3.4),exec(set_field:0x3/0xff->ct_mark,move:NXM_NX_REG1[0..3]->NXM_NX_CT_MARK[8..11]))
+table=5,priority=0 actions=drop
 `;
+const BESIDE = "in_port=3,udp,udp_src=9,udp_dst=2,nw_src=10.0.0.1,nw_dst=10.0.0.2";
+const DATAPATH_FLOW =
+  "eth(src=50:54:00:00:00:09,dst=50:54:00:00:00:0a),eth_type(0x0800),ipv4(src=10.0.0.1,dst=10.0.0.2,proto=17,tos=0,ttl=64,frag=no),udp(src=9,dst=2)";
+const UDP_FRAME =
+  "50540000000a505400000009080045000020000000004011664c0a0000010a00000200090002000c0000aabbccdd";
 const IP = "nw_src=10.0.0.1,nw_dst=10.0.0.2,dl_src=00:00:00:00:00:01,dl_dst=00:00:00:00:00:02,nw_ttl=64";
 const TCP_FRAME =
   "505400000007505400000009080045000028000000004006f97dc0a80001c0a80002000000500000000000000000500200000000000000";
@@ -45,6 +61,23 @@ const TRACES: readonly (readonly string[])[] = [
   ["br0", "in_port=3"],
   ["br0", "in_port=1", TCP_FRAME],
   ["br0", `in_port=1,udp,${IP}`, "-generate"],
+  // What a packet has besides its bytes.
+  ...["", ",reg0=9", ",reg3=7", ",reg12=7", ",metadata=5", ",tun_id=9", ",pkt_mark=3"].map((more) => [
+    "br0",
+    `${BESIDE}${more}`,
+  ]),
+  ...["ct_state=est|trk", "ct_state=trk|est,ct_mark=3", "ct_zone=3,ct_label=0x5"].map((more) => [
+    "br0",
+    `${BESIDE},${more}`,
+  ]),
+  ...["reg3=7", "metadata=5", "tun_id=9", "pkt_mark=3"].map((more) => [
+    "br0",
+    `in_port=3,${more}`,
+    UDP_FRAME,
+  ]),
+  ...["skb_mark(3)", "ct_state(est|trk),ct_zone(1)", "ct_state(0x22),ct_label(0x5),ct_mark(0x3)"].map(
+    (more) => [`in_port(3),${more},${DATAPATH_FLOW}`],
+  ),
   ["br0", "foo=1"],
   ["br0", "in_port=1", "0011"],
   ["nobr", "in_port=1"],

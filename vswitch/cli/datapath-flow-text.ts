@@ -4,6 +4,7 @@ import { PlinthError } from "../../base/errors/index.js";
 import { type Match, OXM_FIELDS, type OxmFieldName } from "../../base/openflow/index.js";
 import type { PacketView } from "../flow/index.js";
 import { bytesToNumber, formatFieldValue, numberToBytes } from "./field-text.js";
+import { type FlagSet, flagsOf, formatFlags } from "./flag-text.js";
 import { splitKeyValues } from "./key-values.js";
 import { MatchReader } from "./match-reader.js";
 
@@ -32,19 +33,14 @@ const PLAIN: Readonly<Record<string, string>> = {
   tcp_flags: "tcp_flags",
   ct_mark: "ct_mark",
   ct_zone: "ct_zone",
+  ct_state: "ct_state",
+  ct_label: "ct_label",
 };
-const IGNORED = new Set([
-  "recirc_id",
-  "skb_priority",
-  "dp_hash",
-  "ct_state",
-  "ct_label",
-  "packet_type",
-  "tunnel",
-]);
+const IGNORED = new Set(["recirc_id", "skb_priority", "dp_hash", "packet_type", "tunnel"]);
 /** After this, the kind of what is inside a tag. */
 const NESTED = new Set(["encap"]);
 const DEPTH_MAX = 4;
+const CT_STATES = flagsOf("ct_state") as FlagSet;
 
 /** The exact fields of a datapath flow. Throws TRACE_INVALID. */
 export function parseDatapathFlow(text: string): Match {
@@ -79,7 +75,10 @@ function takeOne(reader: MatchReader, word: string, text: string): void {
   const value = text.split("/")[0] as string;
   // The outer type of a tagged frame is the tag's, and what follows has its own.
   if (word === "dl_type" && (value === "0x8100" || value === "0x88a8")) return;
-  if (!reader.takeField(word, value)) throw refusal(text);
+  const isBits = word === "ct_state" && /^(0x[0-9a-f]+|\d+)$/i.test(value);
+  if (isBits && Number(value) === 0) return;
+  const shown = isBits ? formatFlags(CT_STATES, Number(value), undefined) : value;
+  if (!reader.takeField(word, shown)) throw refusal(text);
 }
 
 function refusal(text: string): PlinthError {

@@ -95,7 +95,7 @@ function linesOf(node: TraceNode, run: TraceRun): string[] {
     case "thaw":
       return ["thaw", `    Resuming from table ${node.tableId}`];
     case "action":
-      return actionLines(node.action);
+      return actionLines(node);
     case "nothing":
       return ["drop"];
     case "instruction":
@@ -129,10 +129,17 @@ function tableLines({ tableId, flow }: Extract<TraceNode, { kind: "table" }>): s
   return [`${number}. ${parts.join(", ")}`];
 }
 
-function actionLines(action: Action): string[] {
+function actionLines({ action, moved }: Extract<TraceNode, { kind: "action" }>): string[] {
   const text = formatAction(action);
   if (action.type !== "ct") return [text];
-  const nested = action.actions.map((inner) => formatAction(inner));
+  const nested = action.actions.flatMap((inner, i) => {
+    const value = moved?.[i];
+    const isMove = inner.type === "move" && value !== undefined;
+    return [
+      formatAction(inner),
+      ...(isMove ? [` -> ${assignedText({ range: inner.destination, value })}`] : []),
+    ];
+  });
   return [
     text,
     ...(nested.length === 0 ? ["drop"] : nested),
@@ -162,7 +169,10 @@ function learnedText(flow: FlowMod): string {
 }
 
 /** "NXM_NX_REG0[] is now 0x5". */
-function assignedText({ range, value }: Extract<TraceNode, { kind: "assigned" }>): string {
+function assignedText({
+  range,
+  value,
+}: Pick<Extract<TraceNode, { kind: "assigned" }>, "range" | "value">): string {
   const field = OXM_FIELDS[range.field];
   const isWhole = range.offset === 0 && range.bits >= field.bits;
   const text = isWhole

@@ -109,7 +109,7 @@ describe("Bridge", () => {
         event.type === "packet_in" ? [event.reason, event.miss, event.tableId, event.cookie] : event.type,
       );
     };
-    const miss = (tableId: number): unknown => ["no_match", "table", tableId, 0xffffffffffffffffn];
+    const miss = (tableId: number): unknown => ["no_match", "table", tableId, 0n];
     expect([told(), told()]).toEqual([[], []]);
     rig.bridge.tellMisses(true);
     expect([told(), told()]).toEqual([

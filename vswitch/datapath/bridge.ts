@@ -242,7 +242,7 @@ export class Bridge implements PacketSink {
 
   miss(packet: number, key: Int32Array, tableId: number): void {
     const rest = { maxLength: OFPCML_NO_BUFFER, controllerId: 0, miss: "table" } as const;
-    this.#packetIn(packet, key, { reason: "no_match", tableId, cookie: NO_COOKIE, ...rest });
+    this.#packetIn(packet, key, { reason: "no_match", tableId, cookie: 0n, ...rest });
   }
 
   #packetIn(packet: number, key: Int32Array, event: PacketInDetails): void {

@@ -1,9 +1,10 @@
 // What a datapath of Open vSwitch would be told to do with a packet: outputs, and before each of them the changes since
 // the one before. Made from the packets themselves: the packet as it was against the packet as it leaves.
 // Source: ovs-actions(7) and the "Datapath actions" line of ofproto/trace. Thread: datapath worker, for traces only.
-import type { Action, CtAction, NatAction } from "../../base/openflow/index.js";
+import type { CtAction, NatAction } from "../../base/openflow/index.js";
 import type { PacketPool } from "../../base/packet/index.js";
 import { formatIpv4Address, formatIpv6Address, formatMac } from "../../base/wire/index.js";
+import type { CtExec } from "./ct-exec.js";
 import { labelsOf, wholeTagsOf } from "./exact-match.js";
 import { readField } from "./fields.js";
 import * as K from "./key.js";
@@ -45,12 +46,12 @@ export class DatapathActions {
   }
 
   /** `recirculation` 0: the packet does not come back. */
-  ct(action: CtAction, key: Int32Array, recirculation: number): void {
+  ct(action: CtAction, exec: CtExec, key: Int32Array, recirculation: number): void {
     const zone = typeof action.zone === "number" ? action.zone : zoneOf(action, key);
     const parts = [
       ...(action.commit ? [action.force ? "force_commit" : "commit"] : []),
       ...(zone === 0 ? [] : [`zone=${zone}`]),
-      ...action.actions.flatMap(markOf),
+      ...marksOf(exec),
       ...(action.alg === 0 ? [] : [`helper=${action.alg === 21 ? "ftp" : "tftp"}`]),
       ...action.actions.flatMap((inner) => (inner.type === "nat" ? [formatNat(inner)] : [])),
     ];
@@ -236,20 +237,11 @@ function zoneOf({ zone }: CtAction, key: Int32Array): number {
   return Number((bits >> BigInt(zone.offset)) & ((1n << BigInt(zone.bits)) - 1n));
 }
 
-/** mark=VALUE/MASK or label=VALUE/MASK of an action inside ct(). */
-function markOf(action: Action): string[] {
-  const hex = (value: bigint): string => `0x${value.toString(16)}`;
-  if (action.type === "set_field" && (action.field === "ct_mark" || action.field === "ct_label")) {
-    const all = action.field === "ct_mark" ? 0xffffffffn : (1n << 128n) - 1n;
-    return [
-      `${action.field.slice(3)}=${hex(bigOf(action.value))}/${hex(action.mask === undefined ? all : bigOf(action.mask))}`,
-    ];
-  }
-  if (action.type !== "load") return [];
-  const { field, offset, bits } = action.destination;
-  if (field !== "ct_mark" && field !== "ct_label") return [];
-  const mask = ((1n << BigInt(bits)) - 1n) << BigInt(offset);
-  return [`${field.slice(3)}=${hex(action.value << BigInt(offset))}/${hex(mask)}`];
+/** mark=VALUE/MASK and label=VALUE/MASK, as the actions inside ct() ask for. */
+function marksOf({ ct_mark, ct_label }: CtExec): string[] {
+  const text = (name: string, { value, mask }: CtExec["ct_mark"]): string[] =>
+    mask === 0n ? [] : [`${name}=0x${value.toString(16)}/0x${mask.toString(16)}`];
+  return [...text("mark", ct_mark), ...text("label", ct_label)];
 }
 
 function formatNat(nat: NatAction): string {

@@ -24,6 +24,7 @@ const IP_FIELDS: readonly OxmFieldName[] = ["ip_proto", "ip_dscp", "ip_ecn", "nw
 const PIPELINE: readonly OxmFieldName[] = [
   ...(["tunnel_id", "tun_src", "tun_dst", "metadata", "ct_state", "ct_zone", "ct_mark"] as const),
   ...(["ct_label", "pkt_mark", "reg0", "reg1", "reg2", "reg3", "reg4", "reg5", "reg6", "reg7"] as const),
+  ...(["reg8", "reg9", "reg10", "reg11", "reg12", "reg13", "reg14", "reg15"] as const),
 ];
 
 /** `tags` and `labels` of the frame are the caller's: the key holds only the outermost of each. */

@@ -68,10 +68,14 @@ export class InHand {
     return sets ? at + 2 : at + 1;
   }
 
-  /** Makes the pipeline words of the key zero, as they are when a packet has just come in. */
+  /** A key with the pipeline words that packets come in with; null: all are zero. */
+  given: Int32Array | null = null;
+
+  /** Makes the pipeline words of the key what they are when a packet has just come in. */
   clearPipelineWords(): void {
-    for (let i = K_PIPELINE; i < KEY_WORDS; i++) this.key[i] = 0;
-    this.marked = false;
+    const { given } = this;
+    for (let i = K_PIPELINE; i < KEY_WORDS; i++) this.key[i] = given === null ? 0 : given[i]!;
+    this.marked = given !== null;
   }
 
   /** A run begins: nothing has happened to the packet in it. */

@@ -170,7 +170,11 @@ export class Megaflow {
 
   /** `start`: the packet by its fields when the run began. */
   view(start: PacketView): MegaflowView {
-    const names = start.match.map(({ field }) => field).filter((field) => !FORGOTTEN.test(field));
+    // Without an end there is no tunnel, and its number is none of the packet.
+    const isTunnelled = start.match.some(({ field }) => /^tun_(ipv6_)?dst$/.test(field));
+    const names = start.match
+      .map(({ field }) => field)
+      .filter((field) => !FORGOTTEN.test(field) && (isTunnelled || field !== "tunnel_id"));
     const fields = [...new Set([...names, ...PIPELINE])];
     // What was put onto the packet was no part of it.
     if (this.#tags.length === 0) this.#mask[K.K_TYPE_TCI] = (this.#mask[K.K_TYPE_TCI] as number) & ~0xffff;
@@ -232,6 +236,11 @@ export class Megaflow {
     if (!isThere(name, key)) return;
     if (/^(ipv4|ipv6)_|^(nw_ttl|ip_ecn)$/.test(name)) this.#whole("ip_proto");
     if (/^arp_/.test(name)) this.#whole("arp_op");
+  }
+
+  /** An action that is told of by another name reads these bits. */
+  reads(range: BitRange, key: Int32Array): void {
+    this.#range(range, key);
   }
 
   #range(range: BitRange, key: Int32Array): void {

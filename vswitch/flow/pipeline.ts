@@ -139,6 +139,11 @@ export class Pipeline {
     this.#finish();
   }
 
+  /** Packets have these pipeline words of a key when they come in: for traces. */
+  give(words: Int32Array): void {
+    this.#hand.given = words;
+  }
+
   /** Takes the packet through an action list, as a packet-out does. */
   execute(packet: number, inPort: number, program: P.Program, nowMs: number): void {
     this.#begin(packet, inPort, nowMs);

@@ -18,7 +18,8 @@ export type TraceNode =
   /** Another bridge, behind a patch port. */
   | { readonly kind: "bridge"; readonly name: string; readonly nodes: TraceNode[] }
   | { readonly kind: "thaw"; readonly tableId: number }
-  | { readonly kind: "action"; readonly action: Action }
+  /** `moved`: what the moves inside a ct() have written, by their place. */
+  | { readonly kind: "action"; readonly action: Action; readonly moved?: readonly (bigint | undefined)[] }
   | { readonly kind: "instruction"; readonly instruction: Instruction }
   /** What the action set holds now; `was`: before it was cleared. */
   | { readonly kind: "set-is"; readonly actions: readonly Action[]; readonly was: boolean }
@@ -59,6 +60,8 @@ export interface TraceRun {
 export interface TraceRequest {
   readonly frame: Uint8Array;
   readonly inPort: number;
+  /** What the packet has besides its bytes, e.g. registers; other fields are left out. */
+  readonly given?: Match;
   /** ct_state of the packet each time it comes back from connection tracking, in order. */
   readonly ctStates?: readonly number[];
   /** "actual": what the connection table says; else new and tracked. */

@@ -1,13 +1,14 @@
 // Traces a packet: the same pipeline as for traffic, with an observer that writes down every step and a sink that
 // sends nothing. Counters, caches and connections stay as they are.
 // Thread: datapath worker, between breaths.
-import type { Action, BitRange } from "../../base/openflow/index.js";
+import type { Action, BitRange, Match } from "../../base/openflow/index.js";
 import { effective } from "./action-set-order.js";
 import { compileActions } from "./compile-actions.js";
+import { execOf, sourcesOf } from "./ct-exec.js";
 import { DatapathActions } from "./datapath-actions.js";
 import type { DropReason } from "./drop-reasons.js";
 import { labelsOf, type PacketView, packetView, tagsOf } from "./exact-match.js";
-import { getBits, keyField } from "./fields.js";
+import { compileMatch, getBits, keyField } from "./fields.js";
 import type { Flow } from "./flow.js";
 import { GROUP_FF, GROUP_SELECT, type Group, type GroupBucket, NOT_WATCHED } from "./groups.js";
 import * as K from "./key.js";
@@ -67,9 +68,11 @@ const NODES_MAX = 20_000;
 export function traceFrame(options: TraceOptions, request: TraceRequest, nowMs: number): readonly TraceRun[] {
   const packet = options.pool.allocateFrom(request.frame);
   if (packet < 0) return [];
-  const recorder = new Recorder(options, request, nowMs);
+  const given = pipelineWords(request.given ?? []);
+  const recorder = new Recorder(options, request, given, nowMs);
   const pipeline = pipelineFor(options, recorder);
   recorder.begin(packet);
+  pipeline.give(given);
   if (request.actions === undefined) pipeline.process(packet, request.inPort, nowMs);
   else {
     const context = { groupExists: (id: number) => options.tables.groups.has(id), portExists: () => true };
@@ -77,6 +80,13 @@ export function traceFrame(options: TraceOptions, request: TraceRequest, nowMs: 
     pipeline.execute(packet, request.inPort, program, nowMs);
   }
   return recorder.runs;
+}
+
+/** A key with those of the fields that are no bytes of the packet. */
+function pipelineWords(match: Match): Int32Array {
+  const isOwn = ({ field }: Match[number]): boolean =>
+    field !== "conj_id" && (keyField(field)?.start ?? 0) >= 32 * K.K_PIPELINE;
+  return compileMatch(match.filter(isOwn)).value;
 }
 
 function pipelineFor(options: TraceOptions, recorder: Recorder): Pipeline {
@@ -105,6 +115,8 @@ class Recorder implements PipelineObserver, PacketSink {
   #options: TraceOptions;
   readonly #nowMs: number;
   readonly #request: TraceRequest;
+  /** The key of the packet before it is looked at. */
+  readonly #given: Int32Array;
   readonly #runs: OpenRun[] = [];
   /** Where the next step is written, and where to go back to. */
   #list: TraceNode[] = [];
@@ -117,7 +129,8 @@ class Recorder implements PipelineObserver, PacketSink {
   /** Of copies that wait, in order. */
   readonly #waiting: number[] = [];
 
-  constructor(options: TraceOptions, request: TraceRequest, nowMs: number) {
+  constructor(options: TraceOptions, request: TraceRequest, given: Int32Array, nowMs: number) {
+    this.#given = given.slice();
     this.#options = options;
     this.#nowMs = nowMs;
     this.#request = request;
@@ -135,7 +148,7 @@ class Recorder implements PipelineObserver, PacketSink {
   }
 
   begin(packet: number): void {
-    const key = new Int32Array(K.KEY_WORDS);
+    const key = this.#given;
     key[K.K_IN_PORT] = this.#request.inPort;
     this.#headers().parse(this.#options.pool, packet, key);
     this.#open(0, "none", key, packet);
@@ -258,7 +271,12 @@ class Recorder implements PipelineObserver, PacketSink {
     if (this.#isRefused) return;
     // Those that do nothing begin where the next one does.
     const here = program.actions.filter((_, n) => program.offsets[n] === at);
-    for (const action of here) this.#add({ kind: "action", action });
+    for (const one of here)
+      this.#add({
+        kind: "action",
+        action: one,
+        ...(one.type === "ct" ? { moved: execOf(one, key).moved } : {}),
+      });
     const action = here.at(-1);
     if (action === undefined) return;
     this.#key = key;
@@ -299,7 +317,8 @@ class Recorder implements PipelineObserver, PacketSink {
     this.#run.output.commitKey(key, packet);
     const forked = action.tableId !== undefined;
     if (forked) this.#waiting.push(++this.#recirculations);
-    this.#run.output.ct(action, key, forked ? this.#recirculations : 0);
+    for (const range of sourcesOf(action)) this.#run.megaflow.reads(range, key);
+    this.#run.output.ct(action, execOf(action, key), key, forked ? this.#recirculations : 0);
   }
 
   applied(flow: Flow): void {

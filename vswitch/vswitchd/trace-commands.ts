@@ -45,6 +45,7 @@ export function traceCommands(
       bridge: order.bridge,
       frame: order.frame,
       inPort: order.inPort,
+      given: order.given,
       ctStates: order.ctStates,
       teaches: form === "ovs" && order.teaches,
       ...(form === "ovs" ? {} : { ctDefault: "actual" as const }),
@@ -72,13 +73,17 @@ interface TraceOrder {
   readonly port: string;
   readonly inPort: number;
   readonly frame: Uint8Array;
+  /** What the flow says besides. */
+  readonly given: Match;
   readonly ctStates: readonly number[];
   /** A packet is given or asked for, which is what it takes for anything to be learned. */
   readonly teaches: boolean;
   readonly actions: readonly Action[] | undefined;
 }
 
-type FlowOrder = Pick<TraceOrder, "bridge" | "port" | "inPort" | "frame"> & { readonly hasPacket: boolean };
+type FlowOrder = Pick<TraceOrder, "bridge" | "port" | "inPort" | "frame" | "given"> & {
+  readonly hasPacket: boolean;
+};
 
 /** Takes options from anywhere; what is left is the flow, and the packet or the actions. */
 function parseOrder(
@@ -158,6 +163,7 @@ function flowOf(words: readonly string[], bridges: DatapathBridges, numbers: Dat
     bridge: name as string,
     ...portOf(match),
     frame: hex === undefined ? frameOfMatch(match) : frameOf(hex),
+    given: hex === undefined ? match : besides(match),
     hasPacket: hex !== undefined,
   };
 }
@@ -180,8 +186,16 @@ function datapathFlow(
     inPort: ofport,
     port: ofport === OFPP_LOCAL ? "LOCAL" : String(ofport),
     frame: hex === undefined ? frameOfMatch(match) : frameOf(hex),
+    given: hex === undefined ? match : besides(match),
     hasPacket: hex !== undefined,
   };
+}
+
+/** What a packet in the datapath has of a flow besides its bytes: no registers, and no tunnel without an end. */
+function besides(match: Match): Match {
+  const isTunnelled = match.some(({ field }) => field === "tun_dst" || field === "tun_ipv6_dst");
+  const isLost = isTunnelled ? /^(metadata|x*reg\d+)$/ : /^(metadata|x*reg\d+|tun.*)$/;
+  return match.filter(({ field }) => !isLost.test(field));
 }
 
 /** The datapath's whole name; that of a bridge stands for the one that it is on. */
