@@ -57,7 +57,7 @@ import type { RestoredFlows } from "./requests.js";
 import type { BridgeSettings, PortSettings } from "./settings.js";
 
 const NOBODY = { origin: 0, xid: 0 } as const;
-const NO_COOKIE = 0xffffffffffffffffn; // cold
+const [NO_COOKIE, MISS_COOKIE] = [0xffffffffffffffffn, 0n]; // cold
 
 /** A change to the bridge, as OpenFlow says it. */
 export type BridgeChange = FlowMod | GroupMod | MeterMod | PortMod | PacketOut | Resume;
@@ -242,7 +242,7 @@ export class Bridge implements PacketSink {
 
   miss(packet: number, key: Int32Array, tableId: number): void {
     const rest = { maxLength: OFPCML_NO_BUFFER, controllerId: 0, miss: "table" } as const;
-    this.#packetIn(packet, key, { reason: "no_match", tableId, cookie: 0n, ...rest });
+    this.#packetIn(packet, key, { reason: "no_match", tableId, cookie: MISS_COOKIE, ...rest });
   }
 
   #packetIn(packet: number, key: Int32Array, event: PacketInDetails): void {
