@@ -22,11 +22,12 @@ export class History {
   #compactedRevision: number;
   readonly #watchers = new Set<Watcher>();
 
-  /** Nothing is known of what happened up to `revision`. */
-  constructor(revision: number, limits: HistoryLimits = {}) {
-    this.#compactedRevision = revision;
+  /** Of what happened up to `revision`, only `events` are known: the last ones, without a gap. */
+  constructor(revision: number, limits: HistoryLimits = {}, events: readonly StoreEvent[] = []) {
+    this.#compactedRevision = revision - events.length;
     this.#eventsMax = limits.eventsMax ?? HISTORY_EVENTS_MAX;
     this.#sizeBytesMax = limits.sizeBytesMax ?? HISTORY_SIZE_BYTES_MAX;
+    this.append(events);
   }
 
   get revision(): number {

@@ -18,6 +18,14 @@ describeStore("level store", async () => {
   };
 });
 
+describeStore("level store with its history", async () => {
+  const directory = await makeDirectory();
+  return {
+    open: (limits) => openLevelStore(directory, { ...limits, keepHistory: true }),
+    cleanup: () => removeDirectory(directory),
+  };
+});
+
 describe("level store", () => {
   let directory: string;
   beforeEach(async () => {
@@ -44,6 +52,63 @@ describe("level store", () => {
       code: "REVISION_COMPACTED",
     });
     await second.close();
+  });
+
+  /** Whatever kind of bytes a value is. */
+  const plain = (events: unknown): string =>
+    JSON.stringify(events, (name, value) =>
+      name === "value" ? Buffer.from(value.data ?? Object.values(value as object)).toString("hex") : value,
+    );
+
+  test("that keeps its history goes on from before the restart, as often as it is started", async () => {
+    const open = () => openLevelStore(directory, { keepHistory: true });
+    const first = await open();
+    await first.put("a", Buffer.from("1"));
+    await first.put("b", Buffer.from("1"));
+    await first.put("a", Buffer.from("2"));
+    await first.delete("b");
+    const told: unknown[] = [];
+    const live = await first.watch({ prefix: "", fromRevision: 1 }, (events) => told.push(...events));
+    live.cancel();
+    await first.close();
+    for (let i = 0; i < 2; i++) {
+      const again = await open();
+      const seen: unknown[] = [];
+      (await again.watch({ prefix: "", fromRevision: 1 }, (events) => seen.push(...events))).cancel();
+      expect(plain(seen)).toBe(plain(told));
+      const then = await again.list({ prefix: "", revision: 2 });
+      expect(then.entries.map(({ key, value }) => [key, Buffer.from(value).toString()])).toEqual([
+        ["a", "1"],
+        ["b", "1"],
+      ]);
+      await again.close();
+    }
+    const last = await open();
+    expect(await last.put("c", Buffer.from("1"))).toBe(5);
+    await last.close();
+  });
+
+  test("drops a history that is not of its state, and works without", async () => {
+    const kept = await openLevelStore(directory, { keepHistory: true });
+    await kept.put("a", Buffer.from("1"));
+    await kept.close();
+    // Somebody who keeps none writes in between: there is a gap.
+    const plain = await openLevelStore(directory);
+    await plain.put("a", Buffer.from("2"));
+    await plain.close();
+    const again = await openLevelStore(directory, { keepHistory: true });
+    await expect(again.watch({ prefix: "", fromRevision: 1 }, () => {})).rejects.toMatchObject({
+      code: "REVISION_COMPACTED",
+    });
+    await again.put("a", Buffer.from("3"));
+    await again.close();
+    const last = await openLevelStore(directory, { keepHistory: true });
+    const seen: number[] = [];
+    await last.watch({ prefix: "", fromRevision: 2 }, (events) => {
+      seen.push(...events.map(({ revision }) => revision));
+    });
+    expect(seen).toEqual([3]);
+    await last.close();
   });
 
   test("refuses a directory that is in use", async () => {

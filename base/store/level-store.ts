@@ -8,6 +8,7 @@ import { mkdir } from "node:fs/promises";
 import { Level } from "level";
 import { storeError } from "./errors.js";
 import type { HistoryLimits } from "./history.js";
+import { LevelHistory } from "./level-history.js";
 import { type InitialState, type Journal, RevisionedStore } from "./revisioned-store.js";
 import type { Store, StoreEntry, StoreEvent } from "./store.js";
 
@@ -18,11 +19,16 @@ const RECORD_VERSION = 1;
 
 type Database = Level<string, Uint8Array>;
 
+export interface LevelStoreOptions extends HistoryLimits {
+  /** The newest changes outlive a restart, so that watches go on from before it. */
+  readonly keepHistory?: boolean;
+}
+
 /**
  * Opens (or makes, mode 0700) the directory. Throws STORE_LOCKED when another process has it, STORE_CORRUPT when it
  * cannot be read.
  */
-export async function openLevelStore(directory: string, limits: HistoryLimits = {}): Promise<Store> {
+export async function openLevelStore(directory: string, options: LevelStoreOptions = {}): Promise<Store> {
   await mkdir(directory, { recursive: true, mode: 0o700 });
   const database: Database = new Level(directory, { keyEncoding: "utf8", valueEncoding: "view" });
   try {
@@ -30,9 +36,16 @@ export async function openLevelStore(directory: string, limits: HistoryLimits = 
   } catch (thrown) {
     throw openingError(directory, thrown);
   }
+  let history: LevelHistory | undefined;
   try {
-    return new RevisionedStore(new LevelJournal(database), await load(database), limits);
+    const state = await load(database);
+    if (options.keepHistory !== true) return new RevisionedStore(new LevelJournal(database), state, options);
+    history = await LevelHistory.open(directory);
+    const byKey = new Map(state.entries.map((entry) => [entry.key, entry]));
+    const events = await history.load(state.revision, (key) => byKey.get(key));
+    return new RevisionedStore(new LevelJournal(database, history), { ...state, events }, options);
   } catch (thrown) {
+    await history?.close();
     await database.close();
     throw openingError(directory, thrown);
   }
@@ -40,12 +53,15 @@ export async function openLevelStore(directory: string, limits: HistoryLimits = 
 
 class LevelJournal implements Journal {
   readonly #database: Database;
+  readonly #history: LevelHistory | undefined;
 
-  constructor(database: Database) {
+  constructor(database: Database, history?: LevelHistory) {
     this.#database = database;
+    this.#history = history;
   }
 
   async write(events: readonly StoreEvent[], revision: number): Promise<void> {
+    await this.#history?.write(events);
     const batch = this.#database.batch();
     for (const event of events) {
       if (event.type === "put") batch.put(ENTRY_PREFIX + event.entry.key, encodeEntry(event.entry));
@@ -63,6 +79,7 @@ class LevelJournal implements Journal {
   }
 
   async close(): Promise<void> {
+    await this.#history?.close();
     await this.#database.close();
   }
 }

@@ -12,5 +12,8 @@ export const PENDING_TRANSACTIONS_MAX = 16_384;
 export const RECOVERY_INTERVAL_MS = 1000;
 /** Events kept for watchers that come back. */
 export const HISTORY_EVENTS_MAX = 20_000;
+/** Of these, the events that outlive a restart of a level store that keeps them, and the bytes of their records. */
+export const LEVEL_HISTORY_EVENTS_MAX = 4096;
+export const LEVEL_HISTORY_SIZE_BYTES_MAX = 16 * 1024 * 1024;
 /** Bytes of values held by that history. */
 export const HISTORY_SIZE_BYTES_MAX = 64 * 1024 * 1024;

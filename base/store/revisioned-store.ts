@@ -41,6 +41,8 @@ export interface Journal {
 export interface InitialState {
   readonly entries: readonly StoreEntry[];
   readonly revision: number;
+  /** The last changes that led there, as far as they are known. */
+  readonly events?: readonly StoreEvent[];
 }
 
 interface PendingTransaction {
@@ -68,7 +70,7 @@ export class RevisionedStore implements Store {
 
   constructor(journal: Journal, initial: InitialState, limits: HistoryLimits = {}) {
     this.#journal = journal;
-    this.#history = new History(initial.revision, limits);
+    this.#history = new History(initial.revision, limits, initial.events);
     this.#headRevision = initial.revision;
     this.#committed.load(initial.entries);
   }

@@ -2,6 +2,7 @@
 // rebuild it.
 import fc from "fast-check";
 import { expect, test } from "vitest";
+import { parseEvent } from "./level-history.js";
 import { openMemoryStore } from "./memory-store.js";
 
 const step = fc.record({
@@ -43,6 +44,28 @@ test("a store equals a map, now and at every revision in its history", async () 
         expect(entries.map((entry) => entry.key)).toEqual([...past[revision]!.keys()].sort());
       }
       await store.close();
+    }),
+  );
+});
+
+test("any bytes are a change of the history or none", () => {
+  const bytes = fc.oneof(
+    fc.uint8Array({ maxLength: 80 }),
+    fc.uint8Array({ minLength: 35, maxLength: 80 }).map((record) => {
+      const copy = Uint8Array.from(record);
+      copy.set([1, 1 + ((copy[1] as number) % 2), (copy[2] as number) % 2]);
+      copy.fill(0, 27, 30);
+      copy.fill(0, 31, 34);
+      return copy;
+    }),
+  );
+  fc.assert(
+    fc.property(bytes, fc.nat(), (record, revision) => {
+      const event = parseEvent(revision, record, () => undefined);
+      if (event === undefined) return;
+      expect(event.revision).toBe(revision);
+      const { value } = event.type === "put" ? event.entry : event.previous;
+      expect(value.byteLength).toBeLessThanOrEqual(record.byteLength);
     }),
   );
 });

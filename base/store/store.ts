@@ -104,7 +104,7 @@ export interface Store {
   /**
    * Calls `onEvents` with every change under `prefix` after `fromRevision`, in order of revision, each exactly once;
    * kept history comes first. The callback is synchronous, must not throw and may cancel the watch. Throws
-   * REVISION_COMPACTED when history no longer reaches back that far (always so across a restart).
+   * REVISION_COMPACTED when history no longer reaches back that far (so across a restart, unless the store keeps its history)
    */
   watch(options: WatchOptions, onEvents: (events: readonly StoreEvent[]) => void): Promise<Watch>;
 

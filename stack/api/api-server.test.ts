@@ -2,18 +2,22 @@
 
 import { X509Certificate } from "node:crypto";
 import { mkdtemp, rm, stat } from "node:fs/promises";
+import { get as httpsGet } from "node:https";
 import { createServer, type Server } from "node:net";
 import { join } from "node:path";
+import { gunzipSync } from "node:zlib";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { WebSocket } from "ws";
 import { createControlServer } from "../../base/jsonrpc/index.js";
 import { silentLog } from "../../base/log/index.js";
 import { openMemoryStore, type Store } from "../../base/store/index.js";
 import { SimulatedClock, waitFor } from "../../base/time/index.js";
+import type { ApiObject } from "../resources/index.js";
 import { type ApiServer, startApiServer } from "./api-server.js";
 import { ApiClient } from "./client.js";
 import { loadToken, readKubeconfig, writeKubeconfig } from "./credentials.js";
 import { type ApiError, isApiError } from "./errors.js";
+import type { HttpRequest } from "./http-transport.js";
 import { BODY_SIZE_BYTES_MAX, BOOKMARK_INTERVAL_MS } from "./limits.js";
 import { ResourceRegistry } from "./registry.js";
 import { loadTls, RENEW_BEFORE_MS, type TlsFiles } from "./tls.js";
@@ -284,12 +288,96 @@ describe("lists and watches", () => {
     informer.close();
   });
 
+  test("nothing comes first when that is not wanted", async () => {
+    await secret("x");
+    const { lines } = open({ sendInitialEvents: false, resourceVersionMatch: "NotOlderThan" });
+    // The watch is open before the object is made, or the object would be missed for good.
+    await waitFor(
+      async () => {
+        if (lines.length === 0) await secret(`y${Math.random().toString(36).slice(2)}`);
+        return lines.length > 0;
+      },
+      "a change after the watch began",
+      30_000,
+    );
+    expect(lines[0]?.object.metadata?.name).toMatch(/^y/);
+  });
+
   test("close() ends every watch in good order", async () => {
     const { lines, ended } = open({});
     await secret("x");
     await arrive(() => lines.length, 1);
     await server.close();
     expect(await ended).toBe("ended");
+  });
+});
+
+describe("lists", () => {
+  type List = { items: ApiObject[]; metadata: { continue?: string; remainingItemCount?: number } };
+  const list = (query: HttpRequest["query"] = {}): Promise<List> =>
+    client.transport.json({ method: "GET", path: SECRETS, query }) as Promise<List>;
+
+  test("come in pages of one moment, which say how much is left", async () => {
+    for (const name of ["p", "q", "r", "s", "t"]) await secret(name);
+    const first = await list({ limit: 2 });
+    expect([first.items.length, first.metadata.remainingItemCount]).toEqual([2, 3]);
+    await client.delete("Secret", { name: "s", namespace: "a" });
+    await secret("qq");
+    const second = await list({ limit: 2, continue: first.metadata.continue });
+    const third = await list({ limit: 2, continue: second.metadata.continue });
+    const names = [first, second, third].flatMap(({ items }) => items.map(({ metadata }) => metadata.name));
+    expect(names).toEqual(["p", "q", "r", "s", "t"]);
+    expect(third.metadata.continue).toBeUndefined();
+    const some = await list({ limit: 1, labelSelector: "!none" });
+    expect(some.metadata.remainingItemCount).toBeUndefined();
+    for (let i = 0; i < 80; i++) await secret(`x${i}`);
+    expect(await refusal(list({ continue: first.metadata.continue }))).toMatchObject({
+      reason: "Expired",
+      status: 410,
+    });
+  });
+
+  test("of a version are judged by what is asked of it", async () => {
+    const { resourceVersion } = (await secret("x")).metadata;
+    await secret("y");
+    const exact = await list({ resourceVersion, resourceVersionMatch: "Exact" });
+    expect(exact.items.map(({ metadata }) => metadata.name)).toEqual(["x"]);
+    expect((await list({ resourceVersion, resourceVersionMatch: "NotOlderThan" })).items).toHaveLength(2);
+    const future = await refusal(list({ resourceVersion: "999" }));
+    expect([future.status, future.details?.causes?.[0]?.reason]).toEqual([504, "ResourceVersionTooLarge"]);
+    for (const query of [
+      { resourceVersionMatch: "Exact" },
+      { resourceVersionMatch: "Exact", resourceVersion: "0" },
+      { resourceVersionMatch: "Newest", resourceVersion: "1" },
+      { sendInitialEvents: true },
+      { watch: true, sendInitialEvents: true },
+    ])
+      expect(await statusOf(list(query))).toBe(422);
+  });
+
+  test("are compressed when they are long and the client takes gzip", async () => {
+    const data = { k: Buffer.alloc(300_000, "x").toString("base64") };
+    await client.create("Secret", { metadata: { name: "long", namespace: "a" }, data });
+    const fetched = (encoding: string) =>
+      new Promise<{ encoding: string | undefined; body: Buffer }>((resolve, reject) => {
+        const headers = { authorization: `Bearer ${token}`, "accept-encoding": encoding };
+        const sent = httpsGet(`${server.access.server}${SECRETS}`, { ca: tls.ca, headers }, (response) => {
+          const chunks: Buffer[] = [];
+          response.on("data", (chunk: Buffer) => chunks.push(chunk));
+          response.on("end", () =>
+            resolve({ encoding: response.headers["content-encoding"], body: Buffer.concat(chunks) }),
+          );
+        });
+        sent.on("error", reject);
+      });
+    const plain = await fetched("identity");
+    expect(plain.encoding).toBeUndefined();
+    for (const accepted of ["gzip", "br, gzip;q=0.5"]) {
+      const { encoding, body } = await fetched(accepted);
+      expect([encoding, body.length < plain.body.length / 10]).toEqual(["gzip", true]);
+      expect(gunzipSync(body)).toEqual(plain.body);
+    }
+    expect((await fetched("gzip;q=0")).encoding).toBeUndefined();
   });
 });
 

@@ -3,6 +3,8 @@ import type { KeyObject } from "node:crypto";
 import type { IncomingMessage } from "node:http";
 import type { AddressInfo } from "node:net";
 import type { Duplex } from "node:stream";
+import { promisify } from "node:util";
+import { gzip } from "node:zlib";
 import fastify, {
   type FastifyError,
   type FastifyInstance,
@@ -36,7 +38,7 @@ import {
 } from "./discovery.js";
 import { ApiError } from "./errors.js";
 import { parseKubernetesProtobuf } from "./kubernetes-protobuf.js";
-import { BODY_SIZE_BYTES_MAX, REQUEST_TIMEOUT_MS } from "./limits.js";
+import { BODY_SIZE_BYTES_MAX, GZIP_SIZE_BYTES_MIN, REQUEST_TIMEOUT_MS } from "./limits.js";
 import { requireJson } from "./negotiate.js";
 import { buildOpenApi } from "./openapi.js";
 import { API_HOST, portError } from "./port.js";
@@ -133,6 +135,7 @@ export async function startApiServer(
     if (!(request.body instanceof Uint8Array)) checkDepth(request.body);
     else if (request.method !== "PATCH") throw new ApiError("UnsupportedMediaType", NOT_JSON);
   });
+  server.addHook("onSend", compressed);
   addErrorAnswers(server, modules.log);
   addDiscovery(server, options, modules);
   for (const kind of ALL_KINDS) registerKind(server, kind, { ...modules, watches, authorizer, userOf });
@@ -223,6 +226,18 @@ function addErrorAnswers(server: FastifyInstance, log: Logger): void {
   server.setNotFoundHandler(() => {
     throw new ApiError("NotFound", NO_RESOURCE);
   });
+}
+
+const gzipped = promisify(gzip);
+
+/** Long answers as gzip, for clients that take it. */
+async function compressed(request: FastifyRequest, reply: FastifyReply, payload: unknown): Promise<unknown> {
+  if (typeof payload !== "string" || payload.length < GZIP_SIZE_BYTES_MIN) return payload;
+  reply.header("vary", "Accept-Encoding");
+  const taken = String(request.headers["accept-encoding"] ?? "").split(",");
+  if (!taken.some((each) => /^\s*gzip\s*(;\s*q=(?!0(\.0*)?\s*$)[\d.]+\s*)?$/i.test(each))) return payload;
+  reply.header("content-encoding", "gzip").removeHeader("content-length");
+  return gzipped(payload, { level: 1 });
 }
 
 const STORE_TROUBLE = new Set(["STORE_WRITE_FAILED", "STORE_OVERLOADED", "STORE_CLOSED"]);

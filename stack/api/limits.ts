@@ -8,6 +8,8 @@ export const DOCUMENT_DEPTH_MAX = 128;
 export const OBJECT_SIZE_BYTES_MAX = 1536 * 1024;
 /** Items of one list answer when the client asks for pages. */
 export const LIST_LIMIT_MAX = 10_000;
+/** Answers longer than this are compressed for clients that take gzip. */
+export const GZIP_SIZE_BYTES_MIN = 128 * 1024;
 /** Watches open at a time. */
 export const WATCHES_MAX = 2_000;
 /** Bytes that a slow watcher may leave unread before it is cut off. */

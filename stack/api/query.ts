@@ -12,11 +12,14 @@ export interface ListQuery {
   readonly matches: Matcher;
   readonly watch: boolean;
   readonly bookmarks: boolean;
-  readonly sendInitialEvents: boolean;
+  /** Undefined when nothing is said: what is there comes first when no version is named. */
+  readonly sendInitialEvents: boolean | undefined;
   readonly timeoutMs: number | undefined;
   readonly resourceVersion: number | undefined;
   /** Show exactly that version. */
   readonly exact: boolean;
+  /** Not everything in the collection is asked for. */
+  readonly selective: boolean;
   readonly limit: number | undefined;
   readonly page: { readonly revision: number; readonly after: string } | undefined;
   readonly includeObject: IncludeObject;
@@ -26,20 +29,51 @@ export interface ListQuery {
 export function parseListQuery(kind: ResourceKind, query: Query): ListQuery {
   const limit = number(query, "limit");
   const timeoutSeconds = number(query, "timeoutSeconds");
-  const token = text(query, "continue");
+  const token = text(query, "continue") || undefined;
+  const watch = flag(query, "watch");
+  const [labels, fields] = [text(query, "labelSelector"), text(query, "fieldSelector")];
+  checkVersionMatch(query, watch, token);
   return {
-    matches: parseSelectors(kind, text(query, "labelSelector"), text(query, "fieldSelector")),
-    watch: flag(query, "watch"),
+    matches: parseSelectors(kind, labels, fields),
+    selective: Boolean(labels?.trim()) || Boolean(fields?.trim()),
+    watch,
     bookmarks: flag(query, "allowWatchBookmarks"),
-    sendInitialEvents: flag(query, "sendInitialEvents"),
+    sendInitialEvents: text(query, "sendInitialEvents") ? flag(query, "sendInitialEvents") : undefined,
     timeoutMs: timeoutSeconds === undefined || timeoutSeconds === 0 ? undefined : timeoutSeconds * 1000,
     resourceVersion: number(query, "resourceVersion"),
     exact: text(query, "resourceVersionMatch") === "Exact",
     limit: limit === undefined || limit === 0 ? undefined : Math.min(limit, LIST_LIMIT_MAX),
-    page: token === undefined || token === "" ? undefined : parseContinue(token),
+    page: token === undefined ? undefined : parseContinue(token),
     includeObject: parseIncludeObject(query),
   };
 }
+
+/** Source: Kubernetes API concepts, "Resource versions", and ListOptions v1 meta. */
+function checkVersionMatch(query: Query, watch: boolean, token: string | undefined): void {
+  const match = text(query, "resourceVersionMatch") || undefined;
+  const version = text(query, "resourceVersion") || undefined;
+  const initial = text(query, "sendInitialEvents") || undefined;
+  const errors = new FieldErrors();
+  if (match !== undefined && match !== "Exact" && match !== "NotOlderThan")
+    errors.notSupported("resourceVersionMatch", match, ["Exact", "NotOlderThan"]);
+  if (initial !== undefined && !watch) errors.forbidden("sendInitialEvents", "is forbidden for list");
+  if (watch && initial === undefined && match !== undefined)
+    errors.forbidden("resourceVersionMatch", "is forbidden for watch unless sendInitialEvents is provided");
+  if (watch && initial !== undefined && match !== "NotOlderThan")
+    errors.forbidden("resourceVersionMatch", "must be NotOlderThan when sendInitialEvents is provided");
+  if (!watch && match !== undefined) {
+    if (token !== undefined)
+      errors.forbidden("resourceVersionMatch", "is forbidden when continue is provided");
+    if (version === undefined)
+      errors.forbidden("resourceVersionMatch", "is forbidden unless resourceVersion is provided");
+    if (match === "Exact" && version === "0")
+      errors.forbidden("resourceVersionMatch", 'must not be "Exact" when resourceVersion is "0"');
+  }
+  if (!watch && token !== undefined && version !== undefined && version !== "0")
+    errors.forbidden("resourceVersion", "is forbidden when continue is provided");
+  if (errors.list.length > 0) throw invalid(LIST_OPTIONS, "", errors.list);
+}
+const LIST_OPTIONS = { group: "meta.k8s.io", kind: "ListOptions", plural: "listoptions" } as const;
 
 export interface WriteQuery {
   /** Who writes, as a program: as it says itself, or the first word of its User-Agent. */

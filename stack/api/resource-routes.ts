@@ -108,6 +108,7 @@ class KindRoutes {
     if (query.watch) return this.#watch(request, reply, query, form);
     const { namespace } = request.params;
     const revision = query.page?.revision ?? (query.exact ? query.resourceVersion : undefined);
+    refuseFuture(query.resourceVersion, this.#modules.registry.revision);
     try {
       const { matches, limit } = query;
       const answer = await this.#modules.registry.list(this.#kind, {
@@ -121,6 +122,7 @@ class KindRoutes {
       const metadata = {
         resourceVersion: String(answer.revision),
         ...(more ? { continue: encodeContinue(answer.revision, answer.next as string) } : {}),
+        ...(more && !query.selective ? { remainingItemCount: answer.remaining as number } : {}),
       };
       return listAnswer(this.#kind, answer.objects, metadata, form);
     } catch (thrown) {
@@ -219,13 +221,15 @@ class KindRoutes {
     query: ListQuery,
     form: FormOptions,
   ): Promise<FastifyReply> {
-    const all = query.sendInitialEvents || query.resourceVersion === undefined || query.resourceVersion === 0;
+    const unversioned = query.resourceVersion === undefined || query.resourceVersion === 0;
+    const all = query.sendInitialEvents ?? unversioned;
+    const { revision } = this.#modules.registry;
     const parameters = {
       namespace: request.params.namespace,
       matches: query.matches,
-      fromRevision: all ? undefined : query.resourceVersion,
+      fromRevision: all ? undefined : unversioned ? revision : query.resourceVersion,
       bookmarks: query.bookmarks,
-      markInitialEnd: query.sendInitialEvents,
+      markInitialEnd: query.sendInitialEvents === true,
       timeoutMs: query.timeoutMs,
       form,
     };
@@ -268,6 +272,15 @@ class KindRoutes {
       wallMs: this.#modules.clock.wallMs(),
     };
   }
+}
+
+/** A version that is still to come, such as one of a server whose state was lost. */
+function refuseFuture(wanted: number | undefined, current: number): void {
+  if (wanted === undefined || wanted <= current) return;
+  throw new ApiError("Timeout", `Too large resource version: ${wanted}, current: ${current}`, {
+    causes: [{ reason: "ResourceVersionTooLarge", message: "Too large resource version", field: "" }],
+    retryAfterSeconds: 1,
+  });
 }
 
 /** DeleteOptions in the body, or the same words in the query. */

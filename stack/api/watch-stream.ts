@@ -66,7 +66,12 @@ export class WatchStreams {
       const watch = await this.#registry.watch(kind, { namespace, matches, fromRevision }, (events) =>
         stream.queue(events),
       );
-      stream.start(start(), watch, initial, () => this.#registry.revision);
+      stream.start(
+        start(),
+        watch,
+        { objects: initial, revision: fromRevision },
+        () => this.#registry.revision,
+      );
     } catch (thrown) {
       this.#open.delete(stream);
       throw thrown;
@@ -99,15 +104,21 @@ class WatchStream {
     this.#onEnd = onEnd;
   }
 
-  start(response: ServerResponse, watch: Watch, initial: readonly ApiObject[], revision: () => number): void {
+  start(
+    response: ServerResponse,
+    watch: Watch,
+    initial: { readonly objects: readonly ApiObject[]; readonly revision: number },
+    revision: () => number,
+  ): void {
     this.#response = response;
     this.#watch = watch;
     response.writeHead(200, { "content-type": "application/json", "cache-control": "no-cache, private" });
     response.flushHeaders();
     response.on("close", () => this.end());
     response.on("error", () => this.end());
-    for (const object of initial) this.#send("ADDED", object);
-    if (this.#parameters.markInitialEnd) this.#bookmark(revision(), true);
+    for (const object of initial.objects) this.#send("ADDED", object);
+    // Of the list, not of now: what came meanwhile is sent only after this.
+    if (this.#parameters.markInitialEnd) this.#bookmark(initial.revision, true);
     const early = this.#early;
     this.#early = [];
     for (const event of early) this.#send(event.type, event.object);

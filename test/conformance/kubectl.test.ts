@@ -441,6 +441,7 @@ describe("delete", () => {
 
 test("kill -9 loses nothing that was acknowledged, and clients go on", async () => {
   await namespace("crash");
+  const version = await ok("get ns crash -o jsonpath={.metadata.resourceVersion}");
   const client = await connectWithKubeconfig(controller.kubeconfig);
   const seen = new Set<string>();
   const informer = client.watchKind("Secret", {
@@ -470,6 +471,9 @@ test("kill -9 loses nothing that was acknowledged, and clients go on", async () 
     .map((line) => line.replace("secret/", ""));
   expect(acknowledged.filter((name) => !names.includes(name))).toEqual([]);
   await waitFor(() => acknowledged.every((name) => seen.has(name)), "the informer does not catch up", 30_000);
+  const path = `/api/v1/namespaces/crash/secrets?watch=1&resourceVersion=${version}&timeoutSeconds=1`;
+  const [line = ""] = (await ok(`get --raw ${path}`)).split("\n");
+  expect(JSON.parse(line)).toMatchObject({ type: "ADDED", object: { kind: "Secret" } });
   informer.close();
   client.close();
 });

@@ -86,7 +86,7 @@ export async function startController(
     const tls = await loadTls(tlsDirectory, clock.wallMs());
     const token = await loadToken(join(layout.dir, "token"));
     const tokenKey = await loadTokenKey(join(tlsDirectory, "service-account-key.pem"));
-    const store = await openLevelStore(layout.state);
+    const store = await openLevelStore(layout.state, { keepHistory: true });
     opened.push(() => store.close());
     const registry = new ResourceRegistry({ store, clock });
     const client = new LocalClient({ component: "controller" }, { registry, clock });
