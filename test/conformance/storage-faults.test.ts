@@ -1,0 +1,103 @@
+// What happens to a pool while storaged is at work: killed in the middle of draining and scrubbing, a disk's file cut
+// short, overwritten and taken away under it. One daemon with two disks and volumes of one and two copies.
+import { closeSync, openSync, readdirSync, rmSync, statSync, truncateSync, writeSync } from "node:fs";
+import { join } from "node:path";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { waitFor } from "../../base/time/index.js";
+import type { JobView, PoolView, VolumeView } from "../../storage-pool/index.js";
+import { requirePrograms, runOk } from "../support/run.js";
+import { StorageProcess } from "../support/storage-process.js";
+
+const MIB = 1024 * 1024;
+let storage: StorageProcess;
+
+beforeAll(async () => {
+  requirePrograms("qemu-io");
+  storage = new StorageProcess(["d0", "d1"]);
+  await storage.start();
+  await storage.call("volume.create", { name: "twice", sizeBytes: 64 * MIB, copies: 2 });
+  await io("twice", "write -P 171 0 24M", "flush");
+}, 120_000);
+afterAll(() => storage.destroy());
+
+/** What qemu-io says, whether it fails or not. */
+function io(name: string, ...commands: string[]): Promise<string> {
+  const args = ["-f", "raw", ...commands.flatMap((command) => ["-c", command]), storage.uri(name)];
+  return runOk("qemu-io", args, { cwd: storage.dir, deadlineMs: 60_000 }).catch(
+    (thrown: Error) => thrown.message,
+  );
+}
+
+async function pool(): Promise<PoolView> {
+  return ((await storage.call("pool.list")) as PoolView[])[0] as PoolView;
+}
+
+async function expectWhole(): Promise<void> {
+  expect(await io("twice", "read -P 171 0 24M")).not.toMatch(/Pattern|error|failed/);
+}
+
+function segmentsOf(disk: number): string {
+  return join(storage.dir, `d${disk}`, "segments");
+}
+
+/** Does a job of the pool to its end; nothing may be lost. */
+async function work(method: string, params: Record<string, unknown>): Promise<void> {
+  const { id } = (await storage.call(method, params)) as JobView;
+  const report = () => storage.call("job.get", { pool: "default", id }) as Promise<JobView>;
+  await waitFor(async () => !["waiting", "running"].includes((await report()).state), method, 60_000);
+  expect(await report()).toMatchObject({ state: "done", lostBlocks: 0 });
+}
+
+test("killed while a disk is drained and while all is scrubbed it goes on, and everything is there", async () => {
+  await storage.plinth("pool", "add", "default", "--disk", join(storage.dir, "d2"));
+  await storage.call("disk.drain", { pool: "default", disk: storage.disks[0] });
+  await storage.end("SIGKILL");
+  await storage.start();
+  expect((await pool()).disks[0]).toMatchObject({ state: "draining" });
+  await waitFor(async () => (await pool()).disks[0]?.segments === 0, "an empty disk", 60_000);
+  await expectWhole();
+  await storage.call("disk.undrain", { pool: "default", disk: storage.disks[0] });
+  await storage.call("pool.scrub", { pool: "default" });
+  await storage.end("SIGKILL");
+  await storage.start();
+  await work("volume.prove", { name: "twice" });
+  expect(await pool()).toMatchObject({ degradedSegments: 0, lostBlocks: 0 });
+}, 120_000);
+
+test("a file that is cut short or overwritten under the daemon is read from the other copy, and made whole", async () => {
+  const holder = (await pool()).disks.findIndex(({ segments }) => segments > 0);
+  const { size } = statSync(segmentsOf(holder));
+  truncateSync(segmentsOf(holder), 2 * MIB);
+  await expectWhole();
+  expect((await pool()).lostBlocks).toBe(0);
+  truncateSync(segmentsOf(holder), size);
+  await work("pool.scrub", { pool: "default" });
+  await expectWhole();
+  const file = openSync(segmentsOf(holder), "r+");
+  // Everything that it holds, but not what says whose disk it is.
+  for (let at = 8 * MIB; at < 24 * MIB; at += MIB) writeSync(file, Buffer.alloc(MIB, at >>> 20), 0, MIB, at);
+  closeSync(file);
+  await expectWhole();
+  await work("pool.scrub", { pool: "default" });
+  const after = await pool();
+  expect(after.repairedBlocks).toBeGreaterThan(0);
+  expect(after).toMatchObject({ lostBlocks: 0, degradedSegments: 0 });
+  await work("volume.prove", { name: "twice" });
+}, 120_000);
+
+test("a disk's directory that is removed under the daemon is missed by name when it starts again, and made up for", async () => {
+  const holder = (await pool()).disks.findIndex(({ segments }) => segments > 0);
+  const path = join(storage.dir, `d${holder}`);
+  rmSync(path, { recursive: true });
+  await expectWhole();
+  await storage.end("SIGKILL");
+  await storage.start();
+  expect((await pool()).disks[holder]).toMatchObject({ state: "missing" });
+  await expectWhole();
+  await waitFor(async () => (await pool()).degradedSegments === 0, "new copies", 60_000);
+  await storage.plinth("pool", "remove", "default", path, "--lost");
+  expect(readdirSync(storage.dir)).not.toContain(path.slice(storage.dir.length + 1));
+  await work("volume.prove", { name: "twice" });
+  const view = (await storage.call("volume.get", { name: "twice" })) as VolumeView;
+  expect(view).not.toHaveProperty("damage");
+}, 120_000);
