@@ -6,6 +6,7 @@ import { describeError, PlinthError } from "../base/errors/index.js";
 import { lockFile } from "../base/linux/index.js";
 import { openLevelStore } from "../base/store/index.js";
 import { Catalogue, type PoolEntry } from "./catalogue/catalogue.js";
+import { specOf } from "./catalogue/volume-spec.js";
 import { type Disk, missingDisk, openDisk } from "./disk/disk.js";
 import { type DiskFile, isDiskPresent, openDiskFile } from "./disk/disk-file.js";
 import { storageError } from "./errors.js";
@@ -15,7 +16,6 @@ import { FORMAT_VERSION, SEGMENT_SIZE } from "./log/format.js";
 import { DirectoryMapFiles, type MapFiles } from "./log/map-files.js";
 import { Pool } from "./pool/pool.js";
 import { ProveJob } from "./pool/prove.js";
-import { specOf } from "./storaged.js";
 
 export interface PoolCheck {
   readonly pool: string;

@@ -2,9 +2,11 @@
 // and the worker in an order that a crash between the two survives, and may be repeated. Thread: main.
 import type { ControlMethod } from "../base/jsonrpc/index.js";
 import type { ExportEntry, SnapshotEntry, VolumeEntry } from "./catalogue/catalogue.js";
+import { specOf } from "./catalogue/volume-spec.js";
 import { storageError } from "./errors.js";
 import { keyMethods } from "./key-control.js";
 import { type LimitsView, limitFields, limitsView, sendLimits, volumeLimits } from "./limits-control.js";
+import { formatMetrics } from "./metrics/metrics.js";
 import {
   absolutePath,
   className,
@@ -24,7 +26,7 @@ import { poolMethods } from "./pool-control.js";
 import { rewindMethods } from "./rewind-control.js";
 import { scheduleMethods } from "./schedule-control.js";
 import { snapshotMethods } from "./snapshot-control.js";
-import { type StorageDaemon, specOf } from "./storaged.js";
+import type { StorageDaemon } from "./storaged.js";
 import { trashMethods } from "./trash-control.js";
 import type { LostRange } from "./volume/lost-blocks.js";
 
@@ -123,6 +125,8 @@ export function controlMethods(daemon: StorageDaemon): Record<string, ControlMet
     ...trashMethods(daemon),
     ...rewindMethods(daemon),
     ...scheduleMethods(daemon),
+    /** The page that Prometheus scrapes. */
+    metrics: async () => ({ text: await formatMetrics(daemon) }),
     "export.open": alone(openExport),
     "export.close": alone(closeExport),
     "export.list": async () => [...daemon.catalogue.exports.values()].map(exportView),

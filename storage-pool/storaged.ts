@@ -12,6 +12,7 @@ import { describeError, PlinthError } from "../base/errors/index.js";
 import { type ControlServer, createControlServer } from "../base/jsonrpc/index.js";
 import { type FileLock, lockFile } from "../base/linux/index.js";
 import type { Logger } from "../base/log/index.js";
+import { type MetricsServer, openMetricsServer, parseMetricsEndpoint } from "../base/metrics/index.js";
 import { openLevelStore } from "../base/store/index.js";
 import {
   Catalogue,
@@ -19,18 +20,18 @@ import {
   type ExportEntry,
   newDisk,
   type PoolEntry,
-  type VolumeEntry,
 } from "./catalogue/catalogue.js";
+import { specOf } from "./catalogue/volume-spec.js";
 import { Clockwork } from "./clockwork.js";
 import { controlMethods } from "./control.js";
 import { storageError } from "./errors.js";
 import type { Forecast } from "./forecast.js";
 import { DaemonKeys } from "./keys/daemon-keys.js";
 import { sendLimits } from "./limits-control.js";
+import { formatMetrics } from "./metrics/metrics.js";
 import { type NbdEndpoint, NbdEndpoints } from "./nbd-endpoints.js";
 import type { CheckpointRecord } from "./pool/checkpoint.js";
 import { recordedKeyframes } from "./pool/keyframes.js";
-import type { VolumeSpec } from "./pool/open-pool.js";
 import type { RewindProgress } from "./pool/rewind.js";
 import { TargetHandle } from "./target/target-handle.js";
 import { purgeVolume } from "./trash-control.js";
@@ -42,6 +43,8 @@ export interface StoragedOptions {
   readonly disks: readonly string[];
   /** Where clients come besides DIR/nbd.sock. */
   readonly endpoints?: readonly NbdEndpoint[];
+  /** Where metrics are served over HTTP: HOST:PORT or unix:PATH; nowhere when absent. */
+  readonly metrics?: string | undefined;
   readonly log: Logger;
 }
 
@@ -80,6 +83,10 @@ export class StorageDaemon implements Storaged {
   #catalogue: Catalogue | undefined;
   #target: TargetHandle | undefined;
   #control: ControlServer | undefined;
+  #metrics: MetricsServer | undefined;
+  readonly #startedMs = performance.now();
+  /** Volume number → when its last checkpoint was recorded, by the monotonic clock. */
+  readonly #checkpointedMs = new Map<number, number>();
   #endpoints: NbdEndpoints | undefined;
   /** Volume name → what is wrong with it. */
   readonly damaged = new Map<string, string>();
@@ -174,6 +181,9 @@ export class StorageDaemon implements Storaged {
     });
     for (const endpoint of this.#options.endpoints ?? []) await this.serve(endpoint);
     this.#clockwork = new Clockwork(this, log);
+    const where = this.#options.metrics;
+    if (where !== undefined)
+      this.#metrics = await openMetricsServer(parseMetricsEndpoint(where), () => formatMetrics(this), log);
     this.#control = await createControlServer(join(dir, "control.sock"), controlMethods(this), {
       name: "storaged",
       shutdown: () => this.#shutdown(),
@@ -214,6 +224,11 @@ export class StorageDaemon implements Storaged {
           });
       }
     }
+  }
+
+  /** Since the last checkpoint of a volume, or since the start. */
+  checkpointAgeSeconds(volume: number): number {
+    return (performance.now() - (this.#checkpointedMs.get(volume) ?? this.#startedMs)) / 1000;
   }
 
   /** Percent and age of what pools hold. */
@@ -262,6 +277,7 @@ export class StorageDaemon implements Storaged {
   }
 
   async #close(): Promise<void> {
+    await this.#metrics?.close();
     await this.#control?.close();
     await this.#clockwork?.close();
     await this.#operations;
@@ -318,6 +334,7 @@ export class StorageDaemon implements Storaged {
           clockMs: record.clockMs,
         });
         recorded = true;
+        this.#checkpointedMs.set(volume.id, performance.now());
       }
     } catch (thrown) {
       this.#options.log.error({ err: thrown, pool }, "a checkpoint could not be recorded");
@@ -471,14 +488,6 @@ export class StorageDaemon implements Storaged {
       remedy: "name these disks, or none",
     });
   }
-}
-
-/** What the worker needs of an entry. */
-export function specOf(entry: VolumeEntry): VolumeSpec {
-  const { id, name, sizeBytes, copies, diskClass, epoch, mapFile, checkpointSequence, originVolume } = entry;
-  const { keyId, snapshots, rewindMs, keyframes, clockMs, deletedAtMs } = entry;
-  const content = { keyId, epoch, mapFile, checkpointSequence, originVolume, snapshots };
-  return { id, name, sizeBytes, copies, diskClass, ...content, rewindMs, keyframes, clockMs, deletedAtMs };
 }
 
 function pathsOf(pool: PoolEntry): string[] {

@@ -51,13 +51,30 @@ function registerStoraged(program: Command): void {
       parseList,
       [],
     )
-    .action(async (flags: ListenFlags & { dir?: string; disk: readonly string[]; logDir?: string }) => {
+    .option(
+      "--metrics <where>",
+      "serve metrics for Prometheus over HTTP, without a login: HOST:PORT or unix:PATH, page /metrics (default: nowhere)",
+    )
+    .action(async (flags: StoragedFlags) => {
       const dir = flags.dir === undefined ? directoryLayout(defaultDirectory()).storage : resolve(flags.dir);
       const disks = flags.disk.map((path) => resolve(path));
       await runDaemon({ name: "storaged", logDir: flags.logDir }, async (log) =>
-        startStoraged({ dir: openPartDirectory(dir), disks, endpoints: nbdEndpoints(flags), log }),
+        startStoraged({
+          dir: openPartDirectory(dir),
+          disks,
+          endpoints: nbdEndpoints(flags),
+          metrics: flags.metrics,
+          log,
+        }),
       );
     });
+}
+
+interface StoragedFlags extends ListenFlags {
+  readonly dir?: string;
+  readonly disk: readonly string[];
+  readonly logDir?: string;
+  readonly metrics?: string;
 }
 
 function registerVolume(program: Command): void {

@@ -23,6 +23,7 @@ import {
   type Virtqueue,
 } from "../../base/virtio/index.js";
 import { EIO, OK } from "../errors.js";
+import { OP_FLUSH } from "../metrics/volume-counters.js";
 import type { NbdExport } from "../nbd/nbd-export.js";
 import type { FlushQueue, FlushWaiter } from "../nbd/nbd-transmission.js";
 import {
@@ -82,6 +83,8 @@ export class BlkConnection implements FlushWaiter {
   readonly #headOf = new Uint16Array(PENDING_MAX);
   readonly #statusOf = new Float64Array(PENDING_MAX);
   readonly #kindOf = new Uint8Array(PENDING_MAX);
+  /** What each counts as. */
+  readonly #opOf = new Uint8Array(PENDING_MAX);
   #pending = 0;
   /** The same of chains that wait for a sync, by slot. */
   readonly #flushQueue = new Uint8Array(FLUSHES_MAX);
@@ -190,6 +193,7 @@ export class BlkConnection implements FlushWaiter {
     this.#headOf[n] = queue.head;
     this.#statusOf[n] = this.#requests.memory.statusOffset;
     this.#kindOf[n] = kind;
+    this.#opOf[n] = this.#requests.op;
     this.busy = true;
   }
 
@@ -209,8 +213,10 @@ export class BlkConnection implements FlushWaiter {
       const index = this.#queueOf[n] as number;
       const head = this.#headOf[n] as number;
       const statusAt = this.#statusOf[n] as number;
-      if (committed !== OK) this.#giveBack(index, head, statusAt, VIRTIO_BLK_S_IOERR, 1);
-      else if (!through && this.#kindOf[n] === BLK_STAGED) {
+      if (committed !== OK) {
+        this.target.share.counters.fail(this.#opOf[n] as number);
+        this.#giveBack(index, head, statusAt, VIRTIO_BLK_S_IOERR, 1);
+      } else if (!through && this.#kindOf[n] === BLK_STAGED) {
         this.#giveBack(index, head, statusAt, VIRTIO_BLK_S_OK, 1);
       } else {
         this.#waitForFlush(index, head, statusAt);
@@ -255,6 +261,7 @@ export class BlkConnection implements FlushWaiter {
   #endFlush(slot: number, error: number): void {
     this.#flushBusy[slot] = 0;
     this.#flushCount--;
+    if (error !== OK) this.target.share.counters.fail(OP_FLUSH);
     const status = error === OK ? VIRTIO_BLK_S_OK : VIRTIO_BLK_S_IOERR;
     this.#giveBack(
       this.#flushQueue[slot] as number,

@@ -7,6 +7,7 @@ import type { GuestWindow, Virtqueue } from "../../base/virtio/index.js";
 import { DataBuffer } from "../disk/data-buffer.js";
 import { EAGAIN, OK } from "../errors.js";
 import { BLOCK_SIZE, REQUEST_SIZE_BYTES_MAX } from "../limits.js";
+import { OP_FLUSH, OP_OTHER, OP_READ, OP_UNMAP, OP_WRITE, OP_ZEROES } from "../metrics/volume-counters.js";
 import type { NbdExport } from "../nbd/nbd-export.js";
 import { TAKE_OK, TAKE_WAIT } from "../qos/volume-share.js";
 import { ChainMemory } from "./chain-memory.js";
@@ -55,6 +56,8 @@ export class BlkRequests {
   /** After BLK_DONE: how it ended and the bytes written to the chain, with the status. */
   status = VIRTIO_BLK_S_OK;
   written = 1;
+  /** What the last request counts as. */
+  op = OP_OTHER;
   readonly #export: NbdExport;
   readonly #head = new DataBuffer(REQUEST_HEAD_SIZE);
   readonly #ranges = new DataBuffer(BLK_RANGES_MAX * RANGE_SIZE);
@@ -76,10 +79,15 @@ export class BlkRequests {
     const type = view.getUint32(0, true);
     const { share } = this.#export;
     const bytes = this.#bytesOf(type);
-    const taken = share.take(bytes);
+    const taken = share.take(bytes, type === VIRTIO_BLK_T_OUT);
     if (taken !== TAKE_OK) return taken === TAKE_WAIT ? BLK_WAIT : BLK_LATER;
     const result = this.#carryOut(type, offset);
-    if (result === BLK_AGAIN) share.giveBack(bytes);
+    if (result === BLK_AGAIN) share.giveBack(bytes, type === VIRTIO_BLK_T_OUT);
+    else {
+      this.op = opOf(type);
+      share.counters.count(this.op, bytes);
+      if (result === BLK_DONE && this.status !== VIRTIO_BLK_S_OK) share.counters.fail(this.op);
+    }
     return result;
   }
 
@@ -206,5 +214,22 @@ export class BlkRequests {
     const first = Math.ceil(offset / BLOCK_SIZE) * BLOCK_SIZE;
     const end = Math.floor((offset + length) / BLOCK_SIZE) * BLOCK_SIZE;
     return end > first ? device.stageUnmap(first, end - first) : OK;
+  }
+}
+
+function opOf(type: number): number {
+  switch (type) {
+    case VIRTIO_BLK_T_IN:
+      return OP_READ;
+    case VIRTIO_BLK_T_OUT:
+      return OP_WRITE;
+    case VIRTIO_BLK_T_FLUSH:
+      return OP_FLUSH;
+    case VIRTIO_BLK_T_DISCARD:
+      return OP_UNMAP;
+    case VIRTIO_BLK_T_WRITE_ZEROES:
+      return OP_ZEROES;
+    default:
+      return OP_OTHER;
   }
 }

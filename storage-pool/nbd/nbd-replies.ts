@@ -10,6 +10,7 @@ import { setUint64 } from "../../base/bytes/index.js";
 import { DataBuffer } from "../disk/data-buffer.js";
 import { OK } from "../errors.js";
 import { REPLY_QUEUE_BYTES_MAX } from "../limits.js";
+import type { VolumeCounters } from "../metrics/volume-counters.js";
 import type { ReplyMode } from "./nbd-session.js";
 import {
   CHUNK_SIZE,
@@ -27,6 +28,7 @@ import {
   writeChunk,
   writeSimpleReply,
 } from "./nbd-wire.js";
+import { opOf } from "./turn-taker.js";
 
 const OUTPUT_SIZE = 64 * 1024;
 
@@ -45,7 +47,10 @@ export class NbdReplies {
   readonly #headSize: number;
   #statusAt = 0;
 
-  constructor(mode: ReplyMode) {
+  readonly #counters: VolumeCounters;
+
+  constructor(mode: ReplyMode, counters: VolumeCounters) {
+    this.#counters = counters;
     this.chunked = mode !== "simple";
     this.#extended = mode === "extended";
     this.#headSize = this.#extended ? EXTENDED_CHUNK_SIZE : CHUNK_SIZE;
@@ -53,6 +58,7 @@ export class NbdReplies {
 
   /** The one and last answer to a request of `type`: 0 or an errno. */
   answer(echo: Uint32Array, e: number, type: number, error: number): void {
+    if (error !== OK) this.#counters.fail(opOf(type));
     this.#room(this.#headSize + 6);
     const { view } = this.output;
     const chunk =

@@ -21,7 +21,9 @@ import {
 } from "../../base/linux/index.js";
 import { DataBuffer } from "../disk/data-buffer.js";
 import { CONNECTIONS_MAX, CONNECTIONS_PER_SOCKET_MAX, NBD_HANDSHAKE_MS } from "../limits.js";
+import { HOP_ANSWER, HOP_APPEND, HOP_QUEUE, HOP_SEND, HopTimes } from "../metrics/hop-times.js";
 import type { BlockDevice } from "../volume/block-device.js";
+import { FlushRounds, type Syncer } from "./flush-rounds.js";
 import type { NbdExport } from "./nbd-export.js";
 import { type NbdPlace, openListener, removeSocket } from "./nbd-listener.js";
 import { type ExportDirectory, NbdSession, type TlsMode } from "./nbd-session.js";
@@ -32,12 +34,6 @@ const SOCKET_BUFFER_BYTES = 4 * 1024 * 1024;
 /** Finds the device behind a name that the handshake accepted. */
 export interface ExportSource extends ExportDirectory {
   open(name: string): NbdExport | undefined;
-}
-
-/** Makes everything committed durable, for all exports at once. */
-export interface Syncer {
-  /** Starts one; `onSynced` is called with 0 or an errno, at once or later; `inline`: at once, whoever has to wait. */
-  sync(inline: boolean, onSynced: (result: number) => void): void;
 }
 
 interface Listener {
@@ -79,23 +75,16 @@ class Connection {
   }
 }
 
-interface Waiting {
-  readonly waiter: FlushWaiter;
-  readonly tag: number;
-}
-
 export class NbdServer implements FlushQueue {
   readonly #epoll: Epoll;
-  readonly #syncer: Syncer;
   readonly #listeners = new Map<number, Listener>();
   readonly #connections = new Map<number, Connection>();
   readonly #touched: Connection[] = [];
   /** Connections whose volumes are at their limits. */
   #throttled: Connection[] = [];
   readonly #servedLast: Connection[] = [];
-  #waiting: Waiting[] = [];
-  #syncing = false;
-  #aside = false;
+  readonly times = new HopTimes();
+  readonly #flushes: FlushRounds;
   #nowMs = 0;
   /** Some connection may have a write that waits for room. */
   hasStalled = false;
@@ -106,7 +95,12 @@ export class NbdServer implements FlushQueue {
 
   constructor(epoll: Epoll, syncer: Syncer) {
     this.#epoll = epoll;
-    this.#syncer = syncer;
+    this.#flushes = new FlushRounds(
+      syncer,
+      this.times,
+      () => this.#connections.size + this.otherClients <= 1,
+      (waiters) => this.#sendAll(waiters),
+    );
   }
 
   /**
@@ -170,33 +164,43 @@ export class NbdServer implements FlushQueue {
 
   /** Ends a breath: commits, answers, starts a flush, sends. Returns true when requests are left in the buffers. */
   endBreath(): boolean {
-    let more = false;
     const touched = this.#touched.splice(0);
+    if (touched.length === 0) return false;
+    const { times } = this;
+    times.begin(this.#nowMs);
+    let count = 0;
+    for (let i = 0; i < touched.length; i++) count += touched[i]!.transmission!.pendingCount;
+    times.lap(HOP_QUEUE, count);
     for (let i = 0; i < touched.length; i++) {
       const { export: target } = touched[i]!.transmission as NbdTransmission;
       if (!target.staged) continue;
       target.staged = false;
       target.commitResult = target.device.commit();
     }
+    times.lap(HOP_APPEND, count);
     for (let i = 0; i < touched.length; i++) {
       const connection = touched[i]!;
       connection.parsed = false;
-      if (connection.closed) continue;
-      connection.transmission!.finish();
+      if (!connection.closed) connection.transmission!.finish();
     }
+    times.lap(HOP_ANSWER, count);
     for (let i = 0; i < touched.length; i++) {
       touched[i]!.transmission!.export.commitResult = 0;
     }
-    if (this.#waiting.length > 0 && !this.#syncing) this.#startSync();
+    this.#flushes.start();
+    let more = false;
     for (let i = 0; i < touched.length; i++) {
       const connection = touched[i]!;
       if (connection.closed) continue;
+      const { export: target, finishedCount } = connection.transmission!;
+      target.share.counters.latency.observe(times.atMs - times.seenMs, finishedCount);
       this.#send(connection);
       if (!connection.closed && connection.transmission!.hungry) {
         this.#parse(connection);
         more = more || connection.parsed;
       }
     }
+    times.lap(HOP_SEND, count);
     return more || this.#touched.length > 0;
   }
 
@@ -246,14 +250,12 @@ export class NbdServer implements FlushQueue {
   }
 
   wait(waiter: FlushWaiter, tag: number): void {
-    this.#waiting.push({ waiter, tag });
+    this.#flushes.wait(waiter, tag);
   }
 
   /** Joins the next flush without being a client: `onSynced` gets 0 or an errno. */
   syncAside(onSynced: (result: number) => void): void {
-    this.#aside = true;
-    this.wait({ flushed: (_tag, error) => onSynced(error) }, 0);
-    if (!this.#syncing) this.#startSync();
+    this.#flushes.syncAside(onSynced);
   }
 
   close(): void {
@@ -262,26 +264,7 @@ export class NbdServer implements FlushQueue {
     for (let i = 0; i < listeners.length; i++) this.unlisten(listeners[i]!.name);
   }
 
-  #startSync(): void {
-    const served = this.#waiting;
-    this.#waiting = [];
-    this.#syncing = true;
-    // An inline sync is quicker, but everybody waits for it: only for one client that waits anyway.
-    const inline = !this.#aside && this.#connections.size + this.otherClients <= 1;
-    this.#aside = false;
-    this.#syncer.sync(inline, (result) => {
-      this.#syncing = false;
-      for (let i = 0; i < served.length; i++) {
-        const { waiter, tag } = served[i]!;
-        waiter.flushed(tag, result);
-      }
-      this.#sendAll(served);
-      if (this.#waiting.length > 0) this.#startSync();
-    });
-  }
-
-  #sendAll(served: readonly Waiting[]): void {
-    const answered = new Set(served.map((each) => each.waiter));
+  #sendAll(answered: ReadonlySet<FlushWaiter>): void {
     const connections = this.#where(
       ({ transmission }) => transmission !== undefined && answered.has(transmission),
     );

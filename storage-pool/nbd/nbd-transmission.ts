@@ -40,7 +40,7 @@ import {
   NBD_REQUEST_MAGIC,
   REQUEST_SIZE,
 } from "./nbd-wire.js";
-import { RequestChecker } from "./request-checker.js";
+import { chosenContexts, RequestChecker } from "./request-checker.js";
 import { TurnTaker } from "./turn-taker.js";
 
 export const INPUT_SIZE = 320 * 1024;
@@ -102,7 +102,10 @@ export class NbdTransmission implements FlushWaiter {
   readonly #flushFree = Uint16Array.from({ length: FLUSHES_MAX }, (_, i) => i); // cold
   /** Kept for the next large write: fresh memory costs more than the copy into it. */
   #spare: DataBuffer | undefined;
-  #pending = 0;
+  /** Requests that were parsed and await finish(). */
+  pendingCount = 0;
+  /** Those of the last finish(). */
+  finishedCount = 0;
   #readBytes = 0;
   /** Payload of a refused request that is still to come; its header, and why it is refused. */
   #discard = 0;
@@ -123,7 +126,7 @@ export class NbdTransmission implements FlushWaiter {
   ) {
     this.export = target;
     this.input = input;
-    this.replies = new NbdReplies(mode);
+    this.replies = new NbdReplies(mode, target.share.counters);
     this.#extended = mode === "extended";
     this.#requestSize = this.#extended ? EXTENDED_REQUEST_SIZE : REQUEST_SIZE;
     this.#magic = this.#extended ? NBD_EXTENDED_REQUEST_MAGIC : NBD_REQUEST_MAGIC;
@@ -136,14 +139,16 @@ export class NbdTransmission implements FlushWaiter {
   /** Everything received is answered and sent. */
   get idle(): boolean {
     return (
-      this.#pending === 0 && this.flushesInFlight === 0 && this.replies.outputStart === this.replies.outputEnd
+      this.pendingCount === 0 &&
+      this.flushesInFlight === 0 &&
+      this.replies.outputStart === this.replies.outputEnd
     );
   }
 
   /** Whether `parse` could do more if it were called again after `finish`. */
   get hungry(): boolean {
-    const whole = this.inputEnd - this.inputStart >= this.#requestSize;
-    return whole && !this.broken && !this.stalled && !this.turn.throttled && !this.full;
+    if (this.inputEnd - this.inputStart < this.#requestSize) return false;
+    return !this.broken && !this.stalled && !this.turn.throttled && !this.full;
   }
 
   /** The client does not take its replies, or asks for too many flushes at once: nothing more is read from it. */
@@ -160,8 +165,9 @@ export class NbdTransmission implements FlushWaiter {
   parse(): boolean {
     this.stalled = false;
     this.turn.begin();
-    if (this.large !== undefined && this.largeLeft === 0 && !this.#finishLarge()) return this.#pending > 0;
-    while (!this.broken && !this.disconnecting && this.largeLeft === 0 && this.#pending < PENDING_MAX) {
+    if (this.large !== undefined && this.largeLeft === 0 && !this.#finishLarge())
+      return this.pendingCount > 0;
+    while (!this.broken && !this.disconnecting && this.largeLeft === 0 && this.pendingCount < PENDING_MAX) {
       if (this.#discard > 0 && !this.#dropPayload()) break;
       if (this.inputEnd - this.inputStart < this.#requestSize || !this.#parseRequest()) break;
     }
@@ -169,7 +175,7 @@ export class NbdTransmission implements FlushWaiter {
       this.inputStart = 0;
       this.inputEnd = 0;
     }
-    return this.#pending > 0 || this.#zeroed > 0;
+    return this.pendingCount > 0 || this.#zeroed > 0;
   }
 
   /** Makes room at the end of the input buffer. */
@@ -243,16 +249,10 @@ export class NbdTransmission implements FlushWaiter {
     const { view } = this.input;
     const from = at + this.#requestSize;
     const span = view.getUint32(from) * U32 + view.getUint32(from + 4);
-    let chosen = 0;
-    let bad = span === 0 || offset + span > this.export.sizeBytes;
-    for (let i = 8; i < length; i += 4) {
-      const id = view.getUint32(from + i);
-      // Ids are counted from 1.
-      bad ||= id === 0 || id > this.#contexts.length || (chosen & (1 << (id - 1))) !== 0;
-      if (!bad) chosen |= 1 << (id - 1);
-    }
+    const chosen = chosenContexts(view, from + 8, (length - 8) / 4, this.#contexts.length);
+    const bad = chosen === 0 || span === 0 || offset + span > this.export.sizeBytes;
     this.#note(at, NBD_CMD_BLOCK_STATUS, offset, span, bad ? EINVAL : OK);
-    this.#chosen[this.#pending - 1] = chosen;
+    this.#chosen[this.pendingCount - 1] = chosen;
     this.inputStart += this.#requestSize + length;
     return true;
   }
@@ -301,7 +301,7 @@ export class NbdTransmission implements FlushWaiter {
   /** False when the write has to wait for the cleaner. */
   #finishLarge(): boolean {
     const large = this.large as DataBuffer;
-    if (this.#pending >= PENDING_MAX) return false;
+    if (this.pendingCount >= PENDING_MAX) return false;
     const offset = large.view.getUint32(16) * U32 + large.view.getUint32(20);
     // The low word is enough: payloads are small.
     const length = large.view.getUint32(this.#extended ? 28 : 24);
@@ -364,11 +364,11 @@ export class NbdTransmission implements FlushWaiter {
     length: number,
     error: number,
   ): void {
-    this.turn.done();
+    this.turn.done(type, length);
     this.#zeroed = 0;
     this.#zeroError = OK;
     this.end();
-    const n = this.#pending++;
+    const n = this.pendingCount++;
     const e = n * ECHO_WORDS;
     for (let i = 0; i < ECHO_WORDS; i++) this.#echo[e + i] = source.view.getUint32(at + 8 + i * 4);
     this.#chosen[n] = 0xffff_ffff;
@@ -399,7 +399,7 @@ export class NbdTransmission implements FlushWaiter {
 
   /** Answers everything that was parsed; the export's device has been committed. */
   finish(): void {
-    const count = this.#pending;
+    const count = this.pendingCount;
     const committed = this.export.commitResult;
     for (let n = 0; n < count; n++) {
       const error = this.#errors[n] as number;
@@ -413,8 +413,9 @@ export class NbdTransmission implements FlushWaiter {
       else this.#answer(n, OK);
     }
     if (this.#zeroed > 0 && this.#zeroError === OK) this.#zeroError = committed;
-    this.#pending = 0;
+    this.pendingCount = 0;
     this.#readBytes = 0;
+    this.finishedCount = count;
   }
 
   #waitForFlush(n: number): void {

@@ -56,3 +56,14 @@ export class RequestChecker {
     return length === 0 || offset + length > this.#export.sizeBytes ? EINVAL : OK;
   }
 }
+
+/** Ids of contexts, counted from 1, as bits; 0 when one is unknown or there twice. */
+export function chosenContexts(view: DataView, at: number, count: number, contextCount: number): number {
+  let chosen = 0;
+  for (let i = 0; i < count; i++) {
+    const id = view.getUint32(at + i * 4);
+    if (id === 0 || id > contextCount || (chosen & (1 << (id - 1))) !== 0) return 0;
+    chosen |= 1 << (id - 1);
+  }
+  return chosen;
+}

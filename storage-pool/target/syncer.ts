@@ -11,7 +11,7 @@ import {
   probeIoUring,
 } from "../../base/linux/index.js";
 import { EIO, OK } from "../errors.js";
-import type { Syncer } from "../nbd/nbd-server.js";
+import type { Syncer } from "../nbd/flush-rounds.js";
 import type { Pool } from "../pool/pool.js";
 import type { SyncRound } from "../pool/sync-round.js";
 

@@ -1,4 +1,5 @@
 // What the main thread can ask of the storage worker: name → what goes in, what comes out. Thread: both.
+import type { WorkerReport } from "../metrics/metrics.js";
 import type { CheckpointRecord } from "../pool/checkpoint.js";
 import type { JobReport } from "../pool/job.js";
 import type { KeyframeSpec, VolumeSpec } from "../pool/open-pool.js";
@@ -37,6 +38,8 @@ export interface TargetMethods {
   /** Key name → key, of encrypted volumes. */
   unlock: [{ pool: string; keys: Readonly<Record<string, Uint8Array>> }, undefined];
   setLimits: [OfVolume & { limits: VolumeLimits }, undefined];
+  /** What was counted since the start. */
+  metrics: [undefined, WorkerReport];
   createVolume: [{ pool: string; spec: VolumeSpec }, undefined];
   cloneVolume: [{ pool: string; spec: VolumeSpec; origin: number; snapshot: string }, NewMap];
   deleteVolume: [OfVolume & { name: string }, undefined];

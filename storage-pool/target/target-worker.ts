@@ -2,6 +2,7 @@
 import { workerData } from "node:worker_threads";
 import { EPOLLIN, Epoll } from "../../base/linux/index.js";
 import { Mailbox, type MailboxSetup } from "../../base/worker/index.js";
+import { reportMetrics } from "./report-metrics.js";
 import { asPlinthError, Target } from "./target.js";
 import type { TargetMethods } from "./target-methods.js";
 
@@ -39,6 +40,7 @@ const methods: { [M in keyof TargetMethods]: (body: TargetMethods[M][0]) => Answ
   poolUsage: ({ pool }) => target.poolUsage(pool),
   unlock: ({ pool, keys }) => target.unlock(pool, keys),
   setLimits: ({ pool, id, limits }) => target.setLimits(pool, id, limits),
+  metrics: () => reportMetrics(target),
   createVolume: ({ pool, spec }) => target.createVolume(pool, spec),
   cloneVolume: ({ pool, spec, origin, snapshot }) => target.cloneVolume(pool, spec, origin, snapshot),
   deleteVolume: ({ pool, id, name }) => target.deleteVolume(pool, id, name),

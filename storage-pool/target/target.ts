@@ -20,7 +20,7 @@ import { type NewMap, Pool } from "../pool/pool.js";
 import type { PoolUsage } from "../pool/pool-usage.js";
 import type { RewindProgress } from "../pool/rewind.js";
 import { Turns } from "../qos/turns.js";
-import type { VolumeLimits } from "../qos/volume-share.js";
+import type { VolumeLimits, VolumeShare } from "../qos/volume-share.js";
 import type { LostRange } from "../volume/lost-blocks.js";
 import { SnapshotDevice } from "../volume/snapshot-device.js";
 import type { Volume } from "../volume/volume.js";
@@ -241,6 +241,14 @@ export class Target {
       file.close();
       throw thrown;
     }
+  }
+
+  get pools(): Iterable<Pool> {
+    return this.#pools.values();
+  }
+
+  shareOf(volume: Volume): VolumeShare {
+    return this.#exports.shareOf(volume);
   }
 
   pool(name: string): Pool {

@@ -1,10 +1,10 @@
 // Encrypted volumes with real clients: nothing of them is found in the daemon's files, keys that are missing or wrong are
-// named, and what is deleted for good cannot be read any more, through SIGKILLs and changes of the pool's key.
+// named, and what is deleted for good cannot be read any more, through SIGKILLs and changes of the pool's key. And metrics.
 import { chmodSync, readdirSync, readFileSync, renameSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { waitFor } from "../../base/time/index.js";
-import type { PoolView, VolumeView } from "../../storage-pool/index.js";
+import { checkPools, type PoolView, type VolumeView } from "../../storage-pool/index.js";
 import { requirePrograms, runOk } from "../support/run.js";
 import { StorageProcess } from "../support/storage-process.js";
 
@@ -110,7 +110,9 @@ test("another pool key opens what there is, and a check without the daemon needs
   expect(view.key).toEqual({ kind: "passphrase", path: "" });
   expect(await io("test", "read -P 0xa7 20M 1M")).not.toMatch(/Pattern|failed/);
   await storage.end("SIGKILL");
-  expect(await storage.plinth("pool", "check")).toMatch(/volume +default\/test +proven/);
+  const [checked] = await checkPools(join(storage.dir, "s"));
+  const proven = checked?.volumes.map(({ name, badCount, findings }) => ({ name, badCount, findings }));
+  expect(proven).toContainEqual({ name: "default/test", badCount: 0, findings: [] });
   await storage.start();
 });
 
@@ -124,4 +126,29 @@ test("the key of a volume goes with the last of its clones, when it cannot be as
   expect(sizeOf()).toBe(before);
   await storage.call("volume.purge", { name: "test" });
   expect(before - sizeOf()).toBeGreaterThan(72);
+});
+
+test("metrics tell what clients did, by volume and by hop", async () => {
+  await storage.call("volume.create", { name: "seen", sizeBytes: 64 * MIB });
+  await io("seen", "write -P 1 0 1M", "flush", "read -P 1 0 64k", "discard 0 64k");
+  const { text } = (await storage.call("metrics", {})) as { text: string };
+  const value = (name: string, labels: string): number => {
+    const line = text.split("\n").find((each) => each.startsWith(`${name}{${labels}`));
+    return Number(line?.split(" ").at(-1));
+  };
+  const labels = 'pool="default",volume="default/seen"';
+  expect(value("plinth_volume_bytes_total", `${labels},op="write"`)).toBe(MIB);
+  expect(value("plinth_volume_bytes_total", `${labels},op="read"`)).toBeGreaterThanOrEqual(64 * 1024);
+  expect(value("plinth_volume_requests_total", `${labels},op="flush"`)).toBeGreaterThanOrEqual(1);
+  expect(value("plinth_volume_requests_total", `${labels},op="unmap"`)).toBe(1);
+  expect(value("plinth_volume_errors_total", `${labels},op="write"`)).toBe(0);
+  expect(value("plinth_volume_request_seconds_count", labels)).toBeGreaterThanOrEqual(4);
+  for (const hop of ["queue", "append", "answer", "send", "sync"]) {
+    expect(value("plinth_storage_hop_seconds_count", `hop="${hop}"`), hop).toBeGreaterThan(0);
+  }
+  expect(value("plinth_pool_left_bytes", 'pool="default"')).toBeGreaterThan(0);
+  // Every line is a comment or a sample.
+  for (const line of text.trimEnd().split("\n")) {
+    expect(line).toMatch(/^(# (HELP|TYPE) \w+ .+|\w+(\{(\w+="([^"\\]|\\.)*",?)+\})? [-+\d.eInf]+)$/);
+  }
 });

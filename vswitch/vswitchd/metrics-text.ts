@@ -1,22 +1,18 @@
 // The switch's numbers in the text format of Prometheus.
-// Source: Prometheus exposition formats, version 0.0.4: HELP, TYPE, then samples, label values escaped.
+import {
+  counter,
+  formatMetric,
+  gauge,
+  type Metric,
+  plain,
+  processMetrics,
+  type Sample,
+} from "../../base/metrics/index.js";
 import { OFPTT_ALL } from "../../base/openflow/index.js";
 import type { DatabaseServer } from "../db/index.js";
 import type { DropReport } from "../flow/index.js";
 import type { BridgeStatus, SwitchBackend } from "./model.js";
 import type { AppliedSwitch } from "./plan.js";
-
-export interface Sample {
-  readonly labels: Readonly<Record<string, string>>;
-  readonly value: number;
-}
-
-export interface Metric {
-  readonly name: string;
-  readonly type: "counter" | "gauge";
-  readonly help: string;
-  readonly samples: readonly Sample[];
-}
 
 export interface MetricsModules {
   readonly backend: SwitchBackend;
@@ -54,29 +50,6 @@ export async function formatMetrics(modules: MetricsModules): Promise<string> {
     ...(await bridgeMetrics(backend, applied)),
   ];
   return metrics.map(formatMetric).join("");
-}
-
-function gauge(name: string, help: string, samples: readonly Sample[]): Metric {
-  return { name, type: "gauge", help, samples };
-}
-
-function counter(name: string, help: string, samples: readonly Sample[]): Metric {
-  return { name, type: "counter", help, samples };
-}
-
-function plain(value: number): Sample[] {
-  return [{ labels: {}, value }];
-}
-
-/** By the names that client libraries of Prometheus use. */
-function processMetrics(): Metric[] {
-  const { user, system } = process.cpuUsage();
-  const startSeconds = (performance.timeOrigin / 1000).toFixed(3);
-  return [
-    counter("process_cpu_seconds_total", "Processor time.", plain((user + system) / 1e6)),
-    gauge("process_resident_memory_bytes", "Resident memory.", plain(process.memoryUsage.rss())),
-    gauge("process_start_time_seconds", "Start, since the epoch.", plain(Number(startSeconds))),
-  ];
 }
 
 /** Samples by metric, gathered bridge by bridge. */
@@ -189,18 +162,4 @@ function described(all: Gathered): Metric[] {
         ),
       ),
   ];
-}
-
-/** HELP, TYPE and the samples; nothing for a metric without samples. */
-export function formatMetric({ name, type, help, samples }: Metric): string {
-  if (samples.length === 0) return "";
-  const lines = samples.map(({ labels, value }) => {
-    const pairs = Object.entries(labels).map(([key, text]) => `${key}="${escapeLabel(text)}"`);
-    return `${name}${pairs.length === 0 ? "" : `{${pairs.join(",")}}`} ${value}\n`;
-  });
-  return `# HELP ${name} ${help}\n# TYPE ${name} ${type}\n${lines.join("")}`;
-}
-
-function escapeLabel(text: string): string {
-  return text.replaceAll("\\", "\\\\").replaceAll('"', '\\"').replaceAll("\n", "\\n");
 }

@@ -4,8 +4,8 @@ import { connect } from "node:net";
 import { join } from "node:path";
 import fc from "fast-check";
 import { afterEach, describe, expect, it } from "vitest";
-import { PlinthError } from "../../base/errors/index.js";
-import { silentLog } from "../../base/log/index.js";
+import { PlinthError } from "../errors/index.js";
+import { silentLog } from "../log/index.js";
 import { type MetricsServer, openMetricsServer, parseMetricsEndpoint } from "./metrics-server.js";
 
 const servers: MetricsServer[] = [];
@@ -99,7 +99,7 @@ describe("openMetricsServer()", () => {
       if (isBroken) throw new Error("not now");
       return "a 1\n";
     });
-    expect(await ask({ port })).toMatchObject({ status: 503, body: "the switch gave no numbers\n" });
+    expect(await ask({ port })).toMatchObject({ status: 503, body: "there are no numbers now\n" });
     isBroken = false;
     expect(await ask({ port })).toMatchObject({ status: 200 });
   });

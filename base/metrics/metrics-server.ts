@@ -3,10 +3,10 @@
 // Thread: main.
 import { chmodSync } from "node:fs";
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
-import { describeError, PlinthError } from "../../base/errors/index.js";
-import { clearStaleSocket } from "../../base/jsonrpc/index.js";
-import type { Logger } from "../../base/log/index.js";
-import { checkUnixPath } from "../../base/unix-path/index.js";
+import { describeError, PlinthError } from "../errors/index.js";
+import { clearStaleSocket } from "../jsonrpc/index.js";
+import type { Logger } from "../log/index.js";
+import { checkUnixPath } from "../unix-path/index.js";
 
 const CONNECTIONS_MAX = 64;
 const HEADERS_SIZE_MAX = 8 * 1024;
@@ -63,7 +63,7 @@ export async function openMetricsServer(
     (request, response) => {
       answer(request, response, scrape).catch((thrown: unknown) => {
         log.warn({ why: describeError(thrown) }, "no metrics");
-        if (!response.headersSent) refuse(response, 503, "the switch gave no numbers");
+        if (!response.headersSent) refuse(response, 503, "there are no numbers now");
         else response.destroy();
       });
     },

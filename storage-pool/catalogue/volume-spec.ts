@@ -1,0 +1,11 @@
+// From what the catalogue keeps of a volume to what the worker opens it by. Pure. Thread: main.
+import type { VolumeSpec } from "../pool/open-pool.js";
+import type { VolumeEntry } from "./catalogue.js";
+
+/** What the worker needs of an entry. */
+export function specOf(entry: VolumeEntry): VolumeSpec {
+  const { id, name, sizeBytes, copies, diskClass, epoch, mapFile, checkpointSequence, originVolume } = entry;
+  const { keyId, snapshots, rewindMs, keyframes, clockMs, deletedAtMs } = entry;
+  const content = { keyId, epoch, mapFile, checkpointSequence, originVolume, snapshots };
+  return { id, name, sizeBytes, copies, diskClass, ...content, rewindMs, keyframes, clockMs, deletedAtMs };
+}
