@@ -36,7 +36,11 @@ export function instructionsFault(
   }
   for (const actions of lists) {
     const told = version === OFP11_VERSION ? actions.map((one) => withProtocol(one, match)) : actions;
-    const fault = consistencyFault(told, new Prerequisites(match), version === OFP10_VERSION ? isCt : isAny);
+    const fault = consistencyFault(
+      told,
+      new Prerequisites(match),
+      version === OFP10_VERSION ? isStrictIn10 : isAny,
+    );
     if (fault !== undefined) return fault;
   }
   const jump = instructions.find((one) => one.type === "goto_table");
@@ -164,8 +168,11 @@ function bigintBytes(number: bigint, size: number): Uint8Array {
 }
 
 const isAny = (_action: Action): boolean => true;
-/** 1.0 lets an action do nothing where a packet lacks the field, but for this one. */
-const isCt = ({ type }: Action): boolean => type === "ct";
+/** 1.0 lets its own actions do nothing where a packet lacks the field, but not those of Nicira. */
+const STRICT_IN_10: ReadonlySet<Action["type"]> = new Set<Action["type"]>([
+  ...(["ct", "load", "move", "push", "pop", "output_reg", "multipath", "bundle", "learn"] as const),
+]);
+const isStrictIn10 = ({ type }: Action): boolean => STRICT_IN_10.has(type);
 
 /** Follows what the packet must be by then, for the actions that `counts` tells. */
 export function consistencyFault(

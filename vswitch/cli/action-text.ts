@@ -6,29 +6,21 @@ import {
   type Action,
   type BitRange,
   isLoadable,
-  loadsOf,
-  type Match,
   OFP10_VERSION,
-  OFP11_VERSION,
-  OFP13_VERSION,
-  OFP15_VERSION,
   OFPP_CONTROLLER,
   OFPP_IN_PORT,
   OFPP_LOCAL,
   OXM_FIELDS,
   OXM_NAMES,
   type OxmFieldName,
-  onesMask,
-  type SetFieldAction,
   type SetFieldForm,
   setFieldOf,
 } from "../../base/openflow/index.js";
+import type { ActionContext } from "./action-context.js";
 import { formatCt, formatNat, parseCt, parseNat } from "./ct-text.js";
 import { flowTextError } from "./errors.js";
-import { exactProtocols } from "./field-protocols.js";
-import { type PortNumbers, readFieldText } from "./field-reader.js";
+import type { PortNumbers } from "./field-reader.js";
 import {
-  actionFieldNamed,
   bytesToNumber,
   type FieldValue,
   formatFieldValue,
@@ -36,12 +28,7 @@ import {
   formatPort,
   isFieldName,
   numberToBytes,
-  parseFieldValue,
-  parseNumber,
-  parsePort,
-  parseSmall,
   portOr,
-  smallOr,
 } from "./field-text.js";
 import {
   formatHeaderAction,
@@ -50,6 +37,7 @@ import {
   parseEncap,
   parseSample,
 } from "./header-action-text.js";
+import { type KeyValue, splitKeyValues } from "./key-values.js";
 import { formatLearn, parseLearn } from "./learn-text.js";
 import {
   formatSmall,
@@ -62,65 +50,33 @@ import {
   parseNote,
   parseResubmit,
 } from "./nicira-action-text.js";
-import { Carriers, P_OF11_UP, P_OF13_UP } from "./protocol-set.js";
-import { formatRange, parseRange, splitArrow, splitList, splitPair } from "./range-text.js";
+import { boundedNumber, cNumber, leadingNumber, wordOf } from "./number-text.js";
+import { P_OF11_UP, P_OF13_UP } from "./protocol-set.js";
+import { formatRange, parseRange, splitArrow, takeRange } from "./range-text.js";
+import {
+  fitting,
+  setDscp,
+  setField,
+  setIpv4,
+  setMac,
+  setTransport,
+  setTunnel,
+  setVlan,
+} from "./set-action-text.js";
 
+export { type ActionContext, type ActionOptions, actionContext } from "./action-context.js";
 export { splitList } from "./range-text.js";
 
 const U32 = 0xffffffff;
 const WHOLE_PACKET = 0xffff;
 const NESTING_MAX = 4;
-const VLAN_PRESENT = 0x1000;
 const TRUNCATED_MIN = 14;
-const NEVER_SET: ReadonlySet<OxmFieldName> = new Set<OxmFieldName>(["eth_type", "ip_proto", "mpls_bos"]);
 const LOAD_BITS_MAX = 64;
 
-/** What the words before in a list of actions, and the flow's match, make of the packet. */
-export interface ActionContext {
-  readonly depth: number;
-  hasVlan: boolean;
-  readonly protocol: number | undefined;
-  /** Of OpenFlow, whose actions are wanted where there are several ways to say a thing. */
-  readonly version: number;
-  readonly carriers: Carriers;
-  /** Actions that OpenFlow 1.0 lets do nothing where a packet lacks the field. */
-  readonly lenient: Set<Action>;
-  readonly ports: PortNumbers | undefined;
-}
-
-/** For the actions of a flow that matches `match`. */
-export function actionContext(match: Match, options: ActionOptions = {}): ActionContext {
-  const entry = (name: OxmFieldName) => match.find(({ field }) => field === name);
-  const vlan = entry("vlan_vid") ?? entry("vlan_tci");
-  const protocol = entry("ip_proto");
-  return {
-    depth: 0,
-    hasVlan: vlan !== undefined && ((vlan.value[0] as number) & 0x10) !== 0,
-    protocol: protocol && Number(bytesToNumber(protocol.value)),
-    version: options.version ?? OFP13_VERSION,
-    carriers: options.carriers ?? new Carriers(),
-    lenient: new Set(),
-    ports: options.ports,
-  };
-}
-
-export interface ActionOptions {
-  /** Default: OpenFlow 1.3. */
-  readonly version?: number;
-  /** Learns what can carry the actions. */
-  readonly carriers?: Carriers;
-  readonly ports?: PortNumbers | undefined;
-}
-
-/** "name:argument", "name(argument)", "name=argument", "name" or "name(argument)->argument". */
-export function splitName(text: string): [name: string, argument: string] {
-  const match = /^([A-Za-z_0-9]+)(?:[:=]([\s\S]*)|\(([\s\S]*)\)|(\([\s\S]*\)\s*->[\s\S]*))?$/.exec(text);
-  if (match === null) throw flowTextError(`"${text.slice(0, 60)}" is no action`);
-  return [match[1] as string, match[2] ?? match[3] ?? match[4] ?? ""];
-}
-
 export function parseActions(text: string, context: ActionContext): Action[] {
-  return splitList(text).flatMap((part) => (part === "drop" ? [] : parseAction(part, context)));
+  const parts = splitKeyValues(text);
+  refuseInstructions(parts);
+  return parts.flatMap((part) => (isDrop(part) ? [] : parseAction(part, context)));
 }
 
 /** Words that are older than the rule that a packet must have what an action changes. */
@@ -132,15 +88,16 @@ const LENIENT: ReadonlySet<string> = new Set([
 ]);
 
 /** Usually one action; some words of OpenFlow 1.0 are several in 1.3. */
-export function parseAction(text: string, context: ActionContext): Action[] {
-  const [name, argument] = splitName(text);
+export function parseAction({ key: name, value: argument }: KeyValue, context: ActionContext): Action[] {
   if (/^\d+$/.test(name) || /^(IN_PORT|NORMAL|FLOOD|ALL|LOCAL|TABLE|ANY|NONE)$/i.test(name))
-    return [outputTo(parsePort(name))];
+    return [outputTo(portOr(name, `unknown action ${name}`))];
   const build = ACTIONS[name.toLowerCase()];
   // A port's name alone is output to it, as its number is.
   const named = build === undefined && argument === "" ? context.ports?.(name) : undefined;
   if (named !== undefined) return [outputTo(named)];
-  if (build === undefined) throw flowTextError(`unknown action ${name.slice(0, 60)}`);
+  if (name === "unroll_xlate")
+    throw flowTextError("UNROLL is an internal action that shouldn't be used via OpenFlow");
+  if (build === undefined) throw flowTextError(`unknown action ${name}`);
   const built = build(argument, context);
   const actions = Array.isArray(built) ? built : [built];
   if (LENIENT.has(name.toLowerCase())) for (const action of actions) context.lenient.add(action);
@@ -154,7 +111,26 @@ export function parseAction(text: string, context: ActionContext): Action[] {
 /** Actions inside actions. */
 function parseNested(argument: string, context: ActionContext): Action[] {
   if (context.depth + 1 >= NESTING_MAX) throw flowTextError("the actions are nested too deeply");
-  return parseActions(argument, { ...context, depth: context.depth + 1 });
+  const inner = { ...context, depth: context.depth + 1 };
+  const parts = splitKeyValues(argument);
+  const actions = parts.flatMap((part) =>
+    isInstruction(part) || isDrop(part) ? [] : parseAction(part, inner),
+  );
+  refuseInstructions(parts);
+  return actions;
+}
+
+const INSTRUCTIONS: ReadonlySet<string> = new Set([
+  ...["goto_table", "clear_actions", "write_actions", "write_metadata", "meter"],
+]);
+const isInstruction = ({ key }: KeyValue): boolean => INSTRUCTIONS.has(key);
+const isDrop = ({ key }: KeyValue): boolean => /^drop$/i.test(key);
+
+/** In a list of actions. */
+function refuseInstructions(parts: readonly KeyValue[]): void {
+  const name = parts.find(isInstruction)?.key;
+  if (name === "meter") throw flowTextError("clone action doesn't support nested action meter");
+  if (name !== undefined) throw flowTextError(`${name} instruction not allowed here`);
 }
 
 const outputTo = (port: number): Action => ({
@@ -170,7 +146,7 @@ function portNamed(text: string, ports: PortNumbers | undefined, refusal: string
 
 function parseOutput(argument: string, { ports }: ActionContext): Action {
   if (/^(port|max_len)=/.test(argument)) {
-    const options = new Map(splitList(argument).map(splitPair));
+    const options = new Map(splitKeyValues(argument).map(({ key, value }) => [key, value]));
     return parseTruncated(options.get("port") ?? "", options.get("max_len") ?? "", ports);
   }
   const isRange = isFieldName(argument.split("[")[0] as string) && !/^in_port$/i.test(argument);
@@ -191,113 +167,53 @@ function parseTruncated(portText: string, lengthText: string, ports: PortNumbers
   const port = portNamed(portText, ports, `output to unknown truncate port: ${portText}`);
   if (port > 0xffffff00 && port !== OFPP_LOCAL && port !== OFPP_IN_PORT)
     throw flowTextError(`output to unsupported truncate port: ${portText}`);
-  const maxLength = smallOr(lengthText, U32, `invalid numeric format ${lengthText}`);
+  const maxLength = wordOf(lengthText);
   if (maxLength < TRUNCATED_MIN)
     throw flowTextError(`max_len ${maxLength} is less than the minimum value ${TRUNCATED_MIN}`);
   return { type: "output_trunc", port, maxLength };
 }
 
-/** Older names of what set_field sets. */
-const SET_WORDS: Readonly<Partial<Record<string, string>>> = { tp_src: "tcp_src", tp_dst: "tcp_dst" };
-
-/** `context` is given where the word is set_field itself. */
-function setField(given: string, argument: string, context?: ActionContext): Action[] {
-  const name = SET_WORDS[given] ?? given;
-  if (!isFieldName(name)) throw flowTextError(`${name} is not a valid OXM field name`);
-  const field = actionFieldNamed(name);
-  // What may be matched but not set.
-  if (context !== undefined && (!field.writable || NEVER_SET.has(field.name)))
-    throw flowTextError(`${name} is read-only`);
-  const { value, mask: told } =
-    context === undefined ? parseFieldValue(field, argument) : readFieldText(field, argument);
-  const ones = onesMask(field, value.byteLength);
-  // An option's mask tells how much of it there is.
-  const isWhole = !field.isVariable && told?.every((byte, i) => byte === ones[i]);
-  const mask = isWhole ? undefined : told;
-  context?.carriers.restrict(exactProtocols(field.name));
-  if (mask === undefined) {
-    const action = { type: "set_field", field: field.name, value } as const;
-    return context === undefined || context.version > OFP11_VERSION ? [action] : oldForm(action, context);
-  }
-  const action = { type: "set_field", field: field.name, value, mask } as const;
-  return !isLoadable(field.name) || context?.version === OFP15_VERSION ? [action] : loadsOf(action);
+function parseLoad(argument: string): Action {
+  const [value, target] = splitArrow(argument);
+  if (target === "") throw flowTextError(`${argument}: missing field name following \`->'`);
+  const destination = parseRange(target);
+  if (destination.bits > LOAD_BITS_MAX) throw flowTextError(`load sets at most ${LOAD_BITS_MAX} bits`);
+  const number = cNumber(value);
+  if (number === undefined || number < 0n || number >> BigInt(8 * OXM_FIELDS[destination.field].size) !== 0n)
+    throw flowTextError(`${argument}: cannot parse integer value`);
+  if (number >> BigInt(destination.bits) !== 0n)
+    throw flowTextError(`${argument}: value ${formatHex(number)} does not fit into ${destination.bits} bits`);
+  const load = { type: "load", destination, value: number } as const;
+  return isLoadable(destination.field) ? load : setFieldOf(load);
 }
 
-/** Before 1.2 a field is set by an action of its own, or by loads. */
-function oldForm(action: SetFieldAction, context: ActionContext): Action[] {
-  const { field, value } = action;
-  const number = Number(bytesToNumber(value.subarray(0, 6)));
-  if (field === "mpls_label" || field === "mpls_tc") return loadsOf(action);
-  if (field === "ip_tos") return [{ type: "set_field", field: "ip_dscp", value: Uint8Array.of(number >> 2) }];
-  if (field !== "vlan_tci") return [action];
-  if ((number & VLAN_PRESENT) === 0) return [{ type: "pop_vlan" }];
-  const set = [
-    ...setVlan("vlan_vid", number & 0xfff, context, true),
-    ...setVlan("vlan_pcp", number >> 13, context, true),
-  ];
-  for (const one of set) context.lenient.add(one);
-  return set;
-}
-
-/** Sets a VLAN field, pushing a tag first where the packet is not known to have one. */
-function setVlan(
-  field: "vlan_vid" | "vlan_pcp",
-  value: number,
-  context: ActionContext,
-  pushes: boolean,
-): Action[] {
-  const bytes = field === "vlan_vid" ? numberToBytes(BigInt(value | 0x1000), 2) : Uint8Array.of(value);
-  // 1.0 pushes a tag by itself where there is none.
-  if (context.version === OFP10_VERSION || context.hasVlan || !pushes)
-    return [{ type: "set_field", field, value: bytes }];
-  context.hasVlan = true;
-  return [
-    { type: "push_vlan", etherType: 0x8100 },
-    { type: "set_field", field, value: bytes },
-  ];
-}
-
-function setTransport(end: "src" | "dst", argument: string, { protocol }: ActionContext): Action[] {
-  const prefix = { 6: "tcp", 17: "udp", 132: "sctp" }[protocol ?? -1] ?? "tcp";
-  const name = end === "src" ? "source" : "destination";
-  smallOr(argument, 0xffff, `invalid ${name} port "${argument}"`);
-  return setField(`${prefix}_${end}`, argument);
-}
-
-/** A number that no 8 bits hold is another fault than one that is no priority. */
-function pcpRefusal(argument: string): string {
-  return Number(argument) <= 255 ? `${argument}: not a valid VLAN PCP` : `invalid VLAN PCP "${argument}"`;
-}
-
-function setTunnel(argument: string, form: "set_tunnel" | "set_tunnel64"): Action {
-  const { value } = parseFieldValue(OXM_FIELDS.tunnel_id, argument);
-  const isLong = value.subarray(0, 4).some((byte) => byte !== 0);
-  return { type: "set_field", field: "tunnel_id", value, form: isLong ? "set_tunnel64" : form };
-}
-
-function setDscp(argument: string): Action {
-  const tos = smallOr(argument, 255, `invalid TOS "${argument}"`);
-  if ((tos & 3) !== 0) throw flowTextError(`${tos}: not a valid TOS`);
-  return { type: "set_field", field: "ip_dscp", value: Uint8Array.of(tos >> 2) };
+function controllerIds(argument: string): number[] {
+  const ids = argument.split(/[, ]+/).filter((id) => id !== "");
+  if (ids.length === 0) throw flowTextError("dec_ttl_cnt_ids: expected at least one controller id.");
+  return ids.map((id) => leadingNumber(id) & 0xffff);
 }
 
 type Build = (argument: string, context: ActionContext) => Action | Action[];
 
-const etherType = (text: string): number => parseSmall(text, 0xffff);
+const etherType = (text: string, what: string): number => boundedNumber(text, 0xffff, what);
 
 const ACTIONS: Readonly<Record<string, Build>> = Object.assign(Object.create(null), {
   output: parseOutput,
   controller: parseController,
-  group: (argument) => ({ type: "group", groupId: parseSmall(argument, U32) }),
+  group: (argument) => ({ type: "group", groupId: wordOf(argument) }),
   set_queue: (argument) => ({
     type: "set_queue",
-    queueId: smallOr(argument, U32, `invalid numeric format ${argument}`),
+    queueId: wordOf(argument),
   }),
   pop_queue: () => ({ type: "pop_queue" }),
   enqueue: (argument, context) => {
-    const [portText, queue = ""] = argument.split(/[:,]/, 2) as [string, string?];
+    const [, portText = "", queue = ""] = /^[:,q]*([^:,q]+)[:,q](.+)$/.exec(argument) ?? [];
+    if (queue === "")
+      throw flowTextError('"enqueue" syntax is "enqueue:PORT:QUEUE" or "enqueue(PORT,QUEUE)"');
     const port = portNamed(portText, context.ports, `${portText}: enqueue to unknown port`);
-    const queueId = smallOr(queue, U32, `invalid numeric format ${queue}`);
+    const queueId = wordOf(queue);
+    if (port >= 0xff00 && port !== OFPP_IN_PORT && port !== OFPP_LOCAL)
+      context.faults.push("OFPBAC_BAD_OUT_PORT");
     const output: Action = { type: "output", port, maxLength: WHOLE_PACKET };
     const end: Action =
       context.version === OFP10_VERSION ? { type: "set_queue", queueId: 0 } : { type: "pop_queue" };
@@ -305,80 +221,76 @@ const ACTIONS: Readonly<Record<string, Build>> = Object.assign(Object.create(nul
   },
   push_vlan: (argument, { carriers }) => {
     carriers.restrict(P_OF11_UP);
-    const type = smallOr(argument || "0x8100", 0xffff, `invalid ethertype "${argument}"`);
+    const type = boundedNumber(argument, 0xffff, "ethertype");
     if (type !== 0x8100 && type !== 0x88a8) throw flowTextError(`${argument}: not a valid VLAN ethertype`);
     return { type: "push_vlan", etherType: type };
   },
-  push_mpls: (argument) => ({ type: "push_mpls", etherType: etherType(argument) }),
+  push_mpls: (argument) => ({ type: "push_mpls", etherType: etherType(argument, "push_mpls") }),
   pop_mpls: (argument) => ({
     type: "pop_mpls",
-    etherType: smallOr(argument, 0xffff, `invalid pop_mpls "${argument}"`),
+    etherType: etherType(argument, "pop_mpls"),
   }),
-  push_pbb: (argument) => ({ type: "push_pbb", etherType: etherType(argument) }),
+  push_pbb: (argument) => ({ type: "push_pbb", etherType: etherType(argument, "push_pbb") }),
   pop_vlan: () => ({ type: "pop_vlan" }),
   strip_vlan: () => ({ type: "pop_vlan" }),
   pop_pbb: () => ({ type: "pop_pbb" }),
   dec_ttl: (argument) =>
     argument === ""
       ? { type: "dec_nw_ttl" }
-      : { type: "dec_ttl_ids", controllerIds: splitList(argument).map((id) => parseSmall(id, 0xffff)) },
+      : { type: "dec_ttl_ids", controllerIds: controllerIds(argument) },
   dec_mpls_ttl: () => ({ type: "dec_mpls_ttl" }),
   copy_ttl_out: () => ({ type: "copy_ttl_out" }),
   copy_ttl_in: () => ({ type: "copy_ttl_in" }),
   mod_nw_ttl: (argument) => ({
     type: "set_nw_ttl",
-    ttl: smallOr(argument, 255, `invalid TTL "${argument}"`),
+    ttl: boundedNumber(argument, 255, "TTL"),
   }),
   set_mpls_ttl: (argument) => ({
     type: "set_mpls_ttl",
-    ttl: smallOr(argument, 255, `invalid MPLS TTL "${argument}"`),
+    ttl: boundedNumber(argument, 255, "MPLS TTL"),
   }),
-  set_mpls_label: (argument) => setField("mpls_label", argument),
-  set_mpls_tc: (argument) => {
-    const refusal =
-      Number(argument) <= 255 ? `${argument}: not a valid MPLS TC` : `invalid MPLS TC "${argument}"`;
-    return { type: "set_field", field: "mpls_tc", value: Uint8Array.of(smallOr(argument, 7, refusal)) };
-  },
-  mod_dl_src: (argument) => setField("eth_src", argument),
-  mod_dl_dst: (argument) => setField("eth_dst", argument),
-  mod_nw_src: (argument) => setField("ipv4_src", argument),
-  mod_nw_dst: (argument) => setField("ipv4_dst", argument),
+  set_mpls_label: (argument) => ({
+    type: "set_field",
+    field: "mpls_label",
+    value: numberToBytes(BigInt(fitting(argument, [U32, 0xfffff], "MPLS label")), 4),
+  }),
+  set_mpls_tc: (argument) => ({
+    type: "set_field",
+    field: "mpls_tc",
+    value: Uint8Array.of(fitting(argument, [0xff, 7], "MPLS TC")),
+  }),
+  mod_dl_src: (argument) => setMac("eth_src", argument),
+  mod_dl_dst: (argument) => setMac("eth_dst", argument),
+  mod_nw_src: (argument) => setIpv4("ipv4_src", argument),
+  mod_nw_dst: (argument) => setIpv4("ipv4_dst", argument),
   mod_nw_tos: setDscp,
-  mod_nw_ecn: (argument) => {
-    const refusal = Number(argument) <= 255 ? `${argument}: not a valid ECN` : `invalid ECN "${argument}"`;
-    return { type: "set_field", field: "ip_ecn", value: Uint8Array.of(smallOr(argument, 3, refusal)) };
-  },
+  mod_nw_ecn: (argument) => ({
+    type: "set_field",
+    field: "ip_ecn",
+    value: Uint8Array.of(fitting(argument, [0xff, 3], "ECN")),
+  }),
   mod_tp_src: (argument, context) => setTransport("src", argument, context),
   mod_tp_dst: (argument, context) => setTransport("dst", argument, context),
   mod_vlan_vid: (argument, context) =>
-    setVlan("vlan_vid", smallOr(argument, 4095, `${argument}: not a valid VLAN VID`), context, true),
+    setVlan("vlan_vid", fitting(argument, [0xffff, 4095], "VLAN VID"), context, true),
   mod_vlan_pcp: (argument, context) =>
-    setVlan("vlan_pcp", smallOr(argument, 7, pcpRefusal(argument)), context, true),
+    setVlan("vlan_pcp", fitting(argument, [0xff, 7], "VLAN PCP"), context, true),
   set_vlan_vid: (argument, context) =>
-    setVlan("vlan_vid", smallOr(argument, 4095, `${argument}: not a valid VLAN VID`), context, false),
+    setVlan("vlan_vid", fitting(argument, [0xffff, 4095], "VLAN VID"), context, false),
   set_vlan_pcp: (argument, context) =>
-    setVlan("vlan_pcp", smallOr(argument, 7, pcpRefusal(argument)), context, false),
+    setVlan("vlan_pcp", fitting(argument, [0xff, 7], "VLAN PCP"), context, false),
   set_tunnel: (argument) => setTunnel(argument, "set_tunnel"),
   set_tunnel64: (argument) => setTunnel(argument, "set_tunnel64"),
   set_field: (argument, context) => {
     const [value, field] = splitArrow(argument);
+    if (field === "") throw flowTextError(`${argument}: missing field name following \`->'`);
     return setField(field, value, context);
   },
-  load: (argument) => {
-    const [value, range] = splitArrow(argument);
-    const destination = parseRange(range);
-    if (destination.bits > LOAD_BITS_MAX) throw flowTextError(`load sets at most ${LOAD_BITS_MAX} bits`);
-    const number = parseNumber(value);
-    if (number >> BigInt(destination.bits) !== 0n)
-      throw flowTextError(
-        `${argument}: value ${formatHex(number)} does not fit into ${destination.bits} bits`,
-      );
-    const load = { type: "load", destination, value: number } as const;
-    return isLoadable(destination.field) ? load : setFieldOf(load);
-  },
+  load: parseLoad,
   move: (argument) => {
-    const [from, to] = splitArrow(argument);
-    const [source, destination] = [parseRange(from, argument), parseRange(to)];
+    const { range: source, rest } = takeRange(argument);
+    if (!rest.startsWith("->")) throw flowTextError(`${argument}: missing \`->' following source`);
+    const destination = parseRange(rest.slice(2));
     if (source.bits !== destination.bits)
       throw flowTextError(
         `${argument}: source field is ${source.bits} bits wide but destination is ${destination.bits} bits wide`,

@@ -2,8 +2,10 @@
 // Source: ovs-actions(7). Invariant: what is formatted parses to the same value.
 import type { Action, CtAction, NatAction } from "../../base/openflow/index.js";
 import { flowTextError } from "./errors.js";
-import { formatIpv6, parseIpv4, parseIpv6, parseSmall, smallOr } from "./field-text.js";
-import { formatRange, parseRange, splitList, splitPair } from "./range-text.js";
+import { formatIpv6, parseIpv4, parseIpv6, parseSmall } from "./field-text.js";
+import { splitKeyValues } from "./key-values.js";
+import { cNumber, tableNumber } from "./number-text.js";
+import { formatRange, parseRange } from "./range-text.js";
 
 const ALGS: Readonly<Record<string, number>> = { ftp: 21, tftp: 69 };
 
@@ -21,25 +23,29 @@ export function parseCt(argument: string, parseNested: (text: string) => Action[
   };
   const nats: Action[] = [];
   const execs: Action[] = [];
-  for (const part of splitList(argument)) {
-    const [key, value = ""] = splitPair(part);
-    if (part === "commit") action.commit = true;
-    else if (part === "force") action.force = true;
-    else if (key === "zone") action.zone = /^\d/.test(value) ? parseSmall(value, 0xffff) : parseRange(value);
+  for (const { key, value } of splitKeyValues(argument)) {
+    if (key === "commit") action.commit = true;
+    else if (key === "force") action.force = true;
+    else if (key === "zone") action.zone = zoneOf(value);
     else if (key === "table") action.tableId = tableOf(value);
     else if (key === "alg") action.alg = helperOf(value);
-    else if (part.startsWith("exec(") && part.endsWith(")")) execs.push(...parseNested(part.slice(5, -1)));
-    else if (part === "nat") nats.push(parseNat(""));
-    else if (part.startsWith("nat(") && part.endsWith(")")) nats.push(parseNat(part.slice(4, -1)));
-    else throw flowTextError(`invalid argument to "ct" action: \`${part.slice(0, 60)}'`);
+    else if (key === "exec") execs.push(...parseNested(value));
+    else if (key === "nat") nats.push(parseNat(value));
+    else throw flowTextError(`invalid argument to "ct" action: \`${key}'`);
   }
   if (action.force && !action.commit) throw flowTextError('"force" flag requires "commit" flag.');
   action.actions = [...nats, ...execs];
   return action;
 }
 
+/** A number, or the field that holds it. */
+function zoneOf(text: string): CtAction["zone"] {
+  const zone = cNumber(text);
+  return zone !== undefined && zone >= 0n && zone <= 0xffffn ? Number(zone) : parseRange(text);
+}
+
 function tableOf(text: string): number {
-  const table = smallOr(text, 255, `unknown table "${text}"`);
+  const table = tableNumber(text, `unknown table ${text}`);
   if (table === 255) throw flowTextError("invalid table 0xff");
   return table;
 }
@@ -57,17 +63,17 @@ export function parseNat(argument: string): NatAction {
     persistent: false,
     selection: "auto",
   };
-  for (const part of splitList(argument)) {
-    const [key, value] = splitPair(part);
+  for (const { key, value } of splitKeyValues(argument)) {
     if (key === "src" || key === "dst") {
+      if (nat.direction !== "existing") throw flowTextError('May only specify one of "src" or "dst".');
       nat.direction = key === "src" ? "source" : "destination";
-      if (value !== undefined) Object.assign(nat, parseNatRange(value));
-    } else if (part === "random" || part === "hash") {
-      if (nat.selection !== "auto" && nat.selection !== part)
+      if (value !== "") Object.assign(nat, parseNatRange(value));
+    } else if (key === "random" || key === "hash") {
+      if (nat.selection !== "auto" && nat.selection !== key)
         throw flowTextError('Both "hash" and "random" are not allowed.');
-      nat.selection = part;
-    } else if (part === "persistent") nat.persistent = true;
-    else throw flowTextError(`invalid key "${part.slice(0, 60)}" in "nat" option`);
+      nat.selection = key;
+    } else if (key === "persistent") nat.persistent = true;
+    else throw flowTextError(`invalid key "${key}" in "nat" argument`);
   }
   if (nat.direction === "existing" && (nat.persistent || nat.selection !== "auto"))
     throw flowTextError('Flags allowed only with "src" or "dst".');

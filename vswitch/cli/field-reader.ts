@@ -14,6 +14,7 @@ import {
   variableValue,
 } from "./field-text.js";
 import { type FlagSet, flagsOf } from "./flag-text.js";
+import { cNumber } from "./number-text.js";
 
 /** Gives the number of a port by name; undefined when there is none. */
 export type PortNumbers = (name: string) => number | undefined;
@@ -113,7 +114,7 @@ function readFlags(field: OxmField, flags: FlagSet, text: string): FieldValue {
   let [value, mask] = [0n, 0n];
   for (const [, sign, word = ""] of parts) {
     const index = flags.indexOf(word);
-    if (index < 0) throw flowTextError(`${word}: unknown ${kind} flag(s)`);
+    if (index < 0) throw flowTextError(`${isSigned ? word : text}: unknown ${kind} flag(s)`);
     const bit = 1n << BigInt(index);
     if (isSigned && (mask & bit) !== 0n)
       throw flowTextError(`${word}: Each ${kind} flag can be specified only once`);
@@ -164,8 +165,8 @@ function readInteger(field: OxmField, text: string): FieldValue {
 }
 
 function integer(field: OxmField, text: string, part: string, what: "value" | "mask"): bigint {
-  if (!INTEGER.test(part)) throw flowTextError(`${text}: bad syntax for ${nameOf(field)} ${what}`);
-  const given = BigInt(part);
+  const given = part === "0x" ? 0n : INTEGER.test(part) ? cNumber(part) : undefined;
+  if (given === undefined) throw flowTextError(`${text}: bad syntax for ${nameOf(field)} ${what}`);
   // All ones of 64 bits, as C reads it.
   const number = given < 0n && field.size >= 8 ? BigInt.asUintN(64, given) : given;
   const bits = what === "mask" ? field.size * 8 : field.bits;

@@ -258,6 +258,7 @@ export function parsePort(text: string): number {
   // Ports are not written in hexadecimal.
   if (/^0x/i.test(text)) throw flowTextError(`${text.slice(0, 60)} is no port`);
   const port = parseSmall(text, 0xffffffff);
+  if (port > 0xffff && port < OFPP_MAX) throw flowTextError(`${text} is no port`);
   // The 16-bit numbers that ovs-ofctl and the database use for reserved ports.
   return port >= 0xfff8 && port <= 0xffff ? port + 0xffff0000 : port;
 }

@@ -18,6 +18,7 @@ import { parseInstructions } from "./instruction-text.js";
 import { splitKeyValues } from "./key-values.js";
 import { MatchReader, type PortNumbers } from "./match-reader.js";
 import { matchInVersion, matchParts, type PortNames } from "./match-text.js";
+import { tableNumber } from "./number-text.js";
 import {
   Carriers,
   P_ANY,
@@ -85,6 +86,8 @@ const FLAG_PROTOCOLS: Readonly<Record<string, ProtocolSet>> = {
   no_packet_counts: P_OF13_UP,
   no_byte_counts: P_OF13_UP,
 };
+/** Words that change nothing here. */
+const UNHEEDED = new Set(["allow_hidden_fields", "no_readonly_table"]);
 /** What dump-flows prints beside a flow: its own output can be read back. */
 const IGNORED = new Set(["duration", "n_packets", "n_bytes", "idle_age", "hard_age"]);
 
@@ -117,12 +120,12 @@ export function parseFlow(text: string, options: ParseFlowOptions = {}): FlowTex
   const reader = new MatchReader(ports, carriers);
   const has = (part: FlowPart): boolean => parts === undefined || parts.has(part);
   for (const { key, value } of splitKeyValues(head)) {
-    if (reader.takeProtocol(key)) continue;
+    if (reader.takeProtocol(key) || UNHEEDED.has(key)) continue;
     const flag = Object.hasOwn(FLAGS, key) ? FLAGS[key] : undefined;
     if (flag !== undefined && has("flags")) {
       flow.flags |= flag;
       carriers.restrict(FLAG_PROTOCOLS[key] ?? P_ANY);
-    } else if (value === "" && reader.takePresence(key)) continue;
+    } else if (value === "" && (reader.takePresence(key) || reader.takeField(key, "0/0"))) continue;
     else if (value === "") throw flowTextError(`field ${key} missing value`);
     else if (!takePart(flow, key, value, has, ports) && !reader.takeField(key, value)) {
       if (!IGNORED.has(key)) throw flowTextError(`unknown keyword ${key}`);
@@ -157,7 +160,7 @@ function takePart(
   ports: PortNumbers | undefined,
 ): boolean {
   const u16 = (): number => bounded(value, 0xffffn, `invalid ${key} "${value}"`);
-  if (key === "table") flow.tableId = bounded(value, 255n, `unknown table "${value}"`);
+  if (key === "table") flow.tableId = tableNumber(value, `unknown table "${value}"`);
   else if (key === "priority" && has("priority")) flow.priority = u16();
   else if (key === "idle_timeout" && has("timeouts")) flow.idleTimeoutSeconds = u16();
   else if (key === "hard_timeout" && has("timeouts")) flow.hardTimeoutSeconds = u16();

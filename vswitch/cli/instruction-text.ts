@@ -5,7 +5,9 @@ import {
   type Action,
   type Instruction,
   type Match,
+  OFPM_MAX,
   OFPP_ANY,
+  OFPP_MAX,
   OXM_FIELDS,
   type OxmFieldName,
 } from "../../base/openflow/index.js";
@@ -19,14 +21,13 @@ import {
   listText,
   parseAction,
   parseActions,
-  splitName,
 } from "./action-text.js";
 import { flowTextError } from "./errors.js";
-import { formatHex, parseNumber, parseSmall, smallOr } from "./field-text.js";
+import { formatHex } from "./field-text.js";
+import { type KeyValue, splitKeyValues } from "./key-values.js";
+import { longWordOf, tableNumber, wordOf } from "./number-text.js";
 import { P_NXM_OF11_UP, P_OF10, P_OF13_UP } from "./protocol-set.js";
-import { splitList } from "./range-text.js";
 
-const U32 = 0xffffffff;
 const U64 = (1n << 64n) - 1n;
 const TABLE_ANY = 255;
 /** As a packet meets them (OpenFlow 1.3.5, 5.9), whatever the order of the wire. */
@@ -50,15 +51,15 @@ export function parseInstructions(text: string, options: InstructionOptions = {}
   const applied: Action[] = [];
   const instructions: Instruction[] = [];
   const context = actionContext(match, options);
-  const parts = splitList(text);
+  const parts = splitKeyValues(text);
   const turns: Instruction["type"][] = [];
   for (const part of parts) {
     const instruction = parseInstruction(part, context, match, options);
     if (instruction !== undefined) instructions.push(instruction);
-    else if (part !== "drop") applied.push(...parseAction(part, context));
+    else if (!isDrop(part)) applied.push(...parseAction(part, context));
     turns.push(instruction?.type ?? "apply_actions");
   }
-  if (parts.length > 1 && parts.includes("drop"))
+  if (parts.some(isDrop) && applied.length + instructions.length > 0)
     throw flowTextError('"drop" must not be accompanied by any other action or instruction');
   let last: Instruction["type"] | undefined;
   for (const turn of turns) last = inTurn(turn, last);
@@ -66,6 +67,14 @@ export function parseInstructions(text: string, options: InstructionOptions = {}
   if (options.flow !== undefined) checkFlow(applied, instructions, context, options.flow);
   return inOrder(instructions);
 }
+
+function meterOf(text: string, faults: string[]): number {
+  const meterId = wordOf(text);
+  if (meterId === 0 || meterId > OFPM_MAX) faults.push("OFPMMFC_INVALID_METER");
+  return meterId;
+}
+
+const isDrop = ({ key }: KeyValue): boolean => /^drop$/i.test(key);
 
 /** Throws when `next` may not follow `last`. */
 function inTurn(next: Instruction["type"], last: Instruction["type"] | undefined): Instruction["type"] {
@@ -85,18 +94,17 @@ export function inOrder(instructions: readonly Instruction[]): Instruction[] {
 }
 
 function parseInstruction(
-  text: string,
-  { carriers }: ActionContext,
+  { key: name, value: argument }: KeyValue,
+  { carriers, faults }: ActionContext,
   match: Match,
   options: ActionOptions,
 ): Instruction | undefined {
-  const [name, argument] = splitName(text);
   switch (name) {
     case "goto_table":
-      return { type: "goto_table", tableId: parseSmall(argument, 255) };
+      return { type: "goto_table", tableId: tableNumber(argument, `unknown table "${argument}"`) };
     case "meter":
       carriers.restrict(P_OF13_UP);
-      return { type: "meter", meterId: smallOr(argument, U32, `invalid numeric format ${argument}`) };
+      return { type: "meter", meterId: meterOf(argument, faults) };
     case "clear_actions":
       return { type: "clear_actions" };
     case "apply_actions":
@@ -105,11 +113,12 @@ function parseInstruction(
       return { type: "write_actions", actions: parseActions(argument, actionContext(match, options)) };
     case "write_metadata": {
       carriers.restrict(P_NXM_OF11_UP);
-      const [value = "", mask] = argument.split("/", 2);
+      const slash = argument.indexOf("/");
+      const mask = slash < 0 ? U64 : longWordOf(argument.slice(slash + 1));
       return {
         type: "write_metadata",
-        metadata: parseNumber(value, U64),
-        mask: mask === undefined ? U64 : parseNumber(mask, U64),
+        metadata: longWordOf(slash < 0 ? argument : argument.slice(0, slash)),
+        mask,
       };
     }
     default:
@@ -128,15 +137,20 @@ function checkFlow(
   if (applied.some(setsTracked)) throw flowTextError("cannot set CT fields outside of ct action");
   if (applied.some(({ type }) => type === "nat"))
     throw flowTextError('Cannot have NAT action outside of "ct" action');
-  if (applied.some((one) => one.type === "output" && one.port === OFPP_ANY))
+  if (applied.some((one) => one.type === "output" && isNoPort(one.port)))
     throw inconsistent("OFPBAC_BAD_OUT_PORT");
-  const fault = listFault(applied);
+  const fault = context.faults[0] ?? listFault(applied);
   if (fault !== undefined) throw inconsistent(fault);
   checkFields(applied, new Prerequisites(match), context);
   if (context.carriers.set === 0) throw inconsistent("OFPBAC_MATCH_INCONSISTENT");
   const jump = instructions.find((one) => one.type === "goto_table");
   if (jump !== undefined && tableId !== undefined && tableId !== TABLE_ANY && jump.tableId <= tableId)
     throw inconsistent("OFPBIC_BAD_TABLE_ID");
+}
+
+/** Between ordinary ports and the reserved ones, or none at all. */
+function isNoPort(port: number): boolean {
+  return port === OFPP_ANY || (port >= 0xff00 && port < OFPP_MAX);
 }
 
 function inconsistent(code: string): Error {

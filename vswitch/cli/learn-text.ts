@@ -16,11 +16,11 @@ import {
   numberToBytes,
   parseFieldValue,
   parseNumber,
-  parseSmall,
 } from "./field-text.js";
-import { formatRange, parseRange, splitArrow, splitList, splitPair } from "./range-text.js";
+import { splitKeyValues } from "./key-values.js";
+import { cNumber, leadingNumber, tableNumber } from "./number-text.js";
+import { formatRange, parseRange, splitArrow, splitPair } from "./range-text.js";
 
-const U64 = (1n << 64n) - 1n;
 const TABLE = 1;
 const PRIORITY = 0x8000;
 
@@ -69,23 +69,27 @@ export function parseLearn(argument: string): LearnAction {
     limit: 0,
     specs,
   };
-  for (const part of splitList(argument)) {
-    const [key, value] = splitPair(part);
-    const number = value !== undefined && Object.hasOwn(NUMBERS, key) ? NUMBERS[key] : undefined;
-    if (key === "table" && value === "255")
-      throw flowTextError(`${argument}: table id 255 not valid for \`learn' action`);
-    if (number !== undefined) action[number[0]] = parseSmall(value as string, number[1]);
-    else if (key === "cookie") action.cookie = parseNumber(value ?? "", U64);
-    else if (key === "result_dst") action.result = oneBit(parseRange(value ?? ""));
-    else if (part === "send_flow_rem") action.sendFlowRemoved = true;
-    else if (part === "delete_learned") action.deleteLearned = true;
-    else specs.push(parseSpec(part, argument));
+  for (const { key, value, delimiter } of splitKeyValues(argument)) {
+    const number = Object.hasOwn(NUMBERS, key) ? NUMBERS[key] : undefined;
+    if (key === "table") action.tableId = learnTable(value, argument);
+    else if (number !== undefined) action[number[0]] = (leadingNumber(value) & number[1]) >>> 0;
+    else if (key === "cookie") action.cookie = BigInt.asUintN(64, cNumber(value) ?? 0n);
+    else if (key === "result_dst") action.result = oneBit(parseRange(value));
+    else if (key === "send_flow_rem") action.sendFlowRemoved = true;
+    else if (key === "delete_learned") action.deleteLearned = true;
+    else specs.push(parseSpec(`${key}${delimiter}${value}`, argument));
   }
   return action;
 }
 
+function learnTable(text: string, whole: string): number {
+  const table = tableNumber(text, `unknown table "${text}"`);
+  if (table === 255) throw flowTextError(`${whole}: table id 255 not valid for \`learn' action`);
+  return table;
+}
+
 function oneBit(range: BitRange): BitRange {
-  if (range.bits !== 1) throw flowTextError("result_dst in learn() must be a single bit");
+  if (range.bits !== 1) throw flowTextError("result_dst in 'learn' action must be a single bit");
   return range;
 }
 

@@ -48,6 +48,8 @@ const SHARED: readonly (readonly [other: OxmFieldName, arp: OxmFieldName])[] = [
   ["ipv6_nd_sll", "arp_sha"],
   ["ipv6_nd_tll", "arp_tha"],
 ];
+/** Fields that are told by words of their own where they are no numbers with masks. */
+const NUMBERS = /^(dl_vlan1?|(dl_)?vlan_pcp|nw_tos|nw_ecn|nw_proto|dl_type)$/;
 const FIELD_WORDS: Readonly<Record<string, OxmFieldName>> = {
   ip_src: "ipv4_src",
   ip_dst: "ipv4_dst",
@@ -83,6 +85,8 @@ export class MatchReader {
 
   /** Takes KEY=VALUE. False when there is no such field. Throws FLOW_TEXT_INVALID for a value that it cannot have. */
   takeField(key: string, text: string): boolean {
+    // No bits of a number are asked for.
+    if (text === "0/0" && NUMBERS.test(key)) return true;
     const port = Object.hasOwn(PORT_WORDS, key) ? PORT_WORDS[key] : undefined;
     if (port !== undefined) {
       const field = `${key.startsWith("tp") ? "tcp" : key.split("_")[0]}_${port}` as OxmFieldName;

@@ -12,8 +12,10 @@ import {
   type ResubmitAction,
 } from "../../base/openflow/index.js";
 import { flowTextError } from "./errors.js";
-import { formatPort, parsePort, parseSmall, portOr, smallOr } from "./field-text.js";
-import { formatRange, parseRange, splitArrow, splitList, splitPair } from "./range-text.js";
+import { formatPort, parseSmall, portOr } from "./field-text.js";
+import { splitKeyValues } from "./key-values.js";
+import { boundedNumber, leadingNumber, tableNumber, wordOf } from "./number-text.js";
+import { formatRange, parseRange, splitArrow } from "./range-text.js";
 
 const U32 = 0xffffffff;
 const WHOLE_PACKET = 0xffff;
@@ -21,8 +23,7 @@ const REASONS: readonly PacketInReason[] = ["no_match", "action", "invalid_ttl"]
 
 export function parseController(argument: string): Action {
   if (argument === "" || /^\d+$/.test(argument)) {
-    const refusal = `invalid max_len "${argument}"`;
-    const maxLength = argument === "" ? WHOLE_PACKET : smallOr(argument, WHOLE_PACKET, refusal);
+    const maxLength = argument === "" ? WHOLE_PACKET : boundedNumber(argument, WHOLE_PACKET, "max_len");
     return { type: "output", port: OFPP_CONTROLLER, maxLength };
   }
   const action: { -readonly [K in keyof ControllerAction]: ControllerAction[K] } = {
@@ -31,15 +32,14 @@ export function parseController(argument: string): Action {
     controllerId: 0,
     reason: "action",
   };
-  for (const part of splitList(argument)) {
-    const [key, value = ""] = splitPair(part);
-    if (key === "max_len") action.maxLength = parseSmall(value, WHOLE_PACKET);
-    else if (key === "id") action.controllerId = parseSmall(value, 0xffff);
+  for (const { key, value } of splitKeyValues(argument)) {
+    if (key === "max_len") action.maxLength = boundedNumber(value, WHOLE_PACKET, "max_len");
+    else if (key === "id") action.controllerId = boundedNumber(value, 0xffff, "id");
     else if (key === "reason") action.reason = parseReason(value);
-    else if (key === "userdata") action.userdata = parseHex(value);
-    else if (key === "meter_id") action.meterId = parseSmall(value, U32);
-    else if (part === "pause") action.pause = true;
-    else throw flowTextError(`unknown key "${key.slice(0, 60)}" parsing controller action`);
+    else if (key === "userdata") action.userdata = parseHex(value, "controller' action `userdata");
+    else if (key === "meter_id") action.meterId = wordOf(value);
+    else if (key === "pause") action.pause = true;
+    else throw flowTextError(`unknown key "${key}" parsing controller action`);
   }
   const { controllerId, reason, userdata, pause, meterId } = action;
   const plain = controllerId === 0 && reason === "action" && pause === undefined;
@@ -55,8 +55,8 @@ function parseReason(text: string): PacketInReason {
 }
 
 /** "01.02.ff" or "0102ff". */
-function parseHex(text: string): Uint8Array {
-  if (!/^([0-9a-fA-F]{2}\.?)*$/.test(text)) throw flowTextError(`bad hex digits in "${text.slice(0, 60)}"`);
+function parseHex(text: string, what: string): Uint8Array {
+  if (!/^([0-9a-fA-F]{2}\.?)*$/.test(text)) throw flowTextError(`bad hex digit in \`${what}'`);
   return Uint8Array.from(text.match(/[0-9a-fA-F]{2}/g) ?? [], (digits) => Number.parseInt(digits, 16));
 }
 
@@ -80,7 +80,7 @@ export function formatController(action: ControllerAction): string {
 /** Bytes of a note; what is missing to the size that fits the wire is zero. */
 export function parseNote(argument: string): Action {
   if (!/^([0-9a-fA-F]{2}\.?)*$/.test(argument)) throw flowTextError("bad hex digit in `note' argument");
-  const bytes = parseHex(argument);
+  const bytes = parseHex(argument, "note");
   const data = new Uint8Array(6 + 8 * Math.max(0, Math.ceil((bytes.byteLength - 6) / 8)));
   data.set(bytes);
   return { type: "note", data };
@@ -90,7 +90,7 @@ export function parseResubmit(
   argument: string,
   ports?: (name: string) => number | undefined,
 ): ResubmitAction {
-  const [port, table, ct] = argument.split(",").map((part) => part.trim());
+  const [port, table, ct] = argument.split(",");
   const parsed = {
     type: "resubmit",
     port:
@@ -98,10 +98,10 @@ export function parseResubmit(
         ? OFPP_IN_PORT
         : (ports?.(port.replaceAll('"', "")) ?? portOr(port, `${port}: resubmit to unknown port`)),
     tableId:
-      table === undefined || table === "" ? 255 : smallOr(table, 255, `${table}: resubmit to unknown table`),
+      table === undefined || table === "" ? 255 : tableNumber(table, `${table}: resubmit to unknown table`),
     withCt: ct === "ct",
   } as const;
-  if (ct !== undefined && ct !== "ct") throw flowTextError(`${ct.slice(0, 60)}: unknown parameter`);
+  if (ct !== undefined && ct !== "" && ct !== "ct") throw flowTextError(`${ct}: unknown parameter`);
   if (parsed.port === OFPP_IN_PORT && parsed.tableId === 255)
     throw flowTextError('at least one "in_port" or "table" must be specified on resubmit');
   return parsed;
@@ -133,32 +133,41 @@ const LINK_ALGORITHMS: readonly MultipathAction["algorithm"][] = [
 ];
 const MEMBER_ALGORITHMS: readonly BundleAction["algorithm"][] = ["active_backup", "hrw"];
 
-function oneOf<T extends string>(values: readonly T[], text: string | undefined, what: string): T {
-  const value = values.find((one) => one === text);
-  if (value === undefined) throw flowTextError(`unknown ${what} \`${(text ?? "").slice(0, 60)}'`);
+/** `whole` is what is told when `text` is none of them. */
+function oneOf<T extends string>(
+  values: readonly T[],
+  text: string | undefined,
+  whole: string,
+  what: string,
+): T {
+  const value = values.find((one) => one === text?.toLowerCase());
+  if (value === undefined) throw flowTextError(`${whole}: unknown ${what} \`${text ?? ""}'`);
   return value;
 }
 
 export function parseMultipath(argument: string): MultipathAction {
-  const [fields, basis, algorithm, links, arg, destination, more] = argument.split(",");
-  if (destination === undefined || more !== undefined)
-    throw flowTextError(`${argument.slice(0, 60)}: multipath takes six arguments`);
-  const known = (name: string | undefined, names: readonly string[], what: string): void => {
-    if (!names.includes(name ?? "")) throw flowTextError(`${argument}: unknown ${what} \`${name}'`);
-  };
-  known(fields, HASH_FIELDS, "fields");
-  known(algorithm, LINK_ALGORITHMS, "algorithm");
-  const linkMax = parseSmall(links as string, 65536) - 1;
-  if (linkMax < 0)
-    throw flowTextError(`${argument.slice(0, 60)}: n_links 0 is not in valid range 1 to 65536`);
+  const [fields, basis = "", algorithm, links = "", arg = "", target] = argument.split(/[, ]+/);
+  if (target === undefined || target === "")
+    throw flowTextError(`${argument}: not enough arguments to multipath action`);
+  const count = leadingNumber(links);
+  const hashed = oneOf(HASH_FIELDS, fields, argument, "fields");
+  const chosen = oneOf(LINK_ALGORITHMS, algorithm, argument, "algorithm");
+  if (count < 1 || count > 65536)
+    throw flowTextError(`${argument}: n_links ${count} is not in valid range 1 to 65536`);
+  const destination = parseRange(target);
+  const values = 2 ** destination.bits;
+  if (destination.bits < 16 && count > values)
+    throw flowTextError(
+      `${argument}: ${destination.bits}-bit destination field has ${values} possible values, less than specified n_links ${count}`,
+    );
   return {
     type: "multipath",
-    fields: oneOf(HASH_FIELDS, fields, "fields"),
-    basis: parseSmall(basis as string, 0xffff),
-    algorithm: oneOf(LINK_ALGORITHMS, algorithm, "algorithm"),
-    linkMax,
-    argument: parseSmall(arg as string, U32),
-    destination: parseRange(destination),
+    fields: hashed,
+    basis: leadingNumber(basis) & 0xffff,
+    algorithm: chosen,
+    linkMax: count - 1,
+    argument: leadingNumber(arg) >>> 0,
+    destination,
   };
 }
 
@@ -168,18 +177,24 @@ export function formatMultipath(action: MultipathAction): string {
 }
 
 export function parseBundle(argument: string, load: boolean): BundleAction {
-  const match = /^(.*?),?(?:members|slaves):(.*)$/.exec(argument);
-  const [fields, basis, algorithm, type, destination] = (match?.[1] ?? "").split(",");
-  if (match === null || type !== "ofport" || load !== (destination !== undefined))
-    throw flowTextError(`${argument.slice(0, 60)}: not enough arguments to bundle action`);
-  const members = splitList(match[2] as string).map((port) => parsePort(port) & 0xffff);
+  const words = argument.split(/[, ]+/);
+  const [fields, basis = "", algorithm, memberType] = words;
+  const target = load ? words[4] : undefined;
+  const rest = words.slice(load ? 5 : 4).join(",");
+  const [delimiter = "", ...members] = rest.split(/[:, ]+/).filter((word, i) => word !== "" || i === 0);
+  if (delimiter === "") throw flowTextError(`${argument}: not enough arguments to bundle action`);
+  if (!/^(members|slaves)$/i.test(delimiter))
+    throw flowTextError(`${argument}: missing member delimiter, expected \`members', got \`${delimiter}'`);
+  const hashed = oneOf(HASH_FIELDS, fields, argument, "fields");
+  const chosen = oneOf(MEMBER_ALGORITHMS, algorithm, argument, "algorithm");
+  oneOf(["ofport"], memberType, argument, "member_type");
   return {
     type: "bundle",
-    fields: oneOf(HASH_FIELDS, fields, "fields"),
-    basis: parseSmall(basis as string, 0xffff),
-    algorithm: oneOf(MEMBER_ALGORITHMS, algorithm, "algorithm"),
-    members,
-    ...(destination === undefined ? {} : { destination: parseRange(destination) }),
+    fields: hashed,
+    basis: leadingNumber(basis) & 0xffff,
+    algorithm: chosen,
+    members: members.map((port) => portOr(port, `${port}: bad port number`) & 0xffff),
+    ...(target === undefined ? {} : { destination: parseRange(target) }),
   };
 }
 
@@ -193,7 +208,7 @@ export function formatBundle({ fields, basis, algorithm, members, destination }:
 
 export function parseConjunction(argument: string): Action {
   const match = /^\s*(\w+)\s*,\s*(\d{1,3})\s*\/\s*(\d{1,3})\s*$/.exec(argument);
-  if (match === null) throw flowTextError(`"${argument.slice(0, 60)}": conjunction syntax is ID,K/N`);
+  if (match === null) throw flowTextError('"conjunction" syntax is "conjunction(id,i/n)"');
   const [, id, clause, count] = match as unknown as [string, string, string, string];
   const clauseCount = parseSmall(count, 255);
   if (clauseCount < 2) throw flowTextError("conjunction must have at least 2 clauses");
@@ -206,23 +221,22 @@ export function parseConjunction(argument: string): Action {
 
 export function parseFinTimeout(argument: string): Action {
   const action = { type: "fin_timeout" as const, idleTimeoutSeconds: 0, hardTimeoutSeconds: 0 };
-  for (const part of splitList(argument)) {
-    const [key, value = ""] = splitPair(part);
-    if (key === "idle_timeout") action.idleTimeoutSeconds = parseSmall(value, 0xffff);
-    else if (key === "hard_timeout") action.hardTimeoutSeconds = parseSmall(value, 0xffff);
-    else throw flowTextError(`invalid key '${key.slice(0, 60)}' in 'fin_timeout' argument`);
+  for (const { key, value } of splitKeyValues(argument)) {
+    if (key === "idle_timeout") action.idleTimeoutSeconds = boundedNumber(value, 0xffff, key);
+    else if (key === "hard_timeout") action.hardTimeoutSeconds = boundedNumber(value, 0xffff, key);
+    else throw flowTextError(`invalid key '${key}' in 'fin_timeout' argument`);
   }
   return action;
 }
 
-/** "(SIZE)->FIELD[BIT]", as it stands behind the name. */
+/** "SIZE)->FIELD[BIT]", as it stands behind the name and its parenthesis. */
 export function parseCheckPacketLarger(argument: string): Action {
   const [size, range] = splitArrow(argument);
-  const match = /^\((\d{1,5})\)$/.exec(size);
+  // The original has no name for the number.
+  const sizeBytes = boundedNumber(size.replace(/\)$/, ""), 0xffff, "(null)");
   const destination = parseRange(range);
-  if (match === null || destination.bits !== 1)
-    throw flowTextError(`${argument.slice(0, 60)}: check_pkt_larger takes (SIZE)->FIELD[BIT]`);
-  return { type: "check_pkt_larger", sizeBytes: parseSmall(match[1] as string, 0xffff), destination };
+  if (destination.bits !== 1) throw flowTextError(`Only 1-bit destination field is allowed`);
+  return { type: "check_pkt_larger", sizeBytes, destination };
 }
 
 /** Nicira actions that print as their name, or as a name and a few numbers. */

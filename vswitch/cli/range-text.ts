@@ -32,24 +32,35 @@ export function splitPair(text: string): [key: string, value: string | undefined
 
 export function splitArrow(text: string): [string, string] {
   const at = text.indexOf("->");
-  if (at < 0) throw flowTextError(`${text.slice(0, 60)}: missing \`->'`);
+  if (at < 0) throw flowTextError(`${text}: missing \`->'`);
   return [text.slice(0, at).trim(), text.slice(at + 2).trim()];
 }
 
-/** `whole` is what is told when the part is wrong. FIELD, FIELD[], FIELD[BIT] or FIELD[FIRST..LAST]. */
-export function parseRange(text: string, whole = text): BitRange {
-  const match = /^([A-Za-z_0-9]+)(?:\[(?:(\d{1,3})(?:\.\.(\d{1,3}))?)?\])?$/.exec(text.trim());
-  if (match === null) throw flowTextError(`"${text.slice(0, 60)}" is no part of a field`);
-  const name = match[1] as string;
-  if (!isFieldName(name)) throw flowTextError(`${whole}: unknown field \`${name}'`);
+/** FIELD, FIELD[], FIELD[BIT] or FIELD[FIRST..LAST], and nothing else. */
+export function parseRange(text: string): BitRange {
+  const { range, rest } = takeRange(text);
+  if (rest !== "") throw flowTextError("unexpected input following field syntax");
+  return range;
+}
+
+/** The part of a field that `text` begins with, and what follows it. */
+export function takeRange(text: string): { readonly range: BitRange; readonly rest: string } {
+  const name = /^[^[-]*/.exec(text)?.[0] ?? "";
+  if (!isFieldName(name)) throw flowTextError(`${text}: unknown field \`${name}'`);
   const field = actionFieldNamed(name);
-  const offset = Number(match[2] ?? 0);
-  const last = match[3] === undefined ? (match[2] === undefined ? field.bits - 1 : offset) : Number(match[3]);
-  const bound = `is not valid because field is only ${field.bits} bits wide`;
-  if (offset >= field.bits) throw flowTextError(`${whole}: starting bit ${offset} ${bound}`);
-  if (last >= field.bits) throw flowTextError(`${whole}: ending bit ${last} ${bound}`);
-  if (last < offset) throw flowTextError(`${text}: starting bit ${offset} is after ending bit ${last}`);
-  return { field: field.name, offset, bits: last - offset + 1 };
+  const behind = text.slice(name.length);
+  const brackets = /^\[(?:\s*(-?\d{1,9})(?:\.\.\s*(-?\d{1,9}))?)?\]/.exec(behind);
+  if (behind.startsWith("[") && brackets === null)
+    throw flowTextError(`${text}: syntax error expecting [] or [<bit>] or [<start>..<end>]`);
+  const [whole = "", first, end] = brackets ?? [];
+  const offset = Number(first ?? 0);
+  const size = shownBits(field.name);
+  const last = Number(end ?? first ?? size - 1);
+  const bound = `is not valid because field is only ${size} bits wide`;
+  if (offset > last) throw flowTextError(`${text}: starting bit ${offset} is after ending bit ${last}`);
+  if (offset < 0 || offset >= size) throw flowTextError(`${text}: starting bit ${offset} ${bound}`);
+  if (last >= size) throw flowTextError(`${text}: ending bit ${last} ${bound}`);
+  return { range: { field: field.name, offset, bits: last - offset + 1 }, rest: behind.slice(whole.length) };
 }
 
 /** The bit that says whether there is a tag is not counted among those of its number. */
@@ -59,6 +70,6 @@ function shownBits(field: BitRange["field"]): number {
 
 export function formatRange({ field, offset, bits }: BitRange): string {
   const { header } = OXM_NAMES[field];
-  if (offset === 0 && bits >= shownBits(field)) return `${header}[]`;
+  if (offset === 0 && bits === shownBits(field)) return `${header}[]`;
   return bits === 1 ? `${header}[${offset}]` : `${header}[${offset}..${offset + bits - 1}]`;
 }
