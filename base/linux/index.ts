@@ -38,6 +38,7 @@ export {
 } from "./net-device.js";
 export * from "./owner.js";
 export * from "./packet-socket.js";
+export { beforeOthers } from "./precedence.js";
 export * from "./probe.js";
 export * from "./provided-buffers.js";
 export * from "./raw-ip.js";

@@ -60,6 +60,8 @@ export interface PacketSocketOptions {
   readonly burst: number;
   /** Frames go to the device directly, past its queueing discipline; the kernel then cuts no segments. */
   readonly qdiscBypass?: boolean;
+  /** A socket that another process has set up for the same device, with as many slots; ours from now on. */
+  readonly handed?: { readonly fd: number; readonly next: number };
 }
 
 export class PacketSocket {
@@ -91,27 +93,14 @@ export class PacketSocket {
 
   /** Throws with the errno's name: EPERM without CAP_NET_RAW, ENODEV for an index that is gone. */
   constructor(options: PacketSocketOptions) {
-    const { name, index, slots, burst } = options;
+    const { name, index, slots, burst, handed } = options;
     this.#slots = slots;
     this.#lengthAddress = addressOf(this.#lengthOption);
-    this.fd = check(cSocket(AF_PACKET, SOCK_RAW_FLAGS, 0), "socket(AF_PACKET)", name);
+    this.fd = handed?.fd ?? check(cSocket(AF_PACKET, SOCK_RAW_FLAGS, 0), "socket(AF_PACKET)", name);
+    this.#next = handed?.next ?? 0;
+    const size = slots * SLOT_SIZE;
     try {
-      this.#set(PACKET_VERSION, Int32Array.of(TPACKET_V2), "PACKET_VERSION");
-      this.#set(PACKET_VNET_HDR, Int32Array.of(1), "PACKET_VNET_HDR");
-      this.#set(PACKET_COPY_THRESH, Int32Array.of(1), "PACKET_COPY_THRESH");
-      if (options.qdiscBypass === true)
-        this.#set(PACKET_QDISC_BYPASS, Int32Array.of(1), "PACKET_QDISC_BYPASS");
-      // Larger than the host's limits where we may.
-      this.#enlarge(SO_SNDBUFFORCE);
-      this.#enlarge(SO_RCVBUFFORCE);
-      // What leaves by the device is no frame that comes in: without this we would hear ourselves.
-      this.#set(PACKET_IGNORE_OUTGOING, Int32Array.of(1), "PACKET_IGNORE_OUTGOING");
-      const size = slots * SLOT_SIZE;
-      this.#set(
-        PACKET_RX_RING,
-        Int32Array.of(BLOCK_SIZE, size / BLOCK_SIZE, SLOT_SIZE, slots),
-        "PACKET_RX_RING",
-      );
+      if (handed === undefined) this.#setUp(size, options);
       this.#ring = new FileMapping(this.fd, size);
     } catch (thrown) {
       closeFile(this.fd);
@@ -125,21 +114,45 @@ export class PacketSocket {
     this.#messages = new Uint32Array(burst * (MESSAGE_SIZE / 4));
     this.#messagesAddress = addressOf(this.#messages);
     this.#linkMessages(burst);
+    if (handed !== undefined) return;
     try {
-      const promiscuous = new Uint8Array(16);
-      new DataView(promiscuous.buffer).setInt32(0, index, true);
-      promiscuous[4] = PACKET_MR_PROMISC;
-      this.#set(PACKET_ADD_MEMBERSHIP, promiscuous, "PACKET_ADD_MEMBERSHIP");
-      const address = new Uint8Array(SOCKADDR_LL_SIZE);
-      const view = new DataView(address.buffer);
-      view.setUint16(0, AF_PACKET, true);
-      view.setUint16(2, ETH_P_ALL);
-      view.setInt32(4, index, true);
-      check(cBind(this.fd, addressOf(address), SOCKADDR_LL_SIZE), "bind(AF_PACKET)", name);
+      this.#bind(index, name);
     } catch (thrown) {
       this.close();
       throw thrown;
     }
+  }
+
+  /** The slot that is looked at next: what another process needs beside the socket. */
+  get position(): number {
+    return this.#next;
+  }
+
+  #setUp(size: number, { slots, qdiscBypass = false }: PacketSocketOptions): void {
+    this.#set(PACKET_VERSION, Int32Array.of(TPACKET_V2), "PACKET_VERSION");
+    this.#set(PACKET_VNET_HDR, Int32Array.of(1), "PACKET_VNET_HDR");
+    this.#set(PACKET_COPY_THRESH, Int32Array.of(1), "PACKET_COPY_THRESH");
+    if (qdiscBypass) this.#set(PACKET_QDISC_BYPASS, Int32Array.of(1), "PACKET_QDISC_BYPASS");
+    // Larger than the host's limits where we may.
+    this.#enlarge(SO_SNDBUFFORCE);
+    this.#enlarge(SO_RCVBUFFORCE);
+    // What leaves by the device is no frame that comes in: without this we would hear ourselves.
+    this.#set(PACKET_IGNORE_OUTGOING, Int32Array.of(1), "PACKET_IGNORE_OUTGOING");
+    const ring = Int32Array.of(BLOCK_SIZE, size / BLOCK_SIZE, SLOT_SIZE, slots);
+    this.#set(PACKET_RX_RING, ring, "PACKET_RX_RING");
+  }
+
+  #bind(index: number, name: string): void {
+    const promiscuous = new Uint8Array(16);
+    new DataView(promiscuous.buffer).setInt32(0, index, true);
+    promiscuous[4] = PACKET_MR_PROMISC;
+    this.#set(PACKET_ADD_MEMBERSHIP, promiscuous, "PACKET_ADD_MEMBERSHIP");
+    const address = new Uint8Array(SOCKADDR_LL_SIZE);
+    const view = new DataView(address.buffer);
+    view.setUint16(0, AF_PACKET, true);
+    view.setUint16(2, ETH_P_ALL);
+    view.setInt32(4, index, true);
+    check(cBind(this.fd, addressOf(address), SOCKADDR_LL_SIZE), "bind(AF_PACKET)", name);
   }
 
   /** Whether a frame waits; then the fields above tell of it until release(). */

@@ -84,12 +84,7 @@ export function isTapThere(fd: number): boolean {
   return cIoctl(fd, TUNGETIFF, addressOf(interfaceRequest(""))) === 0;
 }
 
-/** The device outlives its descriptors from now on; false when the kernel refuses. */
-export function beginTapPersistence(fd: number): boolean {
-  return cIoctl(fd, TUNSETPERSIST, 1) === 0;
-}
-
-/** The device goes with its last descriptor (again). */
+/** The device goes with its last descriptor. */
 export function endTapPersistence(fd: number): void {
   cIoctl(fd, TUNSETPERSIST, 0);
 }

@@ -18,6 +18,8 @@ export interface UnixLinkOptions {
   readonly mode?: number;
   /** Where a listening socket is registered, so that its owner wakes for a new peer. */
   readonly epoll: Epoll;
+  /** Role "listen": the socket that listens at `path` already, ours from now on. */
+  readonly listenFd?: number;
 }
 
 const PAUSE_MIN_MS = 20;
@@ -35,6 +37,10 @@ export class UnixLink {
   constructor(options: UnixLinkOptions) {
     checkUnixPath(options.path);
     this.#options = options;
+    const { listenFd = -1, epoll } = options;
+    if (listenFd < 0) return;
+    this.#listenFd = listenFd;
+    epoll.add(listenFd, EPOLLIN);
   }
 
   /** Call while not connected: a connected descriptor, owned by the caller, or −1 (not yet). Never throws. */
@@ -49,6 +55,11 @@ export class UnixLink {
   /** Role "listen": the socket file is there and peers may connect. */
   get listening(): boolean {
     return this.#listenFd >= 0;
+  }
+
+  /** The socket that listens, or −1. */
+  get listenFd(): number {
+    return this.#listenFd;
   }
 
   /** Call when a connection given out by poll() has ended. */

@@ -2,6 +2,7 @@
 export { Batch } from "./batch.js";
 export { completeChecksum, primeChecksum } from "./checksum-offload.js";
 export { type Faults, FaultyPort, type FaultyPortOptions } from "./faulty-port.js";
+export { bytesOf, type HandedPort, HandedReader, handedInvalid, textOf } from "./handed-port.js";
 export {
   ARENA_SIZE_MAX,
   BATCH_SIZE,

@@ -1,7 +1,7 @@
 import { mkdtempSync, rmSync } from "node:fs";
 import { connect, createServer, type Server, type Socket } from "node:net";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { Epoll } from "../linux/index.js";
+import { closeFile, duplicateFile, Epoll } from "../linux/index.js";
 import { waitFor } from "../time/index.js";
 import { Batch } from "./batch.js";
 import { PacketPool } from "./packet-pool.js";
@@ -213,4 +213,74 @@ describe("StreamPort", () => {
     port.close();
     epoll.close();
   });
+});
+
+it("goes to another process with half a frame received and frames unsent, unnoticed by its peer", async () => {
+  const pool = new PacketPool({ slots: 4096 });
+  const path = `${dir}/s`;
+  let port = new StreamPort({ name: "p", pool, path, role: "listen" });
+  port.tick(0);
+  const peer = new Peer(connect(path));
+  await linkUp(port);
+  const frame = frameOf(900, 7);
+  const header = Buffer.alloc(4);
+  header.writeUInt32BE(frame.byteLength);
+  const whole = Buffer.concat([header, frame]);
+  const batch = new Batch();
+  peer.socket.pause();
+  for (let sent = 0; sent < 512; sent += 32) {
+    for (let i = 0; i < 32; i++) batch.push(pool.allocateFrom(frame));
+    port.tx(batch);
+  }
+  await new Promise<void>((resolve) => peer.socket.write(whole.subarray(0, 500), () => resolve()));
+  await waitFor(
+    () => {
+      port.rx(batch);
+      return JSON.stringify(port.handOver().state).length > 500;
+    },
+    "half a frame",
+    30_000,
+  );
+  expect(batch.length).toBe(0);
+  const handed = port.handOver();
+  const fds = handed.fds.map(duplicateFile);
+  const next = new StreamPort({
+    name: "p",
+    pool,
+    path,
+    role: "listen",
+    handed: { state: handed.state, fds },
+  });
+  for (const fd of handed.fds) expect(fds).not.toContain(fd);
+  // The end of a process, which removes no socket.
+  for (const fd of handed.fds) closeFile(fd);
+  port = next;
+  expect(port.linkUp).toBe(true);
+  peer.socket.resume();
+  peer.socket.write(whole.subarray(500));
+  await waitFor(
+    () => {
+      port.tick(performance.now());
+      port.rx(batch);
+      return batch.length === 1 && peer.frames.length === 512;
+    },
+    "everything",
+    30_000,
+  );
+  expect(pool.frame(batch.packets[0] as number)).toEqual(frame);
+  expect(peer.frames.every((one) => Buffer.from(one).equals(frame))).toBe(true);
+  batch.freeAll(pool);
+  // It listens on: the next peer is taken too.
+  peer.socket.destroy();
+  const other = new Peer(connect(path));
+  await waitFor(
+    () => {
+      port.tick(performance.now());
+      return port.linkUp && !other.socket.connecting;
+    },
+    "another peer",
+    30_000,
+  );
+  other.socket.destroy();
+  port.close();
 });

@@ -22,6 +22,7 @@ import {
   UnixLink,
 } from "../linux/index.js";
 import type { Batch } from "./batch.js";
+import { type HandedPort, HandedReader, textOf } from "./handed-port.js";
 import { FRAME_SIZE_MAX, FRAME_SIZE_MIN } from "./limits.js";
 import type { PacketPool } from "./packet-pool.js";
 import {
@@ -43,6 +44,8 @@ export interface StreamPortOptions {
   readonly role?: "dial" | "listen";
   /** Permissions of the socket when listening; 0o600 when absent. */
   readonly mode?: number;
+  /** The port was another process's; its descriptors are ours from now on, unless the constructor throws. */
+  readonly handed?: HandedPort;
 }
 
 const LENGTH_SIZE = 4;
@@ -77,14 +80,37 @@ export class StreamPort implements Port {
   #watchesOut = false;
   #closed = false;
 
-  /** Throws SOCKET_PATH_TOO_LONG. */
+  /** Throws SOCKET_PATH_TOO_LONG, HANDED_PORT_INVALID. */
   constructor(options: StreamPortOptions) {
     this.name = options.name;
     this.#pool = options.pool;
     this.#arena = addressOf(options.pool.bytes);
     this.wakeFd = this.#epoll.fd;
-    const { path, role = "dial", mode } = options;
-    this.#link = new UnixLink({ path, role, epoll: this.#epoll, ...(mode === undefined ? {} : { mode }) });
+    const { path, role = "dial", mode, handed } = options;
+    const known = handed === undefined ? undefined : decode(handed);
+    const listenFd = known?.listenFd ?? -1;
+    const more = mode === undefined ? {} : { mode };
+    this.#link = new UnixLink({ path, role, epoll: this.#epoll, listenFd, ...more });
+    if (known === undefined || known.fd < 0) return;
+    this.#connected(known.fd);
+    this.#in.set(known.received);
+    this.#inEnd = known.received.byteLength;
+    this.#out.set(known.unsent);
+    this.#outEnd = known.unsent.byteLength;
+  }
+
+  /** Everything that another process needs to go on with the connection, and with the frames that are in the buffers. */
+  handOver(): HandedPort {
+    const { listenFd } = this.#link;
+    return {
+      state: {
+        listens: listenFd >= 0,
+        isConnected: this.#fd >= 0,
+        received: textOf(this.#in, this.#inStart, this.#inEnd),
+        unsent: textOf(this.#out, this.#outStart, this.#outEnd),
+      },
+      fds: [listenFd, this.#fd].filter((fd) => fd >= 0),
+    };
   }
 
   /** Why the link is down; empty when it is up. */
@@ -262,4 +288,20 @@ export class StreamPort implements Port {
     this.#watchesOut = wanted;
     this.#epoll.modify(this.#fd, wanted ? EPOLLIN | EPOLLOUT : EPOLLIN);
   }
+}
+
+/** What another process's handOver() says. Throws HANDED_PORT_INVALID. */
+function decode(handed: HandedPort): {
+  readonly listenFd: number;
+  readonly fd: number;
+  readonly received: Uint8Array;
+  readonly unsent: Uint8Array;
+} {
+  const reader = new HandedReader(handed);
+  const listenFd = reader.boolean("listens") ? reader.fd() : -1;
+  const fd = reader.boolean("isConnected") ? reader.fd() : -1;
+  const received = reader.bytes("received", RECEIVE_SIZE);
+  const unsent = reader.bytes("unsent", SEND_SIZE);
+  reader.end();
+  return { listenFd, fd, received, unsent };
 }

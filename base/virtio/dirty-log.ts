@@ -3,7 +3,7 @@
 // Invariant: bytes first, then the mark: the front-end may take a mark away at any moment, and then it copies the page.
 // Addresses beyond the log are not marked, and nothing beyond it is written.
 // Thread: the owner of the window. Hot: yes, while a guest is being moved.
-
+import { closeFile, duplicateFile } from "../linux/index.js";
 import type { GuestWindow } from "./guest-window.js";
 import { mapShared, memoryInvalid, type SharedMapping, type SharedRange } from "./shared-mapping.js";
 
@@ -15,6 +15,8 @@ export class DirtyLog {
   readonly #window: GuestWindow;
   readonly #bytes: Uint8Array;
   #mapping: SharedMapping | undefined = undefined;
+  /** Where it lies, with a descriptor of our own. */
+  range: SharedRange | undefined = undefined;
   #start = 0;
   #sizeBytes = 0;
 
@@ -30,11 +32,14 @@ export class DirtyLog {
     this.#mapping = mapShared(this.#window, range, allowUnsealed);
     this.#start = this.#mapping.start;
     this.#sizeBytes = range.sizeBytes;
+    this.range = { ...range, fd: duplicateFile(range.fd) };
   }
 
   close(): void {
     if (this.#mapping !== undefined) this.#window.giveBack(this.#mapping.windowOffset);
+    if (this.range !== undefined) closeFile(this.range.fd);
     this.#mapping = undefined;
+    this.range = undefined;
     this.#sizeBytes = 0;
   }
 

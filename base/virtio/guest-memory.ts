@@ -3,7 +3,7 @@
 // window also shows other guests, so this check is the isolation between them.
 // Thread: the owner of the window. Hot: yes (translate).
 import { fstatSync } from "node:fs";
-import { PAGE_SIZE_BYTES } from "../linux/index.js";
+import { closeFile, duplicateFile, PAGE_SIZE_BYTES } from "../linux/index.js";
 import type { GuestWindow } from "./guest-window.js";
 import { mapShared, memoryInvalid } from "./shared-mapping.js";
 import type { VhostUserRegion } from "./vhost-user-wire.js";
@@ -30,6 +30,9 @@ export class GuestMemory {
   readonly #uses = new Float64Array(GUEST_REGIONS_MAX);
   /** Which bytes of which file each region is. */
   readonly #file: string[] = [];
+  readonly #fileOffset = new Float64Array(GUEST_REGIONS_MAX);
+  /** Descriptors of our own, for whoever takes the guest over. */
+  readonly #fds = new Int32Array(GUEST_REGIONS_MAX);
 
   constructor(window: GuestWindow, options: GuestMemoryOptions = {}) {
     this.window = window;
@@ -38,7 +41,7 @@ export class GuestMemory {
 
   /**
    * Replaces all regions. Throws GUEST_MEMORY_INVALID or GUEST_MEMORY_TOO_LARGE, and then has none. The
-   * descriptors stay the caller's; mappings do not need them.
+   * descriptors stay the caller's.
    */
   map(regions: readonly VhostUserRegion[], fds: readonly number[]): void {
     this.unmap();
@@ -77,6 +80,7 @@ export class GuestMemory {
     if (i < 0) throw memoryInvalid(`there is no region of ${sizeBytes} bytes at ${guestAddress}`);
     if (--this.#uses[i]! > 0) return;
     this.window.giveBack(this.#windowOffset[i]!);
+    closeFile(this.#fds[i]!);
     const last = --this.regionCount;
     this.#guestBase[i] = this.#guestBase[last]!;
     this.#userBase[i] = this.#userBase[last]!;
@@ -85,11 +89,16 @@ export class GuestMemory {
     this.#windowOffset[i] = this.#windowOffset[last]!;
     this.#uses[i] = this.#uses[last]!;
     this.#file[i] = this.#file[last]!;
+    this.#fileOffset[i] = this.#fileOffset[last]!;
+    this.#fds[i] = this.#fds[last]!;
   }
 
   /** Drops all regions; every offset given out before is void. */
   unmap(): void {
-    for (let i = 0; i < this.regionCount; i++) this.window.giveBack(this.#windowOffset[i]!);
+    for (let i = 0; i < this.regionCount; i++) {
+      this.window.giveBack(this.#windowOffset[i]!);
+      closeFile(this.#fds[i]!);
+    }
     this.regionCount = 0;
   }
 
@@ -128,6 +137,12 @@ export class GuestMemory {
     return -1;
   }
 
+  /** Calls `use` with every region as often as it was added, and a descriptor that stays ours. */
+  each(use: (region: VhostUserRegion, fd: number) => void): void {
+    for (let i = 0; i < this.regionCount; i++)
+      for (let times = this.#uses[i]!; times > 0; times--) use(this.#region(i), this.#fds[i]!);
+  }
+
   /** The region with these addresses and this size, or −1. */
   #find({ guestAddress, userAddress, sizeBytes }: VhostUserRegion): number {
     for (let i = 0; i < this.regionCount; i++) {
@@ -142,7 +157,7 @@ export class GuestMemory {
       guestAddress: this.#guestBase[i]!,
       userAddress: this.#userBase[i]!,
       sizeBytes: this.#size[i]!,
-      fileOffset: 0,
+      fileOffset: this.#fileOffset[i]!,
     };
   }
 
@@ -150,6 +165,7 @@ export class GuestMemory {
     const { fileOffset, sizeBytes } = region;
     const mapping = mapShared(this.window, { fd, fileOffset, sizeBytes }, this.#allowUnsealed);
     const i = this.regionCount++;
+    this.#fds[i] = duplicateFile(fd);
     this.#guestBase[i] = region.guestAddress;
     this.#userBase[i] = region.userAddress;
     this.#size[i] = region.sizeBytes;
@@ -157,6 +173,7 @@ export class GuestMemory {
     this.#windowOffset[i] = mapping.windowOffset;
     this.#uses[i] = 1;
     this.#file[i] = fileKey(region, fd);
+    this.#fileOffset[i] = fileOffset;
   }
 }
 

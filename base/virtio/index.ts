@@ -15,6 +15,8 @@ export { PackedVirtqueue } from "./packed-virtqueue.js";
 export { SplitVirtqueue } from "./split-virtqueue.js";
 export { VhostUserBackend, type VhostUserBackendOptions } from "./vhost-user-backend.js";
 export type { RingAddresses, VhostUserDevice, VhostUserEffect } from "./vhost-user-effects.js";
+export type { HandedVhostUser } from "./vhost-user-hand-over.js";
 export { VhostUserSession, vringBaseReply } from "./vhost-user-session.js";
+export type { MessageWithFds } from "./vhost-user-socket.js";
 export * from "./vhost-user-wire.js";
 export * from "./virtqueue.js";

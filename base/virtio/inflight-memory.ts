@@ -2,7 +2,7 @@
 // front-end to each one after it.
 // Source: QEMU docs/interop/vhost-user.rst, GET_INFLIGHT_FD and SET_INFLIGHT_FD.
 // Thread: the owner of the window. Hot: no.
-import { closeFile, createMemfd, sealShrink } from "../linux/index.js";
+import { closeFile, createMemfd, duplicateFile, sealShrink } from "../linux/index.js";
 import type { GuestWindow } from "./guest-window.js";
 import { InflightTable, inflightTableSize } from "./inflight-table.js";
 import { mapShared, memoryInvalid, type SharedMapping } from "./shared-mapping.js";
@@ -27,6 +27,8 @@ export class InflightMemory {
   #mapping: SharedMapping | undefined = undefined;
   #queueCount = 0;
   #queueSize = 0;
+  /** What was opened, with a descriptor of our own. */
+  opened: { readonly inflight: VhostUserInflight; readonly fd: number } | undefined = undefined;
 
   constructor(window: GuestWindow) {
     this.#window = window;
@@ -44,6 +46,7 @@ export class InflightMemory {
     this.#mapping = mapShared(this.#window, { fd, fileOffset, sizeBytes }, allowUnsealed);
     this.#queueCount = queueCount;
     this.#queueSize = queueSize;
+    this.opened = { inflight, fd: duplicateFile(fd) };
   }
 
   /** The table of ring `index` of `size` descriptors; undefined when it is not tracked. */
@@ -56,7 +59,9 @@ export class InflightMemory {
   /** Tables given out are void: the owner starts no ring with them any more. */
   close(): void {
     if (this.#mapping !== undefined) this.#window.giveBack(this.#mapping.windowOffset);
+    if (this.opened !== undefined) closeFile(this.opened.fd);
     this.#mapping = undefined;
+    this.opened = undefined;
     this.#queueCount = 0;
   }
 }

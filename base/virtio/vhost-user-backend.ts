@@ -23,15 +23,18 @@ import { createInflight, InflightMemory } from "./inflight-memory.js";
 import { PackedVirtqueue } from "./packed-virtqueue.js";
 import { SplitVirtqueue } from "./split-virtqueue.js";
 import type { RingAddresses, VhostUserDevice, VhostUserEffect } from "./vhost-user-effects.js";
+import { describeConnection, type HandedVhostUser } from "./vhost-user-hand-over.js";
 import { u64Reply, VhostUserSession, vringBaseReply } from "./vhost-user-session.js";
-import { VhostUserSocket } from "./vhost-user-socket.js";
+import { type MessageWithFds, VhostUserSocket } from "./vhost-user-socket.js";
 import {
   encodeVhostUserMessage,
+  parseVhostUserMessage,
   VHOST_F_LOG_ALL,
   VHOST_USER_BACKEND_CONFIG_CHANGE_MSG,
   VHOST_USER_GET_STATUS,
   VHOST_USER_VERSION,
   type VhostUserMessage,
+  type VhostUserRegion,
   VIRTIO_F_IN_ORDER,
   VIRTIO_F_RING_PACKED,
   VIRTIO_RING_F_EVENT_IDX,
@@ -43,6 +46,8 @@ import type { Virtqueue } from "./virtqueue.js";
 export interface VhostUserBackendOptions {
   /** A connected, non-blocking unix socket; the backend owns it from now on. */
   readonly fd: number;
+  /** The connection was another process's, which handed it over; its descriptors are ours from now on. */
+  readonly handed?: Omit<HandedVhostUser, "fd">;
   readonly device: VhostUserDevice;
   readonly window: GuestWindow;
   /** Where kick descriptors and the socket are registered, so that the owner can sleep. */
@@ -133,7 +138,39 @@ export class VhostUserBackend {
     this.#rings = this.queues.map(() => undefined);
     this.#callFds = new Int32Array(this.queues.length).fill(-1);
     this.#errorFds = new Int32Array(this.queues.length).fill(-1);
-    this.#socket = new VhostUserSocket(options.fd, options.epoll);
+    const { fd, epoll, handed } = options;
+    this.#socket = new VhostUserSocket(fd, epoll, handed?.begun);
+    if (handed !== undefined) this.#repeat(handed.messages);
+  }
+
+  /** What another process needs to go on with the connection; undefined when it cannot. Descriptors stay ours. */
+  handOver(): HandedVhostUser | undefined {
+    if (this.closedReason !== undefined || this.#backendFd[0]! >= 0) return undefined;
+    const regions: { region: VhostUserRegion; fd: number }[] = [];
+    this.memory.each((region, fd) => regions.push({ region, fd }));
+    const rings = this.queues.map(({ base, enabled, discarding }, index) => ({
+      ...{ base, enabled, discarding },
+      kickFd: this.#rings[index]?.kickFd ?? -1,
+      callFd: this.#callFds[index]!,
+      errorFd: this.#errorFds[index]!,
+    }));
+    const held = { regions, rings, inflight: this.#inflight.opened, log: this.#log.range };
+    const messages = describeConnection(this.#session.agreed, { ...held, logFd: this.#logFd[0]! });
+    return { fd: this.#socket.fd, messages, begun: this.#socket.begun };
+  }
+
+  /** Does what the messages say; the front-end has its answers already. */
+  #repeat(messages: readonly MessageWithFds[]): void {
+    this.#socket.isMute = true;
+    for (const { bytes, fds } of messages) {
+      try {
+        this.#apply(this.#session.receive(parseVhostUserMessage(bytes), fds));
+      } catch (thrown) {
+        closeAll(fds);
+        this.#failBecause(thrown);
+      }
+    }
+    this.#socket.isMute = false;
   }
 
   /** Handles what the peer sent. False when the connection is over. */

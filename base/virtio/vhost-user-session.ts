@@ -23,11 +23,20 @@ const COMMON_PROTOCOL_FEATURES = [
   wire.VHOST_USER_PROTOCOL_F_STATUS,
 ].reduce((bits, bit) => bits | (1n << BigInt(bit)), 0n);
 
+/** What a front-end has told of one ring. */
 interface RingState {
   size: number;
   base: number;
   addresses: RingAddresses | undefined;
   started: boolean;
+}
+
+/** Everything that was agreed, but for memory and descriptors. */
+export interface VhostUserAgreed {
+  readonly features: bigint;
+  readonly protocolFeatures: bigint;
+  readonly status: number;
+  readonly rings: readonly Readonly<RingState>[];
 }
 
 type Payload<Kind extends wire.VhostUserPayload["kind"]> = Extract<wire.VhostUserPayload, { kind: Kind }>;
@@ -48,6 +57,12 @@ export class VhostUserSession {
     for (let i = 0; i < device.ringCount; i++) {
       this.#rings.push({ size: 0, base: 0, addresses: undefined, started: false });
     }
+  }
+
+  /** What was agreed so far. */
+  get agreed(): VhostUserAgreed {
+    const [features, protocolFeatures, status] = [this.#features, this.#protocolFeatures, this.#status];
+    return { features, protocolFeatures, status, rings: this.#rings };
   }
 
   /** What the peer sent, and the descriptors that came with it, to be carried out in order. */

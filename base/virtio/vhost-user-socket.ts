@@ -22,9 +22,19 @@ import {
   type VhostUserMessage,
 } from "./vhost-user-wire.js";
 
+/** A message, or its beginning, and the descriptors that came along. */
+export interface MessageWithFds {
+  readonly bytes: Uint8Array;
+  readonly fds: readonly number[];
+}
+
+const NOTHING: MessageWithFds = { bytes: new Uint8Array(), fds: [] };
+
 export class VhostUserSocket {
   /** Why nothing more can be read or written; undefined while it can. */
   failure: string | undefined = undefined;
+  /** send() does nothing. */
+  isMute = false;
   readonly #fd: number;
   readonly #epoll: Epoll;
   readonly #channel = new MessageChannel();
@@ -34,10 +44,16 @@ export class VhostUserSocket {
   #need = VHOST_USER_HEADER_SIZE;
   #fds: number[] = [];
 
-  /** `fd`: a connected, non-blocking unix socket; owned from now on. */
-  constructor(fd: number, epoll: Epoll) {
+  /**
+   * `fd`: a connected, non-blocking unix socket; owned from now on, as the descriptors of `begun` are: the beginning of
+   * a message that somebody else has read.
+   */
+  constructor(fd: number, epoll: Epoll, begun: MessageWithFds = NOTHING) {
     this.#fd = fd;
     this.#epoll = epoll;
+    this.#have = Math.min(begun.bytes.byteLength, this.#buffer.byteLength);
+    this.#buffer.set(begun.bytes.subarray(0, this.#have));
+    this.#fds = [...begun.fds];
     this.#bufferAddress = addressOf(this.#buffer);
     epoll.add(fd, EPOLLIN);
   }
@@ -72,6 +88,15 @@ export class VhostUserSocket {
     }
   }
 
+  /** What was read and is no whole message yet; the descriptors stay ours. */
+  get begun(): MessageWithFds {
+    return { bytes: this.#buffer.slice(0, this.#have), fds: this.#fds };
+  }
+
+  get fd(): number {
+    return this.#fd;
+  }
+
   /** The descriptors of the message just read; the caller's from now on. */
   takeFds(): number[] {
     const fds = this.#fds;
@@ -81,6 +106,7 @@ export class VhostUserSocket {
 
   /** Answers are a few bytes: a peer whose socket has no room for them does not read its answers. `fds` stay ours. */
   send(message: VhostUserMessage, fds: readonly number[] = []): void {
+    if (this.isMute) return;
     const bytes = encodeVhostUserMessage(message);
     const count = this.#channel.send(this.#fd, addressOf(bytes), bytes.byteLength, fds);
     if (count !== bytes.byteLength) this.#fail("the peer does not take its answers");

@@ -59,7 +59,7 @@ function registerVswitchd(program: Command): void {
     )
     .option(
       "--upgrade",
-      "take over from the switch that runs in DIR, within milliseconds once this one is ready; it goes on if this one cannot. Starts as usual when none runs",
+      "take over from the switch that runs in DIR, with its open ports and connections, within milliseconds once this one is ready; it goes on if this one cannot. Starts as usual when none runs",
       false,
     )
     .option("--host-devices", "make a TAP device for each internal port (needs CAP_NET_ADMIN)", false)

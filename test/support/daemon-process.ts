@@ -35,6 +35,17 @@ export class DaemonProcess {
     return this.#said;
   }
 
+  get exitCode(): number | null {
+    return this.#child?.exitCode ?? null;
+  }
+
+  /** Resolves once it has ended by itself. */
+  async ended(deadlineMs = READY_DEADLINE_MS): Promise<void> {
+    const [name] = this.#options.args;
+    const hasEnded = (): boolean => this.#child?.exitCode !== null || this.#child?.signalCode !== null;
+    await waitFor(hasEnded, () => `${name} does not end:\n${this.#said}`, deadlineMs, 20);
+  }
+
   /** Resolves once it answers; rejects with its words when it ends before, or at a deadline. */
   async start(...moreArgs: readonly string[]): Promise<void> {
     const { args, env, launcher = [] } = this.#options;

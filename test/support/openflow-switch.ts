@@ -37,14 +37,14 @@ export class OpenFlowSwitch {
         for (const event of events) for (const listener of this.#listeners) listener(event);
       },
     });
-    const factory: Pick<PortFactory, "create" | "forget" | "reclaim"> = {
+    const factory: Pick<PortFactory, "create" | "forget" | "kindOf"> = {
       create: ({ name }) => {
         const port = new MemoryPort({ name, pool: this.#pool });
         this.ports.set(name, port);
         return port;
       },
       forget: (name) => void this.ports.delete(name),
-      reclaim: () => {},
+      kindOf: () => "",
     };
     this.methods = datapathMethods({
       datapath: this.datapath,
@@ -54,7 +54,8 @@ export class OpenFlowSwitch {
       unwatch: () => {},
       restoreConnections: () => ({ connections: 0 }),
       checkConnections: () => {},
-      pause: () => {},
+      rehearseConnections: () => {},
+      leave: () => {},
     });
   }
 

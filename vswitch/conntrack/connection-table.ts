@@ -154,7 +154,8 @@ export class ConnectionTable {
       const isLive =
         state !== STATE_NONE && state < TIMEOUT_NAMES.length && expires > nowMs && this.#isSound(c);
       if (!isLive) {
-        this.states[c] = STATE_NONE;
+        // A page that is not written to need not be fetched for writing.
+        if (state !== STATE_NONE) this.states[c] = STATE_NONE;
         this.#free[this.#freeCount++] = c;
         continue;
       }

@@ -12,6 +12,7 @@ export {
   connectionMemory,
   connectionMemorySize,
 } from "./connection-memory.js";
+export { ConnectionTable } from "./connection-table.js";
 export { Conntrack, type ConntrackOptions, PICKUP_GRACE_MS } from "./conntrack.js";
 export { CONNECTIONS_MAX } from "./limits.js";
 export { IpReassembler } from "./reassembly.js";

@@ -11,7 +11,9 @@ import { PlinthError } from "../../base/errors/index.js";
 import {
   bootId,
   closeFile,
+  copyMemory,
   FileMapping,
+  MemoryBlock,
   O_CREAT,
   O_RDWR,
   openFile,
@@ -21,6 +23,7 @@ import {
 import {
   CONNECTION_MEMORY_VERSION,
   type ConnectionMemory,
+  ConnectionTable,
   connectionMemory,
   connectionMemorySize,
 } from "../conntrack/index.js";
@@ -30,6 +33,8 @@ const HEADER_SIZE = 4096;
 const CLOCK_AT = 16;
 const BOOT_AT = 24;
 const BOOT_SIZE = 36;
+/** What was compiled in the middle of the first run is in use in the second. */
+const REHEARSALS = 2;
 
 export interface ConnectionFile {
   readonly memory: ConnectionMemory;
@@ -38,6 +43,11 @@ export interface ConnectionFile {
    * undefined, and the memory is empty, when there is nothing to restore. `nowMs` is the worker's clock.
    */
   claim(nowMs: number): number | undefined;
+  /**
+   * Restores a copy and forgets it: the pages are fetched and the code is compiled then, so that nobody waits for that
+   * when it is done in earnest.
+   */
+  rehearse(nowMs: number): void;
   close(): void;
 }
 
@@ -60,6 +70,17 @@ export function mapConnectionFile(path: string, capacity: number, isShared = fal
   return {
     memory: connectionMemory(capacity, mapping.buffer, HEADER_SIZE),
     claim: (nowMs) => claim(mapping.buffer, capacity, nowMs),
+    rehearse: (nowMs) => {
+      // Not the garbage collector's: it would come when everybody waits.
+      const block = new MemoryBlock(size);
+      for (let i = 0; i < REHEARSALS; i++) {
+        copyMemory(block.address, mapping.address, size);
+        const shiftMs = claim(block.buffer, capacity, nowMs) ?? 0;
+        const memory = connectionMemory(capacity, block.buffer, HEADER_SIZE);
+        new ConnectionTable(capacity, undefined, memory).restore(nowMs, shiftMs);
+      }
+      block.free();
+    },
     close: () => mapping.unmap(),
   };
 }

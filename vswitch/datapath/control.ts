@@ -1,18 +1,17 @@
 // Carries the main thread's requests out on a datapath. Thread: datapath worker, between breaths.
 import { PlinthError } from "../../base/errors/index.js";
-import type { Port } from "../../base/packet/index.js";
+import type { HandedPort, Port } from "../../base/packet/index.js";
 import { cachedPaths } from "../flow/index.js";
 import { DummyPort } from "../port/index.js";
 import { applyAtomically, attempt } from "./atomic-change.js";
 import type { Bridge } from "./bridge.js";
 import type { Datapath } from "./datapath.js";
 import type { DatapathTime } from "./datapath-time.js";
-import { FollowedBridges } from "./followed-bridges.js";
-import { HOLD_MAX_MS } from "./limits.js";
-import type { PortFactory } from "./port-factory.js";
+import { kindOf, type PortFactory } from "./port-factory.js";
 import { type PortSlot, SPEED_KBPS } from "./port-slot.js";
 import type { AddPort, BridgeCounters, DatapathMethods, PortState, RestoredConnections } from "./requests.js";
 import { SeenFlows } from "./seen-flows.js";
+import { TakingOver } from "./taking-over.js";
 
 export interface ControlModules {
   readonly datapath: Datapath;
@@ -22,9 +21,10 @@ export interface ControlModules {
   readonly watch: (fd: number) => void;
   readonly unwatch: (fd: number) => void;
   readonly restoreConnections: () => RestoredConnections;
+  readonly rehearseConnections: () => void;
   /** Throws why connections of another process cannot be ours. */
   readonly checkConnections: () => void;
-  readonly pause: () => void;
+  readonly leave: (socket: string) => void;
 }
 
 /** Frames that go in a circle between bridges are left to the poll loop. */
@@ -47,42 +47,58 @@ export function datapathMethods(modules: ControlModules): DatapathMethods {
   const nowMs = (): number => time.at(performance.now());
   const seen = new SeenFlows(datapath.bridges);
   const at = (name: string): Bridge => datapath.bridge(name);
-  const followed = new FollowedBridges(datapath);
+  /** While another process forwards whose ports are to be ours. */
+  let following: TakingOver | undefined;
   return {
     addBridge: ({ name, flowFile, ...settings }) => {
-      const known = followed.take(name, flowFile, settings, nowMs());
-      if (known !== undefined) return known;
+      if (following !== undefined) return following.addBridge(name, flowFile, settings, nowMs());
       const bridge = datapath.addBridge(name);
       bridge.setBridge(settings);
       const none = { flows: 0, note: 0 };
       return flowFile === undefined ? none : (bridge.keepFlows(flowFile, nowMs()) ?? none);
     },
-    follow: ({ bridges, taps, linked }) => {
+    follow: (followed) => {
       modules.checkConnections();
-      modules.factory.reclaim(taps);
-      datapath.holdFor(linked);
-      for (const { name, flowFile } of bridges) followed.add(name, flowFile, nowMs());
+      following = new TakingOver(
+        followed,
+        {
+          datapath,
+          kindOf: ({ spec }) => kindOf(spec),
+          addPort: (body, handed) => addPort(modules, at(body.bridge), body, nowMs(), handed),
+          restoreConnections: modules.restoreConnections,
+          rehearseConnections: modules.rehearseConnections,
+        },
+        nowMs(),
+      );
     },
-    endFollowing: () => {
-      followed.clear();
-      datapath.endHold(nowMs() + HOLD_MAX_MS);
+    takeOver: () => {
+      if (following === undefined) throw new PlinthError("NOTHING_FOLLOWED", "no other process is followed");
+      const taken = following.finish(nowMs());
+      following = undefined;
+      return taken;
     },
-    pause: () => {
-      modules.pause();
-      for (const { slots } of datapath.bridges)
-        for (const { port } of slots) (port as Port & { outlive?(): void }).outlive?.();
+    leave: ({ socket }) => modules.leave(socket),
+    setBridge: ({ name, ...settings }) => {
+      following?.setBridge(name, settings);
+      at(name).setBridge(settings);
     },
-    setBridge: ({ name, ...settings }) => at(name).setBridge(settings),
     noteBeside: ({ bridge, note }) => at(bridge).news.keeper?.setNote(note),
     removeBridge: ({ bridge }) => {
+      following?.removeBridge(bridge);
       for (const slot of [...at(bridge).slots]) removePort(modules, at(bridge), slot);
       at(bridge).news.keeper?.remove();
       datapath.removeBridge(bridge);
     },
-    addPort: (body) => addPort(modules, at(body.bridge), body, nowMs()),
-    removePort: ({ bridge, name }) => removePort(modules, at(bridge), slotOf(at(bridge), name)),
+    addPort: (body) =>
+      following === undefined ? addPort(modules, at(body.bridge), body, nowMs()) : following.addPort(body),
+    removePort: ({ bridge, name }) =>
+      following === undefined
+        ? removePort(modules, at(bridge), slotOf(at(bridge), name))
+        : following.removePort(bridge, name),
     setPort: ({ bridge, name, ...settings }) =>
-      at(bridge).setPort(slotOf(at(bridge), name), settings, nowMs()),
+      following === undefined
+        ? at(bridge).setPort(slotOf(at(bridge), name), settings, nowMs())
+        : following.setPort(bridge, name, settings),
     change: ({ bridge, changes, origin }) => {
       const results = changes.map((change) => attempt(() => at(bridge).change(change, nowMs(), origin)));
       datapath.deliver();
@@ -176,9 +192,15 @@ export function datapathMethods(modules: ControlModules): DatapathMethods {
   };
 }
 
-function addPort(modules: ControlModules, bridge: Bridge, body: AddPort, nowMs: number): void {
+function addPort(
+  modules: ControlModules,
+  bridge: Bridge,
+  body: AddPort,
+  nowMs: number,
+  handed?: HandedPort,
+): void {
   const { bridge: _, spec, ofport, datapathPort = ofport, ...settings } = body;
-  const port = modules.factory.create(spec);
+  const port = modules.factory.create(spec, handed);
   try {
     bridge.addPort({
       port,

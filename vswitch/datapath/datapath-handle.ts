@@ -20,6 +20,8 @@ import {
   type DatapathSetup,
   EVENTS,
   type EventsMessage,
+  LEFT,
+  type LeftMessage,
   type RestoredFlows,
 } from "./requests.js";
 import type { PortSettings } from "./settings.js";
@@ -28,6 +30,8 @@ import { GROUP_FEATURES, METER_FEATURES, TABLE_FEATURES } from "./switch-feature
 export interface DatapathHandleOptions extends Partial<DatapathSetup> {
   /** The worker ended by itself: nothing is forwarded any more. */
   readonly onDied?: (error: PlinthError) => void;
+  /** After leave(): nothing is forwarded any more; whether the successor has the ports. */
+  readonly onLeft?: (isTakenOver: boolean) => void;
 }
 
 type Method = keyof DatapathMethods;
@@ -40,7 +44,13 @@ export class DatapathHandle {
 
   /** Starts the worker. */
   constructor(options: DatapathHandleOptions = {}) {
-    const { slots = POOL_SLOTS, connectionsMax = CONNECTIONS_MAX, hostDevices = false, onDied } = options;
+    const {
+      slots = POOL_SLOTS,
+      connectionsMax = CONNECTIONS_MAX,
+      hostDevices = false,
+      onDied,
+      onLeft,
+    } = options;
     const { connectionFile, follows = false, pickupGraceMs } = options;
     const more = {
       ...(connectionFile === undefined ? {} : { connectionFile }),
@@ -52,6 +62,7 @@ export class DatapathHandle {
       answerDeadlineMs: ANSWER_DEADLINE_MS,
       onEvent: (event, body) => {
         if (event === EVENTS) this.#onEvents(body as EventsMessage);
+        else if (event === LEFT) onLeft?.((body as LeftMessage).isTakenOver);
       },
       ...(onDied === undefined ? {} : { onDied }),
     });

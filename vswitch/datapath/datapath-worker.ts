@@ -9,6 +9,7 @@ import { tryConnectionFile } from "./connection-file.js";
 import { datapathMethods } from "./control.js";
 import { Datapath } from "./datapath.js";
 import { DatapathTime } from "./datapath-time.js";
+import { Leaving } from "./leaving.js";
 import {
   CALM_SLEEPS,
   SLEEP_CALM_MS,
@@ -18,7 +19,7 @@ import {
   SPIN_PACKETS,
 } from "./limits.js";
 import { PortFactory } from "./port-factory.js";
-import { type DatapathSetup, EVENTS, type EventsMessage } from "./requests.js";
+import { type DatapathSetup, EVENTS, type EventsMessage, LEFT, type LeftMessage } from "./requests.js";
 
 const { mailbox: mailboxSetup, data } = workerData as { mailbox: MailboxSetup; data: DatapathSetup };
 
@@ -40,19 +41,26 @@ const datapath = new Datapath({
   onEvents: (bridge, events) => mailbox.emit(EVENTS, { bridge, events } satisfies EventsMessage),
 });
 const time = new DatapathTime();
-/** Nothing is taken from ports any more: the process is about to end. */
-let isPaused = false;
+/** Another process is about to have our ports; then nothing is taken from them any more. */
+let leaving: Leaving | undefined;
+let hasLeft = false;
+const factory = new PortFactory({ pool, window, hostDevices: data.hostDevices });
 const methods = datapathMethods({
   datapath,
-  factory: new PortFactory({ pool, window, hostDevices: data.hostDevices }),
+  factory,
   time,
   watch: (fd) => epoll.add(fd, EPOLLIN),
   unwatch: (fd) => epoll.remove(fd),
   checkConnections: () => {
     if (kept !== undefined && "problem" in kept) throw kept.problem;
   },
-  pause: () => {
-    isPaused = true;
+  leave: (socket) => {
+    endLeaving();
+    leaving = new Leaving(socket, { datapath, factory });
+    epoll.add(leaving.fd, EPOLLIN);
+  },
+  rehearseConnections: () => {
+    if (kept !== undefined && "file" in kept) kept.file.rehearse(performance.now()); // cold;
   },
   restoreConnections: () => {
     if (kept === undefined) return { connections: 0 };
@@ -66,10 +74,27 @@ const mailbox = new Mailbox(mailboxSetup, methods as unknown as Record<string, M
 epoll.add(mailbox.doorbell, EPOLLIN);
 
 loop();
+endLeaving();
 datapath.close();
 epoll.close();
 window.close();
 mailbox.close();
+
+/** Whether the successor wants the ports now. */
+function look(one: Leaving, nowMs: number): void {
+  const state = one.poll(nowMs);
+  if (state === "stays") return;
+  hasLeft = true;
+  endLeaving();
+  mailbox.emit(LEFT, { isTakenOver: state === "left" } satisfies LeftMessage);
+}
+
+function endLeaving(): void {
+  if (leaving === undefined) return;
+  epoll.remove(leaving.fd);
+  leaving.close();
+  leaving = undefined;
+}
 
 /** A busy datapath spins for a while before it sleeps, a calm one hardly: it shares the cores with the guests. */
 function loop(): void {
@@ -82,7 +107,8 @@ function loop(): void {
     const nowMs = performance.now(); // cold: once per breath
     meter?.breath(nowMs, isBusy);
     isBusy = mailbox.poll() > 0;
-    if (isPaused) {
+    if (leaving !== undefined) look(leaving, time.at(nowMs));
+    if (hasLeft) {
       epoll.wait(SLEEP_MAX_MS);
       mailbox.onDoorbell();
       continue;

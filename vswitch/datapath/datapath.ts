@@ -9,14 +9,7 @@ import type { MacTable } from "../learn/index.js";
 import { Bridge } from "./bridge.js";
 import type { BridgeEvent } from "./events.js";
 import { FairTurns } from "./fair-turns.js";
-import {
-  BRIDGES_MAX,
-  BURST_SIZE,
-  EVENTS_MAX,
-  HELD_TICK_INTERVAL_MS,
-  SWEEP_INTERVAL_MS,
-  TICK_INTERVAL_MS,
-} from "./limits.js";
+import { BRIDGES_MAX, BURST_SIZE, EVENTS_MAX, SWEEP_INTERVAL_MS, TICK_INTERVAL_MS } from "./limits.js";
 import { STAGE_FORWARD, STAGE_RECEIVE, STAGE_SAMPLE, STAGE_TRANSMIT, ThreadMeter } from "./thread-meter.js";
 import { type ThreadStatus, threadStatus, turnPorts } from "./thread-status.js";
 
@@ -39,12 +32,6 @@ interface EventQueue {
   events: BridgeEvent[];
 }
 
-/** Frames for a port that is not back yet would be lost: whoever sends them is left waiting a little. */
-interface Hold {
-  readonly ports: ReadonlySet<string>;
-  untilMs: number;
-}
-
 export class Datapath {
   readonly pool: PacketPool;
   readonly conntrack: Conntrack;
@@ -59,7 +46,6 @@ export class Datapath {
   #queues: EventQueue[] = [];
   #tickMs = Number.NEGATIVE_INFINITY;
   #sweepMs = Number.NEGATIVE_INFINITY;
-  #hold: Hold | null = null;
   readonly #turns = new FairTurns();
 
   constructor(options: DatapathOptions) {
@@ -111,7 +97,6 @@ export class Datapath {
   /** One round over all ports; returns how many packets came in. `nowMs` is monotonic. */
   breathe(nowMs: number): number {
     this.breaths++;
-    if (this.#hold !== null && this.#isHeld(this.#hold, nowMs)) return 0;
     if (nowMs - this.#tickMs >= TICK_INTERVAL_MS) this.tick(nowMs);
     if (this.meter !== null && (this.breaths & (STAGE_SAMPLE - 1)) === 0)
       return this.#breatheTimed(this.meter, nowMs);
@@ -140,27 +125,6 @@ export class Datapath {
     this.received += received;
     if (received > 0) this.deliver();
     return received;
-  }
-
-  /** Takes nothing from any port before these are linked, or endHold() has said that it is long enough. */
-  holdFor(ports: readonly string[]): void {
-    this.#hold = { ports: new Set(ports), untilMs: Number.POSITIVE_INFINITY };
-  }
-
-  endHold(untilMs: number): void {
-    if (this.#hold !== null) this.#hold.untilMs = untilMs;
-  }
-
-  #isHeld({ ports, untilMs }: Hold, nowMs: number): boolean {
-    if (nowMs - this.#tickMs >= HELD_TICK_INTERVAL_MS) this.tick(nowMs);
-    let linked = 0;
-    for (let b = 0; b < this.bridges.length; b++) {
-      const { slots } = this.bridges[b]!;
-      for (let p = 0; p < slots.length; p++) if (slots[p]!.linkUp && ports.has(slots[p]!.port.name)) linked++;
-    }
-    if (linked < ports.size && nowMs < untilMs) return true;
-    this.#hold = null;
-    return false;
   }
 
   /** The same, with a look at the clock between the stages. */

@@ -43,6 +43,13 @@ export class FlowKeeper {
     this.#records = this.#log.read((message) => this.#apply(message, nowMs));
   }
 
+  /** After follow(): what the other process has appended since. False: the file has become another. */
+  followOn(nowMs: number): boolean {
+    const more = this.#log.readOn((message) => this.#apply(message, nowMs));
+    this.#records += more ?? 0;
+    return more !== undefined;
+  }
+
   /** After follow(), when the other process has ended: the file is ours. */
   #takeOver(nowMs: number): boolean {
     const more = this.#log.readOn((message) => this.#apply(message, nowMs));
@@ -52,7 +59,9 @@ export class FlowKeeper {
       flow.renewedMs = nowMs;
       this.#tables.counters.lastUsedMs[flow.slot] = nowMs;
     }
-    this.#begin(this.#records + more);
+    // Nobody forwards meanwhile: a file that has grown is made small again later.
+    if (this.#records + more > 0) this.#resume();
+    else this.#rewrite();
     return true;
   }
 

@@ -12,9 +12,11 @@ import {
   closeFile,
   FileMapping,
   O_CREAT,
+  O_RDONLY,
   O_RDWR,
   O_TRUNC,
   openFile,
+  preadFile,
   pwriteFile,
   reserveFile,
 } from "../../base/linux/index.js";
@@ -35,6 +37,8 @@ const NOTE_AT = 44;
 const RECORD_HEADER_SIZE = 8;
 /** Space is taken in such pieces, and so much of the file is mapped. No record is larger. */
 const PIECE_SIZE = 1 << 20;
+/** More than that has seldom come since read(). */
+const FIRST_LOOK_SIZE = 64 << 10;
 /** A file is written anew when it is so many times as large as what is in force, and at least so large. */
 const GROWTH_MAX = 8;
 const GROWN_SIZE_MIN = 32 << 20;
@@ -98,12 +102,38 @@ export class FlowLog {
    * the file has been written anew, so that everything is to be read again.
    */
   readOn(take: (message: OpenFlowMessage) => void): number | undefined {
-    const file = readWhole(this.#path);
-    if (file === undefined || file.identity !== this.#readFile || this.#readEnd === 0) return undefined;
-    const { count, end, note } = readFlowLog(file.bytes, bootId(), take, this.#readEnd);
-    this.#readEnd = end;
-    this.#note = note;
-    return count;
+    if (this.#readEnd === 0) return undefined;
+    let fd: number;
+    try {
+      fd = openFile(this.#path, O_RDONLY);
+    } catch {
+      return undefined;
+    }
+    try {
+      if (identityOf(fd) !== this.#readFile) return undefined;
+      const note = new Uint8Array(4);
+      preadFile(fd, note, NOTE_AT);
+      this.#note = new DataView(note.buffer).getUint32(0, true);
+      return this.#readBehind(fd, take);
+    } finally {
+      closeFile(fd);
+    }
+  }
+
+  /** Only what is new is fetched: somebody may be waiting. */
+  #readBehind(fd: number, take: (message: OpenFlowMessage) => void): number {
+    let total = 0;
+    for (let size = FIRST_LOOK_SIZE; ; size = PIECE_SIZE) {
+      const bytes = new Uint8Array(size);
+      const there = preadFile(fd, bytes, this.#readEnd);
+      const { count, end } = readRecords(bytes.subarray(0, there), take);
+      total += count;
+      this.#readEnd += end;
+      // No record is larger than a piece: when not even one is whole, there is none.
+      if (there < size || (count === 0 && size === PIECE_SIZE)) return total;
+      if (end + RECORD_HEADER_SIZE <= there && new DataView(bytes.buffer).getUint32(end, true) === 0)
+        return total;
+    }
   }
 
   /** Goes on in the file behind what was read. Throws with the errno's name. */
@@ -197,14 +227,18 @@ function readWhole(path: string): { readonly bytes: Buffer; readonly identity: s
   try {
     const fd = openSync(path, "r");
     try {
-      const { dev, ino } = fstatSync(fd);
-      return { bytes: readFileSync(fd), identity: `${dev} ${ino}` };
+      return { bytes: readFileSync(fd), identity: identityOf(fd) };
     } finally {
       closeSync(fd);
     }
   } catch {
     return undefined;
   }
+}
+
+function identityOf(fd: number): string {
+  const { dev, ino } = fstatSync(fd);
+  return `${dev} ${ino}`;
 }
 
 /** What a file holds from `from` on, as FlowLog.read() says, and where it ends; 0 for a file that is none of ours. */
@@ -220,6 +254,15 @@ export function readFlowLog(
   const ours = Buffer.from(bytes.buffer, bytes.byteOffset + BOOT_AT, boot.length).toString("latin1");
   if (view.getUint32(0, true) !== MAGIC || view.getUint32(4, true) !== VERSION || ours !== boot)
     return nothing;
+  return { ...readRecords(bytes, take, from), note: view.getUint32(NOTE_AT, true) };
+}
+
+function readRecords(
+  bytes: Uint8Array,
+  take: (message: OpenFlowMessage) => void,
+  from = 0,
+): { readonly count: number; readonly end: number } {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   let count = 0;
   let at = from;
   while (at + RECORD_HEADER_SIZE <= bytes.byteLength) {
@@ -232,7 +275,7 @@ export function readFlowLog(
     count++;
     at = start + length;
   }
-  return { count, end: at, note: view.getUint32(NOTE_AT, true) };
+  return { count, end: at };
 }
 
 /** In the words of 1.5 where 1.3 has none: buckets with numbers, and how they are chosen. */

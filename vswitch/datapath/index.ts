@@ -22,6 +22,7 @@ export type {
   AddPort,
   BridgeCounters,
   BridgeSpec,
+  FailedPort,
   Followed,
   PortState,
   TrackingCounters,

@@ -12,9 +12,12 @@ export const PACKET_INS_BURST = 200;
 export const EVENTS_MAX = 1024;
 /** Housekeeping of ports under load. */
 export const TICK_INTERVAL_MS = 5;
-/** The same while ports come back after a planned upgrade, and how long those that do not keep the others waiting. */
-export const HELD_TICK_INTERVAL_MS = 0.2;
-export const HOLD_MAX_MS = 300;
+/** The longest that a switch may take to hand its ports over; then it is killed, and they are opened anew. */
+export const HAND_OVER_DEADLINE_MS = 5_000;
+/** The longest that it goes on forwarding what the kernel had given it already. */
+export const STOP_MAX_MS = 10;
+/** What it says of its ports and stations. */
+export const HANDED_SIZE_MAX = 64 << 20;
 /** A port with fewer frames in a breath has no more to do than it gets; see fair-turns.ts. */
 export const FAIR_FRAMES_MIN = 16;
 /** Frames that cost less than so many times what the cheapest do are as cheap. */

@@ -12,7 +12,8 @@
 //
 // Thread: datapath worker.
 import { PlinthError } from "../../base/errors/index.js";
-import { type PacketPool, type Port, StreamPort } from "../../base/packet/index.js";
+import { closeFile } from "../../base/linux/index.js";
+import { type HandedPort, type PacketPool, type Port, StreamPort } from "../../base/packet/index.js";
 import type { GuestWindow } from "../../base/virtio/index.js";
 import {
   AfxdpPort,
@@ -49,22 +50,33 @@ export class PortFactory {
   readonly #modules: PortFactoryModules;
   /** Patch ports by name, with the name of the peer they want. */
   readonly #patches = new Map<string, { readonly port: PatchPort; readonly peer: string }>();
-
-  /** TAP devices that an earlier process has left behind. */
-  #left: ReadonlySet<string> = new Set();
+  readonly #kinds = new WeakMap<Port, string>();
 
   constructor(modules: PortFactoryModules) {
     this.#modules = modules;
   }
 
-  /** These TAP devices were made to outlive another process; they end with ours. */
-  reclaim(taps: readonly string[]): void {
-    this.#left = new Set(taps);
+  /**
+   * Throws PORT_TYPE_UNKNOWN, PORT_OPTION_MISSING or PORT_FAILED. What another process has `handed` over is ours in any
+   * case; what makes no sense of it is closed, and the port opened anew.
+   */
+  create(spec: PortSpec, handed?: HandedPort): Port {
+    const port = refusable(spec.name, () => {
+      try {
+        return this.#create(spec, handed);
+      } catch (thrown) {
+        if (!(thrown instanceof PlinthError) || thrown.code !== "HANDED_PORT_INVALID") throw thrown;
+        for (const fd of handed?.fds ?? []) closeFile(fd);
+        return this.#create(spec);
+      }
+    });
+    this.#kinds.set(port, kindOf(spec));
+    return port;
   }
 
-  /** Throws PORT_TYPE_UNKNOWN, PORT_OPTION_MISSING or PORT_FAILED. */
-  create(spec: PortSpec): Port {
-    return refusable(spec.name, () => this.#create(spec));
+  /** What decides whether a port of another process is the same one. */
+  kindOf(port: Port): string {
+    return this.#kinds.get(port) ?? "";
   }
 
   /** The port has been closed. */
@@ -74,35 +86,36 @@ export class PortFactory {
     this.#patches.delete(name);
   }
 
-  #create(spec: PortSpec): Port {
+  #create(spec: PortSpec, handed?: HandedPort): Port {
     const { name } = spec;
     const { pool, window } = this.#modules;
     // Memory that its owner can truncate (testpmd, hugetlbfs) could take the worker down: only on request.
     const allowUnsealed = spec.options["allow-unsealed-memory"] === "true";
+    const more = handed === undefined ? {} : { handed };
     switch (spec.type) {
       case "dpdkvhostuserclient": {
         const path = need(spec, "vhost-server-path");
-        return new VhostUserPort({ name, pool, window, path, role: "dial", allowUnsealed });
+        return new VhostUserPort({ name, pool, window, path, role: "dial", allowUnsealed, ...more });
       }
       case "dpdkvhostuser": {
         const path = need(spec, "path");
-        return new VhostUserPort({ name, pool, window, path, role: "listen", allowUnsealed });
+        return new VhostUserPort({ name, pool, window, path, role: "listen", allowUnsealed, ...more });
       }
       case "stream": {
         const role = spec.options["server"] === "true" ? "listen" : "dial";
-        return new StreamPort({ name, pool, path: need(spec, "path"), role });
+        return new StreamPort({ name, pool, path: need(spec, "path"), role, ...more });
       }
       case "patch":
         return this.#createPatch(spec);
       case "internal":
-        return this.#modules.hostDevices ? this.#createTap(spec) : new InternalPort({ name, pool });
+        return this.#modules.hostDevices ? this.#createTap(spec, handed) : new InternalPort({ name, pool });
       case "tap":
-        return this.#createTap(spec);
+        return this.#createTap(spec, handed);
       case "afxdp":
         return this.#createAfxdp(spec);
       case "system": {
         const qdiscBypass = spec.options["qdisc-bypass"] === "true";
-        return new SystemPort({ name, pool, mtu: spec.mtu, qdiscBypass });
+        return new SystemPort({ name, pool, mtu: spec.mtu, qdiscBypass, ...more });
       }
       case "dummy":
         return new DummyPort({ name, pool, options: spec.options });
@@ -111,12 +124,13 @@ export class PortFactory {
     }
   }
 
-  #createTap(spec: PortSpec): Port {
+  #createTap(spec: PortSpec, handed: HandedPort | undefined): Port {
     const { name, options, mtu, mac } = spec;
     const { pool } = this.#modules;
     const queues = queuesOf(spec, TAP_QUEUES_MAX);
     const persistent = options["persist"] === "true";
-    return new TapPort({ name, pool, mtu, queues, persistent, reclaims: this.#left.has(name), mac });
+    const more = handed === undefined ? {} : { handed };
+    return new TapPort({ name, pool, mtu, queues, persistent, mac, ...more });
   }
 
   #createAfxdp(spec: PortSpec): Port {
@@ -138,6 +152,10 @@ export class PortFactory {
     if (other !== undefined && other.peer === spec.name && other.port !== port) port.connect(other.port);
     return port;
   }
+}
+
+export function kindOf({ type, options }: Pick<PortSpec, "type" | "options">): string {
+  return JSON.stringify([type, ...Object.entries(options).sort()]);
 }
 
 function queuesOf({ options }: PortSpec, max: number): number {

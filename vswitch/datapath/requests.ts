@@ -57,10 +57,33 @@ export interface BridgeSpec extends BridgeSettings {
 export interface Followed {
   /** Bridges and where it keeps their flows. */
   readonly bridges: readonly { readonly name: string; readonly flowFile: string }[];
-  /** TAP devices that it leaves behind, which are to end with us. */
-  readonly taps: readonly string[];
-  /** Ports whose link is up. */
-  readonly linked: readonly string[];
+  /** Where its ports will be asked for; ours to make. */
+  readonly socket: string;
+}
+
+export interface FailedPort {
+  readonly bridge: string;
+  readonly name: string;
+  readonly message: string;
+}
+
+export interface TakenOver {
+  readonly connections: number;
+  /** What will not outlive the switch. */
+  readonly problems: readonly string[];
+  /** Ports that could not be opened. */
+  readonly failed: readonly FailedPort[];
+  /** Ports that were opened, and how many of them go on with the descriptors of the other process. */
+  readonly ports: number;
+  readonly handedPorts: number;
+  /** From the last frame that the other process took to now; undefined: it had died. */
+  readonly gapMs: number | undefined;
+  /** What taking over went into; the first part passes while the other process still forwards, most of it. */
+  readonly stagesMs: {
+    readonly asking: number;
+    readonly flowsAndConnections: number;
+    readonly ports: number;
+  };
 }
 
 export interface RestoredFlows {
@@ -211,10 +234,10 @@ export interface DatapathMethods {
   /** Learns what another process has in its files while that still forwards; addBridge() and restoreConnections() then
    *  only need what came since. Throws CONNECTIONS_DIFFER, or why the connection file cannot be used. */
   follow(body: Followed): void;
-  /** Forgets bridges that were followed and not added. */
-  endFollowing(body: Record<string, never>): void;
-  /** Nothing is taken from ports from now on, and TAP devices stay when the process ends. */
-  pause(body: Record<string, never>): void;
+  /** After follow(), when everything has been added: the other process stops, and its ports are ours. */
+  takeOver(body: Record<string, never>): TakenOver;
+  /** Dials whoever follows us; forwards until that one takes over, and then says so by an event. */
+  leave(body: { readonly socket: string }): void;
   /** Takes over what the connection file holds. Once, before any packet. */
   restoreConnections(body: Record<string, never>): RestoredConnections;
   setConntrack(body: ConntrackSettings): void;
@@ -222,8 +245,12 @@ export interface DatapathMethods {
   counters(body: Record<string, never>): Readonly<Record<string, number>>;
 }
 
-/** Name and body of the worker's one event. */
+/** Name and body of the worker's events: what happened on a bridge; whether the successor has our ports. */
 export const EVENTS = "events";
+export const LEFT = "left";
+export interface LeftMessage {
+  readonly isTakenOver: boolean;
+}
 export interface EventsMessage {
   readonly bridge: string;
   readonly events: readonly BridgeEvent[];

@@ -154,6 +154,17 @@ export class MacTable {
     return true;
   }
 
+  /** What another table's entries() gave is known here too, as old as there. */
+  recall(stations: readonly MacTableEntry[], nowMs: number): void {
+    for (let i = 0; i < stations.length; i++) {
+      const { mac, vlan, port, ageMs, isStatic } = stations[i]!;
+      const view = new DataView(mac.buffer, mac.byteOffset, 6);
+      const [high, low16] = [view.getInt32(0), view.getUint16(4)];
+      if (isStatic) this.addStatic(high, low16, vlan, port);
+      else this.learn(high, low16, vlan, port, nowMs - ageMs);
+    }
+  }
+
   /** Forgets a static station; false when it was not there. */
   removeStatic(high: number, low16: number, vlan: number): boolean {
     const found = this.#lookup(high, (vlan << 16) | low16);

@@ -1,8 +1,9 @@
 // A TAP port and a port over the very device that it made: what one sends comes in at the other.
 import { afterEach, describe, expect, it } from "vitest";
-import { probeFacility, probeIoUring } from "../../base/linux/index.js";
+import { duplicateFile, probeFacility, probeIoUring } from "../../base/linux/index.js";
 import {
   Batch,
+  type HandedPort,
   HEADROOM,
   NET_HEADER_SIZE,
   PacketPool,
@@ -108,4 +109,50 @@ describe.each([
     expect(pool.available).toBe(256);
     expect(pool.availableLarge).toBe(128);
   });
+
+  it("and one over its device go to another process with every frame that was not taken yet", async () => {
+    const name = `ph${process.pid % 100000}`;
+    process.env["PLINTH_IO_URING"] = isOn;
+    if (!probeFacility("tap").available || (isOn === "1" && probeIoUring() !== undefined)) return;
+    let tap = new TapPort({ name, pool, mtu: 9000, mac: Uint8Array.of(2, 0, 0, 0, 0, 1) });
+    let device = new SystemPort({ name, pool });
+    const batch = new Batch();
+    const frames = Array.from({ length: 20 }, (_, i) => frameOf(100 + i));
+    const give = (port: Port): void => {
+      for (const frame of frames) batch.push(pool.allocateFrom(frame));
+      port.tx(batch);
+    };
+    try {
+      give(tap);
+      const first = await take(device, 4);
+      const handedDevice = device.handOver() as HandedPort;
+      const nextDevice = new SystemPort({ name, pool, handed: copyOf(handedDevice) });
+      device.close();
+      device = nextDevice;
+      const rest = await take(device, frames.length - first.length);
+      expect([...first, ...rest].map(({ frame }) => frame)).toEqual(frames);
+
+      give(device);
+      const early = await take(tap, 3);
+      // What the kernel has given already comes out before it stops.
+      for (let stopped = tap.stop(); !stopped; stopped = tap.stop()) early.push(...(await take(tap, 0)));
+      const nextTap = new TapPort({ name, pool, handed: copyOf(tap.handOver() as HandedPort) });
+      tap.close();
+      tap = nextTap;
+      give(device);
+      const late = await take(tap, 2 * frames.length - early.length);
+      expect([...early, ...late].map(({ frame }) => frame)).toEqual([...frames, ...frames]);
+      expect(() => new TapPort({ name, pool, queues: 2, handed: { state: {}, fds: [0] } })).toThrow("fds");
+    } finally {
+      device.close();
+      tap.close();
+    }
+    expect(pool.available).toBe(256);
+    expect(pool.availableLarge).toBe(128);
+  });
 });
+
+/** As another process gets it. */
+function copyOf({ state, fds }: HandedPort): HandedPort {
+  return { state: JSON.parse(JSON.stringify(state)), fds: fds.map(duplicateFile) };
+}

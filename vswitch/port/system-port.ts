@@ -8,6 +8,7 @@
 // stack sees the frames too, so the device should have no addresses. Thread: the datapath worker's. Hot: yes.
 import {
   addressOf,
+  closeFile,
   copyMemory,
   EAGAIN,
   EPOLLIN,
@@ -23,6 +24,8 @@ import {
   createPortCounters,
   FRAME_SIZE_MAX,
   FRAME_SIZE_MIN,
+  type HandedPort,
+  HandedReader,
   LARGE_FRAME_SIZE_MAX,
   NET_HEADER_SIZE,
   OFFLOAD_ALL,
@@ -50,6 +53,8 @@ export interface SystemPortOptions {
   readonly mtu?: number;
   /** Frames leave past the device's queueing discipline: faster for small ones, and segments are cut here. */
   readonly qdiscBypass?: boolean;
+  /** The port was another process's; its descriptors are ours from now on, unless the constructor throws. */
+  readonly handed?: HandedPort;
 }
 
 const RING_SLOTS = 2048;
@@ -70,11 +75,15 @@ export class SystemPort implements Port {
   /** Of the frames about to be sent. */
   readonly #lengths = new Int32Array(BATCH_SIZE);
   #socket: PacketSocket | undefined = undefined;
+  /** Of another process, for the device with that index. */
+  #handed: { readonly fd: number; readonly next: number; readonly index: number } | undefined;
+  #index = 0;
   #closed = false;
 
-  /** Throws DEVICE_UNKNOWN, or with the errno's name, e.g. EPERM. */
+  /** Throws DEVICE_UNKNOWN, HANDED_PORT_INVALID, or with the errno's name, e.g. EPERM. */
   constructor(options: SystemPortOptions) {
-    const { name, pool, mtu, qdiscBypass = false } = options;
+    const { name, pool, mtu, qdiscBypass = false, handed } = options;
+    this.#handed = handed === undefined ? undefined : decode(handed);
     this.#qdiscBypass = qdiscBypass;
     // The kernel does in software what the device cannot, but cuts nothing past the queueing discipline.
     this.offloads = qdiscBypass ? OFFLOAD_CHECKSUM : OFFLOAD_ALL;
@@ -90,6 +99,7 @@ export class SystemPort implements Port {
         close: () => this.#leave(),
       });
     } catch (thrown) {
+      if (this.#handed !== undefined) closeFile(this.#handed.fd);
       this.#epoll.close();
       throw thrown;
     }
@@ -185,9 +195,30 @@ export class SystemPort implements Port {
   #open(index: number): void {
     const { name } = this;
     const qdiscBypass = this.#qdiscBypass;
-    const socket = new PacketSocket({ name, index, slots: RING_SLOTS, burst: BATCH_SIZE, qdiscBypass });
+    const handed = this.#takeHanded(index);
+    const socket = new PacketSocket({
+      ...{ name, index, slots: RING_SLOTS, burst: BATCH_SIZE, qdiscBypass },
+      ...(handed === undefined ? {} : { handed }),
+    });
+    this.#index = index;
     this.#epoll.add(socket.fd, EPOLLIN);
     this.#socket = socket;
+  }
+
+  /** The socket of another process, if it is for the device with this index. */
+  #takeHanded(index: number): { readonly fd: number; readonly next: number } | undefined {
+    const handed = this.#handed;
+    this.#handed = undefined;
+    if (handed === undefined || handed.index === index) return handed;
+    closeFile(handed.fd);
+    return undefined;
+  }
+
+  /** The socket with the frames that were not taken yet, for another process. */
+  handOver(): HandedPort | undefined {
+    const socket = this.#socket;
+    if (socket === undefined) return undefined;
+    return { state: { next: socket.position, index: this.#index }, fds: [socket.fd] };
   }
 
   #leave(): void {
@@ -265,4 +296,14 @@ export class SystemPort implements Port {
       next += lost;
     }
   }
+}
+
+/** What another process's handOver() says. Throws HANDED_PORT_INVALID. */
+function decode(handed: HandedPort): { readonly fd: number; readonly next: number; readonly index: number } {
+  const reader = new HandedReader(handed);
+  const fd = reader.fd();
+  const next = reader.number("next", RING_SLOTS - 1);
+  const index = reader.number("index", 0x7fff_ffff);
+  reader.end();
+  return { fd, next, index };
 }

@@ -9,7 +9,6 @@
 import { PlinthError } from "../../base/errors/index.js";
 import {
   addressOf,
-  beginTapPersistence,
   closeFile,
   EPOLLIN,
   Epoll,
@@ -24,6 +23,8 @@ import {
 import {
   type Batch,
   createPortCounters,
+  type HandedPort,
+  handedInvalid,
   NET_HEADER_SIZE,
   OFFLOAD_CHECKSUM,
   OFFLOAD_TSO4,
@@ -55,8 +56,8 @@ export interface TapPortOptions {
   readonly queues?: number;
   /** The device stays, addresses and all, when the switch ends. */
   readonly persistent?: boolean;
-  /** An earlier process made the device stay by outlive(); it is to end with us, unless `persistent`. */
-  readonly reclaims?: boolean;
+  /** The port was another process's, and is set up; its descriptors are ours from now on. */
+  readonly handed?: HandedPort;
 }
 
 export const TAP_QUEUES_MAX = 16;
@@ -80,25 +81,27 @@ export class TapPort implements Port {
   #isGone = false;
   #closed = false;
 
-  /** Makes the device and sets it up. Throws with the errno's name, e.g. EPERM. */
+  /** Makes the device and sets it up. Throws with the errno's name, e.g. EPERM, or HANDED_PORT_INVALID. */
   constructor(options: TapPortOptions) {
-    const { name, pool, mac, mtu, queues = 1, persistent = false, reclaims = false } = options;
+    const { name, pool, mac, mtu, queues = 1, persistent = false, handed } = options;
     this.name = name;
     this.#pool = pool;
     this.#arena = addressOf(pool.bytes);
-    this.#fds = openTapQueues({ name, queues, persistent, vnetHeader: true });
-    if (reclaims && !persistent) endTapPersistence(this.#fds[0] as number);
+    if (handed !== undefined && handed.fds.length !== queues)
+      throw handedInvalid("fds", `one for each of ${queues} queues`);
+    this.#fds = handed?.fds ?? openTapQueues({ name, queues, persistent, vnetHeader: true });
     this.#epoll = new Epoll(queues);
     this.wakeFd = this.#epoll.fd;
     this.#watch = new DeviceWatch(name);
     try {
       this.offloads = offloadsOf(this.#fds);
-      withNetDevices((devices) => {
-        if (mac !== undefined) devices.setMac(name, mac);
-        if (mtu !== undefined) devices.setMtu(name, mtu);
-        devices.setQueueLength(name, QUEUE_LENGTH);
-        devices.setUp(name, true);
-      });
+      if (handed === undefined)
+        withNetDevices((devices) => {
+          if (mac !== undefined) devices.setMac(name, mac);
+          if (mtu !== undefined) devices.setMtu(name, mtu);
+          devices.setQueueLength(name, QUEUE_LENGTH);
+          devices.setUp(name, true);
+        });
       for (let i = 0; i < queues; i++) {
         const reader = createReader(this.#fds[i] as number, pool, this.stats);
         this.#readers.push(reader);
@@ -186,9 +189,20 @@ export class TapPort implements Port {
     endTapPersistence(this.#fds[0] as number);
   }
 
-  /** The device is to stay, addresses and all, when the process ends: another one takes it over. */
-  outlive(): void {
-    if (!this.#closed) beginTapPersistence(this.#fds[0] as number);
+  /** Takes no more frames than rx() has at hand; false while it has some. To be called until it is true. */
+  stop(): boolean {
+    let hasStopped = true;
+    for (let i = 0; i < this.#readers.length; i++)
+      if (!(this.#readers[i] as TapReader).stop()) hasStopped = false;
+    return hasStopped;
+  }
+
+  /** The device's queues, for another process; after stop(). What was not taken waits in them. */
+  handOver(): HandedPort | undefined {
+    if (this.#closed || this.#isGone) return undefined;
+    for (let i = 0; i < this.#readers.length; i++) (this.#readers[i] as TapReader).close();
+    this.#readers.length = 0;
+    return { state: {}, fds: this.#fds };
   }
 
   close(): void {

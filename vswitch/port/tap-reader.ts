@@ -27,6 +27,8 @@ export interface TapReader {
   receive(batch: Batch): number;
   /** False when a frame waits that wakeFd does not tell of. */
   mayWait(): boolean;
+  /** Asks the kernel for no more frames; false while receive() still has some. To be called until it is true. */
+  stop(): boolean;
   close(): void;
 }
 
@@ -68,6 +70,11 @@ export class ReadingTapReader implements TapReader {
   }
 
   mayWait(): boolean {
+    return true;
+  }
+
+  /** What was not read yet waits in the device. */
+  stop(): boolean {
     return true;
   }
 

@@ -30,6 +30,7 @@ import { acceptFrame, SMALL, type TapReader } from "./tap-reader.js";
 const BUFFERS = 32;
 const GROUP = 0;
 const READ_TAG = 1;
+const CANCEL_TAG = 2;
 
 export class UringTapReader implements TapReader {
   readonly wakeFd: number;
@@ -45,6 +46,7 @@ export class UringTapReader implements TapReader {
   #next = 0;
   #reaped = 0;
   #isArmed = false;
+  #isStopping = false;
   #closed = false;
 
   /** Throws where this kernel, or this pool, does not let us. */
@@ -86,6 +88,7 @@ export class UringTapReader implements TapReader {
     if (this.#next === this.#reaped && !this.#refill()) return 0;
     while (this.#next < this.#reaped && batch.length < batch.capacity) {
       const i = this.#next++;
+      if (ring.userData[i] !== READ_TAG) continue;
       const flags = ring.flags[i] as number;
       if ((flags & IORING_CQE_F_MORE) === 0) this.#isArmed = false;
       const result = ring.results[i] as number;
@@ -93,7 +96,7 @@ export class UringTapReader implements TapReader {
       if (result >= 0) this.#take(batch, flags >>> 16, result - NET_HEADER_SIZE);
     }
     this.#buffers.publish();
-    if (this.#next === this.#reaped && !this.#isArmed) this.#arm();
+    if (this.#next === this.#reaped && !this.#isArmed && !this.#isStopping) this.#arm();
     return batch.length - length;
   }
 
@@ -103,12 +106,22 @@ export class UringTapReader implements TapReader {
     return this.#next === this.#reaped && !this.#ring.hasWork && !this.#ring.hasCompletions;
   }
 
+  stop(): boolean {
+    const ring = this.#ring;
+    if (!this.#isStopping) {
+      this.#isStopping = true;
+      if (ring.inFlight > 0) ring.prepareCancel(READ_TAG, CANCEL_TAG);
+      ring.submit();
+    }
+    return this.#next === this.#reaped && ring.inFlight === 0;
+  }
+
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
     const ring = this.#ring;
     // Until the request has ended the kernel may write into the packets.
-    if (ring.inFlight > 0) ring.prepareCancel(READ_TAG, READ_TAG + 1);
+    if (ring.inFlight > 0 && !this.#isStopping) ring.prepareCancel(READ_TAG, CANCEL_TAG);
     while (ring.inFlight > 0) {
       ring.submit(1);
       ring.reap();

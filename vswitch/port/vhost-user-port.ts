@@ -13,12 +13,14 @@ import { Epoll, UnixLink } from "../../base/linux/index.js";
 import {
   Batch,
   createPortCounters,
+  type HandedPort,
   type PacketPool,
   type Port,
   TX_DROPPED,
 } from "../../base/packet/index.js";
 import {
   type GuestWindow,
+  type HandedVhostUser,
   VHOST_USER_SEND_RARP,
   VhostUserBackend,
   type Virtqueue,
@@ -27,6 +29,7 @@ import { flowHash } from "./flow-spread.js";
 import { FramesFromGuest } from "./frames-from-guest.js";
 import { FramesToGuest } from "./frames-to-guest.js";
 import { rarpFrame } from "./rarp-frame.js";
+import { decodeHanded, encodeHanded } from "./vhost-user-handed.js";
 import { MTU_MAX, MTU_MIN, NET_DEVICE, NO_FORMAT, netFormat, QUEUE_PAIRS_MAX } from "./virtio-net-device.js";
 
 export interface VhostUserPortOptions {
@@ -41,6 +44,8 @@ export interface VhostUserPortOptions {
   readonly mode?: number;
   /** Accept guest memory that could be truncated under us (hugetlbfs files, testpmd); only for trusted peers. */
   readonly allowUnsealed?: boolean;
+  /** The port was another process's; its descriptors are ours from now on, unless the constructor throws. */
+  readonly handed?: HandedPort;
 }
 
 /** An active queue and the number of its ring. */
@@ -79,7 +84,7 @@ export class VhostUserPort implements Port {
   #announcement: Uint8Array | undefined = undefined;
   #closed = false;
 
-  /** Throws SOCKET_PATH_TOO_LONG. */
+  /** Throws SOCKET_PATH_TOO_LONG, HANDED_PORT_INVALID. */
   constructor(options: VhostUserPortOptions) {
     assert(options.pool.bytes.buffer === options.window.bytes.buffer, "packets and guests share one window");
     this.name = options.name;
@@ -88,8 +93,24 @@ export class VhostUserPort implements Port {
     this.#fromGuest = new FramesFromGuest(options.pool, options.window, this.stats);
     this.#toGuest = new FramesToGuest(options.pool, options.window, this.stats);
     this.wakeFd = this.#epoll.fd;
-    const { path, role, mode } = options;
-    this.#link = new UnixLink({ path, role, epoll: this.#epoll, ...(mode === undefined ? {} : { mode }) });
+    const { path, role, mode, handed } = options;
+    const known = handed === undefined ? undefined : decodeHanded(handed);
+    const listenFd = known?.listenFd ?? -1;
+    const more = mode === undefined ? {} : { mode };
+    this.#link = new UnixLink({ path, role, epoll: this.#epoll, listenFd, ...more });
+    if (known?.connection === undefined) return;
+    this.#mtu = known.mtu;
+    this.#announcement = known.announcement;
+    this.#backend = this.#attend(known.connection.fd, known.connection);
+    this.tick(0);
+  }
+
+  /** Everything that another process needs to go on where this one is, unnoticed by the guest. */
+  handOver(): HandedPort | undefined {
+    const connection = this.#backend?.handOver();
+    if (this.#backend !== undefined && connection === undefined) return undefined;
+    const { listenFd } = this.#link;
+    return encodeHanded({ listenFd, connection, mtu: this.#mtu, announcement: this.#announcement });
   }
 
   /** Why the link is down, as far as known; empty when it is up. */
@@ -132,17 +153,7 @@ export class VhostUserPort implements Port {
     if (this.#backend === undefined) {
       const fd = this.#link.poll(nowMs);
       if (fd < 0) return;
-      const { window, allowUnsealed = false } = this.#options;
-      const onRequest = (request: number, value: bigint): boolean => this.#request(request, value);
-      const epoll = this.#epoll;
-      this.#backend = new VhostUserBackend({
-        fd,
-        device: NET_DEVICE,
-        window,
-        epoll,
-        allowUnsealed,
-        onRequest,
-      });
+      this.#backend = this.#attend(fd);
     }
     const backend = this.#backend;
     if (!backend.poll()) this.#disconnect(backend.closedReason ?? "closed");
@@ -177,6 +188,20 @@ export class VhostUserPort implements Port {
     this.#disconnect("closed");
     this.#link.close();
     this.#epoll.close();
+  }
+
+  #attend(fd: number, handed?: HandedVhostUser): VhostUserBackend {
+    const { window, allowUnsealed = false } = this.#options;
+    const onRequest = (request: number, value: bigint): boolean => this.#request(request, value);
+    return new VhostUserBackend({
+      fd,
+      device: NET_DEVICE,
+      window,
+      epoll: this.#epoll,
+      allowUnsealed,
+      onRequest,
+      ...(handed === undefined ? {} : { handed }),
+    });
   }
 
   #disconnect(reason: string): void {

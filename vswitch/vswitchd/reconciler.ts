@@ -45,6 +45,12 @@ export class Reconciler {
     await this.#running;
   }
 
+  /** A port that was made is not there after all; the next run makes it anew. */
+  lose(bridge: string, port: string, reason: string): void {
+    this.#modules.log.warn({ target: portKey(bridge, port), reason }, "lost a port");
+    this.applied.get(bridge)?.ports.delete(port);
+  }
+
   /** Waits for the run at hand; no further one begins. */
   async stop(): Promise<void> {
     this.#stopped = true;

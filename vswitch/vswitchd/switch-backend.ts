@@ -12,8 +12,10 @@ import { OpenFlowAgent, parseControllerTarget } from "../agent/index.js";
 import type { ZoneTimeouts } from "../conntrack/index.js";
 import {
   type BridgeCounters,
+  BridgeModel,
   type BridgeSettings,
   DatapathHandle,
+  type FailedPort,
   type Followed,
   type PortSettings,
   type TrackingCounters,
@@ -26,6 +28,7 @@ import { datapathCommands } from "./datapath-commands.js";
 import { DatapathNumbers } from "./datapath-numbers.js";
 import type { DummyMode } from "./dummy.js";
 import { dummyCommands } from "./dummy-commands.js";
+import { GatedDatapath } from "./gated-datapath.js";
 import {
   type BridgeConfig,
   type BridgeStatus,
@@ -35,6 +38,7 @@ import {
   OFPORT_LOCAL,
   type PortStatus,
 } from "./model.js";
+import type { Succession } from "./take-over.js";
 import { threadCommands } from "./thread-commands.js";
 import { traceCommands } from "./trace-commands.js";
 import type { UnixctlCommand } from "./unixctl.js";
@@ -66,6 +70,7 @@ interface Bridge {
 export class DatapathBackend implements Backend {
   readonly #options: SwitchBackendOptions;
   readonly #datapath: DatapathHandle;
+  readonly #gated: GatedDatapath;
   readonly #bridges = new Map<string, Bridge>();
   /** By bridge, what its agents have noted beside its flows. */
   readonly #standings = new Map<string, number>();
@@ -79,8 +84,7 @@ export class DatapathBackend implements Backend {
     const { predecessor } = options;
     if (predecessor === undefined) return backend;
     try {
-      const { bridges, taps, linked } = predecessor;
-      await backend.#datapath.call("follow", { bridges, taps, linked });
+      await backend.#datapath.call("follow", predecessor);
       return backend;
     } catch (thrown) {
       await backend.close();
@@ -90,29 +94,50 @@ export class DatapathBackend implements Backend {
 
   /** Throws what CaptureServer.open does. */
   async start(): Promise<void> {
-    await this.#restoreConnections();
+    if (this.#options.predecessor === undefined) await this.#restoreConnections();
     await this.#openCaptures();
   }
 
-  async settled(): Promise<void> {
-    await this.#datapath.call("endFollowing", {});
-  }
-
-  async followed(): Promise<Followed> {
-    const bridges = [...this.#bridges.values()];
-    const names = [...this.#bridges.keys()];
-    const states = await Promise.all(names.map((bridge) => this.#datapath.call("portStates", { bridge })));
-    const taps = bridges.flatMap(({ ports }) => [...ports.values()].filter((port) => this.#isTap(port)));
-    return {
-      bridges: bridges.map(({ config }) => ({ name: config.name, flowFile: this.#flowFile(config) })),
-      taps: taps.filter(({ options }) => options["persist"] !== "true").map(({ name }) => name),
-      linked: states.flat().flatMap(({ name, linkUp }) => (linkUp ? [name] : [])),
+  /** Takes over from the predecessor, if there is one; returns the ports that could not be opened then. */
+  async settled(): Promise<readonly FailedPort[]> {
+    if (this.#options.predecessor === undefined) return [];
+    const taken = await this.#datapath.call("takeOver", {});
+    const { log } = this.#options;
+    const { problems, failed, gapMs, stagesMs, ...numbers } = taken;
+    const { asking, flowsAndConnections, ports } = stagesMs;
+    const times = {
+      gapMs: rounded(gapMs ?? 0),
+      stagesMs: [rounded(asking), rounded(flowsAndConnections), rounded(ports)],
     };
+    for (const problem of problems) log.warn(problem);
+    if (gapMs === undefined) log.error(numbers, "the other process died; its ports were opened anew");
+    else log.info({ ...numbers, ...times }, "took over");
+    for (const { bridge, name } of failed) this.#forgetPort(bridge, name);
+    this.#gated.open();
+    return failed;
   }
 
-  async pause(): Promise<void> {
-    await this.#datapath.call("pause", {});
+  #forgetPort(bridge: string, name: string): void {
+    const { config, ports } = this.#bridge(bridge);
+    ports.delete(name);
+    this.#numbers.release(config.datapath, { bridge, name });
   }
+
+  #hasLeft = (_isTakenOver: boolean): void => {};
+  readonly succession: Succession = {
+    left: new Promise<boolean>((resolve) => {
+      this.#hasLeft = resolve;
+    }),
+    describe: async () => {
+      const configs = [...this.#bridges.values()].map(({ config }) => config);
+      return { bridges: configs.map((config) => ({ name: config.name, flowFile: this.#flowFile(config) })) };
+    },
+    dial: (socket) => this.#datapath.call("leave", { socket }),
+    release: async () => {
+      await this.#closeAgents();
+      await this.#captures?.close();
+    },
+  };
 
   #isTap({ type, isDummy }: NumberedPort): boolean {
     return !isDummy && (type === "tap" || (type === "internal" && this.#options.hostDevices));
@@ -128,6 +153,7 @@ export class DatapathBackend implements Backend {
       connectionFile: join(this.#stateDir(), "connections"),
       hostDevices: options.hostDevices,
       follows: options.predecessor !== undefined,
+      onLeft: (isTakenOver) => this.#hasLeft(isTakenOver),
       // No conversation is older than a switch of dummy ports.
       ...(options.dummy === "off" ? {} : { pickupGraceMs: 0 }),
       // Nothing is forwarded any more and flows are lost: end, so that whoever supervises us starts afresh.
@@ -136,6 +162,7 @@ export class DatapathBackend implements Backend {
           throw error;
         }),
     });
+    this.#gated = new GatedDatapath(this.#datapath, options.predecessor === undefined);
     const bridges = () => this.#bridges;
     const { clock } = options;
     this.commands = {
@@ -261,10 +288,8 @@ export class DatapathBackend implements Backend {
   }
 
   async removePort(bridge: string, name: string): Promise<void> {
-    const { config, ports } = this.#bridge(bridge);
     await this.#datapath.removePort(bridge, name);
-    ports.delete(name);
-    this.#numbers.release(config.datapath, { bridge, name });
+    this.#forgetPort(bridge, name);
   }
 
   datapathNumber(bridge: string, port: string): number | undefined {
@@ -357,10 +382,14 @@ export class DatapathBackend implements Backend {
   }
 
   async close(): Promise<void> {
-    for (const { agent } of this.#bridges.values()) await agent.close();
+    await this.#closeAgents();
     this.#bridges.clear();
     await this.#captures?.close();
     await this.#datapath.close();
+  }
+
+  async #closeAgents(): Promise<void> {
+    for (const { agent } of this.#bridges.values()) await agent.close();
   }
 
   async #openAgent(config: BridgeConfig): Promise<OpenFlowAgent> {
@@ -373,7 +402,7 @@ export class DatapathBackend implements Backend {
       datapath: config.name,
     };
     const id = BigInt(`0x${config.datapathId}`);
-    const model = this.#datapath.model(config.name, id, description, dummy !== "off");
+    const model = new BridgeModel(this.#gated, config.name, id, description, dummy !== "off");
     const standing = {
       last: this.#standings.get(config.name) ?? 0,
       keep: (note: number): void => this.#keepStanding(config.name, note),
@@ -386,7 +415,7 @@ export class DatapathBackend implements Backend {
 
   #keepStanding(bridge: string, note: number): void {
     this.#standings.set(bridge, note);
-    this.#datapath.call("noteBeside", { bridge, note }).catch((error: Error) => {
+    this.#gated.call("noteBeside", { bridge, note }).catch((error: Error) => {
       this.#options.log.warn({ bridge, error: error.message }, "the bridge's standing was not noted");
     });
   }
@@ -446,6 +475,10 @@ function setControllers(agent: OpenFlowAgent, config: BridgeConfig): ControllerS
   }));
   agent.setControllers(specs, failMode);
   return refused;
+}
+
+function rounded(ms: number): number {
+  return Math.round(ms * 10) / 10;
 }
 
 /** As the Interface table has it. */

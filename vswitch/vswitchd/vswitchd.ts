@@ -11,13 +11,13 @@ import { accessSync, constants, copyFileSync, mkdirSync, mkdtempSync, rmSync } f
 import { join } from "node:path";
 import { describeError, PlinthError } from "../../base/errors/index.js";
 import { parseActiveEndpoint, parsePassiveEndpoint, probeListen } from "../../base/jsonrpc/index.js";
-import { lockFile } from "../../base/linux/index.js";
+import { type FileLock, lockFile } from "../../base/linux/index.js";
 import type { Logger } from "../../base/log/index.js";
 import { openMetricsServer, parseMetricsEndpoint } from "../../base/metrics/index.js";
 import { insertOp, mapValue, type Operation, updateOp } from "../../base/ovsdb/index.js";
 import { type Clock, systemClock, type Timer, WarpableClock } from "../../base/time/index.js";
 import { checkUnixPath } from "../../base/unix-path/index.js";
-import type { Followed } from "../datapath/index.js";
+import type { FailedPort, Followed } from "../datapath/index.js";
 import {
   checkStorage,
   type Database,
@@ -27,6 +27,7 @@ import {
   type Storage,
   transact,
 } from "../db/index.js";
+import { Closers } from "./closers.js";
 import { switchCommands } from "./commands.js";
 import { ConnectionTimes } from "./connection-times.js";
 import { Coverage } from "./coverage.js";
@@ -44,10 +45,12 @@ import { systemStatistics } from "./system-statistics.js";
 import {
   CONTROL_NAME,
   findPredecessor,
+  HAND_OVER_NAME,
   LOCK_NAME,
+  leavingCommands,
   type Predecessor,
   relieve,
-  takeOverCommands,
+  type Succession,
 } from "./take-over.js";
 import { createUnixctlServer, type UnixctlCommand } from "./unixctl.js";
 import { identityOperations, runOperations, type StatusOptions, statusOperations } from "./write-back.js";
@@ -80,12 +83,9 @@ export interface Backend extends SwitchBackend {
   readonly commands?: Readonly<Record<string, UnixctlCommand>>;
   /** Called once, when the directory is ours, before anything else is asked. */
   start?(): Promise<void>;
-  /** Called when all that is configured has been set up. */
-  settled?(): Promise<void>;
-  /** Where and what a successor finds; see take-over.ts. */
-  followed?(): Promise<Followed>;
-  /** No frame is taken from any port any more; the process is about to end. */
-  pause?(): Promise<void>;
+  /** Called when all that is configured has been set up. With a predecessor the ports become ours now. */
+  settled?(): Promise<readonly FailedPort[]>;
+  readonly succession?: Succession;
 }
 
 export type CreateBackend = (options: {
@@ -118,24 +118,17 @@ export async function startVswitchdWith(
   for (const name of ["db.sock", CONTROL_NAME]) checkUnixPath(path(name));
   const metrics = options.metrics === undefined ? undefined : parseMetricsEndpoint(options.metrics);
   makeDirectory(dir);
-  const opened: (() => void | Promise<void>)[] = [];
-  const closeAll = async (): Promise<void> => {
-    for (const close of opened.splice(0).reverse()) {
-      try {
-        await close();
-      } catch (thrown) {
-        // What comes after must be closed all the same, the lock above all.
-        log.error({ err: thrown }, "could not close in order");
-      }
-    }
-  };
+  const opened = new Closers(log);
   try {
     const predecessor = options.upgrade === true ? await findPredecessor(dir) : undefined;
     const prepared =
       predecessor === undefined ? undefined : await prepare(createBackend, options, predecessor, opened);
-    const lock = predecessor === undefined ? lockFile(path(LOCK_NAME)) : await relieve(predecessor, dir);
+    const lock =
+      predecessor === undefined
+        ? lockFile(path(LOCK_NAME))
+        : await relieve(predecessor, dir, path(HAND_OVER_NAME));
     // Closed last.
-    opened.unshift(() => lock.close());
+    opened.pushLast(() => lock.close());
     if (predecessor === undefined) for (const endpoint of options.ovsdb ?? []) await probeRemote(endpoint);
     const scrape: Scrape = { read: () => Promise.reject(new Error("the switch is starting")) };
     if (metrics !== undefined) {
@@ -145,9 +138,9 @@ export async function startVswitchdWith(
     const storage = openStorage(path("conf.db"), OPEN_VSWITCH_SCHEMA, { log });
     opened.push(() => storage.close());
     const parts = prepared ?? (await createParts(createBackend, options, opened));
-    return await assemble(parts, options, storage, scrape, opened, closeAll);
+    return await assemble(parts, options, { storage, lock }, scrape, opened);
   } catch (thrown) {
-    await closeAll();
+    await opened.closeAll();
     throw thrown;
   }
 }
@@ -186,14 +179,21 @@ interface Parts {
 async function createParts(
   createBackend: CreateBackend,
   options: VswitchdOptions,
-  opened: (() => void | Promise<void>)[],
+  opened: Closers,
   predecessor?: Predecessor,
 ): Promise<Parts> {
   const { dir, log, dummy = "off", version = VERSION } = options;
   // What keeps the daemon itself going is not part of the time that tests stop.
   const switchClock = options.clock ?? (dummy === "off" ? systemClock : new WarpableClock());
-  const backend = await createBackend({ dir, log, clock: switchClock, version, dummy, predecessor });
-  opened.push(() => backend.close());
+  const followed =
+    predecessor === undefined
+      ? undefined
+      : { bridges: predecessor.bridges, socket: join(dir, HAND_OVER_NAME) };
+  const backend = await createBackend({
+    ...{ dir, log, clock: switchClock, version, dummy },
+    predecessor: followed,
+  });
+  opened.push(() => backend.close(), true);
   return { backend, switchClock };
 }
 
@@ -202,7 +202,7 @@ async function prepare(
   createBackend: CreateBackend,
   options: VswitchdOptions,
   predecessor: Predecessor,
-  opened: (() => void | Promise<void>)[],
+  opened: Closers,
 ): Promise<Parts> {
   await rehearse(options);
   // Whether they are free cannot be known yet: the predecessor may listen there.
@@ -240,10 +240,9 @@ async function rehearse({ dir, log, dummy = "off", version = VERSION }: Vswitchd
 async function assemble(
   { backend, switchClock }: Parts,
   options: VswitchdOptions,
-  storage: Storage,
+  { storage, lock }: { readonly storage: Storage; readonly lock: FileLock },
   scrape: Scrape,
-  opened: (() => void | Promise<void>)[],
-  closeAll: () => Promise<void>,
+  opened: Closers,
 ): Promise<Vswitchd> {
   const { dir, log } = options;
   const { dummy = "off", clock = systemClock, version = VERSION } = options;
@@ -264,7 +263,7 @@ async function assemble(
     ...identityOperations({ version, databaseVersion: OPEN_VSWITCH_SCHEMA.version, dir, dummy }),
   ]);
   await core.start();
-  await backend.settled?.();
+  core.lost((await backend.settled?.()) ?? []);
   for (const endpoint of [`punix:${join(dir, "db.sock")}`, ...(options.ovsdb ?? [])])
     await core.managers.add(endpoint);
   let exit = (): void => {};
@@ -280,11 +279,7 @@ async function assemble(
     ...switchCommands(modules),
     ...logCommands(log),
     ...databaseCommands({ server, storage, managers: core.managers }),
-    ...takeOverCommands({
-      describe: async () => (await backend.followed?.()) ?? { bridges: [], taps: [], linked: [] },
-      pause: async () => backend.pause?.(),
-      version,
-    }),
+    ...leavingCommands(backend.succession, { opened, lock, version }),
     ...backend.commands,
   };
   const control = await createUnixctlServer(join(dir, CONTROL_NAME), commands, {
@@ -296,7 +291,7 @@ async function assemble(
   opened.push(() => pidFiles.close());
   // Gone first: nobody finds a daemon that is leaving.
   opened.push(() => control.close());
-  return { closed, close: closeAll };
+  return { closed, close: () => opened.closeAll() };
 }
 
 /** Ties database and backend together: commits in, status out. */
@@ -348,6 +343,12 @@ class SwitchCore {
       if (!this.#writing) void this.reconciler.trigger();
     });
     this.#schedule();
+  }
+
+  /** These ports are not there after all; they are tried again. */
+  lost(failed: readonly FailedPort[]): void {
+    for (const { bridge, name, message } of failed) this.reconciler.lose(bridge, name, message);
+    if (failed.length > 0) void this.reconciler.trigger();
   }
 
   async stop(): Promise<void> {
