@@ -23,7 +23,7 @@ import { apply, field, flowMod, goto, output, Rig } from "../testing/rig.js";
 import { applyAtomically } from "./atomic-change.js";
 import type { BridgeChange } from "./bridge.js";
 
-const RUNS = process.env["PLINTH_NIGHTLY"] === undefined ? 50 : 3000;
+const RUNS = process.env["PLINTH_NIGHTLY"] === undefined ? 50 : 600;
 const SLOTS = 128;
 const ends = { source: "10.0.0.1", destination: "10.0.0.2" };
 const ALL_FRAMES = [
