@@ -7,14 +7,14 @@ import { connectJsonRpc, type JsonRpcConnection } from "../../base/jsonrpc/index
 import { waitFor } from "../../base/time/index.js";
 import { endChild, requirePrograms, run, runOk } from "./run.js";
 
-const DEADLINE_MS = 15_000;
+const DEADLINE_MS = 30_000;
 const SCHEMA = "/usr/share/openvswitch/vswitch.ovsschema";
 
 export class RealOvs {
   readonly dir: string;
   #database: ChildProcess | undefined;
   #switch: ChildProcess | undefined;
-  /** To its unixctl socket: a program for each frame would take longer than all else. */
+  /** To its unixctl socket: a program for each command and frame would take longer than all else. */
   #control: Promise<JsonRpcConnection> | undefined;
 
   private constructor(dir: string) {
@@ -72,8 +72,12 @@ export class RealOvs {
     return runOk("ovs-ofctl", ["-O", "OpenFlow13", command, `unix:${this.path(`${bridge}.mgmt`)}`, ...args]);
   }
 
-  appctl(...args: string[]): Promise<string> {
-    return runOk("ovs-appctl", ["-t", this.path("vs.ctl"), ...args]);
+  /** What ovs-appctl would print. */
+  async appctl(command: string, ...args: string[]): Promise<string> {
+    const endpoint = { kind: "unix", path: this.path("vs.ctl") } as const;
+    this.#control ??= connectJsonRpc(endpoint, { timeoutMs: DEADLINE_MS });
+    const answer = String(await (await this.#control).call(command, args, DEADLINE_MS));
+    return answer === "" || answer.endsWith("\n") ? answer : `${answer}\n`;
   }
 
   /** A dummy port of `bridge` with the OpenFlow number and iface-id given. */
@@ -88,10 +92,7 @@ export class RealOvs {
 
   /** Puts a frame into a dummy port, as if it came from outside. */
   async inject(name: string, frame: Uint8Array): Promise<void> {
-    const endpoint = { kind: "unix", path: this.path("vs.ctl") } as const;
-    this.#control ??= connectJsonRpc(endpoint, { timeoutMs: DEADLINE_MS });
-    const parameters = [name, Buffer.from(frame).toString("hex")];
-    await (await this.#control).call("netdev-dummy/receive", parameters, DEADLINE_MS);
+    await this.appctl("netdev-dummy/receive", name, Buffer.from(frame).toString("hex"));
   }
 
   /** Every frame that the port has sent so far. */
