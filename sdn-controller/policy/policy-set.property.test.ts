@@ -1,6 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { type IpAddress, tryParseIpAddress } from "../network/ip-address.js";
+import { causeHash } from "../pipeline/cookie.js";
 import {
   adminPolicies,
   adminPolicy,
@@ -117,6 +118,19 @@ describe("compiled policies", () => {
             for (const [key, item] of wanted.policies) fresh.setPolicy(key, item);
             fresh.settle();
             expect(rulesText(set)).toEqual(rulesText(fresh));
+            const told = [
+              ...set.identities.map(({ number }) => `Identity/${number}`),
+              ...wanted.policies.keys(),
+              ...NAMES,
+            ];
+            for (const direction of ["Ingress", "Egress"] as const)
+              for (const name of told) {
+                const hash = causeHash(direction, name);
+                expect(set.causeOf(hash)).toEqual(fresh.causeOf(hash));
+                const isPolicy = wanted.policies.has(name);
+                if (isPolicy) expect(set.causeOf(hash)).toEqual({ direction, policies: [name] });
+                expect(set.causeOf(hash) === undefined).toBe(!isPolicy && !name.startsWith("Identity/"));
+              }
             expect(set.identities.map((i) => [i.number, set.isolationOf(i.number)]).sort()).toEqual(
               fresh.identities.map((i) => [i.number, fresh.isolationOf(i.number)]).sort(),
             );
@@ -127,6 +141,9 @@ describe("compiled policies", () => {
     );
   });
 });
+
+/** Of policies that may be there or not. */
+const NAMES = ["p0", "p1", "p2", "p3"].map((name) => `NetworkPolicy/red/${name}`);
 
 function rulesText(set: PolicySet): string[] {
   return set

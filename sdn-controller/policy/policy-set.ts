@@ -51,6 +51,8 @@ export class PolicySet implements PolicyWorld {
   readonly #labelKeys = new Map<string, number>();
   readonly #portNames = new Map<string, number>();
   readonly #keyByHash = new Map<number, string>();
+  /** By hash: a policy's key, or an identity that policies isolate. */
+  readonly #causes = new Map<number, { readonly direction: Direction; readonly of: string | number }>();
   readonly #compiled = new Map<string, CompiledPolicy>();
   readonly #namespaces = new Map<string, Labels>();
   readonly #ports = new Map<string, PolicyEndpoint>();
@@ -77,6 +79,7 @@ export class PolicySet implements PolicyWorld {
     else this.#policies.set(key, policy);
     if (policy === undefined) this.#keyByHash.delete(hash32(key));
     else this.#keyByHash.set(hash32(key), key);
+    this.#setCause(key, policy !== undefined);
     this.#dirtyPolicies.add(key);
   }
 
@@ -117,15 +120,19 @@ export class PolicySet implements PolicyWorld {
 
   /** What denied a packet, as register 7 tells: policies, and in which direction. */
   causeOf(hash: number): { readonly direction: Direction; readonly policies: readonly string[] } | undefined {
+    const cause = this.#causes.get(hash);
+    if (cause === undefined) return undefined;
+    const { direction, of } = cause;
+    return { direction, policies: typeof of === "string" ? [of] : this.isolationOf(of)[direction] };
+  }
+
+  #setCause(of: string | number, exists: boolean): void {
+    const resource = typeof of === "string" ? of : `Identity/${of}`;
     for (const direction of ["Egress", "Ingress"] as const) {
-      for (const { number } of this.identities) {
-        if (causeHash(direction, `Identity/${number}`) === hash)
-          return { direction, policies: this.isolationOf(number)[direction] };
-      }
-      for (const key of this.#policies.keys())
-        if (causeHash(direction, key) === hash) return { direction, policies: [key] };
+      const hash = causeHash(direction, resource);
+      if (exists) this.#causes.set(hash, { direction, of });
+      else if (this.#causes.get(hash)?.of === of) this.#causes.delete(hash);
     }
-    return undefined;
   }
 
   /** The compiled policies of a tier in the order in which they are asked. */
@@ -212,6 +219,7 @@ export class PolicySet implements PolicyWorld {
 
   #touch(identity: Identity, identities: Set<number>): void {
     identities.add(identity.number);
+    this.#setCause(identity.number, this.#table.get(identity.number) !== undefined);
     for (const scope of [identity.namespace, undefined]) {
       for (const key of this.#byScope.get(scope) ?? []) {
         const policy = this.#policies.get(key);
