@@ -4,6 +4,7 @@ import { spawn } from "node:child_process";
 import { createReadStream, createWriteStream, existsSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
+import { type Readable, Transform, type Writable } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import { type Command, Option } from "commander";
 import { PlinthError } from "../../base/errors/index.js";
@@ -152,8 +153,12 @@ async function importStream(flags: ImportFlags, part: string, name: string): Pro
       },
     );
   }
-  return fillNew(flags, part, name, flags.size, (uri) =>
-    run("nbdcopy", ["--flush", "-", uri], { stdin: "inherit" }),
+  const { size } = flags;
+  return fillNew(flags, part, name, size, (uri) =>
+    run("nbdcopy", ["--flush", "-", uri], {
+      stdin: process.stdin,
+      onInput: (doneBytes) => showProgress(flags, `import ${name}`, doneBytes, size),
+    }).finally(() => showProgress(flags, "", 0, 0)),
   );
 }
 
@@ -199,15 +204,19 @@ function runImg(flags: Flags, title: string, sizeBytes: number, args: readonly s
 }
 
 interface RunOptions {
-  readonly stdin?: "inherit";
+  readonly stdin?: Readable;
+  /** Told how many bytes of `stdin` were taken so far. */
+  readonly onInput?: (doneBytes: number) => void;
   readonly stdout?: "inherit";
   readonly onOutput?: (text: string) => void;
 }
 
 function run(program: string, args: readonly string[], options: RunOptions = {}): Promise<string> {
   return new Promise((resolved, reject) => {
-    const { stdin = "ignore", stdout = "pipe", onOutput } = options;
-    const child = spawn(program, args, { stdio: [stdin, stdout, "pipe"] });
+    const { stdin, stdout = "pipe", onOutput } = options;
+    const child = spawn(program, args, { stdio: [stdin === undefined ? "ignore" : "pipe", stdout, "pipe"] });
+    // When the program ends early its own words say why.
+    if (stdin !== undefined) feed(stdin, child.stdin as Writable, options.onInput).catch(() => {});
     let wrote = "";
     let said = "";
     child.stdout?.on("data", (chunk: Buffer) => {
@@ -230,6 +239,23 @@ function run(program: string, args: readonly string[], options: RunOptions = {})
       else reject(new PlinthError("COPY_FAILED", `${program}: ${said.trim() || `ended with ${code}`}`));
     });
   });
+}
+
+/** Everything that `source` has goes into `target`. */
+async function feed(
+  source: Readable,
+  target: Writable,
+  onInput: RunOptions["onInput"] = () => {},
+): Promise<void> {
+  let doneBytes = 0;
+  const counted = new Transform({
+    transform(chunk: Buffer, _encoding, done) {
+      doneBytes += chunk.byteLength;
+      onInput(doneBytes);
+      done(null, chunk);
+    },
+  });
+  await pipeline(source, counted, target);
 }
 
 async function inTemporary<T>(work: (dir: string) => Promise<T>): Promise<T> {
