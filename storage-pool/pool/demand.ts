@@ -74,7 +74,8 @@ export class Demand implements SpaceGate {
   /** Nothing more can be won now: whoever waits is told that the pool is full until something changes. */
   giveUp(): void {
     this.urgent = false;
-    const { copies, diskClass } = this.#wanted ?? NOTHING_SPECIAL;
+    if (this.#wanted === undefined) return;
+    const { copies, diskClass } = this.#wanted;
     this.#exhausted.set(kindOf(copies, diskClass), { deadBlocks: this.#table.deadBlocks(), told: false });
   }
 }

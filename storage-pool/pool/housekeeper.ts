@@ -438,7 +438,9 @@ export class Housekeeper {
       this.#thorough = true;
       return "busy";
     }
-    if (outcome === "retry" || outcome === "nothing") this.#giveUp();
+    // Fewer promises are room to grow, and no free segments: who waits for these waits on.
+    const isEnd = outcome === "nothing" || (outcome === "retry" && this.#options.demand.wanted === undefined);
+    if (isEnd) this.#giveUp();
     return outcome === "again" || outcome === "retry" ? "busy" : "idle";
   }
 
