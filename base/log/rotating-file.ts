@@ -32,6 +32,11 @@ export class RotatingFile {
     }
   }
 
+  /** Nothing may be written after. */
+  close(): void {
+    closeSync(this.#fd);
+  }
+
   #rotate(): void {
     renameSync(this.#path, `${this.#path}.1`);
     const next = openSync(this.#path, "a", 0o600);

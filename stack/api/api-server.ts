@@ -26,6 +26,7 @@ import {
   type User,
 } from "./access/index.js";
 import { type ActionModules, Consoles, registerActions } from "./action-routes.js";
+import { Audit, type AuditSink } from "./audit.js";
 import type { ServerAccess } from "./credentials.js";
 import { checkDepth } from "./depth.js";
 import {
@@ -64,6 +65,8 @@ export interface ApiServerModules {
   readonly registry: ResourceRegistry;
   readonly clock: Clock;
   readonly log: Logger;
+  /** Where it is written down who changed what; nowhere when absent. */
+  readonly auditSink?: AuditSink;
   /** Why the server is not ready, or undefined when it is. */
   readonly notReady?: () => string | undefined;
 }
@@ -94,15 +97,30 @@ export async function startApiServer(
   const tokens = new ServiceAccountTokens(options.tokenKey ?? makeTokenKey(), { registry, wallMs });
   const authorizer = new Authorizer(registry);
   const authenticator = new Authenticator({ token, ca: tls.ca }, { authorizer, tokens, wallMs });
+  const audit = modules.auditSink === undefined ? undefined : new Audit(modules.auditSink, wallMs);
   const users = new WeakMap<object, User>();
   const userOf = (request: FastifyRequest): User => {
     const user = users.get(request.raw);
     assert(user !== undefined, "a request that is answered has a user");
     return user;
   };
+  const identify = async (request: IncomingMessage): Promise<User> => {
+    const sender = await authenticator.senderOf(request);
+    audit?.identify(request, sender);
+    const user = await authenticator.actingAs(sender, request);
+    audit?.identify(request, user);
+    return user;
+  };
   const authorize = async (request: IncomingMessage): Promise<void> => {
-    const user = await authenticator.userOf(request);
-    await authorizer.require(user, attributesOf(request.method ?? "GET", request.url ?? "/"));
+    audit?.begin(request);
+    try {
+      const user = await identify(request);
+      await authorizer.require(user, attributesOf(request.method ?? "GET", request.url ?? "/"));
+      audit?.end(request, { code: 101 });
+    } catch (thrown) {
+      if (thrown instanceof ApiError) audit?.end(request, { code: thrown.status, reason: thrown.reason });
+      throw thrown;
+    }
   };
   const actions: ActionModules = { registry, tokens, hostSocket };
   const watches = new WatchStreams(modules);
@@ -125,7 +143,8 @@ export async function startApiServer(
   server.addHook("onRequest", async (request) => {
     const path = request.url.split("?")[0] as string;
     if (OPEN_PATHS.has(path)) return;
-    const user = await authenticator.userOf(request.raw);
+    audit?.begin(request.raw);
+    const user = await identify(request.raw);
     // Before the body is looked at: whatever it is, there is nobody to take it.
     if (request.is404) throw new ApiError("NotFound", NO_RESOURCE);
     await authorizer.require(user, attributesOf(request.method, request.url));
@@ -136,9 +155,16 @@ export async function startApiServer(
     else if (request.method !== "PATCH") throw new ApiError("UnsupportedMediaType", NOT_JSON);
   });
   server.addHook("onSend", compressed);
+  server.addHook("onError", async (request, _reply, thrown) => {
+    audit?.refused(request.raw, toApiError(thrown).reason);
+  });
+  server.addHook("onResponse", async (request, reply) => {
+    audit?.end(request.raw, { code: reply.statusCode });
+  });
   addErrorAnswers(server, modules.log);
   addDiscovery(server, options, modules);
-  for (const kind of ALL_KINDS) registerKind(server, kind, { ...modules, watches, authorizer, userOf });
+  for (const kind of ALL_KINDS)
+    registerKind(server, kind, { ...modules, watches, authorizer, audit, userOf });
   registerActions(server, actions);
   registerReviews(server, authorizer, userOf);
   server.server.on("upgrade", (request: IncomingMessage, socket: Duplex, head: Buffer) => {

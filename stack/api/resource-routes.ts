@@ -8,6 +8,7 @@ import type { ApiObject, ResourceKind } from "../resources/index.js";
 import { type Authorizer, refuseEscalation, type User } from "./access/index.js";
 import type { Admitted } from "./admission.js";
 import { deletedAnswer, type FormOptions, listAnswer, objectAnswer } from "./answers.js";
+import type { Audit } from "./audit.js";
 import { pathOf } from "./discovery.js";
 import { ApiError, isApiError } from "./errors.js";
 import { orphanDependents } from "./garbage-collector.js";
@@ -33,6 +34,7 @@ export interface RouteModules {
   readonly watches: WatchStreams;
   readonly clock: Clock;
   readonly authorizer: Authorizer;
+  readonly audit?: Audit | undefined;
   userOf(request: FastifyRequest): User;
 }
 
@@ -184,6 +186,7 @@ class KindRoutes {
 
   async delete(request: Request): Promise<object> {
     const { object, gone } = await this.#deleteOne(request.params, parseDeleteOptions(request));
+    this.#modules.audit?.change(request.raw, this.#kind, object, undefined);
     return gone ? deletedAnswer(this.#kind, object) : objectAnswer(this.#kind, object, this.#form(request));
   }
 
@@ -259,9 +262,11 @@ class KindRoutes {
 
   #write(request: Request): WriteQuery & Pick<WriteRequest, "check"> {
     const query = parseWriteQuery(request.query, request.headers["user-agent"]);
-    const { authorizer, userOf } = this.#modules;
-    const check = (next: ApiObject, current: ApiObject | undefined): Promise<void> =>
-      refuseEscalation(authorizer, userOf(request), this.#kind, next, current);
+    const { authorizer, userOf, audit } = this.#modules;
+    const check = async (next: ApiObject, current: ApiObject | undefined): Promise<void> => {
+      await refuseEscalation(authorizer, userOf(request), this.#kind, next, current);
+      audit?.change(request.raw, this.#kind, current, next);
+    };
     return { ...query, check };
   }
 

@@ -1,89 +1,17 @@
 // Roles over real HTTPS: who may do what, in the words of Kubernetes, and that nobody gives more than they have.
-import { mkdtemp, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { silentLog } from "../../../base/log/index.js";
-import { openMemoryStore, type Store } from "../../../base/store/index.js";
-import { SimulatedClock } from "../../../base/time/index.js";
-import { type ApiServer, startApiServer } from "../api-server.js";
 import { ApiClient } from "../client.js";
-import { loadToken } from "../credentials.js";
-import type { ApiError } from "../errors.js";
-import type { HttpRequest } from "../http-transport.js";
-import { LocalClient } from "../local-client.js";
-import { ResourceRegistry } from "../registry.js";
-import { issueUserCertificate, loadTls } from "../tls.js";
-import { DEFAULT_CLUSTER_ROLE_BINDINGS, DEFAULT_CLUSTER_ROLES } from "./default-roles.js";
+import { issueUserCertificate } from "../tls.js";
+import { type AccessServer, OURS, RBAC, refusal, send, startAccessServer } from "./access-server.js";
 
 const DAY_MS = 86_400_000;
-const OURS = "/apis/plinth.dev/v1alpha1";
-const RBAC = "/apis/rbac.authorization.k8s.io/v1";
-
-let directory: string;
-let store: Store;
-let server: ApiServer;
-let clock: SimulatedClock;
-let admin: ApiClient;
-const clients: ApiClient[] = [];
-
+let access: AccessServer;
 beforeAll(async () => {
-  directory = await mkdtemp("/tmp/pacc-");
-  const tls = await loadTls(join(directory, "tls"), Date.now());
-  const token = await loadToken(join(directory, "token"));
-  store = openMemoryStore();
-  clock = new SimulatedClock();
-  clock.advance(Date.now());
-  const registry = new ResourceRegistry({ store, clock });
-  const local = new LocalClient({ component: "controller" }, { registry, clock });
-  for (const role of DEFAULT_CLUSTER_ROLES) await local.create("ClusterRole", role);
-  for (const binding of DEFAULT_CLUSTER_ROLE_BINDINGS) await local.create("ClusterRoleBinding", binding);
-  for (const name of ["shop", "bank"]) await local.create("Namespace", { metadata: { name } });
-  const options = { port: 0, tls, token, version: "0.0.0", hostSocket: join(directory, "host.sock") };
-  server = await startApiServer(options, { registry, clock, log: silentLog });
-  admin = new ApiClient(server.access);
+  access = await startAccessServer();
 });
-afterAll(async () => {
-  for (const client of [admin, ...clients]) client?.close();
-  await server?.close();
-  await store?.close();
-  await rm(directory, { recursive: true, force: true });
-});
+afterAll(() => access?.close());
 
-async function userClient(name: string, groups: string[] = [], validMs = DAY_MS): Promise<ApiClient> {
-  const certificate = await issueUserCertificate(
-    join(directory, "tls"),
-    { name, groups, validMs },
-    Date.now(),
-  );
-  return keep(new ApiClient({ server: server.access.server, ca: server.access.ca, certificate }));
-}
-function keep(client: ApiClient): ApiClient {
-  clients.push(client);
-  return client;
-}
-
-const send = (
-  client: ApiClient,
-  method: HttpRequest["method"],
-  path: string,
-  body?: object,
-  more: object = {},
-) => client.transport.json({ method, path, ...(body === undefined ? {} : { body }), ...more });
-async function refusal(promise: Promise<unknown>): Promise<string> {
-  const thrown = (await promise.then(
-    () => new Error("it was not refused"),
-    (reason: unknown) => reason,
-  )) as ApiError;
-  return `${thrown.status} ${thrown.message}`;
-}
-const bind = (user: string, clusterRole: string, namespace?: string): Promise<unknown> => {
-  const place = namespace === undefined ? "clusterrolebindings" : `namespaces/${namespace}/rolebindings`;
-  return send(admin, "POST", `${RBAC}/${place}`, {
-    metadata: { name: `${user}-${clusterRole}` },
-    subjects: [{ kind: "User", name: user }],
-    roleRef: { kind: "ClusterRole", name: clusterRole },
-  });
-};
 const role = (name: string, rules: object[]): object => ({ metadata: { name }, rules });
 const network = (name: string): object => ({
   metadata: { name },
@@ -92,7 +20,7 @@ const network = (name: string): object => ({
 
 describe("a user with a client certificate", () => {
   test("is known by CN and O, may discover and ask, and nothing else", async () => {
-    const jane = await userClient("jane", ["dev", "ops"]);
+    const jane = await access.userClient("jane", ["dev", "ops"]);
     const me = await send(jane, "POST", "/apis/authentication.k8s.io/v1/selfsubjectreviews", {
       kind: "SelfSubjectReview",
       apiVersion: "authentication.k8s.io/v1",
@@ -116,26 +44,30 @@ describe("a user with a client certificate", () => {
   });
 
   test("of another authority, or whose time is over, is nobody", async () => {
-    const place = join(directory, "other");
+    const place = join(access.directory, "other");
     const certificate = await issueUserCertificate(
       place,
       { name: "eve", groups: [], validMs: DAY_MS },
       Date.now(),
     );
-    const eve = keep(new ApiClient({ server: server.access.server, ca: server.access.ca, certificate }));
+    const eve = access.keep(
+      new ApiClient({ server: access.server.access.server, ca: access.server.access.ca, certificate }),
+    );
     expect(await refusal(send(eve, "GET", "/api"))).toBe("401 Unauthorized");
-    const late = await userClient("late", [], 60_000);
+    const late = await access.userClient("late", [], 60_000);
     await send(late, "GET", "/api");
-    clock.advance(120_000);
+    access.clock.advance(120_000);
     expect(await refusal(send(late, "GET", "/api"))).toBe("401 Unauthorized");
-    const nobody = keep(new ApiClient({ server: server.access.server, ca: server.access.ca }));
+    const nobody = access.keep(
+      new ApiClient({ server: access.server.access.server, ca: access.server.access.ca }),
+    );
     expect(await refusal(send(nobody, "GET", "/api"))).toBe("401 Unauthorized");
   });
 
   test("gets rights with a binding and loses them with it", async () => {
-    const bob = await userClient("bob");
+    const bob = await access.userClient("bob");
     const networks = `${OURS}/namespaces/shop/networks`;
-    await bind("bob", "edit", "shop");
+    await access.bind("bob", "edit", "shop");
     await send(bob, "POST", networks, network("front"));
     expect(await send(bob, "GET", networks)).toMatchObject({ items: [{ metadata: { name: "front" } }] });
     expect(await refusal(send(bob, "POST", `${OURS}/namespaces/bank/networks`, network("x")))).toMatch(
@@ -144,27 +76,27 @@ describe("a user with a client certificate", () => {
     expect(await refusal(send(bob, "PATCH", `${networks}/front/status`, { status: {} }))).toMatch(
       /"networks\/status"/,
     );
-    await send(admin, "DELETE", `${RBAC}/namespaces/shop/rolebindings/bob-edit`);
+    await send(access.admin, "DELETE", `${RBAC}/namespaces/shop/rolebindings/bob-edit`);
     expect(await refusal(send(bob, "GET", networks))).toMatch(/^403/);
   });
 
   test("may be held to names, also in lists and watches", async () => {
-    const carol = await userClient("carol");
+    const carol = await access.userClient("carol");
     await send(
-      admin,
+      access.admin,
       "POST",
       `${RBAC}/namespaces/shop/roles`,
       role("one-secret", [
         { verbs: ["get", "list", "watch"], apiGroups: [""], resources: ["secrets"], resourceNames: ["mine"] },
       ]),
     );
-    await send(admin, "POST", `${RBAC}/namespaces/shop/rolebindings`, {
+    await send(access.admin, "POST", `${RBAC}/namespaces/shop/rolebindings`, {
       metadata: { name: "carol" },
       subjects: [{ kind: "User", name: "carol" }],
       roleRef: { kind: "Role", name: "one-secret" },
     });
     const secrets = "/api/v1/namespaces/shop/secrets";
-    for (const name of ["mine", "yours"]) await send(admin, "POST", secrets, { metadata: { name } });
+    for (const name of ["mine", "yours"]) await send(access.admin, "POST", secrets, { metadata: { name } });
     await send(carol, "GET", `${secrets}/mine`);
     expect(await refusal(send(carol, "GET", `${secrets}/yours`))).toMatch(/^403 secrets "yours"/);
     expect(await refusal(send(carol, "GET", secrets))).toMatch(/cannot list/);
@@ -180,25 +112,25 @@ describe("a user with a client certificate", () => {
   });
 
   test("needs to create as well as to patch for an apply that makes something", async () => {
-    const dave = await userClient("dave");
+    const dave = await access.userClient("dave");
     const rule = { verbs: ["patch"], apiGroups: ["plinth.dev"], resources: ["networks"] };
-    await send(admin, "POST", `${RBAC}/clusterroles`, role("patcher", [rule]));
-    await bind("dave", "patcher");
+    await send(access.admin, "POST", `${RBAC}/clusterroles`, role("patcher", [rule]));
+    await access.bind("dave", "patcher");
     const applied = { apiVersion: "plinth.dev/v1alpha1", kind: "Network", ...network("applied") };
     const how = { contentType: "application/apply-patch+yaml", query: { fieldManager: "d" } };
     const path = `${OURS}/namespaces/bank/networks/applied`;
     expect(await refusal(send(dave, "PATCH", path, applied, how))).toMatch(
       /cannot create resource "networks"/,
     );
-    await send(admin, "POST", `${OURS}/namespaces/bank/networks`, network("applied"));
+    await send(access.admin, "POST", `${OURS}/namespaces/bank/networks`, network("applied"));
     await send(dave, "PATCH", path, applied, how);
   });
 });
 
 describe("nobody gives more than they have", () => {
   test("in roles, unless they may escalate", async () => {
-    const erin = await userClient("erin");
-    await bind("erin", "admin", "bank");
+    const erin = await access.userClient("erin");
+    await access.bind("erin", "admin", "bank");
     const roles = `${RBAC}/namespaces/bank/roles`;
     await send(
       erin,
@@ -229,14 +161,14 @@ describe("nobody gives more than they have", () => {
     const escalate = [
       { verbs: ["escalate"], apiGroups: ["rbac.authorization.k8s.io"], resources: ["roles"] },
     ];
-    await send(admin, "POST", `${RBAC}/clusterroles`, role("escalator", escalate));
-    await bind("erin", "escalator", "bank");
+    await send(access.admin, "POST", `${RBAC}/clusterroles`, role("escalator", escalate));
+    await access.bind("erin", "escalator", "bank");
     await send(erin, "POST", roles, role("more", more));
   });
 
   test("in bindings, unless they may bind that role", async () => {
-    const fred = await userClient("fred");
-    await bind("fred", "admin", "bank");
+    const fred = await access.userClient("fred");
+    await access.bind("fred", "admin", "bank");
     const bindings = `${RBAC}/namespaces/bank/rolebindings`;
     const give = (name: string): Promise<unknown> =>
       send(fred, "POST", bindings, {
@@ -255,15 +187,15 @@ describe("nobody gives more than they have", () => {
       resources: ["clusterroles"],
       resourceNames: ["cluster-admin"],
     };
-    await send(admin, "POST", `${RBAC}/clusterroles`, role("binder", [rule]));
-    await bind("fred", "binder", "bank");
+    await send(access.admin, "POST", `${RBAC}/clusterroles`, role("binder", [rule]));
+    await access.bind("fred", "binder", "bank");
     await give("cluster-admin");
   });
 
   test("a binding keeps its role, and malformed rules are refused by field", async () => {
-    await bind("x", "view", "shop");
+    await access.bind("x", "view", "shop");
     const change = send(
-      admin,
+      access.admin,
       "PATCH",
       `${RBAC}/namespaces/shop/rolebindings/x-view`,
       { roleRef: { name: "edit" } },
@@ -275,11 +207,13 @@ describe("nobody gives more than they have", () => {
       { verbs: [], apiGroups: [""], resources: ["y"] },
       { verbs: ["get"] },
     ];
-    const said = await refusal(send(admin, "POST", `${RBAC}/namespaces/shop/roles`, role("bad", rules)));
+    const said = await refusal(
+      send(access.admin, "POST", `${RBAC}/namespaces/shop/roles`, role("bad", rules)),
+    );
     for (const field of ["rules[1].verbs"]) expect(said).toContain(field);
     const said2 = await refusal(
       send(
-        admin,
+        access.admin,
         "POST",
         `${RBAC}/namespaces/shop/roles`,
         role("bad", [rules[0] as object, rules[2] as object]),
@@ -293,16 +227,22 @@ describe("nobody gives more than they have", () => {
 describe("service accounts", () => {
   test("have tokens that end with their time or with the account", async () => {
     const accounts = "/api/v1/namespaces/shop/serviceaccounts";
-    await send(admin, "POST", accounts, { metadata: { name: "robot" } });
-    const asked = await send(admin, "POST", `${accounts}/robot/token`, { spec: { expirationSeconds: 600 } });
+    await send(access.admin, "POST", accounts, { metadata: { name: "robot" } });
+    const asked = await send(access.admin, "POST", `${accounts}/robot/token`, {
+      spec: { expirationSeconds: 600 },
+    });
     const { status } = asked as { status: { token: string; expirationTimestamp: string } };
-    const robot = keep(
-      new ApiClient({ server: server.access.server, ca: server.access.ca, token: status.token }),
+    const robot = access.keep(
+      new ApiClient({
+        server: access.server.access.server,
+        ca: access.server.access.ca,
+        token: status.token,
+      }),
     );
     expect(await refusal(send(robot, "GET", `${OURS}/hosts`))).toContain(
       'User "system:serviceaccount:shop:robot"',
     );
-    await send(admin, "POST", `${RBAC}/clusterrolebindings`, {
+    await send(access.admin, "POST", `${RBAC}/clusterrolebindings`, {
       metadata: { name: "robots" },
       subjects: [{ kind: "ServiceAccount", name: "robot", namespace: "shop" }],
       roleRef: { kind: "ClusterRole", name: "cluster-admin" },
@@ -313,23 +253,31 @@ describe("service accounts", () => {
       status.token.replace(/^[^.]*/, "eyJhbGciOiJub25lIn0"),
       "a.b.c",
     ]) {
-      const forged = keep(new ApiClient({ server: server.access.server, ca: server.access.ca, token }));
+      const forged = access.keep(
+        new ApiClient({ server: access.server.access.server, ca: access.server.access.ca, token }),
+      );
       expect(await refusal(send(forged, "GET", "/api"))).toBe("401 Unauthorized");
     }
     expect(
-      await refusal(send(admin, "POST", `${accounts}/robot/token`, { spec: { expirationSeconds: 5 } })),
+      await refusal(
+        send(access.admin, "POST", `${accounts}/robot/token`, { spec: { expirationSeconds: 5 } }),
+      ),
     ).toMatch(/^422 .*expirationSeconds/);
-    clock.advance(601_000);
+    access.clock.advance(601_000);
     expect(await refusal(send(robot, "GET", "/api"))).toBe("401 Unauthorized");
-    const fresh = (await send(admin, "POST", `${accounts}/robot/token`, {})) as typeof asked & {
+    const fresh = (await send(access.admin, "POST", `${accounts}/robot/token`, {})) as typeof asked & {
       status: { token: string };
     };
-    const again = keep(
-      new ApiClient({ server: server.access.server, ca: server.access.ca, token: fresh.status.token }),
+    const again = access.keep(
+      new ApiClient({
+        server: access.server.access.server,
+        ca: access.server.access.ca,
+        token: fresh.status.token,
+      }),
     );
     await send(again, "GET", "/api");
-    await send(admin, "DELETE", `${accounts}/robot`);
-    await send(admin, "POST", accounts, { metadata: { name: "robot" } });
+    await send(access.admin, "DELETE", `${accounts}/robot`);
+    await send(access.admin, "POST", accounts, { metadata: { name: "robot" } });
     expect(await refusal(send(again, "GET", "/api"))).toBe("401 Unauthorized");
   });
 });
@@ -354,8 +302,8 @@ describe("reviews", () => {
     );
 
   test("say what the asker, or anybody, may", async () => {
-    const gina = await userClient("gina");
-    await bind("gina", "view", "bank");
+    const gina = await access.userClient("gina");
+    await access.bind("gina", "view", "bank");
     const ask = (namespace: string, verb: string): Promise<unknown> =>
       review(gina, "SelfSubjectAccessReview", "selfsubjectaccessreviews", {
         resourceAttributes: { namespace, verb, group: "plinth.dev", resource: "networks" },
@@ -372,18 +320,20 @@ describe("reviews", () => {
       user: "gina",
       resourceAttributes: { namespace: "bank", verb: "get", group: "plinth.dev", resource: "ports" },
     };
-    expect(await review(admin, "SubjectAccessReview", "subjectaccessreviews", other)).toMatchObject({
+    expect(await review(access.admin, "SubjectAccessReview", "subjectaccessreviews", other)).toMatchObject({
       status: { allowed: true },
     });
     expect(await refusal(review(gina, "SubjectAccessReview", "subjectaccessreviews", other))).toMatch(/^403/);
     expect(
-      await review(admin, "LocalSubjectAccessReview", "localsubjectaccessreviews", other, "bank"),
+      await review(access.admin, "LocalSubjectAccessReview", "localsubjectaccessreviews", other, "bank"),
     ).toMatchObject({ status: { allowed: true } });
     expect(
-      await refusal(review(admin, "LocalSubjectAccessReview", "localsubjectaccessreviews", other, "shop")),
+      await refusal(
+        review(access.admin, "LocalSubjectAccessReview", "localsubjectaccessreviews", other, "shop"),
+      ),
     ).toMatch(/^400/);
     expect(
-      await refusal(review(admin, "SubjectAccessReview", "subjectaccessreviews", { user: "gina" })),
+      await refusal(review(access.admin, "SubjectAccessReview", "subjectaccessreviews", { user: "gina" })),
     ).toMatch(/^422/);
     const rules = (await review(gina, "SelfSubjectRulesReview", "selfsubjectrulesreviews", {
       namespace: "bank",

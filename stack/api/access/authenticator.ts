@@ -39,11 +39,11 @@ export class Authenticator {
     this.#authority = new X509Certificate(ca);
   }
 
-  /** The user that the request acts as. Throws ApiError Unauthorized, or Forbidden for acting as somebody else. */
-  async userOf(request: IncomingMessage): Promise<User> {
+  /** Who sends the request. Throws ApiError Unauthorized. */
+  async senderOf(request: IncomingMessage): Promise<User> {
     const user = await this.#bearer(request);
     if (user === undefined) throw new ApiError("Unauthorized", "Unauthorized");
-    return this.#impersonated(user, request);
+    return user;
   }
 
   async #bearer(request: IncomingMessage): Promise<User | undefined> {
@@ -70,7 +70,8 @@ export class Authenticator {
     );
   }
 
-  async #impersonated(user: User, { headersDistinct }: IncomingMessage): Promise<User> {
+  /** Whom the sender acts as. Throws ApiError Forbidden when it may not, BadRequest for what cannot be acted as. */
+  async actingAs(user: User, { headersDistinct }: IncomingMessage): Promise<User> {
     const [wanted] = headersDistinct["impersonate-user"] ?? [];
     const groups = headersDistinct["impersonate-group"] ?? [];
     const others = Object.keys(headersDistinct).filter(

@@ -6,7 +6,7 @@
 import { join } from "node:path";
 import { type ControlMethod, createControlServer } from "../../../base/jsonrpc/index.js";
 import { lockFile } from "../../../base/linux/index.js";
-import type { Logger } from "../../../base/log/index.js";
+import { type Logger, RotatingFile } from "../../../base/log/index.js";
 import { openLevelStore, type Store } from "../../../base/store/index.js";
 import { type Clock, systemClock, type Timer } from "../../../base/time/index.js";
 import {
@@ -98,9 +98,11 @@ export async function startController(
     opened.push(() => controllers.close());
     await controllers.start();
     const { port, version } = options;
+    const auditSink = new RotatingFile(join(layout.log, "audit.log"));
+    opened.push(() => auditSink.close());
     const server = await startApiServer(
       { port, tls, token, tokenKey, version, hostSocket: layout.hostControlSocket },
-      { registry, clock, log, notReady: () => storeTrouble(store) },
+      { registry, clock, log, auditSink, notReady: () => storeTrouble(store) },
     );
     opened.push(() => server.close());
     opened.push(renewCertificates(tlsDirectory, clock, log, (fresh) => server.renewTls(fresh)));
