@@ -147,7 +147,7 @@ test("whatever was stored in a full pool can be overwritten, wherever its disks 
       pool.overwrite();
       for (const volume of pool.volumes) expect(volume.flush()).toBe(0);
     }),
-    { numRuns: NIGHTLY ? 300 : 8 },
+    { numRuns: NIGHTLY ? 300 : 4 },
   );
 });
 

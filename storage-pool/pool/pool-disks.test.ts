@@ -77,6 +77,32 @@ test("a disk is not drained when what it holds finds no room elsewhere, and stay
   expect(states(memory)[0]).toMatch(/^disk0 online/);
 });
 
+test("two copies: a disk that comes when two are full takes copies of theirs, so that all three can be filled", () => {
+  const RUN = 64;
+  const memory = new MemoryPool(2, 160 * MIB);
+  const volume = memory.createVolume(1, 512 * MIB, 2);
+  const put = (block: number, count: number): number => {
+    for (;;) {
+      const result = volume.stageWrite(buffer, 0, block * BLOCK, count * BLOCK) || volume.commit();
+      if (result !== 11) return result;
+      memory.settle();
+    }
+  };
+  buffer.bytes.fill(7, 0, RUN * BLOCK);
+  let end = 0;
+  const fillUp = (): void => {
+    while (put(end, RUN) === 0) end += RUN;
+    // Not for want of a segment, but because all is given out.
+    expect(memory.pool.room.left(2)).toBeLessThan(RUN);
+  };
+  fillUp();
+  memory.addDisk(160 * MIB);
+  memory.settle();
+  fillUp();
+  // Every eighth block, backwards: dead ones are everywhere.
+  for (let block = end - 8; block >= 0; block -= 8) expect(put(block, 1)).toBe(0);
+});
+
 test("two copies: a disk that fails costs nobody anything, and a third takes its place", () => {
   const memory = new MemoryPool(2);
   const volume = memory.createVolume(1, 64 * MIB, 2);
