@@ -114,6 +114,9 @@ describe("ovs-vsctl", () => {
   it("finds what has no effect named in the status, and nothing pretended", async () => {
     await ovs.vsctl(
       ...["set", "Bridge", "br0", "rstp_enable=true", "mcast_snooping_enable=true"],
+      ...["--", "--id=@br", "get", "Bridge", "br0"],
+      ...["--", "--id=@ipfix", "create", "IPFIX", 'targets="127.0.0.1:4739"'],
+      ...["--", "create", "Flow_Sample_Collector_Set", "id=1", "bridge=@br", "ipfix=@ipfix"],
       ...[
         "--",
         "set",
@@ -129,13 +132,14 @@ describe("ovs-vsctl", () => {
       ],
     );
     expect(await ovs.vsctl("get", "Bridge", "br0", "status:unsupported")).toBe(
-      '"rstp_enable mcast_snooping_enable"',
+      '"rstp_enable mcast_snooping_enable Flow_Sample_Collector_Set"',
     );
     expect(await ovs.vsctl("get", "Interface", "p1", "status:unsupported")).toBe('"lacp bfd cfm_mpid"');
     expect(await ovs.vsctl("get", "Interface", "p1", "bfd_status", "cfm_fault")).toBe("{}\n[]");
     await ovs.vsctl(
       ...["set", "Bridge", "br0", "rstp_enable=false", "mcast_snooping_enable=false"],
       ...["--", "clear", "Interface", "p1", "bfd", "cfm_mpid", "--", "clear", "Port", "p1", "lacp"],
+      ...["--", "--all", "destroy", "Flow_Sample_Collector_Set"],
     );
     expect(await ovs.vsctl("get", "Bridge", "br0", "status")).toBe("{}");
   });

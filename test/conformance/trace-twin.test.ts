@@ -33,6 +33,7 @@ table=4,priority=4,pkt_mark=3,ip actions=2
 table=4,priority=3,ip actions=ct(commit,exec(move:NXM_NX_REG0[]->NXM_NX_CT_LABEL[0..31],load:0x7->NXM_NX_CT_LABEL[32..63],move:NXM_NX_CT_LABEL[32..63]->NXM_NX_CT_LABEL[64..95],move:NXM_OF_IP_SRC[]->NXM_NX_CT_MARK[])),2
 table=5,priority=3,ip,reg1=9 actions=ct(commit,zone=NXM_NX_REG1[0..15],nat(src=1.2.3.4),exec(set_field:0x3/0xff->ct_mark,move:NXM_NX_REG1[0..3]->NXM_NX_CT_MARK[8..11]))
 table=5,priority=0 actions=drop
+priority=130,in_port=3,udp,tp_src=10 actions=dec_ttl,sample(probability=12345,collector_set_id=23456,obs_domain_id=34567,obs_point_id=45678),output:2,sample(probability=1,collector_set_id=3,sampling_port=3,egress)
 `;
 const BESIDE = "in_port=3,udp,udp_src=9,udp_dst=2,nw_src=10.0.0.1,nw_dst=10.0.0.2";
 const DATAPATH_FLOW =
@@ -78,6 +79,7 @@ const TRACES: readonly (readonly string[])[] = [
   ...["skb_mark(3)", "ct_state(est|trk),ct_zone(1)", "ct_state(0x22),ct_label(0x5),ct_mark(0x3)"].map(
     (more) => [`in_port(3),${more},${DATAPATH_FLOW}`],
   ),
+  ["br0", "in_port=3,udp,udp_src=10,nw_ttl=9"],
   ["br0", "foo=1"],
   ["br0", "in_port=1", "0011"],
   ["nobr", "in_port=1"],

@@ -122,7 +122,6 @@ function compileAction(action: Action, assembly: Assembly): void {
       throw flowError(unknownField(action.field, "OFPBAC_BAD_ARGUMENT"), `${action.field} cannot be deleted`);
     case "encap":
     case "decap":
-    case "sample":
     case "dec_nsh_ttl":
       throw flowError("OFPBAC_BAD_EXP_TYPE", `${action.type} is not known to this switch`);
     case "pop_vlan":
@@ -156,7 +155,7 @@ type NiciraAction = Exclude<
   {
     readonly type:
       | ("output" | "group" | "set_queue" | "set_field" | "experimenter")
-      | ("meter" | "encap" | "decap" | "delete_field" | "sample" | "dec_nsh_ttl");
+      | ("meter" | "encap" | "decap" | "delete_field" | "dec_nsh_ttl");
   }
 >;
 
@@ -240,7 +239,9 @@ const WITHOUT_TRUNCATION: readonly number[] = [
 type SmallAction = Extract<
   Action,
   {
-    readonly type: "ct_clear" | "exit" | "pop_queue" | "note" | "conjunction" | "dec_ttl_ids" | "fin_timeout";
+    readonly type:
+      | ("ct_clear" | "exit" | "pop_queue" | "note" | "sample" | "conjunction")
+      | ("dec_ttl_ids" | "fin_timeout");
   }
 >;
 
@@ -264,8 +265,9 @@ function compileSmall(action: SmallAction, { code, prerequisites }: Assembly): v
       code.push(P.OP_FIN_TIMEOUT, action.idleTimeoutSeconds, action.hardTimeoutSeconds);
       return;
     case "note":
+    case "sample":
     case "conjunction":
-      // They do nothing to a packet; what a conjunction means is the classifier's.
+      // They do nothing to a packet: what a conjunction means is the classifier's, and samples have no collector.
       return;
   }
 }

@@ -132,7 +132,12 @@ function readBridge(
   const ports = rowsOf(database, row, "ports", "Port").flatMap((port) =>
     readPort(database, port, config, options),
   );
-  return { config, ports, error: bridgeError(config, datapathType), unsupported: unsupportedOfBridge(row) };
+  return {
+    config,
+    ports,
+    error: bridgeError(config, datapathType),
+    unsupported: unsupportedOfBridge(database, row),
+  };
 }
 
 function bridgeError({ name, datapath }: BridgeConfig, type: string): string | undefined {

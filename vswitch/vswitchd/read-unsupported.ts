@@ -1,16 +1,19 @@
 // What the database asks of a bridge or an interface that this switch does not do: told in their status columns, so that
 // nobody believes that it is done. Pure. Source: ovs-vswitchd.conf.db(5).
-import type { DatabaseRow } from "../db/index.js";
+import type { Database, DatabaseRow } from "../db/index.js";
 
 /** Columns and keys of the Bridge row that are set and have no effect. */
-export function unsupportedOfBridge(row: DatabaseRow): string[] {
+export function unsupportedOfBridge(database: Database, row: DatabaseRow): string[] {
   const flags = ["stp_enable", "rstp_enable", "mcast_snooping_enable"].filter((column) =>
     row.boolean(column),
   );
   const references = ["netflow", "sflow", "ipfix", "auto_attach"].filter(
     (column) => row.string(column) !== "",
   );
-  return [...flags, ...references];
+  const isSampled = [...database.rows("Flow_Sample_Collector_Set").values()].some(
+    (set) => set.string("bridge") === row.uuid && set.string("ipfix") !== "",
+  );
+  return [...flags, ...references, ...(isSampled ? ["Flow_Sample_Collector_Set"] : [])];
 }
 
 /** The same of an Interface and the Port that it is the only one of. */
