@@ -18,6 +18,8 @@ const READ = 0;
 const WRITE = wire.VRING_DESC_F_WRITE;
 const FEATURES = [9, 11, 13, 14, 28, 29, 32].reduce((sum, bit) => sum | (1n << BigInt(bit)), 0n);
 
+const PACKED = 1n << BigInt(wire.VIRTIO_F_RING_PACKED);
+
 let dir: string;
 let epoll: Epoll;
 beforeEach(() => {
@@ -28,6 +30,13 @@ afterEach(() => {
   epoll.close();
   rmSync(dir, { recursive: true });
 });
+
+/** A buffer, by its place in the arena. */
+interface Piece {
+  readonly at: number;
+  readonly length: number;
+  readonly flags: number;
+}
 
 /** A device with one guest, in this thread. */
 class Rig {
@@ -63,6 +72,40 @@ class Rig {
       ...cut(0, readable.byteLength, cuts, READ),
       ...cut(readable.byteLength, writable, cuts, WRITE),
     ];
+    if (guest.has(wire.VIRTIO_F_RING_PACKED)) this.#offerPacked(pieces, indirect);
+    else this.#offerSplit(pieces, indirect);
+    this.pump();
+    const used = guest.takeUsed(0);
+    expect(used?.head).toBe(0);
+    const from = ARENA + readable.byteLength;
+    return guest.bytes.slice(from, from + writable);
+  }
+
+  /** Source: VIRTIO 1.2, 2.8.7: an indirect table has no NEXT. */
+  #offerPacked(pieces: readonly Piece[], indirect: boolean): void {
+    const { guest } = this;
+    const buffers = pieces.map(({ at, length, flags }) => ({
+      address: FRONT_END_GUEST_BASE + ARENA + at,
+      length,
+      flags,
+    }));
+    if (!indirect) {
+      guest.offerChain(0, [0], buffers);
+      return;
+    }
+    const table = 3 << 20;
+    buffers.forEach(({ address, length, flags }, i) => {
+      guest.view.setBigUint64(table + i * 16, BigInt(address), true);
+      guest.view.setUint32(table + i * 16 + 8, length, true);
+      guest.view.setUint16(table + i * 16 + 12, 0, true);
+      guest.view.setUint16(table + i * 16 + 14, flags, true);
+    });
+    const address = FRONT_END_GUEST_BASE + table;
+    guest.offerChain(0, [0], [{ address, length: pieces.length * 16, flags: 4 }]);
+  }
+
+  #offerSplit(pieces: readonly Piece[], indirect: boolean): void {
+    const { guest } = this;
     const table = indirect ? 3 << 20 : guest.descriptorsAt(0);
     pieces.forEach(({ at, length, flags }, i) => {
       const slot = table + i * 16;
@@ -73,11 +116,6 @@ class Rig {
     });
     if (indirect) guest.setDescriptor(0, 0, FRONT_END_GUEST_BASE + table, pieces.length * 16, 4);
     guest.offer(0, 0);
-    this.pump();
-    const used = guest.takeUsed(0);
-    expect(used?.head).toBe(0);
-    const from = ARENA + readable.byteLength;
-    return guest.bytes.slice(from, from + writable);
   }
 
   close(): void {
@@ -89,13 +127,8 @@ class Rig {
 }
 
 /** Buffers over `length` bytes at `at`, at most 20 of them. */
-function cut(
-  at: number,
-  length: number,
-  sizes: readonly number[],
-  flags: number,
-): { at: number; length: number; flags: number }[] {
-  const pieces = [];
+function cut(at: number, length: number, sizes: readonly number[], flags: number): Piece[] {
+  const pieces: Piece[] = [];
   for (let i = 0, done = 0; done < length; i++) {
     const size = Math.min(i < 19 ? (sizes[i % sizes.length] ?? length) : length, length - done);
     pieces.push({ at: at + done, length: size, flags });
@@ -136,7 +169,7 @@ const step = fc.record({
 });
 
 test("reads give what writes left, however requests are cut into buffers", async () => {
-  for (const features of [FEATURES, FEATURES & ~(1n << 9n) & ~(1n << 11n)]) {
+  for (const features of [FEATURES, FEATURES & ~(1n << 9n) & ~(1n << 11n), FEATURES | PACKED]) {
     const rig = new Rig(false, features);
     await rig.guest.start();
     const model = new Uint8Array(SIZE);
@@ -225,14 +258,17 @@ test("any rings and any memory leave the server alive and the next guest served"
       fc.array(fc.nat(18), { maxLength: 12 }),
       fc.uint8Array({ maxLength: 64 }),
       fc.option(fc.nat(0xffff)),
-      async (descriptors, heads, bytes, index) => {
-        const rig = new Rig();
+      fc.boolean(),
+      async (descriptors, heads, bytes, index, packed) => {
+        const rig = new Rig(false, packed ? FEATURES | PACKED : FEATURES);
         await rig.guest.start();
         const { guest } = rig;
         guest.bytes.set(bytes, ARENA);
         for (const [slot, at, length, flags, next] of descriptors) {
           const where = at % 3 === 0 ? ARENA + (at % 64) : at;
-          guest.setDescriptor(0, slot, FRONT_END_GUEST_BASE + where, length, flags, next);
+          // A packed ring has its flags where a split one says what is next.
+          const last = packed ? flags | 0x80 : next;
+          guest.setDescriptor(0, slot, FRONT_END_GUEST_BASE + where, length, flags, last);
         }
         for (const each of heads) guest.offer(0, each);
         if (index !== null) guest.view.setUint16(guest.availableAt(1) + 2, index, true);
