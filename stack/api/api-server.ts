@@ -20,6 +20,7 @@ import {
   Authenticator,
   Authorizer,
   attributesOf,
+  isResource,
   makeTokenKey,
   registerReviews,
   ServiceAccountTokens,
@@ -44,6 +45,7 @@ import { requireJson } from "./negotiate.js";
 import { buildOpenApi } from "./openapi.js";
 import { API_HOST, portError } from "./port.js";
 import type { ResourceRegistry } from "./registry.js";
+import { RequestLimits } from "./request-limits.js";
 import { registerKind } from "./resource-routes.js";
 import type { TlsFiles } from "./tls.js";
 import { WatchStreams } from "./watch-stream.js";
@@ -98,6 +100,7 @@ export async function startApiServer(
   const authorizer = new Authorizer(registry);
   const authenticator = new Authenticator({ token, ca: tls.ca }, { authorizer, tokens, wallMs });
   const audit = modules.auditSink === undefined ? undefined : new Audit(modules.auditSink, wallMs);
+  const limits = new RequestLimits(() => clock.nowMs());
   const users = new WeakMap<object, User>();
   const userOf = (request: FastifyRequest): User => {
     const user = users.get(request.raw);
@@ -140,14 +143,16 @@ export async function startApiServer(
     routerOptions: { maxParamLength: 512, ignoreTrailingSlash: true },
   } as const) as unknown as FastifyInstance;
   addBodyParsers(server);
-  server.addHook("onRequest", async (request) => {
+  server.addHook("onRequest", async (request, reply) => {
     const path = request.url.split("?")[0] as string;
     if (OPEN_PATHS.has(path)) return;
     audit?.begin(request.raw);
     const user = await identify(request.raw);
+    const wanted = attributesOf(request.method, request.url);
+    reply.raw.once("close", limits.begin(user, isResource(wanted) && wanted.verb === "watch"));
     // Before the body is looked at: whatever it is, there is nobody to take it.
     if (request.is404) throw new ApiError("NotFound", NO_RESOURCE);
-    await authorizer.require(user, attributesOf(request.method, request.url));
+    await authorizer.require(user, wanted);
     users.set(request.raw, user);
   });
   server.addHook("preValidation", async (request) => {

@@ -8,6 +8,12 @@ export const DOCUMENT_DEPTH_MAX = 128;
 export const OBJECT_SIZE_BYTES_MAX = 1536 * 1024;
 /** Items of one list answer when the client asks for pages. */
 export const LIST_LIMIT_MAX = 10_000;
+/** Requests a second that one user may go on sending, the reserve for bursts, and requests under way at a time. */
+export const USER_REQUESTS_PER_SECOND = 50;
+export const USER_BURST_REQUESTS = 200;
+export const USER_REQUESTS_IN_FLIGHT_MAX = 64;
+/** Users whose requests are counted at a time. */
+export const LIMITED_USERS_MAX = 10_000;
 /** Answers longer than this are compressed for clients that take gzip. */
 export const GZIP_SIZE_BYTES_MIN = 128 * 1024;
 /** Watches open at a time. */

@@ -1,5 +1,5 @@
 // Who may use the API, and for what.
-export { attributesOf } from "./attributes.js";
+export { attributesOf, isResource } from "./attributes.js";
 export { Authenticator } from "./authenticator.js";
 export { Authorizer } from "./authorizer.js";
 export { DEFAULT_CLUSTER_ROLE_BINDINGS, DEFAULT_CLUSTER_ROLES } from "./default-roles.js";
