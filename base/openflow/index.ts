@@ -10,7 +10,7 @@ export * from "./extension-messages.js";
 export * from "./flow-monitor.js";
 export { OFPGT } from "./group-wire.js";
 export { OFPIT } from "./instructions-wire.js";
-export { readMatchFields, writeMatchFields } from "./match-fields-wire.js";
+export { readFixedMatch, readMatchFields, writeFixedMatch, writeMatchFields } from "./match-fields-wire.js";
 export { inWireOrder } from "./match-order.js";
 export { onesMask, prerequisiteHolds } from "./match-wire.js";
 export { type MessageHeader, parseHeader } from "./message-header.js";

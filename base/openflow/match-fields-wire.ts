@@ -3,6 +3,8 @@ import type { Match } from "./actions.js";
 import { inWireOrder } from "./match-order.js";
 import { writeOxm } from "./match-wire.js";
 import { readNxmEntries, writeNxmEntries } from "./nxm-match-wire.js";
+import { readMatch10, writeMatch10 } from "./v10/match-wire.js";
+import { readMatch11, writeMatch11 } from "./v11/match-wire.js";
 import { Reader, Writer } from "./wire.js";
 
 /** Both forms are read, whatever was asked for. Throws WireError. */
@@ -16,5 +18,18 @@ export function writeMatchFields(match: Match, form: "nxm" | "oxm"): Uint8Array 
   const ordered = inWireOrder(match);
   if (form === "nxm") writeNxmEntries(writer, ordered);
   else for (const entry of ordered) writeOxm(writer, entry);
+  return writer.take();
+}
+
+/** The match of fixed size that OpenFlow 1.0 and 1.1 have. Throws WireError. */
+export function readFixedMatch(bytes: Uint8Array, version: 1 | 2): Match {
+  const reader = new Reader(bytes, 0, bytes.byteLength, "OFPBMC_BAD_LEN", version);
+  return version === 1 ? readMatch10(reader) : readMatch11(reader);
+}
+
+export function writeFixedMatch(match: Match, version: 1 | 2): Uint8Array {
+  const writer = new Writer(version);
+  if (version === 1) writeMatch10(writer, match);
+  else writeMatch11(writer, match);
   return writer.take();
 }

@@ -2,7 +2,7 @@
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { fromHex } from "../../base/bytes/index.js";
+import { fromHex, toHex } from "../../base/bytes/index.js";
 import { errorNames } from "../../vswitch/cli/error-names.js";
 import { byOvs, byPlinth } from "../support/offline-ofctl.js";
 import { requirePrograms } from "../support/run.js";
@@ -283,7 +283,35 @@ const MATCHES = [
   ],
 ];
 
+/** Matches of fixed size: what counts, then bytes of every field; the same in every run. */
+function fixedMatches(size: 40 | 88): string {
+  let seed = size;
+  const byte = (): number => {
+    seed = (Math.imul(seed, 1_103_515_245) + 12_345) >>> 0;
+    return seed >>> 24;
+  };
+  const lines = Array.from({ length: 300 }, () => {
+    const bytes = Uint8Array.from({ length: size }, () => (byte() < 100 ? 0 : byte()));
+    const view = new DataView(bytes.buffer);
+    const isFirst = size === 40;
+    if (!isFirst) view.setUint32(0, 88);
+    view.setUint32(isFirst ? 0 : 8, isFirst ? byte() * 0x4000 + byte() * 64 + byte() : byte() * 4 + byte());
+    if (isFirst) view.setUint16(4, byte());
+    else view.setUint32(4, byte() < 200 ? byte() : 0xfffffffe);
+    const [vlanAt, typeAt, protocolAt] = isFirst ? [18, 22, 25] : [36, 40, 43];
+    view.setUint16(vlanAt, byte() < 60 ? 0xffff : byte());
+    view.setUint8(vlanAt + 2, byte() % 8);
+    view.setUint16(typeAt, [0x0800, 0x0806, 0x86dd, 0x8847, 0x05ff, 0x1234][byte() % 6] as number);
+    // ICMP has 8 bits where others have 16.
+    view.setUint8(protocolAt, [6, 17, 132, 47][byte() % 4] as number);
+    return toHex(bytes);
+  });
+  return `# a comment\n\n${lines.join("\n")}\n`;
+}
+
 const LINES: readonly Line[] = [
+  ...withInput(["parse-ofp10-match"], fixedMatches(40), "00\n", "zz\n", ""),
+  ...withInput(["parse-ofp11-match"], fixedMatches(88), "00\n", `0001${"0".repeat(172)}\n`),
   ...each("parse-flow", ...ACTIONS.map((text) => `actions=${text}`)),
   ...each("parse-flow", ...MATCHES.map((text) => `${text},actions=drop`)),
   ...each(

@@ -154,7 +154,7 @@ function versionOf(text: string): number {
 }
 
 /** Lines without comments, and without those that say nothing. */
-async function eachHexLine(io: CommandIo, use: (bytes: Uint8Array) => void): Promise<number> {
+export async function eachHexLine(io: CommandIo, use: (bytes: Uint8Array) => void): Promise<number> {
   for (const line of (await readFile(io, "-")).split("\n")) {
     const { bytes, rest } = readHex(line.replace(/#.*/, "").trim());
     if (rest !== "") throw commandError("Trailing garbage in hex data");
@@ -205,13 +205,13 @@ function flowModOf(version: number, instructions: readonly Instruction[]): Uint8
 }
 
 /** A line for each byte that is another in `after`. */
-function differences(before: Uint8Array, after: Uint8Array): string {
+export function differences(before: Uint8Array, after: Uint8Array, head = ""): string {
   const lines: string[] = [];
   const told = (byte: number | undefined): string =>
     byte === undefined ? "(none)" : byte.toString(16).padStart(2, "0");
   for (let i = 0; i < Math.max(before.byteLength, after.byteLength); i++)
     if (before[i] !== after[i])
-      lines.push(`\n${String(i).padStart(2)}: ${told(before[i])} -> ${told(after[i])}`);
+      lines.push(`\n${head}${String(i).padStart(2)}: ${told(before[i])} -> ${told(after[i])}`);
   return lines.join("");
 }
 

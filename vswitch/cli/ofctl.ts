@@ -18,6 +18,7 @@ import {
   dumpIpfix,
   dumpTunnelOptions,
 } from "./ofctl-extensions.js";
+import { parseFixedMatch10, parseFixedMatch11 } from "./ofctl-fixed-match.js";
 import {
   diffFlows,
   dumpAggregate,
@@ -130,6 +131,8 @@ export const OFCTL_VERBS: ReadonlyMap<string, OfctlVerb> = new Map<string, Ofctl
   ["parse-instructions", alone("VERSION", 1, 1, W.parseInstructionsVerb)],
   ["parse-nx-match", alone("", 0, 0, W.parseNxmVerb)],
   ["parse-nxm", alone("", 0, 0, W.parseNxmVerb)],
+  ["parse-ofp10-match", alone("", 0, 0, parseFixedMatch10)],
+  ["parse-ofp11-match", alone("", 0, 0, parseFixedMatch11)],
   ["parse-oxm", alone("VERSION", 1, 1, W.parseOxmVerb)],
   ["parse-key-value", alone("TEXT...", 1, MANY, W.parseKeyValueVerb)],
   ["print-error", alone("ERROR", 1, 1, W.printErrorVerb)],

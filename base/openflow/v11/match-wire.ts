@@ -153,7 +153,10 @@ export function writeMatch11(writer: Writer, match: Match): void {
     if (value !== undefined) wildcards &= ~bit;
     return value ?? 0;
   };
-  const vid = find("vlan_vid");
+  const tci = find("vlan_tci");
+  // That there is no tag may be said of all of it.
+  const isUntagged = tci !== undefined && tci.mask === undefined && numberOf(tci.value) === 0;
+  const vid = find("vlan_vid") ?? (isUntagged ? tci : undefined);
   const inPort = taken(OFPFW_IN_PORT, number("in_port"));
   const vlan = taken(OFPFW_DL_VLAN, vid === undefined ? undefined : vlanNumber(vid));
   const pcp = taken(OFPFW_DL_VLAN_PCP, number("vlan_pcp"));
