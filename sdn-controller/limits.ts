@@ -18,6 +18,8 @@ export const FLOW_MODS_PER_BARRIER = 1000;
 export const AUDIT_INTERVAL_MS = 15_000;
 /** Flows that one comparison reads, about: of more it reads a part, and another part the next time. */
 export const AUDIT_FLOWS_MAX = 8_192;
+/** Conjunctions about one subject and direction: a clause that all of them share is a message of 16 KiB. */
+export const CONJUNCTIONS_MAX = 1_000;
 /** DHCP lease and maximum accepted hostname. Long: renewal needs the controller, forwarding does not. */
 export const DHCP_LEASE_SECONDS = 86_400;
 /** Pairs of ports whose dropped packets are counted one by one. */

@@ -45,6 +45,8 @@ function canonicalAction(action: Action): string {
     const { field, offset, bits } = action.destination;
     return `load(${action.value}->${field}[${offset}+${bits}])`;
   }
+  if (action.type === "conjunction")
+    return `conjunction(${action.id},${action.clause}/${action.clauseCount})`;
   if (action.type === "ct")
     return `ct(${textOf({ ...action, actions: action.actions.map(canonicalAction) })})`;
   return textOf(action);

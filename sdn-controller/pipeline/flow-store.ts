@@ -23,10 +23,16 @@ export class FlowStore {
     const before = this.#byOwner.get(owner);
     if (before === undefined && flows.length === 0) return;
     const after = new Map<string, Flow>();
+    const several = new Map<string, Flow[]>();
     for (const flow of flows) {
       const same = after.get(flow.key);
-      after.set(flow.key, same === undefined ? flow : together([same, flow], flow));
+      after.set(flow.key, flow);
+      if (same === undefined) continue;
+      const all = several.get(flow.key);
+      if (all === undefined) several.set(flow.key, [same, flow]);
+      else all.push(flow);
     }
+    for (const [key, all] of several) after.set(key, together(all, all.at(-1) as Flow));
     for (const { key } of before ?? []) if (!after.has(key)) this.#remove(key, owner);
     for (const [key, flow] of after) {
       const wants = this.#wants(key);

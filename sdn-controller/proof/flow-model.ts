@@ -157,10 +157,11 @@ function bestOf(flows: readonly Flow[], fields: Fields): Flow | undefined {
     const hit = flows.slice(start, end).filter((flow) => hits(flow, fields));
     const ordinary = hit.find(({ clauses }) => clauses === undefined);
     if (ordinary !== undefined) return ordinary;
-    const clauses = hit.flatMap((flow) => flow.clauses ?? []);
-    for (const { id, clauseCount } of clauses) {
-      const held = new Set(clauses.filter((one) => one.id === id).map(({ clause }) => clause));
-      if (held.size < clauseCount) continue;
+    const held = new Map<number, Set<number>>();
+    for (const { id, clause, clauseCount } of hit.flatMap((flow) => flow.clauses ?? [])) {
+      const own = held.get(id) ?? new Set();
+      held.set(id, own.add(clause));
+      if (own.size < clauseCount) continue;
       const whole = flows.find((one) => one.clauses === undefined && hits(one, { ...fields, conj_id: id }));
       if (whole !== undefined) return whole;
     }

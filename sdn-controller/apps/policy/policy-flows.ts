@@ -21,7 +21,7 @@ import { causeHash, type Origin } from "../../pipeline/cookie.js";
 import { buildFlow, type Flow, type MaskedValue, type MatchSpec } from "../../pipeline/flow.js";
 import { FLAG_DENIED, FLAG_EXEMPT, MARK_CUT, MARK_KNOWN, type TableName } from "../../pipeline/tables.js";
 import type { CompiledRule, RulePeer, RulePorts } from "../../policy/compile.js";
-import { conjunctionGroups } from "../../policy/conjunctions.js";
+import { conjunctionGroups, type RuleGroup } from "../../policy/conjunctions.js";
 import { IDENTITY_WORLD } from "../../policy/identity.js";
 import type { Direction } from "../../policy/network-policy.js";
 import { ETHERTYPE_IPV4, ETHERTYPE_IPV6, IPPROTO_SCTP, IPPROTO_TCP, IPPROTO_UDP } from "../ethertypes.js";
@@ -175,14 +175,18 @@ function ruleFlows(rule: CompiledRule): Flow[] {
 
 /**
  * The flows of one policy's rules. Where a rule is about many peers and many ports these are the clauses of a conjunction:
- * as many flows as peers and ports together, not as their product. `idOf` gives conjunctions their numbers by name.
+ * as many flows as peers and ports together, not as their product. `idOf` gives conjunctions their numbers, while there are any.
  */
-export function policyFlows(rules: readonly CompiledRule[], idOf: (name: string) => number): Flow[] {
+export function policyFlows(
+  rules: readonly CompiledRule[],
+  idOf: (group: RuleGroup) => number | undefined,
+): Flow[] {
   return conjunctionGroups(rules).flatMap((group) => {
-    const plain = group.rules.flatMap(ruleFlows);
-    if (!group.isProduct) return plain;
-    const conjunction = conjunctionFlows(group.rules, idOf(group.name));
-    return conjunction.length < plain.length ? conjunction : plain;
+    const { rules: own, isProduct } = group;
+    const id = isProduct ? idOf(group) : undefined;
+    const conjunction = id === undefined ? [] : conjunctionFlows(own, id);
+    const plainCount = own.reduce((sum, rule) => sum + familiesOf(rule).length, 0);
+    return id !== undefined && conjunction.length < plainCount ? conjunction : own.flatMap(ruleFlows);
   });
 }
 
