@@ -160,6 +160,13 @@ test("writes larger than what is saved up are carried out, one after the other, 
   expect(client.received.byteLength).toBe(3 * REPLY_SIZE);
 });
 
+test("a flush that another front waits for begins though no NBD client did anything", () => {
+  const told: number[] = [];
+  server.wait({ flushed: (tag, error) => told.push(tag, error) }, 7);
+  round();
+  expect(told).toEqual([7, OK]);
+});
+
 test("a client that asks for much waits for its turn while another volume is used", () => {
   serve("noisy");
   serve("quiet");

@@ -165,7 +165,11 @@ export class NbdServer implements FlushQueue {
   /** Ends a breath: commits, answers, starts a flush, sends. Returns true when requests are left in the buffers. */
   endBreath(): boolean {
     const touched = this.#touched.splice(0);
-    if (touched.length === 0) return false;
+    if (touched.length === 0) {
+      // Guests of another front may wait for one.
+      this.#flushes.start();
+      return this.#touched.length > 0;
+    }
     const { times } = this;
     times.begin(this.#nowMs);
     let count = 0;
