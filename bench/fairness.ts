@@ -32,6 +32,8 @@ interface Garbage {
   readonly from: number;
   readonly words: number;
   readonly prepare: (bridge: Bridge) => void;
+  /** Afterwards: whether the garbage was what the title says. */
+  readonly isNews?: (bridge: Bridge, datapath: Datapath) => boolean;
 }
 
 const between = (bridge: Bridge, from: number, to: number, ...actions: readonly Action[]): void =>
@@ -66,9 +68,25 @@ const KINDS: readonly Garbage[] = [
     from: 6,
     words: 1,
     prepare: (bridge) => bridge.change(flowMod({ instructions: [apply(output(OFPP_NORMAL))] }), 0),
+    isNews: ({ forwarding }) => forwarding.macs.news > 10_000,
   },
   {
     title: "a new connection with each frame",
+    // Its ports: the checksum of the IP header stays right.
+    from: 34,
+    words: 1,
+    prepare: (bridge) => {
+      for (const port of [VICTIM, ATTACKER]) {
+        const ct = trackAction({ zone: port, commit: true });
+        const ip = [field("in_port", port), field("eth_type", 0x800)];
+        bridge.change(flowMod({ match: match(...ip), instructions: [apply(ct, output(port + 1))] }), 0);
+      }
+    },
+    isNews: (_, { conntrack }) => conntrack.begun > 10_000,
+  },
+  {
+    title: "frames that tracking finds invalid",
+    // The checksum of the IP header is wrong then.
     from: 26,
     words: 3,
     prepare: (bridge) => {
@@ -78,6 +96,7 @@ const KINDS: readonly Garbage[] = [
         bridge.change(flowMod({ match: match(...ip), instructions: [apply(ct, output(port + 1))] }), 0);
       }
     },
+    isNews: (_, { conntrack }) => conntrack.begun < 1000,
   },
   {
     title: "every frame to the controller",
@@ -88,6 +107,7 @@ const KINDS: readonly Garbage[] = [
       const up: Action = { type: "output", port: OFPP_CONTROLLER, maxLength: 128 };
       between(bridge, ATTACKER, 4, up);
     },
+    isNews: ({ packetIns }) => packetIns > 100,
   },
 ];
 
@@ -200,6 +220,8 @@ function rateOf(kind: Garbage, isGarbage: boolean): number {
     const bytes = udpFrame(ends(n), new Uint8Array(18));
     bytes.set([2, 0, 0, 0, 0, n + 1], 0);
     bytes.set([2, 0, 0, 0, 0, n], 6);
+    // No UDP checksum: it is right whatever is drawn, and connections do begin.
+    bytes.fill(0, 40, 42);
     return bytes;
   };
   const victimSink = new GarbagePort("p2", pool);
@@ -224,6 +246,8 @@ function rateOf(kind: Garbage, isGarbage: boolean): number {
   };
   run(seconds / 2);
   const rate = run(seconds);
+  if (isGarbage && kind.isNews?.(bridge, datapath) === false)
+    throw new Error(`the garbage is not what it says: ${kind.title}`);
   datapath.close();
   return rate;
 }

@@ -46,6 +46,8 @@ export class ConnectionTable {
   /** Connections at most, at most the capacity. */
   connectionsMax: number;
   evictions = 0;
+  /** Connections that add() has made. */
+  begun = 0;
   size = 0;
   readonly #index: Int32Array;
   readonly #indexMask: number;
@@ -138,6 +140,7 @@ export class ConnectionTable {
     this.#insert(connection * 2);
     this.#insert(connection * 2 + 1);
     this.#count(connection, 1);
+    this.begun++;
     return connection;
   }
 

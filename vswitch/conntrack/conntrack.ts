@@ -85,6 +85,11 @@ export class Conntrack implements Tracker, PieceTracker {
   get size(): number {
     return this.#tracker.table.size;
   }
+  /** Connections that were committed so far. */
+  get begun(): number {
+    return this.#tracker.table.begun;
+  }
+
   get evictions(): number {
     return this.#tracker.table.evictions;
   }

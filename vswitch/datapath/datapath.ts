@@ -112,12 +112,14 @@ export class Datapath {
         if (!turns.begins(slot.turn)) continue;
         // Who sits turns out is seldom there when all are measured.
         const began = slot.turn.turnsOut > 0 ? this.#clock() : 0;
+        const newsBefore = began > 0 ? this.#newsOf(bridge) : 0;
         const count = slot.port.rx(batch);
         turns.done(slot.turn, count);
         if (count === 0) continue;
         received += count;
         bridge.receive(slot, batch, nowMs);
-        if (began > 0) turns.measure(slot.turn, count, this.#clock() - began);
+        if (began > 0)
+          turns.measure(slot.turn, count, this.#clock() - began, this.#newsOf(bridge) - newsBefore);
       }
       if (received > 0 || moved > 0) bridge.flush();
     }
@@ -142,6 +144,7 @@ export class Datapath {
         if (slot.queues !== undefined) moved += bridge.release(slot, nowMs);
         if (!turns.begins(slot.turn)) continue;
         const began = at;
+        const newsBefore = this.#newsOf(bridge);
         const count = slot.port.rx(batch);
         turns.done(slot.turn, count);
         if (count === 0) {
@@ -154,7 +157,7 @@ export class Datapath {
         bridge.receive(slot, batch, nowMs);
         at = this.#clock();
         stageMs[STAGE_FORWARD] = stageMs[STAGE_FORWARD]! + (at - taken) * STAGE_SAMPLE;
-        turns.measure(slot.turn, count, at - began);
+        turns.measure(slot.turn, count, at - began, this.#newsOf(bridge) - newsBefore);
       }
       if (received > 0 || moved > 0) {
         const done = this.#clock();
@@ -168,6 +171,11 @@ export class Datapath {
     this.received += received;
     if (received > 0) this.deliver();
     return received;
+  }
+
+  /** What frames have begun so far that others find in the way. */
+  #newsOf({ forwarding, packetIns, pipeline }: Bridge): number {
+    return this.conntrack.begun + forwarding.macs.news + packetIns + pipeline.cache.misses;
   }
 
   /** Says how many turns each port sits out, after all have been measured. */

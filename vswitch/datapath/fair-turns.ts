@@ -3,11 +3,12 @@
 // a controller takes from the others what one with ordinary traffic would.
 //
 //   now and then: time per frame of each port that fills half a burst ─► turns it sits out for each that it has
+//   frames that begin something new (connection, station, cached way, packet-in) count for more: they also make others slower
 //   sits out only while another port filled half a burst in the last breath: no time is wasted
 //
 // Frames wait in the port meanwhile. Invariant: no port waits more than TURNS_OUT_MAX breaths. Thread: datapath worker.
 // Hot: yes.
-import { FAIR_COST_MIN, FAIR_FRAMES_MIN, TURNS_OUT_MAX } from "./limits.js";
+import { FAIR_COST_MIN, FAIR_FRAMES_MIN, NEWS_CHARGE, TURNS_OUT_MAX } from "./limits.js";
 
 /** How much an older measurement counts. */
 const MEMORY = 0.5;
@@ -50,14 +51,14 @@ export class FairTurns {
     this.#now = 0;
   }
 
-  /** The port's last frames took so long together. */
-  measure(turn: FairTurn, frames: number, elapsedMs: number): void {
+  /** The port's last frames took so long together, and began so many new things. */
+  measure(turn: FairTurn, frames: number, elapsedMs: number, news = 0): void {
     if (frames < FAIR_FRAMES_MIN) {
       turn.costMs = 0;
       turn.turnsOut = 0;
       return;
     }
-    const costMs = elapsedMs / frames;
+    const costMs = (elapsedMs / frames) * (1 + (NEWS_CHARGE * Math.min(news, frames)) / frames);
     turn.costMs = turn.costMs === 0 ? costMs : MEMORY * turn.costMs + (1 - MEMORY) * costMs;
   }
 

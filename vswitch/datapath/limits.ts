@@ -22,6 +22,11 @@ export const HANDED_SIZE_MAX = 64 << 20;
 export const FAIR_FRAMES_MIN = 16;
 /** Frames that cost less than so many times what the cheapest do are as cheap. */
 export const FAIR_COST_MIN = 1.5;
+/**
+ * What a frame leaves behind for others to find in the way, and to be swept up (a connection, a station, an entry of a
+ * cache, a packet-in), counts as so many times the time that it took.
+ */
+export const NEWS_CHARGE = 2;
 /** Breaths that a port sits out at most. */
 export const TURNS_OUT_MAX = 256;
 /** Time-outs of flows and connections, ageing. */

@@ -97,6 +97,11 @@ export class MacTable {
     };
   }
 
+  /** Stations that were learned, or have moved, so far. */
+  get news(): number {
+    return this.#learned + this.#moved;
+  }
+
   /**
    * Remembers that the station sent from `port`; whether it was not known there. `high` and `low16` are the address's 32
    * and 16 bits.
