@@ -123,7 +123,12 @@ export class World extends Surroundings {
       for (let i = 0; i < 20; i++) this.housekeep(40);
     } else {
       for (const [id, model] of this.models) {
-        if (this.specs.get(id)?.deletedAtMs !== 0) continue;
+        if (this.specs.get(id)?.deletedAtMs !== 0) {
+          // Nobody writes to it: only a mark can say how far it was flushed.
+          const volume = this.pool.volume(id);
+          if (volume.mark(this.clockMs) === 0) volume.commit();
+          continue;
+        }
         const write: Write = { first: this.random.below(VOLUME_BLOCKS), count: 1, tag: this.nextTag++ };
         model.writes.push(write);
         this.fill(write);
