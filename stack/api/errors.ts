@@ -3,6 +3,7 @@
 //   reason                HTTP  when
 //   BadRequest             400  not JSON, unknown field (Strict), bad selector, wrong name or namespace in the body
 //   Unauthorized           401  no or wrong bearer token
+//   Forbidden              403  no right to; a quota would be exceeded; the reviewer refuses
 //   NotFound               404  no such kind or object
 //   MethodNotAllowed       405  verb not supported
 //   NotAcceptable          406  only JSON is spoken

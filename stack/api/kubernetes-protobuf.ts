@@ -10,8 +10,8 @@ interface Field {
   readonly name: string;
   readonly type: FieldType;
   readonly repeated?: boolean;
-  /** A map<string, string> or map<string, bytes>. */
-  readonly map?: "string" | "bytes";
+  /** A map<string, string>, map<string, bytes> or map<string, Quantity>. */
+  readonly map?: "string" | "bytes" | "quantity";
 }
 type Message = Readonly<Record<number, Field>>;
 
@@ -20,6 +20,8 @@ const texts = (name: string): Field => ({ name, type: "string", repeated: true }
 const whole = (name: string): Field => ({ name, type: "integer" });
 const truth = (name: string): Field => ({ name, type: "boolean" });
 const map = (name: string, of: "string" | "bytes"): Field => ({ name, type: of, map: of });
+const QUANTITY: Message = { 1: text("string") };
+const quantities = (name: string): Field => ({ name, type: QUANTITY, map: "quantity" });
 
 const OWNER_REFERENCE: Message = {
   1: text("kind"),
@@ -70,6 +72,11 @@ const MESSAGES: Readonly<Record<string, Message>> = {
     1: METADATA,
     2: { name: "spec", type: { 1: texts("finalizers") } },
     3: { name: "status", type: { 1: text("phase") } },
+  },
+  "v1 ResourceQuota": {
+    1: METADATA,
+    2: { name: "spec", type: { 1: quantities("hard"), 2: texts("scopes") } },
+    3: { name: "status", type: { 1: quantities("hard"), 2: quantities("used") } },
   },
   "v1 Secret": {
     1: METADATA,
@@ -199,12 +206,12 @@ function readValue(reader: WireReader, type: FieldType, depth: number): unknown 
 }
 
 function addMapEntry(result: Record<string, unknown>, field: Field, bytes: Uint8Array): void {
-  const type = field.map as "string" | "bytes";
-  const entry = parseMessage(bytes, { 1: text("key"), 2: { name: "value", type } }, 1);
+  const entry = parseMessage(bytes, { 1: text("key"), 2: { name: "value", type: field.type } }, 1);
   const target = (result[field.name] ?? {}) as Record<string, unknown>;
   const key = String(entry["key"] ?? "");
   if (key === "__proto__") throw malformed("a key is __proto__");
-  target[key] = entry["value"] ?? "";
+  const value = entry["value"] ?? "";
+  target[key] = field.map === "quantity" ? ((value as { string?: string }).string ?? "0") : value;
   result[field.name] = target;
 }
 

@@ -26,6 +26,8 @@ export const BOOKMARK_INTERVAL_MS = 10_000;
 export const WATCH_DURATION_MS_MAX = 60 * 60_000;
 /** Managers of one object that update it; the oldest are then kept as one. */
 export const UPDATE_MANAGERS_MAX = 10;
+/** ResourceQuotas in one namespace: each may be written with what it counts. */
+export const QUOTAS_PER_NAMESPACE_MAX = 64;
 /** Operations of one JSON patch. */
 export const PATCH_OPERATIONS_MAX = 1_000;
 /** How often a patch is tried again when another write came between. */

@@ -11,11 +11,12 @@ import {
   type Watch,
 } from "../../base/store/index.js";
 import type { Clock } from "../../base/time/index.js";
-import { type ApiObject, namespaceKind, type ResourceKind } from "../resources/index.js";
+import { type ApiObject, namespaceKind, type ResourceKind, resourceQuotaKind } from "../resources/index.js";
 import { type Admitted, admit, sameWants } from "./admission.js";
 import { ApiError, alreadyExists, conflict, isApiError, notFound } from "./errors.js";
 import { PATCH_ATTEMPTS_MAX } from "./limits.js";
 import { applyConfiguration, ownersAfterUpdate, readConfiguration } from "./managed-fields/index.js";
+import { type Charge, type Counted, NO_CHARGE, QuotaKeeper } from "./quota-keeper.js";
 import { formatTime, type ObjectName } from "./resource-client.js";
 import { type Reviewer, reviewed } from "./review.js";
 import type { Matcher } from "./selectors.js";
@@ -100,6 +101,9 @@ export class ResourceRegistry {
   readonly #parsed = new WeakMap<StoreEntry, ApiObject>();
   /** Kinds whose objects are compared with each other are written one at a time, and so is what is reviewed. */
   readonly #turns = new Map<string, Promise<unknown>>();
+  readonly #quotas = new QuotaKeeper(
+    async (kind, namespace) => (await this.list(kind, { namespace, matches: () => true })).objects,
+  );
   #reviewer: Reviewer | undefined;
 
   constructor(modules: { readonly store: Store; readonly clock: Clock }) {
@@ -153,7 +157,7 @@ export class ResourceRegistry {
     request: WriteRequest = {},
     ownersOf: OwnersOf = this.#ownersOfUpdate(kind, request),
   ): Promise<Admitted> {
-    return this.#inTurn(kind, request, async () => {
+    return this.#inTurn(kind, { kind, namespace }, request, async () => {
       for (let attempt = 1; ; attempt++) {
         const place = await this.#namespaceEntry(kind, namespace);
         const admitted = await this.#admit(kind, namespace, document, undefined, request);
@@ -168,14 +172,16 @@ export class ResourceRegistry {
         await request.check?.(object, undefined);
         const warnings = await this.#review(kind, object, false, request);
         admitted.warnings.push(...warnings);
+        const charge = await this.#quotas.charge({ kind, before: undefined, after: object });
         if (request.dryRun) return admitted;
         try {
           const revision = await this.#store.transact({
             conditions: [
               { key, revision: 0 },
               ...(place === undefined ? [] : [{ key: place.key, revision: place.revision }]),
+              ...charge.conditions,
             ],
-            operations: [{ type: "put", key, value: encode(object) }],
+            operations: [{ type: "put", key, value: encode(object) }, ...charge.operations],
           });
           return { ...admitted, object: withVersion(object, revision) };
         } catch (thrown) {
@@ -198,7 +204,9 @@ export class ResourceRegistry {
     ownersOf: OwnersOf = this.#ownersOfUpdate(kind, request),
   ): Promise<Admitted> {
     const compared = request.subresource === undefined ? kind : undefined;
-    return this.#inTurn(compared, request, async () => {
+    // A status comes to nothing, but for that of a quota.
+    const counted = compared ?? (kind === resourceQuotaKind ? kind : undefined);
+    return this.#inTurn(compared, { kind: counted, namespace: name.namespace }, request, async () => {
       for (let attempt = 1; ; attempt++) {
         const current = await this.get(kind, name);
         const document = change(current);
@@ -266,7 +274,8 @@ export class ResourceRegistry {
     name: ObjectName,
     request: DeleteRequest = {},
   ): Promise<{ object: ApiObject; gone: boolean }> {
-    return this.#inTurn(this.#isReviewed(kind, request) ? kind : undefined, request, async () => {
+    const turn = this.#isReviewed(kind, request) ? kind : undefined;
+    return this.#inTurn(turn, { kind, namespace: name.namespace }, request, async () => {
       for (let attempt = 1; ; attempt++) {
         const current = await this.get(kind, name);
         checkPreconditions(kind, current, request);
@@ -358,23 +367,34 @@ export class ResourceRegistry {
   ): Promise<ApiObject> {
     next.metadata.generation = current.metadata.generation + (sameWants(current, next) ? 0 : 1);
     const version = current.metadata.resourceVersion;
+    const isCharged = kind === resourceQuotaKind || !sameWants(current, next);
+    const charge = isCharged ? await this.#quotas.charge({ kind, before: current, after: next }) : NO_CHARGE;
     if (isDeepStrictEqual(withVersion(next, Number(version)), current)) return current;
     if (request.dryRun) return withVersion(next, Number(version));
     if (next.metadata.deletionTimestamp !== undefined && mayGo(kind, next))
       return this.#remove(kind, current);
-    return this.#put(kind, current, next);
+    return this.#put(kind, current, next, charge);
   }
 
-  async #put(kind: ResourceKind, current: ApiObject, next: ApiObject): Promise<ApiObject> {
+  async #put(
+    kind: ResourceKind,
+    current: ApiObject,
+    next: ApiObject,
+    charge: Charge = NO_CHARGE,
+  ): Promise<ApiObject> {
     const key = keyOf(kind, current.metadata);
-    const expectedRevision = Number(current.metadata.resourceVersion);
-    return withVersion(next, await this.#store.put(key, encode(next), { expectedRevision }));
+    const revision = await this.#store.transact({
+      conditions: [{ key, revision: Number(current.metadata.resourceVersion) }, ...charge.conditions],
+      operations: [{ type: "put", key, value: encode(next) }, ...charge.operations],
+    });
+    return withVersion(next, revision);
   }
 
   async #remove(kind: ResourceKind, current: ApiObject): Promise<ApiObject> {
     const key = keyOf(kind, current.metadata);
-    const operations: Operation[] = [{ type: "delete", key }];
-    const conditions = [{ key, revision: Number(current.metadata.resourceVersion) }];
+    const charge = await this.#quotas.charge({ kind, before: current, after: undefined });
+    const operations: Operation[] = [{ type: "delete", key }, ...charge.operations];
+    const conditions = [{ key, revision: Number(current.metadata.resourceVersion) }, ...charge.conditions];
     return withVersion(current, await this.#store.transact({ conditions, operations }));
   }
 
@@ -435,11 +455,13 @@ export class ResourceRegistry {
 
   #inTurn<T>(
     kind: ResourceKind | undefined,
+    counted: Counted,
     request: { readonly byUser?: boolean | undefined },
     work: () => Promise<T>,
   ): Promise<T> {
-    if (kind === undefined) return work();
-    const compared = kind.comparesSiblings === true ? () => this.#turn(kind.kind, work) : work;
+    const inGate = (): Promise<T> => this.#quotas.inTurn(counted, work);
+    if (kind === undefined) return inGate();
+    const compared = kind.comparesSiblings === true ? () => this.#turn(kind.kind, inGate) : inGate;
     return this.#isReviewed(kind, request) ? this.#turn("", compared) : compared();
   }
 

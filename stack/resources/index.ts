@@ -12,6 +12,7 @@ import { networkKind } from "./network.js";
 import { networkFunctionKind } from "./network-function.js";
 import { networkPolicyKind } from "./network-policy.js";
 import { portKind } from "./port.js";
+import { resourceQuotaKind } from "./resource-quota.js";
 import type { KindName } from "./resource-types.js";
 import { clusterRoleKind, roleKind } from "./role.js";
 import { clusterRoleBindingKind, roleBindingKind } from "./role-binding.js";
@@ -53,7 +54,8 @@ export type { Network } from "./network.js";
 export type { NetworkFunction } from "./network-function.js";
 export type { NetworkPolicy, NetworkPolicyPeer, NetworkPolicyPort } from "./network-policy.js";
 export type { Port } from "./port.js";
-export { formatBytes, parseQuantity, quantityBytes } from "./quantity.js";
+export { formatBytes, formatQuantity, parseQuantity, quantityBytes } from "./quantity.js";
+export type { ResourceQuota } from "./resource-quota.js";
 export type { KindName, ResourceInput, ResourceTypes } from "./resource-types.js";
 export { type ClusterRole, type PolicyRule, RBAC_GROUP, type Role } from "./role.js";
 export type { ClusterRoleBinding, RoleBinding, Subject } from "./role-binding.js";
@@ -84,6 +86,7 @@ export {
   networkKind,
   networkPolicyKind,
   portKind,
+  resourceQuotaKind,
   roleBindingKind,
   roleKind,
   secretKind,
@@ -97,6 +100,7 @@ export {
 /** In the order in which documents are applied: what others refer to comes first. */
 export const ALL_KINDS: readonly ResourceKind[] = [
   namespaceKind,
+  resourceQuotaKind,
   serviceAccountKind,
   clusterRoleKind,
   clusterRoleBindingKind,

@@ -49,6 +49,13 @@ export interface ResourceKind<T = ApiObject> {
   readonly actions?: readonly { readonly name: string; readonly method: "GET" | "POST" }[];
   /** True when `validate` looks at `siblings`: writes of the kind then happen one at a time. */
   readonly comparesSiblings?: boolean;
+  /**
+   * What one object takes of what a ResourceQuota limits, by the quota's name for it: a whole number. Depends on nothing
+   * but what is wanted (spec).
+   */
+  readonly consumes?: Readonly<
+    Record<string, { readonly base: "binary" | "decimal"; amountOf(object: T): number }>
+  >;
   /** What names may look like; a DNS subdomain unless said otherwise. */
   readonly nameForm?: NameForm;
   /** Fills in what depends on other fields; runs after schema defaults. May change `object`. */

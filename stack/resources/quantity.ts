@@ -37,6 +37,23 @@ export function quantityBytes(text: string): number {
   return Math.ceil(amount);
 }
 
+const STEPS = {
+  binary: { factor: 1024n, suffixes: ["", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei"] },
+  decimal: { factor: 1000n, suffixes: ["", "k", "M", "G", "T", "P", "E"] },
+} as const;
+
+/** The canonical form of a whole amount: exact, with the largest suffix that leaves no fraction. */
+export function formatQuantity(amount: bigint, base: keyof typeof STEPS): string {
+  const { factor, suffixes } = STEPS[base];
+  let rest = amount;
+  let step = 0;
+  while (rest !== 0n && step < suffixes.length - 1 && rest % factor === 0n) {
+    rest /= factor;
+    step++;
+  }
+  return `${rest}${suffixes[step]}`;
+}
+
 /** Bytes for people: "1.5GiB". */
 export function formatBytes(bytes: number): string {
   const units = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];

@@ -10,6 +10,7 @@ import type { Network } from "./network.js";
 import type { NetworkFunction } from "./network-function.js";
 import type { NetworkPolicy } from "./network-policy.js";
 import type { Port } from "./port.js";
+import type { ResourceQuota } from "./resource-quota.js";
 import type { ClusterRole, Role } from "./role.js";
 import type { ClusterRoleBinding, RoleBinding } from "./role-binding.js";
 import type { ObjectMeta } from "./schema.js";
@@ -34,6 +35,7 @@ export interface ResourceTypes {
   NetworkFunction: NetworkFunction;
   NetworkPolicy: NetworkPolicy;
   Port: Port;
+  ResourceQuota: ResourceQuota;
   Role: Role;
   RoleBinding: RoleBinding;
   Secret: Secret;

@@ -5,7 +5,7 @@ import type { FieldErrors } from "./field-errors.js";
 import { defineKind, PLINTH_API_VERSION, plinthKind, type ValidationContext } from "./kind.js";
 import { isDnsSubdomain, isPortName, PORT_NAME_EXPECTED, SUBDOMAIN_EXPECTED } from "./names.js";
 import { validateMac } from "./port.js";
-import { parseQuantity } from "./quantity.js";
+import { parseQuantity, quantityBytes } from "./quantity.js";
 import { Conditions, listKeys, OneOf, Quantity, resourceSchema } from "./schema.js";
 
 export const MEMORY_BYTES_MIN = 32 * 2 ** 20;
@@ -116,6 +116,9 @@ export const VirtualMachineSchema = resourceSchema(
 );
 export type VirtualMachine = Type.Static<typeof VirtualMachineSchema>;
 
+const CPU = { base: "decimal", amountOf: (vm: VirtualMachine) => vm.spec.cpus } as const;
+const MEMORY = { base: "binary", amountOf: (vm: VirtualMachine) => quantityBytes(vm.spec.memory) } as const;
+
 export const virtualMachineKind = defineKind<VirtualMachine>({
   ...plinthKind,
   kind: "VirtualMachine",
@@ -143,6 +146,8 @@ export const virtualMachineKind = defineKind<VirtualMachine>({
     { name: "Image", description: "Boots from", wide: true, value: (vm) => vm.spec.image },
     { name: "Accelerator", description: "kvm or tcg", wide: true, value: (vm) => vm.status?.accelerator },
   ],
+  // Also while it is off: it may be started at any time.
+  consumes: { cpu: CPU, "requests.cpu": CPU, memory: MEMORY, "requests.memory": MEMORY },
   validate: validateVirtualMachine,
 });
 

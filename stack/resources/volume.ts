@@ -2,7 +2,7 @@
 import Type from "typebox";
 import type { FieldErrors } from "./field-errors.js";
 import { defineKind, PLINTH_API_VERSION, plinthKind, type ValidationContext } from "./kind.js";
-import { formatBytes, parseQuantity } from "./quantity.js";
+import { formatBytes, parseQuantity, quantityBytes } from "./quantity.js";
 import { Conditions, listKeys, OneOf, Quantity, resourceSchema, Time } from "./schema.js";
 import { validateReference } from "./virtual-machine.js";
 
@@ -174,6 +174,9 @@ export const volumeKind = defineKind<Volume>({
       value: (volume) => volume.spec.copies,
     },
   ],
+  consumes: {
+    "requests.storage": { base: "binary", amountOf: (volume) => quantityBytes(volume.spec.size) },
+  },
   validate: validateVolume,
 });
 

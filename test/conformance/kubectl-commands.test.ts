@@ -101,6 +101,17 @@ describe("roles", () => {
   });
 });
 
+test("a quota is made, described, and refuses what goes beyond it", async () => {
+  await ok("create namespace small");
+  await ok("create quota most --hard=secrets=1,cpu=2 -n small");
+  await ok("create secret generic first -n small --from-literal=a=b");
+  const { code, stderr } = await kubectl("create secret generic second -n small --from-literal=a=b");
+  const why = "exceeded quota: most, requested: secrets=1, used: secrets=1, limited: secrets=1";
+  expect([code, stderr]).toEqual([1, expect.stringContaining(`secrets "second" is forbidden: ${why}`)]);
+  expect(await ok("describe quota most -n small")).toMatch(/cpu +0 +2\n *secrets +1 +1/);
+  await ok("delete namespace small");
+});
+
 describe("edit", () => {
   const editor = (expression: string): NodeJS.ProcessEnv => ({
     KUBE_EDITOR: file("editor", `#!/bin/sh\nexec sed -i '${expression}' "$1"\n`),

@@ -16,6 +16,7 @@ const STATUSES = OURS.map((resource) => `${resource}/status`);
 const VIEW: PolicyRule[] = [
   { verbs: READ, apiGroups: ["plinth.dev"], resources: [...OURS, ...STATUSES, "invariants"] },
   { verbs: READ, apiGroups: [""], resources: ["namespaces", "events", "serviceaccounts", "services"] },
+  { verbs: READ, apiGroups: [""], resources: ["resourcequotas", "resourcequotas/status"] },
   ...POLICIES,
 ];
 const EDIT: PolicyRule[] = [
