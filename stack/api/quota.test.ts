@@ -80,8 +80,8 @@ test("an update is refused when it takes more than is left, and not for anything
   const cpus = (count: number) =>
     registry.update(virtualMachineKind, { namespace: "a", name: "m" }, (object) => ({
       ...object,
-      metadata: { ...object.metadata, labels: { cpus: String(count) } },
-      spec: { ...(object["spec"] as object), cpus: count },
+      // Something else that is wanted changes as well: that alone is no reason to refuse.
+      spec: { ...(object["spec"] as object), cpus: count, powerState: "Stopped" },
     }));
   expect(await refusal(cpus(4))).toEqual([403, expect.stringContaining("requested: requests.cpu=1, used:")]);
   await cpus(3);
