@@ -7,21 +7,39 @@ const POLL_MS = 100;
 
 /**
  * @param {string} mark NAME=VALUE as it stands in the environment that the processes inherited
- * @returns {{ pid: number, command: string }[]} those that run now, this process left out; zombies have no environment
+ * @returns {{ pid: number, command: string }[]} those that run now and all below them, also what was given another
+ *   environment (QEMU); this process is left out, and zombies, which have no environment
  */
 export function processesOf(mark) {
-  return readdirSync("/proc")
+  const all = readdirSync("/proc")
     .filter((name) => /^\d+$/.test(name) && Number(name) !== process.pid)
-    .flatMap((name) => {
-      try {
-        const marked = readFileSync(`/proc/${name}/environ`, "utf8").split("\0").includes(mark);
-        if (!marked) return [];
-        const command = readFileSync(`/proc/${name}/cmdline`, "utf8").replaceAll("\0", " ").trim();
-        return [{ pid: Number(name), command }];
-      } catch {
-        return []; // Ended since it was listed, or not ours to look at.
-      }
-    });
+    .flatMap((name) => readProcess(name));
+  const found = new Set(all.filter(({ environment }) => environment.includes(mark)));
+  const pids = new Set([...found].map(({ pid }) => pid));
+  for (let before = -1; before < found.size; ) {
+    before = found.size;
+    for (const each of all) {
+      if (!pids.has(each.parent)) continue;
+      found.add(each);
+      pids.add(each.pid);
+    }
+  }
+  return [...found].map(({ pid, command }) => ({ pid, command }));
+}
+
+/** One process as a list, empty when it has ended since it was listed or is not ours to look at. */
+function readProcess(name) {
+  try {
+    const stat = readFileSync(`/proc/${name}/stat`, "utf8");
+    // The name in parentheses may hold anything; behind it: state, parent (proc(5)).
+    const [state, parent] = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
+    if (state === "Z") return [];
+    const environment = readFileSync(`/proc/${name}/environ`, "utf8").split("\0");
+    const command = readFileSync(`/proc/${name}/cmdline`, "utf8").replaceAll("\0", " ").trim();
+    return [{ pid: Number(name), parent: Number(parent), environment, command }];
+  } catch {
+    return [];
+  }
 }
 
 /**

@@ -14,14 +14,14 @@ async function started(mark: string, script: string) {
   return { child, ended };
 }
 
-test("finds and kills what a run left, grandchildren too, and nothing else", async () => {
+test("finds and kills what a run left, what has another environment too, and nothing else", async () => {
   const mark = `PLINTH_TEST_LEFT=${randomUUID()}`;
   const other = `PLINTH_TEST_LEFT=${randomUUID()}`;
   const stranger = await started(other, "exec sleep 600");
-  const { ended } = await started(mark, "sleep 600 & trap '' TERM; wait; wait");
+  const { ended } = await started(mark, "env -i sleep 600 & trap '' TERM; wait; wait");
   const killed = await endProcesses(mark, 0);
   expect(killed.map(({ command }) => command).sort()).toEqual([
-    "sh -c sleep 600 & trap '' TERM; wait; wait",
+    "sh -c env -i sleep 600 & trap '' TERM; wait; wait",
     "sleep 600",
   ]);
   expect(await ended).toBe("SIGKILL");
