@@ -19,6 +19,7 @@ test("finds and kills what a run left, what has another environment too, and not
   const other = `PLINTH_TEST_LEFT=${randomUUID()}`;
   const stranger = await started(other, "exec sleep 600");
   const { ended } = await started(mark, "env -i sleep 600 & trap '' TERM; wait; wait");
+  await expect.poll(() => processesOf(mark).map(({ command }) => command)).toContain("sleep 600");
   const killed = await endProcesses(mark, 0);
   expect(killed.map(({ command }) => command).sort()).toEqual([
     "sh -c env -i sleep 600 & trap '' TERM; wait; wait",
