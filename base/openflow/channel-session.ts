@@ -33,6 +33,8 @@ export interface ChannelOptions<V extends AnyVersion = Dialect["version"]> {
   readonly answerMalformed: boolean;
   /** Those that this end speaks; the highest common one is chosen. OpenFlow 1.3 alone when absent. */
   readonly versions?: readonly V[];
+  /** Hears of every whole message that comes once versions are agreed, of hellos and echoes too. It may keep it. */
+  readonly onReceived?: (message: Uint8Array) => void;
 }
 
 export type ChannelOutput =
@@ -63,6 +65,7 @@ export class ChannelSession<V extends AnyVersion = Dialect["version"]> {
   readonly #helloTimeoutMs: number;
   readonly #answerMalformed: boolean;
   readonly #versions: readonly AnyVersion[];
+  readonly #onReceived: ((message: Uint8Array) => void) | undefined;
   #dialect: AnyDialect = OPENFLOW_13;
   #state: "idle" | "hello_sent" | "established" | "closed" = "idle";
   #pending: Uint8Array = EMPTY;
@@ -75,6 +78,7 @@ export class ChannelSession<V extends AnyVersion = Dialect["version"]> {
     this.#probeIntervalMs = options.probeIntervalMs ?? DEFAULT_PROBE_INTERVAL_MS;
     this.#helloTimeoutMs = options.helloTimeoutMs ?? DEFAULT_HELLO_TIMEOUT_MS;
     this.#answerMalformed = options.answerMalformed;
+    this.#onReceived = options.onReceived;
     this.#versions = [...(options.versions ?? [OFP13_VERSION])].sort((a, b) => a - b);
   }
 
@@ -178,6 +182,7 @@ export class ChannelSession<V extends AnyVersion = Dialect["version"]> {
       this.#negotiate(bytes, header, outputs);
       return;
     }
+    this.#onReceived?.(bytes);
     let message: OpenFlowMessage;
     try {
       message = parseMessage(bytes, this.#dialect);

@@ -37,6 +37,8 @@ export interface ConnectionOptions {
   readonly kind: "controller" | "management";
   readonly probeIntervalMs: number;
   readonly onEstablished?: () => void;
+  /** Hears of every whole message in either direction, once versions are agreed. It is not changed later. */
+  readonly onExchanged?: (message: Uint8Array) => void;
   /** Called once; the socket is destroyed by then. */
   readonly onClosed: (reason: string) => void;
 }
@@ -86,15 +88,20 @@ export class Connection implements ConnectionState {
     const isController = options.kind === "controller";
     this.missSendLength = isController ? OFP_DEFAULT_MISS_SEND_LEN : 0;
     this.masks = isController ? CONTROLLER_MASKS : SILENT_MASKS;
+    const { onExchanged } = options;
     this.#session = new ChannelSession({
       probeIntervalMs: options.probeIntervalMs,
       answerMalformed: false,
       versions: modules.versions(),
+      ...(onExchanged === undefined ? {} : { onReceived: onExchanged }),
     });
     const { model, roles, watches, clock, log } = modules;
     const origin = watches.nextOrigin();
     const close = (reason: string): void => this.close(reason);
-    const sender = new MessageSender(socket, () => this.#session.dialect);
+    const onWritten = (message: Uint8Array): void => {
+      if (this.isEstablished) onExchanged?.(message);
+    };
+    const sender = new MessageSender(socket, () => this.#session.dialect, onWritten);
     const answers = new AnswerQueue({
       sender,
       onFailed: (error) => this.close(`the switch does not answer: ${error.message}`),

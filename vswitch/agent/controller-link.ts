@@ -50,6 +50,7 @@ export class ControllerLink {
   readonly #target: DialTarget;
   readonly #modules: ConnectionModules;
   readonly #onChange: () => void;
+  readonly #onExchanged: (message: Uint8Array) => void;
   #socket: Socket | undefined;
   #connection: Connection | undefined;
   #timer: Timer | undefined;
@@ -59,12 +60,19 @@ export class ControllerLink {
   #isUp = false;
   #isClosed = false;
 
-  /** Starts dialling. `onChange` is called whenever the status changed. */
-  constructor(spec: ControllerSpec, target: DialTarget, modules: ConnectionModules, onChange: () => void) {
+  /** Starts dialling. `onChange` is called whenever the status changed, `onExchanged` with every message either way. */
+  constructor(
+    spec: ControllerSpec,
+    target: DialTarget,
+    modules: ConnectionModules,
+    onChange: () => void,
+    onExchanged: (message: Uint8Array) => void,
+  ) {
     this.#spec = spec;
     this.#target = target;
     this.#modules = modules;
     this.#onChange = onChange;
+    this.#onExchanged = onExchanged;
     this.#changedMs = modules.clock.nowMs();
     this.#dial();
   }
@@ -160,6 +168,7 @@ export class ControllerLink {
         kind: "controller",
         probeIntervalMs: this.#spec.probeIntervalMs ?? DEFAULT_PROBE_INTERVAL_MS,
         onEstablished: () => this.#onUp(),
+        onExchanged: this.#onExchanged,
         onClosed: (reason) => this.#onDown(reason),
       },
       this.#modules,

@@ -2,6 +2,10 @@
 
 /** Management connections (ovs-ofctl) of one bridge at a time; further ones are closed at once. */
 export const MANAGEMENT_CONNECTIONS_MAX = 64;
+/** Snoopers of one bridge at a time; further ones are closed at once. */
+export const SNOOPERS_MAX = 8;
+/** Bytes waiting to be written to a snooper above which it is hung up on; long answers come in one burst. */
+export const SNOOP_QUEUE_BYTES_MAX = 16 * 1024 * 1024;
 /** Controllers of one bridge. */
 export const CONTROLLERS_MAX = 16;
 /** Requests of one connection that wait for an answer; above, its socket is not read. */

@@ -19,6 +19,22 @@ export type ListenTarget =
 /** ovs-ofctl answers echoes, but nothing hangs on noticing quickly that it is gone. */
 const PROBE_INTERVAL_MS = 60_000;
 
+/** Resolves when clients can connect. PlinthError OPENFLOW_LISTEN_FAILED, SOCKET_PATH_TOO_LONG. */
+export async function listenOn(server: Server, name: string, target: ListenTarget): Promise<void> {
+  if (target.type === "punix") {
+    checkUnixPath(target.path);
+    rmSync(target.path, { force: true });
+  }
+  await new Promise<void>((resolve, reject) => {
+    server.once("error", (cause) => {
+      reject(new PlinthError("OPENFLOW_LISTEN_FAILED", `${name}: ${cause.message}`, { cause }));
+    });
+    if (target.type === "punix") server.listen(target.path, resolve);
+    else server.listen(target.port, target.host, resolve);
+  });
+  if (target.type === "punix") chmodSync(target.path, 0o600);
+}
+
 export class Listener {
   readonly #name: string;
   readonly #modules: ConnectionModules;
@@ -46,18 +62,7 @@ export class Listener {
   ): Promise<Listener> {
     const options = target.type === "pssl" ? readTlsFiles(tls) : undefined;
     const listener = new Listener(name, modules, options);
-    if (target.type === "punix") {
-      checkUnixPath(target.path);
-      rmSync(target.path, { force: true });
-    }
-    await new Promise<void>((resolve, reject) => {
-      listener.#server.once("error", (cause) => {
-        reject(new PlinthError("OPENFLOW_LISTEN_FAILED", `${name}: ${cause.message}`, { cause }));
-      });
-      if (target.type === "punix") listener.#server.listen(target.path, resolve);
-      else listener.#server.listen(target.port, target.host, resolve);
-    });
-    if (target.type === "punix") chmodSync(target.path, 0o600);
+    await listenOn(listener.#server, name, target);
     return listener;
   }
 

@@ -18,12 +18,14 @@ const MESSAGE_SIZE_MAX = 0xffff;
 export class MessageSender {
   readonly #socket: Socket;
   readonly #dialect: () => Dialect;
+  readonly #onWritten: ((message: Uint8Array) => void) | undefined;
   #isClosed = false;
 
-  /** `dialect` says what is spoken now. */
-  constructor(socket: Socket, dialect: () => Dialect) {
+  /** `dialect` says what is spoken now; `onWritten` hears of every message. */
+  constructor(socket: Socket, dialect: () => Dialect, onWritten?: (message: Uint8Array) => void) {
     this.#socket = socket;
     this.#dialect = dialect;
+    this.#onWritten = onWritten;
   }
 
   /** What the peer has not taken yet. */
@@ -36,8 +38,11 @@ export class MessageSender {
     this.#isClosed = true;
   }
 
+  /** One whole message. */
   write(bytes: Uint8Array): void {
-    if (!this.#isClosed && this.#socket.writable) this.#socket.write(bytes);
+    if (this.#isClosed || !this.#socket.writable) return;
+    this.#socket.write(bytes);
+    this.#onWritten?.(bytes);
   }
 
   /** `xid` 0 is for what nobody asked for. A reply too long for one message becomes several. */

@@ -1,4 +1,4 @@
-// The OpenFlow agent of one bridge: its management socket, its controllers, and who hears of what happens.
+// The OpenFlow agent of one bridge: its sockets for ovs-ofctl, its controllers, and who hears of what happens.
 // Thread: main.
 
 import { PlinthError } from "../../base/errors/index.js";
@@ -18,12 +18,15 @@ import { type FailMode, FailModeKeeper, type StandingNote } from "./fail-mode.js
 import { CONTROLLERS_MAX } from "./limits.js";
 import { Listener } from "./listener.js";
 import { Roles } from "./roles.js";
+import { Snoopers } from "./snoopers.js";
 import type { SwitchEvent, SwitchModel } from "./switch-model.js";
 import { Watches } from "./watches.js";
 
 export interface AgentOptions {
   /** Path of the socket for ovs-ofctl, e.g. DIR/br0.mgmt. A stale file there is replaced. */
   readonly managementSocket: string;
+  /** Path of the socket for `ovs-ofctl snoop`, e.g. DIR/br0.snoop; absent: there is none. */
+  readonly snoopSocket?: string;
   /** Called whenever the status of a controller changed. */
   readonly onControllers?: () => void;
   /** Absent: what the tables hold is this agent's first. */
@@ -52,6 +55,7 @@ export class OpenFlowAgent {
   readonly #failMode: FailModeKeeper;
   readonly #links = new Map<string, Controller>();
   #management: Listener | undefined;
+  #snoopers: Snoopers | undefined;
   readonly #stopEvents: () => void;
   #versions: readonly Dialect["version"][] = VERSIONS;
   #mode: FailMode = "standalone";
@@ -76,8 +80,14 @@ export class OpenFlowAgent {
     try {
       const where = { type: "punix", path: options.managementSocket } as const;
       agent.#management = await Listener.open("management", where, agent.#modules);
+      if (options.snoopSocket !== undefined)
+        agent.#snoopers = await Snoopers.open(options.snoopSocket, {
+          ...modules,
+          choose: () => agent.#snooped(),
+        });
     } catch (error) {
       agent.#stopEvents();
+      await agent.#management?.close();
       throw error;
     }
     return agent;
@@ -105,6 +115,7 @@ export class OpenFlowAgent {
         problems.push(error);
       }
     }
+    this.#snoopers?.keep((target) => this.#links.has(target));
     this.#mode = mode;
     this.#onLinkChange();
     return problems;
@@ -129,22 +140,36 @@ export class OpenFlowAgent {
     const target = parseControllerTarget(spec.target);
     const onChange = (): void => this.#onLinkChange();
     return target.type === "unix" || target.type === "tcp" || target.type === "ssl"
-      ? new ControllerLink(spec, target, this.#modules, onChange)
+      ? new ControllerLink(spec, target, this.#modules, onChange, (message) => {
+          this.#snoopers?.tell(spec.target, message);
+        })
       : new ControllerListener(spec, target, this.#modules, onChange);
+  }
+
+  /** The dialled controller with the highest role. */
+  #snooped(): string | undefined {
+    const ranks = { master: 2, other: 1, slave: 0 } as const;
+    let best: ControllerStatus | undefined;
+    for (const { link } of this.#links.values()) {
+      if (!(link instanceof ControllerLink)) continue;
+      const { status } = link;
+      if (best === undefined || ranks[status.role] > ranks[best.role]) best = status;
+    }
+    return best?.target;
   }
 
   get controllers(): readonly ControllerStatus[] {
     return [...this.#links.values()].map(({ link }) => link.status);
   }
 
-  /** Ends all connections and removes the socket. The switch behind goes on. */
+  /** Ends all connections and removes the sockets. The switch behind goes on. */
   async close(): Promise<void> {
     if (this.#isClosed) return;
     this.#isClosed = true;
     this.#stopEvents();
     this.#failMode.close();
     await Promise.all([...this.#links.values()].map(({ link }) => link.close()));
-    await this.#management?.close();
+    await Promise.all([this.#management?.close(), this.#snoopers?.close()]);
   }
 
   #onLinkChange(): void {

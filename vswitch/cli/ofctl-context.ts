@@ -187,9 +187,9 @@ export class OfctlContext {
     for (const reply of replies) this.io.out(this.textOf(reply, names));
   }
 
-  /** A message as the original prints it. */
-  textOf({ bytes }: Reply, names: PortNames | undefined): string {
-    return printMessage(bytes, { verbosity: 1 + this.flags.more, names });
+  /** A message as the original prints it; what comes unasked it prints at `verbosity` 2. */
+  textOf({ bytes }: Reply, names: PortNames | undefined, verbosity = 1): string {
+    return printMessage(bytes, { verbosity: verbosity + this.flags.more, names });
   }
 
   printJson(value: unknown): void {

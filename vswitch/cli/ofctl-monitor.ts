@@ -1,9 +1,20 @@
 // `plinth ofctl monitor` and `snoop`: prints what the switch says unasked, until the user has seen enough.
 // Source: ovs-ofctl(8), OpenFlow Switch Monitoring Commands.
-import { type FlowMonitorRequest, OFP12_VERSION, OFPP_ANY, OFPTT_ALL } from "../../base/openflow/index.js";
+import {
+  type AnyDialect,
+  type FlowMonitorRequest,
+  OFP10_VERSION,
+  OFP12_VERSION,
+  OFPP_ANY,
+  OFPTT_ALL,
+  type OpenFlowMessage,
+  parseMessage,
+  WireError,
+} from "../../base/openflow/index.js";
 import { commandError, flowTextError } from "./errors.js";
 import { parseFlow } from "./flow-text.js";
 import { splitKeyValues } from "./key-values.js";
+import type { PortNames } from "./match-text.js";
 import { type OfctlContext, plainOf } from "./ofctl-context.js";
 import { OpenFlowRefusal, type Reply } from "./openflow-client.js";
 import { toPlain } from "./plain-value.js";
@@ -49,8 +60,22 @@ export async function monitor(context: OfctlContext, args: readonly string[]): P
 
 const FORMAT_NAMES = { standard: "standard", nxm: "nxt_packet_in", nxm2: "nxt_packet_in2" } as const;
 
+/** What the switch and its controller say, in whatever version; nothing can be asked here, not even names of ports. */
 export async function snoop(context: OfctlContext): Promise<number> {
-  return follow(context);
+  const print = printer(context, undefined);
+  context.client.onBytes = (bytes) => print({ bytes, message: inItsVersion(bytes) });
+  return untilEnd(context);
+}
+
+/** Undefined: it cannot be read. */
+function inItsVersion(bytes: Uint8Array): OpenFlowMessage | undefined {
+  const version = bytes[0] as AnyDialect["version"];
+  try {
+    return parseMessage(bytes, version === OFP10_VERSION ? { version, flowModTableId: false } : { version });
+  } catch (thrown) {
+    if (thrown instanceof WireError) return undefined;
+    throw thrown;
+  }
 }
 
 async function configure(
@@ -101,13 +126,20 @@ function watchOf(
 
 /** Everything that the switch tells, as it comes. Ends when the user or the switch ends it. */
 async function follow(context: OfctlContext): Promise<number> {
-  const { client, flags, io } = context;
-  const names = await context.names();
-  client.onMessage = (reply: Reply): void => {
+  context.client.onMessage = printer(context, await context.names());
+  return untilEnd(context);
+}
+
+function printer(context: OfctlContext, names: PortNames | undefined): (reply: Reply) => void {
+  const { flags, io } = context;
+  return (reply) => {
     const stamp = flags.timestamp ? `${stampOf(new Date())} ` : "";
     if (flags.json) io.out(`${JSON.stringify(toPlain(plainOf(reply)))}\n`);
-    else io.out(stamp + context.textOf(reply, names));
+    else io.out(stamp + context.textOf(reply, names, 2));
   };
+}
+
+async function untilEnd({ client, io }: OfctlContext): Promise<number> {
   const ended = await Promise.race([io.interrupted.then(() => undefined), client.ended]);
   if (ended !== undefined) throw ended;
   return 0;

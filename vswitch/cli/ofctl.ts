@@ -307,7 +307,14 @@ export async function runOfctl(words: readonly string[], plainIo: CommandIo): Pr
   if (verb.runAlone !== undefined) return verb.runAlone(io, rest, flags);
   if (verb.run === undefined) return diff(rest as [string, string], flags, io);
   const { run } = verb;
-  return withSwitch(rest[0] as string, flags, io, (context) => run(context, rest.slice(1)));
+  const named =
+    name === "snoop" ? { ...io, endpointOf: (bridge: string) => snoopOf(io.endpointOf(bridge)) } : io;
+  return withSwitch(rest[0] as string, flags, named, (context) => run(context, rest.slice(1)));
+}
+
+/** A bridge has its socket for snoopers beside the one for commands. */
+function snoopOf(endpoint: string | undefined): string | undefined {
+  return endpoint?.replace(/\.mgmt$/, ".snoop");
 }
 
 async function withSwitch<Result>(

@@ -82,6 +82,8 @@ export class OpenFlowClient {
   #failure: Error | undefined;
   /** Gets messages that answer nothing. */
   onMessage: (message: Reply) => void = () => {};
+  /** Hears of every message as it came: hellos and echoes too, which are not replies to anything. */
+  onBytes: (bytes: Uint8Array) => void = () => {};
   /** Settles when the connection has ended, with the reason. */
   readonly ended: Promise<Error>;
   #end: (error: Error) => void = () => {};
@@ -95,6 +97,7 @@ export class OpenFlowClient {
       answerMalformed: false,
       probeIntervalMs: 0,
       versions: versions as readonly Version[],
+      onReceived: (bytes) => this.onBytes(bytes),
     });
     this.ended = new Promise((resolve) => {
       this.#end = resolve;

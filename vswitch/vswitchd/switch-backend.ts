@@ -408,7 +408,11 @@ export class DatapathBackend implements Backend {
       keep: (note: number): void => this.#keepStanding(config.name, note),
     };
     return OpenFlowAgent.open(
-      { managementSocket: join(dir, `${config.name}.mgmt`), standing },
+      {
+        managementSocket: join(dir, `${config.name}.mgmt`),
+        snoopSocket: join(dir, `${config.name}.snoop`),
+        standing,
+      },
       { model, clock, log: log.child({ bridge: config.name }) },
     );
   }
