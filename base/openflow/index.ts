@@ -25,4 +25,19 @@ export * from "./oxm-fields.js";
 export { type FieldNames, OXM_NAMES } from "./oxm-names.js";
 export { isLoadable, loadsOf, setFieldOf } from "./set-field-loads.js";
 export { OFP10_VERSION } from "./v10/numbers.js";
+export {
+  OFPFW_ALL,
+  OFPFW_DL_DST,
+  OFPFW_DL_SRC,
+  OFPFW_DL_TYPE,
+  OFPFW_DL_VLAN,
+  OFPFW_DL_VLAN_PCP,
+  OFPFW_IN_PORT,
+  OFPFW_NW_DST_SHIFT,
+  OFPFW_NW_PROTO,
+  OFPFW_NW_SRC_SHIFT,
+  OFPFW_NW_TOS,
+  OFPFW_TP_DST,
+  OFPFW_TP_SRC,
+} from "./v10/wildcards.js";
 export { Reader, WireError } from "./wire.js";

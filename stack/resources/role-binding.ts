@@ -2,7 +2,7 @@
 import Type from "typebox";
 import type { FieldErrors } from "./field-errors.js";
 import { defineKind, type ValidationContext } from "./kind.js";
-import { RBAC_GROUP } from "./role.js";
+import { RBAC_GROUP, RBAC_KIND } from "./role.js";
 import { OneOf, resourceSchema } from "./schema.js";
 
 const SubjectSchema = Type.Object({
@@ -43,15 +43,6 @@ export const ClusterRoleBindingSchema = resourceSchema(
 export type ClusterRoleBinding = Type.Static<typeof ClusterRoleBindingSchema>;
 type AnyBinding = RoleBinding | ClusterRoleBinding;
 
-const common = {
-  group: RBAC_GROUP,
-  version: "v1",
-  shortNames: [],
-  nameForm: "path",
-  hasStatus: false,
-  strategicMerge: true,
-} as const;
-
 const named = ({ subjects = [] }: Partial<AnyBinding>, kind: Subject["kind"]): string =>
   subjects
     .filter((subject) => subject.kind === kind)
@@ -81,7 +72,7 @@ const columns = [
 ] as const;
 
 export const roleBindingKind = defineKind<RoleBinding>({
-  ...common,
+  ...RBAC_KIND,
   kind: "RoleBinding",
   plural: "rolebindings",
   singular: "rolebinding",
@@ -92,7 +83,7 @@ export const roleBindingKind = defineKind<RoleBinding>({
 });
 
 export const clusterRoleBindingKind = defineKind<ClusterRoleBinding>({
-  ...common,
+  ...RBAC_KIND,
   kind: "ClusterRoleBinding",
   plural: "clusterrolebindings",
   singular: "clusterrolebinding",

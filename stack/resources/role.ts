@@ -47,7 +47,8 @@ export const ClusterRoleSchema = resourceSchema(
 );
 export type ClusterRole = Type.Static<typeof ClusterRoleSchema>;
 
-const common = {
+/** What all kinds of RBAC have in common. */
+export const RBAC_KIND = {
   group: RBAC_GROUP,
   version: "v1",
   shortNames: [],
@@ -66,7 +67,7 @@ const columns = [
 ] as const;
 
 export const roleKind = defineKind<Role>({
-  ...common,
+  ...RBAC_KIND,
   kind: "Role",
   plural: "roles",
   singular: "role",
@@ -77,7 +78,7 @@ export const roleKind = defineKind<Role>({
 });
 
 export const clusterRoleKind = defineKind<ClusterRole>({
-  ...common,
+  ...RBAC_KIND,
   kind: "ClusterRole",
   plural: "clusterroles",
   singular: "clusterrole",

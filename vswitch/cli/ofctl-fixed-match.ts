@@ -4,6 +4,19 @@
 import {
   type Match,
   OFP10_VERSION,
+  OFPFW_ALL,
+  OFPFW_DL_DST,
+  OFPFW_DL_SRC,
+  OFPFW_DL_TYPE,
+  OFPFW_DL_VLAN,
+  OFPFW_DL_VLAN_PCP,
+  OFPFW_IN_PORT,
+  OFPFW_NW_DST_SHIFT,
+  OFPFW_NW_PROTO,
+  OFPFW_NW_SRC_SHIFT,
+  OFPFW_NW_TOS,
+  OFPFW_TP_DST,
+  OFPFW_TP_SRC,
   type OxmEntry,
   readFixedMatch,
   WireError,
@@ -17,20 +30,6 @@ import { differences, eachHexLine } from "./ofctl-wire.js";
 
 const SIZE_10 = 40;
 const SIZE_11 = 88;
-const OFPFW_IN_PORT = 1 << 0;
-const OFPFW_DL_VLAN = 1 << 1;
-const OFPFW_DL_SRC = 1 << 2;
-const OFPFW_DL_DST = 1 << 3;
-const OFPFW_DL_TYPE = 1 << 4;
-const OFPFW_NW_PROTO = 1 << 5;
-const OFPFW_TP_SRC = 1 << 6;
-const OFPFW_TP_DST = 1 << 7;
-const OFPFW_DL_VLAN_PCP = 1 << 20;
-const OFPFW_NW_TOS = 1 << 21;
-const OFPFW_ALL = 0x3fffff;
-/** Where the number of address bits that do not count stands. */
-const NW_SRC_SHIFT = 8;
-const NW_DST_SHIFT = 14;
 const NW_BITS = 0x3f;
 const ADDRESS_BITS = 32;
 const VLAN_NONE = 0xffff;
@@ -50,8 +49,8 @@ const PLAIN: readonly (readonly [bit: number, at: number, size: number])[] = [
   [OFPFW_TP_DST, 38, 2],
 ];
 const ADDRESSES = [
-  [NW_SRC_SHIFT, 28],
-  [NW_DST_SHIFT, 32],
+  [OFPFW_NW_SRC_SHIFT, 28],
+  [OFPFW_NW_DST_SHIFT, 32],
 ] as const;
 
 export function parseFixedMatch10(io: CommandIo): Promise<number> {
@@ -117,8 +116,8 @@ function normalized(known: Uint8Array): Uint8Array {
     return canonical(writeFixedMatch(readFixedMatch(known, 1), 1));
   // 1.0 knows no IPv6, but Open vSwitch does.
   const hasPorts = (wildcards & OFPFW_NW_PROTO) === 0 && TRANSPORTS.has(known[25] as number);
-  const addresses = (ADDRESS_BITS << NW_SRC_SHIFT) | (ADDRESS_BITS << NW_DST_SHIFT);
-  const others = wildcards & ~((NW_BITS << NW_SRC_SHIFT) | (NW_BITS << NW_DST_SHIFT));
+  const addresses = (ADDRESS_BITS << OFPFW_NW_SRC_SHIFT) | (ADDRESS_BITS << OFPFW_NW_DST_SHIFT);
+  const others = wildcards & ~((NW_BITS << OFPFW_NW_SRC_SHIFT) | (NW_BITS << OFPFW_NW_DST_SHIFT));
   const kept = known.slice();
   viewOf(kept).setUint32(0, others | addresses | (hasPorts ? 0 : OFPFW_TP_SRC | OFPFW_TP_DST));
   return canonical(kept);
@@ -150,8 +149,8 @@ function entriesOf(bytes: Uint8Array): Match {
             ? { field: "arp_op" as const, value: Uint8Array.of(0, protocol) }
             : { field: "ip_proto" as const, value: Uint8Array.of(protocol) },
         ]),
-    ...(type === IPV6 ? [] : address(source, bytes, (wildcards >>> NW_SRC_SHIFT) & NW_BITS, 28)),
-    ...(type === IPV6 ? [] : address(target, bytes, (wildcards >>> NW_DST_SHIFT) & NW_BITS, 32)),
+    ...(type === IPV6 ? [] : address(source, bytes, (wildcards >>> OFPFW_NW_SRC_SHIFT) & NW_BITS, 28)),
+    ...(type === IPV6 ? [] : address(target, bytes, (wildcards >>> OFPFW_NW_DST_SHIFT) & NW_BITS, 32)),
     ...(has(OFPFW_NW_TOS)
       ? [{ field: "ip_dscp" as const, value: Uint8Array.of((bytes[24] as number) >> 2) }]
       : []),

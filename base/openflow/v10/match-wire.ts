@@ -7,19 +7,22 @@ import type { OxmFieldName } from "../oxm-fields.js";
 import type { Reader, Writer } from "../wire.js";
 import { bigEndian, narrowPort, numberOf, widenPort } from "./numbers.js";
 
-const OFPFW_IN_PORT = 1 << 0;
-const OFPFW_DL_VLAN = 1 << 1;
-const OFPFW_DL_SRC = 1 << 2;
-const OFPFW_DL_DST = 1 << 3;
-const OFPFW_DL_TYPE = 1 << 4;
-const OFPFW_NW_PROTO = 1 << 5;
-const OFPFW_TP_SRC = 1 << 6;
-const OFPFW_TP_DST = 1 << 7;
-const OFPFW_NW_SRC_SHIFT = 8;
-const OFPFW_NW_DST_SHIFT = 14;
-const OFPFW_DL_VLAN_PCP = 1 << 20;
-const OFPFW_NW_TOS = 1 << 21;
-export const OFPFW_ALL = 0x3fffff;
+import {
+  OFPFW_ALL,
+  OFPFW_DL_DST,
+  OFPFW_DL_SRC,
+  OFPFW_DL_TYPE,
+  OFPFW_DL_VLAN,
+  OFPFW_DL_VLAN_PCP,
+  OFPFW_IN_PORT,
+  OFPFW_NW_DST_SHIFT,
+  OFPFW_NW_PROTO,
+  OFPFW_NW_SRC_SHIFT,
+  OFPFW_NW_TOS,
+  OFPFW_TP_DST,
+  OFPFW_TP_SRC,
+} from "./wildcards.js";
+
 const ADDRESS_WILDCARDED = 32;
 
 const OFP_VLAN_NONE = 0xffff;

@@ -24,9 +24,10 @@ import { PORT_COUNTERS } from "../stats-wire.js";
 import { nameOf, type Reader, type Writer } from "../wire.js";
 import { actionsOf10, readActions10, writeActions10 } from "./actions-wire.js";
 import { groupElements, groupKindOf, groupSubtype, readGroupReply } from "./group-stats-wire.js";
-import { OFPFW_ALL, readMatch10, writeMatch10 } from "./match-wire.js";
+import { readMatch10, writeMatch10 } from "./match-wire.js";
 import { narrowPort, OFPST10, widenPort } from "./numbers.js";
 import { readPort10, writePort10 } from "./port-wire.js";
+import { OFPFW_ALL } from "./wildcards.js";
 
 export const NXST_FLOW = 0;
 export const NXST_AGGREGATE = 1;
