@@ -19,12 +19,14 @@ export interface AdminSubject {
   readonly pods?: NamespacedPods;
 }
 
-/** Exactly one field is set; `networks` and `nodes` only in egress rules. */
+/** Exactly one field is set; those below `pods` only in egress rules. */
 export interface AdminPeer {
   readonly namespaces?: LabelSelector;
   readonly pods?: NamespacedPods;
   readonly networks?: readonly string[];
   readonly nodes?: LabelSelector;
+  /** Of the experimental channel. The API admits none: only documents that are analysed may have them. */
+  readonly domainNames?: readonly string[];
 }
 
 /** Exactly one field is set. */

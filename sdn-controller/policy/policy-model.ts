@@ -38,6 +38,8 @@ export type PeerModel =
   | { readonly kind: "block"; readonly cidr: string; readonly except: readonly string[] }
   /** Nodes are no endpoints here, so this selects nothing. */
   | { readonly kind: "nodes"; readonly selector: LabelSelector }
+  /** Names of hosts outside, whose addresses nobody knows here: nothing, too. */
+  | { readonly kind: "names" }
   | { readonly kind: "nothing" };
 
 /** Destination ports. With a name and no protocol: the protocol that the port of that name has. */
@@ -172,6 +174,7 @@ function peersOfAdminPolicy(peer: AdminPeer): PeerModel[] {
     return [{ kind: "endpoints", selector: { namespaceSelector: peer.namespaces } }];
   if (peer.pods !== undefined) return [{ kind: "endpoints", selector: peer.pods }];
   if (peer.nodes !== undefined) return [{ kind: "nodes", selector: peer.nodes }];
+  if (peer.domainNames !== undefined) return [{ kind: "names" }];
   return (peer.networks ?? []).map((cidr) => ({ kind: "block", cidr, except: [] }));
 }
 

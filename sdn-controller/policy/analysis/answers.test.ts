@@ -68,6 +68,19 @@ describe("differenceOf()", () => {
     expect(lines(before, before)).toEqual([]);
   });
 
+  it("is a list as JSON, also when nothing differs", () => {
+    const json = (one: unknown[], two: unknown[]): unknown => JSON.parse(lines(one, two, "json").join("\n"));
+    expect(json(before, before)).toEqual([]);
+    expect((json(before, after) as unknown[])[0]).toEqual({
+      "diff-type": "changed",
+      source: "default/front[Deployment]",
+      destination: "default/back[Deployment]",
+      dir1: "TCP 9090",
+      dir2: "TCP 9090,UDP 53",
+      "workloads-diff-info": "",
+    });
+  });
+
   it("names workloads that came or went", () => {
     const two = [...before, pod("x", "new")];
     expect(lines(before, two, "csv").filter((line) => line.includes("x/new[Pod],default/front"))).toEqual([
@@ -187,6 +200,48 @@ describe("bad documents", () => {
       "error: test.yaml, document 5: expected an object with apiVersion and kind",
       "warning: test.yaml, document 6: NetworkPolicy of crd.projectcalico.org/v1 is none of Kubernetes and is left out",
       "warning: no network policies were found",
+    ]);
+  });
+
+  it("are taken as they are, with a warning, where they may mean something else", () => {
+    const values = [
+      pod("default", "node-agent"),
+      { ...deployment("a"), spec: { template: { spec: { hostNetwork: true } } } },
+      policy("p", { podSelector: {}, ingress: [{ form: [{ podSelector: {} }], ports: [{ prot: "UDP" }] }] }),
+      admin("a", {
+        priority: 1,
+        subject: { namespaces: { namespaceSelector: {} } },
+        egress: [
+          {
+            action: "Allow",
+            to: [{ namespaces: { matchLabels: { ports: "any" } } }, { domainNames: ["*.example"] }],
+          },
+        ],
+      }),
+      {
+        apiVersion: "networking.k8s.io/v1beta1",
+        kind: "Ingress",
+        metadata: { name: "i" },
+        spec: { backend: { serviceName: "s", servicePort: 80 } },
+      },
+    ];
+    const nothing = "there is no such field, so it counts for nothing";
+    expect(problems(...values)).toEqual([
+      "warning: test.yaml, document 2: Deployment a: on the network of its node; the answer takes it for one of the pod network",
+      `warning: test.yaml, document 3: NetworkPolicy p: spec.ingress[0].form: ${nothing}`,
+      `warning: test.yaml, document 3: NetworkPolicy p: spec.ingress[0].ports[0].prot: ${nothing}`,
+      `warning: test.yaml, document 4: AdminNetworkPolicy a: spec.subject.namespaces.namespaceSelector: ${nothing}`,
+      "warning: test.yaml, document 5: Ingress i: only backends in the form of networking.k8s.io/v1 are read",
+      "warning: AdminNetworkPolicy a: egress[0]: nobody knows the addresses behind domain names, so this peer selects nothing here",
+    ]);
+  });
+
+  it("need a name, or the beginning of one", () => {
+    const { metadata: _, ...nameless } = pod("default", "x");
+    const begun = { ...nameless, metadata: { generateName: "job-" } };
+    expect(cluster(nameless, begun).workloads.map(({ text }) => text)).toEqual(["default/job-[Pod]"]);
+    expect(problems(begun, nameless, policy("p", { podSelector: {} }))).toEqual([
+      "error: test.yaml, document 2: Pod: metadata.name: expected a name, found none",
     ]);
   });
 

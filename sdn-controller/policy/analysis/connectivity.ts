@@ -157,6 +157,11 @@ function policyWarnings(cluster: Cluster): Problem[] {
           severity: "warning",
           message: `${at}: nodes are no workloads, so this peer selects nothing here`,
         });
+      if ((rule.peers ?? []).some((peer) => peer.kind === "names"))
+        problems.push({
+          severity: "warning",
+          message: `${at}: nobody knows the addresses behind domain names, so this peer selects nothing here`,
+        });
       const blocks = rule.peers === undefined || rule.peers.some((peer) => peer.kind === "block");
       if (rule.direction !== "Egress" || !blocks) continue;
       for (const { name } of rule.ports ?? [])

@@ -112,21 +112,25 @@ function joined(pairs: readonly Pair[]): Pair[] {
   return result;
 }
 
-export const DIFFERENCE_FORMATS = ["txt", "csv", "md", "dot"] as const;
+export const DIFFERENCE_FORMATS = ["txt", "json", "csv", "md", "dot"] as const;
 export type DifferenceFormat = (typeof DIFFERENCE_FORMATS)[number];
 
-/** The empty text when nothing differs. */
+/** The empty text when nothing differs; an empty list as JSON. */
 export function formatDifference(
   differences: readonly Difference[],
   workloads: readonly Workload[],
   format: DifferenceFormat,
 ): string {
-  if (differences.every(({ kind }) => kind === "unchanged")) return "";
+  if (differences.every(({ kind }) => kind === "unchanged")) return format === "json" ? "[]\n" : "";
   const header = ["diff-type", "source", "destination", "dir1", "dir2", "workloads-diff-info"];
   const rows = sortedRows(differences);
   switch (format) {
     case "txt":
       return ["Connectivity diff:", ...rows.map(sentence)].map((line) => `${line}\n`).join("");
+    case "json": {
+      const objects = rows.map((row) => Object.fromEntries(header.map((name, i) => [name, row[i]])));
+      return `${JSON.stringify(objects, null, 2)}\n`;
+    }
     case "csv":
       return formatCsv([header, ...rows]);
     case "md":

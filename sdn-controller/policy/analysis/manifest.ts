@@ -4,7 +4,7 @@ import type { AdminPolicy } from "../admin-network-policy.js";
 import type { NamedPort } from "../identity.js";
 import type { Policy } from "../network-policy.js";
 import type { Labels } from "../selector.js";
-import { isRecord, SHAPES, shapeProblem } from "./shape.js";
+import { isRecord, POLICY_SPECS, SHAPES, shapeProblem, unknownFields } from "./shape.js";
 
 export interface ManifestDocument {
   /** "FILE, document 3": for messages. */
@@ -137,7 +137,13 @@ function take({ where, value }: ManifestDocument, result: Builder): void {
     return;
   }
   const { kind, apiVersion } = value as { kind: string; apiVersion: string };
-  if (GROUPS.get(kind) !== undefined) takeKind(kind, groupOf(apiVersion), value as Node, where, result);
+  if (GROUPS.get(kind) === undefined) return;
+  for (const message of oddities(kind, apiVersion, value as Node))
+    result.problems.push({
+      severity: "warning",
+      message: `${where}: ${kind} ${nameOf(value as Node)}: ${message}`,
+    });
+  takeKind(kind, groupOf(apiVersion), value as Node, where, result);
 }
 
 /** Why a document is left out; undefined for sound ones and for kinds that do not matter. */
@@ -151,9 +157,23 @@ function documentProblem(value: unknown): Problem | undefined {
   if (typeof apiVersion !== "string") return error(`apiVersion: expected the version of ${kind}`);
   if (!groups.includes(groupOf(apiVersion)))
     return { severity: "warning", message: `${kind} of ${apiVersion} is none of Kubernetes and is left out` };
-  const name = isRecord(value.metadata) && typeof value.metadata.name === "string" ? value.metadata.name : "";
-  const problem = shapeProblem(value, SHAPES[kind] ?? {}, "");
+  const name = nameOf(value);
+  const problem =
+    shapeProblem(value, SHAPES[kind] ?? {}, "") ??
+    (name === "" ? "metadata.name: expected a name, found none" : undefined);
   return problem === undefined ? undefined : error(`${kind}${name === "" ? "" : ` ${name}`}: ${problem}`);
+}
+
+/** What is no error, and perhaps not what was meant. */
+function oddities(kind: string, apiVersion: string, value: Node): string[] {
+  const messages = unknownFields(value.spec, POLICY_SPECS[kind] ?? "string", "spec").map(
+    (field) => `${field}: there is no such field, so it counts for nothing`,
+  );
+  if (kind === "Ingress" && apiVersion !== "networking.k8s.io/v1")
+    messages.push("only backends in the form of networking.k8s.io/v1 are read");
+  if (podSpecOf(kind, node(value.spec)).hostNetwork === true)
+    messages.push("on the network of its node; the answer takes it for one of the pod network");
+  return messages;
 }
 
 /** Kinds that would change the answer if they were understood. */
@@ -166,6 +186,12 @@ function unknownKindProblem(kind: string, apiVersion: unknown): Problem | undefi
   return undefined;
 }
 
+/** What the API server would complete to a name stands for it. */
+function nameOf(value: Node): string {
+  const { name, generateName } = node(value.metadata);
+  return text(name) || text(generateName) || "";
+}
+
 function groupOf(apiVersion: string): string {
   return apiVersion.includes("/") ? (apiVersion.split("/")[0] as string) : "";
 }
@@ -173,7 +199,7 @@ function groupOf(apiVersion: string): string {
 function takeKind(kind: string, group: string, value: Node, where: string, result: Builder): void {
   const meta = node(value.metadata);
   const spec = node(value.spec);
-  const name = text(meta.name) ?? "";
+  const name = nameOf(value);
   const namespace = text(meta.namespace) || DEFAULT_NAMESPACE;
   switch (kind) {
     case "Namespace":
@@ -184,11 +210,6 @@ function takeKind(kind: string, group: string, value: Node, where: string, resul
       return;
     case "Ingress":
       result.entrances.push({ kind, namespace, name, backends: ingressBackends(spec) });
-      if (group === "extensions")
-        result.problems.push({
-          severity: "warning",
-          message: `${where}: Ingress ${name}: only backends in the form of networking.k8s.io/v1 are read`,
-        });
       return;
     case "Route":
       result.entrances.push({ kind, namespace, name, backends: routeBackends(spec) });
@@ -237,12 +258,19 @@ function takePods(kind: string, group: string, workload: Workload, result: Build
     result.pods.push({ ...common, labels: labelsOf(meta), ports: declaredPorts(spec.ports) });
     return;
   }
-  const template = node(kind === "CronJob" ? node(node(spec.jobTemplate).spec).template : spec.template);
   result.pods.push({
     ...common,
-    labels: labelsOf(node(template.metadata)),
-    ports: containerPorts(node(template.spec)),
+    labels: labelsOf(node(templateOf(kind, spec).metadata)),
+    ports: containerPorts(podSpecOf(kind, spec)),
   });
+}
+
+function templateOf(kind: string, spec: Node): Node {
+  return node(kind === "CronJob" ? node(node(spec.jobTemplate).spec).template : spec.template);
+}
+
+function podSpecOf(kind: string, spec: Node): Node {
+  return kind === "Pod" ? spec : node(templateOf(kind, spec).spec);
 }
 
 /** The controlling owner; a node owns only what its kubelet started itself, which stands for itself. */

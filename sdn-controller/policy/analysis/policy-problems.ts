@@ -110,7 +110,7 @@ export function adminPolicyProblem({ kind, name, spec }: AdminPolicy): string | 
 }
 
 function adminPeerProblem(peer: AdminPeer, at: string, egress: boolean): string | undefined {
-  const allowed = egress ? ["namespaces", "pods", "networks", "nodes"] : ["namespaces", "pods"];
+  const allowed = ["namespaces", "pods", ...(egress ? ["networks", "nodes", "domainNames"] : [])];
   const given = allowed.filter((field) => peer[field as keyof AdminPeer] !== undefined);
   if (given.length !== 1) return `${at}: expected exactly one of ${allowed.join(", ")}`;
   return (

@@ -32,6 +32,21 @@ export function shapeProblem(value: unknown, shape: Shape, path: string): string
   return undefined;
 }
 
+/** The paths of fields that `shape` does not know: for shapes that know all, such as the `spec` of policies. */
+export function unknownFields(value: unknown, shape: Shape, path: string): string[] {
+  if (typeof shape === "string") return [];
+  if (isList(shape))
+    return Array.isArray(value)
+      ? value.flatMap((item, i) => unknownFields(item, shape[0], `${path}[${i}]`))
+      : [];
+  if (!isRecord(value)) return [];
+  return Object.entries(value).flatMap(([field, item]) => {
+    const inner = Object.hasOwn(shape, field) ? shape[field] : undefined;
+    const at = `${path}.${field}`;
+    return inner === undefined ? [at] : unknownFields(item, inner, at);
+  });
+}
+
 function scalarProblem(value: unknown, shape: string, path: string): string | undefined {
   switch (shape) {
     case "string":
@@ -73,6 +88,7 @@ function expected(path: string, what: string, value: unknown): string {
 
 const META: Shape = {
   name: "string",
+  generateName: "string",
   namespace: "string",
   labels: "strings",
   annotations: "strings",
@@ -119,7 +135,13 @@ const POLICY_PEER: Shape = {
 const POLICY_PORT: Shape = { protocol: "string", port: "port", endPort: "integer" };
 
 const PODS: Shape = { namespaceSelector: SELECTOR, podSelector: SELECTOR };
-const ADMIN_PEER: Shape = { namespaces: SELECTOR, pods: PODS, networks: ["string"], nodes: SELECTOR };
+const ADMIN_PEER: Shape = {
+  namespaces: SELECTOR,
+  pods: PODS,
+  networks: ["string"],
+  nodes: SELECTOR,
+  domainNames: ["string"],
+};
 const ADMIN_PORT: Shape = {
   portNumber: { protocol: "string", port: "integer" },
   portRange: { protocol: "string", start: "integer", end: "integer" },
@@ -132,17 +154,29 @@ const ADMIN_RULE: Shape = {
   to: [ADMIN_PEER],
   ports: [ADMIN_PORT],
 };
-const ADMIN_POLICY: Shape = {
-  metadata: META,
-  spec: {
-    priority: "integer",
-    subject: { namespaces: SELECTOR, pods: PODS },
-    ingress: [ADMIN_RULE],
-    egress: [ADMIN_RULE],
-  },
+const ADMIN_POLICY_SPEC: Shape = {
+  priority: "integer",
+  subject: { namespaces: SELECTOR, pods: PODS },
+  ingress: [ADMIN_RULE],
+  egress: [ADMIN_RULE],
 };
+const ADMIN_POLICY: Shape = { metadata: META, spec: ADMIN_POLICY_SPEC };
 
 const BACKEND: Shape = { service: { name: "string", port: { name: "string", number: "integer" } } };
+
+const NETWORK_POLICY_SPEC: Shape = {
+  podSelector: SELECTOR,
+  policyTypes: ["string"],
+  ingress: [{ from: [POLICY_PEER], ports: [POLICY_PORT] }],
+  egress: [{ to: [POLICY_PEER], ports: [POLICY_PORT] }],
+};
+
+/** Complete, unlike the others: a field of a policy that is not here is a mistake. */
+export const POLICY_SPECS: Readonly<Record<string, Shape>> = {
+  NetworkPolicy: NETWORK_POLICY_SPEC,
+  AdminNetworkPolicy: ADMIN_POLICY_SPEC,
+  BaselineAdminNetworkPolicy: ADMIN_POLICY_SPEC,
+};
 
 /** By kind; a kind that is not here does not matter to the analysis. */
 export const SHAPES: Readonly<Record<string, Shape>> = {
@@ -180,12 +214,7 @@ export const SHAPES: Readonly<Record<string, Shape>> = {
   },
   NetworkPolicy: {
     metadata: META,
-    spec: {
-      podSelector: SELECTOR,
-      policyTypes: ["string"],
-      ingress: [{ from: [POLICY_PEER], ports: [POLICY_PORT] }],
-      egress: [{ to: [POLICY_PEER], ports: [POLICY_PORT] }],
-    },
+    spec: NETWORK_POLICY_SPEC,
   },
   AdminNetworkPolicy: ADMIN_POLICY,
   BaselineAdminNetworkPolicy: ADMIN_POLICY,
