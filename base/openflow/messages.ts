@@ -184,8 +184,6 @@ export interface PacketIn extends Base<"packet_in"> {
   /** Length of the whole frame, of which `data` may be only the beginning. */
   readonly totalLength: number;
   readonly reason: PacketInReason;
-  /** What OpenFlow 1.4 and up call the action, more exactly; our switch does not. */
-  readonly laterReason?: "action_set" | "group" | "packet_out";
   readonly tableId: number;
   /** Of the flow that sent it; all ones when there is none. */
   readonly cookie: bigint;

@@ -84,6 +84,8 @@ export interface PortStats {
   readonly durationNanoseconds: number;
   /** What a switch of OpenFlow 1.4 and up counts beside these, under names of its own. */
   readonly custom?: readonly { readonly name: string; readonly value: bigint }[];
+  /** Counters of RFC 2819, in the order of Intel's property of a port; all ones = not counted. */
+  readonly rfc2819?: readonly bigint[];
 }
 
 export interface QueueStats {

@@ -6,7 +6,6 @@ import { readActions, writeActions } from "./actions-wire.js";
 import {
   OFP11_VERSION,
   OFP13_VERSION,
-  OFP14_VERSION,
   OFP15_VERSION,
   OFPP_ANY,
   OFPP_CONTROLLER,
@@ -19,7 +18,6 @@ import { OFPR } from "./nicira-wire.js";
 import { bigEndian, numberOf } from "./v10/numbers.js";
 import { nameOf, type Reader, type Writer } from "./wire.js";
 
-const OFPR_14 = { action_set: 3, group: 4, packet_out: 5 } as const;
 const NO_COOKIE = 0xffffffffffffffffn;
 
 /** Before 1.3 no packet-in tells a cookie; 1.1 has the port in place of a match. */
@@ -40,7 +38,7 @@ function readOldPacketIn(reader: Reader, xid: number): PacketIn {
     xid,
     bufferId,
     totalLength,
-    ...reasonOf(reasonCode, reader),
+    reason: reasonOf(reasonCode, reader),
     tableId,
     cookie,
     match,
@@ -48,12 +46,10 @@ function readOldPacketIn(reader: Reader, xid: number): PacketIn {
   };
 }
 
-function reasonOf(code: number, reader: Reader): Pick<PacketIn, "reason" | "laterReason"> {
-  const later = reader.version >= OFP14_VERSION ? nameOf(OFPR_14, code) : undefined;
-  if (later !== undefined) return { reason: "action", laterReason: later };
+function reasonOf(code: number, reader: Reader): PacketIn["reason"] {
   const reason = nameOf(OFPR, code);
   if (reason === undefined) throw reader.fail("OFPBRC_BAD_TYPE", "packet_in.reason", `${code}`);
-  return { reason };
+  return reason;
 }
 
 export function readPacketIn(reader: Reader, xid: number): PacketIn {
@@ -70,7 +66,7 @@ export function readPacketIn(reader: Reader, xid: number): PacketIn {
     xid,
     bufferId,
     totalLength,
-    ...reasonOf(reasonCode, reader),
+    reason: reasonOf(reasonCode, reader),
     tableId,
     cookie,
     match,

@@ -14,12 +14,16 @@ import {
 } from "../../base/openflow/index.js";
 import { Prerequisites } from "../flow/index.js";
 
-/** `match` and `tableId` are those of the flow, where they matter. Returns the name of the error. */
+/**
+ * `match` and `tableId` are those of the flow, where they matter. Of a flow that a switch has (`isTold`), the actions
+ * are not held against the match. Returns the name of the error.
+ */
 export function instructionsFault(
   instructions: readonly Instruction[],
   match: Match | undefined,
   tableId: number | undefined,
   version: number,
+  isTold = false,
 ): string | undefined {
   if (instructions.some(({ type }) => type === "experimenter")) return "OFPBIC_BAD_EXPERIMENTER";
   const lists = instructions.flatMap((one) => ("actions" in one ? [one.actions] : []));
@@ -34,6 +38,7 @@ export function instructionsFault(
     const fault = conjunctionFault(actions);
     if (fault !== undefined) return fault;
   }
+  if (isTold) return undefined;
   for (const actions of lists) {
     const told = version === OFP11_VERSION ? actions.map((one) => withProtocol(one, match)) : actions;
     const fault = consistencyFault(

@@ -16,8 +16,6 @@ export function extensionText(message: OpenFlowMessage, { names, verbosity }: Te
     case "nicira_role_request":
     case "nicira_role_reply":
       return ` role=${niciraRoleName(message.role)}`;
-    case "set_flow_format":
-      return ` format=${message.format}`;
     case "flow_mod_table_id":
       return message.isEnabled ? " enable" : " disable";
     case "set_packet_in_format":

@@ -39,6 +39,7 @@ const BUNDLE_CONTROLS = [
   ...["OPEN_REQUEST", "OPEN_REPLY", "CLOSE_REQUEST", "CLOSE_REPLY"],
   ...["COMMIT_REQUEST", "COMMIT_REPLY", "DISCARD_REQUEST", "DISCARD_REPLY"],
 ];
+const FLOW_FORMATS: Readonly<Record<number, string>> = { 0: "openflow10", 2: "nxm" };
 export const BUNDLE_FLAGS = ["atomic", "ordered"];
 
 /** Undefined for other kinds. `bytes` are a message whose length its kind allows. */
@@ -78,6 +79,8 @@ function bodyOf(kind: string, bytes: Uint8Array, view: DataView, verbosity: numb
     case "OFPT_GET_ASYNC_REPLY":
     case "OFPT_SET_ASYNC":
       return version < OFP14_VERSION ? undefined : formatAsyncMasks(asyncMasks(view, HEADER_SIZE, isReply));
+    case "NXT_SET_FLOW_FORMAT":
+      return ` format=${FLOW_FORMATS[view.getUint32(MULTIPART_SIZE)] ?? "(unknown)"}`;
     case "NXT_SET_ASYNC_CONFIG2":
       return formatAsyncMasks(asyncMasks(view, MULTIPART_SIZE, false));
     case "OFPT_BUNDLE_CONTROL":

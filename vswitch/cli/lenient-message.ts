@@ -10,6 +10,7 @@ import {
   parseMessage,
   type WireError,
 } from "../../base/openflow/index.js";
+import { plainPacketIn } from "./packet-in-bytes.js";
 
 const HEADER_SIZE = 8;
 const NX_HEADER_SIZE = 16;
@@ -90,6 +91,10 @@ export function parseLeniently(kind: MessageKind, bytes: Uint8Array): OpenFlowMe
       const at = reasonAt(kind, bytes);
       return read(withoutRest(kind, (bytes[at] as number) > REASON_MAX ? withByte(bytes, at, 0) : bytes));
     }
+    case "OFPT_PACKET_IN":
+    case "NXT_PACKET_IN":
+    case "NXT_PACKET_IN2":
+      return read(plainPacketIn(kind, bytes));
     case "OFPST_FLOW":
     case "OFPST_AGGREGATE":
       return read(kind.place === "request" ? withoutRest(kind, bytes) : bytes);

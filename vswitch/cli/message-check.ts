@@ -7,6 +7,7 @@ import {
   type MeterBand,
   type MultipartReplyBody,
   type MultipartRequestBody,
+  OFP15_VERSION,
   OFPG_MAX,
   OFPP_ANY,
   OFPP_MAX,
@@ -72,9 +73,9 @@ function faultOf(message: OpenFlowMessage, version: number): string | undefined 
     case "bundle_add":
       return bundledFault(message.message, message.xid, version);
     case "multipart_request":
-      return message.body.kind === "table_features" ? tablesFault(message.body.tables) : undefined;
+      return message.body.kind === "table_features" ? tablesFault(message.body.tables, version) : undefined;
     case "multipart_reply":
-      if (message.body.kind === "table_features") return tablesFault(message.body.tables);
+      if (message.body.kind === "table_features") return tablesFault(message.body.tables, version);
       return message.body.kind === "meter_config"
         ? message.body.meters.flatMap(({ bands }) => bands.map(bandFault)).find(isDefined)
         : undefined;
@@ -127,8 +128,10 @@ const REQUIRED = [
   ...(["write_setfield", "apply_setfield"] as const),
 ];
 
-function tablesFault(tables: readonly TableFeatures[]): string | undefined {
+function tablesFault(tables: readonly TableFeatures[], version: number): string | undefined {
   for (const { properties } of tables) {
+    // 1.5 asks for them only where there are any.
+    if (properties.length === 0 && version >= OFP15_VERSION) continue;
     const masked = properties.some(
       (one) => "fields" in one && one.type !== "match" && one.fields.some(({ maskable }) => maskable),
     );
@@ -233,7 +236,7 @@ function replyFault(body: MultipartReplyBody, version: number): string | undefin
           ({ instructions, match, flags }) =>
             matchFault(match) ??
             ((flags & ~OFPFF_ALL) === 0
-              ? instructionsFault(instructions, match, undefined, version)
+              ? instructionsFault(instructions, match, undefined, version, true)
               : "OFPFMFC_BAD_FLAGS"),
         )
         .find(isDefined);

@@ -26,6 +26,8 @@ const SHAPES: Readonly<Record<string, Shape>> = {
   "NXST_FLOW_MONITOR nx-reply": framed(0),
   "ONFST_FLOW_MONITOR onf-reply": framed(0),
   "OFPST_FLOW_MONITOR reply": framed(0),
+  "OFPST_TABLE_FEATURES request": framed(0),
+  "OFPST_TABLE_FEATURES reply": framed(0),
   "OFPST_GROUP reply": framed(0, { tellsNone: true, ending: " ***parse error***" }),
   "NXST_GROUP nx-reply": framed(0, { tellsNone: true, ending: " ***parse error***" }),
   "NXST_FLOW_MONITOR nx-request": { size: { at: 8, of: MONITOR } },
@@ -57,19 +59,21 @@ const SHAPES_BY_VERSION: Readonly<Record<string, readonly (readonly [until: numb
 };
 
 export interface Beginning {
-  /** A message that ends before the element which cannot be read. */
-  readonly bytes: Uint8Array;
+  /** A message that ends before the element which cannot be read; undefined when nothing is left to be told. */
+  readonly bytes: Uint8Array | undefined;
+  /** The name of the error in that element; undefined when it has no end. */
+  readonly error: string | undefined;
   readonly ending: string;
 }
 
 /**
- * `bytes` without the element that cannot be read and all behind it; undefined when nothing is left to be told, or when
- * such messages are told as a whole. `reads` says whether a message of the kind can be read.
+ * `bytes` without the element that cannot be read and all behind it; undefined when such messages are told as a whole.
+ * `faultOf` names the error in a message of the kind that cannot be read.
  */
 export function readableBeginning(
   kind: MessageKind,
   bytes: Uint8Array,
-  reads: (message: Uint8Array) => boolean,
+  faultOf: (message: Uint8Array) => string | undefined,
 ): Beginning | undefined {
   const name = `${kind.name} ${kind.place}`;
   const version = bytes[0] as number;
@@ -80,15 +84,16 @@ export function readableBeginning(
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const sizeAt = typeof sizes === "number" ? 0 : sizes.at;
   let at = start;
+  let error: string | undefined;
   while (at + sizeAt + 2 <= bytes.byteLength) {
     const size = typeof sizes === "number" ? sizes : sizes.of(view.getUint16(at + sizeAt));
     if (size < 8 || at + size > bytes.byteLength) break;
-    const element = bytes.subarray(at, at + size);
-    if (!reads(withBody(bytes, start, element))) break;
+    error = faultOf(withBody(bytes, start, bytes.subarray(at, at + size)));
+    if (error !== undefined) break;
     at += size;
   }
-  if (at === start && !tellsNone) return undefined;
-  return { bytes: withBody(bytes, start, bytes.subarray(start, at)), ending };
+  const isNone = at === start && !tellsNone;
+  return { bytes: isNone ? undefined : withBody(bytes, start, bytes.subarray(start, at)), error, ending };
 }
 
 function headSize({ place }: MessageKind, bytes: Uint8Array): number {

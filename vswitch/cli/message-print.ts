@@ -89,10 +89,14 @@ function printWhole(kind: MessageKind, bytes: Uint8Array, options: PrintOptions)
       return refused(head, thrown.error, bytes);
     }
   }
-  const beginning = readableBeginning(kind, bytes, (one) => typeof readMessage(kind, one) !== "string");
-  if (beginning === undefined) return refused(head, read, bytes);
+  const beginning = readableBeginning(kind, bytes, (one) => {
+    const element = readMessage(kind, one);
+    return typeof element === "string" ? element : undefined;
+  });
+  const error = beginning?.error ?? read;
+  if (beginning?.bytes === undefined) return refused(head, error, bytes);
   const body = told(readMessage(kind, beginning.bytes) as OpenFlowMessage).replace(/\n$/, "");
-  return `${ended(head + body + beginning.ending)}${decodeError(read)}${formatHexDump(bytes)}`;
+  return `${ended(head + body + beginning.ending)}${decodeError(error)}${formatHexDump(bytes)}`;
 }
 
 /** The message, or the name of the error for which it is refused. */
@@ -125,7 +129,8 @@ function parseAny(kind: MessageKind, bytes: Uint8Array): OpenFlowMessage {
     // These are the same in every version.
     return parseMessage(Uint8Array.from([OFP13_VERSION, ...bytes.subarray(1)]));
   }
-  if (kind.name === "NXT_RESUME") return parseAny({ ...kind, name: "" }, withSubtype(bytes, NXT_PACKET_IN2));
+  if (kind.name === "NXT_RESUME")
+    return parseAny({ ...kind, name: "NXT_PACKET_IN2" }, withSubtype(bytes, NXT_PACKET_IN2));
   return parseLeniently(kind, bytes);
 }
 

@@ -38,7 +38,7 @@ function readBitmap(bytes: Uint8Array): { readonly bits: number; readonly isClea
   while (at + 4 <= bytes.byteLength) {
     const type = view.getUint16(at);
     const size = view.getUint16(at + 2);
-    if (size < 4 || at + size > bytes.byteLength) break;
+    if (size < 4 || at + Math.ceil(size / 8) * 8 > bytes.byteLength) break;
     if (type === OFPHET_VERSIONBITMAP && size >= 8 && size % 4 === 0) {
       const known = (view.getUint32(at + 4) & ALL_VERSIONS) >>> 0;
       if (known === 0) isClean = false;

@@ -3,6 +3,7 @@ import { type Continuation, OFP_NO_BUFFER, OFP13_VERSION, type PacketIn } from "
 import { listText } from "./action-text.js";
 import { matchParts } from "./match-text.js";
 import type { TextContext } from "./message-text.js";
+import { packetInReason } from "./packet-in-bytes.js";
 
 const NO_COOKIE = 0xffffffffffffffffn;
 
@@ -16,7 +17,7 @@ export function formatPacketIn(message: PacketIn, context: TextContext): string 
     ...(message.cookie === NO_COOKIE ? [] : [`cookie=0x${message.cookie.toString(16)}`]),
     `total_len=${message.totalLength}`,
     ...(message.match.length === 0 ? [""] : [matchParts(message.match, names).join(",")]),
-    `(via ${message.laterReason ?? message.reason})`,
+    `(via ${packetInReason(context.kind, context.bytes)})`,
     `data_len=${size}`,
     message.bufferId === OFP_NO_BUFFER
       ? `(unbuffered)${isWhole ? "" : " (***total_len != data_len***)"}`

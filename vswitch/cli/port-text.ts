@@ -21,6 +21,7 @@ const CONFIG_BITS: Readonly<Record<number, string>> = {
   6: "NO_PACKET_IN",
 };
 const STATE_BITS: Readonly<Record<number, string>> = { 0: "LINK_DOWN", 1: "BLOCKED", 2: "LIVE" };
+const STP_STATES = ["", "STP_LEARN", "STP_FORWARD", "STP_BLOCK"] as const;
 const FEATURES: readonly string[] = [
   ...["10MB-HD", "10MB-FD", "100MB-HD", "100MB-FD", "1GB-HD", "1GB-FD", "10GB-FD", "40GB-FD", "100GB-FD"],
   ...["1TB-FD", "OTHER", "COPPER", "FIBER", "AUTO_NEG", "AUTO_PAUSE", "AUTO_PAUSE_ASYM"],
@@ -70,6 +71,14 @@ const SPEEDS: readonly (readonly [bits: number, mbps: number])[] = [
   [0x03, 10],
 ];
 
+/** In 1.0 two bits tell what a spanning tree does with a port; ovs-ofctl writes the rest right behind them. */
+function stateText(state: number, version: number): string {
+  if (version !== OFP10_VERSION) return formatBits(state & STATE_MASK, STATE_BITS);
+  const link = formatBits(state & 1, STATE_BITS);
+  const stp = STP_STATES[(state >>> 8) & 3] ?? "";
+  return stp === "" || link !== "0" ? stp + link : stp;
+}
+
 /** The lines of one port of `show` and dump-ports-desc. */
 export function formatPortDescription(
   port: PortDescription,
@@ -87,7 +96,7 @@ export function formatPortDescription(
   return [
     ` ${formatNamedPort(port.port, names)}(${port.name}): addr:${formatMac(port.macAddress)}\n`,
     `     config:     ${configBits(port.config, version)}\n`,
-    `     state:      ${formatBits(port.state & STATE_MASK, STATE_BITS)}\n`,
+    `     state:      ${stateText(port.state, version)}\n`,
     features("current:", port.current),
     features("advertised:", port.advertised),
     features("supported:", port.supported),
@@ -119,7 +128,40 @@ export function formatPortStats(stats: PortStats, names?: PortNames): string {
   const port = formatNamedPort(stats.port, names).padStart(2);
   const duration =
     stats.durationSeconds === 0xffffffff ? "" : `           duration=${formatDuration(stats)}\n`;
-  return `  port ${port}: rx ${list(rx)}\n           tx ${list(tx)}\n${duration}${customText(stats.custom ?? [])}`;
+  return `  port ${port}: rx ${list(rx)}\n           tx ${list(tx)}\n${duration}${rfc2819Text(stats.rfc2819)}${customText(stats.custom ?? [])}`;
+}
+
+const SIZES = [
+  "1_to_64",
+  "65_to_127",
+  "128_to_255",
+  "256_to_511",
+  "512_to_1023",
+  "1024_to_1522",
+  "1523_to_max",
+];
+/** The names of the counters by their place on the wire. */
+const RFC2819 = {
+  rx: [
+    ...SIZES.map((size, i) => [`${size}_packets`, i] as const),
+    ...([["broadcast_packets", 15] as const, ["undersized_errors", 17], ["oversize_errors", 18]] as const),
+    ...([["rx_fragmented_errors", 19] as const, ["rx_jabber_errors", 20]] as const),
+  ],
+  tx: [
+    ...SIZES.map((size, i) => [`${size}_packets`, SIZES.length + i] as const),
+    ...([["multicast_packets", 14] as const, ["broadcast_packets", 16]] as const),
+  ],
+} as const;
+
+function rfc2819Text(counters: PortStats["rfc2819"]): string {
+  if (counters === undefined) return "";
+  const line = (way: "rx" | "tx"): string => {
+    const told = RFC2819[way].flatMap(([name, at]) =>
+      counters[at] === ALL_ONES ? [] : [`${name}=${counters[at]}, `],
+    );
+    return told.length === 0 ? "" : `           ${way} rfc2819 ${told.join("")}\n`;
+  };
+  return line("rx") + line("tx");
 }
 
 const CUSTOM_PER_LINE = 3;

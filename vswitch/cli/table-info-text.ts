@@ -29,7 +29,8 @@ export interface TableInfo {
     readonly others?: InstructionInfo;
     /** Those of table-miss flows, where they are told apart. */
     readonly missed?: InstructionInfo;
-    readonly match: MatchInfo;
+    /** Absent, as the instructions are, where a switch of 1.5 tells nothing of them. */
+    readonly match?: MatchInfo;
   };
 }
 
@@ -146,6 +147,7 @@ function featureLines(features: Features, before: Features | undefined): string[
     lines.push("    instructions (other than table miss):", ...instructionLines(others, before?.others));
     lines.push("    instructions (table miss):", ...instructionLines(missed, before?.missed));
   }
+  if (match === undefined) return lines;
   if (before !== undefined && same(match, before.match)) lines.push("    (same matching)");
   else lines.push("    matching:", ...matchLines(match));
   return lines;
@@ -281,13 +283,17 @@ export function infoOfFeatures(table: TableFeatures, version: number): TableInfo
               vacancy: (table.config & OFPTC_VACANCY_EVENTS) !== 0,
             },
           }),
-      others: instructionsOf(false),
-      missed: instructionsOf(true),
-      match: {
-        masked: named(({ maskable }) => maskable),
-        exact: named(({ maskable, field }) => !maskable && wildcards.has(field)),
-        must: named(({ maskable, field }) => !maskable && !wildcards.has(field)),
-      },
+      ...(table.properties.length === 0
+        ? {}
+        : {
+            others: instructionsOf(false),
+            missed: instructionsOf(true),
+            match: {
+              masked: named(({ maskable }) => maskable),
+              exact: named(({ maskable, field }) => !maskable && wildcards.has(field)),
+              must: named(({ maskable, field }) => !maskable && !wildcards.has(field)),
+            },
+          }),
     },
   };
 }

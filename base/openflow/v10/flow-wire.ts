@@ -8,7 +8,6 @@ import {
   OFPFF_RESET_COUNTS,
   OFPFF_SEND_FLOW_REM,
   OFPG_ANY,
-  OFPP_ANY,
   OFPTT_ALL,
 } from "../constants.js";
 import type { FlowMod, FlowModCommand, FlowRemoved, FlowRemovedReason } from "../messages.js";
@@ -91,7 +90,7 @@ function readRest(reader: Reader, hasTableId: boolean): Rest {
     hardTimeoutSeconds,
     priority,
     bufferId,
-    outPort: command === "delete" || command === "delete_strict" ? outPort : OFPP_ANY,
+    outPort,
     outGroup: OFPG_ANY,
     flags: isAdd ? flags | OFPFF_RESET_COUNTS : flags,
     openflow10: true,

@@ -166,13 +166,11 @@ const flowMod: fc.Arbitrary<OpenFlowMessage> = fc
   })
   .map(({ matching, ...mod }) => {
     const isAdd = mod.command === "add";
-    const isDelete = mod.command === "delete" || mod.command === "delete_strict";
     return {
       ...mod,
       type: "flow_mod",
       match: matching.match,
       cookieMask: isAdd ? 0n : matching.cookieMask,
-      outPort: isDelete ? mod.outPort : OFPP_ANY,
       outGroup: OFPG_ANY,
       flags: isAdd ? mod.flags | OFPFF_RESET_COUNTS : mod.flags,
       openflow10: true,

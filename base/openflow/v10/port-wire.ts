@@ -21,8 +21,8 @@ import { bigEndian, narrowPort, numberOf, widenPort } from "./numbers.js";
 const PORT_NAME_SIZE = 16;
 const PORT_SIZE = 48;
 const OFPPR: Readonly<Record<PortStatusReason, number>> = { add: 0, delete: 1, modify: 2 };
-/** Of OFPPS_* only the link's state means the same in 1.0; its others tell of spanning trees. */
-const STATE_MASK = 1;
+/** Of OFPPS_* only the link's state means the same in 1.0; two more bits tell what a spanning tree does. */
+const STATE_MASK = 0x301;
 /** Speeds up to 10 Gbit/s have the same bits in both versions. */
 const SPEED_MASK = 0x7f;
 /** Medium, autonegotiation and pause stand 4 bits lower in 1.0, which lacks four speeds. */

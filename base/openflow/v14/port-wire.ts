@@ -8,7 +8,11 @@ import type { Reader, Writer } from "../wire.js";
 const ETHERNET = 0;
 const EXPERIMENTER = 0xffff;
 const INTEL_EXPERIMENTER = 0x0000aa01;
+const INTEL_PORT_STATS_RFC2819 = 1;
 const INTEL_PORT_STATS_CUSTOM = 2;
+const RFC2819_COUNTERS = 21;
+/** Of a property, without its type and length. */
+const RFC2819_SIZE = 12 + 8 * RFC2819_COUNTERS;
 const PORT_NAME_SIZE = 16;
 const PORT_SIZE = 40;
 const PORT_STATS_SIZE = 80;
@@ -106,6 +110,9 @@ export function readPortStats14(reader: Reader): PortStats {
   const [rxDropped, txDropped, rxErrors, txErrors] = [counter(), counter(), counter(), counter()];
   const properties = readProperties(body, "port_stats.property");
   const ethernet = properties.findLast(({ type }) => type === ETHERNET)?.body;
+  const rfc2819 = properties.flatMap(({ type, body }) =>
+    type === EXPERIMENTER ? rfc2819Counters(body) : [],
+  );
   const custom = properties.flatMap((property) =>
     property.type === EXPERIMENTER ? customCounters(property.body) : [],
   );
@@ -116,7 +123,21 @@ export function readPortStats14(reader: Reader): PortStats {
     ...{ port, rxPackets, txPackets, rxBytes, txBytes, rxDropped, txDropped, rxErrors, txErrors },
     ...{ rxFrameErrors, rxOverErrors, rxCrcErrors, collisions, durationSeconds, durationNanoseconds },
     ...(custom.length === 0 ? {} : { custom }),
+    ...(rfc2819.length === 0 ? {} : { rfc2819: rfc2819.slice(-RFC2819_COUNTERS) }),
   };
+}
+
+/** Intel's property of the counters of RFC 2819; none for what is another. Leaves the reader where it was. */
+function rfc2819Counters(body: Reader): readonly bigint[] {
+  const at = body.offset;
+  const isIt =
+    body.left === RFC2819_SIZE &&
+    body.u32("port_stats.experimenter") === INTEL_EXPERIMENTER &&
+    body.u32("port_stats.exp_type") === INTEL_PORT_STATS_RFC2819;
+  if (isIt) body.skip(4);
+  const counters = isIt ? Array.from({ length: RFC2819_COUNTERS }, () => body.u64("port_stats.rfc2819")) : [];
+  body.offset = at;
+  return counters;
 }
 
 /** Intel's property of counters with names; none for what is not known. */
