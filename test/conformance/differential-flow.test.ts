@@ -13,7 +13,7 @@ const NIGHTLY_DEADLINE_MS = 2 * 3_600_000;
 let pair: SwitchPair;
 
 beforeAll(async () => {
-  pair = await SwitchPair.open(PORTS);
+  pair = await SwitchPair.open({ ports: PORTS });
 });
 
 afterAll(async () => {

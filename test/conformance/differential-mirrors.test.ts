@@ -7,7 +7,7 @@ import { framesMax, fuzz } from "../support/differential/fuzz.js";
 import { inBursts } from "../support/differential/generate/bursts.js";
 import { frameIn } from "../support/differential/generate/frames.js";
 import { mirrors } from "../support/differential/generate/mirrors.js";
-import { vlanSwitch } from "../support/differential/generate/vlan-ports.js";
+import { portNames, vlanSwitch } from "../support/differential/generate/vlan-ports.js";
 import { SwitchPair } from "../support/differential/switch-pair.js";
 import { BRIDGE } from "../support/differential/wired-switch.js";
 
@@ -25,7 +25,7 @@ const NIGHTLY_DEADLINE_MS = 2 * 3_600_000;
 let pair: SwitchPair;
 
 beforeAll(async () => {
-  pair = await SwitchPair.open(PORTS);
+  pair = await SwitchPair.open({ ports: PORTS });
 });
 
 afterAll(async () => {
@@ -35,7 +35,7 @@ afterAll(async () => {
 function configuration(destinationsMax?: number): fc.Arbitrary<string[][]> {
   return fc
     .tuple(
-      vlanSwitch(BRIDGE, PORTS, VLANS, MODES),
+      vlanSwitch(BRIDGE, portNames(PORTS), VLANS, { modes: MODES }),
       mirrors({
         bridge: BRIDGE,
         ports: PORTS,

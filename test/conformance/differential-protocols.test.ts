@@ -7,16 +7,17 @@ import { framesMax, fuzz } from "../support/differential/fuzz.js";
 import { inBursts } from "../support/differential/generate/bursts.js";
 import { packetIn } from "../support/differential/generate/packets.js";
 import { PROTOCOL_TABLE_BASE, protocolTables } from "../support/differential/generate/protocol-tables.js";
-import { traceOf } from "../support/differential/questions.js";
+import { traceIsChance, traceOf } from "../support/differential/questions.js";
 import { SwitchPair } from "../support/differential/switch-pair.js";
 
 const PORTS = 5;
+const NUMBERS = Array.from({ length: PORTS }, (_, index) => index + 1);
 const NIGHTLY_DEADLINE_MS = 2 * 3_600_000;
 
 let pair: SwitchPair;
 
 beforeAll(async () => {
-  pair = await SwitchPair.open(PORTS);
+  pair = await SwitchPair.open({ ports: PORTS });
   // Tags as deep as Open vSwitch can look; unlimited for us.
   await pair.both((each) => each.control.vsctl("set", "Open_vSwitch", ".", "other_config:vlan-limit=0"));
 });
@@ -32,20 +33,14 @@ const cases: fc.Arbitrary<DifferentialCase> = fc
   .record({
     configuration: fc.constant([]),
     always: fc.constant(PROTOCOL_TABLE_BASE),
-    openflow: protocolTables(PORTS),
+    openflow: protocolTables({ ports: NUMBERS }),
     frames: inBursts(packetIn(PORTS), framesMax(200)),
   })
   .map((one) =>
-    remembers(one) || isChance(one) ? one : { ...one, questions: one.frames.slice(0, TRACES).map(traceOf) },
+    remembers(one) || traceIsChance(one.openflow)
+      ? one
+      : { ...one, questions: one.frames.slice(0, TRACES).map((each) => traceOf(each)) },
   );
-
-/**
- * At a select group a trace of Open vSwitch ends: its datapath is to compute the hash. Of an output to many ports it tells
- * them in the order of its memory.
- */
-function isChance({ openflow }: DifferentialCase): boolean {
-  return openflow.some((words) => /type=select|[=,](all|flood)\b/.test(words.join(" ")));
-}
 
 describe("flow tables over every protocol", () => {
   it(

@@ -6,8 +6,8 @@ import type { DifferentialCase } from "../support/differential/compare.js";
 import { framesMax, fuzz } from "../support/differential/fuzz.js";
 import { inBursts } from "../support/differential/generate/bursts.js";
 import { frameIn } from "../support/differential/generate/frames.js";
-import { vlanSwitch } from "../support/differential/generate/vlan-ports.js";
-import { LEARNED_STATIONS } from "../support/differential/questions.js";
+import { portNames, vlanSwitch } from "../support/differential/generate/vlan-ports.js";
+import { learnedStations } from "../support/differential/questions.js";
 import { SwitchPair } from "../support/differential/switch-pair.js";
 import { BRIDGE } from "../support/differential/wired-switch.js";
 
@@ -18,7 +18,7 @@ const NIGHTLY_DEADLINE_MS = 2 * 3_600_000;
 let pair: SwitchPair;
 
 beforeAll(async () => {
-  pair = await SwitchPair.open(PORTS);
+  pair = await SwitchPair.open({ ports: PORTS });
 });
 
 afterAll(async () => {
@@ -26,9 +26,9 @@ afterAll(async () => {
 });
 
 const cases: fc.Arbitrary<DifferentialCase> = fc.record({
-  configuration: vlanSwitch(BRIDGE, PORTS, VLANS),
+  configuration: vlanSwitch(BRIDGE, portNames(PORTS), VLANS),
   openflow: fc.constant([]),
-  questions: fc.constant([LEARNED_STATIONS]),
+  questions: fc.constant([learnedStations(BRIDGE)]),
   frames: inBursts(frameIn({ ports: PORTS, vlans: VLANS }), framesMax(100)),
 });
 

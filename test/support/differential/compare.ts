@@ -2,7 +2,7 @@
 // A case is plain data, so that it can be drawn at random, made smaller and printed.
 import { describeError } from "../../../base/errors/index.js";
 import type { SwitchPair } from "./switch-pair.js";
-import { BRIDGE, type Burst, NORMAL_FLOW, type Outputs, type WiredSwitch } from "./wired-switch.js";
+import { BRIDGE, type Burst, bridgeOf, NORMAL_FLOW, type Outputs, type WiredSwitch } from "./wired-switch.js";
 
 export interface FrameIn {
   /** From 1. */
@@ -16,9 +16,9 @@ export interface DifferentialCase {
   /** As `openflow` and before it; what a smaller case keeps, for without it the case would be another one. */
   readonly always?: readonly (readonly string[])[];
   /**
-   * Commands of ovs-ofctl, each without the bridge: ["add-flow", "…"] or ["add-group", "…"]. Without any, the tables
-   * are as a new bridge has them (NORMAL); with some, they begin empty. Priority 65535 and EtherType 0x88b6 are not
-   * for them.
+   * Commands of ovs-ofctl: ["add-flow", "…"] or ["add-group", "…"], with a third word for another bridge than br0.
+   * Without any, the tables are as a new bridge has them (NORMAL); with some, they begin empty. Priority 65535 and
+   * EtherType 0x88b6 are not for them.
    */
   readonly openflow: readonly (readonly string[])[];
   readonly frames: readonly FrameIn[];
@@ -81,13 +81,13 @@ export function remembers(one: DifferentialCase): boolean {
 /** Which of the case's commands this switch refused; ready for frames afterwards. */
 async function setUp(one: WiredSwitch, whole: DifferentialCase): Promise<string> {
   const refused = [...(await configure(one, whole)), ...(await setUpTables(one, tablesOf(whole)))];
-  if (remembers(whole)) await one.control.appctl("fdb/flush", BRIDGE);
+  if (remembers(whole)) for (const bridge of one.bridges) await one.control.appctl("fdb/flush", bridge);
   return `refused: ${refused.join("; ") || "nothing"}`;
 }
 
 async function configure(one: WiredSwitch, { configuration }: DifferentialCase): Promise<readonly string[]> {
   if (configuration.length === 0 && one.configurationIsNew) return [];
-  const reset = resetCommands(one.portCount);
+  const reset = resetCommands(one);
   one.configurationIsNew = configuration.length === 0;
   const isDone = await succeeds(one.control.vsctl(...joined([...reset, ...configuration])));
   if (!isDone) await one.control.vsctl(...joined(reset));
@@ -100,7 +100,7 @@ async function setUpTables(
   one: WiredSwitch,
   commands: readonly (readonly string[])[],
 ): Promise<readonly string[]> {
-  const wanted = commands.length === 0 ? [NORMAL_FLOW] : commands;
+  const wanted = commands.length === 0 ? one.bridges.map((bridge) => [...NORMAL_FLOW, bridge]) : commands;
   const text = wanted.map((words) => words.join(" ")).join("\n");
   if (text !== one.tables.text || CHANGES_TABLES.test(text)) {
     one.tables = { text, refused: await fillTables(one, wanted) };
@@ -117,9 +117,10 @@ async function fillTables(
   if (await succeeds(one.fillTables(commands))) return [];
   const refused: string[] = [];
   await one.fillTables([]);
-  for (const [command = "", ...args] of commands) {
-    const isDone = await succeeds(one.control.ofctl(command, BRIDGE, ...args));
-    if (!isDone) refused.push([command, ...args].join(" "));
+  for (const whole of commands) {
+    const [command = "", text = ""] = whole;
+    const isDone = await succeeds(one.control.ofctl(command, bridgeOf(whole), text));
+    if (!isDone) refused.push(whole.join(" "));
   }
   return refused;
 }
@@ -134,15 +135,18 @@ async function succeeds(work: Promise<unknown>): Promise<boolean> {
 }
 
 /** Puts every column that a case may touch back to its default. */
-function resetCommands(ports: number): string[][] {
-  const commands = [["clear", "Bridge", BRIDGE, "mirrors", "flood_vlans", "other_config"]];
-  commands.push(["set", "Bridge", BRIDGE, "mcast_snooping_enable=false"]);
-  for (let n = 1; n <= ports; n++) {
-    const columns = ["tag", "trunks", "cvlans", "vlan_mode", "qos", "other_config"];
-    commands.push(["clear", "Port", `p${n}`, ...columns]);
-    commands.push(["set", "Port", `p${n}`, "protected=false"]);
-  }
-  return commands;
+function resetCommands({ bridges, configurable }: WiredSwitch): string[][] {
+  const columns = ["tag", "trunks", "cvlans", "vlan_mode", "qos", "other_config"];
+  return [
+    ...bridges.flatMap((bridge) => [
+      ["clear", "Bridge", bridge, "mirrors", "flood_vlans", "other_config"],
+      ["set", "Bridge", bridge, "mcast_snooping_enable=false"],
+    ]),
+    ...configurable.flatMap((port) => [
+      ["clear", "Port", port, ...columns],
+      ["set", "Port", port, "protected=false"],
+    ]),
+  ];
 }
 
 /** Commands of ovs-vsctl as one transaction. */
@@ -203,7 +207,7 @@ function tell(what: string, real: string, ours: string): string {
 export function describeCase(one: DifferentialCase): string {
   const lines = [
     ...one.configuration.map((words) => `ovs-vsctl ${words.join(" ")}`),
-    ...tablesOf(one).map(([command, ...args]) => `ovs-ofctl ${command} ${BRIDGE} '${args.join(" ")}'`),
+    ...tablesOf(one).map((command) => `ovs-ofctl ${command[0]} ${bridgeOf(command)} '${command[1]}'`),
     ...one.frames.map(({ port, frame }, n) => `#${n} p${port} ${Buffer.from(frame).toString("hex")}`),
   ];
   return lines.join("\n");

@@ -3,9 +3,9 @@ import type { FrameIn, Question } from "./compare.js";
 import { BRIDGE } from "./wired-switch.js";
 
 /** Who was learned where, whatever their age: lines of port, VLAN and address. */
-export const LEARNED_STATIONS: Question = {
+export const learnedStations = (bridge: string): Question => ({
   tool: "appctl",
-  args: ["fdb/show", BRIDGE],
+  args: ["fdb/show", bridge],
   normalise: (answer) =>
     answer
       .split("\n")
@@ -13,20 +13,28 @@ export const LEARNED_STATIONS: Question = {
       .map((line) => line.trim().split(/\s+/).slice(0, 3).join(" "))
       .sort()
       .join("\n"),
-};
+});
 
 /**
  * What would become of the frame, step by step to the actions of the datapath. Without the lines that tell its fields:
  * Open vSwitch adds some that no flow sees, and the megaflow is its own; it alone tells what a move has moved.
  */
-export function traceOf({ port, frame }: FrameIn): Question {
+export function traceOf({ port, frame }: FrameIn, bridge = BRIDGE): Question {
   return {
     tool: "appctl",
-    args: ["ofproto/trace", BRIDGE, `in_port=${port}`, Buffer.from(frame).toString("hex")],
+    args: ["ofproto/trace", bridge, `in_port=${port}`, Buffer.from(frame).toString("hex")],
     normalise: (answer) =>
       answer
         .split("\n")
         .filter((line) => !/^(Flow|Final flow|Megaflow):|^ *-> \S+ is now /.test(line))
         .join("\n"),
   };
+}
+
+/**
+ * At a select group a trace of Open vSwitch ends: its datapath is to compute the hash. Of an output to many ports it tells
+ * them in the order of its memory.
+ */
+export function traceIsChance(openflow: readonly (readonly string[])[]): boolean {
+  return openflow.some((words) => /type=select|[=,](all|flood)\b/.test(words.join(" ")));
 }

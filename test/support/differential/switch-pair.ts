@@ -2,7 +2,7 @@
 import { waitFor } from "../../../base/time/index.js";
 import { RealOvs } from "../real-ovs.js";
 import { SwitchProcess } from "../switch.js";
-import { BRIDGE, WiredSwitch } from "./wired-switch.js";
+import { BRIDGE, type Layout, WiredSwitch } from "./wired-switch.js";
 import { DummyWire, StreamWire } from "./wires.js";
 
 const DEADLINE_MS = 30_000;
@@ -18,7 +18,7 @@ export class SwitchPair {
     this.#stop = stop;
   }
 
-  static async open(ports: number): Promise<SwitchPair> {
+  static async open(layout: Layout): Promise<SwitchPair> {
     const opened: (() => Promise<void>)[] = [];
     const stop = async (): Promise<void> => {
       for (const close of opened.splice(0).reverse()) await close();
@@ -30,19 +30,15 @@ export class SwitchPair {
       const plinth = new SwitchProcess();
       opened.push(() => plinth.destroy());
       await plinth.start();
-      const real = await WiredSwitch.open("Open vSwitch", ovs, DummyWire.wiring(ovs), ports);
+      const real = await WiredSwitch.open("Open vSwitch", ovs, DummyWire.wiring(ovs), layout);
       opened.push(() => real.close());
-      const ours = await WiredSwitch.open("Plinth", plinth, StreamWire.lay, ports);
+      const ours = await WiredSwitch.open("Plinth", plinth, StreamWire.lay, layout);
       opened.push(() => ours.close());
       return new SwitchPair(real, ours, stop);
     } catch (thrown) {
       await stop();
       throw thrown;
     }
-  }
-
-  get portCount(): number {
-    return this.ours.portCount;
   }
 
   /** The same on both, at the same time. */

@@ -8,10 +8,17 @@ import { writeFileSync } from "node:fs";
 import type { Wire, Wiring } from "./wires.js";
 
 export const BRIDGE = "br0";
+/** A second bridge, behind patch ports of the first. */
+export const BEHIND = "br1";
+/** Of the patch for nothing but sentinels: it is never configured, nothing is flooded to it. */
+const SENTINEL_PATCH = 100;
+/** OpenFlow numbers of the patch ports for cases, the same on both bridges; those of one number are each other's peers. */
+export const PATCHES = [101, 102] as const;
 
 /** Their EtherType (IEEE 802 local experimental 2) is not for others. */
 const SENTINEL_TYPE = 0x88b6;
 const SENTINEL_SIZE = 60;
+const OFPP_IN_PORT = "in_port";
 const SENTINEL_PRIORITY = 65_535;
 /** A machine with much else to do must not look like a switch that has lost frames. */
 const SENTINEL_DEADLINE_MS = 90_000;
@@ -32,6 +39,15 @@ export interface Burst {
   readonly frames: readonly Uint8Array[];
 }
 
+export interface Layout {
+  /** Ports for the cases, on both bridges together. */
+  readonly ports: number;
+  /** The last so many of them stand on the second bridge; without any, there is none. */
+  readonly behind?: number;
+  /** How many patches join the bridges, 1 or 2; two under NORMAL would be a loop. 1 if not given. */
+  readonly patches?: number;
+}
+
 /** By port, from 1; index 0 is empty. */
 export type Outputs = readonly (readonly Uint8Array[])[];
 
@@ -39,6 +55,7 @@ export class WiredSwitch {
   readonly name: string;
   readonly control: SwitchControl;
   readonly #ports: WiredPort[] = [];
+  readonly #layout: Layout;
   #sentinel = 0;
   /** How many frames have left because of what was sent. */
   framesOut = 0;
@@ -47,23 +64,25 @@ export class WiredSwitch {
   /** Whether the database is as open() left it. */
   configurationIsNew = true;
 
-  private constructor(name: string, control: SwitchControl) {
+  private constructor(name: string, control: SwitchControl, layout: Layout) {
     this.name = name;
     this.control = control;
+    this.#layout = layout;
   }
 
-  /** Makes the bridge with ports p1 … p`ports`, which have these OpenFlow numbers, and one more for sentinels. */
+  /** Makes the bridges with ports p1 … p`ports`, which have these OpenFlow numbers, and one more for sentinels. */
   static async open(
     name: string,
     control: SwitchControl,
     wiring: Wiring,
-    ports: number,
+    layout: Layout,
   ): Promise<WiredSwitch> {
-    const wired = new WiredSwitch(name, control);
+    const wired = new WiredSwitch(name, control, layout);
     try {
-      await control.vsctl("add-br", BRIDGE);
-      for (let n = 1; n <= ports + 1; n++) await wired.#addPort(n, wiring);
-      await wired.fillTables([NORMAL_FLOW]);
+      for (const bridge of wired.bridges) await control.vsctl("add-br", bridge);
+      if (wired.bridges.length > 1) await wired.#addPatches();
+      for (let n = 1; n <= layout.ports + 1; n++) await wired.#addPort(n, wiring);
+      await wired.fillTables([]);
       return wired;
     } catch (thrown) {
       await wired.close();
@@ -71,32 +90,62 @@ export class WiredSwitch {
     }
   }
 
-  /** Ports for the cases. */
-  get portCount(): number {
-    return this.#ports.length - 1;
+  /** Of ports that a case may configure: those for frames, then the patch ports of both bridges. */
+  get configurable(): readonly string[] {
+    const wired = Array.from({ length: this.#layout.ports }, (_, index) => `p${index + 1}`);
+    return [...wired, ...this.#patches.flatMap(patchNames)];
+  }
+
+  get #patches(): readonly number[] {
+    return this.bridges.length === 1 ? [] : PATCHES.slice(0, this.#layout.patches ?? 1);
+  }
+
+  get bridges(): readonly string[] {
+    return (this.#layout.behind ?? 0) > 0 ? [BRIDGE, BEHIND] : [BRIDGE];
   }
 
   /**
    * Empties the tables of flows and groups, and carries out the commands, which are add-group and add-flow. Rejects
-   * when one of them is refused: then nothing has changed.
+   * when one of them is refused: then nothing has changed on its bridge.
    */
   async fillTables(commands: readonly (readonly string[])[]): Promise<void> {
-    const lines = commands.map(([command, ...args]) => `${bundled(command)} ${args.join(" ")}`);
-    const path = this.control.path("tables");
-    const all = ["flow delete", "group delete group_id=all", ...lines, ...this.#sentinelFlows()];
-    writeFileSync(path, `${all.join("\n")}\n`);
-    await this.control.ofctl("bundle", BRIDGE, path);
+    await Promise.all(this.bridges.map((bridge) => this.#fill(bridge, commands)));
   }
 
-  #sentinelFlows(): string[] {
-    const numbers = this.#ports.map((_, index) => index + 1);
-    const last = numbers.length;
-    return numbers.map((n) => {
-      const match = `priority=${SENTINEL_PRIORITY},in_port=${n},dl_type=0x${SENTINEL_TYPE.toString(16)}`;
-      const others = n === last ? numbers.slice(0, -1) : [last];
-      const outputs = [...(n === last ? ["in_port"] : []), ...others.map((other) => `output:${other}`)];
-      return `flow add ${match},actions=${outputs.join(",")}`;
-    });
+  async #fill(bridge: string, commands: readonly (readonly string[])[]): Promise<void> {
+    const lines = commands
+      .filter((command) => bridgeOf(command) === bridge)
+      .map(([command, text]) => `${bundled(command)} ${text}`);
+    const path = this.control.path(`tables-${bridge}`);
+    const all = ["flow delete", "group delete group_id=all", ...lines, ...this.#sentinelFlows(bridge)];
+    writeFileSync(path, `${all.join("\n")}\n`);
+    await this.control.ofctl("bundle", bridge, path);
+  }
+
+  #sentinelFlows(bridge: string): string[] {
+    const last = this.#layout.ports + 1;
+    const own = this.#portsOf(bridge);
+    if (this.bridges.length === 1)
+      return [...own.map((n) => sentinelFlow(n, [last])), sentinelFlow(last, [OFPP_IN_PORT, ...own])];
+    const others = `flow add priority=${SENTINEL_PRIORITY - 1},in_port=${SENTINEL_PATCH},actions=drop`;
+    if (bridge !== BRIDGE)
+      return [
+        others,
+        ...own.map((n) => sentinelFlow(n, [SENTINEL_PATCH])),
+        sentinelFlow(SENTINEL_PATCH, own),
+      ];
+    return [
+      others,
+      ...[...own, SENTINEL_PATCH].map((n) => sentinelFlow(n, [last])),
+      sentinelFlow(last, [OFPP_IN_PORT, ...own, SENTINEL_PATCH]),
+    ];
+  }
+
+  /** OpenFlow numbers of the ports for cases. */
+  #portsOf(bridge: string): number[] {
+    const { ports, behind = 0 } = this.#layout;
+    const numbers = Array.from({ length: ports }, (_, index) => index + 1);
+    return bridge === BRIDGE ? numbers.slice(0, ports - behind) : numbers.slice(ports - behind);
   }
 
   /** Sends bursts, each into another port, at the same time; resolves with everything that left because of them. */
@@ -126,12 +175,30 @@ export class WiredSwitch {
     for (const port of this.#ports) await port.wire.close();
   }
 
+  async #addPatches(): Promise<void> {
+    for (const number of [SENTINEL_PATCH, ...this.#patches]) {
+      const [here, there] = patchNames(number);
+      await this.#addPatch(BRIDGE, number, here, there);
+      await this.#addPatch(BEHIND, number, there, here);
+    }
+    for (const bridge of this.bridges)
+      await this.control.ofctl("mod-port", bridge, String(SENTINEL_PATCH), "no-flood");
+  }
+
+  async #addPatch(bridge: string, ofport: number, name: string, peer: string): Promise<void> {
+    await this.control.vsctl(
+      ...["add-port", bridge, name, "--", "set", "Interface", name, `ofport_request=${ofport}`],
+      ...["type=patch", `options:peer=${peer}`],
+    );
+  }
+
   async #addPort(ofport: number, wiring: Wiring): Promise<void> {
     const name = `p${ofport}`;
+    const bridge = this.#portsOf(BEHIND).includes(ofport) ? BEHIND : BRIDGE;
     const port = await WiredPort.open(name, this.control.path(`${name}.wire`), wiring);
     this.#ports.push(port);
     await this.control.vsctl(
-      ...["add-port", BRIDGE, name, "--", "set", "Interface", name, `ofport_request=${ofport}`],
+      ...["add-port", bridge, name, "--", "set", "Interface", name, `ofport_request=${ofport}`],
       ...port.wire.columns,
     );
     await port.wire.connected();
@@ -153,7 +220,23 @@ export class WiredSwitch {
 }
 
 /** The only flow of a new bridge. */
-export const NORMAL_FLOW = ["add-flow", "priority=0,actions=NORMAL"];
+export const NORMAL_FLOW: readonly string[] = ["add-flow", "priority=0,actions=NORMAL"];
+
+/** A command of a case is the verb, its argument and, when it is for another bridge than the first, that bridge. */
+export function bridgeOf(command: readonly string[]): string {
+  return command[2] ?? BRIDGE;
+}
+
+/** On the first bridge and on the second. */
+export function patchNames(ofport: number): [string, string] {
+  return [`a${ofport}`, `b${ofport}`];
+}
+
+function sentinelFlow(inPort: number, outputs: readonly (number | string)[]): string {
+  const match = `priority=${SENTINEL_PRIORITY},in_port=${inPort},dl_type=0x${SENTINEL_TYPE.toString(16)}`;
+  const actions = outputs.map((port) => (typeof port === "string" ? port : `output:${port}`));
+  return `flow add ${match},actions=${actions.join(",")}`;
+}
 
 function bundled(command: string | undefined): string {
   if (command === "add-flow") return "flow add";

@@ -1,6 +1,7 @@
 // Random mirrors, as ovs-vsctl is told them (ovs-vswitchd.conf.db(5), Mirror table): SPAN to one of the last ports, which
 // are for nothing else then, or RSPAN to a VLAN.
 import fc from "fast-check";
+import { portNames } from "./vlan-ports.js";
 
 export interface MirrorOptions {
   readonly bridge: string;
@@ -58,8 +59,4 @@ function mirror(
 
 function reference(column: string, names: readonly string[]): string[] {
   return names.length === 0 ? [] : [`${column}=${names.map((name) => `@${name}`).join(",")}`];
-}
-
-function portNames(ports: number): string[] {
-  return Array.from({ length: ports }, (_, index) => `p${index + 1}`);
 }

@@ -29,7 +29,8 @@ type Kind =
 
 /** What the flows of one case may do. */
 interface Scope {
-  readonly ports: number;
+  /** OpenFlow numbers of the ports that packets come in and leave by. */
+  readonly ports: readonly number[];
   /** With action sets, or with `exit`: an action set that is met by one Open vSwitch forgets. */
   readonly sets: boolean;
   /** With what makes later packets depend on earlier ones: NORMAL and learn. */
@@ -126,8 +127,8 @@ const KINDS: readonly (readonly [Kind, fc.Arbitrary<string>])[] = [
   ["mpls-last", labels.map((text) => `,mpls,mpls_bos=1${text}`)],
 ];
 
-function match(ports: number): fc.Arbitrary<Matched> {
-  const inPort = maybe("in_port", fc.integer({ min: 1, max: ports }).map(String));
+function match(ports: readonly number[]): fc.Arbitrary<Matched> {
+  const inPort = maybe("in_port", one(...ports).map(String));
   return fc.oneof(
     ...KINDS.map(([kind, text]) =>
       fc
@@ -185,7 +186,7 @@ const CHANGES: Readonly<Record<Kind, readonly string[]>> = {
 
 /** Actions for any packet. */
 function anyAction(table: number, scope: Scope): fc.Arbitrary<string> {
-  const port = fc.integer({ min: 1, max: scope.ports });
+  const port = one(...scope.ports);
   return fc.oneof(
     { weight: 8, arbitrary: port.map((number) => `output:${number}`) },
     { weight: 1, arbitrary: one("in_port", "flood", "all") },
@@ -195,7 +196,7 @@ function anyAction(table: number, scope: Scope): fc.Arbitrary<string> {
     { weight: 1, arbitrary: one("ct_clear") },
     { weight: 1, arbitrary: port.map((number) => `clone(mod_dl_src:${MACS[1]},output:${number})`) },
     ...(scope.remembers ? [{ weight: 2, arbitrary: fc.oneof(one("NORMAL"), learnAction) }] : []),
-    ...(scope.sets ? [] : [{ weight: 1, arbitrary: one("exit", "clone(output:1,exit)") }]),
+    ...(scope.sets ? [] : [{ weight: 1, arbitrary: one("exit", `clone(output:${scope.ports[0]},exit)`) }]),
     { weight: 2, arbitrary: registerAction(scope.ports) },
     // Only onwards: what has left before a loop is cut is not the same (docs/differences-from-ovs.md).
     { weight: 3, arbitrary: fc.integer({ min: table + 1, max: TABLES }).map((next) => `resubmit(,${next})`) },
@@ -212,9 +213,9 @@ const learnAction = one(
   `learn(table=${TABLES - 1},priority=92,NXM_OF_VLAN_TCI[0..11],NXM_OF_ETH_DST[]=NXM_OF_ETH_SRC[],load:0x5->NXM_NX_REG9[])`,
 );
 
-function registerAction(ports: number): fc.Arbitrary<string> {
+function registerAction(ports: readonly number[]): fc.Arbitrary<string> {
   return fc.oneof(
-    fc.integer({ min: 1, max: ports }).map((port) => `load:${port}->NXM_NX_REG0[]`),
+    one(...ports).map((port) => `load:${port}->NXM_NX_REG0[]`),
     one(
       ...[
         "output:NXM_NX_REG0[]",
@@ -273,7 +274,7 @@ function instructions(matched: Matched, table: number, scope: Scope): fc.Arbitra
   const { kind } = matched;
   const written = fc.array(
     fc.oneof(
-      fc.integer({ min: 1, max: scope.ports }).map((port) => `output:${port}`),
+      one(...scope.ports).map((port) => `output:${port}`),
       one(...GROUPS).map((group) => `group:${group}`),
       one(...MACS).map((mac) => `set_field:${mac}->eth_dst`),
       one("move:NXM_OF_ETH_SRC[]->NXM_OF_ETH_DST[]", "load:0x7->NXM_OF_ETH_DST[8..15]", "ct_clear"),
@@ -320,7 +321,7 @@ function flow(scope: Scope): fc.Arbitrary<string[]> {
 
 /** Groups whose result does not depend on a hash. Group 3 may go on to groups 1 and 2. */
 function groups({ ports, sets }: Scope): fc.Arbitrary<string[][]> {
-  const output = fc.integer({ min: 1, max: ports }).map((port) => `output:${port}`);
+  const output = one(...ports).map((port) => `output:${port}`);
   const change = one(
     "",
     ...MACS.map((mac) => `set_field:${mac}->eth_dst,`),
@@ -335,7 +336,7 @@ function groups({ ports, sets }: Scope): fc.Arbitrary<string[][]> {
     // Behind one Open vSwitch also executes what was written while it executed the action set.
     ...(sets ? [] : [bucket.map((actions) => `type=select,bucket=actions=${actions}`)]),
     fc
-      .array(fc.tuple(fc.integer({ min: 1, max: ports }), bucket), { minLength: 1, maxLength: 2 })
+      .array(fc.tuple(one(...ports), bucket), { minLength: 1, maxLength: 2 })
       .map(
         (buckets) =>
           `type=ff${buckets.map(([port, actions]) => `,bucket=watch_port:${port},actions=${actions}`).join("")}`,
@@ -351,13 +352,13 @@ function groups({ ports, sets }: Scope): fc.Arbitrary<string[][]> {
 }
 
 /** A conjunctive match of two clauses in table 0, and the flow that it leads to (ovs-fields(7), Conjunctive Match). */
-function conjunction(ports: number): fc.Arbitrary<string[][]> {
+function conjunction(ports: readonly number[]): fc.Arbitrary<string[][]> {
   const alternatives = (name: string, values: readonly string[]) =>
     fc.subarray([...values], { minLength: 1 }).map((some) => some.map((value) => `ip,${name}=${value}`));
   const sources = alternatives("nw_src", IPV4_MASKS);
   const destinations = alternatives("nw_dst", IPV4_MASKS);
   return fc
-    .record({ sources, destinations, port: fc.integer({ min: 1, max: ports }), priority: one(60, 3) })
+    .record({ sources, destinations, port: one(...ports), priority: one(60, 3) })
     .map(({ sources, destinations, port, priority }) => [
       ...[sources, destinations].flatMap((clause, index) =>
         clause.map((text) => [
@@ -378,16 +379,20 @@ export const PROTOCOL_TABLE_BASE: readonly (readonly string[])[] = Array.from(
   (_, table) => ["add-flow", `table=${table},priority=0,actions=${table === 0 ? "goto_table:1" : "drop"}`],
 );
 
+export interface TableOptions {
+  /** OpenFlow numbers of the ports that packets come in and leave by. */
+  readonly ports: readonly number[];
+  /** Whether earlier packets may decide about later ones, as with NORMAL and learn; yes if not given. */
+  readonly mayRemember?: boolean;
+}
+
 /** Groups first, then flows of which no two share a priority: which of two that overlap wins would be chance. */
-export function protocolTables(ports: number): fc.Arbitrary<string[][]> {
+export function protocolTables({ ports, mayRemember = true }: TableOptions): fc.Arbitrary<string[][]> {
   return fc
     .record({
       ports: fc.constant(ports),
       sets: fc.boolean(),
-      remembers: fc.oneof(
-        { weight: 2, arbitrary: fc.constant(false) },
-        { weight: 1, arbitrary: fc.constant(true) },
-      ),
+      remembers: fc.nat(2).map((n) => mayRemember && n === 2),
     })
     .chain((scope) =>
       fc.tuple(

@@ -8,11 +8,10 @@ const QINQ_TYPES = ["802.1ad", "802.1q"] as const;
 
 /** Commands that configure each port, or leave it as it is. */
 function vlanPorts(
-  ports: number,
+  names: readonly string[],
   vlans: readonly number[],
   modes: readonly PortMode[],
 ): fc.Arbitrary<string[][]> {
-  const names = Array.from({ length: ports }, (_, index) => `p${index + 1}`);
   return fc
     .tuple(...names.map((name) => fc.option(vlanPort(name, vlans, modes), { freq: 5 })))
     .map((commands) => commands.flatMap((command) => (command === null ? [] : [command])));
@@ -51,24 +50,32 @@ function vlanPort(
   );
 }
 
+export interface VlanSwitchOptions {
+  readonly modes?: readonly PortMode[];
+  /** Patch ports: none is a tunnel, for that would be a second one, and of more than two tags Open vSwitch loses some. */
+  readonly patches?: readonly string[];
+}
+
 /**
- * Ports and bridge together. With tunnels nothing is learned, for Open vSwitch sends to a station that it has seen
+ * Ports, by their names, and bridge together. With tunnels nothing is learned, for Open vSwitch sends to a station that it has seen
  * whatever the customer VLANs of its port; and native VLANs have no priority tags, which it does not put in front of a
  * customer's tag.
  */
 export function vlanSwitch(
   bridge: string,
-  ports: number,
+  names: readonly string[],
   vlans: readonly number[],
-  modes: readonly PortMode[] = MODES,
+  { modes = MODES, patches = [] }: VlanSwitchOptions = {},
 ): fc.Arbitrary<string[][]> {
+  const withoutTunnels = modes.filter((mode) => mode !== "dot1q-tunnel");
   const options = fc.record({
     floodVlans: fc.option(fc.subarray([...vlans], { minLength: 1 })),
     forwardReserved: fc.option(fc.boolean()),
   });
   return fc
-    .tuple(vlanPorts(ports, vlans, modes), options)
-    .map(([commands, { floodVlans, forwardReserved }]) => {
+    .tuple(vlanPorts(names, vlans, modes), vlanPorts(patches, vlans, withoutTunnels), options)
+    .map(([own, joining, options]) => ({ commands: [...own, ...joining], ...options }))
+    .map(({ commands, floodVlans, forwardReserved }) => {
       const withTunnels = commands.flat().includes("vlan_mode=dot1q-tunnel");
       const flooded = withTunnels ? vlans : floodVlans;
       return [
@@ -84,4 +91,9 @@ export function vlanSwitch(
 function withoutNativePriority(command: readonly string[]): string[] {
   const isNative = command.includes("vlan_mode=native-untagged");
   return command.filter((word) => !isNative || !word.startsWith("other_config:priority-tags="));
+}
+
+/** p1 … p`count`. */
+export function portNames(count: number): string[] {
+  return Array.from({ length: count }, (_, index) => `p${index + 1}`);
 }
