@@ -33,7 +33,10 @@ export interface RulePorts {
   readonly ports?: { readonly value: number; readonly mask: number };
 }
 
-/** Decides about connections between `subject` and `peer`, unless a rule that is asked earlier did. */
+/**
+ * Decides about connections between `subject` and every one of `peers` on every one of `ports`, unless a rule that is asked
+ * earlier did. It is as large as the sum of both, not as their product.
+ */
 export interface CompiledRule {
   readonly tier: Tier;
   /** Of the policy within its tier: lower is asked first. */
@@ -41,9 +44,12 @@ export interface CompiledRule {
   readonly action: RuleAction;
   readonly direction: Direction;
   readonly subject: number;
-  readonly peer: RulePeer;
-  /** Every protocol when absent. */
-  readonly ports?: RulePorts;
+  /** Not empty, each once. */
+  readonly peers: readonly RulePeer[];
+  /** Not empty, each once; every protocol when absent. */
+  readonly ports?: readonly RulePorts[];
+  /** "" for what the rule says itself; else which of its named ports these are, resolved for some of the peers. */
+  readonly part: string;
   /** modelKey of its policy. */
   readonly policy: string;
   /** Within the direction; lower is asked first. */
@@ -80,24 +86,19 @@ export interface PolicyWorld {
 
 export function compilePolicy(model: PolicyModel, world: PolicyWorld): CompiledPolicy {
   const subjects = candidates(model.subject, world).filter((identity) => isSubject(model, identity, world));
-  const rules = new Map<string, CompiledRule>();
   const levels = levelsOf(model);
-  for (const rule of model.rules) {
+  const rules = model.rules.flatMap((rule) => {
     const peers = peersOf(rule, world);
-    for (const subject of subjects) {
-      for (const compiled of compileRule(model, rule, subject, peers, world)) {
-        const key = ruleKey(compiled);
-        // Of two rules about the same packets the first decides.
-        if (!rules.has(key)) rules.set(key, { ...compiled, level: levels.get(rule) ?? 0 });
-      }
-    }
-  }
+    const ports = fixedPorts(rule);
+    const level = levels.get(rule) ?? 0;
+    return subjects.flatMap((subject) => compileRule(model, { rule, peers, ports, level }, subject, world));
+  });
   return {
     key: modelKey(model),
     model,
     isolates: model.tier === "Network" ? model.directions : [],
     subjects: subjects.map((identity) => identity.number),
-    rules: [...rules.values()],
+    rules: withoutRepeats(rules),
   };
 }
 
@@ -155,16 +156,67 @@ export function involves(model: PolicyModel, identity: Identity, world: PolicyWo
 }
 
 /** Two rules with the same key are about the same packets. */
-export function ruleKey(rule: Pick<CompiledRule, "direction" | "subject" | "peer" | "ports">): string {
-  const ports = rule.ports;
-  const range =
-    ports === undefined
-      ? "*"
-      : `${ports.protocol}:${ports.ports ? `${ports.ports.value}/${ports.ports.mask}` : "*"}`;
-  return `${rule.direction} ${rule.subject} ${peerText(rule.peer)} ${range}`;
+export function ruleKey({ direction, subject, peers, ports }: CompiledRule): string {
+  const range = ports === undefined ? "*" : ports.map(portsText).sort().join(",");
+  return `${direction} ${subject} ${peers.map(peerText).sort().join(",")} ${range}`;
 }
 
-function peerText(peer: RulePeer): string {
+/** How many pairs of a peer and ports the rule is about. */
+export function pairCount({ peers, ports }: CompiledRule): number {
+  return peers.length * (ports?.length ?? 1);
+}
+
+export interface RulePair {
+  readonly peer: RulePeer;
+  readonly ports: RulePorts | undefined;
+}
+
+export function pairsOf({ peers, ports }: Pick<CompiledRule, "peers" | "ports">): RulePair[] {
+  const ranges: readonly (RulePorts | undefined)[] = ports ?? [undefined];
+  return peers.flatMap((peer) => ranges.map((range) => ({ peer, ports: range })));
+}
+
+/**
+ * Rules about the same packets come to the same, as the earlier is asked first or both do the same; but where only some are
+ * logged, the first must say so: then the others leave out what it is about.
+ */
+function withoutRepeats(rules: readonly CompiledRule[]): CompiledRule[] {
+  if (rules.every(({ logged }) => logged === rules[0]?.logged)) return [...rules];
+  const seen = new Set<string>();
+  return rules.flatMap((rule) => {
+    const about = (pairs: readonly RulePair[]): CompiledRule => {
+      const peers = unique(
+        pairs.map(({ peer }) => peer),
+        peerText,
+      );
+      const ports = unique(
+        pairs.flatMap((pair) => pair.ports ?? []),
+        portsText,
+      );
+      return { ...rule, peers, ...(ports.length === 0 ? {} : { ports }) };
+    };
+    const fresh = pairsOf(rule).filter((pair) => {
+      const key = ruleKey(about([pair]));
+      return !seen.has(key) && seen.add(key);
+    });
+    if (fresh.length === pairCount(rule)) return [rule];
+    const whole = about(fresh);
+    // All of it is still every peer with every one of the ports, or it falls apart.
+    return pairCount(whole) === fresh.length ? [whole] : fresh.map((pair) => about([pair]));
+  });
+}
+
+/** Of equal ports the same. */
+export function portsText({ protocol, ports }: RulePorts): string {
+  return `${protocol}:${ports ? `${ports.value}/${ports.mask}` : "*"}`;
+}
+
+function unique<T>(items: readonly T[], textOf: (item: T) => string): T[] {
+  return [...new Map(items.map((item) => [textOf(item), item])).values()];
+}
+
+/** Of equal peers the same. */
+export function peerText(peer: RulePeer): string {
   if (peer.kind === "any") return "*";
   if (peer.kind === "identity") return `#${peer.identity}`;
   return `${formatIpPrefix(peer.prefix)}${peer.identity === undefined ? "" : `#${peer.identity}`}`;
@@ -180,10 +232,11 @@ function peersOf(rule: RuleModel, world: PolicyWorld): RulePeer[] {
       if (peerSelects(peer, identity, world)) identities.add(identity);
   }
   const prefixes = peers.flatMap((peer) => (peer.kind === "block" ? prefixesOf(peer) : []));
-  return [
+  const all = [
     ...[...identities].map((identity): RulePeer => ({ kind: "identity", identity: identity.number })),
     ...prefixes.map((prefix): RulePeer => ({ kind: "prefix", prefix })),
   ];
+  return unique(all, peerText);
 }
 
 function peerSelects(peer: PeerModel, identity: Identity, world: PolicyWorld): boolean {
@@ -199,13 +252,21 @@ function prefixesOf(block: { readonly cidr: string; readonly except: readonly st
   );
 }
 
+/** A rule with what is the same for all subjects. */
+interface PreparedRule {
+  readonly rule: RuleModel;
+  readonly peers: readonly RulePeer[];
+  /** Those that are not named. */
+  readonly ports: readonly RulePorts[];
+  readonly level: number;
+}
+
 function compileRule(
   model: PolicyModel,
-  rule: RuleModel,
+  { rule, peers, ports, level }: PreparedRule,
   subject: Identity,
-  peers: readonly RulePeer[],
   world: PolicyWorld,
-): Omit<CompiledRule, "level">[] {
+): CompiledRule[] {
   const speaksIpv6 = (peer: RulePeer): boolean =>
     subject.ipv6 && (peer.kind === "any" || (identityOf(peer, world)?.ipv6 ?? true));
   const common = {
@@ -219,21 +280,39 @@ function compileRule(
     staged: model.handling.staged === true,
     keepsLive: model.handling.keepsLive === true,
     logged: logsRule(model.handling, rule.direction, rule.index),
+    level,
   };
-  const others = subject.ipv6 ? peers : peers.filter((peer) => !isIpv6(peer));
-  if (rule.ports === undefined) return others.map((peer) => ({ ...common, peer, ipv6: speaksIpv6(peer) }));
-  return rule.ports.flatMap((port) => {
-    const named = rule.direction === "Egress" && port.name !== undefined;
-    const targets = named ? resolvedPeers(others, world) : others;
-    return targets.flatMap((peer) =>
-      portsOf(port, rule.direction === "Ingress" ? subject : identityOf(peer, world)).map((ports) => ({
-        ...common,
-        peer,
-        ports,
-        ipv6: speaksIpv6(peer),
-      })),
-    );
-  });
+  const others = subject.ipv6 ? peers : matching(peers, (peer) => !isIpv6(peer));
+  const byFamily = (own: readonly RulePeer[], part: string, range?: readonly RulePorts[]): CompiledRule[] =>
+    [true, false].flatMap((ipv6) => {
+      const some = matching(own, (peer) => speaksIpv6(peer) === ipv6);
+      if (some.length === 0 || range?.length === 0) return [];
+      return [{ ...common, peers: some, part, ipv6, ...(range === undefined ? {} : { ports: range }) }];
+    });
+  if (rule.ports === undefined) return byFamily(others, "");
+  const named = rule.ports.filter(({ name }) => name !== undefined);
+  const resolved = (destination: Identity | undefined): RulePorts[] =>
+    named.flatMap((port) => namedPorts(port, destination));
+  if (named.length === 0) return byFamily(others, "", ports);
+  if (rule.direction === "Ingress")
+    return byFamily(others, "", unique([...ports, ...resolved(subject)], portsText));
+  const groups = new Map<string, { own: RulePeer[]; range: RulePorts[] }>();
+  for (const peer of unique(resolvedPeers(others, world), peerText)) {
+    const range = unique(resolved(identityOf(peer, world)), portsText);
+    const key = range.map(portsText).sort().join(",");
+    const group = groups.get(key);
+    if (group === undefined) groups.set(key, { own: [peer], range });
+    else group.own.push(peer);
+  }
+  return [
+    ...byFamily(others, "", ports),
+    ...[...groups].flatMap(([key, { own, range }]) => byFamily(own, key, range)),
+  ];
+}
+
+/** The same list, not a copy, where all of it fits. */
+function matching<T>(items: readonly T[], fits: (item: T) => boolean): readonly T[] {
+  return items.every(fits) ? items : items.filter(fits);
 }
 
 /** A named port is a property of the destination, so an address stands for each destination that we know. */
@@ -255,13 +334,18 @@ function isIpv6(peer: RulePeer): boolean {
   return peer.kind === "prefix" && peer.prefix.family === 6;
 }
 
-function portsOf(port: PortModel, destination: Identity | undefined): RulePorts[] {
-  if (port.name !== undefined) {
-    return (destination?.namedPorts ?? [])
-      .filter((named) => named.name === port.name && fits(port, named.protocol ?? "TCP"))
-      .flatMap((named) => portRule(named.protocol ?? "TCP", { first: named.port, last: named.port }));
-  }
-  return portRule(port.protocol ?? "TCP", port.range);
+function fixedPorts(rule: RuleModel): RulePorts[] {
+  const ports = (rule.ports ?? []).filter(({ name }) => name === undefined);
+  return unique(
+    ports.flatMap((port) => portRule(port.protocol ?? "TCP", port.range)),
+    portsText,
+  );
+}
+
+function namedPorts(port: PortModel, destination: Identity | undefined): RulePorts[] {
+  return (destination?.namedPorts ?? [])
+    .filter((named) => named.name === port.name && fits(port, named.protocol ?? "TCP"))
+    .flatMap((named) => portRule(named.protocol ?? "TCP", { first: named.port, last: named.port }));
 }
 
 function fits(port: PortModel, protocol: string): boolean {

@@ -1,6 +1,6 @@
 // The verdict of the compiled rules on a connection, and the rule that gave it: what "policy explain" prints. Pure.
 import { type IpAddress, ipPrefixContains } from "../network/ip-address.js";
-import type { CompiledPolicy, CompiledRule } from "./compile.js";
+import type { CompiledPolicy, CompiledRule, RulePeer, RulePorts } from "./compile.js";
 import { IDENTITY_WORLD } from "./identity.js";
 import type { Direction } from "./network-policy.js";
 import type { PolicySet } from "./policy-set.js";
@@ -52,8 +52,8 @@ function judgeDirection(policies: PolicySet, direction: Direction, connection: C
       (rule) =>
         rule.direction === direction &&
         rule.subject === subject.identity &&
-        peerFits(rule, peer) &&
-        portsFit(rule, connection),
+        rule.peers.some((one) => peerFits(one, peer)) &&
+        (rule.ports?.some((one) => portsFit(one, connection)) ?? true),
     );
   const admin = find(policies.tier("Admin").flatMap(inOrder));
   if (admin !== undefined && admin.action !== "Pass")
@@ -79,17 +79,15 @@ function inOrder({ rules }: CompiledPolicy): CompiledRule[] {
   return [...rules].sort((a, b) => a.ruleIndex - b.ruleIndex);
 }
 
-function peerFits(rule: CompiledRule, peer: ConnectionEnd): boolean {
-  if (rule.peer.kind === "any") return true;
-  if (rule.peer.kind === "identity") return rule.peer.identity === peer.identity;
-  if (rule.peer.identity !== undefined && rule.peer.identity !== peer.identity) return false;
-  return ipPrefixContains(rule.peer.prefix, peer.address);
+function peerFits(wanted: RulePeer, peer: ConnectionEnd): boolean {
+  if (wanted.kind === "any") return true;
+  if (wanted.kind === "identity") return wanted.identity === peer.identity;
+  if (wanted.identity !== undefined && wanted.identity !== peer.identity) return false;
+  return ipPrefixContains(wanted.prefix, peer.address);
 }
 
-function portsFit(rule: CompiledRule, connection: Connection): boolean {
-  if (rule.ports === undefined) return true;
-  if (rule.ports.protocol !== connection.protocol) return false;
-  const ports = rule.ports.ports;
+function portsFit({ protocol, ports }: RulePorts, connection: Connection): boolean {
+  if (protocol !== connection.protocol) return false;
   if (ports === undefined) return true;
   return connection.port !== undefined && (connection.port & ports.mask) === ports.value;
 }

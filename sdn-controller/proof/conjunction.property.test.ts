@@ -2,6 +2,7 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 
+import { policyFlows } from "../apps/policy/policy-flows.js";
 import type { PortView } from "../network/views.js";
 import type { Flow } from "../pipeline/flow.js";
 import type { Protocol } from "../policy/analysis/connection-set.js";
@@ -64,6 +65,58 @@ const many: fc.Arbitrary<Policy[]> = fc
     })),
   );
 
+const podPeer = fc.constantFrom(...APPS).map((app) => ({ podSelector: { matchLabels: { app } } }));
+const namedPort = fc.constant({ port: "web" });
+
+/** One policy with rules of such peers (null: of everyone) and ports, of which `logged` are logged. */
+function wide(
+  peers: fc.Arbitrary<unknown[] | null>,
+  ports: fc.Arbitrary<unknown>,
+  logged: fc.Arbitrary<number[]>,
+): fc.Arbitrary<Policy> {
+  const rules = fc.array(fc.record({ peers, ports: fc.array(ports, { minLength: 1, maxLength: 8 }) }), {
+    minLength: 1,
+    maxLength: 3,
+  });
+  return fc.record({ rules, egress: fc.boolean(), logged }).map((all) => {
+    const [type, list, ends] = all.egress ? ["Egress", "egress", "to"] : ["Ingress", "ingress", "from"];
+    const spec = {
+      podSelector: { matchLabels: { app: "a" } },
+      policyTypes: [type],
+      [list as string]: all.rules.map((one) => ({
+        ports: one.ports,
+        ...(one.peers === null ? {} : { [ends as string]: one.peers }),
+      })),
+    };
+    const log = all.logged.map((i) => `${list}[${i}]`);
+    return { namespace: "red", name: "wide", spec, handling: { log } } as Policy;
+  });
+}
+
+const wideOnes = fc.oneof(
+  // Everything that can make a rule wide.
+  wide(
+    fc.option(
+      fc.array(fc.oneof(peer, fc.constant({ ipBlock: { cidr: "fd00::/112" } })), {
+        minLength: 1,
+        maxLength: 6,
+      }),
+    ),
+    fc.oneof(
+      { weight: 3, arbitrary: port },
+      { weight: 1, arbitrary: fc.oneof(namedPort, fc.constant({ port: 3, endPort: 21 })) },
+    ),
+    fc.constantFrom([], [0, 1, 2]),
+  ),
+  // Some rules are logged. No two flows may match one packet then, or it were not defined which of them does.
+  wide(fc.array(podPeer, { minLength: 1, maxLength: 6 }), fc.oneof(port, namedPort), fc.subarray([0, 1, 2])),
+);
+const NAMED_PODS = APPS.map((app, i) => ({
+  namespace: "red",
+  labels: { app },
+  namedPorts: i % 2 === 0 ? [{ name: "web", port: 7 + (i % 4), protocol: "TCP" }] : [],
+}));
+
 function flowsOf(compiler: ReturnType<typeof createWorld>): Flow[] {
   return [...compiler.flows.keys()].map((key) => compiler.flows.flow(key) as Flow);
 }
@@ -117,6 +170,47 @@ describe("conjunctions", () => {
       { numRuns: 15 },
     );
     expect(seen).toBeGreaterThan(0);
+  });
+
+  it("do what a flow for every peer with every port does, and log what it logs", () => {
+    let clauses = 0;
+    fc.assert(
+      fc.property(wideOnes, (one) => {
+        const compiler = createWorld([one], [], NAMED_PODS, {});
+        const key = "NetworkPolicy/red/wide";
+        const flows = flowsOf(compiler);
+        clauses += flows.filter((flow) => flow.clauses !== undefined).length;
+        const others = flows.filter(({ origin }) => origin.resource !== key);
+        const product = [...others, ...policyFlows(compiler.policies.rulesOf(key), () => undefined)];
+        expect(product.every((flow) => flow.clauses === undefined)).toBe(true);
+        const [short, long] = [flows, product].map((all) => new FlowModel(all)) as [FlowModel, FlowModel];
+        for (const other of [1, 2, 3])
+          for (const [from, to] of [
+            [0, other],
+            [other, 0],
+          ] as const)
+            for (const family of [4, 6])
+              for (const word of ["tcp", "udp"] as const)
+                for (let number = 1; number <= 41; number++) {
+                  const eth = (i: number) => compiler.inventory.port(`red/p${i}`)?.mac ?? 0;
+                  const packet = {
+                    in_port: from + 1,
+                    eth_src: eth(from),
+                    eth_dst: eth(to),
+                    ...worldEnds(from, to, family),
+                    ip_proto: word === "tcp" ? 6 : 17,
+                    [`${word}_dst`]: number,
+                    [`${word}_src`]: 50_000,
+                  };
+                  // What is logged stands in a register.
+                  const told = (model: FlowModel) =>
+                    model.run(packet).outputs.map(({ port, fields }) => [port, fields.reg6]);
+                  expect(told(short)).toEqual(told(long));
+                }
+      }),
+      { numRuns: 10 },
+    );
+    expect(clauses).toBeGreaterThan(0);
   });
 
   it("are the same whatever the order in which policies came, and leave nothing behind", () => {

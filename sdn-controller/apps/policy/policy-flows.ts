@@ -18,10 +18,25 @@ import { hash32 } from "../../network/hash.js";
 import { ipMaskOf } from "../../network/ip-address.js";
 import { load, loadBits } from "../../pipeline/actions.js";
 import { causeHash, type Origin } from "../../pipeline/cookie.js";
-import { buildFlow, type Flow, type MaskedValue, type MatchSpec } from "../../pipeline/flow.js";
+import {
+  buildFlow,
+  type ConjunctionAction,
+  type Flow,
+  type FlowSpec,
+  type MaskedValue,
+  type MatchSpec,
+} from "../../pipeline/flow.js";
 import { FLAG_DENIED, FLAG_EXEMPT, MARK_CUT, MARK_KNOWN, type TableName } from "../../pipeline/tables.js";
-import type { CompiledRule, RulePeer, RulePorts } from "../../policy/compile.js";
-import { conjunctionGroups, type RuleGroup } from "../../policy/conjunctions.js";
+import {
+  type CompiledRule,
+  pairsOf,
+  peerText,
+  portsText,
+  type RulePair,
+  type RulePeer,
+  type RulePorts,
+} from "../../policy/compile.js";
+import { canBeConjunction } from "../../policy/conjunctions.js";
 import { IDENTITY_WORLD } from "../../policy/identity.js";
 import type { Direction } from "../../policy/network-policy.js";
 import { ETHERTYPE_IPV4, ETHERTYPE_IPV6, IPPROTO_SCTP, IPPROTO_TCP, IPPROTO_UDP } from "../ethertypes.js";
@@ -166,55 +181,95 @@ function directionFlows(identity: number, direction: Direction, handling: Identi
   return flows;
 }
 
-/** One flow for both families where it needs no look at what is inside IP, else one for each. */
-function ruleFlows(rule: CompiledRule): Flow[] {
-  return familiesOf(rule).flatMap((family) =>
-    rule.staged ? stagedFlows(rule, family) : [ruleFlow(rule, family)],
-  );
-}
-
 /**
  * The flows of one policy's rules. Where a rule is about many peers and many ports these are the clauses of a conjunction:
  * as many flows as peers and ports together, not as their product. `idOf` gives conjunctions their numbers, while there are any.
  */
 export function policyFlows(
   rules: readonly CompiledRule[],
-  idOf: (group: RuleGroup) => number | undefined,
+  idOf: (rule: CompiledRule) => number | undefined,
 ): Flow[] {
-  return conjunctionGroups(rules).flatMap((group) => {
-    const { rules: own, isProduct } = group;
-    const id = isProduct ? idOf(group) : undefined;
-    const conjunction = id === undefined ? [] : conjunctionFlows(own, id);
-    const plainCount = own.reduce((sum, rule) => sum + familiesOf(rule).length, 0);
-    return id !== undefined && conjunction.length < plainCount ? conjunction : own.flatMap(ruleFlows);
+  const wholes: Flow[] = [];
+  const clauses = new Map<string, Clauses>();
+  // Of two flows for the same packets the first counts: it is that of the earlier rule.
+  const ordinary = new Map<string, Flow>();
+  for (const rule of rules) {
+    const worthwhile = canBeConjunction(rule) && clauseCount(rule) + 1 < ordinaryCount(rule);
+    const id = worthwhile ? idOf(rule) : undefined;
+    if (id !== undefined) {
+      addClauses(clauses, rule, id);
+      wholes.push(ruleFlow(rule, { ...subjectMatch(rule), conj_id: id }));
+      continue;
+    }
+    for (const pair of pairsOf(rule))
+      for (const flow of pairFlows(rule, pair)) if (!ordinary.has(flow.key)) ordinary.set(flow.key, flow);
+  }
+  const parts = [...clauses.values()].map(({ spec, actions }) =>
+    buildFlow({ ...spec, actions: actions.sort((a, b) => a.id - b.id || a.clause - b.clause) }),
+  );
+  return [...wholes, ...parts, ...ordinary.values()];
+}
+
+function ordinaryCount(rule: CompiledRule): number {
+  const { peers, ports } = rule;
+  const count = peers.reduce((sum, peer) => sum + familiesOf(rule, { peer, ports: ports?.[0] }).length, 0);
+  return count * (ports?.length ?? 1);
+}
+
+/** One flow for both families where it needs no look at what is inside IP, else one for each. */
+function pairFlows(rule: CompiledRule, pair: RulePair): Flow[] {
+  return familiesOf(rule, pair).flatMap((family) => {
+    const match = matchOf(rule, pair, family);
+    return rule.staged ? stagedFlows(rule, match) : [ruleFlow(rule, match)];
   });
 }
 
-function conjunctionFlows(rules: readonly CompiledRule[], id: number): Flow[] {
-  const [rule] = rules as [CompiledRule];
-  const egress = rule.direction === "Egress";
-  const subject = { [egress ? "reg2" : "reg3"]: rule.subject };
-  const common = {
-    table: tableOf(rule),
-    priority: priorityOf(rule),
-    origin: { resource: rule.policy, ruleIndex: rule.ruleIndex },
+/** A flow that is a clause of each of these conjunctions. */
+interface Clauses {
+  readonly spec: FlowSpec;
+  readonly actions: ConjunctionAction[];
+}
+
+/** Rules that have peers or ports in common share the flow for each. */
+function addClauses(all: Map<string, Clauses>, rule: CompiledRule, id: number): void {
+  const [table, priority, subject] = [tableOf(rule), priorityOf(rule), subjectMatch(rule)];
+  const origin = { resource: rule.policy, ruleIndex: rule.ruleIndex };
+  const add = (clause: number, about: string, match: () => MatchSpec): void => {
+    const key = `${table} ${priority} ${rule.subject} ${about}`;
+    const known: Clauses = all.get(key) ?? { spec: { table, priority, match: match(), origin }, actions: [] };
+    all.set(key, known);
+    known.actions.push({ type: "conjunction", id, clause, clauseCount: 2 });
   };
-  const clause = (number: number, match: MatchSpec): Flow =>
-    buildFlow({
-      ...common,
-      match: { ...subject, ...match },
-      actions: [{ type: "conjunction", id, clause: number, clauseCount: 2 }],
-    });
-  const whole = ruleFlow(rule, undefined, { ...subject, conj_id: id });
-  const peers = rules.map(({ peer }) =>
-    clause(0, { ...(peer.kind === "prefix" ? familyMatch(familyOf(peer)) : {}), ...peerMatch(peer, egress) }),
-  );
-  const ports = rules.flatMap((one) =>
-    (one.ipv6 ? [ETHERTYPE_IPV4, ETHERTYPE_IPV6] : [ETHERTYPE_IPV4]).map((family) =>
-      clause(1, { ...familyMatch(family), ...portsMatch(one.ports) }),
-    ),
-  );
-  return [...new Map([whole, ...peers, ...ports].map((flow) => [flow.key, flow])).values()];
+  const egress = rule.direction === "Egress";
+  for (const peer of rule.peers)
+    add(0, peerText(peer), () => ({
+      ...subject,
+      ...(peer.kind === "prefix" ? familyMatch(familyOf(peer)) : {}),
+      ...peerMatch(peer, egress),
+    }));
+  for (const ports of rule.ports ?? [])
+    for (const family of portFamilies(rule))
+      add(1, `${family} ${portsText(ports)}`, () => ({
+        ...subject,
+        ...familyMatch(family),
+        ...portsMatch(ports),
+      }));
+}
+
+function clauseCount(rule: CompiledRule): number {
+  return rule.peers.length + (rule.ports?.length ?? 0) * portFamilies(rule).length;
+}
+
+/** Ports are looked at inside IP: one flow for each family. */
+function portFamilies({ ipv6 }: CompiledRule): readonly number[] {
+  return ipv6 ? BOTH_FAMILIES : ONLY_IPV4;
+}
+
+const ONLY_IPV4: readonly number[] = [ETHERTYPE_IPV4];
+const BOTH_FAMILIES: readonly number[] = [ETHERTYPE_IPV4, ETHERTYPE_IPV6];
+
+function subjectMatch({ direction, subject }: CompiledRule): MatchSpec {
+  return { [direction === "Egress" ? "reg2" : "reg3"]: subject };
 }
 
 function familyMatch(family: number): MatchSpec {
@@ -225,18 +280,16 @@ function familyOf(peer: Extract<RulePeer, { kind: "prefix" }>): number {
   return peer.prefix.family === 4 ? ETHERTYPE_IPV4 : ETHERTYPE_IPV6;
 }
 
-function familiesOf({ peer, ports, ipv6 }: CompiledRule): (number | undefined)[] {
+function familiesOf(rule: CompiledRule, { peer, ports }: RulePair): readonly (number | undefined)[] {
   if (peer.kind === "prefix") return [familyOf(peer)];
-  if (ports === undefined) return [undefined];
-  return ipv6 ? [ETHERTYPE_IPV4, ETHERTYPE_IPV6] : [ETHERTYPE_IPV4];
+  return ports === undefined ? [undefined] : portFamilies(rule);
 }
 
 /** What the rule would allow is counted where it is denied now; where it is not, it just goes on. */
-function stagedFlows(rule: CompiledRule, family: number | undefined): Flow[] {
+function stagedFlows(rule: CompiledRule, match: MatchSpec): Flow[] {
   const { direction, policy, ruleIndex } = rule;
   const origin = { resource: policy, ruleIndex };
   const common = { table: stagedTableOf(direction), priority: PRIORITY_RULE } as const;
-  const match = matchOf(rule, family);
   return [
     buildFlow({
       ...common,
@@ -248,17 +301,16 @@ function stagedFlows(rule: CompiledRule, family: number | undefined): Flow[] {
   ];
 }
 
-function matchOf(rule: CompiledRule, family: number | undefined): MatchSpec {
-  const egress = rule.direction === "Egress";
+function matchOf(rule: CompiledRule, { peer, ports }: RulePair, family: number | undefined): MatchSpec {
   return {
-    [egress ? "reg2" : "reg3"]: rule.subject,
-    ...(family === undefined ? {} : { eth_type: family }),
-    ...peerMatch(rule.peer, egress),
-    ...portsMatch(rule.ports),
+    ...subjectMatch(rule),
+    ...(family === undefined ? {} : familyMatch(family)),
+    ...peerMatch(peer, rule.direction === "Egress"),
+    ...portsMatch(ports),
   };
 }
 
-function ruleFlow(rule: CompiledRule, family: number | undefined, match = matchOf(rule, family)): Flow {
+function ruleFlow(rule: CompiledRule, match: MatchSpec): Flow {
   const { direction } = rule;
   const egress = direction === "Egress";
   const origin = { resource: rule.policy, ruleIndex: rule.ruleIndex };
