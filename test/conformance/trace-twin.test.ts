@@ -33,8 +33,17 @@ table=4,priority=4,pkt_mark=3,ip actions=2
 table=4,priority=3,ip actions=ct(commit,exec(move:NXM_NX_REG0[]->NXM_NX_CT_LABEL[0..31],load:0x7->NXM_NX_CT_LABEL[32..63],move:NXM_NX_CT_LABEL[32..63]->NXM_NX_CT_LABEL[64..95],move:NXM_OF_IP_SRC[]->NXM_NX_CT_MARK[])),2
 table=5,priority=3,ip,reg1=9 actions=ct(commit,zone=NXM_NX_REG1[0..15],nat(src=1.2.3.4),exec(set_field:0x3/0xff->ct_mark,move:NXM_NX_REG1[0..3]->NXM_NX_CT_MARK[8..11]))
 table=5,priority=0 actions=drop
+priority=200,tun_metadata0=7 actions=set_field:0x1234567890->tun_metadata0,resubmit(,10)
+priority=190,tun_metadata1=0/0xff00 actions=write_actions(set_field:3->tun_metadata0,output:2),goto_table:12
+priority=180,tun_metadata2 actions=clone(set_field:5/0xf->tun_metadata0,resubmit(,12)),delete_field:tun_metadata2,resubmit(,12)
+table=10 actions=move:tun_metadata0[0..31]->reg3[],move:tun_metadata0[0..15]->tun_metadata1[16..31],load:5->tun_metadata1[40..43],resubmit(,11)
+table=11,tun_metadata1=0x56780000/0xffff0000 actions=push:tun_metadata1[0..31],pop:tun_metadata0[0..31],resubmit(,12)
+table=12,tun_metadata0 actions=learn(table=13,tun_metadata0[0..31]=tun_metadata1[0..31],load:tun_metadata1[0..31]->reg1),2
+table=12,priority=0 actions=move:tun_metadata0[0..31]->reg4[],3
 priority=130,in_port=3,udp,tp_src=10 actions=dec_ttl,sample(probability=12345,collector_set_id=23456,obs_domain_id=34567,obs_point_id=45678),output:2,sample(probability=1,collector_set_id=3,sampling_port=3,egress)
 `;
+const OPTIONS =
+  "{class=0xffff,type=0,len=4}->tun_metadata0,{class=0xffff,type=1,len=8}->tun_metadata1,{class=0x102,type=0x80,len=124}->tun_metadata2";
 const BESIDE = "in_port=3,udp,udp_src=9,udp_dst=2,nw_src=10.0.0.1,nw_dst=10.0.0.2";
 const DATAPATH_FLOW =
   "eth(src=50:54:00:00:00:09,dst=50:54:00:00:00:0a),eth_type(0x0800),ipv4(src=10.0.0.1,dst=10.0.0.2,proto=17,tos=0,ttl=64,frag=no),udp(src=9,dst=2)";
@@ -80,12 +89,53 @@ const TRACES: readonly (readonly string[])[] = [
     (more) => [`in_port(3),${more},${DATAPATH_FLOW}`],
   ),
   ["br0", "in_port=3,udp,udp_src=10,nw_ttl=9"],
+  // Options of tunnels, and what is told of a packet that came through one.
+  ...["tun_metadata0=7", "tun_metadata1=0x123400aa", "tun_metadata2=0x112233,tun_metadata9=1"].flatMap(
+    (options) =>
+      ["", "tun_src=1.2.3.4,tun_dst=5.6.7.8,tun_id=3,", "tun_ipv6_dst=::1,tun_flags=oam,"].map((ends) => [
+        "br0",
+        `in_port=1,${ends}${options}`,
+      ]),
+  ),
+  ["br0", "in_port=3,tun_dst=1.1.1.1,tun_gbp_id=3,tun_gbp_flags=1,reg0=5"],
+  ["br0", "in_port=3,tun_src=1.1.1.1,tun_gbp_id=4"],
   ["br0", "foo=1"],
   ["br0", "in_port=1", "0011"],
   ["nobr", "in_port=1"],
   ["br0", "in_port=1,udp", "--ct-next", "foo"],
   ["br0", "in_port=1,udp", "--foo"],
   ["br0", "in_port=1,udp", "a", "b", "c"],
+];
+
+/** One after the other, of the flows above and the options that they name. */
+const CHANGES: readonly (readonly string[])[] = [
+  ["dump-tlv-map"],
+  ["add-tlv-map", "{class=0xffff,type=9,len=4}->tun_metadata5,{class=0xffff,type=1,len=4}->tun_metadata6"],
+  ["add-tlv-map", "{class=0xffff,type=9,len=4}->tun_metadata0"],
+  ["add-tlv-map", "{class=1,type=1,len=124}->tun_metadata5,{class=1,type=2,len=124}->tun_metadata6"],
+  ["add-tlv-map", "{class=1,type=2,len=0}->tun_metadata63"],
+  ["del-tlv-map", "{class=0xffff,type=0,len=4}->tun_metadata0"],
+  ["del-tlv-map", "{class=7,type=7,len=4}->tun_metadata40"],
+  ["del-tlv-map"],
+  ["add-flow", "tun_metadata40=1,actions=2"],
+  ["add-flow", "table=30,actions=delete_field:tun_metadata40"],
+  ["add-flow", "table=30,actions=push:tun_metadata1"],
+  [
+    "add-flow",
+    "table=30,tun_metadata0=0x123456789a,tun_metadata63=0,actions=set_field:0x5/0xf->tun_metadata1",
+  ],
+  [
+    "--strict",
+    "mod-flows",
+    "table=30,tun_metadata63,tun_metadata0=0x12345678,actions=load:7->tun_metadata0[30..33]",
+  ],
+  ["dump-flows", "table=30", "--no-stats"],
+  ["dump-flows", "table=0,tun_metadata0", "--no-stats"],
+  ["dump-flows", "tun_metadata40", "--no-stats"],
+  ["add-group", "group_id=9,type=all,bucket=set_field:5->tun_metadata40,output:2"],
+  ["del-flows", "table=30"],
+  ["del-tlv-map", "{class=1,type=2,len=0}->tun_metadata63"],
+  ["dump-tlv-map"],
 ];
 
 let directory: string;
@@ -106,6 +156,7 @@ beforeAll(async () => {
   }
   for (const socket of [join(ovs.dir, "br0.mgmt"), ours.path("br0.mgmt")]) {
     const ofctl = (...words: string[]) => runOk("ovs-ofctl", ["-O", "OpenFlow13", ...words]);
+    await ofctl("add-tlv-map", `unix:${socket}`, OPTIONS);
     await ofctl("add-group", `unix:${socket}`, "group_id=1,type=all,bucket=output:1,bucket=output:3");
     await ofctl("add-flows", `unix:${socket}`, join(directory, "flows.txt"));
   }
@@ -128,4 +179,26 @@ async function told(socket: string, words: readonly string[]): Promise<readonly 
 
 it.each(TRACES.map((words) => [words.join(" "), words] as const))("%s", async (_name, words) => {
   expect(await told(ours.path("vswitchd.ctl"), words)).toEqual(await told(join(ovs.dir, "vs.ctl"), words));
+});
+
+async function answered(socket: string, [verb = "", ...words]: readonly string[]): Promise<string> {
+  const [option, command, rest] = verb.startsWith("--")
+    ? [[verb], words[0] ?? "", words.slice(1)]
+    : [[], verb, words];
+  const version = command === "add-group" ? ["-O", "OpenFlow13"] : [];
+  const { code, stdout, stderr } = await run("ovs-ofctl", [
+    ...version,
+    ...option,
+    command,
+    `unix:${socket}`,
+    ...rest,
+  ]);
+  return `${code}\n${stdout}${stderr}`.replaceAll(socket, "SOCKET").replaceAll(/xid=0x[0-9a-f]+/g, "xid");
+}
+
+it("options of tunnels and the flows that name them are changed and told alike", async () => {
+  for (const words of CHANGES)
+    expect(await answered(ours.path("br0.mgmt"), words), words.join(" ")).toBe(
+      await answered(join(ovs.dir, "br0.mgmt"), words),
+    );
 });

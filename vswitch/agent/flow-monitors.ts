@@ -9,7 +9,7 @@ import {
   OFPTT_ALL,
   type OfpErrorName,
 } from "../../base/openflow/index.js";
-import { compileMatch, covers, type MaskedKey, refersToPort } from "../flow/index.js";
+import { compileMatch, covers, EVERY_OPTION, type MaskedKey, refersToPort } from "../flow/index.js";
 import { FLOW_MONITORS_MAX } from "./limits.js";
 import type { FlowChangeEvent } from "./switch-model.js";
 
@@ -35,7 +35,7 @@ export class FlowMonitors {
       if (this.#monitors.has(monitorId) || added.has(monitorId)) return "OFPMOFC_MONITOR_EXISTS";
       if (!flags.add && !flags.delete && !flags.modify) return "OFPMOFC_BAD_FLAGS";
       if (this.#monitors.size + added.size >= FLOW_MONITORS_MAX) return "OFPBRC_EPERM";
-      added.set(monitorId, { request, key: compileMatch(request.match) });
+      added.set(monitorId, { request, key: compileMatch(request.match, EVERY_OPTION) });
     }
     for (const [monitorId, monitor] of added) this.#monitors.set(monitorId, monitor);
     return undefined;
@@ -48,7 +48,7 @@ export class FlowMonitors {
 
   /** What to tell of the change; undefined = nothing. `isOwn`: a message of this connection made it. */
   updateOf(change: FlowChangeEvent, isOwn: boolean): FlowUpdate | undefined {
-    const key = compileMatch(change.match);
+    const key = compileMatch(change.match, EVERY_OPTION);
     const concerned = [...this.#monitors.values()].filter(
       (monitor) => monitor.request.flags[FLAG_OF[change.event]] && isAbout(monitor, key, change),
     );
@@ -91,6 +91,6 @@ export function initialUpdates(
 
 /** The same for the same table, priority and match. */
 export function nameOfFlow(flow: Pick<FlowStats, "tableId" | "priority" | "match">): string {
-  const { value, mask } = compileMatch(flow.match);
+  const { value, mask } = compileMatch(flow.match, EVERY_OPTION);
   return `${flow.tableId} ${flow.priority} ${value.join()} ${mask.join()}`;
 }

@@ -37,6 +37,7 @@ import {
   type TableStats,
 } from "../../base/openflow/index.js";
 import type { ConnectionFilter } from "../conntrack/index.js";
+import { TunnelOptions } from "../flow/index.js";
 import { describeGroups, describeTables, NO_METERS } from "./capabilities.js";
 import type { AtomicRefusal, ChangeRefusal, SwitchChange, SwitchEvent, SwitchModel } from "./switch-model.js";
 
@@ -162,6 +163,16 @@ export class MemorySwitch implements SwitchModel {
 
   async flushConnections(filter: ConnectionFilter): Promise<void> {
     this.flushes.push(filter);
+  }
+
+  readonly #options = new TunnelOptions();
+
+  async changeTunnelOptions(mod: Uint8Array): Promise<OfpErrorName | undefined> {
+    return this.#options.change(mod, () => false);
+  }
+
+  async tunnelOptions(): Promise<Uint8Array> {
+    return this.#options.describe();
   }
 
   async barrier(): Promise<void> {

@@ -22,15 +22,14 @@ import {
   type SwitchConfig,
   type TableMod,
   type Unsent,
-  WireError,
 } from "../../base/openflow/index.js";
+import { NXT_TLV_TABLE_MOD } from "../flow/index.js";
 import { type AsyncMasks, wantsInvalidTtl, withInvalidTtl } from "./async-config.js";
 import { NXT_CT_FLUSH, NXT_CT_FLUSH_ZONE, parseCtFlush } from "./ct-flush-wire.js";
 import { answerMultipart, experimenterError } from "./multipart-requests.js";
 import { answerNicira } from "./nicira-requests.js";
 import type { RoleHolder, Roles } from "./roles.js";
 import type { SwitchChange, SwitchModel } from "./switch-model.js";
-import { describeTlvTable, NXT_TLV_TABLE_MOD, NXT_TLV_TABLE_REQUEST, refuseTlvMod } from "./tlv-table.js";
 
 /** What a connection keeps for itself. */
 export interface ConnectionState extends RoleHolder {
@@ -43,6 +42,10 @@ export interface ConnectionState extends RoleHolder {
   /** Packet-ins of controller actions with another id are not for this connection. */
   controllerId: number;
 }
+
+/** Of the options of tunnels that the bridge knows; their bodies are those of ../flow/tunnel-options.ts. */
+const NXT_TLV_TABLE_REQUEST = 25;
+const NXT_TLV_TABLE_REPLY = 26;
 
 /** Replies without their xid, each however long, or the error to answer. */
 export type Answer = readonly Unsent[] | OfpErrorName;
@@ -131,20 +134,16 @@ async function answerExperimenter(
     case NXT_CT_FLUSH_ZONE:
       return flushConnections(model, expType, data);
     case NXT_TLV_TABLE_REQUEST:
-      return [describeTlvTable()];
+      return [
+        {
+          ...{ type: "experimenter", experimenter, expType: NXT_TLV_TABLE_REPLY },
+          data: await model.tunnelOptions(),
+        },
+      ];
     case NXT_TLV_TABLE_MOD:
-      return state.role === "slave" ? "OFPBRC_IS_SLAVE" : tlvTableMod(data);
+      return state.role === "slave" ? "OFPBRC_IS_SLAVE" : ((await model.changeTunnelOptions(data)) ?? []);
     default:
       return experimenterError(experimenter);
-  }
-}
-
-function tlvTableMod(data: Uint8Array): Answer {
-  try {
-    return refuseTlvMod(data) ?? [];
-  } catch (thrown) {
-    if (thrown instanceof WireError) return thrown.error;
-    throw thrown;
   }
 }
 

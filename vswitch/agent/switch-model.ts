@@ -95,6 +95,10 @@ export interface SwitchModel {
   watchFlows(isWatched: boolean): Promise<void>;
   /** Whether packets that no flow matches become packet-ins, as OpenFlow 1.0 wants it; from 1.3 on they are dropped. */
   tellMisses(isWanted: boolean): Promise<void>;
+  /** Carries out the body of a NXT_TLV_TABLE_MOD; resolves to the error that it deserves, if any. */
+  changeTunnelOptions(mod: Uint8Array): Promise<OfpErrorName | undefined>;
+  /** The body of a NXT_TLV_TABLE_REPLY. */
+  tunnelOptions(): Promise<Uint8Array>;
   /** Resolves when everything asked before is in force (and packet-outs have left). */
   barrier(): Promise<void>;
   /** How IP fragments are handled, for all connections: one of OFPC_FRAG_*, as last asked for. */

@@ -283,7 +283,8 @@ function tunnelPart(entry: OxmEntry): string {
   if (entry.field === "tun_gtpu_flags") return `gtpu_flags=${hex(bytesToNumber(entry.value))}`;
   if (entry.field === "tun_gtpu_msgtype") return `gtpu_msgtype=${bytesToNumber(entry.value)}`;
   if (entry.field.startsWith("tun_erspan")) return erspanPart(entry);
-  if (entry.mask?.byteLength === 0) return entry.field;
+  if (entry.mask?.every((byte) => byte === 0) === true && entry.field.startsWith("tun_metadata"))
+    return entry.field;
   if (entry.field.startsWith("tun_metadata")) return metadataPart(entry);
   if (entry.field !== "tun_flags") return plainPart(OXM_FIELDS[entry.field], entry);
   const { value, mask } = bitsOf(entry);

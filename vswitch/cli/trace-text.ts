@@ -34,6 +34,8 @@ function formatRun(run: TraceRun): string {
   const recirculated = run.recirculation !== 0;
   const flow = (view: PacketView): string => formatPacket(view, { prefix, withLayer: recirculated });
   const [start, end] = [flow(run.start), flow(run.end)];
+  // Options that no tunnel brought are not told, but count.
+  const isSame = start === end && tunnelOf(run.start) === tunnelOf(run.end);
   const title = `bridge("${run.bridge}")`;
   const megaflow = formatMegaflow(run.megaflow, recirculated ? `0x${run.recirculation.toString(16)}` : "0");
   return [
@@ -41,10 +43,14 @@ function formatRun(run: TraceRun): string {
     `Flow: ${start}\n\n`,
     `${title}\n${"-".repeat(title.length)}\n`,
     formatNodes(run.nodes, 0, run),
-    `\nFinal flow: ${start === end ? "unchanged" : end}\n`,
+    `\nFinal flow: ${isSame ? "unchanged" : end}\n`,
     `Megaflow: ${megaflow}\n`,
     `Datapath actions: ${run.actions.length === 0 ? "drop" : run.actions.join(",")}\n`,
   ].join("");
+}
+
+function tunnelOf({ match }: PacketView): string {
+  return formatMatch(match.filter(({ field }) => field.startsWith("tun_")));
 }
 
 function resumption(run: TraceRun): string {

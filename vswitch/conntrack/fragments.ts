@@ -10,7 +10,7 @@
 // Source: RFC 791, 815, 5722, 8200 4.5. Thread: datapath worker. Hot: no allocation per packet; fragments are rare.
 import type { PacketPool } from "../../base/packet/index.js";
 import { addToSum } from "../../base/wire/index.js";
-import { FlowKey } from "../flow/index.js";
+import { FlowKey, SavedOptions } from "../flow/index.js";
 import { formatAddress } from "./connection-info.js";
 import type { Datagram } from "./datagram.js";
 import {
@@ -95,6 +95,7 @@ export class FragmentTable {
   readonly #next = new Int32Array(FRAGMENTS_CAPACITY);
   readonly #ports = new Int32Array(FRAGMENTS_CAPACITY);
   readonly #saved = new Int32Array(FRAGMENTS_CAPACITY * SAVED_WORDS);
+  readonly #options = new SavedOptions();
   readonly #free = Int32Array.from({ length: FRAGMENTS_CAPACITY }, (_, i) => FRAGMENTS_CAPACITY - 1 - i);
   readonly #bySender = new Int32Array(SENDERS);
   /** By the port that the first one came in by; ports that share a counter are counted together. */
@@ -192,6 +193,7 @@ export class FragmentTable {
   release(d: number, key: Int32Array): number {
     const f = this.#heads[d]!;
     if (f < 0) return -1;
+    this.#options.restore(f, key);
     key[FlowKey.K_IN_PORT] = this.#ports[f]!;
     for (let i = 0; i < SAVED_WORDS; i++) key[FlowKey.K_PIPELINE + i] = this.#saved[f * SAVED_WORDS + i]!;
     this.releasedAt = this.#headersAt[f]!;
@@ -349,6 +351,7 @@ export class FragmentTable {
     this.#lengths[f] = datagram.end - datagram.pieceAt;
     this.#headersAt[f] = datagram.l3 - this.#pool.offset[packet]!;
     this.#ports[f] = key[FlowKey.K_IN_PORT]!;
+    this.#options.save(f, key);
     for (let i = 0; i < SAVED_WORDS; i++) this.#saved[f * SAVED_WORDS + i] = key[FlowKey.K_PIPELINE + i]!;
     this.#next[f] = this.#heads[d]!;
     this.#heads[d] = f;

@@ -258,9 +258,9 @@ export class Bridge implements PacketSink {
 
   #tellPacketIn(packet: number, key: Int32Array, event: PacketInDetails): void {
     const data = this.#pool.frame(packet);
-    const [bufferId, totalLength] = [OFP_NO_BUFFER, data.byteLength];
-    const told = { type: "packet_in", bufferId, totalLength, match: pipelineMatch(key), data } as const;
-    if (this.news.tell({ ...told, ...event })) this.packetIns++;
+    const match = pipelineMatch(key, this.tables.options);
+    const whole = { bufferId: OFP_NO_BUFFER, totalLength: data.byteLength, data };
+    if (this.news.tell({ type: "packet_in", ...whole, match, ...event })) this.packetIns++;
     else this.pipeline.onlookers.drop(DROP_PACKET_IN_LIMIT);
   }
 
@@ -349,12 +349,12 @@ export class Bridge implements PacketSink {
 
   /** Its compiled actions; throws as change() does, and sends nothing. */
   checkPacketOut(message: PacketOut): Program {
-    return compilePacketOut(message, (id) => this.tables.groups.has(id));
+    return compilePacketOut(message, this.tables);
   }
 
   /** How the packet goes on; throws as change() does, and sends nothing. */
   checkResume(message: Resume): Resumption {
-    return checkResume(message, this.#id, (id) => this.tables.groups.has(id));
+    return checkResume(message, this.#id, this.tables);
   }
 
   #portMod(mod: PortMod): void {

@@ -7,6 +7,7 @@ import { applyAtomically, attempt } from "./atomic-change.js";
 import type { Bridge } from "./bridge.js";
 import type { Datapath } from "./datapath.js";
 import type { DatapathTime } from "./datapath-time.js";
+import { changeTunnelOptions } from "./flow-keeper.js";
 import { kindOf, type PortFactory } from "./port-factory.js";
 import { type PortSlot, SPEED_KBPS } from "./port-slot.js";
 import type { AddPort, BridgeCounters, DatapathMethods, PortState, RestoredConnections } from "./requests.js";
@@ -118,6 +119,8 @@ export function datapathMethods(modules: ControlModules): DatapathMethods {
       datapath.deliver();
     },
     tellMisses: ({ bridge, isWanted }) => at(bridge).tellMisses(isWanted),
+    changeTunnelOptions: ({ bridge, mod }) => changeTunnelOptions(at(bridge), mod),
+    tunnelOptions: ({ bridge }) => at(bridge).tables.options.describe(),
     barrier: ({ bridge }) => void at(bridge),
     flowStats: ({ bridge, filter }) => at(bridge).tables.flowStats(filter, nowMs()),
     aggregateStats: ({ bridge, filter }) => at(bridge).tables.aggregateStats(filter),

@@ -170,6 +170,12 @@ export class BridgeModel implements SwitchModel {
   tellMisses(isWanted: boolean): Promise<void> {
     return this.#handle.call("tellMisses", { bridge: this.#bridge, isWanted });
   }
+  changeTunnelOptions(mod: Uint8Array): Promise<Result<"changeTunnelOptions">> {
+    return this.#handle.call("changeTunnelOptions", { bridge: this.#bridge, mod });
+  }
+  tunnelOptions(): Promise<Uint8Array> {
+    return this.#handle.call("tunnelOptions", { bridge: this.#bridge });
+  }
   barrier(): Promise<void> {
     return this.#ask("barrier");
   }

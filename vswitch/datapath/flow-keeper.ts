@@ -6,13 +6,15 @@ import {
   type FlowMod,
   type GroupMod,
   type MeterMod,
+  NX_EXPERIMENTER,
   OFP_NO_BUFFER,
   OFPG_ANY,
   OFPP_ANY,
   OFPTT_ALL,
+  type OfpErrorName,
   type OpenFlowMessage,
 } from "../../base/openflow/index.js";
-import { type FlowTables, flowChange } from "../flow/index.js";
+import { changeOptions, type FlowTables, flowChange, NXT_TLV_TABLE_MOD } from "../flow/index.js";
 import type { BridgeEvent } from "./events.js";
 import { FlowLog } from "./flow-log.js";
 import type { RestoredFlows } from "./requests.js";
@@ -96,6 +98,11 @@ export class FlowKeeper {
     this.#append(message);
   }
 
+  /** Which options of tunnels are mapped was changed so. */
+  keepOptions(mod: Uint8Array): void {
+    this.#append(optionsMessage(mod));
+  }
+
   /** What is learned for a time is learned again. */
   keepFlow(change: FlowChangeEvent): void {
     const isTimed = change.idleTimeoutSeconds !== 0 || change.hardTimeoutSeconds !== 0;
@@ -121,6 +128,7 @@ export class FlowKeeper {
     try {
       if (message.type === "group_mod") this.#tables.applyGroupMod(message, nowMs);
       else if (message.type === "meter_mod") this.#tables.applyMeterMod(message, nowMs);
+      else if (message.type === "experimenter") changeOptions(this.#tables, message.data);
       // What was accepted once needs no second look at what its match asks for.
       else if (message.type === "flow_mod")
         this.#tables.applyFlowMod({ ...message, openflow10: true }, nowMs);
@@ -181,11 +189,13 @@ export function keepFlows({ tables, news }: Kept, path: string, nowMs: number): 
 
 /** What makes empty tables hold what these do. */
 function messagesOf(tables: FlowTables): OpenFlowMessage[] {
+  const { options } = tables;
   const groups = tables.groups.descriptions();
   const group = (command: "add" | "modify", description: (typeof groups)[number]): GroupMod => ({
     ...{ type: "group_mod", xid: 0, command, ...description },
   });
   return [
+    ...(options.size === 0 ? [] : [optionsMessage(options.whole())]),
     // Groups may name each other: first all of them, then what they do.
     ...groups.map((one) => group("add", one.groupType === "indirect" ? one : { ...one, buckets: [] })),
     ...groups.map((one) => group("modify", one)),
@@ -194,6 +204,17 @@ function messagesOf(tables: FlowTables): OpenFlowMessage[] {
       .map((meter): MeterMod => ({ type: "meter_mod", xid: 0, command: "add", ...meter })),
     ...tables.flowsOf(OFPTT_ALL).map((flow) => flowMessage(flowChange("added", flow))),
   ];
+}
+
+/** Carries out the body of a NXT_TLV_TABLE_MOD, and keeps it; the error that it deserves, if any. */
+export function changeTunnelOptions({ tables, news }: Kept, mod: Uint8Array): OfpErrorName | undefined {
+  const error = changeOptions(tables, mod);
+  if (error === undefined) news.keeper?.keepOptions(mod);
+  return error;
+}
+
+function optionsMessage(data: Uint8Array): OpenFlowMessage {
+  return { type: "experimenter", xid: 0, experimenter: NX_EXPERIMENTER, expType: NXT_TLV_TABLE_MOD, data };
 }
 
 /** The flow-mod that brings about what the change says. */

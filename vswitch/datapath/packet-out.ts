@@ -11,35 +11,41 @@ import {
   type Resume,
 } from "../../base/openflow/index.js";
 import { FRAME_SIZE_MAX, FRAME_SIZE_MIN } from "../../base/packet/index.js";
-import { compileActions, flowError, type Program, Resumption } from "../flow/index.js";
+import {
+  type ActionContext,
+  compileActions,
+  type FlowTables,
+  flowError,
+  type Program,
+  Resumption,
+} from "../flow/index.js";
 import { OFPORT_MAX } from "./limits.js";
 
 /** Sources beside ports: OFPP_ANY is OFPP_NONE of OpenFlow 1.0, "no port" (1.0.0, 5.3.6). */
 const WITHOUT_PORT: readonly number[] = [OFPP_CONTROLLER, OFPP_LOCAL, OFPP_ANY];
 
 /** Throws PlinthError with the OpenFlow error's name as code. */
-export function compilePacketOut(message: PacketOut, groupExists: (id: number) => boolean): Program {
+export function compilePacketOut(message: PacketOut, tables: FlowTables): Program {
   if (message.bufferId !== OFP_NO_BUFFER)
     throw flowError("OFPBRC_BUFFER_UNKNOWN", "this switch buffers no packets");
   requireFrame(message.data);
   requireSource(message.inPort);
-  const context = { groupExists, portExists: () => true };
-  return compileActions(message.actions, context, undefined);
+  return compileActions(message.actions, contextOf(tables), undefined);
 }
 
 /** Throws as compilePacketOut() does; NXR_STALE for what was paused by another bridge than the one named `id`. */
-export function checkResume(
-  message: Resume,
-  id: Uint8Array,
-  groupExists: (id: number) => boolean,
-): Resumption {
+export function checkResume(message: Resume, id: Uint8Array, tables: FlowTables): Resumption {
   const { continuation, match } = message;
   if (continuation.bridge.some((byte, i) => byte !== id[i]))
     throw flowError("NXR_STALE", "the packet was not paused by this bridge");
   requireFrame(message.data);
-  const resumption = new Resumption(continuation, match, { groupExists, portExists: () => true }, OFPTT_MAX);
+  const resumption = new Resumption(continuation, match, contextOf(tables), OFPTT_MAX);
   requireSource(resumption.inPort);
   return resumption;
+}
+
+function contextOf({ groups, options }: FlowTables): ActionContext {
+  return { groupExists: (id) => groups.has(id), portExists: () => true, options };
 }
 
 function requireFrame({ byteLength }: Uint8Array): void {

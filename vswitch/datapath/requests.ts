@@ -177,6 +177,10 @@ export interface DatapathMethods {
   configureTables(body: OfBridge & { readonly tables: readonly TableSettings[] }): void;
   /** Whether packets that no flow matches become packet-ins. */
   tellMisses(body: OfBridge & { readonly isWanted: boolean }): void;
+  /** Carries out the body of a NXT_TLV_TABLE_MOD; returns the error that it deserves, if any. */
+  changeTunnelOptions(body: OfBridge & { readonly mod: Uint8Array }): OfpErrorName | undefined;
+  /** The body of a NXT_TLV_TABLE_REPLY. */
+  tunnelOptions(body: OfBridge): Uint8Array;
   barrier(body: OfBridge): void;
   /** `flags` is one of OFPC_FRAG_*. */
   handleFragments(body: OfBridge & { readonly flags: number }): void;

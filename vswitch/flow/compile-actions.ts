@@ -13,24 +13,31 @@ import {
   OFPP_NORMAL,
   OFPP_TABLE,
   OFPQ_ALL,
-  OXM_FIELDS,
+  type OxmFieldName,
+  type SetFieldAction,
 } from "../../base/openflow/index.js";
-import { compileMove, compileRead, compileSet, compileWrite, rangeStart } from "./compile-fields.js";
+import { compileMove, compileRead, compileSet, compileWrite, rangeStart, wholeOf } from "./compile-fields.js";
 import { compileHeaderAction } from "./compile-headers.js";
 import { type CtProgram, checkConnectionPrerequisites, compileCt } from "./ct-program.js";
-import { flowError } from "./errors.js";
-import { toBigInt, unknownField } from "./fields.js";
+import { flowError, openFlowErrorOf } from "./errors.js";
+import { keyField, ones, toBigInt, unknownField } from "./fields.js";
 import { HASH_FIELDS, LINK_ALGORITHMS, MEMBER_ALGORITHMS } from "./hash-fields.js";
 import { compileLearn, type LearnProgram } from "./learn-program.js";
 import { ACTIONS_MAX, NESTED_ACTIONS_MAX } from "./limits.js";
+import { optionNumber } from "./option-number.js";
 import { Prerequisites } from "./prerequisites.js";
 import * as P from "./program.js";
+import { optionsIn, type TunnelOptions } from "./tunnel-options.js";
 
 /** What actions may refer to. */
 export interface ActionContext {
   readonly groupExists: (groupId: number) => boolean;
   /** A port that may be output to; reserved ports are always accepted. */
   readonly portExists: (port: number) => boolean;
+  /** Those of tunnels that are mapped; absent: none is. */
+  readonly options?: TunnelOptions;
+  /** What names options that are not mapped, or not that long, does nothing instead of being refused. */
+  readonly passesUnmapped?: boolean;
 }
 
 /** A program in the making. */
@@ -76,11 +83,22 @@ function compileList(
   const assembly = new Assembly(context, prerequisites, depth);
   for (const action of actions) {
     assembly.offsets.push(assembly.code.length);
-    compileAction(action, assembly);
+    if (context.passesUnmapped === true && optionsIn(action).size > 0) tryAction(action, assembly);
+    else compileAction(action, assembly);
     prerequisites.after(action);
   }
   const { code, ct, nested, learns, members, userdata, offsets } = assembly;
   return { code: Int32Array.from(code), ct, nested, learns, members, userdata, actions, offsets };
+}
+
+function tryAction(action: Action, assembly: Assembly): void {
+  const { length } = assembly.code;
+  try {
+    compileAction(action, assembly);
+  } catch (thrown) {
+    if (openFlowErrorOf(thrown) === undefined) throw thrown;
+    assembly.code.length = length;
+  }
 }
 
 function compileAction(action: Action, assembly: Assembly): void {
@@ -106,20 +124,15 @@ function compileAction(action: Action, assembly: Assembly): void {
     case "set_field":
       if (action.field === "in_port") throw flowError("OFPBAC_BAD_SET_TYPE", "in_port is no header field");
       prerequisites.check(action.field, "OFPBAC_MATCH_INCONSISTENT");
-      compileSet(
-        { field: action.field, offset: 0, bits: OXM_FIELDS[action.field].bits },
-        toBigInt(action.value),
-        code,
-        action.mask === undefined ? undefined : toBigInt(action.mask),
-      );
+      compileSetField(action, assembly);
       return;
     case "experimenter":
       throw flowError("OFPBAC_BAD_EXPERIMENTER", "unknown experimenter action");
     case "meter":
       throw flowError("OFPBAC_BAD_TYPE", "meters are instructions");
     case "delete_field":
-      // Only an option of tunnels can be deleted, and none is mapped.
-      throw flowError(unknownField(action.field, "OFPBAC_BAD_ARGUMENT"), `${action.field} cannot be deleted`);
+      compileDelete(action.field, assembly);
+      return;
     case "encap":
     case "decap":
     case "dec_nsh_ttl":
@@ -150,6 +163,20 @@ function requirePort(port: number, context: ActionContext): void {
   if (!context.portExists(port)) throw flowError("OFPBAC_BAD_OUT_PORT", `port ${port} cannot be output to`);
 }
 
+function compileSetField(action: SetFieldAction, { code, context: { options } }: Assembly): void {
+  const { field, value, mask } = options?.fit(action) ?? action;
+  const range = wholeOf(field, options);
+  compileSet(range, toBigInt(value), mask === undefined ? ones(range.bits) : toBigInt(mask), code, options);
+}
+
+/** Only an option of tunnels can be deleted. */
+function compileDelete(field: OxmFieldName, { code, context: { options } }: Assembly): void {
+  const place = optionNumber(field) < 0 ? undefined : keyField(field, options);
+  if (place === undefined)
+    throw flowError(unknownField(field, "OFPBAC_BAD_ARGUMENT"), `${field} cannot be deleted`);
+  code.push(P.OP_DELETE_OPTION, optionNumber(field), place.start >>> 5, place.bits >>> 5);
+}
+
 type NiciraAction = Exclude<
   Extract<Action, { readonly type: string }>,
   {
@@ -164,32 +191,32 @@ function compileNicira(action: NiciraAction, assembly: Assembly): void {
   switch (action.type) {
     case "load":
       prerequisites.check(action.destination.field, "OFPBAC_MATCH_INCONSISTENT");
-      compileSet(action.destination, action.value, code);
+      compileSet(action.destination, action.value, ones(action.destination.bits), code, context.options);
       return;
     case "move":
       prerequisites.check(action.source.field, "OFPBAC_MATCH_INCONSISTENT");
       prerequisites.check(action.destination.field, "OFPBAC_MATCH_INCONSISTENT");
-      compileMove(action.source, action.destination, code);
+      compileMove(action.source, action.destination, code, context.options);
       return;
     case "push":
       prerequisites.check(action.range.field, "OFPBAC_MATCH_INCONSISTENT");
       code.push(P.OP_PUSH);
-      compileRead(action.range, code);
+      compileRead(action.range, code, context.options);
       return;
     case "pop":
       prerequisites.check(action.range.field, "OFPBAC_MATCH_INCONSISTENT");
       code.push(P.OP_POP);
-      compileWrite(action.range, code);
+      compileWrite(action.range, code, context.options);
       return;
     case "check_pkt_larger":
       prerequisites.check(action.destination.field, "OFPBAC_MATCH_INCONSISTENT");
       code.push(P.OP_CHECK_LARGER, action.sizeBytes);
-      compileWrite(action.destination, code);
+      compileWrite(action.destination, code, context.options);
       return;
     case "output_reg":
       prerequisites.check(action.source.field, "OFPBAC_MATCH_INCONSISTENT");
       code.push(P.OP_OUTPUT_REG, action.maxLength);
-      compileRead(action.source, code);
+      compileRead(action.source, code, context.options);
       return;
     case "output_trunc":
       if (WITHOUT_TRUNCATION.includes(action.port))
@@ -206,7 +233,13 @@ function compileNicira(action: NiciraAction, assembly: Assembly): void {
     case "ct":
       code.push(P.OP_CT, assembly.ct.length);
       checkConnectionPrerequisites(action, assembly.prerequisites);
-      assembly.ct.push(compileCt(action, rangeStart, (inner) => compileActions(inner, context, undefined)));
+      assembly.ct.push(
+        compileCt(
+          action,
+          (range) => rangeStart(range, context.options),
+          (inner) => compileActions(inner, context, undefined),
+        ),
+      );
       return;
     case "nat":
       throw flowError("OFPBAC_BAD_ARGUMENT", "nat stands only inside ct");
@@ -280,7 +313,10 @@ function compileController(action: ControllerAction, { code, userdata }: Assembl
   if (action.userdata !== undefined) userdata.push(action.userdata);
 }
 
-function compileLearnAction(action: LearnAction, { code, learns, prerequisites }: Assembly): void {
+function compileLearnAction(
+  action: LearnAction,
+  { code, learns, prerequisites, context: { options } }: Assembly,
+): void {
   for (const { source } of action.specs) {
     if (typeof source !== "bigint") prerequisites.check(source.field, "OFPBAC_MATCH_INCONSISTENT");
   }
@@ -288,24 +324,25 @@ function compileLearnAction(action: LearnAction, { code, learns, prerequisites }
   if (action.result === undefined) code.push(P.W_NONE, 0);
   else {
     prerequisites.check(action.result.field, "OFPBAC_MATCH_INCONSISTENT");
-    compileWrite(action.result, code);
+    compileWrite(action.result, code, options);
   }
-  learns.push(compileLearn(action));
+  learns.push(compileLearn(action, options));
 }
 
-function compileMultipath(action: MultipathAction, { code, prerequisites }: Assembly): void {
+function compileMultipath(action: MultipathAction, { code, prerequisites, context }: Assembly): void {
   prerequisites.check(action.destination.field, "OFPBAC_MATCH_INCONSISTENT");
   code.push(P.OP_MULTIPATH, HASH_FIELDS.indexOf(action.fields), action.basis);
   code.push(LINK_ALGORITHMS.indexOf(action.algorithm), action.linkMax + 1, action.argument);
-  compileWrite(action.destination, code);
+  compileWrite(action.destination, code, context.options);
 }
 
-function compileBundle(action: BundleAction, { code, members, prerequisites }: Assembly): void {
+function compileBundle(action: BundleAction, assembly: Assembly): void {
+  const { code, members, prerequisites, context } = assembly;
   const { destination } = action;
   if (destination !== undefined) prerequisites.check(destination.field, "OFPBAC_MATCH_INCONSISTENT");
   code.push(destination === undefined ? P.OP_BUNDLE : P.OP_BUNDLE_LOAD);
   code.push(HASH_FIELDS.indexOf(action.fields), action.basis, MEMBER_ALGORITHMS.indexOf(action.algorithm));
   code.push(members.length);
-  if (destination !== undefined) compileWrite(destination, code);
+  if (destination !== undefined) compileWrite(destination, code, context.options);
   members.push(Int32Array.from(action.members));
 }

@@ -2,8 +2,9 @@
 // Thread: any.
 import { type BitRange, OXM_FIELDS, type OxmFieldName } from "../../base/openflow/index.js";
 import { flowError } from "./errors.js";
-import { keyField, ones, putBits, unknownField } from "./fields.js";
+import { keyField, type OptionMap, ones, putBits, unknownField } from "./fields.js";
 import * as K from "./key.js";
+import { optionNumber } from "./option-number.js";
 import * as P from "./program.js";
 
 const WRITERS: Partial<Record<OxmFieldName, number>> = {
@@ -54,7 +55,8 @@ const WRITERS: Partial<Record<OxmFieldName, number>> = {
 
 /** How a change of the field gets into the packet; P.W_NONE when it is not of the packet. */
 export function writerOf(name: OxmFieldName): number {
-  return WRITERS[name] ?? P.W_NONE;
+  const option = optionNumber(name);
+  return option < 0 ? (WRITERS[name] ?? P.W_NONE) : P.W_OPTION + option;
 }
 
 export function requireWritable(name: OxmFieldName): void {
@@ -62,37 +64,59 @@ export function requireWritable(name: OxmFieldName): void {
 }
 
 /** The run of key bits that a range of a field means. */
-export function rangeStart(range: BitRange): number {
-  const field = keyField(range.field);
+export function rangeStart(range: BitRange, options?: OptionMap): number {
+  const field = keyField(range.field, options);
   if (field === undefined)
     throw flowError(
       unknownField(range.field, "OFPBAC_BAD_SET_TYPE"),
       `${range.field} is not known to this switch`,
     );
-  if (range.bits < 1 || range.offset < 0 || range.offset + range.bits > field.bits)
-    throw flowError("OFPBAC_BAD_ARGUMENT", `bits ${range.offset}+${range.bits} exceed ${range.field}`);
+  // An option may have no value at all, of which nothing can be anything but set.
+  const isEmpty = range.bits === 0 && field.bits === 0;
+  if ((range.bits < 1 && !isEmpty) || range.offset < 0 || range.offset + range.bits > field.bits)
+    throw flowError(
+      OXM_FIELDS[range.field].isVariable ? "OFPBAC_BAD_SET_LEN" : "OFPBAC_BAD_ARGUMENT",
+      `bits ${range.offset}+${range.bits} exceed ${range.field}`,
+    );
   return field.start + field.bits - range.offset - range.bits;
 }
 
-/** Sets the bits of the range that `mask` has, all of them without one. */
-export function compileSet(range: BitRange, value: bigint, code: number[], mask = ones(range.bits)): void {
+/** The field from its first bit to its last. */
+export function wholeOf(name: OxmFieldName, options?: OptionMap): BitRange {
+  return { field: name, offset: 0, bits: keyField(name, options)?.bits ?? OXM_FIELDS[name].bits };
+}
+
+/** Sets the bits of the range that `mask` has. */
+export function compileSet(
+  range: BitRange,
+  value: bigint,
+  mask: bigint,
+  code: number[],
+  options?: OptionMap,
+): void {
   requireWritable(range.field);
-  const start = rangeStart(range);
-  const masks = new Int32Array(K.KEY_WORDS);
-  const values = new Int32Array(K.KEY_WORDS);
+  const start = rangeStart(range, options);
+  const words = options === undefined ? K.KEY_WORDS : K.KEY_WORDS_MAX;
+  const masks = new Int32Array(words);
+  const values = new Int32Array(words);
   putBits(masks, start, range.bits, mask & ones(range.bits));
   putBits(values, start, range.bits, value & mask & ones(range.bits));
   const first = start >>> 5;
-  const last = (start + range.bits - 1) >>> 5;
-  code.push(P.OP_SET, writerOf(range.field), last - first + 1);
-  for (let word = first; word <= last; word++) code.push(word, masks[word] as number, values[word] as number);
+  const last = (start + range.bits + 31) >>> 5;
+  code.push(P.OP_SET, writerOf(range.field), last - first);
+  for (let word = first; word < last; word++) code.push(word, masks[word] as number, values[word] as number);
 }
 
-export function compileMove(source: BitRange, destination: BitRange, code: number[]): void {
+export function compileMove(
+  source: BitRange,
+  destination: BitRange,
+  code: number[],
+  options?: OptionMap,
+): void {
   requireWritable(destination.field);
   if (source.bits !== destination.bits)
     throw flowError("OFPBAC_BAD_ARGUMENT", "source and destination differ in width");
-  const parts = pieces(rangeStart(source), rangeStart(destination), source.bits);
+  const parts = pieces(rangeStart(source, options), rangeStart(destination, options), source.bits);
   code.push(P.OP_MOVE, writerOf(destination.field), parts.length / 5, ...parts);
 }
 
@@ -113,14 +137,24 @@ export function pieces(from: number, to: number, bits: number): number[] {
 }
 
 /** count, pieces: from the range in the key to the low bits of the scratch words. */
-export function compileRead(range: BitRange, code: number[]): void {
-  const parts = pieces(rangeStart(range), P.SCRATCH_BITS - range.bits, range.bits);
+export function compileRead(range: BitRange, code: number[], options?: OptionMap): void {
+  const start = rangeStart(range, options);
+  requireNarrow(range);
+  const parts = pieces(start, P.SCRATCH_BITS - range.bits, range.bits);
   code.push(parts.length / 5, ...parts);
 }
 
 /** writer, count, pieces: from the low bits of the scratch words to the range in the key. */
-export function compileWrite(range: BitRange, code: number[]): void {
+export function compileWrite(range: BitRange, code: number[], options?: OptionMap): void {
   requireWritable(range.field);
-  const parts = pieces(P.SCRATCH_BITS - range.bits, rangeStart(range), range.bits);
+  const start = rangeStart(range, options);
+  requireNarrow(range);
+  const parts = pieces(P.SCRATCH_BITS - range.bits, start, range.bits);
   code.push(writerOf(range.field), parts.length / 5, ...parts);
+}
+
+/** What goes over the stack, or is learned, is no longer than any field but an option of tunnels. */
+export function requireNarrow({ field, bits }: BitRange): void {
+  if (bits > P.SCRATCH_BITS)
+    throw flowError("OFPBAC_BAD_SET_LEN", `${bits} bits of ${field}; at most ${P.SCRATCH_BITS} at a time`);
 }

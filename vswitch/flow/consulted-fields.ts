@@ -164,7 +164,7 @@ const TRANSPORT = 3;
 /** Words of the mask in the order in which they are looked at. */
 function stagesOf(mask: Int32Array): number[][] {
   const stages: number[][] = [[], [], [], []];
-  for (let word = 0; word < K.KEY_WORDS; word++)
+  for (let word = 0; word < mask.length; word++)
     if (mask[word] !== 0) (stages[stageOf(word, mask)] as number[]).push(word);
   return stages.filter((words) => words.length > 0);
 }

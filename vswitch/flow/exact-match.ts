@@ -2,7 +2,7 @@
 // Pure. Thread: any.
 import type { Match, OxmEntry, OxmFieldName } from "../../base/openflow/index.js";
 import { type PacketPool, PacketPool as Pool } from "../../base/packet/index.js";
-import { readField } from "./fields.js";
+import { type OptionReader, readField } from "./fields.js";
 import * as K from "./key.js";
 
 /** A packet by its fields. */
@@ -22,7 +22,8 @@ export interface FrameView extends PacketView {
 
 const IP_FIELDS: readonly OxmFieldName[] = ["ip_proto", "ip_dscp", "ip_ecn", "nw_ttl", "ip_frag"];
 const PIPELINE: readonly OxmFieldName[] = [
-  ...(["tunnel_id", "tun_src", "tun_dst", "metadata", "ct_state", "ct_zone", "ct_mark"] as const),
+  ...(["tunnel_id", "tun_src", "tun_dst", "tun_ipv6_src", "tun_ipv6_dst", "tun_gbp_id"] as const),
+  ...(["tun_gbp_flags", "tun_flags", "metadata", "ct_state", "ct_zone", "ct_mark"] as const),
   ...(["ct_label", "pkt_mark", "reg0", "reg1", "reg2", "reg3", "reg4", "reg5", "reg6", "reg7"] as const),
   ...(["reg8", "reg9", "reg10", "reg11", "reg12", "reg13", "reg14", "reg15"] as const),
 ];
@@ -32,6 +33,7 @@ export function packetView(
   key: Int32Array,
   tags: readonly number[],
   labels: readonly number[] = [],
+  options?: OptionReader,
 ): PacketView {
   const fields: OxmFieldName[] = ["in_port", "eth_src", "eth_dst", "eth_type"];
   const type = (key[K.K_TYPE_TCI] as number) >>> 16;
@@ -50,6 +52,7 @@ export function packetView(
     const entry = readField(key, name);
     if (entry?.value.some((byte) => byte !== 0)) match.push(entry);
   }
+  if (options !== undefined) match.push(...options.read(key));
   const tci = tags[0] ?? 0;
   match.push({ field: "vlan_tci", value: Uint8Array.of(tci >> 8, tci & 0xff) });
   return labels.length < 2 ? { match, tags } : { match, tags, labels: labels.slice(1, 1 + LABELS_SHOWN) };

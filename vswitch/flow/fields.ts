@@ -13,6 +13,7 @@ import {
 } from "../../base/openflow/index.js";
 import { flowError } from "./errors.js";
 import * as K from "./key.js";
+import { optionNumber } from "./option-number.js";
 
 /** A run of bits in the key: `start` counts from the most significant bit of word 0. */
 export interface KeyField {
@@ -104,10 +105,20 @@ const PLACES: Places = {
   ...REGISTERS,
 };
 
-/** The field's place; undefined when this switch does not know the field. */
-export function keyField(name: OxmFieldName): KeyField | undefined {
+/** Where the key has the options of tunnels that are mapped. */
+export interface OptionMap {
+  readonly find: (name: OxmFieldName) => KeyField | undefined;
+}
+
+/** The options of tunnels that the packet with a key has. */
+export interface OptionReader {
+  readonly read: (key: Int32Array) => Match;
+}
+
+/** The field's place; undefined when this switch does not know the field, or `options` does not map it. */
+export function keyField(name: OxmFieldName, options?: OptionMap): KeyField | undefined {
   const place = PLACES[name];
-  return place === undefined ? undefined : { name, start: place[0], bits: place[1] };
+  return place === undefined ? options?.find(name) : { name, start: place[0], bits: place[1] };
 }
 
 /** Every field that this switch matches. */
@@ -120,20 +131,41 @@ export interface MaskedKey {
 }
 
 /** Throws OFPBMC_BAD_FIELD for a field that this switch does not match. */
-export function compileMatch(match: Match): MaskedKey {
+export function compileMatch(match: Match, options?: OptionMap): MaskedKey {
   // One piece of memory for both: to take it is much of what a flow-mod costs.
-  const words = new ArrayBuffer(8 * K.KEY_WORDS);
-  const value = new Int32Array(words, 0, K.KEY_WORDS);
-  const mask = new Int32Array(words, 4 * K.KEY_WORDS, K.KEY_WORDS);
+  const length = options === undefined ? K.KEY_WORDS : wordsFor(match, options);
+  const words = new ArrayBuffer(8 * length);
+  const value = new Int32Array(words, 0, length);
+  const mask = new Int32Array(words, 4 * length, length);
   for (const given of match) {
     if (isEthernet(given)) continue;
     const entry = given.field === "nxm_in_port" ? wholePort(given) : given;
-    const field = keyField(entry.field);
+    const field = keyField(entry.field, options);
     if (field === undefined)
       throw flowError(unknownField(entry.field, "OFPBMC_BAD_FIELD"), `${entry.field} cannot be matched`);
     addEntry(field, entry, value, mask);
+    if (field.start < 32 * K.K_OPTIONS) continue;
+    // An option with whatever value is one that is there.
+    const there = thereBit(entry.field);
+    orBits(mask, there + 1, 1, 1);
+    orBits(value, there + 1, 1, 1);
   }
   return { value, mask };
+}
+
+/** The key bit that says whether an option of tunnels is there. */
+export function thereBit(name: OxmFieldName): number {
+  return 32 * K.K_OPTIONS_THERE + optionNumber(name);
+}
+
+/** How many words a key must have for the fields of the match. */
+function wordsFor(match: Match, options: OptionMap): number {
+  let words = K.KEY_WORDS;
+  for (const { field } of match) {
+    const place = options.find(field);
+    if (place !== undefined) words = Math.max(words, (place.start + place.bits + 31) >>> 5);
+  }
+  return words;
 }
 
 /** The error for a field that is not known: an option of tunnels is one that nobody has mapped. */
@@ -213,15 +245,16 @@ export function getBits(words: Int32Array, start: number, bits: number): bigint 
 }
 
 /** `value` as an exact entry for the field. */
-export function entryOf(name: OxmFieldName, value: bigint): OxmEntry {
-  return { field: name, value: toBytes(value, OXM_FIELDS[name].size) };
+export function entryOf(name: OxmFieldName, value: bigint, size = OXM_FIELDS[name].size): OxmEntry {
+  return { field: name, value: toBytes(value, size) };
 }
 
 /** One field of a key as an exact OXM entry; undefined for unknown fields. */
-export function readField(key: Int32Array, name: OxmFieldName): OxmEntry | undefined {
-  const field = keyField(name);
+export function readField(key: Int32Array, name: OxmFieldName, options?: OptionMap): OxmEntry | undefined {
+  const field = keyField(name, options);
   if (field === undefined) return undefined;
-  return { field: name, value: toBytes(getBits(key, field.start, field.bits), OXM_FIELDS[name].size) };
+  const size = OXM_FIELDS[name].isVariable ? field.bits >>> 3 : OXM_FIELDS[name].size;
+  return { field: name, value: toBytes(getBits(key, field.start, field.bits), size) };
 }
 
 const PIPELINE_FIELDS: readonly OxmFieldName[] = [
@@ -242,12 +275,13 @@ const PIPELINE_FIELDS: readonly OxmFieldName[] = [
 ];
 
 /** The match of a packet-in: in_port, and the other pipeline fields where they are not zero (7.4.1). */
-export function pipelineMatch(key: Int32Array): Match {
+export function pipelineMatch(key: Int32Array, options?: OptionReader): Match {
   const match: OxmEntry[] = [readField(key, "in_port") as OxmEntry];
   for (const name of PIPELINE_FIELDS) {
     const entry = readField(key, name) as OxmEntry;
     if (entry.value.some((byte) => byte !== 0)) match.push(entry);
   }
+  if (options !== undefined) match.push(...options.read(key));
   match.push(...connectionMatch(key));
   return match;
 }

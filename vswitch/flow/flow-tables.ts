@@ -38,9 +38,11 @@ import { type LearnProgram, learnedMod, learnFrom } from "./learn-program.js";
 import { LearnedFlows } from "./learned-flows.js";
 import { FLOWS_MAX, TABLES } from "./limits.js";
 import { MeterTable } from "./meters.js";
+import { fitFlowMod } from "./option-changes.js";
 import type { FlowProgram } from "./program.js";
 import { countReferences, groupsIn, isSentTo, metersIn } from "./references.js";
 import { TableBook, type TableSettings } from "./table-settings.js";
+import { TunnelOptions } from "./tunnel-options.js";
 
 const FLAGS_KNOWN =
   OFPFF_SEND_FLOW_REM | OFPFF_CHECK_OVERLAP | OFPFF_RESET_COUNTS | OFPFF_NO_PKT_COUNTS | OFPFF_NO_BYT_COUNTS;
@@ -60,6 +62,7 @@ export interface FlowTablesOptions {
 
 export class FlowTables {
   readonly groups: GroupTable;
+  readonly options = new TunnelOptions();
   readonly meters = new MeterTable();
   readonly counters = new FlowCounters();
   /** Changes whenever a packet might fare differently than before. */
@@ -88,7 +91,7 @@ export class FlowTables {
     this.#portExists = options.portExists ?? (() => true);
     this.#onRemoved = options.onRemoved ?? (() => undefined);
     this.#onChange = options.onChange ?? (() => undefined);
-    this.groups = new GroupTable(this.#portExists);
+    this.groups = new GroupTable(this.#portExists, this.options);
   }
 
   get tableCount(): number {
@@ -130,14 +133,15 @@ export class FlowTables {
   // --- Flow modifications
 
   /** Throws PlinthError with the OpenFlow error's name as code; nothing has been changed then. */
-  applyFlowMod(mod: FlowMod, nowMs: number): void {
+  applyFlowMod(given: FlowMod, nowMs: number): void {
+    const mod = fitFlowMod(given, this.options);
     if ((mod.flags & ~FLAGS_KNOWN) !== 0)
       throw flowError("OFPFMFC_BAD_FLAGS", `flow-mod flags 0x${mod.flags.toString(16)}`); // cold
     const deleting = mod.command === "delete" || mod.command === "delete_strict";
     this.#book.check(mod);
     if (!deleting && mod.bufferId !== OFP_NO_BUFFER)
       throw flowError("OFPBRC_BUFFER_UNKNOWN", "this switch buffers no packets");
-    const key = compileMatch(mod.match);
+    const key = compileMatch(mod.match, this.options);
     if (deleting) this.#delete(mod, key, nowMs);
     else {
       const program = this.#compile(mod.instructions, mod);
@@ -194,6 +198,7 @@ export class FlowTables {
       groupExists: (groupId: number) => this.groups.has(groupId),
       portExists: this.#portExists,
       meterExists: (meterId: number) => this.meters.has(meterId),
+      options: this.options,
     };
     const match = mod.openflow10 === true ? undefined : mod.match;
     return compileInstructions(instructions, mod.tableId, this.#tables.length - 1, context, match);
@@ -208,10 +213,7 @@ export class FlowTables {
         throw flowError("OFPFMFC_OVERLAP", `overlaps a flow of priority ${mod.priority} in table ${tableId}`);
     }
     if (old === null && this.#isFull(tableId))
-      throw flowError(
-        "OFPFMFC_TABLE_FULL",
-        `table ${tableId} has ${table.size} flows, all ${this.#flowCount}`,
-      );
+      throw flowError("OFPFMFC_TABLE_FULL", `table ${tableId} has ${table.size} of ${this.#flowCount} flows`);
     let kept: readonly [number, number] | null = null;
     if (old !== null) {
       if ((mod.flags & OFPFF_RESET_COUNTS) === 0)
@@ -336,10 +338,7 @@ export class FlowTables {
 
   /** Makes the flow's time-outs no longer than these; 0 = as they are. */
   shorten(flow: Flow, idleSeconds: number, hardSeconds: number): void {
-    const shorter = (now: number, most: number): number =>
-      most !== 0 && (now === 0 || now > most) ? most : now;
-    flow.idleTimeoutSeconds = shorter(flow.idleTimeoutSeconds, idleSeconds);
-    flow.hardTimeoutSeconds = shorter(flow.hardTimeoutSeconds, hardSeconds);
+    flow.shorten(idleSeconds, hardSeconds);
     this.#timed.add(flow);
   }
 
@@ -461,7 +460,7 @@ export class FlowTables {
   }
 
   #filtered(filter: FlowStatsFilter): Flow[] {
-    const key = compileMatch(filter.match);
+    const key = compileMatch(filter.match, this.options);
     const found: Flow[] = [];
     const tables = this.#tablesOf(filter.tableId);
     for (let t = 0; t < tables.length; t++) {

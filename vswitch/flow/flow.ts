@@ -60,6 +60,16 @@ export class Flow {
     this.instructions = options.instructions;
     this.program = options.program;
   }
+
+  /** Makes the time-outs no longer than these; 0 = as they are. */
+  shorten(idleSeconds: number, hardSeconds: number): void {
+    this.idleTimeoutSeconds = shorter(this.idleTimeoutSeconds, idleSeconds);
+    this.hardTimeoutSeconds = shorter(this.hardTimeoutSeconds, hardSeconds);
+  }
+}
+
+function shorter(now: number, most: number): number {
+  return most !== 0 && (now === 0 || now > most) ? most : now;
 }
 
 /** Packet and byte counts and the time of last use, by slot; slots are reused. Exact up to 2^53. Hot: yes. */

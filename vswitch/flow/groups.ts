@@ -17,6 +17,7 @@ import { compileBucket } from "./compile-instructions.js";
 import { flowError } from "./errors.js";
 import { BUCKETS_MAX, GROUPS_MAX } from "./limits.js";
 import type { Program } from "./program.js";
+import type { TunnelOptions } from "./tunnel-options.js";
 
 /** Number for anything that is not watched. */
 export const NOT_WATCHED = -1;
@@ -74,8 +75,11 @@ export class GroupTable {
   #groups = new Map<number, Group>();
   readonly #portExists: (port: number) => boolean;
 
-  constructor(portExists: (port: number) => boolean) {
+  readonly #options: TunnelOptions | undefined;
+
+  constructor(portExists: (port: number) => boolean, options?: TunnelOptions) {
     this.#portExists = portExists;
+    this.#options = options;
   }
 
   get(groupId: number): Group | undefined {
@@ -131,6 +135,8 @@ export class GroupTable {
     const context: ActionContext = {
       groupExists: (id) => this.#groups.has(id),
       portExists: this.#portExists,
+      ...(this.#options === undefined ? {} : { options: this.#options }),
+      passesUnmapped: true,
     };
     const compiled = buckets.map(
       (bucket, index) =>
@@ -146,6 +152,12 @@ export class GroupTable {
     const group = new Group(description, compiled, nowMs);
     this.#groups.set(groupId, group);
     return group;
+  }
+
+  /** Compiles every group anew: the options of tunnels have changed. */
+  renew(): void {
+    for (const before of [...this.#groups.values()])
+      keepCounters(before, this.#put(before.description, before.createdMs));
   }
 
   /** `flowReferences`: how many flows refer to each group. */

@@ -5,11 +5,12 @@ import type { PacketPool } from "../../base/packet/index.js";
 import { DropCounters } from "./drop-counters.js";
 import { DROP_NO_BUFFER, DROP_REASONS } from "./drop-reasons.js";
 import type { Flow } from "./flow.js";
-import { Headers, K_PIPELINE, K_QUEUE, KEY_WORDS } from "./key.js";
+import { Headers, K_OPTIONS, K_PIPELINE, K_QUEUE, KEY_WORDS, KEY_WORDS_MAX } from "./key.js";
 import type { Path } from "./path.js";
 import type { PacketWatch, PipelineObserver } from "./pipeline-modules.js";
 import { OP_SET_QUEUE } from "./program.js";
 import { Rewriter } from "./rewrite.js";
+import { clearOptions } from "./saved-options.js";
 
 export class InHand {
   packet = -1;
@@ -35,7 +36,7 @@ export class InHand {
   nesting = 0;
   /** Pipeline words of the key may not be zero. */
   marked = true;
-  readonly key = new Int32Array(KEY_WORDS);
+  readonly key = new Int32Array(KEY_WORDS_MAX);
   readonly headers = new Headers();
   readonly drops = new DropCounters();
   readonly pool: PacketPool;
@@ -74,6 +75,8 @@ export class InHand {
   /** Makes the pipeline words of the key what they are when a packet has just come in. */
   clearPipelineWords(): void {
     const { given } = this;
+    clearOptions(this.key);
+    if (given !== null && given.length > KEY_WORDS) this.key.set(given.subarray(K_OPTIONS), K_OPTIONS);
     for (let i = K_PIPELINE; i < KEY_WORDS; i++) this.key[i] = given === null ? 0 : given[i]!;
     this.marked = given !== null;
   }

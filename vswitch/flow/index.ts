@@ -34,6 +34,7 @@ export { BANDS_MAX, BUCKETS_MAX, FLOWS_MAX, GROUPS_MAX, METERS_MAX, TABLES } fro
 export { covers, overlaps } from "./masked-key.js";
 export type { InnerTag, MegaflowView } from "./megaflow.js";
 export { METER_DROP } from "./meters.js";
+export { changeOptions } from "./option-changes.js";
 export { PathCache } from "./path-cache.js";
 export { Pipeline } from "./pipeline.js";
 export type {
@@ -56,6 +57,8 @@ export { isSentTo, refersToPort } from "./references.js";
 export { Resumption } from "./resumption.js";
 export { Rewriter } from "./rewrite.js";
 export { runOnKey } from "./run-on-key.js";
+export { SavedOptions } from "./saved-options.js";
 export type { TableSettings } from "./table-settings.js";
 export { type NormalTrace, type TraceOptions, type TraceSend, traceFrame } from "./trace.js";
 export type { TraceFlow, TraceNode, TraceRequest, TraceRun } from "./trace-nodes.js";
+export { EVERY_OPTION, NXT_TLV_TABLE_MOD, TunnelOptions } from "./tunnel-options.js";

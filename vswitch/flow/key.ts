@@ -17,7 +17,9 @@
 //   35–38 ct_label | 39–42 ct source address, IPv4 in the first word | 43–46 ct destination address
 //   47 ct_tp_src 16, ct_tp_dst 16 | 48 pkt_mark | 49–64 reg0–reg15 | 65 conj_id, only in a lookup
 //   66 actset_output | 67 tun_src | 68 tun_dst | 69–72 tun_ipv6_src | 73–76 tun_ipv6_dst
-//   77 tun_gbp_id 16, tun_gbp_flags 8, tun_flags 8 | 78 queue + 1, or 0
+//   77 tun_gbp_id 16, tun_gbp_flags 8, tun_flags 8 | 78 queue + 1, or 0 | 79–80 which options of tunnels are there
+//   -- only where words 79–80 are not zero: from K_OPTIONS; a match has no more of them than it needs --
+//   81–400 options of tunnels, where tunnel-options.ts puts them; 0 for those that are not there
 //
 // Invariant: a word that the packet has no header for is 0. Every offset is checked against the packet's end.
 // Thread: datapath worker. Hot: yes.
@@ -61,7 +63,15 @@ export const K_TUN_IPV6_DST = 73;
 export const K_TUN_GBP = 77;
 /** One more than the queue that set_queue chose; 0 = none. No field shows it. */
 export const K_QUEUE = 78;
-export const KEY_WORDS = 79;
+/** By number, tun_metadata0 first: the packet has the option. */
+export const K_OPTIONS_THERE = 79;
+/** What every key has, and all that most packets need. */
+export const KEY_WORDS = 81;
+export const K_OPTIONS = KEY_WORDS;
+/** Five times what a table of options may take: pieces of 31 words at most fit in, however holes come about. */
+export const OPTION_WORDS = 320;
+/** A key with room for options of tunnels. */
+export const KEY_WORDS_MAX = K_OPTIONS + OPTION_WORDS;
 /** The first word that does not come from the packet's bytes (besides in_port). */
 export const K_PIPELINE = 28;
 

@@ -17,9 +17,9 @@ import {
   type OxmFieldName,
   prerequisiteHolds,
 } from "../../base/openflow/index.js";
-import { pieces, rangeStart, requireWritable } from "./compile-fields.js";
+import { pieces, rangeStart, requireNarrow, requireWritable, wholeOf } from "./compile-fields.js";
 import { flowError } from "./errors.js";
-import { entryOf, getBits, type MaskedKey, ones, putBits } from "./fields.js";
+import { entryOf, getBits, type MaskedKey, type OptionMap, ones, putBits, thereBit } from "./fields.js";
 import type { Flow } from "./flow.js";
 import * as K from "./key.js";
 import { SCRATCH_BITS } from "./program.js";
@@ -52,6 +52,7 @@ interface LearnPlan {
   /** A 16-bit port is among what is matched. */
   readonly widensPort: boolean;
   readonly fields: readonly OxmFieldName[];
+  readonly options: OptionMap | undefined;
   readonly actions: readonly LearnedAction[];
   readonly fixedValues: Int32Array;
   /** Pieces from the packet's key to the values of the actions. */
@@ -71,7 +72,7 @@ export class LearnProgram {
   constructor(plan: LearnPlan) {
     this.action = plan.action;
     this.plan = plan;
-    this.key = { value: new Int32Array(K.KEY_WORDS), mask: plan.mask };
+    this.key = { value: new Int32Array(plan.mask.length), mask: plan.mask };
     this.values = new Int32Array(plan.fixedValues.length);
     this.#signature = JSON.stringify(plan.action, (_, value: unknown) =>
       typeof value === "bigint" ? `${value}` : value,
@@ -97,9 +98,10 @@ export class LearnProgram {
 }
 
 /** Throws OFPBAC_MATCH_INCONSISTENT or OFPBAC_BAD_SET_TYPE. */
-export function compileLearn(action: LearnAction): LearnProgram {
-  const mask = new Int32Array(K.KEY_WORDS);
-  const fixed = new Int32Array(K.KEY_WORDS);
+export function compileLearn(action: LearnAction, options?: OptionMap): LearnProgram {
+  const words = wordsOf(action, options);
+  const mask = new Int32Array(words);
+  const fixed = new Int32Array(words);
   const copies: number[] = [];
   const fields = new Set<OxmFieldName>();
   const outputs = action.specs.filter((spec) => spec.kind !== "match");
@@ -110,18 +112,23 @@ export function compileLearn(action: LearnAction): LearnProgram {
     if (spec.kind !== "match") continue;
     checkMatch(spec, match);
     const { destination, source } = spec;
-    const start = rangeStart(destination);
+    const start = rangeStart(destination, options);
     fields.add(destination.field);
+    if (start >= 32 * K.K_OPTIONS) {
+      putBits(mask, thereBit(destination.field), 1, 1n);
+      putBits(fixed, thereBit(destination.field), 1, 1n);
+    }
     putBits(mask, start, destination.bits, ones(destination.bits));
     if (typeof source === "bigint") putBits(fixed, start, destination.bits, source);
-    else copies.push(...pieces(rangeStart(source), start, source.bits));
+    else copies.push(...pieces(rangeStart(source, options), start, source.bits));
   }
   outputs.forEach((spec, index) => {
     const bits = spec.kind === "output" ? spec.source.bits : spec.destination.bits;
     if (spec.kind === "load") checkLoad(spec.destination, match);
     const start = (index + 1) * SCRATCH_BITS - bits;
+    if (spec.kind === "load") requireNarrow(spec.destination);
     if (typeof spec.source === "bigint") putBits(fixedValues, start, bits, spec.source);
-    else valueCopies.push(...pieces(rangeStart(spec.source), start, bits));
+    else valueCopies.push(...pieces(rangeStart(spec.source, options), start, bits));
   });
   const widensPort = fields.delete("nxm_in_port");
   if (widensPort) {
@@ -135,6 +142,7 @@ export function compileLearn(action: LearnAction): LearnProgram {
     copies: Int32Array.from(copies),
     widensPort,
     fields: [...fields],
+    options,
     actions: outputs.map((spec) =>
       spec.kind === "output"
         ? { destination: null, bits: spec.source.bits }
@@ -143,6 +151,15 @@ export function compileLearn(action: LearnAction): LearnProgram {
     fixedValues,
     valueCopies: Int32Array.from(valueCopies),
   });
+}
+
+/** How many words the key of the learned flow needs. */
+function wordsOf({ specs }: LearnAction, options: OptionMap | undefined): number {
+  const ends = specs.map((spec) => {
+    const place = spec.kind === "match" ? options?.find(spec.destination.field) : undefined;
+    return place === undefined ? 0 : (place.start + place.bits) >>> 5;
+  });
+  return Math.max(K.KEY_WORDS, ...ends);
 }
 
 /** The learned match must ask for what its fields need, by fixed values that stand before them. */
@@ -188,17 +205,19 @@ export function learnedMod(program: LearnProgram): FlowMod {
     outPort: OFPP_ANY,
     outGroup: OFPG_ANY,
     flags: action.sendFlowRemoved ? OFPFF_SEND_FLOW_REM : 0,
-    match: plan.fields.map((name) => entryOfKey(name, program.key)),
+    match: plan.fields.map((name) => entryOfKey(name, program.key, plan.options)),
     instructions: learnedInstructions(plan, program.values),
   };
 }
 
-function entryOfKey(name: OxmFieldName, { value, mask }: MaskedKey): OxmEntry {
-  const { bits } = OXM_FIELDS[name];
-  const start = rangeStart({ field: name, offset: 0, bits });
-  const entry = entryOf(name, getBits(value, start, bits));
+function entryOfKey(name: OxmFieldName, { value, mask }: MaskedKey, options?: OptionMap): OxmEntry {
+  const range = wholeOf(name, options);
+  const { bits } = range;
+  const size = OXM_FIELDS[name].isVariable ? bits >>> 3 : OXM_FIELDS[name].size;
+  const start = rangeStart(range, options);
+  const entry = entryOf(name, getBits(value, start, bits), size);
   const maskBits = getBits(mask, start, bits);
-  return maskBits === ones(bits) ? entry : { ...entry, mask: entryOf(name, maskBits).value };
+  return maskBits === ones(bits) ? entry : { ...entry, mask: entryOf(name, maskBits, size).value };
 }
 
 /** The instructions of a learned flow with these `values`. */

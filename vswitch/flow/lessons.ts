@@ -2,7 +2,7 @@
 // there when it came, as in Open vSwitch, where all lookups of one packet are in one version of the tables.
 // Thread: datapath worker. Hot: yes (end).
 import type { FlowTables } from "./flow-tables.js";
-import { KEY_WORDS } from "./key.js";
+import { KEY_WORDS_MAX } from "./key.js";
 import type { LearnProgram } from "./learn-program.js";
 import { LESSONS_MAX } from "./limits.js";
 
@@ -11,7 +11,7 @@ export class Lessons {
   #count = 0;
   readonly #programs: LearnProgram[] = [];
   /** The key at each. */
-  readonly #keys = Array.from({ length: LESSONS_MAX }, () => new Int32Array(KEY_WORDS));
+  readonly #keys = Array.from({ length: LESSONS_MAX }, () => new Int32Array(KEY_WORDS_MAX));
 
   constructor(tables: FlowTables) {
     this.#tables = tables;

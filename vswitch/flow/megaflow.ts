@@ -12,10 +12,12 @@ import type {
 import { OFPP_NORMAL } from "../../base/openflow/index.js";
 import { TableSearch } from "./consulted-fields.js";
 import type { PacketView } from "./exact-match.js";
-import { entryOf, getBits, keyField, ones, readField } from "./fields.js";
+import { entryOf, getBits, keyField, ones, readField, thereBit } from "./fields.js";
 import type { Flow } from "./flow.js";
 import type { FlowTables } from "./flow-tables.js";
 import * as K from "./key.js";
+import { optionNumber } from "./option-number.js";
+import type { TunnelOptions } from "./tunnel-options.js";
 
 /** What was looked at of the second VLAN tag. */
 export interface InnerTag {
@@ -55,15 +57,17 @@ function searchOf(tables: FlowTables, tableId: number): TableSearch {
 }
 
 export class Megaflow {
-  readonly #mask = new Int32Array(K.KEY_WORDS);
+  readonly #mask = new Int32Array(K.KEY_WORDS_MAX);
   readonly #start: Int32Array;
   readonly #tags: readonly number[];
+  readonly #options: TunnelOptions;
   #innerMask = 0;
 
-  /** `key` is the packet's as the run begins; `tags` are its VLAN tags, outermost first. */
-  constructor(key: Int32Array, tags: readonly number[]) {
+  /** `key` is the packet's as the run begins; `tags` are its VLAN tags, outermost first; `options` those of its bridge. */
+  constructor(key: Int32Array, tags: readonly number[], options: TunnelOptions) {
     this.#start = key.slice();
     this.#tags = tags;
+    this.#options = options;
     this.#whole("in_port", "eth_type");
     if (isIp(key)) this.#whole("ip_frag");
   }
@@ -175,7 +179,16 @@ export class Megaflow {
     const names = start.match
       .map(({ field }) => field)
       .filter((field) => !FORGOTTEN.test(field) && (isTunnelled || field !== "tunnel_id"));
-    const fields = [...new Set([...names, ...PIPELINE])];
+    const options = isTunnelled ? this.#options.names : [];
+    if (isTunnelled) {
+      const isIpv4 = names.includes("tun_dst");
+      const ends = isIpv4 ? (["tun_src", "tun_dst"] as const) : (["tun_ipv6_src", "tun_ipv6_dst"] as const);
+      this.#whole("tunnel_id", ...ends);
+      names.push("tunnel_id", ...ends);
+    }
+    const fields = [
+      ...new Set([...names.filter((field) => optionNumber(field) < 0), ...PIPELINE, ...options]),
+    ];
     // What was put onto the packet was no part of it.
     if (this.#tags.length === 0) this.#mask[K.K_TYPE_TCI] = (this.#mask[K.K_TYPE_TCI] as number) & ~0xffff;
     const tci = (this.#mask[K.K_TYPE_TCI] as number) & 0xffff;
@@ -189,14 +202,19 @@ export class Megaflow {
   }
 
   #entry(name: OxmFieldName): OxmEntry[] {
-    const field = keyField(name);
-    const exact = readField(this.#start, name);
+    const field = keyField(name, this.#options);
+    const exact = readField(this.#start, name, this.#options);
     if (field === undefined || exact === undefined) return [];
+    if (optionNumber(name) >= 0) {
+      if (getBits(this.#mask, thereBit(name), 1) === 0n) return [];
+      if (getBits(this.#start, thereBit(name), 1) === 0n) return [{ field: name, value: new Uint8Array(0) }];
+    }
     const mask = getBits(this.#mask, field.start, field.bits);
-    if (mask === 0n) return [];
+    if (mask === 0n && optionNumber(name) < 0) return [];
     if (mask === ones(field.bits)) return [exact];
-    const value = entryOf(name, getBits(this.#start, field.start, field.bits) & mask).value;
-    return [{ field: name, value, mask: entryOf(name, mask).value }];
+    const size = exact.value.byteLength;
+    const { value } = entryOf(name, getBits(this.#start, field.start, field.bits) & mask, size);
+    return [{ field: name, value, mask: entryOf(name, mask, size).value }];
   }
 
   // --- Marking
@@ -206,8 +224,12 @@ export class Megaflow {
   }
 
   #bits(name: OxmFieldName, bits: bigint | undefined): void {
-    const field = keyField(name);
+    const field = keyField(name, this.#options);
     if (field === undefined) return;
+    if (optionNumber(name) >= 0) {
+      const there = thereBit(name);
+      this.#mask[there >>> 5] = (this.#mask[there >>> 5] as number) | (1 << (31 - (there & 31)));
+    }
     const all = bits ?? ones(field.bits);
     for (let i = 0; i < field.bits; i++) {
       if (((all >> BigInt(field.bits - 1 - i)) & 1n) === 0n) continue;

@@ -7,6 +7,7 @@ import type { FlowTables } from "./flow-tables.js";
 import { K_PIPELINE, K_TYPE_TCI, K_WIDE, KEY_WORDS } from "./key.js";
 import { PATH_LENGTH_MAX } from "./limits.js";
 import { type PathCache, SHAPE_PIPELINE, SHAPE_WIDE } from "./path-cache.js";
+import { hasOptions } from "./saved-options.js";
 
 export class Path {
   readonly #cache: PathCache;
@@ -36,6 +37,10 @@ export class Path {
 
   /** A run begins in `tableId`; `first`: the packet has just come in, with all pipeline fields zero. */
   open(key: Int32Array, tableId: number, first: boolean): void {
+    if (!first && hasOptions(key)) {
+      this.openUncached();
+      return;
+    }
     this.#position = 0;
     this.#cacheable = true;
     this.#left = false;

@@ -45,6 +45,7 @@ export const OP_FIN_TIMEOUT = 32; // idle seconds, hard seconds
 export const OP_CLONE = 33; // index into nested
 export const OP_CHECK_LARGER = 34; // sizeBytes, writer, count, pieces from scratch
 export const OP_OUTPUT_TRUNC = 35; // port, maxLength
+export const OP_DELETE_OPTION = 36; // number, first word, words
 export const SCRATCH_BITS = 128;
 
 /** How a changed key field gets into the packet. */
@@ -74,6 +75,9 @@ export const W_ND_OPTION = 21;
 export const W_IN_PORT = 22;
 /** The whole tag, its presence included: setting that puts a tag on, clearing it takes the tag off. */
 export const W_TCI = 23;
+
+/** And more by the number of an option of tunnels, which is there from then on; no bytes of the packet. */
+export const W_OPTION = 64;
 
 /** Words of an OP_CONTROLLER. */
 export const CONTROLLER_WORDS = 7;

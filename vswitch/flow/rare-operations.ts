@@ -70,6 +70,8 @@ export class RareOperations {
       case P.OP_FIN_TIMEOUT:
         this.#finTimeout(code[at + 1]!, code[at + 2]!);
         return at + 3;
+      case P.OP_DELETE_OPTION:
+        return values.deleteOption(code, at);
       default:
         return this.#learn(program, at);
     }

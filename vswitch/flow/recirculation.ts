@@ -2,6 +2,7 @@
 // Invariant: each entry holds one reference to its packet. Thread: datapath worker. Hot: yes.
 import { K_IN_PORT, K_PIPELINE, KEY_WORDS } from "./key.js";
 import { RECIRCULATIONS_MAX, STACK_MAX } from "./limits.js";
+import { SavedOptions } from "./saved-options.js";
 import { restoreStack, saveStack } from "./saved-states.js";
 import { SCRATCH_WORDS, type ValueOperations } from "./value-operations.js";
 
@@ -12,6 +13,7 @@ export class Recirculation {
   readonly packets = new Int32Array(RECIRCULATIONS_MAX);
   readonly tables = new Int32Array(RECIRCULATIONS_MAX);
   readonly #keys = new Int32Array(RECIRCULATIONS_MAX * SAVED_WORDS);
+  readonly #options = new SavedOptions();
   readonly #stacks = new Int32Array(RECIRCULATIONS_MAX * STACK_MAX * SCRATCH_WORDS);
   readonly #depths = new Int32Array(RECIRCULATIONS_MAX);
 
@@ -24,6 +26,7 @@ export class Recirculation {
     const base = entry * SAVED_WORDS;
     this.#keys[base] = key[K_IN_PORT]!;
     for (let i = K_PIPELINE; i < KEY_WORDS; i++) this.#keys[base + 1 + i - K_PIPELINE] = key[i]!;
+    this.#options.save(entry, key);
     saveStack(values, this.#stacks, this.#depths, entry);
     return true;
   }
@@ -31,6 +34,7 @@ export class Recirculation {
   /** Puts the entry's pipeline fields into `key` and its stack into `values`. */
   restore(entry: number, key: Int32Array, values: ValueOperations): void {
     const base = entry * SAVED_WORDS;
+    this.#options.restore(entry, key);
     key[K_IN_PORT] = this.#keys[base]!;
     for (let i = K_PIPELINE; i < KEY_WORDS; i++) key[i] = this.#keys[base + 1 + i - K_PIPELINE]!;
     restoreStack(values, this.#stacks, this.#depths, entry);

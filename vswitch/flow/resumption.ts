@@ -9,9 +9,10 @@ import { flowError } from "./errors.js";
 import { compileMatch, toBigInt } from "./fields.js";
 import { Flow } from "./flow.js";
 import type { InHand } from "./in-hand.js";
-import { K_ACTSET_OUTPUT, K_IN_PORT, K_PIPELINE, KEY_WORDS } from "./key.js";
+import { K_ACTSET_OUTPUT, K_IN_PORT, K_PIPELINE } from "./key.js";
 import { FRAMES_MAX, STACK_MAX } from "./limits.js";
 import type { ActionSetEntry } from "./program.js";
+import { clearOptions } from "./saved-options.js";
 import { SCRATCH_WORDS, type ValueOperations } from "./value-operations.js";
 
 /** A frame as a flow that stands in no table. */
@@ -37,7 +38,7 @@ export class Resumption {
     const { stack, frames, actionSet } = continuation;
     if (stack.length > STACK_MAX || frames.length > FRAMES_MAX)
       throw flowError("OFPBAC_TOO_MANY", `${frames.length} lists of actions, ${stack.length} values`);
-    this.#key = compileMatch(match).value;
+    this.#key = compileMatch(match, context.options).value;
     this.inPort = this.#key[K_IN_PORT]! >>> 0;
     this.#stack = stack;
     // Meters stand in front of a pause.
@@ -60,7 +61,8 @@ export class Resumption {
   /** Puts pipeline fields, stack and action set back, behind the packet's own fields. */
   restore(hand: InHand, values: ValueOperations, set: ActionSet): void {
     const { key } = hand;
-    for (let i = K_PIPELINE; i < KEY_WORDS; i++) key[i] = this.#key[i]!;
+    clearOptions(key);
+    for (let i = K_PIPELINE; i < this.#key.length; i++) key[i] = this.#key[i]!;
     hand.marked = true;
     for (let i = 0; i < this.#stack.length; i++) {
       const value = toBigInt(this.#stack[i]!);

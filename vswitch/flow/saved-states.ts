@@ -3,6 +3,7 @@
 import { ActionSet } from "./action-set.js";
 import { KEY_WORDS } from "./key.js";
 import { NESTING_MAX, STACK_MAX } from "./limits.js";
+import { SavedOptions } from "./saved-options.js";
 import type { ValueOperations } from "./value-operations.js";
 import { SCRATCH_WORDS } from "./value-operations.js";
 
@@ -10,6 +11,7 @@ const STACK_WORDS = STACK_MAX * SCRATCH_WORDS;
 
 export class SavedStates {
   readonly #keys = new Int32Array((NESTING_MAX + 1) * KEY_WORDS);
+  readonly #options = new SavedOptions();
   readonly #stacks = new Int32Array((NESTING_MAX + 1) * STACK_WORDS);
   readonly #depths = new Int32Array(NESTING_MAX + 1);
   readonly #sets = Array.from({ length: NESTING_MAX + 1 }, () => new ActionSet());
@@ -25,11 +27,13 @@ export class SavedStates {
   save(nesting: number, key: Int32Array, values: ValueOperations): void {
     const base = nesting * KEY_WORDS;
     for (let i = 0; i < KEY_WORDS; i++) this.#keys[base + i] = key[i]!;
+    this.#options.save(nesting, key);
     saveStack(values, this.#stacks, this.#depths, nesting);
   }
 
   restore(nesting: number, key: Int32Array, values: ValueOperations): void {
     const base = nesting * KEY_WORDS;
+    this.#options.restore(nesting, key);
     for (let i = 0; i < KEY_WORDS; i++) key[i] = this.#keys[base + i]!;
     restoreStack(values, this.#stacks, this.#depths, nesting);
   }

@@ -8,8 +8,7 @@
 // Invariants: a flow in a chain has the highest priority of its match; it has `twins` when there are two or more. Thread: datapath worker. Hot: yes (find).
 import type { MaskedKey } from "./fields.js";
 import type { Flow } from "./flow.js";
-import { KEY_WORDS } from "./key.js";
-import { covers, overlaps, sameWords } from "./masked-key.js";
+import { covers, isWithin, overlaps, sameWords } from "./masked-key.js";
 import { Priorities } from "./priorities.js";
 import { Twins } from "./twins.js";
 
@@ -30,7 +29,7 @@ export class Subtable {
   constructor(mask: Int32Array) {
     this.mask = mask;
     const words: number[] = [];
-    for (let i = 0; i < KEY_WORDS; i++) if (mask[i] !== 0) words.push(i);
+    for (let i = 0; i < mask.length; i++) if (mask[i] !== 0) words.push(i);
     this.words = Int32Array.from(words);
   }
 
@@ -189,10 +188,4 @@ export class Subtable {
       }
     }
   }
-}
-
-/** Every bit of `inner` is one of `outer`. */
-function isWithin(inner: Int32Array, outer: Int32Array): boolean {
-  for (let i = 0; i < KEY_WORDS; i++) if ((inner[i]! & ~outer[i]!) !== 0) return false;
-  return true;
 }

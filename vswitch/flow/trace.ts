@@ -18,6 +18,7 @@ import { Pipeline } from "./pipeline.js";
 import type { ControllerRequest, PacketSink, PipelineObserver, PipelineOptions } from "./pipeline-modules.js";
 import type { Program } from "./program.js";
 import type { TraceFlow, TraceNode, TraceRequest, TraceRun } from "./trace-nodes.js";
+import { type TunnelOptions, widened } from "./tunnel-options.js";
 
 export interface TraceOptions extends Omit<PipelineOptions, "observer" | "sink"> {
   /** Of the bridge. */
@@ -68,14 +69,15 @@ const NODES_MAX = 20_000;
 export function traceFrame(options: TraceOptions, request: TraceRequest, nowMs: number): readonly TraceRun[] {
   const packet = options.pool.allocateFrom(request.frame);
   if (packet < 0) return [];
-  const given = pipelineWords(request.given ?? []);
+  const given = pipelineWords(request.given ?? [], options.tables.options);
   const recorder = new Recorder(options, request, given, nowMs);
   const pipeline = pipelineFor(options, recorder);
   recorder.begin(packet);
   pipeline.give(given);
   if (request.actions === undefined) pipeline.process(packet, request.inPort, nowMs);
   else {
-    const context = { groupExists: (id: number) => options.tables.groups.has(id), portExists: () => true };
+    const { groups, options: map } = options.tables;
+    const context = { groupExists: (id: number) => groups.has(id), portExists: () => true, options: map };
     const program = compileActions(request.actions, context, undefined);
     pipeline.execute(packet, request.inPort, program, nowMs);
   }
@@ -83,10 +85,10 @@ export function traceFrame(options: TraceOptions, request: TraceRequest, nowMs: 
 }
 
 /** A key with those of the fields that are no bytes of the packet. */
-function pipelineWords(match: Match): Int32Array {
+function pipelineWords(match: Match, options: TunnelOptions): Int32Array {
   const isOwn = ({ field }: Match[number]): boolean =>
-    field !== "conj_id" && (keyField(field)?.start ?? 0) >= 32 * K.K_PIPELINE;
-  return compileMatch(match.filter(isOwn)).value;
+    field !== "conj_id" && (keyField(field, options)?.start ?? 0) >= 32 * K.K_PIPELINE;
+  return compileMatch(match.filter(isOwn), options).value;
 }
 
 function pipelineFor(options: TraceOptions, recorder: Recorder): Pipeline {
@@ -163,7 +165,7 @@ class Recorder implements PipelineObserver, PacketSink {
 
   #open(recirculation: number, state: TraceRun["state"], key: Int32Array, packet: number): void {
     const { view, shown } = this.#viewOf(key, packet);
-    const megaflow = new Megaflow(shown, view.tags);
+    const megaflow = new Megaflow(shown, view.tags, this.#options.tables.options);
     const output = new DatapathActions(this.#options.pool, this.#headers(), packet, key);
     const bridge = this.#runs[0]?.bridge ?? this.#options.name;
     this.#run = { bridge, recirculation, state, start: view, end: view, nodes: [], output, megaflow };
@@ -177,7 +179,7 @@ class Recorder implements PipelineObserver, PacketSink {
 
   /** The packet as people are to see it: with the ports of a first fragment, which flows do not see. */
   #viewOf(key: Int32Array, packet: number): { readonly view: PacketView; readonly shown: Int32Array } {
-    const { pool } = this.#options;
+    const { pool, tables } = this.#options;
     const tags = tagsOf(pool, packet);
     const shown = key.slice();
     const headers = this.#headers();
@@ -185,7 +187,7 @@ class Recorder implements PipelineObserver, PacketSink {
     this.#tagsAtFirst ??= tags.length;
     headers.tagsLimit = headers.tagsMax + Math.max(0, tags.length - this.#tagsAtFirst);
     headers.parse(pool, packet, shown);
-    return { view: packetView(shown, tags, labelsOf(pool, headers, shown)), shown };
+    return { view: packetView(shown, tags, labelsOf(pool, headers, shown), tables.options), shown };
   }
   #tagsAtFirst: number | undefined;
 
@@ -274,7 +276,7 @@ class Recorder implements PipelineObserver, PacketSink {
     for (const one of here)
       this.#add({
         kind: "action",
-        action: one,
+        action: widened(one, this.#options.tables.options),
         ...(one.type === "ct" ? { moved: execOf(one, key).moved } : {}),
       });
     const action = here.at(-1);
@@ -288,6 +290,7 @@ class Recorder implements PipelineObserver, PacketSink {
         key,
       );
     if (action.type === "ct") this.#ct(action, key, packet);
+    if (action.type === "delete_field") this.#add({ kind: "detail", text: `delete ${action.field}` });
   }
 
   #learn(program: LearnProgram | undefined, key: Int32Array): void {
@@ -303,11 +306,13 @@ class Recorder implements PipelineObserver, PacketSink {
   #tellAssigned(): void {
     const range = this.#assigned;
     this.#assigned = undefined;
-    const field = range === undefined ? undefined : keyField(range.field);
+    const { options } = this.#options.tables;
+    const field = range === undefined ? undefined : keyField(range.field, options);
     if (range === undefined || field === undefined || this.#key === undefined) return;
     const start = field.start + field.bits - range.offset - range.bits;
     const value = getBits(this.#key, start, range.bits);
-    if (this.#count++ < NODES_MAX) this.#list.push({ kind: "assigned", range, value });
+    if (this.#count++ < NODES_MAX)
+      this.#list.push({ kind: "assigned", range: widened(range, options), value });
   }
   #assigned: BitRange | undefined;
   /** The pipeline's, as it is now. */

@@ -5,7 +5,7 @@
 import { DROP_NESTING } from "./drop-reasons.js";
 import { chooseLink, hashFields, weigh } from "./hash-fields.js";
 import type { InHand } from "./in-hand.js";
-import { widenNumber, widenPort } from "./key.js";
+import { K_OPTIONS_THERE, widenNumber, widenPort } from "./key.js";
 import { STACK_MAX } from "./limits.js";
 import type { PacketSink } from "./pipeline-modules.js";
 import * as P from "./program.js";
@@ -140,12 +140,23 @@ export class ValueOperations {
     const count = code[at + 1]!;
     if (!this.#prepare(writer)) return at + 2 + 5 * count;
     const end = moveBits(code, at + 2, count, this.scratch, this.#hand.key);
-    if (count > 0) this.#write(writer);
+    if (count > 0 || writer >= P.W_OPTION) this.#write(writer);
     return end;
   }
 
+  /** OP_DELETE_OPTION. */
+  deleteOption(code: Int32Array, at: number): number {
+    const { key } = this.#hand;
+    const option = code[at + 1]!;
+    const word = K_OPTIONS_THERE + (option >>> 5);
+    key[word] = key[word]! & ~(1 << (31 - (option & 31)));
+    const from = code[at + 2]!;
+    key.fill(0, from, from + code[at + 3]!);
+    return at + 4;
+  }
+
   #prepare(writer: number): boolean {
-    if (writer === P.W_NONE || writer === P.W_IN_PORT) {
+    if (writer === P.W_NONE || writer === P.W_IN_PORT || writer >= P.W_OPTION) {
       this.#hand.marked = true;
       return true;
     }
@@ -159,6 +170,12 @@ export class ValueOperations {
     if (writer === P.W_NONE) return;
     if (writer === P.W_IN_PORT) {
       widenPort(hand.key);
+      return;
+    }
+    if (writer >= P.W_OPTION) {
+      const option = writer - P.W_OPTION;
+      const word = K_OPTIONS_THERE + (option >>> 5);
+      hand.key[word] = hand.key[word]! | (1 << (31 - (option & 31)));
       return;
     }
     // These bring to light what the key at the start did not hold.

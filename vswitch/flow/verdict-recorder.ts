@@ -18,7 +18,9 @@ import {
   OP_SET,
   OP_SET_NW_TTL,
   OP_SET_QUEUE,
+  W_OPTION,
 } from "./program.js";
+import { hasOptions } from "./saved-options.js";
 import { PIPELINE_WORDS, V_AT, V_BUCKET, V_CT, V_DROP, V_GROUP, V_LEAVE, V_METER } from "./verdict.js";
 
 /** EtherType, and whether there is a tag. */
@@ -127,6 +129,8 @@ export class VerdictRecorder {
   operation(code: Int32Array, from: number, to: number, tableId: number, flow: Flow | null): void {
     this.needsKey = true;
     const op = code[from]!;
+    // What is kept has no room for the options of tunnels.
+    if (op === OP_SET && code[from + 1]! >= W_OPTION) this.giveUp();
     if (op === OP_DEC_NW_TTL || op === OP_DEC_TTL_IDS) this.consulted[K_IP] = this.consulted[K_IP]! | TTL;
     else if (op < OP_SET_QUEUE && KEEPS_PLAIN.indexOf(op) < 0) this.isMaskable = false;
     this.#at(tableId, flow);
@@ -182,6 +186,7 @@ export class VerdictRecorder {
 
   /** A ct() is about to be done. */
   beforeCt(key: Int32Array): void {
+    if (hasOptions(key)) this.giveUp();
     this.#before[0] = key[K_IN_PORT]!;
     for (let i = 0; i < PIPELINE_WORDS; i++) this.#before[1 + i] = key[K_PIPELINE + i]!;
   }

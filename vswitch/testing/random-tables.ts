@@ -47,6 +47,8 @@ const entry = fc.constantFrom<readonly OxmEntry[]>(
   [field("reg0", 7)],
   [field("metadata", 1)],
   [field("ct_state", 0x21, 0x21)],
+  [{ field: "tun_metadata0", value: Uint8Array.of(9) }],
+  [{ field: "tun_metadata1", value: Uint8Array.of(0), mask: Uint8Array.of(0) }],
 );
 const action = fc.constantFrom<Action>(
   output(2),
@@ -121,6 +123,32 @@ const niciraAction = fc.constantFrom<Action>(
     ],
   },
 );
+/** Tables know two options of tunnels; a third is not mapped. */
+const optionAction = fc.constantFrom<Action>(
+  { type: "set_field", field: "tun_metadata0", value: Uint8Array.of(9) },
+  { type: "set_field", field: "tun_metadata7", value: Uint8Array.of(9) },
+  {
+    type: "move",
+    source: { field: "ipv4_src", offset: 0, bits: 16 },
+    destination: { field: "tun_metadata1", offset: 20, bits: 16 },
+  },
+  {
+    type: "move",
+    source: { field: "tun_metadata1", offset: 20, bits: 4 },
+    destination: { field: "reg0", offset: 0, bits: 4 },
+  },
+  { type: "push", range: { field: "tun_metadata1", offset: 0, bits: 64 } },
+  { type: "pop", range: { field: "tun_metadata0", offset: 0, bits: 32 } },
+  { type: "delete_field", field: "tun_metadata0" },
+  {
+    type: "clone",
+    actions: [
+      { type: "delete_field", field: "tun_metadata0" },
+      { type: "set_field", field: "tun_metadata1", value: Uint8Array.of(1) },
+      { type: "resubmit", port: 0xfffffff8, tableId: 2, withCt: false },
+    ],
+  },
+);
 const groupAction = fc.constantFrom<Action>(
   { type: "group", groupId: 1 },
   { type: "group", groupId: 2 },
@@ -131,6 +159,7 @@ const actions = fc.array(
     { weight: 4, arbitrary: action },
     { weight: 2, arbitrary: niciraAction },
     { weight: 1, arbitrary: groupAction },
+    { weight: 1, arbitrary: optionAction },
   ),
   {
     maxLength: 4,
@@ -169,8 +198,12 @@ export function offer(rig: Rig, mod: BridgeChange): void {
   }
 }
 
-/** A select group, one for all, one with a group inside, a meter that drops and one that marks. */
+/** Two options of tunnels, a select group, one for all, one with a group inside, a meter that drops and one that marks. */
 export function addGroupsAndMeters(rig: Rig): void {
+  const options = [0, 4, 1, 8].flatMap((number, i, all) =>
+    i % 2 === 0 ? [0, 1, number, all[i + 1] as number, 0, number, 0, 0] : [],
+  );
+  rig.bridge.tables.options.change(Uint8Array.of(0, 0, 0, 0, 0, 0, 0, 0, ...options), () => true);
   const bucket = (weight: number, ...acts: Action[]) => ({
     weight,
     watchPort: OFPP_ANY,

@@ -1,4 +1,4 @@
-// Groups outlive the switch as they are, also those that were changed bucket by bucket.
+// Groups outlive the switch as they are, also those that were changed bucket by bucket; options of tunnels too.
 import { mkdtempSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { expect, it } from "vitest";
@@ -11,6 +11,7 @@ import {
   OFPP_ANY,
 } from "../../base/openflow/index.js";
 import { field, output, Rig } from "../testing/rig.js";
+import { changeTunnelOptions } from "./flow-keeper.js";
 
 it("a group that was changed bucket by bucket is the same after a restart, and so is what chooses", () => {
   const directory = mkdtempSync("/tmp/kept-groups-");
@@ -53,6 +54,32 @@ it("a group that was changed bucket by bucket is the same after a restart, and s
     const again = new Rig(3);
     again.bridge.keepFlows(path, again.nowMs);
     expect(again.bridge.tables.groups.descriptions()).toEqual(kept);
+  } finally {
+    rmSync(directory, { recursive: true, force: true });
+  }
+});
+
+it("options of tunnels are mapped as they were after a restart, and so are the flows that name them", () => {
+  const directory = mkdtempSync("/tmp/kept-options-");
+  try {
+    const path = join(directory, "flows");
+    const rigs = [new Rig(2), new Rig(2), new Rig(2)] as const;
+    const [before, after, again] = rigs;
+    before.bridge.keepFlows(path, before.nowMs);
+    const mapping = (number: number) => [1, 2, number, 8, 0, number, 0, 0];
+    const mod = (command: number, number: number): Uint8Array =>
+      Uint8Array.of(0, command, 0, 0, 0, 0, 0, 0, ...mapping(number));
+    for (const one of [mod(0, 3), mod(0, 4), mod(1, 3)])
+      expect(changeTunnelOptions(before.bridge, one)).toBeUndefined();
+    before.flow({ match: [{ field: "tun_metadata4", value: Uint8Array.of(7) }] });
+    for (const rig of [after, again]) {
+      rig.bridge.keepFlows(path, rig.nowMs);
+      expect(rig.bridge.tables.options.describe()).toEqual(before.bridge.tables.options.describe());
+      expect(rig.bridge.tables.flowsOf(0).map(({ match }) => match)).toEqual([
+        [{ field: "tun_metadata4", value: Uint8Array.of(0, 0, 0, 0, 0, 0, 0, 7) }],
+      ]);
+    }
+    expect(after.bridge.tables.options.names).toEqual(["tun_metadata4"]);
   } finally {
     rmSync(directory, { recursive: true, force: true });
   }
