@@ -76,7 +76,7 @@ export class InHand {
   clearPipelineWords(): void {
     const { given } = this;
     clearOptions(this.key);
-    if (given !== null && given.length > KEY_WORDS) this.key.set(given.subarray(K_OPTIONS), K_OPTIONS);
+    if (given !== null) for (let i = K_OPTIONS; i < given.length; i++) this.key[i] = given[i]!;
     for (let i = K_PIPELINE; i < KEY_WORDS; i++) this.key[i] = given === null ? 0 : given[i]!;
     this.marked = given !== null;
   }
