@@ -198,6 +198,10 @@ export class SdnController {
     return explain(this.compiler, question);
   }
 
+  get portCount(): number {
+    return this.compiler.inventory.portCount;
+  }
+
   /** What `changes` would do to reachability. Nothing is changed. */
   review(changes: readonly InventoryChange[], options: { readonly plan: boolean }): ChangeReview {
     return reviewChanges(this.compiler, changes, options);

@@ -65,6 +65,10 @@ export class Inventory {
     return this.#views.get(key);
   }
 
+  get portCount(): number {
+    return this.#views.size;
+  }
+
   ports(): Iterable<PortView> {
     return this.#views.values();
   }

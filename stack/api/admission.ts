@@ -14,6 +14,7 @@ import {
 } from "../resources/index.js";
 import { ApiError, invalid } from "./errors.js";
 import { validateManagedFields } from "./managed-fields/index.js";
+import type { AuditNotes } from "./review.js";
 
 export interface AdmissionRequest {
   readonly kind: ResourceKind;
@@ -32,6 +33,8 @@ export interface Admitted {
   readonly object: ApiObject;
   /** For the Warning headers of the answer. */
   readonly warnings: string[];
+  /** For the audit log. */
+  readonly notes?: AuditNotes | undefined;
 }
 
 /** Throws ApiError BadRequest or Invalid. `document` is not changed. */

@@ -60,6 +60,29 @@ describe("the audit log", () => {
     expect(deleted?.annotations["plinth.dev/before"]).toContain("81");
   });
 
+  test("says what the review of a change had to say, once it is stored", async () => {
+    const policies = "/apis/networking.k8s.io/v1/namespaces/shop/networkpolicies";
+    const policy = (spec: object): object => ({ metadata: { name: "reviewed" }, spec });
+    access.reviewWith({
+      reviews: ({ kind }) => kind === "NetworkPolicy",
+      review: async ({ object, gone }) => ({
+        warnings: [],
+        notes: { "plinth.dev/reachability": gone ? "loses" : "gains" },
+        ...(object["spec"] !== undefined && "egress" in (object["spec"] as object) ? { refusal: "no" } : {}),
+      }),
+    });
+    await send(access.admin, "POST", policies, policy({ podSelector: {} }));
+    await refusal(
+      send(access.admin, "PUT", `${policies}/reviewed`, policy({ podSelector: {}, egress: [{}] })),
+    );
+    await send(access.admin, "DELETE", `${policies}/reviewed`);
+    access.reviewWith(undefined);
+    const notes = (await told("reviewed", 3)).map(
+      ({ responseStatus, annotations }) => `${responseStatus.code} ${annotations["plinth.dev/reachability"]}`,
+    );
+    expect(notes).toEqual(["201 gains", "403 undefined", "200 loses"]);
+  });
+
   test("says whose labels changed, from what to what", async () => {
     const machines = `${OURS}/namespaces/shop/virtualmachines`;
     await send(access.admin, "POST", machines, { metadata: { name: "labelled", labels: { tier: "web" } } });

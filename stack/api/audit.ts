@@ -2,6 +2,7 @@
 //
 //   reads that were allowed, Events, status, reviews     not written down: nothing changes by them, or programs do it all day
 //   policies, invariants, roles and their bindings       level Request: with the object sent, and what was there before
+//   changes of policies                                  the pairs of machines that gained or lost connections, as an annotation
 //   labels of machines, ports and namespaces             what selects them, from and to, as an annotation
 //   everything else, Secrets and userData among them     level Metadata: no content
 //
@@ -13,6 +14,7 @@ import { isObject } from "../../base/json/index.js";
 import { type ApiObject, RBAC_GROUP, type ResourceKind } from "../resources/index.js";
 import { attributesOf, type User } from "./access/index.js";
 import { ApiError } from "./errors.js";
+import type { AuditNotes } from "./review.js";
 
 /** Takes one line at a time, such as a RotatingFile. */
 export interface AuditSink {
@@ -88,6 +90,11 @@ export class Audit {
     if (!LABELLED_KINDS.has(kind.kind)) return;
     const [from, to] = [before?.metadata.labels ?? {}, next?.metadata.labels ?? {}];
     if (!isDeepStrictEqual(from, to)) notes.annotations["plinth.dev/labels"] = JSON.stringify({ from, to });
+  }
+
+  /** When the write is stored: what the review of it had to say. */
+  note(request: IncomingMessage, notes: AuditNotes | undefined): void {
+    Object.assign(this.#notes.get(request)?.annotations ?? {}, notes);
   }
 
   /** When it has been answered. */

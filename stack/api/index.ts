@@ -32,6 +32,6 @@ export {
   type ResourceList,
   withCondition,
 } from "./resource-client.js";
-export type { Review, ReviewedChange, Reviewer } from "./review.js";
+export type { AuditNotes, Review, ReviewedChange, Reviewer } from "./review.js";
 export { formatDuration, type Table, type TableColumn } from "./table.js";
 export { updateConditions, updateStatus } from "./update-status.js";

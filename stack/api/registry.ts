@@ -18,7 +18,7 @@ import { PATCH_ATTEMPTS_MAX } from "./limits.js";
 import { applyConfiguration, ownersAfterUpdate, readConfiguration } from "./managed-fields/index.js";
 import { type Charge, type Counted, NO_CHARGE, QuotaKeeper } from "./quota-keeper.js";
 import { formatTime, type ObjectName } from "./resource-client.js";
-import { type Reviewer, reviewed } from "./review.js";
+import { type AuditNotes, type Review, type Reviewer, reviewed } from "./review.js";
 import type { Matcher } from "./selectors.js";
 import {
   checkPreconditions,
@@ -95,6 +95,8 @@ export interface WatchRequest {
 
 export const FOREGROUND_FINALIZER = "foregroundDeletion";
 
+const NOTHING_TO_SAY: Review = { warnings: [] };
+
 export class ResourceRegistry {
   readonly #store: Store;
   readonly #clock: Clock;
@@ -170,10 +172,10 @@ export class ResourceRegistry {
         const key = keyOf(kind, object.metadata);
         if ((await this.#store.get(key)) !== undefined) throw alreadyExists(kind, object.metadata.name);
         await request.check?.(object, undefined);
-        const warnings = await this.#review(kind, object, false, request);
+        const { warnings, notes } = await this.#review(kind, object, false, request);
         admitted.warnings.push(...warnings);
         const charge = await this.#quotas.charge({ kind, before: undefined, after: object });
-        if (request.dryRun) return admitted;
+        if (request.dryRun) return { ...admitted, notes };
         try {
           const revision = await this.#store.transact({
             conditions: [
@@ -183,7 +185,7 @@ export class ResourceRegistry {
             ],
             operations: [{ type: "put", key, value: encode(object) }, ...charge.operations],
           });
-          return { ...admitted, object: withVersion(object, revision) };
+          return { ...admitted, notes, object: withVersion(object, revision) };
         } catch (thrown) {
           if (!isStoreError(thrown, "REVISION_CONFLICT") || attempt >= PATCH_ATTEMPTS_MAX) throw thrown;
         }
@@ -215,10 +217,12 @@ export class ResourceRegistry {
         setOwners(admitted.object, ownersOf(current, admitted.object));
         keepTimes(current, admitted.object);
         await request.check?.(admitted.object, current);
-        if (compared !== undefined && !sameForReview(current, admitted.object))
-          admitted.warnings.push(...(await this.#review(kind, admitted.object, false, request)));
+        const isChange = compared !== undefined && !sameForReview(current, admitted.object);
+        const review = isChange ? await this.#review(kind, admitted.object, false, request) : NOTHING_TO_SAY;
+        admitted.warnings.push(...review.warnings);
+        const { notes } = review;
         try {
-          return { ...admitted, object: await this.#replace(kind, current, admitted.object, request) };
+          return { ...admitted, notes, object: await this.#replace(kind, current, admitted.object, request) };
         } catch (thrown) {
           if (!isStoreError(thrown, "REVISION_CONFLICT")) throw thrown;
           if (attempt >= PATCH_ATTEMPTS_MAX) throw conflict(kind, name.name, MODIFIED);
@@ -273,7 +277,7 @@ export class ResourceRegistry {
     kind: ResourceKind,
     name: ObjectName,
     request: DeleteRequest = {},
-  ): Promise<{ object: ApiObject; gone: boolean }> {
+  ): Promise<{ object: ApiObject; gone: boolean; notes?: AuditNotes | undefined }> {
     const turn = this.#isReviewed(kind, request) ? kind : undefined;
     return this.#inTurn(turn, { kind, namespace: name.namespace }, request, async () => {
       for (let attempt = 1; ; attempt++) {
@@ -281,12 +285,12 @@ export class ResourceRegistry {
         checkPreconditions(kind, current, request);
         const marked = this.#markDeleted(kind, current, request);
         const gone = mayGo(kind, marked);
-        await this.#review(kind, current, true, request);
-        if (request.dryRun) return { object: marked, gone };
+        const { notes } = await this.#review(kind, current, true, request);
+        if (request.dryRun) return { object: marked, gone, notes };
         if (!gone && isDeepStrictEqual(marked, current)) return { object: current, gone };
         try {
           const object = gone ? await this.#remove(kind, current) : await this.#put(kind, current, marked);
-          return { object, gone };
+          return { object, gone, notes };
         } catch (thrown) {
           if (!isStoreError(thrown, "REVISION_CONFLICT") || attempt >= PATCH_ATTEMPTS_MAX) throw thrown;
         }
@@ -442,14 +446,14 @@ export class ResourceRegistry {
     return request.byUser === true && this.#reviewer?.reviews(kind) === true;
   }
 
-  /** Warnings. Throws ApiError Forbidden. */
+  /** Throws ApiError Forbidden. */
   async #review(
     kind: ResourceKind,
     object: ApiObject,
     gone: boolean,
     request: WriteRequest | DeleteRequest,
-  ): Promise<readonly string[]> {
-    if (this.#reviewer === undefined || !this.#isReviewed(kind, request)) return [];
+  ): Promise<Review> {
+    if (this.#reviewer === undefined || !this.#isReviewed(kind, request)) return NOTHING_TO_SAY;
     return reviewed(this.#reviewer, { kind, object, gone, dryRun: request.dryRun === true });
   }
 

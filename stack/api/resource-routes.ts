@@ -185,8 +185,9 @@ class KindRoutes {
   }
 
   async delete(request: Request): Promise<object> {
-    const { object, gone } = await this.#deleteOne(request.params, parseDeleteOptions(request));
+    const { object, gone, notes } = await this.#deleteOne(request.params, parseDeleteOptions(request));
     this.#modules.audit?.change(request.raw, this.#kind, object, undefined);
+    this.#modules.audit?.note(request.raw, notes);
     return gone ? deletedAnswer(this.#kind, object) : objectAnswer(this.#kind, object, this.#form(request));
   }
 
@@ -210,7 +211,7 @@ class KindRoutes {
   async #deleteOne(
     name: { name: string; namespace?: string | undefined },
     options: DeleteRequest,
-  ): Promise<{ object: ApiObject; gone: boolean }> {
+  ): ReturnType<ResourceRegistry["delete"]> {
     const { registry } = this.#modules;
     if (options.propagation === "Orphan" && !options.dryRun) {
       await orphanDependents(registry, await registry.get(this.#kind, name));
@@ -244,6 +245,7 @@ class KindRoutes {
   }
 
   #written(request: Request, reply: FastifyReply, admitted: Admitted): object {
+    this.#modules.audit?.note(request.raw, admitted.notes);
     for (const warning of admitted.warnings) {
       reply.header("warning", `299 - "${warning.replace(/[\\"]/g, "\\$&").replace(/[^\x20-\x7e]/g, "?")}"`);
     }

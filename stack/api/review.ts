@@ -11,11 +11,15 @@ export interface ReviewedChange {
   readonly dryRun: boolean;
 }
 
+export type AuditNotes = Readonly<Record<string, string>>;
+
 export interface Review {
   /** For the Warning headers of the answer. */
   readonly warnings: readonly string[];
   /** Why the change must not be; it is refused then. */
   readonly refusal?: string;
+  /** What the audit log should say of the change once it is stored: annotations by name. */
+  readonly notes?: AuditNotes;
 }
 
 export interface Reviewer {
@@ -24,10 +28,11 @@ export interface Reviewer {
   review(change: ReviewedChange): Promise<Review>;
 }
 
-/** The warnings of the review. Throws ApiError Forbidden when it refuses. */
-export async function reviewed(reviewer: Reviewer, change: ReviewedChange): Promise<readonly string[]> {
-  const { warnings, refusal } = await reviewer.review(change);
-  if (refusal === undefined) return warnings;
+/** Throws ApiError Forbidden when the review refuses. */
+export async function reviewed(reviewer: Reviewer, change: ReviewedChange): Promise<Review> {
+  const review = await reviewer.review(change);
+  const { refusal } = review;
+  if (refusal === undefined) return review;
   const { kind, object } = change;
   const resource = kind.group === "" ? kind.plural : `${kind.plural}.${kind.group}`;
   throw new ApiError("Forbidden", `${resource} "${object.metadata.name}" is forbidden: ${refusal}`);

@@ -11,6 +11,7 @@ import type { ApiError } from "../errors.js";
 import type { HttpRequest } from "../http-transport.js";
 import { LocalClient } from "../local-client.js";
 import { ResourceRegistry } from "../registry.js";
+import type { Reviewer } from "../review.js";
 import { issueUserCertificate, loadTls } from "../tls.js";
 import { DEFAULT_CLUSTER_ROLE_BINDINGS, DEFAULT_CLUSTER_ROLES } from "./default-roles.js";
 
@@ -23,6 +24,7 @@ export interface AuditEvent {
   readonly level: string;
   readonly user: { readonly username: string };
   readonly objectRef?: { readonly resource: string; readonly name?: string };
+  readonly responseStatus: { readonly code: number };
   readonly annotations: Readonly<Record<string, string>>;
 }
 
@@ -35,6 +37,7 @@ export interface AccessServer {
   /** A client with a certificate of its own, closed with the server. */
   userClient(name: string, groups?: string[], validMs?: number): Promise<ApiClient>;
   keep(client: ApiClient): ApiClient;
+  reviewWith(reviewer: Reviewer | undefined): void;
   /** Gives a user a ClusterRole, in one namespace or everywhere. */
   bind(user: string, clusterRole: string, namespace?: string): Promise<unknown>;
   close(): Promise<void>;
@@ -70,6 +73,7 @@ export async function startAccessServer(): Promise<AccessServer> {
     admin,
     audited,
     keep,
+    reviewWith: (reviewer) => registry.reviewWith(reviewer),
     async userClient(name, groups = [], validMs = DAY_MS) {
       const user = { name, groups, validMs };
       const certificate = await issueUserCertificate(join(directory, "tls"), user, Date.now());

@@ -5,8 +5,8 @@ import { silentLog } from "../../../base/log/index.js";
 import { openMemoryStore, type Store } from "../../../base/store/index.js";
 import { systemClock, waitFor } from "../../../base/time/index.js";
 import type { ChangeReview } from "../../../sdn-controller/index.js";
-import { LocalClient, ResourceRegistry } from "../../api/index.js";
-import { type KindName, kindByName, type ResourceInput } from "../../resources/index.js";
+import { type AuditNotes, LocalClient, ResourceRegistry } from "../../api/index.js";
+import { type ApiObject, type KindName, kindByName, type ResourceInput } from "../../resources/index.js";
 import { openDirectory } from "../directory.js";
 import { reconcilePorts } from "./port-controller.js";
 import { SdnPart } from "./sdn.js";
@@ -59,7 +59,7 @@ function create(
   name: string,
   spec: object,
   dryRun = false,
-): Promise<{ warnings: readonly string[] }> {
+): Promise<{ warnings: readonly string[]; notes?: AuditNotes | undefined }> {
   const kind = kindByName(kindName);
   const namespace = kind.namespaced ? "shop" : undefined;
   const metadata = { name, ...(namespace === undefined ? {} : { namespace }) };
@@ -93,6 +93,34 @@ describe("a dry run", () => {
     const [, out] = open("x", "web", "db", 5432);
     expect((await policy("x-out", out)).warnings).toEqual([]);
     expect((await create("Volume", "v", { size: "1Gi" }, true)).warnings).toEqual([]);
+  });
+});
+
+describe("the audit log", () => {
+  const note = ({ notes = {} }: { readonly notes?: AuditNotes | undefined }): unknown =>
+    JSON.parse(notes["plinth.dev/reachability"] ?? "null");
+
+  it("is told the pairs that a policy gained or lost by being made, changed and deleted", async () => {
+    const [, out, , into] = open("x", "web", "db", 5432);
+    const pairs = (port: string) =>
+      [1, 2].map((i) => `shop/web${i}[VirtualMachine]@back => shop/db[VirtualMachine] : TCP ${port}`);
+    expect(note(await policy("x-out", out))).toEqual({ gained: [], lost: [] });
+    expect(note(await policy("x-in", into))).toEqual({ gained: pairs("5432"), lost: [] });
+    const kind = kindByName("NetworkPolicy");
+    const name = { namespace: "shop", name: "x-in" };
+    const labelled = (current: ApiObject) => ({
+      ...current,
+      metadata: { ...current.metadata, annotations: { why: "asked for" } },
+    });
+    await registry.update(kind, name, labelled, USER);
+    const spec = { ...tier("db"), ingress: [{ from: [tier("client")] }] };
+    expect(note(await registry.update(kind, name, (now) => ({ ...now, spec }), USER))).toEqual({
+      gained: [],
+      lost: pairs("5432"),
+    });
+    await registry.update(kind, name, (now) => ({ ...now, spec: into }), USER);
+    expect(note(await registry.delete(kind, name, USER))).toEqual({ gained: [], lost: pairs("5432") });
+    expect(note(await create("Volume", "v", { size: "1Gi" }))).toBeNull();
   });
 });
 

@@ -35,6 +35,12 @@ const REVIEWED = new Set([
   "Port",
   "VirtualMachine",
 ]);
+const POLICIES = new Set(["NetworkPolicy", "AdminNetworkPolicy", "BaselineAdminNetworkPolicy"]);
+/** Of more ports the audit log does not say what a change did: to work it out would hold up the write. */
+const AUDITED_PORTS_MAX = 500;
+/** Pairs gained, and lost, that one line of the audit log tells. */
+const AUDITED_PAIRS_MAX = 100;
+const REACHABILITY_NOTE = "plinth.dev/reachability";
 /** Lines of a plan that a dry run tells; `plinth plan` tells all. */
 const LINES_MAX = 20;
 
@@ -59,10 +65,14 @@ export class ReachabilityReviewer implements Reviewer {
 
   async review({ kind, object, gone, dryRun }: ReviewedChange): Promise<Review> {
     const controller = await this.#modules.controller();
-    const answer = controller.review(this.changesOf(kind, object, gone), { plan: dryRun });
+    const audited = POLICIES.has(kind.kind);
+    const portCount = controller.portCount;
+    const plan = dryRun || (audited && portCount <= AUDITED_PORTS_MAX);
+    const answer = controller.review(this.changesOf(kind, object, gone), { plan });
     const [breach] = answer.breaches;
     return {
       warnings: dryRun ? planWarnings(answer) : [],
+      ...(audited ? { notes: { [REACHABILITY_NOTE]: noteOf(answer, portCount) } } : {}),
       ...(breach === undefined ? {} : { refusal: formatBreach(breach) }),
     };
   }
@@ -126,12 +136,28 @@ export class ReachabilityReviewer implements Reviewer {
   }
 }
 
+/** JSON: `{gained, lost}`, lists of lines "source => destination : connections", or why it is not known. */
+function noteOf({ plan }: ChangeReview, portCount: number): string {
+  if (plan === undefined)
+    return JSON.stringify({ unknown: `${portCount} ports are more than ${AUDITED_PORTS_MAX}` });
+  const told = (lines: readonly PlanLine[]): string[] => lines.slice(0, AUDITED_PAIRS_MAX).map(lineText);
+  const { gained, lost } = plan;
+  const left = [gained, lost].reduce((sum, { length }) => sum + Math.max(0, length - AUDITED_PAIRS_MAX), 0);
+  return JSON.stringify({
+    gained: told(gained),
+    lost: told(lost),
+    ...(left === 0 ? {} : { pairsLeftOut: left }),
+  });
+}
+
+function lineText({ source, destination, connections }: PlanLine): string {
+  return `${source} => ${destination} : ${connections}`;
+}
+
 function planWarnings({ plan }: ChangeReview): string[] {
   if (plan === undefined) return [];
   const say = (word: string, lines: readonly PlanLine[]): string[] => {
-    const told = lines
-      .slice(0, LINES_MAX)
-      .map(({ source, destination, connections }) => `${word} ${source} => ${destination} : ${connections}`);
+    const told = lines.slice(0, LINES_MAX).map((line) => `${word} ${lineText(line)}`);
     return lines.length > LINES_MAX ? [...told, `${word} ${lines.length - LINES_MAX} pairs more`] : told;
   };
   const warnings = [...say("gains", plan.gained), ...say("loses", plan.lost)];
