@@ -14,14 +14,20 @@ import { parseKeyRing } from "./keys/key-ring.js";
 import { BLOCK_SIZE } from "./limits.js";
 import { FORMAT_VERSION, SEGMENT_SIZE } from "./log/format.js";
 import { DirectoryMapFiles, type MapFiles } from "./log/map-files.js";
+import { auditCounts } from "./pool/count-audit.js";
 import { Pool } from "./pool/pool.js";
 import { ProveJob } from "./pool/prove.js";
+
+/** Pages of maps that are read at a time. */
+const COUNT_PAGES = 256;
 
 export interface PoolCheck {
   readonly pool: string;
   /** Path → what is wrong with it; "" when nothing is. */
   readonly disks: Readonly<Record<string, string>>;
   readonly volumes: readonly VolumeCheck[];
+  /** What the pool counts as in use and a count of all maps does not find so; empty when they agree. */
+  readonly space: readonly string[];
 }
 
 export interface VolumeCheck {
@@ -78,6 +84,8 @@ function checkPool(dir: string, catalogue: Catalogue, pool: PoolEntry, onProgres
   const keys = keyIds(dir, pool.id);
   const opened = new Pool(disks, files, entries.map(specOf), pool.epoch, {}, pool.clean);
   try {
+    // Proving asks what counts as in use.
+    while (opened.table.pages.step(COUNT_PAGES));
     const volumes = entries.map(({ id, name, keyId }): VolumeCheck => {
       const damage = opened.damaged.get(id);
       if (damage !== undefined) return { name, provenBytes: 0, badCount: 1, findings: [damage] };
@@ -89,7 +97,8 @@ function checkPool(dir: string, catalogue: Catalogue, pool: PoolEntry, onProgres
       const keyless = "its key is not in the key ring of the pool: nobody can read it";
       return { name, provenBytes, badCount: badCount + 1, findings: [...findings, keyless] };
     });
-    return { pool: pool.name, disks: found, volumes };
+    const space = auditCounts(opened.volumes.values(), opened.table);
+    return { pool: pool.name, disks: found, volumes, space };
   } finally {
     opened.close();
   }

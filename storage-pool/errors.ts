@@ -19,6 +19,7 @@
 //   TIME_NOT_KEPT         the volume is not kept as it was at that moment      choose a later one         409   –
 //   ROOM_PENDING          the pool is making room                              try again                  503   –
 //   JOB_NOT_FOUND         no background job of that number                     –                          404   –
+//   POOL_MISCOUNTED       what counts as in use is not what the maps name      start storaged: it counts  500   –
 //   DISK_DAMAGED          the superblock cannot be read                        replace the disk           500   –
 //   DISK_TOO_SMALL        fewer than eight segments fit                        give a larger one          422   –
 //   CATALOGUE_FORMAT      the catalogue was written by a newer program         use the newer Plinth       409   –

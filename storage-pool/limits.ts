@@ -52,6 +52,13 @@ export const LOOKUP_SPAN_BYTES_MAX = 4 * 1024 ** 3;
 
 /** Bytes of log written before a checkpoint is made, so that recovery reads a bounded tail. */
 export const CHECKPOINT_LOG_BYTES = 1024 * 1024 * 1024;
+/** Pages of maps that may be in memory, 4 KiB for each 2 MiB of volume; 128 MiB. Changed ones come on top of it. */
+export const MAP_PAGES_RESIDENT = 32 * 1024;
+/** With so many changed pages (64 MiB) a checkpoint is made, if this much log was written since the last one. */
+export const MAP_PAGES_DIRTY = 16 * 1024;
+export const MAP_DIRTY_LOG_BYTES = 16 * 1024 * 1024;
+/** Pages that are read when a pool is opened, so that small ones are counted at once; the others follow in the background. */
+export const MAP_PAGES_AT_OPEN = 4 * 1024;
 /** A changed volume gets its checkpoint after this time at the latest when the space of dead blocks waits for it. */
 export const CHECKPOINT_IDLE_MS = 500;
 /** Freed segments whose space may wait for reuse while writers are busy; more are given back at once. */

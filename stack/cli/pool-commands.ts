@@ -140,8 +140,13 @@ function registerChecks(pool: Command): void {
     showProgress(flags, "", 0, 0);
     show(flags, checks, () => checks.map(describeCheck).join("\n\n"));
     const bad = checks.flatMap((check) => check.volumes).filter((volume) => volume.badCount > 0);
-    if (bad.length === 0) return;
-    throw new PlinthError("VOLUME_DAMAGED", `damaged: ${bad.map((volume) => volume.name).join(", ")}`);
+    if (bad.length > 0) {
+      throw new PlinthError("VOLUME_DAMAGED", `damaged: ${bad.map((volume) => volume.name).join(", ")}`);
+    }
+    const miscounted = checks.filter((check) => check.space.length > 0).map(({ pool: name }) => name);
+    if (miscounted.length > 0) {
+      throw new PlinthError("POOL_MISCOUNTED", `space is counted wrongly in pool ${miscounted.join(", ")}`);
+    }
   });
 }
 
@@ -235,7 +240,7 @@ function diskTable(pool: PoolView): string {
   return formatRows(["DISK", "CLASS", "SIZE", "FREE", "STATE"], rows);
 }
 
-function describeCheck({ pool, disks, volumes }: PoolCheck): string {
+function describeCheck({ pool, disks, volumes, space }: PoolCheck): string {
   const rows = [
     ...Object.entries(disks).map(([path, what]) => ["disk", path, what === "" ? "ok" : what]),
     ...volumes.map(({ name, badCount, provenBytes, findings }) => [
@@ -243,6 +248,7 @@ function describeCheck({ pool, disks, volumes }: PoolCheck): string {
       name,
       badCount === 0 ? `proven, ${formatBytes(provenBytes)}` : `${badCount} bad: ${findings.join("; ")}`,
     ]),
+    ["space", "", space.length === 0 ? "counted, as the maps say" : space.join("; ")],
   ];
   return `pool ${pool}\n${formatRows(["KIND", "NAME", "VERDICT"], rows)}`;
 }

@@ -10,7 +10,8 @@
 // shared. Thread: the pool's worker. Hot: no (a step of bounded size at a time, between requests).
 import { DataBuffer } from "../disk/data-buffer.js";
 import { BLOCK_SIZE } from "../limits.js";
-import { copyBranch, copyPage, type MapBranch, type MapPage } from "../volume/block-map.js";
+import { copyBranch, copyPage, type MapBranch } from "../volume/block-map.js";
+import type { MapPage } from "../volume/map-page.js";
 import type { MapReader } from "../volume/map-reader.js";
 import type { Root, Volume } from "../volume/volume.js";
 import {
@@ -105,6 +106,7 @@ export class Cleaner {
     const limit = (DATA_BLOCKS * livePercent) / 100;
     this.#options.table.visit((segment) => {
       if (!segment.sealed || segment.evacuated || segment.moving || segment.pinned) return;
+      if (!this.#options.table.isKnown(segment)) return;
       if (!segment.readable) return;
       if (segment.liveBlocks === 0 || segment.liveBlocks >= limit) return;
       if (best !== undefined && segment.liveBlocks >= best.liveBlocks) return;
@@ -211,8 +213,9 @@ export class Cleaner {
   #noteSum(block: number, location: number, at: number): boolean {
     for (let i = 0; i < this.#roots.length; i++) {
       const page = (this.#roots[i] as LiveRoot).root.map.page(block >>> 9);
-      if (page === null || page.words[block & 511] !== location) continue;
-      this.#sums[at] = page.words[(block & 511) + PAGE_ENTRIES] as number;
+      const words = page === null ? undefined : this.#options.table.pages.words(page);
+      if (words === undefined || words[block & 511] !== location) continue;
+      this.#sums[at] = words[(block & 511) + PAGE_ENTRIES] as number;
       return true;
     }
     return false;
@@ -319,7 +322,8 @@ export class Cleaner {
     for (const each of this.#roots) {
       const { root } = each;
       const branch = root.map.branches[pageIndex >>> 9] ?? null;
-      if (branch?.pages[pageIndex & 511]?.words[entry] !== from || branch === null) continue;
+      const page = branch?.pages[pageIndex & 511] ?? null;
+      if (branch === null || page === null || table.pages.words(page)[entry] !== from) continue;
       const known = users.get(branch);
       if (known === undefined) users.set(branch, [root]);
       else known.push(root);
@@ -346,8 +350,9 @@ export class Cleaner {
         page.refs = branches.length;
         shared.refs -= branches.length;
         for (const branch of branches) branch.pages[pageIndex & 511] = page;
-      } else if (page.file !== undefined) {
-        page.moveTo(undefined, 0);
+      } else {
+        table.pages.words(page);
+        if (page.file !== undefined) table.pages.change(page);
       }
       table.reference(location);
       table.release(from);

@@ -36,19 +36,22 @@
 //  Where the checksums live: on disk in the records and in checkpoints, in memory in the map (4 of its 8 bytes).
 //
 //  map file (the map of a head or of a snapshot), in the daemon's directory; header and trailer sealed like a cell:
-//   4 KiB "PLmp" header (MapHeader) │ own pages, 4 KiB each │ table, 16 B per page of the map │ "PLmt" trailer (MapTrailer)
+//   4 KiB "PLmp" header (MapHeader) │ own pages, 4 KiB each │ table, 20 B per page of the map │ "PLmt" trailer (MapTrailer)
 //   page: 512 × u32 location, 512 × u32 crc32c of the block
-//   location = segment index × 1024 + block within the slot; 0 = nothing stored, reads as zeros.
+//   location = segment index × 1024 + block within the slot; 0 = nothing stored, reads as zeros; 0xffffffff = was stored,
+//   but the page that said where is damaged.
 //   table entry: u32 page index · u32 file (0: this one, n: the trailer's files[n − 1]) · u32 page within that file ·
-//                u32 crc32c of the page. So a file holds only the pages that no earlier file has.
+//                u32 crc32c of the page · u32 blocks stored in it. So a file holds only the pages that no earlier file has,
+//                and a start knows how much each map holds without reading a page.
 //
 // Encrypted volumes: a payload block is AES-256-XTS of what the volume holds there, one data unit per block, its tweak the
 // number of the block in the volume (offset / 4096, little endian, 16 bytes). Checksums are of the ciphertext. Records,
 // maps and headers are not encrypted. Which volumes are, and with which key, the catalogue says; keys: keys/key-ring.ts.
 //
 // Versioned by FORMAT_VERSION: a reader refuses what it does not know. Version 1 had no marks, no revisions of segment
-// headers, and map files with all their pages (indexes and sums in the trailer); version 2 no encrypted volumes. Both are
-// read, and become 3 when opened.
+// headers, and map files with all their pages (indexes and sums in the trailer); version 2 no encrypted volumes; version
+// 3 table entries of 16 B, without the blocks stored. All are
+// read, and become 4: disks when they are opened, maps (of which a start reads every page until then) when next written.
 // Invariant: all encoders are here and nowhere else. Thread: any. Hot: yes (encodeRecord).
 
 import { crc32c } from "@node-rs/crc32";
@@ -57,7 +60,7 @@ import { defineRecord, type RecordType } from "../../base/schema/index.js";
 import { storageError } from "../errors.js";
 import { BLOCK_SIZE } from "../limits.js";
 
-export const FORMAT_VERSION = 3;
+export const FORMAT_VERSION = 4;
 /** Read, too. */
 export const FORMAT_OLDEST = 1;
 export const SEGMENT_SIZE = 4 * 1024 * 1024;
@@ -74,7 +77,11 @@ export const RECORD_SERIAL = 56;
 export const RECORD_DATA = 1;
 export const RECORD_UNMAP = 2;
 export const RECORD_MARK = 3;
-export const TABLE_ENTRY_SIZE = 16;
+export const TABLE_ENTRY_SIZE = 20;
+/** Of versions 2 and 3. */
+export const TABLE_ENTRY_SIZE_OLD = 16;
+/** A block of which the map does not say any more where it is. */
+export const LOCATION_LOST = 0xffff_ffff;
 export const PAGE_ENTRIES = 512;
 export const PAGE_SIZE = PAGE_ENTRIES * 8;
 

@@ -1,20 +1,21 @@
-// Reading map files: checks them, and gives equal pages to all maps that share them, as they were before the restart.
+// Reading map files: their tables say which pages there are; the pages themselves are read when they are wanted, and equal
+// ones are given to all maps that share them, as they were before the restart.
 // Loading touches nothing; what is loaded counts only once it is installed. Thread: the pool's worker. Hot: no.
 import { storageError } from "../errors.js";
 import { BLOCK_SIZE } from "../limits.js";
-import { BlockMap, MapPage, pageCountOf } from "../volume/block-map.js";
-import { takeWords } from "../volume/page-words.js";
+import { BlockMap, pageCountOf } from "../volume/block-map.js";
+import { MapPage } from "../volume/map-page.js";
+import { NO_WORDS } from "../volume/page-words.js";
 import {
   checksum,
-  INDEX_BLOCKS,
   type MapHeader,
   type MapTrailer,
   PAGE_ENTRIES,
   PAGE_SIZE,
   parseMapHeader,
   parseMapTrailer,
-  SEGMENT_BLOCKS,
   TABLE_ENTRY_SIZE,
+  TABLE_ENTRY_SIZE_OLD,
 } from "./format.js";
 import type { MapFileSource, MapFiles } from "./map-files.js";
 import type { MapStore, StoredFile } from "./map-store.js";
@@ -28,17 +29,10 @@ export interface LoadedMap {
   readonly epoch: number;
   /** Index → serial of every segment that may be named. */
   readonly segments: ReadonlyMap<number, number>;
-  readonly pages: readonly { readonly index: number; readonly page: LoadedPage }[];
+  /** As today's files have it: an entry of TABLE_ENTRY_SIZE per page. */
+  readonly table: DataView;
   /** Names of all files that hold its pages, its own first; with the pages in each. */
   readonly files: readonly { readonly name: string; readonly pageCount: number }[];
-}
-
-interface LoadedPage {
-  readonly page: MapPage;
-  readonly file: string;
-  readonly place: number;
-  readonly sum: number;
-  installed: boolean;
 }
 
 const WINDOW_PAGES = 256;
@@ -48,7 +42,6 @@ const TRAILER_BYTES_MAX = 128 * 1024 * 1024;
 interface OpenFile {
   readonly source: MapFileSource;
   readonly header: MapHeader;
-  readonly pages: Map<number, LoadedPage>;
   window: Uint8Array;
   windowAt: number;
 }
@@ -67,14 +60,14 @@ export class MapLoader {
     const own = this.#file(name);
     const { header } = own;
     const tableAt = BLOCK_SIZE + header.pageCount * PAGE_SIZE;
-    const table = own.source.read(tableAt, header.entryCount * TABLE_ENTRY_SIZE);
-    const trailer = parseMapTrailer(own.source.read(tableAt + table.byteLength, TRAILER_BYTES_MAX));
+    const { formatVersion, entryCount, sequence, sizeBytes, epoch } = header;
+    const entrySize = formatVersion < 4 ? TABLE_ENTRY_SIZE_OLD : TABLE_ENTRY_SIZE;
+    const written = own.source.read(tableAt, entryCount * entrySize);
+    const trailer = parseMapTrailer(own.source.read(tableAt + written.byteLength, TRAILER_BYTES_MAX));
     if (trailer === undefined) throw damaged(name, "has no valid trailer");
-    const entries = header.formatVersion === 1 ? oldTable(name, header, trailer) : table;
-    if (header.formatVersion > 1 && checksum(table, 0, table.byteLength) !== trailer.tableChecksum) {
+    if (formatVersion > 1 && checksum(written, 0, written.byteLength) !== trailer.tableChecksum) {
       throw damaged(name, "has a bad table");
     }
-    const { sequence, sizeBytes, epoch } = header;
     const segments = new Map<number, number>();
     for (let i = 0; i + 1 < trailer.segments.length; i += 2) {
       segments.set(trailer.segments[i] as number, trailer.segments[i + 1] as number);
@@ -83,8 +76,11 @@ export class MapLoader {
       name: each,
       pageCount: this.#file(each).header.pageCount,
     }));
-    const pages = this.#pages(name, entries, files, segments, pageCountOf(sizeBytes / BLOCK_SIZE));
-    return { name, sequence, sizeBytes, epoch, segments, pages, files };
+    const entries = formatVersion === 1 ? oldTable(name, header, trailer) : written;
+    const view = new DataView(entries.buffer, entries.byteOffset, entries.byteLength);
+    const table = formatVersion < 4 ? this.#renewed(name, view, files) : view;
+    checkTable(name, table, files, pageCountOf(sizeBytes / BLOCK_SIZE));
+    return { name, sequence, sizeBytes, epoch, segments, table, files };
   }
 
   close(): void {
@@ -92,49 +88,37 @@ export class MapLoader {
     this.#open.clear();
   }
 
-  #pages(
-    name: string,
-    table: Uint8Array,
-    files: LoadedMap["files"],
-    segments: ReadonlyMap<number, number>,
-    pageMax: number,
-  ): { index: number; page: LoadedPage }[] {
-    const view = new DataView(table.buffer, table.byteOffset, table.byteLength);
-    const pages: { index: number; page: LoadedPage }[] = [];
-    let last = -1;
-    for (let at = 0; at + TABLE_ENTRY_SIZE <= table.byteLength; at += TABLE_ENTRY_SIZE) {
-      const index = view.getUint32(at, true);
-      const file = files[view.getUint32(at + 4, true)]?.name;
-      if (index >= pageMax || index <= last || file === undefined)
-        throw damaged(name, "has an impossible table");
-      last = index;
-      const page = this.#page(file, view.getUint32(at + 8, true), view.getUint32(at + 12, true));
-      if (page === undefined) throw damaged(name, `has a bad page ${index}`);
-      if (!isPossible(page.page.words, segments))
-        throw damaged(name, `names an impossible place in page ${index}`);
-      pages.push({ index, page });
+  /** A table of version 2 or 3 as one of today: every page is read for what is stored in it. */
+  #renewed(name: string, old: DataView, files: LoadedMap["files"]): DataView {
+    const count = Math.floor(old.byteLength / TABLE_ENTRY_SIZE_OLD);
+    const table = new DataView(new ArrayBuffer(count * TABLE_ENTRY_SIZE));
+    for (let i = 0; i < count; i++) {
+      const from = i * TABLE_ENTRY_SIZE_OLD;
+      const to = i * TABLE_ENTRY_SIZE;
+      for (let word = 0; word < TABLE_ENTRY_SIZE_OLD; word += 4) {
+        table.setUint32(to + word, old.getUint32(from + word, true), true);
+      }
+      const file = files[table.getUint32(to + 4, true)]?.name;
+      if (file === undefined) throw damaged(name, "has an impossible table");
+      table.setUint32(to + 16, this.#mappedAt(file, table.getUint32(to + 8, true)), true);
     }
-    return pages;
+    return table;
   }
 
-  #page(name: string, place: number, sum: number): LoadedPage | undefined {
+  /** Blocks stored in the page at `place`; whether it is what it should be is found when it is wanted. */
+  #mappedAt(name: string, place: number): number {
     const file = this.#file(name);
-    const known = file.pages.get(place);
-    if (known !== undefined) return known;
-    if (place >= file.header.pageCount) return undefined;
     const first = file.windowAt;
     if (place < first || (place - first + 1) * PAGE_SIZE > file.window.byteLength) {
       file.windowAt = place;
       file.window = file.source.read(BLOCK_SIZE + place * PAGE_SIZE, WINDOW_PAGES * PAGE_SIZE);
-      if (file.window.byteLength < PAGE_SIZE) return undefined;
+      if (file.window.byteLength < PAGE_SIZE) return 0;
     }
-    const at = (place - file.windowAt) * PAGE_SIZE;
-    if (checksum(file.window, at, PAGE_SIZE) !== sum) return undefined;
-    const page = new MapPage(takeWords());
-    page.bytes.set(file.window.subarray(at, at + PAGE_SIZE));
-    const loaded = { page, file: name, place, sum, installed: false };
-    file.pages.set(place, loaded);
-    return loaded;
+    const { buffer, byteOffset } = file.window;
+    const view = new DataView(buffer, byteOffset + (place - file.windowAt) * PAGE_SIZE, PAGE_SIZE);
+    let mapped = 0;
+    for (let i = 0; i < PAGE_ENTRIES; i++) if (view.getUint32(i * 4, true) !== 0) mapped++;
+    return mapped;
   }
 
   #file(name: string): OpenFile {
@@ -147,20 +131,33 @@ export class MapLoader {
       source.close();
       throw damaged(name, "has no valid header");
     }
-    const file = { source, header, pages: new Map(), window: new Uint8Array(), windowAt: 0 };
+    const file = { source, header, window: new Uint8Array(), windowAt: 0 };
     this.#open.set(name, file);
     return file;
   }
 }
 
-/** Makes a map of what was loaded; pages that other maps have already are shared with them. */
+/** Makes a map of what was loaded; pages that other maps have already are shared with them. No page is read. */
 export function installMap(store: MapStore, loaded: LoadedMap, sizeBytes: number): BlockMap {
   const map = new BlockMap(store.table, sizeBytes / BLOCK_SIZE);
-  for (const { index, page } of loaded.pages) {
+  const files = loaded.files.map(({ name, pageCount }) => store.file(name, pageCount));
+  const { table } = loaded;
+  for (let at = 0; at < table.byteLength; at += TABLE_ENTRY_SIZE) {
+    const index = table.getUint32(at, true);
     if (index >= map.pageCount) continue;
-    if (page.installed) page.page.refs++;
-    else installPage(store, page);
-    map.install(index, page.page);
+    const file = files[table.getUint32(at + 4, true)] as StoredFile;
+    const place = table.getUint32(at + 8, true);
+    file.found ??= new Array<MapPage | undefined>(file.pageCount).fill(undefined);
+    let page = file.found[place];
+    if (page !== undefined) page.refs++;
+    else {
+      page = new MapPage(NO_WORDS, false);
+      page.moveTo(file, place, table.getUint32(at + 12, true));
+      page.mapped = table.getUint32(at + 16, true);
+      store.table.pages.addStored(page);
+      file.found[place] = page;
+    }
+    map.install(index, page);
   }
   return map;
 }
@@ -172,26 +169,20 @@ export function retainFiles(store: MapStore, loaded: LoadedMap): StoredFile[] {
   return files;
 }
 
-function installPage(store: MapStore, loaded: LoadedPage): void {
-  const { page, file, place, sum } = loaded;
-  loaded.installed = true;
-  page.moveTo(store.file(file, 0), place, sum);
-  for (let i = 0; i < PAGE_ENTRIES; i++) {
-    if (page.words[i] !== 0) store.table.reference(page.words[i] as number);
+/** Throws VOLUME_DAMAGED unless the entries rise, lie within the volume, and name pages that there can be. */
+function checkTable(name: string, table: DataView, files: LoadedMap["files"], pageMax: number): void {
+  let last = -1;
+  for (let at = 0; at < table.byteLength; at += TABLE_ENTRY_SIZE) {
+    const index = at + TABLE_ENTRY_SIZE > table.byteLength ? pageMax : table.getUint32(at, true);
+    const file = index >= pageMax ? undefined : files[table.getUint32(at + 4, true)];
+    const isGood =
+      file !== undefined &&
+      index > last &&
+      table.getUint32(at + 8, true) < file.pageCount &&
+      table.getUint32(at + 16, true) <= PAGE_ENTRIES;
+    if (!isGood) throw damaged(name, "has an impossible table");
+    last = index;
   }
-}
-
-function isPossible(words: Uint32Array, segments: ReadonlyMap<number, number>): boolean {
-  let known = 0;
-  for (let i = 0; i < PAGE_ENTRIES; i++) {
-    const location = words[i] as number;
-    if (location === 0) continue;
-    if ((location & (SEGMENT_BLOCKS - 1)) < INDEX_BLOCKS) return false;
-    if (location >>> 10 === known) continue;
-    known = location >>> 10;
-    if (!segments.has(known)) return false;
-  }
-  return true;
 }
 
 /** Version 1: every page stands in the file itself, indexes and sums in the trailer. */
@@ -200,11 +191,11 @@ function oldTable(name: string, header: MapHeader, trailer: MapTrailer): Uint8Ar
   if (pageIndexes.length !== header.pageCount || checksums.length !== header.pageCount) {
     throw damaged(name, "counts its pages wrongly");
   }
-  const view = new DataView(new ArrayBuffer(pageIndexes.length * TABLE_ENTRY_SIZE));
+  const view = new DataView(new ArrayBuffer(pageIndexes.length * TABLE_ENTRY_SIZE_OLD));
   for (let i = 0; i < pageIndexes.length; i++) {
-    view.setUint32(i * TABLE_ENTRY_SIZE, pageIndexes[i] as number, true);
-    view.setUint32(i * TABLE_ENTRY_SIZE + 8, i, true);
-    view.setUint32(i * TABLE_ENTRY_SIZE + 12, checksums[i] as number, true);
+    view.setUint32(i * TABLE_ENTRY_SIZE_OLD, pageIndexes[i] as number, true);
+    view.setUint32(i * TABLE_ENTRY_SIZE_OLD + 8, i, true);
+    view.setUint32(i * TABLE_ENTRY_SIZE_OLD + 12, checksums[i] as number, true);
   }
   return new Uint8Array(view.buffer);
 }

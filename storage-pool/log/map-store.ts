@@ -7,16 +7,19 @@
 // follow: what is alive in it counts as not stored. Invariant: a file that a root's file names exists; a page in memory
 // that says where it stands has just that content there. Thread: the pool's worker. Hot: no (in slices).
 import { assert } from "../../base/assert/index.js";
-import { type BlockMap, BRANCH_PAGES, type MapPage, type PageFile } from "../volume/block-map.js";
+import { BLOCK_SIZE } from "../limits.js";
+import { type BlockMap, BRANCH_PAGES } from "../volume/block-map.js";
+import type { MapPage, PageFile } from "../volume/map-page.js";
 import {
   checksum,
   encodeMapHeader,
   encodeMapTrailer,
   FORMAT_VERSION,
+  PAGE_ENTRIES,
   PAGE_SIZE,
   TABLE_ENTRY_SIZE,
 } from "./format.js";
-import type { MapFileSink, MapFiles } from "./map-files.js";
+import type { MapFileSink, MapFileSource, MapFiles } from "./map-files.js";
 import type { SegmentTable } from "./segment-table.js";
 
 const PAGES_PER_STEP = 64;
@@ -24,17 +27,56 @@ const VISITS_PER_STEP = 16 * 1024;
 /** Smaller files are not worth emptying. */
 const SPARSE_PAGES_MIN = 256;
 
+/** Files that are kept open for reading, beside those that exist no more. */
+const OPEN_FILES_MAX = 256;
+const NOTHING = new Uint8Array();
+
 export class StoredFile implements PageFile {
   readonly name: string;
+  readonly #store: MapStore;
   pageCount: number;
+  /** Pages of it that some map has. */
   livePages = 0;
+  /** While the pool is opened: the pages that were met, by place. */
+  found: (MapPage | undefined)[] | undefined;
   /** Roots' files that name it, itself included. */
   references = 0;
   removed = false;
 
-  constructor(name: string, pageCount: number) {
+  #source: MapFileSource | undefined;
+
+  constructor(store: MapStore, name: string, pageCount: number) {
+    this.#store = store;
     this.name = name;
     this.pageCount = pageCount;
+  }
+
+  read(place: number, count: number): Uint8Array {
+    this.open();
+    return this.#source?.read(BLOCK_SIZE + place * PAGE_SIZE, count * PAGE_SIZE) ?? NOTHING;
+  }
+
+  gain(): void {
+    this.livePages++;
+    this.#store.table.pages.storedCount++;
+  }
+
+  lose(): void {
+    this.livePages--;
+    this.#store.table.pages.storedCount--;
+    if (this.removed && this.livePages === 0) this.close();
+  }
+
+  /** What is open can be read even when it was removed. */
+  open(): void {
+    if (this.#source !== undefined || this.removed) return;
+    this.#source = this.#store.files.open(this.name);
+    if (this.#source !== undefined) this.#store.opened(this);
+  }
+
+  close(): void {
+    this.#source?.close();
+    this.#source = undefined;
   }
 
   /** A page that stands here has to be written again. */
@@ -47,6 +89,8 @@ export class MapStore {
   readonly files: MapFiles;
   readonly table: SegmentTable;
   readonly #known = new Map<string, StoredFile>();
+  /** Of those that exist, in the order in which they were opened. */
+  #open: StoredFile[] = [];
 
   constructor(files: MapFiles, table: SegmentTable) {
     this.files = files;
@@ -57,7 +101,7 @@ export class MapStore {
   file(name: string, pageCount: number): StoredFile {
     const known = this.#known.get(name);
     if (known !== undefined) return known;
-    const file = new StoredFile(name, pageCount);
+    const file = new StoredFile(this, name, pageCount);
     this.#known.set(name, file);
     return file;
   }
@@ -71,9 +115,33 @@ export class MapStore {
   release(files: readonly StoredFile[]): void {
     for (const file of files) {
       if (--file.references > 0) continue;
+      // Pages of it may be wanted until a checkpoint has written them elsewhere.
+      if (file.livePages > 0) file.open();
       file.removed = true;
+      this.#open = this.#open.filter((each) => each !== file);
+      if (file.livePages === 0) file.close();
       this.#known.delete(file.name);
       this.files.remove(file.name);
+    }
+  }
+
+  /** A file was opened for reading: another one may have to be closed. */
+  opened(file: StoredFile): void {
+    this.#open.push(file);
+    if (this.#open.length > OPEN_FILES_MAX) this.#open.shift()?.close();
+  }
+
+  close(): void {
+    for (const file of this.#open) file.close();
+    this.#open = [];
+  }
+
+  /** Every map is installed: its pages are counted from now on, file by file. */
+  installed(): void {
+    const { pages } = this.table;
+    for (const file of this.#known.values()) {
+      pages.countLater((file.found ?? []).filter((page) => page !== undefined));
+      file.found = undefined;
     }
   }
 
@@ -129,7 +197,10 @@ export class MapFileJob {
     this.#store = store;
     this.#own = store.file(options.name, 0);
     this.#use(this.#own);
-    const entries: number[] = [];
+    let count = 0;
+    visitPages(map, () => count++);
+    this.#table = new DataView(new ArrayBuffer(count * TABLE_ENTRY_SIZE));
+    let entry = 0;
     visitPages(map, (index, page) => {
       let at = written.get(page);
       if (at === undefined && (page.file === undefined || (page.file as StoredFile).isStale)) {
@@ -138,10 +209,11 @@ export class MapFileJob {
         this.#ownPages.push(page);
       }
       this.#pages.push(page);
-      entries.push(index, this.#use(at?.file ?? (page.file as StoredFile)), at?.place ?? page.place, 0);
+      this.#table.setUint32(entry, index, true);
+      this.#table.setUint32(entry + 4, this.#use(at?.file ?? (page.file as StoredFile)), true);
+      this.#table.setUint32(entry + 8, at?.place ?? page.place, true);
+      entry += TABLE_ENTRY_SIZE;
     });
-    this.#table = new DataView(new ArrayBuffer(entries.length * 4));
-    for (let i = 0; i < entries.length; i++) this.#table.setUint32(i * 4, entries[i] as number, true);
     this.#own.pageCount = this.#ownPages.length;
     const { volume, sequence, sizeBytes, epoch } = options;
     const counts = { pageCount: this.#ownPages.length, entryCount: this.#pages.length };
@@ -162,12 +234,16 @@ export class MapFileJob {
     const end = Math.min(this.#pages.length, this.#next + VISITS_PER_STEP);
     for (; this.#next < end && filled < PAGES_PER_STEP; this.#next++) {
       const page = this.#pages[this.#next] as MapPage;
-      const { bytes } = page;
-      // What stands in a file is what it was when its sum was made.
-      const sum = page.file === undefined ? checksum(bytes, 0, PAGE_SIZE) : page.sum;
-      this.#table.setUint32(this.#next * TABLE_ENTRY_SIZE + 12, sum, true);
-      if (page !== this.#ownPages[this.#nextOwn]) continue;
-      this.#chunk.set(bytes, filled * PAGE_SIZE);
+      const isOwn = page === this.#ownPages[this.#nextOwn];
+      if (isOwn || page.lost) this.#store.table.pages.words(page);
+      // What stands in a file is what it was when its sum was made; what is lost stays lost wherever it stands.
+      const isNew = page.file === undefined || page.lost;
+      const sum = isNew ? checksum(page.bytes, 0, PAGE_SIZE) : page.sum;
+      const at = this.#next * TABLE_ENTRY_SIZE;
+      this.#table.setUint32(at + 12, sum, true);
+      this.#table.setUint32(at + 16, page.lost ? PAGE_ENTRIES : page.mapped, true);
+      if (!isOwn) continue;
+      this.#chunk.set(page.bytes, filled * PAGE_SIZE);
       this.#ownSums.push(sum);
       this.#nextOwn++;
       filled++;

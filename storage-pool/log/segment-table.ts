@@ -2,11 +2,13 @@
 //
 //   open ──seal──► sealed ──every block unreferenced, every record below the checkpoint──► free (cell cleared, punched)
 //
-// A block's reference count is the number of distinct map pages that name it. Invariant: `liveBlocks` equals the
-// number of blocks with a count above zero; a location names a segment in the table for as long as it is counted.
+// A block's reference count is the number of distinct map pages that name it and were counted (page-cache.ts). Invariant:
+// `liveBlocks` equals the number of blocks with a count above zero; a location names a segment in the table for as long as
+// a page has it.
 // Thread: the pool's worker. Hot: yes (reference, release).
 import { assert } from "../../base/assert/index.js";
 import type { Disk } from "../disk/disk.js";
+import { PageCache } from "../volume/page-cache.js";
 import { FORMAT_VERSION, SEGMENT_BLOCKS, SEGMENT_LOG, SEGMENT_SIZE, type SegmentHeader } from "./format.js";
 
 export class Segment {
@@ -104,8 +106,12 @@ export class SegmentTable {
   readonly #freeIndexes: number[] = [];
   #nextSerial = 1;
   usedCount = 0;
-  /** Blocks of all segments that something names. */
+  /** Blocks of all segments that something counted names. */
   liveBlocks = 0;
+  /** Pages of maps in memory. */
+  readonly pages = new PageCache(this);
+  /** Segments up to this serial were there when the pool was opened. */
+  #oldSerial = 0;
 
   constructor(disks: readonly Disk[]) {
     this.disks = [...disks]; // cold
@@ -119,6 +125,21 @@ export class SegmentTable {
   /** The segment of a location that is known to be counted. */
   of(location: number): Segment {
     return this.#segments[location >>> 10] as Segment;
+  }
+
+  /** Blocks that are named, at most. */
+  get liveBlocksMost(): number {
+    return this.liveBlocks + this.pages.uncountedBlocks;
+  }
+
+  /** The pages of all maps are counted. */
+  get isCounted(): boolean {
+    return this.pages.uncountedCount === 0;
+  }
+
+  /** Whether all that is named in the segment is counted: of what was there at the opening that is not known at once. */
+  isKnown(segment: Segment): boolean {
+    return segment.serial > this.#oldSerial || (this.isCounted && this.pages.lostCount === 0);
   }
 
   /** Counts one more page that names `location`. */
@@ -250,6 +271,11 @@ export class SegmentTable {
   /** Serials start above everything that was ever seen. */
   raiseSerial(serial: number): void {
     this.#nextSerial = Math.max(this.#nextSerial, serial + 1);
+  }
+
+  /** The pool is open: what is made from now on is counted as it is written. */
+  opened(): void {
+    this.#oldSerial = this.lastSerial;
   }
 
   get lastSerial(): number {

@@ -19,7 +19,7 @@ export function cleanSituation(nowMs: number, cleaner: Cleaner, modules: CleanMo
   const { table, staging, reader, volumes } = modules;
   const { waitingCount, waitingBlocks } = cleaner;
   let used = table.usedCount - waitingCount;
-  let live = table.liveBlocks - waitingBlocks;
+  let live = table.liveBlocksMost - waitingBlocks;
   let copies = 1;
   const count = ({ segment }: LogWriter) => {
     if (segment === undefined) return;

@@ -5,7 +5,9 @@ import { BLOCK_SIZE } from "../limits.js";
 import { type LogRecord, RECORD_DATA, RECORD_MARK, SEGMENT_LOG } from "../log/format.js";
 import { readRecords, replayRange } from "../log/recovery.js";
 import type { Segment, SegmentTable } from "../log/segment-table.js";
-import type { BlockMap, MapPage } from "../volume/block-map.js";
+import type { BlockMap } from "../volume/block-map.js";
+import type { MapPage } from "../volume/map-page.js";
+import type { PageCache } from "../volume/page-cache.js";
 import type { Volume } from "../volume/volume.js";
 import { applyRecord } from "./rewind.js";
 
@@ -126,7 +128,7 @@ export class HistoryKeeper {
       note(touched, record);
     }
     if (sequence === root.sequence) return this.#giveUp(volume, sequence + 1);
-    for (const index of touched) shareEqual(root.map, volume.head.map, index);
+    for (const index of touched) shareEqual(root.map, volume.head.map, index, table.pages);
     root.sequence = sequence;
     root.dirty = true;
     volume.generation++;
@@ -164,11 +166,15 @@ function note(touched: Set<number>, { kind, offset, length }: LogRecord): void {
 }
 
 /** Where the volume was not written since, its map has the same page: one is enough. */
-function shareEqual(map: BlockMap, head: BlockMap, index: number): void {
+function shareEqual(map: BlockMap, head: BlockMap, index: number, pages: PageCache): void {
   if (index >= head.pageCount || index >= map.pageCount) return;
   const mine: MapPage | null = map.page(index);
   const theirs: MapPage | null = head.page(index);
   if (mine === null || theirs === null || mine === theirs) return;
-  if (Buffer.compare(mine.bytes, theirs.bytes) !== 0) return;
+  if (mine.mapped !== theirs.mapped) return;
+  // A copy: reading one page may be at the cost of the other.
+  const words = Uint32Array.from(pages.words(mine));
+  const others = pages.words(theirs);
+  if (mine.lost || theirs.lost || words.some((word, i) => word !== others[i])) return;
   map.replacePage(index, theirs);
 }

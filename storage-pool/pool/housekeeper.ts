@@ -22,7 +22,7 @@ import { CLEAN_STEP_BLOCKS, Cleaner } from "../log/cleaner.js";
 import { DATA_BLOCKS, SEGMENT_LOG } from "../log/format.js";
 import type { LogWriter, Staging } from "../log/log-writer.js";
 import type { MapStore } from "../log/map-store.js";
-import type { Segment, SegmentTable } from "../log/segment-table.js";
+import type { Segment } from "../log/segment-table.js";
 import type { MapReader } from "../volume/map-reader.js";
 import type { Root, Volume } from "../volume/volume.js";
 import { Balancing } from "./balancing.js";
@@ -32,6 +32,7 @@ import { CutMarks } from "./cut-marks.js";
 import type { Demand } from "./demand.js";
 import { HistoryKeeper } from "./history-keeper.js";
 import type { JobRunner } from "./job.js";
+import { PageKeeper, type PageKeeperOptions } from "./page-keeper.js";
 import type { PoolDisks } from "./pool-disks.js";
 import type { Room } from "./room.js";
 import { Sparing } from "./sparing.js";
@@ -42,10 +43,8 @@ const RELEASED_SHARE = 1 / 8;
 const RELEASED_SHORT = 1 / 8;
 const RELEASED_BLOCKS_MIN = 16 * DATA_BLOCKS;
 const RELEASED_BLOCKS_MAX = 256 * DATA_BLOCKS;
-
 /** Steps of the cleaner in one breath, in which many requests may have earned it more than one. */
 const CLEAN_STEPS_MAX = 4;
-
 /** How often disks are looked at for failures. */
 const WATCH_MS = 1000;
 /** Without a request for so long clients count as idle. */
@@ -53,8 +52,7 @@ const CLIENT_IDLE_MS = 100;
 
 type SyncState = "due" | "under way" | "done" | "failed";
 
-export interface HousekeeperOptions {
-  readonly table: SegmentTable;
+export interface HousekeeperOptions extends PageKeeperOptions {
   readonly reader: MapReader;
   readonly volumes: ReadonlyMap<number, Volume>;
   readonly damaged: ReadonlyMap<number, string>;
@@ -97,6 +95,7 @@ export class Housekeeper {
   /** How far the disks are with what the checkpoint under way needs. */
   #sync: SyncState = "due";
   #recording = false;
+  readonly #pages: PageKeeper;
   readonly #balancing: Balancing;
   /** Everything else was tried: whatever wins a single block. */
   #thorough = false;
@@ -116,12 +115,10 @@ export class Housekeeper {
     this.#options = options;
     this.#oldSerial = options.table.lastSerial;
     this.#cleaner = new Cleaner({ ...options, gate: options.demand });
-    this.#history = new HistoryKeeper({
-      ...options,
-      onLost: options.onHistoryLost,
-      onShort: options.onHistoryShort,
-    });
+    const { onHistoryLost: onLost, onHistoryShort: onShort } = options;
+    this.#history = new HistoryKeeper({ ...options, onLost, onShort });
     this.#sparing = new Sparing(options, this.#history);
+    this.#pages = new PageKeeper(options);
     this.#balancing = new Balancing(options.disks);
   }
 
@@ -158,6 +155,9 @@ export class Housekeeper {
       return "busy";
     }
     this.cutMarks.retry(this.#options.volumes, this.#options.wallClock);
+    const counting = this.#pages.step(this.urgent);
+    if (counting === "counted") this.freeDead();
+    if (counting !== "idle") return "busy";
     if (this.urgent) return this.#makeRoom(nowMs);
     if (this.#balancing.active) return this.#stepBalance();
     this.#cleanFirst = false;
@@ -237,8 +237,10 @@ export class Housekeeper {
     this.#sync = "due";
     if (checkpoint === undefined) return;
     if (recorded) checkpoint.commit();
-    else checkpoint.abort();
-    if (!recorded) this.#cleaner.touched.add(checkpoint.volume);
+    else {
+      checkpoint.abort();
+      this.#cleaner.touched.add(checkpoint.volume);
+    }
     this.freeDead();
     this.#cleaner.checkpointed();
     this.#cleanFirst = true;
@@ -329,6 +331,7 @@ export class Housekeeper {
       if (!dirty && !behind) continue;
       if (this.urgent || volume.writer.writtenBytes >= CHECKPOINT_LOG_BYTES) return volume;
       if (volume.releasedBlocks >= this.#releasedDue) return volume;
+      if (this.#pages.isCheckpointDue(volume)) return volume;
       if (this.#emptiedEnough() && (touched.has(volume) || volume.releasedBlocks > 0)) return volume;
       const waiting =
         volume.releasedBlocks > 0 || volume.roots().some((root) => root.dirty && root.name !== "");
@@ -456,16 +459,17 @@ export class Housekeeper {
   /** Frees every segment that nothing needs any more. */
   freeDead(): void {
     const dead: Segment[] = [];
+    const { table, damaged, volumes } = this.#options;
     this.#history.pin();
-    this.#options.table.visit((segment) => {
+    table.visit((segment) => {
       if (!segment.sealed || segment.moving || segment.pinned || segment.liveBlocks > 0) return;
-      // What the maps of a damaged volume name is not known.
-      if (this.#options.damaged.size > 0 && segment.serial <= this.#oldSerial) return;
-      const volume = this.#options.volumes.get(segment.volume);
+      // What the maps of a damaged volume name is not known, nor what was not counted yet.
+      if ((damaged.size > 0 && segment.serial <= this.#oldSerial) || !table.isKnown(segment)) return;
+      const volume = volumes.get(segment.volume);
       const replayed = segment.kind !== SEGMENT_LOG || volume === undefined;
       if (replayed || segment.lastSequence <= volume.checkpointSequence) dead.push(segment);
     });
-    for (const segment of dead) this.#options.table.free(segment);
+    for (const segment of dead) table.free(segment);
     this.#options.room.forget();
     this.#options.demand.renew();
     if (dead.length === 0) return;

@@ -1,12 +1,13 @@
-// Opening a pool: finds the segments on its disks, loads the maps that the catalogue names, replays each log's tail.
+// Opening a pool: finds the segments on its disks, loads the tables of the maps that the catalogue names, replays each
+// log's tail. Pages of maps are read where the tail changes them, and a bounded number more; the rest is counted later.
 // Invariant: nothing on a disk is changed before every volume's log has been read; then everything found is synced, so
 // that what was recovered stays. A volume that is damaged is kept exactly as it is and not served.
 // Thread: the pool's worker. Hot: no.
 import { PlinthError } from "../../base/errors/index.js";
 import type { Disk } from "../disk/disk.js";
-import { BLOCK_SIZE } from "../limits.js";
+import { BLOCK_SIZE, MAP_PAGES_AT_OPEN, MAP_PAGES_DIRTY, MAP_PAGES_RESIDENT } from "../limits.js";
 import { collectSegments } from "../log/collect-segments.js";
-import { FORMAT_VERSION, PAGE_ENTRIES, RECORD_MARK, SEGMENT_LOG } from "../log/format.js";
+import { FORMAT_VERSION, LOCATION_LOST, PAGE_ENTRIES, RECORD_MARK, SEGMENT_LOG } from "../log/format.js";
 import type { MapFiles } from "../log/map-files.js";
 import { installMap, type LoadedMap, MapLoader, retainFiles } from "../log/map-loader.js";
 import { MapStore } from "../log/map-store.js";
@@ -96,6 +97,22 @@ interface Loaded {
   readonly historyLost: string | undefined;
 }
 
+/** Pages of maps that may be in memory, that may be changed before a checkpoint is due, that an opening reads, and then a step of housekeeping. */
+export interface MapMemory {
+  readonly residentPages: number;
+  readonly dirtyPages: number;
+  readonly pagesAtOpen: number;
+  /** Counted in one breath: a fraction of a millisecond when they are in the page cache. */
+  readonly pagesPerStep: number;
+}
+
+export const MAP_MEMORY: MapMemory = {
+  residentPages: MAP_PAGES_RESIDENT,
+  dirtyPages: MAP_PAGES_DIRTY,
+  pagesAtOpen: MAP_PAGES_AT_OPEN,
+  pagesPerStep: 16,
+};
+
 /** Serials of one opening of the pool; what a crash made the disks forget is never given out again. */
 const SERIALS_PER_EPOCH = 2 ** 24;
 
@@ -109,10 +126,12 @@ export function openPool(
   specs: readonly VolumeSpec[],
   epoch: number,
   clean: boolean,
+  memory: MapMemory = MAP_MEMORY,
 ): OpenedPool {
   const damaged = new Map<number, string>();
   const loaded = loadAll(files, specs, damaged);
   const table = new SegmentTable(disks);
+  table.pages.limit = memory.residentPages;
   const store = new MapStore(files, table);
   const reader = new MapReader(table);
   const { found, stale } = collectSegments(disks);
@@ -124,6 +143,7 @@ export function openPool(
   const checkpointEpochs = new Map(loaded.map(({ spec, head }) => [spec.id, head?.epoch ?? 0]));
   const volumes: RecoveredVolume[] = [];
   const installed = loaded.map((each) => installMaps(each, store));
+  store.installed();
   for (const { spec, head, snapshots, frames, historyLost } of installed) {
     const frameNames = new Set(spec.keyframes.map((keyframe) => keyframe.name));
     const recent = [...spec.snapshots, ...(historyLost === undefined ? spec.keyframes : [])]
@@ -190,6 +210,8 @@ export function openPool(
     if (disk.upgrade() !== 0 || disk.sync() !== 0)
       throw new PlinthError("DISK_DAMAGED", `${disk.file.path} cannot be synced`);
   }
+  table.opened();
+  table.pages.step(memory.pagesAtOpen);
   return { table, store, reader, volumes, damaged };
 }
 
@@ -211,10 +233,12 @@ function absence(
   const unreadable = new Set<number>();
   for (const { map } of roots) {
     for (let index = 0; index < map.pageCount; index++) {
-      const words = map.page(index)?.words;
+      const page = map.page(index);
+      const words = page === null ? undefined : table.pages.words(page);
       for (let i = 0; words !== undefined && i < PAGE_ENTRIES; i++) {
         const location = words[i] as number;
-        if (location !== 0 && !table.of(location).readable) unreadable.add(location >>> 10);
+        if (location !== 0 && location !== LOCATION_LOST && !table.of(location).readable)
+          unreadable.add(location >>> 10);
       }
     }
   }

@@ -1,7 +1,10 @@
 // What a pool tells and asks of whoever runs it. Thread: the pool's worker.
 import type { LostRange } from "../volume/lost-blocks.js";
+import type { MapMemory } from "./open-pool.js";
 
 export interface PoolHooks {
+  /** Memory for maps; default: what limits.ts says. */
+  readonly mapMemory?: MapMemory;
   /** Syncs the pool beside other work; without it checkpoints wait for the disks. */
   readonly syncAside?: (onSynced: () => void) => void;
   /** Milliseconds since 1970; default: the system's. */

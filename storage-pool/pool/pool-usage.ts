@@ -72,7 +72,8 @@ export function poolUsageOf(
     sizeBytes: there.reduce((sum, disk) => sum + disk.sizeBytes, 0),
     allocatedBytes: table.allocatedBytes,
     freeBytes: disks.reduce((sum, disk) => sum + disk.freeBytes, 0),
-    spaceAmplification: table.liveBlocks === 0 ? 1 : (table.usedCount * DATA_BLOCKS) / table.liveBlocks,
+    spaceAmplification:
+      table.liveBlocksMost === 0 ? 1 : (table.usedCount * DATA_BLOCKS) / table.liveBlocksMost,
     ...work,
     promisedBytes: room.promised * BLOCK_SIZE,
     usableBytes: room.usableBlocks * BLOCK_SIZE,

@@ -7,17 +7,19 @@ import { EAGAIN, OK, storageError } from "../errors.js";
 import { BLOCK_SIZE, ROOTS_MAX, SNAPSHOTS_PER_VOLUME_MAX } from "../limits.js";
 import { Staging } from "../log/log-writer.js";
 import type { MapFiles } from "../log/map-files.js";
+import type { MapStore } from "../log/map-store.js";
 import type { SegmentTable } from "../log/segment-table.js";
 import { BlockMap } from "../volume/block-map.js";
 import { Keyframe } from "../volume/history.js";
-import { LostBlocks, type LostRange } from "../volume/lost-blocks.js";
+import type { LostRange } from "../volume/lost-blocks.js";
 import type { MapReader } from "../volume/map-reader.js";
-import { usageOf, type VolumeUsage } from "../volume/usage.js";
+import { usageOf, usageWhileCounting, type VolumeUsage } from "../volume/usage.js";
 import { Root, Volume } from "../volume/volume.js";
 import { Demand } from "./demand.js";
 import { Housekeeper } from "./housekeeper.js";
 import { JobRunner } from "./job.js";
-import { type KeyframeSpec, openPool, type VolumeSpec } from "./open-pool.js";
+import { LostReport } from "./lost-report.js";
+import { type KeyframeSpec, MAP_MEMORY, openPool, type VolumeSpec } from "./open-pool.js";
 import { PoolDisks } from "./pool-disks.js";
 import type { PoolHooks } from "./pool-hooks.js";
 import { type PoolUsage, poolUsageOf } from "./pool-usage.js";
@@ -51,6 +53,7 @@ export class Pool {
   readonly volumes = new Map<number, Volume>();
   readonly keys = new VolumeKeys(this.volumes);
   readonly damaged: Map<number, string>;
+  readonly #store: MapStore;
   readonly #files: RootFiles;
   readonly #wallClock: () => number;
   readonly #staging = new Staging();
@@ -63,8 +66,7 @@ export class Pool {
   /** Putting volumes back to snapshots and moments. */
   readonly reverts: Reverts;
   readonly #usages = new WeakMap<Volume, Known>();
-  readonly #lost = new LostBlocks();
-  readonly #hooks: PoolHooks;
+  readonly #lost: LostReport;
 
   /** Opens the pool from its disks, map files and what the catalogue knows (see openPool). Throws DISK_… errors. */
   constructor(
@@ -75,14 +77,16 @@ export class Pool {
     hooks: PoolHooks = {},
     clean = false,
   ) {
-    this.#hooks = hooks;
-    const opened = openPool(disks, files, specs, epoch, clean);
+    const { mapMemory = MAP_MEMORY } = hooks;
+    const opened = openPool(disks, files, specs, epoch, clean, mapMemory);
     this.table = opened.table;
+    this.#store = opened.store;
     this.#files = new RootFiles(opened.store, epoch);
     const wallClock = hooks.wallClock ?? Date.now;
     this.#wallClock = wallClock;
     this.reader = opened.reader;
-    this.reader.onLost = (map, block) => this.#noteLost(map, block);
+    this.#lost = new LostReport(this.volumes, hooks.onLost);
+    this.reader.onLost = (map, block) => this.#lost.note(map, block);
     this.damaged = new Map(opened.damaged);
     if (opened.damaged.size === 0) opened.store.removeUnknown();
     const { table, reader, volumes, damaged } = this;
@@ -129,6 +133,8 @@ export class Pool {
       onHistoryShort: (volume) => hooks.onHistoryShort?.(volume.name),
       onHistoryLost: (volume, why) => hooks.onHistoryLost?.(volume.name, why),
       nameOf: (volume, root) => this.#files.nameOf(volume.id, root.name),
+      mapMemory,
+      onLostPages: () => this.#lost.notePages(),
     });
     this.reverts = new Reverts({
       table,
@@ -341,6 +347,7 @@ export class Pool {
     const known = this.#usages.get(volume);
     const recent = known !== undefined && known.roots === roots;
     if (recent && (known.generation === generation || startMs < known.untilMs)) return known.usage;
+    if (!this.table.isCounted) return usageWhileCounting(volume);
     const usage = usageOf(volume, this.table);
     const endMs = performance.now();
     this.#usages.set(volume, { usage, generation, roots, untilMs: endMs + 50 * (endMs - startMs) });
@@ -349,20 +356,7 @@ export class Pool {
 
   /** What was found unreadable in a volume and its snapshots since the pool was opened. */
   lostRangesOf(id: number): LostRange[] {
-    return this.volume(id)
-      .roots()
-      .flatMap((root) => this.#lost.rangesOf(root.map, root.name));
-  }
-
-  #noteLost(map: BlockMap, block: number): void {
-    if (!this.#lost.note(map, block)) return;
-    for (const volume of this.volumes.values()) {
-      const root = volume.roots().find((each) => each.map === map);
-      if (root === undefined) continue;
-      const range = { offsetBytes: block * BLOCK_SIZE, lengthBytes: BLOCK_SIZE };
-      this.#hooks.onLost?.(volume.name, root.name === "" ? range : { snapshot: root.name, ...range });
-      return;
-    }
+    return this.#lost.rangesOf(this.volume(id));
   }
 
   usage(): PoolUsage {
@@ -397,6 +391,7 @@ export class Pool {
 
   close(): void {
     this.keys.close();
+    this.#store.close();
     for (const disk of this.table.disks) disk.file.close();
   }
 

@@ -2,10 +2,11 @@
 // the log's tail against its sequence. One verdict; nothing is repaired. Thread: the pool's worker. Hot: no.
 import { DataBuffer } from "../disk/data-buffer.js";
 import { BLOCK_SIZE } from "../limits.js";
-import { checksum, PAGE_ENTRIES, SEGMENT_BLOCKS } from "../log/format.js";
+import { checksum, LOCATION_LOST, PAGE_ENTRIES, SEGMENT_BLOCKS } from "../log/format.js";
 import { readRecords, replayRange } from "../log/recovery.js";
 import type { SegmentTable } from "../log/segment-table.js";
-import { type BlockMap, BRANCH_PAGES, type MapPage } from "../volume/block-map.js";
+import { type BlockMap, BRANCH_PAGES } from "../volume/block-map.js";
+import type { MapPage } from "../volume/map-page.js";
 import type { Volume } from "../volume/volume.js";
 import { find, type Job, type JobProgress, newProgress } from "./job.js";
 
@@ -95,17 +96,25 @@ export class ProveJob implements Job {
 
   #provePage(root: Proven, index: number, page: MapPage): void {
     this.progress.doneBytes += PAGE_ENTRIES * BLOCK_SIZE;
+    const words = this.#table.pages.words(page);
+    if (page.lost) {
+      const where = `block ${index * PAGE_ENTRIES}${root.name === "" ? "" : ` of snapshot ${root.name}`}`;
+      this.#bad(`the map of the 2 MiB from ${where} on is damaged`);
+      return;
+    }
     for (let entry = 0; entry < PAGE_ENTRIES; ) {
-      const location = page.words[entry] as number;
+      const location = words[entry] as number;
       let run = 1;
-      if (location !== 0) {
+      if (location === LOCATION_LOST) {
+        this.#bad(`block ${index * PAGE_ENTRIES + entry} was lost with its map`);
+      } else if (location !== 0) {
         const max = Math.min(
           RUN_BLOCKS,
           PAGE_ENTRIES - entry,
           SEGMENT_BLOCKS - (location & (SEGMENT_BLOCKS - 1)),
         );
-        while (run < max && page.words[entry + run] === location + run) run++;
-        this.#proveRun(root, index * PAGE_ENTRIES + entry, location, page.words, entry, run);
+        while (run < max && words[entry + run] === location + run) run++;
+        this.#proveRun(root, index * PAGE_ENTRIES + entry, location, words, entry, run);
       }
       entry += run;
     }

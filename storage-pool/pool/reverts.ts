@@ -94,7 +94,8 @@ export class Reverts {
     const more = map.mappedBlocks - volume.head.map.mappedBlocks;
     if (!room.take(more, copies, diskClass)) {
       map.release();
-      throw storageError("POOL_FULL", `the pool has no room for ${more} blocks more of ${volume.name}`, {
+      const code = this.#options.table.isCounted ? "POOL_FULL" : "ROOM_PENDING";
+      throw storageError(code, `the pool has no room for ${more} blocks more of ${volume.name}`, {
         remedy: "add a disk, or delete volumes or snapshots",
       });
     }

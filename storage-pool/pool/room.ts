@@ -47,7 +47,7 @@ export class Room implements RoomGate {
     const free = (table.freeCount(copies, diskClass) - PLENTY_SEGMENTS) * DATA_BLOCKS;
     if ((free - blocks) * copies < this.promised) return false;
     if (this.#roughMost < 0) this.#roughMost = this.usableBlocks / this.#widest;
-    if (table.liveBlocks + blocks + this.promised > this.#roughMost) return false;
+    if (table.liveBlocksMost + blocks + this.promised > this.#roughMost) return false;
     if (this.#known.size > 0) this.#known.clear();
     return true;
   }
@@ -99,7 +99,8 @@ export class Room implements RoomGate {
       else blocks.set(key, { copies: kind.copies, diskClass: kind.diskClass, blocks: count });
     };
     add({ copies, diskClass }, 0);
-    table.visit((segment) => add(segment, segment.liveBlocks));
+    // What is not counted yet may all be in use.
+    table.visit((segment) => add(segment, table.isKnown(segment) ? segment.liveBlocks : DATA_BLOCKS));
     for (const volume of this.#volumes) add(volume, volume.promises.total);
     return growthOf(disks, [...blocks.values()], copies, diskClass, blocks.size);
   }
@@ -122,6 +123,7 @@ export class Room implements RoomGate {
 
   /** Counts what is promised anew where too much may be, all of it now; true when anything was. */
   recountAll(): boolean {
+    if (!this.#options.table.isCounted) return false;
     let any = false;
     for (const volume of this.#volumes) {
       if (!volume.promises.stale) continue;
@@ -133,6 +135,7 @@ export class Room implements RoomGate {
 
   /** A little of the same; true when there is more to do. */
   recountSome(): boolean {
+    if (!this.#options.table.isCounted) return false;
     for (const volume of this.#volumes) {
       if (!volume.promises.stale) continue;
       this.#recount(volume);
@@ -151,6 +154,7 @@ export class Room implements RoomGate {
 
   /** Something is held that a checkpoint, a count or giving up what can be spared would free. */
   #canBeMade(): boolean {
+    if (!this.#options.table.isCounted) return true;
     for (const volume of this.#volumes) {
       if (volume.releasedBlocks > 0 || volume.promises.stale || volume.deletedAtMs > 0) return true;
       if (volume.history.dropped.length > 0) return true;

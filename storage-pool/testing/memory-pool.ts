@@ -5,7 +5,7 @@ import { MemoryDiskFile } from "../disk/memory-disk-file.js";
 import type { MapFiles } from "../log/map-files.js";
 import type { CheckpointRecord } from "../pool/checkpoint.js";
 import { recordedKeyframes } from "../pool/keyframes.js";
-import type { VolumeSpec } from "../pool/open-pool.js";
+import { MAP_MEMORY, type MapMemory, type VolumeSpec } from "../pool/open-pool.js";
 import { Pool } from "../pool/pool.js";
 import type { Volume } from "../volume/volume.js";
 
@@ -69,10 +69,12 @@ export class MemoryPool {
   clean = false;
   readonly specs = new Map<number, VolumeSpec>();
   pool: Pool;
+  readonly #mapMemory: MapMemory;
   #epoch = 0;
   #nowMs = 0;
 
-  constructor(diskCount: number, diskBytes = 64 * MIB) {
+  constructor(diskCount: number, diskBytes = 64 * MIB, mapMemory = MAP_MEMORY) {
+    this.#mapMemory = mapMemory;
     this.disks = Array.from({ length: diskCount }, (_, i) => makeDisk(i, diskCount, diskBytes));
     this.pool = this.reopen();
   }
@@ -91,6 +93,7 @@ export class MemoryPool {
     this.#epoch++;
     const specs = [...this.specs.values()].map((spec) => ({ ...spec, epoch: this.#epoch }));
     const hooks = {
+      mapMemory: this.#mapMemory,
       onFailed: (index: number) => void this.suspect.add(index),
       onTrusted: (index: number) => void this.suspect.delete(index),
     };

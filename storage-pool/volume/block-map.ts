@@ -5,53 +5,16 @@
 //
 // 8 bytes per mapped block. A branch (1 GiB of volume) or page (2 MiB) that is named more than once is copied before it
 // changes; locations are counted once per page (SegmentTable). So freezing a map costs one counter per GiB of volume,
-// whatever it holds, and no block is ever copied.
-// Invariant: branch.refs = maps that name it; page.refs = branches that name it; every non-zero location of a page with
-// refs > 0 is counted. Thread: the pool's worker. Hot: yes (location, checksum, set).
+// whatever it holds, and no block is ever copied. Words of pages that were not used lately are on the medium only
+// (page-cache.ts).
+// Invariant: branch.refs = maps that name it; page.refs = branches that name it; mappedBlocks = what its pages say. Thread: the pool's worker. Hot: yes (location, checksum, set).
 
-import { PAGE_ENTRIES } from "../log/format.js";
+import { LOCATION_LOST, PAGE_ENTRIES } from "../log/format.js";
 import type { SegmentTable } from "../log/segment-table.js";
-import { giveWords, NO_WORDS, takeWords, takeZeroWords } from "./page-words.js";
+import { MapPage } from "./map-page.js";
+import { NO_WORDS } from "./page-words.js";
 
 export const BRANCH_PAGES = 512;
-
-/** A map file, as pages that stand in it know it. */
-export interface PageFile {
-  readonly name: string;
-  /** Pages of it that some map in memory still has. */
-  livePages: number;
-}
-
-export class MapPage {
-  /** Locations, then checksums; none once nobody names the page. */
-  words: Uint32Array;
-  refs = 1;
-  /** Where the page stands on the medium, with exactly this content; undefined when nowhere yet. */
-  file: PageFile | undefined = undefined;
-  /** Place within the file, counted in pages. */
-  place = 0;
-  /** crc32c of the content, when it stands in a file. */
-  sum = 0;
-
-  /** `words` are the page's own from now on. */
-  constructor(words: Uint32Array) {
-    this.words = words;
-  }
-
-  /** The content as bytes. */
-  get bytes(): Uint8Array {
-    return new Uint8Array(this.words.buffer, this.words.byteOffset, this.words.byteLength);
-  }
-
-  /** The page stands in `file` now, or nowhere. */
-  moveTo(file: PageFile | undefined, place: number, sum = 0): void {
-    if (this.file !== undefined) this.file.livePages--;
-    this.file = file;
-    this.place = place;
-    this.sum = sum;
-    if (file !== undefined) file.livePages++;
-  }
-}
 
 export class MapBranch {
   readonly pages: (MapPage | null)[] = new Array<MapPage | null>(BRANCH_PAGES).fill(null);
@@ -80,17 +43,20 @@ export class BlockMap {
     return branch === null ? null : (branch.pages[index & 511] as MapPage | null);
   }
 
-  /** 0 when the block reads as zeros. */
+  /** 0 when the block reads as zeros; LOCATION_LOST when the map does not say any more. */
   location(block: number): number {
     const branch = this.branches[block >>> 18] as MapBranch | null;
     if (branch === null) return 0;
     const page = branch.pages[(block >>> 9) & 511] as MapPage | null;
-    return page === null ? 0 : (page.words[block & 511] as number);
+    if (page === null) return 0;
+    page.recent = true;
+    const { words } = page;
+    return (words === NO_WORDS ? this.#table.pages.words(page) : words)[block & 511] as number;
   }
 
   checksum(block: number): number {
     const page = this.page(block >>> 9);
-    return page === null ? 0 : (page.words[(block & 511) + PAGE_ENTRIES] as number);
+    return page === null ? 0 : (this.#table.pages.words(page)[(block & 511) + PAGE_ENTRIES] as number);
   }
 
   /** Puts a block's new place; what was there before is released. */
@@ -99,8 +65,10 @@ export class BlockMap {
     const at = block & 511;
     const old = page.words[at] as number;
     this.#table.reference(location);
-    if (old !== 0) this.#table.release(old);
-    else this.mappedBlocks++;
+    if (old === 0) {
+      this.mappedBlocks++;
+      page.mapped++;
+    } else if (old !== LOCATION_LOST) this.#table.release(old);
     page.words[at] = location;
     page.words[at + PAGE_ENTRIES] = checksum;
   }
@@ -129,7 +97,7 @@ export class BlockMap {
   #unmapInPage(index: number, first: number, end: number): void {
     if (end - first === PAGE_ENTRIES) {
       const page = this.page(index) as MapPage;
-      this.mappedBlocks -= mappedIn(page);
+      this.mappedBlocks -= page.mapped;
       this.writableBranch(index >>> 9).pages[index & 511] = null;
       this.dropPage(page);
       return;
@@ -138,10 +106,11 @@ export class BlockMap {
     for (let at = first & 511, left = end - first; left > 0; at++, left--) {
       const old = page.words[at] as number;
       if (old === 0) continue;
-      this.#table.release(old);
+      if (old !== LOCATION_LOST) this.#table.release(old);
       page.words[at] = 0;
       page.words[at + PAGE_ENTRIES] = 0;
       this.mappedBlocks--;
+      page.mapped--;
     }
   }
 
@@ -158,26 +127,34 @@ export class BlockMap {
   /** Puts a page where none is; the caller's reference to it becomes the map's. */
   install(index: number, page: MapPage): void {
     this.writableBranch(index >>> 9).pages[index & 511] = page;
-    this.mappedBlocks += mappedIn(page);
+    this.mappedBlocks += page.mapped;
   }
 
   /** The page, made or copied so that only this map sees the change. */
   #writable(index: number): MapPage {
     const branch = this.writableBranch(index >>> 9);
     const page = branch.pages[index & 511] as MapPage | null;
+    const { pages } = this.#table;
     if (page === null) {
-      const fresh = new MapPage(takeZeroWords());
+      const fresh = new MapPage(pages.take().fill(0));
+      pages.add(fresh);
       branch.pages[index & 511] = fresh;
       return fresh;
     }
+    const before = page.mapped;
+    let own = page;
     if (page.refs === 1) {
-      if (page.file !== undefined) page.moveTo(undefined, 0);
-      return page;
+      if (page.file !== undefined) {
+        pages.words(page);
+        pages.change(page);
+      }
+    } else {
+      own = copyPage(page, this.#table);
+      page.refs--;
+      branch.pages[index & 511] = own;
     }
-    const copy = copyPage(page, this.#table);
-    page.refs--;
-    branch.pages[index & 511] = copy;
-    return copy;
+    this.mappedBlocks += own.mapped - before;
+    return own;
   }
 
   /** Puts a page that another map has in the place of one with the same content. */
@@ -191,13 +168,7 @@ export class BlockMap {
 
   /** One branch less names the page. */
   dropPage(page: MapPage): void {
-    if (--page.refs > 0) return;
-    page.moveTo(undefined, 0);
-    for (let i = 0; i < PAGE_ENTRIES; i++) {
-      if (page.words[i] !== 0) this.#table.release(page.words[i] as number);
-    }
-    giveWords(page.words);
-    page.words = NO_WORDS;
+    if (--page.refs === 0) this.#table.pages.drop(page);
   }
 
   /** A second map with the same content, sharing every branch. */
@@ -246,9 +217,16 @@ export function copyBranch(branch: MapBranch): MapBranch {
 
 /** A page with the same content that nobody names yet (refs 1). */
 export function copyPage(page: MapPage, table: SegmentTable): MapPage {
-  const copy = new MapPage(takeWords());
-  copy.words.set(page.words);
-  for (let i = 0; i < PAGE_ENTRIES; i++) if (copy.words[i] !== 0) table.reference(copy.words[i] as number);
+  const { pages } = table;
+  // Room for the copy first: making it could take it from the page.
+  const copy = new MapPage(pages.take());
+  copy.words.set(pages.words(page));
+  pages.add(copy);
+  copy.mapped = page.lost ? PAGE_ENTRIES : page.mapped;
+  for (let i = 0; i < PAGE_ENTRIES; i++) {
+    const location = copy.words[i] as number;
+    if (location !== 0 && location !== LOCATION_LOST) table.reference(location);
+  }
   return copy;
 }
 
@@ -258,10 +236,4 @@ function branchCountOf(blockCount: number): number {
 
 export function pageCountOf(blockCount: number): number {
   return Math.ceil(blockCount / PAGE_ENTRIES);
-}
-
-export function mappedIn(page: MapPage): number {
-  let count = 0;
-  for (let i = 0; i < PAGE_ENTRIES; i++) if (page.words[i] !== 0) count++;
-  return count;
 }

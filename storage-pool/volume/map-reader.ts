@@ -3,7 +3,7 @@
 import { DataBuffer } from "../disk/data-buffer.js";
 import { EIO, OK } from "../errors.js";
 import { BLOCK_SIZE } from "../limits.js";
-import { checksum, SEGMENT_BLOCKS } from "../log/format.js";
+import { checksum, LOCATION_LOST, SEGMENT_BLOCKS } from "../log/format.js";
 import { runChecksum } from "../log/run-checksum.js";
 import type { Segment, SegmentTable } from "../log/segment-table.js";
 import type { BlockCipher } from "./block-cipher.js";
@@ -82,6 +82,10 @@ export class MapReader {
       if (location === 0) {
         while (block + run < end && map.location(block + run) === 0) run++;
         target.bytes.fill(0, at, at + run * BLOCK_SIZE);
+      } else if (location === LOCATION_LOST) {
+        this.lostBlocks++;
+        this.onLost?.(map, block);
+        return EIO;
       } else {
         const max = Math.min(end - block, RUN_MAX, SEGMENT_BLOCKS - (location & (SEGMENT_BLOCKS - 1)));
         while (run < max && map.location(block + run) === location + run) run++;

@@ -1,11 +1,12 @@
 // Memory of map pages: made by the hundred, because one ArrayBuffer each costs more than what is put into it, and used
 // again, because every checkpoint makes copies of pages and lets others go.
 // Invariant: words that were given back are in no page. Thread: the pool's worker. Hot: yes.
+import { MAP_PAGES_RESIDENT } from "../limits.js";
 import { PAGE_ENTRIES, PAGE_SIZE } from "../log/format.js";
 
 const SLAB_PAGES = 256;
-/** Kept for the next pages; more are left to the garbage collector, a slab when none of its pages is left. */
-const SPARE_MAX = 16 * SLAB_PAGES;
+/** Kept for the next pages; more are left to the garbage collector, a slab only when none of its pages is left. */
+const SPARE_MAX = MAP_PAGES_RESIDENT;
 /** What a page has that is no page any more: reading it gives no number. */
 export const NO_WORDS = new Uint32Array(0);
 
@@ -18,11 +19,6 @@ export function takeWords(): Uint32Array {
     for (let i = 0; i < SLAB_PAGES; i++) spare.push(new Uint32Array(slab, i * PAGE_SIZE, PAGE_ENTRIES * 2)); // cold
   }
   return spare.pop() as Uint32Array;
-}
-
-/** The same, of zeros. */
-export function takeZeroWords(): Uint32Array {
-  return takeWords().fill(0);
 }
 
 export function giveWords(words: Uint32Array): void {

@@ -2,9 +2,10 @@
 // A block belongs to whoever's map pages name it; it is exclusive when no other page names it. Everything is counted
 // from the maps themselves, one page index at a time. Thread: the pool's worker. Hot: no.
 import { BLOCK_SIZE } from "../limits.js";
-import { DATA_BLOCKS, PAGE_ENTRIES } from "../log/format.js";
+import { DATA_BLOCKS, LOCATION_LOST, PAGE_ENTRIES } from "../log/format.js";
 import type { SegmentTable } from "../log/segment-table.js";
-import { type BlockMap, BRANCH_PAGES, type MapBranch, type MapPage } from "./block-map.js";
+import { type BlockMap, BRANCH_PAGES, type MapBranch } from "./block-map.js";
+import type { MapPage } from "./map-page.js";
 import type { Root, Volume } from "./volume.js";
 
 export interface VolumeUsage {
@@ -39,6 +40,21 @@ export function usageOf(volume: Volume, table: SegmentTable): VolumeUsage {
     exclusiveBytes: all.exclusive * BLOCK_SIZE,
     historyBytes: past.length === 0 ? 0 : historyBlocks(volume, present, past, table) * BLOCK_SIZE,
     snapshotExclusiveBytes: snapshots,
+  };
+}
+
+/**
+ * What is certain before the maps are counted, a while after a start: what the head holds, and of what snapshots or other
+ * volumes may share nothing that deleting would free.
+ */
+export function usageWhileCounting(volume: Volume): VolumeUsage {
+  const bytes = volume.head.map.mappedBlocks * BLOCK_SIZE;
+  const alone = volume.snapshots.size === 0 && !volume.related && volume.history.keyframes.length === 0;
+  return {
+    allocatedBytes: bytes,
+    exclusiveBytes: alone ? bytes : 0,
+    historyBytes: 0,
+    snapshotExclusiveBytes: new Map([...volume.snapshots.keys()].map((name) => [name, 0])),
   };
 }
 
@@ -135,9 +151,10 @@ function countInPages(
     // The usual case, kept cheap: every map of the volume has the same page here.
     const [[page, { uses, live }]] = [...pages] as [[MapPage, Use]];
     if (!live) return;
+    const words = table.pages.words(page);
     for (let entry = 0; entry < PAGE_ENTRIES; entry++) {
-      const location = page.words[entry] as number;
-      if (location === 0) continue;
+      const location = words[entry] as number;
+      if (location === 0 || location === LOCATION_LOST) continue;
       counted.allocated++;
       if (uses !== page.refs || table.countOf(location) !== 1) continue;
       if (pinned || !table.of(location).pinned) counted.exclusive++;
@@ -149,8 +166,8 @@ function countInPages(
     counts.clear();
     const named = new Set<number>();
     for (const [page, { uses, live }] of pages) {
-      const location = page.words[entry] as number;
-      if (location === 0) continue;
+      const location = table.pages.words(page)[entry] as number;
+      if (location === 0 || location === LOCATION_LOST) continue;
       if (uses === page.refs) counts.set(location, (counts.get(location) ?? 0) + 1);
       if (live) named.add(location);
     }

@@ -4,7 +4,7 @@ import { Random } from "../../base/random/index.js";
 import { type Disk, formatDisk, missingDisk, openDisk } from "../../storage-pool/disk/disk.js";
 import type { CheckpointRecord } from "../../storage-pool/pool/checkpoint.js";
 import { recordedKeyframes } from "../../storage-pool/pool/keyframes.js";
-import type { VolumeSpec } from "../../storage-pool/pool/open-pool.js";
+import { MAP_MEMORY, type MapMemory, type VolumeSpec } from "../../storage-pool/pool/open-pool.js";
 import { Pool } from "../../storage-pool/pool/pool.js";
 import type { SyncRound } from "../../storage-pool/pool/sync-round.js";
 import { type DiskFaults, Fuse, SimulatedDiskFile, SimulatedMapFiles } from "./storage-simulator.js";
@@ -33,6 +33,8 @@ export class Surroundings {
   readonly sizeBytes: number;
   /** The key of all volumes; "" where they are not encrypted. */
   readonly keyId: string;
+  /** Mostly so little memory for maps that pages come and go all the time. */
+  readonly mapMemory: MapMemory;
   /** One copy only, and bits flip. */
   readonly rots: boolean;
   disks: SimulatedDisk[] = [];
@@ -54,6 +56,11 @@ export class Surroundings {
     const diskCount = 1 + this.random.below(3);
     this.copies = diskCount > 1 ? 1 + this.random.below(2) : 1;
     this.keyId = seed % 4 === 0 ? "key" : "";
+    this.mapMemory = {
+      ...MAP_MEMORY,
+      ...(seed % 5 === 0 ? {} : { residentPages: seed % 5, pagesPerStep: 1 }),
+      ...(seed % 3 === 0 ? {} : { pagesAtOpen: 0 }),
+    };
     this.rots = this.copies === 1 && this.random.chance(0.2);
     const slots = Math.floor((this.random.chance(0.3) ? 14 : 26) / diskCount) * this.copies + 3;
     this.sizeBytes = Math.max(10, slots) * 4 * MIB;
@@ -107,6 +114,7 @@ export class Surroundings {
       [...this.specs.values()].map((spec) => structuredClone(spec)),
       ++this.epoch,
       {
+        mapMemory: this.mapMemory,
         syncAside: (onSynced) => this.syncAside(onSynced),
         onFailed: (index) => this.changeDisk(index, { suspect: true }),
         onTrusted: (index) => this.changeDisk(index, { suspect: false }),

@@ -1,0 +1,287 @@
+// Map pages in memory, and the count of what they name.
+//
+//   opening: every page is known by its place ─► counted in the background, or when somebody wants it
+//   in memory ◄── read and checked ── on the medium only;    ── not looked at lately, and not changed ──► on the medium only
+//
+// A page is changed only while it is in memory; what is changed stays until a checkpoint has written it. A page that goes
+// while it is on the medium only is counted out later, in steps. While pages are not counted nobody may free, clean or
+// give out what was there when the pool was opened (SegmentTable.counted).
+// Invariant: a page in memory is counted; `words` is what its checksum says, or says of every block that it is lost.
+// The words of a page are good until another page is asked for, unless it is a changed one.
+// Thread: the pool's worker. Hot: yes (words of a page that is there; no allocation but for a read).
+import { MAP_PAGES_RESIDENT } from "../limits.js";
+import {
+  checksum,
+  INDEX_BLOCKS,
+  LOCATION_LOST,
+  PAGE_ENTRIES,
+  PAGE_SIZE,
+  SEGMENT_BLOCKS,
+} from "../log/format.js";
+import type { SegmentTable } from "../log/segment-table.js";
+import { type MapPage, mappedIn, type PageFile } from "./map-page.js";
+import { giveWords, NO_WORDS, takeWords } from "./page-words.js";
+
+/** Pages that are looked at for one that can go, when room is needed. */
+const VISITS_MAX = 64;
+/** Pages read at once while counting. */
+const RUN_PAGES = 64;
+
+export class PageCache {
+  /** Pages that may be in memory; changed ones come on top of it. */
+  limit = MAP_PAGES_RESIDENT;
+  /** Pages in memory. */
+  residentCount = 0;
+  /** Pages that were read because somebody wanted them, and pages that are damaged. */
+  readCount = 0;
+  lostCount = 0;
+  /** Pages that some map has, and those of them that stand in a file. */
+  #pageCount = 0;
+  storedCount = 0;
+  readonly #table: SegmentTable;
+  /** Whatever may be in memory, and how far the last round came. */
+  readonly #ring: MapPage[] = [];
+  #hand = 0;
+  /** Pages to be counted, in the order of their places, and how far that came. */
+  #uncounted: MapPage[] = [];
+  #next = 0;
+  uncountedCount = 0;
+  /** Blocks that these name: no more than that is missing in the counts. */
+  uncountedBlocks = 0;
+  /** Gone, on the medium only, and counted. */
+  readonly #leaving: MapPage[] = [];
+  readonly #scratch = new Uint32Array(PAGE_ENTRIES * 2);
+  readonly #scratchBytes = new Uint8Array(this.#scratch.buffer);
+
+  constructor(table: SegmentTable) {
+    this.#table = table;
+  }
+
+  /** Pages that only memory has. */
+  get dirtyCount(): number {
+    return this.#pageCount - this.storedCount;
+  }
+
+  /** Room for a page that is made now, and counted by whoever fills it. */
+  take(): Uint32Array {
+    if (this.residentCount >= this.limit) this.#evict(VISITS_MAX, 2);
+    this.residentCount++;
+    return takeWords();
+  }
+
+  /** A page was made with words of `take`. */
+  add(page: MapPage): void {
+    this.#pageCount++;
+    this.#ring.push(page);
+    if (this.#ring.length > 2 * this.residentCount + 1024) this.#forgetGone();
+  }
+
+  /** A page that a file holds, known by its place only; nothing of it is counted. */
+  addStored(page: MapPage): void {
+    this.#pageCount++;
+    this.uncountedCount++;
+    this.uncountedBlocks += page.mapped;
+  }
+
+  /** Pages that were added so are counted from now on, in this order. */
+  countLater(pages: Iterable<MapPage>): void {
+    for (const page of pages) this.#uncounted.push(page); // cold: when a pool is opened
+  }
+
+  /** The page's words, read when they are not there. */
+  words(page: MapPage): Uint32Array {
+    page.recent = true;
+    return page.words === NO_WORDS ? this.#fault(page) : page.words;
+  }
+
+  /** The page, which is in memory, is about to differ from what its file holds. What was lost of it is lost for good. */
+  change(page: MapPage): void {
+    if (page.lost) {
+      page.lost = false;
+      page.mapped = PAGE_ENTRIES;
+      this.lostCount--;
+    }
+    page.moveTo(undefined, 0);
+  }
+
+  /** Nobody names the page any more. */
+  drop(page: MapPage): void {
+    this.#pageCount--;
+    if (page.lost) this.lostCount--;
+    if (page.words !== NO_WORDS) {
+      page.moveTo(undefined, 0);
+      this.#count(page.words, false);
+      this.#giveBack(page);
+    } else if (page.counted) {
+      this.#leaving.push(page);
+    } else {
+      this.#noteCounted(page);
+      page.moveTo(undefined, 0);
+    }
+  }
+
+  /** Counting is not done, or something that is gone is still counted. */
+  get isBehind(): boolean {
+    return this.uncountedCount > 0 || this.#leaving.length > 0;
+  }
+
+  /** Counts some pages; false when there is nothing to do. */
+  step(pages: number): boolean {
+    for (let i = 0; i < pages && this.#leaving.length > 0; i++)
+      this.#countOut(this.#leaving.pop() as MapPage);
+    while (pages > 0 && this.#next < this.#uncounted.length)
+      pages -= this.#countRun(Math.min(pages, RUN_PAGES));
+    if (this.#next > 0 && this.#next === this.#uncounted.length) {
+      this.#uncounted = [];
+      this.#next = 0;
+    }
+    return this.isBehind;
+  }
+
+  /** What is more than the limit goes, a few at a time. */
+  trim(): void {
+    if (this.residentCount > this.limit) this.#evict(4 * VISITS_MAX, this.residentCount - this.limit);
+  }
+
+  /** Counts pages that stand side by side, up to `most`; how many were looked at. */
+  #countRun(most: number): number {
+    const first = this.#uncounted[this.#next] as MapPage;
+    let run = 0;
+    for (; run < most && this.#next + run < this.#uncounted.length; run++) {
+      const page = this.#uncounted[this.#next + run] as MapPage;
+      if (page.counted || page.file === undefined) break;
+      if (page.file !== first.file || page.place !== first.place + run) break;
+    }
+    const file = first.file;
+    const bytes = run === 0 || file === undefined ? undefined : readPages(file, first.place, run);
+    for (let i = 0; i < run; i++) {
+      const page = this.#uncounted[this.#next + i] as MapPage;
+      const at = i * PAGE_SIZE;
+      const isGood = bytes !== undefined && this.#load(page, bytes, at, this.#scratch, this.#scratchBytes);
+      if (isGood) this.#count(this.#scratch, true);
+      else this.#noteLost(page);
+      this.#noteCounted(page);
+    }
+    this.#next += Math.max(1, run);
+    return Math.max(1, run);
+  }
+
+  #countOut(page: MapPage): void {
+    const bytes = page.file === undefined ? undefined : readPages(page.file, page.place, 1);
+    if (bytes !== undefined && this.#load(page, bytes, 0, this.#scratch, this.#scratchBytes)) {
+      this.#count(this.#scratch, false);
+    }
+    page.moveTo(undefined, 0);
+  }
+
+  #fault(page: MapPage): Uint32Array {
+    if (page.refs === 0) return NO_WORDS;
+    const words = this.take();
+    this.readCount++;
+    const { file } = page;
+    const bytes = file === undefined ? undefined : readPages(file, page.place, 1);
+    const target = new Uint8Array(words.buffer, words.byteOffset, words.byteLength); // cold: one per read from a disk
+    if (bytes === undefined || !this.#load(page, bytes, 0, words, target)) {
+      words.fill(LOCATION_LOST);
+      this.#noteLost(page);
+    }
+    page.words = words;
+    this.#ring.push(page);
+    if (!page.counted) {
+      this.#count(words, true);
+      this.#noteCounted(page);
+    }
+    return words;
+  }
+
+  /** Puts what was read into `words` if it is what the page should be. */
+  #load(page: MapPage, bytes: Uint8Array, at: number, words: Uint32Array, target: Uint8Array): boolean {
+    if (at + PAGE_SIZE > bytes.byteLength || checksum(bytes, at, PAGE_SIZE) !== page.sum) return false;
+    target.set(bytes.subarray(at, at + PAGE_SIZE)); // cold: one per read from a disk
+    return mappedIn(words) === page.mapped && this.#isPossible(words);
+  }
+
+  #isPossible(words: Uint32Array): boolean {
+    let known = 0;
+    for (let i = 0; i < PAGE_ENTRIES; i++) {
+      const location = words[i] as number;
+      if (location === 0 || location === LOCATION_LOST) continue;
+      if ((location & (SEGMENT_BLOCKS - 1)) < INDEX_BLOCKS) return false;
+      if (location >>> 10 === known) continue;
+      known = location >>> 10;
+      if (this.#table.at(known) === undefined) return false;
+    }
+    return true;
+  }
+
+  #noteLost(page: MapPage): void {
+    if (page.lost) return;
+    page.lost = true;
+    this.lostCount++;
+  }
+
+  #noteCounted(page: MapPage): void {
+    if (page.counted) return;
+    page.counted = true;
+    this.uncountedCount--;
+    this.uncountedBlocks -= page.mapped;
+  }
+
+  #count(words: Uint32Array, more: boolean): void {
+    for (let i = 0; i < PAGE_ENTRIES; i++) {
+      const location = words[i] as number;
+      if (location === 0 || location === LOCATION_LOST) continue;
+      if (more) this.#table.reference(location);
+      else this.#table.release(location);
+    }
+  }
+
+  /** Lets up to `count` pages go that were not looked at since the last round and that a file holds. */
+  #evict(visits: number, count: number): void {
+    const ring = this.#ring;
+    for (; visits > 0 && count > 0 && ring.length > 0; visits--) {
+      if (this.#hand >= ring.length) this.#hand = 0;
+      const page = ring[this.#hand] as MapPage;
+      if (page.words === NO_WORDS) {
+        this.#takeOut(this.#hand);
+      } else if (page.recent || page.file === undefined) {
+        page.recent = false;
+        this.#hand++;
+      } else {
+        this.#giveBack(page);
+        this.#takeOut(this.#hand);
+        count--;
+      }
+    }
+  }
+
+  /** Pages that nobody names any more, which the hand did not come by. */
+  #forgetGone(): void {
+    let kept = 0;
+    for (let i = 0; i < this.#ring.length; i++) {
+      const page = this.#ring[i] as MapPage;
+      if (page.words !== NO_WORDS) this.#ring[kept++] = page;
+    }
+    this.#ring.length = kept;
+  }
+
+  #takeOut(at: number): void {
+    const last = this.#ring.pop() as MapPage;
+    if (at < this.#ring.length) this.#ring[at] = last;
+  }
+
+  #giveBack(page: MapPage): void {
+    giveWords(page.words);
+    page.words = NO_WORDS;
+    this.residentCount--;
+  }
+}
+
+/** Pages as they stand in a file; undefined when it cannot be read. */
+function readPages(file: PageFile, place: number, count: number): Uint8Array | undefined {
+  try {
+    return file.read(place, count);
+  } catch {
+    return undefined;
+  }
+}
