@@ -82,6 +82,24 @@ describe("who gets in", () => {
     }
   });
 
+  test("the page about the API is for everybody, and may load and run nothing", async () => {
+    const { ca, server: url } = server.access;
+    const answer = await new Promise<{ status: number | undefined; policy: unknown; text: string }>(
+      (resolve, reject) => {
+        httpsGet(`${url}/docs`, { ca }, (response) => {
+          const chunks: Buffer[] = [];
+          response.on("data", (chunk: Buffer) => chunks.push(chunk));
+          response.on("end", () => {
+            const policy = response.headers["content-security-policy"];
+            resolve({ status: response.statusCode, policy, text: Buffer.concat(chunks).toString() });
+          });
+        }).on("error", reject);
+      },
+    );
+    expect(answer).toMatchObject({ status: 200, policy: expect.stringContaining("default-src 'none'") });
+    expect(answer.text).toContain('<section id="VirtualMachine">');
+  });
+
   test("the kubeconfig leads back to the server and is for its owner only", async () => {
     const path = join(directory, "kubeconfig");
     await writeKubeconfig(path, server.access);

@@ -44,6 +44,7 @@ import { BODY_SIZE_BYTES_MAX, GZIP_SIZE_BYTES_MIN, REQUEST_TIMEOUT_MS } from "./
 import { requireJson } from "./negotiate.js";
 import { buildOpenApi } from "./openapi.js";
 import { API_HOST, portError } from "./port.js";
+import { buildReferencePage, PAGE_POLICY } from "./reference/reference-page.js";
 import type { ResourceRegistry } from "./registry.js";
 import { RequestLimits } from "./request-limits.js";
 import { registerKind } from "./resource-routes.js";
@@ -86,7 +87,7 @@ export interface ApiServer {
 const CLOSE_GRACE_MS = 5_000;
 const NO_RESOURCE = "the server could not find the requested resource";
 const NOT_JSON = "the body must be application/json";
-const OPEN_PATHS = new Set(["/healthz", "/livez", "/readyz", "/version"]);
+const OPEN_PATHS = new Set(["/healthz", "/livez", "/readyz", "/version", "/docs"]);
 
 /** Listens when it resolves. Throws PlinthError PORT_IN_USE or PORT_REFUSED. */
 export async function startApiServer(
@@ -318,6 +319,10 @@ function addDiscovery(server: FastifyInstance, options: ApiServerOptions, module
       json(`/apis/${group}`, () => findApiGroup(group) as object);
     json(`/apis/${group}/${version}`, () => apiResourceList(group, version));
   }
+  const page = buildReferencePage(options.version);
+  server.get("/docs", async (_request, reply) =>
+    reply.type("text/html; charset=utf-8").header("content-security-policy", PAGE_POLICY).send(page),
+  );
   server.get("/openapi/v3", async () => openApi.index);
   for (const [path, text] of openApi.byPath) {
     server.get(`/openapi/v3/${path}`, async (_request, reply) => reply.type("application/json").send(text));

@@ -4,6 +4,7 @@
 import { createHash } from "node:crypto";
 import { ALL_KINDS, type ResourceKind, type SchemaNode } from "../resources/index.js";
 import { apiGroupVersions, pathOf } from "./discovery.js";
+import { exampleOf } from "./reference/examples.js";
 
 const GROUP_VERSION_KIND = "x-kubernetes-group-version-kind";
 
@@ -35,7 +36,8 @@ function describeKinds(kinds: readonly ResourceKind[], version: string): object 
   for (const kind of kinds) {
     const name = schemaName(kind);
     const gvk = { group: kind.group, version: kind.version, kind: kind.kind };
-    schemas[name] = { ...toOpenApi(kind.schema as SchemaNode), [GROUP_VERSION_KIND]: [gvk] };
+    const example = exampleOf(kind);
+    schemas[name] = { ...toOpenApi(kind.schema as SchemaNode), example, [GROUP_VERSION_KIND]: [gvk] };
     schemas[`${name}List`] = listSchema(kind, name);
     addPaths(paths, kind, name);
   }
