@@ -1,5 +1,6 @@
 // The one error type for everything the world can do to us: bad input, a missing program, a full disk.
 // Each folder lists its codes in an `errors.ts`; a code is stable, its message is for people.
+export { systemReason } from "./system-reason.js";
 
 export interface PlinthErrorOptions {
   /** Field path in dotted form ("spec.vlan") when one input field is at fault. */

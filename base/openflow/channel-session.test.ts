@@ -99,6 +99,17 @@ describe("ChannelSession", () => {
     expect(types(session.tick(15_001))).toEqual(["close"]);
   });
 
+  it("gives a peer its whole time to answer, however late it was asked", () => {
+    const session = open();
+    expect(sent(session.tick(60_000))).toMatchObject([{ type: "echo_request" }]);
+    expect(session.isProbing).toBe(true);
+    expect(session.tick(64_999)).toEqual([]);
+    expect(session.nextDeadlineMs()).toBe(65_000);
+    session.receive(Uint8Array.of(4), 64_999);
+    expect(session.isProbing).toBe(false);
+    expect(session.tick(65_000)).toEqual([]);
+  });
+
   it("answers a malformed message with the error it deserves and goes on", () => {
     const outputs = open().receive(fromHex(`0463000800000009${"0414000800000005"}`), 1);
     expect(types(outputs)).toEqual(["malformed", "send", "message"]);

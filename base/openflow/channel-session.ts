@@ -70,7 +70,8 @@ export class ChannelSession<V extends AnyVersion = Dialect["version"]> {
   #state: "idle" | "hello_sent" | "established" | "closed" = "idle";
   #pending: Uint8Array = EMPTY;
   #lastReceivedMs = 0;
-  #probeSent = false;
+  /** When the echo request was sent that nothing has come after yet; −1 when there is none. */
+  #probedMs = -1;
   #peerVersions: readonly number[] | undefined;
   #xid = 0;
 
@@ -94,6 +95,11 @@ export class ChannelSession<V extends AnyVersion = Dialect["version"]> {
 
   get isEstablished(): boolean {
     return this.#state === "established";
+  }
+
+  /** The peer was silent for so long that it has been asked whether it is there. */
+  get isProbing(): boolean {
+    return this.#probedMs >= 0;
   }
 
   /** A transaction id for a message of ours. Never 0, which unasked messages carry. */
@@ -120,7 +126,7 @@ export class ChannelSession<V extends AnyVersion = Dialect["version"]> {
     const outputs: ChannelOutput[] = [];
     if (this.#state === "closed" || this.#state === "idle") return outputs;
     this.#lastReceivedMs = nowMs;
-    this.#probeSent = false;
+    this.#probedMs = -1;
     const all = this.#join(bytes);
     let offset = 0;
     for (;;) {
@@ -157,8 +163,8 @@ export class ChannelSession<V extends AnyVersion = Dialect["version"]> {
     const deadlineMs = this.nextDeadlineMs();
     if (deadlineMs === undefined || nowMs < deadlineMs) return [];
     if (this.#state === "hello_sent") return [this.#close(`no hello within ${this.#helloTimeoutMs} ms`)];
-    if (this.#probeSent) return [this.#close(`no answer to an echo within ${this.#probeIntervalMs} ms`)];
-    this.#probeSent = true;
+    if (this.isProbing) return [this.#close(`no answer to an echo within ${this.#probeIntervalMs} ms`)];
+    this.#probedMs = nowMs;
     const probe = encodeMessage({ type: "echo_request", xid: this.nextXid(), data: EMPTY }, this.#dialect);
     return [{ type: "send", bytes: probe }];
   }
@@ -167,7 +173,8 @@ export class ChannelSession<V extends AnyVersion = Dialect["version"]> {
   nextDeadlineMs(): number | undefined {
     if (this.#state === "hello_sent") return this.#lastReceivedMs + this.#helloTimeoutMs;
     if (this.#state !== "established" || this.#probeIntervalMs === 0) return undefined;
-    return this.#lastReceivedMs + this.#probeIntervalMs * (this.#probeSent ? 2 : 1);
+    // From when it was asked: whoever looked late must not hang up on a peer that had no time to answer.
+    return (this.isProbing ? this.#probedMs : this.#lastReceivedMs) + this.#probeIntervalMs;
   }
 
   #close(reason: string): ChannelOutput {

@@ -4,6 +4,7 @@
 // Thread: main.
 
 import type { Socket } from "node:net";
+import { systemReason } from "../../base/errors/index.js";
 import type { Logger } from "../../base/log/index.js";
 import {
   type ChannelOutput,
@@ -129,8 +130,8 @@ export class Connection implements ConnectionState {
       this.#monitors.onDrain();
       this.#work();
     });
-    socket.on("error", (error) => this.close(error.message));
-    socket.on("close", () => this.close("the peer closed the connection"));
+    socket.on("error", (error) => this.close(systemReason(error)));
+    socket.on("close", () => this.close("End of file"));
     this.#perform(this.#session.start(clock.nowMs()));
     this.#arm();
   }
@@ -156,6 +157,11 @@ export class Connection implements ConnectionState {
     this.#socket.destroySoon();
     this.#modules.clock.after(LINGER_MS, () => this.#socket.destroy());
     this.#options.onClosed(reason);
+  }
+
+  /** The controller is silent, and has been asked whether it is there. */
+  get isProbing(): boolean {
+    return this.#session.isProbing;
   }
 
   /** Sends the event if this connection wants it. */
@@ -214,6 +220,9 @@ export class Connection implements ConnectionState {
         this.#sender.write(output.bytes);
         break;
       case "established":
+        // Until now it was the hello that was waited for.
+        this.#timer?.cancel();
+        this.#arm();
         this.#options.onEstablished?.();
         break;
       case "message":

@@ -7,7 +7,7 @@
 // Thread: main.
 
 import { connect, type Socket } from "node:net";
-import { describeError } from "../../base/errors/index.js";
+import { describeError, systemReason } from "../../base/errors/index.js";
 import type { Timer } from "../../base/time/index.js";
 import { bootstrapCaCert, connectTls, mustBootstrap, type TlsFiles } from "../../base/tls/index.js";
 import { Connection, type ConnectionModules } from "./connection.js";
@@ -31,17 +31,22 @@ export type DialTarget = ControllerTarget & { readonly type: "unix" | "tcp" | "s
 export interface ControllerStatus {
   readonly target: string;
   readonly isConnected: boolean;
-  readonly role: "other" | "master" | "slave";
-  readonly state: "BACKOFF" | "CONNECTING" | "ACTIVE" | "VOID";
+  /** Of a connection; nothing without one. */
+  readonly role: "other" | "master" | "slave" | undefined;
+  readonly state: "BACKOFF" | "CONNECTING" | "ACTIVE" | "IDLE" | "VOID";
+  /** The last error there was, also when all is well again. */
   readonly lastError: string | undefined;
-  /** Monotonic; when `isConnected` last changed. */
-  readonly changedMs: number;
+  /** By the agent's clock: when it last became connected, and when it last ceased to be; each only if it ever did. */
+  readonly connectedAtMs: number | undefined;
+  readonly disconnectedAtMs: number | undefined;
 }
 
 const BACKOFF_FIRST_MS = 100;
 const BACKOFF_MAX_MS = 8_000;
 /** Dialling on this machine costs nothing, and a controller that was restarted is waiting. */
 const BACKOFF_LOCAL_MAX_MS = 1_000;
+/** How long a connection has to last for the next pause to be short. */
+const LASTS_MS = 1_000;
 const CONNECT_TIMEOUT_MS = 10_000;
 export const DEFAULT_PROBE_INTERVAL_MS = 5_000;
 
@@ -56,7 +61,10 @@ export class ControllerLink {
   #timer: Timer | undefined;
   #backoffMs = BACKOFF_FIRST_MS;
   #lastError: string | undefined;
-  #changedMs: number;
+  /** What the log was told since the last connection. */
+  #loggedError: string | undefined;
+  #connectedAtMs: number | undefined;
+  #disconnectedAtMs: number | undefined;
   #isUp = false;
   #isClosed = false;
 
@@ -73,7 +81,6 @@ export class ControllerLink {
     this.#modules = modules;
     this.#onChange = onChange;
     this.#onExchanged = onExchanged;
-    this.#changedMs = modules.clock.nowMs();
     this.#dial();
   }
 
@@ -87,20 +94,21 @@ export class ControllerLink {
   }
 
   get status(): ControllerStatus {
-    const role = this.connection?.role ?? "equal";
+    const role = this.connection?.role;
     return {
       target: this.#spec.target,
       isConnected: this.connection !== undefined,
       role: role === "equal" ? "other" : role,
       state: this.#state(),
       lastError: this.#lastError,
-      changedMs: this.#changedMs,
+      connectedAtMs: this.#connectedAtMs,
+      disconnectedAtMs: this.#disconnectedAtMs,
     };
   }
 
   #state(): ControllerStatus["state"] {
     if (this.#isClosed) return "VOID";
-    if (this.connection !== undefined) return "ACTIVE";
+    if (this.connection !== undefined) return this.connection.isProbing ? "IDLE" : "ACTIVE";
     return this.#socket === undefined ? "BACKOFF" : "CONNECTING";
   }
 
@@ -142,10 +150,10 @@ export class ControllerLink {
 
   #follow(socket: Socket, connected: "connect" | "secureConnect"): void {
     this.#socket = socket;
-    const onError = (error: Error): void => this.#onDown(error.message);
+    const onError = (error: Error): void => this.#onDown(systemReason(error));
     socket.once("error", onError);
     socket.setTimeout(CONNECT_TIMEOUT_MS, () => {
-      socket.destroy(new Error(`no connection within ${CONNECT_TIMEOUT_MS} ms`));
+      socket.destroy(new Error("Connection timed out"));
     });
     socket.once(connected, () => {
       socket.setTimeout(0);
@@ -177,9 +185,8 @@ export class ControllerLink {
 
   #onUp(): void {
     this.#isUp = true;
-    this.#backoffMs = BACKOFF_FIRST_MS;
-    this.#lastError = undefined;
-    this.#changedMs = this.#modules.clock.nowMs();
+    this.#loggedError = undefined;
+    this.#connectedAtMs = this.#modules.clock.nowMs();
     this.#modules.log.info({ controller: this.#spec.target }, "connected to the controller");
     this.#onChange();
   }
@@ -188,14 +195,20 @@ export class ControllerLink {
     this.#connection = undefined;
     this.#socket = undefined;
     if (this.#isClosed) return;
-    if (this.#lastError !== reason) {
+    if (this.#loggedError !== reason) {
       this.#modules.log.warn({ controller: this.#spec.target, reason }, "no connection to the controller");
     }
-    this.#lastError = reason;
-    if (this.#isUp) this.#changedMs = this.#modules.clock.nowMs();
-    this.#isUp = false;
+    this.#loggedError = this.#lastError = reason;
+    if (this.#isUp) this.#endUp(this.#modules.clock.nowMs());
     this.#timer = this.#modules.clock.after(this.#backoffMs, () => this.#dial());
     this.#backoffMs = Math.min(this.#backoffMs * 2, this.#backoffMaxMs());
     this.#onChange();
+  }
+  /** A connection that lasted was a success; of one that ends at once the next will hardly be better. */
+  #endUp(nowMs: number): void {
+    this.#isUp = false;
+    this.#disconnectedAtMs = nowMs;
+    if (nowMs - (this.#connectedAtMs ?? nowMs) >= Math.max(this.#backoffMs, LASTS_MS))
+      this.#backoffMs = BACKOFF_FIRST_MS;
   }
 }

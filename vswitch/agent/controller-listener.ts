@@ -8,7 +8,6 @@ import type { SwitchEvent } from "./switch-model.js";
 
 export class ControllerListener {
   readonly #target: string;
-  readonly #changedMs: number;
   readonly #opening: Promise<Listener | undefined>;
   #listener: Listener | undefined;
   #lastError: string | undefined;
@@ -16,7 +15,6 @@ export class ControllerListener {
   constructor(spec: ControllerSpec, where: ListenTarget, modules: ConnectionModules, onChange: () => void) {
     const { target } = spec;
     this.#target = target;
-    this.#changedMs = modules.clock.nowMs();
     this.#opening = Listener.open(target, where, modules, spec.tls).then(
       (listener) => {
         this.#listener = listener;
@@ -36,10 +34,11 @@ export class ControllerListener {
     return {
       target: this.#target,
       isConnected: (this.#listener?.connectionCount ?? 0) > 0,
-      role: "other",
+      role: (this.#listener?.connectionCount ?? 0) > 0 ? "other" : undefined,
       state: this.#listener === undefined ? "VOID" : "ACTIVE",
       lastError: this.#lastError,
-      changedMs: this.#changedMs,
+      connectedAtMs: undefined,
+      disconnectedAtMs: undefined,
     };
   }
 

@@ -149,13 +149,13 @@ export class OpenFlowAgent {
   /** The dialled controller with the highest role. */
   #snooped(): string | undefined {
     const ranks = { master: 2, other: 1, slave: 0 } as const;
-    let best: ControllerStatus | undefined;
+    let [best, highest]: [string | undefined, number] = [undefined, -1];
     for (const { link } of this.#links.values()) {
       if (!(link instanceof ControllerLink)) continue;
-      const { status } = link;
-      if (best === undefined || ranks[status.role] > ranks[best.role]) best = status;
+      const { target, role = "other" } = link.status;
+      if (ranks[role] > highest) [best, highest] = [target, ranks[role]];
     }
-    return best?.target;
+    return best;
   }
 
   get controllers(): readonly ControllerStatus[] {

@@ -1,7 +1,9 @@
 // Which socket a daemon's name stands for: by its file of process number in the directory where it runs, as ovs-appctl
 // finds it. Source: ovs-appctl(8), -t. Reads files, and asks who holds their locks.
+
 import { closeSync, constants, openSync, readFileSync } from "node:fs";
 import { join } from "node:path";
+import { systemReason } from "../../base/errors/index.js";
 import { lockHolder } from "../../base/linux/index.js";
 import { commandError } from "./errors.js";
 
@@ -50,21 +52,4 @@ function readPidFile(path: string, { warn }: TargetIo): number {
   }
   // The number in the file of a daemon that has died may be that of another process by now; the lock never is.
   return lockHolder(path) ?? refuse("No such process");
-}
-
-const REASONS: Readonly<Record<string, string>> = {
-  ENOENT: "No such file or directory",
-  ECONNREFUSED: "Connection refused",
-  EACCES: "Permission denied",
-  EISDIR: "Is a directory",
-  ENOTDIR: "Not a directory",
-  ENOTSOCK: "Socket operation on non-socket",
-  EPROTOTYPE: "Protocol wrong type for socket",
-  ELOOP: "Too many levels of symbolic links",
-};
-
-/** What strerror() says of a system error of Node's. */
-export function systemReason(thrown: unknown): string {
-  const { code, message } = thrown as NodeJS.ErrnoException;
-  return REASONS[code ?? ""] ?? message;
 }

@@ -1,8 +1,8 @@
 // `plinth appctl`: one inspection command to a running daemon, with the options, exit codes and wording of ovs-appctl.
 // Source: ovs-appctl(8); -f and --pretty as Open vSwitch has had them since 3.4.
-import { PlinthError } from "../../base/errors/index.js";
+import { PlinthError, systemReason } from "../../base/errors/index.js";
 import { JsonRpcFault } from "../../base/jsonrpc/index.js";
-import { socketOfTarget, systemReason } from "./appctl-target.js";
+import { socketOfTarget } from "./appctl-target.js";
 import { type OptionSpec, parseOptions } from "./command-options.js";
 import { commandError } from "./errors.js";
 import { askUnixctl } from "./unixctl-client.js";

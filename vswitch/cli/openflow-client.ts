@@ -1,6 +1,6 @@
 // One OpenFlow connection from a command to a switch: requests with deadlines, refusals as errors. Thread: main.
 import { connect, type Socket } from "node:net";
-import { PlinthError } from "../../base/errors/index.js";
+import { PlinthError, systemReason } from "../../base/errors/index.js";
 import { parseActiveEndpoint } from "../../base/jsonrpc/index.js";
 import {
   type AnyDialect,
@@ -292,15 +292,6 @@ export function bodiesOf(replies: readonly Reply[]): readonly MultipartReplyBody
   return replies.flatMap(({ message }) => (message?.type === "multipart_reply" ? [message.body] : []));
 }
 
-const REASONS: Readonly<Record<string, string>> = {
-  ENOENT: "No such file or directory",
-  ECONNREFUSED: "Connection refused",
-  EACCES: "Permission denied",
-  EHOSTUNREACH: "No route to host",
-  ETIMEDOUT: "Connection timed out",
-};
-
 function unreachable(name: string, cause: NodeJS.ErrnoException): PlinthError {
-  const reason = REASONS[cause.code ?? ""] ?? cause.message;
-  return commandError(`connecting to ${name} (${reason})`);
+  return commandError(`connecting to ${name} (${systemReason(cause)})`);
 }

@@ -130,6 +130,9 @@ export interface ControllerStatus {
   /** "ACTIVE", "BACKOFF" … for Controller.status:state. */
   readonly state: string;
   readonly lastError: string | undefined;
+  /** When it last became connected, and when it last ceased to be; each only if it ever did. */
+  readonly connectedAtMs: number | undefined;
+  readonly disconnectedAtMs: number | undefined;
 }
 
 export interface BridgeStatus {

@@ -109,8 +109,11 @@ describe("the switch's status", { timeout: 30_000 }, () => {
 
   it("tells since when a controller is connected, and since when it was not", async () => {
     const target = "tcp:192.0.2.1:6653";
+    let [connectedAtMs, disconnectedAtMs]: (number | undefined)[] = [];
     const state = (isConnected: boolean): void => {
-      const status = { target, role: undefined, lastError: undefined };
+      if (isConnected) connectedAtMs = clock.nowMs();
+      else if (connectedAtMs !== undefined) disconnectedAtMs = clock.nowMs();
+      const status = { target, role: undefined, lastError: undefined, connectedAtMs, disconnectedAtMs };
       backend.controllers = [{ ...status, isConnected, state: isConnected ? "ACTIVE" : "BACKOFF" }];
     };
     state(false);

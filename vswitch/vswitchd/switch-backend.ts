@@ -467,7 +467,13 @@ function setControllers(agent: OpenFlowAgent, config: BridgeConfig): ControllerS
       return true;
     } catch (thrown) {
       const lastError = describeError(thrown);
-      refused.push({ target, isConnected: false, role: undefined, state: "VOID", lastError });
+      const never = {
+        isConnected: false,
+        role: undefined,
+        connectedAtMs: undefined,
+        disconnectedAtMs: undefined,
+      };
+      refused.push({ target, ...never, state: "VOID", lastError });
       return false;
     }
   });
