@@ -5,7 +5,7 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { type DifferentialCase, remembers } from "../support/differential/compare.js";
 import { framesMax, fuzz } from "../support/differential/fuzz.js";
 import { inBursts } from "../support/differential/generate/bursts.js";
-import { packetIn } from "../support/differential/generate/packets.js";
+import { packetIn, tagsMax } from "../support/differential/generate/packets.js";
 import { PROTOCOL_TABLE_BASE, protocolTables } from "../support/differential/generate/protocol-tables.js";
 import { traceIsChance, traceOf } from "../support/differential/questions.js";
 import { SwitchPair } from "../support/differential/switch-pair.js";
@@ -29,13 +29,15 @@ afterAll(async () => {
 /** How many frames of each case are traced, too: both must tell the same story. */
 const TRACES = 2;
 
-const cases: fc.Arbitrary<DifferentialCase> = fc
-  .record({
-    configuration: fc.constant([]),
-    always: fc.constant(PROTOCOL_TABLE_BASE),
-    openflow: protocolTables({ ports: NUMBERS }),
-    frames: inBursts(packetIn(PORTS), framesMax(200)),
-  })
+const cases: fc.Arbitrary<DifferentialCase> = tagsMax
+  .chain((tagsMax) =>
+    fc.record({
+      configuration: fc.constant([]),
+      always: fc.constant(PROTOCOL_TABLE_BASE),
+      openflow: protocolTables({ ports: NUMBERS, tagsMax }),
+      frames: inBursts(packetIn({ ports: PORTS, tagsMax }), framesMax(200)),
+    }),
+  )
   .map((one) =>
     remembers(one) || traceIsChance(one.openflow)
       ? one

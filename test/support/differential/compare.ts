@@ -81,7 +81,10 @@ export function remembers(one: DifferentialCase): boolean {
 /** Which of the case's commands this switch refused; ready for frames afterwards. */
 async function setUp(one: WiredSwitch, whole: DifferentialCase): Promise<string> {
   const refused = [...(await configure(one, whole)), ...(await setUpTables(one, tablesOf(whole)))];
-  if (remembers(whole)) for (const bridge of one.bridges) await one.control.appctl("fdb/flush", bridge);
+  if (remembers(whole)) {
+    for (const bridge of one.bridges) await one.control.appctl("fdb/flush", bridge);
+    await one.control.appctl("dpctl/flush-conntrack");
+  }
   return `refused: ${refused.join("; ") || "nothing"}`;
 }
 

@@ -28,6 +28,7 @@ import type { FrameIn } from "../compare.js";
 import { IPV4_ADDRESSES, IPV6_ADDRESSES, L4_PORTS, MACS, MPLS_LABELS, VLANS } from "./values.js";
 
 const ETHERTYPE_IPV6 = 0x86dd;
+const ETHERTYPE_SERVICE = 0x88a8;
 const ETHERTYPE_MPLS = 0x8847;
 const ETHERTYPE_TEST = 0x88b5;
 const IPPROTO_SCTP = 132;
@@ -166,7 +167,7 @@ const mpls: fc.Arbitrary<Content> = fc
   .record({
     stack: fc.array(fc.tuple(fc.constantFrom(...MPLS_LABELS), fc.nat(7), ttl), {
       minLength: 1,
-      maxLength: 2,
+      maxLength: 4,
     }),
     inner: ip4,
   })
@@ -190,27 +191,58 @@ const content = fc.oneof(
   { weight: 1, arbitrary: unknown },
 );
 
-const tagged: fc.Arbitrary<Content> = fc
-  .record({ vid: fc.constantFrom(...VLANS), priority: fc.nat(7), content })
-  .map(({ vid, priority, content }) => ({
-    etherType: ETHERTYPE_VLAN,
-    payload: encodeVlan({ vid, priority, dropEligible: false, ...content }),
-  }));
+interface Tag {
+  readonly etherType: number;
+  readonly vid: number;
+  readonly priority: number;
+}
+
+function tag(...etherTypes: number[]): fc.Arbitrary<Tag> {
+  return fc.record({
+    etherType: fc.constantFrom(...etherTypes),
+    vid: fc.constantFrom(...VLANS),
+    priority: fc.nat(7),
+  });
+}
+
+function inTag({ etherType, vid, priority }: Tag, content: Content): Content {
+  return { etherType, payload: encodeVlan({ vid, priority, dropEligible: false, ...content }) };
+}
+
+const taggedOnce: fc.Arbitrary<Content> = fc
+  .tuple(tag(ETHERTYPE_VLAN), content)
+  .map(([outer, inside]) => inTag(outer, inside));
+
+const taggedTwice: fc.Arbitrary<Content> = fc
+  .tuple(tag(ETHERTYPE_VLAN, ETHERTYPE_SERVICE), tag(ETHERTYPE_VLAN), content)
+  .map(([outer, inner, inside]) => inTag(outer, inTag(inner, inside)));
+
+export interface PacketOptions {
+  readonly ports: number;
+  readonly tagsMax: 1 | 2;
+}
 
 /** A packet into one of the ports 1 … `ports`. */
-export function packetIn(ports: number): fc.Arbitrary<FrameIn> {
+export function packetIn({ ports, tagsMax }: PacketOptions): fc.Arbitrary<FrameIn> {
   return fc
     .record({
       port: fc.integer({ min: 1, max: ports }),
       destination: mac,
       source: mac,
-      content: fc.oneof({ weight: 2, arbitrary: content }, { weight: 1, arbitrary: tagged }),
+      content: fc.oneof(
+        { weight: 4, arbitrary: content },
+        { weight: 2, arbitrary: taggedOnce },
+        ...(tagsMax === 2 ? [{ weight: 2, arbitrary: taggedTwice }] : []),
+      ),
     })
     .map(({ port, destination, source, content }) => ({
       port,
       frame: padded(encodeEthernet({ destination, source, ...content })),
     }));
 }
+
+/** Each is for tables that know how many tags there can be. */
+export const tagsMax = fc.constantFrom(1, 2) as fc.Arbitrary<1 | 2>;
 
 const FRAME_MIN = 60;
 

@@ -33,8 +33,9 @@ interface Scope {
   readonly ports: readonly number[];
   /** With action sets, or with `exit`: an action set that is met by one Open vSwitch forgets. */
   readonly sets: boolean;
-  /** With what makes later packets depend on earlier ones: NORMAL and learn. */
-  readonly remembers: boolean;
+  /** What makes later packets depend on earlier ones: NORMAL and learn, or connections of UDP. */
+  readonly memory: "none" | "stations" | "connections";
+  readonly tagsMax: 1 | 2;
 }
 
 interface Matched {
@@ -87,6 +88,14 @@ const registers = joined(
   maybe("metadata", one("1", "0x2/0x3")),
   maybe("reg0", one("1", "0x2/0x3")),
   maybe("reg9", one("5")),
+  maybe("tun_id", one("1", "0x2/0x3")),
+);
+
+/** What connection tracking found; nothing without it. */
+const tracked = joined(
+  maybe("ct_state", one("+new+trk", "+est+trk", "+rpl", "-rpl+trk", "-trk", "+trk-inv-new")),
+  maybe("ct_mark", one("5", "0x2/0x3")),
+  maybe("ct_label", one("0x9", "0x1/0x3")),
 );
 
 const KINDS: readonly (readonly [Kind, fc.Arbitrary<string>])[] = [
@@ -106,6 +115,8 @@ const KINDS: readonly (readonly [Kind, fc.Arbitrary<string>])[] = [
     joined(ipv4, ports, maybe("tcp_flags", one("+syn", "+ack-fin", "0x010/0x012"))).map((t) => `,tcp${t}`),
   ],
   ["udp", joined(ipv4, ports).map((text) => `,udp${text}`)],
+  ["udp", joined(ipv4, tracked).map((text) => `,udp${text}`)],
+  ["udp6", tracked.map((text) => `,udp6${text}`)],
   // No fragments: of the first Open vSwitch sets ports, and a checksum that does not cover the rest.
   ["sctp", joined(ipv4, ports).map((text) => `,sctp,nw_frag=no${text}`)],
   [
@@ -184,6 +195,25 @@ const CHANGES: Readonly<Record<Kind, readonly string[]>> = {
   "mpls-last": [...mplsActions, "pop_mpls:0x0800"],
 };
 
+const MARK = "exec(load:0x5->NXM_NX_CT_MARK[])";
+/**
+ * Connections are looked up once, in table 0, and committed as they were found: two look-ups of one packet may be done
+ * in either order (docs/differences-from-ovs.md).
+ */
+const COMMITS = [
+  ...["ct(commit,zone=1)", `ct(commit,zone=1,${MARK})`, "ct(commit,force,zone=1)"],
+  "ct(commit,zone=1,exec(load:0x9->NXM_NX_CT_LABEL[0..31],load:0x2->NXM_NX_CT_MARK[0..3]))",
+  ...["move:NXM_NX_CT_MARK[]->NXM_NX_REG9[]", "load:0x3->NXM_NX_REG0[]"],
+];
+const LOOK_UPS = ["udp,nw_frag=no", "udp6,nw_frag=no"].map((match) => [
+  "add-flow",
+  `table=0,priority=60000,${match},actions=ct(table=1,zone=1)`,
+]);
+
+function changesOf(kind: Kind, { memory }: Scope): readonly string[] {
+  return memory === "connections" && (kind === "udp" || kind === "udp6") ? COMMITS : CHANGES[kind];
+}
+
 /** Actions for any packet. */
 function anyAction(table: number, scope: Scope): fc.Arbitrary<string> {
   const port = one(...scope.ports);
@@ -195,7 +225,7 @@ function anyAction(table: number, scope: Scope): fc.Arbitrary<string> {
     { weight: 1, arbitrary: one(...MACS).map((mac) => `set_field:${mac}->eth_src`) },
     { weight: 1, arbitrary: one("ct_clear") },
     { weight: 1, arbitrary: port.map((number) => `clone(mod_dl_src:${MACS[1]},output:${number})`) },
-    ...(scope.remembers ? [{ weight: 2, arbitrary: fc.oneof(one("NORMAL"), learnAction) }] : []),
+    ...(scope.memory === "stations" ? [{ weight: 2, arbitrary: fc.oneof(one("NORMAL"), learnAction) }] : []),
     ...(scope.sets ? [] : [{ weight: 1, arbitrary: one("exit", `clone(output:${scope.ports[0]},exit)`) }]),
     { weight: 2, arbitrary: registerAction(scope.ports) },
     // Only onwards: what has left before a loop is cut is not the same (docs/differences-from-ovs.md).
@@ -225,6 +255,8 @@ function registerAction(ports: readonly number[]): fc.Arbitrary<string> {
       ],
       ...["load:0x2->NXM_NX_REG0[4..7]", "move:NXM_OF_IN_PORT[]->NXM_NX_REG0[0..15]"],
       ...["move:NXM_NX_REG0[]->NXM_NX_REG9[]", "move:NXM_OF_ETH_SRC[]->NXM_OF_ETH_DST[]"],
+      ...["set_tunnel:1", "set_field:2->tun_id", "move:NXM_NX_TUN_ID[0..15]->NXM_NX_REG9[0..15]"],
+      ...["move:NXM_NX_REG0[]->NXM_NX_TUN_ID[32..63]", "push:NXM_NX_TUN_ID[]"],
       ...["push:NXM_NX_REG0[]", "pop:NXM_NX_REG9[]", "set_field:0x1/0x3->metadata", "note:01.02"],
     ),
   );
@@ -232,9 +264,10 @@ function registerAction(ports: readonly number[]): fc.Arbitrary<string> {
 
 function actionList({ kind, untagged }: Matched, table: number, scope: Scope): fc.Arbitrary<string[]> {
   // Open vSwitch looks at a packet anew when its labels are gone: it meets then what it has taught itself.
-  const changes = scope.remembers
-    ? CHANGES[kind].filter((text) => !text.startsWith("pop_mpls"))
-    : CHANGES[kind];
+  const changes =
+    scope.memory === "stations"
+      ? CHANGES[kind].filter((text) => !text.startsWith("pop_mpls"))
+      : changesOf(kind, scope);
   const action =
     changes.length === 0
       ? anyAction(table, scope)
@@ -320,12 +353,13 @@ function flow(scope: Scope): fc.Arbitrary<string[]> {
 }
 
 /** Groups whose result does not depend on a hash. Group 3 may go on to groups 1 and 2. */
-function groups({ ports, sets }: Scope): fc.Arbitrary<string[][]> {
+function groups({ ports, sets, tagsMax }: Scope): fc.Arbitrary<string[][]> {
   const output = one(...ports).map((port) => `output:${port}`);
   const change = one(
     "",
     ...MACS.map((mac) => `set_field:${mac}->eth_dst,`),
-    "mod_vlan_vid:10,mod_vlan_pcp:1,",
+    // On frames without a tag or with one: a bucket has no match, so that this puts another in front.
+    ...(tagsMax === 1 ? ["mod_vlan_vid:10,mod_vlan_pcp:1,"] : []),
   );
   const bucket = fc.tuple(change, output).map((texts) => texts.join(""));
   const plain = fc.oneof(
@@ -384,25 +418,36 @@ export interface TableOptions {
   readonly ports: readonly number[];
   /** Whether earlier packets may decide about later ones, as with NORMAL and learn; yes if not given. */
   readonly mayRemember?: boolean;
+  /** How many tags packets come with, at most: onto two none is put, for of three Open vSwitch loses one. */
+  readonly tagsMax: 1 | 2;
 }
 
 /** Groups first, then flows of which no two share a priority: which of two that overlap wins would be chance. */
-export function protocolTables({ ports, mayRemember = true }: TableOptions): fc.Arbitrary<string[][]> {
+export function protocolTables({
+  ports,
+  mayRemember = true,
+  tagsMax,
+}: TableOptions): fc.Arbitrary<string[][]> {
   return fc
     .record({
       ports: fc.constant(ports),
+      tagsMax: fc.constant(tagsMax),
       sets: fc.boolean(),
-      remembers: fc.nat(2).map((n) => mayRemember && n === 2),
+      memory: mayRemember
+        ? one<Scope["memory"]>("none", "none", "stations", "connections")
+        : fc.constant<Scope["memory"]>("none"),
     })
     .chain((scope) =>
       fc.tuple(
         groups(scope),
         fc.array(flow(scope), { minLength: 2, maxLength: 24, size: "max" }),
         fc.option(conjunction(ports)),
+        fc.constant(scope.memory === "connections" ? LOOK_UPS : []),
       ),
     )
-    .map(([before, flows, conjunctive]) => [
+    .map(([before, flows, conjunctive, lookUps]) => [
       ...before,
+      ...lookUps,
       ...flows.map((parts, index) => ["add-flow", [`priority=${index + PRIORITY_MIN}`, ...parts].join(",")]),
       ...(conjunctive ?? []),
     ]);
