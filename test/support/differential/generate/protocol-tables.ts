@@ -205,10 +205,16 @@ const COMMITS = [
   "ct(commit,zone=1,exec(load:0x9->NXM_NX_CT_LABEL[0..31],load:0x2->NXM_NX_CT_MARK[0..3]))",
   ...["move:NXM_NX_CT_MARK[]->NXM_NX_REG9[]", "load:0x3->NXM_NX_REG0[]"],
 ];
-const LOOK_UPS = ["udp,nw_frag=no", "udp6,nw_frag=no"].map((match) => [
-  "add-flow",
-  `table=0,priority=60000,${match},actions=ct(table=1,zone=1)`,
-]);
+/** Fragments wait to be put together, which is another question (docs/differences-from-ovs.md). */
+const LOOK_UPS = [
+  ...["udp,nw_frag=no", "udp6,nw_frag=no"].map(
+    (match) => `table=0,priority=60000,${match},actions=ct(table=1,zone=1)`,
+  ),
+  ...Array.from(
+    { length: TABLES },
+    (_, table) => `table=${table},priority=60000,udp,nw_frag=yes,actions=drop`,
+  ),
+].map((flow) => ["add-flow", flow]);
 
 function changesOf(kind: Kind, { memory }: Scope): readonly string[] {
   return memory === "connections" && (kind === "udp" || kind === "udp6") ? COMMITS : CHANGES[kind];
