@@ -4,8 +4,11 @@
 export const FRAME_SIZE_MAX = 9216;
 /** The shortest frame that has an Ethernet header. Shorter ones are dropped and counted. */
 export const FRAME_SIZE_MIN = 14;
-/** Free bytes in front of a received frame, for tags and headers that are pushed on the way. */
-export const HEADROOM = 128;
+/**
+ * Free bytes in front of a received frame, for tags and headers that are pushed on the way. Four more than a multiple of
+ * eight, as behind the header of virtio: frames from and to guests move by words of eight bytes.
+ */
+export const HEADROOM = 132;
 /** Bytes per slot: headroom, frame and tailroom. An odd number of cache lines, so that headers spread over all cache sets. */
 export const SLOT_SIZE = 151 * 64;
 /** The longest frame of a packet that is still to be cut into segments: an IP datagram behind two tags. */

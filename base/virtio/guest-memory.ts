@@ -10,6 +10,13 @@ import type { VhostUserRegion } from "./vhost-user-wire.js";
 
 /** Regions of one guest, hot-added memory included. */
 export const GUEST_REGIONS_MAX = 32;
+/** What `near` holds: the words of the first guest address, size in bytes (0: it tells nothing), window offset. */
+export const NEAR_LOW = 0;
+export const NEAR_HIGH = 1;
+export const NEAR_SIZE = 2;
+export const NEAR_START = 3;
+const BELOW_4_GIB = 0x1_0000_0000;
+
 export interface GuestMemoryOptions {
   /** Takes files that can be truncated under us (hugetlbfs files, `dpdk-testpmd`). Only for peers that are trusted. */
   readonly allowUnsealed?: boolean;
@@ -23,8 +30,10 @@ export class GuestMemory {
   readonly #userBase = new Float64Array(GUEST_REGIONS_MAX);
   readonly #size = new Float64Array(GUEST_REGIONS_MAX);
   readonly #start = new Float64Array(GUEST_REGIONS_MAX);
-  /** The region found last. */
-  #hint = 0;
+  /** The region found last; none after any change. */
+  #hint = GUEST_REGIONS_MAX - 1;
+  /** The same region for whoever translates many addresses, when its own all have one upper word: see NEAR_LOW. */
+  readonly near = new Uint32Array(4);
   readonly #windowOffset = new Float64Array(GUEST_REGIONS_MAX);
   /** How often each region was added. */
   readonly #uses = new Float64Array(GUEST_REGIONS_MAX);
@@ -79,6 +88,7 @@ export class GuestMemory {
     const i = this.#find(region);
     if (i < 0) throw memoryInvalid(`there is no region of ${sizeBytes} bytes at ${guestAddress}`);
     if (--this.#uses[i]! > 0) return;
+    this.#forget();
     this.window.giveBack(this.#windowOffset[i]!);
     closeFile(this.#fds[i]!);
     const last = --this.regionCount;
@@ -100,6 +110,7 @@ export class GuestMemory {
       closeFile(this.#fds[i]!);
     }
     this.regionCount = 0;
+    this.#forget();
   }
 
   /** The window offset of `length` bytes at a guest address, or −1 when they are not all in one region. */
@@ -113,10 +124,26 @@ export class GuestMemory {
     for (let i = 0; i < this.regionCount; i++) {
       const relative = address - this.#guestBase[i]!;
       if (relative < 0 || relative + length > this.#size[i]!) continue;
-      this.#hint = i;
+      this.#remember(i);
       return this.#start[i]! + relative;
     }
     return -1;
+  }
+
+  #remember(i: number): void {
+    this.#hint = i;
+    const first = this.#guestBase[i]!;
+    const low = first % BELOW_4_GIB;
+    this.near[NEAR_LOW] = low;
+    this.near[NEAR_HIGH] = (first - low) / BELOW_4_GIB;
+    this.near[NEAR_SIZE] = low + this.#size[i]! < BELOW_4_GIB ? this.#size[i]! : 0;
+    this.near[NEAR_START] = this.#start[i]!;
+  }
+
+  /** Regions have come or gone. */
+  #forget(): void {
+    this.#hint = GUEST_REGIONS_MAX - 1;
+    this.near[NEAR_SIZE] = 0;
   }
 
   /** As translate, for an address in the front-end's process (ring addresses). */

@@ -7,6 +7,7 @@
 import { assert } from "../assert/index.js";
 import { alignUp } from "../bytes/index.js";
 import { MemoryWindow, PAGE_SIZE_BYTES } from "../linux/index.js";
+import { createWindowCopy, type WindowCopy } from "./window-copy.js";
 
 /** The most that one view can show; more guest memory than this needs a second worker. */
 export const GUEST_WINDOW_SIZE_MAX = 0xffff_f000;
@@ -21,6 +22,7 @@ export class GuestWindow {
   readonly bytes: Uint8Array;
   readonly u16: Uint16Array;
   readonly u32: Uint32Array;
+  readonly copy: WindowCopy;
   /** Sorted by offset. */
   readonly #reserved: Range[] = [];
 
@@ -30,6 +32,7 @@ export class GuestWindow {
     this.bytes = new Uint8Array(this.memory.buffer);
     this.u16 = new Uint16Array(this.memory.buffer);
     this.u32 = new Uint32Array(this.memory.buffer);
+    this.copy = createWindowCopy(this.memory.buffer);
   }
 
   /** The offset of a free range whose address is a multiple of `alignment`; −1 when none is large enough. */

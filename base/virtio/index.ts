@@ -20,3 +20,4 @@ export { VhostUserSession, vringBaseReply } from "./vhost-user-session.js";
 export type { MessageWithFds } from "./vhost-user-socket.js";
 export * from "./vhost-user-wire.js";
 export * from "./virtqueue.js";
+export type { WindowCopy } from "./window-copy.js";

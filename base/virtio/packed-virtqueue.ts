@@ -173,7 +173,7 @@ export class PackedVirtqueue extends Virtqueue {
         offset = memory.translate(u32[at] as number, u32[at + 1] as number, length);
       if (!this.#take(flags)) break;
       burstHeads[count] = head;
-      burstOffsets[count] = offset;
+      if (offset >= 0) burstOffsets[count] = offset;
       burstLengths[count] = offset < 0 ? 0 : length;
       count++;
     }

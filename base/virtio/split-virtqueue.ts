@@ -8,6 +8,7 @@
 // Source: VIRTIO 1.2, 2.7 (split virtqueues), 2.7.5.3 (indirect), 2.7.7 and 2.7.10 (notifications), 2.7.9 (in order).
 // Invariants: those of virtqueue.ts. Thread: the owner of the window. Hot: yes.
 import { VRING_DESC_F_INDIRECT, VRING_DESC_F_NEXT, VRING_DESC_F_WRITE } from "./descriptor-chain.js";
+import { NEAR_HIGH, NEAR_LOW, NEAR_SIZE, NEAR_START } from "./guest-memory.js";
 import { BURST_MAX, POP_BAD, POP_BROKEN, POP_EMPTY, Virtqueue } from "./virtqueue.js";
 
 export const VRING_AVAIL_F_NO_INTERRUPT = 1;
@@ -105,35 +106,49 @@ export class SplitVirtqueue extends Virtqueue {
 
   takeBurst(limit: number, writable: boolean): number {
     if (this.size === 0) return 0;
-    const u16 = this.u16;
-    const u32 = this.u32;
-    const size = this.size;
-    const mask = size - 1;
+    const { u16, u32, size, memory, burstHeads, burstOffsets, burstLengths } = this;
+    const mask = (size - 1) | 0;
     const wanted = writable ? VRING_DESC_F_WRITE : 0;
-    const ring = (this.#available >>> 1) + 2;
+    const ring = ((this.#available >>> 1) + 2) | 0;
     const table = this.#descriptors >>> 2;
+    const end = this.#limit;
     const most = limit < BURST_MAX ? limit : BURST_MAX;
+    const { near } = memory;
     let next = this.nextAvailable;
     let count = this.#againNext < this.#again.length ? this.#takeAgain(most) : 0;
-    while (count < most && next !== this.#limit) {
-      const head = u16[ring + (next & mask)]!;
+    while (count < most && next !== end) {
+      const head = u16[(ring + (next & mask)) | 0]!;
       if (head >= size) {
         this.broken = true;
         break;
       }
       next = (next + 1) & 0xffff;
-      const at = table + (head << 2);
-      const length = u32[at + 2]!;
-      let offset = -1;
-      if ((u32[at + 3]! & 0xffff) === wanted && length !== 0)
-        offset = this.memory.translate(u32[at]!, u32[at + 1]!, length);
-      this.burstHeads[count] = head;
-      this.burstOffsets[count] = offset;
-      this.burstLengths[count] = offset < 0 ? 0 : length;
-      count++;
+      const at = (table + (head << 2)) | 0;
+      const low = u32[at]!;
+      const high = u32[(at + 1) | 0]!;
+      let length = u32[(at + 2) | 0]!;
+      burstHeads[count] = head;
+      if ((u32[(at + 3) | 0]! & 0xffff) !== wanted) length = 0;
+      // As translate() does, in whole numbers of 32 bits.
+      const relative = (low - near[NEAR_LOW]!) >>> 0;
+      const room = (near[NEAR_SIZE]! - relative) >>> 0;
+      if (
+        high === near[NEAR_HIGH]! &&
+        low >= near[NEAR_LOW]! &&
+        relative < near[NEAR_SIZE]! &&
+        length <= room
+      )
+        burstOffsets[count] = near[NEAR_START]! + relative;
+      else if (length !== 0) {
+        const offset = memory.translate(low, high, length);
+        if (offset >= 0) burstOffsets[count] = offset;
+        else length = 0;
+      }
+      burstLengths[count] = length;
+      count = (count + 1) | 0;
     }
     this.nextAvailable = next;
-    if (this.inflight !== undefined) for (let i = 0; i < count; i++) this.inflight.take(this.burstHeads[i]!);
+    if (this.inflight !== undefined) for (let i = 0; i < count; i++) this.inflight.take(burstHeads[i]!);
     return count;
   }
 
@@ -142,7 +157,6 @@ export class SplitVirtqueue extends Virtqueue {
     let count = 0;
     while (count < most && this.#againNext < this.#again.length) {
       this.burstHeads[count] = this.#again[this.#againNext++]!;
-      this.burstOffsets[count] = -1;
       this.burstLengths[count++] = 0;
     }
     return count;
@@ -180,6 +194,34 @@ export class SplitVirtqueue extends Virtqueue {
     if (this.#runLength++ === 0) this.#runStart = this.nextUsed;
     this.#runHead = head;
     this.nextUsed = (this.nextUsed + 1) & 0xffff;
+  }
+
+  override pushBurst(count: number): void {
+    if (this.size === 0) return;
+    if (this.#runLength > 0) this.#endRun();
+    const { u32, burstHeads, burstLengths, nextUsed } = this;
+    const used = ((this.#used >>> 2) + 1) | 0;
+    const mask = (this.size - 1) | 0;
+    for (let i = 0; i < count; i++) {
+      const at = (used + (((nextUsed + i) & mask) << 1)) | 0;
+      u32[at] = burstHeads[i]!;
+      u32[(at + 1) | 0] = burstLengths[i]!;
+    }
+    if (this.inflight !== undefined) for (let i = 0; i < count; i++) this.inflight.give(burstHeads[i]!);
+    this.nextUsed = (nextUsed + count) & 0xffff;
+  }
+
+  override pushReadBurst(count: number): void {
+    if (count === 0 || this.size === 0) return;
+    if (!this.inOrder || this.inflight !== undefined) {
+      this.burstLengths.fill(0, 0, count);
+      this.pushBurst(count);
+      return;
+    }
+    if (this.#runLength === 0) this.#runStart = this.nextUsed;
+    this.#runLength += count;
+    this.#runHead = this.burstHeads[count - 1]!;
+    this.nextUsed = (this.nextUsed + count) & 0xffff;
   }
 
   #endRun(): void {

@@ -50,7 +50,7 @@ export abstract class Virtqueue {
   readonly chain: DescriptorChain;
   /** What takeBurst() took: head, window offset and length of each. */
   readonly burstHeads = new Uint16Array(BURST_MAX);
-  readonly burstOffsets = new Float64Array(BURST_MAX);
+  readonly burstOffsets = new Uint32Array(BURST_MAX);
   readonly burstLengths = new Uint32Array(BURST_MAX);
   protected readonly memory: GuestMemory;
   protected readonly u16: Uint16Array;
@@ -127,6 +127,16 @@ export abstract class Virtqueue {
 
   /** As push() of length 0, for a chain that the device only read: with IN_ORDER the last of several says it for all. */
   abstract pushRead(head: number): void;
+
+  /** As push() for the first `count` chains of the burst; burstLengths says how much was written to each. */
+  pushBurst(count: number): void {
+    for (let i = 0; i < count; i++) this.push(this.burstHeads[i]!, this.burstLengths[i]!);
+  }
+
+  /** As pushRead() for the first `count` chains of the burst. */
+  pushReadBurst(count: number): void {
+    for (let i = 0; i < count; i++) this.pushRead(this.burstHeads[i]!);
+  }
 
   /** Shows the driver everything pushed. True when it wants to be called for it. */
   abstract publish(): boolean;

@@ -7,10 +7,10 @@ import { apply, field, flowMod, match, output } from "../testing/rig.js";
 import { trackAction } from "../testing/track-rig.js";
 import { Datapath } from "./datapath.js";
 import { FairTurn, FairTurns } from "./fair-turns.js";
-import { FAIR_FRAMES_MIN, NEWS_CHARGE, TURNS_OUT_MAX } from "./limits.js";
+import { BURST_SIZE, FAIR_FRAMES_MIN, NEWS_CHARGE, TURNS_OUT_MAX } from "./limits.js";
 
 const FRAME = plainFrame("52:54:00:00:00:01", "52:54:00:00:00:02");
-const BURST = 32;
+const BURST = BURST_SIZE;
 
 /** Breaths after which every port has been measured. */
 const MEASURED = 256;

@@ -2,9 +2,9 @@
 // fewer turns, so that each port has about the same time. A guest whose frames all need the tables, a new connection or
 // a controller takes from the others what one with ordinary traffic would.
 //
-//   now and then: time per frame of each port that fills half a burst ─► turns it sits out for each that it has
+//   now and then: time per frame of each port that gives many ─► turns it sits out for each that it has
 //   frames that begin something new (connection, station, cached way, packet-in) count for more: they also make others slower
-//   sits out only while another port filled half a burst in the last breath: no time is wasted
+//   sits out only while others gave many in the last breath: no time is wasted
 //
 // Frames wait in the port meanwhile. Invariant: no port waits more than TURNS_OUT_MAX breaths. Thread: datapath worker.
 // Hot: yes.

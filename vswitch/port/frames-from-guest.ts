@@ -17,9 +17,8 @@ import {
   RX_PACKETS,
   readNetHeader,
 } from "../../base/packet/index.js";
-import { type GuestWindow, POP_BAD, type Virtqueue } from "../../base/virtio/index.js";
+import { type GuestWindow, POP_BAD, type Virtqueue, type WindowCopy } from "../../base/virtio/index.js";
 import { type NetFormat, NO_FORMAT } from "./virtio-net-device.js";
-import { WindowCopier } from "./window-copier.js";
 
 export class FramesFromGuest {
   /** A sum of header words, of no meaning: it keeps the compiler from dropping the touching. */
@@ -27,7 +26,7 @@ export class FramesFromGuest {
   readonly #pool: PacketPool;
   readonly #stats: PortCounters;
   readonly #words: Uint32Array;
-  readonly #copier: WindowCopier;
+  readonly #copy: WindowCopy;
   #headerSize = NO_FORMAT.headerSize;
   #sendsUndone = NO_FORMAT.sendsUndone;
   #lengthMax = FRAME_SIZE_MAX;
@@ -38,7 +37,7 @@ export class FramesFromGuest {
     this.#pool = pool;
     this.#stats = stats;
     this.#words = window.u32;
-    this.#copier = new WindowCopier(window);
+    this.#copy = window.copy;
   }
 
   use(format: NetFormat): void {
@@ -57,12 +56,12 @@ export class FramesFromGuest {
   /** Reads a word of every frame: what is not in the cache comes in while the next is asked for. */
   #touch(queue: Virtqueue, taken: number): void {
     const words = this.#words;
-    const offsets = queue.burstOffsets;
-    const header = this.#headerSize;
+    const { burstOffsets, burstLengths } = queue;
+    const headerWords = this.#headerSize >>> 2;
     let touched = this.touched;
     for (let i = 0; i < taken; i++) {
-      const offset = offsets[i] as number;
-      if (offset >= 0) touched = (touched + (words[(offset + header) >>> 2] as number)) | 0;
+      if (burstLengths[i] === 0) continue;
+      touched = (touched + (words[((burstOffsets[i]! >>> 2) + headerWords) | 0] as number)) | 0;
     }
     this.touched = touched;
   }
@@ -85,17 +84,17 @@ export class FramesFromGuest {
       let packet = -1;
       if (length >= FRAME_SIZE_MIN && length <= FRAME_SIZE_MAX) {
         packet = pool.allocate();
-        this.#copier.copy(pool.offset[packet] as number, at + header, length);
+        this.#copy(pool.offset[packet] as number, at + header, length);
         pool.length[packet] = length;
         if (undone && ((bytes[at] as number) | (bytes[at + 1] as number)) !== 0)
           packet = this.#judge(packet, at);
       } else if (length === -header || length > FRAME_SIZE_MAX) packet = this.#gather(queue, head);
-      queue.pushRead(head);
       if (packet < 0) continue;
       batch.packets[batch.length++] = packet;
       size += pool.length[packet] as number;
       count++;
     }
+    queue.pushReadBurst(taken);
     stats[RX_PACKETS] = (stats[RX_PACKETS] as number) + count;
     stats[RX_BYTES] = (stats[RX_BYTES] as number) + size;
     stats[RX_DROPPED] = (stats[RX_DROPPED] as number) + this.#dropped;
@@ -121,7 +120,7 @@ export class FramesFromGuest {
     const start = (pool.offset[packet] as number) - header;
     let to = start;
     for (let i = 0; i < count; i++) {
-      this.#copier.copy(to, offset[i] as number, length[i] as number);
+      this.#copy(to, offset[i] as number, length[i] as number);
       to += length[i] as number;
     }
     pool.length[packet] = size;

@@ -16,10 +16,16 @@ import {
   wireLength,
   writeNetHeader,
 } from "../../base/packet/index.js";
-import { type GuestWindow, POP_BAD, POP_BROKEN, POP_EMPTY, type Virtqueue } from "../../base/virtio/index.js";
+import {
+  type GuestWindow,
+  POP_BAD,
+  POP_BROKEN,
+  POP_EMPTY,
+  type Virtqueue,
+  type WindowCopy,
+} from "../../base/virtio/index.js";
 import { ETHERNET_TYPE, ETHERTYPE_VLAN } from "../../base/wire/index.js";
 import { HEADER_SIZE, type NetFormat, NO_FORMAT, VLAN_TAG_SIZE } from "./virtio-net-device.js";
-import { WindowCopier } from "./window-copier.js";
 
 /** Chains that one frame may take with MRG_RXBUF. */
 const CHAINS_MAX = 64;
@@ -29,7 +35,7 @@ export class FramesToGuest {
   readonly #stats: PortCounters;
   readonly #bytes: Uint8Array;
   readonly #words: Uint32Array;
-  readonly #copier: WindowCopier;
+  readonly #copy: WindowCopy;
   readonly #chainHeads = new Int32Array(CHAINS_MAX);
   readonly #chainLengths = new Int32Array(CHAINS_MAX);
   #headerSize = NO_FORMAT.headerSize;
@@ -41,7 +47,7 @@ export class FramesToGuest {
     this.#stats = stats;
     this.#bytes = window.bytes;
     this.#words = window.u32;
-    this.#copier = new WindowCopier(window);
+    this.#copy = window.copy;
   }
 
   use(format: NetFormat): void {
@@ -67,7 +73,7 @@ export class FramesToGuest {
     const stats = this.#stats;
     const pool = this.#pool;
     const header = this.#headerSize;
-    const { burstHeads, burstOffsets, burstLengths } = queue;
+    const { burstOffsets, burstLengths } = queue;
     const taken = queue.takeBurst(batch.length - next, true);
     const lengthMax = this.#lengthMax;
     const logging = queue.log !== undefined;
@@ -80,11 +86,12 @@ export class FramesToGuest {
       const to = burstOffsets[i] as number;
       // It may complete the checksum field, so the header comes first.
       this.#writeHeader(packet, to, 1);
-      this.#copier.copy(to + header, pool.offset[packet] as number, length);
+      this.#copy(to + header, pool.offset[packet] as number, length);
       if (logging) queue.markWritten(to, length + header);
-      queue.push(burstHeads[i] as number, length + header);
+      burstLengths[i] = length + header;
       bytes += length;
     }
+    queue.pushBurst(i);
     if (i < taken) queue.unpop(taken - i);
     stats[TX_PACKETS] = (stats[TX_PACKETS] as number) + i;
     stats[TX_BYTES] = (stats[TX_BYTES] as number) + bytes;
@@ -158,7 +165,7 @@ export class FramesToGuest {
       const room = (queue.chain.length[i] as number) - skip;
       const size = room < remaining - written ? room : remaining - written;
       const to = (queue.chain.offset[i] as number) + skip;
-      this.#copier.copy(to, source + written, size);
+      this.#copy(to, source + written, size);
       if (queue.log !== undefined) queue.markWritten(to, size);
       written += size;
       skip = 0;
