@@ -16,7 +16,7 @@ export {
   SLOT_SIZE,
 } from "./limits.js";
 export { MemoryPort, type MemoryPortOptions } from "./memory-port.js";
-export { arenaSizeOf, PacketPool, type PacketPoolOptions } from "./packet-pool.js";
+export { arenaSizeOf, PacketPool, type PacketPoolOptions, sharedPoolSize } from "./packet-pool.js";
 export { encodePcapHeader, encodePcapRecord, type PcapRecord, parsePcap } from "./pcap-wire.js";
 export {
   encodeInterface,
@@ -51,6 +51,7 @@ export {
   TX_PACKETS,
 } from "./port.js";
 export { forEachWireFrame, Segmenter } from "./segmentation.js";
+export { SlotRing } from "./slot-ring.js";
 export { STREAM_FRAME_SIZE_MAX, StreamPort, type StreamPortOptions } from "./stream-port.js";
 export {
   NET_HEADER_SIZE,

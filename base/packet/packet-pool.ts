@@ -8,7 +8,10 @@
 // (segmentation.ts). Their number may be zero.
 //
 // Invariants: slotStart ≤ offset, offset + length ≤ slotStart + slotSize; references[p] = 0 exactly when p is free.
-// Thread: one (the datapath worker); the arena may live in shared memory, the bookkeeping never does.
+// Several threads may each have a pool over one arena (`shared`): a packet is then in the hands of one of them at a time,
+// which alone touches it and what is known of it, and goes from hand to hand by rings (slot-ring.ts). Which packets are
+// free each pool knows for itself; packets that are given away are free in none.
+// Thread: one (the datapath worker, or a port worker).
 // Hot: yes.
 import { assert } from "../assert/index.js";
 import {
@@ -29,6 +32,18 @@ export interface PacketPoolOptions {
   readonly arena?: Uint8Array;
   /** Where in `arena` the first slot starts; 0 when absent. */
   readonly arenaOffset?: number;
+  /** What is known of each packet, for pools of several threads over one arena: sharedPoolSize() bytes, zeroed at first.
+   *  Such a pool begins empty, unless `isFull`. */
+  readonly shared?: SharedArrayBuffer;
+  readonly isFull?: boolean;
+}
+
+/** Bytes that are known of one packet. */
+const SHEET_SIZE = 5 * 4 + 2 * 2 + 2;
+
+/** Bytes that pools of so many packets share. */
+export function sharedPoolSize(slots: number, largeSlots: number): number {
+  return (slots + largeSlots) * SHEET_SIZE;
 }
 
 /** Bytes of an arena that holds so many packets. */
@@ -85,21 +100,34 @@ export class PacketPool {
     assert(this.bytes.byteLength >= end, "the arena holds every slot");
     this.view = new DataView(this.bytes.buffer, this.bytes.byteOffset, this.bytes.byteLength);
     const count = this.slots + largeSlots;
-    this.offset = new Int32Array(count);
-    this.length = new Int32Array(count);
-    this.fragmentSize = new Int32Array(count);
-    this.fragmentId = new Uint32Array(count);
-    this.checksumStart = new Int32Array(count);
-    this.checksumOffset = new Uint8Array(count);
-    this.segmentSize = new Uint16Array(count);
-    this.segmentType = new Uint8Array(count);
-    this.#references = new Uint16Array(count);
+    const { shared } = options;
+    assert(
+      shared === undefined || shared.byteLength >= count * SHEET_SIZE,
+      "what is shared has room for all",
+    );
+    let at = 0;
+    // The largest elements first, so that each array is aligned.
+    const place = (size: number): [ArrayBufferLike, number, number] => {
+      const from = at;
+      at += count * size;
+      return shared === undefined ? [new ArrayBuffer(count * size), 0, count] : [shared, from, count];
+    };
+    this.offset = new Int32Array(...place(4));
+    this.length = new Int32Array(...place(4));
+    this.fragmentSize = new Int32Array(...place(4));
+    this.fragmentId = new Uint32Array(...place(4));
+    this.checksumStart = new Int32Array(...place(4));
+    this.segmentSize = new Uint16Array(...place(2));
+    this.#references = new Uint16Array(...place(2));
+    this.checksumOffset = new Uint8Array(...place(1));
+    this.segmentType = new Uint8Array(...place(1));
+    const isFull = options.isFull ?? shared === undefined;
     this.#free = new Int32Array(this.slots);
-    for (let i = 0; i < this.slots; i++) this.#free[i] = this.slots - 1 - i;
-    this.#freeCount = this.slots;
+    this.#freeCount = isFull ? this.slots : 0;
+    for (let i = 0; i < this.#freeCount; i++) this.#free[i] = this.slots - 1 - i;
     this.#freeLarge = new Int32Array(largeSlots);
-    for (let i = 0; i < largeSlots; i++) this.#freeLarge[i] = count - 1 - i;
-    this.#freeLargeCount = largeSlots;
+    this.#freeLargeCount = isFull ? largeSlots : 0;
+    for (let i = 0; i < this.#freeLargeCount; i++) this.#freeLarge[i] = count - 1 - i;
   }
 
   /** Packets that can still be allocated. */
@@ -142,6 +170,20 @@ export class PacketPool {
     if (!(references > 0)) assert(false, "a packet is freed once per reference");
     this.#references[packet] = references - 1;
     if (references !== 1) return;
+    if (packet < this.slots) this.#free[this.#freeCount++] = packet;
+    else this.#freeLarge[this.#freeLargeCount++] = packet;
+  }
+
+  /** Takes a free packet, a large one if `isLarge`, out of this pool, for another one over the same arena; −1 when none
+   *  is free. */
+  cede(isLarge: boolean): number {
+    if (isLarge) return this.#freeLargeCount === 0 ? -1 : (this.#freeLarge[--this.#freeLargeCount] as number);
+    return this.#freeCount === 0 ? -1 : (this.#free[--this.#freeCount] as number);
+  }
+
+  /** Takes in a packet that another pool ceded. */
+  adopt(packet: number): void {
+    if (this.#references[packet] !== 0) assert(false, "a packet that is ceded is free");
     if (packet < this.slots) this.#free[this.#freeCount++] = packet;
     else this.#freeLarge[this.#freeLargeCount++] = packet;
   }

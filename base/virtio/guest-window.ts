@@ -58,6 +58,13 @@ export class GuestWindow {
     return offset;
   }
 
+  /** As reserveAnonymous(), filled with the beginning of a file that other windows show too. */
+  reserveShared(fd: number, sizeBytes: number): number {
+    const offset = this.reserve(sizeBytes);
+    if (offset >= 0) this.memory.mapFile(offset, alignUp(sizeBytes, PAGE_SIZE_BYTES), fd, 0);
+    return offset;
+  }
+
   /** Gives a reserved range back; its pages are replaced by nothing, so nobody may hold offsets into it. */
   giveBack(offset: number): void {
     const position = this.#reserved.findIndex((range) => range.offset === offset);

@@ -3,6 +3,7 @@
 // meanwhile are in force; and a successor that cannot start changes nothing.
 import { existsSync } from "node:fs";
 import { connect, type Socket } from "node:net";
+import { cpus } from "node:os";
 import { afterAll, beforeAll, expect, it } from "vitest";
 import { closeFile, listenUnix, sysConnectUnix } from "../../base/linux/index.js";
 import { waitFor } from "../../base/time/index.js";
@@ -33,6 +34,10 @@ const successors: DaemonProcess[] = [];
 beforeAll(async () => {
   requirePrograms("ovs-vsctl", "ovs-ofctl", "ovs-appctl");
   ours = new SwitchProcess();
+  await ours.start();
+  // The first to leave has a port worker, where there are two processors, whose ports it has to call back.
+  await ours.vsctl("set", "Open_vSwitch", ".", "other_config:pmd-cpu-mask=3");
+  expect(await ours.end()).toBe(0);
   await ours.start();
   await ours.vsctl("add-br", "br0", "--", "set", "bridge", "br0", "fail_mode=secure");
   [left, right] = [1, 2].map((n) => new PluggedGuest(ours.path(`guest${n}`))) as [PluggedGuest, PluggedGuest];
@@ -136,6 +141,10 @@ it("a successor that cannot start leaves the switch as it was", async () => {
   await left.send(frame(0));
   await waitFor(() => right.received.length > 0, "a frame through the switch that stayed", DEADLINE_MS);
   expect(left.absences).toEqual([]);
+  const threads = (await ours.appctl("dpif-netdev/pmd-rxq-show")).split("pmd thread ").slice(1);
+  expect(threads.map((text) => text.match(/port: p/g)?.length ?? 0)).toEqual(
+    cpus().length > 1 ? [0, 4] : [4],
+  );
 }, 120_000);
 
 it("takes over under traffic, again and again, and nobody notices: no peer, no frame, no flow, no connection", async () => {

@@ -55,6 +55,7 @@ export class OpenFlowSwitch {
       restoreConnections: () => ({ connections: 0 }),
       checkConnections: () => {},
       rehearseConnections: () => {},
+      banks: [],
       leave: () => {},
     });
   }

@@ -1,14 +1,14 @@
 // Carries the main thread's requests out on a datapath. Thread: datapath worker, between breaths.
 import { PlinthError } from "../../base/errors/index.js";
-import type { HandedPort, Port } from "../../base/packet/index.js";
+import { Batch, type HandedPort, type Port } from "../../base/packet/index.js";
 import { cachedPaths } from "../flow/index.js";
-import { DummyPort } from "../port/index.js";
+import { DummyPort, RemotePort, type SlotBank } from "../port/index.js";
 import { applyAtomically, attempt } from "./atomic-change.js";
 import type { Bridge } from "./bridge.js";
 import type { Datapath } from "./datapath.js";
 import type { DatapathTime } from "./datapath-time.js";
 import { changeTunnelOptions } from "./flow-keeper.js";
-import { kindOf, type PortFactory } from "./port-factory.js";
+import { kindOf, type PortFactory, type PortSpec } from "./port-factory.js";
 import { type PortSlot, SPEED_KBPS } from "./port-slot.js";
 import type { AddPort, BridgeCounters, DatapathMethods, PortState, RestoredConnections } from "./requests.js";
 import { SeenFlows } from "./seen-flows.js";
@@ -26,10 +26,13 @@ export interface ControlModules {
   /** Throws why connections of another process cannot be ours. */
   readonly checkConnections: () => void;
   readonly leave: (socket: string) => void;
+  /** What port workers are lent, by their place. */
+  readonly banks: readonly SlotBank[];
 }
 
 /** Frames that go in a circle between bridges are left to the poll loop. */
 const BREATHS_MAX = 256;
+const RECALL_BREATHS_MAX = 1024;
 
 /** Names of Interface.statistics, in the order of the port's counters. */
 const STATISTICS = [
@@ -100,6 +103,8 @@ export function datapathMethods(modules: ControlModules): DatapathMethods {
       following === undefined
         ? at(bridge).setPort(slotOf(at(bridge), name), settings, nowMs())
         : following.setPort(bridge, name, settings),
+    recallPort: ({ bridge, spec, handed }) =>
+      recallPort(modules, slotOf(at(bridge), spec.name), spec, nowMs, handed),
     change: ({ bridge, changes, origin }) => {
       const results = changes.map((change) => attempt(() => at(bridge).change(change, nowMs(), origin)));
       datapath.deliver();
@@ -202,8 +207,11 @@ function addPort(
   nowMs: number,
   handed?: HandedPort,
 ): void {
-  const { bridge: _, spec, ofport, datapathPort = ofport, ...settings } = body;
-  const port = modules.factory.create(spec, handed);
+  const { bridge: _, spec, ofport, datapathPort = ofport, remote, ...settings } = body;
+  const port =
+    remote === undefined
+      ? modules.factory.create(spec, handed)
+      : new RemotePort({ name: spec.name, lane: remote.lane, bank: modules.banks[remote.worker]! });
   try {
     bridge.addPort({
       port,
@@ -222,6 +230,31 @@ function addPort(
   }
   if (port.wakeFd >= 0) modules.watch(port.wakeFd);
   modules.datapath.deliver();
+}
+
+/** Nothing that has come in, or was to leave, is lost. Throws as PortFactory.create(). */
+function recallPort(
+  modules: ControlModules,
+  slot: PortSlot,
+  spec: PortSpec,
+  nowMs: () => number,
+  handed: HandedPort | undefined,
+): void {
+  const remote = slot.port;
+  if (!(remote instanceof RemotePort)) return;
+  // A port may sit out some turns.
+  for (let i = 0; i < RECALL_BREATHS_MAX && !remote.isDrained; i++) modules.datapath.breathe(nowMs());
+  const port = modules.factory.create(spec, handed);
+  for (const [i, count] of remote.stats.entries()) port.stats[i] = port.stats[i]! + count;
+  modules.unwatch(remote.wakeFd);
+  slot.port = port;
+  if (port.wakeFd >= 0) modules.watch(port.wakeFd);
+  const left = new Batch();
+  for (let isMore = true; isMore; ) {
+    isMore = remote.reclaim(left);
+    if (left.length > 0) port.tx(left);
+  }
+  remote.close();
 }
 
 function removePort(modules: ControlModules, bridge: Bridge, slot: PortSlot): void {

@@ -1,45 +1,12 @@
 import { mkdtempSync, rmSync } from "node:fs";
-import { createServer, type Server, type Socket } from "node:net";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { waitFor } from "../../base/time/index.js";
 import type { SwitchEvent, SwitchModel } from "../agent/index.js";
 import { plainFrame } from "../testing/frames.js";
 import { apply, field, flowMod, match, output } from "../testing/rig.js";
+import { StreamPeer } from "../testing/stream-peer.js";
 import { DatapathHandle } from "./index.js";
-
-/** A peer on a stream port: 4-byte length, frame. */
-class Peer {
-  readonly frames: Uint8Array[] = [];
-  readonly #server: Server;
-  #socket: Socket | undefined;
-  #rest = Buffer.alloc(0);
-
-  constructor(path: string) {
-    this.#server = createServer((socket) => {
-      this.#socket = socket;
-      socket.on("error", () => undefined);
-      socket.on("data", (data) => this.#onData(data));
-    }).listen(path);
-  }
-  send(frame: Uint8Array): void {
-    const length = Buffer.alloc(4);
-    length.writeUInt32BE(frame.byteLength);
-    this.#socket?.write(Buffer.concat([length, frame]));
-  }
-  async close(): Promise<void> {
-    this.#socket?.destroy();
-    await new Promise((resolve) => this.#server.close(resolve));
-  }
-  #onData(data: Buffer): void {
-    this.#rest = Buffer.concat([this.#rest, data]);
-    while (this.#rest.byteLength >= 4 && this.#rest.byteLength >= 4 + this.#rest.readUInt32BE()) {
-      const end = 4 + this.#rest.readUInt32BE();
-      this.frames.push(Uint8Array.from(this.#rest.subarray(4, end)));
-      this.#rest = this.#rest.subarray(end);
-    }
-  }
-}
 
 const DEADLINE_MS = 10_000;
 const TRUNK = { mode: "trunk", tag: 0, trunks: [] } as const;
@@ -49,12 +16,12 @@ const about = { manufacturer: "Plinth", hardware: "", software: "", serialNumber
 let dir: string;
 let handle: DatapathHandle;
 let model: SwitchModel;
-let peers: Peer[];
+let peers: StreamPeer[];
 let events: SwitchEvent[];
 
 beforeEach(async () => {
   dir = mkdtempSync("/tmp/pl-dp-");
-  peers = [1, 2, 3].map((n) => new Peer(join(dir, `p${n}`)));
+  peers = [1, 2, 3].map((n) => new StreamPeer(join(dir, `p${n}`)));
   handle = new DatapathHandle({ slots: 512, connectionsMax: 1024 });
   await handle.addBridge({ name: "br0", macTableEntries: 64, macAgeingMs: 300_000 });
   model = handle.model("br0", 1n, about);
@@ -83,7 +50,7 @@ const spec = (name: string) => ({
 });
 
 async function arrives(peer: number, count: number): Promise<void> {
-  const { frames } = peers[peer - 1] as Peer;
+  const { frames } = peers[peer - 1] as StreamPeer;
   await waitFor(
     () => frames.length >= count,
     () => `${frames.length} of ${count} at peer ${peer}`,
@@ -129,7 +96,7 @@ describe("DatapathHandle", () => {
       const port = 2 + (round % 2);
       await model.change([to(port)]);
       await model.barrier();
-      const before = (peers[port - 1] as Peer).frames.length;
+      const before = (peers[port - 1] as StreamPeer).frames.length;
       peers[0]!.send(frame);
       await arrives(port, before + 1);
     }

@@ -1,7 +1,7 @@
 // The main thread's end of the datapath: bridges and ports by name, and each bridge as the OpenFlow agent's SwitchModel.
 // Invariant: requests are carried out in the order in which they are made; what change() was told is in force for
 // every packet that arrives after its promise resolved. Thread: main.
-import type { PlinthError } from "../../base/errors/index.js";
+import { PlinthError } from "../../base/errors/index.js";
 import {
   type FlowStatsFilter,
   OFPC_FRAG_NORMAL,
@@ -13,6 +13,7 @@ import { WorkerHandle } from "../../base/worker/index.js";
 import type { SwitchChange, SwitchEvent, SwitchModel } from "../agent/index.js";
 import { CONNECTIONS_MAX, type ConnectionFilter } from "../conntrack/index.js";
 import { ANSWER_DEADLINE_MS } from "./limits.js";
+import { type CoreStatus, PortWorkers } from "./port-workers.js";
 import {
   type AddPort,
   type BridgeSpec,
@@ -23,11 +24,15 @@ import {
   LEFT,
   type LeftMessage,
   type RestoredFlows,
+  type TakenOver,
 } from "./requests.js";
 import type { PortSettings } from "./settings.js";
 import { GROUP_FEATURES, METER_FEATURES, TABLE_FEATURES } from "./switch-features.js";
 
-export interface DatapathHandleOptions extends Partial<DatapathSetup> {
+export interface DatapathHandleOptions extends Partial<Omit<DatapathSetup, "core" | "shared">> {
+  /** Processors to run on: the worker that forwards on the first, and a port worker on each of the others. Absent: one
+   *  worker, on any. */
+  readonly cores?: readonly number[];
   /** The worker ended by itself: nothing is forwarded any more. */
   readonly onDied?: (error: PlinthError) => void;
   /** After leave(): nothing is forwarded any more; whether the successor has the ports. */
@@ -40,6 +45,8 @@ type Body<M extends Method> = Parameters<DatapathMethods[M]>[0];
 
 export class DatapathHandle {
   readonly #worker: WorkerHandle;
+  readonly #portWorkers: PortWorkers | undefined;
+  readonly #ownCore: number;
   readonly #listeners = new Map<string, Set<(event: SwitchEvent) => void>>();
 
   /** Starts the worker. */
@@ -51,8 +58,18 @@ export class DatapathHandle {
       onDied,
       onLeft,
     } = options;
-    const { connectionFile, follows = false, pickupGraceMs } = options;
+    const { connectionFile, follows = false, pickupGraceMs, cores = [] } = options;
+    const [core, ...portCores] = cores;
+    this.#ownCore = core ?? 0;
+    if (portCores.length > 0)
+      this.#portWorkers = new PortWorkers({
+        ...{ cores: portCores, ownCore: this.#ownCore, slots, hostDevices },
+        ...(onDied === undefined ? {} : { onDied }),
+      });
+    this.#follows = follows;
     const more = {
+      ...(core === undefined ? {} : { core }),
+      ...(this.#portWorkers === undefined ? {} : { shared: this.#portWorkers.packets }),
       ...(connectionFile === undefined ? {} : { connectionFile }),
       ...(pickupGraceMs === undefined ? {} : { pickupGraceMs }),
     };
@@ -81,17 +98,60 @@ export class DatapathHandle {
   /** Closes its ports too. Throws BRIDGE_UNKNOWN. */
   async removeBridge(bridge: string): Promise<void> {
     await this.call("removeBridge", { bridge });
+    await this.#portWorkers?.closeBridge(bridge);
     this.#listeners.delete(bridge);
   }
 
-  /** Throws PORT_EXISTS, PORT_NUMBER_INVALID, PORT_TYPE_UNKNOWN, PORT_OPTION_MISSING, PORT_FAILED. */
-  addPort(port: AddPort): Promise<void> {
-    return this.call("addPort", port);
+  /**
+   * `core`: where somebody wants it to be served. Throws PORT_EXISTS, PORT_NUMBER_INVALID, PORT_TYPE_UNKNOWN,
+   * PORT_OPTION_MISSING, PORT_FAILED.
+   */
+  async addPort(port: AddPort, core?: number): Promise<void> {
+    // What another process hands over comes to the worker that forwards.
+    const workers = this.#follows ? undefined : this.#portWorkers;
+    if (workers === undefined) {
+      await this.call("addPort", port);
+      return;
+    }
+    const { bridge, spec } = port;
+    const remote = await workers.open(bridge, spec, core);
+    try {
+      await this.call("addPort", { ...port, remote });
+    } catch (thrown) {
+      if (remote !== undefined) await workers.close(spec.name);
+      throw thrown;
+    }
   }
 
   /** Throws PORT_UNKNOWN. */
-  removePort(bridge: string, name: string): Promise<void> {
-    return this.call("removePort", { bridge, name });
+  async removePort(bridge: string, name: string): Promise<void> {
+    await this.call("removePort", { bridge, name });
+    await this.#portWorkers?.close(name);
+  }
+
+  /** After the method "follow": the ports become ours. */
+  async takeOver(): Promise<TakenOver> {
+    const taken = await this.call("takeOver", {});
+    this.#follows = false;
+    return taken;
+  }
+
+  /** See the method "leave"; the worker that forwards serves every port from now on, so that it can give them away. */
+  async leave(socket: string): Promise<void> {
+    await this.#portWorkers?.giveUpAll((bridge, spec, handed) =>
+      this.call("recallPort", { bridge, spec, handed }),
+    );
+    await this.call("leave", { socket });
+  }
+
+  /** The worker that forwards first. Throws NOT_TIMED. */
+  async threads(): Promise<readonly CoreStatus[]> {
+    const status = await this.call("threadStatus", {});
+    if (status === null) throw new PlinthError("NOT_TIMED", "the thread is not timed");
+    const others = (await this.#portWorkers?.statuses()) ?? [];
+    // What others serve is shown there.
+    const ports = status.ports.filter(({ name }) => this.#portWorkers?.coreOf(name) === undefined);
+    return [{ core: this.#ownCore, isIsolated: false, status: { ...status, ports } }, ...others];
   }
 
   setPort(bridge: string, name: string, settings: PortSettings): Promise<void> {
@@ -120,9 +180,12 @@ export class DatapathHandle {
   }
 
   /** Ends the worker; ports are closed, flows forgotten. */
-  close(): Promise<void> {
-    return this.#worker.close();
+  async close(): Promise<void> {
+    await this.#worker.close();
+    await this.#portWorkers?.end();
   }
+
+  #follows: boolean;
 
   #onEvents({ bridge, events }: EventsMessage): void {
     const listeners = this.#listeners.get(bridge);

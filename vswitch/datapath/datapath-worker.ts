@@ -1,10 +1,11 @@
 // The datapath's thread: breathes while there is work, sleeps in epoll when there is none. Wiring only.
 // Hot: yes (the loop).
 import { workerData } from "node:worker_threads";
-import { EPOLLIN, Epoll } from "../../base/linux/index.js";
+import { EPOLLIN, Epoll, pinThread } from "../../base/linux/index.js";
 import { arenaSizeOf, PacketPool, POOL_LARGE_SLOTS } from "../../base/packet/index.js";
 import { GuestWindow } from "../../base/virtio/index.js";
 import { Mailbox, type MailboxHandler, type MailboxSetup } from "../../base/worker/index.js";
+import { SlotBank } from "../port/index.js";
 import { tryConnectionFile } from "./connection-file.js";
 import { datapathMethods } from "./control.js";
 import { Datapath } from "./datapath.js";
@@ -24,9 +25,18 @@ import { type DatapathSetup, EVENTS, type EventsMessage, LEFT, type LeftMessage 
 const { mailbox: mailboxSetup, data } = workerData as { mailbox: MailboxSetup; data: DatapathSetup };
 
 const window = new GuestWindow();
-const { slots } = data;
-const arenaOffset = window.reserveAnonymous(arenaSizeOf(slots, POOL_LARGE_SLOTS));
-const pool = new PacketPool({ slots, largeSlots: POOL_LARGE_SLOTS, arena: window.bytes, arenaOffset });
+const { shared } = data;
+const { slots, largeSlots } = shared ?? { slots: data.slots, largeSlots: POOL_LARGE_SLOTS };
+const arenaSize = arenaSizeOf(slots, largeSlots);
+const arenaOffset =
+  shared === undefined ? window.reserveAnonymous(arenaSize) : window.reserveShared(shared.arenaFd, arenaSize);
+const pool = new PacketPool({
+  ...{ slots, largeSlots, arena: window.bytes, arenaOffset },
+  ...(shared === undefined ? {} : { shared: shared.memory, isFull: true }),
+});
+const { lanes = [], share = 0, largeShare = 0 } = shared ?? {};
+const banks = lanes.map((lane) => new SlotBank({ pool, lane, share, largeShare }));
+if (data.core !== undefined) pinThread(data.core);
 const epoll = new Epoll(256);
 const kept =
   data.connectionFile === undefined
@@ -49,6 +59,7 @@ const methods = datapathMethods({
   datapath,
   factory,
   time,
+  banks,
   watch: (fd) => epoll.add(fd, EPOLLIN),
   unwatch: (fd) => epoll.remove(fd),
   checkConnections: () => {

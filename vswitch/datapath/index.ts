@@ -17,6 +17,7 @@ export type { BridgeEvent } from "./events.js";
 export type { PolicingConfig } from "./policer.js";
 export type { PortSpec } from "./port-factory.js";
 export { PortSlot, type PortSlotOptions, SPEED_KBPS } from "./port-slot.js";
+export type { CoreStatus } from "./port-workers.js";
 export type { QosConfig, QueueConfig } from "./queues.js";
 export type {
   AddPort,

@@ -61,7 +61,7 @@ export interface PortSlotOptions {
 }
 
 export class PortSlot implements NormalPort, MirrorPort {
-  readonly port: Port;
+  port: Port;
   readonly ofport: number;
   readonly mac: Uint8Array;
   readonly mtu: number;

@@ -15,6 +15,7 @@ import type {
   QueueStats,
   TableStats,
 } from "../../base/openflow/index.js";
+import type { HandedPort } from "../../base/packet/index.js";
 import type {
   ConnectionFilter,
   ConnectionInfo,
@@ -23,6 +24,7 @@ import type {
 } from "../conntrack/index.js";
 import type { CachedPath, DropReport, TableSettings, TraceRequest, TraceRun } from "../flow/index.js";
 import type { KnownStation, MacTableEntry, MacTableStats, MirrorStats } from "../learn/index.js";
+import type { PortLane, WorkerLane } from "../port/index.js";
 import type { AtomicRefusal } from "./atomic-change.js";
 import type { BridgeChange } from "./bridge.js";
 import type { CaptureCount, CaptureSpec } from "./capture-tap.js";
@@ -45,6 +47,41 @@ export interface DatapathSetup {
   readonly pickupGraceMs?: number;
   /** Keeps connections, for the next life of the switch; absent: they end with the worker. */
   readonly connectionFile?: string;
+  /** The processor to run on; any when absent. */
+  readonly core?: number;
+  /** Present when port workers serve some of the ports. */
+  readonly shared?: SharedPackets & { readonly lanes: readonly WorkerLane[] };
+}
+
+/** The packets of workers that hand them to each other. */
+export interface SharedPackets {
+  /** Filled with the slots of all. */
+  readonly arenaFd: number;
+  /** See PacketPoolOptions.shared. */
+  readonly memory: SharedArrayBuffer;
+  /** All that there are, and the share of each worker. */
+  readonly slots: number;
+  readonly largeSlots: number;
+  readonly share: number;
+  readonly largeShare: number;
+}
+
+/** Given to a port worker when it starts. */
+export interface PortWorkerSetup {
+  readonly core: number;
+  readonly hostDevices: boolean;
+  readonly packets: SharedPackets;
+  readonly lane: WorkerLane;
+}
+
+/** What the main thread asks of a port worker. */
+export interface PortWorkerMethods {
+  /** Throws as PortFactory.create(). */
+  open(body: { readonly spec: PortSpec; readonly lane: PortLane }): void;
+  close(body: { readonly name: string }): void;
+  /** See PortHost.giveUp(). */
+  giveUp(body: { readonly name: string }): HandedPort | undefined;
+  status(body: Record<string, never>): ThreadStatus;
 }
 
 export interface BridgeSpec extends BridgeSettings {
@@ -107,6 +144,8 @@ export interface AddPort extends PortSettings {
   readonly ofport: number;
   /** Its number in the datapath, which traces call it by; undefined: it has none, as a patch port. */
   readonly datapathPort?: number | undefined;
+  /** The port worker that serves it, by its place among the lanes; absent: the worker that forwards does. */
+  readonly remote?: { readonly worker: number; readonly lane: PortLane } | undefined;
 }
 
 export interface Refusal {
@@ -168,6 +207,8 @@ export interface DatapathMethods {
   addPort(body: AddPort): void;
   removePort(body: OfBridge & { readonly name: string }): void;
   setPort(body: OfBridge & PortSettings & { readonly name: string }): void;
+  /** The worker that forwards serves the port itself from now on, which a port worker has given up. */
+  recallPort(body: OfBridge & { readonly spec: PortSpec; readonly handed?: HandedPort | undefined }): void;
   change(body: OfBridge & Changes): readonly (Refusal | undefined)[];
   /** All or nothing; undefined when all of it is in force. */
   changeAtomically(body: OfBridge & Changes): AtomicRefusal | undefined;

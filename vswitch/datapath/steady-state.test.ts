@@ -26,7 +26,7 @@ describe("the data path in steady state", () => {
       };
       expect(told.packets).toBe(2_000_000);
       // Everything came through, both ways where there are two.
-      expect(told.taken.filter(([, taken]) => taken > 0)).toHaveLength(6 + 2 * 3);
+      expect(told.taken.filter(([, taken]) => taken > 0)).toHaveLength(6 + 2 * 3 + 1);
       expect(told.deoptimisations).toEqual([]);
       expect(told.collections).toBe(0);
       // Asking for the number takes some itself.

@@ -2,6 +2,7 @@
 // Thread: datapath worker, between breaths.
 import { RX_PACKETS, TX_PACKETS } from "../../base/packet/index.js";
 import type { Datapath } from "./datapath.js";
+import type { PortHost } from "./port-host.js";
 import type { ThreadMeter } from "./thread-meter.js";
 
 /** Counters only grow. Times in milliseconds. */
@@ -76,6 +77,34 @@ export function threadStatus(datapath: Datapath, meter: ThreadMeter, nowMs: numb
     windowMs,
     ports: slots.map((slot) => ({ name: slot.port.name, usage: (share * came(slot)) / all })),
   };
+}
+
+/** Of a port worker: it looks nothing up. */
+export function hostStatus(host: PortHost, meter: ThreadMeter, nowMs: number): ThreadStatus {
+  const windowMs = Math.max(1, nowMs - meter.windowMs);
+  const came = host.served.map(({ port, windowPackets }) =>
+    Math.max(0, (port.stats[RX_PACKETS] as number) - windowPackets),
+  );
+  const all = Math.max(
+    1,
+    came.reduce((total, count) => total + count, 0),
+  );
+  const share = (meter.busyMs - meter.windowBusyMs) / windowMs;
+  const { busyMs, idleMs, sleepMs, busyBreaths, sleeps } = meter;
+  return {
+    elapsedMs: busyMs + idleMs + sleepMs,
+    ...{ breaths: host.breaths, busyBreaths, sleeps, busyMs, idleMs, sleepMs },
+    ...{ receiveMs: 0, forwardMs: 0, transmitMs: 0 },
+    ...{ received: host.received, sent: host.sent, batches: host.batches },
+    ...{ verdictHits: 0, maskedHits: 0, maskedLooks: 0, pathHits: 0, misses: 0 },
+    windowMs,
+    ports: host.served.map(({ port: { name } }, i) => ({ name, usage: (share * came[i]!) / all })),
+  };
+}
+
+/** As turnPorts(), of a port worker. */
+export function turnServed(host: PortHost): void {
+  for (const one of host.served) one.windowPackets = one.port.stats[RX_PACKETS] as number;
 }
 
 /** The window of usage begins anew. */

@@ -3,6 +3,9 @@ export { AfxdpPort, type AfxdpPortOptions, XDP_MODES, XDP_QUEUES_MAX, type XdpMo
 export { DummyPort, type DummyPortOptions } from "./dummy-port.js";
 export { InternalPort, type InternalPortOptions } from "./internal-port.js";
 export { PatchPort, type PatchPortOptions } from "./patch-port.js";
+export * from "./port-lane.js";
+export { RemotePort, type RemotePortOptions } from "./remote-port.js";
+export { SlotBank, type SlotBankOptions } from "./slot-bank.js";
 export { SystemPort, type SystemPortOptions } from "./system-port.js";
 export { TAP_QUEUES_MAX, TapPort, type TapPortOptions } from "./tap-port.js";
 export { VhostUserPort, type VhostUserPortOptions } from "./vhost-user-port.js";

@@ -5,8 +5,10 @@
 import { readFileSync } from "node:fs";
 import { PerformanceObserver } from "node:perf_hooks";
 import { type Action, OFPG_ANY, OFPP_ANY, OFPP_NORMAL } from "../../base/openflow/index.js";
-import { PacketPool } from "../../base/packet/index.js";
+import { PacketPool, sharedPoolSize } from "../../base/packet/index.js";
 import { type BridgeChange, Datapath } from "../datapath/index.js";
+import { PortHost } from "../datapath/port-host.js";
+import { createPortLane, createWorkerLane, RemotePort, SlotBank } from "../port/index.js";
 import { masqueradedConversation, tcpConversation, udpConversation } from "./conversations.js";
 import { FIREWALL, type FlowEntry, MASQUERADE } from "./firewalls.js";
 import { tcpFrame, udpFrame } from "./frames.js";
@@ -18,7 +20,14 @@ const WARM_UP_ROUNDS_MAX = 40;
 const CONVERSATIONS = 50;
 const [file = "", rounds = "4"] = process.argv.slice(2);
 
-const pool = new PacketPool({ slots: 1024 });
+// Half of them is for a worker that serves ports.
+const slots = 2048;
+const shared = new SharedArrayBuffer(sharedPoolSize(slots, 0));
+const pool = new PacketPool({ slots, shared, isFull: true });
+const hostPool = new PacketPool({ slots, shared, arena: pool.bytes });
+const lent = { lane: createWorkerLane(slots), share: slots / 2, largeShare: 0 };
+const bank = new SlotBank({ pool, ...lent });
+const host = new PortHost({ pool: hostPool, ...lent });
 const datapath = new Datapath({ pool, onEvents: () => undefined, connectionsMax: 4096 });
 const ports: GeneratorPort[] = [];
 let nowMs = 40_000;
@@ -48,7 +57,23 @@ function many(make: (i: number) => Uint8Array): Frames {
   return Array.from({ length: CONVERSATIONS }, (_, i) => make(i));
 }
 
+/** Two ports that another worker serves. */
+function addServed(): void {
+  const bridge = datapath.addBridge("served");
+  const udp = many((i) => udpFrame({ source: "10.0.0.1", destination: "10.0.0.2", sourcePort: 1000 + i }));
+  for (const ofport of [1, 2]) {
+    const port = new GeneratorPort(`served-${ofport}`, hostPool, ofport === 1 ? udp : []);
+    const lane = createPortLane();
+    host.add(port, lane);
+    const remote = new RemotePort({ name: port.name, lane, bank });
+    bridge.addPort({ port: remote, ofport, mac: new Uint8Array(6), mtu: 1500, nowMs });
+    ports.push(port);
+  }
+  bridge.change(flowMod({ instructions: [apply(output(2))] }), nowMs);
+}
+
 function breathe(): number {
+  host.breathe(nowMs);
   return datapath.breathe(nowMs);
 }
 
@@ -134,6 +159,7 @@ const turn = (): Promise<void> => new Promise((resolve) => setTimeout(resolve, 2
 const waiting: (() => void)[] = [];
 addTracking();
 addStateless();
+addServed();
 for (const start of waiting) start();
 let warmUp = 0;
 for (let before = -1; warmUp < WARM_UP_ROUNDS_MAX && before !== deoptimisations().length; warmUp++) {

@@ -3,10 +3,10 @@
 import type { QueueStats } from "../../base/openflow/index.js";
 import type { TlsFiles } from "../../base/tls/index.js";
 import type { ZoneTimeouts } from "../conntrack/index.js";
-
 import type { BridgeCounters, PolicingConfig, QosConfig, TrackingCounters } from "../datapath/index.js";
 import type { DropReport } from "../flow/index.js";
 import type { MacTableStats, MirrorConfig, MirrorStats, VlanConfig } from "../learn/index.js";
+import type { ThreadConfig } from "./read-threads.js";
 
 /** OpenFlow's number for a bridge's own port, as the database shows it (OFPP_LOCAL, 16 bit). */
 export const OFPORT_LOCAL = 65534;
@@ -72,6 +72,8 @@ export interface PortConfig {
   readonly isProtected: boolean;
   readonly policing: PolicingConfig;
   readonly qos: QosConfig | undefined;
+  /** The processor whose worker is to serve it; absent: any. */
+  readonly core?: number;
   /** Columns that are set and have no effect. */
   readonly unsupported: readonly string[];
   readonly ofportRequest: number | undefined;
@@ -96,6 +98,7 @@ export interface SwitchConfig {
   readonly managers: readonly ManagerConfig[];
   /** How often counters are written. */
   readonly statsIntervalMs: number;
+  readonly threads: ThreadConfig;
   /** Whether Open_vSwitch.statistics is wanted. */
   readonly wantsStatistics: boolean;
   /** The SSL row, for every ssl and pssl target. */

@@ -130,6 +130,7 @@ function sameDevice(a: NumberedPort, b: NumberedPort): boolean {
     a.ofport === b.ofport &&
     a.macAddress === b.macAddress &&
     a.mtu === b.mtu &&
+    a.core === b.core &&
     equal(sorted(a.options), sorted(b.options))
   );
 }

@@ -2,6 +2,7 @@
 // Source: ovs-vswitchd.conf.db(5). Invariant: any rows that the schema allows give a model; what cannot be done
 // carries its error.
 import { createHash } from "node:crypto";
+import { cpus } from "node:os";
 import { isInterfaceName } from "../../base/linux/index.js";
 import type { TlsFiles } from "../../base/tls/index.js";
 import type { Database, DatabaseRow } from "../db/index.js";
@@ -16,6 +17,7 @@ import type {
 } from "./model.js";
 import { readMirrors } from "./read-mirrors.js";
 import { readQos } from "./read-qos.js";
+import { readAffinity, readThreads } from "./read-threads.js";
 import { unsupportedOfBridge, unsupportedOfInterface } from "./read-unsupported.js";
 import { readVlan } from "./read-vlan.js";
 import { readZoneTimeouts } from "./read-zones.js";
@@ -46,6 +48,7 @@ const EMPTY: SwitchConfig = {
   tls: undefined,
   statsIntervalMs: STATS_INTERVAL_MS,
   wantsStatistics: false,
+  threads: { cores: [], problems: [] },
   zoneTimeouts: [],
 };
 const TAGS_READ_MAX = 2;
@@ -55,6 +58,8 @@ export interface ReadOptions {
   /** Where dpdkvhostuser ports make their sockets. */
   readonly dir: string;
   readonly dummy: DummyMode;
+  /** Processors of the machine; as it says when absent. */
+  readonly coresMax?: number;
   readonly addresses: DummyAddresses;
 }
 
@@ -62,10 +67,11 @@ export function readModel(database: Database, options: ReadOptions): SwitchConfi
   const [root] = database.rows("Open_vSwitch").values();
   if (root === undefined) return EMPTY;
   const otherConfig = root.map("other_config");
+  const threads = readThreads(otherConfig, options.coresMax ?? cpus().length);
   const tagsRead = boundedInteger(otherConfig.get("vlan-limit"), 1, 0, TAGS_READ_MAX) || TAGS_READ_MAX;
   return {
     bridges: rowsOf(database, root, "bridges", "Bridge").map((row) =>
-      readBridge(database, row, { ...options, tagsRead, tls: readTls(database, root) }),
+      readBridge(database, row, { ...options, tagsRead, tls: readTls(database, root), cores: threads.cores }),
     ),
     nextCfg: root.number("next_cfg") ?? 0,
     managers: rowsOf(database, root, "manager_options", "Manager").map(readManager),
@@ -76,6 +82,7 @@ export function readModel(database: Database, options: ReadOptions): SwitchConfi
       STATS_INTERVAL_MS,
       999_999_999,
     ),
+    threads,
     wantsStatistics: otherConfig.get("enable-statistics") === "true",
     zoneTimeouts: readZoneTimeouts(database, root),
   };
@@ -104,7 +111,11 @@ function readTls(database: Database, root: DatabaseRow): TlsFiles | undefined {
 function readBridge(
   database: Database,
   row: DatabaseRow,
-  options: ReadOptions & { readonly tagsRead: number; readonly tls: TlsFiles | undefined },
+  options: ReadOptions & {
+    readonly tagsRead: number;
+    readonly tls: TlsFiles | undefined;
+    readonly cores: readonly number[];
+  },
 ): BridgeModel {
   const name = row.string("name");
   const otherConfig = row.map("other_config");
@@ -158,7 +169,7 @@ function readPort(
   database: Database,
   row: DatabaseRow,
   bridge: BridgeConfig,
-  options: ReadOptions,
+  options: ReadOptions & { readonly cores: readonly number[] },
 ): PortConfig[] {
   const interfaces = rowsOf(database, row, "interfaces", "Interface");
   const vlan = readVlan(row);
@@ -169,6 +180,7 @@ function readPort(
     const type = name === bridge.name ? "internal" : iface.string("type") || "system";
     const interfaceOptions = Object.fromEntries(iface.map("options"));
     const isDummy = isDummyPort(type, options.dummy);
+    const { core, isHeeded } = readAffinity(iface, options.cores);
     const ofportBefore = iface.number("ofport");
     return {
       uuid: iface.uuid,
@@ -185,7 +197,11 @@ function readPort(
       vlan,
       isProtected: row.boolean("protected"),
       qos,
-      unsupported: unsupportedOfInterface(row, iface),
+      ...(core === undefined ? {} : { core }),
+      unsupported: [
+        ...unsupportedOfInterface(row, iface),
+        ...(isHeeded ? [] : ["other_config:pmd-rxq-affinity"]),
+      ],
       policing: {
         rateKbps: iface.number("ingress_policing_rate") ?? 0,
         burstKb: iface.number("ingress_policing_burst") ?? 0,

@@ -57,6 +57,8 @@ export interface SwitchBackendOptions {
   readonly dummy: DummyMode;
   /** The switch in `dir` that still forwards. */
   readonly predecessor?: Followed | undefined;
+  /** See DatapathHandleOptions. */
+  readonly cores?: readonly number[];
 }
 
 interface Bridge {
@@ -101,7 +103,7 @@ export class DatapathBackend implements Backend {
   /** Takes over from the predecessor, if there is one; returns the ports that could not be opened then. */
   async settled(): Promise<readonly FailedPort[]> {
     if (this.#options.predecessor === undefined) return [];
-    const taken = await this.#datapath.call("takeOver", {});
+    const taken = await this.#datapath.takeOver();
     const { log } = this.#options;
     const { problems, failed, gapMs, stagesMs, ...numbers } = taken;
     const { asking, flowsAndConnections, ports } = stagesMs;
@@ -132,7 +134,7 @@ export class DatapathBackend implements Backend {
       const configs = [...this.#bridges.values()].map(({ config }) => config);
       return { bridges: configs.map((config) => ({ name: config.name, flowFile: this.#flowFile(config) })) };
     },
-    dial: (socket) => this.#datapath.call("leave", { socket }),
+    dial: (socket) => this.#datapath.leave(socket),
     release: async () => {
       await this.#closeAgents();
       await this.#captures?.close();
@@ -153,6 +155,7 @@ export class DatapathBackend implements Backend {
       connectionFile: join(this.#stateDir(), "connections"),
       hostDevices: options.hostDevices,
       follows: options.predecessor !== undefined,
+      cores: options.cores ?? [],
       onLeft: (isTakenOver) => this.#hasLeft(isTakenOver),
       // No conversation is older than a switch of dummy ports.
       ...(options.dummy === "off" ? {} : { pickupGraceMs: 0 }),
@@ -268,13 +271,12 @@ export class DatapathBackend implements Backend {
     const place = { bridge, name };
     const datapathPort = type === "patch" ? undefined : this.#numbers.assign(config.datapath, place);
     try {
-      await this.#datapath.addPort({
-        bridge,
-        spec: { name, type, options, mac, mtu: port.mtu ?? device?.mtu ?? MTU_DEFAULT },
-        ofport: port.ofport === OFPORT_LOCAL ? OFPP_LOCAL : port.ofport,
-        datapathPort,
-        ...portSettingsOf(port),
-      });
+      const spec = { name, type, options, mac, mtu: port.mtu ?? device?.mtu ?? MTU_DEFAULT };
+      const ofport = port.ofport === OFPORT_LOCAL ? OFPP_LOCAL : port.ofport;
+      await this.#datapath.addPort(
+        { bridge, spec, ofport, datapathPort, ...portSettingsOf(port) },
+        port.core,
+      );
     } catch (thrown) {
       this.#numbers.release(config.datapath, place);
       throw thrown;

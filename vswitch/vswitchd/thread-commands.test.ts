@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import type { DatapathHandle, ThreadStatus } from "../datapath/index.js";
+import type { CoreStatus, ThreadStatus } from "../datapath/index.js";
 import { threadCommands } from "./thread-commands.js";
 import type { UnixctlCommand } from "./unixctl.js";
 
@@ -31,8 +31,11 @@ const STATUS: ThreadStatus = {
 
 function commandsOver(statuses: readonly ThreadStatus[]): Record<string, UnixctlCommand> {
   const left = [...statuses];
-  const call = () => Promise.resolve(left.length > 1 ? left.shift() : left[0]);
-  return threadCommands({ call } as unknown as DatapathHandle);
+  const threads = (): Promise<CoreStatus[]> => {
+    const status = (left.length > 1 ? left.shift() : left[0]) as ThreadStatus;
+    return Promise.resolve([{ core: 0, isIsolated: false, status }]);
+  };
+  return threadCommands({ threads });
 }
 
 async function ask(

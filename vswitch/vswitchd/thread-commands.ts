@@ -1,39 +1,40 @@
 // What ovs-appctl can ask of the thread that forwards: dpif-netdev/pmd-stats-show, pmd-perf-show, pmd-rxq-show and
-// pmd-stats-clear. There is one thread; its cycles are nanoseconds.
+// pmd-stats-clear. The first thread is the one
+// that forwards, the others serve ports for it; their cycles are nanoseconds.
 // The compact keys and known connections stand where Open vSwitch has its exact match cache, whole keys where it has its
 // signature match cache, masked keys where it has its megaflows; what goes through the tables is what it calls a miss. Source: ovs-vswitchd(8), dpif-netdev(7).
 import { PlinthError } from "../../base/errors/index.js";
-import type { DatapathHandle, ThreadCounters, ThreadStatus } from "../datapath/index.js";
+import type { CoreStatus, DatapathHandle, ThreadCounters, ThreadStatus } from "../datapath/index.js";
 import { command } from "./commands.js";
 import { DATAPATH } from "./dummy.js";
 import type { UnixctlAnswer, UnixctlCommand } from "./unixctl.js";
 
-const THREAD = "pmd thread numa_id 0 core_id 0:";
-const CORE = "0";
-
-export function threadCommands(datapath: DatapathHandle): Record<string, UnixctlCommand> {
-  /** What had been counted when somebody cleared it. */
-  let cleared: ThreadCounters | undefined;
-  const status = async (): Promise<ThreadStatus> => {
-    const now = await datapath.call("threadStatus", {});
-    if (now === null) throw new PlinthError("NOT_TIMED", "the thread is not timed");
-    return now;
+export function threadCommands(datapath: Pick<DatapathHandle, "threads">): Record<string, UnixctlCommand> {
+  /** By core, what had been counted when somebody cleared it. */
+  const cleared = new Map<number, ThreadCounters>();
+  /** Of the threads that are asked for, what was counted since. */
+  const counted = async (args: readonly string[]): Promise<Counted[]> =>
+    (await asked(args)).map(({ core, status }) => ({ core, data: since(status, cleared.get(core)) }));
+  const asked = async (words: readonly string[]): Promise<readonly CoreStatus[]> => {
+    const core = coreAsked(words);
+    const all = await datapath.threads();
+    return core === undefined ? all : all.filter((one) => one.core === core);
   };
   return {
     "dpif-netdev/pmd-stats-show": command("[-pmd core] [dp]", 0, 3, async (args): Promise<UnixctlAnswer> => {
-      if (!isAsked(args)) return "";
-      const data = since(await status(), cleared);
-      return { text: formatStats(data), data };
+      const all = await counted(args);
+      return { text: all.map(formatStats).join(""), data: dataOf(all) };
     }),
     "dpif-netdev/pmd-perf-show": command(
       "[-nh] [-it iter-history-len] [-ms ms-history-len] [-pmd core] [dp]",
       0,
       8,
       async (args): Promise<UnixctlAnswer> => {
-        const rest = args.filter((word, i) => word !== "-nh" && !isHistory(word) && !isHistory(args[i - 1]));
-        if (!isAsked(rest)) return "";
-        const data = since(await status(), cleared);
-        return { text: formatPerformance(data, new Date()), data };
+        const all = await counted(
+          args.filter((word, i) => word !== "-nh" && !isHistory(word) && !isHistory(args[i - 1])),
+        );
+        const now = new Date();
+        return { text: all.map((one) => formatPerformance(one, now)).join(""), data: dataOf(all) };
       },
     ),
     "dpif-netdev/pmd-rxq-show": command(
@@ -41,31 +42,45 @@ export function threadCommands(datapath: DatapathHandle): Record<string, Unixctl
       0,
       5,
       async (args): Promise<UnixctlAnswer> => {
-        const rest = args.filter((word, i) => word !== "-secs" && args[i - 1] !== "-secs");
-        if (!isAsked(rest)) return "";
-        const { ports, windowMs } = await status();
-        return { text: formatQueues(ports, windowMs), data: { windowMs, ports } };
+        const all = await asked(args.filter((word, i) => word !== "-secs" && args[i - 1] !== "-secs"));
+        const data = all.map(({ core, isIsolated, status: { windowMs, ports } }) => ({
+          ...{ core, isIsolated, windowMs, ports },
+        }));
+        return { text: formatQueues(all), data: data.length === 1 ? data[0] : data };
       },
     ),
     "dpif-netdev/pmd-stats-clear": command("[-pmd core] [dp]", 0, 3, async (args) => {
-      if (isAsked(args)) cleared = await status();
+      for (const { core, status } of await asked(args)) cleared.set(core, status);
       return "";
     }),
   };
+}
+
+interface Counted {
+  readonly core: number;
+  readonly data: ThreadCounters;
+}
+
+/** One thread as itself, several by their cores. */
+function dataOf(all: readonly Counted[]): unknown {
+  return all.length === 1 ? all[0]!.data : all.map(({ core, data }) => ({ core, ...data }));
+}
+
+function headOf(core: number): string {
+  return `pmd thread numa_id 0 core_id ${core}:`;
 }
 
 function isHistory(word: string | undefined): boolean {
   return word === "-it" || word === "-ms";
 }
 
-/** Whether the words, "-pmd core" and the name of a datapath, mean our thread. Throws DATAPATH_UNKNOWN. */
-function isAsked(words: readonly string[]): boolean {
+/** The core that the words, "-pmd core" and the name of a datapath, ask for; undefined: all. Throws DATAPATH_UNKNOWN. */
+function coreAsked(words: readonly string[]): number | undefined {
   const at = words.indexOf("-pmd");
-  const core = at < 0 ? CORE : words[at + 1];
   const rest = words.filter((_, i) => at < 0 || (i !== at && i !== at + 1));
   if (rest.some((word) => word !== DATAPATH))
     throw new PlinthError("DATAPATH_UNKNOWN", "please specify an existing datapath");
-  return core === CORE;
+  return at < 0 ? undefined : Number(words[at + 1]);
 }
 
 /** What was counted since `before`. */
@@ -91,7 +106,7 @@ function cycles(ms: number): number {
   return Math.round(ms * 1e6);
 }
 
-function formatStats(one: ThreadCounters): string {
+function formatStats({ core, data: one }: Counted): string {
   const { received, busyMs, idleMs } = one;
   const passes = passesOf(one);
   const used = busyMs + idleMs;
@@ -117,10 +132,10 @@ function formatStats(one: ThreadCounters): string {
     const each = (ms: number) => `${ratio(cycles(ms), received).toFixed(2)} (${cycles(ms)}/${received})`;
     lines.push(`avg cycles per packet: ${each(used)}`, `avg processing cycles per packet: ${each(busyMs)}`);
   }
-  return `${THREAD}\n${lines.map((line) => `  ${line}\n`).join("")}`;
+  return `${headOf(core)}\n${lines.map((line) => `  ${line}\n`).join("")}`;
 }
 
-function formatPerformance(one: ThreadCounters, now: Date): string {
+function formatPerformance({ core, data: one }: Counted, now: Date): string {
   const { breaths, busyBreaths, sleeps, received, sent, batches, elapsedMs } = one;
   const used = one.busyMs + one.idleMs;
   const passes = passesOf(one);
@@ -167,17 +182,21 @@ function formatPerformance(one: ThreadCounters, now: Date): string {
   if (batches > 0) lines.push(row("Tx batches:", batches, `${ratio(sent, batches).toFixed(2)} pkts/batch`));
   const time = now.toISOString().slice(11, 23);
   const seconds = (elapsedMs / 1000).toFixed(3);
-  return `\nTime: ${time}\nMeasurement duration: ${seconds} s\n\n${THREAD}\n\n${lines.join("\n")}\n`;
+  return `\nTime: ${time}\nMeasurement duration: ${seconds} s\n\n${headOf(core)}\n\n${lines.join("\n")}\n`;
 }
 
-function formatQueues(ports: ThreadStatus["ports"], windowMs: number): string {
-  const rows = [...ports]
+function formatQueues(all: readonly CoreStatus[]): string {
+  const windowMs = Math.max(0, ...all.map(({ status }) => status.windowMs));
+  const head = `Displaying last ${Math.max(1, Math.round(windowMs / 1000))} seconds pmd usage %\n`;
+  return all.length === 0 ? "" : `${head}${all.map(formatThread).join("")}`;
+}
+
+function formatThread({ core, isIsolated, status }: CoreStatus): string {
+  const rows = [...status.ports]
     .sort((a, b) => (a.name < b.name ? -1 : 1))
     .map(({ name, usage }) => {
       const share = `${Math.round(100 * usage)}`.padStart(2);
       return `  port: ${name.padEnd(16)}  queue-id:  0 (enabled)   pmd usage: ${share} %\n`;
     });
-  const seconds = Math.max(1, Math.round(windowMs / 1000));
-  const head = `Displaying last ${seconds} seconds pmd usage %\n${THREAD}\n  isolated : false\n`;
-  return `${head}${rows.join("")}  overhead:  0 %\n`;
+  return `${headOf(core)}\n  isolated : ${isIsolated}\n${rows.join("")}  overhead:  0 %\n`;
 }

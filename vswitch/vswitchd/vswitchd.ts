@@ -52,6 +52,7 @@ import {
   relieve,
   type Succession,
 } from "./take-over.js";
+import { ThreadNotes } from "./thread-notes.js";
 import { createUnixctlServer, type UnixctlCommand } from "./unixctl.js";
 import { identityOperations, runOperations, type StatusOptions, statusOperations } from "./write-back.js";
 
@@ -96,6 +97,8 @@ export type CreateBackend = (options: {
   readonly dummy: DummyMode;
   /** Still forwards: nothing in `dir` may be changed before start(). */
   readonly predecessor?: Followed | undefined;
+  /** Processors that other_config:pmd-cpu-mask names. */
+  readonly cores: readonly number[];
 }) => Promise<Backend>;
 
 export interface Vswitchd {
@@ -137,7 +140,8 @@ export async function startVswitchdWith(
     }
     const storage = openStorage(path("conf.db"), OPEN_VSWITCH_SCHEMA, { log });
     opened.push(() => storage.close());
-    const parts = prepared ?? (await createParts(createBackend, options, opened));
+    const parts =
+      prepared ?? (await createParts(createBackend, options, opened, coresOf(storage.database, options)));
     return await assemble(parts, options, { storage, lock }, scrape, opened);
   } catch (thrown) {
     await opened.closeAll();
@@ -174,12 +178,15 @@ interface Scrape {
 interface Parts {
   readonly backend: Backend;
   readonly switchClock: Clock;
+  /** That the backend was made with. */
+  readonly cores: readonly number[];
 }
 
 async function createParts(
   createBackend: CreateBackend,
   options: VswitchdOptions,
   opened: Closers,
+  cores: readonly number[],
   predecessor?: Predecessor,
 ): Promise<Parts> {
   const { dir, log, dummy = "off", version = VERSION } = options;
@@ -192,9 +199,10 @@ async function createParts(
   const backend = await createBackend({
     ...{ dir, log, clock: switchClock, version, dummy },
     predecessor: followed,
+    cores,
   });
   opened.push(() => backend.close(), true);
-  return { backend, switchClock };
+  return { backend, switchClock, cores };
 }
 
 /** Everything that can be done, and can fail, while the other switch still forwards. */
@@ -204,21 +212,23 @@ async function prepare(
   predecessor: Predecessor,
   opened: Closers,
 ): Promise<Parts> {
-  await rehearse(options);
+  const cores = await rehearse(options);
   // Whether they are free cannot be known yet: the predecessor may listen there.
   for (const endpoint of options.ovsdb ?? [])
     if (endpoint.startsWith("p")) parsePassiveEndpoint(endpoint);
     else parseActiveEndpoint(endpoint);
   const { pid, version } = predecessor;
   options.log.info({ pid, version }, "taking over");
-  return await createParts(createBackend, options, opened, predecessor);
+  return await createParts(createBackend, options, opened, cores, predecessor);
 }
 
 /**
  * Reads a copy of the configuration as it will have to be read: what is wrong with it shows while the other switch still
- * runs, and the code is warm when every millisecond counts. Throws as openStorage().
+ * runs, and the code is warm when every millisecond counts. Resolves with the cores that it names. Throws as
+ * openStorage().
  */
-async function rehearse({ dir, log, dummy = "off", version = VERSION }: VswitchdOptions): Promise<void> {
+async function rehearse(options: VswitchdOptions): Promise<readonly number[]> {
+  const { dir, log, dummy = "off", version = VERSION } = options;
   checkStorage(join(dir, "conf.db"), OPEN_VSWITCH_SCHEMA);
   const scratch = mkdtempSync(join(dir, "upgrade-"));
   try {
@@ -228,7 +238,7 @@ async function rehearse({ dir, log, dummy = "off", version = VERSION }: Vswitchd
       const { database } = storage;
       const databaseVersion = OPEN_VSWITCH_SCHEMA.version;
       transact(database, identityOperations({ version, databaseVersion, dir, dummy }));
-      readModel(database, { dir, dummy, addresses: new DummyAddresses() });
+      return coresOf(database, options);
     } finally {
       await storage.close();
     }
@@ -237,8 +247,15 @@ async function rehearse({ dir, log, dummy = "off", version = VERSION }: Vswitchd
   }
 }
 
+function coresOf(
+  database: Database,
+  { dir, dummy = "off" }: Pick<VswitchdOptions, "dir" | "dummy">,
+): readonly number[] {
+  return readModel(database, { dir, dummy, addresses: new DummyAddresses() }).threads.cores;
+}
+
 async function assemble(
-  { backend, switchClock }: Parts,
+  { backend, switchClock, cores }: Parts,
   options: VswitchdOptions,
   { storage, lock }: { readonly storage: Storage; readonly lock: FileLock },
   scrape: Scrape,
@@ -256,6 +273,7 @@ async function assemble(
     addresses: new DummyAddresses(),
     log,
     clock,
+    cores,
   });
   opened.push(() => core.stop());
   core.write([
@@ -302,6 +320,7 @@ class SwitchCore {
   readonly #clock: Clock;
   readonly #log: Logger;
   readonly managers: Managers;
+  readonly #threadNotes: ThreadNotes;
   #writing = false;
   #unsubscribe = (): void => {};
   #timer: Timer | undefined;
@@ -320,12 +339,18 @@ class SwitchCore {
     database: Database,
     server: DatabaseServer,
     backend: SwitchBackend,
-    { log, clock, ...reading }: ReadOptions & { readonly log: Logger; readonly clock: Clock },
+    {
+      log,
+      clock,
+      cores,
+      ...reading
+    }: ReadOptions & { readonly log: Logger; readonly clock: Clock; readonly cores: readonly number[] },
   ) {
     this.#database = database;
     this.#backend = backend;
     this.#clock = clock;
     this.#log = log;
+    this.#threadNotes = new ThreadNotes(cores, log);
     this.managers = new Managers(server, clock);
     this.reconciler = new Reconciler({
       backend,
@@ -379,6 +404,7 @@ class SwitchCore {
     const statuses = await this.#statuses();
     this.#written.clear();
     this.#statistics = config;
+    this.#threadNotes.observe(config.threads);
     this.write([
       ...statusOperations(applied, this.#observe(statuses, true)),
       ...runOperations(config, applied, errors),

@@ -1,0 +1,222 @@
+import fc from "fast-check";
+import { describe, expect, it } from "vitest";
+import { closeFile, drainEventfd } from "../../base/linux/index.js";
+import { Batch, MemoryPort, PacketPool, sharedPoolSize, TX_DROPPED } from "../../base/packet/index.js";
+import {
+  createPortLane,
+  createWorkerLane,
+  LANE_PACKETS,
+  type PortLane,
+  RemotePort,
+  SlotBank,
+} from "../port/index.js";
+import { plainFrame } from "../testing/frames.js";
+import { flowMod } from "../testing/rig.js";
+import { Datapath } from "./index.js";
+import { PortHost } from "./port-host.js";
+
+const SHARE = 256;
+const PORTS = 4;
+const OFPP_NORMAL = 0xfffffffa;
+
+/** A bridge whose ports are served by `hosts` port workers in turn, or by itself; all in this thread. */
+class Workers {
+  readonly pool: PacketPool;
+  readonly pools: PacketPool[];
+  readonly hosts: PortHost[] = [];
+  readonly ports: MemoryPort[] = [];
+  readonly lanes: PortLane[] = [];
+  readonly banks: SlotBank[] = [];
+  readonly datapath: Datapath;
+  readonly #doorbells: number[] = [];
+
+  constructor(hosts: number) {
+    const slots = SHARE * (hosts + 1);
+    const shared = new SharedArrayBuffer(sharedPoolSize(slots, 0));
+    this.pool = new PacketPool({ slots, shared, isFull: true });
+    this.pools = [this.pool];
+    for (let i = 0; i < hosts; i++) {
+      const lane = createWorkerLane(1024);
+      this.#doorbells.push(lane.doorbell);
+      const pool = new PacketPool({ slots, shared, arena: this.pool.bytes });
+      this.pools.push(pool);
+      this.banks.push(new SlotBank({ pool: this.pool, lane, share: SHARE, largeShare: 0 }));
+      this.hosts.push(new PortHost({ pool, lane, share: SHARE, largeShare: 0 }));
+    }
+    this.datapath = new Datapath({ pool: this.pool, connectionsMax: 1024, onEvents: () => {} });
+    const bridge = this.datapath.addBridge("br0");
+    for (let n = 0; n < PORTS; n++) {
+      const at = hosts === 0 ? 0 : n % hosts;
+      const port = new MemoryPort({ name: `p${n + 1}`, pool: this.pools[hosts === 0 ? 0 : at + 1]! });
+      this.ports.push(port);
+      const lane = createPortLane();
+      this.lanes.push(lane);
+      this.hosts[at]?.add(port, lane);
+      bridge.addPort({
+        port: hosts === 0 ? port : new RemotePort({ name: port.name, lane, bank: this.banks[at]! }),
+        ofport: n + 1,
+        mac: Uint8Array.of(2, 0, 0, 0, 0, n + 1),
+        mtu: 1500,
+        nowMs: 0,
+      });
+    }
+    this.breathe(true);
+  }
+
+  /** Until nothing moves any more; `order` says who comes first. */
+  breathe(order: boolean): void {
+    for (let isMoving = true; isMoving; ) {
+      isMoving = false;
+      const all = [...this.hosts, this.datapath];
+      for (const one of order ? all : all.reverse()) if (one.breathe(1000) > 0) isMoving = true;
+    }
+  }
+
+  /** Packets in the pools, and lent to ports that hold them until they are taken. */
+  get packets(): number {
+    return this.pools.reduce((sum, { available }) => sum + available, 0);
+  }
+
+  close(): void {
+    this.datapath.close();
+    for (const host of this.hosts) host.close();
+    for (const { wakeFd } of this.lanes) closeFile(wakeFd);
+    for (const doorbell of this.#doorbells) closeFile(doorbell);
+  }
+}
+
+/** From station `from` of port `port` to station `to`, with a number in it. */
+function frameOf(port: number, to: number, number: number): Uint8Array {
+  const frame = plainFrame(
+    `02:00:00:00:01:0${port}`,
+    to === 0 ? "ff:ff:ff:ff:ff:ff" : `02:00:00:00:01:0${to}`,
+  );
+  const numbered = new Uint8Array(64);
+  numbered.set(frame);
+  new DataView(numbered.buffer).setUint32(60, number);
+  return numbered;
+}
+
+const burst = fc.record({
+  frames: fc.array(fc.tuple(fc.integer({ min: 1, max: PORTS }), fc.nat(PORTS)), { maxLength: 40 }),
+  order: fc.boolean(),
+});
+
+describe("ports of other workers", () => {
+  it("forward as those of the worker itself: the same frames in the same order, counted exactly, no packet lost", () => {
+    fc.assert(
+      fc.property(fc.array(burst, { minLength: 1, maxLength: 8 }), (bursts) => {
+        const results = [0, 1, 2].map((hosts) => run(hosts, bursts));
+        expect(results[1]).toEqual(results[0]);
+        expect(results[2]).toEqual(results[0]);
+      }),
+      { numRuns: 12 },
+    );
+  });
+});
+
+function run(hosts: number, bursts: readonly { frames: [number, number][]; order: boolean }[]): unknown {
+  const workers = new Workers(hosts);
+  try {
+    const bridge = workers.datapath.bridge("br0");
+    const normal = { type: "output", port: OFPP_NORMAL, maxLength: 0 } as const;
+    bridge.change(flowMod({ instructions: [{ type: "apply_actions", actions: [normal] }] }), 0);
+    const total = SHARE * (hosts + 1);
+    let number = 0;
+    // Every station is known, so that it does not matter which of two ports is looked at first.
+    for (const [i, port] of workers.ports.entries()) {
+      port.inject(frameOf(i + 1, 0, number++));
+      workers.breathe(true);
+    }
+    /** By port that it left, and port that it came in by: what is to keep its order. */
+    const left: Record<string, number[]> = {};
+    for (const { frames, order } of bursts) {
+      for (const [port, to] of frames) workers.ports[port - 1]!.inject(frameOf(port, to, number++));
+      workers.breathe(order);
+      for (const [i, port] of workers.ports.entries())
+        for (const frame of port.takeSent()) {
+          const key = `${frame[11]}-${i + 1}`;
+          left[key] ??= [];
+          left[key].push(new DataView(frame.buffer, frame.byteOffset).getUint32(60));
+        }
+    }
+    workers.breathe(true);
+    expect(workers.packets).toBe(total);
+    const [flow] = bridge.tables.flowStats(
+      { tableId: 0xff, outPort: 0xffffffff, outGroup: 0xffffffff, cookie: 0n, cookieMask: 0n, match: [] },
+      0,
+    );
+    const counters = bridge.slots.map(({ port }) => [...port.stats]);
+    return { left, counters, packets: flow?.packetCount, macs: bridge.forwarding.macs.stats };
+  } finally {
+    workers.close();
+  }
+}
+
+describe("RemotePort", () => {
+  it("drops and counts what its ring has no room for, and gives back what nobody took", () => {
+    const workers = new Workers(1);
+    try {
+      const lane = createPortLane();
+      workers.lanes.push(lane);
+      const [bank] = workers.banks as [SlotBank];
+      const remote = new RemotePort({ name: "late", lane, bank });
+      const lentBefore = bank.lent;
+      const batch = new Batch();
+      let sent = 0;
+      // One packet that somebody else holds too leaves as a copy.
+      const kept = workers.pool.allocateFrom(Uint8Array.of(...new Array(60).fill(7)));
+      workers.pool.retain(kept);
+      batch.push(kept);
+      remote.tx(batch);
+      expect(workers.pool.isShared(kept)).toBe(false);
+      workers.pool.free(kept);
+      for (sent = 1; sent < LANE_PACKETS + 10; sent++) {
+        const packet = workers.pool.allocate();
+        if (packet < 0) break;
+        batch.push(packet);
+        remote.tx(batch);
+      }
+      expect(bank.lent).toBe(lentBefore + Math.min(sent, LANE_PACKETS));
+      expect(remote.stats[TX_DROPPED]).toBe(Math.max(0, sent - LANE_PACKETS));
+      for (let isMore = true; isMore; ) {
+        isMore = remote.reclaim(batch);
+        batch.freeAll(workers.pool);
+      }
+      expect(bank.lent).toBe(lentBefore);
+      expect(workers.packets).toBe(2 * SHARE);
+    } finally {
+      workers.close();
+    }
+  });
+
+  it("says of its link what the port says, and wakes who sleeps", () => {
+    const workers = new Workers(1);
+    try {
+      const [slot] = workers.datapath.bridge("br0").slots;
+      const remote = slot!.port as RemotePort;
+      const [port] = workers.ports as [MemoryPort];
+      expect(remote.linkUp).toBe(true);
+      expect(remote.beginSleep()).toBe(true);
+      port.inject(frameOf(1, 2, 0));
+      workers.hosts[0]!.breathe(1000);
+      expect(drainEventfd(remote.wakeFd)).toBe(true);
+      remote.endSleep();
+      expect(remote.beginSleep()).toBe(false);
+      remote.endSleep();
+      workers.breathe(true);
+      // Who is awake is not rung for.
+      port.inject(frameOf(1, 2, 0));
+      workers.hosts[0]!.breathe(1000);
+      expect(drainEventfd(remote.wakeFd)).toBe(false);
+      workers.breathe(true);
+      expect(remote.beginSleep()).toBe(true);
+      port.linkUp = false;
+      workers.hosts[0]!.tick(2000);
+      expect(drainEventfd(remote.wakeFd)).toBe(true);
+      expect(remote.linkUp).toBe(false);
+    } finally {
+      workers.close();
+    }
+  });
+});

@@ -1,0 +1,252 @@
+// Serves ports for the thread that forwards (remote-port.ts): takes frames in and puts the packets into the port's ring,
+// and sends what it finds in the other one. When a ring is full, frames stay with their peer.
+// Invariant: after breathe() every packet that came in is in a ring; frames of a port keep their order.
+// Thread: port worker (or a test). Hot: yes (breathe).
+import { drainEventfd, ringEventfd } from "../../base/linux/index.js";
+import {
+  Batch,
+  type HandedPort,
+  type PacketPool,
+  PORT_STATS_LENGTH,
+  type Port,
+  SlotRing,
+} from "../../base/packet/index.js";
+import {
+  ASLEEP,
+  AWAKE,
+  LANE_ERROR_AT,
+  LANE_ERROR_SIZE,
+  LANE_ERROR_SIZE_MAX,
+  LANE_LINK_UP,
+  LANE_OFFLOADS,
+  LANE_SLEEP,
+  LANE_STATS_AT,
+  type PortLane,
+  RUNG,
+  WORKER_SLEEP,
+  type WorkerLane,
+} from "../port/index.js";
+import { BURST_SIZE, STOP_MAX_MS, TICK_INTERVAL_MS } from "./limits.js";
+
+interface Served {
+  readonly port: ServedPort;
+  readonly lane: PortLane;
+  readonly inward: SlotRing;
+  readonly outward: SlotRing;
+  readonly state: Int32Array;
+  readonly stats: Float64Array;
+  error: string;
+  /** Frames that had come in when the window of usage began. */
+  windowPackets: number;
+}
+
+/** What a port may have beside its contract. */
+interface ServedPort extends Port {
+  readonly lastError?: string;
+  stop?(): boolean;
+  handOver?(): HandedPort | undefined;
+  discard?(): void;
+}
+
+export interface PortHostOptions {
+  readonly pool: PacketPool;
+  readonly lane: WorkerLane;
+  /** As SlotBankOptions: what is more than half as much again is returned. */
+  readonly share: number;
+  readonly largeShare: number;
+}
+
+export class PortHost {
+  readonly served: Served[] = [];
+  breaths = 0;
+  received = 0;
+  sent = 0;
+  batches = 0;
+  readonly #pool: PacketPool;
+  readonly #freeMax: number;
+  readonly #freeLargeMax: number;
+  readonly #empties: SlotRing;
+  readonly #returns: SlotRing;
+  readonly #state: Int32Array;
+  readonly #doorbell: number;
+  readonly #batch = new Batch(BURST_SIZE);
+  #tickMs = Number.NEGATIVE_INFINITY;
+
+  constructor({ pool, lane, share, largeShare }: PortHostOptions) {
+    this.#pool = pool;
+    // What other ports left undone comes from the thread that forwards.
+    pool.holdsOffloads = true;
+    this.#freeMax = share + (share >> 1);
+    this.#freeLargeMax = largeShare + (largeShare >> 1);
+    this.#empties = new SlotRing(lane.empties);
+    this.#returns = new SlotRing(lane.returns);
+    this.#state = new Int32Array(lane.state);
+    this.#doorbell = lane.doorbell;
+  }
+
+  /** To be slept on. */
+  get doorbell(): number {
+    return this.#doorbell;
+  }
+
+  /** Serves the port from now on. */
+  add(port: Port, lane: PortLane): void {
+    const { inward, outward, state } = lane;
+    const one: Served = {
+      port,
+      lane,
+      inward: new SlotRing(inward),
+      outward: new SlotRing(outward),
+      state: new Int32Array(state),
+      stats: new Float64Array(state, LANE_STATS_AT, PORT_STATS_LENGTH),
+      error: "",
+      windowPackets: 0,
+    };
+    this.served.push(one);
+    this.#tell(one);
+  }
+
+  /** Closes the port; what was on its way is dropped. */
+  remove(name: string): void {
+    const one = this.#take(name);
+    if (one === undefined) return;
+    one.port.discard?.();
+    one.port.close();
+    // Its end of either ring is nobody else's any more.
+    this.#freeAll(one.lane.inward);
+    this.#freeAll(one.lane.outward);
+  }
+
+  #freeAll(memory: SharedArrayBuffer): void {
+    const ring = new SlotRing(memory);
+    for (let packet = ring.take(); packet >= 0; packet = ring.take()) this.#pool.free(packet);
+    ring.release();
+  }
+
+  /**
+   * Stops serving the port; undefined when it had to be closed, or there is none. What has come in is in the ring, what
+   * has not left yet in the other one.
+   */
+  giveUp(name: string): HandedPort | undefined {
+    const one = this.served.find(({ port }) => port.name === name);
+    if (one === undefined) return undefined;
+    const untilMs = performance.now() + STOP_MAX_MS; // cold
+    while (one.port.stop?.() === false && performance.now() < untilMs) this.#serve(one); // cold
+    one.stats.set(one.port.stats);
+    const handed = one.port.handOver?.();
+    if (handed === undefined) one.port.close();
+    this.#take(name);
+    return handed;
+  }
+
+  #take(name: string): Served | undefined {
+    const at = this.served.findIndex(({ port }) => port.name === name);
+    return at < 0 ? undefined : this.served.splice(at, 1)[0];
+  }
+
+  /** One round over all ports; returns how many packets came in or went out. */
+  breathe(nowMs: number): number {
+    this.breaths++;
+    if (nowMs - this.#tickMs >= TICK_INTERVAL_MS) this.tick(nowMs);
+    this.#balance();
+    let moved = 0;
+    for (let i = 0; i < this.served.length; i++) moved += this.#serve(this.served[i]!);
+    return moved;
+  }
+
+  #serve(one: Served): number {
+    const batch = this.#batch;
+    const { port, inward, outward } = one;
+    let moved = 0;
+    for (let packet = outward.take(); packet >= 0; packet = outward.take()) {
+      batch.push(packet);
+      if (batch.room === 0) break;
+    }
+    if (batch.length > 0) {
+      outward.release();
+      moved = batch.length;
+      this.sent += moved;
+      this.batches++;
+      port.tx(batch);
+    }
+    if (inward.room(BURST_SIZE) >= BURST_SIZE) {
+      const count = port.rx(batch);
+      if (count > 0) {
+        for (let i = 0; i < count; i++) inward.put(batch.packets[i]!);
+        batch.length = 0;
+        inward.publish();
+        this.received += count;
+        moved += count;
+        wake(one);
+      }
+    }
+    if (moved > 0) one.stats.set(port.stats);
+    return moved;
+  }
+
+  #balance(): void {
+    const pool = this.#pool;
+    if (!this.#empties.isEmpty) {
+      for (let packet = this.#empties.take(); packet >= 0; packet = this.#empties.take()) pool.adopt(packet);
+      this.#empties.release();
+    }
+    const excess = pool.available - this.#freeMax;
+    const excessLarge = pool.availableLarge - this.#freeLargeMax;
+    if (excess <= 0 && excessLarge <= 0) return;
+    for (let i = 0; i < excess; i++) this.#returns.put(pool.cede(false));
+    for (let i = 0; i < excessLarge; i++) this.#returns.put(pool.cede(true));
+    this.#returns.publish();
+  }
+
+  tick(nowMs: number): void {
+    this.#tickMs = nowMs;
+    for (let i = 0; i < this.served.length; i++) {
+      const one = this.served[i]!;
+      one.port.tick(nowMs);
+      this.#tell(one);
+    }
+  }
+
+  /** Says how the port is. */
+  #tell(one: Served): void {
+    const { port, state } = one;
+    one.stats.set(port.stats);
+    state[LANE_OFFLOADS] = port.offloads ?? 0;
+    const { lastError = "" } = port;
+    if (lastError !== one.error) {
+      one.error = lastError;
+      const bytes = Buffer.from(lastError).subarray(0, LANE_ERROR_SIZE_MAX); // cold
+      new Uint8Array(one.lane.state).set(bytes, LANE_ERROR_AT); // cold
+      Atomics.store(state, LANE_ERROR_SIZE, bytes.byteLength);
+    }
+    const linkUp = port.linkUp ? 1 : 0;
+    if (Atomics.exchange(state, LANE_LINK_UP, linkUp) !== linkUp) wake(one);
+  }
+
+  /** As Datapath.beginSleep(). */
+  beginSleep(): boolean {
+    Atomics.store(this.#state, WORKER_SLEEP, ASLEEP);
+    let ready = this.#empties.isEmpty;
+    for (let i = 0; i < this.served.length; i++) {
+      const { port, outward } = this.served[i]!;
+      if (!port.beginSleep() || !outward.isEmpty) ready = false;
+    }
+    return ready;
+  }
+
+  endSleep(): void {
+    Atomics.store(this.#state, WORKER_SLEEP, AWAKE);
+    drainEventfd(this.#doorbell);
+    for (let i = 0; i < this.served.length; i++) this.served[i]!.port.endSleep();
+  }
+
+  /** Closes every port. */
+  close(): void {
+    for (const { port } of [...this.served]) this.remove(port.name); // cold
+  }
+}
+
+/** Wakes the thread that forwards, if it sleeps. */
+function wake({ state, lane }: Served): void {
+  if (Atomics.compareExchange(state, LANE_SLEEP, ASLEEP, RUNG) === ASLEEP) ringEventfd(lane.wakeFd);
+}

@@ -1,0 +1,89 @@
+// A thread that serves ports for the one that forwards: spins while there is work, sleeps in epoll when there is none.
+// Wiring only. Hot: yes (the loop).
+import { workerData } from "node:worker_threads";
+import { EPOLLIN, Epoll, pinThread } from "../../base/linux/index.js";
+import { arenaSizeOf, PacketPool } from "../../base/packet/index.js";
+import { GuestWindow } from "../../base/virtio/index.js";
+import { Mailbox, type MailboxHandler, type MailboxSetup } from "../../base/worker/index.js";
+import { SLEEP_MAX_MS, SPIN_BUSY_MS, SPIN_CALM_MS, SPIN_PACKETS } from "./limits.js";
+import { PortFactory } from "./port-factory.js";
+import { PortHost } from "./port-host.js";
+import type { PortWorkerMethods, PortWorkerSetup } from "./requests.js";
+import { ThreadMeter } from "./thread-meter.js";
+import { hostStatus, turnServed } from "./thread-status.js";
+
+const { mailbox: mailboxSetup, data } = workerData as { mailbox: MailboxSetup; data: PortWorkerSetup };
+
+const { packets, lane, hostDevices } = data;
+const { slots, largeSlots, share, largeShare } = packets;
+pinThread(data.core);
+const window = new GuestWindow();
+const arenaOffset = window.reserveShared(packets.arenaFd, arenaSizeOf(slots, largeSlots));
+const pool = new PacketPool({
+  ...{ slots, largeSlots, arena: window.bytes, arenaOffset, shared: packets.memory },
+});
+const host = new PortHost({ pool, lane, share, largeShare });
+const factory = new PortFactory({ pool, window, hostDevices });
+const meter = new ThreadMeter(performance.now()); // cold
+const epoll = new Epoll(256);
+const unwatch = (name: string): void => {
+  const one = host.served.find(({ port }) => port.name === name);
+  if (one !== undefined && one.port.wakeFd >= 0) epoll.remove(one.port.wakeFd);
+};
+const methods: PortWorkerMethods = {
+  open: ({ spec, lane: portLane }) => {
+    const port = factory.create(spec);
+    host.add(port, portLane);
+    if (port.wakeFd >= 0) epoll.add(port.wakeFd, EPOLLIN);
+  },
+  close: ({ name }) => {
+    unwatch(name);
+    host.remove(name);
+    factory.forget(name);
+  },
+  giveUp: ({ name }) => {
+    unwatch(name);
+    return host.giveUp(name);
+  },
+  status: () => hostStatus(host, meter, performance.now()), // cold
+};
+const mailbox = new Mailbox(mailboxSetup, methods as unknown as Record<string, MailboxHandler>);
+epoll.add(mailbox.doorbell, EPOLLIN);
+epoll.add(host.doorbell, EPOLLIN);
+
+loop();
+host.close();
+epoll.close();
+window.close();
+mailbox.close();
+
+/** As the loop of the worker that forwards. */
+function loop(): void {
+  let lastWorkMs = 0;
+  let moved = 0;
+  let isBusy = false;
+  while (!mailbox.closing) {
+    const nowMs = performance.now(); // cold: once per breath
+    meter.breath(nowMs, isBusy);
+    isBusy = mailbox.poll() > 0;
+    const count = host.breathe(nowMs);
+    if (meter.turnWindow(nowMs)) turnServed(host);
+    if (count > 0) {
+      isBusy = true;
+      moved += count;
+    }
+    if (isBusy) {
+      lastWorkMs = nowMs;
+      continue;
+    }
+    if (nowMs - lastWorkMs < (moved >= SPIN_PACKETS ? SPIN_BUSY_MS : SPIN_CALM_MS)) continue;
+    moved = 0;
+    meter.breath(performance.now(), false); // cold: once per sleep
+    if (host.beginSleep()) epoll.wait(SLEEP_MAX_MS);
+    host.endSleep();
+    const wokenMs = performance.now(); // cold: once per sleep
+    meter.slept(wokenMs);
+    mailbox.onDoorbell();
+    host.tick(wokenMs);
+  }
+}

@@ -1,0 +1,193 @@
+import { mkdtempSync, rmSync } from "node:fs";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { waitFor } from "../../base/time/index.js";
+import type { SwitchModel } from "../agent/index.js";
+import { plainFrame, udpFrame } from "../testing/frames.js";
+import { apply, field, flowMod, match, output } from "../testing/rig.js";
+import { StreamPeer } from "../testing/stream-peer.js";
+import { DatapathHandle } from "./index.js";
+
+const DEADLINE_MS = 30_000;
+const TRUNK = { mode: "trunk", tag: 0, trunks: [] } as const;
+const about = { manufacturer: "Plinth", hardware: "", software: "", serialNumber: "", datapath: "br0" };
+/** The third one need not be there: a worker that cannot be pinned runs anywhere. */
+const CORES = [0, 1, 2];
+
+let dir: string;
+let handle: DatapathHandle;
+let model: SwitchModel;
+let peers: StreamPeer[];
+
+const spec = (name: string, options: Record<string, string> = { path: join(dir, name) }) => ({
+  name,
+  type: "stream",
+  options,
+  mac: Uint8Array.of(2, 0, 0, 0, 0, 1),
+  mtu: 1500,
+});
+
+async function linksUp(): Promise<void> {
+  await waitFor(
+    async () => (await handle.call("portStates", { bridge: "br0" })).every((port) => port.linkUp),
+    "links up",
+    DEADLINE_MS,
+  );
+}
+
+beforeAll(async () => {
+  dir = mkdtempSync("/tmp/pl-pw-");
+  peers = [1, 2, 3].map((n) => new StreamPeer(join(dir, `p${n}`)));
+  handle = new DatapathHandle({ slots: 512, connectionsMax: 1024, cores: CORES });
+  await handle.addBridge({ name: "br0", macTableEntries: 64, macAgeingMs: 300_000 });
+  model = handle.model("br0", 1n, about);
+  // The last one is asked for by the worker that forwards itself.
+  for (const [n, core] of [[1], [2], [3, 0]] as const)
+    await handle.addPort({ bridge: "br0", spec: spec(`p${n}`), ofport: n, vlan: TRUNK }, core);
+  await linksUp();
+});
+
+afterAll(async () => {
+  await handle.close();
+  await Promise.all(peers.map((peer) => peer.close()));
+  rmSync(dir, { recursive: true, force: true });
+});
+
+async function arrives(n: number, count: number): Promise<readonly Uint8Array[]> {
+  const { frames } = peers[n - 1]!;
+  await waitFor(
+    () => frames.length >= count,
+    () => `${frames.length} of ${count} at peer ${n}`,
+    DEADLINE_MS,
+    2,
+  );
+  return frames.splice(0);
+}
+
+function numbered(n: number): Uint8Array {
+  const frame = new Uint8Array(80);
+  frame.set(plainFrame("52:54:00:00:00:01", "52:54:00:00:00:02"));
+  new DataView(frame.buffer).setUint32(60, n);
+  return frame;
+}
+
+describe("DatapathHandle with port workers", () => {
+  it("spreads ports, and shows which core serves which", async () => {
+    const threads = await handle.threads();
+    expect(
+      threads.map(({ core, isIsolated, status }) => [core, isIsolated, status.ports.map(({ name }) => name)]),
+    ).toEqual([
+      [0, false, ["p3"]],
+      [1, false, ["p1"]],
+      [2, false, ["p2"]],
+    ]);
+  });
+
+  it("forwards every frame in order between ports of different workers, and counts them exactly", async () => {
+    await model.change([flowMod({ instructions: [apply(output(2), output(3))] })]);
+    await model.barrier();
+    const sent = Array.from({ length: 500 }, (_, n) => numbered(n));
+    for (const frame of sent) peers[0]!.send(frame);
+    expect(await arrives(2, 500)).toEqual(sent);
+    expect(await arrives(3, 500)).toEqual(sent);
+    const states = await handle.call("portStates", { bridge: "br0" });
+    expect(states.map(({ statistics }) => [statistics["rx_packets"], statistics["tx_packets"]])).toEqual([
+      [500, 0],
+      [0, 500],
+      [0, 500],
+    ]);
+    expect(states[1]!.statistics["tx_bytes"]).toBe(500 * 80);
+    const [flow] = await model.flowStats({
+      ...{ tableId: 0xff, outPort: 0xffffffff, outGroup: 0xffffffff, cookie: 0n, cookieMask: 0n, match: [] },
+    });
+    expect(flow?.packetCount).toBe(500n);
+  });
+
+  it("judges no frame by an older rule once the barrier is answered", async () => {
+    for (let round = 0; round < 30; round++) {
+      const to = 2 + (round % 2);
+      await model.change([flowMod({ instructions: [apply(output(to))] })]);
+      await model.barrier();
+      peers[0]!.send(numbered(round));
+      expect(await arrives(to, 1)).toEqual([numbered(round)]);
+    }
+    expect(peers.map(({ frames }) => frames.length)).toEqual([0, 0, 0]);
+  });
+
+  it("tracks a connection whose ends are with different workers", async () => {
+    const ct = { type: "ct", force: false, zone: 3, alg: 0, actions: [] } as const;
+    const ip = field("eth_type", 0x0800);
+    const results = await model.change([
+      flowMod({
+        priority: 200,
+        match: match(ip),
+        instructions: [apply({ ...ct, commit: false, tableId: 1 })],
+      }),
+      flowMod({
+        ...{ tableId: 1, match: match(ip, field("in_port", 1), field("ct_state", 0x21, 0x21)) },
+        instructions: [apply({ ...ct, commit: true }, output(2))],
+      }),
+      flowMod({
+        ...{ tableId: 1, match: match(ip, field("ct_state", 0x22, 0x22)) },
+        instructions: [apply(output(1))],
+      }),
+    ]);
+    expect(results).toEqual([undefined, undefined, undefined]);
+    const there = udpFrame({ source: "10.0.0.1", destination: "10.0.0.2" });
+    const back = udpFrame({
+      ...{ source: "10.0.0.2", destination: "10.0.0.1", sourcePort: 53, destinationPort: 40000 },
+    });
+    peers[0]!.send(there);
+    expect(await arrives(2, 1)).toEqual([there]);
+    peers[1]!.send(back);
+    expect(await arrives(1, 1)).toEqual([back]);
+  });
+
+  it("refuses what a port worker refuses, and what is there already", async () => {
+    const port = { bridge: "br0", ofport: 9, vlan: TRUNK };
+    await expect(handle.addPort({ ...port, spec: spec("p9", {}) })).rejects.toMatchObject({
+      code: "PORT_OPTION_MISSING",
+    });
+    await expect(handle.addPort({ ...port, spec: spec("p1") })).rejects.toMatchObject({
+      code: "PORT_EXISTS",
+    });
+    await expect(handle.addPort({ ...port, ofport: 2, spec: spec("p9") })).rejects.toMatchObject({
+      code: "PORT_EXISTS",
+    });
+    expect((await handle.threads()).flatMap(({ status }) => status.ports)).toHaveLength(3);
+  });
+
+  it("closes a port and opens it again, without losing packets of the pool", async () => {
+    await handle.removePort("br0", "p2");
+    // One worker is to serve it alone.
+    await handle.addPort({ bridge: "br0", spec: spec("p2"), ofport: 2, vlan: TRUNK }, 2);
+    await linksUp();
+    const threads = await handle.threads();
+    expect(threads.map(({ isIsolated }) => isIsolated)).toEqual([false, false, true]);
+    await model.change([flowMod({ instructions: [apply(output(2))] })]);
+    peers[0]!.send(numbered(1));
+    expect(await arrives(2, 1)).toEqual([numbered(1)]);
+    // Each port worker has its share, or up to half as much again; the rest is back.
+    await waitFor(
+      async () => ((await handle.call("counters", {}))["packets_free"] as number) >= 512 * 3 - 2 * 768,
+      "packets back",
+      DEADLINE_MS,
+    );
+  });
+
+  it("serves every port with the worker that forwards before it leaves; peers notice nothing", async () => {
+    const dialled = peers.map((peer) => peer.dialled);
+    await expect(handle.leave(join(dir, "nobody"))).rejects.toMatchObject({ code: "ENOENT" });
+    expect((await handle.threads()).map(({ status }) => status.ports.map(({ name }) => name))).toEqual([
+      expect.arrayContaining(["p1", "p2", "p3"]),
+      [],
+      [],
+    ]);
+    const sent = Array.from({ length: 50 }, (_, n) => numbered(n));
+    for (const frame of sent) peers[0]!.send(frame);
+    expect(await arrives(2, 50)).toEqual(sent);
+    expect(peers.map((peer) => peer.dialled)).toEqual(dialled);
+    const [p1] = await handle.call("portStates", { bridge: "br0" });
+    expect(p1!.statistics["rx_packets"]).toBeGreaterThan(550);
+  });
+});

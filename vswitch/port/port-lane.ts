@@ -1,0 +1,73 @@
+// What two threads share about a port that one of them serves (port-host.ts) and the other one forwards for
+// (remote-port.ts), and about the packets that they lend each other.
+//
+//   forwarding worker                         port worker
+//   RemotePort  ◄──────── inward ───────────  what came in by the port
+//               ───────── outward ─────────►  what is to leave by it
+//   SlotBank    ───────── empties ─────────►  packets to take frames in with
+//               ◄──────── returns ──────────  packets of which it has too many
+//
+// A packet is in one place at a time, so rings that hold every packet never overflow. Pure: layout only.
+import { createEventfd } from "../../base/linux/index.js";
+import { SlotRing } from "../../base/packet/index.js";
+
+/** Packets on their way between the threads, by port and direction. */
+export const LANE_PACKETS = 1024;
+
+// Words of PortLane.state.
+export const LANE_LINK_UP = 0;
+/** OFFLOAD_* of the port. */
+export const LANE_OFFLOADS = 1;
+/** AWAKE, ASLEEP or RUNG: the thread that forwards, as to this port. */
+export const LANE_SLEEP = 2;
+/** Bytes of the text that says why the link is down. */
+export const LANE_ERROR_SIZE = 3;
+/** The port's counters, as of its last breath: where in the state, in bytes. */
+export const LANE_STATS_AT = 64;
+export const LANE_ERROR_AT = 128;
+export const LANE_ERROR_SIZE_MAX = 384;
+
+// Words of WorkerLane.state.
+/** AWAKE, ASLEEP or RUNG: the port worker. */
+export const WORKER_SLEEP = 0;
+
+export const AWAKE = 0;
+export const ASLEEP = 1;
+export const RUNG = 2;
+
+export interface PortLane {
+  readonly inward: SharedArrayBuffer;
+  readonly outward: SharedArrayBuffer;
+  readonly state: SharedArrayBuffer;
+  /** Rung for the thread that forwards. */
+  readonly wakeFd: number;
+}
+
+/** Between the worker that forwards and one port worker. */
+export interface WorkerLane {
+  readonly empties: SharedArrayBuffer;
+  readonly returns: SharedArrayBuffer;
+  readonly state: SharedArrayBuffer;
+  /** Rung for the port worker. */
+  readonly doorbell: number;
+}
+
+/** The descriptor is the caller's to close. */
+export function createPortLane(): PortLane {
+  return {
+    inward: SlotRing.memory(LANE_PACKETS),
+    outward: SlotRing.memory(LANE_PACKETS),
+    state: new SharedArrayBuffer(LANE_ERROR_AT + LANE_ERROR_SIZE_MAX),
+    wakeFd: createEventfd(),
+  };
+}
+
+/** With rings that hold `packets`, a power of two; the descriptor is the caller's to close. */
+export function createWorkerLane(packets: number): WorkerLane {
+  return {
+    empties: SlotRing.memory(packets),
+    returns: SlotRing.memory(packets),
+    state: new SharedArrayBuffer(64),
+    doorbell: createEventfd(),
+  };
+}

@@ -1,0 +1,83 @@
+// Sees to it that a port worker always has packets to take frames in with, and takes back what it has too many of.
+// Invariant: `lent` is how many packets are with the worker, by kind: in its pool, its ports or the rings between.
+// Thread: the worker that forwards. Hot: yes.
+import { ringEventfd } from "../../base/linux/index.js";
+import { type PacketPool, SlotRing } from "../../base/packet/index.js";
+import { ASLEEP, RUNG, WORKER_SLEEP, type WorkerLane } from "./port-lane.js";
+
+/** Lent at one go. */
+const LOAN_MAX = 256;
+
+export interface SlotBankOptions {
+  readonly pool: PacketPool;
+  readonly lane: WorkerLane;
+  /** How many packets, and large ones, the worker is to have. */
+  readonly share: number;
+  readonly largeShare: number;
+}
+
+export class SlotBank {
+  readonly pool: PacketPool;
+  lent = 0;
+  lentLarge = 0;
+  readonly #share: number;
+  readonly #largeShare: number;
+  readonly #empties: SlotRing;
+  readonly #returns: SlotRing;
+  readonly #state: Int32Array;
+  readonly #doorbell: number;
+
+  constructor({ pool, lane, share, largeShare }: SlotBankOptions) {
+    this.pool = pool;
+    this.#share = share;
+    this.#largeShare = largeShare;
+    this.#empties = new SlotRing(lane.empties);
+    this.#returns = new SlotRing(lane.returns);
+    this.#state = new Int32Array(lane.state);
+    this.#doorbell = lane.doorbell;
+    this.balance();
+  }
+
+  /** Lends what the worker lacks, and takes in what it returns. Call once a breath. */
+  balance(): void {
+    if (!this.#returns.isEmpty) {
+      for (let packet = this.#returns.take(); packet >= 0; packet = this.#returns.take()) {
+        this.back(packet);
+        this.pool.adopt(packet);
+      }
+      this.#returns.release();
+    }
+    if (this.lent < this.#share) this.#lend(false, Math.min(this.#share - this.lent, LOAN_MAX));
+    if (this.lentLarge < this.#largeShare)
+      this.#lend(true, Math.min(this.#largeShare - this.lentLarge, LOAN_MAX));
+  }
+
+  #lend(isLarge: boolean, count: number): void {
+    for (let i = 0; i < count; i++) {
+      const packet = this.pool.cede(isLarge);
+      if (packet < 0) break;
+      // It holds every packet that there is.
+      this.#empties.put(packet);
+      this.went(packet);
+    }
+    this.#empties.publish();
+  }
+
+  /** The packet has been given to the worker. */
+  went(packet: number): void {
+    if (packet < this.pool.slots) this.lent++;
+    else this.lentLarge++;
+  }
+
+  /** It has come back. */
+  back(packet: number): void {
+    if (packet < this.pool.slots) this.lent--;
+    else this.lentLarge--;
+  }
+
+  /** Wakes the worker, if it sleeps. */
+  wake(): void {
+    if (Atomics.compareExchange(this.#state, WORKER_SLEEP, ASLEEP, RUNG) === ASLEEP)
+      ringEventfd(this.#doorbell);
+  }
+}

@@ -1,0 +1,74 @@
+import { describe, expect, it } from "vitest";
+import type { DatabaseRow } from "../db/index.js";
+import { readAffinity, readThreads } from "./read-threads.js";
+import { ThreadNotes } from "./thread-notes.js";
+
+const threads = (config: Record<string, string>, coresMax = 8) =>
+  readThreads(new Map(Object.entries(config)), coresMax);
+
+const affinity = (text: string | undefined, cores: readonly number[]) =>
+  readAffinity(
+    { map: () => new Map(text === undefined ? [] : [["pmd-rxq-affinity", text]]) } as unknown as DatabaseRow,
+    cores,
+  );
+
+describe("readThreads", () => {
+  it.each([
+    ["", []],
+    ["0", []],
+    ["1", [0]],
+    ["0x6", [1, 2]],
+    ["C1", [0, 6, 7]],
+  ])("takes the mask %j as processors %j", (mask, cores) => {
+    expect(threads({ "pmd-cpu-mask": mask })).toEqual({ cores, problems: [] });
+  });
+
+  it("says what it cannot do", () => {
+    expect(threads({ "pmd-cpu-mask": "0xzz" })).toEqual({
+      cores: [],
+      problems: ['other_config:pmd-cpu-mask is "0xzz", a hexadecimal mask of processors was expected'],
+    });
+    expect(threads({ "pmd-cpu-mask": "f" }, 2)).toEqual({
+      cores: [0, 1],
+      problems: ["other_config:pmd-cpu-mask names processors that are not there: 2, 3"],
+    });
+    expect(threads({ "pmd-cpu-mask": "fffff" }, 64).cores).toHaveLength(16);
+    expect(threads({ "pmd-rxq-assign": "roundrobin" }).problems).toEqual([]);
+    const asked = { "pmd-rxq-assign": "group", "pmd-auto-lb": "true", "pmd-rxq-isolate": "false" };
+    expect(
+      threads(asked)
+        .problems.map((text) => /other_config:([a-z-]+)/.exec(text)?.[1])
+        .sort(),
+    ).toEqual(Object.keys(asked).sort());
+  });
+});
+
+describe("readAffinity", () => {
+  it("heeds what names one worker for all queues, and only that", () => {
+    expect(affinity(undefined, [])).toEqual({ core: undefined, isHeeded: true });
+    expect(affinity("0:3", [1, 3])).toEqual({ core: 3, isHeeded: true });
+    expect(affinity("0:3, 1:3", [1, 3])).toEqual({ core: 3, isHeeded: true });
+    for (const [text, cores] of [
+      ["0:3,1:1", [1, 3]],
+      ["0:2", [1, 3]],
+      ["3", [1, 3]],
+      ["", [1, 3]],
+      ["0:0", []],
+    ] as const)
+      expect(affinity(text, cores)).toEqual({ core: undefined, isHeeded: false });
+  });
+});
+
+describe("ThreadNotes", () => {
+  it("tells each thing once, until the configuration is another", () => {
+    const told: unknown[] = [];
+    const notes = new ThreadNotes([0], { warn: (...words: unknown[]) => void told.push(words.at(-1)) });
+    notes.observe({ cores: [0], problems: [] });
+    notes.observe({ cores: [0], problems: ["a"] });
+    notes.observe({ cores: [0], problems: ["a"] });
+    expect(told).toEqual(["a"]);
+    notes.observe({ cores: [0, 1], problems: [] });
+    expect(told.at(-1)).toMatch(/takes effect when the switch is started again/);
+    expect(told).toHaveLength(2);
+  });
+});

@@ -1,0 +1,67 @@
+// Reads on which processors the switch is to work, and which of them serves a port. Pure.
+// Source: ovs-vswitchd.conf.db(5): Open_vSwitch other_config:pmd-cpu-mask, Interface other_config:pmd-rxq-affinity.
+import type { DatabaseRow } from "../db/index.js";
+
+/** Workers at most: their packets lie in one arena. */
+export const WORKERS_MAX = 16;
+
+export interface ThreadConfig {
+  /** By number, the first is the one that forwards; empty: one worker, on any. */
+  readonly cores: readonly number[];
+  /** What is asked for and not done, for people. */
+  readonly problems: readonly string[];
+}
+
+/** `coresMax`: how many processors there are. */
+export function readThreads(otherConfig: ReadonlyMap<string, string>, coresMax: number): ThreadConfig {
+  const problems: string[] = [];
+  const mask = otherConfig.get("pmd-cpu-mask") ?? "";
+  const all = coresOf(mask);
+  if (all === undefined)
+    problems.push(`other_config:pmd-cpu-mask is "${mask}", a hexadecimal mask of processors was expected`);
+  const there = (all ?? []).filter((core) => core < coresMax);
+  if (all !== undefined && there.length < all.length)
+    problems.push(
+      `other_config:pmd-cpu-mask names processors that are not there: ${all.filter((core) => core >= coresMax).join(", ")}`,
+    );
+  if (there.length > WORKERS_MAX)
+    problems.push(`other_config:pmd-cpu-mask names more than ${WORKERS_MAX} processors: the first are used`);
+  const assign = otherConfig.get("pmd-rxq-assign");
+  if (assign !== undefined && assign !== "roundrobin")
+    problems.push(
+      `other_config:pmd-rxq-assign is "${assign}"; ports go to the worker with the fewest, as by "roundrobin"`,
+    );
+  if (otherConfig.get("pmd-rxq-isolate") === "false")
+    problems.push("other_config:pmd-rxq-isolate=false has no effect: workers of pinned ports are isolated");
+  if (otherConfig.get("pmd-auto-lb") === "true")
+    problems.push("other_config:pmd-auto-lb has no effect: ports stay where they are");
+  return { cores: there.slice(0, WORKERS_MAX), problems };
+}
+
+/** The processors of a mask; undefined when it is none. */
+function coresOf(mask: string): number[] | undefined {
+  const digits = /^(?:0[xX])?([0-9a-fA-F]{0,256})$/.exec(mask)?.[1];
+  if (digits === undefined) return undefined;
+  const cores: number[] = [];
+  for (const [i, digit] of [...digits].reverse().entries())
+    for (let bit = 0; bit < 4; bit++) if ((Number.parseInt(digit, 16) >> bit) & 1) cores.push(4 * i + bit);
+  return cores;
+}
+
+/**
+ * The processor whose worker is to serve the interface, all its queues; undefined when that is not said. Not `isHeeded`:
+ * what is said makes no sense, tears the queues apart, or names a processor without a worker.
+ */
+export function readAffinity(
+  row: DatabaseRow,
+  cores: readonly number[],
+): { readonly core: number | undefined; readonly isHeeded: boolean } {
+  const text = row.map("other_config").get("pmd-rxq-affinity");
+  if (text === undefined) return { core: undefined, isHeeded: true };
+  const pairs = text.split(",").map((pair) => /^\s*\d{1,4}\s*:\s*(\d{1,4})\s*$/.exec(pair)?.[1]);
+  const [first] = pairs;
+  const isSound = first !== undefined && pairs.every((one) => one === first);
+  const core = Number(first);
+  if (!isSound || !(cores.length > 1 && cores.includes(core))) return { core: undefined, isHeeded: false };
+  return { core, isHeeded: true };
+}
