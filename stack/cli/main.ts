@@ -17,6 +17,7 @@ const AREAS: readonly Area[] = [
     commands: ["get", "describe", "apply", "delete", "events", "explain"],
     load: () => import("./resource-commands.js"),
   },
+  { commands: ["wait", "api-resources"], load: () => import("./wait-command.js") },
   { commands: ["user"], load: () => import("./user-commands.js") },
   { commands: ["vm"], load: () => import("./vm-commands.js") },
   { commands: ["storaged", "volume", "pool"], load: () => import("./storage-commands.js") },
