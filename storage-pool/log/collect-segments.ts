@@ -13,6 +13,7 @@ import {
   INDEX_SIZE,
   parseRecord,
   RECORD_SERIAL,
+  SEGMENT_INDEX_MAX,
   SEGMENT_LOG,
   SEGMENT_MOVED,
   type SegmentHeader,
@@ -31,7 +32,7 @@ export function collectSegments(disks: readonly Disk[]): { found: Segment[]; sta
     const damaged: number[] = [];
     for (const { slot, header } of disk.readCells(damaged)) {
       if (!isPlace(header, disk.index, slot)) continue;
-      if (header.index === 0 || header.index >= 2 ** 22) {
+      if (header.index === 0 || header.index > SEGMENT_INDEX_MAX) {
         throw storageError("DISK_DAMAGED", `a segment has the impossible index ${header.index}`);
       }
       const known = bySerial.get(header.serial);

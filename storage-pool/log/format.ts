@@ -80,6 +80,8 @@ export const RECORD_MARK = 3;
 export const TABLE_ENTRY_SIZE = 20;
 /** Of versions 2 and 3. */
 export const TABLE_ENTRY_SIZE_OLD = 16;
+/** Locations of the next one would look like LOCATION_LOST. */
+export const SEGMENT_INDEX_MAX = 2 ** 22 - 2;
 /** A block of which the map does not say any more where it is. */
 export const LOCATION_LOST = 0xffff_ffff;
 export const PAGE_ENTRIES = 512;

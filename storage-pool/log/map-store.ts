@@ -285,8 +285,10 @@ export class MapFileJob {
     assert(this.#nextOwn === this.#ownPages.length, "own pages come in the order of the map");
     const table = new Uint8Array(this.#table.buffer);
     const segments: number[] = [];
-    this.#store.table.visit((segment) => {
-      if (segment.liveBlocks > 0) segments.push(segment.index, segment.serial);
+    const { table: all } = this.#store;
+    all.visit((segment) => {
+      // What is not counted yet may be named: a segment that no file lists is gone after the next start.
+      if (segment.liveBlocks > 0 || !all.isKnown(segment)) segments.push(segment.index, segment.serial);
     });
     this.#sink.append(table);
     this.#sink.append(

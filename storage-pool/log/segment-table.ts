@@ -9,7 +9,14 @@
 import { assert } from "../../base/assert/index.js";
 import type { Disk } from "../disk/disk.js";
 import { PageCache } from "../volume/page-cache.js";
-import { FORMAT_VERSION, SEGMENT_BLOCKS, SEGMENT_LOG, SEGMENT_SIZE, type SegmentHeader } from "./format.js";
+import {
+  FORMAT_VERSION,
+  SEGMENT_BLOCKS,
+  SEGMENT_INDEX_MAX,
+  SEGMENT_LOG,
+  SEGMENT_SIZE,
+  type SegmentHeader,
+} from "./format.js";
 
 export class Segment {
   /** Changes only while a pool is opened. */
@@ -211,8 +218,9 @@ export class SegmentTable {
       .sort((a, b) => b.freeSlots / b.slotCount - a.freeSlots / a.slotCount || a.index - b.index)
       .slice(0, wanted);
     if (disks.length < wanted) return 28;
-    const slots = disks.map((disk) => disk.takeSlot());
     const index = this.#freeIndexes.pop() ?? this.#segments.length;
+    if (index > SEGMENT_INDEX_MAX) return 28;
+    const slots = disks.map((disk) => disk.takeSlot());
     const header: SegmentHeader = {
       formatVersion: FORMAT_VERSION,
       serial: this.#nextSerial++,

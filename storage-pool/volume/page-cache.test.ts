@@ -64,6 +64,22 @@ test("no segment of an earlier time is freed or given out before everything is c
   expect(tagAt(memory.pool.volume(1), 512 + 1)).toBe(2);
 });
 
+test("a checkpoint before everything is counted keeps what is not", () => {
+  const memory = filled();
+  memory.reopen();
+  const volume = memory.pool.volume(1);
+  write(volume, 0, 50);
+  const record = memory.pool.housekeeper.checkpointNow(volume);
+  if (record === undefined) throw new Error("nothing to write down");
+  expect(memory.pool.table.isCounted).toBe(false);
+  memory.record(record);
+  memory.reopen();
+  memory.settle();
+  expect(tagAt(memory.pool.volume(1), 0)).toBe(50);
+  for (let i = 1; i < PAGES; i++) expect(tagAt(memory.pool.volume(1), i * 512 + i)).toBe(i + 1);
+  expect(auditCounts(memory.pool.volumes.values(), memory.pool.table)).toEqual([]);
+});
+
 test("pages beyond the limit leave memory and are read back when they are wanted", () => {
   const memory = filled();
   memory.reopen();
