@@ -67,8 +67,8 @@ function transportFields(type: number, protocol: number, key: Int32Array): reado
   if (protocol !== 58 || type !== 0x86dd) return [];
   const kind = ((key[K.K_TP] as number) >>> 16) & 0xff;
   const base: readonly OxmFieldName[] = ["icmpv6_type", "icmpv6_code"];
-  if (kind === 135) return [...base, "ipv6_nd_target", "ipv6_nd_sll"];
-  return kind === 136 ? [...base, "ipv6_nd_target", "ipv6_nd_tll"] : base;
+  const isNeighbour = kind === 135 || kind === 136;
+  return isNeighbour ? [...base, "ipv6_nd_target", "ipv6_nd_sll", "ipv6_nd_tll"] : base;
 }
 
 /** The VLAN tags of a packet, outermost first. */

@@ -5,7 +5,7 @@ import { PlinthError } from "../../base/errors/index.js";
 import { type Action, type Match, OFPP_LOCAL } from "../../base/openflow/index.js";
 import { FRAME_SIZE_MAX, FRAME_SIZE_MIN } from "../../base/packet/index.js";
 import { parseDatapathFlow } from "../cli/datapath-flow-text.js";
-import { parseFlow } from "../cli/flow-text.js";
+import { parseExactFlow } from "../cli/exact-flow-text.js";
 import { parseInstructions } from "../cli/instruction-text.js";
 import { frameOfMatch } from "../cli/match-frame.js";
 import { formatStory, formatTrace } from "../cli/trace-text.js";
@@ -152,12 +152,10 @@ function flowOf(words: readonly string[], bridges: DatapathBridges, numbers: Dat
   const portNumber = (port: string): number | undefined => openFlowNumber(bridge.ports.get(port)?.ofport);
   let match: Match;
   try {
-    match = parseFlow(flow, { parts: new Set(), ports: portNumber }).match;
+    match = parseExactFlow(flow, portNumber);
   } catch (thrown) {
     if (!(thrown instanceof PlinthError)) throw thrown;
-    throw refusal(
-      `Bad openflow flow syntax: ${flow}: ${thrown.message.replace("unknown keyword", "unknown field")}`,
-    );
+    throw refusal(`Bad openflow flow syntax: ${flow}: ${thrown.message}`);
   }
   return {
     bridge: name as string,
