@@ -1,8 +1,9 @@
 // Recovery: how long a pool takes to open after a crash. What is replayed is bounded by the checkpoint interval (1 GiB of
-// log); what a checkpoint holds is read as a map. Real logs are random 4 KiB writes; the synthetic one stands for 100 GiB
+// log); of what a checkpoint holds the tables are read, and pages that the log changes; the rest is counted afterwards. Real logs are random 4 KiB writes; the synthetic one stands for 100 GiB
 // written all over a volume of 1 TiB: its records and maps are real, its payload is never stored.
-//   node dist/bench/recovery.js [--sizes 1,5] [--synthetic 100] [--print]
-// --sizes, --synthetic: GiB written ("" or 0: none). --print leaves RESULTS.md alone.
+//   node dist/bench/recovery.js [--sizes 1,5,20] [--synthetic 100] [--quick] [--print]
+// --sizes, --synthetic: GiB written ("" or 0: none). --print leaves RESULTS.md alone. --quick:
+// small cases, a minute in all, for seeing that it works; prints only.
 import { mkdtempSync, rmSync, statfsSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -12,8 +13,9 @@ import { RecoveryWorld } from "./support/recovery-world.js";
 
 const { values } = parseArgs({
   options: {
-    sizes: { type: "string", default: "1,5" },
-    synthetic: { type: "string", default: "100" },
+    sizes: { type: "string" },
+    synthetic: { type: "string" },
+    quick: { type: "boolean", default: false },
     print: { type: "boolean", default: false },
   },
 });
@@ -29,7 +31,10 @@ interface Case {
   readonly synthetic: boolean;
 }
 
-const cases: Case[] = values.sizes
+const sizes = values.sizes ?? (values.quick ? "0.25" : "1,5,20");
+const synthetic = values.synthetic ?? (values.quick ? "4" : "100");
+
+const cases: Case[] = sizes
   .split(",")
   .filter((size) => size !== "")
   .map((size) => ({
@@ -39,10 +44,10 @@ const cases: Case[] = values.sizes
     writeBytes: BLOCK,
     synthetic: false,
   }));
-if (Number(values.synthetic) > 0) {
+if (Number(synthetic) > 0) {
   cases.push({
-    title: `${values.synthetic} GiB written in 64 KiB pieces all over 1 TiB (synthetic)`,
-    writtenBytes: Number(values.synthetic) * GIB,
+    title: `${synthetic} GiB written in 64 KiB pieces all over 1 TiB (synthetic)`,
+    writtenBytes: Number(synthetic) * GIB,
     volumeBytes: 1024 * GIB,
     writeBytes: 64 * 1024,
     synthetic: true,
@@ -59,8 +64,8 @@ for (const each of cases) {
   const ours = { name: "plinth pool", median, min, max };
   outcomes.push({ title: `open after a crash: ${each.title}`, unit: "s", better: "lower", ours, peers: [] });
 }
-if (!values.print) {
-  const command = `node dist/bench/recovery.js --sizes ${values.sizes} --synthetic ${values.synthetic}`;
+if (!values.print && !values.quick) {
+  const command = `node dist/bench/recovery.js --sizes ${sizes} --synthetic ${synthetic}`;
   writeResults("Recovery", command, outcomes, ["The page cache is warm: what was written is still in it."]);
 }
 
@@ -73,6 +78,7 @@ async function measure({ title, writtenBytes, volumeBytes, writeBytes, synthetic
     world.write(writtenBytes, writeBytes, synthetic);
     const times: number[] = [];
     for (let i = 0; i < OPENINGS; i++) {
+      world.pool?.close();
       world.pool = undefined;
       globalThis.gc?.();
       const began = performance.now();

@@ -51,7 +51,9 @@ export class RecoveryWorld {
   report(): string {
     const { head, writer, checkpointSequence } = (this.pool as Pool).volume(1);
     const replayed = writer.sequence - checkpointSequence;
-    return `${replayed} records replayed, ${head.map.mappedBlocks} blocks mapped`;
+    const { readCount, uncountedCount } = (this.pool as Pool).table.pages;
+    const pages = `${readCount} pages of the map read, ${uncountedCount} left to count`;
+    return `${replayed} records replayed, ${head.map.mappedBlocks} blocks mapped, ${pages}`;
   }
 
   write(totalBytes: number, writeBytes: number, synthetic: boolean): void {
