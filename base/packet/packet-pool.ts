@@ -41,6 +41,12 @@ export interface PacketPoolOptions {
 /** Bytes that are known of one packet. */
 const SHEET_SIZE = 5 * 4 + 2 * 2 + 2;
 
+interface ArrayKind<A> {
+  readonly BYTES_PER_ELEMENT: number;
+  new (length: number): A;
+  new (memory: SharedArrayBuffer, byteOffset: number, length: number): A;
+}
+
 /** Bytes that pools of so many packets share. */
 export function sharedPoolSize(slots: number, largeSlots: number): number {
   return (slots + largeSlots) * SHEET_SIZE;
@@ -107,20 +113,21 @@ export class PacketPool {
     );
     let at = 0;
     // The largest elements first, so that each array is aligned.
-    const place = (size: number): [ArrayBufferLike, number, number] => {
+    const place = <A>(kind: ArrayKind<A>): A => {
+      if (shared === undefined) return new kind(count);
       const from = at;
-      at += count * size;
-      return shared === undefined ? [new ArrayBuffer(count * size), 0, count] : [shared, from, count];
+      at += count * kind.BYTES_PER_ELEMENT;
+      return new kind(shared, from, count);
     };
-    this.offset = new Int32Array(...place(4));
-    this.length = new Int32Array(...place(4));
-    this.fragmentSize = new Int32Array(...place(4));
-    this.fragmentId = new Uint32Array(...place(4));
-    this.checksumStart = new Int32Array(...place(4));
-    this.segmentSize = new Uint16Array(...place(2));
-    this.#references = new Uint16Array(...place(2));
-    this.checksumOffset = new Uint8Array(...place(1));
-    this.segmentType = new Uint8Array(...place(1));
+    this.offset = place(Int32Array);
+    this.length = place(Int32Array);
+    this.fragmentSize = place(Int32Array);
+    this.fragmentId = place(Uint32Array);
+    this.checksumStart = place(Int32Array);
+    this.segmentSize = place(Uint16Array);
+    this.#references = place(Uint16Array);
+    this.checksumOffset = place(Uint8Array);
+    this.segmentType = place(Uint8Array);
     const isFull = options.isFull ?? shared === undefined;
     this.#free = new Int32Array(this.slots);
     this.#freeCount = isFull ? this.slots : 0;
