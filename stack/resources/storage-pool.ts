@@ -17,7 +17,8 @@ export const StoragePoolSchema = resourceSchema(
         disks: Type.Array(Type.String({ minLength: 1 }), {
           default: [],
           maxItems: 64,
-          description: "Absolute paths of the disks on the host.",
+          description:
+            "Absolute paths of the disks on the host. One that is taken out of the list is emptied while volumes are in use, then removed.",
         }),
         keyFile: Type.Optional(
           Type.String({
@@ -52,7 +53,15 @@ export const StoragePoolSchema = resourceSchema(
             Type.Array(
               Type.Object({
                 path: Type.String({ description: "Path of the disk." }),
-                state: Type.Optional(Type.String({ description: "Healthy or what is wrong." })),
+                state: Type.Optional(
+                  Type.String({ description: "Healthy, Pending, Draining, Failed or Missing." }),
+                ),
+                wanted: Type.Optional(
+                  Type.Boolean({
+                    description:
+                      "True: spec.disks names it. False: it did once, so it is emptied and removed. Absent: a disk of the command line.",
+                  }),
+                ),
                 class: Type.Optional(Type.String({ description: "What kind of disk it is." })),
                 sizeBytes: Type.Optional(Type.Integer({ description: "Space on the disk." })),
                 freeBytes: Type.Optional(Type.Integer({ description: "Space left on the disk." })),

@@ -26,7 +26,7 @@ import { type MachineRecord, shortId } from "./machine-records.js";
 import { type Machines, NO_MACHINE } from "./machines.js";
 import { SpaceWaits } from "./space-waits.js";
 import { isStorageAway, type StorageClient } from "./storage-client.js";
-import { reasonOf } from "./storage-reconciler.js";
+import { reasonOf } from "./storage-reasons.js";
 import { WorkQueue } from "./work-queue.js";
 
 export interface MachineReconcilerOptions {

@@ -13,7 +13,8 @@ import type { Network, Volume } from "../../resources/index.js";
 import { FunctionReconciler } from "./function-reconciler.js";
 import { shortId } from "./machine-records.js";
 import { StorageClient } from "./storage-client.js";
-import { reasonOf, StorageReconciler } from "./storage-reconciler.js";
+import { reasonOf } from "./storage-reasons.js";
+import { StorageReconciler } from "./storage-reconciler.js";
 
 let dir: string;
 let client: LocalClient;
@@ -56,7 +57,8 @@ class FakeStoraged {
         sizeBytes: 100,
         allocatedBytes: 1,
         freeBytes: 99,
-        disks: disks.map((path) => ({ path, sizeBytes: 100, freeBytes: 99, failed: false })),
+        disks: disks.map((path) => ({ path, sizeBytes: 100, freeBytes: 99, failed: false, segments: 0 })),
+        jobs: [],
       })),
     "pool.create": ({ name, disks }) => done(this.pools.set(String(name), disks as string[])),
     "volume.list": () => [...this.volumes.keys()].map((name) => this.#show(name)),

@@ -44,7 +44,11 @@ export interface PoolFacts {
     readonly class?: string | undefined;
     readonly sizeBytes: number;
     readonly freeBytes: number;
+    /** Segments that have a copy there. */
+    readonly segments: number;
   }[];
+  /** What goes on in the background, and what ended of late, oldest first. */
+  readonly jobs?: readonly JobFacts[];
   /** What volumes can still grow by, what is promised, and what would be given up for room. */
   readonly growthBytes?: number | undefined;
   readonly promisedBytes?: number | undefined;
@@ -58,6 +62,15 @@ export interface PoolFacts {
   readonly locked?: string | undefined;
   /** Why storaged does not serve it; undefined when it does. */
   readonly unavailable?: string | undefined;
+}
+
+export interface JobFacts {
+  readonly kind: string;
+  /** What it works on: the path of a disk. */
+  readonly subject: string;
+  readonly state: string;
+  readonly doneBytes: number;
+  readonly totalBytes: number;
 }
 
 export interface ExportFacts {
@@ -89,6 +102,14 @@ export class StorageClient {
         class: disk["class"] === "" ? undefined : optionalText(disk["class"]),
         sizeBytes: number(disk["sizeBytes"]),
         freeBytes: number(disk["freeBytes"]),
+        segments: number(disk["segments"]),
+      })),
+      jobs: listOf(pool["jobs"], "jobs").map((job) => ({
+        kind: text(job["kind"]),
+        subject: text(job["subject"]),
+        state: text(job["state"]),
+        doneBytes: number(job["doneBytes"]),
+        totalBytes: number(job["totalBytes"]),
       })),
       growthBytes: optionalNumber(pool["growthBytes"]),
       promisedBytes: optionalNumber(pool["promisedBytes"]),
@@ -104,6 +125,20 @@ export class StorageClient {
 
   addDisks(name: string, disks: readonly string[]): Promise<unknown> {
     return this.#call("disk.add", { name, disks });
+  }
+
+  /** Begins to empty a disk, or looks again whether that is possible; it goes on by itself. Throws POOL_FULL. */
+  drainDisk(name: string, disk: string): Promise<unknown> {
+    return this.#call("disk.drain", { name, disk });
+  }
+
+  undrainDisk(name: string, disk: string): Promise<unknown> {
+    return this.#call("disk.undrain", { name, disk });
+  }
+
+  /** Lets an empty disk go. Throws DISK_IN_USE. */
+  removeDisk(name: string, disk: string): Promise<unknown> {
+    return this.#call("disk.remove", { name, disk });
   }
 
   createPool(name: string, disks: readonly string[]): Promise<unknown> {

@@ -5,7 +5,6 @@ import type { Logger } from "../../../base/log/index.js";
 import type { Clock, Timer } from "../../../base/time/index.js";
 import { formatTime, type Informer, type ResourceClient } from "../../api/index.js";
 import {
-  formatBytes,
   quantityBytes,
   rewindSecondsOf,
   type StoragePool,
@@ -13,7 +12,9 @@ import {
   type VolumeSnapshot,
 } from "../../resources/index.js";
 import { addFinalizer, HOST_FINALIZER, removeFinalizer, writeStatus } from "./api-writer.js";
-import { isStorageAway, type PoolFacts, type StorageClient, type VolumeFacts } from "./storage-client.js";
+import { reconcilePool } from "./pool-reconciler.js";
+import { isStorageAway, type StorageClient, type VolumeFacts } from "./storage-client.js";
+import { reasonOf } from "./storage-reasons.js";
 import { WorkQueue } from "./work-queue.js";
 
 export interface StorageReconcilerOptions {
@@ -93,7 +94,10 @@ export class StorageReconciler {
     if (kind === "default") await this.#makeDefaultPool();
     else if (kind === "Volume") await this.#reconcile("Volume", this.#volumes.get(name));
     else if (kind === "VolumeSnapshot") await this.#reconcile("VolumeSnapshot", this.#snapshots.get(name));
-    else await this.#reconcilePool(this.#pools.get({ name: path }));
+    else {
+      const pool = this.#pools.get({ name: path });
+      if (pool !== undefined && this.#isOurs(path)) await reconcilePool(pool, this.#modules);
+    }
     return undefined;
   }
 
@@ -250,61 +254,6 @@ export class StorageReconciler {
     ]);
   }
 
-  async #reconcilePool(pool: StoragePool | undefined): Promise<void> {
-    if (pool === undefined || !this.#isOurs(pool.metadata.name)) return;
-    const { client, storage } = this.#modules;
-    const { name } = pool.metadata;
-    try {
-      let facts = (await storage.pools()).find((each) => each.name === name);
-      if (facts === undefined) {
-        await storage.createPool(name, pool.spec.disks);
-        facts = (await storage.pools()).find((each) => each.name === name);
-      }
-      const fresh = pool.spec.disks.filter((path) => facts?.disks.every((disk) => disk.path !== path));
-      if (facts !== undefined && facts.unavailable === undefined && fresh.length > 0) {
-        await storage.addDisks(name, fresh);
-        await client.recordEvent(pool, { reason: "DisksAdded", message: fresh.join(", ") });
-        facts = (await storage.pools()).find((each) => each.name === name);
-      }
-      const { keyFile } = pool.spec;
-      if (facts?.unavailable === undefined && keyFile !== undefined && keyFile !== facts?.keyFile) {
-        await storage.rekeyPool(name, keyFile);
-        await client.recordEvent(pool, { reason: "Rekeyed", message: `its keys are wrapped by ${keyFile}` });
-        facts = (await storage.pools()).find((each) => each.name === name);
-      }
-      await this.#showPool(pool, facts);
-    } catch (thrown) {
-      if (!(thrown instanceof PlinthError)) throw thrown;
-      const reason = isStorageAway(thrown) ? "StorageUnavailable" : reasonOf(thrown.code);
-      await writeStatus(client, "StoragePool", pool, {}, [
-        { type: "Ready", status: "False", reason, message: describeError(thrown) },
-      ]);
-      throw thrown;
-    }
-  }
-
-  async #showPool(pool: StoragePool, facts: PoolFacts | undefined): Promise<void> {
-    const { sizeBytes, allocatedBytes, freeBytes, disks, promisedBytes, usedPercent, fullInSeconds } =
-      facts ?? {};
-    const { level, growthBytes: leftBytes, unavailable, keyFile } = facts ?? {};
-    const room = { promisedBytes, leftBytes, usedPercent, level, fullInSeconds };
-    const fields = { sizeBytes, allocatedBytes, freeBytes, ...room, disks };
-    const ready =
-      unavailable === undefined
-        ? ({ type: "Ready", status: "True", reason: "Open", message: "" } as const)
-        : ({ type: "Ready", status: "False", reason: "DiskMissing", message: unavailable } as const);
-    const pressure = facts === undefined || level === undefined ? undefined : roomCondition(facts);
-    const before = pool.status?.conditions?.find((each) => each.type === "RoomLeft")?.reason;
-    const conditions = [ready, pressure, keyFile === undefined ? undefined : unlockedCondition(facts)].filter(
-      (each) => each !== undefined,
-    );
-    await writeStatus(this.#modules.client, "StoragePool", pool, fields, conditions);
-    if (pressure === undefined || (before ?? "RoomLeft") === pressure.reason) return;
-    const { reason, message } = pressure;
-    const type = reason === "RoomLeft" ? "Normal" : "Warning";
-    await this.#modules.client.recordEvent(pool, { type, reason, message: message || "there is room again" });
-  }
-
   #scheduleRefresh(): void {
     if (this.#closed) return;
     this.#timer = this.#modules.clock.after(REFRESH_MS, () => {
@@ -376,41 +325,6 @@ function rewindable({ rewindFrom, rewindShort }: VolumeFacts) {
   return { type, status: "True", reason: "Shortened", message } as const;
 }
 
-function unlockedCondition({ locked }: Pick<PoolFacts, "locked"> = {}) {
-  const type = "Unlocked";
-  if (locked === undefined) return { type, status: "True", reason: "KeyKnown", message: "" } as const;
-  return { type, status: "False", reason: "Locked", message: locked } as const;
-}
-
-const LEVEL_REASONS: Readonly<Record<string, string>> = {
-  warning: "GettingFull",
-  critical: "NearlyFull",
-  full: "Full",
-};
-
-function roomCondition({ level = "ok", usedPercent = 0, growthBytes = 0, fullInSeconds }: PoolFacts) {
-  const type = "RoomLeft";
-  const reason = LEVEL_REASONS[level];
-  if (reason === undefined) return { type, status: "True", reason: "RoomLeft", message: "" } as const;
-  const days = fullInSeconds === undefined ? "" : `, full in ${inWords(fullInSeconds)} at this rate`;
-  const message = `${Math.round(usedPercent)} % are taken, ${formatBytes(growthBytes)} are left${days}`;
-  return { type, status: "False", reason, message } as const;
-}
-
-/** Coarse, so that a condition does not change with every second. */
-function inWords(seconds: number): string {
-  if (seconds >= 2 * 86_400) return `${Math.floor(seconds / 86_400)} days`;
-  return seconds >= 7200 ? `${Math.floor(seconds / 3600)} hours` : "less than two hours";
-}
-
 function keyOf(metadata: { readonly namespace?: string | undefined; readonly name: string }): string {
   return metadata.namespace === undefined ? metadata.name : `${metadata.namespace}/${metadata.name}`;
-}
-
-/** "VOLUME_IN_USE" as the reason of a condition: "VolumeInUse". */
-export function reasonOf(code: string): string {
-  return code
-    .split("_")
-    .map((word) => word.slice(0, 1) + word.slice(1).toLowerCase())
-    .join("");
 }

@@ -1,0 +1,173 @@
+// The disks of a StoragePool against the real registry and a pool that only pretends: taken, emptied, removed, kept after
+// all, and what the conditions say meanwhile; restarts in every gap between two calls included.
+import { beforeEach, describe, expect, it } from "vitest";
+import { PlinthError } from "../../../base/errors/index.js";
+import { openMemoryStore } from "../../../base/store/index.js";
+import { systemClock } from "../../../base/time/index.js";
+import { LocalClient, ResourceRegistry } from "../../api/index.js";
+import type { StoragePool } from "../../resources/index.js";
+import { type PoolStorage, reconcilePool } from "./pool-reconciler.js";
+import type { JobFacts, PoolFacts } from "./storage-client.js";
+
+const POOL = { name: "default" };
+const SEGMENT = 4 * 2 ** 20;
+
+interface FakeDisk {
+  state: string;
+  segments: number;
+}
+
+/** A pool whose drains go on when the test says so. */
+class FakePool implements PoolStorage {
+  readonly disks = new Map<string, FakeDisk>();
+  readonly calls: string[] = [];
+  jobs: JobFacts[] = [];
+  /** Call → the refusal that it meets. */
+  readonly refusals = new Map<string, PlinthError>();
+
+  async pools(): Promise<PoolFacts[]> {
+    const disks = [...this.disks].map(([path, disk]) => ({ path, ...disk, sizeBytes: 100, freeBytes: 50 }));
+    return [{ name: "default", sizeBytes: 100, allocatedBytes: 1, freeBytes: 99, disks, jobs: this.jobs }];
+  }
+  async createPool(): Promise<unknown> {
+    throw new Error("the pool is there");
+  }
+  async rekeyPool(): Promise<unknown> {
+    throw new Error("no key is wanted");
+  }
+  async addDisks(_name: string, disks: readonly string[]): Promise<void> {
+    this.#note("add", disks.join());
+    for (const path of disks) this.disks.set(path, { state: "Healthy", segments: 0 });
+  }
+  async drainDisk(_name: string, path: string): Promise<void> {
+    this.#note("drain", path);
+    const disk = this.disks.get(path) as FakeDisk;
+    disk.state = "Draining";
+    const totalBytes = disk.segments * SEGMENT;
+    this.jobs = [{ kind: "drain", subject: path, state: "running", doneBytes: 0, totalBytes }];
+  }
+  async undrainDisk(_name: string, path: string): Promise<void> {
+    this.#note("undrain", path);
+    (this.disks.get(path) as FakeDisk).state = "Healthy";
+  }
+  async removeDisk(_name: string, path: string): Promise<void> {
+    this.#note("remove", path);
+    this.disks.delete(path);
+  }
+
+  #note(call: string, path: string): void {
+    const refusal = this.refusals.get(call);
+    if (refusal !== undefined) throw refusal;
+    this.calls.push(`${call} ${path}`);
+  }
+}
+
+let client: LocalClient;
+let storage: FakePool;
+beforeEach(async () => {
+  const registry = new ResourceRegistry({ store: openMemoryStore(), clock: systemClock });
+  client = new LocalClient({ component: "host" }, { registry, clock: systemClock });
+  storage = new FakePool();
+  storage.disks.set("/a", { state: "Healthy", segments: 8 });
+  await client.create("StoragePool", { metadata: POOL, spec: { host: "here", disks: ["/a"] } });
+  await turn();
+});
+
+const pool = async () => (await client.get("StoragePool", POOL)) as StoragePool;
+const turn = async () => reconcilePool(await pool(), { client, storage });
+const name = (...disks: string[]) => client.patch("StoragePool", POOL, { spec: { disks } });
+const asWanted = async () =>
+  (await pool()).status?.conditions?.find(({ type }) => type === "DisksAsWanted") as { message: string };
+const shown = async () =>
+  Object.fromEntries((await pool()).status?.disks?.map((disk) => [disk.path, disk.wanted]) ?? []);
+
+describe("reconcilePool()", () => {
+  it("replaces a disk: the new one is taken, the old one emptied with its progress shown, then removed", async () => {
+    await name("/b");
+    await turn();
+    expect(storage.calls).toEqual(["add /b", "drain /a"]);
+    expect(await asWanted()).toMatchObject({ status: "False", reason: "Draining" });
+    storage.jobs = [{ ...(storage.jobs[0] as JobFacts), doneBytes: 2 * SEGMENT }];
+    await turn();
+    expect((await asWanted()).message).toBe("/a is being emptied: 25 % of 32MiB are moved");
+    expect(await shown()).toEqual({ "/a": false, "/b": true });
+    storage.disks.set("/a", { state: "Draining", segments: 0 });
+    await turn();
+    expect(storage.calls).toEqual(["add /b", "drain /a", "remove /a"]);
+    expect(await asWanted()).toMatchObject({ status: "True", reason: "AsWanted" });
+    expect(await shown()).toEqual({ "/b": true });
+    const events = (await client.list("Event")).items.map(({ reason }) => reason);
+    expect(events).toEqual(expect.arrayContaining(["DisksAdded", "DiskDraining", "DiskRemoved"]));
+  });
+
+  it("uses a disk again that is named again while it is emptied, also when the first try fails", async () => {
+    await name("/b");
+    await turn();
+    await name("/a", "/b");
+    storage.refusals.set("undrain", new PlinthError("RPC_CLOSED", "storaged is gone"));
+    await expect(turn()).rejects.toThrow("storaged is gone");
+    storage.refusals.clear();
+    await turn();
+    expect(storage.calls.at(-1)).toBe("undrain /a");
+    await turn();
+    expect(await shown()).toEqual({ "/a": true, "/b": true });
+    expect(await asWanted()).toMatchObject({ status: "True" });
+  });
+
+  it("says why a disk cannot leave, serves on, and asks again", async () => {
+    await name("/b");
+    storage.refusals.set("drain", new PlinthError("POOL_FULL", "4096 bytes find no room"));
+    await turn();
+    expect(await asWanted()).toMatchObject({
+      status: "False",
+      reason: "PoolFull",
+      message: expect.stringContaining("/a: 4096 bytes find no room"),
+    });
+    const ready = (await pool()).status?.conditions?.find(({ type }) => type === "Ready");
+    expect(ready?.status).toBe("True");
+    storage.refusals.clear();
+    await turn();
+    expect(storage.calls.at(-1)).toBe("drain /a");
+    // What a restart of storaged or a lack of room ended is begun again.
+    storage.jobs = [{ ...(storage.jobs[0] as JobFacts), state: "failed" }];
+    await turn();
+    expect(storage.calls.slice(-2)).toEqual(["drain /a", "drain /a"]);
+  });
+
+  it("lets a failed disk go only when storaged finds every copy elsewhere", async () => {
+    await name("/a", "/b");
+    await turn();
+    (storage.disks.get("/a") as FakeDisk).state = "Failed";
+    await name("/b");
+    storage.refusals.set("remove", new PlinthError("DISK_IN_USE", "8 segments have no other copy"));
+    await turn();
+    expect(await asWanted()).toMatchObject({ status: "False", reason: "DiskInUse" });
+    expect(storage.disks.has("/a")).toBe(true);
+    storage.refusals.clear();
+    await turn();
+    expect([...storage.disks.keys()]).toEqual(["/b"]);
+  });
+
+  it("leaves alone what the command line added or drains", async () => {
+    storage.disks.set("/cli", { state: "Healthy", segments: 1 });
+    await turn();
+    expect(await shown()).toEqual({ "/a": true, "/cli": undefined });
+    (storage.disks.get("/a") as FakeDisk).state = "Draining";
+    await turn();
+    await turn();
+    expect(storage.calls).toEqual([]);
+    expect(await asWanted()).toMatchObject({ status: "True" });
+  });
+
+  it("knows a disk as its own that it had no time to see in the pool", async () => {
+    await name("/a", "/b");
+    storage.refusals.set("add", new PlinthError("RPC_CLOSED", "storaged is gone"));
+    await expect(turn()).rejects.toThrow("storaged is gone");
+    // The call was carried out, its answer lost; then the user changes his mind.
+    storage.disks.set("/b", { state: "Healthy", segments: 3 });
+    storage.refusals.clear();
+    await name("/a");
+    await turn();
+    expect(storage.calls).toEqual(["drain /b"]);
+  });
+});
