@@ -37,7 +37,6 @@ export class Segment {
   readonly namedPlaces: readonly number[];
   /** Of the header cells; rises when copies move. */
   revision: number;
-  readonly references = new Uint16Array(SEGMENT_BLOCKS);
   liveBlocks = 0;
   /** Sequence of the last record; 0 while there is none. */
   lastSequence = 0;
@@ -105,12 +104,20 @@ export interface Place {
 }
 
 const NONE: readonly Disk[] = [];
+/** Reference counts stand in runs for so many segments each: 2 MiB, which the system gives as it is used. */
+const COUNTED_SEGMENTS = 1024;
+const COUNTED_BLOCKS = COUNTED_SEGMENTS * SEGMENT_BLOCKS;
 
 export class SegmentTable {
   readonly disks: Disk[];
   /** By index; index 0 stays empty, so that location 0 can mean "nothing". */
   readonly #segments: (Segment | undefined)[] = [undefined];
   readonly #freeIndexes: number[] = [];
+  /**
+   * Pages that name a block, by location, which is segment index × 1024 + block. Not in the segments: a map page is copied
+   * with 512 locations all over the pool, and a count that was not 0 needs no look at its segment.
+   */
+  readonly #counts: Uint16Array[] = [];
   #nextSerial = 1;
   usedCount = 0;
   /** Blocks of all segments that something counted names. */
@@ -151,30 +158,30 @@ export class SegmentTable {
 
   /** Counts one more page that names `location`. */
   reference(location: number): void {
-    const segment = this.#segments[location >>> 10] as Segment;
-    const block = location & (SEGMENT_BLOCKS - 1);
-    const count = segment.references[block] as number;
+    const counts = this.#counts[location >>> 20] as Uint16Array;
+    const at = location & (COUNTED_BLOCKS - 1);
+    const count = counts[at] as number;
     if (count === 0) {
-      segment.liveBlocks++;
+      this.of(location).liveBlocks++;
       this.liveBlocks++;
     }
-    segment.references[block] = count + 1;
+    counts[at] = count + 1;
   }
 
   /** Counts one page less. */
   release(location: number): void {
-    const segment = this.#segments[location >>> 10] as Segment;
-    const block = location & (SEGMENT_BLOCKS - 1);
-    const count = (segment.references[block] as number) - 1;
-    segment.references[block] = count;
+    const counts = this.#counts[location >>> 20] as Uint16Array;
+    const at = location & (COUNTED_BLOCKS - 1);
+    const count = (counts[at] as number) - 1;
+    counts[at] = count;
     if (count === 0) {
-      segment.liveBlocks--;
+      this.of(location).liveBlocks--;
       this.liveBlocks--;
     }
   }
 
   countOf(location: number): number {
-    return this.of(location).references[location & (SEGMENT_BLOCKS - 1)] as number;
+    return (this.#counts[location >>> 20] as Uint16Array)[location & (COUNTED_BLOCKS - 1)] as number;
   }
 
   /**
@@ -243,8 +250,7 @@ export class SegmentTable {
       this.#giveBack(segment);
       return disk.failed ? this.allocate(kind, volume, epoch, firstSequence, copies, diskClass) : result;
     }
-    this.#segments[index] = segment;
-    this.usedCount++;
+    this.#put(segment);
     return segment;
   }
 
@@ -261,15 +267,20 @@ export class SegmentTable {
     this.#freeIndexes.push(segment.index);
   }
 
+  #put(segment: Segment): void {
+    this.#segments[segment.index] = segment;
+    this.usedCount++;
+    this.#counts[Math.floor(segment.index / COUNTED_SEGMENTS)] ??= new Uint16Array(COUNTED_BLOCKS);
+  }
+
   /** Takes over what was found on the disks at start. Every segment is sealed: writing goes on in a new one. */
   adopt(segments: readonly Segment[]): void {
     for (let n = 0; n < segments.length; n++) {
       const segment = segments[n] as Segment;
       assert(this.#segments[segment.index] === undefined, "segment indexes are unique");
-      this.#segments[segment.index] = segment;
+      this.#put(segment);
       segment.sealed = true;
       for (const [i, disk] of segment.disks.entries()) disk.markUsed(segment.slots[i] as number); // cold
-      this.usedCount++;
     }
     for (let i = 1; i < this.#segments.length; i++) {
       if (this.#segments[i] === undefined) this.#freeIndexes.push(i);
