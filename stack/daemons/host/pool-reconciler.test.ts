@@ -67,6 +67,8 @@ let storage: FakePool;
 beforeEach(async () => {
   const registry = new ResourceRegistry({ store: openMemoryStore(), clock: systemClock });
   client = new LocalClient({ component: "host" }, { registry, clock: systemClock });
+  // Where events about cluster-wide objects stand.
+  await client.create("Namespace", { metadata: { name: "default" } });
   storage = new FakePool();
   storage.disks.set("/a", { state: "Healthy", segments: 8 });
   await client.create("StoragePool", { metadata: POOL, spec: { host: "here", disks: ["/a"] } });
