@@ -3,7 +3,12 @@
 import { closeSync, openSync, readdirSync, rmSync, statSync, truncateSync, writeSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { waitFor } from "../../base/time/index.js";
+import { openMemoryStore } from "../../base/store/index.js";
+import { systemClock, waitFor } from "../../base/time/index.js";
+import { LocalClient, ResourceRegistry } from "../../stack/api/index.js";
+import { reconcilePool } from "../../stack/daemons/host/pool-reconciler.js";
+import { StorageClient } from "../../stack/daemons/host/storage-client.js";
+import type { StoragePool } from "../../stack/resources/index.js";
 import type { JobView, PoolView, VolumeView } from "../../storage-pool/index.js";
 import { requirePrograms, runOk } from "../support/run.js";
 import { StorageProcess } from "../support/storage-process.js";
@@ -100,4 +105,27 @@ test("a disk's directory that is removed under the daemon is missed by name when
   await work("volume.prove", { name: "twice" });
   const view = (await storage.call("volume.get", { name: "twice" })) as VolumeView;
   expect(view).not.toHaveProperty("damage");
+}, 120_000);
+
+test("a StoragePool that names another disk gets it, with all that was on the one it names no more", async () => {
+  const registry = new ResourceRegistry({ store: openMemoryStore(), clock: systemClock });
+  const client = new LocalClient({ component: "host" }, { registry, clock: systemClock });
+  const modules = { client, storage: new StorageClient(join(storage.dir, "s", "control.sock")) };
+  const name = { name: "default" };
+  /** One turn of the host; true when every disk is as the StoragePool says. */
+  const turn = async () => {
+    await reconcilePool((await client.get("StoragePool", name)) as StoragePool, modules);
+    const conditions = (await client.get("StoragePool", name))?.status?.conditions ?? [];
+    return conditions.find(({ type }) => type === "DisksAsWanted")?.status === "True";
+  };
+  const paths = async () => (await pool()).disks.map(({ path }) => path).sort();
+  const [old = "", ...others] = await paths();
+  await client.create("StoragePool", { metadata: name, spec: { host: "here", disks: [old, ...others] } });
+  expect(await turn()).toBe(true);
+  const disks = [...others, join(storage.dir, "d9")];
+  await client.patch("StoragePool", name, { spec: { disks } });
+  await waitFor(turn, "the disk to be replaced", 90_000);
+  expect(await paths()).toEqual(disks.sort());
+  await expectWhole();
+  await work("volume.prove", { name: "twice" });
 }, 120_000);
