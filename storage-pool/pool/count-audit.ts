@@ -47,8 +47,9 @@ export function auditCounts(volumes: Iterable<Volume>, table: SegmentTable): str
     const expected = references.get(segment.index);
     let wrong = 0;
     for (let block = 0; block < SEGMENT_BLOCKS; block++) {
-      if (segment.references[block] !== 0) live++;
-      if (segment.references[block] !== (expected?.[block] ?? 0)) wrong++;
+      const count = table.countOf(segment.index * SEGMENT_BLOCKS + block);
+      if (count !== 0) live++;
+      if (count !== (expected?.[block] ?? 0)) wrong++;
     }
     references.delete(segment.index);
     if (wrong > 0) findings.push(`${wrong} blocks of segment ${segment.index} are counted wrongly`);
