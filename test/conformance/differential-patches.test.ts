@@ -92,7 +92,8 @@ const normal: fc.Arbitrary<DifferentialCase> = fc.record({
     .map((both) => withoutStations(both.flat())),
   openflow: fc.constant([]),
   questions: fc.constant([learnedStations(BRIDGE), learnedStations(BEHIND)]),
-  frames: inBursts(frameIn({ ports: PORTS, vlans: VLANS, tagsMax: 1 }), framesMax(100)),
+  // Without priority tags, which Open vSwitch takes for its own when a tunnel carried them (docs/differences-from-ovs.md).
+  frames: inBursts(frameIn({ ports: PORTS, vlans: VLANS.slice(1), tagsMax: 1 }), framesMax(100)),
 });
 
 async function compare(layout: { patches: number }, cases: fc.Arbitrary<DifferentialCase>, name: string) {
