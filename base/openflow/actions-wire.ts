@@ -122,10 +122,11 @@ function readBody(name: keyof typeof OFPAT, body: Reader, depth: number): Action
 }
 
 function readOutput(body: Reader): Action {
+  if (body.left !== 12) throw body.fail("OFPBAC_BAD_LEN", "output.length", `${body.left + 4} bytes`);
   const port = body.port("output.port");
   const maxLength = body.u16("output.max_len");
   body.skip(6);
-  if (port === 0 || port === OFPP_ANY || (port > OFPP_MAX && port < OFPP_IN_PORT)) {
+  if (port === OFPP_ANY || (port > OFPP_MAX && port < OFPP_IN_PORT)) {
     throw body.fail("OFPBAC_BAD_OUT_PORT", "output.port", `0x${port.toString(16)} is no output port`);
   }
   return { type: "output", port, maxLength };

@@ -11,7 +11,7 @@ export function packRange(range: BitRange): number {
 
 export function rangeOf(body: Reader, field: OxmField, offset: number, bits: number, name: string): BitRange {
   if (bits < 1 || offset + bits > field.bits) {
-    throw body.fail("OFPBAC_BAD_ARGUMENT", name, `bits ${offset}..${offset + bits - 1} exceed ${field.name}`);
+    throw body.fail("OFPBAC_BAD_SET_LEN", name, `bits ${offset}..${offset + bits - 1} exceed ${field.name}`);
   }
   return { field: field.name, offset, bits };
 }

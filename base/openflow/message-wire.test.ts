@@ -312,7 +312,7 @@ describe("parseMessage()", () => {
     [
       "a load beyond its field",
       action("ffff0018000023200007 0fff 00010204 0000000000000001".replaceAll(" ", "")),
-      "OFPBAC_BAD_ARGUMENT load.ofs_nbits 88",
+      "OFPBAC_BAD_SET_LEN load.ofs_nbits 88",
     ],
   ])("names the fault in %s", (_what, message, expected) => {
     expect(errorOf(message)).toBe(expected);

@@ -24,6 +24,8 @@ export interface ResubmitAction {
   readonly tableId: number;
   /** Swap source and destination for connection tracking fields (resubmit(…,ct)). */
   readonly withCt: boolean;
+  /** How it is written: as the older action, which names no table. */
+  readonly form?: "short";
 }
 /** NXAST_CT: sends the packet through connection tracking. */
 export interface CtAction {

@@ -45,14 +45,21 @@ export function readResubmit(body: Reader, subtype: number): Action {
   const port = widenPort(body, "resubmit.in_port");
   if (subtype === NXAST_RESUBMIT) {
     body.skip(4);
-    return { type: "resubmit", port, tableId: OFPTT_ALL, withCt: false };
+    return { type: "resubmit", port, tableId: OFPTT_ALL, withCt: false, form: "short" };
   }
   const tableId = body.u8("resubmit.table");
   body.skip(3);
   return { type: "resubmit", port, tableId, withCt: subtype === NXAST_RESUBMIT_TABLE_CT };
 }
 
-export function writeResubmit(writer: Writer, { port, tableId, withCt }: ResubmitAction): void {
+export function writeResubmit(writer: Writer, { port, tableId, withCt, form }: ResubmitAction): void {
+  if (form === "short") {
+    writer
+      .u16(NXAST_RESUBMIT)
+      .u16(port & 0xffff)
+      .zero(4);
+    return;
+  }
   writer.u16(withCt ? NXAST_RESUBMIT_TABLE_CT : NXAST_RESUBMIT_TABLE);
   writer
     .u16(port & 0xffff)

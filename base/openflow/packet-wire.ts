@@ -85,7 +85,7 @@ export function readPacketOut(reader: Reader, xid: number): PacketOut {
   if (reader.version === OFP15_VERSION) return readPacketOut15(reader, xid);
   const bufferId = reader.u32("packet_out.buffer_id");
   const inPort = reader.port("packet_out.in_port");
-  if (inPort === 0 || (inPort > OFPP_MAX && !isSource(inPort))) {
+  if (inPort > OFPP_MAX && !isSource(inPort)) {
     throw reader.fail("OFPBRC_BAD_PORT", "packet_out.in_port", `0x${inPort.toString(16)} is no source`);
   }
   const actionsSize = reader.u16("packet_out.actions_len");

@@ -309,6 +309,21 @@ function fixedMatches(size: 40 | 88): string {
   return `# a comment\n\n${lines.join("\n")}\n`;
 }
 
+const VERSIONS = ["OpenFlow10", "OpenFlow11", "OpenFlow12", "OpenFlow13", "OpenFlow14", "OpenFlow15"];
+const FLOW_LINES = [
+  "tcp,tp_src=123,actions=flood",
+  "udp dl_vlan_pcp=7 idle_timeout=5 actions=strip_vlan output:0",
+  "cookie=0x123456789abcdef hard_timeout=10 priority=60000 actions=controller",
+  "ip,actions=mod_nw_ttl:1,set_field:10.4.3.77->ip_src",
+  "table=2,tun_id=0x1234000056780000/0xffff0000ffff0000,actions=drop",
+].join("\n");
+const ACTION_BYTES = [
+  "0000 0008 0005 0000\n",
+  "0000 0010 00000000 0000 000000000000\n",
+  "ffff 0010 00002320 0001 fff8 00000000\n",
+  "ffff 0010 00002320 000e fff8 ff 000000\n",
+];
+
 const LINES: readonly Line[] = [
   ...withInput(["parse-ofp10-match"], fixedMatches(40), "00\n", "zz\n", ""),
   ...withInput(["parse-ofp11-match"], fixedMatches(88), "00\n", `0001${"0".repeat(172)}\n`),
@@ -383,6 +398,29 @@ const LINES: readonly Line[] = [
   ...each("print-error", "fly", "0"),
   [["encode-error-reply", "fly", HELLO]],
   ...each("encode-hello", "0x12", "0x2", "0x1e", "0x7e", "16"),
+  // Port 0, which no switch has, in every version; where a command stands in front of a flow.
+  ...VERSIONS.map((version): Line => [["-O", version, "parse-flows", "-"], FLOW_LINES]),
+  ...["NXM+table_id", "NXM-table_id", "OpenFlow10+table_id", "any", "nxm,oxm"].map(
+    (format): Line => [["-F", format, "parse-flow", "metadata=5,actions=output:1"]],
+  ),
+  ...["OXM-OpenFlow13", "OpenFlow13", "foo", "", ",", "nxm,"].map(
+    (format): Line => [["-O", "OpenFlow13,OpenFlow10", "-F", format, "parse-flow", "actions=1"]],
+  ),
+  ...["", ",", "OpenFlow13 OpenFlow10", "openflow13", "OpenFlow1.3"].map(
+    (versions): Line => [["-O", versions, "-F", "NXM", "parse-flow", "actions=1"]],
+  ),
+  [["--bundle", "parse-flow", "tcp,actions=1"]],
+  ...VERSIONS.flatMap((version) => withInput(["parse-actions", version], ...ACTION_BYTES)),
+  ...each("ofp-print", "04.00.00.08 00.00.00.01", ".0400.", "0.4", "04:00"),
+  [["ofp-print", "-"], `${HELLO}\n${ECHO}\n`],
+  ...each(
+    "encode-error-reply OFPBIC_UNSUP_INST",
+    "00",
+    "zz",
+    `${HELLO}00`,
+    "0000000800000000",
+    "0910000800000001",
+  ).map(([[verb = "", request = ""]]): Line => [[...verb.split(" "), request]]),
 ];
 
 beforeAll(() => {

@@ -11,7 +11,8 @@ const OFPET_EXPERIMENTER = 0xffff;
 const OFP11_VERSION = 2;
 const UNENCODABLE = "NXBRC_UNENCODABLE_ERROR";
 
-function checkName(name: string): void {
+/** Throws COMMAND_FAILED for a name that no version has. */
+export function checkErrorName(name: string): void {
   if (!errorNames().includes(name)) throw commandError(`unknown error "${name}"`);
 }
 
@@ -21,7 +22,7 @@ function vendorNumber(vendor: "nx" | "onf" | undefined): number {
 
 /** A line for each version that has it. Throws COMMAND_FAILED for a name that none has. */
 export function describeError(name: string): string {
-  checkName(name);
+  checkErrorName(name);
   return VERSIONS.map((version) => {
     const numbers = numbersOfError(version, name);
     if (numbers === undefined) return "";
@@ -43,24 +44,30 @@ function toldCode({ vendor, type, code }: NonNullable<ReturnType<typeof numbersO
   return vendor !== undefined && type === OFPET_EXPERIMENTER ? 0 : code;
 }
 
-/** The error message that answers `request`, in its version and with its xid. Throws COMMAND_FAILED. */
+/**
+ * The error message that answers `request`, in its version and with its xid; in 1.0 where the version is none. Throws
+ * COMMAND_FAILED.
+ */
 export function encodeErrorReply(name: string, request: Uint8Array): Uint8Array {
-  checkName(name);
-  const version = request[0] as number;
+  checkErrorName(name);
+  const version = VERSIONS.find((one) => one === request[0]) ?? 1;
+  const isLate = (request[0] as number) > OFP11_VERSION;
   const found = numbersOfError(version, name) ?? numbersOfError(version, UNENCODABLE);
   if (found === undefined) throw commandError(`OpenFlow version ${version} has no errors`);
   const { vendor, type, code } = found;
   const head = new DataView(new ArrayBuffer(12));
   let size = 4;
-  if (vendor !== undefined && version <= OFP11_VERSION) {
+  if (vendor !== undefined && !isLate) {
     head.setUint16(0, NXET_VENDOR);
     head.setUint32(4, vendorNumber(vendor));
     head.setUint16(8, type);
     head.setUint16(10, code);
     size = 12;
   } else {
-    head.setUint16(0, type);
-    head.setUint16(2, code);
+    // In a version that is none, an extension's error stands as in later ones, with its number of 1.0.
+    const isStrange = isLate && version !== request[0] && vendor !== undefined;
+    head.setUint16(0, isStrange ? OFPET_EXPERIMENTER : type);
+    head.setUint16(2, isStrange ? type : code);
     if (vendor !== undefined) {
       head.setUint32(4, vendorNumber(vendor));
       size = 8;

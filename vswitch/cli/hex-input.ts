@@ -6,9 +6,12 @@ export interface HexInput {
   readonly rest: string;
 }
 
-/** Pairs of digits, with white space between them. */
+/** Pairs of digits, with white space or dots between them. */
 export function readHex(text: string): HexInput {
-  const found = /^(?:\s*[0-9a-fA-F]{2})*/.exec(text)?.[0] ?? "";
-  const digits = found.replaceAll(/\s/g, "");
-  return { bytes: Uint8Array.from(Buffer.from(digits, "hex")), rest: text.slice(found.length).trim() };
+  const found = /^(?:[\s.]*[0-9a-fA-F]{2})*/.exec(text)?.[0] ?? "";
+  const digits = found.replaceAll(/[\s.]/g, "");
+  return {
+    bytes: Uint8Array.from(Buffer.from(digits, "hex")),
+    rest: text.slice(found.length).replaceAll(/[\s.]/g, ""),
+  };
 }

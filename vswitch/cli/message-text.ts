@@ -108,13 +108,14 @@ export function bodyText(message: OpenFlowMessage, context: TextContext): string
   }
 }
 
-function formatFlowMod(mod: FlowMod, { names, version }: TextContext): string {
+function formatFlowMod(mod: FlowMod, { names, version, kind, bytes }: TextContext): string {
+  // 1.0 has no table; Nicira's extension puts one in front of the command, where 0 is none.
+  const commandAt = kind === "NXT_FLOW_MOD" ? 24 : 56;
+  const tableId = version === OFP10_VERSION ? (bytes[commandAt] as number) : mod.tableId;
   const match = formatPriorityAndMatch(mod.priority, matchInVersion(mod.match, version), names);
   const parts = [
     COMMANDS[mod.command],
-    ...(mod.tableId === 0 || (version === OFP10_VERSION && mod.tableId === 255)
-      ? []
-      : [`table:${mod.tableId}`]),
+    ...(tableId === 0 ? [] : [`table:${tableId}`]),
     ...(match === "" ? [] : [match]),
     ...cookieParts(mod, version),
     ...(mod.idleTimeoutSeconds === 0 ? [] : [`idle:${mod.idleTimeoutSeconds}`]),
@@ -158,7 +159,9 @@ function portModText(mod: PortMod, { names, version }: TextContext): string {
 
 function packetOutText(message: PacketOut, context: TextContext): string {
   const actions = actionsText(message.actions, context.version, context.names);
-  const head = ` in_port=${formatNamedPort(message.inPort, context.names)} actions=${actions}`;
+  // Our switch takes port 0 of 1.0 for none.
+  const isZero = context.version === OFP10_VERSION && context.bytes[12] === 0 && context.bytes[13] === 0;
+  const head = ` in_port=${formatNamedPort(isZero ? 0 : message.inPort, context.names)} actions=${actions}`;
   if (message.bufferId !== OFP_NO_BUFFER)
     return `${head} buffer=0x${message.bufferId.toString(16).padStart(8, "0")}`;
   return `${head} data_len=${message.data.byteLength}${message.data.byteLength > 0 ? `\n${packetText(message.data, context)}` : ""}`;

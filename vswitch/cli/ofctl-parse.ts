@@ -3,6 +3,7 @@ import {
   type AnyDialect,
   encodeMessage,
   OFP10_VERSION,
+  OFPTT_ALL,
   type OpenFlowMessage,
 } from "../../base/openflow/index.js";
 import type { CommandIo } from "./command-io.js";
@@ -12,7 +13,7 @@ import { FLOW_PARTS, type FlowText, parseFlow } from "./flow-text.js";
 import { parseGroup } from "./group-text.js";
 import { printMessage } from "./message-print.js";
 import { type OfctlFlags, tellNotes } from "./ofctl-context.js";
-import { flowModOf, lineCommand, partsOf } from "./ofctl-flows.js";
+import { flowModOf } from "./ofctl-flows.js";
 import {
   P_ANY,
   type ProtocolSet,
@@ -31,7 +32,7 @@ export async function parseFlowVerb(
   const flow = parseFlow(text, { parts: FLOW_PARTS, isNew: true });
   flowModOf("add", flow);
   return tellFlows(io, flags, [flow], (version) => [
-    flowModOf("add", parseFlow(text, { parts: FLOW_PARTS, isNew: true, version })) as OpenFlowMessage,
+    additionOf(parseFlow(text, { parts: FLOW_PARTS, isNew: true, version }), version),
   ]);
 }
 
@@ -44,17 +45,20 @@ export async function parseFlowsVerb(
   const read = (version?: number) =>
     lines.map((line) =>
       line.parse((text) => {
-        const { rest, given = "add" } = lineCommand(text);
-        const flow = parseFlow(rest, {
-          parts: partsOf(given),
-          ...(version === undefined ? {} : { version }),
-        });
-        return { flow, mod: flowModOf(given, flow) as OpenFlowMessage };
+        // Other than in a file of add-flows, nothing but flows: no commands in front of them.
+        const flow = parseFlow(text, { parts: FLOW_PARTS, ...(version === undefined ? {} : { version }) });
+        return { flow, mod: additionOf(flow, version) };
       }),
     );
   // Nothing is shown of a file that has a fault.
   const flows = read().map(({ flow }) => flow);
   return tellFlows(io, flags, flows, (version) => read(version).map(({ mod }) => mod));
+}
+
+/** Where 1.0 has a place for a table, a flow that names none leaves it to the switch. */
+function additionOf(flow: FlowText, version: number | undefined): OpenFlowMessage {
+  const tableId = flow.tableId ?? (version === OFP10_VERSION ? OFPTT_ALL : 0);
+  return { ...flowModOf("add", flow), tableId } as OpenFlowMessage;
 }
 
 /** What can carry all of `flows`, what is chosen, and the messages that `modsIn` makes for its version. */

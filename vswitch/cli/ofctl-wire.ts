@@ -6,6 +6,7 @@ import {
   encodeMessage,
   type FlowMod,
   type Instruction,
+  isErrorName,
   type Match,
   OFP10_VERSION,
   OFP15_VERSION,
@@ -15,11 +16,11 @@ import {
   writeMatchFields,
 } from "../../base/openflow/index.js";
 import { parsePcap } from "../../base/packet/index.js";
-import { fitsThere } from "./action-check.js";
+import { fitsThere, listFault } from "./action-check.js";
 import { badActionLines } from "./bad-action-text.js";
 import type { CommandIo } from "./command-io.js";
 import { printedErrorName } from "./error-names.js";
-import { describeError, encodeErrorReply } from "./error-text.js";
+import { checkErrorName, describeError, encodeErrorReply } from "./error-text.js";
 import { commandError, flowTextError } from "./errors.js";
 import { readBytes, readFile } from "./flow-file.js";
 import { formatPlainHexDump } from "./hex-dump.js";
@@ -47,7 +48,8 @@ const EPROTO = 71;
 const OPENFLOW_PORTS: readonly number[] = [6653, 6633];
 
 export async function printHex(io: CommandIo, [text = "", verbosity]: Words): Promise<number> {
-  const { bytes, rest } = readHex(text);
+  const given = text === "-" ? ((await readFile(io, "-")).split("\n", 1)[0] as string) : text;
+  const { bytes, rest } = readHex(given);
   if (rest !== "") throw commandError("trailing garbage following hex bytes");
   io.out(
     printMessage(bytes, {
@@ -172,6 +174,9 @@ export async function parseActionsVerb(io: CommandIo, [name = ""]: Words): Promi
       const actions = message.type === "packet_out" ? message.actions : [];
       if (actions.some(({ type }) => type === "experimenter"))
         throw new WireError("OFPBAC_BAD_EXPERIMENTER", "actions", 0, "of an unknown experimenter");
+      const fault = listFault(actions, version);
+      if (fault !== undefined && isErrorName(fault))
+        throw new WireError(fault, "actions", packetOut(version, EMPTY).byteLength, "are refused");
       const again = flowModOf(version, actions.length === 0 ? [] : [{ type: "apply_actions", actions }]);
       const list = again.subarray(version === OFP10_VERSION || again.byteLength === 0 ? 0 : INSTRUCTION_SIZE);
       return `actions=${actionsText(actions, version)}${differences(bytes, list)}`;
@@ -238,7 +243,7 @@ function tellBadActions(io: CommandIo, actions: Uint8Array, thrown: WireError, v
     warn("ofp_actions", `OpenFlow message actions length ${actions.byteLength} is not a multiple of 8`);
     return;
   }
-  const head = packetOut(versionOf(version), new Uint8Array(0)).byteLength;
+  const head = packetOut(versionOf(version), EMPTY).byteLength;
   const fault = { error: thrown.error, at: Math.max(0, thrown.offset - head) };
   for (const line of badActionLines(actions, fault, version)) warn("ofp_actions", line);
 }
@@ -269,6 +274,7 @@ const EMPTY_PACKET_OUT_15 = Uint8Array.of(
   ...[0, 1, 0, 4, 0, 0, 0, 0],
 );
 
+const EMPTY = new Uint8Array(0);
 const INSTRUCTION_SIZE = 8;
 const EMPTY_FLOW_MOD: FlowMod = {
   ...({ type: "flow_mod", xid: 0, command: "add", tableId: 0, cookie: 0n, cookieMask: 0n } as const),
@@ -351,9 +357,16 @@ export async function printErrorVerb(io: CommandIo, [name = ""]: Words): Promise
 }
 
 export async function encodeErrorVerb(io: CommandIo, [name = "", hex = ""]: Words): Promise<number> {
+  checkErrorName(name);
   const { bytes, rest } = readHex(hex);
-  if (rest !== "") throw commandError("trailing garbage following hex bytes");
-  if (bytes.byteLength < HEADER_SIZE) throw commandError("the request is shorter than its header");
+  if (rest !== "") throw commandError("Trailing garbage in hex data");
+  if (bytes.byteLength < HEADER_SIZE) throw commandError("Request too short");
+  if ((((bytes[2] as number) << 8) | (bytes[3] as number)) !== bytes.byteLength)
+    throw commandError("Request size inconsistent");
+  if ((bytes[0] as number) < OFP10_VERSION || (bytes[0] as number) > OFP15_VERSION) {
+    const version = (bytes[0] as number).toString(16).padStart(2, "0");
+    warner(io)("ofp_errors", `cannot encode error for unknown OpenFlow version 0x${version}`, "err");
+  }
   io.out(dump(encodeErrorReply(name, bytes)));
   return 0;
 }

@@ -239,7 +239,6 @@ function parseCommandLine(words: readonly string[]): Given {
     else if (name === "protocols") flags.versions = versionsNamed(value ?? "");
     else if (name === "flow-format") {
       flags.protocols = protocolsNamed(value ?? "");
-      if (flags.protocols === undefined) throw commandError(`${value}: unknown flow protocol`);
     } else if (name === "read-only") flags.readOnly = true;
     else if (name === "packet-in-format") flags.packetInFormat = packetInFormat(value ?? "");
     else if (name === "more") flags.more++;
@@ -253,11 +252,12 @@ function parseCommandLine(words: readonly string[]): Given {
 }
 
 /** -O: a list of versions, as numbered on the wire. */
-function versionsNamed(text: string): readonly number[] {
+function versionsNamed(text: string): readonly number[] | undefined {
   const names = text.split(/[,\s]+/).filter((name) => name !== "");
   const unknown = names.find((name) => !/^OpenFlow1[0-5]$/i.test(name));
   if (unknown !== undefined) throw commandError(`Unknown OpenFlow version: "${unknown}"`);
-  return names.map((name) => Number(name.slice(-1)) + 1);
+  const versions = new Set(names.map((name) => Number(name.slice(-1)) + 1));
+  return versions.size === 0 ? undefined : [...versions].sort((a, b) => a - b);
 }
 
 const PACKET_IN_FORMATS: Readonly<Record<string, PacketInFormat>> = {
@@ -275,9 +275,10 @@ function packetInFormat(text: string): PacketInFormat {
 }
 
 /** Bundles came with OpenFlow 1.4, and are an extension of 1.3, which our own switch speaks. */
-function withBundles(versions: readonly number[] | undefined): readonly number[] {
+function withBundles(versions: readonly number[] | undefined, isOffline: boolean): readonly number[] {
   const able = (versions ?? []).filter((version) => version >= OFP13_VERSION);
-  return able.length === 0 ? [OFP13_VERSION, OFP14_VERSION] : able;
+  if (able.length > 0) return able;
+  return isOffline ? [OFP14_VERSION] : [OFP13_VERSION, OFP14_VERSION];
 }
 
 export function isJson(value: string | undefined): boolean {
@@ -296,7 +297,10 @@ export async function runOfctl(words: readonly string[], plainIo: CommandIo): Pr
   if (name === undefined) throw commandError("missing command name; use --help for help");
   const verb = OFCTL_VERBS.get(name);
   const flags =
-    given.bundle || name === "bundle" ? { ...given, versions: withBundles(given.versions) } : given;
+    given.bundle || name === "bundle"
+      ? { ...given, versions: withBundles(given.versions, verb?.runAlone !== undefined) }
+      : given;
+  allowedOf(flags.versions, flags.protocols);
   if (verb === undefined) throw commandError(`unknown command '${name}'; use --help for help`);
   if (rest.length < verb.argumentsMin)
     throw commandError(`'${name}' command requires at least ${verb.argumentsMin} arguments`);

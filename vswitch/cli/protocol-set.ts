@@ -9,6 +9,7 @@ import {
   OFP14_VERSION,
   OFP15_VERSION,
 } from "../../base/openflow/index.js";
+import { commandError } from "./errors.js";
 
 /** A bit for each way. */
 export type ProtocolSet = number;
@@ -86,19 +87,16 @@ export function protocolsOfVersions(versions: readonly number[]): ProtocolSet {
   );
 }
 
-/** The ways that a list of names means, as --flow-format takes it; undefined when it names none. */
-export function protocolsNamed(text: string): ProtocolSet | undefined {
+/** The ways that a list of names means, as --flow-format takes it. Throws COMMAND_FAILED for what is no name. */
+export function protocolsNamed(text: string): ProtocolSet {
   let set = 0;
-  for (const word of text.split(",").map((one) => one.trim().toLowerCase())) {
-    const group = GROUPS.find(([name]) => name.toLowerCase() === word);
-    const at = PROTOCOLS.findIndex(({ name }) => name.toLowerCase() === word);
-    const version = /^openflow1[1-5]$/.test(word)
-      ? protocolsOfVersions([Number(word.slice(-1)) + 1])
-      : undefined;
-    const found = group?.[1] ?? (at < 0 ? version : 1 << at);
-    if (found === undefined) return undefined;
-    set |= found;
+  for (const word of text.split(",").filter((one) => one !== "")) {
+    const group = GROUPS.find(([name]) => name.toLowerCase() === word.toLowerCase());
+    const at = PROTOCOLS.findIndex(({ name }) => name.toLowerCase() === word.toLowerCase());
+    if (group === undefined && at < 0) throw commandError(`${word}: unknown flow protocol`);
+    set |= group?.[1] ?? 1 << at;
   }
+  if (set === 0) throw commandError(`${text}: no flow protocol specified`);
   return set;
 }
 

@@ -54,7 +54,7 @@ function requireFrame({ byteLength }: Uint8Array): void {
 }
 
 function requireSource(inPort: number): void {
-  if (inPort > OFPORT_MAX && !WITHOUT_PORT.includes(inPort))
+  if (inPort === 0 || (inPort > OFPORT_MAX && !WITHOUT_PORT.includes(inPort)))
     throw flowError("OFPBRC_BAD_PORT", `in_port ${inPort}`);
 }
 

@@ -160,7 +160,9 @@ function compileAction(action: Action, assembly: Assembly): void {
 }
 
 function requirePort(port: number, context: ActionContext): void {
-  if (!context.portExists(port)) throw flowError("OFPBAC_BAD_OUT_PORT", `port ${port} cannot be output to`);
+  // Messages may name port 0, which no switch has.
+  if (port === 0 || !context.portExists(port))
+    throw flowError("OFPBAC_BAD_OUT_PORT", `port ${port} cannot be output to`);
 }
 
 function compileSetField(action: SetFieldAction, { code, context: { options } }: Assembly): void {

@@ -95,7 +95,7 @@ function readAction(name: keyof typeof OFPAT10, body: Reader, depth: number): re
 }
 
 function outputPort(body: Reader, port: number): number {
-  if (port === 0 || port === 0xffff || (port >= 0xff00 && port < 0xfff8))
+  if (port === 0xffff || (port >= 0xff00 && port < 0xfff8))
     throw body.fail("OFPBAC_BAD_OUT_PORT", "output.port", `0x${port.toString(16)} is no output port`);
   return widenPort(port);
 }
