@@ -6,89 +6,21 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { type Match, OFPP_NORMAL } from "../../base/openflow/index.js";
 import { PacketPool, SLOT_SIZE } from "../../base/packet/index.js";
-import { BUFFER_SIZE, FRONT_END_GUEST_BASE } from "../../base/virtio/fake-front-end.js";
 import { GuestWindow } from "../../base/virtio/index.js";
-import { acceptGuest, type FakeGuest, HEADER_SIZE, MERGEABLE } from "../port/fake-guest.js";
+import { acceptGuest, type FakeGuest, MERGEABLE, PACKED } from "../port/fake-guest.js";
 import { VhostUserPort } from "../port/index.js";
 import { udpFrame } from "../testing/frames.js";
 import { apply, field, flowMod, output } from "../testing/rig.js";
+import { RingDriver } from "../testing/ring-driver.js";
 import { Datapath } from "./index.js";
 
 const SECONDS = Number(process.argv[2] ?? 1);
 const WANTED = process.argv[3] ?? "";
 const SLICE_SECONDS = 0.02;
 const SLOTS = 1024;
-/** The word of a frame that has the lower half of its source address and the upper half of its destination. */
-const ADDRESS_WORD = 7;
 /** 52:54:00:00:00:0b, to which the frames go. */
 const RECEIVER_HIGH = 0x52540000;
 const RECEIVER_LOW = 0x000b;
-const TRANSMIT = 1;
-const RECEIVE = 0;
-
-/** Drives one guest's rings: every descriptor has its frame, so only indices move. */
-class Driver {
-  readonly #guest: FakeGuest;
-  readonly #u16: Uint16Array;
-  readonly #u32: Uint32Array;
-  /** How many conversations its frames are made part of, drawn anew each time; 0: they stay as they were put in. */
-  conversations = 0;
-  #state = 0x2545f491;
-
-  constructor(guest: FakeGuest) {
-    this.#guest = guest;
-    const { bytes } = guest.frontEnd;
-    this.#u16 = new Uint16Array(bytes.buffer, bytes.byteOffset, bytes.byteLength / 2);
-    this.#u32 = new Uint32Array(bytes.buffer, bytes.byteOffset, bytes.byteLength / 4);
-    for (const ring of [RECEIVE, TRANSMIT]) {
-      const at = guest.frontEnd.availableAt(ring) / 2;
-      this.#u16[at] = 1; // No interrupts.
-      for (let i = 0; i < guest.frontEnd.ringSize; i++) this.#u16[at + 2 + i] = i;
-    }
-  }
-
-  /** Puts one frame into each transmit buffer. */
-  fill(frames: readonly Uint8Array[]): void {
-    const { frontEnd } = this.#guest;
-    for (let i = 0; i < frontEnd.ringSize; i++) {
-      const frame = frames[i % frames.length]!;
-      const at = frontEnd.bufferAt(TRANSMIT, i);
-      frontEnd.bytes.fill(0, at, at + HEADER_SIZE);
-      frontEnd.bytes.set(frame, at + HEADER_SIZE);
-      frontEnd.setDescriptor(TRANSMIT, i, FRONT_END_GUEST_BASE + at, HEADER_SIZE + frame.byteLength, 0);
-    }
-  }
-
-  /** Offers every buffer that came back. */
-  pump(): void {
-    const { frontEnd } = this.#guest;
-    const u16 = this.#u16;
-    for (let ring = RECEIVE; ring <= TRANSMIT; ring++) {
-      const used = u16[frontEnd.usedAt(ring) / 2 + 1]!;
-      const at = frontEnd.availableAt(ring) / 2 + 1;
-      if (ring === TRANSMIT && this.conversations > 0)
-        this.#converse(u16[at]!, (used + frontEnd.ringSize - u16[at]!) & 0xffff);
-      u16[at] = used + frontEnd.ringSize;
-    }
-  }
-
-  #converse(from: number, count: number): void {
-    const { frontEnd } = this.#guest;
-    const first = (frontEnd.bufferAt(TRANSMIT, 0) + HEADER_SIZE) / 4 + ADDRESS_WORD;
-    const mask = frontEnd.ringSize - 1;
-    let state = this.#state;
-    for (let i = 0; i < count; i++) {
-      state ^= state << 13;
-      state ^= state >>> 17;
-      state ^= state << 5;
-      const conversation = (state >>> 0) % this.conversations;
-      // The destination address stays 10.0.….
-      this.#u32[first + ((from + i) & mask) * (BUFFER_SIZE / 4)] =
-        0x000a0000 | ((conversation & 0xff) << 8) | (conversation >>> 8);
-    }
-    this.#state = state;
-  }
-}
 
 async function measure(
   name: string,
@@ -96,6 +28,7 @@ async function measure(
   matches: readonly Match[],
   port: number,
   conversations = 0,
+  features = MERGEABLE,
 ): Promise<void> {
   if (!name.includes(WANTED)) return;
   const dir = mkdtempSync("/tmp/plb-");
@@ -104,7 +37,7 @@ async function measure(
   const pool = new PacketPool({ slots: SLOTS, arena: window.bytes, arenaOffset });
   const datapath = new Datapath({ pool, onEvents: () => undefined });
   const bridge = datapath.addBridge("br0");
-  const drivers: Driver[] = [];
+  const drivers: RingDriver[] = [];
   const ports: VhostUserPort[] = [];
   const guests: FakeGuest[] = [];
   for (let n = 1; n <= 2; n++) {
@@ -112,12 +45,12 @@ async function measure(
     const vhost = new VhostUserPort({ name: `p${n}`, pool, window, path, role: "dial" });
     const mac = Uint8Array.of(2, 0, 0, 0, 0, n);
     bridge.addPort({ port: vhost, ofport: n, mac, mtu: 1500, nowMs: 0 });
-    const guest = await acceptGuest(path, () => datapath.tick(performance.now()), { features: MERGEABLE });
+    const guest = await acceptGuest(path, () => datapath.tick(performance.now()), { features });
     await guest.start();
     while (!vhost.linkUp) datapath.tick(performance.now());
     guests.push(guest);
     ports.push(vhost);
-    drivers.push(new Driver(guest));
+    drivers.push(new RingDriver(guest));
   }
   for (const match of matches)
     bridge.change(flowMod({ match, instructions: [apply(output(port === 0 ? 2 : port))] }), 0);
@@ -160,5 +93,6 @@ async function measure(
 
 await measure("64 bytes, flow by port, 64 conversations", 64, [[field("in_port", 1)]], 2);
 await measure("64 bytes, flow by port, 10,000 conversations", 64, [[field("in_port", 1)]], 2, 10_000);
+await measure("64 bytes, flow by port, packed rings", 64, [[field("in_port", 1)]], 2, 0, PACKED);
 await measure("64 bytes, NORMAL", 64, [[]], OFPP_NORMAL);
 await measure("1500 bytes, flow by port", 1500, [[field("in_port", 1)]], 2);

@@ -1,33 +1,46 @@
 // A datapath in steady state, for the test that watches what the virtual machine does meanwhile. Packets of every kind
-// that has a short way run through it until a whole round has passed without a deoptimisation; then so many rounds are
-// watched. Prints one line of JSON. Run with --trace-deopt --redirect-code-traces --redirect-code-traces-to=FILE.
+// that has a short way, an access list of ten thousand rules and guests with split and packed rings run through it until
+// a whole round has passed without a deoptimisation; then so many rounds are watched. Prints a line of JSON.
+// Run with --trace-deopt --redirect-code-traces --redirect-code-traces-to=FILE.
 //   node steady-state.js FILE ROUNDS
-import { readFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { join } from "node:path";
 import { PerformanceObserver } from "node:perf_hooks";
 import { type Action, OFPG_ANY, OFPP_ANY, OFPP_NORMAL } from "../../base/openflow/index.js";
-import { PacketPool, sharedPoolSize } from "../../base/packet/index.js";
+import { PacketPool, SLOT_SIZE, sharedPoolSize, TX_PACKETS } from "../../base/packet/index.js";
+import { GuestWindow } from "../../base/virtio/index.js";
 import { type BridgeChange, Datapath } from "../datapath/index.js";
 import { PortHost } from "../datapath/port-host.js";
-import { createPortLane, createWorkerLane, RemotePort, SlotBank } from "../port/index.js";
+import { acceptGuest, type FakeGuest, MERGEABLE, PACKED } from "../port/fake-guest.js";
+import { createPortLane, createWorkerLane, RemotePort, SlotBank, VhostUserPort } from "../port/index.js";
 import { masqueradedConversation, tcpConversation, udpConversation } from "./conversations.js";
 import { FIREWALL, type FlowEntry, MASQUERADE } from "./firewalls.js";
 import { tcpFrame, udpFrame } from "./frames.js";
 import { GeneratorPort } from "./generator-port.js";
 import { apply, field, flowMod, goto, output } from "./rig.js";
+import { RingDriver } from "./ring-driver.js";
 
 const PACKETS_PER_ROUND = 500_000;
 const WARM_UP_ROUNDS_MAX = 40;
 const CONVERSATIONS = 50;
 const [file = "", rounds = "4"] = process.argv.slice(2);
 
+const ACL_RULES = 10_000;
+const ACL_CONVERSATIONS = 4_000;
+
 // Half of them is for a worker that serves ports.
 const slots = 2048;
+const window = new GuestWindow(256 << 20);
+const arena = { arena: window.bytes, arenaOffset: window.reserveAnonymous(slots * SLOT_SIZE) };
 const shared = new SharedArrayBuffer(sharedPoolSize(slots, 0));
-const pool = new PacketPool({ slots, shared, isFull: true });
-const hostPool = new PacketPool({ slots, shared, arena: pool.bytes });
+const pool = new PacketPool({ slots, shared, isFull: true, ...arena });
+const hostPool = new PacketPool({ slots, shared, ...arena });
 const lent = { lane: createWorkerLane(slots), share: slots / 2, largeShare: 0 };
 const bank = new SlotBank({ pool, ...lent });
 const host = new PortHost({ pool: hostPool, ...lent });
+const guests: FakeGuest[] = [];
+const guestPorts: VhostUserPort[] = [];
+const drivers: RingDriver[] = [];
 const datapath = new Datapath({ pool, onEvents: () => undefined, connectionsMax: 4096 });
 const ports: GeneratorPort[] = [];
 let nowMs = 40_000;
@@ -116,6 +129,40 @@ function addStateless(): void {
   addBridge("v6", [[0, [field("eth_type", 0x86dd)], [apply(output(2))]]])[0].always(v6);
 }
 
+/** Denials of which none is meant for the traffic: many masks, and more conversations than the exact cache begins with. */
+function addAccessList(): void {
+  const rules = Array.from({ length: ACL_RULES }, (_, n): FlowEntry => {
+    const destination = field("ipv4_dst", 0x0b000000 + n * 256, n % 4 === 0 ? 0xffffff80 : 0xffffff00);
+    const protocol = n % 2 === 0 ? [] : [field("ip_proto", 6), field("tcp_dst", 1 + (n % 1000))];
+    return [0, [field("eth_type", 0x800), destination, ...protocol], []];
+  });
+  const [one] = addBridge("acl", [...rules, [0, [field("in_port", 1)], [apply(output(2))]]]);
+  one.conversations = ACL_CONVERSATIONS;
+  one.always([tcpFrame({ source: "10.0.0.0", destination: "10.1.0.1" }, 16)]);
+}
+
+/** Two guests on a bridge; the first sends to the second, and both keep their rings full. */
+async function addGuests(name: string, features: bigint, dir: string): Promise<void> {
+  const bridge = datapath.addBridge(name);
+  for (const ofport of [1, 2]) {
+    const path = join(dir, `${name}${ofport}`);
+    const port = new VhostUserPort({ name: `${name}-${ofport}`, pool, window, path, role: "dial" });
+    bridge.addPort({ port, ofport, mac: new Uint8Array(6), mtu: 1500, nowMs });
+    const guest = await acceptGuest(path, () => datapath.tick(nowMs++), { features });
+    await guest.start();
+    while (!port.linkUp) datapath.tick(nowMs++);
+    const driver = new RingDriver(guest);
+    if (ofport === 1)
+      driver.fill(
+        many((i) => udpFrame({ source: "10.0.0.1", destination: "10.0.0.2", sourcePort: 1000 + i })),
+      );
+    guests.push(guest);
+    guestPorts.push(port);
+    drivers.push(driver);
+  }
+  bridge.change(flowMod({ match: [field("in_port", 1)], instructions: [apply(output(2))] }), nowMs);
+}
+
 function addTracking(): void {
   for (const [name, flows, make] of [
     ["tcp", FIREWALL, tcpConversation],
@@ -139,7 +186,10 @@ function addTracking(): void {
 
 function round(): void {
   for (let packets = 0; packets < PACKETS_PER_ROUND; ) {
-    for (let i = 0; i < 50; i++) packets += breathe();
+    for (let i = 0; i < 50; i++) {
+      for (let d = 0; d < drivers.length; d++) drivers[d]!.pump();
+      packets += breathe();
+    }
     nowMs++;
   }
 }
@@ -160,6 +210,14 @@ const waiting: (() => void)[] = [];
 addTracking();
 addStateless();
 addServed();
+addAccessList();
+const dir = mkdtempSync("/tmp/pl-sg-");
+try {
+  await addGuests("split", MERGEABLE, dir);
+  await addGuests("packed", PACKED, dir);
+} finally {
+  rmSync(dir, { recursive: true, force: true });
+}
 for (const start of waiting) start();
 let warmUp = 0;
 for (let before = -1; warmUp < WARM_UP_ROUNDS_MAX && before !== deoptimisations().length; warmUp++) {
@@ -181,9 +239,15 @@ process.stdout.write(
   `${JSON.stringify({
     warmUp,
     packets: Number(rounds) * PACKETS_PER_ROUND,
-    taken: ports.map(({ name, taken }) => [name, taken]),
+    taken: [
+      ...ports.map(({ name, taken }) => [name, taken]),
+      ...guestPorts.map(({ name, stats }) => [name, stats[TX_PACKETS]]),
+    ],
     deoptimisations: found,
     allocatedBytes,
     collections: collections.filter((at) => at > startMs && at < endMs).length,
   })}\n`,
 );
+datapath.close();
+for (const guest of guests) guest.close();
+window.close();
