@@ -25,6 +25,7 @@ const TLV_SIZE_MAX = 124;
 export function parseEncap(argument: string): EncapAction {
   const match = /^\s*(\w+)\s*(?:\(([\s\S]*)\))?\s*$/.exec(argument);
   const name = match?.[1] ?? "";
+  if (/^[,\s]*$/.test(argument)) throw flowTextError(`Missing encap hdr: ${argument}`);
   const packetType = Object.hasOwn(PACKET_TYPES, name) ? PACKET_TYPES[name] : undefined;
   if (packetType === undefined) throw flowTextError("Encap hdr not supported: ");
   const properties = splitList(match?.[2] ?? "").map((part) => parseProperty(part, name));
@@ -58,7 +59,11 @@ function parseProperty(text: string, header: string): EncapProperty {
 export function parseDecap(argument: string): DecapAction {
   if (argument === "") return { type: "decap", packetType: PT_USE_NEXT_PROTO };
   const match = /^packet_type\(\s*ns=(\w+)\s*,\s*type=(\w+)\s*\)$/.exec(argument.trim());
-  if (match === null) throw flowTextError(`Unsupported property: ${argument.split("(")[0]}`);
+  if (match === null) {
+    const [name = "", inner = ""] = argument.trim().split(/[=:(]([\s\S]*)/);
+    if (name !== "packet_type") throw flowTextError(`Invalid decap argument: ${name}`);
+    throw flowTextError(`Missing packet_type attribute ${/^\s*ns=/.test(inner) ? "type" : "ns"}`);
+  }
   const [namespace, type] = [parseSmall(match[1] as string, 0xffff), parseSmall(match[2] as string, 0xffff)];
   return { type: "decap", packetType: namespace * 0x10000 + type };
 }

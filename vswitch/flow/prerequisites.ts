@@ -86,6 +86,11 @@ export class Prerequisites {
       case "push_pbb":
         this.#put("eth_type", action.etherType, 2);
         return;
+      case "encap":
+        // Of packet types, those of EtherTypes: what comes first in the packet from then on.
+        if (action.packetType >>> 16 === 1) this.#put("eth_type", action.packetType & 0xffff, 2);
+        return;
+      case "decap":
       case "pop_vlan":
       case "pop_pbb":
       case "resubmit":
