@@ -22,12 +22,14 @@ import { IpReassembler } from "../conntrack/index.js";
 import {
   type BurstRunner,
   type ControllerRequest,
+  DROP_BAD_PORT,
   DROP_METER,
   DROP_MIRROR_OUTPUT,
   DROP_NO_BUFFER,
   DROP_NO_RECEIVE,
   DROP_PACKET_IN_LIMIT,
   DROP_POLICED,
+  DROP_QUEUE_FULL,
   DROP_REASSEMBLY,
   DROP_TOO_LONG,
   FlowTables,
@@ -392,7 +394,7 @@ export class Bridge implements PacketSink {
 
   setPort(slot: PortSlot, settings: PortSettings, nowMs: number): void {
     const { vlan } = slot;
-    slot.configure(settings, nowMs);
+    this.pipeline.onlookers.lose(slot.configure(settings, nowMs), DROP_QUEUE_FULL);
     if (slot.vlan !== vlan) this.forwarding.macs.flush(slot.ofport);
   }
 
@@ -425,7 +427,7 @@ export class Bridge implements PacketSink {
   handleFragments(mode: number): void {
     const waiting = this.#reassembler?.held ?? 0;
     this.#reassembler?.purge();
-    for (let i = 0; i < waiting; i++) this.pipeline.onlookers.dropOf(-1, DROP_REASSEMBLY);
+    this.pipeline.onlookers.lose(waiting, DROP_REASSEMBLY);
     this.#reassembler = mode === OFPC_FRAG_REASM ? new IpReassembler(this.#pool) : null;
     this.pipeline.fragments.set(mode, this.#reassembler);
     this.tables.invalidate();
@@ -446,8 +448,7 @@ export class Bridge implements PacketSink {
     this.slots.splice(this.slots.indexOf(slot), 1);
     if (slot.ofport === OFPP_LOCAL) this.#local = null;
     else this.#byNumber[slot.ofport] = null;
-    slot.out.freeAll(this.#pool);
-    slot.queues?.freeAll();
+    this.pipeline.onlookers.lose(slot.freeAll(), DROP_BAD_PORT);
     this.forwarding.macs.removePort(slot.ofport);
     this.#changed(slot, "delete");
   }
@@ -471,8 +472,7 @@ export class Bridge implements PacketSink {
     this.tables.expire(nowMs);
     this.news.keeper?.tend();
     this.forwarding.macs.expire(nowMs);
-    const late = this.#reassembler?.sweep(nowMs) ?? 0;
-    for (let i = 0; i < late; i++) this.pipeline.onlookers.dropOf(-1, DROP_REASSEMBLY);
+    this.pipeline.onlookers.lose(this.#reassembler?.sweep(nowMs) ?? 0, DROP_REASSEMBLY);
   }
 
   /** Frees what waits and closes every port. */
@@ -480,7 +480,7 @@ export class Bridge implements PacketSink {
     this.news.keeper?.close();
     this.#reassembler?.purge();
     for (let i = 0; i < this.slots.length; i++) {
-      this.slots[i]!.out.freeAll(this.#pool);
+      this.slots[i]!.freeAll();
       this.slots[i]!.port.close();
     }
     this.slots.length = 0;

@@ -45,7 +45,11 @@ export class Forwarding {
     this.macs.flush(undefined, (vlan) => floodVlans.includes(vlan));
     this.#settings = settings;
     this.normal = createNormal({ ...this.#modules, macs: this.macs }, settings);
-    const made = this.#createMirrors(settings, { send: this.#modules.send }, this.mirrors ?? undefined);
+    const made = this.#createMirrors(
+      settings,
+      { send: this.#modules.send, drop: this.#modules.drop },
+      this.mirrors ?? undefined,
+    );
     this.mirrors = made.isEmpty ? null : made;
   }
 
@@ -60,7 +64,7 @@ export class Forwarding {
   /** Copies what the mirrors would now, to `send`, with the length that is left; undefined when there are none. */
   dryMirrors(send: (packet: number, slot: PortSlot, length?: number) => void): Mirrors | undefined {
     if (this.mirrors === null) return undefined;
-    const made = this.#createMirrors(this.#settings, { send, sendCut: send });
+    const made = this.#createMirrors(this.#settings, { send, sendCut: send, drop: () => {} });
     return made.isEmpty ? undefined : made;
   }
 
@@ -73,7 +77,7 @@ export class Forwarding {
 
   #createMirrors(
     { mirrors = [], tagsRead = NORMAL_DEFAULTS.tagsRead }: Partial<BridgeSettings>,
-    outputs: Pick<ForwardingModules, "send"> & {
+    outputs: Pick<ForwardingModules, "send" | "drop"> & {
       readonly sendCut?: (packet: number, slot: PortSlot, length: number) => void;
     },
     before?: Mirrors,

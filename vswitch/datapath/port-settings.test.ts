@@ -90,8 +90,25 @@ describe("port settings", () => {
     const left = sent.slice(20).reduce((a, b) => a + b);
     expect(left).toBeGreaterThanOrEqual(9);
     expect(left).toBeLessThanOrEqual(11);
+    const waiting = 256 - rig.pool.available;
+    expect(waiting).toBeGreaterThan(0);
+    expect(rig.datapath.counters()["drop_queue_full"]).toBe(0);
     rig.bridge.setPort(rig.bridge.slots[1]!, { vlan: TRUNK }, rig.nowMs);
+    expect(rig.datapath.counters()["drop_queue_full"]).toBe(waiting);
     expect(rig.datapath.sleepMs).toBe(Number.POSITIVE_INFINITY);
+    expect(rig.pool.available).toBe(256);
+  });
+
+  it("count what still waits in the queues of a port that goes", () => {
+    const rig = new Rig(2);
+    configure(rig, 2, { qos: { type: "linux-htb", queues: [{ queueId: 0, maxRateBps: 1e6 }] } });
+    rig.flow({ instructions: [apply(output(2))] });
+    const frame = udpFrame({ source: "10.0.0.1", destination: "10.0.0.2" }, new Uint8Array(1208));
+    const left = rig.send(1, ...Array.from({ length: 20 }, () => frame)).get(2)?.length ?? 0;
+    const slot = rig.bridge.slots[1]!;
+    expect(left).toBeLessThan(20);
+    rig.bridge.removePort(slot);
+    expect(rig.datapath.counters()["drop_bad_port"]).toBe(20 - left);
     expect(rig.pool.available).toBe(256);
   });
 

@@ -119,7 +119,9 @@ export class PortSlot implements NormalPort, MirrorPort {
     this.update();
   }
 
-  configure(settings: PortSettings, nowMs: number): void {
+  /** Returns how many frames waited in queues that are no more. */
+  configure(settings: PortSettings, nowMs: number): number {
+    const heldBefore = this.queues?.held ?? 0;
     if (!isSame(settings.vlan, this.#vlanConfig)) {
       this.#vlanConfig = settings.vlan;
       this.vlan = new VlanPort(settings.vlan);
@@ -129,9 +131,19 @@ export class PortSlot implements NormalPort, MirrorPort {
       settings.mtu === undefined ? Number.POSITIVE_INFINITY : settings.mtu + ETHERNET_HEADER_SIZE;
     this.#setQueues(settings.qos, nowMs);
     // A bucket is filled again only by another limit.
-    if (isSame(settings.policing, this.#policing)) return;
-    this.#policing = settings.policing;
-    this.policer = createPolicer(settings.policing, nowMs);
+    if (!isSame(settings.policing, this.#policing)) {
+      this.#policing = settings.policing;
+      this.policer = createPolicer(settings.policing, nowMs);
+    }
+    return heldBefore - (this.queues?.held ?? 0);
+  }
+
+  /** Frees what waits to leave; returns how much. */
+  freeAll(): number {
+    const held = this.out.length + (this.queues?.held ?? 0);
+    this.out.freeAll(this.#pool);
+    this.queues?.freeAll();
+    return held;
   }
 
   #setQueues(qos: QosConfig | undefined, nowMs: number): void {

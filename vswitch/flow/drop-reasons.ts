@@ -11,7 +11,7 @@ export const DROP_REASONS = [
   "no-live-bucket",
   /** The packet pool was empty. */
   "no-buffer",
-  /** Too many resubmits, nested groups or recirculations. */
+  /** Too many resubmits, nested groups, recirculations or mirrors of mirrors. */
   "nesting",
   /** Output to a port that does not exist, is down or may not forward. */
   "bad-port",
@@ -45,7 +45,7 @@ export const DROP_REASONS = [
   "reassembly",
   /** A fragmented segment of a connection whose text a helper changes. */
   "helper-fragment",
-  /** More waits in the queue that it was to leave by than that holds. */
+  /** More waits in the queue that it was to leave by than that holds, or the queue has gone. */
   "queue-full",
 ] as const;
 

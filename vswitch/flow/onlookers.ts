@@ -27,6 +27,11 @@ export class Onlookers {
     this.#hand.countDropOf(packet, reason);
   }
 
+  /** The same of so many packets that have waited and are gone. */
+  lose(packets: number, reason: number): void {
+    for (let i = 0; i < packets; i++) this.#hand.countDropOf(-1, reason);
+  }
+
   /** The same of a packet that has just come in by `inPort` and is not looked at further. */
   refuse(packet: number, inPort: number, reason: number): void {
     const hand = this.#hand;

@@ -50,9 +50,11 @@ export class Outputs {
     this.sink.controller(packet, key, { maxLength, reason, controllerId, meterId, ...told });
   }
 
-  /** No flow matches the packet in hand, which ends here. True when a controller is told. */
+  /** No flow matches the packet in hand, which ends here. False when that is all that has become of it. */
   miss(): boolean {
     const hand = this.#hand;
+    // It was not looked up any more.
+    if (hand.dropped) return true;
     if (!this.sink.wantsMisses) {
       hand.drop(D.DROP_TABLE_MISS);
       return false;

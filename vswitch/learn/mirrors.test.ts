@@ -25,7 +25,10 @@ function mirror(config: Partial<MirrorConfig>): MirrorConfig {
 }
 
 function mirrorRig(vlans: readonly VlanConfig[], ...mirrors: readonly MirrorConfig[]): Rig {
-  const rig = new Rig(vlans.length, { vlans });
+  return configured(new Rig(vlans.length, { vlans }), mirrors);
+}
+
+function configured(rig: Rig, mirrors: readonly MirrorConfig[]): Rig {
   rig.flow({ priority: 0, instructions: [apply(output(NORMAL))] });
   rig.bridge.setBridge({ macTableEntries: 1024, macAgeingMs: 300_000, mirrors });
   return rig;
@@ -77,6 +80,26 @@ describe("Mirrors", () => {
     // From the controller it comes by no port, and is trusted.
     expect(sent(0xfffffffd)).toEqual([1, 2]);
     expect(rig.pool.available).toBe(256);
+  });
+
+  it("counts the copies for which there is no room", () => {
+    // What is cut is copied, and the frame itself has the only slot.
+    const short = mirror({ selectAll: true, outputPort: "p3", snapLength: 20 });
+    // To another VLAN the copy has a tag, too.
+    const retagged = mirror({ selectSourcePorts: ["p1"], outputVlan: 9 });
+    for (const one of [short, retagged]) {
+      const rig = mirrorRig([TRUNK, TRUNK, TRUNK], one);
+      const none = configured(new Rig(3, { slots: 1 }), [one]);
+      rig.flow({ instructions: [apply(output(2))] });
+      none.flow({ instructions: [apply(output(2))] });
+      const frame = plainFrame(A, B);
+      const copies = [...rig.send(1, frame).values()].flat().length - 1;
+      expect(copies).toBeGreaterThan(0);
+      expect(none.send(1, frame)).toEqual(new Map([[2, [frame]]]));
+      expect(none.datapath.counters()["drop_no_buffer"]).toBe(copies);
+      expect(rig.datapath.counters()["drop_no_buffer"]).toBe(0);
+      expect(none.pool.available).toBe(1);
+    }
   });
 
   it("gives two mirrors with the same output one copy", () => {

@@ -6,6 +6,7 @@
 // Invariants: a frame that comes in gives each mirror, and each place that mirrors send to, one copy at most; the
 // packet that is offered is never changed.
 import type { PacketPool } from "../../base/packet/index.js";
+import { DROP_NESTING, DROP_NO_BUFFER } from "../flow/index.js";
 import { DOT1Q, FrameVlans, TaggedCopies, VID_BITS } from "./frame-vlans.js";
 import { isReservedAddress } from "./reserved-addresses.js";
 import type { VlanPort } from "./vlan-port.js";
@@ -54,6 +55,8 @@ export interface MirrorModules {
   readonly ports: readonly MirrorPort[];
   /** Takes one more reference if it keeps the packet. */
   readonly send: (packet: number, port: MirrorPort) => void;
+  /** A copy is lost, for this reason. */
+  readonly drop: (reason: number) => void;
   /** For traces: instead of send(), for what is to be cut to a length. */
   readonly sendCut?: (packet: number, port: MirrorPort, length: number) => void;
   /** How many tags of a frame are looked at: 1 or 2. */
@@ -172,7 +175,10 @@ export class Mirrors {
       this.#offer(packet, port, selecting);
       return;
     }
-    if (this.#waiting === WAITING_MAX) return;
+    if (this.#waiting === WAITING_MAX) {
+      this.#modules.drop(DROP_NESTING);
+      return;
+    }
     this.#modules.pool.retain(packet);
     this.#waitingPackets[this.#waiting] = packet;
     this.#waitingPorts[this.#waiting++] = port;
@@ -233,7 +239,10 @@ export class Mirrors {
     const frame = this.#frame;
     const { pool, send, sendCut } = this.#modules;
     const copy = this.#copies.with(port.vlan.outer(frame), port.vlan.inner(frame));
-    if (copy < 0) return;
+    if (copy < 0) {
+      this.#modules.drop(DROP_NO_BUFFER);
+      return;
+    }
     if (snapLength !== undefined && sendCut !== undefined) {
       sendCut(copy, port, snapLength);
       return;
@@ -243,7 +252,10 @@ export class Mirrors {
       return;
     }
     const short = pool.copy(copy);
-    if (short < 0) return;
+    if (short < 0) {
+      this.#modules.drop(DROP_NO_BUFFER);
+      return;
+    }
     pool.length[short] = snapLength;
     send(short, port);
     pool.free(short);
