@@ -1,10 +1,13 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
+import type { Match, OxmEntry, OxmFieldName } from "../../base/openflow/index.js";
+import { PacketPool } from "../../base/packet/index.js";
+import { tagged, tcpFrame, udpFrame } from "../testing/frames.js";
+import { field } from "../testing/rig.js";
 import { Classifier } from "./classifier.js";
-import type { MaskedKey } from "./fields.js";
+import { compileMatch, type MaskedKey } from "./fields.js";
 import { Flow } from "./flow.js";
-import { KEY_WORDS } from "./key.js";
-import { covers, overlaps } from "./masked-key.js";
+import { Headers, K_IN_PORT, KEY_WORDS } from "./key.js";
 
 const NO_PROGRAM = {
   meterId: 0,
@@ -15,7 +18,6 @@ const NO_PROGRAM = {
   gotoTable: -1,
   clauses: null,
 };
-const ALL_BITS = new Int32Array(KEY_WORDS).fill(-1);
 /** Few words with few bits, so that flows overlap and packets hit. */
 const WORDS = [0, 4, 27, 78];
 const small = fc.integer({ min: 0, max: 3 });
@@ -34,12 +36,12 @@ function maskedOf(mask: readonly number[], value: readonly number[]): MaskedKey 
   return { mask: maskWords, value: keyOf(value).map((word, i) => word & (maskWords[i] as number)) };
 }
 
-function flowOf(priority: number, key: MaskedKey): Flow {
+function flowOf(priority: number, key: MaskedKey, match: Match = []): Flow {
   return new Flow({
     tableId: 0,
     priority,
     cookie: 0n,
-    match: [],
+    match,
     key,
     flags: 0,
     idleTimeoutSeconds: 0,
@@ -59,14 +61,159 @@ const operation = fc.record({
 });
 
 /** The classifier that cannot be wrong: a list. */
-function linear(flows: readonly Flow[], key: Int32Array): number {
-  let best = -1;
-  for (const flow of flows) {
-    const hit = flow.key.mask.every((mask, i) => ((key[i] as number) & mask) === flow.key.value[i]);
-    if (hit && flow.priority > best) best = flow.priority;
-  }
-  return best;
+function highest(flows: readonly Flow[], hits: (flow: Flow) => boolean): number {
+  return Math.max(-1, ...flows.filter(hits).map(({ priority }) => priority));
 }
+
+/** A match bit by bit: "0", "1", or "*" for what is not matched. */
+function pattern({ mask, value }: MaskedKey): string {
+  const bits = (words: Int32Array): string =>
+    Array.from(words, (word) => (word >>> 0).toString(2).padStart(32, "0")).join("");
+  const values = bits(value);
+  return Array.from(bits(mask), (bit, i) => (bit === "1" ? values[i] : "*")).join("");
+}
+
+const memory = new WeakMap<MaskedKey, string>();
+
+function patternOf(key: MaskedKey): string {
+  const known = memory.get(key) ?? pattern(key);
+  memory.set(key, known);
+  return known;
+}
+
+/** Whether every packet that `inner` matches is matched by `outer`, and whether some packet is matched by both. */
+function every(outer: MaskedKey, inner: MaskedKey): boolean {
+  const within = patternOf(inner);
+  return Array.from(patternOf(outer)).every((bit, i) => bit === "*" || bit === within[i]);
+}
+function some(a: MaskedKey, b: MaskedKey): boolean {
+  const other = patternOf(b);
+  return Array.from(patternOf(a)).every((bit, i) => bit === "*" || other[i] === "*" || bit === other[i]);
+}
+
+function hit(flow: Flow, key: Int32Array): boolean {
+  const { mask, value } = flow.key;
+  return WORDS.every((word) => ((key[word] as number) & (mask[word] as number)) === value[word]);
+}
+
+const linear = (flows: readonly Flow[], key: Int32Array): number => highest(flows, (flow) => hit(flow, key));
+
+/** What a frame says in a field, byte by byte where it stands; undefined when it has no such field. */
+function bytesOf(name: OxmFieldName, frame: Uint8Array, inPort: number): Uint8Array | undefined {
+  const isTagged = frame[12] === 0x81 && frame[13] === 0;
+  const ip = isTagged ? 18 : 14;
+  const type = ((frame[ip - 2] as number) << 8) | (frame[ip - 1] as number);
+  const isV4 = type === 0x0800;
+  const protocol = isV4 ? frame[ip + 9] : frame[ip + 6];
+  const l4 = ip + (isV4 ? 20 : 40);
+  const slice = (from: number, size: number, isThere = true): Uint8Array | undefined =>
+    isThere ? frame.subarray(from, from + size) : undefined;
+  switch (name) {
+    case "in_port":
+      return Uint8Array.of(0, 0, 0, inPort);
+    case "eth_dst":
+      return slice(0, 6);
+    case "eth_src":
+      return slice(6, 6);
+    case "eth_type":
+      return slice(ip - 2, 2);
+    case "vlan_vid":
+      return isTagged
+        ? Uint8Array.of(0x10 | ((frame[14] as number) & 0x0f), frame[15] as number)
+        : new Uint8Array(2);
+    case "vlan_pcp":
+      return isTagged ? Uint8Array.of((frame[14] as number) >>> 5) : undefined;
+    case "ip_proto":
+      return Uint8Array.of(protocol as number);
+    case "ipv4_src":
+      return slice(ip + 12, 4, isV4);
+    case "ipv4_dst":
+      return slice(ip + 16, 4, isV4);
+    case "ipv6_src":
+      return slice(ip + 8, 16, !isV4);
+    case "ipv6_dst":
+      return slice(ip + 24, 16, !isV4);
+    case "tcp_src":
+      return slice(l4, 2, protocol === 6);
+    case "udp_src":
+      return slice(l4, 2, protocol === 17);
+    case "udp_dst":
+      return slice(l4 + 2, 2, protocol === 17);
+    default:
+      throw new Error(`${name} is not read here`);
+  }
+}
+
+function matches(match: Match, frame: Uint8Array, inPort: number): boolean {
+  return match.every(({ field: name, value, mask }) => {
+    const bytes = bytesOf(name as OxmFieldName, frame, inPort);
+    return bytes?.every((byte, i) => ((byte ^ (value[i] as number)) & (mask?.[i] ?? 255)) === 0) === true;
+  });
+}
+
+const lasts = fc.constantFrom(1, 2, 3);
+const frame = fc
+  .record({ v6: fc.boolean(), tcp: fc.boolean(), from: lasts, to: lasts, port: lasts, vlan: fc.nat(3) })
+  .map(({ v6, tcp, from, to, port, vlan }) => {
+    const net = v6 ? "fd00::" : "10.0.0.";
+    const ends = { source: net + from, destination: net + to, sourcePort: port, destinationPort: port ^ 1 };
+    const made = tcp ? tcpFrame(ends, 2) : udpFrame(ends);
+    made[5] = to;
+    made[11] = from;
+    return vlan === 0 ? made : tagged(made, 0x8100, ((vlan & 1) << 13) | vlan);
+  });
+
+/** The field with one of few values, of which some bits count. */
+function partly(name: OxmFieldName, top: bigint, bits: bigint): fc.Arbitrary<OxmEntry> {
+  const all = fc.constantFrom(1n, 2n, 3n).map((last) => field(name, top | last));
+  const part = fc
+    .tuple(fc.constantFrom(1n, 2n, 3n), fc.constantFrom(bits, bits ^ 1n, 1n, 2n, bits << 2n))
+    .map(([last, mask]) => field(name, top | last, mask));
+  return fc.oneof(all, part);
+}
+
+const ofLink = fc.oneof(
+  lasts.map((port) => field("in_port", port)),
+  partly("eth_src", 0x52540000_0000n, 0xffn),
+  partly("eth_dst", 0x52540000_0000n, 0xffn),
+  fc.constantFrom(
+    field("vlan_vid", 0),
+    field("vlan_vid", 0x1001),
+    field("vlan_vid", 0x1002),
+    field("vlan_vid", 0x1000, 0x1000),
+    field("vlan_vid", 0x1001, 0x1001),
+  ),
+);
+const PCP = [field("vlan_vid", 0x1000, 0x1000), field("vlan_pcp", 1)];
+const above = (version: 4 | 6, protocol: 6 | 17): fc.Arbitrary<Match> => {
+  const type = field("eth_type", version === 4 ? 0x0800 : 0x86dd);
+  const net = version === 4 ? 0x0a000000n : 0xfd00n << 112n;
+  const addresses = (["src", "dst"] as const).map((end) => partly(`ipv${version}_${end}`, net, 0xffn));
+  const ports =
+    protocol === 6
+      ? partly("tcp_src", 0n, 0xffn)
+      : fc.oneof(partly("udp_src", 0n, 0xffn), partly("udp_dst", 0n, 0xffn));
+  const transport = ports.map((port): Match => [field("ip_proto", protocol), port]);
+  return fc
+    .tuple(
+      fc.oneof(
+        fc.constant<Match>([]),
+        fc.oneof(...addresses).map((one): Match => [one]),
+      ),
+      fc.oneof(fc.constant<Match>([]), fc.constant<Match>([field("ip_proto", protocol)]), transport),
+    )
+    .map(([address, rest]) => [type, ...address, ...rest]);
+};
+const match: fc.Arbitrary<Match> = fc
+  .tuple(
+    fc.oneof(
+      fc.constant<Match>([]),
+      ofLink.map((one): Match => [one]),
+      fc.constant<Match>(PCP),
+    ),
+    fc.oneof(fc.constant<Match>([]), above(4, 6), above(4, 17), above(6, 6), above(6, 17)),
+  )
+  .map((parts) => parts.flat());
 
 describe("Classifier", () => {
   it("keeps flows of one match by priority, in whatever order they come and go", () => {
@@ -104,9 +251,7 @@ describe("Classifier", () => {
             expect(classifier.lookup(key, null)?.priority ?? -1).toBe(linear(flows, key));
             const above = wanted >> 1;
             const count = classifier.allAbove(key, above, null, met);
-            const wantedAbove = flows.filter(
-              (flow) => flow.priority > above && covers(flow.key, { mask: ALL_BITS, value: key }),
-            );
+            const wantedAbove = flows.filter((flow) => flow.priority > above && hit(flow, key));
             expect(new Set(met.slice(0, count))).toEqual(new Set(wantedAbove));
             expect(count).toBe(wantedAbove.length);
           }
@@ -114,6 +259,43 @@ describe("Classifier", () => {
       ),
       { numRuns: 200 },
     );
+  });
+
+  it("finds for a frame what a scan of the matches, read byte by byte, finds", () => {
+    const pool = new PacketPool({ slots: 1 });
+    const headers = new Headers();
+    let hits = 0;
+    fc.assert(
+      fc.property(
+        fc.array(fc.tuple(match, fc.nat(7)), { maxLength: 40, size: "max" }),
+        fc.array(fc.tuple(frame, lasts), { minLength: 1, maxLength: 10 }),
+        (wanted, frames) => {
+          const classifier = new Classifier();
+          const flows: Flow[] = [];
+          for (const [one, priority] of wanted) {
+            const key = compileMatch(one);
+            if (classifier.findStrict(key, priority) !== null) continue;
+            const flow = flowOf(priority, key, one);
+            classifier.add(flow);
+            flows.push(flow);
+          }
+          for (const [bytes, inPort] of frames) {
+            const key = new Int32Array(KEY_WORDS);
+            const packet = pool.allocateFrom(bytes);
+            headers.parseNew(pool, packet, key);
+            pool.free(packet);
+            key[K_IN_PORT] = inPort;
+            const best = highest(flows, (flow) => matches(flow.match, bytes, inPort));
+            const found = classifier.lookup(key, null);
+            expect(found?.priority ?? -1).toBe(best);
+            expect(found === null || matches(found.match, bytes, inPort)).toBe(true);
+            if (found !== null) hits++;
+          }
+        },
+      ),
+      { numRuns: 300 },
+    );
+    expect(hits).toBeGreaterThan(300);
   });
 
   it("agrees with a linear scan after any additions and removals, and says what it looked at", () => {
@@ -151,10 +333,10 @@ describe("Classifier", () => {
           for (const { mask, value, priority } of operations) {
             const wanted = maskedOf(mask, value);
             expect(new Set(classifier.covered(wanted))).toEqual(
-              new Set(flows.filter((flow) => covers(wanted, flow.key))),
+              new Set(flows.filter((flow) => every(wanted, flow.key))),
             );
             const rival = classifier.findOverlap(wanted, priority);
-            const rivals = flows.filter((flow) => flow.priority === priority && overlaps(flow.key, wanted));
+            const rivals = flows.filter((flow) => flow.priority === priority && some(flow.key, wanted));
             if (rival === null) expect(rivals).toEqual([]);
             else expect(rivals).toContain(rival);
           }
