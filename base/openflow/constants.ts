@@ -100,6 +100,8 @@ export const OFPQ_ALL = 0xffffffff;
 // Tables (7.3.3)
 export const OFPTT_MAX = 0xfe;
 export const OFPTT_ALL = 0xff;
+/** Of a table's configuration: what earlier versions said there about misses. 1.3 gives it no meaning. */
+export const OFPTC_DEPRECATED_MASK = 3;
 
 // Port configuration, state and features (7.2.1)
 export const OFPPC_PORT_DOWN = 1 << 0;

@@ -85,7 +85,6 @@ const DIFFERENT: Readonly<Record<string, readonly [ours: string, real: string]>>
   "po 13 bytes": ["OFPBRC_BAD_PACKET", "ok"],
   "po no data": ["OFPBRC_BAD_PACKET", "ok"],
   "fm overlap identical": ["OFPFMFC_OVERLAP", "ok"],
-  "table_mod config 3": ["OFPTMFC_BAD_CONFIG", "ok"],
   "table_mod config 4": ["OFPTMFC_BAD_CONFIG", "ok"],
   // Nothing forbids it.
   "error from controller": ["ok", "OFPBRC_BAD_TYPE"],

@@ -266,6 +266,19 @@ describe("OpenFlowAgent", () => {
     expect(await second.next("get_config_reply")).toMatchObject({ flags: 2, missSendLength: 9 });
   });
 
+  it("takes a table-mod that says what earlier versions could say of misses, and refuses what no version does", async () => {
+    const peer = await controller("c1");
+    for (const tableId of [0, 0xff])
+      for (const config of [0, 1, 2, 3]) peer.send({ type: "table_mod", tableId, config });
+    peer.send({ type: "barrier_request" });
+    await peer.next("barrier_reply");
+    expect(peer.messages.filter(({ type }) => type === "error")).toEqual([]);
+    for (const config of [4, 7, 0x80000000]) {
+      peer.send({ type: "table_mod", tableId: 0, config });
+      expect(await peer.next("error")).toMatchObject({ errorType: 8, code: 1 });
+    }
+  });
+
   it("has the tables that a controller asks for in pieces, and no others for a slave", async () => {
     const peer = await controller("c1");
     const named = (tableId: number): TableFeatures => {

@@ -14,6 +14,7 @@ import {
   OFPC_QUEUE_STATS,
   OFPC_TABLE_STATS,
   OFPP_ANY,
+  OFPTC_DEPRECATED_MASK,
   OFPTT_ALL,
   type OfpErrorName,
   type OpenFlowMessage,
@@ -207,5 +208,6 @@ async function queueConfig(model: SwitchModel, message: QueueGetConfigRequest): 
 function tableMod(model: SwitchModel, message: TableMod): Answer {
   const exists = model.tableFeatures.some(({ tableId }) => tableId === message.tableId);
   if (message.tableId !== OFPTT_ALL && !exists) return "OFPTMFC_BAD_TABLE";
-  return message.config === 0 ? [] : "OFPTMFC_BAD_CONFIG";
+  // 7.3.3: kept for controllers of earlier versions; no flag is defined.
+  return (message.config & ~OFPTC_DEPRECATED_MASK) === 0 ? [] : "OFPTMFC_BAD_CONFIG";
 }
