@@ -343,7 +343,7 @@ function replaceAt(value: unknown, place: Place, by: unknown): unknown {
 
 function commandsOf(help: string): string[] {
   const [, list = ""] = help.split("Commands:\n");
-  return [...list.matchAll(/^ {2}([a-z]+)/gm)]
+  return [...list.matchAll(/^ {2}([a-z][a-z-]*)/gm)]
     .map(([, name]) => name as string)
     .filter((name) => name !== "help");
 }

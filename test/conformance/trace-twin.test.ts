@@ -208,7 +208,10 @@ async function answered(socket: string, [verb = "", ...words]: readonly string[]
     `unix:${socket}`,
     ...rest,
   ]);
-  return `${code}\n${stdout}${stderr}`.replaceAll(socket, "SOCKET").replaceAll(/xid=0x[0-9a-f]+/g, "xid");
+  return `${code}\n${stdout}${stderr}`
+    .replaceAll(socket, "SOCKET")
+    .replaceAll(/xid=0x[0-9a-f]+/g, "xid")
+    .replaceAll(/^\d{4}-\d\d-\d\dT[\d:]+Z\|/gm, "");
 }
 
 it("options of tunnels and the flows that name them are changed and told alike", async () => {
