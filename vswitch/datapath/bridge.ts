@@ -70,6 +70,8 @@ export interface BridgeOptions {
   readonly tracker: Tracker;
   /** Takes an event; false when there is no room and the event may be lost (packet-ins only). */
   readonly emit: (event: BridgeEvent) => boolean;
+  /** See PipelineOptions. */
+  readonly pathCacheEntries?: number | undefined;
 }
 
 type PacketInDetails = Omit<
@@ -114,12 +116,7 @@ export class Bridge implements PacketSink {
       onRemoved: (message) => void this.news.tell(message),
       onChange: (change) => void this.news.tell({ ...change, ...this.#cause }),
     });
-    this.pipeline = new Pipeline({
-      pool: options.pool,
-      tables: this.tables,
-      tracker: options.tracker,
-      sink: this,
-    });
+    this.pipeline = new Pipeline({ ...options, tables: this.tables, sink: this });
     this.bursts = this.pipeline.burstRunner((packets, from, to, port) =>
       this.#delivery.forward(packets, from, to, port),
     );

@@ -25,6 +25,8 @@ export interface DatapathOptions {
   readonly pickupGraceMs?: number;
   /** Where they stand, with room for so many; of its own when absent. */
   readonly connectionMemory?: ConnectionMemory;
+  /** Of each bridge; see PipelineOptions. */
+  readonly pathCacheEntries?: number;
 }
 
 interface EventQueue {
@@ -47,10 +49,12 @@ export class Datapath {
   #tickMs = Number.NEGATIVE_INFINITY;
   #sweepMs = Number.NEGATIVE_INFINITY;
   readonly #turns = new FairTurns();
+  readonly #pathCacheEntries: number | undefined;
 
   constructor(options: DatapathOptions) {
     this.pool = options.pool;
     this.#onEvents = options.onEvents;
+    this.#pathCacheEntries = options.pathCacheEntries;
     this.#clock = options.clock ?? (() => 0);
     this.meter = options.clock === undefined ? null : new ThreadMeter(options.clock());
     const { connectionsMax, connectionMemory, pickupGraceMs } = options;
@@ -75,6 +79,7 @@ export class Datapath {
       pool: this.pool,
       tracker: this.conntrack,
       emit: (event) => emit(queue, event),
+      pathCacheEntries: this.#pathCacheEntries,
     });
     this.bridges.push(bridge);
     return bridge;

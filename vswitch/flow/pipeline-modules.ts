@@ -125,4 +125,6 @@ export interface PipelineOptions {
   readonly sink: PacketSink;
   /** A trace: counters, caches and connections stay as they are, and tables too unless the observer teaches. */
   readonly observer?: PipelineObserver;
+  /** How many packets' ways through the tables are remembered: a power of two. Absent: PATH_CACHE_ENTRIES. */
+  readonly pathCacheEntries?: number | undefined;
 }

@@ -64,7 +64,7 @@ export class Pipeline {
     this.#tables = options.tables;
     this.#tracker = options.tracker;
     this.#observer = options.observer ?? null;
-    this.cache = new PathCache(options.observer === undefined ? undefined : 2);
+    this.cache = new PathCache(options.observer === undefined ? options.pathCacheEntries : 2);
     this.#path = new Path(this.cache, options.tables);
     this.#hand = new InHand(options.pool, this.#path, this.#observer);
     this.onlookers = new Onlookers(this.#hand);

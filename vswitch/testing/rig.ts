@@ -31,6 +31,8 @@ export class Rig {
     this.datapath = new Datapath({
       pool: this.pool,
       connectionsMax: 1024,
+      // Some properties make thousands of rigs, and what takes longest is to make room for what is remembered.
+      pathCacheEntries: 512,
       onEvents: (_, events) => this.events.push(...events),
     });
     this.bridge = this.datapath.addBridge("br0");
