@@ -264,6 +264,28 @@ describe("Conntrack with nat", () => {
     }
   });
 
+  it("translates what an ICMP error quotes of a packet whose destination is translated", () => {
+    const rig = natRig(nat("destination", "10.0.0.50", 8080));
+    const frame = udpFrame(forward);
+    const sent = rig.send(1, frame).get(2)?.[0] as Uint8Array;
+    const ends = { source: "10.0.0.50", destination: "10.0.0.1" };
+    // Addresses of the server and what it quotes are those that the client knows.
+    const told = rig.send(2, icmpFrame(ends, 3, 0, sent.slice(14))).get(1)?.[0] as Uint8Array;
+    const back = parseIpv4(parseEthernet(told).payload);
+    expect([formatIpv4Address(back.source), formatIpv4Address(back.destination)]).toEqual([
+      "10.0.0.2",
+      "10.0.0.1",
+    ]);
+    expect(parseIcmp(back.payload).payload).toEqual(frame.slice(14));
+    // The client tells of the server's answer.
+    const answer = { source: "10.0.0.50", destination: "10.0.0.1", sourcePort: 8080, destinationPort: 40000 };
+    const seen = rig.send(2, udpFrame(answer)).get(1)?.[0] as Uint8Array;
+    const refused = icmpFrame({ source: "10.0.0.1", destination: "10.0.0.2" }, 3, 0, seen.slice(14));
+    const there = parseIpv4(parseEthernet(rig.send(1, refused).get(2)?.[0] as Uint8Array).payload);
+    expect(formatIpv4Address(there.destination)).toBe("10.0.0.50");
+    expect(parseIcmp(there.payload).payload).toEqual(udpFrame(answer).slice(14));
+  });
+
   it("says in ct_state what was done to the packet: the answer to a new source gets a new destination", () => {
     const rig = natRig(nat("source", "192.0.2.1"));
     rig.flow({

@@ -258,6 +258,23 @@ describe("FTP behind a translated destination", () => {
     expect(control.data(1, data)).toEqual({ ...data, destination: "10.0.0.50" });
   });
 
+  it.each([
+    ["PORT 10,0,0,1,5,1\r\n", A, "10.0.0.50"],
+    ["EPRT |2|fd00::1|1281|\r\n", A6, "fd00::50"],
+  ] as const)(
+    "lets the server open an active data connection, from the address that the client knows: %s",
+    (said, ends, inside) => {
+      const control = new Control(ends, { ...ends, destination: inside }, natTo("destination", inside));
+      expect(control.client(said, 101).text).toBe(said);
+      const data = { source: inside, sourcePort: 20, destination: ends.source, destinationPort: 1281 };
+      const known = { ...data, source: ends.destination };
+      expect(control.data(2, { ...data, destinationPort: 1282 })).toBeUndefined();
+      expect(control.data(2, data)).toEqual(known);
+      const back = tcpFrame(turn(known), SYN | ACK, nothing, { acknowledgment: 2 });
+      expect(readTcp(control.rig.send(1, back).get(2)?.[0]).ends).toEqual(turn(data));
+    },
+  );
+
   it("lets a server announce the address by which it is known", () => {
     const control = behindDestination();
     const said = "227 Entering Passive Mode (10,0,0,2,20,1).\r\n";

@@ -70,6 +70,25 @@ describe("NORMAL", () => {
     );
   });
 
+  it("floods VLANs that are to be flooded, learns nothing there, and forgets what it had learned", () => {
+    const rig = normalRig(trunk(), trunk(), trunk());
+    const configure = (...floodVlans: number[]): void =>
+      rig.bridge.setBridge({ macTableEntries: 1024, macAgeingMs: 300_000, floodVlans });
+    const meet = (vid: number): number[] => {
+      rig.send(2, plainFrame(B, A, vid));
+      return rig.where(1, plainFrame(A, B, vid));
+    };
+    configure();
+    expect([meet(7), meet(8)]).toEqual([[2], [2]]);
+    configure(7);
+    expect(rig.bridge.forwarding.macs.entries(rig.nowMs).map(({ vlan }) => vlan)).toEqual([8, 8]);
+    expect(rig.where(1, plainFrame(A, B, 7))).toEqual([2, 3]);
+    expect([meet(7), meet(8)]).toEqual([[2, 3], [2]]);
+    configure();
+    expect(rig.where(1, plainFrame(A, B, 7))).toEqual([2, 3]);
+    expect(meet(7)).toEqual([2]);
+  });
+
   it("never forwards frames for the bridge group address", () => {
     const rig = normalRig(access(1), access(1));
     expect(rig.where(1, plainFrame(A, "01:80:c2:00:00:02"))).toEqual([]);
