@@ -7,13 +7,15 @@ export type Endpoint =
   | { readonly kind: "unix"; readonly path: string }
   | { readonly kind: "tcp" | "tls"; readonly host: string; readonly port: number };
 
-/** An endpoint to connect to. Throws ENDPOINT_INVALID, SOCKET_PATH_INVALID or SOCKET_PATH_TOO_LONG. */
-export function parseActiveEndpoint(text: string): Endpoint {
+const OVSDB_PORT = 6640;
+
+/** An endpoint to connect to, at `defaultPort` where none is named. Throws ENDPOINT_INVALID, SOCKET_PATH_INVALID or SOCKET_PATH_TOO_LONG. */
+export function parseActiveEndpoint(text: string, defaultPort = OVSDB_PORT): Endpoint {
   if (text.startsWith("unix:")) return unixEndpoint(text.slice("unix:".length));
   const match = /^(tcp|ssl):(\[[0-9a-fA-F:.]+\]|[^:[\]\s]+)(?::(\d{1,5}))?$/.exec(text);
   if (match === null) throw invalid(text, "unix:PATH, tcp:HOST:PORT or ssl:HOST:PORT");
   const kind = match[1] === "ssl" ? "tls" : "tcp";
-  return { kind, host: bare(match[2] as string), port: portOf(match[3] ?? "6640", text, 1) };
+  return { kind, host: bare(match[2] as string), port: portOf(match[3] ?? String(defaultPort), text, 1) };
 }
 
 /** An endpoint to listen on; port 0 lets the system choose. Throws as above. */
@@ -22,7 +24,7 @@ export function parsePassiveEndpoint(text: string): Endpoint {
   const match = /^p(tcp|ssl):(\d{1,5})?(?::(\[[0-9a-fA-F:.]+\]|[^:[\]\s]+))?$/.exec(text);
   if (match === null) throw invalid(text, "punix:PATH, ptcp:PORT[:HOST] or pssl:PORT[:HOST]");
   const kind = match[1] === "ssl" ? "tls" : "tcp";
-  return { kind, host: bare(match[3] ?? "0.0.0.0"), port: portOf(match[2] ?? "6640", text, 0) };
+  return { kind, host: bare(match[3] ?? "0.0.0.0"), port: portOf(match[2] ?? String(OVSDB_PORT), text, 0) };
 }
 
 function unixEndpoint(path: string): Endpoint {

@@ -1,9 +1,11 @@
 // A client of one database: transactions, and a cache of monitored rows that survives lost connections.
 // Source: RFC 7047; monitor_cond and update2 of ovsdb-server(7) where the server has them. Thread: main.
 // Invariant: `onChange` sees every difference exactly once, also over a reconnection; the cache never goes empty in between.
+import { PlinthError } from "../errors/index.js";
 import { connectJsonRpc, type JsonRpcConnection, JsonRpcFault } from "../jsonrpc/index.js";
 import { type Logger, silentLog } from "../log/index.js";
 import { type Clock, systemClock, type Timer } from "../time/index.js";
+import type { TlsFiles } from "../tls/index.js";
 import { OvsdbError, show, syntaxError } from "./errors.js";
 import { type Operation, type OperationResult, parseTransactReply } from "./operations.js";
 import type { OvsdbRow } from "./row.js";
@@ -18,8 +20,10 @@ const HANDSHAKE_TIMEOUT_MS = 10_000;
 const MONITOR_ID = "plinth";
 
 export interface OvsdbClientOptions {
-  /** "unix:PATH" or "tcp:HOST:PORT". */
+  /** "unix:PATH", "tcp:HOST:PORT" or "ssl:HOST:PORT". */
   readonly endpoint: string;
+  /** For ssl endpoints. */
+  readonly tls?: TlsFiles | undefined;
   /** "Open_vSwitch" unless given. */
   readonly database?: string;
   /** Tables to keep in the cache; the columns named, or all. */
@@ -28,6 +32,8 @@ export interface OvsdbClientOptions {
   readonly onChange?: (changes: readonly RowChange[]) => void;
   /** Called with true when the cache is in step, with false when the connection is lost. */
   readonly onState?: (connected: boolean) => void;
+  /** Called when an attempt to connect has failed, with the reason, and when a connection was lost; another follows. */
+  readonly onDown?: (reason: unknown) => void;
   readonly clock?: Clock;
   readonly log?: Logger;
 }
@@ -38,6 +44,8 @@ export class OvsdbClient {
   readonly #log: Logger;
   readonly #database: string;
   #connection: JsonRpcConnection | undefined;
+  /** Why we end the connection. */
+  #failure: unknown;
   #schema: DatabaseSchema | undefined;
   #cache: RowCache | undefined;
   #format: UpdateFormat = "update2";
@@ -113,11 +121,13 @@ export class OvsdbClient {
   }
 
   async #connect(): Promise<void> {
+    let connection: JsonRpcConnection | undefined;
     try {
-      const connection = await connectJsonRpc(this.#options.endpoint, {
+      connection = await connectJsonRpc(this.#options.endpoint, {
         clock: this.#clock,
         timeoutMs: HANDSHAKE_TIMEOUT_MS,
         sizeBytesMax: 256 * 1024 * 1024,
+        tls: this.#options.tls,
         handler: {
           notification: (method, params) => this.#notified(method, params),
           closed: () => this.#lost(),
@@ -128,8 +138,11 @@ export class OvsdbClient {
       await this.#handshake(connection);
     } catch (thrown) {
       this.#log.debug({ err: thrown, endpoint: this.#options.endpoint }, "database not reached");
-      if (this.#connection === undefined) this.#retry();
-      else this.#connection.close();
+      if (connection === undefined) this.#retry(thrown);
+      else {
+        this.#failure = thrown;
+        connection.close();
+      }
     }
   }
 
@@ -208,11 +221,15 @@ export class OvsdbClient {
       this.#live = false;
       this.#options.onState?.(false);
     }
-    this.#retry();
+    const { endpoint } = this.#options;
+    this.#retry(this.#failure ?? new PlinthError("RPC_CLOSED", `${endpoint} closed the connection`));
+    this.#failure = undefined;
   }
 
-  #retry(): void {
+  #retry(reason: unknown): void {
     if (this.#closed) return;
+    this.#options.onDown?.(reason);
+    this.#timer?.cancel();
     this.#timer = this.#clock.after(this.#backoffMs, () => void this.#connect());
     this.#backoffMs = Math.min(this.#backoffMs * 2, BACKOFF_MS_MAX);
   }

@@ -7,6 +7,8 @@ import { PlinthError } from "../../base/errors/index.js";
 import type { CommandIo } from "../../vswitch/index.js";
 import { defaultDirectory, directoryLayout } from "../daemons/directory.js";
 
+/** How often a command that waits wakes up. */
+const STAY_MS = 60_000;
 /** As a shell shows the end of a program by SIGALRM: the deadline of --timeout passed. */
 const EXIT_TIMED_OUT = 142;
 
@@ -34,7 +36,13 @@ export function registerTool(program: Command, tool: Tool): void {
     .addHelpText("after", () => `\n${tool.help()}`)
     .action(async (words: string[]) => {
       const { dir, rest } = takeDirectory(words);
-      process.exitCode = await runTool(tool, rest, toolIo(dir));
+      // Our timers keep no process alive: one that waits for a server would end, and as if all were done.
+      const stay = setInterval(() => {}, STAY_MS);
+      try {
+        process.exitCode = await runTool(tool, rest, toolIo(dir));
+      } finally {
+        clearInterval(stay);
+      }
     });
 }
 

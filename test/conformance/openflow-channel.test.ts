@@ -5,11 +5,13 @@ import { createServer, type TLSSocket } from "node:tls";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { waitFor } from "../../base/time/index.js";
 import { readTlsFiles } from "../../base/tls/index.js";
+import { runOfctl } from "../../vswitch/index.js";
 import { ControllerPeer } from "../../vswitch/testing/controller-peer.js";
 import { freePort } from "../support/controller-process.js";
 import { createIdentity, type Identity } from "../support/identity.js";
 import { type RunResult, requirePrograms, run } from "../support/run.js";
 import { SwitchProcess } from "../support/switch.js";
+import { runInside } from "../support/tool-run.js";
 
 const DEADLINE_MS = 30_000;
 
@@ -36,6 +38,17 @@ function show(target: string, ...options: string[]): Promise<RunResult> {
   return run("ovs-ofctl", [...options, "--timeout=10", "show", target], { deadlineMs: DEADLINE_MS });
 }
 
+/** Without clocks, the name of the program and the words of OpenSSL, which each build has of its own. */
+function normal({ code, stdout, stderr }: RunResult): readonly unknown[] {
+  const said = stderr.split("\n").map((line) =>
+    line
+      .replace(/^[^|]+Z\|\d{5}\|/, "")
+      .replace(/^(ovs-|plinth )ofctl: /, "")
+      .replace(/(SSL_connect): .*/, "$1"),
+  );
+  return [code, stdout, said];
+}
+
 describe("a controller over TLS", () => {
   it("is let in where the switch listens when the CA of the SSL row signed it, and no other", async () => {
     const [ours, stranger] = [await identity("ours"), await identity("stranger")];
@@ -49,6 +62,30 @@ describe("a controller over TLS", () => {
     expect(stdout).toContain("LOCAL(br0)");
     expect((await as(stranger)).code).toBe(1);
     expect((await as(ours)).code).toBe(0);
+    const key = ["-p", ours.key];
+    const both = [...key, "-c", ours.certificate];
+    const target = `ssl:127.0.0.1:${port}`;
+    const lines = [
+      [...both, "-C", ours.certificate, "show", target],
+      [...both, "-C", "none", "show", target],
+      [...both, "-C", stranger.certificate, "show", target],
+      [...both, "-C", ours.certificate, "show", "ssl:127.0.0.1:1"],
+      [...both, "show", target],
+      [...key, "show", target],
+      ["--ca-cert", ours.certificate, "show", target],
+      ["show", target],
+      ["-p"],
+    ];
+    for (const line of lines) {
+      const theirs = await run("ovs-ofctl", line, { deadlineMs: DEADLINE_MS });
+      const told = await runInside("ofctl", runOfctl, line);
+      expect([line, ...normal(told)]).toEqual([line, ...normal(theirs)]);
+    }
+    // Whether it hears why is a race.
+    const asStranger = ["-p", stranger.key, "-c", stranger.certificate, "-C", ours.certificate];
+    const turnedDown = await runInside("ofctl", runOfctl, [...asStranger, "show", target]);
+    expect([turnedDown.code, turnedDown.stdout]).toEqual([1, ""]);
+    expect(turnedDown.stderr).toContain(`${target}: failed to connect to socket (`);
   });
 
   it("is dialled, and only believed with the right CA", async () => {

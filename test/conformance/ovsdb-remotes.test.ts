@@ -1,5 +1,6 @@
 // Where the switch's database can be reached: TLS by the SSL table, managers that listen and managers that are dialled,
 // silent clients; with ovs-vsctl and ovsdb-client.
+import { X509Certificate } from "node:crypto";
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { type AddressInfo, connect, createServer, type Server } from "node:net";
 import { join } from "node:path";
@@ -7,8 +8,10 @@ import { createServer as createTlsServer } from "node:tls";
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
 import { JsonRpcConnection, JsonStream } from "../../base/jsonrpc/index.js";
 import { waitFor } from "../../base/time/index.js";
+import { runVsctl } from "../../vswitch/index.js";
 import { requirePrograms, run, runOk } from "../support/run.js";
 import { SwitchProcess } from "../support/switch.js";
+import { runInside } from "../support/tool-run.js";
 
 const DEADLINE_MS = 30_000;
 
@@ -126,6 +129,28 @@ describe("TLS by the SSL table", () => {
       deadlineMs: DEADLINE_MS,
     });
     expect(plain.code).not.toBe(0);
+    const ours = (...words: readonly string[]) =>
+      runInside("vsctl", (line, io) => runVsctl(line, { ...io, database: "" }), [...vsctl, ...words]);
+    const over = ["get", "Open_vSwitch", ".", "external_ids:over"];
+    expect(await ours(...asClient("client"), ...over)).toEqual({ code: 0, stdout: "tls\n", stderr: "" });
+    const first = file("first.pem");
+    const withoutAuthority = asClient("client").slice(0, 2);
+    for (const [words, reason] of [
+      [asClient("stranger"), "Input/output error"],
+      [asClient("client", "stranger"), "Protocol error"],
+      [withoutAuthority, "Protocol not available"],
+    ] as const) {
+      const refused = await ours(...words, ...over);
+      expect([refused.code, refused.stdout]).toEqual([1, ""]);
+      expect(refused.stderr).toContain(`database connection failed (${reason})`);
+    }
+    for (const _again of ["learned", "known"]) {
+      const { code, stdout } = await ours(...withoutAuthority, `--bootstrap-ca-cert=${first}`, ...over);
+      expect([code, stdout]).toEqual([0, "tls\n"]);
+      expect(new X509Certificate(readFileSync(first)).fingerprint256).toBe(
+        new X509Certificate(readFileSync(file("ca.pem"))).fingerprint256,
+      );
+    }
     // Others are served all the while.
     expect(await runOk("ovsdb-client", [...asClient("client"), "list-dbs", `ssl:127.0.0.1:${port}`])).toBe(
       names,

@@ -2,6 +2,7 @@
 // the databases agree. First every verb, option and format by hand, then random lines.
 import fc from "fast-check";
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
+import { PLINTH, run } from "../support/run.js";
 import { type Told, VsctlTwins } from "../support/vsctl-twins.js";
 import { RANDOM_LINE, SCRIPTS } from "./vsctl-lines.js";
 
@@ -42,6 +43,20 @@ describe("plinth vsctl is ovs-vsctl", () => {
   it.each(Object.entries(SCRIPTS))("%s", async (_name, lines) => {
     for (const line of lines) await both(line);
     await sameDatabases(lines);
+  });
+
+  it("also where no database is, and does not end as if all were done", async () => {
+    const told = async (program: string, ...words: readonly string[]): Promise<readonly unknown[]> => {
+      const { code, stdout, stderr } = await run(program, words);
+      return [code, stdout, stderr.replace(/^(ovs-|plinth )vsctl: /, "")];
+    };
+    for (const database of ["unix:/nowhere/db.sock", "tcp:127.0.0.1:1"]) {
+      const theirs = await told("ovs-vsctl", `--db=${database}`, "show");
+      expect(theirs[0]).toBe(1);
+      expect(await told(process.execPath, PLINTH, "vsctl", `--db=${database}`, "show")).toEqual(theirs);
+    }
+    const waits = ["vsctl", "--db=unix:/nowhere/db.sock", "--retry", "--timeout=1", "show"];
+    expect((await told(process.execPath, PLINTH, ...waits))[0]).toBe(142);
   });
 
   it("whatever the line says", async () => {

@@ -11,6 +11,7 @@ import {
   type PortDescription,
   type Unsent,
 } from "../../base/openflow/index.js";
+import type { TlsFiles } from "../../base/tls/index.js";
 import type { CommandIo } from "./command-io.js";
 import { createCommandLog, type LogLevel } from "./command-log.js";
 import { commandError } from "./errors.js";
@@ -52,6 +53,8 @@ export interface OfctlFlags {
   readonly timeoutMs: number | undefined;
   /** Those allowed, as numbered on the wire; undefined = the usual one. */
   readonly versions: readonly number[] | undefined;
+  /** Who we are to switches that are reached over TLS. */
+  readonly tls: TlsFiles;
   /** What may carry flows; undefined = anything. */
   readonly protocols: ProtocolSet | undefined;
 }

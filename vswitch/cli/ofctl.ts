@@ -48,6 +48,7 @@ import { checkVlan } from "./ofctl-vlan.js";
 import * as W from "./ofctl-wire.js";
 import { BundleRefusal, OpenFlowClient, OpenFlowRefusal } from "./openflow-client.js";
 import { type ProtocolSet, protocolsNamed } from "./protocol-set.js";
+import { TLS_OPTIONS, tlsFilesOf } from "./tls-options.js";
 
 type Run = (context: OfctlContext, args: readonly string[]) => Promise<number>;
 type RunAlone = (io: CommandIo, args: readonly string[], flags: OfctlFlags) => Promise<number>;
@@ -194,6 +195,7 @@ const OPTIONS: readonly OptionSpec[] = [
   { name: "syslog-target", argument: "required" },
   { name: "syslog-method", argument: "required" },
   { name: "output", short: "o", argument: "required" },
+  ...TLS_OPTIONS,
   { name: "version", short: "V", argument: "none" },
   { name: "help", short: "h", argument: "none" },
 ];
@@ -224,6 +226,7 @@ function parseCommandLine(words: readonly string[]): Given {
     timeoutMs: undefined as number | undefined,
     versions: undefined as readonly number[] | undefined,
     protocols: undefined as ProtocolSet | undefined,
+    tls: tlsFilesOf(options),
   };
   const verbose: (string | undefined)[] = [];
   let asked: Given["asked"];
@@ -246,7 +249,8 @@ function parseCommandLine(words: readonly string[]): Given {
     else if (name === "output") flags.json = isJson(value);
     else if (name === "verbose") verbose.push(value);
     else if (name === "version" || name === "help") asked ??= name;
-    else if (!IGNORED.has(name)) throw commandError(`unrecognized option '--${name}'`);
+    else if (!IGNORED.has(name) && !TLS_OPTIONS.some((one) => one.name === name))
+      throw commandError(`unrecognized option '--${name}'`);
   }
   return { flags, verbose, asked, args };
 }
@@ -336,6 +340,7 @@ async function withSwitch<Result>(
     timeoutMs,
     versions: allowed.versions,
     target,
+    tls: flags.tls,
     warn,
   });
   try {
@@ -384,7 +389,7 @@ export function ofctlHelp(): string {
     "plinth ofctl: OpenFlow switch management, with the verbs of ovs-ofctl(8)\n",
     "Usage: plinth ofctl [OPTIONS] COMMAND [ARG...]\n\nCommands:\n",
     ...verbs,
-    "\nSWITCH is a bridge of the switch in --dir, unix:FILE or tcp:HOST:PORT.\n\nOptions:\n",
+    "\nSWITCH is a bridge of the switch in --dir, unix:FILE, tcp:HOST[:PORT] or ssl:HOST[:PORT].\n\nOptions:\n",
     ...options,
   ].join("");
 }

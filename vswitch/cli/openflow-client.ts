@@ -18,8 +18,11 @@ import {
   type Unsent,
 } from "../../base/openflow/index.js";
 import { systemClock, type Timer } from "../../base/time/index.js";
+import { connectTls, type TlsFiles } from "../../base/tls/index.js";
 import type { RequestBytes } from "./client-requests.js";
+import type { LogLevel } from "./command-log.js";
 import { commandError } from "./errors.js";
+import { checkTlsFiles, tlsFilesOf, tlsReason } from "./tls-options.js";
 
 /** A message of the switch. */
 export interface Reply {
@@ -61,13 +64,18 @@ export interface ClientOptions {
   readonly versions: readonly number[];
   /** What the user called the switch. */
   readonly target: string;
-  /** Gets lines for the log. */
-  readonly warn?: (module: string, line: string) => void;
+  /** For ssl targets. */
+  readonly tls?: TlsFiles;
+  /** Gets lines for the log; those without a level are warnings. */
+  readonly warn?: (module: string, line: string, level?: LogLevel) => void;
 }
 
 /** What a request may be: a message, or the bytes of one that has no value here. */
 export type Request = Unsent | RequestBytes;
 type Version = AnyDialect["version"];
+
+/** IANA's. */
+const OPENFLOW_PORT = 6653;
 
 export class OpenFlowClient {
   readonly #socket: Socket;
@@ -79,6 +87,9 @@ export class OpenFlowClient {
   /** In 1.0 what was arranged about flow-mods. */
   #arranged = { isNxm: false, flowModTableId: false };
   #established: { resolve: () => void; reject: (error: Error) => void } | undefined;
+  /** TLS has been set up, and we believe the switch. */
+  #isSecure = false;
+  #isAgreed = false;
   #failure: Error | undefined;
   /** Gets messages that answer nothing. */
   onMessage: (message: Reply) => void = () => {};
@@ -107,22 +118,23 @@ export class OpenFlowClient {
         this.#fail(new PlinthError("OPENFLOW_TIMEOUT", `${name} did not answer within ${timeoutMs} ms`)),
       );
     }
-    socket.on("connect", () => this.#handle(this.#session.start(systemClock.nowMs())));
+    const isTls = name.startsWith("ssl:");
+    socket.on(isTls ? "secureConnect" : "connect", () => {
+      this.#isSecure = isTls;
+      this.#handle(this.#session.start(systemClock.nowMs()));
+    });
     socket.on("data", (bytes) => this.#handle(this.#session.receive(bytes, systemClock.nowMs())));
-    socket.on("error", (cause: NodeJS.ErrnoException) => this.#fail(unreachable(name, cause)));
-    socket.on("close", () => this.#fail(new PlinthError("OPENFLOW_CLOSED", `${name} closed the connection`)));
+    socket.on("error", (cause: NodeJS.ErrnoException) => {
+      const isUnfinished = !this.#isAgreed && (cause.syscall === "read" || cause.syscall === "write");
+      if (isTls && cause.syscall === undefined) this.#fail(this.#distrusted(cause));
+      else this.#fail(isUnfinished ? this.#unfinished(systemReason(cause)) : unreachable(name, cause));
+    });
+    socket.on("close", () => this.#fail(this.#closed()));
   }
 
-  /** Connects to "unix:PATH" or "tcp:HOST:PORT" and agrees on a version. */
+  /** Connects to "unix:PATH", "tcp:HOST[:PORT]" or "ssl:HOST[:PORT]" and agrees on a version. */
   static async connect(endpoint: string, options: ClientOptions): Promise<OpenFlowClient> {
-    const target = parseActiveEndpoint(endpoint);
-    if (target.kind === "tls")
-      throw new PlinthError("ENDPOINT_INVALID", `"${endpoint}": OpenFlow over TLS is not spoken here`);
-    const socket =
-      target.kind === "unix"
-        ? connect({ path: target.path })
-        : connect({ host: target.host, port: target.port });
-    const client = new OpenFlowClient(socket, endpoint, options);
+    const client = new OpenFlowClient(openSocket(endpoint, options), endpoint, options);
     await new Promise<void>((resolve, reject) => {
       client.#established = { resolve, reject };
     });
@@ -230,12 +242,31 @@ export class OpenFlowClient {
   #handle(outputs: readonly ChannelOutput[]): void {
     for (const output of outputs) {
       if (output.type === "send") this.#socket.write(output.bytes);
-      else if (output.type === "established") this.#established?.resolve();
-      else if (output.type === "message") this.#receive({ bytes: output.request, message: output.message });
+      else if (output.type === "established") {
+        this.#isAgreed = true;
+        this.#established?.resolve();
+      } else if (output.type === "message") this.#receive({ bytes: output.request, message: output.message });
       // What is not understood may still be printed.
       else if (output.type === "malformed") this.#receive({ bytes: output.request, message: undefined });
       else this.#fail(this.#refused(output.reason));
     }
+  }
+
+  /** TLS has failed: on our side while it was being set up, else the other side has turned us down. */
+  #distrusted(cause: Error): Error {
+    const call = this.#isSecure ? "SSL_read" : "SSL_connect";
+    this.#options.warn?.("stream_ssl", `${call}: ${tlsReason(cause)}`);
+    return this.#unfinished(this.#isSecure ? "Input/output error" : "Protocol error");
+  }
+
+  /** The connection has ended before a version was agreed on. */
+  #unfinished(reason: string): Error {
+    return commandError(`${this.#options.target}: failed to connect to socket (${reason})`);
+  }
+
+  #closed(): Error {
+    if (!this.#isAgreed) return this.#unfinished(this.#isSecure ? "Input/output error" : "End of file");
+    return new PlinthError("OPENFLOW_CLOSED", `${this.#name} closed the connection`);
   }
 
   /** There is no version that both speak. */
@@ -279,6 +310,17 @@ export class OpenFlowClient {
     this.#pending.clear();
     this.#end(error);
   }
+}
+
+/** Throws ENDPOINT_INVALID, and COMMAND_FAILED when there is nothing to speak TLS with. */
+function openSocket(endpoint: string, { tls, warn }: ClientOptions): Socket {
+  const target = parseActiveEndpoint(endpoint, OPENFLOW_PORT);
+  if (target.kind === "unix") return connect({ path: target.path });
+  if (target.kind === "tcp") return connect({ host: target.host, port: target.port });
+  const tell = (line: string, level: LogLevel): void => warn?.("stream_ssl", line, level);
+  if (!checkTlsFiles(tls ?? tlsFilesOf([]), tell))
+    throw commandError(`connecting to ${endpoint} (Protocol not available)`);
+  return connectTls(target, tls);
 }
 
 /** "version 0x01", "versions 0x04, 0x05", "version 0x06 and earlier". */

@@ -137,6 +137,29 @@ describe("vsctl and appctl", () => {
     expect(await vsctl("--if-exists del-port p9")).toEqual([]);
   });
 
+  it("say at once that no database answers, and with --retry wait for one", async () => {
+    const database = `unix:${join(dir, "later", "db.sock")}`;
+    const printed: string[] = [];
+    const io = { database, err: () => undefined, out: (text: string) => void printed.push(text) };
+    await expect(runVsctl(["list-br"], io)).rejects.toThrow(
+      `${database}: database connection failed (No such file or directory)`,
+    );
+    await expect(runVsctl(["--retry", "--timeout=1", "list-br"], io)).rejects.toMatchObject({
+      code: "COMMAND_TIMEOUT",
+    });
+    const waiting = runVsctl(["--retry", "--no-wait", "add-br", "br7", "--", "list-br"], io);
+    const later = await startVswitchdWith(async () => new MemoryBackend(), {
+      dir: join(dir, "later"),
+      log: silentLog,
+    });
+    try {
+      expect(await waiting).toBe(0);
+      expect(printed).toEqual(["br7\n"]);
+    } finally {
+      await later.close();
+    }
+  });
+
   it("ask the daemon", async () => {
     const target = join(dir, "vswitchd.ctl");
     expect(await askUnixctl("version", [], { socket: target })).toContain("Plinth");

@@ -1,7 +1,7 @@
 // `plinth vsctl`: the commands of ovs-vsctl, with its options, output and wording, on any OVSDB server of the schema.
 // All commands of one line, separated by "--", make one transaction; each sees what those before it did.
 // Source: ovs-vsctl(8).
-import { PlinthError } from "../../base/errors/index.js";
+import { PlinthError, systemReason } from "../../base/errors/index.js";
 import {
   mutateOp,
   type Operation,
@@ -11,11 +11,13 @@ import {
   selectOp,
 } from "../../base/ovsdb/index.js";
 import { waitFor } from "../../base/time/index.js";
+import type { TlsFiles } from "../../base/tls/index.js";
 import { OPEN_VSWITCH_SCHEMA } from "../db/index.js";
 import { type OptionSpec, parseOptions, parseTimeout } from "./command-options.js";
 import { Draft } from "./draft.js";
 import { commandError } from "./errors.js";
 import { parseData, parseFormat, type TableStyle } from "./table-text.js";
+import { BOOTSTRAP_OPTION, checkTlsFiles, TLS_OPTIONS, tlsFilesOf, tlsReason } from "./tls-options.js";
 import { BRIDGE_COMMANDS } from "./vsctl-bridges.js";
 import type { VsctlCommand, VsctlContext } from "./vsctl-context.js";
 import { CONTROL_COMMANDS } from "./vsctl-control.js";
@@ -64,6 +66,8 @@ const GLOBAL: readonly OptionSpec[] = [
   { name: "pretty", argument: "none" },
   { name: "bare", argument: "none" },
   { name: "output", short: "o", argument: "required" },
+  ...TLS_OPTIONS,
+  BOOTSTRAP_OPTION,
 ];
 
 /** Options of single commands: known everywhere, so that those of the first may stand among the global ones. */
@@ -74,6 +78,9 @@ const LOCAL: readonly OptionSpec[] = [
 interface Line {
   readonly commands: readonly Given[];
   readonly database: string;
+  readonly tls: TlsFiles;
+  /** Goes on trying to reach the database. */
+  readonly retry: boolean;
   readonly noWait: boolean;
   readonly dryRun: boolean;
   readonly oneline: boolean;
@@ -116,6 +123,8 @@ function parseLine(words: readonly string[], database: string): Line {
   return {
     commands: asked === undefined ? segments.map(parseCommand) : [],
     database: given("db") ?? database,
+    tls: tlsFilesOf(options),
+    retry: has("retry"),
     noWait: has("no-wait"),
     dryRun: has("dry-run"),
     oneline: has("oneline"),
@@ -161,37 +170,77 @@ export async function runVsctl(words: readonly string[], io: VsctlIo): Promise<n
   if (line.asked === "help") io.out(vsctlHelp());
   if (line.asked === "version") io.out("plinth vsctl (Plinth) 0.1.0\n");
   if (line.asked !== undefined) return 0;
+  if (line.database.startsWith("ssl:")) {
+    const tell = (text: string, level: string): void =>
+      io.err(logLine(`stream_ssl|${level.toUpperCase()}|${text}`));
+    if (!checkTlsFiles(line.tls, tell)) throw unreached(line.database, "Protocol not available");
+  }
   let changed = (): void => {};
-  const monitor = Object.fromEntries([...OPEN_VSWITCH_SCHEMA.tables.keys()].map((table) => [table, {}]));
-  const client = new OvsdbClient({ endpoint: line.database, monitor, onChange: () => changed() });
-  const deadlineMs = line.timeoutMs ?? WAIT_MAX_MS;
-  try {
+  let refuse = (_why: PlinthError): void => {};
+  const refused = new Promise<never>((_resolve, reject) => {
+    refuse = reject;
+  });
+  const client = new OvsdbClient({
+    endpoint: line.database,
+    tls: line.tls,
+    monitor: Object.fromEntries([...OPEN_VSWITCH_SCHEMA.tables.keys()].map((table) => [table, {}])),
+    onChange: () => changed(),
+    onDown: (reason) => {
+      if (!line.retry || isFinal(reason)) refuse(failureOf(line.database, reason, io));
+    },
+  });
+  const carryOut = async (): Promise<Outcome> => {
+    const deadlineMs = line.timeoutMs ?? WAIT_MAX_MS;
     await client.ready(deadlineMs);
     for (;;) {
       const seen = new Promise<void>((resolve) => {
         changed = resolve;
       });
       const outcome = await attempt(client, line, words, deadlineMs);
-      if (outcome !== "again") {
-        for (const text of outcome.warnings) io.err(logLine(text));
-        io.out(outcome.text);
-        return outcome.code;
-      }
+      if (outcome !== "again") return outcome;
       await within(seen, deadlineMs);
     }
+  };
+  try {
+    const outcome = await Promise.race([carryOut(), refused]);
+    for (const text of outcome.warnings) io.err(logLine(text));
+    io.out(outcome.text);
+    return outcome.code;
   } catch (thrown) {
+    if (thrown instanceof PlinthError && /TIMEOUT|TIMED_OUT/.test(thrown.code))
+      throw new PlinthError("COMMAND_TIMEOUT", thrown.message, { cause: thrown });
     if (thrown instanceof OvsdbError) {
       const details = thrown.details.replace(/ \[(commit|operation \d+ \(.*\))\]$/, "");
       const told = `transaction error: ${JSON.stringify({ details, error: thrown.error })}`;
       io.err(logLine(`ovsdb_idl|WARN|${told}`));
       throw commandError(told);
     }
-    if (thrown instanceof PlinthError && /TIMEOUT|TIMED_OUT/.test(thrown.code))
-      throw new PlinthError("COMMAND_TIMEOUT", thrown.message, { cause: thrown });
     throw thrown;
   } finally {
     client.close();
   }
+}
+
+function unreached(database: string, reason: string): PlinthError {
+  return commandError(`${database}: database connection failed (${reason})`);
+}
+
+/** Another attempt would end in the same way. */
+function isFinal(reason: unknown): boolean {
+  return reason instanceof PlinthError && /^(ENDPOINT|SOCKET_PATH|TLS)_/.test(reason.code);
+}
+
+/** Why the database was not reached, or is no longer: what TLS says of it is told in the log. */
+function failureOf(database: string, reason: unknown, io: VsctlIo): PlinthError {
+  if (!(reason instanceof PlinthError)) throw reason;
+  const { code, cause, message } = reason;
+  const isTls = database.startsWith("ssl:");
+  if (isFinal(reason)) return unreached(database, message);
+  if (code === "RPC_CLOSED") return unreached(database, isTls ? "Input/output error" : "End of file");
+  if (!isTls || (cause as NodeJS.ErrnoException | undefined)?.syscall !== undefined)
+    return unreached(database, cause === undefined ? message : systemReason(cause));
+  io.err(logLine(`stream_ssl|WARN|SSL_connect: ${tlsReason(cause instanceof Error ? cause : reason)}`));
+  return unreached(database, "Protocol error");
 }
 
 function logLine(text: string): string {
