@@ -72,7 +72,7 @@ export type { ServiceAccount } from "./service-account.js";
 export type { StoragePool } from "./storage-pool.js";
 export type { VirtualMachine } from "./virtual-machine.js";
 export { rewindSecondsOf, type Volume } from "./volume.js";
-export type { VolumeSnapshot } from "./volume-snapshot.js";
+export { snapshotNameOf, type VolumeSnapshot } from "./volume-snapshot.js";
 export {
   adminNetworkPolicyKind,
   baselineAdminNetworkPolicyKind,

@@ -6,6 +6,9 @@ import { formatBytes } from "./quantity.js";
 import { Conditions, resourceSchema, Time } from "./schema.js";
 import { validateReference } from "./virtual-machine.js";
 
+/** Names of snapshots in a pool; wider than those of objects. */
+const POOL_NAME = /^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$/;
+
 export const VolumeSnapshotSchema = resourceSchema(
   PLINTH_API_VERSION,
   "VolumeSnapshot",
@@ -17,6 +20,13 @@ export const VolumeSnapshotSchema = resourceSchema(
           minLength: 1,
           description: "Name of the Volume in the same namespace. Cannot be changed.",
         }),
+        snapshotName: Type.Optional(
+          Type.String({
+            minLength: 1,
+            description:
+              "Name in the pool of a snapshot that is there, such as one of a schedule; the object goes with it. When absent, a snapshot is made under the object's name. Cannot be changed.",
+          }),
+        ),
       },
       { description: "What is wanted." },
     ),
@@ -52,6 +62,12 @@ export const volumeSnapshotKind = defineKind<VolumeSnapshot>({
   columns: [
     { name: "Volume", description: "The volume", value: (snapshot) => snapshot.spec.volume },
     {
+      name: "Snapshot",
+      description: "Its name in the pool",
+      wide: true,
+      value: (snapshot) => snapshotNameOf(snapshot),
+    },
+    {
       name: "Ready",
       type: "boolean",
       description: "Can be used",
@@ -67,9 +83,23 @@ export const volumeSnapshotKind = defineKind<VolumeSnapshot>({
     },
   ],
   validate(snapshot: VolumeSnapshot, errors: FieldErrors, context: ValidationContext<VolumeSnapshot>): void {
-    validateReference("spec.volume", snapshot.spec.volume, errors);
-    if (context.previous !== undefined && context.previous.spec.volume !== snapshot.spec.volume) {
-      errors.invalid("spec.volume", snapshot.spec.volume, "cannot be changed");
+    const { volume, snapshotName } = snapshot.spec;
+    validateReference("spec.volume", volume, errors);
+    if (snapshotName !== undefined && !(snapshotName.length <= 253 && POOL_NAME.test(snapshotName))) {
+      const expected =
+        "must be at most 253 lower-case letters, digits, '-' and '.', as the pool names snapshots";
+      errors.invalid("spec.snapshotName", snapshotName, expected);
+    }
+    const before = context.previous?.spec;
+    if (before === undefined) return;
+    if (before.volume !== volume) errors.invalid("spec.volume", volume, "cannot be changed");
+    if (before.snapshotName !== snapshotName) {
+      errors.invalid("spec.snapshotName", snapshotName ?? null, "cannot be changed");
     }
   },
 });
+
+/** What the pool calls the snapshot. */
+export function snapshotNameOf({ metadata, spec }: Pick<VolumeSnapshot, "metadata" | "spec">): string {
+  return spec.snapshotName ?? metadata.name;
+}

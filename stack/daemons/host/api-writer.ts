@@ -51,16 +51,16 @@ export async function addFinalizer(
   return await patchFinalizers(client, kind, object, resourceVersion, [...finalizers, HOST_FINALIZER]);
 }
 
-/** Lets a deleted object go. */
+/** Lets a deleted object go. False when the object changed or went: look again at the newer one. */
 export async function removeFinalizer(
   client: ResourceClient,
   kind: KindName,
   object: Pick<ApiObject, "metadata">,
-): Promise<void> {
+): Promise<boolean> {
   const { finalizers = [], resourceVersion } = object.metadata;
-  if (!finalizers.includes(HOST_FINALIZER)) return;
+  if (!finalizers.includes(HOST_FINALIZER)) return true;
   const rest = finalizers.filter((each) => each !== HOST_FINALIZER);
-  await patchFinalizers(client, kind, object, resourceVersion, rest);
+  return await patchFinalizers(client, kind, object, resourceVersion, rest);
 }
 
 async function patchFinalizers(

@@ -4,6 +4,7 @@
 // Start: QEMU found → lock → machines adopted → control socket (= ready); then, as soon as the API answers: host
 // registered → informers → reconcilers → switch. Stop: the same backwards; machines run on.
 import { join } from "node:path";
+import { PlinthError } from "../../../base/errors/index.js";
 import { createControlServer } from "../../../base/jsonrpc/index.js";
 import { lockFile, probeFacilities } from "../../../base/linux/index.js";
 import type { Logger } from "../../../base/log/index.js";
@@ -83,6 +84,7 @@ class HostAgent {
   #shutdown: () => void = () => {};
   #parts: { close(): Promise<void> | void }[] = [];
   #reconciler: MachineReconciler | undefined;
+  #volumes: StorageReconciler | undefined;
   #functions: FunctionReconciler | undefined;
   #accelerator: AcceleratorVerdict | undefined;
   #connecting: Promise<void> = Promise.resolve();
@@ -129,6 +131,10 @@ class HostAgent {
       storage: this.#storage,
       stopAll: async () => await this.#stopAll(),
       attachedTo: (volume) => this.#reconciler?.attachedTo(volume),
+      snapshotInPool: async (namespace, volume, name) => {
+        if (this.#volumes !== undefined) return await this.#volumes.snapshotInPool(namespace, volume, name);
+        throw new PlinthError("API_UNREACHABLE", "the host agent has not reached the API yet");
+      },
       describe: () => ({
         name: this.#name,
         capacity: hostCapacity(),
@@ -239,6 +245,7 @@ class HostAgent {
     );
     this.#parts.push(registration, images, storage, machines, functions);
     this.#reconciler = machines;
+    this.#volumes = storage;
     this.#functions = functions;
     void images.guest.then((image) => this.#probe(image, registration));
     await Promise.all([images.synced, storage.start(), functions.start()]);

@@ -13,6 +13,8 @@ export interface HostControlModules {
   readonly stopAll: () => Promise<void>;
   /** The machine here that has "namespace/volume". */
   readonly attachedTo: (volume: string) => string | undefined;
+  /** What the pool calls the snapshot of a Volume that a VolumeSnapshot, or else the pool itself, calls `name`. */
+  readonly snapshotInPool: (namespace: string, volume: string, name: string) => Promise<string>;
   /** Facts for `plinth host describe`. */
   readonly describe: () => object;
 }
@@ -63,14 +65,17 @@ export function hostControlMethods(modules: HostControlModules): Readonly<Record
       return {};
     },
     "volume.revert": async (params) => {
-      const volume = `${text(params, "namespace")}/${text(params, "name")}`;
+      const namespace = text(params, "namespace");
+      const name = text(params, "name");
+      const volume = `${namespace}/${name}`;
+      const snapshot = text(params, "snapshot");
       const machine = modules.attachedTo(volume);
       if (machine !== undefined) {
         throw new PlinthError("VOLUME_IN_USE", `VirtualMachine ${machine} has the volume`, {
           remedy: "stop it first (spec.powerState: Stopped)",
         });
       }
-      await storage.revertVolume(volume, text(params, "snapshot"));
+      await storage.revertVolume(volume, await modules.snapshotInPool(namespace, name, snapshot));
       return {};
     },
     "volume.rewind": async (params) => {

@@ -7,11 +7,13 @@ import { PlinthError } from "../../../base/errors/index.js";
 import { type ControlMethod, type ControlServer, createControlServer } from "../../../base/jsonrpc/index.js";
 import { silentLog } from "../../../base/log/index.js";
 import { openMemoryStore } from "../../../base/store/index.js";
-import { systemClock, waitFor } from "../../../base/time/index.js";
+import { type Clock, systemClock, waitFor } from "../../../base/time/index.js";
 import { LocalClient, ResourceRegistry } from "../../api/index.js";
 import type { Network, Volume } from "../../resources/index.js";
 import { FunctionReconciler } from "./function-reconciler.js";
+import { hostControlMethods } from "./host-control.js";
 import { shortId } from "./machine-records.js";
+import type { Machines } from "./machines.js";
 import { StorageClient } from "./storage-client.js";
 import { reasonOf } from "./storage-reasons.js";
 import { StorageReconciler } from "./storage-reconciler.js";
@@ -45,6 +47,8 @@ interface FakeVolume {
   sizeBytes: number;
   readonly snapshots: string[];
   readonly from?: string;
+  /** Snapshot → the schedule that made it. */
+  readonly schedules?: Map<string, string>;
 }
 
 class FakeStoraged {
@@ -64,7 +68,13 @@ class FakeStoraged {
     "volume.list": () => [...this.volumes.keys()].map((name) => this.#show(name)),
     "volume.get": ({ name }) => this.#show(String(name)),
     "volume.create": ({ name, sizeBytes }) =>
-      done(this.volumes.set(String(name), { sizeBytes: Number(sizeBytes), snapshots: [] })),
+      done(
+        this.volumes.set(String(name), {
+          sizeBytes: Number(sizeBytes),
+          snapshots: [],
+          schedules: new Map(),
+        }),
+      ),
     "volume.clone": ({ name, volume, snapshot }) => {
       const { sizeBytes } = this.#get(String(volume));
       this.volumes.set(String(name), { sizeBytes, snapshots: [], from: `${volume}@${snapshot}` });
@@ -94,8 +104,13 @@ class FakeStoraged {
   }
 
   #show(name: string): object {
-    const { sizeBytes, snapshots } = this.#get(name);
-    const list = snapshots.map((each) => ({ name: each, sizeBytes, exclusiveBytes: 7 }));
+    const { sizeBytes, snapshots, schedules } = this.#get(name);
+    const list = snapshots.map((each) => ({
+      name: each,
+      sizeBytes,
+      exclusiveBytes: 7,
+      schedule: schedules?.get(each),
+    }));
     return { name, pool: "default", sizeBytes, allocatedBytes: 4096, snapshots: list };
   }
 }
@@ -104,10 +119,17 @@ async function serve(methods: Record<string, ControlMethod>): Promise<void> {
   server = await createControlServer(socket(), methods, { name: "fake" });
 }
 
-async function startStorage(): Promise<StorageReconciler> {
+/** Ten times as fast, so that what comes round every few seconds does so soon. */
+const FAST_CLOCK: Clock = {
+  wallMs: () => systemClock.wallMs(),
+  nowMs: () => systemClock.nowMs(),
+  after: (delayMs, run) => systemClock.after(delayMs / 10, run),
+};
+
+async function startStorage(clock: Clock = systemClock): Promise<StorageReconciler> {
   const reconciler = new StorageReconciler(
     { host: "here", defaultDisks: ["/disk/0"], attachedTo: () => attached, onVolume: () => {} },
-    { client, storage: new StorageClient(socket()), clock: systemClock, log: silentLog },
+    { client, storage: new StorageClient(socket()), clock, log: silentLog },
   );
   closers.push(() => reconciler.close());
   await reconciler.start();
@@ -115,7 +137,7 @@ async function startStorage(): Promise<StorageReconciler> {
 }
 
 const until = (what: string, check: () => Promise<boolean>): Promise<void> =>
-  waitFor(check, what, 10_000, 20);
+  waitFor(check, what, 30_000, 20);
 const volumeIs = (check: (volume: Volume | undefined) => boolean | undefined) => async () =>
   check(await client.get("Volume", NAME)) === true;
 const volumeReady = (volume: Volume | undefined) =>
@@ -183,6 +205,67 @@ describe("StorageReconciler", () => {
       volumeIs((volume) => volume === undefined),
     );
     expect([...storaged.volumes.keys()]).toEqual(["shop/copy"]);
+  });
+
+  it("shows snapshots of schedules while they are there, clones them, and leaves those of other hosts alone", async () => {
+    const storaged = new FakeStoraged();
+    await serve(storaged.methods);
+    // A pool of another host, with what its agent has shown.
+    await client.create("StoragePool", { metadata: { name: "far" }, spec: { host: "there", disks: ["/d"] } });
+    const far = { namespace: "shop", name: "far" };
+    await client.create("Volume", { metadata: far, spec: { size: "16Mi", pool: "far" } });
+    const farSnapshot = { namespace: "shop", name: "far.hourly-1" };
+    await client.create("VolumeSnapshot", {
+      metadata: { ...farSnapshot, finalizers: ["plinth.dev/host"] },
+      spec: { volume: "far", snapshotName: "hourly-1" },
+    });
+    const reconciler = await startStorage(FAST_CLOCK);
+    await createVolume();
+    await until(
+      "the volume",
+      volumeIs((volume) => volume?.status?.phase === "Available"),
+    );
+    const inPool = storaged.volumes.get("shop/data") as FakeVolume;
+    inPool.snapshots.push("hourly-1");
+    inPool.schedules?.set("hourly-1", "hourly");
+    const name = { namespace: "shop", name: "data.hourly-1" };
+    await until(
+      "its object",
+      async () => (await client.get("VolumeSnapshot", name))?.status?.readyToUse === true,
+    );
+    expect(await reconciler.snapshotInPool("shop", "data", "data.hourly-1")).toBe("hourly-1");
+    expect(await reconciler.snapshotInPool("shop", "data", "hourly-1")).toBe("hourly-1");
+    // An object of another volume says nothing about this one.
+    expect(await reconciler.snapshotInPool("shop", "other", "data.hourly-1")).toBe("data.hourly-1");
+    await client.create("Volume", {
+      metadata: { name: "copy", namespace: "shop" },
+      spec: { size: "16Mi", source: { snapshot: "data.hourly-1" } },
+    });
+    await until("the clone", async () => storaged.volumes.get("shop/copy")?.from === "shop/data@hourly-1");
+    inPool.snapshots.splice(0);
+    await until("the object to go", async () => (await client.get("VolumeSnapshot", name)) === undefined);
+    expect((await client.get("VolumeSnapshot", farSnapshot))?.metadata.deletionTimestamp).toBeUndefined();
+    expect((await client.get("VolumeSnapshot", farSnapshot))?.status).toBeUndefined();
+    expect([...storaged.volumes.keys()]).toEqual(["shop/data", "shop/copy"]);
+  });
+
+  it("reverts to what the pool calls the snapshot of a VolumeSnapshot", async () => {
+    const reverted: unknown[] = [];
+    await serve({ "volume.revert": (params) => done(reverted.push(params)) });
+    const methods = hostControlMethods({
+      machines: {} as Machines,
+      storage: new StorageClient(socket()),
+      stopAll: async () => {},
+      attachedTo: () => attached,
+      snapshotInPool: async (...given) => given.join("+"),
+      describe: () => ({}),
+    });
+    const revert = async () => methods["volume.revert"]?.({ ...NAME, snapshot: "data.hourly-1" });
+    await revert();
+    expect(reverted).toEqual([{ name: "shop/data", snapshot: "shop+data+data.hourly-1" }]);
+    attached = "db";
+    await expect(revert()).rejects.toThrow("VirtualMachine db has the volume");
+    expect(reverted).toHaveLength(1);
   });
 
   it("says that storaged is away, and goes on when it is back", async () => {

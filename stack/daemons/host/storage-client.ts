@@ -31,6 +31,8 @@ export interface SnapshotFacts {
   readonly createdAt: string | undefined;
   readonly sizeBytes: number | undefined;
   readonly exclusiveBytes: number | undefined;
+  /** The schedule that made it; undefined for one made by hand. */
+  readonly schedule?: string | undefined;
 }
 
 export interface PoolFacts {
@@ -294,6 +296,7 @@ function volumeFacts(volume: Fields): VolumeFacts {
       createdAt: typeof snapshot["createdAt"] === "string" ? snapshot["createdAt"] : undefined,
       sizeBytes: typeof snapshot["sizeBytes"] === "number" ? snapshot["sizeBytes"] : undefined,
       exclusiveBytes: typeof snapshot["exclusiveBytes"] === "number" ? snapshot["exclusiveBytes"] : undefined,
+      schedule: optionalText(snapshot["schedule"]),
     })),
   };
 }

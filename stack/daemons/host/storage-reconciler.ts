@@ -1,4 +1,5 @@
-// Makes storaged hold the volumes and snapshots that the API wants, and shows what it holds. Thread: main.
+// Makes storaged hold the volumes that the API wants, and shows what it holds; pools and snapshots have their own files
+// (pool-reconciler.ts, snapshot-reconciler.ts) and their turns here. Thread: main.
 // Invariant: a Volume or VolumeSnapshot leaves the API only after storaged has let go of it.
 import { describeError, PlinthError } from "../../../base/errors/index.js";
 import type { Logger } from "../../../base/log/index.js";
@@ -8,12 +9,14 @@ import {
   quantityBytes,
   rewindSecondsOf,
   type StoragePool,
+  snapshotNameOf,
   type Volume,
   type VolumeSnapshot,
 } from "../../resources/index.js";
-import { addFinalizer, HOST_FINALIZER, removeFinalizer, writeStatus } from "./api-writer.js";
+import { addFinalizer, removeFinalizer, writeStatus } from "./api-writer.js";
 import { reconcilePool } from "./pool-reconciler.js";
-import { isStorageAway, type StorageClient, type VolumeFacts } from "./storage-client.js";
+import { adoptSnapshots, reconcileSnapshot, showSnapshot, unshown } from "./snapshot-reconciler.js";
+import { isStorageAway, type SnapshotFacts, type StorageClient, type VolumeFacts } from "./storage-client.js";
 import { reasonOf } from "./storage-reasons.js";
 import { WorkQueue } from "./work-queue.js";
 
@@ -45,6 +48,8 @@ export class StorageReconciler {
   readonly #snapshots: Informer<VolumeSnapshot>;
   readonly #pools: Informer<StoragePool>;
   #timer: Timer | undefined;
+  /** Nothing is done before all kinds are known: whose a Volume is, its pool tells, and whose a snapshot is, its Volume. */
+  #isStarted = false;
   #closed = false;
 
   constructor(options: StorageReconcilerOptions, modules: StorageModules) {
@@ -55,7 +60,7 @@ export class StorageReconciler {
     const watch = <K extends "Volume" | "VolumeSnapshot" | "StoragePool">(kind: K) =>
       client.watchKind(kind, {
         onChange: ({ object }) => {
-          this.#queue.add(`${kind} ${keyOf(object.metadata)}`);
+          if (this.#isStarted) this.#queue.add(`${kind} ${keyOf(object.metadata)}`);
           if (kind === "Volume") options.onVolume(object.metadata.namespace as string);
         },
       });
@@ -67,12 +72,22 @@ export class StorageReconciler {
   /** Resolves when what the API wants is known; from then on volume() can be asked. */
   async start(): Promise<void> {
     await Promise.all([this.#volumes.synced, this.#snapshots.synced, this.#pools.synced]);
+    this.#isStarted = true;
     this.#queue.add("default");
+    for (const pool of this.#pools.list()) this.#queue.add(`StoragePool ${pool.metadata.name}`);
+    for (const { metadata } of this.#volumes.list()) this.#queue.add(`Volume ${keyOf(metadata)}`);
+    for (const { metadata } of this.#snapshots.list()) this.#queue.add(`VolumeSnapshot ${keyOf(metadata)}`);
     this.#scheduleRefresh();
   }
 
   volume(namespace: string, name: string): Volume | undefined {
     return this.#volumes.get({ namespace, name });
+  }
+
+  /** What the pool calls the snapshot of a Volume that a VolumeSnapshot, or else the pool itself, calls `name`. */
+  async snapshotInPool(namespace: string, volume: string, name: string): Promise<string> {
+    const object = await this.#modules.client.get("VolumeSnapshot", { namespace, name });
+    return object?.spec.volume === volume ? snapshotNameOf(object) : name;
   }
 
   /** A machine took or gave back "namespace/volume". */
@@ -94,6 +109,7 @@ export class StorageReconciler {
     if (kind === "default") await this.#makeDefaultPool();
     else if (kind === "Volume") await this.#reconcile("Volume", this.#volumes.get(name));
     else if (kind === "VolumeSnapshot") await this.#reconcile("VolumeSnapshot", this.#snapshots.get(name));
+    else if (kind === "Snapshots") await this.#adoptSnapshots(this.#volumes.get(name));
     else {
       const pool = this.#pools.get({ name: path });
       if (pool !== undefined && this.#isOurs(path)) await reconcilePool(pool, this.#modules);
@@ -189,7 +205,7 @@ export class StorageReconciler {
         const message = `waiting for VolumeSnapshot ${namespace}/${source.snapshot} to be ready`;
         throw new PlinthError("WAITING_FOR_SNAPSHOT", message);
       }
-      await storage.cloneVolume(name, `${namespace}/${snapshot.spec.volume}`, source.snapshot);
+      await storage.cloneVolume(name, `${namespace}/${snapshot.spec.volume}`, snapshotNameOf(snapshot));
     }
     const facts = await storage.volume(name);
     if (facts === undefined)
@@ -224,34 +240,22 @@ export class StorageReconciler {
   }
 
   async #reconcileSnapshot(snapshot: VolumeSnapshot): Promise<void> {
+    const { namespace } = snapshot.metadata;
+    const name = { namespace, name: snapshot.spec.volume };
+    // Asked when our copy lacks it: only who has the pool may judge whether the snapshot is there.
+    const volume = this.#volumes.get(name) ?? (await this.#modules.client.get("Volume", name));
+    if (volume !== undefined && !this.#isOurs(volume.spec.pool)) return;
+    await reconcileSnapshot(snapshot, this.#modules);
+  }
+
+  /** Shows the snapshots that schedules have made of a volume. */
+  async #adoptSnapshots(volume: Volume | undefined): Promise<void> {
+    if (volume === undefined || volume.metadata.deletionTimestamp !== undefined) return;
+    if (!this.#isOurs(volume.spec.pool)) return;
     const { client, storage } = this.#modules;
-    const { namespace, name } = snapshot.metadata;
-    const volume = `${namespace}/${snapshot.spec.volume}`;
-    if (snapshot.metadata.deletionTimestamp !== undefined) {
-      if (snapshot.metadata.finalizers?.includes(HOST_FINALIZER) !== true) return;
-      await storage.deleteSnapshot(volume, name);
-      await removeFinalizer(client, "VolumeSnapshot", snapshot);
-      return;
-    }
-    if (!(await addFinalizer(client, "VolumeSnapshot", snapshot))) return;
-    let facts = (await storage.volume(volume))?.snapshots.find((each) => each.name === name);
-    if (facts === undefined) {
-      if (snapshot.status?.readyToUse === true) {
-        throw new PlinthError("SNAPSHOT_NOT_FOUND", "the snapshot is gone from the pool");
-      }
-      await storage.createSnapshot(volume, name);
-      facts = (await storage.volume(volume))?.snapshots.find((each) => each.name === name);
-      await client.recordEvent(snapshot, { reason: "Created", message: `${volume} was cut` });
-    }
-    const fields = {
-      readyToUse: true,
-      createdAt: snapshot.status?.createdAt ?? facts?.createdAt ?? formatTime(this.#modules.clock.wallMs()),
-      ...(facts?.sizeBytes === undefined ? {} : { sizeBytes: facts.sizeBytes }),
-      ...(facts?.exclusiveBytes === undefined ? {} : { exclusiveBytes: facts.exclusiveBytes }),
-    };
-    await writeStatus(client, "VolumeSnapshot", snapshot, fields, [
-      { type: "Ready", status: "True", reason: "Created", message: "" },
-    ]);
+    const facts = await storage.volume(keyOf(volume.metadata));
+    if (facts === undefined) return;
+    await adoptSnapshots(volume, unshown(volume, facts, this.#snapshots.list()), client);
   }
 
   #scheduleRefresh(): void {
@@ -265,9 +269,9 @@ export class StorageReconciler {
 
   /** Figures change with every write of a guest: read in one call, written where they differ. */
   async #refresh(): Promise<void> {
-    for (const facts of await this.#modules.storage.volumes()) {
-      const [namespace = "", name = ""] = facts.name.split("/");
-      const volume = this.#volumes.get({ namespace, name });
+    const all = await this.#modules.storage.volumes();
+    for (const facts of all) {
+      const volume = this.#volumeOf(facts.name);
       if (volume?.status?.phase === undefined || volume.metadata.deletionTimestamp !== undefined) continue;
       const differs =
         volume.status.allocatedBytes !== facts.allocatedBytes ||
@@ -278,6 +282,38 @@ export class StorageReconciler {
       if (differs) await this.#showVolume(volume, facts);
     }
     for (const pool of this.#pools.list()) this.#queue.add(`StoragePool ${pool.metadata.name}`);
+    await this.#refreshSnapshots(all);
+  }
+
+  /** Snapshots of schedules come and go by themselves, and what deleting one would free changes with every write. */
+  async #refreshSnapshots(volumes: readonly VolumeFacts[]): Promise<void> {
+    const objects = this.#snapshots.list();
+    const shown = new Set(objects.map(placeOf));
+    const found = new Map<string, SnapshotFacts>();
+    for (const { name, snapshots } of volumes) {
+      const volume = this.#volumeOf(name);
+      if (volume !== undefined && !this.#isOurs(volume.spec.pool)) continue;
+      for (const each of snapshots) found.set(`${name}@${each.name}`, each);
+      const isMissing = snapshots.some(
+        (each) => each.schedule !== undefined && !shown.has(`${name}@${each.name}`),
+      );
+      if (isMissing && volume !== undefined) this.#queue.suggest(`Snapshots ${name}`);
+    }
+    for (const object of objects) {
+      const { spec, status, metadata } = object;
+      if (status?.readyToUse !== true || metadata.deletionTimestamp !== undefined) continue;
+      const facts = found.get(placeOf(object));
+      if (facts === undefined) {
+        if (spec.snapshotName !== undefined) this.#queue.suggest(`VolumeSnapshot ${keyOf(metadata)}`);
+      } else if (facts.exclusiveBytes !== status.exclusiveBytes) {
+        await showSnapshot(object, facts, this.#modules);
+      }
+    }
+  }
+
+  #volumeOf(key: string): Volume | undefined {
+    const [namespace = "", name = ""] = key.split("/");
+    return this.#volumes.get({ namespace, name });
   }
 }
 
@@ -323,6 +359,11 @@ function rewindable({ rewindFrom, rewindShort }: VolumeFacts) {
   if (rewindShort !== true) return { type, status: "True", reason: "Kept", message: "" } as const;
   const message = `only from ${rewindFrom} on: the pool was short of room`;
   return { type, status: "True", reason: "Shortened", message } as const;
+}
+
+/** "namespace/volume@snapshot", as the pool has them. */
+function placeOf(snapshot: VolumeSnapshot): string {
+  return `${snapshot.metadata.namespace}/${snapshot.spec.volume}@${snapshotNameOf(snapshot)}`;
 }
 
 function keyOf(metadata: { readonly namespace?: string | undefined; readonly name: string }): string {

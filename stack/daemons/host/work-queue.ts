@@ -40,6 +40,11 @@ export class WorkQueue {
     this.#pump();
   }
 
+  /** As add(), but a key that waits after a failure waits on. */
+  suggest(key: string): void {
+    if (!this.#timers.has(key)) this.add(key);
+  }
+
   /** Looks at `key` after `delayMs`, if nothing does before. */
   addAfter(key: string, delayMs: number): void {
     if (this.#closed) return;
