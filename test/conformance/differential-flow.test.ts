@@ -5,6 +5,7 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { DifferentialCase } from "../support/differential/compare.js";
 import { framesMax, fuzz } from "../support/differential/fuzz.js";
 import { FLOW_TABLE_BASE, flowTables, hostFrame } from "../support/differential/generate/flow-tables.js";
+import { portConfigs } from "../support/differential/generate/port-configs.js";
 import { SwitchPair } from "../support/differential/switch-pair.js";
 
 const PORTS = 3;
@@ -24,6 +25,7 @@ const cases: fc.Arbitrary<DifferentialCase> = fc.record({
   configuration: fc.constant([]),
   always: fc.constant(FLOW_TABLE_BASE),
   openflow: flowTables,
+  portConfigs: portConfigs(PORTS),
   frames: fc.array(hostFrame(PORTS), { minLength: 50, maxLength: framesMax(200), size: "max" }),
 });
 

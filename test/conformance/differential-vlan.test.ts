@@ -6,6 +6,7 @@ import type { DifferentialCase } from "../support/differential/compare.js";
 import { framesMax, fuzz } from "../support/differential/fuzz.js";
 import { inBursts } from "../support/differential/generate/bursts.js";
 import { frameIn } from "../support/differential/generate/frames.js";
+import { portConfigs } from "../support/differential/generate/port-configs.js";
 import { portNames, vlanSwitch } from "../support/differential/generate/vlan-ports.js";
 import { learnedStations } from "../support/differential/questions.js";
 import { SwitchPair } from "../support/differential/switch-pair.js";
@@ -28,6 +29,7 @@ afterAll(async () => {
 const cases: fc.Arbitrary<DifferentialCase> = fc.record({
   configuration: vlanSwitch(BRIDGE, portNames(PORTS), VLANS),
   openflow: fc.constant([]),
+  portConfigs: portConfigs(PORTS),
   questions: fc.constant([learnedStations(BRIDGE)]),
   frames: inBursts(frameIn({ ports: PORTS, vlans: VLANS }), framesMax(100)),
 });

@@ -2,7 +2,15 @@
 // A case is plain data, so that it can be drawn at random, made smaller and printed.
 import { describeError } from "../../../base/errors/index.js";
 import type { SwitchPair } from "./switch-pair.js";
-import { BRIDGE, type Burst, bridgeOf, NORMAL_FLOW, type Outputs, type WiredSwitch } from "./wired-switch.js";
+import {
+  BRIDGE,
+  type Burst,
+  bridgeOf,
+  NORMAL_FLOW,
+  type Outputs,
+  type PortConfig,
+  type WiredSwitch,
+} from "./wired-switch.js";
 
 export interface FrameIn {
   /** From 1. */
@@ -21,6 +29,8 @@ export interface DifferentialCase {
    * EtherType 0x88b6 are not for them.
    */
   readonly openflow: readonly (readonly string[])[];
+  /** Ports of br0 that are told something; all others are as new. */
+  readonly portConfigs?: readonly PortConfig[];
   readonly frames: readonly FrameIn[];
   /** Questions that both must answer alike when all frames have passed. */
   readonly questions?: readonly Question[];
@@ -81,6 +91,7 @@ export function remembers(one: DifferentialCase): boolean {
 /** Which of the case's commands this switch refused; ready for frames afterwards. */
 async function setUp(one: WiredSwitch, whole: DifferentialCase): Promise<string> {
   const refused = [...(await configure(one, whole)), ...(await setUpTables(one, tablesOf(whole)))];
+  await one.configurePorts(whole.portConfigs ?? []);
   if (remembers(whole)) {
     for (const bridge of one.bridges) await one.control.appctl("fdb/flush", bridge);
     await one.control.appctl("dpctl/flush-conntrack");
@@ -211,6 +222,7 @@ export function describeCase(one: DifferentialCase): string {
   const lines = [
     ...one.configuration.map((words) => `ovs-vsctl ${words.join(" ")}`),
     ...tablesOf(one).map((command) => `ovs-ofctl ${command[0]} ${bridgeOf(command)} '${command[1]}'`),
+    ...(one.portConfigs ?? []).map((words) => `ovs-ofctl mod-port ${BRIDGE} ${words.join(" ")}`),
     ...one.frames.map(({ port, frame }, n) => `#${n} p${port} ${Buffer.from(frame).toString("hex")}`),
   ];
   return lines.join("\n");

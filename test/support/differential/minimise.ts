@@ -3,7 +3,7 @@ import { compareCase, type Difference, type DifferentialCase } from "./compare.j
 import type { SwitchPair } from "./switch-pair.js";
 
 const TIME_MS = 120_000;
-const PARTS = ["frames", "configuration", "openflow"] as const;
+const PARTS = ["frames", "configuration", "openflow", "portConfigs"] as const;
 
 interface Found {
   readonly one: DifferentialCase;
@@ -21,7 +21,7 @@ export async function minimise(
   for (let before = -1; before !== size(found.one); ) {
     before = size(found.one);
     for (const part of PARTS) {
-      for (let length = half(found.one[part].length); length > 0; length = half(length)) {
+      for (let length = half(partOf(found.one, part).length); length > 0; length = half(length)) {
         found = await withoutPieces(pair, found, part, length, end);
         if (length === 1) break;
       }
@@ -38,9 +38,9 @@ async function withoutPieces(
   length: number,
   end: number,
 ): Promise<Found> {
-  for (let first = found.one[part].length - length; first > -length; first -= length) {
+  for (let first = partOf(found.one, part).length - length; first > -length; first -= length) {
     if (performance.now() > end) return found;
-    const rest = found.one[part].filter((_, n) => n < first || n >= first + length);
+    const rest = partOf(found.one, part).filter((_, n) => n < first || n >= first + length);
     const smaller = { ...found.one, [part]: rest };
     const difference = await compareCase(pair, smaller);
     // A case that is refused differently shows another difference than one whose frames go elsewhere.
@@ -55,10 +55,14 @@ function cut(one: DifferentialCase, { frames }: Difference): DifferentialCase {
   return { ...one, frames: one.frames.slice(0, frames) };
 }
 
+function partOf(one: DifferentialCase, part: (typeof PARTS)[number]): readonly unknown[] {
+  return one[part] ?? [];
+}
+
 function half(length: number): number {
   return Math.ceil(length / 2);
 }
 
 function size(one: DifferentialCase): number {
-  return PARTS.reduce((sum, part) => sum + one[part].length, 0);
+  return PARTS.reduce((sum, part) => sum + partOf(one, part).length, 0);
 }

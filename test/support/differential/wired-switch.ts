@@ -32,6 +32,15 @@ export interface SwitchControl {
   path(name: string): string;
 }
 
+/**
+ * What a case may tell a port, in the words of ovs-ofctl mod-port. Frames still come in by it, so that a sentinel shows
+ * when those before it have been judged.
+ */
+export type PortConfig = readonly [port: number, config: "no-flood" | "no-forward"];
+
+/** Later ones cannot say no-flood: what says so is carried out and changes nothing. */
+const NO_FLOOD_VERSION = ["-O", "OpenFlow10"];
+
 /** Frames into one port, in order. */
 export interface Burst {
   /** From 1. */
@@ -57,6 +66,7 @@ export class WiredSwitch {
   readonly #ports: WiredPort[] = [];
   readonly #layout: Layout;
   #sentinel = 0;
+  readonly #portConfigs: PortConfig[] = [];
   /** How many frames have left because of what was sent. */
   framesOut = 0;
   /** What the last case filled the tables with, and which of its commands were refused. */
@@ -102,6 +112,22 @@ export class WiredSwitch {
 
   get bridges(): readonly string[] {
     return (this.#layout.behind ?? 0) > 0 ? [BRIDGE, BEHIND] : [BRIDGE];
+  }
+
+  /** Tells these ports of the first bridge, and takes back what others were told. */
+  async configurePorts(configs: readonly PortConfig[]): Promise<void> {
+    const tell = (port: number, config: string): Promise<string> =>
+      this.control.ofctl("mod-port", BRIDGE, String(port), config, ...NO_FLOOD_VERSION);
+    for (const [port, config] of this.#portConfigs.splice(0)) await tell(port, config.slice("no-".length));
+    for (const one of configs) {
+      await tell(...one);
+      this.#portConfigs.push(one);
+    }
+  }
+
+  /** Ports by which nothing leaves, sentinels neither. */
+  get #silent(): readonly number[] {
+    return this.#portConfigs.filter(([, config]) => config === "no-forward").map(([port]) => port);
   }
 
   /**
@@ -151,7 +177,8 @@ export class WiredSwitch {
   /** Sends bursts, each into another port, at the same time; resolves with everything that left because of them. */
   async send(bursts: readonly Burst[]): Promise<Outputs> {
     await this.#pass(bursts, this.#ports.slice(-1));
-    await this.#pass([{ port: this.#ports.length, frames: [] }], this.#ports);
+    const speaking = this.#ports.filter((_, index) => !this.#silent.includes(index + 1));
+    await this.#pass([{ port: this.#ports.length, frames: [] }], speaking);
     const outputs = [[], ...this.#ports.map((one) => one.take())];
     this.framesOut += outputs.reduce((sum, frames) => sum + frames.length, 0);
     return outputs;
@@ -182,7 +209,10 @@ export class WiredSwitch {
       await this.#addPatch(BEHIND, number, there, here);
     }
     for (const bridge of this.bridges)
-      await this.control.ofctl("mod-port", bridge, String(SENTINEL_PATCH), "no-flood");
+      await this.control.ofctl(
+        ...["mod-port", bridge, String(SENTINEL_PATCH), "no-flood"],
+        ...NO_FLOOD_VERSION,
+      );
   }
 
   async #addPatch(bridge: string, ofport: number, name: string, peer: string): Promise<void> {
