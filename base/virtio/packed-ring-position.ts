@@ -27,11 +27,27 @@ export function isUsed(flags: number, wrap: number): boolean {
   return (flags & VRING_PACKED_STATE_MASK) === (wrap === 0 ? 0 : VRING_PACKED_STATE_MASK);
 }
 
+/** A driver that writes while it is looked at can add no more chains than the ring has room for. */
+const LOOKS_MAX = 64;
+
 /**
  * The first descriptor that is not used, and at bit 15 the wrap counter there; −1 when the ring does not tell, because
  * the driver is in the midst of writing a chain or writes nonsense. `ring`: the window offset of `size` descriptors.
+ *
+ * A driver that offers chains meanwhile may have written behind the place that is looked at and before it, so that what
+ * waits seems to begin in the midst. What is found twice running is true: the driver writes in order.
  */
 export function findPackedPosition(u16: Uint16Array, ring: number, size: number): number {
+  let found = lookForPosition(u16, ring, size);
+  for (let looks = 1; looks < LOOKS_MAX; looks++) {
+    const again = lookForPosition(u16, ring, size);
+    if (again === found) break;
+    found = again;
+  }
+  return found;
+}
+
+function lookForPosition(u16: Uint16Array, ring: number, size: number): number {
   const flags = (slot: number): number => u16[(ring + slot * DESCRIPTOR_SIZE + FLAGS_AT) >>> 1]!;
   const lap = (slot: number): number => (flags(slot) & VRING_PACKED_DESC_F_AVAIL ? 1 : 0);
   let driver = 0;
