@@ -6,15 +6,11 @@ import { fstatSync } from "node:fs";
 import { closeFile, duplicateFile, PAGE_SIZE_BYTES } from "../linux/index.js";
 import type { GuestWindow } from "./guest-window.js";
 import { mapShared, memoryInvalid } from "./shared-mapping.js";
+import { NEAR_HIGH, NEAR_LOW, NEAR_SIZE, NEAR_START } from "./split-ring.js";
 import type { VhostUserRegion } from "./vhost-user-wire.js";
 
 /** Regions of one guest, hot-added memory included. */
 export const GUEST_REGIONS_MAX = 32;
-/** What `near` holds: the words of the first guest address, size in bytes (0: it tells nothing), window offset. */
-export const NEAR_LOW = 0;
-export const NEAR_HIGH = 1;
-export const NEAR_SIZE = 2;
-export const NEAR_START = 3;
 const BELOW_4_GIB = 0x1_0000_0000;
 
 export interface GuestMemoryOptions {

@@ -8,7 +8,7 @@
 // Source: VIRTIO 1.2, 2.7 (split virtqueues), 2.7.5.3 (indirect), 2.7.7 and 2.7.10 (notifications), 2.7.9 (in order).
 // Invariants: those of virtqueue.ts. Thread: the owner of the window. Hot: yes.
 import { VRING_DESC_F_INDIRECT, VRING_DESC_F_NEXT, VRING_DESC_F_WRITE } from "./descriptor-chain.js";
-import { NEAR_HIGH, NEAR_LOW, NEAR_SIZE, NEAR_START } from "./guest-memory.js";
+import { type BurstChains, ELSEWHERE, SOME_ELSEWHERE } from "./split-ring.js";
 import { BURST_MAX, POP_BAD, POP_BROKEN, POP_EMPTY, Virtqueue } from "./virtqueue.js";
 
 export const VRING_AVAIL_F_NO_INTERRUPT = 1;
@@ -16,7 +16,9 @@ export const VRING_USED_F_NO_NOTIFY = 1;
 
 const NONE: readonly number[] = [];
 
-export class SplitVirtqueue extends Virtqueue {
+export class SplitVirtqueue extends Virtqueue implements BurstChains {
+  readonly farLow = new Uint32Array(BURST_MAX);
+  readonly farHigh = new Uint32Array(BURST_MAX);
   /** Chains taken so far, mod 2^16: the base for GET_VRING_BASE. */
   nextAvailable = 0;
   /** Chains pushed so far, mod 2^16; visible to the driver after publish(). */
@@ -106,50 +108,42 @@ export class SplitVirtqueue extends Virtqueue {
 
   takeBurst(limit: number, writable: boolean): number {
     if (this.size === 0) return 0;
-    const { u16, u32, size, memory, burstHeads, burstOffsets, burstLengths } = this;
-    const mask = (size - 1) | 0;
-    const wanted = writable ? VRING_DESC_F_WRITE : 0;
-    const ring = ((this.#available >>> 1) + 2) | 0;
-    const table = this.#descriptors >>> 2;
-    const end = this.#limit;
+    const { size, nextAvailable: next } = this;
     const most = limit < BURST_MAX ? limit : BURST_MAX;
-    const { near } = memory;
-    let next = this.nextAvailable;
-    let count = this.#againNext < this.#again.length ? this.#takeAgain(most) : 0;
-    while (count < most && next !== end) {
-      const head = u16[(ring + (next & mask)) | 0]!;
-      if (head >= size) {
-        this.broken = true;
-        break;
-      }
-      next = (next + 1) & 0xffff;
-      const at = (table + (head << 2)) | 0;
-      const low = u32[at]!;
-      const high = u32[(at + 1) | 0]!;
-      let length = u32[(at + 2) | 0]!;
-      burstHeads[count] = head;
-      if ((u32[(at + 3) | 0]! & 0xffff) !== wanted) length = 0;
-      // As translate() does, in whole numbers of 32 bits.
-      const relative = (low - near[NEAR_LOW]!) >>> 0;
-      const room = (near[NEAR_SIZE]! - relative) >>> 0;
-      if (
-        high === near[NEAR_HIGH]! &&
-        low >= near[NEAR_LOW]! &&
-        relative < near[NEAR_SIZE]! &&
-        length <= room
-      )
-        burstOffsets[count] = near[NEAR_START]! + relative;
-      else if (length !== 0) {
-        const offset = memory.translate(low, high, length);
-        if (offset >= 0) burstOffsets[count] = offset;
-        else length = 0;
-      }
-      burstLengths[count] = length;
-      count = (count + 1) | 0;
-    }
-    this.nextAvailable = next;
-    if (this.inflight !== undefined) for (let i = 0; i < count; i++) this.inflight.take(burstHeads[i]!);
+    const before = this.#againNext < this.#again.length ? this.#takeAgain(most) : 0;
+    const waiting = (this.#limit - next) & 0xffff;
+    const wanted = waiting < most - before ? waiting : most - before;
+    const flags = writable ? VRING_DESC_F_WRITE : 0;
+    const { near, window } = this.memory;
+    const answer = window.splitRing.take(
+      this,
+      before,
+      wanted,
+      this.#available + 4,
+      this.#descriptors,
+      size,
+      next,
+      flags,
+      near,
+    );
+    const read = answer & ~SOME_ELSEWHERE;
+    if (read < wanted) this.broken = true;
+    const count = before + read;
+    if (read !== answer) this.#translateRest(before, count);
+    this.nextAvailable = (next + read) & 0xffff;
+    if (this.inflight !== undefined) for (let i = 0; i < count; i++) this.inflight.take(this.burstHeads[i]!);
     return count;
+  }
+
+  /** Finds what lies in another region than most. */
+  #translateRest(from: number, to: number): void {
+    const { burstOffsets, burstLengths } = this;
+    for (let i = from; i < to; i++) {
+      if (burstOffsets[i] !== ELSEWHERE || burstLengths[i] === 0) continue;
+      const offset = this.memory.translate(this.farLow[i]!, this.farHigh[i]!, burstLengths[i]!);
+      if (offset >= 0) burstOffsets[i] = offset;
+      else burstLengths[i] = 0;
+    }
   }
 
   /** Of those chains follow() finds out all. */
@@ -199,23 +193,21 @@ export class SplitVirtqueue extends Virtqueue {
   override pushBurst(count: number): void {
     if (this.size === 0) return;
     if (this.#runLength > 0) this.#endRun();
-    const { u32, burstHeads, burstLengths, nextUsed } = this;
-    const used = ((this.#used >>> 2) + 1) | 0;
-    const mask = (this.size - 1) | 0;
-    for (let i = 0; i < count; i++) {
-      const at = (used + (((nextUsed + i) & mask) << 1)) | 0;
-      u32[at] = burstHeads[i]!;
-      u32[(at + 1) | 0] = burstLengths[i]!;
-    }
-    if (this.inflight !== undefined) for (let i = 0; i < count; i++) this.inflight.give(burstHeads[i]!);
+    this.#give(count, false);
+  }
+
+  #give(count: number, isRead: boolean): void {
+    const { nextUsed } = this;
+    this.memory.window.splitRing.give(this, count, this.#used + 4, this.size, nextUsed, isRead);
+    if (this.inflight !== undefined) for (let i = 0; i < count; i++) this.inflight.give(this.burstHeads[i]!);
     this.nextUsed = (nextUsed + count) & 0xffff;
   }
 
   override pushReadBurst(count: number): void {
     if (count === 0 || this.size === 0) return;
     if (!this.inOrder || this.inflight !== undefined) {
-      this.burstLengths.fill(0, 0, count);
-      this.pushBurst(count);
+      if (this.#runLength > 0) this.#endRun();
+      this.#give(count, true);
       return;
     }
     if (this.#runLength === 0) this.#runStart = this.nextUsed;

@@ -74,10 +74,8 @@ export interface BridgeOptions {
   readonly pathCacheEntries?: number | undefined;
 }
 
-type PacketInDetails = Omit<
-  BridgeEvent & { type: "packet_in" },
-  "type" | "bufferId" | "totalLength" | "match" | "data"
->;
+type PacketInEvent = BridgeEvent & { type: "packet_in" };
+type PacketInDetails = Omit<PacketInEvent, "type" | "bufferId" | "totalLength" | "match" | "data">;
 
 export class Bridge implements PacketSink {
   /** See SwitchModel.tellMisses. */
@@ -92,7 +90,7 @@ export class Bridge implements PacketSink {
   readonly bursts: BurstRunner;
   /** Packets handed to controllers. */
   packetIns = 0;
-  readonly #delivery: Delivery;
+  readonly delivery: Delivery;
   readonly #pool: PacketPool;
   readonly #tracker: Tracker;
   readonly #id: Uint8Array;
@@ -118,16 +116,16 @@ export class Bridge implements PacketSink {
     });
     this.pipeline = new Pipeline({ ...options, tables: this.tables, sink: this });
     this.bursts = this.pipeline.burstRunner((packets, from, to, port) =>
-      this.#delivery.forward(packets, from, to, port),
+      this.delivery.forward(packets, from, to, port),
     );
     this.forwarding = new Forwarding({
       pool: options.pool,
       slots: this.slots,
       find: (ofport) => this.slot(ofport),
-      send: (packet, slot) => this.#delivery.send(packet, slot),
+      send: (packet, slot) => this.delivery.send(packet, slot),
       drop: (reason) => this.pipeline.onlookers.drop(reason),
     });
-    this.#delivery = new Delivery({
+    this.delivery = new Delivery({
       pool: options.pool,
       slots: this.slots,
       find: (ofport) => this.slot(ofport),
@@ -149,10 +147,15 @@ export class Bridge implements PacketSink {
 
   // --- Packets
 
+  /** What is forwarded next came in by `slot`. */
+  turnTo(slot: PortSlot, nowMs: number): void {
+    this.#nowMs = nowMs;
+    this.delivery.fromProtected = slot.isProtected;
+  }
+
   /** Takes every packet of the batch, all of which came in by `slot`, through the pipeline. */
   receive(slot: PortSlot, batch: Batch, nowMs: number): void {
-    this.#nowMs = nowMs;
-    this.#delivery.fromProtected = slot.isProtected;
+    this.turnTo(slot, nowMs);
     if (slot.tapIn !== null) slot.tapIn.burst(batch, slot.ofport);
     if (!slot.receives) {
       for (let i = 0; i < batch.length; i++)
@@ -160,9 +163,7 @@ export class Bridge implements PacketSink {
       batch.freeAll(this.#pool);
       return;
     }
-    const { mirrors } = this.forwarding;
-    const plain = mirrors === null && slot.policer === undefined;
-    if (plain) {
+    if (this.forwarding.mirrors === null && slot.policer === undefined) {
       this.bursts.run(batch, slot.ofport, nowMs);
       return;
     }
@@ -195,20 +196,20 @@ export class Bridge implements PacketSink {
   /** Lets what has waited in the port's queues leave when it is its time; returns how much. */
   release(slot: PortSlot, nowMs: number): number {
     const { queues } = slot;
-    return queues === undefined || queues.held === 0 ? 0 : this.#delivery.release(slot, queues, nowMs);
+    return queues === undefined || queues.held === 0 ? 0 : this.delivery.release(slot, queues, nowMs);
   }
 
   /** Hands what waits in every port's batch to the port. */
   flush(): void {
-    this.#delivery.flush();
+    this.delivery.flush();
   }
 
   output(packet: number, port: number): void {
-    this.#delivery.output(packet, port);
+    this.delivery.output(packet, port);
   }
 
   flood(packet: number, inPort: number, all: boolean): void {
-    this.#delivery.flood(packet, inPort, all);
+    this.delivery.flood(packet, inPort, all);
   }
 
   normal(packet: number, key: Int32Array): number {
@@ -220,8 +221,8 @@ export class Bridge implements PacketSink {
   }
 
   controller(packet: number, key: Int32Array, request: ControllerRequest): void {
-    const { flow, reason, userdata, remainder } = request;
-    const meterId = request.meterId === 0 ? OFPM_CONTROLLER : request.meterId;
+    const { flow, reason, userdata, remainder, meterId: meter } = request;
+    const meterId = meter === 0 ? OFPM_CONTROLLER : meter;
     if (this.tables.meters.measure(meterId, this.#pool.length[packet]!, this.#nowMs) === METER_DROP) {
       this.pipeline.onlookers.dropOf(packet, DROP_METER);
       return;
@@ -340,7 +341,7 @@ export class Bridge implements PacketSink {
   #inject(data: Uint8Array, inPort: number, run: (packet: number) => void): void {
     const packet = this.#pool.allocateFrom(data);
     this.forwarding.mirrors?.begin();
-    this.#delivery.fromProtected = this.slot(inPort)?.isProtected === true;
+    this.delivery.fromProtected = this.slot(inPort)?.isProtected === true;
     if (packet < 0) this.pipeline.onlookers.dropOf(-1, DROP_NO_BUFFER);
     else run(packet);
     this.flush();
@@ -431,9 +432,8 @@ export class Bridge implements PacketSink {
   }
 
   setBridge(settings: BridgeSettings): void {
-    const { headers } = this.pipeline;
-    const { tagsRead = headers.tagsMax } = settings;
-    if (tagsRead !== headers.tagsMax) {
+    const [{ headers }, { tagsRead }] = [this.pipeline, settings];
+    if (tagsRead !== undefined && tagsRead !== headers.tagsMax) {
       headers.tagsMax = tagsRead;
       this.tables.invalidate();
     }

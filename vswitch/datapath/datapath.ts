@@ -8,6 +8,7 @@ import { DROP_REASONS } from "../flow/index.js";
 import type { MacTable } from "../learn/index.js";
 import { Bridge } from "./bridge.js";
 import type { BridgeEvent } from "./events.js";
+import { ExpressLane } from "./express-lane.js";
 import { FairTurns } from "./fair-turns.js";
 import { BRIDGES_MAX, BURST_SIZE, EVENTS_MAX, SWEEP_INTERVAL_MS, TICK_INTERVAL_MS } from "./limits.js";
 import { STAGE_FORWARD, STAGE_RECEIVE, STAGE_SAMPLE, STAGE_TRANSMIT, ThreadMeter } from "./thread-meter.js";
@@ -45,6 +46,7 @@ export class Datapath {
   readonly #clock: () => number;
   readonly #onEvents: (bridge: string, events: readonly BridgeEvent[]) => void;
   readonly #batch = new Batch(BURST_SIZE);
+  readonly #express: ExpressLane;
   #queues: EventQueue[] = [];
   #tickMs = Number.NEGATIVE_INFINITY;
   #sweepMs = Number.NEGATIVE_INFINITY;
@@ -53,6 +55,7 @@ export class Datapath {
 
   constructor(options: DatapathOptions) {
     this.pool = options.pool;
+    this.#express = new ExpressLane(options.pool);
     this.#onEvents = options.onEvents;
     this.#pathCacheEntries = options.pathCacheEntries;
     this.#clock = options.clock ?? (() => 0);
@@ -107,6 +110,7 @@ export class Datapath {
       return this.#breatheTimed(this.meter, nowMs);
     const batch = this.#batch;
     const turns = this.#turns;
+    const express = this.#express;
     let received = 0;
     let moved = 0;
     for (let b = 0; b < this.bridges.length; b++) {
@@ -118,11 +122,11 @@ export class Datapath {
         // Who sits turns out is seldom there when all are measured.
         const began = slot.turn.turnsOut > 0 ? this.#clock() : 0;
         const newsBefore = began > 0 ? this.#newsOf(bridge) : 0;
-        const count = slot.port.rx(batch);
+        const count = express.receive(bridge, slot, batch, nowMs);
         turns.done(slot.turn, count);
         if (count === 0) continue;
         received += count;
-        bridge.receive(slot, batch, nowMs);
+        if (batch.length > 0) bridge.receive(slot, batch, nowMs);
         if (began > 0)
           turns.measure(slot.turn, count, this.#clock() - began, this.#newsOf(bridge) - newsBefore);
       }
@@ -139,6 +143,7 @@ export class Datapath {
     const batch = this.#batch;
     const { stageMs } = meter;
     const turns = this.#turns;
+    const express = this.#express;
     let received = 0;
     let moved = 0;
     let at = this.#clock();
@@ -150,7 +155,7 @@ export class Datapath {
         if (!turns.begins(slot.turn)) continue;
         const began = at;
         const newsBefore = this.#newsOf(bridge);
-        const count = slot.port.rx(batch);
+        const count = express.receive(bridge, slot, batch, nowMs);
         turns.done(slot.turn, count);
         if (count === 0) {
           turns.measure(slot.turn, 0, 0);
@@ -159,7 +164,7 @@ export class Datapath {
         received += count;
         const taken = this.#clock();
         stageMs[STAGE_RECEIVE] = stageMs[STAGE_RECEIVE]! + (taken - at) * STAGE_SAMPLE;
-        bridge.receive(slot, batch, nowMs);
+        if (batch.length > 0) bridge.receive(slot, batch, nowMs);
         at = this.#clock();
         stageMs[STAGE_FORWARD] = stageMs[STAGE_FORWARD]! + (at - taken) * STAGE_SAMPLE;
         turns.measure(slot.turn, count, at - began, this.#newsOf(bridge) - newsBefore);
@@ -268,6 +273,7 @@ export class Datapath {
       breaths: this.breaths,
       connections: this.conntrack.size,
       packets_free: this.pool.available,
+      express: this.#express.frames,
       path_hit: 0,
       path_miss: 0,
       masked_hit: 0,

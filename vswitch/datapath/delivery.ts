@@ -41,11 +41,12 @@ export class Delivery {
   flush(): void {
     for (let i = 0; i < this.#modules.slots.length; i++) {
       const slot = this.#modules.slots[i]!;
-      if (slot.out.length > 0) this.#transmit(slot);
+      if (slot.out.length > 0) this.handOver(slot);
     }
   }
 
-  #transmit(slot: PortSlot): void {
+  /** Hands what waits in the port's batch to the port. */
+  handOver(slot: PortSlot): void {
     if (slot.tapOut !== null) slot.tapOut.burst(slot.out, slot.ofport);
     slot.batches++;
     slot.port.tx(slot.out);
@@ -83,7 +84,7 @@ export class Delivery {
         continue;
       }
       out.push(packet);
-      if (out.room === 0) this.#transmit(slot);
+      if (out.room === 0) this.handOver(slot);
     }
   }
 
@@ -104,7 +105,7 @@ export class Delivery {
   #push(packet: number, slot: PortSlot): void {
     this.#modules.pool.retain(packet);
     slot.out.push(packet);
-    if (slot.out.room === 0) this.#transmit(slot);
+    if (slot.out.room === 0) this.handOver(slot);
   }
 
   /** Lets the packet leave by its queue, now or later; false when that is full. */
@@ -123,7 +124,7 @@ export class Delivery {
     for (let packet = queues.next(nowMs); packet >= 0; packet = queues.next(nowMs)) {
       slot.out.push(packet);
       released++;
-      if (slot.out.room === 0) this.#transmit(slot);
+      if (slot.out.room === 0) this.handOver(slot);
     }
     return released;
   }

@@ -48,3 +48,5 @@ export const USAGE_WINDOW_MS = 60_000;
 export const BURST_SIZE = 64;
 /** The longest that the worker may take to answer the main thread; then the daemon ends and is started again. */
 export const ANSWER_DEADLINE_MS = 30_000;
+/** Bursts for which the express lane stays closed at most, where it brings nothing. */
+export const EXPRESS_MISSES_MAX = 255;

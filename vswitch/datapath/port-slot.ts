@@ -85,8 +85,11 @@ export class PortSlot implements NormalPort, MirrorPort {
   /** Frames that policing dropped, and that were longer than the MTU allows. */
   policed = 0;
   tooLong = 0;
-  /** Of a frame without a tag. */
-  #sizeMax = Number.POSITIVE_INFINITY;
+  /** Bytes of a frame without a tag that the MTU allows. */
+  sizeMax = Number.POSITIVE_INFINITY;
+  /** Bursts for which the express lane stays closed, and for how many it was closed last. */
+  expressPause = 0;
+  expressMisses = 0;
   /** Frames that had come in when the window of usage began. */
   windowPackets = 0;
   readonly turn = new FairTurn();
@@ -127,7 +130,7 @@ export class PortSlot implements NormalPort, MirrorPort {
       this.vlan = new VlanPort(settings.vlan);
     }
     this.isProtected = settings.isProtected === true;
-    this.#sizeMax =
+    this.sizeMax =
       settings.mtu === undefined ? Number.POSITIVE_INFINITY : settings.mtu + ETHERNET_HEADER_SIZE;
     this.#setQueues(settings.qos, nowMs);
     // A bucket is filled again only by another limit.
@@ -160,8 +163,8 @@ export class PortSlot implements NormalPort, MirrorPort {
 
   /** Whether the frame is no longer than the MTU allows; one tag more is always allowed. */
   fits(pool: PacketPool, packet: number): boolean {
-    if (pool.length[packet]! <= this.#sizeMax) return true;
-    const excess = wireLength(pool, packet) - this.#sizeMax;
+    if (pool.length[packet]! <= this.sizeMax) return true;
+    const excess = wireLength(pool, packet) - this.sizeMax;
     if (excess <= 0) return true;
     const type = pool.view.getUint16(pool.offset[packet]! + 12);
     if (excess <= TAG_SIZE && (type === 0x8100 || type === 0x88a8)) return true;

@@ -1,13 +1,14 @@
 // The keys of a burst, compact: what tells plain IPv4 frames apart, one row of ten words each, with its hash.
 //
 //   word      0        1–3      4           5         6      7       8            9
-//   untagged  in_port  the frame's own words, of which only bits that a flow can match are kept: see #readWords
+//   untagged  in_port  the frame's own words, of which only bits that a flow can match are kept: see readWords
 //   tagged    in_port  MACs     tag         IP        ports  source  destination  TCP flags     (words of the whole key)
 //
 // Invariant: frames with equal rows have equal whole keys, and their tags are of one type. Whatever is not as plain
 // (IPv6, ARP, fragments, IP options, two tags, broken lengths) gets none and is left to the pipeline.
+// A closure, one for each pool, and not a class: see window-copy.ts.
 // Thread: datapath worker. Hot: yes.
-import { BATCH_SIZE, type Batch, type PacketPool } from "../../base/packet/index.js";
+import { BATCH_SIZE, type PacketPool } from "../../base/packet/index.js";
 import { secretMultiplier } from "../../base/random/index.js";
 
 /** Words of a row in use. */
@@ -23,62 +24,73 @@ const ICMP = 1;
 /** In word 4 of a tagged frame's row, where the DEI was; never in that of an untagged one. */
 const TAGGED = 0x1000;
 
-export class BurstKeys {
-  readonly rows = new Int32Array(BATCH_SIZE << ROW_SHIFT);
-  readonly hashes = new Int32Array(BATCH_SIZE);
-  /** 1: the packet has a row. */
-  readonly plain = new Uint8Array(BATCH_SIZE);
-  readonly #words: Int32Array;
-  readonly #view: DataView;
-  readonly #factors = Int32Array.from({ length: ROW_WORDS }, secretMultiplier);
+/** Bytes at the start of a frame by which it is told: a frame may be read here before more of it is in place. */
+export const KEY_BYTES = 64;
 
-  constructor(pool: PacketPool) {
-    const { buffer, byteOffset, byteLength } = pool.bytes;
-    this.#words = new Int32Array(buffer, byteOffset, byteLength >>> 2);
-    this.#view = pool.view;
+export interface BurstKeys {
+  readonly rows: Int32Array;
+  readonly hashes: Int32Array;
+  /** 1: the frame has a row. */
+  readonly plain: Uint8Array;
+  /** Reads the first `count` frames, which start at `starts` in the pool's arena and are so long. */
+  read(starts: Int32Array, lengths: Int32Array, count: number, inPort: number): void;
+  /** Whether two frames of the burst that have rows have the same addresses and tag. */
+  isSameLink(a: number, b: number): boolean;
+}
+
+const known = new WeakMap<PacketPool, BurstKeys>();
+
+/** The one reader of the pool: what it read is good until the next burst. */
+export function burstKeysOf(pool: PacketPool): BurstKeys {
+  let keys = known.get(pool);
+  if (keys === undefined) {
+    keys = createBurstKeys(pool);
+    known.set(pool, keys);
   }
+  return keys;
+}
 
-  /** Reads every frame of the batch. */
-  read(pool: PacketPool, batch: Batch, inPort: number): void {
-    const { offset, length } = pool;
-    const { packets } = batch;
-    const { rows, hashes, plain } = this;
-    const factors = this.#factors;
-    const count = batch.length;
-    for (let i = 0; i < count; i++) {
-      const packet = packets[i]!;
+function createBurstKeys(pool: PacketPool): BurstKeys {
+  const { buffer, byteOffset, byteLength } = pool.bytes;
+  const words = new Int32Array(buffer, byteOffset, byteLength >>> 2);
+  const { view } = pool;
+  const rows = new Int32Array(BATCH_SIZE << ROW_SHIFT);
+  const hashes = new Int32Array(BATCH_SIZE);
+  const plain = new Uint8Array(BATCH_SIZE);
+  const factors = Int32Array.from({ length: ROW_WORDS }, secretMultiplier);
+
+  const read = (starts: Int32Array, lengths: Int32Array, count: number, inPort: number): void => {
+    for (let i = 0; i < count; i = (i + 1) | 0) {
       const row = i << ROW_SHIFT;
-      const start = offset[packet]!;
-      const size = length[packet]!;
+      const start = starts[i]!;
+      const size = lengths[i]!;
       const aligned = (start & 3) === 0;
-      if (!(aligned && this.#readWords(start, size, row)) && !this.#readTagged(start, size, row)) {
+      if (!(aligned && readWords(start, size, row)) && !readTagged(start, size, row)) {
         plain[i] = 0;
         continue;
       }
       plain[i] = 1;
       rows[row] = inPort;
       const even =
-        Math.imul(rows[row]!, factors[0]!) +
-        Math.imul(rows[row + 2]!, factors[2]!) +
-        Math.imul(rows[row + 4]!, factors[4]!) +
-        Math.imul(rows[row + 6]!, factors[6]!) +
-        Math.imul(rows[row + 8]!, factors[8]!);
+        Math.imul(inPort, factors[0]!) +
+        Math.imul(rows[(row + 2) | 0]!, factors[2]!) +
+        Math.imul(rows[(row + 4) | 0]!, factors[4]!) +
+        Math.imul(rows[(row + 6) | 0]!, factors[6]!) +
+        Math.imul(rows[(row + 8) | 0]!, factors[8]!);
       const odd =
-        Math.imul(rows[row + 1]!, factors[1]!) +
-        Math.imul(rows[row + 3]!, factors[3]!) +
-        Math.imul(rows[row + 5]!, factors[5]!) +
-        Math.imul(rows[row + 7]!, factors[7]!) +
-        Math.imul(rows[row + 9]!, factors[9]!);
+        Math.imul(rows[(row + 1) | 0]!, factors[1]!) +
+        Math.imul(rows[(row + 3) | 0]!, factors[3]!) +
+        Math.imul(rows[(row + 5) | 0]!, factors[5]!) +
+        Math.imul(rows[(row + 7) | 0]!, factors[7]!) +
+        Math.imul(rows[(row + 9) | 0]!, factors[9]!);
       // A sum of products mixes upwards only: bring the upper bits down.
       let hash = (even + odd) | 0;
       hash = Math.imul(hash ^ (hash >>> 16), 0x85ebca6b);
       hashes[i] = hash ^ (hash >>> 13);
     }
-  }
+  };
 
-  /** Whether two frames of the burst that have rows have the same addresses and tag. */
-  isSameLink(a: number, b: number): boolean {
-    const rows = this.rows;
+  const isSameLink = (a: number, b: number): boolean => {
     const x = a << ROW_SHIFT;
     const y = b << ROW_SHIFT;
     return (
@@ -87,31 +99,29 @@ export class BurstKeys {
       rows[x + 3]! === rows[y + 3]! &&
       (rows[x + 4]! === rows[y + 4]! || ((rows[x + 4]! | rows[y + 4]!) & TAGGED) === 0)
     );
-  }
+  };
 
   /**
    * An untagged frame without IP options, by its own little-endian words. Kept are: word 3 the type, IP version, header
    * length and TOS; word 5 TTL and protocol (all bits of the fragment field are zero); words 6 to 8 addresses and the
    * source port; word 9 the destination port, and in its upper half the TCP flags.
    */
-  #readWords(start: number, size: number, row: number): boolean {
-    const words = this.#words;
-    const rows = this.rows;
+  const readWords = (start: number, size: number, row: number): boolean => {
     const at = start >>> 2;
     if (size < ETHERNET_SIZE + IPV4_SIZE + 4) return false;
-    const w3 = words[at + 3]!;
+    const w3 = words[(at + 3) | 0]!;
     if ((w3 & 0x00ffffff) !== 0x00450008) return false;
-    const w5 = words[at + 5]!;
+    const w5 = words[(at + 5) | 0]!;
     // More fragments, or an offset; "don't fragment" is no part of the key.
     if ((w5 & 0xffbf) !== 0) return false;
-    const w4 = words[at + 4]!;
+    const w4 = words[(at + 4) | 0]!;
     const total = ((w4 & 0xff) << 8) | ((w4 >>> 8) & 0xff);
     if (total > size - ETHERNET_SIZE) return false;
     const protocol = w5 >>> 24;
-    let last = words[at + 9]! & 0xffff;
+    let last = words[(at + 9) | 0]! & 0xffff;
     if (protocol === TCP) {
       if (total < IPV4_SIZE + 20) return false;
-      const w11 = words[at + 11]!;
+      const w11 = words[(at + 11) | 0]!;
       last |= w11 & 0xff0f0000;
     } else if (protocol === UDP) {
       if (total < IPV4_SIZE + 8) return false;
@@ -119,22 +129,20 @@ export class BurstKeys {
       if (total < IPV4_SIZE + 4) return false;
       last = 0;
     } else return false;
-    rows[row + 1] = words[at]!;
-    rows[row + 2] = words[at + 1]!;
-    rows[row + 3] = words[at + 2]!;
-    rows[row + 4] = w3;
-    rows[row + 5] = w5 & 0xffff0000;
-    rows[row + 6] = words[at + 6]! & 0xffff0000;
-    rows[row + 7] = words[at + 7]!;
-    rows[row + 8] = words[at + 8]!;
-    rows[row + 9] = last;
+    rows[(row + 1) | 0] = words[at]!;
+    rows[(row + 2) | 0] = words[(at + 1) | 0]!;
+    rows[(row + 3) | 0] = words[(at + 2) | 0]!;
+    rows[(row + 4) | 0] = w3;
+    rows[(row + 5) | 0] = w5 & 0xffff0000;
+    rows[(row + 6) | 0] = words[(at + 6) | 0]! & 0xffff0000;
+    rows[(row + 7) | 0] = words[(at + 7) | 0]!;
+    rows[(row + 8) | 0] = words[(at + 8) | 0]!;
+    rows[(row + 9) | 0] = last;
     return true;
-  }
+  };
 
   /** A frame with one tag. */
-  #readTagged(start: number, size: number, row: number): boolean {
-    const view = this.#view;
-    const rows = this.rows;
+  const readTagged = (start: number, size: number, row: number): boolean => {
     if (size < ETHERNET_SIZE + 4 + IPV4_SIZE) return false;
     const tag = view.getUint16(start + 12);
     if ((tag !== 0x8100 && tag !== 0x88a8) || view.getUint16(start + 16) !== 0x0800) return false;
@@ -158,15 +166,17 @@ export class BurstKeys {
       if (total < IPV4_SIZE + 4) return false;
       ports = view.getUint16(l4);
     } else return false;
-    rows[row + 1] = view.getInt32(start);
-    rows[row + 2] = view.getInt32(start + 4);
-    rows[row + 3] = view.getInt32(start + 8);
-    rows[row + 4] = (tag << 16) | view.getUint16(start + 14) | TAGGED;
-    rows[row + 5] = (protocol << 24) | (first & 0x00ff0000) | view.getUint8(ip + 8);
-    rows[row + 6] = ports;
-    rows[row + 7] = view.getInt32(ip + 12);
-    rows[row + 8] = view.getInt32(ip + 16);
-    rows[row + 9] = flags;
+    rows[(row + 1) | 0] = view.getInt32(start);
+    rows[(row + 2) | 0] = view.getInt32(start + 4);
+    rows[(row + 3) | 0] = view.getInt32(start + 8);
+    rows[(row + 4) | 0] = (tag << 16) | view.getUint16(start + 14) | TAGGED;
+    rows[(row + 5) | 0] = (protocol << 24) | (first & 0x00ff0000) | view.getUint8(ip + 8);
+    rows[(row + 6) | 0] = ports;
+    rows[(row + 7) | 0] = view.getInt32(ip + 12);
+    rows[(row + 8) | 0] = view.getInt32(ip + 16);
+    rows[(row + 9) | 0] = flags;
     return true;
-  }
+  };
+
+  return { rows, hashes, plain, read, isSameLink };
 }

@@ -9,7 +9,7 @@
 // is judged by the tables as they are when its turn comes, whatever was looked up before.
 // Thread: datapath worker. Hot: yes.
 import { BATCH_SIZE, type Batch } from "../../base/packet/index.js";
-import { BurstKeys, ROW_SHIFT } from "./burst-keys.js";
+import { type BurstKeys, burstKeysOf, ROW_SHIFT } from "./burst-keys.js";
 import { CtRunner } from "./ct-runner.js";
 import { CtStages } from "./ct-stages.js";
 import * as K from "./key.js";
@@ -45,6 +45,8 @@ export class BurstRunner {
   readonly #replay: VerdictReplay;
   readonly #ct: CtRunner;
   readonly #found = new Int32Array(BATCH_SIZE);
+  readonly #starts = new Int32Array(BATCH_SIZE);
+  readonly #lengths = new Int32Array(BATCH_SIZE);
   /** By verdict: what this burst has not yet told its flows. */
   readonly #packets = new Float64Array(VERDICTS_MAX);
   readonly #bytes = new Float64Array(VERDICTS_MAX);
@@ -58,7 +60,7 @@ export class BurstRunner {
     this.#modules = modules;
     const { cache, masked } = this;
     const { path } = modules.hand;
-    const keys = new BurstKeys(modules.hand.pool);
+    const keys = burstKeysOf(modules.hand.pool);
     this.#keys = keys;
     const stages = new CtStages();
     const recordings = new Recordings({ ...modules, cache, stages, keys, masked, path });
@@ -140,23 +142,68 @@ export class BurstRunner {
 
   /** Finds the verdicts that are known. */
   #lookUp(batch: Batch, inPort: number): void {
-    const { cache } = this;
-    const { hand, tables } = this.#modules;
-    const { plain, hashes, rows } = this.#keys;
+    const { offset, length } = this.#modules.hand.pool;
+    const { packets } = batch;
     const count = batch.length;
-    cache.sync(tables.version);
-    this.#keys.read(hand.pool, batch, inPort);
-    let touched = this.#touched;
-    for (let i = 0; i < count; i++) touched = (touched + cache.touch(hashes[i]!)) | 0;
-    this.#touched = touched;
-    let hits = 0;
+    const starts = this.#starts;
+    const lengths = this.#lengths;
     for (let i = 0; i < count; i++) {
-      let id = plain[i] === 1 ? cache.find(hashes[i]!, rows, i << ROW_SHIFT) : NOT_FOUND;
-      if (id >= 0) hits++;
-      else if (id === NOT_FOUND && plain[i] === 1) id = this.#findMasked(batch.packets[i]!, i, inPort);
-      this.#found[i] = id;
+      starts[i] = offset[packets[i]!]!;
+      lengths[i] = length[packets[i]!]!;
     }
-    cache.hits += hits;
+    const found = this.lookUpFrames(starts, lengths, count, inPort);
+    const { plain } = this.#keys;
+    for (let i = 0; i < count; i++)
+      if (found[i]! === NOT_FOUND && plain[i] === 1) found[i] = this.#findMasked(packets[i]!, i, inPort);
+  }
+
+  /**
+   * The numbers of the verdicts on `count` frames that start at `starts` in the pool's arena and are so long, as far as
+   * they follow from the exact cache: of a frame at least KEY_BYTES must lie there. Good until the next burst.
+   */
+  lookUpFrames(starts: Int32Array, lengths: Int32Array, count: number, inPort: number): Int32Array {
+    const { cache } = this;
+    const keys = this.#keys;
+    cache.sync(this.#modules.tables.version);
+    keys.read(starts, lengths, count, inPort);
+    this.#touched = (this.#touched + cache.touchAll(keys.hashes, count)) | 0;
+    cache.findAll(keys, count, this.#found);
+    return this.#found;
+  }
+
+  /** Whether frames may be judged by what is known of their kind alone: nobody watches single ones. */
+  get isUnattended(): boolean {
+    return !this.#modules.hand.isAttended;
+  }
+
+  /** Whether two frames of the burst looked up last, of which a verdict is known, have the same addresses and tag. */
+  isSameLink(a: number, b: number): boolean {
+    return this.#keys.isSameLink(a, b);
+  }
+
+  /** Counts frames that somebody else forwards as the verdict says; settle() tells the flows. */
+  countFrames(verdict: Verdict, frames: number, sizeBytes: number): void {
+    const { hand } = this.#modules;
+    this.#count(verdict, frames, sizeBytes);
+    hand.tableId = verdict.code[1]!;
+    hand.flow = verdict.flows[verdict.code[2]!]!;
+  }
+
+  /** Ends what countFrames() and forwardNormally() began. */
+  settle(nowMs: number): void {
+    const { hand } = this.#modules;
+    this.#settle(nowMs);
+    hand.flow = null;
+    hand.tableId = -1;
+  }
+
+  /** Forwards a packet whose verdict is to do as an ordinary switch, and frees it. Returns the port to which others with
+   *  the same addresses and tag go, too; −1 when that is to be asked for each. */
+  forwardNormally(packet: number, inPort: number): number {
+    const { hand } = this.#modules;
+    if (hand.marked) hand.clearPipelineWords();
+    hand.key[K.K_IN_PORT] = inPort;
+    return this.#normalOne(packet);
   }
 
   /** The verdict of a frame that the exact cache does not know. Its key stays in `#recordings.key`. */
@@ -236,25 +283,30 @@ export class BurstRunner {
 
   /** What goes to one port takes the frames behind it along that have the same addresses and tag. */
   #normal({ code, flows }: Verdict, packets: Int32Array, from: number, to: number): void {
-    const { hand, sink, forward } = this.#modules;
-    const { pool, key } = hand;
-    const { view } = pool;
+    const { hand, forward } = this.#modules;
     hand.tableId = code[1]!;
     hand.flow = flows[code[2]!]!;
     for (let i = from; i < to; ) {
-      const packet = packets[i]!;
-      const start = pool.offset[packet]!;
-      key[K.K_ETH_DST] = view.getInt32(start);
-      key[K.K_ETH_DST + 1] = view.getInt32(start + 4);
-      key[K.K_ETH_SRC_LOW] = view.getInt32(start + 8);
-      hand.packet = packet;
-      const port = sink.normal(packet, key, hand.headers);
-      pool.free(packet);
+      const port = this.#normalOne(packets[i]!);
       const first = i++;
       if (port < 0) continue;
       while (i < to && this.#keys.isSameLink(first, i)) i++;
       forward(packets, first + 1, i, port);
     }
+  }
+
+  #normalOne(packet: number): number {
+    const { hand, sink } = this.#modules;
+    const { pool, key } = hand;
+    const { view } = pool;
+    const start = pool.offset[packet]!;
+    key[K.K_ETH_DST] = view.getInt32(start);
+    key[K.K_ETH_DST + 1] = view.getInt32(start + 4);
+    key[K.K_ETH_SRC_LOW] = view.getInt32(start + 8);
+    hand.packet = packet;
+    const port = sink.normal(packet, key, hand.headers);
+    pool.free(packet);
+    return port;
   }
 
   /** Tells the flows of every verdict how many packets it has had. */

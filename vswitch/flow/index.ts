@@ -62,3 +62,4 @@ export type { TableSettings } from "./table-settings.js";
 export { type NormalTrace, type TraceOptions, type TraceSend, traceFrame } from "./trace.js";
 export type { TraceFlow, TraceNode, TraceRequest, TraceRun } from "./trace-nodes.js";
 export { EVERY_OPTION, NXT_TLV_TABLE_MOD, TunnelOptions } from "./tunnel-options.js";
+export type { Verdict } from "./verdict.js";

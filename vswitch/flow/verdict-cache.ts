@@ -6,7 +6,7 @@
 // Invariants: an entry counts only in its own generation, and the generation ends with every change of the tables, so
 // that a packet after a change is never judged by what was before it. Equal verdicts are one object.
 // Thread: datapath worker. Hot: yes (touch, find).
-import { ROW_SHIFT, ROW_WORDS } from "./burst-keys.js";
+import { type BurstKeys, ROW_SHIFT, ROW_WORDS } from "./burst-keys.js";
 import { VERDICT_KEYS_FIRST, VERDICT_KEYS_MAX, VERDICTS_MAX } from "./limits.js";
 import type { Verdict } from "./verdict.js";
 import type { VerdictRecorder } from "./verdict-recorder.js";
@@ -62,9 +62,37 @@ export class VerdictCache {
     this.generation = 1;
   }
 
-  /** Reads the entry's line; the sum means nothing. Lines of a whole burst come in at once when touched one after the other. */
-  touch(hash: number): number {
-    return this.#entries[((hash & this.#mask) << ROW_SHIFT) + AT_GENERATION]!;
+  /** Reads a word of every hash's line; the sum means nothing. Lines touched one after the other come in at once. */
+  touchAll(hashes: Int32Array, count: number): number {
+    const entries = this.#entries;
+    const mask = this.#mask;
+    let sum = 0;
+    for (let i = 0; i < count; i++)
+      sum = (sum + entries[((hashes[i]! & mask) << ROW_SHIFT) + AT_GENERATION]!) | 0;
+    return sum;
+  }
+
+  /** find() for the first `count` frames of a burst, and NOT_FOUND for those without a row. Counts what it finds. */
+  findAll({ hashes, rows, plain }: BurstKeys, count: number, found: Int32Array): void {
+    const entries = this.#entries;
+    const mask = this.#mask;
+    const generation = this.generation;
+    let hits = 0;
+    for (let i = 0; i < count; i++) {
+      if (plain[i] !== 1) {
+        found[i] = NOT_FOUND;
+        continue;
+      }
+      const first = (hashes[i]! & mask) << ROW_SHIFT;
+      // Where there is little in the cache, the first way has it.
+      const at = holds(entries, first, generation, rows, i << ROW_SHIFT)
+        ? first
+        : this.#lineBehind(first, rows, i << ROW_SHIFT);
+      const id = at < 0 ? NOT_FOUND : entries[(at + AT_VERDICT) | 0]!;
+      if (id >= 0) hits++;
+      found[i] = id;
+    }
+    this.hits += hits;
   }
 
   /** The verdict for the row of `rows` at `row`, NOT_FOUND, or UNDECIDABLE. */
@@ -76,8 +104,16 @@ export class VerdictCache {
   /** The line of the row, or −1. */
   line(hash: number, rows: Int32Array, row: number): number {
     const first = (hash & this.#mask) << ROW_SHIFT;
+    return holds(this.#entries, first, this.generation, rows, row)
+      ? first
+      : this.#lineBehind(first, rows, row);
+  }
+
+  /** The line of the row among the ways behind the first, or −1. */
+  #lineBehind(first: number, rows: Int32Array, row: number): number {
     const end = first + (WAYS << ROW_SHIFT);
-    for (let at = first; at < end; at += 1 << ROW_SHIFT) if (this.#holds(at, rows, row)) return at;
+    for (let at = first + (1 << ROW_SHIFT); at < end; at += 1 << ROW_SHIFT)
+      if (holds(this.#entries, at, this.generation, rows, row)) return at;
     return -1;
   }
 
@@ -137,23 +173,6 @@ export class VerdictCache {
     this.#mask = (this.#keys - 1) & ~(WAYS - 1);
   }
 
-  #holds(at: number, rows: Int32Array, row: number): boolean {
-    const entries = this.#entries;
-    return (
-      entries[at + 6]! === rows[row + 6]! &&
-      entries[at + 7]! === rows[row + 7]! &&
-      entries[at + 8]! === rows[row + 8]! &&
-      entries[at]! === rows[row]! &&
-      entries[at + 1]! === rows[row + 1]! &&
-      entries[at + 2]! === rows[row + 2]! &&
-      entries[at + 3]! === rows[row + 3]! &&
-      entries[at + 4]! === rows[row + 4]! &&
-      entries[at + 5]! === rows[row + 5]! &&
-      entries[at + 9]! === rows[row + 9]! &&
-      entries[at + AT_GENERATION]! === this.generation
-    );
-  }
-
   #intern(recorder: VerdictRecorder): Verdict {
     const { code, length, flows, tables, lookups, needsKey, onlyPort, isNormal, tail, cts } = recorder;
     let hash = length;
@@ -184,6 +203,22 @@ export class VerdictCache {
     else list.push(verdict);
     return verdict;
   }
+}
+
+function holds(entries: Int32Array, at: number, generation: number, rows: Int32Array, row: number): boolean {
+  return (
+    entries[(at + 6) | 0]! === rows[(row + 6) | 0]! &&
+    entries[(at + 7) | 0]! === rows[(row + 7) | 0]! &&
+    entries[(at + 8) | 0]! === rows[(row + 8) | 0]! &&
+    entries[at]! === rows[row]! &&
+    entries[(at + 1) | 0]! === rows[(row + 1) | 0]! &&
+    entries[(at + 2) | 0]! === rows[(row + 2) | 0]! &&
+    entries[(at + 3) | 0]! === rows[(row + 3) | 0]! &&
+    entries[(at + 4) | 0]! === rows[(row + 4) | 0]! &&
+    entries[(at + 5) | 0]! === rows[(row + 5) | 0]! &&
+    entries[(at + 9) | 0]! === rows[(row + 9) | 0]! &&
+    entries[(at + AT_GENERATION) | 0]! === generation
+  );
 }
 
 /** Also in what the port that the packet came in by makes of the same code: an output to that port is none. */

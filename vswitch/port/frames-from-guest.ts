@@ -48,9 +48,15 @@ export class FramesFromGuest {
 
   /** Takes up to `limit` chains that available() counted and gives them back; returns how many frames they held. */
   take(queue: Virtqueue, batch: Batch, limit: number): number {
+    const taken = this.begin(queue, limit);
+    return this.end(queue, batch, 0, taken);
+  }
+
+  /** Takes up to `limit` chains that available() counted; returns how many. They are given back by end(). */
+  begin(queue: Virtqueue, limit: number): number {
     const taken = queue.takeBurst(limit, false);
     this.#touch(queue, taken);
-    return this.#copyIn(queue, batch, taken);
+    return taken;
   }
 
   /** Reads a word of every frame: what is not in the cache comes in while the next is asked for. */
@@ -66,8 +72,9 @@ export class FramesFromGuest {
     this.touched = touched;
   }
 
-  /** Copies the frames taken into packets and gives the chains back; returns how many frames there were. */
-  #copyIn(queue: Virtqueue, batch: Batch, taken: number): number {
+  /** Copies the frames of the chains taken into packets, from the chain `from` on, and gives all of them back; returns how
+   *  many frames there were. */
+  end(queue: Virtqueue, batch: Batch, from: number, taken: number): number {
     const stats = this.#stats;
     const pool = this.#pool;
     const header = this.#headerSize;
@@ -77,7 +84,7 @@ export class FramesFromGuest {
     let count = 0;
     let size = 0;
     this.#dropped = 0;
-    for (let i = 0; i < taken; i++) {
+    for (let i = from; i < taken; i++) {
       const head = burstHeads[i] as number;
       const at = burstOffsets[i] as number;
       const length = (burstLengths[i] as number) - header;
@@ -98,7 +105,7 @@ export class FramesFromGuest {
     stats[RX_PACKETS] = (stats[RX_PACKETS] as number) + count;
     stats[RX_BYTES] = (stats[RX_BYTES] as number) + size;
     stats[RX_DROPPED] = (stats[RX_DROPPED] as number) + this.#dropped;
-    stats[RX_ERRORS] = (stats[RX_ERRORS] as number) + (taken - count - this.#dropped);
+    stats[RX_ERRORS] = (stats[RX_ERRORS] as number) + (taken - from - count - this.#dropped);
     return count;
   }
 

@@ -16,7 +16,11 @@ import {
   type HandedPort,
   type PacketPool,
   type Port,
+  RX_BYTES,
+  RX_PACKETS,
+  TX_BYTES,
   TX_DROPPED,
+  TX_PACKETS,
 } from "../../base/packet/index.js";
 import {
   type GuestWindow,
@@ -24,13 +28,23 @@ import {
   VHOST_USER_SEND_RARP,
   VhostUserBackend,
   type Virtqueue,
+  type WindowCopy,
 } from "../../base/virtio/index.js";
 import { flowHash } from "./flow-spread.js";
 import { FramesFromGuest } from "./frames-from-guest.js";
 import { FramesToGuest } from "./frames-to-guest.js";
 import { rarpFrame } from "./rarp-frame.js";
 import { decodeHanded, encodeHanded } from "./vhost-user-handed.js";
-import { MTU_MAX, MTU_MIN, NET_DEVICE, NO_FORMAT, netFormat, QUEUE_PAIRS_MAX } from "./virtio-net-device.js";
+import {
+  HEADER_SIZE,
+  MTU_MAX,
+  MTU_MIN,
+  NET_DEVICE,
+  type NetFormat,
+  NO_FORMAT,
+  netFormat,
+  QUEUE_PAIRS_MAX,
+} from "./virtio-net-device.js";
 
 export interface VhostUserPortOptions {
   readonly name: string;
@@ -78,6 +92,7 @@ export class VhostUserPort implements Port {
   /** Frames of a batch by receive queue, when there are several. */
   readonly #spread = Array.from({ length: QUEUE_PAIRS_MAX }, () => new Batch());
   #generation = -1;
+  #format: NetFormat = NO_FORMAT;
   /** The MTU that the guest was told; 0: none. */
   #mtu = 0;
   /** A frame that the switch is to see as sent by the guest; undefined most of the time. */
@@ -146,6 +161,59 @@ export class VhostUserPort implements Port {
     else if (queues.length === 0) this.#drop(batch);
     else this.#giveSpread(queues, batch);
     batch.freeAll(this.#pool);
+  }
+
+  /**
+   * Begins to take frames where they lie, if that can be done now: takes up to `limit` chains, in `directQueue`, and
+   * returns how many. Only when there were any are they to be given back, by endDirect().
+   */
+  beginDirect(limit: number): number {
+    const { queue } = this.#transmits[0] as ActiveQueue;
+    const waiting = queue.available();
+    return waiting === 0 ? 0 : this.#fromGuest.begin(queue, waiting < limit ? waiting : limit);
+  }
+
+  /** Copies the frames from the chain `from` on into packets, counts those before it, and gives all chains back. */
+  endDirect(batch: Batch, from: number, taken: number, sizeBytes: number): void {
+    const { queue, ring } = this.#transmits[0] as ActiveQueue;
+    this.stats[RX_PACKETS] = (this.stats[RX_PACKETS] as number) + from;
+    this.stats[RX_BYTES] = (this.stats[RX_BYTES] as number) + sizeBytes;
+    this.#fromGuest.end(queue, batch, from, taken);
+    if (queue.publish()) (this.#backend as VhostUserBackend).call(ring);
+  }
+
+  /** The queue whose frames may be taken where they lie; null when they cannot. */
+  get directSource(): Virtqueue | null {
+    if (this.#transmits.length !== 1 || this.#announcement !== undefined) return null;
+    return this.#format.headerSize === HEADER_SIZE ? (this.#transmits[0] as ActiveQueue).queue : null;
+  }
+
+  /** The queue that takes frames where they are to lie; null when it cannot. Writing to it is nowhere noted. */
+  get directTarget(): Virtqueue | null {
+    if (this.#receives.length !== 1 || this.#format.headerSize !== HEADER_SIZE) return null;
+    const { queue } = this.#receives[0] as ActiveQueue;
+    return queue.log === undefined ? queue : null;
+  }
+
+  /** Shows the guest the first `given` chains of directTarget's burst; `lost` frames found no chain. */
+  giveDirect(taken: number, given: number, sizeBytes: number, lost: number): void {
+    const { queue, ring } = this.#receives[0] as ActiveQueue;
+    queue.pushBurst(given);
+    if (given < taken) queue.unpop(taken - given);
+    this.stats[TX_PACKETS] = (this.stats[TX_PACKETS] as number) + given;
+    this.stats[TX_BYTES] = (this.stats[TX_BYTES] as number) + sizeBytes;
+    this.stats[TX_DROPPED] = (this.stats[TX_DROPPED] as number) + lost;
+    if (given > 0 && queue.publish()) (this.#backend as VhostUserBackend).call(ring);
+  }
+
+  /** Copies between guests, and between them and packets. */
+  get copy(): WindowCopy {
+    return this.#options.window.copy;
+  }
+
+  /** What the driver chose. */
+  get format(): NetFormat {
+    return this.#format;
   }
 
   tick(nowMs: number): void {
@@ -306,6 +374,7 @@ export class VhostUserPort implements Port {
   #refresh(backend: VhostUserBackend): void {
     this.#generation = backend.generation;
     const format = netFormat(backend.features, this.#mtu);
+    this.#format = format;
     this.#fromGuest.use(format);
     this.#toGuest.use(format);
     this.offloads = format.offloads;

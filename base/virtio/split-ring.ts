@@ -1,0 +1,102 @@
+// What a split virtqueue does for each chain of a burst: read a descriptor that stands alone, write a used element.
+// A closure, one for each window, and not a class: see window-copy.ts.
+// Source: VIRTIO 1.2, 2.7. Invariant: a descriptor is read once. Thread: the owner of the window. Hot: yes.
+
+/** What `near` holds: the words of the first guest address, size in bytes (0: it tells nothing), window offset. */
+export const NEAR_LOW = 0;
+export const NEAR_HIGH = 1;
+export const NEAR_SIZE = 2;
+export const NEAR_START = 3;
+
+/** In place of an offset: the address, which stands in farLow and farHigh, is still to be translated. */
+export const ELSEWHERE = 0xffffffff;
+export const SOME_ELSEWHERE = 0x10000;
+
+/** Chains of a burst: head, window offset and length of each. */
+export interface BurstChains {
+  readonly burstHeads: Uint16Array;
+  readonly burstOffsets: Uint32Array;
+  readonly burstLengths: Uint32Array;
+  /** The words of the guest address where the offset is ELSEWHERE. */
+  readonly farLow: Uint32Array;
+  readonly farHigh: Uint32Array;
+}
+
+export interface SplitRing {
+  /**
+   * Reads `count` elements of the available ring from index `next` on, and the descriptor of each: to `chains`, from the
+   * place `at` on. The available ring's elements start at window offset `available`, the table at `descriptors`. Of a
+   * chain that is not one descriptor with the flags `wanted`, the length is 0; of one that lies outside the region
+   * `near`, the offset is ELSEWHERE. Returns how many it read, fewer when a head lies outside the table, and beside that
+   * SOME_ELSEWHERE.
+   */
+  take(
+    chains: BurstChains,
+    at: number,
+    count: number,
+    available: number,
+    descriptors: number,
+    size: number,
+    next: number,
+    wanted: number,
+    near: Uint32Array,
+  ): number;
+  /** Writes the first `count` chains to the used ring, whose elements start at `used`, from index `next` on; with the
+   *  lengths that stand in `chains`, or 0 when they were only read. */
+  give(chains: BurstChains, count: number, used: number, size: number, next: number, isRead: boolean): void;
+}
+
+export function createSplitRing(buffer: ArrayBuffer): SplitRing {
+  const u16 = new Uint16Array(buffer);
+  const words = new Int32Array(buffer);
+  return {
+    take(chains, at, count, available, descriptors, size, next, wanted, near) {
+      const { burstHeads, burstOffsets, burstLengths, farLow, farHigh } = chains;
+      const ring = available >>> 1;
+      const table = descriptors >>> 2;
+      const mask = (size - 1) | 0;
+      const nearLow = near[NEAR_LOW]! | 0;
+      const nearHigh = near[NEAR_HIGH]! | 0;
+      const nearSize = near[NEAR_SIZE]!;
+      const nearStart = near[NEAR_START]! | 0;
+      let elsewhere = 0;
+      for (let i = 0; i < count; i = (i + 1) | 0) {
+        const head = u16[(ring + ((next + i) & mask)) | 0]!;
+        if (head >= size) return i | elsewhere;
+        const descriptor = (table + (head << 2)) | 0;
+        const low = words[descriptor]!;
+        const high = words[(descriptor + 1) | 0]!;
+        const length = words[(descriptor + 2) | 0]! >>> 0;
+        const flags = words[(descriptor + 3) | 0]! & 0xffff;
+        // In whole numbers of 32 bits, as the region has but one upper word.
+        const relative = (low - nearLow) >>> 0;
+        const isNear =
+          high === nearHigh &&
+          low >>> 0 >= nearLow >>> 0 &&
+          relative < nearSize &&
+          length <= (nearSize - relative) >>> 0;
+        const place = (at + i) | 0;
+        burstHeads[place] = head;
+        burstLengths[place] = flags === wanted ? length : 0;
+        if (isNear) {
+          burstOffsets[place] = (nearStart + relative) | 0;
+          continue;
+        }
+        burstOffsets[place] = ELSEWHERE;
+        elsewhere = SOME_ELSEWHERE;
+        farLow[place] = low;
+        farHigh[place] = high;
+      }
+      return count | elsewhere;
+    },
+    give({ burstHeads, burstLengths }, count, used, size, next, isRead) {
+      const elements = used >>> 2;
+      const mask = (size - 1) | 0;
+      for (let i = 0; i < count; i = (i + 1) | 0) {
+        const at = (elements + (((next + i) & mask) << 1)) | 0;
+        words[at] = burstHeads[i]!;
+        words[(at + 1) | 0] = isRead ? 0 : burstLengths[i]!;
+      }
+    },
+  };
+}

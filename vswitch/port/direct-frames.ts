@@ -1,0 +1,142 @@
+// Frames of a burst that stay in the memory of the guest that sent them until it is known who gets them: from guest to
+// guest by one copy, without packets.
+//
+//   chains taken ─► receive(): the start of each frame to a place of ours ─► judged by that ─► deliver()
+//
+// What a frame is judged by is what is delivered: its sender may write to it meanwhile, so the start is never read
+// there again. Behind it lies nothing that was looked at.
+// A closure, one for each pool, and not a class: see base/virtio/window-copy.ts.
+// Invariant: nothing is kept from burst to burst. Thread: the datapath worker's. Hot: yes.
+import {
+  BATCH_SIZE,
+  FRAME_SIZE_MAX,
+  FRAME_SIZE_MIN,
+  HEADROOM,
+  type PacketPool,
+} from "../../base/packet/index.js";
+import type { Virtqueue, WindowCopy } from "../../base/virtio/index.js";
+import { HEADER_SIZE } from "./virtio-net-device.js";
+
+/** Bytes of a frame that are taken out of the guest's memory before it is judged. */
+export const START_SIZE = 64;
+/** The starts lie so far apart, and like frames behind a header in an aligned buffer: a copy moves whole words then. */
+const START_STRIDE = 2 * START_SIZE;
+
+export interface DirectFrames {
+  /** Where in the arena the start of each frame is, and how long the frame is. */
+  readonly starts: Int32Array;
+  readonly lengths: Int32Array;
+  /**
+   * Takes in the starts of the frames in the first `taken` chains of the burst, up to the first that is not whole in one
+   * descriptor, or with `undone` has work left to others; returns how many. `place` is a packet whose room may be used.
+   */
+  receive(queue: Virtqueue, taken: number, undone: boolean, place: number): number;
+  /**
+   * Writes the frames from `first` on, one into each chain of the queue's burst, up to the first chain or frame that
+   * does not do; returns how many. They are still to be pushed, with the lengths that stand in the burst.
+   */
+  deliver(queue: Virtqueue, chains: number, first: number, lengthMax: number): number;
+  /** A packet with the frame, as it was judged; −1 when the pool is empty. */
+  toPacket(i: number): number;
+  /** Bytes in the frames from `first` up to `end`. */
+  sizeOf(first: number, end: number): number;
+  /** Bytes in the longest of them; 0 without any. */
+  longest(first: number, end: number): number;
+}
+
+export function createDirectFrames(pool: PacketPool, copy: WindowCopy): DirectFrames {
+  const { bytes } = pool;
+  const words = new Uint32Array(bytes.buffer, bytes.byteOffset, bytes.byteLength >>> 2);
+  const longs = new BigInt64Array(bytes.buffer, bytes.byteOffset, bytes.byteLength >>> 3);
+  const starts = new Int32Array(BATCH_SIZE);
+  const sources = new Int32Array(BATCH_SIZE);
+  const lengths = new Int32Array(BATCH_SIZE);
+  /** Of the lengths of the frames before each. */
+  const sums = new Int32Array(BATCH_SIZE + 1);
+
+  /** copy() of START_SIZE bytes, for the most usual place. */
+  const copyStart = (to: number, from: number): void => {
+    if ((to & 7) !== 4 || (from & 7) !== 4) {
+      copy(to, from, START_SIZE);
+      return;
+    }
+    words[to >>> 2] = words[from >>> 2]!;
+    const t = (to + 4) >>> 3;
+    const s = (from + 4) >>> 3;
+    longs[t] = longs[s]!;
+    longs[(t + 1) | 0] = longs[(s + 1) | 0]!;
+    longs[(t + 2) | 0] = longs[(s + 2) | 0]!;
+    longs[(t + 3) | 0] = longs[(s + 3) | 0]!;
+    longs[(t + 4) | 0] = longs[(s + 4) | 0]!;
+    longs[(t + 5) | 0] = longs[(s + 5) | 0]!;
+    longs[(t + 6) | 0] = longs[(s + 6) | 0]!;
+    words[(to + 60) >>> 2] = words[(from + 60) >>> 2]!;
+  };
+
+  const receive = (queue: Virtqueue, taken: number, undone: boolean, place: number): number => {
+    const { burstOffsets, burstLengths } = queue;
+    const room = (pool.offset[place]! - HEADROOM + START_SIZE) & -START_SIZE;
+    for (let i = 0; i < taken; i = (i + 1) | 0) {
+      const at = burstOffsets[i]! | 0;
+      const length = (burstLengths[i]! - HEADER_SIZE) | 0;
+      if (length < FRAME_SIZE_MIN || length > FRAME_SIZE_MAX || at < 0) return i;
+      if (undone && (bytes[at]! | bytes[at + 1]!) !== 0) return i;
+      const start = (room + (HEADER_SIZE & 7) + i * START_STRIDE) | 0;
+      const source = (at + HEADER_SIZE) | 0;
+      if (length >= START_SIZE) copyStart(start, source);
+      else copy(start, source, length);
+      starts[i] = start;
+      sources[i] = source;
+      lengths[i] = length;
+      sums[(i + 1) | 0] = (sums[i]! + length) | 0;
+    }
+    return taken;
+  };
+
+  const deliver = (queue: Virtqueue, chains: number, first: number, lengthMax: number): number => {
+    const { burstOffsets, burstLengths } = queue;
+    for (let i = 0; i < chains; i = (i + 1) | 0) {
+      const length = lengths[(first + i) | 0]!;
+      const at = burstOffsets[i]! | 0;
+      const whole = (length + HEADER_SIZE) | 0;
+      if (burstLengths[i]! < whole || length > lengthMax || (at & 3) !== 0 || at < 0) return i;
+      const word = at >>> 2;
+      // Nothing is left undone, and one buffer holds it.
+      words[word] = 0;
+      words[(word + 1) | 0] = 0;
+      words[(word + 2) | 0] = 0x10000;
+      const to = (at + HEADER_SIZE) | 0;
+      write(to, (first + i) | 0, length);
+      burstLengths[i] = whole;
+    }
+    return chains;
+  };
+
+  const write = (to: number, i: number, length: number): void => {
+    if (length < START_SIZE) {
+      copy(to, starts[i]!, length);
+      return;
+    }
+    copyStart(to, starts[i]!);
+    if (length > START_SIZE)
+      copy((to + START_SIZE) | 0, (sources[i]! + START_SIZE) | 0, (length - START_SIZE) | 0);
+  };
+
+  const toPacket = (i: number): number => {
+    const packet = pool.allocate();
+    if (packet < 0) return -1;
+    write(pool.offset[packet]!, i, lengths[i]!);
+    pool.length[packet] = lengths[i]!;
+    return packet;
+  };
+
+  const sizeOf = (first: number, end: number): number => (sums[end]! - sums[first]!) | 0;
+
+  const longest = (first: number, end: number): number => {
+    let most = 0;
+    for (let i = first; i < end; i = (i + 1) | 0) if (lengths[i]! > most) most = lengths[i]!;
+    return most;
+  };
+
+  return { starts, lengths, receive, deliver, toPacket, sizeOf, longest };
+}
