@@ -44,7 +44,9 @@ function normal({ code, stdout, stderr }: RunResult): readonly unknown[] {
     line
       .replace(/^[^|]+Z\|\d{5}\|/, "")
       .replace(/^(ovs-|plinth )ofctl: /, "")
-      .replace(/(SSL_connect): .*/, "$1"),
+      .replace(/(SSL_connect): .*/, "$1")
+      // Which of the two the original says depends on whether the handshake fails before it first waits.
+      .replace(/^connecting to (\S+) \(Protocol error\)/, "$1: failed to connect to socket (Protocol error)"),
   );
   return [code, stdout, said];
 }
