@@ -9,9 +9,10 @@
 // single packets (captures, mirrors, policers, queues, dirty logs), it is closed.
 // Invariants: frames of a burst leave in the order in which they came; a chain is given back when its frame is no
 // longer read. Thread: datapath worker. Hot: yes.
+import { assert } from "../../base/assert/index.js";
 import { BATCH_SIZE, type Batch, type PacketPool } from "../../base/packet/index.js";
-import type { Verdict } from "../flow/index.js";
-import { createDirectFrames, type DirectFrames, VhostUserPort } from "../port/index.js";
+import { KEY_BYTES, type Verdict } from "../flow/index.js";
+import { createDirectFrames, type DirectFrames, START_SIZE, VhostUserPort } from "../port/index.js";
 import type { Bridge } from "./bridge.js";
 import { EXPRESS_MISSES_MAX } from "./limits.js";
 import type { PortSlot } from "./port-slot.js";
@@ -24,6 +25,7 @@ export class ExpressLane {
   readonly #rest = new Int32Array(BATCH_SIZE);
 
   constructor(pool: PacketPool) {
+    assert(START_SIZE >= KEY_BYTES, "what a frame is judged by is in its start");
     this.#pool = pool;
   }
 

@@ -1,5 +1,6 @@
 // Flow tables: keys, classifier, tables, groups, meters, and the pipeline that runs packets through them.
 
+export { KEY_BYTES } from "./burst-keys.js";
 export type { BurstRunner, Forward } from "./burst-runner.js";
 export { type CachedPath, cachedPaths } from "./cached-paths.js";
 export { Classifier } from "./classifier.js";

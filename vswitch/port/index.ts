@@ -1,6 +1,6 @@
 // The switch's own kinds of port; stream, memory, faulty and capture ports are in base/packet.
 export { AfxdpPort, type AfxdpPortOptions, XDP_MODES, XDP_QUEUES_MAX, type XdpMode } from "./afxdp-port.js";
-export { createDirectFrames, type DirectFrames } from "./direct-frames.js";
+export { createDirectFrames, type DirectFrames, START_SIZE } from "./direct-frames.js";
 export { DummyPort, type DummyPortOptions } from "./dummy-port.js";
 export { InternalPort, type InternalPortOptions } from "./internal-port.js";
 export { PatchPort, type PatchPortOptions } from "./patch-port.js";
