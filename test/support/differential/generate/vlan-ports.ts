@@ -88,7 +88,8 @@ export function vlanSwitch(
     });
 }
 
-function withoutNativePriority(command: readonly string[]): string[] {
+/** The command without the priority tags of a native VLAN. */
+export function withoutNativePriority(command: readonly string[]): string[] {
   const isNative = command.includes("vlan_mode=native-untagged");
   return command.filter((word) => !isNative || !word.startsWith("other_config:priority-tags="));
 }
