@@ -11,6 +11,7 @@ import { DropCounters } from "./channel/drop-counters.js";
 import { type DropSource, DropSources } from "./channel/drop-sources.js";
 import { type ChangeRecord, FlowDriver } from "./channel/flow-driver.js";
 import type { FlowPlanStep } from "./channel/flow-sync.js";
+import { type Leadership, Mastership, type Standing } from "./channel/mastership.js";
 import { PacketInLimit } from "./channel/packet-in-limit.js";
 import { isPolicyTable, type PairDrops, type PolicyNews, PolicyNewsDesk } from "./channel/policy-news.js";
 import type { SwitchLink, SwitchLinkEvents } from "./channel/switch-link.js";
@@ -35,6 +36,8 @@ export interface SdnOutputs {
 
 export interface SdnControllerOptions {
   readonly outputs: SdnOutputs;
+  /** Who of several controllers leads; this one alone, and without asking the switch for a role, when absent. */
+  readonly leadership?: Leadership;
   readonly auditIntervalMs?: number;
   /** Flows that one audit reads, about; AUDIT_FLOWS_MAX when absent. */
   readonly auditFlowsMax?: number;
@@ -47,6 +50,8 @@ export interface SdnModules {
 
 export interface SdnMetrics {
   readonly switchConnected: boolean;
+  /** What this controller is to the switch; absent without one. */
+  readonly role?: Standing;
   readonly flowsDesired: number;
   readonly flowsInstalled: number;
   /** The latest changes, oldest first. */
@@ -73,6 +78,7 @@ export interface SdnMetrics {
 export class SdnController {
   readonly compiler = new Compiler();
   readonly #outputs: SdnOutputs;
+  readonly #leadership: Leadership | undefined;
   readonly #clock: Clock;
   readonly #log: Logger;
   readonly #driver: FlowDriver;
@@ -87,6 +93,8 @@ export class SdnController {
   /** Ports that may have come, gone or been plugged since readiness was told. */
   #unsettledPorts = new Set<string>();
   #link: SwitchLink | undefined;
+  /** Over that link; undefined where nobody else can lead. */
+  #mastership: Mastership | undefined;
   #early: InventoryChange[] = [];
   #complete = false;
   #attached = false;
@@ -97,6 +105,7 @@ export class SdnController {
 
   constructor(options: SdnControllerOptions, modules: SdnModules) {
     this.#outputs = options.outputs;
+    this.#leadership = options.leadership;
     this.#clock = modules.clock;
     this.#log = modules.log;
     this.#driver = new FlowDriver(
@@ -144,7 +153,7 @@ export class SdnController {
       this.#apply([]);
       this.#driver.enable();
     }
-    if (this.#link !== undefined && !this.#driver.drives(this.#link)) this.#driver.connect(this.#link);
+    this.#driveOrNot();
   }
 
   /**
@@ -161,20 +170,63 @@ export class SdnController {
       onPacketIn: (message) => this.#packetIn(message),
       onFlowRemoved: (message) => this.#drops.takeRemoved(message),
       onError: (xid, name) => this.#driver.refuse(xid, name),
+      onSlave: () => this.#mastership?.review(),
     };
   }
 
   connectSwitch(link: SwitchLink): void {
     this.#log.info({ datapathId: link.datapathId.toString(16) }, "switch connected");
+    this.#mastership?.close();
+    this.#mastership = undefined;
     this.#link = link;
-    if (this.#attached) this.#driver.connect(link);
+    if (this.#leadership === undefined) this.#driveOrNot();
+    else {
+      const events = {
+        onStanding: (standing: Standing) => this.#standing(standing),
+        onRival: (retryMs: number) => this.#displaced(retryMs),
+      };
+      this.#mastership = new Mastership(
+        { channel: link, leadership: this.#leadership, events },
+        { clock: this.#clock, log: this.#log },
+      );
+      this.#mastership.review();
+    }
   }
 
   disconnectSwitch(link: SwitchLink): void {
     if (this.#link !== link) return;
     this.#log.info("switch disconnected");
     this.#link = undefined;
+    this.#mastership?.close();
+    this.#mastership = undefined;
     this.#driver.disconnect(link);
+  }
+
+  /** Whether the switch, if there is one, is this controller's to change. */
+  get #leads(): boolean {
+    return this.#mastership === undefined
+      ? this.#leadership === undefined
+      : this.#mastership.standing !== "slave";
+  }
+
+  #driveOrNot(): void {
+    const link = this.#link;
+    if (link === undefined) return;
+    if (!this.#leads) this.#driver.disconnect(link);
+    else if (this.#attached && !this.#driver.drives(link)) this.#driver.connect(link);
+  }
+
+  #standing(standing: Standing): void {
+    this.#log.info({ standing }, `${this.#switchName} has this controller for its ${standing}`);
+    this.#driveOrNot();
+  }
+
+  #displaced(retryMs: number): void {
+    const message =
+      `another controller, which does not share this one's store, has become master of ${this.#switchName}; ` +
+      `it is left alone for ${retryMs / 1000} s`;
+    this.#log.error(message);
+    this.#outputs.onEvent({ kind: "Host", key: "", type: "Warning", reason: "SwitchTakenOver", message });
   }
 
   /** Resolves when the switch is connected and has every desired flow. */
@@ -215,6 +267,7 @@ export class SdnController {
   metrics(): SdnMetrics {
     return {
       switchConnected: this.#link !== undefined,
+      ...(this.#link === undefined ? {} : { role: this.#mastership?.standing ?? "equal" }),
       flowsDesired: this.compiler.flows.size,
       flowsInstalled: this.#driver.installedCount,
       changes: this.#driver.records,
@@ -254,6 +307,7 @@ export class SdnController {
   }
 
   close(): void {
+    this.#mastership?.close();
     this.#driver.close();
     for (const resolve of this.#waiting.splice(0)) resolve();
   }
@@ -379,6 +433,7 @@ export class SdnController {
 
   /** Answers it or not; returns the name to count it under. */
   #answerPacketIn(message: PacketIn): string {
+    if (!this.#leads) return "not-leading";
     const entry = message.match.find(({ field }) => field === "in_port");
     const ofport = entry === undefined ? 0 : Buffer.from(entry.value).readUIntBE(0, entry.value.byteLength);
     const parts = parseCookie(message.cookie);

@@ -1,5 +1,6 @@
 // The SDN controller: compiles networks, ports, policies and functions into flows and keeps a switch's flows so.
 export type { ChangeRecord } from "./channel/flow-driver.js";
+export type { Leadership } from "./channel/mastership.js";
 export { Compiler } from "./compiler.js";
 export {
   SdnController,

@@ -8,6 +8,14 @@ export const PACKET_IN_BURST = 20;
 export const PACKET_IN_PER_SECOND = 5;
 /** Time that the switch has to answer a barrier or a statistics request. */
 export const SWITCH_REPLY_TIMEOUT_MS = 10_000;
+/** How often a switch is asked whether this controller is still its master, and how soon again after no answer. */
+export const ROLE_CHECK_MS = 15_000;
+export const ROLE_RETRY_MS = 1_000;
+/** Newer generations that one election takes before it is put off. */
+export const ELECTION_ATTEMPTS_MAX = 4;
+/** Time that a controller which does not share our store is left the switch; doubled each time, up to the second. */
+export const RIVAL_RETRY_MS = 60_000;
+export const RIVAL_RETRY_MS_MAX = 3_600_000;
 /** Flow-mods in one bundle: a change of up to so many flows takes effect at once. Keeps a bundle within 16 MiB. */
 export const BUNDLE_FLOWS_MAX = 50_000;
 /** Bundles that are tried without what the switch refused of them, before each flow-mod goes by itself. */

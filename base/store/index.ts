@@ -1,6 +1,7 @@
 // The Store: where control planes and catalogues keep their state.
 export { isStoreError, type StoreErrorCode } from "./errors.js";
 export type { HistoryLimits } from "./history.js";
+export { Lease, type LeaseOptions } from "./lease.js";
 export { openLevelStore } from "./level-store.js";
 export {
   HISTORY_EVENTS_MAX,

@@ -295,6 +295,7 @@ export class FlowDriver {
     this.#refusedSteps = new Set();
     let bundles = 0;
     for (let start = 0; start < steps.length; start += BUNDLE_FLOWS_MAX) {
+      this.#checkDriven(link);
       if (await this.#sendBundle(link, steps.slice(start, start + BUNDLE_FLOWS_MAX))) bundles++;
     }
     const count = (kind: FlowPlanStep["kind"]): number => steps.filter((step) => step.kind === kind).length;
@@ -343,6 +344,7 @@ export class FlowDriver {
 
   async #sendSingly(link: SwitchLink, steps: readonly FlowPlanStep[]): Promise<void> {
     for (let start = 0; start < steps.length; start += FLOW_MODS_PER_BARRIER) {
+      this.#checkDriven(link);
       const portion = steps.slice(start, start + FLOW_MODS_PER_BARRIER);
       this.#sent = new Map(
         portion.flatMap(messagesOf).map(({ message, step }) => [link.send(message), step]),
@@ -350,6 +352,11 @@ export class FlowDriver {
       await link.barrier();
       for (const step of portion) this.#taken(step);
     }
+  }
+
+  /** Throws when the switch is no longer this controller's to change. */
+  #checkDriven(link: SwitchLink): void {
+    if (this.#link !== link) throw new PlinthError("SWITCH_GONE", "the switch is driven by somebody else");
   }
 
   #taken(step: FlowPlanStep): void {

@@ -5,6 +5,7 @@ import { setImmediate as nextTurn } from "node:timers/promises";
 import { PlinthError } from "../../base/errors/index.js";
 import {
   type BundleControlType,
+  type ControllerRole,
   encodeMessage,
   errorName,
   experimenterErrorName,
@@ -23,6 +24,7 @@ import {
 import type { Clock, Timer } from "../../base/time/index.js";
 import { SWITCH_REPLY_TIMEOUT_MS } from "../limits.js";
 import type { CookieSlice } from "../pipeline/cookie.js";
+import type { HeldRole, RoleChannel } from "./mastership.js";
 
 /** A message without its xid. */
 export type Outgoing = OpenFlowMessage extends infer M
@@ -37,6 +39,8 @@ export interface SwitchLinkEvents {
   onFlowRemoved(message: FlowRemoved): void;
   /** An error that answers a request which nobody waits for, such as a flow-mod. */
   onError(xid: number, name: string): void;
+  /** The switch refused a change because it takes this channel for a slave. */
+  onSlave(): void;
 }
 
 /** Messages of a bundle that are made before others have their turn. */
@@ -48,7 +52,15 @@ const BUNDLE_FLAGS = OFPBF_ATOMIC | OFPBF_ORDERED;
 interface Answer {
   readonly flows: FlowStats[];
   flowCount: number;
+  held?: HeldRole;
 }
+
+const IS_SLAVE = "OFPBRC_IS_SLAVE";
+/** Refusals that a caller has to tell from all others. */
+const OWN_CODES: Readonly<Record<string, string>> = {
+  OFPRRFC_STALE: "ROLE_STALE",
+  [IS_SLAVE]: "SWITCH_SLAVE",
+};
 
 interface Waiting extends Answer {
   readonly resolve: (answer: Answer) => void;
@@ -56,7 +68,7 @@ interface Waiting extends Answer {
   readonly timer: Timer;
 }
 
-export class SwitchLink {
+export class SwitchLink implements RoleChannel {
   readonly datapathId: bigint;
   readonly #write: (message: OpenFlowMessage) => void;
   readonly #events: SwitchLinkEvents;
@@ -100,7 +112,8 @@ export class SwitchLink {
   /**
    * Carries out all flow-mods as one, in order, or none of them; resolves when the switch judges by all. `onSent` gets
    * each one's xid, by which `onError` names what the switch refuses. Rejects with SWITCH_REFUSED when nothing was
-   * carried out, and with BUNDLES_UNSUPPORTED when the switch knows no bundles. Source: ONF extension 230.
+   * carried out, with SWITCH_SLAVE when another controller is master, and with BUNDLES_UNSUPPORTED when the switch
+   * knows no bundles. Source: ONF extension 230.
    */
   async bundle(
     messages: readonly Omit<FlowMod, "xid">[],
@@ -126,6 +139,13 @@ export class SwitchLink {
       if (index % MESSAGES_PER_TURN === MESSAGES_PER_TURN - 1) await nextTurn();
     }
     await Promise.all([control("commit_request"), this.barrier()]);
+  }
+
+  /** Asks for a role, or with "nochange" which one it is. Source: OpenFlow 1.3.5, 7.3.9. */
+  async requestRole(role: ControllerRole, generationId: bigint): Promise<HeldRole> {
+    const { held } = await this.#request({ type: "role_request", role, generationId });
+    if (held === undefined) throw new PlinthError("SWITCH_REFUSED", "the switch told no role");
+    return held;
   }
 
   /** Every flow of every table that is in `slice`, with its counters. */
@@ -172,6 +192,14 @@ export class SwitchLink {
       case "bundle_control":
         this.#settle(message.xid, (waiting) => waiting.resolve(waiting));
         break;
+      case "role_reply": {
+        const { role, generationId } = message;
+        this.#settle(message.xid, (waiting) => {
+          waiting.held = { role, generationId };
+          waiting.resolve(waiting);
+        });
+        break;
+      }
       case "error": {
         const { errorType, code } = message;
         this.#receiveError(message.xid, errorName(errorType, code) ?? `error ${errorType}/${code}`);
@@ -208,10 +236,12 @@ export class SwitchLink {
   }
 
   #receiveError(xid: number, name: string): void {
+    if (name === IS_SLAVE) this.#events.onSlave();
     if (this.#waiting.has(xid)) {
-      const error = new PlinthError("SWITCH_REFUSED", `the switch refused a request: ${name}`);
+      const code = OWN_CODES[name] ?? "SWITCH_REFUSED";
+      const error = new PlinthError(code, `the switch refused a request: ${name}`);
       this.#settle(xid, (waiting) => waiting.reject(error));
-    } else this.#events.onError(xid, name);
+    } else if (name !== IS_SLAVE) this.#events.onError(xid, name);
   }
 
   #request(message: Outgoing): Promise<Answer> {

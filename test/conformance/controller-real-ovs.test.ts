@@ -4,6 +4,7 @@ import { waitFor } from "../../base/time/index.js";
 import type { Sdn } from "../../sdn-controller/index.js";
 import { type PipelineBench, pipelineSuite } from "../support/pipeline-suite.js";
 import { RealOvs } from "../support/real-ovs.js";
+import { rolesSuite } from "../support/roles-suite.js";
 import { addShopBridge, BRIDGE, settled, startShopController } from "../support/shop-controller.js";
 import { whileTalking } from "../support/shop-traffic.js";
 
@@ -55,6 +56,10 @@ describe("the controller and a real ovs-vswitchd", () => {
     await sdn?.close();
     await ovs?.stop();
   });
+  const wires = {
+    inject: (ofport: number, frame: Uint8Array) => ovs.inject(`p${ofport}`, frame),
+    sentBy: (ofport: number) => ovs.sentBy(`p${ofport}`),
+  };
 
   it("agree on every flow: an audit finds nothing to do", async () => {
     const installed = (await ovs.ofctl("dump-flows", BRIDGE))
@@ -115,10 +120,6 @@ describe("the controller and a real ovs-vswitchd", () => {
   }
 
   it("survive a restart of the controller: no flow is touched, no packet lost", async () => {
-    const wires = {
-      inject: (ofport: number, frame: Uint8Array) => ovs.inject(`p${ofport}`, frame),
-      sentBy: (ofport: number) => ovs.sentBy(`p${ofport}`),
-    };
     await whileTalking(sdn.controller, wires, restart);
   });
 
@@ -155,4 +156,6 @@ describe("the controller and a real ovs-vswitchd", () => {
     expect(sdn.controller.metrics().flowsRepaired).toBeGreaterThan(5);
     expect(await ovs.ofctl("dump-flows", BRIDGE, "table=0")).toContain("in_port=");
   });
+
+  rolesSuite(() => ovs, wires);
 });

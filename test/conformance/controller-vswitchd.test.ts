@@ -5,6 +5,7 @@ import { waitFor } from "../../base/time/index.js";
 import type { Sdn } from "../../sdn-controller/index.js";
 import { type PipelineBench, pipelineSuite } from "../support/pipeline-suite.js";
 import { PlinthSwitch } from "../support/plinth-switch.js";
+import { rolesSuite } from "../support/roles-suite.js";
 import { addShopBridge, BRIDGE, settled, startShopController } from "../support/shop-controller.js";
 import { whileTalking } from "../support/shop-traffic.js";
 
@@ -44,13 +45,13 @@ describe("the controller and plinth vswitchd", () => {
     await sdn?.close();
     await device?.destroy();
   });
+  const wires = {
+    inject: async (ofport: number, frame: Uint8Array) => device.inject(ofport, frame),
+    sentBy: (ofport: number) => device.sentBy(ofport),
+  };
 
   it("touch no flow and lose no packet when the controller restarts", async () => {
     const before = await dump();
-    const wires = {
-      inject: async (ofport: number, frame: Uint8Array) => device.inject(ofport, frame),
-      sentBy: (ofport: number) => device.sentBy(ofport),
-    };
     await whileTalking(sdn.controller, wires, async () => {
       await sdn.close();
       sdn = await startShopController(device);
@@ -70,4 +71,6 @@ describe("the controller and plinth vswitchd", () => {
     await device.plugged();
     await settled(sdn);
   });
+
+  rolesSuite(() => device, wires);
 });

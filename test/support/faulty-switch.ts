@@ -14,11 +14,26 @@ import type { Clock } from "../../base/time/index.js";
 import { SwitchLink } from "../../sdn-controller/channel/switch-link.js";
 import type { SdnController } from "../../sdn-controller/index.js";
 import { flowKey } from "../../sdn-controller/pipeline/flow.js";
+import type { RoleHolder, Roles } from "../../vswitch/agent/roles.js";
 
 const REPLY_MS = 1;
+const BAD_REQUEST = 1;
+const ROLE_REQUEST_FAILED = 11;
 
-export class FaultySwitch {
-  readonly flows = new Map<string, FlowStats>();
+const CHANGES: ReadonlySet<string> = new Set(["flow_mod", "bundle_control", "bundle_add", "packet_out"]);
+
+/** What the channels of one switch have in common. */
+export interface SwitchState {
+  readonly flows: Map<string, FlowStats>;
+  /** Without them it knows no roles. */
+  roles?: Roles;
+}
+
+export class FaultySwitch implements RoleHolder {
+  readonly flows: Map<string, FlowStats>;
+  role: RoleHolder["role"] = "equal";
+  /** Changes that were refused to a slave. */
+  refusedToSlave = 0;
   /** Bundles that were committed. */
   commits = 0;
   /** So many flow-mods are answered with an error. */
@@ -27,15 +42,19 @@ export class FaultySwitch {
   rebootAfterAdds = Number.POSITIVE_INFINITY;
   readonly #controller: SdnController;
   readonly #clock: Clock;
+  readonly #state: SwitchState;
   readonly #bundles = new Map<number, FlowMod[]>();
   #link: SwitchLink | undefined;
   #lastXid = 0;
   /** What came while it stalls. */
   #unread: OpenFlowMessage[] | undefined;
 
-  constructor(controller: SdnController, clock: Clock) {
+  /** One channel of a switch; several with one state are the channels of one switch. */
+  constructor(controller: SdnController, clock: Clock, state: SwitchState = { flows: new Map() }) {
     this.#controller = controller;
     this.#clock = clock;
+    this.flows = state.flows;
+    this.#state = state;
   }
 
   get isConnected(): boolean {
@@ -53,6 +72,8 @@ export class FaultySwitch {
       { clock: this.#clock },
     );
     this.#link = link;
+    this.role = "equal";
+    this.#state.roles?.join(this);
     this.#controller.connectSwitch(link);
   }
 
@@ -62,6 +83,7 @@ export class FaultySwitch {
     this.#link = undefined;
     this.#bundles.clear();
     this.#unread = undefined;
+    this.#state.roles?.leave(this);
     if (link === undefined) return;
     link.close();
     this.#controller.disconnectSwitch(link);
@@ -100,7 +122,20 @@ export class FaultySwitch {
   #handle(message: OpenFlowMessage): void {
     const { xid } = message;
     this.#lastXid = xid;
+    if (this.role === "slave" && CHANGES.has(message.type)) {
+      this.refusedToSlave++;
+      this.#refuse(xid, BAD_REQUEST, 10);
+      return;
+    }
     switch (message.type) {
+      case "role_request": {
+        const { roles } = this.#state;
+        if (roles === undefined) this.#refuse(xid, BAD_REQUEST, 1);
+        else if (!roles.request(this, message.role, message.generationId))
+          this.#refuse(xid, ROLE_REQUEST_FAILED, 0);
+        else this.#reply({ type: "role_reply", xid, role: this.role, generationId: roles.generationId });
+        break;
+      }
       case "barrier_request":
         this.#reply({ type: "barrier_reply", xid });
         break;
@@ -147,8 +182,12 @@ export class FaultySwitch {
   #refuses({ xid }: FlowMod): boolean {
     if (this.refuseNext <= 0) return false;
     this.refuseNext--;
-    this.#reply({ type: "error", xid, errorType: 5, code: 1, data: new Uint8Array(64) });
+    this.#refuse(xid, 5, 1);
     return true;
+  }
+
+  #refuse(xid: number, errorType: number, code: number): void {
+    this.#reply({ type: "error", xid, errorType, code, data: new Uint8Array(64) });
   }
 
   #apply({ command, tableId, priority, match, instructions, cookie, flags }: FlowMod): void {

@@ -2,7 +2,7 @@
 import { join } from "node:path";
 import { silentLog } from "../../base/log/index.js";
 import { systemClock, waitFor } from "../../base/time/index.js";
-import { type Sdn, startSdn } from "../../sdn-controller/index.js";
+import { type Leadership, type Sdn, startSdn } from "../../sdn-controller/index.js";
 import { OFPORTS, POLICIES, policyChange, shopChanges } from "../../sdn-controller/testing/shop.js";
 
 export const BRIDGE = "br-int";
@@ -27,10 +27,18 @@ export async function addShopBridge(device: ShopSwitch, wanted = (_id: string) =
   }
 }
 
-export async function startShopController(device: ShopSwitch): Promise<Sdn> {
+export async function startShopController(
+  device: ShopSwitch,
+  among?: { readonly socket: string; readonly leadership: Leadership },
+): Promise<Sdn> {
   const outputs = { onStatus: () => {}, onEvent: () => {} };
   const sdn = await startSdn(
-    { openflowSocket: openflowSocket(device), ovsdbEndpoint: device.endpoint, outputs },
+    {
+      openflowSocket: among?.socket ?? openflowSocket(device),
+      ovsdbEndpoint: device.endpoint,
+      outputs,
+      ...(among === undefined ? {} : { leadership: among.leadership }),
+    },
     { clock: systemClock, log: silentLog },
   );
   sdn.controller.update([...shopChanges(), ...POLICIES.map((policy) => policyChange(policy))]);

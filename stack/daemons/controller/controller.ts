@@ -3,11 +3,12 @@
 // Start: lock → port probed → certificates, token → store → controllers → API listens → kubeconfig → SDN part →
 // control socket (= ready). A second instance or a port in use is refused before anything is touched.
 // Stop: the same backwards. SIGKILL at any moment loses nothing that was acknowledged.
+import { randomUUID } from "node:crypto";
 import { join } from "node:path";
 import { type ControlMethod, createControlServer } from "../../../base/jsonrpc/index.js";
 import { lockFile } from "../../../base/linux/index.js";
 import { type Logger, RotatingFile } from "../../../base/log/index.js";
-import { openLevelStore, type Store } from "../../../base/store/index.js";
+import { Lease, openLevelStore, type Store } from "../../../base/store/index.js";
 import { type Clock, systemClock, type Timer } from "../../../base/time/index.js";
 import {
   GarbageCollector,
@@ -38,6 +39,8 @@ export interface PartContext {
   readonly layout: DirectoryLayout;
   readonly clock: Clock;
   readonly log: Logger;
+  /** That of this process, by which switches tell it from others. */
+  readonly lease?: Lease;
   /** From now on users' changes are shown to `reviewer` before they are stored. */
   readonly reviewWith?: (reviewer: Reviewer) => void;
 }
@@ -65,6 +68,8 @@ export interface RunningController {
   close(): Promise<void>;
 }
 
+const LEASE_KEY = "/plinth/leases/controller";
+const LEASE_DURATION_MS = 15_000;
 const TLS_CHECK_MS = 12 * 60 * 60_000;
 
 /** Ready when it resolves. Throws ALREADY_RUNNING, PORT_IN_USE, STORE_LOCKED, STORE_CORRUPT, TLS_UNREADABLE … */
@@ -88,6 +93,15 @@ export async function startController(
     const tokenKey = await loadTokenKey(join(tlsDirectory, "service-account-key.pem"));
     const store = await openLevelStore(layout.state, { keepHistory: true });
     opened.push(() => store.close());
+    // A level store has one process at a time.
+    const leaseOptions = {
+      key: LEASE_KEY,
+      holder: randomUUID(),
+      durationMs: LEASE_DURATION_MS,
+      exclusive: true,
+    };
+    const lease = await Lease.open(leaseOptions, { store, clock, log });
+    opened.push(() => lease.close());
     const registry = new ResourceRegistry({ store, clock });
     const client = new LocalClient({ component: "controller" }, { registry, clock });
     await makeDefaults(client);
@@ -114,6 +128,7 @@ export async function startController(
         layout,
         clock,
         log,
+        lease,
         reviewWith: (reviewer) => registry.reviewWith(reviewer),
       });
       opened.push(() => part.close());

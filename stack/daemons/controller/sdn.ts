@@ -77,11 +77,12 @@ export class SdnPart implements Part {
 
   /** Resolves when the inventory is complete; the switch may come later. */
   async start(): Promise<void> {
-    const { client, layout, clock, log } = this.#context;
+    const { client, layout, clock, log, lease } = this.#context;
     this.#sdn = await startSdn(
       {
         openflowSocket: layout.openflowSocket,
         ovsdbEndpoint: `unix:${layout.switchDatabaseSocket}`,
+        ...(lease === undefined ? {} : { leadership: lease }),
         outputs: {
           onStatus: (patches) => this.#status.put(patches),
           onEvent: (event) => log.warn(event, event.message),
