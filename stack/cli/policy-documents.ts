@@ -18,7 +18,7 @@ export interface ReadDocuments {
 export async function readManifestDocuments(path: string): Promise<ReadDocuments> {
   const documents: analysis.ManifestDocument[] = [];
   const problems: analysis.Problem[] = [];
-  for (const file of await filesBelow(path)) {
+  for (const file of await filesBelow(path, problems)) {
     const read = await readOne(file);
     documents.push(...read.documents);
     problems.push(...read.problems);
@@ -94,17 +94,25 @@ function withoutTimes(tags: Tags): Tags {
   });
 }
 
-async function filesBelow(path: string): Promise<string[]> {
+/** What cannot be listed below `path` is reported and left out; `path` itself must be there. */
+async function filesBelow(path: string, problems: analysis.Problem[]): Promise<string[]> {
   const information = await stat(path).catch((cause: Error) => {
     throw new PlinthError("DOCUMENT_UNREADABLE", `cannot read ${path}: ${cause.message}`, { cause });
   });
-  if (!information.isDirectory()) return [path];
-  const entries = await readdir(path, { withFileTypes: true });
+  return information.isDirectory() ? filesIn(path, problems) : [path];
+}
+
+async function filesIn(directory: string, problems: analysis.Problem[]): Promise<string[]> {
   const files: string[] = [];
-  for (const entry of entries.sort((a, b) => (a.name < b.name ? -1 : 1))) {
-    const inside = join(path, entry.name);
-    if (entry.isDirectory()) files.push(...(await filesBelow(inside)));
-    else if (/\.(ya?ml|json)$/.test(entry.name)) files.push(inside);
+  try {
+    const entries = await readdir(directory, { withFileTypes: true });
+    for (const entry of entries.sort((a, b) => (a.name < b.name ? -1 : 1))) {
+      const inside = join(directory, entry.name);
+      if (entry.isDirectory()) files.push(...(await filesIn(inside, problems)));
+      else if (/\.(ya?ml|json)$/.test(entry.name)) files.push(inside);
+    }
+  } catch (thrown) {
+    problems.push({ severity: "error", message: `${directory}: ${(thrown as Error).message}` });
   }
   return files;
 }

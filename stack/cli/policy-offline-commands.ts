@@ -10,6 +10,7 @@ import { readManifestDocuments } from "./policy-documents.js";
 interface ReadOptions {
   readonly fail?: boolean;
   readonly quiet?: boolean;
+  readonly verbose?: boolean;
 }
 
 interface ConnectivityOptions extends ReadOptions {
@@ -81,7 +82,7 @@ export function registerOffline(policy: Command): void {
     .option("--ipv6", "compare addresses of IPv6, too")
     .action(diffAction);
   withReading(policy.command("evaluate"))
-    .alias("eval")
+    .aliases(["eval", "check", "allow"])
     .argument("[directory]", "directory of Kubernetes documents")
     .description("say whether one connection is allowed by the policies in a directory")
     .option("--dirpath <directory>", "the same as the argument")
@@ -99,7 +100,9 @@ export function registerOffline(policy: Command): void {
 function withReading(command: Command): Command {
   return command
     .option("--fail", "stop at the first document that cannot be read")
-    .option("-q, --quiet", "report only errors, no warnings");
+    .option("-q, --quiet", "report only errors, no warnings")
+    .option("-v, --verbose", "say also how much was read")
+    .option("--include-json", "changes nothing: files of JSON are always read");
 }
 
 function formatOption(formats: readonly string[]): Option {
@@ -276,7 +279,19 @@ async function readCluster(directory: string, options: ReadOptions): Promise<ana
   const all = [...problems, ...manifest.problems];
   const error = all.find(({ severity }) => severity === "error");
   if (options.fail === true && error !== undefined) throw new PlinthError("DOCUMENT_INVALID", error.message);
-  return analysis.clusterOf({ ...manifest, problems: all });
+  const cluster = analysis.clusterOf({ ...manifest, problems: all });
+  if (options.verbose === true) process.stderr.write(`info: ${directory}: ${amountOf(documents, cluster)}\n`);
+  return cluster;
+}
+
+function amountOf(documents: readonly unknown[], cluster: analysis.Cluster): string {
+  const amounts = [
+    `${documents.length} documents`,
+    `${cluster.workloads.length} workloads`,
+    `${cluster.policies.length} policies`,
+    `${cluster.services.length} services`,
+  ];
+  return amounts.join(", ");
 }
 
 function chosen(argument: string | undefined, option: string | undefined, name: string): string {

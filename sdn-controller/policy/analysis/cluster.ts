@@ -23,6 +23,10 @@ export interface Workload {
   readonly labels: Labels;
   readonly namespaceLabels: Labels;
   readonly ports: readonly ContainerPort[];
+  /** Names of the pods that are known by their owner's name. */
+  readonly pods: readonly string[];
+  /** Of the nodes that its pods run on, as far as documents tell. */
+  readonly nodeAddresses: readonly string[];
 }
 
 export interface Cluster {
@@ -121,10 +125,14 @@ function workloadsOf(
     const { kind, name } = source.owner ?? source;
     const { namespace, labels, ports } = source;
     const text = `${namespace}/${name}[${kind}]`;
-    const workload = { namespace, name, kind, text, labels, ports, namespaceLabels: labelsOf(namespace) };
+    const { nodeAddresses = [] } = source;
+    const pods = source.owner === undefined ? [] : [source.name];
+    const common = { namespace, name, kind, text, labels, ports, namespaceLabels: labelsOf(namespace) };
+    const workload = { ...common, pods, nodeAddresses };
     const before = result.get(text);
     if (before !== undefined && source.owner !== undefined) {
       checkAlike(before, { workload, source }, policies);
+      result.set(text, { workload: together(before.workload, workload), source: before.source });
       continue;
     }
     if (before !== undefined)
@@ -135,6 +143,15 @@ function workloadsOf(
     result.set(text, { workload, source });
   }
   return [...result.values()].map(({ workload }) => workload).sort((a, b) => (a.text < b.text ? -1 : 1));
+}
+
+/** One endpoint, and another pod that is known by its name. */
+function together(one: Workload, other: Workload): Workload {
+  return {
+    ...one,
+    pods: [...one.pods, ...other.pods],
+    nodeAddresses: [...new Set([...one.nodeAddresses, ...other.nodeAddresses])],
+  };
 }
 
 interface Sourced {

@@ -112,8 +112,8 @@ function inFocus(focus: Focus | undefined, source: End, destination: End): boole
 function named(end: End, names: readonly string[]): boolean {
   if (names.length === 0) return true;
   if (!("workload" in end)) return false;
-  const { namespace, name } = end.workload;
-  return names.includes(name) || names.includes(`${namespace}/${name}`);
+  const { namespace, name, pods } = end.workload;
+  return [name, ...pods].some((each) => names.includes(each) || names.includes(`${namespace}/${each}`));
 }
 
 function focusedWorkloads(cluster: Cluster, focus: Focus | undefined): Workload[] {
@@ -162,6 +162,12 @@ function policyWarnings(cluster: Cluster): Problem[] {
           severity: "warning",
           message: `${at}: nobody knows the addresses behind domain names, so this peer selects nothing here`,
         });
+      for (const { name } of rule.ports ?? [])
+        if (name !== undefined && /^\d+$/.test(name))
+          problems.push({
+            severity: "warning",
+            message: `${at}: port "${name}" in quotes is the name of a port, not its number`,
+          });
       const blocks = rule.peers === undefined || rule.peers.some((peer) => peer.kind === "block");
       if (rule.direction !== "Egress" || !blocks) continue;
       for (const { name } of rule.ports ?? [])

@@ -6,8 +6,8 @@ import type { End, Evaluator } from "./evaluator.js";
 import { INGRESS_CONTROLLER } from "./ingress-controller.js";
 
 /**
- * NAME, NAMESPACE/NAME, NAMESPACE/NAME[Kind], "ingress-controller", an address or a block. A name without namespace is
- * looked for in `namespace` first, then everywhere. Throws WORKLOAD_UNKNOWN or WORKLOAD_AMBIGUOUS.
+ * NAME, NAMESPACE/NAME, NAMESPACE/NAME[Kind], "ingress-controller", an address or a block. A pod that is known by its
+ * owner's name may be named, too. A name without namespace is looked for in `namespace` first, then everywhere. Throws WORKLOAD_UNKNOWN or WORKLOAD_AMBIGUOUS.
  */
 export function findEnd(cluster: Cluster, text: string, namespace = "default"): End {
   const block = parseCidr(text);
@@ -18,9 +18,10 @@ export function findEnd(cluster: Cluster, text: string, namespace = "default"): 
   if (text === INGRESS_CONTROLLER.name || text === INGRESS_CONTROLLER.text)
     return { workload: INGRESS_CONTROLLER };
   const [, space, name, kind] = /^(?:([^/]+)\/)?([^/[\]]+)(?:\[(\w+)\])?$/.exec(text) ?? [];
-  const named = cluster.workloads.filter(
-    (workload) => workload.name === name && (kind === undefined || workload.kind === kind),
-  );
+  const named = cluster.workloads.filter((workload) => {
+    if (workload.name === name && (kind === undefined || workload.kind === kind)) return true;
+    return (kind ?? "Pod") === "Pod" && workload.pods.includes(name ?? "");
+  });
   const inside = named.filter((workload) => workload.namespace === (space ?? namespace));
   const found = inside.length > 0 || space !== undefined ? inside : named;
   const [workload, other] = found;

@@ -8,7 +8,13 @@ import {
   type RuleModel,
   selectsEndpoint,
 } from "../policy-model.js";
-import { type AddressRange, parseCidr, rangeContains, subtractRanges } from "./address-range.js";
+import {
+  type AddressRange,
+  parseAddress,
+  parseCidr,
+  rangeContains,
+  subtractRanges,
+} from "./address-range.js";
 import type { Workload } from "./cluster.js";
 import {
   ALL_CONNECTIONS,
@@ -38,7 +44,11 @@ export interface Step {
   readonly action: "Allow" | "Deny" | "Pass";
   /** What this step decided; never empty. */
   readonly connections: ConnectionSet;
+  /** Why no policy is asked at all: a pod and itself, or a pod and its node. */
+  readonly exempt?: Exemption;
 }
+
+export type Exemption = "itself" | "node";
 
 export interface DirectionAnswer {
   readonly direction: Direction;
@@ -87,6 +97,12 @@ export class Evaluator {
   }
 
   answer(source: End, destination: End): Answer {
+    const exempt = exemptionOf(source, destination);
+    if (exempt !== undefined) {
+      const open = { ...OPEN, steps: OPEN.steps.map((step) => ({ ...step, exempt })) };
+      const side = (direction: Direction): DirectionAnswer => ({ direction, ...open });
+      return { allowed: ALL_CONNECTIONS, egress: side("Egress"), ingress: side("Ingress") };
+    }
     const egress = this.direction("Egress", source, destination);
     const ingress = this.direction("Ingress", destination, source);
     return { allowed: intersect(egress.allowed, ingress.allowed), egress, ingress };
@@ -195,6 +211,29 @@ export class Evaluator {
     }
     return name;
   }
+}
+
+const SINGLE_PODS: ReadonlySet<string> = new Set(["Pod", "VirtualMachine"]);
+
+/**
+ * What policies are not asked about: no pod can be kept from itself, nor from the node it runs on. Another pod of the
+ * same owner is another pod. Source: networking.k8s.io/v1, "Network Policies", default behaviour of nodes and pods.
+ */
+function exemptionOf(source: End, destination: End): Exemption | undefined {
+  if ("range" in source)
+    return "workload" in destination ? isNodeOf(source.range, destination.workload) : undefined;
+  if ("range" in destination) return isNodeOf(destination.range, source.workload);
+  const { workload } = source;
+  return workload === destination.workload && SINGLE_PODS.has(workload.kind) ? "itself" : undefined;
+}
+
+function isNodeOf(range: AddressRange, { nodeAddresses }: Workload): "node" | undefined {
+  if (range.first !== range.last) return undefined;
+  const isNode = nodeAddresses.some((text) => {
+    const node = parseAddress(text);
+    return node?.family === range.family && node.address === range.first;
+  });
+  return isNode ? "node" : undefined;
 }
 
 function rangesOf(peer: { cidr: string; except: readonly string[] }): AddressRange[] {

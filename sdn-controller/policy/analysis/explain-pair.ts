@@ -12,7 +12,7 @@ import {
   subtract,
 } from "./connection-set.js";
 import { endText } from "./connectivity.js";
-import type { Answer, DirectionAnswer, End, Step } from "./evaluator.js";
+import type { Answer, DirectionAnswer, End, Exemption, Step } from "./evaluator.js";
 
 export interface PairExplanation {
   readonly source: string;
@@ -91,7 +91,13 @@ function stepsOf({ answer }: Side, asked: ConnectionSet): { step: Step; part: Co
     .filter(({ part }) => !isEmpty(part));
 }
 
-function reasonText({ end, other, answer }: Side, { policy, rule, action }: Step): string {
+const EXEMPTIONS: Readonly<Record<Exemption, string>> = {
+  itself: "no policy keeps a pod from itself",
+  node: "no policy keeps a pod from the node that it runs on",
+};
+
+function reasonText({ end, other, answer }: Side, { policy, rule, action, exempt }: Step): string {
+  if (exempt !== undefined) return EXEMPTIONS[exempt];
   if (policy === undefined) return "the system default (Allow all)";
   if (rule === undefined)
     return `${policyText(policy)} selects ${endText(end)}, but ${endText(other)} is not allowed by any ${answer.direction} rule`;

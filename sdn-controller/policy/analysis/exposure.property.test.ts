@@ -29,6 +29,8 @@ const workload = (namespace: string, own: Labels, spaceLabels: Labels): Workload
   labels: own,
   namespaceLabels: { ...spaceLabels, ...nameOf(namespace) },
   ports: [{ name: "http", port: 3, protocol: "TCP" }],
+  pods: [],
+  nodeAddresses: [],
 });
 const workloads = fc
   .tuple(fc.constantFrom("red", "blue", "green"), labels)

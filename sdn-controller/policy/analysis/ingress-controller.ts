@@ -24,6 +24,8 @@ export const INGRESS_CONTROLLER: Workload = {
   labels: {},
   namespaceLabels: { [NAMESPACE_NAME_LABEL]: NAMESPACE },
   ports: [],
+  pods: [],
+  nodeAddresses: [],
 };
 
 export interface EntranceConnections {

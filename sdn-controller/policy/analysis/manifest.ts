@@ -32,6 +32,8 @@ export interface PodSource {
   readonly owner?: { readonly kind: string; readonly name: string };
   readonly labels: Labels;
   readonly ports: readonly ContainerPort[];
+  /** Addresses of the node that a pod runs on, as its status tells. */
+  readonly nodeAddresses?: readonly string[];
   readonly where: string;
 }
 
@@ -124,10 +126,26 @@ export function readManifest(documents: readonly ManifestDocument[]): Manifest {
   return result;
 }
 
-/** The objects of a document: those of a list, lists in lists included. */
-function flatten(value: unknown): unknown[] {
+interface TypeMeta {
+  readonly kind: string;
+  readonly apiVersion: unknown;
+}
+
+/**
+ * The objects of a document: those of a list, lists in lists included. Items of a PodList need not say that they are pods:
+ * the API server leaves it out there. `implied` is what the list says of its items.
+ */
+function flatten(value: unknown, implied?: TypeMeta): unknown[] {
   if (value === null || value === undefined) return [];
-  return isRecord(value) && Array.isArray(value.items) ? value.items.flatMap(flatten) : [value];
+  if (!isRecord(value)) return [value];
+  const { kind, apiVersion, items } = value;
+  if (!Array.isArray(items)) {
+    const bare = (kind ?? apiVersion ?? undefined) === undefined;
+    return [bare && implied !== undefined ? { ...value, ...implied } : value];
+  }
+  const itemKind = /^(.+)List$/.exec(text(kind) ?? "")?.[1];
+  const ofItems = itemKind === undefined ? undefined : { kind: itemKind, apiVersion };
+  return items.flatMap((item) => flatten(item, ofItems));
 }
 
 function take({ where, value }: ManifestDocument, result: Builder): void {
@@ -222,7 +240,7 @@ function takeKind(kind: string, group: string, value: Node, where: string, resul
       result.adminPolicies.push({ value: { kind, name, spec: withoutNulls(spec) as never }, where });
       return;
     default:
-      takePods(kind, group, { namespace, name, meta, spec, where }, result);
+      takePods(kind, group, { namespace, name, meta, spec, status: node(value.status), where }, result);
   }
 }
 
@@ -231,11 +249,12 @@ interface Workload {
   readonly name: string;
   readonly meta: Node;
   readonly spec: Node;
+  readonly status: Node;
   readonly where: string;
 }
 
 function takePods(kind: string, group: string, workload: Workload, result: Builder): void {
-  const { namespace, name, meta, spec, where } = workload;
+  const { namespace, name, meta, spec, status, where } = workload;
   const common = { namespace, name, kind, where };
   if (kind === "Pod") {
     if (name.startsWith(KUBEVIRT_LAUNCHER)) {
@@ -250,6 +269,7 @@ function takePods(kind: string, group: string, workload: Workload, result: Build
       ...common,
       labels: labelsOf(meta),
       ports: containerPorts(spec),
+      nodeAddresses: nodeAddressesOf(status),
       ...(owner === undefined ? {} : { owner }),
     });
     return;
@@ -282,6 +302,11 @@ function ownerOf(meta: Node): { kind: string; name: string } | undefined {
   const name = text(controller?.name);
   if (kind === undefined || name === undefined || kind === "Node") return undefined;
   return { kind, name };
+}
+
+function nodeAddressesOf({ hostIP, hostIPs }: Node): string[] {
+  const all = [hostIP, ...list(hostIPs).map((each) => node(each).ip)];
+  return [...new Set(all.flatMap((each) => text(each) || []))];
 }
 
 function containerPorts(podSpec: Node): ContainerPort[] {

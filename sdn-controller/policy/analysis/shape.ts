@@ -181,7 +181,7 @@ export const POLICY_SPECS: Readonly<Record<string, Shape>> = {
 /** By kind; a kind that is not here does not matter to the analysis. */
 export const SHAPES: Readonly<Record<string, Shape>> = {
   Namespace: { metadata: META },
-  Pod: { metadata: META, spec: POD_SPEC },
+  Pod: { metadata: META, spec: POD_SPEC, status: { hostIP: "string", hostIPs: [{ ip: "string" }] } },
   Deployment: TEMPLATED,
   ReplicaSet: TEMPLATED,
   StatefulSet: TEMPLATED,

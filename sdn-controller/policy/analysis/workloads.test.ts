@@ -1,7 +1,20 @@
 // What counts as one endpoint, worked out by hand.
 import { describe, expect, it } from "vitest";
 
-import { cluster, deployment, type Fields, pod } from "../../testing/manifests.js";
+import {
+  ALL,
+  cluster,
+  deployment,
+  type Fields,
+  list,
+  pod,
+  policy,
+  problems,
+} from "../../testing/manifests.js";
+import { connectivityOf, endText } from "./connectivity.js";
+import { findEnd } from "./ends.js";
+import { Evaluator } from "./evaluator.js";
+import { explainPair, formatExplanation } from "./explain-pair.js";
 
 describe("workloads", () => {
   const texts = (...documents: unknown[]): string[] =>
@@ -59,6 +72,22 @@ describe("workloads", () => {
       ["a/x[Pod]", "default/y[Deployment]"],
     ],
     [
+      "items of a PodList are pods, although they do not say so",
+      [
+        {
+          apiVersion: "v1",
+          kind: "PodList",
+          items: [{ metadata: { namespace: "a", name: "x" } }, deployment("y"), { metadata: { name: "z" } }],
+        },
+      ],
+      ["a/x[Pod]", "default/y[Deployment]", "default/z[Pod]"],
+    ],
+    [
+      "items of an unknown list are unknown",
+      [pod("a", "x"), { apiVersion: "v1", kind: "SecretList", items: [{ metadata: { name: "s" } }] }],
+      ["a/x[Pod]"],
+    ],
+    [
       "services and unknown kinds are none",
       [
         pod("a", "x"),
@@ -69,5 +98,80 @@ describe("workloads", () => {
     ],
   ] as [string, unknown[], string[]][])("%s", (_name, documents, expected) => {
     expect(texts(...documents)).toEqual(expected);
+  });
+
+  it("know the pods behind an owner by their names", () => {
+    const owner = owned("ReplicaSet", "web");
+    const all = cluster(
+      pod("a", "web-1", {}, [], owner),
+      pod("a", "web-2", {}, [], owner),
+      pod("b", "web-2"),
+    );
+    const found = (text: string, namespace?: string): string => endText(findEnd(all, text, namespace));
+    expect(found("a/web-1")).toBe("a/web[ReplicaSet]");
+    expect(found("web-2", "a")).toBe("a/web[ReplicaSet]");
+    expect(found("a/web-2[Pod]")).toBe("a/web[ReplicaSet]");
+    expect(found("b/web-2")).toBe("b/web-2[Pod]");
+    expect(() => found("a/web-3")).toThrow("there is no workload a/web-3");
+    const focus = { workloads: ["a/web-1"] };
+    const lines = connectivityOf(all, { focus }).lines.map(({ source }) => source);
+    expect(new Set(lines)).toEqual(new Set(["a/web[ReplicaSet]", "b/web-2[Pod]", ALL]));
+  });
+});
+
+describe("what no policy is asked about", () => {
+  const shut = policy("shut", { podSelector: {}, policyTypes: ["Ingress", "Egress"] });
+  const onNode = (name: string, status: Fields): Fields => ({ ...pod("default", name), status });
+  const told = (source: string, destination: string, ...documents: unknown[]): string[] => {
+    const all = cluster(shut, ...documents);
+    const [from, to] = [findEnd(all, source), findEnd(all, destination)];
+    return formatExplanation(explainPair(from, to, new Evaluator(all.policies).answer(from, to)));
+  };
+
+  it("is a pod and itself; another pod of the same owner is another", () => {
+    expect(told("x", "x", pod("default", "x"), deployment("y"))).toEqual([
+      "default/x[Pod] => default/x[Pod] : All Connections allowed",
+      "  Egress (Allowed)",
+      "    no policy keeps a pod from itself",
+      "  Ingress (Allowed)",
+      "    no policy keeps a pod from itself",
+    ]);
+    expect(told("y", "y", deployment("y"))[0]).toContain("denied");
+  });
+
+  it("is a pod and the node that it runs on, both ways, by every address of the node", () => {
+    const status = { hostIP: "192.0.2.7", hostIPs: [{ ip: "192.0.2.7" }, { ip: "2001:db8::7" }] };
+    const documents = [onNode("x", status), onNode("z", { hostIP: "192.0.2.8" })];
+    expect(told("192.0.2.7", "x", ...documents)[0]).toContain("All Connections allowed");
+    expect(told("x", "2001:db8::7", ...documents)[0]).toContain("All Connections allowed");
+    expect(told("192.0.2.8", "x", ...documents)[0]).toContain("denied");
+    expect(told("x", "192.0.2.6/31", ...documents)[0]).toContain("denied");
+  });
+
+  it("has a line where a rule's block is the node alone", () => {
+    const block = policy("b", {
+      podSelector: {},
+      ingress: [{ from: [{ ipBlock: { cidr: "192.0.2.7/32" } }] }],
+    });
+    const lines = list([shut, block, onNode("x", { hostIP: "192.0.2.7" }), onNode("z", {})]).split("\n");
+    expect(lines).toEqual([
+      "192.0.2.7-192.0.2.7[External] => default/x[Pod] : All Connections",
+      "192.0.2.7-192.0.2.7[External] => default/z[Pod] : All Connections",
+      "",
+    ]);
+    const port = policy("b", {
+      podSelector: {},
+      ingress: [{ from: [{ ipBlock: { cidr: "192.0.2.7/32" } }], ports: [{ port: 80 }] }],
+    });
+    expect(list([shut, port, onNode("x", { hostIP: "192.0.2.7" }), onNode("z", {})])).toBe(
+      "192.0.2.7-192.0.2.7[External] => default/x[Pod] : All Connections\n" +
+        "192.0.2.7-192.0.2.7[External] => default/z[Pod] : TCP 80\n",
+    );
+  });
+
+  it("is named where an address of a node is no text", () => {
+    expect(problems(onNode("x", { hostIP: 7 }), pod("a", "y"), shut)).toEqual([
+      "error: test.yaml, document 1: Pod x: status.hostIP: expected a string, found 7",
+    ]);
   });
 });

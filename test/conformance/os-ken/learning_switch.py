@@ -1,6 +1,7 @@
 """A learning switch for os-ken, in OpenFlow 1.0 and 1.3: one line of JSON per thing that it sees.
 
-The version is taken from PLINTH_OPENFLOW ("1.0" or "1.3"). Stations are told apart by source address alone.
+The version is taken from PLINTH_OPENFLOW ("1.0" or "1.3"); with PLINTH_SILENT=1 nothing is printed. Stations are told
+apart by source address alone.
 """
 import json
 import os
@@ -13,9 +14,12 @@ from os_ken.lib.packet import ethernet, packet
 from os_ken.ofproto import ofproto_v1_0, ofproto_v1_3
 
 IS_10 = os.environ.get("PLINTH_OPENFLOW") == "1.0"
+IS_SILENT = os.environ.get("PLINTH_SILENT") == "1"
 
 
 def say(**line):
+    if IS_SILENT:
+        return
     sys.stdout.write(json.dumps(line) + "\n")
     sys.stdout.flush()
 
