@@ -81,11 +81,21 @@ export function writeResults(
   outcomes: readonly Outcome[],
   notes: readonly string[] = [],
 ): void {
+  writeSection(name, command, renderOutcomes(outcomes), notes);
+}
+
+/** The same with lines of Markdown. */
+export function writeSection(
+  name: string,
+  command: string,
+  lines: readonly string[],
+  notes: readonly string[] = [],
+): void {
   const path = join(ROOT, "bench", "RESULTS.md");
   const text = readFileSync(path, "utf8");
   const begin = `<!-- begin ${name} -->`;
   const end = `<!-- end ${name} -->`;
-  const section = `${begin}\n${render(name, command, outcomes, notes)}\n${end}`;
+  const section = `${begin}\n${render(name, command, lines, notes)}\n${end}`;
   const at = text.indexOf(begin);
   const next =
     at < 0
@@ -94,19 +104,14 @@ export function writeResults(
   writeFileSync(path, next);
 }
 
-function render(
-  name: string,
-  command: string,
-  outcomes: readonly Outcome[],
-  notes: readonly string[],
-): string {
+function render(name: string, command: string, body: readonly string[], notes: readonly string[]): string {
   const lines = [
     `## ${name}`,
     "",
     `\`${command}\`, ${new Date().toISOString().slice(0, 10)}, ${machine()}`,
     "",
+    ...body,
   ];
-  lines.push(...renderOutcomes(outcomes));
   if (notes.length > 0) lines.push("", ...notes.map((note) => `- ${note}`));
   return lines.join("\n");
 }
