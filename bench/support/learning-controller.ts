@@ -52,6 +52,7 @@ class LearningSwitch implements SwitchLinkEvents {
   }
 
   onFlowRemoved(): void {}
+  onSlave(): void {}
   onError(): void {}
 }
 
