@@ -1,10 +1,18 @@
 // Structured logging: one JSON line per event, through pino. The data path never logs; it counts.
-import { destination, type Logger as PinoLogger, pino } from "pino";
+import { createRequire } from "node:module";
+import type { Logger as PinoLogger } from "pino";
 import { RotatingFile } from "./rotating-file.js";
 
 export { LOG_FILE_SIZE_BYTES_MAX, RotatingFile } from "./rotating-file.js";
 
-export type Logger = PinoLogger;
+type Methods = Pick<PinoLogger, "trace" | "debug" | "info" | "warn" | "error" | "fatal">;
+
+export interface Logger extends Methods {
+  /** From which level on lines are written; "silent" for none. */
+  level: string;
+  /** A logger whose lines also hold these. */
+  child(bindings: Record<string, unknown>): Logger;
+}
 
 export interface LogOptions {
   /** The daemon's name, e.g. "vswitchd". */
@@ -16,6 +24,7 @@ export interface LogOptions {
 
 /** A logger for one daemon. Lines are written synchronously so that a SIGKILL loses none. */
 export function createLogger(options: LogOptions): Logger {
+  const { destination, pino } = loadPino();
   const sink =
     options.file === undefined ? destination({ dest: 2, sync: true }) : new RotatingFile(options.file);
   return pino(
@@ -30,5 +39,16 @@ export function createLogger(options: LogOptions): Logger {
   );
 }
 
-/** A logger that says nothing, for tests. */
-export const silentLog: Logger = pino({ level: "silent" });
+/** Only a daemon writes a log: to load pino would take a tenth of the time of a short command. */
+function loadPino(): typeof import("pino") {
+  return createRequire(import.meta.url)("pino") as typeof import("pino");
+}
+
+const nothing = (): void => {};
+
+/** A logger that says nothing: of clients, which have no log, and for tests. */
+export const silentLog: Logger = {
+  ...{ trace: nothing, debug: nothing, info: nothing, warn: nothing, error: nothing, fatal: nothing },
+  level: "silent",
+  child: () => silentLog,
+};
