@@ -28,6 +28,8 @@ export interface PoolCheck {
   readonly volumes: readonly VolumeCheck[];
   /** What the pool counts as in use and a count of all maps does not find so; empty when they agree. */
   readonly space: readonly string[];
+  /** Why the pool cannot be opened by this catalogue; "" when it can. */
+  readonly catalogue: string;
 }
 
 export interface VolumeCheck {
@@ -82,7 +84,17 @@ function checkPool(dir: string, catalogue: Catalogue, pool: PoolEntry, onProgres
   const entries = [...catalogue.volumes.values()].filter((volume) => volume.pool === pool.name);
   const files = readOnlyMaps(join(dir, "maps", pool.id));
   const keys = keyIds(dir, pool.id);
-  const opened = new Pool(disks, files, entries.map(specOf), pool.epoch, {}, pool.clean);
+  // As a start would: in the next epochs.
+  const specs = entries.map((entry) => ({ ...specOf(entry), epoch: entry.epoch + 1 }));
+  const { nextVolumeId } = catalogue;
+  let opened: Pool;
+  try {
+    opened = new Pool(disks, files, specs, { epoch: pool.epoch + 1, clean: pool.clean, nextVolumeId });
+  } catch (thrown) {
+    for (const disk of disks) disk.file.close();
+    if (!(thrown instanceof PlinthError) || thrown.code !== "CATALOGUE_OLD") throw thrown;
+    return { pool: pool.name, disks: found, volumes: [], space: [], catalogue: describeError(thrown) };
+  }
   try {
     // Proving asks what counts as in use.
     while (opened.table.pages.step(COUNT_PAGES));
@@ -98,7 +110,7 @@ function checkPool(dir: string, catalogue: Catalogue, pool: PoolEntry, onProgres
       return { name, provenBytes, badCount: badCount + 1, findings: [...findings, keyless] };
     });
     const space = auditCounts(opened.volumes.values(), opened.table);
-    return { pool: pool.name, disks: found, volumes, space };
+    return { pool: pool.name, disks: found, volumes, space, catalogue: "" };
   } finally {
     opened.close();
   }

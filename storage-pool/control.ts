@@ -247,6 +247,7 @@ export async function makeClone(
   { id: origin, pool }: VolumeEntry,
   snapshot: string,
 ): Promise<VolumeEntry> {
+  await daemon.catalogue.useVolumeId(entry.id);
   const made = await daemon.target.ask("cloneVolume", { pool, spec: specOf(entry), origin, snapshot });
   const complete = { ...entry, mapFile: made.mapFile };
   try {

@@ -23,6 +23,7 @@
 //   DISK_DAMAGED          the superblock cannot be read                        replace the disk           500   –
 //   DISK_TOO_SMALL        fewer than eight segments fit                        give a larger one          422   –
 //   CATALOGUE_FORMAT      the catalogue was written by a newer program         use the newer Plinth       409   –
+//   CATALOGUE_OLD         the disks hold what came after the catalogue         put the newest one back    409   –
 //   PARAMETER_INVALID     a parameter is missing or out of range (`field`)     –                          422   –
 //   VOLUME_LOCKED         encrypted, and its key is not known                  unlock the pool            409   –
 //   KEY_NOT_SET           the pool has no key for encrypted volumes            plinth pool rekey          409   –
@@ -56,6 +57,7 @@ export type StorageErrorCode =
   | "DISK_DAMAGED"
   | "DISK_TOO_SMALL"
   | "CATALOGUE_FORMAT"
+  | "CATALOGUE_OLD"
   | "PARAMETER_INVALID"
   | "VOLUME_LOCKED"
   | "KEY_NOT_SET"

@@ -84,6 +84,7 @@ export function poolMethods(daemon: StorageDaemon): Record<string, ControlMethod
       Promise.all([...daemon.catalogue.pools.keys()].sort().map((name) => poolView(daemon, name))),
     "pool.create": alone(createPool),
     "pool.set": alone(setPool),
+    "pool.accept": alone(acceptPool),
     "disk.class": alone(classDisk),
     "pool.scrub": async (params) => {
       const { name } = openPoolOf(daemon, params);
@@ -128,6 +129,15 @@ async function addDisks(daemon: StorageDaemon, params: Params): Promise<PoolView
     throw storageError("DISK_FOREIGN", `${taken.path} belongs to the pool ${other.name}`, { field: "disks" });
   }
   for (const path of fresh) await daemon.addDisk(name, path, className(params));
+  return poolView(daemon, name);
+}
+
+/** The catalogue is older than the disks, and there is no newer one: the pool is opened by it. */
+async function acceptPool(daemon: StorageDaemon, params: Params): Promise<PoolView> {
+  const name = label(params, "name");
+  if (!daemon.catalogue.pools.has(name))
+    throw storageError("POOL_NOT_FOUND", `there is no pool ${name}`, { field: "name" });
+  await daemon.acceptCatalogue(name);
   return poolView(daemon, name);
 }
 

@@ -21,7 +21,6 @@ import {
   newDisk,
   type PoolEntry,
 } from "./catalogue/catalogue.js";
-import { specOf } from "./catalogue/volume-spec.js";
 import { Clockwork } from "./clockwork.js";
 import { controlMethods } from "./control.js";
 import { storageError } from "./errors.js";
@@ -33,6 +32,7 @@ import { type NbdEndpoint, NbdEndpoints } from "./nbd-endpoints.js";
 import type { CheckpointRecord } from "./pool/checkpoint.js";
 import { recordedKeyframes } from "./pool/keyframes.js";
 import type { RewindProgress } from "./pool/rewind.js";
+import { acceptCatalogue, openOnTarget } from "./pool-opening.js";
 import { TargetHandle } from "./target/target-handle.js";
 import { purgeVolume } from "./trash-control.js";
 
@@ -92,6 +92,8 @@ export class StorageDaemon implements Storaged {
   readonly damaged = new Map<string, string>();
   /** Pool name → why it is not open. */
   readonly unavailable = new Map<string, string>();
+  /** Pool name → how opening it failed last. */
+  readonly #refusals = new Map<string, PlinthError>();
   /** Volumes that were found damaged when their pool was opened. */
   readonly #found = new Set<string>();
   readonly #openPools = new Set<string>();
@@ -355,14 +357,17 @@ export class StorageDaemon implements Storaged {
       await this.#openPool(name);
     } catch (thrown) {
       if (!(thrown instanceof PlinthError)) throw thrown;
-      if (this.unavailable.get(name) !== thrown.message)
-        this.#options.log.error({ pool: name, why: thrown.message }, "the pool is not served");
-      this.unavailable.set(name, thrown.message);
+      const why = describeError(thrown);
+      if (this.unavailable.get(name) !== why)
+        this.#options.log.error({ pool: name, why }, "the pool is not served");
+      this.unavailable.set(name, why);
+      this.#refusals.set(name, thrown);
       for (const volume of this.catalogue.volumes.values()) {
-        if (volume.pool === name) this.damaged.set(volume.name, thrown.message);
+        if (volume.pool === name) this.damaged.set(volume.name, why);
       }
       return;
     }
+    this.#refusals.delete(name);
     if (!this.unavailable.delete(name)) return;
     this.#options.log.info({ pool: name }, "the pool is served again");
     for (const volume of this.catalogue.volumes.values()) {
@@ -371,44 +376,19 @@ export class StorageDaemon implements Storaged {
     await this.#restoreExports();
   }
 
+  /** Opens a pool by a catalogue that is older than its disks. Throws PARAMETER_INVALID when it is not. */
+  async acceptCatalogue(name: string): Promise<void> {
+    await acceptCatalogue(this, name, this.#refusals.get(name));
+    this.#options.log.warn({ pool: name }, "an older catalogue is taken: what it does not know is given up");
+    await this.tryOpenPool(name);
+  }
+
   async #openPool(name: string): Promise<void> {
-    const { id: poolId, disks, clean } = this.catalogue.pools.get(name) as PoolEntry;
-    const formatted = disks.filter((disk) => disk.formatted);
-    const found = await this.target.ask("probeDisks", { poolId, disks: formatted });
-    const missing = new Map(
-      formatted.map((disk, i) => [disk.index, found[i]]).filter(([, why]) => why !== "") as [
-        number,
-        string,
-      ][],
-    );
-    for (const { index, path } of formatted) {
-      const why = missing.get(index);
-      if (why === undefined || missing.size === formatted.length) continue;
-      this.#options.log.error(
-        { pool: name, disk: path, why },
-        "a disk is missing: the pool goes on without it",
-      );
-      // Before anything is written without it: it may be old when it comes back.
-      await this.changeDisk(name, index, { suspect: true });
-    }
-    const known = this.catalogue.pools.get(name) as PoolEntry;
-    const opening = known.disks
-      .filter((disk) => disk.formatted)
-      .map((disk) => ({ ...disk, missing: missing.get(disk.index) }));
-    const raised = missing.size === formatted.length ? known : await this.catalogue.raiseEpochs(name);
-    const volumes = [...this.catalogue.volumes.values()].filter((volume) => volume.pool === name);
-    const { damaged, slotCounts } = await this.target.ask("openPool", {
-      name,
-      poolId,
-      epoch: raised.epoch,
-      disks: opening,
-      clean,
-      mapDirectory: join(this.#options.dir, "maps", poolId),
-      volumes: volumes.map(specOf),
-    });
+    const { dir, log } = this.#options;
+    const { disks, volumes, damaged, slotCounts } = await openOnTarget(this, name, dir, log);
     this.#openPools.add(name);
     await this.#unlock(name);
-    for (const disk of known.disks) {
+    for (const disk of disks) {
       const slotCount = slotCounts[disk.index] ?? disk.slotCount;
       if (!disk.formatted) await this.addDisk(name, disk.path);
       else if (slotCount !== disk.slotCount) await this.changeDisk(name, disk.index, { slotCount });
@@ -418,7 +398,7 @@ export class StorageDaemon implements Storaged {
       if (damage === undefined) continue;
       this.damaged.set(volume.name, damage);
       this.#found.add(volume.name);
-      this.#options.log.error({ volume: volume.name, damage }, "the volume is damaged and not served");
+      log.error({ volume: volume.name, damage }, "the volume is damaged and not served");
     }
     await sendLimits(this, volumes);
   }

@@ -43,7 +43,8 @@ export class RecoveryWorld {
     const isFirst = this.#epoch === 0;
     this.#epoch++;
     const specs = isFirst ? [] : [{ ...this.#spec, epoch: this.#epoch }];
-    this.pool = new Pool([disk], this.#maps, specs, this.#epoch, { wallClock: () => 1e12 });
+    const opening = { epoch: this.#epoch, clean: false, nextVolumeId: this.#spec.id + 1 };
+    this.pool = new Pool([disk], this.#maps, specs, opening, { wallClock: () => 1e12 });
     if (isFirst) this.pool.createVolume(this.#spec);
     for (const damage of this.pool.damaged.values()) throw new Error(damage);
   }

@@ -67,6 +67,18 @@ export function registerPool(program: Command): void {
       () => `${params.disk} is ${diskClass === undefined ? "of no class" : `of class ${diskClass}`}`,
     );
   });
+  withFlags(
+    pool
+      .command("accept <name>")
+      .description(
+        "go on with a catalogue that is older than the disks, when the newest one is lost: volumes and snapshots that it does not know are given up",
+      ),
+  ).action(async (name: string, flags: Flags) => {
+    const opened = (await call(flags, "pool.accept", { name })) as PoolView;
+    if (opened.unavailable !== undefined)
+      throw new PlinthError("DISK_MISSING", `pool ${name} is not served: ${opened.unavailable}`);
+    show(flags, opened, () => `pool ${name} is served; \`plinth volume list\` tells what cannot be`);
+  });
   registerDisks(pool);
   registerPoolKeys(pool);
   registerChecks(pool);
@@ -139,6 +151,13 @@ function registerChecks(pool: Command): void {
     );
     showProgress(flags, "", 0, 0);
     show(flags, checks, () => checks.map(describeCheck).join("\n\n"));
+    const old = checks.filter((check) => check.catalogue !== "").map(({ pool: name }) => name);
+    if (old.length > 0) {
+      throw new PlinthError(
+        "CATALOGUE_OLD",
+        `the catalogue is older than the disks of pool ${old.join(", ")}`,
+      );
+    }
     const bad = checks.flatMap((check) => check.volumes).filter((volume) => volume.badCount > 0);
     if (bad.length > 0) {
       throw new PlinthError("VOLUME_DAMAGED", `damaged: ${bad.map((volume) => volume.name).join(", ")}`);
@@ -240,15 +259,17 @@ function diskTable(pool: PoolView): string {
   return formatRows(["DISK", "CLASS", "SIZE", "FREE", "STATE"], rows);
 }
 
-function describeCheck({ pool, disks, volumes, space }: PoolCheck): string {
+function describeCheck({ pool, disks, volumes, space, catalogue }: PoolCheck): string {
+  const counted = space.length === 0 ? "counted, as the maps say" : space.join("; ");
   const rows = [
+    ...(catalogue === "" ? [] : [["catalogue", "", catalogue]]),
     ...Object.entries(disks).map(([path, what]) => ["disk", path, what === "" ? "ok" : what]),
     ...volumes.map(({ name, badCount, provenBytes, findings }) => [
       "volume",
       name,
       badCount === 0 ? `proven, ${formatBytes(provenBytes)}` : `${badCount} bad: ${findings.join("; ")}`,
     ]),
-    ["space", "", space.length === 0 ? "counted, as the maps say" : space.join("; ")],
+    ["space", "", catalogue === "" ? counted : "not looked at"],
   ];
   return `pool ${pool}\n${formatRows(["KIND", "NAME", "VERDICT"], rows)}`;
 }

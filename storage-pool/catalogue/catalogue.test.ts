@@ -74,6 +74,21 @@ test("raiseEpochs() raises the pool's and every volume's epoch, durably", async 
   expect(again.volumes.get("shop/db")?.epoch).toBe(4);
 });
 
+test("epochs that were raised in vain can be put back, and a number that is used up stays so", async () => {
+  const store = openMemoryStore();
+  const catalogue = await Catalogue.open(store);
+  await catalogue.putPool(pool);
+  await catalogue.putVolume(volume);
+  await catalogue.raiseEpochs("default");
+  await catalogue.putEpochs(pool, [volume]);
+  await catalogue.useVolumeId(7);
+  await catalogue.useVolumeId(3);
+  const again = await Catalogue.open(store);
+  expect([...again.pools.values()]).toEqual([pool]);
+  expect([...again.volumes.values()]).toEqual([volume]);
+  expect(again.nextVolumeId).toBe(8);
+});
+
 test("a deleted volume takes its exports along, and its number is never used again", async () => {
   const store = openMemoryStore();
   const catalogue = await Catalogue.open(store);

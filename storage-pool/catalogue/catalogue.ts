@@ -235,19 +235,33 @@ export class Catalogue {
     const volumes = [...this.volumes.values()]
       .filter((volume) => volume.pool === name)
       .map((volume) => ({ ...volume, epoch: volume.epoch + 1 }));
-    const puts = volumes.map((volume) => putVolume(volume));
-    const poolPut: Operation = { type: "put", key: `pool/${name}`, value: encodePool(pool) };
-    // A transaction has a bounded number of operations; the pool's own epoch goes last.
-    for (let i = 0; i < puts.length; i += 1000) await this.#transact(puts.slice(i, i + 1000));
-    await this.#transact([poolPut]);
-    for (const volume of volumes) this.volumes.set(volume.name, volume);
-    this.pools.set(name, pool);
+    await this.putEpochs(pool, volumes);
     return pool;
+  }
+
+  /** Writes a pool and its volumes, the pool last; a crash in between may leave some as they were. */
+  async putEpochs(pool: PoolEntry, volumes: readonly VolumeEntry[]): Promise<void> {
+    const puts = volumes.map((volume) => putVolume(volume));
+    // A transaction has a bounded number of operations.
+    for (let i = 0; i < puts.length; i += 1000) await this.#transact(puts.slice(i, i + 1000));
+    for (const volume of volumes) this.volumes.set(volume.name, volume);
+    await this.putPool(pool);
   }
 
   /** A number that no volume ever had; it is used up by the next putVolume. */
   get nextVolumeId(): number {
     return this.#format.nextVolumeId;
+  }
+
+  /**
+   * Numbers up to this one are never given out again: before a worker has a volume that is not recorded yet, so that what
+   * it writes is never of a volume that the catalogue could not know.
+   */
+  async useVolumeId(id: number): Promise<void> {
+    if (id < this.#format.nextVolumeId) return;
+    const format = { ...this.#format, nextVolumeId: id + 1 };
+    await this.#transact([{ type: "put", key: "format", value: formatRecord.encode(format) }]);
+    this.#format = format;
   }
 
   async putVolume(volume: VolumeEntry): Promise<void> {

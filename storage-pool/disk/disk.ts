@@ -10,12 +10,15 @@ import {
   CELL_SIZE,
   CELLS_AT,
   encodeCell,
+  encodeStamp,
   encodeSuperblock,
   FORMAT_VERSION,
   parseCell,
+  parseStamp,
   parseSuperblock,
   SEGMENT_SIZE,
   type SegmentHeader,
+  STAMP_AT,
   type Superblock,
   slotCountOf,
   slotsAt,
@@ -59,6 +62,8 @@ export class Disk {
   diskClass = "";
   /** What it holds may be old: it was missing or failed once and was not looked through since. */
   suspect = false;
+  /** The opening of the pool that used it last; 0 when that is not known. */
+  lastEpoch = 0;
   readonly #used: Uint8Array;
   readonly #slotsAt: number;
   readonly #scratch = new DataBuffer(CELLS_PER_READ * CELL_SIZE);
@@ -100,6 +105,14 @@ export class Disk {
     if (this.superblock.formatVersion === FORMAT_VERSION) return 0;
     this.superblock = { ...this.superblock, formatVersion: FORMAT_VERSION };
     return writeSuperblock(this.file, this.superblock);
+  }
+
+  /** The disk is used, in opening `epoch` of its pool. One without a stamp for want of space is a disk all the same. */
+  stamp(epoch: number): void {
+    this.lastEpoch = epoch;
+    this.#scratch.bytes.set(encodeStamp({ epoch }));
+    this.dirty = true;
+    this.file.write(this.#scratch, 0, CELL_SIZE, STAMP_AT);
   }
 
   /** Byte position of a slot in the file. */
@@ -229,10 +242,15 @@ function isZero({ view }: DataBuffer, at: number): boolean {
 
 /** The superblock of `file`; undefined when it is empty. */
 export function readSuperblock(file: DiskFile): Superblock | undefined {
+  return parseSuperblock(readHead(file), file.path);
+}
+
+/** The superblock's 4 KiB. */
+function readHead(file: DiskFile): Uint8Array {
   const scratch = new DataBuffer(BLOCK_SIZE);
   const result = file.read(scratch, 0, BLOCK_SIZE, 0);
   if (result !== 0) throw storageError("DISK_DAMAGED", `${file.path} cannot be read (errno ${result})`);
-  return parseSuperblock(scratch.bytes, file.path);
+  return scratch.bytes;
 }
 
 /**
@@ -306,12 +324,15 @@ export function wipeDisk(disk: Disk): number {
 
 /** Opens a disk that was formatted before. Throws when it is not disk `index` of pool `poolId`. */
 export function openDisk(file: DiskFile, poolId: string, index: number): Disk {
-  const superblock = readSuperblock(file);
+  const head = readHead(file);
+  const superblock = parseSuperblock(head, file.path);
   if (superblock === undefined || superblock.poolId !== poolId || superblock.diskIndex !== index) {
     throw storageError("DISK_FOREIGN", `${file.path} is not disk ${index} of this pool`, {
       remedy: "give the disks in the order in which the pool was made",
       context: { expected: poolId, found: superblock?.poolId },
     });
   }
-  return new Disk(file, superblock);
+  const disk = new Disk(file, superblock);
+  disk.lastEpoch = parseStamp(head)?.epoch ?? 0;
+  return disk;
 }

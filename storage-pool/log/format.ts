@@ -8,6 +8,8 @@
 //  0            4096                         slotsAt (multiple of 4 MiB)
 //
 //  superblock, header cell:  "PLsb"|"PLsg" · u32 crc32c of what follows · u32 record length · record (protobuf)
+//  stamp, at 2048 within the superblock's 4 KiB, a sector of its own: "PLst" and as above; written at each opening, so
+//  that a catalogue is known to be older than the disk. Programs before it wrote none.
 //
 //  slot:  index area (18 blocks)                             data area (1006 blocks)
 //  ┌────────────────────────────────────────────────┬──────────────────────────────────────────┐
@@ -71,6 +73,7 @@ export const INDEX_SIZE = INDEX_BLOCKS * BLOCK_SIZE;
 export const DATA_BLOCKS = SEGMENT_BLOCKS - INDEX_BLOCKS;
 export const CELL_SIZE = 512;
 export const CELLS_AT = BLOCK_SIZE;
+export const STAMP_AT = 2048;
 export const RECORD_SIZE = 64;
 /** Where a record says of which segment it is. */
 export const RECORD_SERIAL = 56;
@@ -89,6 +92,7 @@ export const PAGE_SIZE = PAGE_ENTRIES * 8;
 
 const MAGIC_SUPERBLOCK = 0x6273_4c50;
 const MAGIC_CELL = 0x6773_4c50;
+const MAGIC_STAMP = 0x7473_4c50;
 const MAGIC_MAP = 0x706d_4c50;
 const MAGIC_TRAILER = 0x746d_4c50;
 const MAGIC_RECORD = 0x3172_4c50;
@@ -107,6 +111,11 @@ export interface Superblock {
   segmentSizeBytes: number;
   blockSizeBytes: number;
   slotCount: number;
+}
+
+/** Which opening of the pool used the disk last. */
+export interface DiskStamp {
+  epoch: number;
 }
 
 export const SEGMENT_LOG = 1;
@@ -176,6 +185,10 @@ export const superblockRecord: RecordType<Superblock> = defineRecord<Superblock>
   segmentSizeBytes: { number: 7, type: "uint32" },
   blockSizeBytes: { number: 8, type: "uint32" },
   slotCount: { number: 9, type: "uint32" },
+});
+
+const stampRecord: RecordType<DiskStamp> = defineRecord<DiskStamp>("DiskStamp", {
+  epoch: { number: 1, type: "uint32" },
 });
 
 export const segmentHeaderRecord: RecordType<SegmentHeader> = defineRecord<SegmentHeader>("SegmentHeader", {
@@ -371,6 +384,16 @@ export function parseSuperblock(bytes: Uint8Array, path: string): Superblock | u
     );
   }
   return superblock;
+}
+
+export function encodeStamp(stamp: DiskStamp): Uint8Array {
+  return seal(MAGIC_STAMP, stampRecord.encode(stamp), CELL_SIZE);
+}
+
+/** From the superblock's 4 KiB; undefined when none was written, or not whole. */
+export function parseStamp(bytes: Uint8Array): DiskStamp | undefined {
+  const opened = unseal(MAGIC_STAMP, bytes.subarray(STAMP_AT, STAMP_AT + CELL_SIZE));
+  return typeof opened === "string" ? undefined : stampRecord.parse(opened);
 }
 
 export function encodeCell(header: SegmentHeader): Uint8Array {

@@ -17,6 +17,7 @@ import { BlockMap } from "../volume/block-map.js";
 import { Keyframe } from "../volume/history.js";
 import { MapReader } from "../volume/map-reader.js";
 import { Root } from "../volume/volume.js";
+import { refuseOldCatalogue } from "./catalogue-age.js";
 import { completeCopies } from "./complete-tail.js";
 import { applyRecord } from "./rewind.js";
 
@@ -113,28 +114,35 @@ export const MAP_MEMORY: MapMemory = {
   pagesPerStep: 16,
 };
 
+/** One opening of a pool, as the catalogue has it. */
+export interface Opening {
+  /** Of the pool: recorded before, higher than at any opening before. */
+  readonly epoch: number;
+  /** Every volume was checkpointed when the pool was closed, so that no log has a tail. */
+  readonly clean: boolean;
+  /** No volume ever had this number or a higher one. */
+  readonly nextVolumeId: number;
+}
+
 /** Serials of one opening of the pool; what a crash made the disks forget is never given out again. */
 const SERIALS_PER_EPOCH = 2 ** 24;
 
-/**
- * `epoch` of the pool: recorded in the catalogue before, higher than at any opening before. `clean`: every volume was
- * checkpointed when the pool was closed, so that no log has a tail.
- */
+/** Throws CATALOGUE_OLD before anything is changed. */
 export function openPool(
   disks: readonly Disk[],
   files: MapFiles,
   specs: readonly VolumeSpec[],
-  epoch: number,
-  clean: boolean,
+  { epoch, clean, nextVolumeId }: Opening,
   memory: MapMemory = MAP_MEMORY,
 ): OpenedPool {
+  const { found, stale } = collectSegments(disks);
+  refuseOldCatalogue(disks, found, { epoch, nextVolumeId, volumes: specs });
   const damaged = new Map<number, string>();
   const loaded = loadAll(files, specs, damaged);
   const table = new SegmentTable(disks);
   table.pages.limit = memory.residentPages;
   const store = new MapStore(files, table);
   const reader = new MapReader(table);
-  const { found, stale } = collectSegments(disks);
   for (const segment of found) table.raiseSerial(segment.serial);
   table.raiseSerial(epoch * SERIALS_PER_EPOCH);
   reviveIndexes(found, loaded);
@@ -207,7 +215,9 @@ export function openPool(
     if (disk.missing) continue;
     disk.punchFree();
     disk.dirty = true;
-    if (disk.upgrade() !== 0 || disk.sync() !== 0)
+    const upgraded = disk.upgrade();
+    disk.stamp(epoch);
+    if (upgraded !== 0 || disk.sync() !== 0)
       throw new PlinthError("DISK_DAMAGED", `${disk.file.path} cannot be synced`);
   }
   table.opened();

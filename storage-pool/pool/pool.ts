@@ -19,7 +19,7 @@ import { Demand } from "./demand.js";
 import { Housekeeper } from "./housekeeper.js";
 import { JobRunner } from "./job.js";
 import { LostReport } from "./lost-report.js";
-import { type KeyframeSpec, MAP_MEMORY, openPool, type VolumeSpec } from "./open-pool.js";
+import { type KeyframeSpec, MAP_MEMORY, type Opening, openPool, type VolumeSpec } from "./open-pool.js";
 import { PoolDisks } from "./pool-disks.js";
 import type { PoolHooks } from "./pool-hooks.js";
 import { type PoolUsage, poolUsageOf } from "./pool-usage.js";
@@ -68,20 +68,19 @@ export class Pool {
   readonly #usages = new WeakMap<Volume, Known>();
   readonly #lost: LostReport;
 
-  /** Opens the pool from its disks, map files and what the catalogue knows (see openPool). Throws DISK_… errors. */
+  /** Opens the pool from its disks, map files and what the catalogue knows (see openPool). Throws as openPool. */
   constructor(
     disks: readonly Disk[],
     files: MapFiles,
     specs: readonly VolumeSpec[],
-    epoch: number,
+    opening: Opening,
     hooks: PoolHooks = {},
-    clean = false,
   ) {
     const { mapMemory = MAP_MEMORY } = hooks;
-    const opened = openPool(disks, files, specs, epoch, clean, mapMemory);
+    const opened = openPool(disks, files, specs, opening, mapMemory);
     this.table = opened.table;
     this.#store = opened.store;
-    this.#files = new RootFiles(opened.store, epoch);
+    this.#files = new RootFiles(opened.store, opening.epoch);
     const wallClock = hooks.wallClock ?? Date.now;
     this.#wallClock = wallClock;
     this.reader = opened.reader;

@@ -15,7 +15,7 @@ import type { NbdPlace } from "../nbd/nbd-listener.js";
 import { NbdServer } from "../nbd/nbd-server.js";
 import type { TlsMode } from "../nbd/nbd-session.js";
 import type { CheckpointRecord } from "../pool/checkpoint.js";
-import type { VolumeSpec } from "../pool/open-pool.js";
+import type { Opening, VolumeSpec } from "../pool/open-pool.js";
 import { type NewMap, Pool } from "../pool/pool.js";
 import type { PoolUsage } from "../pool/pool-usage.js";
 import type { RewindProgress } from "../pool/rewind.js";
@@ -46,13 +46,10 @@ export interface OpenedReport {
   readonly slotCounts: Readonly<Record<number, number>>;
 }
 
-export interface PoolOpening {
+export interface PoolOpening extends Opening {
   readonly name: string;
   readonly poolId: string;
-  readonly epoch: number;
   readonly disks: readonly OpenDisk[];
-  /** Every volume was checkpointed when the pool was closed. */
-  readonly clean: boolean;
   readonly mapDirectory: string;
   readonly volumes: readonly VolumeSpec[];
 }
@@ -195,12 +192,10 @@ export class Target {
       });
     }
     const disks = opening.disks.map((disk) => openOrMissing(opening, disk));
-    const pool = new Pool(
-      disks,
-      new DirectoryMapFiles(opening.mapDirectory),
-      opening.volumes,
-      opening.epoch,
-      {
+    const maps = new DirectoryMapFiles(opening.mapDirectory);
+    let pool: Pool;
+    try {
+      pool = new Pool(disks, maps, opening.volumes, opening, {
         syncAside: (onSynced) => this.server.syncAside(onSynced),
         onLost: (volume, range) => this.#hooks.onLost(volume, range),
         onFailed: (disk) => this.#hooks.onSuspect(opening.name, disk, true),
@@ -208,9 +203,11 @@ export class Target {
         onPurge: (volume) => this.#hooks.onPurge(opening.name, volume),
         onHistoryShort: (volume) => this.#hooks.onHistory(volume, "the pool was short of room"),
         onHistoryLost: (volume, why) => this.#hooks.onHistory(volume, why),
-      },
-      opening.clean,
-    );
+      });
+    } catch (thrown) {
+      for (const disk of disks) disk.file.close();
+      throw thrown;
+    }
     this.#pools.set(opening.name, pool);
     for (const volume of pool.volumes.values()) this.#serve(volume);
     for (const { index, draining, missing } of opening.disks) {

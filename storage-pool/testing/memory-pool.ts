@@ -67,10 +67,11 @@ export class MemoryPool {
   readonly suspect = new Set<number>();
   readonly removed = new Set<number>();
   clean = false;
+  nextVolumeId = 1;
   readonly specs = new Map<number, VolumeSpec>();
   pool: Pool;
   readonly #mapMemory: MapMemory;
-  #epoch = 0;
+  epoch = 0;
   #nowMs = 0;
 
   constructor(diskCount: number, diskBytes = 64 * MIB, mapMemory = MAP_MEMORY) {
@@ -90,14 +91,16 @@ export class MemoryPool {
       opened.suspect = this.suspect.has(i);
       disks.push(opened);
     }
-    this.#epoch++;
-    const specs = [...this.specs.values()].map((spec) => ({ ...spec, epoch: this.#epoch }));
+    this.epoch++;
+    const specs = [...this.specs.values()].map((spec) => ({ ...spec, epoch: this.epoch }));
     const hooks = {
       mapMemory: this.#mapMemory,
       onFailed: (index: number) => void this.suspect.add(index),
       onTrusted: (index: number) => void this.suspect.delete(index),
     };
-    this.pool = new Pool(disks, this.files, specs, this.#epoch, hooks, this.clean);
+    const nextVolumeId = this.nextVolumeId;
+    const opening = { epoch: this.epoch, clean: this.clean, nextVolumeId };
+    this.pool = new Pool(disks, this.files, specs, opening, hooks);
     this.clean = false;
     return this.pool;
   }
@@ -132,8 +135,9 @@ export class MemoryPool {
       clockMs: 0,
       deletedAtMs: 0,
     };
-    const spec: VolumeSpec = { id, name: `v${id}`, sizeBytes, copies, epoch: this.#epoch, ...fixed };
+    const spec: VolumeSpec = { id, name: `v${id}`, sizeBytes, copies, epoch: this.epoch, ...fixed };
     this.specs.set(id, spec);
+    this.nextVolumeId = Math.max(this.nextVolumeId, id + 1);
     return this.pool.createVolume(spec);
   }
 

@@ -1,5 +1,14 @@
 // What becomes of a pool whose disks are not as it left them: flipped bits, disks that are away, foreign or taken.
-import { mkdirSync, readdirSync, readFileSync, renameSync, rmdirSync, rmSync, writeFileSync } from "node:fs";
+import {
+  cpSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmdirSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { createServer } from "node:net";
 import { join } from "node:path";
 import { afterEach, beforeAll, expect, test } from "vitest";
@@ -156,3 +165,43 @@ test("a lost disk: volumes with two copies are served on, the others are named; 
   rmSync(join(storage.dir, "d0"), { recursive: true });
   expect(await storage.plinth("pool", "check")).toMatch(/once +proven[\s\S]*twice +proven/);
 });
+
+test("a catalogue from a backup, older than the disks, frees nothing: it is refused by name, and taken only when told", async () => {
+  await start();
+  await storage.call("volume.create", { name: "old", sizeBytes: 64 * MIB });
+  await program("qemu-io", "-f", "raw", "-c", "write -P 171 0 3M", "-c", "flush", storage.uri("old"));
+  await storage.end("SIGTERM");
+  const put = (from: string, to: string) => {
+    rmSync(join(storage.dir, to, "catalogue"), { recursive: true, force: true });
+    cpSync(join(storage.dir, from, "catalogue"), join(storage.dir, to, "catalogue"), { recursive: true });
+  };
+  put("s", "backup");
+  await storage.start();
+  await storage.call("volume.create", { name: "new", sizeBytes: 64 * MIB });
+  await program("qemu-io", "-f", "raw", "-c", "write -P 99 0 9M", "-c", "flush", storage.uri("new"));
+  await storage.end("SIGKILL");
+  put("s", "newest");
+  const segments = readFileSync(join(storage.disks[0] as string, "segments"));
+  put("backup", "s");
+  const said = /older than the disks: .*d0 was used in opening 2 .* knows of 1; .*d0 holds a log of volume 2/;
+  await expect(storage.plinth("pool", "check")).rejects.toThrow(said);
+  await storage.start();
+  expect(await storage.plinth("pool", "show", "default")).toMatch(said);
+  await expect(storage.call("volume.create", { name: "v", sizeBytes: MIB })).rejects.toThrow(said);
+  await storage.end("SIGKILL");
+  expect(segments.equals(readFileSync(join(storage.disks[0] as string, "segments")))).toBe(true);
+  put("newest", "s");
+  await storage.start();
+  const pattern = (name: string, value: number, length: string) =>
+    program("qemu-io", "-f", "raw", "-c", `read -P ${value} 0 ${length}`, storage.uri(name));
+  expect(await pattern("new", 99, "9M")).not.toMatch(/Pattern|error/);
+  await expect(storage.call("pool.accept", { name: "default" })).rejects.toThrow("is not older");
+  await storage.end("SIGTERM");
+  put("backup", "s");
+  await storage.start();
+  expect(await storage.plinth("pool", "accept", "default")).toContain("pool default is served");
+  expect(await pattern("old", 171, "3M")).not.toMatch(/Pattern|error/);
+  await expect(volume("new")).rejects.toThrow("there is no volume");
+  await storage.end("SIGTERM");
+  expect(await storage.plinth("pool", "check")).toMatch(/old +proven/);
+}, 240_000);

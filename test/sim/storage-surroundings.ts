@@ -21,6 +21,14 @@ export interface SimulatedDisk {
   draining: boolean;
 }
 
+/** What a copy of the catalogue says. */
+interface CatalogueCopy {
+  readonly specs: readonly MutableSpec[];
+  readonly nextVolumeId: number;
+  readonly epoch: number;
+  readonly disks: readonly SimulatedDisk[];
+}
+
 /** Why a world ends before its time: its only copy is damaged, and it was said so. */
 export class EndOfWorld extends Error {}
 
@@ -48,10 +56,16 @@ export class Surroundings {
   nowMs = 0;
   nextDisk = 0;
   epoch = 0;
+  /** As the catalogue has it. */
+  nextVolumeId = 1;
+  /** Of its own, so that worlds are the same with and without old catalogues. */
+  readonly #copying: Random;
+  #copy: CatalogueCopy | undefined;
   #syncs: { round: SyncRound; ends: (() => number)[]; onSynced: () => void }[] = [];
 
   constructor(seed: number) {
     this.random = new Random(seed);
+    this.#copying = new Random(seed + 2 ** 31);
     this.files = new SimulatedMapFiles(this.fuse, this.random);
     const diskCount = 1 + this.random.below(3);
     this.copies = diskCount > 1 ? 1 + this.random.below(2) : 1;
@@ -98,6 +112,11 @@ export class Surroundings {
   }
 
   open(): Pool {
+    if (this.#copy === undefined || this.#copying.chance(0.3)) this.#copy = this.#copyCatalogue();
+    return this.#openNow();
+  }
+
+  #openNow(): Pool {
     this.#syncs = [];
     const disks: Disk[] = this.disks.map((each) => {
       const disk = openDisk(each.file, "p", each.index);
@@ -112,7 +131,7 @@ export class Surroundings {
       disks,
       this.files,
       [...this.specs.values()].map((spec) => structuredClone(spec)),
-      ++this.epoch,
+      { epoch: ++this.epoch, clean: false, nextVolumeId: this.nextVolumeId },
       {
         mapMemory: this.mapMemory,
         syncAside: (onSynced) => this.syncAside(onSynced),
@@ -141,6 +160,40 @@ export class Surroundings {
         pool.disks.drain(index);
     }
     return pool;
+  }
+
+  #copyCatalogue(): CatalogueCopy {
+    const { nextVolumeId, epoch, disks } = this;
+    return { specs: structuredClone([...this.specs.values()]), nextVolumeId, epoch, disks };
+  }
+
+  /**
+   * Sometimes somebody puts an earlier copy of the catalogue back. The pool is not opened by it and nothing is changed, so
+   * that the newest one is as good as before; opened all the same it has to hold everything. True when it is open.
+   */
+  tryOldCatalogue(): boolean {
+    const copy = this.#copy;
+    if (copy === undefined || !this.#copying.chance(0.15)) return false;
+    const now = this.#copyCatalogue();
+    this.#putCatalogue({ ...copy, disks: copy.disks.filter((disk) => this.disks.includes(disk)) });
+    if (this.disks.length > 0) {
+      try {
+        this.pool = this.#openNow();
+        return true;
+      } catch (thrown) {
+        if ((thrown as { code?: string }).code !== "CATALOGUE_OLD") throw thrown;
+      }
+    }
+    this.#putCatalogue(now);
+    return false;
+  }
+
+  #putCatalogue({ specs, nextVolumeId, epoch, disks }: CatalogueCopy): void {
+    this.specs.clear();
+    for (const spec of specs) this.specs.set(spec.id, structuredClone(spec));
+    this.nextVolumeId = nextVolumeId;
+    this.epoch = epoch;
+    this.disks = [...disks];
   }
 
   changeDisk(index: number, change: Partial<SimulatedDisk>): void {

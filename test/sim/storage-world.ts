@@ -71,6 +71,7 @@ export class World extends Surroundings {
       spec.keyframes = [{ name: "~0", sequence: 0, sizeBytes: spec.sizeBytes, mapFile: "", timeMs }];
       model.keptSinceMs = timeMs;
     }
+    this.nextVolumeId = spec.id + 1;
     this.pool.createVolume(structuredClone(spec));
     this.specs.set(spec.id, spec);
     this.models.set(spec.id, model);
@@ -331,6 +332,8 @@ export class World extends Surroundings {
 
   makeClone(id: number, snapshot: string, content: Uint32Array): void {
     const spec = this.newSpec(id);
+    this.fuse.burn();
+    this.nextVolumeId = spec.id + 1;
     const made = orFull(() => this.pool.cloneVolume(structuredClone(spec), id, snapshot));
     if (made === undefined) return;
     this.fuse.burn();
@@ -409,7 +412,7 @@ export class World extends Surroundings {
     if (this.bad !== undefined)
       this.away = !this.bad.suspect ? this.random.chance(0.2) : this.away && this.random.chance(0.5);
     this.rot();
-    this.pool = this.open();
+    if (!this.tryOldCatalogue()) this.pool = this.open();
     if (!this.audited) this.checkpointUncounted();
     for (const [id, model] of this.models) this.checkPrefix(id, model, power);
     for (const key of this.snapshots.keys()) this.checkSnapshot(key);

@@ -1,0 +1,96 @@
+// Opening a pool from the daemon: which disks are there, the epochs raised, then the worker.
+// Invariant: what the worker is told is in the catalogue before, and taken back when the worker refuses before it changed
+// anything. Thread: main.
+import { join } from "node:path";
+import { PlinthError } from "../base/errors/index.js";
+import type { Logger } from "../base/log/index.js";
+import type { DiskEntry, PoolEntry, VolumeEntry } from "./catalogue/catalogue.js";
+import { specOf } from "./catalogue/volume-spec.js";
+import { storageError } from "./errors.js";
+import type { FoundOnDisks } from "./pool/catalogue-age.js";
+import type { StorageDaemon } from "./storaged.js";
+import type { OpenedReport } from "./target/target.js";
+
+export interface PoolOpened extends OpenedReport {
+  readonly disks: readonly DiskEntry[];
+  readonly volumes: readonly VolumeEntry[];
+}
+
+/** Opens one pool. Throws DISK_…, and CATALOGUE_OLD with FoundOnDisks as its context. */
+export async function openOnTarget(
+  daemon: StorageDaemon,
+  name: string,
+  dir: string,
+  log: Logger,
+): Promise<PoolOpened> {
+  const { catalogue, target } = daemon;
+  const { id: poolId, disks, clean } = catalogue.pools.get(name) as PoolEntry;
+  const formatted = disks.filter((disk) => disk.formatted);
+  const found = await target.ask("probeDisks", { poolId, disks: formatted });
+  const missing = new Map(
+    formatted.map((disk, i) => [disk.index, found[i]]).filter(([, why]) => why !== "") as [number, string][],
+  );
+  for (const { index, path } of formatted) {
+    const why = missing.get(index);
+    if (why === undefined || missing.size === formatted.length) continue;
+    log.error({ pool: name, disk: path, why }, "a disk is missing: the pool goes on without it");
+    // Before anything is written without it: it may be old when it comes back.
+    await daemon.changeDisk(name, index, { suspect: true });
+  }
+  const known = catalogue.pools.get(name) as PoolEntry;
+  const before = volumesOf(daemon, name);
+  const opening = known.disks
+    .filter((disk) => disk.formatted)
+    .map((disk) => ({ ...disk, missing: missing.get(disk.index) }));
+  const raised = missing.size === formatted.length ? known : await catalogue.raiseEpochs(name);
+  const volumes = volumesOf(daemon, name);
+  try {
+    const report = await target.ask("openPool", {
+      name,
+      poolId,
+      epoch: raised.epoch,
+      nextVolumeId: catalogue.nextVolumeId,
+      disks: opening,
+      clean,
+      mapDirectory: join(dir, "maps", poolId),
+      volumes: volumes.map(specOf),
+    });
+    return { ...report, disks: known.disks, volumes };
+  } catch (thrown) {
+    // Nothing was written in these epochs. Raised with every try they would soon be as high as those on the disks.
+    if (isOld(thrown)) await catalogue.putEpochs(known, before);
+    throw thrown;
+  }
+}
+
+/**
+ * From now on the catalogue is taken for as new as the disks of a pool, which are those that `refusal` is of: what it does
+ * not know is given up when the pool is opened next.
+ */
+export async function acceptCatalogue(
+  { catalogue }: StorageDaemon,
+  name: string,
+  refusal: PlinthError | undefined,
+): Promise<void> {
+  if (!isOld(refusal)) {
+    throw storageError("PARAMETER_INVALID", `the catalogue of pool ${name} is not older than its disks`, {
+      field: "name",
+    });
+  }
+  const { epoch, volumeId, epochs } = refusal.context as unknown as FoundOnDisks;
+  const pool = catalogue.pools.get(name) as PoolEntry;
+  const volumes = [...catalogue.volumes.values()]
+    .filter((volume) => volume.pool === name)
+    .map((volume) => ({ ...volume, epoch: Math.max(volume.epoch, epochs[volume.id] ?? 0) }));
+  if (volumeId > 0) await catalogue.useVolumeId(volumeId);
+  // Logs go on from where the disks are, not from where this catalogue saw them closed.
+  await catalogue.putEpochs({ ...pool, epoch: Math.max(pool.epoch, epoch), clean: false }, volumes);
+}
+
+function isOld(thrown: unknown): thrown is PlinthError {
+  return thrown instanceof PlinthError && thrown.code === "CATALOGUE_OLD";
+}
+
+function volumesOf(daemon: StorageDaemon, pool: string): VolumeEntry[] {
+  return [...daemon.catalogue.volumes.values()].filter((volume) => volume.pool === pool);
+}
