@@ -2,7 +2,7 @@
 export { appctlHelp, runAppctl } from "./cli/appctl.js";
 export { type CaptureOutcome, runCapture } from "./cli/capture.js";
 export { FileSink, StreamSink } from "./cli/capture-files.js";
-export type { CommandIo } from "./cli/command-io.js";
+export type { Background, CommandIo } from "./cli/command-io.js";
 export { ofctlHelp, runOfctl } from "./cli/ofctl.js";
 export { askUnixctl } from "./cli/unixctl-client.js";
 export { runVsctl, type VsctlIo, vsctlHelp } from "./cli/vsctl.js";

@@ -1,11 +1,12 @@
 // Runs the commands that stand in for a tool of Open vSwitch: they read their own options, and what goes wrong is told
 // and answered with exit codes as the original does.
 import { existsSync, readFileSync, statSync } from "node:fs";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import type { Command } from "commander";
 import { PlinthError } from "../../base/errors/index.js";
 import type { CommandIo } from "../../vswitch/index.js";
 import { defaultDirectory, directoryLayout } from "../daemons/directory.js";
+import { backgroundOf } from "./background.js";
 
 /** How often a command that waits wakes up. */
 const STAY_MS = 60_000;
@@ -97,6 +98,7 @@ function toolIo(dir: string | undefined): ToolIo {
     out: (text) => void process.stdout.write(text),
     err: (text) => void process.stderr.write(text),
     read: async (path) => readFileSync(path === "-" ? 0 : path),
+    background: backgroundOf(process.env["OVS_RUNDIR"] ?? dirname(socket("x"))),
     endpointOf: (bridge) => {
       const path = socket(`${bridge}.mgmt`);
       if (!bridge.includes("/") && existsSync(path)) return `unix:${path}`;

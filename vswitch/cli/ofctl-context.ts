@@ -51,6 +51,15 @@ export interface OfctlFlags {
   /** Nothing may be changed. */
   readonly readOnly: boolean;
   readonly timeoutMs: number | undefined;
+  /** monitor and snoop go on in the background. */
+  readonly detach: boolean;
+  /** They keep the current directory there. */
+  readonly noChdir: boolean;
+  /** File for the process number, "" = the usual one; undefined = none. */
+  readonly pidfile: string | undefined;
+  readonly overwritesPidfile: boolean;
+  /** Path of their control socket, "none" = without; undefined = the usual one. */
+  readonly unixctl: string | undefined;
   /** Those allowed, as numbered on the wire; undefined = the usual one. */
   readonly versions: readonly number[] | undefined;
   /** Who we are to switches that are reached over TLS. */

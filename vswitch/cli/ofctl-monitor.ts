@@ -2,6 +2,7 @@
 // Source: ovs-ofctl(8), OpenFlow Switch Monitoring Commands.
 import {
   type AnyDialect,
+  encodeMessage,
   type FlowMonitorRequest,
   OFP10_VERSION,
   OFP12_VERSION,
@@ -15,12 +16,16 @@ import { commandError, flowTextError } from "./errors.js";
 import { parseFlow } from "./flow-text.js";
 import { splitKeyValues } from "./key-values.js";
 import type { PortNames } from "./match-text.js";
+import { printMessage } from "./message-print.js";
+import { type MonitorControl, openMonitorControl } from "./monitor-control.js";
 import { type OfctlContext, plainOf } from "./ofctl-context.js";
 import { OpenFlowRefusal, type Reply } from "./openflow-client.js";
 import { toPlain } from "./plain-value.js";
 import { P_ANY } from "./protocol-set.js";
 
 const OFPC_INVALID_TTL_TO_CONTROLLER = 1 << 2;
+/** Packets are told too. */
+const VERBOSITY = 2;
 const MONITOR_FLAGS: Readonly<Record<string, keyof FlowMonitorRequest["flags"]>> = {
   "!initial": "initial",
   "!add": "add",
@@ -33,6 +38,7 @@ const MONITOR_FLAGS: Readonly<Record<string, keyof FlowMonitorRequest["flags"]>>
 /** MISSLEN is how much of a missed packet to show; "invalid_ttl" asks for packets whose time to live ran out. */
 export async function monitor(context: OfctlContext, args: readonly string[]): Promise<number> {
   const { client, flags } = context;
+  let resumes = false;
   for (const word of args) {
     if (/^\d/.test(word)) await configure(context, { missSendLength: Number.parseInt(word, 10) & 0xffff });
     else if (word === "invalid_ttl") await configure(context, { invalidTtl: true });
@@ -41,7 +47,8 @@ export async function monitor(context: OfctlContext, args: readonly string[]): P
       await context.settleForDump(P_ANY);
       const initial = await client.request({ kind: "flow_monitor", monitors: [wanted] });
       await context.print(initial);
-    } else if (word !== "resume") throw commandError(`${word}: unsupported "monitor" argument`);
+    } else if (word === "resume") resumes = true;
+    else throw commandError(`${word}: unsupported "monitor" argument`);
   }
   // Nicira's format tells most; a switch that does not know it keeps its own.
   const formats = flags.packetInFormat === undefined ? (["nxm2", "nxm"] as const) : [flags.packetInFormat];
@@ -55,16 +62,21 @@ export async function monitor(context: OfctlContext, args: readonly string[]): P
         throw commandError(`${context.target}: failed to set packet in format to ${FORMAT_NAMES[format]}`);
     }
   }
-  return follow(context);
+  return follow(context, resumes);
 }
 
 const FORMAT_NAMES = { standard: "standard", nxm: "nxt_packet_in", nxm2: "nxt_packet_in2" } as const;
 
 /** What the switch and its controller say, in whatever version; nothing can be asked here, not even names of ports. */
 export async function snoop(context: OfctlContext): Promise<number> {
-  const print = printer(context, undefined);
-  context.client.onBytes = (bytes) => print({ bytes, message: inItsVersion(bytes) });
-  return untilEnd(context);
+  const { client } = context;
+  return untilEnd(context, (control) => {
+    const print = printer(context, control, undefined);
+    client.onBytes = (bytes) => {
+      print({ bytes, message: inItsVersion(bytes) });
+      control.seen(bytes);
+    };
+  });
 }
 
 /** Undefined: it cannot be read. */
@@ -124,25 +136,55 @@ function watchOf(
   };
 }
 
-/** Everything that the switch tells, as it comes. Ends when the user or the switch ends it. */
-async function follow(context: OfctlContext): Promise<number> {
-  context.client.onMessage = printer(context, await context.names());
-  return untilEnd(context);
+/** Everything that the switch tells, as it comes; with `resumes` packets that wait go on. */
+async function follow(context: OfctlContext, resumes: boolean): Promise<number> {
+  const { client, flags } = context;
+  const names = await context.names();
+  return untilEnd(context, (control) => {
+    const print = printer(context, control, names);
+    client.onMessage = (reply) => {
+      print(reply);
+      control.seen(reply.bytes);
+      const { message } = reply;
+      if (!resumes || message?.type !== "packet_in" || message.continuation === undefined) return;
+      const { data, tableId, cookie, reason, match, continuation } = message;
+      const going = { type: "resume", data, tableId, cookie, reason, match, continuation } as const;
+      const bytes = encodeMessage({ ...going, xid: client.nextXid() }, client.dialect);
+      if (!flags.json)
+        control.out(`send: ${printMessage(bytes, { verbosity: VERBOSITY + flags.more, names })}`);
+      client.sendBytes(bytes);
+    };
+  });
 }
 
-function printer(context: OfctlContext, names: PortNames | undefined): (reply: Reply) => void {
+/** As JSON to standard output, as text where the original writes it. */
+function printer(
+  context: OfctlContext,
+  control: MonitorControl,
+  names: PortNames | undefined,
+): (reply: Reply) => void {
   const { flags, io } = context;
   return (reply) => {
     const stamp = flags.timestamp ? `${stampOf(new Date())} ` : "";
     if (flags.json) io.out(`${JSON.stringify(toPlain(plainOf(reply)))}\n`);
-    else io.out(stamp + context.textOf(reply, names, 2));
+    else control.out(stamp + context.textOf(reply, names, VERBOSITY));
   };
 }
 
-async function untilEnd({ client, io }: OfctlContext): Promise<number> {
-  const ended = await Promise.race([io.interrupted.then(() => undefined), client.ended]);
-  if (ended !== undefined) throw ended;
-  return 0;
+/** Begins with `begin`, and ends when the user, a command or the switch ends it. */
+async function untilEnd(context: OfctlContext, begin: (control: MonitorControl) => void): Promise<number> {
+  const { client, io, flags } = context;
+  const control = await openMonitorControl(context);
+  try {
+    begin(control);
+    if (io.background?.isDetached === true) io.background.ready(flags.noChdir);
+    const asked = Promise.race([io.interrupted, control.ended]).then(() => undefined);
+    const ended = await Promise.race([asked, client.ended]);
+    if (ended !== undefined) throw ended;
+    return 0;
+  } finally {
+    await control.close();
+  }
 }
 
 /** "2026-11-27 23:59:59.123" */

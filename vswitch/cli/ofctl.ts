@@ -169,7 +169,11 @@ function alone(usage: string, argumentsMin: number, argumentsMax: number, runAlo
 }
 
 /** Options that are taken and change nothing: what they choose is what we do anyway, or concerns logs. */
-const IGNORED = new Set(["log-file", "syslog-target", "syslog-method", "color"]);
+const IGNORED = new Set([
+  ...["log-file", "syslog-target", "syslog-method", "color"],
+  // One process is enough: what could end it by mistake is an exception, which is told.
+  ...["monitor", "no-self-confinement"],
+]);
 
 const OPTIONS: readonly OptionSpec[] = [
   { name: "timeout", short: "t", argument: "required" },
@@ -195,6 +199,13 @@ const OPTIONS: readonly OptionSpec[] = [
   { name: "syslog-target", argument: "required" },
   { name: "syslog-method", argument: "required" },
   { name: "output", short: "o", argument: "required" },
+  { name: "detach", argument: "none" },
+  { name: "no-chdir", argument: "none" },
+  { name: "pidfile", argument: "optional" },
+  { name: "overwrite-pidfile", argument: "none" },
+  { name: "monitor", argument: "none" },
+  { name: "no-self-confinement", argument: "none" },
+  { name: "unixctl", argument: "required" },
   ...TLS_OPTIONS,
   { name: "version", short: "V", argument: "none" },
   { name: "help", short: "h", argument: "none" },
@@ -224,6 +235,11 @@ function parseCommandLine(words: readonly string[]): Given {
     packetInFormat: undefined as PacketInFormat | undefined,
     readOnly: false,
     timeoutMs: undefined as number | undefined,
+    detach: false,
+    noChdir: false,
+    pidfile: undefined as string | undefined,
+    overwritesPidfile: false,
+    unixctl: undefined as string | undefined,
     versions: undefined as readonly number[] | undefined,
     protocols: undefined as ProtocolSet | undefined,
     tls: tlsFilesOf(options),
@@ -245,6 +261,11 @@ function parseCommandLine(words: readonly string[]): Given {
     } else if (name === "read-only") flags.readOnly = true;
     else if (name === "packet-in-format") flags.packetInFormat = packetInFormat(value ?? "");
     else if (name === "more") flags.more++;
+    else if (name === "detach") flags.detach = true;
+    else if (name === "no-chdir") flags.noChdir = true;
+    else if (name === "pidfile") flags.pidfile = value ?? "";
+    else if (name === "overwrite-pidfile") flags.overwritesPidfile = true;
+    else if (name === "unixctl") flags.unixctl = value;
     else if (name === "timestamp") flags.timestamp = true;
     else if (name === "output") flags.json = isJson(value);
     else if (name === "verbose") verbose.push(value);
@@ -315,6 +336,9 @@ export async function runOfctl(words: readonly string[], plainIo: CommandIo): Pr
   if (verb.runAlone !== undefined) return verb.runAlone(io, rest, flags);
   if (verb.run === undefined) return diff(rest as [string, string], flags, io);
   const { run } = verb;
+  const { background } = io;
+  if (flags.detach && background?.isDetached === false && (run === monitor || run === snoop))
+    return background.detach();
   const named =
     name === "snoop" ? { ...io, endpointOf: (bridge: string) => snoopOf(io.endpointOf(bridge)) } : io;
   return withSwitch(rest[0] as string, flags, named, (context) => run(context, rest.slice(1)));

@@ -159,7 +159,23 @@ export class OpenFlowClient {
 
   /** A number is taken that another program would use for a connection of its own. */
   skipXid(): void {
-    this.#session.nextXid();
+    this.nextXid();
+  }
+
+  /** For messages that are not answered here. */
+  nextXid(): number {
+    return this.#session.nextXid();
+  }
+
+  /** Sends a message as it is; what answers it goes to onMessage. */
+  sendBytes(bytes: Uint8Array): void {
+    this.#socket.write(bytes);
+  }
+
+  /** While paused nothing is read, so that the switch finds that we do not read. */
+  setPaused(isPaused: boolean): void {
+    if (isPaused) this.#socket.pause();
+    else this.#socket.resume();
   }
 
   /** Sends `requests` and a barrier; rejects with OpenFlowRefusal at the first error. */

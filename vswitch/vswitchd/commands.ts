@@ -1,6 +1,7 @@
 // What ovs-appctl can ask the switch: forwarding tables, ports, counters, bridges. Source: ovs-vswitchd(8).
 import { PlinthError } from "../../base/errors/index.js";
 import { OFPTT_ALL } from "../../base/openflow/index.js";
+import type { UnixctlAnswer, UnixctlCommand } from "../cli/unixctl-server.js";
 import type { DatabaseServer } from "../db/index.js";
 import type { DropReport } from "../flow/index.js";
 import type { MacTableStats } from "../learn/index.js";
@@ -10,7 +11,6 @@ import { type MacEntry, OFPORT_LOCAL, type SwitchBackend } from "./model.js";
 import type { AppliedSwitch } from "./plan.js";
 import { qosCommands } from "./qos-commands.js";
 import { showCommands } from "./show-commands.js";
-import type { UnixctlAnswer, UnixctlCommand } from "./unixctl.js";
 
 export interface CommandModules {
   readonly backend: SwitchBackend;

@@ -1,10 +1,11 @@
 // What ovs-appctl can set and ask of the bounds of connection tracking: connections, limits per zone, TCP's sequence
 // numbers.
 // Source: ovs-dpctl(8), ct-*; wording as Open vSwitch 3.1 has it. Thread: main.
+
+import type { UnixctlCommand } from "../cli/unixctl-server.js";
 import type { ZoneLimit } from "../conntrack/index.js";
 import type { DatapathHandle } from "../datapath/index.js";
 import { readNumber, sortArguments } from "./dpctl-arguments.js";
-import type { UnixctlCommand } from "./unixctl.js";
 
 const U32 = 0xffffffff;
 /** Words that set limits at once. */

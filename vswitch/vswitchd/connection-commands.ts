@@ -1,5 +1,7 @@
 // What ovs-appctl can ask of the connections that are tracked, and which of them it can flush.
 // Source: ovs-dpctl(8), CONNECTION TRACKING TABLE COMMANDS; wording as Open vSwitch 3.1 has it. Thread: main.
+
+import type { UnixctlCommand } from "../cli/unixctl-server.js";
 import type { ConnectionFilter } from "../conntrack/index.js";
 import type { DatapathHandle } from "../datapath/index.js";
 import { boundsCommands } from "./connection-bounds-commands.js";
@@ -7,7 +9,6 @@ import { formatBuckets, formatConnection, formatStatistics } from "./connection-
 import { parseTuple, tupleIsComplete } from "./connection-tuple.js";
 import { readNumber, sortArguments } from "./dpctl-arguments.js";
 import { fragmentCommands } from "./fragment-commands.js";
-import type { UnixctlCommand } from "./unixctl.js";
 
 export function connectionCommands(datapath: DatapathHandle): Record<string, UnixctlCommand> {
   return {

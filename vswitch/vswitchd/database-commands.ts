@@ -1,8 +1,8 @@
 // What ovs-appctl can ask the switch's database server, in the words of ovsdb-server(1).
 import { PlinthError } from "../../base/errors/index.js";
+import type { UnixctlAnswer, UnixctlCommand } from "../cli/unixctl-server.js";
 import type { DatabaseServer, Storage } from "../db/index.js";
 import type { Managers } from "./managers.js";
-import type { UnixctlAnswer, UnixctlCommand } from "./unixctl.js";
 
 export interface DatabaseCommandModules {
   readonly server: DatabaseServer;

@@ -5,12 +5,12 @@ import { formatDatapathFlow } from "../cli/datapath-flow-text.js";
 import { formatPriorityAndMatch } from "../cli/flow-text.js";
 import { formatInstructions } from "../cli/instruction-text.js";
 import { formatSeenFlow } from "../cli/seen-flow-text.js";
+import type { UnixctlAnswer, UnixctlCommand } from "../cli/unixctl-server.js";
 import type { DatapathHandle } from "../datapath/index.js";
 import { command } from "./commands.js";
 import type { DatapathNumbers } from "./datapath-numbers.js";
 import { isNamed } from "./dummy.js";
 import { type DatapathBridges, portNames } from "./trace-commands.js";
-import type { UnixctlAnswer, UnixctlCommand } from "./unixctl.js";
 
 const ALL_FLOWS = {
   tableId: OFPTT_ALL,

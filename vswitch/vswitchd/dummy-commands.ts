@@ -6,10 +6,10 @@ import { FRAME_SIZE_MAX, FRAME_SIZE_MIN } from "../../base/packet/index.js";
 import type { WarpableClock } from "../../base/time/index.js";
 import { parseDatapathFlow } from "../cli/datapath-flow-text.js";
 import { frameOfMatch } from "../cli/match-frame.js";
+import type { UnixctlCommand } from "../cli/unixctl-server.js";
 import type { DatapathHandle } from "../datapath/index.js";
 import { command } from "./commands.js";
 import type { NumberedPort } from "./model.js";
-import type { UnixctlCommand } from "./unixctl.js";
 
 type DummyBridges = ReadonlyMap<string, { readonly ports: ReadonlyMap<string, NumberedPort> }>;
 

@@ -1,9 +1,10 @@
 // What ovs-appctl can ask of the fragments that connection tracking holds.
 // Source: ovs-dpctl(8), ipf-*; wording and bounds as Open vSwitch 3.1 has them. Thread: main.
+
+import type { UnixctlCommand } from "../cli/unixctl-server.js";
 import type { DatapathHandle } from "../datapath/index.js";
 import { formatFragmentStatus } from "./connection-text.js";
 import { readNumber, sortArguments } from "./dpctl-arguments.js";
-import type { UnixctlCommand } from "./unixctl.js";
 
 const FRAGMENTS_MAX = 5000;
 /** The smallest size that may be asked for. */

@@ -2,8 +2,8 @@
 // There is one module, the daemon itself, and one destination, its log (a file, or standard error).
 import { PlinthError } from "../../base/errors/index.js";
 import type { Logger } from "../../base/log/index.js";
+import type { UnixctlCommand } from "../cli/unixctl-server.js";
 import { command } from "./commands.js";
-import type { UnixctlCommand } from "./unixctl.js";
 
 const MODULE = "vswitchd";
 /** Levels of Open vSwitch, and ours for each. */

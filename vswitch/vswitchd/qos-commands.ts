@@ -2,11 +2,11 @@
 // ovs-vswitchd.conf.db(5), QoS and Queue.
 import { PlinthError } from "../../base/errors/index.js";
 import type { QueueStats } from "../../base/openflow/index.js";
+import type { UnixctlCommand } from "../cli/unixctl-server.js";
 import { SPEED_KBPS } from "../datapath/index.js";
 import { type CommandModules, command } from "./commands.js";
 import type { NumberedPort } from "./model.js";
 import { TYPES_WITH_QUEUES } from "./read-qos.js";
-import type { UnixctlCommand } from "./unixctl.js";
 
 export function qosCommands({ backend, applied }: CommandModules): Record<string, UnixctlCommand> {
   return {

@@ -1,10 +1,10 @@
 // What ovs-appctl can ask of datapaths and the ports on them: dpif/show, dpctl/show and their names. Source: ovs-vswitchd(8).
 import { PlinthError } from "../../base/errors/index.js";
+import type { UnixctlAnswer, UnixctlCommand } from "../cli/unixctl-server.js";
 import { type CommandModules, command, list } from "./commands.js";
 import { isNamed, shownType } from "./dummy.js";
 import type { NumberedPort, SwitchBackend } from "./model.js";
 import type { AppliedSwitch } from "./plan.js";
-import type { UnixctlAnswer, UnixctlCommand } from "./unixctl.js";
 
 export function showCommands({ backend, applied }: CommandModules): Record<string, UnixctlCommand> {
   return {

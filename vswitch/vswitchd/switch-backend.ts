@@ -9,6 +9,7 @@ import { OFPP_LOCAL, type QueueStats } from "../../base/openflow/index.js";
 import { type Clock, WarpableClock } from "../../base/time/index.js";
 import { formatMac, parseMac } from "../../base/wire/index.js";
 import { OpenFlowAgent, parseControllerTarget } from "../agent/index.js";
+import type { UnixctlCommand } from "../cli/unixctl-server.js";
 import type { ZoneTimeouts } from "../conntrack/index.js";
 import {
   type BridgeCounters,
@@ -41,7 +42,6 @@ import {
 import type { Succession } from "./take-over.js";
 import { threadCommands } from "./thread-commands.js";
 import { traceCommands } from "./trace-commands.js";
-import type { UnixctlCommand } from "./unixctl.js";
 import { upkeepCommands } from "./upkeep-commands.js";
 import type { Backend } from "./vswitchd.js";
 

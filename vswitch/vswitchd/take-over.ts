@@ -21,10 +21,10 @@ import { JsonRpcFault } from "../../base/jsonrpc/index.js";
 import { exitNow, type FileLock, lockFile, lockHolder } from "../../base/linux/index.js";
 import { waitFor } from "../../base/time/index.js";
 import { askUnixctl } from "../cli/unixctl-client.js";
+import type { UnixctlCommand } from "../cli/unixctl-server.js";
 import type { Followed } from "../datapath/index.js";
 import type { Closers } from "./closers.js";
 import { command } from "./commands.js";
-import type { UnixctlCommand } from "./unixctl.js";
 
 export const LOCK_NAME = "vswitchd.lock";
 export const CONTROL_NAME = "vswitchd.ctl";

@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
+import type { UnixctlCommand } from "../cli/unixctl-server.js";
 import type { CoreStatus, ThreadStatus } from "../datapath/index.js";
 import { threadCommands } from "./thread-commands.js";
-import type { UnixctlCommand } from "./unixctl.js";
 
 const STATUS: ThreadStatus = {
   elapsedMs: 10_000,

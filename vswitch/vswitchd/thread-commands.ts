@@ -4,10 +4,10 @@
 // The compact keys and known connections stand where Open vSwitch has its exact match cache, whole keys where it has its
 // signature match cache, masked keys where it has its megaflows; what goes through the tables is what it calls a miss. Source: ovs-vswitchd(8), dpif-netdev(7).
 import { PlinthError } from "../../base/errors/index.js";
+import type { UnixctlAnswer, UnixctlCommand } from "../cli/unixctl-server.js";
 import type { CoreStatus, DatapathHandle, ThreadCounters, ThreadStatus } from "../datapath/index.js";
 import { command } from "./commands.js";
 import { DATAPATH } from "./dummy.js";
-import type { UnixctlAnswer, UnixctlCommand } from "./unixctl.js";
 
 export function threadCommands(datapath: Pick<DatapathHandle, "threads">): Record<string, UnixctlCommand> {
   /** By core, what had been counted when somebody cleared it. */

@@ -9,11 +9,11 @@ import { parseExactFlow } from "../cli/exact-flow-text.js";
 import { parseInstructions } from "../cli/instruction-text.js";
 import { frameOfMatch } from "../cli/match-frame.js";
 import { formatStory, formatTrace } from "../cli/trace-text.js";
+import type { UnixctlAnswer, UnixctlCommand } from "../cli/unixctl-server.js";
 import type { DatapathHandle } from "../datapath/index.js";
 import type { DatapathNumbers } from "./datapath-numbers.js";
 import { isNamed } from "./dummy.js";
 import { traceOfPort } from "./port-trace.js";
-import type { UnixctlAnswer, UnixctlCommand } from "./unixctl.js";
 
 interface Ports {
   readonly ports: ReadonlyMap<string, { readonly ofport: number }>;

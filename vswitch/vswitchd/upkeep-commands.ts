@@ -1,8 +1,8 @@
 // What ovs-appctl can ask of caches, controllers and of what this switch has none of: revalidator/*, dpctl/del-flows,
 // bridge/reconnect, spanning trees, bonds, CFM, BFD, tunnels. Source: ovs-vswitchd(8).
 import { PlinthError } from "../../base/errors/index.js";
+import type { UnixctlCommand } from "../cli/unixctl-server.js";
 import { command } from "./commands.js";
-import type { UnixctlCommand } from "./unixctl.js";
 
 export interface UpkeepModules {
   readonly bridges: () => ReadonlyMap<string, unknown>;

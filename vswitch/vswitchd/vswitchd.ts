@@ -17,6 +17,7 @@ import { openMetricsServer, parseMetricsEndpoint } from "../../base/metrics/inde
 import { insertOp, mapValue, type Operation, updateOp } from "../../base/ovsdb/index.js";
 import { type Clock, systemClock, type Timer, WarpableClock } from "../../base/time/index.js";
 import { checkUnixPath } from "../../base/unix-path/index.js";
+import { createUnixctlServer, type UnixctlCommand } from "../cli/unixctl-server.js";
 import type { FailedPort, Followed } from "../datapath/index.js";
 import {
   checkStorage,
@@ -53,7 +54,6 @@ import {
   type Succession,
 } from "./take-over.js";
 import { ThreadNotes } from "./thread-notes.js";
-import { createUnixctlServer, type UnixctlCommand } from "./unixctl.js";
 import { identityOperations, runOperations, type StatusOptions, statusOperations } from "./write-back.js";
 
 /** How often link and controller states are looked at; counters are written as often as the database asks. */

@@ -2,7 +2,7 @@
 // Source: unixctl of ovs-appctl(8). Thread: main.
 import { describeError } from "../../base/errors/index.js";
 import { JsonRpcFault, listenJsonRpc } from "../../base/jsonrpc/index.js";
-import { toPlain } from "../cli/plain-value.js";
+import { toPlain } from "./plain-value.js";
 
 export interface UnixctlCommand {
   /** The arguments as list-commands shows them, e.g. "BRIDGE". */
