@@ -8,7 +8,7 @@ import { assert } from "../assert/index.js";
 import { alignUp } from "../bytes/index.js";
 import { MemoryWindow, PAGE_SIZE_BYTES } from "../linux/index.js";
 import { createSplitRing, type SplitRing } from "./split-ring.js";
-import { createWindowCopy, type WindowCopy } from "./window-copy.js";
+import { type BlockCopy, createBlockCopy, createWindowCopy, type WindowCopy } from "./window-copy.js";
 
 /** The most that one view can show; more guest memory than this needs a second worker. */
 export const GUEST_WINDOW_SIZE_MAX = 0xffff_f000;
@@ -24,6 +24,7 @@ export class GuestWindow {
   readonly u16: Uint16Array;
   readonly u32: Uint32Array;
   readonly copy: WindowCopy;
+  readonly copyBlock: BlockCopy;
   readonly splitRing: SplitRing;
   /** Sorted by offset. */
   readonly #reserved: Range[] = [];
@@ -35,7 +36,8 @@ export class GuestWindow {
     this.u16 = new Uint16Array(this.memory.buffer);
     this.u32 = new Uint32Array(this.memory.buffer);
     this.copy = createWindowCopy(this.memory.buffer);
-    this.splitRing = createSplitRing(this.memory.buffer);
+    this.copyBlock = createBlockCopy(this.memory.buffer, this.copy);
+    this.splitRing = createSplitRing(this.memory.buffer, this.copy, this.copyBlock);
   }
 
   /** The offset of a free range whose address is a multiple of `alignment`; −1 when none is large enough. */

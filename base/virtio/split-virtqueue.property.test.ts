@@ -30,23 +30,36 @@ const address = fc.oneof(
     )
     .map(([base, delta]) => BigInt.asUintN(64, BigInt(base) + BigInt(delta))),
   fc.nat(REGION - 1).map((offset) => BigInt(0x1_0000 + offset)),
+  fc.nat(0x3ff).map((word) => BigInt(0x1_1000 + 4 * word)),
   fc.constant(BigInt(0x1_0000 + INDIRECT_TABLE)),
   fc.bigInt(0n, 2n ** 64n - 1n),
 );
-const length = fc.oneof(fc.nat(64), fc.constantFrom(0, 16, 32, 0x1000, 0x2000, 0x2001, 0xffff_ffff));
+const length = fc.oneof(
+  fc.nat(64),
+  fc.integer({ min: 64, max: 256 }),
+  fc.constantFrom(0, 16, 32, 0x1000, 0x2000, 0x2001, 0xffff_ffff),
+);
 const descriptor = fc.record({
   address,
   length,
-  flags: fc.oneof(fc.nat(7), fc.nat(0xffff)),
+  flags: fc.oneof(fc.constant(2), fc.nat(7), fc.nat(0xffff)),
   next: fc.oneof(fc.nat(SIZE), fc.nat(0xffff)),
 });
 const script = fc.record({
   table: fc.array(descriptor, { minLength: SIZE, maxLength: SIZE }),
   indirectTable: fc.array(descriptor, { minLength: 4, maxLength: 4 }),
-  ring: fc.array(fc.oneof(fc.nat(SIZE - 1), fc.nat(0xffff)), { minLength: SIZE, maxLength: SIZE }),
-  index: fc.oneof(fc.nat(SIZE), fc.nat(0xffff)),
+  ring: fc.array(fc.oneof({ weight: 3, arbitrary: fc.nat(SIZE - 1) }, fc.nat(0xffff)), {
+    minLength: SIZE,
+    maxLength: SIZE,
+  }),
+  index: fc.oneof({ weight: 3, arbitrary: fc.nat(SIZE) }, fc.nat(0xffff)),
   indirect: fc.boolean(),
   eventIndex: fc.boolean(),
+  /** Sizes of the frames that fill() is to write, before the rest of the chains is taken one by one. */
+  frames: fc.array(fc.oneof(fc.integer({ min: 14, max: 200 }), fc.constant(0x1ff4)), {
+    minLength: SIZE / 2,
+    maxLength: SIZE,
+  }),
 });
 
 test("a hostile ring gives nothing outside the guest's regions and never hangs", () => {
@@ -56,12 +69,15 @@ test("a hostile ring gives nothing outside the guest's regions and never hangs",
   const memory = new GuestMemory(window);
   memory.map(regions, [fd, fd]);
   const after = window.reserveAnonymous(0x4000);
+  const frameAt = window.reserveAnonymous(0x4000);
+  window.bytes.fill(0xee, frameAt, frameAt + 0x4000);
   const bases = [memory.translate(0x1_0000, 0, 1), memory.translate(0x2_0000, 0, 1)];
   const view = new DataView(window.bytes.buffer);
   const ringBase = bases[0]!;
 
+  let filled = 0;
   fc.assert(
-    fc.property(script, ({ table, indirectTable, ring, index, indirect, eventIndex }) => {
+    fc.property(script, ({ table, indirectTable, ring, index, indirect, eventIndex, frames }) => {
       window.bytes.fill(0, ringBase, ringBase + REGION);
       writeTable(view, ringBase + DESCRIPTORS, table);
       writeTable(view, ringBase + INDIRECT_TABLE, indirectTable);
@@ -72,9 +88,12 @@ test("a hostile ring gives nothing outside the guest's regions and never hangs",
       queue.eventIndex = eventIndex;
       queue.enabled = true;
       expect(queue.attach(SIZE, USER + DESCRIPTORS, USER + AVAILABLE, USER + USED)).toBe(true);
+      // The region that fill() knows is the one in which the last address was.
+      memory.translate(0x1_0000, 0, 1);
       const waiting = queue.available();
       expect(waiting).toBeLessThanOrEqual(SIZE);
-      let taken = 0;
+      let taken = fillSome(queue, frameAt, frames);
+      filled += taken;
       for (;;) {
         const count = queue.pop();
         if (count === POP_EMPTY || count === POP_BROKEN) break;
@@ -90,12 +109,25 @@ test("a hostile ring gives nothing outside the guest's regions and never hangs",
     }),
     { numRuns: 3000 },
   );
+  expect(filled).toBeGreaterThan(10);
   for (const own of [neighbour, after]) {
     expect(window.bytes.slice(own, own + 0x4000).every((byte) => byte === 0)).toBe(true);
   }
   closeFile(fd);
   window.close();
 });
+
+function fillSome(queue: Virtqueue, at: number, sizes: readonly number[]): number {
+  const places = new Int32Array(SIZE).fill(at);
+  const filled = queue.fill(
+    { starts: places, sources: places, lengths: Int32Array.from(sizes) },
+    0,
+    sizes.length,
+    0x2000,
+  );
+  expect(filled).toBeLessThanOrEqual(sizes.length);
+  return filled;
+}
 
 function expectInside(queue: Virtqueue, count: number, bases: readonly number[]): void {
   for (let i = 0; i < count; i++) {

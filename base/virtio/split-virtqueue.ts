@@ -8,7 +8,7 @@
 // Source: VIRTIO 1.2, 2.7 (split virtqueues), 2.7.5.3 (indirect), 2.7.7 and 2.7.10 (notifications), 2.7.9 (in order).
 // Invariants: those of virtqueue.ts. Thread: the owner of the window. Hot: yes.
 import { VRING_DESC_F_INDIRECT, VRING_DESC_F_NEXT, VRING_DESC_F_WRITE } from "./descriptor-chain.js";
-import { type BurstChains, ELSEWHERE, SOME_ELSEWHERE } from "./split-ring.js";
+import { type BurstChains, ELSEWHERE, SOME_ELSEWHERE, type SplitFrames } from "./split-ring.js";
 import { BURST_MAX, POP_BAD, POP_BROKEN, POP_EMPTY, Virtqueue } from "./virtqueue.js";
 
 export const VRING_AVAIL_F_NO_INTERRUPT = 1;
@@ -125,6 +125,7 @@ export class SplitVirtqueue extends Virtqueue implements BurstChains {
       next,
       flags,
       near,
+      this.touchAt,
     );
     const read = answer & ~SOME_ELSEWHERE;
     if (read < wanted) this.broken = true;
@@ -133,6 +134,29 @@ export class SplitVirtqueue extends Virtqueue implements BurstChains {
     this.nextAvailable = (next + read) & 0xffff;
     if (this.inflight !== undefined) for (let i = 0; i < count; i++) this.inflight.take(this.burstHeads[i]!);
     return count;
+  }
+
+  override fill(frames: SplitFrames, first: number, count: number, lengthMax: number): number {
+    const { size, nextAvailable, nextUsed, memory } = this;
+    if (size === 0 || this.inflight !== undefined || this.#again.length > 0) return 0;
+    if (this.#runLength > 0) this.#endRun();
+    const waiting = (this.#limit - nextAvailable) & 0xffff;
+    const filled = memory.window.splitRing.fill(
+      frames,
+      first,
+      waiting < count ? waiting : count,
+      lengthMax,
+      this.#available + 4,
+      this.#descriptors,
+      this.#used + 4,
+      size,
+      nextAvailable,
+      nextUsed,
+      memory.near,
+    );
+    this.nextAvailable = (nextAvailable + filled) & 0xffff;
+    this.nextUsed = (nextUsed + filled) & 0xffff;
+    return filled;
   }
 
   /** Finds what lies in another region than most. */

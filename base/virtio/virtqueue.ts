@@ -11,6 +11,7 @@ import { DescriptorChain } from "./descriptor-chain.js";
 import type { DirtyLog } from "./dirty-log.js";
 import type { GuestMemory } from "./guest-memory.js";
 import type { InflightTable } from "./inflight-table.js";
+import type { SplitFrames } from "./split-ring.js";
 
 /** Chains that takeBurst() takes at a time. */
 export const BURST_MAX = 64;
@@ -45,6 +46,8 @@ export abstract class Virtqueue {
   usedLog = -1;
   /** Where chains of a split ring that the device has are noted; set before attach(). */
   inflight: InflightTable | undefined = undefined;
+  /** Where in each chain of a burst takeBurst() reads a word: what is not in the cache comes in while the next is read. */
+  touchAt = 0;
   /** Chain that the last pop() or follow() took apart, and its segments. */
   head = 0;
   readonly chain: DescriptorChain;
@@ -115,6 +118,14 @@ export abstract class Virtqueue {
    * in this order as far as follow() is still to come.
    */
   abstract takeBurst(limit: number, writable: boolean): number;
+
+  /**
+   * In place of takeBurst() and pushBurst(), for the `count` frames from `first` on: see SplitRing.fill(). Returns how
+   * many were written, of as many chains as available() counted; 0 where it cannot be done so at all.
+   */
+  fill(_frames: SplitFrames, _first: number, _count: number, _lengthMax: number): number {
+    return 0;
+  }
 
   /** Takes apart the chain at `head`, which takeBurst() gave out: as pop() returns, but for POP_EMPTY and POP_BROKEN. */
   abstract follow(head: number): number;

@@ -1,4 +1,5 @@
-// What forwards between vhost-user cards in a comparison, each on the first processor with one polling thread.
+// What forwards between vhost-user cards in a comparison, each with one polling thread on the first processor; what else
+// its processes have to do, the host puts where it likes.
 import { type ChildProcess, spawn } from "node:child_process";
 import { existsSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -20,14 +21,15 @@ const FLOWS_DEADLINE_MS = 120_000;
 export const PLINTH_VSWITCHD: Forwarder = {
   name: "plinth vswitchd",
   start: async (home, cards, flows) => {
-    const words = ["-c", "0", process.execPath, ...profiling(), PLINTH, "vswitchd", "--dir", home];
-    const child = guardChild(spawn("taskset", words, { stdio: "ignore" }));
+    // On which processor it polls, it reads when it starts.
+    const first = await startVswitchd(home, []);
     try {
-      await waitFor(
-        () => existsSync(join(home, "vswitchd.ctl")),
-        "vswitchd does not start",
-        START_DEADLINE_MS,
-      );
+      await configureSwitch(home, ["set", "Open_vSwitch", ".", "other_config:pmd-cpu-mask=1"]);
+    } finally {
+      await endChild(first, "SIGTERM");
+    }
+    const child = await startVswitchd(home, profiling());
+    try {
       await configure(home, cards, flows);
     } catch (thrown) {
       await endChild(child);
@@ -36,6 +38,19 @@ export const PLINTH_VSWITCHD: Forwarder = {
     return [child];
   },
 };
+
+async function startVswitchd(home: string, options: readonly string[]): Promise<ChildProcess> {
+  const words = [...options, PLINTH, "vswitchd", "--dir", home];
+  const child = guardChild(spawn(process.execPath, words, { stdio: "ignore" }));
+  const ready = join(home, "vswitchd.ctl");
+  try {
+    await waitFor(() => existsSync(ready), "vswitchd does not start", START_DEADLINE_MS);
+  } catch (thrown) {
+    await endChild(child);
+    throw thrown;
+  }
+  return child;
+}
 
 /** PLINTH_BENCH_PROFILE=DIR: where Node leaves a profile of each run. */
 function profiling(): readonly string[] {
@@ -105,10 +120,14 @@ async function configure(home: string, cards: number, flows: readonly string[]):
     ...["--", "add-port", "br0", `v${i}`, "--", "set", "Interface", `v${i}`, "type=dpdkvhostuserclient"],
     ...[`ofport_request=${i + 1}`, `options:vhost-server-path=${home}/${i}.sock`],
   ]);
-  await runOk("ovs-vsctl", ["--timeout=30", `--db=unix:${home}/db.sock`, "--", ...bridge, ...ports.flat()]);
+  await configureSwitch(home, [...bridge, ...ports.flat()]);
   const file = join(home, "flows.txt");
   writeFileSync(file, flows.join("\n"));
   await runOk("ovs-ofctl", ["-O", "OpenFlow13", "add-flows", `unix:${home}/br0.mgmt`, file], {
     deadlineMs: FLOWS_DEADLINE_MS,
   });
+}
+
+async function configureSwitch(home: string, words: readonly string[]): Promise<void> {
+  await runOk("ovs-vsctl", ["--timeout=30", `--db=unix:${home}/db.sock`, "--", ...words]);
 }

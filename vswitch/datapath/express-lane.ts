@@ -42,7 +42,7 @@ export class ExpressLane {
     const pool = this.#pool;
     // For the rest of a burst, a packet that is asked about, and the place of the starts.
     if (queue === null || pool.available < 2 * BATCH_SIZE) return port.rx(batch);
-    this.#direct ??= createDirectFrames(pool, port.copy);
+    this.#direct ??= createDirectFrames(pool, port.window);
     const direct = this.#direct;
     const taken = port.beginDirect(BATCH_SIZE);
     if (taken === 0) return 0;
@@ -136,13 +136,12 @@ export class ExpressLane {
     // What came before leaves before.
     if (slot.out.length > 0) bridge.delivery.handOver(slot);
     const wanted = end - from;
-    const taken = queue.available() === 0 ? 0 : queue.takeBurst(wanted, true);
     const lengthMax = Math.min(slot.sizeMax, port.format.lengthMax);
-    const given = direct.deliver(queue, taken, from, lengthMax);
+    const given = direct.deliver(queue, from, end, lengthMax);
     slot.batches++;
     // A chain or frame that does not do leaves the rest to the usual way; a ring without chains loses it.
-    const isLost = given === taken && direct.longest(from + given, end) <= lengthMax;
-    port.giveDirect(taken, given, direct.sizeOf(from, from + given), isLost ? wanted - given : 0);
+    const isLost = direct.hasRunDry && direct.longest(from + given, end) <= lengthMax;
+    port.giveDirect(given, direct.sizeOf(from, from + given), isLost ? wanted - given : 0);
     if (given < wanted && !isLost) this.#give(bridge, direct, slot.ofport, from + given, end);
   }
 

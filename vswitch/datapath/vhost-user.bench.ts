@@ -29,6 +29,8 @@ async function measure(
   port: number,
   conversations = 0,
   features = MERGEABLE,
+  cards = 2,
+  burst = Number.POSITIVE_INFINITY,
 ): Promise<void> {
   if (!name.includes(WANTED)) return;
   const dir = mkdtempSync("/tmp/plb-");
@@ -40,7 +42,7 @@ async function measure(
   const drivers: RingDriver[] = [];
   const ports: VhostUserPort[] = [];
   const guests: FakeGuest[] = [];
-  for (let n = 1; n <= 2; n++) {
+  for (let n = 1; n <= cards; n++) {
     const path = join(dir, `${n}`);
     const vhost = new VhostUserPort({ name: `p${n}`, pool, window, path, role: "dial" });
     const mac = Uint8Array.of(2, 0, 0, 0, 0, n);
@@ -50,7 +52,9 @@ async function measure(
     while (!vhost.linkUp) datapath.tick(performance.now());
     guests.push(guest);
     ports.push(vhost);
-    drivers.push(new RingDriver(guest));
+    const driver = new RingDriver(guest);
+    driver.burst = burst;
+    drivers.push(driver);
   }
   for (const match of matches)
     bridge.change(flowMod({ match, instructions: [apply(output(port === 0 ? 2 : port))] }), 0);
@@ -61,23 +65,27 @@ async function measure(
     );
     return frame;
   });
-  drivers[0]!.fill(frames);
-  drivers[0]!.conversations = conversations;
+  for (let n = 0; n < cards; n += 2) {
+    drivers[n]!.fill(frames);
+    drivers[n]!.conversations = conversations;
+    if (n > 0)
+      bridge.change(flowMod({ match: [field("in_port", n + 1)], instructions: [apply(output(n + 2))] }), 0);
+  }
   // The receiver never speaks: say where it is, or NORMAL floods.
   bridge.forwarding.macs.addStatic(RECEIVER_HIGH, RECEIVER_LOW, 0, 2);
+  const received = (): number => ports.reduce((sum, { stats }) => sum + stats[2]!, 0);
   const run = (seconds: number): number => {
-    const before = ports[1]!.stats[2]!;
+    const before = received();
     const cpu = process.cpuUsage();
     const end = performance.now() + seconds * 1000;
     while (performance.now() < end) {
       for (let i = 0; i < 32; i++) {
-        drivers[0]!.pump();
-        drivers[1]!.pump();
+        for (let n = 0; n < cards; n++) drivers[n]!.pump();
         datapath.breathe(1000);
       }
     }
     const { user, system } = process.cpuUsage(cpu);
-    return ((user + system) * 1000) / (ports[1]!.stats[2]! - before);
+    return ((user + system) * 1000) / (received() - before);
   };
   run(0.5);
   const slices = Array.from({ length: SECONDS / SLICE_SECONDS }, () => run(SLICE_SECONDS)).sort(
@@ -96,3 +104,14 @@ await measure("64 bytes, flow by port, 10,000 conversations", 64, [[field("in_po
 await measure("64 bytes, flow by port, packed rings", 64, [[field("in_port", 1)]], 2, 0, PACKED);
 await measure("64 bytes, NORMAL", 64, [[]], OFPP_NORMAL);
 await measure("1500 bytes, flow by port", 1500, [[field("in_port", 1)]], 2);
+for (const burst of [32, 8])
+  await measure(
+    `64 bytes, ten guests, bursts of ${burst}`,
+    64,
+    [[field("in_port", 1)]],
+    2,
+    0,
+    MERGEABLE,
+    10,
+    burst,
+  );

@@ -38,6 +38,8 @@ export interface BurstKeys {
   isSameLink(a: number, b: number): boolean;
 }
 
+type Ten = [number, number, number, number, number, number, number, number, number, number];
+
 const known = new WeakMap<PacketPool, BurstKeys>();
 
 /** The one reader of the pool: what it read is good until the next burst. */
@@ -57,37 +59,53 @@ function createBurstKeys(pool: PacketPool): BurstKeys {
   const rows = new Int32Array(BATCH_SIZE << ROW_SHIFT);
   const hashes = new Int32Array(BATCH_SIZE);
   const plain = new Uint8Array(BATCH_SIZE);
-  const factors = Int32Array.from({ length: ROW_WORDS }, secretMultiplier);
+  // Constants for the compiler, as the function that uses them exists once.
+  const [f0, f1, f2, f3, f4, f5, f6, f7, f8, f9] = Array.from({ length: ROW_WORDS }, secretMultiplier) as Ten;
 
   const read = (starts: Int32Array, lengths: Int32Array, count: number, inPort: number): void => {
+    const port = inPort | 0;
     for (let i = 0; i < count; i = (i + 1) | 0) {
-      const row = i << ROW_SHIFT;
       const start = starts[i]!;
       const size = lengths[i]!;
-      const aligned = (start & 3) === 0;
-      if (!(aligned && readWords(start, size, row)) && !readTagged(start, size, row)) {
-        plain[i] = 0;
-        continue;
-      }
-      plain[i] = 1;
-      rows[row] = inPort;
-      const even =
-        Math.imul(inPort, factors[0]!) +
-        Math.imul(rows[(row + 2) | 0]!, factors[2]!) +
-        Math.imul(rows[(row + 4) | 0]!, factors[4]!) +
-        Math.imul(rows[(row + 6) | 0]!, factors[6]!) +
-        Math.imul(rows[(row + 8) | 0]!, factors[8]!);
-      const odd =
-        Math.imul(rows[(row + 1) | 0]!, factors[1]!) +
-        Math.imul(rows[(row + 3) | 0]!, factors[3]!) +
-        Math.imul(rows[(row + 5) | 0]!, factors[5]!) +
-        Math.imul(rows[(row + 7) | 0]!, factors[7]!) +
-        Math.imul(rows[(row + 9) | 0]!, factors[9]!);
-      // A sum of products mixes upwards only: bring the upper bits down.
-      let hash = (even + odd) | 0;
-      hash = Math.imul(hash ^ (hash >>> 16), 0x85ebca6b);
-      hashes[i] = hash ^ (hash >>> 13);
+      const isRead =
+        ((start & 3) === 0 && readWords(start, size, i, port)) || readTagged(start, size, i, port);
+      plain[i] = isRead ? 1 : 0;
     }
+  };
+
+  /** Writes the row of frame `i`, and its hash. */
+  const write = (
+    i: number,
+    w0: number,
+    w1: number,
+    w2: number,
+    w3: number,
+    w4: number,
+    w5: number,
+    w6: number,
+    w7: number,
+    w8: number,
+    w9: number,
+  ): void => {
+    const row = i << ROW_SHIFT;
+    rows[row] = w0;
+    rows[(row + 1) | 0] = w1;
+    rows[(row + 2) | 0] = w2;
+    rows[(row + 3) | 0] = w3;
+    rows[(row + 4) | 0] = w4;
+    rows[(row + 5) | 0] = w5;
+    rows[(row + 6) | 0] = w6;
+    rows[(row + 7) | 0] = w7;
+    rows[(row + 8) | 0] = w8;
+    rows[(row + 9) | 0] = w9;
+    const even =
+      Math.imul(w0, f0) + Math.imul(w2, f2) + Math.imul(w4, f4) + Math.imul(w6, f6) + Math.imul(w8, f8);
+    const odd =
+      Math.imul(w1, f1) + Math.imul(w3, f3) + Math.imul(w5, f5) + Math.imul(w7, f7) + Math.imul(w9, f9);
+    // A sum of products mixes upwards only: bring the upper bits down.
+    let hash = (even + odd) | 0;
+    hash = Math.imul(hash ^ (hash >>> 16), 0x85ebca6b);
+    hashes[i] = hash ^ (hash >>> 13);
   };
 
   const isSameLink = (a: number, b: number): boolean => {
@@ -106,7 +124,7 @@ function createBurstKeys(pool: PacketPool): BurstKeys {
    * length and TOS; word 5 TTL and protocol (all bits of the fragment field are zero); words 6 to 8 addresses and the
    * source port; word 9 the destination port, and in its upper half the TCP flags.
    */
-  const readWords = (start: number, size: number, row: number): boolean => {
+  const readWords = (start: number, size: number, i: number, inPort: number): boolean => {
     const at = start >>> 2;
     if (size < ETHERNET_SIZE + IPV4_SIZE + 4) return false;
     const w3 = words[(at + 3) | 0]!;
@@ -129,20 +147,24 @@ function createBurstKeys(pool: PacketPool): BurstKeys {
       if (total < IPV4_SIZE + 4) return false;
       last = 0;
     } else return false;
-    rows[(row + 1) | 0] = words[at]!;
-    rows[(row + 2) | 0] = words[(at + 1) | 0]!;
-    rows[(row + 3) | 0] = words[(at + 2) | 0]!;
-    rows[(row + 4) | 0] = w3;
-    rows[(row + 5) | 0] = w5 & 0xffff0000;
-    rows[(row + 6) | 0] = words[(at + 6) | 0]! & 0xffff0000;
-    rows[(row + 7) | 0] = words[(at + 7) | 0]!;
-    rows[(row + 8) | 0] = words[(at + 8) | 0]!;
-    rows[(row + 9) | 0] = last;
+    write(
+      i,
+      inPort,
+      words[at]!,
+      words[(at + 1) | 0]!,
+      words[(at + 2) | 0]!,
+      w3,
+      w5 & 0xffff0000,
+      words[(at + 6) | 0]! & 0xffff0000,
+      words[(at + 7) | 0]!,
+      words[(at + 8) | 0]!,
+      last,
+    );
     return true;
   };
 
   /** A frame with one tag. */
-  const readTagged = (start: number, size: number, row: number): boolean => {
+  const readTagged = (start: number, size: number, i: number, inPort: number): boolean => {
     if (size < ETHERNET_SIZE + 4 + IPV4_SIZE) return false;
     const tag = view.getUint16(start + 12);
     if ((tag !== 0x8100 && tag !== 0x88a8) || view.getUint16(start + 16) !== 0x0800) return false;
@@ -166,15 +188,19 @@ function createBurstKeys(pool: PacketPool): BurstKeys {
       if (total < IPV4_SIZE + 4) return false;
       ports = view.getUint16(l4);
     } else return false;
-    rows[(row + 1) | 0] = view.getInt32(start);
-    rows[(row + 2) | 0] = view.getInt32(start + 4);
-    rows[(row + 3) | 0] = view.getInt32(start + 8);
-    rows[(row + 4) | 0] = (tag << 16) | view.getUint16(start + 14) | TAGGED;
-    rows[(row + 5) | 0] = (protocol << 24) | (first & 0x00ff0000) | view.getUint8(ip + 8);
-    rows[(row + 6) | 0] = ports;
-    rows[(row + 7) | 0] = view.getInt32(ip + 12);
-    rows[(row + 8) | 0] = view.getInt32(ip + 16);
-    rows[(row + 9) | 0] = flags;
+    write(
+      i,
+      inPort,
+      view.getInt32(start),
+      view.getInt32(start + 4),
+      view.getInt32(start + 8),
+      (tag << 16) | view.getUint16(start + 14) | TAGGED,
+      (protocol << 24) | (first & 0x00ff0000) | view.getUint8(ip + 8),
+      ports,
+      view.getInt32(ip + 12),
+      view.getInt32(ip + 16),
+      flags,
+    );
     return true;
   };
 

@@ -14,28 +14,28 @@ import {
   HEADROOM,
   type PacketPool,
 } from "../../base/packet/index.js";
-import type { Virtqueue, WindowCopy } from "../../base/virtio/index.js";
+import { BLOCK_SIZE, type GuestWindow, type SplitFrames, type Virtqueue } from "../../base/virtio/index.js";
 import { HEADER_SIZE } from "./virtio-net-device.js";
 
 /** Bytes of a frame that are taken out of the guest's memory before it is judged. */
-export const START_SIZE = 64;
+export const START_SIZE = BLOCK_SIZE;
 /** The starts lie so far apart, and like frames behind a header in an aligned buffer: a copy moves whole words then. */
 const START_STRIDE = 2 * START_SIZE;
 
-export interface DirectFrames {
-  /** Where in the arena the start of each frame is, and how long the frame is. */
-  readonly starts: Int32Array;
-  readonly lengths: Int32Array;
+/** `starts`: places in the arena. */
+export interface DirectFrames extends SplitFrames {
   /**
    * Takes in the starts of the frames in the first `taken` chains of the burst, up to the first that is not whole in one
    * descriptor, or with `undone` has work left to others; returns how many. `place` is a packet whose room may be used.
    */
   receive(queue: Virtqueue, taken: number, undone: boolean, place: number): number;
   /**
-   * Writes the frames from `first` on, one into each chain of the queue's burst, up to the first chain or frame that
-   * does not do; returns how many. They are still to be pushed, with the lengths that stand in the burst.
+   * Writes the frames from `first` up to `end` to the queue, which shows the guest nothing of them yet, one into each
+   * chain, up to the first chain or frame that does not do; returns how many. Frames behind them found no chain when
+   * `hasRunDry` then.
    */
-  deliver(queue: Virtqueue, chains: number, first: number, lengthMax: number): number;
+  deliver(queue: Virtqueue, first: number, end: number, lengthMax: number): number;
+  readonly hasRunDry: boolean;
   /** A packet with the frame, as it was judged; −1 when the pool is empty. */
   toPacket(i: number): number;
   /** Bytes in the frames from `first` up to `end`. */
@@ -44,34 +44,15 @@ export interface DirectFrames {
   longest(first: number, end: number): number;
 }
 
-export function createDirectFrames(pool: PacketPool, copy: WindowCopy): DirectFrames {
+export function createDirectFrames(pool: PacketPool, { copy, copyBlock }: GuestWindow): DirectFrames {
   const { bytes } = pool;
   const words = new Uint32Array(bytes.buffer, bytes.byteOffset, bytes.byteLength >>> 2);
-  const longs = new BigInt64Array(bytes.buffer, bytes.byteOffset, bytes.byteLength >>> 3);
   const starts = new Int32Array(BATCH_SIZE);
   const sources = new Int32Array(BATCH_SIZE);
   const lengths = new Int32Array(BATCH_SIZE);
   /** Of the lengths of the frames before each. */
   const sums = new Int32Array(BATCH_SIZE + 1);
-
-  /** copy() of START_SIZE bytes, for the most usual place. */
-  const copyStart = (to: number, from: number): void => {
-    if ((to & 7) !== 4 || (from & 7) !== 4) {
-      copy(to, from, START_SIZE);
-      return;
-    }
-    words[to >>> 2] = words[from >>> 2]!;
-    const t = (to + 4) >>> 3;
-    const s = (from + 4) >>> 3;
-    longs[t] = longs[s]!;
-    longs[(t + 1) | 0] = longs[(s + 1) | 0]!;
-    longs[(t + 2) | 0] = longs[(s + 2) | 0]!;
-    longs[(t + 3) | 0] = longs[(s + 3) | 0]!;
-    longs[(t + 4) | 0] = longs[(s + 4) | 0]!;
-    longs[(t + 5) | 0] = longs[(s + 5) | 0]!;
-    longs[(t + 6) | 0] = longs[(s + 6) | 0]!;
-    words[(to + 60) >>> 2] = words[(from + 60) >>> 2]!;
-  };
+  let hasRunDry = false;
 
   const receive = (queue: Virtqueue, taken: number, undone: boolean, place: number): number => {
     const { burstOffsets, burstLengths } = queue;
@@ -83,7 +64,7 @@ export function createDirectFrames(pool: PacketPool, copy: WindowCopy): DirectFr
       if (undone && (bytes[at]! | bytes[at + 1]!) !== 0) return i;
       const start = (room + (HEADER_SIZE & 7) + i * START_STRIDE) | 0;
       const source = (at + HEADER_SIZE) | 0;
-      if (length >= START_SIZE) copyStart(start, source);
+      if (length >= START_SIZE) copyBlock(start, source);
       else copy(start, source, length);
       starts[i] = start;
       sources[i] = source;
@@ -93,7 +74,25 @@ export function createDirectFrames(pool: PacketPool, copy: WindowCopy): DirectFr
     return taken;
   };
 
-  const deliver = (queue: Virtqueue, chains: number, first: number, lengthMax: number): number => {
+  const deliver = (queue: Virtqueue, first: number, end: number, lengthMax: number): number => {
+    const wanted = (end - first) | 0;
+    const waiting = queue.available();
+    hasRunDry = waiting < wanted;
+    const most = hasRunDry ? waiting : wanted;
+    if (most === 0) return 0;
+    const filled = queue.fill(frames, first, most, lengthMax);
+    if (filled === most) return filled;
+    // What lies elsewhere, or in a packed ring.
+    const taken = queue.takeBurst(most - filled, true);
+    const given = writeBurst(queue, taken, first + filled, lengthMax);
+    queue.pushBurst(given);
+    if (given < taken) queue.unpop(taken - given);
+    hasRunDry = hasRunDry && filled + given === most;
+    return filled + given;
+  };
+
+  /** Into the chains of the queue's burst, which are still to be pushed with the lengths that stand in it. */
+  const writeBurst = (queue: Virtqueue, chains: number, first: number, lengthMax: number): number => {
     const { burstOffsets, burstLengths } = queue;
     for (let i = 0; i < chains; i = (i + 1) | 0) {
       const length = lengths[(first + i) | 0]!;
@@ -105,8 +104,7 @@ export function createDirectFrames(pool: PacketPool, copy: WindowCopy): DirectFr
       words[word] = 0;
       words[(word + 1) | 0] = 0;
       words[(word + 2) | 0] = 0x10000;
-      const to = (at + HEADER_SIZE) | 0;
-      write(to, (first + i) | 0, length);
+      write((at + HEADER_SIZE) | 0, (first + i) | 0, length);
       burstLengths[i] = whole;
     }
     return chains;
@@ -117,7 +115,7 @@ export function createDirectFrames(pool: PacketPool, copy: WindowCopy): DirectFr
       copy(to, starts[i]!, length);
       return;
     }
-    copyStart(to, starts[i]!);
+    copyBlock(to, starts[i]!);
     if (length > START_SIZE)
       copy((to + START_SIZE) | 0, (sources[i]! + START_SIZE) | 0, (length - START_SIZE) | 0);
   };
@@ -138,5 +136,18 @@ export function createDirectFrames(pool: PacketPool, copy: WindowCopy): DirectFr
     return most;
   };
 
-  return { starts, lengths, receive, deliver, toPacket, sizeOf, longest };
+  const frames: DirectFrames = {
+    starts,
+    sources,
+    lengths,
+    receive,
+    deliver,
+    get hasRunDry() {
+      return hasRunDry;
+    },
+    toPacket,
+    sizeOf,
+    longest,
+  };
+  return frames;
 }

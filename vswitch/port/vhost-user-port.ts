@@ -28,7 +28,6 @@ import {
   VHOST_USER_SEND_RARP,
   VhostUserBackend,
   type Virtqueue,
-  type WindowCopy,
 } from "../../base/virtio/index.js";
 import { flowHash } from "./flow-spread.js";
 import { FramesFromGuest } from "./frames-from-guest.js";
@@ -138,11 +137,6 @@ export class VhostUserPort implements Port {
     return this.#backend?.features;
   }
 
-  /** A sum of header words, of no meaning: it keeps the compiler from dropping the touching. */
-  get touched(): number {
-    return this.#fromGuest.touched;
-  }
-
   rx(batch: Batch): number {
     if (this.#announcement !== undefined) return this.#announce(batch, this.#announcement);
     const queues = this.#transmits;
@@ -195,20 +189,18 @@ export class VhostUserPort implements Port {
     return queue.log === undefined ? queue : null;
   }
 
-  /** Shows the guest the first `given` chains of directTarget's burst; `lost` frames found no chain. */
-  giveDirect(taken: number, given: number, sizeBytes: number, lost: number): void {
+  /** Shows the guest what was pushed to directTarget: `given` frames; `lost` found no chain. */
+  giveDirect(given: number, sizeBytes: number, lost: number): void {
     const { queue, ring } = this.#receives[0] as ActiveQueue;
-    queue.pushBurst(given);
-    if (given < taken) queue.unpop(taken - given);
     this.stats[TX_PACKETS] = (this.stats[TX_PACKETS] as number) + given;
     this.stats[TX_BYTES] = (this.stats[TX_BYTES] as number) + sizeBytes;
     this.stats[TX_DROPPED] = (this.stats[TX_DROPPED] as number) + lost;
     if (given > 0 && queue.publish()) (this.#backend as VhostUserBackend).call(ring);
   }
 
-  /** Copies between guests, and between them and packets. */
-  get copy(): WindowCopy {
-    return this.#options.window.copy;
+  /** Where packets and all guests lie. */
+  get window(): GuestWindow {
+    return this.#options.window;
   }
 
   /** What the driver chose. */

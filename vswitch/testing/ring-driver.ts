@@ -19,6 +19,8 @@ export class RingDriver {
   readonly #u32: Uint32Array;
   /** How many conversations its frames are made part of, drawn anew each time; 0: they stay as they were put in. */
   conversations = 0;
+  /** Frames that it offers at a time, of a split ring. */
+  burst = Number.POSITIVE_INFINITY;
   #state = 0x2545f491;
   /** Of a packed ring, by ring: the descriptor that comes back next, and the wrap counter that it then has. */
   readonly #next = [0, 0];
@@ -70,9 +72,11 @@ export class RingDriver {
     const u16 = this.#u16;
     const used = u16[frontEnd.usedAt(ring) / 2 + 1]!;
     const at = frontEnd.availableAt(ring) / 2 + 1;
-    if (ring === TRANSMIT && this.conversations > 0)
-      this.#converse(u16[at]!, (used + frontEnd.ringSize - u16[at]!) & 0xffff);
-    u16[at] = used + frontEnd.ringSize;
+    const offered = u16[at]!;
+    const free = (used + frontEnd.ringSize - offered) & 0xffff;
+    const count = ring === TRANSMIT && free > this.burst ? this.burst : free;
+    if (ring === TRANSMIT && this.conversations > 0) this.#converse(offered, count);
+    u16[at] = offered + count;
   }
 
   #pumpPacked(ring: number): void {

@@ -9,10 +9,15 @@ export interface StartVswitchdOptions extends VswitchdOptions {
 
 /** See `startVswitchdWith`. */
 export async function startVswitchd(options: StartVswitchdOptions): Promise<Vswitchd> {
-  const [{ DatapathBackend }, { startVswitchdWith }] = await Promise.all([
+  const [{ avoidProcessors }, { DatapathBackend }, { startVswitchdWith }] = await Promise.all([
+    import("../../base/linux/index.js"),
     import("./switch-backend.js"),
     import("./vswitchd.js"),
   ]);
   const hostDevices = options.hostDevices ?? false;
-  return startVswitchdWith((common) => DatapathBackend.open({ ...common, hostDevices }), options);
+  return startVswitchdWith((common) => {
+    // What the database, controllers and tools ask of this thread must not stop the forwarding.
+    if (common.cores.length > 0) avoidProcessors(common.cores);
+    return DatapathBackend.open({ ...common, hostDevices });
+  }, options);
 }
