@@ -3,6 +3,7 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { waitFor } from "../../base/time/index.js";
 import type { Sdn } from "../../sdn-controller/index.js";
+import { drivenSuite, sortedFlows } from "../support/driven-suite.js";
 import { type PipelineBench, pipelineSuite } from "../support/pipeline-suite.js";
 import { PlinthSwitch } from "../support/plinth-switch.js";
 import { rolesSuite } from "../support/roles-suite.js";
@@ -35,7 +36,8 @@ pipelineSuite("plinth vswitchd", async (): Promise<PipelineBench> => {
 describe("the controller and plinth vswitchd", () => {
   let device: PlinthSwitch;
   let sdn: Sdn;
-  const dump = (): Promise<string> => device.ofctl("dump-flows", BRIDGE, "--no-stats", "--sort");
+  const dump = async (): Promise<string> =>
+    sortedFlows(await device.ofctl("dump-flows", BRIDGE, "--no-stats"));
   beforeAll(async () => {
     device = await openSwitch();
     sdn = await startShopController(device);
@@ -49,6 +51,21 @@ describe("the controller and plinth vswitchd", () => {
     inject: async (ofport: number, frame: Uint8Array) => device.inject(ofport, frame),
     sentBy: (ofport: number) => device.sentBy(ofport),
   };
+
+  drivenSuite({
+    device: () => device,
+    control: () => device.path("vswitchd.ctl"),
+    dump: (...args) => device.ofctl("dump-flows", BRIDGE, ...args),
+    ofctl: (verb, ...args) => device.ofctl(verb, BRIDGE, ...args),
+    wires,
+    sdn: () => sdn,
+    restart: async (onEvent) => {
+      await sdn.close();
+      sdn = await startShopController(device, { onEvent });
+      await settled(sdn);
+    },
+    lostMax: 0,
+  });
 
   it("touch no flow and lose no packet when the controller restarts", async () => {
     const before = await dump();

@@ -75,13 +75,9 @@ export function udpFrame(from: End, to: End, sourcePort: number, destinationPort
   return ipFrame(from, to, IPPROTO_UDP, encodeUdp({ sourcePort, destinationPort, payload }, pair));
 }
 
-export function icmpFrame(from: End, to: End, type: number): Uint8Array {
-  return ipFrame(
-    from,
-    to,
-    IPPROTO_ICMP,
-    encodeIcmp({ type, code: 0, rest: 0x00070001, payload: new Uint8Array(8) }),
-  );
+export function icmpFrame(from: End, to: End, type: number, identifier = 7): Uint8Array {
+  const rest = identifier * 0x10000 + 1;
+  return ipFrame(from, to, IPPROTO_ICMP, encodeIcmp({ type, code: 0, rest, payload: new Uint8Array(8) }));
 }
 
 export function dhcpFrame(

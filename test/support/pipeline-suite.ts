@@ -35,6 +35,7 @@ import {
   udpFrame,
 } from "./pipeline-frames.js";
 import { policySuite } from "./policy-suite.js";
+import { randomPolicySuite } from "./random-policy-suite.js";
 import { disturbances, restored } from "./shop-disturbances.js";
 import { underTraffic } from "./steady-traffic.js";
 
@@ -92,29 +93,35 @@ export function pipelineSuite(name: string, open: () => Promise<PipelineBench>):
       };
     }
 
+    const dhcpServer = (): number =>
+      bench.controller.compiler.inventory.port("shop/db")?.network.dhcpAddresses[0] as number;
+    const isFence = (frame: Uint8Array): boolean => arpSender(frame) === dhcpServer();
+
     /**
-     * Where `frame` comes out, when put in at `port`. ARP questions behind it tell when it has passed: two of them, one
-     * after the other, since a switch that polls port by port may see the first before the frame.
+     * Resolves when the switch has handled what was put in before: ARP questions behind it tell. Two of them, one after
+     * the other, since a switch that polls port by port may see the first before the frame.
      */
+    async function fence(): Promise<void> {
+      const answers = (): number => bench.sentBy(DB).filter(isFence).length;
+      for (let count = 0; count < 2; count++) {
+        const before = answers();
+        await bench.inject(DB, arpFrame(end("db"), dhcpServer()));
+        await waitFor(() => answers() > before, "the switch to have handled the frame", DEADLINE_MS, 2);
+      }
+    }
+
+    /** Where `frame` comes out, when put in at `port`. */
     async function send(port: number, frame: Uint8Array): Promise<Arrival[]> {
       const before = new Map(ALL_PORTS.map((it) => [it, bench.sentBy(it).length]));
-      const arrivals = (): Arrival[] =>
-        ALL_PORTS.flatMap((it) =>
-          bench
-            .sentBy(it)
-            .slice(before.get(it))
-            .map((got) => ({ port: it, frame: got })),
-        );
-      const db = end("db");
-      const server = bench.controller.compiler.inventory.port("shop/db")?.network.dhcpAddresses[0] as number;
-      const isFence = (it: Arrival): boolean => it.port === DB && arpSender(it.frame) === server;
       await bench.inject(port, frame);
-      for (let count = 1; count <= 2; count++) {
-        await bench.inject(DB, arpFrame(db, server));
-        const passed = (): boolean => arrivals().filter(isFence).length >= count;
-        await waitFor(passed, "the switch to have handled the frame", DEADLINE_MS, 2);
-      }
-      return arrivals().filter((it) => !isFence(it));
+      await fence();
+      return ALL_PORTS.flatMap((it) =>
+        bench
+          .sentBy(it)
+          .slice(before.get(it))
+          .filter((got) => it !== DB || !isFence(got))
+          .map((got) => ({ port: it, frame: got })),
+      );
     }
 
     async function ports(port: number, frame: Uint8Array): Promise<number[]> {
@@ -437,6 +444,14 @@ export function pipelineSuite(name: string, open: () => Promise<PipelineBench>):
         expect.objectContaining({ reason: "ingress-policy", machines: ["shop/db"], policies }),
       );
       expect(bench.controller.metrics()).toMatchObject({ flowsRefused: 0, flowsRepaired: 0 });
+    });
+
+    randomPolicySuite({
+      controller: () => bench.controller,
+      end,
+      inject: (ofport, frame) => bench.inject(ofport, frame),
+      sentBy: (ofport) => bench.sentBy(ofport),
+      fence,
     });
   });
 }

@@ -2,7 +2,7 @@
 import { join } from "node:path";
 import { silentLog } from "../../base/log/index.js";
 import { systemClock, waitFor } from "../../base/time/index.js";
-import { type Leadership, type Sdn, startSdn } from "../../sdn-controller/index.js";
+import { type Leadership, type Sdn, type SdnEvent, startSdn } from "../../sdn-controller/index.js";
 import { OFPORTS, POLICIES, policyChange, shopChanges } from "../../sdn-controller/testing/shop.js";
 
 export const BRIDGE = "br-int";
@@ -28,16 +28,21 @@ export async function addShopBridge(device: ShopSwitch, wanted = (_id: string) =
 }
 
 export async function startShopController(
-  device: ShopSwitch,
-  among?: { readonly socket: string; readonly leadership: Leadership },
+  device: Pick<ShopSwitch, "dir" | "endpoint">,
+  more: {
+    readonly socket?: string;
+    readonly leadership?: Leadership;
+    readonly onEvent?: (event: SdnEvent) => void;
+  } = {},
 ): Promise<Sdn> {
-  const outputs = { onStatus: () => {}, onEvent: () => {} };
+  const { socket = openflowSocket(device), leadership, onEvent = () => {} } = more;
+  const outputs = { onStatus: () => {}, onEvent };
   const sdn = await startSdn(
     {
-      openflowSocket: among?.socket ?? openflowSocket(device),
+      openflowSocket: socket,
       ovsdbEndpoint: device.endpoint,
       outputs,
-      ...(among === undefined ? {} : { leadership: among.leadership }),
+      ...(leadership === undefined ? {} : { leadership }),
     },
     { clock: systemClock, log: silentLog },
   );
@@ -57,6 +62,6 @@ export async function settled({ controller }: Sdn): Promise<void> {
   );
 }
 
-function openflowSocket(device: ShopSwitch): string {
+function openflowSocket(device: Pick<ShopSwitch, "dir">): string {
   return join(device.dir, "of.sock");
 }

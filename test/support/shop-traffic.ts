@@ -11,11 +11,15 @@ export interface Wires {
   sentBy(ofport: number): Uint8Array[];
 }
 
-/** Runs `work` while an open connection's packets go both ways; all must arrive. Returns how many, per direction. */
+/**
+ * Runs `work` while an open connection's packets go both ways; all but `lostMax` per direction must arrive. Returns how
+ * many were sent, per direction.
+ */
 export async function whileTalking(
   controller: SdnController,
   wires: Wires,
   work: () => Promise<void>,
+  lostMax = 0,
 ): Promise<number> {
   const [app, db] = ["app", "db"].map((name) => {
     const view = controller.compiler.inventory.port(`shop/${name}`);
@@ -37,5 +41,5 @@ export async function whileTalking(
     stream("requests", app, db, tcpFrame(app, db, there, TCP_ACK, 101, 501)),
     stream("replies", db, app, tcpFrame(db, app, back, TCP_ACK, 501, 101)),
   ];
-  return underTraffic(streams, 50, work);
+  return underTraffic(streams, 50, work, lostMax);
 }
