@@ -1,5 +1,6 @@
 import fc from "fast-check";
 import { beforeEach, describe, expect, it } from "vitest";
+import { OFPP_CONTROLLER, OFPP_IN_PORT, OFPP_LOCAL, OFPP_MAX } from "../base/openflow/index.js";
 import { tryParseIpv4Address } from "../base/wire/index.js";
 import { Compiler } from "./compiler.js";
 import type { PortView } from "./network/views.js";
@@ -96,6 +97,19 @@ describe("spoof guard", () => {
     expect(ports(result)).toEqual([]);
     expect(result.toController).toBe(false);
     expect(reason(result)).toBe(expected);
+  });
+
+  it("keeps the host off the networks: it sends nothing, and no flow sends to it or floods", () => {
+    const result = model.run({ ...own(), in_port: OFPP_LOCAL });
+    expect([ports(result), reason(result)]).toEqual([[], "unknown-port"]);
+    const targets = flowsOf(shop.compiler)
+      .flatMap(({ instructions }) => instructions)
+      .flatMap((each) => (each.type === "apply_actions" ? each.actions : []))
+      .flatMap((action) => (action.type === "output" ? [action.port] : []));
+    // The highest numbers are no ports, but ways to many or to the host; only back to the sender and the controller are used.
+    expect(new Set(targets.filter((port) => port >= OFPP_MAX))).toEqual(
+      new Set([OFPP_IN_PORT, OFPP_CONTROLLER]),
+    );
   });
 
   it("drops ARP in another's name and answers it in the port's own", () => {
@@ -229,6 +243,22 @@ describe("load balancer steering", () => {
     expect(ports(model.run(reply))).toEqual([9]);
     const back = { ...reply, in_port: 9, eth_src: balancer.mac, ipv4_src: balancer.address };
     expect(ports(model.run(back))).toEqual([1]);
+  });
+
+  it("lets a machine reach itself through the virtual address, whatever the policies say", () => {
+    const { balancer, endpoint } = throughBalancer("web1");
+    const toVip = segment(endpoint, endpoint, 80, { eth_dst: balancer.mac, ipv4_dst: balancer.address });
+    expect(ports(model.run(toVip))).toEqual([9]);
+    const returned: Fields = {
+      ...toVip,
+      in_port: 9,
+      eth_src: balancer.mac,
+      eth_dst: endpoint.mac,
+      ipv4_src: balancer.address,
+      ipv4_dst: endpoint.addresses[0] as number,
+    };
+    expect(ports(model.run(returned))).toEqual([2]);
+    expect(ports(model.run(replyTo(returned, 2)))).toEqual([9]);
   });
 
   it("judges the client against the real endpoint", () => {

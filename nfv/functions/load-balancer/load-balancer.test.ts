@@ -116,6 +116,29 @@ function read(frame: Uint8Array | undefined) {
 }
 
 describe("LoadBalancer.push()", () => {
+  it("brings a machine back to itself in its own name, and its answer as that of the virtual address", () => {
+    const alone = { ...config, endpoints: config.endpoints.slice(0, 1) };
+    const balancer = new LoadBalancer(alone, { pool });
+    const [web] = alone.endpoints as [LoadBalancerConfig["endpoints"][0]];
+    const self = (port: number): [string, string, number] => [web.address, web.macAddress, port];
+    const there = read(through(balancer, tcp(self(4000), [VIP, LB_MAC, 80], TCP_SYN, "")));
+    const macs = { sourceMac: LB_MAC, destinationMac: web.macAddress };
+    expect(there).toMatchObject({ from: `${VIP}:4000`, to: `${web.address}:8080`, ...macs });
+    const answer = tcp(self(8080), [VIP, LB_MAC, 4000]);
+    const back = { from: `${VIP}:80`, to: `${web.address}:4000`, ...macs };
+    expect(read(through(balancer, answer))).toMatchObject(back);
+    // Neither does one that has forgotten everything lose it, nor does anybody else get through to a port that is none.
+    const forgetful = new LoadBalancer(alone, { pool });
+    expect(read(through(forgetful, answer))).toMatchObject(back);
+    expect(through(balancer, tcp(self(8081), [VIP, LB_MAC, 4000]))).toBeUndefined();
+    expect(through(balancer, tcp([CLIENT, CLIENT_MAC, 8080], [VIP, LB_MAC, 4000]))).toBeUndefined();
+    expect(balancer.status(1000).counters).toMatchObject({
+      forwarded: 1,
+      replied: 1,
+      "dropped-no-service": 2,
+    });
+  });
+
   it("rewrites the destination only, keeps the client, and repairs both checksums", () => {
     const out = read(through(new LoadBalancer(config, { pool }), request(4000)));
     expect(out.from).toBe(`${CLIENT}:4000`);

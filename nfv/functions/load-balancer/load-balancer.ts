@@ -3,6 +3,8 @@
 //   client ──► VIP:port   ═ this function ═►  endpoint:targetPort     destination rewritten, source MAC is ours
 //   client ◄── VIP:port   ◄═ this function ═  endpoint:targetPort     source rewritten back
 //
+//   endpoint ──► VIP:port ═ this function ═►  the same endpoint       both rewritten: it knows no answer from itself
+//
 // The switch steers replies here, so both directions of a connection pass. A connection stays with its endpoint while
 // that endpoint lives (connection table); new ones, and all after a restart, follow the Maglev table, which every
 // restart computes alike (endpoint-set.ts).
@@ -153,7 +155,7 @@ export class LoadBalancer implements NetworkFunction {
     ) {
       service++;
     }
-    if (service === this.#serviceCount) return this.#drop("dropped-no-service");
+    if (service === this.#serviceCount) return this.#replyToItself(at, ip, l4, protocol, nowS);
     const client = view.getUint32(ip + 12);
     const ports = view.getUint32(l4);
     let slot = this.#connections.find(client, ports, service, protocol, nowS);
@@ -170,41 +172,63 @@ export class LoadBalancer implements NetworkFunction {
       bytes[at + i] = endpoints.mac[slot * 6 + i] as number;
       bytes[at + 6 + i] = this.#mac[i] as number;
     }
-    this.#rewrite(
-      ip,
-      l4,
-      protocol,
-      16,
-      2,
-      endpoints.address[slot] as number,
-      this.#serviceTarget[service] as number,
-    );
+    const address = endpoints.address[slot] as number;
+    this.#rewrite(ip, l4, protocol, 16, 2, address, this.#serviceTarget[service] as number);
+    // A machine that is its own endpoint would take a frame from its own address for a forgery.
+    if (address === client) this.#rewrite(ip, l4, protocol, 12, 0, this.#address, ports >>> 16);
     return this.#count("forwarded");
+  }
+
+  /** What an endpoint answers to the virtual address is for itself: a connection of its own that came back to it. */
+  #replyToItself(at: number, ip: number, l4: number, protocol: number, nowS: number): boolean {
+    const { view, bytes } = this.#pool;
+    const client = view.getUint32(ip + 12);
+    const slot = this.#slotOf(client);
+    if (slot < 0) return this.#drop("dropped-no-service");
+    const clientPort = view.getUint16(l4 + 2);
+    const service = this.#serviceBehind(client, clientPort, view.getUint16(l4), protocol, slot, nowS);
+    if (service < 0) return this.#drop("dropped-no-service");
+    for (let i = 0; i < 6; i++) {
+      bytes[at + i] = this.#endpoints.mac[slot * 6 + i] as number;
+      bytes[at + 6 + i] = this.#mac[i] as number;
+    }
+    this.#rewrite(ip, l4, protocol, 16, 2, client, clientPort);
+    this.#rewrite(ip, l4, protocol, 12, 0, this.#address, this.#servicePort[service] as number);
+    return this.#count("replied");
   }
 
   #reply(at: number, ip: number, l4: number, protocol: number, nowS: number): boolean {
     const { view, bytes } = this.#pool;
     const slot = this.#slotOf(view.getUint32(ip + 12));
     if (slot < 0) return this.#drop("dropped-not-ours");
-    const targetPort = view.getUint16(l4);
     const client = view.getUint32(ip + 16);
     const clientPort = view.getUint16(l4 + 2);
+    const service = this.#serviceBehind(client, clientPort, view.getUint16(l4), protocol, slot, nowS);
+    if (service < 0) return this.#drop("dropped-not-ours");
+    for (let i = 0; i < 6; i++) bytes[at + 6 + i] = this.#mac[i] as number;
+    this.#rewrite(ip, l4, protocol, 12, 0, this.#address, this.#servicePort[service] as number);
+    return this.#count("replied");
+  }
+
+  /** The service that an endpoint answers for from `targetPort`, or −1. */
+  #serviceBehind(
+    client: number,
+    clientPort: number,
+    targetPort: number,
+    protocol: number,
+    slot: number,
+    nowS: number,
+  ): number {
     let service = -1;
     for (let i = 0; i < this.#serviceCount; i++) {
       if (this.#serviceTarget[i] !== targetPort || this.#serviceProtocol[i] !== protocol) continue;
       // Two ports may lead to one target port; the connection table knows which was meant. After a restart it is
       // empty, and the first is right whenever there is only one.
       const ports = ((clientPort << 16) | (this.#servicePort[i] as number)) >>> 0;
-      if (this.#connections.find(client, ports, i, protocol, nowS) === slot) {
-        service = i;
-        break;
-      }
+      if (this.#connections.find(client, ports, i, protocol, nowS) === slot) return i;
       if (service < 0) service = i;
     }
-    if (service < 0) return this.#drop("dropped-not-ours");
-    for (let i = 0; i < 6; i++) bytes[at + 6 + i] = this.#mac[i] as number;
-    this.#rewrite(ip, l4, protocol, 12, 0, this.#address, this.#servicePort[service] as number);
-    return this.#count("replied");
+    return service;
   }
 
   /** Replaces one address (at `ip + addressAt`) and one port (at `l4 + portAt`), repairing both checksums. */
