@@ -50,8 +50,13 @@ export const FLUSHES_MAX = 1024;
 export const STATUS_EXTENTS_MAX = 4096;
 export const LOOKUP_SPAN_BYTES_MAX = 4 * 1024 ** 3;
 
-/** Bytes of log written before a checkpoint is made, so that recovery reads a bounded tail. */
-export const CHECKPOINT_LOG_BYTES = 1024 * 1024 * 1024;
+/**
+ * What a start may have to replay before a checkpoint is made, of all volumes together, in bytes of log; a record counts
+ * as CHECKPOINT_RECORD_BYTES more, for its page of the map may have to be read. With many volumes each may have the least.
+ */
+export const CHECKPOINT_COST_BYTES = 1024 * 1024 * 1024;
+export const CHECKPOINT_RECORD_BYTES = 4096;
+export const CHECKPOINT_COST_LEAST = 32 * 1024 * 1024;
 /** Pages of maps that may be in memory, 4 KiB for each 2 MiB of volume; 128 MiB. Changed ones come on top of it. */
 export const MAP_PAGES_RESIDENT = 32 * 1024;
 /** With so many changed pages (64 MiB) a checkpoint is made, if this much log was written since the last one. */

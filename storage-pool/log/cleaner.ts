@@ -22,9 +22,9 @@ import {
   RECORD_DATA,
   SEGMENT_BLOCKS,
   SEGMENT_MOVED,
-  visitRecordPlaces,
 } from "./format.js";
 import { LogWriter, type SpaceGate, type Staging } from "./log-writer.js";
+import { visitRecordPlaces } from "./record-reader.js";
 import { runChecksum } from "./run-checksum.js";
 import type { Segment, SegmentTable } from "./segment-table.js";
 

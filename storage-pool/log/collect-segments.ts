@@ -9,15 +9,14 @@ import { storageError } from "../errors.js";
 import {
   FORMAT_VERSION,
   getUint64,
-  hasRecordMagic,
   INDEX_SIZE,
-  parseRecord,
   RECORD_SERIAL,
   SEGMENT_INDEX_MAX,
   SEGMENT_LOG,
   SEGMENT_MOVED,
   type SegmentHeader,
 } from "./format.js";
+import { hasRecordMagic, parseRecord } from "./record-reader.js";
 import { type Place, Segment } from "./segment-table.js";
 
 interface Cell extends Place {

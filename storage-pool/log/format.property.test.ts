@@ -14,7 +14,6 @@ import {
   parseCell,
   parseMapHeader,
   parseMapTrailer,
-  parseRecord,
   parseSuperblock,
   RECORD_DATA,
   RECORD_SIZE,
@@ -23,6 +22,7 @@ import {
   slotCountOf,
   slotsAt,
 } from "./format.js";
+import { parseRecord } from "./record-reader.js";
 
 const safe = fc.maxSafeNat();
 const u32 = fc.nat(0xffffffff);

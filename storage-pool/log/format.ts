@@ -95,7 +95,7 @@ const MAGIC_CELL = 0x6773_4c50;
 const MAGIC_STAMP = 0x7473_4c50;
 const MAGIC_MAP = 0x706d_4c50;
 const MAGIC_TRAILER = 0x746d_4c50;
-const MAGIC_RECORD = 0x3172_4c50;
+export const MAGIC_RECORD = 0x3172_4c50;
 const ENVELOPE_SIZE = 12;
 const U32 = 0x1_0000_0000;
 
@@ -273,87 +273,6 @@ export function encodeRecord(
   if ((blockCount & 1) === 1) view.setUint32(at + size - 4, 0, true);
   view.setUint32(at + 4, checksum(bytes, at + 8, size - 8), true);
   return size;
-}
-
-export interface LogRecord {
-  readonly volume: number;
-  readonly epoch: number;
-  readonly sequence: number;
-  readonly durable: number;
-  readonly offset: number;
-  readonly length: number;
-  readonly kind: number;
-  readonly dataBlock: number;
-  readonly checksums: Uint32Array;
-  /** Bytes that the record takes in the index area, and where it stands there. */
-  readonly size: number;
-  readonly at: number;
-}
-
-/** Whether a record of any kind seems to begin at `at`: cheaper than parsing. */
-export function hasRecordMagic(view: DataView, at: number): boolean {
-  return view.getUint32(at, true) === MAGIC_RECORD;
-}
-
-/**
- * What the records of an index area say of places, without their checksums being looked at: for who asks the maps
- * whether it is so. Numbers are inside the slot. `block` is of the volume.
- */
-export function visitRecordPlaces(
-  view: DataView,
-  serial: number,
-  visit: (kind: number, block: number, dataBlock: number, blockCount: number) => void,
-): void {
-  for (let at = 0; at + RECORD_SIZE <= INDEX_SIZE; ) {
-    if (!hasRecordMagic(view, at) || getUint64(view, at + RECORD_SERIAL) !== serial) {
-      at += 8;
-      continue;
-    }
-    const kind = view.getUint32(at + 48, true);
-    const count = kind === RECORD_DATA ? Math.floor(getUint64(view, at + 40) / BLOCK_SIZE) : 0;
-    const dataBlock = view.getUint32(at + 52, true);
-    const block = Math.floor(getUint64(view, at + 32) / BLOCK_SIZE);
-    const possible = count <= DATA_BLOCKS && dataBlock + count <= SEGMENT_BLOCKS && block + count <= U32;
-    if (possible) visit(kind, block, dataBlock, count);
-    at += possible ? recordSize(count) : 8;
-  }
-}
-
-/** The record at `at` of an index area, or undefined when no whole and valid one of segment `serial` is there. */
-export function parseRecord(index: Uint8Array, at: number, serial: number): LogRecord | undefined {
-  if (at + RECORD_SIZE > index.byteLength) return undefined;
-  const view = new DataView(index.buffer, index.byteOffset, index.byteLength);
-  if (view.getUint32(at, true) !== MAGIC_RECORD || getUint64(view, at + 56) !== serial) return undefined;
-  const kind = view.getUint32(at + 48, true);
-  const offset = getUint64(view, at + 32);
-  const length = getUint64(view, at + 40);
-  const dataBlock = view.getUint32(at + 52, true);
-  if (!Number.isSafeInteger(offset + length)) return undefined;
-  const isMark = kind === RECORD_MARK;
-  if (!isMark && (length === 0 || length % BLOCK_SIZE !== 0 || offset % BLOCK_SIZE !== 0)) return undefined;
-  if (!isMark && kind !== RECORD_DATA && kind !== RECORD_UNMAP) return undefined;
-  const blockCount = kind === RECORD_DATA ? length / BLOCK_SIZE : 0;
-  if (blockCount > DATA_BLOCKS) return undefined;
-  if (blockCount > 0 && (dataBlock < INDEX_BLOCKS || dataBlock + blockCount > SEGMENT_BLOCKS))
-    return undefined;
-  const size = recordSize(blockCount);
-  if (at + size > index.byteLength) return undefined;
-  if (view.getUint32(at + 4, true) !== checksum(index, at + 8, size - 8)) return undefined;
-  const checksums = new Uint32Array(blockCount);
-  for (let i = 0; i < blockCount; i++) checksums[i] = view.getUint32(at + RECORD_SIZE + i * 4, true);
-  return {
-    volume: view.getUint32(at + 8, true),
-    epoch: view.getUint32(at + 12, true),
-    sequence: getUint64(view, at + 16),
-    durable: getUint64(view, at + 24),
-    offset,
-    length,
-    kind,
-    dataBlock,
-    checksums,
-    size,
-    at,
-  };
 }
 
 /** A superblock as its 4 KiB on the disk. */

@@ -32,8 +32,8 @@ export interface MapFileSink {
 }
 
 export interface MapFileSource {
-  /** The bytes from `at` on, fewer than `length` at the end of the file. */
-  read(at: number, length: number): Uint8Array;
+  /** The bytes from `at` on, fewer than `length` at the end of the file; in `into`, when it is given and has room, or not. */
+  read(at: number, length: number, into?: Uint8Array): Uint8Array;
   close(): void;
 }
 
@@ -75,11 +75,13 @@ export class DirectoryMapFiles implements MapFiles {
       throw thrown;
     }
     return {
-      read(at, length) {
-        const bytes = new Uint8Array(Math.max(0, Math.min(length, fstatSync(descriptor).size - at)));
+      read(at, length, into) {
+        const isGiven = into !== undefined && into.byteLength >= length;
+        const most = isGiven ? length : Math.max(0, Math.min(length, fstatSync(descriptor).size - at));
+        const bytes = isGiven ? into : new Uint8Array(most);
         let done = 0;
-        while (done < bytes.length) {
-          const count = readSync(descriptor, bytes, done, bytes.length - done, at + done);
+        while (done < most) {
+          const count = readSync(descriptor, bytes, done, most - done, at + done);
           if (count === 0) break;
           done += count;
         }

@@ -2,6 +2,7 @@ import { expect, test } from "vitest";
 import { DataBuffer } from "../disk/data-buffer.js";
 import { auditCounts } from "../pool/count-audit.js";
 import { MemoryPool } from "../testing/memory-pool.js";
+import type { Volume } from "../volume/volume.js";
 import {
   checksum,
   encodeMapHeader,
@@ -111,4 +112,37 @@ test.each([
   expect(() => memory.pool.volume(1)).toThrowError(
     expect.objectContaining({ code: "VOLUME_DAMAGED", message: expect.stringContaining("impossible table") }),
   );
+});
+
+test("after a start maps share branches where they have the same pages, and part when one is written to", () => {
+  const GIB = 1024 * MIB;
+  const memory = new MemoryPool(1, 96 * MIB);
+  const volume = memory.createVolume(1, 3 * GIB);
+  const write = (to: Volume, block: number, tag: number) => {
+    buffer.bytes.fill(tag);
+    expect(to.stageWrite(buffer, 0, block * BLOCK, BLOCK)).toBe(0);
+    expect(to.commit()).toBe(0);
+  };
+  for (const gib of [0, 1, 2]) write(volume, gib * 2 ** 18, gib + 1);
+  memory.createSnapshot(1, "old");
+  memory.createSnapshot(1, "new");
+  write(volume, 2 ** 18 + 7, 9);
+  memory.close();
+  const after = memory.reopen().volume(1);
+  const branches = (name: string) => after.snapshots.get(name)!.map.branches;
+  expect(branches("new")).toEqual(branches("old"));
+  for (const at of [0, 1, 2]) expect(branches("new")[at]).toBe(branches("old")[at]);
+  const shared = after.head.map.branches.map((branch, at) => branch === branches("new")[at]);
+  expect(shared).toEqual([true, false, true]);
+  expect(auditCounts(memory.pool.volumes.values(), memory.pool.table)).toEqual([]);
+  write(after, 0, 42);
+  expect(after.head.map.branches[0]).not.toBe(branches("new")[0]);
+  const old = after.snapshots.get("old")!;
+  expect(after.readRoot(old, buffer, 0, 0, BLOCK)).toBe(0);
+  expect(buffer.bytes[0]).toBe(1);
+  memory.pool.deleteSnapshot(1, "old");
+  memory.pool.deleteSnapshot(1, "new");
+  memory.settle();
+  expect(auditCounts(memory.pool.volumes.values(), memory.pool.table)).toEqual([]);
+  expect(memory.pool.table.liveBlocks).toBe(4);
 });

@@ -27,8 +27,8 @@ export interface LoadedMap {
   readonly sizeBytes: number;
   /** Of the volume when the map was written; segments of an earlier one hold nothing behind `sequence`. */
   readonly epoch: number;
-  /** Index → serial of every segment that may be named. */
-  readonly segments: ReadonlyMap<number, number>;
+  /** Every segment that may be named: index and serial, in pairs. */
+  readonly segments: readonly number[];
   /** As today's files have it: an entry of TABLE_ENTRY_SIZE per page. */
   readonly table: DataView;
   /** Names of all files that hold its pages, its own first; with the pages in each. */
@@ -68,10 +68,6 @@ export class MapLoader {
     if (formatVersion > 1 && checksum(written, 0, written.byteLength) !== trailer.tableChecksum) {
       throw damaged(name, "has a bad table");
     }
-    const segments = new Map<number, number>();
-    for (let i = 0; i + 1 < trailer.segments.length; i += 2) {
-      segments.set(trailer.segments[i] as number, trailer.segments[i + 1] as number);
-    }
     const files = [name, ...trailer.files].map((each) => ({
       name: each,
       pageCount: this.#file(each).header.pageCount,
@@ -80,7 +76,7 @@ export class MapLoader {
     const view = new DataView(entries.buffer, entries.byteOffset, entries.byteLength);
     const table = formatVersion < 4 ? this.#renewed(name, view, files) : view;
     checkTable(name, table, files, pageCountOf(sizeBytes / BLOCK_SIZE));
-    return { name, sequence, sizeBytes, epoch, segments, table, files };
+    return { name, sequence, sizeBytes, epoch, segments: trailer.segments, table, files };
   }
 
   close(): void {
@@ -137,8 +133,16 @@ export class MapLoader {
   }
 }
 
-/** Makes a map of what was loaded; pages that other maps have already are shared with them. No page is read. */
-export function installMap(store: MapStore, loaded: LoadedMap, sizeBytes: number): BlockMap {
+/**
+ * Makes a map of what was loaded; pages that other maps have already are shared with them, and whole branches with `like`
+ * where it has the same pages: a hundred snapshots take no more memory than they did before the restart. No page is read.
+ */
+export function installMap(
+  store: MapStore,
+  loaded: LoadedMap,
+  sizeBytes: number,
+  like: BlockMap | undefined,
+): BlockMap {
   const map = new BlockMap(store.table, sizeBytes / BLOCK_SIZE);
   const files = loaded.files.map(({ name, pageCount }) => store.file(name, pageCount));
   const { table } = loaded;
@@ -159,6 +163,7 @@ export function installMap(store: MapStore, loaded: LoadedMap, sizeBytes: number
     }
     map.install(index, page);
   }
+  if (like !== undefined) map.shareBranches(like);
   return map;
 }
 

@@ -51,9 +51,9 @@ export class StoredFile implements PageFile {
     this.pageCount = pageCount;
   }
 
-  read(place: number, count: number): Uint8Array {
+  read(place: number, count: number, into: Uint8Array): Uint8Array {
     this.open();
-    return this.#source?.read(BLOCK_SIZE + place * PAGE_SIZE, count * PAGE_SIZE) ?? NOTHING;
+    return this.#source?.read(BLOCK_SIZE + place * PAGE_SIZE, count * PAGE_SIZE, into) ?? NOTHING;
   }
 
   gain(): void {
@@ -140,7 +140,7 @@ export class MapStore {
   installed(): void {
     const { pages } = this.table;
     for (const file of this.#known.values()) {
-      pages.countLater((file.found ?? []).filter((page) => page !== undefined));
+      if (file.found !== undefined) pages.countLater(file.found);
       file.found = undefined;
     }
   }

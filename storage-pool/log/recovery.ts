@@ -9,7 +9,8 @@
 import { DataBuffer } from "../disk/data-buffer.js";
 import { BLOCK_SIZE } from "../limits.js";
 import type { MapReader } from "../volume/map-reader.js";
-import { checksum, hasRecordMagic, INDEX_SIZE, type LogRecord, parseRecord, RECORD_DATA } from "./format.js";
+import { checksum, INDEX_SIZE, RECORD_DATA, RECORD_SIZE, SEGMENT_BLOCKS } from "./format.js";
+import { hasRecordMagic, LogRecord, RecordCursor } from "./record-reader.js";
 import type { Segment } from "./segment-table.js";
 
 export interface Replay {
@@ -22,12 +23,8 @@ export interface Replay {
   readonly damage: string | undefined;
 }
 
-interface Found {
-  readonly segment: Segment;
-  readonly record: LogRecord;
-}
-
-export type RecordVisitor = (segment: Segment, record: LogRecord) => void;
+/** `record` is good until the visitor returns. */
+export type RecordVisitor = (segment: Segment, record: RecordCursor) => void;
 
 /** Segments of `log` (oldest first) that can hold a record above `position`, with the sequence they end before. */
 export function replayRange(
@@ -53,28 +50,43 @@ export function replayLog(
   reader: MapReader,
   apply: RecordVisitor,
 ): Replay {
-  const found: Found[] = [];
+  const range = replayRange(log, position);
+  const walk = new RecordWalk();
+  const { record } = walk;
+  // Only the whole tail tells what was durable. It is read twice instead of kept: its length has no bound when
+  // checkpoints fail.
+  let found = 0;
   let highestDurable = Math.max(durable, position);
-  for (const { segment, limit } of replayRange(log, position)) {
-    for (const record of readRecords(segment)) {
+  for (const { segment, limit } of range) {
+    walk.begin(segment);
+    while (walk.next()) {
       if (record.volume !== volume || record.sequence >= limit) continue;
       highestDurable = Math.max(highestDurable, record.durable);
       segment.lastSequence = Math.max(segment.lastSequence, record.sequence);
-      if (record.sequence > position) found.push({ segment, record });
+      if (record.sequence > position) found++;
     }
   }
+  const payload = new PayloadCheck(reader);
   let sequence = position;
-  for (const { segment, record } of found) {
-    if (record.sequence !== sequence + 1) break;
-    if (record.sequence > highestDurable && !payloadGood(segment, record, reader)) break;
-    apply(segment, record);
-    sequence++;
+  let ended = false;
+  for (let i = 0; i < range.length && !ended; i++) {
+    const { segment, limit } = range[i] as { segment: Segment; limit: number };
+    walk.begin(segment);
+    while (!ended && walk.next()) {
+      if (record.volume !== volume || record.sequence >= limit || record.sequence <= position) continue;
+      ended =
+        record.sequence !== sequence + 1 ||
+        (record.sequence > highestDurable && !payload.isGood(segment, record));
+      if (ended) continue;
+      apply(segment, record);
+      sequence++;
+    }
   }
   const damage =
     sequence < highestDurable
       ? `record ${sequence + 1} of its log is bad, though everything up to ${highestDurable} was durable`
       : undefined;
-  return { sequence, records: sequence - position, cut: found.length > sequence - position, damage };
+  return { sequence, records: sequence - position, cut: found > sequence - position, damage };
 }
 
 /** All valid records of a segment in the order of their places; a bad one is skipped, so that later ones are seen. */
@@ -82,62 +94,132 @@ export function readRecords(segment: Segment): LogRecord[] {
   return readIndex(segment).records;
 }
 
-/** One per copy that is read at a time; a segment seldom has more than two. */
-const scratches: DataBuffer[] = [];
+/** Goes through the valid records of a segment's copies, in the order of their places; a bad one is skipped. */
+class RecordWalk {
+  readonly record = new RecordCursor();
+  /** The index area that the record was read from. */
+  area = merged;
+  /** One per copy; a segment seldom has more than two. */
+  readonly #areas: DataBuffer[] = [];
+  #count = 0;
+  #at = 0;
+  #serial = 0;
+
+  begin(segment: Segment): void {
+    this.#serial = segment.serial;
+    this.#count = segment.disks.length;
+    this.#at = 0;
+    for (let i = 0; i < this.#count; i++) {
+      const area = this.#areas[i] ?? new DataBuffer(INDEX_SIZE);
+      this.#areas[i] = area;
+      const disk = segment.disks[i] as Segment["disks"][number];
+      if (disk.read(segment.slots[i] as number, area, 0, INDEX_SIZE, 0) !== 0) area.bytes.fill(0);
+    }
+  }
+
+  /** False at the end. */
+  next(): boolean {
+    for (; this.#at + RECORD_SIZE <= INDEX_SIZE; this.#at += 8) {
+      for (let i = 0; i < this.#count; i++) {
+        const area = this.#areas[i] as DataBuffer;
+        if (!hasRecordMagic(area.view, this.#at)) continue;
+        if (!this.record.read(area.bytes, area.view, this.#at, this.#serial)) continue;
+        this.area = area;
+        this.#at += this.record.size;
+        return true;
+      }
+    }
+    return false;
+  }
+}
+
 const merged = new DataBuffer(INDEX_SIZE);
+const indexWalk = new RecordWalk();
 
 /** The records, and an index area made of what is valid on any copy; that is valid until the next call. */
 export function readIndex(segment: Segment): { records: LogRecord[]; index: DataBuffer } {
-  const areas = segment.disks.map((disk, i) => {
-    const area = scratches[i] ?? new DataBuffer(INDEX_SIZE);
-    scratches[i] = area;
-    if (disk.read(segment.slots[i] as number, area, 0, INDEX_SIZE, 0) !== 0) area.bytes.fill(0);
-    return area;
-  });
-  const index = merged;
-  index.bytes.fill(0);
   const records: LogRecord[] = [];
-  for (let at = 0; at < INDEX_SIZE; ) {
-    let record: LogRecord | undefined;
-    for (const area of areas) {
-      if (record !== undefined) break;
-      if (!hasRecordMagic(area.view, at)) continue;
-      record = parseRecord(area.bytes, at, segment.serial);
-      if (record !== undefined) index.bytes.set(area.bytes.subarray(at, at + record.size), at);
-    }
-    if (record === undefined) {
-      at += 8;
-      continue;
-    }
-    records.push(record);
-    at += record.size;
+  const { record } = indexWalk;
+  merged.bytes.fill(0);
+  indexWalk.begin(segment);
+  while (indexWalk.next()) {
+    records.push(new LogRecord(record));
+    merged.bytes.set(indexWalk.area.bytes.subarray(record.at, record.at + record.size), record.at);
   }
-  return { records, index };
+  return { records, index: merged };
 }
 
-/** Whether the payload is whole on some copy; copies that differ are put right. */
-function payloadGood(segment: Segment, record: LogRecord, reader: MapReader): boolean {
-  if (record.kind !== RECORD_DATA) return true;
-  const scratch = new DataBuffer(record.length);
-  for (let copy = 0; copy < segment.disks.length; copy++) {
-    const offset = record.dataBlock * BLOCK_SIZE;
-    const disk = segment.disks[copy] as Segment["disks"][number];
-    const result = disk.read(segment.slots[copy] as number, scratch, 0, record.length, offset);
-    const whole = result === 0 && allMatch(scratch.bytes, record.checksums);
-    if (whole && copy === 0 && segment.disks.length === 1) return true;
-    if (whole) continue;
-    for (let i = 0; i < record.checksums.length; i++) {
-      const at = i * BLOCK_SIZE;
-      if (!reader.repair(segment, offset + at, record.checksums[i] as number, scratch, at)) return false;
+/** Payload read at once: records follow one another, and so do their blocks. */
+const WINDOW_BLOCKS = 64;
+
+/** What of one copy of a segment is in memory. */
+interface Window {
+  buffer: DataBuffer;
+  at: number;
+  count: number;
+}
+
+/** Says of records whether their payload is whole. */
+class PayloadCheck {
+  readonly #reader: MapReader;
+  /** One per copy. */
+  readonly #windows: Window[] = [];
+  #segment: Segment | undefined;
+
+  constructor(reader: MapReader) {
+    this.#reader = reader;
+  }
+
+  /** Whether the payload is whole on some copy; copies that differ are put right. */
+  isGood(segment: Segment, record: RecordCursor): boolean {
+    if (record.kind !== RECORD_DATA) return true;
+    if (segment !== this.#segment) this.#forget(segment);
+    let whole = true;
+    for (let copy = 0; copy < segment.disks.length && whole; copy++)
+      whole = this.#isWhole(segment, copy, record);
+    return whole || this.#repair(segment, record);
+  }
+
+  #isWhole(segment: Segment, copy: number, record: RecordCursor): boolean {
+    const { dataBlock, blockCount } = record;
+    const window = this.#see(segment, copy, dataBlock, blockCount);
+    if (window === undefined) return false;
+    for (let i = 0; i < blockCount; i++) {
+      const at = (dataBlock - window.at + i) * BLOCK_SIZE;
+      if (checksum(window.buffer.bytes, at, BLOCK_SIZE) !== record.sum(i)) return false;
     }
     return true;
   }
-  return true;
-}
 
-function allMatch(bytes: Uint8Array, checksums: Uint32Array): boolean {
-  for (let i = 0; i < checksums.length; i++) {
-    if (checksum(bytes, i * BLOCK_SIZE, BLOCK_SIZE) !== checksums[i]) return false;
+  #see(segment: Segment, copy: number, block: number, count: number): Window | undefined {
+    const known = this.#windows[copy];
+    if (known !== undefined && block >= known.at && block + count <= known.at + known.count) return known;
+    const window = known ?? { buffer: new DataBuffer(WINDOW_BLOCKS * BLOCK_SIZE), at: 0, count: 0 };
+    this.#windows[copy] = window;
+    const most = Math.max(count, Math.min(WINDOW_BLOCKS, SEGMENT_BLOCKS - block));
+    if (most * BLOCK_SIZE > window.buffer.bytes.byteLength) window.buffer = new DataBuffer(most * BLOCK_SIZE);
+    window.at = block;
+    const disk = segment.disks[copy] as Segment["disks"][number];
+    const slot = segment.slots[copy] as number;
+    const read = (blocks: number) =>
+      disk.read(slot, window.buffer, 0, blocks * BLOCK_SIZE, block * BLOCK_SIZE) === 0;
+    // What cannot be read may be behind the record.
+    window.count = read(most) ? most : read(count) ? count : 0;
+    return window.count === 0 ? undefined : window;
   }
-  return true;
+
+  #repair(segment: Segment, record: RecordCursor): boolean {
+    const scratch = new DataBuffer(BLOCK_SIZE);
+    this.#forget(segment);
+    for (let i = 0; i < record.blockCount; i++) {
+      const offset = (record.dataBlock + i) * BLOCK_SIZE;
+      if (!this.#reader.repair(segment, offset, record.sum(i), scratch, 0)) return false;
+    }
+    return true;
+  }
+
+  #forget(segment: Segment): void {
+    this.#segment = segment;
+    for (const window of this.#windows) window.count = 0;
+  }
 }

@@ -2,7 +2,8 @@
 // together is put on each, so that from then on any one is enough. Thread: the pool's worker. Hot: no.
 import { DataBuffer } from "../disk/data-buffer.js";
 import { BLOCK_SIZE } from "../limits.js";
-import { checksum, type LogRecord, parseRecord, RECORD_DATA } from "../log/format.js";
+import { checksum, RECORD_DATA } from "../log/format.js";
+import { type LogRecord, parseRecord } from "../log/record-reader.js";
 import { readIndex } from "../log/recovery.js";
 import type { Place, Segment, SegmentTable } from "../log/segment-table.js";
 

@@ -2,7 +2,8 @@
 // Invariant: a segment is taken up only when everything in it is older than the window, or when room is short.
 // Thread: the pool's worker. Hot: no (a segment at a time).
 import { BLOCK_SIZE } from "../limits.js";
-import { type LogRecord, RECORD_DATA, RECORD_MARK, SEGMENT_LOG } from "../log/format.js";
+import { RECORD_DATA, RECORD_MARK, SEGMENT_LOG } from "../log/format.js";
+import type { LogRecord } from "../log/record-reader.js";
 import { readRecords, replayRange } from "../log/recovery.js";
 import type { Segment, SegmentTable } from "../log/segment-table.js";
 import type { BlockMap } from "../volume/block-map.js";

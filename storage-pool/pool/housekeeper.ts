@@ -11,7 +11,6 @@ import type { Disk } from "../disk/disk.js";
 import { OK, storageError } from "../errors.js";
 import {
   CHECKPOINT_IDLE_MS,
-  CHECKPOINT_LOG_BYTES,
   CLEAN_LIVE_PERCENT_URGENT,
   PUNCH_STEP,
   RESERVE_SEGMENTS,
@@ -34,6 +33,7 @@ import { HistoryKeeper } from "./history-keeper.js";
 import type { JobRunner } from "./job.js";
 import { PageKeeper, type PageKeeperOptions } from "./page-keeper.js";
 import type { PoolDisks } from "./pool-disks.js";
+import { longestTail } from "./replay-cost.js";
 import type { Room } from "./room.js";
 import { Sparing } from "./sparing.js";
 
@@ -251,7 +251,7 @@ export class Housekeeper {
     assert(!this.#recording, "one checkpoint at a time");
     if (this.#checkpoint !== undefined) this.#abort(this.#checkpoint);
     volume.settle();
-    if (!volume.roots().some((root) => root.dirty)) return undefined;
+    if (!volume.isDirty) return undefined;
     const checkpoint = this.#newCheckpoint(volume);
     this.#checkpoint = checkpoint;
     while (!checkpoint.step());
@@ -324,18 +324,19 @@ export class Housekeeper {
     }
     const quiet = nowMs - this.#lastChangeMs >= CHECKPOINT_IDLE_MS;
     const { touched } = this.#cleaner;
+    const longest = longestTail(this.#options.volumes.values());
+    if (longest !== undefined) return longest;
     for (const volume of this.#options.volumes.values()) {
-      const dirty = volume.roots().some((root) => root.dirty);
+      const dirty = volume.isDirty;
       // Segments with nothing but marks and trims go with a checkpoint only.
       const behind = this.urgent && volume.writer.sequence > volume.checkpointSequence;
       if (!dirty && !behind) continue;
-      if (this.urgent || volume.writer.writtenBytes >= CHECKPOINT_LOG_BYTES) return volume;
+      if (this.urgent) return volume;
       if (volume.releasedBlocks >= this.#releasedDue) return volume;
       if (this.#pages.isCheckpointDue(volume)) return volume;
       if (this.#emptiedEnough() && (touched.has(volume) || volume.releasedBlocks > 0)) return volume;
-      const waiting =
-        volume.releasedBlocks > 0 || volume.roots().some((root) => root.dirty && root.name !== "");
-      if (quiet && (waiting || touched.has(volume))) return volume;
+      const isWaiting = () => volume.releasedBlocks > 0 || volume.isPastDirty || touched.has(volume);
+      if (quiet && isWaiting()) return volume;
     }
     return undefined;
   }
@@ -396,8 +397,7 @@ export class Housekeeper {
     this.#cleanFirst = false;
     const { touched } = cleaner;
     const hopeful = [...this.#options.volumes.values()].some(
-      (volume) =>
-        volume.roots().some((root) => root.dirty) && (volume.releasedBlocks > 0 || touched.has(volume)),
+      (volume) => volume.isDirty && (volume.releasedBlocks > 0 || touched.has(volume)),
     );
     if (hopeful && wasFirst) return "busy";
     return this.#spare(nowMs);

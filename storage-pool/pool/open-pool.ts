@@ -148,7 +148,8 @@ export function openPool(
   reviveIndexes(found, loaded);
   const { kept, renumbered, dropped } = chooseSegments(found, loaded, damaged);
   table.adopt(kept);
-  const checkpointEpochs = new Map(loaded.map(({ spec, head }) => [spec.id, head?.epoch ?? 0]));
+  const logs = logsOf(kept);
+  const tails = new Map(loaded.map((each) => [each.spec.id, tailOf(each, logs)]));
   const volumes: RecoveredVolume[] = [];
   const installed = loaded.map((each) => installMaps(each, store));
   store.installed();
@@ -167,7 +168,7 @@ export function openPool(
     let { clockMs } = spec;
     // A snapshot was flushed before it was recorded.
     const durable = Math.max(spec.checkpointSequence, ...recent.map((snapshot) => snapshot.sequence));
-    const log = tailLog(table, spec, checkpointEpochs);
+    const log = tails.get(spec.id) ?? [];
     // The mark of an opening after which nothing came ends what older segments hold already.
     let isMarked = false;
     const replay = replayLog(spec.id, log, spec.checkpointSequence, durable, reader, (segment, record) => {
@@ -198,7 +199,7 @@ export function openPool(
     volumes.push({ spec, head, snapshots, ...history, sequence, replayedRecords, cut });
   }
   for (const { spec, sequence } of volumes) {
-    for (const { segment } of replayRange(tailLog(table, spec, checkpointEpochs), spec.checkpointSequence)) {
+    for (const { segment } of replayRange(tails.get(spec.id) ?? [], spec.checkpointSequence)) {
       completeCopies(segment, table, sequence);
     }
   }
@@ -298,9 +299,28 @@ function mapsOf({ head, snapshots, keyframes }: Loaded): (LoadedMap | undefined)
  * Segments that may hold records behind the checkpoint. What the log lost its end to when it was opened before the
  * checkpoint was made stays in older segments, while the one that cut it off may be freed.
  */
-function tailLog(table: SegmentTable, { id }: VolumeSpec, checkpointEpochs: ReadonlyMap<number, number>) {
-  const least = checkpointEpochs.get(id) ?? 0;
-  return table.logOf(id).filter((segment) => segment.epoch >= least);
+function tailOf({ spec, head }: Loaded, logs: ReadonlyMap<number, Segment[]>): Segment[] {
+  const least = head?.epoch ?? 0;
+  return (logs.get(spec.id) ?? []).filter((segment) => segment.epoch >= least);
+}
+
+/** Log segments by volume, oldest first. */
+function logsOf(segments: readonly Segment[]): ReadonlyMap<number, Segment[]> {
+  const logs = new Map<number, Segment[]>();
+  for (const segment of segments) {
+    if (segment.kind !== SEGMENT_LOG) continue;
+    const log = logs.get(segment.volume);
+    if (log === undefined) logs.set(segment.volume, [segment]);
+    else log.push(segment);
+  }
+  for (const log of logs.values()) log.sort((a, b) => a.serial - b.serial);
+  return logs;
+}
+
+/** Index and serial of each segment that a map lists. */
+function visitPairs(map: LoadedMap | undefined, visit: (index: number, serial: number) => void): void {
+  const segments = map?.segments ?? [];
+  for (let i = 0; i + 1 < segments.length; i += 2) visit(segments[i] as number, segments[i + 1] as number);
 }
 
 /** From here on the records of a volume's log are needed. */
@@ -315,7 +335,7 @@ function reviveIndexes(found: readonly Segment[], loaded: readonly Loaded[]): vo
   const bySerial = new Map<number, number>();
   for (const each of loaded) {
     for (const map of mapsOf(each)) {
-      for (const [index, serial] of map?.segments ?? []) bySerial.set(serial, index);
+      visitPairs(map, (index, serial) => bySerial.set(serial, index));
     }
   }
   const used = new Set([...bySerial.values(), ...found.map((segment) => segment.index)]);
@@ -337,17 +357,16 @@ function chooseSegments(
   for (const each of loaded) {
     for (const map of mapsOf(each)) {
       // A map file lists every segment of its time, others' too: what a map really names was not made anew since.
-      for (const [index, serial] of map?.segments ?? [])
-        named.set(index, Math.max(serial, named.get(index) ?? 0));
+      visitPairs(map, (index, serial) => {
+        if (serial > (named.get(index) ?? 0)) named.set(index, serial);
+      });
     }
   }
+  const logs = logsOf(found);
   const tails = new Set<Segment>();
   for (const each of loaded) {
     const { spec } = each;
-    const log = found
-      .filter((segment) => segment.kind === SEGMENT_LOG && segment.volume === spec.id)
-      .sort((a, b) => a.serial - b.serial);
-    for (const { segment } of replayRange(log, neededFrom(each))) tails.add(segment);
+    for (const { segment } of replayRange(logs.get(spec.id) ?? [], neededFrom(each))) tails.add(segment);
   }
   const byIndex = new Map<number, Segment>();
   const renumbered: Segment[] = [];
@@ -404,26 +423,30 @@ function installMaps(
   frames: Map<string, Root>;
   historyLost: string | undefined;
 } {
+  // Oldest first: each map differs little from the one before.
+  let before: BlockMap | undefined;
   const install = (found: readonly { spec: SnapshotSpec; map: LoadedMap | undefined }[]) => {
     const roots = new Map<string, Root>();
     for (const { spec: snapshot, map: content } of found) {
       if (content === undefined) continue;
       const { name, sizeBytes, sequence } = snapshot;
-      const map = installMap(store, content, sizeBytes);
-      roots.set(name, new Root(name, map, retainFiles(store, content), sizeBytes, sequence));
+      before = installMap(store, content, sizeBytes, before);
+      roots.set(name, new Root(name, before, retainFiles(store, content), sizeBytes, sequence));
     }
     return roots;
   };
+  const roots = install(snapshots);
+  const frames = install(keyframes);
   const map =
     head === undefined
       ? new BlockMap(store.table, spec.sizeBytes / BLOCK_SIZE)
-      : installMap(store, head, spec.sizeBytes);
+      : installMap(store, head, spec.sizeBytes, before);
   const files = head === undefined ? [] : retainFiles(store, head);
   return {
     spec,
     head: new Root("", map, files, spec.sizeBytes, spec.checkpointSequence),
-    snapshots: install(snapshots),
-    frames: install(keyframes),
+    snapshots: roots,
+    frames,
     historyLost,
   };
 }

@@ -3,7 +3,8 @@
 // Thread: the pool's worker. Hot: no.
 import { storageError } from "../errors.js";
 import { BLOCK_SIZE } from "../limits.js";
-import { type LogRecord, RECORD_MARK, RECORD_UNMAP, SEGMENT_BLOCKS, SEGMENT_SIZE } from "../log/format.js";
+import { RECORD_MARK, RECORD_UNMAP, SEGMENT_BLOCKS, SEGMENT_SIZE } from "../log/format.js";
+import type { LogRecord, RecordCursor } from "../log/record-reader.js";
 import { readRecords, replayRange } from "../log/recovery.js";
 import type { Segment, SegmentTable } from "../log/segment-table.js";
 import type { BlockMap } from "../volume/block-map.js";
@@ -97,11 +98,16 @@ export class Rewind {
 }
 
 /** Takes what a record says into a map; what lies beyond the volume's end is left out. */
-export function applyRecord(map: BlockMap, segment: Segment, record: LogRecord, sizeBytes: number): void {
+export function applyRecord(
+  map: BlockMap,
+  segment: Segment,
+  record: LogRecord | RecordCursor,
+  sizeBytes: number,
+): void {
   if (record.kind === RECORD_MARK) return;
   const block = record.offset / BLOCK_SIZE;
   const count = Math.min(record.length / BLOCK_SIZE, Math.max(0, sizeBytes / BLOCK_SIZE - block));
   const location = segment.index * SEGMENT_BLOCKS + record.dataBlock;
   if (record.kind === RECORD_UNMAP) map.unmap(block, count);
-  else for (let i = 0; i < count; i++) map.set(block + i, location + i, record.checksums[i] as number);
+  else for (let i = 0; i < count; i++) map.set(block + i, location + i, record.sum(i));
 }

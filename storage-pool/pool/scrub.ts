@@ -2,7 +2,8 @@
 // right from good ones. What has no good copy left is named. Thread: the pool's worker. Hot: no (one copy per step).
 import { DataBuffer } from "../disk/data-buffer.js";
 import { BLOCK_SIZE } from "../limits.js";
-import { checksum, parseRecord, RECORD_DATA, SEGMENT_BLOCKS, SEGMENT_SIZE } from "../log/format.js";
+import { checksum, RECORD_DATA, SEGMENT_BLOCKS, SEGMENT_SIZE } from "../log/format.js";
+import { parseRecord } from "../log/record-reader.js";
 import { readIndex } from "../log/recovery.js";
 import type { Segment, SegmentTable } from "../log/segment-table.js";
 import type { MapReader } from "../volume/map-reader.js";

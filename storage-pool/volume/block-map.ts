@@ -130,6 +130,23 @@ export class BlockMap {
     this.mappedBlocks += page.mapped;
   }
 
+  /** Branches that have the same pages as those of `other` are those of `other` from now on. */
+  shareBranches(other: BlockMap): void {
+    const count = Math.min(this.branches.length, other.branches.length);
+    for (let at = 0; at < count; at++) {
+      const own = this.branches[at] as MapBranch | null;
+      const theirs = other.branches[at] as MapBranch | null;
+      if (own === null || theirs === null || own === theirs || !haveSamePages(own, theirs)) continue;
+      theirs.refs++;
+      this.branches[at] = theirs;
+      if (--own.refs > 0) continue;
+      for (let i = 0; i < BRANCH_PAGES; i++) {
+        const page = own.pages[i] as MapPage | null;
+        if (page !== null) page.refs--;
+      }
+    }
+  }
+
   /** The page, made or copied so that only this map sees the change. */
   #writable(index: number): MapPage {
     const branch = this.writableBranch(index >>> 9);
@@ -201,6 +218,11 @@ export class BlockMap {
   grow(blockCount: number): void {
     while (this.branches.length < branchCountOf(blockCount)) this.branches.push(null);
   }
+}
+
+function haveSamePages(a: MapBranch, b: MapBranch): boolean {
+  for (let i = 0; i < BRANCH_PAGES; i++) if (a.pages[i] !== b.pages[i]) return false;
+  return true;
 }
 
 /** A branch with the same pages that nobody names yet (refs 1). */

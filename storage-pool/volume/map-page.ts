@@ -6,8 +6,8 @@ import { NO_WORDS } from "./page-words.js";
 /** A map file, as pages that stand in it know it. */
 export interface PageFile {
   readonly name: string;
-  /** So many pages from `place` on; fewer bytes, or none, when they cannot be read. */
-  read(place: number, count: number): Uint8Array;
+  /** So many pages from `place` on; fewer bytes, or none, when they cannot be read. They may be put into `into`, which has room. */
+  read(place: number, count: number, into: Uint8Array): Uint8Array;
   /** One more page in memory, or one less, stands there. */
   gain(): void;
   lose(): void;
@@ -23,7 +23,7 @@ export class MapPage {
   file: PageFile | undefined = undefined;
   /** Place within the file, counted in pages. */
   place = 0;
-  /** crc32c of the content, when it stands in a file. */
+  /** crc32c of the content, when it stands in a file; signed, because half a million of these stay small integers so. */
   sum = 0;
   /** Its locations are in the segment table's counts. */
   counted: boolean;
@@ -52,7 +52,7 @@ export class MapPage {
     this.file?.lose();
     this.file = file;
     this.place = place;
-    this.sum = sum;
+    this.sum = sum | 0;
     file?.gain();
   }
 }

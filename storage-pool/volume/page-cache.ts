@@ -42,8 +42,8 @@ export class PageCache {
   /** Whatever may be in memory, and how far the last round came. */
   readonly #ring: MapPage[] = [];
   #hand = 0;
-  /** Pages to be counted, in the order of their places, and how far that came. */
-  #uncounted: MapPage[] = [];
+  /** Pages to be counted, file by file in the order of their places, and how far that came. */
+  #uncounted: (readonly (MapPage | undefined)[])[] = [];
   #next = 0;
   uncountedCount = 0;
   /** Blocks that these name: no more than that is missing in the counts. */
@@ -52,6 +52,8 @@ export class PageCache {
   readonly #leaving: MapPage[] = [];
   readonly #scratch = new Uint32Array(PAGE_ENTRIES * 2);
   readonly #scratchBytes = new Uint8Array(this.#scratch.buffer);
+  /** What was read from a file, until the next read. */
+  readonly #readBytes = new Uint8Array(RUN_PAGES * PAGE_SIZE);
 
   constructor(table: SegmentTable) {
     this.#table = table;
@@ -83,9 +85,9 @@ export class PageCache {
     this.uncountedBlocks += page.mapped;
   }
 
-  /** Pages that were added so are counted from now on, in this order. */
-  countLater(pages: Iterable<MapPage>): void {
-    for (const page of pages) this.#uncounted.push(page); // cold: when a pool is opened
+  /** Pages of one file that were added so are counted from now on, in the order of their places; the list is ours. */
+  countLater(pages: readonly (MapPage | undefined)[]): void {
+    this.#uncounted.push(pages);
   }
 
   /** The page's words, read when they are not there. */
@@ -129,11 +131,12 @@ export class PageCache {
   step(pages: number): boolean {
     for (let i = 0; i < pages && this.#leaving.length > 0; i++)
       this.#countOut(this.#leaving.pop() as MapPage);
-    while (pages > 0 && this.#next < this.#uncounted.length)
-      pages -= this.#countRun(Math.min(pages, RUN_PAGES));
-    if (this.#next > 0 && this.#next === this.#uncounted.length) {
-      this.#uncounted = [];
-      this.#next = 0;
+    for (let list = this.#uncounted[0]; pages > 0 && list !== undefined; list = this.#uncounted[0]) {
+      if (this.#next < list.length) pages -= this.#countRun(list, Math.min(pages, RUN_PAGES));
+      else {
+        this.#uncounted.shift();
+        this.#next = 0;
+      }
     }
     return this.isBehind;
   }
@@ -144,18 +147,23 @@ export class PageCache {
   }
 
   /** Counts pages that stand side by side, up to `most`; how many were looked at. */
-  #countRun(most: number): number {
-    const first = this.#uncounted[this.#next] as MapPage;
+  #countRun(list: readonly (MapPage | undefined)[], most: number): number {
+    const first = list[this.#next];
+    if (first === undefined) {
+      this.#next++;
+      return 0;
+    }
     let run = 0;
-    for (; run < most && this.#next + run < this.#uncounted.length; run++) {
-      const page = this.#uncounted[this.#next + run] as MapPage;
-      if (page.counted || page.file === undefined) break;
+    for (; run < most && this.#next + run < list.length; run++) {
+      const page = list[this.#next + run];
+      if (page === undefined || page.counted || page.file === undefined) break;
       if (page.file !== first.file || page.place !== first.place + run) break;
     }
     const file = first.file;
-    const bytes = run === 0 || file === undefined ? undefined : readPages(file, first.place, run);
+    const bytes =
+      run === 0 || file === undefined ? undefined : readPages(file, first.place, run, this.#readBytes);
     for (let i = 0; i < run; i++) {
-      const page = this.#uncounted[this.#next + i] as MapPage;
+      const page = list[this.#next + i] as MapPage;
       const at = i * PAGE_SIZE;
       const isGood = bytes !== undefined && this.#load(page, bytes, at, this.#scratch, this.#scratchBytes);
       if (isGood) this.#count(this.#scratch, true);
@@ -167,7 +175,7 @@ export class PageCache {
   }
 
   #countOut(page: MapPage): void {
-    const bytes = page.file === undefined ? undefined : readPages(page.file, page.place, 1);
+    const bytes = page.file === undefined ? undefined : readPages(page.file, page.place, 1, this.#readBytes);
     if (bytes !== undefined && this.#load(page, bytes, 0, this.#scratch, this.#scratchBytes)) {
       this.#count(this.#scratch, false);
     }
@@ -179,7 +187,7 @@ export class PageCache {
     const words = this.take();
     this.readCount++;
     const { file } = page;
-    const bytes = file === undefined ? undefined : readPages(file, page.place, 1);
+    const bytes = file === undefined ? undefined : readPages(file, page.place, 1, this.#readBytes);
     const target = new Uint8Array(words.buffer, words.byteOffset, words.byteLength); // cold: one per read from a disk
     if (bytes === undefined || !this.#load(page, bytes, 0, words, target)) {
       words.fill(LOCATION_LOST);
@@ -196,7 +204,7 @@ export class PageCache {
 
   /** Puts what was read into `words` if it is what the page should be. */
   #load(page: MapPage, bytes: Uint8Array, at: number, words: Uint32Array, target: Uint8Array): boolean {
-    if (at + PAGE_SIZE > bytes.byteLength || checksum(bytes, at, PAGE_SIZE) !== page.sum) return false;
+    if (at + PAGE_SIZE > bytes.byteLength || (checksum(bytes, at, PAGE_SIZE) | 0) !== page.sum) return false;
     target.set(bytes.subarray(at, at + PAGE_SIZE)); // cold: one per read from a disk
     return mappedIn(words) === page.mapped && this.#isPossible(words);
   }
@@ -278,9 +286,9 @@ export class PageCache {
 }
 
 /** Pages as they stand in a file; undefined when it cannot be read. */
-function readPages(file: PageFile, place: number, count: number): Uint8Array | undefined {
+function readPages(file: PageFile, place: number, count: number, into: Uint8Array): Uint8Array | undefined {
   try {
-    return file.read(place, count);
+    return file.read(place, count, into);
   } catch {
     return undefined;
   }

@@ -310,6 +310,18 @@ export class Volume implements BlockDevice {
     this.head.dirty = true;
   }
 
+  /** Some map differs from what its files hold. Asked with every breath, whatever the number of snapshots. */
+  get isDirty(): boolean {
+    return this.head.dirty || this.isPastDirty;
+  }
+
+  /** The same of the maps of snapshots, and of what rewinding starts from. */
+  get isPastDirty(): boolean {
+    for (const root of this.snapshots.values()) if (root.dirty) return true; // cold: while nothing is written
+    for (const { root } of this.history.keyframes) if (root.dirty) return true; // cold
+    return false;
+  }
+
   /** All roots: the head first. */
   roots(): Root[] {
     return [this.head, ...this.snapshots.values(), ...this.history.keyframes.map(({ root }) => root)]; // cold
