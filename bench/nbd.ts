@@ -1,26 +1,44 @@
 // NBD: random and sequential reads and writes, flushes and copies against storaged and the servers of others, all on the
 // same file system, in turn; with the processor time that each server needs for an operation.
-//   node dist/bench/nbd.js [--runs 5] [--seconds 4] [--peers nbdkit,qemu-nbd,…] [--only "64 KiB"] [--print]
-// --print leaves RESULTS.md alone: for a machine that is busy with something else.
-import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
+//   node dist/bench/nbd.js [--runs 3] [--seconds 1.5] [--quick] [--peers nbdkit,qemu-nbd,…] [--only "64 KiB"] [--print]
+// --print leaves RESULTS.md alone: for a machine that is busy with something else. --quick (one short run each) and --only
+// do so, too.
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { requirePrograms, runOk } from "../test/support/run.js";
-import { type Contender, compare, format, type Outcome, writeResults } from "./support/compare.js";
+import {
+  type Contender,
+  compare,
+  format,
+  type Outcome,
+  renderOutcomes,
+  writeSection,
+} from "./support/compare.js";
 import { NBD_SERVERS, type NbdBenchServer } from "./support/nbd-servers.js";
 
 const PEERS = [...NBD_SERVERS.keys()].filter((name) => name !== "plinth");
 const { values } = parseArgs({
   options: {
-    runs: { type: "string", default: "5" },
-    seconds: { type: "string", default: "4" },
+    runs: { type: "string" },
+    seconds: { type: "string" },
+    quick: { type: "boolean", default: false },
     peers: { type: "string", default: PEERS.join(",") },
     only: { type: "string", default: "" },
     print: { type: "boolean", default: false },
+    help: { type: "boolean", default: false },
   },
 });
-const runs = Number(values.runs);
-const seconds = Number(values.seconds);
+if (values.help) {
+  process.stdout.write(
+    `usage: node dist/bench/nbd.js [--runs N] [--seconds S] [--quick] [--only TEXT] [--print]\n       [--peers ${PEERS.join(",")}]\n`,
+  );
+  process.exit(0);
+}
+const runs = Number(values.runs ?? (values.quick ? 1 : 3));
+const seconds = Number(values.seconds ?? (values.quick ? 0.5 : 1.5));
+if (!(runs >= 1 && seconds > 0)) throw new Error("--runs and --seconds are numbers above 0");
+const printOnly = values.print || values.quick || values.only !== "";
 const SIZE_MIB = 512;
 requirePrograms("fio", "nbdkit", "qemu-nbd", "qemu-storage-daemon", "nbd-server", "nbdcopy");
 const dir = mkdtempSync("/tmp/plinth-bench-");
@@ -28,19 +46,21 @@ const dir = mkdtempSync("/tmp/plinth-bench-");
 interface Work {
   readonly title: string;
   readonly unit: string;
+  /** The page cache is dropped first, and servers that go around it take part. */
+  readonly isCold: boolean;
   measure(server: NbdBenchServer): Promise<{ rate: number; operations: number }>;
 }
 
+const DEPTHS = [1, 16, 64];
 const random = (kind: string, words: readonly string[]): Work[] =>
-  [1, 16, 64].map((depth) =>
-    fioWork(`4 KiB ${kind}, QD ${depth}`, ["--bs=4k", `--iodepth=${depth}`, ...words]),
-  );
+  DEPTHS.map((depth) => fioWork(`4 KiB ${kind}, QD ${depth}`, ["--bs=4k", `--iodepth=${depth}`, ...words]));
 const sequential = (size: string, depth: number): Work[] =>
   ["read", "write"].map((kind) =>
     fioWork(`${size} sequential ${kind}, QD ${depth}`, [
       ...[`--rw=${kind}`, `--bs=${size.replace(" KiB", "k").replace(" MiB", "m")}`, `--iodepth=${depth}`],
     ]),
   );
+const FOUR = ["--bs=4k", "--iodepth=16", "--numjobs=4", "--group_reporting"];
 const WORKS: readonly Work[] = [
   ...random("random read", ["--rw=randread"]),
   ...random("random write", ["--rw=randwrite"]),
@@ -49,9 +69,14 @@ const WORKS: readonly Work[] = [
   ...sequential("1 MiB", 4),
   fioWork("4 KiB write and flush, QD 1", ["--rw=randwrite", "--bs=4k", "--iodepth=1", "--fsync=1"]),
   fioWork("4 KiB write and flush, QD 16", ["--rw=randwrite", "--bs=4k", "--iodepth=16", "--fsync=1"]),
+  fioWork("4 KiB random read, 4 connections, QD 16 each", ["--rw=randread", ...FOUR]),
+  fioWork("4 KiB random write, 4 connections, QD 16 each", ["--rw=randwrite", ...FOUR]),
   copyWork("nbdcopy out", (uri) => [uri, "null:"]),
   copyWork("nbdcopy in", (uri) => [join(dir, "image"), uri]),
+  ...random("random read from the disk", ["--rw=randread"]).map(cold),
+  cold(fioWork("1 MiB sequential read from the disk, QD 4", ["--rw=read", "--bs=1m", "--iodepth=4"])),
 ].filter(({ title }) => title.includes(values.only));
+if (WORKS.length === 0) throw new Error(`no row has "${values.only}" in its name`);
 
 const servers: NbdBenchServer[] = [];
 for (const signal of ["SIGINT", "SIGTERM"] as const) {
@@ -69,12 +94,15 @@ try {
   await runOk("nbdcopy", [(servers[0] as NbdBenchServer).uri, join(dir, "image")]);
   const outcomes: Outcome[] = [];
   for (const work of WORKS) outcomes.push(...(await measureAll(work)));
+  for (const outcome of outcomes) print(outcome);
   const command = `node dist/bench/nbd.js --runs ${runs} --seconds ${seconds}`;
   const notes = [
-    `One connection over a unix socket (nbdcopy: several), a ${SIZE_MIB} MiB export that was written once; the others serve a plain file, or memory (nbdkit memory), storaged a checksummed log. CPU: of the server alone, for each operation of the same runs.`,
+    `Each row has the best of the others; below are all of them.`,
+    `One connection over a unix socket (nbdcopy: several), a ${SIZE_MIB} MiB export that was written once; the others serve a plain file, or memory (nbdkit memory), storaged a checksummed log. CPU: of the server alone, for each operation of the same runs (nbdcopy: each MiB).`,
+    `"From the disk": the page cache is dropped before each run. storaged and nbdkit read through it all the same; "direct" servers go around it (O_DIRECT).`,
   ];
-  if (values.print) for (const outcome of outcomes) print(outcome);
-  else writeResults("NBD", command, outcomes, notes);
+  const lines = [...renderOutcomes(outcomes.map(bestOnly)), "", ...renderAll(outcomes)];
+  if (!printOnly) writeSection("NBD", command, lines, notes);
 } finally {
   await stop();
 }
@@ -85,12 +113,14 @@ async function stop(): Promise<void> {
 }
 
 /** The rate, and from the same runs what it costs the server. */
-async function measureAll({ title, unit, measure }: Work): Promise<Outcome[]> {
-  const costs = servers.map((): number[] => []);
-  const rated = servers.map(
+async function measureAll({ title, unit, isCold, measure }: Work): Promise<Outcome[]> {
+  const taking = servers.filter(({ part }) => part === "always" || part === (isCold ? "cold" : "warm"));
+  const costs = taking.map((): number[] => []);
+  const rated = taking.map(
     (server, i): Contender => ({
       name: server.name,
       measure: async () => {
+        if (isCold) await dropPageCache();
         const before = server.cpuUs();
         const { rate, operations } = await measure(server);
         costs[i]?.push((server.cpuUs() - before) / operations);
@@ -98,7 +128,7 @@ async function measureAll({ title, unit, measure }: Work): Promise<Outcome[]> {
       },
     }),
   );
-  const costing = servers.map(
+  const costing = taking.map(
     (server, i): Contender => ({
       name: server.name,
       measure: async () => costs[i]?.shift() ?? Number.NaN,
@@ -121,10 +151,33 @@ function print({ title, unit, ours, peers }: Outcome): void {
   process.stdout.write(`${title} (${unit}): ${format(ours.median)}; ${others}\n`);
 }
 
+/** The one that is hardest to beat is the one that counts. */
+function bestOnly(outcome: Outcome): Outcome {
+  const [best] = [...outcome.peers].sort((a, b) => a.ratio - b.ratio);
+  return { ...outcome, peers: best === undefined ? [] : [best] };
+}
+
+/** One line for each work, one column for each server. */
+function renderAll(outcomes: readonly Outcome[]): string[] {
+  const names = servers.map(({ name }) => name);
+  const lines = [`| median of | ${names.join(" | ")} |`, `|---${"|---".repeat(names.length)}|`];
+  for (const { title, unit, ours, peers } of outcomes) {
+    const medians = new Map([ours, ...peers].map(({ name, median }) => [name, format(median)]));
+    lines.push(`| ${title} (${unit}) | ${names.map((name) => medians.get(name) ?? "").join(" | ")} |`);
+  }
+  return lines;
+}
+
+async function dropPageCache(): Promise<void> {
+  await runOk("sync", []);
+  writeFileSync("/proc/sys/vm/drop_caches", "1");
+}
+
 function fioWork(title: string, words: readonly string[]): Work {
   return {
     title,
     unit: "IOPS",
+    isCold: false,
     measure: async ({ uri }) => {
       const report = await fio(uri, words, ["--time_based", `--runtime=${seconds}`]);
       const [job] = (JSON.parse(report.slice(report.indexOf("{"))) as FioReport).jobs;
@@ -135,6 +188,10 @@ function fioWork(title: string, words: readonly string[]): Work {
       };
     },
   };
+}
+
+function cold(work: Work): Work {
+  return { ...work, isCold: true };
 }
 
 interface FioReport {
@@ -148,6 +205,7 @@ function copyWork(title: string, words: (uri: string) => readonly string[]): Wor
   return {
     title,
     unit: "MiB/s",
+    isCold: false,
     measure: async ({ uri }) => {
       const began = performance.now();
       await runOk("nbdcopy", ["--flush", ...words(uri)], { deadlineMs: 120_000 });

@@ -1,4 +1,4 @@
-// The one door to C: declares libc functions through koffi. Nothing else in Plinth imports koffi.
+// The one door to C: declares functions of libc and other libraries through koffi. Nothing else in Plinth imports koffi.
 // Pointers travel as `intptr_t`, which koffi hands over as plain numbers (void* would give BigInt);
 // an ioctl request is `unsigned long`; there is no `ssize_t` in koffi, so sizes come back as int64_t.
 // Thread: any; each worker loads its own copy. Hot: yes (a call costs 25 ns plus the system call).
@@ -26,6 +26,21 @@ export function define<F extends (...args: never[]) => unknown>(prototype: strin
     return refuse as unknown as F;
   }
   return library.func(prototype) as unknown as F;
+}
+
+/** The same of another library, the first of `names` that is installed and has it; undefined when none is. */
+export function defineIn<F extends (...args: never[]) => unknown>(
+  names: readonly string[],
+  prototype: string,
+): F | undefined {
+  for (let i = 0; i < names.length; i++) {
+    try {
+      return koffi?.load(names[i] as string).func(prototype) as unknown as F | undefined;
+    } catch {
+      // Not installed, or another library of that name.
+    }
+  }
+  return undefined;
 }
 
 /** errno of the last libc call made by this thread; read it before any other call. */

@@ -8,11 +8,14 @@ import { endChild, PLINTH, runOk } from "../../test/support/run.js";
 export interface NbdBenchServer {
   readonly name: string;
   readonly uri: string;
+  /** Where it takes part: "warm" where the page cache has everything, "cold" where the disk is read. */
+  readonly part: Part;
   /** Processor time of the server so far, all its threads (µs). */
   cpuUs(): number;
   end(): Promise<void>;
 }
 
+export type Part = "always" | "warm" | "cold";
 type Start = (dir: string, sizeMib: number) => Promise<NbdBenchServer>;
 
 const MIB = 1024 * 1024;
@@ -25,30 +28,49 @@ export const NBD_SERVERS: ReadonlyMap<string, Start> = new Map<string, Start>([
   [
     "nbdkit",
     (dir, size) =>
-      startPeer(dir, "nbdkit file", size, (at, file) => ["nbdkit", "-f", "-U", at, "file", file]),
+      startPeer(dir, "nbdkit file", "always", size, (at, file) => [
+        ...["nbdkit", "-f", "-U", at, "file", file],
+      ]),
   ],
   [
     "nbdkit-memory",
     (dir, size) =>
-      startPeer(dir, "nbdkit memory", size, (at) => ["nbdkit", "-f", "-U", at, "memory", `${size}M`]),
+      startPeer(dir, "nbdkit memory", "warm", size, (at) => ["nbdkit", "-f", "-U", at, "memory", `${size}M`]),
   ],
   [
     "qemu-nbd",
     (dir, size) =>
-      startPeer(dir, "qemu-nbd", size, (at, file) => [
+      startPeer(dir, "qemu-nbd", "warm", size, (at, file) => [
         ...["qemu-nbd", "-f", "raw", "-k", at, "-t", "-e", "8", "--cache=writeback", file],
       ]),
   ],
   [
     "qemu-storage-daemon",
     (dir, size) =>
-      startPeer(dir, "qemu-storage-daemon", size, (at, file) => [
+      startPeer(dir, "qemu-storage-daemon", "warm", size, (at, file) => [
         ...["qemu-storage-daemon", "--blockdev", `file,node-name=f,filename=${file}`],
         ...["--nbd-server", `addr.type=unix,addr.path=${at}`],
         ...["--export", "nbd,id=e,node-name=f,writable=on,name="],
       ]),
   ],
   ["nbd-server", startNbdServer],
+  [
+    "qemu-nbd-direct",
+    (dir, size) =>
+      startPeer(dir, "qemu-nbd direct", "cold", size, (at, file) => [
+        ...["qemu-nbd", "-f", "raw", "-k", at, "-t", "-e", "8", "--cache=none", "--aio=native", file],
+      ]),
+  ],
+  [
+    "qemu-storage-daemon-direct",
+    (dir, size) =>
+      startPeer(dir, "qemu-storage-daemon direct", "cold", size, (at, file) => [
+        ...["qemu-storage-daemon", "--blockdev"],
+        `file,node-name=f,filename=${file},cache.direct=on,aio=native`,
+        ...["--nbd-server", `addr.type=unix,addr.path=${at}`],
+        ...["--export", "nbd,id=e,node-name=f,writable=on,name="],
+      ]),
+  ],
 ]);
 
 export async function startPlinth(dir: string, sizeMib: number): Promise<NbdBenchServer> {
@@ -59,12 +81,13 @@ export async function startPlinth(dir: string, sizeMib: number): Promise<NbdBenc
   await waitFor(() => existsSync(join(home, "control.sock")), "storaged does not start", 20_000);
   const create = ["volume", "create", "bench", "--size", `${sizeMib}MiB`, "--dir", home];
   await runOk(process.execPath, [PLINTH, ...create]);
-  return server("plinth storaged", `nbd+unix:///bench?socket=${join(home, "nbd.sock")}`, child);
+  return server("plinth storaged", "always", `nbd+unix:///bench?socket=${join(home, "nbd.sock")}`, child);
 }
 
 async function startPeer(
   dir: string,
   name: string,
+  part: Part,
   sizeMib: number,
   command: (socket: string, file: string) => readonly string[],
 ): Promise<NbdBenchServer> {
@@ -72,7 +95,7 @@ async function startPeer(
   const [program = "", ...args] = command(socket, emptyFile(dir, sizeMib));
   const child = spawn(program, args, { stdio: "ignore" });
   await waitFor(() => existsSync(socket), `${name} does not start`, 10_000);
-  return server(name, `nbd+unix:///?socket=${socket}`, child);
+  return server(name, part, `nbd+unix:///?socket=${socket}`, child);
 }
 
 async function startNbdServer(dir: string, sizeMib: number): Promise<NbdBenchServer> {
@@ -88,6 +111,7 @@ async function startNbdServer(dir: string, sizeMib: number): Promise<NbdBenchSer
   const pid = Number(readFileSync(pidFile, "utf8"));
   return {
     name: "nbd-server",
+    part: "warm",
     uri: `nbd+unix:///bench?socket=${socket}`,
     cpuUs: () => cpuUsOf(pid),
     end: async () => {
@@ -105,8 +129,8 @@ function emptyFile(dir: string, sizeMib: number): string {
   return path;
 }
 
-function server(name: string, uri: string, child: ChildProcess): NbdBenchServer {
-  return { name, uri, cpuUs: () => cpuUsOf(child.pid as number), end: () => endChild(child) };
+function server(name: string, part: Part, uri: string, child: ChildProcess): NbdBenchServer {
+  return { name, part, uri, cpuUs: () => cpuUsOf(child.pid as number), end: () => endChild(child) };
 }
 
 /** With its children: nbd-server makes one for each client. Fields 14 to 17 of proc(5)'s stat, behind the name. */

@@ -14,8 +14,8 @@ import { copyBranch, copyPage, type MapBranch } from "../volume/block-map.js";
 import type { MapPage } from "../volume/map-page.js";
 import type { MapReader } from "../volume/map-reader.js";
 import type { Root, Volume } from "../volume/volume.js";
+import { bufferChecksum } from "./checksum.js";
 import {
-  checksum,
   DATA_BLOCKS,
   INDEX_SIZE,
   PAGE_ENTRIES,
@@ -229,7 +229,7 @@ export class Cleaner {
     const at = this.#see(victim, place, run) ? (place - this.#windowAt) * BLOCK_SIZE : -1;
     let expected = this.#sums[0] as number;
     for (let i = 1; i < run; i++) expected = runChecksum(expected, this.#sums[i] as number);
-    if (at >= 0 && checksum(this.#buffer.bytes, at, run * BLOCK_SIZE) === expected) {
+    if (at >= 0 && bufferChecksum(this.#buffer, at, run * BLOCK_SIZE) === expected) {
       for (let i = 0; i < run; i++) this.#staged[this.#stagedCount++] = this.#next + i;
       return writer.stageChecked(this.#buffer, at, block * BLOCK_SIZE, run, this.#sums, 0);
     }

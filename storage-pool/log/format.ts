@@ -56,11 +56,11 @@
 // read, and become 4: disks when they are opened, maps (of which a start reads every page until then) when next written.
 // Invariant: all encoders are here and nowhere else. Thread: any. Hot: yes (encodeRecord).
 
-import { crc32c } from "@node-rs/crc32";
 import { setUint64 } from "../../base/bytes/index.js";
 import { defineRecord, type RecordType } from "../../base/schema/index.js";
 import { storageError } from "../errors.js";
 import { BLOCK_SIZE } from "../limits.js";
+import { checksum } from "./checksum.js";
 
 export const FORMAT_VERSION = 4;
 /** Read, too. */
@@ -361,11 +361,6 @@ export function encodeMapTrailer(trailer: MapTrailer): Uint8Array {
 export function parseMapTrailer(bytes: Uint8Array): MapTrailer | undefined {
   const opened = unseal(MAGIC_TRAILER, bytes);
   return typeof opened === "string" ? undefined : mapTrailerRecord.parse(opened);
-}
-
-/** crc32c (Castagnoli) of a range. */
-export function checksum(bytes: Uint8Array, at: number, length: number): number {
-  return crc32c(bytes.subarray(at, at + length)); // cold: one view per call is the price of the native checksum
 }
 
 function seal(magic: number, record: Uint8Array, size: number): Uint8Array {

@@ -10,8 +10,8 @@ import { assert } from "../../base/assert/index.js";
 import { DataBuffer } from "../disk/data-buffer.js";
 import { EIO, ENOSPC } from "../errors.js";
 import { BLOCK_SIZE, COPIES_MAX, RESERVE_CLEANER, RESERVE_SEGMENTS } from "../limits.js";
+import { bufferChecksum } from "./checksum.js";
 import {
-  checksum,
   DATA_BLOCKS,
   encodeRecord,
   INDEX_BLOCKS,
@@ -298,7 +298,7 @@ export class LogWriter {
     for (let i = 0; i < count; i++) {
       const sum =
         sums === undefined
-          ? checksum(source.bytes, at + i * BLOCK_SIZE, BLOCK_SIZE)
+          ? bufferChecksum(source, at + i * BLOCK_SIZE, BLOCK_SIZE)
           : (sums[sumAt + i] as number);
       staging.index.view.setUint32(indexAt + RECORD_SIZE + i * 4, sum, true);
     }

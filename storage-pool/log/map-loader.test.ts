@@ -3,8 +3,8 @@ import { DataBuffer } from "../disk/data-buffer.js";
 import { auditCounts } from "../pool/count-audit.js";
 import { MemoryPool } from "../testing/memory-pool.js";
 import type { Volume } from "../volume/volume.js";
+import { checksum } from "./checksum.js";
 import {
-  checksum,
   encodeMapHeader,
   encodeMapTrailer,
   PAGE_SIZE,

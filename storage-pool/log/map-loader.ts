@@ -6,8 +6,8 @@ import { BLOCK_SIZE } from "../limits.js";
 import { BlockMap, pageCountOf } from "../volume/block-map.js";
 import { MapPage } from "../volume/map-page.js";
 import { NO_WORDS } from "../volume/page-words.js";
+import { checksum } from "./checksum.js";
 import {
-  checksum,
   type MapHeader,
   type MapTrailer,
   PAGE_ENTRIES,

@@ -10,8 +10,8 @@ import { assert } from "../../base/assert/index.js";
 import { BLOCK_SIZE } from "../limits.js";
 import { type BlockMap, BRANCH_PAGES } from "../volume/block-map.js";
 import type { MapPage, PageFile } from "../volume/map-page.js";
+import { checksum } from "./checksum.js";
 import {
-  checksum,
   encodeMapHeader,
   encodeMapTrailer,
   FORMAT_VERSION,

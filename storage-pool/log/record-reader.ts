@@ -2,8 +2,8 @@
 // says that it is. Invariant: what is taken is inside its slot and its volume, and has the checksum that it says.
 // Thread: any. Hot: no (replay).
 import { BLOCK_SIZE } from "../limits.js";
+import { checksum } from "./checksum.js";
 import {
-  checksum,
   DATA_BLOCKS,
   getUint64,
   INDEX_BLOCKS,

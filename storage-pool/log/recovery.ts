@@ -9,7 +9,8 @@
 import { DataBuffer } from "../disk/data-buffer.js";
 import { BLOCK_SIZE } from "../limits.js";
 import type { MapReader } from "../volume/map-reader.js";
-import { checksum, INDEX_SIZE, RECORD_DATA, RECORD_SIZE, SEGMENT_BLOCKS } from "./format.js";
+import { bufferChecksum } from "./checksum.js";
+import { INDEX_SIZE, RECORD_DATA, RECORD_SIZE, SEGMENT_BLOCKS } from "./format.js";
 import { hasRecordMagic, LogRecord, RecordCursor } from "./record-reader.js";
 import type { Segment } from "./segment-table.js";
 
@@ -186,7 +187,7 @@ class PayloadCheck {
     if (window === undefined) return false;
     for (let i = 0; i < blockCount; i++) {
       const at = (dataBlock - window.at + i) * BLOCK_SIZE;
-      if (checksum(window.buffer.bytes, at, BLOCK_SIZE) !== record.sum(i)) return false;
+      if (bufferChecksum(window.buffer, at, BLOCK_SIZE) !== record.sum(i)) return false;
     }
     return true;
   }

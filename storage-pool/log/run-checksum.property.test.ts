@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import { BLOCK_SIZE } from "../limits.js";
-import { checksum } from "./format.js";
+import { checksum } from "./checksum.js";
 import { runChecksum } from "./run-checksum.js";
 
 const RUN = 9;

@@ -2,7 +2,8 @@
 // together is put on each, so that from then on any one is enough. Thread: the pool's worker. Hot: no.
 import { DataBuffer } from "../disk/data-buffer.js";
 import { BLOCK_SIZE } from "../limits.js";
-import { checksum, RECORD_DATA } from "../log/format.js";
+import { bufferChecksum } from "../log/checksum.js";
+import { RECORD_DATA } from "../log/format.js";
 import { type LogRecord, parseRecord } from "../log/record-reader.js";
 import { readIndex } from "../log/recovery.js";
 import type { Place, Segment, SegmentTable } from "../log/segment-table.js";
@@ -56,7 +57,7 @@ function copyPayload(record: LogRecord, to: Place, sources: readonly Place[], bl
     const offset = (record.dataBlock + i) * BLOCK_SIZE;
     for (const { disk, slot } of sources) {
       const result = disk.read(slot, block, 0, BLOCK_SIZE, offset);
-      if (result !== 0 || checksum(block.bytes, 0, BLOCK_SIZE) !== record.checksums[i]) continue;
+      if (result !== 0 || bufferChecksum(block, 0, BLOCK_SIZE) !== record.checksums[i]) continue;
       to.disk.write(to.slot, block, 0, BLOCK_SIZE, offset);
       break;
     }

@@ -9,7 +9,8 @@ import { DataBuffer } from "../disk/data-buffer.js";
 import type { Disk } from "../disk/disk.js";
 import { EAGAIN } from "../errors.js";
 import { BLOCK_SIZE, RESERVE_SEGMENTS } from "../limits.js";
-import { checksum, INDEX_SIZE, RECORD_DATA, SEGMENT_SIZE } from "../log/format.js";
+import { bufferChecksum } from "../log/checksum.js";
+import { INDEX_SIZE, RECORD_DATA, SEGMENT_SIZE } from "../log/format.js";
 import type { SpaceGate } from "../log/log-writer.js";
 import { readIndex } from "../log/recovery.js";
 import type { Place, Segment, SegmentTable } from "../log/segment-table.js";
@@ -210,7 +211,7 @@ export class MoveJob implements Job {
       for (let i = 0; i < checksums.length; i++) {
         const at = (dataBlock + i) * BLOCK_SIZE;
         const sum = checksums[i] as number;
-        if (checksum(buffer.bytes, at, BLOCK_SIZE) === sum) continue;
+        if (bufferChecksum(buffer, at, BLOCK_SIZE) === sum) continue;
         // What no map names may still have to be replayed.
         const wanted = this.#options.table.countOf(base + dataBlock + i) > 0;
         if (this.#options.reader.repair(segment, at, sum, buffer, at, wanted)) this.progress.repairedBlocks++;

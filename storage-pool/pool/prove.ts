@@ -2,7 +2,8 @@
 // the log's tail against its sequence. One verdict; nothing is repaired. Thread: the pool's worker. Hot: no.
 import { DataBuffer } from "../disk/data-buffer.js";
 import { BLOCK_SIZE } from "../limits.js";
-import { checksum, LOCATION_LOST, PAGE_ENTRIES, SEGMENT_BLOCKS } from "../log/format.js";
+import { bufferChecksum } from "../log/checksum.js";
+import { LOCATION_LOST, PAGE_ENTRIES, SEGMENT_BLOCKS } from "../log/format.js";
 import { readRecords, replayRange } from "../log/recovery.js";
 import type { SegmentTable } from "../log/segment-table.js";
 import { type BlockMap, BRANCH_PAGES } from "../volume/block-map.js";
@@ -143,7 +144,7 @@ export class ProveJob implements Job {
       for (let i = 0; i < run; i++) {
         const good =
           result === 0 &&
-          checksum(this.#buffer.bytes, i * BLOCK_SIZE, BLOCK_SIZE) === words[entry + i + PAGE_ENTRIES];
+          bufferChecksum(this.#buffer, i * BLOCK_SIZE, BLOCK_SIZE) === words[entry + i + PAGE_ENTRIES];
         if (good) continue;
         this.progress.lostBlocks++;
         const what = result === 0 ? "has another checksum than its map" : `cannot be read (errno ${result})`;

@@ -2,7 +2,8 @@
 // right from good ones. What has no good copy left is named. Thread: the pool's worker. Hot: no (one copy per step).
 import { DataBuffer } from "../disk/data-buffer.js";
 import { BLOCK_SIZE } from "../limits.js";
-import { checksum, RECORD_DATA, SEGMENT_BLOCKS, SEGMENT_SIZE } from "../log/format.js";
+import { bufferChecksum } from "../log/checksum.js";
+import { RECORD_DATA, SEGMENT_BLOCKS, SEGMENT_SIZE } from "../log/format.js";
 import { parseRecord } from "../log/record-reader.js";
 import { readIndex } from "../log/recovery.js";
 import type { Segment, SegmentTable } from "../log/segment-table.js";
@@ -85,7 +86,7 @@ export class ScrubJob implements Job {
       for (let i = 0; i < record.checksums.length; i++) {
         const block = record.dataBlock + i;
         const sum = record.checksums[i] as number;
-        if (checksum(buffer.bytes, block * BLOCK_SIZE, BLOCK_SIZE) === sum) continue;
+        if (bufferChecksum(buffer, block * BLOCK_SIZE, BLOCK_SIZE) === sum) continue;
         // What no map names may still have to be replayed.
         this.#repair(segment, block, sum, disk.file.path, this.#table.countOf(base + block) > 0);
       }

@@ -3,7 +3,8 @@
 import { DataBuffer } from "../disk/data-buffer.js";
 import { EIO, OK } from "../errors.js";
 import { BLOCK_SIZE } from "../limits.js";
-import { checksum, LOCATION_LOST, SEGMENT_BLOCKS } from "../log/format.js";
+import { bufferChecksum } from "../log/checksum.js";
+import { LOCATION_LOST, SEGMENT_BLOCKS } from "../log/format.js";
 import { runChecksum } from "../log/run-checksum.js";
 import type { Segment, SegmentTable } from "../log/segment-table.js";
 import type { BlockCipher } from "./block-cipher.js";
@@ -121,7 +122,7 @@ export class MapReader {
     for (let i = 0; i < run; i++) {
       const here = at + i * BLOCK_SIZE;
       const expected = map.checksum(block + i);
-      if (result === OK && checksum(target.bytes, here, BLOCK_SIZE) === expected) continue;
+      if (result === OK && bufferChecksum(target, here, BLOCK_SIZE) === expected) continue;
       if (this.repair(segment, offset + i * BLOCK_SIZE, expected, target, here)) continue;
       this.onLost?.(map, block + i);
       return EIO;
@@ -133,7 +134,7 @@ export class MapReader {
   #isRunGood(map: BlockMap, target: DataBuffer, at: number, block: number, run: number): boolean {
     let expected = map.checksum(block);
     for (let i = 1; i < run; i++) expected = runChecksum(expected, map.checksum(block + i));
-    return checksum(target.bytes, at, run * BLOCK_SIZE) === expected;
+    return bufferChecksum(target, at, run * BLOCK_SIZE) === expected;
   }
 
   /**
@@ -152,7 +153,7 @@ export class MapReader {
     for (let i = 0; i < segment.disks.length && good < 0; i++) {
       const disk = segment.disks[i] as Segment["disks"][number];
       const result = disk.read(segment.slots[i] as number, target, at, BLOCK_SIZE, offset);
-      if (result === OK && checksum(target.bytes, at, BLOCK_SIZE) === expected) good = i;
+      if (result === OK && bufferChecksum(target, at, BLOCK_SIZE) === expected) good = i;
     }
     if (good < 0) {
       if (wanted) this.lostBlocks++;
@@ -162,7 +163,7 @@ export class MapReader {
       if (i === good) continue;
       const disk = segment.disks[i] as Segment["disks"][number];
       const result = disk.read(segment.slots[i] as number, this.#repairScratch, 0, BLOCK_SIZE, offset);
-      if (result === OK && checksum(this.#repairScratch.bytes, 0, BLOCK_SIZE) === expected) continue;
+      if (result === OK && bufferChecksum(this.#repairScratch, 0, BLOCK_SIZE) === expected) continue;
       disk.write(segment.slots[i] as number, target, at, BLOCK_SIZE, offset);
       this.repairedBlocks++;
     }

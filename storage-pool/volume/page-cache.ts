@@ -10,14 +10,8 @@
 // The words of a page are good until another page is asked for, unless it is a changed one.
 // Thread: the pool's worker. Hot: yes (words of a page that is there; no allocation but for a read).
 import { MAP_PAGES_RESIDENT } from "../limits.js";
-import {
-  checksum,
-  INDEX_BLOCKS,
-  LOCATION_LOST,
-  PAGE_ENTRIES,
-  PAGE_SIZE,
-  SEGMENT_BLOCKS,
-} from "../log/format.js";
+import { checksum } from "../log/checksum.js";
+import { INDEX_BLOCKS, LOCATION_LOST, PAGE_ENTRIES, PAGE_SIZE, SEGMENT_BLOCKS } from "../log/format.js";
 import type { SegmentTable } from "../log/segment-table.js";
 import { type MapPage, mappedIn, type PageFile } from "./map-page.js";
 import { giveWords, NO_WORDS, takeWords } from "./page-words.js";

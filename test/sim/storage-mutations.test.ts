@@ -10,7 +10,7 @@ const FOUND_BY_COUNTS = /counts: |is no prefix|damaged|has changed|does not hold
 
 afterEach(() => {
   vi.doUnmock(`${POOL}/log/recovery.js`);
-  vi.doUnmock(`${POOL}/log/format.js`);
+  vi.doUnmock(`${POOL}/log/checksum.js`);
   vi.doUnmock(`${POOL}/pool/catalogue-age.js`);
   vi.resetModules();
 });
@@ -46,12 +46,14 @@ test("a sync that is skipped is found", { timeout: 300_000 }, async () => {
 });
 
 test("a checksum that is not looked at is found", { timeout: 300_000 }, async () => {
-  vi.doMock(`${POOL}/log/format.js`, async (original) => {
-    const real = (await original()) as typeof import("../../storage-pool/log/format.js");
+  vi.doMock(`${POOL}/log/checksum.js`, async (original) => {
+    const real = (await original()) as typeof import("../../storage-pool/log/checksum.js");
     // Blocks of payload only: whatever they hold, their checksums are right.
     const checksum: typeof real.checksum = (bytes, at, length) =>
       length % 4096 === 0 ? 0 : real.checksum(bytes, at, length);
-    return { ...real, checksum };
+    const bufferChecksum: typeof real.bufferChecksum = (buffer, at, length) =>
+      length % 4096 === 0 ? 0 : real.bufferChecksum(buffer, at, length);
+    return { ...real, checksum, bufferChecksum };
   });
   expect(await firstFailure(1)).toMatch(/does not hold|is no prefix|has changed|torn/);
 });
