@@ -1,5 +1,4 @@
 // Lines for ovs-vsctl and `plinth vsctl`: words apart by blanks, ␣ for a blank in a word.
-import fc from "fast-check";
 
 export const SCRIPTS: Readonly<Record<string, readonly string[]>> = {
   "an empty database": ["show", "list-br", "init", "init", "show", "list Open_vSwitch", "emer-reset"],
@@ -317,99 +316,106 @@ export const SCRIPTS: Readonly<Record<string, readonly string[]>> = {
     "emer-reset",
     "show",
   ],
+  "rows by name, by what refers to them, by the beginning of their uuid": [
+    "init",
+    "add-br br0 -- add-port br0 p0 -- add-br br1 -- set-controller br0 tcp:1.2.3.4 -- set-controller br1 tcp:1.2.3.4 tcp:1.2.3.5",
+    "get controller br0 target",
+    "get controller br1 target",
+    "get controller tcp:1.2.3.4 target",
+    "--id=@q create qos type=linux-htb -- set port p0 qos=@q",
+    "get qos p0 type",
+    "get qos . type",
+    "get qos br0 type",
+    "get port . name",
+    '--id=@n create netflow targets="1.2.3.4:5" -- set bridge br0 netflow=@n',
+    "get netflow br0 targets",
+    "get netflow br1 targets",
+    "set-manager ptcp:6640:127.0.0.1",
+    "get manager ptcp:6640:127.0.0.1 target",
+    "--id=@b get bridge br0 -- --id=@f create flow_sample_collector_set id=5 bridge=@b",
+    "get flow_sample 5 id",
+    "--id=@m create mirror name=d -- --id=@n create mirror name=d -- set bridge br0 mirrors=@m,@n",
+    "get mirror d name",
+    "--if-exists get mirror d name",
+    "get port §Port:p0§ name",
+    "get port §4:Port:p0§ name",
+    "get port §20:Port:p0§ name",
+    "get port ABCD name",
+    "set port p0 qos=§8:Port:p0§",
+    "list f",
+    "list i",
+  ],
+  "zones of a datapath": [
+    "init",
+    "list-zone-tp netdev",
+    "list-dp-cap netdev",
+    "add-zone-tp netdev zone=5 icmp_first=1",
+    "del-zone-tp netdev zone=5",
+    "--id=@d create datapath datapath_version=x -- set Open_vSwitch . datapaths:netdev=@d",
+    "list-zone-tp netdev",
+    "list-dp-cap netdev",
+    "set datapath . capabilities:a=b capabilities:c=true",
+    "list-dp-cap netdev",
+    "add-zone-tp netdev zone=5",
+    "add-zone-tp netdev zone=5 tcp_syn_sent=3",
+    "add-zone-tp netdev zone=5 tcp_syn_sent=3",
+    "--may-exist add-zone-tp netdev zone=5 tcp_syn_sent=7",
+    "add-zone-tp netdev zone=9 tcp_syn_sent=3 icmp_first=60",
+    "add-zone-tp netdev zone=0x10 icmp_first=60 tcp_syn_sent=3",
+    "add-zone-tp netdev zone=70000 icmp_first=1",
+    "add-zone-tp netdev zone=7 nope=1",
+    "add-zone-tp netdev zone=7 icmp_first=-1",
+    "--id=@z create ct_zone -- set datapath . ct_zones:77=@z",
+    "list-zone-tp netdev",
+    "--oneline list-zone-tp netdev",
+    "--columns=timeouts list ct_timeout_policy",
+    "del-zone-tp netdev zone=6",
+    "--if-exists del-zone-tp netdev zone=6",
+    "del-zone-tp netdev zone=9 -- list-zone-tp netdev",
+    "list-zone-tp nope",
+  ],
+  "options of later commands": [
+    "init -- --nope add-br br0",
+    "init -- --may-exist=3 add-br br0",
+    "init -- --may-exist --may-exist add-br br0",
+    "--may-exist --may-exist add-br br0",
+    "init -- -x add-br br0",
+    "init -- --may-exist",
+    "init -- --may-exist nope",
+    "init -- --if add-br br0",
+    "init -- --oneline list-br",
+    "init -- --id get port br0",
+    "init -- --id= get port br0",
+    "--id @y get port br0",
+    "--id=@x --if-exists get port br0",
+    "list-br -- - show",
+  ],
+  "columns compared": [
+    "init",
+    "add-br br0 -- add-port br0 p0 trunks=1,2 -- add-port br0 p1 trunks=1,3 tag=4 -- add-port br0 p2",
+    "--columns=name find port trunks<1,3",
+    "--columns=name find port trunks>1",
+    "--columns=name find port trunks<=1,2",
+    "--columns=name find port trunks>=1,2",
+    "--columns=name find port tag<5",
+    "--columns=name find port tag>=[]",
+    "--columns=name find port trunks{<}1,2,3",
+    "--columns=name find port trunks{not-in}3,4",
+    "--columns=name find port trunks{in}1,2",
+    "set port p0 external_ids:a=1 -- set port p1 external_ids:a=1 external_ids:b=2",
+    "--columns=name find port external_ids<a=1,b=2",
+    "--columns=name find port external_ids>=a=1",
+    "--columns=name find port external_ids:a<2",
+    "--columns=name find port external_ids:b{!=}2",
+    "set bridge br0 datapath_type=a:b",
+    "set bridge br0 datapath_type=a␣b",
+    "set bridge br0 datapath_type=[ab]",
+    "set bridge br0 datapath_type=a,",
+    "set bridge br0 datapath_type=/x/y.z-1_2",
+    "get bridge br0 datapath_type",
+    "add-br fake br0 7x -- br-to-vlan fake",
+    "--if-exists del-bond-iface nope i0",
+    "del-bond-iface nope i0",
+    "del-bond-iface nope p0",
+  ],
 };
-
-const BRIDGE = fc.constantFrom("br0", "br1", "fake", "nope", "p0");
-const PORT = fc.constantFrom("p0", "p1", "b0", "br0", "nope");
-const INTERFACE = fc.constantFrom("p0", "i0", "i1", "br1");
-const NUMBER = fc.constantFrom("0", "1", "7", "4095", "4096", "x", "[]");
-const COLUMN = fc.constantFrom(
-  ...[
-    "name",
-    "tag",
-    "trunks",
-    "external_ids",
-    "external_ids:k",
-    "other-config:k",
-    "vlan_mode",
-    "mac",
-    "nope",
-  ],
-  ...["fail_mode", "stp_enable", "ports", "qos", "type", "options:path", "_uuid", "mtu_request"],
-);
-const VALUE = fc.constantFrom(
-  ...[
-    "1",
-    "7",
-    "true",
-    "access",
-    "secure",
-    "a",
-    "k=v",
-    "1,2",
-    "[3,4]",
-    '"q␣r"',
-    "{k=v}",
-    "[]",
-    "{}",
-    "5000",
-    "=",
-  ],
-);
-const RECORD = fc.oneof(
-  fc.tuple(fc.constantFrom("bridge", "Bridge", "br"), BRIDGE),
-  fc.tuple(fc.constantFrom("port", "po"), PORT),
-  fc.tuple(fc.constantFrom("interface", "iface"), INTERFACE),
-  fc.tuple(fc.constant("Open_vSwitch"), fc.constantFrom(".", "nope")),
-);
-
-type Part = string | fc.Arbitrary<string> | fc.Arbitrary<readonly string[]>;
-
-function words(...parts: readonly Part[]): fc.Arbitrary<string> {
-  const arbitraries = parts.map((part) => (typeof part === "string" ? fc.constant(part) : part));
-  return fc.tuple(...(arbitraries as fc.Arbitrary<string | readonly string[]>[])).map((all) =>
-    all
-      .flat()
-      .filter((word) => word !== "")
-      .join(" "),
-  );
-}
-
-const maybe = (option: string): fc.Arbitrary<string> => fc.constantFrom("", option);
-const setting = fc.tuple(COLUMN, fc.constantFrom("=", "=", "=", "!=", ">"), VALUE).map((all) => all.join(""));
-
-const COMMAND = fc.oneof(
-  { weight: 4, arbitrary: words(maybe("--may-exist"), "add-br", BRIDGE) },
-  words(maybe("--may-exist"), "add-br", BRIDGE, BRIDGE, NUMBER),
-  words(maybe("--if-exists"), "del-br", BRIDGE),
-  words(fc.constantFrom("", "--real", "--fake"), "list-br"),
-  words(fc.constantFrom("br-exists", "br-to-vlan", "br-to-parent", "list-ports", "list-ifaces"), BRIDGE),
-  words("br-set-external-id", BRIDGE, fc.constantFrom("k", "l"), fc.constantFrom("", "v", "a␣b")),
-  words("br-get-external-id", BRIDGE, fc.constantFrom("", "k")),
-  {
-    weight: 4,
-    arbitrary: words(maybe("--may-exist"), "add-port", BRIDGE, PORT, fc.oneof(fc.constant(""), setting)),
-  },
-  words(maybe("--may-exist"), maybe("--fake-iface"), "add-bond", BRIDGE, PORT, INTERFACE, INTERFACE),
-  words(maybe("--if-exists"), maybe("--with-iface"), "del-port", PORT),
-  words(maybe("--if-exists"), "del-port", BRIDGE, PORT),
-  words(fc.constantFrom("port-to-br", "iface-to-br"), fc.oneof(PORT, INTERFACE)),
-  words(fc.constantFrom("get-controller", "del-controller", "get-fail-mode", "del-fail-mode"), BRIDGE),
-  words("set-controller", BRIDGE, fc.constantFrom("tcp:1.2.3.4", "x", "ptcp:")),
-  words("set-fail-mode", BRIDGE, fc.constantFrom("secure", "standalone", "x")),
-  words(fc.constantFrom("get-manager", "del-manager", "get-ssl", "del-ssl", "set-manager␣", "emer-reset")),
-  { weight: 3, arbitrary: words(maybe("--if-exists"), "get", RECORD, COLUMN) },
-  { weight: 4, arbitrary: words(maybe("--if-exists"), "set", RECORD, setting) },
-  words("add", RECORD, COLUMN, VALUE),
-  words("remove", RECORD, COLUMN, VALUE),
-  words(maybe("--if-exists"), "clear", RECORD, COLUMN),
-  words("--columns=name", "find", fc.constantFrom("bridge", "port", "interface"), setting),
-  words("create", fc.constantFrom("qos", "queue"), setting),
-);
-
-const OPTION = fc.constantFrom("", "", "", "", "--oneline", "--dry-run", "-f csv", "-f json", "--bare");
-
-/** One to three commands in one transaction. */
-export const RANDOM_LINE: fc.Arbitrary<string> = fc
-  .tuple(OPTION, fc.array(COMMAND, { minLength: 1, maxLength: 3 }))
-  .map(([option, commands]) => [option, commands.join(" -- ")].filter((word) => word !== "").join(" "));

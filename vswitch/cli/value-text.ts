@@ -28,9 +28,6 @@ export function parseDatumText(text: string, type: ColumnType): Datum {
 }
 
 function scanSet(scanner: Scanner, type: ColumnType, text: string): Datum {
-  if (type.min === 1 && type.max === 1 && type.key.type === "string" && !/^\s*["[]/.test(text)) {
-    return setOf([checked(text, type.key)]);
-  }
   const bracketed = scanner.take("[");
   const atoms: Atom[] = [];
   while (!scanner.atEnd(bracketed ? "]" : undefined)) {

@@ -79,7 +79,8 @@ function addBridge(context: VsctlContext, [name = "", parent, vlanText]: Argumen
   const there = findBridge(context, name);
   if (parent !== undefined && vlanText === undefined)
     throw commandError("'add-br' command takes exactly 1 or 3 arguments");
-  const vlan = Number(vlanText ?? 0) || 0;
+  // As the original reads it: the digits in front count.
+  const vlan = Number.parseInt(vlanText ?? "0", 10) || 0;
   if (vlan < 0 || vlan > 4095) throw commandError("add-br: vlan must be between 0 and 4095");
   if (there !== undefined && context.options.has("--may-exist")) {
     if (parent === undefined && there.fake !== undefined)
@@ -329,12 +330,12 @@ function addBondInterface(context: VsctlContext, [name = "", iface = ""]: Argume
 
 function deleteBondInterface(context: VsctlContext, args: Arguments): undefined {
   const iface = args.at(-1) as string;
-  const bond = args.length === 2 ? mustFindPort(context, args[0] as string) : undefined;
   const found = portOfInterface(context, iface);
   if (found === undefined) {
     if (context.options.has("--if-exists")) return;
     throw commandError(`no interface named ${iface}`);
   }
+  const bond = args.length === 2 ? mustFindPort(context, args[0] as string) : undefined;
   const { port } = found;
   if (bond !== undefined && bond.port.uuid !== port.uuid)
     throw commandError(`port ${bond.port.string("name")} does not have an interface ${iface}`);

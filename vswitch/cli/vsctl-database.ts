@@ -1,5 +1,6 @@
 // Database commands of vsctl: list, find, get, set, add, remove, clear, create, destroy, wait-until. Source: ovs-vsctl(8).
 import {
+  type Atom,
   type ColumnType,
   compareAtoms,
   type Datum,
@@ -11,7 +12,6 @@ import {
   includesAll,
   indexOfKey,
   isMap,
-  isUuid,
   mapOf,
   OvsdbError,
   type OvsdbRow,
@@ -20,13 +20,13 @@ import {
   setOf,
   subtract,
   type TableSchema,
-  UUID_TYPE,
   union,
 } from "../../base/ovsdb/index.js";
 import { commandError } from "./errors.js";
 import { type Cell, formatTable } from "./table-text.js";
 import { parseDatumText } from "./value-text.js";
 import { command, type VsctlCommand, type VsctlContext } from "./vsctl-context.js";
+import { columnNamed, findRecord, mustFind, shownColumn, tableNamed, typeOf } from "./vsctl-records.js";
 
 const MANY = Number.POSITIVE_INFINITY;
 
@@ -86,59 +86,7 @@ function checkColumn(table: TableSchema, word: string): void {
   columnNamed(table, /^[\w-]*/.exec(word)?.[0] ?? "");
 }
 
-// --- Names
-
-/** By name or a beginning that means only one, in any case. */
-function tableNamed({ draft }: Pick<VsctlContext, "draft">, name: string): TableSchema {
-  const wanted = name.toLowerCase().replaceAll("-", "_");
-  const all = [...draft.tables.values()];
-  const exact = all.find((table) => table.name.toLowerCase() === wanted);
-  const found = all.filter((table) => table.name.toLowerCase().startsWith(wanted));
-  if (exact === undefined && found.length === 0) throw commandError(`unknown table "${name}"`);
-  if (exact === undefined && found.length > 1) throw commandError(`multiple table names match "${name}"`);
-  return exact ?? (found[0] as TableSchema);
-}
-
-/** What can be shown: any column, and the uuid. */
-function shownColumn(table: TableSchema, name: string): string {
-  return name === "_uuid" ? name : columnNamed(table, name);
-}
-
-function columnNamed(table: TableSchema, name: string): string {
-  const wanted = name.toLowerCase().replaceAll("-", "_");
-  const all = [...table.columns.keys()];
-  const exact = all.find((column) => column.toLowerCase() === wanted);
-  const found = all.filter((column) => column.toLowerCase().startsWith(wanted));
-  if (exact === undefined && found.length === 0)
-    throw commandError(`${table.name} does not contain a column whose name matches "${name}"`);
-  if (exact === undefined && found.length > 1)
-    throw commandError(
-      `${table.name} contains more than one column whose name matches "${name}": ${found.sort().join(", ")}`,
-    );
-  return exact ?? (found[0] as string);
-}
-
-function typeOf(table: TableSchema, column: string): ColumnType {
-  return column === "_uuid" ? UUID_TYPE : (table.columns.get(column)?.type as ColumnType);
-}
-
-function findRecord(context: VsctlContext, table: TableSchema, record: string): OvsdbRow | undefined {
-  const symbol = record.startsWith("@") ? context.symbols.use(record) : undefined;
-  const uuid = symbol ?? (isUuid(record) ? record.toLowerCase() : undefined);
-  const rows = context.draft.rows(table.name);
-  if (uuid !== undefined) return rows.find((row) => row.uuid === uuid);
-  if (record === "." && rows.length === 1) return rows[0];
-  const column = ["name", "target"].find((one) => table.columns.has(one));
-  return column === undefined ? undefined : rows.find((row) => row.string(column) === record);
-}
-
-/** Undefined only with --if-exists. */
-function mustFind(context: VsctlContext, table: TableSchema, record: string): OvsdbRow | undefined {
-  const row = findRecord(context, table, record);
-  if (row === undefined && !context.options.has("--if-exists"))
-    throw commandError(`no row "${record}" in table ${table.name}`);
-  return row;
-}
+// --- Values
 
 /** The text as a value; @NAME stands for a row of the same line. */
 function parseValue(context: VsctlContext, text: string, type: ColumnType): Datum {
@@ -267,9 +215,6 @@ function parseCondition(context: VsctlContext, table: TableSchema, text: string)
 }
 
 function holds(relation: string, have: Datum, wanted: Datum): boolean {
-  const [a, b] = [have.keys[0], wanted.keys[0]];
-  const order =
-    have.keys.length === 1 && a !== undefined && b !== undefined ? compareAtoms(a, b) : Number.NaN;
   const [within, contains] = [includesAll(wanted, have), includesAll(have, wanted)];
   switch (relation) {
     case "=":
@@ -279,13 +224,13 @@ function holds(relation: string, have: Datum, wanted: Datum): boolean {
     case "{!=}":
       return !equalDatums(have, wanted);
     case "<":
-      return order < 0;
+      return compareDatums(have, wanted) < 0;
     case ">":
-      return order > 0;
+      return compareDatums(have, wanted) > 0;
     case "<=":
-      return order <= 0;
+      return compareDatums(have, wanted) <= 0;
     case ">=":
-      return order >= 0;
+      return compareDatums(have, wanted) >= 0;
     case "{<}":
       return within && !contains;
     case "{>}":
@@ -300,15 +245,27 @@ function holds(relation: string, have: Datum, wanted: Datum): boolean {
   }
 }
 
+/** What has more members is larger; else the first that differs decides, keys before values. */
+function compareDatums(a: Datum, b: Datum): number {
+  if (a.keys.length !== b.keys.length) return a.keys.length - b.keys.length;
+  const differences = [
+    ...a.keys.map((key, i) => compareAtoms(key, b.keys[i] as Atom)),
+    ...(a.values ?? []).map((value, i) => compareAtoms(value, b.values?.[i] as Atom)),
+  ];
+  return differences.find((one) => one !== 0) ?? 0;
+}
+
 function unquote(text: string): string {
   return text.startsWith('"') ? text.slice(1, -1) : text;
 }
 
 function get(context: VsctlContext, [name = "", record = "", ...wanted]: readonly string[]): undefined {
+  const id = context.options.get("--id");
+  if (id !== undefined && context.options.has("--if-exists"))
+    throw commandError("--if-exists and --id may not be specified together");
   const table = tableNamed(context, name);
   const row = mustFind(context, table, record);
   if (row === undefined) return;
-  const id = context.options.get("--id");
   if (id !== undefined) context.symbols.name(id, row.uuid);
   for (const one of wanted) {
     const [word, key] = one.split(/:(.*)/s, 2) as [string, string | undefined];

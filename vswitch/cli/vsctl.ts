@@ -24,6 +24,7 @@ import { CONTROL_COMMANDS } from "./vsctl-control.js";
 import { DATABASE_COMMANDS } from "./vsctl-database.js";
 import { show } from "./vsctl-show.js";
 import { Symbols } from "./vsctl-symbols.js";
+import { ZONE_COMMANDS } from "./vsctl-zones.js";
 
 export interface VsctlIo {
   readonly out: (text: string) => void;
@@ -36,6 +37,7 @@ const COMMANDS: ReadonlyMap<string, VsctlCommand> = new Map([
   ["show", { usage: "", argumentsMin: 0, argumentsMax: 0, options: [], run: show }] as const,
   ...BRIDGE_COMMANDS,
   ...CONTROL_COMMANDS,
+  ...ZONE_COMMANDS,
   ...DATABASE_COMMANDS,
 ]);
 const COMMANDS_MAX = 1000;
@@ -60,6 +62,8 @@ const GLOBAL: readonly OptionSpec[] = [
   { name: "no-shuffle-remotes", argument: "none" },
   { name: "verbose", short: "v", argument: "optional" },
   { name: "log-file", argument: "optional" },
+  { name: "syslog-method", argument: "required" },
+  { name: "syslog-target", argument: "required" },
   { name: "format", short: "f", argument: "required" },
   { name: "data", short: "d", argument: "required" },
   { name: "no-headings", argument: "none" },
@@ -113,10 +117,11 @@ function parseLine(words: readonly string[], database: string): Line {
     headings: !bare && !has("no-headings"),
     pretty: has("pretty"),
   };
-  const segments = splitAt([
-    ...local.map(({ name, value }) => `--${name}${value === undefined ? "" : `=${value}`}`),
-    ...args,
-  ]);
+  // Among the global options, one that is given twice counts as it was given last.
+  const early = new Map(
+    local.map(({ name, value }) => [name, `--${name}${value === undefined ? "" : `=${value}`}`]),
+  );
+  const segments = splitAt([...early.values(), ...args]);
   if (asked === undefined && segments.length === 0)
     throw commandError("missing command name (use --help for help)");
   if (segments.length > COMMANDS_MAX) throw commandError(`more than ${COMMANDS_MAX} commands`);
@@ -143,15 +148,28 @@ function splitAt(words: readonly string[]): string[][] {
   return segments.filter((segment) => segment.length > 0);
 }
 
+/** Options stand in front of the command, each with its value behind "=". */
 function parseCommand(words: readonly string[]): Given {
-  const { options, args } = parseOptions(words, LOCAL, { inOrder: true });
-  const [name, ...rest] = args;
+  const at = words.findIndex((word) => !word.startsWith("-"));
+  const [name, ...rest] = at < 0 ? [] : words.slice(at);
+  const options = new Map<string, string | undefined>();
+  for (const word of at < 0 ? words : words.slice(0, at)) {
+    const [option, value] = word.split(/=(.*)/s, 2) as [string, string | undefined];
+    if (options.has(option)) throw commandError(`'${option}' option specified multiple times`);
+    options.set(option, value);
+  }
   if (name === undefined) throw commandError("missing command name (use --help for help)");
   const command = COMMANDS.get(name);
   if (command === undefined) throw commandError(`unknown command '${name}'; use --help for help`);
-  const known = command.options.map((one) => one.replace(/^--|=$/g, ""));
-  const odd = options.find((one) => !known.includes(one.name));
-  if (odd !== undefined) throw commandError(`'${name}' command has no '--${odd.name}' option`);
+  for (const [option, value] of options) {
+    const takesValue = command.options.includes(`${option}=`);
+    if (!takesValue && !command.options.includes(option))
+      throw commandError(`'${name}' command has no '${option}' option`);
+    if (takesValue && value === undefined)
+      throw commandError(`missing argument to '${option}' option on '${name}' command`);
+    if (!takesValue && value !== undefined)
+      throw commandError(`'${option}' option on '${name}' does not accept an argument`);
+  }
   if (rest.length < command.argumentsMin)
     throw commandError(`'${name}' command requires at least ${command.argumentsMin} arguments`);
   if (rest.length > command.argumentsMax)
@@ -159,7 +177,7 @@ function parseCommand(words: readonly string[]): Given {
   return {
     command,
     args: rest,
-    options: new Map(options.map((one) => [`--${one.name}`, one.value ?? ""])),
+    options: new Map([...options].map(([option, value]) => [option, value ?? ""])),
     typed: words.join(" "),
   };
 }
@@ -204,6 +222,7 @@ export async function runVsctl(words: readonly string[], io: VsctlIo): Promise<n
   try {
     const outcome = await Promise.race([carryOut(), refused]);
     for (const text of outcome.warnings) io.err(logLine(text));
+    for (const text of outcome.complaints) io.err(`plinth vsctl: ${text}\n`);
     io.out(outcome.text);
     return outcome.code;
   } catch (thrown) {
@@ -262,7 +281,10 @@ async function within(event: Promise<void>, deadlineMs: number): Promise<void> {
 interface Outcome {
   readonly text: string;
   readonly code: number;
+  /** For the log. */
   readonly warnings: readonly string[];
+  /** What the switch says of interfaces that the line has made. */
+  readonly complaints: readonly string[];
 }
 
 /** Runs the commands on a copy of the database as it is now, and sends what they changed. */
@@ -307,27 +329,27 @@ async function attempt(
           : text,
     );
     // Nothing is printed and nothing changed: the answer is the exit code alone.
-    if (code !== 0) return { text: "", code, warnings: [] };
+    if (code !== 0) return { text: "", code, warnings: [], complaints: [] };
   }
   symbols.check((text) => void warnings.push(`vsctl|WARN|${text}`));
   if (!line.dryRun && draft.refusal !== undefined) throw draft.refusal;
-  if (!line.dryRun) await commit(client, draft.operations(), words, line, deadlineMs, warnings);
-  return { text: parts.join(""), code: 0, warnings };
+  const complaints = line.dryRun ? [] : await commit(client, draft.operations(), words, line, deadlineMs);
+  return { text: parts.join(""), code: 0, warnings, complaints };
 }
 
+/** Resolves with what the switch says of interfaces that were made. */
 async function commit(
   client: OvsdbClient,
   operations: readonly Operation[],
   words: readonly string[],
   line: Line,
   deadlineMs: number,
-  warnings: string[],
-): Promise<void> {
-  if (operations.length === 0) return;
+): Promise<string[]> {
+  if (operations.length === 0) return [];
   const comment: Operation = { op: "comment", comment: `plinth vsctl ${words.join(" ")}` };
   if (line.noWait) {
     await client.transact([...operations, comment], deadlineMs);
-    return;
+    return [];
   }
   const all: Operation[] = [
     ...operations,
@@ -353,11 +375,13 @@ async function commit(
   const made = new Set(
     operations.flatMap((one) => (one.op === "insert" && one["table"] === "Interface" ? [one["uuid"]] : [])),
   );
-  for (const one of client.rows("Interface").values()) {
-    const error = one.optionalString("error");
-    if (made.has(one.uuid) && error !== undefined)
-      warnings.push(`db_ctl_base|WARN|Error detected while setting up '${one.string("name")}': ${error}`);
-  }
+  return [...client.rows("Interface").values()].flatMap((one) => {
+    const error = made.has(one.uuid) ? one.optionalString("error") : undefined;
+    const name = one.string("name");
+    return error === undefined
+      ? []
+      : [`Error detected while setting up '${name}': ${error}.  See ovs-vswitchd log for details.`];
+  });
 }
 
 export function vsctlHelp(): string {
