@@ -17,10 +17,12 @@ import type { Logger } from "../../base/log/index.js";
 import type { Clock } from "../../base/time/index.js";
 import { ALL_KINDS } from "../resources/index.js";
 import {
+  type Attributes,
   Authenticator,
   Authorizer,
   attributesOf,
   isResource,
+  MASTERS,
   makeTokenKey,
   registerReviews,
   ServiceAccountTokens,
@@ -48,6 +50,7 @@ import { buildReferencePage, PAGE_POLICY } from "./reference/reference-page.js";
 import type { ResourceRegistry } from "./registry.js";
 import { RequestLimits } from "./request-limits.js";
 import { registerKind } from "./resource-routes.js";
+import { Seats } from "./seats.js";
 import type { TlsFiles } from "./tls.js";
 import { WatchStreams } from "./watch-stream.js";
 
@@ -62,6 +65,8 @@ export interface ApiServerOptions {
   readonly version: string;
   /** DIR/run/host.sock */
   readonly hostSocket: string;
+  /** REQUESTS_IN_FLIGHT_MAX when absent. */
+  readonly requestsInFlightMax?: number;
 }
 
 export interface ApiServerModules {
@@ -87,6 +92,7 @@ export interface ApiServer {
 const CLOSE_GRACE_MS = 5_000;
 const NO_RESOURCE = "the server could not find the requested resource";
 const NOT_JSON = "the body must be application/json";
+const HOST_ACTIONS = new Set(["exec", "reboot", "revert", "rewind"]);
 const OPEN_PATHS = new Set(["/healthz", "/livez", "/readyz", "/version", "/docs"]);
 
 /** Listens when it resolves. Throws PlinthError PORT_IN_USE or PORT_REFUSED. */
@@ -102,6 +108,7 @@ export async function startApiServer(
   const authenticator = new Authenticator({ token, ca: tls.ca }, { authorizer, tokens, wallMs });
   const audit = modules.auditSink === undefined ? undefined : new Audit(modules.auditSink, wallMs);
   const limits = new RequestLimits(() => clock.nowMs());
+  const seats = new Seats(clock, options.requestsInFlightMax);
   const users = new WeakMap<object, User>();
   const userOf = (request: FastifyRequest): User => {
     const user = users.get(request.raw);
@@ -150,7 +157,13 @@ export async function startApiServer(
     audit?.begin(request.raw);
     const user = await identify(request.raw);
     const wanted = attributesOf(request.method, request.url);
-    reply.raw.once("close", limits.begin(user, isResource(wanted) && wanted.verb === "watch"));
+    reply.raw.once("close", limits.begin(user, isWatch(wanted)));
+    // Not what may take long by its nature: it would keep others waiting for nothing.
+    if (!user.groups.includes(MASTERS) && !isWatch(wanted) && !isAction(wanted)) {
+      const seat = seats.take(user.username);
+      reply.raw.once("close", seat.end);
+      await seat.ready;
+    }
     // Before the body is looked at: whatever it is, there is nobody to take it.
     if (request.is404) throw new ApiError("NotFound", NO_RESOURCE);
     await authorizer.require(user, wanted);
@@ -196,6 +209,15 @@ export async function startApiServer(
       deadline.cancel();
     },
   };
+}
+
+function isWatch(wanted: Attributes): boolean {
+  return isResource(wanted) && wanted.verb === "watch";
+}
+
+/** Something that a host is asked to do, such as exec. */
+function isAction(wanted: Attributes): boolean {
+  return isResource(wanted) && HOST_ACTIONS.has(wanted.subresource);
 }
 
 /** Client certificates are asked for and judged by the authenticator: without one, a token will do. */

@@ -12,7 +12,7 @@
 //   RequestEntityTooLarge  413  body too large
 //   UnsupportedMediaType   415  patch type or encoding not known
 //   Invalid                422  fields that do not fit, each as a cause
-//   TooManyRequests        429  too many watches, or requests of one user
+//   TooManyRequests        429  too many watches, or requests of one user or of all
 //   InternalError          500  our bug
 //   ServiceUnavailable     503  store cannot write; host agent is not there
 //   Timeout                504  host agent did not answer in time

@@ -12,6 +12,11 @@ export const LIST_LIMIT_MAX = 10_000;
 export const USER_REQUESTS_PER_SECOND = 50;
 export const USER_BURST_REQUESTS = 200;
 export const USER_REQUESTS_IN_FLIGHT_MAX = 64;
+/** Requests of all users under way at a time; those that wait for them, of one user and in all; and for how long. */
+export const REQUESTS_IN_FLIGHT_MAX = 200;
+export const USER_QUEUED_REQUESTS_MAX = 32;
+export const QUEUED_REQUESTS_MAX = 1_000;
+export const QUEUE_WAIT_MS_MAX = 15_000;
 /** Users whose requests are counted at a time. */
 export const LIMITED_USERS_MAX = 10_000;
 /** Answers longer than this are compressed for clients that take gzip. */

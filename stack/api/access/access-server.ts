@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { silentLog } from "../../../base/log/index.js";
 import { openMemoryStore } from "../../../base/store/index.js";
 import { SimulatedClock } from "../../../base/time/index.js";
-import { type ApiServer, startApiServer } from "../api-server.js";
+import { type ApiServer, type ApiServerOptions, startApiServer } from "../api-server.js";
 import { ApiClient } from "../client.js";
 import { loadToken } from "../credentials.js";
 import type { ApiError } from "../errors.js";
@@ -44,7 +44,9 @@ export interface AccessServer {
 }
 
 /** With the namespaces shop and bank; its clock begins now. */
-export async function startAccessServer(): Promise<AccessServer> {
+export async function startAccessServer(
+  more: Pick<ApiServerOptions, "requestsInFlightMax"> = {},
+): Promise<AccessServer> {
   const directory = await mkdtemp("/tmp/pacc-");
   const tls = await loadTls(join(directory, "tls"), Date.now());
   const token = await loadToken(join(directory, "token"));
@@ -56,7 +58,14 @@ export async function startAccessServer(): Promise<AccessServer> {
   for (const role of DEFAULT_CLUSTER_ROLES) await local.create("ClusterRole", role);
   for (const binding of DEFAULT_CLUSTER_ROLE_BINDINGS) await local.create("ClusterRoleBinding", binding);
   for (const name of ["shop", "bank"]) await local.create("Namespace", { metadata: { name } });
-  const options = { port: 0, tls, token, version: "0.0.0", hostSocket: join(directory, "host.sock") };
+  const options = {
+    port: 0,
+    tls,
+    token,
+    version: "0.0.0",
+    hostSocket: join(directory, "host.sock"),
+    ...more,
+  };
   const audited: AuditEvent[] = [];
   const auditSink = { write: (line: string) => void audited.push(JSON.parse(line)) };
   const server = await startApiServer(options, { registry, clock, log: silentLog, auditSink });

@@ -1,9 +1,9 @@
 // Who may use the API, and for what.
-export { attributesOf, isResource } from "./attributes.js";
+export { type Attributes, attributesOf, isResource } from "./attributes.js";
 export { Authenticator } from "./authenticator.js";
 export { Authorizer } from "./authorizer.js";
 export { DEFAULT_CLUSTER_ROLE_BINDINGS, DEFAULT_CLUSTER_ROLES } from "./default-roles.js";
 export { refuseEscalation } from "./escalation.js";
 export { REVIEWS, registerReviews, SERVICES } from "./reviews.js";
 export { loadTokenKey, makeTokenKey, ServiceAccountTokens } from "./service-account-tokens.js";
-export { ADMIN, type User } from "./user.js";
+export { ADMIN, MASTERS, type User } from "./user.js";
