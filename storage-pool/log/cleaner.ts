@@ -354,9 +354,7 @@ export class Cleaner {
         table.pages.words(page);
         if (page.file !== undefined) table.pages.change(page);
       }
-      table.reference(location);
-      table.release(from);
-      page.words[entry] = location;
+      table.pages.put(page, entry, location);
     }
   }
 }

@@ -13,7 +13,9 @@ import {
   writeSync,
 } from "node:fs";
 import { dirname, join } from "node:path";
+import { syncDirectory } from "../../base/linux/index.js";
 import { syncNames } from "../disk/disk-file.js";
+
 /** Where map files are kept. */
 export interface MapFiles {
   /** A new file; bytes are given in order. */
@@ -57,7 +59,8 @@ export class DirectoryMapFiles implements MapFiles {
       finish: () => {
         fsyncSync(descriptor);
         closeSync(descriptor);
-        syncNames(this.#directory);
+        // Its own name was made durable with it.
+        syncDirectory(this.#directory);
       },
       abort() {
         closeSync(descriptor);

@@ -2,7 +2,8 @@
 //
 //   open ──seal──► sealed ──every block unreferenced, every record below the checkpoint──► free (cell cleared, punched)
 //
-// A block's reference count is the number of distinct map pages that name it and were counted (page-cache.ts). Invariant:
+// A block's reference count is the number of distinct map pages that name it and were counted, or fewer but not 0 while copies
+// of pages are linked with their originals (page-cache.ts). Invariant:
 // `liveBlocks` equals the number of blocks with a count above zero; a location names a segment in the table for as long as
 // a page has it.
 // Thread: the pool's worker. Hot: yes (reference, release).
@@ -180,6 +181,7 @@ export class SegmentTable {
     }
   }
 
+  /** By how many pages it is named: exactly so after PageCache.settle, before that at least whether it is named. */
   countOf(location: number): number {
     return (this.#counts[location >>> 20] as Uint16Array)[location & (COUNTED_BLOCKS - 1)] as number;
   }

@@ -10,6 +10,7 @@ import type { Volume } from "../volume/volume.js";
 export function auditCounts(volumes: Iterable<Volume>, table: SegmentTable): string[] {
   const { pages } = table;
   while (pages.step(256));
+  pages.settle();
   const findings: string[] = [];
   const seen = new Set<MapPage>();
   const references = new Map<number, Uint16Array>();

@@ -4,7 +4,7 @@
 //                                                                         crc32c, refs }
 //
 // 8 bytes per mapped block. A branch (1 GiB of volume) or page (2 MiB) that is named more than once is copied before it
-// changes; locations are counted once per page (SegmentTable). So freezing a map costs one counter per GiB of volume,
+// changes; locations are counted once per page (SegmentTable, PageCache). So freezing a map costs one counter per GiB of volume,
 // whatever it holds, and no block is ever copied. Words of pages that were not used lately are on the medium only
 // (page-cache.ts).
 // Invariant: branch.refs = maps that name it; page.refs = branches that name it; mappedBlocks = what its pages say. Thread: the pool's worker. Hot: yes (location, checksum, set).
@@ -63,23 +63,17 @@ export class BlockMap {
   set(block: number, location: number, checksum: number): void {
     const page = this.#writable(block >>> 9);
     const at = block & 511;
-    const old = page.words[at] as number;
-    this.#table.reference(location);
-    if (old === 0) {
+    if (page.words[at] === 0) {
       this.mappedBlocks++;
       page.mapped++;
-    } else if (old !== LOCATION_LOST) this.#table.release(old);
-    page.words[at] = location;
+    }
+    this.#table.pages.put(page, at, location);
     page.words[at + PAGE_ENTRIES] = checksum;
   }
 
   /** A stored block has another place now, with the same content. */
   move(block: number, location: number): void {
-    const page = this.#writable(block >>> 9);
-    const at = block & 511;
-    this.#table.reference(location);
-    this.#table.release(page.words[at] as number);
-    page.words[at] = location;
+    this.#table.pages.put(this.#writable(block >>> 9), block & 511, location);
   }
 
   /** The blocks read as zeros from now on. Whole pages go at once, as do holes. */
@@ -104,10 +98,8 @@ export class BlockMap {
     }
     const page = this.#writable(index);
     for (let at = first & 511, left = end - first; left > 0; at++, left--) {
-      const old = page.words[at] as number;
-      if (old === 0) continue;
-      if (old !== LOCATION_LOST) this.#table.release(old);
-      page.words[at] = 0;
+      if (page.words[at] === 0) continue;
+      this.#table.pages.put(page, at, 0);
       page.words[at + PAGE_ENTRIES] = 0;
       this.mappedBlocks--;
       page.mapped--;
@@ -245,6 +237,7 @@ export function copyPage(page: MapPage, table: SegmentTable): MapPage {
   copy.words.set(pages.words(page));
   pages.add(copy);
   copy.mapped = page.lost ? PAGE_ENTRIES : page.mapped;
+  if (pages.link(page, copy)) return copy;
   for (let i = 0; i < PAGE_ENTRIES; i++) {
     const location = copy.words[i] as number;
     if (location !== 0 && location !== LOCATION_LOST) table.reference(location);

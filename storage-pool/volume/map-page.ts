@@ -31,6 +31,12 @@ export class MapPage {
   recent = true;
   /** What stands on the medium is not what was written: every word says so. */
   lost = false;
+  /**
+   * The page that this one is a copy of, and a copy of this one, while both are in memory: a place that both name in the
+   * same entry is counted once (see PageCache).
+   */
+  base: MapPage | undefined = undefined;
+  heir: MapPage | undefined = undefined;
 
   /** `words` are the page's own from now on. */
   constructor(words: Uint32Array, counted = true) {

@@ -6,7 +6,13 @@
 // A page is changed only while it is in memory; what is changed stays until a checkpoint has written it. A page that goes
 // while it is on the medium only is counted out later, in steps. While pages are not counted nobody may free, clean or
 // give out what was there when the pool was opened (SegmentTable.counted).
-// Invariant: a page in memory is counted; `words` is what its checksum says, or says of every block that it is lost.
+// Nearly every page is copied after each checkpoint, to be changed in a few entries only. So a copy is linked with its
+// original and counts nothing of its own: what neighbours in such a chain name in the same entry is counted once.
+//
+//   frozen page ◄─base── copy ◄─base── copy of the copy     of one entry:  a a b: a once, b once;  a b a: a twice, b once
+//
+// Whether something is named at all is always right in the counts; by how many pages, only after `settle`.
+// Invariant: linked pages are in memory; a page in memory is counted; `words` is what its checksum says, or says of every block that it is lost.
 // The words of a page are good until another page is asked for, unless it is a changed one.
 // Thread: the pool's worker. Hot: yes (words of a page that is there; no allocation but for a read).
 import { MAP_PAGES_RESIDENT } from "../limits.js";
@@ -44,6 +50,8 @@ export class PageCache {
   uncountedBlocks = 0;
   /** Gone, on the medium only, and counted. */
   readonly #leaving: MapPage[] = [];
+  /** Copies that are linked with their originals. */
+  readonly #heirs = new Set<MapPage>();
   readonly #scratch = new Uint32Array(PAGE_ENTRIES * 2);
   readonly #scratchBytes = new Uint8Array(this.#scratch.buffer);
   /** What was read from a file, until the next read. */
@@ -100,13 +108,42 @@ export class PageCache {
     page.moveTo(undefined, 0);
   }
 
+  /** `heir` is a copy of `base` that was just made, and nothing of it is counted; false when it has to be. */
+  link(base: MapPage, heir: MapPage): boolean {
+    if (base.heir !== undefined || base.lost) return false;
+    base.heir = heir;
+    heir.base = base;
+    this.#heirs.add(heir);
+    return true;
+  }
+
+  /** Entry `at` of a page in memory names `location` from now on (0: nothing). */
+  put(page: MapPage, at: number, location: number): void {
+    const { words, base, heir } = page;
+    const old = words[at] as number;
+    if (base === undefined && heir === undefined) {
+      if (location !== 0) this.#table.reference(location);
+      if (old !== 0 && old !== LOCATION_LOST) this.#table.release(old);
+    } else {
+      this.#note(location, 1 - neighbours(page, at, location));
+      this.#note(old, neighbours(page, at, old) - 1);
+    }
+    words[at] = location;
+  }
+
+  /** Every page counts for itself afterwards, until the next one is copied: for who asks by how many something is named. */
+  settle(): void {
+    for (const heir of this.#heirs) this.#sever(heir); // cold
+  }
+
   /** Nobody names the page any more. */
   drop(page: MapPage): void {
     this.#pageCount--;
     if (page.lost) this.lostCount--;
     if (page.words !== NO_WORDS) {
       page.moveTo(undefined, 0);
-      this.#count(page.words, false);
+      if (page.base === undefined && page.heir === undefined) this.#count(page.words, false);
+      else this.#leaveChain(page);
       this.#giveBack(page);
     } else if (page.counted) {
       this.#leaving.push(page);
@@ -272,11 +309,55 @@ export class PageCache {
     if (at < this.#ring.length) this.#ring[at] = last;
   }
 
+  /** One run more or one less of a place, or as many as before. */
+  #note(location: number, change: number): void {
+    if (change === 0 || location === 0 || location === LOCATION_LOST) return;
+    if (change > 0) this.#table.reference(location);
+    else this.#table.release(location);
+  }
+
+  /** Counts a copy for itself. */
+  #sever(heir: MapPage): void {
+    const base = heir.base as MapPage;
+    for (let i = 0; i < PAGE_ENTRIES; i++) {
+      const location = heir.words[i] as number;
+      if (location === base.words[i]) this.#note(location, 1);
+    }
+    this.#unlink(base, heir);
+  }
+
+  /** Counts a page out; its neighbours count for themselves. */
+  #leaveChain(page: MapPage): void {
+    const { base, heir } = page;
+    for (let i = 0; i < PAGE_ENTRIES; i++) {
+      const location = page.words[i] as number;
+      this.#note(location, neighbours(page, i, location) - 1);
+    }
+    if (base !== undefined) this.#unlink(base, page);
+    if (heir !== undefined) this.#unlink(page, heir);
+  }
+
+  #unlink(base: MapPage, heir: MapPage): void {
+    base.heir = undefined;
+    heir.base = undefined;
+    this.#heirs.delete(heir);
+  }
+
   #giveBack(page: MapPage): void {
+    if (page.base !== undefined) this.#sever(page);
+    if (page.heir !== undefined) this.#sever(page.heir);
     giveWords(page.words);
     page.words = NO_WORDS;
     this.residentCount--;
   }
+}
+
+/** How many of the pages that a page is linked with name `location` in the same entry. */
+function neighbours({ base, heir }: MapPage, at: number, location: number): number {
+  let count = 0;
+  if (base !== undefined && base.words[at] === location) count++;
+  if (heir !== undefined && heir.words[at] === location) count++;
+  return count;
 }
 
 /** Pages as they stand in a file; undefined when it cannot be read. */

@@ -27,6 +27,7 @@ export function usageOf(volume: Volume, table: SegmentTable): VolumeUsage {
     const none = { historyBytes: 0, snapshotExclusiveBytes: new Map<string, number>() };
     return { allocatedBytes: bytes, exclusiveBytes: bytes, ...none };
   }
+  table.pages.settle();
   const present = [volume.head, ...volume.snapshots.values()];
   const all = countBlocks([...present, ...past], new Set(present), table, true);
   const snapshots = new Map<string, number>();
@@ -87,6 +88,7 @@ interface Counted {
 
 /** Blocks of the head, within one branch of it, that a live map outside the head and its history names. */
 export function sharedBlocksAt(volume: Volume, table: SegmentTable, at: number): number {
+  table.pages.settle();
   const { head, history } = volume;
   const ours = [head, ...history.keyframes.map((keyframe) => keyframe.root), ...history.dropped];
   const branches = new Map<MapBranch, Use>();
