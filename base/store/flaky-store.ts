@@ -15,6 +15,8 @@ import type {
 export class FlakyStore implements Store {
   /** Writes are refused as by a full disk. */
   isFull = false;
+  /** Writes are done, and told to have failed. */
+  isUnsure = false;
   /** Everything is refused. */
   isGone = false;
   readonly #store: Store;
@@ -75,7 +77,9 @@ export class FlakyStore implements Store {
   async #pass<T>(writes: boolean, work: () => Promise<T>): Promise<T> {
     if (this.isGone || (writes && this.isFull)) throw fault();
     try {
-      return await work();
+      const result = await work();
+      if (writes && this.isUnsure) throw fault();
+      return result;
     } finally {
       const late = this.#late;
       if (late !== undefined) await new Promise<void>((resolve) => late.push(resolve));

@@ -62,6 +62,8 @@ function relabel({ controller }: World, port: string, tier: string): void {
 async function recovers(world: World): Promise<void> {
   const { controller, device } = world;
   device.refuseNext = 0;
+  device.ignoreNext = 0;
+  device.hidesEvery = 0;
   device.rebootAfterAdds = Number.POSITIVE_INFINITY;
   device.goOn();
   device.connect();
@@ -73,6 +75,8 @@ async function recovers(world: World): Promise<void> {
     .map(([key, { cookie, flags, instructions }]) => `${key} ${flowBody(cookie, flags, instructions)}`)
     .sort();
   expect(present).toEqual(wanted);
+  // An audit may be on its way.
+  for (let i = 0; i < 10 && !controller.isSettled; i++) await pass(world, 20);
   expect(controller.isSettled).toBe(true);
   const { commits } = device;
   await pass(world, 60_000);
@@ -91,6 +95,8 @@ const step = fc.oneof(
   fc.record({ do: fc.constantFrom("stall" as const, "go on" as const) }),
   fc.record({ do: fc.constant("reboot in a bundle" as const), after: fc.integer({ min: 1, max: 40 }) }),
   fc.record({ do: fc.constant("refuse" as const), count: fc.integer({ min: 1, max: 300 }) }),
+  fc.record({ do: fc.constant("lie" as const), count: fc.integer({ min: 1, max: 300 }) }),
+  fc.record({ do: fc.constant("hide" as const), every: fc.integer({ min: 0, max: 4 }) }),
   fc.record({ do: fc.constant("talk nonsense" as const), message: messageArbitrary, answers: fc.boolean() }),
 );
 type Step = typeof step extends fc.Arbitrary<infer T> ? T : never;
@@ -129,6 +135,12 @@ async function perform(world: World, one: Step): Promise<void> {
       break;
     case "refuse":
       device.refuseNext = one.count;
+      break;
+    case "lie":
+      device.ignoreNext = one.count;
+      break;
+    case "hide":
+      device.hidesEvery = one.every;
       break;
     case "talk nonsense":
       device.say(one.message, one.answers);
@@ -196,5 +208,68 @@ describe("the controller and a switch that fails", () => {
     expect(world.device.commits - before).toBeLessThan(700);
     await recovers(world);
     world.controller.close();
+  });
+
+  it("name a switch that lies, what it installed or what it reports, and leave it some peace", async () => {
+    const world = createWorld();
+    const { device, events } = world;
+    device.connect();
+    await pass(world, 1_000);
+    const named = () => events.filter(({ reason }) => reason === "SwitchDisagrees").length;
+    // It installs nothing of what is changed.
+    device.ignoreNext = Number.POSITIVE_INFINITY;
+    relabel(world, "app", "db");
+    await pass(world, 60_000);
+    expect(named()).toBeGreaterThan(0);
+    await recovers(world);
+    // It has all, and says that it has not.
+    const before = named();
+    device.hidesEvery = 3;
+    const { commits } = device;
+    await pass(world, 60_000);
+    expect(named()).toBeGreaterThan(before);
+    // Every fifteen seconds it is asked, and asked to repair.
+    expect(device.commits - commits).toBeLessThanOrEqual(5);
+    await recovers(world);
+    world.controller.close();
+  });
+
+  it("bring in a policy of ten thousand rules whole, although the switch reboots in the middle", {
+    timeout: 120_000,
+  }, async () => {
+    const world = createWorld();
+    const { controller, device } = world;
+    device.connect();
+    await pass(world, 100);
+    const small = controller.compiler.flows.size;
+    const huge = {
+      namespace: "shop",
+      name: "huge",
+      spec: {
+        podSelector: { matchLabels: { tier: "db" } },
+        policyTypes: ["Ingress" as const],
+        ingress: Array.from({ length: 10_000 }, (_, i) => ({
+          from: [{ ipBlock: { cidr: `172.${16 + (i >> 8)}.${i & 255}.0/24` } }],
+          ports: [{ port: 1 + i }],
+        })),
+      },
+    };
+    for (const after of NIGHTLY ? [1, 5_000, 10_000] : [5_000]) {
+      const installed = device.flows.size;
+      device.rebootAfterAdds = after;
+      controller.update([policyChange(huge)]);
+      // Neither a part of the bundle, nor anything after the reboot until it is back.
+      for (let i = 0; i < 50 && device.isConnected; i++) {
+        expect(device.flows.size).toBe(installed);
+        await pass(world, 10);
+      }
+      expect(device.flows.size).toBe(0);
+      await recovers(world);
+      expect(device.flows.size).toBe(small + 10_000);
+      controller.update([policyChange(huge, true)]);
+      await pass(world, 1_000);
+      expect(device.flows.size).toBe(small);
+    }
+    controller.close();
   });
 });

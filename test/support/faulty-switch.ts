@@ -5,6 +5,7 @@ import {
   encodeMessage,
   type FlowMod,
   type FlowStats,
+  OFPMPF_REPLY_MORE,
   ONF_ERRORS,
   ONF_EXPERIMENTER,
   type OpenFlowMessage,
@@ -17,6 +18,8 @@ import { flowKey } from "../../sdn-controller/pipeline/flow.js";
 import type { RoleHolder, Roles } from "../../vswitch/agent/roles.js";
 
 const REPLY_MS = 1;
+/** A message has at most 64 KiB. */
+const FLOWS_PER_REPLY = 200;
 const BAD_REQUEST = 1;
 const ROLE_REQUEST_FAILED = 11;
 
@@ -38,6 +41,10 @@ export class FaultySwitch implements RoleHolder {
   commits = 0;
   /** So many flow-mods are answered with an error. */
   refuseNext = 0;
+  /** So many flow-mods are acknowledged and not made. */
+  ignoreNext = 0;
+  /** Every so many-th flow is left out of what it reports; 0 = none. */
+  hidesEvery = 0;
   /** It reboots with this many more messages of bundles. */
   rebootAfterAdds = Number.POSITIVE_INFINITY;
   readonly #controller: SdnController;
@@ -139,14 +146,22 @@ export class FaultySwitch implements RoleHolder {
       case "barrier_request":
         this.#reply({ type: "barrier_reply", xid });
         break;
-      case "multipart_request":
-        this.#reply({
-          type: "multipart_reply",
-          xid,
-          flags: 0,
-          body: { kind: "flow", flows: [...this.flows.values()] },
-        });
+      case "multipart_request": {
+        const flows = this.#reported().filter(inSliceOf(message.body));
+        if (message.body.kind === "aggregate") {
+          const counts = { packetCount: 0n, byteCount: 0n, flowCount: flows.length };
+          this.#reply({ type: "multipart_reply", xid, flags: 0, body: { kind: "aggregate", ...counts } });
+          break;
+        }
+        let start = 0;
+        do {
+          const part = flows.slice(start, start + FLOWS_PER_REPLY);
+          start += FLOWS_PER_REPLY;
+          const more = start < flows.length ? OFPMPF_REPLY_MORE : 0;
+          this.#reply({ type: "multipart_reply", xid, flags: more, body: { kind: "flow", flows: part } });
+        } while (start < flows.length);
         break;
+      }
       case "flow_mod":
         if (!this.#refuses(message)) this.#apply(message);
         break;
@@ -190,7 +205,16 @@ export class FaultySwitch implements RoleHolder {
     this.#reply({ type: "error", xid, errorType, code, data: new Uint8Array(64) });
   }
 
+  #reported(): FlowStats[] {
+    const all = [...this.flows.values()];
+    return this.hidesEvery === 0 ? all : all.filter((_, i) => i % this.hidesEvery !== 0);
+  }
+
   #apply({ command, tableId, priority, match, instructions, cookie, flags }: FlowMod): void {
+    if (this.ignoreNext > 0) {
+      this.ignoreNext--;
+      return;
+    }
     const key = flowKey(tableId, priority, match);
     if (command === "delete_strict") this.flows.delete(key);
     else
@@ -217,4 +241,11 @@ export class FaultySwitch implements RoleHolder {
       if (link !== undefined && link === this.#link) link.receive(parseMessage(bytes));
     });
   }
+}
+
+/** Whether a flow is among those that a request asks for. */
+function inSliceOf(body: Extract<OpenFlowMessage, { type: "multipart_request" }>["body"]) {
+  const { cookie, cookieMask } =
+    body.kind === "flow" || body.kind === "aggregate" ? body : { cookie: 0n, cookieMask: 0n };
+  return (flow: FlowStats): boolean => (flow.cookie & cookieMask) === (cookie & cookieMask);
 }

@@ -50,6 +50,7 @@ export const startSdnPart: StartPart = async (context) => {
 export class SdnPart implements Part {
   readonly methods: Readonly<Record<string, ControlMethod>>;
   readonly #context: PartContext;
+  readonly #startSdn: typeof startSdn;
   readonly #informers = new Map<Watched, Informer<ResourceTypes[Watched]>>();
   /** What was last said about each object, to leave out our own status writes coming back. */
   readonly #said = new Map<string, string>();
@@ -63,8 +64,10 @@ export class SdnPart implements Part {
     this.#started = resolve;
   });
 
-  constructor(context: PartContext) {
+  /** `start` is for tests without sockets. */
+  constructor(context: PartContext, start: typeof startSdn = startSdn) {
     this.#context = context;
+    this.#startSdn = start;
     this.#status = new StatusWriter(context);
     const reviewer = new ReachabilityReviewer({
       controller: () => this.#upToDate(),
@@ -78,7 +81,7 @@ export class SdnPart implements Part {
   /** Resolves when the inventory is complete; the switch may come later. */
   async start(): Promise<void> {
     const { client, layout, clock, log, lease } = this.#context;
-    this.#sdn = await startSdn(
+    this.#sdn = await this.#startSdn(
       {
         openflowSocket: layout.openflowSocket,
         ovsdbEndpoint: `unix:${layout.switchDatabaseSocket}`,
