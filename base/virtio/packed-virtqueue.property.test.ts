@@ -189,7 +189,7 @@ const operation = fc.oneof(
     count: fc.integer({ min: 1, max: 8 }),
     read: fc.boolean(),
   }),
-  fc.record({ kind: fc.constant("publish" as const) }),
+  fc.record({ kind: fc.constant("publish" as const), isShown: fc.boolean() }),
   fc.record({ kind: fc.constant("reclaim" as const) }),
   fc.record({ kind: fc.constant("handOver" as const) }),
   fc.record({ kind: fc.constant("crash" as const), work: fc.nat(5), read: fc.boolean() }),
@@ -294,6 +294,8 @@ test("an honest driver gets each chain back once and in order, across hand-overs
             taken.length -= count;
           } else if (step.kind === "give") give(step.count, step.read);
           else if (step.kind === "publish") {
+            // Shown before already, it is asked about now.
+            if (step.isShown) queue.show();
             const called = queue.publish();
             expect(called).toBe(given > 0 && visible === 0 ? true : called);
             visible += given;

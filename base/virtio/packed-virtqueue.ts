@@ -10,7 +10,7 @@
 // A chain's head, for this class's callers, is the number of its first descriptor. `base` holds next and its wrap
 // counter in the lower half, used and its wrap counter in the upper one.
 //
-// The first used element since the last publish() is written last, so the driver sees all or nothing. A device that
+// The first used element since the last show() is written last, so the driver sees all or nothing. A device that
 // dies before it leaves elements behind that the driver cannot see: attach() finds them and completes the row.
 // The rest of a chain is marked used along with its first descriptor, which drivers do not look at: so
 // packed-ring-position.ts finds where to go on. A used element keeps the NEXT flag, which drivers ignore there.
@@ -26,7 +26,15 @@ import {
   VRING_DESC_F_WRITE,
 } from "./descriptor-chain.js";
 import { findPackedPosition, isAvailable, isUsed, VRING_PACKED_STATE_MASK } from "./packed-ring-position.js";
-import { BURST_MAX, POP_BAD, POP_BROKEN, POP_EMPTY, UNPOP_MAX, Virtqueue } from "./virtqueue.js";
+import {
+  BURST_MAX,
+  POP_BAD,
+  POP_BROKEN,
+  POP_EMPTY,
+  STORES_IN_ORDER,
+  UNPOP_MAX,
+  Virtqueue,
+} from "./virtqueue.js";
 
 export const VRING_PACKED_EVENT_FLAG_ENABLE = 0;
 export const VRING_PACKED_EVENT_FLAG_DISABLE = 1;
@@ -63,12 +71,14 @@ export class PackedVirtqueue extends Virtqueue {
   /** First descriptors of the chains taken last. */
   readonly #taken = new Uint16Array(UNPOP_MAX);
   #takenNext = 0;
-  /** The first used element since publish(): place in u32 (−1: nothing was pushed), length, and id with flags. */
+  /** The first used element since show(): place in u32 (−1: nothing was pushed), length, and id with flags. */
   #firstAt = -1;
   #firstLength = 0;
   #firstWord = 0;
-  /** `used` at the last publish(). */
+  /** `used` at the last show(), and at the last of those before the last wantsCall(); descriptors shown since then. */
   #published = 0;
+  #asked = 0;
+  #shown = 0;
   /** False until the driver was called once: what it missed before is not known. */
   #called = false;
 
@@ -107,6 +117,8 @@ export class PackedVirtqueue extends Virtqueue {
     this.#next = this.#used;
     this.#nextWrap = this.#usedWrap;
     this.#published = this.#used;
+    this.#asked = this.#used;
+    this.#shown = 0;
     this.#outstanding = 0;
     this.#ready = 0;
     this.#firstAt = -1;
@@ -320,22 +332,32 @@ export class PackedVirtqueue extends Virtqueue {
     }
   }
 
-  publish(): boolean {
-    if (this.size === 0) return false;
-    if (this.#firstAt < 0) return false;
+  show(): void {
+    if (this.size === 0 || this.#firstAt < 0) return;
     const before = this.#published;
     const now = this.#used;
-    // A full fence lies between the element and the reading of what the driver waits for: else both could sleep.
     this.u32[this.#firstAt] = this.#firstLength;
-    Atomics.store(this.u32, this.#firstAt + 1, this.#firstWord);
+    if (STORES_IN_ORDER) this.u32[this.#firstAt + 1] = this.#firstWord;
+    else Atomics.store(this.u32, this.#firstAt + 1, this.#firstWord);
     this.#firstAt = -1;
     this.#published = now;
+    this.#shown += now > before ? now - before : now - before + this.size;
     if (this.log !== undefined) this.#markUsed(before, now);
+  }
+
+  wantsCall(): boolean {
+    const shown = this.#shown;
+    if (this.size === 0 || shown === 0) return false;
+    const before = this.#asked;
+    const now = this.#published;
+    this.#shown = 0;
+    this.#asked = now;
     const event = Atomics.load(this.u32, this.#driverEvent >>> 2);
     const flags = (event >>> 16) & EVENT_FLAGS_MASK;
     if (flags === VRING_PACKED_EVENT_FLAG_DISABLE) return false;
     if (flags !== VRING_PACKED_EVENT_FLAG_DESC || !this.eventIndex) return true;
-    const passed = this.#passes(event & 0xffff, before, now);
+    // More than a lap holds every place.
+    const passed = shown > this.size || this.#passes(event & 0xffff, before, now);
     if (!passed && this.#called) return false;
     this.#called = true;
     return true;

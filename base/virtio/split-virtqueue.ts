@@ -9,7 +9,7 @@
 // Invariants: those of virtqueue.ts. Thread: the owner of the window. Hot: yes.
 import { VRING_DESC_F_INDIRECT, VRING_DESC_F_NEXT, VRING_DESC_F_WRITE } from "./descriptor-chain.js";
 import { type BurstChains, ELSEWHERE, SOME_ELSEWHERE, type SplitFrames } from "./split-ring.js";
-import { BURST_MAX, POP_BAD, POP_BROKEN, POP_EMPTY, Virtqueue } from "./virtqueue.js";
+import { BURST_MAX, POP_BAD, POP_BROKEN, POP_EMPTY, STORES_IN_ORDER, Virtqueue } from "./virtqueue.js";
 
 export const VRING_AVAIL_F_NO_INTERRUPT = 1;
 export const VRING_USED_F_NO_NOTIFY = 1;
@@ -31,8 +31,9 @@ export class SplitVirtqueue extends Virtqueue implements BurstChains {
   #runLength = 0;
   #runStart = 0;
   #runHead = 0;
-  /** nextUsed of the last publish(). */
+  /** nextUsed of the last show(), and of the last of those before the last wantsCall(). */
   #published = 0;
+  #asked = 0;
   /** False until the driver was called once: what it missed before is not known. */
   #called = false;
   /** Chains that an earlier life took and did not give back come first. Those before #againNext were taken again. */
@@ -58,6 +59,7 @@ export class SplitVirtqueue extends Virtqueue implements BurstChains {
     this.#againBase = this.nextAvailable;
     this.#limit = this.nextAvailable;
     this.#published = seen;
+    this.#asked = seen;
     this.#runLength = 0;
     this.#called = false;
     return true;
@@ -251,20 +253,28 @@ export class SplitVirtqueue extends Virtqueue implements BurstChains {
     this.u32[at + 1] = length;
   }
 
-  publish(): boolean {
-    if (this.size === 0) return false;
+  show(): void {
+    if (this.size === 0) return;
     if (this.#runLength > 0) this.#endRun();
     const before = this.#published;
     const now = this.nextUsed;
-    // A full fence lies between the index and the reading of what the driver waits for: else both could sleep.
-    Atomics.store(this.u16, (this.#used >>> 1) + 1, now);
+    const at = (this.#used >>> 1) + 1;
+    if (STORES_IN_ORDER) this.u16[at] = now;
+    else Atomics.store(this.u16, at, now);
     this.#published = now;
     this.inflight?.publish(now);
     if (this.log !== undefined) this.#markUsed(before, now);
+  }
+
+  wantsCall(): boolean {
+    if (this.size === 0) return false;
     if (!this.eventIndex) {
       return (Atomics.load(this.u16, this.#available >>> 1) & VRING_AVAIL_F_NO_INTERRUPT) === 0;
     }
+    const before = this.#asked;
+    const now = this.#published;
     if (now === before) return false;
+    this.#asked = now;
     const usedEvent = Atomics.load(this.u16, (this.#available >>> 1) + 2 + this.size);
     const passed = ((now - usedEvent - 1) & 0xffff) < ((now - before) & 0xffff);
     if (!passed && this.#called) return false;

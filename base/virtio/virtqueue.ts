@@ -25,6 +25,16 @@ export const POP_BAD = -1;
 /** pop(): the ring itself is unusable; see `broken`. */
 export const POP_BROKEN = -2;
 
+/** The processor lets stores be seen in the order in which they were made; elsewhere each has to say so. */
+export const STORES_IN_ORDER = process.arch === "x64";
+
+const fenceWord = new Int32Array(new SharedArrayBuffer(4));
+
+/** Nothing behind it is read before all before it can be seen by everybody. */
+export function fence(): void {
+  Atomics.exchange(fenceWord, 0, 0);
+}
+
 export abstract class Virtqueue {
   /** Number of descriptors; 0 while not attached. */
   size = 0;
@@ -150,7 +160,20 @@ export abstract class Virtqueue {
   }
 
   /** Shows the driver everything pushed. True when it wants to be called for it. */
-  abstract publish(): boolean;
+  publish(): boolean {
+    this.show();
+    fence();
+    return this.wantsCall();
+  }
+
+  /** Shows the driver everything pushed; fence() and wantsCall() are to follow, once for any number of queues. */
+  abstract show(): void;
+
+  /**
+   * Whether the driver wants to be called for what was shown since this was asked last. A full fence must lie between
+   * what was shown and the reading of what the driver waits for: else both could sleep.
+   */
+  abstract wantsCall(): boolean;
 
   /** Tells the driver whether to kick. Ask available() again afterwards: something may have come in between. */
   abstract wantKicks(wanted: boolean): void;

@@ -133,6 +133,7 @@ export class Datapath {
       if (received > 0 || moved > 0) bridge.flush();
     }
     turns.endBreath();
+    express.settle();
     this.received += received;
     if (received > 0) this.deliver();
     return received;
@@ -177,6 +178,7 @@ export class Datapath {
       }
     }
     turns.endBreath();
+    express.settle();
     this.#judgeTurns();
     this.received += received;
     if (received > 0) this.deliver();

@@ -98,7 +98,7 @@ class World {
     if (!this.#isExpress) slot.expressPause = Number.POSITIVE_INFINITY;
   }
 
-  /** What came out, by port. */
+  /** Who was called, and what came out, by port. */
   async run({ sends, receives }: Round): Promise<string[][]> {
     for (const { from, frame, layout, times } of sends) {
       const guest = this.guests[from]!;
@@ -108,12 +108,13 @@ class World {
     while (this.datapath.breathe(1000) > 0);
     // Where it was closed for want of use, the lane is open again.
     for (let i = 0; i <= EXPRESS_MISSES_MAX; i++) this.datapath.breathe(1000);
+    const calls = this.guests.map(({ frontEnd }) => [frontEnd.wasCalled(0), frontEnd.wasCalled(1)].join());
     const out = receives
       ? this.guests.map((guest) =>
           guest.receiveWithHeaders().map(({ header, frame }) => `${header.toString("hex")} ${hex(frame)}`),
         )
       : [];
-    return [...out, this.other.takeSent().map(hex)];
+    return [calls, ...out, this.other.takeSent().map(hex)];
   }
 
   /** Everything that is counted. */

@@ -11,6 +11,7 @@
 // longer read. Thread: datapath worker. Hot: yes.
 import { assert } from "../../base/assert/index.js";
 import { BATCH_SIZE, type Batch, type PacketPool } from "../../base/packet/index.js";
+import { fence } from "../../base/virtio/index.js";
 import { KEY_BYTES, type Verdict } from "../flow/index.js";
 import { createDirectFrames, type DirectFrames, START_SIZE, VhostUserPort } from "../port/index.js";
 import type { Bridge } from "./bridge.js";
@@ -23,6 +24,9 @@ export class ExpressLane {
   readonly #pool: PacketPool;
   #direct: DirectFrames | undefined;
   readonly #rest = new Int32Array(BATCH_SIZE);
+  /** Ports whose guests have been shown something in this breath. */
+  readonly #unsettled: VhostUserPort[] = [];
+  #unsettledCount = 0;
 
   constructor(pool: PacketPool) {
     assert(START_SIZE >= KEY_BYTES, "what a frame is judged by is in its start");
@@ -37,7 +41,9 @@ export class ExpressLane {
       slot.expressPause--;
       return port.rx(batch);
     }
-    if (!(port instanceof VhostUserPort) || !isUnseen(bridge, slot)) return port.rx(batch);
+    if (!(port instanceof VhostUserPort)) return port.rx(batch);
+    if (!port.look()) return 0;
+    if (!isUnseen(bridge, slot)) return port.rx(batch);
     const queue = port.directSource;
     const pool = this.#pool;
     // For the rest of a burst, a packet that is asked about, and the place of the starts.
@@ -49,7 +55,7 @@ export class ExpressLane {
     const place = pool.allocate();
     const plain = direct.receive(queue, taken, port.format.sendsUndone, place);
     const gone = plain === 0 ? 0 : this.#forward(bridge, slot, direct, plain, nowMs);
-    port.endDirect(batch, gone, taken, direct.sizeOf(0, gone));
+    if (port.endDirect(batch, gone, taken, direct.sizeOf(0, gone))) this.#noteUnsettled(port);
     pool.free(place);
     this.frames += gone;
     // Where little comes through, both ways are gone for most frames.
@@ -59,6 +65,18 @@ export class ExpressLane {
       slot.expressPause = slot.expressMisses;
     }
     return gone + batch.length;
+  }
+
+  /** Ends what a breath has begun: one fence for all rings, then whoever wants to be called is. */
+  settle(): void {
+    if (this.#unsettledCount === 0) return;
+    fence();
+    for (let i = 0; i < this.#unsettledCount; i++) this.#unsettled[i]!.settleDirect();
+    this.#unsettledCount = 0;
+  }
+
+  #noteUnsettled(port: VhostUserPort): void {
+    this.#unsettled[this.#unsettledCount++] = port;
   }
 
   /** Forwards the first of the frames, as many as are simple; returns how many. */
@@ -141,7 +159,8 @@ export class ExpressLane {
     slot.batches++;
     // A chain or frame that does not do leaves the rest to the usual way; a ring without chains loses it.
     const isLost = direct.hasRunDry && direct.longest(from + given, end) <= lengthMax;
-    port.giveDirect(given, direct.sizeOf(from, from + given), isLost ? wanted - given : 0);
+    if (port.giveDirect(given, direct.sizeOf(from, from + given), isLost ? wanted - given : 0))
+      this.#noteUnsettled(port);
     if (given < wanted && !isLost) this.#give(bridge, direct, slot.ofport, from + given, end);
   }
 

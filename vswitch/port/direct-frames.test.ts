@@ -50,6 +50,7 @@ it("delivers the start of a frame as it was judged, whatever its sender writes t
     Uint8Array.from({ length: size }, (_, i) => i + size),
   );
   for (const frame of frames) await sender.guest.send(frame, () => undefined);
+  expect(sender.port.look()).toBe(true);
   const taken = sender.port.beginDirect(64);
   const place = pool.allocate();
   expect(direct.receive(sender.port.directSource!, taken, false, place)).toBe(frames.length);
@@ -57,7 +58,9 @@ it("delivers the start of a frame as it was judged, whatever its sender writes t
 
   const target = receiver.port.directTarget!;
   const given = direct.deliver(target, 0, frames.length, 9216);
-  receiver.port.giveDirect(given, 0, 0);
+  expect(receiver.port.giveDirect(given, 0, 0)).toBe(true);
+  expect(receiver.port.giveDirect(0, 0, 1)).toBe(false);
+  receiver.port.settleDirect();
   const packet = direct.toPacket(4);
   const judged = frames.map((frame) => frame.map((byte, i) => (i < START_SIZE ? byte : 0xee)));
   expect(receiver.guest.receive()).toEqual(judged);
@@ -69,6 +72,7 @@ it("writes no byte behind a frame, and leaves what does not fit", async () => {
   const [sender, receiver] = [await connected(), await connected()];
   const direct = createDirectFrames(pool, window);
   for (const size of [61, 300]) await sender.guest.send(new Uint8Array(size).fill(7), () => undefined);
+  expect(sender.port.look()).toBe(true);
   const taken = sender.port.beginDirect(64);
   direct.receive(sender.port.directSource!, taken, false, pool.allocate());
   const target = receiver.port.directTarget!;
@@ -88,6 +92,7 @@ it("takes a frame whose buffer ends behind its header for none", async () => {
   const direct = createDirectFrames(pool, window);
   guest.layout = "two";
   await guest.send(new Uint8Array(60), () => undefined);
+  expect(port.look()).toBe(true);
   const taken = port.beginDirect(64);
   expect([taken, direct.receive(port.directSource!, taken, false, pool.allocate())]).toEqual([1, 0]);
 });

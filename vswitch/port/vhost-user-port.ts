@@ -97,6 +97,9 @@ export class VhostUserPort implements Port {
   /** A frame that the switch is to see as sent by the guest; undefined most of the time. */
   #announcement: Uint8Array | undefined = undefined;
   #closed = false;
+  /** Frames were taken, or given, and the driver is still to be asked whether it wants to be called. */
+  #hasTaken = false;
+  #hasGiven = false;
 
   /** Throws SOCKET_PATH_TOO_LONG, HANDED_PORT_INVALID. */
   constructor(options: VhostUserPortOptions) {
@@ -157,23 +160,48 @@ export class VhostUserPort implements Port {
     batch.freeAll(this.#pool);
   }
 
+  /** Looks whether there is anything for rx(), or for beginDirect(), which takes of what was there then. */
+  look(): boolean {
+    if (this.#announcement !== undefined) return true;
+    const queues = this.#transmits;
+    for (let i = 0; i < queues.length; i++) if ((queues[i] as ActiveQueue).queue.available() > 0) return true;
+    return false;
+  }
+
   /**
    * Begins to take frames where they lie, if that can be done now: takes up to `limit` chains, in `directQueue`, and
    * returns how many. Only when there were any are they to be given back, by endDirect().
    */
   beginDirect(limit: number): number {
     const { queue } = this.#transmits[0] as ActiveQueue;
-    const waiting = queue.available();
-    return waiting === 0 ? 0 : this.#fromGuest.begin(queue, waiting < limit ? waiting : limit);
+    return this.#fromGuest.begin(queue, limit);
   }
 
-  /** Copies the frames from the chain `from` on into packets, counts those before it, and gives all chains back. */
-  endDirect(batch: Batch, from: number, taken: number, sizeBytes: number): void {
-    const { queue, ring } = this.#transmits[0] as ActiveQueue;
+  /**
+   * Copies the frames from the chain `from` on into packets, counts those before it, and gives all chains back. True when
+   * settleDirect() is to follow that was not to follow before; it must before the breath ends.
+   */
+  endDirect(batch: Batch, from: number, taken: number, sizeBytes: number): boolean {
+    const isFirst = !(this.#hasTaken || this.#hasGiven);
+    const { queue } = this.#transmits[0] as ActiveQueue;
     this.stats[RX_PACKETS] = (this.stats[RX_PACKETS] as number) + from;
     this.stats[RX_BYTES] = (this.stats[RX_BYTES] as number) + sizeBytes;
     this.#fromGuest.end(queue, batch, from, taken);
-    if (queue.publish()) (this.#backend as VhostUserBackend).call(ring);
+    queue.show();
+    this.#hasTaken = true;
+    return isFirst;
+  }
+
+  /** Calls the driver for what endDirect() and giveDirect() have shown it, where it wants that; behind a fence(). */
+  settleDirect(): void {
+    if (this.#hasTaken) this.#ask(this.#transmits[0] as ActiveQueue);
+    if (this.#hasGiven) this.#ask(this.#receives[0] as ActiveQueue);
+    this.#hasTaken = false;
+    this.#hasGiven = false;
+  }
+
+  #ask({ queue, ring }: ActiveQueue): void {
+    if (queue.wantsCall()) (this.#backend as VhostUserBackend).call(ring);
   }
 
   /** The queue whose frames may be taken where they lie; null when they cannot. */
@@ -189,13 +217,17 @@ export class VhostUserPort implements Port {
     return queue.log === undefined ? queue : null;
   }
 
-  /** Shows the guest what was pushed to directTarget: `given` frames; `lost` found no chain. */
-  giveDirect(given: number, sizeBytes: number, lost: number): void {
-    const { queue, ring } = this.#receives[0] as ActiveQueue;
+  /** Shows the guest what was pushed to directTarget: `given` frames; `lost` found no chain. As endDirect(). */
+  giveDirect(given: number, sizeBytes: number, lost: number): boolean {
+    const isFirst = !(this.#hasTaken || this.#hasGiven);
+    const { queue } = this.#receives[0] as ActiveQueue;
     this.stats[TX_PACKETS] = (this.stats[TX_PACKETS] as number) + given;
     this.stats[TX_BYTES] = (this.stats[TX_BYTES] as number) + sizeBytes;
     this.stats[TX_DROPPED] = (this.stats[TX_DROPPED] as number) + lost;
-    if (given > 0 && queue.publish()) (this.#backend as VhostUserBackend).call(ring);
+    if (given === 0) return false;
+    queue.show();
+    this.#hasGiven = true;
+    return isFirst;
   }
 
   /** Where packets and all guests lie. */
