@@ -1,7 +1,8 @@
 // The cleaner: what random writes keep of their speed when a pool is four fifths full, against the same volume in a pool
 // with room to spare; and how much the cleaner moves for each byte written. Both daemons run all the time, in turn.
-//   node dist/bench/cleaner.js [--runs 5] [--seconds 5] [--pool 4096] [--print]
-// --pool: MiB of the full pool. --print leaves RESULTS.md alone.
+//   node dist/bench/cleaner.js [--runs 5] [--seconds 5] [--pool 4096] [--quick] [--print]
+// --pool: MiB of the full pool. --print leaves RESULTS.md alone. --quick: a pool of 512 MiB and three runs of a second, for
+// seeing that it works; prints only.
 import { closeSync, ftruncateSync, mkdirSync, mkdtempSync, openSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
@@ -11,13 +12,17 @@ import { type NbdBenchServer, startPlinth } from "./support/nbd-servers.js";
 
 const { values } = parseArgs({
   options: {
-    runs: { type: "string", default: "5" },
-    seconds: { type: "string", default: "5" },
-    pool: { type: "string", default: "4096" },
+    runs: { type: "string" },
+    seconds: { type: "string" },
+    pool: { type: "string" },
+    quick: { type: "boolean", default: false },
     print: { type: "boolean", default: false },
   },
 });
-const poolMib = Number(values.pool);
+const { quick } = values;
+const runs = Number(values.runs ?? (quick ? 3 : 5));
+const seconds = Number(values.seconds ?? (quick ? 1 : 5));
+const poolMib = Number(values.pool ?? (quick ? 512 : 4096));
 const volumeMib = Math.floor((poolMib * 4) / 5);
 requirePrograms("fio");
 const dir = mkdtempSync("/tmp/plinth-bench-");
@@ -50,16 +55,17 @@ try {
     better: "higher",
     ours: { name: "four fifths full", measure: () => iops(full) },
     peers: [{ name: "with room to spare", measure: () => iops(roomy) }],
-    runs: Number(values.runs),
+    runs,
   });
   const after = await poolOf("full");
   const moved = (after.movedBytes - before.movedBytes) / (after.writtenBytes - before.writtenBytes);
   const notes = [
     `A volume of ${volumeMib} MiB, overwritten at random all the time. The cleaner moved ${moved.toFixed(2)} bytes for each byte written; the pool used ${after.spaceAmplification.toFixed(2)} bytes for each byte stored.`,
   ];
-  if (values.print) process.stdout.write(`ratio ${format(outcome.peers[0]?.ratio ?? 0)}; ${notes[0]}\n`);
+  if (values.print || quick)
+    process.stdout.write(`ratio ${format(outcome.peers[0]?.ratio ?? 0)}; ${notes[0]}\n`);
   else {
-    const command = `node dist/bench/cleaner.js --runs ${values.runs} --seconds ${values.seconds} --pool ${poolMib}`;
+    const command = `node dist/bench/cleaner.js --runs ${runs} --seconds ${seconds} --pool ${poolMib}`;
     writeResults("Cleaner", command, [outcome], notes);
   }
 } finally {
@@ -83,7 +89,7 @@ async function poolOf(name: string): Promise<PoolNumbers> {
 }
 
 async function iops(server: NbdBenchServer): Promise<number> {
-  const words = ["--rw=randwrite", "--bs=4k", "--iodepth=16", "--time_based", `--runtime=${values.seconds}`];
+  const words = ["--rw=randwrite", "--bs=4k", "--iodepth=16", "--time_based", `--runtime=${seconds}`];
   const report = await fio(server, [...words, "--norandommap", "--randrepeat=0"]);
   const { jobs } = JSON.parse(report.slice(report.indexOf("{"))) as { jobs: { write: { iops: number } }[] };
   return jobs[0]?.write.iops ?? Number.NaN;

@@ -34,6 +34,8 @@ export class PoolWorld {
   readonly #random = new Random(1);
   /** Of the volume, from its start on: what is written to. */
   spanBytes: number;
+  /** From one place that is written to to the next; 0: side by side. */
+  strideBytes = 0;
   #spec: VolumeSpec;
   #epoch = 0;
 
@@ -109,9 +111,10 @@ export class PoolWorld {
   writeBatch(writeBytes: number, count = BATCH): void {
     const pool = this.pool as Pool;
     const volume = pool.volume(1);
-    const places = Math.floor(this.spanBytes / writeBytes);
+    const stride = this.strideBytes || writeBytes;
+    const places = Math.floor(this.spanBytes / stride);
     for (let i = 0; i < count; i++) {
-      const offset = this.#random.below(places) * writeBytes;
+      const offset = this.#random.below(places) * stride;
       let result = volume.stageWrite(buffer, 0, offset, writeBytes);
       for (; result === 11; result = volume.stageWrite(buffer, 0, offset, writeBytes)) this.#housekeep(pool);
       if (result !== 0) throw new Error(`a write failed with errno ${result}`);
