@@ -23,6 +23,9 @@ const cPread = define<Io>("int64_t pread(int fd, intptr_t buffer, size_t length,
 const cPwrite = define<Io>("int64_t pwrite(int fd, intptr_t buffer, size_t length, int64_t offset)");
 const cPreadv = define<Vector>("int64_t preadv(int fd, intptr_t iov, int count, int64_t offset)");
 const cPwritev = define<Vector>("int64_t pwritev(int fd, intptr_t iov, int count, int64_t offset)");
+const cPreadv2 = define<(fd: number, iov: number, count: number, offset: number, flags: number) => number>(
+  "int64_t preadv2(int fd, intptr_t iov, int count, int64_t offset, int flags)",
+);
 const cReadv = define<(fd: number, iovAddress: number, count: number) => number>(
   "int64_t readv(int fd, intptr_t iov, int count)",
 );
@@ -50,6 +53,8 @@ export const O_NONBLOCK = constants.O_NONBLOCK;
 export const O_CLOEXEC = 0o2000000;
 export const FALLOC_FL_KEEP_SIZE = 1;
 export const FALLOC_FL_PUNCH_HOLE = 2;
+/** Only what is there without waiting for the disk. */
+export const RWF_NOWAIT = 8;
 const F_DUPFD_CLOEXEC = 1030;
 const F_GETFL = 3;
 const F_SETFL = 4;
@@ -86,6 +91,9 @@ export const sysPread: Io = (fd, address, length, offset) => raw(cPread(fd, addr
 export const sysPwrite: Io = (fd, address, length, offset) => raw(cPwrite(fd, address, length, offset));
 /** preadv(2) over an IoVectors' address. */
 export const sysPreadv: Vector = (fd, iov, count, offset) => raw(cPreadv(fd, iov, count, offset));
+/** The same with RWF_ flags. With RWF_NOWAIT what is not in memory is −EAGAIN, and the kernel begins to read it. */
+export const sysPreadv2 = (fd: number, iov: number, count: number, offset: number, flags: number): number =>
+  raw(cPreadv2(fd, iov, count, offset, flags));
 export const sysPwritev: Vector = (fd, iov, count, offset) => raw(cPwritev(fd, iov, count, offset));
 export const sysFdatasync = (fd: number): number => raw(cFdatasync(fd));
 

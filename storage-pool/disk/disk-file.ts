@@ -7,13 +7,16 @@ import {
   closeFile,
   EINTR,
   EOPNOTSUPP,
+  IoVectors,
   O_CREAT,
   O_RDWR,
   openFile,
   punchHole,
+  RWF_NOWAIT,
   syncDirectory,
   sysFdatasync,
   sysPread,
+  sysPreadv2,
   sysPwrite,
 } from "../../base/linux/index.js";
 import { storageError } from "../errors.js";
@@ -30,8 +33,11 @@ export interface DiskFile {
   readonly sparse: boolean;
   /** For io_uring; −1 when there is none. */
   readonly descriptor: number;
-  /** Fills the whole range; what was never written reads as zeros. */
-  read(target: DataBuffer, at: number, length: number, offset: number): number;
+  /**
+   * Fills the whole range; what was never written reads as zeros. With `wait` false it may be EAGAIN: the medium would
+   * have to be waited for. It has been asked, so that the same call is quick a little later.
+   */
+  read(target: DataBuffer, at: number, length: number, offset: number, wait?: boolean): number;
   /** All or an error; after an error any part of the range may hold old or new bytes. */
   write(source: DataBuffer, at: number, length: number, offset: number): number;
   /** Everything written before is on the medium, with what is needed to read it back. */
@@ -43,6 +49,8 @@ export interface DiskFile {
   close(): void;
 }
 
+const vectors = new IoVectors(1);
+
 /** A regular file, made when missing; one inside a directory; or a block device. */
 class LinuxDiskFile implements DiskFile {
   readonly path: string;
@@ -50,6 +58,7 @@ class LinuxDiskFile implements DiskFile {
   readonly sparse: boolean;
   readonly descriptor: number;
   #punches = true;
+  #readsAhead = true;
 
   constructor(path: string, sizeBytes: number, descriptor: number, sparse: boolean) {
     this.path = path;
@@ -58,10 +67,14 @@ class LinuxDiskFile implements DiskFile {
     this.descriptor = descriptor;
   }
 
-  read(target: DataBuffer, at: number, length: number, offset: number): number {
+  read(target: DataBuffer, at: number, length: number, offset: number, wait = true): number {
     let done = 0;
     while (done < length) {
-      const count = sysPread(this.descriptor, target.address + at + done, length - done, offset + done);
+      const address = target.address + at + done;
+      const count =
+        wait || !this.#readsAhead
+          ? sysPread(this.descriptor, address, length - done, offset + done)
+          : this.#readNow(address, length - done, offset + done);
       if (count === -EINTR) continue;
       if (count < 0) return -count;
       if (count === 0) {
@@ -71,6 +84,15 @@ class LinuxDiskFile implements DiskFile {
       done += count;
     }
     return 0;
+  }
+
+  /** Bytes read without waiting, or the negated errno; EINTR where the file system cannot tell. */
+  #readNow(address: number, length: number, offset: number): number {
+    vectors.set(0, address, length);
+    const count = sysPreadv2(this.descriptor, vectors.address, 1, offset, RWF_NOWAIT);
+    if (count !== -EOPNOTSUPP) return count;
+    this.#readsAhead = false;
+    return -EINTR;
   }
 
   write(source: DataBuffer, at: number, length: number, offset: number): number {

@@ -197,8 +197,9 @@ export class Disk {
     return this.file.write(source, at, length, this.position(slot) + offset);
   }
 
-  read(slot: number, target: DataBuffer, at: number, length: number, offset: number): number {
-    return this.file.read(target, at, length, this.position(slot) + offset);
+  /** `wait`: see DiskFile. */
+  read(slot: number, target: DataBuffer, at: number, length: number, offset: number, wait = true): number {
+    return this.file.read(target, at, length, this.position(slot) + offset, wait);
   }
 
   /** Syncs when needed. After a failure every later call fails too. */

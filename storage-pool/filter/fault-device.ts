@@ -27,8 +27,8 @@ export class FaultDevice implements BlockDevice {
     return this.#next.syncError;
   }
 
-  read(target: DataBuffer, at: number, offset: number, length: number): number {
-    return this.#fault("read", offset, length) || this.#next.read(target, at, offset, length);
+  read(target: DataBuffer, at: number, offset: number, length: number, wait = true): number {
+    return this.#fault("read", offset, length) || this.#next.read(target, at, offset, length, wait);
   }
 
   stageWrite(source: DataBuffer, at: number, offset: number, length: number): number {

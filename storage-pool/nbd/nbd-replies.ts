@@ -8,7 +8,7 @@
 // Thread: the pool's worker. Hot: yes.
 import { setUint64 } from "../../base/bytes/index.js";
 import { DataBuffer } from "../disk/data-buffer.js";
-import { OK } from "../errors.js";
+import { EAGAIN, OK } from "../errors.js";
 import { REPLY_QUEUE_BYTES_MAX } from "../limits.js";
 import type { VolumeCounters } from "../metrics/volume-counters.js";
 import type { ReplyMode } from "./nbd-session.js";
@@ -32,9 +32,9 @@ import { opOf } from "./turn-taker.js";
 
 const OUTPUT_SIZE = 64 * 1024;
 
-/** Fills `length` bytes of `target` from `at` on; 0 or an errno. */
+/** Fills `length` bytes of `target` from `at` on; 0 or an errno, EAGAIN only if `wait` is false. */
 export interface ReplyReader {
-  read(target: DataBuffer, at: number, offset: number, length: number): number;
+  read(target: DataBuffer, at: number, offset: number, length: number, wait: boolean): number;
 }
 
 export class NbdReplies {
@@ -78,16 +78,35 @@ export class NbdReplies {
     this.outputEnd += this.#headSize + 6;
   }
 
-  /** A simple reply with what `reader` reads, or with its error. */
-  simpleRead(echo: Uint32Array, e: number, reader: ReplyReader, offset: number, length: number): void {
-    this.#room(SIMPLE_REPLY_SIZE + length);
-    const at = this.outputEnd + SIMPLE_REPLY_SIZE;
-    const result = length === 0 ? OK : reader.read(this.output, at, offset, length);
-    this.answer(echo, e, NBD_CMD_READ, result);
-    if (result === OK) this.outputEnd += length;
+  /** Bytes that were not sent; for rewind(). */
+  get held(): number {
+    return this.outputEnd - this.outputStart;
   }
 
-  /** A chunk of data. False when it could not be read; then the request is answered with the error. */
+  /** Takes back what was said since `held` was so much; nothing was sent meanwhile. */
+  rewind(held: number): void {
+    this.outputEnd = this.outputStart + held;
+  }
+
+  /** A simple reply with what `reader` reads, or with its error. EAGAIN: nothing was said. */
+  simpleRead(
+    echo: Uint32Array,
+    e: number,
+    reader: ReplyReader,
+    offset: number,
+    length: number,
+    wait: boolean,
+  ): number {
+    this.#room(SIMPLE_REPLY_SIZE + length);
+    const at = this.outputEnd + SIMPLE_REPLY_SIZE;
+    const result = length === 0 ? OK : reader.read(this.output, at, offset, length, wait);
+    if (result === EAGAIN) return EAGAIN;
+    this.answer(echo, e, NBD_CMD_READ, result);
+    if (result === OK) this.outputEnd += length;
+    return result;
+  }
+
+  /** A chunk of data: 0; EAGAIN when nothing was said; or the errno with which the request is answered now. */
   data(
     echo: Uint32Array,
     e: number,
@@ -95,19 +114,20 @@ export class NbdReplies {
     offset: number,
     length: number,
     flags: number,
-  ): boolean {
+    wait: boolean,
+  ): number {
     const head = this.#headSize + 8;
     this.#room(head + length);
     const at = this.outputEnd;
-    const result = reader.read(this.output, at + head, offset, length);
+    const result = reader.read(this.output, at + head, offset, length, wait);
     if (result !== OK) {
-      this.answer(echo, e, NBD_CMD_READ, result);
-      return false;
+      if (result !== EAGAIN) this.answer(echo, e, NBD_CMD_READ, result);
+      return result;
     }
     this.#head(at, echo, e, flags, NBD_REPLY_TYPE_OFFSET_DATA, length + 8);
     setUint64(this.output.view, at + this.#headSize, offset);
     this.outputEnd += head + length;
-    return true;
+    return OK;
   }
 
   hole(echo: Uint32Array, e: number, offset: number, length: number, flags: number): void {

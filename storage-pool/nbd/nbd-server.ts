@@ -185,7 +185,10 @@ export class NbdServer implements FlushQueue {
     for (let i = 0; i < touched.length; i++) {
       const connection = touched[i]!;
       connection.parsed = false;
-      if (!connection.closed) connection.transmission!.finish();
+      if (!connection.closed) connection.transmission!.finish(touched.length === 1);
+    }
+    for (let i = 0; i < touched.length; i++) {
+      if (!touched[i]!.closed) touched[i]!.transmission!.finishReads();
     }
     times.lap(HOP_ANSWER, count);
     for (let i = 0; i < touched.length; i++) {

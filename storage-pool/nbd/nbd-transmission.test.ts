@@ -37,7 +37,8 @@ function rig(
     expect(transmission.parse()).toBe(true);
     expect(target.staged).toBe(true);
     target.commitResult = target.device.commit() || commitResult;
-    transmission.finish();
+    transmission.finish(true);
+    transmission.finishReads();
     target.staged = false;
     target.commitResult = 0;
     return transmission.hungry;
@@ -92,7 +93,8 @@ describe("a WRITE that is refused", () => {
         left -= count;
       }
       expect(transmission.parse()).toBe(true);
-      transmission.finish();
+      transmission.finish(true);
+      transmission.finishReads();
       expect([answers(), errorOf(0), transmission.replies.output.view.getUint32(12)]).toEqual([16, error, 0]);
       expect(transmission.broken).toBe(false);
     },

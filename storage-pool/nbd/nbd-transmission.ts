@@ -40,6 +40,7 @@ import {
   NBD_REQUEST_MAGIC,
   REQUEST_SIZE,
 } from "./nbd-wire.js";
+import { ReadReplies } from "./read-replies.js";
 import { chosenContexts, RequestChecker } from "./request-checker.js";
 import { TurnTaker } from "./turn-taker.js";
 
@@ -48,7 +49,6 @@ const PENDING_MAX = 512;
 /** Reads queued before they are answered; one larger request goes alone. */
 const READ_BYTES_MAX = 1024 * 1024;
 const SPARE_MAX = 2 * 1024 * 1024;
-const HOLE_MIN = 64 * 1024;
 /** Zeroes written in one breath: a request may ask for 4 GiB, and everybody else would have to wait. */
 const ZERO_SLICE = 4 * 1024 * 1024;
 const U32 = 0x1_0000_0000;
@@ -67,6 +67,7 @@ export class NbdTransmission implements FlushWaiter {
   readonly export: NbdExport;
   readonly input: DataBuffer;
   readonly replies: NbdReplies;
+  readonly #reads: ReadReplies;
   inputStart = 0;
   inputEnd = 0;
   /** Payload of a WRITE that the input buffer is too small for: receive `largeLeft` bytes at `largeAt`. */
@@ -107,6 +108,10 @@ export class NbdTransmission implements FlushWaiter {
   /** Those of the last finish(). */
   finishedCount = 0;
   #readBytes = 0;
+  #readCount = 0;
+  /** Reads that finishReads() is to answer. */
+  readonly #blocked = new Uint16Array(PENDING_MAX);
+  #blockedCount = 0;
   /** Payload of a refused request that is still to come; its header, and why it is refused. */
   #discard = 0;
   readonly #refused = new DataBuffer(EXTENDED_REQUEST_SIZE);
@@ -127,6 +132,7 @@ export class NbdTransmission implements FlushWaiter {
     this.export = target;
     this.input = input;
     this.replies = new NbdReplies(mode, target.share.counters);
+    this.#reads = new ReadReplies(target.device, this.replies);
     this.#extended = mode === "extended";
     this.#requestSize = this.#extended ? EXTENDED_REQUEST_SIZE : REQUEST_SIZE;
     this.#magic = this.#extended ? NBD_EXTENDED_REQUEST_MAGIC : NBD_REQUEST_MAGIC;
@@ -223,6 +229,7 @@ export class NbdTransmission implements FlushWaiter {
     if (error === OK && type === NBD_CMD_READ) {
       if (this.#readBytes > 0 && this.#readBytes + length > READ_BYTES_MAX) return false;
       this.#readBytes += length;
+      this.#readCount++;
     }
     this.#note(at, type, offset, length, error);
     this.inputStart += this.#requestSize;
@@ -397,15 +404,20 @@ export class NbdTransmission implements FlushWaiter {
     return true;
   }
 
-  /** Answers everything that was parsed; the export's device has been committed. */
-  finish(): void {
+  /**
+   * Answers what was parsed; the export's device has been committed. Unless somebody is `alone` with one read, reads that
+   * have to wait for the disk are left to finishReads(): first it is asked for all of them.
+   */
+  finish(alone: boolean): void {
     const count = this.pendingCount;
+    const wait = alone && this.#readCount <= 1;
     const committed = this.export.commitResult;
     for (let n = 0; n < count; n++) {
       const error = this.#errors[n] as number;
       const type = this.#types[n] as number;
-      if (type === NBD_CMD_READ) this.#answerRead(n, error);
-      else if (type === NBD_CMD_BLOCK_STATUS && error === OK) this.#answerStatus(n);
+      if (type === NBD_CMD_READ) {
+        if (!this.#answerRead(n, error, wait)) this.#blocked[this.#blockedCount++] = n;
+      } else if (type === NBD_CMD_BLOCK_STATUS && error === OK) this.#answerStatus(n);
       else if (type === NBD_CMD_FLUSH && error === OK) this.#waitForFlush(n);
       else if (error !== OK || committed !== OK || type === NBD_CMD_CACHE) {
         this.#answer(n, error !== OK || type === NBD_CMD_CACHE ? error : committed);
@@ -415,7 +427,14 @@ export class NbdTransmission implements FlushWaiter {
     if (this.#zeroed > 0 && this.#zeroError === OK) this.#zeroError = committed;
     this.pendingCount = 0;
     this.#readBytes = 0;
+    this.#readCount = 0;
     this.finishedCount = count;
+  }
+
+  /** Answers the reads that finish() left; before anything more is parsed. */
+  finishReads(): void {
+    for (let i = 0; i < this.#blockedCount; i++) this.#answerRead(this.#blocked[i] as number, OK, true);
+    this.#blockedCount = 0;
   }
 
   #waitForFlush(n: number): void {
@@ -443,35 +462,16 @@ export class NbdTransmission implements FlushWaiter {
     this.replies.answer(this.#echo, n * ECHO_WORDS, this.#types[n] as number, error);
   }
 
-  #answerRead(n: number, error: number): void {
-    const length = this.#lengths[n] as number;
-    const { replies } = this;
-    if (error !== OK || (length === 0 && replies.chunked)) {
+  /** False when the disk would have to be waited for: nothing was said. */
+  #answerRead(n: number, error: number, wait: boolean): boolean {
+    if (error !== OK) {
       this.#answer(n, error);
-      return;
+      return true;
     }
-    const e = n * ECHO_WORDS;
-    const { device } = this.export;
+    const isWhole = ((this.#flags[n] as number) & NBD_CMD_FLAG_DF) !== 0;
     const offset = this.#offsets[n] as number;
-    if (!replies.chunked) {
-      replies.simpleRead(this.#echo, e, device, offset, length);
-      return;
-    }
-    const whole = ((this.#flags[n] as number) & NBD_CMD_FLAG_DF) !== 0 || length < HOLE_MIN;
-    if (whole) {
-      replies.data(this.#echo, e, device, offset, length, NBD_REPLY_FLAG_DONE);
-      return;
-    }
-    let at = offset;
-    let failed = false;
-    const end = offset + length;
-    device.extents(offset, length, (run, mapped) => {
-      const last = at + run === end ? NBD_REPLY_FLAG_DONE : 0;
-      if (mapped) failed = !replies.data(this.#echo, e, device, at, run, last);
-      else replies.hole(this.#echo, e, at, run, last);
-      at += run;
-      return !failed;
-    });
+    const length = this.#lengths[n] as number;
+    return this.#reads.answer(this.#echo, n * ECHO_WORDS, offset, length, isWhole, wait);
   }
 
   /** One chunk for each context that is asked for. */

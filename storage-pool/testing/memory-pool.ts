@@ -45,8 +45,11 @@ export class FaultyDiskFile extends MemoryDiskFile {
   writeError = 0;
   syncError = 0;
   readError = 0;
+  /** What reads that do not wait get. */
+  tryError = 0;
 
-  override read(target: DataBuffer, at: number, length: number, offset: number): number {
+  override read(target: DataBuffer, at: number, length: number, offset: number, wait = true): number {
+    if (!wait && this.tryError !== 0) return this.tryError;
     return this.readError || super.read(target, at, length, offset);
   }
 

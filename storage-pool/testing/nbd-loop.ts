@@ -18,14 +18,16 @@ export class NbdLoop {
     });
   }
 
-  receive(bytes: Uint8Array): void {
+  /** `alone`: as in NbdTransmission.finish. */
+  receive(bytes: Uint8Array, alone = true): void {
     const { transmission } = this;
     for (let at = 0; at < bytes.byteLength && !transmission.broken && !transmission.disconnecting; ) {
       at += this.#take(bytes, at);
       do {
         transmission.parse();
         this.target.commitResult = this.target.device.commit();
-        transmission.finish();
+        transmission.finish(alone);
+        transmission.finishReads();
         for (const tag of this.#waiting.splice(0)) transmission.flushed(tag, this.target.device.flush());
         this.#send();
       } while (transmission.hungry && transmission.parse());

@@ -17,8 +17,12 @@ export interface BlockDevice {
   /** Multiple of 4096; may grow. */
   readonly sizeBytes: number;
   readonly readOnly: boolean;
-  /** Reads committed bytes into `target` from `at`. Verified against checksums; EIO when no good copy is left. */
-  read(target: DataBuffer, at: number, offset: number, length: number): number;
+  /**
+   * Reads committed bytes into `target` from `at`. Verified against checksums; EIO when no good copy is left. With `wait`
+   * false it may be EAGAIN: the disk would have to be waited for, and has been asked. Whoever has several reads tries
+   * all so before waiting for any.
+   */
+  read(target: DataBuffer, at: number, offset: number, length: number, wait?: boolean): number;
   /**
    * Takes the bytes before it returns: `source` may be changed afterwards. ENOSPC leaves nothing half-written. Whole
    * blocks of zeros need not be stored.

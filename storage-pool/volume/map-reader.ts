@@ -1,7 +1,7 @@
 // Reads through a map: runs of neighbouring blocks in one go, every block checked, a bad copy repaired from a good one.
 // Invariant: bytes are returned only if their checksum is the one in the map. Thread: the pool's worker. Hot: yes.
 import { DataBuffer } from "../disk/data-buffer.js";
-import { EIO, OK } from "../errors.js";
+import { EAGAIN, EIO, OK } from "../errors.js";
 import { BLOCK_SIZE } from "../limits.js";
 import { bufferChecksum } from "../log/checksum.js";
 import { LOCATION_LOST, SEGMENT_BLOCKS } from "../log/format.js";
@@ -28,7 +28,7 @@ export class MapReader {
     this.#table = table;
   }
 
-  /** Any range inside the map, decrypted by `cipher` if it is given; 0 or EIO. */
+  /** Any range inside the map, decrypted by `cipher` if it is given; 0, EIO, or EAGAIN if `wait` is false. */
   read(
     map: BlockMap,
     target: DataBuffer,
@@ -36,11 +36,12 @@ export class MapReader {
     offset: number,
     length: number,
     cipher?: BlockCipher | undefined,
+    wait = true,
   ): number {
     this.readCount++;
     const head = offset % BLOCK_SIZE;
     if (head === 0 && length % BLOCK_SIZE === 0) {
-      return this.readBlocks(map, target, at, offset / BLOCK_SIZE, length / BLOCK_SIZE, cipher);
+      return this.readBlocks(map, target, at, offset / BLOCK_SIZE, length / BLOCK_SIZE, cipher, wait);
     }
     let block = (offset - head) / BLOCK_SIZE;
     let from = head;
@@ -49,14 +50,14 @@ export class MapReader {
       const count = Math.min(left, BLOCK_SIZE - from);
       if (from === 0 && left >= BLOCK_SIZE) {
         const whole = Math.floor(left / BLOCK_SIZE);
-        const result = this.readBlocks(map, target, at, block, whole, cipher);
+        const result = this.readBlocks(map, target, at, block, whole, cipher, wait);
         if (result !== OK) return result;
         block += whole;
         at += whole * BLOCK_SIZE;
         left -= whole * BLOCK_SIZE;
         continue;
       }
-      const result = this.readBlocks(map, this.#scratch, 0, block, 1, cipher);
+      const result = this.readBlocks(map, this.#scratch, 0, block, 1, cipher, wait);
       if (result !== OK) return result;
       this.#scratch.bytes.copy(target.bytes, at, from, from + count);
       block++;
@@ -67,7 +68,7 @@ export class MapReader {
     return OK;
   }
 
-  /** Whole blocks. */
+  /** Whole blocks. With `wait` false the disks are asked for all that has to be waited for, before it is EAGAIN. */
   readBlocks(
     map: BlockMap,
     target: DataBuffer,
@@ -75,8 +76,10 @@ export class MapReader {
     block: number,
     count: number,
     cipher?: BlockCipher | undefined,
+    wait = true,
   ): number {
     const end = block + count;
+    let outcome: number = OK;
     while (block < end) {
       const location = map.location(block);
       let run = 1;
@@ -90,14 +93,15 @@ export class MapReader {
       } else {
         const max = Math.min(end - block, RUN_MAX, SEGMENT_BLOCKS - (location & (SEGMENT_BLOCKS - 1)));
         while (run < max && map.location(block + run) === location + run) run++;
-        const result = this.#readRun(map, target, at, block, location, run);
-        if (result !== OK) return result;
-        cipher?.decrypt(target, at, block, run);
+        const result = this.#readRun(map, target, at, block, location, run, wait);
+        if (result === EAGAIN) outcome = EAGAIN;
+        else if (result !== OK) return result;
+        else cipher?.decrypt(target, at, block, run);
       }
       block += run;
       at += run * BLOCK_SIZE;
     }
-    return OK;
+    return outcome;
   }
 
   #readRun(
@@ -107,6 +111,7 @@ export class MapReader {
     block: number,
     location: number,
     run: number,
+    wait: boolean,
   ): number {
     const segment = this.#table.of(location);
     const offset = (location & (SEGMENT_BLOCKS - 1)) * BLOCK_SIZE;
@@ -117,7 +122,8 @@ export class MapReader {
     const result =
       disk === undefined
         ? EIO
-        : disk.read(segment.slots[copy] as number, target, at, run * BLOCK_SIZE, offset);
+        : disk.read(segment.slots[copy] as number, target, at, run * BLOCK_SIZE, offset, wait);
+    if (result === EAGAIN && !wait) return EAGAIN;
     if (result === OK && this.#isRunGood(map, target, at, block, run)) return OK;
     for (let i = 0; i < run; i++) {
       const here = at + i * BLOCK_SIZE;

@@ -20,8 +20,8 @@ export class SnapshotDevice implements BlockDevice {
     return this.#root.sizeBytes;
   }
 
-  read(target: DataBuffer, at: number, offset: number, length: number): number {
-    return this.#volume.readRoot(this.#root, target, at, offset, length);
+  read(target: DataBuffer, at: number, offset: number, length: number, wait = true): number {
+    return this.#volume.readRoot(this.#root, target, at, offset, length, wait);
   }
 
   stageWrite(): number {

@@ -1,5 +1,6 @@
 import { expect, test } from "vitest";
 import { DataBuffer } from "../disk/data-buffer.js";
+import { EAGAIN, EIO, OK } from "../errors.js";
 import { MemoryPool } from "../testing/memory-pool.js";
 import type { BlockDevice } from "./block-device.js";
 import { SnapshotDevice } from "./snapshot-device.js";
@@ -96,4 +97,25 @@ test("a long range of zeros that is to keep its room is refused before its first
   for (; refused === 11; refused = volume.reserve(0, 256 * MIB)) memory.settle();
   expect(refused).toBe(28);
   expect(volume.head.map.mappedBlocks).toBe(0);
+});
+
+test("a read that does not wait says EAGAIN when any of it has to be waited for, and takes no copy for bad", () => {
+  const memory = new MemoryPool(2);
+  const volume = memory.createVolume(1, 64 * BLOCK, 2);
+  write(volume, 0, 1, 3);
+  write(volume, 8, 2);
+  const read = (wait: boolean): number => volume.read(buffer, 0, 0, 16 * BLOCK, wait);
+  for (const disk of memory.disks) disk.tryError = EAGAIN;
+  expect([read(false), read(true)]).toEqual([EAGAIN, OK]);
+  expect([buffer.bytes[0], buffer.bytes[5 * BLOCK], buffer.bytes[8 * BLOCK]]).toEqual([1, 0, 2]);
+  // Unaligned ends, too.
+  expect(volume.read(buffer, 0, 100, 2 * BLOCK, false)).toBe(EAGAIN);
+  // A hole is known without a disk.
+  expect(volume.read(buffer, 0, 16 * BLOCK, BLOCK, false)).toBe(OK);
+  // Any other failure is met with the other copy.
+  for (const disk of memory.disks) disk.tryError = 0;
+  (memory.disks[0] as (typeof memory.disks)[0]).tryError = EIO;
+  expect(read(false)).toBe(OK);
+  expect([buffer.bytes[0], buffer.bytes[8 * BLOCK]]).toEqual([1, 2]);
+  expect(volume.writer.broken).toBe(false);
 });

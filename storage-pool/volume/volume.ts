@@ -167,13 +167,20 @@ export class Volume implements BlockDevice {
     return this.keyId !== "" && this.cipher === undefined;
   }
 
-  read(target: DataBuffer, at: number, offset: number, length: number): number {
-    return this.readRoot(this.head, target, at, offset, length);
+  read(target: DataBuffer, at: number, offset: number, length: number, wait = true): number {
+    return this.readRoot(this.head, target, at, offset, length, wait);
   }
 
   /** The same of a snapshot of it. */
-  readRoot({ map }: Root, target: DataBuffer, at: number, offset: number, length: number): number {
-    return this.locked ? EIO : this.#reader.read(map, target, at, offset, length, this.cipher);
+  readRoot(
+    { map }: Root,
+    target: DataBuffer,
+    at: number,
+    offset: number,
+    length: number,
+    wait = true,
+  ): number {
+    return this.locked ? EIO : this.#reader.read(map, target, at, offset, length, this.cipher, wait);
   }
 
   stageWrite(source: DataBuffer, at: number, offset: number, length: number): number {
