@@ -187,14 +187,14 @@ describe("refusals", () => {
     const warned = new ApiClient({ ...server.access, onWarning: (text) => warnings.push(text) });
     try {
       const create = (fieldValidation: "Strict" | "Warn" | "Ignore", name: string) =>
-        warned.create("Secret", { metadata: { name, namespace: "a" }, colour: "red" } as never, {
+        warned.create("Secret", { metadata: { name, namespace: "a" }, colour: "red", size: 3 } as never, {
           fieldValidation,
         });
       expect((await refusal(create("Strict", "s"))).message).toContain('unknown field "colour"');
       await create("Ignore", "i");
       expect(warnings).toEqual([]);
       await create("Warn", "w");
-      expect(warnings).toEqual(['299 - "unknown field \\"colour\\""']);
+      expect(warnings).toEqual(['299 - "unknown field \\"colour\\""', '299 - "unknown field \\"size\\""']);
     } finally {
       warned.close();
     }

@@ -117,7 +117,7 @@ export class HttpTransport {
     };
     return new Promise((resolve, reject) => {
       const sent = httpsRequest(url, options, (response) => {
-        const warnings = request.quiet === true ? [] : [response.headers["warning"] ?? []].flat();
+        const warnings = request.quiet === true ? [] : (response.headersDistinct["warning"] ?? []);
         for (const warning of warnings) this.#onWarning(warning);
         resolve(response);
       });

@@ -27,6 +27,7 @@ import {
   type WriteQuery,
 } from "./query.js";
 import type { DeleteRequest, ResourceRegistry, WriteRequest } from "./registry.js";
+import { warningHeaders } from "./warning-headers.js";
 import type { WatchStreams } from "./watch-stream.js";
 
 export interface RouteModules {
@@ -246,9 +247,7 @@ class KindRoutes {
 
   #written(request: Request, reply: FastifyReply, admitted: Admitted): object {
     this.#modules.audit?.note(request.raw, admitted.notes);
-    for (const warning of admitted.warnings) {
-      reply.header("warning", `299 - "${warning.replace(/[\\"]/g, "\\$&").replace(/[^\x20-\x7e]/g, "?")}"`);
-    }
+    if (admitted.warnings.length > 0) reply.header("warning", warningHeaders(admitted.warnings));
     return objectAnswer(this.#kind, admitted.object, this.#form(request));
   }
 

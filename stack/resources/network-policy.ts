@@ -49,8 +49,10 @@ export const NetworkPolicySchema = resourceSchema(
   {
     spec: Type.Object(
       {
-        podSelector: LabelSelectorSchema(
-          "The machines that this policy is about; empty selects all of the namespace.",
+        podSelector: Type.Optional(
+          LabelSelectorSchema(
+            "The machines that this policy is about; all of the namespace when empty or absent.",
+          ),
         ),
         policyTypes: Type.Optional(
           Type.Array(OneOf(["Ingress", "Egress"]), {
@@ -116,6 +118,7 @@ export const networkPolicyKind = defineKind<NetworkPolicy>({
     },
   ],
   complete(policy) {
+    policy.spec.podSelector ??= {};
     if (policy.spec.policyTypes !== undefined && policy.spec.policyTypes.length > 0) return;
     policy.spec.policyTypes = (policy.spec.egress?.length ?? 0) > 0 ? ["Ingress", "Egress"] : ["Ingress"];
   },
@@ -192,7 +195,7 @@ function validatePeer(peer: NetworkPolicyPeer, field: string, errors: FieldError
   }
 }
 
-function formatSelector(selector: NetworkPolicy["spec"]["podSelector"]): string {
+function formatSelector(selector: NetworkPolicy["spec"]["podSelector"] = {}): string {
   const parts = Object.entries(selector.matchLabels ?? {}).map(([key, value]) => `${key}=${value}`);
   for (const { key, operator, values } of selector.matchExpressions ?? []) {
     if (operator === "Exists") parts.push(key);

@@ -261,12 +261,17 @@ describe("documents that are accepted", () => {
 
   test("a policy gets its types and protocols", () => {
     const egress = [{ ports: [{ port: 53 }] }];
-    expect(admit(policy({ podSelector: null, egress })).errors[0]?.field).toBe("spec.podSelector");
-    expect(admit(policy({ podSelector: {}, egress })).object["spec"]).toEqual({
+    const completed = {
       podSelector: {},
       policyTypes: ["Ingress", "Egress"],
       egress: [{ ports: [{ protocol: "TCP", port: 53 }] }],
-    });
+    };
+    // As the API server of Kubernetes: a selector that is not there is an empty one.
+    for (const spec of [{ podSelector: {}, egress }, { podSelector: null, egress }, { egress }])
+      expect(admit(policy(spec))).toMatchObject({ errors: [], object: { spec: completed } });
+    expect(admit(policy({})).object["spec"]).toEqual({ podSelector: {}, policyTypes: ["Ingress"] });
+    const peer = { from: [{ podSelector: null }] };
+    expect(admit(policy({ ingress: [peer] })).errors[0]?.field).toBe("spec.ingress[0].from[0]");
   });
 
   test("a secret's plain text becomes base64", () => {

@@ -2,6 +2,7 @@
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { waitFor } from "../../base/time/index.js";
 import { ensureKubectl } from "../../tools/programs/kubectl.mjs";
 import { ControllerProcess } from "../support/controller-process.js";
 import { PLINTH, type RunResult, run } from "../support/run.js";
@@ -110,6 +111,64 @@ test("a quota is made, described, and refuses what goes beyond it", async () => 
   expect([code, stderr]).toEqual([1, expect.stringContaining(`secrets "second" is forbidden: ${why}`)]);
   expect(await ok("describe quota most -n small")).toMatch(/cpu +0 +2\n *secrets +1 +1/);
   await ok("delete namespace small");
+});
+
+describe("reachability", () => {
+  const machine = (name: string): string => `
+apiVersion: plinth.dev/v1alpha1
+kind: VirtualMachine
+metadata: {name: ${name}, namespace: reach, labels: {tier: ${name}}}
+spec: {interfaces: [{name: front, network: front}]}
+---`;
+  const PROMISE = `
+apiVersion: plinth.dev/v1alpha1
+kind: Invariant
+metadata: {name: web-to-db}
+spec: {assert: Always, from: {podSelector: {matchLabels: {tier: web}}}, to: {podSelector: {matchLabels: {tier: db}}}}
+`;
+  // Without a podSelector it is about every machine, as for Kubernetes.
+  const SHUT = `
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: shut, namespace: reach}
+spec: {ingress: []}
+`;
+
+  test("gained and lost is told by a dry run on the server, and what breaks a promise is refused", async () => {
+    await ok("create namespace reach");
+    const front = network(60).replace("shop", "reach").replace("10.10", "10.60");
+    await ok(`apply -f ${file("reach.yaml", `${front}---${machine("web")}${machine("db")}`)}`);
+    for (const name of ["web", "db"])
+      await waitFor(
+        async () =>
+          (await kubectl(`get port ${name}-front -n reach -o jsonpath={.status.addresses}`)).stdout !== "",
+        `${name} has no address`,
+        30_000,
+      );
+    const shut = file("shut.yaml", SHUT);
+    const { code, stdout, stderr } = await kubectl(`apply --dry-run=server -f ${shut}`);
+    expect([code, stdout]).toEqual([0, expect.stringContaining("created (server dry run)")]);
+    expect(stderr.split("\n").sort()).toEqual([
+      "",
+      "Warning: loses reach/db[VirtualMachine] => reach/web[VirtualMachine] : All Connections",
+      "Warning: loses reach/web[VirtualMachine] => reach/db[VirtualMachine] : All Connections",
+    ]);
+    expect(await ok("get networkpolicies -n reach -o name")).toBe("");
+    await ok(`apply -f ${file("promise.yaml", PROMISE)}`);
+    const refused = await kubectl(`apply -f ${shut}`);
+    expect([refused.code, refused.stderr]).toEqual([
+      1,
+      expect.stringContaining(
+        'networkpolicies.networking.k8s.io "shut" is forbidden: invariant web-to-db would be broken: reach/web',
+      ),
+    ]);
+    await ok("delete invariant web-to-db");
+    await ok(`apply -f ${shut}`);
+    expect(await ok("get netpol shut -n reach -o jsonpath={.spec.podSelector}{.spec.policyTypes}")).toBe(
+      '{}["Ingress"]',
+    );
+    await ok("delete namespace reach");
+  });
 });
 
 describe("edit", () => {
