@@ -19,6 +19,7 @@ export {
 export { ApiError, isApiError, type Status } from "./errors.js";
 export { GarbageCollector } from "./garbage-collector.js";
 export { LocalClient } from "./local-client.js";
+export { isQuotaExceeded } from "./quota.js";
 export { ResourceRegistry } from "./registry.js";
 export {
   type Change,

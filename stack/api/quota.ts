@@ -13,7 +13,7 @@ import {
   type ResourceQuota,
   resourceQuotaKind,
 } from "../resources/index.js";
-import { ApiError, invalid } from "./errors.js";
+import { ApiError, invalid, isApiError } from "./errors.js";
 import { QUOTAS_PER_NAMESPACE_MAX } from "./limits.js";
 
 /** One thing that a quota can name. */
@@ -45,6 +45,13 @@ export interface QuotaWrite {
   readonly after: ApiObject | undefined;
 }
 type Lister = (kind: ResourceKind) => Promise<readonly ApiObject[]>;
+
+const EXCEEDED = "exceeded quota:";
+
+/** Whether a write was refused because of a quota. */
+export function isQuotaExceeded(thrown: unknown): boolean {
+  return isApiError(thrown, "Forbidden") && thrown.message.includes(` is forbidden: ${EXCEEDED} `);
+}
 
 /** Whether one of the quotas counts objects of the kind. */
 export function isCounted(kind: ResourceKind, quotas: readonly ApiObject[]): boolean {
@@ -89,7 +96,7 @@ function charged(write: QuotaWrite, quota: ApiObject, objects: readonly ApiObjec
   if (exceeded.length > 0) {
     const all = (what: "requested" | "used" | "limited"): string =>
       exceeded.map((each) => `${each.resource}=${each[what]}`).join(",");
-    const why = `exceeded quota: ${quota.metadata.name}, requested: ${all("requested")}, used: ${all("used")}, limited: ${all("limited")}`;
+    const why = `${EXCEEDED} ${quota.metadata.name}, requested: ${all("requested")}, used: ${all("used")}, limited: ${all("limited")}`;
     throw forbidden(write, why);
   }
   if (isDeepStrictEqual(used, status?.used)) return undefined;

@@ -117,6 +117,32 @@ test("a Port that somebody else has is left alone and named", async () => {
   await comesToRest();
 });
 
+test("a Port that a quota leaves no room for is named, and made when there is room", async () => {
+  const quota = (ports: string) => ({ hard: { "count/ports.plinth.dev": ports } });
+  await client.create("ResourceQuota", { metadata: { name: "few", namespace: "a" }, spec: quota("1") });
+  await client.create("VirtualMachine", {
+    metadata: { name: "m", namespace: "a" },
+    spec: {
+      interfaces: [
+        { name: "front", network: "f" },
+        { name: "back", network: "b" },
+      ],
+    },
+  });
+  await until(async () => conditionOf(await machine(), "PortsCreated")?.status === "False", "a condition");
+  expect(conditionOf(await machine(), "PortsCreated")).toMatchObject({
+    reason: "Refused",
+    message: expect.stringContaining(
+      'ports.plinth.dev "m-back" is forbidden: exceeded quota: few, requested: count/ports.plinth.dev=1',
+    ),
+  });
+  await comesToRest();
+  await client.patch("ResourceQuota", { namespace: "a", name: "few" }, { spec: quota("2") });
+  await until(async () => conditionOf(await machine(), "PortsCreated")?.status === "True", "it is made then");
+  expect((await client.list("Port")).items).toHaveLength(2);
+  await comesToRest();
+});
+
 test("machines are placed while there is room, wait with a reason, and are placed when there is room again", async () => {
   await client.create("VirtualMachine", {
     metadata: { name: "m", namespace: "a" },

@@ -31,6 +31,7 @@ const WATCHED = [
   "StoragePool",
   "Image",
   "Host",
+  "ResourceQuota",
 ] as const satisfies readonly KindName[];
 type Watched = (typeof WATCHED)[number];
 
@@ -49,7 +50,8 @@ export class Controllers {
     const { client } = modules;
     this.#runners = [
       {
-        kinds: ["VirtualMachine", "Port", "Network"],
+        // A quota that is raised or goes makes room for Ports that it refused.
+        kinds: ["VirtualMachine", "Port", "Network", "ResourceQuota"],
         runner: new PassRunner(
           "port controller",
           () => reconcilePorts(client, this.#all("VirtualMachine"), this.#all("Port")),

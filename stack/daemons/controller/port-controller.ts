@@ -1,7 +1,13 @@
 // Keeps one Port for each interface of each virtual machine, and shows the Ports' addresses in the machine's status.
 import { isDeepStrictEqual } from "node:util";
 import { describeError } from "../../../base/errors/index.js";
-import { isApiError, type ResourceClient, updateConditions, updateStatus } from "../../api/index.js";
+import {
+  isApiError,
+  isQuotaExceeded,
+  type ResourceClient,
+  updateConditions,
+  updateStatus,
+} from "../../api/index.js";
 import type { Port, VirtualMachine } from "../../resources/index.js";
 import { inParallel } from "./pass-runner.js";
 import { interfaceStatus, type PortAction, PortIndex, planPorts } from "./vm-ports.js";
@@ -41,8 +47,9 @@ async function carryOut(
     else await client.delete("Port", { namespace, name: action.name }, { uid: action.uid });
     return undefined;
   } catch (thrown) {
-    // Invalid is the user's to put right. The others are a race, or a namespace on its way out: the next change decides.
-    if (isApiError(thrown, "Invalid")) return describeError(thrown);
+    // Invalid, and what a quota leaves no room for, is the user's to put right. The others are a race, or a namespace on
+    // its way out: the next change decides.
+    if (isApiError(thrown, "Invalid") || isQuotaExceeded(thrown)) return describeError(thrown);
     const passing = ["AlreadyExists", "NotFound", "Conflict", "Forbidden"] as const;
     if (passing.some((reason) => isApiError(thrown, reason))) return undefined;
     throw thrown;
