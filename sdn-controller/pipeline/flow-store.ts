@@ -35,6 +35,11 @@ export class FlowStore {
     for (const [key, all] of several) after.set(key, together(all, all.at(-1) as Flow));
     for (const { key } of before ?? []) if (!after.has(key)) this.#remove(key, owner);
     for (const [key, flow] of after) {
+      if (!this.#byKey.has(key)) {
+        this.#byKey.set(key, { owner, flow });
+        this.#touched.add(key);
+        continue;
+      }
       const wants = this.#wants(key);
       if (wants.find((want) => want.owner === owner)?.flow.body === flow.body) continue;
       this.#keep(key, [...wants.filter((want) => want.owner !== owner), { owner, flow }]);
