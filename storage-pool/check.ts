@@ -85,7 +85,10 @@ function checkPool(dir: string, catalogue: Catalogue, pool: PoolEntry, onProgres
   const files = readOnlyMaps(join(dir, "maps", pool.id));
   const keys = keyIds(dir, pool.id);
   // As a start would: in the next epochs.
-  const specs = entries.map((entry) => ({ ...specOf(entry), epoch: entry.epoch + 1 }));
+  const specs = entries.map((entry) => ({
+    ...specOf(entry, catalogue.durableOf(entry.id)),
+    epoch: entry.epoch + 1,
+  }));
   const { nextVolumeId } = catalogue;
   let opened: Pool;
   try {

@@ -66,6 +66,8 @@ export const MAP_DIRTY_LOG_BYTES = 16 * 1024 * 1024;
 export const MAP_PAGES_AT_OPEN = 4 * 1024;
 /** A changed volume gets its checkpoint after this time at the latest when the space of dead blocks waits for it. */
 export const CHECKPOINT_IDLE_MS = 500;
+/** The catalogue learns at most so often how far logs are on the medium. */
+export const DURABLE_NOTE_MS = 1000;
 /** Freed segments whose space may wait for reuse while writers are busy; more are given back at once. */
 export const UNPUNCHED_MAX = 256;
 /** Segments whose space is given back in one step of housekeeping. */

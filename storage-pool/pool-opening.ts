@@ -53,7 +53,7 @@ export async function openOnTarget(
       disks: opening,
       clean,
       mapDirectory: join(dir, "maps", poolId),
-      volumes: volumes.map(specOf),
+      volumes: volumes.map((volume) => specOf(volume, catalogue.durableOf(volume.id))),
     });
     return { ...report, disks: known.disks, volumes };
   } catch (thrown) {

@@ -139,6 +139,11 @@ export class StorageDaemon implements Storaged {
       onCheckpoint: (pool, record) => {
         this.#checkpoints = this.#checkpoints.then(() => this.#record(pool, record));
       },
+      onDurable: (positions) => {
+        this.#checkpoints = this.#checkpoints
+          .then(() => this.catalogue.putDurable(positions))
+          .catch((thrown: unknown) => log.error({ err: thrown }, "how far logs are could not be recorded"));
+      },
       onLost: (volume, range) =>
         log.error(
           { volume, ...range },
@@ -294,7 +299,10 @@ export class StorageDaemon implements Storaged {
           const whole = [...this.catalogue.volumes.values()].every(
             (volume) => volume.pool !== name || !this.damaged.has(volume.name),
           );
-          if (pool !== undefined && whole) await this.catalogue.putPool({ ...pool, clean: true });
+          if (pool === undefined || !whole) continue;
+          await this.#checkpoints;
+          await this.catalogue.forgetDurable(name);
+          await this.catalogue.putPool({ ...pool, clean: true });
         }
       }
     } catch (thrown) {

@@ -185,7 +185,17 @@ interface State {
 function newSpec(sizeBytes: number): VolumeSpec {
   const history = { rewindMs: 0, keyframes: [], clockMs: 0, deletedAtMs: 0 };
   const placed = { copies: 1, diskClass: "", keyId: "", reserve: false, originVolume: 0, snapshots: [] };
-  return { id: 1, name: "v", sizeBytes, epoch: 1, mapFile: "", checkpointSequence: 0, ...placed, ...history };
+  return {
+    id: 1,
+    name: "v",
+    sizeBytes,
+    epoch: 1,
+    mapFile: "",
+    checkpointSequence: 0,
+    durableSequence: 0,
+    ...placed,
+    ...history,
+  };
 }
 
 /** The same file, but payload is thrown away: records and cells are as they would be, in a fiftieth of the room. */

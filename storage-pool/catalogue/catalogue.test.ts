@@ -89,6 +89,22 @@ test("epochs that were raised in vain can be put back, and a number that is used
   expect(again.nextVolumeId).toBe(8);
 });
 
+test("how far logs are is kept apart from the volumes, and goes with them", async () => {
+  const store = openMemoryStore();
+  const catalogue = await Catalogue.open(store);
+  await catalogue.putVolume(volume);
+  await catalogue.putVolume({ ...volume, id: 2, name: "shop/log" });
+  const positions = [1, 2, 3].map((each) => ({ volume: each, sequence: 2 ** 40 + each }));
+  await catalogue.putDurable(positions);
+  const again = await Catalogue.open(store);
+  expect([1, 2, 3].map((id) => again.durableOf(id))).toEqual([2 ** 40 + 1, 2 ** 40 + 2, 0]);
+  await again.deleteVolume("shop/log");
+  await again.forgetDurable("default");
+  const last = await Catalogue.open(store);
+  expect([1, 2].map((id) => last.durableOf(id))).toEqual([0, 0]);
+  expect(await store.get("durable/2")).toBeUndefined();
+});
+
 test("a deleted volume takes its exports along, and its number is never used again", async () => {
   const store = openMemoryStore();
   const catalogue = await Catalogue.open(store);

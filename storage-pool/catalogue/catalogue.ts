@@ -1,6 +1,6 @@
 // The catalogue: pools, disks, volumes, snapshots, exports and the checkpoints that maps are read from.
 // Protobuf values in a Store, each change one transaction that is on the medium when it resolves; never in the data
-// path. Keys: format · pool/NAME · volume/NAMESPACE/NAME · export/SOCKET. Invariant: memory shows exactly what the store
+// path. Keys: format · pool/NAME · volume/NAMESPACE/NAME · durable/VOLUME-ID · export/SOCKET. Invariant: memory shows exactly what the store
 // holds. Thread: main. Hot: no.
 import { defineRecord } from "../../base/schema/index.js";
 import type { Operation, Store } from "../../base/store/index.js";
@@ -49,7 +49,7 @@ interface PoolRecord extends Omit<PoolEntry, "disks"> {
   disks: DiskEntry[];
 }
 
-export interface VolumeEntry extends Omit<VolumeSpec, "snapshots"> {
+export interface VolumeEntry extends Omit<VolumeSpec, "snapshots" | "durableSequence"> {
   readonly pool: string;
   readonly snapshots: readonly SnapshotEntry[];
   readonly schedules: readonly ScheduleEntry[];
@@ -92,6 +92,9 @@ export interface ExportEntry {
   /** Who uses it, for people; "" when nobody said. */
   readonly owner: string;
 }
+
+/** A transaction has a bounded number of operations. */
+const OPERATIONS_MAX = 1000;
 
 interface FormatEntry {
   formatVersion: number;
@@ -184,10 +187,20 @@ const exportRecord = defineRecord<ExportEntry>("ExportEntry", {
   owner: { number: 7, type: "string" },
 });
 
+/** Apart from the volume, for it changes every second. */
+interface DurableRecord {
+  sequence: number;
+}
+
+const durableRecord = defineRecord<DurableRecord>("DurableEntry", {
+  sequence: { number: 1, type: "uint64" },
+});
+
 export class Catalogue {
   readonly pools = new Map<string, PoolEntry>();
   readonly volumes = new Map<string, VolumeEntry>();
   readonly exports = new Map<string, ExportEntry>();
+  readonly #durable = new Map<number, number>();
   readonly #store: Store;
   #format: FormatEntry = { formatVersion: CATALOGUE_FORMAT, nextVolumeId: 1 };
 
@@ -242,8 +255,8 @@ export class Catalogue {
   /** Writes a pool and its volumes, the pool last; a crash in between may leave some as they were. */
   async putEpochs(pool: PoolEntry, volumes: readonly VolumeEntry[]): Promise<void> {
     const puts = volumes.map((volume) => putVolume(volume));
-    // A transaction has a bounded number of operations.
-    for (let i = 0; i < puts.length; i += 1000) await this.#transact(puts.slice(i, i + 1000));
+    for (let i = 0; i < puts.length; i += OPERATIONS_MAX)
+      await this.#transact(puts.slice(i, i + OPERATIONS_MAX));
     for (const volume of volumes) this.volumes.set(volume.name, volume);
     await this.putPool(pool);
   }
@@ -281,16 +294,43 @@ export class Catalogue {
     for (const volume of volumes) this.volumes.set(volume.name, volume);
   }
 
+  /** Everything of the volume up to this record was on the medium; 0 when that was not noted. */
+  durableOf(id: number): number {
+    return this.#durable.get(id) ?? 0;
+  }
+
+  async putDurable(positions: readonly { volume: number; sequence: number }[]): Promise<void> {
+    const known = new Set([...this.volumes.values()].map(({ id }) => id));
+    const puts = positions
+      .filter(({ volume }) => known.has(volume))
+      .map(({ volume, sequence }) => {
+        const value = durableRecord.encode({ sequence });
+        return { type: "put", key: `durable/${volume}`, value } as const;
+      });
+    for (let i = 0; i < puts.length; i += OPERATIONS_MAX)
+      await this.#transact(puts.slice(i, i + OPERATIONS_MAX));
+    for (const { volume, sequence } of positions) if (known.has(volume)) this.#durable.set(volume, sequence);
+  }
+
+  /** The volumes of a pool have their checkpoints, behind which their logs hold marks at most. */
+  async forgetDurable(pool: string): Promise<void> {
+    const ids = [...this.volumes.values()].filter((volume) => volume.pool === pool).map(({ id }) => id);
+    await this.putDurable(ids.map((volume) => ({ volume, sequence: 0 })));
+  }
+
   /** Forgets a volume with its snapshots and exports. */
   async deleteVolume(name: string): Promise<void> {
+    const id = this.volumes.get(name)?.id;
     const sockets = [...this.exports.values()]
       .filter((each) => each.volume === name)
       .map((each) => each.socket);
     await this.#transact([
       { type: "delete", key: `volume/${name}` },
+      ...(id === undefined ? [] : [{ type: "delete", key: `durable/${id}` } as const]),
       ...sockets.map((socket): Operation => ({ type: "delete", key: `export/${socket}` })),
     ]);
     this.volumes.delete(name);
+    if (id !== undefined) this.#durable.delete(id);
     for (const socket of sockets) this.exports.delete(socket);
   }
 
@@ -351,6 +391,8 @@ export class Catalogue {
     } else if (key.startsWith("volume/")) {
       const volume = volumeRecord.parse(value);
       this.volumes.set(volume.name, volume);
+    } else if (key.startsWith("durable/")) {
+      this.#durable.set(Number(key.slice(8)), durableRecord.parse(value).sequence);
     } else if (key.startsWith("export/")) {
       const entry = exportRecord.parse(value);
       this.exports.set(entry.socket, entry);

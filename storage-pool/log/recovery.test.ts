@@ -2,7 +2,7 @@ import { expect, test } from "vitest";
 import { DataBuffer } from "../disk/data-buffer.js";
 import { MemoryPool } from "../testing/memory-pool.js";
 import type { Volume } from "../volume/volume.js";
-import { INDEX_SIZE, RECORD_SIZE, slotCountOf, slotsAt } from "./format.js";
+import { CELL_SIZE, CELLS_AT, INDEX_SIZE, RECORD_SIZE, slotCountOf, slotsAt } from "./format.js";
 
 const BLOCK = 4096;
 const MIB = 1024 * 1024;
@@ -103,6 +103,63 @@ test("a bad record below the durable position is damage: the volume is named and
   expect(tagAt(pool.volume(2), 0)).toBe(77);
   memory.settle();
   expect(memory.reopen().damaged.size).toBe(1);
+});
+
+/** Nothing says any more that there ever was a segment. */
+function forgetSegments(memory: MemoryPool, disk = 0): void {
+  memory.disks[disk]!.content.zero(CELLS_AT, slotCountOf(64 * MIB) * CELL_SIZE);
+}
+
+test("a volume of whose log nothing at all is left is missed by name, others are served", () => {
+  const memory = new MemoryPool(1);
+  const volume = memory.createVolume(1, 16 * MIB);
+  memory.createVolume(2, 16 * MIB);
+  for (let i = 0; i < 10; i++) write(volume, i, i + 1);
+  expect(volume.flush()).toBe(0);
+  memory.settle();
+  forgetSegments(memory);
+  const pool = memory.reopen();
+  // Ten writes, and the mark that says how far they were flushed.
+  expect(pool.damaged.get(1)).toBe("its log ends after record 0, though everything up to 11 was durable");
+  expect(tagAt(pool.volume(2), 0)).toBe(0);
+});
+
+test("a log of which all is gone since the checkpoint is missed", () => {
+  const memory = new MemoryPool(1);
+  const volume = memory.createVolume(1, 16 * MIB);
+  for (let i = 0; i < 10; i++) write(volume, i, i + 1);
+  memory.close();
+  memory.reopen();
+  // The opening counts what the maps name, which frees what it can; then the log begins.
+  memory.settle();
+  const after = memory.pool.volume(1);
+  const { checkpointSequence } = memory.specs.get(1)!;
+  write(after, 20, 77);
+  expect(after.flush()).toBe(0);
+  memory.pool.housekeeper.housekeep(1e9);
+  expect(memory.specs.get(1)).toMatchObject({ checkpointSequence, durableSequence: after.writer.sequence });
+  const { slots } = memory.pool.table.logOf(1).at(-1)!;
+  memory.disks[0]!.content.zero(CELLS_AT + slots[0]! * CELL_SIZE, CELL_SIZE);
+  expect(memory.reopen().damaged.get(1)).toBe(
+    `its log ends after record ${checkpointSequence}, though everything up to ${after.writer.sequence} was durable`,
+  );
+});
+
+test("marks that are gone after an orderly end are missed by nobody", () => {
+  const memory = new MemoryPool(1);
+  const volume = memory.createVolume(1, 16 * MIB);
+  write(volume, 0, 1);
+  memory.close();
+  const after = memory.reopen().volume(1);
+  expect(after.mark(1e12)).toBe(0);
+  expect(after.commit()).toBe(0);
+  expect(after.flush()).toBe(0);
+  memory.settle();
+  expect(memory.specs.get(1)!.durableSequence).toBeGreaterThan(1);
+  memory.close();
+  expect(memory.specs.get(1)!.durableSequence).toBe(0);
+  forgetSegments(memory);
+  expect(memory.reopen().damaged.size).toBe(0);
 });
 
 test("with two copies a bad record and bad payload on one disk cost nothing", () => {

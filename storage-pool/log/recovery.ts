@@ -83,10 +83,10 @@ export function replayLog(
       sequence++;
     }
   }
+  const gone = found === sequence - position;
+  const what = gone ? `its log ends after record ${sequence}` : `record ${sequence + 1} of its log is bad`;
   const damage =
-    sequence < highestDurable
-      ? `record ${sequence + 1} of its log is bad, though everything up to ${highestDurable} was durable`
-      : undefined;
+    sequence < highestDurable ? `${what}, though everything up to ${highestDurable} was durable` : undefined;
   return { sequence, records: sequence - position, cut: found > sequence - position, damage };
 }
 

@@ -8,7 +8,7 @@
 // records. Writers are told that the pool is full only after cleaning has won nothing. Thread: the pool's worker.
 import { assert } from "../../base/assert/index.js";
 import type { Disk } from "../disk/disk.js";
-import { OK, storageError } from "../errors.js";
+import { storageError } from "../errors.js";
 import {
   CHECKPOINT_IDLE_MS,
   CLEAN_LIVE_PERCENT_URGENT,
@@ -29,6 +29,7 @@ import { Checkpoint, type CheckpointRecord } from "./checkpoint.js";
 import { cleanSituation } from "./clean-situation.js";
 import { CutMarks } from "./cut-marks.js";
 import type { Demand } from "./demand.js";
+import { DurableNotes, type DurablePosition } from "./durable-notes.js";
 import { HistoryKeeper } from "./history-keeper.js";
 import type { JobRunner } from "./job.js";
 import { PageKeeper, type PageKeeperOptions } from "./page-keeper.js";
@@ -67,6 +68,8 @@ export interface HousekeeperOptions extends PageKeeperOptions {
   readonly room: Room;
   /** Who waits for room. */
   readonly demand: Demand;
+  /** How far logs are on the medium, for the catalogue. */
+  readonly onDurable: (positions: readonly DurablePosition[]) => void;
   /** Room is short: a deleted volume is to go for good. */
   readonly onPurge: (volume: number) => void;
   /** Room was short: some of what was kept for rewinding a volume is given up. */
@@ -97,6 +100,7 @@ export class Housekeeper {
   #recording = false;
   readonly #pages: PageKeeper;
   readonly #balancing: Balancing;
+  readonly #notes: DurableNotes;
   /** Everything else was tried: whatever wins a single block. */
   #thorough = false;
   /** The last checkpoint freed what it could: cleaning comes before the next one, which writers could make due for ever. */
@@ -119,6 +123,7 @@ export class Housekeeper {
     this.#history = new HistoryKeeper({ ...options, onLost, onShort });
     this.#sparing = new Sparing(options, this.#history);
     this.#pages = new PageKeeper(options);
+    this.#notes = new DurableNotes(options);
     this.#balancing = new Balancing(options.disks);
   }
 
@@ -138,6 +143,7 @@ export class Housekeeper {
    */
   housekeep(nowMs: number): CheckpointRecord | "busy" | "idle" {
     if (this.#holds > 0) return "idle";
+    this.#notes.tell(nowMs);
     this.#pacer.update(cleanSituation(nowMs, this.#cleaner, this.#options));
     if (this.#recording || this.#sync === "under way") {
       // The disks or the catalogue are at work; blocks that move meanwhile are of the next checkpoint.
@@ -162,32 +168,9 @@ export class Housekeeper {
     if (this.#balancing.active) return this.#stepBalance();
     this.#cleanFirst = false;
     if (this.#cleanStep() === "busy") return "busy";
-    this.#noteDurable(nowMs);
+    this.#notes.mark(nowMs, this.#lastChangeMs);
     if (this.#history.follow()) return "busy";
     return this.#giveSpaceBack(nowMs) === "busy" ? "busy" : this.#work(nowMs);
-  }
-
-  /**
-   * What was flushed last is said by a later record only. When none comes a mark says it, so that damage there cannot
-   * pass for the end of the log.
-   */
-  #noteDurable(nowMs: number): void {
-    if (nowMs - this.#lastChangeMs < CHECKPOINT_IDLE_MS) return;
-    const { table } = this.#options;
-    let noted = false;
-    for (const volume of this.#options.volumes.values()) {
-      const { writer, checkpointSequence, copies, diskClass } = volume;
-      // Not worth that anything is given up for it.
-      if (writer.segment === undefined && table.freeCount(copies, diskClass) <= RESERVE_SEGMENTS) continue;
-      if (writer.durable <= Math.max(writer.noted, checkpointSequence) || !writer.idle) continue;
-      const staged = volume.mark(this.#options.wallClock());
-      // In any case: what went wrong here is not for the next client's commit to report.
-      if (writer.commit() !== OK || staged !== OK) continue;
-      // The mark itself needs none.
-      writer.noted = writer.sequence;
-      noted = true;
-    }
-    if (noted) this.#options.syncAside(() => {});
   }
 
   /** Background jobs, and what a disk that failed makes necessary. */

@@ -52,6 +52,8 @@ export interface VolumeSpec {
   readonly mapFile: string;
   /** Records up to this one are in `mapFile`. */
   readonly checkpointSequence: number;
+  /** Everything up to this record was on the medium at some time; 0 when that was not noted. */
+  readonly durableSequence: number;
   /** Shares blocks with the volume that it was cloned from (or 0). */
   readonly originVolume: number;
   readonly snapshots: readonly SnapshotSpec[];
@@ -167,7 +169,8 @@ export function openPool(
     };
     let { clockMs } = spec;
     // A snapshot was flushed before it was recorded.
-    const durable = Math.max(spec.checkpointSequence, ...recent.map((snapshot) => snapshot.sequence));
+    const known = Math.max(spec.checkpointSequence, spec.durableSequence);
+    const durable = Math.max(known, ...recent.map((snapshot) => snapshot.sequence));
     const log = tails.get(spec.id) ?? [];
     // The mark of an opening after which nothing came ends what older segments hold already.
     let isMarked = false;
@@ -181,7 +184,7 @@ export function openPool(
     const early = recent.some((snapshot) => snapshot.sequence < spec.checkpointSequence);
     const damage = early
       ? "the catalogue names a snapshot that is older than its checkpoint"
-      : (replay.damage ?? absence(spec, [head, ...snapshots.values()], table, clean));
+      : (absence(spec, [head, ...snapshots.values()], table, clean) ?? replay.damage);
     if (damage !== undefined) {
       damaged.set(spec.id, damage);
       continue;

@@ -1,5 +1,6 @@
 // What a pool tells and asks of whoever runs it. Thread: the pool's worker.
 import type { LostRange } from "../volume/lost-blocks.js";
+import type { DurablePosition } from "./durable-notes.js";
 import type { MapMemory } from "./open-pool.js";
 
 export interface PoolHooks {
@@ -11,6 +12,8 @@ export interface PoolHooks {
   readonly wallClock?: () => number;
   /** Milliseconds of a clock that only rises, for measuring steps of jobs; default: the system's. */
   readonly steadyClock?: () => number;
+  /** How far logs are on the medium: the next opening is to be told. */
+  readonly onDurable?: (positions: readonly DurablePosition[]) => void;
   /** A disk failed, or one that was suspect is trusted again. */
   readonly onFailed?: (disk: number) => void;
   readonly onTrusted?: (disk: number) => void;

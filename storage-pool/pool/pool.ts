@@ -128,6 +128,7 @@ export class Pool {
       jobs: this.jobs,
       disks: this.disks,
       onFailed: (disk) => hooks.onFailed?.(disk.index),
+      onDurable: (positions) => hooks.onDurable?.(positions),
       onPurge: (volume) => hooks.onPurge?.(volume),
       onHistoryShort: (volume) => hooks.onHistoryShort?.(volume.name),
       onHistoryLost: (volume, why) => hooks.onHistoryLost?.(volume.name, why),
@@ -426,6 +427,7 @@ export class Pool {
       room: this.room,
     });
     volume.checkpointSequence = spec.checkpointSequence;
+    volume.notedSequence = spec.durableSequence;
     this.volumes.set(spec.id, volume);
     this.keys.attach(volume);
     volume.related = spec.originVolume !== 0;

@@ -3,12 +3,15 @@
 import type { PlinthError } from "../../base/errors/index.js";
 import { WorkerHandle } from "../../base/worker/index.js";
 import type { CheckpointRecord } from "../pool/checkpoint.js";
+import type { DurablePosition } from "../pool/durable-notes.js";
 import type { LostRange } from "../volume/lost-blocks.js";
 import type { TargetMethods } from "./target-methods.js";
 
 export interface TargetEvents {
   /** A checkpoint is on the medium: record it in the catalogue, then call `checkpointRecorded`. */
   onCheckpoint(pool: string, record: CheckpointRecord): void;
+  /** How far logs are on the medium: to be recorded in the catalogue. */
+  onDurable(positions: readonly DurablePosition[]): void;
   /** A block of a volume was found unreadable. */
   onLost(volume: string, range: LostRange): void;
   /** A disk failed and what it holds may become old, or is trusted again. */
@@ -23,6 +26,8 @@ export interface TargetEvents {
 
 /** What the worker tells without being asked, and whom. */
 const TOLD = {
+  durable: (events: TargetEvents, body: { positions: readonly DurablePosition[] }) =>
+    events.onDurable(body.positions),
   lost: (events: TargetEvents, body: { volume: string; range: LostRange }) =>
     events.onLost(body.volume, body.range),
   suspect: (events: TargetEvents, body: { pool: string; disk: number; suspect: boolean }) =>

@@ -10,6 +10,7 @@ const setup = workerData as { mailbox: MailboxSetup };
 const epoll = new Epoll(256);
 const target = new Target(epoll, {
   onCheckpoint: (pool, record) => mailbox.emit("checkpoint", { pool, record }),
+  onDurable: (positions) => mailbox.emit("durable", { positions }),
   onLost: (volume, range) => mailbox.emit("lost", { volume, range }),
   onSuspect: (pool, disk, suspect) => mailbox.emit("suspect", { pool, disk, suspect }),
   onPurge: (pool, volume) => mailbox.emit("purge", { pool, volume }),

@@ -15,6 +15,7 @@ import type { NbdPlace } from "../nbd/nbd-listener.js";
 import { NbdServer } from "../nbd/nbd-server.js";
 import type { TlsMode } from "../nbd/nbd-session.js";
 import type { CheckpointRecord } from "../pool/checkpoint.js";
+import type { DurablePosition } from "../pool/durable-notes.js";
 import type { Opening, VolumeSpec } from "../pool/open-pool.js";
 import { type NewMap, Pool } from "../pool/pool.js";
 import type { PoolUsage } from "../pool/pool-usage.js";
@@ -96,6 +97,8 @@ export interface ChangedRange {
 export interface TargetHooks {
   /** A checkpoint is on the medium and waits for the catalogue. */
   onCheckpoint(pool: string, record: CheckpointRecord): void;
+  /** How far logs are on the medium, for the catalogue. */
+  onDurable(positions: readonly DurablePosition[]): void;
   /** A block was found unreadable. */
   onLost(volume: string, range: LostRange): void;
   /** A disk failed and what it holds may become old, or is trusted again. */
@@ -198,6 +201,7 @@ export class Target {
       pool = new Pool(disks, maps, opening.volumes, opening, {
         syncAside: (onSynced) => this.server.syncAside(onSynced),
         onLost: (volume, range) => this.#hooks.onLost(volume, range),
+        onDurable: (positions) => this.#hooks.onDurable(positions),
         onFailed: (disk) => this.#hooks.onSuspect(opening.name, disk, true),
         onTrusted: (disk) => this.#hooks.onSuspect(opening.name, disk, false),
         onPurge: (volume) => this.#hooks.onPurge(opening.name, volume),

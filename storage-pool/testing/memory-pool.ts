@@ -4,6 +4,7 @@ import { type Disk, formatDisk, missingDisk, openDisk } from "../disk/disk.js";
 import { MemoryDiskFile } from "../disk/memory-disk-file.js";
 import type { MapFiles } from "../log/map-files.js";
 import type { CheckpointRecord } from "../pool/checkpoint.js";
+import type { DurablePosition } from "../pool/durable-notes.js";
 import { recordedKeyframes } from "../pool/keyframes.js";
 import { MAP_MEMORY, type MapMemory, type VolumeSpec } from "../pool/open-pool.js";
 import { Pool } from "../pool/pool.js";
@@ -98,6 +99,12 @@ export class MemoryPool {
     const specs = [...this.specs.values()].map((spec) => ({ ...spec, epoch: this.epoch }));
     const hooks = {
       mapMemory: this.#mapMemory,
+      onDurable: (positions: readonly DurablePosition[]) => {
+        for (const { volume, sequence: durableSequence } of positions) {
+          const spec = this.specs.get(volume);
+          if (spec !== undefined) this.specs.set(volume, { ...spec, durableSequence });
+        }
+      },
       onFailed: (index: number) => void this.suspect.add(index),
       onTrusted: (index: number) => void this.suspect.delete(index),
     };
@@ -115,6 +122,7 @@ export class MemoryPool {
       const record = volume === undefined ? undefined : this.pool.housekeeper.checkpointNow(volume);
       if (record !== undefined) this.record(record);
     }
+    for (const [id, spec] of this.specs) this.specs.set(id, { ...spec, durableSequence: 0 });
     this.clean = true;
   }
 
@@ -129,6 +137,7 @@ export class MemoryPool {
     const fixed = {
       mapFile: "",
       checkpointSequence: 0,
+      durableSequence: 0,
       originVolume: 0,
       snapshots: [],
       diskClass,

@@ -116,6 +116,8 @@ export class Volume implements BlockDevice {
   related = false;
   /** Records up to this one are in the map file of the head. */
   checkpointSequence: number;
+  /** Everything up to this record is on the medium, and the catalogue was told. */
+  notedSequence = 0;
   /** Rises with every change of a map; for caching what is computed from them. */
   generation = 0;
   readonly #reader: MapReader;

@@ -3,6 +3,7 @@
 import { Random } from "../../base/random/index.js";
 import { type Disk, formatDisk, missingDisk, openDisk } from "../../storage-pool/disk/disk.js";
 import type { CheckpointRecord } from "../../storage-pool/pool/checkpoint.js";
+import type { DurablePosition } from "../../storage-pool/pool/durable-notes.js";
 import { recordedKeyframes } from "../../storage-pool/pool/keyframes.js";
 import { MAP_MEMORY, type MapMemory, type VolumeSpec } from "../../storage-pool/pool/open-pool.js";
 import { Pool } from "../../storage-pool/pool/pool.js";
@@ -50,6 +51,8 @@ export class Surroundings {
   bad: SimulatedDisk | undefined;
   away = false;
   rested = false;
+  /** And the catalogue knows how far logs are on the medium. */
+  noted = false;
   /** Some history does not reach as far as it should: room was short. */
   shortened = false;
   pool: Pool;
@@ -135,6 +138,7 @@ export class Surroundings {
       {
         mapMemory: this.mapMemory,
         syncAside: (onSynced) => this.syncAside(onSynced),
+        onDurable: (positions) => this.noteDurable(positions),
         onFailed: (index) => this.changeDisk(index, { suspect: true }),
         onTrusted: (index) => this.changeDisk(index, { suspect: false }),
         steadyClock: () => this.nowMs,
@@ -232,6 +236,15 @@ export class Surroundings {
     this.pool.housekeeper.checkpointRecorded(true);
   }
 
+  noteDurable(positions: readonly DurablePosition[]): void {
+    this.fuse.burn();
+    for (const { volume, sequence } of positions) {
+      const spec = this.specs.get(volume);
+      if (spec !== undefined) spec.durableSequence = sequence;
+    }
+    this.fuse.burn();
+  }
+
   /** No checkpoint is half way while the catalogue changes. */
   held(change: () => void): void {
     this.pool.housekeeper.hold();
@@ -288,11 +301,26 @@ export class Surroundings {
     file.full = !file.full && this.copies === 1;
   }
 
+  /** Nothing is left that says what the last segments of a log are, or any: sectors that read as zeros. */
+  loseTail(): void {
+    const logs = [...this.specs.keys()].map((id) => this.pool.table.logOf(id));
+    const log = this.#copying.pick(logs);
+    const from = this.#copying.chance(0.5) ? 0 : Math.max(0, log.length - 1);
+    for (const { disk, slot } of log.slice(from).flatMap((segment) => segment.places)) {
+      disk.clearCell(slot);
+      disk.file.sync();
+    }
+  }
+
   /** Bits flip on the bad disk, or on any where everything has one copy. */
   rot(): void {
     const rested = this.rested;
     this.rested = false;
     if (this.bad === undefined && !rested) return;
+    if (rested && this.noted && this.#copying.chance(0.4)) {
+      this.loseTail();
+      return;
+    }
     const file = this.bad?.file ?? this.random.pick(this.disks).file;
     const count = this.random.chance(rested ? 0.8 : 0.3) ? (this.rots ? 1 : 1 + this.random.below(20)) : 0;
     // Where there is one copy one bit only: two could hit a record and the one that says that it was durable.

@@ -87,6 +87,7 @@ export class World extends Surroundings {
       epoch: 1,
       mapFile: "",
       checkpointSequence: 0,
+      durableSequence: 0,
       originVolume,
       snapshots: [],
       diskClass: "",
@@ -124,12 +125,13 @@ export class World extends Surroundings {
   rest(): void {
     for (const { file } of this.disks) file.full = false;
     for (const id of this.specs.keys()) this.flush(id);
+    this.noted = true;
     if (this.random.chance(0.5)) {
       for (let i = 0; i < 20; i++) this.housekeep(40);
     } else {
       for (const [id, model] of this.models) {
+        // Nobody writes to it: only a mark can say how far it was flushed.
         if (this.specs.get(id)?.deletedAtMs !== 0) {
-          // Nobody writes to it: only a mark can say how far it was flushed.
           const volume = this.pool.volume(id);
           if (volume.mark(this.clockMs) === 0) volume.commit();
           continue;
@@ -137,14 +139,13 @@ export class World extends Surroundings {
         const write: Write = { first: this.random.below(VOLUME_BLOCKS), count: 1, tag: this.nextTag++ };
         model.writes.push(write);
         this.fill(write);
-        assertIn(
-          this.pool.volume(id).stageWrite(this.buffer, 0, write.first * BLOCK, BLOCK),
-          [0, 11, 28],
-          "a write",
-        );
+        const staged = this.pool.volume(id).stageWrite(this.buffer, 0, write.first * BLOCK, BLOCK);
+        assertIn(staged, [0, 11, 28], "a write");
         if (this.pool.volume(id).commit() === 0) model.answered = model.writes.length;
       }
       this.pool.sync();
+      this.noted = this.random.chance(0.5);
+      if (this.noted) this.housekeep(1);
     }
     this.rested = true;
     this.fuse.left = 1;
