@@ -28,10 +28,22 @@ const QUIET: CleanSituation = {
 
 test("with room enough clients pay nothing, and the fewer segments are free the more they pay", () => {
   expect(pace({})).toBe(0);
-  const paces = [40, 30, 20, 10, 4].map((freeSegments) => pace({ freeSegments }));
+  const deadShare = 0.15;
+  const paces = [40, 30, 20, 10, 4].map((freeSegments) => pace({ freeSegments, deadShare }));
   expect(paces).toEqual([...paces].sort((a, b) => a - b));
   expect(paces.at(-1)).toBeGreaterThan(9);
-  expect(pace({ freeSegments: 10, waitingSegments: 30 })).toBe(paces[0]);
+  expect(pace({ freeSegments: 10, waitingSegments: 30, deadShare })).toBe(paces[0]);
+});
+
+test("free segments are kept as a part of what is free or dead: few where little can be won", () => {
+  const low = (freeSegments: number, deadShare: number) => {
+    const pacer = new CleanPacer();
+    pacer.update({ ...QUIET, freeSegments, deadShare });
+    return pacer.lowSegments;
+  };
+  expect(low(100, 0.2)).toBe(Math.floor((100 + 180) / 3));
+  expect(low(20, 0.1)).toBe(Math.floor((20 + 98) / 3));
+  expect(low(0, 0)).toBe(12);
 });
 
 test("a client that only reads earns less than one that writes, and no burst is saved up", () => {

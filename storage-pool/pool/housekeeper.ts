@@ -40,8 +40,8 @@ import { Sparing } from "./sparing.js";
 
 /** Share of the pool that released blocks take before a checkpoint is made although clients are busy; bounded. */
 const RELEASED_SHARE = 1 / 8;
-/** Part of that when free segments are few: what waits for a checkpoint is room that the cleaner lacks. */
-const RELEASED_SHORT = 1 / 8;
+/** As many as so much of what should be free, when less is: what waits for a checkpoint is room that the cleaner lacks. */
+const RELEASED_SHORT = 3 / 8;
 const RELEASED_BLOCKS_MIN = 16 * DATA_BLOCKS;
 const RELEASED_BLOCKS_MAX = 256 * DATA_BLOCKS;
 /** Steps of the cleaner in one breath, in which many requests may have earned it more than one. */
@@ -332,10 +332,9 @@ export class Housekeeper {
   }
 
   get #releasedDue(): number {
-    const slots = this.#options.table.disks.reduce((sum, disk) => sum + disk.slotCount, 0);
-    const share = slots * DATA_BLOCKS * RELEASED_SHARE;
-    const due = Math.min(Math.max(share, RELEASED_BLOCKS_MIN), RELEASED_BLOCKS_MAX);
-    return this.#pacer.isShort ? Math.max(due * RELEASED_SHORT, RELEASED_BLOCKS_MIN / 4) : due;
+    if (this.#pacer.isShort) return this.#pacer.lowSegments * DATA_BLOCKS * RELEASED_SHORT;
+    const share = this.#options.table.slotCount * DATA_BLOCKS * RELEASED_SHARE;
+    return Math.min(Math.max(share, RELEASED_BLOCKS_MIN), RELEASED_BLOCKS_MAX);
   }
 
   /** Moves a few blocks if it is worth while and clients have earned it. */
