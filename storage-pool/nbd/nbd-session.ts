@@ -103,6 +103,8 @@ export const BASE_ALLOCATION = "base:allocation";
 export const DIFF_PREFIX = "x-plinth:diff:";
 const FLAGS_SIZE = 4;
 const OPTION_SIZE = 16;
+/** In UTF-16 units: at most three times as many bytes. */
+const REASON_LENGTH_MAX = 1024;
 const NO_CONTEXTS: readonly MetaContext[] = [];
 
 type OptionHandler = (session: NbdSession, option: number, data: Uint8Array) => void;
@@ -206,7 +208,8 @@ export class NbdSession {
 
   /** An error with a reason for people. */
   refuse(option: number, type: number, reason: string): void {
-    this.reply(option, type, new TextEncoder().encode(reason));
+    // A name of 4096 bytes in it must not make the text longer than a client takes.
+    this.reply(option, type, new TextEncoder().encode(reason.slice(0, REASON_LENGTH_MAX)));
   }
 
   list(option: number, data: Uint8Array): void {

@@ -121,6 +121,19 @@ describe("the handshake", () => {
     expect(made.negotiated).toEqual({ exportName: "b", mode: "structured", contexts: [] });
   });
 
+  it("says no to the longest names in a text that is no longer than strings may be", () => {
+    for (const name of ["x".repeat(4096), "ü".repeat(2048), "\u0001".repeat(4096)]) {
+      const encoded = Buffer.from(name);
+      const asked = u32(encoded.byteLength) + encoded.toString("hex") + u16(0);
+      for (const number of [6, 7]) {
+        const said = hex(session().say(option(number, asked)));
+        expect(said.readUInt32BE(12)).toBe(0x8000_0006);
+        expect(said.readUInt32BE(16)).toBeLessThanOrEqual(4096);
+        expect(said.subarray(20).toString()).toContain("there is no export");
+      }
+    }
+  });
+
   it("refuses a query that is longer than its option, and a string that is too long", () => {
     const { say, types } = session();
     say(option(8));
