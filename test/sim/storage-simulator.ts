@@ -262,6 +262,17 @@ export class SimulatedMapFiles implements MapFiles {
     return [...this.#files.keys()];
   }
 
+  /** Flips one bit of a file, if there is any. */
+  flip(random: Random): void {
+    const files = [...this.#files.values()].filter(({ finished }) => finished);
+    if (files.length === 0) return;
+    const { bytes } = random.pick(files);
+    // Half of the time among what says what the file is: the head of its header, or what follows its pages.
+    const from = random.chance(0.5) ? 0 : random.below(bytes.length);
+    const at = Math.min(bytes.length - 1, from + random.below(64));
+    bytes[at] = (bytes[at] as number) ^ (1 << random.below(8));
+  }
+
   losePower(): void {
     for (const [name, file] of this.#removed) if (this.#random.chance(0.3)) this.#files.set(name, file);
     this.#removed.clear();

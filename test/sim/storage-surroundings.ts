@@ -321,6 +321,10 @@ export class Surroundings {
       this.loseTail();
       return;
     }
+    if (rested && this.#copying.chance(0.3)) {
+      this.files.flip(this.#copying);
+      return;
+    }
     const file = this.bad?.file ?? this.random.pick(this.disks).file;
     const count = this.random.chance(rested ? 0.8 : 0.3) ? (this.rots ? 1 : 1 + this.random.below(20)) : 0;
     // Where there is one copy one bit only: two could hit a record and the one that says that it was durable.
