@@ -18,7 +18,7 @@ import { waitFor } from "../../base/time/index.js";
 import { runTool } from "../../stack/cli/tool-command.js";
 import { runAppctl } from "../../vswitch/index.js";
 import { RealOvs } from "../support/real-ovs.js";
-import { PLINTH, run } from "../support/run.js";
+import { PLINTH, run, runOk } from "../support/run.js";
 import { SwitchProcess } from "../support/switch.js";
 
 const DEADLINE_MS = 20_000;
@@ -242,6 +242,14 @@ describe("our switch refuses in the words of ovs-vswitchd", () => {
       "cfm/show nope",
       "bfd/show nope",
       "vlog/set nope",
+      "vlog/set dpif:nope",
+      "vlog/set dpif:dbg nope",
+      "vlog/set dpif,bridge:dbg",
+      "vlog/set dbg:info",
+      "vlog/set console:file",
+      "vlog/enable-rate-limit nope",
+      "vlog/disable-rate-limit dpif nope",
+      "dpif/show-dp-features nope",
       "dpctl/show nope",
       "dpctl/dump-flows nope",
       "dpctl/dump-dps x",
@@ -286,6 +294,38 @@ describe("our switch refuses in the words of ovs-vswitchd", () => {
       );
       expect([line, told?.code, told?.stdout]).toEqual([line, theirs?.code, theirs?.stdout]);
     }
+  });
+
+  it("and knows the modules of its log, and the features that scripts look for, by their names", async () => {
+    const ask = async (bridge: { path(name: string): string }, socket: string, ...words: string[]) => {
+      const { code, stdout } = await run("ovs-appctl", ["-t", bridge.path(socket), ...words]);
+      expect([words, code]).toEqual([words, 0]);
+      return stdout;
+    };
+    const both = (...words: string[]): Promise<string[]> =>
+      Promise.all([ask(real, "vs.ctl", ...words), ask(ours, "vswitchd.ctl", ...words)]);
+    for (const words of [
+      ["vlog/set", "warn"],
+      ["vlog/set", "DPIF:dbg", "ofproto_dpif_xlate:file:err"],
+      ["vlog/set", "file any info", "unixctl:any:off"],
+      ["vlog/disable-rate-limit"],
+      ["vlog/disable-rate-limit", "dpif", "bridge"],
+      ["vlog/enable-rate-limit", "ANY"],
+    ])
+      expect(await both(...words)).toEqual(["", ""]);
+    const levels = (listed: string): unknown[] =>
+      listed
+        .split("\n")
+        .slice(2)
+        .map((line) => line.trim().split(/\s+/))
+        .map(([name, , , file]) => [name, file]);
+    const [theirLevels, ourLevels] = await both("vlog/list");
+    expect(levels(ourLevels as string)).toEqual(levels(theirLevels as string));
+    await both("vlog/set", "info");
+    const [theirs, told] = await both("dpif/show-dp-features", "br0");
+    const names = (text: string): string[] => text.split("\n").map((line) => line.split(":")[0] as string);
+    expect(names(told as string)).toEqual(names(theirs as string));
+    expect(told).toContain("CT state NAT: Yes\n");
   });
 
   it("and ends when asked, with or without --cleanup", async () => {
@@ -339,5 +379,46 @@ describe("plinth appctl -o json", () => {
     expect(await json("-t", real.path("vs.ctl"), "version")).toEqual(
       told("ovs-vswitchd (Open vSwitch) 3.1.0\n"),
     );
+  });
+});
+
+describe("plinth trace", () => {
+  const trace = (...words: readonly string[]) =>
+    run(process.execPath, [PLINTH, "trace", "--dir", ours.dir, ...words]);
+
+  it("tells the story of a flow and of a frame, table by table, to where it ends", async () => {
+    const switchAt = `unix:${ours.path("br0.mgmt")}`;
+    for (const flow of [
+      "priority=7,cookie=5,icmp,actions=drop",
+      "priority=8,arp,actions=resubmit(,1)",
+      "table=1,cookie=6,actions=IN_PORT",
+    ])
+      await runOk("ovs-ofctl", ["add-flow", switchAt, flow]);
+    const dropped = await trace("br0", "icmp,nw_src=10.0.0.1");
+    expect([dropped.code, dropped.stderr]).toEqual([0, ""]);
+    expect(dropped.stdout).toMatch(
+      /^A packet comes in by port LOCAL:\n {2}icmp,.*nw_src=10\.0\.0\.1.*\n {2}table 0: flow "priority=7,icmp" \(cookie 0x5\)\n[\s\S]*It is dropped/,
+    );
+    const icmp =
+      "ffffffffffff02000000000108004500001c0000000040010000" + "0a0000010a000002" + "0800f7ff00000000";
+    const asFrame = await trace("br0", icmp);
+    expect(asFrame.stdout).toContain("dl_src=02:00:00:00:00:01,dl_dst=ff:ff:ff:ff:ff:ff,nw_src=10.0.0.1");
+    expect(asFrame.stdout).toContain('table 0: flow "priority=7,icmp" (cookie 0x5)');
+    const answered = await trace("br0", "arp");
+    expect(answered.stdout).toMatch(
+      /table 0: flow "priority=8,arp"[\s\S]*table 1: flow .*\(cookie 0x6\)[\s\S]*It leaves by port/,
+    );
+  });
+
+  it("refuses a port that there is not, and what is neither flow nor frame", async () => {
+    for (const [words, why] of [
+      [["nope", "icmp"], 'no bridge has a port "nope"'],
+      [["br0", "nope=1"], "nope"],
+      [["br0", "0123"], "Packet data too short"],
+    ] as const) {
+      const { code, stdout, stderr } = await trace(...words);
+      expect([code, stdout]).toEqual([1, ""]);
+      expect(stderr).toContain(why);
+    }
   });
 });

@@ -1,5 +1,5 @@
 // Learning: MAC addresses per VLAN, the NORMAL action built on them, and mirrors.
-export { FrameVlans, VID_BITS } from "./frame-vlans.js";
+export { FrameVlans, TAGS_READ_MAX, VID_BITS } from "./frame-vlans.js";
 export {
   type KnownStation,
   MAC_AGEING_MS,

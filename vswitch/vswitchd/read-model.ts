@@ -6,6 +6,7 @@ import { cpus } from "node:os";
 import { isInterfaceName } from "../../base/linux/index.js";
 import type { TlsFiles } from "../../base/tls/index.js";
 import type { Database, DatabaseRow } from "../db/index.js";
+import { TAGS_READ_MAX } from "../learn/index.js";
 import { type DummyAddresses, type DummyMode, datapathOf, isDummyPort } from "./dummy.js";
 import type {
   BridgeConfig,
@@ -51,7 +52,6 @@ const EMPTY: SwitchConfig = {
   threads: { cores: [], problems: [] },
   zoneTimeouts: [],
 };
-const TAGS_READ_MAX = 2;
 const BRIDGE_NAME = /^[A-Za-z0-9_][A-Za-z0-9_.+@-]{0,63}$/;
 
 export interface ReadOptions {

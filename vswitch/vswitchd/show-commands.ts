@@ -2,6 +2,7 @@
 import { PlinthError } from "../../base/errors/index.js";
 import type { UnixctlAnswer, UnixctlCommand } from "../cli/unixctl-server.js";
 import { type CommandModules, command, list } from "./commands.js";
+import { datapathFeatures } from "./datapath-features.js";
 import { isNamed, shownType } from "./dummy.js";
 import type { NumberedPort, SwitchBackend } from "./model.js";
 import type { AppliedSwitch } from "./plan.js";
@@ -12,6 +13,11 @@ export function showCommands({ backend, applied }: CommandModules): Record<strin
     "dpif/dump-dps": command("", 0, 0, () =>
       list([...applied].map(([name, { config }]) => `${config.datapath.split("@")[0]}@${name}`)),
     ),
+    "dpif/show-dp-features": command("bridge", 1, 1, ([bridge]) => {
+      if (bridge === undefined || !applied.has(bridge))
+        throw new PlinthError("BRIDGE_UNKNOWN", "no such bridge");
+      return datapathFeatures();
+    }),
     "dpctl/dump-dps": command("", 0, 0, () => list(datapathsOf(applied))),
     "dpctl/show": command("[-s] [dp...]", 0, 8, async (args) => {
       const wanted = args.filter((word) => word !== "-s");

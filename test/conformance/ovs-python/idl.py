@@ -359,6 +359,9 @@ def plain_requests(remote):
         ("set_db_change_aware", [True]),
     )
     connection.close()
+    connection, ids = call(remote, ("get_server_id", []), ("get_server_id", []))
+    connection.close()
+    show("one id of the server", [ids[0] == ids[1], str(uuid.UUID(ids[0])) == ids[0]])
     show("plain requests", json.loads(json.dumps(replies).replace(chosen, "chosen")))
 
 
