@@ -92,6 +92,10 @@ describe("vsctl and appctl", () => {
     expect(await vsctl("port-to-br p1")).toEqual(["br0"]);
     expect(await vsctl("br-to-vlan br0")).toEqual(["0"]);
     expect(await vsctl("get Port p1 tag trunks")).toEqual(["7", "[]"]);
+    expect(JSON.parse((await vsctl("-o json --columns=name,tag list Port p1")).join(""))).toEqual({
+      data: [["p1", 7]],
+      headings: ["name", "tag"],
+    });
     expect(await vsctl("get interface p1 options options:path")).toEqual(['{path="/a=b,c"}', '"/a=b,c"']);
     expect((await vsctl("show")).slice(1)).toEqual([
       "    Bridge br0",
