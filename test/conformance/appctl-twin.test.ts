@@ -391,14 +391,19 @@ describe("plinth trace", () => {
     for (const flow of [
       "priority=7,cookie=5,icmp,actions=drop",
       "priority=8,arp,actions=resubmit(,1)",
-      "table=1,cookie=6,actions=IN_PORT",
+      "table=1,cookie=6,actions=CONTROLLER",
     ])
       await runOk("ovs-ofctl", ["add-flow", switchAt, flow]);
     const dropped = await trace("br0", "icmp,nw_src=10.0.0.1");
     expect([dropped.code, dropped.stderr]).toEqual([0, ""]);
-    expect(dropped.stdout).toMatch(
-      /^A packet comes in by port LOCAL:\n {2}icmp,.*nw_src=10\.0\.0\.1.*\n {2}table 0: flow "priority=7,icmp" \(cookie 0x5\)\n[\s\S]*It is dropped/,
-    );
+    const [coming, packet, ...told] = dropped.stdout.split("\n");
+    expect([coming, ...told]).toEqual([
+      "A packet comes in by port LOCAL:",
+      '  table 0: flow "priority=7,icmp" (cookie 0x5) says drop',
+      'It is dropped by table 0, flow "priority=7,icmp", cookie 0x5.',
+      "",
+    ]);
+    expect(packet).toMatch(/^ {2}icmp,in_port=LOCAL,.*nw_src=10\.0\.0\.1,/);
     const icmp =
       "ffffffffffff02000000000108004500001c0000000040010000" + "0a0000010a000002" + "0800f7ff00000000";
     const asFrame = await trace("br0", icmp);
@@ -406,7 +411,7 @@ describe("plinth trace", () => {
     expect(asFrame.stdout).toContain('table 0: flow "priority=7,icmp" (cookie 0x5)');
     const answered = await trace("br0", "arp");
     expect(answered.stdout).toMatch(
-      /table 0: flow "priority=8,arp"[\s\S]*table 1: flow .*\(cookie 0x6\)[\s\S]*It leaves by port/,
+      /table 0: flow "priority=8,arp" \(cookie 0x0\)\n {4}resubmit\(,1\)\n {2}table 1: flow "any" \(cookie 0x6\)\n[\s\S]*It leaves by the controller\.\n$/,
     );
   });
 
@@ -414,7 +419,7 @@ describe("plinth trace", () => {
     for (const [words, why] of [
       [["nope", "icmp"], 'no bridge has a port "nope"'],
       [["br0", "nope=1"], "nope"],
-      [["br0", "0123"], "Packet data too short"],
+      [["br0", "0123"], "unknown field 0123"],
     ] as const) {
       const { code, stdout, stderr } = await trace(...words);
       expect([code, stdout]).toEqual([1, ""]);

@@ -72,7 +72,7 @@ const NAMED_BY: Readonly<Record<string, NamedBy>> = {
 
 /** By @NAME, uuid, "." for the only one, name, or the first digits of its uuid. */
 export function findRecord(context: VsctlContext, table: TableSchema, record: string): OvsdbRow | undefined {
-  const symbol = record.startsWith("@") ? context.symbols.use(record) : undefined;
+  const symbol = record.startsWith("@") ? context.symbols.known(record) : undefined;
   const uuid = symbol ?? (isUuid(record) ? record.toLowerCase() : undefined);
   const rows = context.draft.rows(table.name);
   const byUuid = uuid === undefined ? undefined : rows.find((row) => row.uuid === uuid);
