@@ -8,7 +8,7 @@ import { SCRIPTS } from "./vsctl-lines.js";
 import { BEGINNINGS, RANDOM_LINE } from "./vsctl-random.js";
 
 /** Scripts of a few lines each; many more at night. */
-const SCRIPT_COUNT = process.env["PLINTH_NIGHTLY"] === "1" ? 2000 : 20;
+const SCRIPT_COUNT = process.env["PLINTH_NIGHTLY"] === "1" ? 2000 : 10;
 
 const TEST_DEADLINE_MS = 20 * 60_000;
 

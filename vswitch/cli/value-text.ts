@@ -31,7 +31,7 @@ function scanSet(scanner: Scanner, type: ColumnType, text: string): Datum {
   const bracketed = scanner.take("[");
   const atoms: Atom[] = [];
   while (!scanner.atEnd(bracketed ? "]" : undefined)) {
-    const word = scanner.word();
+    const word = scanner.word(type.key.type === "string");
     const range = type.key.type === "integer" && type.max > 1 ? rangeOf(word) : undefined;
     for (const atom of range ?? [toAtom(word, type.key.type)]) atoms.push(checked(atom, type.key));
     scanner.take(",");
@@ -57,10 +57,10 @@ function scanMap(scanner: Scanner, type: ColumnType): Datum {
   const braced = scanner.take("{");
   const pairs: [Atom, Atom][] = [];
   while (!scanner.atEnd(braced ? "}" : undefined)) {
-    const key = checked(toAtom(scanner.word(), type.key.type), type.key);
+    const key = checked(toAtom(scanner.word(type.key.type === "string"), type.key.type), type.key);
     scanner.equals();
     const base = type.value as ColumnType["key"];
-    pairs.push([key, checked(toAtom(scanner.value(), base.type), base)]);
+    pairs.push([key, checked(toAtom(scanner.value(base.type === "string"), base.type), base)]);
     scanner.take(",");
   }
   if (braced) scanner.expect("}");
@@ -155,17 +155,17 @@ class Scanner {
   }
 
   /** As word(), but where nothing stands, that is what is wrong. */
-  value(): string {
+  value(isText: boolean): string {
     this.#skipSpace();
     if (DELIMITERS.test(this.#text[this.#at] ?? ","))
       throw syntaxError('An empty string is not valid as input; use "" to represent the empty string');
-    return this.word();
+    return this.word(isText);
   }
 
-  /** A quoted text, or everything up to white space or a delimiter. */
-  word(): string {
+  /** A quoted text, or everything up to white space or a delimiter. Only of a text are the quotes taken off. */
+  word(isText: boolean): string {
     this.#skipSpace();
-    if (this.#text[this.#at] === '"') return this.#quoted();
+    if (this.#text[this.#at] === '"') return this.#quoted(isText);
     const begin = this.#at;
     while (this.#at < this.#text.length) {
       const character = this.#text[this.#at] as string;
@@ -181,7 +181,7 @@ class Scanner {
     return this.#text.slice(begin, this.#at);
   }
 
-  #quoted(): string {
+  #quoted(isText: boolean): string {
     const begin = this.#at++;
     while (this.#at < this.#text.length && this.#text[this.#at] !== '"') {
       this.#at += this.#text[this.#at] === "\\" ? 2 : 1;
@@ -189,6 +189,7 @@ class Scanner {
     if (this.#at >= this.#text.length)
       throw syntaxError(`${this.#text}: quoted string extends past end of argument`);
     this.#at++;
+    if (!isText) return this.#text.slice(begin, this.#at);
     try {
       return JSON.parse(this.#text.slice(begin, this.#at)) as string;
     } catch {

@@ -32,7 +32,10 @@ export interface VsctlCommand {
   readonly options: readonly string[];
   readonly run: VsctlRun;
   /** Looks at names of tables and columns, for all commands of a line before the first is run. Throws COMMAND_FAILED. */
-  readonly prepare?: (context: Pick<VsctlContext, "draft" | "options">, args: readonly string[]) => void;
+  readonly prepare?: (
+    context: Pick<VsctlContext, "draft" | "options" | "warn">,
+    args: readonly string[],
+  ) => void;
 }
 
 export function command(

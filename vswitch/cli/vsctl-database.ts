@@ -57,7 +57,7 @@ export const DATABASE_COMMANDS: readonly (readonly [string, VsctlCommand])[] = [
     ),
   ],
   ["clear", command("TABLE RECORD COLUMN...", 3, MANY, ["--if-exists"], clear, names(2, columnNamed))],
-  ["create", command("TABLE COLUMN[:KEY]=VALUE...", 2, MANY, ["--id="], create, names())],
+  ["create", command("TABLE COLUMN[:KEY]=VALUE...", 2, MANY, ["--id="], create, prepareCreate)],
   ["destroy", command("TABLE [RECORD]...", 1, MANY, ["--if-exists", "--all"], destroy, names())],
   [
     "wait-until",
@@ -75,6 +75,16 @@ function names(from = 1, check?: CheckWord, count = MANY): VsctlCommand["prepare
     if (context.options.has("--columns")) columnsAsked(context, table);
     if (check !== undefined) for (const word of args.slice(from, from + count)) check(table, word);
   };
+}
+
+/** Told before anything is done. */
+function prepareCreate(
+  context: Pick<VsctlContext, "draft" | "options" | "warn">,
+  [name = ""]: readonly string[],
+): void {
+  const table = tableNamed(context, name);
+  if (!context.options.has("--id") && !table.isRoot)
+    context.warn(`applying "create" command to table ${table.name} without --id option will have no effect`);
 }
 
 /** Of COLUMN[:KEY] and of COLUMN[:KEY]=VALUE. */
@@ -405,8 +415,6 @@ function clear(context: VsctlContext, [name = "", record = "", ...words]: readon
 function create(context: VsctlContext, [name = "", ...settings]: readonly string[]): undefined {
   const table = tableNamed(context, name);
   const id = context.options.get("--id");
-  if (id === undefined && !table.isRoot)
-    context.warn(`applying "create" command to table ${table.name} without --id option will have no effect`);
   const row = context.draft.insert(
     table.name,
     id === undefined ? undefined : context.symbols.create(id, table.isRoot),

@@ -207,6 +207,11 @@ export async function runVsctl(words: readonly string[], io: VsctlIo): Promise<n
       if (!line.retry || isFinal(reason)) refuse(failureOf(line.database, reason, io));
     },
   });
+  /** Of the attempt that is under way, or was the last. */
+  let warnings: string[] = [];
+  const warn = (): void => {
+    for (const text of warnings.splice(0)) io.err(logLine(text));
+  };
   const carryOut = async (): Promise<Outcome> => {
     const deadlineMs = line.timeoutMs ?? WAIT_MAX_MS;
     await client.ready(deadlineMs);
@@ -214,18 +219,20 @@ export async function runVsctl(words: readonly string[], io: VsctlIo): Promise<n
       const seen = new Promise<void>((resolve) => {
         changed = resolve;
       });
-      const outcome = await attempt(client, line, words, deadlineMs);
+      warnings = [];
+      const outcome = await attempt(client, line, words, deadlineMs, warnings);
       if (outcome !== "again") return outcome;
       await within(seen, deadlineMs);
     }
   };
   try {
     const outcome = await Promise.race([carryOut(), refused]);
-    for (const text of outcome.warnings) io.err(logLine(text));
+    warn();
     for (const text of outcome.complaints) io.err(`plinth vsctl: ${text}\n`);
     io.out(outcome.text);
     return outcome.code;
   } catch (thrown) {
+    warn();
     if (thrown instanceof PlinthError && /TIMEOUT|TIMED_OUT/.test(thrown.code))
       throw new PlinthError("COMMAND_TIMEOUT", thrown.message, { cause: thrown });
     if (thrown instanceof OvsdbError) {
@@ -281,27 +288,27 @@ async function within(event: Promise<void>, deadlineMs: number): Promise<void> {
 interface Outcome {
   readonly text: string;
   readonly code: number;
-  /** For the log. */
-  readonly warnings: readonly string[];
   /** What the switch says of interfaces that the line has made. */
   readonly complaints: readonly string[];
 }
 
-/** Runs the commands on a copy of the database as it is now, and sends what they changed. */
+/** Runs the commands on a copy of the database as it is now, and sends what they changed. `warnings` are for the log. */
 async function attempt(
   client: OvsdbClient,
   line: Line,
   words: readonly string[],
   deadlineMs: number,
+  warnings: string[],
 ): Promise<Outcome | "again"> {
   const tables = client.schema?.tables ?? new Map();
   const draft = new Draft({ tables, rows: (table) => client.rows(table) });
   // A database without its root is given one, whatever is asked.
   if (draft.rows("Open_vSwitch").length === 0) draft.insert("Open_vSwitch");
   const symbols = new Symbols();
-  for (const { command, args, options } of line.commands) command.prepare?.({ draft, options }, args);
+  const warn: VsctlContext["warn"] = (text, module = "db_ctl_base") =>
+    void warnings.push(`${module}|WARN|${text}`);
+  for (const { command, args, options } of line.commands) command.prepare?.({ draft, options, warn }, args);
   const parts: string[] = [];
-  const warnings: string[] = [];
   for (const { command, args, options, typed } of line.commands) {
     const printed: string[] = [];
     let table = "";
@@ -315,7 +322,7 @@ async function attempt(
       table: (text) => {
         table = `${text}\n`;
       },
-      warn: (text, module = "db_ctl_base") => void warnings.push(`${module}|WARN|${text}`),
+      warn,
     };
     const result = command.run(context, args);
     if (result === "again") return "again";
@@ -329,12 +336,12 @@ async function attempt(
           : text,
     );
     // Nothing is printed and nothing changed: the answer is the exit code alone.
-    if (code !== 0) return { text: "", code, warnings: [], complaints: [] };
+    if (code !== 0) return { text: "", code, complaints: [] };
   }
   symbols.check((text) => void warnings.push(`vsctl|WARN|${text}`));
   if (!line.dryRun && draft.refusal !== undefined) throw draft.refusal;
   const complaints = line.dryRun ? [] : await commit(client, draft.operations(), words, line, deadlineMs);
-  return { text: parts.join(""), code: 0, warnings, complaints };
+  return { text: parts.join(""), code: 0, complaints };
 }
 
 /** Resolves with what the switch says of interfaces that were made. */
