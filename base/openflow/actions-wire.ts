@@ -1,6 +1,7 @@
 // Action lists as bytes. Nicira actions are in nicira-wire.ts.
 // Source: OpenFlow Switch Specification 1.3.5, 7.2.5.
 
+import { peekAction } from "./action-shapes.js";
 import type { Action, MeterAction, NiciraAction, PlainAction, SetFieldAction } from "./actions.js";
 import {
   NX_EXPERIMENTER,
@@ -44,20 +45,21 @@ export const OFPAT = {
 /** Reads actions to the reader's end. `depth` counts the actions around this list. */
 export function readActions(reader: Reader, depth = 0): readonly Action[] {
   const actions: Action[] = [];
-  while (reader.left > 0) actions.push(readAction(reader, depth));
+  while (reader.left > 0) {
+    const at = reader.offset;
+    const action = readAction(reader, depth);
+    const fault = reader.checks?.actions([action], reader.version);
+    if (fault !== undefined) throw reader.fail(fault, action.type, "is refused", at);
+    actions.push(action);
+  }
   return actions;
 }
 
 function readAction(reader: Reader, depth: number): Action {
   const at = reader.offset;
+  const { length } = peekAction(reader);
   const type = reader.u16("action.type");
-  const length = reader.u16("action.length");
-  if (length < 8 || length % 8 !== 0) {
-    throw reader.fail("OFPBAC_BAD_LEN", "action.length", `${length} is not a positive multiple of 8`, at);
-  }
-  if (length - 4 > reader.left) {
-    throw reader.fail("OFPBAC_BAD_LEN", "action.length", `${length} exceeds the ${reader.left + 4} left`, at);
-  }
+  reader.skip(2);
   const body = reader.within(length - 4, "action", "OFPBAC_BAD_LEN");
   const action = readOther(type, body) ?? readBody(nameOfType(type, reader, at), body, depth);
   body.finish("action");
@@ -66,18 +68,13 @@ function readAction(reader: Reader, depth: number): Action {
 
 function nameOfType(type: number, reader: Reader, at: number): keyof typeof OFPAT {
   const name = nameOf(OFPAT, type);
-  if (
-    name === undefined ||
-    (reader.version === OFP11_VERSION && type >= OFPAT.set_field && name !== "experimenter")
-  )
-    throw reader.fail("OFPBAC_BAD_TYPE", "action.type", `unknown type ${type}`, at);
+  if (name === undefined) throw reader.fail("OFPBAC_BAD_TYPE", "action.type", `unknown type ${type}`, at);
   return name;
 }
 
-/** What 1.1 and 1.5 have and 1.3 has not; undefined for everything else. */
+/** What 1.1 had and later versions keep beside set-field, and what 1.5 adds; undefined for everything else. */
 function readOther(type: number, body: Reader): Action | undefined {
-  if (body.version === OFP11_VERSION) return readSet11(type, body);
-  return body.version === OFP15_VERSION ? readAction15(type, body) : undefined;
+  return readSet11(type, body) ?? (body.version === OFP15_VERSION ? readAction15(type, body) : undefined);
 }
 
 function readBody(name: keyof typeof OFPAT, body: Reader, depth: number): Action {

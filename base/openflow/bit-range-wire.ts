@@ -1,9 +1,9 @@
 // Ranges of bits inside fields, as Nicira actions write them: a field's header, an offset and a number of bits.
 
 import type { BitRange } from "./actions.js";
-import { readOxmHeader, writeOxmHeader } from "./match-wire.js";
+import { type OxmErrors, readOxmHeader, writeOxmHeader } from "./match-wire.js";
 import { OXM_FIELDS, type OxmField, type OxmFieldName } from "./oxm-fields.js";
-import type { Reader, Writer } from "./wire.js";
+import { type Reader, WireError, type Writer } from "./wire.js";
 
 export function packRange(range: BitRange): number {
   return (range.offset << 6) | (range.bits - 1);
@@ -16,11 +16,29 @@ export function rangeOf(body: Reader, field: OxmField, offset: number, bits: num
   return { field: field.name, offset, bits };
 }
 
+/** Open vSwitch tells of such headers what it tells of those in a match; a size that is wrong makes another field. */
+const HEADER_ERRORS: OxmErrors = {
+  unknown: "OFPBMC_BAD_FIELD",
+  size: "OFPBMC_BAD_FIELD",
+  value: "OFPBAC_BAD_SET_ARGUMENT",
+  mask: "OFPBMC_BAD_MASK",
+};
+
 /** The field of an OXM header inside an action: without mask. */
 export function readFieldHeader(body: Reader, name: string): OxmField {
-  const { field, hasMask } = readOxmHeader(body);
-  if (hasMask) throw body.fail("OFPBAC_BAD_SET_TYPE", name, "the header of a field says that it is masked");
+  const { field, hasMask } = readOxmHeader(body, HEADER_ERRORS);
+  if (hasMask) throw body.fail("OFPBMC_BAD_MASK", name, "the header of a field says that it is masked");
   return field;
+}
+
+/** The same in the older actions, whose headers have 4 bytes. */
+export function readShortHeader(body: Reader, name: string): OxmField {
+  try {
+    return readFieldHeader(body, name);
+  } catch (thrown) {
+    if (!(thrown instanceof WireError) || !thrown.error.startsWith("OFPBMC_")) throw thrown;
+    throw body.fail("OFPBAC_BAD_SET_TYPE", name, "is no field", thrown.offset);
+  }
 }
 
 /** As Open vSwitch does inside its actions: the field's Nicira header where it has one. */

@@ -2,7 +2,7 @@
 // Source: ovs-actions(7) for meaning; layouts as Open vSwitch writes and accepts them. A reader starts behind the
 // subtype.
 import type { Action } from "./actions.js";
-import { packRange, rangeOf, readFieldHeader, writeFieldHeader } from "./bit-range-wire.js";
+import { packRange, rangeOf, readShortHeader, writeFieldHeader } from "./bit-range-wire.js";
 import type { BundleAction, MultipathAction } from "./nicira-actions.js";
 import { nameOf, type Reader, type Writer } from "./wire.js";
 
@@ -44,7 +44,7 @@ export function readMultipath(body: Reader): Action {
   const argument = body.u32("multipath.arg");
   body.skip(2);
   const packed = body.u16("multipath.ofs_nbits");
-  const field = readFieldHeader(body, "multipath.dst");
+  const field = readShortHeader(body, "multipath.dst");
   if (!field.writable)
     throw body.fail("OFPBAC_BAD_SET_TYPE", "multipath.dst", `${field.name} may not be set`);
   const destination = rangeOf(body, field, packed >> 6, (packed & 0x3f) + 1, "multipath.ofs_nbits");
@@ -60,6 +60,11 @@ export function writeMultipath(writer: Writer, action: MultipathAction): void {
   writeFieldHeader(writer, action.destination.field);
 }
 
+/** Whether the next bytes are; moves nowhere. */
+function isZero({ bytes, offset, end }: Reader, size: number): boolean {
+  return bytes.subarray(offset, Math.min(end, offset + size)).every((byte) => byte === 0);
+}
+
 export function readBundle(body: Reader, subtype: number): Action {
   const algorithm = named(body, NX_BD_ALG, "bundle.algorithm");
   const fields = named(body, NX_HASH_FIELDS, "bundle.fields");
@@ -68,6 +73,9 @@ export function readBundle(body: Reader, subtype: number): Action {
   const count = body.u16("bundle.n_members");
   const packed = body.u16("bundle.ofs_nbits");
   const header = body.within(4, "bundle.dst");
+  const isUsed = subtype === NXAST_BUNDLE && (packed !== 0 || !isZero(header, 4));
+  if (isUsed || !isZero(body, 4))
+    throw body.fail("OFPBAC_BAD_ARGUMENT", "bundle", "is not padded with zeros");
   body.skip(4);
   if (type !== MEMBER_TYPE || count > MEMBERS_MAX)
     throw body.fail("OFPBAC_BAD_ARGUMENT", "bundle.members", `${count} of type 0x${type.toString(16)}`);
@@ -75,7 +83,7 @@ export function readBundle(body: Reader, subtype: number): Action {
   body.skip(body.left);
   const action: BundleAction = { type: "bundle", algorithm, fields, basis, members };
   if (subtype === NXAST_BUNDLE) return action;
-  const field = readFieldHeader(header, "bundle.dst");
+  const field = readShortHeader(header, "bundle.dst");
   if (!field.writable) throw body.fail("OFPBAC_BAD_SET_TYPE", "bundle.dst", `${field.name} may not be set`);
   const destination = rangeOf(body, field, packed >> 6, (packed & 0x3f) + 1, "bundle.ofs_nbits");
   if (destination.bits < 16)

@@ -31,17 +31,27 @@ export function readFlowMod(reader: Reader, xid: number): FlowMod {
   const tableId = reader.u8("flow_mod.table_id");
   const commandAt = reader.offset;
   const command = nameOf(OFPFC, reader.u8("flow_mod.command"));
-  if (command === undefined) {
-    throw reader.fail("OFPFMFC_BAD_COMMAND", "flow_mod.command", "unknown command", commandAt);
-  }
   const idleTimeoutSeconds = reader.u16("flow_mod.idle_timeout");
   const hardTimeoutSeconds = reader.u16("flow_mod.hard_timeout");
   const priority = reader.u16("flow_mod.priority");
   const bufferId = reader.u32("flow_mod.buffer_id");
-  const outPort = reader.port("flow_mod.out_port");
+  const outPortAt = reader.offset;
+  reader.skip(4);
   const outGroup = reader.u32("flow_mod.out_group");
   const flagsAt = reader.offset;
   const flags = reader.u16("flow_mod.flags");
+  const last = reader.u16("flow_mod.importance");
+  const importance = reader.version >= OFP14_VERSION ? last : 0;
+  // What is wrong is told in the order in which Open vSwitch looks: the match, the fields before it, the instructions.
+  const match = readMatch(reader);
+  const behind = reader.offset;
+  reader.offset = outPortAt;
+  const outPort = reader.port("flow_mod.out_port");
+  reader.offset = behind;
+  if (command === undefined) {
+    throw reader.fail("OFPFMFC_BAD_COMMAND", "flow_mod.command", "unknown command", commandAt);
+  }
+  const instructions = readInstructions(reader);
   if ((flags & ~(OFPFF_ALL[reader.version] ?? OFPFF_ALL_13)) !== 0) {
     throw reader.fail(
       "OFPFMFC_BAD_FLAGS",
@@ -50,10 +60,6 @@ export function readFlowMod(reader: Reader, xid: number): FlowMod {
       flagsAt,
     );
   }
-  const last = reader.u16("flow_mod.importance");
-  const importance = reader.version >= OFP14_VERSION ? last : 0;
-  const match = readMatch(reader);
-  const instructions = readInstructions(reader);
   return {
     type: "flow_mod",
     xid,

@@ -1,5 +1,6 @@
 // The OpenFlow 1.3 codec and channel state machine, shared by the switch and the controller.
 
+export { type ActionHead, type ActionShape, actionShape, peekAction } from "./action-shapes.js";
 export * from "./actions.js";
 export { OFPAT } from "./actions-wire.js";
 export { type ChannelOptions, type ChannelOutput, ChannelSession, encodeError } from "./channel-session.js";
@@ -40,4 +41,4 @@ export {
   OFPFW_TP_DST,
   OFPFW_TP_SRC,
 } from "./v10/wildcards.js";
-export { Reader, WireError } from "./wire.js";
+export { Reader, type ReaderChecks, WireError } from "./wire.js";

@@ -19,22 +19,44 @@ export const OFPIT = {
 
 /** Reads instructions to the reader's end. */
 export function readInstructions(reader: Reader): readonly Instruction[] {
-  const instructions: Instruction[] = [];
+  // All of the list is looked at before what is in the instructions, and there first what is applied at once: so Open
+  // vSwitch finds which of several faults to tell.
+  const frames: Frame[] = [];
   while (reader.left > 0) {
     const at = reader.offset;
-    const instruction = readInstruction(reader);
-    if (
-      instruction.type !== "experimenter" &&
-      instructions.some((other) => other.type === instruction.type)
-    ) {
-      throw reader.fail("OFPBIC_DUP_INST", instruction.type, "occurs twice", at);
-    }
-    instructions.push(instruction);
+    const frame = readFrame(reader);
+    if (frame.name !== "experimenter" && frames.some(({ name }) => name === frame.name))
+      throw reader.fail("OFPBIC_DUP_INST", frame.name, "occurs twice", at);
+    frames.push(frame);
   }
-  return instructions;
+  const read = new Map<Frame, Instruction>();
+  for (const frame of [...frames].sort((a, b) => ORDER.indexOf(a.name) - ORDER.indexOf(b.name))) {
+    read.set(frame, readBody(frame.name, frame.body));
+    frame.body.finish(`${frame.name} instruction`);
+  }
+  return frames.map((frame) => read.get(frame) as Instruction);
 }
 
-function readInstruction(reader: Reader): Instruction {
+type Name = keyof typeof OFPIT;
+const ORDER: readonly Name[] = [
+  ...(["meter", "apply_actions", "clear_actions", "write_actions", "write_metadata"] as const),
+  ...(["goto_table", "experimenter"] as const),
+];
+/** Bytes of those that have one size. */
+const SIZES: Partial<Record<Name, number>> = {
+  goto_table: 8,
+  write_metadata: 24,
+  clear_actions: 8,
+  meter: 8,
+};
+
+interface Frame {
+  readonly name: Name;
+  /** Behind the header. */
+  readonly body: Reader;
+}
+
+function readFrame(reader: Reader): Frame {
   const at = reader.offset;
   const type = reader.u16("instruction.type");
   const length = reader.u16("instruction.length");
@@ -44,13 +66,12 @@ function readInstruction(reader: Reader): Instruction {
   const name = nameOf(OFPIT, type);
   if (name === undefined || (name === "meter" && reader.version === OFP15_VERSION))
     throw reader.fail("OFPBIC_UNKNOWN_INST", "instruction.type", `unknown type ${type}`, at);
-  const body = reader.within(length - 4, "instruction", "OFPBIC_BAD_LEN");
-  const instruction = readBody(name, body);
-  body.finish(`${name} instruction`);
-  return instruction;
+  if (length !== (SIZES[name] ?? length))
+    throw reader.fail("OFPBIC_BAD_LEN", "instruction.length", `${length}, not ${SIZES[name]}`, at);
+  return { name, body: reader.within(length - 4, "instruction", "OFPBIC_BAD_LEN") };
 }
 
-function readBody(name: keyof typeof OFPIT, body: Reader): Instruction {
+function readBody(name: Name, body: Reader): Instruction {
   switch (name) {
     case "goto_table": {
       const tableId = body.u8("goto_table.table_id");

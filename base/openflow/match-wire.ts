@@ -38,7 +38,7 @@ const CT_STATE_KNOWN =
   CT_STATE_NEW | CT_STATE_EST | CT_STATE_REL | CT_STATE_RPL | CT_STATE_SNAT | CT_STATE_DNAT;
 
 /** Which error each kind of fault in an OXM means; differs between a match and a set-field. */
-interface OxmErrors {
+export interface OxmErrors {
   readonly unknown: OfpErrorName;
   readonly size: OfpErrorName;
   readonly value: OfpErrorName;
@@ -68,8 +68,15 @@ export interface OxmHeader {
   readonly size: number;
 }
 
-/** Reads a 4-byte (or, for an experimenter class, 8-byte) header. The size is checked against the field's. */
-export function readOxmHeader(reader: Reader, errors: OxmErrors = SET_ERRORS): OxmHeader {
+/**
+ * Reads a 4-byte (or, for an experimenter class, 8-byte) header. The size is checked against the field's, and whether it
+ * may have a mask, unless it `mayBeMasked` until that is looked at later.
+ */
+export function readOxmHeader(
+  reader: Reader,
+  errors: OxmErrors = SET_ERRORS,
+  mayBeMasked = false,
+): OxmHeader {
   const at = reader.offset;
   const header = reader.u32("oxm.header");
   const oxmClass = header >>> 16;
@@ -86,7 +93,8 @@ export function readOxmHeader(reader: Reader, errors: OxmErrors = SET_ERRORS): O
   if (field === undefined) {
     throw reader.fail(errors.unknown, "oxm.header", `unknown field 0x${header.toString(16)}`, at);
   }
-  if (hasMask && !field.maskable) throw reader.fail(errors.mask, field.name, "may not be masked", at);
+  if (hasMask && !field.maskable && !mayBeMasked)
+    throw reader.fail(errors.mask, field.name, "may not be masked", at);
   const size = hasMask ? payloadSize / 2 : payloadSize;
   const isAllowed = field.isVariable ? Number.isInteger(size) && size <= field.size : size === field.size;
   if (!isAllowed) throw reader.fail(errors.size, field.name, `${size} bytes instead of ${field.size}`, at);
@@ -124,6 +132,8 @@ export function readMaskedField(reader: Reader): { field: OxmField; value: Uint8
   if (!field.writable) throw reader.fail("OFPBAC_BAD_SET_TYPE", field.name, "may not be set", at);
   const value = reader.copy(size, field.name);
   const mask = hasMask ? reader.copy(size, field.name) : onesMask(field, size);
+  if (hasMask && value.some((byte, i) => (byte & ~(mask[i] as number)) !== 0))
+    throw reader.fail("OFPBMC_BAD_WILDCARDS", field.name, "has value bits outside its mask", at);
   if (!fits(field, value) || !fits(field, mask)) {
     throw reader.fail("OFPBAC_BAD_SET_ARGUMENT", field.name, `has more than ${field.bits} bits`, at);
   }
@@ -251,23 +261,31 @@ export function constrains({ mask }: OxmEntry): boolean {
 /** One field of a match, without its prerequisites. */
 export function readMatchEntry(reader: Reader): OxmEntry {
   const at = reader.offset;
-  const { field, hasMask, size } = readOxmHeader(reader, MATCH_ERRORS);
+  const { field, hasMask, size } = readOxmHeader(reader, MATCH_ERRORS, true);
   const value = reader.copy(size, field.name);
   const mask = hasMask ? reader.copy(size, field.name) : undefined;
-  checkValue(reader, field, value, mask, MATCH_ERRORS, at);
-  if (mask === undefined) return { field: field.name, value };
-  for (let i = 0; i < size; i++) {
+  for (let i = 0; mask !== undefined && i < size; i++) {
     if (((value[i] as number) & ~(mask[i] as number)) !== 0) {
       throw reader.fail("OFPBMC_BAD_WILDCARDS", field.name, "has value bits outside its mask", at);
     }
   }
+  if (mask !== undefined && !field.maskable)
+    throw reader.fail("OFPBMC_BAD_MASK", field.name, "may not be masked", at);
+  checkValue(reader, field, value, mask, MATCH_ERRORS, at);
+  if (mask === undefined) return checked(reader, { field: field.name, value }, at);
   if (!fits(field, mask)) clip(field, mask);
   // That an option is there at all.
   if (size === 0) return { field: field.name, value, mask };
   const ones = onesMask(field, size);
-  return mask.every((byte, i) => byte === ones[i])
-    ? { field: field.name, value }
-    : { field: field.name, value, mask };
+  const isExact = mask.every((byte, i) => byte === ones[i]);
+  return checked(reader, { field: field.name, value, ...(isExact ? {} : { mask }) }, at);
+}
+
+/** Throws WireError where whoever reads refuses more than the codec. */
+export function checked(reader: Reader, entry: OxmEntry, at: number): OxmEntry {
+  const fault = reader.checks?.matchEntry(entry);
+  if (fault !== undefined) throw reader.fail(fault, entry.field, "is refused", at);
+  return entry;
 }
 
 /** A field of which the value says which bits count. */

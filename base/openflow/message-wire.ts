@@ -27,7 +27,7 @@ import * as port from "./port-wire.js";
 import * as sw from "./switch-wire.js";
 import { type Dialect10, encodeMessage10, parseMessage10 } from "./v10/message-wire.js";
 import { OFP10_VERSION } from "./v10/numbers.js";
-import { nameOf, Reader, WireError, Writer } from "./wire.js";
+import { nameOf, Reader, type ReaderChecks, WireError, Writer } from "./wire.js";
 
 type WireType = keyof typeof OFPT;
 
@@ -49,7 +49,11 @@ export type AnyDialect = Dialect | { readonly version: ToolVersion };
 export const OPENFLOW_13: Dialect = { version: OFP13_VERSION };
 
 /** Parses exactly one message. Throws WireError. Byte fields of the result are copies. */
-export function parseMessage(bytes: Uint8Array, dialect: AnyDialect = OPENFLOW_13): OpenFlowMessage {
+export function parseMessage(
+  bytes: Uint8Array,
+  dialect: AnyDialect = OPENFLOW_13,
+  checks?: ReaderChecks,
+): OpenFlowMessage {
   const header = parseHeader(bytes);
   if (header === undefined || header.length !== bytes.byteLength) {
     throw new WireError(
@@ -64,7 +68,7 @@ export function parseMessage(bytes: Uint8Array, dialect: AnyDialect = OPENFLOW_1
   if (header.version !== dialect.version && !isSymmetric) {
     throw new WireError("OFPBRC_BAD_VERSION", "header.version", 0, `version ${header.version}`);
   }
-  if (dialect.version === OFP10_VERSION) return parseMessage10(bytes, header, dialect);
+  if (dialect.version === OFP10_VERSION) return parseMessage10(bytes, header, dialect, checks);
   const { version } = dialect;
   const later = version >= OFP14_VERSION ? readLater(bytes, header, version) : undefined;
   if (later !== undefined) return later;
@@ -72,7 +76,9 @@ export function parseMessage(bytes: Uint8Array, dialect: AnyDialect = OPENFLOW_1
   if (type === undefined) {
     throw new WireError("OFPBRC_BAD_TYPE", "header.type", 1, `unknown type ${header.typeCode}`);
   }
-  const reader = new Reader(bytes, OFP_HEADER_SIZE, bytes.byteLength, "OFPBRC_BAD_LEN", version);
+  const reader = new Reader(bytes, OFP_HEADER_SIZE, bytes.byteLength, "OFPBRC_BAD_LEN", version, {
+    checks,
+  });
   const message = readBody(type, reader, header);
   reader.finish(type);
   return message;

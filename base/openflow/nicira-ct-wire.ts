@@ -3,7 +3,7 @@
 // subtype.
 
 import type { Action, BitRange, CtAction, NatAction } from "./actions.js";
-import { packRange, rangeOf, readFieldHeader, writeFieldHeader } from "./bit-range-wire.js";
+import { packRange, rangeOf, readShortHeader, writeFieldHeader } from "./bit-range-wire.js";
 import { Reader, type Writer } from "./wire.js";
 
 export const NXAST_CT = 35;
@@ -48,7 +48,7 @@ export function readCt(body: Reader, readNested: ReadNested): Action {
 function readZoneRange(body: Reader, header: number, packed: number): BitRange {
   const bytes = new Uint8Array(4);
   new DataView(bytes.buffer).setUint32(0, header);
-  const field = readFieldHeader(new Reader(bytes, 0, 4, "OFPBAC_BAD_SET_LEN"), "ct.zone_src");
+  const field = readShortHeader(new Reader(bytes, 0, 4, "OFPBAC_BAD_SET_LEN"), "ct.zone_src");
   const range = rangeOf(body, field, packed >> 6, (packed & 0x3f) + 1, "ct.zone_src");
   if (range.bits !== 16)
     throw body.fail("OFPBAC_BAD_ARGUMENT", "ct.zone_src", `${range.bits} bits instead of 16`);

@@ -3,11 +3,11 @@
 // subtype, a writer begins with it.
 
 import type { Action, BitRange, SetFieldAction } from "./actions.js";
-import { packRange, rangeOf, readFieldHeader, writeFieldHeader } from "./bit-range-wire.js";
+import { packRange, rangeOf, readFieldHeader, readShortHeader, writeFieldHeader } from "./bit-range-wire.js";
 import { onesMask, readMaskedField, writeOxm } from "./match-wire.js";
 import type { CheckPacketLargerAction, LoadAction, MoveAction, StackAction } from "./nicira-actions.js";
 import { OFPXMC_EXPERIMENTER, type OxmField } from "./oxm-fields.js";
-import type { Reader, Writer } from "./wire.js";
+import { type Reader, type Writer, zerosToEnd } from "./wire.js";
 
 export const NXAST_SET_TUNNEL = 2;
 export const NXAST_SET_TUNNEL64 = 9;
@@ -25,7 +25,7 @@ function requireWritable(body: Reader, field: OxmField, name: string): void {
 
 export function readLoad(body: Reader): Action {
   const packed = body.u16("load.ofs_nbits");
-  const field = readFieldHeader(body, "load.dst");
+  const field = readShortHeader(body, "load.dst");
   if (field.oxmClass === OFPXMC_EXPERIMENTER) {
     throw body.fail("OFPBAC_BAD_SET_TYPE", "load.dst", `${field.name} has no 4-byte header`);
   }
@@ -47,7 +47,7 @@ export function writeLoad(writer: Writer, action: LoadAction): void {
 /** The field follows the subtype without padding, as Open vSwitch reads it. */
 export function readLoad2(body: Reader): Action {
   const { field, value, mask } = readMaskedField(body);
-  body.skip(body.left);
+  zerosToEnd(body, "load", "OFPBAC_BAD_SET_ARGUMENT");
   const action = { type: "set_field", field: field.name, value } as const;
   const ones = onesMask(field);
   return mask.every((byte, i) => byte === ones[i]) ? action : { ...action, mask };
@@ -64,8 +64,8 @@ export function readMove(body: Reader): Action {
   const destinationOffset = body.u16("move.dst_ofs");
   const from = readFieldHeader(body, "move.src");
   const to = readFieldHeader(body, "move.dst");
+  zerosToEnd(body, "move");
   requireWritable(body, to, "move.dst");
-  body.skip(body.left);
   return {
     type: "move",
     source: rangeOf(body, from, sourceOffset, bits, "move.src_ofs"),
@@ -84,8 +84,9 @@ export function readStack(body: Reader, type: "push" | "pop"): Action {
   const offset = body.u16(`${type}.offset`);
   const field = readFieldHeader(body, `${type}.field`);
   if (type === "pop") requireWritable(body, field, "pop.field");
-  const range = rangeOf(body, field, offset, body.u16(`${type}.n_bits`), `${type}.offset`);
-  body.skip(body.left);
+  const bits = body.u16(`${type}.n_bits`);
+  zerosToEnd(body, type);
+  const range = rangeOf(body, field, offset, bits, `${type}.offset`);
   return { type, range };
 }
 
@@ -99,8 +100,8 @@ export function readCheckPacketLarger(body: Reader): Action {
   const sizeBytes = body.u16("check_pkt_larger.pkt_len");
   const offset = body.u16("check_pkt_larger.offset");
   const field = readFieldHeader(body, "check_pkt_larger.dst");
+  zerosToEnd(body, "check_pkt_larger");
   requireWritable(body, field, "check_pkt_larger.dst");
-  body.skip(body.left);
   const destination: BitRange = rangeOf(body, field, offset, 1, "check_pkt_larger.offset");
   return { type: "check_pkt_larger", sizeBytes, destination };
 }

@@ -3,7 +3,7 @@
 // A reader starts behind the subtype, a writer begins with it.
 
 import type { Action, PacketInReason } from "./actions.js";
-import { packRange, rangeOf, readFieldHeader, writeFieldHeader } from "./bit-range-wire.js";
+import { packRange, rangeOf, readFieldHeader, readShortHeader, writeFieldHeader } from "./bit-range-wire.js";
 import { OFPP_IN_PORT, OFPP_MAX, OFPTT_ALL } from "./constants.js";
 import type {
   ControllerAction,
@@ -12,7 +12,7 @@ import type {
   ResubmitAction,
 } from "./nicira-actions.js";
 import { OFPXMC_EXPERIMENTER, OXM_FIELDS } from "./oxm-fields.js";
-import { nameOf, type Reader, type Writer } from "./wire.js";
+import { nameOf, type Reader, type Writer, zerosToEnd } from "./wire.js";
 
 export const NXAST_RESUBMIT = 1;
 export const NXAST_RESUBMIT_TABLE = 14;
@@ -48,7 +48,7 @@ export function readResubmit(body: Reader, subtype: number): Action {
     return { type: "resubmit", port, tableId: OFPTT_ALL, withCt: false, form: "short" };
   }
   const tableId = body.u8("resubmit.table");
-  body.skip(3);
+  zerosToEnd(body, "resubmit", "OFPBAC_BAD_ARGUMENT");
   return { type: "resubmit", port, tableId, withCt: subtype === NXAST_RESUBMIT_TABLE_CT };
 }
 
@@ -70,9 +70,10 @@ export function writeResubmit(writer: Writer, { port, tableId, withCt, form }: R
 export function readOutputReg(body: Reader, subtype: number): Action {
   const packed = body.u16("output_reg.ofs_nbits");
   let maxLength = subtype === NXAST_OUTPUT_REG2 ? body.u16("output_reg.max_len") : 0;
-  const field = readFieldHeader(body, "output_reg.src");
+  const isShort = subtype === NXAST_OUTPUT_REG;
+  const field = (isShort ? readShortHeader : readFieldHeader)(body, "output_reg.src");
   if (subtype === NXAST_OUTPUT_REG) maxLength = body.u16("output_reg.max_len");
-  body.skip(body.left);
+  zerosToEnd(body, "output_reg", isShort ? "OFPBAC_BAD_ARGUMENT" : undefined);
   const source = rangeOf(body, field, packed >> 6, (packed & 0x3f) + 1, "output_reg.ofs_nbits");
   return { type: "output_reg", source, maxLength };
 }
@@ -125,7 +126,7 @@ function readReason(body: Reader): PacketInReason {
 
 /** Properties of a type and a length each, padded to 8 bytes; what is absent has its usual value. */
 export function readController2(body: Reader): Action {
-  body.skip(6);
+  zerosToEnd(body.within(6, "controller"), "controller");
   const action: { -readonly [K in keyof ControllerAction]: ControllerAction[K] } = {
     type: "controller",
     maxLength: WHOLE_PACKET,
@@ -138,9 +139,10 @@ export function readController2(body: Reader): Action {
     const length = body.u16("controller.property.length");
     const name = nameOf(NXAC2PT, type);
     if (name === undefined)
-      throw body.fail("OFPBAC_BAD_TYPE", "controller.property", `${type} is not known`, at);
-    if (length < 4) throw body.fail("OFPBAC_BAD_LEN", "controller.property.length", `${length}`, at);
-    const property = body.within(length - 4, "controller.property", "OFPBAC_BAD_LEN");
+      throw body.fail("OFPTFFC_BAD_TYPE", "controller.property", `${type} is not known`, at);
+    if (length < 4 || length - 4 > body.left)
+      throw body.fail("OFPTFFC_BAD_LEN", "controller.property.length", `${length}`, at);
+    const property = body.within(length - 4, "controller.property", "OFPTFFC_BAD_LEN");
     readProperty(property, name, action);
     body.skip(Math.min(body.left, (8 - (length % 8)) % 8));
   }

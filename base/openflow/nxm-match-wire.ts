@@ -3,7 +3,14 @@
 // Source: ovs-fields(7).
 
 import type { Match, OxmEntry } from "./actions.js";
-import { constrains, prerequisiteHolds, readMatchEntry, skipUnknown, writeOxm } from "./match-wire.js";
+import {
+  checked,
+  constrains,
+  prerequisiteHolds,
+  readMatchEntry,
+  skipUnknown,
+  writeOxm,
+} from "./match-wire.js";
 import { OFPXMC_NXM_0, OFPXMC_NXM_1, OXM_FIELDS, type OxmFieldName } from "./oxm-fields.js";
 import { bigEndian, narrowPort, numberOf, widenPort } from "./v10/numbers.js";
 import type { Reader, Writer } from "./wire.js";
@@ -66,9 +73,10 @@ function peek(body: Reader): number {
 }
 
 function readEntry(body: Reader, header: number): OxmEntry {
+  const at = body.offset;
   if (header === NXM_OF_IN_PORT) {
     body.skip(4);
-    return { field: "in_port", value: bigEndian(widenPort(body.u16("in_port")), 4) };
+    return checked(body, { field: "in_port", value: bigEndian(widenPort(body.u16("in_port")), 4) }, at);
   }
   if (header === NXM_OF_IP_TOS) {
     body.skip(4);

@@ -1,6 +1,7 @@
 // Reader and writer of OpenFlow bytes: every length is checked, every complaint names a field and an offset.
 // Invariant: a Reader never looks outside its bytes; what it lacks is a WireError with the error the family asks for.
 
+import type { Action, OxmEntry } from "./actions.js";
 import { OFP13_VERSION, OFPP_MAX } from "./constants.js";
 import type { OfpErrorName } from "./error-codes.js";
 
@@ -22,6 +23,14 @@ export class WireError extends Error {
   }
 }
 
+/** What a reader refuses beyond what the codec does, as soon as it has read it: the error, or undefined. */
+export interface ReaderChecks {
+  /** A field of a match. */
+  readonly matchEntry: (entry: OxmEntry) => OfpErrorName | undefined;
+  /** What one action on the wire means. */
+  readonly actions: (actions: readonly Action[], version: number) => OfpErrorName | undefined;
+}
+
 /** Reads big-endian values in order. All numbers are unsigned. */
 export class Reader {
   readonly bytes: Uint8Array;
@@ -33,6 +42,7 @@ export class Reader {
   readonly lengthError: OfpErrorName;
   /** Of the message around, as numbered on the wire. */
   readonly version: number;
+  readonly checks: ReaderChecks | undefined;
   readonly #view: DataView;
 
   /** Without `view`, one is made over `bytes`. */
@@ -42,9 +52,10 @@ export class Reader {
     end: number,
     lengthError: OfpErrorName,
     version: number = OFP13_VERSION,
-    view?: DataView,
+    { view, checks }: { readonly view?: DataView; readonly checks?: ReaderChecks | undefined } = {},
   ) {
     this.version = version;
+    this.checks = checks;
     this.offset = offset;
     this.end = end;
     this.lengthError = lengthError;
@@ -139,7 +150,10 @@ export class Reader {
   /** Moves over `size` bytes and returns a reader of just these. */
   within(size: number, field: string, lengthError: OfpErrorName = this.lengthError): Reader {
     const at = this.take(size, field);
-    return new Reader(this.bytes, at, at + size, lengthError, this.version, this.#view);
+    return new Reader(this.bytes, at, at + size, lengthError, this.version, {
+      view: this.#view,
+      checks: this.checks,
+    });
   }
 
   /** A WireError about what was read last or comes next. */
@@ -151,6 +165,14 @@ export class Reader {
   finish(field: string): void {
     if (this.left > 0) throw this.fail(this.lengthError, field, `${this.left} bytes too many`);
   }
+}
+
+/** Moves over the rest, which is padding that must be zero. */
+export function zerosToEnd(reader: Reader, field: string, error: OfpErrorName = "NXBRC_MUST_BE_ZERO"): void {
+  const at = reader.offset;
+  if (reader.bytes.subarray(at, reader.end).some((byte) => byte !== 0))
+    throw reader.fail(error, field, "is not padded with zeros", at);
+  reader.skip(reader.left);
 }
 
 /** A buffer that nobody writes into now: to make one is most of what a small message costs. */

@@ -36,6 +36,8 @@ const DIFFERENT: Readonly<Record<string, readonly [ours: string, real: string]>>
   "set_nw_ttl without ip": ["ok", "OFPBAC_MATCH_INCONSISTENT"],
   "pop_mpls without mpls": ["ok", "OFPBAC_MATCH_INCONSISTENT"],
   "pop_vlan without vlan": ["ok", "OFPBAC_MATCH_INCONSISTENT"],
+  // set_vlan_vid of OpenFlow 1.1.
+  "action type 1": ["ok", "OFPBAC_MATCH_INCONSISTENT"],
   "set_field vlan_vid without vlan": ["ok", "OFPBAC_MATCH_INCONSISTENT"],
   "po set_field no ip": ["ok", "OFPBAC_MATCH_INCONSISTENT"],
   // Groups are checked for loops and for groups that are not there (6.5, OFPGFC_CHAINING_CHECKS).
@@ -66,7 +68,6 @@ const DIFFERENT: Readonly<Record<string, readonly [ours: string, real: string]>>
   "oxm exact mask on in_port": ["OFPBMC_BAD_MASK", "ok"],
   "oxm zero mask in_port": ["OFPBMC_BAD_MASK", "ok"],
   // The code that 7.4.4 has for it; Open vSwitch says another.
-  "action type 1": ["OFPBAC_BAD_TYPE", "OFPBAC_MATCH_INCONSISTENT"],
   "match type 0": ["OFPBMC_BAD_TYPE", "OFPBMC_BAD_LEN"],
   "oxm truncated": ["OFPBMC_BAD_LEN", "OFPBRC_BAD_LEN"],
   "oxm wrong length": ["OFPBMC_BAD_LEN", "OFPBMC_BAD_FIELD"],

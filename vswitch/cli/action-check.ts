@@ -1,7 +1,14 @@
 // What Open vSwitch refuses of actions and instructions already when it reads them. Pure.
 
 import { PlinthError } from "../../base/errors/index.js";
-import type { Action, Instruction, Match, OxmEntry, OxmFieldName } from "../../base/openflow/index.js";
+import type {
+  Action,
+  Instruction,
+  Match,
+  OfpErrorName,
+  OxmEntry,
+  OxmFieldName,
+} from "../../base/openflow/index.js";
 import {
   OFP10_VERSION,
   OFP11_VERSION,
@@ -24,7 +31,7 @@ export function instructionsFault(
   tableId: number | undefined,
   version: number,
   isTold = false,
-): string | undefined {
+): OfpErrorName | undefined {
   if (instructions.some(({ type }) => type === "experimenter")) return "OFPBIC_BAD_EXPERIMENTER";
   const lists = instructions.flatMap((one) => ("actions" in one ? [one.actions] : []));
   for (const actions of lists) {
@@ -63,7 +70,7 @@ function withProtocol(action: Action, match: Match | undefined): Action {
 }
 
 /** Of a list that stands alone. */
-export function listFault(actions: readonly Action[], version?: number): string | undefined {
+export function listFault(actions: readonly Action[], version?: number): OfpErrorName | undefined {
   const queued = version === OFP10_VERSION ? enqueueFault(actions) : undefined;
   return eachFault(actions) ?? queued ?? conjunctionFault(actions);
 }
@@ -74,7 +81,7 @@ const IN_ACTION_SET: ReadonlySet<Action["type"]> = new Set<Action["type"]>([
   ...(["load", "move", "resubmit", "ct", "ct_clear"] as const),
 ]);
 
-function eachFault(actions: readonly Action[]): string | undefined {
+function eachFault(actions: readonly Action[]): OfpErrorName | undefined {
   for (const action of actions) {
     const fault = action.type === "clone" ? listFault(action.actions) : actionFault(action);
     if (fault !== undefined) return fault;
@@ -82,8 +89,13 @@ function eachFault(actions: readonly Action[]): string | undefined {
   return undefined;
 }
 
+/** What one action on the wire means, held against what Open vSwitch refuses of it as soon as it has read it. */
+export function readFault(actions: readonly Action[], version: number): OfpErrorName | undefined {
+  return (version === OFP10_VERSION ? enqueueFault(actions) : undefined) ?? eachFault(actions);
+}
+
 /** A queue is one of an ordinary port, or of one that stands for such. */
-function enqueueFault(actions: readonly Action[]): string | undefined {
+function enqueueFault(actions: readonly Action[]): OfpErrorName | undefined {
   const bad = actions.some((action, i) => {
     const before = actions[i - 1];
     const after = actions[i + 1];
@@ -94,7 +106,7 @@ function enqueueFault(actions: readonly Action[]): string | undefined {
   return bad ? "OFPBAC_BAD_OUT_PORT" : undefined;
 }
 
-function conjunctionFault(actions: readonly Action[]): string | undefined {
+function conjunctionFault(actions: readonly Action[]): OfpErrorName | undefined {
   const isConjunctive = actions.some(({ type }) => type === "conjunction");
   const others = actions.some(({ type }) => type !== "conjunction" && type !== "note");
   if (isConjunctive && others) return "NXBAC_BAD_CONJUNCTION";
@@ -109,10 +121,10 @@ const READ_ONLY: ReadonlySet<string> = new Set<OxmFieldName>(["eth_type", "ip_pr
 /** What ct alone changes, inside its parentheses. */
 const TRACKED: ReadonlySet<string> = new Set<OxmFieldName>(["ct_mark", "ct_label"]);
 
-function actionFault(action: Action): string | undefined {
+function actionFault(action: Action): OfpErrorName | undefined {
   switch (action.type) {
     case "experimenter":
-      return "OFPBAC_BAD_VENDOR";
+      return "OFPBAC_BAD_EXPERIMENTER";
     case "set_field":
       // The two bits of ECN are a field of their own.
       if (action.field === "ip_tos" && ((action.value[0] as number) & 3) !== 0)
@@ -138,7 +150,7 @@ function actionFault(action: Action): string | undefined {
   }
 }
 
-function writeFault(field: string): string | undefined {
+function writeFault(field: string): OfpErrorName | undefined {
   return READ_ONLY.has(field) ? "OFPBAC_BAD_SET_ARGUMENT" : undefined;
 }
 
@@ -184,7 +196,7 @@ export function consistencyFault(
   actions: readonly Action[],
   prerequisites: Prerequisites,
   counts: (action: Action) => boolean = isAny,
-): string | undefined {
+): OfpErrorName | undefined {
   for (const action of actions) {
     const isChecked = counts(action);
     try {

@@ -10,6 +10,7 @@ import {
   parseMessage,
   type WireError,
 } from "../../base/openflow/index.js";
+import { READER_CHECKS } from "./message-check.js";
 import { plainPacketIn } from "./packet-in-bytes.js";
 
 const HEADER_SIZE = 8;
@@ -77,7 +78,8 @@ function bucketFault(bytes: Uint8Array, at: number): string | undefined {
 
 /** As parseMessage, of what Open vSwitch understands too. Throws WireError. */
 export function parseLeniently(kind: MessageKind, bytes: Uint8Array): OpenFlowMessage {
-  const read = (one: Uint8Array): OpenFlowMessage => parseMessage(one, dialectOf(one[0] as number));
+  const read = (one: Uint8Array): OpenFlowMessage =>
+    parseMessage(one, dialectOf(one[0] as number), READER_CHECKS);
   switch (kind.name) {
     case "OFPT_METER_MOD": {
       const unknown = u16(bytes, METER_FLAGS_AT) & ~METER_FLAGS;

@@ -12,14 +12,17 @@ import {
   OFPP_ANY,
   OFPP_MAX,
   OFPTT_ALL,
+  type OfpErrorName,
   type OpenFlowMessage,
+  type OxmEntry,
   type OxmFieldName,
   type PacketIn,
   parseHeader,
+  type ReaderChecks,
   sizeFits,
   type TableFeatures,
 } from "../../base/openflow/index.js";
-import { fitsThere, instructionsFault, listFault } from "./action-check.js";
+import { fitsThere, instructionsFault, listFault, readFault } from "./action-check.js";
 
 const BUNDLED = new Set(["OFPT_FLOW_MOD", "OFPT_GROUP_MOD", "OFPT_PORT_MOD", "OFPT_PACKET_OUT"]);
 const FRAGMENT_FLAGS = 3;
@@ -187,6 +190,19 @@ function placesOf(field: OxmFieldName): readonly string[] {
   return field === "ip_tos" ? ["ip_dscp"] : [field];
 }
 
+/** For parseMessage(): what Open vSwitch refuses as soon as it has read it. */
+export const READER_CHECKS: ReaderChecks = { matchEntry: entryFault, actions: readFault };
+
+function entryFault({ field, value }: OxmEntry): OfpErrorName | undefined {
+  const number = Number(value.reduce((sum, byte) => sum * 256 + byte, 0));
+  const isWrong =
+    (field === "ct_state" && number > CT_STATES) ||
+    (field === "nsh_ttl" && number > NSH_TTL_MAX) ||
+    (field === "nsh_mdtype" && number !== 1 && number !== 2) ||
+    !fitsThere(field, value);
+  return isWrong ? "OFPBMC_BAD_VALUE" : undefined;
+}
+
 /** Bytes of all options of a tunnel, each in whole words. */
 const TUN_METADATA_SIZE_MAX = 256;
 
@@ -197,15 +213,10 @@ function matchFault(match: Match): string | undefined {
     options.reduce((sum, { value }) => sum + 4 * Math.ceil(value.byteLength / 4), 0) > TUN_METADATA_SIZE_MAX
   )
     return "OFPBMC_BAD_VALUE";
-  for (const { field, value } of match) {
-    const number = Number(value.reduce((sum, byte) => sum * 256 + byte, 0));
+  for (const { field } of match) {
     const taken = placesOf(field);
     if (taken.some((place) => places.has(place))) return "OFPBMC_DUP_FIELD";
     for (const place of taken) places.add(place);
-    if (field === "ct_state" && number > CT_STATES) return "OFPBMC_BAD_VALUE";
-    if (field === "nsh_ttl" && number > NSH_TTL_MAX) return "OFPBMC_BAD_VALUE";
-    if (field === "nsh_mdtype" && number !== 1 && number !== 2) return "OFPBMC_BAD_VALUE";
-    if (!fitsThere(field, value)) return "OFPBMC_BAD_VALUE";
   }
   const packetType = match.find(({ field }) => field === "packet_type");
   const isEthernet = packetType?.value.every((byte) => byte === 0) ?? true;

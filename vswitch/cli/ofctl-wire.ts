@@ -29,6 +29,7 @@ import { inOrder } from "./instruction-text.js";
 import { splitKeyValues } from "./key-values.js";
 import { frameOfMatch } from "./match-frame.js";
 import { MatchReader } from "./match-reader.js";
+import { READER_CHECKS } from "./message-check.js";
 import { printMessage } from "./message-print.js";
 import { formatNxmText, parseNxmText } from "./nxm-text.js";
 import { type OfctlFlags, warner } from "./ofctl-context.js";
@@ -170,7 +171,7 @@ export async function parseActionsVerb(io: CommandIo, [name = ""]: Words): Promi
   return eachHexLine(io, (bytes) =>
     tell(io, { refusal: `bad ${name} actions`, version: name }, bytes, () => {
       if (bytes.byteLength % 8 !== 0) throw new WireError("OFPBRC_BAD_LEN", "actions", 0, "no multiple of 8");
-      const message = parseMessage(packetOut(version, bytes), dialectOf(version));
+      const message = parseMessage(packetOut(version, bytes), dialectOf(version), READER_CHECKS);
       const actions = message.type === "packet_out" ? message.actions : [];
       if (actions.some(({ type }) => type === "experimenter"))
         throw new WireError("OFPBAC_BAD_EXPERIMENTER", "actions", 0, "of an unknown experimenter");
@@ -189,7 +190,7 @@ export async function parseInstructionsVerb(io: CommandIo, [name = ""]: Words): 
   if (version === OFP10_VERSION) throw commandError(`${name}: has no instructions`);
   return eachHexLine(io, (bytes) =>
     tell(io, { refusal: `bad ${name} instructions`, version: name }, undefined, () => {
-      const message = parseMessage(flowMod(version, bytes), dialectOf(version));
+      const message = parseMessage(flowMod(version, bytes), dialectOf(version), READER_CHECKS);
       const instructions = message.type === "flow_mod" ? message.instructions : [];
       if (instructions.some(({ type }) => type === "experimenter"))
         throw new WireError("OFPBIC_BAD_EXPERIMENTER", "instructions", 0, "of an unknown experimenter");

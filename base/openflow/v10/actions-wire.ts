@@ -3,6 +3,7 @@
 // put together again when written: a VLAN action sets bits of the tag, which adds one where there is none; enqueue
 // chooses a queue, outputs, and goes back to the default queue.
 
+import { peekAction } from "../action-shapes.js";
 import type { Action, Instruction, SetFieldAction } from "../actions.js";
 import { NX_EXPERIMENTER, OFPG_MAX, OFPTT_ALL } from "../constants.js";
 import type { LoadAction, NiciraAction } from "../nicira-actions.js";
@@ -47,16 +48,17 @@ export function readActions10(reader: Reader, depth = 0): readonly Action[] {
   const actions: Action[] = [];
   while (reader.left > 0) {
     const at = reader.offset;
+    const { length } = peekAction(reader);
     const type = reader.u16("action.type");
-    const length = reader.u16("action.length");
-    if (length < 8 || length % 8 !== 0 || length - 4 > reader.left) {
-      throw reader.fail("OFPBAC_BAD_LEN", "action.length", `${length} of ${reader.left + 4} bytes`, at);
-    }
+    reader.skip(2);
     const name = nameOf(OFPAT10, type);
     if (name === undefined) throw reader.fail("OFPBAC_BAD_TYPE", "action.type", `unknown type ${type}`, at);
     const body = reader.within(length - 4, "action", "OFPBAC_BAD_LEN");
-    actions.push(...readAction(name, body, depth));
+    const read = readAction(name, body, depth);
     body.finish(`${name} action`);
+    const fault = reader.checks?.actions(read, reader.version);
+    if (fault !== undefined) throw reader.fail(fault, name, "is refused", at);
+    actions.push(...read);
   }
   return actions;
 }

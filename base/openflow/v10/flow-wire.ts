@@ -38,17 +38,24 @@ const FLAGS_KNOWN = OFPFF_SEND_FLOW_REM | OFPFF_CHECK_OVERLAP;
 export function readFlowMod10(reader: Reader, xid: number, hasTableId: boolean): FlowMod {
   const match = readMatch10(reader);
   const cookie = reader.u64("flow_mod.cookie");
-  const rest = readRest(reader, hasTableId);
-  return { ...rest, type: "flow_mod", xid, cookie, cookieMask: 0n, match, instructions: readList(reader) };
+  const raw = readRaw(reader);
+  const rest = restOf(reader, raw, hasTableId);
+  const instructions = readList(reader);
+  checkFlags(reader, raw);
+  return { ...rest, type: "flow_mod", xid, cookie, cookieMask: 0n, match, instructions };
 }
 
 /** NXT_FLOW_MOD. A cookie in the match restricts modify and delete. */
 export function readNiciraFlowMod(reader: Reader, xid: number, hasTableId: boolean): FlowMod {
   const cookie = reader.u64("flow_mod.cookie");
-  const rest = readRest(reader, hasTableId);
+  const raw = readRaw(reader);
   const size = reader.u16("flow_mod.match_len");
   reader.skip(6);
+  // What is wrong is told in the order in which Open vSwitch looks.
   const { match, cookie: wanted, cookieMask } = readNxmMatch(reader, size);
+  const rest = restOf(reader, raw, hasTableId);
+  const instructions = readList(reader);
+  checkFlags(reader, raw);
   const isRestricted = cookieMask !== 0n && rest.command !== "add";
   return {
     ...rest,
@@ -57,44 +64,60 @@ export function readNiciraFlowMod(reader: Reader, xid: number, hasTableId: boole
     cookie: isRestricted ? wanted : cookie,
     cookieMask: isRestricted ? cookieMask : 0n,
     match,
-    instructions: readList(reader),
+    instructions,
   };
 }
 
 type Rest = Omit<FlowMod, "type" | "xid" | "cookie" | "cookieMask" | "match" | "instructions">;
 
-function readRest(reader: Reader, hasTableId: boolean): Rest {
-  const at = reader.offset;
-  const code = reader.u16("flow_mod.command");
+interface Raw {
+  readonly at: number;
+  /** Of the command, with a table above it where that is arranged. */
+  readonly code: number;
+  readonly idleTimeoutSeconds: number;
+  readonly hardTimeoutSeconds: number;
+  readonly priority: number;
+  readonly bufferId: number;
+  readonly outPort: number;
+  readonly flags: number;
+}
+
+function readRaw(reader: Reader): Raw {
+  return {
+    at: reader.offset,
+    code: reader.u16("flow_mod.command"),
+    idleTimeoutSeconds: reader.u16("flow_mod.idle_timeout"),
+    hardTimeoutSeconds: reader.u16("flow_mod.hard_timeout"),
+    priority: reader.u16("flow_mod.priority"),
+    bufferId: reader.u32("flow_mod.buffer_id"),
+    outPort: widenPort(reader.u16("flow_mod.out_port")),
+    flags: reader.u16("flow_mod.flags"),
+  };
+}
+
+function restOf(reader: Reader, { at, code, flags, ...raw }: Raw, hasTableId: boolean): Rest {
   const command = nameOf(OFPFC, hasTableId ? code & 0xff : code);
   if (command === undefined)
     throw reader.fail("OFPFMFC_BAD_COMMAND", "flow_mod.command", `unknown command ${code}`, at);
-  const idleTimeoutSeconds = reader.u16("flow_mod.idle_timeout");
-  const hardTimeoutSeconds = reader.u16("flow_mod.hard_timeout");
-  const priority = reader.u16("flow_mod.priority");
-  const bufferId = reader.u32("flow_mod.buffer_id");
-  const outPort = widenPort(reader.u16("flow_mod.out_port"));
-  const flags = reader.u16("flow_mod.flags");
-  // Emergency flows are not kept: their table is full from the start.
-  if ((flags & OFPFF10_EMERG) !== 0)
-    throw reader.fail("OFPFMFC_TABLE_FULL", "flow_mod.flags", "emergency flows are not supported");
-  if ((flags & ~FLAGS_KNOWN) !== 0)
-    throw reader.fail("OFPFMFC_BAD_FLAGS", "flow_mod.flags", `unknown bits in 0x${flags.toString(16)}`);
   const isAdd = command === "add";
   const named = hasTableId ? code >> 8 : OFPTT_ALL;
   return {
+    ...raw,
     command,
     // The switch chooses where to add what names no table: the first.
     tableId: isAdd && named === OFPTT_ALL ? 0 : named,
-    idleTimeoutSeconds,
-    hardTimeoutSeconds,
-    priority,
-    bufferId,
-    outPort,
     outGroup: OFPG_ANY,
     flags: isAdd ? flags | OFPFF_RESET_COUNTS : flags,
     openflow10: true,
   };
+}
+
+function checkFlags(reader: Reader, { flags }: Raw): void {
+  if ((flags & ~(FLAGS_KNOWN | OFPFF10_EMERG)) !== 0)
+    throw reader.fail("OFPFMFC_BAD_FLAGS", "flow_mod.flags", `unknown bits in 0x${flags.toString(16)}`);
+  // Emergency flows are not kept: their table is full from the start.
+  if ((flags & OFPFF10_EMERG) !== 0)
+    throw reader.fail("OFPFMFC_TABLE_FULL", "flow_mod.flags", "emergency flows are not supported");
 }
 
 function readList(reader: Reader): readonly Instruction[] {

@@ -6,7 +6,7 @@ import { OFP_HEADER_SIZE } from "../constants.js";
 import { readExtension, writeExtension } from "../extension-wire.js";
 import type { MessageHeader } from "../message-header.js";
 import type { OpenFlowMessage } from "../messages.js";
-import { Reader, WireError, Writer } from "../wire.js";
+import { Reader, type ReaderChecks, WireError, Writer } from "../wire.js";
 import * as flow from "./flow-wire.js";
 import { fitsMatch10 } from "./match-wire.js";
 import {
@@ -31,11 +31,14 @@ export function parseMessage10(
   bytes: Uint8Array,
   header: MessageHeader,
   dialect: Dialect10,
+  checks?: ReaderChecks,
 ): OpenFlowMessage {
   const type = typeOf10(header.typeCode);
   if (type === undefined)
     throw new WireError("OFPBRC_BAD_TYPE", "header.type", 1, `unknown type ${header.typeCode}`);
-  const reader = new Reader(bytes, OFP_HEADER_SIZE, bytes.byteLength, "OFPBRC_BAD_LEN", OFP10_VERSION);
+  const reader = new Reader(bytes, OFP_HEADER_SIZE, bytes.byteLength, "OFPBRC_BAD_LEN", OFP10_VERSION, {
+    checks,
+  });
   const message = readBody(type, reader, header, dialect);
   reader.finish(type);
   return message;

@@ -1,5 +1,6 @@
-// The actions that only OpenFlow 1.1 has, as the actions of 1.3 that do the same.
-// Source: OpenFlow Switch Specification 1.1.0, A.2.5. What sets a part of a header there is a set-field from 1.2 on.
+// The actions of OpenFlow 1.1 for which 1.2 has set-field, as the actions of 1.3 that do the same.
+// Source: OpenFlow Switch Specification 1.1.0, A.2.5. Later versions say nothing of these numbers; Open vSwitch goes on
+// to read them there, and so do we, but only 1.1 writes them.
 
 import type { Action, SetFieldAction } from "../actions.js";
 import type { OxmFieldName } from "../oxm-fields.js";
@@ -24,7 +25,7 @@ const SETS: Readonly<Record<number, readonly [field: OxmFieldName, size: number,
 const VLAN_PRESENT = 0x1000;
 const ECN_BITS = 3;
 
-/** Undefined when 1.3 has the type too. */
+/** Undefined when the type is none of these. */
 export function readSet11(type: number, body: Reader): Action | undefined {
   const set = SETS[type];
   if (set === undefined) return undefined;
