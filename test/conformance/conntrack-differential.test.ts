@@ -20,7 +20,8 @@ const SEED = Number(process.env["PLINTH_FUZZ_SEED"] ?? (NIGHTLY ? Date.now() % 0
 const ROUNDS = NIGHTLY ? 20 : 1;
 const PACKETS = NIGHTLY ? 1000 : 250;
 const NIGHTLY_DEADLINE_MS = 3_600_000;
-const PATIENCE_MS = 3000;
+/** Only a difference takes so long. */
+const PATIENCE_MS = 30_000;
 const LISTENER = 3;
 const [FIN, SYN, RST, ACK] = [1, 2, 4, 16] as const;
 
