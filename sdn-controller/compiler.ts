@@ -2,6 +2,7 @@
 // change can affect and nothing else. Invariant: the flow store depends only on the present inventory and attachments.
 // Thread: the controller's. No I/O, no clock.
 
+import { isDeepStrictEqual } from "node:util";
 import { formatIpv4Address } from "../base/wire/index.js";
 import { arpBaseFlows, arpOwnFlow, arpResponderFlow } from "./apps/arp/arp-flows.js";
 import { ndBaseFlows, ndOwnFlow, ndResponderFlow } from "./apps/arp/nd-flows.js";
@@ -150,10 +151,29 @@ export class Compiler {
     return [...this.#invariants.values()].sort((a, b) => (a.name < b.name ? -1 : 1));
   }
 
-  /** Another compiler that was told the same and `changes` on top. Nothing is plugged in there. */
-  fork(changes: readonly InventoryChange[]): Compiler {
+  /** Everything that was told and not taken back. */
+  told(): Iterable<InventoryChange> {
+    return this.#told.values();
+  }
+
+  /** Whether one of `changes` gives something that is there other labels. */
+  relabels(changes: readonly InventoryChange[]): boolean {
+    return changes.some((change) => {
+      if (change.kind !== "Port" && change.kind !== "Namespace") return false;
+      const before = this.#told.get(`${change.kind}/${change.key}`) as typeof change | undefined;
+      if (before?.value === undefined || change.value === undefined) return false;
+      return !isDeepStrictEqual(before.value.labels, change.value.labels);
+    });
+  }
+
+  /**
+   * Another compiler that was told the same, but for ports that `keeps` is false of, and `changes` on top. Nothing is
+   * plugged in there.
+   */
+  fork(changes: readonly InventoryChange[], keeps = (_port: string): boolean => true): Compiler {
     const other = new Compiler();
-    other.apply([...[...this.#told.values()].map((change) => this.#settled(change)), ...changes]);
+    const told = [...this.#told.values()].filter(({ kind, key }) => kind !== "Port" || keeps(key));
+    other.apply([...told.map((change) => this.#settled(change)), ...changes]);
     return other;
   }
 

@@ -254,8 +254,16 @@ export class SdnController {
     return this.compiler.inventory.portCount;
   }
 
+  /** Whether one of `changes` gives something that is there other labels. */
+  relabels(changes: readonly InventoryChange[]): boolean {
+    return this.compiler.relabels(changes);
+  }
+
   /** What `changes` would do to reachability. Nothing is changed. */
-  review(changes: readonly InventoryChange[], options: { readonly plan: boolean }): ChangeReview {
+  review(
+    changes: readonly InventoryChange[],
+    options: { readonly plan: boolean; readonly groups?: boolean },
+  ): ChangeReview {
     return reviewChanges(this.compiler, changes, options);
   }
 

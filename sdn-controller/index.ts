@@ -16,6 +16,7 @@ export * as analysis from "./policy/analysis/index.js";
 export { type HandlingProblem, type PolicyHandling, parseHandling } from "./policy/handling.js";
 export type { ChangeReview } from "./proof/change-review.js";
 export type { ExplainQuestion, Explanation } from "./proof/explain.js";
+export type { GroupPlan, TooMany } from "./proof/group-plan.js";
 export { formatBreach } from "./proof/invariants.js";
 export type { Plan, PlanLine } from "./proof/plan.js";
 export { type Sdn, type SdnOptions, startSdn } from "./start.js";

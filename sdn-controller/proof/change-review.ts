@@ -1,6 +1,7 @@
 // What changes would do, looked at before they are made: reachability gained and lost, and promises broken. Pure.
 import type { Compiler } from "../compiler.js";
 import type { InventoryChange } from "../inputs.js";
+import { type GroupPlan, groupPlanOf, type TooMany } from "./group-plan.js";
 import { type Breach, breachesOf, breachKeys } from "./invariants.js";
 import { comparePlan, type Plan } from "./plan.js";
 
@@ -10,6 +11,8 @@ const BREACHES_MAX = 10;
 export interface ChangeReview {
   /** Given when asked for. */
   readonly plan?: Plan;
+  /** The same among very many ports, when asked for. */
+  readonly groups?: GroupPlan | TooMany;
   /** Only those that the changes bring about. */
   readonly breaches: readonly Breach[];
 }
@@ -17,12 +20,14 @@ export interface ChangeReview {
 export function reviewChanges(
   compiler: Compiler,
   changes: readonly InventoryChange[],
-  options: { readonly plan: boolean },
+  options: { readonly plan: boolean; readonly groups?: boolean },
 ): ChangeReview {
+  const groups = options.groups === true ? { groups: groupPlanOf(compiler, changes) } : {};
   const promised = compiler.invariants.length > 0 || changes.some(({ kind }) => kind === "Invariant");
-  if (!promised && !options.plan) return { breaches: [] };
+  if (!promised && !options.plan) return { ...groups, breaches: [] };
   const after = compiler.fork(changes);
   return {
+    ...groups,
     ...(options.plan ? { plan: comparePlan(compiler, after) } : {}),
     breaches: newBreaches(compiler, after),
   };

@@ -38,24 +38,46 @@ export function reachablePairs(compiler: Compiler): {
 
 export function comparePlan(before: Compiler, after: Compiler): Plan {
   const sides = { before: new Reachability(before), after: new Reachability(after) };
-  const groups = groupsOf(before, after, sides);
-  const gained: PlanLine[] = [];
-  const lost: PlanLine[] = [];
+  const plan: { readonly gained: PlanLine[]; readonly lost: PlanLine[] } = { gained: [], lost: [] };
+  for (const { word, from, to, connections } of groupDifferences(groupsOf(before, after, sides), sides))
+    plan[word].push(...linesOf(from, to, connections));
+  return { gained: plan.gained.sort(compareLines), lost: plan.lost.sort(compareLines) };
+}
+
+interface Sides {
+  readonly before: Reachability;
+  readonly after: Reachability;
+}
+
+/** What each port of one group gains or loses towards each of another, or towards each other one of its own. */
+export interface GroupDifference {
+  readonly word: "gained" | "lost";
+  readonly from: readonly End[];
+  readonly to: readonly End[];
+  readonly connections: string;
+}
+
+/** Of groups of ports that neither side can tell apart. */
+export function* groupDifferences(
+  groups: readonly (readonly End[])[],
+  sides: Sides,
+): Generator<GroupDifference> {
   for (const from of groups) {
     for (const to of groups) {
       const pair = [from[0], to.find((end) => end !== from[0])] as const;
       if (pair[0] === undefined || pair[1] === undefined) continue;
       const [before4, before6] = spacesOf(sides.before, pair[0].before, pair[1].before);
       const [after4, after6] = spacesOf(sides.after, pair[0].after, pair[1].after);
-      gained.push(...differences(from, to, [differenceOf(after4, before4), differenceOf(after6, before6)]));
-      lost.push(...differences(from, to, [differenceOf(before4, after4), differenceOf(before6, after6)]));
+      const gained = [differenceOf(after4, before4), differenceOf(after6, before6)] as const;
+      const lost = [differenceOf(before4, after4), differenceOf(before6, after6)] as const;
+      for (const connections of textsOf(from, to, gained)) yield { word: "gained", from, to, connections };
+      for (const connections of textsOf(from, to, lost)) yield { word: "lost", from, to, connections };
     }
   }
-  return { gained: gained.sort(compareLines), lost: lost.sort(compareLines) };
 }
 
 /** One port as it is and as it will be; absent where it is not. */
-interface End {
+export interface End {
   readonly text: string;
   readonly before: PortView | undefined;
   readonly after: PortView | undefined;
@@ -71,28 +93,22 @@ function spacesOf(
   return [reach.between(source, destination, 4), reach.between(source, destination, 6)];
 }
 
-/** One line for each pair where both families differ in the same, or there is no IPv6; else one for each family. */
-function differences(
+/** One text where both families differ in the same, or there is no IPv6; else one for each family. */
+function textsOf(
   from: readonly End[],
   to: readonly End[],
   [four, six]: readonly [PacketSpace, PacketSpace],
-): PlanLine[] {
+): string[] {
   const texts = [four, six].map((space) => (isNothing(space) ? undefined : formatPackets(space)));
   const speaksIpv6 = [...from, ...to].some(({ before, after }) =>
     [before, after].some((port) => port !== undefined && hasIpv6(port.network)),
   );
-  if (texts[0] === texts[1] || !speaksIpv6) return texts[0] === undefined ? [] : linesOf(from, to, texts[0]);
-  return texts.flatMap((text, i) =>
-    text === undefined ? [] : linesOf(from, to, `${text} over IPv${i === 0 ? 4 : 6}`),
-  );
+  if (texts[0] === texts[1] || !speaksIpv6) return texts[0] === undefined ? [] : [texts[0]];
+  return texts.flatMap((text, i) => (text === undefined ? [] : [`${text} over IPv${i === 0 ? 4 : 6}`]));
 }
 
 /** Ports that neither side can tell apart are one group, so that a change costs pairs of groups, not of ports. */
-function groupsOf(
-  before: Compiler,
-  after: Compiler,
-  sides: { readonly before: Reachability; readonly after: Reachability },
-): End[][] {
+function groupsOf(before: Compiler, after: Compiler, sides: Sides): End[][] {
   const portCounts = new Map<string, number>();
   const ends = new Map<string, { before: PortView | undefined; after: PortView | undefined }>();
   for (const port of before.inventory.ports()) ends.set(port.key, { before: port, after: undefined });
@@ -116,7 +132,7 @@ function groupsOf(
   return [...groups.values()];
 }
 
-function linesOf(from: readonly End[], to: readonly End[], text: string): PlanLine[] {
+export function linesOf(from: readonly End[], to: readonly End[], text: string): PlanLine[] {
   return from.flatMap((source) =>
     to
       .filter((destination) => destination !== source)
@@ -124,7 +140,7 @@ function linesOf(from: readonly End[], to: readonly End[], text: string): PlanLi
   );
 }
 
-function compareLines(a: PlanLine, b: PlanLine): number {
+export function compareLines(a: PlanLine, b: PlanLine): number {
   if (a.source !== b.source) return a.source < b.source ? -1 : 1;
   return a.destination < b.destination ? -1 : 1;
 }

@@ -313,3 +313,36 @@ it("come to rest with objects, status and flows that agree, whatever fails on th
   // Otherwise this has shown nothing.
   expect(refused).toBeGreaterThan(0);
 });
+
+it.each(["isFull", "isGone", "hangs"] as const)(
+  "tell the status of ports once the store takes it, after a time in which it was not to be had: %s",
+  async (trouble) => {
+    const store = openMemoryStore();
+    const plane = await ControlPlane.start(store);
+    const { client, way, device } = plane;
+    device.disconnect();
+    await client.create("Namespace", { metadata: { name: "shop" } });
+    const network = { vlan: 10, subnets: ["10.10.0.0/24"] };
+    await client.create("Network", { metadata: { namespace: "shop", name: "lan" }, spec: network });
+    await setLabels(client, "a", "web");
+    await plane.pass(1_000);
+    const ready = async () =>
+      (await client.get("Port", { namespace: "shop", name: "a" }))?.status?.conditions?.find(
+        ({ type }) => type === "Ready",
+      )?.status;
+    expect(await ready()).toBeUndefined();
+    if (trouble === "hangs") way.hang();
+    else way[trouble] = true;
+    device.connect();
+    await plane.pass(LONG_MS);
+    // The switch does not have to wait for it.
+    expect(plane.controller.isSettled).toBe(true);
+    way.goOn();
+    Object.assign(way, { isFull: false, isGone: false });
+    await plane.pass(LONG_MS);
+    expect(await ready()).toBe("True");
+    await agrees(plane, store);
+    await plane.close();
+    await store.close();
+  },
+);

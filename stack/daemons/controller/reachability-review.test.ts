@@ -4,11 +4,12 @@ import { parseAllDocuments } from "yaml";
 import { silentLog } from "../../../base/log/index.js";
 import { openMemoryStore, type Store } from "../../../base/store/index.js";
 import { systemClock, waitFor } from "../../../base/time/index.js";
-import type { ChangeReview } from "../../../sdn-controller/index.js";
+import { type ChangeReview, type InventoryChange, SdnController } from "../../../sdn-controller/index.js";
 import { type AuditNotes, LocalClient, ResourceRegistry } from "../../api/index.js";
 import { type ApiObject, type KindName, kindByName, type ResourceInput } from "../../resources/index.js";
 import { openDirectory } from "../directory.js";
 import { reconcilePorts } from "./port-controller.js";
+import { ReachabilityReviewer } from "./reachability-review.js";
 import { SdnPart } from "./sdn.js";
 
 let dir: string;
@@ -121,6 +122,74 @@ describe("the audit log", () => {
     await registry.update(kind, name, (now) => ({ ...now, spec: into }), USER);
     expect(note(await registry.delete(kind, name, USER))).toEqual({ gained: [], lost: pairs("5432") });
     expect(note(await create("Volume", "v", { size: "1Gi" }))).toBeNull();
+  });
+});
+
+describe("the audit log of labels and of many ports", () => {
+  const note = ({ notes = {} }: { readonly notes?: AuditNotes | undefined }): unknown =>
+    JSON.parse(notes["plinth.dev/reachability"] ?? "null");
+
+  it("is told what a machine gained and lost by other labels, and nothing where these stay", async () => {
+    const kind = kindByName("VirtualMachine");
+    const change = (name: string, next: (vm: ApiObject) => Partial<ApiObject["metadata"]>) =>
+      registry.update(
+        kind,
+        { namespace: "shop", name },
+        (vm) => ({ ...vm, metadata: { ...vm.metadata, ...next(vm) } }),
+        USER,
+      );
+    expect(note(await change("app", () => ({ labels: { tier: "none" } })))).toEqual({
+      gained: [],
+      lost: [
+        "shop/app[VirtualMachine] => shop/db[VirtualMachine] : TCP 5432",
+        "shop/web1[VirtualMachine]@back => shop/app[VirtualMachine] : TCP 8080",
+        "shop/web2[VirtualMachine]@back => shop/app[VirtualMachine] : TCP 8080",
+      ],
+    });
+    expect(note(await change("db", () => ({ annotations: { why: "asked for" } })))).toBeNull();
+  });
+
+  it("counts pairs among more ports than it names", async () => {
+    const outputs = { onStatus: () => {}, onEvent: () => {} };
+    const controller = new SdnController({ outputs }, { clock: systemClock, log: silentLog });
+    const network = { namespace: "t0", name: "n", vlan: 1, subnets: ["10.0.0.0/16"] };
+    const ports = Array.from({ length: 600 }, (_, i): InventoryChange => {
+      const name = `v${i}`;
+      const labels = { tier: `x${i % 30}` };
+      const value = { namespace: "t0", name, network: "n", virtualMachine: name, namedPorts: [], labels };
+      return { kind: "Port", key: `t0/${name}`, value };
+    });
+    controller.update([
+      { kind: "Namespace", key: "t0", value: { name: "t0", labels: {} } },
+      { kind: "Network", key: "t0/n", value: network },
+      ...ports,
+    ]);
+    controller.inventoryComplete();
+    const reviewer = new ReachabilityReviewer({
+      controller: async () => controller,
+      portsOf: () => [],
+      machineOf: () => undefined,
+    });
+    const spec = (port: number) => ({
+      podSelector: { matchLabels: { tier: "x0" } },
+      policyTypes: ["Ingress"],
+      ingress: [
+        { from: [{ podSelector: { matchLabels: { tier: "x1" } } }], ports: [{ port, protocol: "TCP" }] },
+      ],
+    });
+    const review = (port: number) =>
+      reviewer.review({
+        kind: kindByName("NetworkPolicy"),
+        object: { metadata: { namespace: "t0", name: "p0" }, spec: spec(port) } as unknown as ApiObject,
+        gone: false,
+        dryRun: false,
+      });
+    // Each of the 600 loses what it could send to the twenty of x0, those of x1 all but one port.
+    const told = note(await review(7)) as { gainedPairs: number; lostPairs: number; lost: string[] };
+    expect([told.gainedPairs, told.lostPairs]).toEqual([0, 600 * 20 - 20]);
+    expect(told.lost).toHaveLength(30);
+    expect(told.lost).toContain("t0/{tier=x2}@n (20 ports) => t0/{tier=x0}@n (20 ports) : All Connections");
+    controller.close();
   });
 });
 

@@ -3,9 +3,11 @@
 import {
   type ChangeReview,
   formatBreach,
+  type GroupPlan,
   type InventoryChange,
   type PlanLine,
   type SdnController,
+  type TooMany,
 } from "../../../sdn-controller/index.js";
 import type { Review, ReviewedChange, Reviewer } from "../../api/index.js";
 import type {
@@ -36,7 +38,7 @@ const REVIEWED = new Set([
   "VirtualMachine",
 ]);
 const POLICIES = new Set(["NetworkPolicy", "AdminNetworkPolicy", "BaselineAdminNetworkPolicy"]);
-/** Of more ports the audit log does not say what a change did: to work it out would hold up the write. */
+/** Among more ports the audit log tells what a change did by groups of ports: pair by pair would hold up the write. */
 const AUDITED_PORTS_MAX = 500;
 /** Pairs gained, and lost, that one line of the audit log tells. */
 const AUDITED_PAIRS_MAX = 100;
@@ -65,14 +67,15 @@ export class ReachabilityReviewer implements Reviewer {
 
   async review({ kind, object, gone, dryRun }: ReviewedChange): Promise<Review> {
     const controller = await this.#modules.controller();
-    const audited = POLICIES.has(kind.kind);
-    const portCount = controller.portCount;
-    const plan = dryRun || (audited && portCount <= AUDITED_PORTS_MAX);
-    const answer = controller.review(this.changesOf(kind, object, gone), { plan });
+    const changes = this.changesOf(kind, object, gone);
+    const audited = POLICIES.has(kind.kind) || controller.relabels(changes);
+    const isSmall = controller.portCount <= AUDITED_PORTS_MAX;
+    const plan = dryRun || (audited && isSmall);
+    const answer = controller.review(changes, { plan, groups: audited && !isSmall });
     const [breach] = answer.breaches;
     return {
       warnings: dryRun ? planWarnings(answer) : [],
-      ...(audited ? { notes: { [REACHABILITY_NOTE]: noteOf(answer, portCount) } } : {}),
+      ...(audited ? { notes: { [REACHABILITY_NOTE]: noteOf(answer) } } : {}),
       ...(breach === undefined ? {} : { refusal: formatBreach(breach) }),
     };
   }
@@ -136,18 +139,26 @@ export class ReachabilityReviewer implements Reviewer {
   }
 }
 
-/** JSON: `{gained, lost}`, lists of lines "source => destination : connections", or why it is not known. */
-function noteOf({ plan }: ChangeReview, portCount: number): string {
-  if (plan === undefined)
-    return JSON.stringify({ unknown: `${portCount} ports are more than ${AUDITED_PORTS_MAX}` });
+/**
+ * JSON: `{gained, lost}`, lists of lines "source => destination : connections"; among very many ports with the numbers of
+ * pairs, and with groups of ports for ends where pairs are many; or why it is not known.
+ */
+function noteOf({ plan, groups }: ChangeReview): string {
+  if (groups !== undefined) return groupNote(groups);
+  if (plan === undefined) return JSON.stringify({ unknown: "it was not worked out" });
+  return JSON.stringify(linesNote(plan, "pairsLeftOut"));
+}
+
+function groupNote(groups: GroupPlan | TooMany): string {
+  if ("tooMany" in groups) return JSON.stringify({ unknown: groups.tooMany });
+  const { gainedPairs, lostPairs } = groups;
+  return JSON.stringify({ gainedPairs, lostPairs, ...linesNote(groups, "linesLeftOut") });
+}
+
+function linesNote({ gained, lost }: Pick<GroupPlan, "gained" | "lost">, leftOut: string): object {
   const told = (lines: readonly PlanLine[]): string[] => lines.slice(0, AUDITED_PAIRS_MAX).map(lineText);
-  const { gained, lost } = plan;
   const left = [gained, lost].reduce((sum, { length }) => sum + Math.max(0, length - AUDITED_PAIRS_MAX), 0);
-  return JSON.stringify({
-    gained: told(gained),
-    lost: told(lost),
-    ...(left === 0 ? {} : { pairsLeftOut: left }),
-  });
+  return { gained: told(gained), lost: told(lost), ...(left === 0 ? {} : { [leftOut]: left }) };
 }
 
 function lineText({ source, destination, connections }: PlanLine): string {
