@@ -371,7 +371,8 @@ export const SCRIPTS: Readonly<Record<string, readonly string[]>> = {
     "--columns=timeouts list ct_timeout_policy",
     "del-zone-tp netdev zone=6",
     "--if-exists del-zone-tp netdev zone=6",
-    "del-zone-tp netdev zone=9 -- list-zone-tp netdev",
+    "del-zone-tp netdev zone=9",
+    "list-zone-tp netdev",
     "list-zone-tp nope",
   ],
   "options of later commands": [
