@@ -180,7 +180,8 @@ export class Surroundings {
     if (copy === undefined || !this.#copying.chance(0.15)) return false;
     const now = this.#copyCatalogue();
     this.#putCatalogue({ ...copy, disks: copy.disks.filter((disk) => this.disks.includes(disk)) });
-    if (this.disks.length > 0) {
+    // storaged opens no pool of which no disk is there.
+    if (this.disks.some((disk) => !this.away || disk !== this.bad)) {
       try {
         this.pool = this.#openNow();
         return true;
