@@ -1,5 +1,6 @@
 // The control methods of storaged, as its socket offers them. Each checks its own parameters, changes the catalogue
 // and the worker in an order that a crash between the two survives, and may be repeated. Thread: main.
+import { setTimeout as sleep } from "node:timers/promises";
 import type { ControlMethod } from "../base/jsonrpc/index.js";
 import type { ExportEntry, SnapshotEntry, VolumeEntry } from "./catalogue/catalogue.js";
 import { specOf } from "./catalogue/volume-spec.js";
@@ -443,8 +444,13 @@ export function findSnapshot(volume: VolumeEntry, name: string): SnapshotEntry {
   });
 }
 
+/** Throws VOLUME_IN_USE, after a quarter of a second: a client's user may know sooner than the worker that it ended. */
 export async function refuseInUse(daemon: StorageDaemon, entry: VolumeEntry, verb: string): Promise<void> {
-  const view = await volumeView(daemon, entry);
+  let view = await volumeView(daemon, entry);
+  for (let tries = 0; tries < 5 && view.attachments.length === 0 && view.connections > 0; tries++) {
+    await sleep(50);
+    view = await volumeView(daemon, entry);
+  }
   const [attachment] = view.attachments;
   if (attachment === undefined && view.connections === 0) return;
   const where = attachment === undefined ? `${view.connections} NBD clients` : attachment.socket;

@@ -1,9 +1,19 @@
 // `plinth volume export|import`: copies between volumes and image files, raw or qcow2, by qemu-img and nbdcopy over NBD.
-// An import is written under a name of its own and gets the wanted one once it is whole and durable. Thread: main.
+// Both are written under a name of their own and get the wanted one once they are whole and durable. Thread: main.
 import { spawn } from "node:child_process";
-import { createReadStream, createWriteStream, existsSync, mkdtempSync, rmSync } from "node:fs";
+import {
+  closeSync,
+  createReadStream,
+  createWriteStream,
+  existsSync,
+  fsyncSync,
+  mkdtempSync,
+  openSync,
+  renameSync,
+  rmSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
-import { join, resolve } from "node:path";
+import { dirname, join, resolve } from "node:path";
 import { type Readable, Transform, type Writable } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import { type Command, Option } from "commander";
@@ -17,7 +27,11 @@ import { call, type Flags, parseSize, showProgress, storageDirectory, withFlags 
 
 type Format = "raw" | "qcow2";
 
-const PACKAGES: Readonly<Record<string, string>> = { "qemu-img": "qemu-utils", nbdcopy: "libnbd-bin" };
+const PACKAGES: Readonly<Record<string, string>> = {
+  "qemu-img": "qemu-utils",
+  "qemu-io": "qemu-utils",
+  nbdcopy: "libnbd-bin",
+};
 const SAID_LENGTH_MAX = 2000;
 
 export function registerCopyVerbs(volume: Command): void {
@@ -78,12 +92,15 @@ async function exportTo(flags: Flags, name: string, file: string, format: Format
   };
   if (file !== "-") {
     const target = resolve(file);
-    if (existsSync(target))
-      throw new PlinthError("FILE_EXISTS", `${target} exists`, { remedy: "give another name" });
-    await convertTo(target).catch((thrown: unknown) => {
-      rmSync(target, { force: true });
-      throw thrown;
-    });
+    if (existsSync(target)) throw fileExists(target);
+    const part = `${target}.exporting`;
+    try {
+      // What a crash left of an earlier try is overwritten.
+      await convertTo(part);
+      nameWhole(part, target);
+    } finally {
+      rmSync(part, { force: true });
+    }
     return;
   }
   if (format === "raw") {
@@ -95,6 +112,27 @@ async function exportTo(flags: Flags, name: string, file: string, format: Format
     await convertTo(image);
     await pipeline(createReadStream(image), process.stdout, { end: false });
   });
+}
+
+/** Gives a file its name once it is on the medium; not over one that came under that name meanwhile. */
+function nameWhole(part: string, target: string): void {
+  syncPath(part);
+  if (existsSync(target)) throw fileExists(target);
+  renameSync(part, target);
+  syncPath(dirname(target));
+}
+
+function syncPath(path: string): void {
+  const file = openSync(path, "r");
+  try {
+    fsyncSync(file);
+  } finally {
+    closeSync(file);
+  }
+}
+
+function fileExists(path: string): PlinthError {
+  return new PlinthError("FILE_EXISTS", `${path} exists`, { remedy: "give another name" });
 }
 
 async function importFrom(flags: ImportFlags, name: string, file: string): Promise<VolumeView> {
@@ -133,12 +171,14 @@ async function importFrom(flags: ImportFlags, name: string, file: string): Promi
     if (sizeBytes < least || sizeBytes === 0) {
       throw new PlinthError("PARAMETER_INVALID", `the image has ${formatBytes(least)}`, { field: "--size" });
     }
-    return fillNew(flags, part, full, sizeBytes, (uri) =>
-      runImg(flags, `import ${name}`, sizeBytes, [
+    return fillNew(flags, part, full, sizeBytes, async (uri) => {
+      await runImg(flags, `import ${name}`, sizeBytes, [
         ...["convert", "-p", "-n", "--target-is-zero", "-f", found, "-O", "raw"],
         ...[image, uri],
-      ]),
-    );
+      ]);
+      // qemu-img does not flush what it wrote.
+      await run("qemu-io", ["-f", "raw", "-c", "flush", uri]);
+    });
   });
 }
 
@@ -162,7 +202,10 @@ async function importStream(flags: ImportFlags, part: string, name: string): Pro
   );
 }
 
-/** Makes a volume, has it filled, and gives it its name; nothing is left of one that could not be filled. */
+/**
+ * Makes a volume, has it filled so that it survives a power failure, and gives it its name. Nothing is left of one that
+ * could not be filled, or it is named where storaged cannot be told.
+ */
 async function fillNew(
   flags: ImportFlags,
   part: string,
@@ -175,11 +218,14 @@ async function fillNew(
   await call(flags, "volume.create", { name: part, sizeBytes, ...where });
   try {
     await fill(uriOf(flags, part));
-    // Whatever filled it: from here on it survives a power failure.
-    await run("nbdcopy", ["--flush", "null:", uriOf(flags, part)]).catch(() => undefined);
   } catch (thrown) {
-    await call(flags, "volume.delete", { name: part, undoSeconds: 0 }).catch(() => undefined);
-    throw thrown;
+    const gone = await call(flags, "volume.delete", { name: part, undoSeconds: 0 }).then(
+      () => true,
+      () => false,
+    );
+    if (gone || !(thrown instanceof PlinthError)) throw thrown;
+    const remedy = `${part} holds what came so far: import again, or plinth volume delete ${part}`;
+    throw new PlinthError(thrown.code, thrown.message, { remedy, cause: thrown });
   }
   const made = await call(flags, "volume.rename", { name: part, to: name });
   return rewind === 0
