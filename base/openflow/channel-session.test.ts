@@ -140,17 +140,23 @@ describe("ChannelSession", () => {
     ];
     const stream = Buffer.concat(messages.map((message) => encodeMessage(message)));
     fc.assert(
-      fc.property(fc.array(fc.integer({ min: 0, max: stream.length })), (cuts) => {
-        const session = open();
-        const got: OpenFlowMessage[] = [];
-        const edges = [0, ...cuts.sort((a, b) => a - b), stream.length];
-        for (let i = 1; i < edges.length; i++) {
-          for (const output of session.receive(stream.subarray(edges[i - 1], edges[i]), 1)) {
-            if (output.type === "message") got.push(output.message);
+      fc.property(
+        fc.array(fc.integer({ min: 0, max: stream.length })),
+        fc.boolean(),
+        (cuts, isInputStable) => {
+          const session = new ChannelSession({ answerMalformed: true, isInputStable });
+          session.start(0);
+          session.receive(HELLO_13, 0);
+          const got: OpenFlowMessage[] = [];
+          const edges = [0, ...cuts.sort((a, b) => a - b), stream.length];
+          for (let i = 1; i < edges.length; i++) {
+            for (const output of session.receive(stream.subarray(edges[i - 1], edges[i]), 1)) {
+              if (output.type === "message") got.push(output.message);
+            }
           }
-        }
-        expect(got).toEqual(messages);
-      }),
+          expect(got).toEqual(messages);
+        },
+      ),
     );
   });
 

@@ -35,6 +35,11 @@ export interface ChannelOptions<V extends AnyVersion = Dialect["version"]> {
   readonly versions?: readonly V[];
   /** Hears of every whole message that comes once versions are agreed, of hellos and echoes too. It may keep it. */
   readonly onReceived?: (message: Uint8Array) => void;
+  /**
+   * Nobody writes into received bytes any more, so that what is handed out may be views of them; whoever keeps one
+   * keeps all that came with it. Copies are handed out when absent.
+   */
+  readonly isInputStable?: boolean;
 }
 
 export type ChannelOutput =
@@ -66,6 +71,7 @@ export class ChannelSession<V extends AnyVersion = Dialect["version"]> {
   readonly #answerMalformed: boolean;
   readonly #versions: readonly AnyVersion[];
   readonly #onReceived: ((message: Uint8Array) => void) | undefined;
+  readonly #isInputStable: boolean;
   #dialect: AnyDialect = OPENFLOW_13;
   #state: "idle" | "hello_sent" | "established" | "closed" = "idle";
   #pending: Uint8Array = EMPTY;
@@ -80,6 +86,7 @@ export class ChannelSession<V extends AnyVersion = Dialect["version"]> {
     this.#helloTimeoutMs = options.helloTimeoutMs ?? DEFAULT_HELLO_TIMEOUT_MS;
     this.#answerMalformed = options.answerMalformed;
     this.#onReceived = options.onReceived;
+    this.#isInputStable = options.isInputStable ?? false;
     this.#versions = [...(options.versions ?? [OFP13_VERSION])].sort((a, b) => a - b);
   }
 
@@ -121,7 +128,7 @@ export class ChannelSession<V extends AnyVersion = Dialect["version"]> {
     return this.#versions[this.#versions.length - 1] ?? OFP13_VERSION;
   }
 
-  /** Bytes of the peer, cut anywhere. `bytes` is not kept. */
+  /** Bytes of the peer, cut anywhere. `bytes` is not kept (see isInputStable). */
   receive(bytes: Uint8Array, nowMs: number): ChannelOutput[] {
     const outputs: ChannelOutput[] = [];
     if (this.#state === "closed" || this.#state === "idle") return outputs;
@@ -137,12 +144,18 @@ export class ChannelSession<V extends AnyVersion = Dialect["version"]> {
         return outputs;
       }
       if (all.byteLength - offset < header.length) break;
-      this.#accept(all.slice(offset, offset + header.length), header, outputs);
-      offset += header.length;
+      const end = offset + header.length;
+      this.#accept(this.#part(all, offset, end), header, outputs);
+      offset = end;
       if (this.#isClosed()) return outputs;
     }
-    this.#pending = all.slice(offset);
+    this.#pending = offset === all.byteLength ? EMPTY : all.slice(offset);
     return outputs;
+  }
+
+  #part(all: Uint8Array, start: number, end: number): Uint8Array {
+    if (!this.#isInputStable) return all.slice(start, end);
+    return start === 0 && end === all.byteLength ? all : all.subarray(start, end);
   }
 
   #join(bytes: Uint8Array): Uint8Array {

@@ -14,6 +14,7 @@ export { OFPIT } from "./instructions-wire.js";
 export { readFixedMatch, readMatchFields, writeFixedMatch, writeMatchFields } from "./match-fields-wire.js";
 export { inWireOrder } from "./match-order.js";
 export { onesMask, prerequisiteHolds } from "./match-wire.js";
+export { MessageBatch } from "./message-batch.js";
 export { type MessageHeader, parseHeader } from "./message-header.js";
 export { kindOf, type MessageKind, sizeFits } from "./message-kinds.js";
 export { type AnyDialect, type Dialect, encodeMessage, OPENFLOW_13, parseMessage } from "./message-wire.js";

@@ -224,13 +224,13 @@ function startsWithOxm(reader: Reader): boolean {
 /** Reads OXM entries to the reader's end, without the ofp_match frame. */
 function readOxms(reader: Reader, isLoose: boolean): Match {
   const match: OxmEntry[] = [];
-  const seen = new Set<OxmFieldName>();
+  const seen: OxmFieldName[] = [];
   while (reader.left > 0) {
     const at = reader.offset;
     if (isLoose && skipUnknown(reader)) continue;
     const entry = readMatchEntry(reader);
-    if (seen.has(entry.field)) throw reader.fail("OFPBMC_DUP_FIELD", entry.field, "occurs twice", at);
-    seen.add(entry.field);
+    if (seen.includes(entry.field)) throw reader.fail("OFPBMC_DUP_FIELD", entry.field, "occurs twice", at);
+    seen.push(entry.field);
     if (!isLoose && !prerequisiteHolds(OXM_FIELDS[entry.field].prerequisite, match)) {
       throw reader.fail("OFPBMC_BAD_PREREQ", entry.field, "its prerequisites are not matched before it", at);
     }

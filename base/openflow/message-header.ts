@@ -15,11 +15,14 @@ export interface MessageHeader {
 /** The header at `offset`, or undefined while fewer than 8 bytes are there. */
 export function parseHeader(bytes: Uint8Array, offset = 0): MessageHeader | undefined {
   if (bytes.byteLength - offset < OFP_HEADER_SIZE) return undefined;
-  const view = new DataView(bytes.buffer, bytes.byteOffset + offset, OFP_HEADER_SIZE);
   return {
-    version: view.getUint8(0),
-    typeCode: view.getUint8(1),
-    length: view.getUint16(2),
-    xid: view.getUint32(4),
+    version: bytes[offset] as number,
+    typeCode: bytes[offset + 1] as number,
+    length: u16(bytes, offset + 2),
+    xid: u16(bytes, offset + 4) * 0x10000 + u16(bytes, offset + 6),
   };
+}
+
+function u16(bytes: Uint8Array, at: number): number {
+  return ((bytes[at] as number) << 8) | (bytes[at + 1] as number);
 }

@@ -4,9 +4,13 @@ import { describe, expect, it } from "vitest";
 import { OFPT } from "./constants.js";
 import { isErrorName } from "./error-codes.js";
 import { messageArbitrary, replyBodyArbitrary } from "./message-arbitrary.js";
+import { MessageBatch } from "./message-batch.js";
 import { encodeMessage, parseMessage } from "./message-wire.js";
+import type { Unsent } from "./messages.js";
 import { splitMultipartBody } from "./multipart-wire.js";
 import { WireError } from "./wire.js";
+
+const TOO_LONG: Unsent = { type: "echo_request", data: new Uint8Array(0x10000) };
 
 function parsesOrComplains(bytes: Uint8Array): void {
   try {
@@ -45,6 +49,24 @@ describe("the OpenFlow codec", () => {
         const bytes = encodeMessage(message);
         expect(encodeMessage(parseMessage(Buffer.from(bytes)))).toEqual(bytes);
       }),
+    );
+  });
+
+  it("writes messages behind one another as it writes each alone, and nothing of one that does not fit", () => {
+    const batch = new MessageBatch();
+    fc.assert(
+      fc.property(fc.array(messageArbitrary, { maxLength: 6 }), fc.nat(6), (messages, bad) => {
+        messages.forEach((message, index) => {
+          if (index === bad) expect(() => batch.add(TOO_LONG, 1)).toThrow(RangeError);
+          const { xid, ...body } = message;
+          batch.add(body as Unsent, xid);
+        });
+        const expected = Buffer.concat(messages.map((message) => encodeMessage(message)));
+        expect(batch.size).toBe(expected.byteLength);
+        expect(batch.take().equals(expected)).toBe(true);
+        expect(batch.size).toBe(0);
+      }),
+      { numRuns: 500 },
     );
   });
 

@@ -19,7 +19,7 @@ import { DIALECT_13, readExtension, writeExtension } from "./extension-wire.js";
 import * as flow from "./flow-wire.js";
 import * as group from "./group-wire.js";
 import { type MessageHeader, parseHeader } from "./message-header.js";
-import type { OpenFlowMessage } from "./messages.js";
+import type { OpenFlowMessage, Unsent } from "./messages.js";
 import * as meter from "./meter-wire.js";
 import * as multipart from "./multipart-wire.js";
 import * as packet from "./packet-wire.js";
@@ -142,34 +142,41 @@ function readBody(type: WireType, reader: Reader, { xid, version }: MessageHeade
 /** The bytes of one message. Throws RangeError when it does not fit 65535 bytes (see splitMultipartBody). */
 export function encodeMessage(message: OpenFlowMessage, dialect: AnyDialect = OPENFLOW_13): Uint8Array {
   if (dialect.version === OFP10_VERSION) return encodeMessage10(message, dialect);
-  const { version } = dialect;
-  const writer = new Writer(version);
-  if (version >= OFP14_VERSION && (message.type === "bundle_control" || message.type === "bundle_add"))
-    return encodeBundle(writer, message);
-  const type = wireType(message);
-  writer
-    .u8(message.type === "hello" ? message.version : dialect.version)
-    .u8(OFPT[type])
-    .u16(0)
-    .u32(message.xid);
-  if (type === "experimenter") writeExtension(writer, message, DIALECT_13);
-  else writeBody(writer, message);
-  writer.setLength(2, 0);
+  const writer = new Writer(dialect.version);
+  writeMessage(writer, message, message.xid);
   return writer.take();
+}
+
+/** Writes one message in the writer's version, 1.1 or later, behind what is there. Throws as encodeMessage does. */
+export function writeMessage(writer: Writer, message: Unsent, xid: number): void {
+  const start = writer.size;
+  const { version } = writer;
+  if (version >= OFP14_VERSION && (message.type === "bundle_control" || message.type === "bundle_add"))
+    writeBundle(writer, message as BundleControl | BundleAdd, xid);
+  else {
+    const type = wireType(message);
+    writer
+      .u8(message.type === "hello" ? message.version : version)
+      .u8(OFPT[type])
+      .u16(0)
+      .u32(xid);
+    // The xid is in the header and nowhere else.
+    if (type === "experimenter") writeExtension(writer, message as OpenFlowMessage, DIALECT_13);
+    else writeBody(writer, message as OpenFlowMessage);
+  }
+  writer.setLength(start + 2, start);
 }
 
 /** From 1.4 on with types of their own. */
-function encodeBundle(writer: Writer, message: BundleControl | BundleAdd): Uint8Array {
+function writeBundle(writer: Writer, message: BundleControl | BundleAdd, xid: number): void {
   const isControl = message.type === "bundle_control";
   writer.u8(writer.version).u8(isControl ? OFPT_BUNDLE_CONTROL : OFPT_BUNDLE_ADD_MESSAGE);
-  writer.u16(0).u32(message.xid);
+  writer.u16(0).u32(xid);
   if (isControl) writeBundleControl(writer, message);
   else writeBundleAdd(writer, message);
-  writer.setLength(2, 0);
-  return writer.take();
 }
 
-function wireType(message: OpenFlowMessage): WireType {
+function wireType(message: Unsent): WireType {
   switch (message.type) {
     case "experimenter_error":
       return "error";

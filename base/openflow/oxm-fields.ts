@@ -273,14 +273,15 @@ function fieldOf(name: OxmFieldName, row: Row): OxmField {
   };
 }
 
-const BY_HEADER = new Map<string, OxmField>();
+const BY_HEADER = new Map<number, OxmField>();
 for (const field of Object.values(OXM_FIELDS)) {
   BY_HEADER.set(headerKey(field.oxmClass, field.number, field.experimenter), field);
   for (const [oxmClass, number] of field.aliases) BY_HEADER.set(headerKey(oxmClass, number, 0), field);
 }
 
-function headerKey(oxmClass: number, number: number, experimenter: number): string {
-  return `${oxmClass}:${number}:${experimenter}`;
+/** The class is of 16 bits, the number of 7; only OFPXMC_EXPERIMENTER has an experimenter, of 32. */
+function headerKey(oxmClass: number, number: number, experimenter: number): number {
+  return experimenter === 0 ? (oxmClass << 7) | number : 2 ** 23 + experimenter * 2 ** 7 + number;
 }
 
 /** The field with this wire header, under its own or an alias header; undefined when unknown. */

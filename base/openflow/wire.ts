@@ -178,6 +178,8 @@ export function zerosToEnd(reader: Reader, field: string, error: OfpErrorName = 
 /** A buffer that nobody writes into now: to make one is most of what a small message costs. */
 let spare: Uint8Array | undefined;
 const SPARE_SIZE = 2048;
+/** As many bytes are written faster one by one than by a call. */
+const FEW = 16;
 const NOTHING = new Uint8Array(0);
 
 /** Writes big-endian values in order into a buffer that grows. */
@@ -188,10 +190,13 @@ export class Writer {
   #view: DataView;
   #size = 0;
 
-  constructor(version: number = OFP13_VERSION) {
+  /** `bytes`, where given, are the writer's from now on. */
+  constructor(version: number = OFP13_VERSION, bytes?: Uint8Array) {
     this.version = version;
-    this.#bytes = spare ?? new Uint8Array(SPARE_SIZE);
-    spare = undefined;
+    if (bytes === undefined) {
+      this.#bytes = spare ?? new Uint8Array(SPARE_SIZE);
+      spare = undefined;
+    } else this.#bytes = bytes;
     this.#view = new DataView(this.#bytes.buffer);
   }
 
@@ -238,14 +243,19 @@ export class Writer {
   }
 
   put(bytes: Uint8Array): this {
-    const at = this.#grow(bytes.byteLength);
-    this.#bytes.set(bytes, at);
+    const size = bytes.byteLength;
+    const at = this.#grow(size);
+    const target = this.#bytes;
+    if (size > FEW) target.set(bytes, at);
+    else for (let i = 0; i < size; i++) target[at + i] = bytes[i] as number;
     return this;
   }
 
   zero(size: number): this {
     const at = this.#grow(size);
-    this.#bytes.fill(0, at, this.#size);
+    const target = this.#bytes;
+    if (size > FEW) target.fill(0, at, at + size);
+    else for (let i = 0; i < size; i++) target[at + i] = 0;
     return this;
   }
 
@@ -277,6 +287,16 @@ export class Writer {
     this.setU16(lengthAt, length);
   }
 
+  /** Forgets what was written from `size` on. */
+  cutTo(size: number): void {
+    this.#size = size;
+  }
+
+  /** What was written from `start` on: the writer's own memory, in which these bytes stay unless it is cut below. */
+  viewFrom(start: number): Buffer {
+    return Buffer.from(this.#bytes.buffer, this.#bytes.byteOffset + start, this.#size - start);
+  }
+
   /** A copy of what was written. Nothing can be written afterwards. */
   take(): Uint8Array {
     const taken = this.#bytes.slice(0, this.#size);
@@ -290,6 +310,15 @@ export class Writer {
 
 /** The name of `code` in a name → number table, or undefined. */
 export function nameOf<T extends string>(table: Readonly<Record<T, number>>, code: number): T | undefined {
-  for (const name in table) if (table[name] === code) return name;
-  return undefined;
+  let names = NAMES.get(table);
+  if (names === undefined) {
+    names = new Map();
+    // Of two names the first counts.
+    for (const name in table) if (!names.has(table[name])) names.set(table[name], name);
+    NAMES.set(table, names);
+  }
+  return names.get(code) as T | undefined;
 }
+
+/** Of tables that were asked: they are constants. */
+const NAMES = new WeakMap<object, Map<number, string>>();

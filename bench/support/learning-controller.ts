@@ -20,11 +20,10 @@ class LearningSwitch implements SwitchLinkEvents {
     const { data } = message;
     const entry = message.match.find(({ field }) => field === "in_port");
     if (entry === undefined || data.byteLength < 14) return;
-    const bytes = Buffer.from(data.buffer, data.byteOffset, data.byteLength);
-    const value = entry.value;
-    const inPort = Buffer.from(value.buffer, value.byteOffset, 4).readUInt32BE(0);
-    this.#ports.set(bytes.readUIntBE(6, 6), inPort);
-    const port = this.#ports.get(bytes.readUIntBE(0, 6));
+    const { value } = entry;
+    const inPort = numberAt(value, 0, 4);
+    this.#ports.set(numberAt(data, 6, 6), inPort);
+    const port = this.#ports.get(numberAt(data, 0, 6));
     const actions = [output(port ?? OFPP_FLOOD)];
     if (port !== undefined) {
       this.link?.send({
@@ -54,6 +53,12 @@ class LearningSwitch implements SwitchLinkEvents {
   onFlowRemoved(): void {}
   onSlave(): void {}
   onError(): void {}
+}
+
+function numberAt(bytes: Uint8Array, at: number, size: number): number {
+  let value = 0;
+  for (let i = at; i < at + size; i++) value = value * 256 + (bytes[i] as number);
+  return value;
 }
 
 const [path] = process.argv.slice(2);

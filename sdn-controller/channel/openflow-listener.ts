@@ -6,8 +6,9 @@ import type { Logger } from "../../base/log/index.js";
 import {
   type ChannelOutput,
   ChannelSession,
-  encodeMessage,
+  MessageBatch,
   type OpenFlowMessage,
+  type Unsent,
 } from "../../base/openflow/index.js";
 import type { Clock, Timer } from "../../base/time/index.js";
 import { checkUnixPath } from "../../base/unix-path/index.js";
@@ -21,6 +22,9 @@ export interface OpenFlowListenerOptions {
   readonly onGone: (link: SwitchLink) => void;
   readonly eventsFor: () => SwitchLinkEvents;
 }
+
+/** A bundle is written in pieces of about this size. */
+const WRITE_SIZE = 64 * 1024;
 
 export class OpenFlowListener {
   readonly #server: Server;
@@ -66,9 +70,14 @@ class Connection {
   readonly #options: OpenFlowListenerOptions;
   readonly #clock: Clock;
   readonly #log: Logger;
-  readonly #session = new ChannelSession({ answerMalformed: false });
+  // The socket makes a new buffer for what comes next.
+  readonly #session = new ChannelSession({ answerMalformed: false, isInputStable: true });
+  readonly #batch = new MessageBatch();
+  #isHandling = false;
+  #isFlushDue = false;
   #link: SwitchLink | undefined;
   #timer: Timer | undefined;
+  #timerDueMs = 0;
 
   constructor(
     socket: Socket,
@@ -89,14 +98,26 @@ class Connection {
     this.#socket.destroy();
   }
 
+  /** All answers to what came together leave together. */
   #handle(outputs: readonly ChannelOutput[]): void {
+    this.#isHandling = true;
+    try {
+      this.#carryOut(outputs);
+    } finally {
+      this.#isHandling = false;
+      this.#flush();
+    }
+    this.#schedule();
+  }
+
+  #carryOut(outputs: readonly ChannelOutput[]): void {
     for (const output of outputs) {
       switch (output.type) {
         case "send":
-          this.#socket.write(output.bytes);
+          this.#batch.addBytes(output.bytes);
           break;
         case "established":
-          this.#write({ type: "features_request", xid: this.#session.nextXid() });
+          this.#write({ type: "features_request" }, this.#session.nextXid());
           break;
         case "message":
           this.#receive(output.message);
@@ -106,11 +127,11 @@ class Connection {
           break;
         case "close":
           this.#log.info({ reason: output.reason }, "OpenFlow channel closed");
+          this.#flush();
           this.#socket.end();
           break;
       }
     }
-    this.#schedule();
   }
 
   #receive(message: OpenFlowMessage): void {
@@ -119,34 +140,55 @@ class Connection {
       return;
     }
     if (message.type !== "features_reply") return;
-    const write = (out: OpenFlowMessage): void => this.#write(out);
+    const write = (out: Unsent, xid: number): void => this.#write(out, xid);
     const events = this.#options.eventsFor();
     this.#link = new SwitchLink({ datapathId: message.datapathId, write, events }, { clock: this.#clock });
     this.#options.onSwitch(this.#link);
   }
 
   /** What is written in one turn leaves in one piece: a bundle is thousands of messages. */
-  #write(message: OpenFlowMessage): void {
+  #write(message: Unsent, xid: number): void {
     if (!this.#socket.writable) return;
-    if (this.#socket.writableCorked === 0) {
-      this.#socket.cork();
-      process.nextTick(() => this.#socket.uncork());
+    this.#batch.add(message, xid);
+    if (this.#batch.size >= WRITE_SIZE) this.#flush();
+    else if (!this.#isHandling && !this.#isFlushDue) {
+      this.#isFlushDue = true;
+      process.nextTick(() => {
+        this.#isFlushDue = false;
+        this.#flush();
+      });
     }
-    this.#socket.write(encodeMessage(message));
   }
 
+  #flush(): void {
+    if (this.#batch.size === 0) return;
+    const bytes = this.#batch.take();
+    if (this.#socket.writable) this.#socket.write(bytes);
+  }
+
+  /** A timer that is due earlier stays: whatever comes moves the deadline, and most of it before the timer is due. */
   #schedule(): void {
-    this.#timer?.cancel();
     const deadlineMs = this.#session.nextDeadlineMs();
-    if (deadlineMs === undefined || this.#socket.destroyed) return;
-    const nowMs = this.#clock.nowMs();
-    this.#timer = this.#clock.after(Math.max(0, deadlineMs - nowMs), () =>
-      this.#handle(this.#session.tick(this.#clock.nowMs())),
-    );
+    if (deadlineMs === undefined || this.#socket.destroyed) {
+      this.#cancelTimer();
+      return;
+    }
+    if (this.#timer !== undefined && this.#timerDueMs <= deadlineMs) return;
+    this.#cancelTimer();
+    this.#timerDueMs = deadlineMs;
+    this.#timer = this.#clock.after(Math.max(0, deadlineMs - this.#clock.nowMs()), () => {
+      this.#timer = undefined;
+      this.#handle(this.#session.tick(this.#clock.nowMs()));
+    });
+  }
+
+  #cancelTimer(): void {
+    this.#timer?.cancel();
+    this.#timer = undefined;
   }
 
   #gone(): void {
-    this.#timer?.cancel();
+    this.#cancelTimer();
     if (this.#link === undefined) return;
     this.#link.close();
     this.#options.onGone(this.#link);

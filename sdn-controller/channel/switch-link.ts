@@ -20,18 +20,12 @@ import {
   OFPTT_ALL,
   type OpenFlowMessage,
   type PacketIn,
+  type Unsent,
 } from "../../base/openflow/index.js";
 import type { Clock, Timer } from "../../base/time/index.js";
 import { SWITCH_REPLY_TIMEOUT_MS } from "../limits.js";
 import type { CookieSlice } from "../pipeline/cookie.js";
 import type { HeldRole, RoleChannel } from "./mastership.js";
-
-/** A message without its xid. */
-export type Outgoing = OpenFlowMessage extends infer M
-  ? M extends { xid: number }
-    ? Omit<M, "xid">
-    : never
-  : never;
 
 export interface SwitchLinkEvents {
   onPacketIn(message: PacketIn): void;
@@ -70,7 +64,7 @@ interface Waiting extends Answer {
 
 export class SwitchLink implements RoleChannel {
   readonly datapathId: bigint;
-  readonly #write: (message: OpenFlowMessage) => void;
+  readonly #write: (message: Unsent, xid: number) => void;
   readonly #events: SwitchLinkEvents;
   readonly #clock: Clock;
   readonly #waiting = new Map<number, Waiting>();
@@ -82,7 +76,7 @@ export class SwitchLink implements RoleChannel {
   constructor(
     options: {
       readonly datapathId: bigint;
-      readonly write: (message: OpenFlowMessage) => void;
+      readonly write: (message: Unsent, xid: number) => void;
       readonly events: SwitchLinkEvents;
     },
     modules: { readonly clock: Clock },
@@ -98,9 +92,9 @@ export class SwitchLink implements RoleChannel {
   }
 
   /** Sends without waiting; returns the xid, by which an error would name it. */
-  send(message: Outgoing): number {
+  send(message: Unsent): number {
     const xid = this.#nextXid();
-    if (!this.#closed) this.#write({ ...message, xid } as OpenFlowMessage);
+    if (!this.#closed) this.#write(message, xid);
     return xid;
   }
 
@@ -134,7 +128,7 @@ export class SwitchLink implements RoleChannel {
       const xid = this.#nextXid();
       onSent(xid, index);
       const message = encodeMessage({ ...(messages[index] as Omit<FlowMod, "xid">), xid });
-      if (!this.#closed) this.#write({ type: "bundle_add", xid, bundleId, flags: BUNDLE_FLAGS, message });
+      if (!this.#closed) this.#write({ type: "bundle_add", bundleId, flags: BUNDLE_FLAGS, message }, xid);
       // The switch reads the first while the last are made, and nobody else has to wait for all of them.
       if (index % MESSAGES_PER_TURN === MESSAGES_PER_TURN - 1) await nextTurn();
     }
@@ -244,7 +238,7 @@ export class SwitchLink implements RoleChannel {
     } else if (name !== IS_SLAVE) this.#events.onError(xid, name);
   }
 
-  #request(message: Outgoing): Promise<Answer> {
+  #request(message: Unsent): Promise<Answer> {
     return new Promise((resolve, reject) => {
       if (this.#closed) {
         reject(new PlinthError("SWITCH_GONE", "the switch disconnected"));
@@ -256,7 +250,7 @@ export class SwitchLink implements RoleChannel {
         this.#settle(xid, (waiting) => waiting.reject(new PlinthError("SWITCH_TIMEOUT", text)));
       });
       this.#waiting.set(xid, { flows: [], flowCount: 0, resolve, reject, timer });
-      this.#write({ ...message, xid } as OpenFlowMessage);
+      this.#write(message, xid);
     });
   }
 

@@ -73,7 +73,8 @@ export class FaultySwitch implements RoleHolder {
     const link: SwitchLink = new SwitchLink(
       {
         datapathId: 7n,
-        write: (message) => this.#take(link, parseMessage(encodeMessage(message))),
+        write: (message, xid) =>
+          this.#take(link, parseMessage(encodeMessage({ ...message, xid } as OpenFlowMessage))),
         events: this.#controller.switchEvents(),
       },
       { clock: this.#clock },
