@@ -128,6 +128,29 @@ describe("transact()", () => {
     expect(mirror!.strings("select_src_port")).toEqual([uuidOfPort(database, "p2")]);
   });
 
+  it("writes no weak reference to a row that is not there, or goes as it came", () => {
+    const database = makeSwitch("p1");
+    const port = uuidOfPort(database, "p1");
+    const missing = uuidValue("12345678-1234-1234-1234-123456789abc");
+    run(database, [
+      insertOp("Port", { name: "brief", interfaces: namedUuid("i") }, "p"),
+      insertOp("Interface", { name: "brief" }, "i"),
+      insertOp(
+        "Mirror",
+        {
+          name: "m",
+          select_src_port: setValue([uuidValue(port), namedUuid("p"), missing]),
+        },
+        "m",
+      ),
+      updateOp("Bridge", [], { mirrors: namedUuid("m") }),
+    ]);
+    const [mirror] = database.rows("Mirror").values();
+    expect(mirror!.strings("select_src_port")).toEqual([port]);
+    run(database, [mutateOp("Mirror", [], [["select_src_port", "insert", missing]])]);
+    expect([...database.rows("Mirror").values()][0]!.strings("select_src_port")).toEqual([port]);
+  });
+
   it("enforces maxRows, constraints, sizes and immutability by name", () => {
     const database = makeSwitch("p1");
     const failure = (...operations: unknown[]) => run(database, operations).find((result) => result?.error);

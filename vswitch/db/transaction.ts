@@ -170,14 +170,17 @@ export class Transaction {
     }
   }
 
-  /** Weak references go with the row that they name. */
+  /**
+   * Weak references go with the row that they name. Where no row goes, only those that are written now can name none.
+   */
   #dropWeak(): void {
+    const isAnyGone = this.#isAnyGone();
     for (const schema of this.#database.schema.tables.values()) {
       const columns = [...schema.columns].filter(
         ([, { type }]) => type.key.refType === "weak" || type.value?.refType === "weak",
       );
       if (columns.length === 0) continue;
-      for (const row of this.rows(schema.name)) {
+      for (const row of isAnyGone ? this.rows(schema.name) : this.#writtenRows(schema.name)) {
         const data = new Map<string, Datum>();
         for (const [column, { type }] of columns) {
           const datum = row.datum(column);
@@ -193,6 +196,18 @@ export class Transaction {
         if (data.size > 0) this.update(row, data);
       }
     }
+  }
+
+  #isAnyGone(): boolean {
+    for (const edits of this.#edits.values())
+      for (const { before, after } of edits.values())
+        if (before !== undefined && after === undefined) return true;
+    return false;
+  }
+
+  #writtenRows(table: string): DatabaseRow[] {
+    const edits = [...(this.#edits.get(table)?.values() ?? [])];
+    return edits.flatMap(({ after }) => after ?? []);
   }
 
   #isAlive(table: string | undefined, atom: unknown): boolean {

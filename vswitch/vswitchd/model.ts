@@ -169,7 +169,11 @@ export interface SwitchBackend {
   removePort(bridge: string, name: string): Promise<void>;
   /** The number that the port has in its datapath; undefined when it has none. */
   datapathNumber(bridge: string, port: string): number | undefined;
-  status(bridge: string): Promise<BridgeStatus>;
+  /**
+   * Without `counters` (they are wanted when it is absent), statistics may be older than now, and while nothing else has
+   * changed the very object of the last time may be told again.
+   */
+  status(bridge: string, counters?: boolean): Promise<BridgeStatus>;
   macTable(bridge: string): Promise<readonly MacEntry[]>;
   macTableStats(bridge: string): Promise<MacTableStats>;
   /** Why the bridge has dropped packets, with the flow that the last of each reason had met. */

@@ -3,11 +3,11 @@
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { describeError } from "../../base/errors/index.js";
-import { IFF_UP, type NetDeviceState, withNetDevices } from "../../base/linux/index.js";
+import { type NetDeviceState, withNetDevices } from "../../base/linux/index.js";
 import type { Logger } from "../../base/log/index.js";
 import { OFPP_LOCAL, type QueueStats } from "../../base/openflow/index.js";
 import { type Clock, WarpableClock } from "../../base/time/index.js";
-import { formatMac, parseMac } from "../../base/wire/index.js";
+import { parseMac } from "../../base/wire/index.js";
 import { OpenFlowAgent, parseControllerTarget } from "../agent/index.js";
 import type { UnixctlCommand } from "../cli/unixctl-server.js";
 import type { ZoneTimeouts } from "../conntrack/index.js";
@@ -37,8 +37,8 @@ import {
   type MacEntry,
   type NumberedPort,
   OFPORT_LOCAL,
-  type PortStatus,
 } from "./model.js";
+import { StatusReader } from "./status-reader.js";
 import type { Succession } from "./take-over.js";
 import { threadCommands } from "./thread-commands.js";
 import { traceCommands } from "./trace-commands.js";
@@ -77,6 +77,7 @@ export class DatapathBackend implements Backend {
   /** By bridge, what its agents have noted beside its flows. */
   readonly #standings = new Map<string, number>();
   readonly #numbers = new DatapathNumbers();
+  readonly #statuses: StatusReader;
   readonly commands: Readonly<Record<string, UnixctlCommand>>;
   #captures: CaptureServer | undefined;
 
@@ -166,6 +167,10 @@ export class DatapathBackend implements Backend {
         }),
     });
     this.#gated = new GatedDatapath(this.#datapath, options.predecessor === undefined);
+    this.#statuses = new StatusReader({
+      datapath: this.#datapath,
+      hasDevice: (port) => !port.isDummy && (this.#isTap(port) || isForeign(port.type)),
+    });
     const bridges = () => this.#bridges;
     const { clock } = options;
     this.commands = {
@@ -257,6 +262,7 @@ export class DatapathBackend implements Backend {
   async removeBridge(name: string): Promise<void> {
     await this.#bridge(name).agent.close();
     this.#bridges.delete(name);
+    this.#statuses.forget(name);
     this.#standings.delete(name);
     await this.#datapath.removeBridge(name);
   }
@@ -298,33 +304,10 @@ export class DatapathBackend implements Backend {
     return this.#numbers.of(bridge, port);
   }
 
-  async status(bridge: string): Promise<BridgeStatus> {
+  async status(bridge: string, counters = true): Promise<BridgeStatus> {
     const { agent, ports, refused } = this.#bridge(bridge);
-    const states = await this.#datapath.call("portStates", { bridge });
-    const statuses = states.map(
-      ({ name, adminUp, linkUp, mtu, statistics, lastError }): [string, PortStatus] => {
-        const facts = {
-          driver_name: ports.get(name)?.type ?? "",
-          ...(lastError === undefined ? {} : { reason: lastError }),
-        };
-        const device = this.#deviceOf(ports.get(name));
-        const isUp = adminUp && device.adminUp !== false;
-        return [name, { linkUp, mtu, statistics, facts, ...device, adminUp: isUp }];
-      },
-    );
-    const mirrors = await this.#datapath.call("mirrorStats", { bridge });
-    return { ports: new Map(statuses), controllers: [...agent.controllers, ...refused], mirrors };
-  }
-
-  /** What the host tells about the device of a port, if it has one. */
-  #deviceOf(port: NumberedPort | undefined): Partial<PortStatus> {
-    if (port === undefined) return {};
-    const { type } = port;
-    if (port.isDummy || (!this.#isTap(port) && !isForeign(type))) return {};
-    const device = hostDevice(port.name);
-    if (device === undefined) return {};
-    const { flags, index, mtu, mac } = device;
-    return { adminUp: (flags & IFF_UP) !== 0, ifindex: index, mtu, macAddress: formatMac(mac) };
+    const all = [...agent.controllers, ...refused];
+    return this.#statuses.read(bridge, { ports, controllers: all }, counters);
   }
 
   async macTable(bridge: string): Promise<readonly MacEntry[]> {

@@ -42,6 +42,7 @@ import type { BridgeStatus, SwitchBackend, SwitchConfig } from "./model.js";
 import { makePidFiles } from "./pid-files.js";
 import { type ReadOptions, readModel } from "./read-model.js";
 import { Reconciler } from "./reconciler.js";
+import { isSameStatus, type Statuses } from "./status-reader.js";
 import { systemStatistics } from "./system-statistics.js";
 import {
   CONTROL_NAME,
@@ -329,6 +330,8 @@ class SwitchCore {
   #quietLooks = 0;
   #statistics: Pick<SwitchConfig, "statsIntervalMs" | "wantsStatistics"> | undefined;
   #countedMs = 0;
+  /** What the last look told of, unless everything is to be told anew. */
+  #shown: Statuses | undefined;
   /** What the last looks wrote, by row. */
   readonly #written = new Map<string, string>();
   #looking: Promise<void> = Promise.resolve();
@@ -401,8 +404,9 @@ class SwitchCore {
   /** One transaction, so that whoever waits for cur_cfg finds numbers, errors and link states in place. */
   async #report(config: SwitchConfig): Promise<void> {
     const { applied, errors } = this.reconciler;
-    const statuses = await this.#statuses();
+    const statuses = await this.#statuses(true);
     this.#written.clear();
+    this.#shown = undefined;
     this.#statistics = config;
     this.#threadNotes.observe(config.threads);
     this.write([
@@ -428,12 +432,14 @@ class SwitchCore {
   }
 
   async #look(): Promise<void> {
-    const statuses = await this.#statuses();
+    const counters = this.#isTimeToCount();
+    const statuses = await this.#statuses(counters);
     if (this.#stopped) return;
     const { applied } = this.reconciler;
-    const counters = this.#isTimeToCount();
+    const isShown = !counters && isSameStatus(statuses, this.#shown);
+    this.#shown = statuses;
     const operations = [
-      ...statusOperations(applied, this.#observe(statuses, counters)),
+      ...(isShown ? [] : statusOperations(applied, this.#observe(statuses, counters))),
       ...this.managers.operations(counters),
       ...(counters ? this.#systemOperations() : []),
     ];
@@ -475,15 +481,14 @@ class SwitchCore {
     return true;
   }
 
-  async #statuses(): Promise<Map<string, BridgeStatus>> {
+  async #statuses(counters: boolean): Promise<Map<string, BridgeStatus>> {
+    const names = [...this.reconciler.applied.keys()];
+    const told = await Promise.allSettled(names.map((name) => this.#backend.status(name, counters)));
     const statuses = new Map<string, BridgeStatus>();
-    try {
-      for (const name of [...this.reconciler.applied.keys()]) {
-        statuses.set(name, await this.#backend.status(name));
-      }
-    } catch (thrown) {
+    for (const [i, one] of told.entries()) {
+      if (one.status === "fulfilled") statuses.set(names[i]!, one.value);
       // A bridge may go while it is asked; the next look tells.
-      this.#log.debug({ why: describeError(thrown) }, "no status");
+      else this.#log.debug({ why: describeError(one.reason) }, "no status");
     }
     return statuses;
   }
