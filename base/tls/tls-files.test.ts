@@ -27,6 +27,8 @@ describe("readTlsFiles()", () => {
     writeFileSync(join(dir, "cert"), "no certificate");
     refused(() => readTlsFiles(files(join(dir, "ca"))), "TLS_FILE_UNREADABLE", join(dir, "ca"));
     refused(() => readTlsFiles(files("none")), "TLS_FILE_UNREADABLE", "cannot be used");
+    const peerCaCert = join(dir, "peer");
+    refused(() => readTlsFiles({ ...files("none"), peerCaCert }), "TLS_FILE_UNREADABLE", peerCaCert);
   });
 });
 

@@ -17,6 +17,8 @@ export interface TlsFiles {
   readonly caCert: string;
   /** Where `caCert` does not exist yet, take it from the first peer that we dial. */
   readonly bootstrapCaCert: boolean;
+  /** Certificates that the peer is shown behind ours; "" or nothing: none. */
+  readonly peerCaCert?: string;
 }
 
 export interface TlsOptions extends SecureContextOptions {
@@ -31,7 +33,7 @@ export function readTlsFiles(files: TlsFiles | undefined): TlsOptions {
   const verify = files.caCert !== "none";
   const options: TlsOptions = {
     key: readFile(files.privateKey, "private key"),
-    cert: readFile(files.certificate, "certificate"),
+    cert: chain(files),
     ...(verify ? { ca: readFile(files.caCert, "CA certificate") } : {}),
     minVersion: "TLSv1.2",
     requestCert: verify,
@@ -44,6 +46,13 @@ export function readTlsFiles(files: TlsFiles | undefined): TlsOptions {
     throw new PlinthError("TLS_FILE_UNREADABLE", why, { cause });
   }
   return options;
+}
+
+/** Our certificate, and what a peer may need besides to find out who signed it. */
+function chain({ certificate, peerCaCert = "" }: TlsFiles): Buffer {
+  const own = readFile(certificate, "certificate");
+  if (peerCaCert === "") return own;
+  return Buffer.concat([own, Buffer.from("\n"), readFile(peerCaCert, "peer's CA certificate")]);
 }
 
 function readFile(path: string, what: string): Buffer {

@@ -12,8 +12,9 @@ import {
   runVsctl,
   type Storage,
 } from "../../vswitch/index.js";
+import { ProgramShell } from "./program-shell.js";
 import { RealOvsdbServer } from "./real-ovsdb-server.js";
-import { requirePrograms, run } from "./run.js";
+import { requirePrograms } from "./run.js";
 
 const UUID = /[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}/g;
 const PLACE = /§(?:(\d+):)?(\w+):([\w-]*)§/g;
@@ -43,6 +44,7 @@ export class VsctlTwins {
   readonly #storage: Storage;
   readonly #server: DatabaseServer;
   readonly #clients: Pair<OvsdbClient>;
+  readonly #shell: ProgramShell;
 
   private constructor(dir: string, real: RealOvsdbServer) {
     this.#dir = dir;
@@ -50,6 +52,7 @@ export class VsctlTwins {
     this.#storage = openStorage(join(dir, "ours"), OPEN_VSWITCH_SCHEMA);
     this.#server = new DatabaseServer([this.#storage]);
     this.#clients = [clientOf(real.endpoint), clientOf(this.#endpoint)];
+    this.#shell = new ProgramShell(dir);
   }
 
   static async open(): Promise<VsctlTwins> {
@@ -67,6 +70,7 @@ export class VsctlTwins {
 
   async close(): Promise<void> {
     for (const client of this.#clients) client.close();
+    await this.#shell.close();
     await this.#real.stop();
     await this.#server.close();
     await this.#storage.close();
@@ -85,9 +89,9 @@ export class VsctlTwins {
   async theirs(words: readonly string[]): Promise<Told> {
     const { endpoint } = this.#real;
     const placed = await this.#placed(words, 0);
-    const line = ["-c", 'ovs-vsctl "$@"; exit $?', "-", ...OPTIONS, `--db=${endpoint}`, ...placed.words];
-    const { code, stdout, stderr } = await run("bash", line, { deadlineMs: DEADLINE_MS });
-    return told(code, stdout, stderr.replaceAll(/^-: line.*\n/gm, ""), endpoint, placed);
+    const line = [...OPTIONS, `--db=${endpoint}`, ...placed.words];
+    const { code, stdout, stderr } = await this.#shell.run("ovs-vsctl", line, DEADLINE_MS);
+    return told(code, stdout, stderr, endpoint, placed);
   }
 
   /** In this process: starting one for each line would take minutes. */
@@ -157,6 +161,8 @@ function told(
       .replaceAll(/^\S+Z\|\d+\|/gm, "")
       .replaceAll(/(ovs-|plinth )vsctl: /g, "vsctl: ")
       .replaceAll(UUID, name)
+      // Of a link's uuid, only the beginning is shown.
+      .replaceAll(/>[0-9a-f]{8}<\/a>/g, ">BEGINNING</a>")
       .replaceAll(beginningsOf(beginnings), "BEGINNING")
       .split("\n");
   return { code, stdout: lines(stdout), stderr: lines(stderr) };

@@ -25,13 +25,15 @@ export interface ParsedWords {
 export interface ParseOptions {
   /** Options end at the first word that is none. */
   readonly inOrder?: boolean;
+  /** Options that are all that counts: what stands behind one of them is not read. */
+  readonly last?: readonly string[];
 }
 
 /** Throws COMMAND_FAILED. */
 export function parseOptions(
   words: readonly string[],
   specs: readonly OptionSpec[],
-  { inOrder = false }: ParseOptions = {},
+  { inOrder = false, last = [] }: ParseOptions = {},
 ): ParsedWords {
   const options: GivenOption[] = [];
   const args: string[] = [];
@@ -51,6 +53,7 @@ export function parseOptions(
       ? longOption(word.slice(2), next, specs, options)
       : shortOptions(word.slice(1), next, specs, options);
     if (taken) at++;
+    if (last.includes(options.at(-1)?.name ?? "")) break;
   }
   return { options, args };
 }

@@ -8,7 +8,11 @@ export interface TableStyle {
   readonly headings: boolean;
   /** JSON over several lines. */
   readonly pretty: boolean;
+  /** Columns of the format "table" are cut to that many bytes; 0: never. */
+  readonly columnMax: number;
 }
+
+const UUID = /[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}/gi;
 
 export interface Cell {
   readonly datum: Datum;
@@ -87,8 +91,15 @@ function csvCell(text: string): string {
 function html(headings: readonly string[], rows: readonly (readonly string[])[], style: TableStyle): string {
   const escaped = (text: string): string =>
     text.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;").replaceAll('"', "&quot;");
-  const line = (cells: readonly string[], tag: string): string =>
-    `  <tr>\n${cells.map((cell) => `    <${tag}>${escaped(cell)}</${tag}>\n`).join("")}  </tr>\n`;
+  // A row's own uuid is where those lead that refer to it.
+  const content = (cell: string, heading: string | undefined): string =>
+    heading === "_uuid"
+      ? `<a name="${escaped(cell)}">${escaped(cell.slice(0, 8))}</a>`
+      : escaped(cell).replaceAll(UUID, (uuid) => `<a href="#${uuid}">${uuid.slice(0, 8)}</a>`);
+  const line = (cells: readonly string[], tag: "th" | "td"): string => {
+    const shown = cells.map((cell, i) => content(cell, tag === "td" ? headings[i] : undefined));
+    return `  <tr>\n${shown.map((cell) => `    <${tag}>${cell}</${tag}>\n`).join("")}  </tr>\n`;
+  };
   const head = style.headings ? line(headings, "th") : "";
   return `<table border=1>\n${head}${rows.map((row) => line(row, "td")).join("")}</table>`;
 }
@@ -98,11 +109,21 @@ function columns(
   rows: readonly (readonly string[])[],
   style: TableStyle,
 ): string {
-  const all = style.headings ? [headings, ...rows] : rows;
-  const widths = headings.map((_, i) => Math.max(0, ...all.map((row) => (row[i] as string).length)));
+  // The original counts bytes, and cuts no column shorter than its heading.
+  const width = (cell: string): number => Buffer.byteLength(cell);
+  const cut = (cell: string, i: number): string => {
+    if (style.columnMax === 0) return cell;
+    const most = Math.max(style.columnMax, style.headings ? width(headings[i] as string) : 0);
+    return Buffer.from(cell).subarray(0, most).toString();
+  };
+  const cells = rows.map((row) => row.map(cut));
+  const all = style.headings ? [headings, ...cells] : cells;
+  const widths = headings.map((_, i) => Math.max(0, ...all.map((row) => width(row[i] as string))));
+  const padded = (cell: string, i: number): string =>
+    cell + " ".repeat(Math.max(0, (widths[i] as number) - width(cell)));
   const line = (row: readonly string[]): string =>
-    row.map((cell, i) => (i === row.length - 1 ? cell : cell.padEnd(widths[i] as number))).join(" ");
-  const rule = widths.map((width) => "-".repeat(width)).join(" ");
+    row.map((cell, i) => (i === row.length - 1 ? cell : padded(cell, i))).join(" ");
+  const rule = widths.map((one) => "-".repeat(one)).join(" ");
   const lines = all.map(line);
   if (style.headings) lines.splice(1, 0, rule);
   return lines.join("\n");

@@ -1,6 +1,7 @@
 // Who a command is when it speaks TLS: -p, -c and -C. Source: ovs-ofctl(8) and ovs-vsctl(8), Public Key Infrastructure
 // Options; what is amiss is told in the log in the words of the originals.
-import { describeError } from "../../base/errors/index.js";
+import { accessSync, constants } from "node:fs";
+import { describeError, systemReason } from "../../base/errors/index.js";
 import { mustBootstrap, readTlsFiles, type TlsFiles } from "../../base/tls/index.js";
 import type { LogLevel } from "./command-log.js";
 import type { GivenOption, OptionSpec } from "./command-options.js";
@@ -12,6 +13,9 @@ export const TLS_OPTIONS: readonly OptionSpec[] = [
 ];
 /** Takes the CA certificate from the first peer where the file does not exist yet. */
 export const BOOTSTRAP_OPTION: OptionSpec = { name: "bootstrap-ca-cert", argument: "required" };
+
+/** Certificates that a peer may lack to know who we are. */
+export const PEER_CA_OPTION: OptionSpec = { name: "peer-ca-cert", argument: "required" };
 
 /** A line for the log of module stream_ssl. */
 export type TellTls = (line: string, level: LogLevel) => void;
@@ -46,6 +50,18 @@ export function checkTlsFiles(files: TlsFiles, tell: TellTls): boolean {
   } catch (thrown) {
     tell(describeError(thrown), "err");
     return false;
+  }
+}
+
+/** The file's name, if it can be read; one that cannot is told of, and "" is what one goes on with. */
+export function readableFile(path: string | undefined, tell: TellTls): string {
+  if (path === undefined) return "";
+  try {
+    accessSync(path, constants.R_OK);
+    return path;
+  } catch (thrown) {
+    tell(`failed to open ${path} for reading: ${systemReason(thrown)}`, "err");
+    return "";
   }
 }
 

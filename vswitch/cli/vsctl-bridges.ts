@@ -22,7 +22,7 @@ type Arguments = readonly string[];
 
 export const BRIDGE_COMMANDS: readonly (readonly [string, VsctlCommand])[] = [
   ["init", command("", 0, 0, [], (context) => void root(context))],
-  ["add-br", command("BRIDGE [PARENT VLAN]", 1, 3, ["--may-exist"], addBridge)],
+  ["add-br", command("NEW-BRIDGE [PARENT NEW-VLAN]", 1, 3, ["--may-exist"], addBridge)],
   ["del-br", command("BRIDGE", 1, 1, ["--if-exists"], deleteBridge)],
   ["list-br", command("", 0, 0, ["--real", "--fake"], listBridges)],
   [
@@ -54,18 +54,18 @@ export const BRIDGE_COMMANDS: readonly (readonly [string, VsctlCommand])[] = [
   ["br-set-external-id", command("BRIDGE KEY [VALUE]", 2, 3, [], setExternalId)],
   ["br-get-external-id", command("BRIDGE [KEY]", 1, 2, [], getExternalId)],
   ["list-ports", command("BRIDGE", 1, 1, [], listPorts)],
-  ["add-port", command("BRIDGE PORT [COLUMN[:KEY]=VALUE]...", 2, MANY, ["--may-exist"], addPort)],
+  ["add-port", command("BRIDGE NEW-PORT [COLUMN[:KEY]=VALUE]...", 2, MANY, ["--may-exist"], addPort)],
   [
     "add-bond",
     command(
-      "BRIDGE PORT IFACE... [COLUMN[:KEY]=VALUE]...",
+      "BRIDGE BOND IFACE... [COLUMN[:KEY]=VALUE]...",
       4,
       MANY,
       ["--may-exist", "--fake-iface"],
       addBond,
     ),
   ],
-  ["del-port", command("[BRIDGE] PORT", 1, 2, ["--if-exists", "--with-iface"], deletePort)],
+  ["del-port", command("[BRIDGE] PORT|IFACE", 1, 2, ["--if-exists", "--with-iface"], deletePort)],
   ["add-bond-iface", command("BOND IFACE", 2, 2, ["--may-exist"], addBondInterface)],
   ["del-bond-iface", command("[BOND] IFACE", 1, 2, ["--if-exists"], deleteBondInterface)],
   ["port-to-br", command("PORT", 1, 1, [], portToBridge)],

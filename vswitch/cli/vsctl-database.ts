@@ -63,7 +63,7 @@ export const DATABASE_COMMANDS: readonly (readonly [string, VsctlCommand])[] = [
     "wait-until",
     command("TABLE RECORD [COLUMN[:KEY]=VALUE]...", 2, MANY, [], waitUntil, names(2, checkColumn)),
   ],
-  ["comment", command("[TEXT]...", 0, MANY, [], () => undefined)],
+  ["comment", command("[ARG]...", 0, MANY, [], () => undefined)],
 ];
 
 type CheckWord = (table: TableSchema, word: string) => unknown;
@@ -131,8 +131,7 @@ function printRows(context: VsctlContext, table: TableSchema, rows: readonly Ovs
   const cells = rows.map((row) =>
     columns.map((column): Cell => ({ datum: datumOf(row, column), type: typeOf(table, column) })),
   );
-  const text = formatTable(columns, cells, context.style);
-  if (text !== "") context.table(text);
+  context.table(formatTable(columns, cells, context.style));
 }
 
 function datumOf(row: OvsdbRow, column: string): Datum {

@@ -17,11 +17,20 @@ import { type OptionSpec, parseOptions, parseTimeout } from "./command-options.j
 import { Draft } from "./draft.js";
 import { commandError } from "./errors.js";
 import { parseData, parseFormat, type TableStyle } from "./table-text.js";
-import { BOOTSTRAP_OPTION, checkTlsFiles, TLS_OPTIONS, tlsFilesOf, tlsReason } from "./tls-options.js";
+import {
+  BOOTSTRAP_OPTION,
+  checkTlsFiles,
+  PEER_CA_OPTION,
+  readableFile,
+  TLS_OPTIONS,
+  tlsFilesOf,
+  tlsReason,
+} from "./tls-options.js";
 import { BRIDGE_COMMANDS } from "./vsctl-bridges.js";
 import type { VsctlCommand, VsctlContext } from "./vsctl-context.js";
 import { CONTROL_COMMANDS } from "./vsctl-control.js";
 import { DATABASE_COMMANDS } from "./vsctl-database.js";
+import { commandNames, helpText, optionNames } from "./vsctl-listing.js";
 import { show } from "./vsctl-show.js";
 import { Symbols } from "./vsctl-symbols.js";
 import { ZONE_COMMANDS } from "./vsctl-zones.js";
@@ -41,6 +50,8 @@ const COMMANDS: ReadonlyMap<string, VsctlCommand> = new Map([
   ...DATABASE_COMMANDS,
 ]);
 const COMMANDS_MAX = 1000;
+/** Formats in which an empty line stands between the tables of a line's commands, also where one shows nothing. */
+const SPACED: ReadonlySet<TableStyle["format"]> = new Set(["list", "table", "csv"]);
 /** Without --timeout the original waits for ever; so do we, within reason. */
 const WAIT_MAX_MS = 24 * 3600 * 1000;
 
@@ -55,11 +66,13 @@ const GLOBAL: readonly OptionSpec[] = [
   { name: "timeout", short: "t", argument: "required" },
   { name: "retry", argument: "none" },
   { name: "help", short: "h", argument: "none" },
-  { name: "version", short: "V", argument: "none" },
+  { name: "commands", argument: "none" },
+  { name: "options", argument: "none" },
   { name: "leader-only", argument: "none" },
   { name: "no-leader-only", argument: "none" },
   { name: "shuffle-remotes", argument: "none" },
   { name: "no-shuffle-remotes", argument: "none" },
+  { name: "version", short: "V", argument: "none" },
   { name: "verbose", short: "v", argument: "optional" },
   { name: "log-file", argument: "optional" },
   { name: "syslog-method", argument: "required" },
@@ -69,9 +82,11 @@ const GLOBAL: readonly OptionSpec[] = [
   { name: "no-headings", argument: "none" },
   { name: "pretty", argument: "none" },
   { name: "bare", argument: "none" },
+  { name: "max-column-width", argument: "required" },
   { name: "output", short: "o", argument: "required" },
   ...TLS_OPTIONS,
   BOOTSTRAP_OPTION,
+  PEER_CA_OPTION,
 ];
 
 /** Options of single commands: known everywhere, so that those of the first may stand among the global ones. */
@@ -79,10 +94,20 @@ const LOCAL: readonly OptionSpec[] = [
   ...new Map([...COMMANDS.values()].flatMap(({ options }) => options).map((name) => [name, name])).values(),
 ].map((name) => ({ name: name.replace(/^--|=$/g, ""), argument: name.endsWith("=") ? "required" : "none" }));
 
+/** Options that only print something, and what. */
+const ASKED: ReadonlyMap<string, () => string> = new Map([
+  ["help", vsctlHelp],
+  ["version", () => "plinth vsctl (Plinth) 0.1.0\n"],
+  ["commands", () => commandNames(COMMANDS)],
+  ["options", () => optionNames(GLOBAL)],
+]);
+
 interface Line {
   readonly commands: readonly Given[];
   readonly database: string;
   readonly tls: TlsFiles;
+  /** Certificates that the database is shown behind ours. */
+  readonly peerCaCert: string | undefined;
   /** Goes on trying to reach the database. */
   readonly retry: boolean;
   readonly noWait: boolean;
@@ -90,7 +115,8 @@ interface Line {
   readonly oneline: boolean;
   readonly timeoutMs: number | undefined;
   readonly style: TableStyle;
-  readonly asked: "help" | "version" | undefined;
+  /** Text that is all that was asked for. */
+  readonly asked: string | undefined;
 }
 
 interface Given {
@@ -103,11 +129,12 @@ interface Given {
 function parseLine(words: readonly string[], database: string): Line {
   const { options, args } = parseOptions(words[0] === "--" ? words.slice(1) : words, [...GLOBAL, ...LOCAL], {
     inOrder: true,
+    last: [...ASKED.keys()],
   });
   const local = options.filter(({ name }) => LOCAL.some((spec) => spec.name === name));
   const given = (name: string): string | undefined => options.findLast((one) => one.name === name)?.value;
   const has = (name: string): boolean => options.some((one) => one.name === name);
-  const asked = has("help") ? "help" : has("version") ? "version" : undefined;
+  const asked = ASKED.get(options.at(-1)?.name ?? "")?.();
   const json = has("output");
   if (json && given("output") !== "json") throw commandError(`output ${given("output")} is not json`);
   const bare = has("bare");
@@ -116,6 +143,8 @@ function parseLine(words: readonly string[], database: string): Line {
     data: bare ? "bare" : parseData(given("data") ?? "string"),
     headings: !bare && !has("no-headings"),
     pretty: has("pretty"),
+    // What is no number sets no limit.
+    columnMax: Math.max(0, Number.parseInt(given("max-column-width") ?? "0", 10) || 0),
   };
   // Among the global options, one that is given twice counts as it was given last.
   const early = new Map(
@@ -129,6 +158,7 @@ function parseLine(words: readonly string[], database: string): Line {
     commands: asked === undefined ? segments.map(parseCommand) : [],
     database: given("db") ?? database,
     tls: tlsFilesOf(options),
+    peerCaCert: given("peer-ca-cert"),
     retry: has("retry"),
     noWait: has("no-wait"),
     dryRun: has("dry-run"),
@@ -185,13 +215,15 @@ function parseCommand(words: readonly string[]): Given {
 /** Runs one command line. Resolves with the exit code; rejects with COMMAND_FAILED, COMMAND_TIMEOUT and the like. */
 export async function runVsctl(words: readonly string[], io: VsctlIo): Promise<number> {
   const line = parseLine(words, io.database);
-  if (line.asked === "help") io.out(vsctlHelp());
-  if (line.asked === "version") io.out("plinth vsctl (Plinth) 0.1.0\n");
-  if (line.asked !== undefined) return 0;
+  if (line.asked !== undefined) {
+    io.out(line.asked);
+    return 0;
+  }
+  const tell = (text: string, level: string): void =>
+    io.err(logLine(`stream_ssl|${level.toUpperCase()}|${text}`));
+  const tls: TlsFiles = { ...line.tls, peerCaCert: readableFile(line.peerCaCert, tell) };
   if (line.database.startsWith("ssl:")) {
-    const tell = (text: string, level: string): void =>
-      io.err(logLine(`stream_ssl|${level.toUpperCase()}|${text}`));
-    if (!checkTlsFiles(line.tls, tell)) throw unreached(line.database, "Protocol not available");
+    if (!checkTlsFiles(tls, tell)) throw unreached(line.database, "Protocol not available");
   }
   let changed = (): void => {};
   let refuse = (_why: PlinthError): void => {};
@@ -200,7 +232,7 @@ export async function runVsctl(words: readonly string[], io: VsctlIo): Promise<n
   });
   const client = new OvsdbClient({
     endpoint: line.database,
-    tls: line.tls,
+    tls,
     monitor: Object.fromEntries([...OPEN_VSWITCH_SCHEMA.tables.keys()].map((table) => [table, {}])),
     onChange: () => changed(),
     onDown: (reason) => {
@@ -309,9 +341,10 @@ async function attempt(
     void warnings.push(`${module}|WARN|${text}`);
   for (const { command, args, options } of line.commands) command.prepare?.({ draft, options, warn }, args);
   const parts: string[] = [];
+  let tablesShown = 0;
   for (const { command, args, options, typed } of line.commands) {
     const printed: string[] = [];
-    let table = "";
+    let table: string | undefined;
     const context: VsctlContext = {
       draft,
       options,
@@ -320,7 +353,8 @@ async function attempt(
       style: line.style,
       out: (text) => void printed.push(text),
       table: (text) => {
-        table = `${text}\n`;
+        const between = tablesShown++ > 0 && SPACED.has(line.style.format) ? "\n" : "";
+        table = `${between}${text === "" ? "" : `${text}\n`}`;
       },
       warn,
     };
@@ -329,7 +363,7 @@ async function attempt(
     const code = result ?? 0;
     const text = printed.map((one) => `${one}\n`).join("");
     parts.push(
-      table !== ""
+      table !== undefined
         ? table
         : line.oneline
           ? `${text.replace(/\n$/, "").replaceAll("\\", "\\\\").replaceAll("\n", "\\n")}\n`
@@ -392,18 +426,5 @@ async function commit(
 }
 
 export function vsctlHelp(): string {
-  const commands = [...COMMANDS].map(
-    ([name, { usage, options }]) =>
-      `  ${[...options.map((one) => `[${one}]`), name, usage].join(" ").trimEnd()}\n`,
-  );
-  return [
-    "plinth vsctl: configure a switch through its database, with the commands of ovs-vsctl(8)\n",
-    "Usage: plinth vsctl [OPTIONS] COMMAND [ARG...] [-- COMMAND...]\n\nCommands:\n",
-    ...commands,
-    "\nOptions:\n",
-    ...GLOBAL.map(
-      ({ name, short, argument }) =>
-        `  ${short === undefined ? "    " : `-${short}, `}--${name}${argument === "none" ? "" : "=ARG"}\n`,
-    ),
-  ].join("");
+  return helpText(COMMANDS, GLOBAL);
 }
