@@ -1,5 +1,5 @@
-// Monitors in the background: `ovs-ofctl monitor --detach` and `plinth ofctl monitor --detach` beside each other on our
-// switch, both spoken to by ovs-appctl. They answer and write down the same.
+// Monitors in the background: `ovs-ofctl monitor --detach` and `plinth ofctl monitor --detach` beside each other, each on
+// a switch of ours, both spoken to by ovs-appctl. They answer and write down the same.
 import { spawn } from "node:child_process";
 import { closeSync, existsSync, mkdtempSync, openSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
@@ -19,14 +19,18 @@ type Side = keyof typeof TOOLS;
 const SIDES = ["real", "ours"] as const;
 
 let directory: string;
-let agent: OpenFlowAgent;
+let agents: OpenFlowAgent[];
 
 beforeEach(async () => {
   requirePrograms("ovs-ofctl", "ovs-appctl");
   directory = mkdtempSync("/tmp/monitor-");
-  agent = await OpenFlowAgent.open(
-    { managementSocket: join(directory, "br0.mgmt") },
-    { model: new MemorySwitch(), clock: systemClock, log: silentLog },
+  agents = await Promise.all(
+    SIDES.map((side) =>
+      OpenFlowAgent.open(
+        { managementSocket: path(side, "mgmt") },
+        { model: new MemorySwitch(), clock: systemClock, log: silentLog },
+      ),
+    ),
   );
 });
 
@@ -35,7 +39,7 @@ afterEach(async () => {
     const pid = existsSync(path(side, "pid")) ? Number(readFileSync(path(side, "pid"), "utf8")) : 0;
     if (pid > 0) process.kill(pid, "SIGKILL");
   }
-  await agent.close();
+  for (const agent of agents) await agent.close();
   rmSync(directory, { recursive: true, force: true });
 });
 
@@ -48,7 +52,7 @@ async function start(side: Side, ...words: string[]): Promise<void> {
   const [program, ...first] = TOOLS[side];
   const log = openSync(path(side, "log"), "a");
   const files = [`--pidfile=${path(side, "pid")}`, `--unixctl=${path(side, "ctl")}`];
-  const line = [...first, "-O", "OpenFlow13", "monitor", `unix:${directory}/br0.mgmt`, ...words, ...files];
+  const line = [...first, "-O", "OpenFlow13", "monitor", `unix:${path(side, "mgmt")}`, ...words, ...files];
   const code = await new Promise((resolve, reject) => {
     const child = spawn(program, [...line, "--detach", "--no-chdir"], { stdio: ["ignore", log, log] });
     child.on("error", reject);
@@ -71,6 +75,7 @@ const written = (side: Side, kind: string): string =>
 
 const ECHO = "0402000c0000006401020304";
 const FRAME = "0001020304050607080900000800".padEnd(120, "0");
+type Story = Readonly<Record<string, unknown>>;
 const LINES = [
   ["ofctl/barrier"],
   ["ofctl/send", ECHO],
@@ -89,23 +94,23 @@ const LINES = [
   ["ofctl/barrier"],
 ];
 
+function startAgain(side: Side): ReturnType<typeof run> {
+  const [program, ...first] = TOOLS[side];
+  const files = [`--pidfile=${path(side, "pid")}`, "--detach"];
+  return run(program, [...first, "monitor", `unix:${path(side, "mgmt")}`, ...files]);
+}
+
 /** All that one monitor answers and writes, from its start to its end. */
-async function story(side: Side): Promise<Readonly<Record<string, unknown>>> {
+async function story(side: Side): Promise<Story> {
   await start(side, "65534");
+  // A second one of the same file is refused while the first works.
+  const second = startAgain(side);
   const answers: string[] = [];
   for (const words of LINES) answers.push(`${words.join(" ")}: ${await told(side, ...words)}`);
   answers.push(await told(side, "ofctl/set-output-file", path(side, "later")));
   answers.push(await told(side, "ofctl/barrier"));
   const log = written(side, "log");
-  const [program, ...first] = TOOLS[side];
-  const again = [
-    ...first,
-    "monitor",
-    `unix:${directory}/br0.mgmt`,
-    `--pidfile=${path(side, "pid")}`,
-    "--detach",
-  ];
-  const { code, stderr } = await run(program, again);
+  const { code, stderr } = await second;
   expect(stderr).toContain(`${path(side, "pid")}: already running as pid `);
   await runOk("ovs-appctl", ["-t", path(side, "ctl"), "exit"]);
   await waitFor(
@@ -119,10 +124,10 @@ async function story(side: Side): Promise<Readonly<Record<string, unknown>>> {
 it(
   "monitors run in the background, do what ovs-appctl tells them, and end without a trace",
   async () => {
-    const real = await story("real");
+    const [real, ours] = (await Promise.all(SIDES.map(story))) as [Story, Story];
     expect(real["log"]).toContain("OFPT_ECHO_REPLY");
     expect(real["later"]).toBe("OFPT_BARRIER_REPLY (OF1.3):\n");
-    expect(await story("ours")).toEqual(real);
+    expect(ours).toEqual(real);
   },
   2 * DEADLINE_MS,
 );

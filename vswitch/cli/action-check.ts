@@ -41,7 +41,9 @@ export function instructionsFault(
   const set = instructions.find(({ type }) => type === "write_actions");
   if (set !== undefined && "actions" in set && set.actions.some(({ type }) => !IN_ACTION_SET.has(type)))
     return "OFPBAC_BAD_TYPE";
+  const others = instructions.some(({ type }) => type !== "apply_actions");
   for (const actions of lists) {
+    if (others && actions.some(({ type }) => type === "conjunction")) return "NXBAC_BAD_CONJUNCTION";
     const fault = conjunctionFault(actions);
     if (fault !== undefined) return fault;
   }
@@ -50,7 +52,7 @@ export function instructionsFault(
     const told = version === OFP11_VERSION ? actions.map((one) => withProtocol(one, match)) : actions;
     const fault = consistencyFault(
       told,
-      new Prerequisites(match),
+      new Prerequisites(match, true),
       version === OFP10_VERSION ? isStrictIn10 : isAny,
     );
     if (fault !== undefined) return fault;
@@ -91,6 +93,9 @@ function eachFault(actions: readonly Action[]): OfpErrorName | undefined {
 
 /** What one action on the wire means, held against what Open vSwitch refuses of it as soon as it has read it. */
 export function readFault(actions: readonly Action[], version: number): OfpErrorName | undefined {
+  // The port that a packet came from is set by its older number alone.
+  if (actions.some((one) => one.type === "set_field" && one.field === "in_port"))
+    return "OFPBAC_BAD_SET_ARGUMENT";
   return (version === OFP10_VERSION ? enqueueFault(actions) : undefined) ?? eachFault(actions);
 }
 
@@ -189,7 +194,14 @@ const isAny = (_action: Action): boolean => true;
 const STRICT_IN_10: ReadonlySet<Action["type"]> = new Set<Action["type"]>([
   ...(["ct", "load", "move", "push", "pop", "output_reg", "multipath", "bundle", "learn"] as const),
 ]);
-const isStrictIn10 = ({ type }: Action): boolean => STRICT_IN_10.has(type);
+const isStrictIn10 = (action: Action): boolean => STRICT_IN_10.has(action.type) && !isTagAction(action);
+
+/** What the actions of 1.0 that set a VLAN are read as. */
+function isTagAction(action: Action): boolean {
+  if (action.type !== "load" || action.destination.field !== "vlan_tci") return false;
+  const { offset, bits } = action.destination;
+  return (offset === 0 && bits === 13) || (offset === 12 && bits === 4);
+}
 
 /** Follows what the packet must be by then, for the actions that `counts` tells. */
 export function consistencyFault(
@@ -221,8 +233,11 @@ export function fieldsOf(action: Action): readonly OxmFieldName[] {
     case "set_field":
       return action.field === "vlan_vid" ? ["vlan_pcp"] : [action.field];
     case "load":
+      return [action.destination.field === "vlan_vid" ? "vlan_pcp" : action.destination.field];
     case "multipath":
       return [action.destination.field];
+    case "push_mpls":
+      return ["eth_src"];
     case "bundle":
       return action.destination === undefined ? [] : [action.destination.field];
     case "move":
@@ -245,8 +260,9 @@ export function fieldsOf(action: Action): readonly OxmFieldName[] {
       return ["nw_ttl"];
     case "dec_mpls_ttl":
     case "set_mpls_ttl":
-    case "pop_mpls":
       return ["mpls_label"];
+    case "pop_mpls":
+      return ["mpls_label", "eth_src"];
     case "pop_vlan":
       return ["vlan_pcp"];
     case "fin_timeout":

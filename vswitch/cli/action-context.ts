@@ -12,6 +12,8 @@ export interface ActionContext {
   /** Of OpenFlow, whose actions are wanted where there are several ways to say a thing. */
   readonly version: number;
   readonly carriers: Carriers;
+  /** By which word an action was asked for, where that is not its type's. */
+  readonly words: Map<Action, string>;
   /** Actions that OpenFlow 1.0 lets do nothing where a packet lacks the field. */
   readonly lenient: Set<Action>;
   readonly ports: PortNumbers | undefined;
@@ -30,6 +32,7 @@ export function actionContext(match: Match, options: ActionOptions = {}): Action
     protocol: protocol && Number(bytesToNumber(protocol.value)),
     version: options.version ?? OFP13_VERSION,
     carriers: options.carriers ?? new Carriers(),
+    words: new Map(),
     lenient: new Set(),
     ports: options.ports,
     faults: [],

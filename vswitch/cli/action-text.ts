@@ -84,8 +84,24 @@ const LENIENT: ReadonlySet<string> = new Set([
   ...["pop_vlan", "strip_vlan", "mod_vlan_vid", "mod_vlan_pcp", "set_vlan_vid", "set_vlan_pcp"],
   ...["mod_nw_src", "mod_nw_dst", "mod_nw_tos", "mod_nw_ecn", "mod_nw_ttl", "dec_ttl"],
   ...["mod_tp_src", "mod_tp_dst", "set_mpls_ttl", "dec_mpls_ttl", "set_mpls_label", "set_mpls_tc"],
-  ...["pop_mpls", "fin_timeout", "dec_nsh_ttl"],
+  ...["push_mpls", "pop_mpls", "fin_timeout", "dec_nsh_ttl"],
 ]);
+
+/** The names of actions that are others here: some have several words. */
+const TOLD_NAMES: Readonly<Record<string, string>> = Object.assign(Object.create(null), {
+  ...Object.fromEntries(
+    [
+      ...["mod_dl_src", "mod_dl_dst", "mod_nw_src", "mod_nw_dst", "mod_nw_tos", "mod_nw_ecn", "mod_nw_ttl"],
+      ...["mod_tp_src", "mod_tp_dst", "set_vlan_vid", "set_vlan_pcp", "set_tunnel", "set_field", "enqueue"],
+      ...["set_mpls_label", "set_mpls_tc", "dec_ttl", "strip_vlan"],
+    ].map((name) => [name, name]),
+  ),
+  load: "set_field",
+  pop_vlan: "strip_vlan",
+  mod_vlan_vid: "set_vlan_vid",
+  mod_vlan_pcp: "set_vlan_pcp",
+  set_tunnel64: "set_tunnel",
+});
 
 /** Usually one action; some words of OpenFlow 1.0 are several in 1.3. */
 export function parseAction({ key: name, value: argument }: KeyValue, context: ActionContext): Action[] {
@@ -100,6 +116,8 @@ export function parseAction({ key: name, value: argument }: KeyValue, context: A
   if (build === undefined) throw flowTextError(`unknown action ${name}`);
   const built = build(argument, context);
   const actions = Array.isArray(built) ? built : [built];
+  const told = TOLD_NAMES[name.toLowerCase()];
+  if (told !== undefined) for (const action of actions) context.words.set(action, told);
   if (LENIENT.has(name.toLowerCase())) for (const action of actions) context.lenient.add(action);
   for (const { type } of actions) {
     if (type === "push_vlan") context.hasVlan = true;

@@ -2,7 +2,7 @@
 // Source: ovs-fields(7); the wording is that of ovs-ofctl. What ovs-ofctl cuts to the width of a field is refused here.
 
 import { PlinthError } from "../../base/errors/index.js";
-import { OXM_NAMES, type OxmField } from "../../base/openflow/index.js";
+import { OXM_FIELDS, OXM_NAMES, type OxmField } from "../../base/openflow/index.js";
 import { flowTextError } from "./errors.js";
 import {
   bytesToNumber,
@@ -27,12 +27,24 @@ const FLAG_FIELDS: Readonly<Record<string, string>> = {
 };
 const OFPP_NONE = 0xffffffff;
 
-/** Throws FLOW_TEXT_INVALID. `ports` are those of the switch, where there is one. */
-export function readFieldText(field: OxmField, text: string, ports?: PortNumbers): FieldValue {
-  const read = readRaw(field, text, ports);
+/** Throws FLOW_TEXT_INVALID. `ports` are those of the switch, where there is one; `key` is the word for the field. */
+export function readFieldText(
+  field: OxmField,
+  text: string,
+  ports?: PortNumbers,
+  key: string = nameOf(field),
+): FieldValue {
+  const read = readRaw(field, text, ports, key);
   const isPartial = read.mask !== undefined && !isExact(field, read.mask) && bytesToNumber(read.mask) !== 0n;
   if (isPartial && !field.maskable) throw flowTextError(`${text}: invalid mask for field ${nameOf(field)}`);
   return read;
+}
+
+const VID_TEXT: OxmField = { ...OXM_FIELDS.vlan_vid, bits: 16 };
+
+/** Of vlan_vid: a number of 16 bits, of which 13 count. */
+export function readVidText(text: string): FieldValue {
+  return readFieldText(VID_TEXT, text);
 }
 
 function isExact(field: OxmField, mask: Uint8Array): boolean {
@@ -43,10 +55,10 @@ function nameOf(field: OxmField): string {
   return field.name === "in_port" ? "in_port" : OXM_NAMES[field.name].manual;
 }
 
-function readRaw(field: OxmField, text: string, ports: PortNumbers | undefined): FieldValue {
+function readRaw(field: OxmField, text: string, ports: PortNumbers | undefined, key: string): FieldValue {
   const { name } = field;
   if (name === "in_port" || name === "nxm_in_port" || name === "actset_output" || name === "in_phy_port")
-    return readPort(field, text, ports);
+    return readPort(field, text, ports, key);
   if (name === "packet_type") return readPacketType(text);
   if (name === "ip_frag") return readFragment(field, text);
   const flags = flagsOf(name);
@@ -61,13 +73,13 @@ function readRaw(field: OxmField, text: string, ports: PortNumbers | undefined):
   }
 }
 
-function readPort(field: OxmField, text: string, ports: PortNumbers | undefined): FieldValue {
+function readPort(field: OxmField, text: string, ports: PortNumbers | undefined, key: string): FieldValue {
   const named = ports?.(text.replaceAll('"', ""));
-  const port = named ?? portNumber(field, text);
+  const port = named ?? portNumber(field, text, key);
   return { value: numberToBytes(BigInt(field.size === 2 ? port & 0xffff : port), field.size) };
 }
 
-function portNumber(field: OxmField, text: string): number {
+function portNumber(field: OxmField, text: string, key: string): number {
   if (/^none$/i.test(text)) return OFPP_NONE;
   try {
     // Ports are not written in hexadecimal.
@@ -78,8 +90,9 @@ function portNumber(field: OxmField, text: string): number {
   } catch (thrown) {
     if (!(thrown instanceof PlinthError)) throw thrown;
   }
-  const refusal = field.name === "actset_output" ? "port value out of range" : "invalid or unknown port";
-  throw flowTextError(`${text}: ${refusal} for ${nameOf(field)}`);
+  const isOld = field.name !== "actset_output" && key !== "in_port_oxm";
+  const refusal = isOld ? "invalid or unknown port" : "port value out of range";
+  throw flowTextError(`${text}: ${refusal} for ${isOld ? nameOf(field) : key}`);
 }
 
 /** "(NAMESPACE,TYPE)". */

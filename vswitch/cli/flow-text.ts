@@ -10,6 +10,7 @@ import {
   OFPFF_NO_PKT_COUNTS,
   OFPFF_RESET_COUNTS,
   OFPFF_SEND_FLOW_REM,
+  OFPTT_ALL,
 } from "../../base/openflow/index.js";
 import { formatDuration } from "./duration-text.js";
 import { flowTextError } from "./errors.js";
@@ -160,8 +161,11 @@ function takePart(
   ports: PortNumbers | undefined,
 ): boolean {
   const u16 = (): number => bounded(value, 0xffffn, `invalid ${key} "${value}"`);
-  if (key === "table") flow.tableId = tableNumber(value, `unknown table "${value}"`);
-  else if (key === "priority" && has("priority")) flow.priority = u16();
+  if (key === "table") {
+    const tableId = tableNumber(value, `unknown table "${value}"`);
+    // The number of all tables is as none.
+    flow.tableId = tableId === OFPTT_ALL ? undefined : tableId;
+  } else if (key === "priority" && has("priority")) flow.priority = u16();
   else if (key === "idle_timeout" && has("timeouts")) flow.idleTimeoutSeconds = u16();
   else if (key === "hard_timeout" && has("timeouts")) flow.hardTimeoutSeconds = u16();
   else if (key === "importance" && has("timeouts")) flow.importance = u16();

@@ -19,13 +19,14 @@ it.each([
   ["packet_type(ns=0)", "Missing packet_type attribute type"],
 ])("decap(%s)", (text, message) => expect(() => parseDecap(text)).toThrow(message));
 
-it("a header that is put on has its fields from then on; what is under one that is taken off is not known", () => {
+it("a header that is put on has its fields from then on; nothing can be said of what is under one that is taken off", () => {
   const packet = new Prerequisites(match(field("eth_type", 0x0800)));
   expect([packet.allows("nsh"), packet.allows("ipv4")]).toEqual([false, true]);
   packet.after(parseEncap("ethernet"));
   expect([packet.allows("nsh"), packet.allows("ipv4")]).toEqual([false, true]);
   packet.after(parseEncap("nsh(md_type=1)"));
   expect([packet.allows("nsh"), packet.allows("ipv4")]).toEqual([true, false]);
+  expect(packet.allowsFrame("eth_src")).toBe(false);
   packet.after(parseDecap(""));
-  expect([packet.allows("nsh"), packet.allows("ipv4")]).toEqual([true, true]);
+  expect([packet.allows("nsh"), packet.allows("ipv4")]).toEqual([false, false]);
 });

@@ -61,6 +61,7 @@ export function parseInstructions(text: string, options: InstructionOptions = {}
   }
   if (parts.some(isDrop) && applied.length + instructions.length > 0)
     throw flowTextError('"drop" must not be accompanied by any other action or instruction');
+  if (options.flow !== undefined) checkTurns(applied, context, instructions);
   let last: Instruction["type"] | undefined;
   for (const turn of turns) last = inTurn(turn, last);
   if (applied.length > 0) instructions.push({ type: "apply_actions", actions: applied });
@@ -133,7 +134,6 @@ function checkFlow(
   context: ActionContext,
   { match, tableId }: { readonly match: Match; readonly tableId: number | undefined },
 ): void {
-  checkTurns(applied);
   if (applied.some(setsTracked)) throw flowTextError("cannot set CT fields outside of ct action");
   if (applied.some(({ type }) => type === "nat"))
     throw flowTextError('Cannot have NAT action outside of "ct" action');
@@ -141,7 +141,7 @@ function checkFlow(
     throw inconsistent("OFPBAC_BAD_OUT_PORT");
   const fault = context.faults[0] ?? listFault(applied);
   if (fault !== undefined) throw inconsistent(fault);
-  checkFields(applied, new Prerequisites(match), context);
+  checkFields(applied, new Prerequisites(match, true), context);
   if (context.carriers.set === 0) throw inconsistent("OFPBAC_MATCH_INCONSISTENT");
   const jump = instructions.find((one) => one.type === "goto_table");
   if (jump !== undefined && tableId !== undefined && tableId !== TABLE_ANY && jump.tableId <= tableId)
@@ -157,18 +157,35 @@ function inconsistent(code: string): Error {
   return flowTextError(`actions are invalid with specified match (${code})`);
 }
 
-function checkTurns(actions: readonly Action[]): void {
+/** `instructions` are those beside the actions. */
+function checkTurns(
+  actions: readonly Action[],
+  { words }: Pick<ActionContext, "words">,
+  instructions: readonly Instruction[] = [],
+): void {
+  for (const action of actions) if (action.type === "clone") checkTurns(action.actions, { words });
   if (!actions.some(({ type }) => type === "conjunction")) return;
-  const other = actions.find(({ type }) => type !== "conjunction" && type !== "note");
+  const told = (action: Action): string => words.get(action) ?? action.type;
+  const other = [
+    ...instructions.filter(({ type }) => type === "meter").map(({ type }) => type),
+    ...actions.filter(({ type }) => type !== "conjunction" && type !== "note").map(told),
+    ...instructions.map(({ type }) => type),
+  ][0];
   if (other !== undefined)
     throw flowTextError(
-      `"conjunction" actions may be used along with "note" but not any other kind of action (such as the "${other.type}" action used here)`,
+      `"conjunction" actions may be used along with "note" but not any other kind of action (such as the "${other}" action used here)`,
     );
 }
 
+/** Fields that older words set, whatever the packet begins with. */
+const isOldWord = (word: string | undefined): boolean => word !== undefined && /^(mod|set_vlan)_/.test(word);
+
 function checkFields(actions: readonly Action[], known: Prerequisites, context: ActionContext): void {
   for (const action of actions) {
-    if (!fieldsOf(action).every((field) => known.allows(prerequisiteOf(field)))) {
+    const isFree = isOldWord(context.words.get(action));
+    const isAllowed = (field: OxmFieldName): boolean =>
+      known.allows(prerequisiteOf(field)) && (isFree || known.allowsFrame(field));
+    if (!fieldsOf(action).every(isAllowed)) {
       if (!context.lenient.has(action)) throw inconsistent("OFPBAC_MATCH_INCONSISTENT");
       context.carriers.restrict(P_OF10);
     }
@@ -176,8 +193,7 @@ function checkFields(actions: readonly Action[], known: Prerequisites, context: 
     if (action.type === "ct" && !action.actions.every((inner) => fitsFamily(inner, known)))
       throw inconsistent("OFPBAC_MATCH_INCONSISTENT");
     if (action.type === "clone") checkFields(action.actions, known.fork(), context);
-    // What a packet is behind these is not known, but held to be what it was.
-    if (action.type !== "resubmit" && action.type !== "pop_vlan") known.after(action);
+    known.after(action);
   }
 }
 

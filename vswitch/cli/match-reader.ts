@@ -14,7 +14,7 @@ import {
 } from "../../base/openflow/index.js";
 import { flowTextError } from "./errors.js";
 import { entryProtocols, exactProtocols } from "./field-protocols.js";
-import { type PortNumbers, readFieldText } from "./field-reader.js";
+import { type PortNumbers, readFieldText, readVidText } from "./field-reader.js";
 import {
   byteCount,
   bytesToNumber,
@@ -98,7 +98,7 @@ export class MatchReader {
     if (this.#takeVlan(key, text) || this.#takeSpecial(key, text) || this.#takePart(key, text)) return true;
     const field = Object.hasOwn(FIELD_WORDS, key) ? FIELD_WORDS[key] : tryField(key)?.name;
     if (field === undefined) return false;
-    const { value, mask } = readFieldText(OXM_FIELDS[field], text, this.#ports);
+    const { value, mask } = readFieldText(OXM_FIELDS[field], text, this.#ports, key);
     this.#carriers.restrict(
       key === "in_port_oxm" ? P_NXM_OF11_UP : protocolsOf({ field, value, ...(mask && { mask }) }),
     );
@@ -186,11 +186,24 @@ export class MatchReader {
       this.#takeTci(readFieldText(OXM_FIELDS.vlan_tci, text));
       return true;
     }
+    if (key === "vlan_vid") {
+      this.#takeVid(text);
+      return true;
+    }
     if (key !== "dl_vlan_pcp" && key !== "vlan_pcp") return false;
     this.#set("vlan_pcp", Uint8Array.of(small(text, 0xff, key) & 7));
     if (!this.#entries.has("vlan_vid"))
       this.#set("vlan_vid", numberToBytes(0x1000n, 2), numberToBytes(0x1000n, 2));
     return true;
+  }
+
+  /** A number of 16 bits, of which 13 count. */
+  #takeVid(text: string): void {
+    const { value, mask } = readVidText(text);
+    const isPart = mask !== undefined && bytesToNumber(mask) !== 0xffffn && bytesToNumber(mask) !== 0n;
+    this.#carriers.restrict(isPart ? P_NXM_OXM : exactProtocols("vlan_vid"));
+    const cut = (bytes: Uint8Array): Uint8Array => numberToBytes(bytesToNumber(bytes) & 0x1fffn, 2);
+    this.#set("vlan_vid", cut(value), mask && cut(mask));
   }
 
   /** OpenFlow 1.3 knows the two parts of the tag, not its 16 bits. */
@@ -212,7 +225,8 @@ export class MatchReader {
 
   /** Names that depend on the protocol become its fields. */
   #resolve(): void {
-    const type = this.#number("eth_type");
+    const packetType = this.#number("packet_type");
+    const type = this.#number("eth_type") ?? (packetType === undefined ? undefined : etherTypeOf(packetType));
     const isArp = type === 0x0806 || type === 0x8035;
     for (const [other, arp] of SHARED) this.#decide(other, arp, isArp);
     const protocol = this.#number("ip_proto");
@@ -256,6 +270,11 @@ export class MatchReader {
     if (mask?.every((byte) => byte === 0)) return;
     this.#entries.set(field, { field, value, ...(all ? {} : { mask }) });
   }
+}
+
+/** Of a packet type of the namespace of EtherTypes. */
+function etherTypeOf(packetType: number): number | undefined {
+  return packetType >>> 16 === 1 ? packetType & 0xffff : undefined;
 }
 
 /** As entryProtocols(), where a mask of all bits is none. */

@@ -9,6 +9,7 @@ import {
   OFP11_VERSION,
   OFP15_VERSION,
   OXM_FIELDS,
+  type OxmField,
   type OxmFieldName,
   onesMask,
   type SetFieldAction,
@@ -16,16 +17,19 @@ import {
 import type { ActionContext } from "./action-context.js";
 import { flowTextError } from "./errors.js";
 import { exactProtocols } from "./field-protocols.js";
-import { readFieldText } from "./field-reader.js";
+import { readFieldText, readVidText } from "./field-reader.js";
 import {
   actionFieldNamed,
   bytesToNumber,
+  type FieldValue,
   isFieldName,
   numberToBytes,
   parseFieldValue,
   smallOr,
 } from "./field-text.js";
-import { boundedNumber, longWordOf, wordOf } from "./number-text.js";
+import { flagsOf } from "./flag-text.js";
+import { boundedNumber, cNumber, longWordOf, wordOf } from "./number-text.js";
+import { P_NXM_OF11_UP } from "./protocol-set.js";
 
 const NEVER_SET: ReadonlySet<OxmFieldName> = new Set<OxmFieldName>(["eth_type", "ip_proto", "mpls_bos"]);
 const VLAN_PRESENT = 0x1000;
@@ -45,18 +49,26 @@ export function setField(given: string, argument: string, context?: ActionContex
   if (context !== undefined && (!field.writable || NEVER_SET.has(field.name)))
     throw flowTextError(`${name} is read-only`);
   const { value, mask: told } =
-    context === undefined ? parseFieldValue(field, argument) : readFieldText(field, argument);
+    context === undefined ? parseFieldValue(field, argument) : readSetText(field, argument, given);
   const ones = onesMask(field, value.byteLength);
   // An option's mask tells how much of it there is.
-  const isWhole = !field.isVariable && told?.every((byte, i) => byte === ones[i]);
+  const isWhole =
+    !field.isVariable && told?.every((byte, i) => byte === (field.name === "vlan_vid" ? 0xff : ones[i]));
   const mask = isWhole ? undefined : told;
-  context?.carriers.restrict(exactProtocols(field.name));
+  context?.carriers.restrict(name === "in_port_oxm" ? P_NXM_OF11_UP : exactProtocols(field.name));
   if (mask === undefined) {
     const action = { type: "set_field", field: field.name, value } as const;
     return context === undefined || context.version > OFP11_VERSION ? [action] : oldForm(action, context);
   }
   const action = { type: "set_field", field: field.name, value, mask } as const;
   return !isLoadable(field.name) || context?.version === OFP15_VERSION ? [action] : loadsOf(action);
+}
+
+function readSetText(field: OxmField, text: string, word: string): FieldValue {
+  const number = flagsOf(field.name) === undefined ? cNumber(text) : undefined;
+  if (number !== undefined && number >> BigInt(field.bits) > 0n && number >> BigInt(8 * field.size) === 0n)
+    throw flowTextError(`${text} is not a valid value for field ${word}`);
+  return field.name === "vlan_vid" ? readVidText(text) : readFieldText(field, text, undefined, word);
 }
 
 /** Before 1.2 a field is set by an action of its own, or by loads. */

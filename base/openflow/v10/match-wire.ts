@@ -8,7 +8,6 @@ import type { Reader, Writer } from "../wire.js";
 import { bigEndian, narrowPort, numberOf, widenPort } from "./numbers.js";
 
 import {
-  OFPFW_ALL,
   OFPFW_DL_DST,
   OFPFW_DL_SRC,
   OFPFW_DL_TYPE,
@@ -21,6 +20,7 @@ import {
   OFPFW_NW_TOS,
   OFPFW_TP_DST,
   OFPFW_TP_SRC,
+  OFPFW_WHOLE_ADDRESSES,
 } from "./wildcards.js";
 
 const ADDRESS_WILDCARDED = 32;
@@ -178,7 +178,7 @@ export function writeMatch10(writer: Writer, match: Match): void {
 
 function compose(match: Match): { readonly fields: Match10; readonly isWhole: boolean } {
   const fields: Match10 = {
-    wildcards: OFPFW_ALL,
+    wildcards: OFPFW_WHOLE_ADDRESSES,
     inPort: 0,
     dlSrc: new Uint8Array(6),
     dlDst: new Uint8Array(6),

@@ -14,3 +14,5 @@ export const OFPFW_NW_DST_SHIFT = 14;
 export const OFPFW_DL_VLAN_PCP = 1 << 20;
 export const OFPFW_NW_TOS = 1 << 21;
 export const OFPFW_ALL = 0x3fffff;
+/** The same where of each address exactly its 32 bits do not count, as Open vSwitch writes it. */
+export const OFPFW_WHOLE_ADDRESSES = 0x3820ff;
