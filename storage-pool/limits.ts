@@ -70,6 +70,8 @@ export const CHECKPOINT_IDLE_MS = 500;
 export const DURABLE_NOTE_MS = 1000;
 /** Freed segments whose space may wait for reuse while writers are busy; more are given back at once. */
 export const UNPUNCHED_MAX = 256;
+/** So long after the last write freed segments keep their space for the next ones, unless it is wanted elsewhere. */
+export const UNPUNCHED_MS = 30_000;
 /** Segments whose space is given back in one step of housekeeping. */
 export const PUNCH_STEP = 8;
 /** Unreadable blocks of one volume or snapshot that are remembered by name; the pool counts all. */

@@ -171,13 +171,17 @@ export class Disk {
     }
   }
 
-  /** Gives the space of a few free slots back to the file system; true when there are more. */
-  punchSome(count: number): boolean {
-    for (let i = 0; i < count && this.#unpunched.length > 0; i++) {
-      this.file.punch(this.position(this.#unpunched.pop() as number), SEGMENT_SIZE);
+  /**
+   * Gives the space of a few free slots back to the file system, but for `kept` of them; true when there are more. Those
+   * that were freed first go first: the others are the likelier to be in the page cache still.
+   */
+  punchSome(count: number, kept = 0): boolean {
+    const slots = this.#unpunched.splice(0, Math.min(count, Math.max(0, this.#unpunched.length - kept)));
+    for (const slot of slots) {
+      this.file.punch(this.position(slot), SEGMENT_SIZE);
       this.dirty = true;
     }
-    return this.#unpunched.length > 0;
+    return this.#unpunched.length > kept;
   }
 
   /** Writes what `slot` holds. Returns 0 or an errno. */

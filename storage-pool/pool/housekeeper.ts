@@ -9,13 +9,7 @@
 import { assert } from "../../base/assert/index.js";
 import type { Disk } from "../disk/disk.js";
 import { storageError } from "../errors.js";
-import {
-  CHECKPOINT_IDLE_MS,
-  CLEAN_LIVE_PERCENT_URGENT,
-  PUNCH_STEP,
-  RESERVE_SEGMENTS,
-  UNPUNCHED_MAX,
-} from "../limits.js";
+import { CHECKPOINT_IDLE_MS, CLEAN_LIVE_PERCENT_URGENT, RESERVE_SEGMENTS } from "../limits.js";
 import { CleanPacer } from "../log/clean-pacer.js";
 import { CLEAN_STEP_BLOCKS, Cleaner } from "../log/cleaner.js";
 import { DATA_BLOCKS, SEGMENT_LOG } from "../log/format.js";
@@ -36,6 +30,7 @@ import { PageKeeper, type PageKeeperOptions } from "./page-keeper.js";
 import type { PoolDisks } from "./pool-disks.js";
 import { longestTail } from "./replay-cost.js";
 import type { Room } from "./room.js";
+import { SpaceReturn } from "./space-return.js";
 import { Sparing } from "./sparing.js";
 
 /** Share of the pool that released blocks take before a checkpoint is made although clients are busy; bounded. */
@@ -100,6 +95,7 @@ export class Housekeeper {
   #recording = false;
   readonly #pages: PageKeeper;
   readonly #balancing: Balancing;
+  readonly #spaceReturn: SpaceReturn;
   readonly #notes: DurableNotes;
   /** Everything else was tried: whatever wins a single block. */
   #thorough = false;
@@ -125,6 +121,7 @@ export class Housekeeper {
     this.#pages = new PageKeeper(options);
     this.#notes = new DurableNotes(options);
     this.#balancing = new Balancing(options.disks);
+    this.#spaceReturn = new SpaceReturn(options);
   }
 
   /** Writers wait for room: housekeeping comes first. */
@@ -170,7 +167,7 @@ export class Housekeeper {
     if (this.#cleanStep() === "busy") return "busy";
     this.#notes.mark(nowMs, this.#lastChangeMs);
     if (this.#history.follow()) return "busy";
-    return this.#giveSpaceBack(nowMs) === "busy" ? "busy" : this.#work(nowMs);
+    return this.#spaceReturn.step(nowMs - this.#lastChangeMs) ? "busy" : this.#work(nowMs);
   }
 
   /** Background jobs, and what a disk that failed makes necessary. */
@@ -189,17 +186,6 @@ export class Housekeeper {
     this.#lastReads = readCount;
     const busy = nowMs - Math.max(this.#lastReadMs, this.#lastChangeMs) < CLIENT_IDLE_MS;
     return this.#options.jobs.step(nowMs, busy);
-  }
-
-  /** Space of free slots goes back once nobody wants it at once, or when there is much of it. */
-  #giveSpaceBack(nowMs: number): "busy" | "idle" {
-    const quiet = nowMs - this.#lastChangeMs >= CHECKPOINT_IDLE_MS;
-    let more = false;
-    for (const disk of this.#options.table.disks) {
-      if (!quiet && disk.unpunchedCount <= UNPUNCHED_MAX) continue;
-      more = disk.punchSome(PUNCH_STEP) || more;
-    }
-    return more ? "busy" : "idle";
   }
 
   /** No checkpoint begins until `release` was called as often: the caller is about to change what the catalogue says. */

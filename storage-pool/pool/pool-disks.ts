@@ -222,7 +222,7 @@ export class PoolDisks {
       index: disk.index,
       path: disk.file.path,
       sizeBytes: disk.slotCount * SEGMENT_SIZE,
-      freeBytes: disk.open ? Math.min(disk.freeSlots * SEGMENT_SIZE, disk.file.availableBytes()) : 0,
+      freeBytes: disk.open ? freeBytesOf(disk) : 0,
       failed: disk.failed,
       class: disk.diskClass,
       state: disk.missing ? "missing" : disk.failed ? "failed" : disk.draining ? "draining" : "online",
@@ -239,6 +239,11 @@ export class PoolDisks {
     });
     return count;
   }
+}
+
+/** Free slots that still have their space need none of the file system below. */
+function freeBytesOf({ freeSlots, unpunchedCount, file }: Disk): number {
+  return Math.min(freeSlots * SEGMENT_SIZE, file.availableBytes() + unpunchedCount * SEGMENT_SIZE);
 }
 
 function on(segment: Segment, disk: Disk): boolean {

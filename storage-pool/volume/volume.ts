@@ -108,6 +108,8 @@ export class Volume implements BlockDevice {
   readonly readOnly = false;
   /** Blocks that lost their place in the head since the last checkpoint: the space that a checkpoint would free. */
   releasedBlocks = 0;
+  /** Blocks that were trimmed since the volume was opened. */
+  trimmedBlocks = 0;
   /** When it was deleted, ms since 1970: nobody uses it, and it goes when room is short. 0: it was not. */
   deletedAtMs: number;
   readonly history: History;
@@ -376,6 +378,7 @@ export class Volume implements BlockDevice {
     } else {
       map.unmap(block, count);
       this.releasedBlocks += before - map.mappedBlocks;
+      this.trimmedBlocks += before - map.mappedBlocks;
     }
     this.head.dirty = true;
     this.generation++;
