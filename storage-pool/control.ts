@@ -22,9 +22,9 @@ import {
   snapshotReference,
   volumeName,
 } from "./parameters.js";
-import { mergedKeyframes } from "./pool/keyframes.js";
 import { poolMethods } from "./pool-control.js";
-import { rewindMethods } from "./rewind-control.js";
+import { outdateCopies } from "./pool-opening.js";
+import { putBack, rewindMethods } from "./rewind-control.js";
 import { scheduleMethods } from "./schedule-control.js";
 import { snapshotMethods } from "./snapshot-control.js";
 import type { StorageDaemon } from "./storaged.js";
@@ -270,6 +270,7 @@ async function growVolume(daemon: StorageDaemon, params: Params): Promise<Volume
   }
   await daemon.held(entry.pool, async () => {
     await daemon.catalogue.putVolume({ ...entry, ...findVolume(daemon, entry.name), sizeBytes: size });
+    await outdateCopies(daemon, entry.pool);
     await daemon.target.ask("growVolume", { pool: entry.pool, id: entry.id, sizeBytes: size });
   });
   return volumeView(daemon, findVolume(daemon, entry.name));
@@ -282,32 +283,6 @@ async function revertVolume(daemon: StorageDaemon, params: Params): Promise<Volu
   await refuseInUse(daemon, entry, "revert");
   await daemon.whenRoom(() => daemon.held(entry.pool, () => putBack(daemon, entry, snapshot)));
   return volumeView(daemon, findVolume(daemon, entry.name));
-}
-
-/** Puts a volume back to a snapshot, or to the moment that was looked up (""). The pool is held. */
-export async function putBack(
-  daemon: StorageDaemon,
-  { name, pool, id }: VolumeEntry,
-  snapshot: string,
-): Promise<void> {
-  const made = await daemon.target.ask("prepareRevert", { pool, id, snapshot });
-  let recorded = false;
-  try {
-    const now = findVolume(daemon, name);
-    await daemon.catalogue.putVolume({
-      ...now,
-      mapFile: made.mapFile,
-      checkpointSequence: made.sequence,
-      snapshots: now.snapshots.map((each) => ({
-        ...each,
-        mapFile: made.snapshotFiles[each.name] ?? each.mapFile,
-      })),
-      keyframes: mergedKeyframes(now, made.keyframes),
-    });
-    recorded = true;
-  } finally {
-    await daemon.target.ask("finishRevert", { pool, id, recorded });
-  }
 }
 
 async function openExport(daemon: StorageDaemon, params: Params): Promise<ExportView> {

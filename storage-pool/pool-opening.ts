@@ -87,6 +87,17 @@ export async function acceptCatalogue(
   await catalogue.putEpochs({ ...pool, epoch: Math.max(pool.epoch, epoch), clean: false }, volumes);
 }
 
+/**
+ * Called between a change of the catalogue without which the disks would be read wrong and the first write that counts on
+ * it: who comes with an earlier copy is refused, as if the pool had been opened since.
+ */
+export async function outdateCopies({ catalogue, target }: StorageDaemon, name: string): Promise<void> {
+  const pool = catalogue.pools.get(name) as PoolEntry;
+  const epoch = pool.epoch + 1;
+  await catalogue.putPool({ ...pool, epoch });
+  await target.ask("stampDisks", { pool: name, epoch });
+}
+
 function isOld(thrown: unknown): thrown is PlinthError {
   return thrown instanceof PlinthError && thrown.code === "CATALOGUE_OLD";
 }

@@ -1,18 +1,12 @@
 // Rewinding: how far back a volume is kept, and going back. Thread: main.
 import type { ControlMethod } from "../base/jsonrpc/index.js";
 import type { VolumeEntry } from "./catalogue/catalogue.js";
-import {
-  findVolume,
-  makeClone,
-  newEntry,
-  putBack,
-  refuseInUse,
-  type VolumeView,
-  volumeView,
-} from "./control.js";
+import { findVolume, makeClone, newEntry, refuseInUse, type VolumeView, volumeView } from "./control.js";
 import { storageError } from "./errors.js";
 import { limitFields, limitsOf, sendLimits, volumeLimits } from "./limits-control.js";
 import { moment, type Params, rewindWindow, volumeName } from "./parameters.js";
+import { mergedKeyframes } from "./pool/keyframes.js";
+import { outdateCopies } from "./pool-opening.js";
 import type { StorageDaemon } from "./storaged.js";
 
 /** Method name → what it does. */
@@ -97,6 +91,33 @@ async function rewindVolume(daemon: StorageDaemon, params: Params): Promise<Volu
     }),
   );
   return volumeView(daemon, findVolume(daemon, into));
+}
+
+/** Puts a volume back to a snapshot, or to the moment that was looked up (""). The pool is held. */
+export async function putBack(
+  daemon: StorageDaemon,
+  { name, pool, id }: VolumeEntry,
+  snapshot: string,
+): Promise<void> {
+  const made = await daemon.target.ask("prepareRevert", { pool, id, snapshot });
+  let recorded = false;
+  try {
+    const now = findVolume(daemon, name);
+    await daemon.catalogue.putVolume({
+      ...now,
+      mapFile: made.mapFile,
+      checkpointSequence: made.sequence,
+      snapshots: now.snapshots.map((each) => ({
+        ...each,
+        mapFile: made.snapshotFiles[each.name] ?? each.mapFile,
+      })),
+      keyframes: mergedKeyframes(now, made.keyframes),
+    });
+    recorded = true;
+    await outdateCopies(daemon, pool);
+  } finally {
+    await daemon.target.ask("finishRevert", { pool, id, recorded });
+  }
 }
 
 function cloneEntry(daemon: StorageDaemon, origin: VolumeEntry, name: string): VolumeEntry {

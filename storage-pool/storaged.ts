@@ -32,7 +32,7 @@ import { type NbdEndpoint, NbdEndpoints } from "./nbd-endpoints.js";
 import type { CheckpointRecord } from "./pool/checkpoint.js";
 import { recordedKeyframes } from "./pool/keyframes.js";
 import type { RewindProgress } from "./pool/rewind.js";
-import { acceptCatalogue, openOnTarget } from "./pool-opening.js";
+import { acceptCatalogue, openOnTarget, outdateCopies } from "./pool-opening.js";
 import { TargetHandle } from "./target/target-handle.js";
 import { purgeVolume } from "./trash-control.js";
 
@@ -439,6 +439,7 @@ export class StorageDaemon implements Storaged {
       });
     }
     try {
+      await outdateCopies(this, pool);
       const slotCount = await this.target.ask("addDisk", {
         pool,
         poolId: entry.id,
@@ -448,7 +449,8 @@ export class StorageDaemon implements Storaged {
       });
       await this.changeDisk(pool, index, { slotCount, formatted: true });
     } catch (thrown) {
-      await this.catalogue.putPool(entry);
+      const now = this.catalogue.pools.get(pool) as PoolEntry;
+      await this.catalogue.putPool({ ...now, disks: entry.disks });
       throw thrown;
     }
   }

@@ -147,3 +147,26 @@ test("a disk that was away while the others were used is no reason to refuse", (
   memory.missing.clear();
   expect(tagAt(memory.reopen().volume(1), 0)).toBe(2);
 });
+
+test("a catalogue from before a disk came is refused, though the pool was not opened since: flushed writes lie there", () => {
+  const memory = new MemoryPool(1);
+  const volume = memory.createVolume(1, 16 * MIB);
+  write(volume, 0, 1);
+  const copy = copyOf(memory);
+  // In the order in which the daemon does it: recorded, told to the disks, used.
+  memory.epoch++;
+  memory.pool.disks.stamp(memory.epoch);
+  memory.pool.sync();
+  memory.addDisk();
+  for (let block = 0; block < 4096; block++) write(volume, block, 7);
+  write(volume, 0, 9);
+  const now = copyOf(memory);
+  memory.removed.add(1);
+  restore(memory, copy);
+  expect(refusalOf(memory).message).toMatch(
+    /disk0 was used in opening 2 of the pool, and the catalogue knows of 1$/,
+  );
+  memory.removed.clear();
+  restore(memory, now);
+  expect(tagAt(memory.reopen().volume(1), 0)).toBe(9);
+});

@@ -2,7 +2,8 @@
 // were made since, and takes what was written since for what a crash left behind: opening by it would free both.
 //
 //   said on the disks                           of an opening by today's catalogue
-//   stamp: the opening that used a disk last    below the pool's epoch, which is recorded before each opening
+//   stamp: the opening that used a disk last    below the pool's epoch, which is recorded before each opening, and before
+//                                               use of a disk that came, or of a volume that grew or was put back
 //   header of a log segment: volume             below the next number, which is recorded before a volume is written to
 //   header of a log segment: epoch              below the volume's epoch, recorded likewise
 //

@@ -64,6 +64,11 @@ export class PoolDisks {
     this.rebuild();
   }
 
+  /** The pool counts as opened anew, as opening `epoch`; on the disks with the next sync. */
+  stamp(epoch: number): void {
+    for (const disk of this.#options.table.disks) if (disk.online) disk.stamp(epoch);
+  }
+
   disk(index: number): Disk {
     const disk = this.#options.table.disks.find((each) => each.index === index);
     if (disk === undefined) throw storageError("DISK_NOT_FOUND", `the pool has no disk ${index}`);

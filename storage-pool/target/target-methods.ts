@@ -23,6 +23,7 @@ export interface TargetMethods {
   probeDisks: [{ poolId: string; disks: readonly { path: string; index: number }[] }, string[]];
   openPool: [PoolOpening, OpenedReport];
   /** Segments that the disk holds. */
+  stampDisks: [{ pool: string; epoch: number }, undefined];
   addDisk: [{ pool: string; poolId: string; path: string; index: number; diskClass: string }, number];
   /** New segments of volumes of a class are put there from now on, or not any more. */
   classDisk: [{ pool: string; index: number; diskClass: string }, undefined];

@@ -22,6 +22,10 @@ const methods: { [M in keyof TargetMethods]: (body: TargetMethods[M][0]) => Answ
   io: () => ({ plainReason: target.ioReason ?? "" }),
   formatPool: ({ name, poolId, disks }) => target.formatPool(name, poolId, disks),
   probeDisks: ({ poolId, disks }) => target.probeDisks(poolId, disks),
+  stampDisks: ({ pool, epoch }) => {
+    target.pool(pool).disks.stamp(epoch);
+    target.pool(pool).sync();
+  },
   addDisk: ({ pool, poolId, path, index, diskClass }) => target.addDisk(pool, poolId, path, index, diskClass),
   classDisk: ({ pool, index, diskClass }) => {
     target.pool(pool).disks.disk(index).diskClass = diskClass;

@@ -205,3 +205,31 @@ test("a catalogue from a backup, older than the disks, frees nothing: it is refu
   await storage.end("SIGTERM");
   expect(await storage.plinth("pool", "check")).toMatch(/old +proven/);
 }, 240_000);
+
+test("a catalogue that was copied before a disk came, or before a volume went back or grew, is refused though the pool was not opened since", async () => {
+  await start();
+  const put = (from: string, to: string) => {
+    rmSync(join(storage.dir, to, "catalogue"), { recursive: true, force: true });
+    cpSync(join(storage.dir, from, "catalogue"), join(storage.dir, to, "catalogue"), { recursive: true });
+  };
+  await storage.call("volume.create", { name: "v", sizeBytes: 16 * MIB });
+  await program("qemu-io", "-f", "raw", "-c", "write -P 1 0 4M", "-c", "flush", storage.uri("v"));
+  await storage.plinth("volume", "snapshot", "v", "one");
+  const changes = [
+    () => storage.call("disk.add", { pool: "default", disks: [join(storage.dir, "d1")] }),
+    () => storage.call("volume.revert", { name: "v", snapshot: "one" }),
+    () => storage.call("volume.grow", { name: "v", sizeBytes: 32 * MIB }),
+  ];
+  for (const change of changes) {
+    put("s", "backup");
+    await change();
+    await storage.end("SIGKILL");
+    put("s", "newest");
+    put("backup", "s");
+    await expect(storage.plinth("pool", "check")).rejects.toThrow(/older than the disks: .*d0 was used in/);
+    put("newest", "s");
+    await storage.start();
+    const read = await program("qemu-io", "-f", "raw", "-c", "read -P 1 0 4M", storage.uri("v"));
+    expect(read).not.toMatch(/Pattern|error/);
+  }
+}, 240_000);
