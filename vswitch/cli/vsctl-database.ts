@@ -327,7 +327,7 @@ export function applySetting(context: VsctlContext, row: OvsdbRow, text: string,
   const quoted = (part: string): string => (part.startsWith('"') ? part : JSON.stringify(part));
   const pair = parseValue(
     context,
-    `${quoted(key)}=${type.value?.type === "string" ? quoted(value) : value}`,
+    `${type.key.type === "string" ? quoted(key) : key}=${type.value?.type === "string" ? quoted(value) : value}`,
     type,
   );
   const others = pairsOf(now).filter(([first]) => first !== pair.keys[0]);
@@ -335,7 +335,7 @@ export function applySetting(context: VsctlContext, row: OvsdbRow, text: string,
 }
 
 function splitSetting(table: TableSchema, text: string): Omit<Condition, "relation"> {
-  const match = /^([A-Za-z_][\w-]*)(?::((?:"(?:[^"\\]|\\.)*"|[^=])+))?=([\s\S]+)$/.exec(text);
+  const match = /^([A-Za-z_][\w-]*)(?::("(?:[^"\\]|\\.)*"|[^":=, [\]{}!<>]+))?=([\s\S]+)$/.exec(text);
   if (match === null) {
     columnNamed(table, /^[\w-]*/.exec(text)?.[0] ?? "");
     throw commandError(`${text}: argument does not end in "=" followed by a value.`);
