@@ -3,9 +3,10 @@
 import { defineConfig } from "vitest/config";
 
 const setupFiles = ["test/support/property-seed.ts"];
-// Files of a suite share a process: to load the modules again for every file took half of the time.
-const shared = { isolate: false } as const;
-/** Two at a time: most of the time they wait for the programs that they started. */
+/**
+ * Two files at a time, or one of two processors would idle. Files share a process: to load the modules again for every
+ * file took half of the time.
+ */
 const pair = { maxWorkers: 2, isolate: false } as const;
 const serial = { fileParallelism: false, maxWorkers: 1 } as const;
 
@@ -17,7 +18,7 @@ export default defineConfig({
         test: {
           name: "unit",
           setupFiles,
-          ...shared,
+          ...pair,
           include: [
             "{base,vswitch,sdn-controller,storage-pool,nfv,hypervisor-core,stack,tools}/**/*.test.ts",
           ],
@@ -31,14 +32,16 @@ export default defineConfig({
         test: {
           name: "property",
           setupFiles,
-          ...shared,
+          ...pair,
           include: [
             "{base,vswitch,sdn-controller,storage-pool,nfv,hypervisor-core,stack,tools}/**/*.property.test.ts",
           ],
           testTimeout: 60_000,
         },
       },
-      { test: { name: "sim", setupFiles, include: ["test/sim/**/*.test.ts"], testTimeout: 120_000 } },
+      {
+        test: { name: "sim", setupFiles, include: ["test/sim/**/*.test.ts"], testTimeout: 120_000, ...pair },
+      },
       {
         test: {
           name: "conformance",
