@@ -13,10 +13,22 @@ function help(name: string): string {
 
 it.each([
   ["vswitchd", ["--dir", "--ovsdb", "--upgrade", "--host-devices"]],
-  ["vsctl", ["--db", "add-br BRIDGE", "set TABLE RECORD"]],
+  ["vsctl", ["--db", "add-br NEW-BRIDGE", "set TABLE RECORD"]],
   ["ofctl", ["dump-flows SWITCH", "add-flow SWITCH FLOW"]],
   ["appctl", ["--target", "fdb/show"]],
   ["trace", ["<port>", "--ct-next", "--output"]],
 ])("plinth %s --help tells what there is", (name, words) => {
   for (const word of words) expect(help(name)).toContain(word);
+});
+
+it.each(["vsctl", "ofctl"])("plinth %s --help says of each command and option what it does", (name) => {
+  const lines = help(name)
+    .split("\n")
+    .filter((line) => line.startsWith("  "));
+  const isRightSide = (line = ""): boolean => line.startsWith(" ".repeat(40));
+  const silent = lines.filter(
+    (line, i) => !/\S {2,}\S/.test(line) && !isRightSide(line) && !isRightSide(lines[i + 1]),
+  );
+  expect(silent).toEqual([]);
+  expect(lines.length).toBeGreaterThan(60);
 });

@@ -42,6 +42,7 @@ import {
 import { monitor, snoop } from "./ofctl-monitor.js";
 import { parseFlowsVerb, parseFlowVerb, parseGroupVerb } from "./ofctl-parse.js";
 import { allowedOf } from "./ofctl-protocol.js";
+import { OFCTL_COMMANDS, OFCTL_OPTIONS } from "./ofctl-summaries.js";
 import * as S from "./ofctl-switch.js";
 import { dumpTableDesc, modTable } from "./ofctl-tables.js";
 import { checkVlan } from "./ofctl-vlan.js";
@@ -49,6 +50,7 @@ import * as W from "./ofctl-wire.js";
 import { BundleRefusal, OpenFlowClient, OpenFlowRefusal } from "./openflow-client.js";
 import { type ProtocolSet, protocolsNamed } from "./protocol-set.js";
 import { TLS_OPTIONS, tlsFilesOf } from "./tls-options.js";
+import { helpLines, optionLines } from "./tool-help.js";
 
 type Run = (context: OfctlContext, args: readonly string[]) => Promise<number>;
 type RunAlone = (io: CommandIo, args: readonly string[], flags: OfctlFlags) => Promise<number>;
@@ -404,16 +406,13 @@ async function diff(sources: readonly [string, string], flags: OfctlFlags, io: C
 }
 
 export function ofctlHelp(): string {
-  const verbs = [...OFCTL_VERBS].map(([name, { usage }]) => `  ${name} ${usage}\n`);
-  const options = OPTIONS.map(({ name, short, argument }) => {
-    const value = argument === "none" ? "" : argument === "required" ? "=ARG" : "[=ARG]";
-    return `  ${short === undefined ? "    " : `-${short}, `}--${name}${value}\n`;
-  });
   return [
     "plinth ofctl: OpenFlow switch management, with the verbs of ovs-ofctl(8)\n",
     "Usage: plinth ofctl [OPTIONS] COMMAND [ARG...]\n\nCommands:\n",
-    ...verbs,
+    helpLines(
+      [...OFCTL_VERBS].map(([name, { usage }]) => [`${name} ${usage}`.trimEnd(), OFCTL_COMMANDS[name] ?? ""]),
+    ),
     "\nSWITCH is a bridge of the switch in --dir, unix:FILE, tcp:HOST[:PORT] or ssl:HOST[:PORT].\n\nOptions:\n",
-    ...options,
+    optionLines(OPTIONS, OFCTL_OPTIONS),
   ].join("");
 }

@@ -1,7 +1,9 @@
 // What vsctl tells of itself: --help for people, --commands and --options for shells that complete lines.
 // Source: ovs-vsctl(8); the marks of --commands are those that its completion for bash reads.
 import type { OptionSpec } from "./command-options.js";
+import { helpLines, optionLines } from "./tool-help.js";
 import type { VsctlCommand } from "./vsctl-context.js";
+import { VSCTL_COMMANDS, VSCTL_OPTIONS } from "./vsctl-summaries.js";
 
 type Commands = ReadonlyMap<string, VsctlCommand>;
 
@@ -9,16 +11,24 @@ export function helpText(commands: Commands, options: readonly OptionSpec[]): st
   return [
     "plinth vsctl: configure a switch through its database, with the commands of ovs-vsctl(8)\n",
     "Usage: plinth vsctl [OPTIONS] COMMAND [ARG...] [-- COMMAND...]\n\nCommands:\n",
-    ...[...commands].map(
-      ([name, { usage, options: own }]) =>
-        `  ${[...own.map((one) => `[${one}]`), name, usage].join(" ").trimEnd()}\n`,
+    helpLines(
+      [...commands].map(([name, { usage, options: own }]) => [
+        [...own.map((one) => `[${one}${one.endsWith("=") ? wordFor(one) : ""}]`), name, usage]
+          .join(" ")
+          .trimEnd(),
+        VSCTL_COMMANDS[name] ?? "",
+      ]),
     ),
     "\nOptions:\n",
-    ...options.map(
-      ({ name, short, argument }) =>
-        `  ${short === undefined ? "    " : `-${short}, `}--${name}${argument === "none" ? "" : "=ARG"}\n`,
-    ),
+    optionLines(options, VSCTL_OPTIONS),
   ].join("");
+}
+
+/** The word for the value of an option of one command. */
+function wordFor(option: string): string {
+  return (
+    { "--inactivity-probe=": "MSECS", "--columns=": "COLUMN[,COLUMN]...", "--id=": "@NAME" }[option] ?? "ARG"
+  );
 }
 
 /** A line for each command: "[--OPTION] ,NAME,WORDS", with a mark before each word. */
