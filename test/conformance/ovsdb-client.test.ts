@@ -223,6 +223,7 @@ describe("beside a real server", () => {
   afterAll(() => real?.stop());
 
   it("every verb prints the same, and ends the same", async () => {
+    await transact({ op: "delete", table: "Queue", where: [] });
     const told = async (verb: readonly string[], at: string): Promise<unknown> => {
       const words = ["-vconsole:off", ...verb.map((word) => (word === "@" ? at : word))];
       const { code, stdout, stderr } = await run("ovsdb-client", words, { deadlineMs: 30_000 });
