@@ -33,13 +33,12 @@ export const BRIDGE_COMMANDS: readonly (readonly [string, VsctlCommand])[] = [
   ],
   [
     "br-to-vlan",
-    command(
-      "BRIDGE",
-      1,
-      1,
-      [],
-      (context, [name = ""]) => context.out(String(mustFindBridge(context, name).vlan)) as undefined,
-    ),
+    command("BRIDGE", 1, 1, [], (context, [name = ""]) => {
+      const { vlan } = mustFindBridge(context, name);
+      context.data(vlan);
+      context.out(String(vlan));
+      return undefined;
+    }),
   ],
   [
     "br-to-parent",
@@ -211,7 +210,9 @@ function getExternalId(context: VsctlContext, [name = "", key]: Arguments): unde
       context,
       all.map(([one, value]) => `${one}=${value}`),
     );
-  else for (const [one, value] of all) if (one === key) context.out(value);
+  context.data(key === undefined ? Object.fromEntries(all) : (new Map(all).get(key) ?? null));
+  if (key === undefined) return;
+  for (const [one, value] of all) if (one === key) context.out(value);
 }
 
 // --- Ports

@@ -13,6 +13,8 @@ export interface VsctlContext {
   /** Rows named by --id=@NAME. */
   readonly symbols: Symbols;
   readonly out: (line: string) => void;
+  /** The same as data, for -o json; what was told to out() unless given. */
+  readonly data: (value: unknown) => void;
   /** A table, which --oneline leaves as it is. */
   readonly table: (text: string) => void;
   /** `module` is db_ctl_base unless given. */
@@ -51,7 +53,9 @@ export function command(
 
 /** One a line, in order. */
 export function print(context: VsctlContext, names: readonly string[]): undefined {
-  for (const name of [...names].sort()) context.out(name);
+  const sorted = [...names].sort();
+  context.data(sorted);
+  for (const name of sorted) context.out(name);
 }
 
 /** A bridge, real or one VLAN of another. */

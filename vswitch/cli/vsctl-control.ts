@@ -107,6 +107,7 @@ function setManager(context: VsctlContext, targets: Arguments): undefined {
 
 function getFailMode(context: VsctlContext, [name = ""]: Arguments): undefined {
   const mode = mustFindBridge(context, name).row.string("fail_mode");
+  context.data(mode === "" ? null : mode);
   if (mode !== "") context.out(mode);
 }
 
@@ -119,6 +120,15 @@ function setFailMode(context: VsctlContext, [name = "", mode = ""]: Arguments): 
 
 function getSsl(context: VsctlContext): undefined {
   const row = context.draft.row("SSL", root(context).string("ssl"));
+  const columns = ["private_key", "certificate", "ca_cert"];
+  context.data(
+    row === undefined
+      ? null
+      : {
+          ...Object.fromEntries(columns.map((column) => [column, row.string(column)])),
+          bootstrap_ca_cert: row.boolean("bootstrap_ca_cert"),
+        },
+  );
   if (row === undefined) return;
   context.out(`Private key: ${row.string("private_key")}`);
   context.out(`Certificate: ${row.string("certificate")}`);
@@ -166,8 +176,9 @@ function deleteAttachment(context: VsctlContext, [name = "", isid = "", vlan = "
 function getAttachments(context: VsctlContext, [name = ""]: Arguments): undefined {
   const { row } = mustFindBridge(context, name);
   const attachment = context.draft.row("AutoAttach", row.string("auto_attach"));
-  for (const [isid, vlan] of attachment === undefined ? [] : pairsOf(attachment.datum("mappings")))
-    context.out(`${isid} ${vlan}`);
+  const mappings = attachment === undefined ? [] : pairsOf(attachment.datum("mappings"));
+  context.data(mappings);
+  for (const [isid, vlan] of mappings) context.out(`${isid} ${vlan}`);
 }
 
 /** Back to a switch that nobody controls: what came from controllers and managers goes, bridges and ports stay. */

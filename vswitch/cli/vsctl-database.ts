@@ -6,6 +6,7 @@ import {
   type Datum,
   defaultDatum,
   describeType,
+  encodeDatum,
   equalDatums,
   excludesAll,
   formatDatum,
@@ -276,23 +277,25 @@ function get(context: VsctlContext, [name = "", record = "", ...wanted]: readonl
   const row = mustFind(context, table, record);
   if (row === undefined) return;
   if (id !== undefined) context.symbols.name(id, row.uuid);
+  const values: unknown[] = [];
+  context.data(values);
   for (const one of wanted) {
     const [word, key] = one.split(/:(.*)/s, 2) as [string, string | undefined];
     const column = shownColumn(table, word);
     const type = typeOf(table, column);
     if (key === undefined) {
-      context.out(formatDatum(datumOf(row, column), type));
+      const datum = datumOf(row, column);
+      values.push(encodeDatum(datum, type));
+      context.out(formatDatum(datum, type));
       continue;
     }
     if (!isMap(type)) throw commandError(`cannot specify key to get for non-map column ${column}`);
     const pair = pairsOf(row.datum(column)).find(([first]) => String(first) === unquote(key));
     if (pair === undefined && !context.options.has("--if-exists"))
       throw commandError(`no key "${unquote(key)}" in ${table.name} record "${record}" column ${column}`);
-    context.out(
-      pair === undefined
-        ? ""
-        : formatDatum(setOf([pair[1]]), { key: type.value ?? type.key, min: 1, max: 1 }),
-    );
+    const single: ColumnType = { key: type.value ?? type.key, min: 1, max: 1 };
+    values.push(pair === undefined ? null : encodeDatum(setOf([pair[1]]), single));
+    context.out(pair === undefined ? "" : formatDatum(setOf([pair[1]]), single));
   }
 }
 

@@ -1,5 +1,5 @@
 // `vsctl show`: the switch at a glance. Source: ovs-vsctl(8).
-import { formatDatum, type OvsdbRow } from "../../base/ovsdb/index.js";
+import { type Datum, encodeDatum, formatDatum, type OvsdbRow } from "../../base/ovsdb/index.js";
 import type { VsctlContext } from "./vsctl-context.js";
 
 interface Part {
@@ -34,14 +34,52 @@ const BRIDGE: Part = {
     ["ports", PORT],
   ],
 };
+const ROOT: Part = {
+  table: "Open_vSwitch",
+  label: "_uuid",
+  columns: ["ovs_version"],
+  children: [
+    ["manager_options", MANAGER],
+    ["bridges", BRIDGE],
+  ],
+};
 
 export function show(context: VsctlContext): undefined {
   const [root] = context.draft.rows("Open_vSwitch");
+  context.data(root === undefined ? null : dataOf(context, root, ROOT));
   if (root === undefined) return;
   context.out(root.uuid);
   showChildren(context, root, "manager_options", MANAGER, 4);
   showChildren(context, root, "bridges", BRIDGE, 4);
   showColumns(context, root, ["ovs_version"], 4);
+}
+
+/** What is shown of a row and of those below it, with its columns as RFC 7047 writes them. */
+function dataOf(context: VsctlContext, row: OvsdbRow, { table, label, columns, children }: Part): object {
+  const own = table === ROOT.table ? ["_uuid", ...columns] : [label, ...columns];
+  const shown = own.flatMap((column): [string, unknown][] => {
+    if (column === "_uuid") return [[column, row.uuid]];
+    const type = row.schema.columns.get(column)?.type;
+    const datum = row.datum(column);
+    return type === undefined || (column !== label && isSilent(datum))
+      ? []
+      : [[column, encodeDatum(datum, type)]];
+  });
+  const below = children.map(([column, part]): [string, unknown] => [
+    column,
+    childrenOf(context, row, column, part).map((child) => dataOf(context, child, part)),
+  ]);
+  return Object.fromEntries([...shown, ...below]);
+}
+
+function childrenOf(context: VsctlContext, row: OvsdbRow, column: string, part: Part): OvsdbRow[] {
+  const children = row.strings(column).flatMap((uuid) => context.draft.row(part.table, uuid) ?? []);
+  return children.sort((a, b) => (a.string(part.label) < b.string(part.label) ? -1 : 1));
+}
+
+/** Empty sets, empty texts and false say nothing. */
+function isSilent({ keys }: Datum): boolean {
+  return keys.length === 0 || (keys.length === 1 && (keys[0] === "" || keys[0] === false));
 }
 
 function showChildren(
@@ -51,8 +89,7 @@ function showChildren(
   part: Part,
   indent: number,
 ): void {
-  const children = row.strings(column).flatMap((uuid) => context.draft.row(part.table, uuid) ?? []);
-  for (const child of children.sort((a, b) => (a.string(part.label) < b.string(part.label) ? -1 : 1))) {
+  for (const child of childrenOf(context, row, column, part)) {
     const type = child.schema.columns.get(part.label)?.type;
     const name = type === undefined ? child.uuid : formatDatum(child.datum(part.label), type);
     context.out(`${" ".repeat(indent)}${part.table} ${name}`);
@@ -68,13 +105,7 @@ function showColumns(context: VsctlContext, row: OvsdbRow, columns: readonly str
   for (const column of columns) {
     const type = row.schema.columns.get(column)?.type;
     const datum = row.datum(column);
-    // Empty sets, empty texts and false say nothing.
-    if (
-      type === undefined ||
-      datum.keys.length === 0 ||
-      (datum.keys.length === 1 && (datum.keys[0] === "" || datum.keys[0] === false))
-    )
-      continue;
+    if (type === undefined || isSilent(datum)) continue;
     context.out(`${" ".repeat(indent)}${column}: ${formatDatum(datum, type)}`);
   }
 }

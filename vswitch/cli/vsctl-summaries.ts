@@ -56,6 +56,7 @@ export const VSCTL_COMMANDS: CommandSummaries = {
 
 export const VSCTL_OPTIONS: OptionSummaries = {
   ...SHARED_OPTIONS,
+  output: ["json", "data instead of text: one JSON value in a line for each command that tells something"],
   db: ["DATABASE", "unix:FILE, tcp:HOST:PORT or ssl:HOST:PORT (default: db.sock of the switch)"],
   syslog: ["", "tell the system's log what is done (default)"],
   "no-syslog": ["", "do not"],

@@ -80,9 +80,15 @@ function deleteZone(context: VsctlContext, [name = "", zoneText = ""]: Arguments
 function listZones(context: VsctlContext, [name = ""]: Arguments): undefined {
   const datapath = findDatapath(context, name);
   if (datapath === undefined) throw commandError(`datapath: ${name} record not found`);
+  const zones: unknown[] = [];
+  context.data(zones);
   for (const [zone, uuid] of [...zonesOf(datapath)].sort(([a], [b]) => a - b)) {
     const [policy] = context.draft.row("CT_Zone", uuid)?.strings("timeout_policy") ?? [];
     const timeouts = policy === undefined ? undefined : context.draft.row("CT_Timeout_Policy", policy);
+    zones.push({
+      zone,
+      timeouts: timeouts === undefined ? null : Object.fromEntries(pairsOf(timeouts.datum("timeouts"))),
+    });
     const told =
       timeouts === undefined
         ? "system default"
@@ -96,5 +102,6 @@ function listZones(context: VsctlContext, [name = ""]: Arguments): undefined {
 function listCapabilities(context: VsctlContext, [name = ""]: Arguments): undefined {
   const datapath = findDatapath(context, name);
   if (datapath === undefined) throw commandError(`datapath "${name}" record not found`);
+  context.data(Object.fromEntries(datapath.map("capabilities")));
   context.out([...datapath.map("capabilities")].map(([key, value]) => `${key}=${value}`).join(" "));
 }

@@ -78,6 +78,43 @@ describe("vsctl and appctl", () => {
     return code === 0 ? printed : [...printed, `exit ${code}`];
   }
 
+  it("tell everything as data with -o json, each command in a line", async () => {
+    await vsctl("add-br br0 -- add-port br0 p1 tag=5 -- set-controller br0 ptcp:0:127.0.0.1");
+    const told = async (line: string): Promise<unknown[]> =>
+      (await vsctl(`-o json ${line}`)).map((one) => JSON.parse(one));
+    expect(await told("add-br br1 -- list-br -- list-ports br1 -- br-to-vlan br0 -- port-to-br p1")).toEqual([
+      ["br0", "br1"],
+      [],
+      0,
+      "br0",
+    ]);
+    expect(
+      await told("set-fail-mode br0 secure -- get-fail-mode br0 -- get-fail-mode br1 -- get-ssl"),
+    ).toEqual(["secure", null, null]);
+    expect(
+      await told("br-set-external-id br0 a b -- br-get-external-id br0 -- br-get-external-id br0 a"),
+    ).toEqual([{ a: "b" }, "b"]);
+    expect(await told("get Port p1 tag name trunks -- --if-exists get Port p1 other_config:x")).toEqual([
+      [5, "p1", ["set", []]],
+      [null],
+    ]);
+    expect((await told("show"))[0]).toMatchObject({
+      _uuid: expect.stringMatching(/^[0-9a-f-]{36}$/),
+      bridges: [
+        {
+          name: "br0",
+          fail_mode: "secure",
+          controller: [{ target: "ptcp:0:127.0.0.1" }],
+          ports: [
+            { name: "br0", interfaces: [{ name: "br0", type: "internal" }] },
+            { name: "p1", tag: 5, interfaces: [{ name: "p1" }] },
+          ],
+        },
+        { name: "br1", ports: [{ name: "br1" }] },
+      ],
+    });
+  });
+
   it("configure, show and remove bridges and ports", async () => {
     await vsctl(
       "add-br br0 -- add-port br0 p1 tag=7 -- set Interface p1 type=stream options:path=/a=b,c -- set-fail-mode br0 secure",

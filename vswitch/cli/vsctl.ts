@@ -115,6 +115,8 @@ interface Line {
   readonly oneline: boolean;
   readonly timeoutMs: number | undefined;
   readonly style: TableStyle;
+  /** What commands tell as data, each in a line. */
+  readonly json: boolean;
   /** Text that is all that was asked for. */
   readonly asked: string | undefined;
 }
@@ -165,6 +167,7 @@ function parseLine(words: readonly string[], database: string): Line {
     oneline: has("oneline"),
     timeoutMs: parseTimeout(given("timeout")),
     style,
+    json,
     asked,
   };
 }
@@ -345,6 +348,7 @@ async function attempt(
   for (const { command, args, options, typed } of line.commands) {
     const printed: string[] = [];
     let table: string | undefined;
+    let data: unknown;
     const context: VsctlContext = {
       draft,
       options,
@@ -352,6 +356,9 @@ async function attempt(
       typed,
       style: line.style,
       out: (text) => void printed.push(text),
+      data: (value) => {
+        data = value;
+      },
       table: (text) => {
         const between = tablesShown++ > 0 && SPACED.has(line.style.format) ? "\n" : "";
         table = `${between}${text === "" ? "" : `${text}\n`}`;
@@ -361,11 +368,11 @@ async function attempt(
     const result = command.run(context, args);
     if (result === "again") return "again";
     const code = result ?? 0;
-    const text = printed.map((one) => `${one}\n`).join("");
+    const text = line.json ? jsonLine(data, printed) : printed.map((one) => `${one}\n`).join("");
     parts.push(
       table !== undefined
         ? table
-        : line.oneline
+        : line.oneline && !line.json
           ? `${text.replace(/\n$/, "").replaceAll("\\", "\\\\").replaceAll("\n", "\\n")}\n`
           : text,
     );
@@ -376,6 +383,12 @@ async function attempt(
   if (!line.dryRun && draft.refusal !== undefined) throw draft.refusal;
   const complaints = line.dryRun ? [] : await commit(client, draft.operations(), words, line, deadlineMs);
   return { text: parts.join(""), code: 0, complaints };
+}
+
+/** Nothing of a command that has nothing to tell. */
+function jsonLine(data: unknown, printed: readonly string[]): string {
+  const value = data === undefined ? (printed.length > 1 ? printed : printed[0]) : data;
+  return value === undefined ? "" : `${JSON.stringify(value)}\n`;
 }
 
 /** Resolves with what the switch says of interfaces that were made. */
