@@ -21,7 +21,7 @@ import { POLICIES, policyChange, portInput } from "../../sdn-controller/testing/
 import { type End, icmpFrame, tcpFrame, udpFrame } from "./pipeline-frames.js";
 
 const DEADLINE_MS = 30_000;
-const RUNS = process.env["PLINTH_NIGHTLY"] === "1" ? 200 : 3;
+const RUNS = process.env["PLINTH_NIGHTLY"] === "1" ? 200 : 6;
 /** Machines of one network. */
 const MACHINES = ["app", "db", "web1-back", "web2-back"] as const;
 const TIERS = ["app", "db", "web", "web"];
