@@ -32,7 +32,7 @@ function scanSet(scanner: Scanner, type: ColumnType, text: string): Datum {
   const atoms: Atom[] = [];
   while (!scanner.atEnd(bracketed ? "]" : undefined)) {
     const word = scanner.word(type.key.type === "string");
-    const range = type.key.type === "integer" && type.max > 1 ? rangeOf(word) : undefined;
+    const range = type.key.type === "integer" ? rangeOf(word) : undefined;
     for (const atom of range ?? [toAtom(word, type.key.type)]) atoms.push(checked(atom, type.key));
     scanner.take(",");
   }
