@@ -1,5 +1,5 @@
 // What --help of ofctl says of each command and option.
-import { type CommandSummaries, type OptionSummaries, SHARED_OPTIONS } from "./tool-help.js";
+import { type CommandSummaries, IGNORED_TEXT, type OptionSummaries, SHARED_OPTIONS } from "./tool-help.js";
 
 export const OFCTL_COMMANDS: CommandSummaries = {
   show: "features and ports",
@@ -97,12 +97,12 @@ export const OFCTL_OPTIONS: OptionSummaries = {
   stats: ["", "print counters (default)"],
   "no-stats": ["", "print none"],
   "may-create": ["", "mod-group: or add it"],
-  color: ["WHEN", "taken for the sake of scripts: there are no colours"],
+  color: ["WHEN", IGNORED_TEXT],
   detach: ["", "monitor, snoop: go on in the background"],
   "no-chdir": ["", "in this directory"],
   pidfile: ["FILE", "write the process's number there"],
   "overwrite-pidfile": ["", "also where one is"],
-  monitor: ["", "taken for the sake of scripts: nobody starts it again"],
-  "no-self-confinement": ["", "taken for the sake of scripts"],
+  monitor: ["", IGNORED_TEXT],
+  "no-self-confinement": ["", IGNORED_TEXT],
   unixctl: ["SOCKET", "listen there for appctl"],
 };

@@ -34,15 +34,18 @@ export function optionLines(specs: readonly OptionSpec[], summaries: OptionSumma
   );
 }
 
+/** Of an option that scripts may give, and that changes nothing. */
+export const IGNORED_TEXT = "taken for the sake of scripts, without effect";
+
 /** Options that both tools have. */
 export const SHARED_OPTIONS: OptionSummaries = {
   timeout: ["SECS", "give up after so long (default: never)"],
   help: ["", "this"],
   version: ["", "of plinth"],
-  verbose: ["SPEC", "log more: MODULE:DESTINATION:LEVEL, or all of it"],
-  "log-file": ["FILE", "write the log to FILE"],
-  "syslog-method": ["METHOD", "how the system's log is reached"],
-  "syslog-target": ["HOST:PORT", "send the log there, too"],
+  verbose: ["SPEC", "tell more of what is done: MODULE:DESTINATION:LEVEL, or all of it"],
+  "log-file": ["FILE", IGNORED_TEXT],
+  "syslog-method": ["METHOD", IGNORED_TEXT],
+  "syslog-target": ["HOST:PORT", IGNORED_TEXT],
   output: ["json", "data instead of text"],
   "private-key": ["FILE", "our key for TLS"],
   certificate: ["FILE", "our certificate for TLS"],

@@ -205,14 +205,17 @@ function getExternalId(context: VsctlContext, [name = "", key]: Arguments): unde
   const all = [...holder.map("external_ids")]
     .filter(([one]) => one.startsWith(prefix))
     .map(([one, value]) => [one.slice(prefix.length), value] as const);
-  if (key === undefined)
+  if (key === undefined) {
     print(
       context,
       all.map(([one, value]) => `${one}=${value}`),
     );
-  context.data(key === undefined ? Object.fromEntries(all) : (new Map(all).get(key) ?? null));
-  if (key === undefined) return;
-  for (const [one, value] of all) if (one === key) context.out(value);
+    context.data(Object.fromEntries(all));
+    return;
+  }
+  const value = new Map(all).get(key);
+  context.data(value ?? null);
+  if (value !== undefined) context.out(value);
 }
 
 // --- Ports

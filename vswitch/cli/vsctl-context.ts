@@ -13,7 +13,7 @@ export interface VsctlContext {
   /** Rows named by --id=@NAME. */
   readonly symbols: Symbols;
   readonly out: (line: string) => void;
-  /** The same as data, for -o json; what was told to out() unless given. */
+  /** The same as data, for -o json; the one line that was told to out() unless given. */
   readonly data: (value: unknown) => void;
   /** A table, which --oneline leaves as it is. */
   readonly table: (text: string) => void;

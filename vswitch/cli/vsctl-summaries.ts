@@ -1,5 +1,5 @@
 // What --help of vsctl says of each command and option.
-import { type CommandSummaries, type OptionSummaries, SHARED_OPTIONS } from "./tool-help.js";
+import { type CommandSummaries, IGNORED_TEXT, type OptionSummaries, SHARED_OPTIONS } from "./tool-help.js";
 
 export const VSCTL_COMMANDS: CommandSummaries = {
   show: "the bridges with their ports and interfaces",
@@ -56,20 +56,21 @@ export const VSCTL_COMMANDS: CommandSummaries = {
 
 export const VSCTL_OPTIONS: OptionSummaries = {
   ...SHARED_OPTIONS,
+  verbose: ["SPEC", IGNORED_TEXT],
   output: ["json", "data instead of text: one JSON value in a line for each command that tells something"],
   db: ["DATABASE", "unix:FILE, tcp:HOST:PORT or ssl:HOST:PORT (default: db.sock of the switch)"],
-  syslog: ["", "tell the system's log what is done (default)"],
-  "no-syslog": ["", "do not"],
+  syslog: ["", IGNORED_TEXT],
+  "no-syslog": ["", IGNORED_TEXT],
   "no-wait": ["", "do not wait until the switch has carried it out"],
-  "dry-run": ["", "change nothing, but say whether it could be done"],
+  "dry-run": ["", "change nothing"],
   oneline: ["", "one line of output for each command"],
   retry: ["", "go on trying to reach the database"],
   commands: ["", "the commands in a form for shells"],
   options: ["", "the options in a form for shells"],
-  "leader-only": ["", "insist on the leader of a cluster (default)"],
-  "no-leader-only": ["", "take any member"],
-  "shuffle-remotes": ["", "try several databases in any order (default)"],
-  "no-shuffle-remotes": ["", "in the order given"],
+  "leader-only": ["", IGNORED_TEXT],
+  "no-leader-only": ["", IGNORED_TEXT],
+  "shuffle-remotes": ["", IGNORED_TEXT],
+  "no-shuffle-remotes": ["", IGNORED_TEXT],
   format: ["FORMAT", "of lists: list, table, csv, json or html"],
   data: ["FORMAT", "of values in lists: string, bare or json"],
   "no-headings": ["", "tables without their first line"],

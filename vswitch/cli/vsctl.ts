@@ -387,7 +387,7 @@ async function attempt(
 
 /** Nothing of a command that has nothing to tell. */
 function jsonLine(data: unknown, printed: readonly string[]): string {
-  const value = data === undefined ? (printed.length > 1 ? printed : printed[0]) : data;
+  const value = data === undefined ? printed[0] : data;
   return value === undefined ? "" : `${JSON.stringify(value)}\n`;
 }
 
