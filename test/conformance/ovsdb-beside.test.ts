@@ -1,50 +1,35 @@
 // Our OVSDB server beside a real ovsdb-server: the same requests get the same answers and the same notifications.
 // Compared without what may differ: uuids (by the insert that made them), versions, and the order of rows and of what
 // one commit shows to several monitors. PLINTH_NIGHTLY=1: many more of them.
-import { mkdtempSync, rmSync } from "node:fs";
-import { join } from "node:path";
 import fc from "fast-check";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { connectJsonRpc } from "../../base/jsonrpc/index.js";
-import { DatabaseServer, OPEN_VSWITCH_SCHEMA, openStorage, type Storage } from "../../vswitch/index.js";
 import { MISTAKES } from "../support/ovsdb-mistakes.js";
 import { portConditions, transactions } from "../support/ovsdb-operations.js";
+import { OvsdbPair } from "../support/ovsdb-pair.js";
 import { OvsdbSide } from "../support/ovsdb-side.js";
-import { RealOvsdbServer } from "../support/real-ovsdb-server.js";
 
 /** More of it at night. */
 const TIMES = process.env["PLINTH_NIGHTLY"] === "1" ? 5 : 0.4;
 const NOBODY = "00000000-0000-0000-0000-000000000000";
 const TABLES = ["Bridge", "Port", "Interface", "Mirror", "Queue", "QoS", "Flow_Sample_Collector_Set", "SSL"];
 
-let dir: string;
-let storage: Storage;
-let server: DatabaseServer;
-let real: RealOvsdbServer;
+let pair: OvsdbPair;
 
 beforeAll(async () => {
-  dir = mkdtempSync("/tmp/obe-");
-  storage = openStorage(join(dir, "ours"), OPEN_VSWITCH_SCHEMA);
-  server = new DatabaseServer([storage]);
-  await server.listen(`punix:${join(dir, "ours.sock")}`);
-  real = await RealOvsdbServer.start(join(dir, "real"));
+  pair = await OvsdbPair.open();
 });
-afterAll(async () => {
-  await real?.stop();
-  await server?.close();
-  await storage?.close();
-  rmSync(dir, { recursive: true, force: true });
-});
+afterAll(() => pair?.close());
 
 async function connectSides(): Promise<{ ours: OvsdbSide; theirs: OvsdbSide }> {
   const ours = await OvsdbSide.connect(async (heard) => {
-    const connection = await connectJsonRpc(`unix:${join(dir, "ours.sock")}`, {
+    const connection = await connectJsonRpc(pair.endpoint, {
       handler: { notification: (method, params) => heard([method, ...params]) },
     });
     return { connection, call: (method, params) => connection.call(method, params) };
   });
   const theirs = await OvsdbSide.connect((heard) =>
-    real.connect((method, params) => heard([method, ...params])),
+    pair.real.connect((method, params) => heard([method, ...params])),
   );
   for (const side of [ours, theirs]) {
     await side.step(0, "transact", [

@@ -1,37 +1,22 @@
 // Open vSwitch's own IDL for Python, which OpenStack and os-ken stand on, drives our OVSDB server and a real one through the
 // same steps: references to rows to come, mutations, conflicts, conditions that change, lost connections, locks, indexes.
 // What it sees is the same.
-import { mkdtempSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { DatabaseServer, OPEN_VSWITCH_SCHEMA, openStorage, type Storage } from "../../vswitch/index.js";
-import { RealOvsdbServer } from "../support/real-ovsdb-server.js";
-import { ROOT, requirePrograms, run } from "../support/run.js";
+import { OvsdbPair } from "../support/ovsdb-pair.js";
+import { ROOT, run } from "../support/run.js";
 
 const SCRIPT = join(ROOT, "test/conformance/ovs-python/idl.py");
 /** Debian's, for which it packs the IDL. */
 const PYTHON = "/usr/bin/python3";
 const DEADLINE_MS = 100_000;
 
-let dir: string;
-let storage: Storage;
-let server: DatabaseServer;
-let real: RealOvsdbServer;
+let pair: OvsdbPair;
 
 beforeAll(async () => {
-  requirePrograms("ovsdb-server");
-  dir = mkdtempSync("/tmp/idl-");
-  storage = openStorage(join(dir, "ours"), OPEN_VSWITCH_SCHEMA);
-  server = new DatabaseServer([storage]);
-  await server.listen(`punix:${join(dir, "ours.sock")}`);
-  real = await RealOvsdbServer.start(join(dir, "real"));
+  pair = await OvsdbPair.open();
 });
-afterAll(async () => {
-  await real?.stop();
-  await server?.close();
-  await storage?.close();
-  rmSync(dir, { recursive: true, force: true });
-});
+afterAll(() => pair?.close());
 
 type Seen = readonly [step: string, what: unknown];
 
@@ -48,7 +33,7 @@ async function drive(endpoint: string): Promise<Seen[]> {
 
 describe("the IDL of Open vSwitch for Python", () => {
   it("sees the same of our server as of ovsdb-server", async () => {
-    const [ours, theirs] = await Promise.all([drive(`unix:${join(dir, "ours.sock")}`), drive(real.endpoint)]);
+    const [ours, theirs] = await Promise.all([drive(pair.endpoint), drive(pair.real.endpoint)]);
     for (const [i, seen] of theirs.entries()) expect(ours[i]).toEqual(seen);
     expect(ours).toHaveLength(theirs.length);
     // The steps were taken, and not only refused alike.
