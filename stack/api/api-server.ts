@@ -175,7 +175,7 @@ export async function startApiServer(
   });
   server.addHook("onSend", compressed);
   server.addHook("onError", async (request, _reply, thrown) => {
-    audit?.refused(request.raw, toApiError(thrown).reason);
+    audit?.refused(request.raw, toApiError(thrown));
   });
   server.addHook("onResponse", async (request, reply) => {
     audit?.end(request.raw, { code: reply.statusCode });

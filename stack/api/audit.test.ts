@@ -65,7 +65,7 @@ describe("the audit log", () => {
     const policy = (spec: object): object => ({ metadata: { name: "reviewed" }, spec });
     access.reviewWith({
       reviews: ({ kind }) => kind === "NetworkPolicy",
-      review: async ({ object, gone }) => ({
+      review: async ({ objects: [object], gone }) => ({
         warnings: [],
         notes: { "plinth.dev/reachability": gone ? "loses" : "gains" },
         ...(object["spec"] !== undefined && "egress" in (object["spec"] as object) ? { refusal: "no" } : {}),
@@ -81,6 +81,45 @@ describe("the audit log", () => {
       ({ responseStatus, annotations }) => `${responseStatus.code} ${annotations["plinth.dev/reachability"]}`,
     );
     expect(notes).toEqual(["201 gains", "403 undefined", "200 loses"]);
+  });
+
+  test("says of a collection what went and what that did, and of a refusal by the review why", async () => {
+    const policies = "/apis/networking.k8s.io/v1/namespaces/bank/networkpolicies";
+    let refusing = true;
+    for (const name of ["one", "two"])
+      await send(access.admin, "POST", policies, { metadata: { name }, spec: { podSelector: {} } });
+    access.reviewWith({
+      reviews: ({ kind }) => kind === "NetworkPolicy",
+      review: async ({ objects, dryRun }) => ({
+        warnings: dryRun ? [`loses ${objects.length}`] : [],
+        notes: { "plinth.dev/reachability": `${objects.length} at once` },
+        ...(refusing ? { refusal: "invariant i would be broken" } : {}),
+      }),
+    });
+    const refused = await refusal(send(access.admin, "DELETE", policies));
+    refusing = false;
+    await send(access.admin, "DELETE", policies);
+    access.reviewWith(undefined);
+    expect(refused).toBe(
+      "403 networkpolicies.networking.k8s.io (2) are forbidden: invariant i would be broken",
+    );
+    const about = () => access.audited.filter(({ verb }) => verb === "deletecollection");
+    await waitFor(
+      () => about().length === 2,
+      () => JSON.stringify(about()),
+      30_000,
+    );
+    const [blocked, done] = about().map(({ annotations }) => annotations);
+    expect(blocked).toMatchObject({ "plinth.dev/refused": "invariant i would be broken" });
+    expect(blocked).not.toHaveProperty(["plinth.dev/reachability"]);
+    expect(done).toMatchObject({
+      "plinth.dev/deleted": '["one","two"]',
+      "plinth.dev/reachability": "2 at once",
+    });
+    expect(JSON.parse(done?.["plinth.dev/before"] ?? "")).toMatchObject([
+      { metadata: { name: "one" }, spec: { podSelector: {} } },
+      { metadata: { name: "two" } },
+    ]);
   });
 
   test("says whose labels changed, from what to what", async () => {

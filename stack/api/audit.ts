@@ -4,6 +4,8 @@
 //   policies, invariants, roles and their bindings       level Request: with the object sent, and what was there before
 //   changes of policies                                  the pairs of machines that gained or lost connections, as an annotation
 //   labels of machines, ports and namespaces             what selects them, from and to, as an annotation
+//   changes that the review refuses                      why, as an annotation
+//   deletions of collections                             the names, as an annotation
 //   everything else, Secrets and userData among them     level Metadata: no content
 //
 // Source: Kubernetes documentation, "Auditing"; API reference, Event v1 audit.k8s.io.
@@ -14,7 +16,7 @@ import { isObject } from "../../base/json/index.js";
 import { type ApiObject, RBAC_GROUP, type ResourceKind } from "../resources/index.js";
 import { attributesOf, type User } from "./access/index.js";
 import { ApiError } from "./errors.js";
-import type { AuditNotes } from "./review.js";
+import { type AuditNotes, REVIEW_REFUSED } from "./review.js";
 
 /** Takes one line at a time, such as a RotatingFile. */
 export interface AuditSink {
@@ -32,6 +34,8 @@ const WHOLE_GROUPS = new Set(["networking.k8s.io", "policy.networking.k8s.io", R
 const LABELLED_KINDS = new Set(["Namespace", "VirtualMachine", "Port"]);
 const UNTOLD_GROUPS = new Set(["authorization.k8s.io", "authentication.k8s.io"]);
 const TEXT_LENGTH_MAX = 1024;
+/** Of the list of what a deletion of a collection took away. */
+const LIST_LENGTH_MAX = 256 * 1024;
 
 interface Notes {
   readonly receivedMs: number;
@@ -67,9 +71,12 @@ export class Audit {
     notes.user = user;
   }
 
-  refused(request: IncomingMessage, reason: string): void {
+  refused(request: IncomingMessage, { reason, details }: ApiError): void {
     const notes = this.#notes.get(request);
-    if (notes !== undefined) notes.reason = reason;
+    if (notes === undefined) return;
+    notes.reason = reason;
+    const cause = details?.causes?.find((each) => each.reason === REVIEW_REFUSED);
+    if (cause !== undefined) notes.annotations["plinth.dev/refused"] = cause.message;
   }
 
   /** When a write of `next` over `before` is about to be stored; for a deletion `next` is undefined. */
@@ -90,6 +97,15 @@ export class Audit {
     if (!LABELLED_KINDS.has(kind.kind)) return;
     const [from, to] = [before?.metadata.labels ?? {}, next?.metadata.labels ?? {}];
     if (!isDeepStrictEqual(from, to)) notes.annotations["plinth.dev/labels"] = JSON.stringify({ from, to });
+  }
+
+  /** When a collection has been deleted. */
+  deletedAll(request: IncomingMessage, kind: ResourceKind, objects: readonly ApiObject[]): void {
+    const notes = this.#notes.get(request);
+    if (notes === undefined) return;
+    const { annotations } = notes;
+    annotations["plinth.dev/deleted"] = upTo(objects.map(({ metadata }) => metadata.name));
+    if (isWhole(kind)) annotations["plinth.dev/before"] = upTo(objects.map(wants));
   }
 
   /** When the write is stored: what the review of it had to say. */
@@ -171,6 +187,22 @@ function isTold({ verb, group = "", resource, subresource }: Asked): boolean {
 
 function isWhole({ group, kind }: ResourceKind): boolean {
   return WHOLE_GROUPS.has(group) || kind === "Invariant";
+}
+
+/** A JSON list; what would make it too long is counted in its last item. */
+function upTo(items: readonly unknown[]): string {
+  const told: string[] = [];
+  let size = 0;
+  for (const item of items) {
+    const text = JSON.stringify(item);
+    size += text.length + 1;
+    if (size > LIST_LENGTH_MAX) {
+      told.push(JSON.stringify({ leftOut: items.length - told.length }));
+      break;
+    }
+    told.push(text);
+  }
+  return `[${told.join(",")}]`;
 }
 
 /** What the object says, without what the server keeps beside it. */

@@ -9,12 +9,17 @@ import {
   type ApiObject,
   eventKind,
   namespaceKind,
+  networkPolicyKind,
   type OwnerReference,
+  portKind,
   type ResourceKind,
+  virtualMachineKind,
 } from "../resources/index.js";
 import { isApiError } from "./errors.js";
 import { EVENT_TTL_MS, EVENTS_MAX } from "./limits.js";
-import { FOREGROUND_FINALIZER, type ResourceRegistry, type WatchEvent } from "./registry.js";
+import type { ResourceRegistry } from "./registry.js";
+import type { WatchEvent } from "./registry-requests.js";
+import { FOREGROUND_FINALIZER } from "./stored-object.js";
 
 /** Everything, and old Events, are looked at this often, whatever happens. */
 const SWEEP_MS = 60_000;
@@ -129,6 +134,12 @@ export async function collectGarbage(registry: ResourceRegistry): Promise<boolea
       .filter(({ kind, object }) => kind === namespaceKind && object.metadata.deletionTimestamp !== undefined)
       .map(({ object }) => object.metadata.name),
   );
+  // Policies outlive what they shield: a machine that is still to be stopped must not be open to others until then.
+  const shielded = new Set(
+    everything
+      .filter(({ kind }) => kind === virtualMachineKind || kind === portKind)
+      .map(({ object }) => object.metadata.namespace),
+  );
   const blocked = new Set<string>();
   let removed = false;
   const occupied = new Set<string>();
@@ -140,7 +151,8 @@ export async function collectGarbage(registry: ResourceRegistry): Promise<boolea
     if (metadata.deletionTimestamp !== undefined) continue;
     const orphaned =
       owners.length > 0 && owners.every((owner) => !living.has(owner.uid) || dying.has(owner.uid));
-    const homeless = metadata.namespace !== undefined && terminating.has(metadata.namespace);
+    const shields = kind === networkPolicyKind && shielded.has(metadata.namespace);
+    const homeless = metadata.namespace !== undefined && terminating.has(metadata.namespace) && !shields;
     if ((orphaned || homeless) && (await deleteQuietly(registry, kind, object))) removed = true;
   }
   for (const { kind, object } of everything) {

@@ -2,9 +2,18 @@
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { openMemoryStore, type Store } from "../../base/store/index.js";
 import { SimulatedClock } from "../../base/time/index.js";
-import { type ApiObject, namespaceKind, networkKind, portKind, secretKind } from "../resources/index.js";
+import {
+  type ApiObject,
+  namespaceKind,
+  networkKind,
+  networkPolicyKind,
+  portKind,
+  secretKind,
+  virtualMachineKind,
+} from "../resources/index.js";
 import { collectGarbage } from "./garbage-collector.js";
-import { ResourceRegistry, type WatchEvent } from "./registry.js";
+import { ResourceRegistry } from "./registry.js";
+import type { WatchEvent } from "./registry-requests.js";
 import { parseSelectors } from "./selectors.js";
 
 const everything = (): boolean => true;
@@ -187,6 +196,66 @@ describe("deleting", () => {
     }));
     await collectGarbage(registry);
     expect(await registry.find(namespaceKind, { name: "a" })).toBeUndefined();
+  });
+});
+
+describe("the end of a namespace", () => {
+  test("leaves policies in force until the machines that they shield are gone", async () => {
+    const policy = { metadata: { name: "shut" }, spec: { podSelector: {} } };
+    await registry.create(networkPolicyKind, "a", policy);
+    const running = { metadata: { name: "vm", finalizers: ["x.test/host"] } };
+    const vm = (await registry.create(virtualMachineKind, "a", running)).object;
+    await registry.create(portKind, "a", {
+      metadata: { name: "vm-eth0" },
+      spec: { network: "n", virtualMachine: "vm" },
+    });
+    await registry.delete(namespaceKind, { name: "a" });
+    const shut = () => registry.find(networkPolicyKind, { namespace: "a", name: "shut" });
+    await collectGarbage(registry);
+    await collectGarbage(registry);
+    expect(await registry.find(portKind, { namespace: "a", name: "vm-eth0" })).toBeUndefined();
+    expect((await registry.get(virtualMachineKind, vm.metadata)).metadata.deletionTimestamp).toBeDefined();
+    expect(await shut()).toBeDefined();
+    await registry.update(virtualMachineKind, vm.metadata, (each) => ({
+      ...each,
+      metadata: { ...each.metadata, finalizers: [] },
+    }));
+    await collectGarbage(registry);
+    await collectGarbage(registry);
+    expect([await shut(), await registry.find(namespaceKind, { name: "a" })]).toEqual([undefined, undefined]);
+  });
+});
+
+describe("deleting a collection", () => {
+  const all = { namespace: "a", matches: everything };
+
+  test("is one change for the reviewer: all goes, or nothing when it is refused", async () => {
+    for (const name of ["p", "q", "r"]) await create(name);
+    const seen: string[][] = [];
+    let refused: string | undefined = "it must stay";
+    registry.reviewWith({
+      reviews: (kind) => kind === secretKind,
+      review: async ({ objects, gone, dryRun }) => {
+        seen.push([...objects.map(({ metadata }) => metadata.name), `${gone} ${dryRun}`]);
+        const note = { warnings: [], notes: { n: String(objects.length) } };
+        return refused === undefined ? note : { ...note, refusal: refused };
+      },
+    });
+    const remove = (more: object = {}) =>
+      registry.deleteCollection(secretKind, all, { byUser: true, ...more });
+    await expect(remove()).rejects.toMatchObject({
+      reason: "Forbidden",
+      message: "secrets (3) are forbidden: it must stay",
+    });
+    expect(await names()).toEqual(["p", "q", "r"]);
+    refused = undefined;
+    expect((await remove({ dryRun: true })).objects).toHaveLength(3);
+    expect(await names()).toHaveLength(3);
+    const { objects, notes } = await remove();
+    expect([objects.map(({ metadata }) => metadata.name), notes]).toEqual([["p", "q", "r"], { n: "3" }]);
+    expect(await names()).toEqual([]);
+    expect((await remove()).objects).toEqual([]);
+    expect(seen).toEqual(["true false", "true true", "true false"].map((how) => ["p", "q", "r", how]));
   });
 });
 

@@ -17,9 +17,19 @@ import { ApiError, alreadyExists, conflict, isApiError, notFound } from "./error
 import { PATCH_ATTEMPTS_MAX } from "./limits.js";
 import { applyConfiguration, ownersAfterUpdate, readConfiguration } from "./managed-fields/index.js";
 import { type Charge, type Counted, NO_CHARGE, QuotaKeeper } from "./quota-keeper.js";
+import type {
+  ApplyRequest,
+  CollectionDeletion,
+  DeleteRequest,
+  Deletion,
+  ListAnswer,
+  ListRequest,
+  WatchEvent,
+  WatchRequest,
+  WriteRequest,
+} from "./registry-requests.js";
 import { formatTime, type ObjectName } from "./resource-client.js";
-import { type AuditNotes, type Review, type Reviewer, reviewed } from "./review.js";
-import type { Matcher } from "./selectors.js";
+import { type Review, type ReviewedChange, type Reviewer, reviewed } from "./review.js";
 import {
   checkPreconditions,
   checkVersion,
@@ -27,6 +37,7 @@ import {
   keepTimes,
   keyOf,
   MODIFIED,
+  markDeleted,
   mayGo,
   nameOf,
   nameSuffix,
@@ -36,66 +47,12 @@ import {
   withVersion,
 } from "./stored-object.js";
 
-export interface ListRequest {
-  readonly namespace?: string | undefined;
-  readonly matches: Matcher;
-  readonly limit?: number | undefined;
-  /** Key after which the page starts. */
-  readonly after?: string | undefined;
-  readonly revision?: number | undefined;
-}
-
-export interface ListAnswer {
-  readonly objects: readonly ApiObject[];
-  readonly revision: number;
-  /** Where the next page starts; undefined when this is the last. */
-  readonly next: string | undefined;
-  readonly remaining: number | undefined;
-}
-
-export interface WriteRequest {
-  readonly dryRun?: boolean | undefined;
-  readonly fieldValidation?: "Strict" | "Warn" | "Ignore" | undefined;
-  readonly subresource?: "status" | undefined;
-  /** A user's write: it is shown to the reviewer. */
-  readonly byUser?: boolean | undefined;
-  /** The program that writes, as managedFields name it. */
-  readonly manager?: string | undefined;
-  /** Looks at what would be stored, and what is, and throws what speaks against it. */
-  readonly check?: ((next: ApiObject, current: ApiObject | undefined) => Promise<void>) | undefined;
-}
-
-export interface ApplyRequest extends WriteRequest {
-  readonly manager: string;
-  /** Take fields that others own. */
-  readonly force: boolean;
-}
-
 /** How a write tells who owns what: an update by what it changes, an applied configuration has told already. */
 type OwnersOf = (before: ApiObject | undefined, after: ApiObject) => ApiObject["metadata"]["managedFields"];
 
-export interface DeleteRequest {
-  readonly dryRun?: boolean | undefined;
-  readonly byUser?: boolean | undefined;
-  readonly propagation?: "Background" | "Foreground" | "Orphan" | undefined;
-  readonly uid?: string | undefined;
-  readonly resourceVersion?: string | undefined;
-}
-
-export interface WatchEvent {
-  readonly type: "ADDED" | "MODIFIED" | "DELETED";
-  readonly object: ApiObject;
-}
-
-export interface WatchRequest {
-  readonly namespace?: string | undefined;
-  readonly matches: Matcher;
-  readonly fromRevision: number;
-}
-
-export const FOREGROUND_FINALIZER = "foregroundDeletion";
-
 const NOTHING_TO_SAY: Review = { warnings: [] };
+/** Users' changes of kinds that are reviewed are written one at a time. */
+const REVIEWED_TURN = "";
 
 export class ResourceRegistry {
   readonly #store: Store;
@@ -172,7 +129,7 @@ export class ResourceRegistry {
         const key = keyOf(kind, object.metadata);
         if ((await this.#store.get(key)) !== undefined) throw alreadyExists(kind, object.metadata.name);
         await request.check?.(object, undefined);
-        const { warnings, notes } = await this.#review(kind, object, false, request);
+        const { warnings, notes } = await this.#review(kind, [object], false, request);
         admitted.warnings.push(...warnings);
         const charge = await this.#quotas.charge({ kind, before: undefined, after: object });
         if (request.dryRun) return { ...admitted, notes };
@@ -218,7 +175,9 @@ export class ResourceRegistry {
         keepTimes(current, admitted.object);
         await request.check?.(admitted.object, current);
         const isChange = compared !== undefined && !sameForReview(current, admitted.object);
-        const review = isChange ? await this.#review(kind, admitted.object, false, request) : NOTHING_TO_SAY;
+        const review = isChange
+          ? await this.#review(kind, [admitted.object], false, request)
+          : NOTHING_TO_SAY;
         admitted.warnings.push(...review.warnings);
         const { notes } = review;
         try {
@@ -273,29 +232,56 @@ export class ResourceRegistry {
   }
 
   /** Marks or removes; resolves with the object as it was left, and whether it is gone. */
-  async delete(
-    kind: ResourceKind,
-    name: ObjectName,
-    request: DeleteRequest = {},
-  ): Promise<{ object: ApiObject; gone: boolean; notes?: AuditNotes | undefined }> {
+  async delete(kind: ResourceKind, name: ObjectName, request: DeleteRequest = {}): Promise<Deletion> {
     const turn = this.#isReviewed(kind, request) ? kind : undefined;
     return this.#inTurn(turn, { kind, namespace: name.namespace }, request, async () => {
       for (let attempt = 1; ; attempt++) {
         const current = await this.get(kind, name);
         checkPreconditions(kind, current, request);
-        const marked = this.#markDeleted(kind, current, request);
+        const now = formatTime(this.#clock.wallMs());
+        const marked = markDeleted(kind, current, { propagation: request.propagation, now });
         const gone = mayGo(kind, marked);
-        const { notes } = await this.#review(kind, current, true, request);
-        if (request.dryRun) return { object: marked, gone, notes };
-        if (!gone && isDeepStrictEqual(marked, current)) return { object: current, gone };
+        const { notes, warnings } = await this.#review(kind, [current], true, request);
+        if (request.dryRun) return { object: marked, gone, notes, warnings };
+        if (!gone && isDeepStrictEqual(marked, current)) return { object: current, gone, warnings };
         try {
           const object = gone ? await this.#remove(kind, current) : await this.#put(kind, current, marked);
-          return { object, gone, notes };
+          return { object, gone, notes, warnings };
         } catch (thrown) {
           if (!isStoreError(thrown, "REVISION_CONFLICT") || attempt >= PATCH_ATTEMPTS_MAX) throw thrown;
         }
       }
     });
+  }
+
+  /**
+   * Deletes what matches, one after the other, but reviewed as one change: either all may go or nothing does. `objects`
+   * are as they were left.
+   */
+  async deleteCollection(
+    kind: ResourceKind,
+    wanted: ListRequest,
+    request: DeleteRequest,
+  ): Promise<CollectionDeletion> {
+    const reviewed = this.#isReviewed(kind, request) ? kind : undefined;
+    const work = async (): Promise<CollectionDeletion> => {
+      const { objects: found, revision } = await this.list(kind, wanted);
+      const [first, ...others] = found;
+      if (first === undefined) return { ...NOTHING_TO_SAY, objects: [], revision };
+      const review = await this.#review(kind, [first, ...others], true, request);
+      const objects: ApiObject[] = [];
+      for (const { metadata } of found) {
+        try {
+          const one = { ...request, byUser: false, uid: request.uid ?? metadata.uid };
+          objects.push((await this.delete(kind, metadata, one)).object);
+        } catch (thrown) {
+          // Somebody else was faster, which is what was wanted.
+          if (!isApiError(thrown, "NotFound") && !isApiError(thrown, "Conflict")) throw thrown;
+        }
+      }
+      return { ...review, objects, revision };
+    };
+    return reviewed === undefined ? work() : this.#turn(REVIEWED_TURN, work);
   }
 
   /** Removes a namespace that is being deleted and has no content left. */
@@ -402,24 +388,6 @@ export class ResourceRegistry {
     return withVersion(current, await this.#store.transact({ conditions, operations }));
   }
 
-  #markDeleted(kind: ResourceKind, current: ApiObject, request: DeleteRequest): ApiObject {
-    if (kind.kind === "Namespace" && current.metadata.name === "default") {
-      throw new ApiError("Forbidden", 'namespaces "default" is forbidden: this namespace may not be deleted');
-    }
-    const marked = structuredClone(current);
-    const { metadata } = marked;
-    if (metadata.deletionTimestamp === undefined) {
-      metadata.deletionTimestamp = formatTime(this.#clock.wallMs());
-      metadata.deletionGracePeriodSeconds = 0;
-      metadata.generation += 1;
-      if (request.propagation === "Foreground") {
-        metadata.finalizers = [...new Set([...(metadata.finalizers ?? []), FOREGROUND_FINALIZER])];
-      }
-    }
-    if (kind.kind === "Namespace") marked["status"] = { phase: "Terminating" };
-    return marked;
-  }
-
   async #namespaceEntry(kind: ResourceKind, namespace: string | undefined): Promise<StoreEntry | undefined> {
     if (!kind.namespaced) return undefined;
     const entry = await this.#store.get(keyOf(namespaceKind, { name: namespace ?? "" }));
@@ -449,12 +417,12 @@ export class ResourceRegistry {
   /** Throws ApiError Forbidden. */
   async #review(
     kind: ResourceKind,
-    object: ApiObject,
+    objects: ReviewedChange["objects"],
     gone: boolean,
     request: WriteRequest | DeleteRequest,
   ): Promise<Review> {
     if (this.#reviewer === undefined || !this.#isReviewed(kind, request)) return NOTHING_TO_SAY;
-    return reviewed(this.#reviewer, { kind, object, gone, dryRun: request.dryRun === true });
+    return reviewed(this.#reviewer, { kind, objects, gone, dryRun: request.dryRun === true });
   }
 
   #inTurn<T>(
@@ -466,7 +434,7 @@ export class ResourceRegistry {
     const inGate = (): Promise<T> => this.#quotas.inTurn(counted, work);
     if (kind === undefined) return inGate();
     const compared = kind.comparesSiblings === true ? () => this.#turn(kind.kind, inGate) : inGate;
-    return this.#isReviewed(kind, request) ? this.#turn("", compared) : compared();
+    return this.#isReviewed(kind, request) ? this.#turn(REVIEWED_TURN, compared) : compared();
   }
 
   #turn<T>(name: string, work: () => Promise<T>): Promise<T> {

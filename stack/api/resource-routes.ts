@@ -10,7 +10,7 @@ import type { Admitted } from "./admission.js";
 import { deletedAnswer, type FormOptions, listAnswer, objectAnswer } from "./answers.js";
 import type { Audit } from "./audit.js";
 import { pathOf } from "./discovery.js";
-import { ApiError, isApiError } from "./errors.js";
+import { ApiError } from "./errors.js";
 import { orphanDependents } from "./garbage-collector.js";
 import { parseApplyBody } from "./managed-fields/index.js";
 import { negotiate } from "./negotiate.js";
@@ -26,7 +26,9 @@ import {
   type Query,
   type WriteQuery,
 } from "./query.js";
-import type { DeleteRequest, ResourceRegistry, WriteRequest } from "./registry.js";
+import type { ResourceRegistry } from "./registry.js";
+import type { DeleteRequest, WriteRequest } from "./registry-requests.js";
+import type { Review } from "./review.js";
 import { warningHeaders } from "./warning-headers.js";
 import type { WatchStreams } from "./watch-stream.js";
 
@@ -63,7 +65,7 @@ export function registerKind(server: FastifyInstance, kind: ResourceKind, module
     server.get(`${base}/${kind.plural}`, (request, reply) => routes.list(request as Request, reply));
   server.get(collection, (request, reply) => routes.list(request as Request, reply));
   server.post(collection, (request, reply) => routes.create(request as Request, reply));
-  server.delete(collection, (request) => routes.deleteCollection(request as Request));
+  server.delete(collection, (request, reply) => routes.deleteCollection(request as Request, reply));
   const one = `${collection}/:name`;
   refuse(
     server,
@@ -75,7 +77,7 @@ export function registerKind(server: FastifyInstance, kind: ResourceKind, module
   server.get(one, (request) => routes.get(request as Request));
   server.put(one, (request, reply) => routes.replace(request as Request, reply));
   server.patch(one, (request, reply) => routes.patch(request as Request, reply));
-  server.delete(one, (request) => routes.delete(request as Request));
+  server.delete(one, (request, reply) => routes.delete(request as Request, reply));
   if (!kind.hasStatus) return;
   server.get(`${one}/status`, (request) => routes.get(request as Request));
   server.put(`${one}/status`, (request, reply) => routes.replace(request as Request, reply, "status"));
@@ -185,39 +187,42 @@ class KindRoutes {
     return this.#written(request, reply, admitted);
   }
 
-  async delete(request: Request): Promise<object> {
-    const { object, gone, notes } = await this.#deleteOne(request.params, parseDeleteOptions(request));
-    this.#modules.audit?.change(request.raw, this.#kind, object, undefined);
-    this.#modules.audit?.note(request.raw, notes);
+  async delete(request: Request, reply: FastifyReply): Promise<object> {
+    const { registry, audit } = this.#modules;
+    const options = parseDeleteOptions(request);
+    const dry = (): Promise<unknown> =>
+      registry.delete(this.#kind, request.params, { ...options, dryRun: true });
+    await this.#orphan(options, [await registry.get(this.#kind, request.params)], dry);
+    const { object, gone, ...review } = await registry.delete(this.#kind, request.params, options);
+    audit?.change(request.raw, this.#kind, object, undefined);
+    this.#tell(request, reply, review);
     return gone ? deletedAnswer(this.#kind, object) : objectAnswer(this.#kind, object, this.#form(request));
   }
 
-  async deleteCollection(request: Request): Promise<object> {
+  async deleteCollection(request: Request, reply: FastifyReply): Promise<object> {
+    const { registry, audit } = this.#modules;
     const { matches } = parseListQuery(this.#kind, request.query);
-    const { namespace } = request.params;
-    const { objects, revision } = await this.#modules.registry.list(this.#kind, { namespace, matches });
+    const wanted = { namespace: request.params.namespace, matches };
     const options = parseDeleteOptions(request);
-    const deleted: ApiObject[] = [];
-    for (const { metadata } of objects) {
-      try {
-        deleted.push((await this.#deleteOne(metadata, { ...options, uid: metadata.uid })).object);
-      } catch (thrown) {
-        // Somebody else was faster, which is what was wanted.
-        if (!isApiError(thrown, "NotFound") && !isApiError(thrown, "Conflict")) throw thrown;
-      }
-    }
-    return listAnswer(this.#kind, deleted, { resourceVersion: String(revision) }, this.#form(request));
+    const dry = (): Promise<unknown> =>
+      registry.deleteCollection(this.#kind, wanted, { ...options, dryRun: true });
+    if (options.propagation === "Orphan")
+      await this.#orphan(options, (await registry.list(this.#kind, wanted)).objects, dry);
+    const { objects, revision, ...review } = await registry.deleteCollection(this.#kind, wanted, options);
+    audit?.deletedAll(request.raw, this.#kind, objects);
+    this.#tell(request, reply, review);
+    return listAnswer(this.#kind, objects, { resourceVersion: String(revision) }, this.#form(request));
   }
 
-  async #deleteOne(
-    name: { name: string; namespace?: string | undefined },
-    options: DeleteRequest,
-  ): ReturnType<ResourceRegistry["delete"]> {
-    const { registry } = this.#modules;
-    if (options.propagation === "Orphan" && !options.dryRun) {
-      await orphanDependents(registry, await registry.get(this.#kind, name));
-    }
-    return registry.delete(this.#kind, name, { ...options, byUser: true });
+  /** Sets free what `owners` own, once it is known that they may go. */
+  async #orphan(
+    { propagation, dryRun }: DeleteRequest,
+    owners: readonly ApiObject[],
+    tryDeletion: () => Promise<unknown>,
+  ): Promise<void> {
+    if (propagation !== "Orphan" || dryRun) return;
+    await tryDeletion();
+    for (const owner of owners) await orphanDependents(this.#modules.registry, owner);
   }
 
   async #watch(
@@ -246,9 +251,14 @@ class KindRoutes {
   }
 
   #written(request: Request, reply: FastifyReply, admitted: Admitted): object {
-    this.#modules.audit?.note(request.raw, admitted.notes);
-    if (admitted.warnings.length > 0) reply.header("warning", warningHeaders(admitted.warnings));
+    this.#tell(request, reply, admitted);
     return objectAnswer(this.#kind, admitted.object, this.#form(request));
+  }
+
+  /** What the review had to say: to the audit log, and to the client. */
+  #tell(request: Request, reply: FastifyReply, { notes, warnings }: Review): void {
+    this.#modules.audit?.note(request.raw, notes);
+    if (warnings.length > 0) reply.header("warning", warningHeaders(warnings));
   }
 
   /** An apply that makes the object needs the right to create as well as to patch. */
@@ -301,6 +311,7 @@ function parseDeleteOptions(request: Request): DeleteRequest {
     throw new ApiError("BadRequest", "propagationPolicy: expected Background, Foreground or Orphan");
   }
   return {
+    byUser: true,
     dryRun: parseDryRun(body["dryRun"] ?? request.query["dryRun"]),
     propagation: propagation as DeleteRequest["propagation"],
     uid: word(preconditions["uid"]),

@@ -5,8 +5,8 @@ import { ApiError } from "./errors.js";
 
 export interface ReviewedChange {
   readonly kind: ResourceKind;
-  /** As it would be stored; as it was, when it is about to go. */
-  readonly object: ApiObject;
+  /** As they would be stored; as they were, when they are about to go. Several are one change. */
+  readonly objects: readonly [ApiObject, ...ApiObject[]];
   readonly gone: boolean;
   readonly dryRun: boolean;
 }
@@ -19,7 +19,7 @@ export interface Review {
   /** Why the change must not be; it is refused then. */
   readonly refusal?: string;
   /** What the audit log should say of the change once it is stored: annotations by name. */
-  readonly notes?: AuditNotes;
+  readonly notes?: AuditNotes | undefined;
 }
 
 export interface Reviewer {
@@ -28,12 +28,22 @@ export interface Reviewer {
   review(change: ReviewedChange): Promise<Review>;
 }
 
+/** Cause of a refusal by the reviewer. */
+export const REVIEW_REFUSED = "ReviewRefused";
+
 /** Throws ApiError Forbidden when the review refuses. */
 export async function reviewed(reviewer: Reviewer, change: ReviewedChange): Promise<Review> {
   const review = await reviewer.review(change);
   const { refusal } = review;
   if (refusal === undefined) return review;
-  const { kind, object } = change;
+  const { kind, objects } = change;
   const resource = kind.group === "" ? kind.plural : `${kind.plural}.${kind.group}`;
-  throw new ApiError("Forbidden", `${resource} "${object.metadata.name}" is forbidden: ${refusal}`);
+  const [{ metadata }] = objects;
+  const which = objects.length === 1 ? `${resource} "${metadata.name}"` : `${resource} (${objects.length})`;
+  throw new ApiError("Forbidden", `${which} ${objects.length === 1 ? "is" : "are"} forbidden: ${refusal}`, {
+    ...(objects.length === 1 ? { name: metadata.name } : {}),
+    group: kind.group,
+    kind: kind.plural,
+    causes: [{ reason: REVIEW_REFUSED, message: refusal, field: "" }],
+  });
 }

@@ -64,6 +64,31 @@ export function encode(object: ApiObject): Uint8Array {
   return bytes;
 }
 
+export const FOREGROUND_FINALIZER = "foregroundDeletion";
+
+/** A copy whose deletion has been asked for. Throws ApiError Forbidden for the namespace that must be. */
+export function markDeleted(
+  kind: ResourceKind,
+  current: ApiObject,
+  { propagation, now }: { readonly propagation: string | undefined; readonly now: string },
+): ApiObject {
+  if (kind.kind === "Namespace" && current.metadata.name === "default") {
+    throw new ApiError("Forbidden", 'namespaces "default" is forbidden: this namespace may not be deleted');
+  }
+  const marked = structuredClone(current);
+  const { metadata } = marked;
+  if (metadata.deletionTimestamp === undefined) {
+    metadata.deletionTimestamp = now;
+    metadata.deletionGracePeriodSeconds = 0;
+    metadata.generation += 1;
+    if (propagation === "Foreground") {
+      metadata.finalizers = [...new Set([...(metadata.finalizers ?? []), FOREGROUND_FINALIZER])];
+    }
+  }
+  if (kind.kind === "Namespace") marked["status"] = { phase: "Terminating" };
+  return marked;
+}
+
 /** Nothing holds the object back: no finalizer, and for a namespace no content either (finishNamespace sees to that). */
 export function mayGo(kind: ResourceKind, object: ApiObject): boolean {
   return (object.metadata.finalizers ?? []).length === 0 && kind.kind !== "Namespace";

@@ -13,7 +13,8 @@ import {
   WATCH_DURATION_MS_MAX,
   WATCHES_MAX,
 } from "./limits.js";
-import type { ResourceRegistry, WatchEvent } from "./registry.js";
+import type { ResourceRegistry } from "./registry.js";
+import type { WatchEvent } from "./registry-requests.js";
 import type { Matcher } from "./selectors.js";
 import type { Table } from "./table.js";
 

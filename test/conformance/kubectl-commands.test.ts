@@ -167,6 +167,12 @@ spec: {ingress: []}
     expect(await ok("get netpol shut -n reach -o jsonpath={.spec.podSelector}{.spec.policyTypes}")).toBe(
       '{}["Ingress"]',
     );
+    const gains = await kubectl("delete netpol shut -n reach --dry-run=server");
+    expect([gains.stdout, gains.stderr.split("\n").length]).toEqual([
+      'networkpolicy.networking.k8s.io "shut" deleted (server dry run)\n',
+      3,
+    ]);
+    expect(gains.stderr).toContain("gains reach/web[VirtualMachine] => reach/db[VirtualMachine]");
     await ok("delete namespace reach");
   });
 });

@@ -125,6 +125,84 @@ describe("the audit log", () => {
   });
 });
 
+describe("the audit log of deletions of a whole collection", () => {
+  const kind = kindByName("NetworkPolicy");
+  const named = (...names: string[]) => ({
+    namespace: "shop",
+    matches: ({ metadata }: ApiObject) => names.includes(metadata.name),
+  });
+  const LOST = [
+    "shop/app[VirtualMachine] => shop/db[VirtualMachine] : TCP 5432",
+    "shop/web1[VirtualMachine]@back => shop/app[VirtualMachine] : TCP 8080",
+    "shop/web2[VirtualMachine]@back => shop/app[VirtualMachine] : TCP 8080",
+  ];
+
+  it("is told what all of them together did, and a dry run beforehand", async () => {
+    const some = named("app", "db");
+    const dry = await registry.deleteCollection(kind, some, { ...USER, dryRun: true });
+    expect(dry.warnings).toEqual(LOST.map((line) => `loses ${line}`));
+    const done = await registry.deleteCollection(kind, some, USER);
+    expect(JSON.parse(done.notes?.["plinth.dev/reachability"] ?? "")).toEqual({ gained: [], lost: LOST });
+    expect(done.warnings).toEqual([]);
+    const left = (await client.list("NetworkPolicy")).items.map(({ metadata }) => metadata.name);
+    expect(left).toEqual(["client", "default-deny", "web"]);
+  });
+
+  it("goes as a whole or not at all, when all of it together would break a promise", async () => {
+    await never("web", "db");
+    // Without "default-deny" alone the others still isolate what they select.
+    await expect(registry.deleteCollection(kind, named("default-deny", "db", "web"), USER)).rejects.toThrow(
+      /^networkpolicies.networking.k8s.io \(3\) are forbidden: invariant no-web-db would be broken/,
+    );
+    expect((await client.list("NetworkPolicy")).items).toHaveLength(5);
+    await registry.delete(kind, { namespace: "shop", name: "default-deny" }, USER);
+  });
+});
+
+describe("the audit log of admin policies and namespaces", () => {
+  const note = ({ notes = {} }: { readonly notes?: AuditNotes | undefined }): unknown =>
+    JSON.parse(notes["plinth.dev/reachability"] ?? "null");
+  const pairs = (port: string) =>
+    [1, 2].map((i) => `shop/web${i}[VirtualMachine]@back => shop/app[VirtualMachine] : TCP ${port}`);
+  const pods = { pods: { namespaceSelector: {}, podSelector: { matchLabels: { tier: "web" } } } };
+  const subject = { pods: { namespaceSelector: {}, podSelector: { matchLabels: { tier: "app" } } } };
+  const deny = { name: "no-web", action: "Deny", from: [pods] };
+
+  it("is told what an AdminNetworkPolicy and the baseline gained and lost", async () => {
+    const admin = { priority: 10, subject, ingress: [deny] };
+    expect(note(await create("AdminNetworkPolicy", "no-web", admin))).toEqual({
+      gained: [],
+      lost: pairs("8080"),
+    });
+    const kind = kindByName("AdminNetworkPolicy");
+    expect(note(await registry.delete(kind, { name: "no-web" }, USER))).toEqual({
+      gained: pairs("8080"),
+      lost: [],
+    });
+    // NetworkPolicies isolate the machine, so that the baseline is not asked.
+    const baseline = { subject, ingress: [deny] };
+    expect(note(await create("BaselineAdminNetworkPolicy", "default", baseline))).toEqual({
+      gained: [],
+      lost: [],
+    });
+  });
+
+  it("is told what other labels of a namespace did", async () => {
+    const namespaces = { namespaces: { matchLabels: { trust: "low" } } };
+    const admin = { priority: 10, subject, ingress: [{ name: "low", action: "Deny", from: [namespaces] }] };
+    expect(note(await create("AdminNetworkPolicy", "low", admin))).toEqual({ gained: [], lost: [] });
+    const label = (labels: Record<string, string>) =>
+      registry.update(
+        kindByName("Namespace"),
+        { name: "shop" },
+        (now) => ({ ...now, metadata: { ...now.metadata, labels: { ...now.metadata.labels, ...labels } } }),
+        USER,
+      );
+    expect(note(await label({ trust: "low" }))).toEqual({ gained: [], lost: pairs("8080") });
+    expect(note(await label({ trust: "high" }))).toEqual({ gained: pairs("8080"), lost: [] });
+  });
+});
+
 describe("the audit log of labels and of many ports", () => {
   const note = ({ notes = {} }: { readonly notes?: AuditNotes | undefined }): unknown =>
     JSON.parse(notes["plinth.dev/reachability"] ?? "null");
@@ -180,7 +258,7 @@ describe("the audit log of labels and of many ports", () => {
     const review = (port: number) =>
       reviewer.review({
         kind: kindByName("NetworkPolicy"),
-        object: { metadata: { namespace: "t0", name: "p0" }, spec: spec(port) } as unknown as ApiObject,
+        objects: [{ metadata: { namespace: "t0", name: "p0" }, spec: spec(port) } as unknown as ApiObject],
         gone: false,
         dryRun: false,
       });

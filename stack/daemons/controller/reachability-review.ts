@@ -65,9 +65,9 @@ export class ReachabilityReviewer implements Reviewer {
     return REVIEWED.has(kind.kind);
   }
 
-  async review({ kind, object, gone, dryRun }: ReviewedChange): Promise<Review> {
+  async review({ kind, objects, gone, dryRun }: ReviewedChange): Promise<Review> {
     const controller = await this.#modules.controller();
-    const changes = this.changesOf(kind, object, gone);
+    const changes = objects.flatMap((object) => this.changesOf(kind, object, gone));
     const audited = POLICIES.has(kind.kind) || controller.relabels(changes);
     const isSmall = controller.portCount <= AUDITED_PORTS_MAX;
     const plan = dryRun || (audited && isSmall);
