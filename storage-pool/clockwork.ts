@@ -1,4 +1,4 @@
-// What storaged does by the clock: snapshots that are due, deleted volumes whose time is over, pools that may be back, and
+// What storaged does by the clock: snapshots and scrubs that are due, deleted volumes whose time is over, pools that may be back, and
 // an eye on how full pools get. One round after the other; what fails is tried again. Thread: main.
 import type { Logger } from "../base/log/index.js";
 import { type Forecast, Trend } from "./forecast.js";
@@ -59,6 +59,7 @@ export class Clockwork {
       this.#sampledMs = nowMs;
       await this.#sample(nowMs);
     }
+    await this.#daemon.exclusive(() => this.#daemon.scrubs.round(nowMs));
   }
 
   async #purge(nowMs: number): Promise<void> {

@@ -5,6 +5,7 @@ export type { LimitsView } from "./limits-control.js";
 export { type NbdTls, readNbdTls } from "./nbd/nbd-tls.js";
 export { NBD_PORT, type NbdEndpoint } from "./nbd-endpoints.js";
 export type { DiskView, JobView, PoolKeyView, PoolView } from "./pool-control.js";
+export type { ScrubRunView, ScrubView } from "./scrub-control.js";
 export type { DiffView, GroupView } from "./snapshot-control.js";
 export { type Storaged, type StoragedOptions, startStoraged } from "./storaged.js";
 export type { DeletedView } from "./trash-control.js";

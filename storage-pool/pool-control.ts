@@ -18,6 +18,7 @@ import {
 } from "./parameters.js";
 import type { JobReport } from "./pool/job.js";
 import type { DiskUsage } from "./pool/pool-disks.js";
+import type { ScrubView } from "./scrub-control.js";
 import type { StorageDaemon } from "./storaged.js";
 
 /** Shares of a pool from which users are warned when nothing else is said. */
@@ -59,6 +60,7 @@ export interface PoolView {
   /** Segments that have fewer copies than they shall have. */
   readonly degradedSegments: number;
   readonly jobs: readonly JobReport[];
+  readonly scrub: ScrubView;
   /** Where the key of its encrypted volumes comes from; absent for a pool without one. */
   readonly key?: PoolKeyView;
   /** Why the pool is not served; absent when it is. */
@@ -86,10 +88,8 @@ export function poolMethods(daemon: StorageDaemon): Record<string, ControlMethod
     "pool.set": alone(setPool),
     "pool.accept": alone(acceptPool),
     "disk.class": alone(classDisk),
-    "pool.scrub": async (params) => {
-      const { name } = openPoolOf(daemon, params);
-      return jobView(daemon, name, await daemon.target.ask("scrub", { pool: name }));
-    },
+    "pool.scrub": alone(scrubPool),
+    "pool.cancelScrub": alone(cancelScrub),
     "disk.add": alone(addDisks),
     "disk.drain": alone(drainDisk),
     "disk.undrain": alone(undrainDisk),
@@ -113,6 +113,17 @@ export function poolMethods(daemon: StorageDaemon): Record<string, ControlMethod
 async function createPool(daemon: StorageDaemon, params: Params): Promise<PoolView> {
   const name = label(params, "name");
   await daemon.createPool(name, diskPaths(params), className(params));
+  return poolView(daemon, name);
+}
+
+async function scrubPool(daemon: StorageDaemon, params: Params): Promise<JobView> {
+  const { name } = openPoolOf(daemon, params);
+  return jobView(daemon, name, await daemon.scrubs.begin(name, Date.now()));
+}
+
+async function cancelScrub(daemon: StorageDaemon, params: Params): Promise<PoolView> {
+  const { name } = openPoolOf(daemon, params);
+  await daemon.scrubs.cancel(name, Date.now());
   return poolView(daemon, name);
 }
 
@@ -141,7 +152,7 @@ async function acceptPool(daemon: StorageDaemon, params: Params): Promise<PoolVi
   return poolView(daemon, name);
 }
 
-/** From which share on users are warned. */
+/** From which share on users are warned, and when and how fast it is scrubbed; all or nothing. */
 async function setPool(daemon: StorageDaemon, params: Params): Promise<PoolView> {
   const { name } = openPoolOf(daemon, params);
   const pool = daemon.catalogue.pools.get(name) as PoolEntry;
@@ -153,6 +164,7 @@ async function setPool(daemon: StorageDaemon, params: Params): Promise<PoolView>
       field: "criticalPercent",
     });
   }
+  await daemon.scrubs.set(name, params, Date.now());
   await daemon.catalogue.putPool({ ...pool, warningPercent: warning, criticalPercent: critical });
   return poolView(daemon, name);
 }
@@ -257,6 +269,7 @@ export async function poolView(daemon: StorageDaemon, name: string): Promise<Poo
       disks,
       degradedSegments: 0,
       jobs: [],
+      scrub: daemon.scrubs.view(name, []),
       unavailable,
     };
   }
@@ -281,6 +294,7 @@ export async function poolView(daemon: StorageDaemon, name: string): Promise<Poo
     level,
     ...limits,
     ...(forecast === undefined ? {} : { forecast }),
+    scrub: daemon.scrubs.view(name, usage.jobs),
     volumes,
   };
 }

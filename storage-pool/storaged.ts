@@ -33,6 +33,7 @@ import type { CheckpointRecord } from "./pool/checkpoint.js";
 import { recordedKeyframes } from "./pool/keyframes.js";
 import type { RewindProgress } from "./pool/rewind.js";
 import { acceptCatalogue, openOnTarget, outdateCopies } from "./pool-opening.js";
+import { Scrubs } from "./scrub-control.js";
 import { TargetHandle } from "./target/target-handle.js";
 import { purgeVolume } from "./trash-control.js";
 
@@ -98,6 +99,7 @@ export class StorageDaemon implements Storaged {
   readonly #found = new Set<string>();
   readonly #openPools = new Set<string>();
   #clockwork: Clockwork | undefined;
+  #scrubs: Scrubs | undefined;
   /** Volume name → how far the look-up of a moment is. */
   readonly rewinds = new Map<string, RewindProgress>();
   readonly keys: DaemonKeys;
@@ -124,6 +126,11 @@ export class StorageDaemon implements Storaged {
     const uris = await this.#endpoints.open(endpoint);
     this.#options.log.info({ uris }, "serving");
     return uris;
+  }
+
+  get scrubs(): Scrubs {
+    this.#scrubs ??= new Scrubs(this, this.#options.log);
+    return this.#scrubs;
   }
 
   get target(): TargetHandle {

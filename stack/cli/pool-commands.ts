@@ -8,6 +8,7 @@ import { describeDuration } from "./moment.js";
 import { wholeNumber } from "./options.js";
 import { formatRows, show } from "./output.js";
 import { registerPoolKeys, sourceText } from "./pool-key-commands.js";
+import { type SetFlags, scheduleText, scrubText, setParams } from "./pool-scrub-text.js";
 import {
   call,
   type Flags,
@@ -15,6 +16,7 @@ import {
   jobText,
   type Params,
   parseList,
+  parseRate,
   showProgress,
   storageDirectory,
   withFlags,
@@ -45,14 +47,22 @@ export function registerPool(program: Command): void {
   withFlags(
     pool
       .command("set <name>")
-      .description("from which share on a pool warns")
+      .description("from which share on a pool warns, and when it is scrubbed")
       .option("--warning <percent>", "of what is usable", wholeNumber(1, 99))
-      .option("--critical <percent>", "of what is usable", wholeNumber(1, 100)),
-  ).action(async (name: string, flags: Flags & { warning?: number; critical?: number }) => {
-    const warning = flags.warning === undefined ? {} : { warningPercent: flags.warning };
-    const critical = flags.critical === undefined ? {} : { criticalPercent: flags.critical };
-    const made = (await call(flags, "pool.set", { name, ...warning, ...critical })) as PoolView;
-    show(flags, made, () => `pool ${name} warns at ${made.warningPercent} % and ${made.criticalPercent} %`);
+      .option("--critical <percent>", "of what is usable", wholeNumber(1, 100))
+      .option(
+        "--scrub <when>",
+        'daily, weekly, monthly, off, or five fields of cron in UTC, e.g. "0 1 * * 0"',
+      )
+      .option(
+        "--scrub-rate <size>",
+        "scrubs by schedule read at most so many bytes each second, e.g. 50MiB; 0: any",
+        parseRate,
+      ),
+  ).action(async (name: string, flags: Flags & SetFlags) => {
+    const made = (await call(flags, "pool.set", { name, ...setParams(flags) })) as PoolView;
+    const warns = `pool ${name} warns at ${made.warningPercent} % and ${made.criticalPercent} %`;
+    show(flags, made, () => `${warns}\n${scheduleText(made.scrub)}`);
   });
   withFlags(
     pool
@@ -136,8 +146,14 @@ function registerChecks(pool: Command): void {
     pool
       .command("scrub [name]")
       .description("read every copy of every block, and put bad ones right from good ones")
-      .option("--no-wait", "return at once; `plinth pool show` tells how far it is"),
-  ).action(async (name: string | undefined, flags: Flags & { wait: boolean }) => {
+      .option("--no-wait", "return at once; `plinth pool show` tells how far it is")
+      .option("--cancel", "end the one that goes on, by schedule or not", false),
+  ).action(async (name: string | undefined, flags: Flags & { wait: boolean; cancel: boolean }) => {
+    if (flags.cancel) {
+      const found = (await call(flags, "pool.cancelScrub", { name: name ?? "default" })) as PoolView;
+      show(flags, found, () => scrubText(found.scrub, Date.now()));
+      return;
+    }
     const job = await call(flags, "pool.scrub", { name: name ?? "default" });
     await followJob(flags, job, flags.wait, (ended) => `${jobText(ended)}: every block has a good copy`);
   });
@@ -210,6 +226,7 @@ function describePool(pool: PoolView): string {
     const lost = `; ${lostBlocks} reads found no good copy (plinth volume show tells where)`;
     parts.push(`${repairedBlocks} blocks repaired from another copy${lostBlocks === 0 ? "" : lost}`);
   }
+  parts.push(scrubText(pool.scrub, Date.now()));
   if (pool.writtenBytes > 0) {
     const moved = `${formatBytes(pool.writtenBytes)} written since the start, ${formatBytes(pool.movedBytes)} moved by the cleaner`;
     parts.push(`${moved}; ${pool.spaceAmplification.toFixed(2)} bytes in use for each byte stored`);

@@ -97,3 +97,8 @@ export function parseSize(text: string): number {
   if (amount === undefined || amount <= 0) throw new InvalidArgumentError("expected a size such as 1GiB");
   return Math.ceil(amount / 4096) * 4096;
 }
+
+/** Bytes each second; 0: any number. */
+export function parseRate(text: string): number {
+  return text === "0" ? 0 : parseSize(text);
+}

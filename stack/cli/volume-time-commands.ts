@@ -7,7 +7,7 @@ import { formatBytes } from "../resources/index.js";
 import { describeDuration, parseDuration, parseMoment } from "./moment.js";
 import { wholeNumber } from "./options.js";
 import { show } from "./output.js";
-import { call, type Flags, type Params, parseSize, showProgress, withFlags } from "./storage-call.js";
+import { call, type Flags, type Params, parseRate, showProgress, withFlags } from "./storage-call.js";
 
 /** Looking through a long history takes its time. */
 const REWIND_TIMEOUT_MS = 3_600_000;
@@ -35,10 +35,6 @@ export function limitsText({ limits }: VolumeView): string {
     ...(bytesPerSecond === 0 ? [] : [`${formatBytes(bytesPerSecond)}/s`]),
   ];
   return `at most ${rates.join(" and ")}, ${describeDuration(burstSeconds)} saved up`;
-}
-
-function parseRate(text: string): number {
-  return text === "0" ? 0 : parseSize(text);
 }
 
 export function registerTimeVerbs(volume: Command): void {

@@ -2,9 +2,12 @@
 import Type from "typebox";
 import type { FieldErrors } from "./field-errors.js";
 import { defineKind, PLINTH_API_VERSION, plinthKind } from "./kind.js";
-import { formatBytes } from "./quantity.js";
-import { Conditions, listKeys, resourceSchema } from "./schema.js";
+import { formatBytes, parseQuantity } from "./quantity.js";
+import { Conditions, listKeys, Quantity, resourceSchema, Time } from "./schema.js";
 import { validateReference } from "./virtual-machine.js";
+
+const SCRUB_SCHEDULES = ["daily", "weekly", "monthly", "off"];
+const SCRUB_BANDWIDTH_MAX = 2 ** 40;
 
 export const StoragePoolSchema = resourceSchema(
   PLINTH_API_VERSION,
@@ -26,6 +29,29 @@ export const StoragePoolSchema = resourceSchema(
             description:
               "File on the host with the key for encrypted volumes (32 bytes or 64 hexadecimal digits, mode 0600); made when it is not there. Another one: all keys are wrapped anew.",
           }),
+        ),
+        scrub: Type.Optional(
+          Type.Object(
+            {
+              schedule: Type.Optional(
+                Type.String({
+                  minLength: 1,
+                  maxLength: 100,
+                  description:
+                    'daily, weekly, monthly, off, or five fields in UTC, e.g. "0 1 * * 0". Monthly unless something was said.',
+                }),
+              ),
+              bandwidth: Type.Optional(
+                Quantity({
+                  description: "Bytes that scrubs by schedule read each second, e.g. 50Mi; 0: any.",
+                }),
+              ),
+            },
+            {
+              description:
+                "When every copy of every block is read and bad ones are put right. What is absent stays as it is.",
+            },
+          ),
         ),
       },
       { description: "What is wanted.", default: {} },
@@ -69,6 +95,30 @@ export const StoragePoolSchema = resourceSchema(
               { ...listKeys("path"), description: "Each disk." },
             ),
           ),
+          scrub: Type.Optional(
+            Type.Object(
+              {
+                nextTime: Type.Optional(Time({ description: "When the next one by schedule begins." })),
+                progressPercent: Type.Optional(
+                  Type.Integer({ description: "How far the one is that goes on; absent when none does." }),
+                ),
+                lastTime: Type.Optional(Time({ description: "When the last one ended." })),
+                lastResult: Type.Optional(
+                  Type.String({
+                    description: "done, cancelled, or failed: something has no good copy.",
+                  }),
+                ),
+                checkedBytes: Type.Optional(Type.Integer({ description: "Read by the last one." })),
+                repairedBlocks: Type.Optional(
+                  Type.Integer({ description: "Put right from another copy by the last one." }),
+                ),
+                lostBlocks: Type.Optional(
+                  Type.Integer({ description: "Blocks of which the last one found no good copy." }),
+                ),
+              },
+              { description: "Reading every copy of every block." },
+            ),
+          ),
           observedGeneration: Type.Optional(
             Type.Integer({ description: "Generation that the status reflects." }),
           ),
@@ -106,9 +156,24 @@ export const storagePoolKind = defineKind<StoragePool>({
     const { keyFile } = pool.spec;
     if (keyFile !== undefined && !keyFile.startsWith("/"))
       errors.invalid("spec.keyFile", keyFile, "must be an absolute path");
+    validateScrub(pool.spec.scrub ?? {}, errors);
     for (const [i, disk] of pool.spec.disks.entries()) {
       if (!disk.startsWith("/")) errors.invalid(`spec.disks[${i}]`, disk, "must be an absolute path");
       if (pool.spec.disks.indexOf(disk) !== i) errors.duplicate(`spec.disks[${i}]`, disk);
     }
   },
 });
+
+function validateScrub(
+  { schedule, bandwidth }: NonNullable<StoragePool["spec"]["scrub"]>,
+  errors: FieldErrors,
+): void {
+  if (schedule !== undefined && !SCRUB_SCHEDULES.includes(schedule)) {
+    const expected = `must be ${SCRUB_SCHEDULES.join(", ")}, or five fields such as "0 1 * * 0"`;
+    if (schedule.trim().split(/\s+/).length !== 5) errors.invalid("spec.scrub.schedule", schedule, expected);
+  }
+  if (bandwidth === undefined) return;
+  const rate = parseQuantity(bandwidth);
+  if (rate === undefined || rate > SCRUB_BANDWIDTH_MAX)
+    errors.invalid("spec.scrub.bandwidth", bandwidth, "must be a quantity from 0 to 1Ti");
+}

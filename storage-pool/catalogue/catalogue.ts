@@ -1,11 +1,12 @@
 // The catalogue: pools, disks, volumes, snapshots, exports and the checkpoints that maps are read from.
 // Protobuf values in a Store, each change one transaction that is on the medium when it resolves; never in the data
-// path. Keys: format · pool/NAME · volume/NAMESPACE/NAME · durable/VOLUME-ID · export/SOCKET. Invariant: memory shows exactly what the store
-// holds. Thread: main. Hot: no.
+// path. Keys: format · pool/NAME · volume/NAMESPACE/NAME · durable/VOLUME-ID · export/SOCKET ·
+// scrub/POOL. Invariant: memory shows exactly what the store holds. Thread: main. Hot: no.
 import { defineRecord } from "../../base/schema/index.js";
 import type { Operation, Store } from "../../base/store/index.js";
 import { storageError } from "../errors.js";
 import type { KeyframeSpec, SnapshotSpec, VolumeSpec } from "../pool/open-pool.js";
+import { encodeScrub, parseScrub, type ScrubEntry } from "./scrub-entry.js";
 
 /**
  * Version 1 named a pool's disks by their paths alone, version 2 knew no deleted volumes and no keyframes, version 3 no
@@ -200,6 +201,8 @@ export class Catalogue {
   readonly pools = new Map<string, PoolEntry>();
   readonly volumes = new Map<string, VolumeEntry>();
   readonly exports = new Map<string, ExportEntry>();
+  /** By pool; missing until the first round of the clock. */
+  readonly scrubs = new Map<string, ScrubEntry>();
   readonly #durable = new Map<number, number>();
   readonly #store: Store;
   #format: FormatEntry = { formatVersion: CATALOGUE_FORMAT, nextVolumeId: 1 };
@@ -359,6 +362,11 @@ export class Catalogue {
     this.exports.delete(socket);
   }
 
+  async putScrub(entry: ScrubEntry): Promise<void> {
+    await this.#transact([{ type: "put", key: `scrub/${entry.pool}`, value: encodeScrub(entry) }]);
+    this.scrubs.set(entry.pool, entry);
+  }
+
   volumeById(id: number): VolumeEntry | undefined {
     for (const volume of this.volumes.values()) if (volume.id === id) return volume;
     return undefined;
@@ -396,6 +404,9 @@ export class Catalogue {
     } else if (key.startsWith("export/")) {
       const entry = exportRecord.parse(value);
       this.exports.set(entry.socket, entry);
+    } else if (key.startsWith("scrub/")) {
+      const entry = parseScrub(value);
+      this.scrubs.set(entry.pool, entry);
     }
   }
 }

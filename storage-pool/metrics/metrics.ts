@@ -11,6 +11,7 @@ import {
   type Sample,
 } from "../../base/metrics/index.js";
 import { type PoolView, poolView } from "../pool-control.js";
+import type { ScrubRunView } from "../scrub-control.js";
 import type { StorageDaemon } from "../storaged.js";
 import { HOP_NAMES } from "./hop-times.js";
 import { LATENCY_BOUNDS } from "./latency.js";
@@ -228,6 +229,7 @@ function poolMetrics(pools: readonly PoolView[]): Metric[] {
       each((pool) => pool.degradedSegments),
     ),
     gauge("plinth_pool_jobs_running", "Background jobs under way.", jobs("running")),
+    ...scrubMetrics(pools),
     gauge(
       "plinth_pool_disk_size_bytes",
       "Space on the disk.",
@@ -245,6 +247,38 @@ function poolMetrics(pools: readonly PoolView[]): Metric[] {
         labels,
         value: disk.state === "online" || disk.state === "draining" ? 1 : 0,
       })),
+    ),
+  ];
+}
+
+/** Of pools that were scrubbed, of the last one that went to its end. */
+function scrubMetrics(pools: readonly PoolView[]): Metric[] {
+  const running = pools.map(({ name, scrub }) => ({
+    labels: { pool: name },
+    value: scrub.running === undefined ? 0 : 1,
+  }));
+  const whole = pools.flatMap(({ name, scrub }) => {
+    const last = scrub.runs.findLast(({ outcome }) => outcome !== "cancelled");
+    return last === undefined ? [] : [{ labels: { pool: name }, last }];
+  });
+  const each = (value: (run: ScrubRunView) => number): Sample[] =>
+    whole.map(({ labels, last }) => ({ labels, value: value(last) }));
+  return [
+    gauge("plinth_pool_scrub_running", "Whether a scrub goes on.", running),
+    gauge(
+      "plinth_pool_scrub_end_timestamp_seconds",
+      "When the last scrub ended.",
+      each(({ endedAt }) => Date.parse(endedAt) / 1000),
+    ),
+    gauge(
+      "plinth_pool_scrub_repaired_blocks",
+      "Blocks that the last scrub put right.",
+      each(({ repairedBlocks }) => repairedBlocks),
+    ),
+    gauge(
+      "plinth_pool_scrub_lost_blocks",
+      "Blocks of which the last scrub found no good copy.",
+      each(({ lostBlocks }) => lostBlocks),
     ),
   ];
 }

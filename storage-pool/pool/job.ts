@@ -17,6 +17,8 @@ export interface JobReport {
   readonly lostBlocks: number;
   /** What was found or what went wrong, for people; bounded. */
   readonly findings: readonly string[];
+  /** Of a scrub: segments before this one were looked at. */
+  readonly nextSegment?: number;
 }
 
 export interface JobProgress {
@@ -25,6 +27,7 @@ export interface JobProgress {
   repairedBlocks: number;
   lostBlocks: number;
   findings: string[];
+  nextSegment?: number;
 }
 
 /** `step` does a little: "more" has something to do at once, "wait" waits for the disks, "done" ends the job. */
@@ -34,7 +37,12 @@ export interface Job {
   readonly progress: JobProgress;
   /** It has taken room that comes back when what it is at is done. */
   readonly holding?: boolean;
-  step(): "more" | "wait" | "done";
+  /** It can take days: whatever else is to be done goes first. */
+  readonly yields?: boolean;
+  /** `nowMs`: the same clock for all steps. */
+  step(nowMs: number): "more" | "wait" | "done";
+  /** The same was asked for again, perhaps with other wishes. */
+  join?(other: Job): void;
   /** Gives up what is under way. */
   cancel(): void;
 }
@@ -78,7 +86,10 @@ export class JobRunner {
         other.subject === job.subject &&
         (state === "waiting" || state === "running"),
     );
-    if (same !== undefined) return same.id;
+    if (same !== undefined) {
+      same.job.join?.(job);
+      return same.id;
+    }
     const entry: Entry = { id: this.#nextId++, job, state: "waiting" };
     this.#entries.push(entry);
     const ended = this.#entries.filter(({ state }) => state !== "waiting" && state !== "running");
@@ -97,11 +108,13 @@ export class JobRunner {
 
   /** A step of the job whose turn it is; "busy" when more is to be done at once. */
   step(nowMs: number, clientsBusy: boolean): "busy" | "idle" {
-    const entry = this.#entries.find(({ state }) => state === "running" || state === "waiting");
+    const open = this.#entries.filter(({ state }) => state === "running" || state === "waiting");
+    const entry = open.find(({ job }) => job.yields !== true) ?? open[0];
     if (entry === undefined || nowMs < this.#notBeforeMs) return "idle";
+    for (const other of open) other.state = "waiting";
     entry.state = "running";
     const startMs = this.#now();
-    const outcome = entry.job.step();
+    const outcome = entry.job.step(nowMs);
     const tookMs = this.#now() - startMs;
     this.#notBeforeMs = clientsBusy ? nowMs + tookMs * BUSY_SHARE : 0;
     if (outcome === "done") entry.state = entry.job.progress.lostBlocks > 0 ? "failed" : "done";

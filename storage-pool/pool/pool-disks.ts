@@ -204,7 +204,10 @@ export class PoolDisks {
         this.#options.onTrusted(disk);
       };
       this.#options.jobs.start(
-        new ScrubJob("resync", disk.file.path, this.#options, (segment) => on(segment, disk), done),
+        new ScrubJob("resync", disk.file.path, this.#options, {
+          wanted: (segment) => on(segment, disk),
+          onDone: done,
+        }),
       );
     }
   }

@@ -367,9 +367,12 @@ export class Pool {
     return poolUsageOf(this, work, (volume) => this.usageOf(volume.id).exclusiveBytes);
   }
 
-  /** Reads every copy of everything, in the background; the job's number. */
-  scrub(): number {
-    return this.jobs.start(new ScrubJob("scrub", "all disks", this));
+  /** Reads every copy of everything from a segment on, in the background, at no more than a rate; the job's number. */
+  scrub(bytesPerSecond = 0, nextSegment = 0): number {
+    const wanted = ({ index }: { readonly index: number }) => index >= nextSegment;
+    return this.jobs.start(
+      new ScrubJob("scrub", "all disks", this, { wanted, bytesPerSecond, yields: true }),
+    );
   }
 
   /** Holds a volume with its snapshots against its maps, in the background; the job's number. */

@@ -1,5 +1,6 @@
 // Scrubbing: reads every copy of every segment, checks each record and each block that is alive, and puts bad copies
-// right from good ones. What has no good copy left is named. Thread: the pool's worker. Hot: no (one copy per step).
+// right from good ones. What has no good copy left is named. May be held to a rate, and begin where an earlier one was.
+// Thread: the pool's worker. Hot: no (one copy per step).
 import { DataBuffer } from "../disk/data-buffer.js";
 import { BLOCK_SIZE } from "../limits.js";
 import { bufferChecksum } from "../log/checksum.js";
@@ -10,30 +11,47 @@ import type { Segment, SegmentTable } from "../log/segment-table.js";
 import type { MapReader } from "../volume/map-reader.js";
 import { find, type Job, type JobProgress, newProgress } from "./job.js";
 
+export interface ScrubOptions {
+  /** Which segments are looked at; all when absent. */
+  readonly wanted?: (segment: Segment) => boolean;
+  /** Called when all were looked at. */
+  readonly onDone?: () => void;
+  /** Read each second at most; 0 or absent: no limit. */
+  readonly bytesPerSecond?: number;
+  /** Everything else goes first. */
+  readonly yields?: boolean;
+}
+
+/** A rate is kept on the average of so long a time. */
+const RATE_SPAN_MS = 1000;
+
 export class ScrubJob implements Job {
   readonly kind: string;
   readonly subject: string;
   readonly progress: JobProgress = newProgress();
   readonly #table: SegmentTable;
   readonly #reader: MapReader;
-  readonly #onDone: () => void;
+  readonly #onDone: (() => void) | undefined;
+  readonly yields: boolean;
+  #bytesPerSecond: number;
+  #notBeforeMs = 0;
   #scratch: DataBuffer | undefined;
   readonly #queue: Segment[] = [];
   #copy = 0;
 
-  /** Looks at the segments that `wanted` names; `onDone` is called when all were looked at. */
   constructor(
     kind: string,
     subject: string,
     modules: { readonly table: SegmentTable; readonly reader: MapReader },
-    wanted: (segment: Segment) => boolean = () => true,
-    onDone: () => void = () => {},
+    { wanted = () => true, onDone, bytesPerSecond = 0, yields = false }: ScrubOptions = {},
   ) {
     this.kind = kind;
     this.subject = subject;
     this.#table = modules.table;
     this.#reader = modules.reader;
     this.#onDone = onDone;
+    this.#bytesPerSecond = bytesPerSecond;
+    this.yields = yields;
     modules.table.visit((segment) => {
       if (segment.disks.length > 0 && wanted(segment)) this.#queue.push(segment);
     });
@@ -41,14 +59,24 @@ export class ScrubJob implements Job {
     this.#queue.reverse();
   }
 
-  step(): "more" | "done" {
+  join(other: Job): void {
+    if (other instanceof ScrubJob) this.#bytesPerSecond = other.#bytesPerSecond;
+    this.#notBeforeMs = 0;
+  }
+
+  step(nowMs: number): "more" | "wait" | "done" {
     const segment = this.#queue.at(-1);
     if (segment === undefined) {
-      this.#onDone();
+      this.#onDone?.();
       return "done";
     }
+    if (this.#bytesPerSecond > 0 && nowMs < this.#notBeforeMs) return "wait";
+    this.progress.nextSegment = segment.index;
     const gone = this.#table.at(segment.index) !== segment || !segment.sealed;
-    if (!gone && this.#copy < segment.disks.length) this.#check(segment, this.#copy);
+    if (!gone && this.#copy < segment.disks.length) {
+      this.#check(segment, this.#copy);
+      this.#pace(nowMs);
+    }
     this.#copy++;
     this.progress.doneBytes += SEGMENT_SIZE;
     if (gone || this.#copy >= segment.disks.length) {
@@ -61,6 +89,13 @@ export class ScrubJob implements Job {
 
   cancel(): void {
     this.#queue.length = 0;
+  }
+
+  /** A copy was read: the next one when the rate allows it. */
+  #pace(nowMs: number): void {
+    if (this.#bytesPerSecond === 0) return;
+    const fromMs = Math.max(this.#notBeforeMs, nowMs - RATE_SPAN_MS);
+    this.#notBeforeMs = fromMs + (SEGMENT_SIZE / this.#bytesPerSecond) * 1000;
   }
 
   get #buffer(): DataBuffer {

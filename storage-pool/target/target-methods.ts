@@ -32,7 +32,8 @@ export interface TargetMethods {
   undrainDisk: [{ pool: string; index: number }, undefined];
   checkRemoveDisk: [{ pool: string; index: number; lost: boolean }, undefined];
   removeDisk: [{ pool: string; index: number }, undefined];
-  scrub: [{ pool: string }, number];
+  scrub: [{ pool: string; bytesPerSecond: number; nextSegment: number }, number];
+  cancelScrub: [{ pool: string }, undefined];
   prove: [OfVolume, number];
   jobs: [{ pool: string }, readonly JobReport[]];
   poolUsage: [{ pool: string }, PoolUsage];

@@ -3,12 +3,14 @@
 import { closeSync, openSync, readdirSync, rmSync, statSync, truncateSync, writeSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { openMemoryStore } from "../../base/store/index.js";
+import { openLevelStore, openMemoryStore } from "../../base/store/index.js";
 import { systemClock, waitFor } from "../../base/time/index.js";
 import { LocalClient, ResourceRegistry } from "../../stack/api/index.js";
 import { reconcilePool } from "../../stack/daemons/host/pool-reconciler.js";
 import { StorageClient } from "../../stack/daemons/host/storage-client.js";
 import type { StoragePool } from "../../stack/resources/index.js";
+import { Catalogue } from "../../storage-pool/catalogue/catalogue.js";
+import type { ScrubEntry } from "../../storage-pool/catalogue/scrub-entry.js";
 import type { JobView, PoolView, VolumeView } from "../../storage-pool/index.js";
 import { requirePrograms, runOk } from "../support/run.js";
 import { StorageProcess } from "../support/storage-process.js";
@@ -66,7 +68,30 @@ test("killed while a disk is drained and while all is scrubbed it goes on, and e
   await storage.end("SIGKILL");
   await storage.start();
   await work("volume.prove", { name: "twice" });
+  await waitFor(async () => (await pool()).scrub.runs.length === 1, "the scrub to go on to its end", 60_000);
+  expect((await pool()).scrub.runs[0]).toMatchObject({ outcome: "done", lostBlocks: 0 });
   expect(await pool()).toMatchObject({ degradedSegments: 0, lostBlocks: 0 });
+}, 120_000);
+
+test("a scrub that is due begins by itself, is shown with its outcome, and is kept through a kill", async () => {
+  const set = await storage.plinth("pool", "set", "default", "--scrub", "weekly", "--scrub-rate", "1GiB");
+  expect(set).toMatch(/scrubbed by schedule "0 1 \* \* 0" \(UTC\), next \S+ 01:00 UTC, at most 1GiB\/s/);
+  await storage.end("SIGKILL");
+  // As if the last one were longer ago than a week.
+  const catalogue = await Catalogue.open(await openLevelStore(join(storage.dir, "s", "catalogue")));
+  const entry = catalogue.scrubs.get("default") as ScrubEntry;
+  expect(entry.bytesPerSecond).toBe(1024 * MIB);
+  await catalogue.putScrub({ ...entry, sinceMs: entry.sinceMs - 8 * 86_400_000 });
+  await catalogue.close();
+  await storage.start();
+  await waitFor(async () => (await pool()).scrub.runs.length === 2, "the scrub that is due", 60_000);
+  const shown = await storage.plinth("pool", "show", "default");
+  expect(shown).toMatch(
+    /last scrub \d+ seconds? ago \(.* UTC\): \S+ read, 0 blocks repaired\nscrubbed by schedule/,
+  );
+  const { text } = (await storage.call("metrics")) as { text: string };
+  expect(text).toMatch(/^plinth_pool_scrub_end_timestamp_seconds\{pool="default"\} 1\d{9}/m);
+  expect(text).toContain('plinth_pool_scrub_lost_blocks{pool="default"} 0');
 }, 120_000);
 
 test("a file that is cut short or overwritten under the daemon is read from the other copy, and made whole", async () => {

@@ -7,7 +7,7 @@ import { systemClock } from "../../../base/time/index.js";
 import { LocalClient, ResourceRegistry } from "../../api/index.js";
 import type { StoragePool } from "../../resources/index.js";
 import { type PoolStorage, reconcilePool } from "./pool-reconciler.js";
-import type { JobFacts, PoolFacts } from "./storage-client.js";
+import type { JobFacts, PoolFacts, ScrubFacts } from "./storage-client.js";
 
 const POOL = { name: "default" };
 const SEGMENT = 4 * 2 ** 20;
@@ -22,18 +22,33 @@ class FakePool implements PoolStorage {
   readonly disks = new Map<string, FakeDisk>();
   readonly calls: string[] = [];
   jobs: JobFacts[] = [];
+  scrub: ScrubFacts | undefined;
   /** Call → the refusal that it meets. */
   readonly refusals = new Map<string, PlinthError>();
 
   async pools(): Promise<PoolFacts[]> {
     const disks = [...this.disks].map(([path, disk]) => ({ path, ...disk, sizeBytes: 100, freeBytes: 50 }));
-    return [{ name: "default", sizeBytes: 100, allocatedBytes: 1, freeBytes: 99, disks, jobs: this.jobs }];
+    return [
+      {
+        name: "default",
+        sizeBytes: 100,
+        allocatedBytes: 1,
+        freeBytes: 99,
+        disks,
+        jobs: this.jobs,
+        scrub: this.scrub,
+      },
+    ];
   }
   async createPool(): Promise<unknown> {
     throw new Error("the pool is there");
   }
   async rekeyPool(): Promise<unknown> {
     throw new Error("no key is wanted");
+  }
+  async setScrub(_name: string, schedule: string | undefined, rate: number | undefined): Promise<void> {
+    this.#note("scrub", `${schedule} ${rate}`);
+    this.scrub = { ...(this.scrub as ScrubFacts), cron: "0 1 * * 0", bytesPerSecond: rate ?? 0 };
   }
   async addDisks(_name: string, disks: readonly string[]): Promise<void> {
     this.#note("add", disks.join());
@@ -171,5 +186,57 @@ describe("reconcilePool()", () => {
     await name("/a");
     await turn();
     expect(storage.calls).toEqual(["drain /b"]);
+  });
+
+  it("sets schedule and rate of scrubs, and shows what the last one found, with an event for each", async () => {
+    const nextAt = "2026-04-01T01:00:00.000Z";
+    storage.scrub = { cron: "0 1 1 * *", bytesPerSecond: 0, nextAt, running: undefined, last: undefined };
+    const scrubbed = async () =>
+      (await pool()).status?.conditions?.find(({ type }) => type === "Scrubbed") as { message: string };
+    await client.patch("StoragePool", POOL, { spec: { scrub: { schedule: "weekly", bandwidth: "50Mi" } } });
+    await turn();
+    await turn();
+    expect(storage.calls).toEqual([`scrub weekly ${50 * 2 ** 20}`]);
+    expect((await pool()).status?.scrub).toEqual({ nextTime: nextAt });
+    expect(await scrubbed()).toBeUndefined();
+    const running = { doneBytes: 30 * SEGMENT, totalBytes: 40 * SEGMENT };
+    const found = {
+      checkedBytes: 40 * SEGMENT,
+      repairedBlocks: 0,
+      lostBlocks: 2,
+      findings: ["block 9 is lost"],
+    };
+    const last = { endedAt: "2026-03-02T01:00:00.000Z", outcome: "failed", ...found };
+    storage.scrub = { ...storage.scrub, running, last };
+    await turn();
+    await turn();
+    expect((await pool()).status?.scrub).toMatchObject({
+      progressPercent: 75,
+      lastResult: "failed",
+      lostBlocks: 2,
+    });
+    expect(await scrubbed()).toMatchObject({ status: "False", reason: "BlocksLost" });
+    expect((await scrubbed()).message).toBe("2 blocks without a good copy: block 9 is lost");
+    const events = (await client.list("Event")).items.filter(({ reason }) => reason === "BlocksLost");
+    expect(events).toMatchObject([{ type: "Warning", count: 1 }]);
+    storage.scrub = {
+      ...storage.scrub,
+      running: undefined,
+      last: { ...last, outcome: "done", lostBlocks: 0 },
+    };
+    await turn();
+    expect(await scrubbed()).toMatchObject({ status: "True", reason: "Clean" });
+    storage.refusals.set("scrub", new PlinthError("PARAMETER_INVALID", "no such time"));
+    await client.patch("StoragePool", POOL, { spec: { scrub: { schedule: "61 1 * * 0" } } });
+    await turn();
+    expect(await scrubbed()).toMatchObject({
+      status: "False",
+      reason: "ParameterInvalid",
+      message: "no such time",
+    });
+    const ready = (await pool()).status?.conditions?.find(({ type }) => type === "Ready");
+    expect(ready?.status).toBe("True");
+    for (const scrub of [{ schedule: "now and then" }, { bandwidth: "2Ti" }])
+      await expect(client.patch("StoragePool", POOL, { spec: { scrub } })).rejects.toThrow("spec.scrub.");
   });
 });

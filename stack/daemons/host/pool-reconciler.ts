@@ -10,6 +10,7 @@ import { describeError, PlinthError } from "../../../base/errors/index.js";
 import type { ResourceClient } from "../../api/index.js";
 import { formatBytes, type StoragePool } from "../../resources/index.js";
 import { type Verdict, writeStatus } from "./api-writer.js";
+import { keepScrub, scrubCondition, scrubStatus, tellScrub } from "./pool-scrub.js";
 import { isStorageAway, type PoolFacts, type StorageClient } from "./storage-client.js";
 import { reasonOf } from "./storage-reasons.js";
 
@@ -20,7 +21,7 @@ export interface PoolModules {
 
 export type PoolStorage = Pick<
   StorageClient,
-  "pools" | "createPool" | "addDisks" | "drainDisk" | "undrainDisk" | "removeDisk" | "rekeyPool"
+  "pools" | "createPool" | "addDisks" | "drainDisk" | "undrainDisk" | "removeDisk" | "rekeyPool" | "setScrub"
 >;
 
 /** One turn for a pool of this host. Rethrows what storaged refused, for the turn to come again. */
@@ -64,8 +65,10 @@ async function keepPool(pool: StoragePool, modules: PoolModules): Promise<void> 
       await storage.rekeyPool(name, keyFile);
       await client.recordEvent(pool, { reason: "Rekeyed", message: `its keys are wrapped by ${keyFile}` });
     }
+    const refused = await keepScrub(pool, facts.scrub, storage);
     facts = (await factsOf(storage, pool)) ?? facts;
     waits.push(await keepDisks(pool, facts, modules));
+    waits.push(...(refused === undefined ? scrubCondition(facts) : [refused]));
     facts = (await factsOf(storage, pool)) ?? facts;
   }
   await showPool(pool, facts, waits, client);
@@ -166,7 +169,8 @@ function fieldsOf(pool: StoragePool, facts: PoolFacts) {
     fullInSeconds: facts.fullInSeconds,
   };
   const disks = disksOf(pool, facts);
-  return { sizeBytes, allocatedBytes, freeBytes, ...room, disks };
+  const scrub = facts.scrub === undefined ? {} : { scrub: scrubStatus(facts.scrub) };
+  return { sizeBytes, allocatedBytes, freeBytes, ...room, disks, ...scrub };
 }
 
 async function showPool(
@@ -184,6 +188,7 @@ async function showPool(
   const before = pool.status?.conditions?.find((each) => each.type === "RoomLeft")?.reason;
   const unlocked = pool.spec.keyFile === undefined ? [] : [unlockedCondition(facts)];
   const conditions = [ready, ...(pressure === undefined ? [] : [pressure]), ...unlocked, ...waits];
+  await tellScrub(pool, facts, client);
   const observed = { observedGeneration: pool.metadata.generation };
   await writeStatus(client, "StoragePool", pool, { ...fieldsOf(pool, facts), ...observed }, conditions);
   if (pressure === undefined || (before ?? "RoomLeft") === pressure.reason) return;

@@ -62,8 +62,28 @@ export interface PoolFacts {
   /** The file that its key comes from, and why encrypted volumes cannot be used. */
   readonly keyFile?: string | undefined;
   readonly locked?: string | undefined;
+  readonly scrub?: ScrubFacts | undefined;
   /** Why storaged does not serve it; undefined when it does. */
   readonly unavailable?: string | undefined;
+}
+
+export interface ScrubFacts {
+  /** Five fields, UTC, or "off". */
+  readonly cron: string;
+  readonly bytesPerSecond: number;
+  readonly nextAt: string | undefined;
+  readonly running: { readonly doneBytes: number; readonly totalBytes: number } | undefined;
+  /** The last one that ended. */
+  readonly last:
+    | {
+        readonly endedAt: string;
+        readonly outcome: string;
+        readonly checkedBytes: number;
+        readonly repairedBlocks: number;
+        readonly lostBlocks: number;
+        readonly findings: readonly string[];
+      }
+    | undefined;
 }
 
 export interface JobFacts {
@@ -121,6 +141,7 @@ export class StorageClient {
       fullInSeconds: optionalNumber((pool["forecast"] as Fields | undefined)?.["fullInSeconds"]),
       keyFile: optionalText((pool["key"] as Fields | undefined)?.["path"]),
       locked: optionalText((pool["key"] as Fields | undefined)?.["locked"]),
+      scrub: scrubFacts(pool["scrub"] as Fields | undefined),
       unavailable: optionalText(pool["unavailable"]),
     }));
   }
@@ -150,6 +171,15 @@ export class StorageClient {
   /** The pool gets the key in a file of the host, which is made when it is not there. */
   rekeyPool(name: string, keyFile: string): Promise<unknown> {
     return this.#call("pool.rekey", { name, keyFile });
+  }
+
+  /** When it is scrubbed by schedule ("weekly", five fields, "off") and how fast; what is undefined stays. */
+  setScrub(name: string, schedule: string | undefined, bytesPerSecond: number | undefined): Promise<unknown> {
+    const given = {
+      ...(schedule === undefined ? {} : { scrub: schedule }),
+      ...(bytesPerSecond === undefined ? {} : { scrubBytesPerSecond: bytesPerSecond }),
+    };
+    return this.#call("pool.set", { name, ...given });
   }
 
   async volumes(): Promise<VolumeFacts[]> {
@@ -298,6 +328,29 @@ function volumeFacts(volume: Fields): VolumeFacts {
       exclusiveBytes: typeof snapshot["exclusiveBytes"] === "number" ? snapshot["exclusiveBytes"] : undefined,
       schedule: optionalText(snapshot["schedule"]),
     })),
+  };
+}
+
+function scrubFacts(scrub: Fields | undefined): ScrubFacts | undefined {
+  if (scrub === undefined) return undefined;
+  const running = scrub["running"] as Fields | undefined;
+  const last = listOf(scrub["runs"], "scrubs").at(-1);
+  return {
+    cron: text(scrub["cron"]),
+    bytesPerSecond: number(scrub["bytesPerSecond"]),
+    nextAt: optionalText(scrub["nextAt"]),
+    running: running && {
+      doneBytes: number(running["doneBytes"]),
+      totalBytes: number(running["totalBytes"]),
+    },
+    last: last && {
+      endedAt: text(last["endedAt"]),
+      outcome: text(last["outcome"]),
+      checkedBytes: number(last["checkedBytes"]),
+      repairedBlocks: number(last["repairedBlocks"]),
+      lostBlocks: number(last["lostBlocks"]),
+      findings: (last["findings"] as unknown[]).map(text),
+    },
   };
 }
 
