@@ -230,11 +230,13 @@ function readOxms(reader: Reader, isLoose: boolean): Match {
     if (isLoose && skipUnknown(reader)) continue;
     const entry = readMatchEntry(reader);
     if (seen.includes(entry.field)) throw reader.fail("OFPBMC_DUP_FIELD", entry.field, "occurs twice", at);
-    seen.push(entry.field);
     if (!isLoose && !prerequisiteHolds(OXM_FIELDS[entry.field].prerequisite, match)) {
       throw reader.fail("OFPBMC_BAD_PREREQ", entry.field, "its prerequisites are not matched before it", at);
     }
-    if (constrains(entry)) match.push(entry);
+    // A mask of zeros is as good as no entry (7.2.3.5).
+    if (!constrains(entry)) continue;
+    seen.push(entry.field);
+    match.push(entry);
   }
   return match;
 }

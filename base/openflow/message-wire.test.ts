@@ -269,6 +269,16 @@ describe("parseMessage()", () => {
       flow(match("80000004000000018000000400000002", "00000000")),
       "OFPBMC_DUP_FIELD in_port 60",
     ],
+    [
+      "a field, and again with a mask of zeros",
+      flow(match("0001000400000001" + "000101080000000000000000")),
+      "OFPBMC_DUP_FIELD reg0 60",
+    ],
+    [
+      "a field with a mask of zeros, which is none, and then with a value",
+      flow(match("000101080000000000000000" + "0001000400000001")),
+      "none",
+    ],
     ["a TCP port without TCP", flow(match("80001a020050", "000000000000")), "OFPBMC_BAD_PREREQ tcp_src 52"],
     ["an unknown field", flow(match("8000fe0101", "00000000000000")), "OFPBMC_BAD_FIELD oxm.header 52"],
     ["a field of the wrong size", flow(match("8000000200010000", "00000000")), "OFPBMC_BAD_LEN in_port 52"],

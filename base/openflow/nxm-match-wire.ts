@@ -57,11 +57,12 @@ export function readNxmEntries(body: Reader, isLoose = false): NxmMatch {
     if (isLoose && header !== NXM_OF_IN_PORT && header !== NXM_OF_IP_TOS && skipUnknown(body)) continue;
     const entry = readEntry(body, header);
     if (seen.has(entry.field)) throw body.fail("OFPBMC_DUP_FIELD", entry.field, "occurs twice", at);
-    seen.add(entry.field);
     if (!isLoose && !prerequisiteHolds(OXM_FIELDS[entry.field].prerequisite, match)) {
       throw body.fail("OFPBMC_BAD_PREREQ", entry.field, "its prerequisites are not matched before it", at);
     }
-    if (constrains(entry)) match.push(entry);
+    if (!constrains(entry)) continue;
+    seen.add(entry.field);
+    match.push(entry);
   }
   return { match, cookie, cookieMask };
 }

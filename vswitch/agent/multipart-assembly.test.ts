@@ -56,7 +56,7 @@ describe("MultipartAssembly", () => {
       match: [],
     };
     expect(assembly.take(piece(2, 1, { kind: "flow", ...filter }), 56)).toBeUndefined();
-    expect(assembly.take(piece(2, 0, { kind: "flow", ...filter }), 56)).toBe("OFPBRC_BAD_LEN");
+    expect(assembly.take(piece(2, 0, { kind: "flow", ...filter }), 56)).toBe("OFPBRC_BAD_MULTIPART");
   });
 
   it("refuses pieces of different kinds once, and ignores the rest of that request", () => {

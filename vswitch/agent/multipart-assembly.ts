@@ -42,7 +42,7 @@ export class MultipartAssembly {
     assembly.bodies.push(body);
     if (isLast) {
       const joined = join(assembly.bodies);
-      return joined === undefined ? "OFPBRC_BAD_LEN" : { ...request, body: joined };
+      return joined === undefined ? "OFPBRC_BAD_MULTIPART" : { ...request, body: joined };
     }
     assembly.bytes += size;
     this.#bytes += size;

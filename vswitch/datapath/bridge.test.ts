@@ -180,7 +180,7 @@ describe("Bridge", () => {
   it("obeys port-mod and tells of ports that come, go and change", () => {
     const rig = new Rig(2);
     rig.flow({ instructions: [apply(output(0xfffffffc))] });
-    const mod = (port: number, config: number) =>
+    const mod = (port: number, config: number, advertise = 0) =>
       rig.bridge.change(
         {
           type: "port_mod",
@@ -189,7 +189,7 @@ describe("Bridge", () => {
           macAddress: Uint8Array.of(2, 0, 0, 0, 0, port),
           config,
           mask: OFPPC_NO_FWD | OFPPC_NO_RECV,
-          advertise: 0,
+          advertise,
         },
         rig.nowMs,
       );
@@ -200,6 +200,10 @@ describe("Bridge", () => {
     mod(1, OFPPC_NO_RECV);
     expect(rig.where(1, frame)).toEqual([]);
     expect(() => mod(9, 0)).toThrow("OFPPMFC_BAD_PORT");
+    expect(() => mod(1, 0, 1 << 16)).toThrow("OFPPMFC_BAD_ADVERTISE");
+    expect(rig.where(1, frame), "the refused one changed nothing").toEqual([]);
+    mod(1, OFPPC_NO_RECV, 0xffff);
+    expect(rig.where(1, frame)).toEqual([]);
     rig.events = [];
     (rig.ports[1] as MemoryPort).linkUp = false;
     rig.nowMs += 10;

@@ -54,7 +54,7 @@ import { followFlows, keepFlows } from "./flow-keeper.js";
 import { Forwarding } from "./forwarding.js";
 import { OFPORT_MAX, TABLE_COUNT } from "./limits.js";
 import { bridgeId, checkResume, compilePacketOut } from "./packet-out.js";
-import { PORT_CONFIG_MASK, PortSlot, type PortSlotOptions } from "./port-slot.js";
+import { PORT_CONFIG_MASK, PORT_FEATURES_MASK, PortSlot, type PortSlotOptions } from "./port-slot.js";
 import type { RestoredFlows } from "./requests.js";
 import type { BridgeSettings, PortSettings } from "./settings.js";
 
@@ -364,6 +364,8 @@ export class Bridge implements PacketSink {
       throw flowError("OFPPMFC_BAD_HW_ADDR", `port ${mod.port} has another address`);
     if ((mod.mask & ~PORT_CONFIG_MASK) !== 0)
       throw flowError("OFPPMFC_BAD_CONFIG", `mask 0x${mod.mask.toString(16)}`); // cold
+    if ((mod.advertise & ~PORT_FEATURES_MASK) !== 0)
+      throw flowError("OFPPMFC_BAD_ADVERTISE", `advertise 0x${mod.advertise.toString(16)}`); // cold
     slot.config = (slot.config & ~mod.mask) | (mod.config & mod.mask);
     this.#changed(slot, "modify");
   }

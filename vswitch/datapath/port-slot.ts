@@ -39,6 +39,9 @@ import { isSame, type PortSettings } from "./settings.js";
 export const PORT_CONFIG_MASK =
   OFPPC_PORT_DOWN | OFPPC_NO_RECV | OFPPC_NO_FLOOD | OFPPC_NO_FWD | OFPPC_NO_PACKET_IN;
 
+/** Every OFPPF_* bit (OpenFlow 1.3.5, 7.2.1). */
+export const PORT_FEATURES_MASK = 0xffff;
+
 /** What every port says of itself. */
 export const SPEED_KBPS = 10_000_000;
 const ETHERNET_HEADER_SIZE = 14;

@@ -156,6 +156,22 @@ describe("groups", () => {
       buckets: [{ packetCount: 2n }, { packetCount: 2n }],
     });
   });
+
+  it("go on counting when they are modified, with buckets that begin anew", () => {
+    const rig = new Rig(3);
+    change(rig, "add", "all", 1, bucket([output(2)]));
+    rig.flow({ instructions: [apply(group(1))] });
+    rig.send(1, frame, frame);
+    rig.nowMs += 3_500;
+    change(rig, "modify", "indirect", 1, bucket([output(3)]));
+    expect(rig.where(1, frame)).toEqual([3]);
+    expect(rig.bridge.tables.groupStats(rig.nowMs)[0]).toMatchObject({
+      packetCount: 3n,
+      byteCount: BigInt(3 * frame.byteLength),
+      durationSeconds: 3,
+      buckets: [{ packetCount: 1n, byteCount: BigInt(frame.byteLength) }],
+    });
+  });
 });
 
 describe("meters", () => {
@@ -184,5 +200,29 @@ describe("meters", () => {
     expect(rig.bridge.pipeline.dropCounters.report()).toEqual([
       { reason: "meter", packets: 2, tableId: 0, cookie: 9n, priority: 100 },
     ]);
+  });
+
+  it("go on counting when they are modified, with bands that begin anew", () => {
+    const rig = new Rig(2);
+    const meter = (command: "add" | "modify", rate: number): void =>
+      rig.bridge.change(
+        {
+          ...({ type: "meter_mod", xid: 1, command, flags: OFPMF_PKTPS, meterId: 1 } as const),
+          bands: [{ type: "drop", rate, burstSize: 0 }],
+        },
+        rig.nowMs,
+      );
+    meter("add", 10);
+    rig.flow({ instructions: [{ type: "meter", meterId: 1 }, apply(output(2))] });
+    rig.send(1, frame, frame, frame);
+    rig.nowMs += 3_500;
+    meter("modify", 20);
+    expect(rig.send(1, frame, frame, frame).get(2), "two at once of twenty a second").toHaveLength(2);
+    expect(rig.bridge.tables.meterStats(rig.nowMs)[0]).toMatchObject({
+      packetInCount: 6n,
+      byteInCount: BigInt(6 * frame.byteLength),
+      durationSeconds: 3,
+      bands: [{ packetCount: 1n, byteCount: BigInt(frame.byteLength) }],
+    });
   });
 });

@@ -116,8 +116,15 @@ export class GroupTable {
     if (mod.groupId > OFPG_MAX) throw flowError("OFPGMFC_INVALID_GROUP", `group number ${mod.groupId}`);
     if (existing === undefined && this.#groups.size >= GROUPS_MAX)
       throw flowError("OFPGMFC_OUT_OF_GROUPS", `at most ${GROUPS_MAX} groups`);
-    if (mod.bucketCommand === undefined || existing === undefined) {
+    if (existing === undefined) {
       this.#put(mod, nowMs);
+      return [];
+    }
+    if (mod.bucketCommand === undefined) {
+      // The group itself goes on; its buckets are others, and begin anew (1.5.1, 6.7).
+      const modified = this.#put(mod, existing.createdMs);
+      modified.packets = existing.packets;
+      modified.bytes = existing.bytes;
       return [];
     }
     const { description } = existing;

@@ -54,15 +54,18 @@ export class Meter {
   packets = 0;
   bytes = 0;
 
-  constructor(config: MeterConfig, nowMs: number) {
+  /** `before` is what it was until it was modified: its own counts go on, those of its bands do not (1.5.1, 6.8). */
+  constructor(config: MeterConfig, nowMs: number, before?: Meter) {
     this.config = config;
     this.packetsPerSecond = (config.flags & OFPMF_PKTPS) !== 0;
     const burst = (config.flags & OFPMF_BURST) !== 0;
     this.bands = config.bands.map(
       (band) => new Band(band, this.packetsPerSecond, burst, band.type === "drop"),
     );
-    this.createdMs = nowMs;
+    this.createdMs = before?.createdMs ?? nowMs;
     this.lastMs = nowMs;
+    this.packets = before?.packets ?? 0;
+    this.bytes = before?.bytes ?? 0;
   }
 }
 
@@ -86,15 +89,15 @@ export class MeterTable {
   apply(mod: MeterMod, nowMs: number): readonly number[] {
     if (mod.command === "delete") return this.#delete(mod.meterId);
     check(mod);
-    const exists = this.#meters.has(mod.meterId);
-    if (mod.command === "add" && exists)
+    const existing = this.#meters.get(mod.meterId);
+    if (mod.command === "add" && existing !== undefined)
       throw flowError("OFPMMFC_METER_EXISTS", `there is a meter ${mod.meterId}`);
-    if (mod.command === "modify" && !exists)
+    if (mod.command === "modify" && existing === undefined)
       throw flowError("OFPMMFC_UNKNOWN_METER", `there is no meter ${mod.meterId}`);
-    if (this.#meters.size >= METERS_MAX && !exists)
+    if (this.#meters.size >= METERS_MAX && existing === undefined)
       throw flowError("OFPMMFC_OUT_OF_METERS", `at most ${METERS_MAX} meters`);
     const { flags, meterId, bands } = mod;
-    this.#meters.set(meterId, new Meter({ flags, meterId, bands }, nowMs));
+    this.#meters.set(meterId, new Meter({ flags, meterId, bands }, nowMs, existing));
     return [];
   }
 
