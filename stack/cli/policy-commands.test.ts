@@ -3,7 +3,9 @@ import { describe, expect, it } from "vitest";
 import { explanationLines, formatDropReport } from "./policy-commands.js";
 
 describe("explanationLines()", () => {
+  const ends = { network: "shop/front", source: "shop/a", destination: "shop/b" };
   const denied = {
+    ...ends,
     allowed: false,
     text: ["may leave shop/a: no policy isolates it for egress", "may not reach shop/b: no rule allows it"],
     remedies: ["policy shop/b needs an ingress rule that allows TCP 80 from shop/a"],
@@ -14,7 +16,7 @@ describe("explanationLines()", () => {
   };
 
   it("gives the verdict, its reasons and what would have to change", () => {
-    expect(explanationLines("shop/front", denied, false)).toEqual([
+    expect(explanationLines(denied, false)).toEqual([
       "shop/front: denied",
       "  may leave shop/a: no policy isolates it for egress",
       "  may not reach shop/b: no rule allows it",
@@ -22,13 +24,18 @@ describe("explanationLines()", () => {
     ]);
   });
 
+  it("says by which load balancer, and to which machine behind it", () => {
+    const through = "shop/web[NetworkFunction] to shop/web1 TCP 8080";
+    expect(explanationLines({ ...denied, through }, false)[0]).toBe(`shop/front, through ${through}: denied`);
+  });
+
   it("adds the flows that the first packet meets", () => {
-    expect(explanationLines("shop/front", denied, true).slice(4)).toEqual([
+    expect(explanationLines(denied, true).slice(4)).toEqual([
       "  table ingress: priority 0, cookie 0x2a, of NetworkPolicy shop/b (policy)",
       "  table denied: priority 0, cookie 0x0, of pipeline",
     ]);
-    const apart = { allowed: true, text: [], remedies: [], path: [] };
-    expect(explanationLines("outside", apart, true)).toEqual([
+    const apart = { ...ends, network: "outside", allowed: true, text: [], remedies: [], path: [] };
+    expect(explanationLines(apart, true)).toEqual([
       "outside: allowed",
       "  no flows: not both ends are machines that are plugged in",
     ]);

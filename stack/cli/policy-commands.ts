@@ -1,7 +1,7 @@
 // `plinth policy explain A B:port`, `policy drops` and `policy log`: why a connection is allowed or not, what was dropped,
 // and which decisions policies want told.
 import { writeFileSync } from "node:fs";
-import { isIP, isIPv6 } from "node:net";
+import { isIPv6 } from "node:net";
 import { type Command, InvalidArgumentError } from "commander";
 import { PlinthError } from "../../base/errors/index.js";
 import { callControl } from "../../base/jsonrpc/index.js";
@@ -14,7 +14,8 @@ import {
 import { defaultDirectory, directoryLayout } from "../daemons/directory.js";
 import { type ConnectionOptions, usingApi, withConnection } from "./connection.js";
 import { withDir } from "./options.js";
-import { formatRows, type OutputOptions, print, show, withOutput } from "./output.js";
+import { formatRows, type OutputOptions, show, withOutput } from "./output.js";
+import { type End, type Pair, type Protocol, pairsOf, resolveEnd } from "./policy-ends.js";
 import {
   explainOffline,
   graphOffline,
@@ -36,14 +37,23 @@ interface Target {
   readonly port?: string;
 }
 
+const PROTOCOLS: readonly Protocol[] = ["TCP", "UDP", "SCTP", "ICMP"];
 /** Machines that one line names. */
 const DROP_MACHINES_SHOWN = 4;
 
 export function register(program: Command): void {
   const policy = program.command("policy").description("network policies at work");
   withOutput(withConnection(policy.command("explain")))
-    .argument("<source>", "who connects: a machine as NAME or NAMESPACE/NAME, or an address")
-    .argument("<destination>", "what it connects to, as NAME:PORT or ADDRESS:PORT", parseTarget)
+    .argument(
+      "<source>",
+      "who connects: a machine as NAME, NAMESPACE/NAME or NAMESPACE/NAME@NETWORK, vm/NAME, port/NAME, or an address",
+    )
+    .argument(
+      "<destination>",
+      "what it connects to, as NAME:PORT or ADDRESS:PORT; a load balancer (nf/NAME, or its address), too; " +
+        "PORT is a number or the name that the machine gives to one",
+      parseTarget,
+    )
     .description(
       "say whether a connection is allowed, and which policy and rule decides; with --dir naming a directory of " +
         "Kubernetes documents, by those alone: then workloads and addresses outside are the ends",
@@ -97,50 +107,48 @@ async function explainAction(source: string, target: Target, options: ExplainOpt
     show(options, answer, () => analysis.formatExplanation(answer).join("\n"));
     return;
   }
-  const port = target.port === undefined ? undefined : Number(target.port);
-  if (port !== undefined && !(port >= 1 && port <= 65_535))
-    throw new PlinthError("PORT_UNKNOWN", `expected a port number from 1 to 65535, found ${target.port}`);
+  const protocol = parseProtocol(options.protocol);
   await usingApi(options, async ({ client, namespace }) => {
-    const { items } = await client.list("Port");
-    const portsOf = (machine: string): { key: string; network?: string }[] => {
-      const [name, space] = machine.split("/").reverse() as [string, string | undefined];
-      const isAddress = isIP(machine) !== 0;
-      const ports = items.filter((port) =>
-        isAddress
-          ? port.status?.addresses?.includes(machine)
-          : port.spec.virtualMachine === name && port.metadata.namespace === (space ?? namespace),
-      );
-      if (ports.length === 0 && isAddress) return [{ key: machine }];
-      if (ports.length === 0) throw new PlinthError("NOT_FOUND", `machine ${machine} has no port`);
-      return ports.map((port) => ({
-        key: `${port.metadata.namespace}/${port.metadata.name}`,
-        network: `${port.metadata.namespace}/${port.spec.network}`,
-      }));
-    };
-    const destinations = portsOf(target.machine);
-    const pairs = portsOf(source).flatMap((from) =>
-      destinations
-        .filter((to) => [from.network, undefined].includes(to.network) || from.network === undefined)
-        .map((to) => ({ from, to })),
-    );
-    if (pairs.length === 0) print(`${source} and ${target.machine} have no network in common.`);
-    for (const { from, to } of pairs) {
-      const answer = (await ask(options.dir, "sdn.explain", {
-        source: from.key,
-        destination: to.key,
-        protocol: options.protocol.toUpperCase(),
-        family: options.ipv6 === true || isIPv6(source) || isIPv6(target.machine) ? 6 : 4,
-        ...(port === undefined ? {} : { port }),
-      })) as Explanation;
-      const network = from.network ?? to.network ?? "outside";
-      show(options, answer, () => explanationLines(network, answer, options.tables === true).join("\n"));
+    const [machines, ports, functions] = await Promise.all([
+      client.list("VirtualMachine"),
+      client.list("Port"),
+      client.list("NetworkFunction"),
+    ]);
+    const inventory = { machines: machines.items, ports: ports.items, functions: functions.items };
+    const [from, to] = [source, target.machine].map((text) => resolveEnd(text, inventory, namespace)) as [
+      End,
+      End,
+    ];
+    const family = options.ipv6 === true || isIPv6(source) || isIPv6(target.machine) ? 6 : 4;
+    const answers: PairAnswer[] = [];
+    for (const { ask: asked, ...pair } of pairsOf(from, to, { protocol, port: target.port })) {
+      const answer =
+        "allowed" in asked
+          ? asked
+          : ((await ask(options.dir, "sdn.explain", { ...asked, family })) as Explanation);
+      answers.push({ ...pair, ...answer });
     }
+    const common = `${source} and ${target.machine} have no network in common.`;
+    const report = { allowed: answers.length > 0 && answers.every(({ allowed }) => allowed), pairs: answers };
+    const lines = (): string[] =>
+      answers.flatMap((answer) => explanationLines(answer, options.tables === true));
+    show(options, report, () => (answers.length === 0 ? common : lines().join("\n")));
   });
 }
 
-export function explanationLines(network: string, answer: Explanation, tables: boolean): string[] {
+function parseProtocol(text: string): Protocol {
+  const found = PROTOCOLS.find((each) => each === text.toUpperCase());
+  if (found !== undefined) return found;
+  throw new PlinthError("PROTOCOL_UNKNOWN", `--protocol: expected ${PROTOCOLS.join(", ")}, found ${text}`);
+}
+
+/** What is known of one pair of interfaces. */
+export type PairAnswer = Omit<Pair, "ask"> & Explanation;
+
+export function explanationLines(answer: PairAnswer, tables: boolean): string[] {
+  const { network, through, allowed } = answer;
   return [
-    `${network}: ${answer.allowed ? "allowed" : "denied"}`,
+    `${network}${through === undefined ? "" : `, through ${through}`}: ${allowed ? "allowed" : "denied"}`,
     ...answer.text.map((line) => `  ${line}`),
     ...answer.remedies.map((line) => `  to allow it: ${line}`),
     ...(tables ? tableLines(answer) : []),

@@ -167,6 +167,30 @@ spec: {ingress: []}
     expect(await ok("get netpol shut -n reach -o jsonpath={.spec.podSelector}{.spec.policyTypes}")).toBe(
       '{}["Ingress"]',
     );
+    const why = [
+      "policy",
+      "explain",
+      "web",
+      "reach/db[VirtualMachine]@front:80",
+      "-n",
+      "reach",
+      "-o",
+      "json",
+    ];
+    const { stdout: told } = await run(process.execPath, [PLINTH, ...why, "--dir", controller.dir], {
+      deadlineMs: 60_000,
+    });
+    expect(JSON.parse(told)).toMatchObject({
+      allowed: false,
+      pairs: [
+        {
+          network: "reach/front",
+          source: "reach/web-front",
+          destination: "reach/db-front",
+          text: [expect.any(String), "may not reach reach/db-front: no rule of policy reach/shut allows it"],
+        },
+      ],
+    });
     const gains = await kubectl("delete netpol shut -n reach --dry-run=server");
     expect([gains.stdout, gains.stderr.split("\n").length]).toEqual([
       'networkpolicy.networking.k8s.io "shut" deleted (server dry run)\n',
