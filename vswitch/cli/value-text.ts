@@ -2,7 +2,7 @@
 // Source: ovs-vsctl(8), Database Values.
 import {
   type Atom,
-  type AtomicType,
+  type BaseType,
   type ColumnType,
   checkAtom,
   type Datum,
@@ -10,194 +10,201 @@ import {
   isMap,
   isUuid,
   mapOf,
+  OvsdbError,
   setOf,
   syntaxError,
 } from "../../base/ovsdb/index.js";
+import { readToken, skipSpace } from "./value-token.js";
 
-/** Parses `text` for a column of `type`. Throws OvsdbError "syntax error" or "constraint violation". */
-export function parseDatumText(text: string, type: ColumnType): Datum {
-  const scanner = new Scanner(text, describeType(type));
-  const datum = isMap(type) ? scanMap(scanner, type) : scanSet(scanner, type, text);
-  const { length } = datum.keys;
-  const what = isMap(type) ? "pair(s)" : "value(s)";
-  if (length > type.max)
-    throw syntaxError(`${text}: ${length} ${what} specified but the maximum number is ${type.max}`);
-  if (length < type.min)
-    throw syntaxError(`${text}: ${length} ${what} specified but the minimum number is ${type.min}`);
-  return datum;
-}
-
-function scanSet(scanner: Scanner, type: ColumnType, text: string): Datum {
-  const bracketed = scanner.take("[");
-  const atoms: Atom[] = [];
-  while (!scanner.atEnd(bracketed ? "]" : undefined)) {
-    const word = scanner.word(type.key.type === "string");
-    const range = type.key.type === "integer" ? rangeOf(word) : undefined;
-    for (const atom of range ?? [toAtom(word, type.key.type)]) atoms.push(checked(atom, type.key));
-    scanner.take(",");
-  }
-  if (bracketed) scanner.expect("]");
-  if (new Set(atoms).size < atoms.length) throw syntaxError(`${text}: set contains duplicate value`);
-  return setOf(atoms);
-}
+/** The uuid of the row that @NAME stands for in a column of this type. */
+export type SymbolOf = (name: string, base: BaseType) => string;
 
 const RANGE_SIZE_MAX = 4096;
+const RANGE = /^([+-]?\d{1,15})-([+-]?\d{1,15})$/;
+const NO_SYMBOLS: SymbolOf = (name) => {
+  throw syntaxError(`"${name}" is not a valid UUID`);
+};
+
+/** Parses `text` for a column of `type`. Throws OvsdbError "syntax error" or "constraint violation", as all here do. */
+export function parseDatumText(text: string, type: ColumnType, symbolOf: SymbolOf = NO_SYMBOLS): Datum {
+  const [open, close] = isMap(type) ? ["{", "}"] : ["[", "]"];
+  let at = skipSpace(text, 0);
+  if (at === text.length)
+    throw syntaxError(`use "${open}${close}" to specify the empty ${isMap(type) ? "map" : "set"}`);
+  const isEnclosed = text[at] === open;
+  if (isEnclosed) at = skipSpace(text, at + 1);
+  const keys: Atom[] = [];
+  const values: Atom[] = [];
+  while (at < text.length && !(isEnclosed && text[at] === close)) {
+    at = skipSpace(text, parseMember(text, at, type, symbolOf, keys, values));
+    if (text[at] === ",") at = skipSpace(text, at + 1);
+  }
+  if (isEnclosed) {
+    if (at === text.length) throw syntaxError(`${text}: missing "${close}" at end of data`);
+    if (skipSpace(text, at + 1) < text.length)
+      throw syntaxError(`${text}: trailing garbage after "${close}"`);
+  }
+  const what = isMap(type) ? "pair(s)" : "value(s)";
+  const { length } = keys;
+  if (length < type.min)
+    throw syntaxError(`${text}: ${length} ${what} specified but the minimum number is ${type.min}`);
+  if (length > type.max)
+    throw syntaxError(`${text}: ${length} ${what} specified but the maximum number is ${type.max}`);
+  if (new Set(keys).size < length)
+    throw syntaxError(
+      `${text}: ${isMap(type) ? "map contains duplicate key" : "set contains duplicate value"}`,
+    );
+  return isMap(type) ? mapOf(keys.map((key, i) => [key, values[i] as Atom])) : setOf(keys);
+}
+
+/** Adds the member that begins at `begin`, a pair or some numbers in a row perhaps; returns where it ends. */
+function parseMember(
+  text: string,
+  begin: number,
+  type: ColumnType,
+  symbolOf: SymbolOf,
+  keys: Atom[],
+  values: Atom[],
+): number {
+  const key = readToken(text, begin);
+  if (key.end === begin)
+    throw syntaxError(`${text}: unexpected "${text[begin]}" parsing ${describeType(type)}`);
+  const range = type.key.type === "integer" ? RANGE.exec(key.text) : null;
+  if (range !== null) for (const one of membersOf(range, type.key)) keys.push(one);
+  else keys.push(parseAtomText(key.text, type.key, symbolOf));
+  if (type.value === undefined) return key.end;
+  const sign = skipSpace(text, key.end);
+  if (text[sign] !== "=") {
+    // The original's sentence ends where the text does.
+    const rest = sign === text.length ? "" : `${text[sign]}" expecting "="`;
+    throw syntaxError(`${text.slice(begin)}: syntax error at "${rest}`);
+  }
+  const value = readToken(text, skipSpace(text, sign + 1));
+  const atom = parseAtomText(value.text, type.value, symbolOf);
+  while (values.length < keys.length) values.push(atom);
+  return value.end;
+}
 
 /** "3-5" stands for 3, 4 and 5. */
-function rangeOf(word: string): number[] | undefined {
-  const [, first, last] = /^([+-]?\d{1,15})-([+-]?\d{1,15})$/.exec(word) ?? [];
-  if (first === undefined) return undefined;
+function membersOf([word, first, last]: readonly string[], base: BaseType): number[] {
   const [from, to] = [Number(first), Number(last)];
   if (to < from) throw syntaxError(`"${word}" is not a valid range. Range end cannot be before start.`);
-  if (to - from >= RANGE_SIZE_MAX) throw syntaxError(`"${word}" has more than ${RANGE_SIZE_MAX} members`);
-  return Array.from({ length: to - from + 1 }, (_, i) => from + i);
+  checkAtom(from, base);
+  checkAtom(to, base);
+  if (to - from >= RANGE_SIZE_MAX)
+    throw new OvsdbError(
+      "constraint violation",
+      `Range "${from}-${to}" is too big. Maximum allowed size is ${RANGE_SIZE_MAX}.`,
+    );
+  const members = Array.from({ length: to - from + 1 }, (_, i) => from + i);
+  for (const one of members) checkAtom(one, base);
+  return members;
 }
 
-function scanMap(scanner: Scanner, type: ColumnType): Datum {
-  const braced = scanner.take("{");
-  const pairs: [Atom, Atom][] = [];
-  while (!scanner.atEnd(braced ? "}" : undefined)) {
-    const key = checked(toAtom(scanner.word(type.key.type === "string"), type.key.type), type.key);
-    scanner.equals();
-    const base = type.value as ColumnType["key"];
-    pairs.push([key, checked(toAtom(scanner.value(base.type === "string"), base.type), base)]);
-    scanner.take(",");
-  }
-  if (braced) scanner.expect("}");
-  if (new Set(pairs.map(([key]) => key)).size < pairs.length)
-    throw syntaxError(`${scanner.text}: map contains duplicate key`);
-  return mapOf(pairs);
-}
-
-function checked(atom: Atom, base: ColumnType["key"]): Atom {
+/** Parses `text`, all of it, as one atom. */
+export function parseAtomText(text: string, base: BaseType, symbolOf: SymbolOf = NO_SYMBOLS): Atom {
+  const atom = atomOf(text, base, symbolOf);
+  if (base.type === "string") checkText(atom as string);
   checkAtom(atom, base);
   return atom;
 }
 
-function toAtom(word: string, type: AtomicType): Atom {
-  switch (type) {
+function atomOf(text: string, base: BaseType, symbolOf: SymbolOf): Atom {
+  switch (base.type) {
     case "string":
-      return word;
+      return stringOf(text);
     case "boolean":
-      if (["true", "yes", "on", "1"].includes(word)) return true;
-      if (["false", "no", "off", "0"].includes(word)) return false;
-      break;
+      if (["true", "yes", "on", "1"].includes(text)) return true;
+      if (["false", "no", "off", "0"].includes(text)) return false;
+      throw syntaxError(`"${text}" is not a valid boolean (use "true" or "false")`);
     case "integer":
-      if (/^[+-]?(\d+|0x[0-9a-fA-F]+)$/.test(word) && Number.isSafeInteger(Number(word))) return Number(word);
-      break;
+      if (/^\s*[+-]?\d+$/.test(text) && Number.isSafeInteger(Number(text))) return Number(text) + 0;
+      throw syntaxError(`"${text}" is not a valid integer or range`);
     case "real":
-      if (/^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$/i.test(word) && Number.isFinite(Number(word)))
-        return Number(word);
-      break;
+      if (/^\s*[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$/i.test(text) && Number.isFinite(Number(text)))
+        return Number(text) + 0;
+      throw syntaxError(`"${text}" is not a valid real number`);
     case "uuid":
-      if (isUuid(word)) return word.toLowerCase();
+      if (text.startsWith("@")) return symbolOf(text, base);
+      if (isUuid(text)) return text.toLowerCase();
+      throw syntaxError(`"${text}" is not a valid UUID`);
   }
-  throw syntaxError(`"${word.slice(0, 60)}" is not a valid ${WANTED[type]}`);
 }
 
-const WANTED: Readonly<Record<AtomicType, string>> = {
-  integer: "integer or range",
-  real: "real number",
-  boolean: 'boolean (use "true" or "false")',
-  string: "string",
-  uuid: "UUID",
+function stringOf(text: string): string {
+  if (text === "")
+    throw syntaxError('An empty string is not valid as input; use "" to represent the empty string');
+  if (!text.startsWith('"')) return text;
+  if (text.length < 2 || !text.endsWith('"'))
+    throw syntaxError(`${text}: missing quote at end of quoted string`);
+  try {
+    return unescaped(text.slice(1, -1));
+  } catch (thrown) {
+    if (!(thrown instanceof SyntaxError)) throw thrown;
+    throw syntaxError(`${text}: ${thrown.message}`);
+  }
+}
+
+const ESCAPES: Readonly<Record<string, string>> = {
+  '"': '"',
+  "\\": "\\",
+  "/": "/",
+  b: "\b",
+  f: "\f",
+  n: "\n",
+  r: "\r",
+  t: "\t",
 };
 
-/** What ends a word that is not quoted, besides white space. */
-const DELIMITERS = /[:=,[\]{}!<>]/;
-
-class Scanner {
-  readonly #text: string;
-  readonly #type: string;
-  #at = 0;
-
-  /** `type` in words, for what is refused. */
-  constructor(text: string, type: string) {
-    this.#text = text;
-    this.#type = type;
-  }
-
-  get text(): string {
-    return this.#text;
-  }
-
-  /** Nothing is left, or `close` comes next. */
-  atEnd(close: string | undefined): boolean {
-    this.#skipSpace();
-    if (close !== undefined && this.#text[this.#at] === close) return true;
-    if (this.#at < this.#text.length) return false;
-    if (close !== undefined) throw syntaxError(`${this.#text}: missing "${close}" at end of data`);
-    return true;
-  }
-
-  take(character: string): boolean {
-    this.#skipSpace();
-    if (this.#text[this.#at] !== character) return false;
-    this.#at++;
-    return true;
-  }
-
-  /** What closes the value, with nothing behind it. */
-  expect(character: string): void {
-    if (!this.take(character)) throw syntaxError(`${this.#text}: missing "${character}" at end of data`);
-    this.#skipSpace();
-    if (this.#at < this.#text.length)
-      throw syntaxError(`${this.#text}: trailing garbage after "${character}"`);
-  }
-
-  /** The sign between a key and its value. */
-  equals(): void {
-    if (this.take("=")) return;
-    const found = this.#text[this.#at];
-    // The original's sentence ends where the text does.
-    const rest = found === undefined ? "" : `${found}" expecting "="`;
-    throw syntaxError(`${this.#text}: syntax error at "${rest}`);
-  }
-
-  /** As word(), but where nothing stands, that is what is wrong. */
-  value(isText: boolean): string {
-    this.#skipSpace();
-    if (DELIMITERS.test(this.#text[this.#at] ?? ","))
-      throw syntaxError('An empty string is not valid as input; use "" to represent the empty string');
-    return this.word(isText);
-  }
-
-  /** A quoted text, or everything up to white space or a delimiter. Only of a text are the quotes taken off. */
-  word(isText: boolean): string {
-    this.#skipSpace();
-    if (this.#text[this.#at] === '"') return this.#quoted(isText);
-    const begin = this.#at;
-    while (this.#at < this.#text.length) {
-      const character = this.#text[this.#at] as string;
-      if (DELIMITERS.test(character) || /\s/.test(character)) break;
-      this.#at++;
+/** What stands between the quotes of a JSON text. Throws SyntaxError. */
+function unescaped(text: string): string {
+  let result = "";
+  for (let at = 0; at < text.length; at++) {
+    const character = text[at] as string;
+    if (character === '"') throw new SyntaxError('quoted string may not include unescaped "');
+    if (character !== "\\") {
+      result += character;
+      continue;
     }
-    if (this.#at === begin) {
-      const found = this.#text[begin];
-      if (found === undefined)
-        throw syntaxError(`${this.#text}: unexpected end of input parsing ${this.#type}`);
-      throw syntaxError(`${this.#text}: unexpected "${found}" parsing ${this.#type}`);
+    const letter = text[++at] ?? "";
+    if (letter !== "u") {
+      const meant = ESCAPES[letter];
+      if (meant === undefined) throw new SyntaxError(`bad escape \\${letter}`);
+      result += meant;
+      continue;
     }
-    return this.#text.slice(begin, this.#at);
+    const unit = codeUnit(text, at + 1);
+    at += 4;
+    result += String.fromCharCode(unit);
+    if (unit < 0xd800 || unit >= 0xdc00) continue;
+    if (text.slice(at + 1, at + 3) !== "\\u") throw new SyntaxError("malformed escaped surrogate pair");
+    const second = codeUnit(text, at + 3);
+    if (second < 0xdc00 || second >= 0xe000)
+      throw new SyntaxError("second half of escaped surrogate pair is not trailing surrogate");
+    result += String.fromCharCode(second);
+    at += 6;
   }
+  return result;
+}
 
-  #quoted(isText: boolean): string {
-    const begin = this.#at++;
-    while (this.#at < this.#text.length && this.#text[this.#at] !== '"') {
-      this.#at += this.#text[this.#at] === "\\" ? 2 : 1;
-    }
-    if (this.#at >= this.#text.length)
-      throw syntaxError(`${this.#text}: quoted string extends past end of argument`);
-    this.#at++;
-    if (!isText) return this.#text.slice(begin, this.#at);
-    try {
-      return JSON.parse(this.#text.slice(begin, this.#at)) as string;
-    } catch {
-      throw syntaxError(`"${this.#text.slice(begin, begin + 60)}" is no quoted text`);
-    }
-  }
+function codeUnit(text: string, at: number): number {
+  const digits = text.slice(at, at + 4);
+  if (digits.length < 4) throw new SyntaxError("quoted string ends within \\u escape");
+  if (!/^[0-9a-f]{4}$/i.test(digits)) throw new SyntaxError("malformed \\u escape");
+  const unit = Number.parseInt(digits, 16);
+  if (unit === 0) throw new SyntaxError("null bytes not supported in quoted strings");
+  return unit;
+}
 
-  #skipSpace(): void {
-    while (/\s/.test(this.#text[this.#at] ?? "")) this.#at++;
-  }
+/** A trailing half of a surrogate pair without a leading one, which UTF-8 cannot write. */
+const HALF = /(?<![\ud800-\udbff])[\udc00-\udfff]/;
+
+function checkText(text: string): void {
+  const half = HALF.exec(text)?.[0]?.charCodeAt(0);
+  if (half === undefined) return;
+  const second = 0x80 | ((half >> 6) & 0x3f);
+  throw new OvsdbError(
+    "constraint violation",
+    `not a valid UTF-8 string: invalid UTF-8 sequence 0xed 0x${second.toString(16)}`,
+  );
 }

@@ -1,21 +1,21 @@
 // Commands of vsctl about bridges, ports and interfaces. Source: ovs-vsctl(8).
 import { mapOf, type OvsdbRow, pairsOf } from "../../base/ovsdb/index.js";
 import { commandError } from "./errors.js";
+import { command, print, root, type VsctlCommand, type VsctlContext } from "./vsctl-context.js";
+import { applySetting } from "./vsctl-database.js";
 import {
   type BridgeView,
-  bridges,
-  command,
-  findBridge,
+  checkFree,
+  findInterface,
   findPort,
+  interfacesOf,
+  membersOf,
   mustFindBridge,
-  ownPorts,
+  mustFindInterface,
+  mustFindPort,
   portsOf,
-  print,
-  root,
-  type VsctlCommand,
-  type VsctlContext,
-} from "./vsctl-context.js";
-import { applySetting } from "./vsctl-database.js";
+  viewOf,
+} from "./vsctl-view.js";
 
 const MANY = Number.POSITIVE_INFINITY;
 type Arguments = readonly string[];
@@ -28,13 +28,13 @@ export const BRIDGE_COMMANDS: readonly (readonly [string, VsctlCommand])[] = [
   [
     "br-exists",
     command("BRIDGE", 1, 1, [], (context, [name = ""]) =>
-      findBridge(context, name) === undefined ? 2 : undefined,
+      viewOf(context).bridges.has(name) ? undefined : 2,
     ),
   ],
   [
     "br-to-vlan",
     command("BRIDGE", 1, 1, [], (context, [name = ""]) => {
-      const { vlan } = mustFindBridge(context, name);
+      const { vlan } = mustFindBridge(viewOf(context), name);
       context.data(vlan);
       context.out(String(vlan));
       return undefined;
@@ -47,7 +47,8 @@ export const BRIDGE_COMMANDS: readonly (readonly [string, VsctlCommand])[] = [
       1,
       1,
       [],
-      (context, [name = ""]) => context.out(mustFindBridge(context, name).row.string("name")) as undefined,
+      (context, [name = ""]) =>
+        context.out(mustFindBridge(viewOf(context), name).row.string("name")) as undefined,
     ),
   ],
   ["br-set-external-id", command("BRIDGE KEY [VALUE]", 2, 3, [], setExternalId)],
@@ -75,29 +76,24 @@ export const BRIDGE_COMMANDS: readonly (readonly [string, VsctlCommand])[] = [
 // --- Bridges
 
 function addBridge(context: VsctlContext, [name = "", parent, vlanText]: Arguments): undefined {
-  const there = findBridge(context, name);
+  if (name === "") throw commandError("bridge name must not be empty string");
   if (parent !== undefined && vlanText === undefined)
     throw commandError("'add-br' command takes exactly 1 or 3 arguments");
   // As the original reads it: the digits in front count.
   const vlan = Number.parseInt(vlanText ?? "0", 10) || 0;
   if (vlan < 0 || vlan > 4095) throw commandError("add-br: vlan must be between 0 and 4095");
+  const view = viewOf(context);
+  const there = view.bridges.get(name);
   if (there !== undefined && context.options.has("--may-exist")) {
-    if (parent === undefined && there.fake !== undefined)
-      throw commandError(`"${context.typed}" but ${name} is a VLAN bridge for VLAN ${there.vlan}`);
-    if (parent !== undefined && there.fake === undefined)
-      throw commandError(`"${context.typed}" but ${name} is not a VLAN bridge`);
-    if (parent !== undefined && there.row.string("name") !== parent)
-      throw commandError(`"${context.typed}" but ${name} has the wrong parent ${there.row.string("name")}`);
-    if (parent !== undefined && there.vlan !== vlan)
-      throw commandError(`"${context.typed}" but ${name} is a VLAN bridge for the wrong VLAN ${there.vlan}`);
+    checkSame(there, name, parent, vlan);
     return;
   }
-  checkFree(context, name, `cannot create a bridge named ${name}`);
+  checkFree(view, name, "a bridge");
   if (parent !== undefined) {
-    const owner = findBridge(context, parent);
+    const owner = view.bridges.get(parent);
     if (owner === undefined) throw commandError(`parent bridge ${parent} does not exist`);
     if (owner.fake !== undefined) throw commandError("cannot create bridge with fake bridge as parent");
-    const child = bridges(context).find(
+    const child = [...view.bridges.values()].find(
       (one) => one.fake !== undefined && one.row.uuid === owner.row.uuid && one.vlan === vlan,
     );
     if (child !== undefined)
@@ -113,21 +109,18 @@ function addBridge(context: VsctlContext, [name = "", parent, vlanText]: Argumen
   insertPort(context, bridge, name, [name], "internal");
 }
 
-function checkFree(context: VsctlContext, name: string, prefix: string): void {
-  if (findBridge(context, name) !== undefined)
-    throw commandError(`${prefix} because a bridge named ${name} already exists`);
-  const port = findPort(context, name);
-  if (port !== undefined)
-    throw commandError(`${prefix} because a port named ${name} already exists on bridge ${port.bridge.name}`);
-}
-
-function checkInterfaceFree(context: VsctlContext, name: string): void {
-  const prefix = `cannot create an interface named ${name}`;
-  const found = portOfInterface(context, name);
-  if (found !== undefined)
-    throw commandError(
-      `${prefix} because an interface named ${name} already exists on bridge ${found.bridge.name}`,
-    );
+/** Of --may-exist: the bridge that is there must be the one that is asked for. */
+function checkSame(there: BridgeView, name: string, parent: string | undefined, vlan: number): void {
+  const asked = parent === undefined ? name : `${name} ${parent} ${vlan}`;
+  const refuse = (what: string) => commandError(`"--may-exist add-br ${asked}" but ${name} ${what}`);
+  if (parent === undefined) {
+    if (there.fake !== undefined) throw refuse(`is a VLAN bridge for VLAN ${there.vlan}`);
+    return;
+  }
+  if (there.fake === undefined) throw refuse("is not a VLAN bridge");
+  const owner = there.row.string("name");
+  if (owner !== parent) throw refuse(`has the wrong parent ${owner}`);
+  if (there.vlan !== vlan) throw refuse(`is a VLAN bridge for the wrong VLAN ${there.vlan}`);
 }
 
 function insertPort(
@@ -151,19 +144,21 @@ function insertPort(
 }
 
 function deleteBridge(context: VsctlContext, [name = ""]: Arguments): undefined {
-  const found = findBridge(context, name);
-  if (found === undefined) {
-    if (context.options.has("--if-exists")) return;
-    throw commandError(`no bridge named ${name}`);
-  }
-  if (found.fake === undefined) {
-    context.draft.takeFrom(root(context), "bridges", found.row.uuid);
-    for (const port of portsOf(context.draft, found.row)) removePort(context, found.row, port);
-    context.draft.remove(found.row);
+  const { draft } = context;
+  const view = viewOf(context);
+  const found = context.options.has("--if-exists") ? view.bridges.get(name) : mustFindBridge(view, name);
+  if (found === undefined) return;
+  const { row, fake } = found;
+  if (fake !== undefined) {
+    for (const port of [...membersOf(view, found).ports.map((one) => one.row), fake])
+      removePort(context, row, port);
     return;
   }
-  for (const port of ownPorts(context, found)) removePort(context, found.row, port);
-  removePort(context, found.row, found.fake);
+  draft.takeFrom(root(context), "bridges", row.uuid);
+  for (const port of portsOf(draft, row)) removePort(context, row, port);
+  for (const set of draft.rows("Flow_Sample_Collector_Set"))
+    if (set.string("bridge") === row.uuid) draft.remove(set);
+  draft.remove(row);
 }
 
 function removePort({ draft }: VsctlContext, bridge: OvsdbRow, port: OvsdbRow): void {
@@ -179,8 +174,8 @@ function listBridges(context: VsctlContext): undefined {
   const [real, fake] = [context.options.has("--real"), context.options.has("--fake")];
   print(
     context,
-    bridges(context)
-      .filter((one) => (real ? one.fake === undefined : fake ? one.fake !== undefined : true))
+    [...viewOf(context).bridges.values()]
+      .filter((one) => real === fake || (one.fake !== undefined) === fake)
       .map(({ name }) => name),
   );
 }
@@ -191,7 +186,7 @@ function idsOf({ row, fake }: BridgeView): { readonly holder: OvsdbRow; readonly
 }
 
 function setExternalId(context: VsctlContext, [name = "", key = "", value]: Arguments): undefined {
-  const { holder, prefix } = idsOf(mustFindBridge(context, name));
+  const { holder, prefix } = idsOf(mustFindBridge(viewOf(context), name));
   const others = pairsOf(holder.datum("external_ids")).filter(([one]) => one !== prefix + key);
   context.draft.set(
     holder,
@@ -201,7 +196,7 @@ function setExternalId(context: VsctlContext, [name = "", key = "", value]: Argu
 }
 
 function getExternalId(context: VsctlContext, [name = "", key]: Arguments): undefined {
-  const { holder, prefix } = idsOf(mustFindBridge(context, name));
+  const { holder, prefix } = idsOf(mustFindBridge(viewOf(context), name));
   const all = [...holder.map("external_ids")]
     .filter(([one]) => one.startsWith(prefix))
     .map(([one, value]) => [one.slice(prefix.length), value] as const);
@@ -221,9 +216,10 @@ function getExternalId(context: VsctlContext, [name = "", key]: Arguments): unde
 // --- Ports
 
 function listPorts(context: VsctlContext, [name = ""]: Arguments): undefined {
+  const view = viewOf(context);
   print(
     context,
-    ownPorts(context, mustFindBridge(context, name)).map((port) => port.string("name")),
+    membersOf(view, mustFindBridge(view, name)).ports.map((port) => port.name),
   );
 }
 
@@ -248,21 +244,26 @@ function addPortWith(
   interfaces: readonly string[],
   settings: readonly string[],
 ): OvsdbRow | undefined {
-  const there = findPort(context, name);
+  if (name === "") throw commandError("port name must not be empty string");
+  if (interfaces.includes("")) throw commandError("interface name must not be empty string");
+  const view = viewOf(context);
+  const there = findPort(view, name);
   if (there !== undefined && context.options.has("--may-exist")) {
     if (there.bridge.name !== bridgeName)
       throw commandError(
         `"${context.typed}" but ${name} is actually attached to bridge ${there.bridge.name}`,
       );
     const wanted = [...interfaces].sort();
-    const have = interfaceNames(context, there.port).sort();
+    const have = interfacesOf(context.draft, there.row)
+      .map((one) => one.string("name"))
+      .sort();
     if (wanted.join() !== have.join())
       throw commandError(`"${context.typed}" but ${name} actually has interface(s) ${have.join(", ")}`);
     return undefined;
   }
-  checkFree(context, name, `cannot create a port named ${name}`);
-  for (const one of interfaces) checkInterfaceFree(context, one);
-  const bridge = mustFindBridge(context, bridgeName);
+  checkFree(view, name, "a port");
+  for (const one of interfaces) checkFree(view, one, "an interface");
+  const bridge = mustFindBridge(view, bridgeName);
   const port = insertPort(context, bridge.row, name, interfaces, "");
   if (bridge.fake !== undefined) context.draft.setAtoms(port, "tag", bridge.vlan);
   for (const text of settings) applySetting(context, port, text, true);
@@ -271,103 +272,70 @@ function addPortWith(
 
 function deletePort(context: VsctlContext, args: Arguments): undefined {
   const name = args.at(-1) as string;
-  if (findBridge(context, name) !== undefined) {
+  const view = viewOf(context);
+  if (view.bridges.has(name)) {
     if (context.options.has("--if-exists")) return;
     throw commandError(
       `cannot delete port ${name} because it is the local port for bridge ${name} (deleting this port requires deleting the entire bridge)`,
     );
   }
-  const found =
-    findPort(context, name) ??
-    (context.options.has("--with-iface") ? portOfInterface(context, name) : undefined);
+  const withInterface = context.options.has("--with-iface");
+  const found = findPort(view, name) ?? (withInterface ? findInterface(view, name)?.port : undefined);
   if (found === undefined) {
     if (context.options.has("--if-exists")) return;
-    const what = context.options.has("--with-iface") ? "port or interface" : "port";
-    throw commandError(`no ${what} named ${name}`);
+    throw commandError(`no ${withInterface ? "port or interface" : "port"} named ${name}`);
   }
-  const bridge = args.length === 2 ? mustFindBridge(context, args[0] as string) : undefined;
-  if (bridge !== undefined && found.bridge.name !== bridge.name) {
-    const parent = found.bridge.row.string("name");
-    const hint = bridge.name === parent ? ` (although its VLAN bridge ${found.bridge.name} does)` : "";
+  const bridge = args.length === 2 ? mustFindBridge(view, args[0] as string) : undefined;
+  if (bridge !== undefined && found.bridge !== bridge) {
+    const parent = found.bridge.fake === undefined ? undefined : found.bridge.row.string("name");
+    const hint = bridge.name === parent ? ` (although its child bridge ${found.bridge.name} does)` : "";
     throw commandError(`bridge ${bridge.name} does not have a port ${name}${hint}`);
   }
-  removePort(context, found.bridge.row, found.port);
-}
-
-function portOfInterface(
-  context: VsctlContext,
-  name: string,
-): { readonly port: OvsdbRow; readonly bridge: BridgeView } | undefined {
-  for (const bridge of bridges(context)) {
-    const port = ownPorts(context, bridge).find((one) => interfaceNames(context, one).includes(name));
-    if (port !== undefined) return { port, bridge };
-  }
-  return undefined;
-}
-
-function interfaceNames({ draft }: VsctlContext, port: OvsdbRow): string[] {
-  return port.strings("interfaces").flatMap((uuid) => draft.row("Interface", uuid)?.string("name") ?? []);
-}
-
-function mustFindPort(
-  context: VsctlContext,
-  name: string,
-): { readonly port: OvsdbRow; readonly bridge: BridgeView } {
-  const found = findPort(context, name);
-  if (found === undefined) throw commandError(`no port named ${name}`);
-  return found;
+  removePort(context, found.bridge.row, found.row);
 }
 
 function addBondInterface(context: VsctlContext, [name = "", iface = ""]: Arguments): undefined {
-  const { port } = mustFindPort(context, name);
-  if (context.options.has("--may-exist")) {
-    const owner = portOfInterface(context, iface)?.port.string("name");
-    if (owner === name) return;
-    if (owner !== undefined)
-      throw commandError(`"${context.typed}" but ${iface} is actually attached to port ${owner}`);
+  const view = viewOf(context);
+  const port = mustFindPort(view, name);
+  const there = findInterface(view, iface);
+  if (there !== undefined && context.options.has("--may-exist")) {
+    if (there.port === port) return;
+    throw commandError(`"${context.typed}" but ${iface} is actually attached to port ${there.port.name}`);
   }
-  checkInterfaceFree(context, iface);
+  checkFree(view, iface, "an interface");
   const row = context.draft.insert("Interface");
   context.draft.setAtoms(row, "name", iface);
-  context.draft.addTo(port, "interfaces", row.uuid);
+  context.draft.addTo(port.row, "interfaces", row.uuid);
 }
 
 function deleteBondInterface(context: VsctlContext, args: Arguments): undefined {
-  const iface = args.at(-1) as string;
-  const found = portOfInterface(context, iface);
-  if (found === undefined) {
-    if (context.options.has("--if-exists")) return;
-    throw commandError(`no interface named ${iface}`);
-  }
-  const bond = args.length === 2 ? mustFindPort(context, args[0] as string) : undefined;
-  const { port } = found;
-  if (bond !== undefined && bond.port.uuid !== port.uuid)
-    throw commandError(`port ${bond.port.string("name")} does not have an interface ${iface}`);
-  const uuids = port.strings("interfaces");
-  if (uuids.length === 1) throw commandError(`cannot delete last interface from port ${port.string("name")}`);
-  for (const uuid of uuids) {
-    const row = context.draft.row("Interface", uuid);
-    if (row?.string("name") !== iface) continue;
-    context.draft.takeFrom(port, "interfaces", uuid);
-    context.draft.remove(row);
-  }
+  const name = args.at(-1) as string;
+  const view = viewOf(context);
+  const found = context.options.has("--if-exists")
+    ? findInterface(view, name)
+    : mustFindInterface(view, name);
+  if (found === undefined) return;
+  const { port, row } = found;
+  const bond = args.length === 2 ? mustFindPort(view, args[0] as string) : port;
+  if (bond !== port) throw commandError(`port ${bond.name} does not have an interface ${name}`);
+  if (interfacesOf(context.draft, port.row).length === 1)
+    throw commandError(`cannot delete last interface from port ${port.name}`);
+  context.draft.takeFrom(port.row, "interfaces", row.uuid);
+  context.draft.remove(row);
 }
 
 function portToBridge(context: VsctlContext, [name = ""]: Arguments): undefined {
-  const found = findPort(context, name);
-  if (found === undefined) throw commandError(`no port named ${name}`);
-  context.out(found.bridge.name);
+  context.out(mustFindPort(viewOf(context), name).bridge.name);
 }
 
 function listInterfaces(context: VsctlContext, [name = ""]: Arguments): undefined {
+  const view = viewOf(context);
   print(
     context,
-    ownPorts(context, mustFindBridge(context, name)).flatMap((port) => interfaceNames(context, port)),
+    membersOf(view, mustFindBridge(view, name)).interfaces.map((one) => one.name),
   );
 }
 
 function interfaceToBridge(context: VsctlContext, [name = ""]: Arguments): undefined {
-  const found = portOfInterface(context, name);
-  if (found === undefined) throw commandError(`no interface named ${name}`);
-  context.out(found.bridge.name);
+  context.out(mustFindInterface(viewOf(context), name).port.bridge.name);
 }

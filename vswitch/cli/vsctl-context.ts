@@ -1,7 +1,6 @@
 // What every command of a vsctl line works with.
 import type { OvsdbRow } from "../../base/ovsdb/index.js";
 import type { Draft } from "./draft.js";
-import { commandError } from "./errors.js";
 import type { TableStyle } from "./table-text.js";
 import type { Symbols } from "./vsctl-symbols.js";
 
@@ -19,6 +18,8 @@ export interface VsctlContext {
   readonly table: (text: string) => void;
   /** `module` is db_ctl_base unless given. */
   readonly warn: (line: string, module?: string) => void;
+  /** No other command of the line comes behind it. */
+  readonly isLast: boolean;
   /** As it was typed, for messages. */
   readonly typed: string;
 }
@@ -58,82 +59,6 @@ export function print(context: VsctlContext, names: readonly string[]): undefine
   for (const name of sorted) context.out(name);
 }
 
-/** A bridge, real or one VLAN of another. */
-export interface BridgeView {
-  readonly name: string;
-  readonly row: OvsdbRow;
-  /** The port that makes it, for a VLAN of another. */
-  readonly fake: OvsdbRow | undefined;
-  readonly vlan: number;
-}
-
 export function root({ draft }: VsctlContext): OvsdbRow {
   return draft.rows("Open_vSwitch")[0] ?? draft.insert("Open_vSwitch");
-}
-
-export function bridges({ draft }: VsctlContext): BridgeView[] {
-  return draft.rows("Bridge").flatMap((row) => {
-    const fakes = portsOf(draft, row).filter(
-      (port) => port.boolean("fake_bridge") && port.number("tag") !== undefined,
-    );
-    return [
-      { name: row.string("name"), row, fake: undefined, vlan: 0 },
-      ...fakes.map((port) => ({
-        name: port.string("name"),
-        row,
-        fake: port,
-        vlan: port.number("tag") as number,
-      })),
-    ];
-  });
-}
-
-export function portsOf(draft: Draft, bridge: OvsdbRow): OvsdbRow[] {
-  return (draft.row("Bridge", bridge.uuid) ?? bridge)
-    .strings("ports")
-    .flatMap((uuid) => draft.row("Port", uuid) ?? []);
-}
-
-export function findBridge(context: VsctlContext, name: string): BridgeView | undefined {
-  return bridges(context).find((one) => one.name === name);
-}
-
-/** Throws COMMAND_FAILED for a bridge that is a VLAN of another, too. */
-export function mustFindRealBridge(context: VsctlContext, name: string): BridgeView {
-  const found = mustFindBridge(context, name);
-  if (found.fake !== undefined) throw commandError(`${name} is a fake bridge`);
-  return found;
-}
-
-export function mustFindBridge(context: VsctlContext, name: string): BridgeView {
-  const found = findBridge(context, name);
-  if (found === undefined) throw commandError(`no bridge named ${name}`);
-  return found;
-}
-
-/** Ports that belong to the bridge itself, without its own local port and those of its VLAN bridges. */
-export function ownPorts(context: VsctlContext, bridge: BridgeView): OvsdbRow[] {
-  const all = portsOf(context.draft, bridge.row);
-  const vlans = new Set(
-    bridges(context).flatMap((one) =>
-      one.fake !== undefined && one.row.uuid === bridge.row.uuid ? [one.vlan] : [],
-    ),
-  );
-  return all.filter((port) => {
-    if (port.string("name") === bridge.row.string("name") || port.boolean("fake_bridge")) return false;
-    const tag = port.number("tag");
-    return bridge.fake === undefined ? tag === undefined || !vlans.has(tag) : tag === bridge.vlan;
-  });
-}
-
-/** The port of that name and the bridge it is on. */
-export function findPort(
-  context: VsctlContext,
-  name: string,
-): { readonly port: OvsdbRow; readonly bridge: BridgeView } | undefined {
-  for (const bridge of bridges(context)) {
-    const port = ownPorts(context, bridge).find((one) => one.string("name") === name);
-    if (port !== undefined) return { port, bridge };
-  }
-  return undefined;
 }

@@ -1,15 +1,8 @@
 // Commands of vsctl about controllers, managers, TLS and automatic attachments, and emer-reset. Source: ovs-vsctl(8).
-import { mapOf, type OvsdbRow, pairsOf } from "../../base/ovsdb/index.js";
+import { defaultDatum, mapOf, type OvsdbRow, pairsOf } from "../../base/ovsdb/index.js";
 import { commandError } from "./errors.js";
-import {
-  command,
-  mustFindBridge,
-  mustFindRealBridge,
-  print,
-  root,
-  type VsctlCommand,
-  type VsctlContext,
-} from "./vsctl-context.js";
+import { command, print, root, type VsctlCommand, type VsctlContext } from "./vsctl-context.js";
+import { mustFindBridge, mustFindRealBridge, viewOf } from "./vsctl-view.js";
 
 const MANY = Number.POSITIVE_INFINITY;
 type Arguments = readonly string[];
@@ -18,7 +11,7 @@ export const CONTROL_COMMANDS: readonly (readonly [string, VsctlCommand])[] = [
   [
     "get-controller",
     command("BRIDGE", 1, 1, [], (context, [name = ""]) =>
-      printTargets(context, mustFindBridge(context, name).row, "controller", "Controller"),
+      printTargets(context, mustFindBridge(viewOf(context), name).row, "controller", "Controller"),
     ),
   ],
   [
@@ -29,7 +22,7 @@ export const CONTROL_COMMANDS: readonly (readonly [string, VsctlCommand])[] = [
       1,
       [],
       (context, [name = ""]) =>
-        context.draft.setAtoms(mustFindRealBridge(context, name).row, "controller") as undefined,
+        context.draft.setAtoms(mustFindRealBridge(viewOf(context), name).row, "controller") as undefined,
     ),
   ],
   ["set-controller", command("BRIDGE TARGET...", 1, MANY, ["--inactivity-probe="], setController)],
@@ -42,7 +35,7 @@ export const CONTROL_COMMANDS: readonly (readonly [string, VsctlCommand])[] = [
       1,
       [],
       (context, [name = ""]) =>
-        context.draft.setAtoms(mustFindRealBridge(context, name).row, "fail_mode") as undefined,
+        context.draft.setAtoms(mustFindRealBridge(viewOf(context), name).row, "fail_mode") as undefined,
     ),
   ],
   ["set-fail-mode", command("BRIDGE MODE", 2, 2, [], setFailMode)],
@@ -98,7 +91,7 @@ function setTargets(
 }
 
 function setController(context: VsctlContext, [name = "", ...targets]: Arguments): undefined {
-  setTargets(context, mustFindRealBridge(context, name).row, "controller", "Controller", targets);
+  setTargets(context, mustFindRealBridge(viewOf(context), name).row, "controller", "Controller", targets);
 }
 
 function setManager(context: VsctlContext, targets: Arguments): undefined {
@@ -106,13 +99,13 @@ function setManager(context: VsctlContext, targets: Arguments): undefined {
 }
 
 function getFailMode(context: VsctlContext, [name = ""]: Arguments): undefined {
-  const mode = mustFindBridge(context, name).row.string("fail_mode");
+  const mode = mustFindBridge(viewOf(context), name).row.string("fail_mode");
   context.data(mode === "" ? null : mode);
   if (mode !== "") context.out(mode);
 }
 
 function setFailMode(context: VsctlContext, [name = "", mode = ""]: Arguments): undefined {
-  const { row } = mustFindRealBridge(context, name);
+  const { row } = mustFindRealBridge(viewOf(context), name);
   if (mode !== "standalone" && mode !== "secure")
     throw commandError('fail-mode must be "standalone" or "secure"');
   context.draft.setAtoms(row, "fail_mode", mode);
@@ -147,15 +140,17 @@ function setSsl(context: VsctlContext, [key = "", certificate = "", authority = 
 
 // --- Auto Attach
 
+/** As the original reads it: the digits in front count. */
 function readNumber(text: string): number {
-  if (/^\d{1,15}$/.test(text)) return Number(text);
-  throw commandError(`Invalid argument ${text}`);
+  const digits = /^\s*[+-]?\d{1,15}/.exec(text)?.[0];
+  if (digits === undefined) throw commandError(`Invalid argument ${text}`);
+  return Number(digits);
 }
 
 /** I-SIDs to VLANs; one that is there stays. */
 function addAttachment(context: VsctlContext, [name = "", isid = "", vlan = ""]: Arguments): undefined {
-  const { row } = mustFindBridge(context, name);
   const pair = [readNumber(isid), readNumber(vlan)] as const;
+  const { row } = mustFindBridge(viewOf(context), name);
   const before = context.draft.row("AutoAttach", row.string("auto_attach"));
   const attachment = before ?? context.draft.insert("AutoAttach");
   const pairs = pairsOf(attachment.datum("mappings"));
@@ -165,8 +160,8 @@ function addAttachment(context: VsctlContext, [name = "", isid = "", vlan = ""]:
 }
 
 function deleteAttachment(context: VsctlContext, [name = "", isid = "", vlan = ""]: Arguments): undefined {
-  const { row } = mustFindBridge(context, name);
   const [key, value] = [readNumber(isid), readNumber(vlan)];
+  const { row } = mustFindBridge(viewOf(context), name);
   const attachment = context.draft.row("AutoAttach", row.string("auto_attach"));
   if (attachment === undefined) return;
   const others = pairsOf(attachment.datum("mappings")).filter(([one, two]) => one !== key || two !== value);
@@ -174,35 +169,32 @@ function deleteAttachment(context: VsctlContext, [name = "", isid = "", vlan = "
 }
 
 function getAttachments(context: VsctlContext, [name = ""]: Arguments): undefined {
-  const { row } = mustFindBridge(context, name);
+  const { row } = mustFindBridge(viewOf(context), name);
   const attachment = context.draft.row("AutoAttach", row.string("auto_attach"));
   const mappings = attachment === undefined ? [] : pairsOf(attachment.datum("mappings"));
   context.data(mappings);
   for (const [isid, vlan] of mappings) context.out(`${isid} ${vlan}`);
 }
 
-/** Back to a switch that nobody controls: what came from controllers and managers goes, bridges and ports stay. */
+/** What controllers and managers brought, of which rows go by themselves when nothing refers to them. */
+const BROUGHT = ["controller", "fail_mode", "mirrors", "netflow", "sflow", "ipfix", "flood_vlans"];
+
+/** Back to a switch that nobody controls: bridges and ports stay, and the bridges' own addresses. */
 function emergencyReset(context: VsctlContext): undefined {
   const { draft } = context;
-  draft.setAtoms(root(context), "manager_options");
-  draft.setAtoms(root(context), "ssl");
-  for (const bridge of draft.rows("Bridge"))
-    for (const column of [
-      "controller",
-      "fail_mode",
-      "mirrors",
-      "netflow",
-      "sflow",
-      "ipfix",
-      "flood_vlans",
-      "other_config",
-    ])
-      if (bridge.schema.columns.has(column))
-        draft.set(
-          bridge,
-          column,
-          bridge.schema.columns.get(column)?.type.value === undefined
-            ? { keys: [], values: undefined }
-            : mapOf([]),
-        );
+  const clear = (row: OvsdbRow, ...columns: readonly string[]): void => {
+    for (const column of columns) {
+      const type = row.schema.columns.get(column)?.type;
+      if (type !== undefined) draft.set(row, column, defaultDatum(type));
+    }
+  };
+  clear(root(context), "manager_options", "ssl");
+  for (const bridge of draft.rows("Bridge")) {
+    clear(bridge, ...BROUGHT);
+    const own = pairsOf(bridge.datum("other_config")).filter(([key]) => key === "hwaddr");
+    draft.set(bridge, "other_config", mapOf(own));
+  }
+  for (const port of draft.rows("Port")) clear(port, "other_config");
+  for (const one of draft.rows("Interface")) clear(one, "ingress_policing_rate", "ingress_policing_burst");
+  for (const set of draft.rows("Flow_Sample_Collector_Set")) draft.remove(set);
 }

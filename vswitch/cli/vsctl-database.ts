@@ -1,47 +1,46 @@
 // Database commands of vsctl: list, find, get, set, add, remove, clear, create, destroy, wait-until. Source: ovs-vsctl(8).
 import {
-  type Atom,
   type ColumnType,
-  compareAtoms,
   type Datum,
   defaultDatum,
   describeType,
   encodeDatum,
-  equalDatums,
-  excludesAll,
   formatDatum,
-  includesAll,
-  indexOfKey,
   isMap,
   mapOf,
   OvsdbError,
   type OvsdbRow,
   pairsOf,
-  pick,
   setOf,
   subtract,
+  syntaxError,
   type TableSchema,
   union,
 } from "../../base/ovsdb/index.js";
 import { commandError } from "./errors.js";
 import { type Cell, formatTable } from "./table-text.js";
-import { parseDatumText } from "./value-text.js";
 import { command, type VsctlCommand, type VsctlContext } from "./vsctl-context.js";
-import { columnNamed, findRecord, mustFind, shownColumn, tableNamed, typeOf } from "./vsctl-records.js";
+import {
+  columnNamed,
+  findRecord,
+  isUuidColumn,
+  mustFind,
+  shownColumn,
+  tableNamed,
+  typeOf,
+} from "./vsctl-records.js";
+import { columnIn, isMet, parseAtom, parseValue, placeOf, settingOf } from "./vsctl-settings.js";
 
 const MANY = Number.POSITIVE_INFINITY;
 
 export const DATABASE_COMMANDS: readonly (readonly [string, VsctlCommand])[] = [
   ["list", command("TABLE [RECORD]...", 1, MANY, ["--if-exists", "--columns="], list, names())],
-  ["find", command("TABLE [COLUMN[:KEY]=VALUE]...", 1, MANY, ["--columns="], find, names(1, checkColumn))],
+  ["find", command("TABLE [COLUMN[:KEY]=VALUE]...", 1, MANY, ["--columns="], find, names(1, columnIn))],
   [
     "get",
     command("TABLE RECORD [COLUMN[:KEY]]...", 2, MANY, ["--if-exists", "--id="], get, names(2, checkShown)),
   ],
-  [
-    "set",
-    command("TABLE RECORD COLUMN[:KEY]=VALUE...", 3, MANY, ["--if-exists"], set, names(2, checkColumn)),
-  ],
+  ["set", command("TABLE RECORD COLUMN[:KEY]=VALUE...", 3, MANY, ["--if-exists"], set, names(2, columnIn))],
   [
     "add",
     command("TABLE RECORD COLUMN [KEY=]VALUE...", 4, MANY, ["--if-exists"], add, names(2, columnNamed, 1)),
@@ -60,10 +59,7 @@ export const DATABASE_COMMANDS: readonly (readonly [string, VsctlCommand])[] = [
   ["clear", command("TABLE RECORD COLUMN...", 3, MANY, ["--if-exists"], clear, names(2, columnNamed))],
   ["create", command("TABLE COLUMN[:KEY]=VALUE...", 2, MANY, ["--id="], create, prepareCreate)],
   ["destroy", command("TABLE [RECORD]...", 1, MANY, ["--if-exists", "--all"], destroy, names())],
-  [
-    "wait-until",
-    command("TABLE RECORD [COLUMN[:KEY]=VALUE]...", 2, MANY, [], waitUntil, names(2, checkColumn)),
-  ],
+  ["wait-until", command("TABLE RECORD [COLUMN[:KEY]=VALUE]...", 2, MANY, [], waitUntil, names(2, columnIn))],
   ["comment", command("[ARG]...", 0, MANY, [], () => undefined)],
 ];
 
@@ -88,28 +84,8 @@ function prepareCreate(
     context.warn(`applying "create" command to table ${table.name} without --id option will have no effect`);
 }
 
-/** Of COLUMN[:KEY] and of COLUMN[:KEY]=VALUE. */
 function checkShown(table: TableSchema, word: string): void {
-  shownColumn(table, word.split(":", 1)[0] as string);
-}
-
-function checkColumn(table: TableSchema, word: string): void {
-  columnNamed(table, /^[\w-]*/.exec(word)?.[0] ?? "");
-}
-
-// --- Values
-
-/** The text as a value; @NAME stands for a row of the same line. */
-function parseValue(context: VsctlContext, text: string, type: ColumnType): Datum {
-  const refers = type.key.type === "uuid" || type.value?.type === "uuid";
-  const resolved = refers ? text.replaceAll(/@[\w-]+/g, (name) => context.symbols.use(name)) : text;
-  try {
-    return parseDatumText(resolved, type);
-  } catch (thrown) {
-    if (!(thrown instanceof OvsdbError)) throw thrown;
-    const isConstraint = thrown.error === "constraint violation";
-    throw commandError(isConstraint ? `constraint violation: ${thrown.details}` : thrown.details);
-  }
+  if (!isUuidColumn(word)) columnIn(table, word);
 }
 
 /** As many as one likes, but one at least: what add and remove take. */
@@ -152,121 +128,12 @@ function list(context: VsctlContext, [name = "", ...records]: readonly string[])
 function find(context: VsctlContext, [name = "", ...conditions]: readonly string[]): undefined {
   const table = tableNamed(context, name);
   columnsAsked(context, table);
-  const tests = conditions.map((text) => parseCondition(context, table, text));
+  const rows = context.draft.rows(table.name);
   printRows(
     context,
     table,
-    context.draft.rows(table.name).filter((row) => tests.every((test) => test(row))),
+    rows.filter((row) => conditions.every((text) => isMet(context, row, text))),
   );
-}
-
-const RELATIONS = [
-  "=",
-  "!=",
-  "<",
-  ">",
-  "<=",
-  ">=",
-  "{=}",
-  "{!=}",
-  "{<}",
-  "{>}",
-  "{<=}",
-  "{>=}",
-  "{in}",
-  "{not-in}",
-];
-
-interface Condition {
-  readonly column: string;
-  readonly key: string | undefined;
-  readonly relation: string;
-  readonly value: string;
-}
-
-/** COLUMN[:KEY] RELATION VALUE. */
-function splitCondition(table: TableSchema, text: string): Condition {
-  const match =
-    /^([A-Za-z_][\w-]*)(?::((?:"[^"]*"|[^=!<>{])+))?(\{(?:=|!=|<=|>=|<|>|in|not-in)\}|!=|<=|>=|=|<|>)([\s\S]+)$/.exec(
-      text,
-    );
-  if (match === null) {
-    columnNamed(table, /^[\w-]*/.exec(text)?.[0] ?? "");
-    const names = RELATIONS.map((one) => `"${one}"`);
-    throw commandError(
-      `${text}: argument does not end in ${names.slice(0, -1).join(", ")}, or ${names.at(-1)} followed by a value.`,
-    );
-  }
-  const [, word, key, relation, value] = match as unknown as [
-    string,
-    string,
-    string | undefined,
-    string,
-    string,
-  ];
-  return { column: columnNamed(table, word), key, relation, value };
-}
-
-/** The value is looked at when there is a row to compare it with. */
-function parseCondition(context: VsctlContext, table: TableSchema, text: string): (row: OvsdbRow) => boolean {
-  const { column, key, relation, value } = splitCondition(table, text);
-  const type = typeOf(table, column);
-  if (key === undefined)
-    return (row) => holds(relation, datumOf(row, column), parseValue(context, value, type));
-  const wantedKey = unquote(key);
-  const wantedType: ColumnType = { key: type.value ?? type.key, min: 0, max: Number.POSITIVE_INFINITY };
-  return (row) => {
-    const wanted = parseValue(context, value, wantedType);
-    const pair = pairsOf(row.datum(column)).find(([one]) => String(one) === wantedKey);
-    // Of sets only a key that is missing says something.
-    if (pair === undefined) return relation.startsWith("{") && holds(relation, setOf([]), wanted);
-    return holds(relation, setOf([pair[1]]), wanted);
-  };
-}
-
-function holds(relation: string, have: Datum, wanted: Datum): boolean {
-  const [within, contains] = [includesAll(wanted, have), includesAll(have, wanted)];
-  switch (relation) {
-    case "=":
-    case "{=}":
-      return equalDatums(have, wanted);
-    case "!=":
-    case "{!=}":
-      return !equalDatums(have, wanted);
-    case "<":
-      return compareDatums(have, wanted) < 0;
-    case ">":
-      return compareDatums(have, wanted) > 0;
-    case "<=":
-      return compareDatums(have, wanted) <= 0;
-    case ">=":
-      return compareDatums(have, wanted) >= 0;
-    case "{<}":
-      return within && !contains;
-    case "{>}":
-      return contains && !within;
-    case "{<=}":
-    case "{in}":
-      return within;
-    case "{>=}":
-      return contains;
-    default:
-      return excludesAll(have, wanted);
-  }
-}
-
-/** What has more members is larger; else the first that differs decides, keys before values. */
-function compareDatums(a: Datum, b: Datum): number {
-  if (a.keys.length !== b.keys.length) return a.keys.length - b.keys.length;
-  const differences = [
-    ...a.keys.map((key, i) => compareAtoms(key, b.keys[i] as Atom)),
-    ...(a.values ?? []).map((value, i) => compareAtoms(value, b.values?.[i] as Atom)),
-  ];
-  return differences.find((one) => one !== 0) ?? 0;
-}
-
-function unquote(text: string): string {
-  return text.startsWith('"') ? text.slice(1, -1) : text;
 }
 
 function get(context: VsctlContext, [name = "", record = "", ...wanted]: readonly string[]): undefined {
@@ -280,8 +147,8 @@ function get(context: VsctlContext, [name = "", record = "", ...wanted]: readonl
   const values: unknown[] = [];
   context.data(values);
   for (const one of wanted) {
-    const [word, key] = one.split(/:(.*)/s, 2) as [string, string | undefined];
-    const column = shownColumn(table, word);
+    const place = isUuidColumn(one) ? { column: "_uuid", key: undefined } : placeOf(table, one);
+    const { column, key } = place;
     const type = typeOf(table, column);
     if (key === undefined) {
       const datum = datumOf(row, column);
@@ -290,9 +157,10 @@ function get(context: VsctlContext, [name = "", record = "", ...wanted]: readonl
       continue;
     }
     if (!isMap(type)) throw commandError(`cannot specify key to get for non-map column ${column}`);
-    const pair = pairsOf(row.datum(column)).find(([first]) => String(first) === unquote(key));
+    const wantedKey = parseAtom(context, key, type.key);
+    const pair = pairsOf(row.datum(column)).find(([first]) => first === wantedKey);
     if (pair === undefined && !context.options.has("--if-exists"))
-      throw commandError(`no key "${unquote(key)}" in ${table.name} record "${record}" column ${column}`);
+      throw commandError(`no key "${key}" in ${table.name} record "${record}" column ${column}`);
     const single: ColumnType = { key: type.value ?? type.key, min: 1, max: 1 };
     values.push(pair === undefined ? null : encodeDatum(setOf([pair[1]]), single));
     context.out(pair === undefined ? "" : formatDatum(setOf([pair[1]]), single));
@@ -304,9 +172,8 @@ function waitUntil(
   [name = "", record = "", ...conditions]: readonly string[],
 ): "again" | undefined {
   const table = tableNamed(context, name);
-  const tests = conditions.map((text) => parseCondition(context, table, text));
   const row = findRecord(context, table, record);
-  return row !== undefined && tests.every((test) => test(row)) ? undefined : "again";
+  return row !== undefined && conditions.every((text) => isMet(context, row, text)) ? undefined : "again";
 }
 
 // --- Writing
@@ -318,33 +185,18 @@ function checkMutable(table: TableSchema, column: string): void {
 
 /** COLUMN[:KEY]=VALUE of `text` on the row. */
 export function applySetting(context: VsctlContext, row: OvsdbRow, text: string, isNew = false): void {
-  const { column, key, value } = splitSetting(row.schema, text);
+  const { column, key, value } = settingOf(row.schema, text);
   if (!isNew) checkMutable(row.schema, column);
   const type = typeOf(row.schema, column);
   if (key === undefined) {
     context.draft.set(row, column, parseValue(context, value, type));
     return;
   }
-  if (!isMap(type)) throw commandError(`cannot specify key to set for non-map column ${column}`);
+  if (type.value === undefined) throw commandError(`cannot specify key to set for non-map column ${column}`);
+  const pair = [parseAtom(context, key, type.key), parseAtom(context, value, type.value)] as const;
   const now = (context.draft.row(row.table, row.uuid) ?? row).datum(column);
-  const quoted = (part: string): string => (part.startsWith('"') ? part : JSON.stringify(part));
-  const pair = parseValue(
-    context,
-    `${type.key.type === "string" ? quoted(key) : key}=${type.value?.type === "string" ? quoted(value) : value}`,
-    type,
-  );
-  const others = pairsOf(now).filter(([first]) => first !== pair.keys[0]);
-  context.draft.set(row, column, mapOf([...others, ...pairsOf(pair)]));
-}
-
-function splitSetting(table: TableSchema, text: string): Omit<Condition, "relation"> {
-  const match = /^([A-Za-z_][\w-]*)(?::("(?:[^"\\]|\\.)*"|[^":=, [\]{}!<>]+))?=([\s\S]+)$/.exec(text);
-  if (match === null) {
-    columnNamed(table, /^[\w-]*/.exec(text)?.[0] ?? "");
-    throw commandError(`${text}: argument does not end in "=" followed by a value.`);
-  }
-  const [, word, key, value] = match as unknown as [string, string, string | undefined, string];
-  return { column: columnNamed(table, word), key, value };
+  const others = pairsOf(now).filter(([first]) => first !== pair[0]);
+  context.draft.set(row, column, mapOf([...others, pair]));
 }
 
 function set(context: VsctlContext, [name = "", record = "", ...settings]: readonly string[]): undefined {
@@ -357,23 +209,40 @@ function place(context: VsctlContext, [name = "", record = "", word = ""]: reado
   const table = tableNamed(context, name);
   const row = mustFind(context, table, record);
   const column = columnNamed(table, word);
+  if (row === undefined) return undefined;
   checkMutable(table, column);
-  return row === undefined ? undefined : { table, row, column, type: typeOf(table, column) };
+  return { table, row, column, type: typeOf(table, column) };
 }
 
 function add(context: VsctlContext, words: readonly string[]): undefined {
   const found = place(context, words);
   if (found === undefined) return;
-  const { row, column, type } = found;
-  let datum = row.datum(column);
-  for (const text of words.slice(3)) datum = union(datum, parseValue(context, text, some(type)));
+  const { table, row, column, type } = found;
+  const none = { keys: [], values: isMap(type) ? [] : undefined };
+  const added = words
+    .slice(3)
+    .reduce((all: Datum, text) => union(all, parseValue(context, text, some(type))), none);
+  const datum = union(row.datum(column), added);
   const { length } = datum.keys;
-  if (length > type.max)
-    context.draft.refusal ??= new OvsdbError(
+  if (length > type.max && !context.isLast)
+    throw commandError(
+      `"add" operation would put ${length} ${isMap(type) ? "pairs" : "values"} in column ${column} of table ${table.name} but the maximum number is ${type.max}`,
+    );
+  if (length > type.max) context.draft.refusal ??= refusalOf(added, length, type);
+  context.draft.set(row, column, datum);
+}
+
+/** Of the line's last command the original sends only what is to be added, and leaves the refusal to the database. */
+function refusalOf(added: Datum, length: number, type: ColumnType): OvsdbError {
+  const count = added.keys.length;
+  if (count <= type.max)
+    return new OvsdbError(
       "constraint violation",
       `Attempted to store ${length} elements in ${describeType(type)}.`,
     );
-  context.draft.set(row, column, datum);
+  const what = isMap(type) ? "map" : "set";
+  const sentence = `${what} must have 0 to ${type.max} members but ${count} are present`;
+  return syntaxError(sentence, encodeDatum(added, type));
 }
 
 function remove(context: VsctlContext, words: readonly string[]): undefined {
@@ -382,20 +251,23 @@ function remove(context: VsctlContext, words: readonly string[]): undefined {
   const { table, row, column, type } = found;
   let datum = row.datum(column);
   for (const text of words.slice(3)) {
-    if (isMap(type) && !text.includes("=")) {
-      const keys = parseValue(context, text, some({ key: type.key, min: 1, max: 1 }));
-      const gone = new Set(keys.keys.map((key) => indexOfKey(datum, key)));
-      datum = pick(
-        datum,
-        datum.keys.map((_, i) => i).filter((i) => !gone.has(i)),
-      );
-    } else datum = subtract(datum, parseValue(context, text, some(type)));
+    datum = subtract(datum, removedBy(context, text, type));
   }
   if (datum.keys.length < type.min)
     throw commandError(
-      `"remove" operation would put ${datum.keys.length} values in column ${column} of table ${table.name} but the minimum number is ${type.min}`,
+      `"remove" operation would put ${datum.keys.length} ${isMap(type) ? "pairs" : "values"} in column ${column} of table ${table.name} but the minimum number is ${type.min}`,
     );
   context.draft.set(row, column, datum);
+}
+
+/** Pairs to take from a map, or keys. */
+function removedBy(context: VsctlContext, text: string, type: ColumnType): Datum {
+  try {
+    return parseValue(context, text, some(type));
+  } catch (thrown) {
+    if (!isMap(type)) throw thrown;
+    return parseValue(context, text, some({ key: type.key, min: 1, max: 1 }));
+  }
 }
 
 function clear(context: VsctlContext, [name = "", record = "", ...words]: readonly string[]): undefined {

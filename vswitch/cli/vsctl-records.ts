@@ -25,7 +25,11 @@ export function tableNamed({ draft }: Pick<VsctlContext, "draft">, name: string)
 
 /** What can be shown: any column, and the uuid. */
 export function shownColumn(table: TableSchema, name: string): string {
-  return name === "_uuid" ? name : columnNamed(table, name);
+  return name.toLowerCase() === "_uuid" ? "_uuid" : columnNamed(table, name);
+}
+
+export function isUuidColumn(name: string): boolean {
+  return /^[-_]uuid$/i.test(name);
 }
 
 export function columnNamed(table: TableSchema, name: string): string {

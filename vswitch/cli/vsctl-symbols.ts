@@ -1,5 +1,6 @@
 // Rows that one vsctl line names by --id=@NAME, and refers to before or behind. Source: ovs-vsctl(8), create.
 import { randomUUID } from "node:crypto";
+import type { BaseType } from "../../base/ovsdb/index.js";
 import { commandError } from "./errors.js";
 
 interface Symbol {
@@ -7,6 +8,8 @@ interface Symbol {
   /** By create, or by get. */
   isNamed: boolean;
   isUsed: boolean;
+  /** Referred to in a way that does not keep it. */
+  isUsedWeakly: boolean;
   /** Made, in a table from which rows go that nothing refers to. */
   needsUse: boolean;
 }
@@ -14,10 +17,11 @@ interface Symbol {
 export class Symbols {
   readonly #symbols = new Map<string, Symbol>();
 
-  /** The row's uuid, also when its command is still to come. */
-  use(name: string): string {
+  /** The row's uuid for a column of this type, also when its command is still to come. */
+  use(name: string, { refTable, refType }: BaseType): string {
     const symbol = this.#symbols.get(name) ?? this.#add(name, randomUUID());
-    symbol.isUsed = true;
+    if (refTable !== undefined && refType === "weak") symbol.isUsedWeakly = true;
+    else if (refTable !== undefined) symbol.isUsed = true;
     return symbol.uuid;
   }
 
@@ -47,14 +51,14 @@ export class Symbols {
 
   /** The line is over. Throws COMMAND_FAILED for a name without a row; `warn` is told of rows that nothing refers to. */
   check(warn: (text: string) => void): void {
-    for (const [name, { isNamed, isUsed, needsUse }] of this.#symbols) {
+    for (const [name, { isNamed, isUsed, isUsedWeakly, needsUse }] of this.#symbols) {
       if (!isNamed)
         throw commandError(
           `row id "${name}" is referenced but never created (e.g. with "-- --id=${name} create ...")`,
         );
       if (needsUse && !isUsed)
         warn(
-          `row id "${name}" was created but no reference to it was inserted, so it will not actually appear in the database`,
+          `row id "${name}" was created but ${isUsedWeakly ? "only a weak" : "no"} reference to it was inserted, so it will not actually appear in the database`,
         );
     }
   }
@@ -64,7 +68,7 @@ export class Symbols {
   }
 
   #add(name: string, uuid: string): Symbol {
-    const symbol = { uuid, isNamed: false, isUsed: false, needsUse: false };
+    const symbol = { uuid, isNamed: false, isUsed: false, isUsedWeakly: false, needsUse: false };
     this.#symbols.set(name, symbol);
     return symbol;
   }

@@ -211,8 +211,19 @@ function parseCommand(words: readonly string[]): Given {
     command,
     args: rest,
     options: new Map([...options].map(([option, value]) => [option, value ?? ""])),
-    typed: words.join(" "),
+    typed: [...optionWords(options), name, ...rest].map(quoted).join(" "),
   };
+}
+
+/** As messages show them: --may-exist first, however they were typed. */
+function optionWords(options: ReadonlyMap<string, string | undefined>): string[] {
+  const words = [...options].map(([option, value]) => (value === undefined ? option : `${option}=${value}`));
+  return words.sort((a, b) => (a < b ? 1 : -1));
+}
+
+/** A word as it is shown in messages: in quotes where a shell would want them. */
+function quoted(word: string): string {
+  return /[ \t\r\n\v\\'"]/.test(word) ? `"${word.replaceAll(/["\\]/g, "\\$&")}"` : word;
 }
 
 /** Runs one command line. Resolves with the exit code; rejects with COMMAND_FAILED, COMMAND_TIMEOUT and the like. */
@@ -272,7 +283,8 @@ export async function runVsctl(words: readonly string[], io: VsctlIo): Promise<n
       throw new PlinthError("COMMAND_TIMEOUT", thrown.message, { cause: thrown });
     if (thrown instanceof OvsdbError) {
       const details = thrown.details.replace(/ \[(commit|operation \d+ \(.*\))\]$/, "");
-      const told = `transaction error: ${JSON.stringify({ details, error: thrown.error })}`;
+      const { error, syntax } = thrown;
+      const told = `transaction error: ${JSON.stringify({ details, error, ...(syntax === undefined ? {} : { syntax }) })}`;
       io.err(logLine(`ovsdb_idl|WARN|${told}`));
       throw commandError(told);
     }
@@ -345,7 +357,7 @@ async function attempt(
   for (const { command, args, options } of line.commands) command.prepare?.({ draft, options, warn }, args);
   const parts: string[] = [];
   let tablesShown = 0;
-  for (const { command, args, options, typed } of line.commands) {
+  for (const [i, { command, args, options, typed }] of line.commands.entries()) {
     const printed: string[] = [];
     let table: string | undefined;
     let data: unknown;
@@ -354,6 +366,7 @@ async function attempt(
       options,
       symbols,
       typed,
+      isLast: i === line.commands.length - 1,
       style: line.style,
       out: (text) => void printed.push(text),
       data: (value) => {
