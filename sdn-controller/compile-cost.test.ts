@@ -1,5 +1,7 @@
 // A change costs what it changes, however many ports there are: counted, not timed.
 import { describe, expect, it } from "vitest";
+import type { Compiler } from "./compiler.js";
+import type { InventoryChange } from "./inputs.js";
 import { createCrowd, crowdPolicy, crowdPort } from "./testing/crowd.js";
 import { policyChange } from "./testing/shop.js";
 
@@ -77,4 +79,113 @@ describe("the cost of a change", () => {
       expect(opens(tiers - 1, 41)).toEqual({ flows: tiers - 1 + 41 + 1, touched: 1 });
     },
   );
+});
+
+/** Rules of the huge policy. */
+const RULES = 900;
+
+/** Each rule is about every tier, and opens `port` of rule number `changed`. */
+function hugePolicy(namespace: string, changed?: number, count = RULES): InventoryChange {
+  const from = Array.from({ length: 10 }, (_, n) => ({ podSelector: { matchLabels: { tier: `x${n}` } } }));
+  return policyChange({
+    namespace,
+    name: "huge",
+    spec: {
+      podSelector: { matchLabels: { tier: "x0" } },
+      policyTypes: ["Ingress"],
+      ingress: Array.from({ length: count }, (_, n) => ({
+        from,
+        ports: [{ port: n === changed ? 60_000 : 1_000 + n }],
+      })),
+    },
+  });
+}
+
+function touched(compiler: Compiler, ...changes: InventoryChange[]) {
+  const { rulesTouched, ownersTouched } = compiler.apply(changes);
+  return { rulesTouched, ownersTouched, flows: compiler.flows.takeTouched().size };
+}
+
+describe("the cost of a change near a policy of 900 wide rules", () => {
+  it.each(SIZES)("is that of what changed among %i ports", (portCount) => {
+    const compiler = createCrowd(portCount, 0);
+    const tiers = Math.min(10, portCount);
+    // One rule of many peers makes a flow for each of them.
+    touched(compiler, hugePolicy("t0"));
+    // A rule edited: it went and it came, with its flows.
+    expect(touched(compiler, hugePolicy("t0", 450))).toEqual({
+      rulesTouched: 2,
+      ownersTouched: 1,
+      flows: 2 * tiers,
+    });
+    expect(touched(compiler, hugePolicy("t0", 450))).toEqual({ rulesTouched: 0, ownersTouched: 0, flows: 0 });
+    expect(touched(compiler, hugePolicy("t0", 450, RULES + 1))).toEqual({
+      rulesTouched: 1,
+      ownersTouched: 1,
+      flows: tiers,
+    });
+    expect(touched(compiler, hugePolicy("t0", 450))).toEqual({
+      rulesTouched: 1,
+      ownersTouched: 1,
+      flows: tiers,
+    });
+    // A port more, of an identity that is there and of none that the policy is about.
+    expect(touched(compiler, newPort("more", "x1")).rulesTouched).toBe(0);
+    expect(touched(compiler, newPort("more", "other")).rulesTouched).toBe(0);
+    expect(touched(compiler, { ...newPort("more", ""), value: undefined }).rulesTouched).toBe(0);
+    // Every rule is about x0, and goes with the policy.
+    const gone = { ...hugePolicy("t0"), value: undefined } as InventoryChange;
+    expect(touched(compiler, gone)).toMatchObject({ rulesTouched: RULES });
+    expect(touched(compiler, gone)).toEqual({ rulesTouched: 0, ownersTouched: 0, flows: 0 });
+  });
+});
+
+function newPort(name: string, tier: string): InventoryChange {
+  const value = { namespace: "t0", name, network: "n", virtualMachine: name, namedPorts: [] };
+  return { kind: "Port", key: `t0/${name}`, value: { ...value, labels: { tier } } };
+}
+
+describe("the cost of a namespace's labels", () => {
+  const labelled = (namespace: string, team: string): InventoryChange => ({
+    kind: "Namespace",
+    key: namespace,
+    value: { name: namespace, labels: { team } },
+  });
+  /** Its rule number n lets in who is of team n. */
+  const byTeam = (teams: number): InventoryChange =>
+    policyChange({
+      namespace: "t0",
+      name: "teams",
+      spec: {
+        podSelector: { matchLabels: { tier: "x0" } },
+        policyTypes: ["Ingress"],
+        ingress: Array.from({ length: teams }, (_, n) => ({
+          from: [
+            {
+              namespaceSelector: { matchLabels: { team: `m${n}` } },
+              podSelector: { matchLabels: { tier: "x1" } },
+            },
+          ],
+        })),
+      },
+    });
+
+  it.each(SIZES)("is that of the rules that ask for them among %i ports", (portCount) => {
+    const compiler = createCrowd(portCount, POLICIES);
+    touched(compiler, labelled("t0", "m0"), byTeam(500));
+    // From one rule to another: the same flow, under another rule's cookie.
+    expect(touched(compiler, labelled("t0", "m7"))).toEqual({ rulesTouched: 2, ownersTouched: 2, flows: 1 });
+    expect(touched(compiler, labelled("t0", "m7"))).toEqual({ rulesTouched: 0, ownersTouched: 0, flows: 0 });
+    expect(touched(compiler, labelled("t0", "nobody"))).toEqual({
+      rulesTouched: 1,
+      ownersTouched: 1,
+      flows: 1,
+    });
+    // Nobody is in it.
+    expect(touched(compiler, labelled("empty", "m3"))).toEqual({
+      rulesTouched: 0,
+      ownersTouched: 0,
+      flows: 0,
+    });
+  });
 });

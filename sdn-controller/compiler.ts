@@ -132,16 +132,16 @@ export class Compiler {
     for (const key of ports) this.flows.set(`Port/${key}`, this.#portFlows(key));
     for (const key of functions) this.flows.set(`NetworkFunction/${key}`, this.#functionFlows(key));
     for (const number of policy.identities) this.flows.set(`Identity/${number}`, this.#identityFlows(number));
-    for (const [key, rules] of policy.policies)
+    for (const [unit, rules] of policy.units)
       this.flows.set(
-        key,
-        this.#conjunctions.renew(key, (idOf) => policyFlows(rules, idOf)),
+        unit,
+        this.#conjunctions.renew(unit, (idOf) => policyFlows(rules, idOf)),
       );
     return {
       status: this.#status(delta),
       rulesTouched: policy.rulesTouched,
       ownersTouched:
-        delta.networks.size + ports.size + functions.size + policy.identities.size + policy.policies.size,
+        delta.networks.size + ports.size + functions.size + policy.identities.size + policy.units.size,
       ports,
     };
   }

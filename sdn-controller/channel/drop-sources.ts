@@ -22,7 +22,11 @@ export class DropSources {
   learn(compiler: Compiler, hashes: ReadonlySet<number>): void {
     for (const hash of this.#byHash.keys()) if (!hashes.has(hash)) this.#byHash.delete(hash);
     let machines: ReadonlyMap<number, string[]> | undefined;
-    // Flows name their owner as where they come from.
+    for (const hash of hashes) {
+      const policy = compiler.policies.keyOfHash(hash);
+      if (policy !== undefined) this.#byHash.set(hash, { resource: policy });
+    }
+    // Flows of others than policies name their owner as where they come from.
     for (const resource of compiler.flows.owners()) {
       const hash = hash32(resource);
       if (!hashes.has(hash)) continue;

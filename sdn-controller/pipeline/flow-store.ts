@@ -4,15 +4,18 @@
 // Invariant: flow(key) depends only on what the owners want now, not on the order in which they said so.
 import { type Flow, mergeClauses } from "./flow.js";
 
-/** Who wants a flow, and the flow as that owner wants it. Most flows have one owner. */
+/** Who wants a flow, and the flow as that owner wants it. */
 interface Want {
   readonly owner: string;
   readonly flow: Flow;
 }
 
+/** Most flows have one owner; of several, what each wants, by owner. */
+type Wants = Want | Map<string, Flow>;
+
 export class FlowStore {
   readonly #byOwner = new Map<string, readonly Flow[]>();
-  readonly #byKey = new Map<string, Want | readonly Want[]>();
+  readonly #byKey = new Map<string, Wants>();
   #touched = new Set<string>();
 
   /**
@@ -35,14 +38,22 @@ export class FlowStore {
     for (const [key, all] of several) after.set(key, together(all, all.at(-1) as Flow));
     for (const { key } of before ?? []) if (!after.has(key)) this.#remove(key, owner);
     for (const [key, flow] of after) {
-      if (!this.#byKey.has(key)) {
+      const wants = this.#byKey.get(key);
+      if (wants instanceof Map) {
+        if (wants.get(owner)?.body === flow.body) continue;
+        wants.set(owner, flow);
+      } else if (wants === undefined || wants.owner === owner) {
+        if (wants?.flow.body === flow.body) continue;
         this.#byKey.set(key, { owner, flow });
-        this.#touched.add(key);
-        continue;
+      } else {
+        this.#byKey.set(
+          key,
+          new Map([
+            [wants.owner, wants.flow],
+            [owner, flow],
+          ]),
+        );
       }
-      const wants = this.#wants(key);
-      if (wants.find((want) => want.owner === owner)?.flow.body === flow.body) continue;
-      this.#keep(key, [...wants.filter((want) => want.owner !== owner), { owner, flow }]);
       this.#touched.add(key);
     }
     if (after.size === 0) this.#byOwner.delete(owner);
@@ -56,16 +67,15 @@ export class FlowStore {
   flow(key: string): Flow | undefined {
     const wants = this.#byKey.get(key);
     if (wants === undefined) return undefined;
-    if (!isList(wants)) return wants.flow;
-    let chosen: Flow | undefined;
-    for (const { flow } of wants) if (chosen === undefined || rank(flow) < rank(chosen)) chosen = flow;
-    return (
-      chosen &&
-      together(
-        wants.map(({ flow }) => flow),
-        chosen,
-      )
-    );
+    if (!(wants instanceof Map)) return wants.flow;
+    const flows = [...wants.values()];
+    let [chosen] = flows as [Flow];
+    let first = rank(chosen);
+    for (const flow of flows) {
+      const own = rank(flow);
+      if (own < first) [chosen, first] = [flow, own];
+    }
+    return together(flows, chosen);
   }
 
   keys(): IterableIterator<string> {
@@ -84,23 +94,16 @@ export class FlowStore {
   }
 
   #remove(key: string, owner: string): void {
-    const wants = this.#wants(key);
-    const left = wants.filter((want) => want.owner !== owner);
-    if (left.length === wants.length) return;
-    this.#keep(key, left);
-    this.#touched.add(key);
-  }
-
-  #wants(key: string): readonly Want[] {
     const wants = this.#byKey.get(key);
-    if (wants === undefined) return [];
-    return isList(wants) ? wants : [wants];
-  }
-
-  #keep(key: string, wants: readonly Want[]): void {
-    const [first] = wants;
-    if (first === undefined) this.#byKey.delete(key);
-    else this.#byKey.set(key, wants.length === 1 ? first : wants);
+    if (wants instanceof Map) {
+      if (!wants.delete(owner)) return;
+      const [last] = wants.size === 1 ? wants : [];
+      if (last !== undefined) this.#byKey.set(key, { owner: last[0], flow: last[1] });
+    } else {
+      if (wants?.owner !== owner) return;
+      this.#byKey.delete(key);
+    }
+    this.#touched.add(key);
   }
 }
 
@@ -114,10 +117,6 @@ function together(flows: readonly Flow[], chosen: Flow): Flow {
     return ordinary ?? mergeClauses(chosen, flows);
   }
   return chosen;
-}
-
-function isList(wants: Want | readonly Want[]): wants is readonly Want[] {
-  return Array.isArray(wants);
 }
 
 function rank(flow: Flow): string {

@@ -65,14 +65,13 @@ export interface CompiledRule {
   readonly level: number;
 }
 
-export interface CompiledPolicy {
-  readonly key: string;
-  readonly model: PolicyModel;
-  /** Directions in which it isolates its subjects. */
-  readonly isolates: readonly Direction[];
-  /** Identities that the policy selects. */
-  readonly subjects: readonly number[];
-  readonly rules: readonly CompiledRule[];
+/** A rule with what is the same for all subjects. */
+export interface PreparedRule {
+  readonly rule: RuleModel;
+  readonly peers: readonly RulePeer[];
+  /** Those that are not named. */
+  readonly ports: readonly RulePorts[];
+  readonly level: number;
 }
 
 /** Everything that compilation of a policy looks at besides the policy. */
@@ -84,22 +83,24 @@ export interface PolicyWorld {
   namespaceLabels(name: string): Labels;
 }
 
-export function compilePolicy(model: PolicyModel, world: PolicyWorld): CompiledPolicy {
-  const subjects = candidates(model.subject, world).filter((identity) => isSubject(model, identity, world));
-  const levels = levelsOf(model);
-  const rules = model.rules.flatMap((rule) => {
-    const peers = peersOf(rule, world);
-    const ports = fixedPorts(rule);
-    const level = levels.get(rule) ?? 0;
-    return subjects.flatMap((subject) => compileRule(model, { rule, peers, ports, level }, subject, world));
-  });
-  return {
-    key: modelKey(model),
-    model,
-    isolates: model.tier === "Network" ? model.directions : [],
-    subjects: subjects.map((identity) => identity.number),
-    rules: withoutRepeats(rules),
-  };
+/** The identities that a policy is about. */
+export function subjectsOf(model: PolicyModel, world: PolicyWorld): Identity[] {
+  return candidates(model.subject, world).filter((identity) => isSubject(model, identity, world));
+}
+
+/** What of a rule is the same for all subjects. */
+export function prepareRule(rule: RuleModel, level: number, world: PolicyWorld): PreparedRule {
+  return { rule, peers: peersOf(rule, world), ports: fixedPorts(rule), level };
+}
+
+/** What `prepared`, rules of `model` in their order, say about one subject. */
+export function compileFor(
+  model: PolicyModel,
+  prepared: readonly PreparedRule[],
+  subject: Identity,
+  world: PolicyWorld,
+): CompiledRule[] {
+  return withoutRepeats(prepared.flatMap((rule) => compileRule(model, rule, subject, world)));
 }
 
 /** The identities that a selector may select: those of its one namespace, if it has one. */
@@ -122,7 +123,8 @@ export function scopeOf(model: PolicyModel): string | undefined {
   return own ? namespace : undefined;
 }
 
-function levelsOf(model: PolicyModel): Map<RuleModel, number> {
+/** The level of each rule: how often the action changes before it, in its direction. */
+export function levelsOf(model: PolicyModel): Map<RuleModel, number> {
   const levels = new Map<RuleModel, number>();
   const last = new Map<Direction, { action: RuleAction; level: number }>();
   for (const rule of model.rules) {
@@ -135,23 +137,38 @@ function levelsOf(model: PolicyModel): Map<RuleModel, number> {
 }
 
 /** Whether the policy is about `identity`. */
-function isSubject(model: PolicyModel, identity: Identity, world: PolicyWorld): boolean {
+export function isSubject(model: PolicyModel, identity: Identity, world: PolicyWorld): boolean {
   return selectsEndpoint(model.subject, endpointOf(identity, world));
 }
 
 function endpointOf(identity: Identity, world: PolicyWorld): SelectableEndpoint {
-  const { namespace, labels } = identity;
-  const namespaceLabels = { ...world.namespaceLabels(namespace), [NAMESPACE_NAME_LABEL]: namespace };
-  return { namespace, labels, namespaceLabels };
+  return endpointIn(identity, world.namespaceLabels(identity.namespace));
 }
 
-/** Whether compiling `model` can come out differently when `identity` appears or disappears. */
-export function involves(model: PolicyModel, identity: Identity, world: PolicyWorld): boolean {
-  if (isSubject(model, identity, world)) return true;
-  return model.rules.some((rule) => {
-    const byAddress = rule.peers === undefined || rule.peers.some((peer) => peer.kind === "block");
-    if (byAddress && (rule.ports ?? []).some((port) => port.name !== undefined)) return true;
-    return (rule.peers ?? []).some((peer) => peerSelects(peer, identity, world));
+function endpointIn({ namespace, labels }: Identity, stored: Labels): SelectableEndpoint {
+  return { namespace, labels, namespaceLabels: { ...stored, [NAMESPACE_NAME_LABEL]: namespace } };
+}
+
+/** Whether compiling `rule` for the same subjects can come out differently when `identity` appears or disappears. */
+export function involves(rule: RuleModel, identity: Identity, world: PolicyWorld): boolean {
+  // A named port is looked up at every destination behind an address.
+  const byAddress = rule.peers === undefined || rule.peers.some((peer) => peer.kind === "block");
+  const named = rule.direction === "Egress" && identity.namedPorts.length > 0;
+  if (byAddress && named && (rule.ports ?? []).some((port) => port.name !== undefined)) return true;
+  return (rule.peers ?? []).some((peer) => peerSelects(peer, identity, world));
+}
+
+/** Whether a selector of namespaces tells identities of `namespace` apart by whether it has `before` or `after` as labels. */
+export function tellsApart(
+  selector: EndpointSelector,
+  namespace: { readonly identities: readonly Identity[]; readonly before: Labels; readonly after: Labels },
+): boolean {
+  if (selector.namespace !== undefined) return false;
+  return namespace.identities.some((identity) => {
+    const [was, is] = [namespace.before, namespace.after].map((labels) =>
+      selectsEndpoint(selector, endpointIn(identity, labels)),
+    );
+    return was !== is;
   });
 }
 
@@ -250,15 +267,6 @@ function prefixesOf(block: { readonly cidr: string; readonly except: readonly st
     prefix,
     block.except.flatMap((text) => parseIpPrefix(text) ?? []),
   );
-}
-
-/** A rule with what is the same for all subjects. */
-interface PreparedRule {
-  readonly rule: RuleModel;
-  readonly peers: readonly RulePeer[];
-  /** Those that are not named. */
-  readonly ports: readonly RulePorts[];
-  readonly level: number;
 }
 
 function compileRule(

@@ -13,10 +13,11 @@ import {
   policy,
   probe,
 } from "../testing/arbitraries.js";
-import { ruleKey } from "./compile.js";
+import { type CompiledRule, ruleKey } from "./compile.js";
+import type { PolicyHandling } from "./handling.js";
 import { judge, type OracleEnd } from "./oracle.js";
 import { modelKey, modelOfAdminPolicy, modelOfNetworkPolicy, type PolicyModel } from "./policy-model.js";
-import { PolicySet } from "./policy-set.js";
+import { type PolicyDelta, PolicySet } from "./policy-set.js";
 import { type Verdict, verdictOf } from "./verdict.js";
 
 const PROTOCOLS: Record<string, number> = { TCP: 6, UDP: 17, SCTP: 132, ICMP: 1 };
@@ -76,7 +77,9 @@ describe("compiled policies", () => {
     const change = fc.oneof(
       fc.record({
         kind: fc.constant("policy" as const),
-        item: fc.oneof(policy.map(modelOfNetworkPolicy), adminPolicy.map(modelOfAdminPolicy)),
+        item: fc
+          .tuple(fc.oneof(policy.map(modelOfNetworkPolicy), adminPolicy.map(modelOfAdminPolicy)), handling)
+          .map(([model, how]) => ({ ...model, handling: how })),
         gone: fc.boolean(),
       }),
       fc.record({ kind: fc.constant("port" as const), index: fc.nat(4), item: pod, gone: fc.boolean() }),
@@ -94,7 +97,8 @@ describe("compiled policies", () => {
             policies: new Map<string, PolicyModel>(),
             names,
           };
-          set.settle();
+          const units = new Map<string, readonly CompiledRule[]>();
+          take(units, set.settle());
           for (const step of steps) {
             for (const one of step) {
               if (one.kind === "policy") {
@@ -111,13 +115,17 @@ describe("compiled policies", () => {
                 for (const [name, labels] of Object.entries(one.item)) set.setNamespace(name, labels);
               }
             }
-            set.settle();
+            const delta = set.settle();
+            take(units, delta);
             const fresh = new PolicySet();
             for (const [name, labels] of Object.entries(wanted.names)) fresh.setNamespace(name, labels);
             for (const [key, item] of wanted.pods) fresh.setPort(key, item);
             for (const [key, item] of wanted.policies) fresh.setPolicy(key, item);
-            fresh.settle();
-            expect(rulesText(set)).toEqual(rulesText(fresh));
+            const whole = new Map<string, readonly CompiledRule[]>();
+            take(whole, fresh.settle());
+            expect(unitsText(units)).toEqual(unitsText(whole));
+            expect(textsOf(set.rules())).toEqual(textsOf(fresh.rules()));
+            expect([...units.values()].flat().length).toBe(set.rules().length);
             const told = [
               ...set.identities.map(({ number }) => `Identity/${number}`),
               ...wanted.policies.keys(),
@@ -145,9 +153,48 @@ describe("compiled policies", () => {
 /** Of policies that may be there or not. */
 const NAMES = ["p0", "p1", "p2", "p3"].map((name) => `NetworkPolicy/red/${name}`);
 
-function rulesText(set: PolicySet): string[] {
-  return set
-    .rules()
-    .map((rule) => `${rule.policy} ${ruleKey(rule)}`)
+const handling: fc.Arbitrary<PolicyHandling> = fc.oneof(
+  { weight: 2, arbitrary: fc.constant({}) },
+  fc.record(
+    {
+      staged: fc.boolean(),
+      keepsLive: fc.boolean(),
+      log: fc.subarray(["denied", "ingress[0]", "ingress[1]", "egress[0]"]),
+    },
+    { requiredKeys: [] },
+  ),
+);
+
+/** What stands after a delta, as the flow store keeps it. */
+function take(units: Map<string, readonly CompiledRule[]>, delta: PolicyDelta): void {
+  for (const [unit, rules] of delta.units) {
+    if (rules.length === 0) units.delete(unit);
+    else units.set(unit, rules);
+  }
+}
+
+function unitsText(units: ReadonlyMap<string, readonly CompiledRule[]>): string[] {
+  return [...units].map(([unit, rules]) => `${unit}: ${textsOf(rules).join("; ")}`).sort();
+}
+
+function textsOf(rules: readonly CompiledRule[]): string[] {
+  return rules
+    .map((rule) => {
+      const {
+        tier,
+        priority,
+        action,
+        policy: of,
+        ruleIndex,
+        ipv6,
+        staged,
+        keepsLive,
+        logged,
+        level,
+        part,
+      } = rule;
+      const rest = [tier, priority, action, of, ruleIndex, ipv6, staged, keepsLive, logged, level, part];
+      return `${ruleKey(rule)} ${rest.join(" ")}`;
+    })
     .sort();
 }

@@ -115,11 +115,11 @@ describe("PolicySet", () => {
     );
     set.settle();
     set.setPort("web3", { namespace: "shop", labels: { tier: "web" }, namedPorts: [] });
-    expect(set.settle()).toMatchObject({ ports: new Set(["web3"]), policies: new Map(), rulesTouched: 0 });
+    expect(set.settle()).toMatchObject({ ports: new Set(["web3"]), policies: new Set(), rulesTouched: 0 });
     set.setPort("cache", { namespace: "shop", labels: { tier: "cache" }, namedPorts: [] });
-    expect([...set.settle().policies.keys()]).toEqual([]);
+    expect([...set.settle().policies]).toEqual([]);
     set.setPort("spy2", { namespace: "other", labels: { tier: "x" }, namedPorts: [] });
-    expect([...set.settle().policies.keys()]).toEqual(["NetworkPolicy/other/q"]);
+    expect([...set.settle().policies]).toEqual(["NetworkPolicy/other/q"]);
   });
 });
 

@@ -1,17 +1,12 @@
-// All policies, compiled, kept up to date change by change. Only policies that a change can affect are compiled again;
+// All policies, compiled, kept up to date change by change. Only rules that a change can affect are compiled again;
 // the returned delta says which rules and identities to install. Invariant: after settle() the compiled state is what
 // compiling everything from scratch would give. Thread: the controller's. Pure apart from its own state.
 
 import { hash32 } from "../network/hash.js";
 import { causeHash } from "../pipeline/cookie.js";
-import {
-  type CompiledPolicy,
-  type CompiledRule,
-  compilePolicy,
-  involves,
-  type PolicyWorld,
-  scopeOf,
-} from "./compile.js";
+import { type CompiledRule, type PolicyWorld, scopeOf } from "./compile.js";
+import { CompiledPolicy } from "./compiled-policy.js";
+import type { PolicyHandling } from "./handling.js";
 import {
   type Identity,
   IdentityTable,
@@ -21,13 +16,16 @@ import {
 } from "./identity.js";
 import type { Direction } from "./network-policy.js";
 import { compareModels, type PolicyModel, type Tier } from "./policy-model.js";
+import { isSameData } from "./same-data.js";
 import type { Labels } from "./selector.js";
 
 export interface PolicyDelta {
   /** Ports whose identity number changed. */
   readonly ports: ReadonlySet<string>;
-  /** Policies compiled again or gone; their rules replace what they had. */
-  readonly policies: ReadonlyMap<string, readonly CompiledRule[]>;
+  /** Policies that were looked at again, or are gone. */
+  readonly policies: ReadonlySet<string>;
+  /** By unit of a policy, the rules that are another now; empty when there are none any more. Those that went come first. */
+  readonly units: ReadonlyMap<string, readonly CompiledRule[]>;
   /** Identities that appeared, disappeared or changed isolation. */
   readonly identities: ReadonlySet<number>;
   readonly rulesTouched: number;
@@ -63,11 +61,12 @@ export class PolicySet implements PolicyWorld {
   #dirtyPorts = new Set<string>();
 
   setNamespace(name: string, labels: Labels | undefined): void {
-    const before = JSON.stringify(sorted(this.#namespaces.get(name) ?? {}));
+    const before = this.namespaceLabels(name);
     if (labels === undefined) this.#namespaces.delete(name);
     else this.#namespaces.set(name, labels);
-    if (before === JSON.stringify(sorted(labels ?? {}))) return;
-    for (const [key, policy] of this.#policies) if (looksAtNamespaces(policy)) this.#dirtyPolicies.add(key);
+    const change = { identities: this.identitiesOf(name), before, after: labels ?? {} };
+    if (change.identities.length === 0 || isSameData(before, change.after)) return;
+    for (const [key, compiled] of this.#compiled) if (compiled.relabel(change)) this.#dirtyPolicies.add(key);
   }
 
   /** `key` is the policy's modelKey. */
@@ -168,7 +167,9 @@ export class PolicySet implements PolicyWorld {
   settle(): PolicyDelta {
     const identities = new Set<number>();
     const ports = this.#settlePorts(identities);
-    const policies = new Map<string, readonly CompiledRule[]>();
+    const policies = this.#dirtyPolicies;
+    const gone = new Map<string, readonly CompiledRule[]>();
+    const made = new Map<string, readonly CompiledRule[]>();
     let rulesTouched = 0;
     const world: PolicyWorld = {
       identities: this.identities,
@@ -176,21 +177,23 @@ export class PolicySet implements PolicyWorld {
       identitiesOf: (name) => this.identitiesOf(name),
       namespaceLabels: (name) => this.namespaceLabels(name),
     };
-    for (const key of this.#dirtyPolicies) {
-      const before = this.#compiled.get(key);
-      const policy = this.#policies.get(key);
-      const after = policy === undefined ? undefined : compilePolicy(policy, world);
-      this.#isolate(before, after, identities);
-      if (JSON.stringify(before?.model.handling) !== JSON.stringify(after?.model.handling))
-        for (const subject of [...(before?.subjects ?? []), ...(after?.subjects ?? [])])
-          identities.add(subject);
-      if (after === undefined) this.#compiled.delete(key);
-      else this.#compiled.set(key, after);
-      policies.set(key, after?.rules ?? []);
-      rulesTouched += (before?.rules.length ?? 0) + (after?.rules.length ?? 0);
+    for (const key of policies) {
+      const model = this.#policies.get(key);
+      const compiled = this.#compiled.get(key) ?? (model && new CompiledPolicy(key, model));
+      if (compiled === undefined) continue;
+      const before = this.#compiled.has(key) ? standingOf(compiled) : NOWHERE;
+      const update = model === undefined ? compiled.clear() : compiled.update(model, world);
+      if (model === undefined) this.#compiled.delete(key);
+      else this.#compiled.set(key, compiled);
+      const after = model === undefined ? NOWHERE : standingOf(compiled);
+      this.#isolate(key, before, after, identities);
+      if (!isSameData(before.handling, after.handling))
+        for (const { number } of [...before.subjects, ...after.subjects]) identities.add(number);
+      for (const [unit, rules] of update.units) (rules.length === 0 ? gone : made).set(unit, rules);
+      rulesTouched += update.rulesTouched;
     }
     this.#dirtyPolicies = new Set();
-    return { ports, policies, identities, rulesTouched };
+    return { ports, policies, units: new Map([...gone, ...made]), identities, rulesTouched };
   }
 
   #settlePorts(identities: Set<number>): Set<string> {
@@ -222,9 +225,7 @@ export class PolicySet implements PolicyWorld {
     this.#setCause(identity.number, this.#table.get(identity.number) !== undefined);
     for (const scope of [identity.namespace, undefined]) {
       for (const key of this.#byScope.get(scope) ?? []) {
-        const policy = this.#policies.get(key);
-        if (policy !== undefined && !this.#dirtyPolicies.has(key) && involves(policy, identity, this))
-          this.#dirtyPolicies.add(key);
+        if (this.#compiled.get(key)?.touch(identity, this)) this.#dirtyPolicies.add(key);
       }
     }
   }
@@ -251,17 +252,16 @@ export class PolicySet implements PolicyWorld {
     return changed;
   }
 
-  #isolate(
-    before: CompiledPolicy | undefined,
-    after: CompiledPolicy | undefined,
-    identities: Set<number>,
-  ): void {
-    const keep = new Set(after === undefined ? [] : pairs(after));
-    for (const pair of before === undefined ? [] : pairs(before)) {
+  #isolate(key: string, before: Standing, after: Standing, identities: Set<number>): void {
+    const isStaged = (one: Standing): boolean => one.handling?.staged === true;
+    const same = before.subjects === after.subjects && isSameData(before.isolates, after.isolates);
+    if (same && isStaged(before) === isStaged(after)) return;
+    const keep = new Set(pairs(after));
+    for (const pair of pairs(before)) {
       if (keep.has(pair)) keep.delete(pair);
-      else this.#setIsolation(pair, (before as CompiledPolicy).key, false, identities);
+      else this.#setIsolation(pair, key, false, identities);
     }
-    for (const pair of keep) this.#setIsolation(pair, (after as CompiledPolicy).key, true, identities);
+    for (const pair of keep) this.#setIsolation(pair, key, true, identities);
   }
 
   #setIsolation(pair: string, policy: string, on: boolean, identities: Set<number>): void {
@@ -281,21 +281,23 @@ export class PolicySet implements PolicyWorld {
   }
 }
 
-function pairs(compiled: CompiledPolicy): string[] {
-  return compiled.isolates.flatMap((direction) =>
-    compiled.subjects.map(
-      (subject) => `${compiled.model.handling.staged ? "Staged" : ""}${direction} ${subject}`,
-    ),
-  );
+/** Whom a policy isolates, and how it is handled. */
+interface Standing {
+  readonly subjects: readonly Identity[];
+  readonly isolates: readonly Direction[];
+  readonly handling: PolicyHandling | undefined;
 }
 
-function looksAtNamespaces(policy: PolicyModel): boolean {
-  const peers = policy.rules.flatMap((rule) => rule.peers ?? []);
-  const selectors = [
-    policy.subject,
-    ...peers.flatMap((peer) => (peer.kind === "endpoints" ? [peer.selector] : [])),
-  ];
-  return selectors.some((selector) => selector.namespace === undefined);
+const NOWHERE: Standing = { subjects: [], isolates: [], handling: undefined };
+
+function standingOf({ subjects, isolates, model: { handling } }: CompiledPolicy): Standing {
+  return { subjects, isolates, handling };
+}
+
+function pairs({ subjects, isolates, handling }: Standing): string[] {
+  return isolates.flatMap((direction) =>
+    subjects.map(({ number }) => `${handling?.staged === true ? "Staged" : ""}${direction} ${number}`),
+  );
 }
 
 function count(counts: Map<string, number>, name: string, by: 1 | -1): void {
@@ -308,8 +310,4 @@ function sameSet(a: ReadonlySet<string>, b: ReadonlySet<string>): boolean {
   if (a.size !== b.size) return false;
   for (const item of a) if (!b.has(item)) return false;
   return true;
-}
-
-function sorted(labels: Labels): [string, string][] {
-  return Object.entries(labels).sort(([a], [b]) => (a < b ? -1 : 1));
 }

@@ -1,6 +1,7 @@
 // The verdict of the compiled rules on a connection, and the rule that gave it: what "policy explain" prints. Pure.
 import { type IpAddress, ipPrefixContains } from "../network/ip-address.js";
-import type { CompiledPolicy, CompiledRule, RulePeer, RulePorts } from "./compile.js";
+import type { CompiledRule, RulePeer, RulePorts } from "./compile.js";
+import type { CompiledPolicy } from "./compiled-policy.js";
 import { IDENTITY_WORLD } from "./identity.js";
 import type { Direction } from "./network-policy.js";
 import type { PolicySet } from "./policy-set.js";
