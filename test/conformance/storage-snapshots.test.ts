@@ -1,5 +1,10 @@
-// Snapshots through the command line: of several volumes at one moment, what differs between two, through a SIGKILL.
+// Snapshots through the command line: of several volumes at one moment, what differs between two, through a SIGKILL;
+// and those that schedules make and let go.
+import { join } from "node:path";
 import { afterEach, beforeAll, expect, test } from "vitest";
+import { openLevelStore } from "../../base/store/index.js";
+import { waitFor } from "../../base/time/index.js";
+import { Catalogue, type VolumeEntry } from "../../storage-pool/catalogue/catalogue.js";
 import type { DiffView, VolumeView } from "../../storage-pool/index.js";
 import { requirePrograms, runOk } from "../support/run.js";
 import { StorageProcess } from "../support/storage-process.js";
@@ -71,3 +76,60 @@ test("snapshots of a group, their differences and a clone are there after a SIGK
   ]);
   expect(await storage.plinth("volume", "prove", "a")).toContain("proven");
 });
+
+const volume = async (name: string) => (await storage.call("volume.get", { name })) as VolumeView;
+const scheduled = async (name: string) =>
+  (await volume(name)).snapshots.filter(({ schedule }) => schedule === "monthly").map((each) => each.name);
+
+/** Kills storaged, lets the time of all schedules come, and starts it. */
+async function missAMonth(): Promise<void> {
+  await storage.end("SIGKILL");
+  const catalogue = await Catalogue.open(await openLevelStore(join(storage.dir, "s", "catalogue")));
+  for (const entry of [...catalogue.volumes.values()]) {
+    const schedules = entry.schedules.map((each) => ({ ...each, lastMs: each.lastMs - 32 * 86_400_000 }));
+    await catalogue.putVolume({ ...entry, schedules } satisfies VolumeEntry);
+  }
+  await catalogue.close();
+  await storage.start();
+}
+
+test("schedules make snapshots of volumes at one moment and let the oldest go, whatever the volume is called", async () => {
+  storage = new StorageProcess();
+  await storage.start();
+  for (const name of ["a", "b"]) await storage.call("volume.create", { name, sizeBytes: 64 * MIB });
+  expect(await storage.plinth("volume", "schedule", "a", "monthly", "--keep", "1")).toBe(
+    'volume default/a: monthly snapshots: "0 0 1 * *", keeps 1\n',
+  );
+  await storage.call("volume.schedule", { name: "b", schedule: "monthly" });
+  // Due on the last of February of leap years only.
+  await storage.call("volume.schedule", { name: "b", schedule: "own", cron: "30 2 29 2 *" });
+  await storage.call("snapshot.create", { volume: "a", name: "by-hand" });
+  await expect(storage.plinth("volume", "schedule", "a", "own", "--cron", "61 * * * *")).rejects.toThrow(
+    'cron must be five fields such as "30 2 * * *" (UTC), not "61 * * * *"',
+  );
+  await io("a", "write -P 1 0 1M", "flush");
+  await missAMonth();
+  await waitFor(async () => (await scheduled("b")).length === 1, "the first snapshots", 60_000);
+  const [first = ""] = await scheduled("a");
+  expect(first).toMatch(/^monthly-\d{4}-\d\d-\d\dt\d\d-\d\d-\d\dz$/);
+  expect(await scheduled("b")).toEqual([first]);
+  expect(await storage.plinth("volume", "rename", "a", "shop/renamed")).toBe(
+    "volume a is shop/renamed now\n",
+  );
+  await expect(storage.plinth("volume", "rename", "b", "shop/renamed")).rejects.toThrow("VOLUME_EXISTS");
+  await io("shop/renamed", "write -P 2 0 1M", "flush");
+  await missAMonth();
+  await waitFor(async () => (await scheduled("b")).length === 2, "the second snapshots", 60_000);
+  await waitFor(async () => !(await scheduled("shop/renamed")).includes(first), "the oldest to go", 60_000);
+  const [second = "", ...more] = await scheduled("shop/renamed");
+  expect(more).toEqual([]);
+  expect(await scheduled("b")).toEqual([first, second]);
+  expect((await volume("b")).snapshots).toHaveLength(2);
+  expect((await volume("shop/renamed")).snapshots.map(({ name }) => name)).toEqual(["by-hand", second]);
+  expect(await io(`shop/renamed@${second}`, "read -P 2 0 1M")).not.toMatch(/Pattern|failed/);
+  expect(await storage.plinth("volume", "schedule", "shop/renamed", "monthly", "--remove")).toContain(
+    "no monthly snapshots any more",
+  );
+  expect(await scheduled("shop/renamed")).toEqual([second]);
+  expect((await volume("shop/renamed")).schedules).toEqual([]);
+}, 120_000);

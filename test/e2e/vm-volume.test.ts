@@ -4,9 +4,12 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { waitFor } from "../../base/time/index.js";
 import { type ApiClient, connectWithKubeconfig } from "../../stack/api/index.js";
+import type { PoolView } from "../../storage-pool/index.js";
+import { ensureKubectl } from "../../tools/programs/kubectl.mjs";
 import { ControllerProcess } from "../support/controller-process.js";
 import { DaemonProcess } from "../support/daemon-process.js";
 import { HostProcess } from "../support/host-process.js";
+import { PLINTH, runOk } from "../support/run.js";
 
 let controller: ControllerProcess;
 let host: HostProcess;
@@ -66,6 +69,12 @@ async function exec(script: string): Promise<string> {
   expect([answer.exitCode, answer.stderr]).toEqual([0, ""]);
   return answer.stdout.trim();
 }
+
+const kubectl = (...args: readonly string[]): Promise<string> =>
+  runOk(ensureKubectl(), args, {
+    env: { ...process.env, KUBECONFIG: controller.kubeconfig, HOME: controller.dir },
+    deadlineMs: 120_000,
+  });
 
 const MOUNT = "mount /dev/disk/data /mnt";
 
@@ -133,6 +142,48 @@ describe("a machine with a volume", () => {
     expect(
       await exec("umount /mnt; echo 3 >/proc/sys/vm/drop_caches; mount /dev/disk/data /mnt; cat /mnt/ride"),
     ).toBe("ridden");
+  });
+
+  it("goes on writing while kubectl gives the pool another disk and takes the first away", async () => {
+    const [old, fresh] = [join(controller.dir, "disk", "0"), join(controller.dir, "disk", "1")];
+    const patch = (disks: readonly string[]) =>
+      kubectl(
+        "patch",
+        "storagepool",
+        "default",
+        "--type",
+        "merge",
+        "-p",
+        JSON.stringify({ spec: { disks } }),
+      );
+    const wait = () =>
+      kubectl("wait", "storagepool", "default", "--for", "condition=DisksAsWanted", "--timeout", "90s");
+    expect(await patch([old, fresh])).toContain("storagepool.plinth.dev/default patched");
+    expect(await wait()).toContain("condition met");
+    const classed = await runOk(process.execPath, [
+      ...[PLINTH, "pool", "class", "default", fresh, "ssd", "--dir", controller.dir],
+    ]);
+    expect(classed).toContain(`${fresh} is of class ssd`);
+    const write = exec(
+      "for i in 1 2 3 4 5 6; do head -c 2000000 /dev/urandom >/mnt/m$i && sync; done; md5sum /mnt/m?",
+    );
+    await patch([fresh]);
+    expect(await wait()).toContain("condition met");
+    const shown = await kubectl(
+      "get",
+      "storagepool",
+      "default",
+      "-o",
+      "jsonpath={.status.disks[*]['path','class','state']}",
+    );
+    expect(shown).toBe(`${fresh} ssd Healthy`);
+    const events = await kubectl("get", "events", "-n", "default", "-o", "jsonpath={.items[*].reason}");
+    for (const reason of ["DisksAdded", "DiskDraining", "DiskRemoved"]) expect(events).toContain(reason);
+    const sums = await write;
+    expect(await exec("echo 3 >/proc/sys/vm/drop_caches; md5sum /mnt/m?")).toBe(sums);
+    const pools = (await storaged.call("pool.list", {})) as PoolView[];
+    expect(pools[0]?.disks.map(({ path }) => path)).toEqual([fresh]);
+    await exec("rm /mnt/m? && sync");
   });
 
   it("goes back to a snapshot, but only while nobody has the volume", async () => {
