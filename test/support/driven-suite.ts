@@ -9,7 +9,7 @@ import { formatIpv4Address } from "../../base/wire/index.js";
 import type { Sdn, SdnEvent } from "../../sdn-controller/index.js";
 import { formatMac } from "../../sdn-controller/network/mac.js";
 import { endChild } from "./run.js";
-import { BRIDGE, type ShopSwitch, settled } from "./shop-controller.js";
+import { BRIDGE, dialAgain, type ShopSwitch, settled } from "./shop-controller.js";
 import { type Wires, whileTalking } from "./shop-traffic.js";
 
 const DEADLINE_MS = 60_000;
@@ -126,14 +126,18 @@ export function drivenSuite(driven: Driven): void {
       one.stdout.on("data", (chunk: Buffer) => {
         said += chunk.toString();
       });
-      await waitFor(
-        () => {
-          if (one.exitCode !== null) throw new Error(`the controller ended with ${one.exitCode}`);
-          return said.includes("changed 0\n");
-        },
-        () => `the controller to change things: ${said}`,
-        DEADLINE_MS,
-      );
+      const says = (line: string): Promise<void> =>
+        waitFor(
+          () => {
+            if (one.exitCode !== null) throw new Error(`the controller ended with ${one.exitCode}`);
+            return said.includes(`${line}\n`);
+          },
+          () => `the controller to say "${line}": ${said}`,
+          DEADLINE_MS,
+        );
+      await says("listens");
+      await dialAgain(driven.device());
+      await says("changed 0");
     };
     await driven.sdn().close();
     try {

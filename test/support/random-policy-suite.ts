@@ -98,20 +98,20 @@ export function randomPolicySuite(tools: Tools): void {
     for (const [i, from] of MACHINES.entries()) {
       for (const [j, to] of MACHINES.entries()) {
         if (i === j) continue;
+        const [a, b] = [tools.end(from), tools.end(to)];
+        const [source, destination] = [`shop/${from}`, `shop/${to}`];
+        const [x, y] = [source, destination].map((key) => compiler.inventory.port(key));
+        if (x === undefined || y === undefined) throw new Error(`no ports ${source} and ${destination}`);
+        const space = reach.between(x, y, 4);
         for (const probe of PROBES) {
           const number = 1 + (serial++ % 60_000);
-          const [a, b] = [tools.end(from), tools.end(to)];
           const oracleEnd = (k: number, end: End) => ({
             address: formatIpv4Address(end.address),
             pod: pods[k] as (typeof pods)[0],
           });
           const connection = { source: oracleEnd(i, a), destination: oracleEnd(j, b), ...probe };
           const oracle = judge(all, () => labels, connection, admin).allowed;
-          const [source, destination] = [`shop/${from}`, `shop/${to}`];
           const explained = tools.controller().explain({ source, destination, ...probe }).allowed;
-          const [x, y] = [source, destination].map((key) => compiler.inventory.port(key));
-          if (x === undefined || y === undefined) throw new Error(`no ports ${source} and ${destination}`);
-          const space = reach.between(x, y, 4);
           const proved =
             probe.protocol === "ICMP"
               ? space.others

@@ -7,7 +7,7 @@ import { Lease, openMemoryStore, type Store } from "../../base/store/index.js";
 import { SimulatedClock, waitFor } from "../../base/time/index.js";
 import type { Sdn, SdnMetrics } from "../../sdn-controller/index.js";
 import { portInput } from "../../sdn-controller/testing/shop.js";
-import { BRIDGE, type ShopSwitch, settled, startShopController } from "./shop-controller.js";
+import { BRIDGE, dialAgain, type ShopSwitch, settled, startShopController } from "./shop-controller.js";
 import { type Wires, whileTalking } from "./shop-traffic.js";
 
 const DEADLINE_MS = 60_000;
@@ -91,6 +91,7 @@ export function rolesSuite(device: () => ShopSwitch, wires: Wires): void {
       // Another store, which knows nothing of these generations.
       const stranger = await start("a", openMemoryStore(), true);
       instances.push(stranger);
+      await dialAgain(device(), join(device().dir, "a.sock"));
       await has(stranger, "master");
       await settled(stranger.sdn);
       const refused = { ...change, value: portInput("app", "back", { tier: "ops" }) };

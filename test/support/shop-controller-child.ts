@@ -9,6 +9,7 @@ setInterval(() => {
   if (process.ppid === 1) process.exit(1);
 }, 1_000);
 const sdn = await startShopController({ dir, endpoint });
+process.stdout.write("listens\n");
 await settled(sdn);
 for (let round = 0; ; round++) {
   for (const change of [...disturbances(round), restored()]) {

@@ -1,5 +1,5 @@
 // The SDN controller with the network and policies of the example, and a switch that it drives.
-import { join } from "node:path";
+import { basename, dirname, join } from "node:path";
 import { silentLog } from "../../base/log/index.js";
 import { systemClock, waitFor } from "../../base/time/index.js";
 import { type Leadership, type Sdn, type SdnEvent, startSdn } from "../../sdn-controller/index.js";
@@ -49,6 +49,19 @@ export async function startShopController(
   sdn.controller.update([...shopChanges(), ...POLICIES.map((policy) => policyChange(policy))]);
   sdn.controller.inventoryComplete();
   return sdn;
+}
+
+/**
+ * Has the switch dial the controller at `socket` now. A real one's pauses grow to eight seconds whatever max_backoff says,
+ * and are no subject of these tests. To take the controller away and bring it back would flush all flows: it gets another
+ * name instead.
+ */
+export async function dialAgain(device: ShopSwitch, socket = openflowSocket(device)): Promise<void> {
+  const names = [`unix:${socket}`, `unix:${dirname(socket)}/./${basename(socket)}`];
+  const targets = (await device.vsctl("get-controller", BRIDGE)).trim().split("\n");
+  const others = targets.filter((target) => !names.includes(target));
+  const renamed = names.filter((name) => !targets.includes(name));
+  await device.vsctl("set-controller", BRIDGE, ...renamed, ...others);
 }
 
 /** Resolves when the switch has every flow for every attachment. */
