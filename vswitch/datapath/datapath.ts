@@ -279,6 +279,7 @@ export class Datapath {
       path_hit: 0,
       path_miss: 0,
       masked_hit: 0,
+      front_hit: 0,
       tracked_hit: 0,
       tracked_miss: 0,
     };
@@ -288,6 +289,7 @@ export class Datapath {
       counters["path_hit"] = counters["path_hit"]! + bridge.cacheHits;
       counters["path_miss"] = counters["path_miss"]! + bridge.pipeline.cache.misses;
       counters["masked_hit"] = counters["masked_hit"]! + bridge.bursts.masked.hits;
+      counters["front_hit"] = counters["front_hit"]! + bridge.bursts.fronts.hits;
       counters["tracked_hit"] = counters["tracked_hit"]! + bridge.bursts.trackedHits;
       counters["tracked_miss"] = counters["tracked_miss"]! + bridge.bursts.trackedMisses;
       countStations(bridge.forwarding.macs, counters);

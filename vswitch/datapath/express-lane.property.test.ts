@@ -126,6 +126,7 @@ class World {
       path_hit: _h,
       path_miss: _m,
       masked_hit: _k,
+      front_hit: _f,
       ...counters
     } = this.datapath.counters();
     const ports = this.bridge.slots.map(({ port, tooLong }) => [[...port.stats], tooLong]);

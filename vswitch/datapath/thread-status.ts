@@ -49,8 +49,8 @@ export function threadStatus(datapath: Datapath, meter: ThreadMeter, nowMs: numb
   const total = { verdictHits: 0, maskedHits: 0, maskedLooks: 0, pathHits: 0, misses: 0 };
   for (const { bursts, pipeline } of datapath.bridges) {
     total.verdictHits += bursts.cache.hits + bursts.trackedHits;
-    total.maskedHits += bursts.masked.hits;
-    total.maskedLooks += bursts.masked.looks;
+    total.maskedHits += bursts.masked.hits + bursts.fronts.hits;
+    total.maskedLooks += bursts.masked.looks + bursts.fronts.hits;
     total.pathHits += pipeline.cache.hits;
     total.misses += pipeline.cache.misses;
   }

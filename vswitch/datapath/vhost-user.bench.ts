@@ -116,3 +116,12 @@ for (const burst of [32, 8])
     10,
     burst,
   );
+await measure(
+  "64 bytes, ten guests, many conversations each",
+  64,
+  [[field("in_port", 1)]],
+  2,
+  10_000,
+  MERGEABLE,
+  10,
+);

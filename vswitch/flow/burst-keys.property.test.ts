@@ -2,8 +2,9 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { Batch, PacketPool } from "../../base/packet/index.js";
 import { icmpFrame, plainFrame, tagged, tcpFrame, udpFrame } from "../testing/frames.js";
-import { burstKeysOf, ROW_SHIFT, ROW_WORDS } from "./burst-keys.js";
-import { Headers, K_IP, K_TYPE_TCI, KEY_WORDS, L3_IPV4 } from "./key.js";
+import { burstKeysOf, ROW_FRONT, ROW_SHIFT, ROW_WHOLE, ROW_WORDS } from "./burst-keys.js";
+import { FrontMatches } from "./front-match.js";
+import { Headers, K_IN_PORT, K_IP, K_TCP_FLAGS, K_TYPE_TCI, K_WIDE, KEY_WORDS, L3_IPV4 } from "./key.js";
 
 const ends = { source: "10.0.0.1", destination: "10.0.0.2" };
 const SEEDS = [
@@ -47,7 +48,7 @@ describe("BurstKeys", () => {
   function readBatch({ packets, length }: Batch, inPort: number): void {
     const starts = packets.map((packet) => pool.offset[packet]!);
     const lengths = packets.map((packet) => pool.length[packet]!);
-    keys.read(starts, lengths, length, inPort);
+    keys.read(starts, lengths, length, inPort, null);
   }
 
   function rowOf(i: number): string {
@@ -101,6 +102,62 @@ describe("BurstKeys", () => {
       }),
       { numRuns: 2000 },
     );
+  });
+
+  it("knows a frame by a front match exactly when its key agrees with that of another in the bits asked for", () => {
+    // Bytes of a frame that a key has: the whole row, and what is no part of it.
+    const near = fc.array(fc.tuple(fc.integer({ min: 0, max: 48 }), fc.nat(255)), { maxLength: 2 });
+    const bits = fc.array(fc.constantFrom(0, 0, -1, 0xff, 0xff00, 0x00f00000, 0x80000001 | 0), {
+      minLength: K_WIDE,
+      maxLength: K_WIDE,
+    });
+    const plainSeed = fc.constantFrom(...SEEDS.slice(0, 3));
+    let agreed = 0;
+    let differed = 0;
+    const keyWords = (packet: number): Int32Array => {
+      const key = new Int32Array(KEY_WORDS);
+      headers.parse(pool, packet, key);
+      key[K_IN_PORT] = 7;
+      return key;
+    };
+    fc.assert(
+      fc.property(plainSeed, near, near, bits, fc.nat(3), (seed, first, second, asked, other) => {
+        const one = Uint8Array.from(seed);
+        for (const [at, value] of first) if (at < one.length) one[at] = value;
+        const two = Uint8Array.from(other === 0 ? SEEDS[first.length]! : one);
+        for (const [at, value] of second) if (at < two.length) two[at] = value;
+        const batch = new Batch();
+        for (const bytes of [one, two]) batch.push(pool.allocateFrom(bytes));
+        readBatch(batch, 7);
+        const [a, b] = [keyWords(batch.packets[0]!), keyWords(batch.packets[1]!)];
+        const tags =
+          keys.plain.slice(0, 2).some((kind) => kind !== ROW_WHOLE) || (a[K_TYPE_TCI]! & 0xffff) !== 0;
+        const mask = new Int32Array(KEY_WORDS);
+        mask.set(asked);
+        mask[K_IN_PORT] = -1;
+        mask[K_TYPE_TCI] = 0xffff1000 | 0;
+        mask[K_IP] = mask[K_IP]! | (0xff000000 | 0);
+        mask[K_TCP_FLAGS] = mask[K_TCP_FLAGS]! & 0xfff;
+        const fronts = new FrontMatches();
+        fronts.offer(a, mask, 5, 1);
+        const front = fronts.of(7, 1);
+        if (!tags) {
+          const same = a.every((word, i) => ((word ^ b[i]!) & mask[i]!) === 0);
+          const starts = [...batch.packets.slice(0, 2)].map((packet) => pool.offset[packet]!);
+          const lengths = [...batch.packets.slice(0, 2)].map((packet) => pool.length[packet]!);
+          const hits = keys.read(Int32Array.from(starts), Int32Array.from(lengths), 2, 7, front);
+          expect(front).not.toBeNull();
+          expect(keys.plain[0]).toBe(ROW_FRONT);
+          expect(keys.plain[1]).toBe(same ? ROW_FRONT : ROW_WHOLE);
+          expect(hits).toBe(same ? 2 : 1);
+          if (same) agreed++;
+          else differed++;
+        }
+        batch.freeAll(pool);
+      }),
+      { numRuns: 3000 },
+    );
+    expect(Math.min(agreed, differed)).toBeGreaterThan(300);
   });
 
   it("calls ordinary TCP, UDP and ICMP plain, with or without a tag", () => {

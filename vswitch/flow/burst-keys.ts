@@ -5,11 +5,13 @@
 //   tagged    in_port  MACs     tag         IP        ports  source  destination  TCP flags     (words of the whole key)
 //
 // Invariant: frames with equal rows have equal whole keys, and their tags are of one type. Whatever is not as plain
-// (IPv6, ARP, fragments, IP options, two tags, broken lengths) gets none and is left to the pipeline.
+// (IPv6, ARP, fragments, IP options, two tags, broken lengths) gets none and is left to the pipeline. A frame that agrees
+// with the front match (front-match.ts) is known by that, and needs none.
 // A closure, one for each pool, and not a class: see window-copy.ts.
 // Thread: datapath worker. Hot: yes.
 import { BATCH_SIZE, type PacketPool } from "../../base/packet/index.js";
 import { secretMultiplier } from "../../base/random/index.js";
+import type { FrontMatch } from "./front-match.js";
 
 /** Words of a row in use. */
 export const ROW_WORDS = 10;
@@ -27,14 +29,28 @@ const TAGGED = 0x1000;
 /** Bytes at the start of a frame by which it is told: a frame may be read here before more of it is in place. */
 export const KEY_BYTES = 64;
 
+/** What there is of a frame: nothing, its row, or its addresses alone, since it agreed with the front match. */
+export const ROW_NONE = 0;
+export const ROW_WHOLE = 1;
+export const ROW_FRONT = 2;
+
 export interface BurstKeys {
   readonly rows: Int32Array;
   readonly hashes: Int32Array;
-  /** 1: the frame has a row. */
+  /** ROW_*. */
   readonly plain: Uint8Array;
-  /** Reads the first `count` frames, which start at `starts` in the pool's arena and are so long. */
-  read(starts: Int32Array, lengths: Int32Array, count: number, inPort: number): void;
-  /** Whether two frames of the burst that have rows have the same addresses and tag. */
+  /**
+   * Reads the first `count` frames, which start at `starts` in the pool's arena and are so long. Those that agree with
+   * `front`, a match for frames of this port, get no rows; returns how many.
+   */
+  read(
+    starts: Int32Array,
+    lengths: Int32Array,
+    count: number,
+    inPort: number,
+    front: FrontMatch | null,
+  ): number;
+  /** Whether two frames of the burst that are not ROW_NONE have the same addresses and tag. */
   isSameLink(a: number, b: number): boolean;
 }
 
@@ -62,15 +78,35 @@ function createBurstKeys(pool: PacketPool): BurstKeys {
   // Constants for the compiler, as the function that uses them exists once.
   const [f0, f1, f2, f3, f4, f5, f6, f7, f8, f9] = Array.from({ length: ROW_WORDS }, secretMultiplier) as Ten;
 
-  const read = (starts: Int32Array, lengths: Int32Array, count: number, inPort: number): void => {
+  /** Mask and value of the front match. */
+  const mask = new Int32Array(ROW_WORDS);
+  const value = new Int32Array(ROW_WORDS);
+
+  const read = (
+    starts: Int32Array,
+    lengths: Int32Array,
+    count: number,
+    inPort: number,
+    front: FrontMatch | null,
+  ): number => {
     const port = inPort | 0;
+    const hasFront = front !== null;
+    if (hasFront) {
+      for (let i = 1; i < ROW_WORDS; i++) {
+        mask[i] = front.mask[i]!;
+        value[i] = front.value[i]!;
+      }
+    }
+    let hits = 0;
     for (let i = 0; i < count; i = (i + 1) | 0) {
       const start = starts[i]!;
       const size = lengths[i]!;
-      const isRead =
-        ((start & 3) === 0 && readWords(start, size, i, port)) || readTagged(start, size, i, port);
-      plain[i] = isRead ? 1 : 0;
+      let kind = (start & 3) === 0 ? readWords(start, size, i, port, hasFront) : ROW_NONE;
+      if (kind === ROW_FRONT) hits = (hits + 1) | 0;
+      else if (kind === ROW_NONE && readTagged(start, size, i, port)) kind = ROW_WHOLE;
+      plain[i] = kind;
     }
+    return hits;
   };
 
   /** Writes the row of frame `i`, and its hash. */
@@ -124,43 +160,57 @@ function createBurstKeys(pool: PacketPool): BurstKeys {
    * length and TOS; word 5 TTL and protocol (all bits of the fragment field are zero); words 6 to 8 addresses and the
    * source port; word 9 the destination port, and in its upper half the TCP flags.
    */
-  const readWords = (start: number, size: number, i: number, inPort: number): boolean => {
+  const readWords = (start: number, size: number, i: number, inPort: number, hasFront: boolean): number => {
     const at = start >>> 2;
-    if (size < ETHERNET_SIZE + IPV4_SIZE + 4) return false;
+    if (size < ETHERNET_SIZE + IPV4_SIZE + 4) return ROW_NONE;
     const w3 = words[(at + 3) | 0]!;
-    if ((w3 & 0x00ffffff) !== 0x00450008) return false;
+    if ((w3 & 0x00ffffff) !== 0x00450008) return ROW_NONE;
     const w5 = words[(at + 5) | 0]!;
     // More fragments, or an offset; "don't fragment" is no part of the key.
-    if ((w5 & 0xffbf) !== 0) return false;
+    if ((w5 & 0xffbf) !== 0) return ROW_NONE;
     const w4 = words[(at + 4) | 0]!;
     const total = ((w4 & 0xff) << 8) | ((w4 >>> 8) & 0xff);
-    if (total > size - ETHERNET_SIZE) return false;
+    if (total > size - ETHERNET_SIZE) return ROW_NONE;
     const protocol = w5 >>> 24;
     let last = words[(at + 9) | 0]! & 0xffff;
     if (protocol === TCP) {
-      if (total < IPV4_SIZE + 20) return false;
+      if (total < IPV4_SIZE + 20) return ROW_NONE;
       const w11 = words[(at + 11) | 0]!;
       last |= w11 & 0xff0f0000;
     } else if (protocol === UDP) {
-      if (total < IPV4_SIZE + 8) return false;
+      if (total < IPV4_SIZE + 8) return ROW_NONE;
     } else if (protocol === ICMP) {
-      if (total < IPV4_SIZE + 4) return false;
+      if (total < IPV4_SIZE + 4) return ROW_NONE;
       last = 0;
-    } else return false;
-    write(
-      i,
-      inPort,
-      words[at]!,
-      words[(at + 1) | 0]!,
-      words[(at + 2) | 0]!,
-      w3,
-      w5 & 0xffff0000,
-      words[(at + 6) | 0]! & 0xffff0000,
-      words[(at + 7) | 0]!,
-      words[(at + 8) | 0]!,
-      last,
-    );
-    return true;
+    } else return ROW_NONE;
+    const w0 = words[at]!;
+    const w1 = words[(at + 1) | 0]!;
+    const w2 = words[(at + 2) | 0]!;
+    const w6 = words[(at + 6) | 0]!;
+    const w7 = words[(at + 7) | 0]!;
+    const w8 = words[(at + 8) | 0]!;
+    if (hasFront) {
+      const differs =
+        ((w0 & mask[1]!) ^ value[1]!) |
+        ((w1 & mask[2]!) ^ value[2]!) |
+        ((w2 & mask[3]!) ^ value[3]!) |
+        ((w3 & mask[4]!) ^ value[4]!) |
+        ((w5 & mask[5]!) ^ value[5]!) |
+        ((w6 & mask[6]!) ^ value[6]!) |
+        ((w7 & mask[7]!) ^ value[7]!) |
+        ((w8 & mask[8]!) ^ value[8]!) |
+        ((last & mask[9]!) ^ value[9]!);
+      if (differs === 0) {
+        const row = i << ROW_SHIFT;
+        rows[(row + 1) | 0] = w0;
+        rows[(row + 2) | 0] = w1;
+        rows[(row + 3) | 0] = w2;
+        rows[(row + 4) | 0] = w3;
+        return ROW_FRONT;
+      }
+    }
+    write(i, inPort, w0, w1, w2, w3, w5 & 0xffff0000, w6 & 0xffff0000, w7, w8, last);
+    return ROW_WHOLE;
   };
 
   /** A frame with one tag. */

@@ -2,6 +2,7 @@
 // do to each packet what its verdict says. Packets without one go through the pipeline, which may find one for the next.
 //
 //   keys of all ─► cache lines of all ─► find ─► verdict: flows counted once per burst ─► outputs
+//     └─► those that agree with the port's front match ─┘
 //                                          │        └─► ct(): connection ─► verdict of the next stage …
 //                                          └──► pipeline, recorded ─► keep
 //
@@ -9,9 +10,10 @@
 // is judged by the tables as they are when its turn comes, whatever was looked up before.
 // Thread: datapath worker. Hot: yes.
 import { BATCH_SIZE, type Batch } from "../../base/packet/index.js";
-import { type BurstKeys, burstKeysOf, ROW_SHIFT } from "./burst-keys.js";
+import { type BurstKeys, burstKeysOf, ROW_SHIFT, ROW_WHOLE } from "./burst-keys.js";
 import { CtRunner } from "./ct-runner.js";
 import { CtStages } from "./ct-stages.js";
+import { FrontMatches } from "./front-match.js";
 import * as K from "./key.js";
 import { MASKED_INSERTION, VERDICTS_MAX } from "./limits.js";
 import { MaskedCache } from "./masked-cache.js";
@@ -39,6 +41,8 @@ export class BurstRunner {
   readonly cache = new VerdictCache();
   /** The same by less than their keys. */
   readonly masked = new MaskedCache();
+  /** What serves most frames of a port. */
+  readonly fronts = new FrontMatches();
   readonly #modules: BurstModules;
   readonly #keys: BurstKeys;
   readonly #recordings: Recordings;
@@ -58,12 +62,12 @@ export class BurstRunner {
 
   constructor(modules: BurstModules) {
     this.#modules = modules;
-    const { cache, masked } = this;
+    const { cache, masked, fronts } = this;
     const { path } = modules.hand;
     const keys = burstKeysOf(modules.hand.pool);
     this.#keys = keys;
     const stages = new CtStages();
-    const recordings = new Recordings({ ...modules, cache, stages, keys, masked, path });
+    const recordings = new Recordings({ ...modules, cache, stages, keys, masked, fronts, path });
     const replay = new VerdictReplay(modules);
     this.#recordings = recordings;
     this.#replay = replay;
@@ -123,7 +127,7 @@ export class BurstRunner {
         continue;
       }
       this.#settle(nowMs);
-      const mayRecord = this.#keys.plain[i] === 1 && !(isCurrent && id === UNDECIDABLE);
+      const mayRecord = this.#keys.plain[i] === ROW_WHOLE && !(isCurrent && id === UNDECIDABLE);
       if (mayRecord) this.#record(packets[i]!, i, inPort, nowMs);
       else process(packets[i]!, inPort, nowMs);
       i++;
@@ -154,21 +158,31 @@ export class BurstRunner {
     const found = this.lookUpFrames(starts, lengths, count, inPort);
     const { plain } = this.#keys;
     for (let i = 0; i < count; i++)
-      if (found[i]! === NOT_FOUND && plain[i] === 1) found[i] = this.#findMasked(packets[i]!, i, inPort);
+      if (found[i]! === NOT_FOUND && plain[i] === ROW_WHOLE)
+        found[i] = this.#findMasked(packets[i]!, i, inPort);
   }
 
   /**
    * The numbers of the verdicts on `count` frames that start at `starts` in the pool's arena and are so long, as far as
-   * they follow from the exact cache: of a frame at least KEY_BYTES must lie there. Good until the next burst.
+   * they follow from the front match of the port or the exact cache: of a frame at least KEY_BYTES must lie there. Good
+   * until the next burst.
    */
   lookUpFrames(starts: Int32Array, lengths: Int32Array, count: number, inPort: number): Int32Array {
-    const { cache } = this;
+    const { cache, fronts } = this;
     const keys = this.#keys;
+    const found = this.#found;
     cache.sync(this.#modules.tables.version);
-    keys.read(starts, lengths, count, inPort);
+    const front = fronts.of(inPort | 0, cache.generation);
+    const hits = keys.read(starts, lengths, count, inPort, front);
+    if (front !== null) fronts.done(front, hits, count);
+    const id = front === null ? NOT_FOUND : front.id;
+    if (hits === count) {
+      for (let i = 0; i < count; i++) found[i] = id;
+      return found;
+    }
     this.#touched = (this.#touched + cache.touchAll(keys.hashes, count)) | 0;
-    cache.findAll(keys, count, this.#found);
-    return this.#found;
+    cache.findAll(keys, count, id, found);
+    return found;
   }
 
   /** Whether frames may be judged by what is known of their kind alone: nobody watches single ones. */
@@ -208,13 +222,14 @@ export class BurstRunner {
 
   /** The verdict of a frame that the exact cache does not know. Its key stays in `#recordings.key`. */
   #findMasked(packet: number, i: number, inPort: number): number {
-    const { cache } = this;
+    const { cache, masked } = this;
     const { hand } = this.#modules;
     const { key } = hand;
     key[K.K_IN_PORT] = inPort;
     hand.headers.parseNew(hand.pool, packet, key);
-    const id = this.masked.find(key, cache.generation);
-    if (id < 0 || this.masked.hits % MASKED_INSERTION !== 0) return id;
+    const id = masked.find(key, cache.generation);
+    if (id < 0 || masked.hits % MASKED_INSERTION !== 0) return id;
+    this.fronts.offer(key, masked.foundBits, id, cache.generation);
     cache.keepId(this.#keys.hashes[i]!, this.#keys.rows, i << ROW_SHIFT, id, 0);
     return id;
   }

@@ -39,6 +39,8 @@ export const MASKED_KEYS_MAX = 32_768;
 export const MASKS_MAX = 32;
 /** Of the frames that are known only there, one of so many goes into the exact cache. */
 export const MASKED_INSERTION = 8;
+/** Bursts for which a front match that serves few frames of its port rests at most. */
+export const FRONT_RESTS_MAX = 255;
 /** What is known of packets behind a ct(): at first and at most, as the keys. */
 export const CT_STAGES_FIRST = 1024;
 export const CT_STAGES_MAX = 262_144;

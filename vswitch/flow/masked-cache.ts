@@ -38,6 +38,8 @@ export class MaskedCache {
   hits = 0;
   /** Masks that were looked through for the hits. */
   looks = 0;
+  /** Of the last hit: the bits by which the frame was known. */
+  foundBits = new Int32Array(WORDS);
   #masks: Mask[] = [];
   #generation = 0;
   #keys = MASKED_KEYS_FIRST;
@@ -60,6 +62,7 @@ export class MaskedCache {
       if (found < 0) continue;
       mask.hits++;
       this.hits++;
+      this.foundBits = mask.bits;
       this.looks += m + 1;
       if ((this.hits & (SORT_INTERVAL - 1)) === 0) this.#sort();
       return this.#entries[found + AT_VERDICT]!;

@@ -6,6 +6,7 @@ import { type BurstKeys, ROW_SHIFT } from "./burst-keys.js";
 import type { CtStages } from "./ct-stages.js";
 import { S_NEXT, S_SERIAL } from "./ct-stages.js";
 import type { FlowTables } from "./flow-tables.js";
+import type { FrontMatches } from "./front-match.js";
 import { K_WIDE } from "./key.js";
 import { CT_STAGES_DEPTH_MAX } from "./limits.js";
 import type { MaskedCache } from "./masked-cache.js";
@@ -22,6 +23,7 @@ export interface RecordingModules {
   readonly stages: CtStages;
   readonly keys: BurstKeys;
   readonly masked: MaskedCache;
+  readonly fronts: FrontMatches;
   readonly path: Path;
 }
 
@@ -112,14 +114,16 @@ export class Recordings {
   }
 
   #keepLine(): void {
-    const { tables, recorder, cache, stages, keys, path, masked } = this.#modules;
+    const { tables, recorder, cache, stages, keys, path, masked, fronts } = this.#modules;
     cache.sync(tables.version);
     const row = this.#row;
     this.#row = -1;
     this.#serial = stages.serial();
     this.#line = cache.keep(keys.hashes[row]!, keys.rows, row << ROW_SHIFT, recorder, this.#serial);
-    if (recorder.isWhole && recorder.isMaskable && !path.isFollowed)
-      masked.keep(this.key, recorder.consulted, cache.idAt(this.#line), cache.generation);
+    if (!recorder.isWhole || !recorder.isMaskable || path.isFollowed) return;
+    const id = cache.idAt(this.#line);
+    masked.keep(this.key, recorder.consulted, id, cache.generation);
+    fronts.offer(this.key, recorder.consulted, id, cache.generation);
   }
 
   #keepStage(): void {

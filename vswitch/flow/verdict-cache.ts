@@ -6,7 +6,7 @@
 // Invariants: an entry counts only in its own generation, and the generation ends with every change of the tables, so
 // that a packet after a change is never judged by what was before it. Equal verdicts are one object.
 // Thread: datapath worker. Hot: yes (touch, find).
-import { type BurstKeys, ROW_SHIFT, ROW_WORDS } from "./burst-keys.js";
+import { type BurstKeys, ROW_FRONT, ROW_SHIFT, ROW_WHOLE, ROW_WORDS } from "./burst-keys.js";
 import { VERDICT_KEYS_FIRST, VERDICT_KEYS_MAX, VERDICTS_MAX } from "./limits.js";
 import type { Verdict } from "./verdict.js";
 import type { VerdictRecorder } from "./verdict-recorder.js";
@@ -72,15 +72,18 @@ export class VerdictCache {
     return sum;
   }
 
-  /** find() for the first `count` frames of a burst, and NOT_FOUND for those without a row. Counts what it finds. */
-  findAll({ hashes, rows, plain }: BurstKeys, count: number, found: Int32Array): void {
+  /**
+   * find() for the first `count` frames of a burst, and NOT_FOUND for those without a row. Counts what it finds. Those that
+   * agreed with the front match have its verdict, `front`.
+   */
+  findAll({ hashes, rows, plain }: BurstKeys, count: number, front: number, found: Int32Array): void {
     const entries = this.#entries;
     const mask = this.#mask;
     const generation = this.generation;
     let hits = 0;
     for (let i = 0; i < count; i++) {
-      if (plain[i] !== 1) {
-        found[i] = NOT_FOUND;
+      if (plain[i] !== ROW_WHOLE) {
+        found[i] = plain[i] === ROW_FRONT ? front : NOT_FOUND;
         continue;
       }
       const first = (hashes[i]! & mask) << ROW_SHIFT;

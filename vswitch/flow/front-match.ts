@@ -1,0 +1,119 @@
+// What most frames of a port have in common, when that alone says what becomes of them: a frame is compared with it as it
+// is read, and where it agrees needs no row, no hash and no cache line. One for each port at most; what it has not is
+// looked for in the caches behind it.
+//
+//   masked key (masked-cache.ts) ─► mask and value in the words of a row (burst-keys.ts) ─► compared in registers
+//
+// Whether it pays is seen burst by burst: one that has less than half of the frames rests, longer each time, and makes
+// room for another.
+// Invariants: two untagged plain frames agree in the words of a match exactly when their keys agree in the bits that it
+// was made of; a match counts only in the generation of the verdict cache that it was made in.
+// Thread: datapath worker. Hot: yes (of, done).
+import * as K from "./key.js";
+import { FRONT_RESTS_MAX } from "./limits.js";
+
+/** Words of mask and value: as those of a row, but that the first, the port, is looked at once for all. */
+const FRONT_WORDS = 10;
+const PLACES = 256;
+const ICMP = 1;
+const UNTAGGED_IPV4 = 0x0800 << 16;
+
+export interface FrontMatch {
+  port: number;
+  generation: number;
+  /** Of the verdict. */
+  id: number;
+  readonly mask: Int32Array;
+  readonly value: Int32Array;
+  /** Bursts to rest after the last failure, and still. */
+  rests: number;
+  left: number;
+}
+
+export class FrontMatches {
+  /** Frames that were known by one. */
+  hits = 0;
+  /** By the lower bits of the port. */
+  readonly #places: (FrontMatch | null)[] = new Array<FrontMatch | null>(PLACES).fill(null);
+
+  /** The one that frames of the port, as a word of a key, are to be compared with, or null. */
+  of(port: number, generation: number): FrontMatch | null {
+    const match = this.#places[port & (PLACES - 1)]!;
+    if (match === null || match.port !== port || match.generation !== generation) return null;
+    if (match.left === 0) return match;
+    match.left--;
+    return null;
+  }
+
+  /** Of `count` frames that were compared with it, `hits` agreed. */
+  done(match: FrontMatch, hits: number, count: number): void {
+    this.hits += hits;
+    if (hits * 2 >= count) {
+      match.rests = 0;
+      return;
+    }
+    match.rests = Math.min(FRONT_RESTS_MAX, 2 * match.rests + 1);
+    match.left = match.rests;
+  }
+
+  /**
+   * The tables came to a verdict for a frame with `key` by looking at `bits` of it, its protocol among them. Kept when
+   * nothing else serves the port well.
+   */
+  offer(key: Int32Array, bits: Int32Array, id: number, generation: number): void {
+    if (key[K.K_TYPE_TCI] !== UNTAGGED_IPV4) return;
+    const port = key[K.K_IN_PORT]!;
+    const place = port & (PLACES - 1);
+    const present = this.#places[place]!;
+    if (present !== null && present.generation === generation && present.rests === 0) return;
+    const match = present ?? this.#create(place);
+    const { mask, value } = match;
+    const isIcmp = key[K.K_IP]! >>> 24 === ICMP;
+    writeRow(bits, isIcmp, mask);
+    writeRow(key, isIcmp, value);
+    for (let i = 0; i < FRONT_WORDS; i++) value[i] = value[i]! & mask[i]!;
+    match.port = port;
+    match.generation = generation;
+    match.id = id;
+    match.rests = 0;
+    match.left = 0;
+  }
+
+  #create(place: number): FrontMatch {
+    const [mask, value] = [new Int32Array(FRONT_WORDS), new Int32Array(FRONT_WORDS)]; // cold
+    const match: FrontMatch = { port: 0, generation: 0, id: 0, mask, value, rests: 0, left: 0 };
+    this.#places[place] = match;
+    return match;
+  }
+}
+
+/** Bits of a key at their places in the row of an untagged frame: the little-endian words that readWords() keeps. */
+function writeRow(key: Int32Array, isIcmp: boolean, row: Int32Array): void {
+  const ip = key[K.K_IP]!;
+  const source = key[K.K_SRC]!;
+  const destination = key[K.K_DST]!;
+  const ports = key[K.K_TP]!;
+  const flags = key[K.K_TCP_FLAGS]!;
+  for (let i = K.K_ETH_DST; i <= K.K_ETH_SRC_LOW; i++) {
+    const word = key[i]!;
+    row[i] = (byte(word, 0) << 24) | (byte(word, 8) << 16) | (byte(word, 16) << 8) | byte(word, 24);
+  }
+  row[4] = byte(ip, 16) << 24;
+  row[5] = (byte(ip, 8) << 16) | (byte(ip, 24) << 24);
+  row[6] = (byte(source, 24) << 16) | (byte(source, 16) << 24);
+  row[7] =
+    byte(source, 8) | (byte(source, 0) << 8) | (byte(destination, 24) << 16) | (byte(destination, 16) << 24);
+  row[8] = byte(destination, 8) | (byte(destination, 0) << 8);
+  // ICMP has its type and code where others have the source port.
+  row[9] = 0;
+  if (isIcmp) row[8] |= (byte(ports, 16) << 16) | (byte(ports, 0) << 24);
+  else {
+    row[8] |= (byte(ports, 24) << 16) | (byte(ports, 16) << 24);
+    row[9] =
+      byte(ports, 8) | (byte(ports, 0) << 8) | ((byte(flags, 8) & 0x0f) << 16) | (byte(flags, 0) << 24);
+  }
+}
+
+function byte(word: number, shift: number): number {
+  return (word >>> shift) & 0xff;
+}
