@@ -1,16 +1,17 @@
 // A `plinth storaged` of a test with a directory and disks of its own.
 import { mkdtempSync, rmSync } from "node:fs";
-import { join } from "node:path";
+import { join, resolve } from "node:path";
 import { DaemonProcess } from "./daemon-process.js";
 import { PLINTH, runOk } from "./run.js";
 
+/** Disks are names in its directory, or absolute paths. */
 export class StorageProcess extends DaemonProcess {
   readonly dir: string;
   readonly disks: readonly string[];
 
   constructor(diskNames: readonly string[] = ["d0"], env: NodeJS.ProcessEnv = {}) {
     const dir = mkdtempSync("/tmp/st-");
-    const disks = diskNames.map((name) => join(dir, name));
+    const disks = diskNames.map((name) => resolve(dir, name));
     super({
       args: ["storaged", "--dir", join(dir, "s"), "--disk", disks.join(",")],
       controlSocket: join(dir, "s", "control.sock"),
