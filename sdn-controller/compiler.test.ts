@@ -360,6 +360,29 @@ describe("Compiler", () => {
     expect(createShop([]).compiler.flows.size).toBeLessThan(one.compiler.flows.size);
   });
 
+  it("forks into the same policy tables whether it compiles everything or only what policies make of it", () => {
+    const [, client] = POLICIES;
+    if (client === undefined) throw new Error("no policy");
+    const tables = new Set(
+      (["admin-egress", "egress", "admin-ingress", "ingress"] as const).map((name) => TABLES[name].id),
+    );
+    const changes = [
+      policyChange({ ...client, spec: { ...client.spec, egress: [{}] } }),
+      { kind: "Namespace", key: "shop", value: { name: "shop", labels: { team: "a" } } } as const,
+    ];
+    const text = (compiler: Compiler) =>
+      [...compiler.flows.inTables(tables)].map(({ key, body }) => `${key} ${body}`).sort();
+    const short = shop.compiler.fork(changes);
+    expect(text(short)).toEqual(text(shop.compiler.fork(changes, () => true)));
+    expect(text(short)).not.toEqual(text(shop.compiler));
+    expect([...short.inventory.ports()].length).toBe(7);
+    // And once more from there.
+    expect(text(short.fork([policyChange(client)]))).toEqual(text(shop.compiler));
+    expect(() => short.apply([{ kind: "Network", key: "shop/back", value: undefined }])).toThrow(
+      /stays as it is/,
+    );
+  });
+
   it("touches only the flows of what changed", () => {
     shop.compiler.flows.takeTouched();
     const [, client] = POLICIES;

@@ -3,6 +3,7 @@
 // Thread: the controller's. No I/O, no clock.
 
 import { isDeepStrictEqual } from "node:util";
+import { assert } from "../base/assert/index.js";
 import { formatIpv4Address } from "../base/wire/index.js";
 import { arpBaseFlows, arpOwnFlow, arpResponderFlow } from "./apps/arp/arp-flows.js";
 import { ndBaseFlows, ndOwnFlow, ndResponderFlow } from "./apps/arp/nd-flows.js";
@@ -42,7 +43,7 @@ import { logsDenied } from "./policy/handling.js";
 import { IDENTITY_WORLD } from "./policy/identity.js";
 import type { Direction } from "./policy/network-policy.js";
 import { modelOfAdminPolicy, modelOfNetworkPolicy } from "./policy/policy-model.js";
-import { PolicySet } from "./policy/policy-set.js";
+import { type PolicyDelta, PolicySet } from "./policy/policy-set.js";
 import type { Invariant } from "./proof/invariants.js";
 import { functionStatus, networkStatus, portStatus } from "./status.js";
 
@@ -56,7 +57,7 @@ export interface CompileResult {
 }
 
 export class Compiler {
-  readonly inventory = new Inventory();
+  readonly inventory: Inventory;
   readonly policies = new PolicySet();
   readonly flows = new FlowStore();
   /** Switch port numbers by iface-id. */
@@ -68,7 +69,13 @@ export class Compiler {
   readonly #told = new Map<string, InventoryChange>();
   readonly #invariants = new Map<string, Invariant>();
 
-  constructor() {
+  /** What it knows of networks, ports and functions is another compiler's, and is not to be changed. */
+  readonly #borrows: boolean;
+
+  /** With `inventory`, the settled one of another compiler, for as long as that does not change. */
+  constructor(inventory?: Inventory) {
+    this.inventory = inventory ?? new Inventory();
+    this.#borrows = inventory !== undefined;
     this.flows.set("Pipeline", [
       ...classifyBaseFlows(),
       ...guardBaseFlows(),
@@ -108,18 +115,7 @@ export class Compiler {
   apply(changes: readonly InventoryChange[]): CompileResult {
     for (const change of changes) this.#take(change);
     const delta = this.inventory.settle();
-    for (const key of delta.ports) {
-      const port = this.inventory.port(key);
-      this.policies.setPort(
-        key,
-        port && {
-          namespace: port.namespace,
-          labels: port.labels,
-          namedPorts: port.namedPorts,
-          ipv6: hasIpv6(port.network),
-        },
-      );
-    }
+    for (const key of delta.ports) this.#setPolicyPort(key, this.inventory.port(key));
     const policy = this.policies.settle();
     const ports = new Set([...delta.ports, ...policy.ports]);
     const functions = new Set(delta.functions);
@@ -131,12 +127,7 @@ export class Compiler {
     for (const key of delta.networks) this.flows.set(`Network/${key}`, this.#networkFlows(key));
     for (const key of ports) this.flows.set(`Port/${key}`, this.#portFlows(key));
     for (const key of functions) this.flows.set(`NetworkFunction/${key}`, this.#functionFlows(key));
-    for (const number of policy.identities) this.flows.set(`Identity/${number}`, this.#identityFlows(number));
-    for (const [unit, rules] of policy.units)
-      this.flows.set(
-        unit,
-        this.#conjunctions.renew(unit, (idOf) => policyFlows(rules, idOf)),
-      );
+    this.#setPolicyFlows(policy);
     return {
       status: this.#status(delta),
       rulesTouched: policy.rulesTouched,
@@ -144,6 +135,24 @@ export class Compiler {
         delta.networks.size + ports.size + functions.size + policy.identities.size + policy.units.size,
       ports,
     };
+  }
+
+  #setPolicyPort(key: string, port: PortView | undefined): void {
+    const { policies } = this;
+    if (port === undefined) policies.setPort(key, undefined);
+    else {
+      const { namespace, labels, namedPorts, network } = port;
+      policies.setPort(key, { namespace, labels, namedPorts, ipv6: hasIpv6(network) });
+    }
+  }
+
+  #setPolicyFlows({ identities, units }: PolicyDelta): void {
+    for (const number of identities) this.flows.set(`Identity/${number}`, this.#identityFlows(number));
+    for (const [unit, rules] of units)
+      this.flows.set(
+        unit,
+        this.#conjunctions.renew(unit, (idOf) => policyFlows(rules, idOf)),
+      );
   }
 
   /** Promises about reachability, in order of name. They make no flows. */
@@ -170,10 +179,25 @@ export class Compiler {
    * Another compiler that was told the same, but for ports that `keeps` is false of, and `changes` on top. Nothing is
    * plugged in there.
    */
-  fork(changes: readonly InventoryChange[], keeps = (_port: string): boolean => true): Compiler {
+  fork(changes: readonly InventoryChange[], keeps?: (port: string) => boolean): Compiler {
+    if (keeps === undefined && !changes.some(isOfInventory)) return this.#forkPolicies(changes);
     const other = new Compiler();
-    const told = [...this.#told.values()].filter(({ kind, key }) => kind !== "Port" || keeps(key));
+    const told = [...this.#told.values()].filter(
+      ({ kind, key }) => kind !== "Port" || keeps?.(key) !== false,
+    );
     other.apply([...told.map((change) => this.#settled(change)), ...changes]);
+    return other;
+  }
+
+  /** The same where networks and ports stay what they are: only what policies make of them is compiled. */
+  #forkPolicies(changes: readonly InventoryChange[]): Compiler {
+    const other = new Compiler(this.inventory);
+    for (const change of this.#told.values())
+      if (isOfInventory(change)) other.#told.set(nameOf(change), change);
+      else other.#take(change);
+    for (const change of changes) other.#take(change);
+    for (const port of this.inventory.ports()) other.#setPolicyPort(port.key, port);
+    other.#setPolicyFlows(other.policies.settle());
     return other;
   }
 
@@ -192,7 +216,11 @@ export class Compiler {
   }
 
   #take(change: InventoryChange): void {
-    const name = `${change.kind}/${change.key}`;
+    assert(
+      !this.#borrows || !isOfInventory(change),
+      "a compiler's inventory that is another's stays as it is",
+    );
+    const name = nameOf(change);
     if (change.value === undefined) this.#told.delete(name);
     else this.#told.set(name, change);
     switch (change.kind) {
@@ -312,4 +340,13 @@ export class Compiler {
       ...[...delta.functions].flatMap((key) => functionStatus(this.inventory, key) ?? []),
     ];
   }
+}
+
+function nameOf({ kind, key }: InventoryChange): string {
+  return `${kind}/${key}`;
+}
+
+/** Whether it is about what has addresses, and not only about what is allowed. */
+function isOfInventory({ kind }: InventoryChange): boolean {
+  return kind === "Network" || kind === "Port" || kind === "NetworkFunction";
 }

@@ -78,6 +78,14 @@ export class FlowStore {
     return together(flows, chosen);
   }
 
+  /** The flows of some tables, by number. */
+  *inTables(tableIds: ReadonlySet<number>): Generator<Flow> {
+    for (const [key, wants] of this.#byKey) {
+      const one = wants instanceof Map ? this.flow(key) : wants.flow;
+      if (one !== undefined && tableIds.has(one.tableId)) yield one;
+    }
+  }
+
   keys(): IterableIterator<string> {
     return this.#byKey.keys();
   }

@@ -62,8 +62,9 @@ export function* groupDifferences(
   groups: readonly (readonly End[])[],
   sides: Sides,
 ): Generator<GroupDifference> {
+  const neighbours = neighboursOf(groups);
   for (const from of groups) {
-    for (const to of groups) {
+    for (const to of neighbours(from)) {
       const pair = [from[0], to.find((end) => end !== from[0])] as const;
       if (pair[0] === undefined || pair[1] === undefined) continue;
       const [before4, before6] = spacesOf(sides.before, pair[0].before, pair[1].before);
@@ -74,6 +75,24 @@ export function* groupDifferences(
       for (const connections of textsOf(from, to, lost)) yield { word: "lost", from, to, connections };
     }
   }
+}
+
+/** Of a group those that are on its network, before or after: no other can reach it or be reached. */
+function neighboursOf(
+  groups: readonly (readonly End[])[],
+): (group: readonly End[]) => Iterable<readonly End[]> {
+  const networksOf = ([one]: readonly End[]): string[] => [
+    `before ${one?.before?.network.key ?? ""}`,
+    `after ${one?.after?.network.key ?? ""}`,
+  ];
+  const byNetwork = new Map<string, (readonly End[])[]>();
+  for (const group of groups)
+    for (const network of networksOf(group)) {
+      const own = byNetwork.get(network);
+      if (own === undefined) byNetwork.set(network, [group]);
+      else own.push(group);
+    }
+  return (group) => new Set(networksOf(group).flatMap((network) => byNetwork.get(network) ?? []));
 }
 
 /** One port as it is and as it will be; absent where it is not. */

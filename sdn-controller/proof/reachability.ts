@@ -20,6 +20,7 @@ import {
 } from "./packet-space.js";
 
 const POLICY_TABLES: readonly TableName[] = ["admin-egress", "egress", "admin-ingress", "ingress"];
+const POLICY_TABLE_IDS = new Set(POLICY_TABLES.map((name) => TABLES[name].id));
 /** Fields that are the same for all packets of a pair. */
 const CONCRETE: readonly OxmFieldName[] = [
   "reg2",
@@ -94,9 +95,7 @@ export class Reachability {
   constructor(compiler: Compiler) {
     this.#compiler = compiler;
     const prefixes = new Map<string, { family: IpFamily; value: bigint; mask: bigint }>();
-    for (const key of compiler.flows.keys()) {
-      const flow = compiler.flows.flow(key);
-      if (flow === undefined || !POLICY_TABLES.includes(flow.table)) continue;
+    for (const flow of compiler.flows.inTables(POLICY_TABLE_IDS)) {
       const compact = compactFlow(flow);
       for (const { field, value, mask } of compact.concrete) {
         const family = FAMILY[field];
