@@ -2,7 +2,7 @@
 
 import { X509Certificate } from "node:crypto";
 import { mkdtemp, rm, stat } from "node:fs/promises";
-import { get as httpsGet } from "node:https";
+import { get as httpsGet, request as httpsRequest } from "node:https";
 import { createServer, type Server } from "node:net";
 import { join } from "node:path";
 import { gunzipSync } from "node:zlib";
@@ -80,6 +80,43 @@ describe("who gets in", () => {
     } finally {
       stranger.close();
     }
+  });
+
+  test("OpenAPI 2 comes in the form asked for, and JSON without a Content-Type is JSON", async () => {
+    const { ca, server: url } = server.access;
+    const send = (method: string, path: string, headers: object, body = "") =>
+      new Promise<{ status: number | undefined; type: unknown; body: Buffer }>((resolve, reject) => {
+        const options = {
+          method,
+          ca,
+          headers: { authorization: `Bearer ${token}`, "content-length": body.length, ...headers },
+        };
+        httpsRequest(`${url}${path}`, options, (response) => {
+          const chunks: Buffer[] = [];
+          response.on("data", (chunk: Buffer) => chunks.push(chunk));
+          response.on("end", () => {
+            const type = response.headers["content-type"];
+            resolve({ status: response.statusCode, type, body: Buffer.concat(chunks) });
+          });
+        })
+          .on("error", reject)
+          .end(body);
+      });
+    const spec = "application/com.github.proto-openapi.spec";
+    for (const accept of [`${spec}.v2@v1.0+protobuf`, `application/xml, ${spec}.v2.v1.0+protobuf`]) {
+      const binary = await send("GET", "/openapi/v2", { accept });
+      expect([binary.status, binary.type]).toEqual([200, `${spec}.v2.v1.0+protobuf`]);
+      expect(binary.body.subarray(0, 5)).toEqual(Buffer.from("\x0a\x032.0"));
+    }
+    for (const headers of [{}, { accept: "application/json" }])
+      expect(JSON.parse((await send("GET", "/openapi/v2", headers)).body.toString())).toMatchObject({
+        swagger: "2.0",
+      });
+    expect((await send("GET", "/openapi/v2", { accept: "text/html" })).status).toBe(406);
+    const body = JSON.stringify({ metadata: { name: "untyped" } });
+    expect((await send("POST", SECRETS, {}, body)).status).toBe(201);
+    expect((await send("PATCH", `${SECRETS}/untyped`, {}, body)).status).toBe(415);
+    expect((await send("DELETE", `${SECRETS}/untyped`, {}, "{}")).status).toBe(200);
   });
 
   test("the page about the API is for everybody, and may load and run nothing", async () => {

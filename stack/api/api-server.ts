@@ -43,7 +43,7 @@ import {
 import { ApiError } from "./errors.js";
 import { parseKubernetesProtobuf } from "./kubernetes-protobuf.js";
 import { BODY_SIZE_BYTES_MAX, GZIP_SIZE_BYTES_MIN, REQUEST_TIMEOUT_MS } from "./limits.js";
-import { requireJson } from "./negotiate.js";
+import { negotiateOpenApiV2, requireJson } from "./negotiate.js";
 import { buildOpenApi } from "./openapi.js";
 import { API_HOST, portError } from "./port.js";
 import { buildReferencePage, PAGE_POLICY } from "./reference/reference-page.js";
@@ -168,6 +168,8 @@ export async function startApiServer(
     if (request.is404) throw new ApiError("NotFound", NO_RESOURCE);
     await authorizer.require(user, wanted);
     users.set(request.raw, user);
+    // As in Kubernetes: older clients do not say that they send JSON. A patch must say of which kind it is.
+    if (request.method !== "PATCH") request.raw.headers["content-type"] ??= "application/json";
   });
   server.addHook("preValidation", async (request) => {
     if (!(request.body instanceof Uint8Array)) checkDepth(request.body);
@@ -287,7 +289,7 @@ const gzipped = promisify(gzip);
 /** Long answers as gzip, for clients that take it. */
 async function compressed(request: FastifyRequest, reply: FastifyReply, payload: unknown): Promise<unknown> {
   if (typeof payload !== "string" || payload.length < GZIP_SIZE_BYTES_MIN) return payload;
-  reply.header("vary", "Accept-Encoding");
+  reply.header("vary", "Accept, Accept-Encoding");
   const taken = String(request.headers["accept-encoding"] ?? "").split(",");
   if (!taken.some((each) => /^\s*gzip\s*(;\s*q=(?!0(\.0*)?\s*$)[\d.]+\s*)?$/i.test(each))) return payload;
   reply.header("content-encoding", "gzip").removeHeader("content-length");
@@ -346,6 +348,12 @@ function addDiscovery(server: FastifyInstance, options: ApiServerOptions, module
     reply.type("text/html; charset=utf-8").header("content-security-policy", PAGE_POLICY).send(page),
   );
   server.get("/openapi/v3", async () => openApi.index);
+  server.get("/openapi/v2", async (request, reply) => {
+    if (negotiateOpenApiV2(request.headers.accept) === "json")
+      return reply.type("application/json").send(openApi.v2.json);
+    // The "@" that clients ask with has no place in a Content-Type.
+    return reply.type("application/com.github.proto-openapi.spec.v2.v1.0+protobuf").send(openApi.v2.protobuf);
+  });
   for (const [path, text] of openApi.byPath) {
     server.get(`/openapi/v3/${path}`, async (_request, reply) => reply.type("application/json").send(text));
   }

@@ -18,6 +18,22 @@ export function negotiate(accept: string | undefined): AnswerForm {
   throw new ApiError("NotAcceptable", "only the following media types are accepted: application/json");
 }
 
+const OPENAPI_V2_PROTOBUF = ["v2@v1.0", "v2.v1.0"].map(
+  (version) => `application/com.github.proto-openapi.spec.${version}+protobuf`,
+);
+
+/** /openapi/v2: in the binary form for who asks for it. Throws ApiError NotAcceptable. */
+export function negotiateOpenApiV2(accept: string | undefined): "json" | "protobuf" {
+  const ranges = (accept ?? "*/*").slice(0, 4096).split(",");
+  for (const range of ranges) {
+    const type = (range.split(";")[0] as string).trim();
+    if (OPENAPI_V2_PROTOBUF.includes(type)) return "protobuf";
+    if (type === "application/json" || type === "application/*" || type === "*/*") return "json";
+  }
+  const all = ["application/json", ...OPENAPI_V2_PROTOBUF].join(", ");
+  throw new ApiError("NotAcceptable", `only the following media types are accepted: ${all}`);
+}
+
 /** For answers that have one form only, such as discovery. */
 export function requireJson(accept: string | undefined): void {
   if (negotiate(accept) !== "full")

@@ -1,9 +1,11 @@
-// The API described in OpenAPI 3, one document per group and version. kubectl reads it for `explain`, for strategic
-// merge patches and to learn which PATCH operations take dryRun and fieldValidation.
+// The API described in OpenAPI 3, one document per group and version, and in OpenAPI 2 as one. kubectl reads it for
+// `explain`, for strategic merge patches and to learn which PATCH operations take dryRun and fieldValidation.
 // Source: Kubernetes OpenAPI v3 (/openapi/v3).
 import { createHash } from "node:crypto";
 import { ALL_KINDS, type ResourceKind, type SchemaNode } from "../resources/index.js";
 import { apiGroupVersions, pathOf } from "./discovery.js";
+import { toOpenApiV2 } from "./openapi-v2.js";
+import { encodeOpenApiV2 } from "./openapi-v2-protobuf.js";
 import { exampleOf } from "./reference/examples.js";
 
 const GROUP_VERSION_KIND = "x-kubernetes-group-version-kind";
@@ -13,24 +15,30 @@ export interface OpenApiDocuments {
   readonly index: object;
   /** By path below /openapi/v3/: "api/v1", "apis/plinth.dev/v1alpha1". */
   readonly byPath: ReadonlyMap<string, string>;
+  /** /openapi/v2, as JSON and as openapi.v2.Document. */
+  readonly v2: { readonly json: string; readonly protobuf: Uint8Array };
 }
 
 /** Made once; nothing in them changes while the server runs. */
 export function buildOpenApi(version: string): OpenApiDocuments {
   const byPath = new Map<string, string>();
   const paths: Record<string, object> = {};
+  const documents: Record<string, unknown>[] = [];
   for (const each of [{ group: "", version: "v1" }, ...apiGroupVersions()]) {
     const kinds = ALL_KINDS.filter((kind) => kind.group === each.group && kind.version === each.version);
     const path = pathOf(each).slice(1);
-    const text = JSON.stringify(describeKinds(kinds, version));
+    const document = describeKinds(kinds, version);
+    documents.push(document);
+    const text = JSON.stringify(document);
     byPath.set(path, text);
     const hash = createHash("sha256").update(text).digest("hex").slice(0, 32).toUpperCase();
     paths[path] = { serverRelativeURL: `/openapi/v3/${path}?hash=${hash}` };
   }
-  return { index: { paths }, byPath };
+  const v2 = toOpenApiV2(documents, version);
+  return { index: { paths }, byPath, v2: { json: JSON.stringify(v2), protobuf: encodeOpenApiV2(v2) } };
 }
 
-function describeKinds(kinds: readonly ResourceKind[], version: string): object {
+function describeKinds(kinds: readonly ResourceKind[], version: string): Record<string, unknown> {
   const schemas: Record<string, object> = {};
   const paths: Record<string, object> = {};
   for (const kind of kinds) {
@@ -104,9 +112,9 @@ function addPaths(paths: Record<string, object>, kind: ResourceKind, name: strin
   const scope = kind.namespaced ? "/namespaces/{namespace}" : "";
   const collection = `${pathOf(kind)}${scope}/${kind.plural}`;
   const place = kind.namespaced ? [pathParameter("namespace")] : [];
-  const op = (action: string, more: object = {}): object => ({
+  const op = (action: string, more: object = {}, what = ""): object => ({
     tags: [kind.plural],
-    operationId: `${action}${kind.kind}`,
+    operationId: `${action}${kind.kind}${what}`,
     "x-kubernetes-action": action,
     [GROUP_VERSION_KIND]: { group: kind.group, version: kind.version, kind: kind.kind },
     responses: { "200": answer(name) },
@@ -115,7 +123,7 @@ function addPaths(paths: Record<string, object>, kind: ResourceKind, name: strin
   const write = [query("dryRun"), query("fieldManager"), query("fieldValidation")];
   if (kind.namespaced) {
     paths[`${pathOf(kind)}/${kind.plural}`] = {
-      get: op("list", { responses: { "200": answer(`${name}List`) } }),
+      get: op("list", { responses: { "200": answer(`${name}List`) } }, "ForAllNamespaces"),
     };
   }
   paths[collection] = {
@@ -124,23 +132,23 @@ function addPaths(paths: Record<string, object>, kind: ResourceKind, name: strin
     delete: op("deletecollection", { parameters: LIST_PARAMETERS }),
     parameters: place,
   };
-  const single = {
-    get: op("get"),
-    put: op("put", { parameters: write, requestBody: body(["application/json"], name) }),
-    patch: op("patch", { parameters: write, requestBody: body(patchTypes(kind), undefined) }),
+  const parameters = [...place, pathParameter("name")];
+  const single = (what = ""): object => ({
+    get: op("get", {}, what),
+    put: op("put", { parameters: write, requestBody: body(["application/json"], name) }, what),
+    patch: op("patch", { parameters: write, requestBody: body(patchTypes(kind), undefined) }, what),
+    parameters,
+  });
+  paths[`${collection}/{name}`] = {
+    ...single(),
     delete: op("delete", { parameters: [query("dryRun"), query("propagationPolicy")] }),
-    parameters: [...place, pathParameter("name")],
   };
-  paths[`${collection}/{name}`] = single;
-  if (kind.hasStatus) {
-    const { delete: _delete, ...status } = single;
-    paths[`${collection}/{name}/status`] = status;
-  }
+  if (kind.hasStatus) paths[`${collection}/{name}/status`] = single("Status");
   for (const action of kind.actions ?? []) {
     const method = action.method.toLowerCase();
     paths[`${collection}/{name}/${action.name}`] = {
-      [method]: op("connect", { responses: { "200": { description: "OK" } } }),
-      parameters: single.parameters,
+      [method]: op("connect", { responses: { "200": { description: "OK" } } }, `-${action.name}`),
+      parameters,
     };
   }
 }

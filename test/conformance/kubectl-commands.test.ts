@@ -63,6 +63,11 @@ describe("asks about itself", () => {
   });
 });
 
+test("explains by OpenAPI 2, too, which it reads in its binary form", async () => {
+  const older = await ok("explain networkpolicy.spec.ingress.from.ipBlock -o plaintext-openapiv2");
+  expect(older).toMatch(/cidr\s+<string> -required-\n +Address range[\s\S]*except\s+<\[\]string>/);
+});
+
 describe("roles", () => {
   test("are made, bound and felt, for users and service accounts", async () => {
     await ok("create role keeper --verb=get,list,create --resource=networks.plinth.dev -n shop");
