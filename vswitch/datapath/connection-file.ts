@@ -58,6 +58,8 @@ export interface ConnectionFile {
 export function mapConnectionFile(path: string, capacity: number, isShared = false): ConnectionFile {
   const size = HEADER_SIZE + connectionMemorySize(capacity);
   if (isShared) assertSize(path, size);
+  // Nothing but zeros then, and so it stays until it is claimed: to write them would touch every page.
+  const isBlank = sizeOf(path) === 0;
   const fd = openFile(path, O_RDWR | O_CREAT, 0o600);
   let mapping: FileMapping;
   try {
@@ -69,7 +71,7 @@ export function mapConnectionFile(path: string, capacity: number, isShared = fal
   }
   return {
     memory: connectionMemory(capacity, mapping.buffer, HEADER_SIZE),
-    claim: (nowMs) => claim(mapping.buffer, capacity, nowMs),
+    claim: (nowMs) => claim(mapping.buffer, capacity, nowMs, isBlank),
     rehearse: (nowMs) => {
       // Not the garbage collector's: it would come when everybody waits.
       const block = new MemoryBlock(size);
@@ -87,14 +89,19 @@ export function mapConnectionFile(path: string, capacity: number, isShared = fal
 
 /** To cut a file that another process has mapped would end it. */
 function assertSize(path: string, size: number): void {
-  const there = statSync(path, { throwIfNoEntry: false })?.size ?? size;
-  if (there !== size)
+  const there = sizeOf(path);
+  if (there !== 0 && there !== size)
     throw new PlinthError("CONNECTIONS_DIFFER", `${path} has ${there} bytes, not ${size}`, {
       remedy: "stop the switch that runs, and start the new one",
     });
 }
 
-function claim(buffer: ArrayBuffer, capacity: number, nowMs: number): number | undefined {
+/** 0 when there is none. */
+function sizeOf(path: string): number {
+  return statSync(path, { throwIfNoEntry: false })?.size ?? 0;
+}
+
+function claim(buffer: ArrayBuffer, capacity: number, nowMs: number, isBlank = false): number | undefined {
   const view = new DataView(buffer);
   const boot = Buffer.from(bootId(), "latin1");
   const clock = monotonicMs() - nowMs;
@@ -104,7 +111,7 @@ function claim(buffer: ArrayBuffer, capacity: number, nowMs: number): number | u
     view.getUint32(8, true) === capacity &&
     Buffer.from(buffer, BOOT_AT, BOOT_SIZE).equals(boot);
   const shiftMs = isOurs ? view.getFloat64(CLOCK_AT, true) - clock : undefined;
-  if (!isOurs) new Uint8Array(buffer).fill(0, 0, HEADER_SIZE + connectionMemorySize(capacity));
+  if (!isOurs && !isBlank) new Uint8Array(buffer).fill(0, 0, HEADER_SIZE + connectionMemorySize(capacity));
   view.setUint32(4, CONNECTION_MEMORY_VERSION, true);
   view.setUint32(8, capacity, true);
   new Uint8Array(buffer).set(boot, BOOT_AT);
