@@ -53,6 +53,23 @@ function withoutChoice(step: unknown, operations: readonly Json[]): { answer: un
   return { answer: results, heard };
 }
 
+type Rows = Record<string, Record<string, Json>>;
+
+/** Of a row that lost the weak references that it was given with the same transaction, ovsdb-server shows a new version. */
+function withoutIdleChanges(step: unknown): Json {
+  const { heard, ...rest } = step as { heard: string[][] };
+  const isIdle = ({ modify, old }: Json): boolean => Object.keys(modify ?? old ?? {}).join() === "_version";
+  const changes = (message: string): string[] => {
+    const [method, monitor, tables] = JSON.parse(message) as [string, string, Rows];
+    const left = Object.entries(tables).flatMap(([table, rows]) => {
+      const changed = Object.entries(rows).filter(([, change]) => !isIdle(change));
+      return changed.length === 0 ? [] : [[table, Object.fromEntries(changed)]];
+    });
+    return left.length === 0 ? [] : [JSON.stringify([method, monitor, Object.fromEntries(left)])];
+  };
+  return { ...rest, heard: heard.map((messages) => messages.flatMap(changes)) };
+}
+
 /** Monitors of everything, in both notations. */
 function monitorsOf(schema: DatabaseSchema): [string, unknown[]][] {
   const requests = Object.fromEntries([...schema.tables.keys()].map((table) => [table, [{}]]));
@@ -99,7 +116,7 @@ it("answers, explains and shows everything in the same way", async () => {
         const published = await theirs.step(0, "transact", ["Random", ...same]);
         expect({ operations, ...withoutChoice(mine, operations) }).toEqual({
           operations,
-          ...withoutChoice(published, operations),
+          ...withoutChoice(withoutIdleChanges(published), operations),
         });
         total++;
         if (!JSON.stringify(mine).includes('"error"')) committed++;
@@ -112,7 +129,9 @@ it("answers, explains and shows everything in the same way", async () => {
       await storage.close();
     }
   };
-  await fc.assert(fc.asyncProperty(fc.integer(), compareSchema), { numRuns: SCHEMAS });
+  // In the example, a row is given weak references to rows that are not there.
+  const examples: [number][] = [[-519471228]];
+  await fc.assert(fc.asyncProperty(fc.integer(), compareSchema), { numRuns: SCHEMAS, examples });
   // Else it would be errors that were compared.
   expect(committed / total).toBeGreaterThan(0.2);
 });
