@@ -339,6 +339,9 @@ describe("roles", () => {
     expect(await reply(3, 4n), "STALE").toBe("11:0");
     expect(await reply(3, 6n)).toBe(of(3, 6n));
     expect((await peer.ask(flowMod())).map(told), "IS_SLAVE").toEqual(["1:10"]);
+    expect((await peer.ask(flowMod({ command: 9 }))).map(told), "whatever is wrong with it").toEqual([
+      "1:10",
+    ]);
     expect((await stats(2, flowFilter(255))).length, "a slave may read").toBe(24);
     expect(await reply(1, 0n), "equal needs no generation").toBe(of(1, 6n));
     expect(await reply(9, 7n), "BAD_ROLE").toBe("11:2");

@@ -53,21 +53,17 @@ function withoutChoice(step: unknown, operations: readonly Json[]): { answer: un
   return { answer: results, heard };
 }
 
-type Rows = Record<string, Record<string, Json>>;
-
-/** Of a row that lost the weak references that it was given with the same transaction, ovsdb-server shows a new version. */
-function withoutIdleChanges(step: unknown): Json {
-  const { heard, ...rest } = step as { heard: string[][] };
+/**
+ * Whether a step shows a row of which nothing but the version is new. ovsdb-server does so when a transaction names a row
+ * whose weak references do not stay, or go; it may keep them though the rows are gone, and from there on is no measure.
+ */
+function showsIdleRow(step: unknown): boolean {
   const isIdle = ({ modify, old }: Json): boolean => Object.keys(modify ?? old ?? {}).join() === "_version";
-  const changes = (message: string): string[] => {
-    const [method, monitor, tables] = JSON.parse(message) as [string, string, Rows];
-    const left = Object.entries(tables).flatMap(([table, rows]) => {
-      const changed = Object.entries(rows).filter(([, change]) => !isIdle(change));
-      return changed.length === 0 ? [] : [[table, Object.fromEntries(changed)]];
-    });
-    return left.length === 0 ? [] : [JSON.stringify([method, monitor, Object.fromEntries(left)])];
-  };
-  return { ...rest, heard: heard.map((messages) => messages.flatMap(changes)) };
+  const { heard } = step as { heard: string[][] };
+  return heard.flat().some((message) => {
+    const [, , tables] = JSON.parse(message) as [string, string, Record<string, Record<string, Json>>];
+    return Object.values(tables).some((rows) => Object.values(rows).some(isIdle));
+  });
 }
 
 /** Monitors of everything, in both notations. */
@@ -114,9 +110,10 @@ it("answers, explains and shows everything in the same way", async () => {
         const mine = await ours.step(0, "transact", ["Random", ...operations]);
         const same = ours.translate(operations, theirs);
         const published = await theirs.step(0, "transact", ["Random", ...same]);
+        if (showsIdleRow(published)) break;
         expect({ operations, ...withoutChoice(mine, operations) }).toEqual({
           operations,
-          ...withoutChoice(withoutIdleChanges(published), operations),
+          ...withoutChoice(published, operations),
         });
         total++;
         if (!JSON.stringify(mine).includes('"error"')) committed++;
@@ -129,8 +126,8 @@ it("answers, explains and shows everything in the same way", async () => {
       await storage.close();
     }
   };
-  // In the example, a row is given weak references to rows that are not there.
-  const examples: [number][] = [[-519471228]];
+  // Where a row is given weak references to rows that are not there, and where it loses those that it had.
+  const examples: [number][] = [[-519471228], [388675940]];
   await fc.assert(fc.asyncProperty(fc.integer(), compareSchema), { numRuns: SCHEMAS, examples });
   // Else it would be errors that were compared.
   expect(committed / total).toBeGreaterThan(0.2);

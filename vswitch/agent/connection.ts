@@ -247,7 +247,9 @@ export class Connection implements ConnectionState {
   /** Its error takes its place among the answers. */
   #onMalformed(error: WireError, header: MessageHeader, request: Uint8Array): void {
     this.#modules.log.warn({ connection: this.#options.name, type: header.typeCode }, error.message);
-    const code = isForControllers(header) ? "OFPBRC_BAD_TYPE" : error.error;
+    // A slave may change nothing, whatever is wrong with how it asks (6.3.5).
+    const refusal = this.role === "slave" && isForMasters(header) ? "OFPBRC_IS_SLAVE" : error.error;
+    const code = isForControllers(header) ? "OFPBRC_BAD_TYPE" : refusal;
     this.#changes.refuse(code, header.xid, request);
   }
 
@@ -275,4 +277,14 @@ const FOR_CONTROLLERS: Readonly<Record<number, readonly number[]>> = {
 
 function isForControllers({ version, typeCode }: MessageHeader): boolean {
   return FOR_CONTROLLERS[version]?.includes(typeCode) === true;
+}
+
+/** Packet-out, changes of flows, groups, ports, tables and meters. */
+const FOR_MASTERS: Readonly<Record<number, readonly number[]>> = {
+  [OFP10_VERSION]: [13, 14, 15],
+  [OFP13_VERSION]: [13, 14, 15, 16, 17, 29],
+};
+
+function isForMasters({ version, typeCode }: MessageHeader): boolean {
+  return FOR_MASTERS[version]?.includes(typeCode) === true;
 }

@@ -130,7 +130,10 @@ export interface MaskedKey {
   readonly mask: Int32Array;
 }
 
-/** Throws OFPBMC_BAD_FIELD for a field that this switch does not match. */
+/**
+ * Throws OFPBMC_BAD_FIELD for a field that this switch does not match, OFPBMC_DUP_FIELD for bits that two fields ask for,
+ * as reg0 and xreg0 do.
+ */
 export function compileMatch(match: Match, options?: OptionMap): MaskedKey {
   // One piece of memory for both: to take it is much of what a flow-mod costs.
   const length = options === undefined ? K.KEY_WORDS : wordsFor(match, options);
@@ -193,18 +196,24 @@ function addEntry({ start, bits }: KeyField, entry: OxmEntry, value: Int32Array,
     const width = Math.min(8, end - start);
     const ones = (1 << width) - 1;
     const wanted = entry.mask === undefined ? ones : (entry.mask[i] as number) & ones;
-    orBits(mask, end, width, wanted);
+    if (!orBits(mask, end, width, wanted))
+      throw flowError("OFPBMC_DUP_FIELD", `bits of ${entry.field} are matched twice`);
     orBits(value, end, width, (bytes[i] as number) & wanted);
   }
 }
 
-/** ORs up to 8 bits into the run that ends before bit `end`. */
-function orBits(words: Int32Array, end: number, width: number, bits: number): void {
-  if (bits === 0) return;
+/** ORs up to 8 bits into the run that ends before bit `end`; false when some of them were there already. */
+function orBits(words: Int32Array, end: number, width: number, bits: number): boolean {
+  if (bits === 0) return true;
   const word = (end - 1) >>> 5;
   const shift = 31 - ((end - 1) & 31);
+  let twice = (words[word] as number) & (bits << shift);
   words[word] = (words[word] as number) | (bits << shift);
-  if (shift + width > 32) words[word - 1] = (words[word - 1] as number) | (bits >>> (32 - shift));
+  if (shift + width > 32) {
+    twice |= (words[word - 1] as number) & (bits >>> (32 - shift));
+    words[word - 1] = (words[word - 1] as number) | (bits >>> (32 - shift));
+  }
+  return twice === 0;
 }
 
 export function ones(bits: number): bigint {

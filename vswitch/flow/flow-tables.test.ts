@@ -9,6 +9,8 @@ import {
   OFPG_ANY,
   OFPP_ANY,
   OFPTT_ALL,
+  type OxmEntry,
+  type OxmFieldName,
 } from "../../base/openflow/index.js";
 import { plainFrame } from "../testing/frames.js";
 import { apply, field, goto, match, output, Rig, write } from "../testing/rig.js";
@@ -175,6 +177,15 @@ describe("FlowTables", () => {
     expect(refused({ flags: 0x80 })).toBe("OFPFMFC_BAD_FLAGS");
     expect(refused({ bufferId: 5 })).toBe("OFPBRC_BUFFER_UNKNOWN");
     expect(refused({ match: match(field("in_phy_port", 1)) })).toBe("OFPBMC_BAD_FIELD");
+    expect(refused({ match: match(field("xreg3", 2), field("reg7", 1)) }), "its lower half").toBe(
+      "OFPBMC_DUP_FIELD",
+    );
+    const masked = (name: OxmFieldName, value: number, mask: number): OxmEntry => ({
+      ...field(name, value),
+      mask: field(name, mask).value,
+    });
+    expect(refused({ match: [masked("xreg3", 2, 0xff), masked("reg7", 0x100, 0xff00)] })).toBe("accepted");
+    rig.flow({ command: "delete" });
     expect(refused({ instructions: [apply({ type: "group", groupId: 9 })] })).toBe("OFPBAC_BAD_OUT_GROUP");
     expect(refused({ instructions: [{ type: "meter", meterId: 9 }] })).toBe("OFPMMFC_UNKNOWN_METER");
     expect(
