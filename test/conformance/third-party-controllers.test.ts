@@ -1,7 +1,7 @@
 // Controllers that others wrote drive the switch: os-ken (OpenFlow 1.0 and 1.3) and ovs-testcontroller, over TCP, TLS
 // and unix sockets, dialled by the switch and dialling it. Frames show that they got what they wanted.
 import { type ChildProcess, spawn } from "node:child_process";
-import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { waitFor } from "../../base/time/index.js";
 import { freePort } from "../support/controller-process.js";
 import { createIdentity } from "../support/identity.js";
@@ -16,9 +16,13 @@ let ovs: PlinthSwitch;
 let osKen: OsKen | undefined;
 let testController: ChildProcess | undefined;
 
-beforeEach(async () => {
+beforeAll(async () => {
   requirePrograms("osken-manager", "ovs-testcontroller", "openssl");
   ovs = await PlinthSwitch.open();
+});
+afterAll(() => ovs?.destroy());
+
+beforeEach(async () => {
   await ovs.vsctl("add-br", "br0", "--", "set-fail-mode", "br0", "secure");
   for (const n of [1, 2, 3]) await ovs.addPort("br0", `p${n}`, n, `vm${n}`);
   await ovs.plugged();
@@ -29,7 +33,8 @@ afterEach(async () => {
   osKen = undefined;
   if (testController !== undefined) await endChild(testController);
   testController = undefined;
-  await ovs?.destroy();
+  await ovs.vsctl("del-ssl");
+  await ovs.deleteBridge("br0");
 });
 
 const texts = (port: number): string[] => ovs.sentBy(port).map(textOf);

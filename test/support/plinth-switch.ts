@@ -36,6 +36,12 @@ export class PlinthSwitch extends SwitchProcess {
     await peer.connected();
   }
 
+  /** Deletes `bridge`, which is the only one with ports, and forgets what they sent. */
+  async deleteBridge(bridge: string): Promise<void> {
+    await this.vsctl("--if-exists", "del-br", bridge);
+    await this.#hangUp();
+  }
+
   /** Every port that was added is connected. */
   async plugged(): Promise<void> {
     for (const peer of this.#peers.values()) await peer.connected();
@@ -51,7 +57,12 @@ export class PlinthSwitch extends SwitchProcess {
 
   override async destroy(): Promise<void> {
     await this.end("SIGTERM");
-    for (const peer of this.#peers.values()) await peer.close();
+    await this.#hangUp();
     await super.destroy();
+  }
+
+  async #hangUp(): Promise<void> {
+    for (const peer of this.#peers.values()) await peer.close();
+    this.#peers.clear();
   }
 }
