@@ -19,7 +19,8 @@ describe("createWindowCopy", () => {
         const expected = bytes.slice();
         expected.copyWithin(target, source, source + length);
         createWindowCopy(buffer)(target, source, length);
-        expect(bytes).toEqual(expected);
+        // toEqual() looks at each byte as a property: a thousand times slower, and only good for saying what differs.
+        if (!Buffer.from(buffer).equals(expected)) expect(bytes).toEqual(expected);
       }),
       { numRuns: 2000 },
     );

@@ -1,5 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
+import { codePoint } from "../../base/testing/code-point.js";
 import { WARNINGS_SIZE_BYTES_MAX, warningHeaders } from "./warning-headers.js";
 
 describe("warningHeaders()", () => {
@@ -22,7 +23,7 @@ describe("warningHeaders()", () => {
 
   it("is never too large nor breaks a header, whatever the texts", () => {
     fc.assert(
-      fc.property(fc.array(fc.string({ unit: "binary", maxLength: 12_000 }), { maxLength: 20 }), (texts) => {
+      fc.property(fc.array(fc.string({ unit: codePoint, maxLength: 12_000 }), { maxLength: 20 }), (texts) => {
         const headers = warningHeaders(texts);
         expect(headers.join("").length).toBeLessThanOrEqual(WARNINGS_SIZE_BYTES_MAX);
         for (const header of headers) expect(header).toMatch(/^299 - "([^"\\]|\\["\\])*"$/);

@@ -1,6 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { PlinthError } from "../../../base/errors/index.js";
+import { codePoint } from "../../../base/testing/code-point.js";
 import { parseLoadBalancerConfig } from "./load-balancer-config.js";
 
 const good = {
@@ -65,8 +66,9 @@ describe("parseLoadBalancerConfig()", () => {
   it("answers any health check with one that a prober can carry out, or FUNCTION_INVALID", () => {
     const path = fc.oneof(
       fc.string(),
-      fc.webPath(),
-      fc.string({ unit: "binary" }).map((text) => `/${text}`),
+      // fc.webPath() takes seconds to make its own.
+      fc.array(fc.string()).map((parts) => encodeURI(`/${parts.join("/")}`)),
+      fc.string({ unit: codePoint }).map((text) => `/${text}`),
     );
     const check = fc.record(
       {
@@ -85,10 +87,10 @@ describe("parseLoadBalancerConfig()", () => {
           expect(parsed.path !== undefined).toBe(parsed.protocol === "HTTP");
           if (parsed.path !== undefined) expect(parsed.path).toMatch(/^\/[!-~]{0,255}$/);
         } catch (thrown) {
-          expect(thrown).toMatchObject({
-            code: "FUNCTION_INVALID",
-            field: expect.stringMatching(/^healthCheck/),
-          });
+          expect(thrown).toBeInstanceOf(PlinthError);
+          const { code, field } = thrown as PlinthError;
+          expect(code).toBe("FUNCTION_INVALID");
+          expect(field).toMatch(/^healthCheck/);
         }
       }),
     );
