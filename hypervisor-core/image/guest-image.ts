@@ -44,6 +44,8 @@ export interface GuestImageOptions {
   /** A kernel of the user's own; its modules are looked for in `modulesDir`, else beside it and in /lib/modules. */
   readonly kernelFile?: string | undefined;
   readonly modulesDir?: string | undefined;
+  /** Kernel modules that the guest loads besides those of every guest, such as "xfs". */
+  readonly modules?: readonly string[];
   readonly progress?: Progress;
 }
 
@@ -85,6 +87,7 @@ function imageKey(options: GuestImageOptions): string {
   const hash = createHash("sha256");
   hash.update(JSON.stringify([BUILDER_VERSION, process.arch, GUEST_FILES, GUEST_DIRECTORIES, GUEST_LINKS]));
   hash.update(JSON.stringify([EARLY_MODULES, LATE_MODULES, options.modulesDir ?? ""]));
+  if (options.modules !== undefined) hash.update(JSON.stringify(options.modules));
   if (options.kernelFile !== undefined) hash.update(readKernel(options.kernelFile));
   return hash.digest("hex").slice(0, 16);
 }
@@ -131,10 +134,12 @@ async function buildImage(options: GuestImageOptions, work: string, progress: Pr
   const modulesRoot = options.modulesDir ?? findModules(root, kernelFile, release);
   const busybox = hostBusybox ?? join(root, "bin", "busybox");
   progress("writing the initramfs");
+  const late = [...LATE_MODULES, ...(options.modules ?? [])];
+  const entries = await initramfsEntries(busybox, modulesRoot, late, work);
   const result = join(work, "result");
   mkdirSync(result);
   writeFileSync(join(result, "kernel"), kernel);
-  writeFileSync(join(result, "initramfs"), encodeCpio(await initramfsEntries(busybox, modulesRoot, work)));
+  writeFileSync(join(result, "initramfs"), encodeCpio(entries));
   writeFileSync(join(result, "image.json"), JSON.stringify({ release }));
   return release;
 }
@@ -190,6 +195,7 @@ async function decompress(bytes: Uint8Array, work: string): Promise<Uint8Array> 
 async function initramfsEntries(
   busybox: string,
   modulesRoot: string | undefined,
+  lateModules: readonly string[],
   work: string,
 ): Promise<CpioEntry[]> {
   const applets = (await runProgram(busybox, ["--list"], { deadlineMs: TOOL_DEADLINE_MS })).toString();
@@ -197,7 +203,7 @@ async function initramfsEntries(
     .split("\n")
     .filter((name) => name !== "" && name !== "busybox" && !name.includes("/"))
     .map((name) => ({ path: `bin/${name}`, target: "busybox" }));
-  const { early, late, files } = await collectModules(modulesRoot, work);
+  const { early, late, files } = await collectModules(modulesRoot, lateModules, work);
   const list = (names: readonly string[]): Uint8Array =>
     Buffer.from(names.map((name) => `${name}.ko\n`).join(""));
   return [
@@ -216,13 +222,14 @@ async function initramfsEntries(
 
 async function collectModules(
   modulesRoot: string | undefined,
+  lateModules: readonly string[],
   work: string,
 ): Promise<{ early: string[]; late: string[]; files: CpioEntry[] }> {
   const paths = modulesRoot === undefined ? new Map<string, string>() : findModuleFiles(modulesRoot);
   const contents = new Map<string, Uint8Array>();
   const modules = new Map<string, KernelModule>();
   // Dependencies are in the files, so read breadth first from what is wanted.
-  const queue: string[] = [...EARLY_MODULES, ...LATE_MODULES];
+  const queue: string[] = [...EARLY_MODULES, ...lateModules];
   for (let name = queue.shift(); name !== undefined; name = queue.shift()) {
     const path = paths.get(name);
     if (path === undefined || modules.has(name)) continue;
@@ -234,7 +241,7 @@ async function collectModules(
   }
   const lookup = (name: string): KernelModule | undefined => modules.get(name);
   const early = orderModules(EARLY_MODULES, lookup).map((module) => module.name);
-  const late = orderModules(LATE_MODULES, lookup, new Set(early)).map((module) => module.name);
+  const late = orderModules(lateModules, lookup, new Set(early)).map((module) => module.name);
   const files = [...early, ...late].map(
     (name): CpioEntry => ({
       type: "file",

@@ -1,4 +1,4 @@
-// A guest whose only disk is a volume over vhost-user-blk: it boots from it, and keeps what it wrote whatever dies.
+// A guest whose disks are volumes over vhost-user-blk: it boots from one, and keeps what it wrote whatever dies.
 import { mkdtempSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, it } from "vitest";
@@ -7,6 +7,13 @@ import { ensureGuestImage, type GuestImage } from "../../hypervisor-core/index.j
 import type { VolumeView } from "../../storage-pool/index.js";
 import { BlkGuest } from "../support/blk-guest.js";
 import { BOOT_DISK_MARK, makeBootDisk } from "../support/boot-disk.js";
+import {
+  FILE_SYSTEMS,
+  judgeFileSystems,
+  makeFileSystems,
+  mountFileSystems,
+  stress,
+} from "../support/file-system-stress.js";
 import { requirePrograms, runOk } from "../support/run.js";
 import { StorageProcess } from "../support/storage-process.js";
 
@@ -20,7 +27,7 @@ let guest: BlkGuest;
 beforeAll(async () => {
   requirePrograms("qemu-system-x86_64", "nbdcopy");
   dir = mkdtempSync("/tmp/vb-");
-  image = await ensureGuestImage({ cacheDir: "/var/cache/plinth/images" });
+  image = await ensureGuestImage({ cacheDir: "/var/cache/plinth/images", modules: FILE_SYSTEMS });
   storage = new StorageProcess();
   await storage.start();
   await storage.plinth("volume", "create", "v", "--size", "256MiB");
@@ -28,7 +35,8 @@ beforeAll(async () => {
   makeBootDisk(image, disk, "raw");
   await runOk("nbdcopy", ["--flush", disk, storage.uri("v")]);
   await attach();
-  guest = new BlkGuest({ image, blkSocket: socket(), fromDisk: true });
+  const more = await makeFileSystems(storage);
+  guest = new BlkGuest({ image, blkSocket: socket(), fromDisk: true, more });
   await guest.booted();
 });
 afterAll(async () => {
@@ -97,4 +105,10 @@ it("sees the volume grow", async () => {
     20_000,
     200,
   );
+});
+
+it("keeps ext4 and XFS whole under a file-system stress with the daemon killed in it", async () => {
+  await mountFileSystems(guest, ["/dev/vdb", "/dev/vdc"]);
+  await stress(storage, guest, 4);
+  await judgeFileSystems(storage, guest);
 });

@@ -1,4 +1,4 @@
-// A Linux guest of our image in a QEMU of its own whose only disk comes over vhost-user-blk, told what to do over its
+// A Linux guest of our image in a QEMU of its own whose disks come over vhost-user-blk, told what to do over its
 // serial console.
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
@@ -12,6 +12,8 @@ export interface BlkGuestOptions {
   /** Where storaged listens. */
   readonly blkSocket: string;
   readonly queues?: number;
+  /** Sockets of further disks: vdb, vdc … */
+  readonly more?: readonly string[];
   /** Boot from the disk; else the kernel comes from QEMU. */
   readonly fromDisk?: boolean;
 }
@@ -22,7 +24,7 @@ export class BlkGuest {
   #commands = 0;
 
   constructor(options: BlkGuestOptions) {
-    const { image, blkSocket, queues = 2, fromDisk = false } = options;
+    const { image, blkSocket, queues = 2, fromDisk = false, more = [] } = options;
     const append = "console=ttyS0 quiet panic=1 mitigations=off no_timer_check cryptomgr.notests";
     const kernel = ["-kernel", image.kernel, "-initrd", image.initramfs, "-append", append];
     this.#process = spawn(
@@ -32,7 +34,11 @@ export class BlkGuest {
         ...["-m", "192", "-object", "memory-backend-memfd,id=m,size=192M,share=on"],
         ...["-machine", "pc,memory-backend=m", "-serial", "stdio"],
         ...["-chardev", `socket,id=c,path=${blkSocket},reconnect=1`],
-        ...["-device", `vhost-user-blk-pci,chardev=c,num-queues=${queues},bootindex=0`],
+        ...["-device", `vhost-user-blk-pci,chardev=c,num-queues=${queues}${fromDisk ? ",bootindex=0" : ""}`],
+        ...more.flatMap((path, i) => [
+          ...["-chardev", `socket,id=c${i},path=${path},reconnect=1`],
+          ...["-device", `vhost-user-blk-pci,chardev=c${i},num-queues=${queues}`],
+        ]),
         ...(fromDisk ? [] : kernel),
       ],
       { stdio: ["pipe", "pipe", "pipe"] },

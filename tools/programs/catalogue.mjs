@@ -66,6 +66,9 @@ export const TEST_PROGRAMS = [
   { program: "syslinux", package: "syslinux", why: "makes a disk image that boots" },
   { program: "mcopy", package: "mtools", why: "fills a disk image" },
   { program: "mkfs.fat", package: "dosfstools", why: "formats a disk image" },
+  { program: "mkfs.xfs", package: "xfsprogs", why: "makes and judges XFS on volumes" },
+  { program: "mkfs.ext4", package: "e2fsprogs", why: "makes and judges ext4 on volumes" },
+  { program: "stress-ng", package: "stress-ng", why: "loads file systems on volumes" },
   { program: "setpriv", package: "util-linux", why: "the tests as an unprivileged user" },
 ];
 
