@@ -479,5 +479,6 @@ export const SCRIPTS: Readonly<Record<string, readonly string[]>> = {
     "set bridge br0 other_config:hwaddr=00:00:00:00:00:01 other_config:x=y flood_vlans=3 fail_mode=secure",
     "set port p0 other_config:a=b -- set interface p0 ingress_policing_rate=5 ingress_policing_burst=7",
     "emer-reset",
+    "--all destroy bridge -- list-br -- add-br p0",
   ],
 };

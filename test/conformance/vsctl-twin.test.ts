@@ -33,11 +33,17 @@ function withoutNames(line: string): string {
 /** Whether the line may print several rows. */
 const LISTS = /(^| )(list|find|show|destroy)( |$)/;
 
-async function both(line: string): Promise<void> {
+/** ovs-vsctl has failed an assertion of its own, as where a line destroys what its next command uses. */
+const ABORTED = 134;
+
+/** False where the original has said nothing to compare with. */
+async function both(line: string): Promise<boolean> {
   const words = line.split(" ").map((word) => word.replaceAll("␣", " ").replaceAll("∅", ""));
   const [theirs, ours] = await Promise.all([twins.theirs(words), twins.ours(words)]);
+  if (theirs.code === ABORTED) return false;
   const shape = LISTS.test(line) ? ofAnyOrder : (one: Told): unknown => one;
   expect({ line, ...(shape(ours) as object) }).toEqual({ line, ...(shape(theirs) as object) });
+  return true;
 }
 
 async function sameDatabases(lines: readonly string[]): Promise<void> {
@@ -47,7 +53,7 @@ async function sameDatabases(lines: readonly string[]): Promise<void> {
 
 describe("plinth vsctl is ovs-vsctl", () => {
   it.each(Object.entries(SCRIPTS))("%s", async (_name, lines) => {
-    for (const line of lines) await both(line);
+    for (const line of lines) expect(await both(line), line).toBe(true);
     await sameDatabases(lines);
   });
 
@@ -98,7 +104,7 @@ describe("plinth vsctl is ovs-vsctl", () => {
       await fc.assert(
         fc.asyncProperty(script, async ([beginning, lines]) => {
           await twins.empty();
-          for (const line of [beginning, ...lines]) await both(line);
+          for (const line of [beginning, ...lines]) if (!(await both(line))) return;
           await sameDatabases(lines);
         }),
         { numRuns: SCRIPT_COUNT },

@@ -29,6 +29,8 @@ export interface DraftSource {
 export class Draft {
   readonly #source: DraftSource;
   readonly #tables = new Map<string, Map<string, OvsdbRow>>();
+  /** Rows of the database that are removed, as they last were. */
+  readonly #removed = new Map<string, OvsdbRow>();
 
   /** What the database would say of a column with too many members, which cannot be put into a datum of its type. */
   refusal: OvsdbError | undefined;
@@ -49,6 +51,11 @@ export class Draft {
     return this.#table(table).get(uuid);
   }
 
+  /** Also a row that was removed, as it last was: what refers to it refers to it still. */
+  referredTo(table: string, uuid: string): OvsdbRow | undefined {
+    return this.row(table, uuid) ?? this.#removed.get(uuid);
+  }
+
   /** A new row with default values. */
   insert(table: string, uuid: string = randomUUID()): OvsdbRow {
     const schema = this.#source.tables.get(table) as TableSchema;
@@ -57,8 +64,10 @@ export class Draft {
     return row;
   }
 
-  remove(row: OvsdbRow): void {
-    this.#table(row.table).delete(row.uuid);
+  remove({ table, uuid }: OvsdbRow): void {
+    const now = this.row(table, uuid);
+    if (now !== undefined && this.#source.rows(table).has(uuid)) this.#removed.set(uuid, now);
+    this.#table(table).delete(uuid);
   }
 
   set(row: OvsdbRow, column: string, datum: Datum): void {

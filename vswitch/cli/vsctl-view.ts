@@ -27,7 +27,7 @@ export interface InterfaceView {
   readonly port: PortView;
 }
 
-/** By name; of two that are called the same the first counts. */
+/** By name; of two that are called the same the first counts. Rows that the line has destroyed count while referred to. */
 export interface View {
   readonly bridges: ReadonlyMap<string, BridgeView>;
   /** With the local ports, and those that make VLAN bridges. */
@@ -42,7 +42,7 @@ export function viewOf(context: VsctlContext): View {
   const interfaces = new Map<string, InterfaceView>();
   const real = root(context)
     .strings("bridges")
-    .flatMap((uuid) => draft.row("Bridge", uuid) ?? []);
+    .flatMap((uuid) => draft.referredTo("Bridge", uuid) ?? []);
   for (const row of real) {
     const name = row.string("name");
     if (!bridges.has(name)) bridges.set(name, { name, row, fake: undefined, vlan: 0 });
@@ -73,13 +73,13 @@ export function viewOf(context: VsctlContext): View {
 }
 
 export function portsOf(draft: Draft, bridge: OvsdbRow): OvsdbRow[] {
-  return (draft.row("Bridge", bridge.uuid) ?? bridge)
+  return (draft.referredTo("Bridge", bridge.uuid) ?? bridge)
     .strings("ports")
-    .flatMap((uuid) => draft.row("Port", uuid) ?? []);
+    .flatMap((uuid) => draft.referredTo("Port", uuid) ?? []);
 }
 
 export function interfacesOf(draft: Draft, port: OvsdbRow): OvsdbRow[] {
-  return port.strings("interfaces").flatMap((uuid) => draft.row("Interface", uuid) ?? []);
+  return port.strings("interfaces").flatMap((uuid) => draft.referredTo("Interface", uuid) ?? []);
 }
 
 /** Throws COMMAND_FAILED where there is none, as all here do. */
