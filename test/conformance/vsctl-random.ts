@@ -183,7 +183,7 @@ const VALUE = of(
   ...[
     "§Port:p0§",
     "§Interface:p0§",
-    "§4:Port:p0§",
+    "ab12",
     "[§Port:p0§,§Port:p1§]",
     "@x",
     "@q",
