@@ -32,6 +32,8 @@ const OTHER = 4;
 
 interface Scenario {
   readonly features: readonly bigint[];
+  /** Queue pairs of each guest. */
+  readonly pairs: readonly number[];
   readonly mtu: number | undefined;
   readonly protects: readonly boolean[];
   readonly rules: readonly { readonly match: Match; readonly instructions: readonly Instruction[] }[];
@@ -41,6 +43,8 @@ interface Scenario {
 interface Round {
   readonly sends: readonly {
     readonly from: number;
+    /** Of the sender's queue pairs, when there are so many. */
+    readonly pair: number;
     readonly frame: Uint8Array;
     readonly layout: Layout;
     readonly times: number;
@@ -71,7 +75,7 @@ class World {
     this.other = new MemoryPort({ name: "other", pool: this.#pool });
   }
 
-  async start({ features, mtu, protects, rules }: Scenario): Promise<void> {
+  async start({ features, pairs, mtu, protects, rules }: Scenario): Promise<void> {
     for (let n = 1; n <= GUESTS; n++) {
       const path = join(directory, `${worlds++}`);
       const port = new VhostUserPort({
@@ -82,7 +86,8 @@ class World {
         role: "dial",
       });
       this.#add(port, n, protects[n - 1] === true, n === 2 ? mtu : undefined);
-      const guest = await acceptGuest(path, () => this.datapath.tick(1000), { features: features[n - 1]! });
+      const options = { features: features[n - 1]!, pairs: pairs[n - 1]! };
+      const guest = await acceptGuest(path, () => this.datapath.tick(1000), options);
       await guest.start();
       while (!port.linkUp) this.datapath.tick(1000);
       this.guests.push(guest);
@@ -101,18 +106,25 @@ class World {
 
   /** Who was called, and what came out, by port. */
   async run({ sends, receives }: Round): Promise<string[][]> {
-    for (const { from, frame, layout, times } of sends) {
+    for (const { from, pair, frame, layout, times } of sends) {
       const guest = this.guests[from]!;
+      const queue = pair % pairsOf(guest);
       guest.layout = layout;
-      for (let i = 0; i < times; i++) await guest.send(frame, () => this.datapath.breathe(1000));
+      for (let i = 0; i < times; i++) await guest.send(frame, () => this.datapath.breathe(1000), queue);
     }
     while (this.datapath.breathe(1000) > 0);
     // Where it was closed for want of use, the lane is open again.
     for (let i = 0; i <= EXPRESS_MISSES_MAX; i++) this.datapath.breathe(1000);
-    const calls = this.guests.map(({ frontEnd }) => [frontEnd.wasCalled(0), frontEnd.wasCalled(1)].join());
+    const calls = this.guests.map(({ frontEnd }) =>
+      frontEnd.rings.map(({ index }) => frontEnd.wasCalled(index)).join(),
+    );
     const out = receives
-      ? this.guests.map((guest) =>
-          guest.receiveWithHeaders().map(({ header, frame }) => `${header.toString("hex")} ${hex(frame)}`),
+      ? this.guests.flatMap((guest) =>
+          Array.from({ length: pairsOf(guest) }, (_, pair) =>
+            guest
+              .receiveWithHeaders(pair)
+              .map(({ header, frame }) => `${header.toString("hex")} ${hex(frame)}`),
+          ),
         )
       : [];
     return [calls, ...out, this.other.takeSent().map(hex)];
@@ -148,6 +160,10 @@ class World {
     for (const guest of this.guests) guest.close();
     this.#window.close();
   }
+}
+
+function pairsOf({ frontEnd }: FakeGuest): number {
+  return frontEnd.rings.length / 2;
 }
 
 function hex(frame: Uint8Array): string {
@@ -206,6 +222,7 @@ const actions = fc.oneof(
 const kinds = [MODERN, MERGEABLE, MERGEABLE, PACKED, EVENT_INDEX, MERGEABLE | IN_ORDER, PACKED | EVENT_INDEX];
 const scenario: fc.Arbitrary<Scenario> = fc.record({
   features: fc.tuple(fc.constantFrom(...kinds), fc.constantFrom(...kinds), fc.constantFrom(...kinds)),
+  pairs: fc.array(fc.constantFrom(1, 1, 3), { minLength: GUESTS, maxLength: GUESTS }),
   mtu: fc.constantFrom(undefined, undefined, 1400),
   protects: fc.array(fc.boolean(), { minLength: GUESTS, maxLength: GUESTS }),
   rules: fc
@@ -216,6 +233,7 @@ const scenario: fc.Arbitrary<Scenario> = fc.record({
       sends: fc.array(
         fc.record({
           from: fc.nat(GUESTS - 1),
+          pair: fc.nat(2),
           frame,
           layout: fc.constantFrom<Layout>("one", "one", "one", "one", "two", "scattered"),
           times: fc.constantFrom(1, 2, 5, 70),
@@ -257,4 +275,33 @@ describe("the express lane", () => {
     },
     NIGHTLY_DEADLINE_MS,
   );
+
+  it("is open to guests with several queue pairs, and gives each flow one of them", async () => {
+    const world = new World(true);
+    try {
+      const to2 = { match: [field("in_port", 1)], instructions: [apply(output(2))], priority: 100 };
+      const features = [MERGEABLE, MERGEABLE, MERGEABLE];
+      const pairs = [3, 3, 1];
+      await world.start({ features, pairs, mtu: undefined, protects: [], rules: [to2 as never], rounds: [] });
+      const flows = Array.from({ length: 12 }, (_, n) =>
+        udpFrame({ source: "10.0.0.1", destination: "10.0.0.2", sourcePort: 2000 + n }),
+      );
+      const sends = flows.map((frame, n) => ({
+        ...{ from: 0, pair: n, frame, layout: "one" as const, times: 20 },
+      }));
+      await world.run({ sends, receives: true });
+      const before = world.express;
+      const [, , ...rest] = await world.run({ sends, receives: true });
+      expect(world.express - before).toBe(12 * 20);
+      // The queues of the second guest, behind three of the first.
+      const queues = rest.slice(2, 5);
+      expect(queues.map((frames) => frames.length > 0)).toEqual([true, true, true]);
+      for (const frame of flows) {
+        const counts = queues.map((frames) => frames.filter((one) => one.endsWith(hex(frame))).length);
+        expect(counts.filter((count) => count > 0)).toEqual([20]);
+      }
+    } finally {
+      world.close();
+    }
+  });
 });

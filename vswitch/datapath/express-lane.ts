@@ -44,27 +44,54 @@ export class ExpressLane {
     if (!(port instanceof VhostUserPort)) return port.rx(batch);
     if (!port.look()) return 0;
     if (!isUnseen(bridge, slot)) return port.rx(batch);
-    const queue = port.directSource;
+    const sources = port.directSources;
     const pool = this.#pool;
     // For the rest of a burst, a packet that is asked about, and the place of the starts.
-    if (queue === null || pool.available < 2 * BATCH_SIZE) return port.rx(batch);
+    if (sources === 0 || pool.available < 2 * BATCH_SIZE) return port.rx(batch);
     this.#direct ??= createDirectFrames(pool, port.window);
-    const direct = this.#direct;
-    const taken = port.beginDirect(BATCH_SIZE);
-    if (taken === 0) return 0;
     const place = pool.allocate();
-    const plain = direct.receive(queue, taken, port.format.sendsUndone, place);
-    const gone = plain === 0 ? 0 : this.#forward(bridge, slot, direct, plain, nowMs);
-    if (port.endDirect(batch, gone, taken, direct.sizeOf(0, gone))) this.#noteUnsettled(port);
+    let gone = 0;
+    // From all queues as much as one burst holds.
+    let source = port.firstSource;
+    for (let i = 0; i < sources && gone + batch.length < BATCH_SIZE; i++) {
+      const limit = BATCH_SIZE - gone - batch.length;
+      // Behind what is to go the usual way goes all.
+      if (batch.length > 0) port.takeFrom(source, batch, limit);
+      else gone += this.#take(bridge, slot, source, batch, limit, place, nowMs);
+      source = source + 1 === sources ? 0 : source + 1;
+    }
     pool.free(place);
+    const count = gone + batch.length;
+    if (count > 0) port.turn();
     this.frames += gone;
     // Where little comes through, both ways are gone for most frames.
-    if (gone * 2 >= taken) slot.expressMisses = 0;
+    if (gone * 2 >= count) slot.expressMisses = 0;
     else {
       slot.expressMisses = Math.min(EXPRESS_MISSES_MAX, slot.expressMisses * 2 + 1);
       slot.expressPause = slot.expressMisses;
     }
-    return gone + batch.length;
+    return count;
+  }
+
+  /** Takes up to `limit` frames from the source and forwards the first, as many as are simple; the others are in the batch.
+   *  Returns how many went. */
+  #take(
+    bridge: Bridge,
+    slot: PortSlot,
+    source: number,
+    batch: Batch,
+    limit: number,
+    place: number,
+    nowMs: number,
+  ): number {
+    const port = slot.port as VhostUserPort;
+    const direct = this.#direct!;
+    const taken = port.beginDirect(source, limit);
+    if (taken === 0) return 0;
+    const plain = direct.receive(port.directSource(source), taken, port.format.sendsUndone, place);
+    const gone = plain === 0 ? 0 : this.#forward(bridge, slot, direct, plain, nowMs);
+    if (port.endDirect(source, batch, gone, taken, direct.sizeOf(0, gone))) this.#noteUnsettled(port);
+    return gone;
   }
 
   /** Ends what a breath has begun: one fence for all rings, then whoever wants to be called is. */
@@ -144,22 +171,41 @@ export class ExpressLane {
   #target(bridge: Bridge, ofport: number): PortSlot | null {
     const slot = bridge.slot(ofport);
     if (slot === null || !slot.forwards || !slot.takesRuns || slot.tapOut !== null) return null;
-    return slot.port instanceof VhostUserPort && slot.port.directTarget !== null ? slot : null;
+    return slot.port instanceof VhostUserPort && slot.port.directTargets > 0 ? slot : null;
   }
 
   /** Delivers the frames from `from` up to `end`, which are counted for their flows. */
   #deliver(bridge: Bridge, direct: DirectFrames, slot: PortSlot, from: number, end: number): void {
+    const { directTargets: targets } = slot.port as VhostUserPort;
+    slot.batches++;
+    if (targets === 1) {
+      this.#deliverTo(bridge, direct, slot, 0, from, end);
+      return;
+    }
+    const bounds = direct.spread(from, end, targets);
+    for (let target = 0; target < targets; target++)
+      this.#deliverTo(bridge, direct, slot, target, bounds[target]!, bounds[target + 1]!);
+  }
+
+  /** The same to one of the port's queues. */
+  #deliverTo(
+    bridge: Bridge,
+    direct: DirectFrames,
+    slot: PortSlot,
+    target: number,
+    from: number,
+    end: number,
+  ): void {
+    const wanted = end - from;
+    if (wanted === 0) return;
     const port = slot.port as VhostUserPort;
-    const queue = port.directTarget!;
     // What came before leaves before.
     if (slot.out.length > 0) bridge.delivery.handOver(slot);
-    const wanted = end - from;
     const lengthMax = Math.min(slot.sizeMax, port.format.lengthMax);
-    const given = direct.deliver(queue, from, end, lengthMax);
-    slot.batches++;
+    const given = direct.deliver(port.directTarget(target), from, end, lengthMax);
     // A chain or frame that does not do leaves the rest to the usual way; a ring without chains loses it.
     const isLost = direct.hasRunDry && direct.longest(from + given, end) <= lengthMax;
-    if (port.giveDirect(given, direct.sizeOf(from, from + given), isLost ? wanted - given : 0))
+    if (port.giveDirect(target, given, direct.sizeOf(from, from + given), isLost ? wanted - given : 0))
       this.#noteUnsettled(port);
     if (given < wanted && !isLost) this.#give(bridge, direct, slot.ofport, from + given, end);
   }

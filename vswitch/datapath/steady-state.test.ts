@@ -26,7 +26,7 @@ describe("the data path in steady state", () => {
       };
       expect(told.packets).toBe(2_000_000);
       // Everything came through, both ways where there are two.
-      expect(told.taken.filter(([, taken]) => taken > 0)).toHaveLength(7 + 2 * 3 + 1 + 2);
+      expect(told.taken.filter(([, taken]) => taken > 0)).toHaveLength(7 + 2 * 3 + 1 + 3);
       expect(told.deoptimisations).toEqual([]);
       expect(told.collections).toBe(0);
       // Asking for the number takes some itself.

@@ -32,6 +32,7 @@ async function measure(
   features = MERGEABLE,
   cards = 2,
   burst = Number.POSITIVE_INFINITY,
+  pairs = 1,
 ): Promise<void> {
   if (!name.includes(WANTED)) return;
   const dir = mkdtempSync("/tmp/plb-");
@@ -48,14 +49,16 @@ async function measure(
     const vhost = new VhostUserPort({ name: `p${n}`, pool, window, path, role: "dial" });
     const mac = Uint8Array.of(2, 0, 0, 0, 0, n);
     bridge.addPort({ port: vhost, ofport: n, mac, mtu: 1500, nowMs: 0 });
-    const guest = await acceptGuest(path, () => datapath.tick(performance.now()), { features });
+    const guest = await acceptGuest(path, () => datapath.tick(performance.now()), { features, pairs });
     await guest.start();
     while (!vhost.linkUp) datapath.tick(performance.now());
     guests.push(guest);
     ports.push(vhost);
-    const driver = new RingDriver(guest);
-    driver.burst = burst;
-    drivers.push(driver);
+    for (let pair = 0; pair < pairs; pair++) {
+      const driver = new RingDriver(guest, pair);
+      driver.burst = burst;
+      drivers.push(driver);
+    }
   }
   for (const match of matches)
     bridge.change(flowMod({ match, instructions: [apply(output(port === 0 ? 2 : port))] }), 0);
@@ -67,8 +70,11 @@ async function measure(
     return frame;
   });
   for (let n = 0; n < cards; n += 2) {
-    drivers[n]!.fill(frames);
-    drivers[n]!.conversations = conversations;
+    for (let pair = 0; pair < pairs; pair++) {
+      const driver = drivers[n * pairs + pair]!;
+      driver.fill(frames);
+      driver.conversations = conversations;
+    }
     if (n > 0)
       bridge.change(flowMod({ match: [field("in_port", n + 1)], instructions: [apply(output(n + 2))] }), 0);
   }
@@ -81,7 +87,7 @@ async function measure(
     const end = performance.now() + seconds * 1000;
     while (performance.now() < end) {
       for (let i = 0; i < 32; i++) {
-        for (let n = 0; n < cards; n++) drivers[n]!.pump();
+        for (let n = 0; n < drivers.length; n++) drivers[n]!.pump();
         datapath.breathe(1000);
       }
     }
@@ -124,4 +130,15 @@ await measure(
   10_000,
   MERGEABLE,
   10,
+);
+await measure(
+  "64 bytes, four queue pairs, 10,000 conversations",
+  64,
+  [[field("in_port", 1)]],
+  2,
+  10_000,
+  MERGEABLE,
+  2,
+  Number.POSITIVE_INFINITY,
+  4,
 );

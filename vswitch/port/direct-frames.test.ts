@@ -51,15 +51,15 @@ it("delivers the start of a frame as it was judged, whatever its sender writes t
   );
   for (const frame of frames) await sender.guest.send(frame, () => undefined);
   expect(sender.port.look()).toBe(true);
-  const taken = sender.port.beginDirect(64);
+  const taken = sender.port.beginDirect(0, 64);
   const place = pool.allocate();
-  expect(direct.receive(sender.port.directSource!, taken, false, place)).toBe(frames.length);
+  expect(direct.receive(sender.port.directSource(0), taken, false, place)).toBe(frames.length);
   scribble(sender.guest, 0xee);
 
-  const target = receiver.port.directTarget!;
+  const target = receiver.port.directTarget(0);
   const given = direct.deliver(target, 0, frames.length, 9216);
-  expect(receiver.port.giveDirect(given, 0, 0)).toBe(true);
-  expect(receiver.port.giveDirect(0, 0, 1)).toBe(false);
+  expect(receiver.port.giveDirect(0, given, 0, 0)).toBe(true);
+  expect(receiver.port.giveDirect(0, 0, 0, 1)).toBe(false);
   receiver.port.settleDirect();
   const packet = direct.toPacket(4);
   const judged = frames.map((frame) => frame.map((byte, i) => (i < START_SIZE ? byte : 0xee)));
@@ -73,9 +73,9 @@ it("writes no byte behind a frame, and leaves what does not fit", async () => {
   const direct = createDirectFrames(pool, window);
   for (const size of [61, 300]) await sender.guest.send(new Uint8Array(size).fill(7), () => undefined);
   expect(sender.port.look()).toBe(true);
-  const taken = sender.port.beginDirect(64);
-  direct.receive(sender.port.directSource!, taken, false, pool.allocate());
-  const target = receiver.port.directTarget!;
+  const taken = sender.port.beginDirect(0, 64);
+  direct.receive(sender.port.directSource(0), taken, false, pool.allocate());
+  const target = receiver.port.directTarget(0);
   target.available();
   target.unpop(target.takeBurst(2, true));
   const at = target.burstOffsets[0]!;
@@ -93,6 +93,6 @@ it("takes a frame whose buffer ends behind its header for none", async () => {
   guest.layout = "two";
   await guest.send(new Uint8Array(60), () => undefined);
   expect(port.look()).toBe(true);
-  const taken = port.beginDirect(64);
-  expect([taken, direct.receive(port.directSource!, taken, false, pool.allocate())]).toEqual([1, 0]);
+  const taken = port.beginDirect(0, 64);
+  expect([taken, direct.receive(port.directSource(0), taken, false, pool.allocate())]).toEqual([1, 0]);
 });

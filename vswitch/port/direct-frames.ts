@@ -15,7 +15,8 @@ import {
   type PacketPool,
 } from "../../base/packet/index.js";
 import { BLOCK_SIZE, type GuestWindow, type SplitFrames, type Virtqueue } from "../../base/virtio/index.js";
-import { HEADER_SIZE } from "./virtio-net-device.js";
+import { flowHash } from "./flow-spread.js";
+import { HEADER_SIZE, QUEUE_PAIRS_MAX } from "./virtio-net-device.js";
 
 /** Bytes of a frame that are taken out of the guest's memory before it is judged. */
 export const START_SIZE = BLOCK_SIZE;
@@ -36,6 +37,11 @@ export interface DirectFrames extends SplitFrames {
    */
   deliver(queue: Virtqueue, first: number, end: number, lengthMax: number): number;
   readonly hasRunDry: boolean;
+  /**
+   * Puts the frames from `first` up to `end`, all plain IPv4, in the order of the queues of `queues` that they go to; of
+   * each queue they keep theirs. Queue n's begin at the n-th number of the answer and end at the next.
+   */
+  spread(first: number, end: number, queues: number): Int32Array;
   /** A packet with the frame, as it was judged; −1 when the pool is empty. */
   toPacket(i: number): number;
   /** Bytes in the frames from `first` up to `end`. */
@@ -52,6 +58,12 @@ export function createDirectFrames(pool: PacketPool, { copy, copyBlock }: GuestW
   const lengths = new Int32Array(BATCH_SIZE);
   /** Of the lengths of the frames before each. */
   const sums = new Int32Array(BATCH_SIZE + 1);
+  const spreadStarts = new Int32Array(BATCH_SIZE);
+  const spreadSources = new Int32Array(BATCH_SIZE);
+  const spreadLengths = new Int32Array(BATCH_SIZE);
+  const queueOf = new Int32Array(BATCH_SIZE);
+  const bounds = new Int32Array(QUEUE_PAIRS_MAX + 1);
+  const nextOf = new Int32Array(QUEUE_PAIRS_MAX);
   let hasRunDry = false;
 
   const receive = (queue: Virtqueue, taken: number, undone: boolean, place: number): number => {
@@ -120,6 +132,35 @@ export function createDirectFrames(pool: PacketPool, { copy, copyBlock }: GuestW
       copy((to + START_SIZE) | 0, (sources[i]! + START_SIZE) | 0, (length - START_SIZE) | 0);
   };
 
+  const spread = (first: number, end: number, queues: number): Int32Array => {
+    for (let q = 0; q <= queues; q++) bounds[q] = 0;
+    for (let i = first; i < end; i = (i + 1) | 0) {
+      // Its addresses and ports are in what was taken of it.
+      const queue = flowHash(bytes, starts[i]!, lengths[i]!) % queues;
+      queueOf[i] = queue;
+      bounds[queue + 1] = bounds[queue + 1]! + 1;
+    }
+    bounds[0] = first;
+    for (let q = 0; q < queues; q++) {
+      bounds[q + 1] = bounds[q + 1]! + bounds[q]!;
+      nextOf[q] = bounds[q]!;
+    }
+    for (let i = first; i < end; i = (i + 1) | 0) {
+      const to = nextOf[queueOf[i]!]!;
+      nextOf[queueOf[i]!] = to + 1;
+      spreadStarts[to] = starts[i]!;
+      spreadSources[to] = sources[i]!;
+      spreadLengths[to] = lengths[i]!;
+    }
+    for (let i = first; i < end; i = (i + 1) | 0) {
+      starts[i] = spreadStarts[i]!;
+      sources[i] = spreadSources[i]!;
+      lengths[i] = spreadLengths[i]!;
+      sums[(i + 1) | 0] = (sums[i]! + lengths[i]!) | 0;
+    }
+    return bounds;
+  };
+
   const toPacket = (i: number): number => {
     const packet = pool.allocate();
     if (packet < 0) return -1;
@@ -145,6 +186,7 @@ export function createDirectFrames(pool: PacketPool, { copy, copyBlock }: GuestW
     get hasRunDry() {
       return hasRunDry;
     },
+    spread,
     toPacket,
     sizeOf,
     longest,

@@ -65,6 +65,8 @@ export interface VhostUserPortOptions {
 interface ActiveQueue {
   readonly queue: Virtqueue;
   readonly ring: number;
+  /** The driver was shown something, and is still to be asked whether it wants to be called. */
+  isUnsettled: boolean;
 }
 
 /** Kicks of every ring, the connection and the socket that listens: endSleep() takes all of them at once. */
@@ -97,9 +99,8 @@ export class VhostUserPort implements Port {
   /** A frame that the switch is to see as sent by the guest; undefined most of the time. */
   #announcement: Uint8Array | undefined = undefined;
   #closed = false;
-  /** Frames were taken, or given, and the driver is still to be asked whether it wants to be called. */
-  #hasTaken = false;
-  #hasGiven = false;
+  /** One of the queues is unsettled. */
+  #isUnsettled = false;
 
   /** Throws SOCKET_PATH_TOO_LONG, HANDED_PORT_INVALID. */
   constructor(options: VhostUserPortOptions) {
@@ -143,12 +144,12 @@ export class VhostUserPort implements Port {
   rx(batch: Batch): number {
     if (this.#announcement !== undefined) return this.#announce(batch, this.#announcement);
     const queues = this.#transmits;
-    if (queues.length === 1) return this.#take(queues[0] as ActiveQueue, batch);
+    if (queues.length === 1) return this.#take(queues[0] as ActiveQueue, batch, batch.room);
     let count = 0;
-    const first = this.#turn++;
-    for (let i = 0; i < queues.length; i++) {
-      count += this.#take(queues[(first + i) % queues.length] as ActiveQueue, batch);
-    }
+    const first = this.#turn;
+    for (let i = 0; i < queues.length; i++)
+      count += this.#take(queues[(first + i) % queues.length] as ActiveQueue, batch, batch.room);
+    if (count > 0) this.#turn = first + 1;
     return count;
   }
 
@@ -168,12 +169,35 @@ export class VhostUserPort implements Port {
     return false;
   }
 
+  /** How many queues there are whose frames may be taken where they lie; 0: they cannot. Their numbers are below that. */
+  get directSources(): number {
+    if (this.#announcement !== undefined || this.#format.headerSize !== HEADER_SIZE) return 0;
+    return this.#transmits.length;
+  }
+
+  /** The queue whose turn it is; the others follow by their numbers. */
+  get firstSource(): number {
+    const count = this.#transmits.length;
+    return count === 1 ? 0 : this.#turn % count;
+  }
+
+  directSource(source: number): Virtqueue {
+    return (this.#transmits[source] as ActiveQueue).queue;
+  }
+
+  /** The next turn is another queue's. */
+  turn(): void {
+    this.#turn++;
+  }
+
   /**
-   * Begins to take frames where they lie, if that can be done now: takes up to `limit` chains, in `directQueue`, and
-   * returns how many. Only when there were any are they to be given back, by endDirect().
+   * Begins to take frames where they lie: takes up to `limit` chains from the source and returns how many. Only when there
+   * were any are they to be given back, by endDirect().
    */
-  beginDirect(limit: number): number {
-    const { queue } = this.#transmits[0] as ActiveQueue;
+  beginDirect(source: number, limit: number): number {
+    const { queue } = this.#transmits[source] as ActiveQueue;
+    // look() has counted, and where there is but one, it was that one's.
+    if (this.#transmits.length > 1 && queue.available() === 0) return 0;
     return this.#fromGuest.begin(queue, limit);
   }
 
@@ -181,53 +205,65 @@ export class VhostUserPort implements Port {
    * Copies the frames from the chain `from` on into packets, counts those before it, and gives all chains back. True when
    * settleDirect() is to follow that was not to follow before; it must before the breath ends.
    */
-  endDirect(batch: Batch, from: number, taken: number, sizeBytes: number): boolean {
-    const isFirst = !(this.#hasTaken || this.#hasGiven);
-    const { queue } = this.#transmits[0] as ActiveQueue;
+  endDirect(source: number, batch: Batch, from: number, taken: number, sizeBytes: number): boolean {
+    const one = this.#transmits[source] as ActiveQueue;
     this.stats[RX_PACKETS] = (this.stats[RX_PACKETS] as number) + from;
     this.stats[RX_BYTES] = (this.stats[RX_BYTES] as number) + sizeBytes;
-    this.#fromGuest.end(queue, batch, from, taken);
-    queue.show();
-    this.#hasTaken = true;
+    this.#fromGuest.end(one.queue, batch, from, taken);
+    return this.#show(one);
+  }
+
+  /** Takes up to `limit` frames of the source as rx() does. */
+  takeFrom(source: number, batch: Batch, limit: number): number {
+    return this.#take(this.#transmits[source] as ActiveQueue, batch, limit);
+  }
+
+  /** Shows the driver what was given back; true when the port was settled before. */
+  #show(one: ActiveQueue): boolean {
+    one.queue.show();
+    one.isUnsettled = true;
+    const isFirst = !this.#isUnsettled;
+    this.#isUnsettled = true;
     return isFirst;
   }
 
   /** Calls the driver for what endDirect() and giveDirect() have shown it, where it wants that; behind a fence(). */
   settleDirect(): void {
-    if (this.#hasTaken) this.#ask(this.#transmits[0] as ActiveQueue);
-    if (this.#hasGiven) this.#ask(this.#receives[0] as ActiveQueue);
-    this.#hasTaken = false;
-    this.#hasGiven = false;
+    this.#isUnsettled = false;
+    this.#settle(this.#transmits);
+    this.#settle(this.#receives);
   }
 
-  #ask({ queue, ring }: ActiveQueue): void {
-    if (queue.wantsCall()) (this.#backend as VhostUserBackend).call(ring);
+  #settle(queues: readonly ActiveQueue[]): void {
+    for (let i = 0; i < queues.length; i++) {
+      const one = queues[i] as ActiveQueue;
+      if (!one.isUnsettled) continue;
+      one.isUnsettled = false;
+      if (one.queue.wantsCall()) (this.#backend as VhostUserBackend).call(one.ring);
+    }
   }
 
-  /** The queue whose frames may be taken where they lie; null when they cannot. */
-  get directSource(): Virtqueue | null {
-    if (this.#transmits.length !== 1 || this.#announcement !== undefined) return null;
-    return this.#format.headerSize === HEADER_SIZE ? (this.#transmits[0] as ActiveQueue).queue : null;
+  /**
+   * How many queues there are that take frames where they are to lie, those of a flow by flowHash(); 0: they do not.
+   * Writing to them is nowhere noted.
+   */
+  get directTargets(): number {
+    const queues = this.#receives;
+    if (this.#format.headerSize !== HEADER_SIZE) return 0;
+    for (let i = 0; i < queues.length; i++) if ((queues[i] as ActiveQueue).queue.log !== undefined) return 0;
+    return queues.length;
   }
 
-  /** The queue that takes frames where they are to lie; null when it cannot. Writing to it is nowhere noted. */
-  get directTarget(): Virtqueue | null {
-    if (this.#receives.length !== 1 || this.#format.headerSize !== HEADER_SIZE) return null;
-    const { queue } = this.#receives[0] as ActiveQueue;
-    return queue.log === undefined ? queue : null;
+  directTarget(target: number): Virtqueue {
+    return (this.#receives[target] as ActiveQueue).queue;
   }
 
-  /** Shows the guest what was pushed to directTarget: `given` frames; `lost` found no chain. As endDirect(). */
-  giveDirect(given: number, sizeBytes: number, lost: number): boolean {
-    const isFirst = !(this.#hasTaken || this.#hasGiven);
-    const { queue } = this.#receives[0] as ActiveQueue;
+  /** Shows the guest what was pushed to the target: `given` frames; `lost` found no chain. As endDirect(). */
+  giveDirect(target: number, given: number, sizeBytes: number, lost: number): boolean {
     this.stats[TX_PACKETS] = (this.stats[TX_PACKETS] as number) + given;
     this.stats[TX_BYTES] = (this.stats[TX_BYTES] as number) + sizeBytes;
     this.stats[TX_DROPPED] = (this.stats[TX_DROPPED] as number) + lost;
-    if (given === 0) return false;
-    queue.show();
-    this.#hasGiven = true;
-    return isFirst;
+    return given === 0 ? false : this.#show(this.#receives[target] as ActiveQueue);
   }
 
   /** Where packets and all guests lie. */
@@ -309,10 +345,10 @@ export class VhostUserPort implements Port {
     this.#link.lost(reason);
   }
 
-  #take({ queue, ring }: ActiveQueue, batch: Batch): number {
+  #take({ queue, ring }: ActiveQueue, batch: Batch, most: number): number {
     const waiting = queue.available();
     if (waiting === 0) return 0;
-    const limit = Math.min(waiting, batch.capacity - batch.length, this.#pool.available);
+    const limit = Math.min(waiting, most, this.#pool.available);
     if (limit === 0) return 0;
     const count = this.#fromGuest.take(queue, batch, limit);
     if (queue.publish()) (this.#backend as VhostUserBackend).call(ring);
@@ -404,7 +440,7 @@ export class VhostUserPort implements Port {
     this.offloads = format.offloads;
     if (format.sendsUndone) this.#pool.holdsOffloads = true;
     const active = backend.queues
-      .map((queue, ring) => ({ queue, ring }))
+      .map((queue, ring): ActiveQueue => ({ queue, ring, isUnsettled: false }))
       .filter(({ queue }) => queue.size > 0 && queue.enabled);
     this.#receives = active.filter(({ ring }) => ring % 2 === 0);
     this.#transmits = active.filter(({ ring }) => ring % 2 === 1);

@@ -142,23 +142,25 @@ function addAccessList(): void {
 }
 
 /** Two guests on a bridge; the first sends to the second, and both keep their rings full. */
-async function addGuests(name: string, features: bigint, dir: string): Promise<void> {
+async function addGuests(name: string, features: bigint, dir: string, pairs = 1): Promise<void> {
   const bridge = datapath.addBridge(name);
   for (const ofport of [1, 2]) {
     const path = join(dir, `${name}${ofport}`);
     const port = new VhostUserPort({ name: `${name}-${ofport}`, pool, window, path, role: "dial" });
     bridge.addPort({ port, ofport, mac: new Uint8Array(6), mtu: 1500, nowMs });
-    const guest = await acceptGuest(path, () => datapath.tick(nowMs++), { features });
+    const guest = await acceptGuest(path, () => datapath.tick(nowMs++), { features, pairs });
     await guest.start();
     while (!port.linkUp) datapath.tick(nowMs++);
-    const driver = new RingDriver(guest);
-    if (ofport === 1)
-      driver.fill(
-        many((i) => udpFrame({ source: "10.0.0.1", destination: "10.0.0.2", sourcePort: 1000 + i })),
-      );
+    for (let pair = 0; pair < pairs; pair++) {
+      const driver = new RingDriver(guest, pair);
+      if (ofport === 1)
+        driver.fill(
+          many((i) => udpFrame({ source: "10.0.0.1", destination: "10.0.0.2", sourcePort: 1000 + i })),
+        );
+      drivers.push(driver);
+    }
     guests.push(guest);
     guestPorts.push(port);
-    drivers.push(driver);
   }
   bridge.change(flowMod({ match: [field("in_port", 1)], instructions: [apply(output(2))] }), nowMs);
 }
@@ -215,6 +217,7 @@ const dir = mkdtempSync("/tmp/pl-sg-");
 try {
   await addGuests("split", MERGEABLE, dir);
   await addGuests("packed", PACKED, dir);
+  await addGuests("pairs", MERGEABLE, dir, 3);
 } finally {
   rmSync(dir, { recursive: true, force: true });
 }
