@@ -36,6 +36,17 @@ function program(name: string, ...args: string[]): Promise<string> {
   return runOk(name, args, { cwd: storage.dir, deadlineMs: 60_000 });
 }
 
+/** Where a map file's pages begin, and the size of each. */
+const MAP_PAGES = 4096;
+const MAP_PAGE = 4096;
+
+function mapFiles(): string[] {
+  const folder = join(storage.dir, "s", "maps");
+  return readdirSync(folder, { recursive: true, encoding: "utf8" })
+    .filter((name) => name.endsWith(".map"))
+    .map((name) => join(folder, name));
+}
+
 test("two copies: a disk's flipped bits are repaired from the other", async () => {
   await start(["d0", "d1"]);
   await storage.call("volume.create", { name: "v", sizeBytes: 64 * MIB, copies: 2 });
@@ -97,6 +108,20 @@ test("one copy: a flipped bit is an error of its own block, named until that is 
   expect((await volume("v")).lostRanges).toEqual([
     { snapshot: "kept", offsetBytes: 1_228_800, lengthBytes: 4096 },
   ]);
+  // All pages of both maps go bad: that is found without a daemon, by name, and changes nothing.
+  await storage.end("SIGTERM");
+  const maps = mapFiles();
+  expect(maps.length).toBeGreaterThan(0);
+  for (const path of maps) {
+    const map = readFileSync(path);
+    for (let at = MAP_PAGES; at + MAP_PAGE <= map.length; at += MAP_PAGE)
+      map.writeUInt8(map.readUInt8(at + 100) ^ 1, at + 100);
+    writeFileSync(path, map);
+  }
+  await expect(storage.plinth("pool", "check")).rejects.toThrow(
+    /the map of the 2 MiB from block 0 on is damaged[\s\S]*block 0 of snapshot kept/,
+  );
+  expect(mapFiles()).toEqual(maps);
 });
 
 test("bad starts are named: a second instance, other disks, a foreign disk", async () => {
