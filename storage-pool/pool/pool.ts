@@ -394,6 +394,7 @@ export class Pool {
 
   close(): void {
     this.keys.close();
+    this.reader.close();
     this.#store.close();
     for (const disk of this.table.disks) disk.file.close();
   }

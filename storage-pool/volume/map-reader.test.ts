@@ -1,0 +1,151 @@
+// Reads of scattered blocks from real files, where several go to the kernel in one call.
+import { closeSync, mkdtempSync, openSync, rmSync, truncateSync, writeFileSync, writeSync } from "node:fs";
+import { join } from "node:path";
+import { afterEach, beforeEach, expect, test, vi } from "vitest";
+import { IoUring, probeIoUring, systemError } from "../../base/linux/index.js";
+import { Random } from "../../base/random/index.js";
+import { DataBuffer } from "../disk/data-buffer.js";
+import { type Disk, formatDisk, openDisk } from "../disk/disk.js";
+import { openDiskFile } from "../disk/disk-file.js";
+import { EAGAIN, EIO, OK } from "../errors.js";
+import { BLOCK_SIZE } from "../limits.js";
+import { SEGMENT_BLOCKS } from "../log/format.js";
+import { DirectoryMapFiles } from "../log/map-files.js";
+import { Pool } from "../pool/pool.js";
+import type { Volume } from "./volume.js";
+
+const MIB = 1024 * 1024;
+const BLOCKS = 512;
+const seed = 7;
+
+let dir: string;
+let pool: Pool | undefined;
+beforeEach(() => {
+  dir = mkdtempSync("/tmp/mr-");
+});
+afterEach(() => {
+  pool?.close();
+  pool = undefined;
+  rmSync(dir, { recursive: true, force: true });
+  delete process.env["PLINTH_IO_URING"];
+});
+
+/** A volume on one or two files, written block by block out of order, with holes; and what it must hold. */
+function scattered(copies: number): { volume: Volume; expected: Buffer } {
+  const paths = Array.from({ length: copies }, (_, i) => join(dir, `disk${i}`));
+  const disks = paths.map((path, diskIndex) => {
+    writeFileSync(path, "");
+    truncateSync(path, 64 * MIB);
+    const file = openDiskFile(path);
+    formatDisk(file, { poolId: "p", poolName: "p", diskId: `d${diskIndex}`, diskIndex, diskCount: copies });
+    return openDisk(file, "p", diskIndex);
+  });
+  const maps = new DirectoryMapFiles(join(dir, "maps"));
+  pool = new Pool(disks, maps, [], { epoch: 1, clean: false, nextVolumeId: 2 }, { wallClock: () => 1e12 });
+  const volume = pool.createVolume({
+    ...{
+      id: 1,
+      name: "v",
+      sizeBytes: BLOCKS * BLOCK_SIZE,
+      copies,
+      epoch: 1,
+      mapFile: "",
+      checkpointSequence: 0,
+    },
+    ...{ durableSequence: 0, originVolume: 0, snapshots: [], diskClass: "", keyId: "", rewindMs: 0 },
+    ...{ keyframes: [], clockMs: 0, deletedAtMs: 0 },
+  });
+  const random = new Random(seed);
+  const expected = Buffer.alloc(BLOCKS * BLOCK_SIZE);
+  const source = new DataBuffer(4 * BLOCK_SIZE);
+  for (let n = 0; n < 700; n++) {
+    const count = 1 + random.below(3);
+    const block = random.below(BLOCKS - count);
+    for (let i = 0; i < count; i++)
+      source.bytes.fill(1 + random.below(255), i * BLOCK_SIZE, (i + 1) * BLOCK_SIZE);
+    expect(volume.stageWrite(source, 0, block * BLOCK_SIZE, count * BLOCK_SIZE)).toBe(OK);
+    source.bytes.copy(expected, block * BLOCK_SIZE, 0, count * BLOCK_SIZE);
+  }
+  expect(volume.stageUnmap(100 * BLOCK_SIZE, 7 * BLOCK_SIZE)).toBe(OK);
+  expected.fill(0, 100 * BLOCK_SIZE, 107 * BLOCK_SIZE);
+  expect(volume.flush()).toBe(OK);
+  return { volume, expected };
+}
+
+/** Puts something else into the first copy of a block, behind the pool's back. */
+function spoil(volume: Volume, block: number): void {
+  const location = volume.head.map.location(block);
+  const { disks, slots } = (pool as Pool).table.of(location);
+  const disk = disks[0] as Disk;
+  const fd = openSync(disk.file.path, "r+");
+  const at = disk.position(slots[0] as number) + (location % SEGMENT_BLOCKS) * BLOCK_SIZE;
+  writeSync(fd, Buffer.from("spoilt"), 0, 6, at + 1000);
+  closeSync(fd);
+}
+
+/** From `from` on, the first block that is stored. */
+function storedBlock({ head }: Volume, from: number): number {
+  for (let block = from; block < BLOCKS; block++) if (head.map.location(block) !== 0) return block;
+  throw new Error("nothing is stored there");
+}
+
+test.each(["1", "0"])("every range reads as written, waiting or not (io_uring %s)", (ring) => {
+  process.env["PLINTH_IO_URING"] = ring;
+  const { volume, expected } = scattered(1);
+  const random = new Random(seed + 1);
+  const target = new DataBuffer(BLOCKS * BLOCK_SIZE + 64);
+  for (let n = 0; n < 300; n++) {
+    const offset = random.below(BLOCKS * BLOCK_SIZE);
+    const length =
+      1 + random.below(Math.min(BLOCKS * BLOCK_SIZE - offset, n % 3 === 0 ? BLOCKS * BLOCK_SIZE : 90_000));
+    const at = random.below(64);
+    const result = volume.read(target, at, offset, length, n % 2 === 0);
+    if (result === EAGAIN && n % 2 === 1) continue;
+    expect(result).toBe(OK);
+    expect(target.bytes.subarray(at, at + length).equals(expected.subarray(offset, offset + length))).toBe(
+      true,
+    );
+  }
+});
+
+test("a kernel without memory for a batch is asked for the blocks one by one, and for batches again later", () => {
+  const { volume, expected } = scattered(1);
+  const target = new DataBuffer(BLOCKS * BLOCK_SIZE);
+  const submit = vi.spyOn(IoUring.prototype, "submit").mockImplementationOnce(() => {
+    throw systemError("io_uring_enter", -12);
+  });
+  for (let n = 0; n < 2; n++) {
+    target.bytes.fill(0);
+    expect(volume.read(target, 0, 0, BLOCKS * BLOCK_SIZE)).toBe(OK);
+    expect(target.bytes.equals(expected)).toBe(true);
+  }
+  const calls = submit.mock.calls.length;
+  if (probeIoUring() === undefined) expect(calls).toBeGreaterThan(8);
+  else expect(calls).toBe(0);
+  submit.mockRestore();
+});
+
+test("a bad block among scattered ones is read from the other copy and put right", () => {
+  const { volume, expected } = scattered(2);
+  const target = new DataBuffer(BLOCKS * BLOCK_SIZE);
+  const first = storedBlock(volume, 20);
+  for (const block of [first, storedBlock(volume, first + 1), storedBlock(volume, 300)]) spoil(volume, block);
+  expect(volume.read(target, 0, 0, BLOCKS * BLOCK_SIZE)).toBe(OK);
+  expect(target.bytes.equals(expected)).toBe(true);
+  expect((pool as Pool).reader.repairedBlocks).toBe(3);
+  expect(volume.read(target, 0, 0, BLOCKS * BLOCK_SIZE)).toBe(OK);
+  expect((pool as Pool).reader.repairedBlocks).toBe(3);
+});
+
+test("a bad block without another copy is an error for whatever has it, and for nothing else", () => {
+  const { volume, expected } = scattered(1);
+  const target = new DataBuffer(BLOCKS * BLOCK_SIZE);
+  const bad = storedBlock(volume, 200);
+  spoil(volume, bad);
+  expect(volume.read(target, 0, (bad - 10) * BLOCK_SIZE, 20 * BLOCK_SIZE)).toBe(EIO);
+  expect(volume.read(target, 0, bad * BLOCK_SIZE, BLOCK_SIZE, false)).toBe(EIO);
+  expect(volume.read(target, 0, 0, bad * BLOCK_SIZE)).toBe(OK);
+  const before = bad * BLOCK_SIZE;
+  expect(target.bytes.subarray(0, before).equals(expected.subarray(0, before))).toBe(true);
+  expect(volume.read(target, 0, (bad + 1) * BLOCK_SIZE, 64 * BLOCK_SIZE)).toBe(OK);
+});
