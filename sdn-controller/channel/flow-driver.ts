@@ -322,13 +322,10 @@ export class FlowDriver {
     let left = steps;
     for (let attempt = 0; attempt < BUNDLE_ATTEMPTS_MAX; attempt++) {
       const sending = left;
-      const messages = sending.flatMap(messagesOf);
+      const { messages, steps: stepOf } = messagesOf(sending);
       this.#sent = new Map();
       try {
-        await link.bundle(
-          messages.map(({ message }) => message),
-          (xid, index) => this.#sent.set(xid, messages[index]?.step as FlowPlanStep),
-        );
+        await link.bundle(messages, (xid, index) => this.#sent.set(xid, stepOf[index] as FlowPlanStep));
         for (const step of sending) this.#taken(step);
         return true;
       } catch (thrown) {
@@ -346,9 +343,8 @@ export class FlowDriver {
     for (let start = 0; start < steps.length; start += FLOW_MODS_PER_BARRIER) {
       this.#checkDriven(link);
       const portion = steps.slice(start, start + FLOW_MODS_PER_BARRIER);
-      this.#sent = new Map(
-        portion.flatMap(messagesOf).map(({ message, step }) => [link.send(message), step]),
-      );
+      const { messages, steps: stepOf } = messagesOf(portion);
+      this.#sent = new Map(messages.map((message, i) => [link.send(message), stepOf[i] as FlowPlanStep]));
       await link.barrier();
       for (const step of portion) this.#taken(step);
     }
@@ -366,6 +362,17 @@ export class FlowDriver {
   }
 }
 
-function messagesOf(step: FlowPlanStep): { readonly message: FlowModBody; readonly step: FlowPlanStep }[] {
-  return step.messages().map((message) => ({ message, step }));
+/** What `steps` send, in order, and for each message the step that it is of. */
+function messagesOf(steps: readonly FlowPlanStep[]): {
+  readonly messages: readonly FlowModBody[];
+  readonly steps: readonly FlowPlanStep[];
+} {
+  const messages: FlowModBody[] = [];
+  const stepOf: FlowPlanStep[] = [];
+  for (const step of steps)
+    for (const message of step.messages()) {
+      messages.push(message);
+      stepOf.push(step);
+    }
+  return { messages, steps: stepOf };
 }

@@ -6,12 +6,12 @@ import { PlinthError } from "../../base/errors/index.js";
 import {
   type BundleControlType,
   type ControllerRole,
-  encodeMessage,
   errorName,
   experimenterErrorName,
   type FlowMod,
   type FlowRemoved,
   type FlowStats,
+  MessageBatch,
   OFPBF_ATOMIC,
   OFPBF_ORDERED,
   OFPG_ANY,
@@ -124,10 +124,12 @@ export class SwitchLink implements RoleChannel {
       throw unsupported(thrown);
     });
     this.#bundles = true;
+    const batch = new MessageBatch();
     for (let index = 0; index < messages.length; index++) {
       const xid = this.#nextXid();
       onSent(xid, index);
-      const message = encodeMessage({ ...(messages[index] as Omit<FlowMod, "xid">), xid });
+      batch.add(messages[index] as Omit<FlowMod, "xid">, xid);
+      const message = batch.take();
       if (!this.#closed) this.#write({ type: "bundle_add", bundleId, flags: BUNDLE_FLAGS, message }, xid);
       // The switch reads the first while the last are made, and nobody else has to wait for all of them.
       if (index % MESSAGES_PER_TURN === MESSAGES_PER_TURN - 1) await nextTurn();
