@@ -25,6 +25,7 @@ import type { SdnController } from "../../sdn-controller/index.js";
 import { bytesOf } from "../../sdn-controller/pipeline/flow.js";
 import { OFPORTS, POLICIES, policyChange, portInput } from "../../sdn-controller/testing/shop.js";
 import { ipv6Suite } from "./ipv6-suite.js";
+import { isolationSuite } from "./isolation-suite.js";
 import {
   arpFrame,
   arpSender,
@@ -452,6 +453,13 @@ export function pipelineSuite(name: string, open: () => Promise<PipelineBench>):
       inject: (ofport, frame) => bench.inject(ofport, frame),
       sentBy: (ofport) => bench.sentBy(ofport),
       fence,
+    });
+
+    // The last: the ports are other machines' from then on.
+    isolationSuite({
+      controller: () => bench.controller,
+      inject: (ofport, frame) => bench.inject(ofport, frame),
+      sentBy: (ofport) => bench.sentBy(ofport),
     });
   });
 }
