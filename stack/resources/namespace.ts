@@ -30,6 +30,9 @@ export const NamespaceSchema = resourceSchema(
 );
 export type Namespace = Type.Static<typeof NamespaceSchema>;
 
+/** Every namespace has it, with its name for a value; nobody takes it away. Source: Kubernetes, "Automatic labelling". */
+const NAME_LABEL = "kubernetes.io/metadata.name";
+
 export const namespaceKind = defineKind<Namespace>({
   group: "",
   version: "v1",
@@ -42,6 +45,9 @@ export const namespaceKind = defineKind<Namespace>({
   hasStatus: true,
   strategicMerge: true,
   schema: NamespaceSchema,
+  complete({ metadata }) {
+    metadata.labels = { ...metadata.labels, [NAME_LABEL]: metadata.name };
+  },
   columns: [
     {
       name: "Status",

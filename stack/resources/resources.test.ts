@@ -274,6 +274,15 @@ describe("documents that are accepted", () => {
     expect(admit(policy({ ingress: [peer] })).errors[0]?.field).toBe("spec.ingress[0].from[0]");
   });
 
+  test("a namespace is labelled with its name, whatever else it says", () => {
+    const labelled = (labels: object | undefined) =>
+      admit({ apiVersion: "v1", kind: "Namespace", metadata: { name: "shop", labels } }).object.metadata
+        .labels;
+    const own = { "kubernetes.io/metadata.name": "shop" };
+    expect(labelled(undefined)).toEqual(own);
+    expect(labelled({ tier: "x", "kubernetes.io/metadata.name": "other" })).toEqual({ tier: "x", ...own });
+  });
+
   test("a secret's plain text becomes base64", () => {
     const secret = { apiVersion: "v1", kind: "Secret", metadata: { name: "s" }, stringData: { a: "b" } };
     expect(admit(secret).object).toMatchObject({ type: "Opaque", data: { a: "Yg==" } });

@@ -1,6 +1,7 @@
 // Commands of kubectl beside get and apply, as people try them: who am I, edit, diff, and words for what is not there.
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { waitFor } from "../../base/time/index.js";
 import { ensureKubectl } from "../../tools/programs/kubectl.mjs";
@@ -61,6 +62,17 @@ describe("asks about itself", () => {
   test("cluster-info names the server", async () => {
     expect(await ok("cluster-info")).toContain(`is running at https://127.0.0.1:${controller.port}`);
   });
+});
+
+test("takes every policy of the examples as it is", async () => {
+  const folder = fileURLToPath(new URL("../../examples/policies", import.meta.url));
+  const applied = (await ok(`apply -n shop -f ${folder}`)).trim().split("\n");
+  expect(
+    applied.filter((line) => /^networkpolicy\.networking\.k8s\.io\/\S+ created$/.test(line)),
+  ).toHaveLength(readdirSync(folder).length);
+  expect(await ok(`diff -n shop -f ${folder}`)).toBe("");
+  await ok("delete networkpolicies --all -n shop");
+  expect(await ok("get netpol -n shop -o name")).toBe("");
 });
 
 test("explains by OpenAPI 2, too, which it reads in its binary form", async () => {
@@ -141,6 +153,9 @@ spec: {ingress: []}
 
   test("gained and lost is told by a dry run on the server, and what breaks a promise is refused", async () => {
     await ok("create namespace reach");
+    expect(await ok("get ns -l kubernetes.io/metadata.name=reach -o name")).toBe("namespace/reach\n");
+    expect(await ok("label ns reach kubernetes.io/metadata.name-")).toContain("namespace/reach");
+    expect(await ok("get ns -l kubernetes.io/metadata.name=reach -o name")).toBe("namespace/reach\n");
     const front = network(60).replace("shop", "reach").replace("10.10", "10.60");
     await ok(`apply -f ${file("reach.yaml", `${front}---${machine("web")}${machine("db")}`)}`);
     for (const name of ["web", "db"])
