@@ -56,6 +56,7 @@ export class OpenFlowSwitch {
       checkConnections: () => {},
       rehearseConnections: () => {},
       banks: [],
+      letSleep: () => undefined,
       leave: () => {},
     });
   }

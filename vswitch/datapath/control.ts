@@ -26,6 +26,7 @@ export interface ControlModules {
   /** Throws why connections of another process cannot be ours. */
   readonly checkConnections: () => void;
   readonly leave: (socket: string) => void;
+  readonly letSleep: (sleeps: boolean) => void;
   /** What port workers are lent, by their place. */
   readonly banks: readonly SlotBank[];
 }
@@ -196,6 +197,7 @@ export function datapathMethods(modules: ControlModules): DatapathMethods {
     restoreConnections: () => modules.restoreConnections(),
     setConntrack: (settings) => datapath.conntrack.configure(settings),
     threadStatus: () => datapath.threadStatus(),
+    letSleep: ({ sleeps }) => modules.letSleep(sleeps),
     counters: () => datapath.counters(),
   };
 }

@@ -154,6 +154,14 @@ export class DatapathHandle {
     return [{ core: this.#ownCore, isIsolated: false, status: { ...status, ports } }, ...others];
   }
 
+  /** Whether threads sleep when there is nothing to do; they do until told otherwise. */
+  async letSleep(sleeps: boolean): Promise<void> {
+    if (sleeps === this.#sleeps) return;
+    this.#sleeps = sleeps;
+    await this.call("letSleep", { sleeps });
+    await this.#portWorkers?.letSleep(sleeps);
+  }
+
   setPort(bridge: string, name: string, settings: PortSettings): Promise<void> {
     return this.call("setPort", { bridge, name, ...settings });
   }
@@ -186,6 +194,7 @@ export class DatapathHandle {
   }
 
   #follows: boolean;
+  #sleeps = true;
 
   #onEvents({ bridge, events }: EventsMessage): void {
     const listeners = this.#listeners.get(bridge);

@@ -54,6 +54,7 @@ const time = new DatapathTime();
 /** Another process is about to have our ports; then nothing is taken from them any more. */
 let leaving: Leaving | undefined;
 let hasLeft = false;
+let sleeps = true;
 const factory = new PortFactory({ pool, window, hostDevices: data.hostDevices });
 const methods = datapathMethods({
   datapath,
@@ -69,6 +70,9 @@ const methods = datapathMethods({
     endLeaving();
     leaving = new Leaving(socket, { datapath, factory });
     epoll.add(leaving.fd, EPOLLIN);
+  },
+  letSleep: (mayIt) => {
+    sleeps = mayIt;
   },
   rehearseConnections: () => {
     if (kept !== undefined && "file" in kept) kept.file.rehearse(performance.now()); // cold;
@@ -133,6 +137,7 @@ function loop(): void {
       packets += received;
       continue;
     }
+    if (!sleeps) continue;
     if (nowMs - lastWorkMs < (packets >= SPIN_PACKETS ? SPIN_BUSY_MS : SPIN_CALM_MS)) continue;
     packets = 0;
     meter?.breath(performance.now(), isBusy); // cold: once per sleep

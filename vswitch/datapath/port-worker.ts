@@ -30,6 +30,7 @@ const unwatch = (name: string): void => {
   const one = host.served.find(({ port }) => port.name === name);
   if (one !== undefined && one.port.wakeFd >= 0) epoll.remove(one.port.wakeFd);
 };
+let sleeps = true;
 const methods: PortWorkerMethods = {
   open: ({ spec, lane: portLane }) => {
     const port = factory.create(spec);
@@ -44,6 +45,9 @@ const methods: PortWorkerMethods = {
   giveUp: ({ name }) => {
     unwatch(name);
     return host.giveUp(name);
+  },
+  letSleep: (body) => {
+    sleeps = body.sleeps;
   },
   status: () => hostStatus(host, meter, performance.now()), // cold
 };
@@ -76,6 +80,7 @@ function loop(): void {
       lastWorkMs = nowMs;
       continue;
     }
+    if (!sleeps) continue;
     if (nowMs - lastWorkMs < (moved >= SPIN_PACKETS ? SPIN_BUSY_MS : SPIN_CALM_MS)) continue;
     moved = 0;
     meter.breath(performance.now(), false); // cold: once per sleep

@@ -157,6 +157,29 @@ describe("DatapathHandle with port workers", () => {
     expect((await handle.threads()).flatMap(({ status }) => status.ports)).toHaveLength(3);
   });
 
+  it("lets no thread sleep while it is told not to", async () => {
+    const counted = async () =>
+      (await handle.threads()).map(({ status: { breaths, sleeps } }) => ({ breaths, sleeps }));
+    await handle.letSleep(false);
+    const before = await counted();
+    let now = before;
+    await waitFor(
+      async () => {
+        now = await counted();
+        return now.every(({ breaths }, i) => breaths > before[i]!.breaths + 5000);
+      },
+      "five thousand breaths of each thread",
+      DEADLINE_MS,
+    );
+    expect(now.map(({ sleeps }) => sleeps)).toEqual(before.map(({ sleeps }) => sleeps));
+    await handle.letSleep(true);
+    await waitFor(
+      async () => (await counted()).every(({ sleeps }, i) => sleeps > now[i]!.sleeps),
+      "each thread to sleep again",
+      DEADLINE_MS,
+    );
+  });
+
   it("closes a port and opens it again, without losing packets of the pool", async () => {
     await handle.removePort("br0", "p2");
     // One worker is to serve it alone.

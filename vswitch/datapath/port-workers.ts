@@ -131,6 +131,10 @@ export class PortWorkers {
     }
   }
 
+  async letSleep(sleeps: boolean): Promise<void> {
+    await Promise.all(this.#workers.map((_, worker) => this.#ask(worker, "letSleep", { sleeps })));
+  }
+
   /** Of every port worker. */
   statuses(): Promise<CoreStatus[]> {
     return Promise.all(

@@ -74,6 +74,11 @@ export interface PortWorkerSetup {
   readonly lane: WorkerLane;
 }
 
+/** A thread that does not sleep when there is nothing to do asks its ports all the time: nothing waits for it to wake. */
+export interface Sleeping {
+  readonly sleeps: boolean;
+}
+
 /** What the main thread asks of a port worker. */
 export interface PortWorkerMethods {
   /** Throws as PortFactory.create(). */
@@ -82,6 +87,7 @@ export interface PortWorkerMethods {
   /** See PortHost.giveUp(). */
   giveUp(body: { readonly name: string }): HandedPort | undefined;
   status(body: Record<string, never>): ThreadStatus;
+  letSleep(body: Sleeping): void;
 }
 
 export interface BridgeSpec extends BridgeSettings {
@@ -287,6 +293,7 @@ export interface DatapathMethods {
   restoreConnections(body: Record<string, never>): RestoredConnections;
   setConntrack(body: ConntrackSettings): void;
   threadStatus(body: Record<string, never>): ThreadStatus | null;
+  letSleep(body: Sleeping): void;
   counters(body: Record<string, never>): Readonly<Record<string, number>>;
 }
 

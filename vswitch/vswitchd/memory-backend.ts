@@ -41,6 +41,12 @@ export class MemoryBackend implements SwitchBackend {
     this.zoneTimeouts = zones;
   }
 
+  sleeps = true;
+
+  async letSleep(sleeps: boolean): Promise<void> {
+    this.sleeps = sleeps;
+  }
+
   async setBridge(config: BridgeConfig): Promise<void> {
     this.#call("setBridge", config.name);
     this.#bridge(config.name).config = config;

@@ -194,6 +194,8 @@ export interface SwitchBackend {
   removeStaticMac(bridge: string, vlan: number, macAddress: string): Promise<boolean>;
   /** These zones, and no others, have time-outs of their own. Rejects with TOO_MANY_TIMEOUT_POLICIES. */
   setZoneTimeouts(zones: readonly ZoneTimeouts[]): Promise<void>;
+  /** Whether workers sleep when there is nothing to do. */
+  letSleep(sleeps: boolean): Promise<void>;
   bridgeCounters(bridge: string): Promise<BridgeCounters>;
   /** Of every queue of every port. */
   queueStats(bridge: string): Promise<readonly QueueStats[]>;

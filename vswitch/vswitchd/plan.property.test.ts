@@ -69,7 +69,7 @@ const config: fc.Arbitrary<SwitchConfig> = fc
     statsIntervalMs: 5_000,
     wantsStatistics: false,
     zoneTimeouts: [],
-    threads: { cores: [], problems: [] },
+    threads: { cores: [], sleeps: true, problems: [] },
   }));
 
 describe("plan()", () => {

@@ -20,16 +20,18 @@ describe("readThreads", () => {
     ["0x6", [1, 2]],
     ["C1", [0, 6, 7]],
   ])("takes the mask %j as processors %j", (mask, cores) => {
-    expect(threads({ "pmd-cpu-mask": mask })).toEqual({ cores, problems: [] });
+    expect(threads({ "pmd-cpu-mask": mask })).toEqual({ cores, sleeps: true, problems: [] });
   });
 
   it("says what it cannot do", () => {
     expect(threads({ "pmd-cpu-mask": "0xzz" })).toEqual({
       cores: [],
+      sleeps: true,
       problems: ['other_config:pmd-cpu-mask is "0xzz", a hexadecimal mask of processors was expected'],
     });
     expect(threads({ "pmd-cpu-mask": "f" }, 2)).toEqual({
       cores: [0, 1],
+      sleeps: true,
       problems: ["other_config:pmd-cpu-mask names processors that are not there: 2, 3"],
     });
     expect(threads({ "pmd-cpu-mask": "fffff" }, 64).cores).toHaveLength(16);
@@ -41,6 +43,29 @@ describe("readThreads", () => {
         .sort(),
     ).toEqual(Object.keys(asked).sort());
   });
+});
+
+describe("readThreads, of sleeping", () => {
+  it.each([
+    [{ "pmd-sleep-max": "0" }, false],
+    [{ "pmd-maxsleep": "0" }, false],
+    [{ "pmd-maxsleep": "0", "pmd-sleep-max": "50" }, true],
+    [{ "pmd-sleep-max": "10000" }, true],
+    [{}, true],
+  ])("takes %j for %j", (config: Record<string, string>, sleeps) => {
+    expect(threads(config)).toEqual({ cores: [], sleeps, problems: [] });
+  });
+
+  it.each(["", "-1", "10001", "never", "1.5", "0x10"])(
+    "says that it does not understand %j, and sleeps",
+    (text) => {
+      const { sleeps, problems } = threads({ "pmd-sleep-max": text });
+      expect(sleeps).toBe(true);
+      expect(problems).toEqual([
+        `other_config:pmd-sleep-max is "${text}", 0 to 10000 microseconds were expected`,
+      ]);
+    },
+  );
 });
 
 describe("readAffinity", () => {
@@ -63,11 +88,11 @@ describe("ThreadNotes", () => {
   it("tells each thing once, until the configuration is another", () => {
     const told: unknown[] = [];
     const notes = new ThreadNotes([0], { warn: (...words: unknown[]) => void told.push(words.at(-1)) });
-    notes.observe({ cores: [0], problems: [] });
-    notes.observe({ cores: [0], problems: ["a"] });
-    notes.observe({ cores: [0], problems: ["a"] });
+    notes.observe({ cores: [0], sleeps: true, problems: [] });
+    notes.observe({ cores: [0], sleeps: true, problems: ["a"] });
+    notes.observe({ cores: [0], sleeps: true, problems: ["a"] });
     expect(told).toEqual(["a"]);
-    notes.observe({ cores: [0, 1], problems: [] });
+    notes.observe({ cores: [0, 1], sleeps: true, problems: [] });
     expect(told.at(-1)).toMatch(/takes effect when the switch is started again/);
     expect(told).toHaveLength(2);
   });

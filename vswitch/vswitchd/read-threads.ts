@@ -1,6 +1,9 @@
 // Reads on which processors the switch is to work, and which of them serves a port. Pure.
-// Source: ovs-vswitchd.conf.db(5): Open_vSwitch other_config:pmd-cpu-mask, Interface other_config:pmd-rxq-affinity.
+// Source: ovs-vswitchd.conf.db(5): Open_vSwitch other_config:pmd-cpu-mask, pmd-maxsleep (since 3.2 pmd-sleep-max),
+// Interface other_config:pmd-rxq-affinity.
 import type { DatabaseRow } from "../db/index.js";
+
+const SLEEP_MAX_US = 10_000;
 
 /** Workers at most: their packets lie in one arena. */
 export const WORKERS_MAX = 16;
@@ -8,6 +11,8 @@ export const WORKERS_MAX = 16;
 export interface ThreadConfig {
   /** By number, the first is the one that forwards; empty: one worker, on any. */
   readonly cores: readonly number[];
+  /** Workers sleep when there is nothing to do; else they ask their ports all the time. */
+  readonly sleeps: boolean;
   /** What is asked for and not done, for people. */
   readonly problems: readonly string[];
 }
@@ -35,7 +40,18 @@ export function readThreads(otherConfig: ReadonlyMap<string, string>, coresMax: 
     problems.push("other_config:pmd-rxq-isolate=false has no effect: workers of pinned ports are isolated");
   if (otherConfig.get("pmd-auto-lb") === "true")
     problems.push("other_config:pmd-auto-lb has no effect: ports stay where they are");
-  return { cores: there.slice(0, WORKERS_MAX), problems };
+  const sleeps = readSleep(otherConfig, problems);
+  return { cores: there.slice(0, WORKERS_MAX), sleeps, problems };
+}
+
+/** Only 0 makes a difference: what ends a sleep is a frame, and not the time. */
+function readSleep(otherConfig: ReadonlyMap<string, string>, problems: string[]): boolean {
+  const name = otherConfig.has("pmd-sleep-max") ? "pmd-sleep-max" : "pmd-maxsleep";
+  const text = otherConfig.get(name);
+  if (text === undefined) return true;
+  if (/^\d{1,5}$/.test(text) && Number(text) <= SLEEP_MAX_US) return Number(text) > 0;
+  problems.push(`other_config:${name} is "${text}", 0 to ${SLEEP_MAX_US} microseconds were expected`);
+  return true;
 }
 
 /** The processors of a mask; undefined when it is none. */

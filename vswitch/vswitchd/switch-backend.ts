@@ -246,6 +246,10 @@ export class DatapathBackend implements Backend {
     await this.#datapath.call("setConntrack", { timeouts });
   }
 
+  letSleep(sleeps: boolean): Promise<void> {
+    return this.#datapath.letSleep(sleeps);
+  }
+
   async setBridge(config: BridgeConfig): Promise<void> {
     const bridge = this.#bridge(config.name);
     const before = bridge.config;

@@ -117,6 +117,16 @@ describe("startVswitchd()", () => {
     expect(backend.bridges.size).toBe(0);
   });
 
+  it("lets workers sleep unless the configuration forbids it, from when it says so", async () => {
+    const other_config = (config: Record<string, string>): Operation =>
+      updateOp("Open_vSwitch", [], { other_config: mapValue(config) });
+    expect(backend.sleeps).toBe(true);
+    await configure(other_config({ "pmd-sleep-max": "0" }));
+    expect(backend.sleeps).toBe(false);
+    await configure(other_config({}));
+    expect(backend.sleeps).toBe(true);
+  });
+
   it("names what cannot be done in the row and goes on", async () => {
     backend.broken.add("p3");
     await configure(

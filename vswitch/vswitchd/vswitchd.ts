@@ -409,6 +409,7 @@ class SwitchCore {
     this.#shown = undefined;
     this.#statistics = config;
     this.#threadNotes.observe(config.threads);
+    await this.#backend.letSleep(config.threads.sleeps);
     this.write([
       ...statusOperations(applied, this.#observe(statuses, true)),
       ...runOperations(config, applied, errors),
