@@ -36,11 +36,15 @@ const LISTS = /(^| )(list|find|show|destroy)( |$)/;
 /** ovs-vsctl has failed an assertion of its own, as where a line destroys what its next command uses. */
 const ABORTED = 134;
 
+/** The original gives an interface to a port that the same line removes, and so makes half of that port anew. */
+const REVIVED = /add-bond-iface .*--.* del-(?:port|br) /;
+
 /** False where the original has said nothing to compare with. */
 async function both(line: string): Promise<boolean> {
   const words = line.split(" ").map((word) => word.replaceAll("␣", " ").replaceAll("∅", ""));
   const [theirs, ours] = await Promise.all([twins.theirs(words), twins.ours(words)]);
   if (theirs.code === ABORTED) return false;
+  if (REVIVED.test(line) && theirs.stderr.join().includes("referential integrity violation")) return false;
   const shape = LISTS.test(line) ? ofAnyOrder : (one: Told): unknown => one;
   expect({ line, ...(shape(ours) as object) }).toEqual({ line, ...(shape(theirs) as object) });
   return true;
