@@ -179,7 +179,8 @@ function checkValue(
 ): void {
   if (!fits(field, value))
     throw reader.fail(errors.value, field.name, `has more than ${field.bits} bits`, at);
-  if (field.name !== "vlan_vid" || mask !== undefined) return;
+  // A reader with checks of its own decides itself what it makes of such a match.
+  if (field.name !== "vlan_vid" || mask !== undefined || (reader.checks && errors === MATCH_ERRORS)) return;
   const vid = ((value[0] as number) << 8) | (value[1] as number);
   if (vid !== 0 && (vid & OFPVID_PRESENT) === 0) {
     throw reader.fail(errors.value, field.name, `VID ${vid} without OFPVID_PRESENT`, at);
@@ -371,10 +372,11 @@ function etherTypeFits(prerequisite: OxmPrerequisite, etherType: number | undefi
   }
 }
 
-/** A packet that begins behind the Ethernet header has its EtherType as its type. */
+/** A packet that begins behind the Ethernet header has its EtherType as its type; of what begins otherwise it is 0. */
 function packetEtherType(match: Match): number | undefined {
   const type = exact(match, "packet_type");
-  return type === undefined || type >>> 16 !== OFPHTN_ETHERTYPE ? undefined : type & 0xffff;
+  if (type === undefined || type === 0) return undefined;
+  return type >>> 16 === OFPHTN_ETHERTYPE ? type & 0xffff : 0;
 }
 
 /** VLAN_TCI with CFI set, or VLAN_VID with the PRESENT bit matched as set. */

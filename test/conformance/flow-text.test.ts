@@ -137,6 +137,7 @@ const WHOLE = [
   "ip,actions=ct",
   "ip,actions=ct(nat)",
   "ip,actions=ct(commit,nat(src,random))",
+  "udp,actions=ct(commit,alg=tftp)",
   "ip,actions=ct(commit,nat(dst=10.0.0.1:80))",
   "ip,actions=ct(table=1,zone=NXM_NX_REG3[0..15])",
   "tcp,actions=ct(commit,force,table=5,alg=ftp,nat(src=10.0.0.1-10.0.0.9:1-5,persistent,hash),exec(load:5->NXM_NX_CT_MARK[],set_field:1->ct_label))",

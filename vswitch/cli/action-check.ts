@@ -12,6 +12,7 @@ import type {
 import {
   OFP10_VERSION,
   OFP11_VERSION,
+  OFP15_VERSION,
   OFPP_IN_PORT,
   OFPP_LOCAL,
   OFPP_MAX,
@@ -96,7 +97,14 @@ export function readFault(actions: readonly Action[], version: number): OfpError
   // The port that a packet came from is set by its older number alone.
   if (actions.some((one) => one.type === "set_field" && one.field === "in_port"))
     return "OFPBAC_BAD_SET_ARGUMENT";
+  // From 1.5 on it is said that a tag is there, whatever of it is set.
+  if (version === OFP15_VERSION && actions.some(setsNoTag)) return "OFPBAC_BAD_SET_ARGUMENT";
   return (version === OFP10_VERSION ? enqueueFault(actions) : undefined) ?? eachFault(actions);
+}
+
+function setsNoTag(action: Action): boolean {
+  if (action.type !== "set_field" || action.field !== "vlan_vid") return false;
+  return [action.value, action.mask].some((part) => part !== undefined && ((part[0] as number) & 0x10) === 0);
 }
 
 /** A queue is one of an ordinary port, or of one that stands for such. */
@@ -227,6 +235,9 @@ export function consistencyFault(
   return undefined;
 }
 
+/** What connections are made of that a helper looks into, by its port: FTP, TFTP. */
+const HELPED: Readonly<Record<number, readonly OxmFieldName[]>> = { 21: ["tcp_flags"], 69: ["udp_src"] };
+
 /** The fields that a packet must have for the action; one that stands for its like where the action names none. */
 export function fieldsOf(action: Action): readonly OxmFieldName[] {
   switch (action.type) {
@@ -256,8 +267,9 @@ export function fieldsOf(action: Action): readonly OxmFieldName[] {
     case "dec_nw_ttl":
     case "dec_ttl_ids":
     case "set_nw_ttl":
-    case "ct":
       return ["nw_ttl"];
+    case "ct":
+      return ["nw_ttl", ...(HELPED[action.alg] ?? [])];
     case "dec_mpls_ttl":
     case "set_mpls_ttl":
       return ["mpls_label"];

@@ -86,7 +86,9 @@ function portNumber(field: OxmField, text: string, key: string): number {
     if (/^0x/i.test(text)) throw flowTextError(text);
     if (field.name === "actset_output" && /^unset$/i.test(text)) return 0xfffffff7;
     const port = parsePort(text);
-    if (port < 0xff00 || port >= 0xffffff00) return port;
+    // From 65280 on stand the reserved ports of 1.0, of which not all have a name.
+    if (port <= 0xffff) return port < 0xff00 ? port : port + 0xffff0000;
+    if (port >= 0xffffff00) return port;
   } catch (thrown) {
     if (!(thrown instanceof PlinthError)) throw thrown;
   }

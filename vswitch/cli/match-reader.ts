@@ -192,8 +192,11 @@ export class MatchReader {
     }
     if (key !== "dl_vlan_pcp" && key !== "vlan_pcp") return false;
     this.#set("vlan_pcp", Uint8Array.of(small(text, 0xff, key) & 7));
-    if (!this.#entries.has("vlan_vid"))
-      this.#set("vlan_vid", numberToBytes(0x1000n, 2), numberToBytes(0x1000n, 2));
+    // What has a priority has a tag, whatever was said before.
+    const vid = this.#entries.get("vlan_vid");
+    const present = (bytes: Uint8Array): Uint8Array => numberToBytes(bytesToNumber(bytes) | 0x1000n, 2);
+    if (vid === undefined) this.#set("vlan_vid", numberToBytes(0x1000n, 2), numberToBytes(0x1000n, 2));
+    else this.#set("vlan_vid", present(vid.value), vid.mask && present(vid.mask));
     return true;
   }
 

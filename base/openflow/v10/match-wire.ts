@@ -263,7 +263,7 @@ function setUpper(
 function setVlan(fields: Match10, { value, mask }: OxmEntry, hasPcp: boolean): boolean {
   const vid = numberOf(value);
   if (mask !== undefined) return hasPcp && vid === VLAN_PRESENT && numberOf(mask) === VLAN_PRESENT;
-  fields.dlVlan = vid === 0 ? OFP_VLAN_NONE : vid & 0xfff;
+  fields.dlVlan = (vid & VLAN_PRESENT) === 0 ? OFP_VLAN_NONE : vid & 0xfff;
   fields.wildcards &= ~OFPFW_DL_VLAN;
   return true;
 }

@@ -187,7 +187,7 @@ export function writeMatch11(writer: Writer, match: Match): void {
 function vlanNumber({ value, mask }: OxmEntry): number {
   if (mask !== undefined) return OFPVID_ANY;
   const vid = numberOf(value);
-  return vid === 0 ? OFPVID_NONE : vid & 0xfff;
+  return (vid & VLAN_PRESENT) === 0 ? OFPVID_NONE : vid & 0xfff;
 }
 
 function writeAddress(writer: Writer, entry: OxmEntry | undefined, size: number): void {
