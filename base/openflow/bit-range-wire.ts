@@ -55,7 +55,7 @@ export function writeFieldHeader(writer: Writer, name: OxmFieldName): void {
 
 /** A header and an offset; the number of bits stands elsewhere. */
 export function readRange(body: Reader, bits: number, name: string): BitRange {
-  const field = readFieldHeader(body, name);
+  const field = readShortHeader(body, name);
   return rangeOf(body, field, body.u16(name), bits, name);
 }
 

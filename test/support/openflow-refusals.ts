@@ -279,6 +279,19 @@ export const CASES: readonly Case[] = [
   c("set_field flabel 2^20", fma(match(ipv6), setField(oxm(28, u32(1 << 20))))),
   c("set_field two oxm", fa(setField(cat(oxm(3, mac(1)), oxm(3, mac(1)))))),
   c("write unsupported order", fi(writeActions(output(1), output(2)))),
+  c("write exit", fi(writeActions(nicira(17, pad(6))))),
+  c(
+    "learn unknown field",
+    fa(
+      nicira(
+        16,
+        cat(
+          ...[pad(4), u16(1), u64(1n), u16(0), [1, 0], pad(4)],
+          ...[u16(32), u32(0x0001fe04), u16(0), u32(0x00010004), u16(0)],
+        ),
+      ),
+    ),
+  ),
   c(
     "write set after pop mpls",
     flowMod({

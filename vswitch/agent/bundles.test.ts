@@ -78,7 +78,7 @@ describe("a bundle", () => {
     expect(await answers()).toMatchObject([{ control: "open_reply" }, { control: "close_reply" }]);
     expect(model.flows).toEqual([]);
     peer.send(control("commit_request"));
-    expect(await answers()).toMatchObject([{ control: "commit_reply", bundleId: 1, flags: BOTH }]);
+    expect(await answers()).toMatchObject([{ control: "commit_reply", bundleId: 1, flags: 0 }]);
     expect(model.flows.map((flow) => flow.priority)).toEqual([1, 2]);
   });
 

@@ -79,8 +79,8 @@ export class ChangeQueue {
       this.refuse(outcome.error, message.xid, request);
       return;
     }
-    const { bundleId, flags, xid } = message;
-    const reply = { type: "bundle_control", xid, bundleId, control: outcome.reply, flags } as const;
+    const { bundleId, xid } = message;
+    const reply = { type: "bundle_control", xid, bundleId, control: outcome.reply, flags: 0 } as const;
     if (outcome.changes !== undefined) this.#commit(outcome.changes, reply, request);
     else this.#modules.answers.answer([reply], { xid, request });
   }

@@ -4,11 +4,10 @@ import type { Action } from "../../base/openflow/index.js";
 import { flowError } from "./errors.js";
 import { SLOT_GROUP, SLOT_SETS, SLOTS } from "./program.js";
 
-/** Throws OFPBAC_UNSUPPORTED_ORDER for an action that cannot stand in an action set. */
+/** Throws OFPBAC_BAD_TYPE for an action that cannot stand in an action set. */
 export function slotOf(action: Action): number {
   const slot = SLOTS[action.type];
-  if (slot === undefined)
-    throw flowError("OFPBAC_UNSUPPORTED_ORDER", `${action.type} has no place in an action set`);
+  if (slot === undefined) throw flowError("OFPBAC_BAD_TYPE", `${action.type} has no place in an action set`);
   return slot;
 }
 

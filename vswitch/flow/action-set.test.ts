@@ -102,9 +102,7 @@ describe("the action set", () => {
     expect(code(() => rig.flow({ instructions: [write(group(9), group(8))] }))).toBe("OFPBAC_BAD_OUT_GROUP");
     expect(code(() => rig.flow({ instructions: [write(group(8), group(8))] }))).toBe("accepted");
     expect(code(() => addGroup(rig, 3, group(9), group(8)))).toBe("OFPBAC_BAD_OUT_GROUP");
-    expect(code(() => rig.flow({ instructions: [write({ type: "exit" })] }))).toBe(
-      "OFPBAC_UNSUPPORTED_ORDER",
-    );
+    expect(code(() => rig.flow({ instructions: [write({ type: "exit" })] }))).toBe("OFPBAC_BAD_TYPE");
   });
 
   it("shows in actset_output the port that it would output to, and none when it has a group", () => {
