@@ -3,7 +3,7 @@ import { execFile, spawn } from "node:child_process";
 import { randomBytes } from "node:crypto";
 import { readFileSync, statSync, truncateSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { afterEach, beforeAll, expect, test } from "vitest";
+import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
 import { waitFor } from "../../base/time/index.js";
 import type { PoolView, VolumeView } from "../../storage-pool/index.js";
 import { requirePrograms, runOk } from "../support/run.js";
@@ -15,12 +15,29 @@ const GIB = 1024 * MIB;
 beforeAll(() => requirePrograms("nbdinfo", "nbdcopy", "qemu-img", "qemu-io", "fio"));
 
 let storage: StorageProcess;
-afterEach(() => storage.destroy());
+/** What the cases share that do not need one of their own. */
+let shared: StorageProcess | undefined;
 
-async function start(env: NodeJS.ProcessEnv = {}, disks?: string[]): Promise<StorageProcess> {
-  storage = new StorageProcess(disks, env);
+afterEach(async ({ task }) => {
+  if (storage === shared && task.result?.state === "pass") {
+    const volumes = (await storage.call("volume.list")) as VolumeView[];
+    for (const { name } of volumes) await storage.call("volume.delete", { name, undoSeconds: 0 });
+  } else {
+    await storage.destroy();
+    if (storage === shared) shared = undefined;
+  }
+});
+afterAll(() => shared?.destroy());
+
+/** A daemon without volumes that other cases have used, or one of its own. */
+async function start(own?: NodeJS.ProcessEnv): Promise<void> {
+  if (own === undefined && shared !== undefined) {
+    storage = shared;
+    return;
+  }
+  storage = new StorageProcess(undefined, own);
+  if (own === undefined) shared = storage;
   await storage.start();
-  return storage;
 }
 
 function volume(name: string): Promise<VolumeView> {
@@ -157,7 +174,7 @@ test("qemu-io: unaligned writes, zeroes, discard, FUA, reads past the end", asyn
 });
 
 for (const [how, env] of [
-  ["io_uring", {}],
+  ["io_uring", undefined],
   ["plain system calls", { PLINTH_IO_URING: "0" }],
 ] as const) {
   test(`fio verifies what it wrote, with flushes, through ${how}`, async () => {
@@ -238,7 +255,7 @@ test("a client that reconnects goes on after kill -9 (QEMU's own NBD client)", a
   await storage.call("volume.create", { name: "v", sizeBytes: 32 * MIB });
   const blockdev = {
     driver: "nbd",
-    "reconnect-delay": 20,
+    "reconnect-delay": 60,
     server: { type: "unix", path: join(storage.dir, "s/nbd.sock") },
     export: "v",
   };
@@ -256,7 +273,7 @@ test("a client that reconnects goes on after kill -9 (QEMU's own NBD client)", a
     await waitFor(
       () => output.indexOf(answer, from) >= 0,
       () => output,
-      20_000,
+      60_000,
     );
   };
   await ask("write -P 9 0 1M", "wrote 1048576/1048576");
@@ -296,7 +313,7 @@ test("fio survives nothing, but what it had flushed is there after kill -9", asy
 });
 
 test("space comes back after TRIM: of the volume at once, of the disk soon", async () => {
-  await start();
+  await start({});
   await storage.call("volume.create", { name: "v", sizeBytes: GIB });
   const file = join(storage.disks[0] as string, "segments");
   await fio("v", "--rw=write", "--bs=256k", "--size=128m", "--end_fsync=1");
@@ -412,7 +429,7 @@ test("snapshot, clone, revert and the command line", async () => {
 });
 
 test("one-export sockets are exclusive, survive kill -9, and an orderly end leaves no socket", async () => {
-  await start();
+  await start({});
   await storage.call("volume.create", { name: "shop/db", sizeBytes: 16 * MIB });
   const socket = join(storage.dir, "x.sock");
   await storage.call("export.open", { volume: "shop/db", socket });
