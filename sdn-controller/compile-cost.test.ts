@@ -108,7 +108,7 @@ function touched(compiler: Compiler, ...changes: InventoryChange[]) {
 
 describe("the cost of a change near a policy of 900 wide rules", () => {
   it.each(SIZES)("is that of what changed among %i ports", (portCount) => {
-    const compiler = createCrowd(portCount, 0);
+    const compiler = createCrowd(portCount, POLICIES);
     const tiers = Math.min(10, portCount);
     // One rule of many peers makes a flow for each of them.
     touched(compiler, hugePolicy("t0"));
