@@ -74,13 +74,14 @@ const NAMED_BY: Readonly<Record<string, NamedBy>> = {
   sFlow: ofBridge("sflow"),
 };
 
-/** By @NAME, uuid, "." for the only one, name, or the first digits of its uuid. */
+/**
+ * By uuid, "." for the only one, name, or the first digits of its uuid. A name that --id gives stands for a row in values
+ * only: here "@x" is a name like any other.
+ */
 export function findRecord(context: VsctlContext, table: TableSchema, record: string): OvsdbRow | undefined {
-  const symbol = record.startsWith("@") ? context.symbols.known(record) : undefined;
-  const uuid = symbol ?? (isUuid(record) ? record.toLowerCase() : undefined);
   const rows = context.draft.rows(table.name);
-  const byUuid = uuid === undefined ? undefined : rows.find((row) => row.uuid === uuid);
-  if (byUuid !== undefined || symbol !== undefined) return byUuid;
+  const byUuid = isUuid(record) ? rows.find((row) => row.uuid === record.toLowerCase()) : undefined;
+  if (byUuid !== undefined) return byUuid;
   if (record === "." && rows.length === 1) return rows[0];
   return findByName(context, table, record) ?? findByBeginning(table, rows, record);
 }

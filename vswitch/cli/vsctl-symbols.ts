@@ -25,11 +25,6 @@ export class Symbols {
     return symbol.uuid;
   }
 
-  /** The uuid of the row that a command before has named or referred to; to ask makes no reference. */
-  known(name: string): string | undefined {
-    return this.#symbols.get(name)?.uuid;
-  }
-
   /** The uuid of the row to make. Throws COMMAND_FAILED. */
   create(name: string, isRoot: boolean): string {
     const symbol = this.#symbols.get(check(name)) ?? this.#add(name, randomUUID());
