@@ -15,12 +15,14 @@ import {
   CT_STATE_TRK,
   OFP11_VERSION,
   OFP13_VERSION,
+  OFP15_VERSION,
   OFPVID_PRESENT,
 } from "./constants.js";
 import type { OfpErrorName } from "./error-codes.js";
 import {
   fieldByHeader,
   OFPXMC_EXPERIMENTER,
+  OFPXMC_OPENFLOW_BASIC,
   OXM_FIELDS,
   type OxmField,
   type OxmFieldName,
@@ -103,13 +105,19 @@ export function readOxmHeader(
 
 /** `size` is that of the value. */
 export function writeOxmHeader(writer: Writer, field: OxmField, hasMask: boolean, size = field.size): void {
-  const isExperimenter = field.oxmClass === OFPXMC_EXPERIMENTER;
-  const [alias] = field.aliases;
-  const isLater = writer.version < OFP13_VERSION && SINCE_13.has(field.name) && alias !== undefined;
-  const [oxmClass, number] = isLater ? alias : [field.oxmClass, field.number];
+  const [oxmClass, number] = headerIn(writer.version, field);
+  const isExperimenter = oxmClass === OFPXMC_EXPERIMENTER;
   writer.u16(oxmClass).u8((number << 1) | (hasMask ? 1 : 0));
   writer.u8(size * (hasMask ? 2 : 1) + (isExperimenter ? 4 : 0));
   if (isExperimenter) writer.u32(field.experimenter);
+}
+
+function headerIn(version: number, field: OxmField): readonly [oxmClass: number, number: number] {
+  const [alias] = field.aliases;
+  if (version < OFP13_VERSION && SINCE_13.has(field.name) && alias !== undefined) return alias;
+  if (version >= OFP15_VERSION && field.number15 !== undefined)
+    return [OFPXMC_OPENFLOW_BASIC, field.number15];
+  return [field.oxmClass, field.number];
 }
 
 // --- One field with its value

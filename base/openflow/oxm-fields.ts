@@ -55,9 +55,12 @@ export interface OxmField {
   readonly writable: boolean;
   /** Other (class, number) headers of the same width that mean this field. */
   readonly aliases: readonly (readonly [oxmClass: number, number: number])[];
+  /** The field's number among OpenFlow's own (OFPXMC_OPENFLOW_BASIC) from 1.5 on, which took it in. */
+  readonly number15: number | undefined;
 }
 
 interface Row {
+  readonly number15?: number;
   readonly ovs?: string;
   readonly header: readonly [oxmClass: number, number: number, experimenter?: number];
   readonly bits: number;
@@ -149,8 +152,16 @@ const ROWS = {
   tunnel_id: { header: [BASIC, 38], bits: 64, mask: true, ovs: "tun_id", nxm: [[NXM1, 16]] },
   ipv6_exthdr: { header: [BASIC, 39], bits: 9, mask: true, pre: "ipv6", readOnly: true },
   // ONF extension fields: class OFPXMC_EXPERIMENTER, experimenter ONF.
-  tcp_flags: { header: [EXP, 42, ONF], bits: 12, mask: true, pre: "tcp", readOnly: true, nxm: [[NXM1, 34]] },
-  actset_output: { header: [EXP, 43, ONF], bits: 32, readOnly: true },
+  tcp_flags: {
+    header: [EXP, 42, ONF],
+    bits: 12,
+    mask: true,
+    pre: "tcp",
+    readOnly: true,
+    nxm: [[NXM1, 34]],
+    number15: 42,
+  },
+  actset_output: { header: [EXP, 43, ONF], bits: 32, readOnly: true, number15: 43 },
   // OpenFlow 1.5; what Open vSwitch's clients send with an otherwise empty match.
   packet_type: { header: [BASIC, 44], bits: 32, readOnly: true },
   // Ericsson's fields of neighbour discovery.
@@ -270,6 +281,7 @@ function fieldOf(name: OxmFieldName, row: Row): OxmField {
     prerequisite: row.pre ?? "none",
     writable: row.readOnly !== true,
     aliases: row.nxm ?? [],
+    number15: row.number15,
   };
 }
 
@@ -277,6 +289,7 @@ const BY_HEADER = new Map<number, OxmField>();
 for (const field of Object.values(OXM_FIELDS)) {
   BY_HEADER.set(headerKey(field.oxmClass, field.number, field.experimenter), field);
   for (const [oxmClass, number] of field.aliases) BY_HEADER.set(headerKey(oxmClass, number, 0), field);
+  if (field.number15 !== undefined) BY_HEADER.set(headerKey(BASIC, field.number15, 0), field);
 }
 
 /** The class is of 16 bits, the number of 7; only OFPXMC_EXPERIMENTER has an experimenter, of 32. */
