@@ -130,8 +130,11 @@ export function formatNat(nat: NatAction): string {
     return bracketed ? `[${text}]` : text;
   };
   const address = addressMin === undefined ? "" : `=${show(addressMin)}`;
-  const last = addressMax === undefined ? "" : `-${show(addressMax)}`;
-  const ports = portMin === undefined ? "" : `:${portMin}${portMax === undefined ? "" : `-${portMax}`}`;
+  // A range of one is told as that.
+  const isOne = addressMax === undefined || addressMax.every((byte, i) => byte === addressMin?.[i]);
+  const last = isOne ? "" : `-${show(addressMax)}`;
+  const lastPort = portMax === undefined || portMax === portMin ? "" : `-${portMax}`;
+  const ports = portMin === undefined ? "" : `:${portMin}${lastPort}`;
   const flags = [
     ...(nat.persistent ? ["persistent"] : []),
     ...(nat.selection === "auto" ? [] : [nat.selection]),

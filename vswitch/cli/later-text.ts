@@ -274,7 +274,8 @@ function queueRequest(view: DataView): string {
 }
 
 function rate(name: string, tenths: number | undefined): string {
-  if (tenths === undefined) return "";
+  // All ones are no rate.
+  if (tenths === undefined || tenths === 0xffff) return "";
   return ` ${name}:${tenths > RATE_MAX ? "(disabled)" : `${Math.floor(tenths / 10)}.${tenths % 10}%`}`;
 }
 

@@ -310,9 +310,10 @@ function metadataPart({ field, value, mask }: OxmEntry): string {
 
 /** Of ERSPAN only what the version has is told: an index in the first, direction and hardware in the second. */
 function isTold({ field, value }: OxmEntry, erspanVersion: bigint): boolean {
-  if (/^tun_(erspan_ver|gtpu_)/.test(field)) return value.some((byte) => byte !== 0);
+  const isSet = value.some((byte) => byte !== 0);
+  if (/^tun_(erspan_ver|gtpu_)/.test(field)) return isSet;
   if (field === "tun_erspan_idx") return erspanVersion === 1n;
-  return (field !== "tun_erspan_dir" && field !== "tun_erspan_hwid") || erspanVersion === 2n;
+  return (field !== "tun_erspan_dir" && field !== "tun_erspan_hwid") || (erspanVersion === 2n && isSet);
 }
 
 function tunnelParts(match: Match): string[] {

@@ -74,7 +74,7 @@ export function errorText({ bytes, version, verbosity, names }: TextContext): st
   } else name = nameOfError(version, { vendor: undefined, type, code });
   if (name === undefined) throw bad();
   const data = bytes.subarray(at);
-  if (type === OFPET_HELLO_FAILED) return ` ${name}\n${printable(data)}\n`;
+  if (type === OFPET_HELLO_FAILED) return ` ${name}\n${data.byteLength === 0 ? "" : `${printable(data)}\n`}`;
   return ` ${name}\n${printMessage(data, { verbosity: Math.max(1, verbosity), names })}`;
 }
 
@@ -82,9 +82,13 @@ function vendorOf(experimenter: number): "nx" | "onf" | undefined {
   return experimenter === NX_EXPERIMENTER ? "nx" : experimenter === ONF_EXPERIMENTER ? "onf" : undefined;
 }
 
-/** Characters that do not print become escapes of C. */
+const [BACKSLASH, QUOTE] = [0x5c, 0x22];
+
+/** Characters that do not print, a backslash and a quote become escapes of C. */
 function printable(data: Uint8Array): string {
   return Array.from(data, (byte) =>
-    byte >= 0x20 && byte < 0x7f ? String.fromCharCode(byte) : `\\${byte.toString(8).padStart(3, "0")}`,
+    byte >= 0x20 && byte < 0x7f && byte !== BACKSLASH && byte !== QUOTE
+      ? String.fromCharCode(byte)
+      : `\\${byte.toString(8).padStart(3, "0")}`,
   ).join("");
 }

@@ -202,7 +202,8 @@ function queueConfigText(
   if (message.queues.length === 0) return "\n";
   const rate = (queue: (typeof message.queues)[number], type: "min_rate" | "max_rate"): string => {
     const found = queue.properties.findLast((one) => one.type === type);
-    if (found === undefined || found.type === "experimenter") return "";
+    // All ones are no rate.
+    if (found === undefined || found.type === "experimenter" || found.rate === 0xffff) return "";
     const text = found.rate > 1000 ? "(disabled)" : `${Math.floor(found.rate / 10)}.${found.rate % 10}%`;
     return ` ${type}:${text}`;
   };

@@ -72,7 +72,8 @@ export function formatController(action: ControllerAction): string {
     ...(controllerId === 0 ? [] : [`id=${controllerId}`]),
     ...(userdata === undefined || userdata.byteLength === 0 ? [] : [`userdata=${formatHexBytes(userdata)}`]),
     ...(pause === undefined ? [] : ["pause"]),
-    ...(meterId === undefined ? [] : [`meter_id=${meterId}`]),
+    // 0 is no meter.
+    ...(meterId === undefined || meterId === 0 ? [] : [`meter_id=${meterId}`]),
   ];
   return parts.length === 0 ? `CONTROLLER:${maxLength}` : `controller(${parts.join(",")})`;
 }

@@ -1,6 +1,7 @@
 // The line of a packet-in as ovs-ofctl prints it, without the packet. Pure.
 import { type Continuation, OFP_NO_BUFFER, OFP13_VERSION, type PacketIn } from "../../base/openflow/index.js";
 import { listText } from "./action-text.js";
+import { formatHex } from "./field-text.js";
 import { matchParts } from "./match-text.js";
 import type { TextContext } from "./message-text.js";
 import { packetInReason } from "./packet-in-bytes.js";
@@ -63,5 +64,5 @@ function formatUuid(bytes: Uint8Array): string {
 }
 
 function formatValue(bytes: Uint8Array): string {
-  return `0x${BigInt(`0x${Buffer.from(bytes).toString("hex")}`).toString(16)}`;
+  return formatHex(BigInt(`0x${Buffer.from(bytes).toString("hex")}`));
 }

@@ -55,7 +55,10 @@ export function replyText(body: MultipartReplyBody, { names, version }: TextCont
         .map((port) => formatPortDescription(port, names, version))
         .join("")}`;
     case "flow_monitor":
-      return body.updates.map((update) => updateText(update, names, version)).join("");
+      return body.updates
+        .map((update) => updateText(update, names, version))
+        .join("")
+        .trimEnd();
     default:
       throw new WireError("OFPBRC_BAD_EXP_TYPE", "experimenter", 16, "is not understood");
   }
@@ -68,17 +71,17 @@ function sortedPorts(ports: readonly PortDescription[]): readonly PortDescriptio
 function updateText(update: FlowUpdate, names: PortNames | undefined, version: number): string {
   if (update.event === "abbreviated") return `\n event=ABBREV xid=0x${update.xid.toString(16)}`;
   const match = formatMatch(update.match, names);
+  const actions = instructionsText(update.instructions, version, names);
   const parts = [
     `event=${update.event.toUpperCase()}`,
     ...(update.event === "deleted" ? [`reason=${REASONS[update.reason ?? "idle_timeout"]}`] : []),
     `table=${update.tableId}`,
     ...(update.idleTimeoutSeconds === 0 ? [] : [`idle_timeout=${update.idleTimeoutSeconds}`]),
     ...(update.hardTimeoutSeconds === 0 ? [] : [`hard_timeout=${update.hardTimeoutSeconds}`]),
-    `cookie=0x${update.cookie.toString(16)}`,
-    match,
-    ...(update.instructions.length === 0
-      ? []
-      : [`actions=${instructionsText(update.instructions, version, names)}`]),
+    `cookie=${formatHex(update.cookie)}`,
+    // Of a match without fields a blank remains where nothing follows.
+    ...(match === "" && actions !== "drop" ? [] : [match]),
+    ...(actions === "drop" ? [] : [`actions=${actions}`]),
   ];
   return `\n ${parts.join(" ")}`;
 }
