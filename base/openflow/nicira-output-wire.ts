@@ -12,6 +12,7 @@ import type {
   ResubmitAction,
 } from "./nicira-actions.js";
 import { OFPXMC_EXPERIMENTER, OXM_FIELDS } from "./oxm-fields.js";
+import { widenPort } from "./v10/numbers.js";
 import { nameOf, type Reader, type Writer, zerosToEnd } from "./wire.js";
 
 export const NXAST_RESUBMIT = 1;
@@ -31,18 +32,19 @@ const WHOLE_PACKET = 0xffff;
 /** An Ethernet header is always sent. */
 const TRUNCATED_MIN = 14;
 
-/** OpenFlow 1.0 port numbers have 16 bits; its reserved ones map to the top of our 32. */
-function widenPort(body: Reader, name: string): number {
+/** Of 16 bits, and a port or a word for one. */
+function readPort(body: Reader, name: string): number {
   const at = body.offset;
   const port = body.u16(name);
-  const wide = port >= 0xff00 ? (0xffff0000 | port) >>> 0 : port;
+  const wide = widenPort(port);
   if (wide > OFPP_MAX && wide < OFPP_IN_PORT)
     throw body.fail("OFPBAC_BAD_OUT_PORT", name, `0x${port.toString(16)} is no port`, at);
   return wide;
 }
 
 export function readResubmit(body: Reader, subtype: number): Action {
-  const port = widenPort(body, "resubmit.in_port");
+  // It is compared only: any number will do.
+  const port = widenPort(body.u16("resubmit.in_port"));
   if (subtype === NXAST_RESUBMIT) {
     body.skip(4);
     return { type: "resubmit", port, tableId: OFPTT_ALL, withCt: false, form: "short" };
@@ -92,7 +94,7 @@ export function writeOutputReg(writer: Writer, { source, maxLength }: OutputRegA
 }
 
 export function readOutputTrunc(body: Reader): Action {
-  const port = widenPort(body, "output_trunc.port");
+  const port = readPort(body, "output_trunc.port");
   const maxLength = body.u32("output_trunc.max_len");
   if (maxLength < TRUNCATED_MIN)
     throw body.fail(

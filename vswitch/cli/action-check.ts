@@ -211,6 +211,11 @@ function isTagAction(action: Action): boolean {
   return (offset === 0 && bits === 13) || (offset === 12 && bits === 4);
 }
 
+/** A member of a bundle that is neither a port nor a word for some. */
+export function hasNoMember(action: Action): boolean {
+  return action.type === "bundle" && action.members.some((port) => port >= 0xff00 && port < 0xfff8);
+}
+
 /** Follows what the packet must be by then, for the actions that `counts` tells. */
 export function consistencyFault(
   actions: readonly Action[],
@@ -218,6 +223,7 @@ export function consistencyFault(
   counts: (action: Action) => boolean = isAny,
 ): OfpErrorName | undefined {
   for (const action of actions) {
+    if (hasNoMember(action)) return "OFPBAC_BAD_OUT_PORT";
     const isChecked = counts(action);
     try {
       for (const field of isChecked ? fieldsOf(action) : [])

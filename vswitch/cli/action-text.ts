@@ -71,6 +71,8 @@ const U32 = 0xffffffff;
 const WHOLE_PACKET = 0xffff;
 const NESTING_MAX = 4;
 const TRUNCATED_MIN = 14;
+/** Above it, of 16 bits, are only words for ports. */
+const LAST_PORT = 0xff00;
 const LOAD_BITS_MAX = 64;
 
 export function parseActions(text: string, context: ActionContext): Action[] {
@@ -183,7 +185,7 @@ function outputRange(text: string): BitRange {
 
 function parseTruncated(portText: string, lengthText: string, ports: PortNumbers | undefined): Action {
   const port = portNamed(portText, ports, `output to unknown truncate port: ${portText}`);
-  if (port > 0xffffff00 && port !== OFPP_LOCAL && port !== OFPP_IN_PORT)
+  if (port > LAST_PORT && port !== OFPP_LOCAL && port !== OFPP_IN_PORT)
     throw flowTextError(`output to unsupported truncate port: ${portText}`);
   const maxLength = wordOf(lengthText);
   if (maxLength < TRUNCATED_MIN)

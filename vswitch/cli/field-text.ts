@@ -162,8 +162,7 @@ function formatBytes(field: OxmField, format: Format | undefined, bytes: Uint8Ar
     case "ipv6":
       return formatIpv6(bytes);
     case "port":
-      if (number === OFPP_UNSET) return "UNSET";
-      return formatPort(Number(field.size === 2 && number >= 0xfff8n ? number | 0xffff0000n : number));
+      return formatPortNumber(field.size === 2 && number >= 0xfff7n ? number | 0xffff0000n : number);
     case "hexadecimal":
       if (field.name === "vlan_tci") return `0x${number.toString(16).padStart(4, "0")}`;
       if (field.name === "ipv6_flabel") return `0x${number.toString(16).padStart(5, "0")}`;
@@ -171,6 +170,12 @@ function formatBytes(field: OxmField, format: Format | undefined, bytes: Uint8Ar
     default:
       return number.toString();
   }
+}
+
+/** What has more than 16 bits and is no word for a port stands for none. */
+function formatPortNumber(port: bigint): string {
+  if (port > 0xffffn && port < OFPP_MAX) return "ANY";
+  return port === OFPP_UNSET ? "UNSET" : formatPort(Number(port));
 }
 
 /** In hexadecimal as C prints it with "%#x": zero has no prefix. */

@@ -12,7 +12,7 @@ import {
   type OxmFieldName,
 } from "../../base/openflow/index.js";
 import { Prerequisites } from "../flow/index.js";
-import { fieldsOf, isLearnable, listFault, setsTracked } from "./action-check.js";
+import { fieldsOf, hasNoMember, isLearnable, listFault, setsTracked } from "./action-check.js";
 import {
   type ActionContext,
   type ActionOptions,
@@ -137,8 +137,9 @@ function checkFlow(
   if (applied.some(setsTracked)) throw flowTextError("cannot set CT fields outside of ct action");
   if (applied.some(({ type }) => type === "nat"))
     throw flowTextError('Cannot have NAT action outside of "ct" action');
-  if (applied.some((one) => one.type === "output" && isNoPort(one.port)))
-    throw inconsistent("OFPBAC_BAD_OUT_PORT");
+  const isNowhere = (one: Action): boolean =>
+    hasNoMember(one) || ((one.type === "output" || one.type === "output_trunc") && isNoPort(one.port));
+  if (applied.some(isNowhere)) throw inconsistent("OFPBAC_BAD_OUT_PORT");
   const fault = context.faults[0] ?? listFault(applied);
   if (fault !== undefined) throw inconsistent(fault);
   checkFields(applied, new Prerequisites(match, true), context);

@@ -209,13 +209,20 @@ export class MatchReader {
     this.#set("vlan_vid", cut(value), mask && cut(mask));
   }
 
-  /** OpenFlow 1.3 knows the two parts of the tag, not its 16 bits. */
+  /** OpenFlow 1.3 knows the two parts of the tag, not its 16 bits, which is a field of Nicira's. */
   #takeTci({ value, mask }: FieldValue): void {
     this.#carriers.restrict(protocolsOf({ field: "vlan_tci", value, ...(mask && { mask }) }));
     const [bits, all] = [bytesToNumber(value), mask === undefined ? 0xffffn : bytesToNumber(mask)];
-    const tagged = (bits & all & 0x1000n) !== 0n;
+    for (const field of ["vlan_tci", "vlan_vid", "vlan_pcp"] as const) this.#entries.delete(field);
+    const isAsked = (bits & all & 0x1fffn) !== 0n;
+    const priority = all & 0xe000n;
+    // A part of the priority, or a priority of whatever VLAN, is in no other field.
+    if (all !== 0xffffn && priority !== 0n && (priority !== 0xe000n || !isAsked)) {
+      this.#set("vlan_tci", value, mask);
+      return;
+    }
     this.#set("vlan_vid", numberToBytes(bits & 0x1fffn, 2), numberToBytes(all & 0x1fffn, 2));
-    if ((all & 0xe000n) === 0xe000n && tagged) this.#set("vlan_pcp", Uint8Array.of(Number(bits >> 13n)));
+    if (priority === 0xe000n && isAsked) this.#set("vlan_pcp", Uint8Array.of(Number(bits >> 13n)));
   }
 
   #takeSpecial(key: string, text: string): boolean {
@@ -298,9 +305,11 @@ function byPrerequisite(a: OxmEntry, b: OxmEntry): number {
   return rank(a) - rank(b);
 }
 
-/** What asks for a tracked connection, NSH or of IPv4 a label: the switch is to refuse it rather than to match more. */
+/** What asks for a tracked connection, NSH, of IPv4 a label or of a VID without its bit of presence a priority: the switch is to refuse it rather than to match more. */
 function isNeverLeftOut({ field }: OxmEntry, kept: Match): boolean {
   if (field === "ipv6_flabel") return prerequisiteHolds("ipv4", kept);
+  if (field === "vlan_pcp")
+    return kept.some((one) => one.field === "vlan_vid" && bytesToNumber(one.value) !== 0n);
   return OXM_FIELDS[field].prerequisite.startsWith("ct") || field.startsWith("nsh_");
 }
 
