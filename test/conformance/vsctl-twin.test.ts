@@ -33,8 +33,8 @@ function withoutNames(line: string): string {
 /** Whether the line may print several rows. */
 const LISTS = /(^| )(list|find|show|destroy)( |$)/;
 
-/** ovs-vsctl has failed an assertion of its own, as where a line destroys what its next command uses. */
-const ABORTED = 134;
+/** ovs-vsctl has failed an assertion of its own or used memory it has freed, as where a line destroys what its next command uses. */
+const CRASHED: readonly (number | null)[] = [134, 139];
 
 /** The original gives an interface to a port that the same line removes, and so makes half of that port anew. */
 const REVIVED = /add-bond-iface .*--.* del-(?:port|br) /;
@@ -49,7 +49,7 @@ const FREED = /create .*--.* destroy /;
 async function both(line: string): Promise<boolean> {
   const words = line.split(" ").map((word) => word.replaceAll("␣", " ").replaceAll("∅", ""));
   const [theirs, ours] = await Promise.all([twins.theirs(words), twins.ours(words)]);
-  if (theirs.code === ABORTED) return false;
+  if (CRASHED.includes(theirs.code)) return false;
   if (REVIVED.test(line) && theirs.stderr.join().includes("referential integrity violation")) return false;
   if (UNSEEN.test(line) && theirs.code === 0 && ours.code === 1) return false;
   if (FREED.test(line) && /database contains duplicate/.test(theirs.stderr.join())) return false;
