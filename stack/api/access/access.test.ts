@@ -249,7 +249,8 @@ describe("service accounts", () => {
     });
     await send(robot, "GET", `${OURS}/hosts`);
     for (const token of [
-      `${status.token.slice(0, -2)}AA`,
+      // Another first letter of the signature: the last ones may stand for the same bytes.
+      status.token.replace(/[^.](?=[^.]*$)/, (letter) => (letter === "A" ? "B" : "A")),
       status.token.replace(/^[^.]*/, "eyJhbGciOiJub25lIn0"),
       "a.b.c",
     ]) {
