@@ -91,6 +91,7 @@ test("a pool is scrubbed when it is due, which is told before and after, however
   await scrubs.round(nowMs);
   expect(view()).toEqual({
     cron: "0 1 1 * *",
+    schedule: "monthly",
     bytesPerSecond: 0,
     nextAt: "2026-04-01T01:00:00.000Z",
     runs: [],

@@ -28,6 +28,8 @@ export interface ScrubRunView {
 export interface ScrubView {
   /** Five fields, UTC, or "off". */
   readonly cron: string;
+  /** What that is called in short, when it has a name: daily, weekly, monthly, off. */
+  readonly schedule?: string;
   /** Of those by schedule; 0: no limit. */
   readonly bytesPerSecond: number;
   readonly nextAt?: string;
@@ -36,15 +38,15 @@ export interface ScrubView {
   readonly runs: readonly ScrubRunView[];
 }
 
+/** Of pools of which nobody said anything. */
+const DEFAULT_CRON = "0 1 1 * *";
 /** Schedules that have a name. */
 const KNOWN: Readonly<Record<string, string>> = {
   daily: "0 1 * * *",
   weekly: "0 1 * * 0",
-  monthly: "0 1 1 * *",
+  monthly: DEFAULT_CRON,
   off: "off",
 };
-/** Of pools of which nobody said anything. */
-const DEFAULT_CRON = "0 1 1 * *";
 /** How often the progress of one is recorded: so much is read again after a restart. */
 const SAVE_MS = 10_000;
 const RETRY_MS = 60_000;
@@ -136,8 +138,10 @@ export class Scrubs {
     const run = entry === undefined ? undefined : runningOf(entry);
     const nextMs = entry === undefined || run !== undefined ? undefined : nextAfter(cron, entry.sinceMs);
     const runs = (entry?.runs ?? []).filter(({ endedMs }) => endedMs > 0).map(runView);
+    const schedule = Object.keys(KNOWN).find((name) => KNOWN[name] === cron);
     return {
       cron,
+      ...(schedule === undefined ? {} : { schedule }),
       bytesPerSecond,
       ...(nextMs === undefined ? {} : { nextAt: iso(nextMs) }),
       ...(run === undefined ? {} : { running: this.#progress(pool, run, jobs) }),

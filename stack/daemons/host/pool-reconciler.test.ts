@@ -48,7 +48,12 @@ class FakePool implements PoolStorage {
   }
   async setScrub(_name: string, schedule: string | undefined, rate: number | undefined): Promise<void> {
     this.#note("scrub", `${schedule} ${rate}`);
-    this.scrub = { ...(this.scrub as ScrubFacts), cron: "0 1 * * 0", bytesPerSecond: rate ?? 0 };
+    this.scrub = {
+      ...(this.scrub as ScrubFacts),
+      cron: "0 1 * * 0",
+      schedule: "weekly",
+      bytesPerSecond: rate ?? 0,
+    };
   }
   async addDisks(_name: string, disks: readonly string[]): Promise<void> {
     this.#note("add", disks.join());
@@ -190,7 +195,8 @@ describe("reconcilePool()", () => {
 
   it("sets schedule and rate of scrubs, and shows what the last one found, with an event for each", async () => {
     const nextAt = "2026-04-01T01:00:00.000Z";
-    storage.scrub = { cron: "0 1 1 * *", bytesPerSecond: 0, nextAt, running: undefined, last: undefined };
+    const never = { running: undefined, last: undefined };
+    storage.scrub = { cron: "0 1 1 * *", schedule: "monthly", bytesPerSecond: 0, nextAt, ...never };
     const scrubbed = async () =>
       (await pool()).status?.conditions?.find(({ type }) => type === "Scrubbed") as { message: string };
     await client.patch("StoragePool", POOL, { spec: { scrub: { schedule: "weekly", bandwidth: "50Mi" } } });

@@ -6,13 +6,6 @@ import type { Verdict } from "./api-writer.js";
 import { isStorageAway, type PoolFacts, type ScrubFacts, type StorageClient } from "./storage-client.js";
 import { reasonOf } from "./storage-reasons.js";
 
-/** Schedules with a name, as storaged keeps them. */
-const KNOWN: Readonly<Record<string, string>> = {
-  daily: "0 1 * * *",
-  weekly: "0 1 * * 0",
-  monthly: "0 1 1 * *",
-};
-
 /**
  * Makes schedule and rate those of the spec; what it does not name is left alone. The verdict is about what storaged
  * refuses: a pool with a wrong schedule is served all the same.
@@ -24,9 +17,9 @@ export async function keepScrub(
 ): Promise<Verdict | undefined> {
   const { schedule, bandwidth } = pool.spec.scrub ?? {};
   if (facts === undefined) return undefined;
-  const cron = schedule === undefined ? facts.cron : (KNOWN[schedule] ?? schedule);
   const rate = bandwidth === undefined ? facts.bytesPerSecond : quantityBytes(bandwidth);
-  if (cron === facts.cron && rate === facts.bytesPerSecond) return undefined;
+  const isSet = schedule === undefined || schedule === facts.cron || schedule === facts.schedule;
+  if (isSet && rate === facts.bytesPerSecond) return undefined;
   try {
     await storage.setScrub(pool.metadata.name, schedule, bandwidth === undefined ? undefined : rate);
     return undefined;

@@ -70,6 +70,8 @@ export interface PoolFacts {
 export interface ScrubFacts {
   /** Five fields, UTC, or "off". */
   readonly cron: string;
+  /** The name of that, when it has one. */
+  readonly schedule: string | undefined;
   readonly bytesPerSecond: number;
   readonly nextAt: string | undefined;
   readonly running: { readonly doneBytes: number; readonly totalBytes: number } | undefined;
@@ -337,6 +339,7 @@ function scrubFacts(scrub: Fields | undefined): ScrubFacts | undefined {
   const last = listOf(scrub["runs"], "scrubs").at(-1);
   return {
     cron: text(scrub["cron"]),
+    schedule: optionalText(scrub["schedule"]),
     bytesPerSecond: number(scrub["bytesPerSecond"]),
     nextAt: optionalText(scrub["nextAt"]),
     running: running && {
