@@ -165,13 +165,20 @@ export class Compiler {
     return this.#told.values();
   }
 
-  /** Whether one of `changes` gives something that is there other labels. */
-  relabels(changes: readonly InventoryChange[]): boolean {
+  /** What lies in a namespace and bears on reachability, as it would be told that all of it goes. */
+  emptied(namespace: string): InventoryChange[] {
+    return [...this.#told.values()]
+      .filter(({ kind, key }) => kind !== "Network" && key.startsWith(`${namespace}/`))
+      .map(({ kind, key }) => ({ kind, key, value: undefined }) as InventoryChange);
+  }
+
+  /** Whether one of `changes` makes a port come, go or be another, or gives a namespace that is there other labels. */
+  shifts(changes: readonly InventoryChange[]): boolean {
     return changes.some((change) => {
-      if (change.kind !== "Port" && change.kind !== "Namespace") return false;
-      const before = this.#told.get(`${change.kind}/${change.key}`) as typeof change | undefined;
-      if (before?.value === undefined || change.value === undefined) return false;
-      return !isDeepStrictEqual(before.value.labels, change.value.labels);
+      const before = this.#told.get(nameOf(change))?.value;
+      if (change.kind === "Port") return !isDeepStrictEqual(before, change.value);
+      if (change.kind !== "Namespace" || before === undefined || change.value === undefined) return false;
+      return !isDeepStrictEqual((before as typeof change.value).labels, change.value.labels);
     });
   }
 

@@ -2,7 +2,7 @@
 //
 //   reads that were allowed, Events, status, reviews     not written down: nothing changes by them, or programs do it all day
 //   policies, invariants, roles and their bindings       level Request: with the object sent, and what was there before
-//   changes of policies                                  the pairs of machines that gained or lost connections, as an annotation
+//   changes of policies; machines that come, go, change  the pairs of machines that gained or lost connections, as an annotation
 //   labels of machines, ports and namespaces             what selects them, from and to, as an annotation
 //   changes that the review refuses                      why, as an annotation
 //   deletions of collections                             the names, as an annotation

@@ -37,6 +37,8 @@ export const QUOTAS_PER_NAMESPACE_MAX = 64;
 export const PATCH_OPERATIONS_MAX = 1_000;
 /** How often a patch is tried again when another write came between. */
 export const PATCH_ATTEMPTS_MAX = 8;
+/** Objects that the deletion of a collection takes away in one transaction: a store's transaction holds little more. */
+export const COLLECTION_OBJECTS_MAX = 4_000;
 /** Time for a client to send its request. */
 export const REQUEST_TIMEOUT_MS = 60_000;
 /** Requests to the host agent (exec, reboot, revert) end after this unless they ask for less. */

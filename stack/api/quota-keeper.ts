@@ -2,7 +2,7 @@
 import type { Transaction } from "../../base/store/index.js";
 import { type ApiObject, type ResourceKind, resourceQuotaKind } from "../resources/index.js";
 import { NamespaceGate } from "./namespace-gate.js";
-import { chargeQuotas, isCounted, type QuotaWrite } from "./quota.js";
+import { chargeQuotas, isCounted, type QuotaWrite, releaseQuotas } from "./quota.js";
 import { encode, keyOf } from "./stored-object.js";
 
 export type Charge = Required<Transaction>;
@@ -43,7 +43,17 @@ export class QuotaKeeper {
   async charge(write: QuotaWrite): Promise<Charge> {
     const namespace = (write.after ?? write.before)?.metadata.namespace;
     if (!write.kind.namespaced || namespace === undefined) return NO_CHARGE;
-    const quotas = await chargeQuotas(write, (kind) => this.#list(kind, namespace));
+    return this.#stored(await chargeQuotas(write, (kind) => this.#list(kind, namespace)));
+  }
+
+  /** The same for objects of one kind and namespace that go together. */
+  async release(kind: ResourceKind, gone: readonly ApiObject[]): Promise<Charge> {
+    const namespace = gone[0]?.metadata.namespace;
+    if (!kind.namespaced || namespace === undefined) return NO_CHARGE;
+    return this.#stored(await releaseQuotas(kind, gone, (each) => this.#list(each, namespace)));
+  }
+
+  #stored(quotas: readonly ApiObject[]): Charge {
     const key = (quota: ApiObject): string => keyOf(resourceQuotaKind, quota.metadata);
     return {
       conditions: quotas.map((each) => ({ key: key(each), revision: Number(each.metadata.resourceVersion) })),

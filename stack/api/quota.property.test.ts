@@ -21,6 +21,7 @@ type Step =
   | { readonly do: "quota"; readonly name: string; readonly hard: Hard }
   | { readonly do: "machine" | "volume"; readonly name: string; readonly amount: number }
   | { readonly do: "delete"; readonly of: "machine" | "volume" | "quota"; readonly name: string }
+  | { readonly do: "clear"; readonly of: "machine" | "volume" | "quota" }
   | { readonly do: "restart" };
 
 const name = fc.constantFrom("x", "y", "z");
@@ -35,6 +36,10 @@ const step: fc.Arbitrary<Step> = fc.oneof(
       of: fc.constantFrom("machine", "volume", "quota"),
       name,
     }),
+  },
+  {
+    weight: 1,
+    arbitrary: fc.record({ do: fc.constant("clear"), of: fc.constantFrom("machine", "volume", "quota") }),
   },
   {
     weight: 2,
@@ -66,6 +71,10 @@ const specOf = (each: Step): object => {
 /** Makes the object be so. Refusals are answers. */
 async function take(registry: ResourceRegistry, each: Step): Promise<void> {
   if (each.do === "restart") return;
+  if (each.do === "clear") {
+    await registry.deleteCollection(KINDS[each.of], { namespace: "a", matches: () => true }, {});
+    return;
+  }
   const place = { namespace: "a", name: each.name };
   try {
     if (each.do === "delete") await registry.delete(KINDS[each.of], place);

@@ -73,6 +73,23 @@ export async function chargeQuotas(write: QuotaWrite, list: Lister): Promise<rea
   return others.flatMap((quota) => charged(write, quota, objects) ?? []);
 }
 
+/** The same for objects of `kind` that go together: nothing is refused. */
+export async function releaseQuotas(
+  kind: ResourceKind,
+  gone: readonly ApiObject[],
+  list: Lister,
+): Promise<readonly ApiObject[]> {
+  const names = new Set(gone.map(({ metadata }) => metadata.name));
+  const quotas = await list(resourceQuotaKind);
+  const others =
+    kind === resourceQuotaKind ? quotas.filter(({ metadata }) => !names.has(metadata.name)) : quotas;
+  if (!isCounted(kind, others)) return [];
+  const objects = (await list(kind)).filter(({ metadata }) => !names.has(metadata.name));
+  return others.flatMap(
+    (quota) => charged({ kind, before: undefined, after: undefined }, quota, objects) ?? [],
+  );
+}
+
 /** A quota as it is after the write; undefined when that changes nothing. */
 function charged(write: QuotaWrite, quota: ApiObject, objects: readonly ApiObject[]): ApiObject | undefined {
   const { spec, status } = quota as unknown as ResourceQuota;

@@ -1,5 +1,6 @@
 // The rules of writing, deleting and watching, over a store in memory.
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { FlakyStore } from "../../base/store/flaky-store.js";
 import { openMemoryStore, type Store } from "../../base/store/index.js";
 import { SimulatedClock } from "../../base/time/index.js";
 import {
@@ -8,6 +9,7 @@ import {
   networkKind,
   networkPolicyKind,
   portKind,
+  resourceQuotaKind,
   secretKind,
   virtualMachineKind,
 } from "../resources/index.js";
@@ -256,6 +258,74 @@ describe("deleting a collection", () => {
     expect(await names()).toEqual([]);
     expect((await remove()).objects).toEqual([]);
     expect(seen).toEqual(["true false", "true true", "true false"].map((how) => ["p", "q", "r", how]));
+  });
+});
+
+describe("what the deletion of a collection writes", () => {
+  const all = { namespace: "a", matches: everything };
+
+  test("is one transaction, and counted for quotas in it", async () => {
+    const hard = { secrets: "9" };
+    await registry.create(resourceQuotaKind, "a", { metadata: { name: "q" }, spec: { hard } });
+    for (const name of ["p", "q", "r"]) await create(name);
+    await create("held", { finalizers: ["example.com/wait"] });
+    const told: (readonly string[])[] = [];
+    const watch = await store.watch({ prefix: "/core/" }, (events) => {
+      told.push(
+        events.map((event) => `${event.type} ${(event.type === "put" ? event.entry : event.previous).key}`),
+      );
+    });
+    const before = store.revision;
+    const { objects } = await registry.deleteCollection(secretKind, all, {});
+    watch.cancel();
+    // Five changes, told together.
+    expect(told).toEqual([
+      [
+        "put /core/secrets/a/held",
+        ...["p", "q", "r"].map((name) => `delete /core/secrets/a/${name}`),
+        "put /core/resourcequotas/a/q",
+      ],
+    ]);
+    expect(objects.map(({ metadata }) => Number(metadata.resourceVersion) - before)).toEqual([1, 2, 3, 4]);
+    expect(objects[0]?.metadata.deletionTimestamp).toBeDefined();
+    expect((await registry.get(resourceQuotaKind, { namespace: "a", name: "q" }))["status"]).toEqual({
+      hard,
+      used: { secrets: "1" },
+    });
+    // It is marked, and waits.
+    expect((await registry.deleteCollection(secretKind, all, {})).objects).toEqual([
+      await registry.get(secretKind, { namespace: "a", name: "held" }),
+    ]);
+  });
+
+  test("leaves everything where the store refuses, and takes what was changed meanwhile", async () => {
+    for (const name of ["p", "q"]) await create(name);
+    const flaky = new FlakyStore(store);
+    const other = new ResourceRegistry({ store: flaky, clock: new SimulatedClock() });
+    flaky.isFull = true;
+    await expect(other.deleteCollection(secretKind, all, {})).rejects.toThrow();
+    expect(await names()).toEqual(["p", "q"]);
+    let changes = 2;
+    registry.reviewWith({
+      reviews: () => true,
+      review: async () => {
+        if (changes-- > 0)
+          await registry.update(secretKind, { namespace: "a", name: "q" }, (each) => ({
+            ...each,
+            data: { n: Buffer.from(String(changes)).toString("base64") },
+          }));
+        return { warnings: [] };
+      },
+    });
+    const { objects } = await registry.deleteCollection(secretKind, all, { byUser: true });
+    expect([objects.length, await names()]).toEqual([2, []]);
+  });
+
+  test("takes only what the preconditions mean", async () => {
+    const { uid } = (await create("p")).metadata;
+    await create("q");
+    expect((await registry.deleteCollection(secretKind, all, { uid })).objects).toHaveLength(1);
+    expect(await names()).toEqual(["q"]);
   });
 });
 

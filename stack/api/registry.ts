@@ -13,8 +13,9 @@ import {
 import type { Clock } from "../../base/time/index.js";
 import { type ApiObject, namespaceKind, type ResourceKind, resourceQuotaKind } from "../resources/index.js";
 import { type Admitted, admit, sameWants } from "./admission.js";
+import { planCollectionDeletion } from "./collection-deletion.js";
 import { ApiError, alreadyExists, conflict, isApiError, notFound } from "./errors.js";
-import { PATCH_ATTEMPTS_MAX } from "./limits.js";
+import { COLLECTION_OBJECTS_MAX, PATCH_ATTEMPTS_MAX } from "./limits.js";
 import { applyConfiguration, ownersAfterUpdate, readConfiguration } from "./managed-fields/index.js";
 import { type Charge, type Counted, NO_CHARGE, QuotaKeeper } from "./quota-keeper.js";
 import type {
@@ -34,6 +35,7 @@ import {
   checkPreconditions,
   checkVersion,
   encode,
+  isMeant,
   keepTimes,
   keyOf,
   MODIFIED,
@@ -255,33 +257,51 @@ export class ResourceRegistry {
   }
 
   /**
-   * Deletes what matches, one after the other, but reviewed as one change: either all may go or nothing does. `objects`
-   * are as they were left.
+   * Deletes what matches as one change: reviewed together and stored in one transaction, so that all goes or nothing does. More
+   * than COLLECTION_OBJECTS_MAX objects take several transactions. `objects` are as they were left. Throws ApiError
+   * Forbidden.
    */
   async deleteCollection(
     kind: ResourceKind,
     wanted: ListRequest,
     request: DeleteRequest,
   ): Promise<CollectionDeletion> {
-    const reviewed = this.#isReviewed(kind, request) ? kind : undefined;
-    const work = async (): Promise<CollectionDeletion> => {
-      const { objects: found, revision } = await this.list(kind, wanted);
-      const [first, ...others] = found;
-      if (first === undefined) return { ...NOTHING_TO_SAY, objects: [], revision };
-      const review = await this.#review(kind, [first, ...others], true, request);
-      const objects: ApiObject[] = [];
-      for (const { metadata } of found) {
+    const turn = this.#isReviewed(kind, request) ? kind : undefined;
+    return this.#inTurn(turn, { kind, namespace: wanted.namespace }, request, async () => {
+      for (let attempt = 1; ; attempt++) {
+        const { objects: found, revision } = await this.list(kind, wanted);
+        const [first, ...others] = found.filter((object) => isMeant(object, request));
+        if (first === undefined) return { ...NOTHING_TO_SAY, objects: [], revision };
+        const review = await this.#review(kind, [first, ...others], true, request);
         try {
-          const one = { ...request, byUser: false, uid: request.uid ?? metadata.uid };
-          objects.push((await this.delete(kind, metadata, one)).object);
+          return { ...review, objects: await this.#removeAll(kind, [first, ...others], request), revision };
         } catch (thrown) {
-          // Somebody else was faster, which is what was wanted.
-          if (!isApiError(thrown, "NotFound") && !isApiError(thrown, "Conflict")) throw thrown;
+          if (!isStoreError(thrown, "REVISION_CONFLICT") || attempt >= PATCH_ATTEMPTS_MAX) throw thrown;
         }
       }
-      return { ...review, objects, revision };
-    };
-    return reviewed === undefined ? work() : this.#turn(REVIEWED_TURN, work);
+    });
+  }
+
+  async #removeAll(
+    kind: ResourceKind,
+    objects: readonly ApiObject[],
+    request: DeleteRequest,
+  ): Promise<ApiObject[]> {
+    const how = { propagation: request.propagation, now: formatTime(this.#clock.wallMs()) };
+    const left: ApiObject[] = [];
+    for (let start = 0; start < objects.length; start += COLLECTION_OBJECTS_MAX) {
+      const plan = planCollectionDeletion(kind, objects.slice(start, start + COLLECTION_OBJECTS_MAX), how);
+      if (request.dryRun === true) {
+        left.push(...plan.marked);
+        continue;
+      }
+      const charge = await this.#quotas.release(kind, plan.gone);
+      const conditions = [...plan.conditions, ...charge.conditions];
+      const operations = [...plan.operations, ...charge.operations];
+      const revision = await this.#store.transact({ conditions, operations });
+      left.push(...plan.left(revision, charge.operations.length));
+    }
+    return left;
   }
 
   /** Removes a namespace that is being deleted and has no content left. */

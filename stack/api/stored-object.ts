@@ -110,6 +110,15 @@ interface Preconditions {
   readonly resourceVersion?: string | undefined;
 }
 
+/** Whether the preconditions hold of the object. */
+export function isMeant({ metadata }: ApiObject, { uid, resourceVersion }: Preconditions): boolean {
+  return (
+    (uid === undefined || uid === metadata.uid) &&
+    (resourceVersion === undefined || resourceVersion === metadata.resourceVersion)
+  );
+}
+
+/** Throws ApiError Conflict. */
 export function checkPreconditions(kind: ResourceKind, current: ApiObject, request: Preconditions): void {
   const { uid, resourceVersion } = current.metadata;
   if (request.uid !== undefined && request.uid !== uid) {

@@ -203,6 +203,52 @@ describe("the audit log of admin policies and namespaces", () => {
   });
 });
 
+describe("the audit log of machines", () => {
+  const note = ({ notes = {} }: { readonly notes?: AuditNotes | undefined }): unknown =>
+    JSON.parse(notes["plinth.dev/reachability"] ?? "null");
+  const vm = kindByName("VirtualMachine");
+  const machine = async (name: string): Promise<object> => {
+    const { spec, metadata } = (await client.get("VirtualMachine", {
+      namespace: "shop",
+      name,
+    })) as unknown as ApiObject;
+    return { metadata: { name: "new", labels: metadata.labels }, spec };
+  };
+  const TO_APP = "shop/new[VirtualMachine]@back => shop/app[VirtualMachine] : TCP 8080";
+
+  it("is told what one that is made may reach, and what one that is deleted could", async () => {
+    const made = await registry.create(vm, "shop", await machine("web1"), USER);
+    const { gained, lost } = note(made) as { gained: string[]; lost: string[] };
+    expect(gained).toContain(TO_APP);
+    expect(gained.every((line) => line.includes("shop/new[VirtualMachine]"))).toBe(true);
+    expect(lost).toEqual([]);
+    await reconcilePorts(
+      client,
+      (await client.list("VirtualMachine")).items,
+      (await client.list("Port")).items,
+    );
+    await waitFor(
+      async () => (await client.list("Port")).items.every((port) => port.status?.addresses?.length === 1),
+      () => "addresses for all ports",
+      5_000,
+      5,
+    );
+    expect(note(await registry.delete(vm, { namespace: "shop", name: "new" }, USER))).toEqual({
+      gained: [],
+      lost: gained,
+    });
+  });
+
+  it("is told all pairs that a namespace takes with it", async () => {
+    const gone = note(await registry.delete(kindByName("Namespace"), { name: "shop" }, USER)) as {
+      gained: string[];
+      lost: string[];
+    };
+    expect(gone.gained).toEqual([]);
+    expect(gone.lost).toContain("shop/app[VirtualMachine] => shop/db[VirtualMachine] : TCP 5432");
+  });
+});
+
 describe("the audit log of labels and of many ports", () => {
   const note = ({ notes = {} }: { readonly notes?: AuditNotes | undefined }): unknown =>
     JSON.parse(notes["plinth.dev/reachability"] ?? "null");

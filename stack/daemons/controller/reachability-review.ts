@@ -67,8 +67,12 @@ export class ReachabilityReviewer implements Reviewer {
 
   async review({ kind, objects, gone, dryRun }: ReviewedChange): Promise<Review> {
     const controller = await this.#modules.controller();
-    const changes = objects.flatMap((object) => this.changesOf(kind, object, gone));
-    const audited = POLICIES.has(kind.kind) || controller.relabels(changes);
+    const changes = objects.flatMap((object) =>
+      kind.kind === "Namespace" && gone
+        ? controller.emptied(object.metadata.name)
+        : this.changesOf(kind, object, gone),
+    );
+    const audited = POLICIES.has(kind.kind) || controller.shifts(changes);
     const isSmall = controller.portCount <= AUDITED_PORTS_MAX;
     const plan = dryRun || (audited && isSmall);
     const answer = controller.review(changes, { plan, groups: audited && !isSmall });
@@ -91,7 +95,7 @@ export class ReachabilityReviewer implements Reviewer {
     };
     switch (kind.kind) {
       case "Namespace":
-        // What lies in a namespace goes object by object, before it does.
+        // What lies in it goes before it does.
         return gone ? [] : [namespaceInput(object as unknown as Namespace)];
       case "NetworkPolicy":
         return change<"NetworkPolicy">(policyInput);
