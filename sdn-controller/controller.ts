@@ -250,20 +250,6 @@ export class SdnController {
     return explain(this.compiler, question);
   }
 
-  get portCount(): number {
-    return this.compiler.inventory.portCount;
-  }
-
-  /** What it would be told if everything in a namespace went. */
-  emptied(namespace: string): InventoryChange[] {
-    return this.compiler.emptied(namespace);
-  }
-
-  /** Whether one of `changes` makes a port come, go or be another, or gives a namespace that is there other labels. */
-  shifts(changes: readonly InventoryChange[]): boolean {
-    return this.compiler.shifts(changes);
-  }
-
   /** What `changes` would do to reachability. Nothing is changed. */
   review(
     changes: readonly InventoryChange[],

@@ -69,11 +69,11 @@ export class ReachabilityReviewer implements Reviewer {
     const controller = await this.#modules.controller();
     const changes = objects.flatMap((object) =>
       kind.kind === "Namespace" && gone
-        ? controller.emptied(object.metadata.name)
+        ? controller.compiler.emptied(object.metadata.name)
         : this.changesOf(kind, object, gone),
     );
-    const audited = POLICIES.has(kind.kind) || controller.shifts(changes);
-    const isSmall = controller.portCount <= AUDITED_PORTS_MAX;
+    const audited = POLICIES.has(kind.kind) || controller.compiler.shifts(changes);
+    const isSmall = controller.compiler.inventory.portCount <= AUDITED_PORTS_MAX;
     const plan = dryRun || (audited && isSmall);
     const answer = controller.review(changes, { plan, groups: audited && !isSmall });
     const [breach] = answer.breaches;
