@@ -16,7 +16,6 @@ import { FORMAT_VERSION, SEGMENT_SIZE } from "./log/format.js";
 import { DirectoryMapFiles, type MapFiles } from "./log/map-files.js";
 import { auditCounts } from "./pool/count-audit.js";
 import { Pool } from "./pool/pool.js";
-import { ProveJob } from "./pool/prove.js";
 
 /** Pages of maps that are read at a time. */
 const COUNT_PAGES = 256;
@@ -104,7 +103,7 @@ function checkPool(dir: string, catalogue: Catalogue, pool: PoolEntry, onProgres
     const volumes = entries.map(({ id, name, keyId }): VolumeCheck => {
       const damage = opened.damaged.get(id);
       if (damage !== undefined) return { name, provenBytes: 0, badCount: 1, findings: [damage] };
-      const job = new ProveJob(opened.volume(id), opened.table);
+      const job = opened.newProof(id);
       const { progress } = job;
       while (job.step() !== "done") onProgress(name, progress.doneBytes, progress.totalBytes);
       const { doneBytes: provenBytes, lostBlocks: badCount, findings } = progress;

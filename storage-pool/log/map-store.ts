@@ -17,6 +17,7 @@ import {
   FORMAT_VERSION,
   PAGE_ENTRIES,
   PAGE_SIZE,
+  parseMapHeader,
   TABLE_ENTRY_SIZE,
 } from "./format.js";
 import type { MapFileSink, MapFileSource, MapFiles } from "./map-files.js";
@@ -42,7 +43,8 @@ export class StoredFile implements PageFile {
   /** Roots' files that name it, itself included. */
   references = 0;
   removed = false;
-
+  /** Its head is damaged: after a restart no page of it could be found. */
+  #headless = false;
   #source: MapFileSource | undefined;
 
   constructor(store: MapStore, name: string, pageCount: number) {
@@ -79,9 +81,20 @@ export class StoredFile implements PageFile {
     this.#source = undefined;
   }
 
+  /** Looks whether the file can be opened after a restart; if not, its pages have to be written again. */
+  checkHead(): void {
+    const source = this.#store.files.open(this.name);
+    this.#headless = source === undefined || parseMapHeader(source.read(0, BLOCK_SIZE)) === undefined;
+    source?.close();
+  }
+
   /** A page that stands here has to be written again. */
   get isStale(): boolean {
-    return this.removed || (this.pageCount >= SPARSE_PAGES_MIN && this.livePages * 2 < this.pageCount);
+    return (
+      this.removed ||
+      this.#headless ||
+      (this.pageCount >= SPARSE_PAGES_MIN && this.livePages * 2 < this.pageCount)
+    );
   }
 }
 

@@ -447,6 +447,11 @@ export class Housekeeper {
     if (!this.urgent) this.#thorough = false;
   }
 
+  /** Maps of `volume` are not on the medium as they should be: a checkpoint comes even if nothing is written. */
+  wantCheckpointOf(volume: Volume): void {
+    this.#cleaner.touched.add(volume);
+  }
+
   /** A checkpoint of `volume` that is being written is given up. */
   abandonCheckpointOf(volume: Volume): void {
     if (this.#checkpoint?.volume !== volume) return;

@@ -3,8 +3,8 @@
 // Invariant: a change that the catalogue must know first (deleting) or after (creating) is undone or orphaned by a crash
 // in between, never half there. Thread: the pool's worker.
 import type { Disk } from "../disk/disk.js";
-import { EAGAIN, OK, storageError } from "../errors.js";
-import { BLOCK_SIZE, ROOTS_MAX, SNAPSHOTS_PER_VOLUME_MAX } from "../limits.js";
+import { OK, storageError } from "../errors.js";
+import { BLOCK_SIZE } from "../limits.js";
 import { Staging } from "../log/log-writer.js";
 import type { MapFiles } from "../log/map-files.js";
 import type { MapStore } from "../log/map-store.js";
@@ -13,12 +13,13 @@ import { BlockMap } from "../volume/block-map.js";
 import { Keyframe } from "../volume/history.js";
 import type { LostRange } from "../volume/lost-blocks.js";
 import type { MapReader } from "../volume/map-reader.js";
-import { usageOf, usageWhileCounting, type VolumeUsage } from "../volume/usage.js";
+import type { VolumeUsage } from "../volume/usage.js";
 import { Root, Volume } from "../volume/volume.js";
 import { Demand } from "./demand.js";
 import { Housekeeper } from "./housekeeper.js";
-import { JobRunner } from "./job.js";
+import { type JobProgress, JobRunner } from "./job.js";
 import { LostReport } from "./lost-report.js";
+import { MapScrub } from "./map-scrub.js";
 import { type KeyframeSpec, MAP_MEMORY, type Opening, openPool, type VolumeSpec } from "./open-pool.js";
 import { PoolDisks } from "./pool-disks.js";
 import type { PoolHooks } from "./pool-hooks.js";
@@ -28,23 +29,16 @@ import { type Reverted, Reverts } from "./reverts.js";
 import { Room } from "./room.js";
 import { fileOf, RootFiles } from "./root-files.js";
 import { ScrubJob } from "./scrub.js";
+import { checkRootCount, noteGone, Snapshots } from "./snapshots.js";
 import { sealLogs } from "./sparing.js";
 import { beginSync, type SyncRound } from "./sync-round.js";
 import { VolumeKeys } from "./volume-keys.js";
+import { VolumeUsages } from "./volume-usages.js";
 
 export interface NewMap {
   readonly mapFile: string;
   readonly sequence: number;
   readonly sizeBytes: number;
-}
-
-/** A count of a volume's space, and when it was made. */
-interface Known {
-  readonly usage: VolumeUsage;
-  readonly generation: number;
-  /** Names of the snapshots that there were. */
-  readonly roots: string;
-  readonly untilMs: number;
 }
 
 export class Pool {
@@ -65,7 +59,8 @@ export class Pool {
   readonly #demand: Demand;
   /** Putting volumes back to snapshots and moments. */
   readonly reverts: Reverts;
-  readonly #usages = new WeakMap<Volume, Known>();
+  readonly #snapshots: Snapshots;
+  readonly #usages: VolumeUsages;
   readonly #lost: LostReport;
 
   /** Opens the pool from its disks, map files and what the catalogue knows (see openPool). Throws as openPool. */
@@ -84,6 +79,7 @@ export class Pool {
     const wallClock = hooks.wallClock ?? Date.now;
     this.#wallClock = wallClock;
     this.reader = opened.reader;
+    this.#usages = new VolumeUsages(this.table, this.volumes);
     this.#lost = new LostReport(this.volumes, hooks.onLost);
     this.reader.onLost = (map, block) => this.#lost.note(map, block);
     this.damaged = new Map(opened.damaged);
@@ -145,6 +141,14 @@ export class Pool {
       flush: (volume) => this.#mustFlush(volume),
       freeDead: () => this.housekeeper.freeDead(),
     });
+    this.#snapshots = new Snapshots({
+      volumes,
+      room: this.room,
+      files: this.#files,
+      abandonCheckpointOf: (volume) => this.housekeeper.abandonCheckpointOf(volume),
+      flush: (volume) => this.#mustFlush(volume),
+      freeDead: () => this.housekeeper.freeDead(),
+    });
     for (const { spec, head, snapshots, keyframes, historyLost, clockMs, sequence } of opened.volumes) {
       const volume = this.#addVolume({ ...spec, clockMs }, head, snapshots, sequence);
       volume.history.keyframes.push(...keyframes);
@@ -175,7 +179,7 @@ export class Pool {
   }
 
   createVolume(spec: VolumeSpec): Volume {
-    this.#checkRoots();
+    checkRootCount(this.volumes.values());
     const disks = this.table.disks.filter((disk) => disk.isOfClass(spec.diskClass)).length;
     if (spec.copies > disks) {
       const which = spec.diskClass === "" ? "" : ` of class ${spec.diskClass}`;
@@ -207,7 +211,7 @@ export class Pool {
     volume.writer.seal();
     this.reverts.endRewind(id);
     volume.promises.release();
-    for (const root of volume.snapshots.values()) this.#noteGone(root);
+    for (const root of volume.snapshots.values()) noteGone(this.volumes.values(), root);
     for (const root of volume.roots()) this.#files.forget(root);
     for (const root of volume.history.dropped) this.#files.forget(root);
     this.volumes.delete(id);
@@ -221,45 +225,18 @@ export class Pool {
     return this.createSnapshots([id], name)[0] as NewMap;
   }
 
-  /**
-   * Everything committed so far, of several volumes at one moment, frozen under a name, on the medium: a position in each
-   * log, whatever the volumes' sizes. The catalogue records them or calls deleteSnapshot for each; the next checkpoints
-   * write the maps. All or none.
-   */
+  /** Snapshots of several volumes at one moment, all or none; see Snapshots. */
   createSnapshots(ids: readonly number[], name: string): NewMap[] {
-    const volumes = ids.map((id) => this.volume(id));
-    this.#checkRoots(volumes.length);
-    for (const volume of volumes) {
-      if (volume.snapshots.size < SNAPSHOTS_PER_VOLUME_MAX) continue;
-      throw storageError("LIMIT_REACHED", `a volume has at most ${SNAPSHOTS_PER_VOLUME_MAX} snapshots`);
-    }
-    for (const volume of volumes) volume.settle();
-    for (const volume of volumes) {
-      const more = volume.head.map.mappedBlocks - volume.promises.blocks;
-      this.#promise(more, volume, `to overwrite what ${volume.name} shares with a snapshot`);
-    }
-    for (const volume of volumes) this.#mustFlush(volume);
-    return volumes.map((volume) => {
-      const { sizeBytes, head, writer } = volume;
-      const root = new Root(name, head.map.freeze(), [], sizeBytes, writer.sequence);
-      volume.snapshots.set(name, root);
-      volume.promises.shareAll(root, true);
-      volume.generation++;
-      return { mapFile: "", sequence: writer.sequence, sizeBytes };
-    });
+    return this.#snapshots.create(
+      ids.map((id) => this.volume(id)),
+      name,
+    );
   }
 
   /** The catalogue has forgotten the snapshot already. */
   deleteSnapshot(id: number, name: string): void {
     const volume = this.volumes.get(id);
-    const root = volume?.snapshots.get(name);
-    if (volume === undefined || root === undefined) return;
-    this.housekeeper.abandonCheckpointOf(volume);
-    volume.snapshots.delete(name);
-    this.#noteGone(root);
-    this.#files.forget(root);
-    volume.generation++;
-    this.housekeeper.freeDead();
+    if (volume !== undefined) this.#snapshots.delete(volume, name);
   }
 
   /** Puts a volume back to a snapshot, or to the moment that was looked up (`snapshot` ""); see Reverts. */
@@ -305,7 +282,7 @@ export class Pool {
    * lacks only the map.
    */
   cloneVolume(spec: VolumeSpec, originId: number, snapshot: string): NewMap {
-    this.#checkRoots();
+    checkRootCount(this.volumes.values());
     const origin = this.volume(originId);
     const from = snapshot === "" ? undefined : this.snapshotOf(origin, snapshot);
     // The cleaner may have moved blocks of the snapshot just now.
@@ -313,7 +290,7 @@ export class Pool {
     const map = from === undefined ? this.reverts.rewound(originId) : from.map.freeze();
     map.grow(spec.sizeBytes / BLOCK_SIZE);
     try {
-      this.#promise(map.mappedBlocks, spec, `to overwrite what ${spec.name} shares with ${origin.name}`);
+      this.room.promise(map.mappedBlocks, spec, `to overwrite what ${spec.name} shares with ${origin.name}`);
     } catch (thrown) {
       map.release();
       throw thrown;
@@ -327,31 +304,9 @@ export class Pool {
     return { mapFile: fileOf(root), sequence: 0, sizeBytes: spec.sizeBytes };
   }
 
-  /**
-   * Exact when it was counted. Counting walks the maps when there are snapshots or clones, so that an answer is kept
-   * while nothing changed, and for fifty times as long as counting took.
-   */
+  /** Exact when it was counted; see VolumeUsages. */
   usageOf(id: number): VolumeUsage {
-    const volume = this.volume(id);
-    let generation = this.volumes.size;
-    let roots = "";
-    for (const each of this.volumes.values()) {
-      generation += each.generation + each.checkpointSequence;
-      if (each === volume)
-        roots = each
-          .roots()
-          .map((root) => root.name)
-          .join(" ");
-    }
-    const startMs = performance.now();
-    const known = this.#usages.get(volume);
-    const recent = known !== undefined && known.roots === roots;
-    if (recent && (known.generation === generation || startMs < known.untilMs)) return known.usage;
-    if (!this.table.isCounted) return usageWhileCounting(volume);
-    const usage = usageOf(volume, this.table);
-    const endMs = performance.now();
-    this.#usages.set(volume, { usage, generation, roots, untilMs: endMs + 50 * (endMs - startMs) });
-    return usage;
+    return this.#usages.of(this.volume(id));
   }
 
   /** What was found unreadable in a volume and its snapshots since the pool was opened. */
@@ -367,17 +322,33 @@ export class Pool {
     return poolUsageOf(this, work, (volume) => this.usageOf(volume.id).exclusiveBytes);
   }
 
-  /** Reads every copy of everything from a segment on, in the background, at no more than a rate; the job's number. */
+  /** Reads every copy of everything from a segment on, then all maps, in the background, at no more than a rate; the job's number. */
   scrub(bytesPerSecond = 0, nextSegment = 0): number {
+    const { table, volumes, housekeeper } = this;
+    const maps = (progress: JobProgress) =>
+      new MapScrub(
+        {
+          table,
+          volumes,
+          store: this.#store,
+          onMended: (volume) => housekeeper.wantCheckpointOf(volume),
+          onLostPages: () => this.#lost.notePages(),
+        },
+        progress,
+      );
     const wanted = ({ index }: { readonly index: number }) => index >= nextSegment;
-    return this.jobs.start(
-      new ScrubJob("scrub", "all disks", this, { wanted, bytesPerSecond, yields: true }),
-    );
+    const options = { wanted, bytesPerSecond, yields: true, maps };
+    return this.jobs.start(new ScrubJob("scrub", "all disks", this, options));
   }
 
   /** Holds a volume with its snapshots against its maps, in the background; the job's number. */
   prove(id: number): number {
-    return this.jobs.start(new ProveJob(this.volume(id), this.table));
+    return this.jobs.start(this.newProof(id));
+  }
+
+  /** The same for who takes its steps himself. */
+  newProof(id: number): ProveJob {
+    return new ProveJob(this.volume(id), this.table, this.#store.files);
   }
 
   /** Makes everything committed so far durable: one fdatasync per disk that was written to. */
@@ -460,37 +431,5 @@ export class Pool {
     const result = volume.flush();
     if (result !== OK)
       throw storageError("VOLUME_DAMAGED", `${volume.name} cannot be flushed (errno ${result})`);
-  }
-
-  /** Room for blocks that are shared from now on. Throws POOL_FULL, or ROOM_PENDING while some is made. */
-  #promise(
-    blocks: number,
-    { copies, diskClass }: Pick<VolumeSpec, "copies" | "diskClass">,
-    what: string,
-  ): void {
-    if (this.room.take(blocks, copies, diskClass)) return;
-    if (this.room.recountAll() && this.room.take(blocks, copies, diskClass)) return;
-    const pending = this.room.grow(blocks, copies, diskClass) === EAGAIN;
-    const left = Math.max(0, this.room.left(copies, diskClass)) * BLOCK_SIZE;
-    throw storageError(
-      pending ? "ROOM_PENDING" : "POOL_FULL",
-      `${blocks * BLOCK_SIZE} bytes are needed ${what}, and ${left} are left`,
-      { remedy: pending ? "try again" : "add a disk, or delete volumes or snapshots" },
-    );
-  }
-
-  /** Nothing is shared with a root any more: whoever may have been is counted anew. */
-  #noteGone(root: Root): void {
-    for (const volume of this.volumes.values()) {
-      if (volume.related || volume.snapshots.size > 0 || volume.promises.blocks > 0)
-        volume.promises.forget(root);
-    }
-  }
-
-  #checkRoots(more = 1): void {
-    let roots = more - 1;
-    for (const volume of this.volumes.values()) roots += 1 + volume.snapshots.size;
-    if (roots < ROOTS_MAX) return;
-    throw storageError("LIMIT_REACHED", `a pool has at most ${ROOTS_MAX} volumes and snapshots`);
   }
 }

@@ -1,15 +1,17 @@
 // Proving a volume: reads every block of the volume and its snapshots from every copy and holds it against the map, and
-// the log's tail against its sequence. One verdict; nothing is repaired. Thread: the pool's worker. Hot: no.
+// the log's tail against its sequence, and reads what map files hold of it. One verdict; nothing is repaired. Thread: the pool's worker. Hot: no.
 import { DataBuffer } from "../disk/data-buffer.js";
 import { BLOCK_SIZE } from "../limits.js";
 import { bufferChecksum } from "../log/checksum.js";
 import { LOCATION_LOST, PAGE_ENTRIES, SEGMENT_BLOCKS } from "../log/format.js";
+import type { MapFiles } from "../log/map-files.js";
 import { readRecords, replayRange } from "../log/recovery.js";
 import type { SegmentTable } from "../log/segment-table.js";
 import { type BlockMap, BRANCH_PAGES } from "../volume/block-map.js";
 import type { MapPage } from "../volume/map-page.js";
 import type { Volume } from "../volume/volume.js";
 import { find, type Job, type JobProgress, newProgress } from "./job.js";
+import { describePage, StoredPages } from "./stored-pages.js";
 
 const RUN_BLOCKS = 64;
 
@@ -27,13 +29,21 @@ export class ProveJob implements Job {
   readonly #volume: Volume;
   readonly #buffer = new DataBuffer(RUN_BLOCKS * BLOCK_SIZE);
   readonly #seen = new Set<MapPage>();
+  readonly #stored: StoredPages;
   #roots: Proven[] | undefined;
   #next = 0;
 
-  constructor(volume: Volume, table: SegmentTable) {
+  constructor(volume: Volume, table: SegmentTable, files: MapFiles) {
     this.subject = volume.name;
     this.#volume = volume;
     this.#table = table;
+    this.#stored = new StoredPages([volume], files, table.pages, {
+      onBadPage: (bad) => {
+        // What is lost is said where its blocks are looked at.
+        if (!bad.page.lost) this.#bad(`${describePage(bad)} is damaged on the medium`);
+      },
+      onBadFile: (_volume, _root, why) => this.#bad(why),
+    });
   }
 
   step(): "more" | "done" {
@@ -42,7 +52,7 @@ export class ProveJob implements Job {
       return "more";
     }
     const root = this.#roots[0];
-    if (root === undefined) return "done";
+    if (root === undefined) return this.#stored.step() === undefined ? "done" : "more";
     for (; this.#next < root.map.pageCount; this.#next++) {
       const page = root.map.page(this.#next);
       if (page === null || this.#seen.has(page)) continue;

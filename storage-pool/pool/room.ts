@@ -8,8 +8,8 @@
 // Invariant: after OK stored + promised stays within that share. Thread: the pool's worker. Hot: no (but plenty,
 // which is asked with every write and allocates nothing).
 import type { Disk } from "../disk/disk.js";
-import { EAGAIN, ENOSPC, OK } from "../errors.js";
-import { RESERVE_SEGMENTS } from "../limits.js";
+import { EAGAIN, ENOSPC, OK, storageError } from "../errors.js";
+import { BLOCK_SIZE, RESERVE_SEGMENTS } from "../limits.js";
 import { DATA_BLOCKS } from "../log/format.js";
 import type { SegmentTable } from "../log/segment-table.js";
 import type { RoomGate } from "../volume/promises.js";
@@ -74,6 +74,23 @@ export class Room implements RoomGate {
     for (const [other, known] of this.#known) this.#known.set(other, known - blocks * copies);
     this.#known.set(key, left - blocks);
     return true;
+  }
+
+  /** Room for blocks that are shared from now on. Throws POOL_FULL, or ROOM_PENDING while some is made; `what`: what for. */
+  promise(
+    blocks: number,
+    { copies, diskClass }: { readonly copies: number; readonly diskClass: string },
+    what: string,
+  ): void {
+    if (this.take(blocks, copies, diskClass)) return;
+    if (this.recountAll() && this.take(blocks, copies, diskClass)) return;
+    const pending = this.grow(blocks, copies, diskClass) === EAGAIN;
+    const left = Math.max(0, this.left(copies, diskClass)) * BLOCK_SIZE;
+    throw storageError(
+      pending ? "ROOM_PENDING" : "POOL_FULL",
+      `${blocks * BLOCK_SIZE} bytes are needed ${what}, and ${left} are left`,
+      { remedy: pending ? "try again" : "add a disk, or delete volumes or snapshots" },
+    );
   }
 
   /** What is known may be wrong: disks came or went, or space came back. */

@@ -1,5 +1,6 @@
 // Scrubbing: reads every copy of every segment, checks each record and each block that is alive, and puts bad copies
-// right from good ones. What has no good copy left is named. May be held to a rate, and begin where an earlier one was.
+// right from good ones; then the maps of all volumes, if that is asked for (MapScrub). What has no good copy left is named.
+// May be held to a rate, and begin where an earlier one was.
 // Thread: the pool's worker. Hot: no (one copy per step).
 import { DataBuffer } from "../disk/data-buffer.js";
 import { BLOCK_SIZE } from "../limits.js";
@@ -10,6 +11,7 @@ import { readIndex } from "../log/recovery.js";
 import type { Segment, SegmentTable } from "../log/segment-table.js";
 import type { MapReader } from "../volume/map-reader.js";
 import { find, type Job, type JobProgress, newProgress } from "./job.js";
+import type { MapScrub } from "./map-scrub.js";
 
 export interface ScrubOptions {
   /** Which segments are looked at; all when absent. */
@@ -20,6 +22,8 @@ export interface ScrubOptions {
   readonly bytesPerSecond?: number;
   /** Everything else goes first. */
   readonly yields?: boolean;
+  /** What is looked at after the segments. */
+  readonly maps?: (progress: JobProgress) => MapScrub;
 }
 
 /** A rate is kept on the average of so long a time. */
@@ -38,12 +42,13 @@ export class ScrubJob implements Job {
   #scratch: DataBuffer | undefined;
   readonly #queue: Segment[] = [];
   #copy = 0;
+  #maps: MapScrub | undefined;
 
   constructor(
     kind: string,
     subject: string,
     modules: { readonly table: SegmentTable; readonly reader: MapReader },
-    { wanted = () => true, onDone, bytesPerSecond = 0, yields = false }: ScrubOptions = {},
+    { wanted = () => true, onDone, bytesPerSecond = 0, yields = false, maps }: ScrubOptions = {},
   ) {
     this.kind = kind;
     this.subject = subject;
@@ -57,6 +62,8 @@ export class ScrubJob implements Job {
     });
     for (const segment of this.#queue) this.progress.totalBytes += segment.disks.length * SEGMENT_SIZE;
     this.#queue.reverse();
+    this.#maps = maps?.(this.progress);
+    this.progress.totalBytes += this.#maps?.totalBytes ?? 0;
   }
 
   join(other: Job): void {
@@ -65,17 +72,23 @@ export class ScrubJob implements Job {
   }
 
   step(nowMs: number): "more" | "wait" | "done" {
+    if (this.#bytesPerSecond > 0 && nowMs < this.#notBeforeMs) return "wait";
     const segment = this.#queue.at(-1);
     if (segment === undefined) {
+      const bytes = this.#maps?.step();
+      if (bytes !== undefined) {
+        this.progress.doneBytes += bytes;
+        this.#pace(nowMs, bytes);
+        return "more";
+      }
       this.#onDone?.();
       return "done";
     }
-    if (this.#bytesPerSecond > 0 && nowMs < this.#notBeforeMs) return "wait";
     this.progress.nextSegment = segment.index;
     const gone = this.#table.at(segment.index) !== segment || !segment.sealed;
     if (!gone && this.#copy < segment.disks.length) {
       this.#check(segment, this.#copy);
-      this.#pace(nowMs);
+      this.#pace(nowMs, SEGMENT_SIZE);
     }
     this.#copy++;
     this.progress.doneBytes += SEGMENT_SIZE;
@@ -89,13 +102,14 @@ export class ScrubJob implements Job {
 
   cancel(): void {
     this.#queue.length = 0;
+    this.#maps = undefined;
   }
 
-  /** A copy was read: the next one when the rate allows it. */
-  #pace(nowMs: number): void {
+  /** So much was read: more when the rate allows it. */
+  #pace(nowMs: number, bytes: number): void {
     if (this.#bytesPerSecond === 0) return;
     const fromMs = Math.max(this.#notBeforeMs, nowMs - RATE_SPAN_MS);
-    this.#notBeforeMs = fromMs + (SEGMENT_SIZE / this.#bytesPerSecond) * 1000;
+    this.#notBeforeMs = fromMs + (bytes / this.#bytesPerSecond) * 1000;
   }
 
   get #buffer(): DataBuffer {

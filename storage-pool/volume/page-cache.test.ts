@@ -2,7 +2,6 @@ import { expect, test } from "vitest";
 import { DataBuffer } from "../disk/data-buffer.js";
 import { PAGE_SIZE } from "../log/format.js";
 import { auditCounts } from "../pool/count-audit.js";
-import { ProveJob } from "../pool/prove.js";
 import { MemoryPool } from "../testing/memory-pool.js";
 import type { Volume } from "./volume.js";
 
@@ -145,7 +144,7 @@ test("a damaged page of a map: errors for its blocks, found by prove, nothing fr
   expect(pool.table.pages.lostCount).toBe(1);
   expect(pool.table.usedCount).toBeGreaterThanOrEqual(used);
   expect(pool.lostRangesOf(1)).toContainEqual({ offsetBytes: hurt * BLOCK, lengthBytes: BLOCK });
-  const job = new ProveJob(volume, pool.table);
+  const job = pool.newProof(1);
   while (job.step() !== "done");
   expect(job.progress.findings).toContainEqual(
     expect.stringContaining("the map of the 2 MiB from block 1024 on is damaged"),

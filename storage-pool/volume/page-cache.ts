@@ -136,6 +136,28 @@ export class PageCache {
     for (const heir of this.#heirs) this.#sever(heir); // cold
   }
 
+  /** Whether the medium has what the page is, whatever memory has; false when it cannot be read. */
+  standsWell(page: MapPage): boolean {
+    if (page.lost || page.file === undefined) return !page.lost;
+    const bytes = readPages(page.file, page.place, 1, this.#readBytes);
+    return isWhole(page, bytes, 0);
+  }
+
+  /**
+   * Gives a page, which is on the medium only and cannot be read there, words that were found elsewhere; the caller says
+   * then that it changed. False, and nothing done, when they are not what it was.
+   */
+  restore(page: MapPage, words: Uint32Array): boolean {
+    const bytes = new Uint8Array(words.buffer, words.byteOffset, words.byteLength);
+    if (page.isResident || page.refs === 0 || !page.counted) return false;
+    if (!isWhole(page, bytes, 0) || mappedIn(words) !== page.mapped) return false;
+    const own = this.take();
+    own.set(words);
+    page.words = own;
+    this.#ring.push(page);
+    return true;
+  }
+
   /** Nobody names the page any more. */
   drop(page: MapPage): void {
     this.#pageCount--;
@@ -235,7 +257,7 @@ export class PageCache {
 
   /** Puts what was read into `words` if it is what the page should be. */
   #load(page: MapPage, bytes: Uint8Array, at: number, words: Uint32Array, target: Uint8Array): boolean {
-    if (at + PAGE_SIZE > bytes.byteLength || (checksum(bytes, at, PAGE_SIZE) | 0) !== page.sum) return false;
+    if (!isWhole(page, bytes, at)) return false;
     target.set(bytes.subarray(at, at + PAGE_SIZE)); // cold: one per read from a disk
     return mappedIn(words) === page.mapped && this.#isPossible(words);
   }
@@ -358,6 +380,12 @@ function neighbours({ base, heir }: MapPage, at: number, location: number): numb
   if (base !== undefined && base.words[at] === location) count++;
   if (heir !== undefined && heir.words[at] === location) count++;
   return count;
+}
+
+/** Whether what was read has the page's checksum. */
+function isWhole(page: MapPage, bytes: Uint8Array | undefined, at: number): boolean {
+  if (bytes === undefined || at + PAGE_SIZE > bytes.byteLength) return false;
+  return (checksum(bytes, at, PAGE_SIZE) | 0) === page.sum;
 }
 
 /** Pages as they stand in a file; undefined when it cannot be read. */

@@ -81,10 +81,17 @@ test("a scrub that is due begins by itself, is shown with its outcome, and is ke
   const catalogue = await Catalogue.open(await openLevelStore(join(storage.dir, "s", "catalogue")));
   const entry = catalogue.scrubs.get("default") as ScrubEntry;
   expect(entry.bytesPerSecond).toBe(1024 * MIB);
-  await catalogue.putScrub({ ...entry, sinceMs: entry.sinceMs - 8 * 86_400_000 });
+  const sinceMs = entry.sinceMs - 8 * 86_400_000;
+  await catalogue.putScrub({ ...entry, sinceMs, bytesPerSecond: 64 * 1024 });
   await catalogue.close();
   await storage.start();
-  await waitFor(async () => (await pool()).scrub.runs.length === 2, "the scrub that is due", 60_000);
+  await waitFor(async () => (await pool()).scrub.running !== undefined, "the scrub that is due", 60_000);
+  await storage.plinth("pool", "scrub", "--cancel");
+  const { running, runs } = (await pool()).scrub;
+  expect(running).toBeUndefined();
+  expect(runs.map(({ outcome }) => outcome)).toEqual(["done", "cancelled"]);
+  await storage.plinth("pool", "scrub");
+  await waitFor(async () => (await pool()).scrub.runs.length === 3, "the scrub to be recorded", 60_000);
   const shown = await storage.plinth("pool", "show", "default");
   expect(shown).toMatch(
     /last scrub \d+ seconds? ago \(.* UTC\): \S+ read, 0 blocks repaired\nscrubbed by schedule/,
