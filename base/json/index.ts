@@ -1,4 +1,5 @@
-// What JSON.parse gives back, looked at before it is trusted. Pure.
+// What JSON.parse gives back, looked at before it is trusted; and JSON with integers of 64 bits.
+export { exactInteger, parseExactJson, stringifyExactJson } from "./exact.js";
 
 /** True for a JSON object: neither null nor an array. */
 export function isObject(value: unknown): value is Record<string, unknown> {

@@ -1,7 +1,8 @@
-// Cuts a byte stream into the concatenated JSON objects (or arrays) it carries. Pure.
+// Cuts a byte stream into the concatenated JSON objects (or arrays) it carries; integers keep their 64 bits.
 // Framing works on bytes, so a chunk may end anywhere, also inside a UTF-8 sequence.
 // Invariant: after an error the stream is dead; it never yields a value that began before a bad byte.
 import { PlinthError } from "../errors/index.js";
+import { parseExactJson } from "../json/index.js";
 import { JSON_DEPTH_MAX, JSON_SIZE_BYTES_MAX } from "./limits.js";
 
 const QUOTE = 0x22;
@@ -92,7 +93,7 @@ export class JsonStream {
     this.#parts = [];
     this.#sizeBytes = 0;
     try {
-      return JSON.parse(this.#decoder.decode(bytes));
+      return parseExactJson(this.#decoder.decode(bytes));
     } catch (cause) {
       throw malformed((cause as Error).message.slice(0, 120), cause);
     }

@@ -2,7 +2,7 @@
 // Invariant: every id handed out by `request` is answered exactly once: response, fault, expiry or `end`.
 
 import { describeError, PlinthError } from "../errors/index.js";
-import { isObject } from "../json/index.js";
+import { isObject, stringifyExactJson } from "../json/index.js";
 import { JsonStream, type JsonStreamOptions } from "./json-stream.js";
 
 export type JsonRpcId = unknown;
@@ -42,7 +42,7 @@ export class JsonRpcSession {
   ): { readonly id: number; readonly text: string } {
     const id = this.#nextId++;
     this.#pending.set(id, { deadlineMs });
-    return { id, text: JSON.stringify({ id, method, params }) };
+    return { id, text: stringifyExactJson({ id, method, params }) };
   }
 
   /** Takes bytes from the peer; returns what they mean. Responses to unknown or expired ids are dropped. */
@@ -109,15 +109,15 @@ function asError(thrown: unknown): PlinthError {
 
 /** A response that carries a result. */
 export function encodeResult(id: JsonRpcId, result: unknown): string {
-  return JSON.stringify({ id, result: result === undefined ? null : result, error: null });
+  return stringifyExactJson({ id, result: result === undefined ? null : result, error: null });
 }
 
 /** A response that carries an error. */
 export function encodeFault(id: JsonRpcId, error: unknown): string {
-  return JSON.stringify({ id, result: null, error });
+  return stringifyExactJson({ id, result: null, error });
 }
 
 /** A notification: nobody answers it. */
 export function encodeNotification(method: string, params: readonly unknown[]): string {
-  return JSON.stringify({ id: null, method, params });
+  return stringifyExactJson({ id: null, method, params });
 }

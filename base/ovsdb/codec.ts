@@ -1,4 +1,5 @@
 // JSON ⇄ column values (RFC 7047, 5.1), with errors that name what was wrong. Pure.
+import { exactInteger } from "../json/index.js";
 import { compareAtoms, defaultAtom, mapOf, setOf } from "./datum.js";
 import { describeType, formatAtom } from "./datum-text.js";
 import { OvsdbError, syntaxError } from "./errors.js";
@@ -73,14 +74,13 @@ export function parseAtom(json: unknown, base: BaseType, options: ParseOptions =
 function parseBareAtom(json: unknown, type: AtomicType, options: ParseOptions): Atom {
   switch (type) {
     case "integer":
-      if (typeof json === "number" && Number.isInteger(json)) {
-        if (!Number.isSafeInteger(json))
-          throw syntaxError("an integer beyond ±(2^53 - 1) could not be kept exactly", json);
-        return json + 0;
+      if (typeof json === "bigint" || Number.isInteger(json)) {
+        const value = BigInt(json as number | bigint);
+        if (isInteger64(value)) return exactInteger(value);
       }
       break;
     case "real":
-      if (typeof json === "number") return json + 0;
+      if (typeof json === "number" || typeof json === "bigint") return Number(json) + 0;
       break;
     case "boolean":
       if (typeof json === "boolean") return json;
@@ -115,6 +115,11 @@ function parseUuid(json: unknown, options: ParseOptions): string {
   throw syntaxError('expected ["uuid", <string>]', json);
 }
 
+/** An <integer> has 64 bits, with its sign (RFC 7047, 3.1). */
+export function isInteger64(value: bigint): boolean {
+  return BigInt.asIntN(64, value) === value;
+}
+
 /** Throws "constraint violation" when `atom` breaks a constraint of `base`. */
 export function checkAtom(atom: Atom, base: BaseType): void {
   if (base.enum !== undefined && !base.enum.includes(atom)) {
@@ -124,7 +129,7 @@ export function checkAtom(atom: Atom, base: BaseType): void {
       `${formatAtom(atom, base.type)} is not one of the allowed values ([${allowed.join(", ")}])`,
     );
   }
-  if (typeof atom === "number") {
+  if (typeof atom === "number" || typeof atom === "bigint") {
     const min = base.type === "integer" ? base.minInteger : base.minReal;
     const max = base.type === "integer" ? base.maxInteger : base.maxReal;
     if ((min !== undefined && atom < min) || (max !== undefined && atom > max)) {
@@ -145,7 +150,7 @@ export function checkAtom(atom: Atom, base: BaseType): void {
 }
 
 /** What is wrong with a number outside of these bounds, one of which there is. */
-function rangeText(min: number | undefined, max: number | undefined): string {
+function rangeText(min: number | bigint | undefined, max: number | bigint | undefined): string {
   if (max === undefined) return `is less than minimum allowed value ${min}`;
   if (min === undefined) return `is greater than maximum allowed value ${max}`;
   return `is not in the valid range ${min} to ${max} (inclusive)`;

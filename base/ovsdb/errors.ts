@@ -1,6 +1,7 @@
 // Errors of the OVSDB protocol (RFC 7047, 3.1): a short stable text in `error`, an explanation in `details`. Explanations
 // are those of ovsdb-server 3.1, because scripts compare them; what they were about stands in `syntax` beside them.
 import { PlinthError } from "../errors/index.js";
+import { stringifyExactJson } from "../json/index.js";
 
 /** The error texts of RFC 7047 and of ovsdb-server(7). */
 export type OvsdbErrorText =
@@ -38,7 +39,7 @@ export class OvsdbError extends PlinthError {
     super(error.toUpperCase().replace(/[^A-Z0-9]+/g, "_"), details === "" ? error : `${error}: ${details}`);
     this.error = error;
     this.details = details;
-    this.syntax = json === undefined ? undefined : JSON.stringify(sortMembers(json));
+    this.syntax = json === undefined ? undefined : stringifyExactJson(sortMembers(json));
   }
 
   toJson(): { readonly error: string; readonly details: string; readonly syntax?: string } {
@@ -60,6 +61,6 @@ function sortMembers(json: unknown): unknown {
 
 /** A short printed form of an untrusted value, for error messages. */
 export function show(value: unknown): string {
-  const text = JSON.stringify(value) ?? String(value);
+  const text = stringifyExactJson(value) ?? String(value);
   return text.length > 80 ? `${text.slice(0, 77)}...` : text;
 }

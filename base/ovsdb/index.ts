@@ -5,6 +5,7 @@ export {
   checkSize,
   encodeAtom,
   encodeDatum,
+  isInteger64,
   type ParseOptions,
   parseAtom,
   parseDatum,

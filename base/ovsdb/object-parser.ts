@@ -48,7 +48,9 @@ export class ObjectParser {
   optional<T extends keyof MemberTypes>(member: string, type: T): MemberTypes[T] | undefined {
     const json = this.json;
     if (json === undefined || !Object.hasOwn(json, member)) return undefined;
-    const value = json[member];
+    const given = json[member];
+    // So large, all that such a member says is "very many".
+    const value = type === "integer" && typeof given === "bigint" ? Number(given) : given;
     if (IS_OF_TYPE[type](value)) {
       this.#used.add(member);
       return value as MemberTypes[T];

@@ -2,7 +2,7 @@
 import { OvsdbError, show } from "./errors.js";
 
 /** A value in OVSDB's JSON notation. */
-export type OvsdbValue = string | number | boolean | readonly unknown[];
+export type OvsdbValue = string | number | bigint | boolean | readonly unknown[];
 export type OvsdbRowJson = Readonly<Record<string, OvsdbValue>>;
 export type Condition = readonly [column: string, operator: ConditionOperator, value: OvsdbValue];
 export type ConditionOperator = "<" | "<=" | "==" | "!=" | ">=" | ">" | "includes" | "excludes";

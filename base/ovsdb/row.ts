@@ -34,10 +34,16 @@ export class OvsdbRow {
     return typeof atom === "string" ? atom : undefined;
   }
 
-  /** An integer or real; undefined when the column is empty. */
+  /** An integer, rounded beyond ±(2⁵³ − 1), or real; undefined when the column is empty. */
   number(column: string): number | undefined {
     const [atom] = this.datum(column).keys;
-    return typeof atom === "number" ? atom : undefined;
+    return typeof atom === "number" || typeof atom === "bigint" ? Number(atom) : undefined;
+  }
+
+  /** An integer with all of its 64 bits. */
+  integer(column: string): number | bigint | undefined {
+    const [atom] = this.datum(column).keys;
+    return typeof atom === "number" || typeof atom === "bigint" ? atom : undefined;
   }
 
   boolean(column: string): boolean {

@@ -98,9 +98,9 @@ function parseBaseType(json: unknown, where: string): BaseType {
   if (typeof json === "string") return { type: atomicTypeOf(json, where) };
   const object = objectOf(json, `base type of ${where}`);
   const type = atomicTypeOf(object["type"], where);
-  const number = (key: string): number | undefined => {
+  const number = (key: string): number | bigint | undefined => {
     const value = object[key];
-    if (value !== undefined && typeof value !== "number")
+    if (value !== undefined && typeof value !== "number" && typeof value !== "bigint")
       throw syntaxError(`${key} of ${where} is no number`);
     return value;
   };

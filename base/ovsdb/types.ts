@@ -2,15 +2,18 @@
 
 export type AtomicType = "integer" | "real" | "boolean" | "string" | "uuid";
 
-/** One atom. A uuid is its lower-case text; only the column's type tells it from a string. */
-export type Atom = string | number | boolean;
+/**
+ * One atom. A uuid is its lower-case text; only the column's type tells it from a string. An integer is a bigint exactly
+ * where a number could not hold it, beyond ±(2⁵³ − 1): equal atoms are equal by ===.
+ */
+export type Atom = string | number | bigint | boolean;
 
 export interface BaseType {
   readonly type: AtomicType;
   /** The only values allowed. */
   readonly enum?: readonly Atom[];
-  readonly minInteger?: number;
-  readonly maxInteger?: number;
+  readonly minInteger?: number | bigint;
+  readonly maxInteger?: number | bigint;
   readonly minReal?: number;
   readonly maxReal?: number;
   readonly minLength?: number;

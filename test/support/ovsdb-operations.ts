@@ -110,7 +110,10 @@ const mutations = fc.oneof(
       mutations: [["external_ids", mutator, ["map", [[key, value]]]]],
     })),
   fc
-    .tuple(fc.constantFrom("+=", "-=", "*=", "/=", "%="), fc.integer({ min: -2, max: 3 }))
+    .tuple(
+      fc.constantFrom("+=", "-=", "*=", "/=", "%="),
+      fc.oneof(fc.integer({ min: -2, max: 3 }), fc.bigInt({ min: -(2n ** 63n), max: 2n ** 63n - 1n })),
+    )
     .filter(([mutator, value]) => mutator !== "*=" || value !== 0)
     .map(([mutator, value]) => ({
       op: "mutate",

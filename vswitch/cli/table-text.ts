@@ -1,4 +1,5 @@
 // Tables as ovs-vsctl prints them: --format=table|list|html|csv|json, --data=string|bare|json. Pure.
+import { stringifyExactJson } from "../../base/json/index.js";
 import { type ColumnType, type Datum, encodeDatum, formatDatum, isMap } from "../../base/ovsdb/index.js";
 import { commandError } from "./errors.js";
 
@@ -41,7 +42,7 @@ export function formatTable(
   switch (style.format) {
     case "json": {
       const data = rows.map((row) => row.map(({ datum, type }) => encodeDatum(datum, type)));
-      return style.pretty ? prettyJson({ data, headings }) : JSON.stringify({ data, headings });
+      return style.pretty ? prettyJson({ data, headings }) : stringifyExactJson({ data, headings });
     }
     case "csv":
       return [...(style.headings ? [headings] : []), ...text]
@@ -63,7 +64,7 @@ export function formatTable(
 }
 
 function formatCell({ datum, type }: Cell, { data, format }: TableStyle): string {
-  if (data === "json" || format === "json") return JSON.stringify(encodeDatum(datum, type));
+  if (data === "json" || format === "json") return stringifyExactJson(encodeDatum(datum, type));
   if (data === "string") return formatDatum(datum, type);
   const pairs = datum.keys.map((key, i) => (isMap(type) ? `${key}=${datum.values?.[i]}` : String(key)));
   return pairs.join(" ");
@@ -77,7 +78,7 @@ function prettyJson(value: unknown, indent = ""): string {
     : typeof value === "object" && value !== null
       ? Object.entries(value).map(([key, one]) => `${JSON.stringify(key)}: ${prettyJson(one, deeper)}`)
       : undefined;
-  if (members === undefined) return JSON.stringify(value);
+  if (members === undefined) return stringifyExactJson(value);
   const [open, close] = Array.isArray(value) ? "[]" : "{}";
   return members.length === 0
     ? `${open}${close}`

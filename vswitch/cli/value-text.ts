@@ -1,5 +1,6 @@
 // Column values as people write them: 5, "two words", [1, 2], {a=b}. Pure.
 // Source: ovs-vsctl(8), Database Values.
+import { exactInteger } from "../../base/json/index.js";
 import {
   type Atom,
   type BaseType,
@@ -7,6 +8,7 @@ import {
   checkAtom,
   type Datum,
   describeType,
+  isInteger64,
   isMap,
   isUuid,
   mapOf,
@@ -20,7 +22,7 @@ import { readToken, skipSpace } from "./value-token.js";
 export type SymbolOf = (name: string, base: BaseType) => string;
 
 const RANGE_SIZE_MAX = 4096;
-const RANGE = /^([+-]?\d{1,15})-([+-]?\d{1,15})$/;
+const RANGE = /^([+-]?\d{1,19})-([+-]?\d{1,19})$/;
 const NO_SYMBOLS: SymbolOf = (name) => {
   throw syntaxError(`"${name}" is not a valid UUID`);
 };
@@ -86,17 +88,19 @@ function parseMember(
 }
 
 /** "3-5" stands for 3, 4 and 5. */
-function membersOf([word, first, last]: readonly string[], base: BaseType): number[] {
-  const [from, to] = [Number(first), Number(last)];
+function membersOf([word, first, last]: readonly string[], base: BaseType): Atom[] {
+  const from = integerOf(first as string);
+  const to = integerOf(last as string);
+  if (from === undefined || to === undefined) throw syntaxError(`"${word}" is not a valid integer or range`);
   if (to < from) throw syntaxError(`"${word}" is not a valid range. Range end cannot be before start.`);
-  checkAtom(from, base);
-  checkAtom(to, base);
+  checkAtom(exactInteger(from), base);
+  checkAtom(exactInteger(to), base);
   if (to - from >= RANGE_SIZE_MAX)
     throw new OvsdbError(
       "constraint violation",
       `Range "${from}-${to}" is too big. Maximum allowed size is ${RANGE_SIZE_MAX}.`,
     );
-  const members = Array.from({ length: to - from + 1 }, (_, i) => from + i);
+  const members = Array.from({ length: Number(to - from) + 1 }, (_, i) => exactInteger(from + BigInt(i)));
   for (const one of members) checkAtom(one, base);
   return members;
 }
@@ -117,9 +121,11 @@ function atomOf(text: string, base: BaseType, symbolOf: SymbolOf): Atom {
       if (["true", "yes", "on", "1"].includes(text)) return true;
       if (["false", "no", "off", "0"].includes(text)) return false;
       throw syntaxError(`"${text}" is not a valid boolean (use "true" or "false")`);
-    case "integer":
-      if (/^\s*[+-]?\d+$/.test(text) && Number.isSafeInteger(Number(text))) return Number(text) + 0;
-      throw syntaxError(`"${text}" is not a valid integer or range`);
+    case "integer": {
+      const value = integerOf(text);
+      if (value === undefined) throw syntaxError(`"${text}" is not a valid integer or range`);
+      return exactInteger(value);
+    }
     case "real":
       if (/^\s*[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$/i.test(text) && Number.isFinite(Number(text)))
         return Number(text) + 0;
@@ -129,6 +135,13 @@ function atomOf(text: string, base: BaseType, symbolOf: SymbolOf): Atom {
       if (isUuid(text)) return text.toLowerCase();
       throw syntaxError(`"${text}" is not a valid UUID`);
   }
+}
+
+/** Undefined for what is no integer of 64 bits. */
+function integerOf(text: string): bigint | undefined {
+  if (!/^\s*[+-]?\d+$/.test(text)) return undefined;
+  const value = BigInt(text.replace("+", ""));
+  return isInteger64(value) ? value : undefined;
 }
 
 function stringOf(text: string): string {

@@ -2,6 +2,7 @@
 // All commands of one line, separated by "--", make one transaction; each sees what those before it did.
 // Source: ovs-vsctl(8).
 import { PlinthError, systemReason } from "../../base/errors/index.js";
+import { stringifyExactJson } from "../../base/json/index.js";
 import {
   mutateOp,
   type Operation,
@@ -401,7 +402,7 @@ async function attempt(
 /** Nothing of a command that has nothing to tell. */
 function jsonLine(data: unknown, printed: readonly string[]): string {
   const value = data === undefined ? printed[0] : data;
-  return value === undefined ? "" : `${JSON.stringify(value)}\n`;
+  return value === undefined ? "" : `${stringifyExactJson(value)}\n`;
 }
 
 /** Resolves with what the switch says of interfaces that were made. */
@@ -425,11 +426,11 @@ async function commit(
     comment,
   ];
   const results = await client.transact(all, deadlineMs);
-  const nextCfg = Number(results[all.length - 2]?.rows?.[0]?.["next_cfg"] ?? 0);
+  const nextCfg = (results[all.length - 2]?.rows?.[0]?.["next_cfg"] ?? 0) as number | bigint;
   const row = (): OvsdbRow | undefined => [...client.rows("Open_vSwitch").values()][0];
   try {
     await waitFor(
-      () => (row()?.number("cur_cfg") ?? 0) >= nextCfg,
+      () => (row()?.integer("cur_cfg") ?? 0) >= nextCfg,
       "the switch has not taken the configuration; is it running?",
       deadlineMs,
       5,

@@ -1,5 +1,6 @@
 // The monitors of one client: opened, changed and canceled by its requests, told of each commit.
 // Source: RFC 7047, 4.1.5 to 4.1.7; ovsdb-server(7), 4.1.12 to 4.1.16. Invariant: an id names one monitor at a time.
+import { stringifyExactJson } from "../../base/json/index.js";
 import { JsonRpcFault } from "../../base/jsonrpc/index.js";
 import { isUuid, OvsdbError, syntaxError } from "../../base/ovsdb/index.js";
 import type { DatabaseChange } from "./database.js";
@@ -87,7 +88,7 @@ export class ClientMonitors {
 }
 
 function keyOf(id: unknown): string {
-  return JSON.stringify(id ?? null);
+  return stringifyExactJson(id ?? null);
 }
 
 function duplicateId(id: unknown): OvsdbError {

@@ -4,6 +4,7 @@
 // transaction is sent after its record is on the medium.
 import { randomUUID } from "node:crypto";
 import { isDeepStrictEqual } from "node:util";
+import { stringifyExactJson } from "../../base/json/index.js";
 import {
   type JsonRpcConnection,
   JsonRpcFault,
@@ -178,7 +179,7 @@ export class DatabaseServer {
     const beganMs = this.#clock.nowMs();
     return hosted.waiting.run({
       owner: client,
-      id: JSON.stringify(request.id),
+      id: stringifyExactJson(request.id),
       attempt: () =>
         transact(hosted.database, operations, {
           elapsedMs: this.#clock.nowMs() - beganMs,
@@ -200,7 +201,7 @@ export class DatabaseServer {
   }
 
   #cancel(client: Client, id: unknown): void {
-    for (const { waiting } of this.#hosted.values()) waiting.cancel(client, JSON.stringify(id));
+    for (const { waiting } of this.#hosted.values()) waiting.cancel(client, stringifyExactJson(id));
   }
 
   #monitor(
@@ -282,7 +283,7 @@ function describeDatabases(own: Database, databases: readonly Database[]): void 
         model: "standalone",
         connected: true,
         leader: true,
-        ...(schema === SERVER_SCHEMA ? {} : { schema: JSON.stringify(encodeSchema(schema)) }),
+        ...(schema === SERVER_SCHEMA ? {} : { schema: stringifyExactJson(encodeSchema(schema)) }),
       }),
     ),
   );

@@ -1,4 +1,6 @@
 // Mutations of a column's value: arithmetic, insert and delete (RFC 7047, 5.1). Pure.
+
+import { exactInteger } from "../../base/json/index.js";
 import {
   type Atom,
   type BaseType,
@@ -6,6 +8,7 @@ import {
   checkAtom,
   checkSize,
   type Datum,
+  isInteger64,
   isMap,
   OvsdbError,
   parseDatum,
@@ -110,7 +113,7 @@ function parseDeleted(value: unknown, type: ColumnType, resolveName: (name: stri
 }
 
 function arithmetic(mutator: Arithmetic, value: unknown, base: BaseType): (datum: Datum) => Datum {
-  const [operand] = parseDatum(value, { key: { type: base.type }, min: 1, max: 1 }).keys as [number];
+  const [operand] = parseDatum(value, { key: { type: base.type }, min: 1, max: 1 }).keys as [number | bigint];
   return (datum) => {
     const results = datum.keys.map((atom) => compute(mutator, atom, operand, base));
     if (new Set(results).size === results.length) return setOf(results);
@@ -118,21 +121,50 @@ function arithmetic(mutator: Arithmetic, value: unknown, base: BaseType): (datum
   };
 }
 
-function compute(mutator: Arithmetic, atom: Atom, operand: number, base: BaseType): number {
+function compute(mutator: Arithmetic, atom: Atom, operand: number | bigint, base: BaseType): number | bigint {
   if (operand === 0 && (mutator === "/=" || mutator === "%=")) {
     throw new OvsdbError("domain error", "Division by zero.");
   }
-  const value = atom as number;
+  const value = atom as number | bigint;
+  const result =
+    base.type === "integer"
+      ? computeInteger(mutator, BigInt(value), BigInt(operand))
+      : computeReal(mutator, Number(value), Number(operand));
+  if (result === undefined)
+    throw new OvsdbError("range error", `Result of "${mutator}" operation is out of range.`);
+  checkAtom(result, base);
+  return result;
+}
+
+/** Undefined for what has no place in 64 bits. */
+function computeInteger(mutator: Arithmetic, value: bigint, operand: bigint): number | bigint | undefined {
+  const result = integerResult(mutator, value, operand);
+  return isInteger64(result) ? exactInteger(result) : undefined;
+}
+
+function integerResult(mutator: Arithmetic, value: bigint, operand: bigint): bigint {
+  switch (mutator) {
+    case "+=":
+      return value + operand;
+    case "-=":
+      return value - operand;
+    case "*=":
+      return value * operand;
+    case "/=":
+      return value / operand;
+    case "%=":
+      return value % operand;
+  }
+}
+
+/** Undefined for what no real can hold. */
+function computeReal(mutator: Arithmetic, value: number, operand: number): number | undefined {
   let result: number;
   if (mutator === "+=") result = value + operand;
   else if (mutator === "-=") result = value - operand;
   else if (mutator === "*=") result = value * operand;
-  else if (mutator === "%=") result = value % operand;
-  else result = base.type === "integer" ? Math.trunc(value / operand) : value / operand;
-  const fits = base.type === "integer" ? Number.isSafeInteger(result) : Number.isFinite(result);
-  if (!fits) throw new OvsdbError("range error", `Result of "${mutator}" operation is out of range.`);
-  checkAtom(result + 0, base);
-  return result + 0;
+  else result = value / operand;
+  return Number.isFinite(result) ? result + 0 : undefined;
 }
 
 /** The row values after all `mutations`; the size of each column is checked once at the end. */

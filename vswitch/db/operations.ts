@@ -1,6 +1,6 @@
 // The operations of a transaction (RFC 7047, 5.2), each on the transaction's own view.
 import { randomUUID } from "node:crypto";
-import { isObject } from "../../base/json/index.js";
+import { isObject, stringifyExactJson } from "../../base/json/index.js";
 import {
   type BaseType,
   checkAtom,
@@ -167,7 +167,7 @@ function select(parser: ObjectParser, { transaction, names }: OperationContext):
   const distinct = new Map<string, Json>();
   for (const row of matching(transaction, table, where)) {
     const json = encodeRow(row, columns);
-    distinct.set(JSON.stringify(json), json);
+    distinct.set(stringifyExactJson(json), json);
   }
   return { rows: [...distinct.values()] };
 }
@@ -222,7 +222,7 @@ function wait(parser: ObjectParser, { transaction, names, elapsedMs }: Operation
   const columns = parseColumns(table, named, [...table.columns.keys()]);
   if (timeoutMs < 0) throw syntaxError("timeout must be nonnegative", timeoutMs);
   if (until !== "==" && until !== "!=") throw syntaxError('"until" must be "==" or "!="', until);
-  const key = (datums: readonly Datum[]): string => JSON.stringify(datums);
+  const key = (datums: readonly Datum[]): string => stringifyExactJson(datums);
   const expected = new Set(
     wanted.map((json: unknown) => {
       const row = parseRow(table, json, names);

@@ -22,6 +22,7 @@ import {
 } from "node:fs";
 import { dirname } from "node:path";
 import { PlinthError } from "../../base/errors/index.js";
+import { parseExactJson, stringifyExactJson } from "../../base/json/index.js";
 import { syncDirectory } from "../../base/linux/index.js";
 import { OvsdbError } from "../../base/ovsdb/index.js";
 import { damaged, unreadable } from "./errors.js";
@@ -77,7 +78,7 @@ function parseRecord(buffer: Buffer, offset: number): { value: unknown; end: num
   const json = buffer.subarray(begin, end);
   if (createHash("sha1").update(json).digest("hex") !== match[2]) return "the checksum does not match";
   try {
-    return { value: JSON.parse(json.toString("utf8")), end };
+    return { value: parseExactJson(json.toString("utf8")), end };
   } catch {
     return "the record is no JSON";
   }
@@ -85,7 +86,7 @@ function parseRecord(buffer: Buffer, offset: number): { value: unknown; end: num
 
 /** One record with its header. */
 export function encodeRecord(value: unknown): Buffer {
-  const json = Buffer.from(`${JSON.stringify(value)}\n`);
+  const json = Buffer.from(`${stringifyExactJson(value)}\n`);
   const checksum = createHash("sha1").update(json).digest("hex");
   return Buffer.concat([Buffer.from(`OVSDB JSON ${json.length} ${checksum}\n`), json]);
 }

@@ -1,5 +1,6 @@
 // Which row holds each value of a table's indexes (RFC 7047, 3.2), kept from commit to commit, so that a commit costs
 // what it changes and not what there is. Pure. Invariant: after `apply`, one row per value of each index.
+import { stringifyExactJson } from "../../base/json/index.js";
 import { equalDatums, formatDatum, OvsdbError, type TableSchema } from "../../base/ovsdb/index.js";
 import type { DatabaseChange, DatabaseRow } from "./database.js";
 
@@ -82,7 +83,7 @@ function isSame(
 }
 
 function keyOf(row: DatabaseRow | undefined, columns: readonly string[]): string | undefined {
-  return row && JSON.stringify(columns.map((column) => row.datum(column)));
+  return row && stringifyExactJson(columns.map((column) => row.datum(column)));
 }
 
 function valuesIn(row: DatabaseRow, columns: readonly string[]): string {

@@ -1,6 +1,7 @@
 // Keeps a database in its file: loads it, writes each commit, rewrites the file when it has grown.
 // Invariant: what `persist` took is what the next `openStorage` brings back, without ephemeral columns.
 import { copyFileSync } from "node:fs";
+import { stringifyExactJson } from "../../base/json/index.js";
 import { type Logger, silentLog } from "../../base/log/index.js";
 import {
   applyDiff,
@@ -71,7 +72,7 @@ export function openStorage(path: string, schema: DatabaseSchema, options: Stora
     compactBytes = file.sizeBytes;
   };
   let compactBytes = file.sizeBytes;
-  if (JSON.stringify(header) !== JSON.stringify(encodedSchema) || records.length > 1) compact();
+  if (stringifyExactJson(header) !== stringifyExactJson(encodedSchema) || records.length > 1) compact();
 
   database.persist = (commit) => {
     const record = encodeCommit(commit);

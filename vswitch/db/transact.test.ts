@@ -221,7 +221,11 @@ describe("transact()", () => {
     const [zeroed] = database.rows("Open_vSwitch").values();
     expect(Object.is(zeroed!.number("next_cfg"), 0)).toBe(true);
     run(database, [mutateOp("Open_vSwitch", [], [["next_cfg", "+=", 2]])]);
-    expect(failure([["next_cfg", "+=", Number.MAX_SAFE_INTEGER]])).toBe("range error");
+    expect(failure([["next_cfg", "+=", 2n ** 63n - 3n]])).toBeUndefined();
+    expect(database.rows("Open_vSwitch").values().next().value!.integer("next_cfg")).toBe(2n ** 63n - 1n);
+    expect(failure([["next_cfg", "+=", 1]])).toBe("range error");
+    expect(failure([["next_cfg", "-=", 2n ** 63n - 3n]])).toBeUndefined();
+    expect(database.rows("Open_vSwitch").values().next().value!.integer("next_cfg")).toBe(2);
     expect(failure([["external_ids", "+=", 1]])).toBe("syntax error");
     expect(failure([["tag", "insert", setValue([1, 2])]], "Port")).toBe("syntax error");
     run(database, [mutateOp("Port", [], [["external_ids", "insert", mapValue({ a: "1", b: "2" })]])]);

@@ -94,7 +94,7 @@ export interface BridgeModel {
 /** The whole configuration of the switch. */
 export interface SwitchConfig {
   readonly bridges: readonly BridgeModel[];
-  readonly nextCfg: number;
+  readonly nextCfg: number | bigint;
   readonly managers: readonly ManagerConfig[];
   /** How often counters are written. */
   readonly statsIntervalMs: number;

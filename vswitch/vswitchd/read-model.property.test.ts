@@ -42,7 +42,10 @@ const WORDS = [
 function atom(base: BaseType): fc.Arbitrary<Atom> {
   if (base.enum !== undefined) return fc.constantFrom(...base.enum);
   if (base.type === "integer")
-    return fc.integer({ min: base.minInteger ?? -9, max: Math.min(base.maxInteger ?? 70_000, 70_000) });
+    return fc.integer({
+      min: Number(base.minInteger ?? -9),
+      max: Math.min(Number(base.maxInteger ?? 70_000), 70_000),
+    });
   if (base.type === "boolean") return fc.boolean();
   return fc.constantFrom(...WORDS);
 }

@@ -73,7 +73,7 @@ export function readModel(database: Database, options: ReadOptions): SwitchConfi
     bridges: rowsOf(database, root, "bridges", "Bridge").map((row) =>
       readBridge(database, row, { ...options, tagsRead, tls: readTls(database, root), cores: threads.cores }),
     ),
-    nextCfg: root.number("next_cfg") ?? 0,
+    nextCfg: root.integer("next_cfg") ?? 0,
     managers: rowsOf(database, root, "manager_options", "Manager").map(readManager),
     tls: readTls(database, root),
     statsIntervalMs: boundedInteger(
