@@ -1,10 +1,8 @@
 // From `create VirtualMachine` to a guest that answers, against bare QEMU with the same kernel and initramfs; and the
 // API's own share: from create to the first reported status, and plain create and get.
-//   node dist/bench/boot.js [--runs 5]
 import { spawn } from "node:child_process";
 import { existsSync, mkdtempSync, rmSync } from "node:fs";
 import { join } from "node:path";
-import { parseArgs } from "node:util";
 import { systemClock, waitFor } from "../base/time/index.js";
 import { ensureGuestImage } from "../hypervisor-core/index.js";
 import { connectWithKubeconfig, objectPath } from "../stack/api/index.js";
@@ -12,9 +10,14 @@ import { cacheDirectory } from "../stack/daemons/directory.js";
 import { kindByName } from "../stack/resources/index.js";
 import { endChild, PLINTH, requirePrograms, runOk } from "../test/support/run.js";
 import { compare, writeResults } from "./support/compare.js";
+import { benchOptions, numberOption } from "./support/options.js";
 
-const { values } = parseArgs({ options: { runs: { type: "string", default: "5" } } });
-const runs = Number(values.runs);
+const values = benchOptions(
+  `usage: node dist/bench/boot.js [options]
+  --runs N  runs of each, in turn; the median counts (5)`,
+  { runs: { type: "string", default: "5" } },
+);
+const runs = numberOption("--runs", values.runs);
 const READY_DEADLINE_MS = 120_000;
 
 requirePrograms("qemu-system-x86_64");

@@ -1,28 +1,31 @@
 // The cleaner: what random writes keep of their speed when a pool is four fifths full, against the same volume in a pool
 // with room to spare; and how much the cleaner moves for each byte written. Both daemons run all the time, in turn.
-//   node dist/bench/cleaner.js [--runs 5] [--seconds 5] [--pool 4096] [--quick] [--print]
-// --pool: MiB of the full pool. --print leaves RESULTS.md alone. --quick: a pool of 512 MiB and three runs of a second, for
-// seeing that it works; prints only.
 import { closeSync, ftruncateSync, mkdirSync, mkdtempSync, openSync, rmSync } from "node:fs";
 import { join } from "node:path";
-import { parseArgs } from "node:util";
 import { PLINTH, requirePrograms, runOk } from "../test/support/run.js";
 import { compare, format, writeResults } from "./support/compare.js";
 import { type NbdBenchServer, startPlinth } from "./support/nbd-servers.js";
+import { benchOptions, numberOption } from "./support/options.js";
 
-const { values } = parseArgs({
-  options: {
+const values = benchOptions(
+  `usage: node dist/bench/cleaner.js [options]
+  --runs N     runs of each, in turn; the median counts (5)
+  --seconds N  how long each is measured (5)
+  --pool N     MiB of the full pool (4096)
+  --quick      a pool of 512 MiB and three runs of a second, printed only
+  --print      print only: bench/RESULTS.md stays as it is`,
+  {
     runs: { type: "string" },
     seconds: { type: "string" },
     pool: { type: "string" },
     quick: { type: "boolean", default: false },
     print: { type: "boolean", default: false },
   },
-});
+);
 const { quick } = values;
-const runs = Number(values.runs ?? (quick ? 3 : 5));
-const seconds = Number(values.seconds ?? (quick ? 1 : 5));
-const poolMib = Number(values.pool ?? (quick ? 512 : 4096));
+const runs = numberOption("--runs", values.runs ?? (quick ? "3" : "5"));
+const seconds = numberOption("--seconds", values.seconds ?? (quick ? "1" : "5"));
+const poolMib = numberOption("--pool", values.pool ?? (quick ? "512" : "4096"));
 const volumeMib = Math.floor((poolMib * 4) / 5);
 requirePrograms("fio");
 const dir = mkdtempSync("/tmp/plinth-bench-");

@@ -1,8 +1,6 @@
 // Fairness: what one guest that sends garbage as fast as it can takes from another that sends ordinary traffic, against
 // what it takes when its own traffic is ordinary. In one thread, by processor time, so other work on the machine matters
 // little. Above 0.8 the garbage costs less than a fifth.
-//   node dist/bench/fairness.js [--runs 5] [--seconds 1] [--only TEXT]
-import { parseArgs } from "node:util";
 import { type Action, OFPP_CONTROLLER, OFPP_NORMAL } from "../base/openflow/index.js";
 import { type Batch, createPortCounters, PacketPool, type Port } from "../base/packet/index.js";
 import { type Bridge, Datapath } from "../vswitch/datapath/index.js";
@@ -10,17 +8,21 @@ import { udpFrame } from "../vswitch/testing/frames.js";
 import { apply, field, flowMod, match, output } from "../vswitch/testing/rig.js";
 import { trackAction } from "../vswitch/testing/track-rig.js";
 import { compare, type Outcome, renderOutcomes, writeResults } from "./support/compare.js";
+import { benchOptions, numberOption } from "./support/options.js";
 
-const { values } = parseArgs({
-  options: {
+const values = benchOptions(
+  `usage: node dist/bench/fairness.js [options]
+  --runs N     runs of each, in turn; the median counts (5)
+  --seconds N  processor time of each run (1)
+  --only TEXT  only works whose title has TEXT in it; printed, bench/RESULTS.md stays as it is`,
+  {
     runs: { type: "string", default: "5" },
     seconds: { type: "string", default: "1" },
     only: { type: "string", default: "" },
-    help: { type: "boolean", default: false },
   },
-});
-const runs = Number(values.runs);
-const seconds = Number(values.seconds);
+);
+const runs = numberOption("--runs", values.runs);
+const seconds = numberOption("--seconds", values.seconds);
 const VICTIM = 1;
 const ATTACKER = 3;
 const ORDINARY_CONVERSATIONS = 64;
@@ -176,9 +178,7 @@ class GarbagePort implements Port {
   close(): void {}
 }
 
-if (values.help)
-  process.stdout.write("usage: node dist/bench/fairness.js [--runs 5] [--seconds 1] [--only TEXT]\n");
-else await runAll();
+await runAll();
 
 async function runAll(): Promise<void> {
   const outcomes: Outcome[] = [];

@@ -1,11 +1,7 @@
 // NBD: random and sequential reads and writes, flushes and copies against storaged and the servers of others, all on the
 // same file system, in turn; with the processor time that each server needs for an operation.
-//   node dist/bench/nbd.js [--runs 3] [--seconds 1.5] [--quick] [--peers nbdkit,qemu-nbd,…] [--only "64 KiB"] [--print]
-// --print leaves RESULTS.md alone: for a machine that is busy with something else. --quick (one short run each) and --only
-// do so, too.
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { parseArgs } from "node:util";
 import { requirePrograms, runOk } from "../test/support/run.js";
 import {
   type Contender,
@@ -16,28 +12,28 @@ import {
   writeSection,
 } from "./support/compare.js";
 import { NBD_SERVERS, type NbdBenchServer } from "./support/nbd-servers.js";
+import { benchOptions, numberOption } from "./support/options.js";
 
 const PEERS = [...NBD_SERVERS.keys()].filter((name) => name !== "plinth");
-const { values } = parseArgs({
-  options: {
+const values = benchOptions(
+  `usage: node dist/bench/nbd.js [options]
+  --runs N      runs of each server, in turn; the median counts (3)
+  --seconds N   how long each is measured (1.5)
+  --peers A,B   of ${PEERS.join(", ")} (all)
+  --only TEXT   only rows whose title has TEXT in it, printed only
+  --quick       one short run each, printed only
+  --print       print only: bench/RESULTS.md stays as it is`,
+  {
     runs: { type: "string" },
     seconds: { type: "string" },
     quick: { type: "boolean", default: false },
     peers: { type: "string", default: PEERS.join(",") },
     only: { type: "string", default: "" },
     print: { type: "boolean", default: false },
-    help: { type: "boolean", default: false },
   },
-});
-if (values.help) {
-  process.stdout.write(
-    `usage: node dist/bench/nbd.js [--runs N] [--seconds S] [--quick] [--only TEXT] [--print]\n       [--peers ${PEERS.join(",")}]\n`,
-  );
-  process.exit(0);
-}
-const runs = Number(values.runs ?? (values.quick ? 1 : 3));
-const seconds = Number(values.seconds ?? (values.quick ? 0.5 : 1.5));
-if (!(runs >= 1 && seconds > 0)) throw new Error("--runs and --seconds are numbers above 0");
+);
+const runs = numberOption("--runs", values.runs ?? (values.quick ? "1" : "3"));
+const seconds = numberOption("--seconds", values.seconds ?? (values.quick ? "0.5" : "1.5"));
 const printOnly = values.print || values.quick || values.only !== "";
 const SIZE_MIB = 512;
 requirePrograms("fio", "nbdkit", "qemu-nbd", "qemu-storage-daemon", "nbd-server", "nbdcopy");

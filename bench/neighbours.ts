@@ -1,23 +1,25 @@
 // Neighbours: what a volume that is used without measure costs another one of the same pool, against a neighbour that asks
 // for no more than the volume itself; and what it costs one that needs a certain rate.
-//   node dist/bench/neighbours.js [--runs 5] [--seconds 4] [--print]
-// --print leaves RESULTS.md alone: for a machine that is busy with something else.
 import { mkdtempSync, rmSync } from "node:fs";
 import { join } from "node:path";
-import { parseArgs } from "node:util";
 import { PLINTH, requirePrograms, runOk } from "../test/support/run.js";
 import { type Contender, compare, format, type Outcome, writeResults } from "./support/compare.js";
 import { type NbdBenchServer, startPlinth } from "./support/nbd-servers.js";
+import { benchOptions, numberOption } from "./support/options.js";
 
-const { values } = parseArgs({
-  options: {
+const values = benchOptions(
+  `usage: node dist/bench/neighbours.js [options]
+  --runs N     runs of each, in turn; the median counts (5)
+  --seconds N  how long each is measured (4)
+  --print      print only: bench/RESULTS.md stays as it is`,
+  {
     runs: { type: "string", default: "5" },
     seconds: { type: "string", default: "4" },
     print: { type: "boolean", default: false },
   },
-});
-const runs = Number(values.runs);
-const seconds = Number(values.seconds);
+);
+const runs = numberOption("--runs", values.runs);
+const seconds = numberOption("--seconds", values.seconds);
 const SIZE_MIB = 256;
 const STEADY_IOPS = 2000;
 requirePrograms("fio");

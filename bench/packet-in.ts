@@ -1,52 +1,52 @@
 // How fast a controller answers packet-ins with flow-mods: a learning switch on our channel, ovs-testcontroller and one in
 // os-ken, each with the same many fake switches.
-//   node dist/bench/packet-in.js [--switches 16] [--window 32] [--runs 3] [--seconds 4] [--print] [--quick]
-// --print leaves RESULTS.md alone, --quick is one short run of each, printed.
 import { type ChildProcess, spawn } from "node:child_process";
 import { existsSync, mkdtempSync, rmSync } from "node:fs";
 import { connect } from "node:net";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { parseArgs } from "node:util";
 import { waitFor } from "../base/time/index.js";
 import { freePort } from "../test/support/controller-process.js";
 import { ROOT, requirePrograms } from "../test/support/run.js";
 import { guardChild, guardDirectory } from "./support/cleanup.js";
 import { type Contender, compare, format, type Outcome, writeResults } from "./support/compare.js";
+import { benchOptions, numberOption } from "./support/options.js";
 import { type ControllerAddress, PacketInGenerator } from "./support/packet-in-generator.js";
 
-const { values } = parseArgs({
-  options: {
+const values = benchOptions(
+  `usage: node dist/bench/packet-in.js [options]
+  --switches N  fake switches (16)
+  --window N    packet-ins of a switch that wait for their answer at once (32)
+  --runs N      runs of each controller, in turn; the median counts (3)
+  --seconds N   how long each is measured (4)
+  --quick       one short run of each, printed only
+  --print       print only: bench/RESULTS.md stays as it is`,
+  {
     switches: { type: "string", default: "16" },
     window: { type: "string", default: "32" },
     runs: { type: "string", default: "3" },
     seconds: { type: "string", default: "4" },
     print: { type: "boolean", default: false },
     quick: { type: "boolean", default: false },
-    help: { type: "boolean", default: false },
   },
-});
+);
 const DEADLINE_MS = 30_000;
 /** Time in which programs that compile while they run do so. */
 const WARM_UP_S = 2;
 
-if (values.help)
-  process.stdout.write(
-    "usage: node dist/bench/packet-in.js [--switches N] [--window N] [--runs N] [--seconds N] [--print] [--quick]\n",
-  );
-else await main();
+await main();
 
 async function main(): Promise<void> {
   requirePrograms("ovs-testcontroller", "osken-manager");
   const quick = values.quick;
-  const switches = Number(values.switches);
-  const runs = quick ? 1 : Number(values.runs);
-  const seconds = quick ? 1 : Number(values.seconds);
+  const switches = numberOption("--switches", values.switches);
+  const runs = quick ? 1 : numberOption("--runs", values.runs);
+  const seconds = quick ? 1 : numberOption("--seconds", values.seconds);
   const dir = mkdtempSync("/tmp/plinth-bench-");
   const forget = guardDirectory(dir);
   try {
     const outcomes: Outcome[] = [];
-    for (const window of [Number(values.window), 1]) {
+    for (const window of [numberOption("--window", values.window), 1]) {
       const contender = (name: string, start: Start): Contender => ({
         name,
         measure: () => measure(dir, start, { switches, window, seconds }),

@@ -1,12 +1,9 @@
 // What a policy change costs: from the change to the barrier's answer, by number of ports; a cold start, memory per port,
 // plan and proof. The switch is a process of its own that parses every message and keeps every flow.
-//   node dist/bench/policy.js [--ports 100,1000,10000] [--policies 1000] [--changes 400] [--print] [--quick]
-// --print leaves RESULTS.md and its chart alone; --quick is a short run with fewer ports, printed.
 import { type ChildProcess, spawn } from "node:child_process";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { parseArgs } from "node:util";
 import { silentLog } from "../base/log/index.js";
 import { systemClock, waitFor } from "../base/time/index.js";
 import { startSdn } from "../sdn-controller/index.js";
@@ -16,18 +13,24 @@ import { ROOT } from "../test/support/run.js";
 import { guardChild, guardDirectory } from "./support/cleanup.js";
 import { writeSection } from "./support/compare.js";
 import { type LineChart, lineCharts, type Series } from "./support/line-chart.js";
+import { benchOptions, numberOption } from "./support/options.js";
 
-const { values } = parseArgs({
-  options: {
+const values = benchOptions(
+  `usage: node dist/bench/policy.js [options]
+  --ports N,N    numbers of ports (100,1000,10000)
+  --policies N   (1000)
+  --changes N    changes that are measured with each (400)
+  --quick        a short run with fewer ports, printed only
+  --print        print only: bench/RESULTS.md and its chart stay as they are`,
+  {
     ports: { type: "string" },
     policies: { type: "string", default: "1000" },
     changes: { type: "string" },
     print: { type: "boolean", default: false },
     quick: { type: "boolean", default: false },
-    help: { type: "boolean", default: false },
     switch: { type: "string" },
   },
-});
+);
 const START_DEADLINE_MS = 600_000;
 /** Long, so that no audit falls into a measurement. */
 const AUDIT_MS = 3_600_000;
@@ -46,18 +49,16 @@ interface Row {
   readonly kibPerPort: number;
 }
 
-if (values.help)
-  process.stdout.write(
-    "usage: node dist/bench/policy.js [--ports N,N] [--policies N] [--changes N] [--print] [--quick]\n",
-  );
-else if (values.switch !== undefined) await new FakeSwitch().dial(values.switch);
+if (values.switch !== undefined) await new FakeSwitch().dial(values.switch);
 else await main();
 
 async function main(): Promise<void> {
   const { quick } = values;
-  const policies = Number(values.policies);
-  const changes = Number(values.changes ?? (quick ? 50 : 400));
-  const sizes = (values.ports ?? (quick ? "100,1000" : "100,1000,10000")).split(",").map(Number);
+  const policies = numberOption("--policies", values.policies);
+  const changes = numberOption("--changes", values.changes ?? (quick ? "50" : "400"));
+  const sizes = (values.ports ?? (quick ? "100,1000" : "100,1000,10000"))
+    .split(",")
+    .map((one) => numberOption("--ports", one));
   const header = [
     "| ports | cold start s | flows | change p50 ms | p99 ms | flow-mods | plan and proof ms | KiB per port |",
     "|---|---|---|---|---|---|---|---|",

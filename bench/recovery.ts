@@ -3,29 +3,31 @@
 // rest is counted afterwards. Real logs are random 4 KiB writes of which the last were not flushed; the synthetic one
 // stands for 100 GiB written all over a volume of 1 TiB: its records and maps are real, its payload is never stored.
 // One process writes and kills itself; each opening is a process of its own.
-//   node dist/bench/recovery.js [--sizes 1,5,20] [--synthetic 100] [--quick] [--print]
-// --sizes, --synthetic: GiB written ("" or 0: none). --print leaves RESULTS.md alone. --quick:
-// small cases, a minute in all, for seeing that it works; prints only. What is under way is told on stderr.
 import { mkdtempSync, rmSync, statfsSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { parseArgs } from "node:util";
 import { BLOCK_SIZE, CHECKPOINT_COST_BYTES, CHECKPOINT_RECORD_BYTES } from "../storage-pool/limits.js";
 import { PAGE_ENTRIES, RECORD_SIZE } from "../storage-pool/log/format.js";
 import { runInChild } from "./support/child.js";
 import { format, type Outcome, writeResults } from "./support/compare.js";
+import { benchOptions } from "./support/options.js";
 import { PoolWorld } from "./support/pool-world.js";
 import { progress } from "./support/progress.js";
 
-const { values } = parseArgs({
-  options: {
+const values = benchOptions(
+  `usage: node dist/bench/recovery.js [options]
+  --sizes N,N    GiB written to real logs (1,5,20); "" for none
+  --synthetic N  GiB that a synthetic log stands for (100); 0 for none
+  --quick        small cases, a minute in all, printed only
+  --print        print only: bench/RESULTS.md stays as it is`,
+  {
     sizes: { type: "string" },
     synthetic: { type: "string" },
     quick: { type: "boolean", default: false },
     print: { type: "boolean", default: false },
     child: { type: "string" },
   },
-});
+);
 const GIB = 1024 ** 3;
 const OPENINGS = 3;
 /** What the figures are carried over to: 100 GiB in 64 KiB pieces all over 1 TiB, so that nearly all pages of the map exist. */

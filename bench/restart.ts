@@ -1,9 +1,7 @@
 // How long nothing is forwarded when the switch is killed under load: flows and connections of an earlier life are to be
 // in force before the first frame passes. From SIGKILL, with the next start at once, to the first frame out of the
 // other port.
-//   node dist/bench/restart.js [--runs 5] [--flows 100000] [--connections 100000]
 import { writeFileSync } from "node:fs";
-import { parseArgs } from "node:util";
 import { waitFor } from "../base/time/index.js";
 import { DaemonProcess } from "../test/support/daemon-process.js";
 import { PlinthSwitch } from "../test/support/plinth-switch.js";
@@ -12,17 +10,22 @@ import { runOk } from "../test/support/run.js";
 import { SwitchProcess } from "../test/support/switch.js";
 import { udpFrame } from "../vswitch/testing/frames.js";
 import { type Contender, compare, type Outcome, writeResults } from "./support/compare.js";
+import { benchOptions, numberOption } from "./support/options.js";
 
-const { values } = parseArgs({
-  options: {
+const values = benchOptions(
+  `usage: node dist/bench/restart.js [options]
+  --runs N         runs of each, in turn; the median counts (5)
+  --flows N        flows that the switch has when it is killed (100000)
+  --connections N  and tracked connections (100000)`,
+  {
     runs: { type: "string", default: "5" },
     flows: { type: "string", default: "100000" },
     connections: { type: "string", default: "100000" },
   },
-});
-const runs = Number(values.runs);
-const flows = Number(values.flows);
-const connections = Number(values.connections);
+);
+const runs = numberOption("--runs", values.runs);
+const flows = numberOption("--flows", values.flows);
+const connections = numberOption("--connections", values.connections);
 const LOAD_DEADLINE_MS = 300_000;
 const RESTART_DEADLINE_MS = 120_000;
 /** Frames that are under way at once while connections are opened. */

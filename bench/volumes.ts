@@ -1,24 +1,26 @@
 // Volumes of 1 TiB: how long a snapshot takes, what a hundred of them cost writers, and the memory that a random-write
 // working set of 16 GiB takes. In this program's own process, one each for memory, without a daemon or clients.
-//   node dist/bench/volumes.js [--runs 9] [--quick] [--print]
-// --quick: small cases, a minute in all, for seeing that it works; prints only. --print leaves RESULTS.md alone.
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { parseArgs } from "node:util";
 import { runInChild } from "./support/child.js";
 import { compare, format, type Outcome, writeResults } from "./support/compare.js";
+import { benchOptions, numberOption } from "./support/options.js";
 import { PoolWorld } from "./support/pool-world.js";
 import { progress } from "./support/progress.js";
 
-const { values } = parseArgs({
-  options: {
+const values = benchOptions(
+  `usage: node dist/bench/volumes.js [options]
+  --runs N  runs of each, in turn; the median counts (9)
+  --quick   small cases, a minute in all, printed only
+  --print   print only: bench/RESULTS.md stays as it is`,
+  {
     runs: { type: "string", default: "9" },
     quick: { type: "boolean", default: false },
     print: { type: "boolean", default: false },
     child: { type: "string" },
   },
-});
+);
 const MIB = 1024 ** 2;
 const GIB = 1024 ** 3;
 const TIB = 1024 * GIB;
@@ -123,7 +125,7 @@ async function writeCost(): Promise<Outcome> {
       better: "higher",
       ours: { name: `${SNAPSHOTS} snapshots`, measure: measure(worlds[0]) },
       peers: [{ name: "none", measure: measure(worlds[1]) }],
-      runs: Number(values.runs),
+      runs: numberOption("--runs", values.runs),
     });
     for (const world of worlds) world.close();
     return outcome;
