@@ -116,6 +116,7 @@ function readTypes(body: Reader): readonly SupportedType[] {
   return types;
 }
 
+/** One whose header tells another length than its value has is none that we know. */
 function readFields(body: Reader, mustKnow: boolean): readonly SupportedField[] {
   const fields: SupportedField[] = [];
   while (body.left > 0) {
@@ -124,7 +125,9 @@ function readFields(body: Reader, mustKnow: boolean): readonly SupportedField[] 
     const oxmClass = header >>> 16;
     const experimenter = oxmClass === OFPXMC_EXPERIMENTER ? body.u32("oxm_id.experimenter") : 0;
     const field = fieldByHeader(oxmClass, (header >>> 9) & 0x7f, experimenter);
-    if (field !== undefined) fields.push({ field: field.name, maskable: (header & 0x100) !== 0 });
+    const maskable = (header & 0x100) !== 0;
+    const size = field === undefined ? 0 : field.size * (maskable ? 2 : 1) + (experimenter === 0 ? 0 : 4);
+    if (field !== undefined && (header & 0xff) === size) fields.push({ field: field.name, maskable });
     else if (mustKnow) throw body.fail("OFPTFFC_BAD_ARGUMENT", "oxm_id", `unknown field ${header}`, at);
   }
   return fields;

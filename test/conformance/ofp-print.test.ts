@@ -14,6 +14,7 @@ import { messageArbitrary } from "../../base/openflow/message-arbitrary.js";
 import { message10Arbitrary, niciraArbitrary } from "../../base/openflow/v10/message-arbitrary.js";
 import { type PrintDifference, printDifferences } from "../support/ofctl-print-twin.js";
 import { requirePrograms } from "../support/run.js";
+import { tablesArbitrary } from "../support/table-arbitrary.js";
 
 const NIGHTLY = process.env["PLINTH_NIGHTLY"] === "1";
 const MESSAGES = NIGHTLY ? 40_000 : 1_500;
@@ -129,6 +130,14 @@ describe("OpenFlow messages in print", () => {
     const messages = RARE.map(fromHex);
     expect(shown(await printDifferences(messages))).toEqual([]);
   });
+
+  it(
+    "of tables that repeat each other are those of ovs-ofctl",
+    async () => {
+      expect(shown(await printDifferences(fc.sample(tablesArbitrary, MESSAGES)))).toEqual([]);
+    },
+    TIMEOUT_MS,
+  );
 
   it.each(["-m", "-mm", "-mmm"])(
     "are those of ovs-ofctl with %s",

@@ -12,7 +12,7 @@ import { inManualOrder } from "./field-order.js";
 import { shortenNames } from "./name-list-text.js";
 import { fieldNames10 } from "./wildcards-text.js";
 
-/** What one table can do; absent parts are not told in its version. */
+/** What one table can do; absent parts are not told in its version, empty ones never. */
 export interface TableInfo {
   readonly tableId: number;
   readonly name: string;
@@ -25,12 +25,10 @@ export interface TableInfo {
     /** From 1.4 on: what a table does when it is full. */
     readonly whenFull?: { readonly eviction: boolean; readonly vacancy: boolean };
     readonly maxEntries: number;
-    /** Absent in 1.0. */
-    readonly others?: InstructionInfo;
-    /** Those of table-miss flows, where they are told apart. */
-    readonly missed?: InstructionInfo;
-    /** Absent, as the instructions are, where a switch of 1.5 tells nothing of them. */
-    readonly match?: MatchInfo;
+    readonly others: InstructionInfo;
+    /** Those of table-miss flows. */
+    readonly missed: InstructionInfo;
+    readonly match: MatchInfo;
   };
 }
 
@@ -54,43 +52,60 @@ export interface MatchInfo {
   readonly must: readonly string[];
 }
 
-/** Blocks with an empty line between them; a run that repeats the block before is one line, "ditto". */
+const NO_ACTIONS: ActionInfo = { actions: [], set: [] };
+const NO_INSTRUCTIONS: InstructionInfo = { next: [], instructions: [], write: NO_ACTIONS, apply: NO_ACTIONS };
+
+/**
+ * Blocks with an empty line between them; a run that repeats the block before is one line, "ditto". A table with a name
+ * has such a line of its own, with nothing between it and what follows.
+ */
 export function formatTableInfos(tables: readonly TableInfo[]): string {
-  const blocks: string[] = [];
+  let text = "";
   for (let at = 0; at < tables.length; ) {
     const table = tables[at] as TableInfo;
-    let end = at;
-    while (end > 0 && end < tables.length && isDitto(tables[end] as TableInfo, tables[end - 1] as TableInfo))
-      end++;
-    if (end === at) {
-      blocks.push(block(table, tables[at - 1]));
+    const isNamed = table.name !== "";
+    if (!repeatsBefore(tables, at)) {
+      text += `${block(table, tables[at - 1])}\n`;
       at++;
       continue;
     }
-    const last = (tables[end - 1] as TableInfo).tableId;
-    const which = last === table.tableId ? `table ${last}` : `tables ${table.tableId}...${last}`;
-    blocks.push(`  ${which}: ditto\n`);
-    at = end;
+    let last = at;
+    while (!isNamed && tables[last + 1]?.name === "" && repeatsBefore(tables, last + 1)) last++;
+    const { tableId } = tables[last] as TableInfo;
+    const which = tableId === table.tableId ? `table ${tableId}` : `tables ${table.tableId}...${tableId}`;
+    text += `  ${which}${quoted(table)}: ditto\n${isNamed ? "" : "\n"}`;
+    at = last + 1;
   }
-  return blocks.join("\n");
+  return text.endsWith("\n\n") ? text.slice(0, -1) : text;
+}
+
+function repeatsBefore(tables: readonly TableInfo[], at: number): boolean {
+  return at > 0 && isDitto(tables[at] as TableInfo, tables[at - 1] as TableInfo);
 }
 
 function isDitto(table: TableInfo, before: TableInfo): boolean {
-  return same(table.counts, before.counts) && same(table.features, withoutNext(before, table.tableId));
+  return same(table.counts, before.counts) && hasSameFeatures(table, before);
+}
+
+function hasSameFeatures(table: TableInfo, before: TableInfo): boolean {
+  const compared = (features: TableInfo["features"]) =>
+    features && { ...features, match: allMatched(features.match) };
+  return same(compared(withoutSelf(table, table)), compared(withoutSelf(before, table)));
+}
+
+/** Whether what two tables match can be masked, or left out, is no difference between them. */
+function allMatched({ masked, exact, must }: MatchInfo): readonly string[] {
+  return inManualOrder([...masked, ...exact, ...must]);
 }
 
 /** A table cannot lead to itself: that the one before could is no difference. */
-function withoutNext({ features }: TableInfo, tableId: number): TableInfo["features"] {
+function withoutSelf({ features }: TableInfo, { tableId }: TableInfo): TableInfo["features"] {
   if (features === undefined) return undefined;
   const strip = (info: InstructionInfo): InstructionInfo => ({
     ...info,
     next: info.next.filter((one) => one !== tableId),
   });
-  return {
-    ...features,
-    ...(features.others === undefined ? {} : { others: strip(features.others) }),
-    ...(features.missed === undefined ? {} : { missed: strip(features.missed) }),
-  };
+  return { ...features, others: strip(features.others), missed: strip(features.missed) };
 }
 
 function same(a: unknown, b: unknown): boolean {
@@ -103,22 +118,20 @@ function plain(value: unknown): string {
 
 function block(table: TableInfo, before: TableInfo | undefined): string {
   const { counts, features } = table;
-  const known = before === undefined ? undefined : withoutNext(before, table.tableId);
+  const known = before === undefined ? undefined : withoutSelf(before, table);
+  const told = features === undefined ? [] : featureLines(features, known);
+  const isSame = told.length > 0 && before !== undefined && hasSameFeatures(table, before);
   const lines = [
     ...(counts === undefined
       ? []
       : [`    active=${counts.active}, lookup=${counts.lookup}, matched=${counts.matched}`]),
-    ...(features === undefined
-      ? []
-      : same(features, known)
-        ? ["    (same features)"]
-        : featureLines(features, known)),
+    ...(isSame ? ["    (same features)"] : told),
   ];
   return `  table ${table.tableId}${quoted(table)}:\n${lines.map((line) => `${line}\n`).join("")}`;
 }
 
-function quoted({ name, tableId }: TableInfo): string {
-  return name === "" || name === `table${tableId}` || name === String(tableId) ? "" : ` ("${name}")`;
+function quoted({ name }: TableInfo): string {
+  return name === "" ? "" : ` ("${name}")`;
 }
 
 type Features = NonNullable<TableInfo["features"]>;
@@ -126,10 +139,8 @@ type Features = NonNullable<TableInfo["features"]>;
 function featureLines(features: Features, before: Features | undefined): string[] {
   const { metadataMatch, metadataWrite, miss, whenFull, maxEntries, others, missed, match } = features;
   const hasMetadata = metadataMatch !== 0n || metadataWrite !== 0n;
-  const lines = [
-    ...(hasMetadata
-      ? [`    metadata: match=0x${metadataMatch.toString(16)} write=0x${metadataWrite.toString(16)}`]
-      : []),
+  return [
+    ...(hasMetadata ? [`    metadata: match=${hex(metadataMatch)} write=${hex(metadataWrite)}`] : []),
     ...(miss === undefined ? [] : [`    config=${miss}`]),
     ...(whenFull === undefined
       ? []
@@ -138,28 +149,45 @@ function featureLines(features: Features, before: Features | undefined): string[
           `    vacancy events: ${whenFull.vacancy ? "supported" : "not supported"}`,
         ]),
     ...(maxEntries === 0 ? [] : [`    max_entries=${maxEntries}`]),
+    ...bothLines(others, missed, before),
+    ...(matchLines(match).length === 0
+      ? []
+      : before !== undefined && same(allMatched(match), allMatched(before.match))
+        ? ["    (same matching)"]
+        : ["    matching:", ...matchLines(match)]),
   ];
-  const isOne = missed === undefined || same(missed, others);
-  if (others !== undefined && isOne) {
-    if (before?.others !== undefined && same(others, before.others)) lines.push("    (same instructions)");
-    else lines.push("    instructions (table miss and others):", ...instructionLines(others, before?.others));
-  } else if (others !== undefined && missed !== undefined) {
-    lines.push("    instructions (other than table miss):", ...instructionLines(others, before?.others));
-    lines.push("    instructions (table miss):", ...instructionLines(missed, before?.missed));
-  }
-  if (match === undefined) return lines;
-  if (before !== undefined && same(match, before.match)) lines.push("    (same matching)");
-  else lines.push("    matching:", ...matchLines(match));
-  return lines;
+}
+
+function hex(value: bigint): string {
+  return value === 0n ? "0" : `0x${value.toString(16)}`;
+}
+
+/** What is empty is not told, here and below. */
+function bothLines(others: InstructionInfo, missed: InstructionInfo, before: Features | undefined): string[] {
+  if (same(others, NO_INSTRUCTIONS) && same(missed, NO_INSTRUCTIONS)) return [];
+  if (before !== undefined && same([others, missed], [before.others, before.missed]))
+    return ["    (same instructions)"];
+  if (same(others, missed))
+    return ["    instructions (table miss and others):", ...instructionLines(others, before?.others)];
+  return [
+    ...["    instructions (other than table miss):", ...instructionLines(others, before?.others)],
+    ...["    instructions (table miss):", ...instructionLines(missed, before?.missed)],
+  ];
 }
 
 function instructionLines(info: InstructionInfo, before: InstructionInfo | undefined): string[] {
   const { next, instructions, write, apply } = info;
   const head = [
     ...(next.length === 0 ? [] : [`      next tables: ${ranges(next)}`]),
-    `      instructions: ${instructions.length === 0 ? "(none)" : instructions.join(" ")}`,
+    ...(instructions.length === 0
+      ? []
+      : before !== undefined && same(instructions, before.instructions)
+        ? ["      (same instructions)"]
+        : [`      instructions: ${instructions.join(" ")}`]),
   ];
-  const canSet = write.set.length + apply.set.length > 0;
+  if (same([write, apply], [NO_ACTIONS, NO_ACTIONS])) return head;
+  // Where write-actions set no fields, they are told again.
+  const canSet = write.set.length > 0;
   if (canSet && before !== undefined && same([write, apply], [before.write, before.apply]))
     return [...head, "      (same actions)"];
   if (same(write, apply))
@@ -173,7 +201,7 @@ function instructionLines(info: InstructionInfo, before: InstructionInfo | undef
 
 function actionLines({ actions, set }: ActionInfo): string[] {
   return [
-    `        actions: ${actions.length === 0 ? "(none)" : actions.join(" ")}`,
+    ...(actions.length === 0 ? [] : [`        actions: ${actions.join(" ")}`]),
     ...(set.length === 0 ? [] : [`        supported on Set-Field: ${fieldsText(set)}`]),
   ];
 }
@@ -215,8 +243,13 @@ export function infoOfStats({
   const counts = { active: activeCount, lookup: lookupCount, matched: matchedCount };
   if (openflow10 === undefined) return { tableId, name: "", counts };
   const match = { masked: [], exact: fieldNames10(openflow10.wildcards), must: [] };
-  const features = { metadataMatch: 0n, metadataWrite: 0n, maxEntries: openflow10.maxEntries, match };
-  return { tableId, name: openflow10.name, counts, features };
+  return {
+    ...{ tableId, name: openflow10.name, counts },
+    features: {
+      ...{ metadataMatch: 0n, metadataWrite: 0n, maxEntries: openflow10.maxEntries },
+      ...{ others: NO_INSTRUCTIONS, missed: NO_INSTRUCTIONS, match },
+    },
+  };
 }
 
 const INSTRUCTIONS: readonly (readonly [number, string])[] = [
@@ -252,8 +285,9 @@ export function infoOfFeatures(table: TableFeatures, version: number): TableInfo
     table.properties.find((one) => one.type === type && one.miss === miss);
   const match = fieldsOf(property("match"));
   const wildcards = new Set(fieldsOf(property("wildcards")).map(({ field }) => field));
-  const named = (keep: (one: (typeof match)[number]) => boolean): string[] =>
-    match.filter(keep).map(({ field }) => nameOf(field));
+  const maskable = new Set(match.flatMap((one) => (one.maskable ? [one.field] : [])));
+  const matched = [...new Set(match.map(({ field }) => field))];
+  const named = (keep: (field: OxmFieldName) => boolean): string[] => matched.filter(keep).map(nameOf);
   // A property about table-miss flows that is not there is as the other.
   const instructionsOf = (miss: boolean): InstructionInfo => {
     const one = (type: TableFeatureProperty["type"]) =>
@@ -283,17 +317,13 @@ export function infoOfFeatures(table: TableFeatures, version: number): TableInfo
               vacancy: (table.config & OFPTC_VACANCY_EVENTS) !== 0,
             },
           }),
-      ...(table.properties.length === 0
-        ? {}
-        : {
-            others: instructionsOf(false),
-            missed: instructionsOf(true),
-            match: {
-              masked: named(({ maskable }) => maskable),
-              exact: named(({ maskable, field }) => !maskable && wildcards.has(field)),
-              must: named(({ maskable, field }) => !maskable && !wildcards.has(field)),
-            },
-          }),
+      others: instructionsOf(false),
+      missed: instructionsOf(true),
+      match: {
+        masked: named((field) => maskable.has(field)),
+        exact: named((field) => !maskable.has(field) && wildcards.has(field)),
+        must: named((field) => !maskable.has(field) && !wildcards.has(field)),
+      },
     },
   };
 }
@@ -309,7 +339,7 @@ function fieldsOf(
 }
 
 function namesOf(property: TableFeatureProperty | undefined): string[] {
-  return fieldsOf(property).map(({ field }) => nameOf(field));
+  return [...new Set(fieldsOf(property).map(({ field }) => nameOf(field)))];
 }
 
 function actionsOf(property: TableFeatureProperty | undefined): string[] {

@@ -50,7 +50,7 @@ const INSTRUCTIONS: readonly (readonly [bit: number, name: string])[] = [
   ] as const),
 ];
 /** OFPAT_* of both versions: 1.2 has one action for what 1.1 sets by many. */
-export const ACTIONS_11: readonly (readonly [bit: number, name: string])[] = [
+const ACTIONS_11_12: readonly (readonly [bit: number, name: string])[] = [
   ...([
     [0, "output"],
     [22, "group"],
@@ -89,6 +89,11 @@ export const ACTIONS_11: readonly (readonly [bit: number, name: string])[] = [
   ] as const),
 ];
 
+/** What came with 1.1 and is gone in 1.2, where set-field does it. */
+const ONLY_11 = /^(set_vlan_|mod_[dt]|mod_nw_(src|dst|tos|ecn)|set_mpls_(label|tc)$)/;
+export const ACTIONS_11 = ACTIONS_11_12.filter(([, name]) => name !== "set_field");
+const ACTIONS_12 = ACTIONS_11_12.filter(([, name]) => !ONLY_11.test(name));
+
 /** The body of a reply whose length its kind allows; undefined for other versions. */
 export function tableStats11(view: DataView): string | undefined {
   const version = view.getUint8(0);
@@ -102,8 +107,11 @@ export function tableStats11(view: DataView): string | undefined {
 function table11(view: DataView, at: number): TableInfo {
   const word = (index: number): number => view.getUint32(at + 8 + NAME_SIZE + 4 * index);
   const [wildcards, match] = [word(0), word(1)];
-  const write = { actions: named(ACTIONS_11, word(3)), set: [] };
-  const apply = { actions: named(ACTIONS_11, word(4)), set: [] };
+  // Those of write-actions for both, as the original tells it.
+  const actions = { actions: named(ACTIONS_11, word(3)), set: [] };
+  const instructions = {
+    ...{ next: [], instructions: named(INSTRUCTIONS, word(2)), write: actions, apply: actions },
+  };
   return {
     ...{ tableId: view.getUint8(at), name: nameAt(view, at + 8) },
     counts: {
@@ -113,10 +121,10 @@ function table11(view: DataView, at: number): TableInfo {
     },
     features: {
       ...{ metadataMatch: 0n, metadataWrite: 0n, miss: MISS[word(5) & 3] as string, maxEntries: word(6) },
-      others: { next: [], instructions: named(INSTRUCTIONS, word(2)), write, apply },
+      ...{ others: instructions, missed: instructions },
       match: {
         masked: [],
-        exact: named(FIELDS_11, match & wildcards),
+        exact: named(FIELDS_11, wildcards),
         must: named(FIELDS_11, match & ~wildcards),
       },
     },
@@ -128,18 +136,19 @@ function table12(view: DataView, at: number): TableInfo {
   const long = (offset: number): bigint => view.getBigUint64(start + offset);
   const word = (offset: number): number => view.getUint32(start + offset);
   const [match, wildcards] = [long(0), long(8)];
+  const instructions = {
+    ...{ next: [], instructions: named(INSTRUCTIONS, word(56)) },
+    write: { actions: named(ACTIONS_12, word(16)), set: fields12(long(24)) },
+    apply: { actions: named(ACTIONS_12, word(20)), set: fields12(long(32)) },
+  };
   return {
     ...{ tableId: view.getUint8(at), name: nameAt(view, at + 8) },
     counts: { active: word(68), lookup: long(72), matched: long(80) },
     features: {
       ...{ metadataMatch: long(40), metadataWrite: long(48) },
       ...{ miss: MISS[word(60) & 3] as string, maxEntries: word(64) },
-      others: {
-        ...{ next: [], instructions: named(INSTRUCTIONS, word(56)) },
-        write: { actions: named(ACTIONS_11, word(16)), set: fields12(long(24)) },
-        apply: { actions: named(ACTIONS_11, word(20)), set: fields12(long(32)) },
-      },
-      match: { masked: [], exact: fields12(match & wildcards), must: fields12(match & ~wildcards) },
+      ...{ others: instructions, missed: instructions },
+      match: { masked: [], exact: fields12(wildcards), must: fields12(match & ~wildcards) },
     },
   };
 }
@@ -152,6 +161,7 @@ function named(names: readonly (readonly [bit: number, name: string])[], bits: n
 function fields12(bits: bigint): string[] {
   return (Object.keys(OXM_FIELDS) as OxmFieldName[])
     .filter((name) => {
+      if (name === "in_phy_port") return false; // Open vSwitch has no such field.
       const { oxmClass, number } = OXM_FIELDS[name];
       return (
         oxmClass === OFPXMC_OPENFLOW_BASIC && number <= FIELD_12_MAX && ((bits >> BigInt(number)) & 1n) === 1n
