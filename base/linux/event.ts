@@ -4,6 +4,7 @@
 import { check, EINTR, raw, systemError } from "./errno.js";
 import { addressOf, define } from "./ffi.js";
 import { closeFile } from "./file.js";
+import { noteDescriptor } from "./thread-ledger.js";
 
 const cEventfd = define<(initial: number, flags: number) => number>(
   "int eventfd(unsigned int initial, int flags)",
@@ -41,7 +42,7 @@ const doorbell = createDoorbell();
 
 /** A non-blocking eventfd. Close with closeFile. */
 export function createEventfd(): number {
-  return check(cEventfd(0, EFD_CLOEXEC_NONBLOCK), "eventfd");
+  return noteDescriptor(check(cEventfd(0, EFD_CLOEXEC_NONBLOCK), "eventfd"));
 }
 
 /** Adds one to an eventfd: whoever sleeps on it wakes. Errors (a peer that went away) are ignored. */
@@ -75,7 +76,7 @@ export class Epoll {
     const control = new Uint8Array(EVENT_SIZE);
     this.#control = new DataView(control.buffer);
     this.#controlAddress = addressOf(control);
-    this.fd = check(cEpollCreate(EPOLL_CLOEXEC), "epoll_create1");
+    this.fd = noteDescriptor(check(cEpollCreate(EPOLL_CLOEXEC), "epoll_create1"));
   }
 
   add(fd: number, events: number): void {

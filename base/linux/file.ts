@@ -5,6 +5,7 @@
 import { constants } from "node:fs";
 import { check, EINTR, raw, systemError } from "./errno.js";
 import { addressOf, define } from "./ffi.js";
+import { noteDescriptor, strikeDescriptor } from "./thread-ledger.js";
 
 type Io = (fd: number, address: number, length: number, offset: number) => number;
 type Vector = (fd: number, iovAddress: number, count: number, offset: number) => number;
@@ -61,18 +62,19 @@ const F_SETFL = 4;
 
 /** Opens `path`, close-on-exec always. Throws with the errno's name. */
 export function openFile(path: string, flags: number, mode = 0o600): number {
-  return check(cOpen(path, flags | O_CLOEXEC, mode), "open", path);
+  return noteDescriptor(check(cOpen(path, flags | O_CLOEXEC, mode), "open", path));
 }
 
 /** Closes `fd`. Throws EBADF for one that is not open: a double close is our bug and hits somebody else's file. */
 export function closeFile(fd: number): void {
+  strikeDescriptor(fd);
   const result = raw(cClose(fd));
   if (result < 0 && result !== -EINTR) throw systemError("close", result, `descriptor ${fd}`);
 }
 
 /** A second descriptor for the same open file. */
 export function duplicateFile(fd: number): number {
-  return check(cDup(fd, F_DUPFD_CLOEXEC, 0), "fcntl(F_DUPFD_CLOEXEC)", `descriptor ${fd}`);
+  return noteDescriptor(check(cDup(fd, F_DUPFD_CLOEXEC, 0), "fcntl(F_DUPFD_CLOEXEC)", `descriptor ${fd}`));
 }
 
 export function setNonBlocking(fd: number): void {

@@ -48,6 +48,13 @@ export * from "./socket-dial.js";
 export { changeSocketMode, giveSocketFile } from "./socket-file.js";
 export * from "./tap.js";
 export * from "./tcp-socket.js";
+export {
+  createThreadLedger,
+  keepThreadLedger,
+  noteDescriptor,
+  strikeDescriptor,
+} from "./thread-ledger.js";
+export { releaseRemains } from "./thread-remains.js";
 export * from "./unix-link.js";
 export * from "./unix-socket.js";
 export * from "./xdp-program.js";

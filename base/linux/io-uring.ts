@@ -11,6 +11,7 @@ import { EBUSY, EINTR, EINVAL, raw, systemError } from "./errno.js";
 import { addressOf, define } from "./ffi.js";
 import { closeFile } from "./file.js";
 import { FileMapping } from "./memory.js";
+import { noteDescriptor } from "./thread-ledger.js";
 
 const cSyscall = define<
   (n: number, a: number, b: number, c: number, d: number, e: number, f: number) => number
@@ -292,7 +293,7 @@ function setup(entries: number, params: Uint32Array): number {
   for (let i = 0; i < choices.length && result === -EINVAL; i++) {
     params.fill(0);
     params[2] = choices[i]!;
-    result = raw(cSyscall(SYS_IO_URING_SETUP, entries, addressOf(params), 0, 0, 0, 0));
+    result = noteDescriptor(raw(cSyscall(SYS_IO_URING_SETUP, entries, addressOf(params), 0, 0, 0, 0)));
   }
   if (result < 0) throw systemError("io_uring_setup", result);
   return result;

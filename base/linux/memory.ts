@@ -8,6 +8,7 @@ import { alignUp } from "../bytes/index.js";
 import { PlinthError } from "../errors/index.js";
 import { check } from "./errno.js";
 import { define, viewOf } from "./ffi.js";
+import { noteDescriptor, noteMapping, strikeMapping } from "./thread-ledger.js";
 
 const cMmap = define<(a: number, n: number, p: number, f: number, fd: number, o: number) => number>(
   "intptr_t mmap(intptr_t address, size_t length, int protection, int flags, int fd, int64_t offset)",
@@ -67,6 +68,7 @@ export class MemoryBlock {
     const flags = MAP_PRIVATE | MAP_ANONYMOUS | (options.populate === true ? MAP_POPULATE : 0);
     const result = cMmap(0, this.sizeBytes, PROT_READ | PROT_WRITE, flags, -1, 0);
     this.address = check(result, "mmap", `${this.sizeBytes} anonymous bytes`);
+    noteMapping(this.address, this.sizeBytes);
     this.buffer = viewOf(this.address, this.sizeBytes);
   }
 
@@ -96,6 +98,7 @@ export class FileMapping {
     const flags = MAP_SHARED | (populate ? MAP_POPULATE : 0);
     const result = cMmap(0, sizeBytes, protection, flags, fd, fileOffset);
     this.address = check(result, "mmap", `${sizeBytes} bytes of descriptor ${fd} at ${fileOffset}`);
+    noteMapping(this.address, this.sizeBytes);
     this.buffer = viewOf(this.address, this.sizeBytes);
   }
 
@@ -122,6 +125,7 @@ export class MemoryWindow {
     assertViewable(this.sizeBytes);
     const flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
     this.address = check(cMmap(0, this.sizeBytes, PROT_NONE, flags, -1, 0), "mmap", "window");
+    noteMapping(this.address, this.sizeBytes);
     this.buffer = viewOf(this.address, this.sizeBytes);
   }
 
@@ -171,7 +175,7 @@ export class MemoryWindow {
 
 /** A file without a name in memory, `sizeBytes` long, that can be passed to another process. */
 export function createMemfd(name: string, sizeBytes: number): number {
-  const fd = check(cMemfd(name, MFD_CLOEXEC | MFD_ALLOW_SEALING), "memfd_create", name);
+  const fd = noteDescriptor(check(cMemfd(name, MFD_CLOEXEC | MFD_ALLOW_SEALING), "memfd_create", name));
   check(cFtruncate(fd, sizeBytes), "ftruncate", `memfd ${name} to ${sizeBytes}`);
   return fd;
 }
@@ -192,8 +196,14 @@ function assertViewable(sizeBytes: number): void {
 }
 
 const collected = new FinalizationRegistry<{ address: number; sizeBytes: number }>((range) => {
-  cMunmap(range.address, range.sizeBytes);
+  unmapMemory(range.address, range.sizeBytes);
 });
+
+/** Gives a range of addresses back that nothing refers to any more: a later use of them kills the process. */
+export function unmapMemory(address: number, sizeBytes: number): void {
+  strikeMapping(address);
+  cMunmap(address, sizeBytes);
+}
 
 /** Drops the pages now, and the addresses once `buffer` was collected. */
 function retire(buffer: ArrayBuffer, address: number, sizeBytes: number): void {

@@ -5,6 +5,7 @@ import { addressOf } from "./ffi.js";
 import { closeFile } from "./file.js";
 import { cIoctl } from "./ioctl.js";
 import { cSocket } from "./socket-calls.js";
+import { noteDescriptor } from "./thread-ledger.js";
 
 const SIOCGIFFLAGS = 0x8913;
 const SIOCSIFFLAGS = 0x8914;
@@ -35,7 +36,7 @@ export interface NetDeviceState {
 
 /** What the kernel tells of devices in this network namespace; close() gives its socket back. */
 export class NetDevices {
-  readonly #fd = check(cSocket(AF_INET, SOCK_DGRAM_CLOEXEC, 0), "socket");
+  readonly #fd = noteDescriptor(check(cSocket(AF_INET, SOCK_DGRAM_CLOEXEC, 0), "socket"));
   readonly #request = new Uint8Array(IFREQ_SIZE);
   readonly #view = new DataView(this.#request.buffer);
   readonly #address = addressOf(this.#request);

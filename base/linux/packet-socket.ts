@@ -12,6 +12,7 @@ import { addressOf, define } from "./ffi.js";
 import { closeFile } from "./file.js";
 import { FileMapping } from "./memory.js";
 import { cBind, cGetsockopt, cSetsockopt, cSocket } from "./socket-calls.js";
+import { noteDescriptor } from "./thread-ledger.js";
 
 const cSendmmsg = define<(fd: number, messages: number, count: number, flags: number) => number>(
   "int sendmmsg(int fd, intptr_t messages, unsigned int count, int flags)",
@@ -96,7 +97,8 @@ export class PacketSocket {
     const { name, index, slots, burst, handed } = options;
     this.#slots = slots;
     this.#lengthAddress = addressOf(this.#lengthOption);
-    this.fd = handed?.fd ?? check(cSocket(AF_PACKET, SOCK_RAW_FLAGS, 0), "socket(AF_PACKET)", name);
+    this.fd =
+      handed?.fd ?? noteDescriptor(check(cSocket(AF_PACKET, SOCK_RAW_FLAGS, 0), "socket(AF_PACKET)", name));
     this.#next = handed?.next ?? 0;
     const size = slots * SLOT_SIZE;
     try {

@@ -10,6 +10,7 @@ import { createMemfd } from "./memory.js";
 import { CAP_NET_ADMIN, hasCapability } from "./owner.js";
 import { rawIpProblem } from "./raw-ip.js";
 import { cSocket } from "./socket-calls.js";
+import { noteDescriptor } from "./thread-ledger.js";
 
 export interface Facility {
   readonly name: string;
@@ -57,7 +58,7 @@ function probeTap(): string | undefined {
 function probeXdp(): void {
   const AF_XDP = 44;
   const SOCK_RAW = 3;
-  const fd = raw(cSocket(AF_XDP, SOCK_RAW, 0));
+  const fd = noteDescriptor(raw(cSocket(AF_XDP, SOCK_RAW, 0)));
   if (fd < 0) throw systemError("socket(AF_XDP)", fd);
   closeFile(fd);
 }

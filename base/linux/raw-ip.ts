@@ -11,6 +11,7 @@ import { PlinthError } from "../errors/index.js";
 import { EPERM, raw, systemError } from "./errno.js";
 import { closeFile } from "./file.js";
 import { cSocket } from "./socket-calls.js";
+import { noteDescriptor } from "./thread-ledger.js";
 
 /** What we use of a socket of the package, which brings no types. */
 export interface RawSocketHandle {
@@ -156,7 +157,7 @@ function tryRawSocket(): void {
   const AF_INET = 2;
   const SOCK_RAW_CLOEXEC = 3 | 0o2000000;
   const IPPROTO_ICMP = 1;
-  const fd = raw(cSocket(AF_INET, SOCK_RAW_CLOEXEC, IPPROTO_ICMP));
+  const fd = noteDescriptor(raw(cSocket(AF_INET, SOCK_RAW_CLOEXEC, IPPROTO_ICMP)));
   if (fd === -EPERM) throw deniedError(undefined);
   if (fd < 0) throw systemError("socket(SOCK_RAW)", fd);
   closeFile(fd);

@@ -7,6 +7,7 @@ import { check } from "./errno.js";
 import { addressOf, define } from "./ffi.js";
 import { closeFile, setNonBlocking } from "./file.js";
 import { cBind, cGetsockopt, cListen, cSetsockopt, cSocket } from "./socket-calls.js";
+import { noteDescriptor } from "./thread-ledger.js";
 
 const cGetsockname = define<(fd: number, address: number, length: number) => number>(
   "int getsockname(int fd, intptr_t address, intptr_t length)",
@@ -43,7 +44,7 @@ export function listenTcp(address: string, port: number, backlog = 128): TcpList
   const bytes = encodeAddress(address, port);
   const family = isIP(address) === 6 ? AF_INET6 : AF_INET;
   const where = `${address} port ${port}`;
-  const fd = check(cSocket(family, SOCK_STREAM_FLAGS, 0), "socket");
+  const fd = noteDescriptor(check(cSocket(family, SOCK_STREAM_FLAGS, 0), "socket"));
   try {
     check(cSetsockopt(fd, SOL_SOCKET, SO_REUSEADDR, addressOf(ONE), 4), "setsockopt");
     check(cBind(fd, addressOf(bytes), bytes.byteLength), "bind", where);

@@ -32,6 +32,7 @@ export class UnixLink {
   #listenFd = -1;
   #pauseMs = PAUSE_MIN_MS;
   #nextAttemptMs = 0;
+  #isHandedOver = false;
 
   /** Throws SOCKET_PATH_TOO_LONG. */
   constructor(options: UnixLinkOptions) {
@@ -57,8 +58,9 @@ export class UnixLink {
     return this.#listenFd >= 0;
   }
 
-  /** The socket that listens, or −1. */
-  get listenFd(): number {
+  /** The socket that listens, or −1, for somebody else: its file stays when this end is closed. */
+  handOver(): number {
+    this.#isHandedOver = true;
     return this.#listenFd;
   }
 
@@ -78,7 +80,7 @@ export class UnixLink {
     this.#options.epoll.remove(this.#listenFd);
     closeFile(this.#listenFd);
     this.#listenFd = -1;
-    rmSync(this.#options.path, { force: true });
+    if (!this.#isHandedOver) rmSync(this.#options.path, { force: true });
   }
 
   #dial(): number {

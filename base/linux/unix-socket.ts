@@ -12,6 +12,7 @@ import { addressOf, define } from "./ffi.js";
 import { closeFile } from "./file.js";
 import { cBind, cGetsockopt, cListen, cRecv, cSend, cSetsockopt, cSocket } from "./socket-calls.js";
 import { changeSocketMode } from "./socket-file.js";
+import { noteDescriptor } from "./thread-ledger.js";
 
 const cSocketpair = define<(domain: number, type: number, protocol: number, fds: number) => number>(
   "int socketpair(int domain, int type, int protocol, intptr_t fds)",
@@ -63,7 +64,7 @@ export interface ListenOptions {
  */
 export function listenUnix(path: string, options: ListenOptions = {}): number {
   const address = unixAddress(path);
-  const fd = check(cSocket(AF_UNIX, SOCK_STREAM_FLAGS, 0), "socket");
+  const fd = noteDescriptor(check(cSocket(AF_UNIX, SOCK_STREAM_FLAGS, 0), "socket"));
   try {
     removeStaleSocket(path);
     // The mode is set before the file exists, so there is no moment with a wider one; umask may narrow it.
@@ -94,7 +95,7 @@ function removeStaleSocket(path: string): void {
 /** Connects to `path`: a descriptor, or the negated errno (ENOENT, ECONNREFUSED, EAGAIN: ask again later). */
 export function sysConnectUnix(path: string): number {
   const address = unixAddress(path);
-  const fd = check(cSocket(AF_UNIX, SOCK_STREAM_FLAGS, 0), "socket");
+  const fd = noteDescriptor(check(cSocket(AF_UNIX, SOCK_STREAM_FLAGS, 0), "socket"));
   const result = raw(cConnect(fd, addressOf(address), address.byteLength));
   if (result === 0 || result === -EINPROGRESS) return fd;
   closeFile(fd);
@@ -103,14 +104,14 @@ export function sysConnectUnix(path: string): number {
 
 /** The next waiting connection (non-blocking), or the negated errno; −EAGAIN when there is none. */
 export function sysAccept(listenFd: number): number {
-  return raw(cAccept(listenFd, 0, 0, ACCEPT_FLAGS));
+  return noteDescriptor(raw(cAccept(listenFd, 0, 0, ACCEPT_FLAGS)));
 }
 
 /** Two connected sockets. */
 export function createSocketPair(): [number, number] {
   const fds = new Int32Array(2);
   check(cSocketpair(AF_UNIX, SOCK_STREAM_FLAGS, 0, addressOf(fds)), "socketpair");
-  return [fds[0]!, fds[1]!];
+  return [noteDescriptor(fds[0]!), noteDescriptor(fds[1]!)];
 }
 
 export const sysSend = (fd: number, address: number, length: number): number =>
@@ -219,7 +220,7 @@ export class MessageChannel {
       const rights =
         view.getInt32(at + 8, true) === SOL_SOCKET && view.getInt32(at + 12, true) === SCM_RIGHTS;
       for (let fdAt = at + 16; rights && fdAt + 4 <= at + length; fdAt += 4) {
-        const fd = view.getInt32(fdAt, true);
+        const fd = noteDescriptor(view.getInt32(fdAt, true));
         if (this.fdCount < MESSAGE_FDS_MAX) this.fds[this.fdCount++] = fd;
         else closeFile(fd);
       }

@@ -8,6 +8,7 @@
 import { EBUSY, EOPNOTSUPP, raw, systemError } from "./errno.js";
 import { addressOf, define, keepAlive } from "./ffi.js";
 import { closeFile } from "./file.js";
+import { noteDescriptor } from "./thread-ledger.js";
 
 const cBpf = define<(number: number, command: number, attributes: number, size: number) => number>(
   "int64_t syscall(int64_t number, int command, intptr_t attributes, unsigned int size)",
@@ -39,7 +40,9 @@ export class XdpProgram {
 
   /** Attaches to the device. Throws with the errno's name: EBUSY when it has a program, EOPNOTSUPP, EPERM. */
   constructor(name: string, index: number, queues: number, wanted: readonly XdpAttachment[]) {
-    this.#map = bpf(BPF_MAP_CREATE, Uint32Array.of(BPF_MAP_TYPE_XSKMAP, 4, 4, queues), "MAP_CREATE", name);
+    this.#map = noteDescriptor(
+      bpf(BPF_MAP_CREATE, Uint32Array.of(BPF_MAP_TYPE_XSKMAP, 4, 4, queues), "MAP_CREATE", name),
+    );
     let program = -1;
     try {
       program = loadProgram(this.#map, name);
@@ -90,7 +93,7 @@ function loadProgram(map: number, name: string): number {
   setAddress(attributes, 2, addressOf(code));
   setAddress(attributes, 4, addressOf(license));
   attributes[17] = BPF_XDP;
-  const program = bpf(BPF_PROG_LOAD, attributes, "PROG_LOAD", name);
+  const program = noteDescriptor(bpf(BPF_PROG_LOAD, attributes, "PROG_LOAD", name));
   keepAlive([code, license]);
   return program;
 }
@@ -100,7 +103,7 @@ function attach(program: number, name: string, index: number, wanted: readonly X
   for (const attachment of wanted) {
     const flags = attachment === "native" ? XDP_FLAGS_DRV_MODE : XDP_FLAGS_SKB_MODE;
     result = call(BPF_LINK_CREATE, Uint32Array.of(program, index, BPF_XDP, flags));
-    if (result >= 0) return { link: result, attachment };
+    if (result >= 0) return { link: noteDescriptor(result), attachment };
     if (result === -EBUSY) break;
   }
   throw systemError("bpf(LINK_CREATE)", result, name);

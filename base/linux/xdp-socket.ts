@@ -10,6 +10,7 @@ import { addressOf } from "./ffi.js";
 import { closeFile } from "./file.js";
 import { FileMapping, MemoryBlock } from "./memory.js";
 import { cBind, cGetsockopt, cRecv, cSend, cSetsockopt, cSocket } from "./socket-calls.js";
+import { noteDescriptor } from "./thread-ledger.js";
 
 const AF_XDP = 44;
 const SOCK_RAW_CLOEXEC = 3 | 0o2000000;
@@ -69,7 +70,7 @@ export class XdpSocket {
   /** Throws with the errno's name; EOPNOTSUPP when zero copy was asked for and there is none. */
   constructor(options: XdpSocketOptions) {
     const { name, index, queue, zeroCopy } = options;
-    const fd = raw(cSocket(AF_XDP, SOCK_RAW_CLOEXEC, 0));
+    const fd = noteDescriptor(raw(cSocket(AF_XDP, SOCK_RAW_CLOEXEC, 0)));
     if (fd < 0) throw systemError("socket(AF_XDP)", fd, name);
     this.fd = fd;
     this.#umem = new MemoryBlock(2 * CHUNKS * CHUNK_SIZE);

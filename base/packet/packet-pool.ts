@@ -87,6 +87,7 @@ export class PacketPool {
   /** Whether any packet may have a checksumStart: a port that takes such packets in sets it. */
   holdsOffloads = false;
   readonly slots: number;
+  readonly largeSlots: number;
   readonly #references: Uint16Array;
   readonly #base: number;
   readonly #largeBase: number;
@@ -98,7 +99,8 @@ export class PacketPool {
   constructor(options: PacketPoolOptions = {}) {
     this.slots = options.slots ?? POOL_SLOTS;
     this.#base = options.arenaOffset ?? 0;
-    const largeSlots = options.largeSlots ?? 0;
+    const { largeSlots = 0 } = options;
+    this.largeSlots = largeSlots;
     this.#largeBase = this.#base + this.slots * SLOT_SIZE;
     const end = this.#base + arenaSizeOf(this.slots, largeSlots);
     assert(this.slots > 0 && this.#base >= 0 && end <= ARENA_SIZE_MAX, "a packet pool lies below 2^31");
@@ -193,6 +195,12 @@ export class PacketPool {
     if (this.#references[packet] !== 0) assert(false, "a packet that is ceded is free");
     if (packet < this.slots) this.#free[this.#freeCount++] = packet;
     else this.#freeLarge[this.#freeLargeCount++] = packet;
+  }
+
+  /** Takes in a packet that was in the hands of a thread that has ended, whatever that did with it. */
+  reclaim(packet: number): void {
+    this.#references[packet] = 0;
+    this.adopt(packet);
   }
 
   /** One more holder, who will call `free` too. A shared packet is read-only for all of them. */

@@ -105,6 +105,12 @@ export class WorkerHandle {
     await this.#exited;
   }
 
+  /** Ends a worker that does not do its work any more; it is reported as one that died, with this reason. */
+  abort(reason: string): void {
+    this.#failure ??= new Error(reason);
+    this.#terminate();
+  }
+
   /** Its state is unknown from here on: it is ended, and everything that waits is told. */
   #hangs(method: string): void {
     this.#failure ??= new Error(`it did not answer ${method} within ${this.#answerDeadlineMs} ms`);
