@@ -101,7 +101,7 @@ export class StreamPort implements Port {
 
   /** Everything that another process needs to go on with the connection, and with the frames that are in the buffers. */
   handOver(): HandedPort {
-    const { listenFd } = this.#link;
+    const listenFd = this.#link.handOver();
     return {
       state: {
         listens: listenFd >= 0,

@@ -141,11 +141,14 @@ it("a successor that cannot start leaves the switch as it was", async () => {
   await left.send(frame(0));
   await waitFor(() => right.received.length > 0, "a frame through the switch that stayed", DEADLINE_MS);
   expect(left.absences).toEqual([]);
-  const threads = (await ours.appctl("dpif-netdev/pmd-rxq-show")).split("pmd thread ").slice(1);
-  expect(threads.map((text) => text.match(/port: p/g)?.length ?? 0)).toEqual(
-    cpus().length > 1 ? [0, 4] : [4],
-  );
+  expect(await portsByThread()).toEqual(cpus().length > 1 ? [0, 4] : [4]);
 }, 120_000);
+
+/** How many ports each thread serves; the first one forwards. */
+async function portsByThread(): Promise<number[]> {
+  const threads = (await ours.appctl("dpif-netdev/pmd-rxq-show")).split("pmd thread ").slice(1);
+  return threads.map((text) => text.match(/port: p/g)?.length ?? 0);
+}
 
 it("takes over under traffic, again and again, and nobody notices: no peer, no frame, no flow, no connection", async () => {
   let sentCount = 1;
@@ -190,6 +193,9 @@ it("takes over under traffic, again and again, and nobody notices: no peer, no f
     await starting;
     expect(tookOver(next)).toEqual({ ports: PORTS, handedPorts: PORTS - 1, gapMs: expect.any(Number) });
     await haveMore();
+    // The successor's workers serve them as those before did.
+    expect(await portsByThread()).toEqual(cpus().length > 1 ? [0, 4] : [4]);
+    expect(await ours.appctl("dpif-netdev/pmd-rxq-rebalance")).toBe("");
     expect(await (round === 1 ? ours.end() : successors.at(-2)?.end())).toBe(0);
   }
   isSending = false;

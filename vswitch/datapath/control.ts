@@ -1,17 +1,18 @@
 // Carries the main thread's requests out on a datapath. Thread: datapath worker, between breaths.
 import { PlinthError } from "../../base/errors/index.js";
-import { Batch, type HandedPort, type Port } from "../../base/packet/index.js";
+import type { HandedPort, Port } from "../../base/packet/index.js";
 import { cachedPaths } from "../flow/index.js";
-import { DummyPort, RemotePort, type SlotBank } from "../port/index.js";
+import { DummyPort, type SlotBank } from "../port/index.js";
 import { applyAtomically, attempt } from "./atomic-change.js";
 import type { Bridge } from "./bridge.js";
 import type { Datapath } from "./datapath.js";
 import type { DatapathTime } from "./datapath-time.js";
 import { changeTunnelOptions } from "./flow-keeper.js";
-import { kindOf, type PortFactory, type PortSpec } from "./port-factory.js";
+import { kindOf, type PortFactory } from "./port-factory.js";
 import { type PortSlot, SPEED_KBPS } from "./port-slot.js";
 import type { AddPort, BridgeCounters, DatapathMethods, PortState, RestoredConnections } from "./requests.js";
 import { SeenFlows } from "./seen-flows.js";
+import { lendPort, recallPort, relayPort, remotePort, replaceWorker } from "./served-elsewhere.js";
 import { TakingOver } from "./taking-over.js";
 
 export interface ControlModules {
@@ -33,7 +34,6 @@ export interface ControlModules {
 
 /** Frames that go in a circle between bridges are left to the poll loop. */
 const BREATHS_MAX = 256;
-const RECALL_BREATHS_MAX = 1024;
 
 /** Names of Interface.statistics, in the order of the port's counters. */
 const STATISTICS = [
@@ -106,6 +106,11 @@ export function datapathMethods(modules: ControlModules): DatapathMethods {
         : following.setPort(bridge, name, settings),
     recallPort: ({ bridge, spec, handed }) =>
       recallPort(modules, slotOf(at(bridge), spec.name), spec, nowMs, handed),
+    relayPort: ({ bridge, name, remote }) =>
+      relayPort(modules, slotOf(at(bridge), name), remotePort(modules, name, remote), nowMs),
+    lendPort: ({ bridge, name, remote }) => lendPort(modules, slotOf(at(bridge), name), remote, nowMs),
+    replaceWorker: (replacement) =>
+      replaceWorker(modules, replacement, (bridge, name) => slotOf(at(bridge), name)),
     change: ({ bridge, changes, origin }) => {
       const results = changes.map((change) => attempt(() => at(bridge).change(change, nowMs(), origin)));
       datapath.deliver();
@@ -211,9 +216,7 @@ function addPort(
 ): void {
   const { bridge: _, spec, ofport, datapathPort = ofport, remote, ...settings } = body;
   const port =
-    remote === undefined
-      ? modules.factory.create(spec, handed)
-      : new RemotePort({ name: spec.name, lane: remote.lane, bank: modules.banks[remote.worker]! });
+    remote === undefined ? modules.factory.create(spec, handed) : remotePort(modules, spec.name, remote);
   try {
     bridge.addPort({
       port,
@@ -232,31 +235,6 @@ function addPort(
   }
   if (port.wakeFd >= 0) modules.watch(port.wakeFd);
   modules.datapath.deliver();
-}
-
-/** Nothing that has come in, or was to leave, is lost. Throws as PortFactory.create(). */
-function recallPort(
-  modules: ControlModules,
-  slot: PortSlot,
-  spec: PortSpec,
-  nowMs: () => number,
-  handed: HandedPort | undefined,
-): void {
-  const remote = slot.port;
-  if (!(remote instanceof RemotePort)) return;
-  // A port may sit out some turns.
-  for (let i = 0; i < RECALL_BREATHS_MAX && !remote.isDrained; i++) modules.datapath.breathe(nowMs());
-  const port = modules.factory.create(spec, handed);
-  for (const [i, count] of remote.stats.entries()) port.stats[i] = port.stats[i]! + count;
-  modules.unwatch(remote.wakeFd);
-  slot.port = port;
-  if (port.wakeFd >= 0) modules.watch(port.wakeFd);
-  const left = new Batch();
-  for (let isMore = true; isMore; ) {
-    isMore = remote.reclaim(left);
-    if (left.length > 0) port.tx(left);
-  }
-  remote.close();
 }
 
 function removePort(modules: ControlModules, bridge: Bridge, slot: PortSlot): void {

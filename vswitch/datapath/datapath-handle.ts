@@ -13,7 +13,8 @@ import { WorkerHandle } from "../../base/worker/index.js";
 import type { SwitchChange, SwitchEvent, SwitchModel } from "../agent/index.js";
 import { CONNECTIONS_MAX, type ConnectionFilter } from "../conntrack/index.js";
 import { ANSWER_DEADLINE_MS } from "./limits.js";
-import { type CoreStatus, PortWorkers } from "./port-workers.js";
+import type { AssignmentRules } from "./port-assignment.js";
+import { type CoreStatus, PortWorkers, type WorkerLoss } from "./port-workers.js";
 import {
   type AddPort,
   type BridgeSpec,
@@ -33,8 +34,13 @@ export interface DatapathHandleOptions extends Partial<Omit<DatapathSetup, "core
   /** Processors to run on: the worker that forwards on the first, and a port worker on each of the others. Absent: one
    *  worker, on any. */
   readonly cores?: readonly number[];
-  /** The worker ended by itself: nothing is forwarded any more. */
+  /** The worker that forwards ended by itself, or port workers again and again: nothing is forwarded any more. */
   readonly onDied?: (error: PlinthError) => void;
+  /** A port worker died, or hung; another one takes its place. */
+  readonly onLost?: (loss: WorkerLoss) => void;
+  /** See PortThreadsOptions.entry and lookMs. */
+  readonly portWorkerEntry?: URL;
+  readonly portWorkerLookMs?: number;
   /** After leave(): nothing is forwarded any more; whether the successor has the ports. */
   readonly onLeft?: (isTakenOver: boolean) => void;
 }
@@ -64,6 +70,10 @@ export class DatapathHandle {
     if (portCores.length > 0)
       this.#portWorkers = new PortWorkers({
         ...{ cores: portCores, ownCore: this.#ownCore, slots, hostDevices },
+        forward: (method, body) => this.call(method, body),
+        ...(options.portWorkerEntry === undefined ? {} : { entry: options.portWorkerEntry }),
+        ...(options.portWorkerLookMs === undefined ? {} : { lookMs: options.portWorkerLookMs }),
+        ...(options.onLost === undefined ? {} : { onLost: options.onLost }),
         ...(onDied === undefined ? {} : { onDied }),
       });
     this.#follows = follows;
@@ -97,8 +107,10 @@ export class DatapathHandle {
 
   /** Closes its ports too. Throws BRIDGE_UNKNOWN. */
   async removeBridge(bridge: string): Promise<void> {
-    await this.call("removeBridge", { bridge });
-    await this.#portWorkers?.closeBridge(bridge);
+    await this.#inTurn(async () => {
+      await this.call("removeBridge", { bridge });
+      await this.#portWorkers?.closeBridge(bridge);
+    });
     this.#listeners.delete(bridge);
   }
 
@@ -111,35 +123,69 @@ export class DatapathHandle {
     const workers = this.#follows ? undefined : this.#portWorkers;
     if (workers === undefined) {
       await this.call("addPort", port);
+      if (this.#follows) this.#followed.set(port.spec.name, { port, core });
       return;
     }
     const { bridge, spec } = port;
-    const remote = await workers.open(bridge, spec, core);
-    try {
-      await this.call("addPort", { ...port, remote });
-    } catch (thrown) {
-      if (remote !== undefined) await workers.close(spec.name);
-      throw thrown;
-    }
+    await workers.inTurn(async () => {
+      const remote = await workers.open(bridge, spec, core);
+      try {
+        await this.call("addPort", { ...port, remote });
+      } catch (thrown) {
+        if (remote !== undefined) await workers.close(spec.name);
+        throw thrown;
+      }
+      await workers.settle();
+    });
+  }
+
+  /** See PortWorkers.pin(). */
+  async pinPort(name: string, core: number | undefined): Promise<boolean> {
+    const workers = this.#portWorkers;
+    if (workers === undefined) return true;
+    return await workers.inTurn(() => workers.pin(name, core));
+  }
+
+  /** See PortWorkers.setRules() and rebalance(). */
+  async assignPorts(rules: AssignmentRules): Promise<void> {
+    await this.#portWorkers?.inTurn(async () => this.#portWorkers?.setRules(rules));
+  }
+  async rebalancePorts(): Promise<void> {
+    await this.#portWorkers?.inTurn(async () => this.#portWorkers?.rebalance());
+  }
+
+  #inTurn<R>(work: () => Promise<R>): Promise<R> {
+    return this.#portWorkers === undefined ? work() : this.#portWorkers.inTurn(work);
   }
 
   /** Throws PORT_UNKNOWN. */
   async removePort(bridge: string, name: string): Promise<void> {
-    await this.call("removePort", { bridge, name });
-    await this.#portWorkers?.close(name);
+    this.#followed.delete(name);
+    await this.#inTurn(async () => {
+      await this.call("removePort", { bridge, name });
+      await this.#portWorkers?.close(name);
+    });
   }
 
   /** After the method "follow": the ports become ours. */
   async takeOver(): Promise<TakenOver> {
     const taken = await this.call("takeOver", {});
     this.#follows = false;
+    for (const { name } of taken.failed) this.#followed.delete(name);
+    const workers = this.#portWorkers;
+    // What cannot be lent stays where it is.
+    for (const { port, core } of this.#followed.values())
+      void workers?.inTurn(() => workers.adopt(port.bridge, port.spec, core)).catch(() => undefined);
+    this.#followed.clear();
     return taken;
   }
 
   /** See the method "leave"; the worker that forwards serves every port from now on, so that it can give them away. */
   async leave(socket: string): Promise<void> {
-    await this.#portWorkers?.giveUpAll((bridge, spec, handed) =>
-      this.call("recallPort", { bridge, spec, handed }),
+    await this.#portWorkers?.inTurn(async () =>
+      this.#portWorkers?.giveUpAll((bridge, spec, handed) =>
+        this.call("recallPort", { bridge, spec, handed }),
+      ),
     );
     await this.call("leave", { socket });
   }
@@ -189,11 +235,14 @@ export class DatapathHandle {
 
   /** Ends the worker; ports are closed, flows forgotten. */
   async close(): Promise<void> {
+    this.#portWorkers?.beginEnd();
     await this.#worker.close();
     await this.#portWorkers?.end();
   }
 
   #follows: boolean;
+  /** What the worker that forwards has opened for a successor's port workers. */
+  readonly #followed = new Map<string, { readonly port: AddPort; readonly core: number | undefined }>();
   #sleeps = true;
 
   #onEvents({ bridge, events }: EventsMessage): void {

@@ -48,5 +48,13 @@ export const USAGE_WINDOW_MS = 60_000;
 export const BURST_SIZE = 64;
 /** The longest that the worker may take to answer the main thread; then the daemon ends and is started again. */
 export const ANSWER_DEADLINE_MS = 30_000;
+/** How often it is looked whether port workers breathe, and how many looks may find one where it was. */
+export const WORKER_LOOK_MS = 1000;
+export const STILL_LOOKS_MAX = 10;
+/** Port workers that may die within so long and are started again; with one more the daemon ends. */
+export const WORKER_DEATHS_MAX = 5;
+export const WORKER_DEATHS_MS = 60_000;
+/** How long to wait before a port is opened again that its new worker could not open. */
+export const PORT_RETRY_MS = 1000;
 /** Bursts for which the express lane stays closed at most, where it brings nothing. */
 export const EXPRESS_MISSES_MAX = 255;

@@ -14,18 +14,18 @@ import {
 import {
   ASLEEP,
   AWAKE,
-  LANE_ERROR_AT,
-  LANE_ERROR_SIZE,
-  LANE_ERROR_SIZE_MAX,
   LANE_LINK_UP,
   LANE_OFFLOADS,
   LANE_SLEEP,
   LANE_STATS_AT,
   type PortLane,
   RUNG,
+  tellLaneError,
+  WORKER_BREATHS,
   WORKER_SLEEP,
   type WorkerLane,
 } from "../port/index.js";
+import { giveUp, type PortThatMoves } from "./give-up.js";
 import { BURST_SIZE, STOP_MAX_MS, TICK_INTERVAL_MS } from "./limits.js";
 
 interface Served {
@@ -35,16 +35,15 @@ interface Served {
   readonly outward: SlotRing;
   readonly state: Int32Array;
   readonly stats: Float64Array;
-  error: string;
+  /** As it was last told. */
+  error: string | undefined;
   /** Frames that had come in when the window of usage began. */
   windowPackets: number;
 }
 
 /** What a port may have beside its contract. */
-interface ServedPort extends Port {
+interface ServedPort extends PortThatMoves {
   readonly lastError?: string;
-  stop?(): boolean;
-  handOver?(): HandedPort | undefined;
   discard?(): void;
 }
 
@@ -99,7 +98,7 @@ export class PortHost {
       outward: new SlotRing(outward),
       state: new Int32Array(state),
       stats: new Float64Array(state, LANE_STATS_AT, PORT_STATS_LENGTH),
-      error: "",
+      error: undefined,
       windowPackets: 0,
     };
     this.served.push(one);
@@ -133,10 +132,8 @@ export class PortHost {
     const untilMs = performance.now() + STOP_MAX_MS; // cold
     while (one.port.stop?.() === false && performance.now() < untilMs) this.#serve(one); // cold
     one.stats.set(one.port.stats);
-    const handed = one.port.handOver?.();
-    if (handed === undefined) one.port.close();
     this.#take(name);
-    return handed;
+    return giveUp(one.port);
   }
 
   #take(name: string): Served | undefined {
@@ -147,6 +144,7 @@ export class PortHost {
   /** One round over all ports; returns how many packets came in or went out. */
   breathe(nowMs: number): number {
     this.breaths++;
+    this.#state[WORKER_BREATHS] = this.breaths | 0;
     if (nowMs - this.#tickMs >= TICK_INTERVAL_MS) this.tick(nowMs);
     this.#balance();
     let moved = 0;
@@ -215,9 +213,7 @@ export class PortHost {
     const { lastError = "" } = port;
     if (lastError !== one.error) {
       one.error = lastError;
-      const bytes = Buffer.from(lastError).subarray(0, LANE_ERROR_SIZE_MAX); // cold
-      new Uint8Array(one.lane.state).set(bytes, LANE_ERROR_AT); // cold
-      Atomics.store(state, LANE_ERROR_SIZE, bytes.byteLength);
+      tellLaneError(one.lane, lastError);
     }
     const linkUp = port.linkUp ? 1 : 0;
     if (Atomics.exchange(state, LANE_LINK_UP, linkUp) !== linkUp) wake(one);

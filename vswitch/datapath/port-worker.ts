@@ -1,7 +1,14 @@
 // A thread that serves ports for the one that forwards: spins while there is work, sleeps in epoll when there is none.
 // Wiring only. Hot: yes (the loop).
 import { workerData } from "node:worker_threads";
-import { EPOLLIN, Epoll, pinThread } from "../../base/linux/index.js";
+import {
+  EPOLLIN,
+  Epoll,
+  keepThreadLedger,
+  noteDescriptor,
+  pinThread,
+  strikeDescriptor,
+} from "../../base/linux/index.js";
 import { arenaSizeOf, PacketPool } from "../../base/packet/index.js";
 import { GuestWindow } from "../../base/virtio/index.js";
 import { Mailbox, type MailboxHandler, type MailboxSetup } from "../../base/worker/index.js";
@@ -14,7 +21,8 @@ import { hostStatus, turnServed } from "./thread-status.js";
 
 const { mailbox: mailboxSetup, data } = workerData as { mailbox: MailboxSetup; data: PortWorkerSetup };
 
-const { packets, lane, hostDevices } = data;
+const { packets, lane, hostDevices, ledger } = data;
+keepThreadLedger(ledger);
 const { slots, largeSlots, share, largeShare } = packets;
 pinThread(data.core);
 const window = new GuestWindow();
@@ -32,8 +40,9 @@ const unwatch = (name: string): void => {
 };
 let sleeps = true;
 const methods: PortWorkerMethods = {
-  open: ({ spec, lane: portLane }) => {
-    const port = factory.create(spec);
+  open: ({ spec, lane: portLane, handed }) => {
+    handed?.fds.forEach(noteDescriptor); // cold
+    const port = factory.create(spec, handed);
     host.add(port, portLane);
     if (port.wakeFd >= 0) epoll.add(port.wakeFd, EPOLLIN);
   },
@@ -44,7 +53,9 @@ const methods: PortWorkerMethods = {
   },
   giveUp: ({ name }) => {
     unwatch(name);
-    return host.giveUp(name);
+    const handed = host.giveUp(name);
+    handed?.fds.forEach(strikeDescriptor); // cold
+    return handed;
   },
   letSleep: (body) => {
     sleeps = body.sleeps;

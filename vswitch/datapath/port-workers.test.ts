@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync, readdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { waitFor } from "../../base/time/index.js";
@@ -196,6 +196,66 @@ describe("DatapathHandle with port workers", () => {
       "packets back",
       DEADLINE_MS,
     );
+  });
+
+  it("moves ports from worker to worker while frames fly: none is lost, or overtaken", async () => {
+    const dialled = peers.map((peer) => peer.dialled);
+    const descriptors = readdirSync("/proc/self/fd").length;
+    await model.change([flowMod({ instructions: [apply(output(2), output(3))] })]);
+    const sent: Uint8Array[] = [];
+    for (let round = 0; round < 12; round++) {
+      for (let n = 0; n < 40; n++) {
+        const frame = numbered(round * 100 + n);
+        sent.push(frame);
+        peers[0]!.send(frame);
+      }
+      // Where the frames come from, and where they go to, in turn.
+      expect(await handle.pinPort(round % 2 === 0 ? "p1" : "p2", 1 + ((round >> 1) % 2))).toBe(true);
+    }
+    expect(await arrives(2, sent.length)).toEqual(sent);
+    expect(await arrives(3, sent.length)).toEqual(sent);
+    expect(peers.map((peer) => peer.dialled)).toEqual(dialled);
+    // Nothing stays open of where they have been.
+    await waitFor(
+      () => readdirSync("/proc/self/fd").length <= descriptors,
+      () => `${readdirSync("/proc/self/fd").length} descriptors, ${descriptors} before`,
+      DEADLINE_MS,
+    );
+    // What the worker that forwards serves, or is to serve, is not for them.
+    expect(await handle.pinPort("p3", 1)).toBe(false);
+    expect(await handle.pinPort("p1", 0)).toBe(false);
+  });
+
+  it("leaves nothing else with a worker to which a port is pinned, and shares ports anew by other rules", async () => {
+    const served = async () =>
+      (await handle.threads()).map(({ isIsolated, status }) => [
+        isIsolated,
+        status.ports.map(({ name }) => name).sort(),
+      ]);
+    await handle.pinPort("p1", undefined);
+    await handle.pinPort("p2", 1);
+    expect(await served()).toEqual([
+      [false, ["p3"]],
+      [true, ["p2"]],
+      [false, ["p1"]],
+    ]);
+    await handle.assignPorts({ assignment: "roundrobin", isolates: false });
+    expect(await served()).toEqual([
+      [false, ["p3"]],
+      [false, ["p1", "p2"]],
+      [false, []],
+    ]);
+    await handle.pinPort("p2", undefined);
+    await handle.rebalancePorts();
+    expect(await served()).toEqual([
+      [false, ["p3"]],
+      [false, ["p1"]],
+      [false, ["p2"]],
+    ]);
+    peers[0]!.send(numbered(7));
+    expect(await arrives(2, 1)).toEqual([numbered(7)]);
+    expect(await arrives(3, 1)).toEqual([numbered(7)]);
+    await model.change([flowMod({ instructions: [apply(output(2))] })]);
   });
 
   it("serves every port with the worker that forwards before it leaves; peers notice nothing", async () => {

@@ -1,13 +1,16 @@
-// The threads that serve ports for the worker that forwards, and which of them serves which port.
-// Invariant: a lane lives until neither thread uses it any more. Thread: main.
-import { PlinthError } from "../../base/errors/index.js";
-import { closeFile, createMemfd } from "../../base/linux/index.js";
-import { arenaSizeOf, type HandedPort, POOL_LARGE_SLOTS, sharedPoolSize } from "../../base/packet/index.js";
-import { WorkerHandle } from "../../base/worker/index.js";
-import { createPortLane, createWorkerLane, type PortLane, type WorkerLane } from "../port/index.js";
-import { ANSWER_DEADLINE_MS } from "./limits.js";
+// Which port is served by which of the threads beside the one that forwards: opens ports there, moves them, and opens
+// them again in the thread that follows one that died.
+// Invariants: a lane lives until neither thread uses it any more; what is done here is done one thing after the other.
+// Thread: main.
+import { describeError, PlinthError } from "../../base/errors/index.js";
+import { closeFile } from "../../base/linux/index.js";
+import type { HandedPort } from "../../base/packet/index.js";
+import { createPortLane, failLane, type PortLane, type WorkerLane } from "../port/index.js";
+import { PORT_RETRY_MS, WORKER_DEATHS_MAX, WORKER_DEATHS_MS } from "./limits.js";
+import { type AssignmentRules, assignPorts, openWorkers } from "./port-assignment.js";
 import type { PortSpec } from "./port-factory.js";
-import type { AddPort, PortWorkerMethods, PortWorkerSetup, SharedPackets } from "./requests.js";
+import { PortThreads } from "./port-threads.js";
+import type { AddPort, DatapathMethods, RemoteLane, SharedPackets } from "./requests.js";
 import type { ThreadStatus } from "./thread-status.js";
 
 /** What has a peer outside of the switch to poll. */
@@ -21,12 +24,22 @@ const SERVED_TYPES: readonly string[] = [
 ];
 
 interface Served {
-  readonly worker: number;
-  readonly lane: PortLane;
+  worker: number;
+  lane: PortLane;
   readonly bridge: string;
   readonly spec: PortSpec;
-  /** Somebody asked for this worker. */
-  readonly isPinned: boolean;
+  /** The worker that somebody asked for. */
+  pinned: number | undefined;
+  /** False while its worker could not open it. */
+  isOpen: boolean;
+}
+
+/** A port worker that has died, and is started again. */
+export interface WorkerLoss {
+  readonly core: number;
+  readonly reason: string;
+  /** What it served: without a link until they have been opened again. */
+  readonly ports: readonly string[];
 }
 
 export interface PortWorkersOptions {
@@ -37,7 +50,17 @@ export interface PortWorkersOptions {
   /** Packets for each worker. */
   readonly slots: number;
   readonly hostDevices: boolean;
+  readonly onLost?: (loss: WorkerLoss) => void;
+  /** They die again and again, or cannot be started. */
   readonly onDied?: (error: PlinthError) => void;
+  /** Asks the worker that forwards. */
+  readonly forward: <M extends "lendPort" | "relayPort" | "replaceWorker">(
+    method: M,
+    body: Parameters<DatapathMethods[M]>[0],
+  ) => Promise<ReturnType<DatapathMethods[M]>>;
+  /** See PortThreadsOptions. */
+  readonly entry?: URL;
+  readonly lookMs?: number;
 }
 
 /** A thread with its numbers. */
@@ -49,101 +72,168 @@ export interface CoreStatus {
 }
 
 export class PortWorkers {
-  readonly packets: SharedPackets & { readonly lanes: readonly WorkerLane[] };
+  readonly #options: PortWorkersOptions;
   readonly #cores: readonly number[];
-  readonly #ownCore: number;
-  readonly #workers: readonly WorkerHandle[];
+  readonly #threads: PortThreads;
   readonly #served = new Map<string, Served>();
+  #rules: AssignmentRules = { assignment: "cycles", isolates: true };
+  /** When workers died lately. */
+  #deathsMs: readonly number[] = [];
+  #turn: Promise<unknown> = Promise.resolve();
+  #retry: NodeJS.Timeout | undefined;
+  #isEnding = false;
 
-  constructor({ cores, ownCore, slots: share, hostDevices, onDied }: PortWorkersOptions) {
+  constructor(options: PortWorkersOptions) {
+    const { cores, slots, hostDevices, entry, lookMs } = options;
+    this.#options = options;
     this.#cores = cores;
-    this.#ownCore = ownCore;
-    const slots = share * (cores.length + 1);
-    const largeShare = POOL_LARGE_SLOTS;
-    const largeSlots = largeShare * (cores.length + 1);
-    const packets: SharedPackets = {
-      arenaFd: createMemfd("packets", arenaSizeOf(slots, largeSlots)),
-      memory: new SharedArrayBuffer(sharedPoolSize(slots, largeSlots)),
-      ...{ slots, largeSlots, share, largeShare },
-    };
-    // Each of them may have to hold every packet.
-    const capacity = 2 ** Math.ceil(Math.log2(slots + largeSlots));
-    const lanes = cores.map(() => createWorkerLane(capacity));
-    this.packets = { ...packets, lanes };
-    this.#workers = cores.map(
-      (core, i) =>
-        new WorkerHandle(new URL("./port-worker.js", import.meta.url), {
-          name: `ports-${core}`,
-          data: { core, hostDevices, packets, lane: lanes[i]! } satisfies PortWorkerSetup,
-          answerDeadlineMs: ANSWER_DEADLINE_MS,
-          ...(onDied === undefined ? {} : { onDied }),
-        }),
-    );
+    this.#threads = new PortThreads({
+      ...{ cores, slots, hostDevices },
+      ...(entry === undefined ? {} : { entry }),
+      ...(lookMs === undefined ? {} : { lookMs }),
+      onDied: (worker, error) => this.#onDied(worker, error),
+    });
+  }
+
+  /** What the worker that forwards is to know of them. */
+  get packets(): SharedPackets & { readonly lanes: readonly WorkerLane[] } {
+    return { ...this.#threads.packets, lanes: this.#threads.lanes };
+  }
+
+  /** Does `work` when everything that was begun before is done, and a worker that died meanwhile has been replaced. */
+  inTurn<R>(work: () => Promise<R>): Promise<R> {
+    const turn = this.#turn.then(work);
+    this.#turn = turn.catch(() => undefined);
+    return turn;
   }
 
   /**
    * Opens the port in the worker on `core`, or in the one with the fewest ports; undefined when the worker that forwards
-   * is to serve it. Throws as PortFactory.create().
+   * is to serve it. Throws as PortFactory.create(). In turn.
    */
   async open(bridge: string, spec: PortSpec, core: number | undefined): Promise<AddPort["remote"]> {
     if (!SERVED_TYPES.includes(spec.type)) return undefined;
-    if (this.#served.has(spec.name))
-      throw new PlinthError(
-        "PORT_EXISTS",
-        `bridge ${this.#served.get(spec.name)!.bridge} has a port ${spec.name}`,
-      );
-    const pinned = core === undefined ? -1 : this.#cores.indexOf(core);
-    if (core === this.#ownCore && pinned < 0) return undefined;
-    const isPinned = pinned >= 0;
-    const worker = isPinned ? pinned : this.#leastUsed();
-    const served = { worker, lane: createPortLane(), bridge, spec, isPinned };
-    this.#served.set(spec.name, served);
+    const before = this.#served.get(spec.name);
+    if (before !== undefined)
+      throw new PlinthError("PORT_EXISTS", `bridge ${before.bridge} has a port ${spec.name}`);
+    const served = this.#place(bridge, spec, core);
+    if (served === undefined) return undefined;
+    const { worker, lane } = served;
     try {
-      await this.#ask(worker, "open", { spec, lane: served.lane });
+      await this.#threads.ask(worker, "open", { spec, lane });
     } catch (thrown) {
       this.#forget(spec.name);
       throw thrown;
     }
-    return { worker, lane: served.lane };
+    return { worker, lane };
   }
 
-  /** The worker that forwards no longer knows the port. */
+  /** Has the port served as open() would, which the worker that forwards serves now. Nothing of it is lost. In turn. */
+  async adopt(bridge: string, spec: PortSpec, core: number | undefined): Promise<void> {
+    if (!SERVED_TYPES.includes(spec.type) || this.#served.has(spec.name)) return;
+    const served = this.#place(bridge, spec, core);
+    if (served === undefined) return;
+    const { worker, lane } = served;
+    served.isOpen = false;
+    let handed: HandedPort | undefined;
+    try {
+      handed = await this.#options.forward("lendPort", { bridge, name: spec.name, remote: { worker, lane } });
+    } catch (thrown) {
+      this.#forget(spec.name);
+      throw thrown;
+    }
+    await this.#openAgain(served, handed);
+    await this.settle();
+  }
+
+  /** Undefined when the worker that forwards is to serve it. */
+  #place(bridge: string, spec: PortSpec, core: number | undefined): Served | undefined {
+    const pinned = this.#workerOn(core);
+    if (core === this.#options.ownCore && pinned === undefined) return undefined;
+    const worker = pinned ?? this.#leastUsed();
+    const served = { worker, lane: createPortLane(), bridge, spec, pinned, isOpen: true };
+    this.#served.set(spec.name, served);
+    return served;
+  }
+
+  /** The worker that forwards knows the port: workers that have come to be isolated keep no others. In turn. */
+  async settle(): Promise<void> {
+    const open = this.#openWorkers();
+    for (const [name, served] of this.#served)
+      if (served.pinned === undefined && !open.includes(served.worker))
+        await this.#move(name, served, this.#leastUsed());
+  }
+
+  /** The worker that forwards no longer knows the port. In turn. */
   async close(name: string): Promise<void> {
     const served = this.#served.get(name);
     if (served === undefined) return;
-    await this.#ask(served.worker, "close", { name });
-    this.#forget(name);
+    try {
+      if (served.isOpen) await this.#threads.ask(served.worker, "close", { name });
+    } finally {
+      this.#forget(name);
+    }
   }
 
-  /** Has every port of the bridge closed. */
+  /** Has every port of the bridge closed. In turn. */
   async closeBridge(bridge: string): Promise<void> {
     for (const [name, served] of [...this.#served]) if (served.bridge === bridge) await this.close(name);
   }
 
-  /** Every port, one after the other, given up for `recall` to serve; its lane is unused when that has resolved. */
+  /** Every port, one after the other, given up for `recall` to serve; its lane is unused when that has resolved. In turn. */
   async giveUpAll(
     recall: (bridge: string, spec: PortSpec, handed: HandedPort | undefined) => Promise<void>,
   ): Promise<void> {
-    for (const [name, { worker, bridge, spec }] of [...this.#served]) {
-      const handed = await this.#ask(worker, "giveUp", { name });
+    for (const [name, { worker, bridge, spec, isOpen }] of [...this.#served]) {
+      const handed = isOpen ? await this.#threads.ask(worker, "giveUp", { name }) : undefined;
       await recall(bridge, spec, handed);
       this.#forget(name);
     }
   }
 
-  async letSleep(sleeps: boolean): Promise<void> {
-    await Promise.all(this.#workers.map((_, worker) => this.#ask(worker, "letSleep", { sleeps })));
+  /**
+   * Moves the port to the worker on `core`; undefined: to any, which is where it is. False when this is nothing that can
+   * be done with it: the worker that forwards serves it, or is to. In turn.
+   */
+  async pin(name: string, core: number | undefined): Promise<boolean> {
+    const served = this.#served.get(name);
+    const pinned = this.#workerOn(core);
+    if (served === undefined || (core !== undefined && pinned === undefined)) return false;
+    served.pinned = pinned;
+    if (pinned !== undefined && pinned !== served.worker) await this.#move(name, served, pinned);
+    await this.settle();
+    return true;
+  }
+
+  /** From now on; a change of them has ports assigned anew. In turn. */
+  async setRules(rules: AssignmentRules): Promise<void> {
+    const before = this.#rules;
+    this.#rules = rules;
+    if (before.isolates === rules.isolates && before.assignment === rules.assignment) return;
+    if (this.#served.size > 0) await this.rebalance();
+  }
+
+  /** Gives every port to the worker that the rules say, by how busy they are now. In turn. */
+  async rebalance(): Promise<void> {
+    const statuses = await this.#statuses();
+    const usage = new Map(statuses.flatMap(({ status }) => status.ports.map((one) => [one.name, one.usage])));
+    const ports = [...this.#served].map(([name, { pinned }]) => ({
+      ...{ name, pinned },
+      usage: usage.get(name) ?? 0,
+    }));
+    for (const [name, worker] of assignPorts(ports, this.#cores.length, this.#rules)) {
+      const served = this.#served.get(name)!;
+      if (served.worker !== worker) await this.#move(name, served, worker);
+    }
+  }
+
+  letSleep(sleeps: boolean): Promise<void> {
+    return this.inTurn(() => this.#threads.letSleep(sleeps));
   }
 
   /** Of every port worker. */
   statuses(): Promise<CoreStatus[]> {
-    return Promise.all(
-      this.#workers.map(async (_, worker) => ({
-        core: this.#cores[worker]!,
-        isIsolated: this.#isIsolated(worker),
-        status: await this.#ask(worker, "status", {}),
-      })),
-    );
+    return this.inTurn(() => this.#statuses());
   }
 
   /** The worker that serves the port; undefined: the one that forwards. */
@@ -152,20 +242,103 @@ export class PortWorkers {
     return served === undefined ? undefined : this.#cores[served.worker];
   }
 
-  /** After the worker that forwards has ended. */
-  async end(): Promise<void> {
-    await Promise.all(this.#workers.map((one) => one.close()));
-    for (const name of [...this.#served.keys()]) this.#forget(name);
-    for (const { doorbell } of this.packets.lanes) closeFile(doorbell);
-    closeFile(this.packets.arenaFd);
+  /** Workers are not started again any more. */
+  beginEnd(): void {
+    this.#isEnding = true;
+    clearTimeout(this.#retry);
+    this.#threads.beginEnd();
   }
 
-  #ask<M extends keyof PortWorkerMethods>(
-    worker: number,
-    method: M,
-    body: Parameters<PortWorkerMethods[M]>[0],
-  ): Promise<ReturnType<PortWorkerMethods[M]>> {
-    return this.#workers[worker]!.request(method, body);
+  /** After the worker that forwards has ended. */
+  async end(): Promise<void> {
+    this.beginEnd();
+    await this.#turn;
+    await this.#threads.end();
+    for (const name of [...this.#served.keys()]) this.#forget(name);
+  }
+
+  #onDied(worker: number, error: PlinthError): void {
+    const nowMs = performance.now();
+    this.#deathsMs = [...this.#deathsMs.filter((atMs) => nowMs - atMs < WORKER_DEATHS_MS), nowMs];
+    if (this.#deathsMs.length > WORKER_DEATHS_MAX) {
+      this.#options.onDied?.(error);
+      return;
+    }
+    const ports = [...this.#served].filter(([, one]) => one.worker === worker).map(([name]) => name);
+    this.#options.onLost?.({ core: this.#cores[worker]!, reason: error.message, ports });
+    void this.inTurn(async () => {
+      try {
+        await this.#replace(worker);
+      } catch (thrown) {
+        if (!this.#isEnding) this.#options.onDied?.(thrown as PlinthError);
+      }
+    });
+  }
+
+  async #replace(worker: number): Promise<void> {
+    const lost = [...this.#served.values()].filter((one) => one.worker === worker);
+    const before = lost.map(({ lane }) => lane);
+    await this.#threads.restart(worker, async (lane) => {
+      for (const one of lost) {
+        one.lane = createPortLane();
+        one.isOpen = false;
+        failLane(one.lane, "the worker that served it has died, and is being started again");
+      }
+      const ports = lost.map(({ bridge, spec: { name }, lane: portLane }) => ({
+        ...{ bridge, name },
+        lane: portLane,
+      }));
+      await this.#options.forward("replaceWorker", { worker, lane, ports });
+      for (const { wakeFd } of before) closeFile(wakeFd);
+    });
+    await this.#openClosed();
+  }
+
+  /** Opens what could not be opened before; what cannot be now either is tried again. In turn. */
+  async #openClosed(): Promise<void> {
+    for (const one of this.#served.values()) if (!one.isOpen) await this.#openAgain(one);
+  }
+
+  async #openAgain(one: Served, handed?: HandedPort): Promise<void> {
+    try {
+      await this.#threads.ask(one.worker, "open", { spec: one.spec, lane: one.lane, handed });
+      one.isOpen = true;
+    } catch (thrown) {
+      one.isOpen = false;
+      failLane(one.lane, describeError(thrown));
+      if (this.#isEnding) return;
+      clearTimeout(this.#retry);
+      this.#retry = setTimeout(() => void this.inTurn(() => this.#openClosed()), PORT_RETRY_MS);
+      this.#retry.unref();
+    }
+  }
+
+  /** Frames keep their order, and none is lost that its peer has sent. */
+  async #move(name: string, served: Served, worker: number): Promise<void> {
+    const { bridge, lane: before } = served;
+    const handed = served.isOpen ? await this.#threads.ask(served.worker, "giveUp", { name }) : undefined;
+    served.worker = worker;
+    served.lane = createPortLane();
+    await this.#openAgain(served, handed);
+    const remote: RemoteLane = { worker, lane: served.lane };
+    await this.#options.forward("relayPort", { bridge, name, remote });
+    closeFile(before.wakeFd);
+  }
+
+  #statuses(): Promise<CoreStatus[]> {
+    return Promise.all(
+      this.#cores.map(async (core, worker) => ({
+        core,
+        isIsolated: this.#rules.isolates && this.#isPinnedTo(worker),
+        status: await this.#threads.ask(worker, "status", {}),
+      })),
+    );
+  }
+
+  /** The place of the worker on that processor, if there is one. */
+  #workerOn(core: number | undefined): number | undefined {
+    const worker = core === undefined ? -1 : this.#cores.indexOf(core);
+    return worker < 0 ? undefined : worker;
   }
 
   #forget(name: string): void {
@@ -175,16 +348,17 @@ export class PortWorkers {
     closeFile(served.lane.wakeFd);
   }
 
-  #isIsolated(worker: number): boolean {
-    return [...this.#served.values()].some((one) => one.worker === worker && one.isPinned);
+  #isPinnedTo(worker: number): boolean {
+    return [...this.#served.values()].some(({ pinned }) => pinned === worker);
   }
 
-  /** Of those that serve no pinned ports, if there is one. */
+  #openWorkers(): readonly number[] {
+    return openWorkers([...this.#served.values()], this.#cores.length, this.#rules.isolates);
+  }
+
   #leastUsed(): number {
-    const all = this.#cores.map((_, worker) => worker);
-    const open = all.filter((worker) => !this.#isIsolated(worker));
     const load = (worker: number): number =>
       [...this.#served.values()].filter((one) => one.worker === worker).length;
-    return (open.length > 0 ? open : all).reduce((best, one) => (load(one) < load(best) ? one : best));
+    return this.#openWorkers().reduce((best, one) => (load(one) < load(best) ? one : best));
   }
 }

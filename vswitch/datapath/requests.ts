@@ -72,6 +72,8 @@ export interface PortWorkerSetup {
   readonly hostDevices: boolean;
   readonly packets: SharedPackets;
   readonly lane: WorkerLane;
+  /** Where it notes what is to be closed when it dies; see thread-ledger.ts. */
+  readonly ledger: SharedArrayBuffer;
 }
 
 /** A thread that does not sleep when there is nothing to do asks its ports all the time: nothing waits for it to wake. */
@@ -81,8 +83,12 @@ export interface Sleeping {
 
 /** What the main thread asks of a port worker. */
 export interface PortWorkerMethods {
-  /** Throws as PortFactory.create(). */
-  open(body: { readonly spec: PortSpec; readonly lane: PortLane }): void;
+  /** Throws as PortFactory.create(), with what another worker has given up. */
+  open(body: {
+    readonly spec: PortSpec;
+    readonly lane: PortLane;
+    readonly handed?: HandedPort | undefined;
+  }): void;
   close(body: { readonly name: string }): void;
   /** See PortHost.giveUp(). */
   giveUp(body: { readonly name: string }): HandedPort | undefined;
@@ -151,7 +157,23 @@ export interface AddPort extends PortSettings {
   /** Its number in the datapath, which traces call it by; undefined: it has none, as a patch port. */
   readonly datapathPort?: number | undefined;
   /** The port worker that serves it, by its place among the lanes; absent: the worker that forwards does. */
-  readonly remote?: { readonly worker: number; readonly lane: PortLane } | undefined;
+  readonly remote?: RemoteLane | undefined;
+}
+
+/** A port worker, by its place, and the port's lane to it. */
+export interface RemoteLane {
+  readonly worker: number;
+  readonly lane: PortLane;
+}
+
+export interface WorkerReplacement {
+  readonly worker: number;
+  readonly lane: WorkerLane;
+  readonly ports: readonly {
+    readonly bridge: string;
+    readonly name: string;
+    readonly lane: PortLane;
+  }[];
 }
 
 export interface Refusal {
@@ -215,6 +237,12 @@ export interface DatapathMethods {
   setPort(body: OfBridge & PortSettings & { readonly name: string }): void;
   /** The worker that forwards serves the port itself from now on, which a port worker has given up. */
   recallPort(body: OfBridge & { readonly spec: PortSpec; readonly handed?: HandedPort | undefined }): void;
+  /** A port worker has given the port up, and another one serves it from now on. */
+  relayPort(body: OfBridge & { readonly name: string; readonly remote: RemoteLane }): void;
+  /** A port worker is to serve the port from now on; returns what that needs to go on with it. */
+  lendPort(body: OfBridge & { readonly name: string; readonly remote: RemoteLane }): HandedPort | undefined;
+  /** A port worker has ended. Its place is taken by another one, which is to serve these ports by other lanes. */
+  replaceWorker(body: WorkerReplacement): void;
   change(body: OfBridge & Changes): readonly (Refusal | undefined)[];
   /** All or nothing; undefined when all of it is in force. */
   changeAtomically(body: OfBridge & Changes): AtomicRefusal | undefined;

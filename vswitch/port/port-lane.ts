@@ -9,7 +9,7 @@
 //
 // A packet is in one place at a time, so rings that hold every packet never overflow. Pure: layout only.
 import { createEventfd } from "../../base/linux/index.js";
-import { SlotRing } from "../../base/packet/index.js";
+import { type Port, SlotRing } from "../../base/packet/index.js";
 
 /** Packets on their way between the threads, by port and direction. */
 export const LANE_PACKETS = 1024;
@@ -30,6 +30,8 @@ export const LANE_ERROR_SIZE_MAX = 384;
 // Words of WorkerLane.state.
 /** AWAKE, ASLEEP or RUNG: the port worker. */
 export const WORKER_SLEEP = 0;
+/** Counts the worker's breaths: one that stands still hangs, asleep or not. */
+export const WORKER_BREATHS = 1;
 
 export const AWAKE = 0;
 export const ASLEEP = 1;
@@ -60,6 +62,29 @@ export function createPortLane(): PortLane {
     state: new SharedArrayBuffer(LANE_ERROR_AT + LANE_ERROR_SIZE_MAX),
     wakeFd: createEventfd(),
   };
+}
+
+/** As the port is that is to be served by the lane, until its worker says how it is. */
+export function presetLane(
+  { state }: Pick<PortLane, "state">,
+  port: Pick<Port, "linkUp" | "offloads">,
+): void {
+  const words = new Int32Array(state);
+  words[LANE_OFFLOADS] = port.offloads ?? 0;
+  Atomics.store(words, LANE_LINK_UP, port.linkUp ? 1 : 0);
+}
+
+/** The port could not be opened: its link is down, and why. */
+export function failLane(lane: Pick<PortLane, "state">, reason: string): void {
+  tellLaneError(lane, reason);
+  Atomics.store(new Int32Array(lane.state), LANE_LINK_UP, 0);
+}
+
+/** Says in the lane why the port's link is down; nothing when it is up. */
+export function tellLaneError({ state }: Pick<PortLane, "state">, text: string): void {
+  const bytes = Buffer.from(text).subarray(0, LANE_ERROR_SIZE_MAX);
+  new Uint8Array(state).set(bytes, LANE_ERROR_AT);
+  Atomics.store(new Int32Array(state), LANE_ERROR_SIZE, bytes.byteLength);
 }
 
 /** With rings that hold `packets`, a power of two; the descriptor is the caller's to close. */

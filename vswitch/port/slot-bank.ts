@@ -1,5 +1,6 @@
 // Sees to it that a port worker always has packets to take frames in with, and takes back what it has too many of.
-// Invariant: `lent` is how many packets are with the worker, by kind: in its pool, its ports or the rings between.
+// Invariant: `lent` is how many packets are with the worker, by kind: in its pool, its ports or the rings between. Which
+// they are is noted too: they come back when the worker dies.
 // Thread: the worker that forwards. Hot: yes.
 import { ringEventfd } from "../../base/linux/index.js";
 import { type PacketPool, SlotRing } from "../../base/packet/index.js";
@@ -22,15 +23,32 @@ export class SlotBank {
   lentLarge = 0;
   readonly #share: number;
   readonly #largeShare: number;
-  readonly #empties: SlotRing;
-  readonly #returns: SlotRing;
-  readonly #state: Int32Array;
-  readonly #doorbell: number;
+  #empties: SlotRing;
+  #returns: SlotRing;
+  #state: Int32Array;
+  #doorbell: number;
+  /** By packet, 1 for one that is with the worker. */
+  readonly #isLent: Uint8Array;
 
   constructor({ pool, lane, share, largeShare }: SlotBankOptions) {
     this.pool = pool;
     this.#share = share;
     this.#largeShare = largeShare;
+    this.#empties = new SlotRing(lane.empties);
+    this.#returns = new SlotRing(lane.returns);
+    this.#state = new Int32Array(lane.state);
+    this.#doorbell = lane.doorbell;
+    this.#isLent = new Uint8Array(pool.slots + pool.largeSlots);
+    this.balance();
+  }
+
+  /** The worker has ended: what it had comes back, and its successor is lent packets by another lane. */
+  startAnew(lane: WorkerLane): void {
+    for (let packet = 0; packet < this.#isLent.length; packet++) {
+      if (this.#isLent[packet] === 0) continue;
+      this.back(packet);
+      this.pool.reclaim(packet);
+    }
     this.#empties = new SlotRing(lane.empties);
     this.#returns = new SlotRing(lane.returns);
     this.#state = new Int32Array(lane.state);
@@ -65,12 +83,14 @@ export class SlotBank {
 
   /** The packet has been given to the worker. */
   went(packet: number): void {
+    this.#isLent[packet] = 1;
     if (packet < this.pool.slots) this.lent++;
     else this.lentLarge++;
   }
 
   /** It has come back. */
   back(packet: number): void {
+    this.#isLent[packet] = 0;
     if (packet < this.pool.slots) this.lent--;
     else this.lentLarge--;
   }

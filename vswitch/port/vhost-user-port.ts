@@ -127,7 +127,7 @@ export class VhostUserPort implements Port {
   handOver(): HandedPort | undefined {
     const connection = this.#backend?.handOver();
     if (this.#backend !== undefined && connection === undefined) return undefined;
-    const { listenFd } = this.#link;
+    const listenFd = this.#link.handOver();
     return encodeHanded({ listenFd, connection, mtu: this.#mtu, announcement: this.#announcement });
   }
 

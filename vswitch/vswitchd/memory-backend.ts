@@ -14,6 +14,7 @@ import type {
   NumberedPort,
   SwitchBackend,
 } from "./model.js";
+import type { ThreadRules } from "./read-threads.js";
 
 export class MemoryBackend implements SwitchBackend {
   readonly bridges = new Map<string, { config: BridgeConfig; ports: Map<string, NumberedPort> }>();
@@ -43,7 +44,7 @@ export class MemoryBackend implements SwitchBackend {
 
   sleeps = true;
 
-  async letSleep(sleeps: boolean): Promise<void> {
+  async setThreads({ sleeps }: ThreadRules): Promise<void> {
     this.sleeps = sleeps;
   }
 

@@ -6,7 +6,7 @@ import type { ZoneTimeouts } from "../conntrack/index.js";
 import type { BridgeCounters, PolicingConfig, QosConfig, TrackingCounters } from "../datapath/index.js";
 import type { DropReport } from "../flow/index.js";
 import type { MacTableStats, MirrorConfig, MirrorStats, VlanConfig } from "../learn/index.js";
-import type { ThreadConfig } from "./read-threads.js";
+import type { ThreadConfig, ThreadRules } from "./read-threads.js";
 
 /** OpenFlow's number for a bridge's own port, as the database shows it (OFPP_LOCAL, 16 bit). */
 export const OFPORT_LOCAL = 65534;
@@ -194,8 +194,8 @@ export interface SwitchBackend {
   removeStaticMac(bridge: string, vlan: number, macAddress: string): Promise<boolean>;
   /** These zones, and no others, have time-outs of their own. Rejects with TOO_MANY_TIMEOUT_POLICIES. */
   setZoneTimeouts(zones: readonly ZoneTimeouts[]): Promise<void>;
-  /** Whether workers sleep when there is nothing to do. */
-  letSleep(sleeps: boolean): Promise<void>;
+  /** Whether workers sleep when there is nothing to do, and by which rules they share the ports. */
+  setThreads(config: ThreadRules): Promise<void>;
   bridgeCounters(bridge: string): Promise<BridgeCounters>;
   /** Of every queue of every port. */
   queueStats(bridge: string): Promise<readonly QueueStats[]>;

@@ -69,7 +69,7 @@ const config: fc.Arbitrary<SwitchConfig> = fc
     statsIntervalMs: 5_000,
     wantsStatistics: false,
     zoneTimeouts: [],
-    threads: { cores: [], sleeps: true, problems: [] },
+    threads: { cores: [], sleeps: true, assignment: "cycles" as const, isolates: true, problems: [] },
   }));
 
 describe("plan()", () => {

@@ -118,8 +118,9 @@ function changeable({
   policing,
   qos,
   unsupported,
-}: NumberedPort): Pick<NumberedPort, "vlan" | "isProtected" | "policing" | "qos" | "unsupported"> {
-  return { vlan, isProtected, policing, qos, unsupported };
+  core,
+}: NumberedPort): Pick<NumberedPort, "vlan" | "isProtected" | "policing" | "qos" | "unsupported" | "core"> {
+  return { vlan, isProtected, policing, qos, unsupported, ...(core === undefined ? {} : { core }) };
 }
 
 /** True when only what is changeable may differ. */
@@ -130,7 +131,6 @@ function sameDevice(a: NumberedPort, b: NumberedPort): boolean {
     a.ofport === b.ofport &&
     a.macAddress === b.macAddress &&
     a.mtu === b.mtu &&
-    a.core === b.core &&
     equal(sorted(a.options), sorted(b.options))
   );
 }

@@ -49,7 +49,7 @@ const EMPTY: SwitchConfig = {
   tls: undefined,
   statsIntervalMs: STATS_INTERVAL_MS,
   wantsStatistics: false,
-  threads: { cores: [], sleeps: true, problems: [] },
+  threads: { cores: [], sleeps: true, assignment: "cycles", isolates: true, problems: [] },
   zoneTimeouts: [],
 };
 const BRIDGE_NAME = /^[A-Za-z0-9_][A-Za-z0-9_.+@-]{0,63}$/;

@@ -3,6 +3,8 @@ import type { DatabaseRow } from "../db/index.js";
 import { readAffinity, readThreads } from "./read-threads.js";
 import { ThreadNotes } from "./thread-notes.js";
 
+const RULES = { sleeps: true, assignment: "cycles", isolates: true } as const;
+
 const threads = (config: Record<string, string>, coresMax = 8) =>
   readThreads(new Map(Object.entries(config)), coresMax);
 
@@ -20,28 +22,39 @@ describe("readThreads", () => {
     ["0x6", [1, 2]],
     ["C1", [0, 6, 7]],
   ])("takes the mask %j as processors %j", (mask, cores) => {
-    expect(threads({ "pmd-cpu-mask": mask })).toEqual({ cores, sleeps: true, problems: [] });
+    expect(threads({ "pmd-cpu-mask": mask })).toEqual({ ...RULES, cores, problems: [] });
   });
 
   it("says what it cannot do", () => {
     expect(threads({ "pmd-cpu-mask": "0xzz" })).toEqual({
+      ...RULES,
       cores: [],
-      sleeps: true,
       problems: ['other_config:pmd-cpu-mask is "0xzz", a hexadecimal mask of processors was expected'],
     });
     expect(threads({ "pmd-cpu-mask": "f" }, 2)).toEqual({
+      ...RULES,
       cores: [0, 1],
-      sleeps: true,
       problems: ["other_config:pmd-cpu-mask names processors that are not there: 2, 3"],
     });
     expect(threads({ "pmd-cpu-mask": "fffff" }, 64).cores).toHaveLength(16);
-    expect(threads({ "pmd-rxq-assign": "roundrobin" }).problems).toEqual([]);
-    const asked = { "pmd-rxq-assign": "group", "pmd-auto-lb": "true", "pmd-rxq-isolate": "false" };
+    const asked = { "pmd-rxq-assign": "fewest", "pmd-auto-lb": "true" };
+    expect(threads(asked).assignment).toBe("cycles");
     expect(
       threads(asked)
         .problems.map((text) => /other_config:([a-z-]+)/.exec(text)?.[1])
         .sort(),
     ).toEqual(Object.keys(asked).sort());
+  });
+});
+
+describe("readThreads, of who serves what", () => {
+  it.each([
+    [{}, "cycles", true],
+    [{ "pmd-rxq-assign": "roundrobin" }, "roundrobin", true],
+    [{ "pmd-rxq-assign": "group", "pmd-rxq-isolate": "true" }, "group", true],
+    [{ "pmd-rxq-isolate": "false" }, "cycles", false],
+  ])("takes %j for %s, isolation %s", (config: Record<string, string>, assignment, isolates) => {
+    expect(threads(config)).toEqual({ ...RULES, cores: [], assignment, isolates, problems: [] });
   });
 });
 
@@ -53,7 +66,7 @@ describe("readThreads, of sleeping", () => {
     [{ "pmd-sleep-max": "10000" }, true],
     [{}, true],
   ])("takes %j for %j", (config: Record<string, string>, sleeps) => {
-    expect(threads(config)).toEqual({ cores: [], sleeps, problems: [] });
+    expect(threads(config)).toEqual({ ...RULES, cores: [], sleeps, problems: [] });
   });
 
   it.each(["", "-1", "10001", "never", "1.5", "0x10"])(
@@ -88,11 +101,11 @@ describe("ThreadNotes", () => {
   it("tells each thing once, until the configuration is another", () => {
     const told: unknown[] = [];
     const notes = new ThreadNotes([0], { warn: (...words: unknown[]) => void told.push(words.at(-1)) });
-    notes.observe({ cores: [0], sleeps: true, problems: [] });
-    notes.observe({ cores: [0], sleeps: true, problems: ["a"] });
-    notes.observe({ cores: [0], sleeps: true, problems: ["a"] });
+    notes.observe({ ...RULES, cores: [0], problems: [] });
+    notes.observe({ ...RULES, cores: [0], problems: ["a"] });
+    notes.observe({ ...RULES, cores: [0], problems: ["a"] });
     expect(told).toEqual(["a"]);
-    notes.observe({ cores: [0, 1], sleeps: true, problems: [] });
+    notes.observe({ ...RULES, cores: [0, 1], problems: [] });
     expect(told.at(-1)).toMatch(/takes effect when the switch is started again/);
     expect(told).toHaveLength(2);
   });

@@ -1,6 +1,7 @@
 // Reads on which processors the switch is to work, and which of them serves a port. Pure.
 // Source: ovs-vswitchd.conf.db(5): Open_vSwitch other_config:pmd-cpu-mask, pmd-maxsleep (since 3.2 pmd-sleep-max),
-// Interface other_config:pmd-rxq-affinity.
+// pmd-rxq-assign, pmd-rxq-isolate, Interface other_config:pmd-rxq-affinity.
+import { ASSIGNMENTS, type AssignmentRules } from "../datapath/index.js";
 import type { DatabaseRow } from "../db/index.js";
 
 const SLEEP_MAX_US = 10_000;
@@ -8,7 +9,10 @@ const SLEEP_MAX_US = 10_000;
 /** Workers at most: their packets lie in one arena. */
 export const WORKERS_MAX = 16;
 
-export interface ThreadConfig {
+/** What takes effect at once. */
+export type ThreadRules = Pick<ThreadConfig, "sleeps" | keyof AssignmentRules>;
+
+export interface ThreadConfig extends AssignmentRules {
   /** By number, the first is the one that forwards; empty: one worker, on any. */
   readonly cores: readonly number[];
   /** Workers sleep when there is nothing to do; else they ask their ports all the time. */
@@ -31,17 +35,24 @@ export function readThreads(otherConfig: ReadonlyMap<string, string>, coresMax: 
     );
   if (there.length > WORKERS_MAX)
     problems.push(`other_config:pmd-cpu-mask names more than ${WORKERS_MAX} processors: the first are used`);
-  const assign = otherConfig.get("pmd-rxq-assign");
-  if (assign !== undefined && assign !== "roundrobin")
+  const assign = otherConfig.get("pmd-rxq-assign") ?? "cycles";
+  const assignment = ASSIGNMENTS.find((one) => one === assign);
+  if (assignment === undefined)
     problems.push(
-      `other_config:pmd-rxq-assign is "${assign}"; ports go to the worker with the fewest, as by "roundrobin"`,
+      `other_config:pmd-rxq-assign is "${assign}", one of ${ASSIGNMENTS.join(", ")} was expected; "cycles" is used`,
     );
-  if (otherConfig.get("pmd-rxq-isolate") === "false")
-    problems.push("other_config:pmd-rxq-isolate=false has no effect: workers of pinned ports are isolated");
   if (otherConfig.get("pmd-auto-lb") === "true")
-    problems.push("other_config:pmd-auto-lb has no effect: ports stay where they are");
+    problems.push(
+      "other_config:pmd-auto-lb has no effect: ports stay where they are until dpif-netdev/pmd-rxq-rebalance",
+    );
   const sleeps = readSleep(otherConfig, problems);
-  return { cores: there.slice(0, WORKERS_MAX), sleeps, problems };
+  return {
+    cores: there.slice(0, WORKERS_MAX),
+    sleeps,
+    assignment: assignment ?? "cycles",
+    isolates: otherConfig.get("pmd-rxq-isolate") !== "false",
+    problems,
+  };
 }
 
 /** Only 0 makes a difference: what ends a sleep is a frame, and not the time. */

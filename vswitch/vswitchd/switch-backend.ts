@@ -38,6 +38,7 @@ import {
   type NumberedPort,
   OFPORT_LOCAL,
 } from "./model.js";
+import type { ThreadRules } from "./read-threads.js";
 import { StatusReader } from "./status-reader.js";
 import type { Succession } from "./take-over.js";
 import { threadCommands } from "./thread-commands.js";
@@ -158,6 +159,7 @@ export class DatapathBackend implements Backend {
       follows: options.predecessor !== undefined,
       cores: options.cores ?? [],
       onLeft: (isTakenOver) => this.#hasLeft(isTakenOver),
+      onLost: (loss) => options.log.error({ ...loss }, "a port worker has died; starting another one"),
       // No conversation is older than a switch of dummy ports.
       ...(options.dummy === "off" ? {} : { pickupGraceMs: 0 }),
       // Nothing is forwarded any more and flows are lost: end, so that whoever supervises us starts afresh.
@@ -246,8 +248,9 @@ export class DatapathBackend implements Backend {
     await this.#datapath.call("setConntrack", { timeouts });
   }
 
-  letSleep(sleeps: boolean): Promise<void> {
-    return this.#datapath.letSleep(sleeps);
+  async setThreads({ sleeps, assignment, isolates }: ThreadRules): Promise<void> {
+    await this.#datapath.letSleep(sleeps);
+    await this.#datapath.assignPorts({ assignment, isolates });
   }
 
   async setBridge(config: BridgeConfig): Promise<void> {
@@ -295,8 +298,16 @@ export class DatapathBackend implements Backend {
   }
 
   async setPort(bridge: string, port: NumberedPort): Promise<void> {
-    await this.#datapath.setPort(bridge, port.name, portSettingsOf(port));
-    this.#bridge(bridge).ports.set(port.name, port);
+    const { ports } = this.#bridge(bridge);
+    const { name, core } = port;
+    if (ports.get(name)?.core !== core && !(await this.#datapath.pinPort(name, core))) {
+      // From or to the worker that forwards.
+      await this.removePort(bridge, name);
+      await this.addPort(bridge, port);
+      return;
+    }
+    await this.#datapath.setPort(bridge, name, portSettingsOf(port));
+    ports.set(name, port);
   }
 
   async removePort(bridge: string, name: string): Promise<void> {

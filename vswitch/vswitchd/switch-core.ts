@@ -118,7 +118,7 @@ export class SwitchCore {
     this.#shown = undefined;
     this.#statistics = config;
     this.#threadNotes.observe(config.threads);
-    await this.#backend.letSleep(config.threads.sleeps);
+    await this.#backend.setThreads(config.threads);
     this.write([
       ...statusOperations(applied, this.#observe(statuses, true)),
       ...runOperations(config, applied, errors),

@@ -35,7 +35,7 @@ function commandsOver(statuses: readonly ThreadStatus[]): Record<string, Unixctl
     const status = (left.length > 1 ? left.shift() : left[0]) as ThreadStatus;
     return Promise.resolve([{ core: 0, isIsolated: false, status }]);
   };
-  return threadCommands({ threads });
+  return threadCommands({ threads, rebalancePorts: () => Promise.resolve() });
 }
 
 async function ask(

@@ -9,7 +9,9 @@ import type { CoreStatus, DatapathHandle, ThreadCounters, ThreadStatus } from ".
 import { command } from "./commands.js";
 import { DATAPATH } from "./dummy.js";
 
-export function threadCommands(datapath: Pick<DatapathHandle, "threads">): Record<string, UnixctlCommand> {
+export function threadCommands(
+  datapath: Pick<DatapathHandle, "threads" | "rebalancePorts">,
+): Record<string, UnixctlCommand> {
   /** By core, what had been counted when somebody cleared it. */
   const cleared = new Map<number, ThreadCounters>();
   /** Of the threads that are asked for, what was counted since. */
@@ -49,6 +51,11 @@ export function threadCommands(datapath: Pick<DatapathHandle, "threads">): Recor
         return { text: formatQueues(all), data: data.length === 1 ? data[0] : data };
       },
     ),
+    "dpif-netdev/pmd-rxq-rebalance": command("[dp]", 0, 1, async (args) => {
+      coreAsked(args);
+      await datapath.rebalancePorts();
+      return "";
+    }),
     "dpif-netdev/pmd-stats-clear": command("[-pmd core] [dp]", 0, 3, async (args) => {
       for (const { core, status } of await asked(args)) cleared.set(core, status);
       return "";

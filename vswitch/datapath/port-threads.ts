@@ -1,0 +1,133 @@
+// The threads that serve ports: starts them, sees when one dies or hangs, and starts another one in its place.
+//
+//   runs ──(throws, is ended)──► died ──restart(): what it had open is closed, a new lane──► runs
+//     └──(does not breathe for STILL_LOOKS_MAX looks)──► is ended
+//
+// Invariant: packets are lent by a lane that no earlier thread has known. Thread: main.
+import type { PlinthError } from "../../base/errors/index.js";
+import { closeFile, createMemfd, createThreadLedger, releaseRemains } from "../../base/linux/index.js";
+import { arenaSizeOf, POOL_LARGE_SLOTS, sharedPoolSize } from "../../base/packet/index.js";
+import { WorkerHandle } from "../../base/worker/index.js";
+import { createWorkerLane, WORKER_BREATHS, type WorkerLane } from "../port/index.js";
+import { ANSWER_DEADLINE_MS, STILL_LOOKS_MAX, WORKER_LOOK_MS } from "./limits.js";
+import type { PortWorkerMethods, PortWorkerSetup, SharedPackets } from "./requests.js";
+
+export interface PortThreadsOptions {
+  /** Of the processors; one thread on each. */
+  readonly cores: readonly number[];
+  /** Packets for each thread. */
+  readonly slots: number;
+  readonly hostDevices: boolean;
+  /** How often it is looked whether they breathe; WORKER_LOOK_MS when absent. */
+  readonly lookMs?: number;
+  /** What runs in them; port-worker.js when absent. */
+  readonly entry?: URL;
+  /** A thread has ended by itself, or was ended because it hung; restart() is to follow. */
+  readonly onDied: (worker: number, error: PlinthError) => void;
+}
+
+/** One of the threads, by its place. */
+interface PortThread {
+  readonly core: number;
+  lane: WorkerLane;
+  ledger: SharedArrayBuffer;
+  handle: WorkerHandle;
+  breaths: number;
+  /** Looks that found it where it was. */
+  still: number;
+}
+
+export class PortThreads {
+  readonly packets: SharedPackets;
+  readonly #options: PortThreadsOptions;
+  readonly #threads: readonly PortThread[];
+  readonly #laneCapacity: number;
+  readonly #watch: NodeJS.Timeout;
+  #sleeps = true;
+  #isEnding = false;
+
+  constructor(options: PortThreadsOptions) {
+    const { cores, slots: share, lookMs = WORKER_LOOK_MS } = options;
+    this.#options = options;
+    const slots = share * (cores.length + 1);
+    const largeShare = POOL_LARGE_SLOTS;
+    const largeSlots = largeShare * (cores.length + 1);
+    this.packets = {
+      arenaFd: createMemfd("packets", arenaSizeOf(slots, largeSlots)),
+      memory: new SharedArrayBuffer(sharedPoolSize(slots, largeSlots)),
+      ...{ slots, largeSlots, share, largeShare },
+    };
+    // Each of them may have to hold every packet.
+    this.#laneCapacity = 2 ** Math.ceil(Math.log2(slots + largeSlots));
+    this.#threads = cores.map((core, worker) => this.#start(worker, core));
+    this.#watch = setInterval(() => this.#look(), lookMs);
+    this.#watch.unref();
+  }
+
+  get lanes(): readonly WorkerLane[] {
+    return this.#threads.map(({ lane }) => lane);
+  }
+
+  ask<M extends keyof PortWorkerMethods>(
+    worker: number,
+    method: M,
+    body: Parameters<PortWorkerMethods[M]>[0],
+  ): Promise<ReturnType<PortWorkerMethods[M]>> {
+    return this.#threads[worker]!.handle.request(method, body);
+  }
+
+  async letSleep(sleeps: boolean): Promise<void> {
+    this.#sleeps = sleeps;
+    await Promise.all(this.#threads.map((_, worker) => this.ask(worker, "letSleep", { sleeps })));
+  }
+
+  /** The thread has died: starts another one when `prepare` has seen to it that nobody uses the lane of that one. */
+  async restart(worker: number, prepare: (lane: WorkerLane) => Promise<void>): Promise<void> {
+    const thread = this.#threads[worker]!;
+    releaseRemains(thread.ledger);
+    const lane = createWorkerLane(this.#laneCapacity);
+    await prepare(lane);
+    closeFile(thread.lane.doorbell);
+    Object.assign(thread, this.#start(worker, thread.core, lane));
+    if (!this.#sleeps) await this.ask(worker, "letSleep", { sleeps: false });
+  }
+
+  /** Nobody is told of threads that end from here on. */
+  beginEnd(): void {
+    this.#isEnding = true;
+    clearInterval(this.#watch);
+  }
+
+  async end(): Promise<void> {
+    this.beginEnd();
+    await Promise.all(this.#threads.map(({ handle }) => handle.close()));
+    for (const { lane } of this.#threads) closeFile(lane.doorbell);
+    closeFile(this.packets.arenaFd);
+  }
+
+  #start(worker: number, core: number, lane = createWorkerLane(this.#laneCapacity)): PortThread {
+    const { hostDevices, onDied, entry = new URL("./port-worker.js", import.meta.url) } = this.#options;
+    const ledger = createThreadLedger();
+    const data = { core, hostDevices, packets: this.packets, lane, ledger } satisfies PortWorkerSetup;
+    const handle = new WorkerHandle(entry, {
+      name: `ports-${core}`,
+      data,
+      answerDeadlineMs: ANSWER_DEADLINE_MS,
+      onDied: (error) => {
+        if (!this.#isEnding) onDied(worker, error);
+      },
+    });
+    return { core, lane, ledger, handle, breaths: 0, still: 0 };
+  }
+
+  /** A thread breathes also when it has nothing to do, some times a second. */
+  #look(): void {
+    for (const thread of this.#threads) {
+      const breaths = new Int32Array(thread.lane.state)[WORKER_BREATHS]!;
+      // One that has not begun yet has a deadline for its first answer.
+      thread.still = breaths === thread.breaths && breaths !== 0 ? thread.still + 1 : 0;
+      thread.breaths = breaths;
+      if (thread.still === STILL_LOOKS_MAX) thread.handle.abort("it hung");
+    }
+  }
+}

@@ -1,0 +1,186 @@
+import { mkdtempSync, readdirSync, rmSync } from "node:fs";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { waitFor } from "../../base/time/index.js";
+import type { SwitchModel } from "../agent/index.js";
+import { plainFrame } from "../testing/frames.js";
+import { POISON_HANGS, POISON_KILLS, poisonedFrame } from "../testing/poison.js";
+import { apply, field, flowMod, output } from "../testing/rig.js";
+import { StreamPeer } from "../testing/stream-peer.js";
+import { DatapathHandle, type WorkerLoss } from "./index.js";
+import { WORKER_DEATHS_MAX } from "./limits.js";
+
+const DEADLINE_MS = 60_000;
+const TRUNK = { mode: "trunk", tag: 0, trunks: [] } as const;
+const about = { manufacturer: "Plinth", hardware: "", software: "", serialNumber: "", datapath: "br0" };
+const SHARE = 512;
+/** Of the worker that forwards, and of two that serve ports. */
+const CORES = [0, 1, 2];
+
+let dir: string;
+let handle: DatapathHandle;
+let model: SwitchModel;
+let peers: StreamPeer[];
+const losses: WorkerLoss[] = [];
+const deaths: string[] = [];
+
+/** 1 and 3 are served by the worker on the second processor, which will die; 2 and 4 by the other. */
+const PORTS = [
+  ["p1", 1],
+  ["p2", 2],
+  ["p3", 1],
+  ["p4", 2],
+] as const;
+
+beforeAll(async () => {
+  dir = mkdtempSync("/tmp/pl-wl-");
+  peers = PORTS.map(([name]) => new StreamPeer(join(dir, name)));
+  handle = new DatapathHandle({
+    ...{ slots: SHARE, connectionsMax: 1024, cores: CORES },
+    portWorkerEntry: new URL("../testing/poisoned-port-worker.js", import.meta.url),
+    portWorkerLookMs: 100,
+    onLost: (loss) => losses.push(loss),
+    onDied: (error) => deaths.push(error.message),
+  });
+  await handle.addBridge({ name: "br0", macTableEntries: 64, macAgeingMs: 300_000 });
+  model = handle.model("br0", 1n, about);
+  for (const [i, [name, core]] of PORTS.entries()) {
+    const mac = Uint8Array.of(2, 0, 0, 0, 0, i);
+    const spec = { name, type: "stream", options: { path: join(dir, name) }, mac, mtu: 1500 };
+    await handle.addPort({ bridge: "br0", spec, ofport: i + 1, vlan: TRUNK }, core);
+  }
+  await linksUp();
+  // There and back between the ports of either worker, and never from one to the other.
+  for (const [from, to] of [
+    [1, 3],
+    [3, 1],
+    [2, 4],
+    [4, 2],
+  ] as const)
+    await model.change([flowMod({ match: [field("in_port", from)], instructions: [apply(output(to))] })]);
+  await model.barrier();
+});
+
+afterAll(async () => {
+  await handle.close();
+  await Promise.all(peers.map((peer) => peer.close()));
+  rmSync(dir, { recursive: true, force: true });
+});
+
+async function linksUp(): Promise<void> {
+  await waitFor(
+    async () => (await handle.call("portStates", { bridge: "br0" })).every((port) => port.linkUp),
+    "links up",
+    DEADLINE_MS,
+  );
+}
+
+async function arrives(n: number, count: number): Promise<readonly Uint8Array[]> {
+  const { frames } = peers[n - 1]!;
+  await waitFor(
+    () => frames.length >= count,
+    () => `${frames.length} of ${count} at peer ${n}`,
+    DEADLINE_MS,
+    2,
+  );
+  return frames.splice(0);
+}
+
+function numbered(n: number): Uint8Array {
+  const frame = new Uint8Array(80);
+  frame.set(plainFrame("52:54:00:00:00:01", "52:54:00:00:00:02"));
+  new DataView(frame.buffer).setUint32(60, n);
+  return frame;
+}
+
+function openDescriptors(): number {
+  return readdirSync("/proc/self/fd").length;
+}
+
+/** Every packet is with the worker that forwards, or with a port worker that may have half as much again as its share. */
+async function packetsAreBack(): Promise<void> {
+  await waitFor(
+    async () => {
+      const free = (await handle.call("counters", {}))["packets_free"] as number;
+      return free >= SHARE * CORES.length - 2 * (SHARE + SHARE / 2);
+    },
+    "the packets of the worker that died",
+    DEADLINE_MS,
+  );
+}
+
+async function rxOf(n: number): Promise<number> {
+  const states = await handle.call("portStates", { bridge: "br0" });
+  return states[n - 1]!.statistics["rx_packets"]!;
+}
+
+describe.each([
+  ["dies", POISON_KILLS, "poisoned"],
+  ["hangs", POISON_HANGS, "it hung"],
+] as const)("a port worker that %s under traffic", (_, how, why) => {
+  it("is told of and started again; the ports of others go on, its own come back", async () => {
+    await linksUp();
+    losses.length = 0;
+    const dialled = peers.map((peer) => peer.dialled);
+    const before = openDescriptors();
+    const counted = await rxOf(1);
+    // Both workers have work while one of them is struck.
+    const sent = Array.from({ length: 400 }, (__, n) => numbered(n));
+    for (const [n, frame] of sent.entries()) {
+      if (n === 200) peers[0]!.send(poisonedFrame(how));
+      peers[0]!.send(frame);
+      peers[1]!.send(frame);
+    }
+    expect(await arrives(4, 400)).toEqual(sent);
+    await waitFor(() => losses.length === 1, "somebody to notice", DEADLINE_MS);
+    expect(losses[0]).toMatchObject({ core: 1, ports: ["p1", "p3"] });
+    expect(losses[0]!.reason).toContain(why);
+    // What was not lost with it came in order.
+    const came = peers[2]!.frames.splice(0).map((frame) => new DataView(frame.buffer).getUint32(60));
+    expect(came).toEqual([...came].sort((a, b) => a - b));
+
+    await waitFor(
+      () => peers[0]!.dialled > dialled[0]! && peers[2]!.dialled > dialled[2]!,
+      "dials",
+      DEADLINE_MS,
+    );
+    await linksUp();
+    const again = Array.from({ length: 300 }, (__, n) => numbered(1000 + n));
+    for (const frame of again) peers[0]!.send(frame);
+    expect((await arrives(3, 300)).slice(-300)).toEqual(again);
+    for (const frame of again) peers[2]!.send(frame);
+    expect(await arrives(1, 300)).toEqual(again);
+    // The others have not noticed.
+    expect([peers[1]!.dialled, peers[3]!.dialled]).toEqual([dialled[1], dialled[3]]);
+    expect(await rxOf(1)).toBeGreaterThanOrEqual(counted + 300);
+    await packetsAreBack();
+    // What the thread had open is closed: the new one has opened as much.
+    await waitFor(
+      () => openDescriptors() <= before + 1,
+      () => `${openDescriptors()} of ${before}`,
+      DEADLINE_MS,
+    );
+    expect(deaths).toEqual([]);
+  }, 120_000);
+});
+
+describe("port workers that die again and again", () => {
+  it("end the datapath", async () => {
+    await linksUp();
+    for (let n = 0; n <= WORKER_DEATHS_MAX && deaths.length === 0; n++) {
+      const count = losses.length;
+      await waitFor(
+        async () => {
+          const [p1] = await handle.call("portStates", { bridge: "br0" });
+          if (p1!.linkUp) peers[0]!.send(poisonedFrame(POISON_KILLS));
+          return losses.length > count || deaths.length > 0;
+        },
+        "a death",
+        DEADLINE_MS,
+        20,
+      );
+    }
+    expect(deaths).toHaveLength(1);
+    expect(deaths[0]).toContain("poisoned");
+  }, 120_000);
+});

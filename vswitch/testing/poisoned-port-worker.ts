@@ -1,0 +1,30 @@
+// A port worker for tests that dies, or hangs, of certain frames that come in by a stream port.
+import { type Batch, PacketPool, StreamPort } from "../../base/packet/index.js";
+import { POISON_HANGS, POISON_TYPE } from "./poison.js";
+
+/** The worker's own: it begins empty, and takes in what it is lent. */
+let pool: PacketPool | undefined;
+
+const adopt = PacketPool.prototype.adopt;
+PacketPool.prototype.adopt = function (this: PacketPool, packet: number): void {
+  pool = this;
+  adopt.call(this, packet);
+};
+
+const receive = StreamPort.prototype.rx;
+StreamPort.prototype.rx = function (this: StreamPort, batch: Batch): number {
+  const before = batch.length;
+  const count = receive.call(this, batch);
+  for (let i = before; i < batch.length; i++) taste(batch.packets[i]!);
+  return count;
+};
+
+function taste(packet: number): void {
+  const { view, offset } = pool!;
+  const at = offset[packet]!;
+  if (view.getUint16(at + 12) !== POISON_TYPE) return;
+  if (view.getUint8(at + 14) !== POISON_HANGS) throw new Error("poisoned");
+  for (;;);
+}
+
+await import("../datapath/port-worker.js");
