@@ -29,6 +29,7 @@ export * from "./file.js";
 export * from "./io-uring.js";
 export * from "./lock-file.js";
 export * from "./memory.js";
+export { createMonotonicClock, type PolledClock } from "./monotonic-clock.js";
 export {
   IFF_RUNNING,
   IFF_UP,

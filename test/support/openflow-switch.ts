@@ -1,6 +1,7 @@
 // A bridge of the real datapath under the real OpenFlow agent, all in the test's own thread: ports are memory, and
 // packets move when the test breathes.
 import { join } from "node:path";
+import { createMonotonicClock } from "../../base/linux/index.js";
 import { silentLog } from "../../base/log/index.js";
 import { OFPP_LOCAL } from "../../base/openflow/index.js";
 import { MemoryPort, PacketPool } from "../../base/packet/index.js";
@@ -49,7 +50,7 @@ export class OpenFlowSwitch {
     this.methods = datapathMethods({
       datapath: this.datapath,
       factory: factory as PortFactory,
-      time: new DatapathTime(),
+      time: new DatapathTime(createMonotonicClock()),
       watch: () => {},
       unwatch: () => {},
       restoreConnections: () => ({ connections: 0 }),

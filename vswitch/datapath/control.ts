@@ -49,7 +49,7 @@ const STATISTICS = [
 
 export function datapathMethods(modules: ControlModules): DatapathMethods {
   const { datapath, time } = modules;
-  const nowMs = (): number => time.at(performance.now());
+  const nowMs = (): number => time.nowMs();
   const seen = new SeenFlows(datapath.bridges);
   const at = (name: string): Bridge => datapath.bridge(name);
   /** While another process forwards whose ports are to be ours. */
@@ -185,7 +185,7 @@ export function datapathMethods(modules: ControlModules): DatapathMethods {
       }
     },
     connectionState: ({ bridge, name }) => dummyOf(slotOf(at(bridge), name)).connectionState,
-    stopTime: () => time.stop(performance.now()),
+    stopTime: () => time.stop(),
     warpTime: ({ deltaMs }) => {
       time.warp(deltaMs);
       datapath.tick(nowMs());

@@ -1,7 +1,6 @@
-// The datapath's thread: breathes while there is work, sleeps in epoll when there is none. Wiring only.
-// Hot: yes (the loop).
+// The datapath's thread: what its loop (poll-loop.ts) works with. Wiring only.
 import { workerData } from "node:worker_threads";
-import { EPOLLIN, Epoll, pinThread } from "../../base/linux/index.js";
+import { createMonotonicClock, EPOLLIN, Epoll, pinThread } from "../../base/linux/index.js";
 import { arenaSizeOf, PacketPool, POOL_LARGE_SLOTS } from "../../base/packet/index.js";
 import { GuestWindow } from "../../base/virtio/index.js";
 import { Mailbox, type MailboxHandler, type MailboxSetup } from "../../base/worker/index.js";
@@ -11,14 +10,7 @@ import { datapathMethods } from "./control.js";
 import { Datapath } from "./datapath.js";
 import { DatapathTime } from "./datapath-time.js";
 import { Leaving } from "./leaving.js";
-import {
-  CALM_SLEEPS,
-  SLEEP_CALM_MS,
-  SLEEP_MAX_MS,
-  SPIN_BUSY_MS,
-  SPIN_CALM_MS,
-  SPIN_PACKETS,
-} from "./limits.js";
+import { PollLoop } from "./poll-loop.js";
 import { PortFactory } from "./port-factory.js";
 import { type DatapathSetup, EVENTS, type EventsMessage, LEFT, type LeftMessage } from "./requests.js";
 
@@ -42,19 +34,19 @@ const kept =
   data.connectionFile === undefined
     ? undefined
     : tryConnectionFile(data.connectionFile, data.connectionsMax, data.follows);
+const clock = createMonotonicClock();
 const datapath = new Datapath({
   pool,
   ...(kept !== undefined && "file" in kept ? { connectionMemory: kept.file.memory } : {}),
   connectionsMax: data.connectionsMax,
   ...(data.pickupGraceMs === undefined ? {} : { pickupGraceMs: data.pickupGraceMs }),
-  clock: () => performance.now(), // cold: once per so many breaths
+  clock,
   onEvents: (bridge, events) => mailbox.emit(EVENTS, { bridge, events } satisfies EventsMessage),
 });
-const time = new DatapathTime();
+const time = new DatapathTime(clock);
 /** Another process is about to have our ports; then nothing is taken from them any more. */
 let leaving: Leaving | undefined;
 let hasLeft = false;
-let sleeps = true;
 const factory = new PortFactory({ pool, window, hostDevices: data.hostDevices });
 const methods = datapathMethods({
   datapath,
@@ -72,7 +64,7 @@ const methods = datapathMethods({
     epoll.add(leaving.fd, EPOLLIN);
   },
   letSleep: (mayIt) => {
-    sleeps = mayIt;
+    loop.sleeps = mayIt;
   },
   rehearseConnections: () => {
     if (kept !== undefined && "file" in kept) kept.file.rehearse(performance.now()); // cold;
@@ -88,7 +80,17 @@ const methods = datapathMethods({
 const mailbox = new Mailbox(mailboxSetup, methods as unknown as Record<string, MailboxHandler>);
 epoll.add(mailbox.doorbell, EPOLLIN);
 
-loop();
+const loop = new PollLoop({
+  ...{ datapath, mailbox, clock, time },
+  wait: (timeoutMs) => {
+    epoll.wait(timeoutMs);
+  },
+  hasLeft: () => {
+    if (leaving !== undefined) look(leaving, time.lastMs);
+    return hasLeft;
+  },
+});
+loop.run();
 endLeaving();
 datapath.close();
 epoll.close();
@@ -109,45 +111,4 @@ function endLeaving(): void {
   epoll.remove(leaving.fd);
   leaving.close();
   leaving = undefined;
-}
-
-/** A busy datapath spins for a while before it sleeps, a calm one hardly: it shares the cores with the guests. */
-function loop(): void {
-  let lastWorkMs = 0;
-  let packets = 0;
-  let isBusy = false;
-  let calmSleeps = 0;
-  const { meter } = datapath;
-  while (!mailbox.closing) {
-    const nowMs = performance.now(); // cold: once per breath
-    meter?.breath(nowMs, isBusy);
-    isBusy = mailbox.poll() > 0;
-    if (leaving !== undefined) look(leaving, time.at(nowMs));
-    if (hasLeft) {
-      epoll.wait(SLEEP_MAX_MS);
-      mailbox.onDoorbell();
-      continue;
-    }
-    if (isBusy) lastWorkMs = nowMs;
-    const received = datapath.breathe(time.at(nowMs));
-    if (received > 0) {
-      isBusy = true;
-      calmSleeps = 0;
-      lastWorkMs = nowMs;
-      packets += received;
-      continue;
-    }
-    if (!sleeps) continue;
-    if (nowMs - lastWorkMs < (packets >= SPIN_PACKETS ? SPIN_BUSY_MS : SPIN_CALM_MS)) continue;
-    packets = 0;
-    meter?.breath(performance.now(), isBusy); // cold: once per sleep
-    isBusy = false;
-    const sleepMaxMs = calmSleeps++ < CALM_SLEEPS ? SLEEP_MAX_MS : SLEEP_CALM_MS;
-    if (datapath.beginSleep()) epoll.wait(Math.min(sleepMaxMs, datapath.sleepMs));
-    datapath.endSleep();
-    const wokenMs = performance.now(); // cold: once per sleep
-    meter?.slept(wokenMs);
-    mailbox.onDoorbell();
-    datapath.tick(time.at(wokenMs));
-  }
 }

@@ -2,6 +2,7 @@
 // bridge's tables and hands the results to the ports; changes are made between breaths.
 // Invariant: after breathe() no packet is left inside but in ports. Thread: datapath worker (or a test). Hot: yes.
 import { PlinthError } from "../../base/errors/index.js";
+import type { PolledClock } from "../../base/linux/index.js";
 import { Batch, type PacketPool } from "../../base/packet/index.js";
 import { type ConnectionMemory, Conntrack } from "../conntrack/index.js";
 import { DROP_REASONS } from "../flow/index.js";
@@ -11,6 +12,7 @@ import type { BridgeEvent } from "./events.js";
 import { ExpressLane } from "./express-lane.js";
 import { FairTurns } from "./fair-turns.js";
 import { BRIDGES_MAX, BURST_SIZE, EVENTS_MAX, SWEEP_INTERVAL_MS, TICK_INTERVAL_MS } from "./limits.js";
+import type { PortSlot } from "./port-slot.js";
 import { STAGE_FORWARD, STAGE_RECEIVE, STAGE_SAMPLE, STAGE_TRANSMIT, ThreadMeter } from "./thread-meter.js";
 import { type ThreadStatus, threadStatus, turnPorts } from "./thread-status.js";
 
@@ -20,8 +22,8 @@ export interface DatapathOptions {
   readonly onEvents: (bridge: string, events: readonly BridgeEvent[]) => void;
   /** Connections to remember at most; a power of two. */
   readonly connectionsMax?: number;
-  /** Monotonic, milliseconds with fractions. Absent: nothing is timed. */
-  readonly clock?: () => number;
+  /** Monotonic, and read before. Absent: nothing is timed. */
+  readonly clock?: PolledClock;
   /** See ConntrackOptions. */
   readonly pickupGraceMs?: number;
   /** Where they stand, with room for so many; of its own when absent. */
@@ -29,6 +31,10 @@ export interface DatapathOptions {
   /** Of each bridge; see PipelineOptions. */
   readonly pathCacheEntries?: number;
 }
+
+/** Longer turns are not told apart. */
+const NS_MAX = 2 ** 31 - 1;
+const STOPPED: PolledClock = { ms: new Float64Array(1), read: () => {} };
 
 interface EventQueue {
   readonly bridge: string;
@@ -43,7 +49,7 @@ export class Datapath {
   /** Packets that have come in. */
   received = 0;
   readonly meter: ThreadMeter | null;
-  readonly #clock: () => number;
+  readonly #clock: PolledClock;
   readonly #onEvents: (bridge: string, events: readonly BridgeEvent[]) => void;
   readonly #batch = new Batch(BURST_SIZE);
   readonly #express: ExpressLane;
@@ -51,6 +57,9 @@ export class Datapath {
   #tickMs = Number.NEGATIVE_INFINITY;
   #sweepMs = Number.NEGATIVE_INFINITY;
   readonly #turns = new FairTurns();
+  /** Of the turn that is being measured: when it began, and what its bridge had seen begin before. */
+  readonly #beganMs = new Float64Array(1);
+  #newsBefore = 0;
   readonly #pathCacheEntries: number | undefined;
 
   constructor(options: DatapathOptions) {
@@ -58,8 +67,8 @@ export class Datapath {
     this.#express = new ExpressLane(options.pool);
     this.#onEvents = options.onEvents;
     this.#pathCacheEntries = options.pathCacheEntries;
-    this.#clock = options.clock ?? (() => 0);
-    this.meter = options.clock === undefined ? null : new ThreadMeter(options.clock());
+    this.#clock = options.clock ?? STOPPED;
+    this.meter = options.clock === undefined ? null : new ThreadMeter(options.clock);
     const { connectionsMax, connectionMemory, pickupGraceMs } = options;
     this.conntrack = new Conntrack({
       pool: options.pool,
@@ -120,15 +129,14 @@ export class Datapath {
         if (slot.queues !== undefined) moved += bridge.release(slot, nowMs);
         if (!turns.begins(slot.turn)) continue;
         // Who sits turns out is seldom there when all are measured.
-        const began = slot.turn.turnsOut > 0 ? this.#clock() : 0;
-        const newsBefore = began > 0 ? this.#newsOf(bridge) : 0;
+        const isMeasured = slot.turn.turnsOut > 0;
+        if (isMeasured) this.#begin(bridge);
         const count = express.receive(bridge, slot, batch, nowMs);
         turns.done(slot.turn, count);
         if (count === 0) continue;
         received += count;
         if (batch.length > 0) bridge.receive(slot, batch, nowMs);
-        if (began > 0)
-          turns.measure(slot.turn, count, this.#clock() - began, this.#newsOf(bridge) - newsBefore);
+        if (isMeasured) this.#measure(slot, bridge, count);
       }
       if (received > 0 || moved > 0) bridge.flush();
     }
@@ -142,39 +150,38 @@ export class Datapath {
   /** The same, with a look at the clock between the stages. */
   #breatheTimed(meter: ThreadMeter, nowMs: number): number {
     const batch = this.#batch;
-    const { stageMs } = meter;
     const turns = this.#turns;
     const express = this.#express;
     let received = 0;
     let moved = 0;
-    let at = this.#clock();
+    this.#clock.read();
+    meter.mark();
     for (let b = 0; b < this.bridges.length; b++) {
       const bridge = this.bridges[b]!;
       for (let p = 0; p < bridge.slots.length; p++) {
         const slot = bridge.slots[p]!;
         if (slot.queues !== undefined) moved += bridge.release(slot, nowMs);
         if (!turns.begins(slot.turn)) continue;
-        const began = at;
-        const newsBefore = this.#newsOf(bridge);
+        this.#begin(bridge);
         const count = express.receive(bridge, slot, batch, nowMs);
         turns.done(slot.turn, count);
         if (count === 0) {
-          turns.measure(slot.turn, 0, 0);
+          turns.measure(slot.turn, 0, 0, 0);
           continue;
         }
         received += count;
-        const taken = this.#clock();
-        stageMs[STAGE_RECEIVE] = stageMs[STAGE_RECEIVE]! + (taken - at) * STAGE_SAMPLE;
+        this.#clock.read();
+        meter.stage(STAGE_RECEIVE);
         if (batch.length > 0) bridge.receive(slot, batch, nowMs);
-        at = this.#clock();
-        stageMs[STAGE_FORWARD] = stageMs[STAGE_FORWARD]! + (at - taken) * STAGE_SAMPLE;
-        turns.measure(slot.turn, count, at - began, this.#newsOf(bridge) - newsBefore);
+        this.#measure(slot, bridge, count);
+        meter.stage(STAGE_FORWARD);
       }
       if (received > 0 || moved > 0) {
-        const done = this.#clock();
+        this.#clock.read();
+        meter.mark();
         bridge.flush();
-        at = this.#clock();
-        stageMs[STAGE_TRANSMIT] = stageMs[STAGE_TRANSMIT]! + (at - done) * STAGE_SAMPLE;
+        this.#clock.read();
+        meter.stage(STAGE_TRANSMIT);
       }
     }
     turns.endBreath();
@@ -183,6 +190,20 @@ export class Datapath {
     this.received += received;
     if (received > 0) this.deliver();
     return received;
+  }
+
+  /** A port's turn that is to be measured begins. */
+  #begin(bridge: Bridge): void {
+    this.#newsBefore = this.#newsOf(bridge);
+    this.#clock.read();
+    this.#beganMs[0] = this.#clock.ms[0]!;
+  }
+
+  /** And ends. */
+  #measure(slot: PortSlot, bridge: Bridge, count: number): void {
+    this.#clock.read();
+    const elapsedNs = Math.min(NS_MAX, (this.#clock.ms[0]! - this.#beganMs[0]!) * 1e6) | 0;
+    this.#turns.measure(slot.turn, count, elapsedNs, this.#newsOf(bridge) - this.#newsBefore);
   }
 
   /** What frames have begun so far that others find in the way. */
@@ -196,8 +217,8 @@ export class Datapath {
     for (let b = 0; b < this.bridges.length; b++) {
       const { slots } = this.bridges[b]!;
       for (let p = 0; p < slots.length; p++) {
-        const { costMs } = slots[p]!.turn;
-        if (costMs !== 0 && (least === 0 || costMs < least)) least = costMs;
+        const { costPs } = slots[p]!.turn;
+        if (costPs !== 0 && (least === 0 || costPs < least)) least = costPs;
       }
     }
     for (let b = 0; b < this.bridges.length; b++) {
@@ -208,7 +229,8 @@ export class Datapath {
 
   /** What the thread has done so far. Counters only grow. */
   threadStatus(): ThreadStatus | null {
-    return this.meter === null ? null : threadStatus(this, this.meter, this.#clock());
+    this.#clock.read();
+    return this.meter === null ? null : threadStatus(this, this.meter, this.#clock.ms[0]!);
   }
 
   /** Housekeeping: ports, and now and then everything that has a time-out. */
@@ -224,7 +246,7 @@ export class Datapath {
       bridge.tick(nowMs);
       if (sweep) bridge.sweep(nowMs);
     }
-    if (this.meter?.turnWindow(this.#clock()) === true) turnPorts(this);
+    if (this.meter?.turnWindow() === true) turnPorts(this);
     this.deliver();
   }
 

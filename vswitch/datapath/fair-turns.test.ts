@@ -18,15 +18,15 @@ const MEASURED = 256;
 /** A datapath with two senders, whose frames take so many milliseconds each of a clock that only they move. */
 function race(costs: readonly [number, number], breaths: number, secondSends: (breath: number) => boolean) {
   const pool = new PacketPool({ slots: 512 });
-  let clockMs = 1;
-  const datapath = new Datapath({ pool, clock: () => clockMs, onEvents: () => {} });
+  const clock = { ms: Float64Array.of(1), read: () => {} };
+  const datapath = new Datapath({ pool, clock, onEvents: () => {} });
   const bridge = datapath.addBridge("br0");
   const senders = costs.map((cost, i) => {
     const port = new GeneratorPort(`p${i}`, pool, [FRAME]);
     const rx = port.rx.bind(port);
     port.rx = (batch) => {
       const count = rx(batch);
-      clockMs += cost * count;
+      clock.ms[0]! += cost * count;
       return count;
     };
     return port;
@@ -74,17 +74,17 @@ it("it has every turn while the other is idle", () => {
 it("a port whose frames begin something new each has less time than its frames take", () => {
   const turns = new FairTurns();
   const [plain, opening] = [new FairTurn(), new FairTurn()];
-  turns.measure(plain, BURST, 1);
-  turns.measure(opening, BURST, 10, BURST);
-  turns.judge(plain, plain.costMs);
-  turns.judge(opening, plain.costMs);
+  turns.measure(plain, BURST, BURST, 0);
+  turns.measure(opening, BURST, 10 * BURST, BURST);
+  turns.judge(plain, plain.costPs);
+  turns.judge(opening, plain.costPs);
   expect([plain.turnsOut, opening.turnsOut]).toEqual([0, 10 * (1 + NEWS_CHARGE)]);
   // What is counted twice of a frame is charged once, and seldom news hardly count.
   const [twice, seldom] = [new FairTurn(), new FairTurn()];
-  turns.measure(twice, BURST, 10, 2 * BURST);
-  turns.measure(seldom, BURST, 1, 1);
-  turns.judge(seldom, plain.costMs);
-  expect([twice.costMs, seldom.turnsOut]).toEqual([opening.costMs, 0]);
+  turns.measure(twice, BURST, 10 * BURST, 2 * BURST);
+  turns.measure(seldom, BURST, BURST, 1);
+  turns.judge(seldom, plain.costPs);
+  expect([twice.costPs, seldom.turnsOut]).toEqual([opening.costPs, 0]);
 });
 
 it("new connections, stations and packet-ins are such news, packets of known ones are not", () => {
@@ -97,8 +97,8 @@ it("new connections, stations and packet-ins are such news, packets of known one
 /** Frames of a second port, for each of the first, when each of its frames takes ten times as long, and is new or not. */
 function shareOf(kind: "connections" | "stations" | "packet-ins", isNew: boolean): number {
   const pool = new PacketPool({ slots: 512 });
-  let clockMs = 1;
-  const datapath = new Datapath({ pool, clock: () => clockMs, connectionsMax: 1024, onEvents: () => {} });
+  const clock = { ms: Float64Array.of(1), read: () => {} };
+  const datapath = new Datapath({ pool, clock, connectionsMax: 1024, onEvents: () => {} });
   const bridge = datapath.addBridge("br0");
   const udp = udpFrame({ source: "10.0.0.1", destination: "10.0.0.2" }, new Uint8Array(10));
   // Without a checksum, so that it is right whatever the ports.
@@ -109,7 +109,7 @@ function shareOf(kind: "connections" | "stations" | "packet-ins", isNew: boolean
     const rx = port.rx.bind(port);
     port.rx = (batch) => {
       const count = rx(batch);
-      clockMs += (cost * count) / 1000;
+      clock.ms[0]! += (cost * count) / 1000;
       if (i === 1 && isNew)
         for (let n = 0; n < count; n++) {
           const at = pool.offset[batch.packets[n] as number] as number;
@@ -153,10 +153,10 @@ function shareOf(kind: "connections" | "stations" | "packet-ins", isNew: boolean
 it("no port waits for ever, and a port with little to do never waits", () => {
   const turns = new FairTurns();
   const turn = new FairTurn();
-  turns.measure(turn, BURST, 1e6);
-  turns.judge(turn, 1e-6);
+  turns.measure(turn, BURST, 1e9, 0);
+  turns.judge(turn, 1);
   expect(turn.turnsOut).toBe(TURNS_OUT_MAX);
-  turns.measure(turn, FAIR_FRAMES_MIN - 1, 1e6);
-  turns.judge(turn, 1e-6);
+  turns.measure(turn, FAIR_FRAMES_MIN - 1, 1e9, 0);
+  turns.judge(turn, 1);
   expect(turn.turnsOut).toBe(0);
 });

@@ -12,11 +12,13 @@ import { FAIR_COST_MIN, FAIR_FRAMES_MIN, NEWS_CHARGE, TURNS_OUT_MAX } from "./li
 
 /** How much an older measurement counts. */
 const MEMORY = 0.5;
+/** About a millisecond: dearer frames are all the same. */
+const COST_MAX_PS = 2 ** 30;
 
 /** What is known of one port. */
 export class FairTurn {
-  /** Milliseconds per frame, of late; 0: it did not have enough to do to tell. */
-  costMs = 0;
+  /** Picoseconds per frame, of late; 0: it did not have enough to do to tell. A small integer, as all times here are. */
+  costPs = 0;
   /** Breaths to sit out after each turn, and still. */
   turnsOut = 0;
   left = 0;
@@ -52,19 +54,20 @@ export class FairTurns {
   }
 
   /** The port's last frames took so long together, and began so many new things. */
-  measure(turn: FairTurn, frames: number, elapsedMs: number, news = 0): void {
+  measure(turn: FairTurn, frames: number, elapsedNs: number, news: number): void {
     if (frames < FAIR_FRAMES_MIN) {
-      turn.costMs = 0;
+      turn.costPs = 0;
       turn.turnsOut = 0;
       return;
     }
-    const costMs = (elapsedMs / frames) * (1 + (NEWS_CHARGE * Math.min(news, frames)) / frames);
-    turn.costMs = turn.costMs === 0 ? costMs : MEMORY * turn.costMs + (1 - MEMORY) * costMs;
+    const charge = 1 + (NEWS_CHARGE * Math.min(news, frames)) / frames;
+    const costPs = Math.min(COST_MAX_PS, (1000 * elapsedNs * charge) / frames);
+    turn.costPs = (turn.costPs === 0 ? costPs : MEMORY * turn.costPs + (1 - MEMORY) * costPs) | 0;
   }
 
   /** After all were measured: `least` is the smallest cost of any that is not 0. */
   judge(turn: FairTurn, least: number): void {
-    const ratio = turn.costMs === 0 || least === 0 ? 1 : turn.costMs / least;
+    const ratio = turn.costPs === 0 || least === 0 ? 1 : turn.costPs / least;
     turn.turnsOut = ratio < FAIR_COST_MIN ? 0 : Math.min(TURNS_OUT_MAX, Math.round(ratio));
   }
 }

@@ -2,6 +2,7 @@
 // Wiring only. Hot: yes (the loop).
 import { workerData } from "node:worker_threads";
 import {
+  createMonotonicClock,
   EPOLLIN,
   Epoll,
   keepThreadLedger,
@@ -32,7 +33,8 @@ const pool = new PacketPool({
 });
 const host = new PortHost({ pool, lane, share, largeShare });
 const factory = new PortFactory({ pool, window, hostDevices });
-const meter = new ThreadMeter(performance.now()); // cold
+const clock = createMonotonicClock();
+const meter = new ThreadMeter(clock);
 const epoll = new Epoll(256);
 const unwatch = (name: string): void => {
   const one = host.served.find(({ port }) => port.name === name);
@@ -72,34 +74,36 @@ epoll.close();
 window.close();
 mailbox.close();
 
-/** As the loop of the worker that forwards. */
+/** As poll-loop.ts, where it says why a time stands in an array. */
 function loop(): void {
-  let lastWorkMs = 0;
+  const workMs = new Float64Array(1);
   let moved = 0;
   let isBusy = false;
   while (!mailbox.closing) {
-    const nowMs = performance.now(); // cold: once per breath
-    meter.breath(nowMs, isBusy);
+    clock.read();
+    const nowMs = clock.ms[0]!;
+    meter.breath(isBusy);
     isBusy = mailbox.poll() > 0;
-    const count = host.breathe(nowMs);
-    if (meter.turnWindow(nowMs)) turnServed(host);
+    const count = host.breathe(Math.floor(nowMs));
+    if (meter.turnWindow()) turnServed(host);
     if (count > 0) {
       isBusy = true;
-      moved += count;
+      if (moved < SPIN_PACKETS) moved += count;
     }
     if (isBusy) {
-      lastWorkMs = nowMs;
+      workMs[0] = nowMs;
       continue;
     }
     if (!sleeps) continue;
-    if (nowMs - lastWorkMs < (moved >= SPIN_PACKETS ? SPIN_BUSY_MS : SPIN_CALM_MS)) continue;
+    if (nowMs - workMs[0]! < (moved >= SPIN_PACKETS ? SPIN_BUSY_MS : SPIN_CALM_MS)) continue;
     moved = 0;
-    meter.breath(performance.now(), false); // cold: once per sleep
+    clock.read();
+    meter.breath(false);
     if (host.beginSleep()) epoll.wait(SLEEP_MAX_MS);
     host.endSleep();
-    const wokenMs = performance.now(); // cold: once per sleep
-    meter.slept(wokenMs);
+    clock.read();
+    meter.slept();
     mailbox.onDoorbell();
-    host.tick(wokenMs);
+    host.tick(Math.floor(clock.ms[0]!));
   }
 }

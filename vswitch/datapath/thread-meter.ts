@@ -1,5 +1,6 @@
 // What the datapath's thread spends its time on: on packets and requests, on looking whether there are any, and asleep;
 // of some breaths, by stage. Times are milliseconds of a monotonic clock. Thread: datapath worker. Hot: yes (breath).
+import type { PolledClock } from "../../base/linux/index.js";
 import { USAGE_WINDOW_MS } from "./limits.js";
 
 /** One breath of so many is timed by stage: reading a clock costs as much as some packets. */
@@ -18,17 +19,24 @@ export class ThreadMeter {
   /** By STAGE_, scaled up to all breaths. */
   readonly stageMs = new Float64Array(3);
   /** Since when the window of pmd usage runs, and what was counted before it. */
-  windowMs: number;
+  windowMs = 0;
   windowBusyMs = 0;
-  #lastMs: number;
+  readonly #clock: PolledClock;
+  // A number that a field has from the beginning is changed in place; in one that was undefined each is an object.
+  #lastMs = 0;
+  readonly #markMs = new Float64Array(1);
 
-  constructor(nowMs: number) {
+  /** Times are as of when the clock was read last. */
+  constructor(clock: PolledClock) {
+    this.#clock = clock;
+    const nowMs = clock.ms[0]!;
     this.windowMs = nowMs;
     this.#lastMs = nowMs;
   }
 
   /** A breath or what else was done ends. */
-  breath(nowMs: number, isBusy: boolean): void {
+  breath(isBusy: boolean): void {
+    const nowMs = this.#clock.ms[0]!;
     const spentMs = nowMs - this.#lastMs;
     this.#lastMs = nowMs;
     if (!isBusy) {
@@ -39,15 +47,29 @@ export class ThreadMeter {
     this.busyBreaths++;
   }
 
+  /** The next stage begins. */
+  mark(): void {
+    this.#markMs[0] = this.#clock.ms[0]!;
+  }
+
+  /** A stage of a breath that is timed ends, and the next begins. */
+  stage(stage: number): void {
+    const nowMs = this.#clock.ms[0]!;
+    this.stageMs[stage] = this.stageMs[stage]! + (nowMs - this.#markMs[0]!) * STAGE_SAMPLE;
+    this.#markMs[0] = nowMs;
+  }
+
   /** The thread has slept. */
-  slept(nowMs: number): void {
+  slept(): void {
+    const nowMs = this.#clock.ms[0]!;
     this.sleepMs += nowMs - this.#lastMs;
     this.#lastMs = nowMs;
     this.sleeps++;
   }
 
   /** Starts the window anew when it is over; true then. */
-  turnWindow(nowMs: number): boolean {
+  turnWindow(): boolean {
+    const nowMs = this.#clock.ms[0]!;
     if (nowMs - this.windowMs < USAGE_WINDOW_MS) return false;
     this.windowMs = nowMs;
     this.windowBusyMs = this.busyMs;

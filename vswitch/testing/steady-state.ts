@@ -1,15 +1,19 @@
 // A datapath in steady state, for the test that watches what the virtual machine does meanwhile. Packets of every kind
-// that has a short way, an access list of ten thousand rules and guests with split and packed rings run through it until
-// a whole round has passed without a deoptimisation; then so many rounds are watched. Prints a line of JSON.
+// that has a short way, an access list of ten thousand rules and guests with split and packed rings run through it, in
+// the loop that its thread has, until two rounds have passed without a deoptimisation; then so many rounds are watched,
+// and after them one that has nothing to do. Prints a line of JSON.
 // Run with --trace-deopt --redirect-code-traces --redirect-code-traces-to=FILE.
 //   node steady-state.js FILE ROUNDS
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { PerformanceObserver } from "node:perf_hooks";
+import { createMonotonicClock } from "../../base/linux/index.js";
 import { type Action, OFPG_ANY, OFPP_ANY, OFPP_NORMAL } from "../../base/openflow/index.js";
 import { PacketPool, SLOT_SIZE, sharedPoolSize, TX_PACKETS } from "../../base/packet/index.js";
 import { GuestWindow } from "../../base/virtio/index.js";
+import { DatapathTime } from "../datapath/datapath-time.js";
 import { type BridgeChange, Datapath } from "../datapath/index.js";
+import { PollLoop } from "../datapath/poll-loop.js";
 import { PortHost } from "../datapath/port-host.js";
 import { acceptGuest, type FakeGuest, MERGEABLE, PACKED } from "../port/fake-guest.js";
 import { createPortLane, createWorkerLane, RemotePort, SlotBank, VhostUserPort } from "../port/index.js";
@@ -21,6 +25,9 @@ import { apply, field, flowMod, goto, output } from "./rig.js";
 import { RingDriver } from "./ring-driver.js";
 
 const PACKETS_PER_ROUND = 500_000;
+const TURNS_PER_MS = 50;
+const IDLE_TURNS = 100_000;
+const IDLE_WINDOWS = 20;
 const WARM_UP_ROUNDS_MAX = 40;
 const CONVERSATIONS = 50;
 const [file = "", rounds = "4"] = process.argv.slice(2);
@@ -41,9 +48,11 @@ const host = new PortHost({ pool: hostPool, ...lent });
 const guests: FakeGuest[] = [];
 const guestPorts: VhostUserPort[] = [];
 const drivers: RingDriver[] = [];
-const datapath = new Datapath({ pool, onEvents: () => undefined, connectionsMax: 4096 });
+const clock = createMonotonicClock();
+const time = new DatapathTime(clock);
+time.stop();
+const datapath = new Datapath({ pool, onEvents: () => undefined, connectionsMax: 4096, clock });
 const ports: GeneratorPort[] = [];
-let nowMs = 40_000;
 
 type Frames = readonly Uint8Array[];
 
@@ -56,13 +65,13 @@ function addBridge(
   const mac = new Uint8Array(6);
   const [one, two] = [1, 2].map((ofport) => {
     const port = new GeneratorPort(`${name}-${ofport}`, pool, []);
-    bridge.addPort({ port, ofport, mac, mtu: 1500, nowMs });
+    bridge.addPort({ port, ofport, mac, mtu: 1500, nowMs: time.lastMs });
     ports.push(port);
     return port;
   }) as [GeneratorPort, GeneratorPort];
-  for (const change of changes) bridge.change(change, nowMs);
+  for (const change of changes) bridge.change(change, time.lastMs);
   for (const [tableId, match, instructions] of flows)
-    bridge.change(flowMod({ tableId, match, instructions, priority: match.length }), nowMs);
+    bridge.change(flowMod({ tableId, match, instructions, priority: match.length }), time.lastMs);
   return [one, two];
 }
 
@@ -79,15 +88,15 @@ function addServed(): void {
     const lane = createPortLane();
     host.add(port, lane);
     const remote = new RemotePort({ name: port.name, lane, bank });
-    bridge.addPort({ port: remote, ofport, mac: new Uint8Array(6), mtu: 1500, nowMs });
+    bridge.addPort({ port: remote, ofport, mac: new Uint8Array(6), mtu: 1500, nowMs: time.lastMs });
     ports.push(port);
   }
-  bridge.change(flowMod({ instructions: [apply(output(2))] }), nowMs);
+  bridge.change(flowMod({ instructions: [apply(output(2))] }), time.lastMs);
 }
 
 function breathe(): number {
-  host.breathe(nowMs);
-  return datapath.breathe(nowMs);
+  host.breathe(time.lastMs);
+  return datapath.breathe(time.lastMs);
 }
 
 function addStateless(): void {
@@ -147,10 +156,10 @@ async function addGuests(name: string, features: bigint, dir: string, pairs = 1)
   for (const ofport of [1, 2]) {
     const path = join(dir, `${name}${ofport}`);
     const port = new VhostUserPort({ name: `${name}-${ofport}`, pool, window, path, role: "dial" });
-    bridge.addPort({ port, ofport, mac: new Uint8Array(6), mtu: 1500, nowMs });
-    const guest = await acceptGuest(path, () => datapath.tick(nowMs++), { features, pairs });
+    bridge.addPort({ port, ofport, mac: new Uint8Array(6), mtu: 1500, nowMs: time.lastMs });
+    const guest = await acceptGuest(path, tick, { features, pairs });
     await guest.start();
-    while (!port.linkUp) datapath.tick(nowMs++);
+    while (!port.linkUp) tick();
     for (let pair = 0; pair < pairs; pair++) {
       const driver = new RingDriver(guest, pair);
       if (ofport === 1)
@@ -162,7 +171,7 @@ async function addGuests(name: string, features: bigint, dir: string, pairs = 1)
     guests.push(guest);
     guestPorts.push(port);
   }
-  bridge.change(flowMod({ match: [field("in_port", 1)], instructions: [apply(output(2))] }), nowMs);
+  bridge.change(flowMod({ match: [field("in_port", 1)], instructions: [apply(output(2))] }), time.lastMs);
 }
 
 function addTracking(): void {
@@ -186,14 +195,62 @@ function addTracking(): void {
   }
 }
 
-function round(): void {
-  for (let packets = 0; packets < PACKETS_PER_ROUND; ) {
-    for (let i = 0; i < 50; i++) {
-      for (let d = 0; d < drivers.length; d++) drivers[d]!.pump();
-      packets += breathe();
+/** What happens between two rounds; true ends the loop. */
+let betweenRounds = (): boolean => true;
+/** Stands where the mailbox is: guests and the other worker have their turn, and a round ends. */
+const turns = {
+  closing: false,
+  left: 0,
+  end: 0,
+  poll(): number {
+    for (let d = 0; d < drivers.length; d++) drivers[d]!.pump();
+    host.breathe(time.lastMs);
+    if (--this.left <= 0) {
+      this.left = TURNS_PER_MS;
+      time.warp(1);
     }
-    nowMs++;
-  }
+    if (datapath.received >= this.end) {
+      this.closing = betweenRounds();
+      this.end = datapath.received + PACKETS_PER_ROUND;
+    }
+    return 0;
+  },
+  onDoorbell: () => 0,
+};
+const common = { clock, time, wait: () => {}, hasLeft: () => false };
+
+/**
+ * The least that a datapath that has nothing to do, and spins or sleeps, leaves behind in IDLE_TURNS turns: it takes some
+ * until its loop is compiled.
+ */
+function idleBytes(sleeps: boolean): number {
+  let least = Number.POSITIVE_INFINITY;
+  let left = IDLE_WINDOWS * IDLE_TURNS;
+  let usedBytes = Number.NEGATIVE_INFINITY;
+  const mailbox = {
+    closing: false,
+    poll(): number {
+      if (left-- % IDLE_TURNS === 0) {
+        const { heapUsed } = process.memoryUsage();
+        // Less than before: it has been collected meanwhile.
+        if (heapUsed >= usedBytes) least = Math.min(least, heapUsed - usedBytes);
+        usedBytes = process.memoryUsage().heapUsed;
+      }
+      this.closing = left < 0;
+      return 0;
+    },
+    onDoorbell: () => 0,
+  };
+  const datapath = new Datapath({ pool, onEvents: () => undefined, connectionsMax: 4096, clock });
+  const loop = new PollLoop({ datapath, mailbox, ...common });
+  loop.sleeps = sleeps;
+  loop.run();
+  return least;
+}
+
+function tick(): void {
+  time.warp(1);
+  datapath.tick(time.lastMs);
 }
 
 function deoptimisations(): string[] {
@@ -223,21 +280,37 @@ try {
 }
 for (const start of waiting) start();
 let warmUp = 0;
-for (let before = -1; warmUp < WARM_UP_ROUNDS_MAX && before !== deoptimisations().length; warmUp++) {
-  before = deoptimisations().length;
-  round();
-  round();
-  await turn();
-}
-const before = deoptimisations().length;
-await turn();
-const usedBytes = process.memoryUsage().heapUsed;
-const startMs = performance.now();
-for (let n = 0; n < Number(rounds); n++) round();
-const endMs = performance.now();
-const allocatedBytes = process.memoryUsage().heapUsed - usedBytes;
+let before = -1;
+let watched = -1;
+let usedBytes = 0;
+let startMs = 0;
+let endMs = 0;
+/** By round. */
+const allocatedBytes: number[] = [];
+// One call, as in the thread: what is compiled while it runs is not what is compiled when it is called again.
+betweenRounds = () => {
+  if (watched < 0) {
+    if (++warmUp % 2 === 1) return false;
+    const found = deoptimisations().length;
+    if (found !== before && warmUp < WARM_UP_ROUNDS_MAX) {
+      before = found;
+      return false;
+    }
+    before = found;
+    watched = 0;
+    usedBytes = process.memoryUsage().heapUsed;
+    startMs = performance.now();
+    return false;
+  }
+  allocatedBytes.push(process.memoryUsage().heapUsed - usedBytes);
+  usedBytes = process.memoryUsage().heapUsed;
+  endMs = performance.now();
+  return ++watched >= Number(rounds);
+};
+new PollLoop({ datapath, mailbox: turns, ...common }).run();
 const found = deoptimisations().slice(before);
 await turn();
+const idle = [false, true].map(idleBytes);
 process.stdout.write(
   `${JSON.stringify({
     warmUp,
@@ -248,6 +321,7 @@ process.stdout.write(
     ],
     deoptimisations: found,
     allocatedBytes,
+    idleBytes: idle,
     collections: collections.filter((at) => at > startMs && at < endMs).length,
   })}\n`,
 );

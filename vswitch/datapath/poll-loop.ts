@@ -1,0 +1,90 @@
+// The loop of the datapath's thread: breathes while there is work, sleeps when there is none. A busy datapath spins for a
+// while before it sleeps, a calm one hardly: it shares the cores with the guests.
+// Invariant: a turn leaves nothing for the garbage collector, which would stop all ports while it runs. So time is passed
+// along as a small integer, and fractions of a millisecond stand in arrays: run() is called once and compiled while it
+// runs, and then a local variable that lives from turn to turn is an object each time that a fraction is put into it.
+// Thread: datapath worker (or a test). Hot: yes.
+import type { PolledClock } from "../../base/linux/index.js";
+import type { Mailbox } from "../../base/worker/index.js";
+import type { Datapath } from "./datapath.js";
+import type { DatapathTime } from "./datapath-time.js";
+import {
+  CALM_SLEEPS,
+  SLEEP_CALM_MS,
+  SLEEP_MAX_MS,
+  SPIN_BUSY_MS,
+  SPIN_CALM_MS,
+  SPIN_PACKETS,
+} from "./limits.js";
+
+export interface PollLoopModules {
+  readonly datapath: Datapath;
+  /** What it is asked; the loop ends when that is closing. */
+  readonly mailbox: Pick<Mailbox, "closing" | "poll" | "onDoorbell">;
+  readonly clock: PolledClock;
+  readonly time: DatapathTime;
+  /** Sleeps until a port or the mailbox rings, at most so many milliseconds. */
+  readonly wait: (timeoutMs: number) => void;
+  /** Asked in every turn: whether the ports are another process's now. */
+  readonly hasLeft: () => boolean;
+}
+
+export class PollLoop {
+  /** Whether it may sleep at all. */
+  sleeps = true;
+  readonly #modules: PollLoopModules;
+  #calmSleeps = 0;
+  /** When there was something to do last. */
+  readonly #workMs = new Float64Array(1);
+
+  constructor(modules: PollLoopModules) {
+    this.#modules = modules;
+  }
+
+  run(): void {
+    const { datapath, mailbox, clock, time, wait, hasLeft } = this.#modules;
+    const { meter } = datapath;
+    const workMs = this.#workMs;
+    let packets = 0;
+    let isBusy = false;
+    while (!mailbox.closing) {
+      clock.read();
+      meter?.breath(isBusy);
+      isBusy = mailbox.poll() > 0;
+      if (hasLeft()) {
+        wait(SLEEP_MAX_MS);
+        mailbox.onDoorbell();
+        continue;
+      }
+      const nowMs = clock.ms[0]!;
+      if (isBusy) workMs[0] = nowMs;
+      const received = datapath.breathe(time.lastMs);
+      if (received > 0) {
+        isBusy = true;
+        this.#calmSleeps = 0;
+        workMs[0] = nowMs;
+        if (packets < SPIN_PACKETS) packets += received;
+        continue;
+      }
+      if (!this.sleeps) continue;
+      if (nowMs - workMs[0]! < (packets >= SPIN_PACKETS ? SPIN_BUSY_MS : SPIN_CALM_MS)) continue;
+      packets = 0;
+      this.#sleep(isBusy);
+      isBusy = false;
+    }
+  }
+
+  #sleep(wasBusy: boolean): void {
+    const { datapath, mailbox, clock, time, wait } = this.#modules;
+    const { meter } = datapath;
+    clock.read();
+    meter?.breath(wasBusy);
+    const sleepMaxMs = this.#calmSleeps++ < CALM_SLEEPS ? SLEEP_MAX_MS : SLEEP_CALM_MS;
+    if (datapath.beginSleep()) wait(Math.min(sleepMaxMs, datapath.sleepMs));
+    datapath.endSleep();
+    clock.read();
+    meter?.slept();
+    mailbox.onDoorbell();
+    datapath.tick(time.lastMs);
+  }
+}
