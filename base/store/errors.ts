@@ -8,7 +8,8 @@
 //   STORE_OVERLOADED      too many writes wait for the disk                  retry later
 //   STORE_WRITE_FAILED    the disk refused a write; nothing more is written  free space; then by itself
 //   STORE_LOCKED          another process holds the directory                stop it
-//   STORE_CORRUPT         the directory cannot be read                       restore a backup
+//   STORE_INACCESSIBLE    its files may not be made, read or written         give rights or space
+//   STORE_CORRUPT         its files are not what was written                 restore a backup
 //   STORE_CLOSED          used after close                                   –
 import { PlinthError } from "../errors/index.js";
 
@@ -20,6 +21,7 @@ export type StoreErrorCode =
   | "STORE_OVERLOADED"
   | "STORE_WRITE_FAILED"
   | "STORE_LOCKED"
+  | "STORE_INACCESSIBLE"
   | "STORE_CORRUPT"
   | "STORE_CLOSED";
 
@@ -28,8 +30,9 @@ export function storeError(
   message: string,
   context: Readonly<Record<string, unknown>> = {},
   cause?: unknown,
+  remedy?: string,
 ): PlinthError {
-  return new PlinthError(code, message, { context, cause });
+  return new PlinthError(code, message, { context, cause, ...(remedy === undefined ? {} : { remedy }) });
 }
 
 /** True when `thrown` is a store error with that code. */

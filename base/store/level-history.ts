@@ -2,19 +2,23 @@
 // back after a restart without listing again. Nothing here is needed to be right: whatever is missing, torn or not
 // of this state is dropped, and watchers from before are then told to list.
 //
-// On disk:  revision as 16 hex digits → version u8 = 1 · type u8 (1 put, 2 delete) · has previous u8
+// On disk:  revision as 16 hex digits → version u8 = 2 · type u8 (1 put, 2 delete) · has previous u8
 //                                       · createRevision u64 · previous createRevision u64 · previous revision u64
-//                                       · key size u32 · previous size u32 · key · previous value · value (big endian)
+//                                       · key size u32 · previous size u32 · key · previous value · value
+//                                       · CRC32c u32 of all before it (big endian)
 // Invariant: a change is written before the state that it leads to, so the changes up to the state's revision are there
 // after SIGKILL; after a power failure some or all may not be.
+import { rm } from "node:fs/promises";
 import { join } from "node:path";
 import { Level } from "level";
+import { crc32c } from "../wire/index.js";
 import { LEVEL_HISTORY_EVENTS_MAX, LEVEL_HISTORY_SIZE_BYTES_MAX } from "./limits.js";
 import type { StoreEntry, StoreEvent } from "./store.js";
 
-const RECORD_VERSION = 1;
+const RECORD_VERSION = 2;
 const [PUT, DELETE] = [1, 2];
 const HEADER_SIZE = 35;
+const CRC_SIZE = 4;
 
 type Database = Level<string, Uint8Array>;
 
@@ -30,13 +34,27 @@ export class LevelHistory {
     this.#database = database;
   }
 
+  /** Begins anew where what is there cannot be opened or read. */
   static async open(directory: string): Promise<LevelHistory> {
-    const database: Database = new Level(join(directory, "history"), {
-      keyEncoding: "utf8",
-      valueEncoding: "view",
-    });
-    await database.open();
-    return new LevelHistory(database);
+    const path = join(directory, "history");
+    const open = async (): Promise<LevelHistory> => {
+      const database: Database = new Level(path, { keyEncoding: "utf8", valueEncoding: "view" });
+      await database.open();
+      const history = new LevelHistory(database);
+      try {
+        for await (const _ of database.keys());
+        return history;
+      } catch (thrown) {
+        await history.close();
+        throw thrown;
+      }
+    };
+    try {
+      return await open();
+    } catch {
+      await rm(path, { recursive: true, force: true });
+      return open();
+    }
   }
 
   /** The changes that led to `revision` without a gap, oldest first; others are removed. */
@@ -109,17 +127,28 @@ function encodeEvent(event: StoreEvent): Uint8Array {
   header.writeUInt32BE(key.byteLength, 27);
   header.writeUInt32BE(previous?.value.byteLength ?? 0, 31);
   const none = new Uint8Array();
-  return Buffer.concat([header, key, previous?.value ?? none, entry?.value ?? none]);
+  return sealed(Buffer.concat([header, key, previous?.value ?? none, entry?.value ?? none]));
+}
+
+/** With its checksum behind it. */
+export function sealed(record: Uint8Array): Uint8Array {
+  const bytes = Buffer.alloc(record.byteLength + CRC_SIZE);
+  bytes.set(record);
+  bytes.writeUInt32BE(crc32c(record, 0, record.byteLength), record.byteLength);
+  return bytes;
 }
 
 /** Undefined for a record that is not one of ours. The newest entry of a key is the one that the state holds. */
 export function parseEvent(
   revision: number,
-  record: Uint8Array,
+  whole: Uint8Array,
   current: (key: string) => StoreEntry | undefined,
 ): StoreEvent | undefined {
-  if (record.byteLength < HEADER_SIZE || record[0] !== RECORD_VERSION) return undefined;
-  const view = new DataView(record.buffer, record.byteOffset, record.byteLength);
+  const size = whole.byteLength - CRC_SIZE;
+  if (size < HEADER_SIZE || whole[0] !== RECORD_VERSION) return undefined;
+  const view = new DataView(whole.buffer, whole.byteOffset, whole.byteLength);
+  if (view.getUint32(size) !== crc32c(whole, 0, size)) return undefined;
+  const record = whole.subarray(0, size);
   const [keyEnd, type] = [HEADER_SIZE + view.getUint32(27), record[1]];
   const previousEnd = keyEnd + view.getUint32(31);
   if (previousEnd > record.byteLength) return undefined;
