@@ -80,12 +80,12 @@ export function parseTransactReply(reply: unknown, operations: readonly Operatio
   if (!Array.isArray(reply))
     throw new OvsdbError("syntax error", `a transact reply is no array: ${show(reply)}`);
   for (let i = 0; i < reply.length; i++) {
-    const result = reply[i] as { error?: unknown; details?: unknown } | null;
+    const result = reply[i] as { error?: unknown; details?: unknown; syntax?: unknown } | null;
     if (result === null || typeof result !== "object" || typeof result.error !== "string") continue;
     const op = operations[i];
     const where = op === undefined ? "commit" : `operation ${i} (${op.op} ${String(op["table"] ?? "")})`;
     const details = typeof result.details === "string" ? result.details : "";
-    throw new OvsdbError(result.error, `${details} [${where}]`);
+    throw new OvsdbError(result.error, `${details} [${where}]`, parsed(result.syntax));
   }
   return reply.map((result) => {
     const { uuid, count, rows } = (result ?? {}) as Record<string, unknown>;
@@ -95,4 +95,14 @@ export function parseTransactReply(reply: unknown, operations: readonly Operatio
       ...(Array.isArray(rows) ? { rows } : {}),
     };
   });
+}
+
+/** What the server shows of a request, which is JSON as text. */
+function parsed(syntax: unknown): unknown {
+  if (typeof syntax !== "string") return undefined;
+  try {
+    return JSON.parse(syntax);
+  } catch {
+    return syntax;
+  }
 }

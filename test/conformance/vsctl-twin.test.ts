@@ -21,6 +21,12 @@ beforeEach(() => twins.empty());
 afterAll(() => twins?.close());
 
 /** Rows come in the order of their uuids, which are random. */
+/** What the database shows of a set that it refuses; the original sends its members in the order of their hashes. */
+function ofAnySet({ stderr, ...rest }: Told): unknown {
+  const sorted = (set: string): string => [...set].sort().join("");
+  return { ...rest, stderr: stderr.map((line) => line.replace(/"syntax":"\[.*\]"/, sorted)) };
+}
+
 function ofAnyOrder({ code, stdout, stderr }: Told): unknown {
   return { code, stdout: [...stdout].map(withoutNames).sort(), stderr };
 }
@@ -53,7 +59,7 @@ async function both(line: string): Promise<boolean> {
   if (REVIVED.test(line) && theirs.stderr.join().includes("referential integrity violation")) return false;
   if (UNSEEN.test(line) && theirs.code === 0 && ours.code === 1) return false;
   if (FREED.test(line) && /database contains duplicate/.test(theirs.stderr.join())) return false;
-  const shape = LISTS.test(line) ? ofAnyOrder : (one: Told): unknown => one;
+  const shape = LISTS.test(line) ? ofAnyOrder : ofAnySet;
   expect({ line, ...(shape(ours) as object) }).toEqual({ line, ...(shape(theirs) as object) });
   return true;
 }

@@ -100,13 +100,18 @@ export class OvsdbSide {
     const object = json as Record<string, unknown>;
     const broken = BROKEN.map((form) => form.exec(String(object["details"]))).find((match) => match !== null);
     if (broken != null)
-      return { ...object, details: sorted(broken.slice(1).map((part) => this.#plain(part.trim()))) };
+      return { ...object, details: sorted(broken.slice(1).map((part) => this.#plain(anyRow(part.trim())))) };
     const entries = Object.entries(object).map(([key, value]): [string, unknown] => {
       const plain = this.#plain(value);
       return [this.#plain(key) as string, key === "rows" && Array.isArray(plain) ? sorted(plain) : plain];
     });
     return Object.fromEntries(entries.sort(([a], [b]) => (a < b ? -1 : 1)));
   }
+}
+
+/** Without the row: of several that are equal, any two are told. */
+function anyRow(part: string): string {
+  return part.replace(/^(with UUID) \S+(, was inserted)/, "$1 of a row$2");
 }
 
 type Updates = Record<string, Record<string, { old?: object; new?: object; modify?: object }>>;

@@ -9,15 +9,19 @@ import {
   encodeDatum,
   equalDatums,
   insertOp,
+  type Mutation,
+  mutateOp,
   type Operation,
-  type OvsdbError,
   OvsdbRow,
   type OvsdbValue,
+  pairsOf,
   setOf,
+  setValue,
   subtract,
   type TableSchema,
   union,
   updateOp,
+  waitOp,
 } from "../../base/ovsdb/index.js";
 
 /** Where the copy is taken from. */
@@ -26,14 +30,21 @@ export interface DraftSource {
   rows(table: string): ReadonlyMap<string, OvsdbRow>;
 }
 
+/** Members for a column, put in by the database to what is there by then. */
+interface Insertion {
+  readonly row: OvsdbRow;
+  readonly column: string;
+  readonly members: Datum;
+}
+
 export class Draft {
   readonly #source: DraftSource;
   readonly #tables = new Map<string, Map<string, OvsdbRow>>();
   /** Rows of the database that are removed, as they last were. */
   readonly #removed = new Map<string, OvsdbRow>();
-
-  /** What the database would say of a column with too many members, which cannot be put into a datum of its type. */
-  refusal: OvsdbError | undefined;
+  /** Columns of which the line has used what was in them, by table and row. */
+  readonly #verified = new Map<string, Map<string, Set<string>>>();
+  readonly #insertions: Insertion[] = [];
 
   constructor(source: DraftSource) {
     this.#source = source;
@@ -70,6 +81,18 @@ export class Draft {
     this.#table(table).delete(uuid);
   }
 
+  /** The line holds only while the column is as it was read: else it is to be tried anew. Told of what is written after. */
+  verify({ table, uuid }: OvsdbRow, column: string): void {
+    const rows = this.#verified.get(table) ?? new Map<string, Set<string>>();
+    this.#verified.set(table, rows.set(uuid, (rows.get(uuid) ?? new Set()).add(column)));
+  }
+
+  /** Leaves it to the database to put the members in, and to refuse them; no other command of the line sees them. */
+  insertInto(row: OvsdbRow, column: string, members: Datum): void {
+    this.#insertions.push({ row, column, members });
+  }
+
+  /** Whatever the column holds: see verify(). */
   set(row: OvsdbRow, column: string, datum: Datum): void {
     const now = this.row(row.table, row.uuid) ?? row;
     const data = new Map(now.data).set(column, datum);
@@ -82,18 +105,47 @@ export class Draft {
   }
 
   addTo(row: OvsdbRow, column: string, uuid: string): void {
+    this.verify(row, column);
     const now = this.row(row.table, row.uuid) ?? row;
     // The default of a reference that must be there is a row that is not.
     this.set(row, column, union(now.data.get(column) ?? setOf([]), setOf([uuid])));
   }
 
   takeFrom(row: OvsdbRow, column: string, uuid: string): void {
+    this.verify(row, column);
     const now = this.row(row.table, row.uuid) ?? row;
     this.set(row, column, subtract(now.datum(column), setOf([uuid])));
   }
 
-  /** What makes the database so. Rows that nothing refers to any more go by themselves. */
+  /**
+   * What makes the database so; none where nothing is to change. Rows that nothing refers to any more go by themselves.
+   * The waits that come first fail at once when the database is no longer what the line has seen.
+   */
   operations(): Operation[] {
+    const writes = [...this.#writes(), ...this.#insertions.map(insertionOp)];
+    return writes.length === 0 ? [] : [...this.#waits(), ...writes];
+  }
+
+  #waits(): Operation[] {
+    const waits: Operation[] = [];
+    for (const [table, rows] of this.#verified) {
+      for (const [uuid, columns] of rows) {
+        const seen = this.#source.rows(table).get(uuid);
+        if (seen === undefined) continue;
+        const values = [...columns].map((column) => [column, encode(seen, column, seen.datum(column))]);
+        waits.push(waitOp(table, byUuid(uuid), [...columns], "==", [Object.fromEntries(values)], 0));
+      }
+    }
+    // Where one row may be, two lines at a time would each make it.
+    for (const [table, rows] of this.#tables) {
+      const isFirst = rows.size > 0 && this.#source.rows(table).size === 0;
+      if (isFirst && this.#source.tables.get(table)?.maxRows === 1)
+        waits.push(waitOp(table, [], [], "==", [], 0));
+    }
+    return waits;
+  }
+
+  #writes(): Operation[] {
     const operations: Operation[] = [];
     for (const [table, rows] of this.#tables) {
       const before = this.#source.rows(table);
@@ -124,6 +176,23 @@ export class Draft {
     }
     return rows;
   }
+}
+
+function insertionOp({ row, column, members }: Insertion): Operation {
+  const type = row.schema.columns.get(column)?.type;
+  const value = encode(row, column, members);
+  const mutations: Mutation[] = [
+    [column, "insert", members.keys.length === 1 && type?.value === undefined ? setValue([value]) : value],
+  ];
+  // What is put into a map leaves a key that is there as it is.
+  const now = new Map(pairsOf(row.datum(column)));
+  const replaced = pairsOf(members).filter(([key, one]) => now.has(key) && now.get(key) !== one);
+  if (type?.value !== undefined && replaced.length > 0) {
+    const keys = setOf(replaced.map(([key]) => key));
+    const value = encodeDatum(keys, { key: type.key, min: 0, max: type.max });
+    mutations.unshift([column, "delete", value as OvsdbValue]);
+  }
+  return mutateOp(row.table, byUuid(row.uuid), mutations);
 }
 
 function encode(row: OvsdbRow, column: string, datum: Datum): OvsdbValue {

@@ -188,6 +188,7 @@ function idsOf({ row, fake }: BridgeView): { readonly holder: OvsdbRow; readonly
 function setExternalId(context: VsctlContext, [name = "", key = "", value]: Arguments): undefined {
   const { holder, prefix } = idsOf(mustFindBridge(viewOf(context), name));
   const others = pairsOf(holder.datum("external_ids")).filter(([one]) => one !== prefix + key);
+  context.draft.verify(holder, "external_ids");
   context.draft.set(
     holder,
     "external_ids",

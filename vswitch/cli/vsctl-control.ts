@@ -153,6 +153,8 @@ function addAttachment(context: VsctlContext, [name = "", isid = "", vlan = ""]:
   const { row } = mustFindBridge(viewOf(context), name);
   const before = context.draft.row("AutoAttach", row.string("auto_attach"));
   const attachment = before ?? context.draft.insert("AutoAttach");
+  context.draft.verify(attachment, "mappings");
+  context.draft.verify(row, "auto_attach");
   const pairs = pairsOf(attachment.datum("mappings"));
   if (!pairs.some(([key]) => key === pair[0]))
     context.draft.set(attachment, "mappings", mapOf([...pairs, pair]));
@@ -164,6 +166,7 @@ function deleteAttachment(context: VsctlContext, [name = "", isid = "", vlan = "
   const { row } = mustFindBridge(viewOf(context), name);
   const attachment = context.draft.row("AutoAttach", row.string("auto_attach"));
   if (attachment === undefined) return;
+  context.draft.verify(attachment, "mappings");
   const others = pairsOf(attachment.datum("mappings")).filter(([one, two]) => one !== key || two !== value);
   context.draft.set(attachment, "mappings", mapOf(others));
 }
@@ -192,6 +195,7 @@ function emergencyReset(context: VsctlContext): undefined {
   for (const bridge of draft.rows("Bridge")) {
     clear(bridge, ...BROUGHT);
     const own = pairsOf(bridge.datum("other_config")).filter(([key]) => key === "hwaddr");
+    draft.verify(bridge, "other_config");
     draft.set(bridge, "other_config", mapOf(own));
   }
   for (const port of draft.rows("Port")) clear(port, "other_config");

@@ -3,17 +3,14 @@ import {
   type ColumnType,
   type Datum,
   defaultDatum,
-  describeType,
   encodeDatum,
   formatDatum,
   isMap,
   mapOf,
-  OvsdbError,
   type OvsdbRow,
   pairsOf,
   setOf,
   subtract,
-  syntaxError,
   type TableSchema,
   union,
 } from "../../base/ovsdb/index.js";
@@ -149,6 +146,7 @@ function get(context: VsctlContext, [name = "", record = "", ...wanted]: readonl
   for (const one of wanted) {
     const place = isUuidColumn(one) ? { column: "_uuid", key: undefined } : placeOf(table, one);
     const { column, key } = place;
+    if (column !== "_uuid") context.draft.verify(row, column);
     const type = typeOf(table, column);
     if (key === undefined) {
       const datum = datumOf(row, column);
@@ -196,6 +194,7 @@ export function applySetting(context: VsctlContext, row: OvsdbRow, text: string,
   const pair = [parseAtom(context, key, type.key), parseAtom(context, value, type.value)] as const;
   const now = (context.draft.row(row.table, row.uuid) ?? row).datum(column);
   const others = pairsOf(now).filter(([first]) => first !== pair[0]);
+  context.draft.verify(row, column);
   context.draft.set(row, column, mapOf([...others, pair]));
 }
 
@@ -222,33 +221,25 @@ function add(context: VsctlContext, words: readonly string[]): undefined {
   const added = words
     .slice(3)
     .reduce((all: Datum, text) => union(all, parseValue(context, text, some(type))), none);
+  if (context.isLast) {
+    context.draft.insertInto(row, column, added);
+    return;
+  }
   const datum = union(row.datum(column), added);
   const { length } = datum.keys;
-  if (length > type.max && !context.isLast)
+  if (length > type.max)
     throw commandError(
       `"add" operation would put ${length} ${isMap(type) ? "pairs" : "values"} in column ${column} of table ${table.name} but the maximum number is ${type.max}`,
     );
-  if (length > type.max) context.draft.refusal ??= refusalOf(added, length, type);
+  context.draft.verify(row, column);
   context.draft.set(row, column, datum);
-}
-
-/** Of the line's last command the original sends only what is to be added, and leaves the refusal to the database. */
-function refusalOf(added: Datum, length: number, type: ColumnType): OvsdbError {
-  const count = added.keys.length;
-  if (count <= type.max)
-    return new OvsdbError(
-      "constraint violation",
-      `Attempted to store ${length} elements in ${describeType(type)}.`,
-    );
-  const what = isMap(type) ? "map" : "set";
-  const sentence = `${what} must have 0 to ${type.max} members but ${count} are present`;
-  return syntaxError(sentence, encodeDatum(added, type));
 }
 
 function remove(context: VsctlContext, words: readonly string[]): undefined {
   const found = place(context, words);
   if (found === undefined) return;
   const { table, row, column, type } = found;
+  context.draft.verify(row, column);
   let datum = row.datum(column);
   for (const text of words.slice(3)) {
     datum = subtract(datum, removedBy(context, text, type));

@@ -33,6 +33,7 @@ function zonesOf(datapath: OvsdbRow): Map<number, string> {
 }
 
 function setZones({ draft }: VsctlContext, datapath: OvsdbRow, zones: ReadonlyMap<number, string>): void {
+  draft.verify(datapath, "ct_zones");
   draft.set(datapath, "ct_zones", mapOf([...zones]));
 }
 

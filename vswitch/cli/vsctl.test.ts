@@ -158,6 +158,25 @@ describe("vsctl and appctl", () => {
     expect(backend.bridges.size).toBe(0);
   });
 
+  it("keep what others change at the same time", async () => {
+    await vsctl("add-br br0");
+    const names = Array.from({ length: 12 }, (_, i) => `p${i}`);
+    // They all begin when they are told of the same change, with the same rows before them.
+    const go = "wait-until Open_vSwitch . external_ids:go=yes";
+    const lines = names.map((name) =>
+      vsctl(`${go} -- add-port br0 ${name} -- set Bridge br0 external_ids:${name}=x`),
+    );
+    await vsctl("list-br");
+    await vsctl("set Open_vSwitch . external_ids:go=yes");
+    await Promise.all(lines);
+    expect((await vsctl("list-ports br0")).sort()).toEqual([...names].sort());
+    expect(await vsctl(names.map((name) => `get Bridge br0 external_ids:${name}`).join(" -- "))).toEqual(
+      names.map(() => "x"),
+    );
+    await Promise.all(names.map((name) => vsctl(`del-port ${name}`)));
+    expect(await vsctl("list-ports br0")).toEqual([]);
+  });
+
   it("say what is wrong and change nothing", async () => {
     const warnings: string[] = [];
     await vsctl("add-br br0 -- add-port br0 p1 -- set Interface p1 type=warp", warnings);

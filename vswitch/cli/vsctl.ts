@@ -53,6 +53,8 @@ const COMMANDS: ReadonlyMap<string, VsctlCommand> = new Map([
 const COMMANDS_MAX = 1000;
 /** Formats in which an empty line stands between the tables of a line's commands, also where one shows nothing. */
 const SPACED: ReadonlySet<TableStyle["format"]> = new Set(["list", "table", "csv"]);
+/** What the client adds to the error of a wait. */
+const OVERTAKEN = /\[operation \d+ \(wait /;
 /** Without --timeout the original waits for ever; so do we, within reason. */
 const WAIT_MAX_MS = 24 * 3600 * 1000;
 
@@ -394,9 +396,8 @@ async function attempt(
     if (code !== 0) return { text: "", code, complaints: [] };
   }
   symbols.check((text) => void warnings.push(`vsctl|WARN|${text}`));
-  if (!line.dryRun && draft.refusal !== undefined) throw draft.refusal;
   const complaints = line.dryRun ? [] : await commit(client, draft.operations(), words, line, deadlineMs);
-  return { text: parts.join(""), code: 0, complaints };
+  return complaints === "again" ? "again" : { text: parts.join(""), code: 0, complaints };
 }
 
 /** Nothing of a command that has nothing to tell. */
@@ -405,27 +406,31 @@ function jsonLine(data: unknown, printed: readonly string[]): string {
   return value === undefined ? "" : `${stringifyExactJson(value)}\n`;
 }
 
-/** Resolves with what the switch says of interfaces that were made. */
+/** Resolves with what the switch says of interfaces that were made; "again" where others have changed what the line has used. */
 async function commit(
   client: OvsdbClient,
   operations: readonly Operation[],
   words: readonly string[],
   line: Line,
   deadlineMs: number,
-): Promise<string[]> {
+): Promise<string[] | "again"> {
   if (operations.length === 0) return [];
   const comment: Operation = { op: "comment", comment: `plinth vsctl ${words.join(" ")}` };
-  if (line.noWait) {
-    await client.transact([...operations, comment], deadlineMs);
-    return [];
-  }
   const all: Operation[] = [
     ...operations,
-    mutateOp("Open_vSwitch", [], [["next_cfg", "+=", 1]]),
-    selectOp("Open_vSwitch", [], ["next_cfg"]),
+    ...(line.noWait ? [] : [mutateOp("Open_vSwitch", [], [["next_cfg", "+=", 1]])]),
+    ...(line.noWait ? [] : [selectOp("Open_vSwitch", [], ["next_cfg"])]),
     comment,
   ];
-  const results = await client.transact(all, deadlineMs);
+  let results: Awaited<ReturnType<OvsdbClient["transact"]>>;
+  try {
+    results = await client.transact(all, deadlineMs);
+  } catch (thrown) {
+    if (thrown instanceof OvsdbError && thrown.error === "timed out" && OVERTAKEN.test(thrown.details))
+      return "again";
+    throw thrown;
+  }
+  if (line.noWait) return [];
   const nextCfg = (results[all.length - 2]?.rows?.[0]?.["next_cfg"] ?? 0) as number | bigint;
   const row = (): OvsdbRow | undefined => [...client.rows("Open_vSwitch").values()][0];
   try {
