@@ -2,7 +2,7 @@
 import { exactInteger } from "../json/index.js";
 import { compareAtoms, defaultAtom, mapOf, setOf } from "./datum.js";
 import { describeType, formatAtom } from "./datum-text.js";
-import { OvsdbError, syntaxError } from "./errors.js";
+import { invalidUtf8, OvsdbError, syntaxError } from "./errors.js";
 import { isIdentifier, isUuid } from "./identifiers.js";
 import type { Atom, AtomicType, BaseType, ColumnType, Datum } from "./types.js";
 
@@ -96,8 +96,10 @@ function parseBareAtom(json: unknown, type: AtomicType, options: ParseOptions): 
 
 function checkString(text: string): string {
   if (text.includes("\0")) throw syntaxError("a string contains the character U+0000");
-  if (/\p{Cs}/u.test(text)) throw syntaxError("a string contains half of a surrogate pair");
-  return text;
+  const half = /\p{Cs}/u.exec(text)?.[0]?.charCodeAt(0);
+  if (half === undefined) return text;
+  if (half < 0xdc00) throw syntaxError("a string contains half of a surrogate pair");
+  throw invalidUtf8(half);
 }
 
 function parseUuid(json: unknown, options: ParseOptions): string {

@@ -52,7 +52,18 @@ export function syntaxError(details: string, json?: unknown): OvsdbError {
   return new OvsdbError("syntax error", details, json);
 }
 
-function sortMembers(json: unknown): unknown {
+/** Of a text with the trailing half of a surrogate pair alone, which UTF-8 cannot write. */
+export function invalidUtf8(half: number): OvsdbError {
+  const second = 0x80 | ((half >> 6) & 0x3f);
+  const sequence = `0xed 0x${second.toString(16)}`;
+  return new OvsdbError(
+    "constraint violation",
+    `not a valid UTF-8 string: invalid UTF-8 sequence ${sequence}`,
+  );
+}
+
+/** The same JSON with the members of its objects in order. */
+export function sortMembers(json: unknown): unknown {
   if (Array.isArray(json)) return json.map(sortMembers);
   if (typeof json !== "object" || json === null) return json;
   const entries = Object.entries(json).map(([key, value]): [string, unknown] => [key, sortMembers(value)]);

@@ -30,7 +30,7 @@ export {
   union,
 } from "./datum.js";
 export { describeType, formatAtom, formatDatum } from "./datum-text.js";
-export { OvsdbError, type OvsdbErrorText, show, syntaxError } from "./errors.js";
+export { invalidUtf8, OvsdbError, type OvsdbErrorText, show, sortMembers, syntaxError } from "./errors.js";
 export { isIdentifier, isUuid } from "./identifiers.js";
 export { type JsonObject, objectOf } from "./json-object.js";
 export { ObjectParser } from "./object-parser.js";

@@ -18,7 +18,7 @@ const IS_OF_TYPE: { readonly [T in keyof MemberTypes]: (json: unknown) => boolea
   array: Array.isArray,
   boolean: (json) => typeof json === "boolean",
   id: isIdentifier,
-  integer: Number.isInteger,
+  integer: (json) => Number.isInteger(json) && Math.abs(json as number) < 2 ** 63,
   object: isObject,
   string: (json) => typeof json === "string",
 };

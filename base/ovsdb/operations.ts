@@ -1,4 +1,5 @@
 // Builders for the operations of a transaction (RFC 7047, 5.2) and for the values in them. Pure.
+import { parseExactJson } from "../json/index.js";
 import { OvsdbError, show } from "./errors.js";
 
 /** A value in OVSDB's JSON notation. */
@@ -101,7 +102,7 @@ export function parseTransactReply(reply: unknown, operations: readonly Operatio
 function parsed(syntax: unknown): unknown {
   if (typeof syntax !== "string") return undefined;
   try {
-    return JSON.parse(syntax);
+    return parseExactJson(syntax);
   } catch {
     return syntax;
   }

@@ -140,12 +140,14 @@ function checkReferences(tables: ReadonlyMap<string, TableSchema>): void {
 /** The <database-schema> of `schema`. */
 export function encodeSchema(schema: DatabaseSchema): JsonObject {
   const tables: Record<string, unknown> = {};
-  for (const table of schema.tables.values()) tables[table.name] = encodeTable(table);
+  const saysRoot = [...schema.tables.values()].some((table) => !table.isRoot);
+  for (const table of schema.tables.values()) tables[table.name] = encodeTable(table, saysRoot);
   const { name, version, cksum } = schema;
   return { name, version, ...(cksum === undefined ? {} : { cksum }), tables };
 }
 
-function encodeTable(table: TableSchema): JsonObject {
+/** Where all tables are roots, none says so. */
+function encodeTable(table: TableSchema, saysRoot: boolean): JsonObject {
   const columns: Record<string, unknown> = {};
   for (const [name, { type, ephemeral, mutable }] of table.columns) {
     columns[name] = {
@@ -156,7 +158,7 @@ function encodeTable(table: TableSchema): JsonObject {
   }
   return {
     columns,
-    ...(table.isRoot ? { isRoot: true } : {}),
+    ...(saysRoot && table.isRoot ? { isRoot: true } : {}),
     ...(Number.isFinite(table.maxRows) ? { maxRows: table.maxRows } : {}),
     ...(table.indexes.length > 0 ? { indexes: table.indexes } : {}),
   };

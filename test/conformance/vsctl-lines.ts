@@ -1,6 +1,22 @@
 // Lines for ovs-vsctl and `plinth vsctl`: words apart by blanks, ␣ for a blank in a word.
 
 export const SCRIPTS: Readonly<Record<string, readonly string[]>> = {
+  "rows that give way to others": [
+    "add-br br0 -- set-ssl a b c -- set-ssl d e f -- get ssl . private_key",
+    "set-ssl g h i -- get ssl . private_key -- del-ssl -- get ssl . private_key",
+    "set-controller br0 tcp:1.2.3.4 tcp:1.2.3.5",
+    "set-controller br0 tcp:1.2.3.6 -- get controller br0 target -- --columns=target list controller",
+    "del-controller br0 -- --columns=target list controller",
+    "set-manager ptcp: -- set-manager ptcp:1 -- get manager ptcp:1 target -- --columns=target list manager",
+    "del-manager -- --columns=target list manager",
+    "set-manager ptcp: -- set-controller br0 tcp:1.2.3.4 -- set-ssl a b c",
+    '--id=@m create mirror name=m -- --id=@n create netflow targets="1.2.3.4:5" -- set bridge br0 mirrors=@m netflow=@n',
+    "emer-reset -- --columns=target list controller -- --columns=target list manager -- --columns=name list mirror",
+    "set-controller br0 tcp:1.2.3.4 -- emer-reset -- --columns=targets list netflow -- --columns=ca_cert list ssl",
+    "--dry-run set-controller br0 tcp:1.2.3.4 -- get-controller br0",
+    "--dry-run add bridge br0 fail_mode secure -- list-br",
+    "--dry-run set bridge br0 fail_mode=secure -- get bridge br0 fail_mode",
+  ],
   "an empty database": ["show", "list-br", "init", "init", "show", "list Open_vSwitch", "emer-reset"],
   "options and their refusals": [
     "",

@@ -8,6 +8,7 @@ import {
   checkAtom,
   type Datum,
   describeType,
+  invalidUtf8,
   isInteger64,
   isMap,
   isUuid,
@@ -214,10 +215,5 @@ const HALF = /(?<![\ud800-\udbff])[\udc00-\udfff]/;
 
 function checkText(text: string): void {
   const half = HALF.exec(text)?.[0]?.charCodeAt(0);
-  if (half === undefined) return;
-  const second = 0x80 | ((half >> 6) & 0x3f);
-  throw new OvsdbError(
-    "constraint violation",
-    `not a valid UTF-8 string: invalid UTF-8 sequence 0xed 0x${second.toString(16)}`,
-  );
+  if (half !== undefined) throw invalidUtf8(half);
 }

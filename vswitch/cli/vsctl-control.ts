@@ -16,13 +16,8 @@ export const CONTROL_COMMANDS: readonly (readonly [string, VsctlCommand])[] = [
   ],
   [
     "del-controller",
-    command(
-      "BRIDGE",
-      1,
-      1,
-      [],
-      (context, [name = ""]) =>
-        context.draft.setAtoms(mustFindRealBridge(viewOf(context), name).row, "controller") as undefined,
+    command("BRIDGE", 1, 1, [], (context, [name = ""]) =>
+      replace(context, mustFindRealBridge(viewOf(context), name).row, "controller", "Controller"),
     ),
   ],
   ["set-controller", command("BRIDGE TARGET...", 1, MANY, ["--inactivity-probe="], setController)],
@@ -45,11 +40,11 @@ export const CONTROL_COMMANDS: readonly (readonly [string, VsctlCommand])[] = [
   ],
   [
     "del-manager",
-    command("", 0, 0, [], (context) => context.draft.setAtoms(root(context), "manager_options") as undefined),
+    command("", 0, 0, [], (context) => replace(context, root(context), "manager_options", "Manager")),
   ],
   ["set-manager", command("TARGET...", 1, MANY, ["--inactivity-probe="], setManager)],
   ["get-ssl", command("", 0, 0, [], getSsl)],
-  ["del-ssl", command("", 0, 0, [], (context) => context.draft.setAtoms(root(context), "ssl") as undefined)],
+  ["del-ssl", command("", 0, 0, [], (context) => replace(context, root(context), "ssl", "SSL"))],
   ["set-ssl", command("PRIVATE-KEY CERTIFICATE CA-CERT", 3, 3, ["--bootstrap"], setSsl)],
   ["add-aa-mapping", command("BRIDGE I-SID VLAN", 3, 3, [], addAttachment)],
   ["del-aa-mapping", command("BRIDGE I-SID VLAN", 3, 3, [], deleteAttachment)],
@@ -87,7 +82,22 @@ function setTargets(
       context.draft.setAtoms(made, "inactivity_probe", Number.parseInt(probe, 10) || 0);
     return made.uuid;
   });
-  context.draft.setAtoms(row, column, ...uuids);
+  replace(context, row, column, table, ...uuids);
+}
+
+/** References to rows that take the place of those that are there, which no other command of the line sees any more. */
+function replace(
+  { draft }: VsctlContext,
+  row: OvsdbRow,
+  column: string,
+  table: string,
+  ...uuids: Arguments
+): undefined {
+  for (const uuid of row.strings(column)) {
+    const before = draft.row(table, uuid);
+    if (before !== undefined) draft.remove(before);
+  }
+  draft.setAtoms(row, column, ...uuids);
 }
 
 function setController(context: VsctlContext, [name = "", ...targets]: Arguments): undefined {
@@ -135,7 +145,7 @@ function setSsl(context: VsctlContext, [key = "", certificate = "", authority = 
   context.draft.setAtoms(row, "certificate", certificate);
   context.draft.setAtoms(row, "ca_cert", authority);
   context.draft.setAtoms(row, "bootstrap_ca_cert", context.options.has("--bootstrap"));
-  context.draft.setAtoms(root(context), "ssl", row.uuid);
+  replace(context, root(context), "ssl", "SSL", row.uuid);
 }
 
 // --- Auto Attach
@@ -179,8 +189,13 @@ function getAttachments(context: VsctlContext, [name = ""]: Arguments): undefine
   for (const [isid, vlan] of mappings) context.out(`${isid} ${vlan}`);
 }
 
-/** What controllers and managers brought, of which rows go by themselves when nothing refers to them. */
+/** What controllers and managers brought. */
 const BROUGHT = ["controller", "fail_mode", "mirrors", "netflow", "sflow", "ipfix", "flood_vlans"];
+
+const BROUGHT_TABLES = [
+  ...["Controller", "Manager", "SSL", "Mirror", "NetFlow", "sFlow", "IPFIX"],
+  "Flow_Sample_Collector_Set",
+];
 
 /** Back to a switch that nobody controls: bridges and ports stay, and the bridges' own addresses. */
 function emergencyReset(context: VsctlContext): undefined {
@@ -200,5 +215,6 @@ function emergencyReset(context: VsctlContext): undefined {
   }
   for (const port of draft.rows("Port")) clear(port, "other_config");
   for (const one of draft.rows("Interface")) clear(one, "ingress_policing_rate", "ingress_policing_burst");
-  for (const set of draft.rows("Flow_Sample_Collector_Set")) draft.remove(set);
+  // Most would go by themselves, but not before the line's other commands.
+  for (const table of BROUGHT_TABLES) for (const row of draft.rows(table)) draft.remove(row);
 }

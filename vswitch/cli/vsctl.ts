@@ -53,6 +53,8 @@ const COMMANDS: ReadonlyMap<string, VsctlCommand> = new Map([
 const COMMANDS_MAX = 1000;
 /** Formats in which an empty line stands between the tables of a line's commands, also where one shows nothing. */
 const SPACED: ReadonlySet<TableStyle["format"]> = new Set(["list", "table", "csv"]);
+/** Ends a dry run, of which the database still tells what it would refuse at once. */
+const ABORT: Operation = { op: "abort" };
 /** What the client adds to the error of a wait. */
 const OVERTAKEN = /\[operation \d+ \(wait /;
 /** Without --timeout the original waits for ever; so do we, within reason. */
@@ -396,7 +398,7 @@ async function attempt(
     if (code !== 0) return { text: "", code, complaints: [] };
   }
   symbols.check((text) => void warnings.push(`vsctl|WARN|${text}`));
-  const complaints = line.dryRun ? [] : await commit(client, draft.operations(), words, line, deadlineMs);
+  const complaints = await commit(client, draft.operations(), words, line, deadlineMs);
   return complaints === "again" ? "again" : { text: parts.join(""), code: 0, complaints };
 }
 
@@ -418,6 +420,7 @@ async function commit(
   const comment: Operation = { op: "comment", comment: `plinth vsctl ${words.join(" ")}` };
   const all: Operation[] = [
     ...operations,
+    ...(line.dryRun ? [ABORT] : []),
     ...(line.noWait ? [] : [mutateOp("Open_vSwitch", [], [["next_cfg", "+=", 1]])]),
     ...(line.noWait ? [] : [selectOp("Open_vSwitch", [], ["next_cfg"])]),
     comment,
@@ -428,6 +431,7 @@ async function commit(
   } catch (thrown) {
     if (thrown instanceof OvsdbError && thrown.error === "timed out" && OVERTAKEN.test(thrown.details))
       return "again";
+    if (thrown instanceof OvsdbError && thrown.error === "aborted" && line.dryRun) return [];
     throw thrown;
   }
   if (line.noWait) return [];

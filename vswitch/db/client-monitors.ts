@@ -2,7 +2,7 @@
 // Source: RFC 7047, 4.1.5 to 4.1.7; ovsdb-server(7), 4.1.12 to 4.1.16. Invariant: an id names one monitor at a time.
 import { stringifyExactJson } from "../../base/json/index.js";
 import { JsonRpcFault } from "../../base/jsonrpc/index.js";
-import { isUuid, OvsdbError, syntaxError } from "../../base/ovsdb/index.js";
+import { isUuid, OvsdbError, sortMembers, syntaxError } from "../../base/ovsdb/index.js";
 import type { DatabaseChange } from "./database.js";
 import type { HostedDatabase } from "./hosted-database.js";
 import { MONITORS_MAX } from "./limits.js";
@@ -88,7 +88,7 @@ export class ClientMonitors {
 }
 
 function keyOf(id: unknown): string {
-  return stringifyExactJson(id ?? null);
+  return stringifyExactJson(sortMembers(id ?? null));
 }
 
 function duplicateId(id: unknown): OvsdbError {
