@@ -1,7 +1,10 @@
 // Which programs Plinth runs or tests against, and the Debian package that brings each. Plain data, no dependencies:
 // it is read before anything is installed.
 
-/** @typedef {{ program: string, package: string, service?: string, why: string }} Program */
+/**
+ * `module` is one of Debian's Python: its folder is looked for, and `program` is only what people are told.
+ * @typedef {{ program: string, module?: string, package: string, service?: string, why: string }} Program
+ */
 
 /** What `npm start` needs. @type {Program[]} */
 export const START_PROGRAMS = [
@@ -44,6 +47,12 @@ export const TEST_PROGRAMS = [
     package: "openvswitch-testcontroller",
     service: "openvswitch-testcontroller",
     why: "a controller that we did not write",
+  },
+  {
+    program: "ovsdbapp",
+    module: "ovsdbapp",
+    package: "python3-ovsdbapp",
+    why: "drives our OVSDB as OpenStack does",
   },
   { program: "nbdinfo", package: "libnbd-bin", why: "drives our NBD" },
   { program: "nbdcopy", package: "libnbd-bin", why: "drives our NBD" },

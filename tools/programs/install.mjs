@@ -5,6 +5,8 @@ import { join } from "node:path";
 import { UNWANTED_SERVICES } from "./catalogue.mjs";
 
 const SEARCH = [...(process.env.PATH ?? "").split(":"), "/usr/local/sbin", "/usr/sbin", "/sbin"];
+/** Where Debian keeps the modules of its Python. */
+const PYTHON_MODULES = "/usr/lib/python3/dist-packages";
 const POLICY = "/usr/sbin/policy-rc.d";
 
 /** The path of `program`, or undefined. Looks into the sbin folders too: an ordinary user's PATH lacks them. */
@@ -21,12 +23,16 @@ export function findProgram(program) {
   return undefined;
 }
 
+function isThere({ program, module }) {
+  return module === undefined ? findProgram(program) !== undefined : existsSync(join(PYTHON_MODULES, module));
+}
+
 /**
  * Makes every program of `wanted` runnable or throws an Error that says what to install by hand.
  * @param {import("./catalogue.mjs").Program[]} wanted
  */
 export function ensurePrograms(wanted, say = console.log) {
-  const missing = wanted.filter(({ program }) => findProgram(program) === undefined);
+  const missing = wanted.filter((one) => !isThere(one));
   if (missing.length === 0) return;
   const packages = [...new Set(missing.map((entry) => entry.package))];
   const list = missing
@@ -47,7 +53,7 @@ export function ensurePrograms(wanted, say = console.log) {
     if (!packages.every(isKnownPackage)) apt(["update", "-q"]);
     apt(["install", "-y", "-q", "--no-install-recommends", ...packages]);
   });
-  const still = wanted.filter(({ program }) => findProgram(program) === undefined);
+  const still = wanted.filter((one) => !isThere(one));
   if (still.length > 0) {
     throw new Error(
       `apt-get installed ${packages.join(" ")}, but these are still missing: ${still.map((p) => p.program).join(", ")}`,
