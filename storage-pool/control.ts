@@ -306,11 +306,11 @@ async function openExport(daemon: StorageDaemon, params: Params): Promise<Export
   if (known !== undefined && !isSameExport(known, entry.name, readOnly, vhostUserBlk)) {
     throw storageError("VOLUME_IN_USE", `${socket} exports ${known.volume}`, { field: "socket" });
   }
-  const other = [...daemon.catalogue.exports.values()].find(
+  const others = [...daemon.catalogue.exports.values()].filter(
     (each) => each.volume === entry.name && !each.readOnly && each.socket !== socket,
   );
-  if (!readOnly && other !== undefined) {
-    throw storageError("VOLUME_IN_USE", `${volume} is attached read-write at ${other.socket}`, {
+  if (!readOnly && others.length > 0 && !isMove(params, vhostUserBlk, others)) {
+    throw storageError("VOLUME_IN_USE", `${volume} is attached read-write at ${others[0]?.socket}`, {
       field: "volume",
     });
   }
@@ -327,6 +327,17 @@ async function openExport(daemon: StorageDaemon, params: Params): Promise<Export
   await daemon.openExport(wanted);
   await daemon.catalogue.putExport(wanted);
   return exportView(wanted);
+}
+
+/** A guest that moves has two sockets of vhost-user-blk for a while, of which one is served at a time (BlkServer). */
+function isMove(params: Params, vhostUserBlk: boolean, others: readonly ExportEntry[]): boolean {
+  if (!flag(params, "moving")) return false;
+  if (!vhostUserBlk || others.some((each) => !each.vhostUserBlk)) {
+    throw storageError("PARAMETER_INVALID", `moving is for ${VHOST_USER_BLK} only, at both sockets`, {
+      field: "moving",
+    });
+  }
+  return others.length === 1;
 }
 
 async function closeExport(daemon: StorageDaemon, params: Params): Promise<object> {

@@ -159,6 +159,13 @@ function registerVolume(program: Command): void {
   registerServe(volume);
 }
 
+interface AttachFlags {
+  readonly socket: string;
+  readonly protocol: string;
+  readonly readOnly: boolean;
+  readonly moving: boolean;
+}
+
 /** Sockets of one volume, which the daemon opens again when it is started again. */
 function registerAttachVerbs(volume: Command): void {
   withFlags(
@@ -171,11 +178,12 @@ function registerAttachVerbs(volume: Command): void {
           .choices(["nbd", "vhost-user-blk"])
           .default("nbd"),
       )
-      .option("--read-only", "refuse to write", false),
-  ).action(async (name: string, flags: Flags & { socket: string; protocol: string; readOnly: boolean }) => {
-    const { protocol, readOnly } = flags;
+      .option("--read-only", "refuse to write", false)
+      .option("--moving", "a guest that has it by vhost-user-blk elsewhere moves here", false),
+  ).action(async (name: string, flags: Flags & AttachFlags) => {
+    const { protocol, readOnly, moving } = flags;
     const socket = resolve(flags.socket);
-    const made = await call(flags, "export.open", { volume: name, socket, protocol, readOnly });
+    const made = await call(flags, "export.open", { volume: name, socket, protocol, readOnly, moving });
     show(flags, made, () => `volume ${name} is at ${socket} (${protocol})`);
   });
   withFlags(volume.command("detach <socket>").description("close a socket that `attach` opened")).action(

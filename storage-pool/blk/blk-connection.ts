@@ -70,6 +70,8 @@ export class BlkConnection implements FlushWaiter {
   stalled = false;
   /** The next chain waits for the limits of its volume. */
   throttled = false;
+  /** Rings run, and no other guest that writes to the volume is at work; until then what is in the rings waits. */
+  isServed = false;
   /** It waits for the next round. */
   #later = false;
   /** Chains were taken in this breath; see finish(). */
@@ -120,7 +122,7 @@ export class BlkConnection implements FlushWaiter {
 
   /** Takes the chains that wait. True when finish() is to follow a commit. */
   take(): boolean {
-    if (this.stalled || this.throttled) return false;
+    if (this.stalled || this.throttled || !this.isServed) return false;
     this.#later = false;
     const { queues } = this.backend;
     this.busy = false;
@@ -206,6 +208,11 @@ export class BlkConnection implements FlushWaiter {
     this.#touch(index);
   }
 
+  /** Some ring runs. */
+  get isRunning(): boolean {
+    return this.backend.queues.some(({ size }) => size > 0); // cold
+  }
+
   /** Answers what take() took; `committed`: how the commit ended. True when something waits for a sync now. */
   finish(committed: number): boolean {
     const through = this.#isWriteThrough;
@@ -289,7 +296,7 @@ export class BlkConnection implements FlushWaiter {
       const queue = queues[index] as Virtqueue;
       if (queue.size === 0) continue;
       queue.wantKicks(true);
-      if (!this.stalled && !this.throttled && queue.available() > 0) return false;
+      if (!this.stalled && !this.throttled && this.isServed && queue.available() > 0) return false;
     }
     return true;
   }

@@ -1,5 +1,6 @@
 // The vhost-user-blk front of a pool: sockets of one volume each, and the guest that is connected to each.
-// Invariant: one guest at a time at a socket. Thread: the pool's worker. Hot: yes (breath).
+// Invariants: one guest at a time at a socket; of the guests that may write to a volume one is served, the others when no
+// ring of its runs any more: two QEMUs between which a guest moves. Thread: the pool's worker. Hot: yes (breath).
 import { unlinkSync } from "node:fs";
 import { PlinthError } from "../../base/errors/index.js";
 import {
@@ -176,6 +177,20 @@ export class BlkServer {
 
   #control(listener: BlkListener): void {
     if (listener.connection?.backend.poll() === false) this.#end(listener);
+    this.#holdBack();
+  }
+
+  /** Whoever is at work and may write goes on; who has begun meanwhile waits. */
+  #holdBack(): void {
+    const all = this.#listeners.flatMap(({ connection }) => connection ?? []); // cold
+    const writers = all.filter(({ target, isRunning }) => isRunning && !target.readOnly);
+    for (let i = 0; i < all.length; i++) {
+      const connection = all[i] as BlkConnection;
+      const { device } = connection.target;
+      const atWork = writers.find((each) => each.target.device === device && each.isServed);
+      if (!connection.isRunning) connection.isServed = false;
+      else if (!connection.isServed) connection.isServed = connection.target.readOnly || atWork === undefined;
+    }
     // A ring that has just begun does not kick until it is asked to.
     this.#awake = true;
   }
@@ -201,5 +216,6 @@ export class BlkServer {
     listener.connection.close();
     listener.connection = undefined;
     listener.connectionFd = -1;
+    this.#holdBack();
   }
 }

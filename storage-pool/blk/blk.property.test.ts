@@ -157,6 +157,52 @@ function ranges(...list: [sector: number, sectors: number, flags: number][]): Ui
   return bytes;
 }
 
+test("of two guests that may write to a volume the second waits until no ring of the first runs; one that only reads does not", async () => {
+  const rig = new Rig();
+  await rig.guest.start();
+  const write = head(blk.VIRTIO_BLK_T_OUT, 0, new Uint8Array(512).fill(1));
+  expect(statusOf(rig.request(write, 1, [512]))).toBe(blk.VIRTIO_BLK_S_OK);
+  const join = async (readOnly: boolean): Promise<FakeFrontEnd> => {
+    const path = `${dir}/${readOnly}`;
+    rig.server.listen(path, () => new NbdExport("shop/db", "", rig.device, readOnly), undefined);
+    const fd = sysConnectUnix(path);
+    const guest = new FakeFrontEnd({
+      fd,
+      ringCount: 2,
+      ringSize: 64,
+      features: FEATURES,
+      pump: () => rig.pump(),
+    });
+    await guest.start();
+    return guest;
+  };
+  const offer = (guest: FakeFrontEnd, type: number, fill: number): void => {
+    guest.bytes.set(head(type, 0, new Uint8Array(512).fill(fill)), ARENA);
+    const data = type === blk.VIRTIO_BLK_T_OUT ? READ : WRITE;
+    guest.setDescriptor(0, 0, FRONT_END_GUEST_BASE + ARENA, 16, 1, 1);
+    guest.setDescriptor(0, 1, FRONT_END_GUEST_BASE + ARENA + 16, 512, data | 1, 2);
+    guest.setDescriptor(0, 2, FRONT_END_GUEST_BASE + ARENA + 528, 1, WRITE);
+    guest.offer(0, 0);
+    rig.pump();
+  };
+  const reader = await join(true);
+  offer(reader, blk.VIRTIO_BLK_T_IN, 0);
+  expect(reader.takeUsed(0)).toMatchObject({ head: 0 });
+  expect(reader.bytes[ARENA + 16]).toBe(1);
+  const next = await join(false);
+  offer(next, blk.VIRTIO_BLK_T_OUT, 2);
+  expect(next.takeUsed(0)).toBeUndefined();
+  expect(statusOf(rig.request(write, 1, [512]))).toBe(blk.VIRTIO_BLK_S_OK);
+  rig.guest.close();
+  rig.pump();
+  expect(next.takeUsed(0)).toMatchObject({ head: 0 });
+  offer(reader, blk.VIRTIO_BLK_T_IN, 0);
+  expect(reader.bytes[ARENA + 16]).toBe(2);
+  for (const guest of [reader, next]) guest.close();
+  rig.pump();
+  rig.server.close();
+});
+
 const statusOf = (answer: Uint8Array): number => answer[answer.byteLength - 1] as number;
 const cuts = fc.array(fc.integer({ min: 1, max: 9000 }), { minLength: 1, maxLength: 5 });
 const place = fc.tuple(fc.nat(SIZE / 512 - 1), fc.integer({ min: 1, max: 64 }));

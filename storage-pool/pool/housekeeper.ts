@@ -407,6 +407,8 @@ export class Housekeeper {
     const outcome = this.#sparing.spare(nowMs);
     if (outcome === "nothing" && !this.#thorough) {
       this.#thorough = true;
+      // What the cleaner had no room for then it may have room for now.
+      this.#cleanFailed = false;
       return "busy";
     }
     // Fewer promises are room to grow, and no free segments: who waits for these waits on.

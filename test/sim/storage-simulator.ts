@@ -6,12 +6,15 @@
 // reordered). A sync that returned holds for ever; one that runs beside other work covers what was written before it
 // began. Map files exist once finished; unfinished ones are lost, torn or whole. A removed file may be back after a
 // power failure. The catalogue commits as a whole or not at all.
+// Of a map file a bit may flip at rest, and a page of another may stand where one should.
 // One disk of a pool may be bad as well: bits flip on it at rest, writes go astray or are dropped, reads and writes end
 // with EIO, a sync fails, the disk is away for a while. Any disk may be out of space for a while (ENOSPC).
 import type { Random } from "../../base/random/index.js";
 import type { DataBuffer } from "../../storage-pool/disk/data-buffer.js";
 import type { DiskFile } from "../../storage-pool/disk/disk-file.js";
 import { SparseBytes } from "../../storage-pool/disk/memory-disk-file.js";
+import { BLOCK_SIZE } from "../../storage-pool/limits.js";
+import { PAGE_ENTRIES, PAGE_SIZE, parseMapHeader } from "../../storage-pool/log/format.js";
 import type { MapFileSink, MapFileSource, MapFiles } from "../../storage-pool/log/map-files.js";
 
 const SECTOR = 512;
@@ -262,10 +265,11 @@ export class SimulatedMapFiles implements MapFiles {
     return [...this.#files.keys()];
   }
 
-  /** Flips one bit of a file, if there is any. */
-  flip(random: Random): void {
+  /** One bit of a file flips, or a page of one stands where another should, if there are any. */
+  spoil(random: Random): void {
     const files = [...this.#files.values()].filter(({ finished }) => finished);
     if (files.length === 0) return;
+    if (random.chance(0.4) && misplacePage(files, random)) return;
     const { bytes } = random.pick(files);
     // Half of the time among what says what the file is: the head of its header, or what follows its pages.
     const from = random.chance(0.5) ? 0 : random.below(bytes.length);
@@ -282,4 +286,28 @@ export class SimulatedMapFiles implements MapFiles {
       else file.bytes = file.bytes.slice(0, this.#random.below(file.bytes.length + 1));
     }
   }
+}
+
+/** A page is written over another with as many blocks: nothing but a checksum tells them apart. False where none is. */
+function misplacePage(files: readonly SimulatedFile[], random: Random): boolean {
+  const pages = files.flatMap(({ bytes }) => {
+    const count = parseMapHeader(bytes.subarray(0, BLOCK_SIZE))?.pageCount ?? 0;
+    return Array.from({ length: count }, (_, i) =>
+      bytes.subarray(BLOCK_SIZE + i * PAGE_SIZE).subarray(0, PAGE_SIZE),
+    );
+  });
+  if (pages.length === 0) return false;
+  const target = random.pick(pages);
+  const blocks = blocksIn(target);
+  const others = pages.filter((page) => blocksIn(page) === blocks && Buffer.compare(page, target) !== 0);
+  if (others.length === 0) return false;
+  target.set(random.pick(others));
+  return true;
+}
+
+function blocksIn(page: Uint8Array): number {
+  const view = new DataView(page.buffer, page.byteOffset, page.byteLength);
+  let count = 0;
+  for (let i = 0; i < PAGE_ENTRIES; i++) if (view.getUint32(i * 4, true) !== 0) count++;
+  return count;
 }

@@ -323,7 +323,7 @@ export class Surroundings {
       return;
     }
     if (rested && this.#copying.chance(0.3)) {
-      this.files.flip(this.#copying);
+      this.files.spoil(this.#copying);
       return;
     }
     const file = this.bad?.file ?? this.random.pick(this.disks).file;

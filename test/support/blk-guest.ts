@@ -16,6 +16,10 @@ export interface BlkGuestOptions {
   readonly more?: readonly string[];
   /** Boot from the disk; else the kernel comes from QEMU. */
   readonly fromDisk?: boolean;
+  /** Where its monitor (QMP) listens. */
+  readonly monitor?: string;
+  /** It does not boot: the guest of another one comes here over this socket, and goes on. */
+  readonly incoming?: string;
 }
 
 export class BlkGuest {
@@ -24,7 +28,7 @@ export class BlkGuest {
   #commands = 0;
 
   constructor(options: BlkGuestOptions) {
-    const { image, blkSocket, queues = 2, fromDisk = false, more = [] } = options;
+    const { image, blkSocket, queues = 2, fromDisk = false, more = [], monitor, incoming } = options;
     const append = "console=ttyS0 quiet panic=1 mitigations=off no_timer_check cryptomgr.notests";
     const kernel = ["-kernel", image.kernel, "-initrd", image.initramfs, "-append", append];
     this.#process = spawn(
@@ -40,6 +44,8 @@ export class BlkGuest {
           ...["-device", `vhost-user-blk-pci,chardev=c${i},num-queues=${queues}`],
         ]),
         ...(fromDisk ? [] : kernel),
+        ...(monitor === undefined ? [] : ["-qmp", `unix:${monitor},server=on,wait=off`]),
+        ...(incoming === undefined ? [] : ["-incoming", `unix:${incoming}`]),
       ],
       { stdio: ["pipe", "pipe", "pipe"] },
     );
