@@ -67,6 +67,11 @@ export class Draft {
     return this.row(table, uuid) ?? this.#removed.get(uuid);
   }
 
+  /** Whether the line has made the row. */
+  isNew({ table, uuid }: OvsdbRow): boolean {
+    return !this.#source.rows(table).has(uuid);
+  }
+
   /** A new row with default values. */
   insert(table: string, uuid: string = randomUUID()): OvsdbRow {
     const schema = this.#source.tables.get(table) as TableSchema;

@@ -267,7 +267,7 @@ function addPortWith(
   const bridge = mustFindBridge(view, bridgeName);
   const port = insertPort(context, bridge.row, name, interfaces, "");
   if (bridge.fake !== undefined) context.draft.setAtoms(port, "tag", bridge.vlan);
-  for (const text of settings) applySetting(context, port, text, true);
+  for (const text of settings) applySetting(context, port, text);
   return port;
 }
 

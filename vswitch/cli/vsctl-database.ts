@@ -176,15 +176,16 @@ function waitUntil(
 
 // --- Writing
 
-function checkMutable(table: TableSchema, column: string): void {
-  if (table.columns.get(column)?.mutable === false)
-    throw commandError(`cannot modify read-only column ${column} in table ${table.name}`);
+/** Of a row that the line has made, any column may be modified. */
+function checkMutable({ draft }: VsctlContext, row: OvsdbRow, column: string): void {
+  if (row.schema.columns.get(column)?.mutable === false && !draft.isNew(row))
+    throw commandError(`cannot modify read-only column ${column} in table ${row.table}`);
 }
 
 /** COLUMN[:KEY]=VALUE of `text` on the row. */
-export function applySetting(context: VsctlContext, row: OvsdbRow, text: string, isNew = false): void {
+export function applySetting(context: VsctlContext, row: OvsdbRow, text: string): void {
   const { column, key, value } = settingOf(row.schema, text);
-  if (!isNew) checkMutable(row.schema, column);
+  checkMutable(context, row, column);
   const type = typeOf(row.schema, column);
   if (key === undefined) {
     context.draft.set(row, column, parseValue(context, value, type));
@@ -209,7 +210,7 @@ function place(context: VsctlContext, [name = "", record = "", word = ""]: reado
   const row = mustFind(context, table, record);
   const column = columnNamed(table, word);
   if (row === undefined) return undefined;
-  checkMutable(table, column);
+  checkMutable(context, row, column);
   return { table, row, column, type: typeOf(table, column) };
 }
 
@@ -267,7 +268,7 @@ function clear(context: VsctlContext, [name = "", record = "", ...words]: readon
   if (row === undefined) return;
   for (const word of words) {
     const column = columnNamed(table, word);
-    checkMutable(table, column);
+    checkMutable(context, row, column);
     const type = typeOf(table, column);
     if (type.min > 0)
       throw commandError(
@@ -284,7 +285,7 @@ function create(context: VsctlContext, [name = "", ...settings]: readonly string
     table.name,
     id === undefined ? undefined : context.symbols.create(id, table.isRoot),
   );
-  for (const text of settings) applySetting(context, row, text, true);
+  for (const text of settings) applySetting(context, row, text);
   context.out(row.uuid);
 }
 
