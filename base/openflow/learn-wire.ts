@@ -77,7 +77,8 @@ function readSpec(body: Reader, header: number): LearnSpec {
   const bits = header & BITS;
   const destinationKind = (header >> DST_SHIFT) & 3;
   const isImmediate = (header & SRC_IMMEDIATE) !== 0;
-  if ((header & 0xc000) !== 0 || destinationKind === 3 || bits === 0)
+  // The two highest bits have no meaning.
+  if (destinationKind === 3 || bits === 0)
     throw body.fail("OFPBAC_BAD_ARGUMENT", "learn.spec", `0x${header.toString(16)}`);
   if (destinationKind === DST.output) {
     if (isImmediate) throw body.fail("OFPBAC_BAD_ARGUMENT", "learn.spec", "output of a fixed value");
@@ -88,12 +89,11 @@ function readSpec(body: Reader, header: number): LearnSpec {
   return { kind: destinationKind === DST.match ? "match" : "load", source, destination };
 }
 
+/** What does not fit stays, down to whole bytes, so that it is told as in Open vSwitch; it does nothing. */
 function readImmediate(body: Reader, bits: number): bigint {
   let value = 0n;
   for (const byte of body.copy(2 * Math.ceil(bits / 16), "learn.value")) value = (value << 8n) | BigInt(byte);
-  if (value >> BigInt(bits) !== 0n)
-    throw body.fail("OFPBAC_BAD_ARGUMENT", "learn.value", `does not fit ${bits} bits`);
-  return value;
+  return BigInt.asUintN(8 * Math.ceil(bits / 8), value);
 }
 
 /** Writes the action from its subtype on. */

@@ -36,8 +36,8 @@ export function readCt(body: Reader, readNested: ReadNested): Action {
   const alg = body.u16("ct.alg");
   const commit = (flags & NX_CT_F_COMMIT) !== 0;
   const force = (flags & NX_CT_F_FORCE) !== 0;
-  if (flags > 3 || (force && !commit))
-    throw body.fail("OFPBAC_BAD_ARGUMENT", "ct.flags", `0x${flags.toString(16)}`);
+  // Other flags have no meaning yet, as in Open vSwitch.
+  if (force && !commit) throw body.fail("OFPBAC_BAD_ARGUMENT", "ct.flags", `0x${flags.toString(16)}`);
   const zone = zoneSource === 0 ? zoneValue : readZoneRange(body, zoneSource, zoneValue);
   const actions = readNested(body.within(body.left, "ct.actions"));
   for (const action of actions) checkInsideCt(body, action, commit);

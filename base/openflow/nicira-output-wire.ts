@@ -4,7 +4,7 @@
 
 import type { Action, PacketInReason } from "./actions.js";
 import { packRange, rangeOf, readFieldHeader, readShortHeader, writeFieldHeader } from "./bit-range-wire.js";
-import { OFPP_IN_PORT, OFPP_MAX, OFPTT_ALL } from "./constants.js";
+import { OFPP_ANY, OFPP_IN_PORT, OFPP_MAX, OFPTT_ALL } from "./constants.js";
 import type {
   ControllerAction,
   OutputRegAction,
@@ -37,7 +37,7 @@ function readPort(body: Reader, name: string): number {
   const at = body.offset;
   const port = body.u16(name);
   const wide = widenPort(port);
-  if (wide > OFPP_MAX && wide < OFPP_IN_PORT)
+  if ((wide > OFPP_MAX && wide < OFPP_IN_PORT) || wide === OFPP_ANY)
     throw body.fail("OFPBAC_BAD_OUT_PORT", name, `0x${port.toString(16)} is no port`, at);
   return wide;
 }

@@ -131,7 +131,6 @@ function readFinTimeout(body: Reader): Action {
 function readDecTtlIds(body: Reader): Action {
   const count = body.u16("dec_ttl.n_controllers");
   zerosToEnd(body.within(4, "dec_ttl"), "dec_ttl");
-  if (count === 0) throw body.fail("OFPBAC_BAD_ARGUMENT", "dec_ttl.n_controllers", "names no controller");
   const controllerIds = Array.from({ length: count }, () => body.u16("dec_ttl.controller_id"));
   return padded(body, { type: "dec_ttl_ids", controllerIds });
 }

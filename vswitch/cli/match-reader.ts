@@ -179,7 +179,8 @@ export class MatchReader {
       if (maskText !== undefined && small(maskText, 0xffff, key) !== 0xffff)
         throw flowTextError(`${text}: invalid mask for field ${key}`);
       const vid = small(vidText, 0xffff, key);
-      this.#set("vlan_vid", numberToBytes(vid === 0xffff ? 0n : BigInt((vid & 0xfff) | 0x1000), 2));
+      if (vid === 0xffff) for (const field of ["vlan_tci", "vlan_pcp"] as const) this.#entries.delete(field);
+      this.#setVid(numberToBytes(vid === 0xffff ? 0n : BigInt((vid & 0xfff) | 0x1000), 2));
       return true;
     }
     if (key === "vlan_tci") {
@@ -191,7 +192,9 @@ export class MatchReader {
       return true;
     }
     if (key !== "dl_vlan_pcp" && key !== "vlan_pcp") return false;
-    this.#set("vlan_pcp", Uint8Array.of(small(text, 0xff, key) & 7));
+    const priority = small(text, 0xff, key) & 7;
+    if (this.#mergeTag({ value: BigInt(priority << 13) | 0x1000n, mask: 0xf000n })) return true;
+    this.#set("vlan_pcp", Uint8Array.of(priority));
     // What has a priority has a tag, whatever was said before.
     const vid = this.#entries.get("vlan_vid");
     const present = (bytes: Uint8Array): Uint8Array => numberToBytes(bytesToNumber(bytes) | 0x1000n, 2);
@@ -206,19 +209,40 @@ export class MatchReader {
     const isPart = mask !== undefined && bytesToNumber(mask) !== 0xffffn && bytesToNumber(mask) !== 0n;
     this.#carriers.restrict(isPart ? P_NXM_OXM : exactProtocols("vlan_vid"));
     const cut = (bytes: Uint8Array): Uint8Array => numberToBytes(bytesToNumber(bytes) & 0x1fffn, 2);
-    this.#set("vlan_vid", cut(value), mask && cut(mask));
+    this.#setVid(cut(value), mask && cut(mask));
+  }
+
+  #setVid(value: Uint8Array, mask?: Uint8Array): void {
+    const isMerged = this.#mergeTag({
+      value: bytesToNumber(value),
+      mask: 0x1fffn,
+      ...(mask && { asked: bytesToNumber(mask) }),
+    });
+    if (!isMerged) this.#set("vlan_vid", value, mask);
+  }
+
+  /** Puts the bits of a part of the tag that `mask` names into the tag's 16 bits; false when those are not matched. */
+  #mergeTag({ value, mask, asked = mask }: { value: bigint; mask: bigint; asked?: bigint }): boolean {
+    const tci = this.#entries.get("vlan_tci");
+    if (tci === undefined) return false;
+    const [bits, all] = [bytesToNumber(tci.value), bytesToNumber(tci.mask ?? Uint8Array.of(0xff, 0xff))];
+    this.#setTag((bits & ~mask) | (value & mask), (all & ~mask) | (asked & mask));
+    return true;
   }
 
   /** OpenFlow 1.3 knows the two parts of the tag, not its 16 bits, which is a field of Nicira's. */
   #takeTci({ value, mask }: FieldValue): void {
     this.#carriers.restrict(protocolsOf({ field: "vlan_tci", value, ...(mask && { mask }) }));
-    const [bits, all] = [bytesToNumber(value), mask === undefined ? 0xffffn : bytesToNumber(mask)];
+    this.#setTag(bytesToNumber(value), mask === undefined ? 0xffffn : bytesToNumber(mask));
+  }
+
+  #setTag(bits: bigint, all: bigint): void {
     for (const field of ["vlan_tci", "vlan_vid", "vlan_pcp"] as const) this.#entries.delete(field);
     const isAsked = (bits & all & 0x1fffn) !== 0n;
     const priority = all & 0xe000n;
     // A part of the priority, or a priority of whatever VLAN, is in no other field.
     if (all !== 0xffffn && priority !== 0n && (priority !== 0xe000n || !isAsked)) {
-      this.#set("vlan_tci", value, mask);
+      this.#set("vlan_tci", numberToBytes(bits, 2), numberToBytes(all, 2));
       return;
     }
     this.#set("vlan_vid", numberToBytes(bits & 0x1fffn, 2), numberToBytes(all & 0x1fffn, 2));

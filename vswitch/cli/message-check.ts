@@ -178,7 +178,7 @@ function matchesOf(message: OpenFlowMessage): readonly Match[] {
   }
 }
 
-/** Fields that Open vSwitch has in one place; each may be matched once. */
+/** Fields that Open vSwitch has in one place; what asks for something there has to come once. */
 function placesOf(field: OxmFieldName): readonly string[] {
   const [, wide, number] = /^(x{0,2})reg(\d+)$/.exec(field) ?? [];
   if (wide !== undefined) {
@@ -188,6 +188,19 @@ function placesOf(field: OxmFieldName): readonly string[] {
   if (field === "vlan_tci") return ["vlan_vid", "vlan_pcp"];
   if (field === "nxm_in_port") return ["in_port"];
   return field === "ip_tos" ? ["ip_dscp"] : [field];
+}
+
+/** Those of its places of which an entry asks for some bits. */
+function askedPlaces({ field, mask }: OxmEntry): readonly string[] {
+  // What has a priority has a tag.
+  const places = field === "vlan_pcp" ? ["vlan_vid", "vlan_pcp"] : placesOf(field);
+  if (mask === undefined) return places;
+  if (field === "vlan_tci") {
+    const [high, low] = [mask[0] as number, mask[1] as number];
+    return [...((high & 0x1f) + low === 0 ? [] : ["vlan_vid"]), ...((high & 0xe0) === 0 ? [] : ["vlan_pcp"])];
+  }
+  const size = mask.byteLength / places.length;
+  return places.filter((_, i) => mask.subarray(i * size, (i + 1) * size).some((byte) => byte !== 0));
 }
 
 /** For parseMessage(): what Open vSwitch refuses as soon as it has read it. */
@@ -213,10 +226,9 @@ function matchFault(match: Match): string | undefined {
     options.reduce((sum, { value }) => sum + 4 * Math.ceil(value.byteLength / 4), 0) > TUN_METADATA_SIZE_MAX
   )
     return "OFPBMC_BAD_VALUE";
-  for (const { field } of match) {
-    const taken = placesOf(field);
-    if (taken.some((place) => places.has(place))) return "OFPBMC_DUP_FIELD";
-    for (const place of taken) places.add(place);
+  for (const entry of match) {
+    if (placesOf(entry.field).some((place) => places.has(place))) return "OFPBMC_DUP_FIELD";
+    for (const place of askedPlaces(entry)) places.add(place);
   }
   const packetType = match.find(({ field }) => field === "packet_type");
   const isEthernet = packetType?.value.every((byte) => byte === 0) ?? true;

@@ -70,7 +70,7 @@ export class HeaderOperations {
     const { rewriter } = hand;
     const alive = op === P.OP_DEC_MPLS_TTL ? rewriter.decrementMplsTtl() : rewriter.decrementTtl();
     if (alive) return end;
-    if (count === 0) this.#outputs.toController(WHOLE_PACKET, REASON_INVALID_TTL, 0, null);
+    if (op !== P.OP_DEC_TTL_IDS) this.#outputs.toController(WHOLE_PACKET, REASON_INVALID_TTL, 0, null);
     for (let i = 0; i < count; i++)
       this.#outputs.toController(WHOLE_PACKET, REASON_INVALID_TTL, code[at + 2 + i]!, null);
     hand.drop(DROP_TTL);

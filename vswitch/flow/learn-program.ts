@@ -168,7 +168,7 @@ function checkMatch(spec: Extract<LearnSpec, { kind: "match" | "load" }>, match:
   if (!prerequisiteHolds(OXM_FIELDS[field].prerequisite, match))
     throw flowError("OFPBAC_MATCH_INCONSISTENT", `learn does not match what ${field} needs`);
   if (typeof spec.source === "bigint" && bits === OXM_FIELDS[field].bits)
-    match.push(entryOf(field, spec.source));
+    match.push(entryOf(field, spec.source & ones(bits)));
 }
 
 function checkLoad({ field }: BitRange, match: Match): void {

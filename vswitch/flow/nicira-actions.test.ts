@@ -80,6 +80,25 @@ describe("Nicira actions", () => {
     ]);
   });
 
+  it("tell those controllers of a TTL that cannot be lowered that dec_ttl names, which may be none", () => {
+    const rig = new Rig(2);
+    const ip = match(field("eth_type", 0x0800));
+    const told = (...controllerIds: readonly number[]): number => {
+      const actions = [
+        { type: "set_nw_ttl", ttl: 1 },
+        { type: "dec_ttl_ids", controllerIds },
+        output(2),
+      ] as const;
+      rig.flow({ match: ip, instructions: [apply(...actions)] });
+      const before = rig.bridge.packetIns;
+      expect(rig.where(1, tcp(0))).toEqual([]);
+      return rig.bridge.packetIns - before;
+    };
+    expect(told(1, 2)).toBe(2);
+    expect(told()).toBe(0);
+    expect(told(0)).toBe(1);
+  });
+
   it("keep values on a stack, which resubmit shares and a clone does not change", () => {
     const rig = new Rig(3);
     const whole = (name: OxmFieldName): BitRange => range(name, 0, 32);
