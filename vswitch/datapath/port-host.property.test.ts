@@ -220,3 +220,49 @@ describe("RemotePort", () => {
     }
   });
 });
+
+describe("PortHost and SlotBank", () => {
+  const SLOTS = 64;
+  const LARGE = 32;
+  const lend = () => {
+    const shared = new SharedArrayBuffer(sharedPoolSize(2 * SLOTS, 2 * LARGE));
+    const sizes = { slots: 2 * SLOTS, largeSlots: 2 * LARGE, shared };
+    const pool = new PacketPool({ ...sizes, isFull: true });
+    const share = { share: SLOTS, largeShare: LARGE };
+    const lane = createWorkerLane(256);
+    const bank = new SlotBank({ pool, lane, ...share });
+    const worker = (by: typeof lane) => {
+      const own = new PacketPool({ ...sizes, arena: pool.bytes });
+      return { own, host: new PortHost({ pool: own, lane: by, ...share }) };
+    };
+    return { pool, lane, bank, worker };
+  };
+
+  it("have packets for the first port before the first breath", () => {
+    const { lane, worker } = lend();
+    const { own, host } = worker(lane);
+    host.balance();
+    expect([own.available, own.availableLarge]).toEqual([SLOTS, LARGE]);
+    closeFile(lane.doorbell);
+  });
+
+  it("take everything back from a worker that has ended, wherever it had it, and lend as much to the next", () => {
+    const { pool, lane, bank, worker } = lend();
+    const { own, host } = worker(lane);
+    host.balance();
+    // Held twice, in a port's hands, or free: the thread is gone in the middle of it.
+    const held = own.allocate();
+    own.retain(held);
+    for (let i = 0; i < 10; i++) own.allocateLarge();
+    const next = createWorkerLane(256);
+    bank.startAnew(next);
+    expect([bank.lent, bank.lentLarge]).toEqual([SLOTS, LARGE]);
+    expect([pool.available, pool.availableLarge]).toEqual([SLOTS, LARGE]);
+    const after = worker(next);
+    after.host.balance();
+    const all = Array.from({ length: SLOTS }, () => [pool.allocate(), after.own.allocate()]).flat();
+    expect([...all].sort((a, b) => a - b)).toEqual(Array.from({ length: 2 * SLOTS }, (_, packet) => packet));
+    expect([pool.allocate(), after.own.allocate()]).toEqual([-1, -1]);
+    for (const { doorbell } of [lane, next]) closeFile(doorbell);
+  });
+});

@@ -27,6 +27,7 @@ import {
 } from "../port/index.js";
 import { giveUp, type PortThatMoves } from "./give-up.js";
 import { BURST_SIZE, STOP_MAX_MS, TICK_INTERVAL_MS } from "./limits.js";
+import { UsageWindow } from "./port-usage.js";
 
 interface Served {
   readonly port: ServedPort;
@@ -37,8 +38,7 @@ interface Served {
   readonly stats: Float64Array;
   /** As it was last told. */
   error: string | undefined;
-  /** Frames that had come in when the window of usage began. */
-  windowPackets: number;
+  readonly window: UsageWindow;
 }
 
 /** What a port may have beside its contract. */
@@ -99,7 +99,7 @@ export class PortHost {
       state: new Int32Array(state),
       stats: new Float64Array(state, LANE_STATS_AT, PORT_STATS_LENGTH),
       error: undefined,
-      windowPackets: 0,
+      window: new UsageWindow(),
     };
     this.served.push(one);
     this.#tell(one);
@@ -146,7 +146,7 @@ export class PortHost {
     this.breaths++;
     this.#state[WORKER_BREATHS] = this.breaths | 0;
     if (nowMs - this.#tickMs >= TICK_INTERVAL_MS) this.tick(nowMs);
-    this.#balance();
+    this.balance();
     let moved = 0;
     for (let i = 0; i < this.served.length; i++) moved += this.#serve(this.served[i]!);
     return moved;
@@ -182,7 +182,8 @@ export class PortHost {
     return moved;
   }
 
-  #balance(): void {
+  /** Takes in the packets that it is lent, and returns what it has too many of. Before a port is made: it may want some. */
+  balance(): void {
     const pool = this.#pool;
     if (!this.#empties.isEmpty) {
       for (let packet = this.#empties.take(); packet >= 0; packet = this.#empties.take()) pool.adopt(packet);

@@ -32,6 +32,7 @@ import type { PortTaps } from "./captures.js";
 import { FairTurn } from "./fair-turns.js";
 import { PACKET_INS_BURST, PACKET_INS_PER_SECOND } from "./limits.js";
 import { createPolicer, type Policer, type PolicingConfig } from "./policer.js";
+import { UsageWindow } from "./port-usage.js";
 import { PortQueues, type QosConfig } from "./queues.js";
 import { isSame, type PortSettings } from "./settings.js";
 
@@ -93,8 +94,7 @@ export class PortSlot implements NormalPort, MirrorPort {
   /** Bursts for which the express lane stays closed, and for how many it was closed last. */
   expressPause = 0;
   expressMisses = 0;
-  /** Frames that had come in when the window of usage began. */
-  windowPackets = 0;
+  readonly window = new UsageWindow();
   readonly turn = new FairTurn();
   /** Batches that the port was handed. */
   batches = 0;

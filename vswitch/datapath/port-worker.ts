@@ -44,6 +44,7 @@ let sleeps = true;
 const methods: PortWorkerMethods = {
   open: ({ spec, lane: portLane, handed }) => {
     handed?.fds.forEach(noteDescriptor); // cold
+    host.balance();
     const port = factory.create(spec, handed);
     host.add(port, portLane);
     if (port.wakeFd >= 0) epoll.add(port.wakeFd, EPOLLIN);

@@ -1,8 +1,9 @@
 // The numbers of the datapath's thread, for people: dpif-netdev/pmd-stats-show and its sisters.
 // Thread: datapath worker, between breaths.
-import { RX_PACKETS, TX_PACKETS } from "../../base/packet/index.js";
+import { type Port, TX_PACKETS } from "../../base/packet/index.js";
 import type { Datapath } from "./datapath.js";
 import type { PortHost } from "./port-host.js";
+import type { PortUsage, UsageWindow } from "./port-usage.js";
 import type { ThreadMeter } from "./thread-meter.js";
 
 /** Counters only grow. Times in milliseconds. */
@@ -35,11 +36,7 @@ export interface ThreadCounters {
 export interface ThreadStatus extends ThreadCounters {
   /** Over the last `windowMs`. */
   readonly windowMs: number;
-  readonly ports: readonly {
-    readonly name: string;
-    /** Share of the thread's time, by packets, 0 to 1. */
-    readonly usage: number;
-  }[];
+  readonly ports: readonly PortUsage[];
 }
 
 export function threadStatus(datapath: Datapath, meter: ThreadMeter, nowMs: number): ThreadStatus {
@@ -55,10 +52,6 @@ export function threadStatus(datapath: Datapath, meter: ThreadMeter, nowMs: numb
     total.misses += pipeline.cache.misses;
   }
   const windowMs = Math.max(1, nowMs - meter.windowMs);
-  const came = (slot: (typeof slots)[number]): number =>
-    Math.max(0, (slot.port.stats[RX_PACKETS] as number) - slot.windowPackets);
-  const all = Math.max(1, sum(came));
-  const share = (meter.busyMs - meter.windowBusyMs) / windowMs;
   return {
     elapsedMs: meter.busyMs + meter.idleMs + meter.sleepMs,
     breaths: datapath.breaths,
@@ -75,21 +68,13 @@ export function threadStatus(datapath: Datapath, meter: ThreadMeter, nowMs: numb
     batches: sum((slot) => slot.batches),
     ...total,
     windowMs,
-    ports: slots.map((slot) => ({ name: slot.port.name, usage: (share * came(slot)) / all })),
+    ports: usageOf(slots, (meter.busyMs - meter.windowBusyMs) / windowMs),
   };
 }
 
 /** Of a port worker: it looks nothing up. */
 export function hostStatus(host: PortHost, meter: ThreadMeter, nowMs: number): ThreadStatus {
   const windowMs = Math.max(1, nowMs - meter.windowMs);
-  const came = host.served.map(({ port, windowPackets }) =>
-    Math.max(0, (port.stats[RX_PACKETS] as number) - windowPackets),
-  );
-  const all = Math.max(
-    1,
-    came.reduce((total, count) => total + count, 0),
-  );
-  const share = (meter.busyMs - meter.windowBusyMs) / windowMs;
   const { busyMs, idleMs, sleepMs, busyBreaths, sleeps } = meter;
   return {
     elapsedMs: busyMs + idleMs + sleepMs,
@@ -98,17 +83,25 @@ export function hostStatus(host: PortHost, meter: ThreadMeter, nowMs: number): T
     ...{ received: host.received, sent: host.sent, batches: host.batches },
     ...{ verdictHits: 0, maskedHits: 0, maskedLooks: 0, pathHits: 0, misses: 0 },
     windowMs,
-    ports: host.served.map(({ port: { name } }, i) => ({ name, usage: (share * came[i]!) / all })),
+    ports: usageOf(host.served, (meter.busyMs - meter.windowBusyMs) / windowMs),
   };
+}
+
+/** `share`: of the thread's time, what was spent on all of them. */
+function usageOf(
+  ports: readonly { readonly port: Port; readonly window: UsageWindow }[],
+  share: number,
+): PortUsage[] {
+  const all = ports.reduce((sum, { port, window }) => sum + window.came(port), 0);
+  return ports.map(({ port, window }) => window.usageOf(port, share / Math.max(1, all)));
 }
 
 /** As turnPorts(), of a port worker. */
 export function turnServed(host: PortHost): void {
-  for (const one of host.served) one.windowPackets = one.port.stats[RX_PACKETS] as number;
+  for (const { port, window } of host.served) window.turn(port);
 }
 
 /** The window of usage begins anew. */
 export function turnPorts(datapath: Datapath): void {
-  for (const { slots } of datapath.bridges)
-    for (const slot of slots) slot.windowPackets = slot.port.stats[RX_PACKETS] as number;
+  for (const { slots } of datapath.bridges) for (const { port, window } of slots) window.turn(port);
 }

@@ -57,6 +57,8 @@ export class AfxdpPort implements Port {
   readonly #arena: number;
   readonly #options: AfxdpPortOptions;
   readonly #epoll: Epoll;
+  /** Frames that have come in, by queue. */
+  readonly queueFrames: Float64Array;
   readonly #link: DeviceLink;
   #program: XdpProgram | undefined = undefined;
   #sockets: readonly XdpSocket[] = [];
@@ -70,6 +72,7 @@ export class AfxdpPort implements Port {
     this.#options = options;
     this.#pool = pool;
     this.#arena = addressOf(pool.bytes);
+    this.queueFrames = new Float64Array(queues);
     this.#epoll = new Epoll(queues);
     this.wakeFd = this.#epoll.fd;
     try {
@@ -93,12 +96,22 @@ export class AfxdpPort implements Port {
     return this.#link.lastError;
   }
 
+  /** Whether each queue is in use; all that were asked for are, or none. */
+  get queuesInUse(): readonly boolean[] {
+    return [...this.queueFrames].map(() => this.linkUp && this.#sockets.length > 0); // cold
+  }
+
   rx(batch: Batch): number {
     const sockets = this.#sockets;
     let count = 0;
     const first = this.#turn++;
-    for (let i = 0; i < sockets.length; i++)
-      count += this.#receive(sockets[(first + i) % sockets.length] as XdpSocket, batch);
+    for (let i = 0; i < sockets.length; i++) {
+      const queue = (first + i) % sockets.length;
+      const taken = this.#receive(sockets[queue] as XdpSocket, batch);
+      if (taken === 0) continue;
+      this.queueFrames[queue] = (this.queueFrames[queue] as number) + taken;
+      count += taken;
+    }
     return count;
   }
 

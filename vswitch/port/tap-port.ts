@@ -70,6 +70,8 @@ export class TapPort implements Port {
   readonly offloads: number;
   linkUp = true;
   lastError = "";
+  /** Frames that have come in, by queue. */
+  readonly queueFrames: Float64Array;
   readonly #pool: PacketPool;
   readonly #arena: number;
   readonly #epoll: Epoll;
@@ -90,6 +92,7 @@ export class TapPort implements Port {
     if (handed !== undefined && handed.fds.length !== queues)
       throw handedInvalid("fds", `one for each of ${queues} queues`);
     this.#fds = handed?.fds ?? openTapQueues({ name, queues, persistent, vnetHeader: true });
+    this.queueFrames = new Float64Array(queues);
     this.#epoll = new Epoll(queues);
     this.wakeFd = this.#epoll.fd;
     this.#watch = new DeviceWatch(name);
@@ -114,13 +117,23 @@ export class TapPort implements Port {
     pool.holdsOffloads = true;
   }
 
+  /** Whether each queue is in use. */
+  get queuesInUse(): readonly boolean[] {
+    return this.#fds.map(() => this.linkUp); // cold
+  }
+
   rx(batch: Batch): number {
     const readers = this.#readers;
     const before = batch.length;
     let count = 0;
     const first = readers.length === 1 ? 0 : this.#turn++;
-    for (let i = 0; i < readers.length; i++)
-      count += (readers[(first + i) % readers.length] as TapReader).receive(batch);
+    for (let i = 0; i < readers.length; i++) {
+      const queue = (first + i) % readers.length;
+      const taken = (readers[queue] as TapReader).receive(batch);
+      if (taken === 0) continue;
+      this.queueFrames[queue] = (this.queueFrames[queue] as number) + taken;
+      count += taken;
+    }
     if (count === 0) return 0;
     const { stats } = this;
     let bytes = 0;

@@ -75,6 +75,8 @@ const WAKERS_MAX = 2 * QUEUE_PAIRS_MAX + 2;
 export class VhostUserPort implements Port {
   readonly name: string;
   readonly stats = createPortCounters();
+  /** Frames that have come in, by queue pair. */
+  readonly queueFrames = new Float64Array(QUEUE_PAIRS_MAX);
   readonly wakeFd: number;
   linkUp = false;
   offloads = NO_FORMAT.offloads;
@@ -139,6 +141,15 @@ export class VhostUserPort implements Port {
   /** The feature bits that the driver chose; undefined while nobody is connected. */
   get features(): bigint | undefined {
     return this.#backend?.features;
+  }
+
+  /** Of the transmit queues that the driver has set up, whether each is in use; one that is not, while there are none. */
+  get queuesInUse(): readonly boolean[] {
+    const rings = this.#backend?.queues ?? [];
+    const inUse = rings
+      .filter(({ size }, ring) => ring % 2 === 1 && size > 0) // cold
+      .map(({ enabled }) => this.linkUp && enabled); // cold
+    return inUse.length === 0 ? [false] : inUse;
   }
 
   rx(batch: Batch): number {
@@ -207,9 +218,11 @@ export class VhostUserPort implements Port {
    */
   endDirect(source: number, batch: Batch, from: number, taken: number, sizeBytes: number): boolean {
     const one = this.#transmits[source] as ActiveQueue;
-    this.stats[RX_PACKETS] = (this.stats[RX_PACKETS] as number) + from;
+    const before = this.stats[RX_PACKETS] as number;
+    this.stats[RX_PACKETS] = before + from;
     this.stats[RX_BYTES] = (this.stats[RX_BYTES] as number) + sizeBytes;
     this.#fromGuest.end(one.queue, batch, from, taken);
+    this.#count(one.ring, (this.stats[RX_PACKETS] as number) - before);
     return this.#show(one);
   }
 
@@ -351,8 +364,14 @@ export class VhostUserPort implements Port {
     const limit = Math.min(waiting, most, this.#pool.available);
     if (limit === 0) return 0;
     const count = this.#fromGuest.take(queue, batch, limit);
+    this.#count(ring, count);
     if (queue.publish()) (this.#backend as VhostUserBackend).call(ring);
     return count;
+  }
+
+  #count(ring: number, frames: number): void {
+    const { queueFrames } = this;
+    queueFrames[ring >> 1] = (queueFrames[ring >> 1] as number) + frames;
   }
 
   /** The packets stay the caller's. */

@@ -65,6 +65,8 @@ test("serves several queue pairs: takes from all in turn, gives each flow one qu
   expect(seen.size).toBe(PAIRS);
   const rest = new Batch();
   while (port.rx(rest) > 0) rest.freeAll(pool);
+  expect([...port.queueFrames.subarray(0, PAIRS)]).toEqual([40, 1, 1]);
+  expect(port.queuesInUse).toEqual([true, true, true]);
 
   const frames = Array.from({ length: 60 }, (_, i) =>
     udpFrame(
@@ -92,6 +94,8 @@ test("serves several queue pairs: takes from all in turn, gives each flow one qu
   await guest.send(frameOf(60, 8), tick, 0);
   tick();
   expect(port.rx(rest)).toBe(1);
+  expect([...port.queueFrames.subarray(0, PAIRS)]).toEqual([41, 1, 1]);
+  expect(port.queuesInUse).toEqual([true, false, false]);
   expect(pool.frame(rest.packets[0]!)).toEqual(frameOf(60, 8));
   rest.freeAll(pool);
   expect(guest.frontEnd.takeUsed(5)).toBeDefined();
@@ -99,6 +103,7 @@ test("serves several queue pairs: takes from all in turn, gives each flow one qu
   expect(guest.receive(0)).toEqual(frames.slice(0, 30));
   expect(port.linkUp).toBe(true);
   port.close();
+  expect(port.queuesInUse).toEqual([false]);
   guest.close();
   expect(pool.available).toBe(SLOTS);
 });

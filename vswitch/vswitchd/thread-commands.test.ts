@@ -24,8 +24,15 @@ const STATUS: ThreadStatus = {
   misses: 400,
   windowMs: 10_000,
   ports: [
-    { name: "p2", usage: 0.02 },
-    { name: "p1", usage: 0.08 },
+    { name: "p2", usage: 0.02, queues: [{ queue: 0, isEnabled: false, usage: 0.02 }] },
+    {
+      name: "p1",
+      usage: 0.08,
+      queues: [
+        { queue: 0, isEnabled: true, usage: 0.07 },
+        { queue: 1, isEnabled: true, usage: 0.01 },
+      ],
+    },
   ],
 };
 
@@ -83,14 +90,15 @@ describe("dpif-netdev/*", () => {
     expect(shown).toContain("processing cycles: 1000000 (25.00%)\n");
   });
 
-  it("pmd-rxq-show says how much of the thread each port needs", async () => {
+  it("pmd-rxq-show says how much of the thread each queue of each port needs", async () => {
     expect(await ask(commandsOver([STATUS]), "pmd-rxq-show")).toBe(
       [
         "Displaying last 10 seconds pmd usage %",
         "pmd thread numa_id 0 core_id 0:",
         "  isolated : false",
-        "  port: p1                queue-id:  0 (enabled)   pmd usage:  8 %",
-        "  port: p2                queue-id:  0 (enabled)   pmd usage:  2 %",
+        "  port: p1                queue-id:  0 (enabled)   pmd usage:  7 %",
+        "  port: p1                queue-id:  1 (enabled)   pmd usage:  1 %",
+        "  port: p2                queue-id:  0 (disabled)  pmd usage:  2 %",
         "  overhead:  0 %",
         "",
       ].join("\n"),

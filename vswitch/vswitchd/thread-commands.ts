@@ -201,9 +201,12 @@ function formatQueues(all: readonly CoreStatus[]): string {
 function formatThread({ core, isIsolated, status }: CoreStatus): string {
   const rows = [...status.ports]
     .sort((a, b) => (a.name < b.name ? -1 : 1))
-    .map(({ name, usage }) => {
-      const share = `${Math.round(100 * usage)}`.padStart(2);
-      return `  port: ${name.padEnd(16)}  queue-id:  0 (enabled)   pmd usage: ${share} %\n`;
-    });
+    .flatMap(({ name, queues }) =>
+      queues.map(({ queue, isEnabled, usage }) => {
+        const state = isEnabled ? "(enabled) " : "(disabled)";
+        const share = `${Math.round(100 * usage)}`.padStart(2);
+        return `  port: ${name.padEnd(16)}  queue-id: ${`${queue}`.padStart(2)} ${state}  pmd usage: ${share} %\n`;
+      }),
+    );
   return `${headOf(core)}\n  isolated : ${isIsolated}\n${rows.join("")}  overhead:  0 %\n`;
 }
