@@ -6,7 +6,7 @@ export const FILES: Readonly<Record<string, string>> = {
     "# a comment\nadd table=1,priority=5,tcp actions=output:1\n\ntable=2,udp,tp_dst=53 actions=drop # here too\nmodify table=1,tcp actions=output:2\ndelete table=9\n",
   "bad.txt": "table=1,tcp actions=output:1\ntable=2,tcp actions=fly\n",
   "wanted.txt": "table=1,priority=5,tcp actions=output:2\ntable=3,arp actions=NORMAL\n",
-  "other.txt": "table=1,priority=5,tcp actions=output:1\ntable=4,priority=9,ip actions=drop\n",
+  "other.txt": "table=1,priority=5,tcp actions=output:1\ntable=4,priority=9,importance=3,ip actions=drop\n",
   "groups.txt":
     "add group_id=21,type=all,bucket=output:1\ngroup_id=22,type=select,bucket=weight:2,output:1\n",
 };

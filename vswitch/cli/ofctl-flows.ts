@@ -239,6 +239,7 @@ function textOf(flow: FlowText & { readonly tableId: number }, what: "identity" 
     ...(whole && flow.cookie !== 0n ? [`cookie=0x${flow.cookie.toString(16)} `] : []),
     ...(whole && flow.idleTimeoutSeconds !== 0 ? [`idle_timeout=${flow.idleTimeoutSeconds} `] : []),
     ...(whole && flow.hardTimeoutSeconds !== 0 ? [`hard_timeout=${flow.hardTimeoutSeconds} `] : []),
+    ...(whole && flow.importance !== 0 ? [`importance=${flow.importance} `] : []),
     ...(whole ? [formatActionsOf(flow)] : []),
   ];
   return parts.join("");
