@@ -3,7 +3,7 @@ export { checkPools, type PoolCheck, type VolumeCheck } from "./check.js";
 export type { AttachmentView, ExportView, SnapshotView, VolumeView } from "./control.js";
 export type { LimitsView } from "./limits-control.js";
 export { type NbdTls, readNbdTls } from "./nbd/nbd-tls.js";
-export { NBD_PORT, type NbdEndpoint } from "./nbd-endpoints.js";
+export type { NbdEndpoint } from "./nbd-endpoints.js";
 export type { DiskView, JobView, PoolKeyView, PoolView } from "./pool-control.js";
 export type { ScrubRunView, ScrubView } from "./scrub-control.js";
 export type { DiffView, GroupView } from "./snapshot-control.js";

@@ -12,7 +12,7 @@ import { type NbdTls, readNbdTls } from "./nbd/nbd-tls.js";
 import { TlsGate } from "./nbd/tls-gate.js";
 import type { TargetHandle } from "./target/target-handle.js";
 
-export const NBD_PORT = 10_809;
+const NBD_PORT = 10_809;
 
 export interface NbdEndpoint {
   readonly at:

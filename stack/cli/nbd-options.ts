@@ -2,7 +2,10 @@
 import { type Command, InvalidArgumentError, Option } from "commander";
 import { PlinthError } from "../../base/errors/index.js";
 import { inheritedListeners } from "../../base/linux/index.js";
-import { NBD_PORT, type NbdEndpoint, type NbdTls, readNbdTls } from "../../storage-pool/index.js";
+import type { NbdEndpoint, NbdTls } from "../../storage-pool/index.js";
+
+/** IANA's number for NBD. Of storage-pool only types come here, or every `plinth volume` would load its daemon. */
+export const NBD_PORT = 10_809;
 
 export interface ListenFlags {
   readonly listen?: readonly NbdEndpoint["at"][];
@@ -35,22 +38,23 @@ export function withNbdListen(command: Command): Command {
  * The endpoints of the options, and of sockets that we were started with. `fallback`: when there are neither. Throws
  * NBD_TLS_UNUSABLE and LISTEN_FDS_INVALID.
  */
-export function nbdEndpoints(
+export async function nbdEndpoints(
   flags: ListenFlags,
   exports?: readonly string[],
   fallback: readonly NbdEndpoint["at"][] = [],
-): NbdEndpoint[] {
-  const tls = tlsOf(flags);
+): Promise<NbdEndpoint[]> {
+  const tls = await tlsOf(flags);
   const inherited = inheritedListeners().map((fd) => ({ kind: "inherited", fd }) as const);
   const asked = [...(flags.listen ?? []), ...inherited];
   return (asked.length > 0 ? asked : fallback).map((at) => ({ at, exports, readOnly: flags.readOnly, tls }));
 }
 
-function tlsOf(flags: ListenFlags): NbdTls | undefined {
+async function tlsOf(flags: ListenFlags): Promise<NbdTls | undefined> {
   const { tls, tlsCertificates: certificates, tlsVerifyPeer: verifyPeer, tlsPsk: keys } = flags;
   if (tls !== "off") {
     const asked = { required: tls === "require", certificates, verifyPeer, keys };
     // Before anything is made: files that cannot be used are named at once.
+    const { readNbdTls } = await import("../../storage-pool/index.js");
     readNbdTls(asked);
     return asked;
   }

@@ -2,8 +2,8 @@
 import { resolve } from "node:path";
 import type { Command } from "commander";
 import { PlinthError } from "../../base/errors/index.js";
-import { checkPools, type PoolCheck, type PoolView } from "../../storage-pool/index.js";
-import { formatBytes } from "../resources/index.js";
+import type { PoolCheck, PoolView } from "../../storage-pool/index.js";
+import { formatBytes } from "../resources/quantity.js";
 import { describeDuration } from "./moment.js";
 import { wholeNumber } from "./options.js";
 import { formatRows, show } from "./output.js";
@@ -162,6 +162,7 @@ function registerChecks(pool: Command): void {
       .command("check")
       .description("while storaged is stopped: prove every volume of every pool, changing nothing"),
   ).action(async (flags: Flags) => {
+    const { checkPools } = await import("../../storage-pool/index.js");
     const checks = await checkPools(storageDirectory(flags), (volume, done, total) =>
       showProgress(flags, `prove ${volume}`, done, total),
     );

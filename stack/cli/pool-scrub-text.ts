@@ -1,6 +1,6 @@
 // The options of `plinth pool set`, and what is said of a pool's scrubs. Pure. Thread: main.
 import type { ScrubView } from "../../storage-pool/index.js";
-import { formatBytes } from "../resources/index.js";
+import { formatBytes } from "../resources/quantity.js";
 import { describeDuration } from "./moment.js";
 import type { Params } from "./storage-call.js";
 

@@ -7,7 +7,7 @@ import { PlinthError } from "../../base/errors/index.js";
 import { callControl } from "../../base/jsonrpc/index.js";
 import type { JobView } from "../../storage-pool/index.js";
 import { defaultDirectory, directoryLayout } from "../daemons/directory.js";
-import { formatBytes, parseQuantity } from "../resources/index.js";
+import { formatBytes, parseQuantity } from "../resources/quantity.js";
 import { withPartDir } from "./options.js";
 import { type OutputOptions, show, withOutput } from "./output.js";
 

@@ -2,18 +2,17 @@
 // Sizes are quantities ("1GiB", "20G"); tables unless -o json or yaml. Thread: main.
 import { resolve } from "node:path";
 import { type Command, Option } from "commander";
-import {
-  type DeletedView,
-  type DiffView,
-  type GroupView,
-  type JobView,
-  type SnapshotView,
-  startStoraged,
-  type VolumeView,
+import type {
+  DeletedView,
+  DiffView,
+  GroupView,
+  JobView,
+  SnapshotView,
+  VolumeView,
 } from "../../storage-pool/index.js";
 import { runDaemon } from "../daemons/daemon.js";
 import { defaultDirectory, directoryLayout, openPartDirectory } from "../daemons/directory.js";
-import { formatBytes } from "../resources/index.js";
+import { formatBytes } from "../resources/quantity.js";
 import { describeDuration, parseDuration } from "./moment.js";
 import { type ListenFlags, nbdEndpoints, withNbdListen } from "./nbd-options.js";
 import { wholeNumber, withLogDir } from "./options.js";
@@ -58,15 +57,16 @@ function registerStoraged(program: Command): void {
     .action(async (flags: StoragedFlags) => {
       const dir = flags.dir === undefined ? directoryLayout(defaultDirectory()).storage : resolve(flags.dir);
       const disks = flags.disk.map((path) => resolve(path));
-      await runDaemon({ name: "storaged", logDir: flags.logDir }, async (log) =>
-        startStoraged({
+      await runDaemon({ name: "storaged", logDir: flags.logDir }, async (log) => {
+        const { startStoraged } = await import("../../storage-pool/index.js");
+        return startStoraged({
           dir: openPartDirectory(dir),
           disks,
-          endpoints: nbdEndpoints(flags),
+          endpoints: await nbdEndpoints(flags),
           metrics: flags.metrics,
           log,
-        }),
-      );
+        });
+      });
     });
 }
 

@@ -19,7 +19,7 @@ import { pipeline } from "node:stream/promises";
 import { type Command, Option } from "commander";
 import { PlinthError } from "../../base/errors/index.js";
 import type { VolumeView } from "../../storage-pool/index.js";
-import { formatBytes } from "../resources/index.js";
+import { formatBytes } from "../resources/quantity.js";
 import { parseDuration } from "./moment.js";
 import { wholeNumber } from "./options.js";
 import { show } from "./output.js";

@@ -6,11 +6,11 @@ import { type Command, InvalidArgumentError } from "commander";
 import { PlinthError } from "../../base/errors/index.js";
 import { callControl } from "../../base/jsonrpc/index.js";
 import type { Logger } from "../../base/log/index.js";
-import { NBD_PORT, startStoraged, type VolumeView } from "../../storage-pool/index.js";
+import type { VolumeView } from "../../storage-pool/index.js";
 import { type RunningDaemon, runDaemon } from "../daemons/daemon.js";
 import { openPartDirectory } from "../daemons/directory.js";
-import { parseQuantity } from "../resources/index.js";
-import { type ListenFlags, nbdEndpoints, withNbdListen } from "./nbd-options.js";
+import { parseQuantity } from "../resources/quantity.js";
+import { type ListenFlags, NBD_PORT, nbdEndpoints, withNbdListen } from "./nbd-options.js";
 import { withLogDir } from "./options.js";
 
 const CALL_TIMEOUT_MS = 60_000;
@@ -63,8 +63,9 @@ async function start(
   log: Logger,
 ): Promise<RunningDaemon> {
   const offered = names.length === 0 ? undefined : names;
-  const endpoints = nbdEndpoints(flags, offered, [{ kind: "tcp", host: "127.0.0.1", port: NBD_PORT }]);
+  const endpoints = await nbdEndpoints(flags, offered, [{ kind: "tcp", host: "127.0.0.1", port: NBD_PORT }]);
   const disks = (flags.disk ?? [join(dir, "disk")]).map((path) => resolve(path));
+  const { startStoraged } = await import("../../storage-pool/index.js");
   const storaged = await startStoraged({ dir: openPartDirectory(dir), disks, log });
   try {
     for (const name of names) await ensureVolume(dir, name, flags.size);

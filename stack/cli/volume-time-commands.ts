@@ -3,7 +3,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import type { Command } from "commander";
 import { PlinthError } from "../../base/errors/index.js";
 import type { VolumeView } from "../../storage-pool/index.js";
-import { formatBytes } from "../resources/index.js";
+import { formatBytes } from "../resources/quantity.js";
 import { describeDuration, parseDuration, parseMoment } from "./moment.js";
 import { wholeNumber } from "./options.js";
 import { show } from "./output.js";
