@@ -10,7 +10,6 @@ const OFPHET_VERSIONBITMAP = 1;
 const ERROR_BODY = 12;
 const NXET_VENDOR = 0xb0c2;
 const OFPET_EXPERIMENTER = 0xffff;
-const OFPET_HELLO_FAILED = 0;
 const OFP11_VERSION = 2;
 /** The versions that one word of a bitmap can name. */
 const VERSION_MAX = 31;
@@ -74,7 +73,8 @@ export function errorText({ bytes, version, verbosity, names }: TextContext): st
   } else name = nameOfError(version, { vendor: undefined, type, code });
   if (name === undefined) throw bad();
   const data = bytes.subarray(at);
-  if (type === OFPET_HELLO_FAILED) return ` ${name}\n${data.byteLength === 0 ? "" : `${printable(data)}\n`}`;
+  // Those of OFPET_HELLO_FAILED carry a text, others the message that was wrong.
+  if (name.startsWith("OFPHFC_")) return ` ${name}\n${data.byteLength === 0 ? "" : `${printable(data)}\n`}`;
   return ` ${name}\n${printMessage(data, { verbosity: Math.max(1, verbosity), names })}`;
 }
 
