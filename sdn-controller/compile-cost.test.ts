@@ -6,6 +6,8 @@ import { createCrowd, crowdPolicy, crowdPort } from "./testing/crowd.js";
 import { policyChange } from "./testing/shop.js";
 
 const SIZES = process.env["PLINTH_NIGHTLY"] === "1" ? [10, 1_000, 100_000] : [10, 1_000];
+/** To compile a hundred thousand ports takes most of it; what is tested is counted. */
+const NIGHTLY = { timeout: 600_000 };
 const POLICIES = 50;
 
 function costs(portCount: number) {
@@ -26,7 +28,7 @@ function costs(portCount: number) {
   };
 }
 
-describe("the cost of a change", () => {
+describe("the cost of a change", NIGHTLY, () => {
   it.each(SIZES)("is the same among %i ports", (portCount) => {
     const { policyChanged, policyTaken, policyAdded, nothingChanged, portRelabelled } = costs(portCount);
     // One rule before and after; with ten ports every machine is a tier of its own.
@@ -106,7 +108,7 @@ function touched(compiler: Compiler, ...changes: InventoryChange[]) {
   return { rulesTouched, ownersTouched, flows: compiler.flows.takeTouched().size };
 }
 
-describe("the cost of a change near a policy of 900 wide rules", () => {
+describe("the cost of a change near a policy of 900 wide rules", NIGHTLY, () => {
   it.each(SIZES)("is that of what changed among %i ports", (portCount) => {
     const compiler = createCrowd(portCount, POLICIES);
     const tiers = Math.min(10, portCount);
@@ -145,7 +147,7 @@ function newPort(name: string, tier: string): InventoryChange {
   return { kind: "Port", key: `t0/${name}`, value: { ...value, labels: { tier } } };
 }
 
-describe("the cost of a namespace's labels", () => {
+describe("the cost of a namespace's labels", NIGHTLY, () => {
   const labelled = (namespace: string, team: string): InventoryChange => ({
     kind: "Namespace",
     key: namespace,

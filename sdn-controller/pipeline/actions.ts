@@ -8,7 +8,7 @@ import {
   OXM_FIELDS,
   type OxmFieldName,
 } from "../../base/openflow/index.js";
-import { bytesOf } from "./flow.js";
+import { sharedBytes } from "./flow.js";
 import { TABLES, type TableName } from "./tables.js";
 
 /** Puts `value` into the whole field. */
@@ -21,7 +21,7 @@ export function loadBits(field: OxmFieldName, offset: number, bits: number, valu
 }
 
 export function setField(field: OxmFieldName, value: number | bigint): Action {
-  return { type: "set_field", field, value: bytesOf(value, OXM_FIELDS[field].size) };
+  return { type: "set_field", field, value: sharedBytes(value, OXM_FIELDS[field].size) };
 }
 
 /** Copies a whole field into another of the same width. */

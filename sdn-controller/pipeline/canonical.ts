@@ -41,15 +41,19 @@ function canonicalAction(action: Action): string {
   // The length only matters towards the controller; switches report 0 or what was sent.
   if (action.type === "output" && action.port < 0xffffff00) return `output(${action.port})`;
   // Most actions of most flows; all others are rare enough for JSON.
-  if (action.type === "load") {
-    const { field, offset, bits } = action.destination;
-    return `load(${action.value}->${field}[${offset}+${bits}])`;
-  }
+  if (action.type === "load") return `load(${action.value}->${subfield(action.destination)})`;
+  if (action.type === "move") return `move(${subfield(action.source)}->${subfield(action.destination)})`;
+  if (action.type === "set_field" && action.mask === undefined)
+    return `set(${action.field}=${toHex(action.value)})`;
   if (action.type === "conjunction")
     return `conjunction(${action.id},${action.clause}/${action.clauseCount})`;
   if (action.type === "ct")
     return `ct(${textOf({ ...action, actions: action.actions.map(canonicalAction) })})`;
   return textOf(action);
+}
+
+function subfield({ field, offset, bits }: { field: string; offset: number; bits: number }): string {
+  return `${field}[${offset}+${bits}]`;
 }
 
 /** JSON with sorted keys, byte arrays as hex and bigints as decimal text. */

@@ -4,16 +4,11 @@
 // Invariant: flow(key) depends only on what the owners want now, not on the order in which they said so.
 import { type Flow, mergeClauses } from "./flow.js";
 
-/** Who wants a flow, and the flow as that owner wants it. */
-interface Want {
-  readonly owner: string;
-  readonly flow: Flow;
-}
-
-/** Most flows have one owner; of several, what each wants, by owner. */
-type Wants = Want | Map<string, Flow>;
+/** Most flows have one owner; of several, what each wants. */
+type Wants = Flow | readonly Flow[];
 
 export class FlowStore {
+  /** Each flow is one owner's: by the object it is known whose it is. */
   readonly #byOwner = new Map<string, readonly Flow[]>();
   readonly #byKey = new Map<string, Wants>();
   #touched = new Set<string>();
@@ -36,25 +31,12 @@ export class FlowStore {
       else all.push(flow);
     }
     for (const [key, all] of several) after.set(key, together(all, all.at(-1) as Flow));
-    for (const { key } of before ?? []) if (!after.has(key)) this.#remove(key, owner);
+    const known = new Map((before ?? []).map((flow) => [flow.key, flow]));
+    for (const [key, flow] of known) if (!after.has(key)) this.#replace(flow, undefined);
     for (const [key, flow] of after) {
-      const wants = this.#byKey.get(key);
-      if (wants instanceof Map) {
-        if (wants.get(owner)?.body === flow.body) continue;
-        wants.set(owner, flow);
-      } else if (wants === undefined || wants.owner === owner) {
-        if (wants?.flow.body === flow.body) continue;
-        this.#byKey.set(key, { owner, flow });
-      } else {
-        this.#byKey.set(
-          key,
-          new Map([
-            [wants.owner, wants.flow],
-            [owner, flow],
-          ]),
-        );
-      }
-      this.#touched.add(key);
+      const same = known.get(key);
+      if (same?.body === flow.body) after.set(key, same);
+      else this.#replace(same, flow);
     }
     if (after.size === 0) this.#byOwner.delete(owner);
     else this.#byOwner.set(owner, [...after.values()]);
@@ -67,21 +49,20 @@ export class FlowStore {
   flow(key: string): Flow | undefined {
     const wants = this.#byKey.get(key);
     if (wants === undefined) return undefined;
-    if (!(wants instanceof Map)) return wants.flow;
-    const flows = [...wants.values()];
-    let [chosen] = flows as [Flow];
+    if (!isSeveral(wants)) return wants;
+    let [chosen] = wants as readonly [Flow];
     let first = rank(chosen);
-    for (const flow of flows) {
+    for (const flow of wants) {
       const own = rank(flow);
       if (own < first) [chosen, first] = [flow, own];
     }
-    return together(flows, chosen);
+    return together(wants, chosen);
   }
 
   /** The flows of some tables, by number. */
   *inTables(tableIds: ReadonlySet<number>): Generator<Flow> {
     for (const [key, wants] of this.#byKey) {
-      const one = wants instanceof Map ? this.flow(key) : wants.flow;
+      const one = isSeveral(wants) ? this.flow(key) : wants;
       if (one !== undefined && tableIds.has(one.tableId)) yield one;
     }
   }
@@ -101,18 +82,27 @@ export class FlowStore {
     return touched;
   }
 
-  #remove(key: string, owner: string): void {
+  /** One owner's flow by another, or none, of the same key. */
+  #replace(before: Flow | undefined, after: Flow | undefined): void {
+    const { key } = (after ?? before) as Flow;
     const wants = this.#byKey.get(key);
-    if (wants instanceof Map) {
-      if (!wants.delete(owner)) return;
-      const [last] = wants.size === 1 ? wants : [];
-      if (last !== undefined) this.#byKey.set(key, { owner: last[0], flow: last[1] });
-    } else {
-      if (wants?.owner !== owner) return;
-      this.#byKey.delete(key);
-    }
     this.#touched.add(key);
+    if (wants === before) {
+      if (after === undefined) this.#byKey.delete(key);
+      else this.#byKey.set(key, after);
+      return;
+    }
+    const all = wants === undefined ? [] : isSeveral(wants) ? wants : [wants];
+    const others = all.filter((flow) => flow !== before);
+    const next = after === undefined ? others : [...others, after];
+    const [only] = next;
+    if (only === undefined) this.#byKey.delete(key);
+    else this.#byKey.set(key, next.length === 1 ? only : next);
   }
+}
+
+function isSeveral(wants: Wants): wants is readonly Flow[] {
+  return Array.isArray(wants);
 }
 
 /**

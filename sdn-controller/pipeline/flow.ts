@@ -74,7 +74,11 @@ interface KnownEntry {
  * each. Bounded: forgetting one costs memory, nothing else.
  */
 const KNOWN_ENTRIES_MAX = 4096;
-const knownEntries = new Map<string, KnownEntry>();
+/** By field and value, those without a mask; those with one by field, value and mask. */
+const exactEntries = new Map<OxmFieldName, Map<number | bigint, KnownEntry>>();
+const maskedEntries = new Map<string, KnownEntry>();
+/** By size and value: a port's MAC and addresses stand in several fields. */
+const knownBytes = new Map<number, Map<number | bigint, Uint8Array>>();
 
 const NOWHERE: readonly Instruction[] = [];
 const GO_TO: ReadonlyMap<TableName, readonly Instruction[]> = new Map(
@@ -108,15 +112,15 @@ export function buildFlow(spec: FlowSpec): Flow {
   const goTo = spec.next === undefined ? NOWHERE : (GO_TO.get(spec.next) as readonly Instruction[]);
   const instructions: readonly Instruction[] =
     actions.length === 0 ? goTo : [{ type: "apply_actions", actions }, ...goTo];
-  const clauses = actions.filter((action) => action.type === "conjunction");
+  const clauses = actions.some(isClause) ? actions.filter(isClause) : NO_CLAUSES;
   assert(
     clauses.length === 0 || (clauses.length === actions.length && spec.next === undefined),
     `a clause of a conjunction in ${spec.table} does something else`,
   );
   const cookie = cookieOf(spec.table, spec.origin);
   const flags = spec.origin.reason === undefined ? 0 : OFPFF_SEND_FLOW_REM;
-  return {
-    key: `${declaration.id} ${spec.priority} ${joinEntries(entries.map(({ text }) => text))}`,
+  const flow: Flow = {
+    key: keyText(declaration.id, spec.priority, joinEntries(entries.map(({ text }) => text))),
     body: flowBody(cookie, flags, instructions),
     table: spec.table,
     tableId: declaration.id,
@@ -126,8 +130,14 @@ export function buildFlow(spec: FlowSpec): Flow {
     cookie,
     flags,
     origin: spec.origin,
-    ...(clauses.length === 0 ? {} : { clauses }),
   };
+  return clauses.length === 0 ? flow : { ...flow, clauses };
+}
+
+const NO_CLAUSES: readonly ConjunctionAction[] = [];
+
+function isClause(action: Action): action is ConjunctionAction {
+  return action.type === "conjunction";
 }
 
 /** Owners may want clauses of different conjunctions in one place: one flow that is all of them. */
@@ -141,11 +151,16 @@ export function mergeClauses(first: Flow, others: readonly Flow[]): Flow {
 }
 
 export function flowKey(tableId: number, priority: number, match: Match): string {
-  return `${tableId} ${priority} ${canonicalMatch(match)}`;
+  return keyText(tableId, priority, canonicalMatch(match));
+}
+
+/** Joined, not added up: one text in memory, without the parts that it was made of. */
+function keyText(tableId: number, priority: number, match: string): string {
+  return [tableId, priority, match].join(" ");
 }
 
 export function flowBody(cookie: bigint, flags: number, instructions: readonly Instruction[]): string {
-  return `${cookie.toString(16)} ${flags} ${canonicalInstructions(instructions)}`;
+  return [cookie.toString(16), flags, canonicalInstructions(instructions)].join(" ");
 }
 
 function permissionOf(action: Action): string {
@@ -187,20 +202,40 @@ function entryOf(field: OxmFieldName, wanted: number | bigint | MaskedValue): Kn
   const { size, bits } = OXM_FIELDS[field];
   const masked = typeof wanted === "object";
   const value = masked ? wanted.value : wanted;
-  const mask = masked ? BigInt(wanted.mask) : undefined;
+  if (!masked) {
+    const ofField = exactEntries.get(field) ?? new Map<number | bigint, KnownEntry>();
+    if (ofField.size === 0) exactEntries.set(field, ofField);
+    return remembered(ofField, wanted, () => madeEntry({ field, value: sharedBytes(wanted, size) }));
+  }
+  const mask = BigInt(wanted.mask);
   if (mask === 0n) return undefined;
-  const key = `${field} ${value} ${mask ?? ""}`;
-  const known = knownEntries.get(key);
-  if (known !== undefined) return known;
-  const exact = mask === undefined || mask === (1n << BigInt(bits)) - 1n;
-  const entry = {
-    field,
-    value: bytesOf(value, size),
-    ...(exact ? {} : { mask: bytesOf(mask as bigint, size) }),
-  };
-  const made = { entry, text: canonicalEntry(entry) };
-  if (knownEntries.size >= KNOWN_ENTRIES_MAX) knownEntries.clear();
-  knownEntries.set(key, made);
+  return remembered(maskedEntries, `${field} ${value} ${mask}`, () => {
+    const exact = mask === (1n << BigInt(bits)) - 1n;
+    return madeEntry({
+      field,
+      value: sharedBytes(value, size),
+      ...(exact ? {} : { mask: sharedBytes(mask, size) }),
+    });
+  });
+}
+
+function madeEntry(entry: OxmEntry): KnownEntry {
+  return { entry, text: canonicalEntry(entry) };
+}
+
+/** bytesOf, one array for all that are equal, which nobody may change. */
+export function sharedBytes(value: number | bigint, size: number): Uint8Array {
+  const ofSize = knownBytes.get(size) ?? new Map<number | bigint, Uint8Array>();
+  if (ofSize.size === 0) knownBytes.set(size, ofSize);
+  return remembered(ofSize, value, () => bytesOf(value, size));
+}
+
+function remembered<K, V>(known: Map<K, V>, key: K, make: () => V): V {
+  const there = known.get(key);
+  if (there !== undefined) return there;
+  const made = make();
+  if (known.size >= KNOWN_ENTRIES_MAX) known.clear();
+  known.set(key, made);
   return made;
 }
 

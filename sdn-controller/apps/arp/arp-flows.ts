@@ -7,6 +7,12 @@ import { ETHERTYPE_ARP } from "../ethertypes.js";
 const TABLE = "arp";
 const ARP_REQUEST = 1;
 const ARP_REPLY = 2;
+/** Of every answer: shared, as there are very many. */
+const ASKER_TO_DESTINATION = move("eth_src", "eth_dst");
+const IS_REPLY = setField("arp_op", ARP_REPLY);
+const ASKER_TO_TARGET = move("arp_sha", "arp_tha");
+const ASKERS_ADDRESS_TO_TARGET = move("arp_spa", "arp_tpa");
+const BACK = outputToIngress();
 
 export function arpBaseFlows(): Flow[] {
   return [
@@ -26,14 +32,14 @@ export function arpResponderFlow(resource: string, segmentId: number, address: n
     priority: 100,
     match: { reg0: segmentId, eth_type: ETHERTYPE_ARP, arp_op: ARP_REQUEST, arp_tpa: address },
     actions: [
-      move("eth_src", "eth_dst"),
+      ASKER_TO_DESTINATION,
       setField("eth_src", mac),
-      setField("arp_op", ARP_REPLY),
-      move("arp_sha", "arp_tha"),
+      IS_REPLY,
+      ASKER_TO_TARGET,
       setField("arp_sha", mac),
-      move("arp_spa", "arp_tpa"),
+      ASKERS_ADDRESS_TO_TARGET,
       setField("arp_spa", address),
-      outputToIngress(),
+      BACK,
     ],
     origin: { resource },
   });
