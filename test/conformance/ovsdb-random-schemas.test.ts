@@ -43,12 +43,14 @@ function comparable(operations: readonly Json[]): Json[] {
   return operations.map(({ uuid: _, ...operation }) => replace(operation, operation["table"]) as Json);
 }
 
-/** Of several faults in one row, which one is told follows from the order in memory. */
+/** Of several faults in one row, or of several rows, which one is told follows from the order in memory. */
 function withoutChoice(step: unknown, operations: readonly Json[]): { answer: unknown; heard: unknown } {
   const { answer, heard } = step as { answer: unknown[]; heard: unknown };
   const results = answer.map((result, i) => {
     const faulty = (result as { error?: string } | null)?.error !== undefined;
-    return faulty && Object.keys((operations[i]?.["row"] as object) ?? {}).length > 1 ? "refused" : result;
+    const { row, mutations } = (operations[i] ?? {}) as { row?: object; mutations?: unknown[] };
+    const hasChoice = Object.keys(row ?? {}).length > 1 || (mutations ?? []).length > 1;
+    return faulty && hasChoice ? "refused" : result;
   });
   return { answer: results, heard };
 }

@@ -14,7 +14,7 @@ export interface VsctlContext {
   readonly out: (line: string) => void;
   /** The same as data, for -o json; the one line that was told to out() unless given. */
   readonly data: (value: unknown) => void;
-  /** A table, which --oneline leaves as it is. */
+  /** A table, with the end of its last line; --oneline leaves it as it is. */
   readonly table: (text: string) => void;
   /** `module` is db_ctl_base unless given. */
   readonly warn: (line: string, module?: string) => void;

@@ -105,7 +105,9 @@ function printRows(context: VsctlContext, table: TableSchema, rows: readonly Ovs
   const cells = rows.map((row) =>
     columns.map((column): Cell => ({ datum: datumOf(row, column), type: typeOf(table, column) })),
   );
-  context.table(formatTable(columns, cells, context.style));
+  const text = formatTable(columns, cells, context.style);
+  // A row that is empty is a line nevertheless.
+  context.table(rows.length === 0 && text === "" ? "" : `${text}\n`);
 }
 
 function datumOf(row: OvsdbRow, column: string): Datum {

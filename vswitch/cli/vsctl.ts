@@ -379,7 +379,7 @@ async function attempt(
       },
       table: (text) => {
         const between = tablesShown++ > 0 && SPACED.has(line.style.format) ? "\n" : "";
-        table = `${between}${text === "" ? "" : `${text}\n`}`;
+        table = between + text;
       },
       warn,
     };

@@ -65,11 +65,16 @@ export function datapathCommands(
       const flows = await datapath.call("flowStats", { bridge: name, filter: ALL_FLOWS });
       return { text: flows.map((flow) => describe(flow, offload)).join(""), data: flows };
     }),
-    "dpif/dump-flows": command("[-m] [--names | --no-names] bridge", 1, 4, async (args) => {
-      const name = args.at(-1) as string;
-      if (!bridges().has(name)) throw new PlinthError("BRIDGE_UNKNOWN", "no such bridge");
-      return cached([name], args);
-    }),
+    "dpif/dump-flows": command(
+      "[-m] [--names | --no-names] bridge",
+      1,
+      Number.POSITIVE_INFINITY,
+      async (args) => {
+        const name = args.at(-1) as string;
+        if (!bridges().has(name)) throw new PlinthError("BRIDGE_UNKNOWN", "no such bridge");
+        return cached([name], args);
+      },
+    ),
     "dpctl/dump-flows": command("[-m] [--names] [dp] [filter=..] [type=..] [pmd=..]", 0, 6, async (args) => {
       const name = args.find((word) => !word.startsWith("-") && !word.includes("="));
       const chosen = [...bridges()].filter(

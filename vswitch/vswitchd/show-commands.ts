@@ -23,11 +23,16 @@ export function showCommands({ backend, applied }: CommandModules): Record<strin
       const wanted = args.filter((word) => word !== "-s");
       const all = datapathsOf(applied);
       const chosen = (wanted.length === 0 ? all : wanted).map((word) => {
-        const name = all.find((one) => isNamed(one, word));
-        if (name !== undefined) return name;
-        throw new PlinthError("DATAPATH_UNKNOWN", `opening datapath ${word} failed (No such device)`);
+        return { word, name: all.find((one) => isNamed(one, word)) };
       });
-      const parts = await Promise.all(chosen.map((name) => showDatapath(name, backend, applied)));
+      const unknown = chosen.filter(({ name }) => name === undefined);
+      if (unknown.length > 0) {
+        const told = unknown.map(({ word }) => `opening datapath ${word} failed (No such device)`);
+        throw new PlinthError("DATAPATH_UNKNOWN", told.join("\novs-vswitchd: "));
+      }
+      const parts = await Promise.all(
+        chosen.map(({ name }) => showDatapath(name as string, backend, applied)),
+      );
       return parts.join("");
     }),
   };

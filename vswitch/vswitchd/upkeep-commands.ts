@@ -64,9 +64,9 @@ function emptyCommands(bridges: UpkeepModules["bridges"]): Record<string, Unixct
   const fault = (refusal: string): UnixctlCommand =>
     command("[interface] normal|false|true", 1, 2, (args) => {
       const [state, name] = [...args].reverse();
-      if (name !== undefined) throw new PlinthError("PORT_UNKNOWN", refusal);
       if (state !== "normal" && state !== "false" && state !== "true")
         throw new PlinthError("STATE_INVALID", "unknown fault string");
+      if (name !== undefined) throw new PlinthError("PORT_UNKNOWN", refusal);
       return "OK\n";
     });
   return {
