@@ -21,6 +21,7 @@ import {
   newDisk,
   type PoolEntry,
 } from "./catalogue/catalogue.js";
+import { CheckpointRecords } from "./checkpoint-records.js";
 import { Clockwork } from "./clockwork.js";
 import { controlMethods } from "./control.js";
 import { storageError } from "./errors.js";
@@ -29,8 +30,6 @@ import { DaemonKeys } from "./keys/daemon-keys.js";
 import { sendLimits } from "./limits-control.js";
 import { formatMetrics } from "./metrics/metrics.js";
 import { type NbdEndpoint, NbdEndpoints } from "./nbd-endpoints.js";
-import type { CheckpointRecord } from "./pool/checkpoint.js";
-import { recordedKeyframes } from "./pool/keyframes.js";
 import type { RewindProgress } from "./pool/rewind.js";
 import { acceptCatalogue, openOnTarget, outdateCopies } from "./pool-opening.js";
 import { Scrubs } from "./scrub-control.js";
@@ -85,9 +84,6 @@ export class StorageDaemon implements Storaged {
   #target: TargetHandle | undefined;
   #control: ControlServer | undefined;
   #metrics: MetricsServer | undefined;
-  readonly #startedMs = performance.now();
-  /** Volume number → when its last checkpoint was recorded, by the monotonic clock. */
-  readonly #checkpointedMs = new Map<number, number>();
   #endpoints: NbdEndpoints | undefined;
   /** Volume name → what is wrong with it. */
   readonly damaged = new Map<string, string>();
@@ -104,13 +100,14 @@ export class StorageDaemon implements Storaged {
   readonly rewinds = new Map<string, RewindProgress>();
   readonly keys: DaemonKeys;
   #operations: Promise<unknown> = Promise.resolve();
-  #checkpoints: Promise<void> = Promise.resolve();
+  readonly #checkpoints: CheckpointRecords;
   #shutdown: () => void = () => {};
   #closing: Promise<void> | undefined;
 
   constructor(options: StoragedOptions, lock: FileLock) {
     this.#options = options;
     this.#lock = lock;
+    this.#checkpoints = new CheckpointRecords(this, options.log);
     this.keys = new DaemonKeys(this, join(options.dir, "keys"));
     this.closed = new Promise((resolved) => {
       this.#shutdown = resolved;
@@ -144,12 +141,10 @@ export class StorageDaemon implements Storaged {
     this.#checkDisks(disks);
     this.#target = new TargetHandle({
       onCheckpoint: (pool, record) => {
-        this.#checkpoints = this.#checkpoints.then(() => this.#record(pool, record));
+        void this.#checkpoints.record(pool, record);
       },
       onDurable: (positions) => {
-        this.#checkpoints = this.#checkpoints
-          .then(() => this.catalogue.putDurable(positions))
-          .catch((thrown: unknown) => log.error({ err: thrown }, "how far logs are could not be recorded"));
+        void this.#checkpoints.note(positions);
       },
       onLost: (volume, range) =>
         log.error(
@@ -217,7 +212,7 @@ export class StorageDaemon implements Storaged {
     await this.target.ask("hold", { pool });
     try {
       // Whatever the worker handed over before it answered is in this chain.
-      await this.#checkpoints;
+      await this.#checkpoints.settled;
       return await change();
     } finally {
       await this.target.ask("release", { pool });
@@ -242,7 +237,7 @@ export class StorageDaemon implements Storaged {
 
   /** Since the last checkpoint of a volume, or since the start. */
   checkpointAgeSeconds(volume: number): number {
-    return (performance.now() - (this.#checkpointedMs.get(volume) ?? this.#startedMs)) / 1000;
+    return this.#checkpoints.ageSeconds(volume);
   }
 
   /** Percent and age of what pools hold. */
@@ -307,7 +302,7 @@ export class StorageDaemon implements Storaged {
             (volume) => volume.pool !== name || !this.damaged.has(volume.name),
           );
           if (pool === undefined || !whole) continue;
-          await this.#checkpoints;
+          await this.#checkpoints.settled;
           await this.catalogue.forgetDurable(name);
           await this.catalogue.putPool({ ...pool, clean: true });
         }
@@ -317,7 +312,7 @@ export class StorageDaemon implements Storaged {
       this.#options.log.warn({ err: thrown }, "the last checkpoint was not made");
       await this.#target?.close();
     }
-    await this.#checkpoints;
+    await this.#checkpoints.settled;
     await this.#catalogue?.close();
     this.#lock.close();
   }
@@ -325,38 +320,13 @@ export class StorageDaemon implements Storaged {
   async #lastCheckpoints(): Promise<void> {
     for (const pool of this.#openPools) {
       await this.target.ask("hold", { pool });
-      await this.#checkpoints;
+      await this.#checkpoints.settled;
       for (const { id, name, pool: home } of [...this.catalogue.volumes.values()]) {
         if (home !== pool || this.damaged.has(name)) continue;
         const record = await this.target.ask("checkpointNow", { pool, id });
-        if (record !== undefined) await this.#record(pool, record);
+        if (record !== undefined) await this.#checkpoints.record(pool, record);
       }
     }
-  }
-
-  async #record(pool: string, record: CheckpointRecord): Promise<void> {
-    let recorded = false;
-    try {
-      const volume = this.catalogue.volumeById(record.volume);
-      if (volume !== undefined) {
-        await this.catalogue.putVolume({
-          ...volume,
-          mapFile: record.files[""] ?? volume.mapFile,
-          checkpointSequence: record.sequence,
-          snapshots: volume.snapshots.map((each) => ({
-            ...each,
-            mapFile: record.files[each.name] ?? each.mapFile,
-          })),
-          keyframes: recordedKeyframes(volume, record),
-          clockMs: record.clockMs,
-        });
-        recorded = true;
-        this.#checkpointedMs.set(volume.id, performance.now());
-      }
-    } catch (thrown) {
-      this.#options.log.error({ err: thrown, pool }, "a checkpoint could not be recorded");
-    }
-    await this.target.ask("checkpointRecorded", { pool, recorded }).catch(() => undefined);
   }
 
   async #format(pool: PoolEntry): Promise<void> {

@@ -1,6 +1,7 @@
 import { expect, test } from "vitest";
 import { DataBuffer } from "../disk/data-buffer.js";
-import { PAGE_SIZE } from "../log/format.js";
+import { MAP_DIRTY_LOG_BYTES } from "../limits.js";
+import { PAGE_ENTRIES, PAGE_SIZE } from "../log/format.js";
 import { auditCounts } from "../pool/count-audit.js";
 import { MemoryPool } from "../testing/memory-pool.js";
 import type { Volume } from "./volume.js";
@@ -165,4 +166,30 @@ test("a page that says another number of blocks than its table is damaged", () =
   const page = pool.volume(1).head.map.page(4)!;
   page.mapped++;
   expect(pool.volume(1).read(buffer, 0, (4 * 512 + 4) * BLOCK, BLOCK)).toBe(5);
+});
+
+test("maps take 8 bytes for each block of a page in memory, and no more pages than the bound, however many are written", () => {
+  const bounds = { residentPages: 64, dirtyPages: 32, pagesAtOpen: 0, pagesPerStep: 16 };
+  const memory = new MemoryPool(1, 192 * MIB, bounds);
+  // 1 TiB, and one block in each of so many pages: the dearest way to write.
+  const volume = memory.createVolume(1, 2 ** 40);
+  const written = 12_000;
+  const { pages } = memory.pool.table;
+  let most = 0;
+  for (let i = 0; i < written; i++) {
+    write(volume, i * 40 * 512, (i % 255) + 1);
+    if (i % 64 === 63) memory.settle();
+    most = Math.max(most, pages.residentCount);
+  }
+  expect(PAGE_SIZE).toBe(8 * PAGE_ENTRIES);
+  expect(volume.head.map.mappedBlocks).toBe(written);
+  // What so much log can change before a checkpoint is due comes on top.
+  const changed = MAP_DIRTY_LOG_BYTES / BLOCK + 64;
+  expect(most).toBeLessThanOrEqual(bounds.residentPages + changed);
+  memory.close();
+  // What is too much goes a little at a time.
+  for (let i = 0; i < 100; i++) pages.trim();
+  expect(pages.residentCount).toBeLessThanOrEqual(bounds.residentPages);
+  for (let i = 0; i < written; i += 97) expect(tagAt(volume, i * 40 * 512)).toBe((i % 255) + 1);
+  expect(pages.residentCount).toBeLessThanOrEqual(bounds.residentPages + 1);
 });

@@ -288,7 +288,7 @@ export class SimulatedMapFiles implements MapFiles {
   }
 }
 
-/** A page is written over another with as many blocks: nothing but a checksum tells them apart. False where none is. */
+/** A page is written over another, one with as many blocks if there is one. False where there is no other. */
 function misplacePage(files: readonly SimulatedFile[], random: Random): boolean {
   const pages = files.flatMap(({ bytes }) => {
     const count = parseMapHeader(bytes.subarray(0, BLOCK_SIZE))?.pageCount ?? 0;
@@ -298,10 +298,10 @@ function misplacePage(files: readonly SimulatedFile[], random: Random): boolean 
   });
   if (pages.length === 0) return false;
   const target = random.pick(pages);
-  const blocks = blocksIn(target);
-  const others = pages.filter((page) => blocksIn(page) === blocks && Buffer.compare(page, target) !== 0);
+  const others = pages.filter((page) => Buffer.compare(page, target) !== 0);
   if (others.length === 0) return false;
-  target.set(random.pick(others));
+  const alike = others.filter((page) => blocksIn(page) === blocksIn(target));
+  target.set(random.pick(alike.length > 0 ? alike : others));
   return true;
 }
 
