@@ -30,6 +30,9 @@ const cPreadv2 = define<(fd: number, iov: number, count: number, offset: number,
 const cReadv = define<(fd: number, iovAddress: number, count: number) => number>(
   "int64_t readv(int fd, intptr_t iov, int count)",
 );
+const cWritev = define<(fd: number, iovAddress: number, count: number) => number>(
+  "int64_t writev(int fd, intptr_t iov, int count)",
+);
 const cFsync = define<(fd: number) => number>("int fsync(int fd)");
 const cFdatasync = define<(fd: number) => number>("int fdatasync(int fd)");
 const cFtruncate = define<(fd: number, length: number) => number>("int ftruncate(int fd, int64_t length)");
@@ -86,6 +89,8 @@ export const sysRead = (fd: number, address: number, length: number): number =>
   raw(cRead(fd, address, length));
 export const sysWrite = (fd: number, address: number, length: number): number =>
   raw(cWrite(fd, address, length));
+/** writev(2) over an IoVectors' address, or anything that looks like one. */
+export const sysWritev = (fd: number, iov: number, count: number): number => raw(cWritev(fd, iov, count));
 /** readv(2) over an IoVectors' address, for what has no positions. */
 export const sysReadv = (fd: number, iov: number, count: number): number => raw(cReadv(fd, iov, count));
 /** pread(2): bytes read (0 at the end of the file) or the negated errno. `offset` below 2⁵³. */

@@ -45,6 +45,10 @@ const F_GET_SEALS = 1034;
 const F_SEAL_SHRINK = 2;
 
 export const PAGE_SIZE_BYTES = 4096;
+/** Where blocks that are to lie low are tried: clear of what programs that are not position independent take. */
+const LOW_FIRST = 0x2000_0000;
+const LOW_STEP = 0x10_0000;
+const LOW_END = 0x4000_0000;
 const VIEW_MAX_BYTES = 0xffff_f000;
 
 /**
@@ -55,6 +59,12 @@ export function copyMemory(to: number, from: number, length: number): void {
   cMemcpy(to, from, length);
 }
 
+export interface MemoryBlockOptions {
+  /** Has its pages from the beginning. */
+  readonly populate?: boolean;
+  readonly isLow?: boolean;
+}
+
 /** A block of anonymous memory at a fixed address, zero-filled, page-aligned. `free()` ends it. */
 export class MemoryBlock {
   readonly address: number;
@@ -62,11 +72,17 @@ export class MemoryBlock {
   readonly buffer: ArrayBuffer;
   #freed = false;
 
-  constructor(sizeBytes: number, options: { readonly populate?: boolean } = {}) {
+  /**
+   * `isLow`: below 2³¹ if there is room, so that its address is a small integer, which a call takes without garbage.
+   */
+  constructor(sizeBytes: number, { populate = false, isLow = false }: MemoryBlockOptions = {}) {
     this.sizeBytes = alignUp(Math.max(1, sizeBytes), PAGE_SIZE_BYTES);
     assertViewable(this.sizeBytes);
-    const flags = MAP_PRIVATE | MAP_ANONYMOUS | (options.populate === true ? MAP_POPULATE : 0);
-    const result = cMmap(0, this.sizeBytes, PROT_READ | PROT_WRITE, flags, -1, 0);
+    const flags = MAP_PRIVATE | MAP_ANONYMOUS | (populate ? MAP_POPULATE : 0);
+    const protection = PROT_READ | PROT_WRITE;
+    const result = isLow
+      ? mapLow(this.sizeBytes, protection, flags)
+      : cMmap(0, this.sizeBytes, protection, flags, -1, 0);
     this.address = check(result, "mmap", `${this.sizeBytes} anonymous bytes`);
     noteMapping(this.address, this.sizeBytes);
     this.buffer = viewOf(this.address, this.sizeBytes);
@@ -188,6 +204,16 @@ export function sealShrink(fd: number): boolean {
 export function hasSealShrink(fd: number): boolean {
   const seals = cFcntl(fd, F_GET_SEALS, 0);
   return seals !== -1 && (seals & F_SEAL_SHRINK) !== 0;
+}
+
+/** Anywhere, where nothing is free at the addresses that are asked for: they are but hints. */
+function mapLow(sizeBytes: number, protection: number, flags: number): number {
+  for (let hint = LOW_FIRST; hint + sizeBytes <= LOW_END; hint += LOW_STEP) {
+    const address = cMmap(hint, sizeBytes, protection, flags, -1, 0);
+    if (address < LOW_END) return address;
+    cMunmap(address, sizeBytes);
+  }
+  return cMmap(0, sizeBytes, protection, flags, -1, 0);
 }
 
 function assertViewable(sizeBytes: number): void {

@@ -10,7 +10,7 @@
 import { check, raw, systemError } from "./errno.js";
 import { addressOf, define } from "./ffi.js";
 import { closeFile } from "./file.js";
-import { FileMapping } from "./memory.js";
+import { FileMapping, MemoryBlock } from "./memory.js";
 import { cBind, cGetsockopt, cSetsockopt, cSocket } from "./socket-calls.js";
 import { noteDescriptor } from "./thread-ledger.js";
 
@@ -63,13 +63,19 @@ export interface PacketSocketOptions {
   readonly qdiscBypass?: boolean;
   /** A socket that another process has set up for the same device, with as many slots; ours from now on. */
   readonly handed?: { readonly fd: number; readonly next: number };
+  /** Maps the whole ring, shared, where the caller wants it; anywhere when absent. */
+  readonly mapRing?: (fd: number, sizeBytes: number) => RingMapping;
+}
+
+export interface RingMapping {
+  readonly buffer: ArrayBufferLike;
+  /** Where in `buffer` the ring begins. */
+  readonly byteOffset: number;
+  unmap(): void;
 }
 
 export class PacketSocket {
   readonly fd: number;
-  /** The ring's memory, and where it is. */
-  readonly bytes: Uint8Array;
-  readonly address: number;
   /** Of the slot at hand, filled by next(): TP_STATUS_* bits, where the frame starts in the ring, bytes there and bytes
    *  on the wire, and the tag beside it (0 when none). */
   status = 0;
@@ -78,13 +84,14 @@ export class PacketSocket {
   length = 0;
   vlanTci = 0;
   vlanTpid = 0;
-  readonly #ring: FileMapping;
+  readonly #ring: RingMapping;
   readonly #words: Int32Array;
   readonly #view: DataView;
   readonly #slots: number;
   #next = 0;
   readonly #messages: Uint32Array;
-  readonly #messagesAddress: number;
+  /** Where a call takes their addresses without garbage. */
+  readonly #messageBlock: MemoryBlock;
   readonly #vectors: Uint32Array;
   readonly #option = new Int32Array(2);
   readonly #optionAddress = addressOf(this.#option);
@@ -94,7 +101,7 @@ export class PacketSocket {
 
   /** Throws with the errno's name: EPERM without CAP_NET_RAW, ENODEV for an index that is gone. */
   constructor(options: PacketSocketOptions) {
-    const { name, index, slots, burst, handed } = options;
+    const { name, index, slots, burst, handed, mapRing = mapAnywhere } = options;
     this.#slots = slots;
     this.#lengthAddress = addressOf(this.#lengthOption);
     this.fd =
@@ -103,18 +110,17 @@ export class PacketSocket {
     const size = slots * SLOT_SIZE;
     try {
       if (handed === undefined) this.#setUp(size, options);
-      this.#ring = new FileMapping(this.fd, size);
+      this.#ring = mapRing(this.fd, size);
     } catch (thrown) {
       closeFile(this.fd);
       throw thrown;
     }
-    this.address = this.#ring.address;
-    this.bytes = new Uint8Array(this.#ring.buffer);
-    this.#words = new Int32Array(this.#ring.buffer, 0, this.#ring.sizeBytes >>> 2);
-    this.#view = new DataView(this.#ring.buffer);
+    const { buffer, byteOffset } = this.#ring;
+    this.#words = new Int32Array(buffer, byteOffset, size >>> 2);
+    this.#view = new DataView(buffer, byteOffset, size);
     this.#vectors = new Uint32Array(burst * (IOVEC_SIZE / 4));
-    this.#messages = new Uint32Array(burst * (MESSAGE_SIZE / 4));
-    this.#messagesAddress = addressOf(this.#messages);
+    this.#messageBlock = new MemoryBlock(burst * MESSAGE_SIZE, { isLow: true });
+    this.#messages = new Uint32Array(this.#messageBlock.buffer, 0, burst * (MESSAGE_SIZE / 4));
     this.#linkMessages(burst);
     if (handed !== undefined) return;
     try {
@@ -193,7 +199,7 @@ export class PacketSocket {
 
   /** Sends messages[from] up to messages[to]: how many it took, or the negated errno for the first. */
   send(from: number, to: number): number {
-    return raw(cSendmmsg(this.fd, this.#messagesAddress + from * MESSAGE_SIZE, to - from, MSG_DONTWAIT));
+    return raw(cSendmmsg(this.fd, this.#messageBlock.address + from * MESSAGE_SIZE, to - from, MSG_DONTWAIT));
   }
 
   /** The pending error of the socket, 0 when there is none; asking clears it, and the socket is no longer readable for it. */
@@ -220,6 +226,7 @@ export class PacketSocket {
     if (this.#closed) return;
     this.#closed = true;
     this.#ring.unmap();
+    this.#messageBlock.free();
     closeFile(this.fd);
   }
 
@@ -243,4 +250,9 @@ export class PacketSocket {
     const size = Int32Array.of(SOCKET_BUFFER_SIZE);
     cSetsockopt(this.fd, SOL_SOCKET, option, addressOf(size), 4);
   }
+}
+
+function mapAnywhere(fd: number, sizeBytes: number): RingMapping {
+  const mapping = new FileMapping(fd, sizeBytes);
+  return { buffer: mapping.buffer, byteOffset: 0, unmap: () => mapping.unmap() };
 }

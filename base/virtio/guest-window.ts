@@ -63,10 +63,16 @@ export class GuestWindow {
     return offset;
   }
 
-  /** As reserveAnonymous(), filled with the beginning of a file that other windows show too. */
+  /** As reserveAnonymous(), filled with the beginning of a file that others see too. Throws as mmap(2). */
   reserveShared(fd: number, sizeBytes: number): number {
     const offset = this.reserve(sizeBytes);
-    if (offset >= 0) this.memory.mapFile(offset, alignUp(sizeBytes, PAGE_SIZE_BYTES), fd, 0);
+    if (offset < 0) return offset;
+    try {
+      this.memory.mapFile(offset, alignUp(sizeBytes, PAGE_SIZE_BYTES), fd, 0);
+    } catch (thrown) {
+      this.giveBack(offset);
+      throw thrown;
+    }
     return offset;
   }
 

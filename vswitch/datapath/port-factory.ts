@@ -115,7 +115,7 @@ export class PortFactory {
         return this.#createAfxdp(spec);
       case "system": {
         const qdiscBypass = spec.options["qdisc-bypass"] === "true";
-        return new SystemPort({ name, pool, mtu: spec.mtu, qdiscBypass, ...more });
+        return new SystemPort({ name, pool, window, mtu: spec.mtu, qdiscBypass, ...more });
       }
       case "dummy":
         return new DummyPort({ name, pool, options: spec.options });

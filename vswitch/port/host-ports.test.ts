@@ -2,6 +2,7 @@
 import { afterEach, describe, expect, it } from "vitest";
 import { duplicateFile, probeFacility, probeIoUring } from "../../base/linux/index.js";
 import {
+  arenaSizeOf,
   Batch,
   type HandedPort,
   HEADROOM,
@@ -15,6 +16,7 @@ import {
   TX_PACKETS,
 } from "../../base/packet/index.js";
 import { waitFor } from "../../base/time/index.js";
+import { GuestWindow } from "../../base/virtio/index.js";
 import { tcpFrame } from "../testing/frames.js";
 import { SystemPort, TapPort } from "./index.js";
 
@@ -22,7 +24,9 @@ const ENDS = { source: "10.0.0.1", destination: "10.0.0.2", sourcePort: 1, desti
 const ETHERTYPE_OURS = 0x88b5;
 const L4 = 34;
 const SEGMENT_SIZE = 1400;
-const pool = new PacketPool({ slots: 256, largeSlots: 128 });
+const window = new GuestWindow(64 << 20);
+const arenaOffset = window.reserveAnonymous(arenaSizeOf(256, 128));
+const pool = new PacketPool({ slots: 256, largeSlots: 128, arena: window.bytes, arenaOffset });
 const setting = process.env["PLINTH_IO_URING"];
 
 afterEach(() => {
@@ -79,7 +83,7 @@ describe.each([
     process.env["PLINTH_IO_URING"] = isOn;
     if (!probeFacility("tap").available || (isOn === "1" && probeIoUring() !== undefined)) return;
     const tap = new TapPort({ name, pool, mtu: 9000, mac: Uint8Array.of(2, 0, 0, 0, 0, 1) });
-    const device = new SystemPort({ name, pool });
+    const device = new SystemPort({ name, pool, window });
     try {
       const batch = new Batch();
       for (const [from, to] of [
@@ -115,7 +119,7 @@ describe.each([
     process.env["PLINTH_IO_URING"] = isOn;
     if (!probeFacility("tap").available || (isOn === "1" && probeIoUring() !== undefined)) return;
     let tap = new TapPort({ name, pool, mtu: 9000, mac: Uint8Array.of(2, 0, 0, 0, 0, 1) });
-    let device = new SystemPort({ name, pool });
+    let device = new SystemPort({ name, pool, window });
     const batch = new Batch();
     const frames = Array.from({ length: 20 }, (_, i) => frameOf(100 + i));
     const give = (port: Port): void => {
@@ -126,7 +130,7 @@ describe.each([
       give(tap);
       const first = await take(device, 4);
       const handedDevice = device.handOver() as HandedPort;
-      const nextDevice = new SystemPort({ name, pool, handed: copyOf(handedDevice) });
+      const nextDevice = new SystemPort({ name, pool, window, handed: copyOf(handedDevice) });
       device.close();
       device = nextDevice;
       const rest = await take(device, frames.length - first.length);

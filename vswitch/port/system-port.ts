@@ -6,14 +6,16 @@
 //
 // The device may go and come back under the same name: the port then opens it anew. Needs CAP_NET_RAW. The host's own
 // stack sees the frames too, so the device should have no addresses. Thread: the datapath worker's. Hot: yes.
+import { assert } from "../../base/assert/index.js";
+import { PlinthError } from "../../base/errors/index.js";
 import {
   addressOf,
   closeFile,
-  copyMemory,
   EAGAIN,
   EPOLLIN,
   Epoll,
   PacketSocket,
+  type RingMapping,
   sysReceive,
   TP_STATUS_COPY,
   TP_STATUS_VLAN_VALID,
@@ -43,12 +45,15 @@ import {
   TX_PACKETS,
   writeNetHeader,
 } from "../../base/packet/index.js";
+import type { GuestWindow } from "../../base/virtio/index.js";
 import { DeviceLink } from "./device-link.js";
 
 export interface SystemPortOptions {
   /** Also the device's name. */
   readonly name: string;
+  /** Its arena must be the window's: both sides of every copy lie in one array. */
   readonly pool: PacketPool;
+  readonly window: GuestWindow;
   /** The device's, when it is to be changed. */
   readonly mtu?: number;
   /** Frames leave past the device's queueing discipline: faster for small ones, and segments are cut here. */
@@ -68,6 +73,9 @@ export class SystemPort implements Port {
   readonly wakeFd: number;
   readonly offloads: number;
   readonly #pool: PacketPool;
+  readonly #window: GuestWindow;
+  /** Where in the window the socket's ring begins. */
+  #ringAt = 0;
   readonly #arena: number;
   readonly #epoll = new Epoll(1);
   readonly #link: DeviceLink;
@@ -82,13 +90,15 @@ export class SystemPort implements Port {
 
   /** Throws DEVICE_UNKNOWN, HANDED_PORT_INVALID, or with the errno's name, e.g. EPERM. */
   constructor(options: SystemPortOptions) {
-    const { name, pool, mtu, qdiscBypass = false, handed } = options;
+    const { name, pool, window, mtu, qdiscBypass = false, handed } = options;
+    assert(pool.bytes.buffer === window.bytes.buffer, "packets and the ring share one window");
     this.#handed = handed === undefined ? undefined : decode(handed);
     this.#qdiscBypass = qdiscBypass;
     // The kernel does in software what the device cannot, but cuts nothing past the queueing discipline.
     this.offloads = qdiscBypass ? OFFLOAD_CHECKSUM : OFFLOAD_ALL;
     this.name = name;
     this.#pool = pool;
+    this.#window = window;
     this.#arena = addressOf(pool.bytes);
     this.wakeFd = this.#epoll.fd;
     try {
@@ -138,6 +148,7 @@ export class SystemPort implements Port {
         stats[RX_ERRORS] = (stats[RX_ERRORS] as number) + 1;
       }
     }
+    if (bytes === 0) return 0;
     stats[RX_PACKETS] = (stats[RX_PACKETS] as number) + count;
     stats[RX_BYTES] = (stats[RX_BYTES] as number) + bytes;
     return count;
@@ -198,11 +209,25 @@ export class SystemPort implements Port {
     const handed = this.#takeHanded(index);
     const socket = new PacketSocket({
       ...{ name, index, slots: RING_SLOTS, burst: BATCH_SIZE, qdiscBypass },
+      mapRing: (fd, sizeBytes) => this.#mapRing(fd, sizeBytes),
       ...(handed === undefined ? {} : { handed }),
     });
     this.#index = index;
     this.#epoll.add(socket.fd, EPOLLIN);
     this.#socket = socket;
+  }
+
+  /** Throws NO_WINDOW_ROOM. */
+  #mapRing(fd: number, sizeBytes: number): RingMapping {
+    const window = this.#window;
+    const at = window.reserveShared(fd, sizeBytes);
+    if (at < 0)
+      throw new PlinthError(
+        "NO_WINDOW_ROOM",
+        `no room for the ring of ${this.name} beside the memory of guests`,
+      );
+    this.#ringAt = at;
+    return { buffer: window.bytes.buffer, byteOffset: at, unmap: () => window.giveBack(at) };
   }
 
   /** The socket of another process, if it is for the device with this index. */
@@ -233,8 +258,9 @@ export class SystemPort implements Port {
     const { captured } = socket;
     if (packet < 0 || captured < FRAME_SIZE_MIN || captured !== socket.length) return false;
     const pool = this.#pool;
-    const to = this.#arena + (pool.offset[packet] as number) - NET_HEADER_SIZE;
-    copyMemory(to, socket.address + socket.frameAt - NET_HEADER_SIZE, captured + NET_HEADER_SIZE);
+    const to = (pool.offset[packet] as number) - NET_HEADER_SIZE;
+    const from = this.#ringAt + socket.frameAt - NET_HEADER_SIZE;
+    pool.bytes.copyWithin(to, from, from + captured + NET_HEADER_SIZE);
     return this.#settle(socket, packet, captured);
   }
 

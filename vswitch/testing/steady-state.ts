@@ -7,16 +7,24 @@
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { PerformanceObserver } from "node:perf_hooks";
-import { createMonotonicClock } from "../../base/linux/index.js";
+import { createMonotonicClock, probeFacility } from "../../base/linux/index.js";
 import { type Action, OFPG_ANY, OFPP_ANY, OFPP_NORMAL } from "../../base/openflow/index.js";
-import { PacketPool, SLOT_SIZE, sharedPoolSize, TX_PACKETS } from "../../base/packet/index.js";
+import { arenaSizeOf, PacketPool, sharedPoolSize, TX_PACKETS } from "../../base/packet/index.js";
 import { GuestWindow } from "../../base/virtio/index.js";
 import { DatapathTime } from "../datapath/datapath-time.js";
 import { type BridgeChange, Datapath } from "../datapath/index.js";
 import { PollLoop } from "../datapath/poll-loop.js";
 import { PortHost } from "../datapath/port-host.js";
 import { acceptGuest, type FakeGuest, MERGEABLE, PACKED } from "../port/fake-guest.js";
-import { createPortLane, createWorkerLane, RemotePort, SlotBank, VhostUserPort } from "../port/index.js";
+import {
+  createPortLane,
+  createWorkerLane,
+  RemotePort,
+  SlotBank,
+  SystemPort,
+  TapPort,
+  VhostUserPort,
+} from "../port/index.js";
 import { masqueradedConversation, tcpConversation, udpConversation } from "./conversations.js";
 import { FIREWALL, type FlowEntry, MASQUERADE } from "./firewalls.js";
 import { tcpFrame, udpFrame } from "./frames.js";
@@ -37,16 +45,19 @@ const ACL_CONVERSATIONS = 4_000;
 
 // Half of them is for a worker that serves ports.
 const slots = 2048;
+/** What the kernel hands over may have any length up to 64 KiB. */
+const largeSlots = 128;
 const window = new GuestWindow(256 << 20);
-const arena = { arena: window.bytes, arenaOffset: window.reserveAnonymous(slots * SLOT_SIZE) };
-const shared = new SharedArrayBuffer(sharedPoolSize(slots, 0));
-const pool = new PacketPool({ slots, shared, isFull: true, ...arena });
-const hostPool = new PacketPool({ slots, shared, ...arena });
+const arena = { arena: window.bytes, arenaOffset: window.reserveAnonymous(arenaSizeOf(slots, largeSlots)) };
+const shared = new SharedArrayBuffer(sharedPoolSize(slots, largeSlots));
+const pool = new PacketPool({ slots, largeSlots, shared, isFull: true, ...arena });
+const hostPool = new PacketPool({ slots, largeSlots, shared, ...arena });
 const lent = { lane: createWorkerLane(slots), share: slots / 2, largeShare: 0 };
 const bank = new SlotBank({ pool, ...lent });
 const host = new PortHost({ pool: hostPool, ...lent });
 const guests: FakeGuest[] = [];
 const guestPorts: VhostUserPort[] = [];
+const hostPorts: (TapPort | SystemPort)[] = [];
 const drivers: RingDriver[] = [];
 const clock = createMonotonicClock();
 const time = new DatapathTime(clock);
@@ -174,6 +185,28 @@ async function addGuests(name: string, features: bigint, dir: string, pairs = 1)
   bridge.change(flowMod({ match: [field("in_port", 1)], instructions: [apply(output(2))] }), time.lastMs);
 }
 
+/**
+ * A TAP port and one over the device that it made: what leaves by either comes in by the other. Nothing where the host
+ * does not let us make one.
+ */
+function addTap(): void {
+  if (!probeFacility("tap").available) return;
+  const name = `plss${process.pid % 100_000}`;
+  const udp = many((i) => udpFrame({ source: "10.0.0.1", destination: "10.0.0.2", sourcePort: 1000 + i }));
+  for (const type of ["tap", "device"] as const) {
+    // What the generator gives leaves by the device, and what comes in by it goes to the other port.
+    const [one] = addBridge(type, [
+      [0, [field("in_port", 1)], [apply(output(3))]],
+      [0, [field("in_port", 3)], [apply(output(2))]],
+    ]);
+    const mac = Uint8Array.of(2, 0, 0, 0, 0, 1);
+    const port = type === "tap" ? new TapPort({ name, pool, mac }) : new SystemPort({ name, pool, window });
+    datapath.bridge(type).addPort({ port, ofport: 3, mac, mtu: 1500, nowMs: time.lastMs });
+    hostPorts.push(port);
+    one.always(udp);
+  }
+}
+
 function addTracking(): void {
   for (const [name, flows, make] of [
     ["tcp", FIREWALL, tcpConversation],
@@ -270,6 +303,7 @@ addTracking();
 addStateless();
 addServed();
 addAccessList();
+addTap();
 const dir = mkdtempSync("/tmp/pl-sg-");
 try {
   await addGuests("split", MERGEABLE, dir);
@@ -318,6 +352,7 @@ process.stdout.write(
     taken: [
       ...ports.map(({ name, taken }) => [name, taken]),
       ...guestPorts.map(({ name, stats }) => [name, stats[TX_PACKETS]]),
+      ...hostPorts.map(({ name, stats }) => [name, stats[TX_PACKETS]]),
     ],
     deoptimisations: found,
     allocatedBytes,
