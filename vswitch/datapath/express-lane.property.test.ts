@@ -3,7 +3,13 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import fc from "fast-check";
 import { afterAll, describe, expect, it } from "vitest";
-import { type Instruction, type Match, OFPP_ANY, OFPP_NORMAL } from "../../base/openflow/index.js";
+import {
+  type Action,
+  type Instruction,
+  type Match,
+  OFPP_ANY,
+  OFPP_NORMAL,
+} from "../../base/openflow/index.js";
 import { MemoryPort, PacketPool, SLOT_SIZE } from "../../base/packet/index.js";
 import { GuestWindow } from "../../base/virtio/index.js";
 import { TRUNK_ALL } from "../learn/index.js";
@@ -178,9 +184,12 @@ const frame = fc
     to: address,
     port: fc.constantFrom(1000, 1001, 1002),
     size: fc.oneof(fc.nat(90), fc.nat(2100), fc.constantFrom(22, 1458)),
+    ttl: fc.constantFrom(64, 64, 64, 255, 2, 1, 0),
   })
-  .map(({ kind, from, to, port, size }) => {
+  .map(({ kind, from, to, port, size, ttl }) => {
     const made = make(kind, from, to, port, size);
+    // Whatever the checksum is then, it is mended as it is.
+    if (kind !== "plain" && kind !== "v6") made[kind === "tagged" ? 26 : 22] = ttl;
     // Who sends and who is meant is told by the last bytes of the addresses.
     made[5] = to;
     made[11] = from;
@@ -208,6 +217,29 @@ const match = fc.oneof(
     .map((port) => [field("eth_type", 0x0800), field("ip_proto", 17), field("udp_src", port)]),
 );
 const to = fc.integer({ min: 1, max: OTHER });
+/** Addresses whole and in part, TTLs lowered never to twice, in any order, before the output or also behind it. */
+const changes: fc.Arbitrary<Action> = fc.oneof(
+  fc.constant<Action>({ type: "dec_nw_ttl" }),
+  fc
+    .tuple(fc.constantFrom("eth_src", "eth_dst"), fc.uint8Array({ minLength: 6, maxLength: 6 }))
+    .map(([name, value]): Action => ({ type: "set_field", field: name, value })),
+  fc
+    .record({ offset: fc.nat(40), bits: fc.integer({ min: 1, max: 8 }), value: fc.nat(255) })
+    .map(({ offset, bits, value }): Action => {
+      const destination = { field: "eth_src", offset, bits } as const;
+      return { type: "load", destination, value: BigInt(value & (2 ** bits - 1)) };
+    }),
+);
+const rewriting = fc
+  .tuple(fc.array(changes, { minLength: 1, maxLength: 4 }), to, fc.constantFrom(0, 0, 0, 1))
+  .map(([list, port, behind]) => [
+    apply(
+      ...list.slice(0, list.length - behind),
+      output(port),
+      ...list.slice(list.length - behind),
+      ...(behind === 0 ? [] : [output(port)]),
+    ),
+  ]);
 const actions = fc.oneof(
   fc.integer({ min: 1, max: GUESTS }).map((port) => [apply(output(port))]),
   fc.integer({ min: 1, max: GUESTS }).map((port) => [apply(output(port))]),
@@ -218,6 +250,7 @@ const actions = fc.oneof(
   to.map((port) => [
     apply({ type: "set_field", field: "eth_src", value: Uint8Array.of(2, 0, 0, 0, 0, 9) }, output(port)),
   ]),
+  ...Array.from({ length: 5 }, () => rewriting),
 );
 const kinds = [MODERN, MERGEABLE, MERGEABLE, PACKED, EVENT_INDEX, MERGEABLE | IN_ORDER, PACKED | EVENT_INDEX];
 const scenario: fc.Arbitrary<Scenario> = fc.record({
@@ -302,6 +335,50 @@ describe("the express lane", () => {
       }
     } finally {
       world.close();
+    }
+  });
+
+  it("routes: other addresses, a lower TTL and its checksum, where the frame lies", async () => {
+    const [fast, usual] = [new World(true), new World(false)];
+    try {
+      const rewrite: readonly Action[] = [
+        { type: "dec_nw_ttl" },
+        { type: "set_field", field: "eth_src", value: Uint8Array.of(2, 0, 0, 0, 0xff, 0xfe) },
+        { type: "set_field", field: "eth_dst", value: Uint8Array.of(2, 0, 0, 0, 0, 2) },
+      ];
+      const route = {
+        match: [field("in_port", 1)],
+        instructions: [apply(...rewrite, output(2))],
+        priority: 100,
+      };
+      const features = [MERGEABLE, MERGEABLE, MERGEABLE];
+      const one: Scenario = {
+        ...{ features, pairs: [1, 1, 1], mtu: undefined, protects: [], rounds: [] },
+        rules: [route as never],
+      };
+      await fast.start(one);
+      await usual.start(one);
+      const frames = [64, 255, 2, 1].flatMap((ttl) =>
+        ["udp", "tcp", "icmp", "tagged"].map((kind) => {
+          const made = make(kind, 1, 2, 1000, 30);
+          made[kind === "tagged" ? 26 : 22] = ttl;
+          return made;
+        }),
+      );
+      const sends = frames.map((frame) => ({ from: 0, pair: 0, frame, layout: "one" as const, times: 5 }));
+      for (let round = 0; round < 3; round++) {
+        const out = await fast.run({ sends, receives: true });
+        expect(out).toEqual(await usual.run({ sends, receives: true }));
+        expect(fast.counts()).toEqual(usual.counts());
+        const routed = out.flat().filter((text) => text.includes(" 02000000000202000000fffe"));
+        // All but those whose TTL had been used up.
+        expect(routed).toHaveLength(3 * 4 * 5);
+      }
+      // In the second round and the third.
+      expect(fast.express).toBeGreaterThanOrEqual(2 * 3 * 4 * 5);
+    } finally {
+      fast.close();
+      usual.close();
     }
   });
 });

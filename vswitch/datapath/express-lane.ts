@@ -1,5 +1,5 @@
 // The express lane: a burst from one guest straight into the rings of others, without packets, for frames whose verdict
-// is known and is only where they go.
+// is known and is only where they go, or little more (flow/short-rewrite.ts).
 //
 //   chains of the sender ─► starts of the frames ─► verdicts ─► runs to one port ─► chains of the receiver
 //                                                      └──► the first that is not so simple, and all behind it, become
@@ -12,7 +12,7 @@
 import { assert } from "../../base/assert/index.js";
 import { BATCH_SIZE, type Batch, type PacketPool } from "../../base/packet/index.js";
 import { fence } from "../../base/virtio/index.js";
-import { KEY_BYTES, type Verdict } from "../flow/index.js";
+import { KEY_BYTES, NOT_FOUND, type ShortRewriter, shortRewriterOf, type Verdict } from "../flow/index.js";
 import { createDirectFrames, type DirectFrames, START_SIZE, VhostUserPort } from "../port/index.js";
 import type { Bridge } from "./bridge.js";
 import { EXPRESS_MISSES_MAX } from "./limits.js";
@@ -24,6 +24,7 @@ export class ExpressLane {
   readonly #pool: PacketPool;
   #direct: DirectFrames | undefined;
   readonly #rest = new Int32Array(BATCH_SIZE);
+  readonly #rewrite: ShortRewriter;
   /** Ports whose guests have been shown something in this breath. */
   readonly #unsettled: VhostUserPort[] = [];
   #unsettledCount = 0;
@@ -31,6 +32,7 @@ export class ExpressLane {
   constructor(pool: PacketPool) {
     assert(START_SIZE >= KEY_BYTES, "what a frame is judged by is in its start");
     this.#pool = pool;
+    this.#rewrite = shortRewriterOf(pool);
   }
 
   /** Takes a burst from the port as its rx() does, and forwards what it can; the rest is in the batch, still to be
@@ -114,7 +116,7 @@ export class ExpressLane {
     const found = bursts.lookUpFrames(direct.starts, direct.lengths, count, ofport);
     const { verdicts } = bursts.cache;
     let i = 0;
-    while (i < count && found[i]! >= 0) {
+    while (i < count && (found[i]! >= 0 || this.#findByLess(bridge, direct, found, i, ofport))) {
       const verdict = verdicts[found[i]!]!;
       const { onlyPort } = verdict;
       if (onlyPort >= 0) {
@@ -126,11 +128,27 @@ export class ExpressLane {
         this.#deliver(bridge, direct, target, from, i);
         continue;
       }
+      if (verdict.rewrite !== null) {
+        const end = this.#rewritten(bridge, slot, direct, verdict.rewrite.port, found, i, count);
+        if (end === i) break;
+        i = end;
+        continue;
+      }
       if (!verdict.isNormal) break;
       i = this.#normal(bridge, slot, direct, verdict, found, i, count);
     }
     bursts.settle(nowMs);
     return i;
+  }
+
+  /** One frame that the caches of whole keys have not, or no longer, must not close the lane to all behind it. */
+  #findByLess(bridge: Bridge, direct: DirectFrames, found: Int32Array, i: number, ofport: number): boolean {
+    if (found[i] !== NOT_FOUND) return false;
+    const packet = direct.toPacket(i);
+    if (packet < 0) return false;
+    found[i] = bridge.bursts.findByLess(packet, i, ofport);
+    this.#pool.free(packet);
+    return found[i]! >= 0;
   }
 
   /** Counts the frames from `from` on that have its verdict; returns the first behind them. */
@@ -140,6 +158,34 @@ export class ExpressLane {
     while (end < count && found[end]! === id) end++;
     const { bursts } = bridge;
     bursts.countFrames(bursts.cache.verdicts[id]!, end - from, direct.sizeOf(from, end));
+    return end;
+  }
+
+  /** Changes the frames from `from` on that go to the port, whatever is done to each, and delivers them; returns the first
+   *  behind them. */
+  #rewritten(
+    bridge: Bridge,
+    slot: PortSlot,
+    direct: DirectFrames,
+    port: number,
+    found: Int32Array,
+    from: number,
+    count: number,
+  ): number {
+    const { bursts } = bridge;
+    const { verdicts } = bursts.cache;
+    // Frames from several ports share a verdict, and back to its own port goes none.
+    const target = port === slot.ofport ? null : this.#target(bridge, port);
+    if (target === null) return from;
+    let end = from;
+    while (end < count && found[end]! >= 0) {
+      const verdict = verdicts[found[end]!]!;
+      const { rewrite } = verdict;
+      if (rewrite === null || rewrite.port !== port || !this.#rewrite(direct.starts[end]!, rewrite)) break;
+      bursts.countFrames(verdict, 1, direct.lengths[end]!);
+      end++;
+    }
+    if (end > from) this.#deliver(bridge, direct, target, from, end);
     return end;
   }
 

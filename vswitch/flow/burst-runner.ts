@@ -185,6 +185,12 @@ export class BurstRunner {
     return found;
   }
 
+  /** The verdict on frame `i` of the burst looked up last, which was NOT_FOUND there, by less than its key; −1 without one.
+   *  `packet` is that frame. */
+  findByLess(packet: number, i: number, inPort: number): number {
+    return this.#keys.plain[i] === ROW_WHOLE ? this.#findMasked(packet, i, inPort) : NOT_FOUND;
+  }
+
   /** Whether frames may be judged by what is known of their kind alone: nobody watches single ones. */
   get isUnattended(): boolean {
     return !this.#modules.hand.isAttended;
@@ -198,9 +204,11 @@ export class BurstRunner {
   /** Counts frames that somebody else forwards as the verdict says; settle() tells the flows. */
   countFrames(verdict: Verdict, frames: number, sizeBytes: number): void {
     const { hand } = this.#modules;
+    const { rewrite, code, flows } = verdict;
     this.#count(verdict, frames, sizeBytes);
-    hand.tableId = verdict.code[1]!;
-    hand.flow = verdict.flows[verdict.code[2]!]!;
+    hand.tableId = rewrite === null ? code[1]! : rewrite.tableId;
+    const index = rewrite === null ? code[2]! : rewrite.flowIndex;
+    hand.flow = index < 0 ? null : flows[index]!;
   }
 
   /** Ends what countFrames() and forwardNormally() began. */

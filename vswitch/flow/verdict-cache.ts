@@ -8,6 +8,7 @@
 // Thread: datapath worker. Hot: yes (touch, find).
 import { type BurstKeys, ROW_FRONT, ROW_SHIFT, ROW_WHOLE, ROW_WORDS } from "./burst-keys.js";
 import { VERDICT_KEYS_FIRST, VERDICT_KEYS_MAX, VERDICTS_MAX } from "./limits.js";
+import { shortRewriteOf } from "./short-rewrite.js";
 import type { Verdict } from "./verdict.js";
 import type { VerdictRecorder } from "./verdict-recorder.js";
 
@@ -197,6 +198,7 @@ export class VerdictCache {
       acts: recorder.acts,
       tracks: cts.length > 0,
       onlyPort,
+      rewrite: onlyPort < 0 ? shortRewriteOf(code, length) : null,
       isNormal,
       needsKey,
     };

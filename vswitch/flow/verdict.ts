@@ -4,6 +4,7 @@ import type { CtProgram } from "./ct-program.js";
 import type { Flow } from "./flow.js";
 import type { Group, GroupBucket } from "./groups.js";
 import { K_PIPELINE, KEY_WORDS } from "./key.js";
+import type { ShortRewrite } from "./short-rewrite.js";
 
 /** Beside the OP_ codes of a program, in a verdict: what follows happens in this table, by flows[index] or (−1) by none. */
 export const V_AT = -1; // tableId, index
@@ -44,6 +45,8 @@ export interface Verdict {
   readonly tracks: boolean;
   /** The port that the packet goes to unchanged, when that is all; −1 otherwise. */
   readonly onlyPort: number;
+  /** What is done to it on its way to one port, when that is little; null otherwise, and when it goes unchanged. */
+  readonly rewrite: ShortRewrite | null;
   /** The packet is forwarded as an ordinary switch does, and that is all. */
   readonly isNormal: boolean;
   /** The code changes the packet, or needs its key. */
