@@ -74,6 +74,28 @@ describe("ConnectionTable", () => {
     );
   });
 
+  it("is swept by parts, all of it once the parts add up, wherever the last one ended", () => {
+    fc.assert(
+      fc.property(fc.array(fc.double({ min: 0, max: 1, noNaN: true }), { maxLength: 8 }), (shares) => {
+        const table = new ConnectionTable(CAPACITY);
+        const reply = new Int32Array(TUPLE_WORDS);
+        for (let n = 0; n < CAPACITY; n++) {
+          const original = tupleOf(n, 2, 3, 0);
+          invert(original, reply);
+          table.add(original, reply, 1, UDP_FIRST, 0, TIMEOUT_MS);
+        }
+        let left = CAPACITY;
+        for (const share of shares) {
+          table.sweep(TIMEOUT_MS, share);
+          left = Math.max(0, left - Math.ceil(CAPACITY * share));
+          expect(table.size).toBe(left);
+        }
+        table.sweep(TIMEOUT_MS, Number.POSITIVE_INFINITY);
+        expect(table.size).toBe(0);
+      }),
+    );
+  });
+
   it("gives up unanswered connections of the fullest zone first, and answered ones only to emptier zones", () => {
     const table = new ConnectionTable(CAPACITY);
     const add = (zone: number, n: number): number => {

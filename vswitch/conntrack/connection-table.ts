@@ -58,6 +58,7 @@ export class ConnectionTable {
   readonly #portCounts = new Int32Array(OWNERS);
   readonly #sourceCounts = new Int32Array(OWNERS);
   #hand = 0;
+  #swept = 0;
 
   readonly #forget: (connection: number) => void;
 
@@ -210,12 +211,19 @@ export class ConnectionTable {
     this.size += change;
   }
 
-  /** Removes what has expired. */
-  sweep(nowMs: number): void {
+  /**
+   * Removes what has expired in the next `share` of the table, 0 to 1: a look at a million connections at once would
+   * stop the forwarding for milliseconds.
+   */
+  sweep(nowMs: number, share = 1): void {
     if (this.size === 0) return;
-    for (let c = 0; c < this.capacity; c++) {
+    const mask = this.capacity - 1;
+    const count = Math.min(this.capacity, Math.ceil(this.capacity * share));
+    for (let n = 0; n < count; n++) {
+      const c = (this.#swept + n) & mask;
       if (this.states[c] !== STATE_NONE && this.expiresMs[c]! <= nowMs) this.remove(c);
     }
+    this.#swept = (this.#swept + count) & mask;
   }
 
   /**

@@ -140,8 +140,18 @@ export class Conntrack implements Tracker, PieceTracker {
     return this.#tracker.table.restore(nowMs, shiftMs);
   }
 
+  /** Connections that have expired go, in `share` of the table; see ConnectionTable.sweep. */
+  sweepConnections(nowMs: number, share: number): void {
+    this.#tracker.table.sweep(nowMs, share);
+  }
+
   sweep(nowMs: number): void {
     this.#tracker.table.sweep(nowMs);
+    this.sweepOthers(nowMs);
+  }
+
+  /** What else has a time-out. */
+  sweepOthers(nowMs: number): void {
     this.fragments.sweep(nowMs);
     this.#tracker.expectations.sweep(nowMs);
   }

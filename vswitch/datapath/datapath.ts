@@ -235,11 +235,13 @@ export class Datapath {
 
   /** Housekeeping: ports, and now and then everything that has a time-out. */
   tick(nowMs: number): void {
+    // The table of connections a little at a time, but all of it in each interval.
+    this.conntrack.sweepConnections(nowMs, (nowMs - this.#tickMs) / SWEEP_INTERVAL_MS);
     this.#tickMs = nowMs;
     const sweep = nowMs - this.#sweepMs >= SWEEP_INTERVAL_MS;
     if (sweep) {
       this.#sweepMs = nowMs;
-      this.conntrack.sweep(nowMs);
+      this.conntrack.sweepOthers(nowMs);
     }
     for (let b = 0; b < this.bridges.length; b++) {
       const bridge = this.bridges[b]!;

@@ -99,6 +99,8 @@ export interface SwitchConfig {
   /** How often counters are written. */
   readonly statsIntervalMs: number;
   readonly threads: ThreadConfig;
+  /** Connections that the table is to have room for: a power of two. */
+  readonly connectionsMax: number;
   /** Whether Open_vSwitch.statistics is wanted. */
   readonly wantsStatistics: boolean;
   /** The SSL row, for every ssl and pssl target. */

@@ -70,6 +70,7 @@ const config: fc.Arbitrary<SwitchConfig> = fc
     wantsStatistics: false,
     zoneTimeouts: [],
     threads: { cores: [], sleeps: true, assignment: "cycles" as const, isolates: true, problems: [] },
+    connectionsMax: 1024,
   }));
 
 describe("plan()", () => {

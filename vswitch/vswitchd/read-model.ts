@@ -5,6 +5,7 @@ import { createHash } from "node:crypto";
 import { cpus } from "node:os";
 import { isInterfaceName } from "../../base/linux/index.js";
 import type { TlsFiles } from "../../base/tls/index.js";
+import { CONNECTIONS_MAX } from "../conntrack/index.js";
 import type { Database, DatabaseRow } from "../db/index.js";
 import { TAGS_READ_MAX } from "../learn/index.js";
 import { type DummyAddresses, type DummyMode, datapathOf, isDummyPort } from "./dummy.js";
@@ -22,6 +23,7 @@ import { readAffinity, readThreads } from "./read-threads.js";
 import { unsupportedOfBridge, unsupportedOfInterface } from "./read-unsupported.js";
 import { readVlan } from "./read-vlan.js";
 import { readZoneTimeouts } from "./read-zones.js";
+import { readConnectionsMax } from "./start-config.js";
 
 /** Interface types that there always are; "" means "system" in the database. */
 export const INTERFACE_TYPES: readonly string[] = [
@@ -50,6 +52,7 @@ const EMPTY: SwitchConfig = {
   statsIntervalMs: STATS_INTERVAL_MS,
   wantsStatistics: false,
   threads: { cores: [], sleeps: true, assignment: "cycles", isolates: true, problems: [] },
+  connectionsMax: CONNECTIONS_MAX,
   zoneTimeouts: [],
 };
 const BRIDGE_NAME = /^[A-Za-z0-9_][A-Za-z0-9_.+@-]{0,63}$/;
@@ -68,6 +71,8 @@ export function readModel(database: Database, options: ReadOptions): SwitchConfi
   if (root === undefined) return EMPTY;
   const otherConfig = root.map("other_config");
   const threads = readThreads(otherConfig, options.coresMax ?? cpus().length);
+  const problems = [...threads.problems];
+  const connectionsMax = readConnectionsMax(otherConfig, problems);
   const tagsRead = boundedInteger(otherConfig.get("vlan-limit"), 1, 0, TAGS_READ_MAX) || TAGS_READ_MAX;
   return {
     bridges: rowsOf(database, root, "bridges", "Bridge").map((row) =>
@@ -82,7 +87,8 @@ export function readModel(database: Database, options: ReadOptions): SwitchConfi
       STATS_INTERVAL_MS,
       999_999_999,
     ),
-    threads,
+    threads: { ...threads, problems },
+    connectionsMax,
     wantsStatistics: otherConfig.get("enable-statistics") === "true",
     zoneTimeouts: readZoneTimeouts(database, root),
   };

@@ -1,7 +1,6 @@
 import { describe, expect, it } from "vitest";
 import type { DatabaseRow } from "../db/index.js";
 import { readAffinity, readThreads } from "./read-threads.js";
-import { ThreadNotes } from "./thread-notes.js";
 
 const RULES = { sleeps: true, assignment: "cycles", isolates: true } as const;
 
@@ -94,19 +93,5 @@ describe("readAffinity", () => {
       ["0:0", []],
     ] as const)
       expect(affinity(text, cores)).toEqual({ core: undefined, isHeeded: false });
-  });
-});
-
-describe("ThreadNotes", () => {
-  it("tells each thing once, until the configuration is another", () => {
-    const told: unknown[] = [];
-    const notes = new ThreadNotes([0], { warn: (...words: unknown[]) => void told.push(words.at(-1)) });
-    notes.observe({ ...RULES, cores: [0], problems: [] });
-    notes.observe({ ...RULES, cores: [0], problems: ["a"] });
-    notes.observe({ ...RULES, cores: [0], problems: ["a"] });
-    expect(told).toEqual(["a"]);
-    notes.observe({ ...RULES, cores: [0, 1], problems: [] });
-    expect(told.at(-1)).toMatch(/takes effect when the switch is started again/);
-    expect(told).toHaveLength(2);
   });
 });

@@ -60,6 +60,7 @@ export interface SwitchBackendOptions {
   readonly predecessor?: Followed | undefined;
   /** See DatapathHandleOptions. */
   readonly cores?: readonly number[];
+  readonly connectionsMax?: number;
 }
 
 interface Bridge {
@@ -158,6 +159,7 @@ export class DatapathBackend implements Backend {
       hostDevices: options.hostDevices,
       follows: options.predecessor !== undefined,
       cores: options.cores ?? [],
+      ...(options.connectionsMax === undefined ? {} : { connectionsMax: options.connectionsMax }),
       onLeft: (isTakenOver) => this.#hasLeft(isTakenOver),
       onLost: (loss) => options.log.error({ ...loss }, "a port worker has died; starting another one"),
       // No conversation is older than a switch of dummy ports.

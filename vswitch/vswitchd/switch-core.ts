@@ -12,9 +12,10 @@ import { Managers } from "./managers.js";
 import type { BridgeStatus, SwitchBackend, SwitchConfig } from "./model.js";
 import { type ReadOptions, readModel } from "./read-model.js";
 import { Reconciler } from "./reconciler.js";
+import type { StartConfig } from "./start-config.js";
+import { StartNotes } from "./start-notes.js";
 import { isSameStatus, type Statuses } from "./status-reader.js";
 import { systemStatistics } from "./system-statistics.js";
-import { ThreadNotes } from "./thread-notes.js";
 import { runOperations, type StatusOptions, statusOperations } from "./write-back.js";
 
 /** How often link and controller states are looked at; counters are written as often as the database asks. */
@@ -30,7 +31,7 @@ export class SwitchCore {
   readonly #clock: Clock;
   readonly #log: Logger;
   readonly managers: Managers;
-  readonly #threadNotes: ThreadNotes;
+  readonly #startNotes: StartNotes;
   #writing = false;
   #unsubscribe = (): void => {};
   #timer: Timer | undefined;
@@ -54,15 +55,15 @@ export class SwitchCore {
     {
       log,
       clock,
-      cores,
+      started,
       ...reading
-    }: ReadOptions & { readonly log: Logger; readonly clock: Clock; readonly cores: readonly number[] },
+    }: ReadOptions & { readonly log: Logger; readonly clock: Clock; readonly started: StartConfig },
   ) {
     this.#database = database;
     this.#backend = backend;
     this.#clock = clock;
     this.#log = log;
-    this.#threadNotes = new ThreadNotes(cores, log);
+    this.#startNotes = new StartNotes(started, log);
     this.managers = new Managers(server, clock);
     this.reconciler = new Reconciler({
       backend,
@@ -117,7 +118,7 @@ export class SwitchCore {
     this.#written.clear();
     this.#shown = undefined;
     this.#statistics = config;
-    this.#threadNotes.observe(config.threads);
+    this.#startNotes.observe(config);
     await this.#backend.setThreads(config.threads);
     this.write([
       ...statusOperations(applied, this.#observe(statuses, true)),

@@ -38,6 +38,7 @@ import { formatMetrics } from "./metrics-text.js";
 import type { SwitchBackend } from "./model.js";
 import { makePidFiles } from "./pid-files.js";
 import { readModel } from "./read-model.js";
+import { type StartConfig, startConfigOf } from "./start-config.js";
 import { SwitchCore } from "./switch-core.js";
 import {
   CONTROL_NAME,
@@ -79,17 +80,17 @@ export interface Backend extends SwitchBackend {
   readonly succession?: Succession;
 }
 
-export type CreateBackend = (options: {
-  readonly dir: string;
-  readonly log: Logger;
-  readonly clock: Clock;
-  readonly version: string;
-  readonly dummy: DummyMode;
-  /** Still forwards: nothing in `dir` may be changed before start(). */
-  readonly predecessor?: Followed | undefined;
-  /** Processors that other_config:pmd-cpu-mask names. */
-  readonly cores: readonly number[];
-}) => Promise<Backend>;
+export type CreateBackend = (
+  options: StartConfig & {
+    readonly dir: string;
+    readonly log: Logger;
+    readonly clock: Clock;
+    readonly version: string;
+    readonly dummy: DummyMode;
+    /** Still forwards: nothing in `dir` may be changed before start(). */
+    readonly predecessor?: Followed | undefined;
+  },
+) => Promise<Backend>;
 
 export interface Vswitchd {
   /** Settles when `exit` or `shutdown` was asked for; the caller then closes. */
@@ -131,7 +132,8 @@ export async function startVswitchdWith(
     const storage = openStorage(path("conf.db"), OPEN_VSWITCH_SCHEMA, { log });
     opened.push(() => storage.close());
     const parts =
-      prepared ?? (await createParts(createBackend, options, opened, coresOf(storage.database, options)));
+      prepared ??
+      (await createParts(createBackend, options, opened, startConfigIn(storage.database, options)));
     return await assemble(parts, options, { storage, lock }, scrape, opened);
   } catch (thrown) {
     await opened.closeAll();
@@ -169,14 +171,14 @@ interface Parts {
   readonly backend: Backend;
   readonly switchClock: Clock;
   /** That the backend was made with. */
-  readonly cores: readonly number[];
+  readonly started: StartConfig;
 }
 
 async function createParts(
   createBackend: CreateBackend,
   options: VswitchdOptions,
   opened: Closers,
-  cores: readonly number[],
+  started: StartConfig,
   predecessor?: Predecessor,
 ): Promise<Parts> {
   const { dir, log, dummy = "off", version = VERSION } = options;
@@ -189,10 +191,10 @@ async function createParts(
   const backend = await createBackend({
     ...{ dir, log, clock: switchClock, version, dummy },
     predecessor: followed,
-    cores,
+    ...started,
   });
   opened.push(() => backend.close(), true);
-  return { backend, switchClock, cores };
+  return { backend, switchClock, started };
 }
 
 /** Everything that can be done, and can fail, while the other switch still forwards. */
@@ -202,22 +204,22 @@ async function prepare(
   predecessor: Predecessor,
   opened: Closers,
 ): Promise<Parts> {
-  const cores = await rehearse(options);
+  const started = await rehearse(options);
   // Whether they are free cannot be known yet: the predecessor may listen there.
   for (const endpoint of options.ovsdb ?? [])
     if (endpoint.startsWith("p")) parsePassiveEndpoint(endpoint);
     else parseActiveEndpoint(endpoint);
   const { pid, version } = predecessor;
   options.log.info({ pid, version }, "taking over");
-  return await createParts(createBackend, options, opened, cores, predecessor);
+  return await createParts(createBackend, options, opened, started, predecessor);
 }
 
 /**
  * Reads a copy of the configuration as it will have to be read: what is wrong with it shows while the other switch still
- * runs, and the code is warm when every millisecond counts. Resolves with the cores that it names. Throws as
+ * runs, and the code is warm when every millisecond counts. Resolves with what is read only once. Throws as
  * openStorage().
  */
-async function rehearse(options: VswitchdOptions): Promise<readonly number[]> {
+async function rehearse(options: VswitchdOptions): Promise<StartConfig> {
   const { dir, log, dummy = "off", version = VERSION } = options;
   checkStorage(join(dir, "conf.db"), OPEN_VSWITCH_SCHEMA);
   const scratch = mkdtempSync(join(dir, "upgrade-"));
@@ -228,7 +230,7 @@ async function rehearse(options: VswitchdOptions): Promise<readonly number[]> {
       const { database } = storage;
       const databaseVersion = OPEN_VSWITCH_SCHEMA.version;
       transact(database, identityOperations({ version, databaseVersion, dir, dummy }));
-      return coresOf(database, options);
+      return startConfigIn(database, options);
     } finally {
       await storage.close();
     }
@@ -237,15 +239,12 @@ async function rehearse(options: VswitchdOptions): Promise<readonly number[]> {
   }
 }
 
-function coresOf(
-  database: Database,
-  { dir, dummy = "off" }: Pick<VswitchdOptions, "dir" | "dummy">,
-): readonly number[] {
-  return readModel(database, { dir, dummy, addresses: new DummyAddresses() }).threads.cores;
+function startConfigIn(database: Database, { dir, dummy = "off" }: VswitchdOptions): StartConfig {
+  return startConfigOf(readModel(database, { dir, dummy, addresses: new DummyAddresses() }));
 }
 
 async function assemble(
-  { backend, switchClock, cores }: Parts,
+  { backend, switchClock, started }: Parts,
   options: VswitchdOptions,
   { storage, lock }: { readonly storage: Storage; readonly lock: FileLock },
   scrape: Scrape,
@@ -263,7 +262,7 @@ async function assemble(
     addresses: new DummyAddresses(),
     log,
     clock,
-    cores,
+    started,
   });
   opened.push(() => core.stop());
   core.write([
