@@ -1,84 +1,52 @@
 // Ports over the host's devices: two network stacks of Linux, each in a namespace of its own, joined by a switch in a
 // third. TCP by iperf3; small frames by a packet socket, counted where they arrive.
-//   node dist/bench/host-devices.js [--runs 5] [--seconds 3] [--only "over TAP"]
-import { type ChildProcess, spawn } from "node:child_process";
-import { existsSync, mkdtempSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
-import { waitFor } from "../base/time/index.js";
-import { NetworkLab } from "../test/support/network-lab.js";
-import { endChild, PLINTH, ROOT, requirePrograms, runOk } from "../test/support/run.js";
-import { type Contender, compare, type Outcome, writeResults } from "./support/compare.js";
+import type { NetworkLab } from "../test/support/network-lab.js";
+import { ROOT, requirePrograms } from "../test/support/run.js";
+import { type Contender, compare, type Outcome, renderOutcomes, writeResults } from "./support/compare.js";
+import {
+  bridge,
+  type HostSwitch,
+  inLab,
+  OVS_DPDK,
+  ovs,
+  ovsTso,
+  plinth,
+  SERVER_ADDRESS,
+  vde,
+} from "./support/host-switches.js";
 import { withHugepages } from "./support/hugepages.js";
-import { startOpenVswitch } from "./support/open-vswitch.js";
+import { requirePackages } from "./support/packages.js";
 
+const USAGE = `usage: node dist/bench/host-devices.js [options]
+  --runs N      runs of each contender, in turn; the median counts (5)
+  --seconds N   how long each is measured (3)
+  --only TEXT   only works whose title has TEXT in it. The results are then printed, and bench/RESULTS.md stays as it is
+  --help        this
+`;
 const { values } = parseArgs({
   options: {
     runs: { type: "string", default: "5" },
     seconds: { type: "string", default: "3" },
-    /** Works whose title has this in it. */
     only: { type: "string", default: "" },
+    help: { type: "boolean", default: false },
   },
 });
 const runs = Number(values.runs);
 const seconds = Number(values.seconds);
-const OVS = "/usr/sbin/ovs-vswitchd";
-const OVS_DPDK = "/usr/lib/openvswitch-switch-dpdk/ovs-vswitchd-dpdk";
 const FLOOD = join(ROOT, "dist", "bench", "support", "flood.js");
-const START_DEADLINE_MS = 20_000;
-const SERVER_ADDRESS = "10.9.0.2";
 const WARM_UP_S = 1;
-
-type Device = "tap" | "veth" | "afxdp";
-/** What joins the devices. */
-interface Switch {
-  readonly name: string;
-  readonly device: Device;
-  /** Starts it in the namespace "switch"; resolves with its processes. */
-  readonly start: (lab: NetworkLab, dir: string) => Promise<ChildProcess[]>;
-}
-
-const plinth = (device: Device): Switch => ({
-  name: `plinth vswitchd, ${device}`,
-  device,
-  start: async (lab, dir) => {
-    const [first = "", ...words] = [
-      ...lab.enter("switch"),
-      process.execPath,
-      PLINTH,
-      "vswitchd",
-      "--dir",
-      dir,
-    ];
-    const child = spawn(first, words, { stdio: "ignore" });
-    await waitFor(() => existsSync(join(dir, "vswitchd.ctl")), "vswitchd does not start", START_DEADLINE_MS);
-    return [child];
-  },
-});
-const ovs = (
-  device: Device,
-  program = OVS,
-  config: readonly string[] = [],
-  name = "Open vSwitch",
-): Switch => ({
-  name: `${name}, ${device}`,
-  device,
-  start: (lab, dir) => startOpenVswitch({ program, dir, launcher: lab.enter("switch"), config }),
-});
-const ovsTso = ovs(
-  "veth",
-  OVS_DPDK,
-  ["dpdk-init=true", "dpdk-extra=--no-pci --no-telemetry -m 512", "userspace-tso-enable=true"],
-  "Open vSwitch with userspace-tso",
-);
-const bridge: Switch = { name: "Linux bridge, veth (the limit)", device: "veth", start: async () => [] };
+/** Where more of what was sent arrived, the generator was the limit. */
+const GENERATOR_IS_LIMIT = 0.98;
+const limited = new Set<string>();
 
 interface Work {
   readonly title: string;
   readonly unit: string;
-  readonly measure: (lab: NetworkLab) => Promise<number>;
-  readonly ours: Switch;
-  readonly peers: readonly Switch[];
+  readonly measure: (lab: NetworkLab, one: HostSwitch) => Promise<number>;
+  readonly ours: HostSwitch;
+  readonly peers: readonly HostSwitch[];
 }
 
 const tcp = (streams: number) => (lab: NetworkLab) => throughput(lab, streams);
@@ -88,14 +56,14 @@ const WORKS: readonly Work[] = [
     unit: "Gbit/s",
     measure: tcp(1),
     ours: plinth("tap"),
-    peers: [ovsTso, ovs("tap"), bridge],
+    peers: [ovsTso, ovs("tap"), vde, bridge],
   },
   {
     title: "TCP over TAP, 8 streams",
     unit: "Gbit/s",
     measure: tcp(8),
     ours: plinth("tap"),
-    peers: [ovsTso, ovs("tap"), bridge],
+    peers: [ovsTso, ovs("tap"), vde, bridge],
   },
   {
     title: "TCP over veth, 1 stream",
@@ -116,7 +84,7 @@ const WORKS: readonly Work[] = [
     unit: "million frames/s",
     measure: flood,
     ours: plinth("tap"),
-    peers: [ovs("tap"), bridge],
+    peers: [ovs("tap"), vde, bridge],
   },
   {
     title: "64-byte frames over veth",
@@ -134,81 +102,48 @@ const WORKS: readonly Work[] = [
   },
 ];
 
-requirePrograms("iperf3", "ethtool", "ovsdb-server", "ovsdb-tool", "ovs-vsctl", OVS.split("/").at(-1) ?? "");
-if (!existsSync(OVS_DPDK)) throw new Error(`${OVS_DPDK} is missing: apt-get install openvswitch-switch-dpdk`);
+const DEBIAN_PACKAGES = { vde_switch: "vde2", [OVS_DPDK]: "openvswitch-switch-dpdk" };
 /** Open vSwitch with DPDK needs 512 MiB of them for itself. */
 const HUGEPAGES = 300;
-const outcomes: Outcome[] = [];
-for (const { title, unit, measure, ours, peers } of WORKS.filter((work) =>
-  work.title.includes(values.only),
-)) {
-  const contender = (one: Switch): Contender => ({
-    name: one.name,
-    measure: () => inLab(one, measure),
-  });
-  const comparison = {
-    title,
-    unit,
-    better: "higher",
-    ours: contender(ours),
-    peers: peers.map(contender),
-    runs,
-  } as const;
-  outcomes.push(await withHugepages(HUGEPAGES, () => compare(comparison)));
-}
-writeResults(
-  "Devices of the host",
-  `node dist/bench/host-devices.js --runs ${runs} --seconds ${seconds}${values.only === "" ? "" : ` --only "${values.only}"`}`,
-  outcomes,
-  [
-    "Both ends, the switch and the generator share two processors, with whatever else the machine does.",
-    "TCP by iperf3; small frames by sendmmsg on a packet socket, to the broadcast address, counted by the device at the other end.",
-    "For AF_XDP the ends complete their checksums themselves (`ethtool -K DEV tx off`).",
-  ],
-);
+if (values.help) process.stdout.write(USAGE);
+else await runAll();
 
-/** One measurement with everything new: namespaces, devices and the switch. */
-async function inLab(one: Switch, measure: (lab: NetworkLab) => Promise<number>): Promise<number> {
-  const dir = mkdtempSync("/tmp/plv-");
-  const lab = await NetworkLab.open("a", "b");
-  let children: ChildProcess[] = [];
-  try {
-    children = await one.start(lab, dir);
-    await plug(one, lab, dir);
-    await lab.reaches("a", SERVER_ADDRESS);
-    return await measure(lab);
-  } finally {
-    for (const child of children.reverse()) await endChild(child);
-    await lab.close();
-    rmSync(dir, { recursive: true, force: true });
+async function runAll(): Promise<void> {
+  requirePrograms("iperf3", "ethtool", "ovsdb-server", "ovsdb-tool", "ovs-vsctl", "ovs-vswitchd");
+  requirePackages(DEBIAN_PACKAGES);
+  const outcomes: Outcome[] = [];
+  for (const { title, unit, measure, ours, peers } of WORKS.filter((work) =>
+    work.title.includes(values.only),
+  )) {
+    const contender = (one: HostSwitch): Contender => ({
+      name: one.name,
+      measure: () => inLab(one, (lab) => measure(lab, one)),
+    });
+    const comparison = {
+      title,
+      unit,
+      better: "higher",
+      ours: contender(ours),
+      peers: peers.map(contender),
+      runs,
+    } as const;
+    outcomes.push(await withHugepages(HUGEPAGES, () => compare(comparison)));
   }
-}
-
-/** A device in each namespace, called net0, and both on the switch. */
-async function plug(one: Switch, lab: NetworkLab, dir: string): Promise<void> {
-  const isBridge = one === bridge;
-  const vsctl = (...args: string[]) =>
-    runOk("ovs-vsctl", ["--timeout=60", `--db=unix:${dir}/db.sock`, ...args], { deadlineMs: 90_000 });
-  if (isBridge) await lab.ip("switch", "link add br0 up type bridge");
-  else await vsctl("add-br", "br0", "--", "set", "bridge", "br0", "datapath_type=netdev");
-  for (const [machine, address] of [
-    ["a", "10.9.0.1"],
-    ["b", SERVER_ADDRESS],
-  ] as const) {
-    const port = `p${machine}`;
-    const end = one.device === "tap" ? port : `e${machine}`;
-    if (one.device !== "tap") await lab.ip("switch", `link add ${port} up type veth peer name ${end}`);
-    const type = one.device === "veth" ? [] : ["--", "set", "Interface", port, `type=${one.device}`];
-    if (isBridge) await lab.ip("switch", `link set ${port} master br0`);
-    else await vsctl("add-port", "br0", port, ...type);
-    await lab.ip("switch", `link set ${end} netns ${lab.pid(machine)}`);
-    await lab.ip(machine, `link set ${end} name net0`);
-    await lab.ip(machine, `addr add ${address}/24 dev net0`);
-    await lab.ip(machine, "link set net0 up");
-    // Open vSwitch forwards what a sender leaves to hardware only with userspace-tso.
-    if (one.device === "afxdp" || (one !== ovsTso && one.name.startsWith("Open")))
-      await lab.exec(machine, "ethtool", "-K", "net0", "tx", "off");
+  if (values.only !== "") {
+    process.stdout.write(`${renderOutcomes(outcomes).join("\n")}\n`);
+    return;
   }
+  writeResults(
+    "Devices of the host",
+    `node dist/bench/host-devices.js --runs ${runs} --seconds ${seconds}`,
+    outcomes,
+    [
+      "Both ends, the switch and the generator share two processors, with whatever else the machine does.",
+      "TCP by iperf3; small frames to the broadcast address by a packet socket, cut by the kernel out of large datagrams just before the device, counted by the device at the other end.",
+      "For AF_XDP the ends complete their checksums themselves (`ethtool -K DEV tx off`).",
+      ...(limited.size === 0 ? [] : [`The generator was the limit for: ${[...limited].join("; ")}.`]),
+    ],
+  );
 }
 
 /** Gbit/s received, all streams together. */
@@ -224,15 +159,20 @@ async function throughput(lab: NetworkLab, streams: number): Promise<number> {
 }
 
 /** Million frames per second that arrive. */
-async function flood(lab: NetworkLab): Promise<number> {
+async function flood(lab: NetworkLab, one: HostSwitch): Promise<number> {
   const arrived = async (): Promise<number> => {
     const [link] = JSON.parse(await lab.ip("b", "-json -statistics link show net0")) as [
       { stats64: { rx: { packets: number } } },
     ];
     return link.stats64.rx.packets;
   };
-  await lab.exec("a", process.execPath, FLOOD, "net0", String(WARM_UP_S));
+  const send = (forSeconds: number): Promise<string> =>
+    lab.exec("a", process.execPath, FLOOD, "net0", String(forSeconds));
+  await lab.exec("a", "ethtool", "-K", "net0", "tx-udp-segmentation", "off");
+  await send(WARM_UP_S);
   const before = await arrived();
-  await lab.exec("a", process.execPath, FLOOD, "net0", String(seconds));
-  return ((await arrived()) - before) / seconds / 1e6;
+  const sent = Number(await send(seconds));
+  const frames = (await arrived()) - before;
+  if (frames > GENERATOR_IS_LIMIT * sent) limited.add(one.name);
+  return frames / seconds / 1e6;
 }

@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { endChild, ROOT, requirePrograms } from "../test/support/run.js";
 import { guardChild, guardDirectory } from "./support/cleanup.js";
-import { type Contender, compare, type Outcome, renderOutcomes, writeResults } from "./support/compare.js";
+import { type Contender, compare, format, type Outcome, renderOutcomes, writeResults } from "./support/compare.js";
 import { type Forwarder, OPEN_VSWITCH_DPDK, PLINTH_VSWITCHD, TESTPMD } from "./support/forwarders.js";
 import type { GeneratorResult, GeneratorWork } from "./support/generator.js";
 import { withHugepages } from "./support/hugepages.js";
@@ -20,7 +20,6 @@ const USAGE = `usage: node dist/bench/vhost-user.js [options]
   --only TEXT     only works whose title has TEXT in it; may be given several times.
                   The results are then printed, and bench/RESULTS.md stays as it is
   --without TEXT  leave out peers whose name has TEXT in it; may be given several times
-  --rate N        frames a second while latency is measured (100000)
   --list          print the titles of all works
   --help          this
 `;
@@ -31,7 +30,6 @@ const { values } = parseArgs({
     "warm-up": { type: "string", default: "2" },
     only: { type: "string", multiple: true, default: [] },
     without: { type: "string", multiple: true, default: [] },
-    rate: { type: "string", default: "100000" },
     list: { type: "boolean", default: false },
     help: { type: "boolean", default: false },
   },
@@ -45,6 +43,8 @@ interface Work {
   readonly cards: number;
   /** What is looked at. */
   readonly figure: "rate" | "p50" | "p99" | "p999";
+  /** While latency is measured: which share is sent of what the slower switch can forward. */
+  readonly load: number;
 }
 
 const USUAL: Work = {
@@ -54,11 +54,12 @@ const USUAL: Work = {
   pipeline: "port",
   cards: 2,
   figure: "rate",
+  load: 1,
 };
 const QUANTILES = { p50: "median", p99: "99 %", p999: "99.9 %" } as const;
 const WORKS: readonly Work[] = [
-  ...[1, 1000, 10_000, 100_000].map((flows): Work => ({ ...USUAL, flows })),
-  ...[10_000, 100_000].map((flows): Work => ({ ...USUAL, flows, distribution: "zipf" })),
+  ...[1, 1000, 10_000, 100_000, 1_000_000].map((flows): Work => ({ ...USUAL, flows })),
+  ...[1000, 10_000, 100_000, 1_000_000].map((flows): Work => ({ ...USUAL, flows, distribution: "zipf" })),
   ...[[256], [1500], IMIX].map((sizes): Work => ({ ...USUAL, sizes })),
   ...(["normal", "acl", "routed", "translated", "tracked"] as const).map(
     (pipeline): Work => ({ ...USUAL, pipeline }),
@@ -66,20 +67,28 @@ const WORKS: readonly Work[] = [
   { ...USUAL, pipeline: "acl", flows: 100_000 },
   { ...USUAL, pipeline: "tracked", flows: 100_000 },
   { ...USUAL, pipeline: "tracked", sizes: [1500] },
-  ...[[64], [1500]].map((sizes): Work => ({ ...USUAL, sizes, cards: 10 })),
+  ...[10, 100].flatMap((cards) => [[64], [1500]].map((sizes): Work => ({ ...USUAL, sizes, cards }))),
   ...(["port", "tracked"] as const).flatMap((pipeline) =>
-    (["p50", "p99", "p999"] as const).map((figure): Work => ({ ...USUAL, pipeline, figure })),
+    [0.1, 0.8].flatMap((load) =>
+      (["p50", "p99", "p999"] as const).map((figure): Work => ({ ...USUAL, pipeline, figure, load })),
+    ),
   ),
 ];
 /** Open vSwitch with DPDK needs 512 MiB of hugepages for itself. */
 const HUGEPAGES_WANTED = 300;
 const GENERATOR = join(ROOT, "dist", "bench", "support", "generator.js");
 
+/** More cards than dpdk-testpmd of Debian takes (RTE_MAX_ETHPORTS). */
+const TESTPMD_CARDS_MAX = 32;
+/** Below this share of the rate that it was to send, the generator was the limit. */
+const RATE_REACHED = 0.95;
+
 const measured = new Map<string, GeneratorResult[]>();
+const capacities = new Map<PipelineName, Promise<number>>();
+const shortfalls = new Set<string>();
 const runs = count("runs");
 const seconds = count("seconds");
 const warmUpSeconds = count("warm-up");
-const rate = count("rate");
 const works = WORKS.filter(
   (work) => values.only.length === 0 || values.only.some((part) => titleOf(work).includes(part)),
 );
@@ -100,9 +109,11 @@ async function runAll(): Promise<void> {
     process.stdout.write(`${renderOutcomes(outcomes).join("\n")}\n`);
     return;
   }
-  writeResults("vhost-user", `node dist/bench/vhost-user.js --runs ${runs} --seconds ${seconds}`, outcomes, [
+  const command = `node dist/bench/vhost-user.js --runs ${runs} --seconds ${seconds} --warm-up ${warmUpSeconds}`;
+  writeResults("vhost-user", command, outcomes, [
     "Frames that arrived, all cards together; the switch on one processor, the generator on the other. Each frame belongs to a conversation drawn anew, and its header is written into the ring's buffer as a driver does.",
-    `Latency at ${rate.toLocaleString("en-US")} frames a second, from the card that sends to the one that receives.`,
+    "Latency from the card that sends to the one that receives, at a share of what the slower of the two switches forwards when all rings are full: the same frames a second for all.",
+    ...shortfalls,
     "The cards' memory is no hugetlbfs, the same for all; Open vSwitch itself uses hugepages, which the bench provides and takes back.",
   ]);
 }
@@ -112,7 +123,7 @@ function runWork(work: Work): Promise<Outcome> {
     let run = 0;
     return { name: forwarder.name, measure: () => figureOf(forwarder, work, run++) };
   };
-  const peers = [OPEN_VSWITCH_DPDK, ...(work.pipeline === "port" ? [TESTPMD] : [])].filter(
+  const peers = [OPEN_VSWITCH_DPDK, ...(hasLimit(work) ? [TESTPMD] : [])].filter(
     ({ name }) => !values.without.some((part) => name.includes(part)),
   );
   return compare({
@@ -125,25 +136,55 @@ function runWork(work: Work): Promise<Outcome> {
   });
 }
 
+function hasLimit({ pipeline, cards }: Work): boolean {
+  return pipeline === "port" && cards <= TESTPMD_CARDS_MAX;
+}
+
 /** One run tells all of a contender's latencies: later works read what the first has measured. */
 async function figureOf(forwarder: Forwarder, work: Work, run: number): Promise<number> {
   if (work.figure === "rate") return (await measure(forwarder, work)).framesPerSecond / 1e6;
-  const key = titleOf({ ...work, figure: "rate" }) + forwarder.name;
+  const { pipeline, load } = work;
+  const key = `${pipeline} ${load} ${forwarder.name}`;
   const known = measured.get(key) ?? [];
   measured.set(key, known);
-  if (known[run] === undefined) known.push(await measure(forwarder, work));
+  if (known[run] === undefined) {
+    const rate = load * (await capacityOf(pipeline));
+    const result = await measure(forwarder, work, rate);
+    if (result.framesPerSecond < RATE_REACHED * rate)
+      shortfalls.add(
+        `At ${100 * load} % load, ${PIPELINES[pipeline].title}, through ${forwarder.name}: ${format(result.framesPerSecond)} instead of ${format(rate)} frames a second went through.`,
+      );
+    known.push(result);
+  }
   const latency = known[run]?.latencyUs?.[work.figure];
   if (latency === undefined) throw new Error("the generator measured no latency");
   return latency;
 }
 
-async function measure(forwarder: Forwarder, work: Work): Promise<GeneratorResult> {
+/** Frames a second that the slower switch forwards, by one run of each. */
+function capacityOf(pipeline: PipelineName): Promise<number> {
+  const known = capacities.get(pipeline);
+  if (known !== undefined) return known;
+  const look = async (): Promise<number> => {
+    const work = { ...USUAL, pipeline };
+    const rates: number[] = [];
+    for (const forwarder of [PLINTH_VSWITCHD, OPEN_VSWITCH_DPDK])
+      rates.push((await measure(forwarder, work)).framesPerSecond);
+    return Math.min(...rates);
+  };
+  const looking = look();
+  capacities.set(pipeline, looking);
+  return looking;
+}
+
+/** `rate`: frames a second while latency is looked at. */
+async function measure(forwarder: Forwarder, work: Work, rate = 0): Promise<GeneratorResult> {
   const home = mkdtempSync("/tmp/plv-");
   const all: ChildProcess[] = [];
   const forget = guardDirectory(home);
   try {
-    const { flows, leads } = PIPELINES[work.pipeline];
-    const generating = generate(home, work, leads, all);
+    const { flows } = PIPELINES[work.pipeline];
+    const generating = generate(home, work, rate, all);
     // It may fail while the switch is being started.
     generating.catch(() => undefined);
     all.push(...(await forwarder.start(home, work.cards, flows(work.cards))));
@@ -158,15 +199,15 @@ async function measure(forwarder: Forwarder, work: Work): Promise<GeneratorResul
 async function generate(
   home: string,
   work: Work,
-  leads: boolean,
+  rate: number,
   started: ChildProcess[],
 ): Promise<GeneratorResult> {
-  const { flows, distribution, sizes, cards, pipeline, figure } = work;
-  const { addressing } = PIPELINES[pipeline];
+  const { flows, distribution, sizes, cards, pipeline } = work;
+  const { addressing, leads } = PIPELINES[pipeline];
   const sockets = Array.from({ length: cards }, (_, i) => join(home, `${i}.sock`));
   const task: GeneratorWork = {
     ...{ flows, distribution, sizes, addressing, sockets, warmUpSeconds, seconds, leads },
-    rate: figure === "rate" ? 0 : rate,
+    rate,
   };
   const child = guardChild(
     spawn("taskset", ["-c", "1", process.execPath, GENERATOR, JSON.stringify(task)], {
@@ -187,15 +228,15 @@ async function generate(
   return JSON.parse(said) as GeneratorResult;
 }
 
-function titleOf({ flows, distribution, sizes, pipeline, cards, figure }: Work): string {
+function titleOf({ flows, distribution, sizes, pipeline, cards, figure, load }: Work): string {
   const size = sizes.length > 1 ? "IMIX" : `${sizes[0]} B`;
   const many = `${flows.toLocaleString("en-US")} ${distribution === "zipf" ? "Zipf " : ""}flow${flows === 1 ? "" : "s"}`;
   const where = cards === 2 ? "" : `, ${cards} cards`;
-  const what = figure === "rate" ? "" : `, latency ${QUANTILES[figure]}`;
+  const what = figure === "rate" ? "" : `, latency at ${100 * load} % load, ${QUANTILES[figure]}`;
   return `${size}, ${many}, ${PIPELINES[pipeline].title}${where}${what}`;
 }
 
-function count(name: "runs" | "seconds" | "warm-up" | "rate"): number {
+function count(name: "runs" | "seconds" | "warm-up"): number {
   const value = Number(values[name]);
   if (Number.isFinite(value) && value > 0) return value;
   process.stderr.write(`--${name} is to be a number above 0, not ${values[name]}\n`);

@@ -21,6 +21,8 @@ export const ROUTER_MAC = [0x02, 0, 0, 0, 0xff, 0xfe] as const;
 export const SERVICE = "192.0.2.1";
 export const SERVER = "172.16.0.1";
 const ORDER_LENGTH = 1 << 20;
+/** So often each conversation comes in the order, or more often where there are few. */
+const TURNS = 4;
 const CLIENTS = 0x0a000000;
 const SERVERS = 0xac100000;
 const SERVERS_MASK = 0xfff;
@@ -44,9 +46,10 @@ export function clientOf(n: number): number {
 
 /** Which conversation each frame belongs to; read in a circle. */
 export function frameOrder(flows: number, distribution: Distribution): Uint32Array {
-  const order = new Uint32Array(ORDER_LENGTH);
+  const length = Math.max(ORDER_LENGTH, TURNS * flows);
+  const order = new Uint32Array(length);
   let state = 0x2545f491;
-  for (let i = 0; i < ORDER_LENGTH; i++) {
+  for (let i = 0; i < length; i++) {
     state ^= state << 13;
     state ^= state >>> 17;
     state ^= state << 5;

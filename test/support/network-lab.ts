@@ -89,6 +89,11 @@ export class NetworkLab {
     for (const child of [...this.#children, ...this.#holders.values()]) await endChild(child);
   }
 
+  /** The same without waiting, for a program that has to end at once. */
+  kill(): void {
+    for (const child of [...this.#children, ...this.#holders.values()]) child.kill("SIGKILL");
+  }
+
   async #hold(name: string): Promise<void> {
     const first = this.#holders.size === 0;
     const inside = !first && !this.#isRoot ? [...this.enter("switch")] : [];
