@@ -13,6 +13,7 @@ function shape(
   qos: Omit<QosConfig, "type">,
   offered: Readonly<Record<number, number>>,
   sizeBytes = 1000,
+  pauseMs = 0,
 ): Record<number, number> {
   const pool = new PacketPool({ slots: 4096 });
   const queues = new PortQueues(pool, { type: "linux-htb", ...qos }, 10_000_000, undefined, 0);
@@ -25,7 +26,7 @@ function shape(
     pool.free(packet);
   };
   for (let nowMs = 0, step = 0; nowMs < SECONDS * 1000; ) {
-    const elapsedMs = 1 + (step++ % 3);
+    const elapsedMs = 1 + (step++ % 3) + (step % 20 === 0 ? pauseMs : 0);
     nowMs += elapsedMs;
     for (let packet = queues.next(nowMs); packet >= 0; packet = queues.next(nowMs)) leaves(packet);
     for (const [id, rate] of Object.entries(offered)) {
@@ -55,6 +56,32 @@ describe("a port's queues", () => {
   it.each([0.5, 1, 10, 100, 1000])("hold a port to %d Mbit/s, to within 2 %%", (mbit) => {
     const sent = shape({ maxRateBps: mbit * MBIT, queues: [{ queueId: 0 }] }, { 0: 2 * mbit * MBIT });
     near(sent[0], mbit * MBIT);
+  });
+
+  it.each([20, 50, 90])("keep their rates when the loop comes %d ms late now and then", (pauseMs) => {
+    const queues = [{ queueId: 0 }, { queueId: 1, maxRateBps: 5 * MBIT }];
+    const rates = { maxRateBps: 10 * MBIT, queues };
+    const sent = shape(rates, { 0: 20 * MBIT, 1: 10 * MBIT }, 1000, pauseMs);
+    near(sent[0], 5 * MBIT);
+    near(sent[1], 5 * MBIT);
+  });
+
+  it("let no more leave after a pause without frames than the burst", () => {
+    const pool = new PacketPool({ slots: 1024 });
+    const qos = { type: "linux-htb", maxRateBps: MBIT, queues: [{ queueId: 0 }] };
+    const queues = new PortQueues(pool, qos, 10_000_000, undefined, 0);
+    const put = (nowMs: number): number => {
+      const packet = pool.allocate();
+      pool.length[packet] = 125;
+      return queues.take(0, packet, nowMs);
+    };
+    while (put(0) !== FRAME_HELD);
+    while (queues.next(1000) >= 0);
+    let leave = 0;
+    while (put(10_000) !== FRAME_HELD) leave++;
+    // 1514 bytes, and one more frame that leaves a debt.
+    expect(leave).toBe(Math.ceil(1514 / 125));
+    queues.freeAll();
   });
 
   it.each([64, 1000, 1514])("hold a queue to its ceiling with frames of %d bytes", (size) => {

@@ -7,7 +7,8 @@
 //      └──── else ──► ring of its queue ──► next(), as time passes       a full ring drops
 //
 // Invariants: frames of one queue leave in the order in which they came; over any time t at most burst + rate · t leave
-// by a queue or the port; a held frame is one reference. Time is a parameter, whole milliseconds.
+// by a queue or the port, and never more than rate · t since frames began to wait there, plus burst; what waits and was
+// not looked at in time is made up for, so that a loop that is late keeps the rate; a held frame is one reference. Time is a parameter, whole milliseconds.
 // Source: OpenFlow 1.3.5, 7.2.2 and 7.3.5.8; ovs-vswitchd.conf.db(5), QoS and Queue; tc-htb(8).
 // Thread: datapath worker. Hot: yes (take, next).
 import type { PacketQueue, QueueProperty, QueueStats } from "../../base/openflow/index.js";
@@ -47,6 +48,8 @@ const RATE_SHARE_MAX = 1000;
 const MIN_RATE_BPS = 12_000;
 /** A bucket holds what its rate gives in this time: the loop may look away so long and still keep the rate. */
 const SLACK_MS = 10;
+/** And so long while frames wait: they would have left. */
+const SLACK_WAITING_MS = 100;
 const FRAME_BITS = 8 * 1514;
 
 /** Bits that may go now; what goes may leave a debt. */
@@ -61,8 +64,9 @@ class Bucket {
     this.tokens = Math.min(this.max, tokens);
   }
 
-  fill(elapsedMs: number): void {
-    this.tokens = Math.min(this.max, this.tokens + elapsedMs * this.perMs);
+  fill(elapsedMs: number, isWaiting: boolean): void {
+    const max = isWaiting ? Math.max(this.max, this.perMs * SLACK_WAITING_MS) : this.max;
+    this.tokens = Math.min(max, this.tokens + elapsedMs * this.perMs);
   }
 
   /** Milliseconds until something may go. */
@@ -240,10 +244,11 @@ export class PortQueues {
     const elapsedMs = nowMs - this.#filledMs;
     if (elapsedMs <= 0) return;
     this.#filledMs = nowMs;
-    this.#port.fill(elapsedMs);
+    this.#port.fill(elapsedMs, this.held > 0);
     for (let i = 0; i < this.#queues.length; i++) {
-      this.#queues[i]!.own.fill(elapsedMs);
-      this.#queues[i]!.ceiling.fill(elapsedMs);
+      const queue = this.#queues[i]!;
+      queue.own.fill(elapsedMs, queue.held > 0);
+      queue.ceiling.fill(elapsedMs, queue.held > 0);
     }
   }
 
