@@ -9,14 +9,14 @@ import {
   bridge,
   type HostSwitch,
   inLab,
-  OVS_DPDK,
   ovs,
   ovsTso,
   plinth,
   SERVER_ADDRESS,
   vde,
 } from "./support/host-switches.js";
-import { withHugepages } from "./support/hugepages.js";
+import { OVS_DPDK } from "./support/forwarders.js";
+import { HUGEPAGES_OF_OVS, withHugepages } from "./support/hugepages.js";
 import { requirePackages } from "./support/packages.js";
 
 const USAGE = `usage: node dist/bench/host-devices.js [options]
@@ -103,8 +103,6 @@ const WORKS: readonly Work[] = [
 ];
 
 const DEBIAN_PACKAGES = { vde_switch: "vde2", [OVS_DPDK]: "openvswitch-switch-dpdk" };
-/** Open vSwitch with DPDK needs 512 MiB of them for itself. */
-const HUGEPAGES = 300;
 if (values.help) process.stdout.write(USAGE);
 else await runAll();
 
@@ -127,7 +125,7 @@ async function runAll(): Promise<void> {
       peers: peers.map(contender),
       runs,
     } as const;
-    outcomes.push(await withHugepages(HUGEPAGES, () => compare(comparison)));
+    outcomes.push(await withHugepages(HUGEPAGES_OF_OVS, () => compare(comparison)));
   }
   if (values.only !== "") {
     process.stdout.write(`${renderOutcomes(outcomes).join("\n")}\n`);

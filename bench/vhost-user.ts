@@ -1,15 +1,12 @@
 // vhost-user: frames per second and latency between guests' cards, plinth vswitchd against Open vSwitch with DPDK, and
 // against testpmd, which looks at nothing. One generator for all; a switch has the first processor, it the second.
-import { type ChildProcess, spawn } from "node:child_process";
-import { mkdtempSync, rmSync } from "node:fs";
-import { join } from "node:path";
 import { parseArgs } from "node:util";
-import { endChild, ROOT, requirePrograms } from "../test/support/run.js";
-import { guardChild, guardDirectory } from "./support/cleanup.js";
+import { requirePrograms } from "../test/support/run.js";
 import { type Contender, compare, format, type Outcome, renderOutcomes, writeResults } from "./support/compare.js";
 import { type Forwarder, OPEN_VSWITCH_DPDK, PLINTH_VSWITCHD, TESTPMD } from "./support/forwarders.js";
-import type { GeneratorResult, GeneratorWork } from "./support/generator.js";
-import { withHugepages } from "./support/hugepages.js";
+import type { GeneratorResult } from "./support/generator.js";
+import { runTraffic } from "./support/generator-run.js";
+import { HUGEPAGES_OF_OVS, withHugepages } from "./support/hugepages.js";
 import { PIPELINES, type PipelineName } from "./support/pipelines.js";
 import { type Distribution, IMIX } from "./support/traffic.js";
 
@@ -74,9 +71,6 @@ const WORKS: readonly Work[] = [
     ),
   ),
 ];
-/** Open vSwitch with DPDK needs 512 MiB of hugepages for itself. */
-const HUGEPAGES_WANTED = 300;
-const GENERATOR = join(ROOT, "dist", "bench", "support", "generator.js");
 
 /** More cards than dpdk-testpmd of Debian takes (RTE_MAX_ETHPORTS). */
 const TESTPMD_CARDS_MAX = 32;
@@ -99,7 +93,7 @@ else if (works.length === 0) {
   process.exitCode = 2;
 } else {
   requirePrograms("dpdk-testpmd", "ovsdb-server", "ovsdb-tool", "ovs-vsctl", "ovs-ofctl", "taskset");
-  await withHugepages(HUGEPAGES_WANTED, runAll);
+  await withHugepages(HUGEPAGES_OF_OVS, runAll);
 }
 
 async function runAll(): Promise<void> {
@@ -179,53 +173,11 @@ function capacityOf(pipeline: PipelineName): Promise<number> {
 
 /** `rate`: frames a second while latency is looked at. */
 async function measure(forwarder: Forwarder, work: Work, rate = 0): Promise<GeneratorResult> {
-  const home = mkdtempSync("/tmp/plv-");
-  const all: ChildProcess[] = [];
-  const forget = guardDirectory(home);
-  try {
-    const { flows } = PIPELINES[work.pipeline];
-    const generating = generate(home, work, rate, all);
-    // It may fail while the switch is being started.
-    generating.catch(() => undefined);
-    all.push(...(await forwarder.start(home, work.cards, flows(work.cards))));
-    return await generating;
-  } finally {
-    for (const child of all) await endChild(child);
-    forget();
-    rmSync(home, { recursive: true, force: true });
-  }
-}
-
-async function generate(
-  home: string,
-  work: Work,
-  rate: number,
-  started: ChildProcess[],
-): Promise<GeneratorResult> {
-  const { flows, distribution, sizes, cards, pipeline } = work;
-  const { addressing, leads } = PIPELINES[pipeline];
-  const sockets = Array.from({ length: cards }, (_, i) => join(home, `${i}.sock`));
-  const task: GeneratorWork = {
-    ...{ flows, distribution, sizes, addressing, sockets, warmUpSeconds, seconds, leads },
-    rate,
-  };
-  const child = guardChild(
-    spawn("taskset", ["-c", "1", process.execPath, GENERATOR, JSON.stringify(task)], {
-      stdio: ["ignore", "pipe", "pipe"],
-    }),
-  );
-  started.push(child);
-  let said = "";
-  let complained = "";
-  child.stdout?.on("data", (chunk: Buffer) => {
-    said += chunk.toString();
-  });
-  child.stderr?.on("data", (chunk: Buffer) => {
-    complained += chunk.toString();
-  });
-  const code = await new Promise((resolve) => child.once("close", resolve));
-  if (code !== 0) throw new Error(`the generator failed:\n${complained.slice(-1500)}`);
-  return JSON.parse(said) as GeneratorResult;
+  const { pipeline, cards, flows, distribution, sizes } = work;
+  const { addressing, leads, flows: rules } = PIPELINES[pipeline];
+  const traffic = { flows, distribution, sizes, addressing, leads, warmUpSeconds, seconds, rate, phases: 1 };
+  const [result] = await runTraffic(forwarder, { ...traffic, cards, rules: rules(cards) });
+  return result as GeneratorResult;
 }
 
 function titleOf({ flows, distribution, sizes, pipeline, cards, figure, load }: Work): string {

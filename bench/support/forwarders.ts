@@ -10,21 +10,27 @@ import { startOpenVswitch } from "./open-vswitch.js";
 
 export interface Forwarder {
   readonly name: string;
+  /** Its control socket, for ovs-appctl; empty when it has none. */
+  readonly control: string;
   /** Starts it in `home`, where card n of `cards` listens (or will) at `<home>/<n>.sock`. */
   readonly start: (home: string, cards: number, flows: readonly string[]) => Promise<ChildProcess[]>;
 }
 
-const OVS_DPDK = "/usr/lib/openvswitch-switch-dpdk/ovs-vswitchd-dpdk";
+export const OVS_DPDK = "/usr/lib/openvswitch-switch-dpdk/ovs-vswitchd-dpdk";
 const START_DEADLINE_MS = 30_000;
+/** Room for so many in the switch: Open vSwitch has room for three million. */
+const CONNECTIONS = 1 << 21;
 const FLOWS_DEADLINE_MS = 120_000;
 
 export const PLINTH_VSWITCHD: Forwarder = {
   name: "plinth vswitchd",
+  control: "vswitchd.ctl",
   start: async (home, cards, flows) => {
-    // On which processor it polls, it reads when it starts.
+    // On which processor it polls, and for how many connections there is room, it reads when it starts.
     const first = await startVswitchd(home, []);
     try {
-      await configureSwitch(home, ["set", "Open_vSwitch", ".", "other_config:pmd-cpu-mask=1"]);
+      const room = `other_config:ct-maxconns=${CONNECTIONS}`;
+      await configureSwitch(home, ["set", "Open_vSwitch", ".", "other_config:pmd-cpu-mask=1", room]);
     } finally {
       await endChild(first, "SIGTERM");
     }
@@ -60,6 +66,7 @@ function profiling(): readonly string[] {
 
 export const OPEN_VSWITCH_DPDK: Forwarder = {
   name: "Open vSwitch with DPDK",
+  control: "vs.ctl",
   start: async (home, cards, flows) => {
     if (!existsSync(OVS_DPDK))
       throw new Error(`${OVS_DPDK} is missing: apt-get install openvswitch-switch-dpdk`);
@@ -87,6 +94,7 @@ export const OPEN_VSWITCH_DPDK: Forwarder = {
 /** Looks at nothing: the limit. Port 2k to port 2k + 1, whatever the flows say. */
 export const TESTPMD: Forwarder = {
   name: "testpmd, which looks at nothing",
+  control: "",
   start: async (home, cards) => {
     const prefix = home.replaceAll("/", "_");
     const devices = Array.from(

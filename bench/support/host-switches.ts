@@ -8,10 +8,10 @@ import { waitFor } from "../../base/time/index.js";
 import { NetworkLab } from "../../test/support/network-lab.js";
 import { endChild, PLINTH, runOk } from "../../test/support/run.js";
 import { guardChild, guardDirectory, onAbort } from "./cleanup.js";
+import { OVS_DPDK } from "./forwarders.js";
 import { startOpenVswitch } from "./open-vswitch.js";
 
-export const OVS = "/usr/sbin/ovs-vswitchd";
-export const OVS_DPDK = "/usr/lib/openvswitch-switch-dpdk/ovs-vswitchd-dpdk";
+const OVS = "/usr/sbin/ovs-vswitchd";
 export const SERVER_ADDRESS = "10.9.0.2";
 const PORTS = ["pa", "pb"] as const;
 const START_DEADLINE_MS = 20_000;
@@ -58,6 +58,11 @@ export const ovsTso = ovs(
   ["dpdk-init=true", "dpdk-extra=--no-pci --no-telemetry -m 512", "userspace-tso-enable=true"],
   "Open vSwitch with userspace-tso",
 );
+/** The same devices by a driver of DPDK: only its ports have the policers of Open vSwitch's userspace. */
+export const ovsPackets: HostSwitch = {
+  ...ovs("veth", OVS_DPDK, ["dpdk-init=true", "dpdk-extra=--no-pci --no-telemetry -m 512"]),
+  name: "Open vSwitch with DPDK, veth by af_packet",
+};
 /** It makes the TAP devices itself, and ends with its standard input. */
 export const vde: HostSwitch = {
   name: "vde_switch, tap",
@@ -101,6 +106,14 @@ export async function inLab<Result>(
   }
 }
 
+/** How ovs-vsctl is told what kind of port it is. */
+function typeOf(one: HostSwitch, port: string): string[] {
+  const set = ["--", "set", "Interface", port];
+  if (one === ovsPackets)
+    return [...set, "type=dpdk", `options:dpdk-devargs=net_af_packet_${port},iface=${port}`];
+  return one.device === "veth" ? [] : [...set, `type=${one.device}`];
+}
+
 /** A device in each namespace, called net0, and both on the switch. */
 async function plug(one: HostSwitch, lab: NetworkLab, dir: string): Promise<void> {
   const isBridge = one === bridge;
@@ -115,7 +128,7 @@ async function plug(one: HostSwitch, lab: NetworkLab, dir: string): Promise<void
     const port = `p${machine}`;
     const end = one.device === "tap" ? port : `e${machine}`;
     if (one.device !== "tap") await lab.ip("switch", `link add ${port} up type veth peer name ${end}`);
-    const type = one.device === "veth" ? [] : ["--", "set", "Interface", port, `type=${one.device}`];
+    const type = typeOf(one, port);
     if (isBridge) await lab.ip("switch", `link set ${port} master br0`);
     else if (one !== vde) await vsctl("add-port", "br0", port, ...type);
     await lab.ip("switch", `link set ${end} netns ${lab.pid(machine)}`);

@@ -2,6 +2,8 @@
 import { readFileSync, writeFileSync } from "node:fs";
 import { onAbort } from "./cleanup.js";
 
+/** Open vSwitch with DPDK needs 512 MiB of them for itself. */
+export const HUGEPAGES_OF_OVS = 300;
 const HUGEPAGES = "/proc/sys/vm/nr_hugepages";
 
 /** Runs `work` with at least `count` hugepages of 2 MiB on the machine. */
