@@ -115,7 +115,11 @@ async function trackMany(forwarder: Forwarder, connections: number): Promise<Gen
   return result as GeneratorResult;
 }
 
-async function checkCount({ name, control }: Forwarder, { home }: RunningSwitch, wanted: number): Promise<void> {
+async function checkCount(
+  { name, control }: Forwarder,
+  { home }: RunningSwitch,
+  wanted: number,
+): Promise<void> {
   const text = await runOk("ovs-appctl", ["-t", `${home}/${control}`, "dpctl/ct-get-nconns"]);
   const count = Number(text.trim());
   if (!(count >= LEAST_SHARE * wanted)) throw new Error(`${name} has ${count} of ${wanted} connections`);

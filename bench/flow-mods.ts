@@ -92,16 +92,11 @@ async function runAll(): Promise<void> {
   }
   if (values.only !== "") process.stdout.write(`${renderOutcomes(outcomes).join("\n")}\n`);
   else
-    writeResults(
-      "Flow-mods",
-      `node dist/bench/flow-mods.js --runs ${runs} --seconds ${seconds}`,
-      outcomes,
-      [
-        "One OpenFlow 1.3 client: blocks of 200 flow-mods with a barrier each, eight under way, adds and strict deletions in turn, 10,000 flows in the table; what a barrier has answered counts. They match no frame that is sent.",
-        "Forwarding: 64-byte frames, 10,000 conversations, port to port over vhost-user, all rings full. The switch's polling thread has the first processor; the generator, the client and what else the switch does share the second, so both contenders take time from their own generator.",
-        "Barriers of Plinth are answered when the datapath judges by the new flows and they are stored in a file; Open vSwitch 3.1 goes on judging by cached entries for a while, and stores nothing.",
-      ],
-    );
+    writeResults("Flow-mods", `node dist/bench/flow-mods.js --runs ${runs} --seconds ${seconds}`, outcomes, [
+      "One OpenFlow 1.3 client: blocks of 200 flow-mods with a barrier each, eight under way, adds and strict deletions in turn, 10,000 flows in the table; what a barrier has answered counts. They match no frame that is sent.",
+      "Forwarding: 64-byte frames, 10,000 conversations, port to port over vhost-user, all rings full. The switch's polling thread has the first processor; the generator, the client and what else the switch does share the second, so both contenders take time from their own generator.",
+      "Barriers of Plinth are answered when the datapath judges by the new flows and they are stored in a file; Open vSwitch 3.1 goes on judging by cached entries for a while, and stores nothing.",
+    ]);
 }
 
 /** Without any traffic. */

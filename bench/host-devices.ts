@@ -5,6 +5,7 @@ import { parseArgs } from "node:util";
 import type { NetworkLab } from "../test/support/network-lab.js";
 import { ROOT, requirePrograms } from "../test/support/run.js";
 import { type Contender, compare, type Outcome, renderOutcomes, writeResults } from "./support/compare.js";
+import { OVS_DPDK } from "./support/forwarders.js";
 import {
   bridge,
   type HostSwitch,
@@ -15,7 +16,6 @@ import {
   SERVER_ADDRESS,
   vde,
 } from "./support/host-switches.js";
-import { OVS_DPDK } from "./support/forwarders.js";
 import { HUGEPAGES_OF_OVS, withHugepages } from "./support/hugepages.js";
 import { requirePackages } from "./support/packages.js";
 

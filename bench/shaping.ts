@@ -17,10 +17,17 @@ import {
   writeResults,
 } from "./support/compare.js";
 import { OVS_DPDK } from "./support/forwarders.js";
-import { bridge, type HostSwitch, inLab, ovsPackets, plinth, SERVER_ADDRESS } from "./support/host-switches.js";
+import {
+  bridge,
+  type HostSwitch,
+  inLab,
+  ovsPackets,
+  plinth,
+  SERVER_ADDRESS,
+} from "./support/host-switches.js";
 import { HUGEPAGES_OF_OVS, withHugepages } from "./support/hugepages.js";
-import { requirePackages } from "./support/packages.js";
 import type { PacedStream } from "./support/paced-load.js";
+import { requirePackages } from "./support/packages.js";
 
 const USAGE = `usage: node dist/bench/shaping.js [options]
   --runs N      runs of each contender, in turn; the median counts (3)
@@ -142,9 +149,7 @@ async function runAll(): Promise<void> {
   writeResults("Shaping", `node dist/bench/shaping.js --runs ${runs} --seconds ${seconds}`, outcomes, [
     "The largest deviation of what arrives from what the rates say, over all queues; below 0.1 % it counts as 0.1 %. Bytes of Ethernet frames, as the kernel counts them; the policers of Open vSwitch leave out the 14 bytes of the Ethernet header, which is 1 % of the large frames and 16 % of the small ones.",
     "Open vSwitch with DPDK drives the same veth pair by `net_af_packet`: egress by `egress-policer`, ingress by `ingress_policing_rate`. The bridge: `tc qdisc htb`.",
-    beyond.length === 0
-      ? `All of Plinth's within ${TARGET} %.`
-      : `Beyond ${TARGET} %: ${beyond.join("; ")}.`,
+    beyond.length === 0 ? `All of Plinth's within ${TARGET} %.` : `Beyond ${TARGET} %: ${beyond.join("; ")}.`,
   ]);
 }
 
@@ -153,10 +158,12 @@ async function deviation(work: Work, one: HostSwitch, lab: NetworkLab, dir: stri
   const macs = await addStations(work, lab);
   if (one === bridge) await shapeByKernel(work, lab);
   else await configure(work, one, dir);
-  const streams = work.offered.map((mbit, i): PacedStream => ({
-    ...{ mac: macs[i] as string, address: (STATIONS[i] as (typeof STATIONS)[number]).address },
-    ...{ sizeBytes: work.sizeBytes, rateBps: mbit * MBIT },
-  }));
+  const streams = work.offered.map(
+    (mbit, i): PacedStream => ({
+      ...{ mac: macs[i] as string, address: (STATIONS[i] as (typeof STATIONS)[number]).address },
+      ...{ sizeBytes: work.sizeBytes, rateBps: mbit * MBIT },
+    }),
+  );
   lab.start("a", process.execPath, LOAD, "net0", JSON.stringify(streams));
   await sleep(WARM_UP_MS);
   const [before, startMs] = [receivedBy(lab), performance.now()];
@@ -165,7 +172,9 @@ async function deviation(work: Work, one: HostSwitch, lab: NetworkLab, dir: stri
   const bytes = (i: number): number => (after[i] as number) - (before[i] as number);
   // What the second station takes comes by the first one's device.
   const rates = [bytes(0) - bytes(1), bytes(1)].map((count) => (8 * count) / elapsedMs / 1000);
-  process.stdout.write(`  ${one.name}: ${work.wanted.map((_, i) => format(rates[i] as number)).join(" and ")} Mbit/s\n`);
+  process.stdout.write(
+    `  ${one.name}: ${work.wanted.map((_, i) => format(rates[i] as number)).join(" and ")} Mbit/s\n`,
+  );
   const worst = Math.max(...work.wanted.map((mbit, i) => Math.abs((rates[i] as number) / mbit - 1)));
   return Math.max(LEAST_DEVIATION, 100 * worst);
 }
@@ -201,13 +210,12 @@ async function shapeByKernel({ portMbit, queues: classes }: Work, lab: NetworkLa
     await tc(`class add dev pb parent 1:1 classid 1:${10 + i} htb ${rates}`);
   }
   if (classes.length > 1)
-    await tc(
-      `filter add dev pb parent 1: protocol ip u32 match ip dst ${STATIONS[1].address} flowid 1:11`,
-    );
+    await tc(`filter add dev pb parent 1: protocol ip u32 match ip dst ${STATIONS[1].address} flowid 1:11`);
 }
 
 async function configure(work: Work, one: HostSwitch, dir: string): Promise<void> {
-  const vsctl = (...args: string[]) => runOk("ovs-vsctl", ["--timeout=30", `--db=unix:${dir}/db.sock`, ...args]);
+  const vsctl = (...args: string[]) =>
+    runOk("ovs-vsctl", ["--timeout=30", `--db=unix:${dir}/db.sock`, ...args]);
   const { kind, portMbit } = work;
   if (kind === "ingress") {
     const kbit = 1000 * portMbit;

@@ -2,7 +2,14 @@
 // against testpmd, which looks at nothing. One generator for all; a switch has the first processor, it the second.
 import { parseArgs } from "node:util";
 import { requirePrograms } from "../test/support/run.js";
-import { type Contender, compare, format, type Outcome, renderOutcomes, writeResults } from "./support/compare.js";
+import {
+  type Contender,
+  compare,
+  format,
+  type Outcome,
+  renderOutcomes,
+  writeResults,
+} from "./support/compare.js";
 import { type Forwarder, OPEN_VSWITCH_DPDK, PLINTH_VSWITCHD, TESTPMD } from "./support/forwarders.js";
 import type { GeneratorResult } from "./support/generator.js";
 import { runTraffic } from "./support/generator-run.js";

@@ -69,7 +69,13 @@ export const vde: HostSwitch = {
   device: "tap",
   start: async (lab, dir) => {
     const taps = PORTS.flatMap((port) => ["--tap", port]);
-    const [first = "", ...words] = [...lab.enter("switch"), "vde_switch", "--sock", join(dir, "vde"), ...taps];
+    const [first = "", ...words] = [
+      ...lab.enter("switch"),
+      "vde_switch",
+      "--sock",
+      join(dir, "vde"),
+      ...taps,
+    ];
     const child = guardChild(spawn(first, words, { stdio: ["pipe", "ignore", "ignore"] }));
     const links = async (): Promise<string> => lab.ip("switch", "-brief link show");
     const isThere = async (): Promise<boolean> => {
@@ -80,7 +86,11 @@ export const vde: HostSwitch = {
     return [child];
   },
 };
-export const bridge: HostSwitch = { name: "Linux bridge, veth (the limit)", device: "veth", start: async () => [] };
+export const bridge: HostSwitch = {
+  name: "Linux bridge, veth (the limit)",
+  device: "veth",
+  start: async () => [],
+};
 
 /** One measurement with everything new: namespaces, devices and the switch. */
 export async function inLab<Result>(
@@ -140,4 +150,3 @@ async function plug(one: HostSwitch, lab: NetworkLab, dir: string): Promise<void
       await lab.exec(machine, "ethtool", "-K", "net0", "tx", "off");
   }
 }
-

@@ -7,7 +7,9 @@ export function requirePackages(packages: Readonly<Record<string, string>>): voi
   const missing = Object.keys(packages).filter((program) => !isThere(program));
   if (missing.length === 0) return;
   const names = missing.map((program) => packages[program]);
-  throw new Error(`missing programs: ${missing.join(", ")}; apt-get install ${[...new Set(names)].join(" ")}`);
+  throw new Error(
+    `missing programs: ${missing.join(", ")}; apt-get install ${[...new Set(names)].join(" ")}`,
+  );
 }
 
 function isThere(program: string): boolean {
