@@ -1,9 +1,9 @@
 // Connection tracking of many: how many connections a second are begun, the first frame of each, and how fast frames of a
 // million of them are forwarded. plinth vswitchd beside Open vSwitch with DPDK, whose connection tracking is its userspace
 // one.
-import { parseArgs } from "node:util";
 import { requirePrograms, runOk } from "../test/support/run.js";
-import { type Contender, compare, type Outcome, renderOutcomes, writeResults } from "./support/compare.js";
+import { publish, readBenchOptions, wantedOf } from "./support/bench-options.js";
+import { type Contender, compare, type Outcome } from "./support/compare.js";
 import { type Forwarder, OPEN_VSWITCH_DPDK, OVS_DPDK, PLINTH_VSWITCHD } from "./support/forwarders.js";
 import type { GeneratorResult } from "./support/generator.js";
 import { type RunningSwitch, runTraffic } from "./support/generator-run.js";
@@ -11,22 +11,12 @@ import { HUGEPAGES_OF_OVS, withHugepages } from "./support/hugepages.js";
 import { requirePackages } from "./support/packages.js";
 import { PIPELINES } from "./support/pipelines.js";
 
-const USAGE = `usage: node dist/bench/connections.js [options]
-  --runs N      runs of each contender, in turn; the median counts (3)
-  --seconds N   how long forwarding is measured (3)
-  --only TEXT   only works whose title has TEXT in it. The results are then printed, and bench/RESULTS.md stays as it is
-  --help        this
-`;
-const { values } = parseArgs({
-  options: {
-    runs: { type: "string", default: "3" },
-    seconds: { type: "string", default: "3" },
-    only: { type: "string", default: "" },
-    help: { type: "boolean", default: false },
-  },
+const options = readBenchOptions("connections", 3, {
+  name: "seconds",
+  text: "how long forwarding is measured",
+  usual: 3,
 });
-const runs = Number(values.runs);
-const seconds = Number(values.seconds);
+const { runs, amount: seconds } = options;
 const CARDS = 2;
 const WARM_UP_S = 1;
 /** Of the connections that were begun, as many must be there at the end. */
@@ -58,18 +48,13 @@ const WORKS: readonly Work[] = [100_000, 1_000_000].flatMap((connections) => {
 });
 const known = new Map<string, Promise<GeneratorResult>>();
 
-if (values.help) process.stdout.write(USAGE);
-else {
-  requirePrograms("ovsdb-server", "ovsdb-tool", "ovs-vsctl", "ovs-ofctl", "ovs-appctl", "taskset");
-  requirePackages({ [OVS_DPDK]: "openvswitch-switch-dpdk" });
-  await withHugepages(HUGEPAGES_OF_OVS, runAll);
-}
+requirePrograms("ovsdb-server", "ovsdb-tool", "ovs-vsctl", "ovs-ofctl", "ovs-appctl", "taskset");
+requirePackages({ [OVS_DPDK]: "openvswitch-switch-dpdk" });
+await withHugepages(HUGEPAGES_OF_OVS, runAll);
 
 async function runAll(): Promise<void> {
   const outcomes: Outcome[] = [];
-  for (const { title, unit, connections, figureOf } of WORKS.filter((one) =>
-    one.title.includes(values.only),
-  )) {
+  for (const { title, unit, connections, figureOf } of wantedOf(WORKS, options)) {
     const contender = (forwarder: Forwarder): Contender => {
       let run = 0;
       return {
@@ -80,17 +65,10 @@ async function runAll(): Promise<void> {
     const [ours, peer] = [contender(PLINTH_VSWITCHD), contender(OPEN_VSWITCH_DPDK)];
     outcomes.push(await compare({ title, unit, better: "higher", ours, peers: [peer], runs }));
   }
-  if (values.only !== "") process.stdout.write(`${renderOutcomes(outcomes).join("\n")}\n`);
-  else
-    writeResults(
-      "Connections",
-      `node dist/bench/connections.js --runs ${runs} --seconds ${seconds}`,
-      outcomes,
-      [
-        "UDP over vhost-user, two cards; each frame of the first round begins a connection (`ct(commit)`), as fast as the switch takes them. Then both directions of all of them, in an order that is drawn at random. After each run the connections are counted with `dpctl/ct-get-nconns`.",
-        "The switch on one processor, the generator on the other. Plinth keeps its connections in a file besides, so that they outlive it.",
-      ],
-    );
+  publish(options, "Connections", outcomes, [
+    "UDP over vhost-user, two cards; each frame of the first round begins a connection (`ct(commit)`), as fast as the switch takes them. Then both directions of all of them, in an order that is drawn at random. After each run the connections are counted with `dpctl/ct-get-nconns`.",
+    "The switch on one processor, the generator on the other. Plinth keeps its connections in a file besides, so that they outlive it.",
+  ]);
 }
 
 /** One run tells both figures: the later work reads what the first has measured. */

@@ -2,9 +2,9 @@
 // as fast as it can; and which share of the forwarding they cost. plinth vswitchd beside Open vSwitch with DPDK
 // (datapath "netdev").
 import { setTimeout as sleep } from "node:timers/promises";
-import { parseArgs } from "node:util";
 import { requirePrograms } from "../test/support/run.js";
-import { type Contender, compare, type Outcome, renderOutcomes, writeResults } from "./support/compare.js";
+import { publish, readBenchOptions, wantedOf } from "./support/bench-options.js";
+import { type Contender, compare, type Outcome } from "./support/compare.js";
 import { FlowModClient } from "./support/flow-mod-client.js";
 import { type Forwarder, OPEN_VSWITCH_DPDK, OVS_DPDK, PLINTH_VSWITCHD } from "./support/forwarders.js";
 import { runTraffic, withSwitch } from "./support/generator-run.js";
@@ -12,22 +12,12 @@ import { HUGEPAGES_OF_OVS, withHugepages } from "./support/hugepages.js";
 import { requirePackages } from "./support/packages.js";
 import { PIPELINES } from "./support/pipelines.js";
 
-const USAGE = `usage: node dist/bench/flow-mods.js [options]
-  --runs N      runs of each contender, in turn; the median counts (3)
-  --seconds N   how long each is measured (3)
-  --only TEXT   only works whose title has TEXT in it. The results are then printed, and bench/RESULTS.md stays as it is
-  --help        this
-`;
-const { values } = parseArgs({
-  options: {
-    runs: { type: "string", default: "3" },
-    seconds: { type: "string", default: "3" },
-    only: { type: "string", default: "" },
-    help: { type: "boolean", default: false },
-  },
+const options = readBenchOptions("flow-mods", 3, {
+  name: "seconds",
+  text: "how long each is measured",
+  usual: 3,
 });
-const runs = Number(values.runs);
-const seconds = Number(values.seconds);
+const { runs, amount: seconds } = options;
 const CARDS = 2;
 const FLOWS = 10_000;
 const WARM_UP_S = 1;
@@ -73,16 +63,13 @@ const WORKS: readonly Work[] = [
 ];
 const known = new Map<string, Promise<Busy>>();
 
-if (values.help) process.stdout.write(USAGE);
-else {
-  requirePrograms("ovsdb-server", "ovsdb-tool", "ovs-vsctl", "ovs-ofctl", "taskset");
-  requirePackages({ [OVS_DPDK]: "openvswitch-switch-dpdk" });
-  await withHugepages(HUGEPAGES_OF_OVS, runAll);
-}
+requirePrograms("ovsdb-server", "ovsdb-tool", "ovs-vsctl", "ovs-ofctl", "taskset");
+requirePackages({ [OVS_DPDK]: "openvswitch-switch-dpdk" });
+await withHugepages(HUGEPAGES_OF_OVS, runAll);
 
 async function runAll(): Promise<void> {
   const outcomes: Outcome[] = [];
-  for (const { title, unit, better, measure } of WORKS.filter((one) => one.title.includes(values.only))) {
+  for (const { title, unit, better, measure } of wantedOf(WORKS, options)) {
     const contender = (forwarder: Forwarder): Contender => {
       let run = 0;
       return { name: forwarder.name, measure: () => measure(forwarder, run++) };
@@ -90,13 +77,11 @@ async function runAll(): Promise<void> {
     const [ours, peer] = [contender(PLINTH_VSWITCHD), contender(OPEN_VSWITCH_DPDK)];
     outcomes.push(await compare({ title, unit, better, ours, peers: [peer], runs }));
   }
-  if (values.only !== "") process.stdout.write(`${renderOutcomes(outcomes).join("\n")}\n`);
-  else
-    writeResults("Flow-mods", `node dist/bench/flow-mods.js --runs ${runs} --seconds ${seconds}`, outcomes, [
-      "One OpenFlow 1.3 client: blocks of 200 flow-mods with a barrier each, eight under way, adds and strict deletions in turn, 10,000 flows in the table; what a barrier has answered counts. They match no frame that is sent.",
-      "Forwarding: 64-byte frames, 10,000 conversations, port to port over vhost-user, all rings full. The switch's polling thread has the first processor; the generator, the client and what else the switch does share the second, so both contenders take time from their own generator.",
-      "Barriers of Plinth are answered when the datapath judges by the new flows and they are stored in a file; Open vSwitch 3.1 goes on judging by cached entries for a while, and stores nothing.",
-    ]);
+  publish(options, "Flow-mods", outcomes, [
+    "One OpenFlow 1.3 client: blocks of 200 flow-mods with a barrier each, eight under way, adds and strict deletions in turn, 10,000 flows in the table; what a barrier has answered counts. They match no frame that is sent.",
+    "Forwarding: 64-byte frames, 10,000 conversations, port to port over vhost-user, all rings full. The switch's polling thread has the first processor; the generator, the client and what else the switch does share the second, so both contenders take time from their own generator.",
+    "Barriers of Plinth are answered when the datapath judges by the new flows and they are stored in a file; Open vSwitch 3.1 goes on judging by cached entries for a while, and stores nothing.",
+  ]);
 }
 
 /** Without any traffic. */

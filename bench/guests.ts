@@ -1,33 +1,23 @@
 // Between two real guests: Linux under QEMU's TCG with virtio cards over vhost-user, plinth vswitchd beside Open vSwitch
 // with DPDK. TCP by netcat and round trips by ping, both of the guests' busybox. What an emulated processor does with a
 // packet takes far longer than any switch: this says whether one is in the way, and not how fast it is.
-import { parseArgs } from "node:util";
 import { ConsoleGuest } from "../test/support/console-guest.js";
 import { requirePrograms } from "../test/support/run.js";
+import { publish, readBenchOptions, wantedOf } from "./support/bench-options.js";
 import { onAbort } from "./support/cleanup.js";
-import { type Contender, compare, type Outcome, renderOutcomes, writeResults } from "./support/compare.js";
+import { type Contender, compare, type Outcome } from "./support/compare.js";
 import { type Forwarder, OPEN_VSWITCH_DPDK, OVS_DPDK, PLINTH_VSWITCHD } from "./support/forwarders.js";
 import { withSwitch } from "./support/generator-run.js";
 import { HUGEPAGES_OF_OVS, withHugepages } from "./support/hugepages.js";
 import { requirePackages } from "./support/packages.js";
 import { PIPELINES } from "./support/pipelines.js";
 
-const USAGE = `usage: node dist/bench/guests.js [options]
-  --runs N        runs of each contender, in turn; the median counts (3)
-  --megabytes N   what is sent by TCP in each (64)
-  --only TEXT     only works whose title has TEXT in it. The results are then printed, and bench/RESULTS.md stays as it is
-  --help          this
-`;
-const { values } = parseArgs({
-  options: {
-    runs: { type: "string", default: "3" },
-    megabytes: { type: "string", default: "64" },
-    only: { type: "string", default: "" },
-    help: { type: "boolean", default: false },
-  },
+const options = readBenchOptions("guests", 3, {
+  name: "megabytes",
+  text: "what is sent by TCP in each",
+  usual: 64,
 });
-const runs = Number(values.runs);
-const megabytes = Number(values.megabytes);
+const { runs, amount: megabytes } = options;
 const PINGS = 200;
 const SERVER = "10.0.0.2";
 
@@ -43,16 +33,13 @@ const WORKS = [
 ] as const;
 const known = new Map<string, Promise<Findings>>();
 
-if (values.help) process.stdout.write(USAGE);
-else {
-  requirePrograms("qemu-system-x86_64", "ovsdb-server", "ovsdb-tool", "ovs-vsctl", "ovs-ofctl");
-  requirePackages({ [OVS_DPDK]: "openvswitch-switch-dpdk" });
-  await withHugepages(HUGEPAGES_OF_OVS, runAll);
-}
+requirePrograms("qemu-system-x86_64", "ovsdb-server", "ovsdb-tool", "ovs-vsctl", "ovs-ofctl");
+requirePackages({ [OVS_DPDK]: "openvswitch-switch-dpdk" });
+await withHugepages(HUGEPAGES_OF_OVS, runAll);
 
 async function runAll(): Promise<void> {
   const outcomes: Outcome[] = [];
-  for (const { title, unit, better, figure } of WORKS.filter((one) => one.title.includes(values.only))) {
+  for (const { title, unit, better, figure } of wantedOf(WORKS, options)) {
     const contender = (forwarder: Forwarder): Contender => {
       let run = 0;
       return { name: forwarder.name, measure: async () => (await findingsOf(forwarder, run++))[figure] };
@@ -60,17 +47,10 @@ async function runAll(): Promise<void> {
     const [ours, peer] = [contender(PLINTH_VSWITCHD), contender(OPEN_VSWITCH_DPDK)];
     outcomes.push(await compare({ title, unit, better, ours, peers: [peer], runs }));
   }
-  if (values.only !== "") process.stdout.write(`${renderOutcomes(outcomes).join("\n")}\n`);
-  else
-    writeResults(
-      "Between guests",
-      `node dist/bench/guests.js --runs ${runs} --megabytes ${megabytes}`,
-      outcomes,
-      [
-        "Two Linux guests under TCG, the same for both switches; the emulated processors are the limit, and both share two processors with the switch. Open vSwitch's polling thread never sleeps and takes one of them; Plinth's sleeps when nothing comes.",
-        `TCP: ${megabytes} MiB of zeros by netcat, with the offloads that the switch lets the guests agree on. Round trips: the mean of ${PINGS} pings at intervals of 10 ms.`,
-      ],
-    );
+  publish(options, "Between guests", outcomes, [
+    "Two Linux guests under TCG, the same for both switches; the emulated processors are the limit, and both share two processors with the switch. Open vSwitch's polling thread never sleeps and takes one of them; Plinth's sleeps when nothing comes.",
+    `TCP: ${megabytes} MiB of zeros by netcat, with the offloads that the switch lets the guests agree on. Round trips: the mean of ${PINGS} pings at intervals of 10 ms.`,
+  ]);
 }
 
 /** One run tells both figures. */

@@ -1,10 +1,10 @@
 // Ports over the host's devices: two network stacks of Linux, each in a namespace of its own, joined by a switch in a
 // third. TCP by iperf3; small frames by a packet socket, counted where they arrive.
 import { join } from "node:path";
-import { parseArgs } from "node:util";
 import type { NetworkLab } from "../test/support/network-lab.js";
 import { ROOT, requirePrograms } from "../test/support/run.js";
-import { type Contender, compare, type Outcome, renderOutcomes, writeResults } from "./support/compare.js";
+import { publish, readBenchOptions, wantedOf } from "./support/bench-options.js";
+import { type Contender, compare, type Outcome } from "./support/compare.js";
 import { OVS_DPDK } from "./support/forwarders.js";
 import {
   bridge,
@@ -19,22 +19,12 @@ import {
 import { HUGEPAGES_OF_OVS, withHugepages } from "./support/hugepages.js";
 import { requirePackages } from "./support/packages.js";
 
-const USAGE = `usage: node dist/bench/host-devices.js [options]
-  --runs N      runs of each contender, in turn; the median counts (5)
-  --seconds N   how long each is measured (3)
-  --only TEXT   only works whose title has TEXT in it. The results are then printed, and bench/RESULTS.md stays as it is
-  --help        this
-`;
-const { values } = parseArgs({
-  options: {
-    runs: { type: "string", default: "5" },
-    seconds: { type: "string", default: "3" },
-    only: { type: "string", default: "" },
-    help: { type: "boolean", default: false },
-  },
+const options = readBenchOptions("host-devices", 5, {
+  name: "seconds",
+  text: "how long each is measured",
+  usual: 3,
 });
-const runs = Number(values.runs);
-const seconds = Number(values.seconds);
+const { runs, amount: seconds } = options;
 const FLOOD = join(ROOT, "dist", "bench", "support", "flood.js");
 const WARM_UP_S = 1;
 /** Where more of what was sent arrived, the generator was the limit. */
@@ -103,16 +93,13 @@ const WORKS: readonly Work[] = [
 ];
 
 const DEBIAN_PACKAGES = { vde_switch: "vde2", [OVS_DPDK]: "openvswitch-switch-dpdk" };
-if (values.help) process.stdout.write(USAGE);
-else await runAll();
+await runAll();
 
 async function runAll(): Promise<void> {
   requirePrograms("iperf3", "ethtool", "ovsdb-server", "ovsdb-tool", "ovs-vsctl", "ovs-vswitchd");
   requirePackages(DEBIAN_PACKAGES);
   const outcomes: Outcome[] = [];
-  for (const { title, unit, measure, ours, peers } of WORKS.filter((work) =>
-    work.title.includes(values.only),
-  )) {
+  for (const { title, unit, measure, ours, peers } of wantedOf(WORKS, options)) {
     const contender = (one: HostSwitch): Contender => ({
       name: one.name,
       measure: () => inLab(one, (lab) => measure(lab, one)),
@@ -127,21 +114,12 @@ async function runAll(): Promise<void> {
     } as const;
     outcomes.push(await withHugepages(HUGEPAGES_OF_OVS, () => compare(comparison)));
   }
-  if (values.only !== "") {
-    process.stdout.write(`${renderOutcomes(outcomes).join("\n")}\n`);
-    return;
-  }
-  writeResults(
-    "Devices of the host",
-    `node dist/bench/host-devices.js --runs ${runs} --seconds ${seconds}`,
-    outcomes,
-    [
-      "Both ends, the switch and the generator share two processors, with whatever else the machine does.",
-      "TCP by iperf3; small frames to the broadcast address by a packet socket, cut by the kernel out of large datagrams just before the device, counted by the device at the other end.",
-      "For AF_XDP the ends complete their checksums themselves (`ethtool -K DEV tx off`).",
-      ...(limited.size === 0 ? [] : [`The generator was the limit for: ${[...limited].join("; ")}.`]),
-    ],
-  );
+  publish(options, "Devices of the host", outcomes, [
+    "Both ends, the switch and the generator share two processors, with whatever else the machine does.",
+    "TCP by iperf3; small frames to the broadcast address by a packet socket, cut by the kernel out of large datagrams just before the device, counted by the device at the other end.",
+    "For AF_XDP the ends complete their checksums themselves (`ethtool -K DEV tx off`).",
+    ...(limited.size === 0 ? [] : [`The generator was the limit for: ${[...limited].join("; ")}.`]),
+  ]);
 }
 
 /** Gbit/s received, all streams together. */

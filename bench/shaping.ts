@@ -5,17 +5,10 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { parseArgs } from "node:util";
 import type { NetworkLab } from "../test/support/network-lab.js";
 import { ROOT, requirePrograms, runOk } from "../test/support/run.js";
-import {
-  type Contender,
-  compare,
-  format,
-  type Outcome,
-  renderOutcomes,
-  writeResults,
-} from "./support/compare.js";
+import { publish, readBenchOptions, wantedOf } from "./support/bench-options.js";
+import { type Contender, compare, format, type Outcome } from "./support/compare.js";
 import { OVS_DPDK } from "./support/forwarders.js";
 import {
   bridge,
@@ -29,22 +22,12 @@ import { HUGEPAGES_OF_OVS, withHugepages } from "./support/hugepages.js";
 import type { PacedStream } from "./support/paced-load.js";
 import { requirePackages } from "./support/packages.js";
 
-const USAGE = `usage: node dist/bench/shaping.js [options]
-  --runs N      runs of each contender, in turn; the median counts (3)
-  --seconds N   how long each is measured (3)
-  --only TEXT   only works whose title has TEXT in it. The results are then printed, and bench/RESULTS.md stays as it is
-  --help        this
-`;
-const { values } = parseArgs({
-  options: {
-    runs: { type: "string", default: "3" },
-    seconds: { type: "string", default: "3" },
-    only: { type: "string", default: "" },
-    help: { type: "boolean", default: false },
-  },
+const options = readBenchOptions("shaping", 3, {
+  name: "seconds",
+  text: "how long each is measured",
+  usual: 3,
 });
-const runs = Number(values.runs);
-const seconds = Number(values.seconds);
+const { runs, amount: seconds } = options;
 const LOAD = join(ROOT, "dist", "bench", "support", "paced-load.js");
 const MBIT = 1e6;
 /** Buckets are empty and queues full by then. */
@@ -115,16 +98,13 @@ const WORKS: readonly Work[] = [
 const ours = plinth("veth");
 const beyond: string[] = [];
 
-if (values.help) process.stdout.write(USAGE);
-else {
-  requirePrograms("ethtool", "ovsdb-server", "ovsdb-tool", "ovs-vsctl", "ovs-ofctl");
-  requirePackages({ tc: "iproute2", [OVS_DPDK]: "openvswitch-switch-dpdk" });
-  await withHugepages(HUGEPAGES_OF_OVS, runAll);
-}
+requirePrograms("ethtool", "ovsdb-server", "ovsdb-tool", "ovs-vsctl", "ovs-ofctl");
+requirePackages({ tc: "iproute2", [OVS_DPDK]: "openvswitch-switch-dpdk" });
+await withHugepages(HUGEPAGES_OF_OVS, runAll);
 
 async function runAll(): Promise<void> {
   const outcomes: Outcome[] = [];
-  for (const work of WORKS.filter(({ title }) => title.includes(values.only))) {
+  for (const work of wantedOf(WORKS, options)) {
     const contender = (one: HostSwitch): Contender => ({
       name: one.name,
       measure: () => inLab(one, (lab, dir) => deviation(work, one, lab, dir)),
@@ -142,11 +122,7 @@ async function runAll(): Promise<void> {
     if (outcome.ours.median > TARGET) beyond.push(`${title} (${format(outcome.ours.median)} %)`);
     outcomes.push(outcome);
   }
-  if (values.only !== "") {
-    process.stdout.write(`${renderOutcomes(outcomes).join("\n")}\n`);
-    return;
-  }
-  writeResults("Shaping", `node dist/bench/shaping.js --runs ${runs} --seconds ${seconds}`, outcomes, [
+  publish(options, "Shaping", outcomes, [
     "The largest deviation of what arrives from what the rates say, over all queues; below 0.1 % it counts as 0.1 %. Bytes of Ethernet frames, as the kernel counts them; the policers of Open vSwitch leave out the 14 bytes of the Ethernet header, which is 1 % of the large frames and 16 % of the small ones.",
     "Open vSwitch with DPDK drives the same veth pair by `net_af_packet`: egress by `egress-policer`, ingress by `ingress_policing_rate`. The bridge: `tc qdisc htb`.",
     beyond.length === 0 ? `All of Plinth's within ${TARGET} %.` : `Beyond ${TARGET} %: ${beyond.join("; ")}.`,
