@@ -11,6 +11,9 @@ const BUNDLE = join(DIST, "bundle");
 /** Native code, and what looks for files beside itself. */
 const OUTSIDE = /^(?:koffi|raw-socket|level|classic-level|@node-rs\/.*|pino|fastify)$/;
 
+/** Of ours, every other module does nothing but define: a folder's index brings along only what is used of it. */
+const IMPORTED_FOR_EFFECT = "/stack/api/reflect-metadata.js";
+
 /** A module that looks for files beside itself finds them beside what it was made of. */
 const placeOfModules = {
   name: "place-of-modules",
@@ -27,6 +30,7 @@ const bundle = await rolldown({
   platform: "node",
   external: OUTSIDE,
   plugins: [placeOfModules],
+  treeshake: { moduleSideEffects: (id) => !id.startsWith(`${DIST}/`) || id.endsWith(IMPORTED_FOR_EFFECT) },
   logLevel: "warn",
 });
 await bundle.write({ dir: BUNDLE, format: "esm", cleanDir: true, minify: false });
