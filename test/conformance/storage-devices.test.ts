@@ -99,7 +99,12 @@ describe("a pool on block devices", needsRoot, () => {
     await storage.call("disk.remove", { name: "default", disk: small.path });
     expect(Object.keys(await disks())).toEqual([large.path, fresh]);
     expect(await segments(fresh)).toBeGreaterThanOrEqual(3);
-    expect(await segments(large.path)).toBeLessThanOrEqual(fast);
+    // What the cleaner moved on the way leaves segments that go once nothing reads them.
+    await waitFor(
+      async () => (await segments(large.path)) <= fast,
+      "no more segments than before on the large disk",
+      60_000,
+    );
     await expectAll();
     // The device is nobody's now, and another pool may have it.
     await storage.call("pool.create", { name: "other", disks: [small.path] });
