@@ -94,7 +94,8 @@ export type Action =
   | NiciraAction
   | ExperimenterAction;
 
-export type PacketInReason = "no_match" | "action" | "invalid_ttl";
+/** Those after invalid_ttl are of 1.4; what a switch tells of them before that, {@link reasonCode} says. */
+export type PacketInReason = "no_match" | "action" | "invalid_ttl" | "action_set" | "group" | "packet_out";
 
 // --- Instructions (7.2.4)
 

@@ -254,7 +254,7 @@ const controller: fc.Arbitrary<Action> = fc
     meterId: fc.option(u32, { nil: undefined }),
     maxLength: u16,
     controllerId: u16,
-    reason: of("no_match", "action", "invalid_ttl"),
+    reason: of("no_match", "action", "invalid_ttl", "action_set", "group", "packet_out"),
   })
   .map(({ userdata, pause, meterId, ...rest }) => ({
     type: "controller",

@@ -22,7 +22,7 @@ export * from "./messages.js";
 export { OFPMBT } from "./meter-wire.js";
 export * from "./multipart.js";
 export { splitMultipartBody } from "./multipart-wire.js";
-export { OFPR } from "./nicira-wire.js";
+export { OFPR, reasonCode } from "./nicira-wire.js";
 export * from "./oxm-fields.js";
 export { type FieldNames, OXM_NAMES } from "./oxm-names.js";
 export { isLoadable, loadsOf, setFieldOf } from "./set-field-loads.js";

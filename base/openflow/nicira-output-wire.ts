@@ -4,7 +4,7 @@
 
 import type { Action, PacketInReason } from "./actions.js";
 import { packRange, rangeOf, readFieldHeader, readShortHeader, writeFieldHeader } from "./bit-range-wire.js";
-import { OFPP_ANY, OFPP_IN_PORT, OFPP_MAX, OFPTT_ALL } from "./constants.js";
+import { OFP14_VERSION, OFPP_ANY, OFPP_IN_PORT, OFPP_MAX, OFPTT_ALL } from "./constants.js";
 import type {
   ControllerAction,
   OutputRegAction,
@@ -24,8 +24,20 @@ export const NXAST_CONTROLLER2 = 37;
 export const NXAST_OUTPUT_TRUNC = 39;
 export const NXAST_RESUBMIT_TABLE_CT = 44;
 
-/** Reasons of packet-ins, shared with packet_in messages. */
-export const OFPR = { no_match: 0, action: 1, invalid_ttl: 2 } as const;
+/** Reasons of packet-ins, shared with packet_in messages (1.4.1, 7.4.1). Controller actions have all in any version. */
+export const OFPR = {
+  no_match: 0,
+  action: 1,
+  invalid_ttl: 2,
+  action_set: 3,
+  group: 4,
+  packet_out: 5,
+} as const;
+
+/** The number that a packet-in of that version tells, and that its masks go by: "action" for what only 1.4 tells apart. */
+export function reasonCode(reason: PacketInReason, version: number): number {
+  return version < OFP14_VERSION && OFPR[reason] > OFPR.invalid_ttl ? OFPR.action : OFPR[reason];
+}
 
 const NXAC2PT = { max_len: 0, controller_id: 1, reason: 2, userdata: 3, pause: 4, meter_id: 5 } as const;
 const WHOLE_PACKET = 0xffff;

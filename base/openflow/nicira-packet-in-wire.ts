@@ -5,7 +5,7 @@ import { OFP_NO_BUFFER } from "./constants.js";
 import { readContinuation, readProperties, writeContinuation, writeProperty } from "./continuation-wire.js";
 import type { Resume } from "./extension-messages.js";
 import type { PacketIn } from "./messages.js";
-import { OFPR } from "./nicira-wire.js";
+import { OFPR, reasonCode } from "./nicira-wire.js";
 import { readNxmEntries, readNxmMatch, writeNxmEntries, writeNxmMatch } from "./nxm-match-wire.js";
 import { nameOf, type Reader, type Writer } from "./wire.js";
 
@@ -55,7 +55,11 @@ function readReason(reader: Reader): PacketIn["reason"] {
 }
 
 export function writeNiciraPacketIn(writer: Writer, message: PacketIn): void {
-  writer.u32(message.bufferId).u16(message.totalLength).u8(OFPR[message.reason]).u8(message.tableId);
+  writer
+    .u32(message.bufferId)
+    .u16(message.totalLength)
+    .u8(reasonCode(message.reason, writer.version))
+    .u8(message.tableId);
   writer.u64(message.cookie);
   const lengthAt = writer.size;
   writer.u16(0).zero(6);
@@ -128,7 +132,7 @@ export function writeNiciraPacketIn2(writer: Writer, message: PacketIn): void {
   if (message.bufferId !== OFP_NO_BUFFER) property(NXPINT_BUFFER_ID, () => writer.u32(message.bufferId));
   property(NXPINT_TABLE_ID, () => writer.u8(message.tableId));
   if (message.cookie !== NO_COOKIE) property(NXPINT_COOKIE, () => writer.zero(4).u64(message.cookie));
-  property(NXPINT_REASON, () => writer.u8(OFPR[message.reason]));
+  property(NXPINT_REASON, () => writer.u8(reasonCode(message.reason, writer.version)));
   property(NXPINT_METADATA, () => writeNxmEntries(writer, message.match));
   const { continuation, userdata } = message;
   if (continuation !== undefined)

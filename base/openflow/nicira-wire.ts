@@ -29,7 +29,7 @@ import * as H from "./nicira-header-wire.js";
 import * as O from "./nicira-output-wire.js";
 import { type Reader, type Writer, zerosToEnd } from "./wire.js";
 
-export { OFPR } from "./nicira-output-wire.js";
+export { OFPR, reasonCode } from "./nicira-output-wire.js";
 
 const NXAST_POP_QUEUE = 5;
 const NXAST_NOTE = 8;

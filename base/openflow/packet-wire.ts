@@ -14,7 +14,7 @@ import {
 } from "./constants.js";
 import { readMatch, writeMatch } from "./match-wire.js";
 import type { PacketIn, PacketOut } from "./messages.js";
-import { OFPR } from "./nicira-wire.js";
+import { OFPR, reasonCode } from "./nicira-wire.js";
 import { bigEndian, numberOf } from "./v10/numbers.js";
 import { nameOf, type Reader, type Writer } from "./wire.js";
 
@@ -75,7 +75,11 @@ export function readPacketIn(reader: Reader, xid: number): PacketIn {
 }
 
 export function writePacketIn(writer: Writer, message: PacketIn): void {
-  writer.u32(message.bufferId).u16(message.totalLength).u8(OFPR[message.reason]).u8(message.tableId);
+  writer
+    .u32(message.bufferId)
+    .u16(message.totalLength)
+    .u8(reasonCode(message.reason, writer.version))
+    .u8(message.tableId);
   writer.u64(message.cookie);
   writeMatch(writer, message.match);
   writer.zero(2).put(message.data);

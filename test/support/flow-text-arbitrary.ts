@@ -139,6 +139,7 @@ const ACTIONS: readonly fc.Arbitrary<string>[] = [
     "controller",
     "controller:100",
     "controller(max_len=5,reason=no_match,id=3)",
+    "controller(reason=group,id=3)",
     "controller(userdata=01.02)",
     "controller(pause)",
     "controller(foo=1)",

@@ -7,7 +7,7 @@ import type {
   FlowRemovedReason,
   PortStatusReason,
 } from "../../base/openflow/index.js";
-import { OFP10_VERSION, OFPR } from "../../base/openflow/index.js";
+import { OFP10_VERSION, OFPR, reasonCode } from "../../base/openflow/index.js";
 import type { SwitchEvent } from "./switch-model.js";
 
 export type AsyncMasks = Pick<AsyncConfig, "packetIn" | "portStatus" | "flowRemoved">;
@@ -53,12 +53,12 @@ const FLOW_REMOVED_BIT: Readonly<Record<FlowRemovedReason, number>> = {
 };
 const PORT_STATUS_BIT: Readonly<Record<PortStatusReason, number>> = { add: 0, delete: 1, modify: 2 };
 
-/** Whether a connection in `role` with these masks gets the event. */
-export function wants(masks: AsyncMasks, role: ControllerRole, event: SwitchEvent): boolean {
+/** Whether a connection of that version in `role` with these masks gets the event. */
+export function wants(masks: AsyncMasks, role: ControllerRole, event: SwitchEvent, version: number): boolean {
   const column = role === "slave" ? 1 : 0;
   switch (event.type) {
     case "packet_in":
-      return (masks.packetIn[column] & (1 << OFPR[event.reason])) !== 0;
+      return (masks.packetIn[column] & (1 << reasonCode(event.reason, version))) !== 0;
     case "port_status":
       return (masks.portStatus[column] & (1 << PORT_STATUS_BIT[event.reason])) !== 0;
     case "flow_change":

@@ -25,7 +25,7 @@ export class EventSender {
   offer(happened: Exclude<SwitchEvent, FlowChangeEvent>): void {
     const state = this.#state;
     const event = asVersion(happened, state.version);
-    if (event === undefined || !wants(state.masks, state.role, event)) return;
+    if (event === undefined || !wants(state.masks, state.role, event, state.version)) return;
     if (this.#sender.bytesWaiting > UNREAD_BYTES_MAX) {
       this.#close("it does not read what it asked to be told");
       return;

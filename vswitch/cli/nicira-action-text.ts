@@ -8,6 +8,7 @@ import {
   type MultipathAction,
   OFPP_CONTROLLER,
   OFPP_IN_PORT,
+  OFPR,
   type PacketInReason,
   type ResubmitAction,
 } from "../../base/openflow/index.js";
@@ -19,7 +20,7 @@ import { formatRange, parseRange, splitArrow } from "./range-text.js";
 
 const U32 = 0xffffffff;
 const WHOLE_PACKET = 0xffff;
-const REASONS: readonly PacketInReason[] = ["no_match", "action", "invalid_ttl"];
+const REASONS = Object.keys(OFPR) as PacketInReason[];
 
 export function parseController(argument: string): Action {
   if (argument === "" || /^\d+$/.test(argument)) {

@@ -11,7 +11,7 @@ const OURS_FIRST = 0x80f0;
 const OURS_LAST = 0x80f2;
 const UNKNOWN = 0x80ff;
 const REASONS = ["no_match", "action", "invalid_ttl", "action_set", "group", "packet_out", "", ""] as const;
-const REASON_MAX = 2;
+const REASON_MAX = 5;
 
 /** Every property from `at` on, until the first that does not fit. */
 function* propertiesFrom(view: DataView, from: number, to: number) {

@@ -98,6 +98,10 @@ describe("Bridge", () => {
     rig.events = [];
     rig.send(1, frame);
     expect(rig.events).toMatchObject([{ reason: "no_match", cookie: 2n, controllerId: 4, userdata }]);
+    rig.flow({ cookie: 3n, instructions: [apply({ ...asked, reason: "packet_out" })] });
+    rig.events = [];
+    rig.send(1, frame);
+    expect(rig.events).toMatchObject([{ reason: "packet_out", cookie: 3n, controllerId: 4, userdata }]);
   });
 
   it("tells of packets that no flow matches while somebody wants it, from every way through the tables", () => {

@@ -82,7 +82,7 @@ export const W_OPTION = 64;
 /** Words of an OP_CONTROLLER. */
 export const CONTROLLER_WORDS = 7;
 
-export const REASONS = ["no_match", "action", "invalid_ttl"] as const;
+export const REASONS = ["no_match", "action", "invalid_ttl", "action_set", "group", "packet_out"] as const;
 
 export interface Program {
   readonly code: Int32Array;

@@ -13,7 +13,7 @@ import type {
   PortStatusReason,
   QueueGetConfigReply,
 } from "../messages.js";
-import { OFPR } from "../nicira-wire.js";
+import { OFPR, reasonCode } from "../nicira-wire.js";
 import { nameOf, type Reader, type Writer } from "../wire.js";
 import { readActions10, writeActions10 } from "./actions-wire.js";
 import { bigEndian, narrowPort, numberOf, widenPort } from "./numbers.js";
@@ -134,7 +134,7 @@ export function writePacketIn10(writer: Writer, message: PacketIn): void {
   const inPort = message.match.find(({ field }) => field === "in_port");
   writer.u32(message.bufferId).u16(message.totalLength);
   writer.u16(inPort === undefined ? 0xffff : narrowPort(numberOf(inPort.value)));
-  writer.u8(OFPR[message.reason]).zero(1).put(message.data);
+  writer.u8(reasonCode(message.reason, writer.version)).zero(1).put(message.data);
 }
 
 export function readPacketOut10(reader: Reader, xid: number): PacketOut {
