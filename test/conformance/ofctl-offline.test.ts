@@ -200,6 +200,7 @@ const ACTIONS = [
     "write_metadata:1/",
     "goto_table:0x1",
     "goto_table:-1",
+    "goto_table:255",
   ],
   ...["bundle(eth_src)", "bundle(foo,0,hrw,ofport,members:1)", "bundle(eth_src,0,x,ofport,members:1)"],
   ...[
@@ -263,6 +264,10 @@ const MATCHES = [
     "ct_state=+foo",
     "tcp,tcp_src=010",
     "tcp,tcp_src=0x",
+    "ipv6,tp_src=53285",
+    "ipv6,tp_dst=0",
+    "ipv6,tp_src=0/0",
+    "ipv6,tp_dst=5/0xf,tp_src=0/0",
     "tcp,tcp_src=08",
     "reg0[0..3]=5",
   ],

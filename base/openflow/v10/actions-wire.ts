@@ -5,7 +5,7 @@
 
 import { peekAction } from "../action-shapes.js";
 import type { Action, Instruction, SetFieldAction } from "../actions.js";
-import { NX_EXPERIMENTER, OFPG_MAX, OFPTT_ALL } from "../constants.js";
+import { NX_EXPERIMENTER, OFPG_MAX } from "../constants.js";
 import type { LoadAction, NiciraAction } from "../nicira-actions.js";
 import { isNiciraAction, NESTING_MAX, readNiciraAction, writeNiciraAction } from "../nicira-wire.js";
 import type { OxmFieldName } from "../oxm-fields.js";
@@ -218,10 +218,7 @@ export function actionsOf10(instructions: readonly Instruction[]): readonly Acti
       return [{ type: "set_field", field: "metadata", value, mask, form: "write_metadata" }];
     }
     if (instruction.type !== "goto_table") return [];
-    const { tableId } = instruction;
-    return [
-      { type: "resubmit", port: 0xfffffff8, tableId: tableId === OFPTT_ALL ? 0 : tableId, withCt: false },
-    ];
+    return [{ type: "resubmit", port: 0xfffffff8, tableId: instruction.tableId, withCt: false }];
   });
 }
 
