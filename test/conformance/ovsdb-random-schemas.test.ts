@@ -11,7 +11,7 @@ import { Random } from "../../base/random/index.js";
 import { DatabaseServer, openStorage } from "../../vswitch/index.js";
 import { randomSchema, randomTransaction } from "../../vswitch/testing/random-database.js";
 import { OvsdbSide } from "../support/ovsdb-side.js";
-import { RealOvsdbServer } from "../support/real-ovsdb-server.js";
+import { type PeerCall, RealOvsdbServer } from "../support/real-ovsdb-server.js";
 import { run } from "../support/run.js";
 
 const SCHEMAS = process.env["PLINTH_NIGHTLY"] === "1" ? 150 : 8;
@@ -50,9 +50,15 @@ function withoutChoice(step: unknown, operations: readonly Json[]): { answer: un
     const faulty = (result as { error?: string } | null)?.error !== undefined;
     const { row, mutations } = (operations[i] ?? {}) as { row?: object; mutations?: unknown[] };
     const hasChoice = Object.keys(row ?? {}).length > 1 || (mutations ?? []).length > 1;
-    return faulty && hasChoice ? "refused" : result;
+    if (faulty && hasChoice) return "refused";
+    return faulty && mutations !== undefined ? ofAnyRow(result as { details?: unknown }) : result;
   });
   return { answer: results, heard };
+}
+
+/** A mutation that no row could take: which row's value, or number of elements, is told follows from their order. */
+function ofAnyRow(fault: { details?: unknown }): object {
+  return { ...fault, details: String(fault.details).replace(/-?\d+/, "N") };
 }
 
 /**
@@ -66,6 +72,26 @@ function showsIdleRow(step: unknown): boolean {
     const [, , tables] = JSON.parse(message) as [string, string, Record<string, Record<string, Json>>];
     return Object.values(tables).some((rows) => Object.values(rows).some(isIdle));
   });
+}
+
+/**
+ * Whether the server holds a weak reference to a row that is gone, against RFC 7047, 3.2. ovsdb-server can lose sight of
+ * the references of a row that an earlier transaction named without a change, and from there on is no measure.
+ */
+async function holdsDeadReference({ call }: PeerCall, schema: DatabaseSchema): Promise<boolean> {
+  const tables = [...schema.tables.values()];
+  const select = ({ name }: { name: string }) => ({ op: "select", table: name, where: [] });
+  const answer = (await call("transact", ["Random", ...tables.map(select)])) as { rows: Json[] }[];
+  const uuidsIn = (json: unknown): string[] =>
+    JSON.stringify(json).match(/[0-9a-f]{8}(-[0-9a-f]{4,12}){4}/g) ?? [];
+  const living = new Set(answer.flatMap(({ rows }) => rows.flatMap((row) => uuidsIn(row["_uuid"]))));
+  return tables.some(({ columns }, i) =>
+    [...columns].some(
+      ([column, { type }]) =>
+        (type.key.refTable ?? type.value?.refTable) !== undefined &&
+        answer[i]!.rows.some((row) => uuidsIn(row[column]).some((uuid) => !living.has(uuid))),
+    ),
+  );
 }
 
 /** Monitors of everything, in both notations. */
@@ -101,6 +127,7 @@ it("answers, explains and shows everything in the same way", async () => {
     const theirs = await OvsdbSide.connect((heard) =>
       real.connect((method, params) => heard([method, ...params])),
     );
+    const onlooker = await real.connect();
     try {
       for (const [method, params] of monitorsOf(schema)) {
         const mine = await ours.step(1, method, params);
@@ -112,7 +139,7 @@ it("answers, explains and shows everything in the same way", async () => {
         const mine = await ours.step(0, "transact", ["Random", ...operations]);
         const same = ours.translate(operations, theirs);
         const published = await theirs.step(0, "transact", ["Random", ...same]);
-        if (showsIdleRow(published)) break;
+        if (showsIdleRow(published) || (await holdsDeadReference(onlooker, schema))) break;
         expect({ operations, ...withoutChoice(mine, operations) }).toEqual({
           operations,
           ...withoutChoice(published, operations),
@@ -123,13 +150,16 @@ it("answers, explains and shows everything in the same way", async () => {
     } finally {
       ours.close();
       theirs.close();
+      onlooker.connection.close();
       await real.stop();
       await server.close();
       await storage.close();
     }
   };
-  // Where a row is given weak references to rows that are not there, and where it loses those that it had.
-  const examples: [number][] = [[-519471228], [388675940]];
+  // Where a row is given weak references to rows that are not there, and where it loses those that it had; and where a
+  // mutation makes too many elements in two rows, of which ovsdb-server, asked again, tells now the one, now the other;
+  // and where ovsdb-server keeps a weak reference to a row that is gone.
+  const examples: [number][] = [[-519471228], [388675940], [-935452696], [1494486241]];
   await fc.assert(fc.asyncProperty(fc.integer(), compareSchema), { numRuns: SCHEMAS, examples });
   // Else it would be errors that were compared.
   expect(committed / total).toBeGreaterThan(0.2);
