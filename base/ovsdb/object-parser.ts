@@ -9,7 +9,8 @@ interface MemberTypes {
   readonly array: readonly unknown[];
   readonly boolean: boolean;
   readonly id: string;
-  readonly integer: number;
+  /** Of 64 bits: a bigint where a number would round. */
+  readonly integer: number | bigint;
   readonly object: JsonObject;
   readonly string: string;
 }
@@ -18,7 +19,10 @@ const IS_OF_TYPE: { readonly [T in keyof MemberTypes]: (json: unknown) => boolea
   array: Array.isArray,
   boolean: (json) => typeof json === "boolean",
   id: isIdentifier,
-  integer: (json) => Number.isInteger(json) && Math.abs(json as number) < 2 ** 63,
+  integer: (json) =>
+    typeof json === "bigint"
+      ? BigInt.asIntN(64, json) === json
+      : Number.isInteger(json) && Math.abs(json as number) < 2 ** 63,
   object: isObject,
   string: (json) => typeof json === "string",
 };
@@ -48,9 +52,7 @@ export class ObjectParser {
   optional<T extends keyof MemberTypes>(member: string, type: T): MemberTypes[T] | undefined {
     const json = this.json;
     if (json === undefined || !Object.hasOwn(json, member)) return undefined;
-    const given = json[member];
-    // So large, all that such a member says is "very many".
-    const value = type === "integer" && typeof given === "bigint" ? Number(given) : given;
+    const value = json[member];
     if (IS_OF_TYPE[type](value)) {
       this.#used.add(member);
       return value as MemberTypes[T];

@@ -176,6 +176,15 @@ describe("beside ovsdb-server", () => {
       [0, "transact", "Open_vSwitch"],
       [0, "transact", "Open_vSwitch", 1, {}],
       [0, "transact", "Open_vSwitch", { op: "abort" }, { op: "fly" }, 1],
+      // Integers have 64 bits.
+      ...[2n ** 63n - 1n, 2n ** 53n + 1n, -(2n ** 53n) - 1n, -(2n ** 63n), 1.5].map(
+        (timeout): Step => [
+          0,
+          "transact",
+          "Open_vSwitch",
+          { op: "wait", timeout, table: "Bridge", where: [], until: "==", rows: [] },
+        ],
+      ),
       [0, "transact", "_Server", { op: "delete", table: "Database", where: [] }],
       [0, "transact", "_Server", { op: "select", table: "Database", where: [], columns: ["name", "model"] }],
       ...[[], [1], ["1x"], ["a", "b"]].flatMap((params) =>

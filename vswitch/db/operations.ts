@@ -211,7 +211,7 @@ function remove(parser: ObjectParser, { transaction, names }: OperationContext):
 }
 
 function wait(parser: ObjectParser, { transaction, names, elapsedMs }: OperationContext): Json {
-  const timeoutMs = parser.optional("timeout", "integer") ?? Number.POSITIVE_INFINITY;
+  const timeout = parser.optional("timeout", "integer") ?? Number.POSITIVE_INFINITY;
   const conditions = parser.required("where", "array");
   const named = parser.optional("columns", "array");
   const until = parser.required("until", "string");
@@ -220,7 +220,7 @@ function wait(parser: ObjectParser, { transaction, names, elapsedMs }: Operation
   parser.check();
   const where = parseWhere(table, conditions, names.resolve);
   const columns = parseColumns(table, named, [...table.columns.keys()]);
-  if (timeoutMs < 0) throw syntaxError("timeout must be nonnegative", timeoutMs);
+  if (timeout < 0) throw syntaxError("timeout must be nonnegative", timeout);
   if (until !== "==" && until !== "!=") throw syntaxError('"until" must be "==" or "!="', until);
   const key = (datums: readonly Datum[]): string => stringifyExactJson(datums);
   const expected = new Set(
@@ -236,10 +236,11 @@ function wait(parser: ObjectParser, { transaction, names, elapsedMs }: Operation
   );
   const equal = actual.size === expected.size && [...actual].every((row) => expected.has(row));
   if (equal === (until === "==")) return {};
+  const timeoutMs = Number(timeout);
   if (elapsedMs < timeoutMs) throw new WaitUnmet(timeoutMs);
   const waitedMs = Math.trunc(elapsedMs);
-  const after = waitedMs > 0 ? ` after ${waitedMs} ms` : "";
-  throw new OvsdbError("timed out", `"where" clause test failed${after}`);
+  const details = waitedMs > 0 ? `"wait" timed out after ${waitedMs} ms` : '"where" clause test failed';
+  throw new OvsdbError("timed out", details);
 }
 
 function commit(parser: ObjectParser, context: OperationContext): Json {

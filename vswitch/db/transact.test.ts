@@ -274,7 +274,16 @@ describe("transact()", () => {
       timeout: 10,
     };
     expect(transact(database, [wait])).toEqual({ kind: "wait", timeoutMs: 10 });
-    expect(run(database, [wait], { elapsedMs: 10 })[0].error).toBe("timed out");
+    const timedOut = (details: string) => ({ error: "timed out", details });
+    expect(run(database, [wait], { elapsedMs: 10 })[0]).toEqual(timedOut('"wait" timed out after 10 ms'));
+    expect(run(database, [{ ...wait, timeout: 0 }])[0]).toEqual(timedOut('"where" clause test failed'));
+    // Integers have 64 bits.
+    const longest = { ...wait, timeout: 2n ** 63n - 1n };
+    expect(transact(database, [longest])).toEqual({ kind: "wait", timeoutMs: 2 ** 63 });
+    expect(run(database, [{ ...wait, timeout: 2n ** 63n }])[0].error).toBe("syntax error");
+    expect(run(database, [{ ...wait, timeout: -(2n ** 63n) }])[0].details).toBe(
+      "timeout must be nonnegative",
+    );
     run(database, [updateOp("Port", [], { tag: 5 })]);
     expect(run(database, [wait])).toEqual([{}]);
     expect(run(database, [{ op: "assert", lock: "L" }])[0].error).toBe("not owner");
