@@ -1,6 +1,7 @@
 // Queues, configured with the real ovs-vsctl and asked for with the real ovs-ofctl.
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { waitFor } from "../../base/time/index.js";
+import { tagged, udpFrame } from "../../vswitch/testing/frames.js";
 import { PlinthSwitch } from "../support/plinth-switch.js";
 import { ethernetFrame, textOf } from "../support/switch.js";
 
@@ -31,6 +32,7 @@ describe("queues", () => {
         "create",
         "Queue",
         "other_config:priority=1",
+        "dscp=46",
         "--",
         "--id=@qos",
         "create",
@@ -63,6 +65,24 @@ describe("queues", () => {
     expect(await count("5")).toBe("0, 0");
     // The second copy left its queue, and the frame behind it was in none: both are queue 0's.
     expect(await count("0")).toBe(`${bytes.byteLength + 60}, 2`);
+  });
+
+  it("mark what leaves by them with their DSCP, tagged frames too, until it is taken away", async () => {
+    const plain = tagged(udpFrame({ source: "10.0.0.1", destination: "10.0.0.2" }), 0x8100, 9);
+    const traffic = (): number[] =>
+      ovs
+        .sentBy(2)
+        .filter(({ byteLength }) => byteLength === plain.byteLength)
+        .map((frame) => frame[19] as number);
+    // Once by queue 7 and once by none.
+    ovs.inject(1, plain);
+    await waitFor(() => traffic().length === 2, "both copies", DEADLINE_MS);
+    expect(traffic()).toEqual([46 << 2, 0]);
+    const uuid = await ovs.vsctl("--bare", "--columns=_uuid", "find", "Queue", "dscp=46");
+    await ovs.vsctl("clear", "Queue", uuid, "dscp");
+    ovs.inject(1, plain);
+    await waitFor(() => traffic().length === 4, "both copies again", DEADLINE_MS);
+    expect(traffic().slice(2)).toEqual([0, 0]);
   });
 
   it("are refused by name when there is none, or no such port", async () => {

@@ -11,9 +11,10 @@ import {
   DROP_TOO_LONG,
   type Pipeline,
 } from "../flow/index.js";
+import { withDscp } from "./dscp-mark.js";
 import type { Forwarding } from "./forwarding.js";
 import type { PortSlot } from "./port-slot.js";
-import { FRAME_DROPPED, FRAME_HELD, FRAME_LEAVES, type PortQueues } from "./queues.js";
+import { FRAME_DROPPED, FRAME_HELD, type PortQueues } from "./queues.js";
 import { Refragmenter } from "./refragment.js";
 
 export interface DeliveryModules {
@@ -102,29 +103,39 @@ export class Delivery {
     if (reason >= 0) this.#modules.pipeline.onlookers.drop(reason);
   }
 
+  /** Takes the caller's reference. */
   #push(packet: number, slot: PortSlot): void {
-    this.#modules.pool.retain(packet);
     slot.out.push(packet);
     if (slot.out.room === 0) this.handOver(slot);
   }
 
-  /** Lets the packet leave by its queue, now or later; false when that is full. */
+  /** The same for what its queue has let leave, which may want another DSCP; false when there is no room for that. */
+  #leave(packet: number, slot: PortSlot, dscp: number): boolean {
+    const { pool, pipeline } = this.#modules;
+    const leaving = dscp < 0 ? packet : withDscp(pool, packet, dscp);
+    if (leaving >= 0) this.#push(leaving, slot);
+    else pipeline.onlookers.dropOf(-1, DROP_NO_BUFFER);
+    return leaving >= 0;
+  }
+
+  /** Lets the packet leave by its queue, now or later; false when it is dropped. */
   #queue(packet: number, slot: PortSlot, queues: PortQueues): boolean {
     const { pool, pipeline } = this.#modules;
     const fate = queues.take(pipeline.queueId, packet, pipeline.nowMs);
-    if (fate === FRAME_LEAVES) this.#push(packet, slot);
-    else if (fate === FRAME_HELD) pool.retain(packet);
-    else pipeline.onlookers.dropOf(packet, DROP_QUEUE_FULL);
-    return fate !== FRAME_DROPPED;
+    if (fate === FRAME_DROPPED) {
+      pipeline.onlookers.dropOf(packet, DROP_QUEUE_FULL);
+      return false;
+    }
+    pool.retain(packet);
+    return fate === FRAME_HELD || this.#leave(packet, slot, queues.leavingDscp);
   }
 
   /** Sends what has waited in the port's queues for its time; returns how much. */
   release(slot: PortSlot, queues: PortQueues, nowMs: number): number {
     let released = 0;
     for (let packet = queues.next(nowMs); packet >= 0; packet = queues.next(nowMs)) {
-      slot.out.push(packet);
+      this.#leave(packet, slot, queues.leavingDscp);
       released++;
-      if (slot.out.room === 0) this.handOver(slot);
     }
     return released;
   }
@@ -158,7 +169,10 @@ export class Delivery {
     }
     if (slot.queues !== undefined) {
       if (!this.#queue(packet, slot, slot.queues)) return;
-    } else this.#push(packet, slot);
+    } else {
+      this.#modules.pool.retain(packet);
+      this.#push(packet, slot);
+    }
     if (slot.mirrorsOut !== 0) this.#modules.forwarding.mirrors!.egress(packet, slot);
   }
 

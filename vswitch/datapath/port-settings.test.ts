@@ -20,6 +20,12 @@ function configure(rig: Rig, port: number, settings: Partial<PortSettings>): voi
   rig.bridge.setPort(rig.bridge.slots[port - 1]!, { vlan: TRUNK, ...settings }, rig.nowMs);
 }
 
+/** The type of service, or traffic class, of an untagged IP frame. */
+function trafficOf(frame: Uint8Array): number {
+  const word = ((frame[14] as number) << 8) | (frame[15] as number);
+  return (word >>> 12 === 4 ? word : word >>> 4) & 255;
+}
+
 describe("port settings", () => {
   it("let nothing pass between protected ports, however it is sent", () => {
     for (const actions of [[NORMAL], [OFPP_FLOOD], [2, 3]]) {
@@ -110,6 +116,82 @@ describe("port settings", () => {
     rig.bridge.removePort(slot);
     expect(rig.datapath.counters()["drop_bad_port"]).toBe(20 - left);
     expect(rig.pool.available).toBe(256);
+  });
+
+  it("mark what leaves by a queue with a DSCP, and only that: no other output of the frame, and no mirror", () => {
+    const rig = new Rig(4);
+    const queues = [{ queueId: 0 }, { queueId: 3, dscp: 46 }];
+    configure(rig, 2, { qos: { type: "linux-htb", queues } });
+    const mirror = {
+      selectAll: false,
+      selectSourcePorts: [],
+      selectDestinationPorts: ["p2"],
+      selectVlans: [],
+    };
+    const absent = { outputVlan: undefined, snapLength: undefined };
+    rig.bridge.setBridge({
+      ...{ macTableEntries: 1024, macAgeingMs: 300_000 },
+      mirrors: [{ name: "m", ...mirror, ...absent, outputPort: "p4" }],
+    });
+    const queue: Action = { type: "set_queue", queueId: 3 };
+    rig.flow({
+      instructions: [apply(output(3), queue, output(2), output(3), { type: "pop_queue" }, output(2))],
+    });
+    for (const ends of [
+      { source: "10.0.0.1", destination: "10.0.0.2" },
+      { source: "fd00::1", destination: "fd00::2" },
+    ]) {
+      const frame = udpFrame(ends);
+      // Twice: the second time the caches know the way.
+      for (let n = 0; n < 2; n++) {
+        const sent = rig.send(1, frame);
+        expect(sent.get(3)).toEqual([frame, frame]);
+        expect(sent.get(4)).toEqual([frame]);
+        const [marked, plain] = sent.get(2) as [Uint8Array, Uint8Array];
+        expect(trafficOf(marked)).toBe(46 << 2);
+        expect(plain).toEqual(frame);
+      }
+    }
+    expect(rig.pool.available).toBe(256);
+    expect(rig.bridge.slots.map(({ takesRuns }) => takesRuns)).toEqual([true, false, true, true]);
+  });
+
+  it("mark what no queue takes where queue 0 has a DSCP, also what has waited, and as it is when it leaves", () => {
+    const rig = new Rig(3);
+    const mark = (dscp: number): void =>
+      configure(rig, 2, { qos: { type: "linux-htb", maxRateBps: 1e6, queues: [{ queueId: 0, dscp }] } });
+    mark(10);
+    rig.flow({ instructions: [apply(output(2), output(3))] });
+    const frame = udpFrame({ source: "10.0.0.1", destination: "10.0.0.2" }, new Uint8Array(1208));
+    const first = rig.send(1, ...Array.from({ length: 20 }, () => frame));
+    const left = first.get(2)?.map(trafficOf) ?? [];
+    expect(first.get(3)?.map(trafficOf)).toEqual(Array.from({ length: 20 }, () => 0));
+    expect(left).toEqual(left.map(() => 10 << 2));
+    expect(left.length).toBeGreaterThan(0);
+    expect(left.length).toBeLessThan(20);
+    mark(63);
+    const later: number[] = [];
+    for (let n = 0; n < 500; n++) {
+      rig.nowMs += 1;
+      later.push(...(rig.send(1).get(2) ?? []).map(trafficOf));
+    }
+    expect(later).toEqual(Array.from({ length: 20 - left.length }, () => 63 << 2));
+    expect(rig.pool.available).toBe(256);
+  });
+
+  it("drop and count what is to be marked when there is no room for a copy of it", () => {
+    const rig = new Rig(2, { slots: 64 });
+    configure(rig, 2, { qos: { type: "linux-htb", queues: [{ queueId: 0, dscp: 46 }] } });
+    rig.flow({ instructions: [apply(output(2))] });
+    const frame = udpFrame({ source: "10.0.0.1", destination: "10.0.0.2" });
+    const taken: number[] = [];
+    // All but the one that the frame comes in by.
+    while (rig.pool.available > 1) taken.push(rig.pool.allocate());
+    expect(rig.where(1, frame)).toEqual([]);
+    expect(rig.datapath.counters()["drop_no_buffer"]).toBe(1);
+    for (const packet of taken) rig.pool.free(packet);
+    expect(rig.send(1, frame).get(2)?.map(trafficOf)).toEqual([46 << 2]);
+    expect(rig.pool.available).toBe(64);
   });
 
   it("count what leaves by each queue, and by the first what no queue takes", () => {

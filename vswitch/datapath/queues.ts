@@ -24,6 +24,8 @@ export interface QueueConfig {
   readonly burstBits?: number;
   /** 0, which is also what absence means, goes first. */
   readonly priority?: number;
+  /** 0–63: of every IP packet that leaves by the queue. Absent: packets keep their own. */
+  readonly dscp?: number;
 }
 
 export interface QosConfig {
@@ -79,6 +81,8 @@ class Queue {
   readonly config: QueueConfig;
   readonly createdMs: number;
   readonly priority: number;
+  /** −1: packets keep their own. */
+  readonly dscp: number;
   /** What is its own, and what it may have at all. */
   readonly own: Bucket;
   readonly ceiling: Bucket;
@@ -94,6 +98,7 @@ class Queue {
   constructor(config: QueueConfig, portRateBps: number, before: Queue | undefined, nowMs: number) {
     this.config = config;
     this.priority = config.priority ?? 0;
+    this.dscp = config.dscp ?? -1;
     const rate = Math.max(MIN_RATE_BPS, config.minRateBps ?? 0);
     const ceiling = Math.max(rate, config.maxRateBps ?? portRateBps);
     const burst = config.burstBits ?? 0;
@@ -113,6 +118,8 @@ export class PortQueues {
   readonly qos: QosConfig;
   /** Frames that wait. */
   held = 0;
+  /** What DSCP the frame is to have that take() or next() let leave last; −1: its own. */
+  leavingDscp = -1;
   readonly #pool: PacketPool;
   readonly #queues: readonly Queue[];
   readonly #port: Bucket;
@@ -238,6 +245,7 @@ export class PortQueues {
     this.#port.tokens -= bits;
     queue.packets++;
     queue.bytes += sizeBytes;
+    this.leavingDscp = queue.dscp;
   }
 
   #fill(nowMs: number): void {

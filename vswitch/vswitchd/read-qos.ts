@@ -13,7 +13,8 @@ export function readQos(database: Database, port: DatabaseRow): QosConfig | unde
   const type = qos.string("type");
   const rows = database.rows("Queue");
   const queues = [...qos.map("queues")].map(([id, uuid]): QueueConfig => {
-    const otherConfig = rows.get(uuid)?.map("other_config") ?? new Map<string, string>();
+    const row = rows.get(uuid);
+    const otherConfig = row?.map("other_config") ?? new Map<string, string>();
     // hfsc knows no priorities.
     const priority = type === "linux-htb" ? numberOf(otherConfig.get("priority")) : undefined;
     return {
@@ -22,6 +23,7 @@ export function readQos(database: Database, port: DatabaseRow): QosConfig | unde
       ...given("maxRateBps", rateOf(otherConfig.get("max-rate"))),
       ...given("burstBits", rateOf(otherConfig.get("burst"))),
       ...given("priority", priority),
+      ...given("dscp", row?.number("dscp")),
     };
   });
   if (!queues.some(({ queueId }) => queueId === 0)) queues.push({ queueId: 0 });
