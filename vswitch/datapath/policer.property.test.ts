@@ -42,6 +42,24 @@ describe("Policer", () => {
     );
   });
 
+  it.each([100, 1_000, 100_000, 1_000_000])(
+    "lets %d kbit/s pass of twice as much, to within 2 %%",
+    (rateKbps) => {
+      const policer = new Policer({ rateKbps, burstKb: rateKbps / 50, rateKpkts: 0, burstKpkts: 0 }, 0);
+      const sizeBytes = 125;
+      let passed = 0;
+      let due = 0;
+      for (let nowMs = 0, step = 0; nowMs < 20_000; ) {
+        const elapsedMs = 1 + (step++ % 3);
+        nowMs += elapsedMs;
+        for (due += 2 * rateKbps * elapsedMs; due > 0; due -= 8 * sizeBytes)
+          if (policer.admits(sizeBytes, nowMs)) passed += 8 * sizeBytes;
+      }
+      expect(passed / 20_000 / rateKbps).toBeGreaterThan(0.98);
+      expect(passed / 20_000 / rateKbps).toBeLessThan(1.02);
+    },
+  );
+
   it("is not there without a limit", () => {
     expect(createPolicer(undefined, 0)).toBeUndefined();
     expect(createPolicer({ rateKbps: 0, burstKb: 5, rateKpkts: 0, burstKpkts: 5 }, 0)).toBeUndefined();
