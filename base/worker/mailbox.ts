@@ -62,15 +62,24 @@ export class Mailbox {
     this.#handlers = handlers;
   }
 
-  /** Handles all waiting messages in order; returns how many. Call once per breath or every few thousand polls. */
-  poll(): number {
+  /**
+   * Handles waiting messages in order, `most` of them or all; returns how many. Call once per breath or every few thousand
+   * polls. All can take for ever: more may come while they are handled. Before it sleeps, a worker that handles only
+   * some must have had 0 from it.
+   */
+  poll(most = Number.POSITIVE_INFINITY): number {
     if (Atomics.load(this.#flag, 0) === 0) return 0;
-    return this.#receive();
+    return this.#receive(most);
   }
 
-  /** As poll, and silences the doorbell. */
-  onDoorbell(): number {
+  /** Silences the doorbell; messages that it has rung for are seen by the next poll(). */
+  silence(): void {
     drainEventfd(this.doorbell);
+  }
+
+  /** Silences the doorbell and handles all waiting messages. */
+  onDoorbell(): number {
+    this.silence();
     return this.poll();
   }
 
@@ -85,15 +94,16 @@ export class Mailbox {
     this.#port.close();
   }
 
-  #receive(): number {
+  #receive(most: number): number {
     Atomics.store(this.#flag, 0, 0);
-    let count = 0;
-    for (;;) {
+    for (let count = 0; count < most; count++) {
       const received = receiveMessageOnPort(this.#port) as { message: RequestMessage } | undefined;
       if (received === undefined) return count;
-      count++;
       this.#handle(received.message);
     }
+    // There may be more, for which nobody will set it again.
+    Atomics.store(this.#flag, 0, 1);
+    return most;
   }
 
   #handle(message: RequestMessage): void {

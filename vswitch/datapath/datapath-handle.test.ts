@@ -12,6 +12,14 @@ const DEADLINE_MS = 10_000;
 const TRUNK = { mode: "trunk", tag: 0, trunks: [] } as const;
 const frame = plainFrame("52:54:00:00:00:01", "52:54:00:00:00:02");
 const about = { manufacturer: "Plinth", hardware: "", software: "", serialNumber: "", datapath: "br0" };
+const everything = {
+  tableId: 0xff,
+  outPort: 0xffffffff,
+  outGroup: 0xffffffff,
+  cookie: 0n,
+  cookieMask: 0n,
+  match: [],
+};
 
 let dir: string;
 let handle: DatapathHandle;
@@ -72,14 +80,7 @@ describe("DatapathHandle", () => {
     await arrives(2, 1);
     expect(peers[1]!.frames).toEqual([frame]);
     await waitFor(() => events.some((event) => event.type === "packet_in"), "packet-in", DEADLINE_MS, 2);
-    const [flow] = await model.flowStats({
-      tableId: 0xff,
-      outPort: 0xffffffff,
-      outGroup: 0xffffffff,
-      cookie: 0n,
-      cookieMask: 0n,
-      match: [],
-    });
+    const [flow] = await model.flowStats(everything);
     expect(flow?.packetCount).toBe(1n);
     expect((await model.portStats()).map((port) => [port.port, port.rxPackets, port.txPackets])).toEqual([
       [1, 1n, 0n],
@@ -101,6 +102,21 @@ describe("DatapathHandle", () => {
       await arrives(port, before + 1);
     }
     expect([peers[1]!.frames.length, peers[2]!.frames.length]).toEqual([15, 15]);
+  });
+
+  it("answers each of many changes in its place, and all before the next request", async () => {
+    const changes = Array.from({ length: 100 }, (_, n) =>
+      flowMod({
+        tableId: n % 7 === 6 ? 3 : 0,
+        match: match(field("in_port", 100 + n)),
+        instructions: n % 7 === 6 ? [{ type: "goto_table", tableId: 1 }] : [],
+      }),
+    );
+    const changed = model.change(changes);
+    const flows = model.flowStats({ ...everything, tableId: 0 });
+    const refused = (await changed).map((refusal) => refusal !== undefined);
+    expect(refused).toEqual(changes.map((_, n) => n % 7 === 6));
+    expect(await flows).toHaveLength(refused.filter((one) => !one).length);
   });
 
   it("refuses with codes and goes on", async () => {

@@ -12,7 +12,7 @@ import { POOL_SLOTS } from "../../base/packet/index.js";
 import { WorkerHandle } from "../../base/worker/index.js";
 import type { SwitchChange, SwitchEvent, SwitchModel } from "../agent/index.js";
 import { CONNECTIONS_MAX, type ConnectionFilter } from "../conntrack/index.js";
-import { ANSWER_DEADLINE_MS } from "./limits.js";
+import { ANSWER_DEADLINE_MS, CHANGES_PER_REQUEST } from "./limits.js";
 import type { AssignmentRules } from "./port-assignment.js";
 import { type CoreStatus, PortWorkers, type WorkerLoss } from "./port-workers.js";
 import {
@@ -279,8 +279,14 @@ export class BridgeModel implements SwitchModel {
     this.description = description;
   }
 
-  change(changes: readonly SwitchChange[], origin = 0): Promise<Result<"change">> {
-    return this.#handle.call("change", { bridge: this.#bridge, changes, origin });
+  /** In several requests, between which frames are forwarded, but none of anybody else. */
+  async change(changes: readonly SwitchChange[], origin = 0): Promise<Result<"change">> {
+    const answers: Promise<Result<"change">>[] = [];
+    for (let from = 0; from < changes.length; from += CHANGES_PER_REQUEST) {
+      const part = changes.slice(from, from + CHANGES_PER_REQUEST);
+      answers.push(this.#handle.call("change", { bridge: this.#bridge, changes: part, origin }));
+    }
+    return (await Promise.all(answers)).flat();
   }
   changeAtomically(changes: readonly SwitchChange[], origin = 0): Promise<Result<"changeAtomically">> {
     return this.#handle.call("changeAtomically", { bridge: this.#bridge, changes, origin });

@@ -36,6 +36,12 @@ export const SLEEP_MAX_MS = 250;
 /** The same after so many sleeps that nothing ended. */
 export const SLEEP_CALM_MS = 500;
 export const CALM_SLEEPS = 20;
+/** What the main thread asks for is done so much at a time, so that ports need not wait for many requests. */
+export const REQUESTS_PER_TURN = 1;
+/** Frames that go between two requests while frames come; by the express lane they take a few tenths of a millisecond. */
+export const FRAMES_PER_REQUEST = 2048;
+/** Changes of a bridge in one request; one of flows takes some tens of microseconds. */
+export const CHANGES_PER_REQUEST = 16;
 /** How long to poll without work before sleeping: after at least SPIN_PACKETS since the last sleep, and after fewer. */
 export const SPIN_BUSY_MS = 0.2;
 export const SPIN_CALM_MS = 0.02;

@@ -1,5 +1,7 @@
 // The loop of the datapath's thread: breathes while there is work, sleeps when there is none. A busy datapath spins for a
 // while before it sleeps, a calm one hardly: it shares the cores with the guests.
+// However fast it is asked for something, frames that wait have about as much of the thread: one request, then all ports
+// have turns until enough frames have come in, or none do.
 // Invariant: a turn leaves nothing for the garbage collector, which would stop all ports while it runs. So time is passed
 // along as a small integer, and fractions of a millisecond stand in arrays: run() is called once and compiled while it
 // runs, and then a local variable that lives from turn to turn is an object each time that a fraction is put into it.
@@ -10,6 +12,8 @@ import type { Datapath } from "./datapath.js";
 import type { DatapathTime } from "./datapath-time.js";
 import {
   CALM_SLEEPS,
+  FRAMES_PER_REQUEST,
+  REQUESTS_PER_TURN,
   SLEEP_CALM_MS,
   SLEEP_MAX_MS,
   SPIN_BUSY_MS,
@@ -20,7 +24,7 @@ import {
 export interface PollLoopModules {
   readonly datapath: Datapath;
   /** What it is asked; the loop ends when that is closing. */
-  readonly mailbox: Pick<Mailbox, "closing" | "poll" | "onDoorbell">;
+  readonly mailbox: Pick<Mailbox, "closing" | "poll" | "silence">;
   readonly clock: PolledClock;
   readonly time: DatapathTime;
   /** Sleeps until a port or the mailbox rings, at most so many milliseconds. */
@@ -46,26 +50,36 @@ export class PollLoop {
     const { meter } = datapath;
     const workMs = this.#workMs;
     let packets = 0;
+    /** Frames that go before the next request; the mailbox is asked in turns that begin with 0. */
+    let framesFirst = 0;
     let isBusy = false;
     while (!mailbox.closing) {
       clock.read();
       meter?.breath(isBusy);
-      isBusy = mailbox.poll() > 0;
+      isBusy = framesFirst === 0 && mailbox.poll(REQUESTS_PER_TURN) > 0;
       if (hasLeft()) {
-        wait(SLEEP_MAX_MS);
-        mailbox.onDoorbell();
+        if (!isBusy && framesFirst === 0) wait(SLEEP_MAX_MS);
+        framesFirst = 0;
+        mailbox.silence();
         continue;
       }
       const nowMs = clock.ms[0]!;
-      if (isBusy) workMs[0] = nowMs;
+      const isAsked = framesFirst === 0;
+      if (isBusy) {
+        workMs[0] = nowMs;
+        framesFirst = FRAMES_PER_REQUEST;
+      }
       const received = datapath.breathe(time.lastMs);
       if (received > 0) {
         isBusy = true;
         this.#calmSleeps = 0;
         workMs[0] = nowMs;
         if (packets < SPIN_PACKETS) packets += received;
+        framesFirst = received < framesFirst ? framesFirst - received : 0;
         continue;
       }
+      framesFirst = 0;
+      if (!isAsked) continue;
       if (!this.sleeps) continue;
       if (nowMs - workMs[0]! < (packets >= SPIN_PACKETS ? SPIN_BUSY_MS : SPIN_CALM_MS)) continue;
       packets = 0;
@@ -84,7 +98,7 @@ export class PollLoop {
     datapath.endSleep();
     clock.read();
     meter?.slept();
-    mailbox.onDoorbell();
+    mailbox.silence();
     datapath.tick(time.lastMs);
   }
 }

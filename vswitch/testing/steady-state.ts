@@ -248,7 +248,7 @@ const turns = {
     }
     return 0;
   },
-  onDoorbell: () => 0,
+  silence: () => {},
 };
 const common = { clock, time, wait: () => {}, hasLeft: () => false };
 
@@ -272,7 +272,7 @@ function idleBytes(sleeps: boolean): number {
       this.closing = left < 0;
       return 0;
     },
-    onDoorbell: () => 0,
+    silence: () => {},
   };
   const datapath = new Datapath({ pool, onEvents: () => undefined, connectionsMax: 4096, clock });
   const loop = new PollLoop({ datapath, mailbox, ...common });
