@@ -105,7 +105,6 @@ function whileForwarding(forwarder: Forwarder, run: number): Promise<Busy> {
 }
 
 async function forwardAndChange(forwarder: Forwarder): Promise<Busy> {
-  let client: FlowModClient | undefined;
   let opening: Promise<void> | undefined;
   let finish = (): void => {};
   const ended = new Promise<void>((resolve) => {
@@ -113,8 +112,9 @@ async function forwardAndChange(forwarder: Forwarder): Promise<Busy> {
   });
   let modsPerSecond = 0;
   const change = async (home: string): Promise<void> => {
-    client = await FlowModClient.open(`${home}/br0.mgmt`);
+    const client = await FlowModClient.open(`${home}/br0.mgmt`);
     modsPerSecond = await rateOf(client, ended);
+    client.end();
   };
   const { addressing, flows } = PIPELINES.port;
   const [before, , during] = await runTraffic(
@@ -130,10 +130,9 @@ async function forwardAndChange(forwarder: Forwarder): Promise<Busy> {
         opening.catch(() => undefined);
       } else if (index === 2) finish();
     },
+    // Before the switch is stopped.
+    async () => opening,
   );
-  finish();
-  await opening;
-  client?.end();
   if (before === undefined || during === undefined || modsPerSecond === 0)
     throw new Error(`${forwarder.name} acknowledged no flow-mods`);
   return { modsPerSecond, framesBefore: before.framesPerSecond, framesDuring: during.framesPerSecond };
