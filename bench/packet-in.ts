@@ -1,7 +1,7 @@
 // How fast a controller answers packet-ins with flow-mods: a learning switch on our channel, ovs-testcontroller and one in
 // os-ken, each with the same many fake switches.
 import { type ChildProcess, spawn } from "node:child_process";
-import { existsSync, mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync, rmSync } from "node:fs";
 import { connect } from "node:net";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -117,7 +117,7 @@ async function onSocket(dir: string, words: (path: string) => string[]): Promise
   rmSync(path, { force: true });
   const [program = "", ...args] = words(path);
   const child = guardChild(spawn(program, args, { stdio: ["ignore", "ignore", "inherit"], cwd: dir }));
-  await waitFor(() => existsSync(path), `${program} to listen`, DEADLINE_MS, 10);
+  await waitFor(() => listens({ path }), `${program} to listen`, DEADLINE_MS, 10);
   return { child, address: { path } };
 }
 
@@ -148,13 +148,14 @@ async function osKen(): Promise<Started> {
       stdio: ["ignore", "ignore", "inherit"],
     }),
   );
-  await waitFor(() => listens(port), "os-ken to listen", DEADLINE_MS, 50);
-  return { child, address: { port } };
+  const address = { port };
+  await waitFor(() => listens(address), "os-ken to listen", DEADLINE_MS, 50);
+  return { child, address };
 }
 
-/** A connection that says nothing does os-ken no harm. */
-async function listens(port: number): Promise<boolean> {
-  const socket = connect(port, "127.0.0.1");
+/** A socket's file is there before anybody listens on it. A connection that says nothing does no controller harm. */
+async function listens(address: ControllerAddress): Promise<boolean> {
+  const socket = connect(address as { path: string });
   const answer = await new Promise<boolean>((resolve) => {
     socket.once("connect", () => resolve(true));
     socket.once("error", () => resolve(false));
