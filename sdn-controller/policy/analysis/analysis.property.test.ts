@@ -2,6 +2,13 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 
 import { PlinthError } from "../../../base/errors/index.js";
+import {
+  OUTSIDE,
+  parsePorts,
+  rangeHolds,
+  soundPolicies,
+  withSoundBlocks,
+} from "../../testing/answer-text.js";
 import { adminPolicies, namespaceLabels, pods, policies } from "../../testing/arbitraries.js";
 import type { AdminPolicy } from "../admin-network-policy.js";
 import type { Policy } from "../network-policy.js";
@@ -35,21 +42,6 @@ import { formatConnectivity } from "./format.js";
 import { readManifest } from "./manifest.js";
 
 type Pod = NonNullable<OracleEnd["pod"]>;
-
-const OUTSIDE = ["192.168.1.9", "10.0.0.1", "10.0.0.5", "0.0.0.0", "255.255.255.255", "2001:db8:0:0:0:0:0:9"];
-const IPV6_BLOCKS = ["0:0:0:0:0:0:0:0/0", "2001:db8:0:0:0:0:0:0/32", "2001:db8:0:0:0:0:0:8/125"];
-
-/** Turns some IPv4 blocks without exceptions into IPv6 ones, so that both families meet. */
-const mixed = fc.tuple(policies, fc.array(fc.nat(9), { minLength: 20, maxLength: 20 })).map(([all, dice]) => {
-  let next = 0;
-  return JSON.parse(
-    JSON.stringify(all, (key, value: unknown) => {
-      if (key !== "ipBlock") return value;
-      const roll = dice[next++ % dice.length] as number;
-      return roll < 3 ? { cidr: IPV6_BLOCKS[roll] } : value;
-    }),
-  ) as Policy[];
-});
 
 function documents(
   all: readonly Policy[],
@@ -99,23 +91,6 @@ function documents(
   }));
 }
 
-/** Exceptions must lie inside their block; those that do not are left out. */
-function sound(all: readonly Policy[]): Policy[] {
-  return JSON.parse(
-    JSON.stringify(all, (key, value) => {
-      if (key !== "ipBlock" || value?.except === undefined) return value;
-      const block = parseCidr(value.cidr);
-      const inside = value.except.filter((text: string) => {
-        const hole = parseCidr(text);
-        return (
-          hole !== undefined && block !== undefined && hole.first >= block.first && hole.last <= block.last
-        );
-      });
-      return { ...value, except: inside };
-    }),
-  );
-}
-
 function endOf(cluster: Cluster, evaluator: Evaluator, end: OracleEnd, name: string): End {
   if (end.pod !== undefined) {
     const workload = cluster.workloads.find(({ text }) => text === `${end.pod?.namespace}/${name}[Pod]`);
@@ -125,23 +100,6 @@ function endOf(cluster: Cluster, evaluator: Evaluator, end: OracleEnd, name: str
   const pieces = cutSpace(family, [...evaluator.blocks("Ingress"), ...evaluator.blocks("Egress")]);
   const range = pieces.find(({ first, last }) => first <= address && address <= last);
   return { range: range as NonNullable<typeof range> };
-}
-
-/** The words of an answer, read without the code that wrote them. */
-function parsePorts(text: string): (protocol: string, port: number) => boolean {
-  if (text === "All Connections") return () => true;
-  const ranges = new Map<string, [number, number][]>();
-  let current: [number, number][] = [];
-  for (const word of text.split(",")) {
-    const [, protocol, first, last] = /^(?:(\w+) )?(\d+)(?:-(\d+))?$/.exec(word) as RegExpExecArray;
-    if (protocol !== undefined) {
-      current = [];
-      ranges.set(protocol, current);
-    }
-    current.push([Number(first), Number(last ?? first)]);
-  }
-  return (protocol, port) =>
-    (ranges.get(protocol) ?? []).some(([first, last]) => first <= port && port <= last);
 }
 
 const probe = fc.record({
@@ -155,7 +113,7 @@ describe("the offline analysis", () => {
   it("allows exactly the packets that the oracle allows", () => {
     fc.assert(
       fc.property(
-        mixed.map(sound),
+        soundPolicies,
         adminPolicies,
         pods,
         namespaceLabels,
@@ -197,7 +155,7 @@ describe("the offline analysis", () => {
 
   it("prints a line for each pair that the oracle lets connect, with exactly those ports, and no other", () => {
     fc.assert(
-      fc.property(mixed.map(sound), adminPolicies, pods, namespaceLabels, (all, admin, vms, names) => {
+      fc.property(soundPolicies, adminPolicies, pods, namespaceLabels, (all, admin, vms, names) => {
         const text = formatConnectivity(
           connectivityOf(clusterOf(readManifest(documents(all, admin, vms, names))), { ipv6: true }).lines,
           [],
@@ -211,13 +169,10 @@ describe("the offline analysis", () => {
           ...vms.map((pod) => ({ pod })),
           ...OUTSIDE.map((address) => ({ address })),
         ];
-        const isEnd = (text: string | undefined, end: OracleEnd): boolean => {
-          if (end.pod !== undefined) return text === `${end.pod.namespace}/pod${vms.indexOf(end.pod)}[Pod]`;
-          const [, first, last] = /^(\S+)-(\S+)\[External\]$/.exec(text ?? "") ?? [];
-          const [low, at, high] = [first, end.address, last].map((one) => parseAddress(one ?? ""));
-          if (low === undefined || at === undefined || high === undefined) return false;
-          return low.family === at.family && low.address <= at.address && at.address <= high.address;
-        };
+        const isEnd = (text: string | undefined, { pod, address }: OracleEnd): boolean =>
+          pod === undefined
+            ? rangeHolds(text ?? "", address ?? "")
+            : text === `${pod.namespace}/pod${vms.indexOf(pod)}[Pod]`;
         for (const source of ends)
           for (const destination of ends) {
             if (source === destination || (source.pod ?? destination.pod) === undefined) continue;
@@ -239,7 +194,7 @@ describe("the offline analysis", () => {
 
   it("gives reasons that cover every packet of a direction", () => {
     fc.assert(
-      fc.property(mixed.map(sound), adminPolicies, pods, namespaceLabels, (all, admin, vms, names) => {
+      fc.property(soundPolicies, adminPolicies, pods, namespaceLabels, (all, admin, vms, names) => {
         const cluster = clusterOf(readManifest(documents(all, admin, vms, names)));
         const evaluator = new Evaluator(cluster.policies);
         const [first, second] = cluster.workloads as [Cluster["workloads"][0], Cluster["workloads"][0]];
@@ -260,18 +215,24 @@ describe("the offline analysis", () => {
 
   it("finds no difference between a cluster and itself, and mirrors the difference between two", () => {
     fc.assert(
-      fc.property(policies.map(sound), policies.map(sound), pods, namespaceLabels, (one, two, vms, names) => {
-        const first = connectivityOf(clusterOf(readManifest(documents(one, [], vms, names))));
-        const second = connectivityOf(clusterOf(readManifest(documents(two, [], vms, names))));
-        expect(differenceOf(first, first).filter(({ kind }) => kind !== "unchanged")).toEqual([]);
-        const count = (all: ReturnType<typeof differenceOf>, kind: string): number =>
-          all.filter((item) => item.kind === kind).length;
-        const forward = differenceOf(first, second);
-        const backward = differenceOf(second, first);
-        expect(count(forward, "added")).toBe(count(backward, "removed"));
-        expect(count(forward, "removed")).toBe(count(backward, "added"));
-        expect(count(forward, "changed")).toBe(count(backward, "changed"));
-      }),
+      fc.property(
+        policies.map(withSoundBlocks),
+        policies.map(withSoundBlocks),
+        pods,
+        namespaceLabels,
+        (one, two, vms, names) => {
+          const first = connectivityOf(clusterOf(readManifest(documents(one, [], vms, names))));
+          const second = connectivityOf(clusterOf(readManifest(documents(two, [], vms, names))));
+          expect(differenceOf(first, first).filter(({ kind }) => kind !== "unchanged")).toEqual([]);
+          const count = (all: ReturnType<typeof differenceOf>, kind: string): number =>
+            all.filter((item) => item.kind === kind).length;
+          const forward = differenceOf(first, second);
+          const backward = differenceOf(second, first);
+          expect(count(forward, "added")).toBe(count(backward, "removed"));
+          expect(count(forward, "removed")).toBe(count(backward, "added"));
+          expect(count(forward, "changed")).toBe(count(backward, "changed"));
+        },
+      ),
       { numRuns: 100 },
     );
   });
