@@ -46,7 +46,7 @@ export function parseManifestText(text: string, file: string): ReadDocuments {
   const problems: analysis.Problem[] = [];
   for (const [i, document] of parseYaml(text).entries()) {
     const where = `${file}, document ${i + 1}`;
-    const error = document.errors[0]?.message.split("\n")[0] ?? keyProblem(document);
+    const error = document.errors[0]?.message.split("\n")[0]?.replace(/:$/, "") ?? keyProblem(document);
     if (error !== undefined) {
       problems.push({ severity: "error", message: `${where}: ${error}; the rest of the file is left out` });
       break;

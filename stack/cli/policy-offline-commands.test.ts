@@ -132,6 +132,29 @@ describe("policy diff", () => {
     );
     expect(await run("diff DIR/app DIR/app")).toBe("");
   });
+
+  it("says of which directory a problem is, and once where a file is named", async () => {
+    save("empty/README.md", "nothing here");
+    save("app/broken.yaml", "kind: [\n");
+    expect(await run("diff DIR/app/ DIR/empty")).toContain("workload default/front[Pod] and default/back");
+    expect(err.replaceAll(directory, "DIR").split("\n")).toEqual([
+      expect.stringMatching(
+        /^error: DIR\/app\/broken\.yaml, document 1: .*[^:]; the rest of the file is left out$/,
+      ),
+      "error: DIR/empty: no Kubernetes workloads were found",
+      "warning: DIR/empty: no network policies were found",
+      "",
+    ]);
+  });
+
+  it("prints nothing when the answer cannot be written to the file", async () => {
+    save("empty/README.md", "nothing here");
+    await expect(run("diff DIR/app DIR/empty -f DIR/none/answer")).rejects.toMatchObject({
+      code: "OPTIONS_INVALID",
+      message: expect.stringContaining("--file: "),
+    });
+    expect(out).toBe("");
+  });
 });
 
 describe("policy evaluate", () => {

@@ -1,6 +1,7 @@
 // `plinth policy connectivity | diff | evaluate` and the offline half of `explain`: what the policies in a directory of
 // Kubernetes documents allow, without any cluster. Answers go to standard output, what was left out to standard error.
 import { existsSync, writeFileSync } from "node:fs";
+import { normalize } from "node:path";
 import { type Command, InvalidArgumentError, Option } from "commander";
 import { PlinthError } from "../../base/errors/index.js";
 import { analysis } from "../../sdn-controller/index.js";
@@ -166,11 +167,10 @@ async function diffAction(
   options: DiffOptions,
 ): Promise<void> {
   const ipv6 = options.ipv6 === true ? { ipv6: true } : {};
-  const [one, two] = [
-    analysis.connectivityOf(await readCluster(chosen(first, options.dir1, "--dir1"), options), ipv6),
-    analysis.connectivityOf(await readCluster(chosen(second, options.dir2, "--dir2"), options), ipv6),
-  ];
-  report([...one.problems, ...two.problems], options);
+  const [dir1, dir2] = [chosen(first, options.dir1, "--dir1"), chosen(second, options.dir2, "--dir2")];
+  const one = analysis.connectivityOf(await readCluster(dir1, options), ipv6);
+  const two = analysis.connectivityOf(await readCluster(dir2, options), ipv6);
+  report([...placed(one.problems, dir1), ...placed(two.problems, dir2)], options);
   const workloads = [...one.workloads, ...two.workloads];
   deliver(
     analysis.formatDifference(analysis.differenceOf(one, two), workloads, options.output),
@@ -307,11 +307,29 @@ function report(problems: readonly analysis.Problem[], { quiet }: ReadOptions): 
   }
 }
 
+/** Problems that name the directory, where they name no file of it. */
+function placed(problems: readonly analysis.Problem[], directory: string): analysis.Problem[] {
+  const start = normalize(directory).replace(/\/$/, "");
+  const isPlaced = (message: string): boolean =>
+    message.startsWith(start) && /^[/,:]/.test(message.slice(start.length));
+  return problems.map(({ severity, message }) => ({
+    severity,
+    message: isPlaced(message) ? message : `${directory}: ${message}`,
+  }));
+}
+
 function warn(message: string): void {
   process.stderr.write(`warning: ${message}\n`);
 }
 
+/** Throws OPTIONS_INVALID, before anything is printed, when the file cannot be written. */
 function deliver(text: string, file: string | undefined): void {
+  if (file !== undefined) {
+    try {
+      writeFileSync(file, text);
+    } catch (thrown) {
+      throw new PlinthError("OPTIONS_INVALID", `--file: ${(thrown as Error).message}`);
+    }
+  }
   process.stdout.write(text);
-  if (file !== undefined) writeFileSync(file, text);
 }

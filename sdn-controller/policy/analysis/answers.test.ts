@@ -68,6 +68,14 @@ describe("differenceOf()", () => {
     expect(lines(before, before)).toEqual([]);
   });
 
+  it("colours a workload that came, and none whose name is the end of another's", () => {
+    const old = [pod("op", "new")];
+    const graph = lines(old, [...old, pod("shop", "new")], "dot");
+    const colorOf = (end: string): string | undefined =>
+      graph.find((line) => line.trim().startsWith(`"${end}[Pod]" [`))?.match(/ color="(\S+)"/)?.[1];
+    expect([colorOf("shop/new"), colorOf("op/new")]).toEqual(["#008000", "blue"]);
+  });
+
   it("is a list as JSON, also when nothing differs", () => {
     const json = (one: unknown[], two: unknown[]): unknown => JSON.parse(lines(one, two, "json").join("\n"));
     expect(json(before, before)).toEqual([]);

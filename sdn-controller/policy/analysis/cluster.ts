@@ -50,8 +50,12 @@ export function clusterOf(manifest: Manifest): Cluster {
     workloads: workloadsOf(manifest.pods, labelsOf, policies, problems),
     policies,
     labelsOf,
-    services: manifest.services,
-    entrances: manifest.entrances,
+    services: latest(manifest.services, ({ namespace, name }) => `Service ${namespace}/${name}`, problems),
+    entrances: latest(
+      manifest.entrances,
+      ({ kind, namespace, name }) => `${kind} ${namespace}/${name}`,
+      problems,
+    ),
     problems,
   };
 }
@@ -114,6 +118,26 @@ function unique<T>(
   return [...seen.values()].map(({ value }) => value);
 }
 
+/** Each object once: of several of one name the last counts, as where they are applied one after the other. */
+function latest<T>(
+  items: readonly Located<T>[],
+  nameOf: (value: T) => string,
+  problems: Problem[],
+): readonly T[] {
+  const seen = new Map<string, Located<T>>();
+  for (const item of items) {
+    const name = nameOf(item.value);
+    const before = seen.get(name);
+    if (before !== undefined) problems.push(laterCounts(item.where, name, before.where));
+    seen.set(name, item);
+  }
+  return [...seen.values()].map(({ value }) => value);
+}
+
+function laterCounts(where: string, name: string, before: string): Problem {
+  return { severity: "warning", message: `${where}: ${name} was in ${before} already; the later one counts` };
+}
+
 function workloadsOf(
   pods: readonly PodSource[],
   labelsOf: (namespace: string) => Labels,
@@ -135,11 +159,7 @@ function workloadsOf(
       result.set(text, { workload: together(before.workload, workload), source: before.source });
       continue;
     }
-    if (before !== undefined)
-      problems.push({
-        severity: "warning",
-        message: `${source.where}: ${text} was in ${before.source.where} already; the later one counts`,
-      });
+    if (before !== undefined) problems.push(laterCounts(source.where, text, before.source.where));
     result.set(text, { workload, source });
   }
   return [...result.values()].map(({ workload }) => workload).sort((a, b) => (a.text < b.text ? -1 : 1));

@@ -16,8 +16,8 @@ export interface Difference {
   readonly destination: End;
   readonly first: ConnectionSet;
   readonly second: ConnectionSet;
-  /** "workload A added", when an end is in one of the clusters only; else empty. */
-  readonly note: string;
+  /** Ends that are in one of the clusters only. */
+  readonly news: readonly End[];
 }
 
 interface Pair {
@@ -55,8 +55,7 @@ export function differenceOf(first: Connectivity, second: Connectivity): Differe
       (end) =>
         changed && "workload" in end && end.workload !== INGRESS_CONTROLLER && !others.has(end.workload.text),
     );
-    const note = news.length === 0 ? "" : `workload ${news.map(endText).join(" and ")} ${kind}`;
-    return { ...pair, kind, note };
+    return { ...pair, kind, news };
   });
 }
 
@@ -155,12 +154,17 @@ function sortedRows(differences: readonly Difference[]): Row[] {
             endText(one.destination),
             formatConnections(one.first),
             formatConnections(one.second),
-            one.note,
+            noteOf(one),
           ],
         )
         .sort((a, b) => (sentence(a) < sentence(b) ? -1 : 1)),
     ),
   );
+}
+
+/** "workload A added", or nothing. */
+function noteOf({ kind, news }: Difference): string {
+  return news.length === 0 ? "" : `workload ${news.map(endText).join(" and ")} ${kind}`;
 }
 
 function isEntrance(end: End): boolean {
@@ -181,8 +185,6 @@ function formatDifferenceGraph(differences: readonly Difference[], workloads: re
     return { source, destination, label, color: COLORS[kind], fontColor: COLORS[kind] };
   });
   const colors = new Map<string, string>();
-  for (const { kind, source, destination, note } of differences)
-    for (const end of [source, destination])
-      if (note.includes(endText(end)) && "workload" in end) colors.set(endText(end), COLORS[kind]);
+  for (const { kind, news } of differences) for (const end of news) colors.set(endText(end), COLORS[kind]);
   return formatGraph(edges, workloads, (end) => colors.get(endText(end)) ?? "blue");
 }

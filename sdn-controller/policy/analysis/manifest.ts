@@ -66,8 +66,8 @@ export interface Located<T> {
 export interface Manifest {
   readonly namespaces: readonly Located<{ readonly name: string; readonly labels: Labels }>[];
   readonly pods: readonly PodSource[];
-  readonly services: readonly Service[];
-  readonly entrances: readonly Entrance[];
+  readonly services: readonly Located<Service>[];
+  readonly entrances: readonly Located<Entrance>[];
   readonly networkPolicies: readonly Located<Policy>[];
   readonly adminPolicies: readonly Located<AdminPolicy>[];
   readonly problems: readonly Problem[];
@@ -224,13 +224,16 @@ function takeKind(kind: string, group: string, value: Node, where: string, resul
       result.namespaces.push({ value: { name, labels: labelsOf(meta) }, where });
       return;
     case "Service":
-      result.services.push({ namespace, name, selector: selectorOf(spec), ports: servicePorts(spec) });
+      result.services.push({
+        value: { namespace, name, selector: selectorOf(spec), ports: servicePorts(spec) },
+        where,
+      });
       return;
     case "Ingress":
-      result.entrances.push({ kind, namespace, name, backends: ingressBackends(spec) });
+      result.entrances.push({ value: { kind, namespace, name, backends: ingressBackends(spec) }, where });
       return;
     case "Route":
-      result.entrances.push({ kind, namespace, name, backends: routeBackends(spec) });
+      result.entrances.push({ value: { kind, namespace, name, backends: routeBackends(spec) }, where });
       return;
     case "NetworkPolicy":
       result.networkPolicies.push({ value: { namespace, name, spec: withoutNulls(spec) as never }, where });

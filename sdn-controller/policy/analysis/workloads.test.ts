@@ -175,3 +175,42 @@ describe("what no policy is asked about", () => {
     ]);
   });
 });
+
+describe("Services, Ingresses and Routes", () => {
+  const service = (app: string): Fields => ({
+    apiVersion: "v1",
+    kind: "Service",
+    metadata: { name: "s" },
+    spec: { selector: { app }, ports: [{ port: 80 }] },
+  });
+  const entrance = (kind: "Ingress" | "Route", backend: string): Fields => ({
+    apiVersion: kind === "Ingress" ? "networking.k8s.io/v1" : "route.openshift.io/v1",
+    kind,
+    metadata: { name: "in" },
+    spec:
+      kind === "Route"
+        ? { to: { name: backend } }
+        : { defaultBackend: { service: { name: backend, port: {} } } },
+  });
+  const shop = [
+    deployment("web", { app: "web" }, [{ containerPort: 80 }]),
+    deployment("db", { app: "db" }, [{ containerPort: 80 }]),
+  ];
+  const reached = (...documents: Fields[]): string[] =>
+    list([...shop, ...documents])
+      .split("\n")
+      .filter((line) => line.startsWith("{ingress-controller}"));
+
+  it.each(["Ingress", "Route"] as const)("of one name count once, the last: behind one %s", (kind) => {
+    const line = (name: string): string => `{ingress-controller} => default/${name}[Deployment] : TCP 80`;
+    expect(reached(entrance(kind, "s"), service("web"), service("db"))).toEqual([line("db")]);
+    expect(reached(entrance(kind, "s"), service("web"), entrance(kind, "none"))).toEqual([]);
+    expect(
+      problems(...shop, entrance(kind, "s"), service("web"), service("db"), entrance(kind, "s")),
+    ).toEqual([
+      "warning: no network policies were found",
+      "warning: test.yaml, document 5: Service default/s was in test.yaml, document 4 already; the later one counts",
+      `warning: test.yaml, document 6: ${kind} default/in was in test.yaml, document 3 already; the later one counts`,
+    ]);
+  });
+});
