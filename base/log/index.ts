@@ -10,6 +10,8 @@ type Methods = Pick<PinoLogger, "trace" | "debug" | "info" | "warn" | "error" | 
 export interface Logger extends Methods {
   /** From which level on lines are written; "silent" for none. */
   level: string;
+  /** Goes on in a new file when somebody has moved the log's; undefined where it has none. */
+  readonly reopen?: (() => void) | undefined;
   /** A logger whose lines also hold these. */
   child(bindings: Record<string, unknown>): Logger;
 }
@@ -25,9 +27,8 @@ export interface LogOptions {
 /** A logger for one daemon. Lines are written synchronously so that a SIGKILL loses none. */
 export function createLogger(options: LogOptions): Logger {
   const { destination, pino } = loadPino();
-  const sink =
-    options.file === undefined ? destination({ dest: 2, sync: true }) : new RotatingFile(options.file);
-  return pino(
+  const file = options.file === undefined ? undefined : new RotatingFile(options.file);
+  const logger = pino(
     {
       name: options.name,
       level: options.level ?? "info",
@@ -35,8 +36,10 @@ export function createLogger(options: LogOptions): Logger {
       timestamp: () => `,"time":"${new Date().toISOString()}"`,
       formatters: { level: (label) => ({ level: label }) },
     },
-    sink,
+    file ?? destination({ dest: 2, sync: true }),
   );
+  // The types of pino take every further member of a child for a level; that it has its parent's members, they do not know.
+  return Object.assign(logger as unknown as Logger, { reopen: file && (() => file.reopen()) });
 }
 
 /** Only a daemon writes a log: to load pino would take a tenth of the time of a short command. */

@@ -1,4 +1,4 @@
-import { mkdtempSync, readFileSync, rmSync, statSync } from "node:fs";
+import { mkdtempSync, readFileSync, renameSync, rmSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { createLogger, RotatingFile } from "./index.js";
@@ -38,5 +38,17 @@ describe("createLogger()", () => {
     const line = JSON.parse(readFileSync(path, "utf8")) as Record<string, unknown>;
     expect(line).toMatchObject({ name: "vswitchd", level: "info", port: 3, msg: "port added" });
     expect(Date.parse(String(line["time"]))).toBeGreaterThan(0);
+  });
+
+  it("goes on in a new file when its own was moved, also for a child", () => {
+    const path = join(dir, "d.log");
+    const log = createLogger({ name: "vswitchd", file: path }).child({ bridge: "br0" });
+    log.info("before");
+    renameSync(path, `${path}.old`);
+    log.reopen?.();
+    log.info("after");
+    expect(readFileSync(`${path}.old`, "utf8")).toContain('"msg":"before"');
+    expect(readFileSync(path, "utf8").trim().split("\n")).toEqual([expect.stringContaining('"msg":"after"')]);
+    expect(createLogger({ name: "vswitchd" }).reopen).toBeUndefined();
   });
 });

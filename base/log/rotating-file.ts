@@ -32,6 +32,14 @@ export class RotatingFile {
     }
   }
 
+  /** Goes on in a file of the same name, also where somebody has moved the one before away. Throws as `openSync`. */
+  reopen(): void {
+    const next = openSync(this.#path, "a", 0o600);
+    closeSync(this.#fd);
+    this.#fd = next;
+    this.#sizeBytes = fstatSync(next).size;
+  }
+
   /** Nothing may be written after. */
   close(): void {
     closeSync(this.#fd);
@@ -39,9 +47,6 @@ export class RotatingFile {
 
   #rotate(): void {
     renameSync(this.#path, `${this.#path}.1`);
-    const next = openSync(this.#path, "a", 0o600);
-    closeSync(this.#fd);
-    this.#fd = next;
-    this.#sizeBytes = 0;
+    this.reopen();
   }
 }
