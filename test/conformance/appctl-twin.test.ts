@@ -235,6 +235,22 @@ describe("our switch refuses in the words of ovs-vswitchd", () => {
       "ofproto/trace",
       "ofproto/trace nope in_port=1",
       "ofproto/trace br0 nope=1",
+      "ofproto/trace br0 nope=1 zz",
+      "ofproto/trace nope in_port=1 zz",
+      "ofproto/trace nope in_port=1 aa",
+      "ofproto/trace in_port=1 aa",
+      "ofproto/trace br0 in_port=1 zz -generate",
+      "ofproto/trace br0 in_port=1 zz --ct-next zz",
+      "ofproto/trace -generate",
+      "ofproto/trace --ct-next",
+      "ofproto/trace br0 in_port=1 -ct-next",
+      "ofproto/trace br0 in_port=1 --l7",
+      "ofproto/trace br0 in_port=1 --l7 zz",
+      "ofproto/trace br0 in_port=1 --l7-len 64001",
+      "ofproto/trace a b c d",
+      "ofproto/trace-packet-out br0",
+      "ofproto/trace-packet-out nope in_port=1 zz drop",
+      "vlog/reopen",
       "qos/show nope",
       "bridge/reconnect nope",
       "rstp/show nope",
@@ -280,6 +296,22 @@ describe("our switch refuses in the words of ovs-vswitchd", () => {
     const expected = await ask(real.path("vs.ctl"));
     expect(expected.code).not.toBe(0);
     expect(await ask(ours.path("vswitchd.ctl"))).toEqual(expected);
+  });
+
+  it("and answers for its database as ovsdb-server", async () => {
+    const [status, compact] = ["ovsdb-server/get-db-storage-status", "ovsdb-server/compact"];
+    for (const line of [
+      ...[status, `${status} nope`, `${status} _Server`, `${status} Open_vSwitch`, `${status} a b`],
+      ...[`${compact} nope`, `${compact} _Server`],
+    ]) {
+      const [theirs, told] = await Promise.all(
+        [real.path("db.ctl"), ours.path("vswitchd.ctl")].map(async (socket) => {
+          const { code, stdout, stderr } = await run("ovs-appctl", ["-t", socket, ...line.split(" ")]);
+          return { line, code, stdout, stderr: stderr.replaceAll(socket, "SOCKET") };
+        }),
+      );
+      expect(told).toEqual(theirs);
+    }
   });
 
   it("and answers what it has nothing of as ovs-vswitchd without any", async () => {

@@ -27,7 +27,6 @@ type LoadedRows = Map<string, Map<string, Map<string, Datum>>>;
 
 export interface Storage {
   readonly database: Database;
-  readonly sizeBytes: number;
   /** Rewrites the file without its past. Throws OvsdbError "I/O error"; the file then stays as it was. */
   compact(): void;
   /** Resolves when every commit so far is on the medium. */
@@ -95,9 +94,6 @@ export function openStorage(path: string, schema: DatabaseSchema, options: Stora
   });
   return {
     database,
-    get sizeBytes() {
-      return file.sizeBytes;
-    },
     compact,
     sync: () => file.sync(),
     close: async () => {

@@ -7,7 +7,7 @@ import type { DatapathHandle } from "../datapath/index.js";
 import { boundsCommands } from "./connection-bounds-commands.js";
 import { formatBuckets, formatConnection, formatStatistics } from "./connection-text.js";
 import { parseTuple, tupleIsComplete } from "./connection-tuple.js";
-import { readNumber, sortArguments } from "./dpctl-arguments.js";
+import { readNumber, sortArguments, unknownDatapath } from "./dpctl-arguments.js";
 import { fragmentCommands } from "./fragment-commands.js";
 
 export function connectionCommands(datapath: DatapathHandle): Record<string, UnixctlCommand> {
@@ -29,7 +29,7 @@ export function connectionCommands(datapath: DatapathHandle): Record<string, Uni
       argumentsMin: 0,
       argumentsMax: 4,
       run: async (args) => {
-        const filter = flushFilter(sortArguments(args, 4).words);
+        const filter = flushFilter(sortArguments(args, Number.POSITIVE_INFINITY).words);
         const count = await datapath.call("flushConnections", filter);
         if (count === 0 && meansOne(filter))
           throw new Error("failed to flush conntrack (No such file or directory)");
@@ -50,9 +50,12 @@ export function connectionCommands(datapath: DatapathHandle): Record<string, Uni
       argumentsMin: 0,
       argumentsMax: 2,
       run: async (args) => {
-        const { words } = sortArguments(args, 2);
+        const threshold = thresholdIn(args.at(-1));
+        // What is no threshold is meant as a name.
+        const { words } = sortArguments(threshold === undefined ? args : args.slice(0, -1), 1);
+        if (words.length > 0) throw unknownDatapath();
         const { connections } = await datapath.call("conntrackStatus", {});
-        return formatBuckets(connections, threshold(words[0]));
+        return formatBuckets(connections, threshold ?? 0);
       },
     },
     ...boundsCommands(datapath),
@@ -63,8 +66,7 @@ export function connectionCommands(datapath: DatapathHandle): Record<string, Uni
 function zoneFilter(words: readonly string[]): ConnectionFilter {
   const [first] = words;
   if (first === undefined) return {};
-  if (words.length > 1 || !first.startsWith("zone="))
-    throw new Error("datapath not found (Invalid argument)");
+  if (words.length > 1 || !first.startsWith("zone=")) throw unknownDatapath();
   return { zone: parseZone(first) };
 }
 
@@ -74,11 +76,8 @@ function parseZone(text: string): number {
   return zone;
 }
 
-function threshold(text: string | undefined): number {
-  if (text === undefined) return 0;
-  const number = text.startsWith("gt=") ? readNumber(text.slice(3), 0xffff) : undefined;
-  if (number === undefined) throw new Error(`invalid argument ${text} (Invalid argument)`);
-  return number;
+function thresholdIn(word: string | undefined): number | undefined {
+  return word?.startsWith("gt=") === true ? readNumber(word.slice(3), 0xffff) : undefined;
 }
 
 /** "" stands for a tuple that may be anything. A whole tuple without a zone means that of zone 0. */
@@ -86,8 +85,10 @@ function flushFilter(words: readonly string[]): ConnectionFilter {
   const zoned = words[0]?.startsWith("zone=") === true;
   const zone = zoned ? parseZone(words[0] as string) : undefined;
   const tuples = zoned ? words.slice(1) : words;
-  if (tuples.length > 2) throw new Error("datapath not found (Invalid argument)");
-  const [original, reply] = tuples.map(parseTuple);
+  const [original, reply] = tuples.slice(0, 2).map(parseTuple);
+  if (tuples.length > 2 && !zoned) throw new Error("invalid arguments (Invalid argument)");
+  if (tuples.length > 2)
+    throw new Error(`${unknownDatapath().message}\novs-vswitchd: Cannot open dpif (Invalid argument)`);
   const filter: ConnectionFilter = {
     ...(zone === undefined ? {} : { zone }),
     ...(original === undefined ? {} : { original }),

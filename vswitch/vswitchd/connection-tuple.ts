@@ -12,12 +12,15 @@ export function parseTuple(text: string): TupleFilter | undefined {
   const filter: Record<string, string | number> = {};
   const names = new Set<string>();
   for (const part of text.split(/[,\s]+/).filter((one) => one !== "")) {
-    const [name = "", value] = part.split("=");
+    const [name = "", ...rest] = part.split("=");
+    const value = rest.length === 0 ? undefined : rest.join("=");
     if (value === undefined || value === "")
       throw new Error(`field ${name} missing value (Invalid argument)`);
     const [place, read] = TUPLE_FIELDS[name] ?? [];
     if (place === undefined || read === undefined)
       throw new Error(`invalid conntrack tuple field: ${name} (Invalid argument)`);
+    if (name.startsWith("icmp_") && !isIcmp(filter["protocol"]))
+      throw new Error("invalid L4 fields (Invalid argument)");
     const parsed = read(value);
     names.add(name);
     if (name.startsWith("ct_nw_") && name !== "ct_nw_proto" && hasAny(names, "ct_ipv6_src", "ct_ipv6_dst"))
@@ -31,7 +34,7 @@ export function parseTuple(text: string): TupleFilter | undefined {
       filter[place] = (Number(filter["destinationPort"] ?? 0) & 0xff00) | (parsed as number);
   }
   const { protocol } = filter as TupleFilter;
-  if (hasAny(names, "icmp_id", "icmp_type", "icmp_code") && protocol !== ICMP && protocol !== ICMPV6)
+  if (hasAny(names, "icmp_id", "icmp_type", "icmp_code") && !isIcmp(protocol))
     throw new Error("invalid L4 fields (Invalid argument)");
   if (hasAny(names, "ct_tp_src", "ct_tp_dst") && protocol === undefined)
     throw new Error("port is set without protocol (Invalid argument)");
@@ -44,6 +47,7 @@ export function tupleIsComplete(filter: TupleFilter): boolean {
   return [source, destination, protocol, sourcePort, destinationPort].every((one) => one !== undefined);
 }
 
+const isIcmp = (protocol: unknown): boolean => protocol === ICMP || protocol === ICMPV6;
 const hasAny = (names: ReadonlySet<string>, ...some: readonly string[]): boolean =>
   some.some((one) => names.has(one));
 

@@ -13,20 +13,22 @@ export interface DatabaseCommandModules {
 export function databaseCommands(modules: DatabaseCommandModules): Record<string, UnixctlCommand> {
   const { server, storage, managers } = modules;
   const ours = storage.database.schema.name;
-  const check = (name: string | undefined): void => {
+  const check = (name: string | undefined, refusal: string): void => {
     if (name === undefined || server.databaseNames.includes(name)) return;
-    throw new PlinthError("DATABASE_UNKNOWN", "no database by that name");
+    throw new PlinthError("DATABASE_UNKNOWN", refusal);
   };
   return {
     "ovsdb-server/compact": command("[DB]", 0, 1, ([name]) => {
-      check(name);
-      if (name === undefined || name === ours) storage.compact();
+      check(name, "no database by that name");
+      if (name !== undefined && name !== ours)
+        throw new PlinthError("DATABASE_BUILT_IN", "cannot compact built-in databases");
+      storage.compact();
       return "";
     }),
     "ovsdb-server/list-dbs": command("", 0, 0, () => lines(server.databaseNames)),
     "ovsdb-server/get-db-storage-status": command("DB", 1, 1, ([name]) => {
-      check(name);
-      return name === ours ? `status: ok\nfile size: ${storage.sizeBytes} bytes\n` : "status: ok\n";
+      check(name, "Failed to find the database.");
+      return "status: ok\n";
     }),
     "ovsdb-server/list-remotes": command("", 0, 0, () =>
       lines([...managers.fixed, `db:${ours},Open_vSwitch,manager_options`]),

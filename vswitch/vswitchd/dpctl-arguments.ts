@@ -31,8 +31,12 @@ export function sortArguments(args: readonly string[], wordsMax: number): DpctlA
   }
   const [first] = words;
   if (first !== undefined && DATAPATHS.test(first)) return { options, words: words.slice(1) };
-  if (words.length > 0 && words.length >= wordsMax) throw new Error("datapath not found (Invalid argument)");
+  if (words.length > 0 && words.length >= wordsMax) throw unknownDatapath();
   return { options, words };
+}
+
+export function unknownDatapath(): Error {
+  return new Error("datapath not found (Invalid argument)");
 }
 
 /** A number in decimal, or in hexadecimal with 0x, up to `max`; undefined when it is none. */

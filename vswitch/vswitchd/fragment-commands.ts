@@ -16,7 +16,8 @@ export function fragmentCommands(datapath: DatapathHandle): Record<string, Unixc
     argumentsMin: 1,
     argumentsMax: 2,
     run: async (args) => {
-      const version = readVersion(sortArguments(args, 2).words[0], "'v4'", "'v6'");
+      const version = readVersion(args.at(-1), "'v4'", "'v6'");
+      sortArguments(args, 2);
       await datapath.call("setConntrack", { fragments: { version, enabled } });
       return `${enabled ? "enabling" : "disabling"} fragmentation reassembly successful\n`;
     },
@@ -30,8 +31,8 @@ export function fragmentCommands(datapath: DatapathHandle): Record<string, Unixc
       argumentsMax: 3,
       run: async (args) => {
         const { words } = sortArguments(args, 3);
-        const version = readVersion(words[0], "v4", "v6");
-        const sizeMin = readNumber(words[1], 0xffff);
+        const version = readVersion(words.at(-2), "v4", "v6");
+        const sizeMin = readNumber(words.at(-1), 0xffff);
         if (sizeMin === undefined)
           throw new Error("parameter missing for minimum fragment size (Invalid argument)");
         if (sizeMin < SIZE_MIN)
@@ -58,7 +59,7 @@ export function fragmentCommands(datapath: DatapathHandle): Record<string, Unixc
     "dpctl/ipf-get-status": {
       usage: "[dp]",
       argumentsMin: 0,
-      argumentsMax: 2,
+      argumentsMax: 1,
       run: async (args) => {
         const { options } = sortArguments(args, 1);
         return formatFragmentStatus(await datapath.call("conntrackStatus", {}), options.has("m"));

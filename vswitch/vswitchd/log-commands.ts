@@ -59,7 +59,12 @@ export function logCommands(log: Logger): Record<string, UnixctlCommand> {
     }),
     "vlog/enable-rate-limit": limit,
     "vlog/disable-rate-limit": limit,
-    "vlog/reopen": command("", 0, 0, () => ""),
+    "vlog/reopen": command("", 0, 0, () => {
+      if (log.reopen === undefined)
+        throw new PlinthError("LOG_FILE_ABSENT", "Logging to file not configured");
+      log.reopen();
+      return "";
+    }),
     "vlog/close": command("", 0, 0, () => ""),
   };
 }

@@ -29,6 +29,10 @@ const FORM = "{[dp_name] odp_flow | bridge br_flow} [OPTIONS...] [-generate|pack
 const PORT_FORM = "port [br_flow | packet] [OPTIONS...]";
 const CT_FLAGS = ["new", "est", "rel", "rpl", "inv", "trk", "snat", "dnat"];
 const OPTIONS_MAX = 64;
+/** Of --l7-len, in bytes. */
+const PAYLOAD_SIZE_MAX = 64_000;
+/** A flow of a datapath: "in_port(1),…". */
+const ODP_FLOW = /^\w+\(/;
 
 export function traceCommands(
   datapath: DatapathHandle,
@@ -55,16 +59,16 @@ export function traceCommands(
       form === "story" ? formatStory(order.port, runs, portNames(bridges(), numbers)) : formatTrace(runs);
     return { text, data: runs };
   };
-  const command = (usage: string, one: UnixctlCommand["run"]): UnixctlCommand => ({
+  const command = (usage: string, argumentsMin: number, one: UnixctlCommand["run"]): UnixctlCommand => ({
     usage,
-    argumentsMin: 1,
+    argumentsMin,
     argumentsMax: OPTIONS_MAX,
     run: one,
   });
   return {
-    "ofproto/trace": command(FORM, (args) => run(args, false, "ovs")),
-    "ofproto/trace-packet-out": command(`[-consistent] ${FORM} actions`, (args) => run(args, true, "ovs")),
-    "plinth/trace": command(PORT_FORM, (args) => run(traceOfPort(args, bridges()), false, "story")),
+    "ofproto/trace": command(FORM, 1, (args) => run(args, false, "ovs")),
+    "ofproto/trace-packet-out": command(`[-consistent] ${FORM} actions`, 2, (args) => run(args, true, "ovs")),
+    "plinth/trace": command(PORT_FORM, 1, (args) => run(traceOfPort(args, bridges()), false, "story")),
   };
 }
 
@@ -97,22 +101,25 @@ function parseOrder(
   let generates = false;
   for (let at = 0; at < args.length; at++) {
     const word = args[at] as string;
-    if (word === "--ct-next" || word === "-ct-next") {
+    if (word === "--ct-next") {
       const flags = args[++at];
-      if (flags === undefined) throw refusal("Missing argument for option ct-next");
+      if (flags === undefined) throw refusal(`Missing argument for option ${word}`);
       ctStates.push(parseState(flags));
-    } else if (word === "-generate" || word === "--generate" || word === "--l7" || word === "--l7-len") {
-      if (word.startsWith("--l7")) at++;
-      else generates = true;
-    } else if (packetOut && word === "-consistent") continue;
-    else if (word.startsWith("-") && !words.some((one) => one.includes("=")))
-      throw refusal(`${word}: unknown option`);
+    } else if (word === "--l7" || word === "--l7-len") {
+      const payload = args[++at];
+      if (payload === undefined) throw refusal(`Missing argument for option ${word}`);
+      if (word === "--l7") bytesOf(payload);
+      else if (payload.startsWith("-") || Number.parseInt(payload, 10) > PAYLOAD_SIZE_MAX)
+        throw refusal(`${payload}: too much L7 data`);
+    } else if (word === "-generate" || word === "--generate") generates = true;
+    else if (packetOut && word === "-consistent") continue;
     else if (word.startsWith("-")) throw refusal(`${word}: unknown option`);
     else words.push(word);
   }
   const actionText = packetOut ? words.pop() : undefined;
   const actions = actionText === undefined ? undefined : actionsOf(actionText);
   if (words.length > 3) throw refusal("too many arguments");
+  if (words.length === 0 || (generates && words.length === 3)) throw refusal("Syntax error");
   const { hasPacket, ...flow } = flowOf(words, bridges, numbers);
   return { ...flow, ctStates, teaches: generates || hasPacket, actions };
 }
@@ -138,10 +145,13 @@ function flowOf(words: readonly string[], bridges: DatapathBridges, numbers: Dat
   );
   if (at < 0 && words.length < 2)
     throw refusal(`syntax error at ${words[0] ?? ""} (or the bridge name was omitted)`);
-  const flow = words[at < 0 ? 1 : at] as string;
-  const name = at === 0 ? undefined : words[0];
-  const hex = words[(at < 0 ? 1 : at) + 1];
-  if (/^\w+\(/.test(flow)) return datapathFlow(name, flow, hex, { bridges, numbers });
+  // A flow in front is one of a datapath, or stands where a bridge should.
+  const place = at === 0 && words.length > 1 && !ODP_FLOW.test(words[0] as string) ? 1 : at < 0 ? 1 : at;
+  const flow = words[place] as string;
+  const name = place === 0 ? undefined : words[0];
+  const hex = words[place + 1];
+  const packet = hex === undefined ? undefined : frameOf(hex);
+  if (ODP_FLOW.test(flow)) return datapathFlow(name, flow, packet, { bridges, numbers });
   const bridge = name === undefined ? undefined : bridges.get(name);
   if (bridge === undefined)
     throw refusal(
@@ -160,16 +170,23 @@ function flowOf(words: readonly string[], bridges: DatapathBridges, numbers: Dat
   return {
     bridge: name as string,
     ...portOf(match),
-    frame: hex === undefined ? frameOfMatch(match) : frameOf(hex),
-    given: hex === undefined ? match : besides(match),
-    hasPacket: hex !== undefined,
+    ...packetOf(match, packet),
   };
+}
+
+/** `packet`, or one that the flow means. */
+function packetOf(
+  match: Match,
+  packet: Uint8Array | undefined,
+): Pick<FlowOrder, "frame" | "given" | "hasPacket"> {
+  if (packet === undefined) return { frame: frameOfMatch(match), given: match, hasPacket: false };
+  return { frame: packet, given: besides(match), hasPacket: true };
 }
 
 function datapathFlow(
   name: string | undefined,
   text: string,
-  hex: string | undefined,
+  packet: Uint8Array | undefined,
   { bridges, numbers }: { readonly bridges: DatapathBridges; readonly numbers: DatapathNumbers },
 ): FlowOrder {
   const named = name === undefined ? undefined : datapathNamed(name, bridges);
@@ -183,9 +200,7 @@ function datapathFlow(
     bridge: place.bridge,
     inPort: ofport,
     port: ofport === OFPP_LOCAL ? "LOCAL" : String(ofport),
-    frame: hex === undefined ? frameOfMatch(match) : frameOf(hex),
-    given: hex === undefined ? match : besides(match),
-    hasPacket: hex !== undefined,
+    ...packetOf(match, packet),
   };
 }
 
@@ -216,10 +231,15 @@ function openFlowNumber(ofport: number | undefined): number | undefined {
 }
 
 function frameOf(hex: string): Uint8Array {
+  const frame = bytesOf(hex);
+  if (frame.length < FRAME_SIZE_MIN) throw refusal("Packet data too short for Ethernet");
+  if (frame.length > FRAME_SIZE_MAX) throw refusal(`Packet data longer than ${FRAME_SIZE_MAX} bytes`);
+  return frame;
+}
+
+function bytesOf(hex: string): Uint8Array {
   const text = hex.replaceAll(/\s/g, "");
   if (!/^([0-9a-fA-F]{2})+$/.test(text)) throw refusal("Trailing garbage in packet data");
-  if (text.length < 2 * FRAME_SIZE_MIN) throw refusal("Packet data too short for Ethernet");
-  if (text.length > 2 * FRAME_SIZE_MAX) throw refusal(`Packet data longer than ${FRAME_SIZE_MAX} bytes`);
   return fromHex(text);
 }
 

@@ -1,8 +1,10 @@
 // What ovs-appctl can ask of caches, controllers and of what this switch has none of: revalidator/*, dpctl/del-flows,
 // bridge/reconnect, spanning trees, bonds, CFM, BFD, tunnels. Source: ovs-vswitchd(8).
+import { existsSync } from "node:fs";
 import { PlinthError } from "../../base/errors/index.js";
 import type { UnixctlCommand } from "../cli/unixctl-server.js";
 import { command } from "./commands.js";
+import { sortArguments } from "./dpctl-arguments.js";
 
 export interface UpkeepModules {
   readonly bridges: () => ReadonlyMap<string, unknown>;
@@ -28,7 +30,15 @@ export function upkeepCommands(modules: UpkeepModules): Record<string, UnixctlCo
       return "";
     }),
     "revalidator/purge": command("", 0, 0, purge),
-    "dpctl/del-flows": command("[dp] [file]", 0, 1, purge),
+    "dpctl/del-flows": command("[dp] [file]", 0, 2, async (args) => {
+      const { words } = sortArguments(args, Number.POSITIVE_INFINITY);
+      const file = words.at(-1);
+      if (file === undefined) return purge();
+      // In the answer, as the original, which calls this no failure of the command.
+      if (!existsSync(file))
+        return `ovs-vswitchd: Opening file "${file}" failed (No such file or directory)\n`;
+      throw new Error(`${file}: cached ways are deleted all together, not by a file of flows`);
+    }),
     "bridge/reconnect": command("[bridge]", 0, 1, ([bridge]) => {
       if (bridge !== undefined && !bridges().has(bridge))
         throw new PlinthError("BRIDGE_UNKNOWN", "Unknown bridge");
