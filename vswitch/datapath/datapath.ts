@@ -203,7 +203,8 @@ export class Datapath {
   #measure(slot: PortSlot, bridge: Bridge, count: number): void {
     this.#clock.read();
     const elapsedNs = Math.min(NS_MAX, (this.#clock.ms[0]! - this.#beganMs[0]!) * 1e6) | 0;
-    this.#turns.measure(slot.turn, count, elapsedNs, this.#newsOf(bridge) - this.#newsBefore);
+    const news = (this.#newsOf(bridge) - this.#newsBefore) | 0;
+    this.#turns.measure(slot.turn, count, elapsedNs, news);
   }
 
   /** What frames have begun so far that others find in the way. */

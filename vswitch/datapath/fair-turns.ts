@@ -60,14 +60,19 @@ export class FairTurns {
       turn.turnsOut = 0;
       return;
     }
-    const charge = 1 + (NEWS_CHARGE * Math.min(news, frames)) / frames;
-    const costPs = Math.min(COST_MAX_PS, (1000 * elapsedNs * charge) / frames);
+    // A division of small integers is compiled for whole results as long as there were no others, and anew after the
+    // first that is not; this one never is whole, and makes all that is counted with it fractions from the beginning.
+    const share = 1 / frames;
+    const charge = 1 + NEWS_CHARGE * Math.min(news, frames) * share;
+    const costPs = Math.min(COST_MAX_PS, 1000 * (elapsedNs * share * charge));
     turn.costPs = (turn.costPs === 0 ? costPs : MEMORY * turn.costPs + (1 - MEMORY) * costPs) | 0;
   }
 
   /** After all were measured: `least` is the smallest cost of any that is not 0. */
   judge(turn: FairTurn, least: number): void {
-    const ratio = turn.costPs === 0 || least === 0 ? 1 : turn.costPs / least;
-    turn.turnsOut = ratio < FAIR_COST_MIN ? 0 : Math.min(TURNS_OUT_MAX, Math.round(ratio));
+    // With the halves all are fractions from the beginning, as in measure(), and a port without a cost is a cheap one.
+    const ratio = (turn.costPs + 0.5) / (least + 0.5);
+    const turnsOut = Math.min(TURNS_OUT_MAX, ratio + 0.5) | 0;
+    turn.turnsOut = ratio < FAIR_COST_MIN ? 0 : turnsOut;
   }
 }

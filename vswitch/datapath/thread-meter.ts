@@ -10,69 +10,91 @@ export const STAGE_RECEIVE = 0;
 export const STAGE_FORWARD = 1;
 export const STAGE_TRANSMIT = 2;
 
+// Places of times. A field that held a small integer first and gets a fraction later makes the compiler throw away what
+// it knew of the meter, and with it the whole loop; a place of an array of doubles is the same from the beginning.
+const BUSY = 0;
+const IDLE = 1;
+const SLEEP = 2;
+const WINDOW = 3;
+const WINDOW_BUSY = 4;
+const LAST = 5;
+const MARK = 6;
+const TIMES = 7;
+
 export class ThreadMeter {
-  busyMs = 0;
-  idleMs = 0;
-  sleepMs = 0;
   busyBreaths = 0;
   sleeps = 0;
   /** By STAGE_, scaled up to all breaths. */
   readonly stageMs = new Float64Array(3);
-  /** Since when the window of pmd usage runs, and what was counted before it. */
-  windowMs = 0;
-  windowBusyMs = 0;
+  readonly #times = new Float64Array(TIMES);
   readonly #clock: PolledClock;
-  // A number that a field has from the beginning is changed in place; in one that was undefined each is an object.
-  #lastMs = 0;
-  readonly #markMs = new Float64Array(1);
 
   /** Times are as of when the clock was read last. */
   constructor(clock: PolledClock) {
     this.#clock = clock;
     const nowMs = clock.ms[0]!;
-    this.windowMs = nowMs;
-    this.#lastMs = nowMs;
+    this.#times[WINDOW] = nowMs;
+    this.#times[LAST] = nowMs;
+  }
+
+  get busyMs(): number {
+    return this.#times[BUSY]!;
+  }
+
+  get idleMs(): number {
+    return this.#times[IDLE]!;
+  }
+
+  get sleepMs(): number {
+    return this.#times[SLEEP]!;
+  }
+
+  /** Since when the window of pmd usage runs, and what was counted as busy before it. */
+  get windowMs(): number {
+    return this.#times[WINDOW]!;
+  }
+
+  get windowBusyMs(): number {
+    return this.#times[WINDOW_BUSY]!;
   }
 
   /** A breath or what else was done ends. */
   breath(isBusy: boolean): void {
-    const nowMs = this.#clock.ms[0]!;
-    const spentMs = nowMs - this.#lastMs;
-    this.#lastMs = nowMs;
-    if (!isBusy) {
-      this.idleMs += spentMs;
-      return;
-    }
-    this.busyMs += spentMs;
-    this.busyBreaths++;
+    this.#spent(isBusy ? BUSY : IDLE);
+    if (isBusy) this.busyBreaths++;
   }
 
   /** The next stage begins. */
   mark(): void {
-    this.#markMs[0] = this.#clock.ms[0]!;
+    this.#times[MARK] = this.#clock.ms[0]!;
   }
 
   /** A stage of a breath that is timed ends, and the next begins. */
   stage(stage: number): void {
     const nowMs = this.#clock.ms[0]!;
-    this.stageMs[stage] = this.stageMs[stage]! + (nowMs - this.#markMs[0]!) * STAGE_SAMPLE;
-    this.#markMs[0] = nowMs;
+    this.stageMs[stage] = this.stageMs[stage]! + (nowMs - this.#times[MARK]!) * STAGE_SAMPLE;
+    this.#times[MARK] = nowMs;
   }
 
   /** The thread has slept. */
   slept(): void {
-    const nowMs = this.#clock.ms[0]!;
-    this.sleepMs += nowMs - this.#lastMs;
-    this.#lastMs = nowMs;
+    this.#spent(SLEEP);
     this.sleeps++;
   }
 
   /** Starts the window anew when it is over; true then. */
   turnWindow(): boolean {
     const nowMs = this.#clock.ms[0]!;
-    if (nowMs - this.windowMs < USAGE_WINDOW_MS) return false;
-    this.windowMs = nowMs;
-    this.windowBusyMs = this.busyMs;
+    if (nowMs - this.#times[WINDOW]! < USAGE_WINDOW_MS) return false;
+    this.#times[WINDOW] = nowMs;
+    this.#times[WINDOW_BUSY] = this.#times[BUSY]!;
     return true;
+  }
+
+  /** What has passed since the last call went there. */
+  #spent(on: number): void {
+    const nowMs = this.#clock.ms[0]!;
+    this.#times[on] = this.#times[on]! + (nowMs - this.#times[LAST]!);
+    this.#times[LAST] = nowMs;
   }
 }
