@@ -14,12 +14,16 @@ describe("the data path in steady state", () => {
     const dir = mkdtempSync("/tmp/pl-ss-");
     try {
       const trace = join(dir, "t");
-      const flags = ["--trace-deopt", "--redirect-code-traces", `--redirect-code-traces-to=${trace}`];
+      const flags = [
+        "--expose-gc",
+        ...["--trace-deopt", "--redirect-code-traces", `--redirect-code-traces-to=${trace}`],
+      ];
       const options = { timeout: 240_000 };
       const { stdout } = await run(process.execPath, [...flags, SCRIPT, trace, "4"], options);
       // V8 prints some lines of its own before and after.
       const told = JSON.parse(stdout.split("\n").find((line) => line.startsWith("{")) ?? "") as {
         readonly packets: number;
+        readonly stoppedMs: number;
         readonly taken: readonly (readonly [string, number])[];
         readonly deoptimisations: readonly string[];
         readonly collections: number;
@@ -27,6 +31,8 @@ describe("the data path in steady state", () => {
         readonly idleBytes: readonly number[];
       };
       expect(told.packets).toBe(2_000_000);
+      // The longest of the stops and more.
+      expect(told.stoppedMs).toBeGreaterThan(10_000);
       // Everything came through, both ways where there are two; by TAP and packet socket where the host lets us.
       const byDevices = probeFacility("tap").available ? 2 * 2 : 0;
       expect(told.taken.filter(([, taken]) => taken > 0)).toHaveLength(7 + 2 * 3 + 1 + 3 + byDevices);

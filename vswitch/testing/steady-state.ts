@@ -1,10 +1,12 @@
 // A datapath in steady state, for the test that watches what the virtual machine does meanwhile. Packets of every kind
 // that has a short way, an access list of ten thousand rules and guests with split and packed rings run through it, in
 // the loop that its thread has, until two rounds have passed without a deoptimisation; then so many rounds are watched,
-// and after them one that has nothing to do. Prints a line of JSON.
-// Run with --trace-deopt --redirect-code-traces --redirect-code-traces-to=FILE.
+// and after them one that has nothing to do. Each round begins with turns that have nothing to do either. In those that
+// are watched the thread is stopped now and then, as far as its clock tells, and frames begin something new, as far as
+// the counters tell: what a busy machine and its kernel do is not left to chance. Prints a line of JSON.
+// Run with --expose-gc --trace-deopt --redirect-code-traces --redirect-code-traces-to=FILE.
 //   node steady-state.js FILE ROUNDS
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { PerformanceObserver } from "node:perf_hooks";
 import { createMonotonicClock, probeFacility } from "../../base/linux/index.js";
@@ -13,6 +15,7 @@ import { arenaSizeOf, PacketPool, sharedPoolSize, TX_PACKETS } from "../../base/
 import { GuestWindow } from "../../base/virtio/index.js";
 import { DatapathTime } from "../datapath/datapath-time.js";
 import { type BridgeChange, Datapath } from "../datapath/index.js";
+import { SWEEP_INTERVAL_MS, USAGE_WINDOW_MS } from "../datapath/limits.js";
 import { PollLoop } from "../datapath/poll-loop.js";
 import { PortHost } from "../datapath/port-host.js";
 import { acceptGuest, type FakeGuest, MERGEABLE, PACKED } from "../port/fake-guest.js";
@@ -34,6 +37,11 @@ import { RingDriver } from "./ring-driver.js";
 
 const PACKETS_PER_ROUND = 500_000;
 const TURNS_PER_MS = 50;
+const QUIET_TURNS = 2_000;
+/** The clock loses these times, the first by scheduling, the last as no machine should. */
+const STOPS_MS = [0.3, 3, 40, 700, 5000];
+/** In so many looks at it; a prime, so that each time another port's turn is meant. */
+const STOPS_LOOKS = 1021;
 const IDLE_TURNS = 100_000;
 const IDLE_WINDOWS = 20;
 const WARM_UP_ROUNDS_MAX = 40;
@@ -59,7 +67,25 @@ const guests: FakeGuest[] = [];
 const guestPorts: VhostUserPort[] = [];
 const hostPorts: (TapPort | SystemPort)[] = [];
 const drivers: RingDriver[] = [];
-const clock = createMonotonicClock();
+const machineClock = createMonotonicClock();
+const clockMs = new Float64Array(1);
+/** By look, and in all so far. No condition stands between: a branch that warm-up does not take is compiled anew. */
+const stopsMs = new Float64Array(STOPS_LOOKS);
+const stoppedMs = new Float64Array(1);
+let looks = 0;
+/** While it is 1, a frame of each turn that is measured on the bridge `plain` counts as one that began something new. */
+const news = new Uint8Array(1);
+let plain = { misses: 0 };
+const clock = {
+  ms: clockMs,
+  read(): void {
+    machineClock.read();
+    looks = (looks + 1) % STOPS_LOOKS;
+    stoppedMs[0] = stoppedMs[0]! + stopsMs[looks]!;
+    clockMs[0] = machineClock.ms[0]! + stoppedMs[0]!;
+    plain.misses += news[0]!;
+  },
+};
 const time = new DatapathTime(clock);
 time.stop();
 const datapath = new Datapath({ pool, onEvents: () => undefined, connectionsMax: 4096, clock });
@@ -205,6 +231,13 @@ function addTap(): void {
     hostPorts.push(port);
     one.always(udp);
   }
+  silence(name);
+}
+
+/** The kernel sends nothing of its own by the device: what it tells its neighbours over IPv6 it tells when it likes. */
+function silence(device: string): void {
+  const path = `/proc/sys/net/ipv6/conf/${device}/disable_ipv6`;
+  if (existsSync(path)) writeFileSync(path, "1");
 }
 
 function addTracking(): void {
@@ -228,6 +261,11 @@ function addTracking(): void {
   }
 }
 
+/** So many frames more come from each generator. */
+function send(frames: number): void {
+  for (let p = 0; p < ports.length; p++) ports[p]!.left = frames;
+}
+
 /** What happens between two rounds; true ends the loop. */
 let betweenRounds = (): boolean => true;
 /** Stands where the mailbox is: guests and the other worker have their turn, and a round ends. */
@@ -235,8 +273,13 @@ const turns = {
   closing: false,
   left: 0,
   end: 0,
+  /** Turns in which nobody sends anything. */
+  quiet: 0,
   poll(): number {
-    for (let d = 0; d < drivers.length; d++) drivers[d]!.pump();
+    if (this.quiet > 0 && --this.quiet === 0) send(Number.POSITIVE_INFINITY);
+    if (this.quiet === 0) {
+      for (let d = 0; d < drivers.length; d++) drivers[d]!.pump();
+    }
     host.breathe(time.lastMs);
     if (--this.left <= 0) {
       this.left = TURNS_PER_MS;
@@ -245,6 +288,10 @@ const turns = {
     if (datapath.received >= this.end) {
       this.closing = betweenRounds();
       this.end = datapath.received + PACKETS_PER_ROUND;
+      // What is done now and then is done in each round, and not for the first time in one that is watched.
+      time.warp(SWEEP_INTERVAL_MS);
+      this.quiet = QUIET_TURNS;
+      send(0);
     }
     return 0;
   },
@@ -313,6 +360,7 @@ try {
   rmSync(dir, { recursive: true, force: true });
 }
 for (const start of waiting) start();
+plain = datapath.bridge("plain").pipeline.cache;
 let warmUp = 0;
 let before = -1;
 let watched = -1;
@@ -324,6 +372,8 @@ const allocatedBytes: number[] = [];
 // One call, as in the thread: what is compiled while it runs is not what is compiled when it is called again.
 betweenRounds = () => {
   if (watched < 0) {
+    // The next window of usage begins, which it seldom does.
+    stoppedMs[0] = stoppedMs[0]! + USAGE_WINDOW_MS;
     if (++warmUp % 2 === 1) return false;
     const found = deoptimisations().length;
     if (found !== before && warmUp < WARM_UP_ROUNDS_MAX) {
@@ -332,6 +382,11 @@ betweenRounds = () => {
     }
     before = found;
     watched = 0;
+    news[0] = 1;
+    for (const [n, ms] of STOPS_MS.entries())
+      stopsMs[(((n + 1) * STOPS_LOOKS) / (STOPS_MS.length + 1)) | 0] = ms;
+    // What warm-up has left is not to be collected on account of those that are watched.
+    globalThis.gc?.({ type: "minor", execution: "sync" });
     usedBytes = process.memoryUsage().heapUsed;
     startMs = performance.now();
     return false;
@@ -343,11 +398,14 @@ betweenRounds = () => {
 };
 new PollLoop({ datapath, mailbox: turns, ...common }).run();
 const found = deoptimisations().slice(before);
+const watchedStopsMs = stoppedMs[0]! - warmUp * USAGE_WINDOW_MS;
+stopsMs.fill(0);
 await turn();
 const idle = [false, true].map(idleBytes);
 process.stdout.write(
   `${JSON.stringify({
     warmUp,
+    stoppedMs: watchedStopsMs,
     packets: Number(rounds) * PACKETS_PER_ROUND,
     taken: [
       ...ports.map(({ name, taken }) => [name, taken]),
