@@ -199,7 +199,7 @@ export function writeController(writer: Writer, action: ControllerAction): void 
   writer.u16(NXAST_CONTROLLER2).zero(6);
   if (maxLength !== WHOLE_PACKET) writer.u16(NXAC2PT.max_len).u16(8).u16(maxLength).zero(2);
   if (controllerId !== 0) writer.u16(NXAC2PT.controller_id).u16(8).u16(controllerId).zero(2);
-  if (reason !== "action") writer.u16(NXAC2PT.reason).u16(8).u8(OFPR[reason]).zero(3);
+  if (reason !== "action") writer.u16(NXAC2PT.reason).u16(5).u8(OFPR[reason]).zero(3);
   if (userdata !== undefined) {
     const start = writer.size;
     writer
