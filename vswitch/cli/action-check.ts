@@ -51,11 +51,9 @@ export function instructionsFault(
   if (isTold) return undefined;
   for (const actions of lists) {
     const told = version === OFP11_VERSION ? actions.map((one) => withProtocol(one, match)) : actions;
-    const fault = consistencyFault(
-      told,
-      new Prerequisites(match, true),
-      version === OFP10_VERSION ? isStrictIn10 : isAny,
-    );
+    const isInSet = set !== undefined && "actions" in set && set.actions === actions;
+    const counts = isInSet ? isStrictInSet(version) : version === OFP10_VERSION ? isStrictIn10 : isAny;
+    const fault = consistencyFault(told, new Prerequisites(match, true), counts);
     if (fault !== undefined) return fault;
   }
   const jump = instructions.find((one) => one.type === "goto_table");
@@ -63,6 +61,16 @@ export function instructionsFault(
     ? "OFPBIC_BAD_TABLE_ID"
     : undefined;
 }
+
+/** What Open vSwitch holds against the match in an action set too; the others would but need an older version. */
+function isStrictInSet(version: number): (action: Action) => boolean {
+  return ({ type }) => !LENIENT_IN_SET.has(type) && !(version === OFP11_VERSION && type === "set_field");
+}
+
+const LENIENT_IN_SET: ReadonlySet<Action["type"]> = new Set<Action["type"]>([
+  ...(["dec_mpls_ttl", "dec_nw_ttl", "dec_ttl_ids", "set_mpls_ttl", "set_nw_ttl"] as const),
+  ...(["push_mpls", "pop_mpls", "pop_vlan"] as const),
+]);
 
 /** 1.1 sets the port of whatever transport protocol the packet has. */
 function withProtocol(action: Action, match: Match | undefined): Action {
@@ -264,12 +272,8 @@ export function fieldsOf(action: Action): readonly OxmFieldName[] {
       return [action.range.field];
     case "output_reg":
       return [action.source.field];
-    case "learn": {
-      const sources = action.specs.flatMap(({ source }) =>
-        typeof source === "bigint" ? [] : [source.field],
-      );
-      return [...sources, ...(action.result === undefined ? [] : [action.result.field])];
-    }
+    case "learn":
+      return action.specs.flatMap(({ source }) => (typeof source === "bigint" ? [] : [source.field]));
     case "dec_nw_ttl":
     case "dec_ttl_ids":
     case "set_nw_ttl":

@@ -16,7 +16,7 @@ import {
   writeMatchFields,
 } from "../../base/openflow/index.js";
 import { parsePcap } from "../../base/packet/index.js";
-import { fitsThere, listFault } from "./action-check.js";
+import { fitsThere, instructionsFault, listFault } from "./action-check.js";
 import { badActionLines } from "./bad-action-text.js";
 import type { CommandIo } from "./command-io.js";
 import { printedErrorName } from "./error-names.js";
@@ -194,6 +194,9 @@ export async function parseInstructionsVerb(io: CommandIo, [name = ""]: Words): 
       const instructions = message.type === "flow_mod" ? message.instructions : [];
       if (instructions.some(({ type }) => type === "experimenter"))
         throw new WireError("OFPBIC_BAD_EXPERIMENTER", "instructions", 0, "of an unknown experimenter");
+      // As those of a flow that matches everything.
+      const fault = instructionsFault(instructions, [], undefined, version);
+      if (fault !== undefined) throw new WireError(fault, "instructions", 0, "are refused");
       const again = flowModOf(version, inOrder(instructions));
       return `actions=${instructionsText(instructions, version)}${differences(bytes, again)}`;
     }),
