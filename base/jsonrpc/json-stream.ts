@@ -1,8 +1,7 @@
-// Cuts a byte stream into the concatenated JSON objects (or arrays) it carries; integers keep their 64 bits.
+// Cuts a byte stream into the concatenated JSON objects (or arrays) it carries. Pure.
 // Framing works on bytes, so a chunk may end anywhere, also inside a UTF-8 sequence.
 // Invariant: after an error the stream is dead; it never yields a value that began before a bad byte.
 import { PlinthError } from "../errors/index.js";
-import { parseExactJson } from "../json/index.js";
 import { JSON_DEPTH_MAX, JSON_SIZE_BYTES_MAX } from "./limits.js";
 
 const QUOTE = 0x22;
@@ -11,12 +10,15 @@ const BACKSLASH = 0x5c;
 export interface JsonStreamOptions {
   readonly sizeBytesMax?: number;
   readonly depthMax?: number;
+  /** What reads the text of a value; JSON.parse when absent. Throws SyntaxError. */
+  readonly parse?: (text: string) => unknown;
 }
 
 /** Yields each complete top-level object or array of the bytes pushed so far, once, in order. */
 export class JsonStream {
   readonly #sizeBytesMax: number;
   readonly #depthMax: number;
+  readonly #parse: (text: string) => unknown;
   readonly #decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
   #parts: Uint8Array[] = [];
   #sizeBytes = 0;
@@ -28,6 +30,7 @@ export class JsonStream {
   constructor(options: JsonStreamOptions = {}) {
     this.#sizeBytesMax = options.sizeBytesMax ?? JSON_SIZE_BYTES_MAX;
     this.#depthMax = options.depthMax ?? JSON_DEPTH_MAX;
+    this.#parse = options.parse ?? JSON.parse;
   }
 
   /** True while a value has begun and not ended. */
@@ -93,7 +96,7 @@ export class JsonStream {
     this.#parts = [];
     this.#sizeBytes = 0;
     try {
-      return parseExactJson(this.#decoder.decode(bytes));
+      return this.#parse(this.#decoder.decode(bytes));
     } catch (cause) {
       throw malformed((cause as Error).message.slice(0, 120), cause);
     }

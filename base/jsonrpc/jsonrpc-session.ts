@@ -2,7 +2,7 @@
 // Invariant: every id handed out by `request` is answered exactly once: response, fault, expiry or `end`.
 
 import { describeError, PlinthError } from "../errors/index.js";
-import { isObject, stringifyExactJson } from "../json/index.js";
+import { isObject, parseExactJson, stringifyExactJson } from "../json/index.js";
 import { JsonStream, type JsonStreamOptions } from "./json-stream.js";
 
 export type JsonRpcId = unknown;
@@ -31,7 +31,7 @@ export class JsonRpcSession {
   #nextId = 0;
 
   constructor(options: JsonStreamOptions = {}) {
-    this.#stream = new JsonStream(options);
+    this.#stream = new JsonStream({ parse: parseExactJson, ...options });
   }
 
   /** The message of a new request that must be answered by `deadlineMs`. */
