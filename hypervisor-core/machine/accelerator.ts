@@ -13,7 +13,7 @@ import {
   writeFileSync,
 } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { basename, dirname, join } from "node:path";
 import { PROBE_MARKER } from "../image/guest-files.js";
 import type { GuestImage } from "../image/guest-image.js";
 import type { Accelerator } from "./machine-spec.js";
@@ -33,6 +33,7 @@ export interface AcceleratorProbeOptions {
   readonly deadlineMs?: number;
 }
 
+const STAGE_PREFIX = "plinth-probe-";
 const PROBE_DEADLINE_MS = 15_000;
 const OUTPUT_BYTES_MAX = 64 * 1024;
 
@@ -67,9 +68,12 @@ function readVerdict(file: string, key: string): AcceleratorVerdict | undefined 
 }
 
 async function bootOnKvm(options: AcceleratorProbeOptions): Promise<AcceleratorVerdict> {
+  const note = `${options.cacheFile}.stage`;
+  removeStage(note);
   // The machine's user may not be able to walk to the image cache.
-  const stage = mkdtempSync(join(tmpdir(), "plinth-probe-"));
+  const stage = mkdtempSync(join(tmpdir(), STAGE_PREFIX));
   try {
+    writeFileSync(note, stage, { mode: 0o600 });
     chmodSync(stage, 0o711);
     for (const name of ["kernel", "initramfs"] as const) {
       copyFileSync(options.image[name], join(stage, name));
@@ -78,7 +82,16 @@ async function bootOnKvm(options: AcceleratorProbeOptions): Promise<AcceleratorV
     return await bootStaged(options, stage);
   } finally {
     rmSync(stage, { recursive: true, force: true });
+    rmSync(note, { force: true });
   }
+}
+
+/** What a process that was killed in the middle of its probe has left behind. */
+function removeStage(note: string): void {
+  if (!existsSync(note)) return;
+  const stage = readFileSync(note, "utf8");
+  const isOurs = dirname(stage) === tmpdir() && basename(stage).startsWith(STAGE_PREFIX);
+  if (isOurs) rmSync(stage, { recursive: true, force: true });
 }
 
 function bootStaged(options: AcceleratorProbeOptions, stage: string): Promise<AcceleratorVerdict> {
@@ -91,7 +104,9 @@ function bootStaged(options: AcceleratorProbeOptions, stage: string): Promise<Ac
   const group = statSync("/dev/kvm").gid || options.uid;
   const user = options.uid === undefined ? {} : { uid: options.uid, gid: group as number };
   return new Promise((resolve) => {
-    const child = spawn(options.qemu, words, { cwd: "/", stdio: ["ignore", "pipe", "pipe"], ...user });
+    // Nobody would end the guest of a process that was killed: the kernel does.
+    const command = ["--pdeathsig", "KILL", "--", options.qemu, ...words];
+    const child = spawn("setpriv", command, { cwd: "/", stdio: ["ignore", "pipe", "pipe"], ...user });
     let output = "";
     const take = (bytes: Buffer): void => {
       output = `${output}${bytes.toString("latin1")}`.slice(-OUTPUT_BYTES_MAX);

@@ -1,6 +1,6 @@
 // A real QEMU, our guest image, our driver: boot, commands, pause, restart, adoption, power off, sudden death.
 import { execFileSync, spawn } from "node:child_process";
-import { existsSync, mkdtempSync, readdirSync, rmSync, statSync } from "node:fs";
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
@@ -19,6 +19,7 @@ import {
   probeAccelerator,
 } from "../../hypervisor-core/index.js";
 import { cacheDirectory } from "../../stack/daemons/directory.js";
+import { ROOT } from "../support/run.js";
 
 const isRoot = process.getuid?.() === 0;
 const uid = isRoot ? MACHINE_UID_MIN + 7 : undefined;
@@ -300,12 +301,37 @@ describe("a virtual machine", () => {
 });
 
 describe("probeAccelerator()", () => {
-  it("reaches a verdict by booting, and remembers it", async () => {
+  const stages = (): string[] => readdirSync(tmpdir()).filter((name) => name.startsWith("plinth-probe-"));
+  const guests = (stage: string): string[] =>
+    readdirSync("/proc").filter((pid) => {
+      try {
+        return readFileSync(`/proc/${pid}/cmdline`, "latin1").includes(stage);
+      } catch {
+        return false;
+      }
+    });
+
+  it("reaches a verdict by booting, and remembers it; killed meanwhile, it leaves no guest", async () => {
     const options = { qemu: findQemu(), image, cacheFile: join(dir, "accelerator.json"), uid };
+    const before = stages();
+    const mine = (): string | undefined => stages().find((name) => !before.includes(name));
+    if (existsSync("/dev/kvm")) {
+      const index = join(ROOT, "dist", "hypervisor-core", "index.js");
+      const program = `import(${JSON.stringify(index)}).then((m) => m.probeAccelerator(${JSON.stringify(options)}))`;
+      const prober = spawn(process.execPath, ["-e", program], { stdio: "ignore" });
+      await waitFor(
+        () => mine() !== undefined && guests(mine() as string).length > 0,
+        "the probe's guest",
+        20_000,
+      );
+      const stage = mine() as string;
+      prober.kill("SIGKILL");
+      await waitFor(() => guests(stage).length === 0, "the end of the probe's guest", 5_000);
+    }
     const verdict = await probeAccelerator(options);
     expect(["kvm", "tcg"]).toContain(verdict.accelerator);
     console.log(`accelerator: ${verdict.accelerator}: ${verdict.reason}`);
     expect(await probeAccelerator(options)).toEqual(verdict);
-    expect(readdirSync(tmpdir()).filter((name) => name.startsWith("plinth-probe-"))).toEqual([]);
+    expect(mine()).toBeUndefined();
   });
 });

@@ -9,6 +9,7 @@
 /** What `npm start` needs. @type {Program[]} */
 export const START_PROGRAMS = [
   { program: "qemu-system-x86_64", package: "qemu-system-x86", why: "runs the virtual machines" },
+  { program: "setpriv", package: "util-linux", why: "ends a guest with the process that probes by it" },
   { program: "dpkg-deb", package: "dpkg", why: "unpacks the guest kernel and busybox" },
 ];
 
@@ -78,7 +79,6 @@ export const TEST_PROGRAMS = [
   { program: "mkfs.xfs", package: "xfsprogs", why: "makes and judges XFS on volumes" },
   { program: "mkfs.ext4", package: "e2fsprogs", why: "makes and judges ext4 on volumes" },
   { program: "stress-ng", package: "stress-ng", why: "loads file systems on volumes" },
-  { program: "setpriv", package: "util-linux", why: "the tests as an unprivileged user" },
 ];
 
 /** Services that a package would start by itself; Plinth only wants the programs. */
