@@ -81,7 +81,7 @@ function draw(bars: readonly Bar[]): string {
     return `<line x1="${x}" y1="20" x2="${x}" y2="${y}" stroke="${exponent === 0 ? "#111" : "#ddd"}"/><text x="${x}" y="${y + 16}" text-anchor="middle">${name}</text>`;
   });
   const height = y + 30;
-  return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${height}" font-family="sans-serif" font-size="12"><rect width="100%" height="100%" fill="#fff"/>${axis.join("")}${parts.join("")}</svg>\n`;
+  return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${height}" font-family="sans-serif" font-size="12"><title>How much better or worse than each peer</title><rect width="100%" height="100%" fill="#fff"/>${axis.join("")}${parts.join("")}</svg>\n`;
 }
 
 function escaped(text: string): string {

@@ -24,7 +24,7 @@ const COLORS = ["#15803d", "#b45309", "#1d4ed8", "#7e22ce"];
 export function lineCharts(charts: readonly LineChart[]): string {
   const width = charts.length * WIDTH;
   const parts = charts.map((chart, i) => `<g transform="translate(${i * WIDTH} 0)">${draw(chart)}</g>`);
-  return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${HEIGHT}" font-family="sans-serif" font-size="12"><rect width="100%" height="100%" fill="#fff"/>${parts.join("")}</svg>\n`;
+  return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${HEIGHT}" font-family="sans-serif" font-size="12"><title>${charts.map(({ title }) => title).join("; ")}</title><rect width="100%" height="100%" fill="#fff"/>${parts.join("")}</svg>\n`;
 }
 
 function draw({ title, xTitle, yTitle, series }: LineChart): string {
