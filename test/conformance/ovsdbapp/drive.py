@@ -59,8 +59,8 @@ class Heard(event.RowEvent):
 class Comes(event.WaitEvent):
     event_name = "Comes"
 
-    def __init__(self, name, kind="create"):
-        super().__init__((kind,), "Port", (("name", "=", name),), timeout=DEADLINE_S)
+    def __init__(self, name, kind="create", table="Port"):
+        super().__init__((kind,), table, (("name", "=", name),), timeout=DEADLINE_S)
 
 
 def main(endpoint, alone=None):
@@ -181,7 +181,12 @@ def main(endpoint, alone=None):
         txn.add(api.db_destroy("QoS", run(api.db_list_rows("QoS"))[0].uuid))
         txn.add(api.db_clear("Port", "p1", "qos"))
     run(api.del_br("br0"))
+    # Events come from a thread of their own, which what is compared must not outrun.
+    last = [Comes("br1", "delete", table) for table in ("Bridge", "Port")]
+    for one in last:
+        idl.notify_handler.watch_event(one)
     run(api.del_br("br1"))
+    show("gone", [one.wait() for one in last])
     run(api.del_br("br9"))
     show("left", (run(api.list_br()), run(api.db_list("Port")), run(api.db_list("Mirror"))))
     idl.notify_handler.shutdown()
