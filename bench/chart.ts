@@ -2,8 +2,8 @@
 //   node dist/bench/chart.js [--results FILE] [--out FILE]
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { parseArgs } from "node:util";
 import { ROOT } from "../test/support/run.js";
+import { benchOptions } from "./support/options.js";
 
 interface Bar {
   readonly section: string;
@@ -20,20 +20,14 @@ const AXIS_WIDTH = 360;
 /** The axis goes from a sixteenth to sixteen. */
 const DECADES = 4;
 
-const { values } = parseArgs({
-  options: {
-    results: { type: "string", default: join(ROOT, "bench", "RESULTS.md") },
-    out: { type: "string", default: join(ROOT, "bench", "results.svg") },
-    help: { type: "boolean", default: false },
-  },
+const values = benchOptions("usage: node dist/bench/chart.js [--results FILE] [--out FILE]", {
+  results: { type: "string", default: join(ROOT, "bench", "RESULTS.md") },
+  out: { type: "string", default: join(ROOT, "bench", "results.svg") },
 });
-if (values.help) process.stdout.write("usage: node dist/bench/chart.js [--results FILE] [--out FILE]\n");
-else {
-  const bars = readBars(readFileSync(values.results, "utf8"));
-  if (bars.length === 0) throw new Error(`${values.results} has no table with a ratio in it`);
-  writeFileSync(values.out, draw(bars));
-  process.stdout.write(`${bars.length} bars in ${values.out}\n`);
-}
+const bars = readBars(readFileSync(values.results, "utf8"));
+if (bars.length === 0) throw new Error(`${values.results} has no table with a ratio in it`);
+writeFileSync(values.out, draw(bars));
+process.stdout.write(`${bars.length} bars in ${values.out}\n`);
 
 function readBars(text: string): Bar[] {
   const bars: Bar[] = [];

@@ -1,6 +1,5 @@
 // vhost-user: frames per second and latency between guests' cards, plinth vswitchd against Open vSwitch with DPDK, and
 // against testpmd, which looks at nothing. One generator for all; a switch has the first processor, it the second.
-import { parseArgs } from "node:util";
 import { requirePrograms } from "../test/support/run.js";
 import {
   type Contender,
@@ -14,6 +13,7 @@ import { type Forwarder, OPEN_VSWITCH_DPDK, PLINTH_VSWITCHD, TESTPMD } from "./s
 import type { GeneratorResult } from "./support/generator.js";
 import { runTraffic } from "./support/generator-run.js";
 import { HUGEPAGES_OF_OVS, withHugepages } from "./support/hugepages.js";
+import { benchOptions, numberOption } from "./support/options.js";
 import { PIPELINES, type PipelineName } from "./support/pipelines.js";
 import { type Distribution, IMIX } from "./support/traffic.js";
 
@@ -27,16 +27,13 @@ const USAGE = `usage: node dist/bench/vhost-user.js [options]
   --list          print the titles of all works
   --help          this
 `;
-const { values } = parseArgs({
-  options: {
-    runs: { type: "string", default: "5" },
-    seconds: { type: "string", default: "4" },
-    "warm-up": { type: "string", default: "2" },
-    only: { type: "string", multiple: true, default: [] },
-    without: { type: "string", multiple: true, default: [] },
-    list: { type: "boolean", default: false },
-    help: { type: "boolean", default: false },
-  },
+const values = benchOptions(USAGE, {
+  runs: { type: "string", default: "5" },
+  seconds: { type: "string", default: "4" },
+  "warm-up": { type: "string", default: "2" },
+  only: { type: "string", multiple: true, default: [] },
+  without: { type: "string", multiple: true, default: [] },
+  list: { type: "boolean", default: false },
 });
 
 interface Work {
@@ -87,14 +84,13 @@ const RATE_REACHED = 0.95;
 const measured = new Map<string, GeneratorResult[]>();
 const capacities = new Map<PipelineName, Promise<number>>();
 const shortfalls = new Set<string>();
-const runs = count("runs");
-const seconds = count("seconds");
-const warmUpSeconds = count("warm-up");
+const runs = numberOption("--runs", values["runs"]);
+const seconds = numberOption("--seconds", values["seconds"]);
+const warmUpSeconds = numberOption("--warm-up", values["warm-up"]);
 const works = WORKS.filter(
   (work) => values.only.length === 0 || values.only.some((part) => titleOf(work).includes(part)),
 );
-if (values.help) process.stdout.write(USAGE);
-else if (values.list) process.stdout.write(WORKS.map((work) => `${titleOf(work)}\n`).join(""));
+if (values.list) process.stdout.write(WORKS.map((work) => `${titleOf(work)}\n`).join(""));
 else if (works.length === 0) {
   process.stderr.write(`no work has ${values.only.join(" or ")} in its title; see --list\n`);
   process.exitCode = 2;
@@ -193,11 +189,4 @@ function titleOf({ flows, distribution, sizes, pipeline, cards, figure, load }: 
   const where = cards === 2 ? "" : `, ${cards} cards`;
   const what = figure === "rate" ? "" : `, latency at ${100 * load} % load, ${QUANTILES[figure]}`;
   return `${size}, ${many}, ${PIPELINES[pipeline].title}${where}${what}`;
-}
-
-function count(name: "runs" | "seconds" | "warm-up"): number {
-  const value = Number(values[name]);
-  if (Number.isFinite(value) && value > 0) return value;
-  process.stderr.write(`--${name} is to be a number above 0, not ${values[name]}\n`);
-  process.exit(2);
 }

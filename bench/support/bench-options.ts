@@ -1,6 +1,6 @@
 // The command line of a bench that measures several works in alternating runs, and what becomes of its outcomes.
-import { parseArgs } from "node:util";
 import { type Outcome, renderOutcomes, writeResults } from "./compare.js";
+import { benchOptions, numberOption } from "./options.js";
 
 /** How much each work is measured: an option of the bench. */
 export interface Amount {
@@ -28,34 +28,20 @@ export function readBenchOptions(
   { name, text, usual }: Amount,
 ): BenchOptions {
   const start = `node dist/bench/${program}.js`;
-  const { values } = parseArgs({
-    options: {
-      runs: { type: "string", default: String(usualRuns) },
-      [name]: { type: "string", default: String(usual) },
-      only: { type: "string", default: "" },
-      help: { type: "boolean", default: false },
-    },
-  }) as { values: Readonly<Record<string, string | boolean>> };
-  if (values["help"] === true) {
-    process.stdout.write(`usage: ${start} [options]
+  const values: Readonly<Record<string, string | undefined>> = benchOptions(
+    `usage: ${start} [options]
   --runs N   runs of each contender, in turn; the median counts (${usualRuns})
   --${name} N   ${text} (${usual})
   --only TEXT   only works whose title has TEXT in it. The results are then printed, and bench/RESULTS.md stays as it is
-  --help   this
-`);
-    process.exit(0);
-  }
-  const count = (option: string): number => {
-    const value = Number(values[option]);
-    if (Number.isFinite(value) && value > 0) return value;
-    process.stderr.write(`--${option} is to be a number above 0, not ${values[option]}\n`);
-    process.exit(2);
-  };
-  const [runs, amount] = [count("runs"), count(name)];
+  --help   this`,
+    { runs: { type: "string" }, [name]: { type: "string" }, only: { type: "string" } },
+  );
+  const runs = numberOption("--runs", values["runs"] ?? String(usualRuns));
+  const amount = numberOption(`--${name}`, values[name] ?? String(usual));
   return {
     runs,
     amount,
-    only: String(values["only"]),
+    only: values["only"] ?? "",
     command: `${start} --runs ${runs} --${name} ${amount}`,
   };
 }

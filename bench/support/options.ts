@@ -20,7 +20,7 @@ export function benchOptions<const T extends Options>(usage: string, options: T)
 /** The number that `text` says. Ends the program with 2 where it is none above `above`. */
 export function numberOption(name: string, text: string, above = 0): number {
   const value = Number(text);
-  if (text.trim() !== "" && value > above) return value;
+  if (text.trim() !== "" && Number.isFinite(value) && value > above) return value;
   return refuse(`${name} is a number above ${above}, not ${JSON.stringify(text)}`);
 }
 
