@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { waitFor } from "../../base/time/index.js";
 import type { SwitchModel } from "../agent/index.js";
-import { plainFrame, udpFrame } from "../testing/frames.js";
+import { numberedFrame, udpFrame } from "../testing/frames.js";
 import { apply, field, flowMod, match, output } from "../testing/rig.js";
 import { StreamPeer } from "../testing/stream-peer.js";
 import { DatapathHandle } from "./index.js";
@@ -53,24 +53,6 @@ afterAll(async () => {
   rmSync(dir, { recursive: true, force: true });
 });
 
-async function arrives(n: number, count: number): Promise<readonly Uint8Array[]> {
-  const { frames } = peers[n - 1]!;
-  await waitFor(
-    () => frames.length >= count,
-    () => `${frames.length} of ${count} at peer ${n}`,
-    DEADLINE_MS,
-    2,
-  );
-  return frames.splice(0);
-}
-
-function numbered(n: number): Uint8Array {
-  const frame = new Uint8Array(80);
-  frame.set(plainFrame("52:54:00:00:00:01", "52:54:00:00:00:02"));
-  new DataView(frame.buffer).setUint32(60, n);
-  return frame;
-}
-
 describe("DatapathHandle with port workers", () => {
   it("spreads ports, and shows which core serves which", async () => {
     const threads = await handle.threads();
@@ -86,10 +68,10 @@ describe("DatapathHandle with port workers", () => {
   it("forwards every frame in order between ports of different workers, and counts them exactly", async () => {
     await model.change([flowMod({ instructions: [apply(output(2), output(3))] })]);
     await model.barrier();
-    const sent = Array.from({ length: 500 }, (_, n) => numbered(n));
+    const sent = Array.from({ length: 500 }, (_, n) => numberedFrame(n));
     for (const frame of sent) peers[0]!.send(frame);
-    expect(await arrives(2, 500)).toEqual(sent);
-    expect(await arrives(3, 500)).toEqual(sent);
+    expect(await peers[1]!.take(500)).toEqual(sent);
+    expect(await peers[2]!.take(500)).toEqual(sent);
     const states = await handle.call("portStates", { bridge: "br0" });
     expect(states.map(({ statistics }) => [statistics["rx_packets"], statistics["tx_packets"]])).toEqual([
       [500, 0],
@@ -108,8 +90,8 @@ describe("DatapathHandle with port workers", () => {
       const to = 2 + (round % 2);
       await model.change([flowMod({ instructions: [apply(output(to))] })]);
       await model.barrier();
-      peers[0]!.send(numbered(round));
-      expect(await arrives(to, 1)).toEqual([numbered(round)]);
+      peers[0]!.send(numberedFrame(round));
+      expect(await peers[to - 1]!.take(1)).toEqual([numberedFrame(round)]);
     }
     expect(peers.map(({ frames }) => frames.length)).toEqual([0, 0, 0]);
   });
@@ -138,9 +120,9 @@ describe("DatapathHandle with port workers", () => {
       ...{ source: "10.0.0.2", destination: "10.0.0.1", sourcePort: 53, destinationPort: 40000 },
     });
     peers[0]!.send(there);
-    expect(await arrives(2, 1)).toEqual([there]);
+    expect(await peers[1]!.take(1)).toEqual([there]);
     peers[1]!.send(back);
-    expect(await arrives(1, 1)).toEqual([back]);
+    expect(await peers[0]!.take(1)).toEqual([back]);
   });
 
   it("refuses what a port worker refuses, and what is there already", async () => {
@@ -188,8 +170,8 @@ describe("DatapathHandle with port workers", () => {
     const threads = await handle.threads();
     expect(threads.map(({ isIsolated }) => isIsolated)).toEqual([false, false, true]);
     await model.change([flowMod({ instructions: [apply(output(2))] })]);
-    peers[0]!.send(numbered(1));
-    expect(await arrives(2, 1)).toEqual([numbered(1)]);
+    peers[0]!.send(numberedFrame(1));
+    expect(await peers[1]!.take(1)).toEqual([numberedFrame(1)]);
     // Each port worker has its share, or up to half as much again; the rest is back.
     await waitFor(
       async () => ((await handle.call("counters", {}))["packets_free"] as number) >= 512 * 3 - 2 * 768,
@@ -205,15 +187,15 @@ describe("DatapathHandle with port workers", () => {
     const sent: Uint8Array[] = [];
     for (let round = 0; round < 12; round++) {
       for (let n = 0; n < 40; n++) {
-        const frame = numbered(round * 100 + n);
+        const frame = numberedFrame(round * 100 + n);
         sent.push(frame);
         peers[0]!.send(frame);
       }
       // Where the frames come from, and where they go to, in turn.
       expect(await handle.pinPort(round % 2 === 0 ? "p1" : "p2", 1 + ((round >> 1) % 2))).toBe(true);
     }
-    expect(await arrives(2, sent.length)).toEqual(sent);
-    expect(await arrives(3, sent.length)).toEqual(sent);
+    expect(await peers[1]!.take(sent.length)).toEqual(sent);
+    expect(await peers[2]!.take(sent.length)).toEqual(sent);
     expect(peers.map((peer) => peer.dialled)).toEqual(dialled);
     // Nothing stays open of where they have been.
     await waitFor(
@@ -252,9 +234,9 @@ describe("DatapathHandle with port workers", () => {
       [false, ["p1"]],
       [false, ["p2"]],
     ]);
-    peers[0]!.send(numbered(7));
-    expect(await arrives(2, 1)).toEqual([numbered(7)]);
-    expect(await arrives(3, 1)).toEqual([numbered(7)]);
+    peers[0]!.send(numberedFrame(7));
+    expect(await peers[1]!.take(1)).toEqual([numberedFrame(7)]);
+    expect(await peers[2]!.take(1)).toEqual([numberedFrame(7)]);
     await model.change([flowMod({ instructions: [apply(output(2))] })]);
   });
 
@@ -266,9 +248,9 @@ describe("DatapathHandle with port workers", () => {
       [],
       [],
     ]);
-    const sent = Array.from({ length: 50 }, (_, n) => numbered(n));
+    const sent = Array.from({ length: 50 }, (_, n) => numberedFrame(n));
     for (const frame of sent) peers[0]!.send(frame);
-    expect(await arrives(2, 50)).toEqual(sent);
+    expect(await peers[1]!.take(50)).toEqual(sent);
     expect(peers.map((peer) => peer.dialled)).toEqual(dialled);
     const [p1] = await handle.call("portStates", { bridge: "br0" });
     expect(p1!.statistics["rx_packets"]).toBeGreaterThan(550);

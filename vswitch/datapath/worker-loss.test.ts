@@ -4,7 +4,7 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { probeFacility } from "../../base/linux/index.js";
 import { waitFor } from "../../base/time/index.js";
 import type { SwitchModel } from "../agent/index.js";
-import { plainFrame } from "../testing/frames.js";
+import { numberedFrame } from "../testing/frames.js";
 import { POISON_HANGS, POISON_KILLS, poisonedFrame } from "../testing/poison.js";
 import { apply, field, flowMod, output } from "../testing/rig.js";
 import { StreamPeer } from "../testing/stream-peer.js";
@@ -83,24 +83,6 @@ async function linksUp(): Promise<void> {
   );
 }
 
-async function arrives(n: number, count: number): Promise<readonly Uint8Array[]> {
-  const { frames } = peers[n - 1]!;
-  await waitFor(
-    () => frames.length >= count,
-    () => `${frames.length} of ${count} at peer ${n}`,
-    DEADLINE_MS,
-    2,
-  );
-  return frames.splice(0);
-}
-
-function numbered(n: number): Uint8Array {
-  const frame = new Uint8Array(80);
-  frame.set(plainFrame("52:54:00:00:00:01", "52:54:00:00:00:02"));
-  new DataView(frame.buffer).setUint32(60, n);
-  return frame;
-}
-
 function openDescriptors(): number {
   return readdirSync("/proc/self/fd").length;
 }
@@ -133,13 +115,13 @@ describe.each([
     const before = openDescriptors();
     const counted = await rxOf(1);
     // Both workers have work while one of them is struck.
-    const sent = Array.from({ length: 400 }, (__, n) => numbered(n));
+    const sent = Array.from({ length: 400 }, (__, n) => numberedFrame(n));
     for (const [n, frame] of sent.entries()) {
       if (n === 200) peers[0]!.send(poisonedFrame(how));
       peers[0]!.send(frame);
       peers[1]!.send(frame);
     }
-    expect(await arrives(4, 400)).toEqual(sent);
+    expect(await peers[3]!.take(400)).toEqual(sent);
     await waitFor(() => losses.length === 1, "somebody to notice", DEADLINE_MS);
     expect(losses[0]).toMatchObject({ core: 1, ports: struck });
     expect(losses[0]!.reason).toContain(why);
@@ -153,11 +135,11 @@ describe.each([
       DEADLINE_MS,
     );
     await linksUp();
-    const again = Array.from({ length: 300 }, (__, n) => numbered(1000 + n));
+    const again = Array.from({ length: 300 }, (__, n) => numberedFrame(1000 + n));
     for (const frame of again) peers[0]!.send(frame);
-    expect((await arrives(3, 300)).slice(-300)).toEqual(again);
+    expect((await peers[2]!.take(300)).slice(-300)).toEqual(again);
     for (const frame of again) peers[2]!.send(frame);
-    expect(await arrives(1, 300)).toEqual(again);
+    expect(await peers[0]!.take(300)).toEqual(again);
     // The others have not noticed.
     expect([peers[1]!.dialled, peers[3]!.dialled]).toEqual([dialled[1], dialled[3]]);
     expect(await rxOf(1)).toBeGreaterThanOrEqual(counted + 300);

@@ -85,6 +85,14 @@ export function plainFrame(source: string, destination: string, vid?: number, pr
   return encodeEthernet({ ...ends, etherType: ETHERTYPE_VLAN, payload });
 }
 
+/** A frame of 80 bytes that says which one of many it is. */
+export function numberedFrame(n: number): Uint8Array {
+  const bytes = new Uint8Array(80);
+  bytes.set(plainFrame("52:54:00:00:00:01", "52:54:00:00:00:02"));
+  new DataView(bytes.buffer).setUint32(60, n);
+  return bytes;
+}
+
 /** The frame with one tag more, of EtherType 0x8100 or 0x88a8. */
 export function tagged(frame: Uint8Array, type: number, tci: number): Uint8Array {
   const tag = Uint8Array.of(type >>> 8, type & 255, tci >>> 8, tci & 255);

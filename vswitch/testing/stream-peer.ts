@@ -1,5 +1,8 @@
 // The other end of a stream port, for tests: listens, and takes apart what comes.
 import { createServer, type Server, type Socket } from "node:net";
+import { waitFor } from "../../base/time/index.js";
+
+const TAKE_DEADLINE_MS = 30_000;
 
 /** A peer on a stream port: 4-byte length, frame. */
 export class StreamPeer {
@@ -22,6 +25,17 @@ export class StreamPeer {
     const length = Buffer.alloc(4);
     length.writeUInt32BE(frame.byteLength);
     this.#socket?.write(Buffer.concat([length, frame]));
+  }
+  /** Takes all that has come, once these are `count` frames. Throws after half a minute. */
+  async take(count: number): Promise<readonly Uint8Array[]> {
+    const { frames } = this;
+    await waitFor(
+      () => frames.length >= count,
+      () => `${frames.length} of ${count} frames`,
+      TAKE_DEADLINE_MS,
+      2,
+    );
+    return frames.splice(0);
   }
   async close(): Promise<void> {
     this.#socket?.destroy();
