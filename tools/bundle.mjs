@@ -13,6 +13,7 @@ const OUTSIDE = /^(?:koffi|raw-socket|level|classic-level|@node-rs\/.*|pino|fast
 
 /** Of ours, every other module does nothing but define: a folder's index brings along only what is used of it. */
 const IMPORTED_FOR_EFFECT = "/stack/api/reflect-metadata.js";
+const BARE_IMPORT = /^import\s*["'](\.[^"']+)["']/gm;
 
 /** A module that looks for files beside itself finds them beside what it was made of. */
 const placeOfModules = {
@@ -20,6 +21,12 @@ const placeOfModules = {
   async load(id) {
     if (!id.startsWith(`${DIST}/`)) return null;
     const code = await readFile(id, "utf8");
+    // What is imported for its effect and not named above would be left out without a word.
+    for (const [, module] of code.matchAll(BARE_IMPORT))
+      if (!join(id, "..", module).endsWith(IMPORTED_FOR_EFFECT))
+        throw new Error(
+          `${relative(DIST, id)} imports ${module} for its effect: name it in tools/bundle.mjs`,
+        );
     const place = `new URL(${JSON.stringify(`./${relative(BUNDLE, id)}`)}, import.meta.url).href`;
     return { code: code.replaceAll("import.meta.url", place) };
   },
