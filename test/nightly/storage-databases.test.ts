@@ -2,13 +2,13 @@
 // have every transaction that they said was committed. The volume is a file of nbdfuse, and ext4 on it by a loop device.
 // At night only: it needs root, FUSE, and a minute.
 import { type ChildProcess, spawn } from "node:child_process";
-import { chmodSync, mkdirSync, readdirSync, writeFileSync } from "node:fs";
+import { chmodSync, closeSync, mkdirSync, openSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { afterEach, expect, test } from "vitest";
 import { waitFor } from "../../base/time/index.js";
 import { needsRoot } from "../support/needs.js";
-import { requirePrograms, runOk } from "../support/run.js";
+import { requirePrograms, run, runOk } from "../support/run.js";
 import { StorageProcess } from "../support/storage-process.js";
 
 const MIB = 1024 * 1024;
@@ -18,6 +18,7 @@ const COMMITS = 40;
 let storage: StorageProcess;
 let fuse: ChildProcess | undefined;
 let loop = "";
+let postmaster: ChildProcess | undefined;
 const mount = () => join(storage.dir, "mnt");
 
 async function attach(fresh: boolean): Promise<void> {
@@ -45,8 +46,19 @@ async function detach(): Promise<void> {
   fuse = undefined;
 }
 
+/** By a signal of its own: SIGQUIT at once, SIGINT in order. */
+async function endPostmaster(signal: NodeJS.Signals): Promise<void> {
+  const child = postmaster;
+  postmaster = undefined;
+  if (child === undefined || child.exitCode !== null) return;
+  const ended = new Promise((resolve) => child.once("exit", resolve));
+  child.kill(signal);
+  await ended;
+}
+
 afterEach(async () => {
   if (storage === undefined) return;
+  await endPostmaster("SIGKILL");
   await detach();
   await storage.destroy();
 });
@@ -119,17 +131,31 @@ test("PostgreSQL is whole after each kill, and has what it said it had", {
   requirePrograms("runuser");
   chmodSync(storage.dir, 0o755);
   const data = join(mount(), "pg");
-  const run = join(storage.dir, "run");
-  mkdirSync(run);
-  await runOk("chown", ["postgres", run]);
+  const sockets = join(storage.dir, "run");
+  mkdirSync(sockets);
+  await runOk("chown", ["postgres", sockets]);
   const as = (program: string, ...args: string[]) =>
     runOk("runuser", ["-u", "postgres", "--", join(bin, program), ...args], {
-      cwd: run,
+      cwd: sockets,
       deadlineMs: 120_000,
     });
-  const start = () =>
-    as("pg_ctl", "-D", data, "-w", "-t", "120", "-l", join(run, "log"), "-o", `-h '' -k ${run}`, "start");
-  const query = (sql: string) => as("psql", "-h", run, "-d", "postgres", "-Atqc", sql);
+  const log = join(sockets, "log");
+  const [uid = 0, gid = 0] = (await runOk("sh", ["-c", "id -u postgres; id -g postgres"]))
+    .split("\n")
+    .map(Number);
+  // A child of ours, so that its number is free once it has ended: the next one looks whether it is in use.
+  const start = async () => {
+    const out = openSync(log, "a");
+    const args = ["-D", data, "-h", "", "-k", sockets];
+    postmaster = spawn(join(bin, "postgres"), args, { cwd: sockets, uid, gid, stdio: ["ignore", out, out] });
+    closeSync(out);
+    const ready = async () => {
+      if (postmaster?.exitCode !== null) throw new Error(`postgres ended: ${readFileSync(log, "utf8")}`);
+      return (await run(join(bin, "pg_isready"), ["-h", sockets])).code === 0;
+    };
+    await waitFor(ready, "the database", 120_000, 50);
+  };
+  const query = (sql: string) => as("psql", "-h", sockets, "-d", "postgres", "-Atqc", sql);
   let committed = 0;
   for (let round = 0; round < ROUNDS; round++) {
     await attach(round === 0);
@@ -140,22 +166,22 @@ test("PostgreSQL is whole after each kill, and has what it said it had", {
     await start();
     if (round === 0) await query("create table t(n int primary key, x text)");
     expect(Number(await query("select count(*) from t"))).toBeGreaterThanOrEqual(committed);
-    await as("pg_amcheck", "-h", run, "-d", "postgres", "--install-missing", "--heapallindexed");
+    await as("pg_amcheck", "-h", sockets, "-d", "postgres", "--install-missing", "--heapallindexed");
     const last = Number(await query("select coalesce(max(n), 0) from t"));
-    const words = ["-u", "postgres", "--", join(bin, "psql"), "-h", run, "-d", "postgres", "-Atq"];
-    const child = spawn("runuser", words, { cwd: run, stdio: ["pipe", "pipe", "ignore"] });
+    const words = ["-u", "postgres", "--", join(bin, "psql"), "-h", sockets, "-d", "postgres", "-Atq"];
+    const child = spawn("runuser", words, { cwd: sockets, stdio: ["pipe", "pipe", "ignore"] });
     committed = await commitUntilKilled(
       child,
       last,
       (n) => `insert into t values(${n}, repeat(md5('${n}'), 20)); select ${n};`,
     );
-    await as("pg_ctl", "-D", data, "-m", "immediate", "stop").catch(() => "");
+    await endPostmaster("SIGQUIT");
     await detach();
     await storage.start();
   }
   await attach(false);
   await start();
   expect(Number(await query("select count(*) from t"))).toBeGreaterThanOrEqual(committed);
-  await as("pg_ctl", "-D", data, "-m", "fast", "-w", "stop");
+  await endPostmaster("SIGINT");
   expect(await as("pg_checksums", "--check", "-D", data)).toMatch(/Bad checksums: +0/);
 });
