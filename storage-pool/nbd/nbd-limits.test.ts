@@ -1,6 +1,7 @@
 // Limits and turns at the server: several clients over real sockets, time as the test says.
 import { mkdtempSync, rmSync } from "node:fs";
-import { afterEach, beforeEach, expect, test } from "vitest";
+import { connect as connectTcp, type Socket } from "node:net";
+import { afterEach, beforeEach, describe, expect, it, test } from "vitest";
 import { addressOf, closeFile, Epoll, sysConnectUnix, sysReceive, sysSend } from "../../base/linux/index.js";
 import { OK } from "../errors.js";
 import { Turns } from "../qos/turns.js";
@@ -14,6 +15,12 @@ const HELLO_SIZE = 18;
 const REPLY_SIZE = 16;
 const READ = 0;
 const WRITE = 1;
+const FLUSH = 3;
+/** Flags, and the default export by NBD_OPT_EXPORT_NAME. */
+const OPENING = Buffer.concat([
+  Buffer.from([0, 0, 0, 3]),
+  Buffer.from("IHAVEOPT\0\0\0\x01\0\0\0\0", "latin1"),
+]);
 
 class Client {
   received = Buffer.alloc(0);
@@ -53,14 +60,16 @@ let server: NbdServer;
 let turns: Turns;
 let clients: Client[];
 let nowMs: number;
+let sync: (onSynced: (result: number) => void) => void;
 
 beforeEach(() => {
   dir = mkdtempSync("/tmp/nbd-");
   epoll = new Epoll();
   turns = new Turns();
-  server = new NbdServer(epoll, { sync: (_inline, onSynced) => onSynced(OK) });
+  server = new NbdServer(epoll, { sync: (_inline, onSynced) => sync(onSynced) });
   clients = [];
   nowMs = 1000;
+  sync = (onSynced) => onSynced(OK);
 });
 afterEach(() => {
   for (const client of clients) client.close();
@@ -81,9 +90,7 @@ function serve(name: string): VolumeShare {
 function connect(name: string): Client {
   const client = new Client(`${dir}/${name}`);
   clients.push(client);
-  client.send(
-    Buffer.concat([Buffer.from([0, 0, 0, 3]), Buffer.from("IHAVEOPT\0\0\0\x01\0\0\0\0", "latin1")]),
-  );
+  client.send(OPENING);
   for (let n = 0; n < 10 && client.received.byteLength < HELLO_SIZE + 10; n++) round();
   expect(client.received.byteLength).toBe(HELLO_SIZE + 10);
   client.received = Buffer.alloc(0);
@@ -193,4 +200,68 @@ test("a client that asks for much waits for its turn while another volume is use
   const sent = 200 + 19 * 60;
   for (let n = 0; n < 500 && reads(noisy) < sent; n++) round();
   expect(reads(noisy)).toBe(sent);
+});
+
+describe("over TCP", () => {
+  let socket: Socket;
+  let received: Buffer;
+  afterEach(() => socket.destroy());
+
+  function dial(bytes: Buffer): void {
+    const target = new NbdExport("v", "", new MemoryDevice(1 << 22), false);
+    const exports = { open: () => target, find: () => target, list: () => [target] };
+    const port = server.listen("v", { kind: "tcp", address: "127.0.0.1", port: 0 }, exports, "refused");
+    socket = connectTcp(port, "127.0.0.1");
+    socket.write(Buffer.concat([OPENING, bytes]));
+    received = Buffer.alloc(0);
+  }
+
+  /** Rounds until `done`; the client takes what it is given, keeping it or not. */
+  async function pump(done: () => boolean, take: (bytes: Buffer | null) => void): Promise<void> {
+    for (let n = 0; n < 20_000 && !done(); n++) {
+      round();
+      await new Promise((resolve) => setImmediate(resolve));
+      if (n > 200) take(socket.read());
+    }
+  }
+
+  it("a client that takes its replies slowly gets the answers to all that it had asked at once", async () => {
+    const length = 512 * 1024;
+    const count = 60;
+    // There the kernel takes a part of what waits for it.
+    dial(Buffer.concat(Array.from({ length: count }, () => requests(READ, 1, length))));
+    const expected = HELLO_SIZE + 10 + count * (REPLY_SIZE + length);
+    let size = 0;
+    await pump(
+      () => size === expected,
+      (bytes) => {
+        size += bytes?.byteLength ?? 0;
+      },
+    );
+    expect(size).toBe(expected);
+  });
+
+  it("a client that sends nothing more, but listens, is answered before the connection ends", async () => {
+    const syncs: (() => void)[] = [];
+    sync = (onSynced) => syncs.push(() => onSynced(OK));
+    dial(Buffer.concat([requests(WRITE, 2), requests(FLUSH, 1, 0)]));
+    let ended = false;
+    socket.once("end", () => {
+      ended = true;
+    });
+    const keep = (bytes: Buffer | null) => {
+      if (bytes !== null) received = Buffer.concat([received, bytes]);
+    };
+    await pump(() => syncs.length > 0, keep);
+    socket.end();
+    // It closed its side long before the flush is over.
+    let rounds = 0;
+    await pump(() => ++rounds > 300, keep);
+    expect(ended).toBe(false);
+    expect(received.byteLength).toBe(HELLO_SIZE + 10 + 2 * REPLY_SIZE);
+    for (const done of syncs.splice(0)) done();
+    await pump(() => ended, keep);
+    expect(received.byteLength).toBe(HELLO_SIZE + 10 + 3 * REPLY_SIZE);
+    expect(server.connectionCount).toBe(0);
+  });
 });

@@ -64,6 +64,7 @@ class Connection {
   /** Among those that wait for the limits of their volumes. */
   throttled = false;
   parsed = false;
+  /** The client sends nothing more; it may still wait for answers. */
   peerGone = false;
   interest = EPOLLIN;
 
@@ -348,8 +349,10 @@ export class NbdServer implements FlushQueue {
   #ended(connection: Connection, count: number): boolean {
     if (count > 0) return false;
     if (count === -EAGAIN || count === -EINTR) return true;
-    // The client is gone: what it sent completely has been done, nobody waits for the answers.
-    this.#close(connection);
+    if (count === 0 && connection.transmission !== undefined && !connection.peerGone) {
+      connection.peerGone = true;
+      this.#send(connection);
+    } else this.#close(connection);
     return true;
   }
 
@@ -428,7 +431,6 @@ export class NbdServer implements FlushQueue {
     const { transmission } = connection;
     if (transmission !== undefined) {
       const { replies } = transmission;
-      const wasFull = transmission.full;
       while (replies.outputStart < replies.outputEnd) {
         const left = replies.outputEnd - replies.outputStart;
         const count = sysSend(connection.fd, replies.output.address + replies.outputStart, left);
@@ -437,7 +439,10 @@ export class NbdServer implements FlushQueue {
       }
       replies.reset();
       if (transmission.disconnecting && transmission.idle) connection.closing = true;
-      if (wasFull && !transmission.full) this.#parse(connection);
+      // It may have been kept from asking for more, perhaps since long before the last bytes went.
+      if (transmission.hungry) this.#parse(connection);
+      // What waits for room or a limit is not done any more: the client may be dead, and another one writing.
+      if (connection.peerGone && transmission.idle) connection.closing = true;
     }
     connection.waitsForWrite = false;
     if (connection.closing) this.#close(connection);
@@ -463,7 +468,8 @@ export class NbdServer implements FlushQueue {
     const blocked =
       transmission !== undefined &&
       (transmission.full || transmission.stalled || transmission.turn.throttled);
-    const interest = (blocked ? 0 : EPOLLIN) | (connection.waitsForWrite ? EPOLLOUT : 0);
+    const interest =
+      (blocked || connection.peerGone ? 0 : EPOLLIN) | (connection.waitsForWrite ? EPOLLOUT : 0);
     if (interest === connection.interest) return;
     connection.interest = interest;
     this.#epoll.modify(connection.fd, interest);

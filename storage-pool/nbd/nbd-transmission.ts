@@ -151,9 +151,11 @@ export class NbdTransmission implements FlushWaiter {
     );
   }
 
-  /** Whether `parse` could do more if it were called again after `finish`. */
+  /** Whether `parse` could do more with what was received. */
   get hungry(): boolean {
-    if (this.inputEnd - this.inputStart < this.#requestSize) return false;
+    const have = this.inputEnd - this.inputStart;
+    const isLargeWhole = this.large !== undefined && this.largeLeft === 0;
+    if (!isLargeWhole && have < (this.#discard > 0 ? 1 : this.#requestSize)) return false;
     return !this.broken && !this.stalled && !this.turn.throttled && !this.full;
   }
 
