@@ -25,16 +25,22 @@ const HEADER_ERRORS: OxmErrors = {
 };
 
 /** The field of an OXM header inside an action: without mask. */
-export function readFieldHeader(body: Reader, name: string): OxmField {
+export function readFieldHeader(
+  body: Reader,
+  name: string,
+  mayBeMasked: (field: OxmField) => boolean = () => false,
+): OxmField {
   const { field, hasMask } = readOxmHeader(body, HEADER_ERRORS);
-  if (hasMask) throw body.fail("OFPBMC_BAD_MASK", name, "the header of a field says that it is masked");
+  if (hasMask && !mayBeMasked(field))
+    throw body.fail("OFPBMC_BAD_MASK", name, "the header of a field says that it is masked");
   return field;
 }
 
 /** The same in the older actions, whose headers have 4 bytes. */
 export function readShortHeader(body: Reader, name: string): OxmField {
   try {
-    return readFieldHeader(body, name);
+    // What has no size of its own is told by its number alone.
+    return readFieldHeader(body, name, ({ isVariable }) => isVariable);
   } catch (thrown) {
     if (!(thrown instanceof WireError) || !thrown.error.startsWith("OFPBMC_")) throw thrown;
     throw body.fail("OFPBAC_BAD_SET_TYPE", name, "is no field", thrown.offset);

@@ -73,8 +73,8 @@ export function readBundle(body: Reader, subtype: number): Action {
   const count = body.u16("bundle.n_members");
   const packed = body.u16("bundle.ofs_nbits");
   const header = body.within(4, "bundle.dst");
-  const isUsed = subtype === NXAST_BUNDLE && (packed !== 0 || !isZero(header, 4));
-  if (isUsed || !isZero(body, 4))
+  // bundle_load may be padded with anything, as in Open vSwitch.
+  if (subtype === NXAST_BUNDLE && (packed !== 0 || !isZero(header, 4) || !isZero(body, 4)))
     throw body.fail("OFPBAC_BAD_ARGUMENT", "bundle", "is not padded with zeros");
   body.skip(4);
   if (type !== MEMBER_TYPE || count > MEMBERS_MAX)

@@ -174,6 +174,7 @@ export const ONF_ERRORS = {
 /** Errors of Nicira's: experimenter errors of NX_EXPERIMENTER with these types. */
 export const NX_ERRORS = {
   NXBRC_MUST_BE_ZERO: 4,
+  NXBAC_MUST_BE_ZERO: 11,
   OFPMOFC_MONITOR_EXISTS: 6,
   OFPMOFC_BAD_FLAGS: 7,
   OFPMOFC_UNKNOWN_MONITOR: 8,

@@ -38,6 +38,7 @@ const outPort = fc.oneof(port, fc.integer({ min: 0xfffffff8, max: 0xfffffffe }))
 function clip(field: OxmField, value: Uint8Array): Uint8Array {
   const ones = onesMask(field);
   const out = value.map((byte, i) => byte & (ones[i] as number));
+  if (field.name === "nsh_ttl") out[0] = (out[0] as number) & 63;
   if (field.name === "vlan_vid" && (out[0] as number) + (out[1] as number) > 0)
     out[0] = (out[0] as number) | 0x10;
   return out;
@@ -117,6 +118,8 @@ export const matchArbitrary: fc.Arbitrary<Match> = fc.oneof(
 
 const WRITABLE = FIELDS.filter((field) => field.writable);
 const SHORT_WRITABLE = WRITABLE.filter((field) => field.oxmClass !== OFPXMC_EXPERIMENTER);
+/** Loads of options are written as masked fields. */
+const LOADABLE = SHORT_WRITABLE.filter((field) => !field.isVariable);
 export const of = <T extends string>(...types: T[]): fc.Arbitrary<T> => fc.constantFrom(...types);
 
 const range = (fields: readonly OxmField[], maxBits = 64) =>
@@ -249,9 +252,9 @@ const learn: fc.Arbitrary<Action> = fc
 
 const controller: fc.Arbitrary<Action> = fc
   .record({
-    userdata: fc.option(fc.uint8Array({ maxLength: 20 }), { nil: undefined }),
+    userdata: fc.option(fc.uint8Array({ minLength: 1, maxLength: 20 }), { nil: undefined }),
     pause: fc.option(fc.constant(true as const), { nil: undefined }),
-    meterId: fc.option(u32, { nil: undefined }),
+    meterId: fc.option(fc.integer({ min: 1, max: 0xffffffff }), { nil: undefined }),
     maxLength: u16,
     controllerId: u16,
     reason: of("no_match", "action", "invalid_ttl", "action_set", "group", "packet_out"),
@@ -279,7 +282,7 @@ const leaf: fc.Arbitrary<Action> = fc.oneof(
   plainAction,
   setField,
   maskedSet,
-  load(SHORT_WRITABLE),
+  load(LOADABLE),
   move,
   ct,
   learn,

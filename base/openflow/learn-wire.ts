@@ -27,11 +27,11 @@ export function readLearn(body: Reader, subtype: number): Action {
   const cookie = body.u64("learn.cookie");
   const flags = body.u16("learn.flags");
   const tableId = body.u8("learn.table_id");
-  body.skip(1);
+  const padding = body.u8("learn.pad");
   const finIdleTimeoutSeconds = body.u16("learn.fin_idle_timeout");
   const finHardTimeoutSeconds = body.u16("learn.fin_hard_timeout");
-  if (tableId === 0xff || flags > (subtype === NXAST_LEARN ? 3 : 7))
-    throw body.fail("OFPBAC_BAD_ARGUMENT", "learn.flags", `flags ${flags}, table ${tableId}`);
+  if (tableId === 0xff || padding !== 0 || flags > (subtype === NXAST_LEARN ? 3 : 7))
+    throw body.fail("OFPBAC_BAD_ARGUMENT", "learn.flags", `flags ${flags}, table ${tableId}, pad ${padding}`);
   const limit = subtype === NXAST_LEARN2 ? body.u32("learn.limit") : 0;
   const result = subtype === NXAST_LEARN2 ? readResult(body, flags) : undefined;
   return {
@@ -53,8 +53,12 @@ export function readLearn(body: Reader, subtype: number): Action {
 
 function readResult(body: Reader, flags: number): BitRange | undefined {
   const offset = body.u16("learn.result_dst_ofs");
-  body.skip(2);
-  if ((flags & NX_LEARN_F_WRITE_RESULT) === 0) return undefined;
+  const padding = body.u16("learn.pad2");
+  if (padding !== 0) throw body.fail("NXBAC_MUST_BE_ZERO", "learn.pad2", "is not zero");
+  if ((flags & NX_LEARN_F_WRITE_RESULT) === 0) {
+    if (offset !== 0) throw body.fail("OFPBAC_BAD_ARGUMENT", "learn.result_dst_ofs", "of no result");
+    return undefined;
+  }
   const field = readFieldHeader(body, "learn.result_dst");
   if (!field.writable) throw body.fail("OFPBAC_BAD_SET_TYPE", "learn.result_dst", "may not be set");
   return rangeOf(body, field, offset, 1, "learn.result_dst");

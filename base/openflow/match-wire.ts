@@ -36,6 +36,8 @@ const HAS_MASK = 0x100;
 /** Before 1.3 these have only Nicira's header. */
 const SINCE_13: ReadonlySet<OxmFieldName> = new Set<OxmFieldName>(["tunnel_id"]);
 const OFPHTN_ETHERTYPE = 1;
+/** The field has 6 of its 8 bits (RFC 8300, 2.2). */
+const NSH_TTL_MAX = 63;
 const CT_STATE_KNOWN =
   CT_STATE_NEW | CT_STATE_EST | CT_STATE_REL | CT_STATE_RPL | CT_STATE_SNAT | CT_STATE_DNAT;
 
@@ -160,6 +162,19 @@ export function writeOxm(writer: Writer, entry: OxmEntry): void {
   if (entry.mask !== undefined) writer.put(entry.mask);
 }
 
+/** The same with Nicira's header where the field has one, as Open vSwitch writes it inside its own actions. */
+export function writeNiciraOxm(writer: Writer, entry: OxmEntry): void {
+  const [alias] = OXM_FIELDS[entry.field].aliases;
+  if (alias === undefined) {
+    writeOxm(writer, entry);
+    return;
+  }
+  const { value, mask } = entry;
+  writer.u16(alias[0]).u8((alias[1] << 1) | (mask === undefined ? 0 : 1));
+  writer.u8(value.byteLength + (mask?.byteLength ?? 0)).put(value);
+  if (mask !== undefined) writer.put(mask);
+}
+
 /** A mask with a 1 for each significant bit. */
 export function onesMask(field: OxmField, size = field.size): Uint8Array {
   const mask = new Uint8Array(size).fill(0xff);
@@ -187,6 +202,8 @@ function checkValue(
 ): void {
   if (!fits(field, value))
     throw reader.fail(errors.value, field.name, `has more than ${field.bits} bits`, at);
+  if (field.name === "nsh_ttl" && (value[0] as number) > NSH_TTL_MAX)
+    throw reader.fail(errors.value, field.name, `is above ${NSH_TTL_MAX}`, at);
   // A reader with checks of its own decides itself what it makes of such a match.
   if (field.name !== "vlan_vid" || mask !== undefined || (reader.checks && errors === MATCH_ERRORS)) return;
   const vid = ((value[0] as number) << 8) | (value[1] as number);

@@ -23,6 +23,7 @@ const NX_NAT_RANGE_IPV6_MIN = 4;
 const NX_NAT_RANGE_IPV6_MAX = 8;
 const NX_NAT_RANGE_PORT_MIN = 16;
 const NX_NAT_RANGE_PORT_MAX = 32;
+const NX_NAT_RANGE_ALL = 63;
 
 export type ReadNested = (reader: Reader) => readonly Action[];
 export type WriteNested = (writer: Writer, actions: readonly Action[]) => void;
@@ -55,16 +56,16 @@ function readZoneRange(body: Reader, header: number, packed: number): BitRange {
   return range;
 }
 
-/** Only nat, and changes of ct_mark and ct_label, may stand inside ct, and the latter only where it commits. */
+/** Only nat, and changes of ct_mark and ct_label, may stand inside ct; what changes the connection only where it commits. */
 function checkInsideCt(body: Reader, action: Action, commit: boolean): void {
-  if (action.type === "nat") return;
+  if (action.type === "nat" && (commit || action.direction === "existing")) return;
   const target =
     action.type === "load" || action.type === "move"
       ? action.destination.field
       : action.type === "set_field"
         ? action.field
         : undefined;
-  if (target === undefined || (target !== "ct_mark" && target !== "ct_label")) {
+  if (action.type !== "nat" && target !== "ct_mark" && target !== "ct_label") {
     throw body.fail("OFPBAC_BAD_ARGUMENT", "ct.actions", `${action.type} may not stand inside ct`);
   }
   if (!commit) throw body.fail("OFPBAC_BAD_ARGUMENT", "ct.actions", `${action.type} needs commit`);
@@ -90,7 +91,8 @@ export function writeCt(writer: Writer, action: CtAction, writeNested: WriteNest
 export function readNat(body: Reader): Action {
   body.skip(2);
   const flags = body.u16("nat.flags");
-  const present = body.u16("nat.range_present");
+  // Other bits have no meaning, as in Open vSwitch.
+  const present = body.u16("nat.range_present") & NX_NAT_RANGE_ALL;
   if (flags > 31 || (flags & 3) === 3 || (flags & 24) === 24) {
     throw body.fail("OFPBAC_BAD_ARGUMENT", "nat.flags", `0x${flags.toString(16)}`);
   }
@@ -113,7 +115,6 @@ export function readNat(body: Reader): Action {
 
 function badRange(present: number): string | undefined {
   const has = (bit: number): boolean => (present & bit) !== 0;
-  if (present > 63) return `unknown bits in 0x${present.toString(16)}`;
   if (has(NX_NAT_RANGE_IPV4_MIN) && has(NX_NAT_RANGE_IPV6_MIN)) return "both IPv4 and IPv6";
   if (has(NX_NAT_RANGE_IPV4_MAX) && !has(NX_NAT_RANGE_IPV4_MIN)) return "an end without a beginning";
   if (has(NX_NAT_RANGE_IPV6_MAX) && !has(NX_NAT_RANGE_IPV6_MIN)) return "an end without a beginning";
@@ -137,8 +138,8 @@ function checkNatRange(body: Reader, action: NatAction): void {
   if (addressMin && addressMax && Buffer.compare(addressMin, addressMax) > 0) {
     throw body.fail("OFPBAC_BAD_ARGUMENT", "nat.range", "its last address comes before its first");
   }
-  if (portMin !== undefined && portMax !== undefined && portMin > portMax) {
-    throw body.fail("OFPBAC_BAD_ARGUMENT", "nat.range", "its last port comes before its first");
+  if (portMin === 0 || (portMin !== undefined && portMax !== undefined && portMin > portMax)) {
+    throw body.fail("OFPBAC_BAD_ARGUMENT", "nat.range", "its last port comes before its first, or that is 0");
   }
 }
 

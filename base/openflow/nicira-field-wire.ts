@@ -4,7 +4,7 @@
 
 import type { Action, BitRange, SetFieldAction } from "./actions.js";
 import { packRange, rangeOf, readFieldHeader, readShortHeader, writeFieldHeader } from "./bit-range-wire.js";
-import { onesMask, readMaskedField, writeOxm } from "./match-wire.js";
+import { onesMask, readMaskedField, writeNiciraOxm } from "./match-wire.js";
 import type { CheckPacketLargerAction, LoadAction, MoveAction, StackAction } from "./nicira-actions.js";
 import { OFPXMC_EXPERIMENTER, type OxmField } from "./oxm-fields.js";
 import { type Reader, type Writer, zerosToEnd } from "./wire.js";
@@ -55,7 +55,7 @@ export function readLoad2(body: Reader): Action {
 
 export function writeLoad2(writer: Writer, action: SetFieldAction): void {
   writer.u16(NXAST_REG_LOAD2);
-  writeOxm(writer, action);
+  writeNiciraOxm(writer, action);
 }
 
 export function readMove(body: Reader): Action {

@@ -41,6 +41,7 @@ export function reasonCode(reason: PacketInReason, version: number): number {
 
 const NXAC2PT = { max_len: 0, controller_id: 1, reason: 2, userdata: 3, pause: 4, meter_id: 5 } as const;
 const WHOLE_PACKET = 0xffff;
+const EMPTY = new Uint8Array(0);
 /** An Ethernet header is always sent. */
 const TRUNCATED_MIN = 14;
 
@@ -184,15 +185,19 @@ function readProperty(
     case "pause":
       action.pause = true;
       return;
-    case "meter_id":
-      action.meterId = body.u32("controller.meter_id");
+    case "meter_id": {
+      // There is no meter 0.
+      const meterId = body.u32("controller.meter_id");
+      if (meterId !== 0) action.meterId = meterId;
+    }
   }
 }
 
 /** The first form when it can say everything. */
 export function writeController(writer: Writer, action: ControllerAction): void {
   const { maxLength, controllerId, reason, userdata, pause, meterId } = action;
-  if (userdata === undefined && pause === undefined && meterId === undefined) {
+  const data = userdata ?? EMPTY;
+  if (data.byteLength === 0 && pause === undefined && meterId === undefined) {
     writer.u16(NXAST_CONTROLLER).u16(maxLength).u16(controllerId).u8(OFPR[reason]).zero(1);
     return;
   }
@@ -200,12 +205,12 @@ export function writeController(writer: Writer, action: ControllerAction): void 
   if (maxLength !== WHOLE_PACKET) writer.u16(NXAC2PT.max_len).u16(8).u16(maxLength).zero(2);
   if (controllerId !== 0) writer.u16(NXAC2PT.controller_id).u16(8).u16(controllerId).zero(2);
   if (reason !== "action") writer.u16(NXAC2PT.reason).u16(5).u8(OFPR[reason]).zero(3);
-  if (userdata !== undefined) {
+  if (data.byteLength > 0) {
     const start = writer.size;
     writer
       .u16(NXAC2PT.userdata)
-      .u16(4 + userdata.byteLength)
-      .put(userdata)
+      .u16(4 + data.byteLength)
+      .put(data)
       .align8(start);
   }
   if (pause !== undefined) writer.u16(NXAC2PT.pause).u16(4).zero(4);

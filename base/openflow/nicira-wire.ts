@@ -27,6 +27,8 @@ import {
 import * as F from "./nicira-field-wire.js";
 import * as H from "./nicira-header-wire.js";
 import * as O from "./nicira-output-wire.js";
+import { OXM_FIELDS } from "./oxm-fields.js";
+import { setFieldOf } from "./set-field-loads.js";
 import { type Reader, type Writer, zerosToEnd } from "./wire.js";
 
 export { OFPR, reasonCode } from "./nicira-output-wire.js";
@@ -188,7 +190,9 @@ export function writeNiciraAction(
 ): void {
   switch (action.type) {
     case "load":
-      F.writeLoad(writer, action);
+      // Of what has no size of its own there are only masked loads, as in Open vSwitch.
+      if (OXM_FIELDS[action.destination.field].isVariable) F.writeLoad2(writer, setFieldOf(action));
+      else F.writeLoad(writer, action);
       return;
     case "move":
       F.writeMove(writer, action);

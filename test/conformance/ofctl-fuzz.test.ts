@@ -21,12 +21,22 @@ const ROUNDS = NIGHTLY ? 20 : 1;
 const TIMEOUT_MS = NIGHTLY ? 1_800_000 : 120_000;
 /** Share of inputs with several faults, of which another is told: which of several comes first is no standard. */
 const OTHER_MAX = 0.03;
-/**
- * Share of inputs that one of the two takes and the other does not, or shows otherwise: none of those that are always
- * tried. Of new ones known are zeros and lengths that ovs-ofctl overlooks (bundle_load, controller), eth_dst with a mask
- * by its older number, ct_mark in an action set, and reasons without a name.
- */
-const WRONG_MAX = NIGHTLY ? 0.03 : 0.005;
+/** Share of inputs that one of the two takes and the other does not, or shows otherwise: of properties with wrong lengths. */
+const WRONG_MAX = 0.002;
+/** The same where docs/differences-from-ovs.md says so: what is told in both, or by one and refused by the other. */
+const LISTED: readonly (readonly [theirs: RegExp, ours: RegExp])[] = [
+  [/bundle_load\(/, /^bad .*BAD_ARGUMENT/],
+  [/reason=\d+/, /^bad .*BAD_ARGUMENT/],
+  [/learn\(/, /^bad .*BAD_SET_LEN/],
+  [/write_actions\(.*CT_(MARK|LABEL)/i, /^bad .*BAD_SET_ARGUMENT/],
+  [/ct\(.*[(,]nat[,)]/, /^bad .*BAD_ARGUMENT/],
+  [/^bad .*BAD_SET_LEN/, /VLAN_VID\[(\d+\.\.12|12|)\]/],
+  // Flags of ct that mean nothing are kept there.
+  [/ct\(/, /ct\(.*\n *\d+: \w\w -> 00(\n|$)/],
+  [/resubmit/, /,,ct\)/],
+  // All 32 bits are told there.
+  [/set_mpls_label/, /set_mpls_label/],
+];
 
 let directory: string;
 
@@ -83,12 +93,17 @@ function differences(theirs: Outcome, ours: Outcome, end = "\n"): string[] {
   return lines.filter((i) => left[i] !== right[i]).map((i) => `${left[i]}\n--- ${right[i]}`);
 }
 
+function isListed(difference: string): boolean {
+  const [theirs = "", ours = ""] = difference.split("\n--- ");
+  return LISTED.some(([left, right]) => left.test(theirs) && right.test(ours));
+}
+
 function expectAlike(theirs: Outcome, ours: Outcome): void {
   const found = differences(theirs, ours, "\n\n");
   const count = theirs.stdout.split("\n\n").length;
   const isRefused = (side: string): boolean => side.startsWith("bad OpenFlow");
   const others = found.filter((one) => one.split("\n--- ").every(isRefused));
-  const wrong = found.filter((one) => !others.includes(one));
+  const wrong = found.filter((one) => !others.includes(one) && !isListed(one));
   expect(wrong.length / count, wrong.join("\n")).toBeLessThan(WRONG_MAX);
   expect(others.length / count, others.join("\n")).toBeLessThan(OTHER_MAX);
 }

@@ -10,6 +10,7 @@ import type {
   OxmFieldName,
 } from "../../base/openflow/index.js";
 import {
+  isLoadable,
   OFP10_VERSION,
   OFP11_VERSION,
   OFP15_VERSION,
@@ -64,7 +65,9 @@ export function instructionsFault(
 
 /** What Open vSwitch holds against the match in an action set too; the others would but need an older version. */
 function isStrictInSet(version: number): (action: Action) => boolean {
-  return ({ type }) => !LENIENT_IN_SET.has(type) && !(version === OFP11_VERSION && type === "set_field");
+  return (action) =>
+    !LENIENT_IN_SET.has(action.type) &&
+    !(version === OFP11_VERSION && action.type === "set_field" && isLoadable(action.field));
 }
 
 const LENIENT_IN_SET: ReadonlySet<Action["type"]> = new Set<Action["type"]>([
@@ -240,7 +243,11 @@ export function consistencyFault(
       if (thrown instanceof PlinthError) return "OFPBAC_MATCH_INCONSISTENT";
       throw thrown;
     }
-    if (isChecked && action.type === "learn" && !isLearnable(action)) return "OFPBAC_MATCH_INCONSISTENT";
+    if (isChecked && action.type === "learn") {
+      if (!isLearnable(action)) return "OFPBAC_MATCH_INCONSISTENT";
+      if (action.specs.some((spec) => spec.kind === "load" && READ_ONLY.has(spec.destination.field)))
+        return "OFPBAC_BAD_SET_ARGUMENT";
+    }
     const inner =
       action.type === "clone" ? consistencyFault(action.actions, prerequisites.fork(), counts) : undefined;
     if (inner !== undefined) return inner;

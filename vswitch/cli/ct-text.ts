@@ -67,7 +67,7 @@ export function parseNat(argument: string): NatAction {
     if (key === "src" || key === "dst") {
       if (nat.direction !== "existing") throw flowTextError('May only specify one of "src" or "dst".');
       nat.direction = key === "src" ? "source" : "destination";
-      if (value !== "") Object.assign(nat, parseNatRange(value));
+      if (value !== "") Object.assign(nat, checkedRange(parseNatRange(value), value));
     } else if (key === "random" || key === "hash") {
       if (nat.selection !== "auto" && nat.selection !== key)
         throw flowTextError('Both "hash" and "random" are not allowed.');
@@ -93,6 +93,23 @@ function parseNatRange(text: string): Partial<NatAction> {
     ...(last === undefined ? {} : { addressMax: parseAddress(last) }),
     ...(low === undefined || low === "" ? {} : { portMin: parseSmall(low, 65535) }),
     ...(high === undefined || high === "" ? {} : { portMax: parseSmall(high, 65535) }),
+  };
+}
+
+/** Of a range that begins with zeros, what is left without them: they stand for nothing. */
+function checkedRange(range: Partial<NatAction>, text: string): Partial<NatAction> {
+  const { addressMin, addressMax, portMin, portMax } = range;
+  const isBackwards =
+    (addressMin && addressMax && Buffer.compare(addressMin, addressMax) > 0) ||
+    (portMin !== undefined && portMax !== undefined && portMin > portMax);
+  if (isBackwards) throw flowTextError(`invalid nat range "${text}"`);
+  const isAddressed = addressMin?.some((byte) => byte !== 0) || addressMax !== undefined;
+  if (!isAddressed) return {};
+  return {
+    ...(addressMin === undefined ? {} : { addressMin }),
+    ...(addressMax === undefined ? {} : { addressMax }),
+    ...(portMin === undefined || (portMin === 0 && portMax === undefined) ? {} : { portMin }),
+    ...(portMax === undefined ? {} : { portMax }),
   };
 }
 

@@ -6,6 +6,7 @@ import {
   type LearnSpec,
   OXM_FIELDS,
   OXM_NAMES,
+  type OxmFieldName,
 } from "../../base/openflow/index.js";
 import { flowTextError } from "./errors.js";
 import {
@@ -150,6 +151,9 @@ function ifSet(name: string, value: number): string[] {
   return value === 0 ? [] : [`${name}=${value}`];
 }
 
+/** Elsewhere they have all of their digits. */
+const UNPADDED: ReadonlySet<OxmFieldName> = new Set<OxmFieldName>(["ipv6_flabel", "vlan_tci"]);
+
 function formatSpec(spec: LearnSpec): string {
   const { source } = spec;
   if (spec.kind === "output") return `output:${formatRange(spec.source)}`;
@@ -162,5 +166,6 @@ function formatSpec(spec: LearnSpec): string {
   }
   const field = OXM_FIELDS[destination.field];
   if (destination.bits !== field.bits) return `${formatRange(destination)}=${formatHex(source)}`;
+  if (UNPADDED.has(field.name)) return `${OXM_NAMES[field.name].manual}=${formatHex(source)}`;
   return `${OXM_NAMES[field.name].manual}=${formatFieldValue(field, { value: numberToBytes(source, field.size) })}`;
 }

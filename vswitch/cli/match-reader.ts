@@ -264,7 +264,8 @@ export class MatchReader {
     const isArp = type === 0x0806 || type === 0x8035;
     for (const [other, arp] of SHARED) this.#decide(other, arp, isArp);
     const protocol = this.#number("ip_proto");
-    if (type === 0x86dd && (protocol !== undefined || this.#transport.size > 0))
+    const isDeep = protocol !== undefined || this.#transport.size > 0;
+    if (type === 0x86dd && (isDeep || this.#entries.has("ip_dscp") || this.#entries.has("ip_ecn")))
       this.#carriers.restrict(P_NXM_OXM);
     const prefix = { 6: "tcp", 17: "udp", 132: "sctp" }[protocol ?? -1] as "tcp" | "udp" | "sctp" | undefined;
     const icmp = protocol === 1 ? "icmpv4" : protocol === 58 ? "icmpv6" : undefined;
