@@ -109,7 +109,8 @@ export function controlMethods(daemon: StorageDaemon): Record<string, ControlMet
           .sort(byName)
           .map((entry) => volumeView(daemon, entry)),
       ),
-    "volume.get": async (params) => volumeView(daemon, findVolume(daemon, volumeName(params))),
+    "volume.get": async (params) =>
+      volumeView(daemon, findVolume(daemon, volumeName(params)), flag(params, "exact")),
     "volume.create": alone(createVolume),
     "volume.clone": alone((_, params) =>
       cloneVolume(
@@ -220,7 +221,8 @@ async function cloneVolume(
   }
   const known = daemon.catalogue.volumes.get(name);
   if (known !== undefined) {
-    if (known.originVolume === origin.id && known.sizeBytes === size) return volumeView(daemon, known);
+    const isSame = known.originVolume === origin.id && known.sizeBytes === size && !flag(params, "isNew");
+    if (isSame) return volumeView(daemon, known);
     throw storageError("VOLUME_EXISTS", `volume ${name} exists already`, { field: "name" });
   }
   const { pool } = origin;
@@ -367,7 +369,12 @@ function exportView({ socket, volume, readOnly, hasUid, uid, vhostUserBlk }: Exp
   return { socket, volume, readOnly, ...(hasUid ? { uid } : {}), protocol };
 }
 
-export async function volumeView(daemon: StorageDaemon, entry: VolumeEntry): Promise<VolumeView> {
+/** `exact`: space is counted now; a count may be seconds old otherwise, where counting takes long. */
+export async function volumeView(
+  daemon: StorageDaemon,
+  entry: VolumeEntry,
+  exact = false,
+): Promise<VolumeView> {
   const { name, pool, sizeBytes: size, copies: copyCount } = entry;
   const attachments = [...daemon.catalogue.exports.values()]
     .filter((each) => each.volume === name)
@@ -399,7 +406,7 @@ export async function volumeView(daemon: StorageDaemon, entry: VolumeEntry): Pro
     const none = { allocatedBytes: 0, exclusiveBytes: 0, promisedBytes: 0, historyBytes: 0 };
     return { ...fixed, damage, ...none, snapshots: [], connections: 0 };
   }
-  const usage = await daemon.target.ask("usage", { pool, id: entry.id });
+  const usage = await daemon.target.ask("usage", { pool, id: entry.id, exact });
   const snapshots = entry.snapshots.map((each) => ({
     name: each.name,
     createdAt: new Date(each.createdAtMs).toISOString(),

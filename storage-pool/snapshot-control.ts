@@ -4,7 +4,7 @@ import type { VolumeEntry } from "./catalogue/catalogue.js";
 import { findSnapshot, findVolume, type SnapshotView, volumeView } from "./control.js";
 import { storageError } from "./errors.js";
 import { GROUP_VOLUMES_MAX } from "./limits.js";
-import { label, type Params, volumeName } from "./parameters.js";
+import { flag, label, type Params, volumeName } from "./parameters.js";
 import type { StorageDaemon } from "./storaged.js";
 import type { ChangedRange } from "./target/target.js";
 
@@ -43,7 +43,8 @@ async function createSnapshot(daemon: StorageDaemon, params: Params): Promise<Sn
   const volume = volumeName(params, "volume");
   const name = label(params, "name");
   const entry = findVolume(daemon, volume, "volume");
-  if (!has(entry, name)) await snapshotAll(daemon, [entry], name);
+  if (has(entry, name)) refuseWhenNew(params, entry, name);
+  else await snapshotAll(daemon, [entry], name);
   return snapshotView(daemon, volume, name);
 }
 
@@ -69,10 +70,10 @@ async function createGroup(daemon: StorageDaemon, params: Params): Promise<Group
     );
   }
   const holders = entries.filter((entry) => has(entry, name));
-  if (holders.length > 0 && holders.length < entries.length) {
-    throw storageError("SNAPSHOT_EXISTS", `${holders[0]?.name} has a snapshot ${name} already`, {
-      field: "name",
-    });
+  const [holder] = holders;
+  if (holder !== undefined) {
+    if (holders.length < entries.length) throw exists(holder, name);
+    refuseWhenNew(params, holder, name);
   }
   if (holders.length === 0) await snapshotAll(daemon, entries, name);
   const made = findSnapshot(findVolume(daemon, names[0] as string, "volumes"), name);
@@ -113,6 +114,15 @@ export async function snapshotAll(
     }
   };
   await daemon.whenRoom(() => daemon.held(pool, make));
+}
+
+/** Whoever wants a snapshot of this moment is not told that one of another moment is it. Throws SNAPSHOT_EXISTS. */
+function refuseWhenNew(params: Params, entry: VolumeEntry, name: string): void {
+  if (flag(params, "isNew")) throw exists(entry, name);
+}
+
+function exists(entry: VolumeEntry, name: string): Error {
+  return storageError("SNAPSHOT_EXISTS", `${entry.name} has a snapshot ${name} already`, { field: "name" });
 }
 
 async function deleteSnapshot(daemon: StorageDaemon, params: Params): Promise<object> {

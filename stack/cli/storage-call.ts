@@ -85,10 +85,11 @@ export function withFlags(command: Command): Command {
   return withOutput(withPartDir(command, "storaged"));
 }
 
-export function parseList(text: string): string[] {
+/** Of an option that may be given again: what was given before stays. */
+export function parseList(text: string, before: readonly string[] = []): string[] {
   const parts = text.split(",").filter((part) => part !== "");
-  if (parts.length === 0) throw new InvalidArgumentError("expected PATH or PATH,PATH…");
-  return parts;
+  if (parts.length === 0) throw new InvalidArgumentError("expected NAME or NAME,NAME…");
+  return [...before, ...parts];
 }
 
 /** Whole blocks: a size that is none is rounded up. */

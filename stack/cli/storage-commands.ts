@@ -117,7 +117,7 @@ function registerVolume(program: Command): void {
   });
   withFlags(volume.command("show <name>").description("show one volume with its snapshots")).action(
     async (name: string, flags: Flags) => {
-      const found = (await call(flags, "volume.get", { name })) as VolumeView;
+      const found = (await call(flags, "volume.get", { name, exact: true })) as VolumeView;
       show(flags, found, () => describe(found));
     },
   );
@@ -203,15 +203,16 @@ function registerSnapshotVerbs(volume: Command): void {
       .option("--with <volume[,volume…]>", "of these volumes, too, all at one moment", parseList, []),
   ).action(
     async (name: string, snapshot: string, flags: Flags & { delete: boolean; with: readonly string[] }) => {
-      const params = { volume: name, name: snapshot };
+      // One that is there is of another moment than now.
+      const params = { volume: name, name: snapshot, isNew: true };
       if (flags.with.length > 0 && !flags.delete) {
-        const group = { volumes: [name, ...flags.with], name: snapshot };
+        const group = { volumes: [name, ...flags.with], name: snapshot, isNew: true };
         const view = (await call(flags, "snapshot.createGroup", group)) as GroupView;
         show(flags, view, () => `snapshot ${snapshot} of ${view.volumes.join(", ")} made`);
         return;
       }
       if (flags.delete) {
-        await call(flags, "snapshot.delete", params);
+        await call(flags, "snapshot.delete", { volume: name, name: snapshot });
         show(flags, {}, () => `snapshot ${snapshot} of ${name} deleted`);
         return;
       }
@@ -240,7 +241,7 @@ function registerSnapshotVerbs(volume: Command): void {
   ).action(async (name: string, origin: string, snapshot: string, flags: Flags & { size?: number }) => {
     const size = flags.size === undefined ? {} : { sizeBytes: flags.size };
     const text = (made: VolumeView) => `volume ${made.name} made from ${origin}@${snapshot}`;
-    await change(flags, "volume.clone", { name, volume: origin, snapshot, ...size }, text);
+    await change(flags, "volume.clone", { name, volume: origin, snapshot, isNew: true, ...size }, text);
   });
   withFlags(
     volume.command("revert <name> <snapshot>").description("put a detached volume back to a snapshot"),

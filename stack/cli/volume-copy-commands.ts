@@ -80,6 +80,10 @@ interface ImportFlags extends Flags {
 async function exportTo(flags: Flags, name: string, file: string, format: Format): Promise<void> {
   const source = uriOf(flags, name);
   const volume = (await call(flags, "volume.get", { name: name.split("@")[0] })) as VolumeView;
+  const [, snapshot] = name.split("@");
+  if (snapshot !== undefined && !volume.snapshots.some((each) => each.name === snapshot)) {
+    throw new PlinthError("SNAPSHOT_NOT_FOUND", `volume ${volume.name} has no snapshot ${snapshot}`);
+  }
   if (volume.damage !== undefined) throw new PlinthError("VOLUME_DAMAGED", `${name}: ${volume.damage}`);
   if (volume.locked !== undefined) {
     throw new PlinthError("VOLUME_LOCKED", `${name}: ${volume.locked}`, {

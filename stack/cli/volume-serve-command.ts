@@ -12,6 +12,7 @@ import { openPartDirectory } from "../daemons/directory.js";
 import { parseQuantity } from "../resources/quantity.js";
 import { type ListenFlags, NBD_PORT, nbdEndpoints, withNbdListen } from "./nbd-options.js";
 import { withLogDir } from "./options.js";
+import { parseList } from "./storage-call.js";
 
 const CALL_TIMEOUT_MS = 60_000;
 
@@ -31,7 +32,7 @@ export function registerServe(volume: Command): void {
     .option(
       "--disk <path[,path…]>",
       "directories, files or block devices of the pool when it is made (default: disk/ below DIR)",
-      (text: string) => text.split(",").filter((part) => part !== ""),
+      parseList,
     )
     .option("--size <size>", "make volumes that are missing, with this size, e.g. 1GiB", parseSize)
     .option("--pid-file <file>", "holds the process number while clients may come");

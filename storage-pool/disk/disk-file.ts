@@ -33,6 +33,8 @@ export interface DiskFile {
   readonly sparse: boolean;
   /** For io_uring; −1 when there is none. */
   readonly descriptor: number;
+  /** Files of the same number take their space from the same file system; undefined for one with a size of its own. */
+  readonly filesystem?: number | undefined;
   /**
    * Fills the whole range; what was never written reads as zeros. With `wait` false it may be EAGAIN: the medium would
    * have to be waited for. It has been asked, so that the same call is quick a little later.
@@ -57,14 +59,16 @@ class LinuxDiskFile implements DiskFile {
   readonly sizeBytes: number;
   readonly sparse: boolean;
   readonly descriptor: number;
+  readonly filesystem: number | undefined;
   #punches = true;
   #readsAhead = true;
 
-  constructor(path: string, sizeBytes: number, descriptor: number, sparse: boolean) {
+  constructor(path: string, sizeBytes: number, descriptor: number, sparse: boolean, filesystem?: number) {
     this.path = path;
     this.sparse = sparse;
     this.sizeBytes = sizeBytes;
     this.descriptor = descriptor;
+    this.filesystem = filesystem;
   }
 
   read(target: DataBuffer, at: number, length: number, offset: number, wait = true): number {
@@ -160,7 +164,7 @@ export function openDiskFile(path: string): LinuxDiskFile {
     const fresh = !existsSync(inner);
     const descriptor = openFile(inner, O_RDWR | O_CREAT);
     if (fresh) syncNames(path);
-    return new LinuxDiskFile(path, blocks * bsize, descriptor, true);
+    return new LinuxDiskFile(path, blocks * bsize, descriptor, true, statSync(path).dev);
   }
   if (existing.isFile()) return new LinuxDiskFile(path, existing.size, openFile(path, O_RDWR), true);
   if (existing.isBlockDevice()) {

@@ -4,7 +4,7 @@ import fc from "fast-check";
 import { expect, test } from "vitest";
 import { DataBuffer } from "../disk/data-buffer.js";
 import { MemoryPool } from "../testing/memory-pool.js";
-import { usageOf } from "../volume/usage.js";
+import { usageOf, type VolumeUsage } from "../volume/usage.js";
 import type { VolumeSpec } from "./open-pool.js";
 
 const BLOCK = 4096;
@@ -96,7 +96,21 @@ class Twin {
     }
   }
 
+  /** What deleting each snapshot frees. */
+  checkFreed(id: number, { snapshotExclusiveBytes }: VolumeUsage): void {
+    for (const [name, content] of this.volumes.get(id)?.snapshots ?? []) {
+      const rest = new Set([...this.others(content)].flatMap((each) => [...each.values()]));
+      const freed = [...content.values()].filter((tag) => !rest.has(tag)).length;
+      expect(snapshotExclusiveBytes.get(name)).toBe(freed * BLOCK);
+    }
+  }
+
   check(): void {
+    // Whether there was a checkpoint since or not.
+    for (const id of this.volumes.keys()) {
+      const volume = this.memory.pool.volume(id);
+      if (!volume.related) this.checkFreed(id, usageOf(volume, this.memory.pool.table));
+    }
     this.memory.settle();
     for (const [id, { head, snapshots }] of this.volumes) {
       const usage = usageOf(this.memory.pool.volume(id), this.memory.pool.table);
@@ -108,11 +122,7 @@ class Twin {
       const { promises } = this.memory.pool.volume(id);
       expect(promises.stale).toBe(false);
       expect(promises.blocks).toBe(shared);
-      for (const [name, content] of snapshots) {
-        const rest = new Set([...this.others(content)].flatMap((each) => [...each.values()]));
-        const freed = [...content.values()].filter((tag) => !rest.has(tag)).length;
-        expect(usage.snapshotExclusiveBytes.get(name)).toBe(freed * BLOCK);
-      }
+      this.checkFreed(id, usage);
     }
     const promised = [...this.volumes.keys()].reduce(
       (sum, id) => sum + this.memory.pool.volume(id).promises.total,

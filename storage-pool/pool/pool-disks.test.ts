@@ -1,4 +1,4 @@
-import { expect, test } from "vitest";
+import { expect, test, vi } from "vitest";
 import { DataBuffer } from "../disk/data-buffer.js";
 import { INDEX_SIZE, SEGMENT_SIZE, slotCountOf, slotsAt } from "../log/format.js";
 import { MemoryPool } from "../testing/memory-pool.js";
@@ -30,6 +30,23 @@ function expectFilled(volume: Volume, count: number, plus = 0): void {
 function states(memory: MemoryPool): string[] {
   return memory.pool.usage().disks.map(({ path, state, segments }) => `${path} ${state} ${segments}`);
 }
+
+test("what is left counts what the file systems below still give, once for disks on the same", () => {
+  const { pool, disks } = new MemoryPool(2, 256 * MIB);
+  const alone = pool.usage();
+  const available = (bytes: number) => {
+    for (const file of disks) vi.spyOn(file, "availableBytes").mockReturnValue(bytes);
+  };
+  available(64 * MIB);
+  const short = pool.usage();
+  expect(short.growthBytes).toBeLessThan(128 * MIB);
+  expect(short.growthBytes).toBeGreaterThan(64 * MIB);
+  expect(short.usableBytes).toBe(short.growthBytes);
+  for (const file of disks) Object.assign(file, { filesystem: 7 });
+  expect(pool.usage().growthBytes).toBeLessThan(64 * MIB);
+  available(1024 * MIB);
+  expect(pool.usage()).toMatchObject({ growthBytes: alone.growthBytes, usableBytes: alone.usableBytes });
+});
 
 test("a drained disk is empty, everything is on the others, and it can be removed", () => {
   const memory = new MemoryPool(2);

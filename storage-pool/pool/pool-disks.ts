@@ -13,6 +13,7 @@ import type { Segment, SegmentTable } from "../log/segment-table.js";
 import type { MapReader } from "../volume/map-reader.js";
 import type { Volume } from "../volume/volume.js";
 import { planBalance } from "./balance.js";
+import type { Holder } from "./capacity.js";
 import type { JobRunner } from "./job.js";
 import { BalanceJob, isDegraded, isOnDraining, MoveJob } from "./mover.js";
 import { ScrubJob } from "./scrub.js";
@@ -236,6 +237,18 @@ export class PoolDisks {
       state: disk.missing ? "missing" : disk.failed ? "failed" : disk.draining ? "draining" : "online",
       segments: counts.get(disk) ?? 0,
     }));
+  }
+
+  /** The disks that take more, with as many slots as the file systems below have room for. */
+  holders(): Holder[] {
+    const open = this.#options.table.disks.filter((disk) => disk.open);
+    return open.map(({ slotCount, freeSlots, unpunchedCount, diskClass, file }) => {
+      const sharers = open.filter(
+        (other) => other.file === file || (file.filesystem ?? Number.NaN) === other.file.filesystem,
+      );
+      const more = Math.floor(file.availableBytes() / sharers.length / SEGMENT_SIZE);
+      return { slotCount: Math.min(slotCount, slotCount - freeSlots + unpunchedCount + more), diskClass };
+    });
   }
 
   #segmentsOn(disk: Disk): number {

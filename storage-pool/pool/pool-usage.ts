@@ -67,6 +67,7 @@ export function poolUsageOf(
   for (const volume of pool.volumes.values()) {
     if (volume.deletedAtMs > 0) spareBytes += volume.copies * exclusiveOf(volume);
   }
+  const holders = pool.disks.holders();
   const there = disks.filter((disk) => disk.state === "online" || disk.state === "draining");
   return {
     sizeBytes: there.reduce((sum, disk) => sum + disk.sizeBytes, 0),
@@ -76,8 +77,8 @@ export function poolUsageOf(
       table.liveBlocksMost === 0 ? 1 : (table.usedCount * DATA_BLOCKS) / table.liveBlocksMost,
     ...work,
     promisedBytes: room.promised * BLOCK_SIZE,
-    usableBytes: room.usableBlocks * BLOCK_SIZE,
-    growthBytes: Math.max(0, room.left(1)) * BLOCK_SIZE,
+    usableBytes: room.usableOn(holders) * BLOCK_SIZE,
+    growthBytes: Math.max(0, room.leftOn(holders, 1, "")) * BLOCK_SIZE,
     spareBytes,
     repairedBlocks: reader.repairedBlocks,
     lostBlocks: reader.lostBlocks,

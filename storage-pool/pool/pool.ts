@@ -305,8 +305,8 @@ export class Pool {
   }
 
   /** Exact when it was counted; see VolumeUsages. */
-  usageOf(id: number): VolumeUsage {
-    return this.#usages.of(this.volume(id));
+  usageOf(id: number, exact = false): VolumeUsage {
+    return this.#usages.of(this.volume(id), exact);
   }
 
   /** What was found unreadable in a volume and its snapshots since the pool was opened. */

@@ -15,7 +15,7 @@ import type { SegmentTable } from "../log/segment-table.js";
 import type { RoomGate } from "../volume/promises.js";
 import { sharedBlocksAt } from "../volume/usage.js";
 import type { Volume } from "../volume/volume.js";
-import { growthOf, usableBlocks } from "./capacity.js";
+import { growthOf, type Holder, usableBlocks } from "./capacity.js";
 
 /** With so many free segments more nobody has to count. */
 const PLENTY_SEGMENTS = RESERVE_SEGMENTS + 4;
@@ -46,7 +46,7 @@ export class Room implements RoomGate {
     const { table } = this.#options;
     const free = (table.freeCount(copies, diskClass) - PLENTY_SEGMENTS) * DATA_BLOCKS;
     if ((free - blocks) * copies < this.promised) return false;
-    if (this.#roughMost < 0) this.#roughMost = this.usableBlocks / this.#widest;
+    if (this.#roughMost < 0) this.#roughMost = this.usableOn(this.#open) / this.#widest;
     if (table.liveBlocksMost + blocks + this.promised > this.#roughMost) return false;
     if (this.#known.size > 0) this.#known.clear();
     return true;
@@ -105,7 +105,7 @@ export class Room implements RoomGate {
   }
 
   /** The same with everything on these disks. */
-  leftOn(disks: readonly Disk[], copies: number, diskClass: string): number {
+  leftOn(disks: readonly Holder[], copies: number, diskClass: string): number {
     const { table, settle } = this.#options;
     settle();
     const blocks = new Map<string, { copies: number; diskClass: string; blocks: number }>();
@@ -123,8 +123,8 @@ export class Room implements RoomGate {
   }
 
   /** Blocks that can be stored and promised at most, each copy counted. */
-  get usableBlocks(): number {
-    return usableBlocks(this.#open, this.#widest, 1);
+  usableOn(disks: readonly Holder[]): number {
+    return usableBlocks(disks, this.#widest, 1);
   }
 
   get #open(): Disk[] {

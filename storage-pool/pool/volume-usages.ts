@@ -24,7 +24,8 @@ export class VolumeUsages {
     this.#volumes = volumes;
   }
 
-  of(volume: Volume): VolumeUsage {
+  /** `exact`: as it is now; else a count may be as old as said above. */
+  of(volume: Volume, exact = false): VolumeUsage {
     let generation = this.#volumes.size;
     for (const each of this.#volumes.values()) generation += each.generation + each.checkpointSequence;
     const roots = volume
@@ -34,7 +35,8 @@ export class VolumeUsages {
     const startMs = performance.now();
     const known = this.#known.get(volume);
     const recent = known !== undefined && known.roots === roots;
-    if (recent && (known.generation === generation || startMs < known.untilMs)) return known.usage;
+    if (recent && (known.generation === generation || (!exact && startMs < known.untilMs)))
+      return known.usage;
     if (!this.#table.isCounted) return usageWhileCounting(volume);
     const usage = usageOf(volume, this.#table);
     const endMs = performance.now();

@@ -61,7 +61,8 @@ export interface TargetMethods {
   /** `snapshot` "": to the moment that was looked up. */
   prepareRevert: [OfVolume & { snapshot: string }, Reverted];
   finishRevert: [OfVolume & { recorded: boolean }, undefined];
-  usage: [OfVolume, UsageReport];
+  /** `exact`: counted now. */
+  usage: [OfVolume & { exact: boolean }, UsageReport];
   hold: [{ pool: string }, undefined];
   release: [{ pool: string }, undefined];
   checkpointNow: [OfVolume, CheckpointRecord | undefined];

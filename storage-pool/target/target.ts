@@ -363,9 +363,9 @@ export class Target {
     this.pool(pool).deleteSnapshot(id, name);
   }
 
-  usage(pool: string, id: number): UsageReport {
+  usage(pool: string, id: number, exact = false): UsageReport {
     const volume = this.pool(pool).volume(id);
-    const used = this.pool(pool).usageOf(id);
+    const used = this.pool(pool).usageOf(id, exact);
     const { allocatedBytes, exclusiveBytes, historyBytes, snapshotExclusiveBytes } = used;
     const { history, promises } = volume;
     return {

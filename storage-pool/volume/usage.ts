@@ -29,11 +29,14 @@ export function usageOf(volume: Volume, table: SegmentTable): VolumeUsage {
   }
   table.pages.settle();
   const present = [volume.head, ...volume.snapshots.values()];
-  const all = countBlocks([...present, ...past], new Set(present), table, true);
+  const roots = [...present, ...past];
+  const all = countBlocks(mapsOf(roots), new Set(present), table, true);
+  // What the medium has of them goes with the next checkpoint.
+  const fading = roots.flatMap(fadingOf);
   const snapshots = new Map<string, number>();
   for (const root of volume.snapshots.values()) {
     // What rewinding needs stays when a snapshot goes.
-    const { exclusive } = countBlocks([root], new Set([root]), table, false);
+    const { exclusive } = countBlocks([root.map, ...fading], new Set([root]), table, false);
     snapshots.set(root.name, exclusive * BLOCK_SIZE);
   }
   return {
@@ -67,8 +70,9 @@ function historyBlocks(
   table: SegmentTable,
 ): number {
   const roots = [...present, ...past];
-  const { allocated } = countBlocks(roots, new Set(roots), table, true);
-  let blocks = allocated - countBlocks(roots, new Set(present), table, true).allocated;
+  const maps = mapsOf(roots);
+  const { allocated } = countBlocks(maps, new Set(roots), table, true);
+  let blocks = allocated - countBlocks(maps, new Set(present), table, true).allocated;
   table.visit((segment) => {
     if (segment.pinned && segment.volume === volume.id) blocks += DATA_BLOCKS - segment.liveBlocks;
   });
@@ -99,20 +103,21 @@ export function sharedBlocksAt(volume: Volume, table: SegmentTable, at: number):
 }
 
 function mapsOf(roots: readonly Root[]): BlockMap[] {
-  return roots
-    .flatMap((root) => [root.map, root.durable, root.pending])
-    .filter((map): map is BlockMap => map !== undefined);
+  return roots.flatMap((root) => [root.map, ...fadingOf(root)]);
 }
 
-/** Of what `shown` name: all, and what only `roots` name. `pinned`: whether blocks that rewinding holds count as that. */
+function fadingOf({ durable, pending }: Root): BlockMap[] {
+  return [durable, pending].filter((map): map is BlockMap => map !== undefined);
+}
+
+/** Of what `shown` name: all, and what only `maps` name. `pinned`: whether blocks that rewinding holds count as that. */
 function countBlocks(
-  roots: readonly Root[],
+  maps: readonly BlockMap[],
   shown: ReadonlySet<Root>,
   table: SegmentTable,
   pinned: boolean,
 ): Counted {
   const counted = { allocated: 0, exclusive: 0 };
-  const maps = mapsOf(roots);
   const live = new Set([...shown].map((root) => root.map));
   const branchCount = Math.max(...maps.map((map) => map.branches.length));
   for (let at = 0; at < branchCount; at++) {

@@ -35,8 +35,26 @@ test("snapshots of a group, their differences and a clone are there after a SIGK
   );
   await io("a", "write -P 2 1M 64k", "discard 900G 64k", "write -P 2 500G 4k");
   await storage.plinth("volume", "snapshot", "a", "two");
+  const freed = async (name: string) =>
+    (await storage.plinth("volume", "show", "a")).match(new RegExp(`^${name} .* (\\S+)$`, "m"))?.[1];
+  expect([await freed("one"), await freed("two")]).toEqual(["128KiB", "0B"]);
   await io("a", "write -P 3 0 4k");
+  // Shown as it is now, though it was counted a moment ago.
+  expect(await freed("two")).toBe("0B");
+  await io("a", "write -P 3 1M 4k");
+  expect(await freed("two")).toBe("4KiB");
+  // What is there already is of another moment.
+  for (const words of [
+    ["a", "two"],
+    ["a", "one", "--with", "b"],
+  ]) {
+    await expect(storage.plinth("volume", "snapshot", ...words)).rejects.toThrow("SNAPSHOT_EXISTS");
+  }
   await storage.plinth("volume", "clone", "c", "b", "one");
+  await expect(storage.plinth("volume", "clone", "c", "b", "one")).rejects.toThrow("VOLUME_EXISTS");
+  await expect(storage.plinth("volume", "export", "a@three", "x")).rejects.toThrow(
+    "volume default/a has no snapshot three",
+  );
   await storage.end("SIGKILL");
   await storage.start();
   const diff = (from: string, to?: string) =>
@@ -51,7 +69,10 @@ test("snapshots of a group, their differences and a clone are there after a SIGK
     { offsetBytes: 900 * 1024 * MIB, lengthBytes: 65536 },
   ];
   expect(await diff("one", "two")).toEqual({ changedBytes: 135_168, ranges: changed, truncated: false });
-  expect((await diff("two")).ranges).toEqual([{ offsetBytes: 0, lengthBytes: 4096 }]);
+  expect((await diff("two")).ranges).toEqual([
+    { offsetBytes: 0, lengthBytes: 4096 },
+    { offsetBytes: MIB, lengthBytes: 4096 },
+  ]);
   expect(await storage.plinth("volume", "diff", "a", "one")).toMatch(/^1048576 +64KiB$/m);
   for (const name of ["a@one", "b@one", "c"]) {
     expect(await io(name, "read -P 1 0 4M", "read -P 1 900G 1M")).not.toMatch(/Pattern|error|failed/);

@@ -13,7 +13,7 @@ export class StorageProcess extends DaemonProcess {
     const dir = mkdtempSync("/tmp/st-");
     const disks = diskNames.map((name) => resolve(dir, name));
     super({
-      args: ["storaged", "--dir", join(dir, "s"), "--disk", disks.join(",")],
+      args: ["storaged", "--dir", join(dir, "s"), ...disks.flatMap((disk) => ["--disk", disk])],
       controlSocket: join(dir, "s", "control.sock"),
       env,
     });
