@@ -53,10 +53,9 @@ test("a record is read back as it was written, and not under another serial, nor
         const at = place * 8;
         for (const [i, sum] of sums.entries()) buffer.view.setUint32(at + RECORD_SIZE + i * 4, sum, true);
         const length = sums.length * 4096;
-        const { bytes, view } = buffer;
+        const { bytes } = buffer;
         const size = encodeRecord(
-          bytes,
-          view,
+          buffer,
           at,
           volume,
           epoch,

@@ -56,11 +56,11 @@
 // read, and become 4: disks when they are opened, maps (of which a start reads every page until then) when next written.
 // Invariant: all encoders are here and nowhere else. Thread: any. Hot: yes (encodeRecord).
 
-import { setUint64 } from "../../base/bytes/index.js";
 import { defineRecord, type RecordType } from "../../base/schema/index.js";
+import type { DataBuffer } from "../disk/data-buffer.js";
 import { storageError } from "../errors.js";
 import { BLOCK_SIZE } from "../limits.js";
-import { checksum } from "./checksum.js";
+import { bufferChecksum, checksum } from "./checksum.js";
 
 export const FORMAT_VERSION = 4;
 /** Read, too. */
@@ -241,12 +241,11 @@ export function recordSize(blockCount: number): number {
 }
 
 /**
- * Completes the record at `at`, whose block checksums already stand at `at + RECORD_SIZE`; `bytes` and `view` cover the
- * same memory. Numbers are below 2⁵³. Returns the record's size.
+ * Completes the record at `at`, a multiple of 8, whose block checksums already stand at `at + RECORD_SIZE`. Numbers are
+ * below 2⁵³. Returns the record's size.
  */
 export function encodeRecord(
-  bytes: Uint8Array,
-  view: DataView,
+  buffer: DataBuffer,
   at: number,
   volume: number,
   epoch: number,
@@ -260,18 +259,25 @@ export function encodeRecord(
   blockCount: number,
 ): number {
   const size = recordSize(blockCount);
-  view.setUint32(at, MAGIC_RECORD, true);
-  view.setUint32(at + 8, volume, true);
-  view.setUint32(at + 12, epoch, true);
-  setUint64(view, at + 16, sequence, true);
-  setUint64(view, at + 24, durable, true);
-  setUint64(view, at + 32, offset, true);
-  setUint64(view, at + 40, length, true);
-  view.setUint32(at + 48, kind, true);
-  view.setUint32(at + 52, dataBlock, true);
-  setUint64(view, at + 56, serial, true);
-  if ((blockCount & 1) === 1) view.setUint32(at + size - 4, 0, true);
-  view.setUint32(at + 4, checksum(bytes, at + 8, size - 8), true);
+  const { words } = buffer;
+  const word = at >>> 2;
+  words[word] = MAGIC_RECORD;
+  words[word + 2] = volume;
+  words[word + 3] = epoch;
+  words[word + 4] = sequence >>> 0;
+  words[word + 5] = (sequence / U32) >>> 0;
+  words[word + 6] = durable >>> 0;
+  words[word + 7] = (durable / U32) >>> 0;
+  words[word + 8] = offset >>> 0;
+  words[word + 9] = (offset / U32) >>> 0;
+  words[word + 10] = length >>> 0;
+  words[word + 11] = (length / U32) >>> 0;
+  words[word + 12] = kind;
+  words[word + 13] = dataBlock;
+  words[word + 14] = serial >>> 0;
+  words[word + 15] = (serial / U32) >>> 0;
+  if ((blockCount & 1) === 1) words[word + (size >>> 2) - 1] = 0;
+  words[word + 1] = bufferChecksum(buffer, at + 8, size - 8);
   return size;
 }
 

@@ -50,13 +50,13 @@ export interface SpaceGate {
   admit(segments: number, copies: number, kept: number, diskClass: string): number;
 }
 
-/** Takes a committed record into the maps. `index` and `at` say where its block checksums stand. */
+/** Takes a committed record into the maps. Its block checksums stand in `sums` from `at` on. */
 export type RecordSink = (
   kind: number,
   offset: number,
   blockCount: number,
   location: number,
-  index: DataView,
+  sums: Uint32Array,
   at: number,
 ) => void;
 
@@ -295,12 +295,13 @@ export class LogWriter {
     staging.offsets[n] = offset;
     staging.blockCounts[n] = count;
     staging.dataBlocks[n] = dataBlock;
+    const sumWord = (indexAt + RECORD_SIZE) >>> 2;
     for (let i = 0; i < count; i++) {
       const sum =
         sums === undefined
           ? bufferChecksum(source, at + i * BLOCK_SIZE, BLOCK_SIZE)
           : (sums[sumAt + i] as number);
-      staging.index.view.setUint32(indexAt + RECORD_SIZE + i * 4, sum, true);
+      staging.index.words[sumWord + i] = sum;
     }
     if (count >= DIRECT_BLOCKS) {
       this.#writeStagedData();
@@ -323,8 +324,7 @@ export class LogWriter {
     this.noted = this.durable;
     indexAt[n] = this.#nextIndex;
     this.#nextIndex += encodeRecord(
-      index.bytes,
-      index.view,
+      index,
       this.#nextIndex,
       this.#options.volume,
       this.#options.epoch,
@@ -376,8 +376,8 @@ export class LogWriter {
         staging.offsets[n] as number,
         staging.blockCounts[n] as number,
         base + (staging.dataBlocks[n] as number),
-        staging.index.view,
-        (staging.indexAt[n] as number) + RECORD_SIZE,
+        staging.index.words,
+        ((staging.indexAt[n] as number) + RECORD_SIZE) >>> 2,
       );
     }
   }

@@ -157,8 +157,8 @@ export class Volume implements BlockDevice {
       diskClass: options.diskClass,
       sequence: options.sequence,
       privileged: false,
-      apply: (kind, offset, blockCount, location, index, at) =>
-        this.#apply(kind, offset / BLOCK_SIZE, blockCount, location, index, at),
+      apply: (kind, offset, blockCount, location, sums, at) =>
+        this.#apply(kind, offset / BLOCK_SIZE, blockCount, location, sums, at),
     });
   }
 
@@ -367,13 +367,13 @@ export class Volume implements BlockDevice {
     return this.mark(nowMs);
   }
 
-  #apply(kind: number, block: number, count: number, location: number, index: DataView, at: number): void {
+  #apply(kind: number, block: number, count: number, location: number, sums: Uint32Array, at: number): void {
     if (kind === RECORD_MARK) return;
     const { map } = this.head;
     const before = map.mappedBlocks;
     this.promises.note(block, count);
     if (kind === RECORD_DATA) {
-      for (let i = 0; i < count; i++) map.set(block + i, location + i, index.getUint32(at + i * 4, true));
+      for (let i = 0; i < count; i++) map.set(block + i, location + i, sums[at + i] as number);
       this.releasedBlocks += count - (map.mappedBlocks - before);
     } else {
       map.unmap(block, count);
