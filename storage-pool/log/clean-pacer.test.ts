@@ -55,6 +55,19 @@ test("a client that only reads earns less than one that writes, and no burst is 
   expect(steps).toBeLessThanOrEqual(5);
 });
 
+test("what was earned is moved soon, but not a few blocks at a time", () => {
+  const pacer = new CleanPacer();
+  const none = { ...QUIET, freeSegments: 4, deadShare: 0.1 };
+  pacer.update(none);
+  pacer.update({ ...none, nowMs: 1, writtenBlocks: 1 });
+  expect(pacer.take(STEP)).toBe(0);
+  pacer.update({ ...none, nowMs: 2, writtenBlocks: 3 });
+  const moved = pacer.take(STEP);
+  expect(moved).toBeGreaterThanOrEqual(16);
+  expect(moved).toBeLessThan(STEP);
+  expect(pacer.take(STEP)).toBe(0);
+});
+
 test("dead blocks cost a trickle while clients are busy, and go when they are idle", () => {
   expect(pace({ deadShare: 0.6 })).toBeGreaterThan(0);
   expect(pace({ deadShare: 0.6 })).toBeLessThan(1);

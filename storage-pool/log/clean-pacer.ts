@@ -25,6 +25,8 @@ const TRICKLE = 0.5;
 /** Share of dead blocks in used segments that is brought down when clients are idle, and when they are busy. */
 const DEAD_SHARE_IDLE = 1 / 3;
 const DEAD_SHARE_BUSY = 1 / 2;
+/** Blocks of one step, at least. */
+const STEP_LEAST = 16;
 /** A read earns less: it takes no room. */
 const READ_CREDIT = 1 / 4;
 
@@ -84,13 +86,18 @@ export class CleanPacer {
     return this.#low;
   }
 
-  /** Blocks that may be moved now, `step` or 0. */
-  take(step: number): number {
-    if (this.#idle) return step;
-    if (this.#credit < step) return 0;
+  /**
+   * Blocks that may be moved now, `most` at most; 0 while it would be so few that what a step costs beside its blocks
+   * tells. What was earned is given out soon: moved a little after every batch of requests, blocks move while clients
+   * are busy with the replies.
+   */
+  take(most: number): number {
+    if (this.#idle) return most;
+    if (this.#credit < STEP_LEAST) return 0;
+    const count = Math.min(Math.floor(this.#credit), most);
     // What is not used at once does not make a burst later.
-    this.#credit = Math.min(this.#credit - step, 4 * step);
-    return step;
+    this.#credit = Math.min(this.#credit - count, 4 * most);
+    return count;
   }
 
   /** Emptied segments from which on a checkpoint is worth its price. */

@@ -56,7 +56,7 @@ export class Cleaner {
   readonly #writers = new Map<string, LogWriter>();
   readonly #index = new DataBuffer(INDEX_SIZE);
   readonly #buffer = new DataBuffer(WINDOW_BLOCKS * BLOCK_SIZE);
-  /** What of the victim is in the buffer. */
+  /** What of the victim is in the buffer, from step to step: a sealed segment stays as it is, and each run is checked. */
   #windowAt = 0;
   #windowBlocks = 0;
   readonly #sums = new Uint32Array(CLEAN_STEP_BLOCKS);
@@ -127,6 +127,7 @@ export class Cleaner {
     this.#victim = victim;
     this.#count = 0;
     this.#next = 0;
+    this.#windowBlocks = 0;
     const { table } = this.#options;
     for (let copy = 0; copy < victim.disks.length && this.#count === 0; copy++) {
       const slot = victim.slots[copy] as number;
@@ -152,7 +153,6 @@ export class Cleaner {
     if (this.#options.table.at(victim.index) !== victim) return this.#end();
     this.#stagedCount = 0;
     this.#appliedCount = 0;
-    this.#windowBlocks = 0;
     this.#roots = [];
     for (const volume of this.#options.volumes.values()) {
       for (const root of volume.roots()) this.#roots.push({ volume, root });
@@ -248,7 +248,7 @@ export class Cleaner {
   /** Has the `run` blocks from `place` on in the buffer, with as many behind them as will be wanted; false: unreadable. */
   #see(victim: Segment, place: number, run: number): boolean {
     if (place >= this.#windowAt && place + run <= this.#windowAt + this.#windowBlocks) return true;
-    const last = this.#places[Math.min(this.#count, this.#next + CLEAN_STEP_BLOCKS) - 1] as number;
+    const last = this.#places[this.#count - 1] as number;
     const count = Math.max(run, Math.min(WINDOW_BLOCKS, last + 1 - place));
     this.#windowAt = place;
     this.#windowBlocks = 0;

@@ -350,10 +350,16 @@ export class PageCache {
 
   /** Counts a page out; its neighbours count for themselves. */
   #leaveChain(page: MapPage): void {
-    const { base, heir } = page;
+    const { base, heir, words } = page;
+    const one = (base ?? heir)?.words ?? NO_WORDS;
+    const other = base === undefined ? undefined : heir?.words;
+    // Most entries are those of a neighbour: every checkpoint lets go of nearly every page.
     for (let i = 0; i < PAGE_ENTRIES; i++) {
-      const location = page.words[i] as number;
-      this.#note(location, neighbours(page, i, location) - 1);
+      const location = words[i] as number;
+      const isSame = one[i] === location;
+      if (other === undefined) {
+        if (!isSame) this.#note(location, -1);
+      } else if (isSame === (other[i] === location)) this.#note(location, isSame ? 1 : -1);
     }
     if (base !== undefined) this.#unlink(base, page);
     if (heir !== undefined) this.#unlink(page, heir);
