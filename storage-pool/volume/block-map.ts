@@ -43,10 +43,10 @@ export class BlockMap {
     return branch === null ? null : (branch.pages[index & 511] as MapPage | null);
   }
 
-  /** 0 when the block reads as zeros; LOCATION_LOST when the map does not say any more. */
+  /** 0 when the block reads as zeros, as beyond the map's end; LOCATION_LOST when the map does not say any more. */
   location(block: number): number {
-    const branch = this.branches[block >>> 18] as MapBranch | null;
-    if (branch === null) return 0;
+    const branch = this.branches[block >>> 18];
+    if (branch === null || branch === undefined) return 0;
     const page = branch.pages[(block >>> 9) & 511] as MapPage | null;
     if (page === null) return 0;
     page.recent = true;
