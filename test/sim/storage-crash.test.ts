@@ -1,9 +1,8 @@
 // Crash simulation of the storage pool: see storage-world.ts for what happens and what is checked, storage-simulator.ts
 // for the faults. A failure prints how to replay its seed:
 //   PLINTH_SIM_SEED=<seed> npx vitest run --project sim test/sim/storage-crash.test.ts
-import { setImmediate } from "node:timers/promises";
-import { test } from "vitest";
-import { World } from "./storage-world.js";
+import { expect, test } from "vitest";
+import { runSeeds, runSeedsInThreads, type SeedFailure } from "./storage-seeds.js";
 
 const NIGHTLY = process.env["PLINTH_NIGHTLY"] === "1";
 /** Crashes of one world. */
@@ -13,6 +12,16 @@ const [first, last] = given === undefined ? [1, NIGHTLY ? 10_000 : 300] : parseS
 
 /** Of long nights: where the cleaner, which had found no room once, was not asked again when writers waited. */
 const FOUND = [30694];
+
+/** So many seeds are run beside other tests, more by all processors. */
+const FEW = 300 + FOUND.length;
+
+function describe(failure: SeedFailure | undefined): string | undefined {
+  if (failure === undefined) return undefined;
+  const { seed, message } = failure;
+  return `seed ${seed}: ${message}
+replay: PLINTH_SIM_SEED=${seed} npx vitest run --project sim test/sim/storage-crash.test.ts`;
+}
 
 /** "7" or "100-200". */
 function parseSeeds(text: string): [number, number] {
@@ -26,16 +35,8 @@ test("no crash and no bad disk loses an answered write, and what is left is alwa
   const seeds = Array.from({ length: last - first + 1 }, (_, i) => first + i);
   if (given === undefined) seeds.push(...FOUND);
   const begun = performance.now();
-  for (const seed of seeds) {
-    try {
-      new World(seed).run(ROUNDS);
-    } catch (thrown) {
-      const replay = `PLINTH_SIM_SEED=${seed} npx vitest run --project sim test/sim/storage-crash.test.ts`;
-      throw new Error(`seed ${seed}: ${(thrown as Error).message}\nreplay: ${replay}`, { cause: thrown });
-    }
-    // The runner asks now and then whether anybody is there.
-    await setImmediate();
-  }
+  const run = seeds.length > FEW ? runSeedsInThreads : runSeeds;
+  expect(describe(await run(seeds, ROUNDS))).toBeUndefined();
   if (!NIGHTLY) return;
   const minutes = Math.round((performance.now() - begun) / 60_000);
   const day = new Date().toISOString().slice(0, 10);
