@@ -103,12 +103,40 @@ test("volumes that compete get the same whatever the size of their requests, and
   for (let i = 0; i < 10_000; i++) expect(alone.take(1 << 20, false)).toBe(TAKE_OK);
 });
 
+test("a volume with few requests at a time gets as much as one with hundreds, or all that it asks for", () => {
+  const rounds = 400;
+  /** The greatest part of a round that one of many reads of 4 KiB may have beside a volume that asks for a single one. */
+  const least = 8;
+  fc.assert(
+    fc.property(fc.integer({ min: 1, max: 60 }), (depth) => {
+      const turns = new Turns();
+      const [modest, greedy] = [new VolumeShare(turns), new VolumeShare(turns)];
+      const served = (share: VolumeShare, most: number) => {
+        let count = 0;
+        while (count < most && share.take(4096, false) === TAKE_OK) count++;
+        return count;
+      };
+      let [few, many] = [0, 0];
+      for (let round = 0; round < rounds; round++) {
+        turns.begin(round * 0.5);
+        const counts = [served(modest, depth), served(greedy, 256)] as const;
+        if (round < 20) continue;
+        few += counts[0];
+        many += counts[1];
+      }
+      expect(many).toBeLessThanOrEqual(1.1 * Math.max(few, least * (rounds - 20)));
+      expect(few).toBeGreaterThanOrEqual(Math.min(depth * (rounds - 20), many) * 0.9);
+    }),
+    { numRuns: 60 },
+  );
+});
+
 test("a request that was not carried out is given back", () => {
   const turns = new Turns();
   const [share, other] = [new VolumeShare(turns), new VolumeShare(turns)];
   for (let round = 0; round < 3; round++) {
     turns.begin(round);
-    expect(other.take(0, false)).toBe(TAKE_OK);
+    for (let n = 0; n < 1000 && other.take(4096, false) === TAKE_OK; n++);
     let count = 0;
     while (count < 1000 && share.take(4096, false) === TAKE_OK) count++;
     if (round === 0) continue;

@@ -31,8 +31,6 @@ export const TAKE_WAIT = 2;
 const REQUEST_COST = 16 * 1024;
 const READ_WEIGHT = 2;
 const WRITE_WEIGHT = 4;
-/** What a turn is worth: 22 reads of 4 KiB, or 2 writes of 64 KiB. */
-const TURN = 512 * 1024;
 
 export class VolumeShare {
   /** After TAKE_WAIT: when there will be enough, by the monotonic clock. */
@@ -45,6 +43,9 @@ export class VolumeShare {
   #limited = false;
   #round = -1;
   #left = Number.POSITIVE_INFINITY;
+  /** Of the turn of this round, and whether it was not enough. */
+  #spent = 0;
+  #refused = false;
   #ops = 0;
   #opsMax = 0;
   #bytes = 0;
@@ -72,15 +73,22 @@ export class VolumeShare {
   /** Asks for one request that reads or writes `bytes`; unless it is TAKE_OK nothing was taken. */
   take(bytes: number, isWrite: boolean): number {
     if (this.#round !== this.#turns.round) this.#beginRound();
-    if (this.#left <= 0) return TAKE_LATER;
+    if (this.#left <= 0) {
+      this.#refused = true;
+      return TAKE_LATER;
+    }
     if (this.#limited && !this.#spend(bytes)) return TAKE_WAIT;
-    this.#left -= costOf(bytes, isWrite);
+    const cost = costOf(bytes, isWrite);
+    this.#left -= cost;
+    this.#spent += cost;
     return TAKE_OK;
   }
 
   /** What was taken for a request that was not carried out. */
   giveBack(bytes: number, isWrite: boolean): void {
-    this.#left += costOf(bytes, isWrite);
+    const cost = costOf(bytes, isWrite);
+    this.#left += cost;
+    this.#spent -= cost;
     this.#ops++;
     this.#bytes += bytes;
   }
@@ -88,9 +96,11 @@ export class VolumeShare {
   #beginRound(): void {
     const turns = this.#turns;
     this.#round = turns.round;
-    turns.note(this);
+    turns.note(this, this.#refused || this.#spent === 0 ? Number.POSITIVE_INFINITY : this.#spent);
+    this.#spent = 0;
+    this.#refused = false;
     const owed = Number.isFinite(this.#left) ? Math.min(0, this.#left) : 0;
-    this.#left = turns.contended ? owed + TURN : Number.POSITIVE_INFINITY;
+    this.#left = turns.contended ? owed + turns.turn : Number.POSITIVE_INFINITY;
   }
 
   #spend(bytes: number): boolean {
