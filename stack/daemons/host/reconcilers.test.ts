@@ -52,6 +52,7 @@ interface FakeVolume {
 }
 
 class FakeStoraged {
+  lostRanges: readonly object[] = [];
   readonly pools = new Map<string, string[]>();
   readonly volumes = new Map<string, FakeVolume>();
   readonly methods: Record<string, ControlMethod> = {
@@ -111,7 +112,8 @@ class FakeStoraged {
       exclusiveBytes: 7,
       schedule: schedules?.get(each),
     }));
-    return { name, pool: "default", sizeBytes, allocatedBytes: 4096, snapshots: list };
+    const { lostRanges } = this;
+    return { name, pool: "default", sizeBytes, allocatedBytes: 4096, snapshots: list, lostRanges };
   }
 }
 
@@ -176,6 +178,25 @@ describe("StorageReconciler", () => {
     await until(
       "growth",
       volumeIs((volume) => volume?.status?.sizeBytes === 32 * 2 ** 20),
+    );
+    const intact = (volume: Volume | undefined) =>
+      volume?.status?.conditions?.find(({ type }) => type === "Intact");
+    storaged.lostRanges = [
+      { snapshot: "s", offsetBytes: 8192, lengthBytes: 4096 },
+      { offsetBytes: 0, lengthBytes: 4096 },
+    ];
+    await until(
+      "what is lost",
+      volumeIs((volume) => intact(volume)?.reason === "BlocksLost"),
+    );
+    expect(intact(await client.get("Volume", NAME))).toMatchObject({
+      status: "False",
+      message: expect.stringMatching(/4096 bytes at 8192 of snapshot s and 1 more range /),
+    });
+    storaged.lostRanges = [];
+    await until(
+      "that all is well again",
+      volumeIs((volume) => intact(volume)?.status === "True"),
     );
 
     await client.create("VolumeSnapshot", {

@@ -11,6 +11,8 @@ export interface VolumeFacts {
   readonly damage: string | undefined;
   /** Why an encrypted volume cannot be used; undefined when it can. */
   readonly locked?: string | undefined;
+  /** What no copy holds any more, of the volume or of a snapshot. */
+  readonly lostRanges?: readonly LostFacts[];
   readonly limits?: LimitFacts | undefined;
   readonly promisedBytes?: number | undefined;
   readonly historyBytes?: number | undefined;
@@ -18,6 +20,12 @@ export interface VolumeFacts {
   readonly rewindFrom?: string | undefined;
   readonly rewindShort?: boolean;
   readonly schedules?: readonly { readonly name: string; readonly cron: string; readonly keep: number }[];
+}
+
+export interface LostFacts {
+  readonly snapshot?: string | undefined;
+  readonly offsetBytes: number;
+  readonly lengthBytes: number;
 }
 
 export interface LimitFacts {
@@ -312,6 +320,11 @@ function volumeFacts(volume: Fields): VolumeFacts {
     allocatedBytes: number(volume["allocatedBytes"]),
     damage: optionalText(volume["damage"]),
     locked: optionalText(volume["locked"]),
+    lostRanges: listOf(volume["lostRanges"] ?? [], "lostRanges").map((range) => ({
+      snapshot: optionalText(range["snapshot"]),
+      offsetBytes: number(range["offsetBytes"]),
+      lengthBytes: number(range["lengthBytes"]),
+    })),
     limits: limitFacts(volume["limits"] as Fields | undefined),
     promisedBytes: optionalNumber(volume["promisedBytes"]),
     historyBytes: optionalNumber(volume["historyBytes"]),

@@ -235,6 +235,7 @@ export class StorageReconciler {
         : damage === undefined
           ? { type: "Ready", status: "False", reason: "Locked", message: locked ?? "" }
           : { type: "Ready", status: "False", reason: "Damaged", message: damage },
+      intact(facts),
       ...(volume.spec.rewindWindow === undefined ? [] : [rewindable(facts)]),
     ]);
   }
@@ -278,7 +279,8 @@ export class StorageReconciler {
         volume.status.sizeBytes !== facts.sizeBytes ||
         (volume.status.phase === "Failed") !== (facts.damage !== undefined || facts.locked !== undefined) ||
         volume.status.promisedBytes !== facts.promisedBytes ||
-        volume.status.historyBytes !== facts.historyBytes;
+        volume.status.historyBytes !== facts.historyBytes ||
+        volume.status.conditions?.find(({ type }) => type === "Intact")?.message !== intact(facts).message;
       if (differs) await this.#showVolume(volume, facts);
     }
     for (const pool of this.#pools.list()) this.#queue.add(`StoragePool ${pool.metadata.name}`);
@@ -351,6 +353,19 @@ async function keepAsWanted(storage: StorageClient, volume: Volume, facts: Volum
     changed = true;
   }
   return changed;
+}
+
+/** Whether all that was ever found unreadable has been written anew. */
+function intact({ lostRanges = [] }: VolumeFacts) {
+  const type = "Intact";
+  const [first] = lostRanges;
+  if (first === undefined) return { type, status: "True", reason: "NothingLost", message: "" } as const;
+  const { snapshot, offsetBytes, lengthBytes } = first;
+  const where = snapshot === undefined ? "" : ` of snapshot ${snapshot}`;
+  const others = lostRanges.length - 1;
+  const more = others === 0 ? "" : ` and ${others} more ${others === 1 ? "range" : "ranges"}`;
+  const message = `no good copy is left of ${lengthBytes} bytes at ${offsetBytes}${where}${more} (plinth volume show); writing there anew or going back to a snapshot ends that`;
+  return { type, status: "False", reason: "BlocksLost", message } as const;
 }
 
 function rewindable({ rewindFrom, rewindShort }: VolumeFacts) {
