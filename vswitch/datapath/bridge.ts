@@ -33,7 +33,6 @@ import {
   DROP_REASSEMBLY,
   DROP_TOO_LONG,
   FlowTables,
-  flowError,
   METER_DROP,
   type PacketSink,
   Pipeline,
@@ -54,7 +53,9 @@ import { followFlows, keepFlows } from "./flow-keeper.js";
 import { Forwarding } from "./forwarding.js";
 import { OFPORT_MAX, TABLE_COUNT } from "./limits.js";
 import { bridgeId, checkResume, compilePacketOut } from "./packet-out.js";
-import { PORT_CONFIG_MASK, PORT_FEATURES_MASK, PortSlot, type PortSlotOptions } from "./port-slot.js";
+import { checkPortMod } from "./port-mod.js";
+import { PortSlot, type PortSlotOptions } from "./port-slot.js";
+import { Publishing } from "./publishing.js";
 import type { RestoredFlows } from "./requests.js";
 import type { BridgeSettings, PortSettings } from "./settings.js";
 
@@ -91,6 +92,7 @@ export class Bridge implements PacketSink {
   /** Packets handed to controllers. */
   packetIns = 0;
   readonly delivery: Delivery;
+  readonly publishing: Publishing;
   readonly #pool: PacketPool;
   readonly #tracker: Tracker;
   readonly #id: Uint8Array;
@@ -113,31 +115,25 @@ export class Bridge implements PacketSink {
       tables: TABLE_COUNT,
       onRemoved: (message) => void this.news.tell(message),
       onChange: (change) => void this.news.tell({ ...change, ...this.#cause }),
+      onChanging: () => this.publishing.withdraw(),
     });
     this.pipeline = new Pipeline({ ...options, tables: this.tables, sink: this });
     this.bursts = this.pipeline.burstRunner((packets, from, to, port) =>
       this.delivery.forward(packets, from, to, port),
     );
+    const { pool } = options;
+    const modules = {
+      ...{ pool, slots: this.slots, pipeline: this.pipeline },
+      find: (ofport: number) => this.slot(ofport),
+    };
     this.forwarding = new Forwarding({
-      pool: options.pool,
-      slots: this.slots,
-      find: (ofport) => this.slot(ofport),
+      ...modules,
       send: (packet, slot) => this.delivery.send(packet, slot),
       drop: (reason) => this.pipeline.onlookers.drop(reason),
     });
-    this.delivery = new Delivery({
-      pool: options.pool,
-      slots: this.slots,
-      find: (ofport) => this.slot(ofport),
-      pipeline: this.pipeline,
-      forwarding: this.forwarding,
-    });
-    this.captures = new Captures({
-      pool: options.pool,
-      slots: this.slots,
-      find: (ofport) => this.slot(ofport),
-      pipeline: this.pipeline,
-    });
+    this.delivery = new Delivery({ ...modules, forwarding: this.forwarding });
+    this.publishing = new Publishing({ ...modules, tables: this.tables, bursts: this.bursts });
+    this.captures = new Captures(modules);
   }
 
   /** Packets whose way through the tables, or what becomes of them, was known. */
@@ -164,7 +160,7 @@ export class Bridge implements PacketSink {
       return;
     }
     if (this.forwarding.mirrors === null && slot.policer === undefined) {
-      this.bursts.run(batch, slot.ofport, nowMs);
+      this.bursts.run(batch, slot.ofport, nowMs, this.publishing.of(slot, nowMs));
       return;
     }
     for (let i = 0; i < batch.length; i++) {
@@ -358,14 +354,7 @@ export class Bridge implements PacketSink {
   }
 
   #portMod(mod: PortMod): void {
-    const slot = this.slot(mod.port);
-    if (slot === null) throw flowError("OFPPMFC_BAD_PORT", `there is no port ${mod.port}`);
-    if (slot.mac.some((byte, i) => byte !== mod.macAddress[i]))
-      throw flowError("OFPPMFC_BAD_HW_ADDR", `port ${mod.port} has another address`);
-    if ((mod.mask & ~PORT_CONFIG_MASK) !== 0)
-      throw flowError("OFPPMFC_BAD_CONFIG", `mask 0x${mod.mask.toString(16)}`); // cold
-    if ((mod.advertise & ~PORT_FEATURES_MASK) !== 0)
-      throw flowError("OFPPMFC_BAD_ADVERTISE", `advertise 0x${mod.advertise.toString(16)}`); // cold
+    const slot = checkPortMod(this.slot(mod.port), mod);
     slot.config = (slot.config & ~mod.mask) | (mod.config & mod.mask);
     this.#changed(slot, "modify");
   }
@@ -393,6 +382,7 @@ export class Bridge implements PacketSink {
   }
 
   setPort(slot: PortSlot, settings: PortSettings, nowMs: number): void {
+    this.publishing.withdraw();
     const { vlan } = slot;
     this.pipeline.onlookers.lose(slot.configure(settings, nowMs), DROP_QUEUE_FULL);
     if (slot.vlan !== vlan) this.forwarding.macs.flush(slot.ofport);
@@ -434,6 +424,7 @@ export class Bridge implements PacketSink {
   }
 
   setBridge(settings: BridgeSettings): void {
+    this.publishing.withdraw();
     const [{ headers }, { tagsRead }] = [this.pipeline, settings];
     if (tagsRead !== undefined && tagsRead !== headers.tagsMax) {
       headers.tagsMax = tagsRead;
@@ -444,6 +435,7 @@ export class Bridge implements PacketSink {
 
   /** The port is out of every table afterwards and still open. */
   removePort(slot: PortSlot): void {
+    this.publishing.withdraw();
     this.slots.splice(this.slots.indexOf(slot), 1);
     if (slot.ofport === OFPP_LOCAL) this.#local = null;
     else this.#byNumber[slot.ofport] = null;
@@ -468,6 +460,7 @@ export class Bridge implements PacketSink {
   /** Ends what has taken too long. Call about once a second. */
   sweep(nowMs: number): void {
     if (this.news.keeper?.follows === true) return;
+    this.publishing.sweep();
     this.tables.expire(nowMs);
     this.news.keeper?.tend();
     this.forwarding.macs.expire(nowMs);

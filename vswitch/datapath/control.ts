@@ -51,7 +51,12 @@ export function datapathMethods(modules: ControlModules): DatapathMethods {
   const { datapath, time } = modules;
   const nowMs = (): number => time.nowMs();
   const seen = new SeenFlows(datapath.bridges);
-  const at = (name: string): Bridge => datapath.bridge(name);
+  const at = (name: string): Bridge => {
+    const bridge = datapath.bridge(name);
+    // Whatever is asked, what port workers have counted is part of it.
+    bridge.publishing.fold();
+    return bridge;
+  };
   /** While another process forwards whose ports are to be ours. */
   let following: TakingOver | undefined;
   return {
@@ -190,7 +195,10 @@ export function datapathMethods(modules: ControlModules): DatapathMethods {
       time.warp(deltaMs);
       datapath.tick(nowMs());
     },
-    startCapture: ({ bridge, id, spec }) => at(bridge).captures.start(id, spec),
+    startCapture: ({ bridge, id, spec }) => {
+      at(bridge).publishing.withdraw();
+      at(bridge).captures.start(id, spec);
+    },
     stopCapture: ({ bridge, id }) => at(bridge).captures.stop(id),
     connections: (filter) => datapath.conntrack.connections(nowMs(), filter),
     flushConnections: (filter) => datapath.conntrack.flush(filter, nowMs()),
@@ -203,7 +211,10 @@ export function datapathMethods(modules: ControlModules): DatapathMethods {
     setConntrack: (settings) => datapath.conntrack.configure(settings),
     threadStatus: () => datapath.threadStatus(),
     letSleep: ({ sleeps }) => modules.letSleep(sleeps),
-    counters: () => datapath.counters(),
+    counters: () => {
+      for (const { publishing } of datapath.bridges) publishing.fold();
+      return datapath.counters();
+    },
   };
 }
 

@@ -62,5 +62,9 @@ export const WORKER_DEATHS_MAX = 5;
 export const WORKER_DEATHS_MS = 60_000;
 /** How long to wait before a port is opened again that its new worker could not open. */
 export const PORT_RETRY_MS = 1000;
+/** After a change nothing is published to port workers for so long: others may follow. */
+export const PUBLISH_CALM_MS = 10;
+/** Verdicts on frames of a port that found no place, before what is published makes room. */
+export const REFUSALS_MAX = 256;
 /** Bursts for which the express lane stays closed at most, where it brings nothing. */
 export const EXPRESS_MISSES_MAX = 255;

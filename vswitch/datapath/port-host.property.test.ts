@@ -1,89 +1,15 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { closeFile, drainEventfd } from "../../base/linux/index.js";
-import { Batch, MemoryPort, PacketPool, sharedPoolSize, TX_DROPPED } from "../../base/packet/index.js";
-import {
-  createPortLane,
-  createWorkerLane,
-  LANE_PACKETS,
-  type PortLane,
-  RemotePort,
-  SlotBank,
-} from "../port/index.js";
+import { Batch, type MemoryPort, PacketPool, sharedPoolSize, TX_DROPPED } from "../../base/packet/index.js";
+import { createPortLane, createWorkerLane, LANE_PACKETS, RemotePort, SlotBank } from "../port/index.js";
 import { plainFrame } from "../testing/frames.js";
 import { flowMod } from "../testing/rig.js";
-import { Datapath } from "./index.js";
+import { SHARE, Workers } from "../testing/worker-rig.js";
 import { PortHost } from "./port-host.js";
 
-const SHARE = 256;
 const PORTS = 4;
 const OFPP_NORMAL = 0xfffffffa;
-
-/** A bridge whose ports are served by `hosts` port workers in turn, or by itself; all in this thread. */
-class Workers {
-  readonly pool: PacketPool;
-  readonly pools: PacketPool[];
-  readonly hosts: PortHost[] = [];
-  readonly ports: MemoryPort[] = [];
-  readonly lanes: PortLane[] = [];
-  readonly banks: SlotBank[] = [];
-  readonly datapath: Datapath;
-  readonly #doorbells: number[] = [];
-
-  constructor(hosts: number) {
-    const slots = SHARE * (hosts + 1);
-    const shared = new SharedArrayBuffer(sharedPoolSize(slots, 0));
-    this.pool = new PacketPool({ slots, shared, isFull: true });
-    this.pools = [this.pool];
-    for (let i = 0; i < hosts; i++) {
-      const lane = createWorkerLane(1024);
-      this.#doorbells.push(lane.doorbell);
-      const pool = new PacketPool({ slots, shared, arena: this.pool.bytes });
-      this.pools.push(pool);
-      this.banks.push(new SlotBank({ pool: this.pool, lane, share: SHARE, largeShare: 0 }));
-      this.hosts.push(new PortHost({ pool, lane, share: SHARE, largeShare: 0 }));
-    }
-    this.datapath = new Datapath({ pool: this.pool, connectionsMax: 1024, onEvents: () => {} });
-    const bridge = this.datapath.addBridge("br0");
-    for (let n = 0; n < PORTS; n++) {
-      const at = hosts === 0 ? 0 : n % hosts;
-      const port = new MemoryPort({ name: `p${n + 1}`, pool: this.pools[hosts === 0 ? 0 : at + 1]! });
-      this.ports.push(port);
-      const lane = createPortLane();
-      this.lanes.push(lane);
-      this.hosts[at]?.add(port, lane);
-      bridge.addPort({
-        port: hosts === 0 ? port : new RemotePort({ name: port.name, lane, bank: this.banks[at]! }),
-        ofport: n + 1,
-        mac: Uint8Array.of(2, 0, 0, 0, 0, n + 1),
-        mtu: 1500,
-        nowMs: 0,
-      });
-    }
-    this.breathe(true);
-  }
-
-  /** Until nothing moves any more; `order` says who comes first. */
-  breathe(order: boolean): void {
-    for (let isMoving = true; isMoving; ) {
-      isMoving = false;
-      const all = [...this.hosts, this.datapath];
-      for (const one of order ? all : all.reverse()) if (one.breathe(1000) > 0) isMoving = true;
-    }
-  }
-
-  /** Packets in the pools, and lent to ports that hold them until they are taken. */
-  get packets(): number {
-    return this.pools.reduce((sum, { available }) => sum + available, 0);
-  }
-
-  close(): void {
-    this.datapath.close();
-    for (const host of this.hosts) host.close();
-    for (const { wakeFd } of this.lanes) closeFile(wakeFd);
-    for (const doorbell of this.#doorbells) closeFile(doorbell);
-  }
-}
 
 /** From station `from` of port `port` to station `to`, with a number in it. */
 function frameOf(port: number, to: number, number: number): Uint8Array {
@@ -116,7 +42,7 @@ describe("ports of other workers", () => {
 });
 
 function run(hosts: number, bursts: readonly { frames: [number, number][]; order: boolean }[]): unknown {
-  const workers = new Workers(hosts);
+  const workers = new Workers(hosts, PORTS);
   try {
     const bridge = workers.datapath.bridge("br0");
     const normal = { type: "output", port: OFPP_NORMAL, maxLength: 0 } as const;
@@ -155,7 +81,7 @@ function run(hosts: number, bursts: readonly { frames: [number, number][]; order
 
 describe("RemotePort", () => {
   it("drops and counts what its ring has no room for, and gives back what nobody took", () => {
-    const workers = new Workers(1);
+    const workers = new Workers(1, PORTS);
     try {
       const lane = createPortLane();
       workers.lanes.push(lane);
@@ -191,7 +117,7 @@ describe("RemotePort", () => {
   });
 
   it("says of its link what the port says, and wakes who sleeps", () => {
-    const workers = new Workers(1);
+    const workers = new Workers(1, PORTS);
     try {
       const [slot] = workers.datapath.bridge("br0").slots;
       const remote = slot!.port as RemotePort;

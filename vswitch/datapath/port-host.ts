@@ -1,6 +1,7 @@
-// Serves ports for the thread that forwards (remote-port.ts): takes frames in and puts the packets into the port's ring,
-// and sends what it finds in the other one. When a ring is full, frames stay with their peer.
-// Invariant: after breathe() every packet that came in is in a ring; frames of a port keep their order.
+// Serves ports for the thread that forwards (remote-port.ts): takes frames in, finishes those that it can (fast-path.ts)
+// and puts the others into the port's ring, and sends what it finds in the other one. When a ring is full, frames stay
+// with their peer.
+// Invariant: after breathe() every packet that came in has left or is in a ring; frames of a flow keep their order.
 // Thread: port worker (or a test). Hot: yes (breathe).
 import { drainEventfd, ringEventfd } from "../../base/linux/index.js";
 import {
@@ -11,11 +12,13 @@ import {
   type Port,
   SlotRing,
 } from "../../base/packet/index.js";
+import { VerdictReader } from "../flow/index.js";
 import {
   ASLEEP,
   AWAKE,
   LANE_LINK_UP,
   LANE_OFFLOADS,
+  LANE_PACKETS,
   LANE_SLEEP,
   LANE_STATS_AT,
   type PortLane,
@@ -25,16 +28,16 @@ import {
   WORKER_SLEEP,
   type WorkerLane,
 } from "../port/index.js";
+import { FastPath, type FastPort } from "./fast-path.js";
 import { giveUp, type PortThatMoves } from "./give-up.js";
 import { BURST_SIZE, STOP_MAX_MS, TICK_INTERVAL_MS } from "./limits.js";
 import { UsageWindow } from "./port-usage.js";
 
-interface Served {
+interface Served extends FastPort {
   readonly port: ServedPort;
   readonly lane: PortLane;
   readonly inward: SlotRing;
   readonly outward: SlotRing;
-  readonly state: Int32Array;
   readonly stats: Float64Array;
   /** As it was last told. */
   error: string | undefined;
@@ -61,6 +64,8 @@ export class PortHost {
   received = 0;
   sent = 0;
   batches = 0;
+  readonly fast: FastPath<Served>;
+  readonly #byLane = new Map<number, Served>();
   readonly #pool: PacketPool;
   readonly #freeMax: number;
   readonly #freeLargeMax: number;
@@ -69,6 +74,9 @@ export class PortHost {
   readonly #state: Int32Array;
   readonly #doorbell: number;
   readonly #batch = new Batch(BURST_SIZE);
+  /** What is to leave. */
+  readonly #out = new Batch(BURST_SIZE);
+  #nowMs = 0;
   #tickMs = Number.NEGATIVE_INFINITY;
 
   constructor({ pool, lane, share, largeShare }: PortHostOptions) {
@@ -81,6 +89,12 @@ export class PortHost {
     this.#returns = new SlotRing(lane.returns);
     this.#state = new Int32Array(lane.state);
     this.#doorbell = lane.doorbell;
+    this.fast = new FastPath({
+      pool,
+      state: this.#state,
+      find: (id) => this.#byLane.get(id),
+      send: (target, batch) => this.#send(target, batch),
+    });
   }
 
   /** To be slept on. */
@@ -90,7 +104,7 @@ export class PortHost {
 
   /** Serves the port from now on. */
   add(port: Port, lane: PortLane): void {
-    const { inward, outward, state } = lane;
+    const { inward, outward, state, verdicts } = lane;
     const one: Served = {
       port,
       lane,
@@ -100,8 +114,11 @@ export class PortHost {
       stats: new Float64Array(state, LANE_STATS_AT, PORT_STATS_LENGTH),
       error: undefined,
       window: new UsageWindow(),
+      reader: new VerdictReader(verdicts),
+      ...{ handed: 0, waits: false, rests: 0, left: 0 },
     };
     this.served.push(one);
+    this.#byLane.set(lane.id, one);
     this.#tell(one);
   }
 
@@ -138,11 +155,14 @@ export class PortHost {
 
   #take(name: string): Served | undefined {
     const at = this.served.findIndex(({ port }) => port.name === name);
-    return at < 0 ? undefined : this.served.splice(at, 1)[0];
+    if (at < 0) return undefined;
+    this.#byLane.delete(this.served[at]!.lane.id);
+    return this.served.splice(at, 1)[0];
   }
 
   /** One round over all ports; returns how many packets came in or went out. */
   breathe(nowMs: number): number {
+    this.#nowMs = nowMs;
     this.breaths++;
     this.#state[WORKER_BREATHS] = this.breaths | 0;
     if (nowMs - this.#tickMs >= TICK_INTERVAL_MS) this.tick(nowMs);
@@ -153,33 +173,57 @@ export class PortHost {
   }
 
   #serve(one: Served): number {
-    const batch = this.#batch;
-    const { port, inward, outward } = one;
-    let moved = 0;
-    for (let packet = outward.take(); packet >= 0; packet = outward.take()) {
-      batch.push(packet);
-      if (batch.room === 0) break;
+    let moved = this.#sendSome(one);
+    if (!one.waits || this.fast.isAlone(one)) {
+      one.waits = false;
+      moved += this.#receive(one);
     }
-    if (batch.length > 0) {
-      outward.release();
-      moved = batch.length;
-      this.sent += moved;
-      this.batches++;
-      port.tx(batch);
-    }
-    if (inward.room(BURST_SIZE) >= BURST_SIZE) {
-      const count = port.rx(batch);
-      if (count > 0) {
-        for (let i = 0; i < count; i++) inward.put(batch.packets[i]!);
-        batch.length = 0;
-        inward.publish();
-        this.received += count;
-        moved += count;
-        wake(one);
-      }
-    }
-    if (moved > 0) one.stats.set(port.stats);
+    if (moved > 0) one.stats.set(one.port.stats);
     return moved;
+  }
+
+  #receive(one: Served): number {
+    const batch = this.#batch;
+    const { port, inward } = one;
+    if (inward.room(BURST_SIZE) < BURST_SIZE) return 0;
+    const received = port.rx(batch);
+    if (received === 0) return 0;
+    this.received += received;
+    this.fast.forward(one, batch, this.#nowMs);
+    const count = batch.length;
+    if (count === 0) return received;
+    for (let i = 0; i < count; i++) inward.put(batch.packets[i]!);
+    batch.length = 0;
+    inward.publish();
+    one.handed = (one.handed + count) | 0;
+    wake(one);
+    return received;
+  }
+
+  /** A burst of what has been put into the ring for the port leaves by it; returns how much. */
+  #sendSome({ port, outward }: Served): number {
+    const out = this.#out;
+    for (let packet = outward.take(); packet >= 0; packet = outward.take()) {
+      out.push(packet);
+      if (out.room === 0) break;
+    }
+    const count = out.length;
+    if (count === 0) return 0;
+    outward.release();
+    this.sent += count;
+    this.batches++;
+    port.tx(out);
+    return count;
+  }
+
+  /** Sends the batch behind all that is in the port's ring by now. */
+  #send(target: Served, batch: Batch): void {
+    for (let left = LANE_PACKETS; left > 0; left -= BURST_SIZE)
+      if (this.#sendSome(target) < BURST_SIZE) break;
+    this.sent += batch.length;
+    this.batches++;
+    target.port.tx(batch);
+    target.stats.set(target.port.stats);
   }
 
   /** Takes in the packets that it is lent, and returns what it has too many of. Before a port is made: it may want some. */
@@ -225,8 +269,9 @@ export class PortHost {
     Atomics.store(this.#state, WORKER_SLEEP, ASLEEP);
     let ready = this.#empties.isEmpty;
     for (let i = 0; i < this.served.length; i++) {
-      const { port, outward } = this.served[i]!;
-      if (!port.beginSleep() || !outward.isEmpty) ready = false;
+      const { port, outward, waits } = this.served[i]!;
+      // One that waits may have more, of which it will not tell.
+      if (!port.beginSleep() || !outward.isEmpty || waits) ready = false;
     }
     return ready;
   }

@@ -27,7 +27,9 @@ import {
   TX_PACKETS,
   wireLength,
 } from "../../base/packet/index.js";
+import { VerdictWriter } from "../flow/index.js";
 import { type MirrorPort, type NormalPort, TRUNK_ALL, VlanPort } from "../learn/index.js";
+import { RemotePort } from "../port/index.js";
 import type { PortTaps } from "./captures.js";
 import { FairTurn } from "./fair-turns.js";
 import { PACKET_INS_BURST, PACKET_INS_PER_SECOND } from "./limits.js";
@@ -81,6 +83,8 @@ export class PortSlot implements NormalPort, MirrorPort {
   mirrorsOut = 0;
   isMirrorOutput = false;
   queues: PortQueues | undefined;
+  /** For the worker that serves the port; null when none beside ours does. */
+  published: VerdictWriter | null = null;
   /** Who captures what comes in, and what leaves; null when nobody does. */
   tapIn: PortTaps | null = null;
   tapOut: PortTaps | null = null;
@@ -113,6 +117,7 @@ export class PortSlot implements NormalPort, MirrorPort {
   constructor(options: PortSlotOptions, pool: PacketPool) {
     this.#pool = pool;
     this.port = options.port;
+    this.place(options.port);
     this.ofport = options.ofport;
     this.mac = options.mac;
     this.mtu = options.mtu;
@@ -123,6 +128,12 @@ export class PortSlot implements NormalPort, MirrorPort {
     this.#packetInMs = options.nowMs;
     if (options.settings !== undefined) this.configure(options.settings, options.nowMs);
     this.update();
+  }
+
+  /** The port is to be this one from now on. */
+  place(port: Port): void {
+    this.port = port;
+    this.published = port instanceof RemotePort ? new VerdictWriter(port.verdicts) : null;
   }
 
   /** Returns how many frames waited in queues that are no more. */

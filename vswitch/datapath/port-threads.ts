@@ -8,7 +8,7 @@ import type { PlinthError } from "../../base/errors/index.js";
 import { closeFile, createMemfd, createThreadLedger, releaseRemains } from "../../base/linux/index.js";
 import { arenaSizeOf, POOL_LARGE_SLOTS, sharedPoolSize } from "../../base/packet/index.js";
 import { WorkerHandle } from "../../base/worker/index.js";
-import { createWorkerLane, WORKER_BREATHS, type WorkerLane } from "../port/index.js";
+import { createWorkerLane, WORKER_BREATHS, WORKER_GONE, type WorkerLane } from "../port/index.js";
 import { ANSWER_DEADLINE_MS, STILL_LOOKS_MAX, WORKER_LOOK_MS } from "./limits.js";
 import type { PortWorkerMethods, PortWorkerSetup, SharedPackets } from "./requests.js";
 
@@ -114,6 +114,7 @@ export class PortThreads {
       data,
       answerDeadlineMs: ANSWER_DEADLINE_MS,
       onDied: (error) => {
+        Atomics.store(new Int32Array(lane.state), WORKER_GONE, 1);
         if (!this.#isEnding) onDied(worker, error);
       },
     });

@@ -123,6 +123,7 @@ describe("DatapathHandle with port workers", () => {
     expect(await peers[1]!.take(1)).toEqual([there]);
     peers[1]!.send(back);
     expect(await peers[0]!.take(1)).toEqual([back]);
+    await model.change([flowMod({ command: "delete", tableId: 0xff, match: match(ip) })]);
   });
 
   it("refuses what a port worker refuses, and what is there already", async () => {

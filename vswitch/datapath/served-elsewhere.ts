@@ -36,6 +36,7 @@ export function recallPort(
   const before = slot.port;
   if (!(before instanceof RemotePort)) return;
   drain(modules, before, nowMs);
+  withdraw(modules);
   const port = modules.factory.create(spec, handed);
   putInPlace(modules, slot, port);
   sendRest(before, port);
@@ -51,6 +52,7 @@ export function relayPort(
   const before = slot.port;
   if (!(before instanceof RemotePort)) return;
   drain(modules, before, nowMs);
+  withdraw(modules);
   putInPlace(modules, slot, port);
   sendRest(before, port);
 }
@@ -69,6 +71,7 @@ export function lendPort(
   if (before instanceof RemotePort) return undefined;
   const untilMs = performance.now() + STOP_MAX_MS;
   while (before.stop?.() === false && performance.now() < untilMs) modules.datapath.breathe(nowMs());
+  withdraw(modules);
   presetLane(lane, before);
   putInPlace(modules, slot, remotePort(modules, before.name, { worker, lane }));
   modules.factory.forget(before.name);
@@ -81,9 +84,15 @@ export function replaceWorker(
   { worker, lane, ports }: WorkerReplacement,
   slotOf: (bridge: string, name: string) => PortSlot,
 ): void {
+  withdraw(modules);
   modules.banks[worker]!.startAnew(lane);
   for (const { bridge, name, lane: portLane } of ports)
     putInPlace(modules, slotOf(bridge, name), remotePort(modules, name, { worker, lane: portLane }));
+}
+
+/** Nobody acts any more by what was known of the ports as they were. */
+function withdraw({ datapath }: ServedModules): void {
+  for (const { publishing } of datapath.bridges) publishing.withdraw();
 }
 
 function drain({ datapath }: ServedModules, port: RemotePort, nowMs: () => number): void {
@@ -95,7 +104,7 @@ function putInPlace({ watch, unwatch }: ServedModules, slot: PortSlot, port: Por
   const before = slot.port;
   for (const [i, count] of before.stats.entries()) port.stats[i] = port.stats[i]! + count;
   if (before.wakeFd >= 0) unwatch(before.wakeFd);
-  slot.port = port;
+  slot.place(port);
   if (port.wakeFd >= 0) watch(port.wakeFd);
 }
 

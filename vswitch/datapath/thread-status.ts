@@ -72,7 +72,7 @@ export function threadStatus(datapath: Datapath, meter: ThreadMeter, nowMs: numb
   };
 }
 
-/** Of a port worker: it looks nothing up. */
+/** Of a port worker: what it has not finished itself, the worker that forwards has judged. */
 export function hostStatus(host: PortHost, meter: ThreadMeter, nowMs: number): ThreadStatus {
   const windowMs = Math.max(1, nowMs - meter.windowMs);
   const { busyMs, idleMs, sleepMs, busyBreaths, sleeps } = meter;
@@ -81,7 +81,7 @@ export function hostStatus(host: PortHost, meter: ThreadMeter, nowMs: number): T
     ...{ breaths: host.breaths, busyBreaths, sleeps, busyMs, idleMs, sleepMs },
     ...{ receiveMs: 0, forwardMs: 0, transmitMs: 0 },
     ...{ received: host.received, sent: host.sent, batches: host.batches },
-    ...{ verdictHits: 0, maskedHits: 0, maskedLooks: 0, pathHits: 0, misses: 0 },
+    ...{ verdictHits: 0, maskedHits: host.fast.frames, maskedLooks: host.fast.looks, pathHits: 0, misses: 0 },
     windowMs,
     ports: usageOf(host.served, (meter.busyMs - meter.windowBusyMs) / windowMs),
   };

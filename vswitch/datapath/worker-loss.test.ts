@@ -5,7 +5,7 @@ import { probeFacility } from "../../base/linux/index.js";
 import { waitFor } from "../../base/time/index.js";
 import type { SwitchModel } from "../agent/index.js";
 import { numberedFrame } from "../testing/frames.js";
-import { POISON_HANGS, POISON_KILLS, poisonedFrame } from "../testing/poison.js";
+import { POISON_HANGS, POISON_KILLS, POISON_NUMBER, poisonedFrame } from "../testing/poison.js";
 import { apply, field, flowMod, output } from "../testing/rig.js";
 import { StreamPeer } from "../testing/stream-peer.js";
 import { DatapathHandle, type WorkerLoss } from "./index.js";
@@ -150,6 +150,60 @@ describe.each([
       () => `${openDescriptors()} of ${before}`,
       DEADLINE_MS,
     );
+    expect(deaths).toEqual([]);
+  }, 120_000);
+});
+
+describe("a port worker that hangs while it finishes frames itself", () => {
+  it("holds a change up until it has ended; what it has finished is counted", async () => {
+    const count = async (): Promise<bigint> => {
+      const flows = await model.flowStats({
+        ...{ tableId: 0xff, outPort: 3, outGroup: 0xffffffff, cookie: 0n, cookieMask: 0n, match: [] },
+      });
+      expect(flows).toHaveLength(1);
+      return flows[0]!.packetCount;
+    };
+    await linksUp();
+    losses.length = 0;
+    const counted = await count();
+    let sent = 0;
+    const send = (number: number): void => {
+      peers[0]!.send(numberedFrame(number));
+      sent++;
+    };
+    const finished = async () => (await handle.threads())[1]!.status.maskedHits;
+    // Until the worker finishes what comes.
+    await waitFor(
+      async () => {
+        for (let n = 0; n < 50; n++) send(n);
+        await peers[2]!.take(50);
+        return (await finished()) > 0;
+      },
+      "the fast path",
+      DEADLINE_MS,
+      10,
+    );
+    expect(await count()).toBe(counted + BigInt(sent));
+    const certain = sent;
+    for (let n = 0; n < 50; n++) send(n);
+    send(POISON_NUMBER);
+    for (let n = 0; n < 50; n++) send(n);
+    await waitFor(
+      async () => {
+        await model.change([flowMod({ priority: 1, match: [field("in_port", 9)] })]);
+        return losses.length === 1;
+      },
+      "somebody to notice",
+      DEADLINE_MS,
+      5,
+    );
+    expect(losses[0]).toMatchObject({ core: 1, ports: struck });
+    const seen = BigInt(peers[2]!.frames.splice(0).length);
+    const now = await count();
+    expect(now).toBeGreaterThanOrEqual(counted + BigInt(certain) + seen);
+    expect(now).toBeLessThanOrEqual(counted + BigInt(sent));
+    await linksUp();
+    await packetsAreBack();
     expect(deaths).toEqual([]);
   }, 120_000);
 });

@@ -11,7 +11,6 @@
 // Thread: datapath worker. Hot: yes.
 import { BATCH_SIZE, type PacketPool } from "../../base/packet/index.js";
 import { secretMultiplier } from "../../base/random/index.js";
-import type { FrontMatch } from "./front-match.js";
 
 /** Words of a row in use. */
 export const ROW_WORDS = 10;
@@ -34,6 +33,12 @@ export const ROW_NONE = 0;
 export const ROW_WHOLE = 1;
 export const ROW_FRONT = 2;
 
+/** Mask and value of words 1–9 of the row of an untagged frame: see front-match.ts. */
+export interface RowMatch {
+  readonly mask: Int32Array;
+  readonly value: Int32Array;
+}
+
 export interface BurstKeys {
   readonly rows: Int32Array;
   readonly hashes: Int32Array;
@@ -48,7 +53,7 @@ export interface BurstKeys {
     lengths: Int32Array,
     count: number,
     inPort: number,
-    front: FrontMatch | null,
+    front: RowMatch | null,
   ): number;
   /** Whether two frames of the burst that are not ROW_NONE have the same addresses and tag. */
   isSameLink(a: number, b: number): boolean;
@@ -87,7 +92,7 @@ function createBurstKeys(pool: PacketPool): BurstKeys {
     lengths: Int32Array,
     count: number,
     inPort: number,
-    front: FrontMatch | null,
+    front: RowMatch | null,
   ): number => {
     const port = inPort | 0;
     const hasFront = front !== null;

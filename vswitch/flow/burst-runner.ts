@@ -27,6 +27,13 @@ import { type ReplayModules, VerdictReplay } from "./verdict-replay.js";
 /** Sends packets[from] up to packets[to], whose references it takes, to a port that is no reserved one. */
 export type Forward = (packets: Int32Array, from: number, to: number, port: number) => void;
 
+/** Wants to know by what the verdicts on packets are known. */
+export interface VerdictListener {
+  wants(verdict: Verdict): boolean;
+  /** Packets of the port that agree with `key` in `bits` fare so, until the tables change. Both are the caller's. */
+  learn(key: Int32Array, bits: Int32Array, verdict: Verdict): void;
+}
+
 export interface BurstModules extends ReplayModules {
   readonly tracker: Tracker;
   readonly sink: PacketSink;
@@ -35,6 +42,8 @@ export interface BurstModules extends ReplayModules {
   readonly process: (packet: number, inPort: number, nowMs: number) => void;
   readonly forward: Forward;
 }
+
+const WHOLE_KEY = new Int32Array(K.K_WIDE).fill(-1);
 
 export class BurstRunner {
   /** What becomes of packets, by their keys. */
@@ -57,6 +66,8 @@ export class BurstRunner {
   readonly #single = new Int32Array(1);
   readonly #counted = new Int32Array(VERDICTS_MAX);
   #countedLength = 0;
+  /** Which packet of a burst the listener is told of next. */
+  #told = 0;
   /** A sum of cache words, of no meaning: it keeps the compiler from dropping the touching. */
   #touched = 0;
 
@@ -96,8 +107,8 @@ export class BurstRunner {
     return this.#touched;
   }
 
-  /** Takes every packet of the batch (one reference each) and leaves it empty. */
-  run(batch: Batch, inPort: number, nowMs: number): void {
+  /** Takes every packet of the batch (one reference each) and leaves it empty. The listener is told of one of them. */
+  run(batch: Batch, inPort: number, nowMs: number, listener: VerdictListener | null = null): void {
     const { cache } = this;
     const { hand, tables, process } = this.#modules;
     if (hand.isAttended) {
@@ -105,6 +116,7 @@ export class BurstRunner {
       return;
     }
     this.#lookUp(batch, inPort);
+    if (listener !== null) this.#tell(listener, batch, inPort);
     const found = this.#found;
     const { packets } = batch;
     const count = batch.length;
@@ -136,6 +148,20 @@ export class BurstRunner {
     hand.flow = null;
     hand.tableId = -1;
     batch.length = 0;
+  }
+
+  #tell(listener: VerdictListener, batch: Batch, inPort: number): void {
+    const { cache, masked } = this;
+    const { hand } = this.#modules;
+    const i = this.#told++ % batch.length;
+    const id = this.#found[i]!;
+    if (id < 0 || !listener.wants(cache.verdicts[id]!)) return;
+    const { key } = hand;
+    if (hand.marked) hand.clearPipelineWords();
+    key[K.K_IN_PORT] = inPort;
+    hand.headers.parseNew(hand.pool, batch.packets[i]!, key);
+    // What is known by its row alone is known by all of its key.
+    listener.learn(key, masked.bitsOf(key, cache.generation) ?? WHOLE_KEY, cache.verdicts[id]!);
   }
 
   /** Somebody watches: every packet goes through the tables, so that every lookup can be seen. */

@@ -20,7 +20,12 @@ export class DropCounters {
   readonly #flows: (Flow | null)[] = new Array<Flow | null>(DROP_REASONS.length).fill(null);
 
   count(reason: number, tableId: number, flow: Flow | null): void {
-    this.packets[reason] = this.packets[reason]! + 1;
+    this.countMany(reason, 1, tableId, flow);
+  }
+
+  /** As count(), for so many packets. */
+  countMany(reason: number, packets: number, tableId: number, flow: Flow | null): void {
+    this.packets[reason] = this.packets[reason]! + packets;
     this.#tables[reason] = tableId;
     this.#flows[reason] = flow;
   }

@@ -58,6 +58,8 @@ export interface FlowTablesOptions {
   readonly onRemoved?: (message: Unsent<FlowRemoved>) => void;
   /** Called for every change of a flow while `isWatched`. */
   readonly onChange?: (change: FlowChange) => void;
+  /** Packets may soon fare otherwise, and counters be read for the last time: whoever judges by what he knows stops. */
+  readonly onChanging?: () => void;
 }
 
 export class FlowTables {
@@ -79,6 +81,7 @@ export class FlowTables {
   /** Whether onChange is to be called. */
   isWatched = false;
   readonly #onChange: (change: FlowChange) => void;
+  readonly #onChanging: () => void;
   #flowCount = 0;
   /** While a bundle is being applied. */
   #journal: FlowJournal | undefined;
@@ -91,6 +94,7 @@ export class FlowTables {
     this.#portExists = options.portExists ?? (() => true);
     this.#onRemoved = options.onRemoved ?? (() => undefined);
     this.#onChange = options.onChange ?? (() => undefined);
+    this.#onChanging = options.onChanging ?? (() => undefined);
     this.groups = new GroupTable(this.#portExists, this.options);
   }
 
@@ -111,10 +115,7 @@ export class FlowTables {
 
   /** Counts one packet that was looked up in the table and met `flow`. */
   count(tableId: number, flow: Flow | null, sizeBytes: number, nowMs: number): void {
-    this.#lookups[tableId] = this.#lookups[tableId]! + 1;
-    if (flow === null) return;
-    this.#matches[tableId] = this.#matches[tableId]! + 1;
-    this.counters.count(flow.slot, sizeBytes, nowMs);
+    this.countMany(tableId, flow, 1, sizeBytes, nowMs);
   }
 
   /** As count(), for several packets of `sizeBytes` bytes together. */
@@ -127,6 +128,7 @@ export class FlowTables {
 
   /** Whatever is cached is to be judged anew, e.g. because a port came or went. */
   invalidate(): void {
+    this.#onChanging();
     this.version++;
   }
 
@@ -134,6 +136,7 @@ export class FlowTables {
 
   /** Throws PlinthError with the OpenFlow error's name as code; nothing has been changed then. */
   applyFlowMod(given: FlowMod, nowMs: number): void {
+    this.#onChanging();
     const mod = fitFlowMod(given, this.options);
     if ((mod.flags & ~FLAGS_KNOWN) !== 0)
       throw flowError("OFPFMFC_BAD_FLAGS", `flow-mod flags 0x${mod.flags.toString(16)}`); // cold
@@ -153,6 +156,7 @@ export class FlowTables {
   }
 
   applyGroupMod(mod: GroupMod, nowMs: number): void {
+    this.#onChanging();
     if (this.#journal !== undefined) this.#journal.groups ??= this.groups.snapshot();
     const gone = this.groups.apply(mod, nowMs);
     this.#removeNaming(new Set(gone), groupsIn, "group_delete", nowMs);
@@ -160,6 +164,7 @@ export class FlowTables {
   }
 
   applyMeterMod(mod: MeterMod, nowMs: number): void {
+    this.#onChanging();
     if (this.#journal !== undefined) this.#journal.meters ??= this.meters.snapshot();
     const gone = this.meters.apply(mod, nowMs);
     this.#removeNaming(new Set(gone), metersIn, "delete", nowMs);
@@ -182,6 +187,7 @@ export class FlowTables {
 
   /** Makes the tables exactly these. Flows of those that go or change are removed, and no flow-removed is sent. */
   configure(tables: readonly TableSettings[], nowMs: number): void {
+    this.#onChanging();
     const changed = this.#book.configure(tables);
     for (let t = 0; t < changed.length; t++) {
       const list = this.#tables[changed[t]!]?.covered(EVERYTHING) ?? [];
@@ -329,6 +335,7 @@ export class FlowTables {
     if (old === null && limit !== 0 && this.#learned.count(tableId, cookie) >= limit) return false;
     if (old === null && this.#isFull(tableId)) return false;
     if (!isFinal) return true;
+    this.#onChanging();
     const mod = learnedMod(program);
     const flow = this.#add(mod, program.keyNow(), this.#compile(mod.instructions, mod), nowMs);
     flow.learned = program.lessonNow();
@@ -351,15 +358,13 @@ export class FlowTables {
       const flow = list[f]!;
       const idleMs = flow.idleTimeoutSeconds * 1000;
       const hardMs = flow.hardTimeoutSeconds * 1000;
-      if (hardMs !== 0 && nowMs - flow.renewedMs >= hardMs) this.#expired(flow, "hard_timeout", nowMs);
-      else if (idleMs !== 0 && nowMs - this.counters.lastUsedMs[flow.slot]! >= idleMs)
-        this.#expired(flow, "idle_timeout", nowMs);
+      const isHard = hardMs !== 0 && nowMs - flow.renewedMs >= hardMs;
+      const isIdle = idleMs !== 0 && nowMs - this.counters.lastUsedMs[flow.slot]! >= idleMs;
+      if (!isHard && !isIdle) continue;
+      this.#onChanging();
+      this.#remove(flow, isHard ? "hard_timeout" : "idle_timeout", nowMs);
+      this.version++;
     }
-  }
-
-  #expired(flow: Flow, reason: FlowRemovedReason, nowMs: number): void {
-    this.#remove(flow, reason, nowMs);
-    this.version++;
   }
 
   #remove(flow: Flow, reason: FlowRemovedReason, nowMs: number): void {
@@ -488,11 +493,7 @@ export class FlowTables {
   }
 
   #table(tableId: number): ConjunctiveClassifier {
-    let table = this.#tables[tableId];
-    if (table === null || table === undefined) {
-      table = new ConjunctiveClassifier();
-      this.#tables[tableId] = table;
-    }
-    return table;
+    this.#tables[tableId] ??= new ConjunctiveClassifier();
+    return this.#tables[tableId];
   }
 }

@@ -93,12 +93,6 @@ export class FlowCounters {
     this.#free.push(slot);
   }
 
-  count(slot: number, sizeBytes: number, nowMs: number): void {
-    this.packets[slot] = this.packets[slot]! + 1;
-    this.bytes[slot] = this.bytes[slot]! + sizeBytes;
-    this.lastUsedMs[slot] = nowMs;
-  }
-
   /** Counts `packets` packets of `sizeBytes` bytes together. */
   countMany(slot: number, packets: number, sizeBytes: number, nowMs: number): void {
     this.packets[slot] = this.packets[slot]! + packets;

@@ -9,22 +9,20 @@
 // Invariants: two untagged plain frames agree in the words of a match exactly when their keys agree in the bits that it
 // was made of; a match counts only in the generation of the verdict cache that it was made in.
 // Thread: datapath worker. Hot: yes (of, done).
+import type { RowMatch } from "./burst-keys.js";
 import * as K from "./key.js";
 import { FRONT_RESTS_MAX } from "./limits.js";
+import { isRowKey, writeRowMatch } from "./row-match.js";
 
 /** Words of mask and value: as those of a row, but that the first, the port, is looked at once for all. */
 const FRONT_WORDS = 10;
 const PLACES = 256;
-const ICMP = 1;
-const UNTAGGED_IPV4 = 0x0800 << 16;
 
-export interface FrontMatch {
+export interface FrontMatch extends RowMatch {
   port: number;
   generation: number;
   /** Of the verdict. */
   id: number;
-  readonly mask: Int32Array;
-  readonly value: Int32Array;
   /** Bursts to rest after the last failure, and still. */
   rests: number;
   left: number;
@@ -61,17 +59,13 @@ export class FrontMatches {
    * nothing else serves the port well.
    */
   offer(key: Int32Array, bits: Int32Array, id: number, generation: number): void {
-    if (key[K.K_TYPE_TCI] !== UNTAGGED_IPV4) return;
+    if (!isRowKey(key)) return;
     const port = key[K.K_IN_PORT]!;
     const place = port & (PLACES - 1);
     const present = this.#places[place]!;
     if (present !== null && present.generation === generation && present.rests === 0) return;
     const match = present ?? this.#create(place);
-    const { mask, value } = match;
-    const isIcmp = key[K.K_IP]! >>> 24 === ICMP;
-    writeRow(bits, isIcmp, mask);
-    writeRow(key, isIcmp, value);
-    for (let i = 0; i < FRONT_WORDS; i++) value[i] = value[i]! & mask[i]!;
+    writeRowMatch(key, bits, match.mask, match.value);
     match.port = port;
     match.generation = generation;
     match.id = id;
@@ -85,35 +79,4 @@ export class FrontMatches {
     this.#places[place] = match;
     return match;
   }
-}
-
-/** Bits of a key at their places in the row of an untagged frame: the little-endian words that readWords() keeps. */
-function writeRow(key: Int32Array, isIcmp: boolean, row: Int32Array): void {
-  const ip = key[K.K_IP]!;
-  const source = key[K.K_SRC]!;
-  const destination = key[K.K_DST]!;
-  const ports = key[K.K_TP]!;
-  const flags = key[K.K_TCP_FLAGS]!;
-  for (let i = K.K_ETH_DST; i <= K.K_ETH_SRC_LOW; i++) {
-    const word = key[i]!;
-    row[i] = (byte(word, 0) << 24) | (byte(word, 8) << 16) | (byte(word, 16) << 8) | byte(word, 24);
-  }
-  row[4] = byte(ip, 16) << 24;
-  row[5] = (byte(ip, 8) << 16) | (byte(ip, 24) << 24);
-  row[6] = (byte(source, 24) << 16) | (byte(source, 16) << 24);
-  row[7] =
-    byte(source, 8) | (byte(source, 0) << 8) | (byte(destination, 24) << 16) | (byte(destination, 16) << 24);
-  row[8] = byte(destination, 8) | (byte(destination, 0) << 8);
-  // ICMP has its type and code where others have the source port.
-  row[9] = 0;
-  if (isIcmp) row[8] |= (byte(ports, 16) << 16) | (byte(ports, 0) << 24);
-  else {
-    row[8] |= (byte(ports, 24) << 16) | (byte(ports, 16) << 24);
-    row[9] =
-      byte(ports, 8) | (byte(ports, 0) << 8) | ((byte(flags, 8) & 0x0f) << 16) | (byte(flags, 0) << 24);
-  }
-}
-
-function byte(word: number, shift: number): number {
-  return (word >>> shift) & 0xff;
 }

@@ -1,7 +1,7 @@
 // Flow tables: keys, classifier, tables, groups, meters, and the pipeline that runs packets through them.
 
-export { KEY_BYTES } from "./burst-keys.js";
-export type { BurstRunner, Forward } from "./burst-runner.js";
+export { burstKeysOf, KEY_BYTES, ROW_FRONT, ROW_SHIFT, ROW_WHOLE } from "./burst-keys.js";
+export type { BurstRunner, Forward, VerdictListener } from "./burst-runner.js";
 export { type CachedPath, cachedPaths } from "./cached-paths.js";
 export { Classifier } from "./classifier.js";
 export { type ActionContext, compileActions } from "./compile-actions.js";
@@ -54,15 +54,18 @@ export {
   W_PORTS,
   W_SOURCE,
 } from "./program.js";
+export { FATE_DROP, FATE_REWRITE, publishedSize } from "./published-verdicts.js";
 export { isSentTo, refersToPort } from "./references.js";
 export { Resumption } from "./resumption.js";
 export { Rewriter } from "./rewrite.js";
 export { runOnKey } from "./run-on-key.js";
 export { SavedOptions } from "./saved-options.js";
-export { type ShortRewriter, shortRewriterOf } from "./short-rewrite.js";
+export { type ShortRewrite, type ShortRewriter, shortRewriterOf } from "./short-rewrite.js";
 export type { TableSettings } from "./table-settings.js";
 export { type NormalTrace, type TraceOptions, type TraceSend, traceFrame } from "./trace.js";
 export type { TraceFlow, TraceNode, TraceRequest, TraceRun } from "./trace-nodes.js";
 export { EVERY_OPTION, NXT_TLV_TABLE_MOD, TunnelOptions } from "./tunnel-options.js";
-export type { Verdict } from "./verdict.js";
+export { V_AT, V_DROP, type Verdict } from "./verdict.js";
 export { NOT_FOUND } from "./verdict-cache.js";
+export { UNPUBLISHED, VerdictReader } from "./verdict-reader.js";
+export { type Fate, VerdictWriter } from "./verdict-writer.js";

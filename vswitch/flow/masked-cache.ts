@@ -70,6 +70,18 @@ export class MaskedCache {
     return -1;
   }
 
+  /** As find(), but the bits by which the verdict is known, and null without one; nothing is counted. */
+  bitsOf(key: Int32Array, generation: number): Int32Array | null {
+    if (generation !== this.#generation) return null;
+    const masks = this.#masks;
+    for (let m = 0; m < masks.length; m++) {
+      const mask = masks[m]!;
+      const at = this.#place(mask, key);
+      if (this.#holds(at, mask, key) || this.#holds(at + STRIDE, mask, key)) return mask.bits;
+    }
+    return null;
+  }
+
   /** Keeps the verdict for all keys that agree with `key` in `bits`. Nothing happens when there are too many masks. */
   keep(key: Int32Array, bits: Int32Array, verdict: number, generation: number): void {
     if (generation !== this.#generation) {

@@ -2,17 +2,21 @@
 // (remote-port.ts), and about the packets that they lend each other.
 //
 //   forwarding worker                         port worker
-//   RemotePort  ◄──────── inward ───────────  what came in by the port
+//   RemotePort  ◄──────── inward ───────────  what came in by the port, and was not finished at once
 //               ───────── outward ─────────►  what is to leave by it
+//               ───────── verdicts ────────►  by which frames that come in are finished at once (flow/published-verdicts.ts)
 //   SlotBank    ───────── empties ─────────►  packets to take frames in with
 //               ◄──────── returns ──────────  packets of which it has too many
 //
 // A packet is in one place at a time, so rings that hold every packet never overflow. Pure: layout only.
 import { createEventfd } from "../../base/linux/index.js";
 import { type Port, SlotRing } from "../../base/packet/index.js";
+import { publishedSize } from "../flow/index.js";
 
 /** Packets on their way between the threads, by port and direction. */
 export const LANE_PACKETS = 1024;
+/** Verdicts on frames of one port that are published. */
+const LANE_VERDICTS = 4096;
 
 // Words of PortLane.state.
 export const LANE_LINK_UP = 0;
@@ -22,6 +26,8 @@ export const LANE_OFFLOADS = 1;
 export const LANE_SLEEP = 2;
 /** Bytes of the text that says why the link is down. */
 export const LANE_ERROR_SIZE = 3;
+/** Counts packets of `inward` that have been judged, and whatever left for another port is in the ring of that. */
+export const LANE_JUDGED = 4;
 /** The port's counters, as of its last breath: where in the state, in bytes. */
 export const LANE_STATS_AT = 64;
 export const LANE_ERROR_AT = 128;
@@ -32,14 +38,21 @@ export const LANE_ERROR_SIZE_MAX = 384;
 export const WORKER_SLEEP = 0;
 /** Counts the worker's breaths: one that stands still hangs, asleep or not. */
 export const WORKER_BREATHS = 1;
+/** Odd while the worker finishes frames by verdicts that are published; another number for each burst. */
+export const WORKER_JUDGES = 2;
+/** 1: its thread has ended, in the middle of whatever it was doing. */
+export const WORKER_GONE = 3;
 
 export const AWAKE = 0;
 export const ASLEEP = 1;
 export const RUNG = 2;
 
 export interface PortLane {
+  /** Of this lane alone, and above 0. */
+  readonly id: number;
   readonly inward: SharedArrayBuffer;
   readonly outward: SharedArrayBuffer;
+  readonly verdicts: SharedArrayBuffer;
   readonly state: SharedArrayBuffer;
   /** Rung for the thread that forwards. */
   readonly wakeFd: number;
@@ -54,11 +67,15 @@ export interface WorkerLane {
   readonly doorbell: number;
 }
 
+let lanes = 0;
+
 /** The descriptor is the caller's to close. */
 export function createPortLane(): PortLane {
   return {
+    id: ++lanes,
     inward: SlotRing.memory(LANE_PACKETS),
     outward: SlotRing.memory(LANE_PACKETS),
+    verdicts: new SharedArrayBuffer(publishedSize(LANE_VERDICTS)),
     state: new SharedArrayBuffer(LANE_ERROR_AT + LANE_ERROR_SIZE_MAX),
     wakeFd: createEventfd(),
   };

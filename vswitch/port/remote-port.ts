@@ -18,6 +18,7 @@ import {
   AWAKE,
   LANE_ERROR_AT,
   LANE_ERROR_SIZE,
+  LANE_JUDGED,
   LANE_LINK_UP,
   LANE_OFFLOADS,
   LANE_SLEEP,
@@ -36,7 +37,8 @@ export interface RemotePortOptions {
 export class RemotePort implements Port {
   readonly name: string;
   readonly wakeFd: number;
-  readonly #bank: SlotBank;
+  /** Of the worker that serves the port. */
+  readonly bank: SlotBank;
   readonly #pool: PacketPool;
   readonly #lane: PortLane;
   readonly #inward: SlotRing;
@@ -46,18 +48,30 @@ export class RemotePort implements Port {
   /** The other thread's counters, and what they were when they were last added to ours. */
   readonly #theirs: Float64Array;
   readonly #seen = createPortCounters();
+  /** Packets that were taken from the ring, and of how many of them the other thread knows that they have been judged. */
+  #taken = 0;
+  #judged = 0;
 
   constructor({ name, lane, bank }: RemotePortOptions) {
     this.name = name;
     this.#lane = lane;
     this.wakeFd = lane.wakeFd;
-    this.#bank = bank;
+    this.bank = bank;
     this.#pool = bank.pool;
     this.#pool.holdsOffloads = true;
     this.#inward = new SlotRing(lane.inward);
     this.#outward = new SlotRing(lane.outward);
     this.#state = new Int32Array(lane.state);
     this.#theirs = new Float64Array(lane.state, LANE_STATS_AT, PORT_STATS_LENGTH);
+  }
+
+  get laneId(): number {
+    return this.#lane.id;
+  }
+
+  /** Where verdicts on what comes in by the port are published. */
+  get verdicts(): SharedArrayBuffer {
+    return this.#lane.verdicts;
   }
 
   get stats(): PortCounters {
@@ -84,17 +98,26 @@ export class RemotePort implements Port {
   }
 
   rx(batch: Batch): number {
-    this.#bank.balance();
+    this.#tellJudged();
+    this.bank.balance();
     const before = batch.length;
     while (batch.room > 0) {
       const packet = this.#inward.take();
       if (packet < 0) break;
-      this.#bank.back(packet);
+      this.bank.back(packet);
       batch.push(packet);
     }
     if (batch.length === before) return 0;
     this.#inward.release();
+    this.#taken = (this.#taken + batch.length - before) | 0;
     return batch.length - before;
+  }
+
+  /** What was taken before has been judged since, and left. */
+  #tellJudged(): void {
+    if (this.#judged === this.#taken) return;
+    this.#judged = this.#taken;
+    Atomics.store(this.#state, LANE_JUDGED, this.#judged);
   }
 
   tx(batch: Batch): void {
@@ -107,7 +130,7 @@ export class RemotePort implements Port {
         packet = twin;
       }
       if (packet >= 0 && this.#outward.put(packet)) {
-        this.#bank.went(packet);
+        this.bank.went(packet);
         continue;
       }
       if (packet >= 0) pool.free(packet);
@@ -115,14 +138,15 @@ export class RemotePort implements Port {
     }
     batch.length = 0;
     this.#outward.publish();
-    this.#bank.wake();
+    this.bank.wake();
   }
 
   tick(): void {
-    this.#bank.balance();
+    this.bank.balance();
   }
 
   beginSleep(): boolean {
+    this.#tellJudged();
     Atomics.store(this.#state, LANE_SLEEP, ASLEEP);
     return this.#inward.isEmpty;
   }
@@ -146,7 +170,7 @@ export class RemotePort implements Port {
     while (batch.room > 0) {
       const packet = left.take();
       if (packet < 0) return false;
-      this.#bank.back(packet);
+      this.bank.back(packet);
       batch.push(packet);
       left.release();
     }

@@ -4,10 +4,12 @@
 // Thread: the worker that forwards. Hot: yes.
 import { ringEventfd } from "../../base/linux/index.js";
 import { type PacketPool, SlotRing } from "../../base/packet/index.js";
-import { ASLEEP, RUNG, WORKER_SLEEP, type WorkerLane } from "./port-lane.js";
+import { ASLEEP, RUNG, WORKER_GONE, WORKER_JUDGES, WORKER_SLEEP, type WorkerLane } from "./port-lane.js";
 
 /** Lent at one go. */
 const LOAN_MAX = 256;
+/** Looks at a worker that is in the middle of a burst, before others may have the processor meanwhile. */
+const LOOKS_MAX = 1000;
 
 export interface SlotBankOptions {
   readonly pool: PacketPool;
@@ -93,6 +95,20 @@ export class SlotBank {
     this.#isLent[packet] = 0;
     if (packet < this.pool.slots) this.lent--;
     else this.lentLarge--;
+  }
+
+  /**
+   * Returns when the burst is over that the worker finishes by published verdicts, if it is in one. What has been taken
+   * back before is not known to the next.
+   */
+  awaitPass(): void {
+    const state = this.#state;
+    const burst = Atomics.load(state, WORKER_JUDGES);
+    if ((burst & 1) === 0) return;
+    for (let looks = 0; Atomics.load(state, WORKER_JUDGES) === burst; looks++) {
+      if (Atomics.load(state, WORKER_GONE) === 1) return;
+      if (looks >= LOOKS_MAX) Atomics.wait(state, WORKER_JUDGES, burst, 1);
+    }
   }
 
   /** Wakes the worker, if it sleeps. */

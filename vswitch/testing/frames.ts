@@ -87,8 +87,8 @@ export function plainFrame(source: string, destination: string, vid?: number, pr
 
 /** A frame of 80 bytes that says which one of many it is. */
 export function numberedFrame(n: number): Uint8Array {
-  const bytes = new Uint8Array(80);
-  bytes.set(plainFrame("52:54:00:00:00:01", "52:54:00:00:00:02"));
+  const bytes = udpFrame({ source: "10.0.0.1", destination: "10.0.0.2" }, new Uint8Array(38));
+  bytes.set(plainFrame("52:54:00:00:00:01", "52:54:00:00:00:02").subarray(0, 12));
   new DataView(bytes.buffer).setUint32(60, n);
   return bytes;
 }

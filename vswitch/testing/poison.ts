@@ -4,6 +4,8 @@
 export const POISON_TYPE = 0x88b6;
 export const POISON_KILLS = 1;
 export const POISON_HANGS = 2;
+/** A numbered frame (frames.ts) with this number has the worker hang that sends it. */
+export const POISON_NUMBER = 0xdeadbeef;
 
 /** A frame that kills the worker that takes it in, or has it hang. */
 export function poisonedFrame(how: number): Uint8Array {

@@ -1,6 +1,6 @@
-// A port worker for tests that dies, or hangs, of certain frames that come in by a stream port.
+// A port worker for tests that dies, or hangs, of certain frames that come in, or leave, by a stream port.
 import { type Batch, PacketPool, StreamPort } from "../../base/packet/index.js";
-import { POISON_HANGS, POISON_TYPE } from "./poison.js";
+import { POISON_HANGS, POISON_NUMBER, POISON_TYPE } from "./poison.js";
 
 /** The worker's own: it begins empty, and takes in what it is lent. */
 let pool: PacketPool | undefined;
@@ -17,6 +17,16 @@ StreamPort.prototype.rx = function (this: StreamPort, batch: Batch): number {
   const count = receive.call(this, batch);
   for (let i = before; i < batch.length; i++) taste(batch.packets[i]!);
   return count;
+};
+
+const send = StreamPort.prototype.tx;
+StreamPort.prototype.tx = function (this: StreamPort, batch: Batch): void {
+  for (let i = 0; i < batch.length; i++) {
+    const packet = batch.packets[i]!;
+    const { view, offset, length } = pool!;
+    if (length[packet] === 80 && view.getUint32(offset[packet]! + 60) === POISON_NUMBER) for (;;);
+  }
+  send.call(this, batch);
 };
 
 function taste(packet: number): void {

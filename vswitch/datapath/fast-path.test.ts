@@ -1,0 +1,230 @@
+import { mkdtempSync, rmSync } from "node:fs";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { waitFor } from "../../base/time/index.js";
+import type { SwitchModel } from "../agent/index.js";
+import { numberedFrame, udpFrame } from "../testing/frames.js";
+import { apply, field, flowMod, output } from "../testing/rig.js";
+import { StreamPeer } from "../testing/stream-peer.js";
+import { Workers } from "../testing/worker-rig.js";
+import { DatapathHandle } from "./index.js";
+
+const ALL = { tableId: 0xff, outPort: 0xffffffff, outGroup: 0xffffffff, cookie: 0n, cookieMask: 0n } as const;
+const IP = field("eth_type", 0x0800);
+
+/** Of a conversation, with a number in it. */
+function frameOf(sourcePort: number, number: number): Uint8Array {
+  const payload = new Uint8Array(22);
+  new DataView(payload.buffer).setUint32(18, number);
+  return udpFrame({ source: "10.0.0.1", destination: "10.0.0.2", sourcePort }, payload);
+}
+
+function numbersOf(frames: readonly Uint8Array[]): number[] {
+  return frames.map(({ buffer, byteOffset, length }) =>
+    new DataView(buffer, byteOffset + length - 4).getUint32(0),
+  );
+}
+
+describe("FastPath", () => {
+  /** One worker whose first port's frames go to its third, each conversation by a verdict of its own. */
+  function workers(): {
+    rig: Workers;
+    send: (sourcePort: number) => void;
+    worker: () => void;
+    judge: () => void;
+    came: () => number[];
+  } {
+    const rig = new Workers(1, 3);
+    const [host] = rig.hosts;
+    const bridge = rig.datapath.bridge("br0");
+    for (const port of [1000, 1001]) {
+      const match = [IP, field("ip_proto", 17), field("udp_src", port)];
+      bridge.change(flowMod({ match, instructions: [apply(output(3))] }), rig.nowMs);
+    }
+    rig.nowMs += 20;
+    let number = 0;
+    return {
+      rig,
+      send: (sourcePort) => rig.ports[0]!.inject(frameOf(sourcePort, number++)),
+      worker: () => void host!.breathe(rig.nowMs),
+      judge: () => void rig.datapath.breathe(rig.nowMs),
+      came: () => numbersOf(rig.ports[2]!.sent),
+    };
+  }
+
+  it("sends nothing before what the other thread has judged and nobody has sent yet", () => {
+    const { rig, send, worker, judge, came } = workers();
+    // The second one is known, and the verdict published; it lies in the ring of the port that it leaves by.
+    for (let n = 0; n < 2; n++) {
+      send(1000);
+      worker();
+      judge();
+    }
+    judge();
+    expect(came()).toEqual([0]);
+    send(1000);
+    worker();
+    expect(rig.hosts[0]!.fast.frames).toBe(1);
+    expect(came()).toEqual([0, 1, 2]);
+    rig.close();
+  });
+
+  it("takes nothing in while frames are on their way behind which others would be finished at once", () => {
+    const { rig, send, worker, judge, came } = workers();
+    for (let n = 0; n < 2; n++) {
+      send(1000);
+      rig.breathe(true);
+    }
+    send(1000);
+    rig.breathe(true);
+    expect(rig.hosts[0]!.fast.frames).toBe(1);
+    // The other conversation becomes known while a frame of it is on its way.
+    for (let n = 0; n < 2; n++) {
+      send(1001);
+      worker();
+      judge();
+    }
+    send(1001);
+    send(1000);
+    worker();
+    expect(rig.hosts[0]!.fast.frames).toBe(1);
+    send(1000);
+    worker();
+    expect(rig.hosts[0]!.fast.frames).toBe(1);
+    rig.breathe(true);
+    expect(came()).toEqual([0, 1, 2, 3, 4, 5, 6, 7]);
+    expect(rig.hosts[0]!.fast.frames).toBe(2);
+    rig.close();
+  });
+
+  it("counts what it has finished for flows, tables and drops, asked or not", () => {
+    const { rig, send } = workers();
+    const bridge = rig.datapath.bridge("br0");
+    /** By priority. */
+    const count = (wanted: number): bigint => {
+      const flows = bridge.tables.flowStats({ ...ALL, match: [] }, rig.nowMs);
+      return flows.reduce((sum, flow) => (flow.priority === wanted ? sum + flow.packetCount : sum), 0n);
+    };
+    for (let n = 0; n < 6; n++) {
+      send(1000);
+      rig.breathe(true);
+    }
+    expect(rig.hosts[0]!.fast.frames).toBe(4);
+    bridge.publishing.fold();
+    expect(count(100)).toBe(6n);
+    send(1000);
+    rig.breathe(true);
+    // A change takes back what is published.
+    bridge.change(flowMod({ priority: 200, match: [IP], instructions: [] }), rig.nowMs);
+    expect([count(100), count(200)]).toEqual([7n, 0n]);
+    rig.nowMs += 20;
+    for (let n = 0; n < 5; n++) {
+      send(1000);
+      rig.breathe(true);
+    }
+    bridge.publishing.fold();
+    expect(bridge.pipeline.dropCounters.report()).toMatchObject([{ packets: 5, tableId: 0, priority: 200 }]);
+    expect(bridge.tables.tableStats()[0]).toMatchObject({ lookupCount: 12n, matchedCount: 12n });
+    rig.close();
+  });
+});
+
+describe("workers that finish frames themselves", () => {
+  const DEADLINE_MS = 60_000;
+  const TRUNK = { mode: "trunk", tag: 0, trunks: [] } as const;
+  const about = { manufacturer: "Plinth", hardware: "", software: "", serialNumber: "", datapath: "br0" };
+  /** The third one need not be there: a worker that cannot be pinned runs anywhere. */
+  const CORES = [0, 1, 2];
+  let dir: string;
+  let handle: DatapathHandle;
+  let model: SwitchModel;
+  let peers: StreamPeer[];
+
+  beforeAll(async () => {
+    dir = mkdtempSync("/tmp/pl-fp-");
+    peers = Array.from({ length: 6 }, (_, i) => new StreamPeer(join(dir, `p${i + 1}`)));
+    handle = new DatapathHandle({ slots: 512, connectionsMax: 1024, cores: CORES });
+    await handle.addBridge({ name: "br0", macTableEntries: 64, macAgeingMs: 300_000 });
+    model = handle.model("br0", 1n, about);
+    for (let n = 1; n <= 6; n++) {
+      const options = { path: join(dir, `p${n}`) };
+      const spec = {
+        name: `p${n}`,
+        type: "stream",
+        options,
+        mac: Uint8Array.of(2, 0, 0, 0, 0, n),
+        mtu: 1500,
+      };
+      await handle.addPort({ bridge: "br0", spec, ofport: n, vlan: TRUNK }, 1 + ((n - 1) % 2));
+    }
+    await waitFor(
+      async () => (await handle.call("portStates", { bridge: "br0" })).every((port) => port.linkUp),
+      "links up",
+      DEADLINE_MS,
+    );
+  });
+
+  afterAll(async () => {
+    await handle.close();
+    await Promise.all(peers.map((peer) => peer.close()));
+    rmSync(dir, { recursive: true, force: true });
+  });
+
+  const finished = async (): Promise<number[]> =>
+    (await handle.threads()).map(({ status }) => status.maskedHits);
+
+  it("judge no frame by an older rule once the barrier is answered, and count every one", async () => {
+    const ROUNDS = 30;
+    const SURE = 8;
+    const before = await finished();
+    /** Ports 1 and 2 send, each to one of two of its worker's. */
+    const race = async (from: number): Promise<number> => {
+      const peer = peers[from - 1]!;
+      let sent = 0;
+      for (let round = 0; round < ROUNDS; round++) {
+        const to = from + 2 * (1 + (round % 2));
+        await model.change([
+          flowMod({ match: [field("in_port", from)], priority: from, instructions: [apply(output(to))] }),
+        ]);
+        await model.barrier();
+        const frames = Array.from({ length: SURE }, (_, n) => numberedFrame(round * 1000 + n));
+        for (const frame of frames) peer.send(frame);
+        expect(await peers[to - 1]!.take(SURE)).toEqual(frames);
+        sent += SURE;
+        // The next change comes into the middle of others, which go wherever.
+        for (let n = 0; n < 100; n++) peer.send(numberedFrame(round * 1000 + 500 + n));
+        sent += 100;
+        if (round % 3 !== 0) {
+          await peers[to - 1]!.take(100);
+          continue;
+        }
+        const other = from + 2 * (1 + ((round + 1) % 2));
+        const wandering = [to, other].map((n) => peers[n - 1]!.frames);
+        await model.change([
+          flowMod({ match: [field("in_port", from)], priority: from, instructions: [apply(output(other))] }),
+        ]);
+        await waitFor(
+          () => wandering[0]!.length + wandering[1]!.length >= 100,
+          () => `${wandering[0]!.length} + ${wandering[1]!.length} frames`,
+          DEADLINE_MS,
+          1,
+        );
+        const came = wandering.map((frames_) =>
+          frames_.splice(0).map((frame) => new DataView(frame.buffer).getUint32(60)),
+        );
+        // The first ones by the older rule, the others by the newer.
+        expect(came.flat()).toEqual(Array.from({ length: 100 }, (_, n) => round * 1000 + 500 + n));
+      }
+      return sent;
+    };
+    const counts = await Promise.all([race(1), race(2)]);
+    const flows = await model.flowStats({ ...ALL, match: [] });
+    expect(flows.map(({ priority, packetCount }) => [priority, packetCount])).toEqual([
+      [2, BigInt(counts[1]!)],
+      [1, BigInt(counts[0]!)],
+    ]);
+    const [, one, two] = await finished();
+    expect(one! - before[1]!).toBeGreaterThan(0);
+    expect(two! - before[2]!).toBeGreaterThan(0);
+  }, 120_000);
+});

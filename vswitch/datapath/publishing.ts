@@ -1,0 +1,146 @@
+// The flow table that port workers forward by: what is known of the frames of a port is published to the worker that
+// takes them in, as far as that can carry it out itself (fast-path.ts). What it has counted comes back from here.
+//
+//   upcall of a burst ─► one of its verdicts is published ─► the worker finishes such frames
+//   change of anything that verdicts follow from ─► withdraw(): all is taken back, and counted, before the change
+//
+// So there is never more than one version of the tables: no frame is judged by what was before a change once the
+// change is made, and counters are final when a flow goes. It costs the end of the burst that a worker is in, once for
+// each change at most after which frames have come for a while.
+// Thread: datapath worker. Hot: yes (of, wants).
+import {
+  type BurstRunner,
+  type Fate,
+  type FlowTables,
+  type Pipeline,
+  V_AT,
+  V_DROP,
+  type Verdict,
+  type VerdictListener,
+} from "../flow/index.js";
+import { RemotePort } from "../port/index.js";
+import { PUBLISH_CALM_MS, REFUSALS_MAX } from "./limits.js";
+import type { PortSlot } from "./port-slot.js";
+
+/** V_AT and V_DROP with their operands. */
+const DROP_WORDS = 5;
+const DROPPED: Fate = { lane: 0, sizeMax: 0, rewrite: null };
+
+export interface PublishingModules {
+  readonly tables: FlowTables;
+  readonly pipeline: Pipeline;
+  readonly bursts: BurstRunner;
+  /** The bridge's ports; the array changes. */
+  readonly slots: readonly PortSlot[];
+  readonly find: (ofport: number) => PortSlot | null;
+}
+
+export class Publishing implements VerdictListener {
+  readonly #modules: PublishingModules;
+  #nowMs = 0;
+  /** Nothing is published before. */
+  #calmMs = Number.NEGATIVE_INFINITY;
+  /** The port that frames come in by now. */
+  #slot: PortSlot | null = null;
+  readonly #counted = (verdict: Verdict, packets: number, sizeBytes: number, usedMs: number): void =>
+    this.#count(verdict, packets, sizeBytes, usedMs);
+
+  constructor(modules: PublishingModules) {
+    this.#modules = modules;
+  }
+
+  /** Who is to be told of verdicts on what has come in by the port; null: nobody. */
+  of(slot: PortSlot, nowMs: number): VerdictListener | null {
+    if (slot.published === null) return null;
+    this.#nowMs = nowMs;
+    if (nowMs < this.#calmMs || slot.tapIn !== null || !this.#modules.bursts.isUnattended) return null;
+    this.#slot = slot;
+    return this;
+  }
+
+  wants(verdict: Verdict): boolean {
+    return isDrop(verdict) || this.#target(verdict) !== null;
+  }
+
+  learn(key: Int32Array, bits: Int32Array, verdict: Verdict): void {
+    const target = this.#target(verdict);
+    const fate =
+      target === null
+        ? DROPPED
+        : { lane: (target.port as RemotePort).laneId, sizeMax: target.sizeMax, rewrite: verdict.rewrite };
+    this.#slot!.published!.publish(key, bits, verdict, fate);
+  }
+
+  /** The port that frames leave by as they are, or changed a little, when the same worker serves it. */
+  #target({ onlyPort, rewrite }: Verdict): PortSlot | null {
+    const { ofport, port } = this.#slot!;
+    const number = rewrite === null ? onlyPort : rewrite.port;
+    if (number < 0 || number === ofport) return null;
+    const target = this.#modules.find(number);
+    if (target === null || !target.forwards || !target.takesRuns || target.tapOut !== null) return null;
+    const isNear = target.port instanceof RemotePort && target.port.bank === (port as RemotePort).bank;
+    return isNear ? target : null;
+  }
+
+  /** Takes all back that is published, and waits until no worker acts by it: then something may change. */
+  withdraw(): void {
+    const { slots } = this.#modules;
+    let count = 0;
+    for (let i = 0; i < slots.length; i++) {
+      const { published } = slots[i]!;
+      if (published === null || published.count === 0) continue;
+      published.close();
+      count++;
+    }
+    this.#calmMs = this.#nowMs + PUBLISH_CALM_MS;
+    if (count === 0) return;
+    for (let i = 0; i < slots.length; i++) this.#takeBack(slots[i]!);
+  }
+
+  #takeBack({ published, port }: PortSlot): void {
+    if (published === null || published.count === 0) return;
+    (port as RemotePort).bank.awaitPass();
+    published.fold(this.#counted);
+    published.clear();
+  }
+
+  /** Counts what workers have finished so far. */
+  fold(): void {
+    const { slots } = this.#modules;
+    for (let i = 0; i < slots.length; i++) slots[i]!.published?.fold(this.#counted);
+  }
+
+  /** What has had its time gives way to what finds no place. Call about once a second. */
+  sweep(): void {
+    this.fold();
+    const { slots } = this.#modules;
+    for (let i = 0; i < slots.length; i++) {
+      const { published } = slots[i]!;
+      if (published === null || published.refused < REFUSALS_MAX) continue;
+      published.close();
+      this.#takeBack(slots[i]!);
+    }
+  }
+
+  #count(
+    { tables: ids, flows, code, onlyPort, rewrite }: Verdict,
+    packets: number,
+    bytes: number,
+    usedMs: number,
+  ): void {
+    const { tables, pipeline } = this.#modules;
+    const { lastUsedMs } = tables.counters;
+    for (let i = 0; i < flows.length; i++) {
+      const flow = flows[i]!;
+      const last = flow === null ? usedMs : Math.max(usedMs, lastUsedMs[flow.slot]!);
+      tables.countMany(ids[i]!, flow, packets, bytes, last);
+    }
+    if (onlyPort >= 0 || rewrite !== null) return;
+    const index = code[2]!;
+    pipeline.dropCounters.countMany(code[4]!, packets, code[1]!, index < 0 ? null : flows[index]!);
+  }
+}
+
+function isDrop({ code }: Verdict): boolean {
+  return code.length === DROP_WORDS && code[0] === V_AT && code[3] === V_DROP;
+}
