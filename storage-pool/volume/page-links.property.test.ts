@@ -79,3 +79,27 @@ test("what is named is counted, what is not is not, and after settling each page
     }),
   );
 });
+
+test("a page between an older and a newer one leaves both to count for themselves when it goes", () => {
+  const { table } = new MemoryPool(1, 64 * MIB).pool;
+  const segment = table.allocate(SEGMENT_LOG, 1, 1, 1, 1);
+  if (typeof segment === "number") throw new Error(`errno ${segment}`);
+  const first = segment.index * SEGMENT_BLOCKS + 18;
+  const [kept, before, between, after] = [first, first + 1, first + 2, first + 3];
+  const counts = () => [kept, before, between, after].map((at) => table.countOf(at));
+  const head = new BlockMap(table, PAGE_ENTRIES);
+  head.set(0, kept, 7);
+  head.set(1, before, 7);
+  const oldest = head.freeze();
+  head.set(1, between, 7);
+  const middle = head.freeze();
+  head.set(2, after, 7);
+  // Linked: what neighbours name in the same entry counts once.
+  expect(counts()).toEqual([1, 1, 1, 1]);
+  middle.release();
+  expect(counts()).toEqual([2, 1, 1, 1]);
+  oldest.release();
+  expect(counts()).toEqual([1, 0, 1, 1]);
+  head.release();
+  expect(table.liveBlocks).toBe(0);
+});
