@@ -13,7 +13,7 @@ import {
 import { arenaSizeOf, PacketPool } from "../../base/packet/index.js";
 import { GuestWindow } from "../../base/virtio/index.js";
 import { Mailbox, type MailboxHandler, type MailboxSetup } from "../../base/worker/index.js";
-import { SLEEP_MAX_MS, SPIN_BUSY_MS, SPIN_CALM_MS, SPIN_PACKETS } from "./limits.js";
+import { REQUESTS_PER_TURN, SLEEP_MAX_MS, SPIN_BUSY_MS, SPIN_CALM_MS, SPIN_PACKETS } from "./limits.js";
 import { PortFactory } from "./port-factory.js";
 import { PortHost } from "./port-host.js";
 import type { PortWorkerMethods, PortWorkerSetup } from "./requests.js";
@@ -75,7 +75,10 @@ epoll.close();
 window.close();
 mailbox.close();
 
-/** As poll-loop.ts, where it says why a time stands in an array. */
+/**
+ * As poll-loop.ts, where it says why a time stands in an array. However much it is asked for, all ports have a turn
+ * after each request.
+ */
 function loop(): void {
   const workMs = new Float64Array(1);
   let moved = 0;
@@ -84,7 +87,7 @@ function loop(): void {
     clock.read();
     const nowMs = clock.ms[0]!;
     meter.breath(isBusy);
-    isBusy = mailbox.poll() > 0;
+    isBusy = mailbox.poll(REQUESTS_PER_TURN) > 0;
     const count = host.breathe(Math.floor(nowMs));
     if (meter.turnWindow()) turnServed(host);
     if (count > 0) {
@@ -104,7 +107,7 @@ function loop(): void {
     host.endSleep();
     clock.read();
     meter.slept();
-    mailbox.onDoorbell();
+    mailbox.silence();
     host.tick(Math.floor(clock.ms[0]!));
   }
 }
