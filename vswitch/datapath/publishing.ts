@@ -24,7 +24,6 @@ import type { PortSlot } from "./port-slot.js";
 
 /** V_AT and V_DROP with their operands. */
 const DROP_WORDS = 5;
-const DROPPED: Fate = { lane: 0, sizeMax: 0, rewrite: null };
 
 export interface PublishingModules {
   readonly tables: FlowTables;
@@ -42,6 +41,12 @@ export class Publishing implements VerdictListener {
   #calmMs = Number.NEGATIVE_INFINITY;
   /** The port that frames come in by now. */
   #slot: PortSlot | null = null;
+  /** Of the verdict in hand: most are published already. */
+  readonly #fate: { -readonly [K in keyof Fate]: Fate[K] } = {
+    lane: 0,
+    sizeMax: Number.POSITIVE_INFINITY,
+    rewrite: null,
+  };
   readonly #counted = (verdict: Verdict, packets: number, sizeBytes: number, usedMs: number): void =>
     this.#count(verdict, packets, sizeBytes, usedMs);
 
@@ -64,10 +69,10 @@ export class Publishing implements VerdictListener {
 
   learn(key: Int32Array, bits: Int32Array, verdict: Verdict): void {
     const target = this.#target(verdict);
-    const fate =
-      target === null
-        ? DROPPED
-        : { lane: (target.port as RemotePort).laneId, sizeMax: target.sizeMax, rewrite: verdict.rewrite };
+    const fate = this.#fate;
+    fate.lane = target === null ? 0 : (target.port as RemotePort).laneId;
+    fate.sizeMax = target === null ? Number.POSITIVE_INFINITY : target.sizeMax;
+    fate.rewrite = verdict.rewrite;
     this.#slot!.published!.publish(key, bits, verdict, fate);
   }
 

@@ -23,6 +23,7 @@ describe("the data path in steady state", () => {
       // V8 prints some lines of its own before and after.
       const told = JSON.parse(stdout.split("\n").find((line) => line.startsWith("{")) ?? "") as {
         readonly packets: number;
+        readonly finishedByWorker: number;
         readonly stoppedMs: number;
         readonly taken: readonly (readonly [string, number])[];
         readonly deoptimisations: readonly string[];
@@ -36,6 +37,7 @@ describe("the data path in steady state", () => {
       // Everything came through, both ways where there are two; by TAP and packet socket where the host lets us.
       const byDevices = probeFacility("tap").available ? 2 * 2 : 0;
       expect(told.taken.filter(([, taken]) => taken > 0)).toHaveLength(7 + 2 * 3 + 1 + 3 + byDevices);
+      expect(told.finishedByWorker).toBeGreaterThan(100_000);
       expect(told.deoptimisations).toEqual([]);
       expect(told.collections).toBe(0);
       // Asking for the number takes some itself, and code that is still being compiled.

@@ -407,6 +407,7 @@ process.stdout.write(
     warmUp,
     stoppedMs: watchedStopsMs,
     packets: Number(rounds) * PACKETS_PER_ROUND,
+    finishedByWorker: host.fast.frames,
     taken: [
       ...ports.map(({ name, taken }) => [name, taken]),
       ...guestPorts.map(({ name, stats }) => [name, stats[TX_PACKETS]]),
