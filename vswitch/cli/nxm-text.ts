@@ -14,7 +14,7 @@ interface Header {
 
 const COOKIE: Header = { name: "NXM_NX_COOKIE", oxmClass: 1, number: 30, experimenter: 0, size: 8 };
 const BY_NAME = new Map<string, Header>([[COOKIE.name, COOKIE]]);
-const BY_NUMBER = new Map<string, Header>([[keyOf(COOKIE), COOKIE]]);
+const BY_NUMBER = new Map<string, Header>();
 for (const field of Object.values(OXM_FIELDS)) {
   const { header, others } = OXM_NAMES[field.name];
   const own = { oxmClass: field.oxmClass, number: field.number, experimenter: field.experimenter };
@@ -48,8 +48,7 @@ export function parseNxmText(text: string): Uint8Array[] {
     const open = rest.indexOf("(");
     if (open < 0) throw flowTextError(`${text}: missing ( at end of nx_match`);
     const word = rest.slice(0, open).trim();
-    const hasMask = word.endsWith("_W") && !BY_NAME.has(word);
-    const header = BY_NAME.get(hasMask ? word.slice(0, -2) : word);
+    const { header, hasMask } = headerNamed(word);
     if (header === undefined) throw flowTextError(`${text}: unknown field \`${word}'`);
     const value = readExactly(rest.slice(open + 1), header.size);
     let after = value.rest;
@@ -65,6 +64,25 @@ export function parseNxmText(text: string): Uint8Array[] {
     rest = after.slice(1).replace(/^[\s,]+/, "");
   }
   return entries;
+}
+
+/** By its name, with _W where it has a mask, or by its bytes in hexadecimal, which say how long the value is. */
+function headerNamed(word: string): { readonly header: Header | undefined; readonly hasMask: boolean } {
+  const hasMask = word.endsWith("_W") && !BY_NAME.has(word);
+  const header = BY_NAME.get(hasMask ? word.slice(0, -2) : word);
+  if (header !== undefined || !/^[0-9a-fA-F]{8}([0-9a-fA-F]{8})?$/.test(word)) return { header, hasMask };
+  const [first, second] = [Number.parseInt(word.slice(0, 8), 16), Number.parseInt(word.slice(8), 16)];
+  const oxmClass = first >>> 16;
+  const isExperimenter = oxmClass === OFPXMC_EXPERIMENTER;
+  // Those of experimenters have 8 bytes, the others 4.
+  if (isExperimenter !== word.length > 8) return { header: undefined, hasMask: false };
+  const isMasked = (first & 0x100) !== 0;
+  const length = Math.max(0, (first & 0xff) - (isExperimenter ? 4 : 0));
+  const numbers = { oxmClass, number: (first >>> 9) & 0x7f, experimenter: isExperimenter ? second : 0 };
+  return {
+    header: { name: word, ...numbers, size: isMasked ? length >> 1 : length },
+    hasMask: isMasked,
+  };
 }
 
 function readExactly(text: string, size: number): { readonly bytes: Uint8Array; readonly rest: string } {
@@ -107,7 +125,11 @@ export function formatNxmText(bytes: Uint8Array): string {
     const end = at + 4 + size;
     const hex = (from: number, to: number): string => Buffer.from(bytes.subarray(from, to)).toString("hex");
     const middle = hasMask ? begin + (end - begin) / 2 : end;
-    const name = BY_NUMBER.get(keyOf({ oxmClass, number, experimenter }))?.name ?? `${oxmClass}:${number}`;
+    // The TTL of MPLS has the cookie's number.
+    const isCookie =
+      oxmClass === COOKIE.oxmClass && number === COOKIE.number && middle - begin === COOKIE.size;
+    const header = isCookie ? COOKIE : BY_NUMBER.get(keyOf({ oxmClass, number, experimenter }));
+    const name = header?.name ?? `${oxmClass}:${number}`;
     parts.push(
       `${name}${hasMask ? "_W" : ""}(${hex(begin, middle)}${hasMask ? `/${hex(middle, end)}` : ""})`,
     );

@@ -7,16 +7,13 @@ import {
   type FlowMod,
   type Instruction,
   isErrorName,
-  type Match,
   OFP10_VERSION,
   OFP15_VERSION,
   parseMessage,
-  readMatchFields,
   WireError,
-  writeMatchFields,
 } from "../../base/openflow/index.js";
 import { parsePcap } from "../../base/packet/index.js";
-import { fitsThere, instructionsFault, listFault } from "./action-check.js";
+import { instructionsFault, listFault } from "./action-check.js";
 import { badActionLines } from "./bad-action-text.js";
 import type { CommandIo } from "./command-io.js";
 import { printedErrorName } from "./error-names.js";
@@ -31,7 +28,6 @@ import { frameOfMatch } from "./match-frame.js";
 import { MatchReader } from "./match-reader.js";
 import { READER_CHECKS } from "./message-check.js";
 import { printMessage } from "./message-print.js";
-import { formatNxmText, parseNxmText } from "./nxm-text.js";
 import { type OfctlFlags, warner } from "./ofctl-context.js";
 import { formatRecordedFrame } from "./recorded-frame-text.js";
 import { TcpStreams } from "./tcp-streams.js";
@@ -297,60 +293,6 @@ function withTail(message: Uint8Array, tail: Uint8Array, lengthAt: number | unde
   view.setUint16(2, whole.byteLength);
   if (lengthAt !== undefined) view.setUint16(lengthAt, tail.byteLength);
   return whole;
-}
-
-/** Matches as lists of fields on standard input; with --strict what is not understood is refused, else left out. */
-export async function parseNxmVerb(io: CommandIo, _words: Words, flags: OfctlFlags): Promise<number> {
-  return matchLines(io, "nxm", flags.strict);
-}
-
-export async function parseOxmVerb(io: CommandIo, [name = ""]: Words, flags: OfctlFlags): Promise<number> {
-  if (!/^OpenFlow1[2-5]$/i.test(name)) throw commandError(`${name}: not a valid version for OXM`);
-  return matchLines(io, "oxm", flags.strict);
-}
-
-async function matchLines(io: CommandIo, form: "nxm" | "oxm", isStrict: boolean): Promise<number> {
-  const lines = (await readFile(io, "-")).split("\n");
-  // A line that ends the text is none.
-  if (lines.at(-1) === "") lines.pop();
-  for (const line of lines) {
-    const text = line.replace(/#.*/, "").trim();
-    io.out(text === "" ? "\n" : `${matchText(parseNxmText(text), form, isStrict)}\n`);
-  }
-  return 0;
-}
-
-const NXM_NX_COOKIE = 30;
-const LEFT_OUT: ReadonlySet<string> = new Set(["OFPBMC_BAD_FIELD", "OFPBMC_BAD_PREREQ"]);
-
-function matchText(entries: readonly Uint8Array[], form: "nxm" | "oxm", isStrict: boolean): string {
-  let kept: Uint8Array[] = [];
-  let match: Match = [];
-  let cookie: Uint8Array | undefined;
-  for (const entry of entries) {
-    try {
-      match = readMatchFields(concat([...kept, entry]));
-      if (match.some(({ field, value }) => !fitsThere(field, value)))
-        throw new WireError("OFPBMC_BAD_VALUE", "match", 0, "is too large");
-      if (isCookie(entry)) cookie = entry;
-      kept = [...kept, entry];
-    } catch (thrown) {
-      if (!(thrown instanceof WireError)) throw thrown;
-      if (isStrict || !LEFT_OUT.has(thrown.error))
-        return `nx_pull_match() returned error ${printedErrorName(thrown.error)}`;
-    }
-  }
-  // An empty match that had fields says at least which packets it is about.
-  if (match.length === 0 && kept.length < entries.length) return "OXM_OF_PACKET_TYPE(00000000)";
-  return formatNxmText(concat([writeMatchFields(match, form), ...(cookie === undefined ? [] : [cookie])]));
-}
-
-function isCookie(entry: Uint8Array): boolean {
-  return entry[0] === 0 && entry[1] === 1 && (entry[2] as number) >> 1 === NXM_NX_COOKIE;
-}
-
-function concat(parts: readonly Uint8Array[]): Uint8Array {
-  return Uint8Array.from(parts.flatMap((part) => [...part]));
 }
 
 // --- Errors and hello

@@ -7,6 +7,7 @@ import { createCommandLog } from "./command-log.js";
 import { type OptionSpec, parseOptions, parseTimeout } from "./command-options.js";
 import { commandError } from "./errors.js";
 import { sortKey } from "./flow-order.js";
+import { parseNxmVerb, parseOxmVerb } from "./match-lines.js";
 import { printMessage } from "./message-print.js";
 import { bundle } from "./ofctl-bundle.js";
 import { OfctlContext, type OfctlFlags, warner } from "./ofctl-context.js";
@@ -132,11 +133,11 @@ export const OFCTL_VERBS: ReadonlyMap<string, OfctlVerb> = new Map<string, Ofctl
   ["compose-packet", alone("FLOW", 1, 2, W.composePacket)],
   ["parse-actions", alone("VERSION", 1, 1, W.parseActionsVerb)],
   ["parse-instructions", alone("VERSION", 1, 1, W.parseInstructionsVerb)],
-  ["parse-nx-match", alone("", 0, 0, W.parseNxmVerb)],
-  ["parse-nxm", alone("", 0, 0, W.parseNxmVerb)],
+  ["parse-nx-match", alone("", 0, 0, parseNxmVerb)],
+  ["parse-nxm", alone("", 0, 0, parseNxmVerb)],
   ["parse-ofp10-match", alone("", 0, 0, parseFixedMatch10)],
   ["parse-ofp11-match", alone("", 0, 0, parseFixedMatch11)],
-  ["parse-oxm", alone("VERSION", 1, 1, W.parseOxmVerb)],
+  ["parse-oxm", alone("VERSION", 1, 1, parseOxmVerb)],
   ["parse-key-value", alone("TEXT...", 1, MANY, W.parseKeyValueVerb)],
   ["print-error", alone("ERROR", 1, 1, W.printErrorVerb)],
   ["encode-error-reply", alone("ERROR REQUEST", 2, 2, W.encodeErrorVerb)],
