@@ -57,11 +57,11 @@ export const LOOKUP_SPAN_BYTES_MAX = 4 * 1024 ** 3;
 export const CHECKPOINT_COST_BYTES = 1024 * 1024 * 1024;
 export const CHECKPOINT_RECORD_BYTES = 4096;
 export const CHECKPOINT_COST_LEAST = 32 * 1024 * 1024;
-/** Pages of maps that may be in memory, 4 KiB for each 2 MiB of volume; 128 MiB. Changed ones come on top of it. */
-export const MAP_PAGES_RESIDENT = 32 * 1024;
-/** With so many changed pages (64 MiB) a checkpoint is made, if this much log was written since the last one. */
-export const MAP_PAGES_DIRTY = 16 * 1024;
-export const MAP_DIRTY_LOG_BYTES = 16 * 1024 * 1024;
+/** Memory for pages of maps, of one pool, when nothing else is said, and at least; a page is 4 KiB for each 2 MiB of volume. */
+export const MAP_MEMORY_BYTES = 128 * 1024 * 1024;
+export const MAP_MEMORY_BYTES_MIN = 8 * 1024 * 1024;
+/** Share of these that may be changed before a checkpoint is made: more than a working set of 16 GiB side by side has. */
+export const MAP_DIRTY_SHARE = 3 / 8;
 /** Pages that are read when a pool is opened, so that small ones are counted at once; the others follow in the background. */
 export const MAP_PAGES_AT_OPEN = 4 * 1024;
 /** A changed volume gets its checkpoint after this time at the latest when the space of dead blocks waits for it. */

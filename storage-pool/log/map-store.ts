@@ -9,7 +9,7 @@
 import { assert } from "../../base/assert/index.js";
 import { BLOCK_SIZE } from "../limits.js";
 import { type BlockMap, BRANCH_PAGES } from "../volume/block-map.js";
-import type { MapPage, PageFile } from "../volume/map-page.js";
+import { type MapPage, type PageFile, pageChecksum } from "../volume/map-page.js";
 import { checksum } from "./checksum.js";
 import {
   encodeMapHeader,
@@ -23,7 +23,8 @@ import {
 import type { MapFileSink, MapFileSource, MapFiles } from "./map-files.js";
 import type { SegmentTable } from "./segment-table.js";
 
-const PAGES_PER_STEP = 64;
+/** Pages that are written in one step, when nothing else is said. */
+const PAGES_PER_WRITE = 64;
 const VISITS_PER_STEP = 16 * 1024;
 /** Smaller files are not worth emptying. */
 const SPARSE_PAGES_MIN = 256;
@@ -101,13 +102,15 @@ export class StoredFile implements PageFile {
 export class MapStore {
   readonly files: MapFiles;
   readonly table: SegmentTable;
+  readonly pagesPerWrite: number;
   readonly #known = new Map<string, StoredFile>();
   /** Of those that exist, in the order in which they were opened. */
   #open: StoredFile[] = [];
 
-  constructor(files: MapFiles, table: SegmentTable) {
+  constructor(files: MapFiles, table: SegmentTable, pagesPerWrite = PAGES_PER_WRITE) {
     this.files = files;
     this.table = table;
+    this.pagesPerWrite = pagesPerWrite;
   }
 
   /** The file of that name, which exists or is being made. */
@@ -200,7 +203,7 @@ export class MapFileJob {
   readonly #ownPages: MapPage[] = [];
   readonly #ownSums: number[] = [];
   readonly #table: DataView;
-  readonly #chunk = new Uint8Array(PAGES_PER_STEP * PAGE_SIZE);
+  readonly #chunk: Uint8Array;
   #next = 0;
   #nextOwn = 0;
   #finished = false;
@@ -208,6 +211,7 @@ export class MapFileJob {
   /** Decides at once where each page stands. Throws what the file system throws; then nothing is left behind. */
   constructor(store: MapStore, map: BlockMap, options: RootFileOptions, written: WrittenPages = new Map()) {
     this.#store = store;
+    this.#chunk = new Uint8Array(store.pagesPerWrite * PAGE_SIZE);
     this.#own = store.file(options.name, 0);
     this.#use(this.#own);
     let count = 0;
@@ -241,17 +245,23 @@ export class MapFileJob {
     );
   }
 
+  /** How much of it is written, from 0 to 1. */
+  get share(): number {
+    const own = this.#ownPages.length;
+    return own > 0 ? this.#nextOwn / own : this.#next / Math.max(1, this.#pages.length);
+  }
+
   /** Writes the next pages; true when the file is complete and on the medium. */
   step(): boolean {
     let filled = 0;
     const end = Math.min(this.#pages.length, this.#next + VISITS_PER_STEP);
-    for (; this.#next < end && filled < PAGES_PER_STEP; this.#next++) {
+    for (; this.#next < end && filled < this.#store.pagesPerWrite; this.#next++) {
       const page = this.#pages[this.#next] as MapPage;
       const isOwn = page === this.#ownPages[this.#nextOwn];
       if (isOwn || page.lost) this.#store.table.pages.words(page);
       // What stands in a file is what it was when its sum was made; what is lost stays lost wherever it stands.
       const isNew = page.file === undefined || page.lost;
-      const sum = isNew ? checksum(page.bytes, 0, PAGE_SIZE) : page.sum;
+      const sum = isNew ? pageChecksum(page.bytes, 0) : page.sum;
       const at = this.#next * TABLE_ENTRY_SIZE;
       this.#table.setUint32(at + 12, sum, true);
       this.#table.setUint32(at + 16, page.lost ? PAGE_ENTRIES : page.mapped, true);

@@ -27,6 +27,8 @@ interface Part {
   readonly root: Root;
   readonly frozen: BlockMap;
   readonly name: string;
+  /** Pages that had changed when it began. */
+  readonly changedPages: number;
   job: MapFileJob | undefined;
 }
 
@@ -39,6 +41,8 @@ export class Checkpoint {
   readonly #releasedBefore: number;
   readonly #dropped: readonly Root[];
   #current = 0;
+  /** Of the parts that are written. */
+  #changedBefore = 0;
 
   /** `nameOf` gives file names that were never used. The caller has committed what was staged. */
   constructor(volume: Volume, store: MapStore, nameOf: (root: Root) => string) {
@@ -48,9 +52,11 @@ export class Checkpoint {
     const changed = volume.roots().filter((root) => root.dirty || root === volume.head);
     this.#parts = changed.map((root) => {
       const frozen = root.map.freeze();
+      const { changedPages } = root.map;
+      root.map.changedPages = 0;
       root.pending = frozen;
       root.dirty = false;
-      return { root, frozen, name: nameOf(root), job: undefined };
+      return { root, frozen, name: nameOf(root), changedPages, job: undefined };
     });
     this.#releasedBefore = volume.releasedBlocks;
     this.#dropped = [...volume.history.dropped];
@@ -80,8 +86,19 @@ export class Checkpoint {
       },
       this.#written,
     );
-    if (part.job.step()) this.#current++;
+    if (part.job.step()) {
+      this.#changedBefore += part.changedPages;
+      this.#current++;
+    }
     return this.#current === this.#parts.length;
+  }
+
+  /** How much of what had changed when it began is written, from 0 to 1. */
+  get share(): number {
+    const part = this.#parts[this.#current];
+    if (part === undefined) return 1;
+    const all = this.#parts.reduce((sum, { changedPages }) => sum + changedPages, 0);
+    return (this.#changedBefore + part.changedPages * (part.job?.share ?? 0)) / Math.max(1, all);
   }
 
   /** The catalogue names the new files. */
@@ -110,10 +127,11 @@ export class Checkpoint {
 
   /** The catalogue still names the old files. */
   abort(): void {
-    for (const { root, frozen, job } of this.#parts) {
+    for (const { root, frozen, changedPages, job } of this.#parts) {
       frozen.release();
       root.pending = undefined;
       root.dirty = true;
+      root.map.changedPages += changedPages;
       job?.abort();
     }
   }

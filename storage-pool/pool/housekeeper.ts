@@ -124,6 +124,11 @@ export class Housekeeper {
     this.#spaceReturn = new SpaceReturn(options);
   }
 
+  /** Writers wait for the checkpoint under way: too many pages of maps have changed. */
+  get holdsWriters(): boolean {
+    return this.#options.table.pages.isFull;
+  }
+
   /** Writers wait for room: housekeeping comes first. */
   get urgent(): boolean {
     return this.#options.demand.urgent;
@@ -142,6 +147,8 @@ export class Housekeeper {
     if (this.#holds > 0) return "idle";
     this.#notes.tell(nowMs);
     this.#pacer.update(cleanSituation(nowMs, this.#cleaner, this.#options));
+    const counting = this.#pages.step(this.urgent);
+    if (counting === "counted") this.freeDead();
     if (this.#recording || this.#sync === "under way") {
       // The disks or the catalogue are at work; blocks that move meanwhile are of the next checkpoint.
       const outcome =
@@ -151,15 +158,16 @@ export class Housekeeper {
     }
     if (nowMs < this.#failedUntilMs && !this.urgent) return "idle";
     if (this.#checkpoint !== undefined) return this.#stepCheckpoint(nowMs);
-    const due = this.#cleanFirst ? undefined : this.#dueForCheckpoint(nowMs);
+    const { volumes } = this.#options;
+    const due =
+      this.#pages.dueForCheckpoint(volumes.values()) ??
+      (this.#cleanFirst ? undefined : this.#dueForCheckpoint(nowMs));
     if (due !== undefined) {
       due.settle();
       this.#checkpoint = this.#newCheckpoint(due);
       return "busy";
     }
-    this.cutMarks.retry(this.#options.volumes, this.#options.wallClock);
-    const counting = this.#pages.step(this.urgent);
-    if (counting === "counted") this.freeDead();
+    this.cutMarks.retry(volumes, this.#options.wallClock);
     if (counting !== "idle") return "busy";
     if (this.urgent) return this.#makeRoom(nowMs);
     if (this.#balancing.active) return this.#stepBalance();
@@ -191,11 +199,13 @@ export class Housekeeper {
   /** No checkpoint begins until `release` was called as often: the caller is about to change what the catalogue says. */
   hold(): void {
     this.#holds++;
+    this.#pages.end();
   }
 
   release(): void {
     assert(this.#holds > 0, "a hold is released once");
     this.#holds--;
+    if (this.#holds === 0 && this.#checkpoint !== undefined) this.#pages.resume();
   }
 
   /** The catalogue's answer to the last record. */
@@ -204,6 +214,7 @@ export class Housekeeper {
     this.#recording = false;
     this.#checkpoint = undefined;
     this.#sync = "due";
+    this.#pages.end();
     if (checkpoint === undefined) return;
     if (recorded) checkpoint.commit();
     else {
@@ -252,13 +263,16 @@ export class Housekeeper {
     const { store, nameOf } = this.#options;
     this.#sync = "due";
     this.#cleaner.touched.delete(volume);
+    this.#pages.begin();
     return new Checkpoint(volume, store, (root) => nameOf(volume, root));
   }
 
   #stepCheckpoint(nowMs: number): CheckpointRecord | "busy" | "idle" {
     const checkpoint = this.#checkpoint as Checkpoint;
     try {
-      if (this.#sync === "due" && !checkpoint.step()) return "busy";
+      while (this.#sync === "due" && !checkpoint.step()) {
+        if (!this.#pages.isAheadOf(checkpoint.share)) return "busy";
+      }
     } catch {
       this.#sync = "failed";
     }
@@ -302,7 +316,6 @@ export class Housekeeper {
       if (!dirty && !behind) continue;
       if (this.urgent) return volume;
       if (volume.releasedBlocks >= this.#releasedDue) return volume;
-      if (this.#pages.isCheckpointDue(volume)) return volume;
       if (this.#emptiedEnough() && (touched.has(volume) || volume.releasedBlocks > 0)) return volume;
       const isWaiting = () => volume.releasedBlocks > 0 || volume.isPastDirty || touched.has(volume);
       if (quiet && isWaiting()) return volume;
@@ -469,6 +482,7 @@ export class Housekeeper {
     checkpoint.abort();
     this.#checkpoint = undefined;
     this.#sync = "due";
+    this.#pages.end();
     // What was moved before it began waits for the next one.
     if (this.#options.volumes.has(checkpoint.volume.id)) this.#cleaner.touched.add(checkpoint.volume);
   }

@@ -5,9 +5,16 @@
 // Thread: the pool's worker. Hot: no.
 import { PlinthError } from "../../base/errors/index.js";
 import type { Disk } from "../disk/disk.js";
-import { BLOCK_SIZE, MAP_PAGES_AT_OPEN, MAP_PAGES_DIRTY, MAP_PAGES_RESIDENT } from "../limits.js";
+import { BLOCK_SIZE, MAP_DIRTY_SHARE, MAP_MEMORY_BYTES, MAP_PAGES_AT_OPEN } from "../limits.js";
 import { collectSegments } from "../log/collect-segments.js";
-import { FORMAT_VERSION, LOCATION_LOST, PAGE_ENTRIES, RECORD_MARK, SEGMENT_LOG } from "../log/format.js";
+import {
+  FORMAT_VERSION,
+  LOCATION_LOST,
+  PAGE_ENTRIES,
+  PAGE_SIZE,
+  RECORD_MARK,
+  SEGMENT_LOG,
+} from "../log/format.js";
 import type { MapFiles } from "../log/map-files.js";
 import { installMap, type LoadedMap, MapLoader, retainFiles } from "../log/map-loader.js";
 import { MapStore } from "../log/map-store.js";
@@ -107,14 +114,18 @@ export interface MapMemory {
   readonly pagesAtOpen: number;
   /** Counted in one breath: a fraction of a millisecond when they are in the page cache. */
   readonly pagesPerStep: number;
+  /** Written in one step of a checkpoint; default: what map-store.ts says. */
+  readonly pagesPerWrite?: number;
 }
 
-export const MAP_MEMORY: MapMemory = {
-  residentPages: MAP_PAGES_RESIDENT,
-  dirtyPages: MAP_PAGES_DIRTY,
-  pagesAtOpen: MAP_PAGES_AT_OPEN,
-  pagesPerStep: 16,
-};
+/** Of so many bytes in all. */
+export function mapMemoryOf(bytes: number): MapMemory {
+  const residentPages = Math.floor(bytes / PAGE_SIZE);
+  const dirtyPages = Math.floor(residentPages * MAP_DIRTY_SHARE);
+  return { residentPages, dirtyPages, pagesAtOpen: MAP_PAGES_AT_OPEN, pagesPerStep: 16 };
+}
+
+export const MAP_MEMORY = mapMemoryOf(MAP_MEMORY_BYTES);
 
 /** One opening of a pool, as the catalogue has it. */
 export interface Opening {
@@ -143,7 +154,7 @@ export function openPool(
   const loaded = loadAll(files, specs, damaged);
   const table = new SegmentTable(disks);
   table.pages.limit = memory.residentPages;
-  const store = new MapStore(files, table);
+  const store = new MapStore(files, table, memory.pagesPerWrite);
   const reader = new MapReader(table);
   for (const segment of found) table.raiseSerial(segment.serial);
   table.raiseSerial(epoch * SERIALS_PER_EPOCH);

@@ -416,7 +416,7 @@ export class Target {
       const outcome = pool.housekeeper.housekeep(nowMs);
       if (outcome === "busy") sleepMs = 0;
       else if (outcome !== "idle") this.#hooks.onCheckpoint(name, outcome);
-      urgent ||= pool.housekeeper.urgent;
+      urgent ||= pool.housekeeper.urgent || pool.housekeeper.holdsWriters;
     }
     if (urgent) sleepMs = Math.min(sleepMs, 5);
     else if (this.server.hasStalled || this.blk.hasStalled) {

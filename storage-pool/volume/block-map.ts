@@ -26,6 +26,8 @@ export class BlockMap {
   branches: (MapBranch | null)[];
   /** Blocks that are stored. */
   mappedBlocks = 0;
+  /** Pages that were made or changed here since the last checkpoint of it began, or a few more: some may be gone. */
+  changedPages = 0;
 
   constructor(table: SegmentTable, blockCount: number) {
     this.#table = table;
@@ -146,6 +148,7 @@ export class BlockMap {
     const { pages } = this.#table;
     if (page === null) {
       const fresh = new MapPage(pages.take().fill(0));
+      this.changedPages++;
       pages.add(fresh);
       branch.pages[index & 511] = fresh;
       return fresh;
@@ -156,8 +159,10 @@ export class BlockMap {
       if (page.file !== undefined) {
         pages.words(page);
         pages.change(page);
+        this.changedPages++;
       }
     } else {
+      this.changedPages++;
       own = copyPage(page, this.#table);
       page.refs--;
       branch.pages[index & 511] = own;

@@ -1,6 +1,7 @@
 // A page of a map: 2 MiB of a volume. Its words may be on the medium only; whoever wants them asks the PageCache.
 // Thread: the pool's worker. Hot: yes.
-import { PAGE_ENTRIES } from "../log/format.js";
+import { checksum } from "../log/checksum.js";
+import { PAGE_ENTRIES, PAGE_SIZE } from "../log/format.js";
 import { NO_WORDS } from "./page-words.js";
 
 /** A map file, as pages that stand in it know it. */
@@ -61,6 +62,11 @@ export class MapPage {
     this.sum = sum | 0;
     file?.gain();
   }
+}
+
+/** crc32c of a page that stands from `at` on, as files and their tables have it. */
+export function pageChecksum(bytes: Uint8Array, at: number): number {
+  return checksum(bytes, at, PAGE_SIZE);
 }
 
 export function mappedIn(words: Uint32Array): number {

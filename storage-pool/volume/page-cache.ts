@@ -3,7 +3,8 @@
 //   opening: every page is known by its place ─► counted in the background, or when somebody wants it
 //   in memory ◄── read and checked ── on the medium only;    ── not looked at lately, and not changed ──► on the medium only
 //
-// A page is changed only while it is in memory; what is changed stays until a checkpoint has written it. A page that goes
+// A page is changed only while it is in memory; what is changed stays until a checkpoint has written it, and while one is
+// being written only so many more may change (isFull). A page that goes
 // while it is on the medium only is counted out later, in steps. While pages are not counted nobody may free, clean or
 // give out what was there when the pool was opened (SegmentTable.counted).
 // Nearly every page is copied after each checkpoint, to be changed in a few entries only. So a copy is linked with its
@@ -15,21 +16,24 @@
 // Invariant: linked pages are in memory; a page in memory is counted; `words` is what its checksum says, or says of every block that it is lost.
 // The words of a page are good until another page is asked for, unless it is a changed one.
 // Thread: the pool's worker. Hot: yes (words of a page that is there; no allocation but for a read).
-import { MAP_PAGES_RESIDENT } from "../limits.js";
-import { checksum } from "../log/checksum.js";
+import { MAP_MEMORY_BYTES } from "../limits.js";
 import { INDEX_BLOCKS, LOCATION_LOST, PAGE_ENTRIES, PAGE_SIZE, SEGMENT_BLOCKS } from "../log/format.js";
 import type { SegmentTable } from "../log/segment-table.js";
-import { type MapPage, mappedIn, type PageFile } from "./map-page.js";
+import { type MapPage, mappedIn, type PageFile, pageChecksum } from "./map-page.js";
 import { giveWords, NO_WORDS, takeWords } from "./page-words.js";
 
 /** Pages that are looked at for one that can go, when room is needed. */
 const VISITS_MAX = 64;
+/** Of the pages that are gone and still counted, one in so many is counted out in a step. */
+const LEAVING_SHARE = 64;
 /** Pages read at once while counting. */
 const RUN_PAGES = 64;
 
 export class PageCache {
-  /** Pages that may be in memory; changed ones come on top of it. */
-  limit = MAP_PAGES_RESIDENT;
+  /** Pages that may be in memory. */
+  limit = MAP_MEMORY_BYTES / PAGE_SIZE;
+  /** With so many changed ones writers wait for the checkpoint that is being made. */
+  changedMost = Number.POSITIVE_INFINITY;
   /** Pages in memory. */
   residentCount = 0;
   /** Pages that were read because somebody wanted them, and pages that are damaged. */
@@ -61,9 +65,14 @@ export class PageCache {
     this.#table = table;
   }
 
-  /** Pages that only memory has. */
+  /** Pages that only memory has. Those that leave still stand in their files. */
   get dirtyCount(): number {
-    return this.#pageCount - this.storedCount;
+    return this.#pageCount + this.#leaving.length - this.storedCount;
+  }
+
+  /** No more pages are to be changed now. */
+  get isFull(): boolean {
+    return this.dirtyCount >= this.changedMost;
   }
 
   /** Room for a page that is made now, and counted by whoever fills it. */
@@ -180,9 +189,10 @@ export class PageCache {
     return this.uncountedCount > 0 || this.#leaving.length > 0;
   }
 
-  /** Counts some pages; false when there is nothing to do. */
+  /** Counts some pages; false when there is nothing to do. Of those that leave more at a time, the more there are. */
   step(pages: number): boolean {
-    for (let i = 0; i < pages && this.#leaving.length > 0; i++)
+    const leaving = Math.max(pages, Math.ceil(this.#leaving.length / LEAVING_SHARE));
+    for (let i = 0; i < leaving && this.#leaving.length > 0; i++)
       this.#countOut(this.#leaving.pop() as MapPage);
     for (let list = this.#uncounted[0]; pages > 0 && list !== undefined; list = this.#uncounted[0]) {
       if (this.#next < list.length) pages -= this.#countRun(list, Math.min(pages, RUN_PAGES));
@@ -297,15 +307,20 @@ export class PageCache {
     }
   }
 
-  /** Lets up to `count` pages go that were not looked at since the last round and that a file holds. */
+  /**
+   * Lets up to `count` pages go that were not looked at since the last round and that a file holds. One of which there is a
+   * changed copy goes only when no others were found: it is not wanted any more once the copy is on the medium, and would
+   * have to be read again to be counted out.
+   */
   #evict(visits: number, count: number): void {
     const ring = this.#ring;
+    const isShort = this.residentCount > this.limit;
     for (; visits > 0 && count > 0 && ring.length > 0; visits--) {
       if (this.#hand >= ring.length) this.#hand = 0;
       const page = ring[this.#hand] as MapPage;
       if (page.words === NO_WORDS) {
         this.#takeOut(this.#hand);
-      } else if (page.recent || page.file === undefined) {
+      } else if (page.recent || page.file === undefined || (page.heir !== undefined && !isShort)) {
         page.recent = false;
         this.#hand++;
       } else {
@@ -391,7 +406,7 @@ function neighbours({ base, heir }: MapPage, at: number, location: number): numb
 /** Whether what was read has the page's checksum. */
 function isWhole(page: MapPage, bytes: Uint8Array | undefined, at: number): boolean {
   if (bytes === undefined || at + PAGE_SIZE > bytes.byteLength) return false;
-  return (checksum(bytes, at, PAGE_SIZE) | 0) === page.sum;
+  return (pageChecksum(bytes, at) | 0) === page.sum;
 }
 
 /** Pages as they stand in a file; undefined when it cannot be read. */

@@ -1,12 +1,12 @@
 // Memory of map pages: made by the hundred, because one ArrayBuffer each costs more than what is put into it, and used
 // again, because every checkpoint makes copies of pages and lets others go.
 // Invariant: words that were given back are in no page. Thread: the pool's worker. Hot: yes.
-import { MAP_PAGES_RESIDENT } from "../limits.js";
+import { MAP_MEMORY_BYTES } from "../limits.js";
 import { PAGE_ENTRIES, PAGE_SIZE } from "../log/format.js";
 
 const SLAB_PAGES = 256;
 /** Kept for the next pages; more are left to the garbage collector, a slab only when none of its pages is left. */
-const SPARE_MAX = MAP_PAGES_RESIDENT;
+const SPARE_MAX = MAP_MEMORY_BYTES / PAGE_SIZE;
 /** What a page has that is no page any more: reading it gives no number. */
 export const NO_WORDS = new Uint32Array(0);
 

@@ -6,7 +6,7 @@
 // Invariants: every answered write is in the page cache; after power loss the volume is a prefix of its writes that
 // contains everything up to the last successful flush. Thread: the pool's worker. Hot: yes.
 import { DataBuffer } from "../disk/data-buffer.js";
-import { EIO, ENOSPC, OK } from "../errors.js";
+import { EAGAIN, EIO, ENOSPC, OK } from "../errors.js";
 import { BLOCK_SIZE } from "../limits.js";
 import { RECORD_DATA, RECORD_MARK } from "../log/format.js";
 import { LogWriter, type LogWriterOptions } from "../log/log-writer.js";
@@ -17,6 +17,7 @@ import type { BlockMap } from "./block-map.js";
 import { walkChanges, walkExtents } from "./extents.js";
 import { History, Keyframe } from "./history.js";
 import type { MapReader } from "./map-reader.js";
+import type { PageCache } from "./page-cache.js";
 import { Promises, type RoomGate } from "./promises.js";
 
 /** A map with what is on the medium of it. */
@@ -123,6 +124,7 @@ export class Volume implements BlockDevice {
   /** Rises with every change of a map; for caching what is computed from them. */
   generation = 0;
   readonly #reader: MapReader;
+  readonly #pages: PageCache;
   readonly #sync: () => void;
   readonly #wallClock: () => number;
   #scratch = ZEROES;
@@ -147,6 +149,7 @@ export class Volume implements BlockDevice {
     this.#wallClock = options.wallClock;
     this.promises = new Promises(this, options.room);
     this.#reader = options.reader;
+    this.#pages = options.log.table.pages;
     this.#sync = options.sync;
     this.writer = new LogWriter({
       ...options.log,
@@ -338,8 +341,17 @@ export class Volume implements BlockDevice {
     return [this.head, ...this.snapshots.values(), ...this.history.keyframes.map(({ root }) => root)]; // cold
   }
 
-  /** What is asked before anything is staged: the time is noted, and there is room for what is not stored yet. */
+  /** Pages of its maps that changed since its last checkpoint began, or a few more. */
+  get changedPages(): number {
+    return this.roots().reduce((sum, { map }) => sum + map.changedPages, 0); // cold
+  }
+
+  /**
+   * What is asked before anything is staged: the map may change (EAGAIN: a checkpoint has to catch up first), the time is
+   * noted, and there is room for what is not stored yet.
+   */
   #prepare(source: DataBuffer | undefined, at: number, offset: number, length: number): number {
+    if (this.#pages.isFull) return EAGAIN;
     const late = this.history.windowMs > 0 ? this.#tick() : OK;
     if (late !== OK || this.promises.plenty(length)) return late;
     return this.promises.grow(offset, length, this.#absent(source, at, offset, length));

@@ -77,6 +77,8 @@ export class Surroundings {
       ...MAP_MEMORY,
       ...(seed % 5 === 0 ? {} : { residentPages: seed % 5, pagesPerStep: 1 }),
       ...(seed % 3 === 0 ? {} : { pagesAtOpen: 0 }),
+      // And so little for changed ones that checkpoints follow each other, and writers wait for them.
+      ...(seed % 7 < 3 ? { dirtyPages: 1 + (seed % 7), pagesPerWrite: 1 } : {}),
     };
     this.rots = this.copies === 1 && this.random.chance(0.2);
     const slots = Math.floor((this.random.chance(0.3) ? 14 : 26) / diskCount) * this.copies + 3;

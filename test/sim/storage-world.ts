@@ -141,6 +141,7 @@ export class World extends Surroundings {
         this.fill(write);
         const staged = this.pool.volume(id).stageWrite(this.buffer, 0, write.first * BLOCK, BLOCK);
         assertIn(staged, [0, 11, 28], "a write");
+        if (staged !== 0) model.writes.pop();
         if (this.pool.volume(id).commit() === 0) model.answered = model.writes.length;
       }
       this.pool.sync();
