@@ -3,12 +3,11 @@
 // anything. Thread: main.
 import { join } from "node:path";
 import { PlinthError } from "../base/errors/index.js";
-import type { Logger } from "../base/log/index.js";
 import type { DiskEntry, PoolEntry, VolumeEntry } from "./catalogue/catalogue.js";
 import { specOf } from "./catalogue/volume-spec.js";
 import { storageError } from "./errors.js";
 import type { FoundOnDisks } from "./pool/catalogue-age.js";
-import type { StorageDaemon } from "./storaged.js";
+import type { StorageDaemon, StoragedOptions } from "./storaged.js";
 import type { OpenedReport } from "./target/target.js";
 
 export interface PoolOpened extends OpenedReport {
@@ -20,8 +19,7 @@ export interface PoolOpened extends OpenedReport {
 export async function openOnTarget(
   daemon: StorageDaemon,
   name: string,
-  dir: string,
-  log: Logger,
+  { dir, log, mapMemoryBytes }: Pick<StoragedOptions, "dir" | "log" | "mapMemoryBytes">,
 ): Promise<PoolOpened> {
   const { catalogue, target } = daemon;
   const { id: poolId, disks, clean } = catalogue.pools.get(name) as PoolEntry;
@@ -53,6 +51,7 @@ export async function openOnTarget(
       disks: opening,
       clean,
       mapDirectory: join(dir, "maps", poolId),
+      mapMemoryBytes,
       volumes: volumes.map((volume) => specOf(volume, catalogue.durableOf(volume.id))),
     });
     return { ...report, disks: known.disks, volumes };

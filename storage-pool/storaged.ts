@@ -27,6 +27,7 @@ import { controlMethods } from "./control.js";
 import { storageError } from "./errors.js";
 import type { Forecast } from "./forecast.js";
 import { DaemonKeys } from "./keys/daemon-keys.js";
+import { MAP_MEMORY_BYTES, MAP_MEMORY_BYTES_MIN } from "./limits.js";
 import { sendLimits } from "./limits-control.js";
 import { formatMetrics } from "./metrics/metrics.js";
 import { type NbdEndpoint, NbdEndpoints } from "./nbd-endpoints.js";
@@ -45,6 +46,8 @@ export interface StoragedOptions {
   readonly endpoints?: readonly NbdEndpoint[];
   /** Where metrics are served over HTTP: HOST:PORT or unix:PATH; nowhere when absent. */
   readonly metrics?: string | undefined;
+  /** Memory for the pages of maps, of each pool; MAP_MEMORY_BYTES when absent. */
+  readonly mapMemoryBytes?: number | undefined;
   readonly log: Logger;
 }
 
@@ -62,8 +65,12 @@ const DEFAULT_POOL = "default";
 const ROOM_WAIT_MS = 15_000;
 const ROOM_RETRY_MS = 50;
 
-/** Starts the daemon. Throws ALREADY_RUNNING before anything is touched, and DISK_…, POOL_… and store errors. */
+/** Starts the daemon. Throws ALREADY_RUNNING and PARAMETER_INVALID before anything is touched, and DISK_…, POOL_… and store errors. */
 export async function startStoraged(options: StoragedOptions): Promise<Storaged> {
+  if ((options.mapMemoryBytes ?? MAP_MEMORY_BYTES) < MAP_MEMORY_BYTES_MIN) {
+    const message = `memory for maps is ${MAP_MEMORY_BYTES_MIN} bytes at least, not ${options.mapMemoryBytes}`;
+    throw storageError("PARAMETER_INVALID", message, { field: "mapMemory" });
+  }
   mkdirSync(options.dir, { recursive: true, mode: 0o700 });
   const lock = lockFile(join(options.dir, "storaged.lock"));
   const daemon = new StorageDaemon(options, lock);
@@ -369,8 +376,7 @@ export class StorageDaemon implements Storaged {
   }
 
   async #openPool(name: string): Promise<void> {
-    const { dir, log } = this.#options;
-    const { disks, volumes, damaged, slotCounts } = await openOnTarget(this, name, dir, log);
+    const { disks, volumes, damaged, slotCounts } = await openOnTarget(this, name, this.#options);
     this.#openPools.add(name);
     await this.#unlock(name);
     for (const disk of disks) {
@@ -383,7 +389,7 @@ export class StorageDaemon implements Storaged {
       if (damage === undefined) continue;
       this.damaged.set(volume.name, damage);
       this.#found.add(volume.name);
-      log.error({ volume: volume.name, damage }, "the volume is damaged and not served");
+      this.#options.log.error({ volume: volume.name, damage }, "the volume is damaged and not served");
     }
     await sendLimits(this, volumes);
   }

@@ -2,6 +2,7 @@ import { mkdtempSync, rmSync, statSync } from "node:fs";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import {
   addressOf,
+  adviseWillNeed,
   closeFile,
   duplicateFile,
   fdatasyncFile,
@@ -59,6 +60,17 @@ test("sysPwritev() and sysPreadv() gather and scatter", () => {
   expect(sysPreadv(fd, vectors.address, 2, 0)).toBe(12);
   expect([...a, ...b]).toEqual([1, 1, 1, 1, 2, 2, 2, 2, 2, 2, 2, 2]);
   closeFile(fd);
+});
+
+test("adviseWillNeed() changes nothing that is read, and is no error where it cannot be taken", () => {
+  const fd = openFile(`${dir}/f`, O_RDWR | O_CREAT);
+  pwriteFile(fd, Uint8Array.of(1, 2, 3, 4), 0);
+  adviseWillNeed(fd, 0, 4096);
+  const back = new Uint8Array(4);
+  expect(preadFile(fd, back, 0)).toBe(4);
+  expect([...back]).toEqual([1, 2, 3, 4]);
+  closeFile(fd);
+  expect(() => adviseWillNeed(-1, 0, 4096)).not.toThrow();
 });
 
 test("punchHole() gives blocks back and leaves the size", () => {

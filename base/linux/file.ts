@@ -39,6 +39,9 @@ const cFtruncate = define<(fd: number, length: number) => number>("int ftruncate
 const cFallocate = define<(fd: number, mode: number, offset: number, length: number) => number>(
   "int fallocate(int fd, int mode, int64_t offset, int64_t length)",
 );
+const cFadvise = define<(fd: number, offset: number, length: number, advice: number) => number>(
+  "int posix_fadvise(int fd, int64_t offset, int64_t length, int advice)",
+);
 const cDup = define<(fd: number, command: number, from: number) => number>(
   "int fcntl(int fd, int command, int64_t argument)",
 );
@@ -56,6 +59,7 @@ export const O_DSYNC = constants.O_DSYNC;
 export const O_NONBLOCK = constants.O_NONBLOCK;
 export const O_CLOEXEC = 0o2000000;
 export const FALLOC_FL_KEEP_SIZE = 1;
+const POSIX_FADV_WILLNEED = 3;
 export const FALLOC_FL_PUNCH_HOLE = 2;
 /** Only what is there without waiting for the disk. */
 export const RWF_NOWAIT = 8;
@@ -163,6 +167,11 @@ export function reserveFile(fd: number, length: number): void {
 /** Gives the space of a range back to the filesystem; it reads as zeros, the size stays. */
 export function punchHole(fd: number, offset: number, length: number): void {
   allocateFile(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset, length);
+}
+
+/** Asks the kernel to begin reading a range, which is to be read soon. Only advice: where it cannot be taken nothing happens. */
+export function adviseWillNeed(fd: number, offset: number, length: number): void {
+  cFadvise(fd, offset, length, POSIX_FADV_WILLNEED);
 }
 
 /** An array of `struct iovec` (u64 base, u64 length) for readv and writev calls and for io_uring. Hot: yes. */

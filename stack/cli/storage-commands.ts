@@ -54,6 +54,11 @@ function registerStoraged(program: Command): void {
       "--metrics <where>",
       "serve metrics for Prometheus over HTTP, without a login: HOST:PORT or unix:PATH, page /metrics (default: nowhere)",
     )
+    .option(
+      "--map-memory <size>",
+      "memory for pages of volumes' maps, of each pool (default: 128MiB)",
+      parseSize,
+    )
     .action(async (flags: StoragedFlags) => {
       const dir = flags.dir === undefined ? directoryLayout(defaultDirectory()).storage : resolve(flags.dir);
       const disks = flags.disk.map((path) => resolve(path));
@@ -64,6 +69,7 @@ function registerStoraged(program: Command): void {
           disks,
           endpoints: await nbdEndpoints(flags),
           metrics: flags.metrics,
+          mapMemoryBytes: flags.mapMemory,
           log,
         });
       });
@@ -75,6 +81,7 @@ interface StoragedFlags extends ListenFlags {
   readonly disk: readonly string[];
   readonly logDir?: string;
   readonly metrics?: string;
+  readonly mapMemory?: number;
 }
 
 function registerVolume(program: Command): void {

@@ -13,7 +13,7 @@ import {
   writeSync,
 } from "node:fs";
 import { dirname, join } from "node:path";
-import { syncDirectory } from "../../base/linux/index.js";
+import { adviseWillNeed, syncDirectory } from "../../base/linux/index.js";
 import { syncNames } from "../disk/disk-file.js";
 
 /** Where map files are kept. */
@@ -36,6 +36,8 @@ export interface MapFileSink {
 export interface MapFileSource {
   /** The bytes from `at` on, fewer than `length` at the end of the file; in `into`, when it is given and has room, or not. */
   read(at: number, length: number, into?: Uint8Array): Uint8Array;
+  /** So many bytes from `at` on will be read soon. */
+  expect?(at: number, length: number): void;
   close(): void;
 }
 
@@ -90,6 +92,7 @@ export class DirectoryMapFiles implements MapFiles {
         }
         return bytes.subarray(0, done);
       },
+      expect: (at, length) => adviseWillNeed(descriptor, at, length),
       close: () => closeSync(descriptor),
     };
   }

@@ -59,6 +59,11 @@ export class StoredFile implements PageFile {
     return this.#source?.read(BLOCK_SIZE + place * PAGE_SIZE, count * PAGE_SIZE, into) ?? NOTHING;
   }
 
+  expect(place: number, count: number): void {
+    this.open();
+    this.#source?.expect?.(BLOCK_SIZE + place * PAGE_SIZE, count * PAGE_SIZE);
+  }
+
   gain(): void {
     this.livePages++;
     this.#store.table.pages.storedCount++;
@@ -198,6 +203,9 @@ export class MapFileJob {
   readonly #sink: MapFileSink;
   readonly #own: StoredFile;
   readonly #ordinals = new Map<StoredFile, number>();
+  /** The file that was asked for last: pages that were written together often stand together. */
+  #lastUsed: StoredFile | undefined;
+  #lastOrdinal = 0;
   /** All pages of the map in order, and those of them that this file holds. */
   readonly #pages: MapPage[] = [];
   readonly #ownPages: MapPage[] = [];
@@ -219,16 +227,21 @@ export class MapFileJob {
     this.#table = new DataView(new ArrayBuffer(count * TABLE_ENTRY_SIZE));
     let entry = 0;
     visitPages(map, (index, page) => {
-      let at = written.get(page);
-      if (at === undefined && (page.file === undefined || (page.file as StoredFile).isStale)) {
-        at = { file: this.#own, place: this.#ownPages.length };
-        written.set(page, at);
-        this.#ownPages.push(page);
+      let file = page.file as StoredFile | undefined;
+      let { place } = page;
+      if (file === undefined || file.isStale) {
+        let at = written.get(page);
+        if (at === undefined) {
+          at = { file: this.#own, place: this.#ownPages.length };
+          written.set(page, at);
+          this.#ownPages.push(page);
+        }
+        ({ file, place } = at);
       }
       this.#pages.push(page);
       this.#table.setUint32(entry, index, true);
-      this.#table.setUint32(entry + 4, this.#use(at?.file ?? (page.file as StoredFile)), true);
-      this.#table.setUint32(entry + 8, at?.place ?? page.place, true);
+      this.#table.setUint32(entry + 4, this.#use(file), true);
+      this.#table.setUint32(entry + 8, place, true);
       entry += TABLE_ENTRY_SIZE;
     });
     this.#own.pageCount = this.#ownPages.length;
@@ -295,7 +308,10 @@ export class MapFileJob {
 
   /** The file's number in the table; held from now on. */
   #use(file: StoredFile): number {
+    if (file === this.#lastUsed) return this.#lastOrdinal;
     const known = this.#ordinals.get(file);
+    this.#lastUsed = file;
+    this.#lastOrdinal = known ?? this.files.length;
     if (known !== undefined) return known;
     const ordinal = this.files.length;
     this.#ordinals.set(file, ordinal);

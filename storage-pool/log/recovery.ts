@@ -42,6 +42,14 @@ export function replayRange(
   return range.reverse();
 }
 
+export interface ReplayVisitor {
+  /** A record that may be applied later, while there are more to look at. */
+  foresee(record: RecordCursor): void;
+  /** All were foreseen. */
+  foreseen(): void;
+  apply: RecordVisitor;
+}
+
 /** Applies every record above `position` in order, and says where the log ends. `durable` is known to be on the medium. */
 export function replayLog(
   volume: number,
@@ -49,7 +57,7 @@ export function replayLog(
   position: number,
   durable: number,
   reader: MapReader,
-  apply: RecordVisitor,
+  visitor: ReplayVisitor,
 ): Replay {
   const range = replayRange(log, position);
   const walk = new RecordWalk();
@@ -64,9 +72,12 @@ export function replayLog(
       if (record.volume !== volume || record.sequence >= limit) continue;
       highestDurable = Math.max(highestDurable, record.durable);
       segment.lastSequence = Math.max(segment.lastSequence, record.sequence);
-      if (record.sequence > position) found++;
+      if (record.sequence <= position) continue;
+      visitor.foresee(record);
+      found++;
     }
   }
+  visitor.foreseen();
   const payload = new PayloadCheck(reader);
   let sequence = position;
   let ended = false;
@@ -79,7 +90,7 @@ export function replayLog(
         record.sequence !== sequence + 1 ||
         (record.sequence > highestDurable && !payload.isGood(segment, record));
       if (ended) continue;
-      apply(segment, record);
+      visitor.apply(segment, record);
       sequence++;
     }
   }

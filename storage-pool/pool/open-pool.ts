@@ -26,6 +26,7 @@ import { MapReader } from "../volume/map-reader.js";
 import { Root } from "../volume/volume.js";
 import { refuseOldCatalogue } from "./catalogue-age.js";
 import { completeCopies } from "./complete-tail.js";
+import { PageForesight } from "./page-foresight.js";
 import { applyRecord } from "./rewind.js";
 
 /** What the catalogue knows of a snapshot. */
@@ -185,12 +186,17 @@ export function openPool(
     const log = tails.get(spec.id) ?? [];
     // The mark of an opening after which nothing came ends what older segments hold already.
     let isMarked = false;
-    const replay = replayLog(spec.id, log, spec.checkpointSequence, durable, reader, (segment, record) => {
-      keep(record.sequence);
-      isMarked = record.kind === RECORD_MARK && record.sequence === segment.firstSequence;
-      if (record.kind === RECORD_MARK) clockMs = Math.max(clockMs, record.offset);
-      else head.dirty = true;
-      applyRecord(head.map, segment, record, spec.sizeBytes);
+    const foresight = new PageForesight(head.map);
+    const replay = replayLog(spec.id, log, spec.checkpointSequence, durable, reader, {
+      foresee: (record) => foresight.note(record),
+      foreseen: () => foresight.ask(),
+      apply: (segment, record) => {
+        keep(record.sequence);
+        isMarked = record.kind === RECORD_MARK && record.sequence === segment.firstSequence;
+        if (record.kind === RECORD_MARK) clockMs = Math.max(clockMs, record.offset);
+        else head.dirty = true;
+        applyRecord(head.map, segment, record, spec.sizeBytes);
+      },
     });
     const early = recent.some((snapshot) => snapshot.sequence < spec.checkpointSequence);
     const damage = early

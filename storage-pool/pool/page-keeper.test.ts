@@ -114,3 +114,17 @@ test("of several volumes the one with most changed pages is written down", () =>
   while (typeof outcome !== "object") outcome = memory.pool.housekeeper.housekeep(1);
   expect(outcome.volume).toBe(2);
 });
+
+test("however many volumes change a few pages each, all together have the bound", () => {
+  const memory = new MemoryPool(1, 256 * MIB, BOUNDS);
+  const volumes = Array.from({ length: 40 }, (_, i) => memory.createVolume(i + 1, TIB));
+  const { pages } = memory.pool.table;
+  let most = 0;
+  for (let index = 0; index < 4000; index++) {
+    expect(touch(volumes[index % volumes.length] as Volume, index)).toBe(OK);
+    most = Math.max(most, pages.dirtyCount);
+    const outcome = memory.pool.housekeeper.housekeep(1);
+    if (typeof outcome === "object") memory.record(outcome);
+  }
+  expect(most).toBeLessThanOrEqual(MOST + BOUNDS.dirtyPages / 4);
+});

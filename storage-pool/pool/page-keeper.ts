@@ -17,7 +17,7 @@ const URGENT = 16;
 /** Of the pages that may change before a checkpoint is due, those that may while it is made; at least a quarter if others changed before. */
 const MEANWHILE_SHARE = 2 / 3;
 const MEANWHILE_LEAST = 1 / 4;
-/** A volume with a smaller share of them is not worth a checkpoint for it. */
+/** A volume with a smaller share of them is not worth a checkpoint for it, while others may still change as many. */
 const WORTH_SHARE = 1 / 16;
 
 export interface PageKeeperOptions {
@@ -51,10 +51,11 @@ export class PageKeeper {
 
   /** The volume whose changed pages are to be written down to make room in memory. */
   dueForCheckpoint(volumes: Iterable<Volume>): Volume | undefined {
-    const { table, mapMemory } = this.#options;
-    if (table.pages.dirtyCount < mapMemory.dirtyPages) return undefined;
+    const { dirtyPages } = this.#options.mapMemory;
+    const { dirtyCount } = this.#options.table.pages;
+    if (dirtyCount < dirtyPages) return undefined;
     let due: Volume | undefined;
-    let most = mapMemory.dirtyPages * WORTH_SHARE;
+    let most = dirtyCount < mostOf(dirtyPages) ? dirtyPages * WORTH_SHARE : 1;
     for (const volume of volumes) {
       const { changedPages } = volume;
       if (changedPages < most) continue;
@@ -70,7 +71,7 @@ export class PageKeeper {
     const { dirtyPages } = mapMemory;
     this.#before = table.pages.dirtyCount;
     const least = this.#before + Math.ceil(dirtyPages * MEANWHILE_LEAST);
-    this.#most = Math.max(least, Math.ceil(dirtyPages * (1 + MEANWHILE_SHARE)));
+    this.#most = Math.max(least, mostOf(dirtyPages));
     this.resume();
   }
 
@@ -89,4 +90,9 @@ export class PageKeeper {
   resume(): void {
     this.#options.table.pages.changedMost = this.#most;
   }
+}
+
+/** With so many changed pages writers wait. */
+function mostOf(dirtyPages: number): number {
+  return Math.ceil(dirtyPages * (1 + MEANWHILE_SHARE));
 }

@@ -8,7 +8,7 @@ import { BlkServer } from "../blk/blk-server.js";
 import { type Disk, formatDisk, missingDisk, openDisk, readSuperblock } from "../disk/disk.js";
 import { isDiskPresent, openDiskFile } from "../disk/disk-file.js";
 import { storageError } from "../errors.js";
-import { BLOCK_SIZE, DIFF_RANGES_MAX } from "../limits.js";
+import { BLOCK_SIZE, DIFF_RANGES_MAX, MAP_MEMORY_BYTES } from "../limits.js";
 import { FORMAT_VERSION, SEGMENT_SIZE } from "../log/format.js";
 import { DirectoryMapFiles } from "../log/map-files.js";
 import type { NbdPlace } from "../nbd/nbd-listener.js";
@@ -16,7 +16,7 @@ import { NbdServer } from "../nbd/nbd-server.js";
 import type { TlsMode } from "../nbd/nbd-session.js";
 import type { CheckpointRecord } from "../pool/checkpoint.js";
 import type { DurablePosition } from "../pool/durable-notes.js";
-import type { Opening, VolumeSpec } from "../pool/open-pool.js";
+import { mapMemoryOf, type Opening, type VolumeSpec } from "../pool/open-pool.js";
 import { type NewMap, Pool } from "../pool/pool.js";
 import type { PoolUsage } from "../pool/pool-usage.js";
 import type { RewindProgress } from "../pool/rewind.js";
@@ -52,6 +52,8 @@ export interface PoolOpening extends Opening {
   readonly poolId: string;
   readonly disks: readonly OpenDisk[];
   readonly mapDirectory: string;
+  /** For pages of maps; MAP_MEMORY_BYTES when undefined. */
+  readonly mapMemoryBytes: number | undefined;
   readonly volumes: readonly VolumeSpec[];
 }
 
@@ -199,6 +201,7 @@ export class Target {
     let pool: Pool;
     try {
       pool = new Pool(disks, maps, opening.volumes, opening, {
+        mapMemory: mapMemoryOf(opening.mapMemoryBytes ?? MAP_MEMORY_BYTES),
         syncAside: (onSynced) => this.server.syncAside(onSynced),
         onLost: (volume, range) => this.#hooks.onLost(volume, range),
         onDurable: (positions) => this.#hooks.onDurable(positions),

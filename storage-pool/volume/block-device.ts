@@ -11,7 +11,7 @@ export type ExtentVisitor = (lengthBytes: number, state: boolean) => boolean;
  *
  * Writing is staged: `stageWrite` and `stageUnmap` take effect in order, at the latest when `commit` returns; only then
  * may they be answered. If `commit` fails, every call staged since the commit before counts as failed. `EAGAIN` from a
- * staging call means that nothing of it happened and that the same call may succeed after cleaning.
+ * staging call means that nothing of it happened and that the same call may succeed later: room is being made, on disks or in memory.
  */
 export interface BlockDevice {
   /** Multiple of 4096; may grow. */

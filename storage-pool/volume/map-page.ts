@@ -9,6 +9,8 @@ export interface PageFile {
   readonly name: string;
   /** So many pages from `place` on; fewer bytes, or none, when they cannot be read. They may be put into `into`, which has room. */
   read(place: number, count: number, into: Uint8Array): Uint8Array;
+  /** So many pages from `place` on will be read soon. */
+  expect(place: number, count: number): void;
   /** One more page in memory, or one less, stands there. */
   gain(): void;
   lose(): void;

@@ -11,6 +11,7 @@ const FOUND_BY_COUNTS = /counts: |is no prefix|damaged|has changed|does not hold
 afterEach(() => {
   vi.doUnmock(`${POOL}/log/recovery.js`);
   vi.doUnmock(`${POOL}/log/checksum.js`);
+  vi.doUnmock(`${POOL}/volume/map-page.js`);
   vi.doUnmock(`${POOL}/pool/catalogue-age.js`);
   vi.resetModules();
 });
@@ -173,4 +174,25 @@ test("a log that nobody misses when nothing at all is left of it is found", {
   const { DurableNotes } = await import(`${POOL}/pool/durable-notes.js`);
   DurableNotes.prototype.tell = () => {};
   expect(await firstFailure(12)).toMatch(/is no prefix/);
+});
+
+test("a checksum of a page of a map that is not looked at is found", { timeout: 300_000 }, async () => {
+  vi.doMock(`${POOL}/volume/map-page.js`, async (original) => {
+    const real = (await original()) as typeof import("../../storage-pool/volume/map-page.js");
+    return { ...real, pageChecksum: () => 0 };
+  });
+  expect(await firstFailure(72)).toMatch(/is no prefix|has changed|does not hold|torn|counts: /);
+});
+
+test("a checkpoint that is recorded while some of its pages are still to be written is found", {
+  timeout: 300_000,
+}, async () => {
+  const { MapFileJob } = await import(`${POOL}/log/map-store.js`);
+  const step = MapFileJob.prototype.step;
+  // What is behind the first step goes out once writers wait for it.
+  MapFileJob.prototype.step = function hasty(this: never) {
+    step.call(this);
+    return true;
+  };
+  expect(await firstFailure(1)).toMatch(/damaged|is no prefix|has changed/);
 });

@@ -270,7 +270,7 @@ export class SimulatedMapFiles implements MapFiles {
   spoil(random: Random): void {
     const files = [...this.#files.values()].filter(({ finished }) => finished);
     if (files.length === 0) return;
-    if (random.chance(0.4) && misplacePage(files, random)) return;
+    if (random.chance(0.6) && misplacePage(files, [...this.#removed.values()], random)) return;
     const { bytes } = random.pick(files);
     // Half of the time among what says what the file is: the head of its header, or what follows its pages.
     const from = random.chance(0.5) ? 0 : random.below(bytes.length);
@@ -289,21 +289,30 @@ export class SimulatedMapFiles implements MapFiles {
   }
 }
 
-/** A page is written over another, one with as many blocks if there is one. False where there is no other. */
-function misplacePage(files: readonly SimulatedFile[], random: Random): boolean {
-  const pages = files.flatMap(({ bytes }) => {
-    const count = parseMapHeader(bytes.subarray(0, BLOCK_SIZE))?.pageCount ?? 0;
-    return Array.from({ length: count }, (_, i) =>
-      bytes.subarray(BLOCK_SIZE + i * PAGE_SIZE).subarray(0, PAGE_SIZE),
-    );
-  });
+/**
+ * A page stands where another should, one with as many blocks if there is one: it was written there instead, or the write of
+ * the other was lost and what a removed file had there is there still. False where there is no other.
+ */
+function misplacePage(
+  files: readonly SimulatedFile[],
+  removed: readonly SimulatedFile[],
+  random: Random,
+): boolean {
+  const pages = files.flatMap(pagesOf);
   if (pages.length === 0) return false;
   const target = random.pick(pages);
-  const others = pages.filter((page) => Buffer.compare(page, target) !== 0);
+  const others = [...pages, ...removed.flatMap(pagesOf)].filter((page) => Buffer.compare(page, target) !== 0);
   if (others.length === 0) return false;
   const alike = others.filter((page) => blocksIn(page) === blocksIn(target));
   target.set(random.pick(alike.length > 0 ? alike : others));
   return true;
+}
+
+function pagesOf({ bytes }: SimulatedFile): Uint8Array[] {
+  const count = parseMapHeader(bytes.subarray(0, BLOCK_SIZE))?.pageCount ?? 0;
+  return Array.from({ length: count }, (_, i) =>
+    bytes.subarray(BLOCK_SIZE + i * PAGE_SIZE).subarray(0, PAGE_SIZE),
+  );
 }
 
 function blocksIn(page: Uint8Array): number {

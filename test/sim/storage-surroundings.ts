@@ -319,6 +319,10 @@ export class Surroundings {
   rot(): void {
     const rested = this.rested;
     this.rested = false;
+    if (this.rots && this.#copying.chance(0.15)) {
+      this.files.spoil(this.#copying);
+      return;
+    }
     if (this.bad === undefined && !rested) return;
     if (rested && this.noted && this.#copying.chance(0.4)) {
       this.loseTail();
