@@ -37,7 +37,8 @@ export class PageForesight {
       for (let from = 0; from < sorted.length; ) {
         const place = sorted[from] as number;
         let end = from + 1;
-        while (end < sorted.length && (sorted[end] as number) <= (sorted[end - 1] as number) + 1 + GAP_PAGES) end++;
+        while (end < sorted.length && (sorted[end] as number) <= (sorted[end - 1] as number) + 1 + GAP_PAGES)
+          end++;
         file.expect(place, (sorted[end - 1] as number) - place + 1);
         from = end;
       }
