@@ -3,6 +3,7 @@ import { afterEach, beforeEach, expect, test } from "vitest";
 import {
   addressOf,
   adviseWillNeed,
+  beginWriteBack,
   closeFile,
   duplicateFile,
   fdatasyncFile,
@@ -62,15 +63,17 @@ test("sysPwritev() and sysPreadv() gather and scatter", () => {
   closeFile(fd);
 });
 
-test("adviseWillNeed() changes nothing that is read, and is no error where it cannot be taken", () => {
+test("adviseWillNeed() and beginWriteBack() change nothing that is read, and are no error where they cannot be done", () => {
   const fd = openFile(`${dir}/f`, O_RDWR | O_CREAT);
   pwriteFile(fd, Uint8Array.of(1, 2, 3, 4), 0);
+  beginWriteBack(fd, 0, 4096);
   adviseWillNeed(fd, 0, 4096);
   const back = new Uint8Array(4);
   expect(preadFile(fd, back, 0)).toBe(4);
   expect([...back]).toEqual([1, 2, 3, 4]);
   closeFile(fd);
   expect(() => adviseWillNeed(-1, 0, 4096)).not.toThrow();
+  expect(() => beginWriteBack(-1, 0, 4096)).not.toThrow();
 });
 
 test("punchHole() gives blocks back and leaves the size", () => {

@@ -42,6 +42,9 @@ const cFallocate = define<(fd: number, mode: number, offset: number, length: num
 const cFadvise = define<(fd: number, offset: number, length: number, advice: number) => number>(
   "int posix_fadvise(int fd, int64_t offset, int64_t length, int advice)",
 );
+const cSyncRange = define<(fd: number, offset: number, length: number, flags: number) => number>(
+  "int sync_file_range(int fd, int64_t offset, int64_t length, uint32_t flags)",
+);
 const cDup = define<(fd: number, command: number, from: number) => number>(
   "int fcntl(int fd, int command, int64_t argument)",
 );
@@ -60,6 +63,7 @@ export const O_NONBLOCK = constants.O_NONBLOCK;
 export const O_CLOEXEC = 0o2000000;
 export const FALLOC_FL_KEEP_SIZE = 1;
 const POSIX_FADV_WILLNEED = 3;
+const SYNC_FILE_RANGE_WRITE = 2;
 export const FALLOC_FL_PUNCH_HOLE = 2;
 /** Only what is there without waiting for the disk. */
 export const RWF_NOWAIT = 8;
@@ -172,6 +176,14 @@ export function punchHole(fd: number, offset: number, length: number): void {
 /** Asks the kernel to begin reading a range, which is to be read soon. Only advice: where it cannot be taken nothing happens. */
 export function adviseWillNeed(fd: number, offset: number, length: number): void {
   cFadvise(fd, offset, length, POSIX_FADV_WILLNEED);
+}
+
+/**
+ * Asks the kernel to begin writing what was changed in a range, so that a later sync has less to wait for. It makes nothing
+ * durable, and where it cannot be done nothing happens.
+ */
+export function beginWriteBack(fd: number, offset: number, length: number): void {
+  cSyncRange(fd, offset, length, SYNC_FILE_RANGE_WRITE);
 }
 
 /** An array of `struct iovec` (u64 base, u64 length) for readv and writev calls and for io_uring. Hot: yes. */

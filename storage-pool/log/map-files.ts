@@ -13,7 +13,7 @@ import {
   writeSync,
 } from "node:fs";
 import { dirname, join } from "node:path";
-import { adviseWillNeed, syncDirectory } from "../../base/linux/index.js";
+import { adviseWillNeed, beginWriteBack, syncDirectory } from "../../base/linux/index.js";
 import { syncNames } from "../disk/disk-file.js";
 
 /** Where map files are kept. */
@@ -54,9 +54,13 @@ export class DirectoryMapFiles implements MapFiles {
   create(name: string): MapFileSink {
     const path = join(this.#directory, name);
     const descriptor = openSync(path, "w", 0o600);
+    let end = 0;
     return {
       append(bytes) {
         for (let done = 0; done < bytes.byteLength; ) done += writeSync(descriptor, bytes, done);
+        // Nobody is served while the file is synced at its end: most of it is on the medium by then.
+        beginWriteBack(descriptor, end, bytes.byteLength);
+        end += bytes.byteLength;
       },
       finish: () => {
         fsyncSync(descriptor);
