@@ -34,7 +34,7 @@ test("however fast writers are, changed pages have a bound, and so have those th
   const { pages } = memory.pool.table;
   let checkpoints = 0;
   let most = 0;
-  const written = 12_000;
+  const written = 4000;
   // A step of housekeeping comes after more writes than a step writes pages.
   for (let index = 0; index < written; index++) {
     expect(touch(volume, index)).toBe(OK);
@@ -120,7 +120,7 @@ test("however many volumes change a few pages each, all together have the bound"
   const volumes = Array.from({ length: 40 }, (_, i) => memory.createVolume(i + 1, TIB));
   const { pages } = memory.pool.table;
   let most = 0;
-  for (let index = 0; index < 4000; index++) {
+  for (let index = 0; index < 1600; index++) {
     expect(touch(volumes[index % volumes.length] as Volume, index)).toBe(OK);
     most = Math.max(most, pages.dirtyCount);
     const outcome = memory.pool.housekeeper.housekeep(1);
