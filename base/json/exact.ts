@@ -4,12 +4,17 @@ import { randomUUID } from "node:crypto";
 
 /** So many digits may be more than a number can hold; a UUID has no such run, so that most texts are parsed once. */
 const MAYBE_LONG = /[0-9]{16}/;
+/** Without an exponent of three digits, or as many digits as that would be, no number is beyond all reals. */
+const MAYBE_HUGE = /[eE]\+?[0-9]{3}|[0-9]{200}/;
 /** Where a string begins, or an integer of 16 to 19 digits without fraction or exponent. */
 const STRING_OR_INTEGER = /"|(?<![0-9.eE+-])-?[0-9]{16,19}(?![0-9.eE])/g;
 
-/** What JSON.parse gives, with bigints for integers beyond ±(2⁵³ − 1). Throws SyntaxError as it does. */
+/**
+ * What JSON.parse gives, with bigints for integers beyond ±(2⁵³ − 1). Throws SyntaxError as it does, and for a number that
+ * no real can hold.
+ */
 export function parseExactJson(text: string): unknown {
-  const rounded: unknown = JSON.parse(text);
+  const rounded: unknown = MAYBE_HUGE.test(text) ? JSON.parse(text, onlyFinite) : JSON.parse(text);
   if (!MAYBE_LONG.test(text)) return rounded;
   // Nobody outside can know the mark, so that no string of theirs passes for a number.
   const mark = randomUUID();
@@ -18,6 +23,12 @@ export function parseExactJson(text: string): unknown {
   return JSON.parse(marked, (_, value: unknown) =>
     typeof value === "string" && value.startsWith(mark) ? BigInt(value.slice(mark.length)) : value,
   );
+}
+
+function onlyFinite(_key: string, value: unknown): unknown {
+  if (value === Number.POSITIVE_INFINITY || value === Number.NEGATIVE_INFINITY)
+    throw new SyntaxError("a number is out of range");
+  return value;
 }
 
 /** Valid JSON `text` with a string in place of each integer that a number would round: `mark` and the digits. */

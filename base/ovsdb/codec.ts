@@ -132,10 +132,9 @@ export function checkAtom(atom: Atom, base: BaseType): void {
     );
   }
   if (typeof atom === "number" || typeof atom === "bigint") {
-    const min = base.type === "integer" ? base.minInteger : base.minReal;
-    const max = base.type === "integer" ? base.maxInteger : base.maxReal;
+    const { min, max } = rangeOf(base);
     if ((min !== undefined && atom < min) || (max !== undefined && atom > max)) {
-      throw new OvsdbError("constraint violation", `${atom} ${rangeText(min, max)}`);
+      throw new OvsdbError("constraint violation", `${formatAtom(atom, base.type)} ${outside(base)}`);
     }
   } else if (base.type === "string" && (base.minLength !== undefined || base.maxLength !== undefined)) {
     const length = [...(atom as string)].length;
@@ -151,11 +150,20 @@ export function checkAtom(atom: Atom, base: BaseType): void {
   }
 }
 
-/** What is wrong with a number outside of these bounds, one of which there is. */
-function rangeText(min: number | bigint | undefined, max: number | bigint | undefined): string {
-  if (max === undefined) return `is less than minimum allowed value ${min}`;
-  if (min === undefined) return `is greater than maximum allowed value ${max}`;
-  return `is not in the valid range ${min} to ${max} (inclusive)`;
+function rangeOf({ type, minInteger, maxInteger, minReal, maxReal }: BaseType): {
+  readonly min: number | bigint | undefined;
+  readonly max: number | bigint | undefined;
+} {
+  return type === "integer" ? { min: minInteger, max: maxInteger } : { min: minReal, max: maxReal };
+}
+
+/** What is wrong with a number outside of the bounds of `base`, one of which there is. */
+function outside(base: BaseType): string {
+  const { min, max } = rangeOf(base);
+  const shown = (bound: number | bigint): string => formatAtom(bound, base.type);
+  if (min === undefined) return `is greater than maximum allowed value ${shown(max as number | bigint)}`;
+  if (max === undefined) return `is less than minimum allowed value ${shown(min)}`;
+  return `is not in the valid range ${shown(min)} to ${shown(max)} (inclusive)`;
 }
 
 export function encodeAtom(atom: Atom, type: AtomicType): unknown {

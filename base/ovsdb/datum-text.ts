@@ -1,6 +1,7 @@
 // Types and values of columns as people read them: "set of up to 3 integers", "two words", [1, 2], {a=b}. Pure.
 // Source: ovs-vsctl(8), Database Values.
 import { isUuid } from "./identifiers.js";
+import { formatReal } from "./number-text.js";
 import type { Atom, AtomicType, ColumnType, Datum } from "./types.js";
 
 const BARE = /^[A-Za-z_][A-Za-z0-9_.-]*$/;
@@ -35,6 +36,7 @@ export function formatDatum(datum: Datum, type: ColumnType): string {
 
 /** A text is quoted unless it can be told from other values without. */
 export function formatAtom(atom: Atom, type: AtomicType): string {
+  if (type === "real") return formatReal(atom as number);
   if (type !== "string") return String(atom);
   const text = atom as string;
   return BARE.test(text) && text !== "true" && text !== "false" && !isUuid(text)

@@ -2,6 +2,7 @@
 // are those of ovsdb-server 3.1, because scripts compare them; what they were about stands in `syntax` beside them.
 import { PlinthError } from "../errors/index.js";
 import { stringifyExactJson } from "../json/index.js";
+import { formatNumber } from "./number-text.js";
 
 /** The error texts of RFC 7047 and of ovsdb-server(7). */
 export type OvsdbErrorText =
@@ -39,7 +40,7 @@ export class OvsdbError extends PlinthError {
     super(error.toUpperCase().replace(/[^A-Z0-9]+/g, "_"), details === "" ? error : `${error}: ${details}`);
     this.error = error;
     this.details = details;
-    this.syntax = json === undefined ? undefined : stringifyExactJson(sortMembers(json));
+    this.syntax = json === undefined ? undefined : syntaxOf(json);
   }
 
   toJson(): { readonly error: string; readonly details: string; readonly syntax?: string } {
@@ -60,6 +61,15 @@ export function invalidUtf8(half: number): OvsdbError {
     "constraint violation",
     `not a valid UTF-8 string: invalid UTF-8 sequence ${sequence}`,
   );
+}
+
+/** `json` as text, with sorted members and with numbers as ovsdb-server shows them. */
+function syntaxOf(json: unknown): string {
+  if (typeof json === "number" || typeof json === "bigint") return formatNumber(json);
+  if (Array.isArray(json)) return `[${json.map(syntaxOf).join(",")}]`;
+  if (typeof json !== "object" || json === null) return JSON.stringify(json);
+  const members = Object.entries(json).sort(([a], [b]) => (a < b ? -1 : 1));
+  return `{${members.map(([key, value]) => `${JSON.stringify(key)}:${syntaxOf(value)}`).join(",")}}`;
 }
 
 /** The same JSON with the members of its objects in order. */

@@ -20,13 +20,13 @@ beforeAll(async () => {
 beforeEach(() => twins.empty());
 afterAll(() => twins?.close());
 
-/** Rows come in the order of their uuids, which are random. */
 /** What the database shows of a set that it refuses; the original sends its members in the order of their hashes. */
 function ofAnySet({ stderr, ...rest }: Told): unknown {
   const sorted = (set: string): string => [...set].sort().join("");
   return { ...rest, stderr: stderr.map((line) => line.replace(/"syntax":"\[.*\]"/, sorted)) };
 }
 
+/** Rows come in the order of their uuids, which are random. */
 function ofAnyOrder({ code, stdout, stderr }: Told): unknown {
   return { code, stdout: [...stdout].map(withoutNames).sort(), stderr };
 }
@@ -48,6 +48,12 @@ const REVIVED = /add-bond-iface .*--.* del-(?:port|br) /;
 /** The original does not see the new interface of a port that is to be there. */
 const UNSEEN = /add-bond-iface .*-- --may-exist add-(?:port|bond) /;
 
+/** The original still finds a row that the line has removed, and sees that it may not change the column. */
+const REMOVED = /(?:del-(?:br|port)|destroy) .*--.* set /;
+
+/** A new row that is told twice by one line: in the original under two uuids. */
+const TOLD_TWICE = /create .*--.* get /;
+
 /** The original looks at a row that the line has made and destroyed, in memory that it has freed. */
 const FREED = /create .*--.* destroy /;
 
@@ -62,8 +68,9 @@ async function both(line: string): Promise<boolean> {
   if (REVIVED.test(line) && theirs.stderr.join().includes("referential integrity violation")) return false;
   if (UNSEEN.test(line) && theirs.code === 0 && ours.code === 1) return false;
   if (FREED.test(line) && /database contains duplicate/.test(theirs.stderr.join())) return false;
+  if (REMOVED.test(line) && /read-only column/.test(theirs.stderr.join()) && ours.code === 1) return false;
   const told = { ...theirs, stderr: theirs.stderr.filter((one) => !TWICE.test(one)) };
-  const shape = LISTS.test(line) ? ofAnyOrder : ofAnySet;
+  const shape = LISTS.test(line) || TOLD_TWICE.test(line) ? ofAnyOrder : ofAnySet;
   expect({ line, ...(shape(ours) as object) }).toEqual({ line, ...(shape(told) as object) });
   return true;
 }

@@ -148,6 +148,10 @@ const operations: readonly unknown[] = [
   update("Port", { _version: NOBODY }),
   update("Port", { x: 1 }),
   update("Port", { tag: "x" }),
+  ...[0.00001, 1e-4, 0.30000000000000004, -1234.5e-7, 1e15 + 0.5, 1e19, 1e21, 1.5e300].flatMap((real) => [
+    update("Port", { tag: real }),
+    update("Port", { name: set(real, { b: 1, a: [real] }) }),
+  ]),
   { op: "update", table: "Port", where: [["x"]], row: { tag: "x" } },
   { op: "update", table: "Port", where: [["x"]], row: { name: "x" } },
   mutate("Port", 1),

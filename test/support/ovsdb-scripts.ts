@@ -251,6 +251,8 @@ export const RFC_7047_SCRIPTS: Readonly<Record<string, readonly Step[]>> = {
       mutate("Queue", [], ["dscp", "delete", 2], ["dscp", "insert", 11]),
       select("Queue", [], ["dscp"]),
     ),
+    // Each mutation must leave a size that the column may have.
+    transact(mutate("Queue", [], ["dscp", "insert", 21], ["dscp", "delete", 11])),
     transact(wait("Queue", "==", [])),
     transact(wait("Queue", "!=", [])),
     transact(wait("Queue", "==", [{}], { columns: [] })),

@@ -167,14 +167,16 @@ function computeReal(mutator: Arithmetic, value: number, operand: number): numbe
   return Number.isFinite(result) ? result + 0 : undefined;
 }
 
-/** The row values after all `mutations`; the size of each column is checked once at the end. */
+/** The row values after all `mutations`, each of which must leave a size that its column may have. */
 export function applyMutations(
   current: (column: string) => Datum,
   mutations: readonly ParsedMutation[],
 ): Map<string, Datum> {
   const result = new Map<string, Datum>();
-  for (const { column, mutate } of mutations)
-    result.set(column, mutate(result.get(column) ?? current(column)));
-  for (const { column, type } of mutations) checkSize(result.get(column) as Datum, type);
+  for (const { column, type, mutate } of mutations) {
+    const mutated = mutate(result.get(column) ?? current(column));
+    checkSize(mutated, type);
+    result.set(column, mutated);
+  }
   return result;
 }

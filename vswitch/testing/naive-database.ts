@@ -224,8 +224,8 @@ function mutate(
   });
   const rows = find()();
   for (const [, row] of rows) {
-    for (const { column, change } of parsed) row.set(column, change(row.get(column) as Value));
-    for (const { column } of parsed) {
+    for (const { column, change } of parsed) {
+      row.set(column, change(row.get(column) as Value));
       const { type } = schema.columns.get(column) as { type: ColumnType };
       const { size } = row.get(column) as Value;
       if (size < type.min || size > type.max) throw new Failure("constraint violation");
