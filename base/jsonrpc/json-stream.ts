@@ -10,6 +10,8 @@ const BACKSLASH = 0x5c;
 export interface JsonStreamOptions {
   readonly sizeBytesMax?: number;
   readonly depthMax?: number;
+  /** What makes text of a value's bytes; when absent, they must be UTF-8. */
+  readonly decode?: (bytes: Uint8Array) => string;
   /** What reads the text of a value; JSON.parse when absent. Throws SyntaxError. */
   readonly parse?: (text: string) => unknown;
 }
@@ -19,7 +21,7 @@ export class JsonStream {
   readonly #sizeBytesMax: number;
   readonly #depthMax: number;
   readonly #parse: (text: string) => unknown;
-  readonly #decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
+  readonly #decode: (bytes: Uint8Array) => string;
   #parts: Uint8Array[] = [];
   #sizeBytes = 0;
   #depth = 0;
@@ -30,6 +32,8 @@ export class JsonStream {
   constructor(options: JsonStreamOptions = {}) {
     this.#sizeBytesMax = options.sizeBytesMax ?? JSON_SIZE_BYTES_MAX;
     this.#depthMax = options.depthMax ?? JSON_DEPTH_MAX;
+    const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
+    this.#decode = options.decode ?? ((bytes) => decoder.decode(bytes));
     this.#parse = options.parse ?? JSON.parse;
   }
 
@@ -96,7 +100,7 @@ export class JsonStream {
     this.#parts = [];
     this.#sizeBytes = 0;
     try {
-      return this.#parse(this.#decoder.decode(bytes));
+      return this.#parse(this.#decode(bytes));
     } catch (cause) {
       throw malformed((cause as Error).message.slice(0, 120), cause);
     }

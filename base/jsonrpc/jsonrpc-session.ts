@@ -2,7 +2,7 @@
 // Invariant: every id handed out by `request` is answered exactly once: response, fault, expiry or `end`.
 
 import { describeError, PlinthError } from "../errors/index.js";
-import { isObject, parseExactJson, stringifyExactJson } from "../json/index.js";
+import { decodeEscapedUtf8, isObject, parseExactJson, stringifyExactJson } from "../json/index.js";
 import { JsonStream, type JsonStreamOptions } from "./json-stream.js";
 
 export type JsonRpcId = unknown;
@@ -31,7 +31,8 @@ export class JsonRpcSession {
   #nextId = 0;
 
   constructor(options: JsonStreamOptions = {}) {
-    this.#stream = new JsonStream({ parse: parseExactJson, ...options });
+    // Bytes that are no UTF-8 are refused where the text is used, with an answer: a client that is hung up on tries again.
+    this.#stream = new JsonStream({ decode: decodeEscapedUtf8, parse: parseExactJson, ...options });
   }
 
   /** The message of a new request that must be answered by `deadlineMs`. */
@@ -82,6 +83,8 @@ export class JsonRpcSession {
     if (!isObject(message)) return broken("a message is no object");
     if (Object.hasOwn(message, "method")) return classifyCall(message);
     if (!Object.hasOwn(message, "id")) return broken("a message has neither method nor id");
+    if (!Object.hasOwn(message, "result") && !Object.hasOwn(message, "error"))
+      return broken("a message has neither method nor result");
     const id = message["id"];
     if (typeof id !== "number" || !this.#pending.delete(id)) return undefined;
     const error = Object.hasOwn(message, "error") ? message["error"] : null;

@@ -2,8 +2,8 @@
 
 /** The longest single JSON value that a peer may send (bytes). */
 export const JSON_SIZE_BYTES_MAX = 32 * 1024 * 1024;
-/** The deepest nesting of arrays and objects. */
-export const JSON_DEPTH_MAX = 128;
+/** The deepest nesting of arrays and objects, as in Open vSwitch. */
+export const JSON_DEPTH_MAX = 1000;
 /** Bytes that may wait for a peer that does not read; beyond it the connection is closed. */
 export const BACKLOG_BYTES_MAX = 128 * 1024 * 1024;
 /** Requests of one peer that may be under way at once; further ones are answered with an error. */

@@ -96,10 +96,10 @@ function parseBareAtom(json: unknown, type: AtomicType, options: ParseOptions): 
 
 function checkString(text: string): string {
   if (text.includes("\0")) throw syntaxError("a string contains the character U+0000");
-  const half = /\p{Cs}/u.exec(text)?.[0]?.charCodeAt(0);
-  if (half === undefined) return text;
+  if (text.isWellFormed()) return text;
+  const half = /\p{Cs}/u.exec(text)?.[0]?.charCodeAt(0) as number;
   if (half < 0xdc00) throw syntaxError("a string contains half of a surrogate pair");
-  throw invalidUtf8(half);
+  throw invalidUtf8(text);
 }
 
 function parseUuid(json: unknown, options: ParseOptions): string {

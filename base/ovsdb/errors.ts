@@ -1,7 +1,7 @@
 // Errors of the OVSDB protocol (RFC 7047, 3.1): a short stable text in `error`, an explanation in `details`. Explanations
 // are those of ovsdb-server 3.1, because scripts compare them; what they were about stands in `syntax` beside them.
 import { PlinthError } from "../errors/index.js";
-import { stringifyExactJson } from "../json/index.js";
+import { invalidSequenceIn, stringifyExactJson } from "../json/index.js";
 import { formatNumber } from "./number-text.js";
 
 /** The error texts of RFC 7047 and of ovsdb-server(7). */
@@ -53,10 +53,12 @@ export function syntaxError(details: string, json?: unknown): OvsdbError {
   return new OvsdbError("syntax error", details, json);
 }
 
-/** Of a text with the trailing half of a surrogate pair alone, which UTF-8 cannot write. */
-export function invalidUtf8(half: number): OvsdbError {
-  const second = 0x80 | ((half >> 6) & 0x3f);
-  const sequence = `0xed 0x${second.toString(16)}`;
+/** Of a `text` that was made of bytes that are no UTF-8, or holds the trailing half of a surrogate pair alone. */
+export function invalidUtf8(text: string): OvsdbError {
+  const invalid = invalidSequenceIn(text);
+  const half = text.match(/\p{Cs}/u)?.[0]?.charCodeAt(0) ?? 0xdc00;
+  const bytes = invalid.length > 0 ? invalid : [0xed, 0x80 | ((half >> 6) & 0x3f)];
+  const sequence = bytes.map((byte) => `0x${byte.toString(16).padStart(2, "0")}`).join(" ");
   return new OvsdbError(
     "constraint violation",
     `not a valid UTF-8 string: invalid UTF-8 sequence ${sequence}`,

@@ -69,6 +69,7 @@ const QUESTIONS: readonly string[] = [
   "ipf-set-enabled v5",
   "ipf-set-disabled x",
   "ipf-set-min-frag v4 1000",
+  "ipf-set-min-frag v4 +1000",
   "ipf-set-min-frag v4 399",
   "ipf-set-min-frag v6 399",
   "ipf-set-min-frag v6 1300",

@@ -2,17 +2,20 @@
 // Compared without what may differ: uuids (by the insert that made them), versions, and the order of rows and of what
 // one commit shows to several monitors. PLINTH_NIGHTLY=1: many more of them.
 import fc from "fast-check";
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
 import { connectJsonRpc } from "../../base/jsonrpc/index.js";
+import { RAW_BYTES } from "../support/ovsdb-bytes.js";
 import { MISTAKES } from "../support/ovsdb-mistakes.js";
 import { portConditions, transactions } from "../support/ovsdb-operations.js";
 import { OvsdbPair } from "../support/ovsdb-pair.js";
+import { rawAnswers } from "../support/ovsdb-raw.js";
 import { RFC_7047_SCRIPTS } from "../support/ovsdb-scripts.js";
 import { OvsdbSide } from "../support/ovsdb-side.js";
 
-/** More of it at night. */
-const TIMES = process.env["PLINTH_NIGHTLY"] === "1" ? 5 : 0.4;
+const NIGHTLY = process.env["PLINTH_NIGHTLY"] === "1";
+const TIMES = NIGHTLY ? 5 : 0.4;
 const NOBODY = "00000000-0000-0000-0000-000000000000";
+if (NIGHTLY) vi.setConfig({ testTimeout: 20 * 60_000 });
 const TABLES = ["Bridge", "Port", "Interface", "Mirror", "Queue", "QoS", "Flow_Sample_Collector_Set", "SSL"];
 
 let pair: OvsdbPair;
@@ -225,6 +228,36 @@ describe("beside ovsdb-server", () => {
       [0, "monitor_cancel", null],
       [0, "monitor_cancel", "n", "n"],
     ]);
+  });
+
+  it("takes any bytes as ovsdb-server does", async () => {
+    for (const bytes of RAW_BYTES) {
+      const sent = Buffer.from(bytes).toString("latin1").slice(0, 300);
+      const [ours, theirs] = await Promise.all(
+        [pair.endpoint, pair.real.endpoint].map((endpoint) => rawAnswers(endpoint, bytes)),
+      );
+      expect({ sent, told: ours }).toEqual({ sent, told: theirs });
+    }
+  });
+
+  it("takes a transaction of many operations, and a long row", async () => {
+    const [operations, length] = NIGHTLY ? [100_000, 50_000_000] : [2_000, 500_000];
+    const connection = await connectJsonRpc(pair.endpoint, { sizeBytesMax: 2 ** 26 });
+    const transact = (...operations: object[]) =>
+      connection.call("transact", ["Open_vSwitch", ...operations], 60_000);
+    try {
+      const many = Array.from({ length: operations }, () => ({ op: "select", table: "SSL", where: [] }));
+      expect(((await transact(...many)) as unknown[]).length).toBe(operations);
+      const external_ids = ["map", [["long", "x".repeat(length)]]];
+      const [, { rows }] = (await transact(
+        { op: "insert", table: "Queue", row: { external_ids } },
+        { op: "select", table: "Queue", where: [], columns: ["dscp"] },
+        { op: "abort" },
+      )) as [unknown, { rows: unknown[] }];
+      expect(rows).toEqual([{ dscp: ["set", []] }]);
+    } finally {
+      connection.close();
+    }
   });
 
   it("shows update3 as ovsdb-server does, but for ids that it does not keep", async () => {

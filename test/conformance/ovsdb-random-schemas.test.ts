@@ -14,8 +14,10 @@ import { OvsdbSide } from "../support/ovsdb-side.js";
 import { type PeerCall, RealOvsdbServer } from "../support/real-ovsdb-server.js";
 import { run } from "../support/run.js";
 
-const SCHEMAS = process.env["PLINTH_NIGHTLY"] === "1" ? 150 : 8;
+const NIGHTLY = process.env["PLINTH_NIGHTLY"] === "1";
+const SCHEMAS = NIGHTLY ? 150 : 8;
 const TRANSACTIONS = 25;
+const TEST_DEADLINE_MS = NIGHTLY ? 20 * 60_000 : 120_000;
 
 type Json = Record<string, unknown>;
 
@@ -47,6 +49,7 @@ function comparable(operations: readonly Json[]): Json[] {
 function withoutChoice(step: unknown, operations: readonly Json[]): { answer: unknown; heard: unknown } {
   const { answer, heard } = step as { answer: unknown[]; heard: unknown };
   const results = answer.map((result, i) => {
+    if (isIndexFault(result)) return "two rows are the same";
     const faulty = (result as { error?: string } | null)?.error !== undefined;
     const { row, mutations } = (operations[i] ?? {}) as { row?: object; mutations?: unknown[] };
     const hasChoice = Object.keys(row ?? {}).length > 1 || (mutations ?? []).length > 1;
@@ -54,6 +57,12 @@ function withoutChoice(step: unknown, operations: readonly Json[]): { answer: un
     return faulty && mutations !== undefined ? ofAnyRow(result as { details?: unknown }) : result;
   });
   return { answer: results, heard };
+}
+
+/** Of more than two rows that would have the same values in an index, any two are told. */
+function isIndexFault(result: unknown): boolean {
+  const { details } = (result ?? {}) as { details?: unknown };
+  return Array.isArray(details) && String(details[0]).startsWith("Transaction causes multiple rows");
 }
 
 /** A mutation that no row could take: which row's value, or number of elements, is told follows from their order. */
@@ -103,64 +112,68 @@ function monitorsOf(schema: DatabaseSchema): [string, unknown[]][] {
   ];
 }
 
-it("answers, explains and shows everything in the same way", async () => {
-  let committed = 0;
-  let total = 0;
-  const compareSchema = async (seed: number): Promise<void> => {
-    const random = new Random(seed);
-    const schema = randomSchema(random);
-    const at = mkdtempSync(join(dir, "schema-"));
-    const file = join(at, "schema");
-    writeFileSync(file, JSON.stringify(encodeSchema(schema)));
-    // ovsdb-tool refuses some schemas: an index of a column that is not kept, for one.
-    fc.pre((await run("ovsdb-tool", ["create", join(at, "real"), file])).code === 0);
-    const storage = openStorage(join(at, "ours"), schema);
-    const server = new DatabaseServer([storage]);
-    await server.listen(`punix:${join(at, "ours.sock")}`);
-    const real = await RealOvsdbServer.start(join(at, "real"));
-    const ours = await OvsdbSide.connect(async (heard) => {
-      const connection = await connectJsonRpc(`unix:${join(at, "ours.sock")}`, {
-        handler: { notification: (method, params) => heard([method, ...params]) },
-      });
-      return { connection, call: (method, params) => connection.call(method, params) };
-    });
-    const theirs = await OvsdbSide.connect((heard) =>
-      real.connect((method, params) => heard([method, ...params])),
-    );
-    const onlooker = await real.connect();
-    try {
-      for (const [method, params] of monitorsOf(schema)) {
-        const mine = await ours.step(1, method, params);
-        expect(mine).toEqual(await theirs.step(1, method, params));
-      }
-      const known = { uuids: (table: string) => [...storage.database.rows(table).keys()] };
-      for (let i = 0; i < TRANSACTIONS; i++) {
-        const operations = comparable(randomTransaction(random, schema, known));
-        const mine = await ours.step(0, "transact", ["Random", ...operations]);
-        const same = ours.translate(operations, theirs);
-        const published = await theirs.step(0, "transact", ["Random", ...same]);
-        if (showsIdleRow(published) || (await holdsDeadReference(onlooker, schema))) break;
-        expect({ operations, ...withoutChoice(mine, operations) }).toEqual({
-          operations,
-          ...withoutChoice(published, operations),
+it(
+  "answers, explains and shows everything in the same way",
+  async () => {
+    let committed = 0;
+    let total = 0;
+    const compareSchema = async (seed: number): Promise<void> => {
+      const random = new Random(seed);
+      const schema = randomSchema(random);
+      const at = mkdtempSync(join(dir, "schema-"));
+      const file = join(at, "schema");
+      writeFileSync(file, JSON.stringify(encodeSchema(schema)));
+      // ovsdb-tool refuses some schemas: an index of a column that is not kept, for one.
+      fc.pre((await run("ovsdb-tool", ["create", join(at, "real"), file])).code === 0);
+      const storage = openStorage(join(at, "ours"), schema);
+      const server = new DatabaseServer([storage]);
+      await server.listen(`punix:${join(at, "ours.sock")}`);
+      const real = await RealOvsdbServer.start(join(at, "real"));
+      const ours = await OvsdbSide.connect(async (heard) => {
+        const connection = await connectJsonRpc(`unix:${join(at, "ours.sock")}`, {
+          handler: { notification: (method, params) => heard([method, ...params]) },
         });
-        total++;
-        if (!JSON.stringify(mine).includes('"error"')) committed++;
+        return { connection, call: (method, params) => connection.call(method, params) };
+      });
+      const theirs = await OvsdbSide.connect((heard) =>
+        real.connect((method, params) => heard([method, ...params])),
+      );
+      const onlooker = await real.connect();
+      try {
+        for (const [method, params] of monitorsOf(schema)) {
+          const mine = await ours.step(1, method, params);
+          expect(mine).toEqual(await theirs.step(1, method, params));
+        }
+        const known = { uuids: (table: string) => [...storage.database.rows(table).keys()] };
+        for (let i = 0; i < TRANSACTIONS; i++) {
+          const operations = comparable(randomTransaction(random, schema, known));
+          const mine = await ours.step(0, "transact", ["Random", ...operations]);
+          const same = ours.translate(operations, theirs);
+          const published = await theirs.step(0, "transact", ["Random", ...same]);
+          if (showsIdleRow(published) || (await holdsDeadReference(onlooker, schema))) break;
+          expect({ operations, ...withoutChoice(mine, operations) }).toEqual({
+            operations,
+            ...withoutChoice(published, operations),
+          });
+          total++;
+          if (!JSON.stringify(mine).includes('"error"')) committed++;
+        }
+      } finally {
+        ours.close();
+        theirs.close();
+        onlooker.connection.close();
+        await real.stop();
+        await server.close();
+        await storage.close();
       }
-    } finally {
-      ours.close();
-      theirs.close();
-      onlooker.connection.close();
-      await real.stop();
-      await server.close();
-      await storage.close();
-    }
-  };
-  // Where a row is given weak references to rows that are not there, and where it loses those that it had; and where a
-  // mutation makes too many elements in two rows, of which ovsdb-server, asked again, tells now the one, now the other;
-  // and where ovsdb-server keeps a weak reference to a row that is gone.
-  const examples: [number][] = [[-519471228], [388675940], [-935452696], [1494486241]];
-  await fc.assert(fc.asyncProperty(fc.integer(), compareSchema), { numRuns: SCHEMAS, examples });
-  // Else it would be errors that were compared.
-  expect(committed / total).toBeGreaterThan(0.2);
-});
+    };
+    // Where a row is given weak references to rows that are not there, and where it loses those that it had; and where a
+    // mutation makes too many elements in two rows, of which ovsdb-server, asked again, tells now the one, now the other;
+    // and where ovsdb-server keeps a weak reference to a row that is gone.
+    const examples: [number][] = [[-519471228], [388675940], [-935452696], [1494486241]];
+    await fc.assert(fc.asyncProperty(fc.integer(), compareSchema), { numRuns: SCHEMAS, examples });
+    // Else it would be errors that were compared.
+    expect(committed / total).toBeGreaterThan(0.2);
+  },
+  TEST_DEADLINE_MS,
+);

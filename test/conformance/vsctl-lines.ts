@@ -261,6 +261,13 @@ export const SCRIPTS: Readonly<Record<string, readonly string[]>> = {
     "--peer-ca-cert",
     "--max-column-width",
   ],
+  "references to nothing": [
+    "add-br br0",
+    "set Open_vSwitch . bridges=§Bridge:nope§ -- add-br br1 -- list-br",
+    "set Bridge br1 ports=§Port:nope§ -- del-port nope",
+    "set Bridge br1 ports=§Port:nope§ -- add-port br1 p1 -- list-ports br1",
+    "list-br",
+  ],
   "records made and destroyed": [
     "init",
     "add-br br0 -- add-port br0 p0 -- add-port br0 p1",

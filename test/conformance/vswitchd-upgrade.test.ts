@@ -195,7 +195,7 @@ it("takes over under traffic, again and again, and nobody notices: no peer, no f
     await haveMore();
     // The successor's workers serve them as those before did.
     expect(await portsByThread()).toEqual(cpus().length > 1 ? [0, 4] : [4]);
-    expect(await ours.appctl("dpif-netdev/pmd-rxq-rebalance")).toBe("");
+    expect(await ours.appctl("dpif-netdev/pmd-rxq-rebalance")).toBe("pmd rxq rebalance requested.\n");
     expect(await (round === 1 ? ours.end() : successors.at(-2)?.end())).toBe(0);
   }
   isSending = false;

@@ -111,15 +111,19 @@ export class Draft {
 
   addTo(row: OvsdbRow, column: string, uuid: string): void {
     this.verify(row, column);
-    const now = this.row(row.table, row.uuid) ?? row;
-    // The default of a reference that must be there is a row that is not.
-    this.set(row, column, union(now.data.get(column) ?? setOf([]), setOf([uuid])));
+    this.set(row, column, union(this.#references(row, column), setOf([uuid])));
   }
 
   takeFrom(row: OvsdbRow, column: string, uuid: string): void {
     this.verify(row, column);
-    const now = this.row(row.table, row.uuid) ?? row;
-    this.set(row, column, subtract(now.datum(column), setOf([uuid])));
+    this.set(row, column, subtract(this.#references(row, column), setOf([uuid])));
+  }
+
+  /** What the column refers to, without rows that are nowhere: neither given to it by the line nor by its default. */
+  #references(row: OvsdbRow, column: string): Datum {
+    const table = row.schema.columns.get(column)?.type.key.refTable as string;
+    const { keys } = (this.row(row.table, row.uuid) ?? row).datum(column);
+    return setOf(keys.filter((uuid) => this.referredTo(table, uuid as string) !== undefined));
   }
 
   /**

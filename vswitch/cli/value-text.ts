@@ -214,6 +214,5 @@ function codeUnit(text: string, at: number): number {
 const HALF = /(?<![\ud800-\udbff])[\udc00-\udfff]/;
 
 function checkText(text: string): void {
-  const half = HALF.exec(text)?.[0]?.charCodeAt(0);
-  if (half !== undefined) throw invalidUtf8(half);
+  if (HALF.test(text)) throw invalidUtf8(text);
 }

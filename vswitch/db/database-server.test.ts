@@ -18,7 +18,7 @@ import { waitFor } from "../../base/time/index.js";
 import { Database } from "./database.js";
 import { DatabaseServer } from "./database-server.js";
 import { transact } from "./execute.js";
-import { CLIENTS_MAX, HISTORY_TRANSACTIONS_MAX, OPERATIONS_MAX } from "./limits.js";
+import { CLIENTS_MAX, HISTORY_TRANSACTIONS_MAX, OPERATIONS_MAX, REQUEST_BYTES_MAX } from "./limits.js";
 import { OPEN_VSWITCH_SCHEMA } from "./open-vswitch-schema.js";
 
 let dir: string;
@@ -202,7 +202,7 @@ describe("limits", { timeout: 30_000 }, () => {
   });
 
   it("refuses what nests too deep or is too long by hanging up", async () => {
-    for (const text of ["[".repeat(200), `{"id":1,"method":"${"x".repeat(33 * 1024 * 1024)}`]) {
+    for (const text of ["[".repeat(1001), `{"id":1,"method":"${"x".repeat(REQUEST_BYTES_MAX)}`]) {
       const socket = connect(join(dir, "db"));
       socket.on("error", () => {});
       const ended = new Promise((resolve) => socket.once("close", resolve));

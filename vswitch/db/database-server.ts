@@ -176,10 +176,13 @@ export class DatabaseServer {
   #transact(params: readonly unknown[], client: Client, request: JsonRpcRequest): unknown {
     const hosted = this.#find("transact", params);
     const operations = params.slice(1);
+    const id = stringifyExactJson(request.id);
+    for (const { waiting } of this.#hosted.values())
+      if (waiting.holds(client, id)) throw syntaxError("transact: duplicate request ID", params);
     const beganMs = this.#clock.nowMs();
     return hosted.waiting.run({
       owner: client,
-      id: stringifyExactJson(request.id),
+      id,
       attempt: () =>
         transact(hosted.database, operations, {
           elapsedMs: this.#clock.nowMs() - beganMs,

@@ -3,7 +3,9 @@
 /** Rows in all tables together; beyond it an insert fails with "resources exhausted". */
 export const ROWS_MAX = 200_000;
 /** Operations in one transaction of a client; the switch's own have no limit, as they grow with its ports. */
-export const OPERATIONS_MAX = 20_000;
+export const OPERATIONS_MAX = 200_000;
+/** The longest request of a client. */
+export const REQUEST_BYTES_MAX = 64 * 1024 * 1024;
 /** Transactions that a returning client's monitor may have missed, the changes in them, and their size. */
 export const HISTORY_TRANSACTIONS_MAX = 1_000;
 export const HISTORY_CHANGES_MAX = 20_000;

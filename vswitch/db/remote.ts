@@ -12,7 +12,7 @@ import {
 } from "../../base/jsonrpc/index.js";
 import type { Clock, Timer } from "../../base/time/index.js";
 import type { TlsFiles } from "../../base/tls/index.js";
-import { CLIENT_BACKLOG_BYTES_MAX, CLIENTS_MAX } from "./limits.js";
+import { CLIENT_BACKLOG_BYTES_MAX, CLIENTS_MAX, REQUEST_BYTES_MAX } from "./limits.js";
 
 const PROBE_MS = 5_000;
 const BACKOFF_MS_MIN = 1_000;
@@ -87,6 +87,7 @@ async function openListener(
       clock,
       tls: options.tls,
       connectionsMax: CLIENTS_MAX,
+      sizeBytesMax: REQUEST_BYTES_MAX,
       backlogBytesMax: options.backlogBytesMax ?? CLIENT_BACKLOG_BYTES_MAX,
       inactivityProbeMs: options.inactivityProbeMs ?? 0,
       connected: () => {
@@ -160,6 +161,7 @@ class DialledRemote implements Remote {
         timeoutMs: this.#options.maxBackoffMs ?? BACKOFF_MS_MAX,
         tls: this.#options.tls,
         inactivityProbeMs: this.#options.inactivityProbeMs ?? 0,
+        sizeBytesMax: REQUEST_BYTES_MAX,
         backlogBytesMax: this.#options.backlogBytesMax ?? CLIENT_BACKLOG_BYTES_MAX,
         handler: { ...this.#handler, closed: (gone, reason) => this.#lost(gone, reason) },
       });

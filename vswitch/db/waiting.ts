@@ -68,12 +68,22 @@ export class WaitingTransactions {
     });
   }
 
+  /** Whether a transaction of `owner` waits under this `id`. */
+  holds(owner: unknown, id: string): boolean {
+    return this.#find(owner, id) !== undefined;
+  }
+
   cancel(owner: unknown, id: string): void {
-    for (const entry of this.#entries) {
-      if (entry.transaction.owner !== owner || entry.transaction.id !== id) continue;
-      this.#remove(entry);
-      entry.reject(new JsonRpcFault({ error: "canceled", details: "the client canceled the transaction" }));
-    }
+    const entry = this.#find(owner, id);
+    if (entry === undefined) return;
+    this.#remove(entry);
+    entry.reject(new JsonRpcFault({ error: "canceled", details: "the client canceled the transaction" }));
+  }
+
+  #find(owner: unknown, id: string): Entry | undefined {
+    for (const entry of this.#entries)
+      if (entry.transaction.owner === owner && entry.transaction.id === id) return entry;
+    return undefined;
   }
 
   /** Forgets the transactions of a client that has gone. */

@@ -66,7 +66,8 @@ export function connectionCommands(datapath: DatapathHandle): Record<string, Uni
 function zoneFilter(words: readonly string[]): ConnectionFilter {
   const [first] = words;
   if (first === undefined) return {};
-  if (words.length > 1 || !first.startsWith("zone=")) throw unknownDatapath();
+  // What is no zone is meant as a name.
+  if (words.length > 1 || !/^zone=\+?\d/.test(first)) throw unknownDatapath();
   return { zone: parseZone(first) };
 }
 

@@ -21,6 +21,9 @@ const ALL_FLOWS = {
   match: [],
 };
 
+/** What `type=` of dpctl/dump-flows can ask for. */
+const FLOW_TYPES = ["ovs", "tc", "dpdk", "offloaded", "non-offloaded", "partially-offloaded", "all"];
+
 export function datapathCommands(
   datapath: DatapathHandle,
   bridges: () => DatapathBridges,
@@ -87,6 +90,10 @@ export function datapathCommands(
       );
       if (name !== undefined && chosen.length === 0)
         throw new PlinthError("DATAPATH_UNKNOWN", "datapath not found (Invalid argument)");
+      const types = args.find((word) => word.startsWith("type="))?.slice(5);
+      const wrong = types?.split(",").find((type) => type !== "" && !FLOW_TYPES.includes(type));
+      if (wrong !== undefined)
+        throw new PlinthError("TYPE_UNKNOWN", `Failed to parse type (${wrong}) (Invalid argument)`);
       const found = await cached(
         chosen.map(([bridge]) => bridge),
         args,

@@ -21,6 +21,15 @@ export interface DpctlArguments {
  * fewer do when they begin with a known one. Throws an Error for an unknown option or name.
  */
 export function sortArguments(args: readonly string[], wordsMax: number): DpctlArguments {
+  const { options, words } = sortOptions(args);
+  const [first] = words;
+  if (first !== undefined && DATAPATHS.test(first)) return { options, words: words.slice(1) };
+  if (words.length > 0 && words.length >= wordsMax) throw unknownDatapath();
+  return { options, words };
+}
+
+/** Takes options away, wherever they stand. Throws an Error for an unknown one. */
+export function sortOptions(args: readonly string[]): DpctlArguments {
   const options = new Set<string>();
   const words: string[] = [];
   for (const one of args) {
@@ -29,9 +38,6 @@ export function sortArguments(args: readonly string[], wordsMax: number): DpctlA
     else if (/^-[ms]+$/.test(one)) for (const letter of one.slice(1)) options.add(letter);
     else throw new Error(`Unrecognized option ${one.slice(0, 60)}`);
   }
-  const [first] = words;
-  if (first !== undefined && DATAPATHS.test(first)) return { options, words: words.slice(1) };
-  if (words.length > 0 && words.length >= wordsMax) throw unknownDatapath();
   return { options, words };
 }
 
@@ -39,9 +45,8 @@ export function unknownDatapath(): Error {
   return new Error("datapath not found (Invalid argument)");
 }
 
-/** A number in decimal, or in hexadecimal with 0x, up to `max`; undefined when it is none. */
+/** A number in decimal, up to `max`; undefined when it is none. */
 export function readNumber(text: string | undefined, max: number): number | undefined {
-  if (text === undefined || !/^(\d{1,10}|0x[0-9a-f]{1,8})$/i.test(text) || Number(text) > max)
-    return undefined;
+  if (text === undefined || !/^\+?\d{1,10}$/.test(text) || Number(text) > max) return undefined;
   return Number(text);
 }

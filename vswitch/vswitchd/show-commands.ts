@@ -3,6 +3,7 @@ import { PlinthError } from "../../base/errors/index.js";
 import type { UnixctlAnswer, UnixctlCommand } from "../cli/unixctl-server.js";
 import { type CommandModules, command, list } from "./commands.js";
 import { datapathFeatures } from "./datapath-features.js";
+import { sortOptions } from "./dpctl-arguments.js";
 import { isNamed, shownType } from "./dummy.js";
 import type { NumberedPort, SwitchBackend } from "./model.js";
 import type { AppliedSwitch } from "./plan.js";
@@ -20,7 +21,7 @@ export function showCommands({ backend, applied }: CommandModules): Record<strin
     }),
     "dpctl/dump-dps": command("", 0, 0, () => list(datapathsOf(applied))),
     "dpctl/show": command("[-s] [dp...]", 0, 8, async (args) => {
-      const wanted = args.filter((word) => word !== "-s");
+      const { words: wanted } = sortOptions(args);
       const all = datapathsOf(applied);
       const chosen = (wanted.length === 0 ? all : wanted).map((word) => {
         return { word, name: all.find((one) => isNamed(one, word)) };

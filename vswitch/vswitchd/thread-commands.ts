@@ -54,7 +54,7 @@ export function threadCommands(
     "dpif-netdev/pmd-rxq-rebalance": command("[dp]", 0, 1, async (args) => {
       coreAsked(args);
       await datapath.rebalancePorts();
-      return "";
+      return "pmd rxq rebalance requested.\n";
     }),
     "dpif-netdev/pmd-stats-clear": command("[-pmd core] [dp]", 0, 3, async (args) => {
       for (const { core, status } of await asked(args)) cleared.set(core, status);

@@ -23,7 +23,7 @@ export function upkeepCommands(modules: UpkeepModules): Record<string, UnixctlCo
     return "";
   };
   return {
-    ...emptyCommands(bridges),
+    ...emptyCommands(),
     // No packet is ever judged by an older table: there is nothing to wait for but requests that are on their way.
     "revalidator/wait": command("", 0, 0, async () => {
       await settle();
@@ -49,13 +49,8 @@ export function upkeepCommands(modules: UpkeepModules): Record<string, UnixctlCo
 }
 
 /** What this switch does not have is shown as not being there. */
-function emptyCommands(bridges: UpkeepModules["bridges"]): Record<string, UnixctlCommand> {
+function emptyCommands(): Record<string, UnixctlCommand> {
   const neighbours = `${"IP".padEnd(46)}${"MAC".padEnd(20)}Bridge\n${"=".repeat(74)}\n`;
-  const ofBridge = (refusal: string): UnixctlCommand =>
-    command("[bridge]", 0, 1, ([bridge]) => {
-      if (bridge !== undefined && !bridges().has(bridge)) throw new PlinthError("BRIDGE_UNKNOWN", refusal);
-      return "";
-    });
   const ofInterface = (refusal: string): UnixctlCommand =>
     command("[interface]", 0, 1, ([name]) => {
       if (name !== undefined) throw new PlinthError("PORT_UNKNOWN", refusal);
@@ -92,8 +87,8 @@ function emptyCommands(bridges: UpkeepModules["bridges"]): Record<string, Unixct
     "autoattach/status": command("[bridge]", 0, 1, () => ""),
     "autoattach/show-isid": command("[bridge]", 0, 1, () => ""),
     "autoattach/statistics": command("[bridge]", 0, 1, () => ""),
-    "rstp/show": ofBridge("No such RSTP object"),
-    "stp/show": ofBridge("no such stp object"),
+    "rstp/show": ofEach("[bridge]", "No such RSTP object", ""),
+    "stp/show": ofEach("[bridge]", "no such stp object", ""),
     "cfm/show": ofInterface("no such CFM object"),
     "bfd/show": ofInterface("no such bfd object"),
     "tnl/ports/show": command("-v", 0, 1, () => "Listening ports:\n"),
