@@ -26,10 +26,10 @@ describe("bytes as text", () => {
       ),
     );
     fc.assert(
-      fc.property(fc.array(piece), (pieces) => {
+      fc.property(fc.array(piece, { maxLength: 4 }), (pieces) => {
         const bytes = Buffer.concat(pieces.map((one) => Buffer.from(one)));
         const text = decodeEscapedUtf8(bytes);
-        expect(bytesOf(text)).toEqual(bytes);
+        expect(bytesOf(text).equals(bytes)).toBe(true);
         const isUtf8 = Buffer.from(bytes.toString("utf8")).equals(bytes);
         expect(invalidSequenceIn(text).length > 0).toBe(!isUtf8);
         if (isUtf8) expect(text).toBe(bytes.toString("utf8"));
