@@ -301,7 +301,9 @@ function misplacePage(
   const pages = files.flatMap(pagesOf);
   if (pages.length === 0) return false;
   const target = random.pick(pages);
-  const others = [...pages, ...removed.flatMap(pagesOf)].filter((page) => Buffer.compare(page, target) !== 0);
+  // One that was never finished may end within a page.
+  const old = removed.filter(({ finished }) => finished).flatMap(pagesOf);
+  const others = [...pages, ...old].filter((page) => Buffer.compare(page, target) !== 0);
   if (others.length === 0) return false;
   const alike = others.filter((page) => blocksIn(page) === blocksIn(target));
   target.set(random.pick(alike.length > 0 ? alike : others));
