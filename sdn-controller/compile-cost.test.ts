@@ -31,8 +31,8 @@ function costs(portCount: number) {
 describe("the cost of a change", NIGHTLY, () => {
   it.each(SIZES)("is the same among %i ports", (portCount) => {
     const { policyChanged, policyTaken, policyAdded, nothingChanged, portRelabelled } = costs(portCount);
-    // One rule before and after; with ten ports every machine is a tier of its own.
-    expect(policyChanged).toEqual({ rulesTouched: 2, ownersTouched: 1, flows: 2 });
+    // One rule that went and one that came; with ten ports every machine is a tier of its own.
+    expect(policyChanged).toEqual({ rulesTouched: 2, ownersTouched: 2, flows: 2 });
     // The policy's rule, and whether its one subject is isolated still.
     expect(policyTaken.rulesTouched).toBe(1);
     expect(policyTaken.flows).toBeLessThanOrEqual(4);
@@ -86,8 +86,8 @@ describe("the cost of a change", NIGHTLY, () => {
 /** Rules of the huge policy. */
 const RULES = 900;
 
-/** Each rule is about every tier, and opens `port` of rule number `changed`. */
-function hugePolicy(namespace: string, changed?: number, count = RULES): InventoryChange {
+/** Each rule is about every tier and opens a port, rule number `changed` another one; `first` opens that one before all. */
+function hugePolicy(namespace: string, changed?: number, count = RULES, first?: number): InventoryChange {
   const from = Array.from({ length: 10 }, (_, n) => ({ podSelector: { matchLabels: { tier: `x${n}` } } }));
   return policyChange({
     namespace,
@@ -95,10 +95,10 @@ function hugePolicy(namespace: string, changed?: number, count = RULES): Invento
     spec: {
       podSelector: { matchLabels: { tier: "x0" } },
       policyTypes: ["Ingress"],
-      ingress: Array.from({ length: count }, (_, n) => ({
-        from,
-        ports: [{ port: n === changed ? 60_000 : 1_000 + n }],
-      })),
+      ingress: [
+        ...(first === undefined ? [] : [first]),
+        ...Array.from({ length: count }, (_, n) => (n === changed ? 60_000 : 1_000 + n)),
+      ].map((port) => ({ from, ports: [{ port }] })),
     },
   });
 }
@@ -117,11 +117,22 @@ describe("the cost of a change near a policy of 900 wide rules", NIGHTLY, () => 
     // A rule edited: it went and it came, with its flows.
     expect(touched(compiler, hugePolicy("t0", 450))).toEqual({
       rulesTouched: 2,
-      ownersTouched: 1,
+      ownersTouched: 2,
       flows: 2 * tiers,
     });
     expect(touched(compiler, hugePolicy("t0", 450))).toEqual({ rulesTouched: 0, ownersTouched: 0, flows: 0 });
     expect(touched(compiler, hugePolicy("t0", 450, RULES + 1))).toEqual({
+      rulesTouched: 1,
+      ownersTouched: 1,
+      flows: tiers,
+    });
+    expect(touched(compiler, hugePolicy("t0", 450))).toEqual({
+      rulesTouched: 1,
+      ownersTouched: 1,
+      flows: tiers,
+    });
+    // A rule put before all others, and taken away again.
+    expect(touched(compiler, hugePolicy("t0", 450, RULES, 50_000))).toEqual({
       rulesTouched: 1,
       ownersTouched: 1,
       flows: tiers,

@@ -3,7 +3,7 @@
 //
 //   63      56 55      48 47            32 31                          0
 //  ┌──────────┬──────────┬────────────────┬─────────────────────────────┐
-//  │ table + 1│  reason  │  rule index    │  hash of "Kind/namespace/…" │
+//  │ table + 1│  reason  │  rule's number │  hash of "Kind/namespace/…" │
 //  └──────────┴──────────┴────────────────┴─────────────────────────────┘
 import { hash32 } from "../network/hash.js";
 import { DROP_REASONS, type DropReason, TABLE_NAMES, TABLES, type TableName } from "./tables.js";
@@ -12,8 +12,8 @@ import { DROP_REASONS, type DropReason, TABLE_NAMES, TABLES, type TableName } fr
 export interface Origin {
   /** "Kind/namespace/name", or "Pipeline" for flows that are always there. */
   readonly resource: string;
-  /** Of the policy rule, counted within its direction. */
-  readonly ruleIndex?: number;
+  /** By which its policy knows the rule. */
+  readonly ruleId?: number;
   /** Given exactly when the flow drops. */
   readonly reason?: DropReason;
 }
@@ -22,7 +22,7 @@ export function cookieOf(table: TableName, origin: Origin): bigint {
   const high =
     (TABLES[table].id + 1) * 2 ** 24 +
     (origin.reason === undefined ? 0 : DROP_REASONS[origin.reason]) * 2 ** 16 +
-    ((origin.ruleIndex ?? 0) & 0xffff);
+    ((origin.ruleId ?? 0) & 0xffff);
   parts.setUint32(0, high);
   parts.setUint32(4, hash32(origin.resource));
   return parts.getBigUint64(0);
@@ -58,7 +58,7 @@ export function causeHash(direction: "Ingress" | "Egress", resource: string): nu
 export interface CookieParts {
   readonly table: TableName;
   readonly reason: DropReason | undefined;
-  readonly ruleIndex: number;
+  readonly ruleId: number;
   readonly resourceHash: number;
 }
 
@@ -73,7 +73,7 @@ export function parseCookie(cookie: bigint): CookieParts | undefined {
   return {
     table,
     reason: REASON_BY_CODE.get(Number((cookie >> 48n) & 0xffn)),
-    ruleIndex: Number((cookie >> 32n) & 0xffffn),
+    ruleId: Number((cookie >> 32n) & 0xffffn),
     resourceHash: Number(cookie & 0xffffffffn),
   };
 }

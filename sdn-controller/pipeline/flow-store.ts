@@ -120,5 +120,5 @@ function together(flows: readonly Flow[], chosen: Flow): Flow {
 function rank(flow: Flow): string {
   const kind = flow.clauses === undefined ? "" : "clause ";
   // What logs comes before what does not.
-  return `${kind}${9 - flow.instructions.length} ${flow.origin.resource} ${String(flow.origin.ruleIndex ?? 0).padStart(5, "0")} ${flow.body}`;
+  return `${kind}${9 - flow.instructions.length} ${flow.origin.resource} ${String(flow.origin.ruleId ?? 0).padStart(5, "0")} ${flow.body}`;
 }

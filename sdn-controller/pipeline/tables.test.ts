@@ -37,8 +37,8 @@ describe("buildFlow()", () => {
 
 describe("cookies", () => {
   it("lead back to table, reason, rule and resource", () => {
-    const cookie = cookieOf("egress", { resource: "NetworkPolicy/a/b", ruleIndex: 7 });
-    expect(parseCookie(cookie)).toMatchObject({ table: "egress", reason: undefined, ruleIndex: 7 });
+    const cookie = cookieOf("egress", { resource: "NetworkPolicy/a/b", ruleId: 7 });
+    expect(parseCookie(cookie)).toMatchObject({ table: "egress", reason: undefined, ruleId: 7 });
     const drop = cookieOf("guard", { resource: "Port/a/b", reason: "spoofed-ip" });
     expect(parseCookie(drop)).toMatchObject({ table: "guard", reason: "spoofed-ip" });
     expect(parseCookie(drop)?.resourceHash).not.toBe(parseCookie(cookie)?.resourceHash);

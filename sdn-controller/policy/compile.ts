@@ -52,8 +52,8 @@ export interface CompiledRule {
   readonly part: string;
   /** modelKey of its policy. */
   readonly policy: string;
-  /** Within the direction; lower is asked first. */
-  readonly ruleIndex: number;
+  /** By which its policy knows the rule (rule-identity.ts). */
+  readonly ruleId: number;
   /** Whether both ends may speak IPv6; without it the rule is about IPv4 alone. */
   readonly ipv6: boolean;
   /** Counts what it would do, and does nothing. */
@@ -68,6 +68,7 @@ export interface CompiledRule {
 /** A rule with what is the same for all subjects. */
 export interface PreparedRule {
   readonly rule: RuleModel;
+  readonly id: number;
   readonly peers: readonly RulePeer[];
   /** Those that are not named. */
   readonly ports: readonly RulePorts[];
@@ -89,8 +90,8 @@ export function subjectsOf(model: PolicyModel, world: PolicyWorld): Identity[] {
 }
 
 /** What of a rule is the same for all subjects. */
-export function prepareRule(rule: RuleModel, level: number, world: PolicyWorld): PreparedRule {
-  return { rule, peers: peersOf(rule, world), ports: fixedPorts(rule), level };
+export function prepareRule(rule: RuleModel, id: number, level: number, world: PolicyWorld): PreparedRule {
+  return { rule, id, peers: peersOf(rule, world), ports: fixedPorts(rule), level };
 }
 
 /** What `prepared`, rules of `model` in their order, say about one subject. */
@@ -271,7 +272,7 @@ function prefixesOf(block: { readonly cidr: string; readonly except: readonly st
 
 function compileRule(
   model: PolicyModel,
-  { rule, peers, ports, level }: PreparedRule,
+  { rule, id, peers, ports, level }: PreparedRule,
   subject: Identity,
   world: PolicyWorld,
 ): CompiledRule[] {
@@ -284,7 +285,7 @@ function compileRule(
     direction: rule.direction,
     subject: subject.number,
     policy: modelKey(model),
-    ruleIndex: rule.index,
+    ruleId: id,
     staged: model.handling.staged === true,
     keepsLive: model.handling.keepsLive === true,
     logged: logsRule(model.handling, rule.direction, rule.index),

@@ -19,6 +19,7 @@ import { logsRule } from "./handling.js";
 import type { Identity } from "./identity.js";
 import type { Direction } from "./network-policy.js";
 import type { PolicyModel, RuleModel } from "./policy-model.js";
+import { ruleIdsOf } from "./rule-identity.js";
 import { isSameData } from "./same-data.js";
 import type { Labels } from "./selector.js";
 
@@ -39,6 +40,8 @@ export interface PolicyUpdate {
 export class CompiledPolicy {
   readonly key: string;
   #model: PolicyModel;
+  /** Of the model's rules, in their order. */
+  #ruleIds: readonly number[] = [];
   #subjects: readonly Identity[] = [];
   #parts = new Map<string, Part>();
   #staleParts = new Set<string>();
@@ -63,6 +66,11 @@ export class CompiledPolicy {
   /** Identities that the policy selects; the same list for as long as these are the same. */
   get subjects(): readonly Identity[] {
     return this.#subjects;
+  }
+
+  /** The rule of the model that compiled rules, and cookies, know by this number. */
+  ruleOf(id: number): RuleModel | undefined {
+    return this.#model.rules[this.#ruleIds.indexOf(id)];
   }
 
   /** In the order of the model. */
@@ -109,13 +117,15 @@ export class CompiledPolicy {
   update(model: PolicyModel, world: PolicyWorld): PolicyUpdate {
     const before = this.#model;
     this.#model = model;
+    this.#ruleIds = ruleIdsOf(model.rules);
     const isStale = this.#staleSubjects || !isSameData(before.subject, model.subject);
     const isSelected = isStale && this.#select(world);
     const isAlike = before.priority === model.priority && isSameData(handlingOf(before), handlingOf(model));
     const changes = new UnitChanges(this.key);
     const parts = new Map<string, Part>();
     const levels = levelsOf(model);
-    for (const [name, rules] of partsOf(model)) {
+    for (const [name, numbered] of partsOf(model, this.#ruleIds)) {
+      const rules = numbered.map(({ rule }) => rule);
       const own = rules.map((rule) => levels.get(rule) ?? 0);
       const old = this.#parts.get(name);
       const isKept =
@@ -123,15 +133,15 @@ export class CompiledPolicy {
         isAlike &&
         !this.#staleParts.has(name) &&
         old.prepared.length === rules.length &&
-        old.prepared.every(({ rule, level }, i) => {
+        old.prepared.every(({ rule, id, level }, i) => {
           const now = rules[i] as RuleModel;
-          return level === own[i] && isSameData(rule, now) && isLogged(before, rule) === isLogged(model, now);
+          return level === own[i] && id === numbered[i]?.id && saysTheSame(rule, now) && isLogged(before, rule) === isLogged(model, now);
         });
       const part: Part = isKept
         ? // With the rules of this model, so that it does not keep the one before in memory.
           { ...old, prepared: old.prepared.map((one, i) => ({ ...one, rule: rules[i] as RuleModel })) }
         : {
-            prepared: rules.map((rule, i) => prepareRule(rule, own[i] as number, world)),
+            prepared: numbered.map(({ rule, id }, i) => prepareRule(rule, id, own[i] as number, world)),
             bySubject: new Map(),
           };
       parts.set(name, part);
@@ -211,12 +221,26 @@ class UnitChanges implements PolicyUpdate {
 }
 
 /** Rules of which only some are logged leave out what earlier ones are about, so they are compiled together. */
-function partsOf(model: PolicyModel): Iterable<readonly [string, readonly RuleModel[]]> {
+function partsOf(
+  model: PolicyModel,
+  ids: readonly number[],
+): Iterable<readonly [string, readonly NumberedRule[]]> {
   const { rules } = model;
+  const numbered = rules.map((rule, i) => ({ rule, id: ids[i] as number }));
   const first = rules[0];
   const isMixed = rules.some((rule) => isLogged(model, rule) !== isLogged(model, first as RuleModel));
-  if (isMixed) return [["rules", rules]];
-  return rules.map((rule) => [`${rule.direction}[${rule.index}]`, [rule]]);
+  if (isMixed) return [["rules", numbered]];
+  return numbered.map((one) => [`rule ${one.id}`, [one]]);
+}
+
+interface NumberedRule {
+  readonly rule: RuleModel;
+  readonly id: number;
+}
+
+/** Wherever in the policy they stand. */
+function saysTheSame(a: RuleModel, b: RuleModel): boolean {
+  return isSameData({ ...a, index: 0 }, { ...b, index: 0 });
 }
 
 function isLogged({ handling }: PolicyModel, { direction, index }: RuleModel): boolean {

@@ -21,8 +21,8 @@ export function canBeConjunction(rule: CompiledRule): boolean {
 }
 
 /** Of the policy's rule and its subject: the same for as long as these are there, and no other rule's. */
-function nameOf({ policy, direction, ruleIndex, level, subject, ipv6, part }: CompiledRule): string {
-  return `${policy} ${direction} ${ruleIndex} ${level} ${subject} ${ipv6 ? "IPv6" : "IPv4"} ${part}`;
+function nameOf({ policy, direction, ruleId, level, subject, ipv6, part }: CompiledRule): string {
+  return `${policy} ${direction} ${ruleId} ${level} ${subject} ${ipv6 ? "IPv6" : "IPv4"} ${part}`;
 }
 
 /**

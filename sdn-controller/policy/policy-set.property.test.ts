@@ -185,7 +185,7 @@ function textsOf(rules: readonly CompiledRule[]): string[] {
         priority,
         action,
         policy: of,
-        ruleIndex,
+        ruleId,
         ipv6,
         staged,
         keepsLive,
@@ -193,7 +193,7 @@ function textsOf(rules: readonly CompiledRule[]): string[] {
         level,
         part,
       } = rule;
-      const rest = [tier, priority, action, of, ruleIndex, ipv6, staged, keepsLive, logged, level, part];
+      const rest = [tier, priority, action, of, ruleId, ipv6, staged, keepsLive, logged, level, part];
       return `${ruleKey(rule)} ${rest.join(" ")}`;
     })
     .sort();

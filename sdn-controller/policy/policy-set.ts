@@ -15,7 +15,7 @@ import {
   relevanceOf,
 } from "./identity.js";
 import type { Direction } from "./network-policy.js";
-import { compareModels, type PolicyModel, type Tier } from "./policy-model.js";
+import { compareModels, type PolicyModel, type RuleModel, type Tier } from "./policy-model.js";
 import { isSameData } from "./same-data.js";
 import type { Labels } from "./selector.js";
 
@@ -161,6 +161,11 @@ export class PolicySet implements PolicyWorld {
 
   rulesOf(key: string): readonly CompiledRule[] {
     return this.#compiled.get(key)?.rules ?? [];
+  }
+
+  /** The rule of a policy that compiled rules, and cookies, know by this number. */
+  ruleOf(key: string, id: number): RuleModel | undefined {
+    return this.#compiled.get(key)?.ruleOf(id);
   }
 
   /** Brings identities and compiled policies up to date with everything set since the last call. */

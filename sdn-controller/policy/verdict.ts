@@ -1,7 +1,6 @@
 // The verdict of the compiled rules on a connection, and the rule that gave it: what "policy explain" prints. Pure.
 import { type IpAddress, ipPrefixContains } from "../network/ip-address.js";
 import type { CompiledRule, RulePeer, RulePorts } from "./compile.js";
-import type { CompiledPolicy } from "./compiled-policy.js";
 import { IDENTITY_WORLD } from "./identity.js";
 import type { Direction } from "./network-policy.js";
 import type { PolicySet } from "./policy-set.js";
@@ -56,7 +55,7 @@ function judgeDirection(policies: PolicySet, direction: Direction, connection: C
         rule.peers.some((one) => peerFits(one, peer)) &&
         (rule.ports?.some((one) => portsFit(one, connection)) ?? true),
     );
-  const admin = find(policies.tier("Admin").flatMap(inOrder));
+  const admin = find(policies.tier("Admin").flatMap(({ rules }) => rules));
   if (admin !== undefined && admin.action !== "Pass")
     return { direction, allowed: admin.action === "Allow", isolatedBy: [], rule: admin };
   const passed = admin === undefined ? {} : { passedBy: admin };
@@ -71,13 +70,9 @@ function judgeDirection(policies: PolicySet, direction: Direction, connection: C
       ...passed,
     };
   }
-  const rule = find(policies.tier("Baseline").flatMap(inOrder));
+  const rule = find(policies.tier("Baseline").flatMap(({ rules }) => rules));
   const decided = rule === undefined ? {} : { rule };
   return { direction, allowed: rule?.action !== "Deny", isolatedBy, ...decided, ...passed };
-}
-
-function inOrder({ rules }: CompiledPolicy): CompiledRule[] {
-  return [...rules].sort((a, b) => a.ruleIndex - b.ruleIndex);
 }
 
 function peerFits(wanted: RulePeer, peer: ConnectionEnd): boolean {

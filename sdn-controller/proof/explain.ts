@@ -7,6 +7,7 @@ import { ipv6AddressesOf, type PortView } from "../network/views.js";
 import type { Flow } from "../pipeline/flow.js";
 import type { CompiledRule } from "../policy/compile.js";
 import { IDENTITY_WORLD } from "../policy/identity.js";
+import type { PolicySet } from "../policy/policy-set.js";
 import { type ConnectionEnd, type DirectionVerdict, verdictOf } from "../policy/verdict.js";
 import { type Fields, FlowModel } from "./flow-model.js";
 
@@ -29,6 +30,8 @@ export interface ExplainStep {
   readonly cookie: string;
   /** The resource that the flow comes from. */
   readonly resource: string;
+  /** Which of its rules, such as "ingress[2]", where it has some. */
+  readonly rule?: string;
   readonly reason?: string;
 }
 
@@ -72,12 +75,14 @@ export function explain(compiler: Compiler, question: ExplainQuestion): Explanat
     protocol: protocolNumber(question.protocol, source.address.family),
     ...(question.port === undefined ? {} : { port: question.port }),
   });
+  const ruleName = ({ policy, ruleId }: CompiledRule): string =>
+    `${rulePlace(compiler.policies, policy, ruleId) ?? "a rule"} of ${policyName(policy)}`;
   return {
     allowed: verdict.allowed,
-    text: [sentence(verdict.egress, source), sentence(verdict.ingress, destination)],
+    text: [sentence(verdict.egress, source, ruleName), sentence(verdict.ingress, destination, ruleName)],
     remedies: [
-      ...remediesOf(verdict.egress, question, `to ${question.destination}`),
-      ...remediesOf(verdict.ingress, question, `from ${question.source}`),
+      ...remediesOf(verdict.egress, question, `to ${question.destination}`, ruleName),
+      ...remediesOf(verdict.ingress, question, `from ${question.source}`, ruleName),
     ],
     path:
       source.port === undefined || destination.port === undefined
@@ -116,7 +121,9 @@ function addressOf(port: PortView, family: 4 | 6): IpAddress {
   return family === 6 && six !== undefined ? ipv6(six) : ipv4(port.addresses[0] ?? 0);
 }
 
-function sentence(verdict: DirectionVerdict, { key, port }: AskedEnd): string {
+type RuleName = (rule: CompiledRule) => string;
+
+function sentence(verdict: DirectionVerdict, { key, port }: AskedEnd, ruleName: RuleName): string {
   const { direction, allowed, isolatedBy, rule, passedBy } = verdict;
   const word = direction === "Egress" ? "leave" : "reach";
   const way = direction.toLowerCase();
@@ -128,7 +135,12 @@ function sentence(verdict: DirectionVerdict, { key, port }: AskedEnd): string {
   return `${may}: no rule of ${isolatedBy.map(policyName).join(", ")} allows it${after}`;
 }
 
-function remediesOf(verdict: DirectionVerdict, question: ExplainQuestion, peer: string): string[] {
+function remediesOf(
+  verdict: DirectionVerdict,
+  question: ExplainQuestion,
+  peer: string,
+  ruleName: RuleName,
+): string[] {
   const { direction, allowed, isolatedBy, rule } = verdict;
   if (allowed) return [];
   const { protocol, port } = question;
@@ -144,8 +156,10 @@ function remediesOf(verdict: DirectionVerdict, question: ExplainQuestion, peer: 
   return [`${ruleName(rule)} must leave out ${what} ${peer}, or ${instead}`];
 }
 
-function ruleName({ direction, ruleIndex, policy }: CompiledRule): string {
-  return `${direction.toLowerCase()}[${ruleIndex}] of ${policyName(policy)}`;
+/** Where in its policy the rule of this number stands: "ingress[2]". */
+function rulePlace(policies: PolicySet, policy: string, id: number): string | undefined {
+  const rule = policies.ruleOf(policy, id);
+  return rule && `${rule.direction.toLowerCase()}[${rule.index}]`;
 }
 
 /** "policy shop/web", "AdminNetworkPolicy first". */
@@ -180,19 +194,22 @@ function pathOf(
     ...(question.port === undefined ? {} : { [`${protocol}_dst`]: question.port }),
   };
   const flows = [...compiler.flows.keys()].flatMap((key) => compiler.flows.flow(key) ?? []);
-  return new FlowModel(flows).run(packet).path.map(stepOf);
+  return new FlowModel(flows).run(packet).path.map((flow) => stepOf(compiler.policies, flow));
 }
 
 function protocolNumber(protocol: ExplainQuestion["protocol"], family: 4 | 6): number {
   return protocol === "ICMP" && family === 6 ? IPPROTO_ICMPV6 : PROTOCOLS[protocol];
 }
 
-function stepOf(flow: Flow): ExplainStep {
+function stepOf(policies: PolicySet, flow: Flow): ExplainStep {
+  const { resource, ruleId } = flow.origin;
+  const rule = ruleId === undefined ? undefined : rulePlace(policies, resource, ruleId);
   return {
     table: flow.table,
     priority: flow.priority,
     cookie: `0x${flow.cookie.toString(16)}`,
-    resource: flow.origin.resource,
+    resource,
+    ...(rule === undefined ? {} : { rule }),
     // What ends in "denied" was refused for the reason of the flow before; the table only cuts what lived until then.
     ...(flow.origin.reason === undefined || flow.table === "denied" ? {} : { reason: flow.origin.reason }),
   };

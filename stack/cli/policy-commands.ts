@@ -158,8 +158,8 @@ export function explanationLines(answer: PairAnswer, tables: boolean): string[] 
 function tableLines({ path }: Explanation): string[] {
   if (path.length === 0) return ["  no flows: not both ends are machines that are plugged in"];
   return path.map(
-    ({ table, priority, cookie, resource, reason }) =>
-      `  table ${table}: priority ${priority}, cookie ${cookie}, of ${resource}${reason === undefined ? "" : ` (${reason})`}`,
+    ({ table, priority, cookie, resource, rule, reason }) =>
+      `  table ${table}: priority ${priority}, cookie ${cookie}, of ${rule === undefined ? "" : `${rule} of `}${resource}${reason === undefined ? "" : ` (${reason})`}`,
   );
 }
 

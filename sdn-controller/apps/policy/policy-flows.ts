@@ -233,7 +233,7 @@ interface Clauses {
 /** Rules that have peers or ports in common share the flow for each. */
 function addClauses(all: Map<string, Clauses>, rule: CompiledRule, id: number): void {
   const [table, priority, subject] = [tableOf(rule), priorityOf(rule), subjectMatch(rule)];
-  const origin = { resource: rule.policy, ruleIndex: rule.ruleIndex };
+  const origin = { resource: rule.policy, ruleId: rule.ruleId };
   const add = (clause: number, about: string, match: () => MatchSpec): void => {
     const key = `${table} ${priority} ${rule.subject} ${about}`;
     const known: Clauses = all.get(key) ?? { spec: { table, priority, match: match(), origin }, actions: [] };
@@ -287,8 +287,8 @@ function familiesOf(rule: CompiledRule, { peer, ports }: RulePair): readonly (nu
 
 /** What the rule would allow is counted where it is denied now; where it is not, it just goes on. */
 function stagedFlows(rule: CompiledRule, match: MatchSpec): Flow[] {
-  const { direction, policy, ruleIndex } = rule;
-  const origin = { resource: policy, ruleIndex };
+  const { direction, policy, ruleId } = rule;
+  const origin = { resource: policy, ruleId };
   const common = { table: stagedTableOf(direction), priority: PRIORITY_RULE } as const;
   return [
     buildFlow({
@@ -313,7 +313,7 @@ function matchOf(rule: CompiledRule, { peer, ports }: RulePair, family: number |
 function ruleFlow(rule: CompiledRule, match: MatchSpec): Flow {
   const { direction } = rule;
   const egress = direction === "Egress";
-  const origin = { resource: rule.policy, ruleIndex: rule.ruleIndex };
+  const origin = { resource: rule.policy, ruleId: rule.ruleId };
   const priority = priorityOf(rule);
   const log = rule.logged ? [loadBits("reg6", 2, 1, 1)] : [];
   if (rule.action === "Deny") {
