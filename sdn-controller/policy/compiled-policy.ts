@@ -135,7 +135,12 @@ export class CompiledPolicy {
         old.prepared.length === rules.length &&
         old.prepared.every(({ rule, id, level }, i) => {
           const now = rules[i] as RuleModel;
-          return level === own[i] && id === numbered[i]?.id && saysTheSame(rule, now) && isLogged(before, rule) === isLogged(model, now);
+          return (
+            level === own[i] &&
+            id === numbered[i]?.id &&
+            saysTheSame(rule, now) &&
+            isLogged(before, rule) === isLogged(model, now)
+          );
         });
       const part: Part = isKept
         ? // With the rules of this model, so that it does not keep the one before in memory.

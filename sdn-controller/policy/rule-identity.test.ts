@@ -49,7 +49,8 @@ describe("ruleIdsOf()", () => {
   });
 
   it("goes by the name of a rule that has one, whatever it says", () => {
-    const named = (port: number): RuleModel[] => rules([port, 443]).map((rule, i) => ({ ...rule, name: `r${i}` }));
+    const named = (port: number): RuleModel[] =>
+      rules([port, 443]).map((rule, i) => ({ ...rule, name: `r${i}` }));
     expect(ruleIdsOf(named(80))).toEqual(ruleIdsOf(named(81)));
   });
 

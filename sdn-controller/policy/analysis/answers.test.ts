@@ -326,7 +326,9 @@ describe("bad documents", () => {
 
   it("stop everything when policies contradict each other", () => {
     const spec = { priority: 5, subject: { namespaces: {} } };
-    expect(() => cluster(admin("a", spec), admin("b", spec))).toThrow("both have priority 5");
+    expect(() => cluster(admin("a", spec), admin("b", spec))).toThrow(
+      "test.yaml, document 2: AdminNetworkPolicy b and a (test.yaml, document 1) both have priority 5",
+    );
     expect(() =>
       cluster(policy("p", { podSelector: {} }), policy("p", { podSelector: {}, egress: [{}] })),
     ).toThrow("NetworkPolicy default/p is not what test.yaml, document 1 says");

@@ -1,6 +1,7 @@
 // What a manifest describes when all of it is taken together: workloads with the labels that their namespaces have, and
 // sound policies in the order in which they are asked. What contradicts itself is refused as a whole. Pure.
 import { PlinthError } from "../../../base/errors/index.js";
+import type { AdminPolicy } from "../admin-network-policy.js";
 import {
   compareModels,
   modelOfAdminPolicy,
@@ -47,7 +48,7 @@ export function clusterOf(manifest: Manifest): Cluster {
   const labelsOf = (name: string): Labels => namespaces.get(name) ?? { [NAMESPACE_NAME_LABEL]: name };
   const policies = policiesOf(manifest, problems);
   return {
-    workloads: workloadsOf(manifest.pods, labelsOf, policies, problems),
+    workloads: workloadsOf(manifest, labelsOf, policies, problems),
     policies,
     labelsOf,
     services: latest(manifest.services, ({ namespace, name }) => `Service ${namespace}/${name}`, problems),
@@ -62,8 +63,8 @@ export function clusterOf(manifest: Manifest): Cluster {
 
 function namespacesOf(manifest: Manifest, problems: Problem[]): Map<string, Labels> {
   const result = new Map<string, Labels>();
-  for (const { name, labels } of unique(manifest.namespaces, ({ name }) => `Namespace ${name}`, problems))
-    result.set(name, { ...labels, [NAMESPACE_NAME_LABEL]: name });
+  for (const { value } of unique(manifest.namespaces, ({ name }) => `Namespace ${name}`, problems))
+    result.set(value.name, { ...value.labels, [NAMESPACE_NAME_LABEL]: value.name });
   return result;
 }
 
@@ -80,18 +81,26 @@ function policiesOf(manifest: Manifest, problems: Problem[]): PolicyModel[] {
     problems,
     adminPolicyProblem,
   );
+  checkPriorities(admin);
+  return [
+    ...admin.map(({ value }) => modelOfAdminPolicy(value)),
+    ...network.map(({ value }) => modelOfNetworkPolicy(value)),
+  ].sort(compareModels);
+}
+
+function checkPriorities(policies: readonly Located<AdminPolicy>[]): void {
   const byPriority = new Map<number, string>();
-  for (const { kind, name, spec } of admin) {
+  for (const { value, where } of policies) {
+    const { kind, name, spec } = value;
     if (kind !== "AdminNetworkPolicy") continue;
     const priority = spec.priority ?? 0;
     const other = byPriority.get(priority);
     if (other !== undefined)
       throw invalid(
-        `AdminNetworkPolicy ${other} and ${name} both have priority ${priority}: which of them comes first is not defined`,
+        `${where}: AdminNetworkPolicy ${name} and ${other} both have priority ${priority}: which of them comes first is not defined`,
       );
-    byPriority.set(priority, name);
+    byPriority.set(priority, `${name} (${where})`);
   }
-  return [...admin.map(modelOfAdminPolicy), ...network.map(modelOfNetworkPolicy)].sort(compareModels);
 }
 
 /** Each object once. The same one again is worth a warning; another one of the same name is a contradiction. */
@@ -100,7 +109,7 @@ function unique<T>(
   nameOf: (value: T) => string,
   problems: Problem[],
   problemOf: (value: T) => string | undefined = () => undefined,
-): T[] {
+): Located<T>[] {
   const seen = new Map<string, Located<T>>();
   for (const item of items) {
     const name = nameOf(item.value);
@@ -115,7 +124,7 @@ function unique<T>(
       });
     else throw invalid(`${item.where}: ${name} is not what ${before.where} says: one name, one object`);
   }
-  return [...seen.values()].map(({ value }) => value);
+  return [...seen.values()];
 }
 
 /** Each object once: of several of one name the last counts, as where they are applied one after the other. */
@@ -139,13 +148,14 @@ function laterCounts(where: string, name: string, before: string): Problem {
 }
 
 function workloadsOf(
-  pods: readonly PodSource[],
+  manifest: Manifest,
   labelsOf: (namespace: string) => Labels,
   policies: readonly PolicyModel[],
   problems: Problem[],
 ): Workload[] {
+  const names = portNamesAsked(manifest, policies);
   const result = new Map<string, { workload: Workload; source: PodSource }>();
-  for (const source of pods) {
+  for (const source of manifest.pods) {
     const { kind, name } = source.owner ?? source;
     const { namespace, labels, ports } = source;
     const text = `${namespace}/${name}[${kind}]`;
@@ -156,6 +166,7 @@ function workloadsOf(
     const before = result.get(text);
     if (before !== undefined && source.owner !== undefined) {
       checkAlike(before, { workload, source }, policies);
+      problems.push(...differentPorts(before, { workload, source }, names));
       result.set(text, { workload: together(before.workload, workload), source: before.source });
       continue;
     }
@@ -197,6 +208,36 @@ function checkAlike(first: Sourced, second: Sourced, policies: readonly PolicyMo
           `${first.workload.text}, but ${policy.kind} ${policy.name} selects only one of them: their labels differ`,
       );
   }
+}
+
+/** Names of ports that policies or services ask for. */
+function portNamesAsked({ services }: Manifest, policies: readonly PolicyModel[]): Set<string> {
+  const targets = services.flatMap(({ value }) => value.ports.map(({ targetPort }) => targetPort));
+  const inRules = policies.flatMap(({ rules }) =>
+    rules.flatMap(({ ports = [] }) => ports.map(({ name }) => name)),
+  );
+  return new Set([...targets, ...inRules].filter((name) => typeof name === "string"));
+}
+
+/** Pods of one owner count as one endpoint, with the ports of the first: what others call by the same name is told. */
+function differentPorts(first: Sourced, second: Sourced, names: ReadonlySet<string>): Problem[] {
+  return [...names].flatMap((name): Problem[] => {
+    const [known, own] = [first, second].map(({ workload }) => portsOfName(workload, name));
+    if (known === own) return [];
+    const { where, name: pod } = second.source;
+    return [
+      {
+        severity: "warning",
+        message: `${where}: port ${name} of Pod ${pod} is ${own}; it counts as ${first.workload.text}, which has ${known} by Pod ${first.source.name}`,
+      },
+    ];
+  });
+}
+
+function portsOfName({ ports }: Workload, name: string): string {
+  const own = ports.filter((port) => port.name === name);
+  const texts = own.map(({ protocol = "TCP", port }) => `${protocol} ${port}`).sort();
+  return texts.length === 0 ? "none" : texts.join(" and ");
 }
 
 function invalid(message: string): PlinthError {

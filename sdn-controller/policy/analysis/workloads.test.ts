@@ -119,6 +119,23 @@ describe("workloads", () => {
   });
 });
 
+describe("pods of one owner", () => {
+  it("have the ports of the first; it is told where another calls a port that is asked for by the same name", () => {
+    const owner = {
+      ownerReferences: [{ apiVersion: "apps/v1", kind: "ReplicaSet", name: "x", controller: true }],
+    };
+    const pods = [80, 81, 80].map((containerPort, i) =>
+      pod("default", `x-${i}`, {}, [{ name: "web", containerPort }], owner),
+    );
+    const asks = policy("web", { podSelector: {}, ingress: [{ ports: [{ port: "web" }] }] });
+    expect(problems(...pods, asks)).toEqual([
+      "warning: test.yaml, document 2: port web of Pod x-1 is TCP 81; it counts as default/x[ReplicaSet], which has TCP 80 by Pod x-0",
+    ]);
+    expect(list([...pods, asks])).toContain(`${ALL} => default/x[ReplicaSet] : TCP 80`);
+    expect(problems(...pods, policy("shut", { podSelector: {} }))).toEqual([]);
+  });
+});
+
 describe("what no policy is asked about", () => {
   const shut = policy("shut", { podSelector: {}, policyTypes: ["Ingress", "Egress"] });
   const onNode = (name: string, status: Fields): Fields => ({ ...pod("default", name), status });
