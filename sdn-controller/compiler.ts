@@ -183,15 +183,13 @@ export class Compiler {
   }
 
   /**
-   * Another compiler that was told the same, but for ports that `keeps` is false of, and `changes` on top. Nothing is
+   * Another compiler that was told the same, but for what `keeps` is false of, and `changes` on top. Nothing is
    * plugged in there.
    */
-  fork(changes: readonly InventoryChange[], keeps?: (port: string) => boolean): Compiler {
+  fork(changes: readonly InventoryChange[], keeps?: (told: InventoryChange) => boolean): Compiler {
     if (keeps === undefined && !changes.some(isOfInventory)) return this.#forkPolicies(changes);
     const other = new Compiler();
-    const told = [...this.#told.values()].filter(
-      ({ kind, key }) => kind !== "Port" || keeps?.(key) !== false,
-    );
+    const told = [...this.#told.values()].filter((change) => keeps?.(change) !== false);
     other.apply([...told.map((change) => this.#settled(change)), ...changes]);
     return other;
   }

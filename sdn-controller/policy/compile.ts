@@ -78,7 +78,8 @@ export interface PreparedRule {
 /** Everything that compilation of a policy looks at besides the policy. */
 export interface PolicyWorld {
   readonly identities: readonly Identity[];
-  identitiesOf(namespace: string): readonly Identity[];
+  /** All that have these labels, of one namespace or of any; perhaps others, too. */
+  candidates(namespace: string | undefined, labels: Labels): readonly Identity[];
   identity(number: number): Identity | undefined;
   /** Labels of a namespace as stored; the name label is implied. */
   namespaceLabels(name: string): Labels;
@@ -104,9 +105,9 @@ export function compileFor(
   return withoutRepeats(prepared.flatMap((rule) => compileRule(model, rule, subject, world)));
 }
 
-/** The identities that a selector may select: those of its one namespace, if it has one. */
-function candidates({ namespace }: EndpointSelector, world: PolicyWorld): readonly Identity[] {
-  return namespace === undefined ? world.identities : world.identitiesOf(namespace);
+/** The identities that a selector may select. */
+function candidates({ namespace, podSelector }: EndpointSelector, world: PolicyWorld): readonly Identity[] {
+  return world.candidates(namespace, podSelector?.matchLabels ?? {});
 }
 
 /** The one namespace whose identities matter to the policy; undefined when those of others may, too. */

@@ -59,6 +59,8 @@ export class IdentityTable {
   readonly #byKey = new Map<string, Entry>();
   readonly #byNumber = new Map<number, Entry>();
   readonly #byNamespace = new Map<string, Map<number, Identity>>();
+  /** Those that have a label, of one namespace and of any. */
+  readonly #byLabel = new Map<string, Map<number, Identity>>();
 
   /** The identity of `endpoint` under `relevance`, made when it is new. Each call counts as one more user. */
   acquire(endpoint: PolicyEndpoint, relevance: Relevance): { identity: Identity; created: boolean } {
@@ -77,8 +79,8 @@ export class IdentityTable {
     const entry: Entry = { identity, key, users: 1 };
     this.#byKey.set(key, entry);
     this.#byNumber.set(number, entry);
-    const siblings = this.#byNamespace.get(endpoint.namespace) ?? new Map<number, Identity>();
-    this.#byNamespace.set(endpoint.namespace, siblings.set(number, identity));
+    put(this.#byNamespace, endpoint.namespace, identity);
+    for (const label of labelsIn(identity)) put(this.#byLabel, label, identity);
     return { identity, created: true };
   }
 
@@ -88,10 +90,8 @@ export class IdentityTable {
     if (entry === undefined || --entry.users > 0) return false;
     this.#byKey.delete(entry.key);
     this.#byNumber.delete(number);
-    const { namespace } = entry.identity;
-    const siblings = this.#byNamespace.get(namespace);
-    siblings?.delete(number);
-    if (siblings?.size === 0) this.#byNamespace.delete(namespace);
+    take(this.#byNamespace, entry.identity.namespace, number);
+    for (const label of labelsIn(entry.identity)) take(this.#byLabel, label, number);
     return true;
   }
 
@@ -99,8 +99,14 @@ export class IdentityTable {
     return this.#byNumber.get(number)?.identity;
   }
 
-  inNamespace(namespace: string): Identity[] {
-    return [...(this.#byNamespace.get(namespace)?.values() ?? [])];
+  /** All that have these labels, and perhaps others, of one namespace or of any: as few as is known without a look at each. */
+  candidates(namespace: string | undefined, labels: Labels): Identity[] {
+    let fewest = namespace === undefined ? undefined : (this.#byNamespace.get(namespace) ?? NONE);
+    for (const [key, value] of Object.entries(labels)) {
+      const own = this.#byLabel.get(labelIn(namespace, key, value)) ?? NONE;
+      if (fewest === undefined || own.size < fewest.size) fewest = own;
+    }
+    return fewest === undefined ? this.all() : [...fewest.values()];
   }
 
   all(): Identity[] {
@@ -112,6 +118,32 @@ export class IdentityTable {
     while (number === IDENTITY_WORLD || this.#byNumber.has(number)) number = (number + 1) >>> 0;
     return number;
   }
+}
+
+type Identities = ReadonlyMap<number, Identity>;
+
+const NONE: Identities = new Map();
+
+function labelIn(namespace: string | undefined, key: string, value: string): string {
+  return `${namespace ?? ""} ${key}=${value}`;
+}
+
+function labelsIn({ namespace, labels }: Identity): string[] {
+  return Object.entries(labels).flatMap(([key, value]) =>
+    [namespace, undefined].map((space) => labelIn(space, key, value)),
+  );
+}
+
+function put(index: Map<string, Map<number, Identity>>, name: string, identity: Identity): void {
+  const all = index.get(name);
+  if (all === undefined) index.set(name, new Map([[identity.number, identity]]));
+  else all.set(identity.number, identity);
+}
+
+function take(index: Map<string, Map<number, Identity>>, name: string, number: number): void {
+  const all = index.get(name);
+  all?.delete(number);
+  if (all?.size === 0) index.delete(name);
 }
 
 function projectLabels(labels: Labels, keys: ReadonlySet<string>): Labels {

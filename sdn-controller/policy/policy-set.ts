@@ -64,7 +64,7 @@ export class PolicySet implements PolicyWorld {
     const before = this.namespaceLabels(name);
     if (labels === undefined) this.#namespaces.delete(name);
     else this.#namespaces.set(name, labels);
-    const change = { identities: this.identitiesOf(name), before, after: labels ?? {} };
+    const change = { identities: this.#table.candidates(name, {}), before, after: labels ?? {} };
     if (change.identities.length === 0 || isSameData(before, change.after)) return;
     for (const [key, compiled] of this.#compiled) if (compiled.relabel(change)) this.#dirtyPolicies.add(key);
   }
@@ -92,8 +92,8 @@ export class PolicySet implements PolicyWorld {
     return this.#table.all();
   }
 
-  identitiesOf(namespace: string): readonly Identity[] {
-    return this.#table.inNamespace(namespace);
+  candidates(namespace: string | undefined, labels: Labels): readonly Identity[] {
+    return this.#table.candidates(namespace, labels);
   }
 
   namespaceLabels(name: string): Labels {
@@ -179,7 +179,7 @@ export class PolicySet implements PolicyWorld {
     const world: PolicyWorld = {
       identities: this.identities,
       identity: (number) => this.identity(number),
-      identitiesOf: (name) => this.identitiesOf(name),
+      candidates: (namespace, labels) => this.candidates(namespace, labels),
       namespaceLabels: (name) => this.namespaceLabels(name),
     };
     for (const key of policies) {

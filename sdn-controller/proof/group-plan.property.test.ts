@@ -79,6 +79,39 @@ describe("groupPlanOf()", () => {
     });
   });
 
+  it("is exact for one machine more among very many groups, whatever the other namespaces hold", () => {
+    const compiler = createCrowd(400, 20);
+    const port = (name: string, tier: string): InventoryChange => {
+      const value = { namespace: "t0", name, network: "n", virtualMachine: name, namedPorts: [] };
+      return { kind: "Port", key: `t0/${name}`, value: { ...value, labels: { tier } } };
+    };
+    const about = (tier: string) => ({ podSelector: { matchLabels: { tier } } });
+    // A hundred tiers of their own: far too many pairs of groups to look at all of them.
+    compiler.apply([
+      ...Array.from({ length: 100 }, (_, n) => port(`own${n}`, `own${n}`)),
+      ...Array.from({ length: 100 }, (_, n) =>
+        policyChange({
+          namespace: "t0",
+          name: `own${n}`,
+          spec: { ...about(`own${n}`), ingress: [{ from: [about("x1")], ports: [{ port: 9_000 + n }] }] },
+        }),
+      ),
+    ]);
+    const plan = groupPlanOf(compiler, [port("new", "x1")]) as GroupPlan;
+    const to = (name: string): string[] =>
+      plan.gained
+        .filter(({ source, destination }) => source.startsWith("t0/new[") && destination.includes(name))
+        .map(({ connections }) => connections);
+    expect(to("own7")).toEqual(["TCP 9007"]);
+    const exact = pairs(planOf(compiler, [port("new", "x1")]).gained);
+    expect([plan.gainedPairs, plan.lostPairs]).toEqual([exact.size, 0]);
+    expect(
+      groupPlanOf(compiler, [policyChange({ namespace: "t0", name: "shut", spec: about("x3") })]),
+    ).toEqual({
+      tooMany: expect.stringContaining("groups of ports apart: 12100 pairs of them, more than 4096"),
+    });
+  });
+
   it("is the plan pair by pair of a machine that gets other labels among many", () => {
     const compiler = createCrowd(100, 10);
     const moved = compare(compiler, [crowdPort(1, 2)]);

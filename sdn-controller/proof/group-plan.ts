@@ -1,8 +1,10 @@
 // What a change would do to reachability among very many ports: exact, at the cost of the groups of ports that no policy can
-// tell apart, before or after. Two ports stand for each group; a port that the change is about is a group of its own. Pure.
+// tell apart, before or after. Two ports stand for each group; a port that the change is about is a group of its own.
+// Ports of two namespaces never reach each other, so that only namespaces count that the change is about; where it is about
+// ports alone, only pairs count that have one of these at an end. Pure.
 import type { Compiler } from "../compiler.js";
 import type { InventoryChange } from "../inputs.js";
-import { PLAN_BLOCKS_MAX, PLAN_GROUPS_MAX, PLAN_PAIRS_NAMED_MAX } from "../limits.js";
+import { PLAN_BLOCKS_MAX, PLAN_GROUP_PAIRS_MAX, PLAN_GROUPS_MAX, PLAN_PAIRS_NAMED_MAX } from "../limits.js";
 import { type IpPrefix, ipMaskOf, parseIpPrefix } from "../network/ip-address.js";
 import { addressesOf, type PortView } from "../network/views.js";
 import { relevanceOf } from "../policy/identity.js";
@@ -30,27 +32,39 @@ interface Group {
 }
 
 export function groupPlanOf(compiler: Compiler, changes: readonly InventoryChange[]): GroupPlan | TooMany {
-  const models = modelsOf([...compiler.told(), ...changes]);
+  const isAffected = affectedNamespaces(changes);
+  const told = [...compiler.told()].filter(({ key }) => !key.includes("/") || isAffected(namespaceOf(key)));
+  const models = modelsOf([...told, ...changes]);
   const blocks = blocksOf(models);
   if (blocks.length > PLAN_BLOCKS_MAX)
     return { tooMany: `policies name ${blocks.length} address blocks, more than ${PLAN_BLOCKS_MAX}` };
-  const groups = groupsOf(compiler, changes, { models, blocks });
-  if (groups.length > PLAN_GROUPS_MAX) {
-    const text = `policies tell ${groups.length} groups of ports apart, more than ${PLAN_GROUPS_MAX}`;
-    return { tooMany: text };
-  }
-  const kept = new Set(groups.flatMap(({ members }) => members.slice(0, 2)));
-  const keeps = (port: string): boolean => kept.has(port);
+  const groups = groupsOf(compiler, changes, { told, models, blocks });
+  const single = groups.filter(isSingle).length;
+  const isAboutPorts = changes.every(({ kind }) => kind === "Port");
+  const pairs = isAboutPorts ? 2 * single * groups.length : groups.length ** 2;
+  const text = `policies tell ${groups.length} groups of ports apart`;
+  if (groups.length > PLAN_GROUPS_MAX) return { tooMany: `${text}, more than ${PLAN_GROUPS_MAX}` };
+  if (pairs > PLAN_GROUP_PAIRS_MAX)
+    return { tooMany: `${text}: ${pairs} pairs of them, more than ${PLAN_GROUP_PAIRS_MAX}` };
+  // Of a group that is looked at from outside alone one port is enough.
+  const kept = new Set(groups.flatMap(({ members }) => members.slice(0, isAboutPorts ? 1 : 2)));
+  const known = new Set(told);
+  const keeps = (change: InventoryChange): boolean =>
+    known.has(change) && (change.kind !== "Port" || kept.has(change.key));
   const [before, after] = [compiler.fork([], keeps), compiler.fork(changes, keeps)];
   const byEnds = new Map<readonly End[], Group>();
   for (const group of groups) {
-    const ends = group.members.slice(0, 2).map((key): End => {
-      return { text: key, before: before.inventory.port(key), after: after.inventory.port(key) };
-    });
+    const ends = group.members
+      .filter((key) => kept.has(key))
+      .map((key): End => {
+        return { text: key, before: before.inventory.port(key), after: after.inventory.port(key) };
+      });
     byEnds.set(ends, group);
   }
   const sides = { before: new Reachability(before), after: new Reachability(after) };
-  const found = [...groupDifferences([...byEnds.keys()], sides)].map(({ word, from, to, connections }) => {
+  const all = [...byEnds.keys()];
+  const about = isAboutPorts ? new Set(all.filter((ends) => isSingle(byEnds.get(ends)))) : undefined;
+  const found = [...groupDifferences(all, sides, about)].map(({ word, from, to, connections }) => {
     const [source, destination] = [byEnds.get(from), byEnds.get(to)] as [Group, Group];
     const others = destination.members.length - (source === destination ? 1 : 0);
     return { word, source, destination, connections, pairs: source.members.length * others };
@@ -83,6 +97,27 @@ export function groupPlanOf(compiler: Compiler, changes: readonly InventoryChang
   return { gainedPairs, lostPairs, gained: lines("gained"), lost: lines("lost") };
 }
 
+/** Whether it is one port that the change may be about. */
+function isSingle(group: Group | undefined): boolean {
+  return group !== undefined && group.text === group.members[0];
+}
+
+/** Whether pairs of a namespace's ports may be others after the changes. */
+function affectedNamespaces(changes: readonly InventoryChange[]): (namespace: string) => boolean {
+  const namespaces = new Set<string>();
+  for (const { kind, key } of changes) {
+    if (kind === "Namespace") namespaces.add(key);
+    else if (kind === "Port" || kind === "NetworkPolicy") namespaces.add(namespaceOf(key));
+    else return () => true;
+  }
+  return (namespace) => namespaces.has(namespace);
+}
+
+/** Of what lies in one. */
+function namespaceOf(key: string): string {
+  return key.split("/")[0] ?? "";
+}
+
 function endNamed(text: string): End {
   return { text, before: undefined, after: undefined };
 }
@@ -111,7 +146,15 @@ function blocksOf(models: readonly PolicyModel[]): IpPrefix[] {
 function groupsOf(
   compiler: Compiler,
   changes: readonly InventoryChange[],
-  { models, blocks }: { readonly models: readonly PolicyModel[]; readonly blocks: readonly IpPrefix[] },
+  {
+    models,
+    blocks,
+    told,
+  }: {
+    readonly told: readonly InventoryChange[];
+    readonly models: readonly PolicyModel[];
+    readonly blocks: readonly IpPrefix[];
+  },
 ): Group[] {
   const relevant = models.map((model) => relevanceOf(model));
   const labelKeys = new Set(relevant.flatMap((one) => [...one.labelKeys]));
@@ -120,7 +163,7 @@ function groupsOf(
   const single = (key: string): void =>
     void groups.set(`port ${key}`, { text: key, members: [key], labels: "" });
   for (const { kind, key } of changes) if (kind === "Port") single(key);
-  for (const { kind, key } of compiler.told()) {
+  for (const { kind, key } of told) {
     if (kind !== "Port" || groups.has(`port ${key}`)) continue;
     const port = compiler.inventory.port(key);
     // One that has no address now may get one by the change.

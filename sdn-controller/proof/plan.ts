@@ -57,14 +57,16 @@ export interface GroupDifference {
   readonly connections: string;
 }
 
-/** Of groups of ports that neither side can tell apart. */
+/** Of groups of ports that neither side can tell apart, those pairs that have one of `about` at an end. */
 export function* groupDifferences(
   groups: readonly (readonly End[])[],
   sides: Sides,
+  about?: ReadonlySet<readonly End[]>,
 ): Generator<GroupDifference> {
-  const neighbours = neighboursOf(groups);
+  const all = neighboursOf(groups);
+  const few = about === undefined ? all : neighboursOf([...about]);
   for (const from of groups) {
-    for (const to of neighbours(from)) {
+    for (const to of (about?.has(from) ? all : few)(from)) {
       const pair = [from[0], to.find((end) => end !== from[0])] as const;
       if (pair[0] === undefined || pair[1] === undefined) continue;
       const [before4, before6] = spacesOf(sides.before, pair[0].before, pair[1].before);
