@@ -100,7 +100,10 @@ describe("groupPlanOf()", () => {
     const plan = groupPlanOf(compiler, [port("new", "x1")]) as GroupPlan;
     const to = (name: string): string[] =>
       plan.gained
-        .filter(({ source, destination }) => source.startsWith("t0/new[") && destination.includes(name))
+        .filter(
+          ({ source, destination }) =>
+            source.startsWith("t0/new[") && new RegExp(`${name}\\b`).test(destination),
+        )
         .map(({ connections }) => connections);
     expect(to("own7")).toEqual(["TCP 9007"]);
     const exact = pairs(planOf(compiler, [port("new", "x1")]).gained);
