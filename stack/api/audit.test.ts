@@ -110,7 +110,11 @@ describe("the audit log", () => {
       30_000,
     );
     const [blocked, done] = about().map(({ annotations }) => annotations);
-    expect(blocked).toMatchObject({ "plinth.dev/refused": "invariant i would be broken" });
+    // It was not for lack of rights.
+    expect(blocked).toMatchObject({
+      "plinth.dev/refused": "invariant i would be broken",
+      "authorization.k8s.io/decision": "allow",
+    });
     expect(blocked).not.toHaveProperty(["plinth.dev/reachability"]);
     expect(done).toMatchObject({
       "plinth.dev/deleted": '["one","two"]',

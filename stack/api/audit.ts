@@ -14,7 +14,7 @@ import type { IncomingMessage } from "node:http";
 import { isDeepStrictEqual } from "node:util";
 import { isObject } from "../../base/json/index.js";
 import { type ApiObject, RBAC_GROUP, type ResourceKind } from "../resources/index.js";
-import { attributesOf, type User } from "./access/index.js";
+import { attributesOf, isDenial, type User } from "./access/index.js";
 import { ApiError } from "./errors.js";
 import { type AuditNotes, REVIEW_REFUSED } from "./review.js";
 
@@ -46,6 +46,8 @@ interface Notes {
   /** Of what a creation makes: its path does not say. */
   name?: string;
   reason?: string;
+  /** For lack of rights. */
+  isDenied?: boolean;
 }
 
 export class Audit {
@@ -71,10 +73,12 @@ export class Audit {
     notes.user = user;
   }
 
-  refused(request: IncomingMessage, { reason, details }: ApiError): void {
+  refused(request: IncomingMessage, error: ApiError): void {
+    const { reason, details } = error;
     const notes = this.#notes.get(request);
     if (notes === undefined) return;
     notes.reason = reason;
+    notes.isDenied = isDenial(error);
     const cause = details?.causes?.find((each) => each.reason === REVIEW_REFUSED);
     if (cause !== undefined) notes.annotations["plinth.dev/refused"] = cause.message;
   }
@@ -138,7 +142,9 @@ export class Audit {
     }).filter(([, value]) => value !== undefined && value !== "");
     const { sender, user, annotations, requestObject, receivedMs } = notes;
     const decision =
-      user === undefined ? {} : { "authorization.k8s.io/decision": code === 403 ? "forbid" : "allow" };
+      user === undefined
+        ? {}
+        : { "authorization.k8s.io/decision": notes.isDenied === true ? "forbid" : "allow" };
     return {
       kind: "Event",
       apiVersion: "audit.k8s.io/v1",

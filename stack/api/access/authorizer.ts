@@ -138,8 +138,21 @@ function isSubject({ kind, name, namespace = "" }: Subject, user: User): boolean
   return user.username === (kind === "User" ? name : serviceAccountUsername(namespace, name));
 }
 
+const denials = new WeakSet<ApiError>();
+
+/** Whether rights were missing; much else is forbidden, too, to those who have the right. */
+export function isDenial(error: ApiError): boolean {
+  return denials.has(error);
+}
+
 /** In the words of Kubernetes. */
 export function forbidden(user: User, attributes: Attributes): ApiError {
+  const error = denial(user, attributes);
+  denials.add(error);
+  return error;
+}
+
+function denial(user: User, attributes: Attributes): ApiError {
   const who = `User ${JSON.stringify(user.username)} cannot ${attributes.verb}`;
   if (!isResource(attributes))
     return new ApiError("Forbidden", `forbidden: ${who} path ${JSON.stringify(attributes.path)}`);

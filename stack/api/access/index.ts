@@ -1,7 +1,7 @@
 // Who may use the API, and for what.
 export { type Attributes, attributesOf, isResource } from "./attributes.js";
 export { Authenticator } from "./authenticator.js";
-export { Authorizer } from "./authorizer.js";
+export { Authorizer, isDenial } from "./authorizer.js";
 export { DEFAULT_CLUSTER_ROLE_BINDINGS, DEFAULT_CLUSTER_ROLES } from "./default-roles.js";
 export { refuseEscalation } from "./escalation.js";
 export { REVIEWS, registerReviews, SERVICES } from "./reviews.js";
