@@ -3,6 +3,7 @@
 // Source: Srinivasan, Suri, Varghese, "Packet Classification using Tuple Space Search", SIGCOMM 1999.
 // Invariants: subtables are sorted by priority, highest first; no subtable is empty.
 // Thread: datapath worker. Hot: yes (lookup).
+import { AskedValues } from "./asked-values.js";
 import type { MaskedKey } from "./fields.js";
 import type { Flow } from "./flow.js";
 import { KEY_WORDS } from "./key.js";
@@ -14,6 +15,12 @@ export class Classifier {
   /** The same by a hash of their masks. */
   readonly #byMask = new Map<number, Subtable[]>();
   #size = 0;
+  readonly #asked: AskedValues;
+
+  /** `asked` is told what packets are looked up. */
+  constructor(asked: AskedValues = new AskedValues()) {
+    this.#asked = asked;
+  }
 
   get size(): number {
     return this.#size;
@@ -31,7 +38,7 @@ export class Classifier {
       const subtable = subtables[i]!;
       if (best !== null && best.priority >= subtable.priorityMax) break;
       if (consulted !== null) orInto(consulted, subtable.mask);
-      const flow = subtable.find(key);
+      const flow = subtable.ask(key);
       if (flow !== null && (best === null || flow.priority > best.priority)) best = flow;
     }
     return best;
@@ -45,27 +52,39 @@ export class Classifier {
       const subtable = subtables[i]!;
       if (subtable.priorityMax <= above) break;
       if (consulted !== null) orInto(consulted, subtable.mask);
-      count = subtable.collect(key, above, into, count);
+      count = subtable.askAll(key, above, into, count);
     }
     return count;
   }
 
-  add(flow: Flow): void {
-    const subtable = this.#subtableOf(flow.key.mask) ?? this.#createSubtable(flow.key.mask);
+  /**
+   * Whether a lookup since the caches were made void could have had another answer with it. Where a subtable was passed
+   * over, something of at least its highest priority had been met.
+   */
+  add(flow: Flow): boolean {
+    const present = this.#subtableOf(flow.key.mask);
+    const subtable = present ?? this.#createSubtable(flow.key.mask);
     const before = subtable.priorityMax;
     subtable.add(flow);
     this.#size++;
-    if (subtable.priorityMax !== before) this.#sort();
+    if (subtable.priorityMax === before) return subtable.mayHaveAsked(flow);
+    this.#sort();
+    return true;
   }
 
-  remove(flow: Flow): void {
+  /** As add(), without it; so, too, when subtables change their order: of flows of equal priority another may come. */
+  remove(flow: Flow): boolean {
     const subtable = this.#subtableOf(flow.key.mask);
-    if (subtable === undefined) return;
+    if (subtable === undefined) return false;
     const { flows, priorityMax } = subtable;
     subtable.remove(flow);
     this.#size -= flows - subtable.flows;
     if (subtable.flows === 0) this.#forget(subtable);
-    else if (subtable.priorityMax !== priorityMax) this.#sort();
+    else if (subtable.priorityMax !== priorityMax) {
+      this.#sort();
+      return true;
+    }
+    return subtable.mayHaveAsked(flow);
   }
 
   /** The flow with exactly this match and priority, or null. */
@@ -98,7 +117,7 @@ export class Classifier {
   }
 
   #createSubtable(mask: Int32Array): Subtable {
-    const subtable = new Subtable(mask);
+    const subtable = new Subtable(mask, this.#asked);
     this.#subtables.push(subtable);
     const hash = hashOf(mask);
     const others = this.#byMask.get(hash);

@@ -6,6 +6,7 @@
 //
 // Invariant: a flow is either conjunctive or ordinary; only ordinary ones are ever the answer.
 // Thread: datapath worker. Hot: yes (lookup).
+import { AskedValues } from "./asked-values.js";
 import { Classifier } from "./classifier.js";
 import type { MaskedKey } from "./fields.js";
 import type { Flow } from "./flow.js";
@@ -51,11 +52,17 @@ class Tally {
 }
 
 export class ConjunctiveClassifier {
-  readonly #ordinary = new Classifier();
-  readonly #conjunctive = new Classifier();
+  readonly #ordinary: Classifier;
+  readonly #conjunctive: Classifier;
   /** Conjunctive flows that the packet in hand meets, and how many of them count. */
   readonly #met: Flow[] = [];
   readonly #tally = new Tally();
+
+  /** See Classifier. */
+  constructor(asked: AskedValues = new AskedValues()) {
+    this.#ordinary = new Classifier(asked);
+    this.#conjunctive = new Classifier(asked);
+  }
 
   get size(): number {
     return this.#ordinary.size + this.#conjunctive.size;
@@ -109,12 +116,12 @@ export class ConjunctiveClassifier {
     return tally.complete();
   }
 
-  add(flow: Flow): void {
-    this.#classifierOf(flow).add(flow);
+  /** As those of Classifier. */
+  add(flow: Flow): boolean {
+    return this.#classifierOf(flow).add(flow);
   }
-
-  remove(flow: Flow): void {
-    this.#classifierOf(flow).remove(flow);
+  remove(flow: Flow): boolean {
+    return this.#classifierOf(flow).remove(flow);
   }
 
   /** The flow with exactly this match and priority, or null. */

@@ -1,7 +1,8 @@
 // The tables of one bridge: flow-mods in, lookups out, with counters, time-outs and statistics.
 // Source: OpenFlow 1.3.5, 5.2–5.5, 6.4 (flow table modification), 6.5 (removal), 7.3.4.1.
-// Invariants: a modification is applied whole or refused whole; `version` grows with every change that could alter a
-// verdict, and nothing that was cached under an older version is used again.
+// Invariants: a modification is applied whole or refused whole; `version` grows with every change that could alter what
+// is cached, and nothing that was cached under an older version is used again. A change of a flow alters nothing that is
+// cached when no packet asked for what it matches since (asked-values.ts): then the version stays.
 // Thread: datapath worker. Hot: yes (lookup, count).
 import {
   type AggregateStats,
@@ -26,7 +27,7 @@ import {
   type Unsent,
 } from "../../base/openflow/index.js";
 import { compileInstructions } from "./compile-instructions.js";
-import { ConjunctiveClassifier } from "./conjunctive-classifier.js";
+import type { ConjunctiveClassifier } from "./conjunctive-classifier.js";
 import { flowError } from "./errors.js";
 import { compileMatch, type MaskedKey } from "./fields.js";
 import { Flow, FlowCounters } from "./flow.js";
@@ -41,13 +42,12 @@ import { MeterTable } from "./meters.js";
 import { fitFlowMod } from "./option-changes.js";
 import type { FlowProgram } from "./program.js";
 import { countReferences, groupsIn, isSentTo, metersIn } from "./references.js";
+import { EVERYTHING, TableSet } from "./table-set.js";
 import { TableBook, type TableSettings } from "./table-settings.js";
 import { TunnelOptions } from "./tunnel-options.js";
 
 const FLAGS_KNOWN =
   OFPFF_SEND_FLOW_REM | OFPFF_CHECK_OVERLAP | OFPFF_RESET_COUNTS | OFPFF_NO_PKT_COUNTS | OFPFF_NO_BYT_COUNTS;
-
-const EVERYTHING = compileMatch([]);
 
 export interface FlowTablesOptions {
   /** Tables 0 to `tables` − 1; all 255 when absent. */
@@ -67,12 +67,12 @@ export class FlowTables {
   readonly options = new TunnelOptions();
   readonly meters = new MeterTable();
   readonly counters = new FlowCounters();
-  /** Changes whenever a packet might fare differently than before. */
+  /** Changes whenever a packet whose fate is cached might fare differently than before. */
   version = 0;
-  readonly #tables: (ConjunctiveClassifier | null)[];
+  /** Changes with every flow. */
+  revision = 0;
+  readonly #tables: TableSet;
   readonly #book: TableBook;
-  readonly #lookups: Float64Array;
-  readonly #matches: Float64Array;
   /** Flows with a time-out. */
   readonly #timed = new Set<Flow>();
   readonly #learned = new LearnedFlows();
@@ -87,10 +87,8 @@ export class FlowTables {
   #journal: FlowJournal | undefined;
 
   constructor(options: FlowTablesOptions = {}) {
-    this.#tables = new Array<ConjunctiveClassifier | null>(options.tables ?? TABLES).fill(null);
-    this.#book = new TableBook(this.#tables.length, FLOWS_MAX);
-    this.#lookups = new Float64Array(this.#tables.length);
-    this.#matches = new Float64Array(this.#tables.length);
+    this.#tables = new TableSet(options.tables ?? TABLES);
+    this.#book = new TableBook(this.#tables.count, FLOWS_MAX);
     this.#portExists = options.portExists ?? (() => true);
     this.#onRemoved = options.onRemoved ?? (() => undefined);
     this.#onChange = options.onChange ?? (() => undefined);
@@ -99,7 +97,7 @@ export class FlowTables {
   }
 
   get tableCount(): number {
-    return this.#tables.length;
+    return this.#tables.count;
   }
   get flowCount(): number {
     return this.#flowCount;
@@ -109,8 +107,7 @@ export class FlowTables {
 
   /** The flow for `key` in the table, or null; see ConjunctiveClassifier.lookup. */
   lookup(tableId: number, key: Int32Array, consulted: Int32Array | null): Flow | null {
-    const table = this.#tables[tableId];
-    return table === null || table === undefined ? null : table.lookup(key, consulted);
+    return this.#tables.lookup(tableId, key, consulted);
   }
 
   /** Counts one packet that was looked up in the table and met `flow`. */
@@ -120,16 +117,15 @@ export class FlowTables {
 
   /** As count(), for several packets of `sizeBytes` bytes together. */
   countMany(tableId: number, flow: Flow | null, packets: number, sizeBytes: number, nowMs: number): void {
-    this.#lookups[tableId] = this.#lookups[tableId]! + packets;
-    if (flow === null) return;
-    this.#matches[tableId] = this.#matches[tableId]! + packets;
-    this.counters.countMany(flow.slot, packets, sizeBytes, nowMs);
+    this.#tables.countPackets(tableId, packets, flow !== null);
+    if (flow !== null) this.counters.countMany(flow.slot, packets, sizeBytes, nowMs);
   }
 
   /** Whatever is cached is to be judged anew, e.g. because a port came or went. */
   invalidate(): void {
     this.#onChanging();
     this.version++;
+    this.#tables.asked.clear();
   }
 
   // --- Flow modifications
@@ -152,7 +148,6 @@ export class FlowTables {
       const isToAdd = mod.command === "add" || (mod.openflow10 === true && mod.cookieMask === 0n); // cold
       if (!found && isToAdd) this.#add(mod, key, program, nowMs);
     }
-    this.version++;
   }
 
   applyGroupMod(mod: GroupMod, nowMs: number): void {
@@ -160,7 +155,7 @@ export class FlowTables {
     if (this.#journal !== undefined) this.#journal.groups ??= this.groups.snapshot();
     const gone = this.groups.apply(mod, nowMs);
     this.#removeNaming(new Set(gone), groupsIn, "group_delete", nowMs);
-    this.version++;
+    this.invalidate();
   }
 
   applyMeterMod(mod: MeterMod, nowMs: number): void {
@@ -168,7 +163,7 @@ export class FlowTables {
     if (this.#journal !== undefined) this.#journal.meters ??= this.meters.snapshot();
     const gone = this.meters.apply(mod, nowMs);
     this.#removeNaming(new Set(gone), metersIn, "delete", nowMs);
-    this.version++;
+    this.invalidate();
   }
 
   /** Removes the flows that name a group or meter which is gone. */
@@ -190,13 +185,13 @@ export class FlowTables {
     this.#onChanging();
     const changed = this.#book.configure(tables);
     for (let t = 0; t < changed.length; t++) {
-      const list = this.#tables[changed[t]!]?.covered(EVERYTHING) ?? [];
+      const list = this.#tables.find(changed[t]!)?.covered(EVERYTHING) ?? [];
       for (let f = 0; f < list.length; f++) {
         list[f]!.flags &= ~OFPFF_SEND_FLOW_REM;
         this.#remove(list[f]!, "delete", nowMs);
       }
     }
-    this.version++;
+    this.invalidate();
   }
 
   #compile(instructions: readonly Instruction[], mod: FlowMod): FlowProgram {
@@ -207,12 +202,12 @@ export class FlowTables {
       options: this.options,
     };
     const match = mod.openflow10 === true ? undefined : mod.match;
-    return compileInstructions(instructions, mod.tableId, this.#tables.length - 1, context, match);
+    return compileInstructions(instructions, mod.tableId, this.#tables.count - 1, context, match);
   }
 
   #add(mod: FlowMod, key: MaskedKey, program: FlowProgram, nowMs: number): Flow {
     const tableId = mod.tableId === OFPTT_ALL ? 0 : mod.tableId;
-    const table = this.#table(tableId);
+    const table = this.#tables.at(tableId);
     const old = table.findStrict(key, mod.priority);
     if ((mod.flags & OFPFF_CHECK_OVERLAP) !== 0) {
       if (table.findOverlap(key, mod.priority) !== null)
@@ -253,23 +248,28 @@ export class FlowTables {
   }
 
   #isFull(tableId: number): boolean {
-    const size = this.#tables[tableId]?.size ?? 0;
+    const size = this.#tables.sizeOf(tableId);
     return this.#flowCount >= FLOWS_MAX || size >= this.#book.maxEntries(tableId);
   }
 
   #change(flow: Flow, instructions: readonly Instruction[], program: FlowProgram): void {
     this.#learned.left(flow);
-    const table = this.#table(flow.tableId);
-    table.remove(flow);
+    const table = this.#tables.at(flow.tableId);
+    this.#noteChange(table.remove(flow));
     flow.instructions = instructions;
     flow.program = program;
     flow.learned = null;
-    table.add(flow);
+    this.#noteChange(table.add(flow));
     this.#learned.entered(flow);
   }
 
+  #noteChange(isFelt: boolean): void {
+    this.revision++;
+    if (isFelt) this.invalidate();
+  }
+
   #link(flow: Flow): void {
-    this.#table(flow.tableId).add(flow);
+    this.#noteChange(this.#tables.at(flow.tableId).add(flow));
     this.#learned.entered(flow);
     this.#flowCount++;
     if (flow.idleTimeoutSeconds !== 0 || flow.hardTimeoutSeconds !== 0) this.#timed.add(flow);
@@ -278,7 +278,7 @@ export class FlowTables {
   /** Whether there was a flow to modify. */
   #modify(mod: FlowMod, key: MaskedKey, program: FlowProgram): boolean {
     const strict = mod.command === "modify_strict";
-    const list = this.#tablesOf(mod.tableId).flatMap((table) => this.#chosen(mod, key, table, strict));
+    const list = this.#tables.meant(mod.tableId).flatMap((table) => this.#chosen(mod, key, table, strict));
     for (let f = 0; f < list.length; f++) {
       const flow = list[f]!;
       this.#journal?.modified(flow, this.#stateOf(flow));
@@ -300,7 +300,7 @@ export class FlowTables {
 
   #delete(mod: FlowMod, key: MaskedKey, nowMs: number): void {
     const strict = mod.command === "delete_strict";
-    const tables = this.#tablesOf(mod.tableId);
+    const tables = this.#tables.meant(mod.tableId);
     for (let t = 0; t < tables.length; t++) {
       const table = tables[t]!;
       const list = this.#chosen(mod, key, table, strict);
@@ -325,7 +325,7 @@ export class FlowTables {
     const { tableId, priority, limit, cookie } = program.action;
     if (!this.#book.exists(tableId)) return false;
     learnFrom(program, key);
-    const old = this.#tables[tableId]?.findStrict(program.key, priority) ?? null;
+    const old = this.#tables.find(tableId)?.findStrict(program.key, priority) ?? null;
     if (old !== null && program.taught(old)) {
       if (!isFinal) return true;
       old.renewedMs = nowMs;
@@ -339,7 +339,6 @@ export class FlowTables {
     const mod = learnedMod(program);
     const flow = this.#add(mod, program.keyNow(), this.#compile(mod.instructions, mod), nowMs);
     flow.learned = program.lessonNow();
-    this.version++;
     return true;
   }
 
@@ -363,7 +362,6 @@ export class FlowTables {
       if (!isHard && !isIdle) continue;
       this.#onChanging();
       this.#remove(flow, isHard ? "hard_timeout" : "idle_timeout", nowMs);
-      this.version++;
     }
   }
 
@@ -381,7 +379,7 @@ export class FlowTables {
     const orphans = this.#learned.orphansOf(learner);
     for (let i = 0; i < orphans.length; i++) {
       const { tableId, cookie } = orphans[i]!;
-      const flows = this.#tables[tableId]?.covered(EVERYTHING) ?? [];
+      const flows = this.#tables.find(tableId)?.covered(EVERYTHING) ?? [];
       for (let f = 0; f < flows.length; f++) {
         const flow = flows[f]!;
         if (flow.cookie === cookie) this.#remove(flow, "delete", nowMs);
@@ -397,7 +395,7 @@ export class FlowTables {
 
   #takeOut(flow: Flow): void {
     this.#learned.left(flow);
-    (this.#tables[flow.tableId] as ConjunctiveClassifier).remove(flow);
+    this.#noteChange(this.#tables.at(flow.tableId).remove(flow));
     this.#timed.delete(flow);
     this.#flowCount--;
   }
@@ -422,7 +420,7 @@ export class FlowTables {
     journal.rollBack(this.#journalled);
     if (journal.groups !== undefined) this.groups.restore(journal.groups);
     if (journal.meters !== undefined) this.meters.restore(journal.meters);
-    this.version++;
+    this.invalidate();
   }
 
   readonly #journalled: JournalledTables = {
@@ -447,12 +445,13 @@ export class FlowTables {
   }
 
   tableStats(): TableStats[] {
-    const ids = [...this.#tables.keys()].filter((tableId) => this.#book.exists(tableId)); // cold
+    const all = Array.from({ length: this.#tables.count }, (_, tableId) => tableId);
+    const ids = all.filter((tableId) => this.#book.exists(tableId));
     return ids.map((tableId) => ({
       tableId,
-      activeCount: this.#tables[tableId]?.size ?? 0,
-      lookupCount: BigInt(this.#lookups[tableId]!), // cold
-      matchedCount: BigInt(this.#matches[tableId]!), // cold
+      activeCount: this.#tables.sizeOf(tableId),
+      lookupCount: BigInt(this.#tables.lookupsIn(tableId)), // cold
+      matchedCount: BigInt(this.#tables.matchesIn(tableId)), // cold
     }));
   }
 
@@ -467,7 +466,7 @@ export class FlowTables {
   #filtered(filter: FlowStatsFilter): Flow[] {
     const key = compileMatch(filter.match, this.options);
     const found: Flow[] = [];
-    const tables = this.#tablesOf(filter.tableId);
+    const tables = this.#tables.meant(filter.tableId);
     for (let t = 0; t < tables.length; t++) {
       const table = tables[t]!;
       const list = table.covered(key);
@@ -484,16 +483,6 @@ export class FlowTables {
   }
 
   flowsOf(tableId: number): Flow[] {
-    return this.#tablesOf(tableId).flatMap((table) => table.covered(EVERYTHING));
-  }
-
-  #tablesOf(tableId: number): ConjunctiveClassifier[] {
-    const tables = tableId === OFPTT_ALL ? this.#tables : [this.#tables[tableId] ?? null];
-    return tables.filter((table) => table !== null);
-  }
-
-  #table(tableId: number): ConjunctiveClassifier {
-    this.#tables[tableId] ??= new ConjunctiveClassifier();
-    return this.#tables[tableId];
+    return this.#tables.flowsOf(tableId);
   }
 }

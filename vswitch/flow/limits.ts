@@ -46,6 +46,9 @@ export const CT_STAGES_FIRST = 1024;
 export const CT_STAGES_MAX = 262_144;
 /** How often a packet may go on in a table by what is known; beyond that it goes through them. */
 export const CT_STAGES_DEPTH_MAX = 8;
+/** Values that subtables were asked for, twice of what is remembered: at first and at most. */
+export const ASKED_VALUES_FIRST = 1024;
+export const ASKED_VALUES_MAX = 1_048_576;
 /** Different verdicts at a time; one more and all are found anew. */
 export const VERDICTS_MAX = 4096;
 /** Words of a verdict: packets to which more happens are taken through the tables. */

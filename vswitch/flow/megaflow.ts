@@ -40,12 +40,12 @@ const TCI_PRESENT = 0x1000;
 const TCI_VID = 0x0fff;
 
 /** What is known of tables that have not changed since. */
-const searches = new WeakMap<FlowTables, { version: number; readonly tables: Map<number, TableSearch> }>();
+const searches = new WeakMap<FlowTables, { revision: number; readonly tables: Map<number, TableSearch> }>();
 
 function searchOf(tables: FlowTables, tableId: number): TableSearch {
   let known = searches.get(tables);
-  if (known === undefined || known.version !== tables.version) {
-    known = { version: tables.version, tables: new Map() };
+  if (known === undefined || known.revision !== tables.revision) {
+    known = { revision: tables.revision, tables: new Map() };
     searches.set(tables, known);
   }
   let search = known.tables.get(tableId);

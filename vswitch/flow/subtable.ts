@@ -5,7 +5,9 @@
 //              │ twins                    twins: null, alone with its match
 //              └─ all flows with its match, itself among them
 //
-// Invariants: a flow in a chain has the highest priority of its match; it has `twins` when there are two or more. Thread: datapath worker. Hot: yes (find).
+// Invariants: what packets ask for is noted (asked-values.ts); a flow in a chain has the highest priority of its match; it has `twins` when there are two or more.
+// Thread: datapath worker. Hot: yes (ask).
+import type { AskedValues } from "./asked-values.js";
 import type { MaskedKey } from "./fields.js";
 import type { Flow } from "./flow.js";
 import { covers, isWithin, overlaps, sameWords } from "./masked-key.js";
@@ -25,9 +27,13 @@ export class Subtable {
   #matches = 0;
   #buckets: (Flow | null)[] = new Array<Flow | null>(BUCKETS_MIN).fill(null);
   readonly #priorities = new Priorities();
+  readonly #asked: AskedValues;
+  readonly #salt: number;
 
-  constructor(mask: Int32Array) {
+  constructor(mask: Int32Array, asked: AskedValues) {
     this.mask = mask;
+    this.#asked = asked;
+    this.#salt = asked.nextSalt();
     const words: number[] = [];
     for (let i = 0; i < mask.length; i++) if (mask[i] !== 0) words.push(i);
     this.words = Int32Array.from(words);
@@ -44,10 +50,26 @@ export class Subtable {
     return hash;
   }
 
-  /** The flow of highest priority that matches, or null. */
+  /** The flow of highest priority that a packet with `key` matches, or null. */
+  ask(key: Int32Array): Flow | null {
+    const hash = this.#hash(key);
+    this.#asked.note(hash ^ this.#salt);
+    return this.#find(key, hash);
+  }
+
+  /** Whether a packet may have asked for what `flow` matches since the caches were made void. */
+  mayHaveAsked(flow: Flow): boolean {
+    return this.#asked.mayHave(this.#hash(flow.key.value) ^ this.#salt);
+  }
+
+  /** As ask(), for nobody's packet. */
   find(key: Int32Array): Flow | null {
+    return this.#find(key, this.#hash(key));
+  }
+
+  #find(key: Int32Array, hash: number): Flow | null {
     const { words, mask } = this;
-    let flow = this.#buckets[this.#hash(key) & (this.#buckets.length - 1)] as Flow | null;
+    let flow = this.#buckets[hash & (this.#buckets.length - 1)] as Flow | null;
     next: while (flow !== null) {
       const value = flow.key.value;
       for (let i = 0; i < words.length; i++) {
@@ -62,14 +84,10 @@ export class Subtable {
     return null;
   }
 
-  /** Puts every flow that matches and has a priority above `above` into `into` from `count` on; returns the new count. */
-  collect(key: Int32Array, above: number, into: Flow[], count: number): number {
-    const flow = this.find(key);
-    if (flow === null || flow.priority <= above) return count;
-    const { twins } = flow;
-    if (twins !== null) return twins.collect(above, into, count);
-    into[count] = flow;
-    return count + 1;
+  /** Puts every flow that a packet matches and has a priority above `above` into `into` from `count` on; returns the new
+   *  count. */
+  askAll(key: Int32Array, above: number, into: Flow[], count: number): number {
+    return collect(this.ask(key), above, into, count);
   }
 
   /** The flow with exactly this value and priority, or null. */
@@ -89,7 +107,7 @@ export class Subtable {
   collectCovered(outer: MaskedKey, into: Flow[]): void {
     if (!isWithin(outer.mask, this.mask)) return;
     if (sameWords(outer.mask, this.mask)) {
-      this.collect(outer.value, -1, into, into.length);
+      collect(this.find(outer.value), -1, into, into.length);
       return;
     }
     this.#someFlow((flow) => {
@@ -188,4 +206,13 @@ export class Subtable {
       }
     }
   }
+}
+
+/** `flow`, which stands for its match, and those behind it, as askAll() says. */
+function collect(flow: Flow | null, above: number, into: Flow[], count: number): number {
+  if (flow === null || flow.priority <= above) return count;
+  const { twins } = flow;
+  if (twins !== null) return twins.collect(above, into, count);
+  into[count] = flow;
+  return count + 1;
 }
